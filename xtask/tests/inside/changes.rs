@@ -41,7 +41,7 @@ impl Change {
                 fs::rename(next, image)?;
             }
             Self::Overwritten => file()?.write_all_at(&new.image, 0)?,
-            // The directories are in the part that is kept.
+            // All directories are in the first MiB, so the truncation removes only data of files.
             Self::Truncated => file()?.set_len(1 << 20)?,
             Self::Removed => fs::remove_file(image)?,
         }
@@ -54,7 +54,7 @@ impl Change {
     }
 }
 
-/// Every request for an object inside the image must fail with STALE or IO.
+/// Ensures that every request for an object inside the image fails with STALE or IO.
 fn ensure_gone(client: &mut Client, nodes: &[Vec<u8>; 3]) -> Result<()> {
     let [root, sub, large] = nodes;
     for call in [
@@ -78,8 +78,8 @@ fn ensure_gone(client: &mut Client, nodes: &[Vec<u8>; 3]) -> Result<()> {
     Ok(())
 }
 
-/// Receives the replies to READs of 1 MiB that were sent before the change. Each must be an error, or have bytes of the old or the
-/// new image.
+/// Receives the replies to READs of 1 MiB that were sent before the change. Each must be an error or have bytes of the old image.
+/// Bytes of the new image are valid after an overwrite, zeros after a truncation.
 fn ensure_replies_are_valid(
     client: &mut Client,
     change: Change,
@@ -89,7 +89,7 @@ fn ensure_replies_are_valid(
     let old = sample(1)?;
     for index in 0..count {
         let Some(reply) = client.receive()? else {
-            // After a truncation the server cannot send the bytes that its reply head announced.
+            // After a truncation the server cannot send all bytes that its reply head announced, so it closes the connection.
             ensure!(
                 change == Change::Truncated,
                 "the server closed the connection"
@@ -123,7 +123,7 @@ fn ensure_replies_are_valid(
         let bytes = data.iter().zip(before.iter().zip(after));
         let known = |(byte, (before, after)): (&u8, (&u8, &u8))| match change {
             Change::Overwritten => byte == before || byte == after,
-            // The kernel clears page contents that it was about to send when the file is truncated there, as for any file.
+            // The kernel may zero truncated pages that sendfile has queued but not sent. This happens with every file.
             Change::Truncated => byte == before || *byte == 0,
             Change::Replaced | Change::Removed => byte == before,
         };
@@ -159,7 +159,7 @@ fn stale_over_nfs(user: Option<u32>, change: Change) -> Result<()> {
     let plain = client.lookup(&scene.mount("")?, "plain")?;
     ensure!(content(&mut client, &large)? == sample(1)?.large);
 
-    // These READs are being answered, and the socket's send buffer is full, when the image changes.
+    // When the image changes, the server is still answering these READs, and the socket's send buffer is full.
     let mut reading = scene.server.connect()?;
     for index in 0..IN_FLIGHT {
         let call = Call::read(&large, u64::from(index) << 20, 1 << 20);
@@ -187,7 +187,7 @@ fn stale_over_nfs(user: Option<u32>, change: Change) -> Result<()> {
             "a file in the new image"
         );
     } else if change == Change::Truncated {
-        // The remaining part of the image is readable; READs beyond it fail.
+        // A new MNT of the truncated image succeeds. READs beyond the end of the image must fail.
         let fresh = client.walk(&fresh?, "large")?;
         let status = client.status(&Call::read(&fresh, 8 << 20, 4096))?;
         ensure!(
@@ -237,12 +237,12 @@ fn stale_over_sftp(change: Change) -> Result<()> {
     for _ in 0..2 {
         let failed = sftp::failed_status(session.fstat(&large))?;
         ensure!(failed.is_some(), "FSTAT of a stale file succeeded");
-        // Not every READ checks whether the image has changed. At least one of eight READs must fail, and each READ at the end of
-        // the file.
+        // The server does not check at every READ whether the image has changed, so at least one of eight READs must fail. A
+        // READ at the end of the file must always fail.
         for count in [100, 1 << 15, 1 << 17] {
             let mut failed = None;
             for _ in 0..8 {
-                // A READ in another image in between must not get the error instead.
+                // A READ from another image, sent in between, must succeed.
                 ensure!(session.read(&other, 0, 100)?.is_some());
                 failed = failed.or(sftp::failed_status(session.read(&large, 8 << 20, count))?);
             }
@@ -299,7 +299,7 @@ fn reads_beyond_truncated_image_fail_for_every_length() -> Result<()> {
     let root = scene.mount("one.iso")?;
     let mut client = scene.server.connect()?;
     let file = client.walk(&root, "large")?;
-    // A READ of 4 KiB is answered at once; the larger ones are orders to the driver.
+    // The engine answers a READ of 4 KiB itself. For the larger READs it makes orders (requests to the driver).
     for count in [4 << 10, 128 << 10, 1 << 20] {
         let status = client.status(&Call::read(&file, 8 << 20, count));
         let status = status.with_context(|| format!("READ of {count} bytes over NFS"))?;

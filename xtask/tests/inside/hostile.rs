@@ -12,16 +12,16 @@ use xtask::clients::sftp::{self, Sftp, SftpOptions};
 use xtask::machines::server::{public_dir, users};
 use xtask::testing::is_full_run;
 
-/// Limits on the objects explored in one image and the pages read of one directory. The clients check that each reply arrives
-/// within ten seconds.
+/// Limit on the objects explored in one image.
 const OBJECTS_MAX: usize = 400;
+/// Limit on the pages (replies to READDIR or READDIRPLUS) of one directory. A listing with more pages fails the test.
 const PAGES_MAX: usize = 2000;
-/// Limit (KiB) of the growth of resident memory after all damaged images.
+/// Limit (KiB) of the growth of the server's resident memory while it serves all damaged images.
 const GROWTH_MAX: u64 = 256;
 /// Offset of the first volume descriptor in an image.
 const FIRST: usize = 16 * 2048;
 
-/// Number of damaged images per user over NFS.
+/// Number of damaged images over NFS, per user of [`users`].
 fn images() -> usize {
     if is_full_run() { 1000 } else { 100 }
 }
@@ -45,14 +45,14 @@ fn undamaged() -> Result<Vec<u8>> {
     image_of(root)
 }
 
-/// The image with some bytes changed, or truncated.
+/// Returns a copy of the image that is truncated or has some bytes changed.
 fn damage(image: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = image.to_vec();
     if random.chance(10) {
         bytes.truncate(random.below(image.len()));
         return bytes;
     }
-    // The directories are in about the first third of the image.
+    // The directories are in about the first third of the image, so most images are damaged there only.
     let end = if random.chance(80) {
         image.len() / 3
     } else {
@@ -86,14 +86,14 @@ fn damage(image: &[u8], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// Replaces the image by rename, as an update does.
+/// Replaces `damaged.iso` by rename, as an update of an image does.
 fn write_image(dir: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(dir.join("next"), bytes)?;
     fs::rename(dir.join("next"), dir.join("damaged.iso"))?;
     Ok(())
 }
 
-/// Reads every object that can be reached. Returns their number.
+/// Sends requests for every object that can be reached from `root`, and stops after [`OBJECTS_MAX`]. Returns the number of objects.
 fn explore(client: &mut Client, root: Vec<u8>) -> Result<usize> {
     let mut seen = HashSet::from([root.clone()]);
     let mut pending = vec![root];
@@ -160,7 +160,7 @@ fn loop_back(image: &mut [u8]) -> Result<()> {
         let [block, offset] =
             [entry + 4, entry + 12].map(|field| word(field).map_or(0, u32::from_le_bytes));
         let area = block as usize * 2048 + offset as usize;
-        // The continuation area of the root directory has no name.
+        // Skips the continuation area of the root directory, which has no name (NM).
         if image[area..].starts_with(b"NM") {
             image.copy_within(entry..entry + LEN, area);
             return Ok(());
@@ -302,7 +302,7 @@ fn value_of<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// As [`explore`], over SFTP by paths.
+/// Like [`explore`], but over SFTP and by paths.
 fn explore_by_paths(session: &mut Sftp) -> Result<usize> {
     const DEPTH_MAX: usize = 8;
     let mut pending = vec![(b"damaged.iso/".to_vec(), 0)];

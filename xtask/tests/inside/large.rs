@@ -16,11 +16,11 @@ const SIZE: u64 = (5 << 30) + 12_345;
 const STEP: u64 = 16 << 20;
 const READ: usize = 64 << 10;
 const HUNDRED: usize = 100;
-/// Limit (KiB) of the growth of resident memory after the first hundred READs, for rarely used pages of the program. Data that is
-/// read must not stay resident.
+/// Limit (KiB) of the growth of the server's resident memory after the first hundred READs. It allows for rarely used pages of the
+/// program, not for data that was read.
 const GROWTH_MAX: u64 = 64;
 
-/// The file, and a directory with its image `huge.iso`.
+/// The source file of 5 GiB, and a directory with `huge.iso`, an image that contains the file.
 struct Huge {
     file: File,
     directory: PathBuf,
@@ -45,11 +45,11 @@ impl Huge {
         for offset in (0..SIZE).step_by(STEP as usize) {
             file.write_all_at(&random.bytes(4096), offset)?;
         }
-        // Around the border of the first two extents, and at the end of the file.
+        // Writes data around the border of the first two extents and at the end of the file.
         for offset in [(4 << 30) - 2048, (4 << 30) + 2048, SIZE - 100] {
             file.write_all_at(&random.bytes(100), offset)?;
         }
-        // `dd` leaves holes for the zeros of the image.
+        // `dd` makes the image sparse: zeros become holes.
         let mut make = Command::new("sh");
         make.current_dir(dir.path()).args([
             "-c",
@@ -91,7 +91,7 @@ fn random_reads_in_5_gib_need_no_memory() -> Result<()> {
     Ok(())
 }
 
-/// Sends 400 READs. The server's memory may grow during the first hundred only.
+/// Sends 400 READs. The server's memory may grow only during the first hundred.
 fn reads(huge: &Huge, user: Option<u32>) -> Result<()> {
     let server = serve(&huge.directory, user)?;
     let (mut client, root) = server.open(&huge.directory.join("huge.iso"))?;

@@ -30,11 +30,12 @@ const LARGE: usize = 12 << 20;
 #[derive(Clone)]
 struct Sample {
     image: Vec<u8>,
-    /// The contents of `large`. `name` and `sub/deep/bottom` contain the seed as five digits; `link` is a symbolic link to `name`.
+    /// The contents of the file `large`. The image also has the files `name` and `sub/deep/bottom`, which contain the seed as five
+    /// digits, and a symbolic link `link` to `name`.
     large: Vec<u8>,
 }
 
-/// The sample of a seed. Samples differ in their contents, but not in their size.
+/// Returns the sample made from `seed`. Samples differ in their contents, but not in their size.
 fn sample(seed: u64) -> Result<Sample> {
     static MADE: Mutex<Vec<(u64, Sample)>> = Mutex::new(Vec::new());
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
