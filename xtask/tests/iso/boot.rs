@@ -11,7 +11,7 @@ use xtask::build::Arch;
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 use xtask::setup::{self, Package};
 
-/// Name of an image, files in it, and the output after the name. P stands for the image's path.
+/// For each layout: the image's name, its files, and the commands that are printed after the name. P stands for the image's path.
 const LAYOUTS: [(&str, &[&str], &str); 8] = [
     (
         "ubuntu.iso",
@@ -199,7 +199,7 @@ fn damaged_images_are_reported_and_others_served() -> Result<()> {
     write_image(&path("good.iso"), &["live/vmlinuz", "live/initrd.img"])?;
     fs::write(path("text.iso"), vec![b'x'; 100_000])?;
     fs::copy(path("good.iso"), path("short.iso"))?;
-    // The truncation removes the first directory.
+    // The truncated image has a volume descriptor, but no directories.
     File::options()
         .write(true)
         .open(path("short.iso"))?

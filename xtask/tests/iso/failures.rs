@@ -101,8 +101,8 @@ fn damaged_entry_does_not_hide_other_entries() -> Result<()> {
     }
     let (_dir, image) = image(ROCK_RIDGE[0], tree.path())?;
     let mut bytes = fs::read(&image)?;
-    // Damages one of the two copies of the mode of `damaged`. The mode (PX) precedes the name, which occurs first in the directory
-    // record.
+    // Flips a bit in one of the two copies (little-endian and big-endian) of the mode of `damaged`. The first match of the name is
+    // in the directory record, after the mode (PX).
     let name = bytes.windows(8).position(|part| part == b"\0damaged");
     let before = &bytes[..name.context("no name")?];
     let mode = before.windows(2).rposition(|part| part == b"PX");

@@ -87,7 +87,7 @@ fn unescaped(shown: &str) -> Result<String> {
     while let [byte, after @ ..] = remaining {
         remaining = after;
         name.push(*byte);
-        // A backslash and three octal digits, or a backslash and a letter.
+        // An escape is a backslash and three octal digits, or a backslash and a letter.
         if let (b'\\', [first, after @ ..]) = (byte, after) {
             name.pop();
             if let Some((digits, after)) = remaining.split_at_checked(3)
@@ -190,8 +190,8 @@ fn source(root: &Path) -> Result<Tree> {
 /// The date of everything in the sample, in the format of `ls`.
 const DATE: &str = "Feb 3 2001";
 
-/// Compares the contents of files in the image with the source files, whose paths `source_of` returns. In /many/ only every tenth
-/// file.
+/// Compares the contents of files in the image with the source files, whose paths `source_of` returns. Of the files in /many/, only
+/// every tenth is compared.
 fn compare_contents(
     arch: Arch,
     image: &Path,
@@ -217,7 +217,8 @@ fn rock_ridge_images_match_their_source_trees() -> Result<()> {
         .into_iter()
         .zip([Arch::X86_64, Arch::I686].into_iter().cycle())
     {
-        // genisoimage writes longer link targets in a form that no reader accepts.
+        // The tree for genisoimage has a shorter link target, because genisoimage writes longer ones in a form that no reader
+        // accepts.
         let tree = sample(if program[0] == "xorriso" { 200 } else { 40 }, 2000)?;
         let (_dir, image) = image(program, tree.path())?;
         let mut found = walk(arch, &image)?;
