@@ -49,7 +49,8 @@ pub fn all(directory: &Path) -> Result<()> {
     let path = |name: &str| directory.join(name);
     let (far, near) = (sample(200, 100)?, sample(40, 100)?);
     for (program, name) in ROCK_RIDGE.into_iter().zip(IMAGES) {
-        // genisoimage writes longer link targets in a form that no reader accepts.
+        // The tree for genisoimage has a shorter link target, because genisoimage writes longer ones in a form that no reader
+        // accepts.
         let tree = if program[0] == "xorriso" { &far } else { &near };
         write_image(program, tree.path(), &path(name))?;
     }
@@ -85,7 +86,7 @@ fn plain(path: &impl Fn(&str) -> PathBuf) -> Result<()> {
         fs::write(tree.path().join(name), name)?;
     }
     for level in ["1", "2", "3", "4"] {
-        // Level 4 keeps names unchanged.
+        // Level 4 stores names unchanged. In the charset iso8859-1, every byte of a name is a valid character.
         let charset = if level == "4" { "iso8859-1" } else { "utf-8" };
         let program = [
             "genisoimage",
@@ -144,7 +145,7 @@ fn odd(image: &Path) -> Result<()> {
                 .set_accessed(time + Duration::from_secs(86_400)),
         )?;
     }
-    // The timestamps get the time zone of this POSIX TZ value, with an offset of five and a half hours.
+    // genisoimage stores timestamps with the time zone of TZ: five and a half hours east of Greenwich.
     let mut genisoimage = Command::new("genisoimage");
     genisoimage
         .env("TZ", "IST-5:30")

@@ -1,7 +1,7 @@
 //! The contents of ISO images over NFS and SFTP, compared with Linux' view: a Debian kernel in QEMU mounts the same images itself.
-//! Then the boot of a system from the inside of an image.
+//! Other tests boot a system from the inside of an image.
 //!
-//! As in `guest`, one machine runs all tests, except those that boot one of their own.
+//! As in `guest`, all tests share one virtual machine, except those that boot a machine of their own.
 
 mod images;
 mod live;
@@ -23,7 +23,7 @@ use world::World;
 type Test = Box<dyn Fn(&mut World) -> Result<()> + Send>;
 type Other = fn(&mut World) -> Result<()>;
 
-/// Tests that are not run for every image.
+/// Tests that run once, not for each image.
 const OTHERS: &[(&str, Other)] = &[
     ("a_directory_of_20000_is_listed", same::compare_crowd),
     (

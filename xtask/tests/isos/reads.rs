@@ -19,7 +19,8 @@ const COUNT: &str = "2000";
 const FEW: &str = "100";
 /// Limit (KiB) of the growth of the server's peak memory from the shorter to the longer run.
 const SERVER_GROWS_KIB_MAX: u64 = 16;
-/// Limit (KiB) of the same growth of the reading process, and of sshfs.
+/// Limit (KiB) of the growth of the client's peak memory from the shorter to the longer run. Clients are the reading process and
+/// sshfs.
 const CLIENT_GROWS_KIB_MAX: u64 = 1024;
 
 /// Parses the output of `exercise reads`: the hash of the data, and the peak memory in KiB.
@@ -36,7 +37,7 @@ fn reads(file: &Path, count: &str) -> Result<(String, u64)> {
     )?)
 }
 
-/// The file from which the image was made.
+/// The path of the file of 5 GiB from which the image was made.
 fn source(world: &World) -> std::path::PathBuf {
     world.images.path().join(HUGE).with_file_name("tree/huge")
 }
@@ -47,7 +48,8 @@ fn ensure_flat(process: &str, few: u64, many: u64, max: u64) -> Result<()> {
     Ok(())
 }
 
-/// The guest reads a file in an image that it has mounted over NFS.
+/// The guest mounts an image over NFS and reads its file. The data must be correct, and the peak memory of client and server must
+/// not grow with the number of reads.
 pub fn over_nfs(world: &mut World) -> Result<()> {
     let pid = world.server.pid();
     let path = world.images.path().join(HUGE);
@@ -70,7 +72,8 @@ pub fn over_nfs(world: &mut World) -> Result<()> {
     ensure_flat("the server", few.1, many.1, SERVER_GROWS_KIB_MAX)
 }
 
-/// This host reads a file in an image that sshfs has mounted.
+/// This host mounts an image by sshfs and reads its file. The data must be correct, and the peak memory of client and server must
+/// not grow with the number of reads.
 pub fn over_sshfs(world: &mut World) -> Result<()> {
     setup::install_packages(&[Package::SSHFS])?;
     let root = world.images.path().to_owned();

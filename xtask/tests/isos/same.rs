@@ -132,7 +132,7 @@ fn walk(client: &mut Sftp, root: &Path) -> Result<Vec<String>> {
         for entry in client.list(&path)? {
             let path = match &entry.name[..] {
                 b".." => continue,
-                // The entry "." of a directory has the directory's link count.
+                // The entry "." stands for the directory itself, because this entry has the directory's link count.
                 b"." => directory.clone(),
                 name if directory.is_empty() => name.to_vec(),
                 name => [&directory[..], b"/", name].concat(),

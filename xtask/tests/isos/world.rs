@@ -16,9 +16,9 @@ use crate::{images, live};
 pub const HOST: &str = "10.0.2.2";
 const MACHINE: &str = "nfs-client";
 
-/// Fields are dropped in this order.
+/// The environment. Fields are dropped in this order, so guest and server end before their namespace is removed.
 pub struct World {
-    /// Reaches the servers at [`HOST`]. The images are mounted in /images.
+    /// The machine that mounts exports. It reaches servers at [`HOST`]; `images` is mounted in /images.
     pub guest: Guest,
     /// Listens on ports 111 and 2049; exports `images` with the option `isos`.
     pub server: Server,
@@ -79,7 +79,7 @@ impl World {
             .run(|| qemu::watch(live::MACHINE, words, init))
     }
 
-    /// The inventory of an image that the guest's kernel mounts itself.
+    /// Returns the lines of `exercise inventory` for an image that the guest's kernel mounts itself.
     pub fn linux(&mut self, image: &str) -> Result<Vec<String>> {
         if let Some(lines) = self.linux.get(image) {
             return Ok(lines.clone());
@@ -94,7 +94,7 @@ impl World {
         Ok(lines)
     }
 
-    /// The inventory of an export that the guest mounts over NFS.
+    /// Returns the lines of `exercise inventory` for an export that the guest mounts over NFS.
     pub fn list_mounted(&mut self, options: &str, path: &Path) -> Result<Vec<String>> {
         let text = self.in_mount(options, path, "exercise inventory .")?;
         Ok(text.lines().map(str::to_owned).collect())
@@ -111,7 +111,7 @@ impl World {
     }
 }
 
-/// Options to export `images` with the option `isos`, with root as root.
+/// Options to export `images` with `isos` and `no_root_squash`.
 pub fn serving(images: &Path) -> ServerOptions {
     ServerOptions {
         exports: vec![format!("{}:isos,no_root_squash", images.display())],
