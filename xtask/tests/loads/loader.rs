@@ -16,7 +16,7 @@ pub const PF_W: u64 = 2;
 struct Layout {
     /// In the ELF header: e_entry, e_phoff, e_phentsize and e_phnum.
     head: [Range<usize>; 4],
-    /// e_shoff; e_shnum and e_shstrndx. They describe sections, which no kernel reads.
+    /// Fields about sections, which no kernel reads. The first range is e_shoff, the second e_shnum and e_shstrndx.
     sections: [Range<usize>; 2],
     /// Size (bytes) of a program header.
     size: usize,
@@ -72,7 +72,7 @@ pub struct Headers {
 
 impl Headers {
     pub fn read(file: &[u8]) -> Result<Self> {
-        // EI_CLASS, EI_DATA and EI_VERSION.
+        // The last three bytes are EI_CLASS, EI_DATA and EI_VERSION.
         let layout = match file.get(..7) {
             Some(b"\x7fELF\x01\x01\x01") => ELF32,
             Some(b"\x7fELF\x02\x01\x01") => ELF64,
@@ -131,8 +131,9 @@ pub fn load(file: &[u8], page: u64) -> Result<Image> {
     let stack = headers.of_kind(PT_GNU_STACK).next();
     let stack = stack.map_or(PF_X, |stack| stack.flags.value);
     ensure!(stack & PF_X == 0, "the stack is executable");
-    // These header fields are mapped too, but may differ between the files: the fields about sections, and p_filesz of writable
-    // segments, which end with zeros. The resulting memory is compared instead.
+    // The headers are in the mapped memory, too. Fields that may differ between the two files are zeroed: those about sections, and
+    // p_filesz of writable segments, because the shipped file omits their zeros at the end. The memory of the segments is compared
+    // instead.
     let mut bytes = file.to_vec();
     headers
         .sections

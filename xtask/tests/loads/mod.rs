@@ -75,7 +75,7 @@ fn modified_files_are_detected() -> Result<()> {
             ("byte differs", flipped(&file, ro.in_file.value - 1)?),
             ("byte differs", flipped(&file, rx.offset.value)?),
             ("byte differs", flipped(&file, last)?),
-            // A byte that no kernel reads is mapped too.
+            // Byte 8 (EI_ABIVERSION) is mapped, so its change must be detected although no kernel reads it.
             ("byte differs", flipped(&file, 8)?),
             ("machine differs", flipped(&file, 18)?),
             (
@@ -115,7 +115,7 @@ fn modified_files_are_detected() -> Result<()> {
                 "length differs",
                 with_field(&file, &rw.in_memory, |len| len + 1),
             ),
-            // The last byte of the segment's data in the file is not zero.
+            // A smaller p_filesz drops the last byte of the segment's data, which is not zero.
             (
                 "byte differs",
                 with_field(&file, &rw.in_file, |len| len - 1),
