@@ -61,7 +61,7 @@ fn recent_calls_may_fail_with_eperm() -> Result<()> {
         SYS_fadvise64,
     ];
     for errno in [EPERM, EACCES, EINVAL] {
-        // EACCES and EINVAL are valid results of the first four calls, so that they are injected for the others only.
+        // The first four calls may return EACCES or EINVAL for other reasons, so only the other calls are made to fail with these.
         let calls = if errno == EPERM {
             &calls[..]
         } else {

@@ -62,7 +62,7 @@ fn tight_resource_limits_are_tolerated() -> Result<()> {
 
 #[test]
 fn missing_or_misleading_environment_is_tolerated() -> Result<()> {
-    // Without an environment, and with a misleading one.
+    // Every feature is used without an environment, then with these misleading variables.
     let misleading = [
         ("HOME", "/no/such"),
         ("USER", "\u{1b}[2J"),

@@ -11,7 +11,7 @@ use std::path::Path;
 use xtask::clients::sftp::{Sftp, SftpOptions};
 use xtask::machines::server::public_dir;
 
-/// Plays the repertoire in a new directory, without and with a jail. `start` starts the server.
+/// Uses every feature (see `repertoire`) in a new directory, without and with a jail. `start` starts the server.
 fn play(start: impl Fn(&SftpOptions) -> Result<Sftp>) -> Result<()> {
     for jailed in [false, true] {
         let directory = public_dir()?;

@@ -7,7 +7,7 @@ use xtask::clients::sftp::{Attrs, Sftp, Status, failed_status};
 /// Length (bytes) of the test file: longer than any buffer, and not a multiple of one.
 const LEN: usize = 700_001;
 
-/// Plays all features in the empty `directory`, and leaves it empty.
+/// Uses every feature once in the empty `directory`, and leaves the directory empty.
 pub(super) fn play(client: &mut Sftp, directory: &str) -> Result<()> {
     let path_of = |name: &str| format!("{directory}/{name}");
     let data: Vec<u8> = (0..LEN)
@@ -86,7 +86,7 @@ fn names(client: &mut Sftp, path_of: &impl Fn(&str) -> String) -> Result<()> {
 }
 
 fn listing(client: &mut Sftp, directory: &str, path_of: &impl Fn(&str) -> String) -> Result<()> {
-    // Enough entries for several replies.
+    // Number of files. Their listing needs several replies.
     const COUNT: usize = 120;
     for number in 0..COUNT {
         let handle = client.create(path_of(&format!("{number} {}", "n".repeat(100))))?;
@@ -131,7 +131,6 @@ fn extensions(client: &mut Sftp, path_of: &impl Fn(&str) -> String, data: &[u8])
     ensure!(client.lstat(path_of("copy"))?.times == Some((5, 6)));
     ensure!(client.expand_path(path_of("copy"))?.ends_with(b"/copy"));
     if client.version.extension("home-directory").is_some() {
-        // The account does not exist.
         let status = failed_status(client.home_directory("no such account"))?;
         ensure!(status.is_some(), "an unknown account has a home directory");
     }

@@ -8,7 +8,7 @@ use xtask::build::Arch;
 use xtask::clients::sftp::{Program, Sftp, SftpOptions, Wire};
 use xtask::machines::server::{binary, public_dir, root_for};
 
-/// A directory with the executable as `sftp-server`, and `data`.
+/// Returns a directory that contains the executable as `sftp-server` and an empty directory `data`.
 fn root(arch: Arch) -> Result<TempDir> {
     let root = public_dir()?;
     fs::copy(binary(arch)?, root.path().join("sftp-server"))?;
@@ -16,7 +16,7 @@ fn root(arch: Arch) -> Result<TempDir> {
     Ok(root)
 }
 
-/// Starts the executable by its role's name, without environment variables.
+/// Options to start the executable as `/sftp-server`, the name of its role, without environment variables.
 fn options(arguments: &[&str]) -> SftpOptions {
     SftpOptions {
         program: Program::Other("/sftp-server".into()),
@@ -83,7 +83,7 @@ fn owners_without_accounts_are_numeric() -> Result<()> {
         names.users == [b"", b""] && names.groups == [b""],
         "{names:?}"
     );
-    // The home directory is the start directory.
+    // Without an account, the home directory "~" is the directory in which the server started.
     ensure!(client.expand_path("~")? == b"/");
     ensure!(client.expand_path("~/data")? == b"/data");
     client.finish_quietly()
