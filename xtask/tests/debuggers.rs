@@ -75,7 +75,7 @@ fn gdb_backtrace_reaches_the_entry_point() -> Result<()> {
     setup::install_packages(&[Package::GDB])?;
     let directory = public_dir()?;
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
-    // First an idle server, then one that is handling a request.
+    // The first backtrace is of an idle server, the second of a server that is handling a request.
     let idle = gdb(&server, &["backtrace"])?;
     for part in [
         "stowaway::net::kernel::",
@@ -85,7 +85,7 @@ fn gdb_backtrace_reaches_the_entry_point() -> Result<()> {
     ] {
         ensure!(idle.contains(part), "no {part} in:\n{idle}");
     }
-    // gdb prints the arguments of calling functions, such as `self` of the loop.
+    // gdb must find the value of `self` in the calling functions; optimization may remove it.
     let mut drivers = idle
         .lines()
         .filter(|line| line.contains("stowaway::drive::Loop::"));

@@ -25,7 +25,7 @@ fn sigterm_and_sigint_end_busy_server_with_zero() -> Result<()> {
                 role,
                 ..ServerOptions::serving(&[directory.path()])
             })?;
-            // An idle client, one in the middle of a request, one that does not read its replies.
+            // Three clients: `idle` waits, `amid` has sent part of a request, `stuck` does not read its replies.
             let (mut idle, root) = server.open(directory.path())?;
             let file = idle.lookup(&root, "large")?;
             let mut amid = server.connect()?;
@@ -86,7 +86,7 @@ fn broken_pipe_does_not_end_server() -> Result<()> {
     client.attr(&root)?;
     ensure!(server.is_alive()?, "the server ended");
 
-    // A server whose stderr has no reader.
+    // The server must also continue after the reader of its stderr has closed the pipe.
     let mut command = Command::new(binary(Arch::X86_64)?);
     command
         .args([
@@ -152,7 +152,7 @@ fn new_child(server: &Server, old: u32, directory: &Path) -> Result<u32> {
 #[test]
 fn serve_restarts_killed_role_and_ends_with_it() -> Result<()> {
     let directory = public_dir()?;
-    // Reserves the port, so that the restarted role has the same one.
+    // With a reserved port, the restarted role listens on the same port as the killed one.
     let port = Port::reserve()?;
     let server = Server::start(ServerOptions {
         role: "serve",
@@ -314,7 +314,7 @@ fn async_names_are_synced_before_exit() -> Result<()> {
     std::os::unix::fs::chown(directory.path(), Some(65534), Some(65534))?;
     let (mut client, root) = server.open(directory.path())?;
     client.mkdir(&root, "new", Set::default())?;
-    // SIGTERM is sent at once: after a second without requests, the server would sync even without it.
+    // SIGTERM is sent at once, because after a second without requests the server would sync anyway.
     for child in server.children()? {
         kill(Pid::from_raw(child.try_into()?), Signal::SIGTERM)?;
     }
@@ -344,7 +344,7 @@ fn hanging_role_is_killed_after_five_seconds() -> Result<()> {
     kill(Pid::from_raw(child.try_into()?), Signal::SIGSTOP)?;
     let start = Instant::now();
     server.signal(Signal::SIGTERM)?;
-    // The server must end within the ten seconds that Kubernetes allows in the sample.
+    // Kubernetes kills the container of the sample ten seconds after SIGTERM. The supervisor must end before that.
     while server.is_alive()? {
         ensure!(
             start.elapsed() < Duration::from_secs(8),

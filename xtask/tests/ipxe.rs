@@ -15,7 +15,7 @@ const MACHINE: &str = "diskless";
 /// The address at which the machine reaches the host.
 const HOST: &str = "10.0.2.2";
 
-/// Paths for iPXE, each with the file that it refers to. In the root, ".." is the root itself.
+/// Paths that iPXE requests, each with the file that it resolves to. In the root directory, ".." is the root itself.
 const PATHS: [(&str, &str); 13] = [
     ("file", "file"),
     ("same", "file"),
@@ -34,7 +34,7 @@ const PATHS: [(&str, &str); 13] = [
 /// Paths that do not exist.
 const NOWHERE: [&str; 3] = ["none", "broken", "sub/none/file"];
 
-/// Creates iPXE scripts that print `said` and their own path, and symbolic links of every kind.
+/// Creates iPXE scripts that print `label` and their own path, and symbolic links of every kind.
 fn create_scripts(root: &Path, label: &str) -> Result<()> {
     fs::create_dir_all(root.join("sub/deep"))?;
     for file in ["file", "sub/file", "sub/deep/file"] {
@@ -85,7 +85,7 @@ fn ipxe_follows_every_kind_of_link() -> Result<()> {
     create_scripts(tree.path(), "image")?;
     fs::create_dir(root.join("images"))?;
     write_image(ROCK_RIDGE[0], tree.path(), &root.join("images/image.iso"))?;
-    // An absolute link. iPXE follows one only if the target starts with the mounted path.
+    // iPXE follows an absolute link only if the target starts with the mounted path.
     symlink(root.join("plain/file"), root.join("plain/absolute"))?;
     let paths = PATHS.iter().copied();
     let wanted: Vec<(String, String)> = paths
@@ -106,7 +106,7 @@ fn ipxe_follows_every_kind_of_link() -> Result<()> {
         let url = format!("nfs://{HOST}{}/{path}", root.display());
         script += &format!("echo asked for {path} =\nchain --autofree {url} || echo got nothing\n");
     }
-    // The last output before the end may be lost, so the script waits.
+    // The last output before a reboot may be lost, so the script waits.
     script += "echo asked for the end\nsleep 1\nreboot\n";
     let server = serve(&[&root.join("plain"), &root.join("images")])?;
     let console = qemu::watch_ipxe(MACHINE, &script)?;
@@ -130,7 +130,8 @@ fn ipxe_follows_every_kind_of_link() -> Result<()> {
     Ok(())
 }
 
-/// Kernel and initramfs are reached by symbolic links, the initramfs inside an image. The kernel's export is inside the image too.
+/// iPXE loads kernel and initramfs by symbolic links; the initramfs is inside an ISO image. The booted system mounts that image by
+/// nfsmount.
 #[test]
 fn ipxe_boots_a_system_that_uses_nfsmount() -> Result<()> {
     if !root_for("iPXE, which asks port 111") {

@@ -13,7 +13,7 @@ use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, users
 use xtask::setup::{self, Package};
 use xtask::testing::is_full_run;
 
-/// Runs `test` with a server for each architecture and each user. Emulated architectures have one user each.
+/// Runs `test` with a server for each architecture. Native servers run as each user of [`users`], emulated ones as one user.
 fn each_server(directory: &Path, test: impl Fn(&Server) -> Result<()>) -> Result<()> {
     setup::install_packages(&[Package::LIBNFS])?;
     let mut cases = vec![(Arch::Aarch64, None)];
@@ -37,7 +37,8 @@ fn each_server(directory: &Path, test: impl Fn(&Server) -> Result<()>) -> Result
     Ok(())
 }
 
-/// Runs `test` with a writable export for each architecture: as root on two of them, as an ordinary user on the others.
+/// Runs `test` with a writable export for each architecture: x86_64 and aarch64 as the current user, the others as an ordinary
+/// user. Without root, i686 and armv7 are skipped.
 fn each_writable(test: impl Fn(&Server, &Path) -> Result<()>) -> Result<()> {
     setup::install_packages(&[Package::LIBNFS])?;
     let mut cases = vec![(Arch::X86_64, None), (Arch::Aarch64, None)];
@@ -114,7 +115,7 @@ fn nfs_ls_lists_ten_thousand_files_completely() -> Result<()> {
     each_server(directory.path(), |server| {
         let url = url(server, directory.path());
         let output = setup::run_captured(Command::new("nfs-ls").args(["-R", &url]))?;
-        // `-rw-r--r--  1     0     0            3 a.txt`: files as "size name".
+        // From a line `-rw-r--r--  1     0     0            3 a.txt` of a file, makes "3 a.txt" (size and name).
         let listed: BTreeSet<String> = output
             .lines()
             .filter(|line| line.starts_with('-'))
@@ -162,7 +163,7 @@ fn large_file_is_written_and_read_back_unchanged() -> Result<()> {
     write_large(&path)?;
     let expected = sha256_of(Command::new("cat").arg(&path))?;
     let back = local.path().join("back");
-    // Most of the time is spent on hashing, so nfs-cat and nfs-cp are used alternately for reading.
+    // Each server is read by nfs-cat or nfs-cp, alternately, because hashing the data of both would take too long.
     let turn = Cell::new(0);
     each_writable(|server, directory| {
         let copy = directory.join("large copy");
@@ -205,7 +206,7 @@ fn tree(directory: &Path) -> Result<BTreeSet<String>> {
         .collect()
 }
 
-/// The list of exports shows the path as given in the options.
+/// Exports a symbolic link. The list of exports must show the path of the link, as given in the options.
 #[test]
 fn symlinked_export_is_mounted_by_both_paths() -> Result<()> {
     setup::install_packages(&[Package::LIBNFS, Package::NFS_COMMON])?;
@@ -214,7 +215,7 @@ fn symlinked_export_is_mounted_by_both_paths() -> Result<()> {
     fs::create_dir_all(real.join("directory"))?;
     fs::write(real.join("directory/file"), "content")?;
     symlink("real", &link)?;
-    // Links that the server follows on the path of an MNT.
+    // MNT must follow these links, which are part of the requested path.
     symlink(link.join("directory"), real.join("by-link"))?;
     symlink(real.join("directory"), real.join("by-real"))?;
     for user in users() {

@@ -14,7 +14,7 @@ use xtask::machines::qemu::{initramfs, linux};
 use xtask::machines::server;
 use xtask::setup::{self, Package, run_captured};
 
-/// Console text after which the machine can be reached.
+/// Console text that reports the DHCP lease. From then on the machine can be reached.
 const LEASED: &str = "address 10.0.2.15/24";
 
 /// QEMU's arguments for disks, which the kernel finds in this order.
@@ -124,7 +124,7 @@ fn all_disks_are_exported_read_only() -> Result<()> {
     ] {
         machine.wait_for_line(line)?;
     }
-    // Boot arguments for the kernel must not be reported as unknown.
+    // The boot argument `quiet` is for the kernel, so stowaway must not report it as unknown.
     let console = machine.console();
     ensure!(!console.contains("boot argument quiet"), "{console}");
     for export in ["/vda", "/vdb"] {
@@ -164,11 +164,11 @@ fn committed_data_survives_power_loss() -> Result<()> {
     // Drop kills QEMU, so data in the guest's memory is lost.
     drop(machine);
 
-    // A static address, equal to the leased address before.
+    // The second boot sets a static address, equal to the address that DHCP assigned before.
     let words = format!("{words} ip=10.0.2.15/24 gw=10.0.2.2");
     let mut machine = boot(&words, &[], &more)?;
     let mut client = Client::connect(server(&machine))?;
-    // The handles from before the restart are still valid.
+    // The handles from before the power loss must still be valid.
     for (name, file) in [("stable", stable), ("committed", committed)] {
         let mut got = Vec::new();
         loop {

@@ -259,7 +259,7 @@ fn idle_descriptor_count(server: &Server) -> Result<usize> {
     server.fd_count()
 }
 
-/// Waits until the server has closed the descriptors of all connections.
+/// Waits until the server has closed the descriptors of all connections and has at most `before` open.
 fn wait_until_descriptors_close(server: &Server, before: usize) -> Result<()> {
     let start = Instant::now();
     while server.fd_count()? > before {
@@ -353,7 +353,7 @@ impl CrowdPeer {
                 return Ok(());
             }
         }
-        // The server has closed the connection, or it is not established yet.
+        // The connection was closed by the server or is not established yet.
         let stream = self.connect(server)?;
         let _ = (&stream).write(null);
         self.stream = Some(stream);
@@ -509,7 +509,7 @@ fn idle_server_sleeps_after_clients_are_killed() -> Result<()> {
         client.wait()?;
     }
     wait_until_descriptors_close(&server, before)?;
-    // A client that stays connected and sends nothing.
+    // A connected client that sends nothing must not wake the server.
     let (mut silent, root) = server.open(directory.path())?;
     ensure_asleep(&server)?;
     silent.attr(&root).map(drop)

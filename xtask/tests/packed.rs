@@ -1,5 +1,5 @@
-//! The packed file: behaves as the plain one, has no memory that is both writable and executable, and reports it if unpacking is
-//! forbidden or the file is damaged.
+//! The packed file must behave like the plain file, which is not packed, and have no memory that is both writable and executable.
+//! It must report an error if unpacking is forbidden or the file is damaged.
 
 use anyhow::{Context, Result, ensure};
 use nix::libc;
@@ -68,7 +68,7 @@ fn packed_and_plain_file_print_the_same() -> Result<()> {
 
 #[test]
 fn packed_build_is_reproducible() -> Result<()> {
-    // The test `reproducible` covers x86_64. This build is used by no other test.
+    // The test `reproducible` covers x86_64, so this one builds for i686. No other test uses this build with only one role.
     let path = build::build_packed(Arch::I686, &[Role::Ls])?;
     let first = fs::read(&path)?;
     fs::remove_file(&path)?;
@@ -101,7 +101,7 @@ fn packed_file_is_over_a_third_smaller() -> Result<()> {
     Ok(())
 }
 
-/// The mappings of a process: permissions, and the whole line.
+/// Returns the permissions and the whole line of each mapping in /proc/PID/maps.
 fn maps(pid: u32) -> Result<Vec<(String, String)>> {
     let text = fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let lines = text.lines().map(|line| {
@@ -228,7 +228,7 @@ fn unpacking_uses_few_calls_without_writable_code() -> Result<()> {
             Some(name)
         });
         let first_calls: Vec<&str> = calls.take(7).collect();
-        // The last call is the first one of the unpacked program.
+        // The last call of the list is the first one of the unpacked program.
         let expected = [
             "execve",
             "prctl",
@@ -269,7 +269,7 @@ fn forbidden_executable_memory_is_reported() -> Result<()> {
             &lockdown::answering(&[libc::SYS_mprotect], errno, || run(&file, &["--version"]))?,
             &text,
         )?;
-        // The plain file does not need executable memory.
+        // The plain file must still run, because it does not make memory executable.
         let plain = build::path(Arch::X86_64);
         let output = lockdown::without_new_code(errno, || run(&plain, &["--version"]))?;
         ensure!(output.status.success(), "{output:?}");
@@ -285,7 +285,7 @@ fn stream(file: &[u8]) -> Result<Range<usize>> {
     Ok(usize::try_from(offset)?..usize::try_from(offset + len)?)
 }
 
-/// Runs a file with these bytes.
+/// Writes the bytes to an executable file and runs it.
 fn run_bytes(directory: &Path, bytes: &[u8]) -> Result<Output> {
     let file = directory.join("file");
     fs::write(&file, bytes)?;
@@ -325,7 +325,7 @@ fn packed_file_with_flipped_bit_reports_damage() -> Result<()> {
     for arch in ARCHES {
         let file = fs::read(packed(arch)?)?;
         let stream = stream(&file)?;
-        // Some bits of the three parameter bytes at the start have no meaning, so these bytes are left out.
+        // Skips the three parameter bytes at the start, because some of their bits have no effect.
         let first = stream.start + 3..stream.start + 13;
         let last = stream.end - 8..stream.end;
         let sampled: Vec<usize> = (0..60).map(|_| random.usize(stream.clone())).collect();

@@ -17,7 +17,7 @@ const TCP: u32 = 6;
 const UDP: u32 = 17;
 
 struct Scene {
-    // Dropped before its namespace.
+    // Dropped before the namespace in which the server runs.
     server: Server,
     namespace: Namespace,
     directory: TempDir,
@@ -60,7 +60,7 @@ fn stderr_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Sends a datagram up to five times until a reply comes: UDP may lose either.
+/// Sends a datagram up to five times until a reply comes, because UDP may lose the request or the reply.
 fn datagram(to: impl ToSocketAddrs, message: &[u8]) -> Result<Vec<u8>> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -178,7 +178,7 @@ fn portmap_answers_udp_and_tcp_but_refuses_changes() -> Result<()> {
                 );
             }
         }
-        // A datagram too short for a call gets no reply, and the next one does.
+        // Two datagrams that are too short for a call must get no reply. The complete call after them must get one.
         let null = Call::portmap_null().message(8, &Auth::none());
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         socket.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -256,7 +256,7 @@ fn unsupported_versions_and_programs_are_rejected() -> Result<()> {
             "program {program} version {version} was answered {outcome:?}"
         );
     }
-    // RFC 5531 has one range of versions: MOUNT supports 1 and 3, so the range 1 to 3 includes 2.
+    // PROG_MISMATCH has one range of versions (RFC 5531). MOUNT supports 1 and 3, so its range includes 2, which is not supported.
     let outcome = client.exchange(&head(1, 2, (mount::PROGRAM, 2, 0), &Auth::root()))?;
     ensure!(
         matches!(outcome, Some(Outcome::ProgramMismatch { .. })),

@@ -140,8 +140,8 @@ fn file_contains_no_builder_paths() -> Result<()> {
     Ok(())
 }
 
-/// All system calls of a server on a kernel that lacks none of them, on either architecture. A new call must be added deliberately.
-/// An older strace prints cachestat as syscall_0x1c3.
+/// All system calls of a server on a kernel that lacks none of them, on x86_64 or i686. A new call must be added deliberately. An
+/// older strace prints cachestat as syscall_0x1c3.
 const CALLS: &str = "
     _llseek accept bind cachestat capget capset clock_gettime clock_gettime64 clone close epoll_create1 epoll_ctl epoll_pwait execve exit_group
     faccessat2 fchmodat fchownat fcntl fcntl64 flock fstatfs fstatfs64 fsync ftruncate ftruncate64 futex getdents64 geteuid geteuid32 getpid

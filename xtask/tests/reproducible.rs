@@ -43,7 +43,7 @@ fn builds_by_different_users_are_identical() -> Result<()> {
         directory.path().join("home"),
     );
     copy(&workspace_root(), &tree)?;
-    // CARGO_HOME differs too, but shares the downloaded crates.
+    // The copy is built with another CARGO_HOME. Only the downloaded crates are shared.
     let crates = home.join("crates");
     fs::create_dir_all(&crates)?;
     symlink(
@@ -53,7 +53,7 @@ fn builds_by_different_users_are_identical() -> Result<()> {
     // Runs the compiled xtask: compiling xtask would take minutes, and its binary is not compared.
     let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
     for (name, _) in env::vars_os() {
-        // Variables that cargo sets for this test's package.
+        // Removes the variables that cargo sets for this test's package.
         if name.to_string_lossy().starts_with("CARGO") {
             command.env_remove(name);
         }

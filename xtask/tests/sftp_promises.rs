@@ -42,7 +42,7 @@ fn calls(log: &Path) -> Result<Vec<String>> {
     Ok(names.collect())
 }
 
-/// Number and names of the system calls for `requests`, which waits for all replies.
+/// Runs `requests`, which must wait for all replies. Returns the number and names of the system calls.
 fn cost(
     options: SftpOptions,
     requests: impl FnOnce(&mut Sftp) -> Result<()>,
@@ -50,7 +50,7 @@ fn cost(
     let directory = public_dir()?;
     let log = directory.path().join("calls");
     let mut client = traced(options, &log)?;
-    // One-time work is done before the measurement.
+    // The first request causes one-time work, which is not measured.
     client.stat(".")?;
     let before = calls(&log)?.len();
     requests(&mut client)?;
@@ -103,7 +103,8 @@ fn read_takes_three_calls_even_jailed() -> Result<()> {
     Ok(())
 }
 
-/// In a pipe without space for two READ replies, server and client would wait for each other after every reply.
+/// In a pipe without space for two READ replies, server and client would wait for each other after every reply, so the server
+/// enlarges the pipe.
 #[test]
 fn pipe_grows_once_a_batch_exceeds_it() -> Result<()> {
     const USUAL: usize = 64 << 10;
@@ -280,7 +281,7 @@ fn jail_is_confined_before_the_second_packet() -> Result<()> {
         status(&jailed, "NoNewPrivs:")? == "1",
         "a jailed session has no no_new_privs"
     );
-    // Order of the calls: write of VERSION, Landlock and seccomp, then the read of the second packet.
+    // Expected order of the calls: write of VERSION, Landlock and seccomp, then the read of the second packet.
     let directory = public_dir()?;
     let log = directory.path().join("calls");
     let mut client = traced(SftpOptions::jailed(tree.path()), &log)?;

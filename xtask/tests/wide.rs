@@ -9,7 +9,7 @@ use xtask::clients::nfs::{How, Set, SetTime, stable_how, time as at};
 use xtask::clients::sftp::{Attrs, Sftp, SftpOptions};
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 
-/// The first second of 2100, and the second-to-last value of 32 bits.
+/// Timestamps (seconds): the start of 2100, and one less than the largest value of 32 bits.
 const TIMES: [u32; 2] = [4_102_444_800, u32::MAX - 1];
 /// An offset whose lower 32 bits are not page-aligned, so that a truncated offset is detected.
 const FAR: u64 = (5 << 30) + 3;
@@ -51,7 +51,7 @@ fn nfs_passes_2038_and_4_gib() -> Result<()> {
         let attempt = || -> Result<()> {
             let (mut client, root) = server.open(directory.path())?;
             let file = client.create(&root, "file", How::Guarded(Set::mode(0o644)))?;
-            // Extends the file, and truncates it again to a size that also needs more than 32 bits.
+            // Sets the size to 6 GiB, writes beyond 5 GiB, and truncates the file at the end of the data.
             client.set_attr(&file, Set::size(6 << 30))?;
             ensure!(client.attr(&file)?.size == 6 << 30, "the size is not 6 GiB");
             client.write(&file, FAR, stable_how::FILE_SYNC, DATA)?;
@@ -99,7 +99,7 @@ fn sftp_passes_2038_and_4_gib() -> Result<()> {
             );
             client.write_at(&file, FAR, DATA)?;
             client.close(&file)?;
-            // SETSTAT, by path; the first change used FSETSTAT.
+            // SETSTAT changes the size by path; the first change was by handle (FSETSTAT).
             client.set_stat("file", Attrs::size(FAR + DATA.len() as u64))?;
             let file = client.open_read("file")?;
             let data = client.read(&file, FAR, 100)?;

@@ -309,7 +309,7 @@ fn unexported_path_is_refused_and_logged() -> Result<()> {
         );
     }
     server.wait_for_line("/no such export", Duration::from_secs(1))?;
-    // Repeated requests must not print a line each.
+    // A thousand equal requests must not print a line each.
     let before = server.lines().len();
     for _ in 0..1000 {
         ensure!(client.mount("/no such export").is_err());
