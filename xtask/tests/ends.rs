@@ -130,7 +130,7 @@ fn serve_with_closed_stderr(child: &mut Child, directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Waits until `serve` has a child other than `old` and that child answers.
+/// Waits until `serve` has a child other than `old` (PID) that answers. Returns the PID of this child.
 fn new_child(server: &Server, old: u32, directory: &Path) -> Result<u32> {
     let start = Instant::now();
     loop {

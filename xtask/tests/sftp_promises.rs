@@ -14,9 +14,9 @@ use xtask::setup::{self, Package};
 
 /// Length (bytes) of a READ in the tests.
 const BLOCK: u32 = 32 << 10;
-/// Requests in one pipeline.
+/// Number of requests in one pipeline.
 const DEPTH: usize = 64;
-/// Pipelines of each measurement.
+/// Number of pipelines in each measurement.
 const ROUNDS: usize = 20;
 /// Largest resident set (KiB). The first page fault may map the whole executable, if the page cache holds it as one folio.
 const RSS_KIB_MAX: u64 = 704;

@@ -134,7 +134,7 @@ fn source(root: &Path) -> Result<Tree> {
             let kind = match stat.file_type() {
                 kind if kind.is_dir() => {
                     dirs.push(path.clone());
-                    // The size of a directory differs between image and host.
+                    // The size of a directory differs between image and host, so it is not compared.
                     size = 0;
                     'd'
                 }

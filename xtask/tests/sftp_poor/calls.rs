@@ -98,7 +98,7 @@ fn wrong_or_failing_getuid_is_tolerated() -> Result<()> {
     Ok(())
 }
 
-/// The directory in which a server starts.
+/// The directory in which a server starts, or else its jail.
 fn directory_of(options: &SftpOptions) -> Option<String> {
     let jail = options.arguments.last().cloned();
     options
