@@ -111,6 +111,11 @@ impl<'a, 't> Loop<'a, 't> {
         self.start()?;
         self.turns();
         self.stop();
+        // Our own stack sends only while the loop waits: now the goodbyes of multicast DNS and the last replies.
+        #[cfg(feature = "smol")]
+        self.world
+            .net
+            .wait(self.world.now, self.world.now, &mut Ready::default());
         match self.world.exit {
             None | Some(Fatal::Done) => Ok(()),
             Some(status) => Err(status),

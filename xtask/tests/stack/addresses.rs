@@ -87,6 +87,16 @@ fn dhcp_leases_an_address_under_its_name() -> Result<()> {
     running.stop()
 }
 
+#[test]
+fn sigterm_sends_goodbyes() -> Result<()> {
+    let world = World::new(Link::Tap)?;
+    let (avahi, running) = announced(&world, &["--ip", "192.0.2.1/24"])?;
+    avahi.wait_for_output(&["avahi-browse", "-artp"], &["box.local;192.0.2.1;2049"])?;
+    running.stop()?;
+    // Without a goodbye, avahi keeps the service for 75 minutes.
+    avahi.wait_until_gone(&["avahi-browse", "-artpc"], ";_nfs._tcp;")
+}
+
 /// A DHCP server with a lease time of twelve seconds.
 fn udhcpd(world: &World) -> Result<Daemon> {
     setup::install_packages(&[Package::UDHCPD])?;
