@@ -166,7 +166,7 @@ fn serve_restarts_killed_role_and_ends_with_it() -> Result<()> {
         server
             .lines()
             .iter()
-            .any(|line| line.contains("nfs") && line.contains("again")),
+            .any(|line| line.contains("nfs") && line.contains("restarting")),
         "no line reports the restart: {:#?}",
         server.lines()
     );
