@@ -31,11 +31,11 @@ impl Args {
                 if before <= b' ' {
                     words.push(to.cast_const().cast());
                 }
-                // SAFETY: the buffer has a byte for each byte of the line, and one more.
+                // SAFETY: the buffer has a byte for each byte of the line, and one more for the last NUL.
                 unsafe { *to = *byte };
             }
             before = *byte;
-            // SAFETY: as above.
+            // SAFETY: the buffer is long enough, so the next position is within it or directly after it.
             to = unsafe { to.add(1) };
         }
         Self { rest: words.leak() }

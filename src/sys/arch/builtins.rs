@@ -17,11 +17,12 @@ const REP_BYTES_MIN: usize = 128;
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
     let mut at = 0;
-    // SAFETY: as the function's.
+    // SAFETY: the caller vouches for both ranges.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         if len >= REP_BYTES_MIN && stowaway::sys::is_bare() {
-            // An emulator spends as long on eight bytes as on one; real processors are slower if ranges are not aligned.
+            // `movsq` instead of `movsb`, because an emulator takes the same time for eight bytes as for one. Real processors would
+            // be slower if the ranges are not aligned.
             core::arch::asm!("rep movsq", inout("rcx") len / 8 => _, inout("rdi") to => _, inout("rsi") from => _,
                 options(nostack, preserves_flags));
             at = len & !7;
@@ -47,7 +48,8 @@ unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8
 /// Copies `len` bytes between ranges that may overlap.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
-    // SAFETY: the caller vouches for both ranges; backwards only where forward would read what it wrote.
+    // SAFETY: the caller vouches for both ranges. The copy runs backwards if a forward copy would overwrite bytes before it reads
+    // them.
     unsafe {
         if (to as usize).wrapping_sub(from as usize) >= len {
             return memcpy(to, from, len);
@@ -65,7 +67,7 @@ unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u
 /// Sets `len` bytes.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memset(to: *mut u8, byte: c_int, len: usize) -> *mut u8 {
-    // SAFETY: the caller vouches for the range.
+    // SAFETY: the caller vouches that `len` bytes at `to` are writable.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         core::arch::asm!("rep stosb", inout("rcx") len => _, inout("rdi") to => _, in("al") byte as u8,
@@ -78,7 +80,7 @@ unsafe extern "C" fn memset(to: *mut u8, byte: c_int, len: usize) -> *mut u8 {
     to
 }
 
-/// Compares `len` bytes: negative, zero, positive.
+/// Compares `len` bytes. Returns a negative number, zero or a positive number.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, len: usize) -> c_int {
     let mut at = 0;
@@ -101,14 +103,14 @@ unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, len: usize) -> c_
     0
 }
 
-/// Compares `len` bytes: zero or not.
+/// Compares `len` bytes. Returns zero if they are equal.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn bcmp(left: *const u8, right: *const u8, len: usize) -> c_int {
-    // SAFETY: as memcmp's.
+    // SAFETY: the caller vouches for both ranges.
     unsafe { memcmp(left, right, len) }
 }
 
-/// Counts the bytes before NUL.
+/// Returns the number of bytes before the NUL.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn strlen(text: *const c_char) -> usize {
     let mut len = 0;
@@ -121,17 +123,18 @@ unsafe extern "C" fn strlen(text: *const c_char) -> usize {
     len
 }
 
-/// Atomic swap; without it the compiler would call the C library's, which detects newer instructions.
+/// Atomic swap, called by compiled code. Without this function the C library's would be linked, which first detects newer
+/// instructions.
 #[cfg(target_arch = "aarch64")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn __aarch64_swp4_relax(new: u32, at: *mut u32) -> u32 {
     let old;
-    // SAFETY: the caller vouches for the word.
+    // SAFETY: the caller vouches that `at` is the address of a valid word.
     unsafe {
         core::arch::asm!(
             "2: ldxr {old:w}, [{at}]",
             "stxr {failed:w}, {new:w}, [{at}]",
-            "cbnz {failed:w}, 2b", // Another write came between.
+            "cbnz {failed:w}, 2b", // Retries after another write came between load and store.
             old = out(reg) old, failed = out(reg) _, new = in(reg) new, at = in(reg) at,
             options(nostack, preserves_flags));
     }

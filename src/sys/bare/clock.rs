@@ -5,7 +5,7 @@ use crate::time::Duration;
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count, _rdtsc};
 
-/// Where the TSC's frequency comes from.
+/// Source of the TSC's frequency.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
     /// CPUID leaf 0x40000010 of the hypervisor (VMware, KVM).
@@ -19,7 +19,7 @@ pub enum Source {
 /// Frequencies of TSC and APIC timer.
 #[derive(Clone, Copy)]
 struct Clock {
-    /// TSC at the start.
+    /// TSC value at the program's entry.
     began: u64,
     /// TSC frequency in kHz.
     khz: u64,
@@ -58,7 +58,7 @@ fn write(register: usize, value: u32) {
 }
 
 fn read(register: usize) -> u32 {
-    // SAFETY: as above.
+    // SAFETY: a local APIC register; every 64-bit processor has it at this address.
     unsafe { ((APIC + register) as *const u32).read_volatile() }
 }
 
@@ -102,7 +102,7 @@ fn cpuid_frequencies() -> Option<(u64, u64, Source)> {
     None
 }
 
-/// Starts the clock. `began`: TSC at the entry.
+/// Starts the clock. `began` is the TSC value at the program's entry.
 pub(super) fn start(began: u64) {
     // Masks all interrupts of the legacy controllers (8259).
     write_port(0x21, 0xff);
@@ -118,12 +118,13 @@ pub(super) fn start(began: u64) {
     });
 }
 
-/// Measures the TSC against the APIC timer. Terminates even if that timer does not count.
+/// Measures the TSC against the APIC timer. Returns the frequencies of both in kHz. Terminates even if that timer does not count.
 fn measure() -> (u64, u64, Source) {
     const KHZ: u64 = 1_000_000;
     /// Duration of the measurement in timer ticks: 0.5 ms.
     const WHILE: u32 = 500_000;
-    /// Limit of timer reads; each takes more than a nanosecond.
+    /// Limit of timer reads, for a timer that does not count. Each read takes more than a nanosecond, so a working timer is read
+    /// long enough.
     const LOOKS: u32 = WHILE;
     write(TIMER, MASKED);
     write(DIVIDE, DIVIDE_BY_1);
@@ -140,18 +141,18 @@ fn measure() -> (u64, u64, Source) {
     (khz, KHZ, Source::Apic)
 }
 
-/// Halts until an interrupt or `limit` (`None`: no limit); may return early. Interrupts are enabled only here, so an interrupt that
-/// came before is not lost.
+/// Halts until an interrupt arrives or `limit` has passed (`None`: no limit); may return early. Interrupts are enabled only here:
+/// one that arrives earlier stays pending and ends the halt at once.
 pub fn idle(limit: Option<Duration>) {
     let count = match limit {
-        // One minute at most: the counter has 32 bits.
+        // The counter has 32 bits, so the limit is one minute at most.
         Some(limit) => limit.as_ms().clamp(1, 60_000) * CLOCK.get().timer_khz / 128,
         None => 0,
     };
     write(DIVIDE, DIVIDE_BY_128);
     write(TIMER, WAKE.into());
     write(INITIAL_COUNT, count.min(u32::MAX.into()) as u32);
-    // SAFETY: the interrupt handler only returns.
+    // SAFETY: the interrupt handler returns without changing memory or registers.
     unsafe { asm!("sti", "hlt", "cli") };
     write(END_OF_INTERRUPT, 0);
 }

@@ -2,10 +2,10 @@
 
 use super::{read_port, write_port_16};
 
-/// Ports: selector of the item, then its data bytes.
+/// I/O ports: the first selects an item, the second returns the item's data byte by byte.
 const SELECTOR: u16 = 0x510;
 const DATA: u16 = 0x511;
-/// Items that always exist: the signature, and the directory of named files.
+/// Numbers of the items that always exist: the signature, and the directory of named files.
 const SIGNATURE: u16 = 0;
 const DIRECTORY: u16 = 0x19;
 /// Directory entries to search, at most.

@@ -10,7 +10,8 @@ use core::mem::MaybeUninit;
 pub(super) const PAGE: usize = 4096;
 /// Bytes mapped by one page directory entry.
 pub(super) const LARGE: usize = 2 << 20;
-/// Offsets of these pages from the end of the image.
+/// Offsets (bytes from the end of the image) of the page directories, the page table, the descriptor tables, the guard pages and
+/// the end of the exception stack.
 pub(super) const PAGE_DIRECTORIES: usize = 2 * PAGE;
 pub(super) const PAGE_TABLE: usize = 6 * PAGE;
 pub(super) const PROCESSOR: usize = 7 * PAGE;
@@ -19,8 +20,8 @@ pub(super) const EXCEPTION_STACK_END: usize = 11 * PAGE;
 pub(super) const GUARD: usize = 11 * PAGE;
 /// Initial stack pointer (offset from the end of the image).
 pub const STACK_END: usize = GUARD + PAGE + (128 << 10);
-/// Offset of the command line, in the page of the descriptor tables. `MARK`: a word there that survives a reset but not a power
-/// cycle.
+/// Offset (bytes from the end of the image) of the command line, which is in the page of the descriptor tables. `MARK`: offset of a
+/// word in that page, by which a reset is distinguished from a power cycle: only a reset preserves the word.
 pub(super) const LINE: usize = PROCESSOR + 0x400;
 /// Longest command line (bytes); the rest is cut off.
 pub const LINE_BYTES_MAX: usize = 2048;
@@ -84,7 +85,7 @@ pub fn module() -> &'static [u8] {
 
 /// The command line.
 pub fn command_line() -> &'static [u8] {
-    // SAFETY: `start::enter` has copied it there.
+    // SAFETY: `start::enter` has copied the command line to this address, and the bytes do not change any more.
     let line = unsafe { &*((free() + LINE) as *const [u8; LINE_BYTES_MAX]) };
     line.head(BOOT_INFO.get().line_len)
 }

@@ -32,7 +32,7 @@ pub(super) fn is_beneath() -> bool {
 /// A global variable. The machine has one processor, and its interrupt handlers touch no memory.
 struct Single<T>(Cell<T>);
 
-// SAFETY: one thread, as said above; tests do not use them from several threads.
+// SAFETY: the machine has one processor and one thread; tests do not use a `Single` from several threads.
 unsafe impl<T> Sync for Single<T> {}
 
 impl<T: Copy> Single<T> {
@@ -59,7 +59,7 @@ fn write_port(port: u16, byte: u8) {
 
 /// Writes two bytes to a port.
 fn write_port_16(port: u16, word: u16) {
-    // SAFETY: as above.
+    // SAFETY: I/O to the ports used here changes no memory.
     unsafe {
         asm!("out dx, ax", in("dx") port, in("ax") word, options(nomem, nostack, preserves_flags))
     };
@@ -68,7 +68,7 @@ fn write_port_16(port: u16, word: u16) {
 /// Reads a byte from a port.
 fn read_port(port: u16) -> u8 {
     let byte;
-    // SAFETY: as above.
+    // SAFETY: I/O to the ports used here changes no memory.
     unsafe {
         asm!("in al, dx", in("dx") port, out("al") byte, options(nomem, nostack, preserves_flags))
     };
@@ -126,7 +126,7 @@ pub(super) fn entropy(out: &mut [u8; 16]) {
     }
 }
 
-/// The time-stamp counter and the MAC address.
+/// Returns 16 bytes that differ at each start: the time-stamp counter and the MAC address, if any.
 pub(super) fn seed() -> [u8; 16] {
     let mut seed = [0; 16];
     let mac = hardware_address().unwrap_or_default();
@@ -201,7 +201,7 @@ pub(super) fn trace(bytes: &[u8]) {
     }
 }
 
-/// All free memory.
+/// Returns all free memory, whatever size is wanted.
 pub(super) fn region(_: usize) -> &'static mut [MaybeUninit<u8>] {
     memory::free_memory()
 }
@@ -241,12 +241,12 @@ const SLEEP: u8 = 1 << 5 | 5 << 2;
 /// Powers the machine off by the first method that works; else resets it.
 pub(super) fn exit(status: i32) -> ! {
     if status != 0 {
-        // SAFETY: an I/O port, perhaps without a device.
+        // SAFETY: output to an I/O port changes no memory, even if no device is there.
         unsafe {
             asm!("out dx, eax", in("dx") DEBUG_EXIT, in("eax") status, options(nomem, nostack))
         };
     }
-    // SAFETY: device registers, or unmapped bus addresses; RAM ends below.
+    // SAFETY: these are device registers, or bus addresses without a device; all RAM is at lower addresses.
     unsafe {
         SLEEP_CONTROL.write_volatile(SLEEP);
         RESET.write_volatile(0x42);

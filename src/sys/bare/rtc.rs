@@ -24,13 +24,13 @@ fn read(register: u8) -> u8 {
 
 /// Reads the clock: seconds since 1970. `None` if the machine has no such clock.
 pub(super) fn seconds() -> Option<u64> {
-    /// Reads before giving up: an update takes two milliseconds.
+    /// Limit of reads. An update takes two milliseconds, during which the registers are not valid.
     const LOOKS: u32 = 10_000;
     let mut last = None;
     for _ in 0..LOOKS {
         if read(STATUS_A) & IN_PROGRESS == 0 {
             let now = REGISTERS.map(read);
-            // Two equal reads: no update came between.
+            // Two successive reads were equal, so no update has changed the registers between them.
             if last == Some(now) {
                 return since_1970(now, read(STATUS_B) & IS_BINARY != 0);
             }

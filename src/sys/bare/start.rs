@@ -19,12 +19,12 @@ unsafe extern "C" {
     static __ehdr_start: [u8; 0];
 }
 
-/// Reads a number at a physical address; 0 if the address is not mapped.
+/// Reads a number at a physical address. Returns 0 for address 0 and above 4 GiB, which are not mapped.
 fn read<T: Copy + Default>(at: u64) -> T {
     if at == 0 || at >= 4 << 30 {
         return T::default();
     }
-    // SAFETY: mapped memory that is not written to meanwhile; any bit pattern is a number.
+    // SAFETY: the memory is mapped and nothing writes to it meanwhile; any bit pattern is a valid number.
     unsafe { (at as *const T).read_unaligned() }
 }
 
@@ -45,7 +45,7 @@ pub unsafe fn enter(info: u64) {
     };
     read_info(info, &mut boot_info);
     let (start, end) = boot_info.memory;
-    // SAFETY: these pages are free, see the layout in `memory`.
+    // SAFETY: nothing else uses these pages: see the layout in `memory`.
     unsafe {
         let mark = (base + MARK) as *mut u64;
         let is_first = mark.read_volatile() != MARKED;
@@ -117,7 +117,7 @@ unsafe fn read_line(from: u64, to: usize) -> usize {
 /// # Safety
 /// The page tables are those that the entry made.
 unsafe fn protect(base: usize, boot_info: &mut BootInfo) {
-    // SAFETY: the page tables are ours; the ELF headers are the linker's.
+    // SAFETY: the caller vouches for the page tables, and the linker has written valid ELF headers.
     unsafe {
         let header = (&raw const __ehdr_start).addr() as u64;
         let first = header as usize & !(LARGE - 1);

@@ -4,7 +4,7 @@ use super::{Single, clock, exit, memory, put, put_number};
 use crate::mem::nth;
 use core::arch::{asm, naked_asm};
 
-/// Offsets in the page: global descriptor table, task state segment, interrupt descriptor table.
+/// Offsets (bytes) in the page of the tables: global descriptor table, task state segment, interrupt descriptor table.
 const GDT: usize = 0;
 const TSS: usize = 0x40;
 const IDT: usize = 0x100;
@@ -44,7 +44,7 @@ struct PseudoDescriptor {
 pub(super) unsafe fn install(page: usize, stack: usize) {
     let (segments, task, handlers) = (page + GDT, page + TSS, page + IDT);
     let put = |at: usize, value: u64| {
-        // SAFETY: within the page, which the caller owns.
+        // SAFETY: the address is within `page`, which nothing else uses.
         unsafe { (at as *mut u64).write_unaligned(value) }
     };
     put(segments + 8, 0x00af_9b00_0000_ffff);
@@ -81,7 +81,8 @@ pub(super) unsafe fn install(page: usize, stack: usize) {
     }
 }
 
-/// Sets a vector's gate: handler address and index in the interrupt stack table (0: current stack).
+/// Sets the gate of a vector: the address of its handler, and the index of its stack in the interrupt stack table (0: current
+/// stack).
 fn set_gate(handlers: usize, vector: u8, code: usize, stack: u64) {
     const PRESENT_INTERRUPT: u64 = 0x8e;
     let code = code as u64;
@@ -93,7 +94,7 @@ fn set_gate(handlers: usize, vector: u8, code: usize, stack: u64) {
             | code >> 16 << 48,
         code >> 32,
     ];
-    // SAFETY: within the page of the tables.
+    // SAFETY: the address is within the page of the tables, which nothing else uses.
     unsafe { ((handlers + usize::from(vector) * 16) as *mut [u64; 2]).write(entry) };
 }
 
@@ -126,17 +127,17 @@ extern "C" fn exceptions() {
 unsafe extern "C" fn report_trap(frame: *const u64, number: u64) -> ! {
     // The stack was 16-byte aligned: misalignment by 8 means that an error code was pushed.
     let has_code = frame as usize & 8 != 0;
-    // SAFETY: pushed by the processor and the stub above.
+    // SAFETY: `frame` is the address of the words that the processor and the entry point of the vector have pushed.
     let (vector, at) = unsafe { (*frame, *frame.add(1 + usize::from(has_code))) };
     if IS_REPORTED.get() {
         reset();
     }
     IS_REPORTED.set(true);
     let address: u64;
-    // SAFETY: reads a register.
+    // SAFETY: the instruction only reads a register.
     unsafe { asm!("mov {}, cr2", out(reg) address, options(nomem, nostack)) };
     super::console(b"stowaway: ");
-    // SAFETY: two bytes of the program's code.
+    // SAFETY: `at` is the address of an instruction in the program's code, which is readable.
     let is_call = || memory::is_code(at) && unsafe { *(at as *const [u8; 2]) } == SYSCALL;
     if vector == INVALID_INSTRUCTION && is_call() {
         put(b"system call ");
@@ -164,6 +165,6 @@ const EXCEPTION_STATUS: i32 = 101;
 /// Resets the machine by a triple fault: an exception with an empty descriptor table.
 pub(super) fn reset() -> ! {
     let nothing = PseudoDescriptor { limit: 0, at: 0 };
-    // SAFETY: does not return.
+    // SAFETY: the instructions reset the machine, so no code runs after them.
     unsafe { asm!("lidt [{}]", "ud2", in(reg) &raw const nothing, options(noreturn)) }
 }

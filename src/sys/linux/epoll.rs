@@ -55,7 +55,7 @@ impl Epoll {
             high: 0,
         };
         let epoll = self.0.as_raw_fd();
-        // SAFETY: the kernel reads the structure; an invalid descriptor is an error.
+        // SAFETY: the kernel only reads the structure.
         outcome(unsafe {
             raw_syscall!(
                 Sysno::epoll_ctl,

@@ -11,11 +11,11 @@ const CALLS: [Sysno; 3] = [Sysno::setfsuid, Sysno::setfsgid, Sysno::setgroups];
 #[cfg(any(target_arch = "x86", target_arch = "arm"))]
 const CALLS: [Sysno; 3] = [Sysno::setfsuid32, Sysno::setfsgid32, Sysno::setgroups32];
 
-/// Invalid UID: setfsuid(2) then returns the current one and changes nothing.
+/// An invalid UID, to query the current one: setfsuid(2) then returns it and changes nothing.
 const NOBODY: u32 = u32::MAX;
 
-/// The current settings of the process. Several trees may want different ones; they are cached here, so that system calls are made
-/// only for changes.
+/// The settings now in effect in the process. Trees may need different settings, so they are cached here: a system call is made
+/// only for a change.
 struct Effective {
     user: AtomicU32,
     /// Number of the group setting in effect; 0: the initial one.
@@ -27,7 +27,7 @@ struct Effective {
     first_umask: AtomicU32,
 }
 
-/// The value is not known yet.
+/// Marks a setting that is not known yet.
 const UNKNOWN: u32 = u32::MAX;
 
 impl Effective {
@@ -44,7 +44,8 @@ impl Effective {
     };
 }
 
-/// The process has one thread. Test threads have their own settings each, as in the kernel.
+/// Calls `with` with the settings of the process, which has one thread. In tests each thread has its own settings, as in the
+/// kernel.
 #[cfg(not(any(test, fuzzing)))]
 fn effective<R>(with: impl FnOnce(&Effective) -> R) -> R {
     static EFFECTIVE: Effective = Effective::FIRST;
@@ -78,7 +79,7 @@ pub fn set_user(user: u32) -> bool {
 /// refuses.
 pub fn set_thread_user(user: u32) -> bool {
     let [call, ..] = CALLS;
-    // SAFETY: integers only. setfsuid(2) returns no errors, so a second call reads the UID back.
+    // SAFETY: the calls take no pointers. setfsuid(2) returns no errors, so a second call reads the UID back.
     unsafe {
         raw_syscall!(call, user);
         raw_syscall!(call, NOBODY) as u32 == user
@@ -108,7 +109,7 @@ pub fn has_groups(setting: u32) -> bool {
     effective(|now| now.groups.load(Relaxed) == setting)
 }
 
-/// Returns true if this process can act as other users. On success it acts as UID 0 and GID 0 without supplementary groups.
+/// Returns true if this process can act as other users; it then acts as UID 0 and GID 0 without supplementary groups.
 pub fn can_switch() -> bool {
     let can = set_user(1) && set_user(0);
     let Some(own) = set_groups(0, &[]).filter(|_| can) else {
@@ -158,7 +159,7 @@ pub fn obey_quotas() {
     const VERSION_3: u32 = 0x2008_0522;
     const SYS_RESOURCE: u32 = 1 << 24;
     let header = [VERSION_3, 0];
-    // Effective, permitted, inheritable: of capabilities 0 to 31, then of the others.
+    // The effective, permitted and inheritable sets of capabilities 0 to 31, then those of the higher capabilities.
     let mut sets = [0u32; 6];
     // SAFETY: the kernel reads two numbers and writes six.
     let result = unsafe { raw_syscall!(Sysno::capget, header.as_ptr(), sets.as_mut_ptr()) };
@@ -166,7 +167,7 @@ pub fn obey_quotas() {
         sets.iter_mut()
             .take(3)
             .for_each(|set| *set &= !SYS_RESOURCE);
-        // SAFETY: the kernel reads both.
+        // SAFETY: the kernel only reads the header and the sets.
         unsafe { raw_syscall!(Sysno::capset, header.as_ptr(), sets.as_ptr()) };
     }
 }

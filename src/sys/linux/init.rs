@@ -66,7 +66,7 @@ pub fn set_host_name(name: &[u8]) {
 /// Sends SIGKILL to all other processes.
 pub fn end_others() {
     const SIGKILL: usize = 9;
-    // SAFETY: two numbers.
+    // SAFETY: the call takes no pointers.
     unsafe { raw_syscall!(Sysno::kill, -1isize, SIGKILL) };
 }
 
@@ -185,6 +185,6 @@ pub fn set_gateway(gateway: Ipv4Addr) -> Result<(), Errno> {
     };
     let socket = sockets::open(INET, DATAGRAM)?;
     let (socket, at) = (socket.as_raw_fd(), &raw const route);
-    // SAFETY: the kernel reads the structure, which has the size of its own.
+    // SAFETY: the kernel reads the structure, which is as long as its `struct rtentry`.
     outcome(unsafe { raw_syscall!(Sysno::ioctl, socket, SIOCADDRT, at) }).map(drop)
 }

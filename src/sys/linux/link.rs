@@ -42,7 +42,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// A request about the interface `name`.
+    /// Creates a request about the interface `name`.
     pub(super) fn new(name: &CStr) -> Result<Self, Errno> {
         let mut request = Self {
             name: [0; 16],
@@ -72,7 +72,7 @@ fn set(socket: &File, (level, name): (u32, u32), value: &[u8]) -> Result<(), Err
     outcome(unsafe { socket_call!(setsockopt, 14, socket, level, name, at, len) }).map(drop)
 }
 
-/// Makes a request about an interface; returns the result.
+/// Makes an ioctl about the interface `name`; returns the result.
 fn answer(name: &CStr, what: u32) -> Result<Request, Errno> {
     let mut request = Request::new(name)?;
     request.ask(&sockets::open(sockets::INET, sockets::DATAGRAM)?, what)?;
@@ -157,10 +157,10 @@ pub fn open_addresses(name: &CStr) -> Result<(File, bool), Errno> {
         Step(LOAD_BYTE, 0, 0, 23),
         Step(IS, 0, 5, 17), // UDP
         Step(LOAD_HALF, 0, 0, 20),
-        Step(HAS_BITS, 3, 0, 0x1fff), // A later fragment
+        Step(HAS_BITS, 3, 0, 0x1fff), // Later fragment of a datagram
         Step(LOAD_HEADER_LEN, 0, 0, 14),
         Step(LOAD_HALF_BEHIND, 0, 0, 16),
-        Step(IS, 1, 0, 68), // The port of clients
+        Step(IS, 1, 0, 68), // DHCP client port
         Step(RETURN, 0, 0, 0),
         Step(RETURN, 0, 0, u32::MAX),
     ];
@@ -170,7 +170,7 @@ pub fn open_addresses(name: &CStr) -> Result<(File, bool), Errno> {
         steps: STEPS.as_ptr(),
     };
     let at = (&raw const filter).cast();
-    // SAFETY: the bytes of a `repr(C)` structure without padding that is read.
+    // SAFETY: `at` points to a `Filter`, which has no padding and lives until the call returns.
     set(&opened.0, ATTACH_FILTER, unsafe {
         core::slice::from_raw_parts(at, size_of_val(&filter))
     })?;

@@ -12,7 +12,7 @@ const STACK_BYTES: usize = 256 << 10;
 /// Step (bytes) by which the wanted size is reduced after ENOMEM.
 const STEP_BYTES: usize = 16 << 10;
 
-/// Protection of memory.
+/// PROT_READ | PROT_WRITE.
 pub(super) const READ_WRITE: usize = 3;
 /// MAP_ANONYMOUS | MAP_NORESERVE.
 const ANONYMOUS_NORESERVE: usize = 0x4020;
@@ -51,7 +51,7 @@ pub fn region(wanted: usize) -> &'static mut [MaybeUninit<u8>] {
         region = map(len, READ_WRITE, PRIVATE);
     }
     if let Some(stack) = stack {
-        // SAFETY: nothing uses this mapping.
+        // SAFETY: this function made the mapping, and nothing uses its memory.
         unsafe { raw_syscall!(Sysno::munmap, stack, STACK_BYTES) };
     }
     match region {

@@ -59,9 +59,10 @@ pub fn wall_clock() -> (i64, u32) {
     clock(CLOCK_REALTIME)
 }
 
-/// clock_gettime as a system call: rustix reads the vDSO, whose parser takes more code than one faster call per turn is worth.
+/// Makes the system call clock_gettime. rustix would use the vDSO instead, which needs a parser; that is too much code for one
+/// faster call per turn.
 fn clock(which: usize) -> (i64, u32) {
-    // Linux 5.1 and later has a call for times after 2038; a kernel may be built without the older one.
+    // clock_gettime64 exists since Linux 5.1 and returns times after 2038. A kernel may be built without the older call.
     #[cfg(target_pointer_width = "32")]
     {
         let mut time = [0i64; 2];
@@ -80,7 +81,7 @@ fn clock(which: usize) -> (i64, u32) {
         nanos: isize,
     }
     let mut time = Timespec::default();
-    // SAFETY: the kernel writes two words, as this call's timespec has on every architecture.
+    // SAFETY: the kernel writes two words: `struct timespec` has this layout on every architecture.
     unsafe { syscalls::raw_syscall!(syscalls::Sysno::clock_gettime, which, &raw mut time) };
     (time.secs as i64, time.nanos as u32)
 }
@@ -97,14 +98,15 @@ pub fn sleep(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<()
         let at = words
             .as_ref()
             .map_or(core::ptr::null(), |words| words.as_ptr());
-        // SAFETY: the kernel reads the timeout, if any, and writes to `count` structures, which have its own layout.
+        // SAFETY: the kernel reads the timeout, if any, and writes to `count` structures, whose layout is the kernel's.
         unsafe { syscalls::raw_syscall!(syscalls::Sysno::ppoll, first, count, at, 0) }
     };
-    // poll, because it takes milliseconds: old kernels lack the ppoll with a 64-bit timespec, and new ones may lack the other.
+    // Uses poll, whose timeout is a number of milliseconds. Old kernels lack the ppoll with a 64-bit timespec, and new kernels may
+    // lack the ppoll with a 32-bit one.
     #[cfg(target_pointer_width = "32")]
     let returned = {
         let ms = timeout.map_or(-1, |timeout| timeout.as_ms().min(i32::MAX as u64) as i32);
-        // SAFETY: the kernel writes to `count` structures, which have its own layout.
+        // SAFETY: the kernel writes to `count` structures, whose layout is the kernel's.
         unsafe { syscalls::raw_syscall!(syscalls::Sysno::poll, first, count, ms) }
     };
     outcome(returned).map(drop)

@@ -1,4 +1,4 @@
-//! Sockets for multicast DNS (RFC 6762 §3, §11). Each belongs to one interface and receives only what came in there.
+//! Sockets for multicast DNS (RFC 6762 §3, §11). Each belongs to one interface and receives only datagrams that arrive there.
 //!
 //! So no IP_PKTINFO is needed. A socket bound to the group's address receives no unicast, but can send.
 
@@ -21,8 +21,8 @@ const UNICAST_V6: Setting = (41, 76);
 /// IP_MULTICAST_ALL: receive from groups that other sockets have joined.
 const ALL_V4: Setting = (0, 49);
 
-/// Hop limit 255 for unicast and multicast: a receiver then knows that the sender is on the link (RFC 6762 §11). And multicast
-/// loopback, for other processes on this host.
+/// Hop limit 255 for unicast and multicast, which shows the receiver that the sender is on the link (RFC 6762 §11). Also enables
+/// multicast loopback, for other processes on this host.
 const REACH: [(Setting, u32); 6] = [
     ((0, 2), 255),
     ((0, 33), 255),
@@ -89,14 +89,14 @@ fn share(socket: i32) {
 fn open(index: u32, mut at: SocketAddr, shares: bool) -> Result<File, Errno> {
     let mut family = INET;
     if let SocketAddr::V6(at) = &mut at {
-        // With a scope id, a link-local address is of this interface; other addresses ignore the scope id.
+        // The scope id selects the interface of a link-local address; it has no effect on other addresses.
         at.set_scope_id(index);
         family = INET6;
     }
     let file = sockets::open(family, DATAGRAM | NONBLOCK)?;
     let socket = file.as_raw_fd();
     for &(level, name) in &[UNICAST_V4, UNICAST_V6] {
-        // Otherwise the kernel would send by one interface only if two are in the same network.
+        // Without this option the kernel would send all unicast by one of two interfaces in the same network.
         let _ = sockets::set(socket, level, name, index.to_be());
     }
     let _ = sockets::set(socket, V6_ONLY.0, V6_ONLY.1, 1);
@@ -120,7 +120,7 @@ mod tests {
 
     const PORT: u16 = 5353;
 
-    /// The sender of a datagram with these bytes that comes to a socket soon.
+    /// Waits for a datagram with these bytes and returns its sender. `None` if none arrives soon.
     fn hear(socket: &File, bytes: &[u8]) -> Option<SocketAddr> {
         let (start, mut buffer) = (Instant::now(), [0; 64]);
         while start.elapsed() < Duration::from_secs(2) {

@@ -59,7 +59,7 @@ pub(super) fn hold_stderr() {
 fn act_on(signal: usize, handler: usize, flags: usize) {
     // The kernel's sigaction: handler, flags, restorer, mask. Eight words are enough on every architecture.
     let action = [handler, flags, handler, 0, 0, 0, 0, 0];
-    // SAFETY: the kernel reads the structure and writes nothing; a handler is a function of ours that does not return.
+    // SAFETY: the kernel only reads the structure. A handler is a function of ours that does not return.
     unsafe { raw_syscall!(Sysno::rt_sigaction, signal, action.as_ptr(), 0, 8) };
 }
 
@@ -76,7 +76,7 @@ const CHILD_SIGNAL: u64 = 1 << (17 - 1); // SIGCHLD
 const HANG_UP_SIGNAL: u64 = 1; // SIGHUP
 
 fn mask(how: Block, signals: u64) {
-    // SAFETY: the kernel reads eight bytes and writes nothing.
+    // SAFETY: the kernel only reads the eight bytes of the signal set.
     unsafe {
         raw_syscall!(
             Sysno::rt_sigprocmask,
@@ -106,7 +106,7 @@ pub fn signals(reload: bool, children: bool) -> Option<File> {
 fn readable(signals: u64) -> Option<File> {
     const CLOEXEC_NONBLOCK: usize = 0o2_004_000;
     mask(Block::On, signals);
-    // SAFETY: the kernel reads eight bytes.
+    // SAFETY: the kernel reads the eight bytes of the signal set.
     let made = unsafe {
         raw_syscall!(
             Sysno::signalfd4,
@@ -209,7 +209,7 @@ pub fn fork() -> Result<Option<Child>, Errno> {
     HAS_SUPERVISOR.store(true, Ordering::Relaxed);
     follow_supervisor();
     if rustix::process::getppid() != Some(parent) {
-        exit(1); // The parent died before the line above.
+        exit(1); // The parent has ended before PR_SET_PDEATHSIG was set.
     }
     Ok(None)
 }
@@ -226,7 +226,7 @@ pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
     mask(Block::Off, STOP_SIGNALS | CHILD_SIGNAL | HANG_UP_SIGNAL);
     on_failed_write(FailedWrite::Ends);
     let mut environment = [core::ptr::null(); ENVIRONMENT_COUNT_MAX];
-    // The last pointer stays null.
+    // Leaves the last pointer null, which ends the list.
     let (places, _) = environment.split_at_mut(ENVIRONMENT_COUNT_MAX - 1);
     let mut more = more;
     let more = core::iter::from_fn(|| {
@@ -256,11 +256,11 @@ const ENVIRONMENT_COUNT_MAX: usize = 512;
 /// Exit status of a child if execve failed, as in shells.
 pub const CANNOT_RUN: i32 = 127;
 
-/// Reaps a child that has ended; returns its exit status, or -1 if a signal killed it. Blocks if it `waits`.
+/// Reaps a child that has ended; returns its exit status, or -1 if a signal killed it. With `waits`, blocks until a child ends.
 pub fn reap_any(waits: bool) -> Option<(Child, i32)> {
     const WNOHANG: usize = 1;
     let (how, mut status) = (if waits { 0 } else { WNOHANG }, 0i32);
-    // SAFETY: the kernel writes one number.
+    // SAFETY: the kernel writes one number to `status`.
     let ended = unsafe { raw_syscall!(Sysno::wait4, -1isize, &raw mut status, how, 0) };
     let child = outcome(ended).ok().filter(|child| *child > 0)?;
     let status = if status & 0x7f == 0 {
@@ -291,7 +291,7 @@ pub enum Signal {
 
 /// Sends a child a signal.
 pub fn send_signal(child: Child, signal: Signal) {
-    // SAFETY: two numbers.
+    // SAFETY: the call takes no pointers.
     unsafe { raw_syscall!(Sysno::kill, child.0, signal as usize) };
 }
 

@@ -24,8 +24,8 @@ pub fn set_undumpable() {
     prctl(SET_DUMPABLE, 0, 0);
 }
 
-/// Disables transparent huge pages: if they are set to "always", one touched byte of the arena would take 2 MiB. Fails on kernels
-/// before 3.15, which are ignored.
+/// Disables transparent huge pages: if they are set to "always", one touched byte of the arena would take 2 MiB. The error on
+/// kernels before 3.15 is ignored.
 pub(super) fn disable_huge_pages() {
     const DISABLE_HUGE_PAGES: usize = 41;
     prctl(DISABLE_HUGE_PAGES, 1, 0);
@@ -34,8 +34,8 @@ pub(super) fn disable_huge_pages() {
 /// Restricts the process for good to the directory `jail`, as far as the kernel supports it. Open descriptors stay usable.
 pub fn restrict_to(jail: RawFd) -> Sandbox {
     const SET_NO_NEW_PRIVILEGES: usize = 38;
-    // A relative path used by mistake then stays inside.
-    // SAFETY: integers only; an invalid descriptor is an error.
+    // The current directory becomes the jail, so a relative path that is used by mistake stays inside.
+    // SAFETY: the call takes no pointers.
     unsafe { raw_syscall!(Sysno::fchdir, jail) };
     prctl(SET_NO_NEW_PRIVILEGES, 1, 0);
     Sandbox {
@@ -118,7 +118,7 @@ fn landlock(jail: RawFd) -> bool {
             0
         )
     };
-    // SAFETY: two numbers.
+    // SAFETY: the call takes no pointers.
     outcome(added).is_ok()
         && outcome(unsafe { raw_syscall!(Sysno::landlock_restrict_self, rules, 0) }).is_ok()
 }
@@ -239,7 +239,7 @@ fn seccomp(numbers: &[u16], listed: u32, otherwise: u32) -> bool {
         step(LOAD, 0, 0, NUMBER),
     ];
     let last = [
-        // TCSETS is needed at the end, to restore a terminal; no other ioctl is.
+        // TCSETS is allowed, because it restores a terminal at the end; all other ioctl requests are not.
         step(IF_EQUAL, 0, 2, Sysno::ioctl as u32),
         step(LOAD, 0, 0, SECOND_ARGUMENT),
         step(IF_EQUAL, 1, 0, SET_SETTINGS),
@@ -335,8 +335,8 @@ mod tests {
                 Sysno::clone,
                 Sysno::unshare,
             ];
-            // The arguments are harmless.
-            // SAFETY: no argument is a valid address or descriptor.
+            // The arguments are neither valid addresses nor open descriptors.
+            // SAFETY: the kernel cannot access memory at such addresses.
             let tried = calls.map(|call| outcome(unsafe { raw_syscall!(call, 8, 8, 8, 8, 8) }));
             (sandbox, tried)
         });

@@ -14,7 +14,7 @@ use syscalls::{Sysno, raw_syscall};
 pub struct Shared {
     /// Futex: the owner's TID, and a flag for waiters.
     lock: AtomicU32,
-    /// A counter for the users of the memory.
+    /// A counter that all processes can increment; the caller defines its meaning.
     pub count: AtomicU32,
     /// Bit mask of the process numbers that have used the memory.
     users: AtomicU32,
@@ -107,7 +107,7 @@ impl Lock {
                     return;
                 }
                 self.futex(FUTEX_WAIT, next);
-                // Other processes may be waiting too: keep the flag.
+                // Keeps the flag, because other processes may be waiting too.
                 own |= WAITERS;
             }
         }
@@ -122,7 +122,7 @@ impl Lock {
 
     fn futex(&self, what: usize, value: u32) {
         let lock = self.lock.as_ptr();
-        // SAFETY: the kernel reads the word; no timeout.
+        // SAFETY: the kernel only reads the word `lock`; there is no timeout structure.
         unsafe { raw_syscall!(Sysno::futex, lock, what, value, 0) };
     }
 }

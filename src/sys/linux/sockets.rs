@@ -98,7 +98,7 @@ impl Address {
         to
     }
 
-    /// The port of an IP address.
+    /// Returns the port of an IPv4 or IPv6 address.
     pub fn port(&self) -> u16 {
         u16::from_be_bytes([self.bytes[2], self.bytes[3]])
     }
@@ -126,7 +126,7 @@ impl Address {
         to
     }
 
-    /// Returns the IP address that the kernel wrote. The sockets opened here have no families but these two.
+    /// Returns the IP address that the kernel wrote. It is IPv4 or IPv6, as are the sockets whose addresses are read.
     #[inline(never)]
     pub fn get(&self) -> SocketAddr {
         let port = self.port();
@@ -158,7 +158,7 @@ pub enum Reach {
     Anywhere,
 }
 
-/// A socket system call. Old kernels on 32-bit x86 have only `socketcall`, with a number for each.
+/// A socket system call. Old kernels on 32-bit x86 have only `socketcall`, whose first argument is the call's number (`$number`).
 macro_rules! socket_call {
     ($name:ident, $number:literal, $($argument:expr),*) => {{
         #[cfg(target_arch = "x86")]
@@ -229,7 +229,7 @@ pub fn listen(at: &mut Address) -> Result<File, Errno> {
     rustix::process::umask(mask);
     bound?;
     call(descriptor, AddressCall::Name, at)?;
-    // SAFETY: two numbers.
+    // SAFETY: the call takes no pointers.
     outcome(unsafe { socket_call!(listen, 4, descriptor, BACKLOG) })?;
     LISTENER.store(descriptor, Ordering::Relaxed);
     Ok(ManuallyDrop::into_inner(socket))
@@ -243,7 +243,7 @@ static LISTENER: AtomicI32 = AtomicI32::new(-1);
 pub(super) fn stop_listening() {
     const BOTH_WAYS: usize = 2;
     let (listener, mut at) = (LISTENER.load(Ordering::Relaxed), Address::empty());
-    // SAFETY: two numbers.
+    // SAFETY: the call takes no pointers.
     unsafe { socket_call!(shutdown, 13, listener, BOTH_WAYS) };
     if call(listener, AddressCall::Name, &mut at).is_ok()
         && let Ok(socket) = open(UNIX, STREAM)
@@ -257,7 +257,7 @@ pub(super) fn stop_listening() {
 fn remove_unused(socket: RawFd, at: &mut Address) {
     if at.family() == UNIX && call(socket, AddressCall::Connect, at) == Err(Errno::CONNREFUSED) {
         let path = at.bytes[2..].as_ptr();
-        // SAFETY: the path ends with NUL.
+        // SAFETY: the kernel only reads the path, which ends with NUL.
         unsafe { raw_syscall!(Sysno::unlinkat, AT_FDCWD, path, 0) };
     }
 }
@@ -307,7 +307,7 @@ pub fn open_at(at: SocketAddr, connects: bool, is_shared: bool) -> Result<File, 
     }
     call(socket, AddressCall::Bind, &mut Address::new(at))?;
     if connects {
-        // SAFETY: two numbers.
+        // SAFETY: the call takes no pointers.
         outcome(unsafe { socket_call!(listen, 4, socket, BACKLOG) })?;
     }
     Ok(file)
@@ -341,7 +341,7 @@ pub(super) fn open_netlink() -> Result<File, Errno> {
 pub(super) fn open(family: u16, kind: u32) -> Result<File, Errno> {
     const CLOEXEC: u32 = 0o2_000_000;
     let kind = kind | CLOEXEC;
-    // SAFETY: three numbers.
+    // SAFETY: the call takes no pointers.
     File::opened(unsafe { socket_call!(socket, 1, family, kind, 0) })
 }
 
@@ -352,14 +352,14 @@ pub fn name(socket: RawFd, at: &mut Address) -> Result<(), Errno> {
 
 /// Accepts a connection.
 pub fn accept_any(listener: &File) -> Result<File, Errno> {
-    // SAFETY: three numbers.
+    // SAFETY: both pointers are null, so the kernel writes no address.
     File::opened(unsafe { socket_call!(accept, 5, listener.as_raw_fd(), 0, 0) })
 }
 
 /// Accepts a connection in non-blocking mode; writes the peer's address to `from`.
 pub fn accept(listener: RawFd, from: &mut Address) -> Result<File, Errno> {
-    // accept exists in all kernels, unlike accept4. It has no flags: this costs one more call per connection.
-    // SAFETY: as for `name`.
+    // accept4 would set non-blocking mode in the same call, but not every supported kernel has it.
+    // SAFETY: the kernel writes at most `len` bytes of the address, and their number.
     let accepted = File::opened(unsafe {
         socket_call!(
             accept,
@@ -385,7 +385,7 @@ pub fn recv(socket: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
 }
 
 /// Sends bytes; returns how many were accepted. `more`: further bytes follow (MSG_MORE).
-#[inline(always)] // As that of `recv`.
+#[inline(always)] // As for `recv`: the result does not fit into registers.
 pub fn send(socket: RawFd, bytes: &[u8], more: bool) -> Result<usize, Errno> {
     const NO_SIGNAL: u32 = 0x4000;
     const MORE: u32 = 0x8000;
@@ -397,7 +397,7 @@ pub fn send(socket: RawFd, bytes: &[u8], more: bool) -> Result<usize, Errno> {
 /// Receives a datagram, truncated to `buffer`; returns its length, and writes the sender to `from`.
 pub fn recv_from(socket: RawFd, buffer: &mut [u8], from: &mut Address) -> Result<usize, Errno> {
     let (to, buffer) = (buffer.as_mut_ptr(), buffer.len());
-    // SAFETY: as for `name`; the kernel writes at most the buffer's length.
+    // SAFETY: the kernel writes at most the buffer's length, at most `len` bytes of the address, and their number.
     outcome(unsafe {
         socket_call!(
             recvfrom,

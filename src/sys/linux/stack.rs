@@ -17,11 +17,11 @@ pub(super) fn remember(stack: *const usize) {
 /// The environment of the process.
 pub(super) fn environment() -> impl Iterator<Item = &'static CStr> {
     let stack = STACK.load(Ordering::Relaxed).cast_const();
-    // SAFETY: the initial stack pointer; argc, argv and a null precede the environment.
+    // SAFETY: `stack` is the initial stack pointer; argc, argv and a null precede the environment.
     Environment((!stack.is_null()).then(|| unsafe { stack.add(*stack + 2) }))
 }
 
-/// The environment variables from this pointer on.
+/// Iterator over the environment variables. The pointer is to the next entry of the list; `None`: there is no environment.
 struct Environment(Option<*const usize>);
 
 impl Iterator for Environment {
@@ -30,7 +30,7 @@ impl Iterator for Environment {
     #[inline(always)] // A call would take more code in both callers.
     fn next(&mut self) -> Option<&'static CStr> {
         let here = self.0?;
-        // SAFETY: a null-terminated list of NUL-terminated strings, which live as long as the process.
+        // SAFETY: the pointers form a null-terminated list of NUL-terminated strings, which live as long as the process.
         unsafe {
             let text = (*here as *const core::ffi::c_char).as_ref()?;
             self.0 = Some(here.add(1));
@@ -45,7 +45,7 @@ pub(super) fn auxiliary_random() -> [u8; 16] {
     if stack.is_null() {
         return [0; 16];
     }
-    // SAFETY: the initial stack pointer; AT_RANDOM points to 16 bytes that live as long as the process.
+    // SAFETY: `stack` is the initial stack pointer; AT_RANDOM points to 16 bytes that live as long as the process.
     unsafe {
         let mut at = stack.add(*stack + 2);
         while *at != 0 {

@@ -11,15 +11,16 @@ pub unsafe fn enter(stack: *const usize) -> Args {
     super::stack::remember(stack);
     // SAFETY: the stack holds argc, argc pointers, null, the environment's pointers, null, and pairs up to AT_NULL.
     let (argc, argv) = unsafe { (*stack, stack.add(1)) };
-    // On 32-bit x86 rustix then makes system calls through the vDSO, which is faster. Nothing else in rustix uses these values.
+    // Lets rustix find the vDSO, by which it makes system calls on 32-bit x86: that is faster. Nothing else in rustix uses these
+    // values.
     #[cfg(target_arch = "x86")]
-    // SAFETY: as above.
+    // SAFETY: the environment follows argv and its null on the initial stack.
     unsafe {
         rustix::param::init(argv.add(argc + 1).cast_mut().cast());
     }
     super::sandbox::disable_huge_pages();
     super::process::on_failed_write(FailedWrite::Fails);
     super::process::hold_stderr();
-    // SAFETY: as above; the strings end with NUL and last as long as the process.
+    // SAFETY: argv has argc pointers to NUL-terminated strings, which live as long as the process.
     unsafe { Args::new(core::slice::from_raw_parts(argv.cast(), argc)) }
 }

@@ -34,10 +34,10 @@ impl Stdio {
         } else {
             PollFlags::OUT
         };
-        // SAFETY: only polled; never closed.
+        // SAFETY: the stream is only polled, and a `BorrowedFd` never closes it.
         let stream = unsafe { BorrowedFd::borrow_raw(self as i32) };
         let mut watched = [PollFd::from_borrowed_fd(stream, wanted)];
-        // An error is found by the following read or write.
+        // After an error the stream counts as ready: the following read or write reports the error.
         super::sleep(&mut watched, timeout).is_err() || !watched[0].revents().is_empty()
     }
 
@@ -53,7 +53,7 @@ impl Stdio {
             match outcome(moved) {
                 Ok(count) => return count,
                 Err(Errno::INTR) => {}
-                // The parent process has made the stream non-blocking: wait nevertheless.
+                // The parent process has made the stream non-blocking, so this waits until the stream is ready.
                 Err(Errno::AGAIN) => _ = self.is_ready(None),
                 Err(_) => return 0,
             }
@@ -111,11 +111,11 @@ impl Stdio {
         for place in [Self::Input, Self::Output] {
             let (from, to) = (connection.as_raw_fd(), place as i32);
             #[cfg(not(target_arch = "aarch64"))]
-            // SAFETY: integers only; nothing depends on the descriptor that is replaced.
+            // SAFETY: the call takes no pointers, and nothing depends on the descriptor that is replaced.
             outcome(unsafe { raw_syscall!(Sysno::dup2, from, to) })?;
-            // aarch64 has no dup2.
+            // aarch64 has only dup3.
             #[cfg(target_arch = "aarch64")]
-            // SAFETY: as above.
+            // SAFETY: the call takes no pointers, and nothing depends on the descriptor that is replaced.
             outcome(unsafe { raw_syscall!(Sysno::dup3, from, to, 0) })?;
         }
         Ok(())

@@ -68,7 +68,7 @@ struct Worker {
     pipe: RawFd,
 }
 
-// SAFETY: only one side at a time accesses `job`; `state` passes it on (release, acquire).
+// SAFETY: either the worker or the loop accesses `job`, as `state` says; the state is stored with release and loaded with acquire.
 unsafe impl Sync for Worker {}
 
 #[derive(Debug)]
@@ -228,7 +228,7 @@ impl<T: Copy> Workers<T> {
             }
             let Some(job) = waiting.next() else { return };
             job.phase = Phase::Runs(place, now);
-            // SAFETY: the worker is idle and reads `job` only after `state` is GIVEN.
+            // SAFETY: the worker is idle and reads `job` only after `state` is ASSIGNED.
             unsafe { *worker.job.get() = (job.work, job.file) };
             worker.state.store(ASSIGNED, Ordering::Release);
             let _ = wake(&worker.state);
@@ -305,7 +305,7 @@ extern "C" fn work(worker: &Worker) -> ! {
         while worker.state.load(Ordering::Acquire) != ASSIGNED {
             sleep_unless_changed(&worker.state);
         }
-        // SAFETY: the loop wrote `job` before GIVEN, and does not access it until ENDED.
+        // SAFETY: the loop wrote `job` before it set ASSIGNED, and does not access it until ENDED.
         let (work, file) = unsafe { *worker.job.get() };
         let mut stored = 0;
         let result = match work {
@@ -388,7 +388,7 @@ mod clone {
     pub(super) fn start(stack: &'static mut [u8], worker: &'static Worker) -> Result<(), Errno> {
         // Stack alignment of all ABIs at a call, with room for an argument.
         let top = (stack.as_mut_ptr_range().end as usize & !15) - 16;
-        // SAFETY: the word is within the stack.
+        // SAFETY: the word at `top` is within the stack, and aligned.
         unsafe { (top as *mut &Worker).write(worker) };
         let returned: usize;
         // SAFETY: the stack and `worker` are never freed; the caller's registers are preserved or declared as outputs.
@@ -415,7 +415,7 @@ mod clone {
             );
         }
         #[cfg(target_arch = "x86")]
-        // SAFETY: as above. The compiler reserves ebx, so it is swapped and restored.
+        // SAFETY: neither the stack nor `worker` is ever freed. The compiler reserves ebx, so the code swaps and restores it.
         unsafe {
             asm!(
                 "xchg ebx, edi",
@@ -435,7 +435,7 @@ mod clone {
             );
         }
         #[cfg(target_arch = "aarch64")]
-        // SAFETY: as above.
+        // SAFETY: neither the stack nor `worker` is ever freed; changed registers are declared as outputs.
         unsafe {
             asm!(
                 "svc #0",
@@ -455,7 +455,7 @@ mod clone {
             );
         }
         #[cfg(target_arch = "arm")]
-        // SAFETY: as above. The compiler may reserve r7, so it is saved.
+        // SAFETY: neither the stack nor `worker` is ever freed. The compiler may reserve r7, so the code saves it.
         unsafe {
             asm!(
                 "mov {kept}, r7",
@@ -522,7 +522,7 @@ mod tests {
         for (tag, work) in (0..).zip(kinds) {
             assert!(workers.push(work, open(()), tag, sys::now()));
         }
-        // A descriptor that is not open.
+        // A job on a descriptor that is not open must end with EBADF.
         assert!(workers.push(Work::Sync, -1, 9, sys::now()));
         assert_eq!((workers.next(), workers.last_sync()), (5, Some(4)));
         let ends = ends(&mut workers);

@@ -91,7 +91,7 @@ impl Device {
     }
 
     fn write(&self, register: usize, value: u32) {
-        // SAFETY: a device register.
+        // SAFETY: the address is that of a device register; the write changes no memory of the program.
         unsafe { ((self.at + register) as *mut u32).write_volatile(value) };
     }
 
@@ -137,7 +137,7 @@ impl Device {
             self.write(register::QUEUE_ALIGN, PAGE as u32);
             self.write(register::QUEUE_PFN, (addresses[0] / PAGE) as u32);
         } else {
-            // All memory is below 4 GiB.
+            // The upper half of each address is 0, because all memory is below 4 GiB.
             for (place, address) in addresses.into_iter().enumerate() {
                 self.write(register::QUEUE_ADDRESSES + 16 * place, address as u32);
                 self.write(register::QUEUE_ADDRESSES + 16 * place + 4, 0);
@@ -346,7 +346,7 @@ pub const ORDINARY_BYTES: usize = 1536;
 struct Requests {
     device: Device,
     queue: Virtqueue,
-    /// True if it timed out and was reset.
+    /// True once the device has timed out and was reset.
     is_gone: bool,
 }
 
@@ -419,7 +419,7 @@ impl Disk {
             Element::write(out),
             Element::Write(&raw mut status, 1),
         ];
-        // SAFETY: a local variable, read after the device has written to it.
+        // SAFETY: `status` is a local variable. The read is volatile, because the device has written to it.
         self.requests.exchange(&parts)
             && unsafe { (&raw const status).read_volatile() } == VIRTIO_BLK_S_OK
     }
@@ -518,7 +518,7 @@ fn unmask(controller: usize, pin: u32) -> bool {
     true
 }
 
-/// Returns the network card, once.
+/// Returns the network card at the first call, `None` at later calls.
 pub fn take_card() -> Option<Card> {
     devices()?.card.take()
 }

@@ -136,7 +136,7 @@ impl Virtqueue {
         let next = usize::from(self.offered) % QUEUE_SIZE;
         self.offered = self.offered.wrapping_add(1);
         self.in_use |= 1 << place;
-        // SAFETY: as above; the fence orders the entry before the index.
+        // SAFETY: `next` is below the ring's size. The fence makes the entry visible to the device before the new index.
         unsafe {
             (&raw mut (*shared).available.places)
                 .cast::<u16>()
@@ -151,7 +151,7 @@ impl Virtqueue {
 
     /// Returns true unless the device suppresses notifications.
     pub(super) fn wants_notification(&self) -> bool {
-        // SAFETY: shared memory.
+        // SAFETY: the shared memory is never freed. The read is volatile, because the device may change the flags.
         unsafe {
             (&raw const (*self.shared.as_ptr()).used.flags).read_volatile() & VIRTQ_USED_F_NO_NOTIFY
                 == 0
@@ -165,14 +165,14 @@ impl Virtqueue {
         } else {
             VIRTQ_AVAIL_F_NO_INTERRUPT
         };
-        // SAFETY: as above.
+        // SAFETY: the shared memory is never freed, and the device only reads this field.
         unsafe { (&raw mut (*self.shared.as_ptr()).available.flags).write_volatile(flags) };
         fence(Ordering::SeqCst);
     }
 
     /// Returns true if the device has completed a chain that was not reclaimed yet.
     pub(super) fn has_used(&self) -> bool {
-        // SAFETY: as above.
+        // SAFETY: the shared memory is never freed. The read is volatile, because the device may change the index.
         let index = unsafe { (&raw const (*self.shared.as_ptr()).used.index).read_volatile() };
         fence(Ordering::SeqCst);
         index != self.taken
@@ -188,7 +188,7 @@ impl Virtqueue {
             }
             let next = usize::from(self.taken) % QUEUE_SIZE;
             self.taken = self.taken.wrapping_add(1);
-            // SAFETY: within shared memory.
+            // SAFETY: `next` is below the ring's size, so the entry is within shared memory.
             let (place, len) = unsafe {
                 let places = &raw const (*self.shared.as_ptr()).used.places;
                 places.cast::<(u32, u32)>().add(next).read_volatile()
@@ -211,7 +211,7 @@ mod tests {
     fn use_up(queue: &mut Virtqueue, completed: &[(u32, u32)]) {
         let shared = queue.shared.as_ptr();
         for element in completed {
-            // SAFETY: the test has both sides in one thread.
+            // SAFETY: the test plays driver and device in one thread, so nothing else accesses the memory.
             unsafe {
                 let used = &mut (*shared).used;
                 used.places[usize::from(used.index) % QUEUE_SIZE] = *element;
@@ -222,7 +222,7 @@ mod tests {
 
     fn add(queue: &mut Virtqueue, place: usize) -> bool {
         static BYTES: [u8; 4] = [0; 4];
-        // SAFETY: the bytes are constant.
+        // SAFETY: the device only reads the bytes, which are never freed or changed.
         unsafe { queue.add(place, &[Element::read(&BYTES), Element::read(&BYTES)]) }
     }
 
@@ -237,7 +237,7 @@ mod tests {
             [queue.take_used(), queue.take_used(), queue.take_used()],
             [Some((2, 7)), Some((0, 9)), None]
         );
-        // More chains than the ring has entries.
+        // Offers and completes more chains than the ring has entries.
         for round in 0..3 * QUEUE_SIZE as u32 {
             assert!(add(&mut queue, 4));
             use_up(&mut queue, &[(4, round)]);
@@ -250,9 +250,9 @@ mod tests {
         let mut queue = Virtqueue::new().unwrap();
         let (mut to, from) = ([0_u8; 3], [0_u8; 2]);
         let parts = [Element::read(&from), Element::write(&mut to)];
-        // SAFETY: nothing uses them.
+        // SAFETY: the buffers outlive the queue, and no device accesses them.
         assert!(unsafe { queue.add(5, &parts) });
-        // SAFETY: one thread.
+        // SAFETY: only this thread accesses the memory.
         let shared = unsafe { queue.shared.as_ref() };
         let told = [5, 6].map(|at: usize| {
             let Descriptor {
@@ -277,7 +277,7 @@ mod tests {
     fn invalid_used_ring_entries_are_ignored() {
         let mut queue = Virtqueue::new().unwrap();
         assert!(add(&mut queue, 1));
-        // Indexes out of range, one that was not offered, and one twice.
+        // The device reports indexes out of range, the index of a chain that was not offered, and one index twice.
         use_up(
             &mut queue,
             &[(8, 1), (u32::MAX, 1), (0, 1), (1, u32::MAX), (1, 1)],
@@ -285,8 +285,8 @@ mod tests {
         assert_eq!(queue.take_used(), Some((1, u32::MAX as usize)));
         assert_eq!(queue.take_used(), None);
         assert_eq!(queue.in_use, 0);
-        // The device claims more completions than there ever were chains.
-        // SAFETY: one thread.
+        // The device claims more completions than chains were ever offered.
+        // SAFETY: only this thread accesses the memory.
         unsafe { (*queue.shared.as_ptr()).used.index = 0x8000 };
         assert_eq!(queue.take_used(), None);
     }

@@ -27,7 +27,7 @@ pub fn truncate<E: From<Errno>>(file: RawFd, path: Option<&CStr>, size: u64) -> 
     );
     let ([by_number, by_path], [second, third, fourth]) = (numbers, size);
     match path {
-        // SAFETY: integers only.
+        // SAFETY: the call takes no pointers.
         None => unsafe { act(word(file), second, third, fourth, 0, by_number) },
         // SAFETY: the kernel reads the path.
         Some(path) => unsafe { act(path.as_ptr() as usize, second, third, fourth, 0, by_path) },
@@ -118,7 +118,7 @@ pub fn chown<E: From<Errno>>(file: RawFd, user: Option<u32>, group: Option<u32>)
 pub fn chmod<E: From<Errno>>(file: RawFd, path: Option<&CStr>, mode: u32) -> Result<(), E> {
     let mode = mode as usize;
     match path {
-        // SAFETY: integers only.
+        // SAFETY: the call takes no pointers.
         None => unsafe { act(word(file), mode, 0, 0, 0, Sysno::fchmod) },
         Some(path) => {
             let path = path.as_ptr() as usize;
@@ -139,7 +139,7 @@ pub fn utimensat<E: From<Errno>>(
     {
         let path = path.map_or(0, |path| path.as_ptr() as usize);
         let (times, flags) = (core::ptr::from_ref(times) as usize, flags.bits() as usize);
-        // SAFETY: the kernel reads the path, if any, and the times, which have its own layout.
+        // SAFETY: the kernel reads the path, if any, and the times, whose layout is the kernel's.
         unsafe { act(word(dir), path, times, flags, 0, Sysno::utimensat) }
     }
     #[cfg(target_pointer_width = "32")]

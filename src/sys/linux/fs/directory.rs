@@ -16,7 +16,7 @@ use syscalls::Sysno;
 /// A directory entry.
 #[derive(Debug)]
 pub struct DirectoryRecord<'a> {
-    /// Its name.
+    /// Name of the entry.
     pub name: &'a CStr,
     /// Inode number.
     pub inode: u64,

@@ -34,7 +34,8 @@ unsafe fn carry<E: From<Errno>>(
     Ok(done as u32)
 }
 
-/// As above; the 64-bit offset is passed as two words, in an order that depends on the architecture.
+/// Repeats pread or pwrite until `len` bytes are moved or the call returns 0. On 32-bit machines the 64-bit offset is passed as two
+/// words, whose order depends on the architecture.
 #[cfg(target_pointer_width = "32")]
 fn carry<E: From<Errno>>(
     len: usize,
@@ -87,9 +88,9 @@ pub fn is_cached(file: RawFd, offset: u64, len: u32) -> bool {
     const FOLIO_BYTES_MAX: u64 = 2 << 20;
     let end = offset + u64::from(len);
     let range = [offset, u64::from(len)];
-    // nr_cache, then four counters that are not used.
+    // Result of cachestat: `nr_cache`, then four counters that are not used.
     let mut counts = [0u64; 5];
-    // SAFETY: the kernel reads two numbers and writes five.
+    // SAFETY: the kernel reads the two numbers of `cachestat_range` and writes the five of `cachestat`.
     let asked =
         unsafe { raw_syscall!(Sysno::cachestat, file, &raw const range, &raw mut counts, 0) };
     let pages = end.div_ceil(PAGE_BYTES) - offset / PAGE_BYTES;
@@ -155,7 +156,7 @@ pub fn sync(file: RawFd) -> Result<(), Errno> {
     }
 }
 
-/// sendfile with a 64-bit offset.
+/// The sendfile call that has a 64-bit offset.
 #[cfg(target_pointer_width = "64")]
 const SENDFILE: Sysno = Sysno::sendfile;
 #[cfg(target_pointer_width = "32")]
@@ -180,7 +181,7 @@ pub fn sendfile(socket: impl AsFd, file: i32, offset: u64, len: u32) -> Result<u
 pub fn pipe() -> Result<(File, File), Errno> {
     const CLOEXEC_NONBLOCK: usize = 0o2_004_000;
     let mut ends = [0i32; 2];
-    // SAFETY: the kernel writes two numbers.
+    // SAFETY: the kernel writes two descriptors to `ends`.
     outcome(unsafe { raw_syscall!(Sysno::pipe2, ends.as_mut_ptr(), CLOEXEC_NONBLOCK) })?;
     let [from, to] = ends.map(File);
     // A larger pipe moves more per call. The kernel may refuse.
@@ -192,11 +193,11 @@ pub fn pipe() -> Result<(File, File), Errno> {
 #[doc(alias = "F_SETPIPE_SZ")]
 pub fn set_pipe_size(pipe: RawFd, bytes: usize) {
     const SET_SIZE: usize = 1031;
-    // SAFETY: integers only.
+    // SAFETY: the call takes no pointers.
     unsafe { raw_syscall!(Sysno::fcntl, pipe, SET_SIZE, bytes) };
 }
 
-/// Moves bytes from or to a pipe without copying; returns their number, 0 at the end. An offset is for an end that is a file.
+/// Moves bytes from or to a pipe without copying; returns their number, 0 at the end. The offset of a pipe is `None`.
 pub fn splice(
     from: i32,
     from_offset: Option<&mut u64>,
@@ -238,7 +239,7 @@ mod tests {
         let own = super::super::borrow(number);
         let advise = |advice| fadvise(own, 0, None, advice).unwrap();
         advise(Advice::DontNeed);
-        // No readahead: only the pages of the first and the last byte are read.
+        // Turns readahead off, so that the reads below cache only the pages of the first and the last byte.
         advise(Advice::Random);
         for at in [0, u64::from(LEN) - 1] {
             file.read_at(&mut [0], at).unwrap();

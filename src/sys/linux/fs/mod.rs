@@ -37,9 +37,7 @@ use syscalls::{Sysno, raw_syscall};
 /// Denotes the current directory in a call that takes a directory.
 pub const AT_FDCWD: RawFd = -100;
 
-/// An owned descriptor, closed on drop.
-///
-/// `OwnedFd` would check in each call that it is valid.
+/// An owned descriptor, closed on drop. `OwnedFd` would check at each call that the descriptor is valid.
 #[derive(Debug)]
 pub struct File(RawFd);
 
@@ -106,7 +104,7 @@ impl File {
 ///
 /// # Safety
 ///
-/// As that of the call.
+/// The requirements of the system call `what`.
 #[inline(never)]
 unsafe fn call<E: From<Errno>>(
     first: usize,
@@ -117,7 +115,7 @@ unsafe fn call<E: From<Errno>>(
     what: Sysno,
 ) -> Result<RawFd, E> {
     loop {
-        // SAFETY: the caller's.
+        // SAFETY: required of the caller.
         let returned = unsafe { raw_syscall!(what, first, second, third, fourth, fifth) };
         match outcome(returned) {
             Err(Errno::INTR) => {}
@@ -131,7 +129,7 @@ unsafe fn call<E: From<Errno>>(
 ///
 /// # Safety
 ///
-/// As that of the call.
+/// The requirements of the system call `what`.
 unsafe fn act<E: From<Errno>>(
     first: usize,
     second: usize,
@@ -140,7 +138,7 @@ unsafe fn act<E: From<Errno>>(
     fifth: usize,
     what: Sysno,
 ) -> Result<(), E> {
-    // SAFETY: the caller's.
+    // SAFETY: required of the caller.
     unsafe { call(first, second, third, fourth, fifth, what) }.map(drop)
 }
 
@@ -148,7 +146,7 @@ unsafe fn act<E: From<Errno>>(
 ///
 /// # Safety
 ///
-/// As that of the call.
+/// The requirements of the system call `what`.
 #[inline(never)]
 unsafe fn call_on_entry<E: From<Errno>>(
     dir: RawFd,
@@ -167,7 +165,7 @@ unsafe fn call_on_entry<E: From<Errno>>(
 ///
 /// # Safety
 ///
-/// As that of the call.
+/// The requirements of the system call `what`.
 #[inline(never)]
 unsafe fn twice<E: From<Errno>>(
     what: Sysno,
@@ -200,9 +198,9 @@ fn text(name: &[u8], buffer: &mut Text) -> usize {
     at as usize
 }
 
-/// Converts a descriptor to rustix' type.
+/// Converts a descriptor to the type that rustix requires.
 pub const fn borrow<'a>(file: RawFd) -> BorrowedFd<'a> {
-    // SAFETY: the number is not -1, as the type requires; it is not closed.
+    // SAFETY: the number is never -1, which the type forbids, and a `BorrowedFd` closes nothing.
     unsafe { core::mem::transmute(if file == -1 { i32::MAX } else { file }) }
 }
 
@@ -291,7 +289,7 @@ pub fn path_of(file: RawFd, out: &mut [u8]) -> &[u8] {
     let (path, at) = (proc_path(file, &mut buffer).as_ptr(), out.as_mut_ptr());
     // SAFETY: the kernel reads a path and writes at most `out.len()` bytes.
     let len = unsafe { raw_syscall!(Sysno::readlinkat, AT_FDCWD, path, at, out.len()) };
-    // An error is a larger number than `out.len()`.
+    // The kernel returns an error as a number above `out.len()`.
     if len < out.len() { out.head(len) } else { b"" }
 }
 

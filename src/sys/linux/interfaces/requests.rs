@@ -31,7 +31,7 @@ const GET_MTU: u32 = 0x8921;
 const GET_HARDWARE: u32 = 0x8927;
 const GET_INDEX: u32 = 0x8933;
 
-/// Argument and result of an interface's ioctl: the kernel's own structure, whose size depends on that of pointers.
+/// Argument and result of an interface's ioctl (`struct ifreq`). Its size depends on the size of pointers.
 #[doc(alias = "ifreq")]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -46,20 +46,20 @@ impl Request {
         value: [0; _],
     };
 
-    /// A request about the interface with this index.
+    /// Creates a request about the interface with this index.
     fn of(index: u32) -> Self {
         let mut request = Self::EMPTY;
         request.value[0] = index;
         request
     }
 
-    /// Makes the request. Returns false if it fails.
+    /// Sends the request to the kernel. Returns false if the ioctl fails.
     #[inline(never)]
     fn ask(&mut self, socket: &File, what: u32) -> bool {
         ask(socket, what, self)
     }
 
-    /// Makes the request for a number; returns 0 if it fails.
+    /// Sends the request and returns the number in the result; 0 if the ioctl fails.
     #[inline(never)]
     fn get(&mut self, socket: &File, what: u32) -> u32 {
         self.value = [0; _];
@@ -68,7 +68,7 @@ impl Request {
     }
 }
 
-/// Makes an ioctl with the structure `of`. Returns false if it fails.
+/// Makes an ioctl whose argument and result are the structure `of`. Returns false if the ioctl fails.
 fn ask<T>(socket: &File, what: u32, of: &mut T) -> bool {
     let at = core::ptr::from_mut(of);
     // SAFETY: the kernel reads and writes the structure.
@@ -113,7 +113,7 @@ pub(super) fn list(out: &mut Interfaces) {
 #[inline(never)] // Keeps this large frame off the caller's stack.
 pub(super) fn list_v4(socket: &File, out: &mut Interfaces) {
     const COUNT_MAX: usize = 128;
-    /// Size of the table: available, then used.
+    /// Argument and result of SIOCGIFCONF. `bytes` is the size of the buffer at `at`, then the size that the kernel has used.
     #[doc(alias = "ifconf")]
     #[repr(C)]
     struct Table {
@@ -222,7 +222,7 @@ fn ask_for(index: u32, out: &mut Interfaces) {
     const LINK: u16 = 0xff02;
     const EVERYWHERE: u16 = 0xff0e;
     for &reach in &[LINK, EVERYWHERE] {
-        // If the interface has no address of this scope, the kernel chooses one of the other.
+        // If the interface has no address of the wanted scope, the kernel chooses an address of another scope.
         if let Ok(address) = source(index, reach)
             && address.is_unicast_link_local() == (reach == LINK)
             && !address.is_unspecified()

@@ -45,7 +45,7 @@ fn if_inet6_is_parsed_when_cut_anywhere() {
     }
 }
 
-/// Avahi 2b4e8d7a: prefix lengths above 120 and above 128.
+/// An invalid prefix length up to 255 becomes 128. Avahi (commit 2b4e8d7a) had a bug with lengths above 120 and above 128.
 #[test]
 fn prefix_length_is_clamped_to_128() {
     for told in 0..=255u8 {
@@ -132,7 +132,7 @@ fn ipv6_addresses_are_found_without_if_inet6() {
 #[test]
 fn change_notifications_drain_to_eagain() {
     let socket = watch().unwrap();
-    // Notifications of real changes may be pending.
+    // Changes on this host may have queued notifications; after them the receive must fail with EAGAIN.
     let mut told = (0..1000).map(|_| sockets::recv(socket.as_raw_fd(), &mut []));
     let end = told.find(Result::is_err);
     assert_eq!(end, Some(Err(Errno::AGAIN)));
