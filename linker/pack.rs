@@ -15,7 +15,8 @@ const END: u16 = 0;
 const FIRST_PAIR: u16 = 128;
 /// Only the offset of every 16th text is stored. The reader decodes and skips the texts in between.
 const PLACE_EVERY: usize = 16;
-/// Least gain in bits for which a pair becomes a symbol: its cost in the tables (two symbols, and its entry in the code).
+/// Least gain (bits) for which a pair becomes a symbol. It equals the cost of the symbol in the tables: two symbols, and an entry
+/// in the code.
 const PAIR_GAIN_MIN: f64 = 20.0;
 
 /// The tables that `src/text` includes.

@@ -5,7 +5,7 @@
 //! final check of the coder's state finds the damage. The decoder always terminates: each step writes at least one byte of the
 //! output or is the last one.
 
-/// Position states: values of the low four bits of the output position.
+/// Number of position states, which are the values of the low four bits of the output position.
 const PLACES: usize = 16;
 const STATES: usize = 12;
 

@@ -1,8 +1,8 @@
-//! The start of a packed file: decompresses the plain file to its addresses in memory and jumps to its entry point.
+//! The start of a packed file: unpacks the executable to its addresses in memory and jumps to its entry point.
 //!
-//! The kernel has already mapped that memory from the packed file's program headers, zeroed and writable, so mmap(2) is not
-//! called. mprotect(2) then sets the access rights of each segment of the plain file: no page is ever writable and executable.
-//! Finally munmap(2) frees the compressed data and the decoder's memory; only the page with this code remains.
+//! The kernel has already mapped that memory from the packed file's program headers, zeroed and writable, so mmap(2) is not called.
+//! mprotect(2) then sets the access rights of each segment of the executable: no page is ever writable and executable. Finally
+//! munmap(2) frees the compressed data and the decoder's memory; only the page with this code remains.
 
 #![no_std]
 #![no_main]
@@ -20,7 +20,7 @@ use syscalls::{Errno, Sysno, raw_syscall};
 unsafe extern "C" {
     /// ELF header of the packed file, in memory.
     static own: Elf;
-    /// Start of the plain file once it is unpacked.
+    /// Start of the executable once it is unpacked.
     static mut image: Elf;
     /// Start of the compressed data and the decoder's memory, which end at `image` and are unmapped after unpacking.
     static packed: [u8; 0];
@@ -30,13 +30,13 @@ unsafe extern "C" {
 static mut CHANCES: [u16; lzma::CHANCES] = [0; lzma::CHANCES];
 
 const PAGE: usize = 4096;
-/// Size of the kernel's signal set.
+/// Size (bytes) of the kernel's signal set.
 const SET_BYTES: usize = 8;
 const PR_SET_THP_DISABLE: usize = 41;
 
 const DAMAGED: &str = "this file is damaged: copy it again";
 
-// Restores the initial stack pointer before the jump: the plain file finds argc, argv, envp and auxv there.
+// Restores the initial stack pointer before the jump, because the unpacked executable finds argc, argv, envp and auxv there.
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(
     ".section .text._start,\"ax\",@progbits",
@@ -63,10 +63,10 @@ core::arch::global_asm!(
     unpack = sym unpack,
 );
 
-/// Unpacks the plain file and returns the address of its entry point.
+/// Unpacks the executable and returns the address of its entry point.
 unsafe extern "C" fn unpack() -> usize {
-    // SAFETY: the kernel mapped `own` with this code, and the second and third segment of its program headers: the compressed
-    // data, and zeros from before `image` to the end of the plain file's memory. Nothing else is there, and one thread runs.
+    // SAFETY: the kernel mapped `own` with this code, and the second and third segment of its program headers: the compressed data,
+    // and zeros from before `image` to the end of the executable's memory. Nothing else is there, and one thread runs.
     let (code, out, chances) = unsafe {
         let [_, code, memory, _] = &own.segments;
         let start = (&raw mut image).cast::<u8>();
@@ -78,8 +78,8 @@ unsafe extern "C" fn unpack() -> usize {
             &mut *chances,
         )
     };
-    // Without transparent huge pages: the kernel would zero 2 MiB for memory of which little is used.
-    // SAFETY: all arguments are numbers.
+    // Turns transparent huge pages off: with them the kernel would zero 2 MiB for memory of which little is used.
+    // SAFETY: the call takes no pointers.
     unsafe { raw_syscall!(Sysno::prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0) };
     // If the file was truncated, reading a missing page would raise SIGBUS. rt_sigprocmask returns EFAULT instead: the kernel
     // reads the signal set, here the last bytes of the compressed data, before it rejects the invalid `how`.
@@ -93,7 +93,7 @@ unsafe extern "C" fn unpack() -> usize {
         die(DAMAGED, None);
     }
     let plain = &raw const image;
-    // SAFETY: `image` now has the plain file's ELF header, which was checked at packing; the decoder found no damage.
+    // SAFETY: `image` now has the executable's ELF header, which was checked at packing; the decoder found no damage.
     let plain = unsafe { &*plain };
     for segment in &plain.segments {
         if segment.kind != LOAD || segment.flags & WRITE != 0 {
@@ -142,7 +142,7 @@ fn die(what: &str, errno: Option<i32>) -> ! {
     }
     say("\n");
     loop {
-        // SAFETY: the argument is a number.
+        // SAFETY: the call takes no pointers.
         unsafe { raw_syscall!(Sysno::exit_group, 1) };
     }
 }
@@ -153,7 +153,7 @@ fn say(text: impl AsRef<[u8]>) {
     unsafe { raw_syscall!(Sysno::write, 2, text.as_ptr(), text.len()) };
 }
 
-/// Required by the compiler; nothing in this file panics.
+/// The panic handler that the compiler requires. It is never called, because nothing in this file panics.
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
     die(DAMAGED, None)
