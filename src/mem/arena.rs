@@ -14,7 +14,7 @@ pub struct Allocator;
 /// The value of `share` for tables of full size.
 const WHOLE: usize = 1 << 10;
 
-/// The rest of the region, and the scale of the tables.
+/// The free rest of the region, and the scale of the tables.
 struct Arena {
     next: Cell<*mut u8>,
     left: Cell<usize>,
@@ -77,7 +77,7 @@ unsafe impl GlobalAlloc for Allocator {
 
     #[cfg(feature = "smol")]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: as required of our caller.
+        // SAFETY: required of the caller.
         unsafe { super::heap::dealloc(block, layout) };
     }
 }
@@ -93,7 +93,7 @@ fn cut(layout: Layout) -> *mut u8 {
         return ptr::null_mut();
     }
     ARENA.left.set(left - size);
-    // SAFETY: within the region, as was checked above.
+    // SAFETY: the block is within the region, as was checked above.
     unsafe {
         ARENA.next.set(next.add(size));
         next.add(gap)

@@ -7,7 +7,8 @@ use linked_list_allocator::Heap;
 
 struct Shared(RefCell<Heap>);
 
-// SAFETY: as for the arena: one thread, no signal handlers, and tests that have threads use another allocator.
+// SAFETY: the process has one thread, and its signal handlers do not allocate. Tests have several threads, but use another
+// allocator.
 unsafe impl Sync for Shared {}
 
 static HEAP: Shared = Shared(RefCell::new(Heap::empty()));

@@ -105,7 +105,7 @@ impl<T> Slots<T> {
     }
 }
 
-/// No slots.
+/// Creates a vector without slots.
 impl<T> Default for Slots<T> {
     fn default() -> Self {
         Self {
