@@ -44,12 +44,12 @@ pub const OTHER_FILE_SYSTEM: Text =
 pub const DISK_FAILED: Text = text!("got a disk error; see the kernel's log");
 /// A client's WRITE or CREATE failed with ENOSPC.
 pub const DISK_FULL: Text = text!("got no space left on the disk; free some");
-/// We closed a client's connection.
+/// The server closed a client's connection.
 pub const DISCONNECTED: Text = text!("was disconnected");
 
 /// Longest line (bytes); the excess is cut.
 const LINE_BYTES: usize = 512;
-/// Pairs of event kind and peer that are counted at the same time.
+/// Counters of the rate limit. Each counts the events of one kind from one peer.
 const COUNTER_COUNT: usize = 64;
 
 /// One line of text under construction, without `core::fmt`.
@@ -113,7 +113,7 @@ impl Line {
             if !is_plain || *byte == b'\\' {
                 self.byte(b'\\');
             }
-            // From BEL to CR.
+            // The letters of the escapes for the bytes from BEL (7) to CR (13).
             let letter = b"abtnvfr".get(usize::from(*byte).wrapping_sub(7));
             if is_plain {
                 self.byte(*byte);
@@ -170,7 +170,7 @@ impl Line {
             }
         }
         for (at, group) in groups.iter().enumerate() {
-            // Without such a run, `end` is 0 and this condition is false.
+            // If no groups are replaced by "::", `end` is 0 and this condition is false.
             if at < end && at + longest >= end {
                 if at + 1 == end {
                     self.byte(b':').byte(b':');
@@ -306,13 +306,13 @@ pub struct Events {
 }
 
 impl Events {
-    /// Reports events to `sink`.
+    /// Creates events that are reported to `sink`.
     #[cfg(any(test, fuzzing))]
     pub fn new(sink: std::boxed::Box<dyn Sink>) -> Self {
         Self::to(std::boxed::Box::leak(sink))
     }
 
-    /// Reports events to `sink`.
+    /// Creates events that are reported to `sink`.
     pub fn to(sink: &'static mut dyn Sink) -> Self {
         Self {
             sink,
@@ -522,7 +522,7 @@ mod tests {
         };
         (0..10).for_each(|_| _ = report(0, 0));
         assert_eq!(report(0, 0), 10);
-        // The first peer's counter and 63 others: all counters are in use.
+        // Fills all counters: one for the first peer, and 63 for other peers.
         (1..64).for_each(|peer| _ = report(1, peer));
         assert_eq!(report(1, 0), 10 + 63);
         assert_eq!(report(2, 64), 10 + 64);
