@@ -211,7 +211,7 @@ mod tests {
             assert_eq!(decoded, text.as_bytes());
         }
         assert!(TEXTS.len() > 100 && text!("") == Text::NOTHING);
-        // Longer than the buffer: the text is cut.
+        // A text longer than the buffer is cut.
         assert_eq!(text!("stopping").decode(&mut [0; 4]), b"stop");
     }
 }
