@@ -13,7 +13,7 @@ impl Instant {
         Self(ms)
     }
 
-    /// The instant `by` later. Does not overflow in the host's lifetime.
+    /// The instant that is `by` later. Does not overflow in the host's lifetime.
     pub const fn after(self, by: Duration) -> Self {
         Self(self.0 + by.0)
     }
