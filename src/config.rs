@@ -42,8 +42,8 @@ pub const REPLY_BYTES: usize = REPLY_HEAD_BYTES + READ_INLINE_BYTES as usize;
 pub const TALK_INPUT_BYTES: usize = 128 << 10;
 /// Largest reply to a datagram (bytes): fits one packet, limits amplification.
 pub const DATAGRAM_BYTES: usize = 1400;
-/// Sets of the duplicate request cache. Prime, so that a client of which only every second or fourth call is cached still uses
-/// all sets.
+/// Number of sets of the duplicate request cache. Prime, so that a client of which only every second or fourth call is cached still
+/// uses all sets.
 pub const DRC_SET_COUNT: usize = 127;
 /// [`DRC_SET_COUNT`] with minimum memory.
 pub const DRC_SET_COUNT_MIN: usize = 7;
@@ -57,24 +57,24 @@ pub const DRC_SHARE_SECS: u32 = 120;
 pub const DRC_SET_BYTES: usize = 4 + DRC_WAY_COUNT * (DRC_REPLY_BYTES + 48);
 /// Size of the duplicate request cache (bytes).
 pub const DRC_BYTES: usize = DRC_SET_COUNT * DRC_SET_BYTES;
-/// Objects with changed names or attributes that can await the next sync at the same time.
+/// Limit of objects whose changed names or attributes await the next sync.
 pub const DIRTY_COUNT: usize = 16;
 /// Largest unlinked file (512-byte blocks) that is closed on the loop's thread; a worker closes larger ones. Freeing 16 MiB takes
 /// less than 4 ms.
 pub const FREE_BLOCKS_MAX: u64 = (16 << 20) / 512;
-/// Worker threads for calls that may block on the disk.
+/// Number of worker threads for calls that may block on the disk.
 pub const WORKER_COUNT: usize = 4;
 /// Size of a worker's stack (bytes).
 pub const WORKER_STACK_BYTES: usize = 8 << 10;
-/// Jobs queued or running at the workers; further jobs run on the loop's thread.
+/// Limit of jobs that are queued or running at the workers; further jobs run on the loop's thread.
 pub const JOB_COUNT: usize = 64;
 /// Bytes written to a file since its last sync after which a WRITE goes to a worker: the kernel may throttle the writer.
 pub const UNSYNCED_BYTES_MAX: u32 = 16 << 20;
 /// Smallest WRITE (bytes) that a worker may store.
 pub const WORKER_WRITE_BYTES_MIN: u32 = 64 << 10;
-/// Parts of WRITEs queued or running at the workers; further ones are written on the loop's thread.
+/// Limit of parts of WRITEs that are queued or running at the workers; further parts are written on the loop's thread.
 pub const WORKER_WRITE_COUNT: usize = 16;
-/// Exclusive CREATE verifiers that are kept (RFC 1813 section 3.3.8).
+/// Number of exclusive CREATE verifiers that are kept (RFC 1813 section 3.3.8); a new one replaces the oldest.
 pub const CREATE_VERIFIER_COUNT: usize = 32;
 /// Size (bytes) of one CREATE verifier with its file's identity.
 pub const CREATE_VERIFIER_BYTES: usize = 32;
@@ -85,12 +85,12 @@ pub const CREATED_BYTES: usize = CREATE_VERIFIER_COUNT * CREATE_VERIFIER_BYTES +
 pub const SHARED_BYTES: usize = CREATED_BYTES + DRC_BYTES;
 /// [`SHARED_BYTES`] with minimum memory.
 pub const SHARED_BYTES_MIN: usize = CREATED_BYTES + DRC_SET_COUNT_MIN * DRC_SET_BYTES;
-/// Open handles of an SFTP session, if descriptors suffice.
+/// Limit of open handles of an SFTP session; smaller if there are too few descriptors.
 pub const HANDLE_COUNT_MAX: usize = 2048;
-/// Descriptors of an SFTP session that handles cannot use: standard streams, log, jail, temporary ones of a request. A request
-/// that needs more (a long chain of symbolic links) fails while all handles are open.
+/// Number of descriptors of an SFTP session that handles cannot use: standard streams, log, jail, temporary ones of a request. A
+/// request that needs more (a long chain of symbolic links) fails while all handles are open.
 pub const HANDLE_DESCRIPTOR_RESERVE: usize = 20;
-/// Bytes read of passwd(5), of group(5) and of a time zone file.
+/// Limit of bytes read from each of passwd(5), group(5) and a time zone file.
 pub const ACCOUNT_BYTES_MAX: usize = 64 << 10;
 /// Longest target of a symbolic link on Linux (bytes).
 pub const LINK_BYTES_MAX: usize = 4096;
@@ -105,12 +105,12 @@ pub const REPLY_PIPE_BYTES: usize = 256 << 10;
 pub const PAGE_BYTES: usize = 4 << 10;
 /// Smallest WRITE (bytes) that is spliced through a pipe, if the network supports splice(2).
 pub const SPLICE_BYTES_MIN: u32 = 64 << 10;
-/// Quantum (bytes) that a connection may move in one turn before other connections are served.
+/// Limit of bytes that a connection may move in one turn before other connections are served.
 pub const ORDER_TURN_BYTES: u32 = 2 << 20;
 
 /// ISO images open at the same time. One more closes the oldest image that is not pinned.
 pub const IMAGE_COUNT_MAX: usize = 16;
-/// Directory records and continuation areas read per request in an ISO image: enough for a directory of 100,000 names.
+/// Limit of directory records and continuation areas that a request reads in an ISO image: enough for a directory of 100,000 names.
 pub const IMAGE_LOOK_COUNT_MAX: i32 = 128 << 10;
 
 const _: () = assert!(DIRECTORY_BYTES_MAX <= READ_INLINE_BYTES);
@@ -134,10 +134,10 @@ pub const SFTP_REPLY_BYTES: usize = PACKET_BYTES_MAX as usize;
 pub const SFTP_BATCH_BYTES: usize = 64 << 10;
 /// Largest SFTP READDIR reply (bytes): some clients accept at most 34,000.
 pub const NAMES_BYTES_MAX: usize = 32_000;
-/// Copies and checks queued in one SFTP session. The first advances by one reply's worth of bytes before the next request is
-/// parsed; if the queue is full, further requests stay in the stream.
+/// Limit of copy-data and check-file requests queued in one SFTP session. The first one advances by one reply's worth of bytes
+/// before the next request is parsed; if the queue is full, further requests stay in the stream.
 pub const JOB_COUNT_MAX: usize = 8;
-/// SFTP sessions per loop.
+/// Limit of SFTP sessions per loop.
 pub const SFTP_CONNECTION_COUNT_MAX: usize = 8;
 /// Largest total of hashes (bytes) in the reply to one check.
 pub const HASHES_BYTES: usize = 32 << 10;
@@ -172,17 +172,17 @@ pub const TX_BYTES_MIN: usize = if cfg!(feature = "streams") {
 const _: () =
     assert!(PACKET_WHOLE_BYTES_MAX as usize + 4 <= RX_BYTES || !cfg!(feature = "streams"));
 
-/// Connections, if descriptors suffice.
+/// Limit of connections; smaller if there are too few descriptors.
 pub const CONNECTION_COUNT_MAX: usize = 12_288;
 /// [`CONNECTION_COUNT_MAX`] with minimum memory.
 pub const CONNECTION_COUNT_MIN: usize = 4;
-/// Connections served at the same time with one process each.
+/// Limit of connections that are served at the same time with one process each.
 pub const PROCESS_COUNT_MAX: usize = 64;
-/// Blocks for partial requests.
+/// Number of blocks for partial requests.
 pub const REQUEST_BLOCK_COUNT: usize = 128;
-/// Blocks for unsent replies.
+/// Number of blocks for unsent replies.
 pub const REPLY_BLOCK_COUNT: usize = 32;
-/// Cached descriptors of files and directories, if the descriptor limit allows.
+/// Limit of cached descriptors of files and directories; smaller if there are too few descriptors.
 pub const NODE_COUNT_MAX: usize = 1024;
 /// Smallest number of cached descriptors that the server starts with.
 pub const NODE_COUNT_MIN: usize = 16;
@@ -207,9 +207,9 @@ const _: () = assert!(
         < REGION_BYTES - REGION_FIXED_BYTES
 );
 
-/// Deepest directory level of a search for a file by its inode number.
+/// Limit of directory levels that a search for a file by its inode number descends.
 pub const SEARCH_DEPTH_MAX: usize = 64;
-/// Directory entries that a search reads per request; then the client gets NFS3ERR_JUKEBOX.
+/// Limit of directory entries that a search reads per request; if the file is not among them, the client gets NFS3ERR_JUKEBOX.
 pub const SEARCH_ENTRY_COUNT: usize = 20_000;
 /// Buffer size (bytes) for getdents64(2). Entries that do not fit the reply are read again later, so a small buffer wastes less.
 pub const DIRECTORY_BUFFER_BYTES: usize = 4 << 10;
@@ -226,7 +226,7 @@ pub const SILENT_TIMEOUT: Duration = Duration::from_secs(1);
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pause before the next accept(2) after EMFILE or with all slots in use.
 pub const ACCEPT_PAUSE: Duration = Duration::from_ms(500);
-/// Cached descriptors are closed after this time without requests, so that unlinked files free their blocks.
+/// Time without requests after which cached descriptors are closed, so that unlinked files free their blocks.
 pub const NODE_IDLE: Duration = Duration::from_secs(1);
 
 /// Timeout of `check` for all replies together: shorter than the usual timeout of its caller.
@@ -235,11 +235,11 @@ pub const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 pub const CHECK_JSON_BYTES: usize = 8 << 10;
 const _: () = assert!(EXPORT_PATH_BYTES_MAX * 5 + 1024 < CHECK_JSON_BYTES);
 
-/// Announced names, a shared label counted once: enough for more than a thousand virtual machines.
+/// Limit of announced names, a shared label counted once: enough for more than a thousand virtual machines.
 pub const ANNOUNCED_NAME_COUNT: usize = 1536;
 /// [`ANNOUNCED_NAME_COUNT`] with minimum memory: enough for a host with a few services, as are the minima below.
 pub const ANNOUNCED_NAME_COUNT_MIN: usize = 128;
-/// Announced records: five per service.
+/// Limit of announced records; a service has five.
 pub const ANNOUNCED_RECORD_COUNT: usize = 6144;
 /// [`ANNOUNCED_RECORD_COUNT`] with minimum memory.
 pub const ANNOUNCED_RECORD_COUNT_MIN: usize = 256;
@@ -248,7 +248,7 @@ pub const ANNOUNCED_TEXT_BYTES: usize = 256 << 10;
 /// [`ANNOUNCED_TEXT_BYTES`] with minimum memory.
 pub const ANNOUNCED_TEXT_BYTES_MIN: usize = 8 << 10;
 
-/// Events of one kind that are reported per peer and minute; further ones are only counted.
+/// Limit of events of one kind that are reported per peer and minute; further ones are only counted.
 pub const EVENT_COUNT_PER_MINUTE: u32 = 10;
 
 /// Default of `--key-file`: the secret of kernel handles.
@@ -277,11 +277,11 @@ const _: () =
 #[cfg(feature = "smol")]
 pub const STACK_RING_BYTES: [(usize, usize); 2] = [(16 << 10, 64 << 10), (128 << 10, 256 << 10)];
 
-/// Connections that get the larger buffers of [`STACK_RING_BYTES`].
+/// Number of connections that get the larger buffers of [`STACK_RING_BYTES`].
 #[cfg(feature = "smol")]
 pub const STACK_FEW_COUNT: usize = 16;
 
-/// Heap size (bytes) for the TCP buffers of our own stack. Unused pages are not touched.
+/// Heap size (bytes) for the TCP buffers of our own stack. Pages without buffers are never touched.
 #[cfg(feature = "smol")]
 pub const STACK_HEAP_BYTES: usize = {
     let [(rx, tx), (rx_few, tx_few)] = STACK_RING_BYTES;
