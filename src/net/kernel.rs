@@ -116,7 +116,7 @@ impl Kernel {
     fn wait_epoll(&self, timeout: Option<Duration>, ready: &mut Ready) -> Result<(), Errno> {
         let epoll = self.epoll.as_ref().ok_or(Errno::NOSYS)?;
         let mut events: EventBuffer = [const { MaybeUninit::uninit() }; _];
-        // If the timeout is truncated, the loop waits again.
+        // A timeout above `i32::MAX` is truncated; the loop then waits again.
         let timeout_ms = timeout.map_or(-1, |timeout| timeout.as_ms().min(i32::MAX as u64) as i32);
         for event in epoll.wait(&mut events, timeout_ms)? {
             self.add(Token(event.token), ready);
@@ -125,7 +125,7 @@ impl Kernel {
     }
 
     /// Waits by poll, which checks every socket: 50 µs for a thousand.
-    #[inline(never)] // Its array of 96 KiB would otherwise be part of the frame of `wait`.
+    #[inline(never)] // Keeps the array of 96 KiB off the frame of `wait`.
     fn wait_poll(&self, timeout: Option<Duration>, ready: &mut Ready) -> Result<(), Errno> {
         let watched = || {
             let sockets = self.sockets.iter().flatten();

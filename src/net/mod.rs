@@ -168,7 +168,7 @@ pub trait Datagrams {
     fn close(&mut self, socket: Socket);
     /// Sleeps until a watched socket is ready, until `until` ([`Instant::NEVER`]: no limit), or until a signal. Returns the time.
     fn wait(&mut self, now: Instant, until: Instant, ready: &mut Ready) -> Instant;
-    /// Returns the static address, once, if another host uses it too. An IPv4 address is mapped to IPv6.
+    /// Returns the static address if another host uses it too; each conflict is returned once. An IPv4 address is mapped to IPv6.
     fn take_conflict(&mut self) -> Option<Ipv6Addr> {
         None
     }
@@ -226,7 +226,7 @@ pub trait Streams: Datagrams + Connections {
     /// # Errors
     /// As those of [`Datagrams::bind`].
     fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket>;
-    /// Accepts a connection; returns it and its peer's address. It is not watched yet.
+    /// Accepts a connection, which is not watched yet; returns it and its peer's address.
     ///
     /// # Errors
     /// `WouldBlock`. `Full`: no socket is free, the connection stays in the backlog. `Gone`: the peer closed it before.

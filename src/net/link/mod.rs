@@ -24,7 +24,8 @@ mod vnet;
 pub const HEAD_BYTES: usize = vnet::BYTES;
 /// Length of an Ethernet header (bytes): destination, source, type.
 pub const ETHERNET_BYTES: usize = 14;
-/// Longest frame with the space before it, in bytes: a TCP packet of 64 KiB that the link segments, or has reassembled.
+/// Longest frame (bytes), with [`HEAD_BYTES`] before it: a TCP packet of 64 KiB that the link segments when sending, or has
+/// reassembled.
 pub const FRAME_BYTES_MAX: usize = HEAD_BYTES + ETHERNET_BYTES + (64 << 10);
 
 /// Properties of a link.
@@ -34,14 +35,14 @@ pub struct Limits {
     pub mtu: usize,
     /// True if the link computes TCP and UDP checksums and segments long TCP packets (offloads).
     pub has_offloads: bool,
-    /// Longest frame with the space before it, in bytes; [`FRAME_BYTES_MAX`] at most.
+    /// Longest frame (bytes), with [`HEAD_BYTES`] before it; [`FRAME_BYTES_MAX`] at most.
     pub frame_bytes: usize,
 }
 
 /// A frame that was received.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Frame {
-    /// Its range in the buffer.
+    /// Range of the frame in the buffer.
     pub bytes: Range<usize>,
     /// True if the link vouches for the checksums. They need not be verified, and may be incomplete.
     pub is_verified: bool,

@@ -12,7 +12,7 @@ use crate::time::Instant;
 use core::ffi::CStr;
 use core::num::NonZeroU16;
 
-/// Frames of an interface.
+/// A link over a packet socket: the frames of an interface.
 #[derive(Debug)]
 pub struct Packet {
     socket: Descriptor,

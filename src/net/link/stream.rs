@@ -17,7 +17,7 @@ const LENGTH_BYTES: usize = 4;
 /// MTU of Ethernet (bytes), which QEMU and passt both accept.
 const MTU: usize = 1500;
 
-/// Frames over a Unix socket.
+/// A link over a Unix socket.
 #[derive(Debug)]
 pub struct Stream {
     socket: Descriptor,

@@ -9,7 +9,7 @@ use crate::time::Instant;
 use core::ffi::CStr;
 use core::num::NonZeroU16;
 
-/// Frames of a TAP interface.
+/// A link over a TAP interface.
 #[derive(Debug)]
 pub struct Tap {
     file: Descriptor,

@@ -9,7 +9,7 @@ use core::num::NonZeroU16;
 /// MTU of Ethernet, in bytes.
 const MTU: usize = 1500;
 
-/// Frames of a card.
+/// A link over a virtio network card.
 pub struct Virtio {
     card: bare::virtio::Card,
     /// True if [`Link::recv`] must still report that the cable is connected again.
@@ -17,7 +17,7 @@ pub struct Virtio {
 }
 
 impl Virtio {
-    /// Returns the machine's network card, once.
+    /// Returns the machine's network card at the first call, `None` at later calls.
     pub fn open() -> Option<Self> {
         let card = bare::virtio::take_card()?;
         Some(Self {

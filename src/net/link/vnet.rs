@@ -1,5 +1,5 @@
 //! The virtio-net header before a frame, by which checksums and segmentation are offloaded (virtio specification section 5.1.6;
-//! `struct virtio_net_hdr` of linux/virtio_net.h). In host byte order.
+//! `struct virtio_net_hdr` of linux/virtio_net.h). Its numbers are in host byte order.
 
 use core::num::NonZeroU16;
 
@@ -35,7 +35,7 @@ struct Covered {
     /// Length of that header in bytes.
     header: usize,
     kind: u8,
-    /// Sum of the pseudo-header: addresses, protocol, length (RFC 9293 section 3.1). Not complemented.
+    /// Sum of the pseudo-header, not complemented: addresses, protocol and length (RFC 9293 section 3.1).
     pseudo: u16,
 }
 
@@ -135,7 +135,7 @@ mod tests {
             (&buffer[..2], &numbers[..]),
             (&[1, 0][..], &[0, 0, 34, 6][..])
         );
-        // c000 + 0201 + c000 + 0202 + 0011 + 000a, with the carry.
+        // The checksum field has the sum of the pseudo-header: c000 + 0201 + c000 + 0202 + 0011 + 000a, with the carry added.
         assert_eq!(buffer[BYTES + 40..BYTES + 42], [0x84, 0x1f]);
         assert!(is_verified(&buffer));
     }

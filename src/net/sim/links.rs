@@ -35,7 +35,8 @@ impl Sim {
         }
     }
 
-    /// Injects a datagram that arrives on an interface, for the group of its family.
+    /// Injects a datagram that arrives on an interface. Multicast DNS sockets there receive it if their group has the address
+    /// family of `from`.
     pub fn arrive(&self, index: u32, from: SocketAddr, bytes: &[u8]) {
         self.world().deliver_to_group(index, from, bytes);
     }
@@ -47,8 +48,8 @@ impl Sim {
 }
 
 impl World {
-    /// Sends to a group if `to` is one; sockets here that have joined the group receive the datagram too. Returns false if `to` is
-    /// no group or the socket has not joined one.
+    /// Sends to `to` if it is a multicast group; other sockets of this network that have joined the group receive the datagram too.
+    /// Returns false if `to` is no group or the socket has not joined one.
     pub(super) fn send_to_group(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> bool {
         let Ok(SocketKind::Group(Group { index, own, .. })) =
             self.get(socket).map(|open| &open.kind)

@@ -1,7 +1,7 @@
 //! A simulated network: sockets are bounded queues, time passes only in `wait`, and random choices are derived from a seed.
 //!
-//! The loop uses one side, the test the other: it connects, sends, reads or stops reading, and hangs up. `wait` ends the loop when
-//! nothing can happen before the instant that the test has set.
+//! The loop uses the sockets, and the test plays the peers: it connects, sends, reads or stops reading, and closes connections.
+//! `wait` ends the loop when nothing can happen before the instant that the test has set.
 
 use super::{
     Connections, Datagrams, FileId, FileRange, Interest, Interfaces, Net, NetError, NetResult,
@@ -31,15 +31,15 @@ pub struct Peer(usize);
 /// Type of a socket.
 #[derive(Debug)]
 enum SocketKind {
-    /// The backlog: indices in `World::wires`.
+    /// A listener; its backlog has indices in `World::wires`.
     Listener(VecDeque<usize>),
-    /// Index in `World::wires`.
+    /// A connection; its index in `World::wires`.
     Connection(usize),
-    /// Received datagrams with their senders.
+    /// A datagram socket; the datagrams it has received, with their senders.
     Datagrams(VecDeque<(Vec<u8>, SocketAddr)>),
-    /// The multicast DNS of an interface.
+    /// A multicast DNS socket of an interface.
     Group(links::Group),
-    /// True if interfaces have changed since the last receive.
+    /// A socket for changes of the interfaces; true if any has changed since the last receive.
     Changes(bool),
 }
 
@@ -109,11 +109,11 @@ struct World {
     file: Option<Vec<u8>>,
     /// Pipe for received bytes, if the network supports one.
     pipe: Option<Rc<RefCell<VecDeque<u8>>>>,
-    /// Returns true while the watched file is readable.
+    /// Callback that returns true while the watched file is readable.
     file_to_watch: Option<Asked>,
-    /// Token of the task that watches this file.
+    /// Token of the task that watches the file of `file_to_watch`.
     file_token: Option<Token>,
-    /// Called before each send.
+    /// Callback that is called before each send.
     witness: Option<Witness>,
     accept_calls: usize,
     /// Time until which the loop would sleep if nothing arrived.

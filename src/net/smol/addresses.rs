@@ -9,18 +9,19 @@ use super::routers::{PREFIX_BITS, Prefix, Routers};
 use crate::time::{Duration, Instant};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// IPv6 addresses at most: the link-local one, and one for each of four prefixes.
+/// Limit of IPv6 addresses: the link-local one, and one for each of four prefixes.
 pub(super) const IPV6_COUNT_MAX: usize = 5;
 /// Wait for DHCP before a link-local IPv4 address is used.
 const FALLBACK: Duration = Duration::from_secs(6);
-/// RFC 3927 section 9 (MAX_CONFLICTS, RATE_LIMIT_INTERVAL): after this many conflicts, the interval between new addresses.
+/// Number of conflicts after which new addresses are tried more slowly, and the interval between them then (RFC 3927 section 9:
+/// MAX_CONFLICTS, RATE_LIMIT_INTERVAL).
 const CONFLICT_COUNT_MAX: u8 = 10;
 const RATE_LIMIT_MS: u32 = 60_000;
 /// Wait before the next DHCPDISCOVER after the first DHCPDECLINE, and after later ones (RFC 2131 section 3.1.5: at least 10 s).
 const DECLINE_WAITS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
 /// Time without a conflicting packet after which the next one is reported as a new conflict.
 const CONFLICT_TIMEOUT: Duration = Duration::from_secs(600);
-/// Interface identifiers tried for an IPv6 address (RFC 7217 section 6: IDGEN_RETRIES).
+/// Limit of interface identifiers tried for an IPv6 address (RFC 7217 section 6: IDGEN_RETRIES).
 const IDENTIFIER_COUNT_MAX: u8 = 3;
 
 /// Source of the host's addresses.
@@ -54,7 +55,7 @@ pub(super) struct Addresses {
     ipv4: Option<Claim>,
     /// Static IPv4 default gateway; one that DHCP supplies has precedence.
     gateway: Option<Ipv4Addr>,
-    /// When to fall back to a link-local address.
+    /// Time at which a link-local address is used if DHCP has not supplied one.
     fallback_at: Instant,
     conflicts: u8,
     /// The static address, if a conflict with another host must still be reported.
@@ -125,8 +126,8 @@ impl Addresses {
         self.has_changed = true;
     }
 
-    /// Starts probing an address of a network. Its identifier is derived from the MAC address (RFC 4291 appendix A) or, if another
-    /// host has that, random.
+    /// Starts probing an address of a network. Its interface identifier is derived from the MAC address (RFC 4291 appendix A). If
+    /// another host has that address, the identifier is random.
     fn take_ipv6(&mut self, network: [u8; 8], tried: u8, valid_until: Instant, now: Instant) {
         let [a, b, c, d, e, f] = self.own.0;
         let identifier = match tried {
@@ -134,7 +135,7 @@ impl Addresses {
             _ => {
                 let numbers = [(); 2].map(|()| self.chance.number().to_be_bytes());
                 let [[a, b, c, d], [e, f, g, h]] = numbers;
-                // Clears the universal bit and the group bit.
+                // Clears the universal/local bit and the group bit of the random identifier.
                 [a & !3, b, c, d, e, f, g, h]
             }
         };
@@ -342,7 +343,8 @@ impl Addresses {
             .min(self.routers.poll_at())
     }
 
-    /// Does one step that is due. Writes a frame to `out`; returns its length, or 0.
+    /// Does one step that is due, such as a probe or an announcement. Writes a frame to `out`; returns its length, or 0 if no step
+    /// needs a frame.
     pub(super) fn advance(&mut self, now: Instant, out: &mut [u8]) -> usize {
         let chance = self.chance.number();
         if core::mem::take(&mut self.is_declined)

@@ -10,8 +10,8 @@ const PROBE_MS_MIN: u32 = 1000;
 const PROBE_MS_SPREAD: u32 = 1000;
 const ANNOUNCE_WAIT: Duration = Duration::from_secs(2);
 const ANNOUNCE_COUNT: u8 = 2;
-/// Value of [`State::Announcing`] at first: sends a probe before the announcements, because some systems that have the address
-/// answer a probe only.
+/// Value of [`State::Announcing`] if a probe must be sent before the announcements, because some systems that already have the
+/// address answer only a probe.
 const ASKING: u8 = ANNOUNCE_COUNT + 1;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
@@ -23,9 +23,9 @@ const SOLICIT_WAIT: Duration = Duration::SECOND;
 /// State of an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// Number of probes left.
+    /// The address is being probed; the value is the number of probes left.
     Probing(u8),
-    /// In use; number of announcements left. [`ASKING`]: a probe is sent before them.
+    /// The address is in use; the value is the number of announcements left. [`ASKING`]: a probe is sent before them.
     Announcing(u8),
 }
 
@@ -113,7 +113,8 @@ impl Claim {
         }
     }
 
-    /// Does the next step if it is due. Writes a frame to `out`; returns its length, or 0. `chance` is a random number.
+    /// Does the next step if it is due. Writes a frame to `out`; returns its length, or 0 without a frame. `chance` is a random
+    /// number.
     pub(super) fn advance(&mut self, now: Instant, own: Mac, chance: u32, out: &mut [u8]) -> usize {
         if now < self.next_at {
             return 0;
@@ -219,7 +220,7 @@ mod tests {
             let mut out = [0; 64];
             let len = claim.advance(now, OWN, 999, &mut out);
             if len > 0 {
-                // The sender's address: a probe has none.
+                // Bytes 28 to 31 are the sender's IPv4 address, which is 0.0.0.0 in a probe.
                 frames.push((now.since(Instant::default()).as_ms(), out[28..32].to_vec()));
             }
         }

@@ -116,7 +116,7 @@ impl Smol {
         index(&|at| at == to).or_else(|| index(&|at| covers(at, to)))
     }
 
-    /// Assigns the first datagram of each port to a socket, and drops datagrams without one.
+    /// Assigns the first datagram of each port to a socket, and drops datagrams that no socket receives.
     pub(super) fn sort_datagrams(&mut self) {
         for index in 0..self.udp.len() {
             let mut first = None;

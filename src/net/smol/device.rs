@@ -15,9 +15,9 @@ use smoltcp::time::Instant;
 /// Longest frame (bytes) that a link segments.
 const SEGMENTED_BYTES_MAX: usize = 65_535;
 
-/// Queued frames, at most.
+/// Limit of queued frames.
 const HELD_COUNT_MAX: usize = 4;
-/// Frame buffers: the queued frames, and one that is being written.
+/// Number of frame buffers: the queued frames, and one that is being written.
 const PLACE_COUNT: usize = HELD_COUNT_MAX + 1;
 
 /// A queued frame.
@@ -41,7 +41,7 @@ pub(super) struct Port {
 }
 
 impl Port {
-    /// `own` is the MAC address of this host.
+    /// Creates the state of the device over `link`. `own` is the MAC address of this host.
     pub(super) fn new(link: &'static mut dyn Link, own: Mac) -> Self {
         let limits = link.limits();
         Self {
@@ -102,7 +102,7 @@ impl Port {
         }
     }
 
-    /// Buffer for the next frame.
+    /// Returns the buffer for the next frame.
     fn space(&mut self) -> &mut [u8] {
         let place_bytes = self.limits.frame_bytes;
         let place = (self.first + self.held.len()) % PLACE_COUNT;

@@ -207,7 +207,8 @@ impl Dhcp {
         let is_asked = match self.state {
             State::Selecting => kind == OFFER,
             State::Requesting(offer) => lease.server == offer.server,
-            // A reply counts only after a request to extend the lease; before T2, only the lease's server was asked.
+            // A reply counts only after a request to extend the lease. Before T2 it must come from the lease's server, because no
+            // other server was asked.
             State::Bound(bound) => {
                 let is_rebinding = now >= self.times.rebind_at;
                 self.sent_count > 0 && (lease.server == bound.server || is_rebinding)

@@ -46,7 +46,7 @@ use streams::Connection;
 const PACE: u64 = 16;
 /// Frames received in one turn, at most, so that a flood leaves time for other work.
 const FRAME_COUNT_MAX: usize = 256;
-/// Sockets other than connections, at most.
+/// Limit of sockets other than connections.
 const OTHER_COUNT_MAX: usize = 64;
 
 /// Configuration of the stack.
@@ -246,7 +246,7 @@ impl Smol {
         }
         self.interface.poll_maintenance(paced(now));
         for _ in 0..FRAME_COUNT_MAX {
-            // Each socket may send a frame in one round.
+            // A round lets each socket send one frame. Rounds end when the link accepts no more frames.
             if self.port.is_blocked() {
                 break;
             }
@@ -275,7 +275,7 @@ impl Smol {
                 }
                 Err(_) => return,
             }
-            // Moved out, because `self` is borrowed mutably below.
+            // Takes the buffer out of `self`, because `self` is borrowed mutably below.
             let rx = core::mem::take(&mut self.rx);
             for frame in frames {
                 if let Some(bytes) = rx.get(frame.bytes)
@@ -298,7 +298,7 @@ impl Smol {
         }
         match content {
             Content::Datagram { port } if port == dhcp::CLIENT_PORT => {
-                // Of a link with offloads, `receive_frames` has dropped damaged datagrams.
+                // If the link has offloads, `receive_frames` has already dropped damaged datagrams.
                 let is_intact = self.port.limits().has_offloads || packet::is_intact(frame);
                 if let Some(dhcp) = self.dhcp.as_mut().filter(|_| is_intact) {
                     dhcp.handle(now, frame);
@@ -535,7 +535,7 @@ impl Multicast for Smol {
         let joined = self.interface.join_multicast_group(group.ip());
         joined.map_err(|_| NetError::Full)?;
         let socket = self.open_datagrams(SocketKind::Group, group, token)?;
-        // RFC 6762 section 11: for multicast and unicast.
+        // Sets hop limit 255 for multicast and unicast (RFC 6762 section 11).
         self.set_hop_limit(group.port(), 255);
         Ok(socket)
     }

@@ -9,7 +9,7 @@ use super::{Smol, connection_count_max};
 use crate::mem::Slots;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Neighbors without a connection, at most.
+/// Limit of neighbors without a connection.
 const OTHER_COUNT_MAX: usize = 64;
 
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,7 @@ impl Neighbors {
         }
     }
 
-    /// Returns true if an unproven packet may set the MAC address of a neighbor: it has no connection.
+    /// Returns true if a packet that may be forged can set the MAC address of a neighbor. True for a neighbor without a connection.
     fn may_learn(&mut self, address: IpAddr) -> bool {
         let known = self.find(address);
         known.is_none_or(|neighbor| neighbor.connection_count == 0)
@@ -136,7 +136,8 @@ impl Smol {
     }
 
     /// Answers an ARP request or a neighbor solicitation for an address of ours, also a probe for duplicates (RFC 5227 section 2.4,
-    /// RFC 4862 section 5.4.3). Learns the sender of ARP for an address of ours, or from a known neighbor.
+    /// RFC 4862 section 5.4.3). Learns the sender of an ARP message if the target is an address of ours, or if the sender is a
+    /// known neighbor.
     pub(super) fn resolve(&mut self, content: &Content<'_>) {
         let own = self.own;
         match *content {

@@ -64,7 +64,7 @@ pub(super) enum Content<'a> {
     Advertise { target: Ipv6Addr },
     /// Router advertisement: an ICMPv6 message.
     Router { message: &'a [u8] },
-    /// Anything else.
+    /// A frame that the stack does not handle before smoltcp.
     Other,
 }
 
@@ -307,7 +307,7 @@ fn write_arp(
         return 0;
     };
     write_header(to, own, ARP, out);
-    // Ethernet, IPv4, lengths of their addresses.
+    // Hardware type Ethernet, protocol type IPv4, the lengths of both addresses, and the operation.
     out[14..22].copy_from_slice(&[0, 1, 8, 0, 6, 4, 0, operation]);
     out[22..28].copy_from_slice(&own.0);
     out[28..32].copy_from_slice(&sender.octets());
@@ -335,7 +335,7 @@ pub(super) enum Discovery {
     RouterSolicit,
 }
 
-/// Writes a message to a group. Returns the length.
+/// Writes a discovery message to a group. Returns the length of the frame.
 pub(super) fn discover(
     own: Mac,
     from: Ipv6Addr,
@@ -346,7 +346,7 @@ pub(super) fn discover(
     discover_at(own, from, (Mac::BROADCAST, group), message, out)
 }
 
-/// Writes a message to a group, or to a host at a MAC address. Returns the length.
+/// Writes a discovery message to a group, or to a host at a MAC address. Returns the length of the frame.
 pub(super) fn discover_at(
     own: Mac,
     from: Ipv6Addr,
@@ -375,7 +375,7 @@ pub(super) fn discover_at(
         let _ = bytes.extend_from_slice(&target.octets());
     }
     if let Some(option) = option {
-        // Length in units of eight bytes.
+        // The length of an option is in units of eight bytes.
         let _ = bytes.extend_from_slice(&[option, 1]);
         let _ = bytes.extend_from_slice(&own.0);
     }

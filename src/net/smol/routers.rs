@@ -7,12 +7,13 @@ use crate::mem::Ends as _;
 use crate::time::{Duration, Instant};
 use core::net::Ipv6Addr;
 
-/// Router solicitations to send, and their interval (RFC 4861 section 10: MAX_RTR_SOLICITATIONS, RTR_SOLICITATION_INTERVAL).
+/// Number of router solicitations to send, and their interval (RFC 4861 section 10: MAX_RTR_SOLICITATIONS,
+/// RTR_SOLICITATION_INTERVAL).
 const SOLICIT_COUNT: u8 = 3;
 const SOLICIT_INTERVAL: Duration = Duration::from_secs(4);
 /// Length of an advertisement before its options, in bytes.
 const HEAD_BYTES: usize = 16;
-/// Length of usable prefixes: an interface identifier takes the other 64 bits.
+/// Length (bits) of usable prefixes: an interface identifier takes the other 64 bits.
 pub(super) const PREFIX_BITS: u8 = 64;
 
 /// A prefix for address autoconfiguration.
@@ -24,7 +25,7 @@ pub(super) struct Prefix {
     pub(super) valid: Duration,
 }
 
-/// Router solicitations.
+/// State of the router solicitations.
 #[derive(Debug)]
 pub(super) struct Routers {
     /// Solicitations left to send.
@@ -33,7 +34,7 @@ pub(super) struct Routers {
 }
 
 impl Routers {
-    /// No solicitations.
+    /// Creates a state in which no solicitations are sent.
     pub(super) const fn new() -> Self {
         Self {
             left: 0,
@@ -76,7 +77,7 @@ impl Routers {
             return;
         };
         let [_, code, _, _, _, _, high, low, ..] = *head;
-        // Section 6.1.2: one malformed option makes the advertisement invalid.
+        // One malformed option makes the whole advertisement invalid (section 6.1.2).
         if code != 0 || !each_option(options, &mut |_| {}) {
             return;
         }
@@ -94,7 +95,7 @@ impl Routers {
 
 /// Calls `each` for each option. Returns false at the first one that is malformed.
 fn each_option<'a>(mut options: &'a [u8], each: &mut dyn FnMut(&'a [u8])) -> bool {
-    // Option: type, length in units of eight bytes, data.
+    // An option has a type, a length in units of eight bytes, and data.
     while let [_, units, ..] = *options {
         let len = usize::from(units) * 8;
         if len == 0 || len > options.len() {

@@ -75,7 +75,7 @@ impl Smol {
             .any(|(_, one, open)| (one.peer, open.at) == (peer, own))
     }
 
-    /// The connection whose phase began first, of those that `is_it` accepts.
+    /// Returns the connection whose phase began first, among those that `is_it` accepts.
     fn oldest(&self, is_it: impl Fn(&Connection) -> bool) -> Option<usize> {
         let all = self.connections().filter(|(_, one, _)| is_it(one));
         let oldest = all.min_by_key(|(_, one, _)| one.since);
@@ -112,7 +112,7 @@ impl Smol {
             open.as_ref().is_some_and(listens)
         });
         let Some(listener) = listener.filter(|_| self.has(to.ip())) else {
-            // smoltcp answers with RST.
+            // No listener matches, so smoltcp sees the SYN and answers with RST.
             return true;
         };
         let count = self.connections().count();
@@ -225,7 +225,7 @@ impl Smol {
         }
     }
 
-    /// The connection that has been longest in the backlog of this listener.
+    /// Returns the connection that has been longest in the backlog of this listener.
     pub(super) fn waiting(&self, listener: usize) -> Option<usize> {
         self.oldest(|one| one.phase == Phase::Waiting && one.listener == listener)
     }

@@ -18,7 +18,7 @@ const PEER_ETHERNET: EthernetAddress = EthernetAddress(PEER_MAC);
 type Look<'a> = dyn FnMut(&[u8], &packet::Content<'_>, Instant) -> Option<Vec<u8>> + 'a;
 
 impl World {
-    /// Advances time, and calls `look` with the content of each frame that the stack sends; sends its replies.
+    /// Advances time by `secs`. Calls `look` with the content of each frame that the stack sends, and sends the replies of `look`.
     fn watch(&mut self, secs: u32, look: &mut dyn FnMut(&packet::Content<'_>) -> Option<Vec<u8>>) {
         self.watch_frames(secs, &mut |_, content, _| look(content));
     }
@@ -103,7 +103,7 @@ struct Server {
     offer: Ipv4Addr,
     secs: u32,
     is_on: bool,
-    /// Received messages: time, destination, type, requested address.
+    /// Received messages: time, destination, message type, requested address.
     asked: Vec<(Instant, Ipv4Addr, Message, Option<Ipv4Addr>)>,
 }
 
@@ -256,7 +256,7 @@ fn lease_is_renewed_rebound_lost_and_reacquired() {
         renewals < 10 && (1..10).contains(&rebinds),
         "{renewals} {rebinds}"
     );
-    // The lease has expired.
+    // After the lease has expired, the stack uses a link-local address.
     world.watch_frames(200, &mut |frame, content, now| {
         server.answer(frame, content, now)
     });
@@ -344,7 +344,8 @@ fn leased_address_is_used_while_probed() {
 fn static_address_is_defended_once_in_ten_seconds() {
     let own = Ipv4Addr::from(super::ADDRESS);
     let mut world = World::with_address(10, 0);
-    // Another host already has the address and keeps it.
+    // Another host already has the address and announces it every second. The stack keeps it, and sends 3 to 6 announcements in 25
+    // s.
     let mut times = Vec::new();
     for _ in 0..25 {
         world.end.put(&arp(own, own));
@@ -369,7 +370,7 @@ fn static_address_is_defended_once_in_ten_seconds() {
 fn static_address_conflict_is_reported_once() {
     let own = Ipv4Addr::from(super::ADDRESS);
     let mut world = World::with_address(13, 0);
-    // A host that answers only probes, as Linux does.
+    // The other host is there for 80 s and answers only probes, as Linux does. One conflict is reported.
     let mut is_there = true;
     let mut conflicts = 0;
     for secs in 0..100 {
@@ -392,7 +393,7 @@ fn static_address_conflict_is_reported_once() {
         assert_eq!(conflicts, 1, "after {secs} s");
     }
     assert_eq!(world.ipv4(), Some(own));
-    // Another conflict, after a long time.
+    // A conflict more than ten minutes later is reported as a new one.
     world.watch(600, &mut |_| None);
     assert_eq!(world.stack.take_conflict(), None);
     world.end.put(&arp(own, own));

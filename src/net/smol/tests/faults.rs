@@ -147,7 +147,7 @@ fn faults_lose_no_bytes() {
             println!(
                 "to stack {to_stack}, {faults}: {median} of {clean} ms, longest stall {stall}"
             );
-            // Transfers to the stack depend on the peer's timer.
+            // Transfers to the stack have no limit, because their duration depends on the retransmission timer of the peer.
             if !to_stack {
                 assert!(median < times_max * clean && stall <= stall_max);
             }
@@ -263,7 +263,7 @@ fn idle_connection_is_first_probed_after_a_minute() {
         world.peer.is_on = true;
         while let Some(frame) = world.end.take() {
             let is_tcp = frame[12..14] == [8, 0] && frame[23] == 6;
-            // Without options, a segment with one octet.
+            // A keepalive probe is a segment with one octet and without TCP options.
             if is_tcp && frame.len() == 14 + 20 + 20 + 1 {
                 probed = Some(world.now.since(connected).as_ms());
             }

@@ -241,7 +241,7 @@ fn play(stage: &mut dyn Stage) -> Vec<String> {
     say("then", format!("{:?}", gets(stage, client, 0)));
     say("closed", received(stage, socket));
 
-    // A second listener, whose client resets its connection.
+    // Opens a second listener; its client resets the connection.
     let client = stage.connect(other_port);
     say("connected", until_ready(stage, OTHER).into());
     let (socket, _) = stage.net().accept(other).unwrap();
