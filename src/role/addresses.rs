@@ -98,6 +98,6 @@ fn set_address(
     }
 }
 
-/// Does nothing: without an operating system the process's own network stack has the addresses.
+/// Does nothing: without an operating system, the built-in network stack already uses the addresses.
 #[cfg(not(feature = "init"))]
 fn set_address(_: Option<&CStr>, _: (IpAddr, u8), _: Option<Ipv4Addr>, _: &mut World<'_>) {}

@@ -30,7 +30,7 @@ pub(super) fn socket(text: &[u8]) -> Option<SocketAddrV6> {
         _ => parts(text, b':'),
     };
     let host = address(sides.next()?)?;
-    // After a closing bracket the colon is still to be removed.
+    // After a closing bracket, the colon is still part of the rest.
     let after = sides.rest?;
     let digits = after.strip_prefix(b":").unwrap_or(after);
     Some(SocketAddrV6::new(host, port(digits)?, 0, 0))
@@ -42,7 +42,7 @@ pub(super) fn address(text: &[u8]) -> Option<Ipv6Addr> {
     let is_v6 = separator == b':';
     let mut groups = text;
     if is_v6 {
-        // A leading or trailing "::" counts as one empty part; a single ":" at an end is malformed.
+        // A leading or trailing "::" counts as one empty part. A single ":" at the start or the end is malformed.
         match text {
             [b':', b':', ..] => groups = groups.get(1..)?,
             [b':', ..] => return None,

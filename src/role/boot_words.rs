@@ -11,7 +11,7 @@ use crate::wire::Writer;
 const WORDS: &[u8] = b"ip gw name export service log handles sftp hwid identify";
 #[cfg(not(feature = "sftp-server"))]
 const WORDS: &[u8] = b"ip gw name export service log handles hwid identify";
-/// Index of `identify` in [`WORDS`], the option without a value.
+/// Index in [`WORDS`] of the option without a value, `identify`.
 const LAST: usize = if cfg!(feature = "sftp-server") { 9 } else { 8 };
 /// Buffer size (bytes) for the arguments of `serve`.
 pub(super) const LINE_BYTES: usize = 8 << 10;

@@ -47,7 +47,7 @@ pub(super) struct Links {
 
 #[cfg(all(test, feature = "browse"))]
 impl Links {
-    /// Makes a set with one link, on interface `name`.
+    /// Makes the interfaces of one link, on interface `name`.
     pub(super) fn of(name: &str, is_up: bool) -> Self {
         let mut all = Self::default();
         for (to, byte) in all.names[0].iter_mut().zip(name.bytes()) {

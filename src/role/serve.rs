@@ -85,7 +85,7 @@ const _: () = assert!(LOOP_COUNT_MAX == 4);
 
 /// Limit of tasks in one loop.
 const KIND_COUNT: usize = 4;
-/// Limit of loops: one for each kind of task, but [`LOOP_COUNT_MAX`] for NFS.
+/// Limit of loops: [`LOOP_COUNT_MAX`] for NFS, and one for each other kind of task.
 const LOOP_COUNT: usize = KIND_COUNT - 1 + LOOP_COUNT_MAX as usize;
 
 /// The parsed arguments.

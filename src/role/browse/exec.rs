@@ -115,7 +115,7 @@ pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Eve
             out.byte(if is_safe { *byte } else { b'_' });
         }
         out.byte(b'=');
-        // If a key occurs twice, the first one counts. RFC 6763 section 6.4.
+        // If a key occurs twice, only the first one is passed on (RFC 6763 section 6.4).
         let (before, variable) = (out.bytes().head(start), out.bytes().tail(start));
         let mut before = parts(before, 0);
         let is_repeated = before.any(|earlier| is_like(variable, earlier.head(variable.len())));

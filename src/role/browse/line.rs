@@ -42,8 +42,8 @@ const KINDS: Text = text!(include_str!("kinds.txt"));
 /// Length (bytes) of [`KINDS`].
 const KINDS_BYTES: usize = include_str!("kinds.txt").len();
 
-/// Without `start`, prints the names of all known types, or with `is_plain` the types. With `start`, replaces the type at that
-/// offset of `out` by its name, if it is known.
+/// Without `start`, prints the names of all known types; with `is_plain`, the types themselves. With `start`, replaces the type at
+/// that offset of `out` by its name, if the type is known.
 pub(super) fn put_kinds(out: &mut Out, start: Option<usize>, is_plain: bool) {
     for line in parts(KINDS.decode(&mut [0; KINDS_BYTES]), b'\n') {
         let (kind, name) = cut(line, b' ');

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 const NFS: &str = "_nfs._tcp.local";
 
-/// Passes a message to the browser, then 20 ms; calls `each` for the events.
+/// Passes a message to the browser and lets 20 ms pass; calls `each` for the events.
 fn hear(world: &mut World, say: Say, each: &mut dyn FnMut(&Event<'_>)) {
     let meta = crate::engine::mdns::Meta {
         from: PEER.parse().unwrap(),
@@ -303,7 +303,7 @@ fn service_is_kept_until_its_goodbye() {
         }
         assert!(!test_dir.0.join("file.new").exists());
     }
-    // A service found on another host is present again; the new host replaces the old one.
+    // A lost service that is found on another host is present again. Its line then names the new host.
     let (mut world, mut keep) = (browsing(), Keep::read(path).unwrap());
     let mut each = |event: &Event<'_>| keep.update(Form::Fields, &mut out, &links, event);
     hear(
@@ -369,14 +369,14 @@ fn malformed_lines_and_files_are_rejected() {
         text += line;
         text += "\n";
     }
-    // The last line has no newline.
+    // Appends a line without a newline, which may have been cut off: it must be dropped.
     text += good;
     let path = test_dir.path("file");
     std::fs::write(test_dir.0.join("file"), &text).unwrap();
     let mut keep = Keep::read(path).unwrap();
     keep.save(crate::time::Instant::default());
     assert_eq!(test_dir.text("file"), format!("?{}\n", &good[1..]));
-    // More lines, and then more bytes, than the limits.
+    // A file of 5,000 lines is cut to 1,024, and a file of 1 MiB, which is longer than the limit, to nothing.
     let lines: String = (0..5000)
         .map(|at| format!("{}\n", good.replace(";A;", &format!(";A{at};"))))
         .collect();
@@ -390,7 +390,7 @@ fn malformed_lines_and_files_are_rejected() {
         .unwrap()
         .save(crate::time::Instant::default());
     assert_eq!(test_dir.text("file"), "");
-    // A link, a directory and a device are refused.
+    // Files that are a link, a directory or a device are refused.
     std::os::unix::fs::symlink("file", test_dir.0.join("link")).unwrap();
     for strange in ["link", "."] {
         assert!(Keep::read(test_dir.path(strange)).is_err(), "{strange}");

@@ -55,7 +55,7 @@ struct Check {
     address: SocketAddrV6,
     mount_port: Option<u16>,
     is_json: bool,
-    /// Reason to report if the current step fails.
+    /// Reason that is reported if the current step fails.
     why: Text,
 }
 

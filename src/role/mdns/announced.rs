@@ -12,7 +12,7 @@ use crate::wire::announce::Service;
 struct AnnouncedService {
     /// Identifies the source, such as a file; unaffected by changes of its content.
     id: u64,
-    /// Differs if the content of the source has changed: a hash of the content, or mtime and size.
+    /// A hash of the source's content, or its mtime and size. If it differs, the content has changed.
     stamp: u64,
     name: NameId,
     /// True if the current scan has found the source.

@@ -57,7 +57,7 @@ const HELP: &[Text] = &[
 
 const NO_MEMORY: Text = text!("no memory for more names and services");
 
-/// Port (discard) of a service without a server, such as `_workstation._tcp`.
+/// Port (9, discard) that is announced for a service without a server, such as `_workstation._tcp`.
 const DISCARD_PORT: u16 = 9;
 
 /// Announces until SIGTERM or SIGINT.
@@ -112,7 +112,7 @@ pub(super) struct Announcer {
 }
 
 impl Announcer {
-    /// Gives the responder everything to announce except virtual machines.
+    /// Passes everything to announce to the responder, except virtual machines.
     fn announce_all(
         &mut self,
         options: &mut Options,

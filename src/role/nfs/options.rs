@@ -178,7 +178,7 @@ fn export(text: &[u8], boots: bool, exports: &mut Exports) -> Option<()> {
             index @ 7..=8 => rules.squashes_all = index == 7,
             index @ 9..=10 => rules.is_async = index == 9,
             11 => rules.isos = true,
-            // An empty word, and options that are always on: no_subtree_check, insecure.
+            // Ignores an empty word, and the options no_subtree_check and insecure, which are always on.
             _ => {}
         }
     }
@@ -199,7 +199,7 @@ fn absolute(path: &[u8]) -> Option<&'static CStr> {
     if path.first()? != &b'/' {
         len = crate::sys::current_dir(buffer)?;
         if len == 1 {
-            len = 0; // In "/", each name below brings its own "/".
+            len = 0; // The root "/" adds nothing, because a "/" precedes each name below.
         }
     }
     for name in parts(path, b'/') {

@@ -316,7 +316,7 @@ fn sessions(count: usize, handle_count: usize, level: Level) -> &'static mut [Se
     sessions.leak()
 }
 
-/// Replaces `%d` by the home directory, `%u` by the user name and `%%` by a percent sign. Unknown ones stay unchanged.
+/// Replaces `%d` by the home directory, `%u` by the user name and `%%` by a percent sign. Other sequences stay unchanged.
 fn expand(wanted: &[u8], uid: u32, sftp: &mut Sftp, tree: &mut Tree) -> &'static CStr {
     let buffer = mem::bytes(PATH_BYTES_MAX);
     let (accounts, mut out) = (sftp.accounts(), Writer::new(buffer));

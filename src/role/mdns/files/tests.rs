@@ -53,7 +53,7 @@ fn malformed_files_are_left_out_and_reported() {
     test_dir.put("c.service.bak", "no");
     test_dir.put("d.xml", "no");
     test_dir.put("e.service/inside", "no");
-    // The first service is valid, the second one is not.
+    // The second service of this file is malformed, so its valid first service must not be announced either.
     test_dir.put("f.service", group("f", &["4", "x"]));
     test_dir.put("g.dnssd", "[Service]\nName=%?\n");
     test_dir.put("h.service", [b' '; source::FILE_BYTES_MAX + 1]);

@@ -65,7 +65,8 @@ fn smbios_tables_come_first() {
         find(&test_dir, true),
         format!("Dell Inc., PowerEdge R640, ABC1234, {UUID}")
     );
-    // Fillers in the tables are replaced by the single fields.
+    // Vendor and serial number in the table are fillers ("Default string", "None"), so they are read from the files with single
+    // fields.
     test_dir.put(
         "sys/firmware/dmi/tables/DMI",
         self::table(["Default string", "Box", "None"]),
@@ -128,7 +129,7 @@ fn dev_mem_is_searched_without_sysfs() {
             format!("VMware, Inc., VMware7,1, VMware-56 4d, {UUID}")
         );
     }
-    // If sysfs has tables, /dev/mem is not read.
+    // If sysfs has tables, /dev/mem must not be read.
     test_dir.put("sys/firmware/dmi/tables/smbios_entry_point", entry(0, 0));
     test_dir.put("sys/firmware/dmi/tables/DMI", "");
     assert_eq!(find(&test_dir, true), ", , , ");
@@ -145,7 +146,7 @@ fn missing_or_malformed_data_is_ignored() {
     test_dir.put("sys/class/dmi/id/product_uuid", "none");
     test_dir.put("proc/device-tree/model", "");
     assert_eq!(find(&test_dir, true), ", , , ");
-    // The entry point is valid, but the table's address is not.
+    // The entry point in /dev/mem is valid, but the address of the table is not: nothing is found.
     test_dir.put(
         "dev/mem",
         [vec![0; 0xf_0000], entry(u64::MAX - 5, 5)].concat(),
