@@ -14,8 +14,8 @@ core::arch::global_asm!(
     "_start:",
     ".cfi_startproc",
     ".cfi_undefined rip", // Ends a debugger's backtrace.
-    "xor ebp, ebp",  // The outermost frame.
-    "mov rdi, rsp",  // argc, argv, envp and auxv.
+    "xor ebp, ebp",  // Zero marks the outermost frame.
+    "mov rdi, rsp",  // Argument of `begin`: the address of argc, argv, envp and auxv.
     "and rsp, -16",  // Stack alignment of the ABI.
     "call {begin}",
     "ud2",
@@ -31,8 +31,8 @@ core::arch::global_asm!(
     "_start:",
     ".cfi_startproc",
     ".cfi_undefined eip",
-    "xor ebp, ebp",  // The outermost frame.
-    "mov eax, esp",  // argc, argv, envp and auxv.
+    "xor ebp, ebp",  // Zero marks the outermost frame.
+    "mov eax, esp",  // Argument of `begin`: the address of argc, argv, envp and auxv.
     "and esp, -16",  // Stack alignment of the ABI, with the argument pushed.
     "sub esp, 12",
     "push eax",
@@ -47,9 +47,9 @@ core::arch::global_asm!(
     ".section .text._start,\"ax\",@progbits",
     ".globl _start",
     "_start:",
-    "mov x29, xzr", // The outermost frame.
+    "mov x29, xzr", // Zero marks the outermost frame.
     "mov x30, xzr",
-    "mov x0, sp", // argc, argv, envp and auxv; aligned as the ABI requires.
+    "mov x0, sp", // Argument of `begin`: the address of argc, argv, envp and auxv, aligned as the ABI requires.
     "bl {begin}",
     "brk #1",
     begin = sym begin,
@@ -61,9 +61,9 @@ core::arch::global_asm!(
     ".globl _start",
     ".type _start, %function",
     "_start:",
-    "mov r11, #0", // The outermost frame.
+    "mov r11, #0", // Zero marks the outermost frame.
     "mov lr, #0",
-    "mov r0, sp", // argc, argv, envp and auxv; aligned as the ABI requires.
+    "mov r0, sp", // Argument of `begin`: the address of argc, argv, envp and auxv, aligned as the ABI requires.
     "bl {begin}",
     "udf #0",
     begin = sym begin,

@@ -66,7 +66,7 @@ core::arch::global_asm!(
     "mov es, eax",
     "mov ss, eax",
     "mov edi, ebp",
-    "xor ebp, ebp", // The outermost frame.
+    "xor ebp, ebp", // Zero marks the outermost frame.
     "call {begin}",
     "ud2",
     stack_end = const stowaway::sys::bare::STACK_END,

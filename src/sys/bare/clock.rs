@@ -62,7 +62,7 @@ fn read(register: usize) -> u32 {
     unsafe { ((APIC + register) as *const u32).read_volatile() }
 }
 
-/// The time-stamp counter.
+/// Returns the value of the time-stamp counter.
 pub(super) fn ticks() -> u64 {
     // SAFETY: every 64-bit processor has RDTSC, and it is not disabled (CR4.TSD).
     unsafe { _rdtsc() }

@@ -34,7 +34,7 @@ pub fn trace_to(
     Ok(())
 }
 
-/// Ignores errors: a full disk only loses traces, and the decoder resynchronises at the next frame.
+/// Writes a part of a trace. Ignores errors: a full disk only loses traces, and the decoder resynchronises at the next frame.
 fn write(bytes: &[u8]) {
     let raw = SINK.load(Ordering::Relaxed);
     #[cfg(bare)]

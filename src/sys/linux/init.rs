@@ -86,7 +86,7 @@ const SIOCSIFNETMASK: u32 = 0x891c;
 /// Brings all interfaces up; returns the name of the first Ethernet interface.
 pub fn raise_interfaces() -> Option<&'static CStr> {
     const UP: u8 = 1;
-    /// Highest interface index to try: at boot no interface was removed yet.
+    /// Highest interface index to try. Indexes are small at boot, because no interface was removed yet.
     const INDEX_MAX: u32 = 32;
     let socket = sockets::open(INET, DATAGRAM).ok()?;
     let mut first = None;

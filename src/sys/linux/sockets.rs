@@ -229,7 +229,7 @@ pub fn listen(at: &mut Address) -> Result<File, Errno> {
     rustix::process::umask(mask);
     bound?;
     call(descriptor, AddressCall::Name, at)?;
-    // SAFETY: the call takes no pointers.
+    // SAFETY: no argument is a pointer.
     outcome(unsafe { socket_call!(listen, 4, descriptor, BACKLOG) })?;
     LISTENER.store(descriptor, Ordering::Relaxed);
     Ok(ManuallyDrop::into_inner(socket))
@@ -243,7 +243,7 @@ static LISTENER: AtomicI32 = AtomicI32::new(-1);
 pub(super) fn stop_listening() {
     const BOTH_WAYS: usize = 2;
     let (listener, mut at) = (LISTENER.load(Ordering::Relaxed), Address::empty());
-    // SAFETY: the call takes no pointers.
+    // SAFETY: no argument is a pointer.
     unsafe { socket_call!(shutdown, 13, listener, BOTH_WAYS) };
     if call(listener, AddressCall::Name, &mut at).is_ok()
         && let Ok(socket) = open(UNIX, STREAM)
@@ -307,7 +307,7 @@ pub fn open_at(at: SocketAddr, connects: bool, is_shared: bool) -> Result<File, 
     }
     call(socket, AddressCall::Bind, &mut Address::new(at))?;
     if connects {
-        // SAFETY: the call takes no pointers.
+        // SAFETY: no argument is a pointer.
         outcome(unsafe { socket_call!(listen, 4, socket, BACKLOG) })?;
     }
     Ok(file)
@@ -341,7 +341,7 @@ pub(super) fn open_netlink() -> Result<File, Errno> {
 pub(super) fn open(family: u16, kind: u32) -> Result<File, Errno> {
     const CLOEXEC: u32 = 0o2_000_000;
     let kind = kind | CLOEXEC;
-    // SAFETY: the call takes no pointers.
+    // SAFETY: no argument is a pointer.
     File::opened(unsafe { socket_call!(socket, 1, family, kind, 0) })
 }
 

@@ -164,7 +164,7 @@ impl<T: Copy> Workers<T> {
         closing.any(|job| !matches!(job.phase, Phase::Ended(_)))
     }
 
-    /// The record of the first job that waits for a worker and that `is_same` accepts.
+    /// Returns the owner's record of the first job that waits for a worker and that `is_same` accepts.
     pub fn find_waiting(&mut self, is_same: impl Fn(&T) -> bool) -> Option<&mut T> {
         let mut jobs = self.jobs.iter_mut();
         let found = jobs.find(|job| matches!(job.phase, Phase::Waits) && is_same(&job.tag));

@@ -45,7 +45,7 @@ fn if_inet6_is_parsed_when_cut_anywhere() {
     }
 }
 
-/// An invalid prefix length up to 255 becomes 128. Avahi (commit 2b4e8d7a) had a bug with lengths above 120 and above 128.
+/// An invalid prefix length becomes 128. Avahi's commit 2b4e8d7a concerns lengths above 120 and above 128.
 #[test]
 fn prefix_length_is_clamped_to_128() {
     for told in 0..=255u8 {
