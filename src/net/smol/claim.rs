@@ -113,7 +113,7 @@ impl Claim {
         }
     }
 
-    /// Does the next step if it is due. Writes a frame to `out`; returns its length, or 0 without a frame. `chance` is a random
+    /// Does the next step if it is due. Writes a frame to `out`; returns its length, or 0 if no frame is due. `chance` is a random
     /// number.
     pub(super) fn advance(&mut self, now: Instant, own: Mac, chance: u32, out: &mut [u8]) -> usize {
         if now < self.next_at {

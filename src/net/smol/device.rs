@@ -59,7 +59,7 @@ impl Port {
         self.limits
     }
 
-    /// A device that returns an IP packet to smoltcp once, or none.
+    /// Creates a device that passes `packet`, if any, to smoltcp once.
     pub(super) const fn device<'a>(&'a mut self, packet: Option<&'a [u8]>) -> Device<'a> {
         Device { port: self, packet }
     }

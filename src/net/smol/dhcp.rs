@@ -88,7 +88,7 @@ pub(super) struct Dhcp {
     /// Host name to send, unless empty.
     name: &'static [u8],
     chance: Chance,
-    /// Transaction ID, from a DHCPDISCOVER to the end of the lease that it led to.
+    /// Transaction ID. It stays the same from a DHCPDISCOVER to the end of the lease that follows.
     xid: [u8; 4],
     state: State,
     times: Times,

@@ -337,7 +337,7 @@ impl Smol {
 
     fn apply_addresses(&mut self) {
         let addresses = &self.addresses;
-        // smoltcp sends no MLD report for a group that is left here and joined again below.
+        // Leaves all solicited-node groups. smoltcp sends no MLD report for a group that is joined again below.
         for group in solicited_node_groups(&self.interface) {
             let _ = self.interface.leave_multicast_group(group);
         }

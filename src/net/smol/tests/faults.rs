@@ -211,7 +211,7 @@ fn syn(port: u16) -> Vec<u8> {
 fn thousand_simultaneous_connections_are_all_answered() {
     let mut world = World::with_address(3, 0);
     world.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
-    // The stack learns the peer's MAC address.
+    // Opens a first connection, by which the stack learns the peer's MAC address.
     let first = world.peer.connect(PORT);
     while !world.peer.socket(first).may_send() {
         world.turn();
