@@ -49,7 +49,7 @@ pub const DISCONNECTED: Text = text!("was disconnected");
 
 /// Longest line (bytes); the excess is cut.
 const LINE_BYTES: usize = 512;
-/// Counters of the rate limit. Each counts the events of one kind from one peer.
+/// Number of counters of the rate limit. Each counts the events of one kind from one peer.
 const COUNTER_COUNT: usize = 64;
 
 /// One line of text under construction, without `core::fmt`.
