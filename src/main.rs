@@ -55,8 +55,8 @@ fn build_id() -> &'static [u8; BUILD_ID_BYTES] {
     }
 }
 
-/// Inlined into the caller, so that no panic message is formatted and `core::fmt` is not linked. Panic locations are not in the
-/// binary either (16,000 bytes with smoltcp); the debug file resolves the printed addresses.
+/// The panic handler. It is inlined into its caller, so that no panic message is formatted and `core::fmt` is not linked. Panic
+/// locations are not in the binary either (16,000 bytes with smoltcp); the debug file resolves the printed addresses.
 #[panic_handler]
 #[allow(unused_attributes)] // rustc reports the attribute as unused, but the file is smaller with it.
 #[inline(always)]
