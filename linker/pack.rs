@@ -150,9 +150,9 @@ fn pair_up(texts: &mut [Vec<u16>]) -> Vec<(u16, u16)> {
 /// Number of occurrences of symbols and pairs in all texts.
 struct Counts {
     pairs: HashMap<(u16, u16), i32>,
-    /// Indexed by symbol.
+    /// Number of occurrences of each symbol.
     single: Vec<i32>,
-    /// Sum over all symbols.
+    /// Sum of `single`.
     total: i32,
 }
 
