@@ -154,7 +154,7 @@ pub enum Reach {
     Owner,
     /// All users of this host.
     Host,
-    /// Other hosts too.
+    /// All users of this host and of other hosts.
     Anywhere,
 }
 

@@ -105,11 +105,11 @@ pub struct Outcome {
 /// A job that has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct FinishedJob<T> {
-    /// Its number, from 0.
+    /// Number of the job, from 0.
     pub number: u32,
     /// The owner's record of the job.
     pub tag: T,
-    /// Its result.
+    /// Result of the job.
     pub outcome: Outcome,
 }
 
