@@ -79,7 +79,7 @@ pub type NetResult<T> = Result<T, NetError>;
 /// Events that a socket is watched for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Interest {
-    /// Nothing.
+    /// No events.
     None,
     /// Bytes to receive or a connection to accept.
     Input,
@@ -113,7 +113,7 @@ pub struct Ready {
 pub struct Received {
     /// Length in bytes. A longer datagram is truncated.
     pub len: usize,
-    /// Its source.
+    /// Source of the datagram.
     pub from: SocketAddr,
     /// Destination address; distinguishes multicast from unicast. `None` if the kernel does not report it. The destination is then
     /// the address that the socket is bound to, or perhaps another group on a kernel without IP_MULTICAST_ALL.
@@ -127,7 +127,7 @@ pub struct FileId(pub i32);
 /// Range of a file, for sendfile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileRange {
-    /// The file.
+    /// File from which the bytes are sent.
     pub file: FileId,
     /// Offset in the file.
     pub offset: u64,

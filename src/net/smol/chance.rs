@@ -10,7 +10,7 @@ impl Chance {
         Self(seed | 1)
     }
 
-    /// The next number.
+    /// Returns the next random number.
     pub(super) const fn number(&mut self) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

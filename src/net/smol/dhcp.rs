@@ -9,7 +9,7 @@ use core::net::Ipv4Addr;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv4Repr, UdpPacket};
 
-/// UDP ports.
+/// UDP ports of DHCP servers and clients.
 const SERVER_PORT: u16 = 67;
 pub(super) const CLIENT_PORT: u16 = 68;
 
@@ -21,7 +21,7 @@ const DECLINE: u8 = 4;
 const ACK: u8 = 5;
 const NAK: u8 = 6;
 
-/// Options (RFC 2132).
+/// Numbers of DHCP options (RFC 2132).
 mod option {
     pub(super) const SUBNET_MASK: u8 = 1;
     pub(super) const ROUTER: u8 = 3;

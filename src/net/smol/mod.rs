@@ -54,7 +54,7 @@ const OTHER_COUNT_MAX: usize = 64;
 pub struct Settings {
     /// MAC address; must be unicast.
     pub mac: [u8; 6],
-    /// Source of its addresses.
+    /// Source of the stack's addresses.
     pub ip: Ip,
     /// IPv4 default gateway if DHCP supplies none.
     pub gateway: Option<Ipv4Addr>,

@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    /// RFC 4861 section 6.1.2.
+    /// Advertisements with a wrong code or with malformed options (RFC 4861 section 6.1.2): no prefix is used, and solicitations continue.
     #[test]
     fn invalid_advertisement_is_ignored_as_a_whole() {
         let valid = advertisement();

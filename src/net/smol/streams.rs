@@ -44,7 +44,7 @@ pub(super) struct Connection {
     listener: usize,
     peer: SocketAddr,
     phase: Phase,
-    /// Start of the phase.
+    /// Time at which the phase began.
     since: Instant,
 }
 
