@@ -27,7 +27,7 @@ pub(crate) struct Segment {
     /// Type: [`LOAD`] or another one.
     pub(crate) kind: u32,
     #[cfg(target_pointer_width = "64")]
-    /// [`EXECUTE`], [`WRITE`].
+    /// Access rights: the bits [`EXECUTE`] and [`WRITE`].
     pub(crate) flags: u32,
     _offset: usize,
     /// Address in memory.
@@ -38,7 +38,7 @@ pub(crate) struct Segment {
     /// Size in memory (bytes).
     pub(crate) in_memory: usize,
     #[cfg(target_pointer_width = "32")]
-    /// [`EXECUTE`], [`WRITE`].
+    /// Access rights: the bits [`EXECUTE`] and [`WRITE`].
     pub(crate) flags: u32,
     _align: usize,
 }
