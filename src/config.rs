@@ -27,10 +27,10 @@ pub const RECORD_BYTES_MAX: u32 = WRITE_BYTES_MAX + REQUEST_BYTES as u32;
 
 /// Largest READ (bytes).
 pub const READ_BYTES_MAX: u32 = 1 << 20;
-/// Largest READ (bytes) that is copied into the reply buffer; for a larger one the engine returns an order.
+/// Largest READ (bytes) that is copied into the reply buffer. For a larger one the engine returns an order (request to the driver).
 pub const READ_INLINE_BYTES: u32 = 64 << 10;
-/// After an order for a READ failed, READs are limited to [`READ_INLINE_BYTES`] for this time, so that a failing READ is answered
-/// with an error instead of a closed connection.
+/// Time for which READs are limited to [`READ_INLINE_BYTES`] after an order (request to the driver) for a READ failed. A READ that
+/// fails is then answered with an error; a failing order can only close the connection.
 pub const READ_INLINE_TIME: Duration = Duration::from_secs(60);
 /// Largest READDIR or READDIRPLUS reply (bytes).
 pub const DIRECTORY_BYTES_MAX: u32 = 64 << 10;
