@@ -78,7 +78,7 @@ impl Line {
 
     /// Appends one of our texts.
     pub fn say(&mut self, text: Text) -> &mut Self {
-        // The last byte is for the newline.
+        // Leaves the last byte for the newline.
         let (buffer, _) = self.bytes.split_at_mut(LINE_BYTES - 1);
         let buffer = buffer.tail_mut(self.len as usize);
         self.len += text.decode(buffer).len() as u32;
@@ -223,7 +223,7 @@ impl Line {
     /// Appends a byte, unless the line is full.
     #[inline(never)]
     pub fn byte(&mut self, byte: u8) -> &mut Self {
-        // The last byte is for the newline.
+        // Leaves the last byte for the newline.
         let (buffer, _) = self.bytes.split_at_mut(LINE_BYTES - 1);
         if let Some(place) = buffer.get_mut(self.len as usize) {
             *place = byte;
