@@ -4,10 +4,10 @@
 /// Direction of the conversion.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// From relative to absolute targets, before packing.
+    /// Makes relative targets absolute; used before packing.
     #[allow(dead_code)] // The packed file only unpacks.
     ToAbsolute,
-    /// From absolute to relative targets, after unpacking.
+    /// Makes absolute targets relative; used after unpacking.
     ToRelative,
 }
 
