@@ -289,7 +289,7 @@ fn service_is_kept_until_its_goodbye() {
             hear(&mut world, bye, &mut each);
             pass(&mut world, 2000, &mut each);
         } else {
-            // SRV and A records expire after 120 s.
+            // Without a goodbye, the SRV and A records expire after 120 s.
             pass(&mut world, 121_000, &mut each);
         }
         keep.save(world.now());

@@ -124,7 +124,7 @@ impl LsRun {
             self.out.truncate(0);
             let mut is_link = false;
             let (path, out, worst) = (&mut self.path, &mut self.out, &mut self.worst);
-            // One entry per call: reading a link's target needs the tree again.
+            // Reads one entry per call, because the tree, which the call borrows, is needed to read a link's target.
             let ended = self
                 .tree
                 .readdir(dir, cookie, Detail::Objects, &mut |entry| {

@@ -52,7 +52,7 @@ fn machines_are_found_in_subdirectories() {
         std::os::unix::fs::symlink(target, test_dir.0.join(name)).unwrap();
     };
     link("here.vmx", "link.vmx");
-    // Links in the top directory, as for ESXi's datastore labels; and deeper links, which are not followed.
+    // Links in the top directory are followed, because ESXi's datastore labels are such links; deeper links are not followed.
     link("nas", "label");
     link(".", "nas/circle");
     link("nas", "fifo-dir");
