@@ -169,7 +169,8 @@ mod tests {
         }
     }
 
-    /// Advertisements with a wrong code or with malformed options (RFC 4861 section 6.1.2): no prefix is used, and solicitations continue.
+    /// Sends advertisements with a wrong code or malformed options (RFC 4861 section 6.1.2). No prefix must be used, and
+    /// solicitations must continue.
     #[test]
     fn invalid_advertisement_is_ignored_as_a_whole() {
         let valid = advertisement();
