@@ -255,7 +255,10 @@ fn thousand_exports_need_no_extra_idle_memory() -> Result<()> {
             ..ServerOptions::default()
         })?;
         let idle = status_field(server.pid(), "RssAnon")?;
-        ensure!(idle <= IDLE_MAX_KIB, "{idle} KiB anonymous memory when idle as {user:?}");
+        ensure!(
+            idle <= IDLE_MAX_KIB,
+            "{idle} KiB anonymous memory when idle as {user:?}"
+        );
         let (port, endpoint) = (server.nfs_port.to_string(), server.nfs().to_string());
         ensure_serves(&["nfs", "-n", &port], COUNT, &endpoint)?;
         for path in [&paths[0], &paths[31], &paths[32], &paths[COUNT - 1]] {
