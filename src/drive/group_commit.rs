@@ -8,7 +8,7 @@ use super::streams::Streams;
 use super::turn::Turn;
 use crate::vfs::{Ended, FsError, FsResult, Job, JobId, JobKind, Scope, Submitted, Tree};
 
-/// The jobs that connections wait for.
+/// Counts the connections' waits for jobs, and stores the error of a sync that no connection waited for.
 #[derive(Debug, Default)]
 pub(super) struct GroupCommit {
     /// Number of waits that are pending: pairs of a connection and a job.

@@ -76,8 +76,8 @@ impl Streams {
         let Some(listener) = listeners.find(|listener| listener.local == local).copied() else {
             return;
         };
-        // Select the peer that loses a connection before accept(2). The accepted connection is closed only if all slots are used
-        // and its peer's share is too large to evict another connection.
+        // If all slots are used, select before accept(2) the peer whose connection is evicted. The accepted connection is then
+        // closed only if its own peer's share is too large to evict another connection.
         let mut largest = None;
         if self.is_full() && !self.drop_silent(turn) {
             largest = self.largest_share(turn.world);

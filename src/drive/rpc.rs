@@ -24,7 +24,7 @@ pub struct Rpc {
 }
 
 impl Rpc {
-    /// Serves `programs` on at most `connection_count` connections; no socket has a service yet.
+    /// Creates the sessions of at most `connection_count` connections. No socket serves a program before [`Self::set_service`].
     pub fn new(programs: Programs, connection_count: usize) -> Self {
         Self {
             programs,

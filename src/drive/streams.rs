@@ -53,7 +53,7 @@ pub struct Streams {
     pub(super) tell_full_at: Instant,
     /// Number of bytes that the current connection has sent or received in this turn.
     pub(super) moved_bytes: usize,
-    /// The jobs that connections wait for.
+    /// Counts the connections' waits for jobs.
     pub(super) group: GroupCommit,
     /// Longest request (bytes).
     pub(super) request_bytes: usize,
@@ -111,7 +111,8 @@ impl Streams {
         self.release_at = self.release_at.min(now.after(NODE_IDLE));
     }
 
-    /// Closes connections and files that timed out, and accepts connections again.
+    /// Serves the connections whose jobs have ended, closes connections and files that timed out, and resumes accepting connections
+    /// after a pause.
     pub fn turn(&mut self, world: &mut World<'_>, protocol: &mut dyn Protocol) {
         if self.group.has_ended() {
             self.serve_ended(&mut Turn { world, protocol });

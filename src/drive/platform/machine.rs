@@ -40,7 +40,7 @@ fn bytes_of(number: usize) -> u64 {
 pub struct Media([u32; PATHS.len()]);
 
 impl Media {
-    /// Computes the checksum of each medium.
+    /// Reads the ISO 9660 descriptor of each medium and stores its checksum.
     pub fn open() -> &'static Self {
         let sums = core::array::from_fn(|number| sum(&|offset, out| read(number, offset, out)));
         mem::leak(Self(sums))
