@@ -497,8 +497,8 @@ mod tests {
         assert!(found.iter().all(|found| (1..SLOT_BYTES).contains(found)));
     }
 
-    /// If a server is killed while it stores a reply, the next server still finds the record that the call was begun, because a
-    /// single instruction stores the checksum last.
+    /// If a server is killed while it stores a reply, the next server finds the call still recorded as begun. The reply counts only
+    /// once its checksum is stored, which a single instruction does last.
     #[test]
     fn call_stays_begun_until_its_reply_is_complete() {
         let mut drc = DuplicateRequestCache::new(vec![0; size_of::<Set>()].leak(), true, 0);

@@ -9,7 +9,7 @@ use crate::wire::nfs3::{Procedure, Status};
 use crate::wire::rpc::MARK_BYTES;
 use crate::wire::{Reader, Writer};
 
-/// Number of bits of a mark below the procedure.
+/// Number of low bits of a record mark that contain the reply's length; the procedure is in the bits above.
 const LEN_BITS: u32 = 24;
 /// Length of a reply before its status (bytes): xid, REPLY, MSG_ACCEPTED, verifier (AUTH_NONE, empty), SUCCESS.
 const HEAD_BYTES: usize = 24;

@@ -50,7 +50,8 @@ impl From<Malformed> for Fault {
 }
 
 texts! {
-    /// The messages of STATUS replies: OpenSSH's message at the number of each status, then more specific ones for some failures.
+    /// The messages of STATUS replies. The first nine are indexed by status code, in OpenSSH's words; the others name the cause of
+    /// a failure.
     #[expect(dead_code, reason = "every number has a value")]
     #[expect(clippy::enum_variant_names, reason = "BadMessage is what the draft calls it")]
     enum Message {
