@@ -81,7 +81,7 @@ impl Tree {
     /// The handle of `node`: the same bytes every time, also after a restart unless the file is in memory.
     ///
     /// # Errors
-    /// None of its own.
+    /// `Stale`: there is no such backend; else the backend's error.
     pub fn handle(&mut self, node: Node) -> FsResult<Handle> {
         self.backend(node)?.handle(node)
     }

@@ -149,7 +149,8 @@ impl Tree {
     }
 }
 
-/// Backends by object or number. Each `cfg!` drops a backend from executables without a role that needs it.
+/// Lookup of backends and exports, and checks of export rules. Each `cfg!` removes a backend from executables without a role that
+/// needs it.
 impl Tree {
     /// The backend of an object.
     #[inline(always)] // A few instructions before a call of the backend.

@@ -22,7 +22,7 @@ pub const RULES: Rules = Rules {
 };
 
 impl Tree {
-    /// A tree whose backend is registered both as `kind` and as the backend of paths, and exported as `path`.
+    /// A tree with one export, `path`. Its backend is registered twice: as `kind` and as [`Backend::ByPath`].
     pub fn of(
         kind: Backend,
         backend: [&'static mut dyn Vfs; 2],

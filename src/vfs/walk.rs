@@ -218,7 +218,7 @@ impl Path<'_> {
         Ok(())
     }
 
-    /// Walks a path as clients write it.
+    /// Walks a path that a client sent. A relative path begins in the current directory.
     pub fn walk(&mut self, path: &[u8], buffer: &mut [u8; BUFFER_BYTES], end: End) -> FsResult<()> {
         if path.len() > PATH_BYTES_MAX {
             return Err(FsError::NameTooLong);

@@ -19,7 +19,7 @@ struct MapNode<T> {
     /// Numbers of the left and right child. In a free slot, `behind` is the number of the next free slot.
     before: u32,
     behind: u32,
-    /// Priority in the heap (a MAC of the slot's number): at least that of each child.
+    /// Heap priority of the treap: a MAC of the slot's number. Not lower than the rank of either child.
     rank: u32,
     item: T,
 }

@@ -102,7 +102,7 @@ impl Handles for Ram {
         self.change(number, change)?;
         let attr = &mut self.store.inodes.at_mut(number)?.attr;
         match kind {
-            // The mode of a symbolic link is fixed and has no effect.
+            // As on Linux, a symbolic link always has mode 0777: a mode in the request is ignored.
             ObjectType::SymbolicLink => attr.mode = mode,
             // As mkdir(2): set-ID bits are inherited from the parent, not set by the caller.
             ObjectType::Directory => attr.mode = attr.mode & 0o1777 | within.mode & SET_GROUP,
