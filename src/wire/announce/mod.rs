@@ -196,7 +196,8 @@ enum Coding {
     Base64 = 6,
 }
 
-/// Writes the value of a specifier, `%` and this letter, on this host. `None`: the specifier is unknown.
+/// A function that writes the value of the specifier `%` + `letter` on this host. `None`: an unknown specifier, or this host has no
+/// value for it.
 pub type Specifier = fn(letter: u8, out: &mut Writer<'_>) -> Option<()>;
 
 /// A service under construction.

@@ -39,7 +39,7 @@ pub const CLASS_ANY: u16 = 255;
 pub const TOP_BIT: u16 = 1 << 15;
 
 /// Types of records.
-#[allow(missing_docs)] // The standard's own words.
+#[allow(missing_docs)] // The RFCs define the constants, under these names.
 pub mod kind {
     pub const A: u16 = 1;
     pub const NS: u16 = 2;
