@@ -304,7 +304,7 @@ impl Dhcp {
     }
 }
 
-/// Length of a message before its options, with their cookie, in bytes.
+/// Length of a message up to its first option (bytes), the magic cookie included.
 const OPTIONS_AT: usize = 240;
 /// Length of a message that every relay and server accepts (RFC 1542 section 2.1), in bytes.
 const MESSAGE_BYTES_MIN: usize = 300;
