@@ -8,7 +8,7 @@ use crate::wire::label::{cut, put_byte, strip_prefix};
 const TABLE: &[u8] =
     b"b/proc/sys/kernel/random/boot_id m/etc/machine-id v/proc/sys/kernel/osrelease \
     AIMAGE_VERSION= BBUILD_ID= MIMAGE_ID= oID= wVERSION_ID= WVARIANT_ID=";
-/// Bytes read of a file.
+/// Longest part of a file that is read (bytes).
 const FILE_BYTES_MAX: usize = 4096;
 
 /// The processor's name in systemd.
