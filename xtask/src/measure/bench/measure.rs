@@ -29,7 +29,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Runs `work` on a server with the process ids `pids`, and returns the cost. `work` returns the amount.
+    /// Runs `work` against a server whose processes are `pids`, and returns the cost. `work` returns [`Self::amount`].
     pub fn measure(pids: &[u32], work: impl FnOnce() -> Result<u64>) -> Result<Self> {
         let used = || {
             pids.iter()
