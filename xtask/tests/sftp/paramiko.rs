@@ -6,7 +6,7 @@ use std::fs;
 use xtask::machines::sshd::USER;
 use xtask::setup::{self, PythonPackage};
 
-/// Runs a part of `session.py` with the daemon.
+/// Runs a part of `session.py` against the daemon and returns its output.
 pub fn run(remote: &Remote, part: &str) -> Result<String> {
     let mut python = program(PythonPackage::PYTHON, remote.client_dir());
     let daemon = &remote.daemon;
