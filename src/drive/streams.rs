@@ -29,7 +29,7 @@ pub const JOBS_TOKEN: u32 = CONNECTION_TOKEN - 1;
 /// The limits of a [`Streams`].
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Most connections.
+    /// Largest number of connections.
     pub connection_count: usize,
     /// Number of blocks for partial requests.
     pub request_count: usize,
