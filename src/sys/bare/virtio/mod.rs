@@ -444,14 +444,14 @@ fn devices() -> Option<&'static mut Devices> {
     DEVICES.get().map(|mut devices| unsafe { devices.as_mut() })
 }
 
-/// Probes QEMU microvm's slots and the addresses of the command line's words `virtio_mmio.device=SIZE@ADDRESS:INTERRUPT` (`words`:
-/// address, interrupt). `frame_bytes` is the longest frame with its header; offloads are negotiated only if it exceeds
-/// [`ORDINARY_BYTES`].
+/// Probes the slots of QEMU's microvm, then the devices in `words`: the address and the interrupt of each
+/// `virtio_mmio.device=SIZE@ADDRESS:INTERRUPT` on the command line. `frame_bytes` is the longest frame with its header; offloads
+/// are negotiated only if it exceeds [`ORDINARY_BYTES`].
 pub fn find(words: &mut dyn Iterator<Item = (usize, u32)>, frame_bytes: usize) {
     let devices = leak(Devices::default());
     for slot in (0..COUNT).rev() {
-        // A slot's interrupt is the pin of the same number on the second I/O APIC if that exists, else pin 5 + slot or 16 + slot of
-        // the first, depending on QEMU's version.
+        // The device in slot N raises its interrupt at pin N of the second I/O APIC. Without a second I/O APIC, the pin is 5 + N or
+        // 16 + N of the first, depending on QEMU's version, so both are unmasked.
         if devices.add(FIRST + slot * STEP, frame_bytes) && !unmask(SECOND_IO_APIC, slot as u32) {
             unmask(FIRST_IO_APIC, slot as u32 + 5);
             unmask(FIRST_IO_APIC, slot as u32 + 16);
