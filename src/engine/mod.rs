@@ -61,7 +61,7 @@ impl Cx<'_> {
 pub const fn share(peer: Ipv6Addr) -> u64 {
     let address = peer.to_bits();
     match (address >> 64) as u64 {
-        0 => address as u64, // An IPv4 address, mapped.
+        0 => address as u64, // An IPv4-mapped address, `::ffff:a.b.c.d`: its upper 64 bits are 0.
         network => network,
     }
 }
