@@ -41,7 +41,7 @@ pub enum Job<'a> {
 pub enum Bytes<'a> {
     /// A slice.
     Here(&'a [u8]),
-    /// The next bytes of a pipe, and their count. The pipe contains no more, and is empty after the write, even if that fails.
+    /// All bytes in a pipe, and their count. `Job::Write` empties the pipe, even if it fails.
     Piped(FileId, usize),
 }
 
