@@ -134,8 +134,8 @@ impl Text {
     }
 }
 
-/// Decodes the symbol at bit offset `bit` and advances it. A symbol below the number of letters is a letter, a higher one a pair
-/// of symbols.
+/// Decodes the symbol at bit offset `bit` and advances it. A symbol below `LETTERS.len()` is a letter; any other is
+/// a pair of symbols, which `put_symbol` expands.
 fn next_symbol(bit: &mut u32) -> usize {
     // A canonical Huffman code: the codes of one length are consecutive numbers.
     let (mut code, mut symbols) = (0, [0, LETTERS.len()]);
@@ -156,7 +156,8 @@ fn next_symbol(bit: &mut u32) -> usize {
     END
 }
 
-/// Appends the letters of a symbol to `buffer`. The two symbols of a pair may be pairs themselves.
+/// Appends the letters of a symbol to `buffer`. Symbol `LETTERS.len()` + N is entry N of the table of pairs: two symbols, each of
+/// them a letter or another entry.
 #[inline(never)]
 fn put_symbol(symbol: usize, buffer: &mut [u8], len: &mut usize) {
     static LETTER: [u8; LETTERS.len()] = LETTERS;
