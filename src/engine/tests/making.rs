@@ -173,13 +173,15 @@ fn repeated_exclusive_create_returns_the_same_file() {
         check(&mut world, &other, &[&top], EXISTS);
         let there = create(&top, b"hello", EXCLUSIVE, &verifier);
         check(&mut world, &there, &[&top], EXISTS);
-        // A restarted server recognises the file while its times are unchanged.
+        // A restarted server has no list of verifiers. It recognises an empty file by atime and mtime, where CREATE stored the
+        // verifier.
         let mut restarted = World {
             tree: world.tree,
             ..World::default()
         };
         assert_eq!(restarted.ask(&call).unwrap().handle, made.handle);
-        // Once the file has data, it is not recognised by its times: another client may have written it.
+        // Once the file has data, the server ignores the verifier in atime and mtime, even if SETATTR sets both to it again:
+        // another client may have written the file.
         restarted
             .ask(&Call::write(&made.handle, 0, 2, b"x"))
             .unwrap();
