@@ -163,9 +163,9 @@ pub(super) enum RenameStyle {
     /// The name is given up (reverse mappings).
     #[default]
     Fixed,
-    /// The host's name: renamed to `box-2`.
+    /// The host's name: gets a number, e.g. `box` is renamed to `box-2`.
     Host,
-    /// A service instance: renamed to `A box (2)`.
+    /// The name of a service instance: gets a number, e.g. `A box` is renamed to `A box (2)`.
     Instance,
     /// An alias: given up and reported by [`Responder::pop_renamed`](super::Responder::pop_renamed).
     Alias,

@@ -246,7 +246,8 @@ fn own_messages_are_not_answered_in_a_loop() {
                 rounds += 1;
             }
             assert!(rounds <= 1, "{from}: {rounds}");
-            // Multicasts are looped back as well.
+            // The responder also receives its own multicasts: every 50 ms, 100 times, the test delivers those sent since the last
+            // time.
             for _ in 0..100 {
                 for sent in core::mem::take(&mut world.sent) {
                     for port in [5353, 40_000] {
