@@ -28,7 +28,7 @@ impl Announced {
         Self(Slots::new(count))
     }
 
-    /// Starts a scan.
+    /// Starts a scan of the sources (service files or virtual machines): marks all as not found.
     pub(super) fn start_scan(&mut self) {
         for entry in self.0.iter_mut() {
             entry.is_present = false;
@@ -84,7 +84,7 @@ impl Announced {
         self.0.len()
     }
 
-    /// Ends a scan: removes the services that it has not found.
+    /// Ends a scan: removes the services whose sources it has not found, each with a goodbye.
     pub(super) fn finish_scan(&mut self, now: Instant, responder: &mut Responder) {
         let mut index = 0;
         while let Some(entry) = self.0.get(index) {
