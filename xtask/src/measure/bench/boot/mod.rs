@@ -42,7 +42,7 @@ pub struct Args {
     ours: Option<PathBuf>,
 }
 
-/// Aim: largest time from exec to the first reply above the floor's, in ms, with a static address.
+/// Aim: largest time from exec to the first reply minus the floor's, in ms, with a static address.
 const STATIC_OVER_FLOOR_MS: f64 = 10.0;
 /// Aim: largest time from exec to the first reply, in ms, with an address from DHCP.
 const DHCP_MS: f64 = 45.0;
@@ -52,7 +52,7 @@ const LINUX_RATIO: f64 = 15.0;
 const READ_RATE: f64 = 150.0;
 /// Aim: largest CPU time of the host for a GETATTR, in µs.
 const GETATTR_US: f64 = 400.0;
-/// Aim: largest share of a host's processor at rest, in percent.
+/// Aim: largest CPU time of the host for a machine without requests, in percent of one processor.
 const IDLE_PERCENT: f64 = 1.0;
 /// Aim: largest memory (MiB) that the machine needs to serve. The search for the least memory starts at this size.
 const MEMORY_MIB: u32 = 4;
@@ -363,7 +363,7 @@ fn rates(frame: &mut Frame<'_>, file: &Path, rounds: u32) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// CPU time of a machine without requests.
+/// Measures the host's CPU time for a machine without requests, in percent of one processor.
 fn at_rest(frame: &mut Frame<'_>, file: &Path) -> Result<Row> {
     const SECONDS: u32 = 5;
     frame.progress.set_message("at rest".to_owned());

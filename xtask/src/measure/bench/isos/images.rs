@@ -109,7 +109,7 @@ fn small(tree: &Path, index: usize, inside: bool) -> PathBuf {
     tree.join(format!("small/{index}{end}"))
 }
 
-/// An image with a large directory. The image is a temporary file, which is on a disk unless the directory of those is a tmpfs.
+/// An image with a large directory, in a new directory below `TMPDIR` (default: /tmp). It is on a disk unless that is a tmpfs.
 pub struct Cold {
     directory: TempDir,
 }

@@ -59,7 +59,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// Unit of a turn's amount.
+    /// Unit of the `Cost::amount` that `turn` returns: bytes sent, entries listed or requests.
     pub fn unit(self) -> Unit {
         match self {
             Self::SendFile => Unit::Byte,
