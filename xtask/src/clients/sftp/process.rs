@@ -28,12 +28,12 @@ const END_MAX: Duration = Duration::from_secs(10);
 /// The type of the server's stdin and stdout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wire {
-    /// Two pipes, as dropbear creates.
+    /// Two pipes, one for each direction, as dropbear creates.
     #[default]
     Pipes,
-    /// One socket for both, as sshd creates.
+    /// One socket for stdin and stdout, as sshd creates.
     SocketPair,
-    /// A terminal in raw mode for both.
+    /// One pseudoterminal in raw mode for stdin and stdout.
     Pty,
 }
 
