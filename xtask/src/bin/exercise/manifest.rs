@@ -15,7 +15,7 @@ pub struct Args {
     directory: PathBuf,
 }
 
-/// Prints the lines, sorted.
+/// Prints one line for each object below the directory, sorted: path and type, for a file also mode, links, size, SHA-256.
 pub fn main(args: Args) -> Result<()> {
     for line in lines(&args.directory)? {
         println!("{line}");
