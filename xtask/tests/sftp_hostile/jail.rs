@@ -149,11 +149,11 @@ impl JailTree {
 
     /// Checks that a reply reveals neither contents from outside nor the jail's real path.
     fn reveals_nothing(&self, message: &[u8], request: &Request<'_>) -> Result<()> {
-        // Words of the request itself may be in its reply.
+        // A word that is in the request may be in its reply: the client knew it already.
         let base = self.base.path().display().to_string();
         let asked = request.message(0);
         for word in [SECRET, "root:x:0", base.as_str()] {
-            // READLINK returns a link's target unchanged, also if it names the real path.
+            // READLINK returns a link's target unchanged, so its reply may contain the jail's real path.
             let is_link = word == base && matches!(request, Request::ReadLink(..));
             ensure!(
                 is_link || contains(&asked, word) || !contains(message, word),
