@@ -177,7 +177,7 @@ fn failed_rename_keeps_one_name() -> Result<()> {
                 scene.faulty.clear_faults();
                 let names = tree(scene.path)?;
                 match status {
-                    // The server may have renamed the file by another system call, which did not fail.
+                    // RENAME succeeded: the server used a system call without a fault, e.g. renameat2 if only link or unlink fails.
                     None => {
                         ensure!(names.keys().eq(["made"]), "{ops:?}: {names:?}");
                         scene.client.rename("made", "file")?;
