@@ -170,7 +170,8 @@ fn returning_link_requests_a_new_lease() -> Result<()> {
     let _dhcp = dnsmasq(&world, &["--dhcp-range=192.0.2.50,192.0.2.60,2m"])?;
     let (avahi, running) = announced(&world, &[])?;
     let address = resolved_v4(&avahi)?;
-    // First stowaway's interface goes down; then the other end, which removes the carrier.
+    // In the first pass, stowaway's interface goes down. In the second, the Linux host's end goes down, so stowaway's interface
+    // loses its carrier.
     for host in [&world.ours, &world.theirs] {
         let before = count_leases(&world)?;
         ip_on(host, "link set eth0 down")?;
