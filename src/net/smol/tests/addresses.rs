@@ -103,6 +103,10 @@ struct Server {
     offer: Ipv4Addr,
     secs: u32,
     is_on: bool,
+    /// Reply to a DHCPREQUEST.
+    to_request: Message,
+    /// Transactions of the received messages.
+    xids: std::collections::BTreeSet<u32>,
     /// Received messages: time, destination, message type, requested address.
     asked: Vec<(Instant, Ipv4Addr, Message, Option<Ipv4Addr>)>,
 }
@@ -116,6 +120,8 @@ impl Server {
             offer,
             secs,
             is_on: true,
+            to_request: Message::Ack,
+            xids: std::collections::BTreeSet::new(),
             asked: Vec::new(),
         }
     }
@@ -139,6 +145,7 @@ impl Server {
                 assert!(inner.verify_checksum());
                 let message = DhcpPacket::new_checked(&frame[Self::FRAME_BYTES..]).unwrap();
                 let message = DhcpRepr::parse(&message).unwrap();
+                self.xids.insert(message.transaction_id);
                 self.asked.push((
                     now,
                     inner.dst_addr(),
@@ -147,7 +154,7 @@ impl Server {
                 ));
                 let kind = match message.message_type {
                     Message::Discover => Message::Offer,
-                    Message::Request => Message::Ack,
+                    Message::Request => self.to_request,
                     _ => return None,
                 };
                 self.is_on.then(|| self.dhcp_reply(kind, &message))
@@ -206,6 +213,53 @@ impl Server {
             *at >= since && (*addressed, *message) == (to, kind)
         });
         alike.count()
+    }
+}
+
+/// RFC 2131 section 4.1: waits of 4, 8, 16, 32, 64, 64 seconds, plus or minus one; one transaction, so that a late offer counts.
+#[test]
+fn discover_is_repeated_ever_more_rarely() {
+    let mut world = World::new(27, 0, Ip::Dhcp);
+    let mut server = Server::new(Ipv4Addr::new(192, 0, 2, 50), 3600);
+    server.is_on = false;
+    world.watch_frames(190, &mut |frame, content, now| {
+        server.answer(frame, content, now)
+    });
+    let times: Vec<_> = server.asked.iter().map(|(at, ..)| *at).collect();
+    let waits: Vec<_> = times
+        .windows(2)
+        .map(|pair| pair[1].since(pair[0]))
+        .collect();
+    let expected = [4, 8, 16, 32, 64];
+    assert!(waits.len() >= expected.len(), "{waits:?}");
+    for (wait, secs) in waits.iter().zip(expected) {
+        let range = (secs - 1) * 1000..=(secs + 1) * 1000 + 10;
+        assert!(range.contains(&wait.as_ms()), "{waits:?}");
+    }
+    assert_eq!(server.xids.len(), 1);
+}
+
+#[test]
+fn refusing_server_is_asked_ever_more_rarely() {
+    let usable = Ipv4Addr::new(192, 0, 2, 50);
+    // A DHCPNAK, a lease of no time, a broadcast address.
+    for (reply, secs, offer) in [
+        (Message::Nak, 3600, usable),
+        (Message::Ack, 0, usable),
+        (Message::Ack, 3600, Ipv4Addr::new(192, 0, 2, 255)),
+    ] {
+        let mut world = World::new(28, 0, Ip::Dhcp);
+        let mut server = Server::new(offer, secs);
+        server.to_request = reply;
+        world.watch_frames(600, &mut |frame, content, now| {
+            server.answer(frame, content, now)
+        });
+        let count = server.asked.len();
+        assert!(
+            (6..40).contains(&count),
+            "{reply:?} {secs} {offer}: {count}"
+        );
+        assert!(world.ipv4().is_some_and(|own| own.is_link_local()));
     }
 }
 
