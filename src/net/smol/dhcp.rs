@@ -42,7 +42,7 @@ const DOUBLING_COUNT_MAX: u8 = 4;
 /// DHCPREQUESTs sent for an offer before the client starts again with DHCPDISCOVER.
 const REQUEST_COUNT_MAX: u8 = 3;
 /// Shortest wait before a request to extend a lease is repeated (section 4.4.5).
-const EXTEND_WAIT_MS: u64 = 60_000;
+const EXTEND_WAIT_SECS: u32 = 60;
 /// Waits after a DHCPNAK or an unusable lease: one second, doubled each time up to 2^6 seconds.
 const REFUSAL_COUNT_MAX: u8 = 6;
 
@@ -179,8 +179,10 @@ impl Dhcp {
                 } else {
                     end
                 };
-                let half_ms = (until.since(now).as_ms() / 2).max(EXTEND_WAIT_MS);
-                now.after(Duration::from_ms(half_ms as u32)).min(until)
+                // In seconds, because half of a long lease has more milliseconds than fit.
+                let half_secs = (until.since(now).as_ms() / 2000) as u32;
+                let wait = Duration::from_secs(half_secs.max(EXTEND_WAIT_SECS));
+                now.after(wait).min(until)
             }
             _ => {
                 let doublings = self.sent_count.min(DOUBLING_COUNT_MAX);

@@ -159,7 +159,9 @@ impl Smol {
                     self.port.send_with(answer);
                 }
             }
-            Content::Solicit { mac, from, target } if self.has(target.into()) => {
+            Content::Solicit { mac, from, target }
+                if self.has(target.into()) && !from.is_multicast() =>
+            {
                 let (to, message) = match from.is_unspecified() {
                     true => (ALL_NODES, Discovery::Announce(target)),
                     false => (from, Discovery::Answer(target)),

@@ -126,7 +126,7 @@ impl Server {
         }
     }
 
-    /// Answers DHCP messages, and ARP requests for the server's address.
+    /// Answers DHCP messages.
     fn answer(
         &mut self,
         frame: &[u8],
@@ -134,12 +134,6 @@ impl Server {
         now: Instant,
     ) -> Option<Vec<u8>> {
         match *content {
-            packet::Content::Arp {
-                mac,
-                sender,
-                target: Self::ADDRESS,
-                is_reply: false,
-            } if self.is_on => Some(reply(Self::ADDRESS, mac, sender)),
             packet::Content::Datagram { port: 67 } => {
                 let inner = Ipv4Packet::new_checked(&frame[14..]).unwrap();
                 assert!(inner.verify_checksum());

@@ -209,8 +209,14 @@ fn neighbor_solicitation_for_own_address_is_answered() {
     world.settle();
     let group = super::super::claim::solicited_node(own);
     let all_nodes = Mac([0x33, 0x33, 0, 0, 0, 1]);
-    for (from, to) in [("::", all_nodes), ("fd00::9", PEER)] {
-        for (target, is_answered) in [(own, true), ("fd00::f1:2".parse().unwrap(), false)] {
+    let other = "fd00::f1:2".parse().unwrap();
+    // A multicast address is no valid source.
+    for (from, to, answers_own) in [
+        ("::", all_nodes, true),
+        ("fd00::9", PEER, true),
+        ("ff02::9", PEER, false),
+    ] {
+        for (target, is_answered) in [(own, answers_own), (other, false)] {
             let mut request = vec![0; 128];
             let from = from.parse().unwrap();
             let len = packet::discover(PEER, from, group, Discovery::Solicit(target), &mut request);
