@@ -90,11 +90,17 @@ fn dhcp_leases_an_address_under_its_name() -> Result<()> {
 #[test]
 fn sigterm_sends_goodbyes() -> Result<()> {
     let world = World::new(Link::Tap)?;
-    let (avahi, running) = announced(&world, &["--ip", "192.0.2.1/24"])?;
-    avahi.wait_for_output(&["avahi-browse", "-artp"], &["box.local;192.0.2.1;2049"])?;
+    let theirs = Ipv4Addr::new(192, 0, 2, 2);
+    let neighbor = world.theirs.run(|| Querier::with_mdns_port(theirs))?;
+    let running = world.serve(&["--mac", MAC, "--ip", "192.0.2.1/24"])?;
+    running.wait_for_within("announced box.local", super::world::PATIENCE)?;
     running.stop()?;
-    // Without a goodbye, avahi keeps the service for 75 minutes.
-    avahi.wait_until_gone(&["avahi-browse", "-artpc"], ";_nfs._tcp;")
+    let is_goodbye = |message: &Message| {
+        let mut records = message.records.iter();
+        records.any(|record| record.name.to_string() == "_nfs._tcp.local" && record.ttl == 0)
+    };
+    let goodbye = neighbor.wait_for(Duration::from_secs(5), is_goodbye)?;
+    goodbye.context("no goodbye after SIGTERM").map(drop)
 }
 
 /// A DHCP server with a lease time of twelve seconds.
@@ -157,7 +163,7 @@ fn lease_is_renewed_and_expired_address_is_released() -> Result<()> {
     running.stop()
 }
 
-/// The number of leases that dnsmasq has acknowledged so far.
+/// Returns how many DHCPACKs dnsmasq has logged.
 pub fn count_leases(world: &World) -> Result<usize> {
     let log = fs::read_to_string(world.directory.path().join("dnsmasq.log"))?;
     Ok(log.matches("DHCPACK").count())
