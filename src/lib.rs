@@ -94,7 +94,7 @@
 //! - A retransmitted request that is not idempotent is answered from the duplicate request cache, which is bounded. Under `serve`
 //!   the cache outlives the server, in memory shared with the supervisor.
 //! - A server started by root accesses files as the user named by each call, as far as the export's rules allow; otherwise every
-//!   client acts as the user who started the server. Permissions are checked when a file is pinned, not when its descriptor is
+//!   client acts as the user of the server's process. Permissions are checked when a file is pinned, not when its descriptor is
 //!   reused.
 //!
 //! # Glossary

@@ -244,7 +244,7 @@ pub(super) fn check_ports(options: &Options) -> Result<(), Fatal> {
 struct Nfs {
     options: &'static Options,
     form: Form,
-    /// True if files are accessed with the UID of each caller, not of the user who started the server.
+    /// True if files are accessed with the UID of each caller, not with the server's own.
     acts_as_callers: bool,
     /// True in the first NFS process, which alone reports exports and ports.
     is_first: bool,

@@ -94,7 +94,7 @@ impl Options {
         let network = self.read_flags(args)?;
         if !self.command.is_empty() {
             self.read_flags(Args::split(self.command))?;
-            // A login shell serves only the user who logged in, whatever the command says.
+            // A login shell serves only its own user, also if the command has --listen.
             self.listen_text = c"";
         }
         if self.jail.is_none() && self.shown_path.len() > 1 {

@@ -143,7 +143,7 @@ struct FaultInjector {
     faults: Arc<AtomicUsize>,
     latency: Duration,
     random: Random,
-    /// Number of frames queued so far. Breaks ties between frames that are due at the same instant.
+    /// Number of frames queued since the start. Breaks ties between frames that are due at the same instant.
     count: usize,
 }
 

@@ -112,7 +112,7 @@ impl Daemon {
         self.private.path().join("known_hosts")
     }
 
-    /// The daemon's stderr so far.
+    /// Returns all stderr output of the daemon.
     pub fn log(&self) -> String {
         read_log(self.private.path())
     }

@@ -188,7 +188,7 @@ fn ipv6_only_host_is_found_and_read() -> Result<()> {
     image.is_read(&world, "fd00::1".parse()?)
 }
 
-/// Of 100 frames, five each are lost, delayed, repeated and damaged.
+/// The cable loses, delays, repeats and damages 5 % of the frames each.
 #[test]
 fn faulty_cable_loses_no_file_data() -> Result<()> {
     let (world, image) = (World::new(Link::Cable)?, Image::new()?);

@@ -1,7 +1,7 @@
 //! Power cuts: after a cut, everything that the server had acknowledged as durable is on the disk, and nothing else.
 //!
 //! A guest serves a disk that this process emulates and whose writes and flushes it logs. One run yields one log; each round cuts
-//! it at a random position, keeps what was flushed and a random part of the rest, recovers the disk, and checks all promises up to
+//! it at a random position, keeps all flushed writes and a random part of the others, recovers the disk, and checks all promises up to
 //! that position. STOWAWAY_FULL=1 runs more rounds; STOWAWAY_SEED=N replays seed N.
 
 mod content;

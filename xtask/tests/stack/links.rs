@@ -248,7 +248,7 @@ fn closed_socket_link_is_reconnected() -> Result<()> {
     let listener = UnixListener::bind(world.socket())?;
     listener.set_nonblocking(true)?;
     let running = world.start_nfs()?;
-    // Bytes that the peer sends: none; an impossible frame length; a truncated frame; empty frames.
+    // The peer sends no bytes; an impossible frame length; a truncated frame; empty frames.
     let frames = [&[][..], &[0xff; 8], &[0, 0, 1, 0, 7], &[0; 64]];
     for bytes in frames.into_iter().chain([&[][..]]) {
         let (mut peer, _) = wait_for("a connection", || Ok(listener.accept().ok()))?;

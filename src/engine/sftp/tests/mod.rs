@@ -22,7 +22,7 @@ impl World {
         Self::with_permits(Permits::default(), Level::default())
     }
 
-    /// The same server with other permissions or another log level.
+    /// Starts a session with these permissions and this log level.
     fn with_permits(permits: Permits, level: Level) -> Self {
         let mut world = Self::new(Tree::writable(), permits, level, Memory::leaked());
         world.greet();

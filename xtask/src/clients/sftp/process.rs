@@ -262,7 +262,7 @@ impl Process {
         self.child.id()
     }
 
-    /// The lines written to stderr so far.
+    /// Returns the lines that the server has written to stderr.
     pub fn lines(&self) -> Vec<String> {
         self.stderr.lines()
     }
@@ -293,7 +293,7 @@ impl Process {
         fd_count(self.pid())
     }
 
-    /// CPU time in user and kernel mode so far, in clock ticks (10 ms on Linux).
+    /// Returns the CPU time used in user and kernel mode, in clock ticks (10 ms on Linux).
     pub fn cpu_ticks(&self) -> Result<u64> {
         cpu_ticks(self.pid())
     }

@@ -1,7 +1,7 @@
 //! Prose: comments and test names that read like riddles, and the form of commit subjects.
 //!
-//! The patterns are hints. A comment that avoids them can still be a riddle: can an engineer who knows the RFC say, with the code
-//! covered, what the item does?
+//! The patterns are hints. A comment that avoids them can still be a riddle: the code covered, an engineer with knowledge of
+//! the RFC must understand what the item does.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ use fancy_regex::Regex;
 use super::Source;
 
 /// Expected number of flagged comment blocks and test names. Lower the number when a flagged one is rewritten; never raise it.
-const FLAGGED_COUNT: usize = 43;
+const FLAGGED_COUNT: usize = 22;
 /// Commit subjects are checked after this commit.
 const FIRST_COMMIT: &str = "25c5487";
 /// Longest commit subject, in characters.
@@ -23,7 +23,7 @@ const OPENINGS: [&str; 2] = [
     r"^(What|Who|Whoever|Whose|Those|It|That|The same|The thing|None|Nobody|Others|Of|One (that|which|who|of)|So (many|long|much)|How (far|many|long|much)|As (many|long|much)|Bytes (that|of|which|from)|If it|Here, then)\b",
     r"^Whether\b",
 ];
-/// Phrases that make a block a riddle wherever they occur: "who" for a program, verbs in a private sense, vague amounts and places.
+/// Phrases that make a block a riddle wherever they occur: a pronoun of persons for a program, verbs in a private sense, vague amounts and places.
 const PHRASES: [&str; 7] = [
     r"(?i)(?<!users )(?<!admins )(?<!readers )(?<!people )(?<!administrators )\b(who|whom|whoever)\b",
     r"(?i)\b(nobody|somebody|anybody|everybody)\b",

@@ -36,7 +36,7 @@ pub enum Op {
     SyncDir,
 }
 
-/// The faults to inject and the operations received so far.
+/// The faults to inject, and the operations that were received.
 #[derive(Default)]
 struct Plan {
     faults: Vec<Fault>,

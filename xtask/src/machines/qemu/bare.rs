@@ -173,7 +173,7 @@ impl Bare {
         self.directory.path().join(name)
     }
 
-    /// The console output so far.
+    /// Returns the console output since the start.
     pub fn console(&self) -> String {
         let said = fs::read(self.path("console")).unwrap_or_default();
         String::from_utf8_lossy(&said).replace('\r', "")

@@ -152,7 +152,7 @@ impl Guest {
         Ok((Ipv4Addr::LOCALHOST, host_port.number()).into())
     }
 
-    /// Reads from the control port until `found` returns a value for the text received so far.
+    /// Reads from the control port until `found` returns a value for all text received.
     fn read_until<T>(
         &mut self,
         time_max: Duration,

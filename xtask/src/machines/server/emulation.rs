@@ -35,8 +35,8 @@ pub fn runnable(arch: Arch) -> Result<PathBuf> {
     Ok(script)
 }
 
-/// Copies `file` to `copy` and returns a path that runs it. The name of `copy` may select a role. Every user who can enter its
-/// directory can run it.
+/// Copies `file` to `copy` and returns a path that runs it. The name of `copy` may select a role. All users with access
+/// to its directory can run it.
 pub fn copy(file: &Path, copy: &Path, arch: Arch) -> Result<PathBuf> {
     let emulator = emulator(arch);
     let path = match emulator {

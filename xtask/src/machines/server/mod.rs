@@ -168,7 +168,7 @@ pub fn root_for(what: &str) -> bool {
     root
 }
 
-/// UIDs with which tests start servers, to cover both kinds of handles: root (None), which uses kernel handles, and nobody, which
+/// UIDs with which tests start servers, to cover both kinds of handles: root (None), which uses kernel handles, and UID 65534, which
 /// uses path handles. Without root, only the current user (None).
 pub fn users() -> Vec<Option<u32>> {
     const NOBODY: u32 = 65534;
@@ -317,7 +317,7 @@ impl Server {
         self.child.id()
     }
 
-    /// The lines written to stderr so far.
+    /// Returns the lines that the server has written to stderr.
     pub fn lines(&self) -> Vec<String> {
         self.stderr.lines()
     }
@@ -351,7 +351,7 @@ impl Server {
         cpu_ticks(self.pid())
     }
 
-    /// Number of context switches so far. A server that does not wake up adds none.
+    /// Returns the number of context switches since the start. A server that does not wake up adds none.
     pub fn wakeups(&self) -> Result<u64> {
         Ok(status_field(self.pid(), "voluntary_ctxt_switches")?
             + status_field(self.pid(), "nonvoluntary_ctxt_switches")?)
