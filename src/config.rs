@@ -218,8 +218,6 @@ pub const DIRECTORY_BUFFER_BYTES: usize = 4 << 10;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// An unsent reply without progress for this time closes its connection.
 pub const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
-/// Timeout of a partial request or an unsent reply if another connection needs its block.
-pub const PRESSED_TIMEOUT: Duration = Duration::from_secs(1);
 /// If all slots are used, a connection that was never answered and is silent for this time is closed for a new one.
 pub const SILENT_TIMEOUT: Duration = Duration::from_secs(1);
 /// If all slots are used, a connection that was answered before and is silent for this time is closed for a new one.

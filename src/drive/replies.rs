@@ -5,11 +5,11 @@ use super::orders::OrderContext;
 use super::pool::{Block, Pool};
 use super::streams::Streams;
 use super::turn::{Batch, Blocked, Turn};
-use crate::config::PRESSED_TIMEOUT;
 use crate::engine::Order;
 use crate::engine::nfs::Promise;
 use crate::mem::{self, Ends as _};
 use crate::net::Interest;
+use crate::time::Duration;
 use crate::vfs::{FsResult, Submitted};
 use core::ops::Range;
 
@@ -128,7 +128,7 @@ impl Streams {
     }
 
     /// Allocates a block of a pool. If none is free, closes the connection without progress for longest among those for which
-    /// `holds` is true.
+    /// `holds` is true: a client that sends whole requests and reads its replies has made progress after those that do not.
     #[inline(never)]
     pub(super) fn block(
         &mut self,
@@ -140,7 +140,7 @@ impl Streams {
         if block.is_some() {
             return block;
         }
-        let stalled = self.most_overdue(turn.world.now, PRESSED_TIMEOUT, holds)?;
+        let stalled = self.most_overdue(turn.world.now, Duration::default(), holds)?;
         self.close(turn, stalled, CloseReason::Gone);
         pool(self).allocate()
     }
