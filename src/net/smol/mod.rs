@@ -40,7 +40,7 @@ use packet::{Content, Mac};
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::time;
 use smoltcp::wire::{HardwareAddress, IpCidr};
-use streams::Connection;
+use streams::{Connection, Verdict};
 
 /// Speed of smoltcp's clock, relative to real time.
 const PACE: u64 = 16;
@@ -276,9 +276,9 @@ impl Smol {
                 Err(_) => return,
             }
             // Takes the buffer out of `self`, because `self` is borrowed mutably below.
-            let rx = core::mem::take(&mut self.rx);
+            let mut rx = core::mem::take(&mut self.rx);
             for frame in frames {
-                if let Some(bytes) = rx.get(frame.bytes)
+                if let Some(bytes) = rx.get_mut(frame.bytes)
                     && (!has_offloads || frame.is_verified || packet::is_intact(bytes))
                 {
                     self.receive_frame(now, bytes);
@@ -288,7 +288,7 @@ impl Smol {
         }
     }
 
-    fn receive_frame(&mut self, now: Instant, frame: &[u8]) {
+    fn receive_frame(&mut self, now: Instant, frame: &mut [u8]) {
         let Some(content) = packet::content(frame, self.own) else {
             return;
         };
@@ -305,19 +305,30 @@ impl Smol {
                 }
                 return;
             }
-            Content::Syn { from, to } if !self.admit(now, from, to) => return,
-            _ => {}
+            _ if self.is_for_host => return,
+            _ => self.resolve(&content),
         }
-        if self.is_for_host {
-            return;
+        match self.check_segment(now, &content) {
+            Verdict::Accept => self.process(now, frame),
+            Verdict::Drop => {}
+            Verdict::Challenge { number } => {
+                // smoltcp answers an acknowledgment of data that was not sent with a challenge ACK, and limits their rate. One of
+                // these two numbers is such an acknowledgment, as half of all numbers are.
+                for acknowledged in [0, 1 << 31] {
+                    packet::make_ack(frame, number, acknowledged);
+                    self.process(now, frame);
+                }
+            }
         }
-        self.resolve(&content);
-        let Some(packet) = packet::payload(frame) else {
-            return;
-        };
-        let device = &mut self.port.device(Some(packet));
-        self.interface
-            .poll_ingress_single(paced(now), device, &mut self.sockets);
+    }
+
+    /// Passes the IP packet in a frame to smoltcp.
+    fn process(&mut self, now: Instant, frame: &[u8]) {
+        if let Some(packet) = packet::payload(frame) {
+            let device = &mut self.port.device(Some(packet));
+            self.interface
+                .poll_ingress_single(paced(now), device, &mut self.sockets);
+        }
     }
 
     fn run_dhcp(&mut self, now: Instant) {

@@ -5,7 +5,7 @@ use crate::mem::Ends as _;
 use crate::net::link::ETHERNET_BYTES;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use smoltcp::wire::{
-    Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet, Ipv6Repr, TcpPacket, UdpPacket,
+    Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet, Ipv6Repr, TcpPacket, TcpSeqNumber, UdpPacket,
 };
 
 /// Length of an ARP frame, in bytes.
@@ -48,8 +48,18 @@ pub(super) enum Content<'a> {
         sender: Ipv4Addr,
         target: Ipv4Addr,
     },
-    /// A TCP segment that requests a connection: SYN without ACK.
-    Syn { from: SocketAddr, to: SocketAddr },
+    /// A TCP segment that requests a connection: SYN without ACK. `number` is its sequence number.
+    Syn {
+        from: SocketAddr,
+        to: SocketAddr,
+        number: u32,
+    },
+    /// A TCP segment with RST.
+    Reset {
+        from: SocketAddr,
+        to: SocketAddr,
+        number: u32,
+    },
     /// Another TCP segment.
     Segment { from: SocketAddr, to: SocketAddr },
     /// A UDP datagram to this port.
@@ -155,8 +165,10 @@ fn transport(protocol: IpProtocol, from: IpAddr, to: IpAddr, bytes: &[u8]) -> Co
             Ok(segment) => {
                 let from = SocketAddr::new(from, segment.src_port());
                 let to = SocketAddr::new(to, segment.dst_port());
-                match segment.syn() && !segment.ack() && !segment.rst() && !segment.fin() {
-                    true => Content::Syn { from, to },
+                let number = segment.seq_number().0 as u32;
+                match segment.syn() && !segment.ack() && !segment.fin() {
+                    _ if segment.rst() => Content::Reset { from, to, number },
+                    true => Content::Syn { from, to, number },
                     false => Content::Segment { from, to },
                 }
             }
@@ -199,6 +211,26 @@ fn discovery(from: Ipv6Addr, to: Ipv6Addr, mac: Mac, bytes: &[u8]) -> Content<'_
 pub(super) fn payload(frame: &[u8]) -> Option<&[u8]> {
     let frame = Frame::new(frame)?;
     matches!(frame.ethertype, IPV4 | IPV6).then_some(frame.payload)
+}
+
+/// Changes the TCP segment in a frame to an ACK with these sequence and acknowledgment numbers.
+pub(super) fn make_ack(frame: &mut [u8], number: u32, acknowledged: u32) {
+    let Some((_, from, to)) = endpoints(frame) else {
+        return;
+    };
+    let packet = frame.tail_mut(ETHERNET_BYTES);
+    let change = |segment: &mut [u8]| {
+        let mut segment = TcpPacket::new_unchecked(segment);
+        segment.clear_flags();
+        segment.set_ack(true);
+        segment.set_seq_number(TcpSeqNumber(number as i32));
+        segment.set_ack_number(TcpSeqNumber(acknowledged as i32));
+        segment.fill_checksum(&from.into(), &to.into());
+    };
+    match from {
+        IpAddr::V4(_) => change(Ipv4Packet::new_unchecked(packet).payload_mut()),
+        IpAddr::V6(_) => change(Ipv6Packet::new_unchecked(packet).payload_mut()),
+    }
 }
 
 /// Returns the source MAC address, source and destination of the IP packet in a frame. `None` if the frame has no packet.

@@ -1,5 +1,6 @@
 //! TCP listeners and connections, from SYN to the last ACK.
 
+use super::packet::Content;
 use super::{Interest, OpenSocket, Smol, SocketKind, covers, paced_secs};
 use crate::config::{STACK_FEW_COUNT, STACK_RING_BYTES};
 use crate::mem::{Ends as _, heap, scaled};
@@ -43,9 +44,23 @@ pub(super) struct Connection {
     /// Index of the listener, until the connection is accepted.
     listener: usize,
     peer: SocketAddr,
+    /// Sequence number of the first byte that the task has not received.
+    next: u32,
     phase: Phase,
     /// Time at which the phase began.
     since: Instant,
+}
+
+/// Treatment of a received packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// smoltcp processes the packet.
+    Accept,
+    Drop,
+    /// A challenge ACK answers the segment. `number` is a sequence number outside the connection's window.
+    Challenge {
+        number: u32,
+    },
 }
 
 impl Smol {
@@ -92,18 +107,48 @@ impl Smol {
         }
     }
 
-    /// Handles a SYN: creates a socket if one of our listeners matches. Returns false if smoltcp must not see the SYN.
-    pub(super) fn admit(&mut self, now: Instant, from: SocketAddr, to: SocketAddr) -> bool {
+    /// Handles a SYN or RST before smoltcp, which would accept any RST in the window. An RST ends a connection only if its sequence
+    /// number is the next one (RFC 5961 section 3.2). A SYN does not end a connection (section 4.2), except one in TIME-WAIT.
+    pub(super) fn check_segment(&mut self, now: Instant, content: &Content<'_>) -> Verdict {
+        let (from, to, number, is_syn) = match *content {
+            Content::Syn { from, to, number } => (from, to, number, true),
+            Content::Reset { from, to, number } => (from, to, number, false),
+            _ => return Verdict::Accept,
+        };
         let known = self
             .connections()
             .find(|(_, one, open)| (one.peer, open.at) == (from, to));
-        if let Some((index, handle)) = known.map(|(index, one, _)| (index, one.handle)) {
+        let Some((index, one, _)) = known else {
+            return match is_syn && !self.admit(now, from, to, number) {
+                true => Verdict::Drop,
+                false => Verdict::Accept,
+            };
+        };
+        let socket = self.sockets.get::<Tcp<'_>>(one.handle);
+        let state = socket.state();
+        let has_fin = matches!(
+            state,
+            State::CloseWait | State::LastAck | State::Closing | State::TimeWait
+        );
+        let received = socket.recv_queue() as u32 + u32::from(has_fin);
+        let next = one.next.wrapping_add(received);
+        match state {
+            State::Closed | State::Listen => Verdict::Accept,
             // The peer reuses the ports of a connection in TIME-WAIT (RFC 9293 section 3.6.1).
-            if self.sockets.get::<Tcp<'_>>(handle).state() != State::TimeWait {
-                return true;
+            State::TimeWait if is_syn => {
+                self.forget(index);
+                self.check_segment(now, content)
             }
-            self.forget(index);
+            _ if !is_syn && number == next => Verdict::Accept,
+            State::SynReceived => Verdict::Drop,
+            _ => Verdict::Challenge {
+                number: next ^ 1 << 31,
+            },
         }
+    }
+
+    /// Creates a socket for a SYN if one of our listeners matches. Returns false if smoltcp must not see the SYN.
+    fn admit(&mut self, now: Instant, from: SocketAddr, to: SocketAddr, number: u32) -> bool {
         let listener = self.open_sockets.iter().position(|open| {
             let listens = |open: &OpenSocket| {
                 let is_here = open.at.ip() == to.ip() || covers(open.at.ip(), to.ip());
@@ -126,7 +171,8 @@ impl Smol {
             };
             self.forget(index);
         }
-        self.listen_for(now, from, to, listener, count).is_some()
+        self.listen_for(now, from, to, number, listener, count)
+            .is_some()
     }
 
     fn listen_for(
@@ -134,6 +180,7 @@ impl Smol {
         now: Instant,
         peer: SocketAddr,
         at: SocketAddr,
+        number: u32,
         listener: usize,
         count: usize,
     ) -> Option<()> {
@@ -169,6 +216,7 @@ impl Smol {
                 handle,
                 listener,
                 peer,
+                next: number.wrapping_add(1),
                 phase: Phase::HalfOpen,
                 since: now,
             }),
@@ -274,7 +322,14 @@ impl Connections for Smol {
         let tcp = self.tcp(socket)?;
         match tcp.recv_slice(buffer) {
             Ok(0) if !buffer.is_empty() => Err(NetError::WouldBlock),
-            Ok(len) => Ok(len),
+            Ok(len) => {
+                if let Some(Some(open)) = self.open_sockets.get_mut(socket.0)
+                    && let SocketKind::Connection(connection) = &mut open.kind
+                {
+                    connection.next = connection.next.wrapping_add(len as u32);
+                }
+                Ok(len)
+            }
             Err(RecvError::Finished) => Ok(0),
             Err(RecvError::InvalidState) => Err(NetError::Gone),
         }

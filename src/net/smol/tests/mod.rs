@@ -6,6 +6,7 @@ mod faults;
 mod neighbors;
 mod peer;
 mod script;
+mod segments;
 
 use super::{Ip, Settings, Smol};
 use crate::net::{Datagrams as _, Ready, Token};

@@ -1,0 +1,202 @@
+//! Tests of TCP segments that the peer's stack would not send: RSTs and SYNs that a third host may have forged.
+
+use super::World;
+use crate::net::smol::packet;
+use crate::net::{Connections as _, Datagrams as _, NetError, Socket, Streams as _, Token};
+use crate::time::Duration;
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl,
+    TcpPacket, TcpRepr, TcpSeqNumber, TcpTimestampRepr,
+};
+
+pub(super) const PORT: u16 = 2049;
+pub(super) const LISTENER: Token = Token::new(0, 1);
+/// Port of the client.
+const CLIENT: u16 = 700;
+/// Sequence number of the client's SYN: its next ones wrap around.
+const FIRST: u32 = u32::MAX - 5;
+
+/// Builds a frame with a segment from the peer.
+pub(super) fn segment(
+    port: u16,
+    control: TcpControl,
+    number: u32,
+    acknowledged: Option<u32>,
+    payload: &[u8],
+) -> Vec<u8> {
+    let segment = TcpRepr {
+        src_port: port,
+        dst_port: PORT,
+        control,
+        seq_number: TcpSeqNumber(number as i32),
+        ack_number: acknowledged.map(|number| TcpSeqNumber(number as i32)),
+        window_len: 8192,
+        window_scale: None,
+        max_seg_size: (control == TcpControl::Syn).then_some(1460),
+        sack_permitted: false,
+        sack_ranges: [None; 3],
+        timestamp: None::<TcpTimestampRepr>,
+        payload,
+    };
+    let (from, to) = (super::PEER_ADDRESS.into(), super::ADDRESS.into());
+    let packet = Ipv4Repr {
+        src_addr: from,
+        dst_addr: to,
+        next_header: IpProtocol::Tcp,
+        payload_len: segment.buffer_len(),
+        hop_limit: 64,
+    };
+    let mut bytes = vec![0; 14 + 20 + segment.buffer_len()];
+    let mut frame = EthernetFrame::new_unchecked(&mut bytes);
+    frame.set_src_addr(EthernetAddress(super::PEER_MAC));
+    frame.set_dst_addr(EthernetAddress(super::MAC));
+    frame.set_ethertype(EthernetProtocol::Ipv4);
+    let mut inner = Ipv4Packet::new_unchecked(frame.payload_mut());
+    packet.emit(&mut inner, &Default::default());
+    segment.emit(
+        &mut TcpPacket::new_unchecked(inner.payload_mut()),
+        &from.into(),
+        &to.into(),
+        &Default::default(),
+    );
+    bytes
+}
+
+/// A segment that the stack has sent.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) port: u16,
+    pub(super) is_syn: bool,
+    pub(super) is_rst: bool,
+    pub(super) number: u32,
+    pub(super) acknowledged: u32,
+    pub(super) payload: Vec<u8>,
+}
+
+impl World {
+    /// Runs the stack for `ms` milliseconds. Returns the segments that it sends.
+    pub(super) fn segments(&mut self, ms: u32) -> Vec<Sent> {
+        self.peer.is_on = false;
+        let end = self.now.after(Duration::from_ms(ms));
+        let mut sent = Vec::new();
+        while self.now < end {
+            self.turn();
+            while let Some(frame) = self.end.take() {
+                let is_tcp = frame[12..14] == packet::IPV4 && frame[23] == 6;
+                if !is_tcp {
+                    continue;
+                }
+                let segment = TcpPacket::new_checked(&frame[34..]).unwrap();
+                sent.push(Sent {
+                    port: segment.dst_port(),
+                    is_syn: segment.syn(),
+                    is_rst: segment.rst(),
+                    number: segment.seq_number().0 as u32,
+                    acknowledged: segment.ack_number().0 as u32,
+                    payload: segment.payload().to_vec(),
+                });
+            }
+            self.sleep(end);
+        }
+        sent
+    }
+
+    /// Opens a connection from [`CLIENT`], whose first sequence number is [`FIRST`]. Returns it with the stack's next one.
+    fn open(&mut self) -> (Socket, u32) {
+        let listener = self.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
+        let syn = segment(CLIENT, TcpControl::Syn, FIRST, None, &[]);
+        self.end.put(&syn);
+        let [ref answer] = self.segments(5)[..] else {
+            panic!()
+        };
+        assert!(answer.is_syn);
+        let own = answer.number.wrapping_add(1);
+        self.put(TcpControl::None, 1, own, &[]);
+        assert!(self.segments(5).is_empty());
+        (self.stack.accept(listener).unwrap().0, own)
+    }
+
+    /// Sends a segment with the sequence number [`FIRST`] + `number`.
+    fn put(&mut self, control: TcpControl, number: u32, acknowledged: u32, payload: &[u8]) {
+        let number = FIRST.wrapping_add(number);
+        let acknowledged = (control != TcpControl::Syn).then_some(acknowledged);
+        let frame = segment(CLIENT, control, number, acknowledged, payload);
+        self.end.put(&frame);
+    }
+
+    /// Checks that the stack answers with one ACK of [`FIRST`] + `next`, and that the connection stays open.
+    fn expect_challenge(&mut self, socket: Socket, own: u32, next: u32) {
+        let [ref answer] = self.segments(100)[..] else {
+            panic!()
+        };
+        assert!(!answer.is_syn && !answer.is_rst && answer.payload.is_empty());
+        assert_eq!(answer.number, own);
+        assert_eq!(answer.acknowledged, FIRST.wrapping_add(next));
+        assert_eq!(self.stack.recv(socket, &mut [0]), Err(NetError::WouldBlock));
+    }
+}
+
+/// Forged RSTs hit the window, but not the next sequence number (RFC 5961 section 3.2): after the handshake, after data, and after a
+/// FIN. The last RST is the peer's.
+#[test]
+fn only_rst_with_next_sequence_number_ends_connection() {
+    let mut world = World::with_address(21, 0);
+    let (socket, own) = world.open();
+    for offset in [2, 3, 1000, 8000] {
+        world.put(TcpControl::Rst, offset, 0, &[]);
+        world.expect_challenge(socket, own, 1);
+    }
+    // The task reads four of ten bytes.
+    world.put(TcpControl::None, 1, own, b"0123456789");
+    world.segments(5);
+    assert_eq!(world.stack.recv(socket, &mut [0; 4]), Ok(4));
+    world.put(TcpControl::Rst, 12, own, &[]);
+    let [ref answer] = world.segments(100)[..] else {
+        panic!()
+    };
+    assert_eq!(answer.acknowledged, FIRST.wrapping_add(11));
+    assert_eq!(world.stack.recv(socket, &mut [0; 9]), Ok(6));
+    world.put(TcpControl::Fin, 11, own, &[]);
+    world.segments(100);
+    for (number, is_open) in [(11, true), (13, true), (12, false)] {
+        world.put(TcpControl::Rst, number, own, &[]);
+        world.segments(100);
+        assert_eq!(world.stack.send(socket, b"", false).is_ok(), is_open);
+    }
+}
+
+/// The peer restarts and connects from the same port. It resets the old connection when a challenge ACK shows it (RFC 5961 section
+/// 4.2), and its next SYN opens another one.
+#[test]
+fn syn_in_connection_is_challenged() {
+    let mut world = World::with_address(22, 0);
+    let (socket, own) = world.open();
+    for offset in [0, 1, 5, 1 << 20, 1 << 31] {
+        world.put(TcpControl::Syn, offset, 0, &[]);
+        world.expect_challenge(socket, own, 1);
+    }
+    world.put(TcpControl::Rst, 1, 0, &[]);
+    assert!(world.segments(5).is_empty());
+    assert_eq!(world.stack.send(socket, b"1", false), Err(NetError::Gone));
+    world.stack.close(socket);
+    world.segments(5);
+    world.put(TcpControl::Syn, 100, 0, &[]);
+    let [ref answer] = world.segments(5)[..] else {
+        panic!()
+    };
+    assert!(answer.is_syn && answer.acknowledged == FIRST.wrapping_add(101));
+}
+
+#[test]
+fn challenges_are_limited() {
+    let mut world = World::with_address(23, 0);
+    let (_, own) = world.open();
+    let mut answer_count = 0;
+    for _ in 0..100 {
+        for control in [TcpControl::Rst, TcpControl::Syn] {
+            world.put(control, 3, own, &[]);
+        }
+        answer_count += world.segments(10).len();
+    }
+    assert!((10..=17).contains(&answer_count), "{answer_count}");
+}
