@@ -7,6 +7,7 @@ pub mod iso;
 pub mod lockdown;
 pub mod mounts;
 pub mod nbd;
+pub mod path;
 pub mod port;
 pub mod qemu;
 pub mod server;

@@ -32,7 +32,7 @@ const REPLY_MAX: u32 = (1 << 20) + 4096;
 
 /// Returns the first xid of a connection. The xid differs for each connection, because a server may treat a call with a known xid
 /// as a retransmission.
-fn first_xid() -> u32 {
+pub fn first_xid() -> u32 {
     static CONNECTIONS: AtomicU32 = AtomicU32::new(1);
     CONNECTIONS.fetch_add(1, Ordering::Relaxed).rotate_right(12) ^ std::process::id()
 }

@@ -7,6 +7,7 @@
 mod boot;
 mod frame;
 mod isos;
+mod links;
 mod load;
 mod loops;
 mod mdns;
@@ -48,6 +49,8 @@ enum Bench {
     Mdns(mdns::Args),
     /// stowaway's own network stack, compared with the host's
     Stack(stack::Args),
+    /// stowaway's own network stack, compared with the host's over links with short queues, losses and delay
+    Links(links::Args),
     /// stowaway as a machine without an operating system
     Boot(boot::Args),
     /// Several loops that serve the same files, compared with one
@@ -163,6 +166,7 @@ pub fn main(args: Args) -> Result<()> {
         Bench::Isos(args) => isos::main(&args),
         Bench::Mdns(args) => mdns::main(&args),
         Bench::Stack(args) => stack::main(&args),
+        Bench::Links(args) => links::main(&args),
         Bench::Boot(args) => boot::main(&args),
         Bench::Loops(args) => loops::main(&args),
         Bench::Wait(args) => wait::main(&args),

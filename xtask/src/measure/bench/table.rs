@@ -21,6 +21,8 @@ pub enum Unit {
     Start,
     /// Waits of requests in ms; no CPU and no rate.
     Wait,
+    /// A whole transfer: its time in ms, CPU in seconds per GiB, and the longest time without a byte in ms.
+    Transfer,
 }
 
 /// A workload's title, unit and aims.
@@ -73,6 +75,7 @@ impl Subject {
     pub fn metrics(&self) -> [Metric; 3] {
         match self.unit {
             Unit::Wait => [Metric::Median, Metric::P99, Metric::Longest],
+            Unit::Transfer => [Metric::ServerCpu, Metric::TransferTime, Metric::Longest],
             Unit::Start => [Metric::ServerCpu, Metric::Wall, Metric::GeneratorCpu],
             Unit::Byte | Unit::Request | Unit::Entry => {
                 [Metric::ServerCpu, Metric::Rate, Metric::GeneratorCpu]
@@ -268,6 +271,8 @@ pub enum Metric {
     Rate,
     /// Wall time of one start
     Wall,
+    /// Wall time of a transfer
+    TransferTime,
     /// The load generator's CPU
     GeneratorCpu,
     /// Median wait of a request
@@ -361,6 +366,7 @@ impl Metric {
             Self::ServerCpu => "server CPU",
             Self::Rate => "rate",
             Self::Wall => "wall",
+            Self::TransferTime => "time",
             Self::GeneratorCpu => "generator CPU",
             Self::Median => "p50",
             Self::P99 => "p99",
@@ -376,9 +382,10 @@ impl Metric {
     /// Name of the figure's unit.
     const fn unit(self, unit: Unit) -> &'static str {
         match (self, unit) {
-            (Self::Rate, Unit::Byte) => "MB/s",
+            (Self::Rate, Unit::Byte | Unit::Transfer) => "MB/s",
             (Self::Rate, Unit::Request | Unit::Entry | Unit::Start | Unit::Wait) => "1,000/s",
-            (_, Unit::Byte) => "s/GiB",
+            (Self::TransferTime | Self::Longest, _) => "ms",
+            (_, Unit::Byte | Unit::Transfer) => "s/GiB",
             (_, Unit::Request | Unit::Entry) => "µs",
             (_, Unit::Start | Unit::Wait) => "ms",
         }
@@ -394,13 +401,14 @@ impl Metric {
             (Self::Median, _) => return cost.waits.median,
             (Self::P99, _) => return cost.waits.p99,
             (Self::Longest, _) => return cost.waits.longest,
-            (Self::Rate, Unit::Byte) => return amount / 1e6 / cost.wall,
+            (Self::TransferTime, _) => return cost.wall * 1e3,
+            (Self::Rate, Unit::Byte | Unit::Transfer) => return amount / 1e6 / cost.wall,
             (Self::Rate, Unit::Request | Unit::Entry | Unit::Start | Unit::Wait) => {
                 return amount / 1e3 / cost.wall;
             }
         };
         match unit {
-            Unit::Byte => seconds / (amount / f64::from(1 << 30)),
+            Unit::Byte | Unit::Transfer => seconds / (amount / f64::from(1 << 30)),
             Unit::Request | Unit::Entry => seconds * 1e6 / amount,
             Unit::Start | Unit::Wait => seconds * 1e3 / amount,
         }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::clients::nfs::{Auth, Call, LAST_FRAGMENT, Outcome, outcome, record};
+use crate::clients::nfs::{Auth, Call, LAST_FRAGMENT, Outcome, first_xid, outcome, record};
 use crate::measure::bench::load::{Load, Protocol, Refill};
 
 /// Number of calls in flight with [`SLIDE`], or in a batch.
@@ -164,7 +164,9 @@ impl Load<Connection> {
         stream.set_nodelay(true)?;
         let from = OwnedFd::from(stream.try_clone()?);
         let to = OwnedFd::from(stream);
-        Self::new(Connection(Auth::root()), File::from(to), File::from(from))
+        let mut load = Self::new(Connection(Auth::root()), File::from(to), File::from(from))?;
+        load.id = first_xid();
+        Ok(load)
     }
 }
 

@@ -281,11 +281,23 @@ impl Side {
 
     /// Runs and measures one turn, then checks the files that it changed.
     pub fn turn(&mut self, workload: Workload, scale: &Scale) -> Result<Cost> {
+        let cost = self.measure(workload, scale)?;
+        self.check(workload, scale)?;
+        Ok(cost)
+    }
+
+    /// Runs and measures one turn. In `waits.longest` is the longest time without a byte (ms).
+    pub fn measure(&mut self, workload: Workload, scale: &Scale) -> Result<Cost> {
         self.objects.pattern.turn();
-        let cost = Cost::measure(&self.pids, || {
+        let mut cost = Cost::measure(&self.pids, || {
             workload.run(&mut self.busy, &self.objects, scale)
         })?;
-        workload.check(&mut self.aside, &self.objects, scale)?;
+        cost.waits.longest = self.busy.take_longest_silence().as_secs_f64() * 1e3;
         Ok(cost)
+    }
+
+    /// Checks the files that the last turn changed.
+    pub fn check(&mut self, workload: Workload, scale: &Scale) -> Result<()> {
+        workload.check(&mut self.aside, &self.objects, scale)
     }
 }
