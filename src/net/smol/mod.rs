@@ -12,6 +12,7 @@
 mod addresses;
 mod chance;
 mod claim;
+mod congestion;
 mod datagrams;
 mod device;
 mod dhcp;
@@ -310,6 +311,16 @@ impl Smol {
         }
         match self.check_segment(now, &content) {
             Verdict::Accept => self.process(now, frame),
+            Verdict::Limit { window, is_loss } => {
+                packet::limit_window(frame, window);
+                self.process(now, frame);
+                if is_loss {
+                    // smoltcp retransmits when the third duplicate arrives.
+                    for _ in 0..3 {
+                        self.process(now, frame);
+                    }
+                }
+            }
             Verdict::Drop => {}
             Verdict::Challenge { number } => {
                 // smoltcp answers an acknowledgment of data that was not sent with a challenge ACK, and limits their rate. One of

@@ -125,7 +125,7 @@ impl Smol {
         if !is_known && is_host(from) && mac.is_unicast() && !self.has(from) {
             let is_proven = match *content {
                 Content::Syn { .. } => true,
-                Content::Segment { from, to } => self.has_connection(from, to),
+                Content::Segment { from, to, .. } => self.has_connection(from, to),
                 _ => false,
             };
             if is_proven || self.port.neighbors.may_learn(from) {

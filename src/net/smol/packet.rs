@@ -5,7 +5,8 @@ use crate::mem::Ends as _;
 use crate::net::link::ETHERNET_BYTES;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use smoltcp::wire::{
-    Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet, Ipv6Repr, TcpPacket, TcpSeqNumber, UdpPacket,
+    Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet, Ipv6Repr, TcpOption, TcpPacket, TcpSeqNumber,
+    UdpPacket,
 };
 
 /// Length of an ARP frame, in bytes.
@@ -38,6 +39,33 @@ impl Mac {
     }
 }
 
+/// What congestion control needs of a TCP segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Segment {
+    /// Acknowledged sequence number.
+    pub(super) acked: u32,
+    /// Window field, not scaled.
+    pub(super) field: u16,
+    /// True if the segment has no data.
+    pub(super) is_empty: bool,
+    /// Number of bytes after `acked` that are selectively acknowledged (RFC 2018).
+    pub(super) later_bytes: u32,
+}
+
+impl Segment {
+    fn new(segment: &TcpPacket<&[u8]>) -> Self {
+        let ranges = segment.selective_ack_ranges().unwrap_or_default();
+        let ranges = ranges.into_iter().flatten();
+        let lengths = ranges.map(|(from, to)| to.wrapping_sub(from));
+        Self {
+            acked: segment.ack_number().0 as u32,
+            field: segment.window_len(),
+            is_empty: segment.payload().is_empty(),
+            later_bytes: lengths.fold(0, u32::saturating_add),
+        }
+    }
+}
+
 /// Content of a frame, as far as the stack handles it before smoltcp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Content<'a> {
@@ -48,11 +76,12 @@ pub(super) enum Content<'a> {
         sender: Ipv4Addr,
         target: Ipv4Addr,
     },
-    /// A TCP segment that requests a connection: SYN without ACK. `number` is its sequence number.
+    /// A TCP segment that requests a connection: SYN without ACK. `number` is its sequence number, `scale` its window scale.
     Syn {
         from: SocketAddr,
         to: SocketAddr,
         number: u32,
+        scale: u8,
     },
     /// A TCP segment with RST.
     Reset {
@@ -61,7 +90,11 @@ pub(super) enum Content<'a> {
         number: u32,
     },
     /// Another TCP segment.
-    Segment { from: SocketAddr, to: SocketAddr },
+    Segment {
+        from: SocketAddr,
+        to: SocketAddr,
+        segment: Segment,
+    },
     /// A UDP datagram to this port.
     Datagram { port: u16 },
     /// Neighbor solicitation; from the unspecified address it is a probe for duplicates.
@@ -168,8 +201,17 @@ fn transport(protocol: IpProtocol, from: IpAddr, to: IpAddr, bytes: &[u8]) -> Co
                 let number = segment.seq_number().0 as u32;
                 match segment.syn() && !segment.ack() && !segment.fin() {
                     _ if segment.rst() => Content::Reset { from, to, number },
-                    true => Content::Syn { from, to, number },
-                    false => Content::Segment { from, to },
+                    true => Content::Syn {
+                        from,
+                        to,
+                        number,
+                        scale: scale(&segment),
+                    },
+                    false => Content::Segment {
+                        from,
+                        to,
+                        segment: Segment::new(&segment),
+                    },
                 }
             }
             Err(_) => Content::Other,
@@ -182,6 +224,19 @@ fn transport(protocol: IpProtocol, from: IpAddr, to: IpAddr, bytes: &[u8]) -> Co
         },
         _ => Content::Other,
     }
+}
+
+/// Returns the window scale of a SYN; 0 without that option. RFC 7323 limits it to 14.
+fn scale(syn: &TcpPacket<&[u8]>) -> u8 {
+    let mut options = syn.options();
+    while let Ok((rest, option)) = TcpOption::parse(options) {
+        match option {
+            TcpOption::WindowScale(scale) => return scale.min(14),
+            TcpOption::EndOfList => break,
+            _ => options = rest,
+        }
+    }
+    0
 }
 
 fn discovery(from: Ipv6Addr, to: Ipv6Addr, mac: Mac, bytes: &[u8]) -> Content<'_> {
@@ -226,6 +281,28 @@ pub(super) fn make_ack(frame: &mut [u8], number: u32, acknowledged: u32) {
         segment.set_seq_number(TcpSeqNumber(number as i32));
         segment.set_ack_number(TcpSeqNumber(acknowledged as i32));
         segment.fill_checksum(&from.into(), &to.into());
+    };
+    match from {
+        IpAddr::V4(_) => change(Ipv4Packet::new_unchecked(packet).payload_mut()),
+        IpAddr::V6(_) => change(Ipv6Packet::new_unchecked(packet).payload_mut()),
+    }
+}
+
+/// Lowers the window field of the TCP segment in a frame to `limit`, and corrects the checksum (RFC 1624).
+pub(super) fn limit_window(frame: &mut [u8], limit: u16) {
+    let Some((_, from, _)) = endpoints(frame) else {
+        return;
+    };
+    let packet = frame.tail_mut(ETHERNET_BYTES);
+    let change = |segment: &mut [u8]| {
+        let mut segment = TcpPacket::new_unchecked(segment);
+        let window = segment.window_len();
+        if window > limit {
+            let sum = u32::from(!segment.checksum()) + u32::from(!window) + u32::from(limit);
+            let sum = (sum & 0xffff) + (sum >> 16);
+            segment.set_checksum(!(sum + (sum >> 16)) as u16);
+            segment.set_window_len(limit);
+        }
     };
     match from {
         IpAddr::V4(_) => change(Ipv4Packet::new_unchecked(packet).payload_mut()),

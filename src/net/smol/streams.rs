@@ -1,15 +1,16 @@
 //! TCP listeners and connections, from SYN to the last ACK.
 
-use super::packet::Content;
+use super::congestion::Congestion;
+use super::packet::{Content, Segment};
 use super::{Interest, OpenSocket, Smol, SocketKind, covers, paced_secs};
-use crate::config::{STACK_FEW_COUNT, STACK_RING_BYTES};
+use crate::config::{Rings, STACK_RINGS};
 use crate::mem::{Ends as _, heap, scaled};
 use crate::net::{Connections, NetError, NetResult, Socket, Streams, Token};
 use crate::time::{Duration, Instant};
 use core::net::SocketAddr;
 use smoltcp::iface::SocketHandle;
-use smoltcp::socket::tcp::{CongestionControl, RecvError, Socket as Tcp, SocketBuffer, State};
-use smoltcp::wire::{IpCidr, IpListenEndpoint};
+use smoltcp::socket::tcp::{RecvError, Socket as Tcp, SocketBuffer, State};
+use smoltcp::wire::IpListenEndpoint;
 
 /// Timeout of the handshake, in seconds; smoltcp repeats its SYN-ACK three times meanwhile.
 const HALF_OPEN_SECS: u64 = 10;
@@ -49,6 +50,7 @@ pub(super) struct Connection {
     phase: Phase,
     /// Time at which the phase began.
     since: Instant,
+    congestion: Congestion,
 }
 
 /// Treatment of a received packet.
@@ -56,6 +58,11 @@ pub(super) struct Connection {
 pub(super) enum Verdict {
     /// smoltcp processes the packet.
     Accept,
+    /// smoltcp processes the segment with a window field of at most `window`. `is_loss`: it shows a new loss.
+    Limit {
+        window: u16,
+        is_loss: bool,
+    },
     Drop,
     /// A challenge ACK answers the segment. `number` is a sequence number outside the connection's window.
     Challenge {
@@ -110,20 +117,27 @@ impl Smol {
     /// Handles a SYN or RST before smoltcp, which would accept any RST in the window. An RST ends a connection only if its sequence
     /// number is the next one (RFC 5961 section 3.2). A SYN does not end a connection (section 4.2), except one in TIME-WAIT.
     pub(super) fn check_segment(&mut self, now: Instant, content: &Content<'_>) -> Verdict {
-        let (from, to, number, is_syn) = match *content {
-            Content::Syn { from, to, number } => (from, to, number, true),
-            Content::Reset { from, to, number } => (from, to, number, false),
+        let (from, to, number, scale) = match *content {
+            Content::Segment { from, to, segment } => return self.limit(now, from, to, &segment),
+            Content::Syn {
+                from,
+                to,
+                number,
+                scale,
+            } => (from, to, number, Some(scale)),
+            Content::Reset { from, to, number } => (from, to, number, None),
             _ => return Verdict::Accept,
         };
         let known = self
             .connections()
             .find(|(_, one, open)| (one.peer, open.at) == (from, to));
         let Some((index, one, _)) = known else {
-            return match is_syn && !self.admit(now, from, to, number) {
-                true => Verdict::Drop,
-                false => Verdict::Accept,
+            return match scale {
+                Some(scale) if !self.admit(now, from, to, number, scale) => Verdict::Drop,
+                _ => Verdict::Accept,
             };
         };
+        let is_syn = scale.is_some();
         let socket = self.sockets.get::<Tcp<'_>>(one.handle);
         let state = socket.state();
         let has_fin = matches!(
@@ -147,8 +161,38 @@ impl Smol {
         }
     }
 
+    /// Applies congestion control to a segment of a connection.
+    fn limit(
+        &mut self,
+        now: Instant,
+        peer: SocketAddr,
+        own: SocketAddr,
+        segment: &Segment,
+    ) -> Verdict {
+        for open in self.open_sockets.iter_mut().flatten() {
+            if let SocketKind::Connection(one) = &mut open.kind
+                && (one.peer, open.at) == (peer, own)
+            {
+                if one.phase == Phase::HalfOpen {
+                    one.congestion.begin(segment.acked);
+                }
+                let queued = self.sockets.get::<Tcp<'_>>(one.handle).send_queue() as u32;
+                let (window, is_loss) = one.congestion.receive(now, segment, queued);
+                return Verdict::Limit { window, is_loss };
+            }
+        }
+        Verdict::Accept
+    }
+
     /// Creates a socket for a SYN if one of our listeners matches. Returns false if smoltcp must not see the SYN.
-    fn admit(&mut self, now: Instant, from: SocketAddr, to: SocketAddr, number: u32) -> bool {
+    fn admit(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        to: SocketAddr,
+        number: u32,
+        scale: u8,
+    ) -> bool {
         let listener = self.open_sockets.iter().position(|open| {
             let listens = |open: &OpenSocket| {
                 let is_here = open.at.ip() == to.ip() || covers(open.at.ip(), to.ip());
@@ -171,7 +215,7 @@ impl Smol {
             };
             self.forget(index);
         }
-        self.listen_for(now, from, to, number, listener, count)
+        self.listen_for(now, from, to, [number, scale.into()], listener, count)
             .is_some()
     }
 
@@ -180,28 +224,17 @@ impl Smol {
         now: Instant,
         peer: SocketAddr,
         at: SocketAddr,
-        number: u32,
+        [number, scale]: [u32; 2],
         listener: usize,
         count: usize,
     ) -> Option<()> {
-        let [many, few] = STACK_RING_BYTES;
-        let rings = |(rx, tx)| Some((heap::bytes(rx)?, heap::bytes(tx)?));
-        let rings = match count < scaled(0, STACK_FEW_COUNT) {
-            true => rings(few),
-            false => rings(many),
-        };
-        let (rx, tx) = rings?;
+        let [.., smallest] = &STACK_RINGS;
+        let is_enough = |rings: &&Rings| count < scaled(0, rings.count);
+        let Rings { rx, tx, .. } = STACK_RINGS.iter().find(is_enough).unwrap_or(smallest);
+        let (rx, tx) = (heap::bytes(*rx)?, heap::bytes(*tx)?);
         let mut socket = Tcp::new(SocketBuffer::new(rx), SocketBuffer::new(tx));
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(None);
-        // On the same link, a loss is not congestion. Reno's small window after it would leave too few duplicate ACKs for a fast
-        // retransmission, and most later losses would wait for the timer.
-        let is_near = |own: &IpCidr| own.contains_addr(&peer.ip().into());
-        let congestion_control = match self.interface.ip_addrs().iter().any(is_near) {
-            true => CongestionControl::None,
-            false => CongestionControl::Reno,
-        };
-        socket.set_congestion_control(congestion_control);
         socket.set_timeout(Some(paced_secs(HALF_OPEN_SECS)));
         // Set before the handshake: on an established connection smoltcp sends a probe at once.
         socket.set_keep_alive(Some(paced_secs(KEEP_ALIVE_SECS)));
@@ -219,6 +252,7 @@ impl Smol {
                 next: number.wrapping_add(1),
                 phase: Phase::HalfOpen,
                 since: now,
+                congestion: Congestion::new(scale as u8, now),
             }),
             at,
             token: Token(0),

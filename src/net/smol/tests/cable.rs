@@ -18,6 +18,10 @@ struct Wire {
     faults: PerMille,
     /// True if the cable accepts no frames.
     is_full: bool,
+    /// Number of frames that wait at most at each end for a cable of 100 Mbit/s; more are dropped. `None`: the cable has no rate.
+    queue: Option<u64>,
+    /// Time at which each end has sent its last frame, in units of [`FRAMES_PER_MS`].
+    sent_at: [u64; 2],
     /// Probability (per mille) that the first attempt to send a frame fails with `WouldBlock`.
     refused: PerMille,
     now: Instant,
@@ -35,6 +39,8 @@ pub(super) struct End {
 /// Latency of the cable, and largest additional delay.
 const LATENCY: Duration = Duration::from_ms(1);
 const DELAY_MS_MAX: usize = 20;
+/// Frames of full size that a cable of 100 Mbit/s carries per millisecond.
+const FRAMES_PER_MS: u64 = 8;
 const ETHERNET_BYTES: usize = 14;
 /// EtherType of ARP, which has no checksum.
 const ARP: [u8; 2] = [8, 6];
@@ -45,6 +51,8 @@ pub(super) fn cable(seed: u64, faults: PerMille) -> [End; 2] {
         random: Random::new(seed),
         faults,
         is_full: false,
+        queue: None,
+        sent_at: [0; 2],
         refused: 0,
         now: Instant::default(),
         frames: Vec::new(),
@@ -59,6 +67,20 @@ impl Wire {
     fn happens(&mut self) -> bool {
         self.random.below(1000) < self.faults
     }
+
+    /// Returns the time at which an end has sent a frame. `None`: its queue is full.
+    fn start(&mut self, end: usize) -> Option<Instant> {
+        let Some(queue) = self.queue else {
+            return Some(self.now);
+        };
+        let now = self.now.since(Instant::default()).as_ms() * FRAMES_PER_MS;
+        let sent_at = self.sent_at[end].max(now) + 1;
+        if sent_at - now > queue {
+            return None;
+        }
+        self.sent_at[end] = sent_at;
+        Some(Instant::from_ms(sent_at / FRAMES_PER_MS))
+    }
 }
 
 impl End {
@@ -72,6 +94,10 @@ impl End {
 
     pub(super) fn set_full(&self, is_full: bool) {
         self.wire.borrow_mut().is_full = is_full;
+    }
+
+    pub(super) fn set_queue(&self, frame_count: u64) {
+        self.wire.borrow_mut().queue = Some(frame_count);
     }
 
     pub(super) fn set_refused(&self, refused: PerMille) {
@@ -103,6 +129,9 @@ impl End {
     /// Sends a frame to the other end.
     pub(super) fn put(&self, frame: &[u8]) {
         let mut wire = self.wire.borrow_mut();
+        let Some(start) = wire.start(self.number) else {
+            return;
+        };
         if wire.happens() {
             return;
         }
@@ -114,7 +143,7 @@ impl End {
                 let bit = wire.random.below((frame.len() - ETHERNET_BYTES) * 8);
                 frame[ETHERNET_BYTES + bit / 8] ^= 1 << (bit % 8);
             }
-            let mut at = wire.now.after(LATENCY);
+            let mut at = start.after(LATENCY);
             if wire.happens() {
                 at = at.after(Duration::from_ms(wire.random.below(DELAY_MS_MAX) as u32));
             }

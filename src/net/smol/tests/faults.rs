@@ -30,6 +30,8 @@ enum Beside {
     Nothing,
     /// The link refuses 300 of 1,000 frames at the first attempt, and a second socket sends too.
     BusyLink,
+    /// The link carries 100 Mbit/s and drops frames beyond a queue of 32.
+    ShortQueue,
     /// The host gains and loses IPv6 addresses: about ten of each in a second.
     NewAddresses,
 }
@@ -38,7 +40,7 @@ enum Beside {
 fn transfer(seed: u64, faults: PerMille, beside: Beside, to_stack: bool) -> Time {
     let refused = match beside {
         Beside::BusyLink => 300,
-        Beside::Nothing | Beside::NewAddresses => 0,
+        Beside::Nothing | Beside::ShortQueue | Beside::NewAddresses => 0,
     };
     let mut prefix_count = 0;
     let mut world = World::with_address(seed, 0);
@@ -80,6 +82,9 @@ fn transfer(seed: u64, faults: PerMille, beside: Beside, to_stack: bool) -> Time
             accepted = Some(socket);
             world.end.set_faults(faults);
             world.end.set_refused(refused);
+            if matches!(beside, Beside::ShortQueue) {
+                world.end.set_queue(32);
+            }
             (began, last) = (world.now, world.now);
         }
         if refused > 0 {
@@ -147,6 +152,16 @@ fn faults_lose_no_bytes() {
                 assert!(median < times_max * clean && stall <= stall_max);
             }
         }
+    }
+}
+
+/// A mebibyte takes 90 ms at 100 Mbit/s.
+#[test]
+fn short_queue_delays_no_transfer() {
+    for seed in 1..=20 {
+        let time = transfer(seed, 0, Beside::ShortQueue, false);
+        let is_short = time.total < Duration::from_ms(500) && time.stall < Duration::from_ms(150);
+        assert!(is_short, "{seed}: {time:?}");
     }
 }
 
