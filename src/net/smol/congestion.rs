@@ -129,3 +129,122 @@ impl Congestion {
         (self.recovered.wrapping_sub(self.acked) as i32) > 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant::from_ms(5000);
+    const SENT: u32 = 1 << 20;
+
+    /// A connection that has sent a mebibyte and got no reply yet, at a sequence number that soon wraps.
+    fn connection() -> (Congestion, u32) {
+        let (mut congestion, start) = (Congestion::new(0, NOW), 0u32.wrapping_sub(1000));
+        congestion.begin(start);
+        (congestion, start)
+    }
+
+    fn ack(acked: u32, later_bytes: u32) -> Segment {
+        Segment {
+            acked,
+            field: u16::MAX,
+            is_empty: true,
+            later_bytes,
+        }
+    }
+
+    #[test]
+    fn window_doubles_until_the_first_loss() {
+        let (mut congestion, mut acked) = connection();
+        for _ in 0..10 {
+            acked = acked.wrapping_add(MSS);
+            congestion.receive(NOW, &ack(acked, 0), SENT);
+        }
+        assert_eq!(congestion.window, 2 * INITIAL);
+        let (limit, is_loss) = congestion.receive(NOW, &ack(acked, 3 * MSS), SENT);
+        assert_eq!((u32::from(limit), is_loss), (INITIAL + 3 * MSS, true));
+    }
+
+    #[test]
+    fn losses_of_one_round_trip_halve_the_window_once() {
+        let (mut congestion, start) = connection();
+        let mut acked = start;
+        for _ in 0..5 {
+            let (_, is_loss) = congestion.receive(NOW, &ack(acked, 3 * MSS), SENT);
+            let (_, is_repeated) = congestion.receive(NOW, &ack(acked, 4 * MSS), SENT);
+            assert_eq!((is_loss, is_repeated), (true, false));
+            acked = acked.wrapping_add(2 * MSS);
+        }
+        assert_eq!(congestion.window, INITIAL / 2);
+        congestion.receive(NOW, &ack(start.wrapping_add(INITIAL), 3 * MSS), SENT);
+        assert_eq!(congestion.window, MIN);
+    }
+
+    #[test]
+    fn overtaken_segment_is_lost_only_among_losses() {
+        let (mut congestion, start) = connection();
+        let second = start.wrapping_add(MSS);
+        let reported = |congestion: &mut Congestion, at, later| {
+            congestion.receive(NOW, &ack(at, later), SENT).1
+        };
+        assert!(!reported(&mut congestion, start, MSS));
+        assert!(!reported(&mut congestion, start, 2 * MSS));
+        assert!(reported(&mut congestion, start, 3 * MSS));
+        assert!(reported(&mut congestion, second, MSS));
+    }
+
+    #[test]
+    fn third_duplicate_shows_a_loss_without_selective_acknowledgments() {
+        let (mut congestion, start) = connection();
+        congestion.receive(NOW, &ack(start, 0), SENT);
+        let reports = [1, 2, 3, 4].map(|_| congestion.receive(NOW, &ack(start, 0), SENT).1);
+        assert_eq!(reports, [false, false, true, false]);
+        // Neither a window update nor a segment with data is a duplicate, and there is none while nothing is in flight.
+        let (mut congestion, start) = connection();
+        for field in 1..10 {
+            let update = Segment {
+                field,
+                ..ack(start, 0)
+            };
+            let data = Segment {
+                is_empty: false,
+                ..ack(start, 0)
+            };
+            for segment in [update, data, data] {
+                assert!(!congestion.receive(NOW, &segment, SENT).1);
+            }
+        }
+        let (mut congestion, start) = connection();
+        assert!((0..10).all(|_| !congestion.receive(NOW, &ack(start, 0), 0).1));
+    }
+
+    #[test]
+    fn window_grows_only_if_it_limits_the_connection() {
+        let (mut congestion, start) = connection();
+        for number in 1..100 {
+            congestion.receive(NOW, &ack(start.wrapping_add(100 * number), 0), 100);
+        }
+        assert_eq!(congestion.window, INITIAL);
+    }
+
+    #[test]
+    fn connection_starts_again_after_a_lull() {
+        let (mut congestion, start) = connection();
+        congestion.window = MAX;
+        let later = NOW.after(LULL);
+        congestion.receive(later, &ack(start.wrapping_add(1), 0), 1);
+        assert_eq!(congestion.window, INITIAL);
+    }
+
+    /// A window of zero would start smoltcp's probes.
+    #[test]
+    fn limit_is_never_zero_and_fits_the_field() {
+        let (mut congestion, start) = connection();
+        congestion.scale = 14;
+        congestion.window = MIN;
+        assert_eq!(congestion.receive(NOW, &ack(start, 0), SENT).0, 1);
+        congestion.scale = 0;
+        congestion.window = MAX;
+        assert_eq!(congestion.receive(NOW, &ack(start, 0), SENT).0, u16::MAX);
+    }
+}
