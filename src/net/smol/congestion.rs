@@ -93,7 +93,7 @@ impl Congestion {
         if is_lost {
             self.lose(now, queued);
         }
-        // Bytes that have arrived are no longer in flight.
+        // The bytes after a missing segment have arrived, so they are not in flight.
         let limit = self.window.saturating_add(later) >> self.scale;
         (limit.clamp(1, u32::from(u16::MAX)) as u16, is_lost)
     }

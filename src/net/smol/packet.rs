@@ -39,7 +39,7 @@ impl Mac {
     }
 }
 
-/// What congestion control needs of a TCP segment.
+/// The fields of a TCP segment that congestion control uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Segment {
     /// Acknowledged sequence number.

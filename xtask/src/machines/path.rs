@@ -82,7 +82,7 @@ impl NetworkPath {
     }
 }
 
-/// A frame on its way.
+/// A frame in transit.
 struct Transit {
     /// Time at which its transmission ends, which frees its place in the queue.
     sent_at: Instant,
@@ -95,7 +95,7 @@ struct Transit {
 struct Direction {
     conditions: Arc<Mutex<Conditions>>,
     random: Random,
-    /// Frames on their way, the first one due first.
+    /// Frames in transit, the one that is due first at the front.
     frames: VecDeque<Transit>,
     /// Time at which the transmission of the last frame ends.
     sent_at: Instant,
