@@ -103,6 +103,10 @@ impl Package {
     pub const DNSMASQ: Self = Self::program("dnsmasq-base", "dnsmasq");
     /// DHCP server without a minimum lease time.
     pub const UDHCPD: Self = Self::program("udhcpd", "udhcpd");
+    /// ISC's DHCP server.
+    pub const DHCPD: Self = Self::program("isc-dhcp-server", "dhcpd");
+    /// A daemon that sends router advertisements.
+    pub const RADVD: Self = Self::program("radvd", "radvd");
     /// User-mode network stack that exchanges Ethernet frames over a Unix socket.
     pub const PASST: Self = Self::program("passt", "passt");
     /// Python 3.
@@ -134,7 +138,7 @@ impl Package {
     pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
 
     /// Packages that `cargo xtask test` installs before the tests.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 50] = [
         Self::TZDATA,
         Self::LIBNFS,
         Self::NFS_COMMON,
@@ -170,6 +174,8 @@ impl Package {
         Self::DBUS,
         Self::DNSMASQ,
         Self::UDHCPD,
+        Self::DHCPD,
+        Self::RADVD,
         Self::PASST,
         Self::PYTHON,
         Self::PYTHON_KUBERNETES,

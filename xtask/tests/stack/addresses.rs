@@ -370,3 +370,62 @@ fn advertised_prefix_gives_a_unique_ipv6_address() -> Result<()> {
     ensure_answers(&world, found.context("no derived address")?)?;
     running.stop()
 }
+
+/// ISC's DHCP server names a router that is not on the link.
+#[test]
+fn lease_with_a_router_off_the_link_is_used() -> Result<()> {
+    setup::install_packages(&[Package::DHCPD])?;
+    let world = World::new(Link::Tap)?;
+    let directory = world.directory.path();
+    let [settings, leases, pid] = ["dhcpd.conf", "leases", "pid"].map(|name| directory.join(name));
+    fs::write(&leases, "")?;
+    fs::write(
+        &settings,
+        "subnet 192.0.2.0 netmask 255.255.255.0 { range 192.0.2.50 192.0.2.60; option routers 198.51.100.1; }\n",
+    )?;
+    let mut command = world.theirs.command("dhcpd");
+    command.args(["-f", "-d", "-cf"]).arg(&settings);
+    command
+        .arg("-lf")
+        .arg(&leases)
+        .arg("-pf")
+        .arg(&pid)
+        .arg("eth0");
+    let _dhcp = Daemon::start(command, &directory.join("dhcpd.log"))?;
+    let (avahi, running) = announced(&world, &[])?;
+    let address = wait_for("a leased address", || {
+        let address = resolved_v4(&avahi)?;
+        Ok((50..=60).contains(&address.octets()[3]).then_some(address))
+    })?;
+    world.use_files(&address.to_string())?;
+    running.stop()
+}
+
+#[test]
+fn prefix_of_radvd_gives_an_address() -> Result<()> {
+    setup::install_packages(&[Package::RADVD])?;
+    let world = World::new(Link::Tap)?;
+    let directory = world.directory.path();
+    let [settings, pid] = ["radvd.conf", "radvd.pid"].map(|name| directory.join(name));
+    fs::write(
+        &settings,
+        "interface eth0 { AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; prefix fd00:1::/64 {}; };\n",
+    )?;
+    shell(
+        &world.theirs,
+        "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding",
+    )?;
+    let mut command = world.theirs.command("radvd");
+    command
+        .args(["--nodaemon", "--logmethod", "stderr", "--config"])
+        .arg(&settings);
+    command.arg("--pidfile").arg(&pid);
+    let _router = Daemon::start(command, &directory.join("radvd.log"))?;
+    ip_on(&world.theirs, "addr add fd00:1::1/64 dev eth0 nodad")?;
+    let (_avahi, running) = announced(&world, &["--ip", "192.0.2.1/24"])?;
+    let own: Ipv6Addr = format!("fd00:1::{IDENTIFIER}").parse()?;
+    wait_for("an address by the router's prefix", || {
+        ensure_answers(&world, own).map_or(Ok(None), |()| Ok(Some(())))
+    })?;
+    running.stop()
+}
