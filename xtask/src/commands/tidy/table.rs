@@ -18,7 +18,7 @@ const LAYERS: &[Layer] = &[
         name: "mem",
         modules: &[],
         never: &[],
-        crates: &["alloc", "linked_list_allocator"],
+        crates: &["alloc"],
     },
     Layer {
         name: "wire",
