@@ -200,3 +200,34 @@ fn challenges_are_limited() {
     }
     assert!((10..=17).contains(&answer_count), "{answer_count}");
 }
+
+/// 20,000 SYNs arrive in a second, from forged ports. A connection goes on, and a client whose round trip takes 20 ms connects.
+#[test]
+fn syn_flood_blocks_no_client() {
+    let mut world = World::with_address(24, 0);
+    let (socket, own) = world.open();
+    let mut next = None;
+    for ms in 0..1000 {
+        for number in 0..20 {
+            let port = 10_000 + (ms * 20 + number) % 50_000;
+            let syn = segment(port as u16, TcpControl::Syn, ms, None, &[]);
+            world.end.put(&syn);
+        }
+        let (syn, ack) = (TcpControl::Syn, TcpControl::None);
+        match ms {
+            500 => world.end.put(&segment(CLIENT + 1, syn, 1, None, &[])),
+            520 => world.end.put(&segment(CLIENT + 1, ack, 2, next, b"hello")),
+            900 => world.put(ack, 1, own, b"data"),
+            _ => {}
+        }
+        for sent in world.segments(1) {
+            assert!(!sent.is_rst);
+            if sent.port == CLIENT + 1 && sent.is_syn {
+                next = Some(sent.number.wrapping_add(1));
+            }
+        }
+    }
+    assert_eq!(world.stack.recv(socket, &mut [0; 9]), Ok(4));
+    let (other, _) = world.stack.accept(Socket(0)).unwrap();
+    assert_eq!(world.stack.recv(other, &mut [0; 9]), Ok(5));
+}
