@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 use xtask::clients::nfs::{Auth, Call, Client, record};
 use xtask::machines::server::{ip, proc_field};
+use xtask::setup::{self, Package};
 
 const NFS: ([u8; 4], u16) = ([192, 0, 2, 1], 2049);
 /// Memory limit (KiB) with NFS only and no connection.
@@ -56,6 +57,54 @@ fn memory_limits_hold_idle_and_with_64_clients() -> Result<()> {
     eprintln!("{idle} KiB idle, {busy} KiB with 64 clients");
     ensure!(idle <= IDLE_MAX_KIB, "{idle} KiB idle");
     ensure!(busy <= BUSY_MAX_KIB, "{busy} KiB with 64 clients");
+    running.stop()
+}
+
+/// Sends 20,000 SYNs from forged addresses to the MAC address that the kernel has learned for 192.0.2.1.
+const FLOOD: &str = "
+import socket, struct
+mac = next(line.split()[3] for line in open('/proc/net/arp') if line.startswith('192.0.2.1 '))
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0))
+own = s.getsockname()[4]
+def checksum(data):
+    total = sum(struct.unpack('!%dH' % (len(data) // 2), data))
+    total = (total & 0xffff) + (total >> 16)
+    return ~(total + (total >> 16)) & 0xffff
+to = bytes([192, 0, 2, 1])
+for number in range(20000):
+    source = struct.pack('!I', 0x0a000001 + number)
+    head = lambda check: struct.pack('!BBHHHBBH', 0x45, 0, 40, 0, 0, 64, 6, check) + source + to
+    segment = lambda check: struct.pack('!HHIIBBHHH', 1000, 2049, number, 0, 0x50, 2, 8192, check, 0)
+    check = checksum(source + to + struct.pack('!HH', 6, 20) + segment(0))
+    s.send(bytes.fromhex(mac.replace(':', '')) + own + b'\\x08\\0' + head(checksum(head(0))) + segment(check))
+";
+
+/// A SYN flood takes little memory: connections without data leave their buffers untouched. Meanwhile, clients connect and an open
+/// connection is served.
+#[test]
+fn syn_flood_takes_less_than_two_mebibytes() -> Result<()> {
+    setup::install_packages(&[Package::PYTHON])?;
+    let world = World::new(Link::Tap)?;
+    let running = world.start_nfs()?;
+    let pid = running.pid().as_raw() as u32;
+    let mut first = world.theirs.run(|| Client::connect(NFS.into()))?;
+    first.call(&Call::null())?;
+    let before = proc_field(pid, "status", "RssAnon")?;
+    let mut command = world.theirs.command("python3");
+    command.args(["-c", FLOOD]);
+    let mut flood = command.spawn()?;
+    let mut count = 0;
+    while flood.try_wait()?.is_none() {
+        world
+            .theirs
+            .run(|| Client::connect(NFS.into())?.call(&Call::null()).map(drop))?;
+        first.call(&Call::null())?;
+        count += 1;
+    }
+    ensure!(flood.wait()?.success());
+    let more = proc_field(pid, "status", "RssAnon")?.saturating_sub(before);
+    eprintln!("{more} KiB more; {count} clients meanwhile");
+    ensure!(more < 2 << 10, "{more} KiB more");
     running.stop()
 }
 
