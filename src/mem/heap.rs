@@ -117,6 +117,7 @@ mod tests {
     #[test]
     fn blocks_are_aligned_distinct_and_untouched() {
         let mut heap = heap();
+        // SAFETY: the heap has this many pages and writes to none of them, nor does this test.
         let all: &[u8] = unsafe { core::slice::from_raw_parts(heap.pages, COUNT * PAGE) };
         let mut end = heap.pages;
         for size in [1, PAGE, PAGE + 1, 3 * PAGE, 57 * PAGE] {
