@@ -14,6 +14,9 @@ use smoltcp::wire::IpListenEndpoint;
 
 /// Timeout of the handshake, in seconds; smoltcp repeats its SYN-ACK three times meanwhile.
 const HALF_OPEN_SECS: u64 = 10;
+/// Shortest time that a handshake may take. Without it, a SYN flood would evict clients before their ACKs arrive; an ACK of an evicted
+/// connection is answered with RST.
+const HALF_OPEN_MIN: Duration = Duration::from_ms(100);
 /// Keepalive as for kernel sockets (`sys::linux::sockets`), in seconds: idle time before a probe, and before the connection fails.
 const KEEP_ALIVE_SECS: u64 = 60;
 const TIMEOUT_SECS: u64 = 60 + 9 * 15;
@@ -209,6 +212,11 @@ impl Smol {
             // Evicts the oldest half-open connection, or else the oldest closing one.
             let half_open = self.oldest(|one| one.phase == Phase::HalfOpen);
             let index = half_open.or_else(|| self.oldest(|one| one.phase == Phase::Closing));
+            let is_young = |(at, one, _): (usize, &Connection, _)| {
+                let age = now.since(one.since);
+                Some(at) == half_open && age < HALF_OPEN_MIN
+            };
+            let index = index.filter(|_| !self.connections().any(is_young));
             let Some(index) = index else {
                 // No connection can be evicted. The peer will retransmit its SYN.
                 return false;
