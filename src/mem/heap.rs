@@ -1,18 +1,21 @@
 //! The heap for objects that are freed again, mostly TCP buffers. Its memory is cut from the region.
 //!
-//! Blocks are whole pages. A map beside them shows which pages are allocated, so that the heap itself writes to no block: the buffers
-//! of a connection that carries no data, as of a SYN flood, stay untouched and take no memory.
+//! Blocks are whole pages. `linked_list_allocator` writes its list into free memory, which would touch a page of each buffer; it
+//! therefore manages an array of marks, one for each page. The buffers of a connection that carries no data, as of a SYN flood, stay
+//! untouched and take no memory.
 
+use crate::mem::Ends as _;
 use core::alloc::Layout;
 use core::cell::RefCell;
-use core::ptr;
+use core::ptr::{self, NonNull};
 
 /// Size of a page in bytes.
 const PAGE: usize = 4096;
+/// Size of a mark in bytes: the smallest block of `linked_list_allocator`, two words.
+const MARK: usize = 16;
 
 struct Heap {
-    /// A byte for each page: 1 if the page is allocated.
-    map: &'static mut [u8],
+    marks: linked_list_allocator::Heap,
     /// The first page.
     pages: *mut u8,
 }
@@ -24,49 +27,61 @@ struct Shared(RefCell<Heap>);
 unsafe impl Sync for Shared {}
 
 static HEAP: Shared = Shared(RefCell::new(Heap {
-    map: &mut [],
+    marks: linked_list_allocator::Heap::empty(),
     pages: ptr::null_mut(),
 }));
 
+/// The layout of the marks of a block.
+fn marks(layout: Layout) -> Option<Layout> {
+    let size = layout.size().div_ceil(PAGE) * MARK;
+    Layout::from_size_align(size, MARK).ok()
+}
+
 impl Heap {
-    /// Creates a heap in `bytes`, which are zero.
+    /// Creates a heap in `bytes`.
     fn new(bytes: &'static mut [u8]) -> Self {
+        let gap = bytes.as_ptr().align_offset(MARK);
+        let bytes = bytes.tail_mut(gap);
         // The space of one page is for the alignment of the others.
-        let count = (bytes.len() / (PAGE + 1)).saturating_sub(1);
-        let (map, pages) = bytes.split_at_mut(count);
+        let count = (bytes.len() / (PAGE + MARK)).saturating_sub(1);
+        let (array, pages) = bytes.split_at_mut(count * MARK);
         let gap = pages.as_ptr().align_offset(PAGE);
+        let mut marks = linked_list_allocator::Heap::empty();
+        // SAFETY: nothing else refers to `array` while the process runs.
+        unsafe { marks.init(array.as_mut_ptr(), array.len()) };
         Self {
-            map,
+            marks,
             pages: pages.as_mut_ptr().wrapping_add(gap),
         }
     }
 
     /// Allocates the first free pages that are adjacent and large enough. Returns a null pointer if there are none.
     fn alloc(&mut self, layout: Layout) -> *mut u8 {
-        let count = layout.size().div_ceil(PAGE);
-        let mut start = 0;
-        while let Some(pages) = self.map.get_mut(start..start + count) {
-            let Some(last) = pages.iter().rposition(|page| *page != 0) else {
-                pages.fill(1);
-                return self.pages.wrapping_add(start * PAGE);
-            };
-            start += last + 1;
-        }
-        ptr::null_mut()
+        let block = marks(layout).and_then(|layout| self.marks.allocate_first_fit(layout).ok());
+        block.map_or(ptr::null_mut(), |block| {
+            let mark = block.as_ptr().addr() - self.marks.bottom().addr();
+            self.pages.wrapping_add(mark / MARK * PAGE)
+        })
     }
 
     /// Frees a block of the heap; ignores other blocks.
-    fn dealloc(&mut self, block: *mut u8, layout: Layout) {
-        let start = block.addr().wrapping_sub(self.pages.addr()) / PAGE;
-        let count = layout.size().div_ceil(PAGE);
-        if let Some(pages) = self.map.get_mut(start..start + count) {
-            pages.fill(0);
+    ///
+    /// # Safety
+    /// The block was allocated with this layout, and nothing refers to it.
+    unsafe fn dealloc(&mut self, block: *mut u8, layout: Layout) {
+        let mark = block.addr().wrapping_sub(self.pages.addr()) / PAGE * MARK;
+        if mark < self.marks.size()
+            && let Some(block) = NonNull::new(self.marks.bottom().wrapping_add(mark))
+            && let Some(layout) = marks(layout)
+        {
+            // SAFETY: the block is within the heap, so these marks were allocated for it.
+            unsafe { self.marks.deallocate(block, layout) };
         }
     }
 }
 
-/// Makes `bytes`, which are zero, the heap. From now on, allocations come from it, except zeroed ones, which come from the region and
-/// are never freed. Called once.
+/// Makes `bytes` the heap. From now on, allocations come from it, except zeroed ones, which come from the region and are never
+/// freed. Called once.
 pub fn set_heap(bytes: &'static mut [u8]) {
     *HEAP.0.borrow_mut() = Heap::new(bytes);
 }
@@ -74,7 +89,7 @@ pub fn set_heap(bytes: &'static mut [u8]) {
 /// Allocates a block. `None`: there is no heap. A null pointer: the heap is full.
 pub(super) fn alloc(layout: Layout) -> Option<*mut u8> {
     let mut heap = HEAP.0.borrow_mut();
-    (!heap.map.is_empty()).then(|| heap.alloc(layout))
+    (heap.marks.size() > 0).then(|| heap.alloc(layout))
 }
 
 /// Frees a block of the heap; ignores blocks of the region.
@@ -82,7 +97,8 @@ pub(super) fn alloc(layout: Layout) -> Option<*mut u8> {
 /// # Safety
 /// The block was allocated with this layout, and nothing refers to it.
 pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
-    HEAP.0.borrow_mut().dealloc(block, layout);
+    // SAFETY: the caller's promise.
+    unsafe { HEAP.0.borrow_mut().dealloc(block, layout) };
 }
 
 /// Allocates `len` bytes of unspecified content without touching them. `None`: the heap is full.
@@ -107,7 +123,7 @@ mod tests {
 
     /// Creates a heap of [`COUNT`] pages.
     fn heap() -> Heap {
-        Heap::new(vec![0; (COUNT + 1) * (PAGE + 1)].leak())
+        Heap::new(vec![0; (COUNT + 1) * (PAGE + MARK) + MARK].leak())
     }
 
     fn layout(size: usize) -> Layout {
@@ -136,16 +152,23 @@ mod tests {
             .map(|_| heap.alloc(layout(2 * PAGE)))
             .collect();
         assert!(heap.alloc(layout(1)).is_null());
-        heap.dealloc(blocks[7], layout(2 * PAGE));
+        // SAFETY: the block was allocated above.
+        unsafe { heap.dealloc(blocks[7], layout(2 * PAGE)) };
         assert!(heap.alloc(layout(3 * PAGE)).is_null());
-        heap.dealloc(blocks[8], layout(2 * PAGE));
+        // SAFETY: the block was allocated above.
+        unsafe { heap.dealloc(blocks[8], layout(2 * PAGE)) };
         assert_eq!(heap.alloc(layout(4 * PAGE)), blocks[7]);
         // Blocks before and after the heap.
-        let map = heap.map.as_ptr().cast_mut();
-        for other in [map, heap.pages.wrapping_add(COUNT * PAGE), ptr::null_mut()] {
-            heap.dealloc(other, layout(PAGE));
+        let before = heap.marks.bottom();
+        for other in [
+            before,
+            heap.pages.wrapping_add(COUNT * PAGE),
+            ptr::null_mut(),
+        ] {
+            // SAFETY: the heap ignores these blocks.
+            unsafe { heap.dealloc(other, layout(PAGE)) };
         }
-        assert!(heap.map.iter().all(|page| *page == 1));
+        assert_eq!(heap.marks.free(), 0);
         for size in [(COUNT + 1) * PAGE, isize::MAX as usize - PAGE] {
             assert!(heap.alloc(layout(size)).is_null());
         }

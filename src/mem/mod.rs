@@ -1,7 +1,7 @@
 //! Memory: the region allocated at start, slots and bytes cut from it, and helpers for byte slices.
 //!
 //! The region is never freed: all tables get their sizes at start, and an element that does not fit is refused. Only our own
-//! network stack has objects that come and go; they are in a heap.
+//! network stack has objects that come and go; they are in a heap (`linked_list_allocator`).
 
 #![allow(unsafe_code)]
 

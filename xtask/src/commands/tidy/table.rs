@@ -18,7 +18,7 @@ const LAYERS: &[Layer] = &[
         name: "mem",
         modules: &[],
         never: &[],
-        crates: &["alloc"],
+        crates: &["alloc", "linked_list_allocator"],
     },
     Layer {
         name: "wire",
