@@ -17,7 +17,10 @@ use crate::drive::platform::host::per_connection::{self, Reach};
 use crate::drive::platform::host::stdio::{self, Standard, StdioSession};
 #[cfg(feature = "smol")]
 use crate::drive::platform::network::Network;
-use crate::drive::platform::{self, host::syslog};
+use crate::drive::platform::{
+    self,
+    host::{self, Carrier, syslog},
+};
 use crate::drive::sftp::Sessions;
 #[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
 use crate::drive::{Task, World, streams::Streams};
@@ -55,7 +58,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     if options.lists {
         return list_requests();
     }
-    platform::host::set_undumpable();
+    host::set_undumpable();
     #[cfg(feature = "smol")]
     if network.is_own() {
         return serve_all(&network, &options);
@@ -147,7 +150,7 @@ fn run_session(options: &Options) -> Fatal {
     log_session(level, opened, &mut events);
     let mut greeted = move || {
         if let Some(jail) = jail {
-            platform::host::restrict_to(jail);
+            host::restrict_to(jail, Carrier::Stdio);
         }
     };
     let mut protocol = Sessions::new(sftp, sessions(1, handle_count, level));
@@ -235,7 +238,7 @@ pub(super) fn task(
     tree: &mut Tree,
 ) -> Result<&'static mut dyn Task, Fatal> {
     let handle_count = handle_count();
-    let (sftp, _) = server(options, handle_count, tree)?;
+    let (sftp, jail) = server(options, handle_count, tree)?;
     Ok(mem::leak(Server {
         sessions: Sessions::new(
             sftp,
@@ -243,6 +246,8 @@ pub(super) fn task(
         ),
         streams: Sessions::streams(),
         address,
+        // `serve` has no --listen: its process runs other tasks too.
+        jail: jail.filter(|_| !options.listen_text.is_empty()),
     }))
 }
 
@@ -253,6 +258,8 @@ struct Server {
     sessions: Sessions<'static>,
     /// Listening address; IPv4 is IPv4-mapped.
     address: SocketAddrV6,
+    /// Descriptor of the directory to which [`Task::start`] restricts the process, if any.
+    jail: Option<i32>,
 }
 
 #[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
@@ -271,6 +278,9 @@ impl Task for Server {
         world
             .events
             .report(event::LISTENING, line.bytes(), Text::NOTHING);
+        if let Some(jail) = self.jail {
+            host::restrict_to(jail, Carrier::OwnStack);
+        }
         Ok(())
     }
 

@@ -5,8 +5,9 @@
 //! Specification: Documentation/userspace-api/{landlock,seccomp_filter}.rst of Linux.
 
 use super::fs::File;
-use super::outcome;
+use super::{Errno, outcome};
 use rustix::fd::{AsRawFd as _, RawFd};
+use rustix::fs::OFlags;
 use syscalls::{Sysno, raw_syscall};
 
 /// Sandbox mechanisms that are active.
@@ -31,16 +32,30 @@ pub(super) fn disable_huge_pages() {
     prctl(DISABLE_HUGE_PAGES, 1, 0);
 }
 
+/// Carrier of the sessions of a sandboxed process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Carrier {
+    /// Standard input and output.
+    Stdio,
+    /// Our own network stack. The process may still send frames, and reopen its link after the link was down.
+    OwnStack,
+}
+
 /// Restricts the process for good to the directory `jail`, as far as the kernel supports it. Open descriptors stay usable.
-pub fn restrict_to(jail: RawFd) -> Sandbox {
+pub fn restrict_to(jail: RawFd, carrier: Carrier) -> Sandbox {
     const SET_NO_NEW_PRIVILEGES: usize = 38;
-    // The current directory becomes the jail, so a relative path that is used by mistake stays inside.
-    // SAFETY: the call takes no pointers.
-    unsafe { raw_syscall!(Sysno::fchdir, jail) };
+    let mut numbers = &NEEDED_NUMBERS[..];
+    if carrier == Carrier::Stdio {
+        numbers = &numbers[LINK_CALL_COUNT..];
+        // The current directory becomes the jail, so a relative path that is used by mistake stays inside. Not with our own stack,
+        // because the socket file of its link may have a relative path.
+        // SAFETY: the call takes no pointers.
+        unsafe { raw_syscall!(Sysno::fchdir, jail) };
+    }
     prctl(SET_NO_NEW_PRIVILEGES, 1, 0);
     Sandbox {
-        landlock: landlock(jail),
-        seccomp: seccomp(&NEEDED_NUMBERS, ALLOW, REFUSE),
+        landlock: landlock(jail, carrier),
+        seccomp: seccomp(numbers, ALLOW, REFUSE),
     }
 }
 
@@ -68,13 +83,15 @@ struct PathBeneathAttr {
     dir: i32,
 }
 
-/// Restricts file access to the directory `jail` and its descendants. Returns false if the kernel lacks Landlock (or has ABI
-/// version 1 only).
-fn landlock(jail: RawFd) -> bool {
+/// Restricts file access to the directory `jail` and its descendants, and to /dev/net/tun if our own stack may have to reopen a TAP
+/// interface. Returns false if the kernel lacks Landlock (or has ABI version 1 only).
+fn landlock(jail: RawFd, carrier: Carrier) -> bool {
     const ASK_VERSION: usize = 1;
     const PATH_BENEATH: usize = 1;
     // Execute, create character and block devices, ioctl on devices: clients never need them.
     const NOT_NEEDED: u64 = 1 | 1 << 6 | 1 << 11 | 1 << 15;
+    // Write, read, ioctl.
+    const USE_DEVICE: u64 = 1 << 1 | 1 << 2 | 1 << 15;
     // SAFETY: with this flag the call takes integers only.
     let version = unsafe { raw_syscall!(Sysno::landlock_create_ruleset, 0, 0, ASK_VERSION) };
     // For ABI versions 2 to 6: number of file rights, and size of the structure. Version 1 is not used, because it refuses every
@@ -103,23 +120,31 @@ fn landlock(jail: RawFd) -> bool {
     let Ok(rules) = File::opened(rules) else {
         return false;
     };
-    let beneath = PathBeneathAttr {
-        rights: watched.files & !NOT_NEEDED,
-        dir: jail,
-    };
     let rules = rules.as_raw_fd();
-    // SAFETY: the kernel reads the structure.
-    let added = unsafe {
-        raw_syscall!(
-            Sysno::landlock_add_rule,
-            rules,
-            PATH_BENEATH,
-            &raw const beneath,
-            0
-        )
+    let add = |rights: u64, file: RawFd| {
+        let beneath = PathBeneathAttr {
+            rights: watched.files & rights,
+            dir: file,
+        };
+        // SAFETY: the kernel reads the structure.
+        let added = unsafe {
+            raw_syscall!(
+                Sysno::landlock_add_rule,
+                rules,
+                PATH_BENEATH,
+                &raw const beneath,
+                0
+            )
+        };
+        outcome(added).is_ok()
     };
+    if carrier == Carrier::OwnStack
+        && let Ok(tun) = File::open::<Errno>(c"/dev/net/tun", OFlags::PATH, 0)
+    {
+        add(USE_DEVICE, tun.as_raw_fd());
+    }
     // SAFETY: the call takes no pointers.
-    outcome(added).is_ok()
+    add(!NOT_NEEDED, jail)
         && outcome(unsafe { raw_syscall!(Sysno::landlock_restrict_self, rules, 0) }).is_ok()
 }
 
@@ -128,8 +153,29 @@ const ALLOW: u32 = 0x7fff_0000;
 /// SECCOMP_RET_ERRNO with ENOSYS, as if the kernel lacked the call.
 const REFUSE: u32 = 0x0005_0000 | 38;
 
-/// System calls that file service needs, the most frequent first: older kernels run the filter from the start for each call.
+/// Number of calls at the start of [`NEEDED`] that only the link of our own stack needs.
+const LINK_CALL_COUNT: usize = if cfg!(target_arch = "x86") { 3 } else { 8 };
+const _: () = assert!(NEEDED[LINK_CALL_COUNT] as u16 == Sysno::read as u16);
+
+/// System calls that links and file service need, the most frequent first: older kernels run the filter from the start for each
+/// call.
 const NEEDED: &[Sysno] = &[
+    Sysno::recvmmsg,
+    #[cfg(not(target_arch = "x86"))]
+    Sysno::sendto,
+    #[cfg(not(target_arch = "x86"))]
+    Sysno::recvfrom,
+    #[cfg(not(target_arch = "x86"))]
+    Sysno::socket,
+    #[cfg(not(target_arch = "x86"))]
+    Sysno::setsockopt,
+    #[cfg(not(target_arch = "x86"))]
+    Sysno::bind,
+    #[cfg(not(target_arch = "x86"))]
+    Sysno::connect,
+    #[cfg(target_arch = "x86")]
+    Sysno::socketcall,
+    Sysno::ioctl,
     Sysno::read,
     Sysno::write,
     Sysno::pread64,
@@ -298,9 +344,7 @@ pub fn unshare(from_proc: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Errno, fs::File};
     use super::*;
-    use rustix::fs::OFlags;
 
     /// Runs `attempt` in a thread that is restricted to a directory: the restriction is per thread.
     fn sandboxed<T: Send + 'static>(dir: &core::ffi::CStr, attempt: fn(Sandbox) -> T) -> T {
@@ -308,7 +352,7 @@ mod tests {
         let attempt = std::thread::spawn(move || {
             // The other threads keep their current directory.
             unshare(false);
-            attempt(restrict_to(dir.as_raw_fd()))
+            attempt(restrict_to(dir.as_raw_fd(), Carrier::Stdio))
         });
         attempt.join().unwrap()
     }

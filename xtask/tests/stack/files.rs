@@ -1,6 +1,6 @@
 //! Files over stowaway's network stack: NFS and SFTP at a static address, over each kind of link.
 
-use super::world::{Link, World, file, shell, sum_of};
+use super::world::{Link, World, file, ip_on, shell, sum_of, wait_for};
 use crate::mdns::world::Avahi;
 use anyhow::{Result, ensure};
 use std::fs;
@@ -95,7 +95,7 @@ fn sftp_server_listens_on_its_own_address() -> Result<()> {
     running.stop()
 }
 
-/// --jail applies to every session of the process.
+/// --jail applies to every session of the process, and restricts the process as without `--net`.
 #[test]
 fn sftp_jail_holds_over_own_stack() -> Result<()> {
     setup::install_packages(&[Package::SSHFS])?;
@@ -109,6 +109,14 @@ fn sftp_jail_holds_over_own_stack() -> Result<()> {
     let jail = ["--i-trust-this-network", "--jail", &files.to_string_lossy()];
     let running = world.start("sftp-server", &[&words[..], &jail].concat())?;
     running.wait_for("listening on 192.0.2.1:2222")?;
+    let path = format!("/proc/{}/status", running.pid().as_raw());
+    wait_for("a restricted process", || {
+        let status = fs::read_to_string(&path)?;
+        let is_restricted = ["NoNewPrivs:\t1\n", "Seccomp:\t2\n"]
+            .iter()
+            .all(|line| status.contains(line));
+        Ok(is_restricted.then_some(()))
+    })?;
     with_sshfs(&world, "/", |mounted| {
         copy_by(&world, mounted)?;
         let inner = fs::metadata(mounted.join("inner"))?.len();
@@ -119,6 +127,22 @@ fn sftp_jail_holds_over_own_stack() -> Result<()> {
         }
         Ok(())
     })?;
+    running.stop()
+}
+
+/// Landlock and seccomp allow a jailed process to attach to its TAP interface again.
+#[test]
+fn jailed_sftp_server_reopens_deleted_tap() -> Result<()> {
+    setup::install_packages(&[Package::SSHFS])?;
+    let world = World::new(Link::Tap)?;
+    let words = ["--ip", "192.0.2.1/24", "--listen", "192.0.2.1:2222"];
+    let files = world.files();
+    let jail = ["--i-trust-this-network", "--jail", &files.to_string_lossy()];
+    let running = world.start("sftp-server", &[&words[..], &jail].concat())?;
+    running.wait_for("listening on 192.0.2.1:2222")?;
+    ip_on(&world.ours, "link del tap0")?;
+    wait_for("another tap0", || Ok(world.plug_tap().ok()))?;
+    with_sshfs(&world, "/", |mounted| copy_by(&world, mounted))?;
     running.stop()
 }
 

@@ -21,7 +21,7 @@ pub mod supervisor;
 pub mod syslog;
 
 #[cfg(feature = "sftp-server")]
-pub use crate::sys::linux::sandbox::{restrict_to, set_undumpable};
+pub use crate::sys::linux::sandbox::{Carrier, restrict_to, set_undumpable};
 
 /// Drops CAP_SYS_RESOURCE, so that disk quotas apply to clients.
 #[cfg(feature = "nfs")]
