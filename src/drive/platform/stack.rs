@@ -4,17 +4,20 @@
 
 use crate::config::{STACK_HEAP_BYTES, STACK_HEAP_BYTES_MIN};
 use crate::event::{self, Fatal, Sink};
-use crate::mem::{self, heap, scaled};
+use crate::mem::{self, Ends as _, heap, scaled};
 use crate::net::Net;
 #[cfg(bare)]
 use crate::net::link::virtio::Virtio;
 use crate::net::link::{Link, packet::Packet, stream::Stream, tap::Tap};
 use crate::net::smol::{Ip, Settings, Smol};
-use crate::sys::linux::fs::File;
+use crate::sys::linux::fs::{self, File};
+use crate::sys::linux::link::hardware;
 use crate::sys::{self, Errno};
 use crate::text::{Text, text};
 use core::ffi::CStr;
 use core::net::Ipv4Addr;
+use rustix::fd::AsRawFd as _;
+use rustix::fs::OFlags;
 
 /// The type of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,7 +47,7 @@ pub struct Stack {
     /// IPv4 default gateway.
     pub gateway: Option<Ipv4Addr>,
     /// MAC address; unused if the link is `LinkKind::Host`, whose interface has one. `None`: that of the virtio card, or derived
-    /// from the host, the link and the name.
+    /// from the machine, the host name, the link and the name.
     pub mac: Option<[u8; 6]>,
     /// Host name; empty: none.
     pub name: &'static [u8],
@@ -83,11 +86,11 @@ impl Stack {
             #[cfg(bare)]
             LinkKind::Virtio => self.mac.or_else(sys::hardware_address),
             #[cfg(feature = "init")]
-            LinkKind::Host => crate::sys::linux::link::hardware(name).ok(),
+            LinkKind::Host => hardware(name).ok(),
             _ => self.mac,
         };
         let settings = Settings {
-            mac: mac.unwrap_or_else(|| self.derived_mac(name)),
+            mac: mac.unwrap_or_else(|| self.derived_mac(kind, name)),
             ip: self.ip,
             gateway: self.gateway,
             name: self.name,
@@ -100,19 +103,43 @@ impl Stack {
         Ok(mem::leak(Smol::new(link, &settings, sys::now())))
     }
 
-    /// Derives a locally administered MAC address (IEEE 802) by FNV-1a from host, link and name: stable across restarts,
-    /// different on another host, another link or under another name.
-    fn derived_mac(&self, link: &CStr) -> [u8; 6] {
+    /// Derives a locally administered MAC address (IEEE 802) by FNV-1a from machine, host name, link and name: stable across
+    /// restarts, different on another host, another link or under another name.
+    fn derived_mac(&self, kind: LinkKind, link: &CStr) -> [u8; 6] {
         let mut host = [0; 64];
         let len = sys::host_name(&mut host);
-        let hardware = sys::hardware_address().unwrap_or_default();
-        let parts = [&hardware[..], &host[..len], link.to_bytes(), self.name];
+        let mut id = [0; MACHINE_ID_BYTES_MAX];
+        read_machine_id(kind, link, &mut id);
+        let parts = [&id[..], &host[..len], link.to_bytes(), self.name];
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         for byte in parts.into_iter().flatten() {
             hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
         }
         let [_, _, _, a, b, c, d, e] = hash.to_be_bytes();
         [2, a, b, c, d, e]
+    }
+}
+
+/// Length of a UUID as text, in bytes.
+const MACHINE_ID_BYTES_MAX: usize = 36;
+
+/// Writes to `id` what differs between hosts of one name: the MAC address of the interface of a packet socket; else the content of
+/// /etc/machine-id, else the UUID of the machine, which only root can read. `id` stays empty if the host has none of them.
+fn read_machine_id(kind: LinkKind, link: &CStr, id: &mut [u8; MACHINE_ID_BYTES_MAX]) {
+    if kind == LinkKind::Packet
+        && let Ok(mac) = hardware(link)
+    {
+        id.head_mut(mac.len()).copy_from_slice(&mac);
+        return;
+    }
+    let mut paths = [c"/etc/machine-id", c"/sys/class/dmi/id/product_uuid"].iter();
+    while !sys::is_bare()
+        && let Some(path) = paths.next()
+    {
+        let file = File::open::<Errno>(path, OFlags::RDONLY, 0);
+        if file.is_ok_and(|file| fs::read(file.as_raw_fd(), id).is_ok_and(|len| len > 0)) {
+            return;
+        }
     }
 }
 

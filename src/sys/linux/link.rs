@@ -85,7 +85,6 @@ fn asked(name: &CStr, what: u32) -> Result<u32, Errno> {
 }
 
 /// MAC address of the interface `name`. ENODEV if it is not an Ethernet interface.
-#[cfg(feature = "init")]
 pub fn hardware(name: &CStr) -> Result<[u8; 6], Errno> {
     const SIOCGIFHWADDR: u32 = 0x8927;
     const ETHERNET: u16 = 1;

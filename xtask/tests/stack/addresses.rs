@@ -1,15 +1,17 @@
 //! How stowaway's network stack gets addresses, by DHCP, link-local or router advertisement, and handles address conflicts.
 
-use super::world::{Daemon, Link, World, ip_on, shell, wait_for};
+use super::world::{Daemon, Link, PATIENCE, World, ip_on, shell, wait_for};
 use crate::mdns::world::{Avahi, Process};
 use anyhow::{Context as _, Result, ensure};
 use simple_dns::rdata::{AAAA, RData};
 use std::fs;
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 use xtask::clients::dns::{self, Message, Querier, TYPE};
 use xtask::clients::nfs::Client;
+use xtask::machines::server::{self, Namespace};
 use xtask::setup::{self, Package};
 
 /// MAC address of stowaway's interface, and the IPv6 interface identifier derived from it.
@@ -427,5 +429,54 @@ fn prefix_of_radvd_gives_an_address() -> Result<()> {
     wait_for("an address by the router's prefix", || {
         ensure_answers(&world, own).map_or(Ok(None), |()| Ok(Some(())))
     })?;
+    running.stop()
+}
+
+/// Adds a host whose interface eth0 is connected to a bridge on `bridged`.
+fn host_at_bridge(bridged: &Namespace, port: &str) -> Result<Namespace> {
+    let host = Namespace::new()?;
+    let (name, bridged_name) = (host.name(), bridged.name());
+    server::ip(&format!(
+        "link add eth0 netns {name} type veth peer name {port} netns {bridged_name}"
+    ))?;
+    ip_on(bridged, &format!("link set {port} master br0 up"))?;
+    shell(
+        &host,
+        "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6; ip link set eth0 up",
+    )?;
+    Ok(host)
+}
+
+/// Two hosts of one name, whose links have one name too.
+#[test]
+fn hosts_with_equal_names_have_different_mac_addresses() -> Result<()> {
+    let mut world = World::new(Link::Packet)?;
+    shell(
+        &world.ours,
+        "ip link add br0 type bridge mcast_snooping 0
+         ip link set eth0 master br0
+         ip link set br0 up",
+    )?;
+    let hosts = ["port1", "port2"].map(|port| host_at_bridge(&world.ours, port));
+    let [first, second] = hosts;
+    let avahi = Avahi::start_on(&world.theirs, "other", world.directory.path())?;
+    let _bridged = mem::replace(&mut world.ours, first?);
+    let running = world.serve(&["--ip", "192.0.2.11/24"])?;
+    running.wait_for_within("announced box.local", PATIENCE)?;
+    let _first = mem::replace(&mut world.ours, second?);
+    let renamed = world.serve(&["--ip", "192.0.2.12/24"])?;
+    renamed.wait_for_within("announced box-2.local", PATIENCE)?;
+    for (name, address) in [("box.local", "192.0.2.11"), ("box-2.local", "192.0.2.12")] {
+        avahi.wait_for_output(&["avahi-resolve", "-4", "-n", name], &[address])?;
+        world.use_files(address)?;
+    }
+    let neighbors = shell(&world.theirs, "ip -4 neigh show dev eth0")?;
+    let macs = ["192.0.2.11 ", "192.0.2.12 "].map(|address| {
+        let mut lines = neighbors.lines();
+        let line = lines.find(|line| line.starts_with(address));
+        line.and_then(|line| line.split_whitespace().nth(2))
+    });
+    ensure!(macs[0].is_some() && macs[0] != macs[1], "{neighbors}");
+    renamed.stop()?;
     running.stop()
 }

@@ -79,8 +79,8 @@ for number in range(20000):
     s.send(bytes.fromhex(mac.replace(':', '')) + own + b'\\x08\\0' + head(checksum(head(0))) + segment(check))
 ";
 
-/// A SYN flood takes little memory: connections without data leave their buffers untouched. Meanwhile, clients connect and an open
-/// connection is served.
+/// A SYN flood takes little memory: connections without data leave their buffers untouched. Meanwhile, an open
+/// connection is served, and afterwards a client connects.
 #[test]
 fn syn_flood_takes_less_than_two_mebibytes() -> Result<()> {
     setup::install_packages(&[Package::PYTHON])?;
