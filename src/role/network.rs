@@ -31,6 +31,7 @@ pub(super) fn read(
         true => stack::set(&mut network, given),
         false => set(given),
     })?;
+    stack::check_gateway(&network.stack)?;
     Ok(network)
 }
 

@@ -1,13 +1,13 @@
 //! The options of the built-in network stack (`--net`): the link for its frames, its addresses and host name.
 
-use super::answer_help;
 use super::args::{address, digits, host_label};
 use super::flags::{Flags, ParsedFlag, flags};
+use super::{Fatal, answer_help, refuse};
 use crate::drive::platform::network::Network;
-use crate::drive::platform::stack::LinkKind;
+use crate::drive::platform::stack::{LinkKind, Stack};
 use crate::mem::Ends as _;
 use crate::mem::{c_str, index_of, parts};
-use crate::net::smol::Ip;
+use crate::net::smol::{Ip, is_network_or_broadcast};
 use crate::sys::{self, Args};
 use crate::text::{Text, text};
 use crate::wire::label::cut;
@@ -18,7 +18,7 @@ flags! {
         bare {}
         valued {
             Net "--net" => "name kernel, packet:IFACE, tap:NAME or stream:PATH; see --net help",
-            Ip "--ip" => "name ADDRESS/PREFIX, such as 192.0.2.1/24, dhcp or link-local",
+            Ip "--ip" => "name a host's ADDRESS/PREFIX, such as 192.0.2.1/24 (not 192.0.2.0/24 or 192.0.2.255/24), dhcp or link-local",
             Gateway "--gw" => "name an IPv4 address, such as 192.0.2.254",
             Mac "--mac" => "name a unicast MAC address, such as 02:00:00:00:00:01",
             Name "--name" => "name a host: 1 to 63 bytes without dots",
@@ -75,18 +75,35 @@ pub(super) fn set(network: &mut Network, given: ParsedFlag) -> Option<()> {
     Some(())
 }
 
-/// Parses `ADDRESS/PREFIX`. The address must be a unicast one, and not of the loopback interface.
+/// Parses `ADDRESS/PREFIX`. The address must be a unicast one, and not of the loopback interface, a network or a broadcast address.
 fn static_address(text: &[u8]) -> Option<Ip> {
     let mut sides = parts(text, b'/');
     let address = address(sides.next()?)?.to_canonical();
     let bits = digits(sides.rest?, 10)?;
     let (bits_max, is_broadcast) = match address {
-        IpAddr::V4(address) => (32, address.is_broadcast()),
+        IpAddr::V4(address) => {
+            let is_broadcast = is_network_or_broadcast(address, bits as u8);
+            (32, is_broadcast || address.is_broadcast())
+        }
         IpAddr::V6(_) => (128, false),
     };
     let is_one_host = !address.is_unspecified() && !address.is_multicast() && !is_broadcast;
     (is_one_host && !address.is_loopback() && bits <= bits_max)
         .then_some(Ip::Static(address, bits as u8))
+}
+
+/// Checks that the gateway is in the network of the static address.
+///
+/// # Errors
+/// The exit status; the gateway is reported.
+pub(super) fn check_gateway(stack: &Stack) -> Result<(), Fatal> {
+    if let (Ip::Static(IpAddr::V4(own), prefix), Some(gateway)) = (stack.ip, stack.gateway)
+        && (own.to_bits() ^ gateway.to_bits()).unbounded_shr(32 - u32::from(prefix)) != 0
+    {
+        let why = text!("the gateway is not in the network of --ip; correct one of the two");
+        return Err(refuse(b"--gw", b"", why));
+    }
+    Ok(())
 }
 
 /// Parses a unicast MAC address: six bytes of two hexadecimal digits, separated by colons.
@@ -145,6 +162,11 @@ mod tests {
         assert_eq!(ip(c"link-local"), Some(Ip::LinkLocal));
         assert_eq!(ip(c"192.0.2.1/24"), Some(Ip::Static(v4(192, 0, 2, 1), 24)));
         assert_eq!(ip(c"2001:db8::1/64"), Some(Ip::Static(v6, 64)));
+        // Networks of one or two addresses have no broadcast address.
+        for bits in [31, 32] {
+            let text = [c"192.0.2.0/31", c"192.0.2.0/32"][bits - 31];
+            assert_eq!(ip(text), Some(Ip::Static(v4(192, 0, 2, 0), bits as u8)));
+        }
         for value in [
             c"",
             c"192.0.2.1",
@@ -154,6 +176,10 @@ mod tests {
             c"127.0.0.1/8",
             c"224.0.0.1/4",
             c"255.255.255.255/8",
+            c"255.255.255.255/32",
+            c"192.0.2.0/24",
+            c"192.0.2.255/24",
+            c"192.0.2.7/29",
             c"2001:db8::1/129",
             c"ff02::1/64",
             c"::/0",
@@ -178,6 +204,35 @@ mod tests {
             c"02:00:00:00:00:0g",
         ] {
             assert_eq!(mac(value), None, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn gateway_must_be_in_the_static_network() {
+        let check = |ip, gateway: [u8; 4]| {
+            let gateway = Some(gateway.into());
+            check_gateway(&Stack {
+                ip,
+                gateway,
+                ..Stack::default()
+            })
+        };
+        let fixed = |bits| Ip::Static(Ipv4Addr::new(192, 0, 2, 1).into(), bits);
+        for (ip, gateway, expect) in [
+            (fixed(24), [192, 0, 2, 254], true),
+            (fixed(24), [192, 0, 3, 254], false),
+            (fixed(25), [192, 0, 2, 254], false),
+            (fixed(31), [192, 0, 2, 0], true),
+            (fixed(32), [192, 0, 2, 2], false),
+            (fixed(0), [10, 0, 0, 1], true),
+            (Ip::Dhcp, [10, 0, 0, 1], true),
+            (
+                Ip::Static(Ipv6Addr::LOCALHOST.into(), 64),
+                [10, 0, 0, 1],
+                true,
+            ),
+        ] {
+            assert_eq!(check(ip, gateway).is_ok(), expect, "{ip:?} {gateway:?}");
         }
     }
 

@@ -320,10 +320,16 @@ fn address(value: &[u8]) -> Option<Ipv4Addr> {
 /// Returns true if a host on this network can have the address.
 fn is_host_of(address: Ipv4Addr, prefix: u8) -> bool {
     let [first, ..] = address.octets();
+    let is_host = !is_network_or_broadcast(address, prefix);
+    (1..224).contains(&first) && !address.is_loopback() && prefix > 0 && is_host
+}
+
+/// Returns true if the address is the one of its network, or its network's broadcast address. Networks of one or two addresses have
+/// neither (RFC 3021).
+pub fn is_network_or_broadcast(address: Ipv4Addr, prefix: u8) -> bool {
     let host = address.to_bits().unbounded_shl(prefix.into());
     let all_ones = u32::MAX.unbounded_shl(prefix.into());
-    let is_network = prefix < 31 && (host == 0 || host == all_ones);
-    (1..224).contains(&first) && !address.is_loopback() && prefix > 0 && !is_network
+    prefix < 31 && (host == 0 || host == all_ones)
 }
 
 /// A message of the client.

@@ -22,6 +22,7 @@ mod routers;
 mod streams;
 
 pub use addresses::Ip;
+pub use dhcp::is_network_or_broadcast;
 
 use super::link::{BATCH, Frames, Link};
 use super::{
