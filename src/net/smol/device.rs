@@ -7,10 +7,11 @@ use super::packet::{self, Mac};
 use crate::mem::{Ends as _, Slots};
 use crate::net::NetError;
 use crate::net::link::{ETHERNET_BYTES, HEAD_BYTES, Limits, Link};
+use crate::time::Instant;
 use core::net::IpAddr;
 use core::num::{NonZeroU16, NonZeroUsize};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
-use smoltcp::time::Instant;
+use smoltcp::time;
 
 /// Longest frame (bytes) that a link segments.
 const SEGMENTED_BYTES_MAX: usize = 65_535;
@@ -19,6 +20,9 @@ const SEGMENTED_BYTES_MAX: usize = 65_535;
 const HELD_COUNT_MAX: usize = 4;
 /// Number of frame buffers: the queued frames, and one that is being written.
 const PLACE_COUNT: usize = HELD_COUNT_MAX + 1;
+
+/// Limit of ICMP errors per second (RFC 4443 section 2.4 f).
+const ERROR_COUNT_MAX: u32 = 10;
 
 /// A queued frame.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +42,9 @@ pub(super) struct Port {
     held: heapless::Deque<Held, HELD_COUNT_MAX>,
     /// Index of the first queued frame's buffer.
     first: usize,
+    /// Number of ICMP errors that were sent in this second of the clock.
+    error_count: u32,
+    second: u32,
 }
 
 impl Port {
@@ -52,6 +59,8 @@ impl Port {
             tx: Slots::zeroed(PLACE_COUNT * limits.frame_bytes),
             held: heapless::Deque::new(),
             first: 0,
+            error_count: 0,
+            second: 0,
         }
     }
 
@@ -125,6 +134,21 @@ impl Port {
         true
     }
 
+    /// Sets the time.
+    pub(super) const fn set_now(&mut self, now: Instant) {
+        let second = now.secs();
+        if second != self.second {
+            (self.second, self.error_count) = (second, 0);
+        }
+    }
+
+    /// Returns true if the packet in the buffer of [`Self::space`] is an ICMP error beyond the limit.
+    fn is_excess(&mut self, len: usize) -> bool {
+        let is_error = packet::is_error(self.space().head(len).tail(ETHERNET_BYTES));
+        self.error_count += u32::from(is_error);
+        is_error && self.error_count > ERROR_COUNT_MAX
+    }
+
     /// Queues the frame in the buffer of [`Self::space`] and sends the queue. The frame is lost if the queue is full.
     fn send(&mut self, len: usize, segment: Option<NonZeroU16>) {
         if self.held.push_back(Held { len, segment }).is_ok() {
@@ -148,14 +172,14 @@ impl phy::Device for Device<'_> {
     where
         Self: 'a;
 
-    fn receive(&mut self, _: Instant) -> Option<(Received<'_>, Sending<'_>)> {
+    fn receive(&mut self, _: time::Instant) -> Option<(Received<'_>, Sending<'_>)> {
         let packet = self.packet.take()?;
         Some((Received(packet), Sending::new(self.port)))
     }
 
     /// Always returns a token. Without one, smoltcp 0.14 loses a segment of a fast retransmission, as it does if a MAC address is
     /// unknown. Frames dropped by a full queue are retransmitted.
-    fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
+    fn transmit(&mut self, _: time::Instant) -> Option<Sending<'_>> {
         Some(Sending::new(self.port))
     }
 
@@ -204,7 +228,7 @@ impl phy::TxToken for Sending<'_> {
         let Self { port, segment } = self;
         let len = ETHERNET_BYTES + len;
         let written = write(port.space().head_mut(len).tail_mut(ETHERNET_BYTES));
-        if port.add_header(len) {
+        if port.add_header(len) && !port.is_excess(len) {
             port.send(len, segment);
         }
         written

@@ -233,6 +233,7 @@ impl Smol {
     /// Receives and sends frames, and runs expired timers.
     fn run(&mut self, now: Instant) {
         self.now = now;
+        self.port.set_now(now);
         self.port.flush();
         self.receive_frames(now);
         for _ in 0..FRAME_COUNT_MAX {

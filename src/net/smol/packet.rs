@@ -155,7 +155,7 @@ pub(super) fn content(frame: &[u8], own: Mac) -> Option<Content<'_>> {
             let is_whole = packet.frag_offset() == 0 && !packet.more_frags();
             let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
             Some(match packet.next_header() {
-                protocol if is_whole => transport(protocol, from, to, packet.payload()),
+                protocol if is_whole => transport(protocol, from, to, packet.payload())?,
                 _ => Content::Other,
             })
         }
@@ -166,7 +166,7 @@ pub(super) fn content(frame: &[u8], own: Mac) -> Option<Content<'_>> {
                 IpProtocol::Icmpv6 if packet.hop_limit() == HOP_LIMIT => {
                     discovery(from, to, frame.from, packet.payload())
                 }
-                protocol => transport(protocol, from.into(), to.into(), packet.payload()),
+                protocol => transport(protocol, from.into(), to.into(), packet.payload())?,
             })
         }
         _ => Some(Content::Other),
@@ -192,8 +192,14 @@ fn arp_content(message: &[u8]) -> Option<Content<'static>> {
     })
 }
 
-fn transport(protocol: IpProtocol, from: IpAddr, to: IpAddr, bytes: &[u8]) -> Content<'static> {
-    match protocol {
+/// Parses a TCP segment or UDP datagram. `None`: a datagram that must be dropped.
+fn transport(
+    protocol: IpProtocol,
+    from: IpAddr,
+    to: IpAddr,
+    bytes: &[u8],
+) -> Option<Content<'static>> {
+    Some(match protocol {
         IpProtocol::Tcp => match TcpPacket::new_checked(bytes) {
             Ok(segment) => {
                 let from = SocketAddr::new(from, segment.src_port());
@@ -217,13 +223,15 @@ fn transport(protocol: IpProtocol, from: IpAddr, to: IpAddr, bytes: &[u8]) -> Co
             Err(_) => Content::Other,
         },
         IpProtocol::Udp => match UdpPacket::new_checked(bytes) {
+            // Over IPv6 each datagram has a checksum (RFC 8200 section 8.1).
+            Ok(datagram) if datagram.checksum() == 0 && from.is_ipv6() => return None,
             Ok(datagram) => Content::Datagram {
                 port: datagram.dst_port(),
             },
             Err(_) => Content::Other,
         },
         _ => Content::Other,
-    }
+    })
 }
 
 /// Returns the window scale of a SYN; 0 without that option. RFC 7323 limits it to 14.
@@ -336,6 +344,21 @@ pub(super) fn destination(packet: &[u8]) -> Option<([u8; 2], IpAddr)> {
     }
     let to: [u8; 16] = *packet.tail(24).first_chunk()?;
     Some((IPV6, to.into()))
+}
+
+/// Returns true if an IP packet that smoltcp has written is an ICMP error, which answers no request for information.
+pub(super) fn is_error(packet: &[u8]) -> bool {
+    const ICMP: u8 = 1;
+    const ICMPV6: u8 = 58;
+    // Destination unreachable, time exceeded, parameter problem (RFC 792).
+    const ERRORS: [u8; 3] = [3, 11, 12];
+    match packet.first().map(|first| first >> 4) {
+        Some(4) => {
+            packet.get(9) == Some(&ICMP) && packet.get(20).is_some_and(|kind| ERRORS.contains(kind))
+        }
+        // RFC 4443 section 2.1: errors have types below 128.
+        _ => packet.get(6) == Some(&ICMPV6) && packet.get(40).is_some_and(|kind| *kind < 128),
+    }
 }
 
 /// Returns the MAC address of a multicast group (RFC 1112 section 6.4, RFC 2464 section 7) or of the IPv4 broadcast address.

@@ -1,6 +1,6 @@
 //! Tests of address resolution: the stack answers ARP and neighbor solicitations, and replies without either.
 
-use super::{ADDRESS, MAC, PEER_MAC, World};
+use super::{ADDRESS, MAC, PEER_ADDRESS, PEER_MAC, World};
 use crate::net::smol::Ip;
 use crate::net::smol::packet::{self, Content, Discovery, Mac};
 use crate::net::{Datagrams as _, NetError, Streams as _, Token};
@@ -264,4 +264,41 @@ fn packet_to_other_hosts_ipv6_address_is_ignored() {
         });
         assert_eq!(replies.count(), count, "{to}");
     }
+}
+
+#[test]
+fn few_icmp_errors_are_sent_in_a_second() {
+    let mut world = World::with_address(5, 0);
+    world.settle();
+    for _ in 0..1000 {
+        world.end.put(&datagram(PEER, PEER_ADDRESS.into()));
+    }
+    let frames = world.sent();
+    let is_error = |frame: &&Vec<u8>| frame[12..14] == [8, 0] && frame[23] == 1 && frame[34] == 3;
+    let count = frames.iter().filter(is_error).count();
+    assert!((1..=20).contains(&count), "{count}");
+}
+
+/// RFC 8200 section 8.1.
+#[test]
+fn ipv6_datagram_without_a_checksum_is_dropped() {
+    let mut frame = frame(PEER, EthernetProtocol::Ipv6, 40 + 8);
+    let [from, to]: [Ipv6Addr; 2] = ["fe80::2", "fe80::1"].map(|address| address.parse().unwrap());
+    let head = Ipv6Repr {
+        src_addr: from,
+        dst_addr: to,
+        next_header: IpProtocol::Udp,
+        payload_len: 8,
+        hop_limit: 64,
+    };
+    let mut packet = Ipv6Packet::new_unchecked(frame.payload_mut());
+    head.emit(&mut packet);
+    let mut datagram = UdpPacket::new_unchecked(packet.payload_mut());
+    datagram.set_dst_port(PORT);
+    datagram.set_len(8);
+    let mut frame = frame.into_inner();
+    assert_eq!(packet::content(&frame, Mac(MAC)), None);
+    UdpPacket::new_unchecked(&mut frame[54..]).fill_checksum(&from.into(), &to.into());
+    let content = packet::content(&frame, Mac(MAC));
+    assert_eq!(content, Some(Content::Datagram { port: PORT }));
 }
