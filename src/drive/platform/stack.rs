@@ -176,3 +176,16 @@ fn why(kind: LinkKind, errno: Errno) -> Text {
         _ => text!("the host refuses; see packet(7) or its tuntap documentation"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tap_link_is_identified_by_machine_id() {
+        let mut id = [0; MACHINE_ID_BYTES_MAX];
+        read_machine_id(LinkKind::Tap, c"tap0", &mut id);
+        let file = std::fs::read("/etc/machine-id").unwrap_or_default();
+        assert!(id.starts_with(file.head(MACHINE_ID_BYTES_MAX)));
+    }
+}
