@@ -45,3 +45,25 @@ pub(super) fn read(
     flags.read(args, set)?;
     Ok(Network::default())
 }
+
+#[cfg(all(test, feature = "smol", feature = "init"))]
+mod tests {
+    use super::*;
+    use crate::text::Text;
+
+    const FLAGS: Flags = with(Flags {
+        names: b"",
+        bare_count: 0,
+        wanted: Text::NOTHING,
+        help: &[],
+        more: None,
+    });
+
+    #[test]
+    fn off_link_gateway_is_refused() {
+        let result = |line| read(&FLAGS, Args::split(line), &mut |_| Some(())).map(drop);
+        assert_eq!(result(b"--ip=192.0.2.1/24 --gw=192.0.2.9"), Ok(()));
+        let refused = result(b"--gw=192.0.3.9 --ip=192.0.2.1/24");
+        assert_eq!(refused, Err(super::super::USAGE));
+    }
+}
