@@ -191,22 +191,28 @@ fn frame_flood_needs_no_memory_and_clients_work() -> Result<()> {
             command.args(["-c", FLOOD, &mac, secs]);
             command
         };
-        // A first flood, so that all memory that a flood needs is resident.
-        setup::run_captured(&mut flood("3"))?;
+        let connect_beside_flood = |secs: &str| {
+            let running_flood = thread::spawn({
+                let mut command = flood(secs);
+                move || setup::run_captured(&mut command)
+            });
+            let mut count = 0;
+            while !running_flood.is_finished() {
+                world.theirs.run(|| {
+                    let mut client = Client::connect(NFS.into())?;
+                    client.call(&Call::null()).map(drop)
+                })?;
+                count += 1;
+                // A closed connection keeps its buffers for a second: equal numbers per second need equal memory.
+                thread::sleep(Duration::from_millis(20));
+            }
+            let sent = running_flood.join().expect("the flood thread panicked")?;
+            anyhow::Ok((count, sent))
+        };
+        // A first flood, so that all memory that a flood and its clients need is resident.
+        connect_beside_flood("3")?;
         let before = proc_field(pid, "status", "VmRSS")?;
-        let running_flood = thread::spawn({
-            let mut command = flood("8");
-            move || setup::run_captured(&mut command)
-        });
-        let mut count = 0;
-        while !running_flood.is_finished() {
-            world.theirs.run(|| {
-                let mut client = Client::connect(NFS.into())?;
-                client.call(&Call::null()).map(drop)
-            })?;
-            count += 1;
-        }
-        let sent = running_flood.join().expect("the flood thread panicked")?;
+        let (count, sent) = connect_beside_flood("8")?;
         let after = proc_field(pid, "status", "VmRSS")?;
         eprintln!(
             "{link:?}: {} frames sent, {count} clients served meanwhile",
