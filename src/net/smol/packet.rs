@@ -155,7 +155,7 @@ pub(super) fn content(frame: &[u8], own: Mac) -> Option<Content<'_>> {
             let is_whole = packet.frag_offset() == 0 && !packet.more_frags();
             let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
             Some(match packet.next_header() {
-                protocol if is_whole => transport(protocol, from, to, packet.payload())?,
+                protocol if is_whole => transport(protocol, from, to, packet.payload()),
                 _ => Content::Other,
             })
         }
@@ -166,7 +166,9 @@ pub(super) fn content(frame: &[u8], own: Mac) -> Option<Content<'_>> {
                 IpProtocol::Icmpv6 if packet.hop_limit() == HOP_LIMIT => {
                     discovery(from, to, frame.from, packet.payload())
                 }
-                protocol => transport(protocol, from.into(), to.into(), packet.payload())?,
+                // Over IPv6 each datagram has a checksum (RFC 8200 section 8.1).
+                IpProtocol::Udp if packet.payload().get(6..8) == Some(&[0, 0]) => return None,
+                protocol => transport(protocol, from.into(), to.into(), packet.payload()),
             })
         }
         _ => Some(Content::Other),
@@ -192,14 +194,8 @@ fn arp_content(message: &[u8]) -> Option<Content<'static>> {
     })
 }
 
-/// Parses a TCP segment or UDP datagram. `None`: a datagram that must be dropped.
-fn transport(
-    protocol: IpProtocol,
-    from: IpAddr,
-    to: IpAddr,
-    bytes: &[u8],
-) -> Option<Content<'static>> {
-    Some(match protocol {
+fn transport(protocol: IpProtocol, from: IpAddr, to: IpAddr, bytes: &[u8]) -> Content<'static> {
+    match protocol {
         IpProtocol::Tcp => match TcpPacket::new_checked(bytes) {
             Ok(segment) => {
                 let from = SocketAddr::new(from, segment.src_port());
@@ -223,15 +219,13 @@ fn transport(
             Err(_) => Content::Other,
         },
         IpProtocol::Udp => match UdpPacket::new_checked(bytes) {
-            // Over IPv6 each datagram has a checksum (RFC 8200 section 8.1).
-            Ok(datagram) if datagram.checksum() == 0 && from.is_ipv6() => return None,
             Ok(datagram) => Content::Datagram {
                 port: datagram.dst_port(),
             },
             Err(_) => Content::Other,
         },
         _ => Content::Other,
-    })
+    }
 }
 
 /// Returns the window scale of a SYN; 0 without that option. RFC 7323 limits it to 14.
