@@ -168,8 +168,11 @@ while time.monotonic() < end:
 print(count)
 "#;
 
+/// Resident memory after a flood, at most. With buffers that were touched for each half-open connection it was 12 to 21 MiB.
+const RESIDENT_MAX_KIB: u64 = 8192;
+
 #[test]
-fn frame_flood_needs_no_memory_and_clients_work() -> Result<()> {
+fn frame_flood_needs_little_memory_and_clients_work() -> Result<()> {
     setup::install_packages(&[Package::PYTHON])?;
     for link in [Link::Packet, Link::Tap] {
         let world = World::new(link)?;
@@ -203,24 +206,21 @@ fn frame_flood_needs_no_memory_and_clients_work() -> Result<()> {
                     client.call(&Call::null()).map(drop)
                 })?;
                 count += 1;
-                // A closed connection keeps its buffers for a second: equal numbers per second need equal memory.
                 thread::sleep(Duration::from_millis(20));
             }
             let sent = running_flood.join().expect("the flood thread panicked")?;
             anyhow::Ok((count, sent))
         };
-        // A first flood, so that all memory that a flood and its clients need is resident.
-        connect_beside_flood("3")?;
-        let before = proc_field(pid, "status", "VmRSS")?;
-        let (count, sent) = connect_beside_flood("8")?;
+        let (count, sent) = connect_beside_flood("10")?;
         let after = proc_field(pid, "status", "VmRSS")?;
         eprintln!(
             "{link:?}: {} frames sent, {count} clients served meanwhile",
             sent.trim()
         );
+        // Each connection beside a flood may use the buffers of other half-open connections, of which it touches two pages.
         ensure!(
-            after < before + 1024,
-            "resident memory grew from {before} to {after} KiB"
+            after < RESIDENT_MAX_KIB,
+            "{after} KiB are resident after the flood"
         );
         // After the flood, the server must be idle again.
         thread::sleep(Duration::from_secs(1));
