@@ -147,7 +147,7 @@ impl Load {
         let name = &self.name;
         let output = world.guest.run_ok(&format!(
             "cd /run/{name}; touch stop
-            timeout 60 sh -c 'until [ -e code ]; do usleep 50000; done'
+            timeout 60 sh -c 'until [ -s code ]; do usleep 50000; done'
             cat output code; umount /mnt/{name} || umount -fl /mnt/{name}"
         ))?;
         ensure!(
