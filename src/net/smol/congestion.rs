@@ -72,10 +72,15 @@ impl Congestion {
     /// Handles a received segment while `queued` bytes are unsent or not acknowledged. Returns the limit for its window field, and
     /// true if it shows a new loss.
     pub(super) fn receive(&mut self, now: Instant, segment: &Segment, queued: u32) -> (u16, bool) {
+        if queued == 0 {
+            // Everything is acknowledged: corrects the state after a forged segment.
+            self.acked = segment.acked;
+        }
         let advance = segment.acked.wrapping_sub(self.acked);
         let is_same = (segment.acked, segment.field) == (self.acked, self.field);
         self.field = segment.field;
-        if advance.wrapping_sub(1) < i32::MAX as u32 {
+        // A segment can acknowledge the queued bytes and a FIN. One that acknowledges more is forged; smoltcp drops it.
+        if advance.wrapping_sub(1) <= queued {
             self.advance(now, advance, queued);
             self.duplicate_count = 0;
         } else if is_same && segment.is_empty && queued > 0 {
@@ -216,6 +221,17 @@ mod tests {
         }
         let (mut congestion, start) = connection();
         assert!((0..10).all(|_| !congestion.receive(NOW, &ack(start, 0), 0).1));
+    }
+
+    #[test]
+    fn forged_acknowledgment_changes_nothing_for_long() {
+        let (mut congestion, start) = connection();
+        congestion.receive(NOW, &ack(start.wrapping_add(SENT + 2), 0), SENT);
+        assert_eq!(congestion.acked, start);
+        // While nothing is queued, the next segment of the peer corrects the state.
+        congestion.receive(NOW, &ack(start.wrapping_add(1 << 30), 0), 0);
+        congestion.receive(NOW, &ack(start, 0), 0);
+        assert_eq!(congestion.acked, start);
     }
 
     #[test]

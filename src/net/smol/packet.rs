@@ -340,7 +340,7 @@ pub(super) fn destination(packet: &[u8]) -> Option<([u8; 2], IpAddr)> {
     Some((IPV6, to.into()))
 }
 
-/// Returns true if an IP packet that smoltcp has written is an ICMP error, which answers no request for information.
+/// Returns true if an IP packet that smoltcp has written is an ICMP error; an echo reply is none.
 pub(super) fn is_error(packet: &[u8]) -> bool {
     const ICMP: u8 = 1;
     const ICMPV6: u8 = 58;

@@ -12,7 +12,7 @@ use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{RecvError, Socket as Tcp, SocketBuffer, State};
 use smoltcp::wire::IpListenEndpoint;
 
-/// Timeout of the handshake, in seconds; smoltcp repeats its SYN-ACK three times meanwhile.
+/// Timeout of the handshake, in seconds; smoltcp repeats its SYN-ACK seven times meanwhile.
 const HALF_OPEN_SECS: u64 = 10;
 /// Shortest time that a handshake may take. Without it, a SYN flood would evict clients before their ACKs arrive; an ACK of an evicted
 /// connection is answered with RST.
@@ -117,8 +117,9 @@ impl Smol {
         }
     }
 
-    /// Handles a SYN or RST before smoltcp, which would accept any RST in the window. An RST ends a connection only if its sequence
-    /// number is the next one (RFC 5961 section 3.2). A SYN does not end a connection (section 4.2), except one in TIME-WAIT.
+    /// Checks a TCP segment before smoltcp, which would accept any RST in the window and has no congestion control here. An RST ends a
+    /// connection only if its sequence number is the next one (RFC 5961 section 3.2). A SYN does not end a connection (section 4.2),
+    /// except one in TIME-WAIT.
     pub(super) fn check_segment(&mut self, now: Instant, content: &Content<'_>) -> Verdict {
         let (from, to, number, scale) = match *content {
             Content::Segment { from, to, segment } => return self.limit(now, from, to, &segment),
