@@ -103,6 +103,12 @@ impl Congestion {
         (limit.clamp(1, u32::from(u16::MAX)) as u16, is_lost)
     }
 
+    /// Returns true if the byte with this sequence number is not acknowledged yet, while `queued` bytes are unsent or not
+    /// acknowledged.
+    pub(super) const fn is_in_flight(&self, number: u32, queued: u32) -> bool {
+        number.wrapping_sub(self.acked) < queued
+    }
+
     fn advance(&mut self, now: Instant, advance: u32, queued: u32) {
         if now.since(self.acked_at) >= LULL {
             self.window = self.window.min(INITIAL);

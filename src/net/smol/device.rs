@@ -42,6 +42,8 @@ pub(super) struct Port {
     held: heapless::Deque<Held, HELD_COUNT_MAX>,
     /// Index of the first queued frame's buffer.
     first: usize,
+    /// Packet that is being cut into smaller ones.
+    long: Slots<u8>,
     /// Number of ICMP errors that were sent in this second of the clock.
     error_count: u32,
     second: u32,
@@ -59,6 +61,7 @@ impl Port {
             tx: Slots::zeroed(PLACE_COUNT * limits.frame_bytes),
             held: heapless::Deque::new(),
             first: 0,
+            long: Slots::zeroed(limits.frame_bytes),
             error_count: 0,
             second: 0,
         }
@@ -149,6 +152,44 @@ impl Port {
         is_error && self.error_count > ERROR_COUNT_MAX
     }
 
+    /// Returns the number of bytes of data in each packet into which the TCP packet in the buffer of [`Self::space`] must be cut to
+    /// reach its destination. `None`: the packet is short enough, or no TCP packet.
+    fn data_bytes(&mut self, len: usize) -> Option<NonZeroU16> {
+        let packet = self.space().head(len).tail(ETHERNET_BYTES);
+        let (bytes, head) = (packet.len(), packet::header_bytes(packet)?);
+        let (_, to) = packet::destination(packet)?;
+        let mtu = usize::from(self.neighbors.mtu(to));
+        let data_bytes = mtu.checked_sub(head).filter(|_| bytes > mtu)?;
+        NonZeroU16::new(data_bytes as u16)
+    }
+
+    /// Sends the packet in the buffer of [`Self::space`], or drops it if the MAC address of its destination is unknown.
+    fn send_packet(&mut self, len: usize, segment: Option<NonZeroU16>) {
+        if !self.add_header(len) || self.is_excess(len) {
+            return;
+        }
+        match self.data_bytes(len) {
+            None => self.send(len, segment),
+            Some(data_bytes) if self.limits.has_offloads => {
+                self.send(len, Some(segment.unwrap_or(data_bytes).min(data_bytes)));
+            }
+            Some(data_bytes) => self.send_pieces(len, data_bytes.get().into()),
+        }
+    }
+
+    /// Sends the TCP packet in the buffer of [`Self::space`] as packets with `data_bytes` bytes of data each.
+    fn send_pieces(&mut self, len: usize, data_bytes: usize) {
+        let mut long = core::mem::take(&mut self.long);
+        long.head_mut(len).copy_from_slice(self.space().head(len));
+        for start in (0..len).step_by(data_bytes) {
+            match packet::cut(long.head(len), start, data_bytes, self.space()) {
+                0 => break,
+                piece => self.send(piece, None),
+            }
+        }
+        self.long = long;
+    }
+
     /// Queues the frame in the buffer of [`Self::space`] and sends the queue. The frame is lost if the queue is full.
     fn send(&mut self, len: usize, segment: Option<NonZeroU16>) {
         if self.held.push_back(Held { len, segment }).is_ok() {
@@ -223,14 +264,12 @@ impl<'a> Sending<'a> {
 }
 
 impl phy::TxToken for Sending<'_> {
-    /// Sends a packet that `write` writes. It is dropped if the MAC address of its destination is unknown.
+    /// Sends a packet that `write` writes.
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
         let Self { port, segment } = self;
         let len = ETHERNET_BYTES + len;
         let written = write(port.space().head_mut(len).tail_mut(ETHERNET_BYTES));
-        if port.add_header(len) && !port.is_excess(len) {
-            port.send(len, segment);
-        }
+        port.send_packet(len, segment);
         written
     }
 

@@ -18,6 +18,8 @@ struct Neighbor {
     mac: Mac,
     /// Number of this neighbor's connections. A neighbor that has one is not evicted.
     connection_count: u16,
+    /// Path MTU: the longest packet (bytes) that reaches this neighbor, as far as known. Forgotten with the last connection.
+    mtu: u16,
 }
 
 /// A table of neighbors, most recently used first.
@@ -61,6 +63,18 @@ impl Neighbors {
         self.find(address).map(|neighbor| neighbor.mac)
     }
 
+    /// Returns the path MTU of a neighbor.
+    pub(super) fn mtu(&mut self, address: IpAddr) -> u16 {
+        self.find(address).map_or(u16::MAX, |neighbor| neighbor.mtu)
+    }
+
+    /// Lowers the path MTU of a neighbor.
+    pub(super) fn lower_mtu(&mut self, address: IpAddr, mtu: u16) {
+        if let Some(neighbor) = self.find(address) {
+            neighbor.mtu = neighbor.mtu.min(mtu);
+        }
+    }
+
     /// Sets the MAC address of a neighbor, and adds the neighbor if it is new. If [`OTHER_COUNT_MAX`] neighbors have no connection,
     /// the least recently used of them is evicted.
     pub(super) fn learn(&mut self, address: IpAddr, mac: Mac) {
@@ -72,6 +86,7 @@ impl Neighbors {
             address,
             mac,
             connection_count: 0,
+            mtu: u16::MAX,
         };
         let index = if self.other_count < OTHER_COUNT_MAX {
             self.other_count += 1;
@@ -103,7 +118,10 @@ impl Neighbors {
             && let Some(left) = neighbor.connection_count.checked_sub(1)
         {
             neighbor.connection_count = left;
-            self.other_count += usize::from(left == 0);
+            if left == 0 {
+                neighbor.mtu = u16::MAX;
+                self.other_count += 1;
+            }
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Ethernet frames around smoltcp's packets. Parses frames for SYNs, DHCP, address resolution and conflicts. Builds ARP messages
-//! (RFC 826, RFC 5227), and messages of neighbor and router discovery (RFC 4861).
+//! Ethernet frames around smoltcp's packets. Parses frames for SYNs, DHCP, address resolution, conflicts and path MTUs. Builds ARP
+//! messages (RFC 826, RFC 5227), and messages of neighbor and router discovery (RFC 4861). Cuts TCP packets into smaller ones.
 
 use crate::mem::Ends as _;
 use crate::net::link::ETHERNET_BYTES;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use smoltcp::wire::{
-    Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet, Ipv6Repr, TcpOption, TcpPacket, TcpSeqNumber,
-    UdpPacket,
+    Icmpv4Message, Icmpv4Packet, Icmpv6Packet, IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet,
+    Ipv6Repr, TcpOption, TcpPacket, TcpSeqNumber, UdpPacket,
 };
 
 /// Length of an ARP frame, in bytes.
@@ -14,7 +14,12 @@ pub(super) const ARP_BYTES: usize = ETHERNET_BYTES + 28;
 /// Hop limit of neighbor and router discovery: a smaller one shows that a router forwarded the message (RFC 4861 section 3.1).
 const HOP_LIMIT: u8 = 255;
 
+/// Smallest MTU of a link, in bytes: RFC 791 section 3.2 (every host accepts such packets), RFC 8200 section 5.
+const IPV4_MTU_MIN: u16 = 576;
+const IPV6_MTU_MIN: u16 = 1280;
+
 /// ICMPv6 message types.
+const TOO_BIG: u8 = 2;
 const ROUTER_SOLICIT: u8 = 133;
 const ROUTER: u8 = 134;
 const SOLICIT: u8 = 135;
@@ -95,6 +100,13 @@ pub(super) enum Content<'a> {
         to: SocketAddr,
         segment: Segment,
     },
+    /// ICMP error: a TCP segment with the sequence number `number` is too long for a link of this MTU (RFC 1191, RFC 8201).
+    TooBig {
+        from: SocketAddr,
+        to: SocketAddr,
+        number: u32,
+        mtu: u16,
+    },
     /// A UDP datagram to this port.
     Datagram { port: u16 },
     /// Neighbor solicitation; from the unspecified address it is a probe for duplicates.
@@ -155,6 +167,7 @@ pub(super) fn content(frame: &[u8], own: Mac) -> Option<Content<'_>> {
             let is_whole = packet.frag_offset() == 0 && !packet.more_frags();
             let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
             Some(match packet.next_header() {
+                IpProtocol::Icmp if is_whole => icmpv4_content(packet.payload()),
                 protocol if is_whole => transport(protocol, from, to, packet.payload()),
                 _ => Content::Other,
             })
@@ -163,8 +176,9 @@ pub(super) fn content(frame: &[u8], own: Mac) -> Option<Content<'_>> {
             let packet = Ipv6Packet::new_checked(frame.payload).ok()?;
             let (from, to) = (packet.src_addr(), packet.dst_addr());
             Some(match packet.next_header() {
-                IpProtocol::Icmpv6 if packet.hop_limit() == HOP_LIMIT => {
-                    discovery(from, to, frame.from, packet.payload())
+                IpProtocol::Icmpv6 => {
+                    let is_from_link = packet.hop_limit() == HOP_LIMIT;
+                    icmpv6_content(from, to, is_from_link, frame.from, packet.payload())
                 }
                 // Over IPv6 each datagram has a checksum (RFC 8200 section 8.1).
                 IpProtocol::Udp if packet.payload().get(6..8) == Some(&[0, 0]) => return None,
@@ -241,26 +255,87 @@ fn scale(syn: &TcpPacket<&[u8]>) -> u8 {
     0
 }
 
-fn discovery(from: Ipv6Addr, to: Ipv6Addr, mac: Mac, bytes: &[u8]) -> Content<'_> {
+fn icmpv4_content(bytes: &[u8]) -> Content<'static> {
+    const FRAGMENTATION_NEEDED: u8 = 4;
+    let Ok(packet) = Icmpv4Packet::new_checked(bytes) else {
+        return Content::Other;
+    };
+    let kind = (packet.msg_type(), packet.msg_code());
+    if kind != (Icmpv4Message::DstUnreachable, FRAGMENTATION_NEEDED) || !packet.verify_checksum() {
+        return Content::Other;
+    }
+    // Routers older than RFC 1191 send an MTU of zero.
+    too_big(bytes, |mtu| mtu.max(IPV4_MTU_MIN))
+}
+
+fn icmpv6_content(
+    from: Ipv6Addr,
+    to: Ipv6Addr,
+    is_from_link: bool,
+    mac: Mac,
+    bytes: &[u8],
+) -> Content<'_> {
     const HEAD_BYTES: usize = 8;
     let Ok(packet) = Icmpv6Packet::new_checked(bytes) else {
         return Content::Other;
     };
+    if !packet.verify_checksum(&from, &to) {
+        return Content::Other;
+    }
     let target = bytes.tail(HEAD_BYTES).first_chunk::<16>();
-    let is_intact = packet.verify_checksum(&from, &to);
     match (bytes.first(), target) {
-        (Some(&ROUTER), _) if is_intact && from.is_unicast_link_local() => {
+        (Some(&TOO_BIG), _) => too_big(bytes, |mtu| mtu.max(IPV6_MTU_MIN)),
+        (Some(&ROUTER), _) if is_from_link && from.is_unicast_link_local() => {
             Content::Router { message: bytes }
         }
-        (Some(&SOLICIT), Some(target)) if is_intact => Content::Solicit {
+        (Some(&SOLICIT), Some(target)) if is_from_link => Content::Solicit {
             mac,
             from,
             target: (*target).into(),
         },
-        (Some(&ADVERTISE), Some(target)) if is_intact => Content::Advertise {
+        (Some(&ADVERTISE), Some(target)) if is_from_link => Content::Advertise {
             target: (*target).into(),
         },
         _ => Content::Other,
+    }
+}
+
+/// Parses an ICMP error about a packet that exceeds an MTU. It quotes the start of that packet after its own header of eight bytes,
+/// the last two of which are the MTU.
+fn too_big(error: &[u8], mtu: impl Fn(u16) -> u16) -> Content<'static> {
+    fn quoted(packet: &[u8]) -> Option<(SocketAddr, SocketAddr, u32)> {
+        let (from, to, protocol, segment): (IpAddr, IpAddr, _, &[u8; 8]) =
+            match packet.first()? >> 4 {
+                4 => {
+                    let (head, rest) = packet.split_first_chunk::<20>()?;
+                    let head = Ipv4Packet::new_unchecked(head);
+                    let (from, to) = (head.src_addr().into(), head.dst_addr().into());
+                    (from, to, head.next_header(), rest.first_chunk()?)
+                }
+                _ => {
+                    let (head, rest) = packet.split_first_chunk::<40>()?;
+                    let head = Ipv6Packet::new_unchecked(head);
+                    let (from, to) = (head.src_addr().into(), head.dst_addr().into());
+                    (from, to, head.next_header(), rest.first_chunk()?)
+                }
+            };
+        let segment = TcpPacket::new_unchecked(segment);
+        let from = SocketAddr::new(from, segment.src_port());
+        let to = SocketAddr::new(to, segment.dst_port());
+        let number = segment.seq_number().0 as u32;
+        (protocol == IpProtocol::Tcp).then_some((from, to, number))
+    }
+    let [.., a, b] = error.head(8) else {
+        return Content::Other;
+    };
+    match quoted(error.tail(8)) {
+        Some((from, to, number)) => Content::TooBig {
+            from,
+            to,
+            number,
+            mtu: mtu(u16::from_be_bytes([*a, *b])),
+        },
+        None => Content::Other,
     }
 }
 
@@ -270,34 +345,36 @@ pub(super) fn payload(frame: &[u8]) -> Option<&[u8]> {
     matches!(frame.ethertype, IPV4 | IPV6).then_some(frame.payload)
 }
 
-/// Changes the TCP segment in a frame to an ACK with these sequence and acknowledgment numbers.
-pub(super) fn make_ack(frame: &mut [u8], number: u32, acknowledged: u32) {
+/// Changes a TCP segment; gets its source and destination.
+type Change<'a> = dyn FnMut(TcpPacket<&mut [u8]>, IpAddress, IpAddress) + 'a;
+
+/// Calls `change` with the TCP segment in a frame, its source and destination.
+fn change_segment(frame: &mut [u8], change: &mut Change<'_>) {
     let Some((_, from, to)) = endpoints(frame) else {
         return;
     };
     let packet = frame.tail_mut(ETHERNET_BYTES);
-    let change = |segment: &mut [u8]| {
-        let mut segment = TcpPacket::new_unchecked(segment);
+    let mut pass = |segment| change(TcpPacket::new_unchecked(segment), from.into(), to.into());
+    match from {
+        IpAddr::V4(_) => pass(Ipv4Packet::new_unchecked(packet).payload_mut()),
+        IpAddr::V6(_) => pass(Ipv6Packet::new_unchecked(packet).payload_mut()),
+    }
+}
+
+/// Changes the TCP segment in a frame to an ACK with these sequence and acknowledgment numbers.
+pub(super) fn make_ack(frame: &mut [u8], number: u32, acknowledged: u32) {
+    change_segment(frame, &mut |mut segment, from, to| {
         segment.clear_flags();
         segment.set_ack(true);
         segment.set_seq_number(TcpSeqNumber(number as i32));
         segment.set_ack_number(TcpSeqNumber(acknowledged as i32));
-        segment.fill_checksum(&from.into(), &to.into());
-    };
-    match from {
-        IpAddr::V4(_) => change(Ipv4Packet::new_unchecked(packet).payload_mut()),
-        IpAddr::V6(_) => change(Ipv6Packet::new_unchecked(packet).payload_mut()),
-    }
+        segment.fill_checksum(&from, &to);
+    });
 }
 
 /// Lowers the window field of the TCP segment in a frame to `limit`, and corrects the checksum (RFC 1624).
 pub(super) fn limit_window(frame: &mut [u8], limit: u16) {
-    let Some((_, from, _)) = endpoints(frame) else {
-        return;
-    };
-    let packet = frame.tail_mut(ETHERNET_BYTES);
-    let change = |segment: &mut [u8]| {
-        let mut segment = TcpPacket::new_unchecked(segment);
+    change_segment(frame, &mut |mut segment, _, _| {
         let window = segment.window_len();
         if window > limit {
             let sum = u32::from(!segment.checksum()) + u32::from(!window) + u32::from(limit);
@@ -305,11 +382,7 @@ pub(super) fn limit_window(frame: &mut [u8], limit: u16) {
             segment.set_checksum(!(sum + (sum >> 16)) as u16);
             segment.set_window_len(limit);
         }
-    };
-    match from {
-        IpAddr::V4(_) => change(Ipv4Packet::new_unchecked(packet).payload_mut()),
-        IpAddr::V6(_) => change(Ipv6Packet::new_unchecked(packet).payload_mut()),
-    }
+    });
 }
 
 /// Returns the source MAC address, source and destination of the IP packet in a frame. `None` if the frame has no packet.
@@ -338,6 +411,55 @@ pub(super) fn destination(packet: &[u8]) -> Option<([u8; 2], IpAddr)> {
     }
     let to: [u8; 16] = *packet.tail(24).first_chunk()?;
     Some((IPV6, to.into()))
+}
+
+/// Returns the length of the IP and TCP headers of a packet. `None` if it is no TCP packet.
+pub(super) fn header_bytes(packet: &[u8]) -> Option<usize> {
+    const TCP: u8 = 6;
+    const FLAGS: usize = 12;
+    let (protocol, ip) = match packet.first()? >> 4 {
+        4 => (packet.get(9), 20),
+        _ => (packet.get(6), 40),
+    };
+    let tcp = usize::from(packet.get(ip + FLAGS)? >> 4) * 4;
+    (protocol == Some(&TCP)).then_some(ip + tcp)
+}
+
+/// Writes the part of a frame's TCP packet with the bytes of data from `start` on, `data_bytes` at most, to `out` as a frame of its
+/// own. Returns its length; 0 if there are no such bytes.
+pub(super) fn cut(frame: &[u8], start: usize, data_bytes: usize, out: &mut [u8]) -> usize {
+    let Some(head) = header_bytes(frame.tail(ETHERNET_BYTES)) else {
+        return 0;
+    };
+    let head = ETHERNET_BYTES + head;
+    let rest = frame.tail(head + start);
+    let data = rest.head(data_bytes.min(rest.len()));
+    let len = head + data.len();
+    let out = out.head_mut(len);
+    if data.is_empty() || out.len() < len {
+        return 0;
+    }
+    out.head_mut(head).copy_from_slice(frame.head(head));
+    out.tail_mut(head).copy_from_slice(data);
+    let packet = out.tail_mut(ETHERNET_BYTES);
+    let bytes = packet.len() as u16;
+    match destination(packet) {
+        Some((IPV4, _)) => {
+            let mut packet = Ipv4Packet::new_unchecked(packet);
+            packet.set_total_len(bytes);
+            packet.fill_checksum();
+        }
+        _ => Ipv6Packet::new_unchecked(packet).set_payload_len(bytes - 40),
+    }
+    change_segment(out, &mut |mut segment, from, to| {
+        segment.set_seq_number(segment.seq_number() + start);
+        if data.len() < rest.len() {
+            segment.set_fin(false);
+            segment.set_psh(false);
+        }
+        segment.fill_checksum(&from, &to);
+    });
+    len
 }
 
 /// Returns true if an IP packet that smoltcp has written is an ICMP error; an echo reply is none.

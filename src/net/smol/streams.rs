@@ -130,6 +130,15 @@ impl Smol {
                 scale,
             } => (from, to, number, Some(scale)),
             Content::Reset { from, to, number } => (from, to, number, None),
+            Content::TooBig {
+                from: own,
+                to: peer,
+                number,
+                mtu,
+            } => {
+                self.lower_mtu(peer, own, number, mtu);
+                return Verdict::Drop;
+            }
             _ => return Verdict::Accept,
         };
         let known = self
@@ -186,6 +195,18 @@ impl Smol {
             }
         }
         Verdict::Accept
+    }
+
+    /// Handles an ICMP error about a segment with this sequence number. It is forged unless that segment is in flight (RFC 5927
+    /// section 4.1).
+    fn lower_mtu(&mut self, peer: SocketAddr, own: SocketAddr, number: u32, mtu: u16) {
+        let is_in_flight = self.connections().any(|(_, one, open)| {
+            let queued = self.sockets.get::<Tcp<'_>>(one.handle).send_queue() as u32;
+            (one.peer, open.at) == (peer, own) && one.congestion.is_in_flight(number, queued)
+        });
+        if is_in_flight {
+            self.port.neighbors.lower_mtu(peer.ip(), mtu);
+        }
     }
 
     /// Creates a socket for a SYN if one of our listeners matches. Returns false if smoltcp must not see the SYN.

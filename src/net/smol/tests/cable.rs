@@ -18,6 +18,8 @@ struct Wire {
     faults: PerMille,
     /// True if the cable accepts no frames.
     is_full: bool,
+    /// MTU of a router to the right end: it answers longer packets from the left end with an ICMP error.
+    router_mtu: Option<u16>,
     /// Number of frames that wait at most at each end for a cable of 100 Mbit/s; more are dropped. `None`: the cable has no rate.
     queue: Option<u64>,
     /// Time at which each end has sent its last frame, in units of [`FRAMES_PER_MS`].
@@ -51,6 +53,7 @@ pub(super) fn cable(seed: u64, faults: PerMille) -> [End; 2] {
         random: Random::new(seed),
         faults,
         is_full: false,
+        router_mtu: None,
         queue: None,
         sent_at: [0; 2],
         refused: 0,
@@ -100,6 +103,10 @@ impl End {
         self.wire.borrow_mut().queue = Some(frame_count);
     }
 
+    pub(super) fn set_router_mtu(&self, mtu: u16) {
+        self.wire.borrow_mut().router_mtu = Some(mtu);
+    }
+
     pub(super) fn set_refused(&self, refused: PerMille) {
         self.wire.borrow_mut().refused = refused;
     }
@@ -132,6 +139,14 @@ impl End {
         let Some(start) = wire.start(self.number) else {
             return;
         };
+        if self.number == 0
+            && let Some(mtu) = wire.router_mtu
+            && frame.len() > ETHERNET_BYTES + usize::from(mtu)
+        {
+            let error = super::mtu::too_big(frame, mtu);
+            wire.frames.push((start.after(LATENCY), 0, error));
+            return;
+        }
         if wire.happens() {
             return;
         }

@@ -32,6 +32,10 @@ enum Beside {
     BusyLink,
     /// The link carries 100 Mbit/s and drops frames beyond a queue of 32.
     ShortQueue,
+    /// A router on the way has a smaller MTU.
+    Router {
+        mtu: u16,
+    },
     /// The host gains and loses IPv6 addresses: about ten of each in a second.
     NewAddresses,
 }
@@ -40,7 +44,7 @@ enum Beside {
 fn transfer(seed: u64, faults: PerMille, beside: Beside, to_stack: bool) -> Time {
     let refused = match beside {
         Beside::BusyLink => 300,
-        Beside::Nothing | Beside::ShortQueue | Beside::NewAddresses => 0,
+        _ => 0,
     };
     let mut prefix_count = 0;
     let mut world = World::with_address(seed, 0);
@@ -82,8 +86,10 @@ fn transfer(seed: u64, faults: PerMille, beside: Beside, to_stack: bool) -> Time
             accepted = Some(socket);
             world.end.set_faults(faults);
             world.end.set_refused(refused);
-            if matches!(beside, Beside::ShortQueue) {
-                world.end.set_queue(32);
+            match beside {
+                Beside::ShortQueue => world.end.set_queue(32),
+                Beside::Router { mtu } => world.end.set_router_mtu(mtu),
+                _ => {}
             }
             (began, last) = (world.now, world.now);
         }
@@ -162,6 +168,17 @@ fn short_queue_delays_no_transfer() {
         let time = transfer(seed, 0, Beside::ShortQueue, false);
         let is_short = time.total < Duration::from_ms(500) && time.stall < Duration::from_ms(150);
         assert!(is_short, "{seed}: {time:?}");
+    }
+}
+
+#[test]
+fn router_with_a_smaller_mtu_delays_no_transfer() {
+    for mtu in [1499, 1400, 1280, 600, 576] {
+        for faults in [0, 10] {
+            let time = transfer(1, faults, Beside::Router { mtu }, false);
+            let is_short = time.stall < Duration::from_ms(400);
+            assert!(is_short, "{mtu} {faults}: {time:?}");
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use smoltcp::wire::{
 pub(super) const PORT: u16 = 2049;
 pub(super) const LISTENER: Token = Token::new(0, 1);
 /// Port of the client.
-const CLIENT: u16 = 700;
+pub(super) const CLIENT: u16 = 700;
 /// Sequence number of the client's SYN: its next ones wrap around.
 const FIRST: u32 = u32::MAX - 5;
 
@@ -102,7 +102,7 @@ impl World {
     }
 
     /// Opens a connection from [`CLIENT`], whose first sequence number is [`FIRST`]. Returns it with the stack's next one.
-    fn open(&mut self) -> (Socket, u32) {
+    pub(super) fn open(&mut self) -> (Socket, u32) {
         let listener = self.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
         let syn = segment(CLIENT, TcpControl::Syn, FIRST, None, &[]);
         self.end.put(&syn);
