@@ -4,6 +4,7 @@
 
 use super::neighbors::Neighbors;
 use super::packet::{self, Mac};
+use super::{extensions, groups};
 use crate::mem::{Ends as _, Slots};
 use crate::net::NetError;
 use crate::net::link::{ETHERNET_BYTES, HEAD_BYTES, Limits, Link};
@@ -71,9 +72,9 @@ impl Port {
         self.limits
     }
 
-    /// Creates a device that passes `packet`, if any, to smoltcp once.
-    pub(super) const fn device<'a>(&'a mut self, packet: Option<&'a [u8]>) -> Device<'a> {
-        Device { port: self, packet }
+    /// Creates a device that passes the packet in `frame`, if any, to smoltcp once.
+    pub(super) const fn device<'a>(&'a mut self, frame: &'a [u8]) -> Device<'a> {
+        Device { port: self, frame }
     }
 
     /// Returns the destination MAC address of packets to `to`. `None` if no packet from that address has arrived.
@@ -145,11 +146,33 @@ impl Port {
         }
     }
 
-    /// Returns true if the packet in the buffer of [`Self::space`] is an ICMP error beyond the limit.
-    fn is_excess(&mut self, len: usize) -> bool {
-        let is_error = packet::is_error(self.space().head(len).tail(ETHERNET_BYTES));
-        self.error_count += u32::from(is_error);
-        is_error && self.error_count > ERROR_COUNT_MAX
+    /// Counts an ICMP error. Returns true if it is beyond the limit.
+    const fn is_excess(&mut self) -> bool {
+        self.error_count += 1;
+        self.error_count > ERROR_COUNT_MAX
+    }
+
+    /// Sends the packet that smoltcp has written to the buffer of [`Self::space`]; it may answer the frame `answered`. The packet is
+    /// dropped if the MAC address of its destination is unknown.
+    #[inline(never)] // Smaller: smoltcp calls it in two places.
+    fn send_packet(&mut self, len: usize, segment: Option<NonZeroU16>, answered: &[u8]) {
+        let buffer = self.space().tail_mut(ETHERNET_BYTES);
+        let len = ETHERNET_BYTES + groups::correct_report(buffer, len);
+        let packet = buffer.head_mut(len - ETHERNET_BYTES);
+        let is_error = packet::is_error(packet);
+        if is_error && (!extensions::correct_error(packet, answered) || self.is_excess()) {
+            return;
+        }
+        if !self.add_header(len) {
+            return;
+        }
+        match self.data_bytes(len) {
+            None => self.send(len, segment),
+            Some(data_bytes) if self.limits.has_offloads => {
+                self.send(len, Some(segment.unwrap_or(data_bytes).min(data_bytes)));
+            }
+            Some(data_bytes) => self.send_pieces(len, data_bytes.get().into()),
+        }
     }
 
     /// Returns the number of bytes of data in each packet into which the TCP packet in the buffer of [`Self::space`] must be cut to
@@ -161,20 +184,6 @@ impl Port {
         let mtu = usize::from(self.neighbors.mtu(to));
         let data_bytes = mtu.checked_sub(head).filter(|_| bytes > mtu)?;
         NonZeroU16::new(data_bytes as u16)
-    }
-
-    /// Sends the packet in the buffer of [`Self::space`], or drops it if the MAC address of its destination is unknown.
-    fn send_packet(&mut self, len: usize, segment: Option<NonZeroU16>) {
-        if !self.add_header(len) || self.is_excess(len) {
-            return;
-        }
-        match self.data_bytes(len) {
-            None => self.send(len, segment),
-            Some(data_bytes) if self.limits.has_offloads => {
-                self.send(len, Some(segment.unwrap_or(data_bytes).min(data_bytes)));
-            }
-            Some(data_bytes) => self.send_pieces(len, data_bytes.get().into()),
-        }
     }
 
     /// Sends the TCP packet in the buffer of [`Self::space`] as packets with `data_bytes` bytes of data each.
@@ -200,7 +209,7 @@ impl Port {
 
 pub(super) struct Device<'a> {
     port: &'a mut Port,
-    packet: Option<&'a [u8]>,
+    frame: &'a [u8],
 }
 
 impl phy::Device for Device<'_> {
@@ -214,14 +223,15 @@ impl phy::Device for Device<'_> {
         Self: 'a;
 
     fn receive(&mut self, _: time::Instant) -> Option<(Received<'_>, Sending<'_>)> {
-        let packet = self.packet.take()?;
-        Some((Received(packet), Sending::new(self.port)))
+        let frame = core::mem::take(&mut self.frame);
+        let packet = packet::payload(frame)?;
+        Some((Received(packet), Sending::new(self.port, frame)))
     }
 
     /// Always returns a token. Without one, smoltcp 0.14 loses a segment of a fast retransmission, as it does if a MAC address is
     /// unknown. Frames dropped by a full queue are retransmitted.
     fn transmit(&mut self, _: time::Instant) -> Option<Sending<'_>> {
-        Some(Sending::new(self.port))
+        Some(Sending::new(self.port, &[]))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -252,13 +262,16 @@ impl phy::RxToken for Received<'_> {
 pub(super) struct Sending<'a> {
     port: &'a mut Port,
     segment: Option<NonZeroU16>,
+    /// The received frame that the packet answers, if any.
+    answered: &'a [u8],
 }
 
 impl<'a> Sending<'a> {
-    const fn new(port: &'a mut Port) -> Self {
+    const fn new(port: &'a mut Port, answered: &'a [u8]) -> Self {
         Self {
             port,
             segment: None,
+            answered,
         }
     }
 }
@@ -266,10 +279,13 @@ impl<'a> Sending<'a> {
 impl phy::TxToken for Sending<'_> {
     /// Sends a packet that `write` writes.
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
-        let Self { port, segment } = self;
-        let len = ETHERNET_BYTES + len;
-        let written = write(port.space().head_mut(len).tail_mut(ETHERNET_BYTES));
-        port.send_packet(len, segment);
+        let Self {
+            port,
+            segment,
+            answered,
+        } = self;
+        let written = write(port.space().tail_mut(ETHERNET_BYTES).head_mut(len));
+        port.send_packet(len, segment, answered);
         written
     }
 

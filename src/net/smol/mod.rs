@@ -16,6 +16,8 @@ mod congestion;
 mod datagrams;
 mod device;
 mod dhcp;
+mod extensions;
+mod groups;
 mod neighbors;
 mod packet;
 mod routers;
@@ -108,6 +110,8 @@ pub struct Smol {
     /// Time of the current turn.
     now: Instant,
     rx: Slots<u8>,
+    /// Time until which smoltcp may have to send reports to IGMP or MLD queriers.
+    reports_until: Instant,
     /// Index of the first socket to check for readiness.
     first: usize,
     next_port: u16,
@@ -141,7 +145,7 @@ impl Smol {
         config.random_seed = seed;
         let frame_bytes = link.limits().frame_bytes;
         let mut port = Port::new(link, own);
-        let interface = Interface::new(config, &mut port.device(None), paced(now));
+        let interface = Interface::new(config, &mut port.device(&[]), paced(now));
         let dhcp = (settings.ip == Ip::Dhcp).then(|| Dhcp::new(own, settings.name, other, now));
         let count = connection_count_max() + OTHER_COUNT_MAX;
         let mut stack = Self {
@@ -157,6 +161,7 @@ impl Smol {
             own,
             index: 1,
             now,
+            reports_until: now,
             rx: Slots::zeroed(BATCH * frame_bytes),
             first: 0,
             next_port: 49152 + (seed as u16 & 0x3fff),
@@ -253,7 +258,7 @@ impl Smol {
             if self.port.is_blocked() {
                 break;
             }
-            let device = &mut self.port.device(None);
+            let device = &mut self.port.device(&[]);
             let sent = self
                 .interface
                 .poll_egress(paced(now), device, &mut self.sockets);
@@ -282,6 +287,7 @@ impl Smol {
             let mut rx = core::mem::take(&mut self.rx);
             for frame in frames {
                 if let Some(bytes) = rx.get_mut(frame.bytes)
+                    && let Some(bytes) = extensions::remove(bytes)
                     && (!has_offloads || frame.is_verified || packet::is_intact(bytes))
                 {
                     self.receive_frame(now, bytes);
@@ -309,6 +315,13 @@ impl Smol {
                 return;
             }
             _ if self.is_for_host => return,
+            Content::Group => {
+                if groups::check(frame) {
+                    self.reports_until = now.after(groups::REPORT_TIME);
+                    self.process(now, frame);
+                }
+                return;
+            }
             _ => self.resolve(&content),
         }
         match self.check_segment(now, &content) {
@@ -337,11 +350,9 @@ impl Smol {
 
     /// Passes the IP packet in a frame to smoltcp.
     fn process(&mut self, now: Instant, frame: &[u8]) {
-        if let Some(packet) = packet::payload(frame) {
-            let device = &mut self.port.device(Some(packet));
-            self.interface
-                .poll_ingress_single(paced(now), device, &mut self.sockets);
-        }
+        let device = &mut self.port.device(frame);
+        self.interface
+            .poll_ingress_single(paced(now), device, &mut self.sockets);
     }
 
     fn run_dhcp(&mut self, now: Instant) {
@@ -394,6 +405,9 @@ impl Smol {
         let dhcp = self.dhcp.as_ref();
         let mut at = dhcp.map_or(Instant::NEVER, Dhcp::poll_at);
         at = at.min(self.addresses.poll_at());
+        if now < self.reports_until {
+            at = at.min(now.after(groups::REPORT_POLL));
+        }
         if let Some(due) = self.interface.poll_at(paced(now), &self.sockets) {
             let wait = (due - paced(now).min(due)).total_millis().div_ceil(PACE);
             at = at.min(now.after(Duration::from_ms(wait as u32)));

@@ -20,6 +20,7 @@ const IPV6_MTU_MIN: u16 = 1280;
 
 /// ICMPv6 message types.
 const TOO_BIG: u8 = 2;
+const MLD_QUERY: u8 = 130;
 const ROUTER_SOLICIT: u8 = 133;
 const ROUTER: u8 = 134;
 const SOLICIT: u8 = 135;
@@ -27,7 +28,7 @@ const ADVERTISE: u8 = 136;
 
 /// EtherTypes.
 pub(super) const IPV4: [u8; 2] = [8, 0];
-const IPV6: [u8; 2] = [0x86, 0xdd];
+pub(super) const IPV6: [u8; 2] = [0x86, 0xdd];
 const ARP: [u8; 2] = [8, 6];
 
 /// A MAC address.
@@ -117,6 +118,8 @@ pub(super) enum Content<'a> {
     },
     /// Neighbor advertisement.
     Advertise { target: Ipv6Addr },
+    /// An IGMP message, or a query of MLD.
+    Group,
     /// Router advertisement: an ICMPv6 message.
     Router { message: &'a [u8] },
     /// A frame that the stack does not handle before smoltcp.
@@ -154,6 +157,7 @@ pub(super) fn write_header(to: Mac, own: Mac, ethertype: [u8; 2], out: &mut [u8]
 }
 
 /// Parses a frame. `None` if it is malformed, is not addressed to `own` or to a group, or was sent by `own`.
+#[inline(never)] // Smaller.
 pub(super) fn content(frame: &[u8], own: Mac) -> Option<Content<'_>> {
     let frame = Frame::new(frame)?;
     if (frame.to != own && frame.to.is_unicast()) || frame.from == own {
@@ -168,6 +172,7 @@ pub(super) fn content(frame: &[u8], own: Mac) -> Option<Content<'_>> {
             let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
             Some(match packet.next_header() {
                 IpProtocol::Icmp if is_whole => icmpv4_content(packet.payload()),
+                IpProtocol::Igmp if is_whole => Content::Group,
                 protocol if is_whole => transport(protocol, from, to, packet.payload()),
                 _ => Content::Other,
             })
@@ -176,6 +181,9 @@ pub(super) fn content(frame: &[u8], own: Mac) -> Option<Content<'_>> {
             let packet = Ipv6Packet::new_checked(frame.payload).ok()?;
             let (from, to) = (packet.src_addr(), packet.dst_addr());
             Some(match packet.next_header() {
+                IpProtocol::Icmpv6 if packet.payload().first() == Some(&MLD_QUERY) => {
+                    Content::Group
+                }
                 IpProtocol::Icmpv6 => {
                     let is_from_link = packet.hop_limit() == HOP_LIMIT;
                     icmpv6_content(from, to, is_from_link, frame.from, packet.payload())
@@ -372,14 +380,20 @@ pub(super) fn make_ack(frame: &mut [u8], number: u32, acknowledged: u32) {
     });
 }
 
-/// Lowers the window field of the TCP segment in a frame to `limit`, and corrects the checksum (RFC 1624).
+/// Returns the checksum of a message in which a word was changed (RFC 1624).
+pub(super) const fn adjust_sum(sum: u16, old: u16, new: u16) -> u16 {
+    let sum = !sum as u32 + !old as u32 + new as u32;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !(sum + (sum >> 16)) as u16
+}
+
+/// Lowers the window field of the TCP segment in a frame to `limit`.
 pub(super) fn limit_window(frame: &mut [u8], limit: u16) {
     change_segment(frame, &mut |mut segment, _, _| {
         let window = segment.window_len();
         if window > limit {
-            let sum = u32::from(!segment.checksum()) + u32::from(!window) + u32::from(limit);
-            let sum = (sum & 0xffff) + (sum >> 16);
-            segment.set_checksum(!(sum + (sum >> 16)) as u16);
+            let sum = adjust_sum(segment.checksum(), window, limit);
+            segment.set_checksum(sum);
             segment.set_window_len(limit);
         }
     });

@@ -3,6 +3,7 @@
 mod addresses;
 mod cable;
 mod faults;
+mod messages;
 mod mtu;
 mod neighbors;
 mod peer;

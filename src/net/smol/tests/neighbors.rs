@@ -19,7 +19,7 @@ const TOKEN: Token = Token::new(0, 1);
 
 impl World {
     /// Returns the frames that the stack sends within two seconds.
-    fn sent(&mut self) -> Vec<Vec<u8>> {
+    pub(super) fn sent(&mut self) -> Vec<Vec<u8>> {
         self.peer.is_on = false;
         let end = self.now.after(Duration::from_secs(2));
         let mut frames = Vec::new();
@@ -32,7 +32,7 @@ impl World {
     }
 
     /// Runs the stack until its addresses are settled.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for _ in 0..5 {
             self.sent();
         }
@@ -40,7 +40,7 @@ impl World {
 }
 
 /// Builds a frame from `mac` to the stack.
-fn frame(mac: Mac, protocol: EthernetProtocol, len: usize) -> EthernetFrame<Vec<u8>> {
+pub(super) fn frame(mac: Mac, protocol: EthernetProtocol, len: usize) -> EthernetFrame<Vec<u8>> {
     let mut frame = EthernetFrame::new_unchecked(vec![0; 14 + len]);
     frame.set_src_addr(EthernetAddress(mac.0));
     frame.set_dst_addr(OWN);

@@ -1,0 +1,355 @@
+//! Tests of ICMP errors, of IPv6 extension headers, and of IGMP and MLD on a quiet link.
+
+use super::neighbors::frame;
+use super::{ADDRESS, PEER_ADDRESS, PEER_MAC, World};
+use crate::net::smol::{Ip, extensions, packet::Mac};
+use crate::net::{Datagrams as _, Multicast as _, Socket, Token};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv6Packet, IgmpPacket, IpProtocol,
+    Ipv4Packet, Ipv6Packet, UdpPacket,
+};
+
+const TOKEN: Token = Token::new(0, 1);
+const OWN: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 1, 2);
+const PEER: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 9);
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+const MDNS_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
+const MDNS_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+
+/// Types of extension headers and options.
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION: u8 = 60;
+const ICMPV6: u8 = 58;
+const UDP: u8 = 17;
+/// ICMPv6 types.
+const UNREACHABLE: u8 = 1;
+const PROBLEM: u8 = 4;
+const ECHO_REPLY: u8 = 129;
+const REPORT: u8 = 143;
+
+fn ipv6_world(seed: u64) -> World {
+    let mut world = World::new(seed, 0, Ip::Static(OWN.into(), 64));
+    // No router answers the solicitations.
+    world.settle();
+    world.settle();
+    world
+}
+
+/// Builds a frame with an IPv6 packet from `from`: extension headers, the first of type `first`, and a payload.
+fn ipv6(
+    [from, to]: [Ipv6Addr; 2],
+    hop_limit: u8,
+    first: u8,
+    extensions: &[u8],
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut frame = frame(
+        Mac(PEER_MAC),
+        EthernetProtocol::Ipv6,
+        40 + extensions.len() + payload.len(),
+    );
+    if to.is_multicast() {
+        let [.., a, b, c, d] = to.octets();
+        frame.set_dst_addr(EthernetAddress([0x33, 0x33, a, b, c, d]));
+    }
+    let mut packet = Ipv6Packet::new_unchecked(frame.payload_mut());
+    packet.set_version(6);
+    packet.set_payload_len((extensions.len() + payload.len()) as u16);
+    packet.set_next_header(first.into());
+    packet.set_hop_limit(hop_limit);
+    packet.set_src_addr(from);
+    packet.set_dst_addr(to);
+    let (before, after) = packet.payload_mut().split_at_mut(extensions.len());
+    before.copy_from_slice(extensions);
+    after.copy_from_slice(payload);
+    frame.into_inner()
+}
+
+/// Builds an ICMPv6 message.
+fn icmpv6([from, to]: [Ipv6Addr; 2], bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    Icmpv6Packet::new_unchecked(&mut bytes).fill_checksum(&from, &to);
+    bytes
+}
+
+/// Builds a datagram from the peer to a port that is not open.
+fn udp([from, to]: [Ipv6Addr; 2]) -> Vec<u8> {
+    let mut bytes = vec![0, 9, 0, 9, 0, 12, 0, 0, 1, 2, 3, 4];
+    UdpPacket::new_unchecked(&mut bytes).fill_checksum(&from.into(), &to.into());
+    bytes
+}
+
+/// Returns the ICMPv6 messages of these types in `frames`, with the extension headers of MLD skipped. Verifies their checksums.
+fn messages(frames: &[Vec<u8>], kinds: &[u8]) -> Vec<Vec<u8>> {
+    let messages = frames.iter().filter_map(|bytes| {
+        let frame = EthernetFrame::new_checked(bytes).unwrap();
+        if frame.ethertype() != EthernetProtocol::Ipv6 {
+            return None;
+        }
+        let packet = Ipv6Packet::new_checked(frame.payload()).unwrap();
+        let message = match packet.next_header() {
+            IpProtocol::Icmpv6 => packet.payload(),
+            IpProtocol::HopByHop => &packet.payload()[8..],
+            _ => return None,
+        };
+        let icmp = Icmpv6Packet::new_unchecked(message);
+        assert!(icmp.verify_checksum(&packet.src_addr(), &packet.dst_addr()));
+        kinds.contains(&message[0]).then(|| message.to_vec())
+    });
+    messages.collect()
+}
+
+#[test]
+fn extension_headers_are_removed() {
+    let both = [PEER, OWN];
+    let headers = [
+        (HOP_BY_HOP, vec![UDP, 0, 5, 2, 0, 0, 1, 0]),
+        (
+            DESTINATION,
+            vec![UDP, 1, 0x1e, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ),
+        (ROUTING, vec![UDP, 0, 0, 0, 0, 0, 0, 0]),
+    ];
+    let plain = ipv6(both, 64, UDP, &[], &udp(both));
+    for (first, extensions) in headers {
+        let mut frame = ipv6(both, 64, first, &extensions, &udp(both));
+        // The frame may be padded.
+        frame.extend([0; 4]);
+        let removed = extensions::remove(&mut frame).unwrap();
+        assert_eq!(removed[..plain.len()], plain, "{first}");
+    }
+}
+
+#[test]
+fn echo_request_after_options_is_answered() {
+    let mut world = ipv6_world(41);
+    let both = [PEER, OWN];
+    let echo = icmpv6(both, &[128, 0, 0, 0, 0, 1, 0, 1]);
+    for (first, extensions, is_answered) in [
+        (ICMPV6, &[][..], true),
+        (HOP_BY_HOP, &[ICMPV6, 0, 1, 4, 0, 0, 0, 0], true),
+        (DESTINATION, &[ICMPV6, 0, 0x1e, 4, 0, 0, 0, 0], true),
+        (
+            HOP_BY_HOP,
+            &[
+                DESTINATION,
+                0,
+                1,
+                4,
+                0,
+                0,
+                0,
+                0,
+                ICMPV6,
+                0,
+                1,
+                4,
+                0,
+                0,
+                0,
+                0,
+            ],
+            true,
+        ),
+        (FRAGMENT, &[ICMPV6, 0, 0, 0, 0, 0, 0, 1], false),
+        (DESTINATION, &[ICMPV6, 0, 0x40, 4, 0, 0, 0, 0], false),
+        (DESTINATION, &[ICMPV6, 9, 1, 4, 0, 0, 0, 0], false),
+    ] {
+        world.end.put(&ipv6(both, 64, first, extensions, &echo));
+        let sent = world.sent();
+        let count = messages(&sent, &[ECHO_REPLY, PROBLEM]).len();
+        assert_eq!(count, usize::from(is_answered), "{first} {extensions:?}");
+        assert!(
+            messages(&sent, &[PROBLEM]).is_empty(),
+            "{first} {extensions:?}"
+        );
+    }
+}
+
+/// RFC 4443 section 3.4, RFC 8200 section 4.2.
+#[test]
+fn parameter_problem_points_at_the_field() {
+    let mut world = ipv6_world(42);
+    for (to, first, extensions, expected) in [
+        (
+            OWN,
+            HOP_BY_HOP,
+            &[UDP, 0, 1, 0, 0x80, 0, 0, 0][..],
+            Some((2, 44)),
+        ),
+        (
+            OWN,
+            DESTINATION,
+            &[UDP, 0, 0xc0, 4, 0, 0, 0, 0],
+            Some((2, 42)),
+        ),
+        (OWN, ROUTING, &[UDP, 0, 0, 1, 0, 0, 0, 0], Some((0, 42))),
+        (OWN, DESTINATION, &[253, 0, 1, 4, 0, 0, 0, 0], Some((1, 40))),
+        (OWN, 253, &[], Some((1, 6))),
+        (
+            ALL_NODES,
+            DESTINATION,
+            &[UDP, 0, 0x80, 4, 0, 0, 0, 0],
+            Some((2, 42)),
+        ),
+        (ALL_NODES, DESTINATION, &[UDP, 0, 0xc0, 4, 0, 0, 0, 0], None),
+        (ALL_NODES, 253, &[], None),
+    ] {
+        let both = [PEER, to];
+        let frame = ipv6(both, 64, first, extensions, &udp(both));
+        world.end.put(&frame);
+        let problems = messages(&world.sent(), &[PROBLEM]);
+        let problems: Vec<_> = problems
+            .iter()
+            .map(|message| {
+                assert_eq!(message[8..], frame[14..]);
+                (
+                    message[1],
+                    u32::from_be_bytes(message[4..8].try_into().unwrap()),
+                )
+            })
+            .collect();
+        assert_eq!(
+            problems.first().copied(),
+            expected,
+            "{to} {first} {extensions:?}"
+        );
+        assert!(problems.len() <= 1);
+    }
+}
+
+/// RFC 4443 section 2.4 e; RFC 1122 section 3.2.2.
+#[test]
+fn no_icmp_error_answers_a_packet_to_a_group() {
+    let mut world = ipv6_world(43);
+    for (to, count) in [(OWN, 1), (ALL_NODES, 0)] {
+        let both = [PEER, to];
+        world.end.put(&ipv6(both, 64, UDP, &[], &udp(both)));
+        assert_eq!(messages(&world.sent(), &[UNREACHABLE]).len(), count, "{to}");
+    }
+    let both = [PEER, OWN];
+    let mut frame = ipv6(both, 64, UDP, &[], &udp(both));
+    frame[..6].fill(0xff);
+    world.end.put(&frame);
+    assert_eq!(messages(&world.sent(), &[UNREACHABLE]).len(), 0);
+}
+
+/// Joins the group of multicast DNS.
+fn join(world: &mut World, own: IpAddr, group: IpAddr) -> Socket {
+    let index = world.stack.index;
+    let group = SocketAddr::new(group, 5353);
+    world.stack.join(index, own, group, TOKEN).unwrap()
+}
+
+/// Returns the types of the records of `group` in MLD reports.
+fn records(frames: &[Vec<u8>], group: Ipv6Addr) -> Vec<u8> {
+    let reports = messages(frames, &[REPORT]);
+    let records = reports
+        .iter()
+        .flat_map(|report| report[8..].as_chunks::<20>().0);
+    let of_group = records.filter(|record| record[4..] == group.octets());
+    of_group.map(|record| record[0]).collect()
+}
+
+/// RFC 3810 section 5.2.12: types of records.
+#[test]
+fn mld_reports_joining_and_leaving() {
+    const MODE_IS_EXCLUDE: u8 = 2;
+    const CHANGE_TO_INCLUDE: u8 = 3;
+    const CHANGE_TO_EXCLUDE: u8 = 4;
+    let mut world = ipv6_world(44);
+    let group = join(&mut world, OWN.into(), MDNS_V6.into());
+    assert_eq!(records(&world.sent(), MDNS_V6), [CHANGE_TO_EXCLUDE]);
+    // A general query with the router alert option, and a maximum response time of ten seconds.
+    let both = [Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), ALL_NODES];
+    let mut query = [0; 28];
+    (query[0], query[4], query[5]) = (130, 0x27, 0x10);
+    let alert = [ICMPV6, 0, 5, 2, 0, 0, 1, 0];
+    world
+        .end
+        .put(&ipv6(both, 1, HOP_BY_HOP, &alert, &icmpv6(both, &query)));
+    assert_eq!(records(&world.sent(), MDNS_V6), [MODE_IS_EXCLUDE]);
+    world.stack.close(group);
+    assert_eq!(records(&world.sent(), MDNS_V6), [CHANGE_TO_INCLUDE]);
+}
+
+/// Returns the types of IGMP messages in `frames`. Verifies their checksums and the router alert option (RFC 2236 section 2).
+fn igmp(frames: &[Vec<u8>]) -> Vec<u8> {
+    let messages = frames.iter().filter_map(|bytes| {
+        let frame = EthernetFrame::new_checked(bytes).unwrap();
+        if frame.ethertype() != EthernetProtocol::Ipv4 {
+            return None;
+        }
+        let packet = Ipv4Packet::new_checked(frame.payload()).unwrap();
+        (packet.next_header() == IpProtocol::Igmp).then(|| {
+            assert!(packet.verify_checksum() && packet.hop_limit() == 1);
+            assert_eq!(frame.payload()[20..24], [0x94, 4, 0, 0]);
+            assert_eq!(frame.payload().len(), 32);
+            assert!(
+                IgmpPacket::new_checked(packet.payload())
+                    .unwrap()
+                    .verify_checksum()
+            );
+            packet.payload()[0]
+        })
+    });
+    messages.collect()
+}
+
+/// Builds an IGMP query from the peer.
+fn igmp_query(message: &[u8]) -> Vec<u8> {
+    const HEAD_BYTES: usize = 24;
+    let mut frame = frame(
+        Mac(PEER_MAC),
+        EthernetProtocol::Ipv4,
+        HEAD_BYTES + message.len(),
+    );
+    frame.set_dst_addr(EthernetAddress([1, 0, 0x5e, 0, 0, 1]));
+    let mut packet = Ipv4Packet::new_unchecked(frame.payload_mut());
+    packet.set_version(4);
+    packet.set_header_len(HEAD_BYTES as u8);
+    packet.set_total_len((HEAD_BYTES + message.len()) as u16);
+    packet.set_next_header(IpProtocol::Igmp);
+    packet.set_hop_limit(1);
+    packet.set_src_addr(PEER_ADDRESS.into());
+    packet.set_dst_addr(Ipv4Addr::new(224, 0, 0, 1));
+    packet.payload_mut().copy_from_slice(message);
+    let bytes = packet.into_inner();
+    bytes[20..24].copy_from_slice(&[0x94, 4, 0, 0]);
+    Ipv4Packet::new_unchecked(bytes).fill_checksum();
+    frame.into_inner()
+}
+
+#[test]
+fn igmp_queries_are_answered_on_a_quiet_link() {
+    const REPORT_V1: u8 = 0x12;
+    const REPORT_V2: u8 = 0x16;
+    const LEAVE: u8 = 0x17;
+    let mut world = World::with_address(45, 0);
+    world.settle();
+    let group = join(&mut world, IpAddr::from(ADDRESS), MDNS_V4.into());
+    assert_eq!(igmp(&world.sent()), [REPORT_V2]);
+    // Queries of version 3, also with a response time of 0, of version 2 and of version 1; one with a wrong checksum.
+    for (message, expected) in [
+        (
+            &[0x11, 100, 0, 0, 0, 0, 0, 0, 2, 125, 0, 0][..],
+            &[REPORT_V2][..],
+        ),
+        (&[0x11, 0, 0, 0, 0, 0, 0, 0, 2, 125, 0, 0], &[REPORT_V2]),
+        (&[0x11, 100, 0, 0, 0, 0, 0, 0], &[REPORT_V2]),
+        (&[0x11, 0, 0, 0, 0, 0, 0, 0], &[REPORT_V1]),
+    ] {
+        let mut message = message.to_vec();
+        IgmpPacket::new_unchecked(&mut message).fill_checksum();
+        world.end.put(&igmp_query(&message));
+        assert_eq!(igmp(&world.sent()), expected, "{message:?}");
+        message[2] ^= 1;
+        world.end.put(&igmp_query(&message));
+        assert!(igmp(&world.sent()).is_empty(), "{message:?}");
+    }
+    world.stack.close(group);
+    assert_eq!(igmp(&world.sent()), [LEAVE]);
+}
