@@ -12,8 +12,9 @@ use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{RecvError, Socket as Tcp, SocketBuffer, State};
 use smoltcp::wire::IpListenEndpoint;
 
-/// Timeout of the handshake, in seconds; smoltcp repeats its SYN-ACK seven times meanwhile.
-const HALF_OPEN_SECS: u64 = 10;
+/// Timeout of the handshake, in seconds. smoltcp repeats its SYN-ACK after 63 ms, then with doubled intervals: five times meanwhile,
+/// as often as Linux does.
+const HALF_OPEN_SECS: u64 = 3;
 /// Shortest time that a handshake may take. Without it, a SYN flood would evict clients before their ACKs arrive; an ACK of an evicted
 /// connection is answered with RST.
 const HALF_OPEN_MIN: Duration = Duration::from_ms(100);

@@ -1,13 +1,14 @@
 //! Tests of ICMP errors, of IPv6 extension headers, and of IGMP and MLD on a quiet link.
 
 use super::neighbors::frame;
+use super::segments::{LISTENER, PORT, segment};
 use super::{ADDRESS, PEER_ADDRESS, PEER_MAC, World};
 use crate::net::smol::{Ip, extensions, packet::Mac};
-use crate::net::{Datagrams as _, Multicast as _, Socket, Token};
+use crate::net::{Datagrams as _, Multicast as _, Socket, Streams as _, Token};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv6Packet, IgmpPacket, IpProtocol,
-    Ipv4Packet, Ipv6Packet, UdpPacket,
+    Ipv4Packet, Ipv6Packet, TcpControl, UdpPacket,
 };
 
 const TOKEN: Token = Token::new(0, 1);
@@ -352,4 +353,15 @@ fn igmp_queries_are_answered_on_a_quiet_link() {
     }
     world.stack.close(group);
     assert_eq!(igmp(&world.sent()), [LEAVE]);
+}
+
+/// Linux repeats it five times by default (tcp_synack_retries).
+#[test]
+fn syn_ack_is_repeated_five_times() {
+    let mut world = World::with_address(46, 0);
+    world.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
+    world.end.put(&segment(700, TcpControl::Syn, 7, None, &[]));
+    let sent = world.segments(60_000);
+    let count = sent.iter().filter(|segment| segment.is_syn).count();
+    assert_eq!(count, 1 + 5);
 }
