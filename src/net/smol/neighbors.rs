@@ -103,6 +103,12 @@ impl Neighbors {
         }
     }
 
+    /// Returns the number of neighbors.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
     /// Counts a new connection of a neighbor.
     pub(super) fn add_connection(&mut self, address: IpAddr) {
         if let Some(neighbor) = self.find(address) {

@@ -98,7 +98,7 @@ fn missing_dhcp_falls_back_to_link_local() {
 }
 
 /// A DHCP server at the peer's addresses.
-struct Server {
+pub(super) struct Server {
     /// Offered address and lease time.
     offer: Ipv4Addr,
     secs: u32,
@@ -115,7 +115,7 @@ impl Server {
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
     const FRAME_BYTES: usize = 14 + 20 + 8;
 
-    const fn new(offer: Ipv4Addr, secs: u32) -> Self {
+    pub(super) const fn new(offer: Ipv4Addr, secs: u32) -> Self {
         Self {
             offer,
             secs,
@@ -127,7 +127,7 @@ impl Server {
     }
 
     /// Answers DHCP messages.
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         frame: &[u8],
         content: &packet::Content<'_>,

@@ -124,11 +124,16 @@ impl End {
 
     /// Returns the next frame that has arrived at this end.
     pub(super) fn take(&self) -> Option<Vec<u8>> {
+        self.take_if(|_| true)
+    }
+
+    /// Returns the next frame that has arrived at this end and that `is_it` accepts. The others stay.
+    pub(super) fn take_if(&self, is_it: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
         let mut wire = self.wire.borrow_mut();
         let now = wire.now;
         let places = wire.frames.iter().enumerate();
         let (place, _) = places
-            .filter(|(_, (at, end, _))| *at <= now && *end == self.number)
+            .filter(|(_, (at, end, frame))| *at <= now && *end == self.number && is_it(frame))
             .min_by_key(|(_, (at, ..))| *at)?;
         Some(wire.frames.remove(place).2)
     }

@@ -1,8 +1,9 @@
 //! Transfers over a cable that loses, delays, repeats and damages frames; and many simultaneous connections.
 
-use super::addresses::{ROUTER, advertisement};
+use super::addresses::{ROUTER, Server, advertisement};
 use super::segments::{LISTENER, PORT, segment};
-use super::{World, cable::PerMille};
+use super::{Ip, World, cable::PerMille};
+use crate::net::smol::packet::{self, Content, Mac};
 use crate::net::{
     Connections as _, Datagrams as _, Interest, NetError, Socket, Streams as _, Token,
 };
@@ -191,6 +192,64 @@ fn busy_link_and_new_addresses_stall_no_connection() {
             let is_short = time.stall < Duration::from_secs(10);
             assert!(is_short, "{beside:?} {seed}: {time:?}");
         }
+    }
+}
+
+/// Returns the longest stall of a connection that reads while the stack starts: it gets a lease, probes it, and gets two IPv6 addresses.
+fn stall_at_boot(seed: u64) -> Duration {
+    let mut world = World::new(seed, 0, Ip::Dhcp);
+    let mut server = Server::new(super::ADDRESS.into(), 3600);
+    world.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
+    let handle = world.peer.connect(PORT);
+    let (mut accepted, mut received_at, mut stall) = (None, Instant::NEVER, Duration::default());
+    let (mut address_count, mut change_count, mut is_routed) = (0, 0, false);
+    let start = world.now;
+    while world.now < start.after(Duration::from_secs(5)) {
+        if !is_routed && world.now > start.after(Duration::SECOND) {
+            is_routed = true;
+            world.end.put(&advertisement(ROUTER, 1, 3600));
+        }
+        let is_dhcp = |frame: &[u8]| {
+            packet::content(frame, Mac(super::PEER_MAC)) == Some(Content::Datagram { port: 67 })
+        };
+        while let Some(frame) = world.end.take_if(is_dhcp) {
+            let reply = server.answer(&frame, &Content::Datagram { port: 67 }, world.now);
+            world.end.put(&reply.unwrap());
+        }
+        if let Some(socket) = accepted {
+            // If the connection stalls, the buffer becomes full.
+            let _ = world.stack.send(socket, &[7; 100], false);
+        }
+        if world.turn().contains(&LISTENER) {
+            let (socket, _) = world.stack.accept(world_listener()).unwrap();
+            (accepted, received_at) = (Some(socket), world.now);
+            address_count = world.stack.addresses.usable().count();
+        }
+        let count = world.stack.addresses.usable().count();
+        change_count += u32::from(accepted.is_some() && count != address_count);
+        address_count = count;
+        let peer = world.peer.socket(handle);
+        if peer.can_recv() && peer.recv_slice(&mut [0; 4096]) != Ok(0) {
+            received_at = world.now;
+        }
+        if accepted.is_some() {
+            stall = stall.max(world.now.since(received_at));
+        }
+        // Data is sent in each millisecond, so in each moment in which an address comes.
+        world.sleep(world.now.after(Duration::from_ms(1)));
+    }
+    assert!(
+        accepted.is_some() && change_count >= 2,
+        "{seed}: {change_count}"
+    );
+    stall
+}
+
+#[test]
+fn two_hundred_boots_stall_no_connection() {
+    for seed in 1..=200 {
+        let stall = stall_at_boot(seed);
+        assert!(stall <= Duration::from_ms(20), "{seed}: {stall:?}");
     }
 }
 

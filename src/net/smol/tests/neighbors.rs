@@ -130,6 +130,51 @@ fn replies_go_where_their_requests_came_from() {
     );
 }
 
+/// 1,000 hosts that this host has no gateway to, and 250 neighbors ask at once. None of them answers ARP. The peer asks among them.
+#[test]
+fn silent_hosts_delay_no_reply_and_take_no_memory() {
+    let mut world = World::with_address(27, 0);
+    world.settle();
+    let socket = world.stack.bind((ADDRESS, PORT).into(), TOKEN).unwrap();
+    let mut sources: Vec<_> = (0..1000)
+        .map(|number| Ipv4Addr::from_bits(0x0a00_0001 + number))
+        .collect();
+    sources.extend((3..253).map(|number| Ipv4Addr::new(192, 0, 2, number)));
+    let mut replied = 0;
+    for (number, sources) in sources.chunks(10).enumerate() {
+        for (source, from) in sources.iter().enumerate() {
+            let mac = Mac([2, 0, 0, 1, number as u8, source as u8]);
+            world.end.put(&datagram(mac, *from));
+        }
+        world.end.put(&datagram(PEER, PEER_ADDRESS.into()));
+        // The latency of the cable is a millisecond in each direction.
+        for _ in 0..2 {
+            world.now = world.now.after(Duration::from_ms(1));
+            world.end.set_now(world.now);
+            world.peer.is_on = false;
+            world.turn();
+            answer_all(&mut world, socket);
+        }
+        let frames: Vec<_> = core::iter::from_fn(|| world.end.take()).collect();
+        let to_peer = (PEER, Ipv4Addr::from(PEER_ADDRESS));
+        let count = frames
+            .iter()
+            .filter(|frame| replied_to(frame) == Some(to_peer))
+            .count();
+        assert_eq!(count, 1, "{number}");
+        replied += frames.iter().filter_map(|frame| replied_to(frame)).count();
+        for (_, socket) in world.stack.sockets.iter() {
+            if let smoltcp::socket::Socket::Udp(socket) = socket {
+                assert_eq!((socket.send_queue(), socket.recv_queue()), (0, 0));
+            }
+        }
+        assert!(world.stack.port.neighbors.len() <= 64);
+    }
+    assert_eq!(replied, sources.len() + sources.len() / 10);
+    assert_eq!(world.stack.sockets.iter().count(), 1);
+    assert_eq!(world.stack.open_sockets.iter().flatten().count(), 1);
+}
+
 /// A host that sends datagrams with the address of a connected peer gets none of the peer's segments.
 #[test]
 fn forged_datagram_redirects_no_connection() {
