@@ -1,7 +1,7 @@
 //! IPv6 extension headers (RFC 8200 section 4). smoltcp 0.14 refuses packets that have any but hop-by-hop options, so they are
 //! removed before smoltcp sees a packet. Also corrects the ICMPv6 errors by which smoltcp refuses the other packets.
 
-use super::packet::{IPV6, adjust_sum};
+use super::packet::{IPV6, adjust_sum, destination};
 use crate::mem::Ends as _;
 use crate::net::link::ETHERNET_BYTES;
 
@@ -118,14 +118,19 @@ pub(super) fn remove(frame: &mut [u8]) -> Option<&mut [u8]> {
 pub(super) fn correct_error(error: &mut [u8], frame: &[u8]) -> bool {
     /// Pointer that smoltcp writes.
     const POINTER: u16 = HEAD_BYTES as u16;
-    let is_unicast = frame.first().is_some_and(|first| first & 1 == 0);
-    let Err(Refusal::Problem(code, at)) = payload(frame.tail(ETHERNET_BYTES)) else {
+    let packet = frame.tail(ETHERNET_BYTES);
+    let is_unicast = frame.first().is_some_and(|first| first & 1 == 0)
+        && destination(packet).is_some_and(|(_, to)| !to.is_multicast());
+    let Err(Refusal::Problem(code, at)) = payload(packet) else {
         return is_unicast;
     };
     if let Some([_, known, high_sum, low_sum, _, _, high, low]) =
         error.tail_mut(HEAD_BYTES).first_chunk_mut::<8>()
     {
-        let (old, new) = (u16::from(*known) + POINTER, u16::from(code) + at as u16);
+        let (old, new) = (
+            u16::from(*known) + POINTER,
+            u16::from(code).wrapping_add(at as u16),
+        );
         let sum = u16::from_be_bytes([*high_sum, *low_sum]);
         [*high_sum, *low_sum] = adjust_sum(sum, old, new).to_be_bytes();
         *known = code;

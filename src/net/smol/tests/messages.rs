@@ -2,7 +2,7 @@
 
 use super::neighbors::frame;
 use super::segments::{LISTENER, PORT, segment};
-use super::{ADDRESS, PEER_ADDRESS, PEER_MAC, World};
+use super::{ADDRESS, MAC, PEER_ADDRESS, PEER_MAC, World};
 use crate::net::smol::{Ip, extensions, packet::Mac};
 use crate::net::{Datagrams as _, Multicast as _, Socket, Streams as _, Token};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -231,11 +231,14 @@ fn no_icmp_error_answers_a_packet_to_a_group() {
         world.end.put(&ipv6(both, 64, UDP, &[], &udp(both)));
         assert_eq!(messages(&world.sent(), &[UNREACHABLE]).len(), count, "{to}");
     }
-    let both = [PEER, OWN];
-    let mut frame = ipv6(both, 64, UDP, &[], &udp(both));
-    frame[..6].fill(0xff);
-    world.end.put(&frame);
-    assert_eq!(messages(&world.sent(), &[UNREACHABLE]).len(), 0);
+    // The frame or the packet alone is to a group.
+    for (mac, to) in [([0xff; 6], OWN), (MAC, ALL_NODES)] {
+        let both = [PEER, to];
+        let mut frame = ipv6(both, 64, UDP, &[], &udp(both));
+        frame[..6].copy_from_slice(&mac);
+        world.end.put(&frame);
+        assert_eq!(messages(&world.sent(), &[UNREACHABLE]).len(), 0, "{to}");
+    }
 }
 
 /// Joins the group of multicast DNS.
