@@ -5,4 +5,5 @@ mod faults;
 mod files;
 mod links;
 mod load;
+mod mtu;
 pub mod world;
