@@ -71,6 +71,7 @@ impl Responder {
                 if let Some(name) = zone.names.find(question.name)
                     && zone.unique(name).is_some()
                 {
+                    link_state.yield_machine(zone, name, message);
                     link_state.break_tie(zone, now, name, message);
                 }
             }

@@ -1,13 +1,17 @@
 //! Unique names: chooses the label of a name, and a new label after a conflict. RFC 6762 sections 8.1 and 9.
 
+use super::link_state::LinkState;
 use super::names::NameId;
+use super::probe::TIE_PAUSE_MS;
 use super::record_state::{Phase, later};
 use super::responder::{PROBE_JITTER_MS, Responder};
 use super::zone::{RenameStyle, Zone};
 use crate::event::Line;
 use crate::mem::Ends as _;
 use crate::time::Instant;
-use crate::wire::dns::LABEL_BYTES_MAX;
+use crate::wire::dns::{LABEL_BYTES_MAX, Message, Record, kind};
+use crate::wire::label::strip_prefix;
+use crate::wire::txt::Strings;
 
 /// Period (milliseconds) in which 15 conflicts cause a limit on the rate of probes. RFC 6762 section 8.1.
 const CONFLICT_MS: u32 = 10_000;
@@ -15,6 +19,9 @@ const CONFLICT_MS: u32 = 10_000;
 const CONFLICT_PAUSE_MS: u32 = 5000;
 /// Period without conflicts (milliseconds) after which the rate limit ends.
 const QUIET_MS: u32 = 60_000;
+/// Delay (milliseconds) before we probe for a virtual machine that another host has withdrawn: that host may announce it again
+/// at once with another TXT record.
+const RECLAIM_MS: u32 = 2000;
 /// Range of the random number in a new label, large enough that hundreds of hosts rarely draw equal numbers. Two hosts that draw
 /// the same number detect the conflict, except once in 10,000 cases on a link that loses 10 % of the messages.
 const NUMBER_COUNT: u32 = 1 << 16;
@@ -70,17 +77,99 @@ impl Zone {
     }
 }
 
+impl LinkState {
+    /// Returns true if `name` is a virtual machine that was given up on this link.
+    pub(super) fn has_left(&self, zone: &Zone, name: NameId) -> bool {
+        zone.claim(name).rename_style == RenameStyle::Machine
+            && self.link.is_up()
+            && self.phase(zone, name) == Phase::Idle
+    }
+
+    /// Gives a virtual machine up if it is stopped here and `message` is the probe of the host that runs it.
+    pub(super) fn yield_machine(&mut self, zone: &Zone, name: NameId, message: &Message<'_>) {
+        if zone.claim(name).rename_style == RenameStyle::Machine
+            && zone.compare_machine(name, message) == Some(true)
+            && let Some(theirs) = zone.received_txt(name, message)
+            && txt_value(theirs, STATE) > txt_value(zone.own_txt(name), STATE)
+        {
+            self.give_up(zone, name);
+        }
+    }
+}
+
+/// Key of a machine's UUID in its TXT record, with the separator.
+const UUID: &[u8] = b"uuid=";
+/// Key of a machine's power state.
+const STATE: &[u8] = b"state=";
+
+/// Returns the value of a key in the rdata of a TXT record. `key` includes the separator.
+#[inline(never)]
+fn txt_value<'t>(txt: &'t [u8], key: &[u8]) -> Option<&'t [u8]> {
+    Strings(txt).find_map(|string| strip_prefix(string, key))
+}
+
+impl Zone {
+    /// Returns the rdata of a service's TXT record.
+    fn own_txt(&self, name: NameId) -> &[u8] {
+        let mut records = self.records_of(name);
+        let txt = records.find(|(_, record)| record.kind == kind::TXT);
+        txt.map_or(&[], |(_, record)| self.rdata_prefix(record))
+    }
+
+    /// Returns the rdata of another host's TXT record for a name of ours.
+    fn received_txt<'m>(&self, name: NameId, message: &Message<'m>) -> Option<&'m [u8]> {
+        let mut records = message.records();
+        let is_its = |record: &Record<'_>| {
+            record.kind == kind::TXT && self.names.find(record.name) == Some(name)
+        };
+        records.find(is_its).map(|record| record.rdata())
+    }
+
+    /// Returns true if another host's message has the same UUID for a name as we do. `None`: it has no TXT record for the name.
+    fn compare_machine(&self, name: NameId, message: &Message<'_>) -> Option<bool> {
+        let theirs = self.received_txt(name, message)?;
+        let uuid = txt_value(self.own_txt(name), UUID);
+        Some(uuid.is_some() && uuid == txt_value(theirs, UUID))
+    }
+}
+
 impl Responder {
     /// Handles a conflict: another host claims `name`. If we own the name, and it is no reverse mapping, probes for it again.
-    /// Otherwise chooses a new name for a host or service, and gives up an alias or a reverse mapping.
-    pub(super) fn handle_conflict(&mut self, now: Instant, link: usize, name: NameId) {
-        self.count_conflict(now);
-        let ms = self.probe_delay_ms(now);
-        let style = self.zone.claim(name).rename_style;
+    /// Otherwise chooses a new name for a host or service, and gives up an alias, a reverse mapping, or a virtual machine that the
+    /// other host also has.
+    pub(super) fn handle_conflict(
+        &mut self,
+        now: Instant,
+        link: usize,
+        name: NameId,
+        message: &Message<'_>,
+    ) {
+        let mut style = self.zone.claim(name).rename_style;
         let Some(link_state) = self.links.get_mut(link) else {
             return;
         };
-        if style != RenameStyle::Fixed && link_state.holds(&self.zone, name) {
+        let holds = link_state.holds(&self.zone, name);
+        let mut pause_ms = 0;
+        if style == RenameStyle::Machine {
+            style = match self.zone.compare_machine(name, message) {
+                Some(true) => RenameStyle::Alias,
+                Some(false) => RenameStyle::Instance,
+                // The other host's TXT record is in another message: probe again, and decide then.
+                None => {
+                    pause_ms = TIE_PAUSE_MS;
+                    style
+                }
+            };
+        }
+        // A name that is given up causes no further probes.
+        if holds || style != RenameStyle::Alias {
+            self.count_conflict(now);
+        }
+        let ms = self.probe_delay_ms(now) + pause_ms;
+        let Some(link_state) = self.links.get_mut(link) else {
+            return;
+        };
+        if style != RenameStyle::Fixed && holds || style == RenameStyle::Machine {
             link_state.start_probing(&self.zone, name, now, ms);
         } else if matches!(style, RenameStyle::Host | RenameStyle::Instance) {
             self.choose_new_name(now, name, ms);
@@ -88,6 +177,30 @@ impl Responder {
             link_state.give_up(&self.zone, name);
             if style == RenameStyle::Alias {
                 let _ = self.renamed.push(name);
+            }
+        }
+    }
+
+    /// Makes a service a virtual machine, which several hosts may find on shared storage: the service is given up if another host
+    /// announces the same UUID under its name.
+    pub fn set_machine(&mut self, name: NameId) {
+        if let Some(claim) = self.zone.claim_mut(name) {
+            claim.rename_style = RenameStyle::Machine;
+        }
+    }
+
+    /// Returns true if a virtual machine was given up on a link, because another host announces it.
+    pub fn is_left(&self, name: NameId) -> bool {
+        let mut links = self.links.iter();
+        links.any(|link_state| link_state.has_left(&self.zone, name))
+    }
+
+    /// Probes for a virtual machine again where it was given up: the other host may have stopped announcing it.
+    pub fn reclaim(&mut self, now: Instant, name: NameId) {
+        let ms = RECLAIM_MS + self.random.ms(0, PROBE_JITTER_MS);
+        for link_state in &mut self.links {
+            if link_state.has_left(&self.zone, name) {
+                link_state.start_probing(&self.zone, name, now, ms);
             }
         }
     }
@@ -141,7 +254,7 @@ impl Responder {
 /// Returns the requested label with a number appended. A label that would be too long is cut at the end of a UTF-8 character.
 fn numbered_label(requested: &[u8], rename_style: RenameStyle, number: u32) -> Line {
     let (open, close) = match rename_style {
-        RenameStyle::Instance => (" (", ")"),
+        RenameStyle::Instance | RenameStyle::Machine => (" (", ")"),
         _ => ("-", ""),
     };
     let mut suffix = Line::default();

@@ -36,13 +36,18 @@ impl Responder {
                 continue;
             }
             let is_answer = record.section == Section::Answer;
+            let Some(name) = self.zone.names.find(record.name) else {
+                continue;
+            };
+            let Some(link_state) = self.links.get_mut(link) else {
+                return;
+            };
             // The first conflict restarts probing for the name. Before its first probe, further records in the message are no
             // conflict.
-            if let Some(name) = self.zone.names.find(record.name)
-                && let Some(link_state) = self.links.get_mut(link)
-                && link_state.is_conflict(&self.zone, now, name, is_answer, &record)
-            {
-                self.handle_conflict(now, link, name);
+            if link_state.is_conflict(&self.zone, now, name, is_answer, &record) {
+                self.handle_conflict(now, link, name, message);
+            } else if record.ttl == 0 {
+                self.reclaim(now, name);
             }
         }
     }

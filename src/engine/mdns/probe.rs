@@ -14,7 +14,7 @@ use core::cmp::Ordering;
 /// Interval (milliseconds) between probes, and from the third probe to the announcement.
 const PROBE_MS: u32 = 250;
 /// Delay (milliseconds) before the loser of a tie probes again.
-const TIE_PAUSE_MS: u32 = 1000;
+pub(super) const TIE_PAUSE_MS: u32 = 1000;
 /// Period (milliseconds) after a probe with the QU bit in which unicast responses are accepted.
 const UNICAST_MS: u32 = 2000;
 /// Maximum number of names in one probe message.

@@ -178,6 +178,8 @@ pub(super) enum RenameStyle {
     Host,
     /// The name of a service instance: gets a number, e.g. `A box` is renamed to `A box (2)`.
     Instance,
+    /// The name of a virtual machine: as `Instance`, but given up and reported if the other host announces the same UUID.
+    Machine,
     /// An alias: given up and reported by [`Responder::pop_renamed`](super::Responder::pop_renamed).
     Alias,
 }

@@ -322,3 +322,130 @@ fn aliases_are_claimed_and_given_up_on_conflict() {
     world.run(1000);
     assert_eq!(count(&world, "= a.b.local 0 flush A 192.0.2.5"), 1);
 }
+
+/// The TXT record of a virtual machine in these tests.
+const MACHINE: [&str; 2] = ["path=/a.vmx", "uuid=1"];
+
+/// Returns a host that announces, or probes for, the machine `vm`.
+fn with_machine(texts: &[&str], ms: u64) -> World {
+    let mut world = World::up(1);
+    let name = world.serve("vm", 0, texts);
+    world.responder.set_machine(name);
+    world.run(ms);
+    world
+}
+
+/// Another host's records of the machine `vm`, with this TTL and TXT record.
+fn machine_elsewhere(ttl: u32, txt: &str) -> Vec<u8> {
+    response(&[
+        &format!("= vm._nfs._tcp.local {ttl} flush SRV 0 cat.local"),
+        &format!("= vm._nfs._tcp.local {ttl} flush TXT {txt}"),
+    ])
+}
+
+#[test]
+fn machine_with_the_same_uuid_is_left_to_the_other_host() {
+    for txt in ["path=/a.vmx uuid=1", "path=/other.vmx state=running uuid=1"] {
+        let mut world = with_machine(&MACHINE, 300);
+        world.hear(PEER, &machine_elsewhere(120, txt));
+        let name = world.responder.pop_renamed().unwrap();
+        assert!(world.responder.is_left(name));
+        assert_eq!(world.responder.label(name), b"vm");
+        world.settle();
+        assert!(world.answers(&["? vm._nfs._tcp.local ANY"]).is_empty());
+        assert!(world.answers(&["? _nfs._tcp.local PTR"]).is_empty());
+        // The host itself is announced.
+        assert_eq!(count(&world, "= box.local 120 flush A 192.0.2.1"), 0);
+        assert!(!world.answers(&["? box.local A"]).is_empty());
+        // Later records of the other host change nothing.
+        world.hear(PEER, &machine_elsewhere(120, txt));
+        assert_eq!(world.responder.pop_renamed(), None);
+        // The other host withdraws the machine, so it is ours.
+        world.hear(PEER, &machine_elsewhere(0, txt));
+        world.settle();
+        let ours = "= _nfs._tcp.local 4500 PTR vm._nfs._tcp.local";
+        assert_eq!(world.answers(&["? _nfs._tcp.local PTR"])[0], ours);
+        assert!(!world.responder.is_left(name));
+    }
+}
+
+#[test]
+fn machine_with_another_uuid_is_renamed() {
+    for (ours, theirs) in [
+        ("uuid=1", "uuid=2"),
+        ("uuid=1", "path=/a.vmx"),
+        ("a=b", "a=b"),
+    ] {
+        let mut world = with_machine(&[ours], 300);
+        world.hear(PEER, &machine_elsewhere(120, theirs));
+        let name = world.responder.pop_renamed().unwrap();
+        assert!(!world.responder.is_left(name));
+        assert_eq!(world.responder.label(name), b"vm (2)");
+    }
+}
+
+/// The other host's SRV and TXT records are in two messages.
+#[test]
+fn machine_waits_for_the_other_hosts_uuid() {
+    let mut world = with_machine(&MACHINE, 300);
+    let srv = response(&["= vm._nfs._tcp.local 120 flush SRV 0 cat.local"]);
+    world.hear(PEER, &srv);
+    assert_eq!(world.responder.pop_renamed(), None);
+    world.sent.clear();
+    world.run(900);
+    assert_eq!(count(&world, "? vm._nfs._tcp.local ANY QU"), 0);
+    world.run(600);
+    assert!(count(&world, "? vm._nfs._tcp.local ANY QU") > 0);
+    world.hear(PEER, &machine_elsewhere(120, "uuid=1"));
+    let name = world.responder.pop_renamed().unwrap();
+    assert!(world.responder.is_left(name));
+}
+
+/// libvirt may define a machine on several hosts; one runs it.
+#[test]
+fn stopped_machine_is_left_to_the_host_that_runs_it() {
+    let probe = |txt: &str| {
+        query(&[
+            "? vm._nfs._tcp.local ANY QU",
+            "! vm._nfs._tcp.local 120 SRV 0 cat.local",
+            &format!("! vm._nfs._tcp.local 4500 TXT {txt}"),
+        ])
+    };
+    for (theirs, is_left) in [
+        ("state=running uuid=1", true),
+        ("state=running uuid=2", false),
+        ("uuid=1", false),
+    ] {
+        let mut world = with_machine(&MACHINE, 10_000);
+        world.hear(PEER, &probe(theirs));
+        assert_eq!(
+            world.answers(&["? vm._nfs._tcp.local SRV"]).is_empty(),
+            is_left,
+            "{theirs}"
+        );
+    }
+}
+
+#[test]
+fn many_machines_left_to_others_do_not_slow_probing() {
+    let mut world = World::up(1);
+    for number in 0..20 {
+        let name = world.serve(&format!("vm{number}"), 0, &["uuid=1"]);
+        world.responder.set_machine(name);
+    }
+    world.run(400);
+    for number in 0..20 {
+        let name = format!("vm{number}._nfs._tcp.local");
+        world.hear(
+            PEER,
+            &response(&[
+                &format!("= {name} 120 flush SRV 0 cat.local"),
+                &format!("= {name} 120 flush TXT uuid=1"),
+            ]),
+        );
+    }
+    world.sent.clear();
+    world.serve("other", 1, &[]);
+    world.run(1500);
+    assert!(count(&world, "? other._nfs._tcp.local ANY QU") == 3);
+}
