@@ -114,6 +114,21 @@ pub const fn strip_prefix<'a>(text: &'a [u8], start: &[u8]) -> Option<&'a [u8]> 
     Some(rest)
 }
 
+/// Returns the text before the first `mark`, and skips both. `None`: `rest` has no `mark`; it is then empty.
+#[inline(never)]
+pub fn until<'a>(rest: &mut &'a [u8], mark: &[u8]) -> Option<&'a [u8]> {
+    let start = *rest;
+    while !rest.is_empty() {
+        if let Some(tail) = strip_prefix(rest, mark) {
+            let len = start.len() - rest.len();
+            *rest = tail;
+            return Some(start.head(len));
+        }
+        *rest = rest.tail(1);
+    }
+    None
+}
+
 /// Index of `word` in the list `words`, ignoring ASCII case.
 #[inline(never)]
 pub fn index_like(words: &[u8], separator: u8, word: &[u8]) -> Option<usize> {

@@ -17,6 +17,7 @@
 pub mod announce;
 pub mod cpio;
 pub mod dns;
+pub mod inventory;
 pub mod iso9660;
 pub mod label;
 pub mod mount;

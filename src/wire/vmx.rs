@@ -3,8 +3,9 @@
 //! Unknown lines are skipped; a file without any known key does not describe a machine. Some hosts write Latin-1, others UTF-8.
 
 use super::Writer;
-use super::label::{Word, cut, digit, index_like, put_byte};
+use super::label::{Word, cut, digit, index_like, put_byte, strip_prefix};
 use super::uuid::Uuid;
+use crate::mem::parts::parts;
 
 /// The keys that are used, and `config.version`, which VMware writes into every file.
 const KEYS: &[u8] = b"displayName guestOS uuid.bios config.version";
@@ -20,10 +21,23 @@ pub struct Machine {
     pub guest: Word,
     /// The UUID that the guest sees in SMBIOS.
     pub uuid: Option<Uuid>,
+    /// True if the machine is known to be running.
+    pub is_running: bool,
 }
 
 /// Parses a file. A machine without a name gets the name `other`. `None`: the file does not describe a machine.
 pub fn parse(file: &[u8], other: &[u8]) -> Option<Machine> {
+    parse_lines(file, b'=', KEYS, other)
+}
+
+/// Parses lines of a key, `separator` and a value. The first three of `keys` are those of the name, the guest and the UUID; a file
+/// without any of the keys does not describe a machine.
+pub(super) fn parse_lines(
+    file: &[u8],
+    separator: u8,
+    keys: &[u8],
+    other: &[u8],
+) -> Option<Machine> {
     let mut machine = Machine::default();
     let mut is_machine = false;
     let mut value_room = [0; VALUE_BYTES_MAX];
@@ -32,16 +46,21 @@ pub fn parse(file: &[u8], other: &[u8]) -> Option<Machine> {
     while !rest.is_empty() {
         let (line, tail) = cut(rest, b'\n');
         rest = tail;
-        let (key, value) = cut(line, b'=');
+        let (key, value) = cut(line, separator);
         out.truncate(0);
         unescape(value.trim_ascii(), &mut out);
         let value = out.since(0);
-        let place = index_like(KEYS, b' ', key.trim_ascii());
+        let place = index_like(keys, b' ', key.trim_ascii());
         is_machine |= place.is_some();
         match place {
             Some(0) => machine.name.set(value),
             Some(1) => machine.guest.set(value),
-            Some(2) => machine.uuid = Uuid::parse(value),
+            Some(2) => {
+                // Proxmox has a list such as `uuid=…,manufacturer=…`.
+                let mut values = parts(value, b',');
+                let uuid = values.find_map(|part| strip_prefix(part, b"uuid="));
+                machine.uuid = Uuid::parse(uuid.unwrap_or(value));
+            }
             _ => {}
         }
     }

@@ -4,8 +4,8 @@
 //! references are errors; nothing is loaded from elsewhere. Elements must be nested as in avahi's DTD, three levels deep.
 
 use super::{Coding, Flaw, NAME, Reader, TXT};
-use crate::mem::parts::{Ends as _, index_of, parts};
-use crate::wire::label::{cut, number, put_byte, put_letter, strip_prefix};
+use crate::mem::parts::{index_of, parts};
+use crate::wire::label::{cut, number, put_byte, put_letter, strip_prefix, until};
 
 /// The element names. An element's index here is its number, and that of its [`Part`](super::Part) if it has one.
 const ELEMENTS: &[u8] =
@@ -77,11 +77,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
     fn put_entity(&mut self) -> Result<(), Flaw> {
         let start = self.rest;
         let name = self.until(b";")?;
-        let letter = match index_of(b"lt gt amp quot apos", name) {
-            Some(place) => b"<>&\"'".get(place).copied().map(char::from),
-            None => letter(name),
-        };
-        match letter {
+        match letter(name) {
             Some(letter) if self.element < SERVICE => put_letter(&mut self.text, letter),
             _ => {
                 self.rest = start;
@@ -211,16 +207,11 @@ impl<'f> Reader<'f, '_, '_, '_> {
     #[inline(never)]
     fn until(&mut self, end: &[u8]) -> Result<&'f [u8], Flaw> {
         let start = self.rest;
-        while !self.rest.is_empty() {
-            let len = start.len() - self.rest.len();
-            if self.passes(end) {
-                return Ok(start.head(len));
-            }
-            self.rest = self.rest.tail(1);
-        }
-        // Report the error at the line where the unterminated construct begins.
-        self.rest = start;
-        Err(Flaw::Form)
+        until(&mut self.rest, end).ok_or_else(|| {
+            // Report the error at the line where the unterminated construct begins.
+            self.rest = start;
+            Flaw::Form
+        })
     }
 
     /// Parses an element's name. Returns its number.
@@ -235,8 +226,11 @@ impl<'f> Reader<'f, '_, '_, '_> {
     }
 }
 
-/// The character of a reference: `#228` or `#xe4`.
-fn letter(name: &[u8]) -> Option<char> {
+/// The character of an entity or reference: `amp`, `#228` or `#xe4`.
+pub fn letter(name: &[u8]) -> Option<char> {
+    if let Some(place) = index_of(b"lt gt amp quot apos", name) {
+        return b"<>&\"'".get(place).copied().map(char::from);
+    }
     let number = match name {
         [b'#', b'x', digits @ ..] => number(digits, 16),
         [b'#', digits @ ..] => number(digits, 10),

@@ -13,6 +13,7 @@ use super::label::{
     self, cut, index_like, is_clean, is_like, is_local, number, put_byte, strip_prefix, without_dot,
 };
 use crate::mem::Ends as _;
+pub use avahi::letter;
 pub use line::{next_field, parse as parse_line};
 use reader::Reader;
 pub use reader::{parse_avahi, parse_unit};
