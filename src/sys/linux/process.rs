@@ -216,7 +216,7 @@ pub(super) fn follow_supervisor() {
 /// Forks. Returns `None` in the child, which receives SIGTERM when the parent ends.
 pub fn fork() -> Result<Option<Child>, Errno> {
     let parent = rustix::process::getpid();
-    // SAFETY: the process has one thread, and the child has a copy of its memory.
+    // SAFETY: the child has a copy of the process's memory, and none of its other threads, which hold no locks.
     let made = outcome(unsafe { raw_syscall!(Sysno::clone, SIGCHLD, 0, 0, 0, 0) })?;
     if made != 0 {
         return Ok(Some(Child(made as i32)));
@@ -228,6 +228,20 @@ pub fn fork() -> Result<Option<Child>, Errno> {
         exit(1); // The parent has ended before PR_SET_PDEATHSIG was set.
     }
     Ok(None)
+}
+
+/// Closes all descriptors but one, as a child that may hang must not hold those of its parent.
+pub fn close_all_but(file: &File) {
+    /// Descriptors that are closed one by one if the kernel has no close_range (before 5.9).
+    const COUNT: usize = 1024;
+    let kept = file.as_fd().as_raw_fd() as usize;
+    for (first, last) in [(0, kept.saturating_sub(1)), (kept + 1, u32::MAX as usize)] {
+        // SAFETY: nothing uses the descriptors any more.
+        let closed = unsafe { raw_syscall!(Sysno::close_range, first, last, 0) };
+        if outcome(closed).is_err() {
+            (first..=last.min(COUNT)).for_each(|number| super::fs::close(number as i32));
+        }
+    }
 }
 
 /// Runs the program at `path` without arguments. Its environment is `more` (NUL-terminated strings), then this process's variables,

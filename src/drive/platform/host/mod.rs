@@ -7,6 +7,8 @@ pub mod client;
 pub mod exec;
 #[cfg(any(feature = "mdns", feature = "browse", feature = "nfs"))]
 pub mod files;
+#[cfg(feature = "mdns")]
+pub mod helper;
 #[cfg(feature = "init")]
 pub mod init;
 #[cfg(feature = "serve")]

@@ -218,6 +218,12 @@ pub fn read(file: RawFd, out: &mut [u8]) -> Result<usize, Errno> {
     outcome(unsafe { raw_syscall!(Sysno::read, file, out.as_mut_ptr(), out.len()) })
 }
 
+/// Writes to a pipe.
+pub fn write(file: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
+    // SAFETY: the kernel reads at most the length of `bytes`.
+    outcome(unsafe { raw_syscall!(Sysno::write, file, bytes.as_ptr(), bytes.len()) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
