@@ -35,6 +35,12 @@ impl Announced {
         }
     }
 
+    /// Returns true if a source's content is announced.
+    pub(super) fn has(&self, (id, stamp): (u64, u64)) -> bool {
+        let is_same = |entry: &AnnouncedService| entry.id == id && entry.stamp == stamp;
+        self.0.iter().any(is_same)
+    }
+
     /// Marks a source as present and returns true if its content is announced. If an older content is announced, removes that.
     pub(super) fn mark_present(
         &mut self,
@@ -60,7 +66,8 @@ impl Announced {
         false
     }
 
-    /// Announces a service that is not announced yet. `file` is the file that describes it, for an error message.
+    /// Announces a service that is not announced yet. `file` is the file that describes it, for an error message. Returns the
+    /// service's name; `None`: the tables are full.
     pub(super) fn announce(
         &mut self,
         now: Instant,
@@ -68,14 +75,21 @@ impl Announced {
         service: &Service<'_>,
         file: &[u8],
         responder: &mut Responder,
-    ) {
-        if let Some(name) = add(responder, now, service, file) {
-            let _ = self.0.push(AnnouncedService {
-                id,
-                stamp,
-                name,
-                is_present: true,
-            });
+    ) -> Option<NameId> {
+        let name = add(responder, now, service, file)?;
+        let _ = self.0.push(AnnouncedService {
+            id,
+            stamp,
+            name,
+            is_present: true,
+        });
+        Some(name)
+    }
+
+    /// Probes again for the virtual machines that were left to other hosts.
+    pub(super) fn reclaim(&self, now: Instant, responder: &mut Responder) {
+        for entry in self.0.iter() {
+            responder.reclaim(now, entry.name);
         }
     }
 

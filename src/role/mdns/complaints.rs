@@ -1,7 +1,7 @@
 //! Messages about files that are read repeatedly. Each line is printed once, as long as each reading reports it again.
 
 use super::super::Console;
-use super::files::mixed;
+use super::vms::mixed;
 use crate::event::Sink;
 
 /// Most lines of one reading that are recognised in the next; further ones are printed again.

@@ -1,8 +1,8 @@
 //! Reads the file of `--hosts`: host names to announce for addresses of other hosts, in lines of `ADDRESS NAME`. avahi.hosts(5).
 
 use super::super::args::address;
-use super::files::mixed;
 use super::source::{self, Memory};
+use super::vms::mixed;
 use crate::drive::platform::host::files::Directory;
 use crate::event::{self, Line, Sink};
 use crate::mem::parts;

@@ -1,108 +1,184 @@
-//! Announces virtual machines as services `_vm._tcp`, so that browsing finds the host on which a machine is stored.
+//! Announces virtual machines as services `_vm._tcp`, so that browsing finds the host on which a machine is stored or runs.
 //!
-//! Scans the directory every ten seconds, and reads a file if it is new or was modified.
+//! A child process scans the directory every ten seconds, because a datastore may not answer: this process never waits for one. It
+//! reads a file if it is new or was modified.
 
 use super::super::Console;
 use super::announced::Announced;
-use super::source::Memory;
-use super::vms::{self, MACHINE_COUNT_MAX, Seen};
-use super::{failed, pairs, plain};
+use super::source::{self, Memory};
+use super::vms::{self, Caller, FOUND_BYTES, Found, MACHINE_COUNT_MAX};
+use super::{plain, reasons};
+use crate::drive::platform::host::files::Directory;
+use crate::drive::platform::host::helper::{Helper, Received};
 use crate::engine::mdns::Responder;
 use crate::event::{self, Line};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
+use crate::vfs::FsError;
 use crate::wire::announce::Service;
 use core::ffi::CStr;
 
 /// Interval of scans.
 pub(super) const SCAN_INTERVAL: Duration = Duration::from_secs(10);
+/// Duration of a scan after which it is reported that the directory does not answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Delay (milliseconds) before the first look at the results of a scan; later delays grow with the scan's duration.
+const POLL_MS: u32 = 10;
+/// Scans after which machines that other hosts announce are probed for again, as those hosts may have crashed: 10 minutes.
+const RECLAIM_SCANS: u8 = 64;
 
 /// The machines in a directory.
 pub(super) struct Machines {
     path: &'static CStr,
     announced: Announced,
+    /// The child process that scans, if one is running.
+    helper: Option<Helper>,
+    /// Start of the last scan.
+    since: Instant,
+    /// Time of the next scan, or of the next look at the results of one.
+    next: Instant,
+    /// True for the directory with whose machines libvirt's and Proxmox' are announced.
+    is_first: bool,
     /// True if the number of machines was reported.
     is_reported: bool,
-    /// True if the last scan failed, which was reported.
+    /// True if the last scan failed or took too long, which was reported.
     has_failed: bool,
+    /// Number of scans, modulo 256.
+    scan_count: u8,
 }
 
 impl Machines {
     /// Makes an empty list for the directory at `path`.
-    pub(super) fn new(path: &'static CStr) -> Self {
+    pub(super) fn new(path: &'static CStr, is_first: bool) -> Self {
         Self {
             path,
             announced: Announced::new(MACHINE_COUNT_MAX),
+            helper: None,
+            since: Instant::default(),
+            next: Instant::default(),
+            is_first,
             is_reported: false,
             has_failed: false,
+            scan_count: 0,
         }
     }
 
-    /// Announces a machine that was found, if it is new or changed.
-    fn update(
-        &mut self,
-        seen: &Seen<'_>,
-        now: Instant,
-        memory: &mut Memory,
-        responder: &mut Responder,
-    ) {
-        if self.announced.mark_present(now, seen.id, responder) {
-            return;
-        }
-        // A file that is unreadable or describes no machine may be half-written; the next scan tries again.
-        let Ok(file) = seen.read(memory) else {
-            return;
-        };
-        let Some(machine) = seen.machine(file) else {
-            return;
-        };
-        let mut buffer = [0; _];
-        let words = [seen.path, machine.guest.bytes()];
-        let service = Service {
-            name: machine.name.bytes(),
-            txt: pairs(b"path guest uuid", &words, machine.uuid, &mut buffer),
-            ..plain(b"_vm._tcp", 0, b"")
-        };
-        self.announced
-            .announce(now, seen.id, &service, seen.path, responder);
-    }
-
-    /// Scans the directory and updates the responder. Returns the time of the next scan. The first scan reports the number of
-    /// machines.
-    pub(super) fn scan(
+    /// Starts a scan if one is due, and updates the responder with what the current one has found. Returns the time of the next
+    /// call. The first scan reports the number of machines.
+    pub(super) fn poll(
         &mut self,
         now: Instant,
         memory: &mut Memory,
         responder: &mut Responder,
     ) -> Instant {
-        let path = self.path;
-        self.announced.start_scan();
-        let all = vms::list(path, &mut |seen| self.update(seen, now, memory, responder));
-        if let Err(errno) = all
-            && !self.has_failed
-        {
-            failed(text!("cannot read the directory"), path.to_bytes(), errno);
+        if self.next > now {
+            return self.next;
         }
-        self.has_failed = all.is_err();
+        if self.helper.is_none() {
+            self.since = now;
+            self.announced.start_scan();
+            match Helper::start(&mut |send| self.scan(memory, send)) {
+                Ok(helper) => self.helper = Some(helper),
+                Err(errno) => self.finish(now, [0, errno.raw_os_error() as u8], responder),
+            }
+        }
+        // Until the child reports a result: it may be killed.
+        let mut result = [0, FsError::Io.number()];
+        let mut buffer = [0; FOUND_BYTES];
+        while let Some(helper) = &self.helper {
+            match helper.receive(&mut buffer) {
+                Received::Nothing => {
+                    let took = now.since(self.since);
+                    if took >= PATIENCE {
+                        self.report_silence();
+                    }
+                    let pause = Duration::from_ms(POLL_MS + took.as_ms() as u32 / 4);
+                    self.next = now.after(pause.min(SCAN_INTERVAL));
+                    return self.next;
+                }
+                Received::Record(record) => match (record, Found::parse(record)) {
+                    (_, Some(found)) => self.update(&found, now, responder),
+                    ([is_all, errno], None) => result = [*is_all, *errno],
+                    _ => {}
+                },
+                Received::End => {
+                    self.helper = None;
+                    self.finish(now, result, responder);
+                }
+            }
+        }
+        self.next = now.after(SCAN_INTERVAL);
+        self.next
+    }
+
+    /// Scans in the child process: passes each machine and then the result to `send`.
+    fn scan(&self, memory: &mut Memory, send: &mut dyn FnMut(&[u8])) {
+        let mut caller = Caller {
+            memory,
+            is_known: &|id| self.announced.has(id),
+            send,
+        };
+        let all = Directory::open(c"/")
+            .and_then(|root| vms::scan(&root, self.path, self.is_first, &mut caller));
+        send(&match all {
+            Ok(is_all) => [is_all.into(), 0],
+            Err(error) => [0, error.number()],
+        });
+    }
+
+    /// Announces a machine that was found, if it is new or changed.
+    fn update(&mut self, found: &Found<'_>, now: Instant, responder: &mut Responder) {
+        if self.announced.mark_present(now, found.id, responder) || found.name.is_empty() {
+            return;
+        }
+        let service = Service {
+            name: found.name,
+            txt: found.txt,
+            ..plain(b"_vm._tcp", 0, b"")
+        };
+        let announced = &mut self.announced;
+        if let Some(name) = announced.announce(now, found.id, &service, found.name, responder) {
+            responder.set_machine(name);
+        }
+    }
+
+    /// Reports once that the directory does not answer.
+    fn report_silence(&mut self) {
+        if !core::mem::replace(&mut self.has_failed, true) {
+            let why = text!("no answer for 10 s; its machines stay announced");
+            let what = text!("cannot read the directory");
+            event::report(&mut Console, what, self.path.to_bytes(), why);
+        }
+    }
+
+    /// Ends a scan that was complete (`is_all`), reached a limit, or failed with `errno`.
+    fn finish(&mut self, now: Instant, [is_all, errno]: [u8; 2], responder: &mut Responder) {
+        let (path, has_failed) = (self.path.to_bytes(), errno != 0);
+        if has_failed && !self.has_failed {
+            let what = text!("cannot read the directory");
+            reasons::failed_with(what, path, errno, &source::REASONS);
+        }
+        self.has_failed = has_failed;
         // Removes missing machines only after a complete scan.
-        if all == Ok(true) {
+        if is_all != 0 {
             self.announced.finish_scan(now, responder);
         }
-        if let Ok(is_all) = all
-            && !self.is_reported
-        {
+        if !has_failed && !self.is_reported {
             self.is_reported = true;
             let mut line = Line::default();
             let count = self.announced.count();
             line.number(count as u32);
             line.say(text!(" virtual machines below "));
-            line.raw(path.to_bytes());
+            line.raw(path);
             let why = match is_all {
-                true => Text::NOTHING,
-                false => text!("stopped at the limit of 2000 machines or 50000 files"),
+                0 => text!("stopped at the limit of 2000 machines or 50000 files"),
+                _ => Text::NOTHING,
             };
             event::report(&mut Console, text!("announcing"), line.bytes(), why);
         }
-        now.after(SCAN_INTERVAL)
+        self.scan_count = self.scan_count.wrapping_add(1);
+        if self.scan_count.is_multiple_of(RECLAIM_SCANS) {
+            self.announced.reclaim(now, responder);
+        }
     }
 }

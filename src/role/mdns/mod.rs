@@ -92,7 +92,8 @@ pub(super) fn task(
         announcer.watch.open();
     }
     for path in &options.machines {
-        let _ = announcer.machines.push(Machines::new(path));
+        let is_first = announcer.machines.is_empty();
+        let _ = announcer.machines.push(Machines::new(path, is_first));
     }
     announcer.announce_all(options, more, now)?;
     announcer.subject = announcer.responder.host();
@@ -119,8 +120,10 @@ pub(super) struct Announcer {
     machines: heapless::Vec<Machines, DIRECTORY_COUNT_MAX>,
     /// Buffer for reading files.
     memory: &'static mut Memory,
-    /// Time of the next scan for virtual machines.
+    /// Time of the next step of a scan for virtual machines.
     machines_at: Instant,
+    /// True if it was reported that another host announces one of the virtual machines.
+    has_left: bool,
     /// Name that is reported as announced: the host's, or that of a service or alias.
     pub(super) subject: NameId,
     /// True if the current name of `subject` was reported.
@@ -238,6 +241,7 @@ impl Announcer {
             machines: heapless::Vec::new(),
             memory: mem::array(),
             machines_at: now,
+            has_left: false,
             subject: NameId::ROOT,
             is_reported: false,
             has_links: false,
@@ -286,8 +290,8 @@ impl Endpoint for Announcer {
         self.responder.poll_at().min(files_at)
     }
 
-    /// Reads files again and scans for virtual machines, if due. Reports names that changed after a conflict, and the subject's name once probing is
-    /// finished.
+    /// Reads files again and scans for virtual machines, if due. Reports names that changed after a conflict, and the subject's name
+    /// once probing is finished.
     fn poll_event(&mut self, now: Instant, events: &mut Events) -> Result<(), Fatal> {
         if self.files_at <= now {
             // Errors were reported; the announced names and services then stay unchanged.
@@ -296,7 +300,8 @@ impl Endpoint for Announcer {
         if self.machines_at <= now {
             self.machines_at = Instant::NEVER;
             for machines in &mut self.machines {
-                self.machines_at = machines.scan(now, self.memory, &mut self.responder);
+                let next = machines.poll(now, self.memory, &mut self.responder);
+                self.machines_at = self.machines_at.min(next);
             }
         }
         while let Some(name) = self.responder.pop_renamed() {
@@ -304,7 +309,15 @@ impl Endpoint for Announcer {
             let mut why = text!("another host has the name");
             let mut what = text!("is now called");
             let is_alias = self.responder.is_alias(name);
-            if is_alias {
+            if self.responder.is_left(name) {
+                if core::mem::replace(&mut self.has_left, true) {
+                    continue;
+                }
+                what = text!("does not announce");
+                why = text!(
+                    "another host announces the machine's UUID; further ones are not reported"
+                );
+            } else if is_alias {
                 what = text!("cannot announce");
             } else if self.responder.other_host() == Some(name) {
                 what = text!("announces services alone, on");
@@ -458,11 +471,6 @@ fn add_alias(responder: &mut Responder, labels: &[u8], address: Option<&IpAddr>)
     if responder.add_alias(labels, address).is_err() {
         event::report(&mut Console, text!("left out"), labels, NO_MEMORY);
     }
-}
-
-/// Reports that `what` failed on `about`, with the reason of `error`. Returns exit status 1.
-fn failed(what: Text, about: &[u8], error: FsError) -> Fatal {
-    reasons::failed_with(what, about, error.number(), &source::REASONS)
 }
 
 /// Reports to `sink` that `what` failed on `about`, with the reason of `error`. Returns exit status 1.

@@ -9,7 +9,7 @@ use super::announced::Announced;
 use super::report;
 use super::source::Memory;
 use super::specifiers;
-use super::vms::PRIME;
+use super::vms::mixed;
 use crate::config::ANNOUNCED_NAME_COUNT;
 use crate::drive::platform::host::files::{Directory, Watch};
 use crate::engine::mdns::Responder;
@@ -83,7 +83,7 @@ impl Files {
             stamp |= u64::from(service.priority) << 16 | u64::from(service.weight);
             stamp = mixed(service.subtypes, mixed(service.txt, mixed(host, stamp)));
             if !announced.mark_present(now, (id, stamp), responder) {
-                announced.announce(now, (id, stamp), service, file, responder);
+                let _ = announced.announce(now, (id, stamp), service, file, responder);
             }
         });
         let what = text!("cannot read the directory");
@@ -91,12 +91,6 @@ impl Files {
         announced.finish_scan(now, responder);
         Ok(())
     }
-}
-
-/// Hashes the length and content of `bytes` into `number` (as FNV-1a).
-pub(super) fn mixed(bytes: &[u8], number: u64) -> u64 {
-    let mix = |number: u64, byte: &u8| (number ^ u64::from(*byte)).wrapping_mul(PRIME);
-    bytes.iter().fold(number ^ bytes.len() as u64, mix)
 }
 
 /// Directories of systemd's units, the first of which replace those of the same name in later ones. systemd.dnssd(5).
