@@ -6,10 +6,10 @@ use super::Writer;
 use super::announce::letter;
 use super::label::{put_byte, put_letter, until};
 use super::uuid::Uuid;
-use super::vmx::{Machine, parse_lines};
+use super::vmx::Machine;
 use crate::mem::Ends as _;
 
-/// Keys of Proxmox' files, in the order of [`parse_lines`]. Every machine has `memory` unless it has a default size.
+/// Keys of Proxmox' files, in the order of `parse_lines`. Every machine has `memory` unless it has a default size.
 const CONF_KEYS: &[u8] = b"name ostype smbios1 memory";
 /// Maximum length of a libvirt name (bytes); a longer one is skipped.
 const NAME_BYTES_MAX: usize = 255;
@@ -31,28 +31,29 @@ pub fn parse_esxi(file: &[u8], buffer: &mut [u8], each: &mut dyn FnMut(&[u8])) -
     used
 }
 
-/// Parses libvirt's description of a domain, or its status file in /run. `None`: not a domain.
-pub fn parse_libvirt(file: &[u8]) -> Option<Machine> {
-    let mut buffer = [0; NAME_BYTES_MAX];
-    let mut out = Writer::new(&mut buffer);
-    let mut machine = Machine::default();
-    unescape(element(&mut { file }, b"<name>")?, &mut out);
-    machine.name.set(out.since(0));
-    machine.uuid = element(&mut { file }, b"<uuid>").and_then(Uuid::parse);
-    let mut rest = file;
-    until(&mut rest, b"<domstatus ");
-    let mut attributes = until(&mut rest, b">").unwrap_or_default();
-    until(&mut attributes, b"state=");
-    machine.is_running =
-        matches!(attributes, [b'\'' | b'"', value @ ..] if value.starts_with(b"running"));
-    (!machine.name.is_empty()).then_some(machine)
-}
+impl Machine {
+    /// Reads libvirt's description of a domain, or its status file in /run. Returns false if it is neither.
+    pub fn parse_libvirt(&mut self, file: &[u8]) -> bool {
+        let mut buffer = [0; NAME_BYTES_MAX];
+        let mut out = Writer::new(&mut buffer);
+        let text = |tag| element(&mut { file }, tag).unwrap_or_default();
+        unescape(text(b"<name>"), &mut out);
+        self.name.set(out.since(0));
+        self.uuid = Uuid::parse(text(b"<uuid>"));
+        let mut rest = file;
+        until(&mut rest, b"<domstatus ");
+        let mut attributes = until(&mut rest, b">").unwrap_or_default();
+        until(&mut attributes, b"state=");
+        self.is_running = attributes.tail(1).starts_with(b"running");
+        !self.name.is_empty()
+    }
 
-/// Parses Proxmox' file of a machine, up to its first snapshot. A machine without a name gets the name `other`. `None`: not a
-/// machine.
-pub fn parse_proxmox(file: &[u8], other: &[u8]) -> Option<Machine> {
-    let main = until(&mut { file }, b"\n[").unwrap_or(file);
-    parse_lines(main, b':', CONF_KEYS, other)
+    /// Reads Proxmox' file of a machine, up to its first snapshot. A machine without a name gets the name `other`. Returns false if
+    /// the file does not describe a machine.
+    pub fn parse_proxmox(&mut self, file: &[u8], other: &[u8]) -> bool {
+        let main = until(&mut { file }, b"\n[").unwrap_or(file);
+        self.parse_lines(main, b':', CONF_KEYS, other)
+    }
 }
 
 /// Returns the text of the next element with this start tag, and skips the element.
@@ -82,6 +83,16 @@ fn unescape(text: &[u8], out: &mut Writer<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse_libvirt(file: &[u8]) -> Option<Machine> {
+        let mut machine = Machine::default();
+        machine.parse_libvirt(file).then_some(machine)
+    }
+
+    fn parse_proxmox(file: &[u8], other: &[u8]) -> Option<Machine> {
+        let mut machine = Machine::default();
+        machine.parse_proxmox(file, other).then_some(machine)
+    }
 
     const UUID: &str = "564d8a1c-5e2f-3b4c-9d0e-1f2a3b4c5d6e";
 

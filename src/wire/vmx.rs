@@ -3,9 +3,8 @@
 //! Unknown lines are skipped; a file without any known key does not describe a machine. Some hosts write Latin-1, others UTF-8.
 
 use super::Writer;
-use super::label::{Word, cut, digit, index_like, put_byte, strip_prefix};
+use super::label::{Word, cut, digit, index_like, put_byte, until};
 use super::uuid::Uuid;
-use crate::mem::parts::parts;
 
 /// The keys that are used, and `config.version`, which VMware writes into every file.
 const KEYS: &[u8] = b"displayName guestOS uuid.bios config.version";
@@ -25,49 +24,52 @@ pub struct Machine {
     pub is_running: bool,
 }
 
-/// Parses a file. A machine without a name gets the name `other`. `None`: the file does not describe a machine.
-pub fn parse(file: &[u8], other: &[u8]) -> Option<Machine> {
-    parse_lines(file, b'=', KEYS, other)
-}
+impl Machine {
+    /// Reads a file. A machine without a name gets the name `other`. Returns false if the file does not describe a machine.
+    pub fn parse_vmx(&mut self, file: &[u8], other: &[u8]) -> bool {
+        self.parse_lines(file, b'=', KEYS, other)
+    }
 
-/// Parses lines of a key, `separator` and a value. The first three of `keys` are those of the name, the guest and the UUID; a file
-/// without any of the keys does not describe a machine.
-pub(super) fn parse_lines(
-    file: &[u8],
-    separator: u8,
-    keys: &[u8],
-    other: &[u8],
-) -> Option<Machine> {
-    let mut machine = Machine::default();
-    let mut is_machine = false;
-    let mut value_room = [0; VALUE_BYTES_MAX];
-    let mut out = Writer::new(&mut value_room);
-    let mut rest = file;
-    while !rest.is_empty() {
-        let (line, tail) = cut(rest, b'\n');
-        rest = tail;
-        let (key, value) = cut(line, separator);
-        out.truncate(0);
-        unescape(value.trim_ascii(), &mut out);
-        let value = out.since(0);
-        let place = index_like(keys, b' ', key.trim_ascii());
-        is_machine |= place.is_some();
-        match place {
-            Some(0) => machine.name.set(value),
-            Some(1) => machine.guest.set(value),
-            Some(2) => {
-                // Proxmox has a list such as `uuid=…,manufacturer=…`.
-                let mut values = parts(value, b',');
-                let uuid = values.find_map(|part| strip_prefix(part, b"uuid="));
-                machine.uuid = Uuid::parse(uuid.unwrap_or(value));
+    /// Reads lines of a key, `separator` and a value. The first three of `keys` are those of the name, the guest and the UUID; a
+    /// file without any of the keys does not describe a machine.
+    #[inline(never)]
+    pub(super) fn parse_lines(
+        &mut self,
+        file: &[u8],
+        separator: u8,
+        keys: &[u8],
+        other: &[u8],
+    ) -> bool {
+        let mut is_machine = false;
+        let mut value_room = [0; VALUE_BYTES_MAX];
+        let mut out = Writer::new(&mut value_room);
+        let mut rest = file;
+        while !rest.is_empty() {
+            let (line, tail) = cut(rest, b'\n');
+            rest = tail;
+            let (key, value) = cut(line, separator);
+            out.truncate(0);
+            unescape(value.trim_ascii(), &mut out);
+            let value = out.since(0);
+            let place = index_like(keys, b' ', key.trim_ascii());
+            is_machine |= place.is_some();
+            match place {
+                Some(0) => self.name.set(value),
+                Some(1) => self.guest.set(value),
+                Some(2) => {
+                    // Proxmox has a list such as `uuid=…,manufacturer=…`.
+                    let mut uuid = value;
+                    let is_list = until(&mut uuid, b"uuid=").is_some();
+                    self.uuid = Uuid::parse(if is_list { cut(uuid, b',').0 } else { value });
+                }
+                _ => {}
             }
-            _ => {}
         }
+        if self.name.is_empty() {
+            self.name.set(other);
+        }
+        is_machine
     }
-    if machine.name.is_empty() {
-        machine.name.set(other);
-    }
-    is_machine.then_some(machine)
 }
 
 /// Appends a value without its quotes. `|` and two hexadecimal digits, as in `|22`, are one byte. Bytes that do not fit are
@@ -113,6 +115,11 @@ mod tests {
         0x56, 0x4d, 0x8a, 0x1c, 0x5e, 0x2f, 0x3b, 0x4c, 0x9d, 0x0e, 0x1f, 0x2a, 0x3b, 0x4c, 0x5d,
         0x6e,
     ]);
+
+    fn parse(file: &[u8], other: &[u8]) -> Option<Machine> {
+        let mut machine = Machine::default();
+        machine.parse_vmx(file, other).then_some(machine)
+    }
 
     fn check(file: &[u8], name: &str, guest: &str, uuid: Option<Uuid>) {
         let machine = parse(file, b"").unwrap();

@@ -10,7 +10,6 @@ use crate::event::Line;
 use crate::mem::Ends as _;
 use crate::time::Instant;
 use crate::wire::dns::{LABEL_BYTES_MAX, Message, Record, kind};
-use crate::wire::label::strip_prefix;
 use crate::wire::txt::Strings;
 
 /// Period (milliseconds) in which 15 conflicts cause a limit on the rate of probes. RFC 6762 section 8.1.
@@ -79,6 +78,7 @@ impl Zone {
 
 impl LinkState {
     /// Returns true if `name` is a virtual machine that was given up on this link.
+    #[inline(never)]
     pub(super) fn has_left(&self, zone: &Zone, name: NameId) -> bool {
         zone.claim(name).rename_style == RenameStyle::Machine
             && self.link.is_up()
@@ -87,51 +87,54 @@ impl LinkState {
 
     /// Gives a virtual machine up if it is stopped here and `message` is the probe of the host that runs it.
     pub(super) fn yield_machine(&mut self, zone: &Zone, name: NameId, message: &Message<'_>) {
-        if zone.claim(name).rename_style == RenameStyle::Machine
-            && zone.compare_machine(name, message) == Some(true)
-            && let Some(theirs) = zone.received_txt(name, message)
-            && txt_value(theirs, STATE) > txt_value(zone.own_txt(name), STATE)
-        {
+        if zone.compare_machine(name, message) == Some(Match::Runs) {
             self.give_up(zone, name);
         }
     }
 }
 
-/// Key of a machine's UUID in its TXT record, with the separator.
-const UUID: &[u8] = b"uuid=";
-/// Key of a machine's power state.
-const STATE: &[u8] = b"state=";
-
-/// Returns the value of a key in the rdata of a TXT record. `key` includes the separator.
-#[inline(never)]
-fn txt_value<'t>(txt: &'t [u8], key: &[u8]) -> Option<&'t [u8]> {
-    Strings(txt).find_map(|string| strip_prefix(string, key))
+/// Another host's TXT record for the name of a virtual machine, compared with ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Match {
+    /// It has another UUID, or there is none.
+    Other,
+    /// It has the same UUID.
+    Same,
+    /// It has the same UUID, and the machine runs there and not here.
+    Runs,
 }
 
 impl Zone {
-    /// Returns the rdata of a service's TXT record.
-    fn own_txt(&self, name: NameId) -> &[u8] {
-        let mut records = self.records_of(name);
-        let txt = records.find(|(_, record)| record.kind == kind::TXT);
-        txt.map_or(&[], |(_, record)| self.rdata_prefix(record))
-    }
-
-    /// Returns the rdata of another host's TXT record for a name of ours.
-    fn received_txt<'m>(&self, name: NameId, message: &Message<'m>) -> Option<&'m [u8]> {
-        let mut records = message.records();
+    /// Compares another host's TXT record for a virtual machine with ours. `None`: the message has none, or the name is no virtual
+    /// machine.
+    #[inline(never)]
+    fn compare_machine(&self, name: NameId, message: &Message<'_>) -> Option<Match> {
+        if self.claim(name).rename_style != RenameStyle::Machine {
+            return None;
+        }
         let is_its = |record: &Record<'_>| {
             record.kind == kind::TXT && self.names.find(record.name) == Some(name)
         };
-        records.find(is_its).map(|record| record.rdata())
-    }
-
-    /// Returns true if another host's message has the same UUID for a name as we do. `None`: it has no TXT record for the name.
-    fn compare_machine(&self, name: NameId, message: &Message<'_>) -> Option<bool> {
-        let theirs = self.received_txt(name, message)?;
-        let uuid = txt_value(self.own_txt(name), UUID);
-        Some(uuid.is_some() && uuid == txt_value(theirs, UUID))
+        let theirs = Strings(message.records().find(is_its)?.rdata());
+        let mut records = self.records_of(name);
+        let (_, txt) = records.find(|(_, record)| record.kind == kind::TXT)?;
+        let mut result = Match::Other;
+        let (mut is_running, ours) = (false, Strings(self.rdata_prefix(txt)));
+        for string in ours {
+            is_running |= string == RUNNING;
+            if string.starts_with(b"uuid=") && theirs.clone().any(|other| other == string) {
+                result = Match::Same;
+            }
+        }
+        if result == Match::Same && !is_running && theirs.clone().any(|other| other == RUNNING) {
+            result = Match::Runs;
+        }
+        Some(result)
     }
 }
+
+/// String in the TXT record of a virtual machine that runs.
+const RUNNING: &[u8] = b"state=running";
 
 impl Responder {
     /// Handles a conflict: another host claims `name`. If we own the name, and it is no reverse mapping, probes for it again.
@@ -152,8 +155,8 @@ impl Responder {
         let mut pause_ms = 0;
         if style == RenameStyle::Machine {
             style = match self.zone.compare_machine(name, message) {
-                Some(true) => RenameStyle::Alias,
-                Some(false) => RenameStyle::Instance,
+                Some(Match::Same | Match::Runs) => RenameStyle::Alias,
+                Some(Match::Other) => RenameStyle::Instance,
                 // The other host's TXT record is in another message: probe again, and decide then.
                 None => {
                     pause_ms = TIE_PAUSE_MS;

@@ -6,7 +6,7 @@
 use super::super::Console;
 use super::announced::Announced;
 use super::source::{self, Memory};
-use super::vms::{self, Caller, FOUND_BYTES, Found, MACHINE_COUNT_MAX};
+use super::vms::{self, FOUND_BYTES, Found, MACHINE_COUNT_MAX};
 use super::{plain, reasons};
 use crate::drive::platform::host::files::Directory;
 use crate::drive::platform::host::helper::{Helper, Received};
@@ -113,13 +113,10 @@ impl Machines {
 
     /// Scans in the child process: passes each machine and then the result to `send`.
     fn scan(&self, memory: &mut Memory, send: &mut dyn FnMut(&[u8])) {
-        let mut caller = Caller {
-            memory,
-            is_known: &|id| self.announced.has(id),
-            send,
-        };
-        let all = Directory::open(c"/")
-            .and_then(|root| vms::scan(&root, self.path, self.is_first, &mut caller));
+        let all = Directory::open(c"/").and_then(|root| {
+            let is_known = |id| self.announced.has(id);
+            vms::scan(&root, self.path, self.is_first, memory, &is_known, send)
+        });
         send(&match all {
             Ok(is_all) => [is_all.into(), 0],
             Err(error) => [0, error.number()],

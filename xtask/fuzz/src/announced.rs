@@ -8,7 +8,8 @@ use stowaway::wire::dns::escape::{self, LABEL_TEXT_BYTES_MAX};
 use stowaway::wire::dns::{NAME_BYTES_MAX, Name};
 use stowaway::wire::label::{BYTES_MAX, is_clean};
 use stowaway::wire::smbios::{EntryPoint, Hardware};
-use stowaway::wire::{txt, vmx};
+use stowaway::wire::vmx::Machine;
+use stowaway::wire::{inventory, txt};
 
 /// Runs one input.
 pub fn read(input: &[u8]) {
@@ -39,7 +40,13 @@ pub fn read(input: &[u8]) {
             }
         }
         3 => {
-            let machine = vmx::parse(bytes, b"other").unwrap_or_default();
+            let mut machine = Machine::default();
+            let _ = match bytes.first() {
+                Some(b'<') => machine.parse_libvirt(bytes),
+                Some(b'#') => machine.parse_proxmox(bytes, b"other"),
+                _ => machine.parse_vmx(bytes, b"other"),
+            };
+            inventory::parse_esxi(bytes, &mut [0; 64], &mut |_| {});
             for text in [machine.name.bytes(), machine.guest.bytes()] {
                 assert!(is_clean(text) && text.len() <= BYTES_MAX);
             }

@@ -10,7 +10,7 @@ use super::source::{self, Memory};
 use crate::drive::platform::host::files::{Directory, Info};
 use crate::mem::c_str;
 use crate::vfs::{FsError, FsResult};
-use crate::wire::vmx::{self, Machine};
+use crate::wire::vmx::Machine;
 use crate::wire::{Reader, Writer, inventory, label};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
@@ -25,19 +25,41 @@ const DEPTH_MAX: u8 = 6;
 const PATH_BYTES_MAX: usize = 1024;
 /// File name extension of a machine.
 const EXTENSION: &[u8] = b".vmx";
-/// Added to the file's name: the lock of a machine that runs.
-const LOCK: &[u8] = b".lck";
+/// Added to the file's name: the lock of a machine that runs. With a NUL.
+const LOCK: &[u8] = b".lck\0";
 
 /// ESXi's list of the machines that are registered on this host.
 const ESXI_LIST: &[u8] = b"etc/vmware/hostd/vmInventory.xml";
-/// libvirt's running machines.
-const LIBVIRT_RUNNING: &[u8] = b"run/libvirt/qemu";
-/// libvirt's persistent machines.
-const LIBVIRT_DEFINED: &[u8] = b"etc/libvirt/qemu";
-/// Proxmox' machines on this node.
-const PROXMOX_DEFINED: &[u8] = b"etc/pve/qemu-server";
-/// The PID files of Proxmox' running machines.
-const PROXMOX_RUNNING: &[u8] = b"run/qemu-server";
+
+/// Directories with a file for each machine of this host.
+struct List {
+    path: &'static [u8],
+    extension: &'static [u8],
+    /// Directory and extension of the files that exist while a machine is active.
+    active_path: &'static [u8],
+    active_extension: &'static [u8],
+}
+
+/// libvirt's active machines, its persistent ones, and Proxmox' machines on this node.
+static LISTS: [List; 3] = [
+    List {
+        path: b"run/libvirt/qemu",
+        ..LIBVIRT
+    },
+    LIBVIRT,
+    List {
+        path: b"etc/pve/qemu-server",
+        extension: b".conf",
+        active_path: b"run/qemu-server",
+        active_extension: b".pid\0",
+    },
+];
+const LIBVIRT: List = List {
+    path: b"etc/libvirt/qemu",
+    extension: b".xml",
+    active_path: b"run/libvirt/qemu",
+    active_extension: b".xml\0",
+};
 
 /// The FNV-1a prime; multiplication spreads similar numbers.
 pub(super) const PRIME: u64 = 0x100_0000_01b3;
@@ -71,127 +93,10 @@ impl<'a> Found<'a> {
 }
 
 /// Hashes the length and content of `bytes` into `number` (as FNV-1a).
+#[inline(never)]
 pub(super) fn mixed(bytes: &[u8], number: u64) -> u64 {
     let mix = |number: u64, byte: &u8| (number ^ u64::from(*byte)).wrapping_mul(PRIME);
     bytes.iter().fold(number ^ bytes.len() as u64, mix)
-}
-
-/// The caller's part of a scan.
-pub(super) struct Caller<'c> {
-    /// Buffer for reading files.
-    pub(super) memory: &'c mut Memory,
-    /// Returns true if the caller knows a machine with this identity and stamp.
-    pub(super) is_known: &'c dyn Fn(Id) -> bool,
-    /// Called with the binary form of each [`Found`].
-    pub(super) send: &'c mut dyn FnMut(&[u8]),
-}
-
-impl Caller<'_> {
-    /// Passes on a machine, unless the caller knows it. If it has no `stamp`, that is computed from the content.
-    fn pass_on(&mut self, id: u64, stamp: Option<u64>, path: &[u8], machine: &Machine) {
-        let mut buffer = [0; _];
-        let state: &[u8] = if machine.is_running { b"running" } else { b"" };
-        let words = [path, machine.guest.bytes(), state];
-        let txt = pairs(b"path guest state uuid", &words, machine.uuid, &mut buffer);
-        let name = machine.name.bytes();
-        let stamp = stamp.unwrap_or_else(|| mixed(txt, mixed(name, 0)));
-        if self.passes_known((id, stamp)) {
-            return;
-        }
-        let mut buffer = [0; FOUND_BYTES];
-        let mut out = Writer::new(&mut buffer);
-        out.u64(id);
-        out.u64(stamp);
-        out.opaque(name);
-        out.opaque(txt);
-        (self.send)(out.since(0));
-    }
-
-    /// Returns true if the caller knows a machine, and passes its identity on.
-    fn passes_known(&mut self, (id, stamp): Id) -> bool {
-        let is_known = (self.is_known)((id, stamp));
-        if is_known {
-            let mut buffer = [0; 16];
-            let mut out = Writer::new(&mut buffer);
-            out.u64(id);
-            out.u64(stamp);
-            (self.send)(out.since(0));
-        }
-        is_known
-    }
-
-    /// Passes on the machines of libvirt and Proxmox. Returns true if the host has any.
-    fn list_host(&mut self, root: &Directory, passes: bool) -> bool {
-        let (mut machines_left, mut path) = (MACHINE_COUNT_MAX, [0; PATH_BYTES_MAX]);
-        let running = root.directory(LIBVIRT_RUNNING, true);
-        for place in [LIBVIRT_RUNNING, LIBVIRT_DEFINED, PROXMOX_DEFINED] {
-            let is_proxmox = place == PROXMOX_DEFINED;
-            let extension: &[u8] = if is_proxmox { b".conf" } else { b".xml" };
-            let Ok(dir) = root.directory(place, true) else {
-                continue;
-            };
-            let _ = dir.list(&mut |entry| {
-                let name = entry.to_bytes();
-                let Some(stem) = name.strip_suffix(extension) else {
-                    return ControlFlow::Continue(());
-                };
-                if machines_left == 0 {
-                    return ControlFlow::Break(());
-                }
-                // A machine that is running and defined has two files.
-                let is_second = place == LIBVIRT_DEFINED
-                    && running.as_ref().is_ok_and(|dir| dir.info(entry).is_ok());
-                let Ok(file) = dir.read(name, self.memory) else {
-                    return ControlFlow::Continue(());
-                };
-                let mut out = Writer::new(&mut path);
-                let machine = if is_proxmox {
-                    for part in [PROXMOX_RUNNING, b"/", stem, b".pid\0"] {
-                        out.put(part);
-                    }
-                    let mut machine = inventory::parse_proxmox(file, stem);
-                    if let Some(machine) = &mut machine {
-                        machine.is_running = root.info(c_str(out.since(0))).is_ok();
-                    }
-                    machine
-                } else {
-                    inventory::parse_libvirt(file)
-                };
-                if let Some(machine) = machine.filter(|_| !is_second) {
-                    machines_left -= 1;
-                    out.truncate(0);
-                    for part in [b"/", place, b"/", name] {
-                        out.put(part);
-                    }
-                    if passes {
-                        self.pass_on(mixed(name, 0), None, out.since(0), &machine);
-                    }
-                }
-                ControlFlow::Continue(())
-            });
-        }
-        machines_left < MACHINE_COUNT_MAX
-    }
-
-    /// Returns the identities of the files that are registered in ESXi's list. `None`: this host has no such list.
-    fn registered(&mut self, root: &Directory) -> Option<Ids> {
-        let (mut ids, mut offset, mut path) = (None, 0, [0; PATH_BYTES_MAX]);
-        loop {
-            let Ok(file) = root.read_at(ESXI_LIST, offset, self.memory) else {
-                return ids;
-            };
-            let ids = ids.get_or_insert_with(Ids::new);
-            let used = inventory::parse_esxi(file, &mut path, &mut |path| {
-                if let Ok(info) = root.info(c_str(path)) {
-                    let _ = ids.push(identity(&info));
-                }
-            });
-            if used == 0 {
-                return Some(core::mem::take(ids));
-            }
-            offset += used as u64;
-        }
-    }
 }
 
 /// Identities of files.
@@ -202,50 +107,171 @@ const fn identity(info: &Info) -> u64 {
     info.inode ^ info.device.wrapping_mul(PRIME)
 }
 
-/// A scan of a directory.
-struct Walk<'w, 'c> {
-    caller: &'w mut Caller<'c>,
+/// A scan.
+struct Scan<'s> {
+    /// Buffer for reading files.
+    memory: &'s mut Memory,
+    /// Returns true if the caller knows a machine with this identity and stamp.
+    is_known: &'s dyn Fn(Id) -> bool,
+    /// Called with the binary form of each [`Found`].
+    send: &'s mut dyn FnMut(&[u8]),
     machines_left: usize,
     entries_left: usize,
-    /// Files that may be announced; `None`: all.
-    registered: Option<Ids>,
+    /// Files that may be announced, if the host has ESXi's list.
+    registered: Option<&'s Ids>,
     /// True while only links in the top directory are visited; then all but these are.
     visits_links: bool,
-    path: Writer<'w>,
+    /// Path of the current file.
+    path: Writer<'s>,
 }
 
-/// Scans for the machines below `path`, and with `is_first` for libvirt's and Proxmox'. The host's lists are below `root`, which is
-/// "/" except in tests. Returns false if a limit was reached.
+/// Scans for the machines below `path`, or for those in the host's lists, which are passed on only with `is_first`. The lists are
+/// below `root`, which is "/" except in tests. Returns false if a limit was reached.
 pub(super) fn scan(
     root: &Directory,
     path: &CStr,
     is_first: bool,
-    caller: &mut Caller<'_>,
+    memory: &mut Memory,
+    is_known: &dyn Fn(Id) -> bool,
+    send: &mut dyn FnMut(&[u8]),
 ) -> FsResult<bool> {
     let dir = Directory::open(path)?;
-    if caller.list_host(root, is_first) {
-        return Ok(true);
-    }
-    let mut path_buffer = [0; PATH_BYTES_MAX];
-    let mut walk = Walk {
-        registered: caller.registered(root),
-        caller,
+    let mut ids = Ids::new();
+    let mut buffer = [0; PATH_BYTES_MAX];
+    let has_ids = read_esxi_list(root, memory, &mut buffer, &mut ids);
+    let mut scan = Scan {
+        memory,
+        is_known,
+        send,
         machines_left: MACHINE_COUNT_MAX,
         entries_left: ENTRY_COUNT_MAX,
+        registered: has_ids.then_some(&ids),
         visits_links: true,
-        path: Writer::new(&mut path_buffer),
+        path: Writer::new(&mut buffer),
     };
+    for list in &LISTS {
+        scan.read_list(root, list, is_first);
+    }
+    if scan.machines_left < MACHINE_COUNT_MAX {
+        return Ok(true);
+    }
     let path = path.to_bytes();
-    walk.path.put(path.strip_suffix(b"/").unwrap_or(path));
-    if walk.path.written().is_none() {
+    scan.path.truncate(0);
+    scan.path.put(path.strip_suffix(b"/").unwrap_or(path));
+    if scan.path.written().is_none() {
         return Err(FsError::NameTooLong);
     }
-    let is_all = walk.visit_dir(&dir, 0)?;
-    walk.visits_links = false;
-    Ok(is_all && walk.visit_dir(&dir, 0)?)
+    let is_all = scan.visit_dir(&dir, 0)?;
+    scan.visits_links = false;
+    Ok(is_all && scan.visit_dir(&dir, 0)?)
 }
 
-impl Walk<'_, '_> {
+/// Reads the identities of the files in ESXi's list. Returns false if this host has no such list.
+fn read_esxi_list(root: &Directory, memory: &mut Memory, buffer: &mut [u8], ids: &mut Ids) -> bool {
+    let mut offset = 0;
+    // A list longer than the buffer is read in parts.
+    while let Ok(file) = root.read_at(ESXI_LIST, offset, memory) {
+        let used = inventory::parse_esxi(file, buffer, &mut |path| {
+            if let Ok(info) = root.info(c_str(path)) {
+                let _ = ids.push(identity(&info));
+            }
+        });
+        if used == 0 {
+            return true;
+        }
+        offset += used as u64;
+    }
+    false
+}
+
+impl Scan<'_> {
+    /// Passes on the machines of a list.
+    fn read_list(&mut self, root: &Directory, list: &List, passes: bool) {
+        let Ok(dir) = root.directory(list.path, true) else {
+            return;
+        };
+        let active = root.directory(list.active_path, true);
+        self.path.truncate(0);
+        for part in [b"/", list.path, b"/"] {
+            self.path.put(part);
+        }
+        let start = self.path.position();
+        let _ = dir.list(&mut |entry| {
+            let name = entry.to_bytes();
+            let Some(stem) = name.strip_suffix(list.extension) else {
+                return ControlFlow::Continue(());
+            };
+            self.path.truncate(start);
+            self.path.put(stem);
+            self.path.put(list.active_extension);
+            let active_name = c_str(self.path.since(start));
+            let is_active = active
+                .as_ref()
+                .is_ok_and(|active| active.info(active_name).is_ok());
+            self.path.truncate(start);
+            self.path.put(name);
+            let Ok(file) = dir.read(name, self.memory) else {
+                return ControlFlow::Continue(());
+            };
+            let mut machine = Machine::default();
+            let is_machine = if list.extension == LIBVIRT.extension {
+                // A machine that is active and persistent has two files; the one in /run has the state.
+                machine.parse_libvirt(file) && (!is_active || list.path == list.active_path)
+            } else {
+                machine.is_running = is_active;
+                machine.parse_proxmox(file, stem)
+            };
+            if is_machine {
+                let Some(left) = self.machines_left.checked_sub(1) else {
+                    return ControlFlow::Break(());
+                };
+                self.machines_left = left;
+                if passes {
+                    self.pass_on(mixed(name, 0), 0, &machine);
+                }
+            }
+            ControlFlow::Continue(())
+        });
+    }
+
+    /// Passes on a machine with the current path. The stamp 0 is replaced by a hash of the content.
+    #[inline(never)]
+    fn pass_on(&mut self, id: u64, stamp: u64, machine: &Machine) {
+        let mut buffer = [0; _];
+        let state: &[u8] = if machine.is_running { b"running" } else { b"" };
+        let words = [self.path.since(0), machine.guest.bytes(), state];
+        let txt = pairs(b"path guest state uuid", &words, machine.uuid, &mut buffer);
+        let name = machine.name.bytes();
+        let stamp = match stamp {
+            0 => mixed(txt, mixed(name, 0)),
+            stamp => stamp,
+        };
+        if !self.passes_known((id, stamp)) {
+            self.send_found((id, stamp), name, txt);
+        }
+    }
+
+    /// Returns true if the caller knows a machine, after passing on its identity.
+    fn passes_known(&mut self, id: Id) -> bool {
+        let is_known = (self.is_known)(id);
+        if is_known {
+            self.send_found(id, b"", b"");
+        }
+        is_known
+    }
+
+    /// Sends a [`Found`] in its binary form.
+    #[inline(never)]
+    fn send_found(&mut self, (id, stamp): Id, name: &[u8], txt: &[u8]) {
+        let mut buffer = [0; FOUND_BYTES];
+        let mut out = Writer::new(&mut buffer);
+        out.u64(id);
+        out.u64(stamp);
+        out.opaque(name);
+        out.opaque(txt);
+        (self.send)(out.since(0));
+    }
+
     /// Visits all entries of a directory `depth` levels below the top, and of its subdirectories.
     fn visit_dir(&mut self, dir: &Directory, depth: u8) -> FsResult<bool> {
         dir.list(&mut |name| {
@@ -302,30 +328,24 @@ impl Walk<'_, '_> {
     /// next scan tries again.
     fn visit_machine(&mut self, dir: &Directory, name: &[u8], stem: &[u8], info: &Info) {
         let id = identity(info);
-        let is_ours = |ids: &Ids| ids.contains(&id);
-        if !self.registered.as_ref().is_none_or(is_ours) {
+        if self.registered.is_some_and(|ids| !ids.contains(&id)) {
             return;
         }
-        let (end, path) = (self.path.position(), &mut self.path);
-        path.put(LOCK);
-        label::put_byte(path, 0);
-        let lock = path.since(end - name.len());
-        let is_running = !lock.is_empty() && dir.info(c_str(lock)).is_ok();
-        path.truncate(end);
+        let end = self.path.position();
+        self.path.put(LOCK);
+        let lock = c_str(self.path.since(end - name.len()));
+        let mut machine = Machine {
+            is_running: !lock.is_empty() && dir.info(lock).is_ok(),
+            ..Machine::default()
+        };
+        self.path.truncate(end);
         // The size is part of the stamp, because a file moved over another one may have an older mtime.
-        let stamp = info.written ^ info.size.wrapping_mul(PRIME) ^ u64::from(is_running);
-        if self.caller.passes_known((id, stamp)) {
-            return;
-        }
-        if let Ok(file) = source::read(dir, name, self.caller.memory)
-            && let Some(machine) = vmx::parse(file, stem)
+        let stamp = info.written ^ info.size.wrapping_mul(PRIME) ^ u64::from(machine.is_running);
+        if !self.passes_known((id, stamp))
+            && let Ok(file) = source::read(dir, name, self.memory)
+            && machine.parse_vmx(file, stem)
         {
-            let machine = Machine {
-                is_running,
-                ..machine
-            };
-            self.caller
-                .pass_on(id, Some(stamp), self.path.since(0), &machine);
+            self.pass_on(id, stamp, &machine);
         }
     }
 }

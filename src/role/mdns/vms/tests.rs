@@ -17,20 +17,17 @@ struct Machine {
 fn scan_at(root: &TestDir, top: &CStr, known: &[Id]) -> FsResult<(Vec<Machine>, bool)> {
     let mut found = Vec::new();
     let root = Directory::open(&root.path()).unwrap();
-    let mut caller = Caller {
-        memory: &mut memory(),
-        is_known: &|id| known.contains(&id),
-        send: &mut |record| {
-            let machine = Found::parse(record).unwrap();
-            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-            found.push(Machine {
-                id: machine.id,
-                name: text(machine.name),
-                txt: Strings(machine.txt).map(text).collect(),
-            });
-        },
+    let is_known = |id| known.contains(&id);
+    let mut add = |record: &[u8]| {
+        let machine = Found::parse(record).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        found.push(Machine {
+            id: machine.id,
+            name: text(machine.name),
+            txt: Strings(machine.txt).map(text).collect(),
+        });
     };
-    let all = scan(&root, top, true, &mut caller)?;
+    let all = scan(&root, top, true, &mut memory(), &is_known, &mut add)?;
     Ok((found, all))
 }
 
