@@ -124,6 +124,13 @@ pub trait Endpoint {
     fn is_beside(&self) -> bool {
         false
     }
+    /// Returns true while the endpoint claims or announces the host, so that another responder on port 5353 must be noticed before
+    /// the next message.
+    fn is_claiming(&self, _now: Instant) -> bool {
+        false
+    }
+    /// Another program on this host has opened port 5353 while [`Self::is_claiming`].
+    fn on_port_taken(&mut self, _now: Instant) {}
     /// Handles signals to the process.
     fn on_signals(&mut self, _now: Instant, _signals: Signals) {}
     /// Prepares the messages to send before the end: goodbyes (RFC 6762 section 10.1).
@@ -252,15 +259,11 @@ impl Mdns<'_> {
             Some(_) => Instant::NEVER,
             None => world.now.after(SCAN_INTERVAL),
         };
-        // A program that has bound port 5353 to all addresses also blocks this bind to loopback.
-        let token = world.token(CHANGES);
-        let here = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT);
-        let was_taken = core::mem::replace(&mut self.is_taken, true);
-        if let Ok(socket) = world.net.claim(0, here, token) {
-            world.net.close(socket);
-            self.is_taken = false;
+        let was_taken = self.is_taken;
+        self.check_port(world);
+        if was_taken && !self.is_taken {
             for (id, open) in self.links.iter().enumerate() {
-                if was_taken && open.index != 0 {
+                if open.index != 0 {
                     let id = id as LinkId;
                     self.endpoint.set_link(world.now, id, &open.link, b"");
                 }
@@ -285,6 +288,16 @@ impl Mdns<'_> {
             let first = names.first().copied().unwrap_or(b"any interface");
             let why = text!("down, or without an address; waiting");
             self.complain(world, 2, first, why);
+        }
+    }
+
+    /// Updates `is_taken`. A program that has bound port 5353 to all addresses also blocks this bind to loopback.
+    fn check_port(&mut self, world: &mut World<'_>) {
+        let here = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT);
+        let socket = world.net.claim(0, here, world.token(CHANGES));
+        self.is_taken = socket.is_err();
+        if let Ok(socket) = socket {
+            world.net.close(socket);
         }
     }
 
@@ -464,8 +477,16 @@ impl Mdns<'_> {
         }
     }
 
-    /// Sends all messages that are due.
+    /// Sends all messages that are due. While the host is being claimed, notices a responder that was started meanwhile, as at boot:
+    /// our records could make that responder rename the host.
     fn send_all(&mut self, world: &mut World<'_>) {
+        let is_due = self.endpoint.poll_at() <= world.now;
+        if is_due && !self.is_taken && self.endpoint.is_claiming(world.now) {
+            self.check_port(world);
+            if self.is_taken {
+                self.endpoint.on_port_taken(world.now);
+            }
+        }
         while let Some(transmit) = self.endpoint.poll_transmit(world.now, tx(world.tx)) {
             self.send_to_groups(world, &transmit);
         }

@@ -142,6 +142,15 @@ impl Responder {
         }
     }
 
+    /// Another program on this host has opened port 5353 while we claim the host. It may be a responder that has not sent a probe
+    /// yet, and that would rename the host because of our records: asks for the host's names before going on.
+    pub fn on_port_taken(&mut self, now: Instant) {
+        if self.announcer == Announcer::Ours {
+            self.announcer = Announcer::Unknown;
+            self.ask_for_host(now, PAUSE_MS, false);
+        }
+    }
+
     /// Becomes the announcer once three questions for the host's name got no answer on a link.
     pub(super) fn claim_host(&mut self) {
         let host = self.zone.host;

@@ -4,6 +4,7 @@
 //! The responder stores per link when each record was last multicast and when the next multicast is due. It probes for a name on
 //! each link separately; a host or service name that is lost on one link is changed on all links.
 
+use super::announce::ANNOUNCE_MS;
 use super::host::{Announcer, SentHashes};
 use super::link::{LINK_COUNT_MAX, Link, LinkId};
 use super::link_state::LinkState;
@@ -42,6 +43,8 @@ pub struct Responder {
     pub(super) announcer: Announcer,
     /// When another responder on this host is next asked for the host's names, to check that it still runs.
     pub(super) ask_at: Instant,
+    /// Until this time the host is being claimed or announced. Each message before probing has ended sets it.
+    claiming_until: Instant,
     sent: SentHashes,
     /// When each of the last conflicts stops counting towards the rate limit, the oldest first.
     pub(super) conflicts: [Instant; CONFLICT_COUNT],
@@ -65,6 +68,7 @@ impl Responder {
             sent: SentHashes::new(seed),
             announcer: Announcer::Unknown,
             ask_at: Instant::NEVER,
+            claiming_until: Instant::default(),
             is_stopping: false,
         }
     }
@@ -241,6 +245,10 @@ impl Responder {
     /// Writes the next multicast message that is due to `out`. `None` if none is due.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
         self.claim_host();
+        if !self.is_settled() {
+            // Until after the second announcement.
+            self.claiming_until = later(now, 2 * ANNOUNCE_MS);
+        }
         for link in 0..LINK_COUNT_MAX {
             let link_state = self.links.get_mut(link)?;
             let mut sent = link_state.send_probes(&self.zone, now, out);
@@ -291,6 +299,11 @@ impl Responder {
             link_state.probes_at == Instant::NEVER || link_state.probes_at == self.ask_at
         };
         self.announcer != Announcer::Unknown && self.links.iter().all(is_done)
+    }
+
+    /// Returns true while the host is being claimed or announced.
+    pub fn is_claiming(&self, now: Instant) -> bool {
+        now < self.claiming_until || !self.is_settled()
     }
 
     /// Returns the host's name, as this responder claims it.

@@ -350,6 +350,14 @@ impl Endpoint for Announcer {
         self.responder.other_host().is_some()
     }
 
+    fn is_claiming(&self, now: Instant) -> bool {
+        self.responder.is_claiming(now)
+    }
+
+    fn on_port_taken(&mut self, now: Instant) {
+        self.responder.on_port_taken(now);
+    }
+
     fn on_signals(&mut self, now: Instant, signals: Signals) {
         if signals.reload {
             self.complaints.forget();

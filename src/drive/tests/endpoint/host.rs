@@ -39,6 +39,8 @@ pub(in super::super) struct Faults {
     pub(in super::super) join: Option<NetError>,
     /// Error of binding an own address.
     pub(in super::super) claim: Option<NetError>,
+    /// True if another program has port 5353 open.
+    pub(in super::super) is_port_taken: bool,
     /// True if the host does not report changes of interfaces.
     pub(in super::super) no_changes: bool,
     /// True if a group's socket also receives datagrams of other interfaces.
@@ -186,6 +188,13 @@ impl Multicast for Poor {
         if let Some(error) = self.1.borrow().claim {
             return Err(error);
         }
+        if own.ip().is_loopback() {
+            // Not an address of an interface of the simulation.
+            return match self.1.borrow().is_port_taken {
+                true => Err(NetError::InUse),
+                false => self.0.bind(own, token),
+            };
+        }
         let socket = self.0.claim(index, own, token)?;
         self.keep(socket, token);
         Ok(socket)
@@ -243,6 +252,14 @@ impl Endpoint for Host {
 
     fn poll_event(&mut self, _: Instant, _: &mut Events) -> Result<(), Fatal> {
         Ok(())
+    }
+
+    fn is_claiming(&self, now: Instant) -> bool {
+        self.responder.is_claiming(now)
+    }
+
+    fn on_port_taken(&mut self, now: Instant) {
+        self.responder.on_port_taken(now);
     }
 
     fn on_signals(&mut self, _: Instant, signals: Signals) {

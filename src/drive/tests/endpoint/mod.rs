@@ -207,6 +207,29 @@ fn shared_address_disables_qu_questions() {
     }
 }
 
+/// As at boot: avahi, which would rename the host because of our records, opens the port while we probe, or between our two
+/// announcements.
+#[test]
+fn port_opened_while_claiming_stops_host_records() {
+    for ms in [100, 600, 1300] {
+        with_host(Faults::default(), |bench| {
+            bench.sim.set_interfaces(&interfaces(1));
+            bench.run(Duration::from_ms(ms));
+            bench.sim.take_multicast();
+            bench.faults.borrow_mut().is_port_taken = true;
+            // Questions may be sent, but no records: neither answers nor those of a probe.
+            bench.run(Duration::from_ms(1500));
+            for (_, bytes, _) in bench.sim.take_multicast() {
+                let message = crate::wire::dns::Message::parse(&bytes).unwrap();
+                assert_eq!(message.records().count(), 0, "{ms}");
+            }
+            // The program is no responder: the host is announced.
+            bench.run(SETTLED);
+            assert!(host::is_answered(&bench.sim), "{ms}");
+        });
+    }
+}
+
 /// On an old host, a group's socket also receives datagrams of other interfaces. The endpoint recognizes them by the source
 /// address.
 #[test]

@@ -272,3 +272,37 @@ fn host_and_reverse_mapping_can_be_excluded() {
     world.run(200_000);
     assert!(!sent_host_records(&world) && world.responder.is_settled());
 }
+
+/// Another program opens port 5353 while we claim the host, or between our announcements.
+#[test]
+fn port_taken_while_claiming_asks_before_announcing() {
+    for (ms, is_claiming) in [(300, true), (1500, true), (8000, false)] {
+        for is_responder in [true, false] {
+            let mut world = World::up(1);
+            world.serve("a box", 2049, &[]);
+            world.run(ms);
+            assert_eq!(world.responder.is_claiming(world.instant()), is_claiming);
+            if !is_claiming {
+                continue;
+            }
+            let now = world.instant();
+            world.responder.on_port_taken(now);
+            world.sent.clear();
+            world.run(900);
+            assert!(!sent_host_records(&world) && !has(&world, "! box.local"));
+            if is_responder {
+                world.hear(HERE, &probe("box"));
+                world.hear(HERE, &announcement("box", 120));
+            }
+            world.run(5000);
+            let is_announced = has(&world, "= box.local 120 flush A 192.0.2.1");
+            assert_eq!(is_announced, !is_responder);
+            assert!(
+                has(
+                    &world,
+                    "= a~box._nfs._tcp.local 120 flush SRV 2049 box.local"
+                ) || ms > 1000
+            );
+        }
+    }
+}
