@@ -15,13 +15,13 @@ use xtask::setup::{self, Package, PythonPackage};
 const LOOKUP: Duration = Duration::from_secs(5);
 
 /// A namespace with Linux bridges. Each bridge is a link of its own until `join` connects two.
-struct Bridges {
+pub(super) struct Bridges {
     switch: Namespace,
 }
 
 impl Bridges {
     /// Creates `count` separate bridges.
-    fn new(count: usize) -> Result<Self> {
+    pub(super) fn new(count: usize) -> Result<Self> {
         setup::install_packages(&[
             Package::IPROUTE2,
             Package::AVAHI,
@@ -77,7 +77,7 @@ impl Bridges {
     }
 
     /// Creates a host with one interface, at 192.0.2.`number`.
-    fn host(&self, number: u8, bridge: usize) -> Result<(Namespace, Ipv4Addr)> {
+    pub(super) fn host(&self, number: u8, bridge: usize) -> Result<(Namespace, Ipv4Addr)> {
         let (host, address) = (Namespace::new()?, Ipv4Addr::new(192, 0, 2, number));
         self.plug(&host, "eth0", address, bridge)?;
         Ok((host, address))

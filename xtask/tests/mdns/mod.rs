@@ -3,6 +3,7 @@
 mod bridge;
 mod browse;
 mod conflicts;
+mod datastores;
 mod files;
 mod hostile;
 mod load;

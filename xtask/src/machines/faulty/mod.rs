@@ -56,16 +56,21 @@ struct Fault {
 pub struct Faulty {
     mount_point: PathBuf,
     plan: Arc<Mutex<Plan>>,
+    nodes: Arc<Mutex<Nodes>>,
     _session: BackgroundSession,
 }
+
+/// While it exists, the file system answers no operation.
+pub struct Frozen<'f>(#[expect(dead_code, reason = "held, not read")] MutexGuard<'f, Nodes>);
 
 impl Faulty {
     /// Mounts an empty file system. Its root directory is owned by root and writable by every user.
     pub fn mount(mount_point: &Path) -> Result<Self> {
         let plan = Arc::new(Mutex::new(Plan::default()));
+        let nodes = Arc::new(Mutex::new(Nodes::new()));
         let tree = Tree {
             plan: plan.clone(),
-            nodes: Mutex::new(Nodes::new()),
+            nodes: nodes.clone(),
         };
         let mut config = Config::default();
         config.acl = SessionACL::All;
@@ -78,6 +83,7 @@ impl Faulty {
         Ok(Self {
             mount_point: mount_point.into(),
             plan,
+            nodes,
             _session: session,
         })
     }
@@ -95,6 +101,11 @@ impl Faulty {
             skip,
             remaining: count,
         });
+    }
+
+    /// Lets every operation wait until the result is dropped, as a file server does that no longer answers.
+    pub fn freeze(&self) -> Frozen<'_> {
+        Frozen(locked(&self.nodes))
     }
 
     /// Removes all faults. Returns true if every planned failure has occurred.
@@ -130,7 +141,7 @@ const WRITE_MAX: u32 = 128 << 10;
 
 struct Tree {
     plan: Arc<Mutex<Plan>>,
-    nodes: Mutex<Nodes>,
+    nodes: Arc<Mutex<Nodes>>,
 }
 
 impl Tree {
