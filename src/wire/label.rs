@@ -187,7 +187,14 @@ pub fn is_like(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(same)
 }
 
-/// Appends text in a form that is safe to display, trimmed and truncated to [`BYTES_MAX`]. Invalid UTF-8 is read as Latin-1;
+/// The characters 0x80 to 0x9f of windows-1252; a space: none.
+static WINDOWS: [u16; 32] = [
+    0x20ac, 0x20, 0x201a, 0x192, 0x201e, 0x2026, 0x2020, 0x2021, 0x2c6, 0x2030, 0x160, 0x2039,
+    0x152, 0x20, 0x17d, 0x20, 0x20, 0x2018, 0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014, 0x2dc,
+    0x2122, 0x161, 0x203a, 0x153, 0x20, 0x17e, 0x178,
+];
+
+/// Appends text in a form that is safe to display, trimmed and truncated to [`BYTES_MAX`]. Invalid UTF-8 is read as windows-1252;
 /// control characters become spaces.
 #[inline(never)]
 pub fn put(out: &mut Writer<'_>, text: &[u8]) {
@@ -200,7 +207,9 @@ pub fn put(out: &mut Writer<'_>, text: &[u8]) {
             break;
         };
         rest = tail;
-        if is_control(head) || matches!(head, b" " | [0x80..0xa0]) {
+        let place = usize::from(first.wrapping_sub(0x80));
+        let number = *WINDOWS.get(place).unwrap_or(&u16::from(*first));
+        if is_control(head) || head == b" " || len == 0 && number == 0x20 {
             if end > start {
                 out.put(b" ");
             }
@@ -210,7 +219,7 @@ pub fn put(out: &mut Writer<'_>, text: &[u8]) {
         if len > 0 {
             out.put(head);
         } else {
-            put_letter(out, char::from(*first));
+            put_letter(out, char::from_u32(number.into()).unwrap_or(' '));
         }
         if out.position() - start > BYTES_MAX {
             out.truncate(before);
@@ -318,7 +327,9 @@ mod tests {
             (&b""[..], ""),
             (b" \t\r\n ", ""),
             (b"  Dell Inc.  ", "Dell Inc."),
-            (b"a\tb\x07\x9bc", "a b  c"),
+            (b"a\tb\x07\x9dc", "a b  c"),
+            (b"5 \x80, \x93a\x94\x99", "5 €, “a”™"),
+            ("a\u{80}b\u{9f}".as_bytes(), "a b"),
             (b"B\xfcro", "Büro"),
             ("Büro".as_bytes(), "Büro"),
         ] {

@@ -1,6 +1,6 @@
 //! VMware's descriptions of virtual machines, `*.vmx`: lines of `key = "value"`. Reads the name, guest and UUID.
 //!
-//! Unknown lines are skipped; a file without any known key does not describe a machine. Some hosts write Latin-1, others UTF-8.
+//! Unknown lines are skipped; a file without any known key does not describe a machine. Some hosts write windows-1252, others UTF-8.
 
 use super::Writer;
 use super::label::{Word, cut, digit, index_like, put_byte, until};
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn damaged_values_are_shown_partly() {
-        check(b"displayName = \"B\xfcro\"", "Büro", "", None);
+        check(b"displayName = \"B\xfcro 5 \x80\"", "Büro 5 €", "", None);
         check(b"displayName = \"a|0Ab|1b[2J\"", "a b [2J", "", None);
         check(b"displayName = \"|2|zz|\"", "|2|zz|", "", None);
         check(b"displayName = \"a", "a", "", None);

@@ -153,6 +153,37 @@ fn avahi_and_ours_share_a_host() -> Result<()> {
     })
 }
 
+/// As at boot: both are started within a second. avahi must not hear a record of ours for the host before we know that it runs.
+#[test]
+fn avahi_started_with_ours_keeps_its_name() -> Result<()> {
+    let starts = [
+        (MDNS_SAME, 0, 0),
+        (MDNS_SAME, 0, 300),
+        (MDNS_SAME, 0, 600),
+        (MDNS_SAME, 0, 900),
+        (SERVE_SAME, 0, 300),
+        (MDNS_SAME, 300, 0),
+    ];
+    in_parallel(&starts, |(case, ours_ms, avahi_ms)| {
+        let (scratch, our_scratch) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let (world, neighbour) = world(&scratch)?;
+        let avahi = thread::scope(|scope| {
+            let avahi = scope.spawn(|| {
+                sleep(Duration::from_millis(*avahi_ms));
+                Avahi::start_on(&world.ours, THEIR_NAME, our_scratch.path())
+            });
+            sleep(Duration::from_millis(*ours_ms));
+            let responder = start(&world, case)?;
+            let avahi = avahi.join().expect("a thread panicked")?;
+            responder.wait_for(SERVICES_ONLY)?;
+            both_are_seen(&neighbour, case)?;
+            responder.stop()?;
+            anyhow::Ok(avahi)
+        })?;
+        avahi_is_unharmed(&avahi).with_context(|| format!("{} {ours_ms} {avahi_ms}", case.role))
+    })
+}
+
 /// A killed avahi sends no goodbye. Our responder must notice that no other program has port 5353 bound, and announce its host name
 /// long before avahi's records expire.
 #[test]
