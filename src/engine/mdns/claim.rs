@@ -93,15 +93,24 @@ impl LinkState {
     }
 }
 
-/// Another host's TXT record for the name of a virtual machine, compared with ours.
+/// Another host's claim to a virtual machine, compared with ours by the TXT records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Match {
-    /// It has another UUID, or there is none.
+    /// The UUIDs differ, or one of the records has none.
     Other,
-    /// It has the same UUID.
+    /// The UUIDs are equal.
     Same,
-    /// It has the same UUID, and the machine runs there and not here.
+    /// The UUIDs are equal, and the machine runs on the other host only.
     Runs,
+}
+
+/// String in the TXT record of a virtual machine that runs.
+const RUNNING: &[u8] = b"state=running";
+
+/// Returns true if the rdata of a TXT record has this string.
+#[inline(never)]
+fn has_string(txt: &[u8], string: &[u8]) -> bool {
+    Strings(txt).any(|other| other == string)
 }
 
 impl Zone {
@@ -115,26 +124,22 @@ impl Zone {
         let is_its = |record: &Record<'_>| {
             record.kind == kind::TXT && self.names.find(record.name) == Some(name)
         };
-        let theirs = Strings(message.records().find(is_its)?.rdata());
+        let theirs = message.records().find(is_its)?.rdata();
         let mut records = self.records_of(name);
         let (_, txt) = records.find(|(_, record)| record.kind == kind::TXT)?;
-        let mut result = Match::Other;
-        let (mut is_running, ours) = (false, Strings(self.rdata_prefix(txt)));
-        for string in ours {
-            is_running |= string == RUNNING;
-            if string.starts_with(b"uuid=") && theirs.clone().any(|other| other == string) {
-                result = Match::Same;
+        let ours = self.rdata_prefix(txt);
+        let uuid = Strings(ours).find(|string| string.starts_with(b"uuid="));
+        Some(match uuid {
+            Some(uuid) if has_string(theirs, uuid) => {
+                match has_string(theirs, RUNNING) && !has_string(ours, RUNNING) {
+                    true => Match::Runs,
+                    false => Match::Same,
+                }
             }
-        }
-        if result == Match::Same && !is_running && theirs.clone().any(|other| other == RUNNING) {
-            result = Match::Runs;
-        }
-        Some(result)
+            _ => Match::Other,
+        })
     }
 }
-
-/// String in the TXT record of a virtual machine that runs.
-const RUNNING: &[u8] = b"state=running";
 
 impl Responder {
     /// Handles a conflict: another host claims `name`. If we own the name, and it is no reverse mapping, probes for it again.

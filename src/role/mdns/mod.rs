@@ -314,9 +314,7 @@ impl Endpoint for Announcer {
                     continue;
                 }
                 what = text!("does not announce");
-                why = text!(
-                    "another host announces the machine's UUID; further ones are not reported"
-                );
+                why = text!("another host announces its UUID; others like that are not reported");
             } else if is_alias {
                 what = text!("cannot announce");
             } else if self.responder.other_host() == Some(name) {
