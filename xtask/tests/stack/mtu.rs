@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use xtask::clients::nfs;
 use xtask::machines::server::{Namespace, ip};
 
-/// Bytes of each READ.
+/// Length of each READ, in bytes.
 const READ_BYTES: u32 = 1 << 20;
 
 /// A client behind two routers: `World::theirs`, and another one. The link between the routers has an MTU of 1,400 bytes.
