@@ -15,15 +15,14 @@ const SUBTYPE: usize = 2;
 const DATA: usize = 9;
 
 impl Reader<'_, '_, '_, '_> {
-    /// Parses a whole unit. Reports the first unknown key at the end.
+    /// Parses a whole unit.
     pub(super) fn read_unit(&mut self) -> Result<(), Flaw> {
-        let (mut is_service, mut unknown) = (false, None);
+        let mut is_service = false;
         loop {
             self.blanks();
             let (line, _) = cut(self.rest, b'\n');
             let [first, ..] = line else {
-                self.rest = unknown.unwrap_or(self.rest);
-                return unknown.map_or(Ok(()), |_| Err(Flaw::Unknown));
+                return Ok(());
             };
             if matches!(first, b'#' | b';' | b'[') {
                 if *first == b'[' {
@@ -41,8 +40,8 @@ impl Reader<'_, '_, '_, '_> {
             match index_of(KEYS, key.trim_ascii_end()) {
                 Some(place) if is_service => self.set(place)?,
                 _ => {
-                    if is_service {
-                        unknown = unknown.or(Some(start));
+                    if is_service && self.ignored.is_empty() {
+                        self.ignored = start;
                     }
                     while next(&mut self.rest).is_some() {}
                 }

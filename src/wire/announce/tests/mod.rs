@@ -16,13 +16,7 @@ fn parse_unit(
     each: &mut dyn FnMut(&Service<'_>),
 ) -> Result<(), FileError> {
     draft.forget();
-    match super::parse_unit(file, draft) {
-        Err(FileError {
-            flaw: Flaw::Unknown,
-            ..
-        }) => {}
-        done => done?,
-    }
+    super::parse_unit(file, draft)?;
     draft
         .hand_out(each)
         .map_err(|flaw| FileError { line: 0, flaw })
@@ -63,9 +57,6 @@ fn written(service: &Service<'_>) -> String {
     }
     if let Some(host) = service.host {
         line.push_str(&format!(" at {}", text(host)));
-    }
-    if !service.interface.is_empty() {
-        line.push_str(&format!(" on {}", text(service.interface)));
     }
     if (service.priority, service.weight) != (0, 0) {
         line.push_str(&format!(" {}:{}", service.priority, service.weight));
