@@ -4,7 +4,7 @@ use super::link_state::LinkState;
 use super::names::NameId;
 use super::record_state::bit;
 use super::responder::Responder;
-use super::zone::{RecordId, Zone, ZoneEntry};
+use super::zone::{EVERYWHERE, RecordId, Zone, ZoneEntry};
 use crate::time::Instant;
 use crate::wire::dns::kind;
 
@@ -26,6 +26,20 @@ impl Responder {
         for id in 0..self.zone.records.len() {
             let record = self.zone.records.get(id);
             if record.is_some_and(|record| record.owner == name) && !self.zone.reassign_owner(id) {
+                self.withdraw(id, now);
+            }
+        }
+    }
+
+    /// Withdraws the NSEC records of a name that has no other records. An alias of this host keeps its NSEC record, because its
+    /// addresses come and go with the links.
+    pub(super) fn withdraw_denial(&mut self, name: NameId, now: Instant) {
+        if self.zone.kinds(name, EVERYWHERE) != 0 || self.zone.hosts.contains(&name) {
+            return;
+        }
+        for id in 0..self.zone.records.len() {
+            let record = self.zone.records.get(id);
+            if record.is_some_and(|record| record.name == name && record.kind == kind::NSEC) {
                 self.withdraw(id, now);
             }
         }

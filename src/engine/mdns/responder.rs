@@ -10,7 +10,7 @@ use super::link_state::LinkState;
 use super::names::NameId;
 use super::record_state::{Probe, later};
 use super::truncated::TruncatedQueries;
-use super::zone::{Full, RenameStyle, Zone, ZoneEntry};
+use super::zone::{EVERYWHERE, Full, RenameStyle, Zone, ZoneEntry};
 use super::{Limits, Meta, PORT, Random, Transmit};
 use crate::mem::Ends as _;
 use crate::time::Instant;
@@ -80,15 +80,50 @@ impl Responder {
             Announcer::Disabled => Ok(()),
             _ => {
                 let _ = zone.hosts.push(zone.host);
-                zone.add_denial(zone.host).ok_or(Full)
+                zone.add_denial(zone.host, EVERYWHERE).ok_or(Full)
             }
         }
     }
 
     /// Adds an alias, `labels` with `.local` appended: a further name of this host, or with `address` the name of that address, and
-    /// its reverse mapping. If another host has the name, the alias is given up instead of renamed. Call before adding links.
+    /// its reverse mapping. If another host has the name, the alias is given up instead of renamed. Call before adding links, or between
+    /// [`Self::start_aliases`] and [`Self::finish_aliases`].
     pub fn add_alias(&mut self, labels: &[u8], address: Option<&IpAddr>) -> Result<NameId, Full> {
         self.zone.add_alias(labels, address).ok_or(Full)
+    }
+
+    /// Starts adding all aliases with an address again. [`Self::finish_aliases`] withdraws those that were not added.
+    pub fn start_aliases(&mut self) {
+        for entry in self.zone.records.iter_mut() {
+            entry.record.is_stale = entry.is_static();
+        }
+    }
+
+    /// Withdraws the aliases with an address that were not added again, and probes for those that are new.
+    pub fn finish_aliases(&mut self, now: Instant) {
+        let due = later(now, self.random.ms(0, PROBE_JITTER_MS));
+        for id in 0..self.zone.records.len() {
+            let Some(record) = self.zone.records.get(id).filter(|entry| entry.is_static()) else {
+                continue;
+            };
+            let name = record.name;
+            if record.is_stale {
+                self.withdraw(id, now);
+                self.withdraw_denial(name, now);
+                continue;
+            }
+            for link_state in &mut self.links {
+                let state = link_state.state(record);
+                if [state.last_multicast.get(), state.due.get()] == [Instant::NEVER; 2] {
+                    let is_held = link_state.holds(&self.zone, name);
+                    let probe = Probe {
+                        is_held,
+                        ..Probe::WAIT
+                    };
+                    link_state.set_probe(&self.zone, name, probe, due);
+                }
+            }
+        }
     }
 
     /// Omits the PTR records that map addresses to names. Call before adding links.

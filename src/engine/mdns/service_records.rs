@@ -86,9 +86,25 @@ impl Zone {
         added
     }
 
-    /// Adds a host's NSEC record, which denies all record types that the host lacks.
-    pub(super) fn add_denial(&mut self, host: NameId) -> Option<()> {
-        self.add(&OwnRecord::unique(host, kind::NSEC, EVERYWHERE), &[])
+    /// Adds a name's NSEC record, which denies all record types that the name lacks on these links.
+    pub(super) fn add_denial(&mut self, name: NameId, links: u8) -> Option<()> {
+        self.add_once(&OwnRecord::unique(name, kind::NSEC, links), &[])
+    }
+
+    /// Adds a record, unless its name already has that record on these links. The record is then no longer stale.
+    #[inline(never)]
+    fn add_once(&mut self, record: &OwnRecord, prefix: &[u8]) -> Option<()> {
+        let mut others = self.records_of(record.name);
+        let other = others.find(|(_, other)| {
+            (other.kind, other.links, other.target) == (record.kind, record.links, record.target)
+                && !other.is_goodbye
+                && self.rdata_prefix(other) == prefix
+        });
+        let Some((id, _)) = other else {
+            return self.add(record, prefix);
+        };
+        self.records.get_mut(id)?.record.is_stale = false;
+        Some(())
     }
 
     /// Adds an alias, `labels` with `.local` appended, of this host or of `address`. `None`: a table is full.
@@ -96,8 +112,8 @@ impl Zone {
         let name = self.names.extend(self.local, labels)?;
         if self.unique(name).is_none() {
             self.claim_mut(name)?.rename_style = RenameStyle::Alias;
-            self.add_denial(name)?;
         }
+        self.add_denial(name, EVERYWHERE)?;
         let added = match address {
             Some(address) => self.add_address(name, EVERYWHERE, address),
             None => self.hosts.push(name).ok(),
@@ -120,17 +136,11 @@ impl Zone {
     pub(super) fn add_address(&mut self, host: NameId, links: u8, address: &IpAddr) -> Option<()> {
         let mut buffer = [0; ADDRESS_BYTES_MAX];
         let text = octets(address, &mut buffer);
-        let mut others = self.records_of(host).map(|(_, other)| other);
-        if others.any(|other| {
-            other.links == links && !other.is_goodbye && self.rdata_prefix(other) == text
-        }) {
-            return Some(());
-        }
         let kind = match address {
             IpAddr::V4(_) => kind::A,
             IpAddr::V6(_) => kind::AAAA,
         };
-        self.add(&OwnRecord::unique(host, kind, links), text)?;
+        self.add_once(&OwnRecord::unique(host, kind, links), text)?;
         if !self.reverses || (host != self.host && links != EVERYWHERE) {
             return Some(());
         }
@@ -139,10 +149,9 @@ impl Zone {
         let name = self.names.intern(Name::of(&buffer))?;
         let mut record = OwnRecord::unique(name, kind::PTR, links);
         record.target = host;
-        let mut added = self.add(&record, &[]);
+        let mut added = self.add_once(&record, &[]);
         if added.is_some() {
-            (record.kind, record.target) = (kind::NSEC, NameId::ROOT);
-            added = self.add(&record, &[]);
+            added = self.add_denial(name, links);
         }
         self.names.remove_use(name);
         added

@@ -51,6 +51,8 @@ pub(super) struct OwnRecord {
     pub(super) is_unique: bool,
     /// True once the record is withdrawn: its goodbyes are due.
     pub(super) is_goodbye: bool,
+    /// True for a record of a static alias that was not added again since [`super::Responder::start_aliases`].
+    pub(super) is_stale: bool,
     /// Offset and length (bytes) of the rdata prefix in [`Zone::prefixes`].
     prefix_at: u32,
     prefix_len: u32,
@@ -69,6 +71,7 @@ impl OwnRecord {
             families: family::ANY,
             is_unique: true,
             is_goodbye: false,
+            is_stale: false,
             prefix_at: 0,
             prefix_len: 0,
         }
@@ -77,6 +80,14 @@ impl OwnRecord {
     /// Returns true if the record is announced on the link with this bit.
     pub(super) const fn is_on(&self, link: u8) -> bool {
         self.links & link != 0
+    }
+
+    /// Returns true if the record is the address of a static alias, or its reverse mapping.
+    pub(super) const fn is_static(&self) -> bool {
+        self.links == EVERYWHERE
+            && self.is_unique
+            && !self.is_goodbye
+            && matches!(self.kind, kind::A | kind::AAAA | kind::PTR)
     }
 
     /// Returns true if the record is positive data on this link: neither NSEC nor withdrawn.

@@ -300,3 +300,80 @@ fn full_table_is_reported_and_keeps_earlier_services() {
         .filter(|line| line.starts_with("= _nfs._tcp.local"));
     assert_eq!(pointers.count(), added);
 }
+
+/// The file of `--hosts` is read again: only the changes are sent.
+#[test]
+fn changed_aliases_are_withdrawn_and_announced() {
+    fn add(world: &mut World, aliases: &[(&str, &str)]) {
+        for (labels, address) in aliases {
+            let address = address.parse().unwrap();
+            let added = world.responder.add_alias(labels.as_bytes(), Some(&address));
+            added.unwrap();
+        }
+    }
+    fn change(world: &mut World, aliases: &[(&str, &str)]) {
+        world.sent.clear();
+        world.responder.start_aliases();
+        add(world, aliases);
+        let now = world.instant();
+        world.responder.finish_aliases(now);
+        world.run(5000);
+    }
+    let mut world = World::new(1);
+    let (stays, gate) = (("stays", "198.51.100.1"), ("gate", "198.51.100.7"));
+    add(
+        &mut world,
+        &[
+            stays,
+            gate,
+            ("gate", "2001:db8::7"),
+            ("goes", "198.51.100.7"),
+        ],
+    );
+    world.set_link(0, &["192.0.2.1/24"]);
+    world.settle();
+    change(&mut world, &[stays, gate, ("comes", "198.51.100.8")]);
+    let mut goodbyes = world.all();
+    goodbyes.retain(|line| line.contains(" 0 flush "));
+    goodbyes.sort();
+    assert_eq!(
+        goodbyes,
+        [
+            "= 7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa 0 flush PTR gate.local",
+            "= 7.100.51.198.in-addr.arpa 0 flush PTR goes.local",
+            "= gate.local 0 flush AAAA 2001:db8::7",
+            "= goes.local 0 flush A 198.51.100.7",
+        ]
+    );
+    assert_eq!(count(&world, "= comes.local 120 flush A 198.51.100.8"), 2);
+    let reverse = "= 8.100.51.198.in-addr.arpa 120 flush PTR comes.local";
+    assert_eq!(count(&world, reverse), 2);
+    let lines = world.all();
+    assert!(
+        !lines.iter().any(|line| line.contains("stays")),
+        "{lines:?}"
+    );
+    assert!(world.answers(&["? goes.local A"]).is_empty());
+    assert_eq!(world.answers(&["? stays.local A"]).len(), 2);
+    // A further address of a name that is announced already.
+    change(
+        &mut world,
+        &[
+            stays,
+            gate,
+            ("stays", "198.51.100.2"),
+            ("comes", "198.51.100.8"),
+        ],
+    );
+    assert_eq!(count(&world, "= stays.local 120 flush A 198.51.100.2"), 2);
+    // The tables have room for any number of changes.
+    for _ in 0..100 {
+        change(&mut world, &[]);
+        change(&mut world, &[stays, gate, ("goes", "198.51.100.7")]);
+    }
+    assert_eq!(count(&world, "= goes.local 120 flush A 198.51.100.7"), 2);
+    // Aliases of the host itself are kept.
+    change(&mut world, &[]);
+    assert!(world.answers(&["? gate.local A"]).is_empty());
+    assert_eq!(world.answers(&["? box.local A"]).len(), 2);
+}
