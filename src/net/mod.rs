@@ -99,6 +99,15 @@ pub struct Signals {
     pub child: bool,
 }
 
+impl Signals {
+    /// SIGHUP only: for roles that read files again, or ignore SIGHUP.
+    pub const RELOAD: Self = Self {
+        stop: false,
+        reload: true,
+        child: false,
+    };
+}
+
 /// Result of [`Datagrams::wait`].
 #[derive(Debug, Default)]
 pub struct Ready {

@@ -106,7 +106,9 @@ pub(super) fn run(
     for lookup in lookups {
         seeker.browser.start_lookup(now, &lookup);
     }
+    // SIGHUP ends browsing in a terminal. With a program to run, it is a service: SIGHUP is ignored.
     let signals = Signals {
+        reload: runs,
         child: runs,
         ..Signals::default()
     };

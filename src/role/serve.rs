@@ -110,7 +110,6 @@ pub(super) struct Served {
     is_one_process: bool,
     /// Number of loops for NFS (`--loops`); 0: not given, which means one.
     loop_count: u32,
-    signals: Signals,
 }
 
 impl Served {
@@ -168,7 +167,7 @@ impl Served {
                 let _ = tasks.push(task);
             }
         }
-        platform::serve(&network, &mut tasks, tree, Console::leak(), self.signals)
+        platform::serve(&network, &mut tasks, tree, Console::leak(), Signals::RELOAD)
     }
 
     /// Makes the task of this kind and adds its files to the tree. `None`: the arguments do not ask for it.
@@ -217,7 +216,6 @@ pub(super) fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     if let Some(announced) = served.mdns.get_mut() {
         announced.check()?;
         served.network = served.network.named(announced.name);
-        served.signals = announced.signals();
         // Other hosts cannot reach a loopback address, so it is not announced.
         served.is_silent |= served.nfs.address.ip().to_canonical().is_loopback();
     }
@@ -266,29 +264,29 @@ impl Served {
             nfs::check_ports(&self.nfs)?;
         }
         for kind in TaskKind::ALL {
-            let (name, reloads) = match kind {
+            let name = match kind {
                 #[cfg(feature = "init")]
                 TaskKind::Addresses if self.card.is_none() => continue,
                 #[cfg(feature = "init")]
-                TaskKind::Addresses => ("addresses", false),
+                TaskKind::Addresses => "addresses",
                 TaskKind::Nfs => {
                     for _ in 1..nfs_count {
                         let _ = kinds.push(*kind);
-                        let _ = loops.push(Child::new("nfs", false));
+                        let _ = loops.push(Child::new("nfs"));
                     }
-                    ("nfs", false)
+                    "nfs"
                 }
                 #[cfg(feature = "mdns")]
                 TaskKind::Mdns if self.is_silent => continue,
                 #[cfg(feature = "mdns")]
-                TaskKind::Mdns => ("mdns", self.signals.reload),
+                TaskKind::Mdns => "mdns",
                 #[cfg(all(feature = "mdns", feature = "sftp-server"))]
                 TaskKind::Sftp if self.sftp.is_none() => continue,
                 #[cfg(all(feature = "mdns", feature = "sftp-server"))]
-                TaskKind::Sftp => ("sftp", false),
+                TaskKind::Sftp => "sftp",
             };
             let _ = kinds.push(*kind);
-            let _ = loops.push(Child::new(name, reloads));
+            let _ = loops.push(Child::new(name));
         }
         let first = kinds.iter().position(|kind| *kind == TaskKind::Nfs);
         let run = |index: usize| {

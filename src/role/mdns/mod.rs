@@ -39,6 +39,7 @@ use crate::wire::Writer;
 use crate::wire::announce::{self, Draft, STRING_BYTES_MAX, Service};
 use crate::wire::label::{self, Word, cut};
 use crate::wire::uuid::Uuid;
+use core::ffi::CStr;
 use core::net::IpAddr;
 use files::Files;
 use machines::Machines;
@@ -66,9 +67,8 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let options = Options::none();
     let network = options.read(args)?;
     options.check()?;
-    let signals = options.signals();
     let task = task(options, &|_| {})?;
-    platform::run(&network, &mut [task], Console::leak(), signals)
+    platform::run(&network, &mut [task], Console::leak(), Signals::RELOAD)
 }
 
 /// A function that calls its argument with each further service, such as the exports of `serve`.
@@ -82,6 +82,7 @@ pub(super) fn task(
     let now = sys::now();
     let announcer = mem::leak(Announcer::new(now));
     announcer.services.path = options.files;
+    announcer.hosts = options.hosts;
     for path in &options.machines {
         let _ = announcer.machines.push(Machines::new(path));
     }
@@ -98,6 +99,8 @@ pub(super) fn task(
 #[repr(C)] // Largest field last: the others have short offsets.
 pub(super) struct Announcer {
     services: Files,
+    /// The file of `--hosts`.
+    hosts: Option<&'static CStr>,
     machines: heapless::Vec<Machines, DIRECTORY_COUNT_MAX>,
     /// Buffer for reading files.
     memory: &'static mut Memory,
@@ -122,18 +125,11 @@ impl Announcer {
         let responder = &mut self.responder;
         omit(responder, options.omits_host, options.omits_reverse);
         set_host(responder, options.name);
-        let mut add_alias = |labels: &[u8], address: Option<&IpAddr>| {
-            if responder.add_alias(labels, address).is_err() {
-                event::report(&mut Console, text!("left out"), labels, NO_MEMORY);
-            }
-        };
         for alias in &options.aliases {
-            add_alias(alias, None);
+            add_alias(responder, alias, None);
         }
-        if let Some(path) = options.hosts {
-            hosts::read(path, self.memory, &mut add_alias)
-                .map_err(|errno| failed(text!("cannot read"), path.to_bytes(), errno))?;
-        }
+        self.read_hosts(now)?;
+        let responder = &mut self.responder;
         let mut add = |service: &Service<'_>| _ = add(responder, now, service, b"");
         let mut parts = [0; announce::ROOM_BYTES];
         let mut draft = Draft::new(&mut parts);
@@ -171,6 +167,21 @@ impl Announcer {
         self.services.read(now, self.memory, responder)
     }
 
+    /// Reads the file of `--hosts`, at the start or again: announces new names and removes those that are gone.
+    fn read_hosts(&mut self, now: Instant) -> Result<(), Fatal> {
+        let Some(path) = self.hosts else {
+            return Ok(());
+        };
+        let responder = &mut self.responder;
+        responder.start_aliases();
+        hosts::read(path, self.memory, &mut |labels, address| {
+            add_alias(responder, labels, address);
+        })
+        .map_err(|errno| failed(text!("cannot read"), path.to_bytes(), errno))?;
+        responder.finish_aliases(now);
+        Ok(())
+    }
+
     /// Makes an announcer without anything to announce. Its memory is never freed.
     pub(super) fn new(now: Instant) -> Self {
         let limits = Limits {
@@ -181,6 +192,7 @@ impl Announcer {
         Self {
             responder: Responder::new(limits, &sys::seed()),
             services: Files::new(),
+            hosts: None,
             machines: heapless::Vec::new(),
             memory: mem::array(),
             machines_at: now,
@@ -269,7 +281,8 @@ impl Endpoint for Announcer {
 
     fn on_signals(&mut self, now: Instant, signals: Signals) {
         if signals.reload {
-            // An error was reported by `read`; the announced services then stay unchanged.
+            // Errors were reported; the announced names and services then stay unchanged.
+            let _ = self.read_hosts(now);
             let _ = self.services.read(now, self.memory, &mut self.responder);
         }
     }
@@ -380,6 +393,13 @@ pub(super) fn add(
         event::report(&mut Console, text!("left out"), about, NO_MEMORY);
     }
     added
+}
+
+/// Announces an alias. If the tables are full, reports that it is left out.
+fn add_alias(responder: &mut Responder, labels: &[u8], address: Option<&IpAddr>) {
+    if responder.add_alias(labels, address).is_err() {
+        event::report(&mut Console, text!("left out"), labels, NO_MEMORY);
+    }
 }
 
 /// Reports that `what` failed on `about`, with the reason of `error`. Returns exit status 1.

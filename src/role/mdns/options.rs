@@ -8,7 +8,6 @@ use super::hardware_id::HardwareId;
 use crate::drive::platform::network::Network;
 use crate::engine::mdns::{ALIAS_COUNT_MAX, family};
 use crate::mem;
-use crate::net::Signals;
 use crate::sys::Args;
 use crate::wire::announce::{self, Draft, Service, host_labels};
 use core::ffi::CStr;
@@ -100,14 +99,6 @@ impl Options {
             read_service(service, &mut draft, &mut |_| {})?;
         }
         Ok(())
-    }
-
-    /// Returns the signals to handle: SIGHUP if service files are to be read again.
-    pub(in super::super) fn signals(&self) -> Signals {
-        Signals {
-            reload: self.files.is_some(),
-            ..Signals::default()
-        }
     }
 
     /// Sets the option of a flag. Returns `None` if the value is wrong.

@@ -72,7 +72,7 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
         &mut [task],
         tree,
         Console::leak(),
-        Signals::default(),
+        Signals::RELOAD,
     )
 }
 

@@ -151,5 +151,5 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         names: &options.interfaces,
         ..Choice::default()
     });
-    platform::run(&network, &mut [task], Console::leak(), Signals::default())
+    platform::run(&network, &mut [task], Console::leak(), Signals::RELOAD)
 }

@@ -88,13 +88,7 @@ fn serve_all(network: &Network, options: &Options) -> Result<(), Fatal> {
     }
     let tree = platform::tree();
     let task = task(options, at, tree)?;
-    platform::serve(
-        network,
-        &mut [task],
-        tree,
-        Console::leak(),
-        Signals::default(),
-    )
+    platform::serve(network, &mut [task], tree, Console::leak(), Signals::RELOAD)
 }
 
 /// Accepts connections and serves each in its own process, until SIGTERM or SIGINT.

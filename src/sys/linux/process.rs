@@ -90,11 +90,12 @@ fn mask(how: Block, signals: u64) {
 
 /// A signalfd for SIGINT and SIGTERM; with `reload` also SIGHUP, with `children` SIGCHLD. The signals are blocked.
 ///
-/// `None` if the kernel has no signalfd; signals then keep their default actions.
+/// `None` if the kernel has no signalfd; signals then keep their default actions, except that SIGHUP is ignored with `reload`.
 pub fn signals(reload: bool, children: bool) -> Option<File> {
     let mut signals = STOP_SIGNALS;
     if reload {
         signals |= HANG_UP_SIGNAL;
+        act_on_hang_up(HangUp::Ignored);
     }
     if children {
         signals |= CHILD_SIGNAL;
@@ -161,7 +162,21 @@ pub fn read_signal(signals: BorrowedFd<'_>) -> SignalRequest {
     }
 }
 
-/// Installs handlers for SIGINT and SIGTERM that exit with 0. They are needed in a container, where process 1 ignores signals
+/// Effect of SIGHUP.
+#[derive(Clone, Copy)]
+#[repr(usize)]
+enum HangUp {
+    /// SIG_DFL: the signal ends the process.
+    Ends = 0,
+    /// SIG_IGN. A signalfd still reports the signal while it is blocked.
+    Ignored = 1,
+}
+
+fn act_on_hang_up(what: HangUp) {
+    act_on(SIGHUP as usize, what as usize, 0);
+}
+
+/// Ignores SIGHUP, and installs handlers for SIGINT and SIGTERM that exit with 0. They are needed in a container, where process 1 ignores signals
 /// without a handler. The handler also closes the listening socket, except in a child process made by [`fork`].
 pub fn stop_when_asked() {
     extern "C" fn stop(_: i32) -> ! {
@@ -173,6 +188,7 @@ pub fn stop_when_asked() {
     /// SA_RESTORER: the kernel requires a return address. It is never used, because the handler does not return.
     const RESTORER: usize = 0x0400_0000;
     let handler = stop as extern "C" fn(i32) -> ! as usize;
+    act_on_hang_up(HangUp::Ignored);
     for signal in [2, 15] {
         act_on(signal, handler, RESTORER);
     }
@@ -225,6 +241,7 @@ pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
     }
     mask(Block::Off, STOP_SIGNALS | CHILD_SIGNAL | HANG_UP_SIGNAL);
     on_failed_write(FailedWrite::Ends);
+    act_on_hang_up(HangUp::Ends);
     let mut environment = [core::ptr::null(); ENVIRONMENT_COUNT_MAX];
     // Leaves the last pointer null, which ends the list.
     let (places, _) = environment.split_at_mut(ENVIRONMENT_COUNT_MAX - 1);

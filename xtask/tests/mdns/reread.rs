@@ -1,4 +1,5 @@
-//! SIGHUP makes the responder read the service files again: it announces the changes, and sends nothing for unchanged services.
+//! SIGHUP makes the responder read its files again: it announces the changes, and sends nothing for unchanged services. No role
+//! ends by SIGHUP.
 
 use super::world::{Avahi, World};
 use anyhow::{Context as _, Result, ensure};
@@ -125,4 +126,56 @@ fn sighup_sends_nothing_for_unchanged_services() -> Result<()> {
     let all = listen()?;
     ensure!(all.is_empty(), "{all:?}");
     responder.stop()
+}
+
+/// The names of `--hosts` change with SIGHUP.
+#[test]
+fn sighup_applies_a_changed_hosts_file() -> Result<()> {
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let hosts = scratch.path().join("hosts");
+    fs::write(
+        &hosts,
+        "198.51.100.1 stays.local\n198.51.100.2 goes.local\n",
+    )?;
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
+    let responder = world.announce(&["--name", "box", "--hosts", &hosts.to_string_lossy()])?;
+    responder.wait_for("announced box.local")?;
+    let resolve = |name| ["avahi-resolve", "-4", "-n", name];
+    avahi.wait_for_output(&resolve("goes.local"), &["198.51.100.2"])?;
+    fs::write(
+        &hosts,
+        "198.51.100.1 stays.local\n198.51.100.3 comes.local\n",
+    )?;
+    kill(responder.pid(), Signal::SIGHUP)?;
+    avahi.wait_for_output(&resolve("comes.local"), &["198.51.100.3"])?;
+    avahi.wait_for_output(&resolve("stays.local"), &["198.51.100.1"])?;
+    avahi.wait_until_gone(&resolve("goes.local"), "198.51.100.2")?;
+    responder.stop()
+}
+
+/// Roles without files ignore SIGHUP. SIGTERM then ends them with goodbyes.
+#[test]
+fn sighup_ends_no_role() -> Result<()> {
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let export = scratch.path().to_string_lossy();
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
+    let serve = ["--export", &export, "-p", "-n", "2049", "--name", "box"];
+    for (role, words, kind) in [
+        ("mdns", &["--service", "One,_one._tcp,1"][..], "_one._tcp"),
+        ("publish", &["-s", "Two", "_two._tcp", "2"], "_two._tcp"),
+        ("serve", &serve, "_nfs._tcp"),
+    ] {
+        let process = world.start(role, words)?;
+        let browse = ["avahi-browse", "-tpk", kind];
+        avahi.wait_for_output(&browse, &["+;eth0;IPv4;"])?;
+        for _ in 0..3 {
+            kill(process.pid(), Signal::SIGHUP)?;
+        }
+        avahi.wait_for_output(&browse, &["+;eth0;IPv4;"])?;
+        let lines = process.stop_and_read()?;
+        ensure!(!lines.contains("restarting"), "{role}: {lines}");
+        // Without a goodbye, the service would be known for 75 minutes.
+        avahi.wait_until_gone(&browse, "IPv4")?;
+    }
+    Ok(())
 }

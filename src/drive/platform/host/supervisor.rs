@@ -34,13 +34,11 @@ pub struct Child {
     pause_ms: u32,
     /// True once a run has ended in any way but a failure to start. Later failures restart the child.
     has_begun: bool,
-    /// True if the child rereads its files on SIGHUP.
-    reloads: bool,
 }
 
 impl Child {
-    /// A child that is not started yet. `name` appears in messages; with `reloads`, SIGHUP is forwarded to the child.
-    pub const fn new(name: &'static str, reloads: bool) -> Self {
+    /// A child that is not started yet. `name` appears in messages.
+    pub const fn new(name: &'static str) -> Self {
         Self {
             name,
             process: None,
@@ -48,7 +46,6 @@ impl Child {
             restart_at: Instant::from_ms(0),
             pause_ms: PAUSE_MIN_MS,
             has_begun: false,
-            reloads,
         }
     }
 
@@ -88,13 +85,9 @@ fn stop(children: &mut [Child]) {
     signal_all(children, Signal::Kill);
 }
 
-/// Sends a signal to all children; SIGHUP only to those that reload.
+/// Sends a signal to all children.
 fn signal_all(children: &[Child], signal: Signal) {
-    let is_meant = |child: &&Child| child.reloads || !matches!(signal, Signal::Reload);
-    let children = children
-        .iter()
-        .filter(is_meant)
-        .filter_map(|child| child.process);
+    let children = children.iter().filter_map(|child| child.process);
     children.for_each(|child| process::send_signal(child, signal));
 }
 
@@ -109,7 +102,7 @@ pub fn run(
     sink: &mut dyn Sink,
 ) -> Result<(), Fatal> {
     // Without signalfd, signals have their default action: they end the supervisor, and the kernel then ends its children.
-    let signals = process::signals(children.iter().any(|child| child.reloads), true);
+    let signals = process::signals(true, true);
     loop {
         let now = sys::now();
         let mut until = match signals {
