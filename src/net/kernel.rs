@@ -211,6 +211,11 @@ impl Datagrams for Kernel {
         }
     }
 
+    fn watch_file(&mut self, file: FileId, token: Token) -> NetResult<()> {
+        let own = fs::dup::<Errno>(file.0).map(File::of);
+        self.watch_input(own, token).map(drop)
+    }
+
     fn wait(&mut self, now: Instant, until: Instant, ready: &mut Ready) -> Instant {
         ready.tokens.clear();
         ready.signals = Signals::default();
@@ -279,11 +284,6 @@ impl Streams for Kernel {
             epoll.set(Change::Modify, file, token.0, flags(interest))?;
         }
         Ok(())
-    }
-
-    fn watch_file(&mut self, file: FileId, token: Token) -> NetResult<()> {
-        let own = fs::dup::<Errno>(file.0).map(File::of);
-        self.watch_input(own, token).map(drop)
     }
 }
 

@@ -175,6 +175,13 @@ pub trait Datagrams {
     ) -> NetResult<()>;
     /// Closes a socket.
     fn close(&mut self, socket: Socket);
+    /// Watches a pipe or similar file for input, until the process ends. Other code reads it.
+    ///
+    /// # Errors
+    /// `Unsupported`: this network can watch only its own sockets.
+    fn watch_file(&mut self, _file: FileId, _token: Token) -> NetResult<()> {
+        Err(NetError::Unsupported)
+    }
     /// Sleeps until a watched socket is ready, until `until` ([`Instant::NEVER`]: no limit), or until a signal. Returns the time.
     fn wait(&mut self, now: Instant, until: Instant, ready: &mut Ready) -> Instant;
     /// Returns the static address if another host uses it too; each conflict is returned once. An IPv4 address is mapped to IPv6.
@@ -245,13 +252,6 @@ pub trait Streams: Datagrams + Connections {
     /// # Errors
     /// `Gone`: the socket is not open.
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()>;
-    /// Watches a pipe or similar file for input, until the process ends. Other code reads it.
-    ///
-    /// # Errors
-    /// `Unsupported`: this network can watch only its own sockets.
-    fn watch_file(&mut self, _file: FileId, _token: Token) -> NetResult<()> {
-        Err(NetError::Unsupported)
-    }
 }
 
 pub use crate::sys::interface::{Interface, Interfaces};

@@ -259,7 +259,7 @@ impl Sim {
         self.world().pipe = Some(pipe);
     }
 
-    /// Enables [`Streams::watch_file`]; the file is ready while `is_readable` returns true.
+    /// Enables [`Datagrams::watch_file`]; the file is ready while `is_readable` returns true.
     pub fn set_file_to_watch(&self, is_readable: impl Fn() -> bool + 'static) {
         self.world().file_to_watch = Some(Asked(Rc::new(is_readable)));
     }
@@ -448,6 +448,14 @@ impl Datagrams for Sim {
         }
     }
 
+    fn watch_file(&mut self, _: FileId, token: Token) -> NetResult<()> {
+        let mut world = self.world();
+        let can_be_watched = world.file_to_watch.as_ref().map(|_| ());
+        can_be_watched.ok_or(NetError::Unsupported)?;
+        world.file_token = Some(token);
+        Ok(())
+    }
+
     fn wait(&mut self, now: Instant, until: Instant, ready: &mut Ready) -> Instant {
         let mut world = self.world();
         ready.tokens.clear();
@@ -559,14 +567,6 @@ impl Streams for Sim {
         let mut world = self.world();
         let open = world.get(socket)?;
         (open.token, open.interest) = (token, interest);
-        Ok(())
-    }
-
-    fn watch_file(&mut self, _: FileId, token: Token) -> NetResult<()> {
-        let mut world = self.world();
-        let can_be_watched = world.file_to_watch.as_ref().map(|_| ());
-        can_be_watched.ok_or(NetError::Unsupported)?;
-        world.file_token = Some(token);
         Ok(())
     }
 }
