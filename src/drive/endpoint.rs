@@ -11,7 +11,7 @@ use crate::engine::mdns::{
 };
 use crate::event::{Events, Fatal};
 use crate::mem::{Ends as _, Slots, nth};
-use crate::net::{Interface, Interfaces, NetError, NetResult, Signals, Socket};
+use crate::net::{FileId, Interface, Interfaces, NetError, NetResult, Signals, Socket, Token};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -28,6 +28,9 @@ const CHANGE_COUNT_MAX: usize = 1024;
 const SOCKET_COUNT_MAX: usize = 18;
 /// Token of the socket that reports changes of interfaces; tokens of links are smaller.
 const CHANGES: u32 = (LINK_COUNT_MAX * SOCKET_COUNT_MAX) as u32;
+
+/// Token of the descriptors that the endpoint waits for.
+const FILES: u32 = CHANGES + 1;
 
 /// A socket of a link.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +95,11 @@ fn name(interface: &Interface) -> &[u8] {
 ///
 /// Call `handle` for each datagram, then `poll_transmit` until it is `None`, then `poll_event`, then wait until `poll_at`.
 pub trait Endpoint {
+    /// Called once, before all other functions. Passes each descriptor that the endpoint waits for to `watch`, which returns false
+    /// if the network cannot wait for descriptors.
+    fn start(&mut self, _now: Instant, _watch: &mut dyn FnMut(FileId) -> bool) {}
+    /// Called when such a descriptor is readable.
+    fn handle_readable(&mut self, _now: Instant) {}
     /// Sets a link's addresses and the name of its interface. Returns false if the addresses do not fit the endpoint's table.
     fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, interface: &[u8]) -> bool;
     /// Handles a datagram. Returns the length of a unicast reply to the sender in `out`, if there is one.
@@ -158,14 +166,17 @@ impl<'a> Mdns<'a> {
 impl Task for Mdns<'_> {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         self.changes = world.net.changes(world.token(CHANGES)).ok();
+        let (net, token) = (&mut *world.net, Token::new(world.task, FILES));
+        let watch = &mut |file| net.watch_file(file, token).is_ok();
+        self.endpoint.start(world.now, watch);
         Ok(())
     }
 
     fn ready(&mut self, world: &mut World<'_>, local: u32) {
-        if local == CHANGES {
-            self.drain_changes(world);
-        } else {
-            self.receive_datagrams(world, local as usize);
+        match local {
+            FILES => self.endpoint.handle_readable(world.now),
+            CHANGES => self.drain_changes(world),
+            local => self.receive_datagrams(world, local as usize),
         }
     }
 

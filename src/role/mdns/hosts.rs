@@ -1,10 +1,10 @@
 //! Reads the file of `--hosts`: host names to announce for addresses of other hosts, in lines of `ADDRESS NAME`. avahi.hosts(5).
 
-use super::super::Console;
 use super::super::args::address;
+use super::files::mixed;
 use super::source::{self, Memory};
 use crate::drive::platform::host::files::Directory;
-use crate::event::{self, Line};
+use crate::event::{self, Line, Sink};
 use crate::mem::parts;
 use crate::text::text;
 use crate::vfs::FsResult;
@@ -13,25 +13,27 @@ use crate::wire::label::cut;
 use core::ffi::CStr;
 use core::net::IpAddr;
 
-/// Calls `each` with the labels before `.local` and the address of each line. Malformed lines are reported and left out.
+/// Calls `each` with the labels before `.local` and the address of each line. Malformed lines are reported to `sink` and left out.
+/// Returns a hash of the file.
 ///
 /// # Errors
 /// Those of [`source::read`].
 pub(super) fn read(
     path: &CStr,
     memory: &mut Memory,
+    sink: &mut dyn Sink,
     each: &mut dyn FnMut(&[u8], Option<&IpAddr>),
-) -> FsResult<()> {
+) -> FsResult<u64> {
     let file = source::read(&Directory::open(c".")?, path.to_bytes(), memory)?;
     for (line, number) in parts(file, b'\n').zip(1..) {
         if read_line(line, each).is_none() {
             let mut about = Line::default();
             about.raw(path.to_bytes()).byte(b':').number(number);
             let why = text!("a line has a numeric address and a name that ends with .local");
-            event::report(&mut Console, text!("left out"), about.bytes(), why);
+            event::report(sink, text!("left out"), about.bytes(), why);
         }
     }
-    Ok(())
+    Ok(mixed(file, 0))
 }
 
 /// Parses a line, which may be empty or a comment. `None`: malformed.
@@ -64,7 +66,8 @@ mod tests {
         );
         let path = std::ffi::CString::new(test_dir.0.join("hosts").to_str().unwrap()).unwrap();
         let mut read_ones = Vec::new();
-        read(&path, &mut memory(), &mut |labels, address| {
+        let sink = &mut crate::event::testing::Sink::default();
+        read(&path, &mut memory(), sink, &mut |labels, address| {
             let labels = String::from_utf8(labels.to_vec()).unwrap();
             read_ones.push(format!("{} {labels}", address.unwrap()));
         })

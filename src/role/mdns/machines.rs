@@ -15,7 +15,7 @@ use crate::wire::announce::Service;
 use core::ffi::CStr;
 
 /// Interval of scans.
-const SCAN_INTERVAL: Duration = Duration::from_secs(10);
+pub(super) const SCAN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The machines in a directory.
 pub(super) struct Machines {

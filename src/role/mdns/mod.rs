@@ -1,6 +1,7 @@
 //! `mdns`: announces the host, its hardware, its services and its virtual machines by multicast DNS. RFC 6762, RFC 6763.
 
 mod announced;
+mod complaints;
 mod files;
 mod hardware_id;
 mod hosts;
@@ -23,26 +24,27 @@ use crate::config::{
     ANNOUNCED_RECORD_COUNT_MIN, ANNOUNCED_TEXT_BYTES, ANNOUNCED_TEXT_BYTES_MIN,
 };
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
-use crate::drive::platform::host::files::Directory;
+use crate::drive::platform::host::files::{Directory, Watch};
 use crate::drive::{Task, platform};
 use crate::engine::mdns::{Limits, Link, LinkId, Meta, NameId, Responder, Transmit};
-use crate::event::{self, Events, Line};
+use crate::event::{self, Events, Line, Sink};
 use crate::mem::{self, parts, scaled};
 use crate::mem::{Ends as _, index_of};
-use crate::net::Signals;
+use crate::net::{FileId, Signals};
 use crate::sys;
 use crate::sys::Args;
 use crate::text::{Text, text};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::vfs::FsError;
 use crate::wire::Writer;
 use crate::wire::announce::{self, Draft, STRING_BYTES_MAX, Service};
 use crate::wire::label::{self, Word, cut};
 use crate::wire::uuid::Uuid;
+use complaints::Complaints;
 use core::ffi::CStr;
 use core::net::IpAddr;
 use files::Files;
-use machines::Machines;
+use machines::{Machines, SCAN_INTERVAL};
 use options::DIRECTORY_COUNT_MAX;
 use source::Memory;
 
@@ -60,6 +62,9 @@ const NO_MEMORY: Text = text!("no memory for more names and services");
 
 /// Port (9, discard) that is announced for a service without a server, such as `_workstation._tcp`.
 const DISCARD_PORT: u16 = 9;
+
+/// Delay between a reported change of a file and reading it: changes come in bursts, and a file is first created, then written.
+const SETTLE: Duration = Duration::from_ms(500);
 
 /// Announces until SIGTERM or SIGINT.
 #[inline(never)]
@@ -83,6 +88,9 @@ pub(super) fn task(
     let announcer = mem::leak(Announcer::new(now));
     announcer.services.path = options.files;
     announcer.hosts = options.hosts;
+    if announcer.has_files() {
+        announcer.watch.open();
+    }
     for path in &options.machines {
         let _ = announcer.machines.push(Machines::new(path));
     }
@@ -101,6 +109,13 @@ pub(super) struct Announcer {
     services: Files,
     /// The file of `--hosts`.
     hosts: Option<&'static CStr>,
+    /// Hash of that file when it was last read.
+    hosts_hash: u64,
+    /// Watches these files and directories.
+    watch: Watch,
+    /// Time at which to read them again.
+    files_at: Instant,
+    complaints: Complaints,
     machines: heapless::Vec<Machines, DIRECTORY_COUNT_MAX>,
     /// Buffer for reading files.
     memory: &'static mut Memory,
@@ -128,8 +143,6 @@ impl Announcer {
         for alias in &options.aliases {
             add_alias(responder, alias, None);
         }
-        self.read_hosts(now)?;
-        let responder = &mut self.responder;
         let mut add = |service: &Service<'_>| _ = add(responder, now, service, b"");
         let mut parts = [0; announce::ROOM_BYTES];
         let mut draft = Draft::new(&mut parts);
@@ -164,21 +177,46 @@ impl Announcer {
             add(&plain(b"_workstation._tcp", DISCARD_PORT, b""));
         }
         more(&mut add);
-        self.services.read(now, self.memory, responder)
+        self.read_files(now)
     }
 
-    /// Reads the file of `--hosts`, at the start or again: announces new names and removes those that are gone.
+    /// Reads the files of `--hosts` and `--services`, at the start or again: announces the changes.
+    fn read_files(&mut self, now: Instant) -> Result<(), Fatal> {
+        self.watch.start_scan();
+        self.complaints.start_scan();
+        let hosts = self.read_hosts(now);
+        let (watch, sink) = (&mut self.watch, &mut self.complaints);
+        let services = self
+            .services
+            .read(now, self.memory, watch, sink, &mut self.responder);
+        self.files_at = Instant::NEVER;
+        if !watch.is_complete && self.has_files() {
+            self.files_at = now.after(SCAN_INTERVAL);
+        }
+        hosts.and(services)
+    }
+
+    /// Returns true if the options name files.
+    const fn has_files(&self) -> bool {
+        self.hosts.is_some() || self.services.path.is_some()
+    }
+
+    /// Reads the file of `--hosts`.
     fn read_hosts(&mut self, now: Instant) -> Result<(), Fatal> {
         let Some(path) = self.hosts else {
             return Ok(());
         };
-        let responder = &mut self.responder;
+        self.watch.add(path.to_bytes());
+        let (responder, sink) = (&mut self.responder, &mut self.complaints);
         responder.start_aliases();
-        hosts::read(path, self.memory, &mut |labels, address| {
+        let hash = hosts::read(path, self.memory, sink, &mut |labels, address| {
             add_alias(responder, labels, address);
         })
-        .map_err(|errno| failed(text!("cannot read"), path.to_bytes(), errno))?;
-        responder.finish_aliases(now);
+        .map_err(|error| report(sink, text!("cannot read"), path.to_bytes(), error))?;
+        // Aliases that were given up after a conflict are probed for again only if the file has changed.
+        if core::mem::replace(&mut self.hosts_hash, hash) != hash {
+            responder.finish_aliases(now);
+        }
         Ok(())
     }
 
@@ -193,6 +231,10 @@ impl Announcer {
             responder: Responder::new(limits, &sys::seed()),
             services: Files::new(),
             hosts: None,
+            hosts_hash: 0,
+            watch: Watch::default(),
+            files_at: Instant::NEVER,
+            complaints: Complaints::default(),
             machines: heapless::Vec::new(),
             memory: mem::array(),
             machines_at: now,
@@ -209,6 +251,17 @@ impl Announcer {
 }
 
 impl Endpoint for Announcer {
+    fn start(&mut self, now: Instant, watch: &mut dyn FnMut(FileId) -> bool) {
+        if !self.watch.start(watch) && self.has_files() {
+            self.files_at = now.after(SCAN_INTERVAL);
+        }
+    }
+
+    fn handle_readable(&mut self, now: Instant) {
+        self.watch.drain();
+        self.files_at = self.files_at.min(now.after(SETTLE));
+    }
+
     fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, _: &[u8]) -> bool {
         self.has_links |= link.is_up();
         self.responder.set_link(now, id, link).is_ok()
@@ -229,12 +282,17 @@ impl Endpoint for Announcer {
     }
 
     fn poll_at(&self) -> Instant {
-        self.responder.poll_at().min(self.machines_at)
+        let files_at = self.machines_at.min(self.files_at);
+        self.responder.poll_at().min(files_at)
     }
 
-    /// Scans for virtual machines if due, and reports names that changed after a conflict, and the subject's name once probing is
+    /// Reads files again and scans for virtual machines, if due. Reports names that changed after a conflict, and the subject's name once probing is
     /// finished.
     fn poll_event(&mut self, now: Instant, events: &mut Events) -> Result<(), Fatal> {
+        if self.files_at <= now {
+            // Errors were reported; the announced names and services then stay unchanged.
+            let _ = self.read_files(now);
+        }
         if self.machines_at <= now {
             self.machines_at = Instant::NEVER;
             for machines in &mut self.machines {
@@ -281,9 +339,9 @@ impl Endpoint for Announcer {
 
     fn on_signals(&mut self, now: Instant, signals: Signals) {
         if signals.reload {
-            // Errors were reported; the announced names and services then stay unchanged.
-            let _ = self.read_hosts(now);
-            let _ = self.services.read(now, self.memory, &mut self.responder);
+            self.complaints.forget();
+            self.hosts_hash = 0;
+            self.files_at = now;
         }
     }
 
@@ -405,4 +463,40 @@ fn add_alias(responder: &mut Responder, labels: &[u8], address: Option<&IpAddr>)
 /// Reports that `what` failed on `about`, with the reason of `error`. Returns exit status 1.
 fn failed(what: Text, about: &[u8], error: FsError) -> Fatal {
     reasons::failed_with(what, about, error.number(), &source::REASONS)
+}
+
+/// Reports to `sink` that `what` failed on `about`, with the reason of `error`. Returns exit status 1.
+fn report(sink: &mut dyn Sink, what: Text, about: &[u8], error: FsError) -> Fatal {
+    let why = reasons::why(error.number(), &source::REASONS);
+    event::report(sink, what, about, why);
+    FAILED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::source::tests::TestDir;
+    use super::*;
+
+    /// Between changes, the responder sleeps. Without inotify, it reads the files every ten seconds.
+    #[test]
+    fn watched_files_need_no_timer() {
+        let test_dir = TestDir::new("watched");
+        let path = mem::leak(test_dir.path());
+        let now = Instant::from_ms(1000);
+        let mut announcer = Announcer::new(now);
+        announcer.services.path = Some(path);
+        announcer.read_files(now).unwrap();
+        assert_eq!(announcer.files_at, now.after(SCAN_INTERVAL));
+        announcer.watch.open();
+        announcer.read_files(now).unwrap();
+        assert_eq!(announcer.files_at, Instant::NEVER);
+        // A directory that does not exist is reported at each start, and awaited.
+        let test_dir = TestDir::new("awaited");
+        std::fs::remove_dir(&test_dir.0).unwrap();
+        announcer.services.path = Some(mem::leak(test_dir.path()));
+        assert!(announcer.read_files(now).is_err());
+        assert_eq!(announcer.files_at, Instant::NEVER);
+        announcer.handle_readable(now);
+        assert_eq!(announcer.files_at, now.after(SETTLE));
+    }
 }

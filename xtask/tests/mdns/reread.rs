@@ -1,14 +1,16 @@
-//! SIGHUP makes the responder read its files again: it announces the changes, and sends nothing for unchanged services. No role
-//! ends by SIGHUP.
+//! The responder reads its files again if they change, and after SIGHUP: it announces the changes, and sends nothing for unchanged
+//! services. No role ends by SIGHUP.
 
-use super::world::{Avahi, World};
+use super::world::{Avahi, Process, World};
 use anyhow::{Context as _, Result, ensure};
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use xtask::machines::lockdown;
 
 /// Once no packet comes for this long, all announcements are over.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -178,4 +180,69 @@ fn sighup_ends_no_role() -> Result<()> {
         avahi.wait_until_gone(&browse, "IPv4")?;
     }
     Ok(())
+}
+
+/// Service files and the hosts file change; nothing is sent to the responder.
+fn changes_are_seen(start: impl FnOnce(&World, &[&str]) -> Result<Process>) -> Result<()> {
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let dir = scratch.path().join("services");
+    let hosts = scratch.path().join("hosts");
+    fs::create_dir_all(&dir)?;
+    write_initial(&dir)?;
+    fs::write(
+        &hosts,
+        "198.51.100.1 stays.local\n198.51.100.2 goes.local\n",
+    )?;
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
+    let (services, names) = (dir.to_string_lossy(), hosts.to_string_lossy());
+    let words = ["--name", "box", "--services", &services, "--hosts", &names];
+    let responder = start(&world, &words)?;
+    responder.wait_for("announced box.local")?;
+    let browse = ["avahi-browse", "-rtpk", "_http._tcp"];
+    avahi.wait_for_output(&browse, &["IPv4;Stays;", "IPv4;Changes;", "IPv4;Goes;"])?;
+    apply_changes(&dir)?;
+    fs::write(
+        dir.join("unit.dnssd"),
+        "[Service]\nName=Unit\nType=_http._tcp\nPort=85\n",
+    )?;
+    // As editors write a file.
+    fs::write(
+        scratch.path().join("new"),
+        "198.51.100.1 stays.local\n198.51.100.3 comes.local\n",
+    )?;
+    fs::rename(scratch.path().join("new"), &hosts)?;
+    let port = |name, port| format!("IPv4;{name};_http._tcp;local;box.local;192.0.2.1;{port};");
+    let seen = [
+        port("Stays", 81),
+        port("Changes", 92),
+        port("Comes", 84),
+        port("Unit", 85),
+    ];
+    avahi.wait_for_output(&browse, &seen.each_ref().map(String::as_str))?;
+    avahi.wait_until_gone(&browse, "Goes")?;
+    let resolve = |name| ["avahi-resolve", "-4", "-n", name];
+    avahi.wait_for_output(&resolve("comes.local"), &["198.51.100.3"])?;
+    avahi.wait_until_gone(&resolve("goes.local"), "198.51.100.2")?;
+    // The directory and the hosts file are replaced.
+    fs::remove_dir_all(&dir)?;
+    fs::create_dir(&dir)?;
+    write_service(&dir, "Last", 86)?;
+    fs::remove_file(&hosts)?;
+    fs::write(&hosts, "198.51.100.4 last.local\n")?;
+    avahi.wait_for_output(&browse, &[&port("Last", 86)])?;
+    avahi.wait_until_gone(&browse, "Stays")?;
+    avahi.wait_for_output(&resolve("last.local"), &["198.51.100.4"])?;
+    responder.stop()
+}
+
+#[test]
+fn changed_files_are_seen_by_inotify() -> Result<()> {
+    changes_are_seen(|world, words| world.announce(words))
+}
+
+#[test]
+fn changed_files_are_seen_without_inotify() -> Result<()> {
+    changes_are_seen(|world, words| {
+        lockdown::run_without(&[libc::SYS_inotify_init1], || world.announce(words))
+    })
 }

@@ -2,15 +2,15 @@
 //!
 //! A malformed file is reported with the line number and left out as a whole; the other files are announced.
 
+use super::super::Fatal;
 use super::super::reasons::why;
-use super::super::{Console, Fatal};
 use super::announced::Announced;
-use super::failed;
+use super::report;
 use super::source::{self, Memory, REASONS};
 use super::specifiers;
 use super::vms::PRIME;
 use crate::config::ANNOUNCED_NAME_COUNT;
-use crate::drive::platform::host::files::Directory;
+use crate::drive::platform::host::files::{Directory, Watch};
 use crate::engine::mdns::Responder;
 use crate::event::{self, Line, Sink};
 use crate::text::{text, texts};
@@ -61,11 +61,13 @@ impl Files {
         }
     }
 
-    /// Reads the directory, at the start or again after SIGHUP: announces new services and removes those that are gone.
+    /// Reads the directory, at the start or again: announces new services and removes those that are gone. Reports to `sink`.
     pub(super) fn read(
         &mut self,
         now: Instant,
         memory: &mut Memory,
+        watch: &mut Watch,
+        sink: &mut dyn Sink,
         responder: &mut Responder,
     ) -> Result<(), Fatal> {
         let Some(path) = self.path else {
@@ -73,7 +75,7 @@ impl Files {
         };
         let announced = &mut self.announced;
         announced.start_scan();
-        read(path, memory, &mut Console, &mut |service, file| {
+        let done = read(path, memory, watch, sink, &mut |service, file| {
             let host = service.host.unwrap_or_default();
             let id = mixed(service.kind, mixed(service.name, 0));
             let mut stamp = u64::from(service.families) << 48 | u64::from(service.port) << 32;
@@ -82,15 +84,16 @@ impl Files {
             if !announced.mark_present(now, (id, stamp), responder) {
                 announced.announce(now, (id, stamp), service, file, responder);
             }
-        })
-        .map_err(|errno| failed(text!("cannot read the directory"), path.to_bytes(), errno))?;
+        });
+        let what = text!("cannot read the directory");
+        done.map_err(|error| report(sink, what, path.to_bytes(), error))?;
         announced.finish_scan(now, responder);
         Ok(())
     }
 }
 
 /// Hashes the length and content of `bytes` into `number` (as FNV-1a).
-fn mixed(bytes: &[u8], number: u64) -> u64 {
+pub(super) fn mixed(bytes: &[u8], number: u64) -> u64 {
     let mix = |number: u64, byte: &u8| (number ^ u64::from(*byte)).wrapping_mul(PRIME);
     bytes.iter().fold(number ^ bytes.len() as u64, mix)
 }
@@ -102,9 +105,11 @@ fn mixed(bytes: &[u8], number: u64) -> u64 {
 pub(super) fn read(
     path: &CStr,
     memory: &mut Memory,
+    watch: &mut Watch,
     sink: &mut dyn Sink,
     each: &mut dyn FnMut(&Service<'_>, &[u8]),
 ) -> FsResult<()> {
+    watch.add(path.to_bytes());
     let dir = Directory::open(path)?;
     let mut buffer = [0; announce::ROOM_BYTES];
     let mut draft = Draft::new(&mut buffer);

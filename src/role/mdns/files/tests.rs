@@ -20,6 +20,7 @@ fn read(test_dir: &TestDir) -> (Vec<String>, Vec<String>) {
     super::read(
         &test_dir.path(),
         &mut memory(),
+        &mut Watch::default(),
         &mut reported,
         &mut |service, _| {
             let name = String::from_utf8(service.name.to_vec()).unwrap();
@@ -103,6 +104,7 @@ fn entry_limit_is_reported() {
     super::read(
         &test_dir.path(),
         &mut memory(),
+        &mut Watch::default(),
         &mut reported,
         &mut |_, _| count += 1,
     )
@@ -181,7 +183,8 @@ fn unreadable_directory_fails() {
         ("missing", FsError::NoEntry),
     ] {
         let path = std::ffi::CString::new(test_dir.0.join(name).to_str().unwrap()).unwrap();
-        let done = super::read(&path, &mut memory(), &mut Reported(vec![]), &mut |_, _| {});
+        let (watch, sink) = (&mut Watch::default(), &mut Reported(vec![]));
+        let done = super::read(&path, &mut memory(), watch, sink, &mut |_, _| {});
         assert_eq!(done, Err(error), "{name}");
     }
 }

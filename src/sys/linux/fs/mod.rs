@@ -10,6 +10,8 @@ mod directory;
 mod handle;
 mod io;
 mod stat;
+#[cfg(feature = "mdns")]
+mod watch;
 
 pub use change::{
     chmod, chown, link_entry, linkat, mkdirat, mknodat, renameat, symlinkat, truncate, unlinkat,
@@ -25,6 +27,8 @@ pub use stat::{
     Stat, Statx, blank, device, device_numbers, faccessat2, fsid, fstatat, fstatfs, is_mount_root,
     statx,
 };
+#[cfg(feature = "mdns")]
+pub use watch::{Events, inotify, watch};
 
 use super::{Errno, outcome};
 use crate::mem::Ends as _;

@@ -1,0 +1,39 @@
+//! Messages about files that are read repeatedly. Each line is printed once, as long as each reading reports it again.
+
+use super::super::Console;
+use super::files::mixed;
+use crate::event::Sink;
+
+/// Most lines of one reading that are recognised in the next; further ones are printed again.
+const LINE_COUNT_MAX: usize = 32;
+
+/// A sink that passes on only new lines.
+#[derive(Default)]
+pub(super) struct Complaints {
+    /// Hashes of the lines of the last reading.
+    before: heapless::Vec<u64, LINE_COUNT_MAX>,
+    /// Hashes of the lines of the current reading.
+    current: heapless::Vec<u64, LINE_COUNT_MAX>,
+}
+
+impl Complaints {
+    /// Starts a reading.
+    pub(super) fn start_scan(&mut self) {
+        self.before = core::mem::take(&mut self.current);
+    }
+
+    /// Forgets all lines: the next reading prints its lines again.
+    pub(super) fn forget(&mut self) {
+        self.current.clear();
+    }
+}
+
+impl Sink for Complaints {
+    fn write_line(&mut self, line: &[u8]) {
+        let hash = mixed(line, 0);
+        let _ = self.current.push(hash);
+        if !self.before.contains(&hash) {
+            Console.write_line(line);
+        }
+    }
+}
