@@ -129,6 +129,12 @@ pub fn index_like(words: &[u8], separator: u8, word: &[u8]) -> Option<usize> {
     None
 }
 
+/// Removes the dot at the end of a name, if it has one.
+#[inline(never)]
+pub fn without_dot(name: &[u8]) -> &[u8] {
+    name.strip_suffix(b".").unwrap_or(name)
+}
+
 /// Returns true for the domain of multicast DNS, `local`, with or without a trailing dot.
 pub fn is_local(domain: &[u8]) -> bool {
     index_like(b"local local.", b' ', domain).is_some()

@@ -20,7 +20,7 @@ use crate::time::Instant;
 use crate::wire::announce::is_kind;
 use crate::wire::dns::escape::parse;
 use crate::wire::dns::{NAME_BYTES_MAX, Name};
-use crate::wire::label::is_local;
+use crate::wire::label::{is_local, without_dot};
 use core::ffi::CStr;
 use exec::Runner;
 use keep::Keep;
@@ -109,6 +109,7 @@ impl Options {
             Flag::Exec => (self.program, self.resolves) = (Some(word), true),
             Flag::Keep => (self.file, self.resolves) = (Some(word), true),
             Flag::Argument => {
+                let value = without_dot(value);
                 let is_first = self.kind.is_empty() && is_kind(type_of(value));
                 self.kind = is_first.then_some(value)?;
             }

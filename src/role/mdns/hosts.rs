@@ -62,7 +62,8 @@ mod tests {
             "hosts",
             "# comment\n\n192.0.2.9 gate.local\n \t2001:db8::9\tgate.local # again\r\n\
              192.0.2.10 a.b.local\n192.0.2.11\n192.0.2 x.local\n192.0.2.12 x.example.org\n192.0.2.13 a b\n\
-             192.0.2.14 .local\n192.0.2.15 last",
+             192.0.2.14 .local\n192.0.2.15 last\n192.0.2.16 Upper.LOCAL\n192.0.2.17 dot.local.\n192.0.2.18 a.b.\n\
+             192.0.2.19 local\n192.0.2.20 .",
         );
         let path = std::ffi::CString::new(test_dir.0.join("hosts").to_str().unwrap()).unwrap();
         let mut read_ones = Vec::new();
@@ -78,7 +79,10 @@ mod tests {
                 "192.0.2.9 gate",
                 "2001:db8::9 gate",
                 "192.0.2.10 a.b",
-                "192.0.2.15 last"
+                "192.0.2.15 last",
+                "192.0.2.16 Upper",
+                "192.0.2.17 dot",
+                "192.0.2.19 local"
             ]
         );
     }

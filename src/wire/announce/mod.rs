@@ -9,7 +9,9 @@ mod reader;
 mod unit;
 
 use super::Writer;
-use super::label::{self, cut, index_like, is_clean, is_local, number, put_byte, strip_prefix};
+use super::label::{
+    self, cut, index_like, is_clean, is_like, is_local, number, put_byte, strip_prefix, without_dot,
+};
 use crate::mem::Ends as _;
 pub use line::{next_field, parse as parse_line};
 use reader::Reader;
@@ -33,6 +35,9 @@ pub const HOST_BYTES_MAX: usize = 253;
 /// Size of a draft's buffer (bytes).
 pub const ROOM_BYTES: usize =
     label::BYTES_MAX + KIND_BYTES_MAX + SUBTYPES_BYTES_MAX + HOST_BYTES_MAX + TXT_BYTES_MAX;
+
+/// The domain of multicast DNS, as the end of a host's name.
+const LOCAL: &[u8] = b".local";
 
 /// Maximum length of one value in a file (bytes).
 const TEXT_BYTES_MAX: usize = 1024;
@@ -88,7 +93,7 @@ impl Service<'_> {
 pub enum Flaw {
     /// A name that is empty, longer than 63 bytes, not UTF-8, or has control characters.
     Name,
-    /// A type that is not `_x._tcp` or `_x._udp`, x being letters, digits and single hyphens between them.
+    /// A type that is not `_x._tcp` or `_x._udp`, x being letters, digits, hyphens and underscores.
     Kind,
     /// A subtype that is empty, longer than 63 bytes, or followed by a type other than the service's.
     Subtype,
@@ -255,9 +260,13 @@ impl<'a> Draft<'a> {
     }
 
     /// Checks a part and stores it. Subtypes and strings are appended; other parts replace the previous value. A subtype may be
-    /// followed by its type if that was stored before.
+    /// followed by its type if that was stored before. A type or a host name may end with a dot.
     #[inline(never)]
     pub fn put(&mut self, part: Part, bytes: &[u8]) -> Result<(), Flaw> {
+        let bytes = match part {
+            Part::Kind | Part::Host | Part::Subtype => without_dot(bytes),
+            _ => bytes,
+        };
         let (is_good, flaw) = match part {
             Part::Name => (all(bytes, HOST, is_clean), Flaw::Name),
             Part::Kind => (is_kind(bytes), Flaw::Kind),
@@ -384,24 +393,17 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Returns true for a type, such as `_http._tcp`. Names longer than the 15 bytes of RFC 6335 are accepted, because they are in use.
+/// Returns true for a type, such as `_http._tcp`. As avahi, accepts names that RFC 6335 forbids but that are in use: longer than 15
+/// bytes, without letters, with underscores.
 #[inline(never)]
 pub fn is_kind(kind: &[u8]) -> bool {
     let (name, transport) = cut(kind, b'.');
     let [b'_', name @ ..] = name else {
         return false;
     };
-    let (mut before, mut has_letter) = (b'-', false);
-    for byte in name {
-        has_letter |= byte.is_ascii_alphabetic();
-        if !byte.is_ascii_alphanumeric() && (*byte != b'-' || before == b'-') {
-            return false;
-        }
-        before = *byte;
-    }
-    has_letter
-        && before != b'-'
-        && name.len() < label::BYTES_MAX
+    let is_good = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..label::BYTES_MAX).contains(&name.len())
+        && name.iter().all(is_good)
         && index_like(b"_tcp _udp", b' ', transport).is_some()
 }
 
@@ -412,12 +414,12 @@ pub fn is_label(label: &[u8]) -> bool {
 
 /// The labels of a host name before `.local`. Without `.local`, the name must be a single label.
 pub fn host_labels(name: &[u8]) -> Option<&[u8]> {
-    const LOCAL: &[u8] = b".local";
-    let (first, _) = cut(name, b'.');
-    let labels = match name.strip_suffix(LOCAL) {
-        Some(labels) => labels,
-        None if first.len() == name.len() => name,
-        None => return None,
+    let name = without_dot(name);
+    let len = name.len().wrapping_sub(LOCAL.len());
+    let labels = match name.split_at_checked(len) {
+        Some((labels, end)) if is_like(end, LOCAL) => labels,
+        _ if name.contains(&b'.') => return None,
+        _ => name,
     };
     let is_short = name.len() <= HOST_BYTES_MAX - LOCAL.len();
     (is_short && all(labels, b'.', is_label)).then_some(labels)

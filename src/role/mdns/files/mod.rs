@@ -27,7 +27,7 @@ texts! {
     /// Returns the message for a flaw in a service's description.
     pub(in super::super) fn advice(Flaw) {
         Name => "a name has 1 to 63 bytes of UTF-8 and no control characters",
-        Kind => "a type is _x._tcp or _x._udp; x has letters, digits and hyphens",
+        Kind => "a type is _x._tcp or _x._udp; x has letters, digits, hyphens and underscores",
         Subtype => "a subtype has 1 to 63 bytes and no dots; ._sub. and the type may follow",
         Host => "a host name has labels of 1 to 63 bytes, separated by dots",
         Domain => "only the domain local is supported",
