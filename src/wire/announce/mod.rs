@@ -260,7 +260,8 @@ impl<'a> Draft<'a> {
     }
 
     /// Checks a part and stores it. Subtypes and strings are appended; other parts replace the previous value. A subtype may be
-    /// followed by its type if that was stored before. A type or a host name may end with a dot.
+    /// followed by its type if that was stored before. A type or a host name may end with a dot. A host
+    /// name of one label gets the domain `local`.
     #[inline(never)]
     pub fn put(&mut self, part: Part, bytes: &[u8]) -> Result<(), Flaw> {
         let bytes = match part {
@@ -289,6 +290,9 @@ impl<'a> Draft<'a> {
         place.truncate(0);
         if is_good {
             place.put(bytes);
+            if part == Part::Host && !bytes.contains(&b'.') {
+                place.put(LOCAL);
+            }
         }
         if place.written().is_none_or(|len| len == 0) {
             return Err(flaw);

@@ -188,7 +188,7 @@ fn services_of_one_file_are_independent() {
         "<service protocol='ipv4'><type>_a._tcp</type><subtype>s</subtype><host-name>h</host-name>\
         <port>1</port><txt-record>k</txt-record></service><service><type>_b._tcp</type></service>",
     );
-    let expect = ["n,_a._tcp,1/s,k at h", "n,_b._tcp,0"].map(str::to_owned);
+    let expect = ["n,_a._tcp,1/s,k at h.local", "n,_b._tcp,0"].map(str::to_owned);
     assert_eq!(read(parse_avahi, twice.as_bytes()), Ok(expect.to_vec()));
 }
 

@@ -156,6 +156,28 @@ fn parts_are_validated_when_added() {
     for host in ["", ".", "a..b", ".a", "a..", "a\n", &long, &"x".repeat(64)] {
         check(Part::Host, host.as_bytes(), Err(Flaw::Host));
     }
+    // `.local` is appended to a single label, if there is room.
+    let mut buffer = [0; ROOM_BYTES];
+    let mut draft = Draft::new(&mut buffer);
+    for (host, expect) in [
+        ("other", "other.local"),
+        ("other.", "other.local"),
+        ("other.local", "other.local"),
+        ("other.example.org.", "other.example.org"),
+    ] {
+        for (part, bytes) in [
+            (Part::Name, "n"),
+            (Part::Kind, "_x._tcp"),
+            (Part::Host, host),
+        ] {
+            draft.put(part, bytes.as_bytes()).unwrap();
+        }
+        let mut seen = None;
+        draft
+            .hand_out(&mut |service| seen = service.host.map(<[u8]>::to_vec))
+            .unwrap();
+        assert_eq!(seen.as_deref(), Some(expect.as_bytes()), "{host}");
+    }
     check(Part::Domain, b"local", Ok(()));
     check(Part::Domain, b"example.com", Err(Flaw::Domain));
     for number in ["0", "80", "65535", "00080"] {
