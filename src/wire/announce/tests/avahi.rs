@@ -214,3 +214,26 @@ fn element_sizes_and_counts_are_limited() {
     let services = group(&"<service><type>_a._tcp</type></service>".repeat(1500));
     assert_eq!(read(parse_avahi, services.as_bytes()).unwrap().len(), 1500);
 }
+
+/// As expat, which avahi uses. Without the declaration, the bytes are no UTF-8.
+#[test]
+fn declared_latin_1_is_converted() {
+    let text = b"<service-group><name>B\xfcro</name><service><type>_a._tcp</type>\
+        <txt-record>k=\xe4</txt-record></service></service-group>";
+    for (declaration, expect) in [
+        (
+            "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?>",
+            Ok(vec![
+                r"B\u{fc}ro,_a._tcp,0,k=\xc3\xa4".replace(r"\u{fc}", "ü"),
+            ]),
+        ),
+        (
+            "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n",
+            Err((2, Flaw::Name)),
+        ),
+        ("", Err((1, Flaw::Name))),
+    ] {
+        let file = [declaration.as_bytes(), text].concat();
+        assert_eq!(read(parse_avahi, &file), expect, "{declaration}");
+    }
+}

@@ -16,7 +16,13 @@ fn parse_unit(
     each: &mut dyn FnMut(&Service<'_>),
 ) -> Result<(), FileError> {
     draft.forget();
-    super::parse_unit(file, draft)?;
+    match super::parse_unit(file, draft) {
+        Err(FileError {
+            flaw: Flaw::Unknown,
+            ..
+        }) => {}
+        done => done?,
+    }
     draft
         .hand_out(each)
         .map_err(|flaw| FileError { line: 0, flaw })
