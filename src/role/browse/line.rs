@@ -3,7 +3,7 @@
 use super::super::Console;
 use super::super::terminal_safe::{Out, strings};
 use crate::engine::mdns::browser::{Event, EventKind};
-use crate::event::Sink as _;
+use crate::event::{Line, Sink as _};
 use crate::mem::{Ends as _, parts};
 use crate::text::{Text, text, texts};
 use crate::wire::label::cut;
@@ -37,7 +37,8 @@ const INTERFACE_COLUMNS: usize = 6;
 /// Number of labels in a type, without the domain.
 pub(super) const KIND_LABELS: usize = 2;
 
-/// Common types and their names in avahi's database: each line has a type, a space and the name.
+/// Common types and their names in avahi's database: each line has a type, a space and the name. The type is without `_` and
+/// `._tcp`; `!` stands for `._udp`.
 const KINDS: Text = text!(include_str!("kinds.txt"));
 /// Length (bytes) of [`KINDS`].
 const KINDS_BYTES: usize = include_str!("kinds.txt").len();
@@ -46,7 +47,13 @@ const KINDS_BYTES: usize = include_str!("kinds.txt").len();
 /// that offset of `out` by its name, if the type is known.
 pub(super) fn put_kinds(out: &mut Out, start: Option<usize>, is_plain: bool) {
     for line in parts(KINDS.decode(&mut [0; KINDS_BYTES]), b'\n') {
-        let (kind, name) = cut(line, b' ');
+        let (word, name) = cut(line, b' ');
+        let mut kind = Line::default();
+        let (word, transport) = match word {
+            [word @ .., b'!'] => (word, "._udp"),
+            _ => (word, "._tcp"),
+        };
+        let kind = kind.byte(b'_').raw(word).text(transport).bytes();
         match start {
             None => out
                 .clear()
