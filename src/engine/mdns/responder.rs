@@ -298,6 +298,11 @@ impl Responder {
         self.zone.host
     }
 
+    /// Returns true after [`Self::exclude_host`].
+    pub fn is_host_excluded(&self) -> bool {
+        self.announcer == Announcer::Disabled
+    }
+
     /// Returns the host's name as another responder on this host announces it, or `None` if no other responder does.
     pub fn other_host(&self) -> Option<NameId> {
         (self.announcer == Announcer::Other).then_some(self.zone.service_host)

@@ -86,7 +86,7 @@ pub(super) fn task(
 ) -> Result<&'static mut dyn Task, Fatal> {
     let now = sys::now();
     let announcer = mem::leak(Announcer::new(now));
-    announcer.services.paths.clone_from(&options.files);
+    announcer.services.paths = core::mem::take(&mut options.files);
     announcer.hosts = options.hosts;
     if announcer.has_files() {
         announcer.watch.open();
@@ -324,6 +324,9 @@ impl Endpoint for Announcer {
         if !self.is_reported && self.has_links && is_ours && self.responder.is_settled() {
             self.is_reported = true;
             let mut line = Line::default();
+            if is_host && self.responder.is_host_excluded() {
+                line.say(text!("services on "));
+            }
             line.raw(self.responder.label(self.subject));
             if is_host || self.responder.is_alias(self.subject) {
                 line.text(".local");
