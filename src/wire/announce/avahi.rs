@@ -105,6 +105,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
         self.text.truncate(0);
         if element == SERVICE {
             self.draft.clear_service();
+            self.draft.put_interface(self.interface)?;
         }
         loop {
             self.blanks();
@@ -123,7 +124,9 @@ impl<'f> Reader<'f, '_, '_, '_> {
                 _ => b" ",
             };
             let (name, values) = cut(attribute, b' ');
-            if name.is_empty() || !self.passes(name) {
+            // An attribute of ours: avahi announces all services on the same interfaces.
+            let is_interface = matches!(element, SERVICE | GROUP) && self.passes(b"interface");
+            if !is_interface && (name.is_empty() || !self.passes(name)) {
                 return Err(Flaw::Unknown);
             }
             self.blanks();
@@ -136,6 +139,13 @@ impl<'f> Reader<'f, '_, '_, '_> {
                 b"'"
             };
             let value = self.until(quote)?;
+            if is_interface {
+                self.draft.put_interface(value)?;
+                if element == GROUP {
+                    self.interface = value;
+                }
+                continue;
+            }
             self.choice = index_of(values, value).ok_or(Flaw::Unknown)?;
             if element == SERVICE && self.choice != 0 {
                 self.draft.families = self.choice as u8;

@@ -17,6 +17,8 @@ pub(super) struct Reader<'f, 'r, 'd, 'e> {
     pub(super) element: usize,
     /// For avahi's files: index of the value of that element's attribute, in the attribute's list of values. 0 is the default.
     pub(super) choice: usize,
+    /// For avahi's files: the interface of the group's services; empty: all.
+    pub(super) interface: &'f [u8],
     /// For avahi's files: true if the encoding is ISO-8859-1 instead of UTF-8.
     pub(super) is_latin: bool,
     /// True once the outermost element has ended.
@@ -57,6 +59,7 @@ fn parse(
         each,
         element: avahi::OUTSIDE,
         choice: 0,
+        interface: b"",
         is_latin: false,
         ended: false,
     };

@@ -81,6 +81,7 @@ impl Files {
             let id = mixed(service.kind, mixed(service.name, 0));
             let mut stamp = u64::from(service.families) << 48 | u64::from(service.port) << 32;
             stamp |= u64::from(service.priority) << 16 | u64::from(service.weight);
+            stamp = mixed(service.interface, stamp);
             stamp = mixed(service.subtypes, mixed(service.txt, mixed(host, stamp)));
             if !announced.mark_present(now, (id, stamp), responder) {
                 announced.announce(now, (id, stamp), service, file, responder);

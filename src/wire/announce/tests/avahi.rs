@@ -237,3 +237,23 @@ fn declared_latin_1_is_converted() {
         assert_eq!(read(parse_avahi, &file), expect, "{declaration}");
     }
 }
+
+/// avahi #694: the attribute `interface` of a group or of a service.
+#[test]
+fn interface_of_group_and_service_is_parsed() {
+    let service = |attribute: &str| format!("<service{attribute}><type>_a._tcp</type></service>");
+    let file = |attribute: &str| {
+        let services = [" protocol='ipv4' interface='eth1'", "", " interface = ''"].map(service);
+        let all = services.concat();
+        format!("<service-group{attribute}><name>n</name>{all}</service-group>")
+    };
+    let expect = ["n,_a._tcp,0 on eth1", "n,_a._tcp,0", "n,_a._tcp,0"].map(str::to_owned);
+    assert_eq!(read(parse_avahi, file("").as_bytes()), Ok(expect.to_vec()));
+    let expect = ["n,_a._tcp,0 on eth1", "n,_a._tcp,0 on br0", "n,_a._tcp,0"].map(str::to_owned);
+    let file = file(" interface=\"br0\"");
+    assert_eq!(read(parse_avahi, file.as_bytes()), Ok(expect.to_vec()));
+    let long = file.replace("br0", &"x".repeat(16));
+    assert_eq!(read(parse_avahi, long.as_bytes()), Err((1, Flaw::Long)));
+    let other = file.replace("interface", "interfaces");
+    assert_eq!(read(parse_avahi, other.as_bytes()), Err((1, Flaw::Form)));
+}

@@ -64,6 +64,9 @@ fn written(service: &Service<'_>) -> String {
     if let Some(host) = service.host {
         line.push_str(&format!(" at {}", text(host)));
     }
+    if !service.interface.is_empty() {
+        line.push_str(&format!(" on {}", text(service.interface)));
+    }
     if (service.priority, service.weight) != (0, 0) {
         line.push_str(&format!(" {}:{}", service.priority, service.weight));
     }
