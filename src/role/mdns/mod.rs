@@ -24,7 +24,8 @@ use crate::config::{
     ANNOUNCED_RECORD_COUNT_MIN, ANNOUNCED_TEXT_BYTES, ANNOUNCED_TEXT_BYTES_MIN,
 };
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
-use crate::drive::platform::host::files::{Directory, Watch};
+use crate::drive::platform::host::files::Directory;
+use crate::drive::platform::host::watch::Watch;
 use crate::drive::{Task, platform};
 use crate::engine::mdns::{Limits, Link, LinkId, Meta, NameId, Responder, Transmit};
 use crate::event::{self, Events, Line, Sink};

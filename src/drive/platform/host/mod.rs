@@ -21,6 +21,8 @@ pub mod stdio;
 pub mod supervisor;
 #[cfg(feature = "sftp-server")]
 pub mod syslog;
+#[cfg(feature = "mdns")]
+pub mod watch;
 
 #[cfg(feature = "sftp-server")]
 pub use crate::sys::linux::sandbox::{Carrier, restrict_to, set_undumpable};
