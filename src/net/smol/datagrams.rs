@@ -1,14 +1,13 @@
-//! Datagram sockets. All sockets of one port share one smoltcp socket.
+//! Datagrams (UDP). smoltcp has none of them: its sockets cannot tell groups apart.
 
 use super::{Interest, OpenSocket, Smol, SocketKind, covers};
 use crate::mem::{Ends as _, heap, scaled};
 use crate::net::{NetError, NetResult, Received, Socket, Token};
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
-use smoltcp::iface::SocketHandle;
-use smoltcp::socket::udp::{PacketBuffer, PacketMetadata, SendError, Socket as Udp, UdpMetadata};
+use smoltcp::storage::{PacketBuffer, PacketMetadata};
 
-/// Limits of each receive and send queue: datagrams, bytes.
+/// Limits of the queue of a socket: datagrams, bytes.
 const DATAGRAM_COUNT_MAX: usize = 64;
 const DATAGRAM_BYTES: usize = 64 << 10;
 /// [`DATAGRAM_BYTES`] with minimum memory.
@@ -16,130 +15,100 @@ const DATAGRAM_BYTES_MIN: usize = 16 << 10;
 /// Length of IP and UDP headers, in bytes.
 const HEAD_BYTES_V4: usize = 28;
 const HEAD_BYTES_V6: usize = 48;
+/// Hop limit of datagrams, and of those from a port that receives a group's: multicast DNS (RFC 6762 section 11).
+const HOP_LIMIT: u8 = 64;
+const GROUP_HOP_LIMIT: u8 = 255;
 
-/// A UDP port in use.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Port {
-    number: u16,
-    handle: SocketHandle,
-    /// Index of the socket that receives the first queued datagram.
-    first: Option<usize>,
-}
+/// Received datagrams of a socket, each with its source and its destination address.
+pub(super) type Queue = PacketBuffer<'static, (SocketAddr, IpAddr)>;
 
-fn buffer() -> Option<PacketBuffer<'static>> {
+/// Allocates a queue. `None`: no memory.
+fn queue() -> Option<Queue> {
     let bytes = scaled(DATAGRAM_BYTES_MIN, DATAGRAM_BYTES);
     let mut metadata = Vec::new();
     metadata.try_reserve_exact(DATAGRAM_COUNT_MAX).ok()?;
-    metadata.resize(DATAGRAM_COUNT_MAX, PacketMetadata::EMPTY);
+    metadata.resize_with(DATAGRAM_COUNT_MAX, || PacketMetadata::EMPTY);
     Some(PacketBuffer::new(metadata, heap::bytes(bytes)?))
 }
 
 impl Smol {
-    fn udp_port(&self, number: u16) -> Option<Port> {
-        self.udp.iter().copied().find(|port| port.number == number)
-    }
-
-    pub(super) fn open_datagrams(
-        &mut self,
-        kind: SocketKind,
-        at: SocketAddr,
-        token: Token,
-    ) -> NetResult<Socket> {
-        if self.udp_port(at.port()).is_none() {
-            let (Some(received), Some(sent)) = (buffer(), buffer()) else {
-                return Err(NetError::Full);
-            };
-            let mut socket = Udp::new(received, sent);
-            socket.bind(at.port()).map_err(|_| NetError::InUse)?;
-            let handle = self.sockets.add(socket);
-            let number = at.port();
-            self.udp
-                .push(Port {
-                    number,
-                    handle,
-                    first: None,
-                })
-                .map_err(|_| NetError::Full)?;
-        }
+    /// Opens a datagram socket at an own address, an unspecified one or that of a group.
+    ///
+    /// # Errors
+    /// `Full`.
+    pub(super) fn open_datagrams(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+        let queue = queue().ok_or(NetError::Full)?;
         self.insert(OpenSocket {
-            kind,
+            kind: SocketKind::Datagrams(queue),
             at,
             token,
             interest: Interest::Input,
         })
     }
 
-    /// Sets the hop limit of a port's datagrams.
-    pub(super) fn set_hop_limit(&mut self, number: u16, limit: u8) {
-        if let Some(port) = self.udp_port(number) {
-            let socket = self.sockets.get_mut::<Udp<'_>>(port.handle);
-            socket.set_hop_limit(Some(limit));
-        }
-    }
-
+    /// Closes a datagram socket. Leaves its group, unless another socket receives that.
     pub(super) fn close_datagrams(&mut self, socket: Socket) {
         let Some(open) = self.open_sockets.get_mut(socket.0).and_then(Option::take) else {
             return;
         };
-        let (at, is_group) = (open.at, matches!(open.kind, SocketKind::Group));
-        if is_group && !self.has_datagrams_at(|open| open.at == at) {
-            let _ = self.interface.leave_multicast_group(at.ip());
-        }
-        if !self.has_datagrams_at(|open| open.at.port() == at.port())
-            && let Some(index) = self.udp.iter().position(|port| port.number == at.port())
-        {
-            let port = self.udp.swap_remove(index);
-            self.sockets.remove(port.handle);
+        let group = open.at.ip();
+        if group.is_multicast() && self.datagrams_at(|at| at.ip() == group).is_none() {
+            self.groups.leave(self.now, |other| other == group);
         }
     }
 
-    fn has_datagrams_at(&self, is_it: impl Fn(&OpenSocket) -> bool) -> bool {
-        let mut all = self.open_sockets.iter().flatten();
-        all.any(|open| {
-            matches!(open.kind, SocketKind::Datagrams | SocketKind::Group) && is_it(open)
-        })
+    /// Returns the index of the first datagram socket whose local address is accepted.
+    fn datagrams_at(&self, is_it: impl Fn(SocketAddr) -> bool) -> Option<usize> {
+        let is_its =
+            |open: &OpenSocket| matches!(open.kind, SocketKind::Datagrams(_)) && is_it(open.at);
+        let mut sockets = self.open_sockets.iter();
+        sockets.position(|open| open.as_ref().is_some_and(is_its))
     }
 
-    /// Index of the socket that receives a datagram to this port and address. A socket bound to exactly that address has
-    /// precedence.
-    fn recipient(&self, number: u16, to: IpAddr) -> Option<usize> {
-        let index = |is_it: &dyn Fn(IpAddr) -> bool| {
-            self.open_sockets.iter().position(|open| {
-                let open = open.as_ref();
-                open.is_some_and(|open| {
-                    matches!(open.kind, SocketKind::Datagrams | SocketKind::Group)
-                        && open.at.port() == number
-                        && is_it(open.at.ip())
-                })
-            })
+    /// Queues a received datagram for the socket with its destination, or for one that receives all addresses. Drops it if it is for
+    /// another host, or if the queue is full. Returns false if no socket has its port.
+    pub(super) fn receive_datagram(
+        &mut self,
+        mut from: SocketAddr,
+        to: SocketAddr,
+        bytes: &[u8],
+    ) -> bool {
+        let ip = to.ip();
+        if !(self.has(ip) || self.groups.has(ip) || self.is_broadcast(ip)) {
+            return true;
+        }
+        let exact = self.datagrams_at(|at| at == to);
+        let covering = || self.datagrams_at(|at| at.port() == to.port() && covers(at.ip(), ip));
+        let Some(index) = exact.or_else(covering) else {
+            return false;
         };
-        index(&|at| at == to).or_else(|| index(&|at| covers(at, to)))
-    }
-
-    /// Assigns the first datagram of each port to a socket, and drops datagrams that no socket receives.
-    pub(super) fn sort_datagrams(&mut self) {
-        for index in 0..self.udp.len() {
-            let mut first = None;
-            while let Some(port) = self.udp.get(index).copied()
-                && let Ok((_, metadata)) = self.sockets.get_mut::<Udp<'_>>(port.handle).peek()
-            {
-                let to = metadata.local_address.map(IpAddr::from);
-                first = to.and_then(|to| self.recipient(port.number, to));
-                if first.is_some() {
-                    break;
-                }
-                let _ = self.sockets.get_mut::<Udp<'_>>(port.handle).recv();
-            }
-            if let Some(port) = self.udp.get_mut(index) {
-                port.first = first;
-            }
+        if let SocketAddr::V6(from) = &mut from
+            && from.ip().is_unicast_link_local()
+        {
+            from.set_scope_id(self.index);
         }
+        if let Some(Some(open)) = self.open_sockets.get_mut(index)
+            && let SocketKind::Datagrams(queue) = &mut open.kind
+            && let Ok(out) = queue.enqueue(bytes.len(), (from, ip))
+        {
+            out.copy_from_slice(bytes);
+        }
+        true
     }
 
-    /// Returns true if the first datagram of its port is for the socket at this index.
-    pub(super) fn has_datagram(&self, index: usize, open: &OpenSocket) -> bool {
-        let port = self.udp_port(open.at.port());
-        port.is_some_and(|port| port.first == Some(index))
+    /// Returns true for the broadcast addresses of this network.
+    fn is_broadcast(&self, to: IpAddr) -> bool {
+        let IpAddr::V4(to) = to else {
+            return false;
+        };
+        to.is_broadcast()
+            || self.addresses.usable().any(|(own, prefix)| match own {
+                IpAddr::V4(own) => {
+                    let hosts = u32::MAX.unbounded_shr(prefix.into());
+                    hosts > 1 && to.to_bits() == own.to_bits() | hosts
+                }
+                IpAddr::V6(_) => false,
+            })
     }
 
     pub(super) fn recv_datagram(
@@ -147,27 +116,16 @@ impl Smol {
         socket: Socket,
         buffer: &mut [u8],
     ) -> NetResult<Received> {
-        self.sort_datagrams();
-        let number = self.get(socket)?.at.port();
-        let port = self.udp_port(number).ok_or(NetError::Unsupported)?;
-        if port.first != Some(socket.0) {
-            return Err(NetError::WouldBlock);
-        }
-        let index = self.index;
-        let udp = self.sockets.get_mut::<Udp<'_>>(port.handle);
-        let (bytes, metadata) = udp.recv().map_err(|_| NetError::WouldBlock)?;
+        let SocketKind::Datagrams(queue) = &mut self.get_mut(socket)?.kind else {
+            return Err(NetError::Unsupported);
+        };
+        let ((from, to), bytes) = queue.dequeue().map_err(|_| NetError::WouldBlock)?;
         let len = bytes.len().min(buffer.len());
         buffer.head_mut(len).copy_from_slice(bytes.head(len));
-        let mut from = SocketAddr::new(metadata.endpoint.addr.into(), metadata.endpoint.port);
-        if let SocketAddr::V6(from) = &mut from
-            && from.ip().is_unicast_link_local()
-        {
-            from.set_scope_id(index);
-        }
         Ok(Received {
             len,
             from,
-            to: metadata.local_address.map(Into::into),
+            to: Some(to),
         })
     }
 
@@ -179,34 +137,25 @@ impl Smol {
         bytes: &[u8],
     ) -> NetResult<()> {
         let at = self.get(socket)?.at;
-        let port = self.udp_port(at.port()).ok_or(NetError::Unsupported)?;
         let head = if to.is_ipv4() {
             HEAD_BYTES_V4
         } else {
             HEAD_BYTES_V6
         };
-        // smoltcp does not fragment datagrams.
+        // The stack does not fragment datagrams.
         if bytes.len() + head > self.port.limits().mtu {
             return Err(NetError::TooLong);
         }
         let bound = Some(at.ip()).filter(|at| !at.is_unspecified() && !at.is_multicast());
-        let from = from.or(bound);
-        let mut own = self.addresses.usable().map(|(own, _)| own);
-        let can_send = match from {
-            Some(from) => from.is_ipv4() == to.is_ipv4() && own.any(|own| own == from),
-            None => own.any(|own| own.is_ipv4() == to.is_ipv4()),
+        let chosen = || self.interface.get_source_address(&to.ip().into());
+        let from = from.or(bound).or_else(|| chosen().map(Into::into));
+        let from = from.filter(|from| from.is_ipv4() == to.is_ipv4() && self.has(*from));
+        let from = SocketAddr::new(from.ok_or(NetError::Unreachable)?, at.port());
+        let is_member = |other: SocketAddr| other.port() == at.port() && other.ip().is_multicast();
+        let hop_limit = match self.datagrams_at(is_member) {
+            Some(_) => GROUP_HOP_LIMIT,
+            None => HOP_LIMIT,
         };
-        if !can_send {
-            return Err(NetError::Unreachable);
-        }
-        self.port.mac(to.ip()).ok_or(NetError::Unreachable)?;
-        let mut metadata = UdpMetadata::from((smoltcp::wire::IpAddress::from(to.ip()), to.port()));
-        metadata.local_address = from.map(Into::into);
-        let udp = self.sockets.get_mut::<Udp<'_>>(port.handle);
-        match udp.send_slice(bytes, metadata) {
-            Ok(()) => Ok(()),
-            Err(SendError::BufferFull) => Err(NetError::WouldBlock),
-            Err(SendError::Unaddressable) => Err(NetError::Unreachable),
-        }
+        self.port.send_datagram([from, to], hop_limit, bytes)
     }
 }

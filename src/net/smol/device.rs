@@ -2,14 +2,14 @@
 //! frames that the link does not accept at once. smoltcp's own neighbor cache is not used: with it, smoltcp 0.14 loses a segment
 //! of a fast retransmission, and has no timer for it, if the peer's MAC address is unknown at that moment.
 
+use super::extensions;
 use super::neighbors::Neighbors;
 use super::packet::{self, Mac};
-use super::{extensions, groups};
 use crate::mem::{Ends as _, Slots};
-use crate::net::NetError;
 use crate::net::link::{ETHERNET_BYTES, HEAD_BYTES, Limits, Link};
+use crate::net::{NetError, NetResult};
 use crate::time::Instant;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::num::{NonZeroU16, NonZeroUsize};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time;
@@ -104,6 +104,25 @@ impl Port {
         true
     }
 
+    /// Sends a datagram.
+    ///
+    /// # Errors
+    /// `Unreachable`: the MAC address of `to` is unknown. `WouldBlock`: the queue of frames is full.
+    pub(super) fn send_datagram(
+        &mut self,
+        [from, to]: [SocketAddr; 2],
+        hop_limit: u8,
+        bytes: &[u8],
+    ) -> NetResult<()> {
+        let macs = [self.own, self.mac(to.ip()).ok_or(NetError::Unreachable)?];
+        if !self.flush() && self.held.is_full() {
+            return Err(NetError::WouldBlock);
+        }
+        let len = packet::write_datagram(macs, [from, to], hop_limit, bytes, self.space());
+        self.send(len, None);
+        Ok(())
+    }
+
     /// Sends a frame that `fill` writes to a buffer; it returns the length, 0 for none. Does not call `fill` while frames are
     /// queued.
     pub(super) fn send_with(&mut self, fill: &mut dyn FnMut(&mut [u8]) -> usize) {
@@ -156,9 +175,8 @@ impl Port {
     /// dropped if the MAC address of its destination is unknown.
     #[inline(never)] // Smaller: smoltcp calls it in two places.
     fn send_packet(&mut self, len: usize, segment: Option<NonZeroU16>, answered: &[u8]) {
-        let buffer = self.space().tail_mut(ETHERNET_BYTES);
-        let len = ETHERNET_BYTES + groups::correct_report(buffer, len);
-        let packet = buffer.head_mut(len - ETHERNET_BYTES);
+        let packet = self.space().tail_mut(ETHERNET_BYTES).head_mut(len);
+        let len = ETHERNET_BYTES + len;
         let is_error = packet::is_error(packet);
         if is_error && (!extensions::correct_error(packet, answered) || self.is_excess()) {
             return;
@@ -241,8 +259,7 @@ impl phy::Device for Device<'_> {
         capabilities.max_transmission_unit = limits.mtu;
         if limits.has_offloads {
             // The link computes checksums of sent frames; `packet::is_intact` has verified those of received frames.
-            (capabilities.checksum.tcp, capabilities.checksum.udp) =
-                (Checksum::None, Checksum::None);
+            capabilities.checksum.tcp = Checksum::None;
             // IPv4 only: smoltcp 0.14 drops IPv6 packets that need segmentation.
             capabilities.segmentation.tcpv4 =
                 NonZeroUsize::new(SEGMENTED_BYTES_MAX - ETHERNET_BYTES);

@@ -3,11 +3,8 @@
 use super::chance::Chance;
 use super::packet::{self, Mac};
 use crate::mem::Ends as _;
-use crate::net::link::ETHERNET_BYTES;
 use crate::time::{Duration, Instant};
-use core::net::Ipv4Addr;
-use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv4Repr, UdpPacket};
+use core::net::{Ipv4Addr, SocketAddr};
 
 /// UDP ports of DHCP servers and clients.
 const SERVER_PORT: u16 = 67;
@@ -196,9 +193,9 @@ impl Dhcp {
         message.write(self.own, self.xid, out)
     }
 
-    /// Handles a received datagram to [`CLIENT_PORT`].
-    pub(super) fn handle(&mut self, now: Instant, frame: &[u8]) {
-        let Some((mac, reply)) = self.parse(frame) else {
+    /// Handles a received datagram to [`CLIENT_PORT`], sent by a MAC address from a port.
+    pub(super) fn handle(&mut self, now: Instant, mac: Mac, port: u16, message: &[u8]) {
+        let Some(reply) = self.parse(message).filter(|_| port == SERVER_PORT) else {
             return;
         };
         let Reply {
@@ -246,25 +243,17 @@ impl Dhcp {
         }
     }
 
-    /// Parses a server's message to this client, and its source MAC address.
-    fn parse(&self, frame: &[u8]) -> Option<(Mac, Reply)> {
+    /// Parses a server's message to this client.
+    fn parse(&self, message: &[u8]) -> Option<Reply> {
         /// Fields op (BOOTREPLY), htype (Ethernet) and hlen (bytes of a MAC address).
         const HEAD: [u8; 3] = [2, 1, 6];
         /// Lease time (seconds) if the reply has no such option.
         const LEASE_SECS: u32 = 120;
-        let (mac, ..) = packet::endpoints(frame)?;
-        let packet = Ipv4Packet::new_checked(packet::payload(frame)?).ok()?;
-        if !packet.verify_checksum() {
-            return None;
-        }
-        let datagram = UdpPacket::new_checked(packet.payload()).ok()?;
-        let message = datagram.payload();
         let (head, mut options) = message.split_first_chunk::<OPTIONS_AT>()?;
         let is_for_us = head.starts_with(&HEAD)
             && head[4..8] == self.xid
             && head[28..34] == self.own.0
-            && head.ends_with(&COOKIE)
-            && datagram.src_port() == SERVER_PORT;
+            && head.ends_with(&COOKIE);
         if !is_for_us {
             return None;
         }
@@ -302,7 +291,7 @@ impl Dhcp {
             }
         }
         reply.lease.server = server?;
-        Some((mac, reply))
+        Some(reply)
     }
 }
 
@@ -311,6 +300,7 @@ const OPTIONS_AT: usize = 240;
 /// Length of a message that every relay and server accepts (RFC 1542 section 2.1), in bytes.
 const MESSAGE_BYTES_MIN: usize = 300;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
+const HOP_LIMIT: u8 = 64;
 
 /// Parses the first address of an option.
 fn address(value: &[u8]) -> Option<Ipv4Addr> {
@@ -347,12 +337,18 @@ struct Message {
 impl Message {
     /// Writes a frame with the message to `out`; returns its length, or 0 if it does not fit.
     fn write(&self, own: Mac, xid: [u8; 4], out: &mut [u8]) -> usize {
-        const UDP_AT: usize = ETHERNET_BYTES + 20;
-        const MESSAGE_AT: usize = UDP_AT + 8;
-        let mut options = heapless::Vec::<u8, 128>::new();
+        let mut message = heapless::Vec::<u8, { OPTIONS_AT + 128 }>::new();
+        // Fields op (BOOTREQUEST), htype (Ethernet) and hlen (bytes of a MAC address).
+        let mut head = [0; OPTIONS_AT];
+        head[..3].copy_from_slice(&[1, 1, 6]);
+        head[4..8].copy_from_slice(&xid);
+        head[12..16].copy_from_slice(&self.from.octets());
+        head[28..34].copy_from_slice(&own.0);
+        head[OPTIONS_AT - COOKIE.len()..].copy_from_slice(&COOKIE);
+        let _ = message.extend_from_slice(&head);
         let mut add = |kind, value: &[u8]| {
-            let _ = options.extend_from_slice(&[kind, value.len() as u8]);
-            let _ = options.extend_from_slice(value);
+            let _ = message.extend_from_slice(&[kind, value.len() as u8]);
+            let _ = message.extend_from_slice(value);
         };
         add(option::MESSAGE_TYPE, &[self.kind]);
         let [a, b, c, d, e, f] = own.0;
@@ -370,44 +366,13 @@ impl Message {
                 add(option::HOST_NAME, self.name.head(self.name.len().min(63)));
             }
         }
-        let _ = options.push(option::END);
-        let message_bytes = (OPTIONS_AT + options.len()).max(MESSAGE_BYTES_MIN);
-        let len = MESSAGE_AT + message_bytes;
-        let out = out.head_mut(len);
-        if out.len() < len {
-            return 0;
-        }
-        out.fill(0);
+        let _ = message.push(option::END);
+        let message_bytes = message.len().max(MESSAGE_BYTES_MIN);
+        let _ = message.resize(message_bytes, option::PAD);
         let (mac, to) = self.to;
-        packet::write_header(mac, own, packet::IPV4, out);
-        let head = Ipv4Repr {
-            src_addr: self.from,
-            dst_addr: to,
-            next_header: IpProtocol::Udp,
-            payload_len: 8 + message_bytes,
-            hop_limit: 64,
-        };
-        let packet = &mut Ipv4Packet::new_unchecked(out.tail_mut(ETHERNET_BYTES));
-        head.emit(packet, &ChecksumCapabilities::default());
-        let datagram = &mut UdpPacket::new_unchecked(out.tail_mut(UDP_AT));
-        datagram.set_src_port(CLIENT_PORT);
-        datagram.set_dst_port(SERVER_PORT);
-        datagram.set_len((8 + message_bytes) as u16);
-        let message = out.tail_mut(MESSAGE_AT);
-        // Fields op (BOOTREQUEST), htype (Ethernet) and hlen (bytes of a MAC address).
-        message.head_mut(3).copy_from_slice(&[1, 1, 6]);
-        message.tail_mut(4).head_mut(4).copy_from_slice(&xid);
-        message
-            .tail_mut(12)
-            .head_mut(4)
-            .copy_from_slice(&self.from.octets());
-        message.tail_mut(28).head_mut(6).copy_from_slice(&own.0);
-        let cookie = message.tail_mut(OPTIONS_AT - COOKIE.len());
-        cookie.head_mut(COOKIE.len()).copy_from_slice(&COOKIE);
-        let options_out = message.tail_mut(OPTIONS_AT).head_mut(options.len());
-        options_out.copy_from_slice(&options);
-        UdpPacket::new_unchecked(out.tail_mut(UDP_AT)).fill_checksum(&self.from.into(), &to.into());
-        len
+        let from = SocketAddr::new(self.from.into(), CLIENT_PORT);
+        let to = SocketAddr::new(to.into(), SERVER_PORT);
+        packet::write_datagram([own, mac], [from, to], HOP_LIMIT, &message, out)
     }
 }
 

@@ -115,28 +115,42 @@ pub(super) fn remove(frame: &mut [u8]) -> Option<&mut [u8]> {
 
 /// Returns true if `error`, an ICMP error that smoltcp has written about the packet in `frame`, may be sent. Errors about packets to
 /// groups are not sent (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e). Corrects the code and the pointer of a parameter problem.
+/// An error about a datagram becomes "port unreachable": smoltcp, which has no UDP here, knows no such protocol.
 pub(super) fn correct_error(error: &mut [u8], frame: &[u8]) -> bool {
-    /// Pointer that smoltcp writes.
-    const POINTER: u16 = HEAD_BYTES as u16;
+    const IPV4_HEAD_BYTES: usize = 20;
+    const IPV4_PROTOCOL: usize = 9;
+    /// Types and codes of "port unreachable" (RFC 792, RFC 4443 section 3.1).
+    const PORT_V4: [u8; 2] = [3, 3];
+    const PORT_V6: [u8; 2] = [1, 4];
+    const PROBLEM: u8 = 4;
     let packet = frame.tail(ETHERNET_BYTES);
-    let is_unicast = frame.first().is_some_and(|first| first & 1 == 0)
-        && destination(packet).is_some_and(|(_, to)| !to.is_multicast());
-    let Err(Refusal::Problem(code, at)) = payload(packet) else {
-        return is_unicast;
+    let Some((ethertype, to)) = destination(packet) else {
+        return false;
     };
-    if let Some([_, known, high_sum, low_sum, _, _, high, low]) =
-        error.tail_mut(HEAD_BYTES).first_chunk_mut::<8>()
+    let is_unicast = frame.first().is_some_and(|first| first & 1 == 0) && !to.is_multicast();
+    let (message, known) = match payload(packet) {
+        _ if ethertype != IPV6 && packet.get(IPV4_PROTOCOL) == Some(&UDP) => {
+            (error.tail_mut(IPV4_HEAD_BYTES), (PORT_V4, 0))
+        }
+        Ok((UDP, _)) => (error.tail_mut(HEAD_BYTES), (PORT_V6, 0)),
+        Err(Refusal::Problem(code, at)) => {
+            (error.tail_mut(HEAD_BYTES), ([PROBLEM, code], at as u16))
+        }
+        _ => return is_unicast,
+    };
+    let (kind, pointer) = known;
+    if let Some([known_kind @ .., high_sum, low_sum, _, _, high, low]) =
+        message.first_chunk_mut::<8>()
     {
-        let (old, new) = (
-            u16::from(*known) + POINTER,
-            u16::from(code).wrapping_add(at as u16),
-        );
         let sum = u16::from_be_bytes([*high_sum, *low_sum]);
-        [*high_sum, *low_sum] = adjust_sum(sum, old, new).to_be_bytes();
-        *known = code;
-        [*high, *low] = (at as u16).to_be_bytes();
+        let words = [*known_kind, kind].map(u16::from_be_bytes);
+        let sum = adjust_sum(sum, words[0], words[1]);
+        let sum = adjust_sum(sum, u16::from_be_bytes([*high, *low]), pointer);
+        [*high_sum, *low_sum] = sum.to_be_bytes();
+        *known_kind = kind;
+        [*high, *low] = pointer.to_be_bytes();
     }
-    is_unicast || code == UNKNOWN_OPTION
+    is_unicast || matches!(kind, [PROBLEM, UNKNOWN_OPTION])
 }
 
 #[cfg(test)]

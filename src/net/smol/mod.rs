@@ -1,11 +1,10 @@
 //! Our own network stack over a link: smoltcp, and what smoltcp lacks. Meant for about a dozen clients.
 //!
-//! smoltcp has no backlog: a listening socket becomes the connection. So a smoltcp socket is created only when a SYN for one of our
-//! listeners arrives, just before smoltcp sees that SYN. Datagram sockets of one port share one smoltcp socket, which cannot tell
-//! groups apart; each datagram goes to the socket that matches its destination.
+//! smoltcp handles TCP and ICMP; the rest is ours. It has no backlog: a listening socket becomes the connection. So a smoltcp socket
+//! is created only when a SYN for one of our listeners arrives, just before smoltcp sees that SYN.
 //!
 //! smoltcp's shortest retransmission timeout is one second and cannot be set. Therefore its clock runs 16 times as fast as real
-//! time, except for DHCP: the timeout is 63 ms (Linux: 200 ms), or longer if the measured round-trip time demands it.
+//! time: the timeout is 63 ms (Linux: 200 ms), or longer if the measured round-trip time demands it.
 
 #![forbid(unsafe_code)]
 
@@ -34,12 +33,13 @@ use super::{
 use crate::config::{STACK_CONNECTION_COUNT_MAX, STACK_CONNECTION_COUNT_MIN};
 use crate::mem::{Slots, scaled};
 use crate::time::{Duration, Instant};
-use addresses::{Addresses, IPV6_COUNT_MAX};
+use addresses::Addresses;
 use claim::solicited_node;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use datagrams::Port as UdpPort;
+use datagrams::Queue;
 use device::Port;
 use dhcp::Dhcp;
+use groups::Groups;
 use packet::{Content, Mac};
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::time;
@@ -76,10 +76,8 @@ pub struct Settings {
 enum SocketKind {
     Listener,
     Connection(Connection),
-    /// Datagrams to one address or to all addresses.
-    Datagrams,
-    /// Datagrams to a multicast group.
-    Group,
+    /// Datagrams to one address, to all addresses, or to a multicast group.
+    Datagrams(Queue),
     /// True if addresses have changed since the last receive from this socket.
     Changes(bool),
 }
@@ -99,8 +97,8 @@ pub struct Smol {
     interface: Interface,
     sockets: SocketSet<'static>,
     open_sockets: Slots<Option<OpenSocket>>,
-    udp: heapless::Vec<UdpPort, OTHER_COUNT_MAX>,
     addresses: Addresses,
+    groups: Groups,
     dhcp: Option<Dhcp>,
     is_for_host: bool,
     own: Mac,
@@ -110,8 +108,6 @@ pub struct Smol {
     /// Time of the current turn.
     now: Instant,
     rx: Slots<u8>,
-    /// Time until which smoltcp may have to send reports to IGMP or MLD queriers.
-    reports_until: Instant,
     /// Index of the first socket to check for readiness.
     first: usize,
     next_port: u16,
@@ -154,14 +150,13 @@ impl Smol {
             // Full capacity from the start: growing may fail, which would end the process.
             sockets: SocketSet::new(alloc::vec::Vec::with_capacity(count)),
             open_sockets: Slots::new(count),
-            udp: heapless::Vec::new(),
             addresses: Addresses::new(own, settings, other, now),
+            groups: Groups::new(seed),
             dhcp,
             is_for_host: settings.is_for_host,
             own,
             index: 1,
             now,
-            reports_until: now,
             rx: Slots::zeroed(BATCH * frame_bytes),
             first: 0,
             next_port: 49152 + (seed as u16 & 0x3fff),
@@ -220,7 +215,7 @@ impl Smol {
         self.open_sockets.iter().flatten().any(|open| {
             let is_same_kind = match open.kind {
                 SocketKind::Listener => is_stream,
-                SocketKind::Datagrams => !is_stream,
+                SocketKind::Datagrams(_) => !is_stream && !open.at.ip().is_multicast(),
                 _ => false,
             };
             is_same_kind
@@ -242,15 +237,19 @@ impl Smol {
         self.port.flush();
         self.receive_frames(now);
         for _ in 0..FRAME_COUNT_MAX {
-            if self.addresses.poll_at() > now {
+            let (own, addresses, groups) = (self.own, &mut self.addresses, &mut self.groups);
+            if addresses.poll_at().min(groups.poll_at()) > now {
                 break;
             }
-            let addresses = &mut self.addresses;
-            self.port.send_with(&mut |out| addresses.advance(now, out));
+            self.port
+                .send_with(&mut |out| match addresses.poll_at() <= now {
+                    true => addresses.advance(now, out),
+                    false => groups.advance(now, own, addresses.usable().map(|(own, _)| own), out),
+                });
         }
         self.run_dhcp(now);
         if self.addresses.take_change() {
-            self.apply_addresses();
+            self.apply_addresses(now);
         }
         self.interface.poll_maintenance(paced(now));
         for _ in 0..FRAME_COUNT_MAX {
@@ -306,20 +305,28 @@ impl Smol {
             return;
         }
         match content {
-            Content::Datagram { port } if port == dhcp::CLIENT_PORT => {
+            Content::Datagram { from, to, bytes } => {
                 // If the link has offloads, `receive_frames` has already dropped damaged datagrams.
-                let is_intact = self.port.limits().has_offloads || packet::is_intact(frame);
-                if let Some(dhcp) = self.dhcp.as_mut().filter(|_| is_intact) {
-                    dhcp.handle(now, frame);
+                if !self.port.limits().has_offloads && !packet::is_intact(frame) {
+                    return;
+                }
+                if to.port() == dhcp::CLIENT_PORT {
+                    if let (Some(dhcp), Some((mac, ..))) =
+                        (&mut self.dhcp, packet::endpoints(frame))
+                    {
+                        dhcp.handle(now, mac, from.port(), bytes);
+                    }
+                    return;
+                }
+                // smoltcp, which has no UDP, sends an ICMP error.
+                if !self.is_for_host && !self.receive_datagram(from, to, bytes) {
+                    self.process(now, frame);
                 }
                 return;
             }
             _ if self.is_for_host => return,
-            Content::Group => {
-                if groups::check(frame) {
-                    self.reports_until = now.after(groups::REPORT_TIME);
-                    self.process(now, frame);
-                }
+            Content::Query(query) => {
+                self.groups.handle(now, &query);
                 return;
             }
             _ => self.resolve(&content),
@@ -370,11 +377,19 @@ impl Smol {
         }
     }
 
-    fn apply_addresses(&mut self) {
+    fn apply_addresses(&mut self, now: Instant) {
         let addresses = &self.addresses;
-        // Leaves all solicited-node groups. smoltcp sends no MLD report for a group that is joined again below.
-        for group in solicited_node_groups(&self.interface) {
-            let _ = self.interface.leave_multicast_group(group);
+        let solicited = |own: IpAddr| match own {
+            IpAddr::V6(own) => Some(IpAddr::from(solicited_node(own))),
+            IpAddr::V4(_) => None,
+        };
+        let groups = || addresses.usable().filter_map(|(own, _)| solicited(own));
+        self.groups.leave(now, |group| {
+            is_solicited_node(group) && groups().all(|other| other != group)
+        });
+        for group in groups() {
+            // There is a place for the group of each address.
+            let _ = self.groups.join(now, group);
         }
         self.interface.update_ip_addrs(|known| {
             known.clear();
@@ -382,9 +397,6 @@ impl Smol {
                 let _ = known.push(IpCidr::new(address.into(), prefix));
             }
         });
-        for group in solicited_node_groups(&self.interface) {
-            let _ = self.interface.join_multicast_group(group);
-        }
         self.report_changes();
     }
 
@@ -405,9 +417,7 @@ impl Smol {
         let dhcp = self.dhcp.as_ref();
         let mut at = dhcp.map_or(Instant::NEVER, Dhcp::poll_at);
         at = at.min(self.addresses.poll_at());
-        if now < self.reports_until {
-            at = at.min(now.after(groups::REPORT_POLL));
-        }
+        at = at.min(self.groups.poll_at());
         if let Some(due) = self.interface.poll_at(paced(now), &self.sockets) {
             let wait = (due - paced(now).min(due)).total_millis().div_ceil(PACE);
             at = at.min(now.after(Duration::from_ms(wait as u32)));
@@ -417,7 +427,6 @@ impl Smol {
 
     /// Collects the tokens of ready sockets. Sockets that did not fit are checked first in the next turn.
     fn collect(&mut self, ready: &mut Ready) {
-        self.sort_datagrams();
         let count = self.open_sockets.len();
         for step in 0..count {
             let index = (self.first + step) % count;
@@ -439,20 +448,15 @@ impl Smol {
             (SocketKind::Connection(connection), interest) => {
                 self.can_continue(connection, interest)
             }
-            (SocketKind::Datagrams | SocketKind::Group, _) => self.has_datagram(index, open),
+            (SocketKind::Datagrams(queue), _) => !queue.is_empty(),
             (SocketKind::Changes(any), _) => *any,
         }
     }
 }
 
-/// Returns the solicited-node groups of the interface's IPv6 addresses (RFC 4291 section 2.7.1).
-fn solicited_node_groups(interface: &Interface) -> heapless::Vec<Ipv6Addr, IPV6_COUNT_MAX> {
-    let addresses = interface.ip_addrs().iter();
-    let groups = addresses.filter_map(|own| match own.address().into() {
-        IpAddr::V6(own) => Some(solicited_node(own)),
-        IpAddr::V4(_) => None,
-    });
-    groups.collect()
+/// Returns true for the group of hosts whose IPv6 address has certain last 24 bits (RFC 4291 section 2.7.1).
+fn is_solicited_node(group: IpAddr) -> bool {
+    matches!(group, IpAddr::V6(group) if solicited_node(group) == group)
 }
 
 /// Returns true if a socket bound to `at`, an unspecified address, receives datagrams to `address`.
@@ -463,7 +467,7 @@ fn covers(at: IpAddr, address: IpAddr) -> bool {
 impl Datagrams for Smol {
     fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
         let at = self.free_address(at, false)?;
-        self.open_datagrams(SocketKind::Datagrams, at, token)
+        self.open_datagrams(at, token)
     }
 
     fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
@@ -497,7 +501,7 @@ impl Datagrams for Smol {
         match self.get(socket).map(|open| &open.kind) {
             Ok(SocketKind::Connection(_)) => self.close_connection(socket),
             Ok(SocketKind::Listener) => self.close_listener(socket),
-            Ok(SocketKind::Datagrams | SocketKind::Group) => self.close_datagrams(socket),
+            Ok(SocketKind::Datagrams(_)) => self.close_datagrams(socket),
             Ok(SocketKind::Changes(_)) | Err(_) => {
                 if let Some(slot) = self.open_sockets.get_mut(socket.0) {
                     *slot = None;
@@ -570,11 +574,11 @@ impl Multicast for Smol {
         if index != self.index || !self.has(own) {
             return Err(NetError::NoSuchAddress);
         }
-        let joined = self.interface.join_multicast_group(group.ip());
-        joined.map_err(|_| NetError::Full)?;
-        let socket = self.open_datagrams(SocketKind::Group, group, token)?;
-        // Sets hop limit 255 for multicast and unicast (RFC 6762 section 11).
-        self.set_hop_limit(group.port(), 255);
+        let socket = self.open_datagrams(group, token)?;
+        if let Err(error) = self.groups.join(self.now, group.ip()) {
+            self.close_datagrams(socket);
+            return Err(error);
+        }
         Ok(socket)
     }
 

@@ -1,12 +1,15 @@
 //! Ethernet frames around smoltcp's packets. Parses frames for SYNs, DHCP, address resolution, conflicts and path MTUs. Builds ARP
-//! messages (RFC 826, RFC 5227), and messages of neighbor and router discovery (RFC 4861). Cuts TCP packets into smaller ones.
+//! messages (RFC 826, RFC 5227), messages of neighbor and router discovery (RFC 4861), and datagrams. Cuts TCP packets into smaller
+//! ones.
 
 use crate::mem::Ends as _;
 use crate::net::link::ETHERNET_BYTES;
+use crate::time::Duration;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    Icmpv4Message, Icmpv4Packet, Icmpv6Packet, IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet,
-    Ipv6Repr, TcpOption, TcpPacket, TcpSeqNumber, UdpPacket,
+    Icmpv4Message, Icmpv4Packet, Icmpv6Packet, IgmpPacket, IpAddress, IpProtocol, IpRepr,
+    Ipv4Packet, Ipv6Packet, Ipv6Repr, TcpOption, TcpPacket, TcpSeqNumber, UdpPacket,
 };
 
 /// Length of an ARP frame, in bytes.
@@ -72,6 +75,17 @@ impl Segment {
     }
 }
 
+/// A query of a router: IGMP or MLD.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Query {
+    /// The group whose members are to report; an unspecified address: all groups of that family.
+    pub(super) group: IpAddr,
+    /// Maximum response time.
+    pub(super) delay: Duration,
+    /// True for IGMPv1.
+    pub(super) is_version_1: bool,
+}
+
 /// Content of a frame, as far as the stack handles it before smoltcp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Content<'a> {
@@ -108,8 +122,12 @@ pub(super) enum Content<'a> {
         number: u32,
         mtu: u16,
     },
-    /// A UDP datagram to this port.
-    Datagram { port: u16 },
+    /// A UDP datagram.
+    Datagram {
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: &'a [u8],
+    },
     /// Neighbor solicitation; from the unspecified address it is a probe for duplicates.
     Solicit {
         mac: Mac,
@@ -118,8 +136,8 @@ pub(super) enum Content<'a> {
     },
     /// Neighbor advertisement.
     Advertise { target: Ipv6Addr },
-    /// An IGMP message, or a query of MLD.
-    Group,
+    /// A query for the members of groups.
+    Query(Query),
     /// Router advertisement: an ICMPv6 message.
     Router { message: &'a [u8] },
     /// A frame that the stack does not handle before smoltcp.
@@ -168,11 +186,14 @@ pub(super) fn content(frame: &[u8], own: Mac) -> Option<Content<'_>> {
             .filter(|content| !matches!(*content, Content::Arp { mac, .. } if mac == own)),
         IPV4 => {
             let packet = Ipv4Packet::new_checked(frame.payload).ok()?;
+            if !packet.verify_checksum() {
+                return None;
+            }
             let is_whole = packet.frag_offset() == 0 && !packet.more_frags();
             let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
             Some(match packet.next_header() {
                 IpProtocol::Icmp if is_whole => icmpv4_content(packet.payload()),
-                IpProtocol::Igmp if is_whole => Content::Group,
+                IpProtocol::Igmp if is_whole => igmp_content(packet.payload()),
                 protocol if is_whole => transport(protocol, from, to, packet.payload()),
                 _ => Content::Other,
             })
@@ -181,9 +202,6 @@ pub(super) fn content(frame: &[u8], own: Mac) -> Option<Content<'_>> {
             let packet = Ipv6Packet::new_checked(frame.payload).ok()?;
             let (from, to) = (packet.src_addr(), packet.dst_addr());
             Some(match packet.next_header() {
-                IpProtocol::Icmpv6 if packet.payload().first() == Some(&MLD_QUERY) => {
-                    Content::Group
-                }
                 IpProtocol::Icmpv6 => {
                     let is_from_link = packet.hop_limit() == HOP_LIMIT;
                     icmpv6_content(from, to, is_from_link, frame.from, packet.payload())
@@ -216,7 +234,7 @@ fn arp_content(message: &[u8]) -> Option<Content<'static>> {
     })
 }
 
-fn transport(protocol: IpProtocol, from: IpAddr, to: IpAddr, bytes: &[u8]) -> Content<'static> {
+fn transport(protocol: IpProtocol, from: IpAddr, to: IpAddr, bytes: &[u8]) -> Content<'_> {
     match protocol {
         IpProtocol::Tcp => match TcpPacket::new_checked(bytes) {
             Ok(segment) => {
@@ -242,7 +260,9 @@ fn transport(protocol: IpProtocol, from: IpAddr, to: IpAddr, bytes: &[u8]) -> Co
         },
         IpProtocol::Udp => match UdpPacket::new_checked(bytes) {
             Ok(datagram) => Content::Datagram {
-                port: datagram.dst_port(),
+                from: SocketAddr::new(from, datagram.src_port()),
+                to: SocketAddr::new(to, datagram.dst_port()),
+                bytes: datagram.payload(),
             },
             Err(_) => Content::Other,
         },
@@ -261,6 +281,27 @@ fn scale(syn: &TcpPacket<&[u8]>) -> u8 {
         }
     }
     0
+}
+
+/// Parses an IGMP message: a query of version 1, 2 or 3 (RFC 2236 section 2, RFC 3376 section 7.1).
+fn igmp_content(message: &[u8]) -> Content<'static> {
+    const QUERY: u8 = 0x11;
+    let group = message.tail(4).first_chunk::<4>();
+    match (message, group) {
+        ([QUERY, tenths, ..], Some(group))
+            if IgmpPacket::new_unchecked(message).verify_checksum() =>
+        {
+            let is_version_1 = *tenths == 0 && message.len() == 8;
+            let tenths = if is_version_1 { 100 } else { *tenths };
+            Content::Query(Query {
+                group: IpAddr::from(*group),
+                // From 128 on, the field of IGMPv3 is a larger number with an exponent.
+                delay: Duration::from_ms(u32::from(tenths.min(127)) * 100),
+                is_version_1,
+            })
+        }
+        _ => Content::Other,
+    }
 }
 
 fn icmpv4_content(bytes: &[u8]) -> Content<'static> {
@@ -295,6 +336,19 @@ fn icmpv6_content(
         (Some(&TOO_BIG), _) => too_big(bytes, |mtu| mtu.max(IPV6_MTU_MIN)),
         (Some(&ROUTER), _) if is_from_link && from.is_unicast_link_local() => {
             Content::Router { message: bytes }
+        }
+        // MLD (RFC 3810 section 5.1): the response time is in milliseconds; from 32,768 on, it has an exponent.
+        (Some(&MLD_QUERY), Some(group)) if from.is_unicast_link_local() => {
+            let ms = bytes
+                .tail(4)
+                .first_chunk()
+                .copied()
+                .map_or(0, u16::from_be_bytes);
+            Content::Query(Query {
+                group: IpAddr::from(*group),
+                delay: Duration::from_ms(ms.min(0x7fff).into()),
+                is_version_1: false,
+            })
         }
         (Some(&SOLICIT), Some(target)) if is_from_link => Content::Solicit {
             mac,
@@ -543,6 +597,38 @@ pub(super) fn is_intact(frame: &[u8]) -> bool {
             .is_ok_and(|datagram| datagram.verify_checksum(&from, &to)),
         _ => true,
     }
+}
+
+/// Writes a frame with a UDP datagram. Returns its length; 0 if it does not fit.
+pub(super) fn write_datagram(
+    [own, mac]: [Mac; 2],
+    [from, to]: [SocketAddr; 2],
+    hop_limit: u8,
+    bytes: &[u8],
+    out: &mut [u8],
+) -> usize {
+    const HEAD_BYTES: usize = 8;
+    let (sender, receiver) = (from.ip().into(), to.ip().into());
+    let len = HEAD_BYTES + bytes.len();
+    let head = IpRepr::new(sender, receiver, IpProtocol::Udp, len, hop_limit);
+    let start = ETHERNET_BYTES + head.header_len();
+    let out = out.head_mut(start + len);
+    if out.len() < start + len {
+        return 0;
+    }
+    let ethertype = if from.is_ipv4() { IPV4 } else { IPV6 };
+    write_header(mac, own, ethertype, out);
+    head.emit(
+        out.tail_mut(ETHERNET_BYTES),
+        &ChecksumCapabilities::default(),
+    );
+    let mut datagram = UdpPacket::new_unchecked(out.tail_mut(start));
+    datagram.set_src_port(from.port());
+    datagram.set_dst_port(to.port());
+    datagram.set_len(len as u16);
+    datagram.payload_mut().copy_from_slice(bytes);
+    datagram.fill_checksum(&sender, &receiver);
+    start + len
 }
 
 /// Writes a broadcast ARP request for `target`. From the unspecified address it is a probe (RFC 5227 section 2.1.1), from `target`

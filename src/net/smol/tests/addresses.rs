@@ -134,7 +134,7 @@ impl Server {
         now: Instant,
     ) -> Option<Vec<u8>> {
         match *content {
-            packet::Content::Datagram { port: 67 } => {
+            packet::Content::Datagram { to, .. } if to.port() == 67 => {
                 let inner = Ipv4Packet::new_checked(&frame[14..]).unwrap();
                 assert!(inner.verify_checksum());
                 let message = DhcpPacket::new_checked(&frame[Self::FRAME_BYTES..]).unwrap();

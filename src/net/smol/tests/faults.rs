@@ -209,11 +209,12 @@ fn stall_at_boot(seed: u64) -> Duration {
             is_routed = true;
             world.end.put(&advertisement(ROUTER, 1, 3600));
         }
-        let is_dhcp = |frame: &[u8]| {
-            packet::content(frame, Mac(super::PEER_MAC)) == Some(Content::Datagram { port: 67 })
-        };
+        fn content(frame: &[u8]) -> Option<Content<'_>> {
+            packet::content(frame, Mac(super::PEER_MAC))
+        }
+        let is_dhcp = |frame: &[u8]| matches!(content(frame), Some(Content::Datagram { to, .. }) if to.port() == 67);
         while let Some(frame) = world.end.take_if(is_dhcp) {
-            let reply = server.answer(&frame, &Content::Datagram { port: 67 }, world.now);
+            let reply = server.answer(&frame, &content(&frame).unwrap(), world.now);
             world.end.put(&reply.unwrap());
         }
         if let Some(socket) = accepted {

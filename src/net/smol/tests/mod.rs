@@ -2,6 +2,7 @@
 
 mod addresses;
 mod cable;
+mod datagrams;
 mod faults;
 mod messages;
 mod mtu;
