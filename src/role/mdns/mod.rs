@@ -87,7 +87,7 @@ pub(super) fn task(
 ) -> Result<&'static mut dyn Task, Fatal> {
     let now = sys::now();
     let announcer = mem::leak(Announcer::new(now));
-    announcer.services.path = options.files;
+    announcer.services.paths = core::mem::take(&mut options.files);
     announcer.hosts = options.hosts;
     if announcer.has_files() {
         announcer.watch.open();
@@ -201,8 +201,8 @@ impl Announcer {
     }
 
     /// Returns true if the options name files.
-    const fn has_files(&self) -> bool {
-        self.hosts.is_some() || self.services.path.is_some()
+    fn has_files(&self) -> bool {
+        self.hosts.is_some() || !self.services.paths.is_empty()
     }
 
     /// Reads the file of `--hosts`.
@@ -502,7 +502,7 @@ mod tests {
         let path = mem::leak(test_dir.path());
         let now = Instant::from_ms(1000);
         let mut announcer = Announcer::new(now);
-        announcer.services.path = Some(path);
+        announcer.services.paths.push(path).unwrap();
         announcer.read_files(now).unwrap();
         assert_eq!(announcer.files_at, now.after(SCAN_INTERVAL));
         announcer.watch.open();
@@ -511,7 +511,7 @@ mod tests {
         // A directory that does not exist is reported at each start, and awaited.
         let test_dir = TestDir::new("awaited");
         std::fs::remove_dir(&test_dir.0).unwrap();
-        announcer.services.path = Some(mem::leak(test_dir.path()));
+        announcer.services.paths[0] = mem::leak(test_dir.path());
         assert!(announcer.read_files(now).is_err());
         assert_eq!(announcer.files_at, Instant::NEVER);
         announcer.handle_readable(now);

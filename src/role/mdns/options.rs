@@ -3,7 +3,7 @@
 use super::super::args::host_label;
 use super::super::flags::{Flags, flags};
 use super::super::{Fatal, network, refuse};
-use super::files::advice;
+use super::files::{self, advice};
 use super::hardware_id::HardwareId;
 use crate::drive::platform::network::Network;
 use crate::engine::mdns::{ALIAS_COUNT_MAX, family};
@@ -32,7 +32,7 @@ flags! {
         valued {
             Name "--name" => "name a host: 1 to 63 bytes without dots",
             Service "--service" => "name a service: NAME,TYPE,PORT[,KEY=VALUE ...], 32 at most",
-            Services "--services" => "name a directory",
+            Services "--services" => "name a directory; 8 at most",
             Vms "--vms" => "name a directory; 8 at most",
             Hwid "--hwid" => "name a machine: VENDOR,PRODUCT[,SERIAL[,UUID]]",
             Alias "--alias" => "name a host, such as www or www.local; 8 at most",
@@ -54,7 +54,7 @@ const _: () = assert!(SERVICE_COUNT_MAX == 32 && INTERFACE_COUNT_MAX == 8 && ALI
 #[repr(C)] // Largest field last: the others have short offsets.
 pub(in super::super) struct Options {
     pub(in super::super) name: &'static [u8],
-    pub(in super::super) files: Option<&'static CStr>,
+    pub(super) files: files::Paths,
     pub(super) machines: heapless::Vec<&'static CStr, DIRECTORY_COUNT_MAX>,
     pub(super) identifies: bool,
     pub(super) is_workstation: bool,
@@ -114,7 +114,7 @@ impl Options {
             _ if text.is_empty() => return None,
             Flag::Name => self.name = host_label(text)?,
             Flag::Service => self.services.push(text).ok()?,
-            Flag::Services => self.files = Some(value),
+            Flag::Services => files::push(&mut self.files, value)?,
             Flag::Vms => self.machines.push(value).ok()?,
             Flag::Hwid => return self.hardware.parse(text),
             Flag::Alias => self.aliases.push(host_labels(text)?).ok()?,

@@ -245,7 +245,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Clears all parts.
-    fn forget(&mut self) {
+    pub fn forget(&mut self) {
         let [name, ..] = &mut self.parts;
         name.truncate(0);
         self.clear_service();

@@ -13,6 +13,8 @@ pub(super) struct Reader<'f, 'r, 'd, 'e> {
     pub(super) text: Writer<'r>,
     pub(super) draft: &'e mut Draft<'d>,
     pub(super) each: &'e mut dyn FnMut(&Service<'_>),
+    /// For systemd's units: the text from the first unknown key on; empty if there is none.
+    pub(super) ignored: &'f [u8],
     /// For avahi's files: the innermost open element.
     pub(super) element: usize,
     /// For avahi's files: index of the value of that element's attribute, in the attribute's list of values. 0 is the default.
@@ -27,16 +29,14 @@ pub fn parse_avahi(
     draft: &mut Draft<'_>,
     each: &mut dyn FnMut(&Service<'_>),
 ) -> Result<(), FileError> {
-    parse(file, draft, each, false)
+    draft.forget();
+    parse(file, draft, each, false).map(drop)
 }
 
-/// Parses one of systemd's units and passes its service to `each`.
-pub fn parse_unit(
-    file: &[u8],
-    draft: &mut Draft<'_>,
-    each: &mut dyn FnMut(&Service<'_>),
-) -> Result<(), FileError> {
-    parse(file, draft, each, true)
+/// Parses one of systemd's units, or one of its drop-ins, into `draft`. Returns the line of the first key that is unknown and
+/// ignored, or 0. Call [`Draft::forget`] before, and [`Draft::hand_out`] after the last file.
+pub fn parse_unit(file: &[u8], draft: &mut Draft<'_>) -> Result<u32, FileError> {
+    parse(file, draft, &mut |_| {}, true)
 }
 
 #[inline(never)]
@@ -45,9 +45,8 @@ fn parse(
     draft: &mut Draft<'_>,
     each: &mut dyn FnMut(&Service<'_>),
     is_unit: bool,
-) -> Result<(), FileError> {
+) -> Result<u32, FileError> {
     let mut buffer = [0; TEXT_BYTES_MAX];
-    draft.forget();
     let mut reader = Reader {
         rest: file,
         text: Writer::new(&mut buffer),
@@ -56,13 +55,22 @@ fn parse(
         element: avahi::OUTSIDE,
         choice: 0,
         ended: false,
+        ignored: b"",
     };
     let done = if is_unit {
         reader.read_unit()
     } else {
         reader.read_group()
     };
-    done.map_err(|flaw| FileError::at(file, reader.rest, flaw))
+    let line = |rest| FileError::at(file, rest, Flaw::Unknown).line;
+    match done {
+        Ok(()) if reader.ignored.is_empty() => Ok(0),
+        Ok(()) => Ok(line(reader.ignored)),
+        Err(flaw) => Err(FileError {
+            line: line(reader.rest),
+            flaw,
+        }),
+    }
 }
 
 impl Reader<'_, '_, '_, '_> {

@@ -1,6 +1,6 @@
 //! systemd's units, `*.dnssd`. systemd.dnssd(5), systemd.syntax(7).
 //!
-//! Several TxtText and TxtData lines are merged into one TXT record. systemd announces a record for each, but other software reads
+//! Unknown sections and keys are ignored. Several TxtText and TxtData lines are merged into one TXT record. systemd announces a record for each, but other software reads
 //! only one. The caller resolves specifiers.
 
 use super::{Coding, Flaw, Reader, TXT};
@@ -9,6 +9,8 @@ use crate::wire::label::{cut, number, put_byte};
 
 /// The keys. A key's index is that of its part; "=" fills the gaps, since no key can match it.
 const KEYS: &[u8] = b"Name Type SubType = TxtText = Port Priority Weight TxtData";
+/// Index of SubType.
+const SUBTYPE: usize = 2;
 /// Index of TxtData, the base64 form of [`TXT`].
 const DATA: usize = 9;
 
@@ -20,7 +22,7 @@ impl Reader<'_, '_, '_, '_> {
             self.blanks();
             let (line, _) = cut(self.rest, b'\n');
             let [first, ..] = line else {
-                return self.draft.hand_out(self.each);
+                return Ok(());
             };
             if matches!(first, b'#' | b';' | b'[') {
                 if *first == b'[' {
@@ -33,12 +35,16 @@ impl Reader<'_, '_, '_, '_> {
             if key.len() == line.len() {
                 return Err(Flaw::Form);
             }
+            let start = self.rest;
             pass(&mut self.rest, key.len().saturating_add(1));
-            if is_service {
-                let place = index_of(KEYS, key.trim_ascii_end()).ok_or(Flaw::Unknown)?;
-                self.set(place)?;
-            } else {
-                while next(&mut self.rest).is_some() {}
+            match index_of(KEYS, key.trim_ascii_end()) {
+                Some(place) if is_service => self.set(place)?,
+                _ => {
+                    if is_service && self.ignored.is_empty() {
+                        self.ignored = start;
+                    }
+                    while next(&mut self.rest).is_some() {}
+                }
             }
         }
     }
@@ -56,6 +62,14 @@ impl Reader<'_, '_, '_, '_> {
                         put_byte(&mut self.text, b'\\');
                     }
                     put_byte(&mut self.text, byte);
+                }
+                // A later subtype replaces an earlier one; an empty value clears it.
+                if place == SUBTYPE {
+                    let [_, _, subtypes, ..] = &mut self.draft.parts;
+                    subtypes.truncate(0);
+                    if self.text.position() == 0 {
+                        return Ok(());
+                    }
                 }
                 return self.store_part(place, b'H', Coding::Text);
             }

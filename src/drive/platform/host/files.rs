@@ -34,6 +34,8 @@ pub struct Info {
     pub is_file: bool,
     /// True for a directory.
     pub is_directory: bool,
+    /// True for a character device.
+    pub is_device: bool,
     /// Device number of the file system that contains the entry.
     pub device: u64,
     /// Inode number.
@@ -57,6 +59,7 @@ impl Info {
         Ok(Self {
             is_file: kind == 0o10,
             is_directory: kind == 0o04,
+            is_device: kind == 0o02,
             device: stat.st_dev as u64,
             inode: stat.st_ino as u64,
             size: stat.st_size as u64,
@@ -145,6 +148,9 @@ fn read_file<'o>(file: &File, out: &'o mut [u8]) -> FsResult<&'o [u8]> {
     let info = Info::of(file.as_raw_fd(), c"")?;
     if info.is_directory {
         return Err(FsError::IsDirectory);
+    }
+    if info.is_device {
+        return Ok(&[]);
     }
     if !info.is_file {
         return Err(FsError::Invalid);

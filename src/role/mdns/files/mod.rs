@@ -1,12 +1,13 @@
-//! Announces the services of a directory's files: avahi's `*.service` and systemd's `*.dnssd`.
+//! Announces the services of the files in some directories: avahi's `*.service` and systemd's `*.dnssd`.
 //!
 //! A malformed file is reported with the line number and left out as a whole; the other files are announced.
 
+mod reader;
+
 use super::super::Fatal;
-use super::super::reasons::why;
 use super::announced::Announced;
 use super::report;
-use super::source::{self, Memory, REASONS};
+use super::source::Memory;
 use super::specifiers;
 use super::vms::mixed;
 use crate::config::ANNOUNCED_NAME_COUNT;
@@ -16,11 +17,14 @@ use crate::engine::mdns::Responder;
 use crate::event::{self, Line, Sink};
 use crate::text::{text, texts};
 use crate::time::Instant;
-use crate::vfs::FsResult;
-use crate::wire::announce::{self, Draft, FileError, Flaw, Service};
+use crate::vfs::FsError;
+use crate::wire::announce::{self, Draft, Flaw, Service};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
+use reader::Reader;
 
+/// Limit of directories: 8 options `--services`, and three more of [`UNIT_PATH`].
+const PATH_COUNT_MAX: usize = 8 + 3;
 /// Limit of directory entries read. The number of services is limited by the responder's memory.
 const ENTRY_COUNT_MAX: usize = 20_000;
 
@@ -47,22 +51,22 @@ texts! {
     }
 }
 
-/// The services of the directory of `--services`, if any.
+/// The services of the directories of `--services`.
 pub(super) struct Files {
-    pub(super) path: Option<&'static CStr>,
+    pub(super) paths: Paths,
     announced: Announced,
 }
 
 impl Files {
-    /// Makes an empty list without a directory.
+    /// Makes an empty list without directories.
     pub(super) fn new() -> Self {
         Self {
-            path: None,
+            paths: Paths::new(),
             announced: Announced::new(ANNOUNCED_NAME_COUNT),
         }
     }
 
-    /// Reads the directory, at the start or again: announces new services and removes those that are gone. Reports to `sink`.
+    /// Reads the directories, at the start or again: announces new services and removes those that are gone. Reports to `sink`.
     pub(super) fn read(
         &mut self,
         now: Instant,
@@ -71,12 +75,9 @@ impl Files {
         sink: &mut dyn Sink,
         responder: &mut Responder,
     ) -> Result<(), Fatal> {
-        let Some(path) = self.path else {
-            return Ok(());
-        };
         let announced = &mut self.announced;
         announced.start_scan();
-        let done = read(path, memory, watch, sink, &mut |service, file| {
+        let done = read(&self.paths, memory, watch, sink, &mut |service, file| {
             let host = service.host.unwrap_or_default();
             let id = mixed(service.kind, mixed(service.name, 0));
             let mut stamp = u64::from(service.families) << 48 | u64::from(service.port) << 32;
@@ -87,66 +88,95 @@ impl Files {
             }
         });
         let what = text!("cannot read the directory");
-        done.map_err(|error| report(sink, what, path.to_bytes(), error))?;
+        done.map_err(|(path, error)| report(sink, what, path.to_bytes(), error))?;
         announced.finish_scan(now, responder);
         Ok(())
     }
 }
 
-/// Calls `each` with every service of the files in `path`, and the path of its file. Reports malformed files to `sink`.
+/// Directories of systemd's units, the first of which replace those of the same name in later ones. systemd.dnssd(5).
+static UNIT_PATH: [&CStr; 4] = [
+    c"/etc/systemd/dnssd",
+    c"/run/systemd/dnssd",
+    c"/usr/local/lib/systemd/dnssd",
+    c"/usr/lib/systemd/dnssd",
+];
+
+/// Open directories, with their paths.
+type Dirs<'p> = heapless::Vec<(&'p CStr, Directory), PATH_COUNT_MAX>;
+
+/// The directories of the options `--services`.
+pub(super) type Paths = heapless::Vec<&'static CStr, PATH_COUNT_MAX>;
+
+/// Appends a directory; after the first of [`UNIT_PATH`], the others, too. `None`: there are too many.
+pub(super) fn push(paths: &mut Paths, path: &'static CStr) -> Option<()> {
+    let [first, others @ ..] = &UNIT_PATH;
+    paths.push(path).ok()?;
+    if path == *first {
+        paths.extend_from_slice(others).ok()?;
+    }
+    Some(())
+}
+
+/// Calls `each` with every service of the files in `paths`, and the path of its file. Reports malformed files to `sink`. A file
+/// replaces files of the same name in later directories. An empty file, or a link to /dev/null, has no services.
 ///
 /// # Errors
-/// Those of [`Directory::open`] and [`Directory::list`].
-pub(super) fn read(
-    path: &CStr,
+/// Those of [`Directory::open`] and [`Directory::list`], with the directory. A directory of [`UNIT_PATH`] may be missing.
+pub(super) fn read<'p>(
+    paths: &[&'p CStr],
     memory: &mut Memory,
     watch: &mut Watch,
     sink: &mut dyn Sink,
     each: &mut dyn FnMut(&Service<'_>, &[u8]),
-) -> FsResult<()> {
-    watch.add(path.to_bytes());
-    let dir = Directory::open(path)?;
+) -> Result<(), (&'p CStr, FsError)> {
+    let mut dirs = Dirs::new();
+    for path in paths {
+        watch.add(path.to_bytes());
+        match Directory::open(path) {
+            Ok(dir) => _ = dirs.push((*path, dir)),
+            Err(FsError::NoEntry) if UNIT_PATH.contains(path) => {}
+            Err(error) => return Err((*path, error)),
+        }
+    }
     let mut buffer = [0; announce::ROOM_BYTES];
     let mut draft = Draft::new(&mut buffer);
     draft.specifier = specifiers::write;
     let mut entries_left = ENTRY_COUNT_MAX;
-    let is_all = dir.list(&mut |name| {
-        let name = name.to_bytes();
-        let is_unit = name.ends_with(b".dnssd");
-        if entries_left == 0 {
-            return ControlFlow::Break(());
-        }
-        entries_left -= 1;
-        if !is_unit && !name.ends_with(b".service") {
-            return ControlFlow::Continue(());
-        }
-        let mut about = Line::default();
-        about.raw(path.to_bytes()).byte(b'/').raw(name);
-        let why = match source::read(&dir, name, memory) {
-            Err(error) => why(error.number(), &REASONS),
-            Ok(file) => {
-                let parse = if is_unit {
-                    announce::parse_unit
-                } else {
-                    announce::parse_avahi
-                };
-                // Parses twice: services are passed on only after the whole file was found to be valid.
-                let Err(FileError { line, flaw }) = parse(file, &mut draft, &mut |_| {}) else {
-                    let _ = parse(file, &mut draft, &mut |service| {
-                        each(service, about.bytes());
-                    });
-                    return ControlFlow::Continue(());
-                };
-                about.byte(b':').number(line);
-                advice(flaw)
+    let mut files = Reader {
+        dirs: &dirs,
+        memory,
+        watch,
+        sink,
+        draft: &mut draft,
+    };
+    for (place, (path, dir)) in dirs.iter().enumerate() {
+        let earlier = dirs.split_at(place).0;
+        let is_all = dir.list(&mut |name| {
+            let bytes = name.to_bytes();
+            let is_unit = bytes.ends_with(b".dnssd");
+            if entries_left == 0 {
+                return ControlFlow::Break(());
             }
-        };
-        event::report(sink, text!("left out"), about.bytes(), why);
-        ControlFlow::Continue(())
-    })?;
-    if !is_all {
-        let why = text!("the directory has more than 20000 files");
-        event::report(sink, text!("left out some of"), path.to_bytes(), why);
+            entries_left -= 1;
+            let is_replaced = || earlier.iter().any(|(_, dir)| dir.info(name).is_ok());
+            if (is_unit || bytes.ends_with(b".service")) && !is_replaced() {
+                let mut about = Line::default();
+                about.raw(path.to_bytes()).byte(b'/').raw(bytes);
+                let done = match is_unit {
+                    false => files.read_group(dir, bytes, &mut about, each),
+                    true => files.read_unit(dir, bytes, &mut about, each),
+                };
+                if let Err(why) = done {
+                    event::report(files.sink, text!("left out"), about.bytes(), why);
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        if !is_all.map_err(|error| (*path, error))? {
+            let why = text!("the directory has more than 20000 files");
+            event::report(files.sink, text!("left out some of"), path.to_bytes(), why);
+        }
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Directories with valid, malformed and unreadable service files.
 
+use super::super::source;
 use super::super::source::tests::{TestDir, memory};
 use super::*;
 use crate::vfs::FsError;
@@ -16,9 +17,16 @@ impl Sink for Reported {
 
 /// Returns the services (`NAME:PORT`) and the reported lines, without the directory's path.
 fn read(test_dir: &TestDir) -> (Vec<String>, Vec<String>) {
+    read_all(&[test_dir])
+}
+
+/// Reads several directories. The reported lines are of the first.
+fn read_all(test_dirs: &[&TestDir]) -> (Vec<String>, Vec<String>) {
     let (mut reported, mut services) = (Reported(Vec::new()), Vec::new());
+    let paths: Vec<_> = test_dirs.iter().map(|dir| dir.path()).collect();
+    let paths: Vec<_> = paths.iter().map(|path| &**path).collect();
     super::read(
-        &test_dir.path(),
+        &paths,
         &mut memory(),
         &mut Watch::default(),
         &mut reported,
@@ -28,9 +36,11 @@ fn read(test_dir: &TestDir) -> (Vec<String>, Vec<String>) {
         },
     )
     .unwrap();
-    let start = format!("stowaway: left out {}/", test_dir.0.display());
+    let dir = format!("{}/", test_dirs[0].0.display());
     let lines = reported.0.iter().map(|line| {
-        let after = line.strip_prefix(&start).unwrap();
+        let line = line.replace(&dir, "");
+        let after = line.strip_prefix("stowaway: ").unwrap();
+        let after = after.strip_prefix("left out ").unwrap_or(after);
         after.strip_suffix('\n').unwrap().to_owned()
     });
     let mut lines: Vec<_> = lines.collect();
@@ -81,6 +91,81 @@ fn malformed_files_are_left_out_and_reported() {
     );
 }
 
+/// systemd.dnssd(5): drop-ins of all directories are applied in the order of their names.
+#[test]
+fn drop_ins_are_applied_in_order() {
+    let (first, second) = (TestDir::new("drop-ins-1"), TestDir::new("drop-ins-2"));
+    let port = |port| format!("[Service]\nPort={port}\n");
+    first.put("a.dnssd", "[Service]\nName=a\nType=_a._tcp\nPort=1\n");
+    first.put("a.dnssd.d/20.conf", port(2));
+    first.put("a.dnssd.d/ignored", port(3));
+    second.put("a.dnssd.d/10.conf", port(4));
+    assert_eq!(
+        read_all(&[&first, &second]),
+        (vec!["a:2".to_owned()], vec![])
+    );
+    second.put("a.dnssd.d/30.conf", port(5));
+    second.put("a.dnssd.d/20.conf", port(6));
+    assert_eq!(read_all(&[&first, &second]).0, ["a:5"]);
+    // A drop-in of the same name masks one in a later directory.
+    first.put("a.dnssd.d/30.conf", "");
+    assert_eq!(read_all(&[&first, &second]).0, ["a:2"]);
+    // A drop-in without a unit has no effect.
+    second.put("b.dnssd.d/10.conf", "[Service]\nName=b\nType=_b._tcp\n");
+    first.put("a.dnssd.d/40.conf", "[Service]\nColour=red\n");
+    assert_eq!(
+        read_all(&[&first, &second]),
+        (
+            vec!["a:2".to_owned()],
+            vec![
+                "ignored a.dnssd.d/40.conf:2: unknown element, attribute, value or key".to_owned()
+            ]
+        )
+    );
+    first.put("a.dnssd.d/50.conf", "[Service]\nPort=x\n");
+    let (services, reported) = read_all(&[&first, &second]);
+    assert!(services.is_empty());
+    assert_eq!(reported[0], "a.dnssd.d/50.conf:2: a number is 0 to 65535");
+}
+
+#[test]
+fn earlier_directories_replace_and_mask_files() {
+    let (first, second) = (TestDir::new("path-1"), TestDir::new("path-2"));
+    for name in ["a", "b", "c", "d"] {
+        let text = format!("[Service]\nName={name}\nType=_a._tcp\nPort=2\n");
+        second.put(format!("{name}.dnssd"), text);
+    }
+    second.put("e.service", group("e", &["2"]));
+    first.put("a.dnssd", "[Service]\nName=a\nType=_a._tcp\nPort=1\n");
+    first.put("b.dnssd", "");
+    std::os::unix::fs::symlink("/dev/null", first.0.join("c.dnssd")).unwrap();
+    first.put("e.service", "");
+    let (services, reported) = read_all(&[&first, &second]);
+    assert_eq!(services, ["a:1", "d:2"]);
+    assert_eq!(reported, [""; 0]);
+}
+
+#[test]
+fn directories_of_units_are_searched_together() {
+    let mut paths = Paths::new();
+    push(&mut paths, c"/etc/avahi/services").unwrap();
+    push(&mut paths, c"/etc/systemd/dnssd").unwrap();
+    assert_eq!(
+        paths,
+        [
+            c"/etc/avahi/services",
+            c"/etc/systemd/dnssd",
+            c"/run/systemd/dnssd",
+            c"/usr/local/lib/systemd/dnssd",
+            c"/usr/lib/systemd/dnssd"
+        ]
+    );
+    for _ in 0..6 {
+        push(&mut paths, c"/x").unwrap();
+    }
+    assert_eq!(push(&mut paths, c"/x"), None);
+}
+
 #[test]
 fn entry_limit_is_reported() {
     let test_dir = TestDir::new("many");
@@ -102,7 +187,7 @@ fn entry_limit_is_reported() {
     let mut reported = Reported(Vec::new());
     let mut count = 0;
     super::read(
-        &test_dir.path(),
+        &[&test_dir.path()],
         &mut memory(),
         &mut Watch::default(),
         &mut reported,
@@ -162,13 +247,13 @@ fn specifiers_have_the_values_of_this_host() {
 fn odd_file_names_are_escaped_in_reports() {
     let test_dir = TestDir::new("odd");
     let long = format!("{}.service", "x".repeat(247));
-    test_dir.put(&long, "");
-    test_dir.put("a\x1b[2J.dnssd", "");
+    test_dir.put(&long, " ");
+    test_dir.put("a\x1b[2J.dnssd", " ");
     let (services, reported) = read(&test_dir);
     assert!(services.is_empty());
     assert_eq!(
         reported[0],
-        r"a\033[2J.dnssd:1: a name has 1 to 63 bytes of UTF-8 and no control characters"
+        r"a\033[2J.dnssd: a name has 1 to 63 bytes of UTF-8 and no control characters"
     );
     assert!(reported[1].starts_with(&format!("{long}:1: syntax error")));
     assert_eq!(reported.len(), 2);
@@ -184,8 +269,8 @@ fn unreadable_directory_fails() {
     ] {
         let path = std::ffi::CString::new(test_dir.0.join(name).to_str().unwrap()).unwrap();
         let (watch, sink) = (&mut Watch::default(), &mut Reported(vec![]));
-        let done = super::read(&path, &mut memory(), watch, sink, &mut |_, _| {});
-        assert_eq!(done, Err(error), "{name}");
+        let done = super::read(&[&path], &mut memory(), watch, sink, &mut |_, _| {});
+        assert_eq!(done, Err((&*path, error)), "{name}");
     }
 }
 

@@ -9,6 +9,19 @@ mod unit;
 /// A parser of service descriptions.
 type Parse = fn(&[u8], &mut Draft<'_>, &mut dyn FnMut(&Service<'_>)) -> Result<(), FileError>;
 
+/// Parses a unit without drop-ins.
+fn parse_unit(
+    file: &[u8],
+    draft: &mut Draft<'_>,
+    each: &mut dyn FnMut(&Service<'_>),
+) -> Result<(), FileError> {
+    draft.forget();
+    super::parse_unit(file, draft)?;
+    draft
+        .hand_out(each)
+        .map_err(|flaw| FileError { line: 0, flaw })
+}
+
 /// Parses a file. Returns each service as one line, or the error and its line.
 fn read(parse: Parse, file: &[u8]) -> Result<Vec<String>, (u32, Flaw)> {
     let mut buffer = [0xaa; ROOM_BYTES];

@@ -56,7 +56,9 @@ fn later_lines_append_replace_or_reset() {
         ("TxtText=a\nTxtText=\nTxtText=b", "n,_http._tcp,0,b"),
         ("TxtText=a\nTxtData=", "n,_http._tcp,0"),
         ("TxtText= a\t b \n", "n,_http._tcp,0,a,b"),
-        ("SubType=_a\nSubType=_b", "n,_http._tcp,0/_a/_b"),
+        ("SubType=_a\nSubType=_b", "n,_http._tcp,0/_b"),
+        ("SubType=_a\nSubType=", "n,_http._tcp,0"),
+        ("Prot=80 \\\n Port=2\n=\nPort=1", "n,_http._tcp,1"),
         ("TxtText=a=\\\\\nPort=5", r"n,_http._tcp,5,a=\\"),
         ("Port=\\\n80\n", "n,_http._tcp,80"),
         ("Port=\\\n;no\n # no\n80\n", "n,_http._tcp,80"),
@@ -73,9 +75,7 @@ fn errors_have_line_and_reason() {
     for (inside, line, flaw) in [
         ("Port=x", 4, Flaw::Number),
         ("\n\nPort=", 6, Flaw::Number),
-        ("Prot=80", 4, Flaw::Unknown),
         ("Port", 4, Flaw::Form),
-        ("=", 4, Flaw::Unknown),
         ("Name=%m", 4, Flaw::Specifier),
         ("Name=100%", 4, Flaw::Specifier),
         ("Name=", 4, Flaw::Name),
@@ -99,10 +99,10 @@ fn errors_have_line_and_reason() {
         );
     }
     for (file, line, flaw) in [
-        ("", 1, Flaw::Name),
-        ("[Service]\nType=_http._tcp\n", 3, Flaw::Name),
-        ("[Service]\nName=n\n", 3, Flaw::Kind),
-        ("[Other]\nName=n\nType=_http._tcp\n", 4, Flaw::Name),
+        ("", 0, Flaw::Name),
+        ("[Service]\nType=_http._tcp\n", 0, Flaw::Name),
+        ("[Service]\nName=n\n", 0, Flaw::Kind),
+        ("[Other]\nName=n\nType=_http._tcp\n", 0, Flaw::Name),
         ("<service-group/>", 1, Flaw::Form),
     ] {
         assert_eq!(
@@ -130,4 +130,29 @@ fn element_sizes_and_counts_are_limited() {
     let goes_on = unit(&format!("Port={}80", "\\\n#\n".repeat(10_000)));
     let done = read(parse_unit, goes_on.as_bytes());
     assert_eq!(done, Err((20_004, Flaw::Long)));
+}
+
+/// systemd.dnssd(5): drop-ins are parsed after the unit. Their values replace or extend those of the unit.
+#[test]
+fn drop_ins_change_the_unit() {
+    let mut buffer = [0; ROOM_BYTES];
+    let mut draft = Draft::new(&mut buffer);
+    for (file, ignored) in [
+        (unit("Port=80\nTxtText=a=1\nSubType=_a\n"), 0),
+        (
+            "[Unit]\nPort=1\n[Service]\nPort=8080\nColour=red\nShape=round\n".to_owned(),
+            5,
+        ),
+        ("[Service]\nSubType=_b\nTxtText=b=2\n".to_owned(), 0),
+    ] {
+        assert_eq!(
+            super::super::parse_unit(file.as_bytes(), &mut draft),
+            Ok(ignored)
+        );
+    }
+    let mut line = String::new();
+    draft
+        .hand_out(&mut |service| line = written(service))
+        .unwrap();
+    assert_eq!(line, "n,_http._tcp,8080/_b,a=1,b=2");
 }
