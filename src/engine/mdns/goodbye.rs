@@ -110,7 +110,12 @@ impl Zone {
         };
         let mut services = self.records_of(record.target).map(|(_, other)| other);
         let new_owner = services
-            .find(|other| !other.is_unique && !other.is_goodbye && other.owner != record.owner)
+            .find(|other| {
+                !other.is_unique
+                    && !other.is_goodbye
+                    && other.owner != record.owner
+                    && other.interface == record.interface
+            })
             .map(|other| other.owner);
         match (new_owner, self.records.get_mut(id)) {
             (Some(owner), Some(entry)) => entry.record.owner = owner,

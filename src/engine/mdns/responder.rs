@@ -150,6 +150,11 @@ impl Responder {
         Ok(name)
     }
 
+    /// Sets the name of a link's interface. Call before [`Self::set_link`].
+    pub fn set_link_name(&mut self, id: LinkId, interface: &[u8]) {
+        self.zone.set_link_name(id, interface);
+    }
+
     /// Sets the addresses of a link when they change. All names are probed for again on the link; names that are already ours stay
     /// defended meanwhile.
     pub fn set_link(&mut self, now: Instant, id: LinkId, link: &Link) -> Result<(), Full> {
@@ -161,7 +166,7 @@ impl Responder {
         for record_id in 0..self.zone.records.len() {
             let is_gone = |record: &ZoneEntry| {
                 let mut addresses = link.addresses.iter();
-                record.links == bit
+                (record.links, record.interface) == (bit, 0)
                     && !addresses.any(|(address, _)| self.zone.belongs_to(record, address))
             };
             if self.zone.records.get(record_id).is_some_and(is_gone) {

@@ -31,6 +31,7 @@ impl Zone {
 
     fn add_records_of(&mut self, service: &Service<'_>, kind: NameId, name: NameId) -> Option<()> {
         let mut record = OwnRecord::unique(name, kind::SRV, EVERYWHERE);
+        self.restrict(&mut record, service.interface)?;
         record.target = match service.host {
             None => self.host,
             Some(host) => self.names.extend(NameId::ROOT, host)?,
@@ -74,7 +75,10 @@ impl Zone {
     #[inline(never)]
     fn add_shared(&mut self, record: &mut OwnRecord, name: Option<NameId>) -> Option<()> {
         record.name = name?;
-        let is_equal = |other: &OwnRecord| other.target == record.target && !other.is_goodbye;
+        let is_equal = |other: &OwnRecord| {
+            (other.target, other.interface) == (record.target, record.interface)
+                && !other.is_goodbye
+        };
         let is_there = self
             .records_of(record.name)
             .any(|(_, other)| is_equal(other));

@@ -26,6 +26,10 @@ pub(super) type RecordId = usize;
 pub(super) const EVERYWHERE: u8 = u8::MAX;
 /// Maximum number of aliases of the host.
 pub const ALIAS_COUNT_MAX: usize = 8;
+/// Maximum number of interfaces to which services are restricted.
+const INTERFACE_COUNT_MAX: usize = 8;
+/// Name of an interface.
+type InterfaceName = heapless::Vec<u8, { crate::wire::announce::INTERFACE_BYTES_MAX }>;
 /// Average memory (bytes) that is reserved per record for rdata prefixes of types other than TXT: SRV needs 6, A 4, AAAA 16, PTR
 /// and NSEC 0.
 const SHORT_BYTES: usize = 4;
@@ -43,7 +47,7 @@ pub(super) struct OwnRecord {
     pub(super) kind: u16,
     /// Index + 1 of the next record with this name (0: end). Also links the free list.
     next: u16,
-    /// Links on which the record is announced: the bit of one link, or [`EVERYWHERE`]. 0: the slot is free.
+    /// Links on which the record is announced: the bit of one link, those of its interface, or [`EVERYWHERE`].
     pub(super) links: u8,
     /// Address families in which the record is sent; all records of a unique name have the same families.
     pub(super) families: u8,
@@ -53,6 +57,8 @@ pub(super) struct OwnRecord {
     pub(super) is_goodbye: bool,
     /// True for a record of a static alias that was not added again since [`super::Responder::start_aliases`].
     pub(super) is_stale: bool,
+    /// Index + 1 in [`Zone::interfaces`] of the only interface on which the record is announced; 0: on all of [`Self::links`].
+    pub(super) interface: u8,
     /// Offset and length (bytes) of the rdata prefix in [`Zone::prefixes`].
     prefix_at: u32,
     prefix_len: u32,
@@ -72,6 +78,7 @@ impl OwnRecord {
             is_unique: true,
             is_goodbye: false,
             is_stale: false,
+            interface: 0,
             prefix_at: 0,
             prefix_len: 0,
         }
@@ -209,6 +216,10 @@ pub(super) struct Zone {
     pub(super) service_host: NameId,
     /// Names with the host's addresses: the host's name, unless it is excluded, and the aliases.
     pub(super) hosts: heapless::Vec<NameId, { 1 + ALIAS_COUNT_MAX }>,
+    /// Interfaces to which services are restricted.
+    pub(super) interfaces: heapless::Vec<InterfaceName, INTERFACE_COUNT_MAX>,
+    /// Interface of each link. Also set while the link is down.
+    link_names: [InterfaceName; LINK_COUNT_MAX],
     /// True if PTR records that map the host's addresses to names are added.
     pub(super) reverses: bool,
     // The largest field is last.
@@ -230,8 +241,52 @@ impl Zone {
             host: NameId::ROOT,
             service_host: NameId::ROOT,
             hosts: heapless::Vec::new(),
+            interfaces: heapless::Vec::new(),
+            link_names: Default::default(),
             reverses: true,
             names,
+        }
+    }
+
+    /// Restricts a record to an interface, unless its name is empty. `None`: there are too many.
+    pub(super) fn restrict(&mut self, record: &mut OwnRecord, interface: &[u8]) -> Option<()> {
+        if interface.is_empty() {
+            return Some(());
+        }
+        if !self.interfaces.iter().any(|other| other == interface) {
+            let name = InterfaceName::from_slice(interface).ok()?;
+            self.interfaces.push(name).ok()?;
+        }
+        let place = self
+            .interfaces
+            .iter()
+            .position(|other| other == interface)?;
+        record.interface = place as u8 + 1;
+        record.links = self.links_of(interface);
+        Some(())
+    }
+
+    /// Returns the bits of an interface's links.
+    fn links_of(&self, interface: &[u8]) -> u8 {
+        let mut links = 0;
+        for (id, name) in self.link_names.iter().enumerate() {
+            links |= u8::from(name == interface) << id;
+        }
+        links
+    }
+
+    /// Sets the interface of a link, and updates the records that are restricted to an interface.
+    pub(super) fn set_link_name(&mut self, link: LinkId, interface: &[u8]) {
+        if let Some(name) = self.link_names.get_mut(usize::from(link)) {
+            *name = InterfaceName::from_slice(interface).unwrap_or_default();
+        }
+        for (place, interface) in (1..).zip(&self.interfaces) {
+            let links = self.links_of(interface);
+            for entry in self.records.iter_mut() {
+                if entry.record.interface == place {
+                    entry.record.links = links;
+                }
+            }
         }
     }
 
@@ -332,7 +387,8 @@ impl Zone {
         let Some(gone) = self.records.get(id).map(|entry| entry.record) else {
             return;
         };
-        if gone.links == 0 {
+        // The slot is free.
+        if gone.name == NameId::ROOT {
             return;
         }
         self.move_probing_state(number, gone.next);

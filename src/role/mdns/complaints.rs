@@ -32,7 +32,8 @@ impl Sink for Complaints {
     fn write_line(&mut self, line: &[u8]) {
         let hash = mixed(line, 0);
         let _ = self.current.push(hash);
-        if !self.before.contains(&hash) {
+        // `contains` is unrolled: 200 bytes.
+        if self.before.iter().all(|other| *other ^ hash != 0) {
             Console.write_line(line);
         }
     }

@@ -267,7 +267,10 @@ impl Endpoint for Announcer {
         self.files_at = self.files_at.min(now.after(SETTLE));
     }
 
-    fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, _: &[u8]) -> bool {
+    fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, interface: &[u8]) -> bool {
+        if !interface.is_empty() {
+            self.responder.set_link_name(id, interface);
+        }
         self.has_links |= link.is_up();
         self.responder.set_link(now, id, link).is_ok()
     }
@@ -419,6 +422,7 @@ pub(super) fn plain<'a>(kind: &'a [u8], port: u16, txt: &'a [u8]) -> Service<'a>
         kind,
         subtypes: b"",
         host: None,
+        interface: b"",
         families: announce::ANY_FAMILY,
         port,
         priority: 0,

@@ -88,9 +88,9 @@ fn clock(which: usize) -> (i64, u32) {
 
 /// Sleeps until a descriptor of `watched` is ready or `timeout` is over; without a timeout, indefinitely.
 pub fn sleep(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<(), Errno> {
-    let (first, count) = (watched.as_mut_ptr(), watched.len());
     #[cfg(target_pointer_width = "64")]
     let returned = {
+        let (first, count) = (watched.as_mut_ptr(), watched.len());
         let words = timeout.map(|timeout| {
             let ms = timeout.as_ms();
             [(ms / 1000) as usize, (ms % 1000 * 1_000_000) as usize]
@@ -101,15 +101,25 @@ pub fn sleep(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<()
         // SAFETY: the kernel reads the timeout, if any, and writes to `count` structures, whose layout is the kernel's.
         unsafe { syscalls::raw_syscall!(syscalls::Sysno::ppoll, first, count, at, 0) }
     };
-    // Uses poll, whose timeout is a number of milliseconds. Old kernels lack the ppoll with a 64-bit timespec, and new kernels may
-    // lack the ppoll with a 32-bit one.
-    #[cfg(target_pointer_width = "32")]
-    let returned = {
-        let ms = timeout.map_or(-1, |timeout| timeout.as_ms().min(i32::MAX as u64) as i32);
-        // SAFETY: the kernel writes to `count` structures, whose layout is the kernel's.
-        unsafe { syscalls::raw_syscall!(syscalls::Sysno::poll, first, count, ms) }
+    // Some sandboxes refuse ppoll.
+    #[cfg(target_arch = "x86_64")]
+    let returned = match outcome(returned) {
+        Err(Errno::NOSYS | Errno::PERM) => poll_ms(watched, timeout),
+        _ => returned,
     };
+    // Old kernels lack the ppoll with a 64-bit timespec, and new kernels may lack the ppoll with a 32-bit one.
+    #[cfg(target_pointer_width = "32")]
+    let returned = poll_ms(watched, timeout);
     outcome(returned).map(drop)
+}
+
+/// Makes the system call poll, whose timeout is a number of milliseconds. aarch64 lacks the call.
+#[cfg(not(target_arch = "aarch64"))]
+fn poll_ms(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> usize {
+    let (first, count) = (watched.as_mut_ptr(), watched.len());
+    let ms = timeout.map_or(-1, |timeout| timeout.as_ms().min(i32::MAX as u64) as i32);
+    // SAFETY: the kernel writes to `count` structures, whose layout is the kernel's.
+    unsafe { syscalls::raw_syscall!(syscalls::Sysno::poll, first, count, ms) }
 }
 
 /// Fills `out` by getrandom, else from /dev/urandom, else with the 16 bytes of AT_RANDOM.

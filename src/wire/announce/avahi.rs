@@ -1,6 +1,6 @@
 //! avahi's `*.service` files: the subset of XML that they use. avahi.service(5), XML 1.0.
 //!
-//! Comments, processing instructions and the document type's name are skipped. Entities other than XML's five and numeric character
+//! Comments, processing instructions and the document type's name are skipped. The declared encoding ISO-8859-1 is converted. Entities other than XML's five and numeric character
 //! references are errors; nothing is loaded from elsewhere. Elements must be nested as in avahi's DTD, three levels deep.
 
 use super::{Coding, Flaw, NAME, Reader, TXT};
@@ -40,7 +40,10 @@ impl<'f> Reader<'f, '_, '_, '_> {
         loop {
             match parts(MARKS, b' ').position(|mark| self.passes(mark)) {
                 Some(COMMENT) => _ = self.until(b"-->")?,
-                Some(INSTRUCTION) => _ = self.until(b"?>")?,
+                Some(INSTRUCTION) => {
+                    let text = self.until(b"?>")?;
+                    self.is_latin |= parts(text, b'-').any(|part| part == b"8859");
+                }
                 Some(DATA) => {
                     for byte in self.until(b"]]>")? {
                         self.put(*byte)?;
@@ -98,6 +101,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
         self.text.truncate(0);
         if element == SERVICE {
             self.draft.clear_service();
+            self.draft.put_interface(self.interface)?;
         }
         loop {
             self.blanks();
@@ -116,7 +120,9 @@ impl<'f> Reader<'f, '_, '_, '_> {
                 _ => b" ",
             };
             let (name, values) = cut(attribute, b' ');
-            if name.is_empty() || !self.passes(name) {
+            // An attribute of ours: avahi announces all services on the same interfaces.
+            let is_interface = matches!(element, SERVICE | GROUP) && self.passes(b"interface");
+            if !is_interface && (name.is_empty() || !self.passes(name)) {
                 return Err(Flaw::Unknown);
             }
             self.blanks();
@@ -129,6 +135,13 @@ impl<'f> Reader<'f, '_, '_, '_> {
                 b"'"
             };
             let value = self.until(quote)?;
+            if is_interface {
+                self.draft.put_interface(value)?;
+                if element == GROUP {
+                    self.interface = value;
+                }
+                continue;
+            }
             self.choice = index_of(values, value).ok_or(Flaw::Unknown)?;
             if element == SERVICE && self.choice != 0 {
                 self.draft.families = self.choice as u8;
@@ -157,6 +170,9 @@ impl<'f> Reader<'f, '_, '_, '_> {
         match byte {
             // Lines end with a line feed; carriage returns are dropped.
             b'\r' => {}
+            0x80.. if self.element < SERVICE && self.is_latin => {
+                put_letter(&mut self.text, byte.into());
+            }
             b'\n' | b'\t' | b' '.. if self.element < SERVICE => put_byte(&mut self.text, byte),
             b'\n' | b'\t' | b' ' => {}
             _ => return Err(Flaw::Form),

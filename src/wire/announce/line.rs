@@ -1,8 +1,8 @@
-//! Services on the command line: `NAME,TYPE,PORT[,key=value...]`. A backslash escapes a comma or a backslash.
+//! Services on the command line: `NAME,TYPE,PORT[,interface=NAME][,key=value...]`. A backslash escapes a comma or a backslash.
 
 use super::{Draft, Flaw, Part, STRING_BYTES_MAX, Service, put_name};
 use crate::wire::Writer;
-use crate::wire::label::put_byte;
+use crate::wire::label::{put_byte, strip_prefix};
 
 /// Parses a service and passes it to `each`.
 pub fn parse(
@@ -25,6 +25,10 @@ pub fn parse(
         next_field(&mut rest, &mut field)?;
         if part == Part::Name {
             put_name(draft, field.since(0), 0)?;
+        } else if part == Part::Txt
+            && let Some(name) = strip_prefix(field.since(0), b"interface=")
+        {
+            draft.put_interface(name)?;
         } else {
             draft.put(part, field.since(0))?;
         }

@@ -33,9 +33,15 @@ pub const KIND_BYTES_MAX: usize = label::BYTES_MAX + 5;
 pub const SUBTYPES_BYTES_MAX: usize = 512;
 /// Maximum length of a host name (bytes).
 pub const HOST_BYTES_MAX: usize = 253;
+/// Maximum length of an interface's name (bytes).
+pub const INTERFACE_BYTES_MAX: usize = 15;
 /// Size of a draft's buffer (bytes).
-pub const ROOM_BYTES: usize =
-    label::BYTES_MAX + KIND_BYTES_MAX + SUBTYPES_BYTES_MAX + HOST_BYTES_MAX + TXT_BYTES_MAX;
+pub const ROOM_BYTES: usize = INTERFACE_BYTES_MAX
+    + label::BYTES_MAX
+    + KIND_BYTES_MAX
+    + SUBTYPES_BYTES_MAX
+    + HOST_BYTES_MAX
+    + TXT_BYTES_MAX;
 
 /// The domain of multicast DNS, as the end of a host's name.
 const LOCAL: &[u8] = b".local";
@@ -54,6 +60,8 @@ pub struct Service<'a> {
     pub subtypes: &'a [u8],
     /// Another host that offers the service: a full name without a trailing dot. `None`: this host.
     pub host: Option<&'a [u8]>,
+    /// The only interface on which it is announced; empty: all.
+    pub interface: &'a [u8],
     /// The address families in which it is announced: bits of [`ANY_FAMILY`].
     pub families: u8,
     /// The port; 0: no service, only the name is reserved.
@@ -213,6 +221,8 @@ pub struct Draft<'a> {
     pub specifier: Specifier,
     /// The parts from `Name` to `Txt`.
     parts: [Writer<'a>; 5],
+    /// The only interface; empty: all.
+    interface: Writer<'a>,
     /// Port, priority, weight.
     numbers: [u16; 3],
     families: u8,
@@ -223,8 +233,16 @@ impl<'a> Draft<'a> {
     #[inline(never)]
     pub fn new(buffer: &'a mut [u8; ROOM_BYTES]) -> Self {
         let mut rest = &mut buffer[..];
+        let mut writer = |len| {
+            let (head, tail) = core::mem::take(&mut rest)
+                .split_at_mut_checked(len)
+                .unwrap_or_default();
+            rest = tail;
+            Writer::new(head)
+        };
         Self {
             specifier: |_, _| None,
+            interface: writer(INTERFACE_BYTES_MAX),
             parts: [
                 label::BYTES_MAX,
                 KIND_BYTES_MAX,
@@ -232,13 +250,7 @@ impl<'a> Draft<'a> {
                 HOST_BYTES_MAX,
                 TXT_BYTES_MAX,
             ]
-            .map(|len| {
-                let (head, tail) = core::mem::take(&mut rest)
-                    .split_at_mut_checked(len)
-                    .unwrap_or_default();
-                rest = tail;
-                Writer::new(head)
-            }),
+            .map(writer),
             numbers: [0; 3],
             families: ANY_FAMILY,
         }
@@ -256,8 +268,16 @@ impl<'a> Draft<'a> {
     fn clear_service(&mut self) {
         let [_, others @ ..] = &mut self.parts;
         others.iter_mut().for_each(|part| part.truncate(0));
+        self.interface.truncate(0);
         self.numbers = [0; 3];
         self.families = ANY_FAMILY;
+    }
+
+    /// Sets the only interface on which the service is announced; empty: all.
+    fn put_interface(&mut self, name: &[u8]) -> Result<(), Flaw> {
+        self.interface.truncate(0);
+        self.interface.put(name);
+        self.interface.written().map(drop).ok_or(Flaw::Long)
     }
 
     /// Checks a part and stores it. Subtypes and strings are appended; other parts replace the previous value. A subtype may be
@@ -381,6 +401,7 @@ impl<'a> Draft<'a> {
             kind: kind.since(0),
             subtypes: subtypes.since(0),
             host: (!host.is_empty()).then_some(host),
+            interface: self.interface.since(0),
             families: self.families,
             port,
             priority,

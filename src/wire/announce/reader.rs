@@ -13,12 +13,14 @@ pub(super) struct Reader<'f, 'r, 'd, 'e> {
     pub(super) text: Writer<'r>,
     pub(super) draft: &'e mut Draft<'d>,
     pub(super) each: &'e mut dyn FnMut(&Service<'_>),
-    /// For systemd's units: the text from the first unknown key on; empty if there is none.
-    pub(super) ignored: &'f [u8],
     /// For avahi's files: the innermost open element.
     pub(super) element: usize,
     /// For avahi's files: index of the value of that element's attribute, in the attribute's list of values. 0 is the default.
     pub(super) choice: usize,
+    /// For avahi's files: the interface of the group's services; empty: all.
+    pub(super) interface: &'f [u8],
+    /// For avahi's files: true if the encoding is ISO-8859-1 instead of UTF-8.
+    pub(super) is_latin: bool,
     /// True once the outermost element has ended.
     pub(super) ended: bool,
 }
@@ -30,12 +32,15 @@ pub fn parse_avahi(
     each: &mut dyn FnMut(&Service<'_>),
 ) -> Result<(), FileError> {
     draft.forget();
-    parse(file, draft, each, false).map(drop)
+    parse(file, draft, each, false)
 }
 
-/// Parses one of systemd's units, or one of its drop-ins, into `draft`. Returns the line of the first key that is unknown and
-/// ignored, or 0. Call [`Draft::forget`] before, and [`Draft::hand_out`] after the last file.
-pub fn parse_unit(file: &[u8], draft: &mut Draft<'_>) -> Result<u32, FileError> {
+/// Parses one of systemd's units, or one of its drop-ins, into `draft`. Call [`Draft::forget`] before, and [`Draft::hand_out`] after
+/// the last file.
+///
+/// # Errors
+/// With [`Flaw::Unknown`], the line of the first unknown key; the rest of the file was parsed, and is valid.
+pub fn parse_unit(file: &[u8], draft: &mut Draft<'_>) -> Result<(), FileError> {
     parse(file, draft, &mut |_| {}, true)
 }
 
@@ -45,7 +50,7 @@ fn parse(
     draft: &mut Draft<'_>,
     each: &mut dyn FnMut(&Service<'_>),
     is_unit: bool,
-) -> Result<u32, FileError> {
+) -> Result<(), FileError> {
     let mut buffer = [0; TEXT_BYTES_MAX];
     let mut reader = Reader {
         rest: file,
@@ -54,23 +59,16 @@ fn parse(
         each,
         element: avahi::OUTSIDE,
         choice: 0,
+        interface: b"",
+        is_latin: false,
         ended: false,
-        ignored: b"",
     };
     let done = if is_unit {
         reader.read_unit()
     } else {
         reader.read_group()
     };
-    let line = |rest| FileError::at(file, rest, Flaw::Unknown).line;
-    match done {
-        Ok(()) if reader.ignored.is_empty() => Ok(0),
-        Ok(()) => Ok(line(reader.ignored)),
-        Err(flaw) => Err(FileError {
-            line: line(reader.rest),
-            flaw,
-        }),
-    }
+    done.map_err(|flaw| FileError::at(file, reader.rest, flaw))
 }
 
 impl Reader<'_, '_, '_, '_> {

@@ -15,14 +15,15 @@ const SUBTYPE: usize = 2;
 const DATA: usize = 9;
 
 impl Reader<'_, '_, '_, '_> {
-    /// Parses a whole unit.
+    /// Parses a whole unit. Reports the first unknown key at the end.
     pub(super) fn read_unit(&mut self) -> Result<(), Flaw> {
-        let mut is_service = false;
+        let (mut is_service, mut unknown) = (false, None);
         loop {
             self.blanks();
             let (line, _) = cut(self.rest, b'\n');
             let [first, ..] = line else {
-                return Ok(());
+                self.rest = unknown.unwrap_or(self.rest);
+                return unknown.map_or(Ok(()), |_| Err(Flaw::Unknown));
             };
             if matches!(first, b'#' | b';' | b'[') {
                 if *first == b'[' {
@@ -40,8 +41,8 @@ impl Reader<'_, '_, '_, '_> {
             match index_of(KEYS, key.trim_ascii_end()) {
                 Some(place) if is_service => self.set(place)?,
                 _ => {
-                    if is_service && self.ignored.is_empty() {
-                        self.ignored = start;
+                    if is_service {
+                        unknown = unknown.or(Some(start));
                     }
                     while next(&mut self.rest).is_some() {}
                 }

@@ -220,3 +220,47 @@ fn virtual_machines_on_datastores_are_announced_once() -> Result<()> {
     ensure!(count.count() == 3, "{seen}");
     responder.stop()
 }
+
+/// A service of an interface that leads elsewhere is not announced here.
+#[test]
+fn service_of_one_interface_is_announced_there() -> Result<()> {
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    for words in [
+        &[
+            "link", "add", "eth1", "type", "veth", "peer", "name", "eth2",
+        ][..],
+        &["link", "set", "eth1", "up"],
+        &["link", "set", "eth2", "up"],
+        &["address", "add", "198.51.100.1/24", "dev", "eth1"],
+    ] {
+        let status = world.ours.command("ip").args(words).status()?;
+        ensure!(status.success(), "ip {words:?}: {status}");
+    }
+    let dir = scratch.path().join("services");
+    fs::create_dir_all(&dir)?;
+    for interface in ["eth0", "eth1"] {
+        let text = group(
+            &format!("File {interface}"),
+            &format!(" interface=\"{interface}\""),
+        );
+        fs::write(dir.join(format!("{interface}.service")), text)?;
+    }
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
+    let responder = world.announce(&[
+        "--name",
+        "box",
+        "--deny",
+        "eth2",
+        "--service",
+        "Here,_http._tcp,80,interface=eth0",
+        "--service",
+        "There,_http._tcp,80,interface=eth1",
+        "--services",
+        &dir.to_string_lossy(),
+    ])?;
+    responder.wait_for("announced box.local")?;
+    let browse = ["avahi-browse", "-tpk", "_http._tcp"];
+    let seen = avahi.wait_for_output(&browse, &["IPv4;Here;", r"IPv4;File\032eth0;"])?;
+    ensure!(!seen.contains("There") && !seen.contains("eth1"), "{seen}");
+    responder.stop()
+}

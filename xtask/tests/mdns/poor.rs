@@ -1,9 +1,11 @@
 //! Repeats other mDNS tests on a restricted host: no netlink, no packet info (IP_PKTINFO), and empty /proc and /sys.
 
-use super::world::World;
+use super::world::{Output, World};
 use super::{WORDS, avahi_sees_us, browse, check_goodbye, conflicts, resolve, zeroconf_sees_us};
 use anyhow::{Result, ensure};
+use nix::libc;
 use std::fs;
+use xtask::machines::lockdown;
 
 /// Checks that the restrictions of `World::poor` are in force, because without them the tests in this file would prove nothing.
 #[test]
@@ -71,4 +73,19 @@ fn poor_host_says_goodbye_on_sigterm() -> Result<()> {
 #[test]
 fn poor_browser_remembers_services_of_dead_host() -> Result<()> {
     browse::remembers_dead_host(&World::poor()?)
+}
+
+/// Without epoll and ppoll, poll(2) is left.
+#[test]
+fn browser_without_epoll_and_ppoll_uses_poll() -> Result<()> {
+    let world = World::new()?;
+    let responder = world.announce(&WORDS)?;
+    responder.wait_for("announced box.local")?;
+    for errno in [libc::ENOSYS, libc::EPERM] {
+        let calls = [libc::SYS_epoll_create1, libc::SYS_ppoll];
+        let mut browser = world.browser(&world.theirs, &["-tpk", "_sftp-ssh._tcp"])?;
+        let seen = lockdown::answering(&calls, errno, || Output::of(&mut browser))?;
+        ensure!(seen.stdout.contains("+;eth0;IPv4;"), "{seen:?}");
+    }
+    responder.stop()
 }

@@ -124,12 +124,17 @@ impl Directory {
         fs::open_entry(self.0.as_raw_fd(), name, flags, 0).map(File::of)
     }
 
-    /// Reads a regular file from its start, up to the length of `out`. Follows links.
+    /// Reads a regular file from its start, up to the length of `out`. Follows links. A character device, such as /dev/null, reads
+    /// as an empty file.
     ///
     /// # Errors
     /// `IsDirectory`; `Invalid`: neither a file nor a directory; those of open(2) and pread(2).
     pub fn read<'o>(&self, name: &[u8], out: &'o mut [u8]) -> FsResult<&'o [u8]> {
-        read_file(&self.open_entry(name, FOLLOW)?, out)
+        let file = self.open_entry(name, FOLLOW)?;
+        if Info::of(file.as_raw_fd(), c"")?.is_device {
+            return Ok(&[]);
+        }
+        read_file(&file, out)
     }
 
     /// Reads from `offset` of a file of any type. Does not follow links.
@@ -148,9 +153,6 @@ fn read_file<'o>(file: &File, out: &'o mut [u8]) -> FsResult<&'o [u8]> {
     let info = Info::of(file.as_raw_fd(), c"")?;
     if info.is_directory {
         return Err(FsError::IsDirectory);
-    }
-    if info.is_device {
-        return Ok(&[]);
     }
     if !info.is_file {
         return Err(FsError::Invalid);

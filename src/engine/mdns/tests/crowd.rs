@@ -56,6 +56,7 @@ impl Crowd {
                     kind,
                     subtypes: b"",
                     host: None,
+                    interface: b"",
                     families: crate::engine::mdns::family::ANY,
                     port: 1,
                     priority: 0,

@@ -280,6 +280,7 @@ fn full_table_is_reported_and_keeps_earlier_services() {
             kind: b"_nfs._tcp",
             subtypes: b"",
             host: None,
+            interface: b"",
             families: crate::engine::mdns::family::ANY,
             port: 1,
             priority: 0,
@@ -376,4 +377,93 @@ fn changed_aliases_are_withdrawn_and_announced() {
     change(&mut world, &[]);
     assert!(world.answers(&["? gate.local A"]).is_empty());
     assert_eq!(world.answers(&["? box.local A"]).len(), 2);
+}
+
+/// A service of one interface is announced and answered on that interface's link only, also if the link comes later or changes its
+/// number. The other service of its type stays on both.
+#[test]
+fn service_of_one_interface_uses_its_link_only() {
+    fn add(world: &mut World, name: &str, interface: &str) -> crate::engine::mdns::NameId {
+        let service = crate::wire::announce::Service {
+            name: name.as_bytes(),
+            kind: b"_nfs._tcp",
+            subtypes: b"\x02_s",
+            host: None,
+            interface: interface.as_bytes(),
+            families: crate::engine::mdns::family::ANY,
+            port: 1,
+            priority: 0,
+            weight: 0,
+            txt: &[],
+        };
+        let now = world.instant();
+        world.responder.add_service(now, &service).unwrap()
+    }
+    fn set(world: &mut World, id: u8, interface: &str) {
+        world.responder.set_link_name(id, interface.as_bytes());
+        world.set_link(id, &[&format!("192.0.{id}.1/24")]);
+        world.run(5000);
+    }
+    /// Returns the links on which the service was announced.
+    fn links(world: &mut World, name: &str) -> Vec<u8> {
+        let of_name = |line: &String| line.contains("4500 PTR") && line.ends_with(name);
+        let sent = world.sent.iter();
+        let mut links: Vec<_> = sent
+            .filter(|sent| sent.lines().iter().any(of_name))
+            .map(|sent| sent.link)
+            .collect();
+        links.dedup();
+        links.sort_unstable();
+        links.dedup();
+        links
+    }
+    const TYPES: &str = "= _services._dns-sd._udp.local 4500 PTR _nfs._tcp.local";
+    let mut world = World::new(1);
+    let one = add(&mut world, "one", "eth1");
+    let both = add(&mut world, "both", "");
+    set(&mut world, 0, "eth0");
+    assert_eq!(links(&mut world, "one._nfs._tcp.local"), [0; 0]);
+    assert_eq!(links(&mut world, "both._nfs._tcp.local"), [0]);
+    assert!(count(&world, TYPES) > 0);
+    world.sent.clear();
+    set(&mut world, 1, "eth1");
+    assert_eq!(links(&mut world, "one._nfs._tcp.local"), [1]);
+    assert_eq!(links(&mut world, "both._nfs._tcp.local"), [1]);
+    let lines = world.answers(&["? one._nfs._tcp.local SRV"]);
+    assert_eq!(lines, [""; 0]);
+    // A service that is added while the links are up.
+    world.sent.clear();
+    add(&mut world, "late", "eth0");
+    world.run(5000);
+    assert_eq!(links(&mut world, "late._nfs._tcp.local"), [0]);
+    // Another interface gets the link's number; the interface appears as link 2.
+    world.set_link(1, &[]);
+    world.run(5000);
+    world.sent.clear();
+    set(&mut world, 1, "eth9");
+    assert_eq!(links(&mut world, "one._nfs._tcp.local"), [0; 0]);
+    set(&mut world, 2, "eth1");
+    assert_eq!(links(&mut world, "one._nfs._tcp.local"), [2]);
+    // The type stays listed on link 0 as long as a service there has it.
+    let now = world.instant();
+    world.sent.clear();
+    world.responder.remove_service(now, both);
+    world.run(5000);
+    assert_eq!(
+        count(&world, "= _nfs._tcp.local 0 PTR both._nfs._tcp.local"),
+        3
+    );
+    assert!(
+        world
+            .answers(&["? _services._dns-sd._udp.local PTR"])
+            .contains(&TYPES.to_owned())
+    );
+    let now = world.instant();
+    world.sent.clear();
+    world.responder.remove_service(now, one);
+    world.run(5000);
+    assert_eq!(
+        count(&world, "= _nfs._tcp.local 0 PTR one._nfs._tcp.local"),
+        1
+    );
 }

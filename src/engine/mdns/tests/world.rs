@@ -141,6 +141,7 @@ impl World {
             kind: b"_nfs._tcp",
             subtypes: b"",
             host: None,
+            interface: b"",
             families,
             port,
             priority: 0,

@@ -82,6 +82,7 @@ impl Files {
             let id = mixed(service.kind, mixed(service.name, 0));
             let mut stamp = u64::from(service.families) << 48 | u64::from(service.port) << 32;
             stamp |= u64::from(service.priority) << 16 | u64::from(service.weight);
+            stamp = mixed(service.interface, stamp);
             stamp = mixed(service.subtypes, mixed(service.txt, mixed(host, stamp)));
             if !announced.mark_present(now, (id, stamp), responder) {
                 let _ = announced.announce(now, (id, stamp), service, file, responder);
@@ -122,7 +123,7 @@ pub(super) fn push(paths: &mut Paths, path: &'static CStr) -> Option<()> {
 /// replaces files of the same name in later directories. An empty file, or a link to /dev/null, has no services.
 ///
 /// # Errors
-/// Those of [`Directory::open`] and [`Directory::list`], with the directory. A directory of [`UNIT_PATH`] may be missing.
+/// Those of [`Directory::open`] and [`Directory::list`], with the directory. A directory of systemd may be missing.
 pub(super) fn read<'p>(
     paths: &[&'p CStr],
     memory: &mut Memory,
@@ -135,7 +136,7 @@ pub(super) fn read<'p>(
         watch.add(path.to_bytes());
         match Directory::open(path) {
             Ok(dir) => _ = dirs.push((*path, dir)),
-            Err(FsError::NoEntry) if UNIT_PATH.contains(path) => {}
+            Err(FsError::NoEntry) if path.to_bytes().ends_with(b"/systemd/dnssd") => {}
             Err(error) => return Err((*path, error)),
         }
     }

@@ -13,8 +13,6 @@ use core::ops::ControlFlow;
 
 /// Limit of a unit's drop-ins.
 const DROP_IN_COUNT_MAX: usize = 256;
-/// Longest name of a file (bytes).
-const NAME_BYTES_MAX: usize = 255;
 
 /// The parts that all files share.
 pub(super) struct Reader<'a, 'd> {
@@ -62,11 +60,10 @@ impl Reader<'_, '_> {
         add(file, about, self.draft, self.sink)?;
         let mut below = Line::default();
         below.raw(name).text(".d");
-        let mut last = heapless::Vec::<u8, NAME_BYTES_MAX>::new();
+        let mut last = Line::default();
         for number in 0..DROP_IN_COUNT_MAX {
-            // The next drop-in in the order of names, and the first directory that has it.
-            let mut next = heapless::Vec::<u8, NAME_BYTES_MAX>::new();
-            let mut found = None;
+            // The next drop-in in the order of names, in the first directory that has it.
+            let (mut next, mut found) = (Line::default(), None);
             for (path, dir) in self.dirs {
                 let mut about = Line::default();
                 about.raw(path.to_bytes()).byte(b'/').raw(below.bytes());
@@ -79,12 +76,11 @@ impl Reader<'_, '_> {
                 let mut is_here = false;
                 let _ = dir.list(&mut |name| {
                     let name = name.to_bytes();
-                    if name.ends_with(b".conf")
-                        && name > &last[..]
-                        && (next.is_empty() || name < &next[..])
-                    {
-                        next.clear();
-                        is_here = next.extend_from_slice(name).is_ok();
+                    let is_next = next.bytes().is_empty() || name < next.bytes();
+                    if is_next && name.ends_with(b".conf") && name > last.bytes() {
+                        next = Line::default();
+                        next.raw(name);
+                        is_here = true;
                     }
                     ControlFlow::Continue(())
                 });
@@ -95,8 +91,8 @@ impl Reader<'_, '_> {
             let Some((dir, mut part)) = found else {
                 break;
             };
-            part.byte(b'/').raw(&next);
-            let file = source::read(&dir, &next, self.memory);
+            part.byte(b'/').raw(next.bytes());
+            let file = source::read(&dir, next.bytes(), self.memory);
             let done = add(file, &mut part, self.draft, self.sink);
             if done.is_err() {
                 *about = part;
@@ -117,13 +113,17 @@ fn add(
     draft: &mut Draft<'_>,
     sink: &mut dyn Sink,
 ) -> Result<(), Text> {
-    let line =
-        announce::parse_unit(file.map_err(reason)?, draft).map_err(|wrong| at(about, wrong))?;
-    if line != 0 {
-        let mut place = Line::default();
-        let place = place.raw(about.bytes()).byte(b':').number(line).bytes();
-        event::report(sink, text!("ignored"), place, advice(Flaw::Unknown));
+    let Err(wrong) = announce::parse_unit(file.map_err(reason)?, draft) else {
+        return Ok(());
+    };
+    let mut place = Line::default();
+    place.raw(about.bytes());
+    let why = at(&mut place, wrong);
+    if wrong.flaw != Flaw::Unknown {
+        *about = place;
+        return Err(why);
     }
+    event::report(sink, text!("ignored"), place.bytes(), why);
     Ok(())
 }
 

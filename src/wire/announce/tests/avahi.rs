@@ -214,3 +214,46 @@ fn element_sizes_and_counts_are_limited() {
     let services = group(&"<service><type>_a._tcp</type></service>".repeat(1500));
     assert_eq!(read(parse_avahi, services.as_bytes()).unwrap().len(), 1500);
 }
+
+/// As expat, which avahi uses. Without the declaration, the bytes are no UTF-8.
+#[test]
+fn declared_latin_1_is_converted() {
+    let text = b"<service-group><name>B\xfcro</name><service><type>_a._tcp</type>\
+        <txt-record>k=\xe4</txt-record></service></service-group>";
+    for (declaration, expect) in [
+        (
+            "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?>",
+            Ok(vec![
+                r"B\u{fc}ro,_a._tcp,0,k=\xc3\xa4".replace(r"\u{fc}", "ü"),
+            ]),
+        ),
+        (
+            "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n",
+            Err((2, Flaw::Name)),
+        ),
+        ("", Err((1, Flaw::Name))),
+    ] {
+        let file = [declaration.as_bytes(), text].concat();
+        assert_eq!(read(parse_avahi, &file), expect, "{declaration}");
+    }
+}
+
+/// avahi #694: the attribute `interface` of a group or of a service.
+#[test]
+fn interface_of_group_and_service_is_parsed() {
+    let service = |attribute: &str| format!("<service{attribute}><type>_a._tcp</type></service>");
+    let file = |attribute: &str| {
+        let services = [" protocol='ipv4' interface='eth1'", "", " interface = ''"].map(service);
+        let all = services.concat();
+        format!("<service-group{attribute}><name>n</name>{all}</service-group>")
+    };
+    let expect = ["n,_a._tcp,0 on eth1", "n,_a._tcp,0", "n,_a._tcp,0"].map(str::to_owned);
+    assert_eq!(read(parse_avahi, file("").as_bytes()), Ok(expect.to_vec()));
+    let expect = ["n,_a._tcp,0 on eth1", "n,_a._tcp,0 on br0", "n,_a._tcp,0"].map(str::to_owned);
+    let file = file(" interface=\"br0\"");
+    assert_eq!(read(parse_avahi, file.as_bytes()), Ok(expect.to_vec()));
+    let long = file.replace("br0", &"x".repeat(16));
+    assert_eq!(read(parse_avahi, long.as_bytes()), Err((1, Flaw::Long)));
+    let other = file.replace("interface", "interfaces");
+    assert_eq!(read(parse_avahi, other.as_bytes()), Err((1, Flaw::Form)));
+}

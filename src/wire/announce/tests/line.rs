@@ -21,6 +21,9 @@ fn service_line_has_name_type_port_and_strings() {
     ] {
         assert_eq!(read(text.as_bytes()).as_deref(), Ok(text));
     }
+    let text = b"Web,_http._tcp,80,a=1,interface=eth1,b=2";
+    let expect = "Web,_http._tcp,80,a=1,b=2 on eth1";
+    assert_eq!(read(text).as_deref(), Ok(expect));
     let escaped = br"a\,b\\c,_http._tcp,1,k=x\,y\\";
     assert_eq!(read(escaped).as_deref(), Ok(r"a,b\c,_http._tcp,1,k=x,y\\"));
 }
@@ -42,6 +45,7 @@ fn invalid_line_has_its_reason() {
         (r"Web\n,_http._tcp,80", Flaw::Escape),
         (r"Web,_http._tcp,80,k=\", Flaw::Escape),
         ("W\neb,_http._tcp,80", Flaw::Name),
+        ("Web,_http._tcp,80,interface=abcdefghijklmnop", Flaw::Long),
     ] {
         assert_eq!(read(text.as_bytes()), Err(flaw), "{text}");
     }

@@ -16,7 +16,13 @@ fn parse_unit(
     each: &mut dyn FnMut(&Service<'_>),
 ) -> Result<(), FileError> {
     draft.forget();
-    super::parse_unit(file, draft)?;
+    match super::parse_unit(file, draft) {
+        Err(FileError {
+            flaw: Flaw::Unknown,
+            ..
+        }) => {}
+        done => done?,
+    }
     draft
         .hand_out(each)
         .map_err(|flaw| FileError { line: 0, flaw })
@@ -57,6 +63,9 @@ fn written(service: &Service<'_>) -> String {
     }
     if let Some(host) = service.host {
         line.push_str(&format!(" at {}", text(host)));
+    }
+    if !service.interface.is_empty() {
+        line.push_str(&format!(" on {}", text(service.interface)));
     }
     if (service.priority, service.weight) != (0, 0) {
         line.push_str(&format!(" {}:{}", service.priority, service.weight));

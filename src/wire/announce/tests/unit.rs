@@ -137,22 +137,21 @@ fn element_sizes_and_counts_are_limited() {
 fn drop_ins_change_the_unit() {
     let mut buffer = [0; ROOM_BYTES];
     let mut draft = Draft::new(&mut buffer);
-    for (file, ignored) in [
-        (unit("Port=80\nTxtText=a=1\nSubType=_a\n"), 0),
+    for (file, unknown) in [
+        (unit("Port=80\nTxtText=a=1\nSubType=_a\n"), None),
         (
-            "[Unit]\nPort=1\n[Service]\nPort=8080\nColour=red\nShape=round\n".to_owned(),
-            5,
+            "[Unit]\nPort=1\n[Service]\nPort=8080\nColour=red\nShape=round\nPriority=1".to_owned(),
+            Some(5),
         ),
-        ("[Service]\nSubType=_b\nTxtText=b=2\n".to_owned(), 0),
+        ("[Service]\nSubType=_b\nTxtText=b=2\n".to_owned(), None),
     ] {
-        assert_eq!(
-            super::super::parse_unit(file.as_bytes(), &mut draft),
-            Ok(ignored)
-        );
+        let done = super::super::parse_unit(file.as_bytes(), &mut draft);
+        let flaw = Flaw::Unknown;
+        assert_eq!(done.err(), unknown.map(|line| FileError { line, flaw }));
     }
     let mut line = String::new();
     draft
         .hand_out(&mut |service| line = written(service))
         .unwrap();
-    assert_eq!(line, "n,_http._tcp,8080/_b,a=1,b=2");
+    assert_eq!(line, "n,_http._tcp,8080/_b,a=1,b=2 1:0");
 }
