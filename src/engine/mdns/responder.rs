@@ -150,9 +150,9 @@ impl Responder {
         Ok(name)
     }
 
-    /// Sets the name of a link's interface. Call before [`Self::set_link`].
-    pub fn set_link_name(&mut self, id: LinkId, interface: &[u8]) {
-        self.zone.set_link_name(id, interface);
+    /// Sets the interface of a link. Call before [`Self::set_link`].
+    pub fn set_interface(&mut self, id: LinkId, interface: &[u8]) {
+        self.zone.set_interface(id, interface);
     }
 
     /// Sets the addresses of a link when they change. All names are probed for again on the link; names that are already ours stay

@@ -7,7 +7,7 @@
 use super::Limits;
 use super::family;
 use super::link::{LINK_COUNT_MAX, LinkId};
-use super::names::{NameId, Names};
+use super::names::{NameId, Names, hash};
 use super::record_state::RecordState;
 use crate::mem::Ends as _;
 use crate::mem::{Slots, shift};
@@ -28,8 +28,6 @@ pub(super) const EVERYWHERE: u8 = u8::MAX;
 pub const ALIAS_COUNT_MAX: usize = 8;
 /// Maximum number of interfaces to which services are restricted.
 const INTERFACE_COUNT_MAX: usize = 8;
-/// Name of an interface.
-type InterfaceName = heapless::Vec<u8, { crate::wire::announce::INTERFACE_BYTES_MAX }>;
 /// Average memory (bytes) that is reserved per record for rdata prefixes of types other than TXT: SRV needs 6, A 4, AAAA 16, PTR
 /// and NSEC 0.
 const SHORT_BYTES: usize = 4;
@@ -216,10 +214,10 @@ pub(super) struct Zone {
     pub(super) service_host: NameId,
     /// Names with the host's addresses: the host's name, unless it is excluded, and the aliases.
     pub(super) hosts: heapless::Vec<NameId, { 1 + ALIAS_COUNT_MAX }>,
-    /// Interfaces to which services are restricted.
-    pub(super) interfaces: heapless::Vec<InterfaceName, INTERFACE_COUNT_MAX>,
-    /// Interface of each link. Also set while the link is down.
-    link_names: [InterfaceName; LINK_COUNT_MAX],
+    /// Interfaces to which services are restricted, as hashes of their names; 0: unused.
+    interfaces: [u32; INTERFACE_COUNT_MAX],
+    /// Interface of each link, as the hash of its name. Also set while the link is down.
+    link_interfaces: [u32; LINK_COUNT_MAX],
     /// True if PTR records that map the host's addresses to names are added.
     pub(super) reverses: bool,
     // The largest field is last.
@@ -241,8 +239,8 @@ impl Zone {
             host: NameId::ROOT,
             service_host: NameId::ROOT,
             hosts: heapless::Vec::new(),
-            interfaces: heapless::Vec::new(),
-            link_names: Default::default(),
+            interfaces: [0; INTERFACE_COUNT_MAX],
+            link_interfaces: [0; LINK_COUNT_MAX],
             reverses: true,
             names,
         }
@@ -253,39 +251,38 @@ impl Zone {
         if interface.is_empty() {
             return Some(());
         }
-        if !self.interfaces.iter().any(|other| other == interface) {
-            let name = InterfaceName::from_slice(interface).ok()?;
-            self.interfaces.push(name).ok()?;
-        }
-        let place = self
-            .interfaces
-            .iter()
-            .position(|other| other == interface)?;
-        record.interface = place as u8 + 1;
-        record.links = self.links_of(interface);
+        let hash = hash(0, interface);
+        let mut places = self.interfaces.iter_mut().zip(1..);
+        let (entry, place) = places.find(|(other, _)| [0, hash].contains(*other))?;
+        *entry = hash;
+        record.interface = place;
+        record.links = self.links_of(hash);
         Some(())
     }
 
     /// Returns the bits of an interface's links.
-    fn links_of(&self, interface: &[u8]) -> u8 {
+    #[inline(never)]
+    fn links_of(&self, interface: u32) -> u8 {
         let mut links = 0;
-        for (id, name) in self.link_names.iter().enumerate() {
-            links |= u8::from(name == interface) << id;
+        for (other, id) in self.link_interfaces.iter().zip(0..) {
+            links |= u8::from(*other == interface) << id;
         }
         links
     }
 
     /// Sets the interface of a link, and updates the records that are restricted to an interface.
-    pub(super) fn set_link_name(&mut self, link: LinkId, interface: &[u8]) {
-        if let Some(name) = self.link_names.get_mut(usize::from(link)) {
-            *name = InterfaceName::from_slice(interface).unwrap_or_default();
+    pub(super) fn set_interface(&mut self, link: LinkId, interface: &[u8]) {
+        if let Some(place) = self.link_interfaces.get_mut(usize::from(link)) {
+            *place = hash(0, interface);
         }
-        for (place, interface) in (1..).zip(&self.interfaces) {
-            let links = self.links_of(interface);
-            for entry in self.records.iter_mut() {
-                if entry.record.interface == place {
-                    entry.record.links = links;
-                }
+        for id in 0..self.records.len() {
+            let place = self.records.get(id).map_or(0, |entry| entry.interface);
+            let interface = self.interfaces.get(usize::from(place).wrapping_sub(1));
+            if let Some(interface) = interface
+                && let links = self.links_of(*interface)
+                && let Some(entry) = self.records.get_mut(id)
+            {
+                entry.record.links = links;
             }
         }
     }

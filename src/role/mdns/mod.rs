@@ -269,7 +269,7 @@ impl Endpoint for Announcer {
 
     fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, interface: &[u8]) -> bool {
         if !interface.is_empty() {
-            self.responder.set_link_name(id, interface);
+            self.responder.set_interface(id, interface);
         }
         self.has_links |= link.is_up();
         self.responder.set_link(now, id, link).is_ok()

@@ -34,7 +34,7 @@ pub const SUBTYPES_BYTES_MAX: usize = 512;
 /// Maximum length of a host name (bytes).
 pub const HOST_BYTES_MAX: usize = 253;
 /// Maximum length of an interface's name (bytes).
-pub const INTERFACE_BYTES_MAX: usize = 15;
+const INTERFACE_BYTES_MAX: usize = 15;
 /// Size of a draft's buffer (bytes).
 pub const ROOM_BYTES: usize = INTERFACE_BYTES_MAX
     + label::BYTES_MAX
@@ -311,7 +311,7 @@ impl<'a> Draft<'a> {
         place.truncate(0);
         if is_good {
             place.put(bytes);
-            if part == Part::Host && !bytes.contains(&b'.') {
+            if part == Part::Host && is_single(bytes) {
                 place.put(LOCAL);
             }
         }
@@ -444,11 +444,16 @@ pub fn host_labels(name: &[u8]) -> Option<&[u8]> {
     let len = name.len().wrapping_sub(LOCAL.len());
     let labels = match name.split_at_checked(len) {
         Some((labels, end)) if is_like(end, LOCAL) => labels,
-        _ if name.contains(&b'.') => return None,
-        _ => name,
+        _ if is_single(name) => name,
+        _ => return None,
     };
     let is_short = name.len() <= HOST_BYTES_MAX - LOCAL.len();
     (is_short && all(labels, b'.', is_label)).then_some(labels)
+}
+
+/// Returns true if a name has a single label.
+fn is_single(name: &[u8]) -> bool {
+    cut(name, b'.').0.len() == name.len()
 }
 
 /// Returns true if `is_good` accepts all parts of a text.

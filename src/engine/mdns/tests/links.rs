@@ -400,7 +400,7 @@ fn service_of_one_interface_uses_its_link_only() {
         world.responder.add_service(now, &service).unwrap()
     }
     fn set(world: &mut World, id: u8, interface: &str) {
-        world.responder.set_link_name(id, interface.as_bytes());
+        world.responder.set_interface(id, interface.as_bytes());
         world.set_link(id, &[&format!("192.0.{id}.1/24")]);
         world.run(5000);
     }
