@@ -31,6 +31,7 @@ pub fn receive(input: &[u8]) {
         kind: b"_nfs._tcp",
         subtypes: b"\x03sub",
         host: None,
+        interface: b"",
         port: 2049,
         priority: 0,
         weight: 0,
