@@ -41,6 +41,12 @@ impl Announced {
         self.0.iter().any(is_same)
     }
 
+    /// Returns true if the current scan has found a source, perhaps with another content.
+    pub(super) fn is_present(&self, (id, _): (u64, u64)) -> bool {
+        let is_it = |entry: &AnnouncedService| entry.id == id && entry.is_present;
+        self.0.iter().any(is_it)
+    }
+
     /// Marks a source as present and returns true if its content is announced. If an older content is announced, removes that.
     pub(super) fn mark_present(
         &mut self,

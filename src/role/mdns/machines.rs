@@ -123,9 +123,12 @@ impl Machines {
         });
     }
 
-    /// Announces a machine that was found, if it is new or changed.
+    /// Announces a machine that was found, if it is new or changed, and if this scan has not found it before.
     fn update(&mut self, found: &Found<'_>, now: Instant, responder: &mut Responder) {
-        if self.announced.mark_present(now, found.id, responder) || found.name.is_empty() {
+        if self.announced.is_present(found.id)
+            || self.announced.mark_present(now, found.id, responder)
+            || found.name.is_empty()
+        {
             return;
         }
         let service = Service {

@@ -31,35 +31,12 @@ const LOCK: &[u8] = b".lck\0";
 /// ESXi's list of the machines that are registered on this host.
 const ESXI_LIST: &[u8] = b"etc/vmware/hostd/vmInventory.xml";
 
-/// Directories with a file for each machine of this host.
-struct List {
-    path: &'static [u8],
-    extension: &'static [u8],
-    /// Directory and extension of the files that exist while a machine is active.
-    active_path: &'static [u8],
-    active_extension: &'static [u8],
-}
-
-/// libvirt's active machines, its persistent ones, and Proxmox' machines on this node.
-static LISTS: [List; 3] = [
-    List {
-        path: b"run/libvirt/qemu",
-        ..LIBVIRT
-    },
-    LIBVIRT,
-    List {
-        path: b"etc/pve/qemu-server",
-        extension: b".conf",
-        active_path: b"run/qemu-server",
-        active_extension: b".pid\0",
-    },
+/// Directories with a file for each machine of this host: libvirt's active and persistent domains, Proxmox' machines.
+static LISTS: [&[u8]; 3] = [
+    b"run/libvirt/qemu",
+    b"etc/libvirt/qemu",
+    b"etc/pve/qemu-server",
 ];
-const LIBVIRT: List = List {
-    path: b"etc/libvirt/qemu",
-    extension: b".xml",
-    active_path: b"run/libvirt/qemu",
-    active_extension: b".xml\0",
-};
 
 /// The FNV-1a prime; multiplication spreads similar numbers.
 pub(super) const PRIME: u64 = 0x100_0000_01b3;
@@ -149,7 +126,7 @@ pub(super) fn scan(
         visits_links: true,
         path: Writer::new(&mut buffer),
     };
-    for list in &LISTS {
+    for list in LISTS {
         scan.read_list(root, list, is_first);
     }
     if scan.machines_left < MACHINE_COUNT_MAX {
@@ -185,41 +162,27 @@ fn read_esxi_list(root: &Directory, memory: &mut Memory, buffer: &mut [u8], ids:
 }
 
 impl Scan<'_> {
-    /// Passes on the machines of a list.
-    fn read_list(&mut self, root: &Directory, list: &List, passes: bool) {
-        let Ok(dir) = root.directory(list.path, true) else {
+    /// Passes on the machines of a list, if `passes` is true. A domain that is active and persistent is passed on twice, first with
+    /// its state; the caller ignores the second.
+    fn read_list(&mut self, root: &Directory, list: &[u8], passes: bool) {
+        let Ok(dir) = root.directory(list, true) else {
             return;
         };
-        let active = root.directory(list.active_path, true);
-        self.path.truncate(0);
-        for part in [b"/", list.path, b"/"] {
-            self.path.put(part);
-        }
-        let start = self.path.position();
         let _ = dir.list(&mut |entry| {
             let name = entry.to_bytes();
-            let Some(stem) = name.strip_suffix(list.extension) else {
-                return ControlFlow::Continue(());
-            };
-            self.path.truncate(start);
-            self.path.put(stem);
-            self.path.put(list.active_extension);
-            let active_name = c_str(self.path.since(start));
-            let is_active = active
-                .as_ref()
-                .is_ok_and(|active| active.info(active_name).is_ok());
-            self.path.truncate(start);
-            self.path.put(name);
             let Ok(file) = dir.read(name, self.memory) else {
                 return ControlFlow::Continue(());
             };
             let mut machine = Machine::default();
-            let is_machine = if list.extension == LIBVIRT.extension {
-                // A machine that is active and persistent has two files; the one in /run has the state.
-                machine.parse_libvirt(file) && (!is_active || list.path == list.active_path)
-            } else {
-                machine.is_running = is_active;
+            let is_machine = if let Some(stem) = name.strip_suffix(b".conf") {
+                self.path.truncate(0);
+                for part in [b"run/qemu-server/", stem, b".pid\0"] {
+                    self.path.put(part);
+                }
+                machine.is_running = root.info(c_str(self.path.since(0))).is_ok();
                 machine.parse_proxmox(file, stem)
+            } else {
+                name.ends_with(b".xml") && machine.parse_libvirt(file)
             };
             if is_machine {
                 let Some(left) = self.machines_left.checked_sub(1) else {
@@ -227,6 +190,10 @@ impl Scan<'_> {
                 };
                 self.machines_left = left;
                 if passes {
+                    self.path.truncate(0);
+                    for part in [b"/", list, b"/", name] {
+                        self.path.put(part);
+                    }
                     self.pass_on(mixed(name, 0), 0, &machine);
                 }
             }

@@ -234,8 +234,11 @@ fn machines_of_libvirt_and_proxmox_are_found() {
     let (root, test_dir) = (TestDir::new("host-lists"), TestDir::new("host"));
     test_dir.put("a.vmx", "displayName = \"no\"");
     let lines = || {
-        let (machines, all) = scan_at(&root, &test_dir.path(), &[]).unwrap();
+        let (mut machines, all) = scan_at(&root, &test_dir.path(), &[]).unwrap();
         assert!(all);
+        // The first of several files of a machine counts.
+        let mut ids = std::collections::HashSet::new();
+        machines.retain(|machine| ids.insert(machine.id.0));
         let line = |machine: &Machine| format!("{} {}", machine.name, machine.txt.join(" "));
         let mut lines: Vec<_> = machines.iter().map(line).collect();
         lines.sort();
