@@ -1,7 +1,8 @@
 //! avahi's `*.service` files: the subset of XML that they use. avahi.service(5), XML 1.0.
 //!
-//! Comments, processing instructions and the document type's name are skipped. The declared encoding ISO-8859-1 is converted. Entities other than XML's five and numeric character
-//! references are errors; nothing is loaded from elsewhere. Elements must be nested as in avahi's DTD, three levels deep.
+//! Comments, processing instructions and the document type's name are skipped. The declared encoding ISO-8859-1 is converted.
+//! Entities other than XML's five and numeric character references are errors; nothing is loaded from elsewhere. Elements must be
+//! nested as in avahi's DTD, three levels deep.
 
 use super::{Coding, Flaw, NAME, Reader, TXT};
 use crate::mem::parts::{index_of, parts};

@@ -1,7 +1,7 @@
 //! systemd's units, `*.dnssd`. systemd.dnssd(5), systemd.syntax(7).
 //!
-//! Unknown sections and keys are ignored. Several TxtText and TxtData lines are merged into one TXT record. systemd announces a record for each, but other software reads
-//! only one. The caller resolves specifiers.
+//! Unknown sections and keys are ignored. Several TxtText and TxtData lines are merged into one TXT record. systemd announces a
+//! record for each, but other software reads only one. The caller resolves specifiers.
 
 use super::{Coding, Flaw, Reader, TXT};
 use crate::mem::parts::{Ends as _, index_of};
