@@ -1,14 +1,18 @@
 //! Code shared by `browse` and `resolve`: runs an mDNS browser on the links of this host and passes its events to the role.
 
+#[cfg(feature = "browse")]
+use super::terminal_safe::Out;
 use super::{Console, DONE, Fatal};
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::drive::platform::{self, network::Network};
+#[cfg(feature = "browse")]
+use crate::engine::mdns::browser::is_link_local;
 use crate::engine::mdns::browser::{Browser, Event, Limits, Lookup};
 use crate::engine::mdns::{LINK_COUNT_MAX, Link, LinkId, Meta, Random, Transmit};
 use crate::event::Events;
 use crate::mem;
 #[cfg(feature = "browse")]
-use crate::mem::parts;
+use crate::mem::{Ends as _, parts};
 use crate::net::Signals;
 use crate::sys;
 use crate::time::Instant;
@@ -77,6 +81,27 @@ impl Links {
         let mut links = self.are_up.iter().zip(0..);
         links.any(|(is_up, id)| *is_up && self.name(id) == name)
     }
+}
+
+/// Writes all known addresses of an event's host with spaces between them; a link-local one with its interface: `fe80::1%eth0`.
+#[cfg(feature = "browse")]
+pub(super) fn put_addresses(out: &mut Out, links: &Links, event: &Event<'_>) {
+    let first = out.len();
+    for (link, address) in event.addresses() {
+        let start = out.len();
+        out.address(Some(address));
+        if is_link_local(&address) {
+            out.byte(b'%').put(links.name(link));
+        }
+        // Hosts on several links of this host may have the same address on each.
+        let (before, new) = (out.bytes().head(start).tail(first), out.bytes().tail(start));
+        if parts(before, b' ').any(|other| other == new) {
+            out.truncate(start);
+        } else {
+            out.byte(b' ');
+        }
+    }
+    out.truncate((out.len() - 1).max(first));
 }
 
 /// The browser and the role that receives its events.

@@ -3,6 +3,7 @@
 //! While as many programs run, events stay in the browser, which merges them: a service that comes and goes meanwhile is not
 //! reported. An event of a service waits until the program of its previous event has ended; all later events wait with it.
 
+use super::super::browse_common::{Links, put_addresses};
 use super::super::terminal_safe::{Out, strings};
 use super::super::{Console, FAILED, Fatal, complain, refuse};
 use super::line::{KIND_LABELS, family};
@@ -92,7 +93,7 @@ impl Runner {
     }
 
     /// Prepares to run the program for an event that resolves, changes or removes a service. Ignores other events.
-    pub(super) fn add(&mut self, out: &mut Out, interface: &[u8], event: &Event<'_>) {
+    pub(super) fn add(&mut self, out: &mut Out, links: &Links, event: &Event<'_>, is_once: bool) {
         let what = match event.kind {
             EventKind::Resolved => text!("add"),
             EventKind::Changed => text!("change"),
@@ -100,19 +101,29 @@ impl Runner {
             EventKind::Removed if event.was_resolved => text!("remove"),
             _ => return,
         };
-        let key = describe(out, what.decode(&mut [0; 8]), interface, event);
+        let key = describe(out, what.decode(&mut [0; 8]), links, event, is_once);
         self.waiting = Some(key);
     }
 }
 
-/// Writes the variables that describe an event, each NUL-terminated, into `out`. Returns a hash of those that identify the service.
-pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Event<'_>) -> u32 {
+/// Writes the variables that describe an event, each NUL-terminated, into `out`. Returns a hash of those that identify the service;
+/// with `is_once`, interface and family do not.
+pub(super) fn describe(
+    out: &mut Out,
+    word: &[u8],
+    links: &Links,
+    event: &Event<'_>,
+    is_once: bool,
+) -> u32 {
     let names = event.names();
     out.clear();
     set(out, b"EVENT", word);
-    let start = out.len();
-    set(out, b"INTERFACE", interface);
+    let mut start = out.len();
+    set(out, b"INTERFACE", links.name(event.link));
     set(out, b"FAMILY", family(event));
+    if is_once {
+        start = out.len();
+    }
     set(out, b"NAME", names.label(event.name));
     name(out, b"TYPE");
     out.labels(names, names.parent(event.name), KIND_LABELS)
@@ -123,6 +134,9 @@ pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Eve
     }
     name(out, b"HOST").name(names, event.host).byte(0);
     name(out, b"ADDRESS").address(event.address).byte(0);
+    name(out, b"ADDRESSES");
+    put_addresses(out, links, event);
+    out.byte(0);
     name(out, b"PORT").number(event.port.into()).byte(0);
     let keys = strings(event.txt).filter_map(txt::split);
     let mut count = 0;

@@ -28,6 +28,17 @@ texts! {
     }
 }
 
+/// The lines of each form. A capital letter stands for a field: E event, I interface, F family, N name, K type, H host, A address,
+/// P port, T TXT. S starts a part for services only, R one for resolved services only; U ends such a part.
+const COLUMNS: Text =
+    text!("E I F SN UK localR\n   hostname = [H]\n   address = [A]\n   port = [P]\n   txt = [T]");
+const FIELDS: Text = text!("E;I;F;SN;UK;localR;H;A;P;T");
+const JSON: Text = text!(
+    "{\"event\":E,\"interface\":I,\"family\":FS,\"name\":NU,\"type\":\"K\",\"domain\":\"local\"R,\"host\":\"H\",\"address\":\"A\",\"port\":P,\"txt\":[T]U}"
+);
+/// Length (bytes) of the longest of them, rounded up.
+const TEMPLATE_BYTES: usize = 160;
+
 /// Width of a service's name on an 80-column terminal (columns).
 const NAME_COLUMNS: usize = 45;
 /// Width of a type (columns).
@@ -79,6 +90,15 @@ pub(super) const fn family(event: &Event<'_>) -> &'static [u8] {
 }
 
 impl Form {
+    /// Writes a text as it is or, in JSON, as a string.
+    #[inline(never)]
+    fn put(self, out: &mut Out, text: &[u8]) {
+        match self {
+            Self::Json => out.quoted(text),
+            _ => out.put(text),
+        };
+    }
+
     /// Writes the line for an event; with `looks_up`, known types are replaced by their names. `None`: the event is not printed.
     pub(super) fn write(
         self,
@@ -96,77 +116,59 @@ impl Form {
             EventKind::Changed => Shown::Changed,
             _ => return None,
         };
-        let sign = *SIGNS.get(what as usize).unwrap_or(&b' ');
-        let is_resolved = matches!(what, Shown::Resolved | Shown::Changed);
         let names = event.names();
-        let family = family(event);
         let (mut kind, mut instance) = (event.name, &b""[..]);
         if what != Shown::Type {
             instance = names.label(event.name);
             kind = names.parent(event.name);
         }
-        let put_kind = |out: &mut Out| {
-            let start = out.len();
-            out.labels(names, kind, KIND_LABELS);
-            if looks_up {
-                put_kinds(out, Some(start), false);
-            }
+        let template = match self {
+            Self::Columns => COLUMNS,
+            Self::Fields => FIELDS,
+            Self::Json => JSON,
         };
+        let mut is_on = true;
         out.clear();
-        match self {
-            Self::Fields => {
-                out.byte(sign).byte(b';').put(interface).byte(b';');
-                out.put(family).byte(b';');
-                if what != Shown::Type {
-                    out.label(instance).byte(b';');
+        for byte in template.decode(&mut [0; TEMPLATE_BYTES]) {
+            let start = out.len();
+            match byte {
+                b'S' => is_on = what != Shown::Type,
+                b'R' => is_on = matches!(what, Shown::Resolved | Shown::Changed),
+                b'U' => is_on = true,
+                _ if !is_on => {}
+                b'E' if self == Self::Json => self.put(out, what.text().decode(&mut [0; 8])),
+                b'E' => _ = out.byte(*SIGNS.get(what as usize).unwrap_or(&b' ')),
+                b'I' => {
+                    if self == Self::Columns {
+                        out.pad(start, INTERFACE_COLUMNS.saturating_sub(interface.len()));
+                    }
+                    self.put(out, interface);
                 }
-                put_kind(out);
-                out.put(b";local");
-                if is_resolved {
-                    out.byte(b';').name(names, event.host).byte(b';');
-                    out.address(event.address).byte(b';');
-                    out.number(event.port.into()).byte(b';').texts(event.txt);
+                b'F' => self.put(out, family(event)),
+                b'N' => match self {
+                    Self::Columns => _ = out.safe(instance).pad(start, NAME_COLUMNS),
+                    Self::Fields => _ = out.label(instance),
+                    Self::Json => self.put(out, instance),
+                },
+                b'K' => {
+                    out.labels(names, kind, KIND_LABELS);
+                    if looks_up && self != Self::Json {
+                        put_kinds(out, Some(start), false);
+                    }
+                    if self == Self::Columns {
+                        out.pad(start, KIND_COLUMNS);
+                    }
                 }
-            }
-            Self::Columns => {
-                out.byte(sign).byte(b' ');
-                out.pad(2, INTERFACE_COLUMNS.saturating_sub(interface.len()));
-                out.put(interface).byte(b' ').put(family).byte(b' ');
-                let start = out.len();
-                if what != Shown::Type {
-                    out.safe(instance).pad(start, NAME_COLUMNS).byte(b' ');
-                }
-                let start = out.len();
-                put_kind(out);
-                out.pad(start, KIND_COLUMNS).put(b" local");
-                if is_resolved {
-                    out.put(b"\n   hostname = [").name(names, event.host);
-                    out.put(b"]\n   address = [").address(event.address);
-                    out.put(b"]\n   port = [").number(event.port.into());
-                    out.put(b"]\n   txt = [").texts(event.txt).byte(b']');
-                }
-            }
-            Self::Json => {
-                out.put(b"{\"event\":")
-                    .quoted(what.text().decode(&mut [0; 8]));
-                out.put(b",\"interface\":").quoted(interface);
-                out.put(b",\"family\":").quoted(family);
-                if what != Shown::Type {
-                    out.put(b",\"name\":").quoted(instance);
-                }
-                out.put(b",\"type\":\"").labels(names, kind, KIND_LABELS);
-                out.put(b"\",\"domain\":\"local\"");
-                if is_resolved {
-                    out.put(b",\"host\":\"").name(names, event.host);
-                    out.put(b"\",\"address\":\"").address(event.address);
-                    out.put(b"\",\"port\":").number(event.port.into());
-                    out.put(b",\"txt\":[");
+                b'H' => _ = out.name(names, event.host),
+                b'A' => _ = out.address(event.address),
+                b'P' => _ = out.number(event.port.into()),
+                b'T' if self == Self::Json => {
                     for (index, text) in strings(event.txt).enumerate() {
                         out.put(if index == 0 { b"" } else { b"," }).quoted(text);
                     }
-                    out.byte(b']');
                 }
-                out.byte(b'}');
+                b'T' => _ = out.texts(event.txt),
+                byte => _ = out.byte(*byte),
             }
         }
         Some(())

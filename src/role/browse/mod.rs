@@ -14,6 +14,7 @@ use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
 use super::{DONE, Fatal, SEE_HELP, USAGE, complain, network, refuse};
 use crate::engine::mdns::browser::{Event, EventKind, Goal, Lookup};
+use crate::engine::mdns::family;
 use crate::mem::Ends as _;
 use crate::sys::Args;
 use crate::text::{Text, text};
@@ -52,12 +53,15 @@ flags! {
             Cache "c" | "--cache",
             NoFail "f" | "--no-fail",
             Json "--json",
+            Once "--once",
+            Ipv4 "4",
+            Ipv6 "6",
         }
         valued {
             Domain "d" | "--domain" => "only the domain local is supported",
             Interface "--interface" => "name an interface, such as eth0; 8 at most",
             Exec "--exec" => "name a program by its path",
-            Jobs "--jobs" => "name a number from 1 to 64",
+            Jobs "--jobs" => "1 to 64",
             Keep "--keep" => "name a file",
             Argument "*" => "name one type, such as _ssh._tcp or _printer._sub._http._tcp",
         }
@@ -83,6 +87,10 @@ struct Options {
     form: Form,
     /// True with `-l`: ignores services of this host.
     ignores_local: bool,
+    /// True with `--once`: reports each service once for all interfaces and families.
+    is_once: bool,
+    /// Families that are not searched, as bits of [`family`].
+    left_out: u8,
     interfaces: Interfaces,
     /// Program of `--exec`.
     program: Option<&'static CStr>,
@@ -105,6 +113,9 @@ impl Options {
             Flag::Parsable => self.form = Form::Fields,
             Flag::IgnoreLocal => self.ignores_local = true,
             Flag::Json => self.form = Form::Json,
+            Flag::Once => self.is_once = true,
+            Flag::Ipv4 => self.left_out = family::IPV6,
+            Flag::Ipv6 => self.left_out = family::IPV4,
             Flag::Domain => return is_local(value).then_some(()),
             Flag::NoLookup => self.is_plain = true,
             Flag::Verbose | Flag::NoFail => {}
@@ -157,7 +168,8 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         name: Name::of(&buffer),
         links: u8::MAX,
         resolves: options.resolves,
-        families: 3,
+        families: family::ANY & !options.left_out,
+        merges: options.is_once,
     });
     let mut printer = Printer {
         out: Out::new(),
@@ -253,7 +265,7 @@ impl Finder for Printer<'_> {
             keep.update(options.form, out, links, event);
         }
         if let Some(runner) = &mut self.runner {
-            runner.add(out, interface, event);
+            runner.add(out, links, event, options.is_once);
         }
         true
     }

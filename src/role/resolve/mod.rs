@@ -132,6 +132,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         links: u8::MAX,
         resolves: false,
         families,
+        merges: false,
     });
     let mut asker = Asker {
         pending: (1 << options.sought.len()) - 1,

@@ -55,6 +55,7 @@ pub fn receive(input: &[u8]) {
             links: 1,
             resolves: true,
             families: 3,
+            merges: input.len() & 1 != 0,
         };
         assert!(browser.start_lookup(now, &lookup));
     }

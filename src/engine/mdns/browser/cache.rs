@@ -4,7 +4,7 @@
 //! records and evicts the one that expires first among those that no lookup needs. If none can be evicted, the new record is
 //! dropped.
 
-use super::super::{LinkId, NameId, Names};
+use super::super::{LinkId, NameId, Names, family};
 use super::chains::Chains;
 use super::entry::{CacheEntry, GRACE, Role, key, record_flag};
 use super::rdata::RdataArena;
@@ -13,6 +13,8 @@ use crate::mem::Slots;
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Name, Record, UncompressedRdata, kind};
 
+/// Stands for all links in [`Cache::chain_of`].
+pub(super) const ANY_LINK: LinkId = LinkId::MAX;
 /// Upper limit of a TTL, in seconds.
 const TTL_MAX: u32 = 86_400;
 /// Maximum number of records per name on a link; shared PTR records do not count.
@@ -42,6 +44,8 @@ pub(super) struct Cache {
     arena: RdataArena,
     /// Clock hand of the eviction: index of the last record that was compared.
     hand: usize,
+    /// Address families in which messages and addresses are accepted, as bits of [`family`].
+    pub(super) families: u8,
     /// True if records changed in a way that may cause an event or a question.
     pub(super) touched: bool,
     pub(super) names: Names,
@@ -56,6 +60,7 @@ impl Cache {
             chains: Chains::new(limits.records.next_power_of_two(), limits.records),
             arena: RdataArena::new(limits.rdata_bytes),
             hand: 0,
+            families: family::ANY,
             touched: false,
         }
     }
@@ -70,7 +75,7 @@ impl Cache {
         self.arena.get(entry.rdata)
     }
 
-    /// Iterates over the records of a name on a link in the chain of `target`. With [`NameId::ROOT`], that chain has the unique
+    /// Iterates over the records of a name on a link, or on [`ANY_LINK`], in the chain of `target`. With [`NameId::ROOT`], that chain has the unique
     /// records; otherwise it has the shared PTR records that point to `target`.
     #[inline(never)]
     pub(super) fn chain_of(&self, name: NameId, target: NameId, link: LinkId) -> ChainOf<'_> {
@@ -408,7 +413,7 @@ impl Cache {
     }
 }
 
-/// Iterator over the records of one name on one link, with their indices.
+/// Iterator over the records of one name on one link or on all, with their indices.
 #[derive(Clone, Debug)]
 pub(super) struct ChainOf<'a> {
     cache: &'a Cache,
@@ -426,8 +431,8 @@ impl<'a> Iterator for ChainOf<'a> {
             let index = usize::from(self.index);
             let entry = self.cache.entries.get(index)?;
             self.index = self.cache.chains.next(self.index);
-            let is_match = (entry.name, entry.link) == (self.name, self.link);
-            if is_match && entry.is(record_flag::USED) {
+            let is_match = entry.link == self.link || self.link == ANY_LINK;
+            if is_match && entry.name == self.name && entry.is(record_flag::USED) {
                 return Some((index, entry));
             }
         }

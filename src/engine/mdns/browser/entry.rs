@@ -80,6 +80,8 @@ pub(super) struct CacheEntry {
     pub(super) step: u8,
     /// Random delay of refresh queries, in 1/1000 of the TTL.
     pub(super) jitter: u8,
+    /// Time (milliseconds) of the first change that was not reported yet, if several links' records are merged; 0: none.
+    pub(super) changed_ms: u16,
 }
 
 impl CacheEntry {

@@ -1,10 +1,10 @@
 //! Events for the caller. They are not queued: a pass over cache and lookups finds what has not been reported yet.
 
-use super::super::{LinkId, NameId, Names};
-use super::cache::Cache;
+use super::super::{LinkId, NameId, Names, family};
+use super::cache::{ANY_LINK, Cache};
 use super::entry::{CacheEntry, Role, record_flag};
 use super::{ANSWER_TIMEOUT, Browser, Goal, IDLE};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::dns::{Rank, choose, kind};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -74,22 +74,30 @@ impl<'a> Event<'a> {
         name == self.name || self.cache.canonical(name, self.link) == self.name
     }
 
-    /// Iterates over all known addresses of the host.
-    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<'a> {
-        self.cache.addresses(self.link, self.host)
+    /// Iterates over all known addresses of the host on all links, with the link of each.
+    pub fn addresses(&self) -> impl Iterator<Item = (LinkId, IpAddr)> + use<'a> {
+        self.cache.addresses(ANY_LINK, self.host)
     }
 }
 
+/// Time (milliseconds) from the first change of a merged service until its event, in which the records of other links and families
+/// arrive.
+const MERGE_MS: u16 = 1000;
 /// Rdata of a TXT record for a service without one. RFC 6763 section 6.1.
 const NO_TEXT: &[u8] = &[0];
 
 impl Cache {
-    /// Iterates over the valid addresses of a host on a link.
-    fn addresses(&self, link: LinkId, host: NameId) -> impl Iterator<Item = IpAddr> + use<'_> {
-        let host = self.canonical(host, link);
-        let held = self.chain_of(host, NameId::ROOT, link);
-        let held = held.filter(|(_, entry)| entry.is_valid(self.now));
-        held.filter_map(|(_, entry)| self.address(entry))
+    /// Iterates over the valid addresses of a host on a link, or on [`ANY_LINK`].
+    fn addresses(
+        &self,
+        link: LinkId,
+        host: NameId,
+    ) -> impl Iterator<Item = (LinkId, IpAddr)> + use<'_> {
+        let held = self.chain_of(self.canonical(host, link), NameId::ROOT, link);
+        held.filter_map(|(_, entry)| {
+            let address = self.address(entry).filter(|_| entry.is_valid(self.now))?;
+            (self.families & family::of(&address) != 0).then_some((entry.link, address))
+        })
     }
 
     /// Returns true if the service has an SRV record that has not expired. The record may be about to expire after a goodbye or a
@@ -116,6 +124,16 @@ impl Cache {
         let word = |high, low| u16::from_be_bytes([high, low]);
         Some(((word(p0, p1), word(w0, w1)), word(o0, o1)))
     }
+}
+
+/// Returns true for an IPv6 link-local address, which is valid on one link only.
+pub fn is_link_local(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+/// Returns true if two reported hashes of a merged service are of the same host: its number is in the upper 8 bits.
+const fn is_same_host(one: u32, other: u32) -> bool {
+    one >> 24 == other >> 24
 }
 
 /// Returns the bit of a flag that exists per address family: `flag` for IPv4, the next higher bit for IPv6.
@@ -177,21 +195,31 @@ impl Browser {
         };
         // Prefer the family of `is_v6`, then an address that is not link-local (which would need a scope). Among equals the
         // oldest record wins, which comes last.
-        let (mut address, mut best) = (None, 0);
-        for other in cache.addresses(entry.link, server.target) {
-            let is_local = matches!(other, IpAddr::V6(other) if other.is_unicast_link_local());
-            let rank = u8::from(other.is_ipv6() == is_v6) << 1 | u8::from(!is_local);
-            if rank >= best {
+        let links = if self.merges { ANY_LINK } else { entry.link };
+        let (mut address, mut best, mut sum) = (None, 0, 0u32);
+        for (link, other) in cache.addresses(links, server.target) {
+            let rank = u8::from(other.is_ipv6() == is_v6) << 1 | u8::from(!is_link_local(&other));
+            let hash = match other {
+                IpAddr::V4(other) => extend_hash(0, &other.octets()),
+                IpAddr::V6(other) => extend_hash(0, &other.octets()),
+            };
+            // A merged service changes with any of its addresses, in whatever order they are found.
+            if self.merges {
+                sum = sum.wrapping_add(hash);
+            }
+            if rank >= best && link == entry.link {
                 (address, best) = (Some(other), rank);
+                if !self.merges {
+                    sum = hash;
+                }
             }
         }
         let address = address?;
         let hash = extend_hash(server.target.index() as u32, cache.rdata(server));
-        let hash = extend_hash(hash, txt);
-        let hash = match address {
-            IpAddr::V4(address) => extend_hash(hash, &address.octets()),
-            IpAddr::V6(address) => extend_hash(hash, &address.octets()),
-        };
+        let mut hash = extend_hash(hash, txt) ^ sum;
+        if self.merges {
+            hash = hash >> 8 | ((server.target.index() as u32) << 24);
+        }
         Some(Resolution {
             host: server.target,
             port: cache.rank(server)?.1,
@@ -238,12 +266,18 @@ impl Browser {
         let (mut flags, mut reported) = (entry.flags, entry.reported);
         let event_kind = 'event_kind: {
             if entry.is(record_flag::GONE) {
-                let Some(is_v6) = first_family(flags, record_flag::REPORTED, 0) else {
-                    self.cache.remove(index);
-                    return None;
-                };
-                flags &= !family_bit(record_flag::REPORTED, is_v6);
-                break 'event_kind (EventKind::Removed, is_v6);
+                while let Some(is_v6) = first_family(flags, record_flag::REPORTED, 0) {
+                    flags &= !family_bit(record_flag::REPORTED, is_v6);
+                    if let Some(entry) = self.cache.entries.get_mut(index) {
+                        entry.flags = flags;
+                    }
+                    let before = if is_v6 { reported[1] } else { reported[0] };
+                    if !self.is_covered(index, is_v6, &|other| is_same_host(other, before)) {
+                        break 'event_kind Some((EventKind::Removed, is_v6));
+                    }
+                }
+                self.cache.remove(index);
+                return None;
             }
             if !entry.is_live(now) {
                 return None;
@@ -255,12 +289,14 @@ impl Browser {
                 Role::Type => EventKind::Type,
                 Role::Answer => EventKind::Found,
             };
-            if let Some(is_v6) = first_family(flags, record_flag::SEEN, record_flag::REPORTED) {
+            while let Some(is_v6) = first_family(flags, record_flag::SEEN, record_flag::REPORTED) {
                 flags |= family_bit(record_flag::REPORTED, is_v6);
-                break 'event_kind (new, is_v6);
+                if !self.is_covered(index, is_v6, &|_| true) {
+                    break 'event_kind Some((new, is_v6));
+                }
             }
             if !entry.is(record_flag::RESOLVES) {
-                return None;
+                break 'event_kind None;
             }
             // Check each family separately: only one of them may have changed.
             for (&is_v6, reported) in [false, true].iter().zip(&mut reported) {
@@ -272,42 +308,98 @@ impl Browser {
                     if flags & tried == 0 {
                         if self.last_found_at.after(ANSWER_TIMEOUT) <= now {
                             flags |= tried;
-                            break 'event_kind (EventKind::Unresolved, is_v6);
+                            break 'event_kind Some((EventKind::Unresolved, is_v6));
                         }
                         self.is_resolving = true;
                     }
                     // `Lost` is not reported while a goodbye removes the service or a cache flush replaces its SRV record.
                     let is_there = entry.is(record_flag::ENDING) || self.cache.has_server(&entry);
+                    let before = *reported;
                     if !is_there && core::mem::take(reported) != 0 {
-                        break 'event_kind (EventKind::Lost, is_v6);
+                        let is_covered =
+                            self.is_covered(index, is_v6, &|other| is_same_host(other, before));
+                        if !is_covered {
+                            break 'event_kind Some((EventKind::Lost, is_v6));
+                        }
+                        // The other family is compared with the state in the cache.
+                        if let Some(entry) = self.cache.entries.get_mut(index)
+                            && let Some(stored) = entry.reported.get_mut(usize::from(is_v6))
+                        {
+                            *stored = 0;
+                        }
                     }
                     continue;
                 };
                 flags |= tried;
-                let before = core::mem::replace(reported, resolution.hash);
-                if before != resolution.hash {
-                    let is_first = before == 0;
-                    break 'event_kind (
-                        if is_first {
-                            EventKind::Resolved
-                        } else {
-                            EventKind::Changed
-                        },
-                        is_v6,
-                    );
+                let hash = resolution.hash;
+                if *reported == hash {
+                    continue;
+                }
+                let is_known = self.is_covered(index, is_v6, &|other| other == hash);
+                if is_known && let Some(entry) = self.cache.entries.get_mut(index) {
+                    entry.changed_ms = 0;
+                } else if self.merges && !self.is_settled(now, index) {
+                    continue;
+                }
+                let before = core::mem::replace(reported, hash);
+                if !is_known {
+                    let is_first = before == 0
+                        && !self.is_covered(index, is_v6, &|other| is_same_host(other, hash));
+                    let event_kind = if is_first {
+                        EventKind::Resolved
+                    } else {
+                        EventKind::Changed
+                    };
+                    break 'event_kind Some((event_kind, is_v6));
                 }
             }
-            return None;
+            None
         };
-        if matches!(
-            event_kind.0,
-            EventKind::Type | EventKind::Added | EventKind::Resolved
-        ) {
+        if let Some((EventKind::Type | EventKind::Added | EventKind::Resolved, _)) = event_kind {
             self.last_found_at = now;
         }
         let entry = self.cache.entries.get_mut(index)?;
         (entry.flags, entry.reported) = (flags, reported);
-        Some(event_kind)
+        event_kind
+    }
+
+    /// Returns true if the service is merged and `matches` accepts the reported hash of another link or family of it.
+    #[inline(never)]
+    fn is_covered(&self, index: usize, is_v6: bool, matches: &dyn Fn(u32) -> bool) -> bool {
+        let Some(entry) = self.cache.entries.get(index).filter(|_| self.merges) else {
+            return false;
+        };
+        let mut all = self.cache.chain_of(entry.name, entry.target, ANY_LINK);
+        all.any(|(at, other)| {
+            let mut families = [false, true].iter().zip(&other.reported);
+            families.any(|(of, reported)| {
+                other.flags & family_bit(record_flag::REPORTED, *of) != 0
+                    && (at, *of) != (index, is_v6)
+                    && matches(*reported)
+            })
+        })
+    }
+
+    /// Returns true if the data of the merged service at `index` first changed [`MERGE_MS`] ago. Otherwise schedules a pass for
+    /// that time.
+    fn is_settled(&mut self, now: Instant, index: usize) -> bool {
+        let Some(entry) = self.cache.entries.get_mut(index) else {
+            return true;
+        };
+        let now_ms = now.since(Instant::default()).as_ms() as u16 | 1;
+        if entry.changed_ms == 0 {
+            entry.changed_ms = now_ms;
+            // The search does not end before the event.
+            self.last_found_at = now;
+        }
+        let is_settled = now_ms.wrapping_sub(entry.changed_ms) >= MERGE_MS;
+        if is_settled {
+            entry.changed_ms = 0;
+        } else {
+            let at = now.after(Duration::from_ms(MERGE_MS.into()));
+            self.settle_at = self.settle_at.min(at);
+        }
+        is_settled
     }
 
     /// Returns the final event of a lookup and marks the lookup as done. `None` if the event is not due or the lookup was answered.

@@ -15,9 +15,9 @@ mod sending;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use events::{Event, EventKind};
+pub use events::{Event, EventKind, is_link_local};
 
-use super::{Destination, LINK_COUNT_MAX, Link, LinkId, Meta, NameId, Random};
+use super::{Destination, LINK_COUNT_MAX, Link, LinkId, Meta, NameId, Random, family};
 use crate::mem::Slots;
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Message, Name, PORT, Section, kind};
@@ -74,8 +74,11 @@ pub struct Lookup<'a> {
     pub links: u8,
     /// True if services are resolved to host, addresses, port and TXT.
     pub resolves: bool,
-    /// Address families of a host lookup: bit 0 IPv4, bit 1 IPv6.
+    /// Address families as bits of [`family`]. Of a host lookup: of its addresses. Of other lookups, for all of which the last
+    /// one decides: of queries, responses and addresses.
     pub families: u8,
+    /// True if each service and host is reported once, not for each link and family. The last lookup decides for all.
+    pub merges: bool,
 }
 
 /// A lookup in the browser's table.
@@ -122,6 +125,8 @@ pub struct Browser {
     settle_at: Instant,
     /// Next index of the event pass: first all cache entries, then all lookups. [`IDLE`]: no pass runs.
     event_cursor: usize,
+    /// True if each service is reported once, see [`Lookup::merges`].
+    merges: bool,
     /// True if the current event pass has found a service that is not resolved yet.
     is_resolving: bool,
     /// Time at which a type or service was last found or resolved.
@@ -145,6 +150,7 @@ impl Browser {
             due: Instant::NEVER,
             settle_at: Instant::NEVER,
             event_cursor: IDLE,
+            merges: false,
             is_resolving: false,
             last_found_at: Instant::default(),
             sending: None,
@@ -161,6 +167,9 @@ impl Browser {
             Goal::Host | Goal::Address => ANSWER_TIMEOUT,
             _ => SEARCH_MAX,
         };
+        if !matches!(lookup.goal, Goal::Host | Goal::Address) {
+            (self.cache.families, self.merges) = (lookup.families, lookup.merges);
+        }
         let active = ActiveLookup {
             goal: lookup.goal,
             name,
@@ -251,7 +260,8 @@ impl Browser {
             return;
         };
         let from = meta.from.ip().to_canonical();
-        if meta.from.port() != PORT || !link.is_up() {
+        let is_of_family = self.cache.families & family::of(&from) != 0;
+        if meta.from.port() != PORT || !link.is_up() || !is_of_family {
             return;
         }
         let (is_near, is_own) = (link.is_on_link(from), link.is_own_address(from));

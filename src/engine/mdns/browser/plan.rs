@@ -128,7 +128,7 @@ impl Browser {
             self.want(target, kind::SRV, link, Role::Nothing, 0);
             self.want(target, kind::TXT, link, Role::Nothing, 0);
             if let Some(host) = self.server(&entry).map(|entry| entry.target) {
-                self.want_host(host, link, u8::MAX, Role::Nothing);
+                self.want_host(host, link, self.cache.families, Role::Nothing);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Sends queries: each message has as many due questions as fit, and their known answers. RFC 6762 sections 5.3, 5.4, 7.1 and 7.2.
 
-use super::super::{LinkId, MESSAGE_BYTES, Transmit, family};
+use super::super::{LinkId, MESSAGE_BYTES, Transmit};
 use super::Browser;
 use super::questions::question_flag;
 use crate::time::Instant;
@@ -62,7 +62,7 @@ impl Browser {
         (!writer.is_empty()).then(|| Transmit {
             link,
             len: writer.finish(),
-            families: family::ANY,
+            families: self.cache.families,
         })
     }
 

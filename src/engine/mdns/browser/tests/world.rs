@@ -165,6 +165,8 @@ impl Sent {
 pub(crate) struct World {
     pub(crate) browser: Browser,
     pub(crate) links: [Link; LINK_COUNT_MAX],
+    /// [`Lookup::merges`] of lookups that are started.
+    pub(crate) merges: bool,
     pub(crate) ms: u64,
     pub(crate) sent: Vec<Sent>,
     /// Reported events, each with its time (milliseconds).
@@ -198,6 +200,7 @@ impl World {
         let mut world = Self {
             browser: Browser::new(limits, Random::new(&[7; 16])),
             links: Default::default(),
+            merges: false,
             ms: 100_000,
             sent: Vec::new(),
             events: Vec::new(),
@@ -243,6 +246,7 @@ impl World {
             links: u8::MAX,
             resolves: true,
             families,
+            merges: self.merges,
         };
         assert!(
             self.browser
