@@ -1,5 +1,7 @@
 //! Datagrams (UDP). smoltcp has none of them: its sockets cannot tell groups apart.
 
+use super::neighbors::is_host;
+use super::packet::HOP_LIMIT;
 use super::{Interest, OpenSocket, Smol, SocketKind, covers};
 use crate::mem::{Ends as _, heap, scaled};
 use crate::net::{NetError, NetResult, Received, Socket, Token};
@@ -15,8 +17,7 @@ const DATAGRAM_BYTES_MIN: usize = 16 << 10;
 /// Length of IP and UDP headers, in bytes.
 const HEAD_BYTES_V4: usize = 28;
 const HEAD_BYTES_V6: usize = 48;
-/// Hop limit of datagrams, and of those from a port that receives a group's: multicast DNS (RFC 6762 section 11).
-const HOP_LIMIT: u8 = 64;
+/// Hop limit of datagrams from a port that receives a group's: multicast DNS (RFC 6762 section 11).
 const GROUP_HOP_LIMIT: u8 = 255;
 
 /// Received datagrams of a socket, each with its source and its destination address.
@@ -66,7 +67,7 @@ impl Smol {
     }
 
     /// Queues a received datagram for the socket with its destination, or for one that receives all addresses. Drops it if it is for
-    /// another host, or if the queue is full. Returns false if no socket has its port.
+    /// another host, if its source is no host, or if the queue is full. Returns false if no socket has its port.
     pub(super) fn receive_datagram(
         &mut self,
         mut from: SocketAddr,
@@ -75,6 +76,10 @@ impl Smol {
     ) -> bool {
         let ip = to.ip();
         if !(self.has(ip) || self.groups.has(ip) || self.is_broadcast(ip)) {
+            return true;
+        }
+        // A reply to a group or a broadcast address would reach all hosts.
+        if !is_host(from.ip()) || self.is_broadcast(from.ip()) {
             return true;
         }
         let exact = self.datagrams_at(|at| at == to);

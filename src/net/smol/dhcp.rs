@@ -300,7 +300,6 @@ const OPTIONS_AT: usize = 240;
 /// Length of a message that every relay and server accepts (RFC 1542 section 2.1), in bytes.
 const MESSAGE_BYTES_MIN: usize = 300;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
-const HOP_LIMIT: u8 = 64;
 
 /// Parses the first address of an option.
 fn address(value: &[u8]) -> Option<Ipv4Addr> {
@@ -372,7 +371,7 @@ impl Message {
         let (mac, to) = self.to;
         let from = SocketAddr::new(self.from.into(), CLIENT_PORT);
         let to = SocketAddr::new(to.into(), SERVER_PORT);
-        packet::write_datagram([own, mac], [from, to], HOP_LIMIT, &message, out)
+        packet::write_datagram([own, mac], [from, to], packet::HOP_LIMIT, &message, out)
     }
 }
 

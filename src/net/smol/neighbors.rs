@@ -200,7 +200,7 @@ impl Smol {
 }
 
 /// Returns true if a host can have the address.
-const fn is_host(address: IpAddr) -> bool {
+pub(super) const fn is_host(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_host_v4(address),
         IpAddr::V6(address) => is_host_v6(address),

@@ -14,8 +14,10 @@ use smoltcp::wire::{
 
 /// Length of an ARP frame, in bytes.
 pub(super) const ARP_BYTES: usize = ETHERNET_BYTES + 28;
+/// Hop limit of datagrams.
+pub(super) const HOP_LIMIT: u8 = 64;
 /// Hop limit of neighbor and router discovery: a smaller one shows that a router forwarded the message (RFC 4861 section 3.1).
-const HOP_LIMIT: u8 = 255;
+const LINK_HOP_LIMIT: u8 = 255;
 
 /// Smallest MTU of a link, in bytes: RFC 791 section 3.2 (every host accepts such packets), RFC 8200 section 5.
 const IPV4_MTU_MIN: u16 = 576;
@@ -203,7 +205,7 @@ pub(super) fn content(frame: &[u8], own: Mac) -> Option<Content<'_>> {
             let (from, to) = (packet.src_addr(), packet.dst_addr());
             Some(match packet.next_header() {
                 IpProtocol::Icmpv6 => {
-                    let is_from_link = packet.hop_limit() == HOP_LIMIT;
+                    let is_from_link = packet.hop_limit() == LINK_HOP_LIMIT;
                     icmpv6_content(from, to, is_from_link, frame.from, packet.payload())
                 }
                 // Over IPv6 each datagram has a checksum (RFC 8200 section 8.1).
@@ -739,7 +741,7 @@ pub(super) fn discover_at(
         dst_addr: to,
         next_header: IpProtocol::Icmpv6,
         payload_len: bytes.len(),
-        hop_limit: HOP_LIMIT,
+        hop_limit: LINK_HOP_LIMIT,
     };
     head.emit(&mut Ipv6Packet::new_unchecked(out.tail_mut(ETHERNET_BYTES)));
     out.tail_mut(START).copy_from_slice(&bytes);

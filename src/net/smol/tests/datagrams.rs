@@ -87,3 +87,25 @@ fn full_queue_drops_the_newest_datagrams() {
     put(&mut world, ADDRESS.into());
     assert_eq!(received(&mut world, flooded).len(), 1);
 }
+
+/// A reply would go to all hosts.
+#[test]
+fn datagram_from_a_group_or_a_broadcast_address_is_dropped() {
+    let mut world = world(53);
+    let all = Token::new(0, 1);
+    let all = world.stack.bind(([0; 4], PORT).into(), all).unwrap();
+    for from in [
+        GROUP,
+        Ipv4Addr::BROADCAST,
+        Ipv4Addr::new(192, 0, 2, 255),
+        Ipv4Addr::UNSPECIFIED,
+    ] {
+        let frame = datagram_to(ADDRESS.into(), Mac(PEER_MAC), from);
+        world.end.put(&frame);
+        assert!(world.sent().is_empty(), "{from}");
+        let received = world.stack.recv_from(all, &mut [0; 16]);
+        assert_eq!(received.map(drop), Err(NetError::WouldBlock), "{from}");
+    }
+    put(&mut world, ADDRESS.into());
+    assert_eq!(received(&mut world, all), [IpAddr::from(ADDRESS)]);
+}

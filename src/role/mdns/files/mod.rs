@@ -123,7 +123,7 @@ pub(super) fn push(paths: &mut Paths, path: &'static CStr) -> Option<()> {
 /// replaces files of the same name in later directories. An empty file, or a link to /dev/null, has no services.
 ///
 /// # Errors
-/// Those of [`Directory::open`] and [`Directory::list`], with the directory. A directory of systemd may be missing.
+/// The directory, and the error of [`Directory::open`] or [`Directory::list`]. A directory of systemd may be missing.
 pub(super) fn read<'p>(
     paths: &[&'p CStr],
     memory: &mut Memory,
