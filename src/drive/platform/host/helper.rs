@@ -131,6 +131,11 @@ mod tests {
         let helper = helper.unwrap();
         let _ = sys::linux::sleep(&mut [PollFd::new(&helper.0, PollFlags::IN)], None);
         drop(to);
+        // A child of another test may hold the descriptor for the moment after its fork: wait for the end of file.
+        let _ = sys::linux::sleep(
+            &mut [PollFd::new(&from, PollFlags::IN)],
+            Some(crate::time::Duration::from_secs(30)),
+        );
         assert_eq!(fs::read(from.as_raw_fd(), &mut [0]), Ok(0));
     }
 }
