@@ -23,9 +23,9 @@ pub(super) type Interfaces = heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>;
 /// The part of a role that receives the browser's events.
 pub(super) trait Finder {
     /// Does work that is due and returns true if an event can be handled now. Until then events stay in the browser, which merges
-    /// them with later changes.
-    fn is_ready(&mut self, _: Instant) -> bool {
-        true
+    /// them with later changes. An error ends the role.
+    fn is_ready(&mut self, _: Instant) -> Result<bool, Fatal> {
+        Ok(true)
     }
     /// Handles an event. Returns false to end the role.
     fn handle_event(&mut self, links: &Links, event: &Event<'_>) -> bool;
@@ -87,7 +87,7 @@ struct Seeker<'a> {
 }
 
 /// Browses for `lookups` and passes the events to `finder`, until `finder` ends the role or SIGTERM or SIGINT arrives. With `runs`,
-/// SIGCHLD also wakes the loop, so that `finder` notices the end of its child process.
+/// SIGCHLD also wakes the loop, so that `finder` notices the end of its child processes.
 pub(super) fn run(
     network: &Network,
     finder: &mut dyn Finder,
@@ -156,7 +156,7 @@ impl Endpoint for Seeker<'_> {
     }
 
     fn poll_event(&mut self, now: Instant, _: &mut Events) -> Result<(), Fatal> {
-        while self.finder.is_ready(now)
+        while self.finder.is_ready(now)?
             && let Some(event) = self.browser.next_event(now)
         {
             if !self.finder.handle_event(&self.links, &event) {

@@ -1,11 +1,14 @@
-//! `--exec`: runs a program for each service that is resolved, changed or gone; one at a time, and without a shell.
+//! `--exec`: runs a program for each service that is resolved, changed or gone, without a shell; up to `--jobs` at a time.
 //!
-//! While the program runs, events stay in the browser, which merges them: a service that comes and goes meanwhile is not reported.
+//! While as many programs run, events stay in the browser, which merges them: a service that comes and goes meanwhile is not
+//! reported. An event of a service waits until the program of its previous event has ended; all later events wait with it.
 
 use super::super::terminal_safe::{Out, strings};
 use super::super::{Console, FAILED, Fatal, complain, refuse};
 use super::line::{KIND_LABELS, family};
+pub(super) use crate::drive::platform::host::exec::JOB_COUNT_MAX;
 use crate::drive::platform::host::exec::{Program, RunResult};
+use crate::engine::mdns;
 use crate::engine::mdns::browser::{Event, EventKind};
 use crate::event;
 use crate::mem::{Ends as _, parts};
@@ -25,13 +28,17 @@ const PREFIX: &[u8] = b"DNSSD_";
 /// Runs the program of `--exec`.
 pub(super) struct Runner {
     program: Program,
+    /// Limit of processes at a time.
+    job_count_max: usize,
+    /// Key of the event for which the program is to be started. Its environment is in the caller's buffer.
+    waiting: Option<u32>,
     /// Time of the next waitpid(2).
     reap_at: Instant,
 }
 
 impl Runner {
     /// Prepares to run `program`. An error is already reported.
-    pub(super) fn new(program: &'static CStr) -> Result<Self, Fatal> {
+    pub(super) fn new(program: &'static CStr, job_count_max: usize) -> Result<Self, Fatal> {
         let Some(program) = Program::new(program) else {
             let why = text!("no such program, or not executable; name the full path");
             refuse(b"--exec", program.to_bytes(), why);
@@ -39,39 +46,53 @@ impl Runner {
         };
         Ok(Self {
             program,
+            job_count_max,
+            waiting: None,
             reap_at: Instant::NEVER,
         })
     }
 
-    /// Returns true if the program is not running. Reports a run that failed.
-    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
-        if !self.program.is_running() {
-            return true;
+    /// Reports runs that failed. Starts the program for the event in `out`, unless it still runs for the previous event of the same
+    /// service. Returns true if a further event can be passed to [`Self::add`].
+    pub(super) fn is_ready(&mut self, now: Instant, out: &Out) -> bool {
+        while let Some(ended) = self.program.ended() {
+            if ended != RunResult::Well {
+                let what = if ended == RunResult::NotRun {
+                    text!("cannot run the program")
+                } else {
+                    text!("error from the program")
+                };
+                let about = self.program.path().to_bytes();
+                event::report(&mut Console, what, about, Text::NOTHING);
+            }
         }
-        let Some(ended) = self.program.ended() else {
-            self.reap_at = now.after(REAP_INTERVAL);
-            return false;
+        if let Some(key) = self.waiting.filter(|key| !self.program.is_running(*key)) {
+            self.waiting = None;
+            if !self.program.start(key, out.bytes(), PREFIX) {
+                let what = text!("cannot run the program");
+                let why = text!("the host allows no further process; see ulimit -u");
+                complain(FAILED, what, self.program.path().to_bytes(), why);
+            }
+        }
+        self.reap_at = match self.program.count() {
+            0 => Instant::NEVER,
+            _ => now.after(REAP_INTERVAL),
         };
-        self.reap_at = Instant::NEVER;
-        if ended != RunResult::Well {
-            let what = if ended == RunResult::NotRun {
-                text!("cannot run the program")
-            } else {
-                text!("error from the program")
-            };
-            let about = self.program.path().to_bytes();
-            event::report(&mut Console, what, about, Text::NOTHING);
-        }
-        true
+        self.waiting.is_none() && self.program.count() < self.job_count_max
     }
 
-    /// Returns the time at which [`Self::is_idle`] must be called again.
+    /// Returns true if no process runs.
+    pub(super) fn is_idle(&self) -> bool {
+        self.program.count() == 0
+    }
+
+    /// Returns the time at which [`Self::is_ready`] must be called again.
     pub(super) const fn poll_at(&self) -> Instant {
         self.reap_at
     }
 
-    /// Starts the program for an event that resolves, changes or removes a service. Ignores other events.
-    pub(super) fn run(&mut self, out: &mut Out, interface: &[u8], event: &Event<'_>) {
+    /// Prepares to run the program for an event that resolves, changes or removes a service. Ignores other events.
+    pub(super) fn add(&mut self, out: &mut Out, interface: &[u8], event: &Event<'_>) {
         let what = match event.kind {
             EventKind::Resolved => text!("add"),
             EventKind::Changed => text!("change"),
@@ -79,28 +100,26 @@ impl Runner {
             EventKind::Removed if event.was_resolved => text!("remove"),
             _ => return,
         };
-        describe(out, what.decode(&mut [0; 8]), interface, event);
-        if !self.program.start(out.bytes(), PREFIX) {
-            let what = text!("cannot run the program");
-            let why = text!("the host allows no further process; see ulimit -u");
-            complain(FAILED, what, self.program.path().to_bytes(), why);
-        }
+        let key = describe(out, what.decode(&mut [0; 8]), interface, event);
+        self.waiting = Some(key);
     }
 }
 
-/// Writes the variables that describe an event, each NUL-terminated, into `out`.
-pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Event<'_>) {
+/// Writes the variables that describe an event, each NUL-terminated, into `out`. Returns a hash of those that identify the service.
+pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Event<'_>) -> u32 {
     let names = event.names();
     out.clear();
     set(out, b"EVENT", word);
+    let start = out.len();
     set(out, b"INTERFACE", interface);
     set(out, b"FAMILY", family(event));
     set(out, b"NAME", names.label(event.name));
     name(out, b"TYPE");
     out.labels(names, names.parent(event.name), KIND_LABELS)
         .byte(0);
+    let key = mdns::hash(0, out.bytes().tail(start));
     if !matches!(event.kind, EventKind::Resolved | EventKind::Changed) {
-        return;
+        return key;
     }
     name(out, b"HOST").name(names, event.host).byte(0);
     name(out, b"ADDRESS").address(event.address).byte(0);
@@ -126,6 +145,7 @@ pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Eve
         count += 1;
         put(out, value.unwrap_or_default());
     }
+    key
 }
 
 /// Writes the name of a variable and "=".

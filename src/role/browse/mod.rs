@@ -8,6 +8,7 @@ mod line;
 #[cfg(test)]
 mod tests;
 
+use super::args::digits;
 use super::browse_common::{self, Finder, Interfaces, Links};
 use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
@@ -22,7 +23,7 @@ use crate::wire::dns::escape::parse;
 use crate::wire::dns::{NAME_BYTES_MAX, Name};
 use crate::wire::label::{is_local, without_dot};
 use core::ffi::CStr;
-use exec::Runner;
+use exec::{JOB_COUNT_MAX, Runner};
 use keep::Keep;
 use line::Form;
 
@@ -56,6 +57,7 @@ flags! {
             Domain "d" | "--domain" => "only the domain local is supported",
             Interface "--interface" => "name an interface, such as eth0; 8 at most",
             Exec "--exec" => "name a program by its path",
+            Jobs "--jobs" => "name a number from 1 to 64",
             Keep "--keep" => "name a file",
             Argument "*" => "name one type, such as _ssh._tcp or _printer._sub._http._tcp",
         }
@@ -84,6 +86,8 @@ struct Options {
     interfaces: Interfaces,
     /// Program of `--exec`.
     program: Option<&'static CStr>,
+    /// Limit of programs that run at a time; 0: one.
+    job_count_max: usize,
     /// File of `--keep`.
     file: Option<&'static CStr>,
 }
@@ -107,6 +111,10 @@ impl Options {
             _ if value.is_empty() => return None,
             Flag::Interface => self.interfaces.push(value).ok()?,
             Flag::Exec => (self.program, self.resolves) = (Some(word), true),
+            Flag::Jobs => {
+                let count = digits(value, 10)? as usize;
+                self.job_count_max = (1..=JOB_COUNT_MAX).contains(&count).then_some(count)?;
+            }
             Flag::Keep => (self.file, self.resolves) = (Some(word), true),
             Flag::Argument => {
                 let value = without_dot(value);
@@ -142,7 +150,8 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         return Err(refuse(kind, b"", Flag::Argument.wanted()));
     }
     let keep = options.file.map(Keep::read).transpose()?;
-    let runner = options.program.map(Runner::new).transpose()?;
+    let runner = |program| Runner::new(program, options.job_count_max.max(1));
+    let runner = options.program.map(runner).transpose()?;
     let mut lookup = core::iter::once(Lookup {
         goal,
         name: Name::of(&buffer),
@@ -155,6 +164,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         now: Instant::default(),
         runner,
         keep,
+        is_over: false,
         options: &options,
     };
     printer.out.is_json = options.form == Form::Json;
@@ -191,17 +201,26 @@ struct Printer<'a> {
     now: Instant,
     runner: Option<Runner>,
     keep: Option<Keep>,
+    /// True once the role is to end, as soon as no program runs.
+    is_over: bool,
     options: &'a Options,
 }
 
 impl Finder for Printer<'_> {
-    fn is_ready(&mut self, now: Instant) -> bool {
+    fn is_ready(&mut self, now: Instant) -> Result<bool, Fatal> {
         self.now = now;
         if let Some(keep) = &mut self.keep {
             keep.save_if_due(now);
         }
-        let runner = self.runner.as_mut();
-        runner.is_none_or(|runner| runner.is_idle(now))
+        let (mut is_ready, mut is_idle) = (true, true);
+        if let Some(runner) = &mut self.runner {
+            is_ready = runner.is_ready(now, &self.out);
+            is_idle = runner.is_idle();
+        }
+        if self.is_over && is_idle {
+            return Err(DONE);
+        }
+        Ok(is_ready && !self.is_over)
     }
 
     fn handle_event(&mut self, links: &Links, event: &Event<'_>) -> bool {
@@ -210,7 +229,8 @@ impl Finder for Printer<'_> {
             if let Some(keep) = &self.keep {
                 keep.print_lost(options.form, out, links, type_of(options.kind));
             }
-            return !options.terminates;
+            self.is_over = options.terminates;
+            return true;
         }
         let is_ignored = options.ignores_local && event.is_own;
         let is_wanted = event.kind != EventKind::Type || options.goal == Some(Goal::Types);
@@ -233,7 +253,7 @@ impl Finder for Printer<'_> {
             keep.update(options.form, out, links, event);
         }
         if let Some(runner) = &mut self.runner {
-            runner.run(out, interface, event);
+            runner.add(out, interface, event);
         }
         true
     }

@@ -302,12 +302,6 @@ pub fn reap_any(waits: bool) -> Option<(Child, i32)> {
     Some((Child(child as i32), status))
 }
 
-/// Reaps all children that have ended; returns the status of `child` if it is among them.
-pub fn reap(child: Child) -> Option<i32> {
-    core::iter::from_fn(|| reap_any(false))
-        .find_map(|(ended, status)| (ended == child).then_some(status))
-}
-
 /// A signal to a child.
 #[derive(Clone, Copy, Debug)]
 #[repr(usize)]

@@ -3,7 +3,7 @@
 use super::WORDS;
 use super::world::{Avahi, Output, Process, World};
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -364,6 +364,64 @@ fn exec_runs_one_program_per_event() -> Result<()> {
     let pid = watch.pid();
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     ensure!(children.trim().is_empty(), "{children}");
+    watch.stop()
+}
+
+/// With `--jobs`, programs of several services run at the same time, but those of one service run one after the other. SIGHUP ends
+/// neither the browser nor a program.
+#[test]
+fn jobs_run_in_parallel_but_in_order_for_each_service() -> Result<()> {
+    const SERVICE_COUNT: usize = 20;
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    world.without_ipv6_on(&world.ours)?;
+    let log = scratch.path().join("log");
+    let program = script(
+        &scratch.path().join("program"),
+        &format!(
+            "echo \"begin $DNSSD_EVENT $DNSSD_NAME\" >>{0}\nsleep 0.2\necho \"end $DNSSD_EVENT $DNSSD_NAME\" >>{0}",
+            log.display()
+        ),
+    )?;
+    let watch = world.browse(&["--jobs", "10", "--exec", &program, "_http._tcp"])?;
+    let services: Vec<_> = (0..SERVICE_COUNT)
+        .map(|number| format!("service{number},_http._tcp,80"))
+        .collect();
+    let mut words = vec!["--name", "box"];
+    for service in &services {
+        words.extend(["--service", service]);
+    }
+    let responder = world.announce(&words)?;
+    wait_for(&log, |text| text.contains("begin add"))?;
+    kill(watch.pid(), Signal::SIGHUP)?;
+    wait_for(&log, |text| {
+        text.matches("begin add").count() == SERVICE_COUNT
+    })?;
+    // The goodbyes arrive while the last programs still run.
+    responder.stop()?;
+    let text = wait_for(&log, |text| {
+        text.matches("end remove").count() == SERVICE_COUNT
+    })?;
+    let (mut running, mut most) = (0, 0);
+    for line in text.lines() {
+        if line.starts_with("begin") {
+            running += 1;
+        } else {
+            running -= 1;
+        }
+        most = most.max(running);
+    }
+    ensure!((5..=10).contains(&most), "{most} at a time: {text}");
+    for number in 0..SERVICE_COUNT {
+        let suffix = format!(" service{number}");
+        let of: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.strip_suffix(&suffix))
+            .collect();
+        ensure!(
+            of == ["begin add", "end add", "begin remove", "end remove"],
+            "{text}"
+        );
+    }
     watch.stop()
 }
 

@@ -1,4 +1,4 @@
-//! A program that is run repeatedly, one process at a time, without a shell.
+//! A program that is run repeatedly, in a bounded number of processes, without a shell.
 
 #![forbid(unsafe_code)]
 
@@ -19,11 +19,15 @@ pub enum RunResult {
     NotRun,
 }
 
-/// A program and its process, if one is running.
+/// Limit of processes that run at a time.
+pub const JOB_COUNT_MAX: usize = 64;
+
+/// A program and its running processes.
 #[derive(Debug)]
 pub struct Program {
     path: &'static CStr,
-    child: Option<Child>,
+    /// Each process with the key that it was started for.
+    children: heapless::Vec<(Child, u32), JOB_COUNT_MAX>,
 }
 
 impl Program {
@@ -31,7 +35,10 @@ impl Program {
     pub fn new(path: &'static CStr) -> Option<Self> {
         let is_dir = File::open::<Errno>(path, OFlags::PATH | OFlags::DIRECTORY, 0).is_ok();
         let may_run = !is_dir && rustix::fs::access(path, Access::EXEC_OK).is_ok();
-        may_run.then_some(Self { path, child: None })
+        may_run.then_some(Self {
+            path,
+            children: heapless::Vec::new(),
+        })
     }
 
     /// The program's path.
@@ -39,26 +46,39 @@ impl Program {
         self.path
     }
 
-    /// Returns true if the program is running.
-    pub const fn is_running(&self) -> bool {
-        self.child.is_some()
+    /// Returns the number of running processes.
+    pub fn count(&self) -> usize {
+        self.children.len()
     }
 
-    /// Starts the program without arguments. Its environment is `more` (NUL-terminated strings), then this process's environment
-    /// except the strings that begin with `but`. Returns false if fork failed.
-    pub fn start(&mut self, more: &[u8], but: &[u8]) -> bool {
-        self.child = process::start(self.path, more, but).ok();
-        self.child.is_some()
+    /// Returns true if a process that was started for `key` is running.
+    pub fn is_running(&self, key: u32) -> bool {
+        self.children.iter().any(|(_, of)| *of == key)
     }
 
-    /// Returns the result once after each run; `None` while the program runs or was not started.
+    /// Starts the program for `key`, without arguments. Its environment is `more` (NUL-terminated strings), then this process's
+    /// environment except the strings that begin with `but`. Returns false if fork failed. The caller starts at most
+    /// [`JOB_COUNT_MAX`] processes at a time.
+    pub fn start(&mut self, key: u32, more: &[u8], but: &[u8]) -> bool {
+        let child = process::start(self.path, more, but);
+        child.is_ok_and(|child| self.children.push((child, key)).is_ok())
+    }
+
+    /// Returns the result of a process that has ended, once for each; `None` while all others run.
     pub fn ended(&mut self) -> Option<RunResult> {
-        let status = process::reap(self.child?)?;
-        self.child = None;
-        Some(match status {
-            0 => RunResult::Well,
-            process::CANNOT_RUN => RunResult::NotRun,
-            _ => RunResult::Badly,
-        })
+        loop {
+            let (ended, status) = process::reap_any(false)?;
+            let index = self.children.iter().position(|(child, _)| *child == ended);
+            // Children that another program left to this process are reaped, too.
+            let Some(index) = index else {
+                continue;
+            };
+            self.children.swap_remove(index);
+            return Some(match status {
+                0 => RunResult::Well,
+                process::CANNOT_RUN => RunResult::NotRun,
+                _ => RunResult::Badly,
+            });
+        }
     }
 }
