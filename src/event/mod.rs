@@ -240,6 +240,7 @@ pub trait Sink {
 }
 
 /// Reports an event; `about` and `why` may be empty.
+#[inline(never)]
 pub fn report(sink: &mut dyn Sink, what: Text, about: &[u8], why: Text) {
     report_line(sink, what, b"", about, why);
 }

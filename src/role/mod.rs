@@ -243,6 +243,7 @@ fn print(bytes: &[u8]) {
 }
 
 /// Reports one line on standard error: `what` failed, `about` which object, and `why` or the advice. Returns `status`.
+#[inline(never)]
 fn complain(status: Fatal, what: Text, about: &[u8], why: Text) -> Fatal {
     event::report(&mut Console, what, about, why);
     status
@@ -257,6 +258,7 @@ fn complain(status: Fatal, what: Text, about: &[u8], why: Text) -> Fatal {
     feature = "browse",
     feature = "resolve"
 ))]
+#[inline(never)]
 fn refuse(word: &[u8], value: &[u8], why: Text) -> Fatal {
     event::report_name(&mut Console, word, value, why);
     USAGE

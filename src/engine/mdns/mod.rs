@@ -26,7 +26,7 @@ mod truncated;
 mod zone;
 
 pub use link::{LINK_COUNT_MAX, Link, LinkId};
-pub use names::{NameId, Names, hash};
+pub use names::{NameId, Names};
 pub use responder::Responder;
 pub use zone::{ALIAS_COUNT_MAX, Full};
 

@@ -314,7 +314,7 @@ fn bucket_of(seed: u32, parent: NameId, label: &[u8]) -> usize {
 
 /// Returns the FNV-1a hash of `bytes`, with ASCII letters in lower case.
 #[inline(never)]
-pub fn hash(seed: u32, bytes: &[u8]) -> u32 {
+pub(super) fn hash(seed: u32, bytes: &[u8]) -> u32 {
     bytes.iter().fold(seed, |hash, byte| {
         (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
     })

@@ -8,7 +8,6 @@ use super::super::{Console, FAILED, Fatal, complain, refuse};
 use super::line::{KIND_LABELS, family};
 pub(super) use crate::drive::platform::host::exec::JOB_COUNT_MAX;
 use crate::drive::platform::host::exec::{Program, RunResult};
-use crate::engine::mdns;
 use crate::engine::mdns::browser::{Event, EventKind};
 use crate::event;
 use crate::mem::{Ends as _, parts};
@@ -30,8 +29,8 @@ pub(super) struct Runner {
     program: Program,
     /// Limit of processes at a time.
     job_count_max: usize,
-    /// Key of the event for which the program is to be started. Its environment is in the caller's buffer.
-    waiting: Option<u32>,
+    /// Name of the service for which the program is to be started. The environment is in the caller's buffer.
+    waiting: Option<usize>,
     /// Time of the next waitpid(2).
     reap_at: Instant,
 }
@@ -100,26 +99,24 @@ impl Runner {
             EventKind::Removed if event.was_resolved => text!("remove"),
             _ => return,
         };
-        let key = describe(out, what.decode(&mut [0; 8]), interface, event);
-        self.waiting = Some(key);
+        describe(out, what.decode(&mut [0; 8]), interface, event);
+        self.waiting = Some(event.name.index());
     }
 }
 
-/// Writes the variables that describe an event, each NUL-terminated, into `out`. Returns a hash of those that identify the service.
-pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Event<'_>) -> u32 {
+/// Writes the variables that describe an event, each NUL-terminated, into `out`.
+pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Event<'_>) {
     let names = event.names();
     out.clear();
     set(out, b"EVENT", word);
-    let start = out.len();
     set(out, b"INTERFACE", interface);
     set(out, b"FAMILY", family(event));
     set(out, b"NAME", names.label(event.name));
     name(out, b"TYPE");
     out.labels(names, names.parent(event.name), KIND_LABELS)
         .byte(0);
-    let key = mdns::hash(0, out.bytes().tail(start));
     if !matches!(event.kind, EventKind::Resolved | EventKind::Changed) {
-        return key;
+        return;
     }
     name(out, b"HOST").name(names, event.host).byte(0);
     name(out, b"ADDRESS").address(event.address).byte(0);
@@ -145,7 +142,6 @@ pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Eve
         count += 1;
         put(out, value.unwrap_or_default());
     }
-    key
 }
 
 /// Writes the name of a variable and "=".

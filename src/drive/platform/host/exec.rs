@@ -27,7 +27,7 @@ pub const JOB_COUNT_MAX: usize = 64;
 pub struct Program {
     path: &'static CStr,
     /// Each process with the key that it was started for.
-    children: heapless::Vec<(Child, u32), JOB_COUNT_MAX>,
+    children: heapless::Vec<(Child, usize), JOB_COUNT_MAX>,
 }
 
 impl Program {
@@ -52,14 +52,14 @@ impl Program {
     }
 
     /// Returns true if a process that was started for `key` is running.
-    pub fn is_running(&self, key: u32) -> bool {
+    pub fn is_running(&self, key: usize) -> bool {
         self.children.iter().any(|(_, of)| *of == key)
     }
 
     /// Starts the program for `key`, without arguments. Its environment is `more` (NUL-terminated strings), then this process's
     /// environment except the strings that begin with `but`. Returns false if fork failed. The caller starts at most
     /// [`JOB_COUNT_MAX`] processes at a time.
-    pub fn start(&mut self, key: u32, more: &[u8], but: &[u8]) -> bool {
+    pub fn start(&mut self, key: usize, more: &[u8], but: &[u8]) -> bool {
         let child = process::start(self.path, more, but);
         child.is_ok_and(|child| self.children.push((child, key)).is_ok())
     }
