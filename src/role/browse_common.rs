@@ -1,7 +1,8 @@
 //! Code shared by `browse` and `resolve`: runs an mDNS browser on the links of this host and passes its events to the role.
 
 use super::{Console, DONE, Fatal};
-use crate::drive::endpoint::{Choice, Endpoint, Mdns};
+pub(super) use crate::drive::endpoint::Choice;
+use crate::drive::endpoint::{Endpoint, Mdns};
 use crate::drive::platform::{self, network::Network};
 use crate::engine::mdns::browser::{Browser, Event, Limits, Lookup};
 use crate::engine::mdns::{LINK_COUNT_MAX, Link, LinkId, Meta, Random, Transmit};
@@ -16,8 +17,7 @@ use crate::time::Instant;
 /// Limit of `--interface` options.
 const INTERFACE_COUNT_MAX: usize = 8;
 
-/// Names of the interfaces to query on. Empty: every multicast-capable one, except loopback and
-/// point-to-point.
+/// Names of the interfaces to query on.
 pub(super) type Interfaces = heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>;
 
 /// The part of a role that receives the browser's events.
@@ -86,14 +86,15 @@ struct Seeker<'a> {
     finder: &'a mut dyn Finder,
 }
 
-/// Browses for `lookups` and passes the events to `finder`, until `finder` ends the role or SIGTERM or SIGINT arrives. With `runs`,
+/// Browses for `lookups` on the interfaces of `choice` and passes the events to `finder`, until `finder` ends the role or SIGTERM or SIGINT arrives. With `runs`,
 /// SIGCHLD also wakes the loop, so that `finder` notices the end of its child processes.
 pub(super) fn run(
     network: &Network,
     finder: &mut dyn Finder,
-    interfaces: &Interfaces,
+    choice: Choice<'_>,
     lookups: &mut dyn Iterator<Item = Lookup<'_>>,
     runs: bool,
+    reports_once: bool,
 ) -> Result<(), Fatal> {
     let mut entropy = [0; 16];
     sys::entropy(&mut entropy);
@@ -103,6 +104,7 @@ pub(super) fn run(
         links: Links::default(),
         finder,
     });
+    seeker.browser.reports_once = reports_once;
     for lookup in lookups {
         seeker.browser.start_lookup(now, &lookup);
     }
@@ -112,13 +114,7 @@ pub(super) fn run(
         child: runs,
         ..Signals::default()
     };
-    let mdns = mem::leak(Mdns::new(
-        &mut *seeker,
-        Choice {
-            names: interfaces,
-            ..Choice::default()
-        },
-    ));
+    let mdns = mem::leak(Mdns::new(&mut *seeker, choice));
     let ended = platform::run(network, &mut [mdns], Console::leak(), signals);
     seeker.finder.finish();
     ended

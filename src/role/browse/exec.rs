@@ -3,6 +3,7 @@
 //! While as many programs run, events stay in the browser, which merges them: a service that comes and goes meanwhile is not
 //! reported. An event of a service waits until the program of its previous event has ended; all later events wait with it.
 
+use super::super::browse_common::Links;
 use super::super::terminal_safe::{Out, strings};
 use super::super::{Console, FAILED, Fatal, complain, refuse};
 use super::line::{KIND_LABELS, family};
@@ -16,6 +17,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::label::is_like;
 use crate::wire::txt;
 use core::ffi::CStr;
+use core::net::IpAddr;
 
 /// Interval at which waitpid(2) is called while the program runs, for hosts that do not deliver SIGCHLD.
 const REAP_INTERVAL: Duration = Duration::SECOND;
@@ -91,7 +93,7 @@ impl Runner {
     }
 
     /// Prepares to run the program for an event that resolves, changes or removes a service. Ignores other events.
-    pub(super) fn add(&mut self, out: &mut Out, interface: &[u8], event: &Event<'_>) {
+    pub(super) fn add(&mut self, out: &mut Out, links: &Links, event: &Event<'_>) {
         let what = match event.kind {
             EventKind::Resolved => text!("add"),
             EventKind::Changed => text!("change"),
@@ -99,17 +101,17 @@ impl Runner {
             EventKind::Removed if event.was_resolved => text!("remove"),
             _ => return,
         };
-        describe(out, what.decode(&mut [0; 8]), interface, event);
+        describe(out, what.decode(&mut [0; 8]), links, event);
         self.waiting = Some(event.name.index());
     }
 }
 
 /// Writes the variables that describe an event, each NUL-terminated, into `out`.
-pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Event<'_>) {
+pub(super) fn describe(out: &mut Out, word: &[u8], links: &Links, event: &Event<'_>) {
     let names = event.names();
     out.clear();
     set(out, b"EVENT", word);
-    set(out, b"INTERFACE", interface);
+    set(out, b"INTERFACE", links.name(event.link));
     set(out, b"FAMILY", family(event));
     set(out, b"NAME", names.label(event.name));
     name(out, b"TYPE");
@@ -120,6 +122,8 @@ pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Eve
     }
     name(out, b"HOST").name(names, event.host).byte(0);
     name(out, b"ADDRESS").address(event.address).byte(0);
+    name(out, b"ADDRESSES");
+    put_addresses(out, links, event);
     name(out, b"PORT").number(event.port.into()).byte(0);
     let keys = strings(event.txt).filter_map(txt::split);
     let mut count = 0;
@@ -142,6 +146,28 @@ pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Eve
         count += 1;
         put(out, value.unwrap_or_default());
     }
+}
+
+/// Writes all known addresses of an event's host, with spaces between them and a NUL at the end. A link-local address has its
+/// interface: `fe80::1%eth0`.
+fn put_addresses(out: &mut Out, links: &Links, event: &Event<'_>) {
+    let first = out.len();
+    for (link, address) in event.addresses() {
+        let start = out.len();
+        out.address(Some(address));
+        if matches!(address, IpAddr::V6(address) if address.is_unicast_link_local()) {
+            out.byte(b'%').put(links.name(link));
+        }
+        // Two links to one network have the same addresses.
+        let (before, new) = (out.bytes().head(start).tail(first), out.bytes().tail(start));
+        if parts(before, b' ').any(|other| other == new) {
+            out.truncate(start);
+        } else {
+            out.byte(b' ');
+        }
+    }
+    out.truncate(out.len() - 1);
+    out.byte(0);
 }
 
 /// Writes the name of a variable and "=".

@@ -9,11 +9,12 @@ mod line;
 mod tests;
 
 use super::args::digits;
-use super::browse_common::{self, Finder, Interfaces, Links};
+use super::browse_common::{self, Choice, Finder, Interfaces, Links};
 use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
 use super::{DONE, Fatal, SEE_HELP, USAGE, complain, network, refuse};
 use crate::engine::mdns::browser::{Event, EventKind, Goal, Lookup};
+use crate::engine::mdns::family;
 use crate::mem::Ends as _;
 use crate::sys::Args;
 use crate::text::{Text, text};
@@ -52,6 +53,9 @@ flags! {
             Cache "c" | "--cache",
             NoFail "f" | "--no-fail",
             Json "--json",
+            Once "--once",
+            Ipv4 "4",
+            Ipv6 "6",
         }
         valued {
             Domain "d" | "--domain" => "only the domain local is supported",
@@ -83,6 +87,10 @@ struct Options {
     form: Form,
     /// True with `-l`: ignores services of this host.
     ignores_local: bool,
+    /// True with `--once`: reports each service on one interface and in one family.
+    reports_once: bool,
+    /// Address families to use, bits of [`family`]; 0: both.
+    families: u8,
     interfaces: Interfaces,
     /// Program of `--exec`.
     program: Option<&'static CStr>,
@@ -105,6 +113,9 @@ impl Options {
             Flag::Parsable => self.form = Form::Fields,
             Flag::IgnoreLocal => self.ignores_local = true,
             Flag::Json => self.form = Form::Json,
+            Flag::Once => self.reports_once = true,
+            Flag::Ipv4 => self.families |= family::IPV4,
+            Flag::Ipv6 => self.families |= family::IPV6,
             Flag::Domain => return is_local(value).then_some(()),
             Flag::NoLookup => self.is_plain = true,
             Flag::Verbose | Flag::NoFail => {}
@@ -172,9 +183,14 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     browse_common::run(
         &network,
         &mut printer,
-        &options.interfaces,
+        Choice {
+            names: &options.interfaces,
+            families: options.families,
+            ..Choice::default()
+        },
         &mut lookup,
         runs,
+        options.reports_once,
     )
 }
 
@@ -253,7 +269,7 @@ impl Finder for Printer<'_> {
             keep.update(options.form, out, links, event);
         }
         if let Some(runner) = &mut self.runner {
-            runner.add(out, interface, event);
+            runner.add(out, links, event);
         }
         true
     }

@@ -164,7 +164,7 @@ fn environment(content: &[u8], pick: EventKind) -> Vec<Vec<u8>> {
     let (mut world, mut out, mut found) = (browsing(), Out::new(), None);
     let mut each = |event: &Event<'_>| {
         if event.kind == pick {
-            describe(&mut out, b"word", b"eth0", event);
+            describe(&mut out, b"word", &Links::of("eth0", true), event);
             found = Some(out.bytes().to_vec());
         }
     };
@@ -212,6 +212,7 @@ fn exec_environment_has_unescaped_bytes() {
             b"DNSSD_TYPE=_nfs._tcp",
             b"DNSSD_HOST=h.local",
             b"DNSSD_ADDRESS=192.0.2.9",
+            b"DNSSD_ADDRESSES=192.0.2.9",
             b"DNSSD_PORT=2049",
             b"DNSSD_TXT_path=/srv \xff\x01",
             b"DNSSD_TXT_a_b_c=1",
@@ -224,7 +225,7 @@ fn exec_environment_has_unescaped_bytes() {
     // A record with 1,000 keys: 64 of them are passed.
     let keys: Vec<_> = (0..1000).map(|key| format!("{key}")).collect();
     let keys: Vec<_> = keys.iter().map(String::as_bytes).collect();
-    assert_eq!(environment(&txt(&keys), EventKind::Resolved).len(), 8 + 64);
+    assert_eq!(environment(&txt(&keys), EventKind::Resolved).len(), 9 + 64);
 }
 
 /// A directory that is removed at the end of the test.

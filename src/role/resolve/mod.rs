@@ -3,7 +3,7 @@
 //! Prints the first address of each name. A negative answer (NSEC record) ends the search at once. RFC 6762 section 6.1.
 
 use super::args::address;
-use super::browse_common::{self, Finder, Interfaces, Links};
+use super::browse_common::{self, Choice, Finder, Interfaces, Links};
 use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
 use super::{DONE, FAILED, Fatal, SEE_HELP, USAGE, complain, network, refuse};
@@ -142,8 +142,12 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     browse_common::run(
         &network,
         &mut asker,
-        &options.interfaces,
+        Choice {
+            names: &options.interfaces,
+            ..Choice::default()
+        },
         &mut lookups,
+        false,
         false,
     )?;
     // Names are still pending if a signal stopped the search.

@@ -12,7 +12,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::setup::PythonPackage;
+use xtask::machines::server::Namespace;
+use xtask::setup::{PythonPackage, run_captured};
 
 #[test]
 fn browser_resolves_services_of_avahi() -> Result<()> {
@@ -422,6 +423,68 @@ fn jobs_run_in_parallel_but_in_order_for_each_service() -> Result<()> {
             "{text}"
         );
     }
+    watch.stop()
+}
+
+/// With `--once`, a service that a host announces on two interfaces and in both families causes one call, which has all addresses.
+#[test]
+fn once_runs_one_program_for_all_interfaces_and_families() -> Result<()> {
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let ip = |host: &Namespace, words: &str| {
+        run_captured(host.command("ip").args(words.split(' '))).map(drop)
+    };
+    let peer = world.theirs.path();
+    ip(
+        &world.ours,
+        &format!("link add eth1 type veth peer name eth1 netns {peer}"),
+    )?;
+    for (host, address) in [
+        (&world.ours, "198.51.100.1"),
+        (&world.theirs, "198.51.100.2"),
+    ] {
+        ip(host, &format!("address add {address}/24 dev eth1"))?;
+        ip(host, "link set eth1 up")?;
+    }
+    let log = scratch.path().join("log");
+    let program = script(
+        &scratch.path().join("program"),
+        &format!(
+            "echo \"$DNSSD_EVENT $DNSSD_NAME $DNSSD_HOST $DNSSD_PORT $DNSSD_ADDRESSES\" >>{}",
+            log.display()
+        ),
+    )?;
+    let watch = world.browse_from_theirs(&["--once", "-p", "--exec", &program, "_http._tcp"])?;
+    let responder = world.announce(&["--name", "box", "--service", "Web,_http._tcp,80"])?;
+    // A second service ends the wait: its program runs after those of the first one.
+    watch.wait_for("=;")?;
+    let second = world.start(
+        "publish",
+        &["--no-host", "-H", "box", "End", "_http._tcp", "81"],
+    )?;
+    let text = wait_for(&log, |text| text.contains("add End box.local 81 "))?;
+    let of: Vec<_> = text.lines().filter(|line| line.contains(" Web ")).collect();
+    ensure!(
+        of.len() == 1 && of[0].starts_with("add Web box.local 80 "),
+        "{text}"
+    );
+    let addresses: Vec<_> = of[0].split(' ').skip(4).collect();
+    let distinct: BTreeSet<_> = addresses.iter().collect();
+    let has = |start: &str, end: &str| {
+        let mut all = addresses.iter();
+        all.any(|address| address.starts_with(start) && address.ends_with(end))
+    };
+    ensure!(
+        distinct.len() == addresses.len()
+            && has("192.0.2.1", "")
+            && has("198.51.100.1", "")
+            && has("fe80::", "%eth0")
+            && has("fe80::", "%eth1"),
+        "{text}"
+    );
+    second.stop()?;
+    responder.stop()?;
+    let text = wait_for(&log, |text| text.contains("remove Web"))?;
+    ensure!(text.lines().count() <= 4, "{text}");
     watch.stop()
 }
 

@@ -13,6 +13,8 @@ use crate::mem::Slots;
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Name, Record, UncompressedRdata, kind};
 
+/// Stands for every link in [`Cache::chain_of`].
+pub(super) const ANY_LINK: LinkId = LinkId::MAX;
 /// Upper limit of a TTL, in seconds.
 const TTL_MAX: u32 = 86_400;
 /// Maximum number of records per name on a link; shared PTR records do not count.
@@ -70,8 +72,8 @@ impl Cache {
         self.arena.get(entry.rdata)
     }
 
-    /// Iterates over the records of a name on a link in the chain of `target`. With [`NameId::ROOT`], that chain has the unique
-    /// records; otherwise it has the shared PTR records that point to `target`.
+    /// Iterates over the records of a name on a link, or on [`ANY_LINK`], in the chain of `target`. With [`NameId::ROOT`], that chain
+    /// has the unique records; otherwise it has the shared PTR records that point to `target`.
     #[inline(never)]
     pub(super) fn chain_of(&self, name: NameId, target: NameId, link: LinkId) -> ChainOf<'_> {
         ChainOf {
@@ -408,7 +410,7 @@ impl Cache {
     }
 }
 
-/// Iterator over the records of one name on one link, with their indices.
+/// Iterator over the records of one name on one link or on all, with their indices.
 #[derive(Clone, Debug)]
 pub(super) struct ChainOf<'a> {
     cache: &'a Cache,
@@ -426,8 +428,8 @@ impl<'a> Iterator for ChainOf<'a> {
             let index = usize::from(self.index);
             let entry = self.cache.entries.get(index)?;
             self.index = self.cache.chains.next(self.index);
-            let is_match = (entry.name, entry.link) == (self.name, self.link);
-            if is_match && entry.is(record_flag::USED) {
+            let is_match = self.link == ANY_LINK || self.link == entry.link;
+            if is_match && entry.name == self.name && entry.is(record_flag::USED) {
                 return Some((index, entry));
             }
         }

@@ -1,10 +1,10 @@
 //! Events for the caller. They are not queued: a pass over cache and lookups finds what has not been reported yet.
 
 use super::super::{LinkId, NameId, Names};
-use super::cache::Cache;
+use super::cache::{ANY_LINK, Cache};
 use super::entry::{CacheEntry, Role, record_flag};
-use super::{ANSWER_TIMEOUT, Browser, Goal, IDLE};
-use crate::time::Instant;
+use super::{ANSWER_TIMEOUT, Browser, Goal, IDLE, SETTLE};
+use crate::time::{Duration, Instant};
 use crate::wire::dns::{Rank, choose, kind};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -74,22 +74,29 @@ impl<'a> Event<'a> {
         name == self.name || self.cache.canonical(name, self.link) == self.name
     }
 
-    /// Iterates over all known addresses of the host.
-    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<'a> {
-        self.cache.addresses(self.link, self.host)
+    /// Iterates over the known addresses of the host on all links, with the link of each.
+    pub fn addresses(&self) -> impl Iterator<Item = (LinkId, IpAddr)> + use<'a> {
+        self.cache.addresses(ANY_LINK, self.host)
     }
 }
 
+/// Time from the arrival of a service's record to its event, if the service is reported once: the records of the other links and
+/// families arrive in it.
+const MERGE_TIME: Duration = Duration::SECOND;
 /// Rdata of a TXT record for a service without one. RFC 6763 section 6.1.
 const NO_TEXT: &[u8] = &[0];
 
 impl Cache {
-    /// Iterates over the valid addresses of a host on a link.
-    fn addresses(&self, link: LinkId, host: NameId) -> impl Iterator<Item = IpAddr> + use<'_> {
+    /// Iterates over the valid addresses of a host on a link, or on [`ANY_LINK`], with the link of each.
+    fn addresses(
+        &self,
+        link: LinkId,
+        host: NameId,
+    ) -> impl Iterator<Item = (LinkId, IpAddr)> + use<'_> {
         let host = self.canonical(host, link);
         let held = self.chain_of(host, NameId::ROOT, link);
         let held = held.filter(|(_, entry)| entry.is_valid(self.now));
-        held.filter_map(|(_, entry)| self.address(entry))
+        held.filter_map(|(_, entry)| Some((entry.link, self.address(entry)?)))
     }
 
     /// Returns true if the service has an SRV record that has not expired. The record may be about to expire after a goodbye or a
@@ -178,7 +185,7 @@ impl Browser {
         // Prefer the family of `is_v6`, then an address that is not link-local (which would need a scope). Among equals the
         // oldest record wins, which comes last.
         let (mut address, mut best) = (None, 0);
-        for other in cache.addresses(entry.link, server.target) {
+        for (_, other) in cache.addresses(entry.link, server.target) {
             let is_local = matches!(other, IpAddr::V6(other) if other.is_unicast_link_local());
             let rank = u8::from(other.is_ipv6() == is_v6) << 1 | u8::from(!is_local);
             if rank >= best {
@@ -243,6 +250,10 @@ impl Browser {
                     return None;
                 };
                 flags &= !family_bit(record_flag::REPORTED, is_v6);
+                if self.reports_once {
+                    // Another link may have the service.
+                    self.settle_at = now.after(SETTLE);
+                }
                 break 'event_kind (EventKind::Removed, is_v6);
             }
             if !entry.is_live(now) {
@@ -255,7 +266,12 @@ impl Browser {
                 Role::Type => EventKind::Type,
                 Role::Answer => EventKind::Found,
             };
-            if let Some(is_v6) = first_family(flags, record_flag::SEEN, record_flag::REPORTED) {
+            if let Some(is_v6) = first_family(flags, record_flag::SEEN, record_flag::REPORTED)
+                && !(self.reports_once && entry.is_reported())
+            {
+                if self.reports_once && !self.is_chosen(now, &entry) {
+                    return None;
+                }
                 flags |= family_bit(record_flag::REPORTED, is_v6);
                 break 'event_kind (new, is_v6);
             }
@@ -279,6 +295,12 @@ impl Browser {
                     // `Lost` is not reported while a goodbye removes the service or a cache flush replaces its SRV record.
                     let is_there = entry.is(record_flag::ENDING) || self.cache.has_server(&entry);
                     if !is_there && core::mem::take(reported) != 0 {
+                        if self.reports_once {
+                            // Another link may have the service.
+                            flags &=
+                                !(record_flag::BOTH * (record_flag::REPORTED | record_flag::TRIED));
+                            self.settle_at = now.after(SETTLE);
+                        }
                         break 'event_kind (EventKind::Lost, is_v6);
                     }
                     continue;
@@ -308,6 +330,35 @@ impl Browser {
         let entry = self.cache.entries.get_mut(index)?;
         (entry.flags, entry.reported) = (flags, reported);
         Some(event_kind)
+    }
+
+    /// With [`Browser::reports_once`]: returns true if this record's link is to report the service. No other link has reported it for
+    /// the same host, its data is known if it is to be resolved, and the records of the other links had [`MERGE_TIME`] to arrive.
+    #[inline(never)]
+    fn is_chosen(&mut self, now: Instant, entry: &CacheEntry) -> bool {
+        let host_of = |entry: &CacheEntry| {
+            let resolution = self.resolution(entry, false);
+            resolution.map(|resolution| resolution.host)
+        };
+        let resolves = entry.is(record_flag::RESOLVES);
+        let host = host_of(entry).filter(|_| resolves);
+        let is_same = |other| !resolves || host_of(other).is_none_or(|other| Some(other) == host);
+        let mut all = self.cache.chain_of(entry.name, entry.target, ANY_LINK);
+        if !entry.is_valid(now) || all.any(|(_, other)| other.is_reported() && is_same(other)) {
+            return false;
+        }
+        let is_known = host.is_some() || !resolves;
+        let waits_until = if is_known {
+            entry.received.after(MERGE_TIME)
+        } else {
+            self.last_found_at.after(ANSWER_TIMEOUT)
+        };
+        if waits_until <= now {
+            return is_known;
+        }
+        self.is_resolving = true;
+        self.settle_at = self.settle_at.min(waits_until);
+        false
     }
 
     /// Returns the final event of a lookup and marks the lookup as done. `None` if the event is not due or the lookup was answered.

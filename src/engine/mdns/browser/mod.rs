@@ -122,7 +122,9 @@ pub struct Browser {
     settle_at: Instant,
     /// Next index of the event pass: first all cache entries, then all lookups. [`IDLE`]: no pass runs.
     event_cursor: usize,
-    /// True if the current event pass has found a service that is not resolved yet.
+    /// True if each service of a host is reported on one link and in one address family only.
+    pub reports_once: bool,
+    /// True if the current event pass has found a service that is to be reported later.
     is_resolving: bool,
     /// Time at which a type or service was last found or resolved.
     last_found_at: Instant,
@@ -145,6 +147,7 @@ impl Browser {
             due: Instant::NEVER,
             settle_at: Instant::NEVER,
             event_cursor: IDLE,
+            reports_once: false,
             is_resolving: false,
             last_found_at: Instant::default(),
             sending: None,

@@ -4,6 +4,7 @@ mod asking;
 mod caching;
 mod crowd;
 mod hostile;
+mod merging;
 mod ourselves;
 mod resolving;
 mod services;
