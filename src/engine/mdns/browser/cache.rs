@@ -216,15 +216,17 @@ impl Cache {
         }
     }
 
-    /// Returns true if the cache has the record and would send it as a known answer.
-    pub(super) fn is_known_answer(&self, link: LinkId, record: &Record<'_>) -> bool {
-        let known = || {
-            let name = self.names.find(record.name)?;
-            let target = self.names.find(rdata_name(record)?)?;
-            let index = self.find(link, record, name, target)?;
-            self.entries.get(index)?.is_known_for(self.now)
-        };
-        known().is_some()
+    /// Returns the cached record if it would be sent as a known answer.
+    pub(super) fn known_answer(
+        &mut self,
+        link: LinkId,
+        record: &Record<'_>,
+    ) -> Option<&mut CacheEntry> {
+        let name = self.names.find(record.name)?;
+        let target = self.names.find(rdata_name(record)?)?;
+        let index = self.find(link, record, name, target)?;
+        let entry = self.entries.get_mut(index)?;
+        entry.is_known_for(self.now).is_some().then_some(entry)
     }
 
     /// Cache flush (RFC 6762 section 10.2): if the received record has the cache-flush bit, cached records with its name and type

@@ -54,6 +54,8 @@ pub(super) const GRACE: Duration = Duration::SECOND;
 const REFRESH_COUNT: u8 = 4;
 /// First value of [`CacheEntry::step`] for a record that is being reconfirmed.
 const RECONFIRMING: u8 = 16;
+/// Time after which a response to a question is missing. Responders wait up to 500 ms for the rest of a truncated query.
+const RESPONSE_TIME: Duration = Duration::from_ms(750);
 /// Time within which a response must confirm a record that is being reconfirmed; otherwise the record expires.
 const RECONFIRM_TIME: Duration = Duration::from_secs(10);
 
@@ -62,6 +64,8 @@ const RECONFIRM_TIME: Duration = Duration::from_secs(10);
 pub(super) struct CacheEntry {
     pub(super) received: Instant,
     pub(super) expires: Instant,
+    /// Time of another host's question for the record; unanswered if it is later than `received`.
+    pub(super) asked: Instant,
     /// TTL (seconds).
     pub(super) ttl: u32,
     /// Hash of the service data that was last reported for IPv4, and for IPv6; 0: no data was reported.
@@ -126,9 +130,9 @@ impl CacheEntry {
         }
         let ask = match self.step {
             _ if self.is(record_flag::ENDING) || !self.is(record_flag::WANTED) => Instant::NEVER,
-            // Reconfirmation queries at once, after 1 s and after 3 s.
+            // Reconfirmation queries after 1 s and after 3 s.
             RECONFIRMING.. => {
-                let since = [0, 1, 3].get(usize::from(self.step - RECONFIRMING));
+                let since = [1, 3].get(usize::from(self.step - RECONFIRMING));
                 since.map_or(Instant::NEVER, |secs| {
                     self.received.after(Duration::from_secs(*secs))
                 })
@@ -155,11 +159,18 @@ impl CacheEntry {
         }
     }
 
-    /// Starts the reconfirmation of a record that may be wrong: it expires unless a response confirms it. RFC 6762 section 10.4.
-    pub(super) fn start_reconfirm(&mut self, now: Instant) {
-        self.step = RECONFIRMING;
-        self.received = now;
-        self.expires = self.expires.min(now.after(RECONFIRM_TIME));
+    /// Counts another host's question for the record, without this record as known answer. If it is the second one and no response
+    /// to the first one was received, the record is reconfirmed: it expires in 10 s unless a response to this question or to ours
+    /// confirms it. RFC 6762 sections 10.4 and 10.5.
+    pub(super) fn count_question(&mut self, now: Instant) {
+        let since = now.since(self.asked);
+        if self.asked <= self.received || since >= RECONFIRM_TIME {
+            self.asked = now;
+        } else if since >= RESPONSE_TIME && !self.is_reconfirming() {
+            (self.step, self.received) = (RECONFIRMING, now);
+            self.expires = self.expires.min(now.after(RECONFIRM_TIME));
+            self.flags |= record_flag::WANTED;
+        }
     }
 
     /// Shortens the record's life to [`GRACE`].

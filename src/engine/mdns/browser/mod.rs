@@ -20,7 +20,7 @@ pub use events::{Event, EventKind};
 use super::{Destination, LINK_COUNT_MAX, Link, LinkId, Meta, NameId, Random};
 use crate::mem::Slots;
 use crate::time::{Duration, Instant};
-use crate::wire::dns::{Message, Name, PORT, Section, kind};
+use crate::wire::dns::{Message, Name, PORT, Section};
 use cache::{Cache, Reception};
 use entry::record_flag;
 use questions::{Question, Questions, question_flag};
@@ -107,6 +107,8 @@ const QUIET: Duration = Duration::from_ms(1500);
 const SEARCH_MAX: Duration = Duration::from_secs(30);
 /// Time to wait for the answer to a host, address or service lookup. Same as avahi.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Number of questions in another host's query that are compared with the cache.
+const OBSERVED_COUNT_MAX: usize = 8;
 /// Value of [`Browser::event_cursor`] while no pass for events runs.
 const IDLE: usize = usize::MAX;
 
@@ -120,6 +122,8 @@ pub struct Browser {
     due: Instant,
     /// Time of the next pass over lookups and cache.
     settle_at: Instant,
+    /// Earliest time at which the questions of other hosts are compared with the cache.
+    observe_at: Instant,
     /// Next index of the event pass: first all cache entries, then all lookups. [`IDLE`]: no pass runs.
     event_cursor: usize,
     /// True if each service of a host is reported on one link and in one address family only.
@@ -146,6 +150,7 @@ impl Browser {
             random,
             due: Instant::NEVER,
             settle_at: Instant::NEVER,
+            observe_at: Instant::default(),
             event_cursor: IDLE,
             reports_once: false,
             is_resolving: false,
@@ -224,26 +229,6 @@ impl Browser {
         self.settle_at = now;
     }
 
-    /// Queries the records of a name and type again because their host does not answer. Records that no response confirms expire in
-    /// 10 s. `name` is the owner name; for PTR records it is the target. RFC 6762 section 10.4.
-    pub fn reconfirm(&mut self, now: Instant, link: LinkId, name: Name<'_>, kind: u16) {
-        let Some(name) = self.cache.names.find(name) else {
-            return;
-        };
-        for entry in self.cache.entries.iter_mut() {
-            let of = if kind == kind::PTR {
-                entry.target
-            } else {
-                entry.name
-            };
-            let is_match = (entry.kind, entry.link, of) == (kind, link, name);
-            if is_match && entry.is_live(now) && !entry.is_reconfirming() {
-                entry.start_reconfirm(now);
-                entry.flags |= record_flag::WANTED;
-            }
-        }
-    }
-
     /// Processes a received datagram.
     pub fn handle(&mut self, now: Instant, meta: &Meta, datagram: &[u8]) {
         self.cache.now = now;
@@ -266,7 +251,7 @@ impl Browser {
         if !is_response {
             // Skip our own queries, which multicast loops back.
             if is_for_all && !is_own {
-                self.suppress_duplicates(meta.link, &message);
+                self.handle_questions(meta.link, &message);
             }
             return;
         }
@@ -306,30 +291,56 @@ impl Browser {
         })
     }
 
-    /// Duplicate question suppression (RFC 6762 section 7.3): a question that another host multicasts counts as sent by us, unless
-    /// the query lists a known answer that our cache does not have.
-    fn suppress_duplicates(&mut self, link: LinkId, message: &Message<'_>) {
+    /// Handles the questions of another host, which are multicast.
+    ///
+    /// Duplicate question suppression (RFC 6762 section 7.3): such a question counts as sent by us, unless the query lists a known
+    /// answer that our cache does not have. Passive observation of failures (section 10.5): cached records that should have answered
+    /// two such questions are reconfirmed.
+    fn handle_questions(&mut self, link: LinkId, message: &Message<'_>) {
         // A truncated query does not count: the known answers in its next message may be unknown to our cache.
         if message.is_truncated() {
             return;
         }
+        let now = self.cache.now;
         for record in message.records() {
-            if record.section == Section::Answer
-                && !self.cache.is_known_answer(link, &record)
-                && let Some(question) = self.own_question(link, record.name, record.kind)
-            {
+            if record.section != Section::Answer {
+                continue;
+            }
+            if let Some(entry) = self.cache.known_answer(link, &record) {
+                entry.asked = now;
+            } else if let Some(question) = self.own_question(link, record.name, record.kind) {
                 question.flags |= question_flag::OTHERS;
             }
         }
-        for asked in message.questions() {
+        // A flood of queries causes no more passes over the cache than a single one.
+        let observed = if self.observe_at <= now {
+            self.observe_at = now.after(SETTLE);
+            OBSERVED_COUNT_MAX
+        } else {
+            0
+        };
+        for (index, asked) in message.questions().enumerate() {
             if asked.wants_unicast() || !asked.asks_in_class() {
                 continue;
             }
-            let now = self.cache.now;
             if let Some(question) = self.own_question(link, asked.name, asked.kind)
                 && !question.is(question_flag::OTHERS)
             {
                 question.count_query(now);
+            }
+            let Some(name) = self
+                .cache
+                .names
+                .find(asked.name)
+                .filter(|_| index < observed)
+            else {
+                continue;
+            };
+            for entry in self.cache.entries.iter_mut() {
+                let of = (entry.name, entry.kind, entry.link);
+                if of == (name, asked.kind, link) && entry.is_valid(now) {
+                    entry.count_question(now);
+                }
             }
         }
         for question in self.questions.all.iter_mut() {

@@ -3,7 +3,7 @@
 use super::super::Goal;
 use super::world::{FLUSH, PEER, PEER_V6, Say, World, wire};
 use crate::engine::mdns::Destination;
-use crate::wire::dns::{CLASS_IN, Name, kind};
+use crate::wire::dns::{CLASS_IN, kind};
 
 const HTTP: &str = "_http._tcp.local";
 const A: &str = "a._http._tcp.local";
@@ -163,41 +163,67 @@ fn cache_flush_bit_spares_shared_records() {
     assert!(world.has_service(A) && world.has_service("b._http"));
 }
 
-/// RFC 6762 section 10.4: "When the cache receives this hint that it should reconfirm some record, it MUST issue two or more
-/// queries for the resource record in dispute. If no response is received within ten seconds, then ... that record SHOULD be
-/// promptly flushed from the cache."
+/// RFC 6762 section 10.5: "If a host sees queries, for which a record in its cache would be expected to be given as an answer in a
+/// multicast response, but no such answer is seen, then the host may take this as an indication that the record may no longer be
+/// valid. After seeing two or more of these queries, and seeing no multicast response containing the expected answer within ten
+/// seconds, then ... that record SHOULD be flushed from the cache." Section 10.4: it is queried twice before.
 #[test]
-fn unconfirmed_record_is_queried_and_expires() {
-    for answered in [false, true] {
+fn record_that_stays_away_is_queried_and_expires() {
+    let unicast = CLASS_IN | 1 << 15;
+    let ask = |class| {
+        let query = Say::query().asks(HTTP, kind::PTR, class);
+        query.asks(A, kind::SRV, class)
+    };
+    let known = || ask(CLASS_IN).ptr(HTTP, 4500, A).srv(A, 4500, 80, HOST);
+    // The questions, the time between them, the time of the answer, and whether the records expire.
+    let rounds = [
+        ([ask(CLASS_IN), ask(CLASS_IN)], 1000, None, true),
+        ([ask(CLASS_IN), ask(CLASS_IN)], 1000, Some(400), false),
+        ([ask(CLASS_IN), ask(CLASS_IN)], 1000, Some(1400), false),
+        ([ask(CLASS_IN), ask(CLASS_IN)], 1000, Some(5000), false),
+        // One question that reaches us twice, and two that have nothing to do with each other.
+        ([ask(CLASS_IN), ask(CLASS_IN)], 200, None, false),
+        ([ask(CLASS_IN), ask(CLASS_IN)], 11_000, None, false),
+        // No multicast response is expected.
+        ([ask(unicast), ask(unicast)], 1000, None, false),
+        ([known(), known()], 1000, None, false),
+    ];
+    for (number, (questions, apart, answer, expires)) in rounds.into_iter().enumerate() {
         let mut world = settled(4500);
         world.wait(20_000);
         let start = world.ms;
-        world
-            .browser
-            .reconfirm(world.now(), 0, Name::of(&wire(A)), kind::PTR);
-        world
-            .browser
-            .reconfirm(world.now(), 0, Name::of(&wire(A)), kind::SRV);
-        world.wait(500);
-        if answered {
-            world.receive(Say::answer().service(A, HOST, 4500));
+        let mut at = 0;
+        for (question, time) in questions.into_iter().zip([0, apart]) {
+            if let Some(answer) = answer.filter(|answer| (at..time).contains(answer)) {
+                world
+                    .wait(answer - at)
+                    .receive(Say::answer().service(A, HOST, 4500));
+                at = answer;
+            }
+            world.wait(time - at).receive(question);
+            at = time;
         }
-        world.wait(9400);
+        if let Some(answer) = answer.filter(|answer| *answer > at) {
+            world
+                .wait(answer - at)
+                .receive(Say::answer().service(A, HOST, 4500));
+            at = answer;
+        }
+        let end = apart + 10_100;
+        world.wait(apart + 9900 - at);
         assert!(world.has_service(A));
-        let (ptr, srv) = (
-            world.query_times(start, HTTP, kind::PTR),
-            world.query_times(start, A, kind::SRV),
-        );
-        if answered {
-            assert_eq!((srv.len(), ptr[0]), (1, 0));
-        } else {
-            assert!(ptr.len() >= 3 && srv.len() >= 3, "{ptr:?} {srv:?}");
+        let asked = world.query_times(start, A, kind::SRV);
+        let is_queried = expires || answer.is_some_and(|answer| answer > apart + 1000);
+        assert_eq!(!asked.is_empty(), is_queried, "{number}: {asked:?}");
+        if is_queried {
+            assert_eq!(asked.len(), 2, "{number}: {asked:?}");
+            assert!(world.query_times(start, HTTP, kind::PTR).len() >= 2);
             // Records being reconfirmed are not sent as known answers.
             let asked = world.sent.iter().filter(|sent| sent.ms >= start);
             assert!(asked.clone().all(|sent| sent.knows.is_empty()));
         }
-        world.wait(200);
-        assert_eq!(world.has_service(A), answered);
+        world.wait(end - apart - 9900);
+        assert_eq!(world.has_service(A), !expires, "{number}");
     }
 }
 
