@@ -48,6 +48,7 @@ pub fn set_region(region: &'static mut [MaybeUninit<u8>], wanted: usize, fixed: 
 }
 
 /// Returns the number of entries for a table that would have `count` if the region had its wanted size; at least `least`.
+#[inline(never)]
 pub fn scaled(least: usize, count: usize) -> usize {
     (count * ARENA.share.get() / WHOLE).max(least)
 }

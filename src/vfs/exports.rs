@@ -159,7 +159,7 @@ impl Tree {
     }
 
     /// The backend of this number.
-    #[inline(always)]
+    #[inline(never)]
     fn numbered(&mut self, number: usize) -> Option<&mut dyn Vfs> {
         match self.backends.get_mut(number) {
             Some(Some(backend)) => Some(&mut **backend),

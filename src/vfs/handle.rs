@@ -153,6 +153,7 @@ fn head(form: u8, tag: u32) -> Handle {
 }
 
 /// The handle of an export's top.
+#[inline(never)]
 pub(super) fn root(tag: u32) -> Handle {
     let mut handle = head(FORM_ROOT, tag);
     handle.push(&[0; ROOT_BYTES - HEAD_BYTES]);
@@ -375,6 +376,7 @@ fn rounds(v: &mut [u64; 4], count: usize) {
 }
 
 /// The first eight bytes as a little-endian number. A shorter slice is extended with zeros.
+#[inline(never)]
 fn word(bytes: &[u8]) -> u64 {
     bytes
         .iter()

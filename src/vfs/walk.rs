@@ -157,7 +157,7 @@ pub(super) fn join(out: &mut [u8], first: &[u8], second: &[u8]) -> usize {
 }
 
 /// The first `len` bytes of a buffer; empty if the buffer is shorter.
-#[inline(always)]
+#[inline(never)]
 pub fn front(buffer: &[u8], len: usize) -> &[u8] {
     buffer.get(..len).unwrap_or_default()
 }

@@ -153,6 +153,7 @@ impl Addresses {
     }
 
     /// Returns the usable addresses with their prefix lengths.
+    #[inline(never)]
     pub(super) fn usable(&self) -> impl Iterator<Item = (IpAddr, u8)> {
         let all = self
             .ipv4

@@ -548,6 +548,7 @@ static REASONS: [Reason; 10] = [
     ),
 ];
 
+#[inline(never)]
 fn cannot_export(wanted: &options::ExportArgument, errno: Errno) -> Fatal {
     failed(text!("cannot export"), wanted.path.to_bytes(), errno)
 }

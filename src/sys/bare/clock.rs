@@ -69,6 +69,7 @@ pub(super) fn ticks() -> u64 {
 }
 
 /// Milliseconds since the start.
+#[inline(never)]
 pub(super) fn elapsed_ms() -> u64 {
     let Clock { began, khz, .. } = CLOCK.get();
     (ticks() - began) / khz

@@ -68,6 +68,7 @@ pub(super) fn free_memory() -> &'static mut [MaybeUninit<u8>] {
 }
 
 /// Size of free memory, in bytes.
+#[inline(never)]
 pub fn memory_bytes() -> usize {
     let (start, end) = BOOT_INFO.get().memory;
     end.saturating_sub(start)
@@ -84,6 +85,7 @@ pub fn module() -> &'static [u8] {
 }
 
 /// The command line.
+#[inline(never)]
 pub fn command_line() -> &'static [u8] {
     // SAFETY: `start::enter` has copied the command line to this address, and the bytes do not change any more.
     let line = unsafe { &*((free() + LINE) as *const [u8; LINE_BYTES_MAX]) };

@@ -24,7 +24,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 static IS_BENEATH: AtomicBool = AtomicBool::new(false);
 
 /// Returns true if the program was entered by its PVH note.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn is_beneath() -> bool {
     IS_BENEATH.load(Ordering::Relaxed)
 }

@@ -45,6 +45,7 @@ impl Path {
         (len < PATH_BYTES).then_some(path)
     }
 
+    #[inline(never)]
     fn c_str(&self) -> &CStr {
         c_str(&self.0)
     }

@@ -47,6 +47,7 @@ pub struct File(RawFd);
 
 impl File {
     /// Wraps the return value of a call that opens a descriptor.
+    #[inline(never)]
     pub(super) fn opened(returned: usize) -> Result<Self, Errno> {
         Ok(Self(outcome(returned)? as RawFd))
     }
@@ -134,6 +135,7 @@ unsafe fn call<E: From<Errno>>(
 /// # Safety
 ///
 /// The requirements of the system call `what`.
+#[inline(never)]
 unsafe fn act<E: From<Errno>>(
     first: usize,
     second: usize,
@@ -223,6 +225,7 @@ pub fn dup<E: From<Errno>>(file: RawFd) -> Result<RawFd, E> {
 }
 
 /// Opens `path` relative to `dir`; `mode` is for a file that is created.
+#[inline(never)]
 pub fn openat<E: From<Errno>>(
     dir: RawFd,
     path: &CStr,
