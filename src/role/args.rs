@@ -17,6 +17,12 @@ pub(super) fn host_label(text: &[u8]) -> Option<&[u8]> {
     (label.len() == text.len() && is_label(text)).then_some(text)
 }
 
+/// Parses a TTL (seconds): from 1 second to 1 day.
+#[cfg(feature = "mdns")]
+pub(super) fn ttl(text: &[u8]) -> Option<u32> {
+    digits(text, 10).filter(|secs| (1..=86_400).contains(secs))
+}
+
 /// Turns an IPv4-mapped IPv6 address back into IPv4.
 #[inline(never)]
 pub(super) fn canonical(at: &SocketAddrV6) -> SocketAddr {

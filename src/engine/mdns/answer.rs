@@ -205,7 +205,7 @@ impl LinkState {
                 continue;
             };
             for (_, ours) in zone.records_of(name) {
-                if record.ttl < ours.ttl() / 2 || !zone.is_equal(ours, &record) {
+                if record.ttl < zone.ttl(ours) / 2 || !zone.is_equal(ours, &record) {
                     continue;
                 }
                 let state = self.state(ours);
@@ -256,7 +256,7 @@ impl LinkState {
             }
             // A QU question is answered by unicast only if the record was multicast within a quarter of its TTL (RFC 6762 section
             // 5.4).
-            let age_ms = record.ttl() * 1000 / 4;
+            let age_ms = zone.ttl(record) * 1000 / 4;
             let is_recent = state.was_multicast_within(age_ms, now);
             let is_unicast = bits & bit::ASKED == 0 && is_recent && !timing.is_truncated;
             if timing.is_direct || is_unicast {

@@ -80,7 +80,7 @@ impl LinkState {
             let state = self.state(ours);
             let is_due = state.due.get() != Instant::NEVER;
             let is_announced = state.announcements_left.get() == 0;
-            if record.ttl < ours.ttl() / 2 {
+            if record.ttl < zone.ttl(ours) / 2 {
                 // Other hosts would remove our record from their caches too early.
                 if is_announced || !is_due {
                     self.schedule_refresh(ours, now);

@@ -53,7 +53,7 @@ impl Zone {
         let ttl = match form {
             Form::Goodbye => GOODBYE_TTL,
             Form::Legacy => LEGACY_TTL,
-            _ => record.ttl(),
+            _ => self.ttl(record),
         };
         let flushes = record.is_unique && matches!(form, Form::Regular | Form::Goodbye);
         let class = if flushes {

@@ -316,6 +316,11 @@ impl Responder {
         self.zone.host
     }
 
+    /// Sets the TTL (seconds) of the records of services; 0: as RFC 6762 section 10 recommends. Called before a link is up.
+    pub const fn set_service_ttl(&mut self, secs: u32) {
+        self.zone.service_ttl = secs;
+    }
+
     /// Returns true after [`Self::exclude_host`].
     pub fn is_host_excluded(&self) -> bool {
         self.announcer == Announcer::Disabled

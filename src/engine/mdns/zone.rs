@@ -100,16 +100,6 @@ impl OwnRecord {
     pub(super) const fn is_active(&self, link: u8) -> bool {
         self.is_on(link) && self.kind != kind::NSEC && !self.is_goodbye
     }
-
-    /// Returns the record's TTL (seconds).
-    #[inline(never)]
-    pub(super) const fn ttl(&self) -> u32 {
-        if self.is_unique && self.kind != kind::TXT {
-            HOST_TTL
-        } else {
-            OTHER_TTL
-        }
-    }
 }
 
 /// A record with its state on each link. The first record of a name also holds the name's probing state.
@@ -218,6 +208,8 @@ pub(super) struct Zone {
     interfaces: [u32; INTERFACE_COUNT_MAX],
     /// Interface of each link, as the hash of its name. Also set while the link is down.
     link_interfaces: [u32; LINK_COUNT_MAX],
+    /// TTL (seconds) of the records of services; 0: as RFC 6762 section 10 recommends.
+    pub(super) service_ttl: u32,
     /// True if PTR records that map the host's addresses to names are added.
     pub(super) reverses: bool,
     // The largest field is last.
@@ -225,6 +217,20 @@ pub(super) struct Zone {
 }
 
 impl Zone {
+    /// Returns the TTL (seconds) of a record.
+    #[inline(never)]
+    pub(super) const fn ttl(&self, record: &OwnRecord) -> u32 {
+        let is_of_service = !record.is_unique || matches!(record.kind, kind::SRV | kind::TXT);
+        if is_of_service && self.service_ttl != 0 {
+            return self.service_ttl;
+        }
+        if record.is_unique && record.kind != kind::TXT {
+            HOST_TTL
+        } else {
+            OTHER_TTL
+        }
+    }
+
     pub(super) fn new(limits: &Limits, seed: u32) -> Self {
         let mut names = Names::new(limits.name_count, seed);
         let local = names.add(NameId::ROOT, b"local").unwrap_or_default();
@@ -241,6 +247,7 @@ impl Zone {
             hosts: heapless::Vec::new(),
             interfaces: [0; INTERFACE_COUNT_MAX],
             link_interfaces: [0; LINK_COUNT_MAX],
+            service_ttl: 0,
             reverses: true,
             names,
         }

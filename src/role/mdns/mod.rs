@@ -143,6 +143,7 @@ impl Announcer {
     ) -> Result<(), Fatal> {
         let responder = &mut self.responder;
         omit(responder, options.omits_host, options.omits_reverse);
+        responder.set_service_ttl(options.service_ttl);
         set_host(responder, options.name);
         for alias in &options.aliases {
             add_alias(responder, alias, None);

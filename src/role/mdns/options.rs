@@ -1,6 +1,6 @@
 //! The arguments of `mdns`: names, services, hardware, and interfaces.
 
-use super::super::args::host_label;
+use super::super::args::{host_label, ttl};
 use super::super::flags::{Flags, flags};
 use super::super::{Fatal, network, refuse};
 use super::files::{self, advice};
@@ -37,6 +37,7 @@ flags! {
             Hwid "--hwid" => "name a machine: VENDOR,PRODUCT[,SERIAL[,UUID]]",
             Alias "--alias" => "name a host, such as www or www.local; 8 at most",
             Hosts "--hosts" => "name a file",
+            Ttl "--ttl" => "name a number of seconds from 1 to 86400",
             Deny "--deny" => "name an interface, such as eth0; 8 at most",
             Interface "--interface" => "name an interface, such as eth0; 8 at most",
         }
@@ -64,6 +65,8 @@ pub(in super::super) struct Options {
     pub(super) omits_reverse: bool,
     /// Address families to use, bits of [`family`]; 0: both.
     pub(super) families: u8,
+    /// TTL of `--ttl` (seconds); 0: as usual.
+    pub(super) service_ttl: u32,
     pub(super) hosts: Option<&'static CStr>,
     pub(super) interfaces: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
     pub(super) denied: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
@@ -119,6 +122,7 @@ impl Options {
             Flag::Hwid => return self.hardware.parse(text),
             Flag::Alias => self.aliases.push(host_labels(text)?).ok()?,
             Flag::Hosts => self.hosts = Some(value),
+            Flag::Ttl => self.service_ttl = ttl(text)?,
             Flag::Deny => self.denied.push(text).ok()?,
             Flag::Interface => self.interfaces.push(text).ok()?,
         }

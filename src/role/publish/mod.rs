@@ -1,6 +1,6 @@
 //! `publish`: announces one service, or one name of an address, until it is stopped. The flags are those of avahi-publish(1).
 
-use super::args::address;
+use super::args::{address, ttl};
 use super::flags::{Flags, flags};
 use super::mdns::{self, Announcer};
 use super::{Console, Fatal, SEE_HELP, USAGE, complain, network, refuse};
@@ -44,6 +44,7 @@ flags! {
         valued {
             Host "H" | "--host" => "name a host, such as other.local",
             Subtype "--subtype" => "name a subtype, such as _x._sub._http._tcp; 8 at most",
+            Ttl "--ttl" => "name a number of seconds from 1 to 86400",
             Domain "d" | "--domain" => "only the domain local is supported",
             Interface "--interface" => "name an interface, such as eth0; 8 at most",
             Argument "*" => "name a service: NAME TYPE PORT and at most 61 TXT strings",
@@ -62,6 +63,8 @@ struct Options {
     omits_reverse: bool,
     /// True with `--no-host`: does not announce the host's own addresses.
     omits_host: bool,
+    /// TTL of `--ttl` (seconds); 0: as usual.
+    service_ttl: u32,
     /// Host of the service; empty: this host.
     host: &'static [u8],
     subtypes: heapless::Vec<&'static [u8], SUBTYPE_COUNT_MAX>,
@@ -82,6 +85,7 @@ impl Options {
             Flag::Argument => self.words.push(value).ok()?,
             _ if value.is_empty() => return None,
             Flag::Host => self.host = value,
+            Flag::Ttl => self.service_ttl = ttl(value)?,
             Flag::Subtype => self.subtypes.push(value).ok()?,
             Flag::Interface => self.interfaces.push(value).ok()?,
         }
@@ -106,6 +110,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     // With `-a` the name belongs to another address, so the host's own addresses are not announced.
     let omits_host = options.omits_host || options.is_address;
     mdns::omit(responder, omits_host, options.omits_reverse);
+    responder.set_service_ttl(options.service_ttl);
     if options.is_address {
         let labels = host_labels(name).filter(|labels| label::cut(labels, b'.').0 == *labels);
         let Some(labels) = labels else {

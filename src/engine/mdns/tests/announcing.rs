@@ -47,3 +47,44 @@ fn goodbyes_of_many_services_are_sent_at_once() {
     let gone = all.iter().filter(|line| line.contains(" 0 flush SRV"));
     assert_eq!(gone.count(), 20);
 }
+
+/// `--ttl` applies to the records of services, not to those of the host. Goodbyes and replies to legacy queries have their own TTLs.
+#[test]
+fn service_records_have_the_requested_ttl() {
+    let mut world = World::new(1);
+    world.responder.set_service_ttl(30);
+    world.set_link(0, &["192.0.2.1/24"]);
+    world.serve("a box", 2049, &["path=/srv"]);
+    world.run(10_000);
+    let all = world.all();
+    let ttls = |kind: &str, owner: &str| {
+        let of = all.iter().filter(|line| {
+            let words: Vec<_> = line.split(' ').collect();
+            words[0] == "=" && words[1].contains(owner) && words.contains(&kind)
+        });
+        let mut ttls: Vec<_> = of.map(|line| line.split(' ').nth(2).unwrap()).collect();
+        ttls.sort_unstable();
+        ttls.dedup();
+        ttls
+    };
+    for (kind, owner, ttl) in [
+        ("SRV", "a~box._nfs", "30"),
+        ("TXT", "a~box._nfs", "30"),
+        ("PTR", "_nfs._tcp.local", "30"),
+        ("A", "box.local", "120"),
+        ("PTR", "in-addr.arpa", "120"),
+    ] {
+        assert_eq!(ttls(kind, owner), [ttl], "{kind} {owner}: {all:?}");
+    }
+    // A known answer with less than half of that TTL is answered.
+    let ask = |ttl| {
+        let known = format!("= _nfs._tcp.local {ttl} PTR a~box._nfs._tcp.local");
+        [String::from("? _nfs._tcp.local PTR"), known]
+    };
+    for (ttl, is_answered) in [(14, true), (15, false)] {
+        world.settle();
+        let lines = ask(ttl);
+        let answers = world.answers(&[lines[0].as_str(), lines[1].as_str()]);
+        assert_eq!(!answers.is_empty(), is_answered, "{ttl}: {answers:?}");
+    }
+}
