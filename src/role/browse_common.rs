@@ -13,6 +13,8 @@ use crate::mem::parts;
 use crate::net::Signals;
 use crate::sys;
 use crate::time::Instant;
+use crate::wire::dns::NAME_BYTES_MAX;
+use crate::wire::dns::escape::parse;
 
 /// Limit of `--interface` options.
 const INTERFACE_COUNT_MAX: usize = 8;
@@ -77,6 +79,14 @@ impl Links {
         let mut links = self.are_up.iter().zip(0..);
         links.any(|(is_up, id)| *is_up && self.name(id) == name)
     }
+}
+
+/// Writes `text` with the domain `local` appended, in uncompressed wire form. `None`: no valid name, or too long.
+pub(super) fn in_local(text: &[u8], buffer: &mut [u8; NAME_BYTES_MAX]) -> Option<()> {
+    let len = parse(text, buffer)?;
+    let end = buffer.get_mut(len.checked_sub(1)?..)?;
+    *end.first_chunk_mut()? = *b"\x05local\0";
+    Some(())
 }
 
 /// The browser and the role that receives its events.

@@ -5,10 +5,7 @@ use crate::engine::mdns::{NameId, Names};
 use crate::event::Line;
 use crate::mem;
 use crate::mem::Ends as _;
-#[cfg(feature = "browse")]
-use crate::wire::dns::escape::decimal;
-use crate::wire::dns::escape::{LABEL_TEXT_BYTES_MAX, escape};
-#[cfg(feature = "browse")]
+use crate::wire::dns::escape::{LABEL_TEXT_BYTES_MAX, decimal, escape};
 use crate::wire::label::{is_control, letter};
 use core::net::IpAddr;
 
@@ -102,6 +99,46 @@ impl Out {
         self.put(text.bytes())
     }
 
+    pub(super) fn number(&mut self, number: u32) -> &mut Self {
+        self.put(Line::default().number(number).bytes())
+    }
+
+    /// Appends a byte as `\DDD`.
+    pub(super) fn coded(&mut self, byte: u8) -> &mut Self {
+        self.byte(b'\\').put(&decimal(byte))
+    }
+
+    /// Appends a text from the network: printable UTF-8 characters unchanged, all other bytes as `\DDD`. If `is_quoted`, also
+    /// escapes quotation marks and backslashes.
+    #[inline(never)]
+    fn put_safe(&mut self, text: &[u8], is_quoted: bool) -> &mut Self {
+        let mut remaining = text;
+        while let Some(first) = remaining.first() {
+            let mut len = plain_letter(remaining);
+            if len == 0 {
+                len = 1;
+                self.coded(*first);
+            } else {
+                if is_quoted && matches!(first, b'"' | b'\\') {
+                    self.byte(b'\\');
+                }
+                self.put(remaining.head(len));
+            }
+            remaining = remaining.tail(len);
+        }
+        self
+    }
+
+    /// Appends the non-empty strings of a TXT record, each in quotation marks.
+    pub(super) fn texts(&mut self, txt: &[u8]) -> &mut Self {
+        for (index, text) in strings(txt).enumerate() {
+            self.put(if index == 0 { b"\"" } else { b" \"" })
+                .put_safe(text, true)
+                .byte(b'"');
+        }
+        self
+    }
+
     /// Prints the buffer and a newline on standard output.
     pub(super) fn print_line(&mut self) {
         self.len = self.len.min(OUT_BYTES - 1);
@@ -134,49 +171,10 @@ impl Out {
         self
     }
 
-    pub(super) fn number(&mut self, number: u32) -> &mut Self {
-        self.put(Line::default().number(number).bytes())
-    }
-
-    /// Appends a byte as `\DDD`.
-    pub(super) fn coded(&mut self, byte: u8) -> &mut Self {
-        self.byte(b'\\').put(&decimal(byte))
-    }
-
     /// Appends a text from the network: printable UTF-8 characters unchanged, all other bytes as `\DDD`.
     #[inline(never)]
     pub(super) fn safe(&mut self, text: &[u8]) -> &mut Self {
         self.put_safe(text, false)
-    }
-
-    /// Like [`Self::safe`]; if `is_quoted`, also escapes quotation marks and backslashes.
-    #[inline(never)]
-    fn put_safe(&mut self, text: &[u8], is_quoted: bool) -> &mut Self {
-        let mut remaining = text;
-        while let Some(first) = remaining.first() {
-            let mut len = plain_letter(remaining);
-            if len == 0 {
-                len = 1;
-                self.coded(*first);
-            } else {
-                if is_quoted && matches!(first, b'"' | b'\\') {
-                    self.byte(b'\\');
-                }
-                self.put(remaining.head(len));
-            }
-            remaining = remaining.tail(len);
-        }
-        self
-    }
-
-    /// Appends the non-empty strings of a TXT record, each in quotation marks.
-    pub(super) fn texts(&mut self, txt: &[u8]) -> &mut Self {
-        for (index, text) in strings(txt).enumerate() {
-            self.put(if index == 0 { b"\"" } else { b" \"" })
-                .put_safe(text, true)
-                .byte(b'"');
-        }
-        self
     }
 
     /// Appends a JSON string. Bytes that are not valid UTF-8 are read as Latin-1.
@@ -211,14 +209,12 @@ impl Out {
 }
 
 /// Returns the non-empty strings of a TXT record.
-#[cfg(feature = "browse")]
 pub(super) fn strings(txt: &[u8]) -> impl Iterator<Item = &[u8]> {
     crate::wire::txt::Strings(txt).filter(|text| !text.is_empty())
 }
 
 /// Returns the length (bytes) of the first UTF-8 character of a text if it can be printed unchanged. 0: invalid UTF-8, a control
 /// character, or an invisible, line-breaking or direction-changing (bidi) character.
-#[cfg(feature = "browse")]
 #[inline(never)]
 fn plain_letter(text: &[u8]) -> usize {
     let is_unseen = matches!(

@@ -20,7 +20,6 @@ use crate::sys::Args;
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::announce::is_kind;
-use crate::wire::dns::escape::parse;
 use crate::wire::dns::{NAME_BYTES_MAX, Name};
 use crate::wire::label::{is_local, without_dot};
 use core::ffi::CStr;
@@ -157,7 +156,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         (Some(_), kind) => return Err(refuse(b"-a", kind, text!("name a type, or -a"))),
     };
     let mut buffer = [0; NAME_BYTES_MAX];
-    if in_local(kind, &mut buffer).is_none() {
+    if browse_common::in_local(kind, &mut buffer).is_none() {
         return Err(refuse(kind, b"", Flag::Argument.wanted()));
     }
     let keep = options.file.map(Keep::read).transpose()?;
@@ -201,14 +200,6 @@ fn type_of(kind: &[u8]) -> &[u8] {
         Some((index, _)) => kind.tail(index + 1),
         None => kind,
     }
-}
-
-/// Writes `text` with the domain `local` appended, in uncompressed wire form. `None`: no valid name, or too long.
-fn in_local(text: &[u8], buffer: &mut [u8; NAME_BYTES_MAX]) -> Option<()> {
-    let len = parse(text, buffer)?;
-    let end = buffer.get_mut(len.checked_sub(1)?..)?;
-    *end.first_chunk_mut()? = *b"\x05local\0";
-    Some(())
 }
 
 /// Handles events: prints them, stores them (`--keep`) and runs the program (`--exec`).

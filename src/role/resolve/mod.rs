@@ -1,22 +1,24 @@
-//! `resolve`: prints the addresses of host names, and the names of addresses. Flags and output as avahi-resolve(1).
+//! `resolve`: prints the addresses of host names, the names of addresses, and where a service is. Flags and output as
+//! avahi-resolve(1), which has no `-s`.
 //!
-//! Prints the first address of each name. A negative answer (NSEC record) ends the search at once. RFC 6762 section 6.1.
+//! Prints the first address of each name. A service is searched among those of its type. A negative answer (NSEC record) ends the search at once. RFC 6762 section 6.1.
 
 use super::args::address;
-use super::browse_common::{self, Choice, Finder, Interfaces, Links};
+use super::browse_common::{self, Choice, Finder, Interfaces, Links, in_local};
 use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
 use super::{DONE, FAILED, Fatal, SEE_HELP, USAGE, complain, network, refuse};
 use crate::engine::mdns::browser::{Event, EventKind, Goal, LOOKUP_COUNT_MAX, Lookup};
 use crate::sys::Args;
 use crate::text::{Text, text};
+use crate::wire::announce::is_kind;
 use crate::wire::dns::escape::parse;
 use crate::wire::dns::{NAME_BYTES_MAX, Name, REVERSE_BYTES_MAX, reverse};
-use crate::wire::label::is_like;
+use crate::wire::label::{is_like, without_dot};
 
 /// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
-    text!("  resolve -n|-a ...\tprints addresses of host names, or names of addresses\n");
+    text!("  resolve -n|-a|-s ...\tprints addresses of hosts, names of addresses, or a service\n");
 const HELP: &[Text] = &[
     text!(include_str!("help.txt")),
     #[cfg(feature = "smol")]
@@ -29,6 +31,7 @@ flags! {
         bare {
             Name "n" | "--name",
             Address "a" | "--address",
+            Service "s" | "--service",
             Ipv4 "4",
             Ipv6 "6",
             Verbose "v" | "--verbose",
@@ -64,6 +67,7 @@ impl Options {
         match flag {
             Flag::Name => self.goal = Some(Goal::Host),
             Flag::Address => self.goal = Some(Goal::Address),
+            Flag::Service => self.goal = Some(Goal::Services),
             Flag::Ipv4 => self.families |= 1,
             Flag::Ipv6 => self.families |= 2,
             Flag::Verbose => {}
@@ -79,17 +83,39 @@ impl Options {
 }
 
 impl SoughtName {
-    /// Sets the name to query: the host name, or the reverse name of the address. `None`: the argument is neither.
+    /// Sets the name to query: the host name, the reverse name of the address, or the type of the service. `None`: the argument is
+    /// none of them.
     fn set_name(&mut self, goal: Goal) -> Option<()> {
-        if goal == Goal::Address {
-            let name: &mut [u8; REVERSE_BYTES_MAX] = self.name.first_chunk_mut()?;
-            reverse(address(self.text)?.to_canonical(), name);
-            return Some(());
+        match goal {
+            Goal::Address => {
+                let name: &mut [u8; REVERSE_BYTES_MAX] = self.name.first_chunk_mut()?;
+                reverse(address(self.text)?.to_canonical(), name);
+                Some(())
+            }
+            Goal::Services => {
+                let kind = Some(without_dot(self.text)).filter(|kind| is_kind(kind))?;
+                in_local(kind, &mut self.name)
+            }
+            _ => {
+                parse(self.text, &mut self.name)?;
+                let mut labels = Name::of(&self.name).labels();
+                let last = labels.by_ref().skip(1).last();
+                is_like(last?, b"local").then_some(())
+            }
         }
-        parse(self.text, &mut self.name)?;
-        let mut labels = Name::of(&self.name).labels();
-        let last = labels.by_ref().skip(1).last();
-        is_like(last?, b"local").then_some(())
+    }
+
+    /// Returns true if the event is the answer for this item, or the end of the search for it.
+    fn is_answered_by(&self, event: &Event<'_>) -> bool {
+        let names = event.names();
+        match event.kind {
+            EventKind::Found | EventKind::Absent | EventKind::TimedOut => {
+                let name = names.find(Name::of(&self.name));
+                name.is_some_and(|name| event.matches_name(name))
+            }
+            EventKind::Resolved => is_like(names.label(event.name), self.text),
+            kind => kind == EventKind::AllForNow,
+        }
     }
 }
 
@@ -106,36 +132,40 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         options.set(Flag::of(given.number)?, given.value.to_bytes())
     })?;
     let Some(goal) = options.goal else {
-        let what = text!("add -n to resolve names, or -a to resolve addresses");
+        let what = text!("add -n to resolve names, -a for addresses, or -s for a service");
         return Err(complain(USAGE, what, b"", SEE_HELP));
     };
-    if options.sought.is_empty() {
-        return Err(complain(USAGE, Flag::Argument.wanted(), b"", SEE_HELP));
+    let wanted = match goal {
+        Goal::Address => text!("name addresses, such as 192.0.2.1 or fe80::1; 16 at most"),
+        Goal::Services => text!("name a service and its type, such as box _sftp-ssh._tcp"),
+        _ => Flag::Argument.wanted(),
+    };
+    // A service, the first argument, is searched among those of its type, the second one.
+    let is_service = goal == Goal::Services;
+    if options.sought.is_empty() || is_service && options.sought.len() != 2 {
+        return Err(complain(USAGE, wanted, b"", SEE_HELP));
     }
-    for sought in options.sought.iter_mut() {
+    let (service, queried) = options.sought.split_at_mut(usize::from(is_service));
+    for sought in &mut *queried {
         if sought.set_name(goal).is_none() {
-            let why = if goal == Goal::Host {
-                Flag::Argument.wanted()
-            } else {
-                text!("name addresses, such as 192.0.2.1 or fe80::1; 16 at most")
-            };
-            return Err(refuse(sought.text, b"", why));
+            return Err(refuse(sought.text, b"", wanted));
         }
     }
     let families = match options.families {
         0 => 3,
         families => families,
     };
-    let mut lookups = options.sought.iter().map(|sought| Lookup {
+    let mut lookups = queried.iter().map(|sought| Lookup {
         goal,
         name: Name::of(&sought.name),
         links: u8::MAX,
-        resolves: false,
+        resolves: is_service,
         families,
     });
+    let sought = if is_service { &*service } else { &*queried };
     let mut asker = Asker {
-        pending: (1 << options.sought.len()) - 1,
-        sought: &options.sought,
+        pending: (1 << sought.len()) - 1,
+        sought,
         out: Out::new(),
         status: DONE,
     };
@@ -144,6 +174,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         &mut asker,
         Choice {
             names: &options.interfaces,
+            families: if is_service { families } else { 0 },
             ..Choice::default()
         },
         &mut lookups,
@@ -174,19 +205,23 @@ impl Finder for Asker<'_> {
         let names = event.names();
         for (index, sought) in self.sought.iter().enumerate() {
             let bit = 1 << index;
-            let name = names.find(Name::of(&sought.name));
-            if self.pending & bit == 0 || !name.is_some_and(|name| event.matches_name(name)) {
+            if self.pending & bit == 0 || !sought.is_answered_by(event) {
                 continue;
             }
             self.pending &= !bit;
             let why = match event.kind {
-                EventKind::Found => {
-                    let out = self.out.clear();
+                EventKind::Found | EventKind::Resolved => {
+                    let (out, is_service) = (self.out.clear(), event.kind == EventKind::Resolved);
                     out.put(sought.text).byte(b'\t');
-                    match event.address {
-                        None => out.name(names, event.host),
-                        address => out.address(address),
-                    };
+                    if is_service || event.address.is_none() {
+                        out.name(names, event.host);
+                    } else {
+                        out.address(event.address);
+                    }
+                    if is_service {
+                        out.byte(b'\t').address(event.address).byte(b'\t');
+                        out.number(event.port.into()).byte(b'\t').texts(event.txt);
+                    }
                     out.print_line();
                     continue;
                 }

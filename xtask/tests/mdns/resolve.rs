@@ -80,6 +80,48 @@ pub fn finds_us(world: &World) -> Result<()> {
 }
 
 #[test]
+fn resolve_prints_where_avahis_service_is() -> Result<()> {
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
+    let _service = avahi.publish(&["My Files", "_sftp-ssh._tcp", "22", "path=/srv", "a b=1"])?;
+    let _second = avahi.publish(&["Your Files", "_sftp-ssh._tcp", "23"])?;
+    for (words, address) in [
+        (&["-4", "-s", "My Files", "_sftp-ssh._tcp"], "192.0.2.2"),
+        (
+            &["-6", "--service", "my files", "_sftp-ssh._tcp."],
+            "fe80::",
+        ),
+    ] {
+        let found = world.resolve(words)?;
+        let start = format!("{}\tother.local\t{address}", words[2]);
+        ensure!(
+            found.code == Some(0)
+                && found.stderr.is_empty()
+                && found.stdout.starts_with(&start)
+                && found.stdout.lines().count() == 1,
+            "{found:?}"
+        );
+        let mut fields = found.stdout.trim_end().split('\t').skip(3);
+        ensure!(fields.next() == Some("22"), "{found:?}");
+        let texts = fields.next().unwrap_or_default();
+        ensure!(
+            texts.contains("\"path=/srv\"") && texts.contains("\"a b=1\""),
+            "{found:?}"
+        );
+    }
+    let absent = world.resolve(&["-s", "Their Files", "_sftp-ssh._tcp"])?;
+    ensure!(
+        absent.code == Some(1)
+            && absent.stdout.is_empty()
+            && absent
+                .stderr
+                .contains("cannot resolve Their Files: no answer"),
+        "{absent:?}"
+    );
+    Ok(())
+}
+
+#[test]
 fn unresolvable_arguments_are_usage_errors() -> Result<()> {
     let world = World::new()?;
     for (words, part) in [
@@ -90,6 +132,12 @@ fn unresolvable_arguments_are_usage_errors() -> Result<()> {
         (&["-n", "a..local"], "name hosts"),
         (&["-a", "box.local"], "name addresses"),
         (&["-a", "192.0.2.256"], "name addresses"),
+        (&["-s", "box"], "name a service and its type"),
+        (
+            &["-s", "box", "_a._tcp", "_b._tcp"],
+            "name a service and its type",
+        ),
+        (&["-s", "box", "sftp"], "name a service and its type"),
         (&["-x"], "unknown option"),
         (&["-n", ""], "name hosts"),
     ] {
