@@ -8,7 +8,7 @@ use super::super::Fatal;
 use super::super::browse_common::Links;
 use super::super::reasons::{Reason, failed_with, reason};
 use super::super::terminal_safe::{Out, strings};
-use super::line::{Form, KIND_LABELS, family};
+use super::line::{Form, put_location, put_service};
 use crate::drive::platform::host::files;
 use crate::engine::mdns::browser::{Event, EventKind};
 use crate::mem;
@@ -246,7 +246,6 @@ impl Keep {
 
     /// Updates the lines after an event, and prints a service that becomes lost.
     pub(super) fn update(&mut self, form: Form, out: &mut Out, links: &Links, event: &Event<'_>) {
-        let names = event.names();
         let is_present = match event.kind {
             EventKind::Resolved | EventKind::Changed => true,
             EventKind::Lost | EventKind::Removed => false,
@@ -254,20 +253,10 @@ impl Keep {
         };
         // The file has no JSON escapes.
         let is_json = core::mem::take(&mut out.is_json);
-        let interface = links.name(event.link);
-        out.clear()
-            .byte(PRESENT)
-            .byte(b';')
-            .put(interface)
-            .byte(b';');
-        out.put(family(event)).byte(b';');
-        out.label(names.label(event.name)).byte(b';');
-        out.labels(names, names.parent(event.name), KIND_LABELS);
+        put_service(out, PRESENT, links.name(event.link), event);
         let known = self.find(&|line| is_same(line, out.bytes()));
         if is_present {
-            out.put(b";local;").name(names, event.host).byte(b';');
-            out.address(event.address).byte(b';');
-            out.number(event.port.into()).byte(b';');
+            put_location(out, event);
             let mut time = [0; TIME_BYTES];
             write_time(&mut time);
             out.put(&time).byte(b';');

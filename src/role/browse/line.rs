@@ -78,6 +78,29 @@ pub(super) const fn family(event: &Event<'_>) -> &'static [u8] {
     if event.is_v6 { b"IPv6" } else { b"IPv4" }
 }
 
+/// Writes `MARK;INTERFACE;FAMILY;NAME;TYPE`, without the name for the event of a type. Returns the offset of the type.
+#[inline(never)]
+pub(super) fn put_service(out: &mut Out, mark: u8, interface: &[u8], event: &Event<'_>) -> usize {
+    let (names, mut kind) = (event.names(), event.name);
+    out.clear().byte(mark).byte(b';').put(interface);
+    out.byte(b';').put(family(event)).byte(b';');
+    if event.kind != EventKind::Type {
+        out.label(names.label(kind)).byte(b';');
+        kind = names.parent(kind);
+    }
+    let start = out.len();
+    out.labels(names, kind, KIND_LABELS);
+    start
+}
+
+/// Writes `;local;HOST;ADDRESS;PORT;`.
+#[inline(never)]
+pub(super) fn put_location(out: &mut Out, event: &Event<'_>) {
+    out.put(b";local;").name(event.names(), event.host);
+    out.byte(b';').address(event.address);
+    out.byte(b';').number(event.port.into()).byte(b';');
+}
+
 impl Form {
     /// Writes the line for an event; with `looks_up`, known types are replaced by their names. `None`: the event is not printed.
     pub(super) fn write(
@@ -105,27 +128,18 @@ impl Form {
             instance = names.label(event.name);
             kind = names.parent(event.name);
         }
-        let put_kind = |out: &mut Out| {
-            let start = out.len();
-            out.labels(names, kind, KIND_LABELS);
-            if looks_up {
-                put_kinds(out, Some(start), false);
-            }
-        };
         out.clear();
         match self {
             Self::Fields => {
-                out.byte(sign).byte(b';').put(interface).byte(b';');
-                out.put(family).byte(b';');
-                if what != Shown::Type {
-                    out.label(instance).byte(b';');
+                let start = put_service(out, sign, interface, event);
+                if looks_up {
+                    put_kinds(out, Some(start), false);
                 }
-                put_kind(out);
-                out.put(b";local");
                 if is_resolved {
-                    out.byte(b';').name(names, event.host).byte(b';');
-                    out.address(event.address).byte(b';');
-                    out.number(event.port.into()).byte(b';').texts(event.txt);
+                    put_location(out, event);
+                    out.texts(event.txt);
+                } else {
+                    out.put(b";local");
                 }
             }
             Self::Columns => {
@@ -137,7 +151,10 @@ impl Form {
                     out.safe(instance).pad(start, NAME_COLUMNS).byte(b' ');
                 }
                 let start = out.len();
-                put_kind(out);
+                out.labels(names, kind, KIND_LABELS);
+                if looks_up {
+                    put_kinds(out, Some(start), false);
+                }
                 out.pad(start, KIND_COLUMNS).put(b" local");
                 if is_resolved {
                     out.put(b"\n   hostname = [").name(names, event.host);
