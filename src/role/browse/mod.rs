@@ -71,6 +71,7 @@ const FLAGS: Flags = network::with(Flag::table(HELP));
 
 /// The parsed arguments.
 #[derive(Default)]
+#[repr(C)] // Largest field last: the others have short offsets.
 struct Options {
     /// A type or subtype. Empty: `goal` is set instead.
     kind: &'static [u8],
@@ -90,13 +91,13 @@ struct Options {
     reports_once: bool,
     /// Address families to use, bits of [`family`]; 0: both.
     families: u8,
-    interfaces: Interfaces,
     /// Program of `--exec`.
     program: Option<&'static CStr>,
     /// Limit of programs that run at a time; 0: one.
     job_count_max: usize,
     /// File of `--keep`.
     file: Option<&'static CStr>,
+    interfaces: Interfaces,
 }
 
 impl Options {
@@ -203,14 +204,15 @@ fn type_of(kind: &[u8]) -> &[u8] {
 }
 
 /// Handles events: prints them, stores them (`--keep`) and runs the program (`--exec`).
+#[repr(C)] // Largest field last: the others have short offsets.
 struct Printer<'a> {
     out: Out,
     now: Instant,
-    runner: Option<Runner>,
-    keep: Option<Keep>,
+    options: &'a Options,
     /// True once the role is to end, as soon as no program runs.
     is_over: bool,
-    options: &'a Options,
+    keep: Option<Keep>,
+    runner: Option<Runner>,
 }
 
 impl Finder for Printer<'_> {

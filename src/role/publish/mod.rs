@@ -56,6 +56,7 @@ const FLAGS: Flags = network::with(Flag::table(HELP));
 
 /// The parsed arguments.
 #[derive(Default)]
+#[repr(C)] // Largest field last: the others have short offsets.
 struct Options {
     /// True with `-a`: announces a name of an address, not a service.
     is_address: bool,

@@ -54,6 +54,7 @@ struct SoughtName {
 }
 
 /// The parsed arguments.
+#[repr(C)] // Largest field last: the others have short offsets.
 struct Options {
     goal: Option<Goal>,
     /// As in [`Lookup::families`]; 0: both.
