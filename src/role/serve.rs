@@ -90,26 +90,27 @@ const LOOP_COUNT: usize = KIND_COUNT - 1 + LOOP_COUNT_MAX as usize;
 
 /// The parsed arguments.
 #[derive(Default)]
+#[repr(C)] // Largest field last: the others have short offsets.
 pub(super) struct Served {
     /// Under `init`, the kernel's interface that the addresses task configures.
     #[cfg(feature = "init")]
     pub(super) card: Option<&'static core::ffi::CStr>,
-    nfs: nfs::Options,
     /// Options of mDNS. `None`: nothing is announced, or the task has taken the options.
     #[cfg(feature = "mdns")]
     mdns: Cell<Option<&'static mut mdns::Options>>,
     /// Address and port of SFTP (`--sftp`).
     #[cfg(all(feature = "mdns", feature = "sftp-server"))]
     sftp: Option<SocketAddrV6>,
-    #[cfg(all(feature = "mdns", feature = "sftp-server"))]
-    pub(super) sftp_options: super::sftp_server::Options,
     /// True if nothing is announced by mDNS.
     #[cfg(feature = "mdns")]
     is_silent: bool,
-    network: Network,
     is_one_process: bool,
     /// Number of loops for NFS (`--loops`); 0: not given, which means one.
     loop_count: u32,
+    network: Network,
+    nfs: nfs::Options,
+    #[cfg(all(feature = "mdns", feature = "sftp-server"))]
+    pub(super) sftp_options: super::sftp_server::Options,
 }
 
 impl Served {

@@ -17,13 +17,14 @@ pub const TEXT_BYTES: usize = 64 << 10;
 pub const NAME_BYTES_MAX: usize = 255;
 
 /// The names and the time zone, loaded at the first use.
+#[repr(C)] // Largest field last: the others have short offsets.
 pub struct Accounts {
-    users: Table,
-    groups: Table,
     /// The value of TZ: a path, a name below /usr/share/zoneinfo, or a POSIX rule.
     tz: &'static [u8],
     zone: File,
     loaded: bool,
+    users: Table,
+    groups: Table,
 }
 
 impl Accounts {

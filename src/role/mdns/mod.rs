@@ -108,7 +108,6 @@ pub(super) fn task(
 /// The responder and the sources of its services that change: files and virtual machines.
 #[repr(C)] // Largest field last: the others have short offsets.
 pub(super) struct Announcer {
-    services: Files,
     /// The file of `--hosts`.
     hosts: Option<&'static CStr>,
     /// Hash of that file when it was last read.
@@ -117,10 +116,6 @@ pub(super) struct Announcer {
     watch: Watch,
     /// Time at which to read them again.
     files_at: Instant,
-    complaints: Complaints,
-    machines: heapless::Vec<Machines, DIRECTORY_COUNT_MAX>,
-    /// Buffer for reading files.
-    memory: &'static mut Memory,
     /// Time of the next step of a scan for virtual machines.
     machines_at: Instant,
     /// True if it was reported that another host announces one of the virtual machines.
@@ -130,6 +125,11 @@ pub(super) struct Announcer {
     /// True if the current name of `subject` was reported.
     is_reported: bool,
     has_links: bool,
+    /// Buffer for reading files.
+    memory: &'static mut Memory,
+    services: Files,
+    machines: heapless::Vec<Machines, DIRECTORY_COUNT_MAX>,
+    complaints: Complaints,
     pub(super) responder: Responder,
 }
 

@@ -55,8 +55,6 @@ const _: () = assert!(SERVICE_COUNT_MAX == 32 && INTERFACE_COUNT_MAX == 8 && ALI
 #[repr(C)] // Largest field last: the others have short offsets.
 pub(in super::super) struct Options {
     pub(in super::super) name: &'static [u8],
-    pub(super) files: files::Paths,
-    pub(super) machines: heapless::Vec<&'static CStr, DIRECTORY_COUNT_MAX>,
     pub(super) identifies: bool,
     pub(super) is_workstation: bool,
     /// True with `--no-host`: does not announce the host's addresses.
@@ -68,6 +66,8 @@ pub(in super::super) struct Options {
     /// TTL of `--ttl` (seconds); 0: as usual.
     pub(super) service_ttl: u32,
     pub(super) hosts: Option<&'static CStr>,
+    pub(super) files: files::Paths,
+    pub(super) machines: heapless::Vec<&'static CStr, DIRECTORY_COUNT_MAX>,
     pub(super) interfaces: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
     pub(super) denied: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
     /// Names of `--alias`, without `.local`.

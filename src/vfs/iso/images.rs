@@ -67,8 +67,6 @@ struct Object {
 /// The backend for contents of images.
 #[repr(C)] // Frequently used fields first: small offsets make short instructions.
 pub struct Images {
-    /// The image that `image` currently reads.
-    now: Slot,
     /// Index of the slot of the image in `now`.
     turned: u32,
     /// Index of the slot of the image that was opened last.
@@ -78,12 +76,14 @@ pub struct Images {
     /// Index in `objects` of the node that was returned last. `pins`: number of pins of all objects.
     node: u32,
     pins: u32,
-    image: Image<Disk>,
     entry: &'static mut IsoEntry,
     /// The directory entry read last by a listing or lookup.
     listed: &'static mut IsoEntry,
     slots: Slots<Slot>,
     objects: Slots<Object>,
+    image: Image<Disk>,
+    /// The image that `image` currently reads.
+    now: Slot,
 }
 
 impl core::fmt::Debug for Images {
