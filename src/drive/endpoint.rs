@@ -54,6 +54,7 @@ impl LinkSocket {
 
 /// The sockets of a link.
 #[derive(Debug, Default)]
+#[repr(C)] // Largest field last: the others have short offsets.
 struct LinkSockets {
     /// Interface index; 0: unused.
     index: u32,

@@ -38,9 +38,10 @@ struct Group {
 
 /// The joined groups, and those that were left and are still to be reported.
 #[derive(Debug)]
+#[repr(C)] // Largest field last: the others have short offsets.
 pub(super) struct Groups {
-    groups: heapless::Vec<Group, GROUP_COUNT_MAX>,
     chance: Chance,
+    groups: heapless::Vec<Group, GROUP_COUNT_MAX>,
 }
 
 impl Groups {

@@ -26,7 +26,6 @@ type Levels = heapless::Vec<Level, SEARCH_DEPTH_MAX>;
 
 /// A search, perhaps interrupted between two requests. Without levels, no search is in progress.
 #[derive(Debug)]
-#[repr(C)] // Largest field last: the others have short offsets.
 pub(super) struct Search {
     pub(super) handle: Handle,
     pub(super) export_index: u16,

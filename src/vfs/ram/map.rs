@@ -14,6 +14,7 @@ pub(super) type At = (u32, u64);
 const NONE: u32 = 0;
 
 #[derive(Clone, Debug)]
+#[repr(C)] // Largest field last: the others have short offsets.
 struct MapNode<T> {
     at: At,
     /// Numbers of the left and right child. In a free slot, `behind` is the number of the next free slot.

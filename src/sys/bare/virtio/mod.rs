@@ -427,9 +427,10 @@ impl Disk {
 
 /// The devices in use.
 #[derive(Default)]
+#[repr(C)] // Largest field last: the others have short offsets.
 struct Devices {
-    card: Option<Card>,
     mac: Option<[u8; 6]>,
+    card: Option<Card>,
     disks: heapless::Vec<Disk, DISK_COUNT_MAX>,
     entropy: Option<Requests>,
 }
