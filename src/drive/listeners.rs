@@ -158,7 +158,6 @@ impl Streams {
     }
 
     /// Returns the share of the peer with the most connections, if it has several.
-    #[inline(never)]
     fn largest_share(&self, world: &mut World<'_>) -> Option<Share> {
         let now = world.now;
         // A hash table in the transmit buffer, which is unused here. A peer that finds no free entry is not counted; the hash
@@ -191,7 +190,6 @@ impl Streams {
 
     /// Returns true if a connection of the largest share may be evicted for `peer`: without that connection, the largest share must
     /// still exceed the peer's.
-    #[inline(never)]
     fn gives_way(&self, (count, _): Share, peer: SocketAddr) -> bool {
         let share = share(address(peer));
         let connections = self.connections.iter().flatten();

@@ -153,7 +153,6 @@ impl Responder {
 
 impl LinkState {
     /// Marks the records that a query in this family asks for, and sets the range of their indices.
-    #[inline(never)]
     fn mark_asked(&mut self, zone: &Zone, message: &Message<'_>, is_direct: bool, family: u8) {
         (self.asked_from, self.asked_end) = (u16::MAX, 0);
         for question in message.questions() {

@@ -59,7 +59,6 @@ impl Zone {
 
     /// Changes the label of a unique name to the requested label with `number` appended. Returns false if another name in the table
     /// has that label.
-    #[inline(never)]
     pub(super) fn rename(&mut self, name: NameId, number: u32) -> bool {
         let claim = self.claim(name);
         let requested = self.names.label(name).head(claim.requested_len.into());

@@ -57,7 +57,6 @@ impl LinkState {
     /// Returns true if a received record conflicts with our use of `name`. A record equal to one of ours is no conflict. If its TTL
     /// is less than half of ours, our record is multicast again. If its TTL is sufficient and it is in the answer section
     /// (`is_answer`), the scheduled multicast of our record is cancelled.
-    #[inline(never)]
     fn is_conflict(
         &mut self,
         zone: &Zone,

@@ -180,7 +180,6 @@ impl Nfs {
     }
 
     /// Carries out CREATE, MKDIR, SYMLINK and MKNOD.
-    #[inline(never)]
     fn make(
         &mut self,
         cx: &mut Cx<'_>,
@@ -292,7 +291,6 @@ impl Nfs {
     }
 
     /// Carries out RENAME and LINK.
-    #[inline(never)]
     fn rename(
         &mut self,
         cx: &mut Cx<'_>,

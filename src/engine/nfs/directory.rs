@@ -13,7 +13,6 @@ use core::ops::ControlFlow;
 /// Longest name on the wire (bytes); a longer one is GARBAGE_ARGS. The file system's own limit is lower.
 pub(super) const NAME_BYTES_MAX: u32 = 1024;
 
-#[inline(never)]
 pub(super) fn lookup(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,

@@ -17,7 +17,6 @@ pub fn log(events: &mut Events, format: Text, strings: &[&[u8]], numbers: &[u64]
 }
 
 /// Writes the formatted line.
-#[inline(never)]
 fn put(line: &mut Line, format: Text, mut strings: &[&[u8]], mut numbers: &[u64]) {
     for byte in format.decode(&mut [0; FORMAT_BYTES]) {
         if !matches!(byte, b'#'..=b')') {

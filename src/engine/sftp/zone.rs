@@ -20,7 +20,6 @@ const FEBRUARY_DAYS: i64 = 60;
 const NO_DAY: i32 = 7 << 20;
 
 /// Offset of local time from UTC (seconds, east is positive) at `secs` since 1970: from the file, or else from the rule.
-#[inline(never)]
 pub(super) fn offset(file: &[u8], rule: &[u8], secs: i64) -> i64 {
     let offset = by_file(file, secs).or_else(|| by_rule(rule, secs));
     offset.unwrap_or_default()

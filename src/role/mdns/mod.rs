@@ -68,7 +68,6 @@ const DISCARD_PORT: u16 = 9;
 const SETTLE: Duration = Duration::from_ms(500);
 
 /// Announces until SIGTERM or SIGINT.
-#[inline(never)]
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let options = Options::none();
     let network = options.read(args)?;

@@ -101,7 +101,6 @@ impl Cache {
 
     /// Returns true if the service has an SRV record that has not expired. The record may be about to expire after a goodbye or a
     /// cache flush.
-    #[inline(never)]
     fn has_server(&self, service: &CacheEntry) -> bool {
         let mut all = self.chain_of(service.target, NameId::ROOT, service.link);
         all.any(|(_, entry)| entry.kind == kind::SRV && entry.is_live(self.now))
@@ -239,7 +238,6 @@ impl Browser {
     }
 
     /// Returns the next event that a record causes, and true if the event is for IPv6, false for IPv4. Marks the event as reported.
-    #[inline(never)]
     fn record_event(&mut self, now: Instant, index: usize) -> Option<(EventKind, bool)> {
         let entry = *self.cache.entries.get(index)?;
         let (mut flags, mut reported) = (entry.flags, entry.reported);
@@ -334,7 +332,6 @@ impl Browser {
 
     /// With [`Browser::reports_once`]: returns true if this record's link is to report the service. No other link has reported it for
     /// the same host, its data is known if it is to be resolved, and the records of the other links had [`MERGE_TIME`] to arrive.
-    #[inline(never)]
     fn is_chosen(&mut self, now: Instant, entry: &CacheEntry) -> bool {
         let host_of = |entry: &CacheEntry| {
             let resolution = self.resolution(entry, false);
