@@ -17,6 +17,7 @@ const THEIR_SERVICE: &str = "Workstation;local;vm.local;192.0.2.1;9;";
 const SERVICES_ONLY: &str = "announces services alone, on vm";
 
 /// A way to start our responder, and its expected records.
+#[derive(Clone, Copy)]
 struct Case {
     role: &'static str,
     words: &'static [&'static str],
@@ -153,10 +154,11 @@ fn avahi_and_ours_share_a_host() -> Result<()> {
     })
 }
 
-/// As at boot: both are started within a second. avahi must not hear a record of ours for the host before we know that it runs.
+/// As at boot: both are started within a second. avahi must not hear a record of ours for the host before we know that it runs. Full
+/// runs start each role four times, before and after avahi, at each of six intervals.
 #[test]
 fn avahi_started_with_ours_keeps_its_name() -> Result<()> {
-    let starts = [
+    let mut starts = vec![
         (MDNS_SAME, 0, 0),
         (MDNS_SAME, 0, 300),
         (MDNS_SAME, 0, 600),
@@ -164,7 +166,22 @@ fn avahi_started_with_ours_keeps_its_name() -> Result<()> {
         (SERVE_SAME, 0, 300),
         (MDNS_SAME, 300, 0),
     ];
-    in_parallel(&starts, |(case, ours_ms, avahi_ms)| {
+    if is_full_run() {
+        for ms in [0, 150, 300, 600, 900, 1200].repeat(4) {
+            for case in [MDNS_SAME, SERVE_SAME, PUBLISH] {
+                starts.extend([(case, 0, ms), (case, ms, 0)]);
+            }
+        }
+    }
+    // So many pairs at once that the machine does not delay them.
+    for starts in starts.chunks(6) {
+        start_together(starts)?;
+    }
+    Ok(())
+}
+
+fn start_together(starts: &[(Case, u64, u64)]) -> Result<()> {
+    in_parallel(starts, |(case, ours_ms, avahi_ms)| {
         let (scratch, our_scratch) = (tempfile::tempdir()?, tempfile::tempdir()?);
         let (world, neighbour) = world(&scratch)?;
         let avahi = thread::scope(|scope| {
