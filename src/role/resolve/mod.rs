@@ -18,7 +18,7 @@ use crate::wire::label::{is_like, without_dot};
 
 /// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
-    text!("  resolve -n|-a|-s ...\tprints addresses of hosts, names of addresses, or a service\n");
+    text!("  resolve -n|-a|-s ...\tprints addresses of hosts, their names, or a service\n");
 const HELP: &[Text] = &[
     text!(include_str!("help.txt")),
     #[cfg(feature = "smol")]

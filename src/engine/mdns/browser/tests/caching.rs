@@ -166,7 +166,8 @@ fn cache_flush_bit_spares_shared_records() {
 /// RFC 6762 section 10.5: "If a host sees queries, for which a record in its cache would be expected to be given as an answer in a
 /// multicast response, but no such answer is seen, then the host may take this as an indication that the record may no longer be
 /// valid. After seeing two or more of these queries, and seeing no multicast response containing the expected answer within ten
-/// seconds, then ... that record SHOULD be flushed from the cache." Section 10.4: it is queried twice before.
+/// seconds, then ... that record SHOULD be flushed from the cache." RFC 6762 section 10.4: "When the cache receives this hint that it
+/// should reconfirm some record, it MUST issue two or more queries for the resource record in dispute."
 #[test]
 fn record_that_stays_away_is_queried_and_expires() {
     let unicast = CLASS_IN | 1 << 15;
