@@ -173,7 +173,7 @@ fn avahi_started_with_ours_keeps_its_name() -> Result<()> {
             }
         }
     }
-    // So many pairs at once that the machine does not delay them.
+    // Six pairs at a time: with more, the machine would delay them.
     for starts in starts.chunks(6) {
         start_together(starts)?;
     }
