@@ -1,7 +1,7 @@
 //! The browser role (`browse`): the same lines and exit codes as avahi-browse.
 
 use super::WORDS;
-use super::world::{Avahi, Output, Process, World};
+use super::world::{Avahi, Output, Process, World, wait_for_v6};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use std::collections::BTreeSet;
@@ -444,6 +444,9 @@ fn once_runs_one_program_for_all_interfaces_and_families() -> Result<()> {
     ] {
         ip(host, &format!("address add {address}/24 dev eth1"))?;
         ip(host, "link set eth1 up")?;
+    }
+    for host in [&world.ours, &world.theirs] {
+        wait_for_v6(host, "eth1")?;
     }
     let log = scratch.path().join("log");
     let program = script(

@@ -38,7 +38,7 @@ impl World {
         ])?;
         let (ours, theirs) = Namespace::pair()?;
         for host in [&ours, &theirs] {
-            wait_for_v6(host)?;
+            wait_for_v6(host, "eth0")?;
         }
         Ok(Self {
             ours,
@@ -169,14 +169,14 @@ pub fn ours(host: &Namespace, role: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Waits until a host has its link-local IPv6 address, which appears up to two seconds after the link. Responders probe again when
+/// Waits until an interface of a host has its link-local IPv6 address, which appears up to two seconds after the link. Responders probe again when
 /// an address appears. If another host probes for avahi's host name at that moment, avahi gives it up.
-fn wait_for_v6(host: &Namespace) -> Result<()> {
+pub fn wait_for_v6(host: &Namespace, interface: &str) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let mut command = host.command("ip");
         let output = command
-            .args(["-6", "addr", "show", "dev", "eth0", "scope", "link"])
+            .args(["-6", "addr", "show", "dev", interface, "scope", "link"])
             .output()?;
         let output = String::from_utf8_lossy(&output.stdout);
         if output.contains("fe80::") && !output.contains("tentative") {
@@ -184,7 +184,7 @@ fn wait_for_v6(host: &Namespace) -> Result<()> {
         }
         ensure!(
             Instant::now() < deadline,
-            "eth0 never had an address: {output}"
+            "{interface} never had an address: {output}"
         );
         sleep(Duration::from_millis(50));
     }
