@@ -4,6 +4,7 @@ mod bridge;
 mod browse;
 mod conflicts;
 mod datastores;
+mod exec;
 mod files;
 mod hostile;
 mod load;

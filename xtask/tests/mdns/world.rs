@@ -169,8 +169,8 @@ pub fn ours(host: &Namespace, role: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Waits until an interface of a host has its link-local IPv6 address, which appears up to two seconds after the link. Responders probe again when
-/// an address appears. If another host probes for avahi's host name at that moment, avahi gives it up.
+/// Waits until an interface has its link-local IPv6 address, which appears up to two seconds after the link. Responders probe again
+/// when an address appears. If another host probes for avahi's host name at that moment, avahi gives it up.
 pub fn wait_for_v6(host: &Namespace, interface: &str) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -186,6 +186,19 @@ pub fn wait_for_v6(host: &Namespace, interface: &str) -> Result<()> {
             Instant::now() < deadline,
             "{interface} never had an address: {output}"
         );
+        sleep(Duration::from_millis(50));
+    }
+}
+
+/// Waits until `is_right` accepts the contents of the file, which are returned.
+pub fn wait_for_text(path: &Path, is_right: impl Fn(&str) -> bool) -> Result<String> {
+    let deadline = Instant::now() + Duration::from_secs(40);
+    loop {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        if is_right(&text) {
+            return Ok(text);
+        }
+        ensure!(Instant::now() < deadline, "{}: {text}", path.display());
         sleep(Duration::from_millis(50));
     }
 }
