@@ -96,8 +96,8 @@ struct Seeker<'a> {
     finder: &'a mut dyn Finder,
 }
 
-/// Browses for `lookups` on the interfaces of `choice` and passes the events to `finder`, until `finder` ends the role or SIGTERM or SIGINT arrives. With `runs`,
-/// SIGCHLD also wakes the loop, so that `finder` notices the end of its child processes.
+/// Browses for `lookups` on the interfaces of `choice` and passes the events to `finder`, until `finder` ends the role or SIGTERM
+/// or SIGINT arrives. With `runs`, SIGCHLD also wakes the loop, so that `finder` notices the end of its child processes.
 pub(super) fn run(
     network: &Network,
     finder: &mut dyn Finder,

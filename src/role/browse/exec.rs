@@ -1,6 +1,6 @@
 //! `--exec`: runs a program for each service that is resolved, changed or gone, without a shell; up to `--jobs` at a time.
 //!
-//! While as many programs run, events stay in the browser, which merges them: a service that comes and goes meanwhile is not
+//! While that many programs run, events stay in the browser, which merges them: a service that comes and goes meanwhile is not
 //! reported. An event of a service waits until the program of its previous event has ended; all later events wait with it.
 
 use super::super::browse_common::Links;
@@ -31,7 +31,7 @@ pub(super) struct Runner {
     program: Program,
     /// Limit of processes at a time.
     job_count_max: usize,
-    /// Name of the service for which the program is to be started. The environment is in the caller's buffer.
+    /// Index of the name of the service for which the program is to be started. The environment is in the caller's buffer.
     waiting: Option<usize>,
     /// Time of the next waitpid(2).
     reap_at: Instant,

@@ -100,6 +100,9 @@ struct Options {
     interfaces: Interfaces,
 }
 
+// The message of `--jobs` names this limit.
+const _: () = assert!(JOB_COUNT_MAX == 64);
+
 impl Options {
     fn set(&mut self, flag: Flag, word: &'static CStr) -> Option<()> {
         let value = word.to_bytes();

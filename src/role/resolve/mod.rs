@@ -1,7 +1,8 @@
 //! `resolve`: prints the addresses of host names, the names of addresses, and where a service is. Flags and output as
 //! avahi-resolve(1), which has no `-s`.
 //!
-//! Prints the first address of each name. A service is searched among those of its type. A negative answer (NSEC record) ends the search at once. RFC 6762 section 6.1.
+//! Prints the first address of each name. A service is searched among those of its type. A negative answer (NSEC record) ends the
+//! search at once. RFC 6762 section 6.1.
 
 use super::args::address;
 use super::browse_common::{self, Choice, Finder, Interfaces, Links, in_local};

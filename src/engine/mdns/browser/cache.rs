@@ -72,8 +72,8 @@ impl Cache {
         self.arena.get(entry.rdata)
     }
 
-    /// Iterates over the records of a name on a link, or on [`ANY_LINK`], in the chain of `target`. With [`NameId::ROOT`], that chain
-    /// has the unique records; otherwise it has the shared PTR records that point to `target`.
+    /// Iterates over the records of a name on a link, or on [`ANY_LINK`], in the chain of `target`. With [`NameId::ROOT`], that
+    /// chain has the unique records; otherwise it has the shared PTR records that point to `target`.
     #[inline(never)]
     pub(super) fn chain_of(&self, name: NameId, target: NameId, link: LinkId) -> ChainOf<'_> {
         ChainOf {

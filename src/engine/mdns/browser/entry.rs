@@ -64,7 +64,7 @@ const RECONFIRM_TIME: Duration = Duration::from_secs(10);
 pub(super) struct CacheEntry {
     pub(super) received: Instant,
     pub(super) expires: Instant,
-    /// Time of another host's question for the record; unanswered if it is later than `received`.
+    /// Time of another host's question for the record. No response to it has arrived if it is later than `received`.
     pub(super) asked: Instant,
     /// TTL (seconds).
     pub(super) ttl: u32,
