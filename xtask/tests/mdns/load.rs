@@ -174,9 +174,10 @@ fn flood_of_queries_does_not_starve_neighbours() -> Result<()> {
         share * 100.0,
         waited.len(),
     );
-    // With fewer queries than this, the test machine was too slow for a flood.
-    ensure!(sent as f64 / elapsed > 0.8 * f64::from(FLOOD_RATE));
-    ensure!(share < CPU_SHARE_MAX, "{share} of a processor");
+    // A busy machine sends fewer queries; their share of CPU time is smaller, too.
+    let reached = sent as f64 / elapsed / f64::from(FLOOD_RATE);
+    ensure!(reached > 0.25, "only {reached} of the rate was sent");
+    ensure!(share < CPU_SHARE_MAX * reached, "{share} of a processor");
     ensure!(after == resident, "{resident} -> {after} KiB");
     responder.stop()
 }
