@@ -14,9 +14,11 @@
     )
 )]
 
+pub mod address;
 pub mod announce;
 pub mod cpio;
 pub mod dns;
+pub mod exports;
 pub mod inventory;
 pub mod iso9660;
 pub mod label;

@@ -1,0 +1,484 @@
+//! exports(5): the directories that hosts may mount, and by which rules. Read as exportfs(8) of nfs-utils reads it.
+//!
+//! A line has a path and clients: `PATH CLIENT(OPTION,...) ...`. `-OPTION,...` sets the defaults of the clients after it. Words may
+//! contain "quoted parts" and bytes as `\ooo` (octal); a `\` at the end continues the line; `#` begins a comment.
+
+use super::address::address;
+use super::label::number;
+use crate::config::EXPORT_PATH_BYTES_MAX;
+use crate::mem::{Ends as _, index_of};
+use core::net::Ipv6Addr;
+
+/// The options of an export for some hosts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// The option `fsid`: a number that identifies the export permanently.
+    pub fsid: Option<u32>,
+    /// UID and GID of squashed callers and of callers without credentials.
+    pub anonymous: (u32, u32),
+    /// True if clients may change files (`rw`).
+    pub writable: bool,
+    /// True if paths may continue inside ISO images.
+    pub isos: bool,
+    /// The option `async`: replies do not wait until changes of names and attributes are durable. The next COMMIT makes them
+    /// durable, or a sync within two seconds.
+    pub is_async: bool,
+    /// Maps UID and GID 0 to [`Rules::anonymous`] (`root_squash`).
+    pub squashes_root: bool,
+    /// Maps every UID and GID to [`Rules::anonymous`] (`all_squash`).
+    pub squashes_all: bool,
+    /// True if requests must come from a port below 1024 (`secure`).
+    pub is_secure: bool,
+    /// True if the directory is exported only while something is mounted there (`mountpoint`).
+    pub needs_mount: bool,
+}
+
+impl Rules {
+    /// The rules of `--export` without options.
+    pub const DEFAULT: Self = Self {
+        fsid: None,
+        anonymous: (65_534, 65_534),
+        writable: false,
+        isos: false,
+        is_async: false,
+        squashes_root: true,
+        squashes_all: false,
+        is_secure: false,
+        needs_mount: false,
+    };
+    /// The rules of a line without options.
+    pub const OF_FILE: Self = Self {
+        is_secure: true,
+        ..Self::DEFAULT
+    };
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// The hosts to which rules apply. If several entries contain a host, the one of the smallest [`Who::rank`] applies, and the first
+/// of equal rank.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Who<'a> {
+    /// One host name, or several with the wildcards `*`, `?` and `[...]`.
+    Named(&'a [u8]),
+    /// The addresses whose first `bits` bits are those of `address`. IPv4 addresses are mapped into IPv6.
+    Network {
+        /// An address of the network.
+        address: Ipv6Addr,
+        /// Length of the prefix, of 128.
+        bits: u8,
+    },
+    /// Every host.
+    Everyone,
+}
+
+/// Length of the prefix of IPv4-mapped addresses.
+const MAPPED_BITS: u8 = 96;
+
+impl Who<'_> {
+    /// Order of precedence as in nfs-utils: single hosts, networks, wildcards, every host.
+    pub const fn rank(&self) -> u8 {
+        match self {
+            Self::Network { bits: 128, .. } => 0,
+            Self::Named(name) if !is_pattern(name) => 0,
+            Self::Network { .. } => 1,
+            Self::Named(_) => 2,
+            Self::Everyone => 3,
+        }
+    }
+
+    /// Returns true if the address is in this network, or in any if this is every host. A name contains no address.
+    pub fn contains(&self, host: Ipv6Addr) -> bool {
+        match *self {
+            Self::Everyone => true,
+            Self::Named(_) => false,
+            Self::Network { address, bits } => {
+                let differing = address.to_bits() ^ host.to_bits();
+                bits == 0 || differing >> (128 - bits) == 0
+            }
+        }
+    }
+}
+
+/// Returns true if the host name has wildcards.
+pub const fn is_pattern(name: &[u8]) -> bool {
+    let mut rest = name;
+    while let [byte, tail @ ..] = rest {
+        if matches!(byte, b'*' | b'?' | b'[') {
+            return true;
+        }
+        rest = tail;
+    }
+    false
+}
+
+/// The fault of a line or word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flaw {
+    /// No absolute path without "..".
+    Path,
+    /// The path is exported already with another `fsid`, or this `fsid` belongs to another path.
+    Same,
+    /// A quoted part without end.
+    Quote,
+    /// A list of options without ")", or with text after it.
+    List,
+    /// A word that is too long.
+    Long,
+    /// Too many exports or clients.
+    Many,
+    /// An unknown option.
+    Option,
+    /// An option whose value is missing, no number, or superfluous.
+    Value,
+    /// An option that would promise what the server does not do.
+    Unkept,
+    /// A netgroup.
+    Netgroup,
+    /// A malformed address, network or netmask.
+    Network,
+    /// A malformed host name.
+    Host,
+}
+
+/// Options as in exports(5). Those up to [`VALUED_COUNT`] have a value.
+const OPTIONS: &[u8] = b"fsid anonuid anongid \
+    ro rw root_squash no_root_squash all_squash no_all_squash async sync secure insecure isos mountpoint mp \
+    no_wdelay no_subtree_check hide nocrossmnt no_auth_nlm insecure_locks no_acl no_pnfs removable fixed sec=sys xprtsec=none \
+    wdelay subtree_check nohide crossmnt nordirplus auth_nlm secure_locks acl pnfs security_label sign_fh";
+const VALUED_COUNT: usize = 3;
+/// Index of the first option without effect, which describes what the server does anyway.
+const FIRST_KEPT: usize = 16;
+/// Index of the first option that is accepted, but has no effect.
+const FIRST_IGNORED: usize = 28;
+
+/// Options whose promise the server would break.
+const UNKEPT: &[u8] = b"sec refer replicas xprtsec reexport password mountpoint mp";
+
+/// A set of accepted options without effect.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Ignored(u16);
+
+impl Ignored {
+    /// Adds the options of another set.
+    pub const fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// The names of the options.
+    pub fn names(self) -> impl Iterator<Item = &'static [u8]> {
+        let ignored = crate::mem::parts(OPTIONS, b' ').skip(FIRST_IGNORED);
+        let is_in = move |number: &usize| self.0 >> number & 1 != 0;
+        ignored
+            .enumerate()
+            .filter(move |(number, _)| is_in(number))
+            .map(|(_, name)| name)
+    }
+}
+
+/// Sets the rule that an option names.
+///
+/// # Errors
+/// `Option`, `Value`, `Unkept`.
+#[inline(never)]
+pub fn set_option(rules: &mut Rules, word: &[u8], ignored: &mut Ignored) -> Result<(), Flaw> {
+    let sign = word.iter().position(|byte| *byte == b'=');
+    let (name, value) = match sign {
+        Some(at) => (word.head(at), Some(word.tail(at + 1))),
+        None => (word, None),
+    };
+    let found = index_of(OPTIONS, word).or_else(|| index_of(OPTIONS, name));
+    let index = match found {
+        None if index_of(UNKEPT, name).is_some() => return Err(Flaw::Unkept),
+        None => return Err(Flaw::Option),
+        Some(index) => index,
+    };
+    if index < VALUED_COUNT {
+        let value = value.ok_or(Flaw::Value)?;
+        match index {
+            0 => rules.fsid = Some(fsid(value).ok_or(Flaw::Value)?),
+            1 => rules.anonymous.0 = id(value).ok_or(Flaw::Value)?,
+            _ => rules.anonymous.1 = id(value).ok_or(Flaw::Value)?,
+        }
+        return Ok(());
+    }
+    if value.is_some() && index_of(OPTIONS, word).is_none() {
+        let is_unkept = index_of(UNKEPT, name).is_some();
+        return Err(if is_unkept { Flaw::Unkept } else { Flaw::Value });
+    }
+    match index {
+        3..=4 => rules.writable = index == 4,
+        5..=6 => rules.squashes_root = index == 5,
+        7..=8 => rules.squashes_all = index == 7,
+        9..=10 => rules.is_async = index == 9,
+        11..=12 => rules.is_secure = index == 11,
+        13 => rules.isos = true,
+        14..=15 => rules.needs_mount = true,
+        FIRST_KEPT..FIRST_IGNORED => {}
+        _ => ignored.0 |= 1 << (index - FIRST_IGNORED),
+    }
+    Ok(())
+}
+
+/// Parses a value of `fsid`: a number, `root`, or a UUID, of which a hash is taken.
+fn fsid(value: &[u8]) -> Option<u32> {
+    match value {
+        b"root" => Some(0),
+        _ => number(value, 10).or_else(|| {
+            let digits = value.iter().filter(|byte| !matches!(byte, b'-' | b':'));
+            let mut hash = 0u32;
+            let mut count = 0;
+            for byte in digits {
+                let digit = char::from(*byte).to_digit(16)?;
+                hash = (hash.rotate_left(5) ^ digit).wrapping_mul(0x9e37_79b1);
+                count += 1;
+            }
+            (count == 32).then_some(hash)
+        }),
+    }
+}
+
+/// Parses a UID or GID. A negative number counts down from 2^32, as in C; -1 is no ID.
+fn id(value: &[u8]) -> Option<u32> {
+    let id = match value {
+        [b'-', digits @ ..] => number(digits, 10)?.wrapping_neg(),
+        digits => number(digits, 10)?,
+    };
+    (id != u32::MAX).then_some(id)
+}
+
+/// Parses the hosts of an entry. An empty word means every host.
+///
+/// # Errors
+/// `Netgroup`, `Network`, `Host`.
+#[inline(never)]
+pub fn who(word: &[u8]) -> Result<Who<'_>, Flaw> {
+    let is_name = |byte: &u8| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'?' | b'[' | b']' | b'!' | b'^');
+    if let [] | [b'*'] = word {
+        return Ok(Who::Everyone);
+    }
+    if let [b'@', ..] = word {
+        return Err(Flaw::Netgroup);
+    }
+    let slash = word.iter().position(|byte| *byte == b'/');
+    let host = slash.map_or(word, |at| word.head(at));
+    match (address(host), slash) {
+        (Some(address), slash) => {
+            let bits = match slash {
+                Some(at) => prefix(address, word.tail(at + 1)).ok_or(Flaw::Network)?,
+                None => 128,
+            };
+            Ok(Who::Network { address, bits })
+        }
+        (None, Some(_)) => Err(Flaw::Network),
+        _ if word.contains(&b':') => Err(Flaw::Network),
+        _ if word.first() == Some(&b'-') || !word.iter().all(is_name) => Err(Flaw::Host),
+        _ => Ok(Who::Named(word)),
+    }
+}
+
+/// Parses the length of a prefix or a netmask. Returns the length of the prefix of the IPv6 address.
+fn prefix(network: Ipv6Addr, text: &[u8]) -> Option<u8> {
+    let first = match network.to_ipv4_mapped() {
+        Some(_) => MAPPED_BITS,
+        None => 0,
+    };
+    if let Some(bits) = number(text, 10) {
+        let bits = bits.checked_add(first.into())?;
+        return u8::try_from(bits).ok().filter(|bits| *bits <= 128);
+    }
+    let mask = address(text)?;
+    if mask.to_ipv4_mapped().is_some() != (first > 0) {
+        return None;
+    }
+    // The mask of an IPv4-mapped address has 96 bits that are no part of it.
+    let mask = mask.to_bits() | !(u128::MAX >> first);
+    let bits = mask.leading_ones();
+    (mask.checked_shl(bits).unwrap_or(0) == 0).then_some(bits as u8)
+}
+
+/// One entry: the path, and the rules of some hosts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry<'a> {
+    /// The path, without quotes and escapes.
+    pub path: &'a [u8],
+    /// The hosts.
+    pub who: Who<'a>,
+    /// The rules of these hosts.
+    pub rules: Rules,
+}
+
+/// A word without quotes and escapes.
+type Word = heapless::Vec<u8, EXPORT_PATH_BYTES_MAX>;
+
+struct Scanner<'a> {
+    text: &'a [u8],
+    /// Offset of the next byte.
+    at: usize,
+    ignored: Ignored,
+}
+
+/// Parses a file and passes each entry to `each`. Returns the options without effect.
+///
+/// # Errors
+/// Offset of the first malformed word, and its fault.
+pub fn parse(
+    text: &[u8],
+    each: &mut dyn FnMut(&Entry<'_>) -> Result<(), Flaw>,
+) -> Result<Ignored, (usize, Flaw)> {
+    let mut scanner = Scanner {
+        text,
+        at: 0,
+        ignored: Ignored::default(),
+    };
+    let (mut path, mut client) = (Word::new(), Word::new());
+    loop {
+        match scanner.skip() {
+            None => return Ok(scanner.ignored),
+            Some(b'\n') => scanner.at += 1,
+            Some(_) => scanner.line(&mut path, &mut client, each)?,
+        }
+    }
+}
+
+/// Returns line and column, from 1, of an offset.
+pub fn position(text: &[u8], offset: usize) -> (u32, u32) {
+    let before = text.head(offset.min(text.len()));
+    let (mut line, mut column) = (1, 1);
+    for byte in before {
+        (line, column) = match byte {
+            b'\n' => (line + 1, 1),
+            _ => (line, column + 1),
+        };
+    }
+    (line, column)
+}
+
+impl Scanner<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    /// Skips blanks, continuations and a comment. Returns the next byte.
+    fn skip(&mut self) -> Option<u8> {
+        loop {
+            match self.text.tail(self.at) {
+                [b' ' | b'\t' | b'\r', ..] => self.at += 1,
+                [b'\\', b'\n', ..] => self.at += 2,
+                [b'#', rest @ ..] => {
+                    let end = rest.iter().position(|byte| *byte == b'\n');
+                    self.at += 1 + end.unwrap_or(rest.len());
+                }
+                rest => return rest.first().copied(),
+            }
+        }
+    }
+
+    /// Reads a line from its path on.
+    fn line(
+        &mut self,
+        path: &mut Word,
+        client: &mut Word,
+        each: &mut dyn FnMut(&Entry<'_>) -> Result<(), Flaw>,
+    ) -> Result<(), (usize, Flaw)> {
+        let path_at = self.at;
+        self.word(b"", path).map_err(|flaw| (path_at, flaw))?;
+        if path.first() != Some(&b'/') {
+            return Err((path_at, Flaw::Path));
+        }
+        let mut defaults = Rules::OF_FILE;
+        let mut has_clients = false;
+        loop {
+            let next = self.skip();
+            let at = self.at;
+            let ends = matches!(next, None | Some(b'\n'));
+            if ends && has_clients {
+                return Ok(());
+            }
+            if next == Some(b'-') {
+                self.at += 1;
+                self.options(&mut defaults)?;
+                self.end_of_word().map_err(|flaw| (at, flaw))?;
+                continue;
+            }
+            let mut rules = defaults;
+            self.word(b"(", client).map_err(|flaw| (at, flaw))?;
+            if self.peek() == Some(b'(') {
+                self.at += 1;
+                self.options(&mut rules)?;
+                if self.peek() != Some(b')') {
+                    return Err((at, Flaw::List));
+                }
+                self.at += 1;
+                self.end_of_word().map_err(|flaw| (at, flaw))?;
+            }
+            let who = who(client).map_err(|flaw| (at, flaw))?;
+            has_clients = true;
+            let entry = Entry { path, who, rules };
+            // A fault of the entry as a whole is one of its path.
+            each(&entry).map_err(|flaw| (path_at, flaw))?;
+            if ends {
+                return Ok(());
+            }
+        }
+    }
+
+    fn end_of_word(&self) -> Result<(), Flaw> {
+        match self.text.tail(self.at) {
+            [] | [b' ' | b'\t' | b'\r' | b'\n', ..] | [b'\\', b'\n', ..] => Ok(()),
+            _ => Err(Flaw::List),
+        }
+    }
+
+    /// Reads options up to a blank or ")".
+    fn options(&mut self, rules: &mut Rules) -> Result<(), (usize, Flaw)> {
+        let mut word = Word::new();
+        loop {
+            let at = self.at;
+            let read = self.word(b",)", &mut word);
+            let set = read.and_then(|()| match word.is_empty() {
+                true => Ok(()),
+                false => set_option(rules, &word, &mut self.ignored),
+            });
+            set.map_err(|flaw| (at, flaw))?;
+            if self.peek() != Some(b',') {
+                return Ok(());
+            }
+            self.at += 1;
+        }
+    }
+
+    /// Reads a word up to a blank or one of `stops`, outside of quotes.
+    fn word(&mut self, stops: &[u8], word: &mut Word) -> Result<(), Flaw> {
+        word.clear();
+        let mut is_quoted = false;
+        loop {
+            let (byte, len) = match self.text.tail(self.at) {
+                [] | [b'\n', ..] if is_quoted => return Err(Flaw::Quote),
+                [b'"', ..] => {
+                    is_quoted = !is_quoted;
+                    self.at += 1;
+                    continue;
+                }
+                [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..] => {
+                    ((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'), 4)
+                }
+                [b'\\', b'\n', ..] | [] | [b' ' | b'\t' | b'\r' | b'\n', ..] if !is_quoted => {
+                    return Ok(());
+                }
+                [byte, ..] if !is_quoted && stops.contains(byte) => return Ok(()),
+                [byte, ..] => (*byte, 1),
+                [] => return Ok(()),
+            };
+            word.push(byte).map_err(|_| Flaw::Long)?;
+            self.at += len;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+use super::*;
+
+/// Returns each entry as `PATH CLIENT OPTIONS`, or the position and fault of the first malformed word.
+fn read(text: &str) -> Result<Vec<String>, (u32, u32, Flaw)> {
+    let mut entries = Vec::new();
+    let parsed = parse(text.as_bytes(), &mut |entry| {
+        entries.push(shown(entry));
+        Ok(())
+    });
+    match parsed {
+        Ok(_) => Ok(entries),
+        Err((offset, flaw)) => {
+            let (line, column) = position(text.as_bytes(), offset);
+            Err((line, column, flaw))
+        }
+    }
+}
+
+fn shown(entry: &Entry<'_>) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let who = match entry.who {
+        Who::Named(name) => text(name),
+        Who::Everyone => "*".to_owned(),
+        Who::Network { address, bits } => format!("{address}/{bits}"),
+    };
+    let rules = &entry.rules;
+    let mut shown = format!("{} {who}", text(entry.path));
+    for (is_set, name) in [
+        (rules.writable, "rw"),
+        (rules.is_async, "async"),
+        (!rules.is_secure, "insecure"),
+        (!rules.squashes_root, "no_root_squash"),
+        (rules.squashes_all, "all_squash"),
+        (rules.isos, "isos"),
+        (rules.needs_mount, "mp"),
+    ] {
+        if is_set {
+            shown += " ";
+            shown += name;
+        }
+    }
+    if let Some(fsid) = rules.fsid {
+        shown += &format!(" fsid={fsid}");
+    }
+    if rules.anonymous != Rules::DEFAULT.anonymous {
+        shown += &format!(" anon={}:{}", rules.anonymous.0, rules.anonymous.1);
+    }
+    shown
+}
+
+#[test]
+fn examples_of_exports_5_are_parsed() {
+    let text = "\
+# sample /etc/exports file
+/               master(rw) trusty(rw,no_root_squash)
+/projects       proj*.local.domain(rw)
+/usr            *.local.domain(ro) @trusted(rw)
+";
+    assert_eq!(read(text), Err((4, 36, Flaw::Netgroup)));
+    let text = "\
+/               master(rw) trusty(rw,no_root_squash)
+/projects       proj*.local.domain(rw)
+/home/joe       pc001(rw,all_squash,anonuid=150,anongid=100)
+/pub            *(ro,insecure,all_squash)
+/srv/www        -sync,rw server external(ro)
+/foo            2001:db8:9:e54::/64(rw) 192.0.2.0/24(rw)
+/build          buildhost[0-9].local.domain(rw)
+/mask           192.0.2.0/255.255.255.128(rw)
+/all
+";
+    let expect = [
+        "/ master rw",
+        "/ trusty rw no_root_squash",
+        "/projects proj*.local.domain rw",
+        "/home/joe pc001 rw all_squash anon=150:100",
+        "/pub * insecure all_squash",
+        "/srv/www server rw",
+        "/srv/www external",
+        "/foo 2001:db8:9:e54::/64 rw",
+        "/foo ::ffff:192.0.2.0/120 rw",
+        "/build buildhost[0-9].local.domain rw",
+        "/mask ::ffff:192.0.2.0/121 rw",
+        "/all *",
+    ];
+    assert_eq!(read(text).unwrap(), expect);
+}
+
+#[test]
+fn quotes_escapes_and_continued_lines_are_read() {
+    let text = "\"/a b\"  h(rw)\n/c\\040d \\\n  h(ro) \\\n\ti(rw) # comment\n/e\"\\040\"f#g h\n  \n\\\n/x -rw,insecure";
+    let expect = [
+        "/a b h rw",
+        "/c d h",
+        "/c d i rw",
+        "/e f#g h",
+        "/x * rw insecure",
+    ];
+    assert_eq!(read(text).unwrap(), expect);
+}
+
+#[test]
+fn options_without_effect_are_collected() {
+    let text =
+        "/a h(wdelay,no_subtree_check,crossmnt,sync,hide,sec=sys,xprtsec=none) i(wdelay,acl)";
+    let ignored = parse(text.as_bytes(), &mut |_| Ok(())).unwrap();
+    let names: Vec<_> = ignored.names().collect();
+    assert_eq!(names, [&b"wdelay"[..], b"crossmnt", b"acl"]);
+}
+
+#[test]
+fn flaws_have_line_and_column() {
+    for (text, line, column, flaw) in [
+        ("srv *(ro)", 1, 1, Flaw::Path),
+        ("\n  (ro)", 2, 3, Flaw::Path),
+        ("/a *(rw,bogus)", 1, 9, Flaw::Option),
+        ("/a *(rw", 1, 4, Flaw::List),
+        ("/a *(rw, ro)", 1, 4, Flaw::List),
+        ("/a *(rw)x", 1, 4, Flaw::List),
+        ("/a *(anonuid=x)", 1, 6, Flaw::Value),
+        ("/a *(anonuid=-1)", 1, 6, Flaw::Value),
+        ("/a *(fsid)", 1, 6, Flaw::Value),
+        ("/a *(ro=1)", 1, 6, Flaw::Value),
+        ("/a *(sec=krb5)", 1, 6, Flaw::Unkept),
+        ("/a *(sec=sys:krb5p)", 1, 6, Flaw::Unkept),
+        ("/a *(rw,refer=/x@y)", 1, 9, Flaw::Unkept),
+        ("/a *(mp=/x)", 1, 6, Flaw::Unkept),
+        ("/a -rw,sec=krb5i *", 1, 8, Flaw::Unkept),
+        ("/a @net(rw)", 1, 4, Flaw::Netgroup),
+        ("/a h\n/b 192.0.2.0/33(rw)", 2, 4, Flaw::Network),
+        ("/a 192.0.2.0/255.0.255.0", 1, 4, Flaw::Network),
+        ("/a 192.0.2.0/ffff::", 1, 4, Flaw::Network),
+        ("/a 2001:db8::/129", 1, 4, Flaw::Network),
+        ("/a gss/krb5i(rw)", 1, 4, Flaw::Network),
+        ("/a h\\,i(rw)", 1, 4, Flaw::Host),
+        ("/a \"h(rw)\n", 1, 4, Flaw::Quote),
+        ("\"/a", 1, 1, Flaw::Quote),
+    ] {
+        assert_eq!(read(text), Err((line, column, flaw)), "{text}");
+    }
+    let long = format!("/{}", "x".repeat(EXPORT_PATH_BYTES_MAX));
+    assert_eq!(read(&long), Err((1, 1, Flaw::Long)));
+}
+
+#[test]
+fn ids_and_fsids_have_the_forms_of_exports_5() {
+    assert_eq!(
+        read("/a *(anonuid=-2,anongid=65534)").unwrap(),
+        ["/a * anon=4294967294:65534"]
+    );
+    assert_eq!(read("/a *(fsid=root)").unwrap(), ["/a * fsid=0"]);
+    assert!(read("/a *(fsid=4f3e5fa1-2f7b-4bdc-9e9b-1c9f3b2a7c55)").is_ok());
+    assert!(read("/a *(fsid=4f3e5fa1-2f7b)").is_err());
+}
+
+#[test]
+fn networks_contain_their_addresses() {
+    let contains = |network: &str, host: &str| {
+        let host = address(host.as_bytes()).unwrap();
+        who(network.as_bytes()).unwrap().contains(host)
+    };
+    for (network, host, expect) in [
+        ("192.0.2.0/24", "192.0.2.255", true),
+        ("192.0.2.0/24", "192.0.3.0", false),
+        ("192.0.2.77/24", "192.0.2.1", true),
+        ("192.0.2.0/255.255.255.0", "192.0.2.9", true),
+        ("192.0.2.7", "192.0.2.7", true),
+        ("192.0.2.7", "192.0.2.8", false),
+        ("0.0.0.0/0", "198.51.100.1", true),
+        ("0.0.0.0/0", "2001:db8::1", false),
+        ("::/0", "192.0.2.1", true),
+        ("2001:db8::/32", "2001:db8:ffff::1", true),
+        ("2001:db8::/ffff:ffff::", "2001:db9::1", false),
+        ("*", "2001:db8::1", true),
+        ("host.example", "192.0.2.1", false),
+    ] {
+        assert_eq!(contains(network, host), expect, "{network} {host}");
+    }
+    let ranks = ["h", "192.0.2.1", "192.0.2.0/24", "*.x", "*"];
+    let ranks = ranks.map(|text| who(text.as_bytes()).unwrap().rank());
+    assert_eq!(ranks, [0, 0, 1, 2, 3]);
+}
+
+#[test]
+fn random_text_is_read_without_panic() {
+    let mut state = 1u64;
+    let letters = b"/a \t\n\\\"(),=-#@*012.:[rwsync";
+    for _ in 0..20_000 {
+        let text: Vec<u8> = (0..40)
+            .map(|_| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                letters[(state >> 33) as usize % letters.len()]
+            })
+            .collect();
+        if let Err((offset, _)) = parse(&text, &mut |_| Ok(())) {
+            assert!(offset <= text.len());
+        }
+    }
+}
