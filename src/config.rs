@@ -8,6 +8,19 @@ pub const NFS_PORT: u16 = 2049;
 
 /// Longest path of an export (bytes), as MOUNT limits it (MNTPATHLEN).
 pub const EXPORT_PATH_BYTES_MAX: usize = 1024;
+
+/// The file with exports, unless the command line names exports or another file.
+pub const EXPORTS_FILE: &CStr = c"/etc/exports";
+/// Directory of further files with exports, `*.exports`.
+pub const EXPORTS_SUBDIRECTORY: &CStr = c"/etc/exports.d";
+/// Longest file with exports (bytes).
+pub const EXPORTS_FILE_BYTES_MAX: usize = 64 << 10;
+/// Most entries of hosts in all files.
+pub const CLIENT_COUNT_MAX: usize = 4096;
+/// Largest sum of the texts (bytes) that are kept from the files: paths and host names.
+pub const TEXTS_BYTES_MAX: usize = 128 << 10;
+/// Time between attempts to open missing exports.
+pub const RETRY: Duration = Duration::from_secs(10);
 /// Entries in the mount list (MOUNT DUMP). A new entry evicts the oldest.
 pub const MOUNT_COUNT_MAX: usize = 64;
 

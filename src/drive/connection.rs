@@ -6,8 +6,8 @@ use crate::engine::{Order, share};
 use crate::net::Socket;
 use crate::text::{Text, texts};
 use crate::time::{Duration, Instant};
+use crate::vfs::Peer;
 use crate::vfs::{FsResult, JobId};
-use core::net::Ipv6Addr;
 
 texts! {
     /// The reason for closing a connection.
@@ -65,7 +65,7 @@ pub(super) struct Connection {
     pub(super) socket: Socket,
     /// Time of the last sent or received byte.
     pub(super) progress: Instant,
-    pub(super) peer: Ipv6Addr,
+    pub(super) peer: Peer,
     pub(super) unsent: Option<Unsent>,
     /// Index 0: the sync that the unsent replies wait for. Index 1: the job that the current order waits for.
     pub(super) waits: [Option<Wait>; 2],
@@ -84,7 +84,7 @@ pub(super) struct Connection {
 const _: () = assert!(size_of::<Option<Connection>>() <= CONNECTION_BYTES_MAX);
 
 impl Connection {
-    pub(super) const fn new(number: usize, socket: Socket, peer: Ipv6Addr, now: Instant) -> Self {
+    pub(super) const fn new(number: usize, socket: Socket, peer: Peer, now: Instant) -> Self {
         Self {
             socket,
             number: number as u16,
@@ -108,7 +108,7 @@ impl Connection {
 
     /// Key of the peer, for limits of connections per peer.
     pub(super) const fn share(&self) -> u64 {
-        share(self.peer)
+        share(self.peer.address)
     }
 
     /// Returns true if a job that the connection waited for has ended, and the connection was not served since.

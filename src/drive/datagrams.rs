@@ -1,11 +1,11 @@
 //! Protocols with one datagram per request and at most one per reply.
 
-use super::streams::address;
 use super::task::World;
 use crate::config::DATAGRAM_BYTES;
 use crate::engine::Cx;
 use crate::mem::Ends as _;
 use crate::net::{NetError, NetResult, Received, Socket};
+use crate::vfs::Peer;
 use core::net::SocketAddr;
 
 /// Most datagrams received from one socket in one turn.
@@ -53,7 +53,7 @@ impl Datagrams {
             let Ok(Received { len, from, to }) = world.net.recv_from(socket, world.rx) else {
                 break;
             };
-            let (mut cx, rx, tx) = world.lend(address(from));
+            let (mut cx, rx, tx) = world.lend(Peer::new(from));
             let output = tx.head_mut(DATAGRAM_BYTES);
             let answer = protocol.answer(local, &mut cx, rx.head(len), output);
             if let Some(reply) = answer.and_then(|len| world.tx.get(..len)) {

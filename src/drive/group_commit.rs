@@ -140,12 +140,12 @@ mod tests {
     use super::*;
     use crate::net::Socket;
     use crate::time::Instant;
-    use core::net::Ipv6Addr;
+    use crate::vfs::Peer;
 
     #[test]
     fn failed_sync_without_later_waiter_is_lost() {
         let now = Instant::default();
-        let mut connection = Connection::new(0, Socket::ONLY, Ipv6Addr::LOCALHOST, now);
+        let mut connection = Connection::new(0, Socket::ONLY, Peer::NONE, now);
         let mut group = GroupCommit::default();
         connection.waits = [group.add(JobId(5)), None];
         let mut connections = [None, Some(connection)];

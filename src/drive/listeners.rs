@@ -1,7 +1,7 @@
 //! Listeners: accepts connections, and evicts others if all slots are used.
 
 use super::connection::{CloseReason, Connection};
-use super::streams::{CONNECTION_TOKEN, Streams, address};
+use super::streams::{CONNECTION_TOKEN, Streams};
 use super::task::World;
 use super::turn::Turn;
 use crate::config::{
@@ -13,6 +13,7 @@ use crate::log;
 use crate::net::{Interest, NetError, NetResult, Socket};
 use crate::text::Text;
 use crate::time::{Duration, Instant};
+use crate::vfs::Peer;
 use core::net::SocketAddr;
 
 /// Most connections accepted from one listener in one turn.
@@ -124,7 +125,7 @@ impl Streams {
         let world = &mut *turn.world;
         log::debug!("connection {=usize} accepted", at);
         if let Some(place) = self.connections.get_mut(at) {
-            *place = Some(Connection::new(at, socket, address(peer), world.now));
+            *place = Some(Connection::new(at, socket, Peer::new(peer), world.now));
         }
         turn.protocol.open(at, local);
         let token = world.token(CONNECTION_TOKEN + at as u32);
@@ -191,7 +192,7 @@ impl Streams {
     /// Returns true if a connection of the largest share may be evicted for `peer`: without that connection, the largest share must
     /// still exceed the peer's.
     fn gives_way(&self, (count, _): Share, peer: SocketAddr) -> bool {
-        let share = share(address(peer));
+        let share = share(Peer::new(peer).address);
         let connections = self.connections.iter().flatten();
         let same = connections.filter(|other| other.share() == share);
         same.count() + 1 < count

@@ -266,7 +266,7 @@ impl Streams {
             }
             Next::Close(why) => {
                 let (now, events) = (turn.world.now, &mut turn.world.events);
-                events.report_for_peer(now, connection.peer, event::DISCONNECTED, b"", why);
+                events.report_for_peer(now, connection.peer.address, event::DISCONNECTED, b"", why);
                 Some(CloseReason::Gone.into())
             }
             _ if self.moved_bytes >= ORDER_TURN_BYTES as usize => {

@@ -53,7 +53,7 @@ impl Protocol for Sessions<'_> {
         let Some(session) = self.sessions.get_mut(connection) else {
             return Progress::CLOSED;
         };
-        cx.vfs.act_as_process();
+        cx.vfs.act_as_process(&cx.peer);
         self.sftp.advance(session, cx, input, output)
     }
 
@@ -69,7 +69,7 @@ impl Protocol for Sessions<'_> {
             order.abandon(cx.vfs);
             return Progress::CLOSED;
         };
-        cx.vfs.act_as_process();
+        cx.vfs.act_as_process(&cx.peer);
         self.sftp.done(session, cx, order, result, output)
     }
 

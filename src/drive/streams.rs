@@ -18,7 +18,6 @@ use crate::mem::Slots;
 use crate::net::FileId;
 use crate::time::{Duration, Instant};
 use crate::vfs::{Job, Scope, Submitted};
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// First token of the connections; smaller ones are the task's own.
 pub const CONNECTION_TOKEN: u32 = 8;
@@ -213,7 +212,7 @@ impl Streams {
         let Some(connection) = place else { return };
         log::debug!("connection {=usize} closed", at);
         if reason != CloseReason::Gone {
-            let (peer, why) = (connection.peer, reason.message());
+            let (peer, why) = (connection.peer.address, reason.message());
             let events = &mut world.events;
             events.report_for_peer(world.now, peer, event::DISCONNECTED, b"", why);
         }
@@ -254,14 +253,5 @@ impl Streams {
                 .tree
                 .reap(&mut |ended| _ = group.on_done(connections, ended));
         }
-    }
-}
-
-/// The peer's address, an IPv4 address as IPv4-mapped, also at a dual-stack socket.
-#[inline(never)]
-pub(super) const fn address(peer: SocketAddr) -> Ipv6Addr {
-    match peer.ip() {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
     }
 }

@@ -5,9 +5,9 @@ use crate::engine::Cx;
 use crate::event::{Events, Fatal};
 use crate::net::{Net, Signals, Token};
 use crate::time::Instant;
-use crate::vfs::Tree;
 #[cfg(feature = "streams")]
-use core::net::Ipv6Addr;
+use crate::vfs::Peer;
+use crate::vfs::Tree;
 
 /// The resources of a loop, lent to a task for one call.
 pub struct World<'a> {
@@ -37,7 +37,7 @@ impl World<'_> {
 
     /// Returns the context of a protocol call for `peer`, the receive buffer and the transmit buffer.
     #[cfg(feature = "streams")]
-    pub(super) const fn lend(&mut self, peer: Ipv6Addr) -> (Cx<'_>, &mut [u8], &mut [u8]) {
+    pub(super) const fn lend(&mut self, peer: Peer) -> (Cx<'_>, &mut [u8], &mut [u8]) {
         let cx = Cx {
             now: self.now,
             peer,

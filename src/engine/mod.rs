@@ -20,7 +20,7 @@
 use crate::event::Events;
 use crate::text::Text;
 use crate::time::Instant;
-use crate::vfs::{FsResult, Pin, Tree};
+use crate::vfs::{FsResult, Peer, Pin, Tree};
 use core::net::Ipv6Addr;
 
 mod drc;
@@ -41,8 +41,8 @@ pub mod turns;
 pub struct Cx<'a> {
     /// The monotonic clock.
     pub now: Instant,
-    /// The peer that sent the input; an IPv4 address is mapped into IPv6.
-    pub peer: Ipv6Addr,
+    /// The peer that sent the input.
+    pub peer: Peer,
     /// The files.
     pub vfs: &'a mut Tree,
     /// The sink for messages to the administrator.
@@ -53,7 +53,7 @@ impl Cx<'_> {
     /// Reports an event of this client, with its subject and the reason.
     fn report(&mut self, event: Text, about: &[u8], why: Text) {
         self.events
-            .report_for_peer(self.now, self.peer, event, about, why);
+            .report_for_peer(self.now, self.peer.address, event, about, why);
     }
 }
 

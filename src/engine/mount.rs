@@ -9,8 +9,9 @@ use crate::event::{self, Line};
 use crate::mem::Ends as _;
 use crate::text::{Text, text};
 use crate::vfs::walk::{self, below};
-use crate::vfs::{Export, FsError, FsResult, Handle, ObjectType};
+use crate::vfs::{Client, Export, FsError, FsResult, Handle, ObjectType, Rules};
 use crate::wire::Writer;
+use crate::wire::exports::Who;
 use crate::wire::mount::{
     HANDLE_V1_BYTES, PATH_BYTES_MAX, Status, VERSION_1, VERSION_3, procedure,
 };
@@ -37,7 +38,7 @@ pub(super) fn answer(
         procedure::NULL => {}
         procedure::MNT | procedure::UMNT => return mnt(mounts, cx, request),
         procedure::DUMP => emit_list(cx.vfs.exports(), Some(&mounts.list), reply),
-        procedure::UMNTALL => mounts.remove(cx.peer, None),
+        procedure::UMNTALL => mounts.remove(cx.peer.address, None),
         procedure::EXPORT => emit_list(cx.vfs.exports(), None, reply),
         _ => return Err(Reject::Procedure),
     }
@@ -53,7 +54,7 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
     let export = find(cx.vfs.exports(), &mut below);
     if request.call.procedure == procedure::UMNT {
         if export.is_some() {
-            mounts.remove(cx.peer, export);
+            mounts.remove(cx.peer.address, export);
         }
         return Ok(());
     }
@@ -61,14 +62,21 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
     let reply = &mut *request.reply;
     let (status, why) = match export {
         None => (Status::Access, text!("not exported")),
-        Some(export) => match walk(cx, export, below).as_ref().map(Handle::padded) {
-            Err(error) => refusal(*error),
+        Some(export) => match admit(cx, export)
+            .and_then(|rules| {
+                let handle = walk(cx, export, below, &rules);
+                handle.as_ref().map_err(|error| refusal(*error)).copied()
+            })
+            .as_ref()
+            .map(Handle::padded)
+        {
+            Err(refused) => *refused,
             Ok(handle) if version == VERSION_1 && handle.len() > HANDLE_V1_BYTES => (
                 Status::ServerFault,
                 text!("the handle is too long for MOUNT version 1; use version 3"),
             ),
             Ok(handle) => {
-                mounts.add(cx.peer, export);
+                mounts.add(cx.peer.address, export);
                 cx.report(event::MOUNTED, path, Text::NOTHING);
                 reply.u32(Status::Ok as u32);
                 if version == VERSION_3 {
@@ -87,9 +95,28 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
     Ok(())
 }
 
+/// Checks that the peer may mount an export, and opens the export again, because the host may have another directory there now.
+fn admit(cx: &mut Cx<'_>, export: usize) -> Result<Rules, (Status, Text)> {
+    let rules = cx.vfs.rules(export, &cx.peer).map_err(|error| {
+        let why = match error {
+            FsError::Permission => text!("the port is not below 1024; see the option insecure"),
+            _ => text!("not exported to this host"),
+        };
+        (Status::Access, why)
+    })?;
+    if cx.vfs.reopens && cx.vfs.open_export(export).is_err() {
+        return Err((Status::NoEntry, text!("the exported directory is missing")));
+    }
+    Ok(rules)
+}
+
 /// Returns the handle of the directory or regular file at the path `below` in an export.
-fn walk(cx: &mut Cx<'_>, export: usize, below: &[u8]) -> FsResult<Handle> {
+fn walk(cx: &mut Cx<'_>, export: usize, below: &[u8], rules: &Rules) -> FsResult<Handle> {
     let node = walk::find(cx.vfs, export, below)?;
+    let is_image = cx.vfs.exports().get(export).is_some_and(Export::is_image);
+    if node.is_inside() && !rules.isos && !is_image {
+        return Err(FsError::NotDirectory);
+    }
     match cx.vfs.attr(node)?.kind {
         ObjectType::Directory | ObjectType::Regular => cx.vfs.handle(node),
         _ => Err(FsError::NotDirectory),
@@ -147,10 +174,13 @@ fn innermost(exports: &[Export], by_real: bool, path: &mut &[u8]) -> Option<usiz
     let whole = *path;
     let mut found = None;
     for (number, export) in exports.iter().enumerate() {
-        let root = if by_real {
-            export.root.real
-        } else {
-            export.path
+        if export.clients.is_empty() {
+            continue;
+        }
+        let root = match export.root {
+            Some(root) if by_real => root.real,
+            None if by_real => b"",
+            _ => export.path.to_bytes(),
         };
         if let Some(below) = below(root, whole)
             && (found.is_none() || below.len() < path.len())
@@ -186,20 +216,23 @@ impl Mounts {
     }
 }
 
-/// Writes `mounts`, or with `None` all exports, as an XDR linked list. Stops before the first element that leaves no space for the
+/// Writes `mounts`, or with `None` all exports and their clients, as an XDR linked list. Stops before the first element that leaves no space for the
 /// end marker.
 fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &mut Writer<'_>) {
     for number in 0..mounts.map_or(exports.len(), <[_]>::len) {
         let before = reply.position();
+        let mount = mounts.and_then(|mounts| mounts.get(number));
+        let export = exports.get(mount.map_or(number, |(_, export)| *export));
+        let Some(export) = export.filter(|export| export.root.is_some()) else {
+            continue;
+        };
         reply.u32(1);
-        let mut path = number;
-        if let Some((peer, export)) = mounts.and_then(|mounts| mounts.get(number)) {
+        if let Some((peer, _)) = mount {
             reply.opaque(Line::default().address(*peer).bytes());
-            path = *export;
         }
-        reply.opaque(exports.get(path).map_or(b"", |export| export.path));
+        reply.opaque(export.path.to_bytes());
         if mounts.is_none() {
-            reply.u32(0); // An empty list of groups: every client may mount it.
+            emit_clients(&export.clients, reply);
         }
         if reply.written().is_none() || reply.space().len() < size_of::<u32>() {
             reply.truncate(before);
@@ -207,6 +240,45 @@ fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &m
         }
     }
     reply.u32(0);
+}
+
+/// Writes the clients of an export. An empty list means every host.
+fn emit_clients(clients: &[Client], reply: &mut Writer<'_>) {
+    let is_open = clients.len() == 1;
+    for client in clients {
+        if is_open && client.who == Who::Everyone {
+            continue;
+        }
+        reply.u32(1);
+        let mut line = Line::default();
+        write_hosts(&client.who, &mut line);
+        reply.opaque(line.bytes());
+    }
+    reply.u32(0);
+}
+
+/// Writes the hosts of an entry as exports(5) has them.
+pub fn write_hosts(who: &Who<'_>, line: &mut Line) {
+    match *who {
+        Who::Everyone => line.byte(b'*'),
+        Who::Named(name) => line.raw(name),
+        Who::Network { address, bits } => {
+            line.address(address);
+            let first = 128 - address_bits(address);
+            match bits.saturating_sub(first) {
+                _ if bits == 128 => line,
+                bits => line.byte(b'/').number(bits.into()),
+            }
+        }
+    };
+}
+
+/// Length of an address (bits) as it is written: 32 for IPv4.
+const fn address_bits(address: Ipv6Addr) -> u8 {
+    match address.to_ipv4_mapped() {
+        Some(_) => 32,
+        None => 128,
+    }
 }
 
 #[cfg(test)]
@@ -224,14 +296,18 @@ mod tests {
         let export = |paths: &&'static str| {
             let (path, real) = paths.split_once(' ').unwrap_or((paths, ""));
             Export {
-                path: path.as_bytes(),
-                rules: Rules::default(),
-                root: ExportRoot {
+                path: Box::leak(std::ffi::CString::new(path).unwrap().into_boxed_c_str()),
+                clients: {
+                    let mut clients = crate::mem::Slots::default();
+                    clients.push_more(Client::everyone(Rules::default()));
+                    clients
+                },
+                root: Some(ExportRoot {
                     backend: Backend::ByHandle,
                     tag: 0,
                     is_image: false,
                     real: real.as_bytes(),
-                },
+                }),
             }
         };
         let exports: Vec<Export> = exports.iter().map(export).collect();

@@ -97,7 +97,7 @@ impl Programs {
             let status = nfs::error_status(cx, error);
             let drc = &mut self.nfs.drc;
             len = nfs::fail(replies, status, &mut |procedure, reply| {
-                drc.replace(cx.peer, procedure, reply);
+                drc.replace(cx.peer.address, procedure, reply);
             });
             if let Some(turns) = turns {
                 turns.release();
@@ -218,7 +218,7 @@ impl Programs {
     fn find_reply(&mut self, cx: &Cx<'_>, request: &mut Request<'_, '_>) -> bool {
         let drc = &mut self.nfs.drc;
         let args = request.args.rest();
-        drc.key.set(cx.peer, cx.now, &request.call, args);
+        drc.key.set(cx.peer.address, cx.now, &request.call, args);
         let reply = drc.lookup();
         if let Some(reply) = reply {
             request.reply.put(reply);

@@ -13,6 +13,8 @@ use core::net::{Ipv6Addr, SocketAddrV6};
 pub const LISTENING: Text = text!("listening on");
 /// A directory is exported.
 pub const EXPORTING: Text = text!("exporting");
+/// A directory is not exported any more, after the exports were read again.
+pub const ENDED_EXPORT: Text = text!("no longer exporting");
 /// File access uses one UID for all clients.
 pub const ACTING_AS: Text = text!("every client accesses files as user");
 /// File access uses the UID of each client's AUTH_SYS credential.

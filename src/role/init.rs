@@ -68,7 +68,10 @@ fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     for wanted in served.exports() {
         report_found(
             wanted.path,
-            init::mount_export(wanted.path, wanted.rules.writable),
+            init::mount_export(
+                wanted.path,
+                crate::vfs::common_rules(&wanted.clients).writable,
+            ),
         );
     }
     #[cfg(feature = "sftp-server")]

@@ -1,4 +1,6 @@
-//! Access rights, and callers with their credentials.
+//! Access rights, and callers with their hosts and credentials.
+
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// An access right. The values are the permission bits of a mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -9,6 +11,36 @@ pub enum Access {
     Write = 2,
     /// Run the file or look names up in the directory.
     Execute = 1,
+}
+
+/// The host that sent a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// Its address; an IPv4 address is mapped into IPv6.
+    pub address: Ipv6Addr,
+    /// True if it sent from a port below 1024, which only root may use on a Unix host.
+    pub is_privileged: bool,
+}
+
+impl Peer {
+    /// No host: the process itself, or a peer on standard streams.
+    pub const NONE: Self = Self {
+        address: Ipv6Addr::UNSPECIFIED,
+        is_privileged: true,
+    };
+
+    /// The host that sent from a port of this address.
+    #[inline(never)]
+    pub const fn new(from: SocketAddr) -> Self {
+        let address = match from.ip() {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        Self {
+            address,
+            is_privileged: from.port() < 1024,
+        }
+    }
 }
 
 /// Most supplementary groups of a caller (limit of AUTH_SYS, RFC 5531).

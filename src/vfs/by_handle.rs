@@ -1,32 +1,35 @@
 //! The tree's methods for NFS: objects by handle, for many callers, with checks of a caller's rights.
 
 use super::{
-    Access, Caller, CreateWhat, Export, FsError, FsResult, Handle, Handles, Name, Node, ObjectType,
-    Pin, SetAttr, Tree, handle,
+    Access, Caller, CreateWhat, FsError, FsResult, Handle, Handles, Name, Node, ObjectType, Peer,
+    Pin, Rights, SetAttr, Tree, handle,
 };
 
 impl Tree {
-    /// The top of an export. The following calls are carried out with the server's own rights.
+    /// The top of an export, with the rights of any of its clients. The following calls are carried out with the server's own
+    /// rights.
     ///
     /// # Errors
     /// `Stale`: no such export, or its directory was removed.
     pub fn root(&mut self, number: usize) -> FsResult<Node> {
-        let Export { root, .. } = *self.exports.get(number).ok_or(FsError::Stale)?;
+        let export = self.exports.get(number).ok_or(FsError::Stale)?;
+        let (root, rights) = (export.root.ok_or(FsError::Stale)?, export.rights());
         let backend = self.handles(root.backend as usize).ok_or(FsError::Stale)?;
         backend.act_as(None);
         let node = backend.root(root.tag)?;
         if root.is_image {
             return self.open_image(node, None);
         }
-        Ok(node)
+        Ok(node.limited(rights))
     }
 
-    /// Opens the object of a handle. The following calls are carried out as `caller`, as far as the host and the export's rules
+    /// Opens the object of a handle for a request of `peer`. The following calls are carried out as `caller`, as far as the host and the export's rules
     /// allow.
     ///
     /// # Errors
-    /// `BadHandle`: not a handle of this server; `Stale`: the object was removed; `TryLater`: the search for the object continues.
-    pub fn open(&mut self, bytes: &[u8], caller: &Caller) -> FsResult<Node> {
+    /// `BadHandle`: not a handle of this server; `Stale`: the object was removed; `TryLater`: the search for the object continues;
+    /// those of [`Tree::rules`].
+    pub fn open(&mut self, bytes: &[u8], caller: &Caller, peer: &Peer) -> FsResult<Node> {
         let bytes = handle::unpadded(bytes);
         let mut buffer = [0; Handle::BYTES_MAX];
         let (mut file, mut inside) = (bytes, None);
@@ -36,7 +39,9 @@ impl Tree {
             inside = self.images().and_then(|images| images.find(file, bytes));
         }
         let number = self.tagged(handle::tag(file)?).ok_or(FsError::Stale)?;
-        let Export { root, rules, .. } = *self.exports.get(number).ok_or(FsError::Stale)?;
+        let rules = self.rules(number, peer)?;
+        let export = self.exports.get(number).ok_or(FsError::Stale)?;
+        let root = export.root.ok_or(FsError::Stale)?;
         if is_inside && !rules.isos && !root.is_image {
             // The handle is forged, or was issued when paths could still continue inside images of this export.
             return Err(FsError::Stale);
@@ -62,7 +67,7 @@ impl Tree {
         };
         let backend = self.handles(root.backend as usize).ok_or(FsError::Stale)?;
         backend.act_as(Some((caller, &rules)));
-        Ok(node)
+        Ok(node.limited(Rights::of(rules.writable, rules.isos)))
     }
 
     /// The parent of a directory. The top of an export is its own parent, and so is the top of an image.
@@ -75,7 +80,7 @@ impl Tree {
             return self.backend(dir)?.lookup(dir, Name(b".."));
         }
         let backend = self.handles(dir.backend()).ok_or(FsError::Stale)?;
-        backend.parent(dir)
+        Ok(backend.parent(dir)?.limited_by(dir))
     }
 
     /// The handle of `node`: the same bytes every time, also after a restart unless the file is in memory.
@@ -143,6 +148,7 @@ impl Tree {
         self.handles(dir.backend())
             .ok_or(FsError::Stale)?
             .create(dir, name, what, change)
+            .map(|node| node.limited_by(dir))
     }
 
     /// Checks that the caller may open an object for this access. A file's owner may always read and write it, because the client's

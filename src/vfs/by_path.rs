@@ -5,8 +5,8 @@
 use super::disks::TOP;
 use super::walk::{BUFFER_BYTES, End, Path, next_name};
 use super::{
-    Attr, CreateWhat, FileTime, FsError, FsResult, Name, Node, ObjectType, OpenFlags, Pin, Tree,
-    is_image,
+    Attr, CreateWhat, FileTime, FsError, FsResult, Name, Node, ObjectType, OpenFlags, Peer, Pin,
+    Tree, is_image,
 };
 use core::ffi::CStr;
 
@@ -21,7 +21,11 @@ struct WalkEnd {
 impl Tree {
     /// Begins a request of the SFTP peer: sets UID and umask as [`super::Paths::act_as_process`]. Both stay set until a handle is
     /// opened for a caller.
-    pub fn act_as_process(&mut self) {
+    pub fn act_as_process(&mut self, _peer: &Peer) {
+        #[cfg(bare)]
+        {
+            self.peer = Some(*_peer);
+        }
         if let Some(paths) = self.paths() {
             paths.act_as_process();
         }

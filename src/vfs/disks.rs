@@ -5,8 +5,8 @@ use super::iso::{Disk, Disks};
 use super::walk::put;
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, ExportRoot, FileTime, FsError,
-    FsResult, FsStat, Handles, ImageFile, Name, Node, ObjectType, OpenFlags, Paths, Pin, Rights,
-    Rules, SetAttr, Tree, Vfs, handle,
+    FsResult, FsStat, Handles, ImageFile, Name, Node, ObjectType, OpenFlags, Paths, Peer, Pin,
+    Rights, Rules, SetAttr, Tree, Vfs, handle,
 };
 use core::ffi::CStr;
 use core::ops::ControlFlow;
@@ -47,8 +47,16 @@ impl Tree {
     pub(super) fn lookup_export(&mut self, name: Name<'_>) -> FsResult<Node> {
         let mut exports = self.exports().iter();
         let named = |path: &[u8]| path.strip_prefix(TOP_PATH) == Some(name.bytes());
-        let number = exports.position(|export| named(export.path));
-        self.root(number.ok_or(FsError::NoEntry)?)
+        let number = exports.position(|export| named(export.path.to_bytes()));
+        self.root_for_peer(number.ok_or(FsError::NoEntry)?)
+    }
+
+    /// The top of an export with the rights of the current request's peer.
+    fn root_for_peer(&mut self, number: usize) -> FsResult<Node> {
+        let peer = self.peer.as_ref().unwrap_or(&Peer::NONE);
+        let rules = self.rules(number, peer).map_err(|_| FsError::Access)?;
+        let root = self.root(number)?;
+        Ok(root.limited(Rights::of(rules.writable, rules.isos)))
     }
 
     pub(super) fn list_exports(
@@ -58,8 +66,12 @@ impl Tree {
     ) -> FsResult<bool> {
         let mut number = from as usize;
         while let Some(export) = self.exports().get(number) {
-            let name = export.path.strip_prefix(TOP_PATH).unwrap_or_default();
-            let attr = self.root(number).and_then(|root| self.attr(root));
+            let name = export
+                .path
+                .to_bytes()
+                .strip_prefix(TOP_PATH)
+                .unwrap_or_default();
+            let attr = self.root_for_peer(number).and_then(|root| self.attr(root));
             number += 1;
             let entry = DirEntry {
                 name,

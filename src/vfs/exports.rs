@@ -8,44 +8,14 @@ use super::disks::TOP;
 use super::iso::Images;
 use super::{
     Access, Attr, Backend, Caller, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Handles,
-    Name, Node, Paths, Pin, SetAttr, Vfs, is_image,
+    Name, Node, Paths, Peer, Pin, Rights, SetAttr, Vfs, is_image,
 };
 use crate::mem::{self, Slots};
+pub use crate::wire::exports::Rules;
+use crate::wire::exports::Who;
+use core::ffi::CStr;
+use core::net::Ipv6Addr;
 use core::ops::ControlFlow;
-
-/// The options of an export.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rules {
-    /// The option `fsid`: a number that identifies the export permanently.
-    pub fsid: Option<u32>,
-    /// True if clients may change files (`rw`).
-    pub writable: bool,
-    /// True if paths may continue inside ISO images.
-    pub isos: bool,
-    /// The option `async`: replies do not wait until changes of names and attributes are durable. The next COMMIT makes them
-    /// durable, or a sync within two seconds.
-    pub is_async: bool,
-    /// Maps UID and GID 0 to [`Rules::anonymous`] (`root_squash`).
-    pub squashes_root: bool,
-    /// Maps every UID and GID to [`Rules::anonymous`] (`all_squash`).
-    pub squashes_all: bool,
-    /// UID and GID of squashed callers and of callers without credentials.
-    pub anonymous: (u32, u32),
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            fsid: None,
-            writable: false,
-            isos: false,
-            is_async: false,
-            squashes_root: true,
-            squashes_all: false,
-            anonymous: (65_534, 65_534),
-        }
-    }
-}
 
 /// UID of the superuser, to which every access is allowed.
 pub(super) const ROOT: u32 = 0;
@@ -85,15 +55,90 @@ pub struct ExportRoot {
     pub real: &'static [u8],
 }
 
-/// A directory that clients may mount.
+/// Hosts that may mount an export, and its rules for them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Client {
+    /// The hosts.
+    pub who: Who<'static>,
+    /// The rules.
+    pub rules: Rules,
+}
+
+impl Client {
+    /// Every host.
+    pub const fn everyone(rules: Rules) -> Self {
+        Self {
+            who: Who::Everyone,
+            rules,
+        }
+    }
+}
+
+/// An address of a host that [`Who::Named`] names.
 #[derive(Clone, Copy, Debug)]
+pub struct KnownHost {
+    /// The name or pattern.
+    pub name: &'static [u8],
+    /// The address; an IPv4 address is mapped into IPv6.
+    pub address: Ipv6Addr,
+}
+
+/// A directory that clients may mount.
+#[derive(Debug)]
 pub struct Export {
     /// Absolute path as clients write it.
-    pub path: &'static [u8],
-    /// Options.
-    pub rules: Rules,
-    /// The exported object.
-    pub root: ExportRoot,
+    pub path: &'static CStr,
+    /// The hosts that may mount it, in the order of [`Who::rank`]. None: not exported any more.
+    pub clients: Slots<Client>,
+    /// The exported object. `None`: it is missing, or not exported any more.
+    pub root: Option<ExportRoot>,
+}
+
+/// The rules that hold whatever the client: `fsid` and `mountpoint` of the first entry that has them; `rw`, `isos` if an entry has
+/// them; `async` if all entries have it.
+pub fn common_rules(clients: &[Client]) -> Rules {
+    let mut common = Rules {
+        is_async: true,
+        ..Rules::DEFAULT
+    };
+    for Client { rules, .. } in clients {
+        common.fsid = common.fsid.or(rules.fsid);
+        common.needs_mount |= rules.needs_mount;
+        common.writable |= rules.writable;
+        common.isos |= rules.isos;
+        common.is_async &= rules.is_async;
+    }
+    common
+}
+
+impl Export {
+    /// The rules that hold whatever the client.
+    pub fn common_rules(&self) -> Rules {
+        common_rules(&self.clients)
+    }
+
+    /// Returns true if the export is an ISO image; clients see its contents.
+    pub fn is_image(&self) -> bool {
+        self.root.is_some_and(|root| root.is_image)
+    }
+
+    pub(super) fn rights(&self) -> Rights {
+        let common = self.common_rules();
+        Rights::of(common.writable, common.isos)
+    }
+
+    /// Appends hosts after those of the same or a smaller rank.
+    fn add(&mut self, client: Client) {
+        self.clients.push_more(client);
+        let mut at = self.clients.len() - 1;
+        while let Some(before) = at.checked_sub(1)
+            && let Some(other) = self.clients.get(before)
+            && other.who.rank() > client.who.rank()
+        {
+            self.clients.swap(before, at);
+            at = before;
+        }
+    }
 }
 
 /// All files that a loop serves, whatever their backend.
@@ -102,6 +147,15 @@ pub struct Tree {
     /// Backends by number. That of images is added when the first image is opened.
     pub(super) backends: [Option<&'static mut dyn Vfs>; Backend::COUNT],
     pub(super) exports: Slots<Export>,
+    /// True if exports are the host's directories, which may be replaced: MNT opens them again.
+    pub reopens: bool,
+    /// True if an export has become missing.
+    pub has_missing: bool,
+    /// Addresses of the hosts that clients' entries name.
+    pub known_hosts: Slots<KnownHost>,
+    /// The SFTP peer of the current request.
+    #[cfg(bare)]
+    pub(super) peer: Option<Peer>,
     /// True if paths may continue inside every image file, whatever its name, also if the path reached it by a symbolic link.
     pub(super) enters_all_images: bool,
 }
@@ -126,21 +180,118 @@ impl Tree {
         self.enters_all_images = true;
     }
 
-    /// Allocates space for `count` exports.
-    pub fn expect(&mut self, count: usize) {
-        self.exports = Slots::new(count);
-    }
-
-    /// Exports `root` as `path`.
+    /// Exports `root` as `path`, to these hosts besides those of earlier calls. Returns the number of the export.
     ///
     /// # Errors
     /// `Exists`: another export has this tag.
-    pub fn export(&mut self, path: &'static [u8], rules: Rules, root: ExportRoot) -> FsResult<()> {
+    pub fn export(
+        &mut self,
+        path: &'static CStr,
+        clients: &[Client],
+        root: ExportRoot,
+    ) -> FsResult<usize> {
         if self.tagged(root.tag).is_some() {
             return Err(FsError::Exists);
         }
-        self.exports.push_more(Export { path, rules, root });
-        Ok(())
+        for client in clients {
+            self.add_client(path, *client);
+        }
+        let mut exports = self.exports.iter();
+        let number = exports.position(|export| export.path == path);
+        let number = number.ok_or(FsError::Stale)?;
+        if let Some(export) = self.exports.get_mut(number) {
+            export.root = Some(root);
+        }
+        Ok(number)
+    }
+
+    /// Forgets the hosts of all exports, before [`Tree::add_client`] names the new ones.
+    pub fn forget_clients(&mut self) {
+        for export in self.exports.iter_mut() {
+            while export.clients.pop().is_some() {}
+        }
+    }
+
+    /// Adds hosts to the export of this path, which may be new.
+    pub fn add_client(&mut self, path: &'static CStr, client: Client) {
+        let mut exports = self.exports.iter_mut();
+        match exports.find(|export| export.path == path) {
+            Some(export) => export.add(client),
+            None => self.exports.push_more(Export {
+                path,
+                clients: {
+                    let mut clients = Slots::default();
+                    clients.push_more(client);
+                    clients
+                },
+                root: None,
+            }),
+        }
+    }
+
+    /// Ends an export, until [`Tree::open_export`] opens it again.
+    pub fn close_export(&mut self, number: usize) {
+        if let Some(export) = self.exports.get_mut(number) {
+            export.root = None;
+        }
+        if let Some(backend) = self.handles(Backend::ByHandle as usize) {
+            backend.close_top(number);
+        }
+    }
+
+    /// Opens an export's directory or image on the host, again if it was opened before: another one may be there now.
+    ///
+    /// # Errors
+    /// Number of the errno, as [`Handles::open_top`]; `EXIST`: another export has the same `fsid` or directory. The export is
+    /// missing then.
+    #[inline(never)]
+    pub fn open_export(&mut self, number: usize) -> Result<(), u8> {
+        let opened = self.try_open(number);
+        if opened.is_err() {
+            self.has_missing = true;
+            self.close_export(number);
+        }
+        opened
+    }
+
+    fn try_open(&mut self, number: usize) -> Result<(), u8> {
+        let gone = || FsError::Stale.number();
+        let export = self.exports.get(number).ok_or_else(gone)?;
+        let (path, rules) = (export.path, export.common_rules());
+        let backend = self.handles(Backend::ByHandle as usize).ok_or_else(gone)?;
+        let root = backend.open_top(number, path, &rules)?;
+        if self.tagged(root.tag).unwrap_or(number) != number {
+            return Err(FsError::Exists.number());
+        }
+        if let Some(export) = self.exports.get_mut(number) {
+            export.root = Some(root);
+        }
+        // Opens an image now, so that a file that is no image is an error.
+        self.root(number).map(drop).map_err(FsError::number)
+    }
+
+    /// The rules of an export for a host.
+    ///
+    /// # Errors
+    /// `Stale`: no such export, or not for that host; `Permission`: the request must come from a port below 1024.
+    #[inline(never)]
+    pub fn rules(&self, number: usize, peer: &Peer) -> FsResult<Rules> {
+        let export = self.exports.get(number).ok_or(FsError::Stale)?;
+        let mut clients = export.clients.iter();
+        let client = clients.find(|client| match client.who {
+            Who::Named(name) => self.is_named(name, peer.address),
+            who => who.contains(peer.address),
+        });
+        let rules = client.ok_or(FsError::Stale)?.rules;
+        if rules.is_secure && !peer.is_privileged {
+            return Err(FsError::Permission);
+        }
+        Ok(rules)
+    }
+
+    fn is_named(&self, name: &[u8], address: Ipv6Addr) -> bool {
+        let mut hosts = self.known_hosts.iter();
+        hosts.any(|host| host.address == address && host.name == name)
     }
 
     /// All exports. The number of an export is its index here.
@@ -198,7 +349,7 @@ impl Tree {
     #[inline(never)]
     pub(super) fn tagged(&self, tag: u32) -> Option<usize> {
         let mut exports = self.exports.iter();
-        exports.position(|export| export.root.tag == tag)
+        exports.position(|export| export.root.is_some_and(|root| root.tag == tag))
     }
 
     /// Checks that the export's rules allow changes of an object.
@@ -286,7 +437,7 @@ impl Tree {
         if dir == TOP {
             return self.lookup_export(name);
         }
-        self.backend(dir)?.lookup(dir, name)
+        Ok(self.backend(dir)?.lookup(dir, name)?.limited_by(dir))
     }
 
     /// See [`Vfs::has_name`].

@@ -44,10 +44,10 @@ pub mod shared;
 pub mod user;
 pub mod walk;
 
-pub use access::{Access, Caller, GROUP_COUNT_MAX};
+pub use access::{Access, Caller, GROUP_COUNT_MAX, Peer};
 pub use attr::{Attr, FileTime, FsStat, NewTime, ObjectType, SetAttr};
 pub use error::{FsError, FsResult};
-pub use exports::{Export, ExportRoot, Rules, Tree};
+pub use exports::{Client, Export, ExportRoot, KnownHost, Rules, Tree, common_rules};
 pub use handle::Handle;
 pub use iso::{ImageFile, Images};
 pub use jobs::{Bytes, Ended, Extent, FileId, Job, JobId, JobKind, Scope, Storage, Submitted};
@@ -268,6 +268,22 @@ pub trait Vfs {
 /// The part of a [`Vfs`] that only NFS needs: objects by handle, for many callers. Object-safe. Methods without details here are
 /// described at the method of the same name of [`Tree`].
 pub trait Handles {
+    /// Opens the directory or image at `path` as the top of the export with this number, again if it was opened before. Objects of
+    /// an earlier top that is not the same object are forgotten. The tag is the option `fsid`, or a hash of file system and inode.
+    ///
+    /// # Errors
+    /// Number of the errno: `XDEV`: a pseudo file system such as proc; `OPNOTSUPP`: no kernel handles there; `NOTDIR`: neither a
+    /// directory nor an image; `NXIO`: nothing is mounted there; else those of open(2) and statx(2).
+    fn open_top(
+        &mut self,
+        _number: usize,
+        _path: &'static CStr,
+        _rules: &Rules,
+    ) -> Result<ExportRoot, u8> {
+        Err(FsError::Stale.number())
+    }
+    /// Closes the top of an export, and its objects.
+    fn close_top(&mut self, _number: usize) {}
     /// The top of the export with this tag.
     ///
     /// # Errors

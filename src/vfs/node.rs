@@ -35,8 +35,17 @@ impl Rights {
 }
 
 /// An object during one request. 3 bits: the backend; 2 bits: [`Rights`]; 27 bits: private to the backend.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Node(u32);
+
+/// Nodes of the same object are equal, whatever their rights.
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0 ^ other.0) & !Rights::ALL.0 == 0
+    }
+}
+
+impl Eq for Node {}
 
 impl Node {
     /// Mask of the bits of a generation that fit a node.
@@ -56,6 +65,16 @@ impl Node {
     /// A node with a backend-private number of up to 27 bits.
     pub(super) const fn of_number(backend: Backend, rights: Rights, number: u32) -> Self {
         Self((backend as u32) << 29 | rights.0 | number)
+    }
+
+    /// The object with at most these rights.
+    pub(super) const fn limited(self, rights: Rights) -> Self {
+        Self(self.0 & (rights.0 | !Rights::ALL.0))
+    }
+
+    /// The object with at most the rights of `other`.
+    pub(super) const fn limited_by(self, other: Self) -> Self {
+        self.limited(Rights(other.0 & Rights::ALL.0))
     }
 
     /// The backend-private number.

@@ -1,9 +1,9 @@
 //! A backend that a test and its tree share. The tree leaks a small wrapper; the backend itself is freed with the test.
 
 use super::{
-    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Ended, ExportRoot, Extent, FileId,
-    FileTime, FsResult, FsStat, Handle, Handles, ImageFile, Job, Name, Node, OpenFlags, Paths, Pin,
-    Rules, SetAttr, Storage, Submitted, Tree, Vfs,
+    Access, Attr, Backend, Caller, Client, CreateWhat, Detail, DirEntry, Ended, ExportRoot, Extent,
+    FileId, FileTime, FsResult, FsStat, Handle, Handles, ImageFile, Job, Name, Node, OpenFlags,
+    Paths, Peer, Pin, Rules, SetAttr, Storage, Submitted, Tree, Vfs,
 };
 use core::cell::RefCell;
 use core::ffi::CStr;
@@ -18,10 +18,17 @@ pub const RULES: Rules = Rules {
     is_async: false,
     squashes_root: false,
     squashes_all: false,
+    is_secure: false,
+    needs_mount: false,
     anonymous: (65_534, 65_534),
 };
 
 impl Tree {
+    /// As [`Tree::open`], for a request of the process itself.
+    pub fn open_as(&mut self, handle: &[u8], caller: &Caller) -> FsResult<Node> {
+        self.open(handle, caller, &Peer::NONE)
+    }
+
     /// A tree with one export, `path`. Its backend is registered twice: as `kind` and as [`Backend::ByPath`].
     pub fn of(
         kind: Backend,
@@ -39,7 +46,9 @@ impl Tree {
             is_image: false,
             real: b"",
         };
-        tree.export(path, RULES, root).unwrap();
+        let path = std::ffi::CString::new(path).unwrap();
+        let path = Box::leak(path.into_boxed_c_str());
+        tree.export(path, &[Client::everyone(RULES)], root).unwrap();
         tree
     }
 }
@@ -164,6 +173,19 @@ impl<B: Vfs + Handles + Paths + 'static> Vfs for Shared<B> {
 }
 
 impl<B: Vfs + Handles + Paths + 'static> Handles for Shared<B> {
+    fn open_top(
+        &mut self,
+        number: usize,
+        path: &'static CStr,
+        rules: &Rules,
+    ) -> Result<ExportRoot, u8> {
+        pass!(self, Handles::open_top(number, path, rules))
+    }
+
+    fn close_top(&mut self, number: usize) {
+        pass!(self, Handles::close_top(number));
+    }
+
     fn root(&mut self, tag: u32) -> FsResult<Node> {
         pass!(self, Handles::root(tag))
     }

@@ -202,7 +202,7 @@ impl Path<'_> {
             .export
             .and_then(|number| self.tree.exports().get(number));
         without_slash(match export {
-            Some(export) => export.path,
+            Some(export) => export.path.to_bytes(),
             None => self.tree.root_path(),
         })
     }
@@ -245,7 +245,9 @@ impl Path<'_> {
             let export = self
                 .export
                 .and_then(|number| self.tree.exports().get(number));
-            let real = export.and_then(|export| below(export.root.real, names));
+            let real = export
+                .and_then(|export| export.root)
+                .and_then(|root| below(root.real, names));
             names = real
                 .or_else(|| beneath(self.top(), names))
                 .ok_or(FsError::NoEntry)?;

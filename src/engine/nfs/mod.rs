@@ -186,7 +186,7 @@ impl Nfs {
         if let Some(credential) = &request.call.credential {
             wcc_data.set_caller(credential);
         }
-        if let Ok(node) = cx.vfs.open(handle, &wcc_data.caller)
+        if let Ok(node) = cx.vfs.open(handle, &wcc_data.caller, &cx.peer)
             && let Ok(name) = Name::new(args.opaque(directory::NAME_BYTES_MAX))
         {
             cx.vfs.has_name(node, name);
@@ -324,7 +324,7 @@ pub(super) fn error_status(cx: &mut Cx<'_>, error: FsError) -> Status {
 
 /// Resolves a handle to its object.
 fn open(cx: &mut Cx<'_>, handle: &[u8], caller: &Caller) -> FsResult<Object> {
-    let node = cx.vfs.open(handle, caller)?;
+    let node = cx.vfs.open(handle, caller, &cx.peer)?;
     let attr = cx.vfs.attr(node)?;
     Ok(Object { node, attr })
 }

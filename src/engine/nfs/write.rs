@@ -150,7 +150,7 @@ impl Nfs {
             cx.vfs.unpin(file);
             return Err(error.into());
         }
-        let (attr, xid, peer) = (object.attr, request.call.xid, cx.peer);
+        let (attr, xid, peer) = (object.attr, request.call.xid, cx.peer.address);
         // If other servers run, this one cannot know if the file changed meanwhile.
         let is_alone = self.turns().is_none();
         self.wcc_attr = is_alone.then_some(WccAttr { attr, xid, peer });
@@ -243,7 +243,7 @@ impl Nfs {
             .map_or(Status::Ok, |error| error_status(cx, error));
         reply.u32(status as u32);
         let before = match &self.wcc_attr {
-            Some(wcc_attr) if (wcc_attr.xid, wcc_attr.peer) == (writing.xid, cx.peer) => {
+            Some(wcc_attr) if (wcc_attr.xid, wcc_attr.peer) == (writing.xid, cx.peer.address) => {
                 Some(&wcc_attr.attr)
             }
             _ => None,

@@ -9,9 +9,9 @@ use crate::event::testing::Sink;
 use crate::mem::Slots;
 use crate::time::Instant;
 use crate::vfs::FsResult;
+use crate::vfs::Peer;
 use crate::wire::sftp::{Attributes, kind};
 use crate::wire::{Reader, Writer};
-use core::net::Ipv6Addr;
 
 /// Number of handles of a session.
 pub const HANDLE_COUNT: usize = 8;
@@ -247,7 +247,7 @@ impl World {
     fn advance(&mut self, input: &[u8]) -> Progress {
         let mut cx = Cx {
             now: Instant::default(),
-            peer: Ipv6Addr::UNSPECIFIED,
+            peer: Peer::NONE,
             vfs: &mut self.tree,
             events: &mut self.events,
         };
@@ -258,7 +258,7 @@ impl World {
     fn done(&mut self, order: Order, result: FsResult<()>) -> Progress {
         let mut cx = Cx {
             now: Instant::default(),
-            peer: Ipv6Addr::UNSPECIFIED,
+            peer: Peer::NONE,
             vfs: &mut self.tree,
             events: &mut self.events,
         };

@@ -10,7 +10,7 @@ use crate::engine::{Cx, Datagrams as _, Order, Progress, State, Stream as _};
 use crate::event::Events;
 use crate::event::testing::Sink;
 use crate::time::Instant;
-use crate::vfs::{FsResult, Job, Name, Scope, Submitted};
+use crate::vfs::{FsResult, Job, Name, Peer, Scope, Submitted};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3};
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -123,7 +123,10 @@ impl World {
     pub(in crate::engine) fn advance(&mut self, session: &mut Session, input: &[u8]) -> Progress {
         let mut cx = Cx {
             now: Instant::default(),
-            peer: self.peer,
+            peer: Peer {
+                address: self.peer,
+                is_privileged: true,
+            },
             vfs: &mut self.tree,
             events: &mut self.events,
         };
@@ -139,7 +142,10 @@ impl World {
     ) -> Progress {
         let mut cx = Cx {
             now: Instant::default(),
-            peer: self.peer,
+            peer: Peer {
+                address: self.peer,
+                is_privileged: true,
+            },
             vfs: &mut self.tree,
             events: &mut self.events,
         };
@@ -226,7 +232,10 @@ impl World {
             };
             let mut cx = Cx {
                 now: Instant::default(),
-                peer: self.peer,
+                peer: Peer {
+                    address: self.peer,
+                    is_privileged: true,
+                },
                 vfs: &mut self.tree,
                 events: &mut self.events,
             };
@@ -327,7 +336,10 @@ impl World {
         };
         let mut cx = Cx {
             now: Instant::default(),
-            peer: self.peer,
+            peer: Peer {
+                address: self.peer,
+                is_privileged: true,
+            },
             vfs: &mut self.tree,
             events: &mut self.events,
         };

@@ -106,7 +106,7 @@ fn before(attributes: Attributes) -> Before {
 /// The whole contents of a small file.
 fn content(world: &mut World, path: &str) -> Vec<u8> {
     let handle = world.handle(path);
-    let node = world.tree.open(&handle, &Caller::default()).unwrap();
+    let node = world.tree.open_as(&handle, &Caller::default()).unwrap();
     let pin = world.tree.pin(node, Some(Access::Read)).unwrap();
     let mut out = vec![0; 2 << 20];
     let len = world.tree.read(&pin, 0, &mut out).unwrap();

@@ -14,7 +14,7 @@ use crate::net::link::FRAME_BYTES_MAX;
 use crate::sys::{self, Errno, bare};
 use crate::text::text;
 use crate::vfs::ram::{Counts, Ram};
-use crate::vfs::{Backend, ExportRoot, FileTime, Tree, disks};
+use crate::vfs::{Backend, ExportRoot, FileTime, Tree, common_rules, disks};
 
 /// Export path of the boot module.
 const MODULE: &[u8] = b"/initrd";
@@ -80,7 +80,10 @@ pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
                 disks::MachineDisks::export(number as u32)
             }
         };
-        let exported = tree.export(path, wanted.rules, root);
+        // The tree has the export's hosts already. Opens an exported image now, so that a disk without a file system is an error at
+        // the start.
+        let exported = tree.export(wanted.path, &[], root);
+        let exported = exported.and_then(|number| tree.root(number));
         exported.map_err(|error| cannot_export(wanted, export_errno(error)))?;
     }
     Ok(())
@@ -90,11 +93,8 @@ pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
 /// handles can be guessed, so a writable export is then refused.
 fn ram(wanted: &ExportArgument, tree: &mut Tree) -> Result<ExportRoot, Fatal> {
     let path = wanted.path.to_bytes();
-    if tree.exports().iter().any(|export| export.path == path) {
-        return Err(cannot_export(wanted, Errno::EXIST));
-    }
     let mut entropy = [0; 16];
-    if !bare::has_entropy(&mut entropy) && wanted.rules.writable {
+    if !bare::has_entropy(&mut entropy) && common_rules(&wanted.clients).writable {
         let what = text!("cannot export for writing");
         let why = text!("no random numbers; add the device virtio-rng-device");
         return Err(complain(FAILED, what, path, why));
@@ -102,7 +102,7 @@ fn ram(wanted: &ExportArgument, tree: &mut Tree) -> Result<ExportRoot, Fatal> {
     let (instance, _) = entropy.split_at(8);
     let instance = u64::from_le_bytes(instance.try_into().unwrap_or_default());
     let ram = mem::leak(Ram::new(path, Counts::within(ram_bytes()), instance, clock));
-    let root = ram.export(&wanted.rules);
+    let root = ram.export(&common_rules(&wanted.clients));
     tree.add(Backend::Ram, ram);
     Ok(root)
 }
@@ -118,7 +118,7 @@ fn unpack(wanted: &ExportArgument, tree: &mut Tree) -> Result<ExportRoot, Fatal>
     let counts = archive::counts(module).unwrap_or(Counts::within(0));
     let ram = mem::leak(Ram::new(path, counts, archive::instance(module), clock));
     ram.backend = Backend::ByHandle;
-    let root = archive::unpack(ram, module, &wanted.rules);
+    let root = archive::unpack(ram, module, &common_rules(&wanted.clients));
     let root = root.map_err(|_| {
         let why = text!("the archive is damaged, lacks a directory, or has 65,535 objects or more");
         complain(FAILED, text!("cannot export"), path, why)

@@ -6,6 +6,7 @@
 mod archive;
 #[cfg(feature = "ipxe")]
 mod boot;
+mod exports;
 #[cfg(bare)]
 pub(super) mod machine;
 mod options;
@@ -15,7 +16,7 @@ use super::reasons::{self, Reason, reason};
 use super::{Console, Fatal};
 use crate::config::{
     CONNECTION_COUNT_MIN, DESCRIPTOR_RESERVE, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX,
-    NODE_COUNT_MIN, SHARED_BYTES, SHARED_BYTES_MIN,
+    NODE_COUNT_MIN, RETRY, SHARED_BYTES, SHARED_BYTES_MIN,
 };
 use crate::drive::datagrams::Datagrams;
 #[cfg(feature = "serve")]
@@ -34,12 +35,13 @@ use crate::sys::{self, Args, BUILD_ID_BYTES, Errno};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::host::{Form, Host};
-use crate::vfs::{Backend, FsError, Tree};
+use crate::vfs::{Backend, Export, FsError, Tree};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3, portmap};
 use core::net::{Ipv4Addr, SocketAddrV6};
 #[cfg(feature = "serve")]
 use core::sync::atomic::Ordering;
+use exports::Files;
 
 #[cfg(feature = "init")]
 pub(super) use options::ExportArgument;
@@ -65,6 +67,9 @@ const HELP: &[Text] = &[
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let options = mem::leak(Options::default());
     let network = options.read(args)?;
+    if options.tests {
+        return exports::show(options);
+    }
     let tree = platform::tree();
     let task = task(options, &network, build_id, tree)?;
     platform::serve(
@@ -91,9 +96,11 @@ pub(super) fn task(
         sys::trace_to(path, build_id)
             .map_err(|errno| failed(text!("cannot write traces to"), path.to_bytes(), errno))?;
     }
+    let files = mem::leak(Files::new());
+    files.load(options, tree)?;
     let descriptors = sys::descriptor_limit();
     // With a small RLIMIT_NOFILE, at most half of the descriptors is reserved for exports, listeners and the like.
-    let reserve = DESCRIPTOR_RESERVE + options.exports.len();
+    let reserve = DESCRIPTOR_RESERVE + tree.exports().len();
     let spare = descriptors - reserve.min(descriptors / 2);
     let node_count = (spare / 4).clamp(
         NODE_COUNT_MIN,
@@ -110,7 +117,6 @@ pub(super) fn task(
         connection_count,
         node_count
     );
-    tree.expect(options.exports.len());
     let Common {
         turns,
         memory,
@@ -127,12 +133,10 @@ pub(super) fn task(
     } else {
         export_host(options, node_count, (was_used, turns.is_some()), tree)?
     };
-    for (number, wanted) in options.exports.iter().enumerate() {
-        // Opens an exported ISO image now, so that a file that is no image is an error at the start.
-        let root = tree.root(number);
-        root.map_err(|error| cannot_export(wanted, export_errno(error)))?;
-        #[cfg(feature = "ipxe")]
-        if wanted.boots
+    #[cfg(feature = "ipxe")]
+    for wanted in options.exports.iter().filter(|wanted| wanted.boots) {
+        let mut exports = tree.exports().iter();
+        if let Some(number) = exports.position(|export| export.path == wanted.path)
             && let Err(error) = boot::print_scripts(tree, number, wanted.path.to_bytes())
         {
             reasons::cannot_read(wanted.path.to_bytes(), error);
@@ -148,6 +152,8 @@ pub(super) fn task(
         form,
         acts_as_callers,
         is_first,
+        files,
+        retry_at: Instant::NEVER,
     }))
 }
 
@@ -210,18 +216,22 @@ fn export_host(
     platform::host::obey_quotas();
     let host = mem::leak(Host::new(node_count));
     host.is_shared = is_shared;
-    let form = choose_form(options, host)?;
-    for wanted in options.exports.iter() {
-        let root = host.export(wanted.path, &wanted.rules);
-        let root = root.map_err(|errno| cannot_export(wanted, errno))?;
-        let exported = tree.export(wanted.path.to_bytes(), wanted.rules, root);
-        exported.map_err(|error| cannot_export(wanted, export_errno(error)))?;
-    }
-    if cfg!(feature = "serve") && was_used {
-        host.sync_systems();
-    }
+    host.was_used = cfg!(feature = "serve") && was_used;
+    let form = choose_form(options, host, tree)?;
     let acts_as_callers = host.act_as_callers();
     tree.add(Backend::ByHandle, host);
+    tree.reopens = true;
+    // An export that is missing at the start is opened later, but a server without any export ends.
+    let mut first = None;
+    for number in 0..tree.exports().len() {
+        if let Err(status) = open(tree, number) {
+            first = first.or(Some(status));
+        }
+    }
+    let is_any = tree.exports().iter().any(|export| export.root.is_some());
+    if let Some(status) = first.filter(|_| !is_any) {
+        return Err(status);
+    }
     Ok((form, acts_as_callers))
 }
 
@@ -239,6 +249,15 @@ pub(super) fn check_ports(options: &Options) -> Result<(), Fatal> {
     Ok(())
 }
 
+/// Opens an export, and reports why that failed.
+fn open(tree: &mut Tree, number: usize) -> Result<(), Fatal> {
+    let path = tree.exports().get(number).map_or(c"", |export| export.path);
+    tree.open_export(number).map_err(|errno| {
+        let what = text!("cannot export");
+        reasons::failed_with(what, path.to_bytes(), errno, &REASONS)
+    })
+}
+
 /// The server's task.
 #[repr(C)] // Largest field last: the others have short offsets.
 struct Nfs {
@@ -248,6 +267,9 @@ struct Nfs {
     acts_as_callers: bool,
     /// True in the first NFS process, which alone reports exports and ports.
     is_first: bool,
+    /// Time of the next attempt to open missing exports.
+    retry_at: Instant,
+    files: &'static mut Files,
     datagrams: Datagrams,
     streams: Streams,
     rpc: Rpc,
@@ -267,12 +289,22 @@ impl Task for Nfs {
         }
     }
 
-    fn turn(&mut self, world: &mut World<'_>, _: Signals) {
+    fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
         self.streams.turn(world, &mut self.rpc);
+        if signals.reload {
+            self.reload(world);
+        }
+        if core::mem::take(&mut world.tree.has_missing) {
+            self.retry_at = world.now.after(RETRY);
+        }
+        if world.now >= self.retry_at {
+            self.retry_at = Instant::NEVER;
+            self.retry(world);
+        }
     }
 
     fn poll_at(&self) -> Instant {
-        self.streams.poll_at()
+        self.streams.poll_at().min(self.retry_at)
     }
 
     fn stop(&mut self, world: &mut World<'_>) {
@@ -281,19 +313,70 @@ impl Task for Nfs {
     }
 }
 
-/// Reports each export with its mode and kind of handles, and the UID used for file access.
-fn report_exports(options: &Options, form: Form, acts_as_callers: bool, events: &mut Events) {
-    for wanted in options.exports.iter() {
-        let kind = match (wanted.rules.writable, form) {
-            (false, Form::Kernel) => text!("read-only, kernel handles"),
-            (false, Form::Path) => text!("read-only, path handles"),
-            (true, Form::Kernel) => text!("read-write, kernel handles"),
-            (true, Form::Path) => text!("read-write, path handles"),
-        };
-        events.report(event::EXPORTING, wanted.path.to_bytes(), kind);
-        if wanted.path.count_bytes() == 1 {
-            events.report(event::UNUSABLE_BY_WINDOWS, b"/", Text::NOTHING);
+impl Nfs {
+    /// Reads the files with exports again. If one is malformed, nothing changes.
+    fn reload(&mut self, world: &mut World<'_>) {
+        if self.files.load(self.options, world.tree).is_err() {
+            return;
         }
+        for number in 0..world.tree.exports().len() {
+            let Some(export) = world.tree.exports().get(number) else {
+                return;
+            };
+            let path = export.path.to_bytes();
+            if !export.clients.is_empty() {
+                if open(world.tree, number).is_ok() && self.is_first {
+                    report_export(world.tree, number, self.form, world.events);
+                }
+            } else if export.root.is_some() {
+                world.tree.close_export(number);
+                world
+                    .events
+                    .report(event::ENDED_EXPORT, path, Text::NOTHING);
+            }
+        }
+    }
+
+    /// Opens missing exports.
+    fn retry(&mut self, world: &mut World<'_>) {
+        for number in 0..world.tree.exports().len() {
+            let mut exports = world.tree.exports().iter();
+            let is_missing = |export: &Export| export.root.is_none() && !export.clients.is_empty();
+            if exports.nth(number).is_some_and(is_missing)
+                && world.tree.open_export(number).is_ok()
+                && self.is_first
+            {
+                report_export(world.tree, number, self.form, world.events);
+            }
+        }
+    }
+}
+
+/// Reports an export with its mode and kind of handles.
+fn report_export(tree: &Tree, number: usize, form: Form, events: &mut Events) {
+    let Some(export) = tree
+        .exports()
+        .get(number)
+        .filter(|export| export.root.is_some())
+    else {
+        return;
+    };
+    let kind = match (export.common_rules().writable, form) {
+        (false, Form::Kernel) => text!("read-only, kernel handles"),
+        (false, Form::Path) => text!("read-only, path handles"),
+        (true, Form::Kernel) => text!("read-write, kernel handles"),
+        (true, Form::Path) => text!("read-write, path handles"),
+    };
+    events.report(event::EXPORTING, export.path.to_bytes(), kind);
+    if export.path.count_bytes() == 1 {
+        events.report(event::UNUSABLE_BY_WINDOWS, b"/", Text::NOTHING);
+    }
+}
+
+/// Reports each export, and the UID used for file access.
+fn report_exports(tree: &Tree, form: Form, acts_as_callers: bool, events: &mut Events) {
+    for number in 0..tree.exports().len() {
+        report_export(tree, number, form, events);
     }
     if acts_as_callers {
         events.report(event::ACTING_AS_CALLERS, b"", Text::NOTHING);
@@ -306,10 +389,10 @@ fn report_exports(options: &Options, form: Form, acts_as_callers: bool, events: 
 
 /// Chooses kernel handles if all exports support them and the key file is usable, else path handles. A choice of the user
 /// (`--handles`, `--key-file`) that fails is an error.
-fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Fatal> {
-    let possible = |wanted: &options::ExportArgument| Host::gives_kernel_handles(wanted.path);
+fn choose_form(options: &Options, host: &mut Host, tree: &Tree) -> Result<Form, Fatal> {
+    let possible = |export: &Export| Host::gives_kernel_handles(export.path);
     if options.form == Some(Form::Path)
-        || options.form.is_none() && !options.exports.iter().all(possible)
+        || options.form.is_none() && !tree.exports().iter().all(possible)
     {
         return Ok(Form::Path);
     }
@@ -391,7 +474,7 @@ impl Nfs {
         // Reports only after all required sockets are open. Ports are reported last: a program that waits for the line
         // "listening on" has read the exports by then.
         if self.is_first {
-            report_exports(options, self.form, self.acts_as_callers, world.events);
+            report_exports(world.tree, self.form, self.acts_as_callers, world.events);
             if separate_port.is_some() {
                 report_listening(world.events, &nfs_at, text!(" for NFS"));
                 report_listening(world.events, &mount_at, text!(" for MOUNT"));
@@ -511,7 +594,12 @@ fn failed(what: Text, about: &[u8], errno: Errno) -> Fatal {
 }
 
 /// Reasons and advice that are specific to this role.
-static REASONS: [Reason; 10] = [
+static REASONS: [Reason; 12] = [
+    reason(Errno::FBIG, text!("longer than 64 KiB")),
+    reason(
+        Errno::NXIO,
+        text!("nothing is mounted there; mount it, or remove mountpoint"),
+    ),
     reason(
         Errno::MSGSIZE,
         text!("not 16 bytes long; remove the file, and a new one is created"),

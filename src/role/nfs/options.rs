@@ -1,17 +1,20 @@
 //! The arguments of `nfs`: exports, addresses, ports and handles.
 
-use super::super::args::{address, digits, port};
+use super::super::args::{address, port};
 use super::super::flags::{Flags, flags};
 use super::super::{Fatal, network, refuse};
-use crate::config::{EXPORT_PATH_BYTES_MAX, NFS_PORT};
+use super::exports;
+use crate::config::{EXPORT_PATH_BYTES_MAX, EXPORTS_FILE, NFS_PORT};
+use crate::drive::platform::host::files;
 #[cfg(feature = "serve")]
 use crate::drive::platform::host::loops::SharedState;
 use crate::drive::platform::network::Network;
 use crate::mem::Slots;
-use crate::mem::{c_str, copy, index_of, parts};
+use crate::mem::{index_of, parts};
 use crate::sys::Args;
-use crate::vfs::Rules;
+use crate::vfs::Client;
 use crate::vfs::host::Form;
+use crate::wire::exports::Flaw;
 #[cfg(feature = "serve")]
 use core::cell::Cell;
 use core::ffi::CStr;
@@ -21,6 +24,7 @@ flags! {
     pub(in super::super) enum Flag {
         bare {
             NoPortmap "p",
+            Test "T",
         }
         valued {
             Port "n" => "name a port below 65536",
@@ -29,6 +33,7 @@ flags! {
             Handles "--handles" => "name kernel or path",
             KeyFile "--key-file" => "name a file",
             Log "--log" => "name a file",
+            File "e" => "name a file with exports, as exports(5) describes it",
             Export "--export" => "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
             #[cfg(feature = "ipxe")]
             Isos "--isos" => "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
@@ -43,17 +48,17 @@ pub(in super::super) const FLAGS: Flags = network::with(Flag::table(super::HELP)
 const _: () = assert!(EXPORT_PATH_BYTES_MAX == 1024);
 
 /// An export of the command line (`--export` or `--isos`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(in super::super) struct ExportArgument {
     /// Absolute path, as clients name it in MNT.
     pub(in super::super) path: &'static CStr,
-    pub(in super::super) rules: Rules,
+    /// The hosts that may mount it.
+    pub(in super::super) clients: Slots<Client>,
     /// True for `--isos`: prints an iPXE script for the images in the directory.
-    #[cfg_attr(not(feature = "ipxe"), allow(dead_code))]
     pub(super) boots: bool,
 }
 
-type Exports = Slots<ExportArgument>;
+pub(super) type Exports = Slots<ExportArgument>;
 
 /// The parsed arguments.
 #[repr(C)] // Largest field last: the others have short offsets.
@@ -65,6 +70,10 @@ pub(in super::super) struct Options {
     pub(super) form: Option<Form>,
     pub(super) key_file: Option<&'static CStr>,
     pub(super) log: Option<&'static CStr>,
+    /// The file with exports (`-e`).
+    pub(super) file: Option<&'static CStr>,
+    /// True if the exports are only checked (`-T`).
+    pub(super) tests: bool,
     /// Under `serve`, memory that outlives the server and is shared by all NFS processes. `None`: not under `serve`, or mmap
     /// failed.
     #[cfg(feature = "serve")]
@@ -85,6 +94,8 @@ impl Default for Options {
             form: None,
             key_file: None,
             log: None,
+            file: None,
+            tests: false,
         }
     }
 }
@@ -104,10 +115,28 @@ impl Options {
 
     /// Reports a usage error if no export is named.
     pub(in super::super) fn check(&self) -> Result<(), Fatal> {
-        if self.exports.is_empty() {
+        let has_file = self
+            .exports_file()
+            .is_some_and(|path| self.file.is_some() || files::exists(path));
+        if self.exports.is_empty() && !has_file {
             return Err(refuse(b"--export", b"", Flag::Export.wanted()));
         }
         Ok(())
+    }
+
+    /// Adds an export of the command line. A malformed word of the list ends the process.
+    fn export(&mut self, text: &'static [u8], boots: bool) -> Option<()> {
+        match exports::argument(text, boots, &mut self.exports) {
+            Err((Flaw::Path, _)) => None,
+            Err(flaw) => crate::sys::exit(exports::refuse_word(flaw) as i32),
+            Ok(()) => Some(()),
+        }
+    }
+
+    /// The path of the file with exports: that of `-e`, or /etc/exports if the command line names no export.
+    pub(super) fn exports_file(&self) -> Option<&'static CStr> {
+        let default = self.exports.is_empty().then_some(EXPORTS_FILE);
+        self.file.or(default)
     }
 
     /// Calls `access` with the shared state, if any, and returns the result.
@@ -128,6 +157,7 @@ impl Options {
         let text = value.to_bytes();
         match flag {
             Flag::NoPortmap => self.portmap = false,
+            Flag::Test => self.tests = true,
             _ if text.is_empty() => return None,
             Flag::Port => self.address.set_port(port(text)?),
             Flag::MountPort => self.mount_port = Some(port(text)?),
@@ -140,66 +170,28 @@ impl Options {
             }
             Flag::KeyFile => self.key_file = Some(value),
             Flag::Log => self.log = Some(value),
-            Flag::Export => export(text, false, &mut self.exports)?,
+            Flag::Export => self.export(text, false)?,
             #[cfg(feature = "ipxe")]
-            Flag::Isos => export(text, true, &mut self.exports)?,
+            Flag::Isos => self.export(text, true)?,
+            Flag::File => self.file = Some(value),
         }
         Some(())
     }
 }
 
-/// Options of an export, named as in exports(5). The first three have a number as value; `isos` is our own.
-const EXPORT_OPTIONS: &[u8] = b"fsid anonuid anongid ro rw root_squash no_root_squash all_squash \
-    no_all_squash async sync isos  no_subtree_check insecure";
+/// A path, and a NUL at its end.
+pub(super) type PathText = heapless::Vec<u8, EXPORT_PATH_BYTES_MAX>;
 
-/// Parses `DIR[:OPTION,...]` and appends the export. The text after the last colon is the list of options, unless it has a "/".
-fn export(text: &[u8], boots: bool, exports: &mut Exports) -> Option<()> {
-    let (mut path, mut options) = (text, &b""[..]);
-    if let Some(index) = text.iter().rposition(|byte| matches!(byte, b':' | b'/'))
-        && let (before, [b':', after @ ..]) = text.split_at_checked(index)?
-    {
-        (path, options) = (before, after);
-    }
-    let mut rules = Rules {
-        isos: boots,
-        ..Rules::default()
-    };
-    for option in parts(options, b',') {
-        let mut sides = parts(option, b'=');
-        let word = sides.next()?;
-        let number = sides.rest.and_then(|value| digits(value, 10));
-        match index_of(EXPORT_OPTIONS, word)? {
-            0 => rules.fsid = Some(number?),
-            1 => rules.anonymous.0 = number.filter(|number| *number != u32::MAX)?,
-            2 => rules.anonymous.1 = number.filter(|number| *number != u32::MAX)?,
-            _ if sides.rest.is_some() => return None,
-            index @ 3..=4 => rules.writable = index == 4,
-            index @ 5..=6 => rules.squashes_root = index == 5,
-            index @ 7..=8 => rules.squashes_all = index == 7,
-            index @ 9..=10 => rules.is_async = index == 9,
-            11 => rules.isos = true,
-            // Ignores an empty word, and the options no_subtree_check and insecure, which are always on.
-            _ => {}
-        }
-    }
-    let path = absolute(path)?;
-    exports.push_more(ExportArgument { path, rules, boots });
-    Some(())
-}
-
-/// Makes a path absolute and removes ".", doubled and trailing "/". `None`: empty, too long, or with a ".." in it.
-fn absolute(path: &[u8]) -> Option<&'static CStr> {
-    fn push(buffer: &mut [u8], len: &mut usize, byte: u8) -> Option<()> {
-        *buffer.get_mut(*len)? = byte;
-        *len += 1;
-        Some(())
-    }
-    let buffer = &mut [0; EXPORT_PATH_BYTES_MAX];
-    let mut len = 0;
+/// Makes a path absolute and removes ".", doubled and trailing "/". Returns it with a NUL at its end. `None`: empty, too long, or with
+/// a ".." in it.
+pub(super) fn absolute(path: &[u8]) -> Option<PathText> {
+    let mut text = PathText::new();
     if path.first()? != &b'/' {
-        len = crate::sys::current_dir(buffer)?;
-        if len == 1 {
-            len = 0; // The root "/" adds nothing, because a "/" precedes each name below.
+        let buffer = &mut [0; EXPORT_PATH_BYTES_MAX];
+        let len = crate::sys::current_dir(buffer)?;
+        // The root "/" adds nothing, because a "/" precedes each name below.
+        if len > 1 {
+            text.extend_from_slice(buffer.get(..len)?).ok()?;
         }
     }
     for name in parts(path, b'/') {
@@ -207,36 +199,51 @@ fn absolute(path: &[u8]) -> Option<&'static CStr> {
             b"" | b"." => {}
             b".." => return None,
             _ => {
-                push(buffer, &mut len, b'/')?;
-                for byte in name {
-                    push(buffer, &mut len, *byte)?;
-                }
+                text.push(b'/').ok()?;
+                text.extend_from_slice(name).ok()?;
             }
         }
     }
-    if len == 0 {
-        push(buffer, &mut len, b'/')?;
+    if text.is_empty() {
+        text.push(b'/').ok()?;
     }
-    push(buffer, &mut len, 0)?;
-    Some(c_str(copy(buffer.get(..len)?)))
+    text.push(0).ok()?;
+    Some(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vfs::Rules;
+    use crate::wire::exports::Who;
 
-    fn export(text: &[u8]) -> Option<ExportArgument> {
-        let mut exports = Exports::default();
-        super::export(text, false, &mut exports)?;
-        exports.pop()
+    fn parsed(text: &str) -> Result<ExportArgument, Flaw> {
+        let text = Box::leak(text.to_owned().into_boxed_str()).as_bytes();
+        let mut all = Exports::default();
+        exports::argument(text, false, &mut all).map_err(|(flaw, _)| flaw)?;
+        Ok(all.pop().unwrap())
+    }
+
+    /// Returns the rules of an export for all hosts.
+    fn rules(export: &ExportArgument) -> Rules {
+        let [
+            Client {
+                who: Who::Everyone,
+                rules,
+            },
+        ] = *export.clients
+        else {
+            panic!("not for every host");
+        };
+        rules
     }
 
     #[test]
     fn export_options_follow_the_last_colon() {
         let check = |text: &str, path: &str, fsid| {
-            let wanted = export(text.as_bytes()).unwrap();
+            let wanted = parsed(text).unwrap();
             assert_eq!(
-                (wanted.path.to_str().unwrap(), wanted.rules.fsid),
+                (wanted.path.to_str().unwrap(), rules(&wanted).fsid),
                 (path, fsid),
                 "{text}"
             );
@@ -244,23 +251,54 @@ mod tests {
         check("/srv", "/srv", None);
         check("//srv/./x/", "/srv/x", None);
         check("/srv:ro,fsid=7", "/srv", Some(7));
-        check("/srv:a/b", "/srv:a/b", None);
+        check("/srv\\:a/b:fsid=8", "/srv:a/b", Some(8));
         check("/", "/", None);
-        for text in [
-            "",
-            "/a/../b",
-            "/srv:rw=1",
-            "/srv:anonuid=4294967295",
-            "/srv:anongid",
-            "/srv:fsid=",
-            "/srv:fsid=x",
-            "/srv:what",
+        for (text, flaw) in [
+            ("", Flaw::Path),
+            ("/a/../b", Flaw::Path),
+            ("/srv:rw=1", Flaw::Value),
+            ("/srv:anonuid=4294967295", Flaw::Value),
+            ("/srv:anonuid=abc", Flaw::Value),
+            ("/srv:anongid", Flaw::Value),
+            ("/srv:fsid=", Flaw::Value),
+            ("/srv:fsid=x", Flaw::Value),
+            ("/srv:bogus", Flaw::Option),
+            ("/srv:sec=krb5", Flaw::Unkept),
+            ("/srv:@group", Flaw::Netgroup),
+            ("/srv:a/b", Flaw::Network),
+            ("/srv:192.0.2.0/33", Flaw::Network),
         ] {
-            assert_eq!(export(text.as_bytes()), None, "{text}");
+            assert_eq!(parsed(text).unwrap_err(), flaw, "{text}");
         }
-        assert_eq!(export(&[b'/'; 2000]).map(|wanted| wanted.path), Some(c"/"));
-        assert!(export(format!("/{}", "x".repeat(1022)).as_bytes()).is_some());
-        assert_eq!(export(format!("/{}", "x".repeat(1023)).as_bytes()), None);
+        assert_eq!(parsed(&"/".repeat(1000)).unwrap().path, c"/");
+        assert!(parsed(&format!("/{}", "x".repeat(1022))).is_ok());
+        assert!(parsed(&format!("/{}", "x".repeat(1023))).is_err());
+    }
+
+    #[test]
+    fn words_with_signs_are_hosts() {
+        let mut all = Exports::default();
+        for text in [
+            "/srv:rw,192.0.2.0/24,2001:db8::1,fsid=3",
+            "/srv:*.example.org,no_root_squash",
+        ] {
+            exports::argument(text.as_bytes(), false, &mut all).unwrap();
+        }
+        let export = all.pop().unwrap();
+        assert!(all.is_empty());
+        let shown = export.clients.iter().map(|client| {
+            let mut line = crate::event::Line::default();
+            crate::engine::mount::write_hosts(&client.who, &mut line);
+            let hosts = String::from_utf8(line.bytes().to_vec()).unwrap();
+            (hosts, client.rules.writable, client.rules.squashes_root)
+        });
+        let expect = [
+            ("192.0.2.0/24", true, true),
+            ("2001:db8::1", true, true),
+            ("*.example.org", false, false),
+        ];
+        let expect = expect.map(|(hosts, rw, squash)| (hosts.to_owned(), rw, squash));
+        assert_eq!(shown.collect::<Vec<_>>(), expect);
     }
 
     #[test]
@@ -271,7 +309,7 @@ mod tests {
         options.set(Flag::Export, c"/srv/x").unwrap();
         let all = options.exports.iter();
         let parsed: Vec<_> = all
-            .map(|wanted| (wanted.boots, wanted.rules.isos, wanted.rules.fsid))
+            .map(|wanted| (wanted.boots, rules(wanted).isos, rules(wanted).fsid))
             .collect();
         assert_eq!(parsed, [(true, true, Some(7)), (false, false, None)]);
         assert!(options.set(Flag::Isos, c"").is_none());
@@ -279,7 +317,7 @@ mod tests {
 
     #[test]
     fn export_options_match_exports_5() {
-        let rules = |text: &str| export(text.as_bytes()).unwrap().rules;
+        let rules = |text: &str| rules(&parsed(text).unwrap());
         assert_eq!(rules("/srv"), Rules::default());
         assert_eq!(
             rules("/srv:ro,root_squash,no_all_squash,sync"),
@@ -287,6 +325,8 @@ mod tests {
         );
         let expect = Rules {
             fsid: Some(7),
+            is_secure: false,
+            needs_mount: false,
             writable: true,
             is_async: true,
             isos: true,

@@ -28,7 +28,7 @@ fn exported_image_serves_its_contents_only() {
     // The handle survives a restart. Cut to 32 bytes and with another version, it is refused.
     let mut served = exported(&dir);
     let host = &mut served.tree;
-    let file = host.open(handle.bytes(), &caller).unwrap();
+    let file = host.open_as(handle.bytes(), &caller).unwrap();
     assert_eq!(content(host, file), b"hell");
     let mut whole = handle.bytes()[..32].to_vec();
     whole[0] = 1;

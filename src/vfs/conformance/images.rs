@@ -365,7 +365,7 @@ pub(super) fn parent_chain_inside_image_reaches_its_root(world: &mut dyn World) 
     let image_root = enter(world, "one.iso").unwrap();
     let vfs = world.vfs();
     let handle = vfs.handle(image_root).unwrap();
-    let root = vfs.open(handle.padded(), &Caller::default()).unwrap();
+    let root = vfs.open_as(handle.padded(), &Caller::default()).unwrap();
     // "deep" is a relocated directory: the ISO 9660 tree without Rock Ridge has it in another directory.
     for node in [
         root,
@@ -392,7 +392,7 @@ pub(super) fn handles_inside_image_survive_a_restart(world: &mut dyn World) {
     for (handle, attr) in &handles {
         let vfs = world.vfs();
         for bytes in [handle.bytes(), handle.padded()] {
-            let node = vfs.open(bytes, &caller).unwrap();
+            let node = vfs.open_as(bytes, &caller).unwrap();
             assert_eq!(vfs.attr(node).unwrap(), *attr);
             assert_eq!(vfs.handle(node).unwrap(), *handle);
         }
@@ -401,7 +401,7 @@ pub(super) fn handles_inside_image_survive_a_restart(world: &mut dyn World) {
     world.rename("one.iso", "two.iso");
     world.restart();
     if world.follows_renames() {
-        let node = world.vfs().open(handles[0].0.bytes(), &caller).unwrap();
+        let node = world.vfs().open_as(handles[0].0.bytes(), &caller).unwrap();
         assert!(world.vfs().attr(node).is_ok());
     }
     world.rename("two.iso", "one.iso");
@@ -421,12 +421,15 @@ pub(super) fn altered_handles_inside_image_stay_inside(world: &mut dyn World) {
     let handle = vfs.handle(node).unwrap();
     let fsid = vfs.attr(node).unwrap().fsid;
     for len in 0..handle.bytes().len() {
-        assert!(vfs.open(&handle.bytes()[..len], &caller).is_err(), "{len}");
+        assert!(
+            vfs.open_as(&handle.bytes()[..len], &caller).is_err(),
+            "{len}"
+        );
     }
     for bit in 0..handle.bytes().len() * 8 {
         let mut other = handle.bytes().to_vec();
         other[bit / 8] ^= 1 << (bit % 8);
-        let attr = vfs.open(&other, &caller).and_then(|node| vfs.attr(node));
+        let attr = vfs.open_as(&other, &caller).and_then(|node| vfs.attr(node));
         // A bit of the object's ID (last six bytes) may select another object of the same image; any other bit makes the handle
         // invalid.
         let is_id = bit / 8 >= handle.bytes().len() - 6;

@@ -122,7 +122,7 @@ pub(super) fn created_object_belongs_to_the_caller(world: &mut dyn World) {
     };
     for (number, (make, _)) in KINDS.into_iter().enumerate() {
         let text = format!("new {number}");
-        let dir = vfs.open(handle.bytes(), &caller).unwrap();
+        let dir = vfs.open_as(handle.bytes(), &caller).unwrap();
         let made = vfs.create(dir, name(&text), make, &mode(0o600)).unwrap();
         let attr = vfs.attr(made).unwrap();
         assert_eq!((attr.uid, attr.gid), expect, "{text}");

@@ -260,7 +260,7 @@ fn walk(vfs: &mut Tree, path: &str) -> FsResult<Node> {
 /// for a new object.
 fn open(vfs: &mut Tree, handle: &[u8]) -> FsResult<Node> {
     (0..1000)
-        .map(|_| vfs.open(handle, &Caller::default()))
+        .map(|_| vfs.open_as(handle, &Caller::default()))
         .find(|opened| *opened != Err(FsError::TryLater))
         .unwrap_or(Err(FsError::TryLater))
 }

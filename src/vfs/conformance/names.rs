@@ -325,7 +325,7 @@ pub(super) fn handles_survive_rename_within_directory(world: &mut dyn World) {
     for _ in 0..2 {
         let vfs = world.vfs();
         for ((handle, inode), (_, to)) in known.iter().zip(pairs) {
-            let node = vfs.open(handle.bytes(), &Caller::default()).unwrap();
+            let node = vfs.open_as(handle.bytes(), &Caller::default()).unwrap();
             assert_eq!(vfs.attr(node).unwrap().inode, *inode, "{to}");
             let found = walk(vfs, to).unwrap();
             assert!(vfs.handle(found).unwrap() == *handle, "{to}");

@@ -188,14 +188,16 @@ pub(super) fn handles_survive_a_restart(world: &mut dyn World) {
     for ((handle, inode), path) in before.iter().zip(paths) {
         // Clients send a handle as it was returned, or padded.
         for bytes in [handle.bytes(), handle.padded()] {
-            let node = vfs.open(bytes, &Caller::default()).unwrap();
+            let node = vfs.open_as(bytes, &Caller::default()).unwrap();
             assert_eq!(vfs.attr(node).unwrap().inode, *inode, "{path}");
         }
         let looked_up = walk(vfs, path).unwrap();
         assert!(vfs.handle(looked_up).unwrap() == *handle, "{path}");
     }
     let mut out = [0; 8];
-    let deep = vfs.open(before[3].0.bytes(), &Caller::default()).unwrap();
+    let deep = vfs
+        .open_as(before[3].0.bytes(), &Caller::default())
+        .unwrap();
     assert_eq!(read(vfs, deep, 0, &mut out), Ok(4));
     assert_eq!(&out[..4], b"deep");
 }
@@ -213,7 +215,7 @@ pub(super) fn search_continues_for_its_own_handle(world: &mut dyn World) {
     }
     world.restart();
     let vfs = world.vfs();
-    let first = vfs.open(lost.0.bytes(), &Caller::default());
+    let first = vfs.open_as(lost.0.bytes(), &Caller::default());
     assert_eq!(first, Err(FsError::TryLater));
     let node = open(vfs, inner.0.bytes()).unwrap();
     assert_eq!(vfs.attr(node).unwrap().inode, inner.1);
@@ -252,11 +254,11 @@ pub(super) fn altered_handles_are_refused(world: &mut dyn World) {
     let node = walk(vfs, "dir/inner").unwrap();
     let handle = vfs.handle(node).unwrap();
     for len in [0, 1, 63, 64, 65] {
-        assert!(vfs.open(&vec![1; len], &Caller::default()).is_err());
+        assert!(vfs.open_as(&vec![1; len], &Caller::default()).is_err());
     }
     for end in 0..handle.bytes().len() {
         assert!(
-            vfs.open(&handle.bytes()[..end], &Caller::default())
+            vfs.open_as(&handle.bytes()[..end], &Caller::default())
                 .is_err()
         );
     }
@@ -266,7 +268,7 @@ pub(super) fn altered_handles_are_refused(world: &mut dyn World) {
         // Handles of the model have no MAC: a flipped bit may yield the handle of another object, but not a second handle of the
         // same object.
         let same = vfs
-            .open(&flipped, &Caller::default())
+            .open_as(&flipped, &Caller::default())
             .is_ok_and(|other| vfs.attr(other).unwrap() == vfs.attr(node).unwrap());
         assert!(!same, "bit {bit}");
     }
@@ -309,24 +311,24 @@ pub(super) fn external_change_is_visible_to_next_request(world: &mut dyn World) 
     let caller = Caller::default();
     let [file, dir] = handles;
     // The first request only opens the handle. The next request must not use attributes that the first one cached.
-    vfs.open(file.bytes(), &caller).unwrap();
+    vfs.open_as(file.bytes(), &caller).unwrap();
     world.write_file("file", b"another");
     let vfs = world.vfs();
-    let node = vfs.open(file.bytes(), &caller).unwrap();
+    let node = vfs.open_as(file.bytes(), &caller).unwrap();
     assert_eq!(vfs.attr(node).unwrap().size, 7);
     let mut out = [0; 32];
     assert_eq!(read(vfs, node, 0, &mut out), Ok(7));
-    vfs.open(dir.bytes(), &caller).unwrap();
+    vfs.open_as(dir.bytes(), &caller).unwrap();
     world.write_file("dir/new", b"");
     let vfs = world.vfs();
-    let dir = vfs.open(dir.bytes(), &caller).unwrap();
+    let dir = vfs.open_as(dir.bytes(), &caller).unwrap();
     assert!(
         list(vfs, dir, 0, 9)
             .0
             .iter()
             .any(|(name, _)| name == b"new")
     );
-    vfs.open(file.bytes(), &caller).unwrap();
+    vfs.open_as(file.bytes(), &caller).unwrap();
     world.remove("file");
     let vfs = world.vfs();
     let gone = open(vfs, file.bytes());

@@ -5,8 +5,8 @@ use super::super::ram::{Ram, TAG};
 use super::super::shared::Shared;
 use super::super::user::User;
 use super::super::{
-    Attr, Backend, Caller, CreateWhat, ExportRoot, FileTime, FsError, FsResult, Handles as _, Name,
-    Node, OpenFlags, Paths, Pin, Rules, SetAttr, Tree,
+    Attr, Backend, Caller, Client, CreateWhat, ExportRoot, FileTime, FsError, FsResult,
+    Handles as _, Name, Node, OpenFlags, Paths, Peer, Pin, Rules, SetAttr, Tree,
 };
 use crate::sys::linux::sandbox;
 use core::cell::RefCell;
@@ -158,19 +158,18 @@ impl Served {
     }
 
     /// Exports several paths, each with its own rules.
-    pub(super) fn several(mut host: Host, exports: &[(&Path, Rules)]) -> FsResult<Self> {
-        let mut roots = Vec::new();
-        for (path, rules) in exports {
-            let path = CString::new(path.as_os_str().as_bytes()).unwrap();
-            let path: &'static CStr = Box::leak(path.into_boxed_c_str());
-            roots.push((path, *rules, host.export(path, rules).unwrap()));
-        }
+    pub(super) fn several(host: Host, exports: &[(&Path, Rules)]) -> FsResult<Self> {
         let host = Rc::new(RefCell::new(host));
         let mut tree = Tree::default();
         tree.add(Backend::ByHandle, Shared::lend(&host));
-        for (number, (path, rules, root)) in roots.into_iter().enumerate() {
-            tree.export(path.to_bytes(), rules, root)?;
-            tree.root(number)?;
+        for (number, (path, rules)) in exports.iter().enumerate() {
+            let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+            let path: &'static CStr = Box::leak(path.into_boxed_c_str());
+            tree.add_client(path, Client::everyone(*rules));
+            let opened = tree.open_export(number);
+            opened.map_err(|errno| {
+                FsError::from(crate::sys::Errno::from_raw_os_error(errno.into()))
+            })?;
         }
         Ok(Self { tree, _host: host })
     }
@@ -330,7 +329,8 @@ impl OfUser {
                 is_image: false,
                 real: b"",
             };
-            tree.export(b"/", Rules::default(), root).unwrap();
+            tree.export(c"/", &[Client::everyone(crate::vfs::shared::RULES)], root)
+                .unwrap();
             check(&mut Self {
                 tree,
                 _user: user,
@@ -466,14 +466,14 @@ fn two_backends_keep_their_own_umask_and_user() {
     let own = rustix::process::geteuid().as_raw();
     for turn in 0..2 {
         let name = |who: &str| format!("{who}{turn}");
-        let root = tree.open(handle.bytes(), &caller).unwrap();
+        let root = tree.open_as(handle.bytes(), &caller).unwrap();
         let name_of = name("host");
         let name_of = Name::new(name_of.as_bytes()).unwrap();
         let made = tree.create(root, name_of, CreateWhat::File, &mode);
         let made = made.and_then(|made| tree.attr(made)).unwrap();
         let maker = if is_privileged { 1234 } else { own };
         assert_eq!((made.mode, made.uid), (0o777, maker));
-        tree.act_as_process();
+        tree.act_as_process(&Peer::NONE);
         let how = OpenFlags {
             bits: OpenFlags::WRITE,
             create: Some(0o777),
@@ -506,7 +506,7 @@ fn truncation_requires_write_permission() {
         gid: 1234,
         ..Caller::default()
     };
-    let file = tree.open(handle.bytes(), &stranger).unwrap();
+    let file = tree.open_as(handle.bytes(), &stranger).unwrap();
     if is_privileged {
         assert_eq!(tree.set_attr(file, &cut), Err(FsError::Access));
         assert_eq!(tree.attr(file).unwrap().size, 11);

@@ -8,6 +8,7 @@ use super::super::jobs::{JobId, Scope, Submitted};
 use super::super::kernel::error;
 use super::super::{FsError, FsResult, Node, Pin};
 use super::Host;
+use super::HostExport;
 use super::records::{Changes, PendingJob};
 use super::table::{OpenEntry, Opened};
 use super::writes::Writes;
@@ -114,7 +115,7 @@ impl Host {
         } = self;
         let entry = table.get(node).ok_or(FsError::Stale)?;
         let export = exports.get(usize::from(entry.export_index));
-        let export = export.ok_or(FsError::Stale)?;
+        let export = export.and_then(Option::as_ref).ok_or(FsError::Stale)?;
         if entry.is_durable() {
             return Ok(());
         }
@@ -171,7 +172,11 @@ impl Host {
         }
         if let Some(entry) = self.table.get(changes.node) {
             entry.is_durable_to(changes.count);
-            if let Some(export) = self.exports.get(usize::from(entry.export_index)) {
+            if let Some(export) = self
+                .exports
+                .get(usize::from(entry.export_index))
+                .and_then(Option::as_ref)
+            {
                 export.is_slow.set(ended.outcome.took > Duration::default());
             }
         }
@@ -181,10 +186,10 @@ impl Host {
         }
     }
 
-    /// Syncs the file system of every export that is not `async`: an earlier server may have been killed before its sync.
+    /// Syncs the file system of an export that is not `async`, if an earlier server may have been killed before its sync.
     #[inline(never)]
-    pub fn sync_systems(&mut self) {
-        for export in self.exports.iter().filter(|export| !export.is_async) {
+    pub(super) fn sync_system(&mut self, export: &HostExport) {
+        if self.was_used && !export.is_async {
             let synced = fs::syncfs(export.dir.as_raw_fd()).map_err(error);
             self.dirty.error = self.dirty.error.or(synced.err());
         }

@@ -23,10 +23,10 @@ use super::jobs::{Extent, FileId, Scope, Storage};
 use super::kernel::{self, PATH, READ, attr, error, terminated};
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, FsError, FsResult, FsStat, Handle,
-    Handles, ImageFile, Name, Node, ObjectType, Pin, Rights, Rules, SetAttr, Vfs, exports,
+    Handles, ImageFile, Name, Node, ObjectType, Pin, Rules, SetAttr, Vfs, exports,
 };
-use crate::config::{EXPORT_PATH_BYTES_MAX, SEARCH_DEPTH_MAX};
-use crate::mem::{self, Slots};
+use crate::config::{EXPORT_PATH_BYTES_MAX, SEARCH_DEPTH_MAX, TEXTS_BYTES_MAX};
+use crate::mem::{Slots, Texts};
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File, KernelHandle, Statx};
 use acting::Acting;
@@ -55,7 +55,6 @@ struct HostExport {
     inode: u64,
     mount: u32,
     tag: u32,
-    rights: Rights,
     /// True if replies need not wait until changes of names and attributes are on disk.
     is_async: bool,
     /// False for a tmpfs.
@@ -74,12 +73,16 @@ struct HostExport {
 pub struct Host {
     /// True if other server processes change the same files, so that each must also make the others' changes durable.
     pub is_shared: bool,
+    /// True if an earlier server may have left unsynced data.
+    pub was_used: bool,
     table: Table,
     form: Form,
     acting: Acting,
     key: Key,
-    exports: Slots<HostExport>,
+    exports: Slots<Option<HostExport>>,
     search: Search,
+    /// Paths of exports without symbolic links.
+    texts: Texts,
     dirty: Dirty,
     /// The object that was opened last; `None` after any change.
     seen: Cell<Option<Node>>,
@@ -92,12 +95,14 @@ impl Host {
     pub fn new(node_count: usize) -> Self {
         Self {
             is_shared: false,
+            was_used: false,
             exports: Slots::default(),
             table: Table::new(node_count),
             form: Form::Path,
             acting: Acting::alone(),
             key: Key::default(),
             search: Search::NONE,
+            texts: Texts::new(TEXTS_BYTES_MAX),
             dirty: Dirty::default(),
             seen: Cell::new(None),
             seen_stat: fs::blank(),
@@ -120,23 +125,22 @@ impl Host {
         self.acting.switches()
     }
 
-    /// Returns true if this process may use kernel handles (open_by_handle_at) in the directory at `path`.
+    /// Returns true if this process may use kernel handles (open_by_handle_at) in the directory at `path`, or the directory is
+    /// missing.
     pub fn gives_kernel_handles(path: &CStr) -> bool {
         let dir = File::open::<Errno>(path, READ, 0);
-        dir.is_ok_and(|dir| try_kernel_handles(&dir).is_ok())
+        dir.map_or(true, |dir| try_kernel_handles(&dir).is_ok())
     }
 
-    /// Opens the directory or image at `path` for an export. The tag is the option `fsid`, or a hash of file system and inode.
-    ///
-    /// # Errors
-    /// `XDEV`: a pseudo file system such as proc; `OPNOTSUPP`: no kernel handles there; `NOTDIR`: neither a directory nor an image;
-    /// else those of open(2) and statx(2).
+    /// Opens the directory or image at `path` for an export. Returns its top and, if the path contains symbolic links, its path
+    /// without them.
     #[inline(never)]
-    pub fn export(
-        &mut self,
+    fn read_top<'o>(
+        &self,
         path: &'static CStr,
         rules: &Rules,
-    ) -> Result<exports::ExportRoot, Errno> {
+        buffer: &'o mut [u8],
+    ) -> Result<(HostExport, &'o [u8]), Errno> {
         // The administrator's path: links in it are followed.
         let dir = File::open(path, READ, 0)?;
         let mut stat = fs::blank();
@@ -145,12 +149,13 @@ impl Host {
         if kernel::is_pseudo(&system) {
             return Err(Errno::XDEV);
         }
-        let mut buffer = [0; EXPORT_PATH_BYTES_MAX];
-        let mut real = fs::path_of(dir.as_raw_fd(), &mut buffer);
+        let mut real = fs::path_of(dir.as_raw_fd(), buffer);
         if real == path.to_bytes() {
             real = b"";
         }
-        let real = mem::copy(real);
+        if rules.needs_mount && !fs::is_mount_root(&stat) {
+            return Err(Errno::NXIO);
+        }
         let image = match ObjectType::of_mode(stat.stx_mode.into()) {
             ObjectType::Directory => None,
             ObjectType::Regular | ObjectType::BlockDevice if cfg!(feature = "iso") => Some(path),
@@ -170,20 +175,13 @@ impl Host {
             inode: stat.stx_ino,
             mount,
             tag,
-            rights: Rights::of(rules.writable, rules.isos),
             is_async: rules.is_async,
             has_disk,
             is_slow: Cell::new(has_disk),
             tells_cached: Cell::new(true),
             image,
         };
-        self.exports.push_more(export);
-        Ok(exports::ExportRoot {
-            backend: Backend::ByHandle,
-            tag,
-            is_image: image.is_some(),
-            real,
-        })
+        Ok((export, real))
     }
 
     /// Checks as the caller that a name exists (statx), without opening it.
@@ -199,6 +197,11 @@ impl Host {
         fs::statx(&entry.file, terminated(name, &mut text), &mut stat).map_err(error)
     }
 
+    /// The top of an export; `None`: missing.
+    fn export(&self, number: u16) -> Option<&HostExport> {
+        self.exports.get(usize::from(number))?.as_ref()
+    }
+
     /// The entry of a node, and the top of its export.
     ///
     /// # Errors
@@ -211,7 +214,7 @@ impl Host {
     #[inline(never)]
     fn entry_and_export(&self, node: Node) -> Option<(&OpenEntry, &HostExport)> {
         let entry = self.table.get(node)?;
-        Some((entry, self.exports.get(usize::from(entry.export_index))?))
+        Some((entry, self.export(entry.export_index)?))
     }
 }
 
@@ -410,6 +413,54 @@ impl Vfs for Host {
 }
 
 impl Handles for Host {
+    #[inline(never)]
+    fn open_top(
+        &mut self,
+        number: usize,
+        path: &'static CStr,
+        rules: &Rules,
+    ) -> Result<exports::ExportRoot, u8> {
+        let mut buffer = [0; EXPORT_PATH_BYTES_MAX];
+        let top = self.read_top(path, rules, &mut buffer);
+        let (top, real) = top.map_err(|errno| errno.raw_os_error() as u8)?;
+        while self.exports.len() <= number {
+            self.exports.push_more(None);
+        }
+        let root = exports::ExportRoot {
+            backend: Backend::ByHandle,
+            tag: top.tag,
+            is_image: top.image.is_some(),
+            // Without space, paths that begin with the path without links are not found.
+            real: self.texts.keep(real).unwrap_or_default().to_bytes(),
+        };
+        let place = self.exports.get_mut(number);
+        let is_same = place.as_ref().is_some_and(|place| {
+            let old = place.as_ref();
+            old.is_some_and(|old| {
+                (old.dev, old.inode, old.mount, old.tag) == (top.dev, top.inode, top.mount, top.tag)
+            })
+        });
+        if is_same {
+            let old = self.exports.get_mut(number).and_then(Option::as_mut);
+            old.into_iter().for_each(|old| old.is_async = top.is_async);
+            return Ok(root);
+        }
+        self.close_top(number);
+        self.sync_system(&top);
+        if let Some(place) = self.exports.get_mut(number) {
+            *place = Some(top);
+        }
+        Ok(root)
+    }
+
+    fn close_top(&mut self, number: usize) {
+        self.table.forget(number as u16);
+        self.search = Search::NONE;
+        if let Some(place) = self.exports.get_mut(number) {
+            *place = None;
+        }
+    }
+
     fn root(&mut self, tag: u32) -> FsResult<Node> {
         self.find_or_open(handle::root(tag).bytes())
     }

@@ -73,10 +73,6 @@ impl Host {
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
         }
-        let export = self
-            .exports
-            .get(usize::from(export_index))
-            .ok_or(FsError::Stale)?;
         let node = self.table.insert(OpenEntry {
             file,
             opened,
@@ -87,7 +83,6 @@ impl Host {
             unsynced_bytes: Cell::new(0),
             export_index,
             kind: ObjectType::of_mode(stat.stx_mode.into()),
-            rights: export.rights,
             inode: stat.stx_ino,
             handle: *handle,
         })?;
@@ -122,9 +117,11 @@ impl Host {
         }
         let (tag, body) = handle::check(bytes, &self.key)?;
         let mut exports = self.exports.iter().enumerate();
-        let export = exports.find(|(_, export)| export.tag == tag);
-        let (export_index, export) = export.ok_or(FsError::Stale)?;
-        let export_index = export_index as u16;
+        let is_it = |export: &HostExport| export.tag == tag;
+        let index =
+            exports.find_map(|(index, export)| export.as_ref().is_some_and(is_it).then_some(index));
+        let export_index = index.ok_or(FsError::Stale)? as u16;
+        let export = self.export(export_index).ok_or(FsError::Stale)?;
         let mut handle = Handle::EMPTY;
         handle.push(bytes);
         self.acting.server();
@@ -155,10 +152,7 @@ impl Host {
     ) -> FsResult<Node> {
         let mut stat = fs::blank();
         kernel::stat(&dir, &mut stat)?;
-        let export = self
-            .exports
-            .get(usize::from(export_index))
-            .ok_or(FsError::Stale)?;
+        let export = self.export(export_index).ok_or(FsError::Stale)?;
         if stat.stx_ino == export.inode && fs::device(&stat) == export.dev {
             return self.find_or_open(handle::root(export.tag).bytes());
         }
@@ -191,10 +185,8 @@ impl Host {
     /// Begins a search at the export's top. If a directory in the table is the parent according to the handle, the search looks
     /// there first.
     fn begin_search(&mut self, export_index: u16, handle: &Handle) -> FsResult<()> {
-        let export = self
-            .exports
-            .get(usize::from(export_index))
-            .ok_or(FsError::Stale)?;
+        let export = self.exports.get(usize::from(export_index));
+        let export = export.and_then(Option::as_ref).ok_or(FsError::Stale)?;
         let wanted = PathHandle(handle.bytes());
         if wanted.depth() == 0 && wanted.parent() != export.inode {
             return Err(FsError::Stale);

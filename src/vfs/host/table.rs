@@ -39,7 +39,6 @@ pub(super) struct OpenEntry {
     pub(super) unsynced_bytes: Cell<u32>,
     pub(super) export_index: u16,
     pub(super) kind: ObjectType,
-    pub(super) rights: Rights,
     pub(super) inode: u64,
     pub(super) handle: Handle,
 }
@@ -125,6 +124,23 @@ impl Table {
             .iter()
             .filter_map(|slot| slot.entry.as_ref())
             .find(|entry| wanted(entry))
+    }
+
+    /// Removes the objects of an export. Pinned ones remain, but are not found by their handles any more.
+    pub(super) fn forget(&mut self, export_index: u16) {
+        for slot in self.slots.iter_mut() {
+            let Some(entry) = slot
+                .entry
+                .as_mut()
+                .filter(|entry| entry.export_index == export_index)
+            else {
+                continue;
+            };
+            match slot.pins {
+                0 => slot.entry = None,
+                _ => entry.handle = Handle::EMPTY,
+            }
+        }
     }
 
     /// Inserts an entry, and evicts the least recently used unpinned entry of its set.
@@ -257,9 +273,7 @@ impl Table {
 
 impl Slot {
     fn node(&self, at: usize) -> Node {
-        let entry = self.entry.as_ref();
-        let rights = entry.map_or(Rights::NONE, |entry| entry.rights);
-        Node::new(Backend::ByHandle, rights, at, self.generation)
+        Node::new(Backend::ByHandle, Rights::ALL, at, self.generation)
     }
 }
 
@@ -278,7 +292,6 @@ mod tests {
             unsynced_bytes: Cell::default(),
             export_index: 0,
             kind: ObjectType::Directory,
-            rights: Rights::ALL,
             inode: number.into(),
             handle: {
                 let mut handle = Handle::EMPTY;

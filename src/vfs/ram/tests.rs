@@ -1,8 +1,8 @@
 //! Tests of the in-memory backend beyond the conformance tests: full tables, restarts, failures, power loss.
 
 use super::super::{
-    Access, Backend, Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Handles as _, Name,
-    Node, Rules, SetAttr, Tree, Vfs as _,
+    Access, Backend, Caller, Client, CreateWhat, Detail, FileTime, FsError, FsResult, Handles as _,
+    Name, Node, Rules, SetAttr, Tree, Vfs as _,
 };
 use super::store::{Counts, Store};
 use super::{LINK_COUNT_MAX, Ram, TAG};
@@ -227,7 +227,8 @@ fn export_follows_its_rules_and_clock() {
         let mut tree = Tree::default();
         let root = ram.export(&rules);
         tree.add(Backend::Ram, crate::mem::leak(ram));
-        tree.export(b"/ram", rules, root).unwrap();
+        tree.export(c"/ram", &[Client::everyone(rules)], root)
+            .unwrap();
         let root = tree.root(0).unwrap();
         let handle = tree.handle(root).unwrap();
         let caller = Caller {
@@ -235,7 +236,7 @@ fn export_follows_its_rules_and_clock() {
             gid: 100,
             ..Caller::default()
         };
-        let root = tree.open(handle.bytes(), &caller).unwrap();
+        let root = tree.open_as(handle.bytes(), &caller).unwrap();
         let made = tree.create(root, name("file"), CreateWhat::File, &SetAttr::default());
         let Ok(made) = made else {
             assert!(!writable && made == Err(FsError::ReadOnly));

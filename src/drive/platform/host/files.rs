@@ -170,6 +170,12 @@ pub fn read<'o>(path: &CStr, out: &'o mut [u8]) -> FsResult<&'o [u8]> {
     read_file(&File::open::<FsError>(path, READ, 0)?, out)
 }
 
+/// Returns true if there is an object at `path`.
+pub fn exists(path: &CStr) -> bool {
+    fsuid::restore();
+    File::open::<FsError>(path, OFlags::PATH, 0).is_ok()
+}
+
 /// Replaces the file at `path` atomically: writes `bytes` to `new_path`, syncs and renames it.
 ///
 /// # Errors

@@ -17,8 +17,8 @@ use crate::net::{Connections, NetError, NetResult, Socket};
 use crate::sys::linux::stdio::Stdio;
 use crate::text::Text;
 use crate::time::Instant;
+use crate::vfs::Peer;
 use crate::vfs::Tree;
-use core::net::Ipv6Addr;
 use embedded_io::{Read, ReadReady, Write};
 
 /// A connection with blocking calls.
@@ -219,7 +219,7 @@ impl<'a> StdioSession<'a> {
 fn lend<'a>(tree: &'a mut Tree, events: &'a mut Events) -> Cx<'a> {
     Cx {
         now: Instant::default(),
-        peer: Ipv6Addr::UNSPECIFIED,
+        peer: Peer::NONE,
         vfs: tree,
         events,
     }
