@@ -88,7 +88,7 @@ pub struct KnownHost {
 pub struct Export {
     /// Absolute path as clients write it.
     pub path: &'static CStr,
-    /// The hosts that may mount it, in the order of [`Who::rank`]. None: not exported any more.
+    /// The hosts that may mount it. None: not exported any more.
     pub clients: Slots<Client>,
     /// The exported object. `None`: it is missing, or not exported any more.
     pub root: Option<ExportRoot>,
@@ -125,19 +125,6 @@ impl Export {
     pub(super) fn rights(&self) -> Rights {
         let common = self.common_rules();
         Rights::of(common.writable, common.isos)
-    }
-
-    /// Appends hosts after those of the same or a smaller rank.
-    fn add(&mut self, client: Client) {
-        self.clients.push_more(client);
-        let mut at = self.clients.len() - 1;
-        while let Some(before) = at.checked_sub(1)
-            && let Some(other) = self.clients.get(before)
-            && other.who.rank() > client.who.rank()
-        {
-            self.clients.swap(before, at);
-            at = before;
-        }
     }
 }
 
@@ -216,7 +203,7 @@ impl Tree {
     pub fn add_client(&mut self, path: &'static CStr, client: Client) {
         let mut exports = self.exports.iter_mut();
         match exports.find(|export| export.path == path) {
-            Some(export) => export.add(client),
+            Some(export) => export.clients.push_more(client),
             None => self.exports.push_more(Export {
                 path,
                 clients: {
@@ -277,21 +264,28 @@ impl Tree {
     #[inline(never)]
     pub fn rules(&self, number: usize, peer: &Peer) -> FsResult<Rules> {
         let export = self.exports.get(number).ok_or(FsError::Stale)?;
-        let mut clients = export.clients.iter();
-        let client = clients.find(|client| match client.who {
-            Who::Named(name) => self.is_named(name, peer.address),
-            who => who.contains(peer.address),
-        });
-        let rules = client.ok_or(FsError::Stale)?.rules;
+        let mut found: Option<&Client> = None;
+        for client in export.clients.iter() {
+            let is_better = found.is_none_or(|found| client.who.rank() < found.who.rank());
+            if is_better && self.is_among(&client.who, peer.address) {
+                found = Some(client);
+            }
+        }
+        let rules = found.ok_or(FsError::Stale)?.rules;
         if rules.is_secure && !peer.is_privileged {
             return Err(FsError::Permission);
         }
         Ok(rules)
     }
 
-    fn is_named(&self, name: &[u8], address: Ipv6Addr) -> bool {
-        let mut hosts = self.known_hosts.iter();
-        hosts.any(|host| host.address == address && host.name == name)
+    fn is_among(&self, who: &Who<'_>, address: Ipv6Addr) -> bool {
+        match who {
+            Who::Named(name) => {
+                let mut hosts = self.known_hosts.iter();
+                hosts.any(|host| host.address == address && host.name == *name)
+            }
+            who => who.contains(address),
+        }
     }
 
     /// All exports. The number of an export is its index here.

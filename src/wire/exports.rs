@@ -4,7 +4,8 @@
 //! contain "quoted parts" and bytes as `\ooo` (octal); a `\` at the end continues the line; `#` begins a comment.
 
 use super::address::address;
-use super::label::number;
+use super::label::{cut, number};
+use super::uuid::Uuid;
 use crate::config::EXPORT_PATH_BYTES_MAX;
 use crate::mem::{Ends as _, index_of};
 use core::net::Ipv6Addr;
@@ -97,8 +98,13 @@ impl Who<'_> {
             Self::Everyone => true,
             Self::Named(_) => false,
             Self::Network { address, bits } => {
-                let differing = address.to_bits() ^ host.to_bits();
-                bits == 0 || differing >> (128 - bits) == 0
+                let pairs = address.octets().into_iter().zip(host.octets());
+                let mut left = bits;
+                pairs.into_iter().all(|(one, other)| {
+                    let count = left.min(8);
+                    left -= count;
+                    u32::from(one ^ other) >> (8 - count) == 0
+                })
             }
         }
     }
@@ -145,16 +151,16 @@ pub enum Flaw {
     Host,
 }
 
-/// Options as in exports(5). Those up to [`VALUED_COUNT`] have a value.
-const OPTIONS: &[u8] = b"fsid anonuid anongid \
-    ro rw root_squash no_root_squash all_squash no_all_squash async sync secure insecure isos mountpoint mp \
+/// Options with a number as value.
+const VALUED: &[u8] = b"fsid anonuid anongid";
+/// Options as in exports(5), and `isos`.
+const OPTIONS: &[u8] = b"ro rw root_squash no_root_squash all_squash no_all_squash async sync secure insecure isos mountpoint mp \
     no_wdelay no_subtree_check hide nocrossmnt no_auth_nlm insecure_locks no_acl no_pnfs removable fixed sec=sys xprtsec=none \
     wdelay subtree_check nohide crossmnt nordirplus auth_nlm secure_locks acl pnfs security_label sign_fh";
-const VALUED_COUNT: usize = 3;
 /// Index of the first option without effect, which describes what the server does anyway.
-const FIRST_KEPT: usize = 16;
+const FIRST_KEPT: usize = 13;
 /// Index of the first option that is accepted, but has no effect.
-const FIRST_IGNORED: usize = 28;
+const FIRST_IGNORED: usize = 25;
 
 /// Options whose promise the server would break.
 const UNKEPT: &[u8] = b"sec refer replicas xprtsec reexport password mountpoint mp";
@@ -186,60 +192,52 @@ impl Ignored {
 /// `Option`, `Value`, `Unkept`.
 #[inline(never)]
 pub fn set_option(rules: &mut Rules, word: &[u8], ignored: &mut Ignored) -> Result<(), Flaw> {
-    let sign = word.iter().position(|byte| *byte == b'=');
-    let (name, value) = match sign {
-        Some(at) => (word.head(at), Some(word.tail(at + 1))),
-        None => (word, None),
-    };
-    let found = index_of(OPTIONS, word).or_else(|| index_of(OPTIONS, name));
-    let index = match found {
-        None if index_of(UNKEPT, name).is_some() => return Err(Flaw::Unkept),
-        None => return Err(Flaw::Option),
-        Some(index) => index,
-    };
-    if index < VALUED_COUNT {
-        let value = value.ok_or(Flaw::Value)?;
-        match index {
-            0 => rules.fsid = Some(fsid(value).ok_or(Flaw::Value)?),
-            1 => rules.anonymous.0 = id(value).ok_or(Flaw::Value)?,
-            _ => rules.anonymous.1 = id(value).ok_or(Flaw::Value)?,
+    let (name, value) = cut(word, b'=');
+    match index_of(VALUED, name) {
+        Some(0) => {
+            rules.fsid = Some(fsid(value).ok_or(Flaw::Value)?);
+            return Ok(());
         }
-        return Ok(());
+        Some(index) => {
+            let id = id(value).ok_or(Flaw::Value)?;
+            match index {
+                1 => rules.anonymous.0 = id,
+                _ => rules.anonymous.1 = id,
+            }
+            return Ok(());
+        }
+        None => {}
     }
-    if value.is_some() && index_of(OPTIONS, word).is_none() {
-        let is_unkept = index_of(UNKEPT, name).is_some();
-        return Err(if is_unkept { Flaw::Unkept } else { Flaw::Value });
-    }
-    match index {
-        3..=4 => rules.writable = index == 4,
-        5..=6 => rules.squashes_root = index == 5,
-        7..=8 => rules.squashes_all = index == 7,
-        9..=10 => rules.is_async = index == 9,
-        11..=12 => rules.is_secure = index == 11,
-        13 => rules.isos = true,
-        14..=15 => rules.needs_mount = true,
-        FIRST_KEPT..FIRST_IGNORED => {}
-        _ => ignored.0 |= 1 << (index - FIRST_IGNORED),
+    match index_of(OPTIONS, word) {
+        None if index_of(UNKEPT, name).is_some() => return Err(Flaw::Unkept),
+        None if index_of(OPTIONS, name).is_some() => return Err(Flaw::Value),
+        None => return Err(Flaw::Option),
+        Some(index @ 0..=1) => rules.writable = index == 1,
+        Some(index @ 2..=3) => rules.squashes_root = index == 2,
+        Some(index @ 4..=5) => rules.squashes_all = index == 4,
+        Some(index @ 6..=7) => rules.is_async = index == 6,
+        Some(index @ 8..=9) => rules.is_secure = index == 8,
+        Some(10) => rules.isos = true,
+        Some(11..FIRST_KEPT) => rules.needs_mount = true,
+        Some(FIRST_KEPT..FIRST_IGNORED) => {}
+        Some(index) => ignored.0 |= 1 << (index - FIRST_IGNORED),
     }
     Ok(())
 }
 
 /// Parses a value of `fsid`: a number, `root`, or a UUID, of which a hash is taken.
 fn fsid(value: &[u8]) -> Option<u32> {
-    match value {
-        b"root" => Some(0),
-        _ => number(value, 10).or_else(|| {
-            let digits = value.iter().filter(|byte| !matches!(byte, b'-' | b':'));
-            let mut hash = 0u32;
-            let mut count = 0;
-            for byte in digits {
-                let digit = char::from(*byte).to_digit(16)?;
-                hash = (hash.rotate_left(5) ^ digit).wrapping_mul(0x9e37_79b1);
-                count += 1;
-            }
-            (count == 32).then_some(hash)
-        }),
+    if value == b"root" {
+        return Some(0);
     }
+    number(value, 10).or_else(|| {
+        let Uuid(octets) = Uuid::parse(value)?;
+        let (words, _) = octets.as_chunks();
+        words
+            .iter()
+            .map(|word| u32::from_be_bytes(*word))
+            .reduce(|one, other| one ^ other)
+    })
 }
 
 /// Parses a UID or GID. A negative number counts down from 2^32, as in C; -1 is no ID.
@@ -296,9 +294,17 @@ fn prefix(network: Ipv6Addr, text: &[u8]) -> Option<u8> {
         return None;
     }
     // The mask of an IPv4-mapped address has 96 bits that are no part of it.
-    let mask = mask.to_bits() | !(u128::MAX >> first);
-    let bits = mask.leading_ones();
-    (mask.checked_shl(bits).unwrap_or(0) == 0).then_some(bits as u8)
+    let mut bits = first;
+    let mut has_ended = false;
+    for octet in mask.octets().tail(usize::from(first / 8)) {
+        let ones = octet.leading_ones();
+        if octet.count_ones() != ones || has_ended && ones > 0 {
+            return None;
+        }
+        bits += ones as u8;
+        has_ended = ones < 8;
+    }
+    Some(bits)
 }
 
 /// One entry: the path, and the rules of some hosts.
@@ -386,7 +392,8 @@ impl Scanner<'_> {
         each: &mut dyn FnMut(&Entry<'_>) -> Result<(), Flaw>,
     ) -> Result<(), (usize, Flaw)> {
         let path_at = self.at;
-        self.word(b"", path).map_err(|flaw| (path_at, flaw))?;
+        self.word([b'\n'; 2], path)
+            .map_err(|flaw| (path_at, flaw))?;
         if path.first() != Some(&b'/') {
             return Err((path_at, Flaw::Path));
         }
@@ -406,7 +413,7 @@ impl Scanner<'_> {
                 continue;
             }
             let mut rules = defaults;
-            self.word(b"(", client).map_err(|flaw| (at, flaw))?;
+            self.word([b'('; 2], client).map_err(|flaw| (at, flaw))?;
             if self.peek() == Some(b'(') {
                 self.at += 1;
                 self.options(&mut rules)?;
@@ -439,7 +446,7 @@ impl Scanner<'_> {
         let mut word = Word::new();
         loop {
             let at = self.at;
-            let read = self.word(b",)", &mut word);
+            let read = self.word(*b",)", &mut word);
             let set = read.and_then(|()| match word.is_empty() {
                 true => Ok(()),
                 false => set_option(rules, &word, &mut self.ignored),
@@ -453,7 +460,7 @@ impl Scanner<'_> {
     }
 
     /// Reads a word up to a blank or one of `stops`, outside of quotes.
-    fn word(&mut self, stops: &[u8], word: &mut Word) -> Result<(), Flaw> {
+    fn word(&mut self, stops: [u8; 2], word: &mut Word) -> Result<(), Flaw> {
         word.clear();
         let mut is_quoted = false;
         loop {
@@ -470,7 +477,9 @@ impl Scanner<'_> {
                 [b'\\', b'\n', ..] | [] | [b' ' | b'\t' | b'\r' | b'\n', ..] if !is_quoted => {
                     return Ok(());
                 }
-                [byte, ..] if !is_quoted && stops.contains(byte) => return Ok(()),
+                [byte, ..] if !is_quoted && (*byte == stops[0] || *byte == stops[1]) => {
+                    return Ok(());
+                }
                 [byte, ..] => (*byte, 1),
                 [] => return Ok(()),
             };

@@ -137,33 +137,26 @@ impl Files {
             return Ok(());
         };
         let root = Directory::open(c"/");
-        let mut last = Line::default();
         self.read_file(root.as_ref().map_err(|error| *error), path.to_bytes(), each)?;
         if options.file.is_some() {
             return Ok(());
         }
-        // The default file's directory, in the order of names.
+        // A host without the directory has no further files.
         let Ok(dir) = Directory::open(EXPORTS_SUBDIRECTORY) else {
             return Ok(());
         };
-        loop {
-            let mut next = Line::default();
-            let _ = dir.list(&mut |name| {
-                let name = name.to_bytes();
-                let is_later =
-                    name > last.bytes() && (next.bytes().is_empty() || name < next.bytes());
-                if is_later && name.ends_with(b".exports") && name.first() != Some(&b'.') {
-                    next = Line::default();
-                    next.raw(name);
-                }
-                ControlFlow::Continue(())
-            });
-            if next.bytes().is_empty() {
-                return Ok(());
+        let mut outcome = Ok(());
+        let _ = dir.list(&mut |name| {
+            let name = name.to_bytes();
+            if name.ends_with(b".exports") && name.first() != Some(&b'.') {
+                outcome = self.read_file(Ok(&dir), name, each);
             }
-            self.read_file(Ok(&dir), next.bytes(), each)?;
-            last = next;
-        }
+            match outcome {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        });
+        outcome
     }
 
     fn read_file(
