@@ -11,7 +11,7 @@ use crate::text::{Text, text};
 use crate::vfs::walk::{self, below};
 use crate::vfs::{Client, Export, FsError, FsResult, Handle, ObjectType, Rules};
 use crate::wire::Writer;
-use crate::wire::exports::Who;
+use crate::wire::exports::Hosts;
 use crate::wire::mount::{
     HANDLE_V1_BYTES, PATH_BYTES_MAX, Status, VERSION_1, VERSION_3, procedure,
 };
@@ -246,23 +246,23 @@ fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &m
 fn emit_clients(clients: &[Client], reply: &mut Writer<'_>) {
     let is_open = clients.len() == 1;
     for client in clients {
-        if is_open && client.who == Who::Everyone {
+        if is_open && client.hosts == Hosts::Everyone {
             continue;
         }
         reply.u32(1);
         let mut line = Line::default();
-        write_hosts(&client.who, &mut line);
+        write_hosts(&client.hosts, &mut line);
         reply.opaque(line.bytes());
     }
     reply.u32(0);
 }
 
 /// Writes the hosts of an entry as exports(5) has them.
-pub fn write_hosts(who: &Who<'_>, line: &mut Line) {
-    match *who {
-        Who::Everyone => line.byte(b'*'),
-        Who::Named(name) => line.raw(name),
-        Who::Network { address, bits } => {
+pub fn write_hosts(hosts: &Hosts<'_>, line: &mut Line) {
+    match *hosts {
+        Hosts::Everyone => line.byte(b'*'),
+        Hosts::Named(name) => line.raw(name),
+        Hosts::Network { address, bits } => {
             line.address(address);
             let first = 128 - address_bits(address);
             match bits.saturating_sub(first) {

@@ -11,8 +11,8 @@ use super::{
     Name, Node, Paths, Peer, Pin, Rights, SetAttr, Vfs, is_image,
 };
 use crate::mem::{self, Slots};
+use crate::wire::exports::Hosts;
 pub use crate::wire::exports::Rules;
-use crate::wire::exports::Who;
 use core::ffi::CStr;
 use core::net::Ipv6Addr;
 use core::ops::ControlFlow;
@@ -59,7 +59,7 @@ pub struct ExportRoot {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Client {
     /// The hosts.
-    pub who: Who<'static>,
+    pub hosts: Hosts<'static>,
     /// The rules.
     pub rules: Rules,
 }
@@ -68,13 +68,13 @@ impl Client {
     /// Every host.
     pub const fn everyone(rules: Rules) -> Self {
         Self {
-            who: Who::Everyone,
+            hosts: Hosts::Everyone,
             rules,
         }
     }
 }
 
-/// An address of a host that [`Who::Named`] names.
+/// An address of a host that [`Hosts::Named`] names.
 #[derive(Clone, Copy, Debug)]
 pub struct KnownHost {
     /// The name or pattern.
@@ -125,6 +125,21 @@ impl Export {
     pub(super) fn rights(&self) -> Rights {
         let common = self.common_rules();
         Rights::of(common.writable, common.isos)
+    }
+}
+
+/// The reason why an export cannot be opened.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenFault {
+    /// Number of the errno, as [`Handles::open_top`]; `EXIST`: another export has the same `fsid` or directory.
+    pub errno: u8,
+    /// The number of that export.
+    pub other: Option<usize>,
+}
+
+impl OpenFault {
+    const fn of(errno: u8) -> Self {
+        Self { errno, other: None }
     }
 }
 
@@ -229,10 +244,9 @@ impl Tree {
     /// Opens an export's directory or image on the host, again if it was opened before: another one may be there now.
     ///
     /// # Errors
-    /// Number of the errno, as [`Handles::open_top`]; `EXIST`: another export has the same `fsid` or directory. The export is
-    /// missing then.
+    /// The reason; the export is missing then.
     #[inline(never)]
-    pub fn open_export(&mut self, number: usize) -> Result<(), u8> {
+    pub fn open_export(&mut self, number: usize) -> Result<(), OpenFault> {
         let opened = self.try_open(number);
         if opened.is_err() {
             self.has_missing = true;
@@ -241,20 +255,25 @@ impl Tree {
         opened
     }
 
-    fn try_open(&mut self, number: usize) -> Result<(), u8> {
-        let gone = || FsError::Stale.number();
+    fn try_open(&mut self, number: usize) -> Result<(), OpenFault> {
+        let gone = || OpenFault::of(FsError::Stale.number());
         let export = self.exports.get(number).ok_or_else(gone)?;
         let (path, rules) = (export.path, export.common_rules());
         let backend = self.handles(Backend::ByHandle as usize).ok_or_else(gone)?;
-        let root = backend.open_top(number, path, &rules)?;
-        if self.tagged(root.tag).unwrap_or(number) != number {
-            return Err(FsError::Exists.number());
+        let root = backend
+            .open_top(number, path, &rules)
+            .map_err(OpenFault::of)?;
+        let other = self.tagged(root.tag).filter(|other| *other != number);
+        if other.is_some() {
+            let errno = FsError::Exists.number();
+            return Err(OpenFault { errno, other });
         }
         if let Some(export) = self.exports.get_mut(number) {
             export.root = Some(root);
         }
         // Opens an image now, so that a file that is no image is an error.
-        self.root(number).map(drop).map_err(FsError::number)
+        let opened = self.root(number).map(drop);
+        opened.map_err(|error| OpenFault::of(error.number()))
     }
 
     /// The rules of an export for a host.
@@ -266,8 +285,8 @@ impl Tree {
         let export = self.exports.get(number).ok_or(FsError::Stale)?;
         let mut found: Option<&Client> = None;
         for client in export.clients.iter() {
-            let is_better = found.is_none_or(|found| client.who.rank() < found.who.rank());
-            if is_better && self.is_among(&client.who, peer.address) {
+            let is_better = found.is_none_or(|found| client.hosts.rank() < found.hosts.rank());
+            if is_better && self.is_among(&client.hosts, peer.address) {
                 found = Some(client);
             }
         }
@@ -278,13 +297,13 @@ impl Tree {
         Ok(rules)
     }
 
-    fn is_among(&self, who: &Who<'_>, address: Ipv6Addr) -> bool {
-        match who {
-            Who::Named(name) => {
+    fn is_among(&self, hosts: &Hosts<'_>, address: Ipv6Addr) -> bool {
+        match hosts {
+            Hosts::Named(name) => {
                 let mut hosts = self.known_hosts.iter();
                 hosts.any(|host| host.address == address && host.name == *name)
             }
-            who => who.contains(address),
+            hosts => hosts.contains(address),
         }
     }
 

@@ -6,7 +6,6 @@
 use super::address::address;
 use super::label::{cut, number};
 use super::uuid::Uuid;
-use crate::config::EXPORT_PATH_BYTES_MAX;
 use crate::mem::{Ends as _, index_of};
 use core::net::Ipv6Addr;
 
@@ -60,10 +59,10 @@ impl Default for Rules {
     }
 }
 
-/// The hosts to which rules apply. If several entries contain a host, the one of the smallest [`Who::rank`] applies, and the first
+/// The hosts to which rules apply. If several entries contain a host, the one of the smallest [`Hosts::rank`] applies, and the first
 /// of equal rank.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Who<'a> {
+pub enum Hosts<'a> {
     /// One host name, or several with the wildcards `*`, `?` and `[...]`.
     Named(&'a [u8]),
     /// The addresses whose first `bits` bits are those of `address`. IPv4 addresses are mapped into IPv6.
@@ -80,7 +79,7 @@ pub enum Who<'a> {
 /// Length of the prefix of IPv4-mapped addresses.
 const MAPPED_BITS: u8 = 96;
 
-impl Who<'_> {
+impl Hosts<'_> {
     /// Order of precedence as in nfs-utils: single hosts, networks, wildcards, every host.
     pub const fn rank(&self) -> u8 {
         match self {
@@ -133,8 +132,6 @@ pub enum Flaw {
     Quote,
     /// A list of options without ")", or with text after it.
     List,
-    /// A word that is too long.
-    Long,
     /// Too many exports or clients.
     Many,
     /// An unknown option.
@@ -254,10 +251,10 @@ fn id(value: &[u8]) -> Option<u32> {
 /// # Errors
 /// `Netgroup`, `Network`, `Host`.
 #[inline(never)]
-pub fn who(word: &[u8]) -> Result<Who<'_>, Flaw> {
+pub fn hosts(word: &[u8]) -> Result<Hosts<'_>, Flaw> {
     let is_name = |byte: &u8| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'?' | b'[' | b']' | b'!' | b'^');
     if let [] | [b'*'] = word {
-        return Ok(Who::Everyone);
+        return Ok(Hosts::Everyone);
     }
     if let [b'@', ..] = word {
         return Err(Flaw::Netgroup);
@@ -270,12 +267,12 @@ pub fn who(word: &[u8]) -> Result<Who<'_>, Flaw> {
                 Some(at) => prefix(address, word.tail(at + 1)).ok_or(Flaw::Network)?,
                 None => 128,
             };
-            Ok(Who::Network { address, bits })
+            Ok(Hosts::Network { address, bits })
         }
         (None, Some(_)) => Err(Flaw::Network),
         _ if word.contains(&b':') => Err(Flaw::Network),
         _ if word.first() == Some(&b'-') || !word.iter().all(is_name) => Err(Flaw::Host),
-        _ => Ok(Who::Named(word)),
+        _ => Ok(Hosts::Named(word)),
     }
 }
 
@@ -313,27 +310,25 @@ pub struct Entry<'a> {
     /// The path, without quotes and escapes.
     pub path: &'a [u8],
     /// The hosts.
-    pub who: Who<'a>,
+    pub hosts: Hosts<'a>,
     /// The rules of these hosts.
     pub rules: Rules,
 }
 
-/// A word without quotes and escapes.
-type Word = heapless::Vec<u8, EXPORT_PATH_BYTES_MAX>;
-
 struct Scanner<'a> {
-    text: &'a [u8],
+    text: &'a mut [u8],
     /// Offset of the next byte.
     at: usize,
     ignored: Ignored,
 }
 
-/// Parses a file and passes each entry to `each`. Returns the options without effect.
+/// Parses a file and passes each entry to `each`. Returns the options without effect. Quotes and escapes are removed from words in
+/// `text`.
 ///
 /// # Errors
 /// Offset of the first malformed word, and its fault.
 pub fn parse(
-    text: &[u8],
+    text: &mut [u8],
     each: &mut dyn FnMut(&Entry<'_>) -> Result<(), Flaw>,
 ) -> Result<Ignored, (usize, Flaw)> {
     let mut scanner = Scanner {
@@ -341,17 +336,16 @@ pub fn parse(
         at: 0,
         ignored: Ignored::default(),
     };
-    let (mut path, mut client) = (Word::new(), Word::new());
     loop {
         match scanner.skip() {
             None => return Ok(scanner.ignored),
             Some(b'\n') => scanner.at += 1,
-            Some(_) => scanner.line(&mut path, &mut client, each)?,
+            Some(_) => scanner.line(each)?,
         }
     }
 }
 
-/// Returns line and column, from 1, of an offset.
+/// Returns line and column, from 1, of an offset in a text that is not parsed yet.
 pub fn position(text: &[u8], offset: usize) -> (u32, u32) {
     let before = text.head(offset.min(text.len()));
     let (mut line, mut column) = (1, 1);
@@ -387,21 +381,20 @@ impl Scanner<'_> {
     /// Reads a line from its path on.
     fn line(
         &mut self,
-        path: &mut Word,
-        client: &mut Word,
         each: &mut dyn FnMut(&Entry<'_>) -> Result<(), Flaw>,
     ) -> Result<(), (usize, Flaw)> {
         let path_at = self.at;
-        self.word([b'\n'; 2], path)
-            .map_err(|flaw| (path_at, flaw))?;
-        if path.first() != Some(&b'/') {
-            return Err((path_at, Flaw::Path));
+        let fault_of_path = |flaw| (path_at, flaw);
+        let path_end = self.word(*b"\n\n").map_err(fault_of_path)?;
+        if self.text.get(path_at) != Some(&b'/') {
+            return Err(fault_of_path(Flaw::Path));
         }
         let mut defaults = Rules::OF_FILE;
         let mut has_clients = false;
         loop {
             let next = self.skip();
             let at = self.at;
+            let fault = |flaw| (at, flaw);
             let ends = matches!(next, None | Some(b'\n'));
             if ends && has_clients {
                 return Ok(());
@@ -409,25 +402,27 @@ impl Scanner<'_> {
             if next == Some(b'-') {
                 self.at += 1;
                 self.options(&mut defaults)?;
-                self.end_of_word().map_err(|flaw| (at, flaw))?;
+                self.end_of_word().map_err(fault)?;
                 continue;
             }
             let mut rules = defaults;
-            self.word([b'('; 2], client).map_err(|flaw| (at, flaw))?;
+            let end = self.word(*b"((").map_err(fault)?;
             if self.peek() == Some(b'(') {
                 self.at += 1;
                 self.options(&mut rules)?;
                 if self.peek() != Some(b')') {
-                    return Err((at, Flaw::List));
+                    return Err(fault(Flaw::List));
                 }
                 self.at += 1;
-                self.end_of_word().map_err(|flaw| (at, flaw))?;
+                self.end_of_word().map_err(fault)?;
             }
-            let who = who(client).map_err(|flaw| (at, flaw))?;
             has_clients = true;
-            let entry = Entry { path, who, rules };
-            // A fault of the entry as a whole is one of its path.
-            each(&entry).map_err(|flaw| (path_at, flaw))?;
+            let entry = Entry {
+                path: self.text.head(path_end).tail(path_at),
+                hosts: hosts(self.text.head(end).tail(at)).map_err(fault)?,
+                rules,
+            };
+            each(&entry).map_err(fault_of_path)?;
             if ends {
                 return Ok(());
             }
@@ -443,15 +438,14 @@ impl Scanner<'_> {
 
     /// Reads options up to a blank or ")".
     fn options(&mut self, rules: &mut Rules) -> Result<(), (usize, Flaw)> {
-        let mut word = Word::new();
         loop {
             let at = self.at;
-            let read = self.word(*b",)", &mut word);
-            let set = read.and_then(|()| match word.is_empty() {
-                true => Ok(()),
-                false => set_option(rules, &word, &mut self.ignored),
-            });
-            set.map_err(|flaw| (at, flaw))?;
+            let fault = |flaw| (at, flaw);
+            let end = self.word(*b",)").map_err(fault)?;
+            let word = self.text.head(end).tail(at);
+            if !word.is_empty() {
+                set_option(rules, word, &mut self.ignored).map_err(fault)?;
+            }
             if self.peek() != Some(b',') {
                 return Ok(());
             }
@@ -459,9 +453,10 @@ impl Scanner<'_> {
         }
     }
 
-    /// Reads a word up to a blank or one of `stops`, outside of quotes.
-    fn word(&mut self, stops: [u8; 2], word: &mut Word) -> Result<(), Flaw> {
-        word.clear();
+    /// Reads a word up to a blank or one of `stops`, outside of quotes. Removes quotes and escapes: the word is then in the text from
+    /// its start up to the offset returned.
+    fn word(&mut self, stops: [u8; 2]) -> Result<usize, Flaw> {
+        let mut end = self.at;
         let mut is_quoted = false;
         loop {
             let (byte, len) = match self.text.tail(self.at) {
@@ -474,16 +469,17 @@ impl Scanner<'_> {
                 [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..] => {
                     ((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'), 4)
                 }
-                [b'\\', b'\n', ..] | [] | [b' ' | b'\t' | b'\r' | b'\n', ..] if !is_quoted => {
-                    return Ok(());
+                [] => return Ok(end),
+                [b'\\', b'\n', ..] | [b' ' | b'\t' | b'\r' | b'\n', ..] if !is_quoted => {
+                    return Ok(end);
                 }
-                [byte, ..] if !is_quoted && (*byte == stops[0] || *byte == stops[1]) => {
-                    return Ok(());
-                }
+                [byte, ..] if !is_quoted && stops.contains(byte) => return Ok(end),
                 [byte, ..] => (*byte, 1),
-                [] => return Ok(()),
             };
-            word.push(byte).map_err(|_| Flaw::Long)?;
+            if let Some(to) = self.text.get_mut(end) {
+                *to = byte;
+            }
+            end += 1;
             self.at += len;
         }
     }

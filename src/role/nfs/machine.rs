@@ -2,7 +2,8 @@
 
 use super::super::{FAILED, Fatal, boot_words, complain};
 use super::archive;
-use super::options::{ExportArgument, Options};
+use super::argument::ExportArgument;
+use super::options::Options;
 use super::{cannot_export, export_errno};
 use crate::config::{
     MACHINE_BYTES_MIN, MACHINE_SMALL_BYTES, REGION_BYTES, REGION_FIXED_BYTES, STACK_FIXED_BYTES,

@@ -4,6 +4,7 @@
 
 #[cfg(bare)]
 mod archive;
+mod argument;
 #[cfg(feature = "ipxe")]
 mod boot;
 mod exports;
@@ -34,8 +35,10 @@ use crate::net::{NetError, NetResult, Signals};
 use crate::sys::{self, Args, BUILD_ID_BYTES, Errno};
 use crate::text::{Text, text};
 use crate::time::Instant;
+#[cfg(bare)]
+use crate::vfs::FsError;
 use crate::vfs::host::{Form, Host};
-use crate::vfs::{Backend, Export, FsError, Tree};
+use crate::vfs::{Backend, Export, Tree};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3, portmap};
 use core::net::{Ipv4Addr, SocketAddrV6};
@@ -44,7 +47,7 @@ use core::sync::atomic::Ordering;
 use exports::Files;
 
 #[cfg(feature = "init")]
-pub(super) use options::ExportArgument;
+pub(super) use argument::ExportArgument;
 pub(super) use options::Options;
 #[cfg(feature = "serve")]
 pub(super) use options::{FLAGS, Flag};
@@ -251,11 +254,25 @@ pub(super) fn check_ports(options: &Options) -> Result<(), Fatal> {
 
 /// Opens an export, and reports why that failed.
 fn open(tree: &mut Tree, number: usize) -> Result<(), Fatal> {
-    let path = tree.exports().get(number).map_or(c"", |export| export.path);
-    tree.open_export(number).map_err(|errno| {
-        let what = text!("cannot export");
-        reasons::failed_with(what, path.to_bytes(), errno, &REASONS)
-    })
+    let Err(fault) = tree.open_export(number) else {
+        return Ok(());
+    };
+    let path = |number: usize| {
+        let export = tree.exports().get(number);
+        export.map_or(&b""[..], |export| export.path.to_bytes())
+    };
+    let mut about = Line::default();
+    about.raw(path(number));
+    if let Some(other) = fault.other {
+        about.say(text!(", the same as ")).raw(path(other));
+    }
+    let what = text!("cannot export");
+    Err(reasons::failed_with(
+        what,
+        about.bytes(),
+        fault.errno,
+        &REASONS,
+    ))
 }
 
 /// The server's task.
@@ -636,12 +653,14 @@ static REASONS: [Reason; 12] = [
     ),
 ];
 
+#[cfg(bare)]
 #[inline(never)]
-fn cannot_export(wanted: &options::ExportArgument, errno: Errno) -> Fatal {
+fn cannot_export(wanted: &ExportArgument, errno: Errno) -> Fatal {
     failed(text!("cannot export"), wanted.path.to_bytes(), errno)
 }
 
 /// Returns the errno whose reason describes an error of [`Tree::export`] or [`Tree::root`].
+#[cfg(bare)]
 const fn export_errno(error: FsError) -> Errno {
     match error {
         FsError::Exists => Errno::EXIST,

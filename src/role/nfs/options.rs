@@ -3,16 +3,14 @@
 use super::super::args::{address, port};
 use super::super::flags::{Flags, flags};
 use super::super::{Fatal, network, refuse};
-use super::exports;
-use crate::config::{EXPORT_PATH_BYTES_MAX, EXPORTS_FILE, NFS_PORT};
+use super::argument::{self, Exports};
+use crate::config::{EXPORTS_FILE, NFS_PORT};
 use crate::drive::platform::host::files;
 #[cfg(feature = "serve")]
 use crate::drive::platform::host::loops::SharedState;
 use crate::drive::platform::network::Network;
-use crate::mem::Slots;
-use crate::mem::{index_of, parts};
+use crate::mem::index_of;
 use crate::sys::Args;
-use crate::vfs::Client;
 use crate::vfs::host::Form;
 use crate::wire::exports::Flaw;
 #[cfg(feature = "serve")]
@@ -43,22 +41,6 @@ flags! {
 
 /// The table of these flags and those of the network stack.
 pub(in super::super) const FLAGS: Flags = network::with(Flag::table(super::HELP));
-
-// The messages of `--export` and `--isos` name this limit.
-const _: () = assert!(EXPORT_PATH_BYTES_MAX == 1024);
-
-/// An export of the command line (`--export` or `--isos`).
-#[derive(Debug)]
-pub(in super::super) struct ExportArgument {
-    /// Absolute path, as clients name it in MNT.
-    pub(in super::super) path: &'static CStr,
-    /// The hosts that may mount it.
-    pub(in super::super) clients: Slots<Client>,
-    /// True for `--isos`: prints an iPXE script for the images in the directory.
-    pub(super) boots: bool,
-}
-
-pub(super) type Exports = Slots<ExportArgument>;
 
 /// The parsed arguments.
 #[repr(C)] // Largest field last: the others have short offsets.
@@ -126,9 +108,9 @@ impl Options {
 
     /// Adds an export of the command line. A malformed word of the list ends the process.
     fn export(&mut self, text: &'static [u8], boots: bool) -> Option<()> {
-        match exports::argument(text, boots, &mut self.exports) {
+        match argument::parse(text, boots, &mut self.exports) {
             Err((Flaw::Path, _)) => None,
-            Err(flaw) => crate::sys::exit(exports::refuse_word(flaw) as i32),
+            Err(flaw) => crate::sys::exit(argument::refuse_word(flaw) as i32),
             Ok(()) => Some(()),
         }
     }
@@ -179,162 +161,24 @@ impl Options {
     }
 }
 
-/// A path, and a NUL at its end.
-pub(super) type PathText = heapless::Vec<u8, EXPORT_PATH_BYTES_MAX>;
-
-/// Makes a path absolute and removes ".", doubled and trailing "/". Returns it with a NUL at its end. `None`: empty, too long, or with
-/// a ".." in it.
-pub(super) fn absolute(path: &[u8]) -> Option<PathText> {
-    let mut text = PathText::new();
-    if path.first()? != &b'/' {
-        let buffer = &mut [0; EXPORT_PATH_BYTES_MAX];
-        let len = crate::sys::current_dir(buffer)?;
-        // The root "/" adds nothing, because a "/" precedes each name below.
-        if len > 1 {
-            text.extend_from_slice(buffer.get(..len)?).ok()?;
-        }
-    }
-    for name in parts(path, b'/') {
-        match name {
-            b"" | b"." => {}
-            b".." => return None,
-            _ => {
-                text.push(b'/').ok()?;
-                text.extend_from_slice(name).ok()?;
-            }
-        }
-    }
-    if text.is_empty() {
-        text.push(b'/').ok()?;
-    }
-    text.push(0).ok()?;
-    Some(text)
-}
-
 #[cfg(test)]
+#[cfg(feature = "ipxe")]
 mod tests {
     use super::*;
+    use crate::role::nfs::ExportArgument;
     use crate::vfs::Rules;
-    use crate::wire::exports::Who;
-
-    fn parsed(text: &str) -> Result<ExportArgument, Flaw> {
-        let text = Box::leak(text.to_owned().into_boxed_str()).as_bytes();
-        let mut all = Exports::default();
-        exports::argument(text, false, &mut all).map_err(|(flaw, _)| flaw)?;
-        Ok(all.pop().unwrap())
-    }
-
-    /// Returns the rules of an export for all hosts.
-    fn rules(export: &ExportArgument) -> Rules {
-        let [
-            Client {
-                who: Who::Everyone,
-                rules,
-            },
-        ] = *export.clients
-        else {
-            panic!("not for every host");
-        };
-        rules
-    }
 
     #[test]
-    fn export_options_follow_the_last_colon() {
-        let check = |text: &str, path: &str, fsid| {
-            let wanted = parsed(text).unwrap();
-            assert_eq!(
-                (wanted.path.to_str().unwrap(), rules(&wanted).fsid),
-                (path, fsid),
-                "{text}"
-            );
-        };
-        check("/srv", "/srv", None);
-        check("//srv/./x/", "/srv/x", None);
-        check("/srv:ro,fsid=7", "/srv", Some(7));
-        check("/srv\\:a/b:fsid=8", "/srv:a/b", Some(8));
-        check("/", "/", None);
-        for (text, flaw) in [
-            ("", Flaw::Path),
-            ("/a/../b", Flaw::Path),
-            ("/srv:rw=1", Flaw::Value),
-            ("/srv:anonuid=4294967295", Flaw::Value),
-            ("/srv:anonuid=abc", Flaw::Value),
-            ("/srv:anongid", Flaw::Value),
-            ("/srv:fsid=", Flaw::Value),
-            ("/srv:fsid=x", Flaw::Value),
-            ("/srv:bogus", Flaw::Option),
-            ("/srv:sec=krb5", Flaw::Unkept),
-            ("/srv:@group", Flaw::Netgroup),
-            ("/srv:a/b", Flaw::Network),
-            ("/srv:192.0.2.0/33", Flaw::Network),
-        ] {
-            assert_eq!(parsed(text).unwrap_err(), flaw, "{text}");
-        }
-        assert_eq!(parsed(&"/".repeat(1000)).unwrap().path, c"/");
-        assert!(parsed(&format!("/{}", "x".repeat(1022))).is_ok());
-        assert!(parsed(&format!("/{}", "x".repeat(1023))).is_err());
-    }
-
-    #[test]
-    fn words_with_signs_are_hosts() {
-        let mut all = Exports::default();
-        for text in [
-            "/srv:rw,192.0.2.0/24,2001:db8::1,fsid=3",
-            "/srv:*.example.org,no_root_squash",
-        ] {
-            exports::argument(text.as_bytes(), false, &mut all).unwrap();
-        }
-        let export = all.pop().unwrap();
-        assert!(all.is_empty());
-        let shown = export.clients.iter().map(|client| {
-            let mut line = crate::event::Line::default();
-            crate::engine::mount::write_hosts(&client.who, &mut line);
-            let hosts = String::from_utf8(line.bytes().to_vec()).unwrap();
-            (hosts, client.rules.writable, client.rules.squashes_root)
-        });
-        let expect = [
-            ("192.0.2.0/24", true, true),
-            ("2001:db8::1", true, true),
-            ("*.example.org", false, false),
-        ];
-        let expect = expect.map(|(hosts, rw, squash)| (hosts.to_owned(), rw, squash));
-        assert_eq!(shown.collect::<Vec<_>>(), expect);
-    }
-
-    #[test]
-    #[cfg(feature = "ipxe")]
     fn isos_flag_makes_a_bootable_export() {
         let mut options = Options::default();
         options.set(Flag::Isos, c"/srv:fsid=7").unwrap();
         options.set(Flag::Export, c"/srv/x").unwrap();
+        let rules = |wanted: &ExportArgument| -> Rules { wanted.clients[0].rules };
         let all = options.exports.iter();
         let parsed: Vec<_> = all
             .map(|wanted| (wanted.boots, rules(wanted).isos, rules(wanted).fsid))
             .collect();
         assert_eq!(parsed, [(true, true, Some(7)), (false, false, None)]);
         assert!(options.set(Flag::Isos, c"").is_none());
-    }
-
-    #[test]
-    fn export_options_match_exports_5() {
-        let rules = |text: &str| rules(&parsed(text).unwrap());
-        assert_eq!(rules("/srv"), Rules::default());
-        assert_eq!(
-            rules("/srv:ro,root_squash,no_all_squash,sync"),
-            Rules::default()
-        );
-        let expect = Rules {
-            fsid: Some(7),
-            is_secure: false,
-            needs_mount: false,
-            writable: true,
-            is_async: true,
-            isos: true,
-            squashes_root: false,
-            squashes_all: true,
-            anonymous: (1000, 100),
-        };
-        let text = "/srv:rw,async,no_root_squash,all_squash,anonuid=1000,anongid=100,fsid=7,isos";
-        assert_eq!(rules(text), expect);
     }
 }

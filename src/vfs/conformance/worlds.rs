@@ -167,8 +167,8 @@ impl Served {
             let path: &'static CStr = Box::leak(path.into_boxed_c_str());
             tree.add_client(path, Client::everyone(*rules));
             let opened = tree.open_export(number);
-            opened.map_err(|errno| {
-                FsError::from(crate::sys::Errno::from_raw_os_error(errno.into()))
+            opened.map_err(|fault| {
+                FsError::from(crate::sys::Errno::from_raw_os_error(fault.errno.into()))
             })?;
         }
         Ok(Self { tree, _host: host })

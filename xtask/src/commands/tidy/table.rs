@@ -53,7 +53,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "vfs",
-        modules: &["mem", "wire::iso9660", "time", "config"],
+        modules: &["mem", "wire::exports", "wire::iso9660", "time", "config"],
         never: &[],
         crates: &["alloc", "heapless"],
     },
