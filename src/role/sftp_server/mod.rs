@@ -364,7 +364,11 @@ fn failed(what: Text, about: &[u8], errno: Errno) -> Fatal {
 }
 
 /// Reasons and advice that are specific to this role.
-static REASONS: [Reason; 3] = [
+static REASONS: [Reason; 4] = [
+    reason(
+        Errno::NOTSOCK,
+        text!("exists and is no socket; choose another name"),
+    ),
     reason(
         Errno::ADDRINUSE,
         text!("the address is in use; choose another one"),

@@ -1,13 +1,13 @@
 //! Socket system calls with addresses. rustix has them too, but its checks and conversions take more code than this file.
 
-use super::fs::{AT_FDCWD, File};
+use super::fs::{AT_FDCWD, File, fstatat};
 use super::{Errno, outcome};
 use core::ffi::CStr;
-use core::mem::ManuallyDrop;
+use core::mem::{ManuallyDrop, MaybeUninit};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use core::sync::atomic::{AtomicI32, Ordering};
 use rustix::fd::{AsRawFd as _, RawFd};
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, FileType, Mode};
 use syscalls::{Sysno, raw_syscall};
 
 pub(super) const STREAM: u32 = 1;
@@ -223,7 +223,7 @@ pub fn listen(at: &mut Address) -> Result<File, Errno> {
     let mask = rustix::process::umask(Mode::from_bits_retain(0o177));
     let mut bound = call(descriptor, AddressCall::Bind, at);
     if bound == Err(Errno::ADDRINUSE) {
-        remove_unused(descriptor, at);
+        remove_unused(descriptor, at)?;
         bound = call(descriptor, AddressCall::Bind, at);
     }
     rustix::process::umask(mask);
@@ -248,18 +248,25 @@ pub(super) fn stop_listening() {
     if call(listener, AddressCall::Name, &mut at).is_ok()
         && let Ok(socket) = open(UNIX, STREAM)
     {
-        remove_unused(socket.as_raw_fd(), &mut at);
+        let _ = remove_unused(socket.as_raw_fd(), &mut at);
     }
 }
 
-/// Removes a socket file at which no process listens (ECONNREFUSED). `socket` is an unconnected socket.
+/// Removes a socket file at which no process listens (ECONNREFUSED). `socket` is an unconnected socket. ENOTSOCK: another kind of
+/// file, for which connect(2) returns ECONNREFUSED, too.
 #[inline(never)]
-fn remove_unused(socket: RawFd, at: &mut Address) {
+fn remove_unused(socket: RawFd, at: &mut Address) -> Result<(), Errno> {
     if at.family() == UNIX && call(socket, AddressCall::Connect, at) == Err(Errno::CONNREFUSED) {
-        let path = at.bytes[2..].as_ptr();
+        let path = CStr::from_bytes_until_nul(&at.bytes[2..]).unwrap_or_default();
+        let stat = &mut MaybeUninit::uninit();
+        let stat = fstatat::<Errno>(AT_FDCWD, path, AtFlags::SYMLINK_NOFOLLOW, stat)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+            return Err(Errno::NOTSOCK);
+        }
         // SAFETY: the kernel only reads the path, which ends with NUL.
-        unsafe { raw_syscall!(Sysno::unlinkat, AT_FDCWD, path, 0) };
+        unsafe { raw_syscall!(Sysno::unlinkat, AT_FDCWD, path.as_ptr(), 0) };
     }
+    Ok(())
 }
 
 /// Sets an integer option.
