@@ -350,7 +350,7 @@ impl Vfs for User {
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        fs::pread(number(pin.node), offset, out)
+        fs::read_some(number(pin.node), offset, out)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {

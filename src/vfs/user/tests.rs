@@ -213,6 +213,16 @@ fn device_files_open_and_fifos_do_not() {
     }
 }
 
+/// pread(2) on a terminal fails with ESPIPE; read(2) finds no input yet (EAGAIN).
+#[test]
+fn terminal_is_read_without_an_offset() {
+    let mut user = Served::new(4);
+    let terminal = user.open_at(b"/dev/ptmx", &READ).unwrap();
+    let read = user.read(&terminal, 7, &mut [0; 9]);
+    assert_eq!(read, Err(FsError::TryLater));
+    user.unpin(terminal);
+}
+
 #[test]
 fn pin_count_is_limited_and_unpin_frees() {
     let scratch = Scratch::new("bounded");

@@ -69,6 +69,24 @@ pub fn pread<E: From<Errno>>(file: RawFd, offset: u64, out: &mut [u8]) -> Result
     })
 }
 
+/// Reads once from `offset` of a file, or at its current position if the file has no offsets (ESPIPE: a serial port); returns the
+/// number of bytes. Unlike [`pread`], does not repeat a short read, because the next read of a device may wait (EAGAIN), or fail
+/// for lack of space (EINVAL from /dev/kmsg, which returns whole records).
+pub fn read_some<E: From<Errno>>(file: RawFd, offset: u64, out: &mut [u8]) -> Result<u32, E> {
+    #[cfg(target_pointer_width = "64")]
+    // SAFETY: the kernel writes at most the length of `out`.
+    let read = unsafe {
+        let (at, len) = (out.as_mut_ptr() as usize, out.len());
+        call::<Errno>(word(file), at, len, offset as usize, 0, Sysno::pread64)
+    };
+    #[cfg(target_pointer_width = "32")]
+    let read = rustix::io::pread(borrow(file), &mut *out, offset);
+    Ok(match read {
+        Err(Errno::SPIPE) => self::read(file, out)? as u32,
+        read => read? as u32,
+    })
+}
+
 /// Reads at most `out.len()` bytes from the page cache, without waiting for a disk; returns their number. EAGAIN: the first byte is
 /// not cached. EOPNOTSUPP: the file system does not support RWF_NOWAIT.
 pub fn pread_cached(file: RawFd, offset: u64, out: &mut [u8]) -> Result<usize, Errno> {

@@ -20,8 +20,8 @@ pub use change::{
 pub use directory::{DirectoryRecord, list};
 pub use handle::{KernelHandle, name_to_handle_at, open_by_handle_at};
 pub use io::{
-    fsync, is_cached, pipe, pread, pread_cached, pwrite, read, read_into_cache, readlinkat,
-    sendfile, set_pipe_size, splice, sync, syncfs, write,
+    fsync, is_cached, pipe, pread, pread_cached, pwrite, read, read_into_cache, read_some,
+    readlinkat, sendfile, set_pipe_size, splice, sync, syncfs, write,
 };
 pub use stat::{
     Stat, Statx, blank, device, device_numbers, faccessat2, fsid, fstatat, fstatfs, is_mount_root,
