@@ -8,7 +8,7 @@ use crate::config::{
     ACCEPT_PAUSE, CONNECTION_COUNT_MAX, IDLE_TIMEOUT, REPLY_BYTES, SILENT_TIMEOUT,
 };
 use crate::engine::share;
-use crate::event;
+use crate::event::{self, Line};
 use crate::log;
 use crate::net::{Interest, NetError, NetResult, Socket};
 use crate::text::Text;
@@ -18,7 +18,7 @@ use core::net::SocketAddr;
 
 /// Most connections accepted from one listener in one turn.
 const ACCEPT_COUNT: usize = 64;
-/// Shortest interval between two [`event::FULL`] messages.
+/// Shortest interval between two [`event::FULL`] or [`event::TABLE_FULL`] messages.
 const FULL_SILENCE: Duration = Duration::from_secs(60);
 
 /// Connections of one peer: their count, and the slot of the one with the longest time without progress.
@@ -83,7 +83,9 @@ impl Streams {
         if self.is_full() && !self.drop_silent(turn) {
             largest = self.largest_share(turn.world);
             if largest.is_none() {
-                return self.pause(turn.world);
+                let mut limit = Line::default();
+                limit.number(self.connections.len() as u32);
+                return self.pause(turn.world, event::TABLE_FULL, limit.bytes());
             }
         }
         for count in 0..ACCEPT_COUNT {
@@ -103,7 +105,7 @@ impl Streams {
                 // EMFILE. At least one connection is pending: free a descriptor for it.
                 Err(NetError::Full) if count == 0 => {
                     if !self.drop_silent(turn) {
-                        return self.pause(turn.world);
+                        return self.pause(turn.world, event::FULL, b"");
                     }
                 }
                 Err(NetError::Gone) => {} // The peer hung up before accept(2).
@@ -147,12 +149,12 @@ impl Streams {
         silent.is_some()
     }
 
-    /// Stops accepting connections for [`ACCEPT_PAUSE`].
-    fn pause(&mut self, world: &mut World<'_>) {
+    /// Stops accepting connections for [`ACCEPT_PAUSE`], and reports why.
+    fn pause(&mut self, world: &mut World<'_>, what: Text, about: &[u8]) {
         let now = world.now;
         if self.tell_full_at <= now {
             self.tell_full_at = now.after(FULL_SILENCE);
-            world.events.report(event::FULL, b"", Text::NOTHING);
+            world.events.report(what, about, Text::NOTHING);
         }
         self.accept_at = now.after(ACCEPT_PAUSE);
         self.watch_listeners(world, Interest::None);

@@ -33,8 +33,10 @@ pub const UNUSABLE_BY_WINDOWS: Text =
 pub const RESTARTING: Text = text!("restarting soon: the role");
 /// The process got a signal to stop.
 pub const STOPPING: Text = text!("stopping");
-/// No descriptor or slot is left for a connection.
+/// No descriptor is left for a connection.
 pub const FULL: Text = text!("too few file descriptors; raise the limit (ulimit -n)");
+/// No slot is left for a connection; the subject is the number of slots.
+pub const TABLE_FULL: Text = text!("a client must wait: connections are limited to");
 /// A client mounted a path.
 pub const MOUNTED: Text = text!("mounted");
 /// MNT was refused.

@@ -249,6 +249,7 @@ fn filling_the_last_slot_logs_nothing() {
         let peers = bench.connect_many(4);
         bench.run(MOMENT);
         assert_eq!(bench.reported_count(event::FULL), 0);
+        assert_eq!(bench.reported_count(event::TABLE_FULL), 0);
         bench.sim.hang_up(peers[0]);
         bench.run(MOMENT);
         let next = bench.connect();
@@ -269,6 +270,8 @@ fn new_client_waits_while_proven_clients_fill_table() {
         bench.run(Duration::from_secs(10));
         assert_eq!(bench.closed_count(), 0);
         assert_eq!(bench.sim.unreceived(early), call.record().len());
+        assert_eq!(bench.reported_count(event::FULL), 0);
+        assert!(bench.reported_count(event::TABLE_FULL) > 0);
         bench.sim.hang_up(proven[2]);
         bench.run(ACCEPT_PAUSE);
         bench.run(MOMENT);
