@@ -183,7 +183,8 @@ impl Check {
     #[inline(never)]
     fn connect(&mut self) -> Option<Client> {
         self.why = text!("cannot connect; start the server, or see -n, -m and -l");
-        Client::connect(&self.address, self.until)
+        let connected = Client::connect(&self.address, self.until);
+        self.note(connected)
     }
 
     /// Reads the status in front of the results. `None`: the server returned an error.
@@ -225,16 +226,16 @@ impl Check {
     /// Sends the first `len` bytes of `buffer`, then receives one record into `buffer` and returns its length.
     fn exchange(&mut self, client: &mut Client, len: usize, buffer: &mut [u8]) -> Option<usize> {
         // No other call is outstanding, so the send buffer has room for the whole call.
-        self.note_timeout(client.send(buffer.head(len)))?;
+        self.note(client.send(buffer.head(len)))?;
         self.why = text!("no NFS server, or the connection was closed; see -n, -m and -l");
         let mut received = 0;
         loop {
             let mut mark = [0; 4];
-            self.note_timeout(client.recv_exact(&mut mark))?;
+            self.note(client.recv_exact(&mut mark))?;
             let mark = RecordMark::parse(&mut Reader::new(&mark))?;
             let len = mark.len as usize;
             let fragment = buffer.get_mut(received..)?.get_mut(..len)?;
-            self.note_timeout(client.recv_exact(fragment))?;
+            self.note(client.recv_exact(fragment))?;
             received += len;
             if mark.last {
                 return Some(received);
@@ -242,10 +243,17 @@ impl Check {
         }
     }
 
-    /// Sets the reason if a send or receive hit the deadline.
-    fn note_timeout(&mut self, done: Result<(), client::CallError>) -> Option<()> {
-        if done == Err(client::CallError::TimedOut) {
-            self.why = text!("no answer within 3 s; check the server's disks, load and firewall");
+    /// Sets the reason if a call on a connection hit the deadline or there is no route.
+    fn note<T>(&mut self, done: Result<T, client::CallError>) -> Option<T> {
+        match done {
+            Err(client::CallError::TimedOut) => {
+                self.why =
+                    text!("no answer within 3 s; check the server's disks, load and firewall");
+            }
+            Err(client::CallError::Unreachable) => {
+                self.why = text!("network unreachable: no route to the address; see -l");
+            }
+            _ => {}
         }
         done.ok()
     }

@@ -3,11 +3,11 @@
 #![forbid(unsafe_code)]
 
 use crate::mem::Ends as _;
-use crate::sys;
 use crate::sys::linux::fd::AsRawFd as _;
 use crate::sys::linux::fs::File;
 use crate::sys::linux::poll::{PollFd, PollFlags};
 use crate::sys::linux::sockets;
+use crate::sys::{self, Errno};
 use crate::time::Instant;
 use core::net::SocketAddrV6;
 
@@ -16,8 +16,18 @@ use core::net::SocketAddrV6;
 pub enum CallError {
     /// The server refused or closed the connection.
     Closed,
+    /// This host, or a router, has no route to the server (ENETUNREACH, EHOSTUNREACH).
+    Unreachable,
     /// The deadline passed.
     TimedOut,
+}
+
+/// Returns the reason that an errno of a socket call has.
+const fn reason(errno: Errno) -> CallError {
+    match errno {
+        Errno::NETUNREACH | Errno::HOSTUNREACH => CallError::Unreachable,
+        _ => CallError::Closed,
+    }
 }
 
 /// A connection.
@@ -30,9 +40,12 @@ pub struct Client {
 impl Client {
     /// Connects to `at`, an IPv4 address as IPv4-mapped. No call waits beyond `until`. A connect error may be reported only by the
     /// first send or receive.
-    pub fn connect(at: &SocketAddrV6, until: Instant) -> Option<Self> {
-        let socket = sockets::connect(*at.ip(), at.port()).ok()?;
-        Some(Self { socket, until })
+    ///
+    /// # Errors
+    /// `Closed` or `Unreachable`.
+    pub fn connect(at: &SocketAddrV6, until: Instant) -> Result<Self, CallError> {
+        let socket = sockets::connect(*at.ip(), at.port()).map_err(reason)?;
+        Ok(Self { socket, until })
     }
 
     /// Sends `bytes`, which must fit the socket's send buffer.
@@ -43,7 +56,8 @@ impl Client {
         self.wait(PollFlags::OUT)?;
         match sockets::send(self.socket.as_raw_fd(), bytes, false) {
             Ok(sent) if sent == bytes.len() => Ok(()),
-            _ => Err(CallError::Closed),
+            Ok(_) => Err(CallError::Closed),
+            Err(errno) => Err(reason(errno)),
         }
     }
 
@@ -56,7 +70,8 @@ impl Client {
             self.wait(PollFlags::IN)?;
             match sockets::recv(self.socket.as_raw_fd(), out) {
                 Ok(count @ 1..) => out = out.tail_mut(count),
-                _ => return Err(CallError::Closed),
+                Ok(_) => return Err(CallError::Closed),
+                Err(errno) => return Err(reason(errno)),
             }
         }
         Ok(())
