@@ -32,7 +32,7 @@ flags! {
             KeyFile "--key-file" => "name a file",
             Log "--log" => "name a file",
             File "e" => "name a file with exports, as exports(5) describes it",
-            Export "--export" => "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
+            Export "--export" | "*" => "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
             #[cfg(feature = "ipxe")]
             Isos "--isos" => "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
         }
