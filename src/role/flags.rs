@@ -1,7 +1,7 @@
 //! The arguments of a role, parsed as by getopt_long(3): `-e -R`, `-eR`, `-l INFO`, `-lINFO`, `--at DIR`, `--at=DIR`.
 
-use super::{Fatal, SEE_HELP, USAGE, answer_help, complain, index_of_alias, refuse};
-use crate::mem::Ends as _;
+use super::{Fatal, answer_help, index_of_alias, refuse, refuse_usage};
+use crate::mem::{Ends as _, nth, parts};
 use crate::sys::Args;
 use crate::text::{Text, text};
 use core::ffi::CStr;
@@ -105,6 +105,21 @@ pub(super) struct ParsedFlag {
     pub(super) value: &'static CStr,
 }
 
+/// Returns the length of the part in which two words differ: that of the longer word, without its start and end that the other
+/// word has, too.
+fn difference(one: &[u8], other: &[u8]) -> usize {
+    let common = |pair: &(&u8, &u8)| pair.0 == pair.1;
+    let start = one.iter().zip(other).take_while(common).count();
+    let (one, other) = (one.tail(start), other.tail(start));
+    let end = one
+        .iter()
+        .rev()
+        .zip(other.iter().rev())
+        .take_while(common)
+        .count();
+    one.len().max(other.len()) - end
+}
+
 impl Flags {
     /// Finds a flag by name in this table and those of [`Self::more`].
     fn find(&self, name: &[u8]) -> Option<(&Self, ParsedFlag)> {
@@ -120,6 +135,22 @@ impl Flags {
             }
             (flags, table) = (flags.more?, table + 1);
         }
+    }
+
+    /// Returns the long flag that differs least from `word`, before any "="; empty: all differ in half of their letters or more.
+    fn nearest(&self, word: &[u8]) -> &'static [u8] {
+        let (word, mut nearest, mut least) = (nth(word, b'=', 0), &b""[..], usize::MAX);
+        let mut table = Some(self);
+        while let Some(flags) = table {
+            for name in parts(flags.names, b' ').flat_map(|names| parts(names, b'|')) {
+                let count = difference(word, name);
+                if name.starts_with(b"--") && 2 * count + 2 < name.len() && count < least {
+                    (nearest, least) = (name, count);
+                }
+            }
+            table = flags.more;
+        }
+        nearest
     }
 
     /// Parses `args` and passes each flag to `set`, which returns `None` if the value is wrong.
@@ -149,7 +180,7 @@ impl Flags {
                 let (name, after) = (remaining.head(len), remaining.tail(len));
                 let Some((flags, mut given)) = self.find(name) else {
                     let what = text!("unknown option");
-                    return Err(complain(USAGE, what, about, SEE_HELP));
+                    return Err(refuse_usage(what, about, self.nearest(about)));
                 };
                 remaining = after;
                 if given.number >= flags.bare_count {

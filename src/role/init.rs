@@ -8,7 +8,7 @@ use crate::drive::platform::host::init::{self, MountResult};
 use crate::event::Line;
 use crate::mem;
 use crate::sys::{self, Args, BUILD_ID_BYTES};
-use crate::text::text;
+use crate::text::{Text, text};
 use crate::wire::Writer;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ static IS_RUNNING: AtomicBool = AtomicBool::new(false);
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     if !init::is_first() {
         let what = text!("init runs only as process 1, started by the Linux kernel");
-        return Err(complain(USAGE, what, b"", super::SEE_HELP));
+        return Err(complain(USAGE, what, b"", Text::NOTHING));
     }
     IS_RUNNING.store(true, Ordering::Relaxed);
     let card = init::prepare_machine();

@@ -3,10 +3,11 @@
 use crate::config::{REGION_BYTES, REGION_FIXED_BYTES};
 #[cfg(feature = "smol")]
 use crate::config::{STACK_FIXED_BYTES, STACK_HEAP_BYTES};
-use crate::event::{self, Fatal, Sink};
-use crate::mem::{index_of, parts, set_region};
+use crate::event::{self, Fatal, Line, Sink};
+use crate::mem::{index_of, nth, parts, set_region};
 use crate::sys::{self, Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 #[cfg(any(bare, feature = "init"))]
 mod addresses;
@@ -86,15 +87,22 @@ macro_rules! roles {
                 HELP_END,
             ];
 
+            const NAMES: &[&str] = &[$($(#[cfg($when)])? concat!($($name, "|",)+ " ")),+];
+            const JOINED: &[u8] = &const {
+                let mut names = [0; joined(Self::NAMES, &mut [])];
+                joined(Self::NAMES, &mut names);
+                names
+            };
+
             /// Returns the role called `name`.
             fn of(name: &[u8]) -> Option<Self> {
-                const NAMES: &[&str] = &[$($(#[cfg($when)])? concat!($($name, "|",)+ " ")),+];
-                const JOINED: [u8; joined(NAMES, &mut [])] = {
-                    let mut names = [0; _];
-                    joined(NAMES, &mut names);
-                    names
-                };
-                Self::ALL.get(index_of_alias(&JOINED, name)?).copied()
+                Self::ALL.get(index_of_alias(Self::JOINED, name)?).copied()
+            }
+
+            /// Returns the first name of the role that runs.
+            fn name() -> &'static [u8] {
+                let index = SELECTED.load(Ordering::Relaxed).into();
+                nth(nth(Self::JOINED, b' ', index), b'|', 0)
             }
 
             fn run(self, args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
@@ -155,7 +163,9 @@ const fn joined(texts: &[&str], buffer: &mut [u8]) -> usize {
 /// Returns the index of the entry of `names` that has `name`. Entries are separated by spaces, the names of an entry by `|`.
 #[inline(never)]
 fn index_of_alias(names: &[u8], name: &[u8]) -> Option<usize> {
-    parts(names, b' ').position(|names| parts(names, b'|').any(|one| one == name))
+    // An empty part follows the last `|` of an entry, so an empty name must not match.
+    let is_name = |one: &[u8]| one == name && !name.is_empty();
+    parts(names, b' ').position(|names| parts(names, b'|').any(is_name))
 }
 
 const VERSION: Text = text!(concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -163,8 +173,20 @@ const VERSION: Text = text!(concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n"
 /// Largest text of `--help` (bytes).
 const HELP_BYTES_MAX: usize = 2 << 10;
 
-/// Advice for an unknown role or option.
-const SEE_HELP: Text = text!("see stowaway --help");
+/// Printed if neither the name of the program nor an argument selects a role.
+const FIRST_STEPS: &[Text] = &[
+    text!("stowaway: serves files over NFS and SFTP and announces them by mDNS; try\n"),
+    #[cfg(feature = "nfs")]
+    text!("  stowaway nfs /srv           # exports /srv, read-only\n"),
+    #[cfg(feature = "check")]
+    text!("  stowaway check nfs          # tests that server\n"),
+    #[cfg(feature = "browse")]
+    text!("  stowaway browse -at         # lists the services of the network\n"),
+    text!("stowaway --help lists the roles, stowaway ROLE --help its options\n"),
+];
+
+/// Index of the selected role; see [`Role::name`].
+static SELECTED: AtomicU8 = AtomicU8::new(0);
 
 /// Exit status 0: all work is done.
 const DONE: Fatal = Fatal::Done;
@@ -185,6 +207,7 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let name = name.strip_prefix(b"-").unwrap_or(name);
     let mut word = parts(name, b'/').last().unwrap_or_default();
     let mut role = Role::of(word);
+    let link = word;
     if role.is_none() {
         word = next();
         role = Role::of(word);
@@ -192,10 +215,24 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let (region_bytes, fixed_bytes) = memory(role, &args);
     set_region(sys::region(region_bytes), region_bytes, fixed_bytes);
     match role {
-        Some(role) => role.run(args, build_id),
+        Some(role) => {
+            SELECTED.store(role as u8, Ordering::Relaxed);
+            role.run(args, build_id)
+        }
         None => {
             answer_help(word, Role::HELP)?;
-            Err(complain(USAGE, text!("unknown role"), word, SEE_HELP))
+            if matches!(word, [] | [b'-', ..]) && !link.starts_with(b"stowaway") {
+                // Run through a link, or as a copy, that has another name.
+                word = link;
+            }
+            if word.is_empty() {
+                for part in FIRST_STEPS {
+                    sys::console(part.decode(&mut [0; HELP_BYTES_MAX]));
+                }
+                return Err(USAGE);
+            }
+            let why = text!("see stowaway --help");
+            Err(complain(USAGE, text!("there is no role"), word, why))
         }
     }
 }
@@ -247,6 +284,24 @@ fn print(bytes: &[u8]) {
 fn complain(status: Fatal, what: Text, about: &[u8], why: Text) -> Fatal {
     event::report(&mut Console, what, about, why);
     status
+}
+
+/// Reports wrong arguments of the role that runs on standard error: `what` about which word, with the option `near` that is perhaps
+/// meant. Returns [`USAGE`].
+#[inline(never)]
+fn refuse_usage(what: Text, about: &[u8], near: &[u8]) -> Fatal {
+    let (mut line, name) = (Line::default(), Role::name());
+    line.prefix().raw(name).text(": ").say(what);
+    line.details(about, Text::NOTHING);
+    if near.is_empty() {
+        line.say(text!("; see stowaway "));
+    } else {
+        line.say(text!("; did you mean ")).raw(near);
+        line.say(text!("? See stowaway "));
+    }
+    line.raw(name).say(text!(" --help"));
+    Console.write_line(line.end_line());
+    USAGE
 }
 
 /// Reports one line on standard error: option `word` has a wrong `value`, and `why` is the advice. Returns [`USAGE`].

@@ -12,7 +12,7 @@ use super::args::digits;
 use super::browse_common::{self, Choice, Finder, Interfaces, Links};
 use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
-use super::{DONE, Fatal, SEE_HELP, USAGE, complain, network, refuse};
+use super::{DONE, Fatal, network, refuse, refuse_usage};
 use crate::engine::mdns::browser::{Event, EventKind, Goal, Lookup};
 use crate::engine::mdns::family;
 use crate::mem::Ends as _;
@@ -153,7 +153,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     }
     let (goal, kind) = match (options.goal, options.kind) {
         (None, b"") => {
-            return Err(complain(USAGE, text!("name a type, or -a"), b"", SEE_HELP));
+            return Err(refuse_usage(text!("name a type, or -a"), b"", b""));
         }
         (Some(goal), b"") => (goal, &b"_services._dns-sd._udp"[..]),
         (None, kind) => (Goal::Services, kind),

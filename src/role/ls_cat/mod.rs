@@ -3,7 +3,7 @@
 //! The path of a file is the image's path, followed by the path inside; the image may have any name. There are no flags.
 
 use super::reasons::cannot_read;
-use super::{DONE, Fatal, SEE_HELP, USAGE, answer_help, complain, print};
+use super::{DONE, Fatal, USAGE, answer_help, complain, print, refuse_usage};
 use crate::config::READ_INLINE_BYTES;
 use crate::engine::sftp::longname::longname;
 use crate::event::Line;
@@ -56,7 +56,7 @@ pub(super) fn run(args: Args, whole: bool) -> Result<(), Fatal> {
         let word = word.to_bytes();
         answer_help(word, &[HELP])?;
         if let [b'-', ..] = word {
-            return Err(complain(USAGE, text!("unknown option"), word, SEE_HELP));
+            return Err(refuse_usage(text!("unknown option"), word, b""));
         }
         look.worst = look.worst.max(Some(DONE));
         let done = look.visit(word, whole);

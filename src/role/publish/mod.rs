@@ -3,7 +3,7 @@
 use super::args::{address, ttl};
 use super::flags::{Flags, flags};
 use super::mdns::{self, Announcer};
-use super::{Console, Fatal, SEE_HELP, USAGE, complain, network, refuse};
+use super::{Console, Fatal, USAGE, complain, network, refuse, refuse_usage};
 use crate::drive::endpoint::Choice;
 use crate::drive::platform;
 use crate::mem;
@@ -135,7 +135,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         let mut put = |part, bytes| draft.put(part, bytes).map_err(|flaw| wrong(bytes, flaw));
         if options.words.len() < 3 {
             let what = text!("name a service: NAME TYPE PORT");
-            return Err(complain(USAGE, what, b"", SEE_HELP));
+            return Err(refuse_usage(what, b"", b""));
         }
         put(Part::Name, name)?;
         put(Part::Kind, next())?;

@@ -8,7 +8,7 @@ use super::args::address;
 use super::browse_common::{self, Choice, Finder, Interfaces, Links, in_local};
 use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
-use super::{DONE, FAILED, Fatal, SEE_HELP, USAGE, complain, network, refuse};
+use super::{DONE, FAILED, Fatal, complain, network, refuse, refuse_usage};
 use crate::engine::mdns::browser::{Event, EventKind, Goal, LOOKUP_COUNT_MAX, Lookup};
 use crate::sys::Args;
 use crate::text::{Text, text};
@@ -135,7 +135,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     })?;
     let Some(goal) = options.goal else {
         let what = text!("add -n to resolve names, -a for addresses, or -s for a service");
-        return Err(complain(USAGE, what, b"", SEE_HELP));
+        return Err(refuse_usage(what, b"", b""));
     };
     let wanted = match goal {
         Goal::Address => text!("name addresses, such as 192.0.2.1 or fe80::1; 16 at most"),
@@ -145,7 +145,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     // A service, the first argument, is searched among those of its type, the second one.
     let is_service = goal == Goal::Services;
     if options.sought.is_empty() || is_service && options.sought.len() != 2 {
-        return Err(complain(USAGE, wanted, b"", SEE_HELP));
+        return Err(refuse_usage(wanted, b"", b""));
     }
     let (service, queried) = options.sought.split_at_mut(usize::from(is_service));
     for sought in &mut *queried {
