@@ -69,6 +69,11 @@ impl Links {
         parts(name, 0).next().unwrap_or_default()
     }
 
+    /// Returns true if a link is or was up. The first one has number 0.
+    pub(super) fn have_been_up(&self) -> bool {
+        !self.name(0).is_empty()
+    }
+
     /// Returns true if a link is up.
     pub(super) fn is_up(&self, id: LinkId) -> bool {
         self.are_up.get(usize::from(id)) == Some(&true)

@@ -12,7 +12,7 @@ use super::args::digits;
 use super::browse_common::{self, Choice, Finder, Interfaces, Links};
 use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
-use super::{DONE, Fatal, network, refuse, refuse_usage};
+use super::{DONE, FAILED, Fatal, complain, network, refuse, refuse_usage};
 use crate::engine::mdns::browser::{Event, EventKind, Goal, Lookup};
 use crate::engine::mdns::family;
 use crate::mem::Ends as _;
@@ -178,7 +178,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         now: Instant::default(),
         runner,
         keep,
-        is_over: false,
+        end: None,
         options: &options,
     };
     printer.out.is_json = options.form == Form::Json;
@@ -197,6 +197,12 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     )
 }
 
+/// Reports that no query was sent. Returns exit status 1.
+#[cold]
+fn no_interface() -> Fatal {
+    complain(FAILED, text!("no interface is up"), b"", Text::NOTHING)
+}
+
 /// Returns the type of a subtype: the last two labels.
 fn type_of(kind: &[u8]) -> &[u8] {
     let dots = || kind.iter().enumerate().filter(|(_, byte)| **byte == b'.');
@@ -212,8 +218,8 @@ struct Printer<'a> {
     out: Out,
     now: Instant,
     options: &'a Options,
-    /// True once the role is to end, as soon as no program runs.
-    is_over: bool,
+    /// Exit status once the role is to end, as soon as no program runs.
+    end: Option<Fatal>,
     keep: Option<Keep>,
     runner: Option<Runner>,
 }
@@ -229,10 +235,10 @@ impl Finder for Printer<'_> {
             is_ready = runner.is_ready(now, &self.out);
             is_idle = runner.is_idle();
         }
-        if self.is_over && is_idle {
-            return Err(DONE);
+        match self.end {
+            Some(status) if is_idle => Err(status),
+            end => Ok(is_ready && end.is_none()),
         }
-        Ok(is_ready && !self.is_over)
     }
 
     fn handle_event(&mut self, links: &Links, event: &Event<'_>) -> bool {
@@ -241,7 +247,10 @@ impl Finder for Printer<'_> {
             if let Some(keep) = &self.keep {
                 keep.print_lost(options.form, out, links, type_of(options.kind));
             }
-            self.is_over = options.terminates;
+            if options.terminates {
+                let has_searched = links.have_been_up();
+                self.end = Some(if has_searched { DONE } else { no_interface() });
+            }
             return true;
         }
         let is_ignored = options.ignores_local && event.is_own;
