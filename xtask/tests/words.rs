@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use xtask::build::Arch;
 use xtask::clients::nfs::{Client, nfsstat3};
 use xtask::machines::port::Port;
-use xtask::machines::server::{Server, ServerOptions, binary, public_dir, root_for};
+use xtask::machines::server::{Namespace, Server, ServerOptions, binary, public_dir, root_for};
+use xtask::setup::{self, Package};
 
 const USAGE: i32 = 2;
 const FAILED: i32 = 1;
@@ -116,6 +117,146 @@ fn wrong_usage_prints_one_line_and_exits_two() -> Result<()> {
     ];
     for (words, part) in cases {
         ensure_error(words, USAGE, &[part])?;
+    }
+    Ok(())
+}
+
+/// Runs `command`, which must exit with `code` and print `expect` on stderr, and nothing on stdout.
+fn ensure_stderr(command: &mut Command, code: i32, expect: &str) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output()?;
+    let stderr = String::from_utf8(output.stderr)?;
+    ensure!(
+        output.status.code() == Some(code) && output.stdout.is_empty() && stderr == expect,
+        "{command:?}: {}: {stderr}",
+        output.status
+    );
+    Ok(())
+}
+
+#[test]
+fn without_a_role_first_steps_are_printed() -> Result<()> {
+    let program = binary(Arch::X86_64)?;
+    let steps = "\
+stowaway: serves files over NFS and SFTP and announces them by mDNS; try
+  stowaway nfs /srv           # exports /srv, read-only
+  stowaway check nfs          # tests that server
+  stowaway browse -at         # lists the services of the network
+stowaway --help lists the roles, stowaway ROLE --help its options
+";
+    ensure_stderr(&mut Command::new(&program), USAGE, steps)?;
+    ensure_stderr(Command::new(&program).arg(""), USAGE, steps)?;
+    let no_role = |name| format!("stowaway: there is no role {name}: see stowaway --help\n");
+    for words in [&[][..], &["--export", "/srv"]] {
+        let link = |command: &mut Command| ensure_stderr(command, USAGE, &no_role("foo"));
+        link(Command::new(&program).arg0("/usr/bin/foo").args(words))?;
+    }
+    let mut command = Command::new(&program);
+    ensure_stderr(command.arg("--export"), USAGE, &no_role("--export"))?;
+    let mut command = Command::new(&program);
+    ensure_stderr(command.arg0("foo").arg("wibble"), USAGE, &no_role("wibble"))
+}
+
+#[test]
+fn unknown_option_names_the_role_and_the_nearest_option() -> Result<()> {
+    for (words, nearest) in [
+        (&["nfs", "--exprot=/srv"][..], "--export"),
+        (&["serve", "--no-mdsn"], "--no-mdns"),
+        (&["serve", "--exports"], "--export"),
+        (&["nfs", "--hanldes"], "--handles"),
+        (&["nfs", "-export"], "--export"),
+        (&["sftp-server", "--listne"], "--listen"),
+        (&["mdns", "--serivce"], "--service"),
+        (&["browse", "--resolv"], "--resolve"),
+        (&["resolve", "--interfaec"], "--interface"),
+        (&["check", "nfs", "--jason"], "--json"),
+        (&["publish", "--subtyp"], "--subtype"),
+        (&["nfs", "--wibble"], ""),
+        (&["sftp-server", "-x"], ""),
+        (&["mdns", "--wibble"], ""),
+        (&["browse", "--wibble"], ""),
+        (&["resolve", "--wibble"], ""),
+        (&["check", "nfs", "--wibble"], ""),
+        (&["publish", "--wibble"], ""),
+        (&["ls", "--wibble"], ""),
+        (&["cat", "--wibble"], ""),
+    ] {
+        let (role, option) = (words[0], words[words.len() - 1]);
+        let advice = match nearest {
+            "" => "; see".to_owned(),
+            _ => format!("; did you mean {nearest}? See"),
+        };
+        let line =
+            format!("stowaway: {role}: unknown option {option}{advice} stowaway {role} --help\n");
+        ensure_stderr(
+            Command::new(binary(Arch::X86_64)?).args(words),
+            USAGE,
+            &line,
+        )?;
+    }
+    Ok(())
+}
+
+#[test]
+fn positional_argument_of_nfs_and_serve_is_an_export() -> Result<()> {
+    for role in ["nfs", "serve"] {
+        let directory = public_dir()?;
+        let mut command = Command::new(binary(Arch::X86_64)?);
+        command.args([role, "-p", "-l", "127.0.0.1", "-n", "0"]);
+        let mut child = command
+            .arg(directory.path())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let stderr = child.stderr.take().context("the server has no stderr")?;
+        let expect = format!("exporting {}: read-only", directory.path().display());
+        let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+        let exported = lines.any(|line| line.contains(&expect));
+        child.kill()?;
+        child.wait()?;
+        ensure!(
+            exported,
+            "{role} does not export {}",
+            directory.path().display()
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn listening_removes_sockets_but_no_other_file() -> Result<()> {
+    let directory = public_dir()?;
+    let path = directory.path().join("file");
+    fs::write(&path, "content")?;
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&path, &link)?;
+    for path in [&path, &link] {
+        let name = path.display().to_string();
+        let words = ["sftp-server", "--listen", &name];
+        ensure_error(&words, FAILED, &[&name, "exists and is no socket"])?;
+        ensure!(fs::read(path)? == b"content");
+    }
+    Ok(())
+}
+
+#[test]
+fn without_a_network_browse_and_check_fail() -> Result<()> {
+    if !root_for("a network namespace") {
+        return Ok(());
+    }
+    setup::install_packages(&[Package::IPROUTE2])?;
+    let network = Namespace::new()?;
+    let program = binary(Arch::X86_64)?.display().to_string();
+    let lines = "\
+stowaway: cannot use multicast DNS on any interface: down, or without an address; waiting
+stowaway: no interface is up
+";
+    let mut command = network.command(&program);
+    ensure_stderr(command.args(["browse", "-at"]), FAILED, lines)?;
+    for (address, shown) in [("192.0.2.1", "192.0.2.1"), ("2001:db8::1", "[2001:db8::1]")] {
+        let line = format!(
+            "stowaway: nfs fails at {shown}:2049: network unreachable: no route to the address; see -l\n"
+        );
+        let mut command = network.command(&program);
+        ensure_stderr(command.args(["check", "nfs", "-l", address]), FAILED, &line)?;
     }
     Ok(())
 }
