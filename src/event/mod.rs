@@ -19,8 +19,14 @@ pub const ENDED_EXPORT: Text = text!("no longer exporting");
 pub const ACTING_AS: Text = text!("every client accesses files as user");
 /// File access uses the UID of each client's AUTH_SYS credential.
 pub const ACTING_AS_CALLERS: Text = text!("clients access files with the UID that they send");
-/// The portmap port cannot be bound; the subject is the mount options to use instead.
-pub const NO_PORTMAP: Text = text!("no portmap service on port 111; mount with the options");
+/// Clients on any host may change files of an export.
+pub const WRITABLE_BY_ALL: Text = text!("all hosts may write to");
+/// The commands that mount an export follow.
+pub const MOUNT_WITH: Text = text!("to mount on a client, as root");
+/// The portmap port is in use; the subject is the command to mount without it.
+pub const NO_PORTMAP: Text = text!("port 111 (portmap) is in use; mount with");
+/// Only root may bind the portmap port.
+pub const MAY_NOT_PORTMAP: Text = text!("port 111 (portmap) is for root only; mount with");
 /// MOUNT is served over TCP only.
 pub const NO_DATAGRAMS: Text = text!("no MOUNT over UDP, only over TCP");
 /// The key file cannot be read or created, so only path handles are used.

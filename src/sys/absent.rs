@@ -25,6 +25,7 @@ absent! {
     fn seed() -> [u8; 16];
     fn console(&[u8]) -> ();
     fn print(&[u8]) -> bool;
+    fn is_terminal() -> bool;
     fn region(usize) -> &'static mut [MaybeUninit<u8>];
     fn descriptor_limit() -> usize;
     fn user_id() -> u32;

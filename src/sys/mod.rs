@@ -59,6 +59,8 @@ facade! {
     fn console(bytes: &[u8]) -> ();
     /// Writes all of `bytes` to standard output or the serial port; blocks. Returns false if the write fails.
     fn print(bytes: &[u8]) -> bool;
+    /// Returns true if standard error is a terminal.
+    fn is_terminal() -> bool;
     /// Returns `wanted` bytes of zeroed memory, or fewer (perhaps none) if there are not enough. Called once.
     fn region(wanted: usize) -> &'static mut [MaybeUninit<u8>];
     /// Maximum number of open descriptors.

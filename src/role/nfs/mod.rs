@@ -11,6 +11,7 @@ mod exports;
 #[cfg(bare)]
 pub(super) mod machine;
 mod options;
+mod reports;
 
 use super::args::canonical;
 use super::reasons::{self, Reason, reason};
@@ -28,7 +29,7 @@ use crate::drive::streams::Streams;
 use crate::drive::{Task, World, platform};
 use crate::engine::programs::{ProgramSet, Programs};
 use crate::engine::turns::Turns;
-use crate::event::{self, Events, Line};
+use crate::event::{self, Line};
 use crate::log;
 use crate::mem::{self, scaled};
 use crate::net::{NetError, NetResult, Signals};
@@ -45,6 +46,7 @@ use core::net::{Ipv4Addr, SocketAddrV6};
 #[cfg(feature = "serve")]
 use core::sync::atomic::Ordering;
 use exports::Files;
+use reports::{Mounting, report_export, report_exports, report_listening};
 
 #[cfg(feature = "init")]
 pub(super) use argument::ExportArgument;
@@ -369,41 +371,6 @@ impl Nfs {
     }
 }
 
-/// Reports an export with its mode and kind of handles.
-fn report_export(tree: &Tree, number: usize, form: Form, events: &mut Events) {
-    let Some(export) = tree
-        .exports()
-        .get(number)
-        .filter(|export| export.root.is_some())
-    else {
-        return;
-    };
-    let kind = match (export.common_rules().writable, form) {
-        (false, Form::Kernel) => text!("read-only, kernel handles"),
-        (false, Form::Path) => text!("read-only, path handles"),
-        (true, Form::Kernel) => text!("read-write, kernel handles"),
-        (true, Form::Path) => text!("read-write, path handles"),
-    };
-    events.report(event::EXPORTING, export.path.to_bytes(), kind);
-    if export.path.count_bytes() == 1 {
-        events.report(event::UNUSABLE_BY_WINDOWS, b"/", Text::NOTHING);
-    }
-}
-
-/// Reports each export, and the UID used for file access.
-fn report_exports(tree: &Tree, form: Form, acts_as_callers: bool, events: &mut Events) {
-    for number in 0..tree.exports().len() {
-        report_export(tree, number, form, events);
-    }
-    if acts_as_callers {
-        events.report(event::ACTING_AS_CALLERS, b"", Text::NOTHING);
-        return;
-    }
-    let mut user = Line::default();
-    user.number(sys::user_id());
-    events.report(event::ACTING_AS, user.bytes(), Text::NOTHING);
-}
-
 /// Chooses kernel handles if all exports support them and the key file is usable, else path handles. A choice of the user
 /// (`--handles`, `--key-file`) that fails is an error.
 fn choose_form(options: &Options, host: &mut Host, tree: &Tree) -> Result<Form, Fatal> {
@@ -528,17 +495,18 @@ impl Nfs {
                     self.streams.close_listener(world);
                 }
             }
-            match opened {
-                _ if !self.is_first => {}
-                Ok(()) => report_listening(world.events, &portmap_at, text!(" for portmap")),
-                Err(error) => {
-                    let mut ports = Line::default();
-                    ports
-                        .say(text!("vers=3,proto=tcp,port="))
-                        .number(nfs_at.port().into())
-                        .say(text!(",mountport="))
-                        .number(mount_at.port().into());
-                    failed(event::NO_PORTMAP, ports.bytes(), net_errno(error));
+            if self.is_first {
+                let mounting = Mounting {
+                    nfs_at,
+                    mount_port: mount_at.port(),
+                    exports: world.tree.exports(),
+                };
+                match opened {
+                    Ok(()) => {
+                        report_listening(world.events, &portmap_at, text!(" for portmap"));
+                        mounting.print(world.events);
+                    }
+                    Err(error) => mounting.report_no_portmap(error, world.events),
                 }
             }
         }
@@ -597,12 +565,6 @@ fn cannot_listen(at: &SocketAddrV6, errno: Errno) -> Fatal {
     let mut line = Line::default();
     let about = line.socket(at).bytes();
     failed(text!("cannot listen on"), about, errno)
-}
-
-fn report_listening(events: &mut Events, at: &SocketAddrV6, what: Text) {
-    let mut line = Line::default();
-    line.socket(at).say(what);
-    events.report(event::LISTENING, line.bytes(), Text::NOTHING);
 }
 
 /// Reports that `what` failed on `about`, with the reason of `errno`. Returns exit status 1.

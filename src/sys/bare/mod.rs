@@ -214,6 +214,10 @@ pub(super) const fn user_id() -> u32 {
     0
 }
 
+pub(super) const fn is_terminal() -> bool {
+    false
+}
+
 pub(super) const fn host_name(_: &mut [u8]) -> usize {
     0
 }

@@ -153,6 +153,12 @@ pub fn print(bytes: &[u8]) -> bool {
     stdio::Stdio::print(bytes)
 }
 
+/// Returns true if standard error is a terminal.
+pub fn is_terminal() -> bool {
+    // SAFETY: the descriptor 2 is open for the whole life of the process (`hold_stderr`).
+    rustix::termios::isatty(unsafe { rustix::fd::BorrowedFd::borrow_raw(2) })
+}
+
 /// The effective UID.
 pub fn user_id() -> u32 {
     rustix::process::geteuid().as_raw()

@@ -1,0 +1,136 @@
+//! Lines about a server that has started: its exports and ports, and how clients mount.
+
+use crate::event::{self, Events, Line};
+use crate::net::NetError;
+use crate::sys;
+use crate::text::{Text, text};
+use crate::vfs::host::Form;
+use crate::vfs::{Client, Export, Tree};
+use crate::wire::exports::Hosts;
+use core::net::SocketAddrV6;
+
+/// Reports an export with its mode and kind of handles, unless it is missing.
+pub(super) fn report_export(tree: &Tree, number: usize, form: Form, events: &mut Events) {
+    let Some(export) = tree
+        .exports()
+        .get(number)
+        .filter(|export| export.root.is_some())
+    else {
+        return;
+    };
+    let kind = match (export.common_rules().writable, form) {
+        (false, Form::Kernel) => text!("read-only, kernel handles"),
+        (false, Form::Path) => text!("read-only, path handles"),
+        (true, Form::Kernel) => text!("read-write, kernel handles"),
+        (true, Form::Path) => text!("read-write, path handles"),
+    };
+    let path = export.path.to_bytes();
+    events.report(event::EXPORTING, path, kind);
+    let may_write = |client: &Client| client.hosts == Hosts::Everyone && client.rules.writable;
+    if export.clients.iter().any(may_write) {
+        let advice = text!("limit them, as in --export /srv:rw,192.0.2.0/24");
+        events.report(event::WRITABLE_BY_ALL, path, advice);
+    }
+    if path.len() == 1 {
+        events.report(event::UNUSABLE_BY_WINDOWS, b"/", Text::NOTHING);
+    }
+}
+
+/// Reports each export, and the UID used for file access.
+pub(super) fn report_exports(tree: &Tree, form: Form, acts_as_callers: bool, events: &mut Events) {
+    for number in 0..tree.exports().len() {
+        report_export(tree, number, form, events);
+    }
+    if acts_as_callers {
+        events.report(event::ACTING_AS_CALLERS, b"", Text::NOTHING);
+        return;
+    }
+    let mut user = Line::default();
+    user.number(sys::user_id());
+    events.report(event::ACTING_AS, user.bytes(), Text::NOTHING);
+}
+
+/// Reports the address of a service.
+pub(super) fn report_listening(events: &mut Events, at: &SocketAddrV6, what: Text) {
+    let mut line = Line::default();
+    line.socket(at).say(what);
+    events.report(event::LISTENING, line.bytes(), Text::NOTHING);
+}
+
+/// The commands that mount an export: the text before the host, between host and path, and after the path.
+const LINUX: [Text; 3] = [
+    text!("mount -t nfs -o nolock,vers=3"),
+    text!(":"),
+    text!(" /mnt"),
+];
+const OTHERS: [[Text; 3]; 3] = [
+    [
+        text!("mount_nfs -o locallocks,resvport,vers=3"),
+        text!(":"),
+        text!(" /tmp/mnt  # macOS"),
+    ],
+    [
+        text!("mount -o anon,nolock"),
+        text!(":"),
+        text!(" Z:  # Windows"),
+    ],
+    [
+        text!("esxcli storage nfs add -v stowaway -H"),
+        text!(" -s "),
+        text!("  # ESXi"),
+    ],
+];
+
+/// The addresses of NFS and MOUNT, and the first export: what a command to mount it needs.
+pub(super) struct Mounting<'a> {
+    pub(super) nfs_at: SocketAddrV6,
+    pub(super) mount_port: u16,
+    pub(super) exports: &'a [Export],
+}
+
+impl Mounting<'_> {
+    /// Writes a command. `portmap`: clients find the ports by the portmapper.
+    fn command(&self, [before, between, after]: [Text; 3], portmap: bool) -> Line {
+        let mut line = Line::default();
+        line.say(before);
+        if !portmap {
+            line.say(text!(",proto=tcp,port="))
+                .number(self.nfs_at.port().into())
+                .say(text!(",mountport="))
+                .number(self.mount_port.into());
+        }
+        line.byte(b' ');
+        if self.nfs_at.ip().to_canonical().is_unspecified() {
+            let name = &mut [0; 64];
+            let len = sys::host_name(name);
+            line.raw(name.get(..len).unwrap_or_default());
+        } else {
+            line.address(*self.nfs_at.ip());
+        }
+        let path = self
+            .exports
+            .first()
+            .map_or(&b"/"[..], |export| export.path.to_bytes());
+        line.say(between).escaped(path).say(after);
+        line
+    }
+
+    /// Prints the commands for Linux, macOS, Windows and ESXi if standard error is a terminal.
+    pub(super) fn print(&self, events: &mut Events) {
+        if sys::is_terminal() {
+            events.report(event::MOUNT_WITH, b"", Text::NOTHING);
+            for command in [LINUX].iter().chain(&OTHERS) {
+                events.report_line(&mut self.command(*command, true));
+            }
+        }
+    }
+
+    /// Reports that there is no portmapper, and the command that works without.
+    pub(super) fn report_no_portmap(&self, error: NetError, events: &mut Events) {
+        let what = match error {
+            NetError::Denied => event::MAY_NOT_PORTMAP,
+            _ => event::NO_PORTMAP,
+        };
+        events.report(what, self.command(LINUX, false).bytes(), Text::NOTHING);
+    }
+}
