@@ -420,6 +420,7 @@ impl Handles for Host {
         path: &'static CStr,
         rules: &Rules,
     ) -> Result<exports::ExportRoot, u8> {
+        self.acting.server();
         let mut buffer = [0; EXPORT_PATH_BYTES_MAX];
         let top = self.read_top(path, rules, &mut buffer);
         let (top, real) = top.map_err(|errno| errno.raw_os_error() as u8)?;
