@@ -138,7 +138,11 @@ impl Flags {
     }
 
     /// Returns the long flag that differs least from `word`, before any "="; empty: all differ in half of their letters or more.
+    /// Left out of executables without NFS, which have few flags and shall be small.
     fn nearest(&self, word: &[u8]) -> &'static [u8] {
+        if !cfg!(feature = "nfs") {
+            return b"";
+        }
         let (word, mut nearest, mut least) = (nth(word, b'=', 0), &b""[..], usize::MAX);
         let mut table = Some(self);
         while let Some(flags) = table {
