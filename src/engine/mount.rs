@@ -114,7 +114,7 @@ fn admit(cx: &mut Cx<'_>, export: usize) -> Result<Rules, (Status, Text)> {
 fn walk(cx: &mut Cx<'_>, export: usize, below: &[u8], rules: &Rules) -> FsResult<Handle> {
     let node = walk::find(cx.vfs, export, below)?;
     let is_image = cx.vfs.exports().get(export).is_some_and(Export::is_image);
-    if node.is_inside() && !rules.isos && !is_image {
+    if node.is_inside() && !rules.has(Rules::ISOS) && !is_image {
         return Err(FsError::NotDirectory);
     }
     match cx.vfs.attr(node)?.kind {
@@ -223,7 +223,7 @@ fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &m
         let before = reply.position();
         let mount = mounts.and_then(|mounts| mounts.get(number));
         let export = exports.get(mount.map_or(number, |(_, export)| *export));
-        let Some(export) = export.filter(|export| export.root.is_some()) else {
+        let Some(export) = export.filter(|export| !export.clients.is_empty()) else {
             continue;
         };
         reply.u32(1);

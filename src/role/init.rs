@@ -9,6 +9,7 @@ use crate::event::Line;
 use crate::mem;
 use crate::sys::{self, Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
+use crate::vfs::Rules;
 use crate::wire::Writer;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -68,10 +69,7 @@ fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     for wanted in served.exports() {
         report_found(
             wanted.path,
-            init::mount_export(
-                wanted.path,
-                crate::vfs::common_rules(&wanted.clients).writable,
-            ),
+            init::mount_export(wanted.path, wanted.rules.has(Rules::WRITABLE)),
         );
     }
     #[cfg(feature = "sftp-server")]

@@ -326,7 +326,11 @@ fn announce_exports(
     if options.address.port() == 0 {
         return;
     }
-    for wanted in options.exports.iter() {
+    for (at, wanted) in options.exports.iter().enumerate() {
+        let mut earlier = options.exports.iter().take(at);
+        if earlier.any(|earlier| earlier.path == wanted.path) {
+            continue;
+        }
         let path = wanted.path.to_bytes();
         let mut buffer = [0; _];
         let txt = mdns::pairs(b"path", &[path], None, &mut buffer);

@@ -2,7 +2,7 @@
 
 use super::{
     Access, Caller, CreateWhat, FsError, FsResult, Handle, Handles, Name, Node, ObjectType, Peer,
-    Pin, Rights, SetAttr, Tree, handle,
+    Pin, Rules, SetAttr, Tree, handle,
 };
 
 impl Tree {
@@ -42,7 +42,7 @@ impl Tree {
         let rules = self.rules(number, peer)?;
         let export = self.exports.get(number).ok_or(FsError::Stale)?;
         let root = export.root.ok_or(FsError::Stale)?;
-        if is_inside && !rules.isos && !root.is_image {
+        if is_inside && !rules.has(Rules::ISOS) && !root.is_image {
             // The handle is forged, or was issued when paths could still continue inside images of this export.
             return Err(FsError::Stale);
         }
@@ -67,7 +67,7 @@ impl Tree {
         };
         let backend = self.handles(root.backend as usize).ok_or(FsError::Stale)?;
         backend.act_as(Some((caller, &rules)));
-        Ok(node.limited(Rights::of(rules.writable, rules.isos)))
+        Ok(node.limited(rules.rights()))
     }
 
     /// The parent of a directory. The top of an export is its own parent, and so is the top of an image.

@@ -56,7 +56,7 @@ impl Tree {
         let peer = self.peer.as_ref().unwrap_or(&Peer::NONE);
         let rules = self.rules(number, peer).map_err(|_| FsError::Access)?;
         let root = self.root(number)?;
-        Ok(root.limited(Rights::of(rules.writable, rules.isos)))
+        Ok(root.limited(rules.rights()))
     }
 
     pub(super) fn list_exports(

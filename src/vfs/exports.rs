@@ -24,8 +24,9 @@ impl Rules {
     /// Squashes a caller: maps its UID and GIDs by these rules.
     pub(super) fn squash(&self, caller: &Caller) -> Caller {
         let nameless = [caller.uid, caller.gid].contains(&Caller::NOBODY);
+        let is_all = self.has(Self::SQUASHES_ALL);
         let believed = |number: u32, anonymous: u32| {
-            let squashed = self.squashes_all || nameless || self.squashes_root && number == ROOT;
+            let squashed = nameless || is_all || number == ROOT && self.has(Self::SQUASHES_ROOT);
             if squashed { anonymous } else { number }
         };
         let mut squashed = Caller {
@@ -33,12 +34,17 @@ impl Rules {
             gid: believed(caller.gid, self.anonymous.1),
             groups: heapless::Vec::new(),
         };
-        if !nameless && !self.squashes_all {
+        if !nameless && !is_all {
             for group in &caller.groups {
                 let _ = squashed.groups.push(believed(*group, self.anonymous.1));
             }
         }
         squashed
+    }
+
+    /// The rights that clients have by these rules.
+    pub(super) const fn rights(&self) -> Rights {
+        Rights::of(self.has(Self::WRITABLE), self.has(Self::ISOS))
     }
 }
 
@@ -97,18 +103,14 @@ pub struct Export {
 /// The rules that hold whatever the client: `fsid` and `mountpoint` of the first entry that has them; `rw`, `isos` if an entry has
 /// them; `async` if all entries have it.
 pub fn common_rules(clients: &[Client]) -> Rules {
-    let mut common = Rules {
-        is_async: true,
-        ..Rules::DEFAULT
-    };
+    const OF_ANY: u8 = Rules::NEEDS_MOUNT | Rules::WRITABLE | Rules::ISOS;
+    let (mut common, mut of_all) = (Rules::DEFAULT, Rules::ASYNC);
     for Client { rules, .. } in clients {
         common.fsid = common.fsid.or(rules.fsid);
-        common.needs_mount |= rules.needs_mount;
-        common.writable |= rules.writable;
-        common.isos |= rules.isos;
-        common.is_async &= rules.is_async;
+        common.set |= rules.set & OF_ANY;
+        of_all &= rules.set;
     }
-    common
+    common.with(of_all)
 }
 
 impl Export {
@@ -123,8 +125,7 @@ impl Export {
     }
 
     pub(super) fn rights(&self) -> Rights {
-        let common = self.common_rules();
-        Rights::of(common.writable, common.isos)
+        self.common_rules().rights()
     }
 }
 
@@ -219,15 +220,17 @@ impl Tree {
         let mut exports = self.exports.iter_mut();
         match exports.find(|export| export.path == path) {
             Some(export) => export.clients.push_more(client),
-            None => self.exports.push_more(Export {
-                path,
-                clients: {
-                    let mut clients = Slots::default();
-                    clients.push_more(client);
-                    clients
-                },
-                root: None,
-            }),
+            None => {
+                // Most exports have one entry.
+                let mut clients = Slots::new(1);
+                clients.push(client);
+                let root = None;
+                self.exports.push_more(Export {
+                    path,
+                    clients,
+                    root,
+                });
+            }
         }
     }
 
@@ -291,7 +294,7 @@ impl Tree {
             }
         }
         let rules = found.ok_or(FsError::Stale)?.rules;
-        if rules.is_secure && !peer.is_privileged {
+        if rules.has(Rules::SECURE) && !peer.is_privileged {
             return Err(FsError::Permission);
         }
         Ok(rules)

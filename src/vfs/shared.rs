@@ -13,13 +13,7 @@ use std::rc::{Rc, Weak};
 /// Rules of the export of test trees. They allow everything, so the backend decides what may be changed.
 pub const RULES: Rules = Rules {
     fsid: None,
-    writable: true,
-    isos: true,
-    is_async: false,
-    squashes_root: false,
-    squashes_all: false,
-    is_secure: false,
-    needs_mount: false,
+    set: Rules::WRITABLE | Rules::ISOS,
     anonymous: (65_534, 65_534),
 };
 

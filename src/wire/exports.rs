@@ -6,7 +6,7 @@
 use super::address::address;
 use super::label::{cut, number};
 use super::uuid::Uuid;
-use crate::mem::{Ends as _, index_of};
+use crate::mem::{Ends as _, index_of, nth};
 use core::net::Ipv6Addr;
 
 /// The options of an export for some hosts.
@@ -16,41 +16,56 @@ pub struct Rules {
     pub fsid: Option<u32>,
     /// UID and GID of squashed callers and of callers without credentials.
     pub anonymous: (u32, u32),
-    /// True if clients may change files (`rw`).
-    pub writable: bool,
-    /// True if paths may continue inside ISO images.
-    pub isos: bool,
-    /// The option `async`: replies do not wait until changes of names and attributes are durable. The next COMMIT makes them
-    /// durable, or a sync within two seconds.
-    pub is_async: bool,
-    /// Maps UID and GID 0 to [`Rules::anonymous`] (`root_squash`).
-    pub squashes_root: bool,
-    /// Maps every UID and GID to [`Rules::anonymous`] (`all_squash`).
-    pub squashes_all: bool,
-    /// True if requests must come from a port below 1024 (`secure`).
-    pub is_secure: bool,
-    /// True if the directory is exported only while something is mounted there (`mountpoint`).
-    pub needs_mount: bool,
+    /// The other options: the sum of [`Rules::ASYNC`] and the next constants.
+    pub set: u8,
 }
 
 impl Rules {
+    /// The option `async`: replies do not wait until changes of names and attributes are durable. The next COMMIT makes them
+    /// durable, or a sync within two seconds.
+    pub const ASYNC: u8 = 1;
+    /// Clients may change files (`rw`).
+    pub const WRITABLE: u8 = 2;
+    /// Requests must come from a port below 1024 (`secure`).
+    pub const SECURE: u8 = 4;
+    /// Maps UID and GID 0 to [`Rules::anonymous`] (`root_squash`).
+    pub const SQUASHES_ROOT: u8 = 8;
+    /// Maps every UID and GID to [`Rules::anonymous`] (`all_squash`).
+    pub const SQUASHES_ALL: u8 = 16;
+    /// Paths may continue inside ISO images (`isos`).
+    pub const ISOS: u8 = 32;
+    /// The directory is exported only while something is mounted there (`mountpoint`).
+    pub const NEEDS_MOUNT: u8 = 64;
+
     /// The rules of `--export` without options.
     pub const DEFAULT: Self = Self {
         fsid: None,
         anonymous: (65_534, 65_534),
-        writable: false,
-        isos: false,
-        is_async: false,
-        squashes_root: true,
-        squashes_all: false,
-        is_secure: false,
-        needs_mount: false,
+        set: Self::SQUASHES_ROOT,
     };
     /// The rules of a line without options.
-    pub const OF_FILE: Self = Self {
-        is_secure: true,
-        ..Self::DEFAULT
-    };
+    pub const OF_FILE: Self = Self::DEFAULT.with(Self::SECURE);
+
+    /// Returns true if an option, such as [`Rules::ASYNC`], is set.
+    pub const fn has(&self, option: u8) -> bool {
+        self.set & option != 0
+    }
+
+    /// These rules with a further option.
+    #[must_use]
+    pub const fn with(mut self, option: u8) -> Self {
+        self.set |= option;
+        self
+    }
+
+    /// The options as words: those that are set, and the opposites of those that are not.
+    pub fn words(&self) -> impl Iterator<Item = &'static [u8]> {
+        let set = self.set;
+        let word = move |bit: usize| nth(OPTIONS, b' ', 2 * bit + usize::from(set >> bit & 1));
+        (0..FIRST_OTHER / 2)
+            .map(word)
+            .filter(|word| !word.is_empty())
+    }
 }
 
 impl Default for Rules {
@@ -150,14 +165,17 @@ pub enum Flaw {
 
 /// Options with a number as value.
 const VALUED: &[u8] = b"fsid anonuid anongid";
-/// Options as in exports(5), and `isos`.
-const OPTIONS: &[u8] = b"ro rw root_squash no_root_squash all_squash no_all_squash async sync secure insecure isos mountpoint mp \
+/// Options as in exports(5), and `isos`. For each bit of [`Rules::set`], the word that clears it, which is empty if there is none,
+/// and the word that sets it; then other words.
+const OPTIONS: &[u8] = b"sync async ro rw insecure secure no_root_squash root_squash no_all_squash all_squash  isos  mountpoint mp \
     no_wdelay no_subtree_check hide nocrossmnt no_auth_nlm insecure_locks no_acl no_pnfs removable fixed sec=sys xprtsec=none \
     wdelay subtree_check nohide crossmnt nordirplus auth_nlm secure_locks acl pnfs security_label sign_fh";
-/// Index of the first option without effect, which describes what the server does anyway.
-const FIRST_KEPT: usize = 13;
+/// Index of the first option that is no bit of [`Rules::set`]: `mp`, another name of `mountpoint`.
+const FIRST_OTHER: usize = 14;
+/// Index of the first option that describes what the server does anyway.
+const FIRST_KEPT: usize = 15;
 /// Index of the first option that is accepted, but has no effect.
-const FIRST_IGNORED: usize = 25;
+const FIRST_IGNORED: usize = 27;
 
 /// Options whose promise the server would break.
 const UNKEPT: &[u8] = b"sec refer replicas xprtsec reexport password mountpoint mp";
@@ -209,13 +227,12 @@ pub fn set_option(rules: &mut Rules, word: &[u8], ignored: &mut Ignored) -> Resu
         None if index_of(UNKEPT, name).is_some() => return Err(Flaw::Unkept),
         None if index_of(OPTIONS, name).is_some() => return Err(Flaw::Value),
         None => return Err(Flaw::Option),
-        Some(index @ 0..=1) => rules.writable = index == 1,
-        Some(index @ 2..=3) => rules.squashes_root = index == 2,
-        Some(index @ 4..=5) => rules.squashes_all = index == 4,
-        Some(index @ 6..=7) => rules.is_async = index == 6,
-        Some(index @ 8..=9) => rules.is_secure = index == 8,
-        Some(10) => rules.isos = true,
-        Some(11..FIRST_KEPT) => rules.needs_mount = true,
+        Some(index @ ..FIRST_OTHER) => {
+            let option = 1 << (index / 2);
+            rules.set &= !option;
+            rules.set |= option * (index % 2) as u8;
+        }
+        Some(FIRST_OTHER) => rules.set |= Rules::NEEDS_MOUNT,
         Some(FIRST_KEPT..FIRST_IGNORED) => {}
         Some(index) => ignored.0 |= 1 << (index - FIRST_IGNORED),
     }
@@ -270,7 +287,7 @@ pub fn hosts(word: &[u8]) -> Result<Hosts<'_>, Flaw> {
             Ok(Hosts::Network { address, bits })
         }
         (None, Some(_)) => Err(Flaw::Network),
-        _ if word.contains(&b':') => Err(Flaw::Network),
+        _ if cut(word, b':').0.len() < word.len() => Err(Flaw::Network),
         _ if word.first() == Some(&b'-') || !word.iter().all(is_name) => Err(Flaw::Host),
         _ => Ok(Hosts::Named(word)),
     }
@@ -473,7 +490,9 @@ impl Scanner<'_> {
                 [b'\\', b'\n', ..] | [b' ' | b'\t' | b'\r' | b'\n', ..] if !is_quoted => {
                     return Ok(end);
                 }
-                [byte, ..] if !is_quoted && stops.contains(byte) => return Ok(end),
+                [byte, ..] if !is_quoted && stops.iter().any(|stop| stop == byte) => {
+                    return Ok(end);
+                }
                 [byte, ..] => (*byte, 1),
             };
             if let Some(to) = self.text.get_mut(end) {

@@ -165,7 +165,7 @@ fn same_fsid_twice_names_the_other_export() -> Result<()> {
             .iter()
             .flat_map(|directory| {
                 let export = format!("{}:fsid=7", directory.path().display());
-                ["--export".into(), export.into()]
+                ["--export".into(), export]
             })
             .collect(),
         ..ServerOptions::serving(&[])

@@ -16,8 +16,10 @@ const _: () = assert!(EXPORT_PATH_BYTES_MAX == 1024);
 pub(in super::super) struct ExportArgument {
     /// Absolute path, as clients name it in MNT.
     pub(in super::super) path: &'static CStr,
-    /// The hosts that may mount it.
-    pub(in super::super) clients: Slots<Client>,
+    /// The rules of all hosts that it names.
+    pub(in super::super) rules: Rules,
+    /// The words after the path, which are well-formed.
+    words: &'static [u8],
     /// True for `--isos`: prints an iPXE script for the images in the directory.
     #[cfg_attr(not(feature = "ipxe"), expect(dead_code))]
     pub(super) boots: bool,
@@ -50,66 +52,68 @@ pub(super) const fn advice(flaw: Flaw) -> Text {
     }
 }
 
-/// Parses `DIR[:WORD,...]` of an argument and appends the export, or adds hosts to that of the same path. A word with one of `.:/*@`
-/// names hosts, any other word is an option for all of them. `\:` is a colon in the path.
-///
-/// # Errors
-/// The malformed word.
-pub(super) fn parse(
-    text: &'static [u8],
-    boots: bool,
-    all: &mut Exports,
-) -> Result<(), (Flaw, &'static [u8])> {
-    let mut path = heapless::Vec::<u8, EXPORT_PATH_BYTES_MAX>::new();
-    let mut rest = text;
-    let words = loop {
-        let (byte, after) = match rest {
-            [] => break &b""[..],
-            [b':', words @ ..] => break words,
-            [b'\\', b':', after @ ..] => (b':', after),
-            [byte, after @ ..] => (*byte, after),
+/// Returns true if a word of an argument names hosts: it has one of `.:/*@`. Any other word is an option.
+fn names_hosts(word: &[u8]) -> bool {
+    let is_in = |signs: &[u8]| {
+        word.iter()
+            .any(|byte| signs.iter().any(|sign| sign == byte))
+    };
+    is_in(b".:/*@") && !is_in(b"=")
+}
+
+impl ExportArgument {
+    /// Parses `DIR[:WORD,...]`. `\:` is a colon in the path.
+    ///
+    /// # Errors
+    /// The malformed word.
+    pub(super) fn parse(text: &'static [u8], boots: bool) -> Result<Self, (Flaw, &'static [u8])> {
+        let mut path = heapless::Vec::<u8, EXPORT_PATH_BYTES_MAX>::new();
+        let mut rest = text;
+        let words = loop {
+            let (byte, after) = match rest {
+                [] => break &b""[..],
+                [b':', words @ ..] => break words,
+                [b'\\', b':', after @ ..] => (b':', after),
+                [byte, after @ ..] => (*byte, after),
+            };
+            path.push(byte).map_err(|_| (Flaw::Path, text))?;
+            rest = after;
         };
-        path.push(byte).map_err(|_| (Flaw::Path, text))?;
-        rest = after;
-    };
-    let path = absolute(&path).ok_or((Flaw::Path, text))?;
-    let path = mem::c_str(mem::copy(&path));
-    let mut rules = Rules {
-        isos: boots,
-        ..Rules::DEFAULT
-    };
-    let names_hosts = |word: &&[u8]| {
-        let is_sign = |byte: &u8| matches!(byte, b'.' | b':' | b'/' | b'*' | b'@');
-        !word.contains(&b'=') && word.iter().any(is_sign)
-    };
-    for word in parts(words, b',') {
-        if !word.is_empty() && !names_hosts(&word) {
-            // Which options have no effect is reported for files only.
-            let set = exports::set_option(&mut rules, word, &mut Ignored::default());
-            set.map_err(|flaw| (flaw, word))?;
+        let path = absolute(&path).ok_or((Flaw::Path, text))?;
+        let mut rules = Rules::DEFAULT;
+        if boots {
+            rules.set |= Rules::ISOS;
+        }
+        for word in parts(words, b',').filter(|word| !word.is_empty()) {
+            let parsed = match names_hosts(word) {
+                true => exports::hosts(word).map(drop),
+                // Which options have no effect is reported for files only.
+                false => exports::set_option(&mut rules, word, &mut Ignored::default()),
+            };
+            parsed.map_err(|flaw| (flaw, word))?;
+        }
+        Ok(Self {
+            path: mem::c_str(mem::copy(&path)),
+            rules,
+            words,
+            boots,
+        })
+    }
+
+    /// Calls `each` with the hosts that may mount the export: every host if none is named.
+    pub(super) fn clients(&self, each: &mut dyn FnMut(Client)) {
+        let rules = self.rules;
+        let mut is_for_all = true;
+        for word in parts(self.words, b',').filter(|word| names_hosts(word)) {
+            is_for_all = false;
+            if let Ok(hosts) = exports::hosts(word) {
+                each(Client { hosts, rules });
+            }
+        }
+        if is_for_all {
+            each(Client::everyone(rules));
         }
     }
-    let known = all.iter().position(|export| export.path == path);
-    let at = known.unwrap_or(all.len());
-    if known.is_none() {
-        all.push_more(ExportArgument {
-            path,
-            clients: Slots::default(),
-            boots,
-        });
-    }
-    let Some(export) = all.get_mut(at) else {
-        return Ok(());
-    };
-    let count = export.clients.len();
-    for word in parts(words, b',').filter(names_hosts) {
-        let hosts = exports::hosts(word).map_err(|flaw| (flaw, word))?;
-        export.clients.push_more(Client { hosts, rules });
-    }
-    if export.clients.len() == count {
-        export.clients.push_more(Client::everyone(rules));
-    }
-    Ok(())
 }
 
 /// Reports a malformed word of `--export`. Returns exit status 2.
@@ -124,9 +128,6 @@ pub(super) type PathText = heapless::Vec<u8, EXPORT_PATH_BYTES_MAX>;
 /// a ".." or a NUL in it.
 pub(super) fn absolute(path: &[u8]) -> Option<PathText> {
     let mut text = PathText::new();
-    if path.contains(&0) {
-        return None;
-    }
     if path.first()? != &b'/' {
         let buffer = &mut [0; EXPORT_PATH_BYTES_MAX];
         let len = crate::sys::current_dir(buffer)?;
@@ -139,6 +140,8 @@ pub(super) fn absolute(path: &[u8]) -> Option<PathText> {
         match name {
             b"" | b"." => {}
             b".." => return None,
+            // A NUL would end the path.
+            _ if parts(name, 0).nth(1).is_some() => return None,
             _ => {
                 text.push(b'/').ok()?;
                 text.extend_from_slice(name).ok()?;
@@ -155,27 +158,21 @@ pub(super) fn absolute(path: &[u8]) -> Option<PathText> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::exports::Hosts;
-
     fn parsed(text: &str) -> Result<ExportArgument, Flaw> {
         let text = Box::leak(text.to_owned().into_boxed_str()).as_bytes();
-        let mut all = Exports::default();
-        parse(text, false, &mut all).map_err(|(flaw, _)| flaw)?;
-        Ok(all.pop().unwrap())
+        ExportArgument::parse(text, false).map_err(|(flaw, _)| flaw)
+    }
+
+    fn clients(export: &ExportArgument) -> Vec<Client> {
+        let mut all = Vec::new();
+        export.clients(&mut |client| all.push(client));
+        all
     }
 
     /// Returns the rules of an export for all hosts.
     fn rules(export: &ExportArgument) -> Rules {
-        let [
-            Client {
-                hosts: Hosts::Everyone,
-                rules,
-            },
-        ] = *export.clients
-        else {
-            panic!("not for every host");
-        };
-        rules
+        assert_eq!(clients(export), [Client::everyone(export.rules)]);
+        export.rules
     }
 
     #[test]
@@ -217,20 +214,17 @@ mod tests {
 
     #[test]
     fn words_with_signs_are_hosts() {
-        let mut all = Exports::default();
-        for text in [
+        let exports = [
             "/srv:rw,192.0.2.0/24,2001:db8::1,fsid=3",
             "/srv:*.example.org,no_root_squash",
-        ] {
-            parse(text.as_bytes(), false, &mut all).unwrap();
-        }
-        let export = all.pop().unwrap();
-        assert!(all.is_empty());
-        let shown = export.clients.iter().map(|client| {
+        ];
+        let clients = exports.map(|text| clients(&parsed(text).unwrap()));
+        let shown = clients.iter().flatten().map(|client| {
             let mut line = crate::event::Line::default();
             crate::engine::mount::write_hosts(&client.hosts, &mut line);
             let hosts = String::from_utf8(line.bytes().to_vec()).unwrap();
-            (hosts, client.rules.writable, client.rules.squashes_root)
+            let has = |option| client.rules.has(option);
+            (hosts, has(Rules::WRITABLE), has(Rules::SQUASHES_ROOT))
         });
         let expect = [
             ("192.0.2.0/24", true, true),
@@ -251,13 +245,7 @@ mod tests {
         );
         let expect = Rules {
             fsid: Some(7),
-            is_secure: false,
-            needs_mount: false,
-            writable: true,
-            is_async: true,
-            isos: true,
-            squashes_root: false,
-            squashes_all: true,
+            set: Rules::WRITABLE | Rules::ASYNC | Rules::ISOS | Rules::SQUASHES_ALL,
             anonymous: (1000, 100),
         };
         let text = "/srv:rw,async,no_root_squash,all_squash,anonuid=1000,anongid=100,fsid=7,isos";

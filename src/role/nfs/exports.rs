@@ -121,9 +121,7 @@ impl Files {
         if checked.is_ok() {
             tree.forget_clients();
             for export in options.exports.iter() {
-                for client in export.clients.iter() {
-                    tree.add_client(export.path, *client);
-                }
+                export.clients(&mut |client| tree.add_client(export.path, client));
             }
             let _ = self.read(options, &mut |entry| {
                 let (path, client) = kept(&mut texts, entry)?;
@@ -176,23 +174,10 @@ pub(super) fn show(options: &Options) -> Result<(), Fatal> {
 }
 
 fn write_rules(rules: &Rules, line: &mut Line) {
-    line.text("(");
-    for (is_set, name, other) in [
-        (rules.is_async, "async", "sync"),
-        (rules.writable, "rw", "ro"),
-        (rules.is_secure, "secure", "insecure"),
-        (rules.squashes_root, "root_squash", "no_root_squash"),
-        (rules.squashes_all, "all_squash", "no_all_squash"),
-        (rules.isos, "isos", ""),
-        (rules.needs_mount, "mountpoint", ""),
-    ] {
-        let name = if is_set { name } else { other };
-        if !name.is_empty() {
-            if !line.bytes().ends_with(b"(") {
-                line.text(",");
-            }
-            line.text(name);
-        }
+    let mut before = b'(';
+    for word in rules.words() {
+        line.byte(before).raw(word);
+        before = b',';
     }
     let (uid, gid) = rules.anonymous;
     if rules.anonymous != Rules::DEFAULT.anonymous {

@@ -15,7 +15,7 @@ use crate::net::link::FRAME_BYTES_MAX;
 use crate::sys::{self, Errno, bare};
 use crate::text::text;
 use crate::vfs::ram::{Counts, Ram};
-use crate::vfs::{Backend, ExportRoot, FileTime, Tree, common_rules, disks};
+use crate::vfs::{Backend, ExportRoot, FileTime, Rules, Tree, disks};
 
 /// Export path of the boot module.
 const MODULE: &[u8] = b"/initrd";
@@ -95,7 +95,7 @@ pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
 fn ram(wanted: &ExportArgument, tree: &mut Tree) -> Result<ExportRoot, Fatal> {
     let path = wanted.path.to_bytes();
     let mut entropy = [0; 16];
-    if !bare::has_entropy(&mut entropy) && common_rules(&wanted.clients).writable {
+    if !bare::has_entropy(&mut entropy) && wanted.rules.has(Rules::WRITABLE) {
         let what = text!("cannot export for writing");
         let why = text!("no random numbers; add the device virtio-rng-device");
         return Err(complain(FAILED, what, path, why));
@@ -103,7 +103,7 @@ fn ram(wanted: &ExportArgument, tree: &mut Tree) -> Result<ExportRoot, Fatal> {
     let (instance, _) = entropy.split_at(8);
     let instance = u64::from_le_bytes(instance.try_into().unwrap_or_default());
     let ram = mem::leak(Ram::new(path, Counts::within(ram_bytes()), instance, clock));
-    let root = ram.export(&common_rules(&wanted.clients));
+    let root = ram.export(&wanted.rules);
     tree.add(Backend::Ram, ram);
     Ok(root)
 }
@@ -119,7 +119,7 @@ fn unpack(wanted: &ExportArgument, tree: &mut Tree) -> Result<ExportRoot, Fatal>
     let counts = archive::counts(module).unwrap_or(Counts::within(0));
     let ram = mem::leak(Ram::new(path, counts, archive::instance(module), clock));
     ram.backend = Backend::ByHandle;
-    let root = archive::unpack(ram, module, &common_rules(&wanted.clients));
+    let root = archive::unpack(ram, module, &wanted.rules);
     let root = root.map_err(|_| {
         let why = text!("the archive is damaged, lacks a directory, or has 65,535 objects or more");
         complain(FAILED, text!("cannot export"), path, why)

@@ -3,7 +3,7 @@
 use super::super::args::{address, port};
 use super::super::flags::{Flags, flags};
 use super::super::{Fatal, network, refuse};
-use super::argument::{self, Exports};
+use super::argument::{self, ExportArgument, Exports};
 use crate::config::{EXPORTS_FILE, NFS_PORT};
 use crate::drive::platform::host::files;
 #[cfg(feature = "serve")]
@@ -108,11 +108,12 @@ impl Options {
 
     /// Adds an export of the command line. A malformed word of the list ends the process.
     fn export(&mut self, text: &'static [u8], boots: bool) -> Option<()> {
-        match argument::parse(text, boots, &mut self.exports) {
-            Err((Flaw::Path, _)) => None,
+        match ExportArgument::parse(text, boots) {
+            Err((Flaw::Path, _)) => return None,
             Err(flaw) => crate::sys::exit(argument::refuse_word(flaw) as i32),
-            Ok(()) => Some(()),
+            Ok(export) => self.exports.push_more(export),
         }
+        Some(())
     }
 
     /// The path of the file with exports: that of `-e`, or /etc/exports if the command line names no export.
@@ -165,7 +166,6 @@ impl Options {
 #[cfg(feature = "ipxe")]
 mod tests {
     use super::*;
-    use crate::role::nfs::ExportArgument;
     use crate::vfs::Rules;
 
     #[test]
@@ -173,10 +173,16 @@ mod tests {
         let mut options = Options::default();
         options.set(Flag::Isos, c"/srv:fsid=7").unwrap();
         options.set(Flag::Export, c"/srv/x").unwrap();
-        let rules = |wanted: &ExportArgument| -> Rules { wanted.clients[0].rules };
+        let rules = |wanted: &ExportArgument| -> Rules { wanted.rules };
         let all = options.exports.iter();
         let parsed: Vec<_> = all
-            .map(|wanted| (wanted.boots, rules(wanted).isos, rules(wanted).fsid))
+            .map(|wanted| {
+                (
+                    wanted.boots,
+                    rules(wanted).has(Rules::ISOS),
+                    rules(wanted).fsid,
+                )
+            })
             .collect();
         assert_eq!(parsed, [(true, true, Some(7)), (false, false, None)]);
         assert!(options.set(Flag::Isos, c"").is_none());

@@ -5,7 +5,7 @@ use crate::net::NetError;
 use crate::sys;
 use crate::text::{Text, text};
 use crate::vfs::host::Form;
-use crate::vfs::{Client, Export, Tree};
+use crate::vfs::{Client, Export, Rules, Tree};
 use crate::wire::exports::Hosts;
 use core::net::SocketAddrV6;
 
@@ -18,7 +18,7 @@ pub(super) fn report_export(tree: &Tree, number: usize, form: Form, events: &mut
     else {
         return;
     };
-    let kind = match (export.common_rules().writable, form) {
+    let kind = match (export.common_rules().has(Rules::WRITABLE), form) {
         (false, Form::Kernel) => text!("read-only, kernel handles"),
         (false, Form::Path) => text!("read-only, path handles"),
         (true, Form::Kernel) => text!("read-write, kernel handles"),
@@ -26,7 +26,8 @@ pub(super) fn report_export(tree: &Tree, number: usize, form: Form, events: &mut
     };
     let path = export.path.to_bytes();
     events.report(event::EXPORTING, path, kind);
-    let may_write = |client: &Client| client.hosts == Hosts::Everyone && client.rules.writable;
+    let may_write =
+        |client: &Client| client.hosts == Hosts::Everyone && client.rules.has(Rules::WRITABLE);
     if export.clients.iter().any(may_write) {
         let advice = text!("limit them, as in --export /srv:rw,192.0.2.0/24");
         events.report(event::WRITABLE_BY_ALL, path, advice);

@@ -69,23 +69,18 @@ fn invalid_image_is_not_exported() {
 fn image_is_a_file_without_the_isos_option() {
     let dir = tree("plain");
     std::fs::write(dir.join("one.iso"), sample().0).unwrap();
-    let serve = |isos| {
-        let rules = Rules {
-            isos,
-            ..Rules::default()
-        };
-        Served::new(Host::new(64), &dir, rules).unwrap()
-    };
-    let mut with = serve(true);
+    let serve = |rules| Served::new(Host::new(64), &dir, rules).unwrap();
+    let mut with = serve(Rules::DEFAULT.with(Rules::ISOS));
     let root = go_in(&mut with.tree, "one.iso").unwrap();
     let inside = with.tree.handle(root).unwrap();
-    let mut without = serve(false);
+    let mut without = serve(Rules::DEFAULT);
     let entered = go_in(&mut without.tree, "one.iso");
     assert_eq!(entered, Err(FsError::NotDirectory));
     // A kept or forged handle does not enter the image either.
     let opened = open(&mut without.tree, inside.bytes());
     assert_eq!(opened, Err(FsError::Stale));
-    assert!(open(&mut serve(true).tree, inside.bytes()).is_ok());
+    let mut with = serve(Rules::DEFAULT.with(Rules::ISOS));
+    assert!(open(&mut with.tree, inside.bytes()).is_ok());
     std::fs::remove_dir_all(dir).unwrap();
 }
 
@@ -94,12 +89,9 @@ fn image_is_a_file_without_the_isos_option() {
 fn handle_inside_image_is_bound_to_its_export() {
     let (dir, other) = (tree("strict"), tree("lenient"));
     std::fs::write(dir.join("one.iso"), sample().0).unwrap();
-    let strict = Rules {
-        isos: true,
-        ..Rules::default()
-    };
+    let strict = Rules::DEFAULT.with(Rules::ISOS);
     let lenient = Rules {
-        squashes_root: false,
+        set: Rules::ISOS,
         ..strict
     };
     let exports = [(&*dir, strict), (&*other, lenient)];

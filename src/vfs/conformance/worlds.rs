@@ -199,10 +199,7 @@ impl OnHost {
             return None;
         }
         let dir = fresh(&format!("{test}-{form:?}"));
-        let rules = Rules {
-            isos: true,
-            ..Rules::default()
-        };
+        let rules = Rules::DEFAULT.with(Rules::ISOS);
         let served = Self::start(&dir, form, rules);
         Some(Self {
             served,
@@ -248,7 +245,7 @@ impl World for OnHost {
     }
 
     fn make_writable(&mut self) {
-        self.rules.writable = true;
+        self.rules.set |= Rules::WRITABLE;
         self.restart();
     }
 

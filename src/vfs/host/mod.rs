@@ -153,7 +153,7 @@ impl Host {
         if real == path.to_bytes() {
             real = b"";
         }
-        if rules.needs_mount && !fs::is_mount_root(&stat) {
+        if rules.has(Rules::NEEDS_MOUNT) && !fs::is_mount_root(&stat) {
             return Err(Errno::NXIO);
         }
         let image = match ObjectType::of_mode(stat.stx_mode.into()) {
@@ -175,7 +175,7 @@ impl Host {
             inode: stat.stx_ino,
             mount,
             tag,
-            is_async: rules.is_async,
+            is_async: rules.has(Rules::ASYNC),
             has_disk,
             is_slow: Cell::new(has_disk),
             tells_cached: Cell::new(true),

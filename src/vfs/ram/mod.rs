@@ -137,7 +137,7 @@ impl Ram {
 
     /// Returns the top for an export with these rules. Stores in `writable` if the rules allow changes.
     pub const fn export(&mut self, rules: &Rules) -> ExportRoot {
-        self.writable = rules.writable;
+        self.writable = rules.has(Rules::WRITABLE);
         ExportRoot {
             backend: self.backend,
             tag: self.tag,

@@ -34,11 +34,7 @@ fn content(ram: &mut Ram, file: Node) -> Vec<u8> {
 fn served(capacity_bytes: usize, instance: u64) -> (Ram, Node) {
     let clock = || FileTime { secs: 7, nanos: 8 };
     let mut ram = Ram::new(b"/ram", Counts::within(capacity_bytes), instance, clock);
-    let rules = Rules {
-        writable: true,
-        ..Rules::default()
-    };
-    let root = ram.export(&rules);
+    let root = ram.export(&Rules::DEFAULT.with(Rules::WRITABLE));
     let root = ram.root(root.tag).unwrap();
     (ram, root)
 }
@@ -220,9 +216,9 @@ fn export_follows_its_rules_and_clock() {
     for writable in [true, false] {
         let clock = || FileTime { secs: 7, nanos: 8 };
         let mut ram = Ram::new(b"/ram", Counts::within(1 << 20), 1, clock);
-        let rules = Rules {
-            writable,
-            ..Rules::default()
+        let rules = match writable {
+            true => Rules::DEFAULT.with(Rules::WRITABLE),
+            false => Rules::DEFAULT,
         };
         let mut tree = Tree::default();
         let root = ram.export(&rules);

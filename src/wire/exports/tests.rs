@@ -29,13 +29,13 @@ fn shown(entry: &Entry<'_>) -> String {
     let rules = &entry.rules;
     let mut shown = format!("{} {hosts}", text(entry.path));
     for (is_set, name) in [
-        (rules.writable, "rw"),
-        (rules.is_async, "async"),
-        (!rules.is_secure, "insecure"),
-        (!rules.squashes_root, "no_root_squash"),
-        (rules.squashes_all, "all_squash"),
-        (rules.isos, "isos"),
-        (rules.needs_mount, "mp"),
+        (rules.has(Rules::WRITABLE), "rw"),
+        (rules.has(Rules::ASYNC), "async"),
+        (!rules.has(Rules::SECURE), "insecure"),
+        (!rules.has(Rules::SQUASHES_ROOT), "no_root_squash"),
+        (rules.has(Rules::SQUASHES_ALL), "all_squash"),
+        (rules.has(Rules::ISOS), "isos"),
+        (rules.has(Rules::NEEDS_MOUNT), "mp"),
     ] {
         if is_set {
             shown += " ";
