@@ -302,6 +302,7 @@ mod tests {
                     clients.push_more(Client::everyone(Rules::default()));
                     clients
                 },
+                next: crate::mem::Slots::default(),
                 root: Some(ExportRoot {
                     backend: Backend::ByHandle,
                     tag: 0,

@@ -76,17 +76,25 @@ impl<T> Slots<T> {
         Some(at)
     }
 
-    /// Appends an element. If all slots are used, the elements move to twice as many slots; the old ones are not freed. Called at
-    /// start only.
+    /// Appends an element. If all slots are used, the elements move to about twice as many slots; the old ones are not freed. Called
+    /// at start only.
     pub fn push_more(&mut self, element: T) {
         if self.is_full() {
-            let count = self.count * 2 + 8;
+            let count = self.count * 2 + 1;
             let places = cut(count as usize, size_of::<T>()).cast::<T>();
             // SAFETY: there are more new slots than elements. The old slots are not used afterwards.
             unsafe { places.copy_from_nonoverlapping(self.places, self.len as usize) };
             (self.places, self.count) = (places, count);
         }
         self.push(element);
+    }
+
+    /// Removes all elements.
+    pub const fn clear(&mut self)
+    where
+        T: Copy,
+    {
+        self.len = 0;
     }
 
     /// Returns the elements with static lifetime.

@@ -96,27 +96,24 @@ pub struct Export {
     pub path: &'static CStr,
     /// The hosts that may mount it. None: not exported any more.
     pub clients: Slots<Client>,
+    /// Those that may mount it once the exports are read completely.
+    pub next: Slots<Client>,
     /// The exported object. `None`: it is missing, or not exported any more.
     pub root: Option<ExportRoot>,
 }
 
-/// The rules that hold whatever the client: `fsid` and `mountpoint` of the first entry that has them; `rw`, `isos` if an entry has
-/// them; `async` if all entries have it.
-pub fn common_rules(clients: &[Client]) -> Rules {
-    const OF_ANY: u8 = Rules::NEEDS_MOUNT | Rules::WRITABLE | Rules::ISOS;
-    let (mut common, mut of_all) = (Rules::DEFAULT, Rules::ASYNC);
-    for Client { rules, .. } in clients {
-        common.fsid = common.fsid.or(rules.fsid);
-        common.set |= rules.set & OF_ANY;
-        of_all &= rules.set;
-    }
-    common.with(of_all)
-}
-
 impl Export {
-    /// The rules that hold whatever the client.
+    /// The rules that hold whatever the client: `fsid` and `mountpoint` of the first entry that has them; `rw`, `isos` if an entry
+    /// has them; `async` if all entries have it.
     pub fn common_rules(&self) -> Rules {
-        common_rules(&self.clients)
+        const OF_ANY: u8 = Rules::NEEDS_MOUNT | Rules::WRITABLE | Rules::ISOS;
+        let (mut common, mut of_all) = (Rules::DEFAULT, Rules::ASYNC);
+        for Client { rules, .. } in self.clients.iter() {
+            common.fsid = common.fsid.or(rules.fsid);
+            common.set |= rules.set & OF_ANY;
+            of_all &= rules.set;
+        }
+        common.with(of_all)
     }
 
     /// Returns true if the export is an ISO image; clients see its contents.
@@ -196,42 +193,46 @@ impl Tree {
         if self.tagged(root.tag).is_some() {
             return Err(FsError::Exists);
         }
+        let number = self.number_of(path);
+        let export = self.exports.get_mut(number).ok_or(FsError::Stale)?;
         for client in clients {
-            self.add_client(path, *client);
+            export.clients.push_more(*client);
         }
-        let mut exports = self.exports.iter();
-        let number = exports.position(|export| export.path == path);
-        let number = number.ok_or(FsError::Stale)?;
-        if let Some(export) = self.exports.get_mut(number) {
-            export.root = Some(root);
-        }
+        export.root = Some(root);
         Ok(number)
     }
 
-    /// Forgets the hosts of all exports, before [`Tree::add_client`] names the new ones.
-    pub fn forget_clients(&mut self) {
-        for export in self.exports.iter_mut() {
-            while export.clients.pop().is_some() {}
+    /// Adds hosts that [`Tree::replace_clients`] will let mount the export of this path, which may be new.
+    pub fn add_client(&mut self, path: &'static CStr, client: Client) {
+        let number = self.number_of(path);
+        if let Some(export) = self.exports.get_mut(number) {
+            export.next.push_more(client);
         }
     }
 
-    /// Adds hosts to the export of this path, which may be new.
-    pub fn add_client(&mut self, path: &'static CStr, client: Client) {
-        let mut exports = self.exports.iter_mut();
-        match exports.find(|export| export.path == path) {
-            Some(export) => export.clients.push_more(client),
-            None => {
-                // Most exports have one entry.
-                let mut clients = Slots::new(1);
-                clients.push(client);
-                let root = None;
-                self.exports.push_more(Export {
-                    path,
-                    clients,
-                    root,
-                });
+    /// Replaces the hosts of all exports by those added since the last call, or forgets the added ones if not `is_valid`.
+    pub fn replace_clients(&mut self, is_valid: bool) {
+        for export in self.exports.iter_mut() {
+            if is_valid {
+                core::mem::swap(&mut export.clients, &mut export.next);
             }
+            export.next.clear();
         }
+    }
+
+    /// Returns the number of the export of this path, which may be new.
+    fn number_of(&mut self, path: &'static CStr) -> usize {
+        let mut exports = self.exports.iter();
+        if let Some(number) = exports.position(|export| export.path == path) {
+            return number;
+        }
+        self.exports.push_more(Export {
+            path,
+            clients: Slots::default(),
+            next: Slots::default(),
+            root: None,
+        });
+        self.exports.len() - 1
     }
 
     /// Ends an export, until [`Tree::open_export`] opens it again.

@@ -47,7 +47,7 @@ pub mod walk;
 pub use access::{Access, Caller, GROUP_COUNT_MAX, Peer};
 pub use attr::{Attr, FileTime, FsStat, NewTime, ObjectType, SetAttr};
 pub use error::{FsError, FsResult};
-pub use exports::{Client, Export, ExportRoot, KnownHost, OpenFault, Rules, Tree, common_rules};
+pub use exports::{Client, Export, ExportRoot, KnownHost, OpenFault, Rules, Tree};
 pub use handle::Handle;
 pub use iso::{ImageFile, Images};
 pub use jobs::{Bytes, Ended, Extent, FileId, Job, JobId, JobKind, Scope, Storage, Submitted};

@@ -112,26 +112,21 @@ impl Files {
     /// # Errors
     /// Exit status 1: a file cannot be read or is malformed; that is reported.
     pub(super) fn load(&mut self, options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
+        for export in options.exports.iter() {
+            export.clients(&mut |client| tree.add_client(export.path, client));
+        }
         let mut left = CLIENT_COUNT_MAX;
         let mut texts = core::mem::replace(&mut self.texts, Texts::new(0));
-        let checked = self.read(options, &mut |entry| {
+        let read = self.read(options, &mut |entry| {
             left = left.checked_sub(1).ok_or(Flaw::Many)?;
-            kept(&mut texts, entry).map(drop)
+            let (path, client) = kept(&mut texts, entry)?;
+            tree.add_client(path, client);
+            Ok(())
         });
-        if checked.is_ok() {
-            tree.forget_clients();
-            for export in options.exports.iter() {
-                export.clients(&mut |client| tree.add_client(export.path, client));
-            }
-            let _ = self.read(options, &mut |entry| {
-                let (path, client) = kept(&mut texts, entry)?;
-                tree.add_client(path, client);
-                Ok(())
-            });
-            self.report_ignored();
-        }
         self.texts = texts;
-        checked
+        tree.replace_clients(read.is_ok());
+        self.report_ignored();
+        read
     }
 
     /// Reports the options without effect.

@@ -162,10 +162,13 @@ impl Served {
         let host = Rc::new(RefCell::new(host));
         let mut tree = Tree::default();
         tree.add(Backend::ByHandle, Shared::lend(&host));
-        for (number, (path, rules)) in exports.iter().enumerate() {
+        for (path, rules) in exports {
             let path = CString::new(path.as_os_str().as_bytes()).unwrap();
             let path: &'static CStr = Box::leak(path.into_boxed_c_str());
             tree.add_client(path, Client::everyone(*rules));
+        }
+        tree.replace_clients(true);
+        for number in 0..exports.len() {
             let opened = tree.open_export(number);
             opened.map_err(|fault| {
                 FsError::from(crate::sys::Errno::from_raw_os_error(fault.errno.into()))
