@@ -16,6 +16,7 @@ mod removed;
 mod search;
 mod storage;
 mod table;
+mod volume;
 mod writes;
 
 use super::handle::{self, Key};
@@ -37,6 +38,7 @@ use durable::Dirty;
 use rustix::fd::AsRawFd as _;
 use search::Search;
 use table::{OpenEntry, Opened, Table};
+use volume::Volumes;
 
 /// The kind of file handles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,7 +53,7 @@ pub enum Form {
 #[derive(Debug)]
 struct HostExport {
     dir: File,
-    dev: (u32, u32),
+    volumes: Volumes,
     inode: u64,
     mount: u32,
     tag: u32,
@@ -171,7 +173,7 @@ impl Host {
         let has_disk = !kernel::is_in_memory(&system);
         let export = HostExport {
             dir,
-            dev: fs::device(&stat),
+            volumes: Volumes::new(tag, &system, &stat),
             inode: stat.stx_ino,
             mount,
             tag,
@@ -228,9 +230,9 @@ impl Vfs for Host {
     }
 
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        let (entry, export) = self.at(node)?;
+        let (entry, _) = self.at(node)?;
         if self.seen.take() == Some(node) {
-            return Ok(attr(&self.seen_stat, export.tag));
+            return Ok(attr(&self.seen_stat, entry.volume.id));
         }
         let mut stat = fs::blank();
         kernel::stat(&entry.file, &mut stat)?;
@@ -238,7 +240,7 @@ impl Vfs for Host {
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
         }
-        Ok(attr(&stat, export.tag))
+        Ok(attr(&stat, entry.volume.id))
     }
 
     #[inline(never)]
@@ -292,10 +294,12 @@ impl Vfs for Host {
                 && !dots
                 && self
                     .identify(at, &entry.file, found.name, &mut handle, &mut stat, true)
-                    .is_ok();
-            let attr = attr(&stat, export.tag);
+                    .is_ok()
+                // The ID of a subvolume is known only after it was opened.
+                && export.volumes.is_in(entry.volume, &stat);
+            let attr = attr(&stat, entry.volume.id);
             // For ".." of the export's top, show the top's own inode number instead of its parent's.
-            let is_top = dots && entry.inode == export.inode;
+            let is_top = dots && export.is_top(entry);
             each(&DirEntry {
                 name: found.name.to_bytes(),
                 cookie: found.cookie,
@@ -438,7 +442,7 @@ impl Handles for Host {
         let is_same = place.as_ref().is_some_and(|place| {
             let old = place.as_ref();
             old.is_some_and(|old| {
-                (old.dev, old.inode, old.mount, old.tag) == (top.dev, top.inode, top.mount, top.tag)
+                (old.volumes, old.inode, old.mount) == (top.volumes, top.inode, top.mount)
             })
         });
         if is_same {
@@ -472,7 +476,7 @@ impl Handles for Host {
 
     fn parent(&mut self, dir: Node) -> FsResult<Node> {
         let (entry, export) = self.at(dir)?;
-        if entry.inode == export.inode {
+        if export.is_top(entry) {
             return Ok(dir);
         }
         self.acting.server();

@@ -15,11 +15,6 @@ use core::ffi::CStr;
 use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
 
-/// The generation of an inode: a digest of its birth time, which differs if the inode number is reused.
-pub(super) const fn generation(stat: &Statx) -> u32 {
-    handle::digest(stat.stx_btime.tv_sec as u64, stat.stx_btime.tv_nsec as u64)
-}
-
 impl Host {
     /// Writes the handle of the entry `name` of `file` to `handle`, or of `file` itself if `name` is empty. The object was looked
     /// up in the directory `dir`. Also writes the attributes to `stat` if `wants_stat`, or if handles are path handles.
@@ -36,7 +31,7 @@ impl Host {
             fs::statx(file, name, stat).map_err(error)?;
         }
         if self.form == Form::Path {
-            return export.path_handle(dir, stat, handle);
+            return export.path_handle(dir, file, name, stat, handle);
         }
         let mut kernel = KernelHandle::EMPTY;
         if fs::name_to_handle_at(file, name, &mut kernel).map_err(error)? != export.mount {
@@ -73,8 +68,11 @@ impl Host {
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
         }
+        let volumes = self.export(export_index).ok_or(FsError::Stale)?.volumes;
+        let volume = volumes.find(volumes.top, &file, c"", stat)?;
         let node = self.table.insert(OpenEntry {
             file,
+            volume,
             opened,
             written: Cell::new(true),
             // Count one change: another process may have changed the object without syncing it.
@@ -153,7 +151,7 @@ impl Host {
         let mut stat = fs::blank();
         kernel::stat(&dir, &mut stat)?;
         let export = self.export(export_index).ok_or(FsError::Stale)?;
-        if stat.stx_ino == export.inode && fs::device(&stat) == export.dev {
+        if stat.stx_ino == export.inode && fs::device(&stat) == export.volumes.top.dev {
             return self.find_or_open(handle::root(export.tag).bytes());
         }
         let levels_left = levels_left.checked_sub(1).ok_or(FsError::Stale)?;
@@ -191,8 +189,8 @@ impl Host {
         if wanted.depth() == 0 && wanted.parent() != export.inode {
             return Err(FsError::Stale);
         }
-        self.search.start(handle, export_index, export.dev);
-        self.search.add(&export.dir, 0)?;
+        self.search.start(handle, export_index, export.volumes);
+        self.search.add(&export.dir, export.volumes.top, 0)?;
         let parent = self.table.any(&|entry| {
             let mut below = Handle::EMPTY;
             handle::path(
@@ -205,7 +203,7 @@ impl Host {
             entry.export_index == export_index && below == *handle
         });
         match parent {
-            Some(parent) => self.search.add(&parent.file, wanted.depth()),
+            Some(parent) => self.search.add(&parent.file, parent.volume, wanted.depth()),
             None => Ok(()),
         }
     }
@@ -269,6 +267,11 @@ impl Host {
 const _: () = assert!(KernelHandle::BYTES_MAX <= handle::KERNEL_BYTES_MAX);
 
 impl HostExport {
+    /// Returns true if the entry is the top of the export.
+    pub(super) fn is_top(&self, entry: &OpenEntry) -> bool {
+        (entry.inode, entry.volume) == (self.inode, self.volumes.top)
+    }
+
     /// Opens the object of a kernel handle.
     fn open(&self, handle: &Handle, flags: OFlags) -> FsResult<File> {
         let (kind, bytes) = handle::kernel_parts(handle);
@@ -276,34 +279,20 @@ impl HostExport {
     }
 
     /// Makes the path handle of an object that was looked up in `dir`. `OtherFileSystem`: the object is a mount point.
-    fn path_handle(&self, dir: &OpenEntry, stat: &Statx, handle: &mut Handle) -> FsResult<()> {
-        if fs::device(stat) != self.dev || fs::is_mount_root(stat) {
+    fn path_handle(
+        &self,
+        dir: &OpenEntry,
+        file: &File,
+        name: &CStr,
+        stat: &Statx,
+        handle: &mut Handle,
+    ) -> FsResult<()> {
+        let volume = self.volumes.find(dir.volume, file, name, stat)?;
+        if fs::device(stat) != volume.dev || fs::is_mount_root(stat) {
             return Err(FsError::OtherFileSystem);
         }
-        handle::path(
-            &dir.handle,
-            dir.inode,
-            stat.stx_ino,
-            generation(stat),
-            handle,
-        );
+        let generation = self.volumes.generation(volume, stat);
+        handle::path(&dir.handle, dir.inode, stat.stx_ino, generation, handle);
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reused_inode_number_is_another_object() {
-        let made = |seconds, nanoseconds| {
-            let mut stat = fs::blank();
-            stat.stx_btime.tv_sec = seconds;
-            stat.stx_btime.tv_nsec = nanoseconds;
-            generation(&stat)
-        };
-        let made = [made(0, 0), made(0, 1), made(1, 0)];
-        assert!(made[0] != made[1] && made[1] != made[2] && made[0] != made[2]);
     }
 }

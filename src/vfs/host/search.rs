@@ -6,7 +6,7 @@
 use super::super::handle::PathHandle;
 use super::super::kernel::{self, READ};
 use super::super::{FsError, FsResult, Handle};
-use super::open::generation;
+use super::volume::{Volume, Volumes};
 use crate::config::{SEARCH_DEPTH_MAX, SEARCH_ENTRY_COUNT};
 use crate::sys::linux::fs::{self, File, Statx};
 use core::ops::ControlFlow;
@@ -17,6 +17,7 @@ use rustix::fs::OFlags;
 #[derive(Debug)]
 struct Level {
     dir: File,
+    volume: Volume,
     /// Depth of the directory: 0 for the export's top.
     depth: usize,
     cookie: u64,
@@ -29,7 +30,7 @@ type Levels = heapless::Vec<Level, SEARCH_DEPTH_MAX>;
 pub(super) struct Search {
     pub(super) handle: Handle,
     pub(super) export_index: u16,
-    dev: (u32, u32),
+    volumes: Volumes,
     levels: Levels,
 }
 
@@ -40,7 +41,7 @@ impl Search {
     pub(super) const NONE: Self = Self {
         handle: Handle::EMPTY,
         export_index: 0,
-        dev: (0, 0),
+        volumes: Volumes::NONE,
         levels: heapless::Vec::new(),
     };
 
@@ -49,18 +50,18 @@ impl Search {
         !self.levels.is_empty()
     }
 
-    /// Begins a search for the object of `handle`, in an export on the file system `dev`.
-    pub(super) fn start(&mut self, handle: &Handle, export_index: u16, dev: (u32, u32)) {
+    /// Begins a search for the object of `handle`, in an export with these volumes.
+    pub(super) fn start(&mut self, handle: &Handle, export_index: u16, volumes: Volumes) {
         self.handle = *handle;
         self.export_index = export_index;
-        self.dev = dev;
+        self.volumes = volumes;
         self.levels.clear();
     }
 
     /// Adds a directory, `depth` levels below the top, to search first.
-    pub(super) fn add(&mut self, dir: &File, depth: usize) -> FsResult<()> {
+    pub(super) fn add(&mut self, dir: &File, volume: Volume, depth: usize) -> FsResult<()> {
         let dir = kernel::open(dir, c".", READ, 0)?;
-        descend(&mut self.levels, dir, depth)
+        descend(&mut self.levels, dir, volume, depth)
     }
 
     /// Continues the search, and opens the object with `flags`.
@@ -69,10 +70,17 @@ impl Search {
     /// `TryLater`: the request's limit was reached; `Stale`: not found.
     pub(super) fn step(&mut self, flags: OFlags, stat: &mut Statx) -> FsResult<File> {
         let wanted = PathHandle(self.handle.bytes());
-        let (dev, mut budget) = (self.dev, SEARCH_ENTRY_COUNT);
-        while let Some(Level { dir, depth, cookie }) = self.levels.last_mut() {
+        let (volumes, mut budget) = (self.volumes, SEARCH_ENTRY_COUNT);
+        while let Some(level) = self.levels.last_mut() {
+            let Level {
+                dir,
+                volume: near,
+                depth,
+                cookie,
+            } = level;
             let at_parent = *depth == wanted.depth();
             let mut hit = Err(FsError::Stale);
+            let mut volume = *near;
             // A directory that cannot be read counts as searched.
             let _ = fs::list::<FsError>(dir.as_raw_fd(), *cookie, &mut |entry| {
                 if budget == 0 {
@@ -91,10 +99,14 @@ impl Search {
                 }
                 let mut fits = |file: &File, name| {
                     fs::statx(file, name, stat).is_ok()
-                        && fs::device(stat) == dev
                         && !fs::is_mount_root(stat)
-                        && (!at_parent || stat.stx_ino == wanted.inode())
-                        && (!at_parent || generation(stat) == wanted.generation())
+                        && volumes.find(*near, file, name, stat).is_ok_and(|found| {
+                            volume = found;
+                            let wants = (wanted.inode(), wanted.generation());
+                            fs::device(stat) == found.dev
+                                && (!at_parent
+                                    || (stat.stx_ino, volumes.generation(found, stat)) == wants)
+                        })
                 };
                 // Checked before opening, and again after, because the entry may have been replaced.
                 if !fits(dir, entry.name) {
@@ -118,7 +130,7 @@ impl Search {
                 }
                 Ok(dir) => {
                     let below = *depth + 1;
-                    descend(&mut self.levels, dir, below)?;
+                    descend(&mut self.levels, dir, volume, below)?;
                 }
                 Err(FsError::Stale) => _ = self.levels.pop(),
                 Err(error) => return Err(error),
@@ -128,9 +140,10 @@ impl Search {
     }
 }
 
-fn descend(levels: &mut Levels, dir: File, depth: usize) -> FsResult<()> {
+fn descend(levels: &mut Levels, dir: File, volume: Volume, depth: usize) -> FsResult<()> {
     let level = Level {
         dir,
+        volume,
         depth,
         cookie: 0,
     };

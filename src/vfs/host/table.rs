@@ -4,6 +4,7 @@
 //! in the table needs no verification. The table is set-associative: a handle's hash selects [`WAYS`] slots.
 
 use super::super::{Backend, FsError, FsResult, Handle, Node, ObjectType, Pin, Rights};
+use super::volume::Volume;
 use crate::mem::Slots;
 use crate::sys::linux::fs::{self, File};
 use core::cell::Cell;
@@ -40,6 +41,7 @@ pub(super) struct OpenEntry {
     pub(super) export_index: u16,
     pub(super) kind: ObjectType,
     pub(super) inode: u64,
+    pub(super) volume: Volume,
     pub(super) handle: Handle,
 }
 
@@ -293,6 +295,7 @@ mod tests {
             export_index: 0,
             kind: ObjectType::Directory,
             inode: number.into(),
+            volume: super::super::volume::Volumes::NONE.top,
             handle: {
                 let mut handle = Handle::EMPTY;
                 handle.push(&[number; 30]);
