@@ -287,10 +287,7 @@ impl HostExport {
         stat: &Statx,
         handle: &mut Handle,
     ) -> FsResult<()> {
-        let volume = self.volumes.find(dir.volume, file, name, stat)?;
-        if fs::device(stat) != volume.dev || fs::is_mount_root(stat) {
-            return Err(FsError::OtherFileSystem);
-        }
+        let volume = self.volumes.enter(dir.volume, file, name, stat)?;
         let generation = self.volumes.generation(volume, stat);
         handle::path(&dir.handle, dir.inode, stat.stx_ino, generation, handle);
         Ok(())

@@ -98,15 +98,15 @@ impl Search {
                     return ControlFlow::Continue(());
                 }
                 let mut fits = |file: &File, name| {
-                    fs::statx(file, name, stat).is_ok()
-                        && !fs::is_mount_root(stat)
-                        && volumes.find(*near, file, name, stat).is_ok_and(|found| {
-                            volume = found;
-                            let wants = (wanted.inode(), wanted.generation());
-                            fs::device(stat) == found.dev
-                                && (!at_parent
-                                    || (stat.stx_ino, volumes.generation(found, stat)) == wants)
-                        })
+                    let entered = fs::statx(file, name, stat)
+                        .map_err(kernel::error)
+                        .and_then(|()| volumes.enter(*near, file, name, stat));
+                    entered.is_ok_and(|entered| {
+                        volume = entered;
+                        !at_parent
+                            || stat.stx_ino == wanted.inode()
+                                && volumes.generation(entered, stat) == wanted.generation()
+                    })
                 };
                 // Checked before opening, and again after, because the entry may have been replaced.
                 if !fits(dir, entry.name) {

@@ -12,7 +12,7 @@ use rustix::fs::StatFs;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Volume {
     /// Device number of its objects.
-    pub(super) dev: (u32, u32),
+    pub(super) dev: u64,
     /// Its `fsid` in attributes, the same after a restart: the export's tag, or for a subvolume a digest of that and its `f_fsid`.
     pub(super) id: u32,
 }
@@ -34,7 +34,7 @@ fn family(system: &StatFs) -> Option<u32> {
 
 impl Volumes {
     pub(super) const NONE: Self = Self {
-        top: Volume { dev: (0, 0), id: 0 },
+        top: Volume { dev: 0, id: 0 },
         family: None,
     };
 
@@ -79,6 +79,25 @@ impl Volumes {
         Ok(Volume { dev, id })
     }
 
+    /// As [`Volumes::find`], but a mount point is no part of any volume, whatever its file system.
+    ///
+    /// # Errors
+    /// As [`Volumes::find`].
+    #[inline(never)]
+    pub(super) fn enter(
+        &self,
+        near: Volume,
+        file: &File,
+        name: &CStr,
+        stat: &Statx,
+    ) -> FsResult<Volume> {
+        let volume = self.find(near, file, name, stat)?;
+        if fs::device(stat) != volume.dev || fs::is_mount_root(stat) {
+            return Err(FsError::OtherFileSystem);
+        }
+        Ok(volume)
+    }
+
     /// Returns true if an object of the export is in the volume `near`. All objects are if the file system is not a btrfs; an
     /// overlay has objects with several device numbers.
     pub(super) fn is_in(&self, near: Volume, stat: &Statx) -> bool {
@@ -103,7 +122,7 @@ mod tests {
             let mut stat = fs::blank();
             stat.stx_btime.tv_sec = seconds;
             stat.stx_btime.tv_nsec = nanoseconds;
-            Volumes::NONE.generation(Volume { dev: (0, 0), id }, &stat)
+            Volumes::NONE.generation(Volume { dev: 0, id }, &stat)
         };
         let made = [made(0, 0, 0), made(0, 1, 0), made(1, 0, 0), made(0, 0, 9)];
         for (at, one) in made.iter().enumerate() {

@@ -11,6 +11,7 @@ mod writes;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::{Arguments, Trial};
 use xtask::build::Arch;
+use xtask::machines::mounts::on_image;
 use xtask::machines::server::{ServerOptions, public_dir, root_for};
+use xtask::setup;
 
 use kills::*;
 use posix::*;
@@ -42,6 +45,7 @@ const TESTS: &[(&str, Test)] = tests![
     names_and_attributes_match_the_host,
     every_checksum_matches,
     tar_makes_the_same_archive,
+    tar_of_subvolumes_keeps_every_file,
     ten_thousand_entries_are_listed_once_each,
     data_past_four_gib_is_read,
     two_exports_are_mounted_three_times_at_once,
@@ -244,6 +248,36 @@ fn tar_makes_the_same_archive(world: &mut World) -> Result<()> {
         "the host's archive has SHA-256 {expected}, the client's {seen}"
     );
     Ok(())
+}
+
+/// The files of two btrfs subvolumes have the same inode numbers: tar must not store one as a hard link of the other.
+fn tar_of_subvolumes_keeps_every_file(world: &mut World) -> Result<()> {
+    on_image(&["mkfs.btrfs", "-q"], 256, |top| {
+        let shell = |script: &str| {
+            let mut command = Command::new("sh");
+            setup::run_captured(command.args(["-c", script]).current_dir(top))
+        };
+        shell(
+            "for name in a b c; do btrfs subvolume create $name
+            ln $(mktemp -p $name) $name/linked; seq 1 ${#PATH} >$name/same; echo $name >$name/own; done
+            btrfs subvolume snapshot a snapshot; echo changed >snapshot/own",
+        )?;
+        let sums = "find . -type f ! -name 'tmp.*' | LC_ALL=C sort | xargs sha256sum";
+        let expected = shell(sums)?;
+        for form in ["kernel", "path"] {
+            let server = world.serve(ServerOptions {
+                arguments: ["--handles", form].map(Into::into).to_vec(),
+                ..ServerOptions::serving(&[top])
+            })?;
+            let script = in_mount(top, &ports_of(&server))
+                + "rm -rf /tmp/tar /tmp/cp; mkdir /tmp/tar; tar -cf - . | tar -xf - -C /tmp/tar
+                cp -a . /tmp/cp; diff -r /tmp/tar /tmp/cp; test $(du -s . | cut -f1) -gt 0; cd /tmp/tar\n"
+                + sums;
+            let seen = world.guest.run_ok(&script)?;
+            ensure!(seen == expected, "{form}: {seen}\ninstead of\n{expected}");
+        }
+        Ok(())
+    })
 }
 
 fn ten_thousand_entries_are_listed_once_each(world: &mut World) -> Result<()> {

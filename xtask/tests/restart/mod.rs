@@ -2,6 +2,7 @@
 
 mod again;
 mod loops;
+mod subvolumes;
 
 use anyhow::{Context, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};

@@ -91,9 +91,9 @@ fn from_stat(stat: &Stat, out: &mut Statx) {
     );
 }
 
-/// Device number (major, minor) of the file system of an object.
-pub const fn device(stat: &Statx) -> (u32, u32) {
-    (stat.stx_dev_major, stat.stx_dev_minor)
+/// Device number of the file system of an object.
+pub const fn device(stat: &Statx) -> u64 {
+    (stat.stx_dev_major as u64) << 32 | stat.stx_dev_minor as u64
 }
 
 /// Space, limits and type of the file system of an open file.
