@@ -1,95 +1,137 @@
-//! Portmapper version 2: which port serves which program. RFC 1833 section 3.
+//! Portmapper version 2 and rpcbind versions 3 and 4: which port serves which program. RFC 1833.
 //!
-//! The table is fixed at start: SET and UNSET are refused, and so is CALLIT.
+//! SET and UNSET are for other RPC servers of this host; they cannot change the entries of our own programs. CALLIT, GETTIME and
+//! other procedures are refused.
 
+use super::Cx;
 use super::rpc::Request;
-use crate::wire::portmap::{Mapping, VERSION, parse_question, procedure};
+use crate::event::Line;
+use crate::vfs::Peer;
+use crate::wire::portmap::{Mapping, PROGRAM, Query, VERSION, VERSION_4, procedure};
 use crate::wire::rpc::Reject;
+use crate::wire::{mount, nfs3};
 
 /// Capacity of the table (mappings).
-pub const MAPPING_COUNT_MAX: usize = 12;
-/// The table: program, version, protocol and port.
+pub const MAPPING_COUNT_MAX: usize = 64;
+/// The table: program, version, transport and port.
 pub type Mappings = heapless::Vec<Mapping, MAPPING_COUNT_MAX>;
 
 /// Answers one call.
-pub(super) fn answer(table: &[Mapping], request: &mut Request<'_, '_>) -> Result<(), Reject> {
+#[inline(never)]
+pub(super) fn answer(
+    table: &mut Mappings,
+    cx: &Cx<'_>,
+    request: &mut Request<'_, '_>,
+) -> Result<(), Reject> {
     let reply = &mut *request.reply;
-    if request.call.version != VERSION {
-        return Err(Reject::Version(VERSION as u8, VERSION as u8));
+    let (version, procedure) = (request.call.version, request.call.procedure);
+    if !(VERSION..=VERSION_4).contains(&version) {
+        return Err(Reject::Version(VERSION as u8, VERSION_4 as u8));
     }
-    match request.call.procedure {
-        procedure::NULL => {}
-        procedure::GETPORT => {
-            let question = parse_question(&mut request.args)?;
-            let found = table.iter().find(|mapping| mapping.answers(question));
-            reply.u32(found.map_or(0, |mapping| mapping.port.into()));
-        }
+    match procedure {
+        procedure::NULL => return Ok(()),
         procedure::DUMP => {
-            table.iter().for_each(|mapping| mapping.emit(reply));
+            for mapping in table.iter() {
+                let Mapping {
+                    program, transport, ..
+                } = *mapping;
+                if version != VERSION {
+                    reply.u32(1);
+                    mapping.emit(reply, address(transport.any_host(), mapping.port).bytes());
+                } else if !transport.is_v6() {
+                    let protocol = if transport.is_udp() { 17 } else { 6 };
+                    reply.words(&[1, program, mapping.version, protocol, mapping.port.into()]);
+                }
+            }
             reply.u32(0);
+            return Ok(());
         }
+        procedure::SET..=procedure::GET => {}
+        procedure::GETVERSADDR if version == VERSION_4 => {}
         _ => return Err(Reject::Procedure),
     }
+    let query = Query::parse(&mut request.args, version, procedure)?;
+    let may_change = is_local(&cx.peer) && !is_own(query.program);
+    let (mut found, mut at) = (None, 0);
+    while let Some(mapping) = table.get(at) {
+        if !query.names(mapping) {
+            at += 1;
+            continue;
+        }
+        found = Some((mapping.transport, mapping.port));
+        if procedure != procedure::UNSET || !may_change {
+            break;
+        }
+        // `at` is not incremented: `swap_remove` moves the last mapping to this index.
+        table.swap_remove(at);
+    }
+    let port = found.map_or(0, |(_, port)| port);
+    reply.u32(match procedure {
+        procedure::UNSET => (may_change && port != 0).into(),
+        // A second SET of the same mapping succeeds, but does not replace another port.
+        procedure::SET if !may_change || query.port == 0 || port != 0 => {
+            (may_change && query.port != 0 && port == query.port).into()
+        }
+        procedure::SET => query
+            .mapping()
+            .is_some_and(|new| table.push(new).is_ok())
+            .into(),
+        _ if version == VERSION => port.into(),
+        _ => {
+            if let Some((transport, port)) = found {
+                reply.opaque(address(query.host(transport), port).bytes());
+                return Ok(());
+            }
+            0
+        }
+    });
     Ok(())
+}
+
+/// Returns true if the peer uses a port below 1024 of this host's loopback interface, as rpcbind requires for changes.
+fn is_local(peer: &Peer) -> bool {
+    let address = peer.address.to_bits();
+    // ::1, or 127.0.0.0/8 mapped into IPv6.
+    peer.is_privileged && (address == 1 || address >> 24 == 0x00ff_ff7f)
+}
+
+/// Returns true for the programs of this server, whose mappings are fixed.
+const fn is_own(program: u32) -> bool {
+    matches!(program, PROGRAM | nfs3::PROGRAM | mount::PROGRAM)
+}
+
+/// Returns the universal address of a host and port: the host, and the two bytes of the port, with dots between them.
+pub fn address(host: &[u8], port: u16) -> Line {
+    let mut line = Line::default();
+    line.raw(host);
+    for byte in port.to_be_bytes() {
+        line.byte(b'.').number(byte.into());
+    }
+    line
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::portmap::{PROGRAM, Transport};
-    use crate::wire::rpc::Call;
-    use crate::wire::{Reader, Writer};
-
-    const TABLE: &[Mapping] = &[Mapping {
-        program: 100_003,
-        version: 3,
-        transport: Transport::Tcp,
-        port: 2049,
-    }];
-
-    fn check(version: u32, procedure: u32, args: &[u32], expect: Result<&[u32], Reject>) {
-        let args: Vec<u8> = args.iter().flat_map(|word| word.to_be_bytes()).collect();
-        let mut buffer = [0; 64];
-        let mut reply = Writer::new(&mut buffer);
-        let mut request = Request {
-            reply: &mut reply,
-            args: Reader::new(&args),
-            call: Call {
-                program: PROGRAM,
-                version,
-                procedure,
-                ..Call::default()
-            },
-            follows: None,
-        };
-        let outcome = answer(TABLE, &mut request);
-        let written = reply.written().unwrap();
-        let words: Vec<u32> = buffer[..written]
-            .chunks(4)
-            .map(|word| u32::from_be_bytes(word.try_into().unwrap()))
-            .collect();
-        assert_eq!(outcome.map(|()| &words[..]), expect);
-    }
+    use core::net::{Ipv4Addr, Ipv6Addr};
 
     #[test]
-    fn getport_returns_the_served_port_or_zero() {
-        check(2, 3, &[100_003, 3, 6, 0], Ok(&[2049]));
-        check(2, 3, &[100_003, 3, 17, 0], Ok(&[0]));
-        check(2, 3, &[100_003, 4, 6, 0], Ok(&[0]));
-        check(2, 3, &[100_003], Err(Reject::Arguments));
-    }
-
-    #[test]
-    fn dump_ends_with_zero() {
-        check(2, 4, &[], Ok(&[1, 100_003, 3, 6, 2049, 0]));
-        check(2, 0, &[], Ok(&[]));
-    }
-
-    #[test]
-    fn set_unset_callit_and_other_versions_are_refused() {
-        for procedure in [1, 2, 5, 6] {
-            check(2, procedure, &[100_003, 3, 6, 99], Err(Reject::Procedure));
+    fn only_low_ports_of_loopback_may_change_the_table() {
+        let other = Ipv4Addr::new(126, 0, 0, 1).to_ipv6_mapped();
+        for (address, is_privileged, expect) in [
+            (Ipv6Addr::LOCALHOST, true, true),
+            (Ipv6Addr::LOCALHOST, false, false),
+            (Ipv4Addr::LOCALHOST.to_ipv6_mapped(), true, true),
+            (Ipv4Addr::LOCALHOST.to_ipv6_mapped(), false, false),
+            (Ipv4Addr::LOCALHOST.to_ipv6_compatible(), true, false),
+            (Ipv6Addr::UNSPECIFIED, true, false),
+            (other, true, false),
+        ] {
+            let peer = Peer {
+                address,
+                is_privileged,
+            };
+            assert_eq!(is_local(&peer), expect, "{peer:?}");
         }
-        check(4, 3, &[], Err(Reject::Version(2, 2)));
     }
 }

@@ -238,7 +238,7 @@ impl Programs {
                 mount::answer(&mut self.mounts, cx, request)?;
             }
             crate::wire::portmap::PROGRAM if programs.portmap => {
-                portmap::answer(&self.mappings, request)?;
+                portmap::answer(&mut self.mappings, cx, request)?;
             }
             _ => return Err(Reject::Program),
         }

@@ -1,32 +1,77 @@
-//! Portmapper version 2: program and procedure numbers, mappings. RFC 1833 section 3.
+//! Portmapper version 2 and rpcbind versions 3 and 4: procedure numbers, mappings, universal addresses. RFC 1833.
 
+use super::label::number;
 use super::{Malformed, Reader, Writer};
+use crate::mem::Ends as _;
 
 /// The RPC program number of the portmapper.
 pub const PROGRAM: u32 = 100_000;
-/// The only version spoken.
+/// The version that has port numbers of IPv4 only.
 pub const VERSION: u32 = 2;
+/// The versions that have universal addresses.
+pub const VERSION_3: u32 = 3;
+/// The last version.
+pub const VERSION_4: u32 = 4;
 /// The port that every client knows.
 pub const PORT: u16 = 111;
+/// Longest string of a mapping that is accepted (bytes).
+const STRING_BYTES_MAX: u32 = 255;
 
-/// Procedure numbers.
+/// Procedure numbers, the same in all versions.
 pub mod procedure {
     /// Does nothing.
     pub const NULL: u32 = 0;
-    /// Returns the port of a program.
-    pub const GETPORT: u32 = 3;
+    /// Adds a mapping.
+    pub const SET: u32 = 1;
+    /// Removes mappings.
+    pub const UNSET: u32 = 2;
+    /// Returns the port (version 2: GETPORT) or universal address (GETADDR) of a program.
+    pub const GET: u32 = 3;
     /// Returns the whole table.
     pub const DUMP: u32 = 4;
+    /// Version 4: as GETADDR, but only for exactly this version of the program. Our GETADDR does not return other versions either.
+    pub const GETVERSADDR: u32 = 9;
 }
 
-/// IP protocol numbers as the portmapper counts them.
+/// A transport: TCP or UDP over IPv4 or IPv6.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
+#[repr(u8)]
 pub enum Transport {
-    /// A byte stream.
-    Tcp = 6,
-    /// Datagrams.
-    Udp = 17,
+    /// TCP over IPv4.
+    Tcp,
+    /// UDP over IPv4.
+    Udp,
+    /// TCP over IPv6.
+    Tcp6,
+    /// UDP over IPv6.
+    Udp6,
+}
+
+impl Transport {
+    /// All transports.
+    pub const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Tcp6, Self::Udp6];
+
+    /// Returns true for UDP.
+    pub const fn is_udp(self) -> bool {
+        self as u8 & 1 != 0
+    }
+
+    /// Returns true for a transport over IPv6.
+    pub const fn is_v6(self) -> bool {
+        self as u8 & 2 != 0
+    }
+
+    /// Returns the network identifier of versions 3 and 4.
+    #[inline(never)]
+    pub fn netid(self) -> &'static [u8] {
+        let name = if self.is_udp() { b"udp6" } else { b"tcp6" };
+        name.head(if self.is_v6() { 4 } else { 3 })
+    }
+
+    /// Returns the address of a server that listens on all addresses.
+    pub const fn any_host(self) -> &'static [u8] {
+        if self.is_v6() { b"::" } else { b"0.0.0.0" }
+    }
 }
 
 /// An RPC program and the port that serves it.
@@ -42,28 +87,128 @@ pub struct Mapping {
     pub port: u16,
 }
 
-impl Mapping {
-    /// Returns true if this mapping has the program, version and transport number in `question`.
-    pub fn answers(&self, question: (u32, u32, u32)) -> bool {
-        (self.program, self.version, self.transport as u32) == question
+/// The arguments of SET, UNSET, GETPORT and GETADDR.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Query<'a> {
+    /// RPC program number.
+    pub program: u32,
+    /// Version of the program.
+    pub version: u32,
+    /// The port; 0 if there is no valid one.
+    pub port: u16,
+    /// The transport; empty for all.
+    netid: &'a [u8],
+    /// The host part of the universal address; empty in version 2 or without a valid address.
+    host: &'a [u8],
+}
+
+impl<'a> Query<'a> {
+    /// Parses the arguments of a call to portmapper `version`: in version 2 a mapping with its port, in the others netid, universal
+    /// address and owner. The owner is ignored, and so is the protocol in UNSET of version 2.
+    ///
+    /// # Errors
+    /// The arguments are truncated, or a string is too long.
+    pub fn parse(args: &mut Reader<'a>, version: u32, procedure: u32) -> Result<Self, Malformed> {
+        let mut query = Self {
+            program: args.u32(),
+            version: args.u32(),
+            port: 0,
+            netid: b"",
+            host: b"",
+        };
+        if version == VERSION {
+            query.netid = match (args.u32(), procedure) {
+                (_, procedure::UNSET) => b"",
+                (6, _) => b"tcp",
+                (17, _) => b"udp",
+                _ => b"-",
+            };
+            query.port = u16::try_from(args.u32()).unwrap_or(0);
+        } else {
+            query.netid = args.opaque(STRING_BYTES_MAX);
+            let address = args.opaque(STRING_BYTES_MAX);
+            args.opaque(STRING_BYTES_MAX);
+            if let Some((host, port)) = parse_address(address) {
+                (query.host, query.port) = (host, port);
+            }
+        }
+        args.check()?;
+        Ok(query)
     }
 
-    /// Writes the mapping as one element of a DUMP list.
-    pub fn emit(&self, reply: &mut Writer<'_>) {
-        reply.words(&[
-            1,
-            self.program,
-            self.version,
-            self.transport as u32,
-            self.port.into(),
-        ]);
+    /// Returns true if the query names the program, the version and the transport of `mapping`.
+    pub fn names(&self, mapping: &Mapping) -> bool {
+        (self.program, self.version) == (mapping.program, mapping.version)
+            && (self.netid.is_empty() || self.netid == mapping.transport.netid())
+    }
+
+    /// Returns the mapping that SET adds. `None`: the transport is unknown or missing.
+    pub fn mapping(&self) -> Option<Mapping> {
+        let mut all = Transport::ALL.into_iter();
+        let transport = all.find(|transport| transport.netid() == self.netid)?;
+        Some(Mapping {
+            program: self.program,
+            version: self.version,
+            transport,
+            port: self.port,
+        })
+    }
+
+    /// Returns the host to which a client that asks for an address can connect: clients send the address at which they reached the
+    /// portmapper. If there is none of the transport's family, returns the unspecified address.
+    pub fn host(&self, transport: Transport) -> &'a [u8] {
+        // After its last dot an IPv4 address has a number, and an IPv6 address has no dot.
+        let is_v6 = split_byte(self.host).is_none();
+        if self.host.is_empty() || is_v6 != transport.is_v6() {
+            return transport.any_host();
+        }
+        self.host
     }
 }
 
-/// Parses GETPORT's arguments: program, version and transport number. The port in them is ignored.
-pub fn parse_question(args: &mut Reader<'_>) -> Result<(u32, u32, u32), Malformed> {
-    let question = (args.u32(), args.u32(), args.u32());
-    args.u32();
-    args.check()?;
-    Ok(question)
+/// Parses a universal address: host, high byte and low byte of the port, with dots between them. Returns the host and the port.
+fn parse_address(address: &[u8]) -> Option<(&[u8], u16)> {
+    let (rest, low) = split_byte(address)?;
+    let (host, high) = split_byte(rest)?;
+    Some((host, u16::from_be_bytes([high, low])))
+}
+
+/// Splits off the last dot and the decimal byte after it.
+#[inline(never)]
+fn split_byte(address: &[u8]) -> Option<(&[u8], u8)> {
+    let dot = address.iter().rposition(|byte| *byte == b'.')?;
+    let byte = number(address.tail(dot + 1), 10)?;
+    Some((address.head(dot), u8::try_from(byte).ok()?))
+}
+
+impl Mapping {
+    /// Writes the mapping as an argument or result of versions 3 and 4. `address` is its universal address.
+    pub fn emit(&self, out: &mut Writer<'_>, address: &[u8]) {
+        out.words(&[self.program, self.version]);
+        out.opaque(self.transport.netid());
+        out.opaque(address);
+        out.u32(0); // No owner is recorded.
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn universal_addresses_have_host_and_port() {
+        for (address, expect) in [
+            ("127.0.0.1.8.1", Some(("127.0.0.1", 2049))),
+            ("::1.0.111", Some(("::1", 111))),
+            ("fe80::1%eth0.255.255", Some(("fe80::1%eth0", 65535))),
+            ("", None),
+            ("8.1", None),
+            ("127.0.0.1.256.1", None),
+            ("127.0.0.1..1", None),
+            ("127.0.0.1.8.x", None),
+        ] {
+            let expect = expect.map(|(host, port)| (host.as_bytes(), port));
+            assert_eq!(parse_address(address.as_bytes()), expect, "{address}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod duplicates;
 mod listing;
 mod making;
 mod mutations;
+mod portmapper;
 mod procedures;
 mod reading;
 mod records;

@@ -420,15 +420,14 @@ const PORTMAP: ProgramSet = ProgramSet {
     portmap: true,
 };
 
-/// The portmapper's registrations. The last two are left out if the UDP socket of MOUNT cannot be bound.
-const MAPPINGS: [(u32, u32, Transport); 7] = [
-    (portmap::PROGRAM, portmap::VERSION, Transport::Tcp),
-    (portmap::PROGRAM, portmap::VERSION, Transport::Udp),
-    (nfs3::PROGRAM, nfs3::VERSION, Transport::Tcp),
-    (mount::PROGRAM, mount::VERSION_1, Transport::Tcp),
-    (mount::PROGRAM, mount::VERSION_3, Transport::Tcp),
-    (mount::PROGRAM, mount::VERSION_1, Transport::Udp),
-    (mount::PROGRAM, mount::VERSION_3, Transport::Udp),
+/// The programs and versions that are registered with the portmapper.
+const REGISTERED: [(u32, u32); 6] = [
+    (portmap::PROGRAM, portmap::VERSION),
+    (portmap::PROGRAM, portmap::VERSION_3),
+    (portmap::PROGRAM, portmap::VERSION_4),
+    (nfs3::PROGRAM, nfs3::VERSION),
+    (mount::PROGRAM, mount::VERSION_1),
+    (mount::PROGRAM, mount::VERSION_3),
 ];
 
 /// Tokens of the TCP listeners. NFS_TOKEN also serves MOUNT if both have the same port.
@@ -466,27 +465,33 @@ impl Nfs {
                 report_listening(world.events, &nfs_at, text!(" for NFS and MOUNT"));
             }
         }
-        let mut served = &MAPPINGS[..];
-        if let Err(error) = self.bind(world, &mount_at, MOUNT_DATAGRAMS, MOUNT) {
-            if self.is_first {
-                failed(event::NO_DATAGRAMS, b"", net_errno(error));
-            }
-            served = &MAPPINGS[..MAPPINGS.len() - 2];
+        let bound = self.bind(world, &mount_at, MOUNT_DATAGRAMS, MOUNT);
+        if let Err(error) = bound
+            && self.is_first
+        {
+            failed(event::NO_DATAGRAMS, b"", net_errno(error));
         }
-        for (program, version, transport) in served.iter().copied() {
-            let port = match program {
-                portmap::PROGRAM => portmap::PORT,
-                nfs3::PROGRAM => nfs_at.port(),
-                _ => mount_at.port(),
+        for (program, version) in REGISTERED {
+            let (port, has_udp) = match program {
+                portmap::PROGRAM => (portmap::PORT, true),
+                nfs3::PROGRAM => (nfs_at.port(), false),
+                _ => (mount_at.port(), bound.is_ok()),
             };
-            let _ = self.rpc.programs.mappings.push(Mapping {
-                program,
-                version,
-                transport,
-                port,
-            });
+            for transport in Transport::ALL {
+                let is_reached = nfs_at.ip().is_unspecified()
+                    || transport.is_v6() == nfs_at.ip().to_ipv4_mapped().is_none();
+                if is_reached && (has_udp || !transport.is_udp()) {
+                    let _ = self.rpc.programs.mappings.push(Mapping {
+                        program,
+                        version,
+                        transport,
+                        port,
+                    });
+                }
+            }
         }
-        if options.portmap {
+        // SET changes the table of one process only.
+        if options.portmap && self.is_first {
             portmap_at.set_port(portmap::PORT);
             let mut opened = self.open(world, &mut portmap_at, PORTMAP_TOKEN, PORTMAP);
             if opened.is_ok() {
@@ -495,19 +500,17 @@ impl Nfs {
                     self.streams.close_listener(world);
                 }
             }
-            if self.is_first {
-                let mounting = Mounting {
-                    nfs_at,
-                    mount_port: mount_at.port(),
-                    exports: world.tree.exports(),
-                };
-                match opened {
-                    Ok(()) => {
-                        report_listening(world.events, &portmap_at, text!(" for portmap"));
-                        mounting.print(world.events);
-                    }
-                    Err(error) => mounting.report_no_portmap(error, world.events),
+            let mounting = Mounting {
+                nfs_at,
+                mount_port: mount_at.port(),
+                exports: world.tree.exports(),
+            };
+            match opened {
+                Ok(()) => {
+                    report_listening(world.events, &portmap_at, text!(" for portmap"));
+                    mounting.print(world.events);
                 }
+                Err(error) => mounting.report_no_portmap(error, world.events),
             }
         }
         Ok(())

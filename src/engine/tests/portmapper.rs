@@ -1,0 +1,227 @@
+//! The portmapper: lookups in all versions, and registrations of other servers.
+
+use super::World;
+use super::calls::Call;
+use crate::engine::portmap::MAPPING_COUNT_MAX;
+use crate::wire::portmap::PROGRAM;
+use crate::wire::rpc::{Reject, emit_reply};
+use crate::wire::{Writer, mount, nfs3};
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+const LOCKD: u32 = 100_021;
+const TCP: u32 = 6;
+
+fn call(version: u32, procedure: u32) -> Call {
+    Call::new(PROGRAM, version, procedure)
+}
+
+/// A call of version 3 or 4 with a mapping. The owner is empty.
+fn rpcb(version: u32, procedure: u32, program: u32, netid: &str, address: &str) -> Call {
+    let call = call(version, procedure).words(&[program, 3]);
+    let call = call.opaque(netid.as_bytes()).opaque(address.as_bytes());
+    call.opaque(b"")
+}
+
+/// A string in words: its length, and its bytes padded with zeros.
+fn string(text: &str) -> Vec<u32> {
+    let mut words = vec![text.len() as u32];
+    for chunk in text.as_bytes().chunks(4) {
+        let mut word = [0; 4];
+        word[..chunk.len()].copy_from_slice(chunk);
+        words.push(u32::from_be_bytes(word));
+    }
+    words
+}
+
+/// Compares the words of the reply after its header.
+#[track_caller]
+fn check(world: &mut World, call: &Call, expect: &[&[u32]]) {
+    assert_eq!(
+        words(&world.reply(call)),
+        [&[7, 1, 0, 0, 0, 0], &expect.concat()[..]].concat()
+    );
+}
+
+/// Checks that a call is rejected.
+#[track_caller]
+fn refuse(world: &mut World, call: &Call, why: Reject) {
+    let mut buffer = [0; 64];
+    let mut reply = Writer::new(&mut buffer);
+    emit_reply(&mut reply, 7, Err(why));
+    assert_eq!(world.reply(call), reply.since(0));
+}
+
+fn words(bytes: &[u8]) -> Vec<u32> {
+    let (words, _) = bytes.as_chunks();
+    words.iter().map(|word| u32::from_be_bytes(*word)).collect()
+}
+
+/// A world whose client uses a port below 1024 of this host.
+fn local() -> World {
+    World {
+        peer: Ipv4Addr::LOCALHOST.to_ipv6_mapped(),
+        ..World::default()
+    }
+}
+
+#[test]
+fn getaddr_returns_the_host_that_the_client_reached() {
+    let mut world = local();
+    check(&mut world, &rpcb(4, 1, LOCKD, "tcp6", "::.3.231"), &[&[1]]);
+    for version in [3, 4] {
+        for (program, netid, asked, expect) in [
+            (nfs3::PROGRAM, "tcp", "192.0.2.1.0.111", "192.0.2.1.8.1"),
+            (nfs3::PROGRAM, "tcp", "", "0.0.0.0.8.1"),
+            (nfs3::PROGRAM, "tcp", "::1.0.111", "0.0.0.0.8.1"),
+            (nfs3::PROGRAM, "udp", "192.0.2.1.0.111", ""),
+            (nfs3::PROGRAM, "local", "", ""),
+            (LOCKD, "tcp6", "fe80::1.0.111", "fe80::1.3.231"),
+            (LOCKD, "tcp6", "192.0.2.1.0.111", "::.3.231"),
+            (LOCKD, "tcp", "192.0.2.1.0.111", ""),
+        ] {
+            let call = rpcb(version, 3, program, netid, asked);
+            check(&mut world, &call, &[&string(expect)]);
+        }
+    }
+    let asked = "192.0.2.1.0.111";
+    let call = rpcb(4, 9, nfs3::PROGRAM, "tcp", asked);
+    check(&mut world, &call, &[&string("192.0.2.1.8.1")]);
+    refuse(
+        &mut world,
+        &rpcb(3, 9, nfs3::PROGRAM, "tcp", asked),
+        Reject::Procedure,
+    );
+}
+
+#[test]
+fn dump_has_ports_or_universal_addresses() {
+    let mut world = local();
+    check(&mut world, &rpcb(4, 1, LOCKD, "udp6", "::.3.231"), &[&[1]]);
+    let owner = string("");
+    let entry = |program, netid, address| {
+        let strings = [&string(netid)[..], &string(address), &owner].concat();
+        [&[1, program, 3][..], &strings].concat()
+    };
+    let all = [
+        entry(nfs3::PROGRAM, "tcp", "0.0.0.0.8.1"),
+        entry(mount::PROGRAM, "tcp", "0.0.0.0.8.1"),
+        entry(LOCKD, "udp6", "::.3.231"),
+    ]
+    .concat();
+    check(&mut world, &call(3, 4), &[&all, &[0]]);
+    check(&mut world, &call(4, 4), &[&all, &[0]]);
+    let nfs = [1, nfs3::PROGRAM, 3, TCP, 2049];
+    let mount = [1, mount::PROGRAM, 3, TCP, 2049];
+    check(&mut world, &call(2, 4), &[&nfs, &mount, &[0]]);
+}
+
+#[test]
+fn set_keeps_another_port_and_unset_removes() {
+    let mut world = local();
+    let set = |port| call(2, 1).words(&[LOCKD, 3, TCP, port]);
+    let get = call(2, 3).words(&[LOCKD, 3, TCP, 0]);
+    check(&mut world, &set(999), &[&[1]]);
+    check(&mut world, &set(999), &[&[1]]);
+    check(&mut world, &set(998), &[&[0]]);
+    check(&mut world, &get, &[&[999]]);
+    check(&mut world, &rpcb(4, 2, LOCKD, "udp", ""), &[&[0]]);
+    check(&mut world, &rpcb(4, 2, LOCKD, "tcp", ""), &[&[1]]);
+    check(&mut world, &get, &[&[0]]);
+    // Version 2 ignores the protocol of UNSET; in version 4 no netid means all.
+    for unset in [
+        call(2, 2).words(&[LOCKD, 3, 0, 0]),
+        rpcb(4, 2, LOCKD, "", ""),
+    ] {
+        check(&mut world, &rpcb(3, 1, LOCKD, "udp6", "::1.3.231"), &[&[1]]);
+        check(&mut world, &set(999), &[&[1]]);
+        check(&mut world, &unset, &[&[1]]);
+        check(&mut world, &unset, &[&[0]]);
+        check(&mut world, &get, &[&[0]]);
+    }
+}
+
+#[test]
+fn invalid_sets_and_those_of_a_full_table_are_refused() {
+    let mut world = local();
+    for (netid, address) in [
+        ("", "::.3.231"),
+        ("local", "::.3.231"),
+        ("tcp6", ""),
+        ("tcp6", "::.0.0"),
+    ] {
+        check(&mut world, &rpcb(4, 1, LOCKD, netid, address), &[&[0]]);
+    }
+    for port in [0, 65536] {
+        check(
+            &mut world,
+            &call(2, 1).words(&[LOCKD, 3, TCP, port]),
+            &[&[0]],
+        );
+    }
+    check(&mut world, &call(2, 1).words(&[LOCKD, 3, 1, 99]), &[&[0]]);
+    let own_count = world.programs.mappings.len();
+    for version in own_count..=MAPPING_COUNT_MAX {
+        let set = call(2, 1).words(&[LOCKD, version as u32, TCP, 99]);
+        check(&mut world, &set, &[&[(version < MAPPING_COUNT_MAX).into()]]);
+    }
+}
+
+#[test]
+fn other_hosts_cannot_change_the_table() {
+    for peer in [
+        Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped(),
+        Ipv6Addr::UNSPECIFIED,
+        Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1),
+    ] {
+        let mut world = local();
+        let set = call(2, 1).words(&[LOCKD, 3, TCP, 99]);
+        check(&mut world, &set, &[&[1]]);
+        world.peer = peer;
+        check(&mut world, &call(2, 1).words(&[LOCKD, 4, TCP, 99]), &[&[0]]);
+        check(&mut world, &call(2, 2).words(&[LOCKD, 3, TCP, 99]), &[&[0]]);
+        check(&mut world, &rpcb(4, 2, LOCKD, "", ""), &[&[0]]);
+        check(&mut world, &call(2, 3).words(&[LOCKD, 3, TCP, 0]), &[&[99]]);
+    }
+}
+
+#[test]
+fn mappings_of_our_programs_cannot_be_changed() {
+    let mut world = local();
+    for program in [PROGRAM, nfs3::PROGRAM, mount::PROGRAM] {
+        check(
+            &mut world,
+            &call(2, 1).words(&[program, 9, TCP, 99]),
+            &[&[0]],
+        );
+        check(
+            &mut world,
+            &rpcb(4, 1, program, "udp6", "::.3.231"),
+            &[&[0]],
+        );
+        check(&mut world, &rpcb(4, 2, program, "", ""), &[&[0]]);
+    }
+    let get = call(2, 3).words(&[nfs3::PROGRAM, 3, TCP, 0]);
+    check(&mut world, &get, &[&[2049]]);
+}
+
+#[test]
+fn other_procedures_and_short_arguments_are_refused() {
+    let mut world = local();
+    for (version, procedure, why) in [
+        (1, 0, Reject::Version(2, 4)),
+        (5, 0, Reject::Version(2, 4)),
+        (2, 5, Reject::Procedure),
+        (3, 5, Reject::Procedure),
+        (3, 6, Reject::Procedure),
+        (4, 10, Reject::Procedure),
+        (4, 11, Reject::Procedure),
+        (2, 3, Reject::Arguments),
+        (4, 1, Reject::Arguments),
+    ] {
+        let call = call(version, procedure).words(&[LOCKD, 3, 6]);
+        refuse(&mut world, &call, why);
+    }
+    for version in [2, 3, 4] {
+        check(&mut world, &call(version, 0), &[]);
+    }
+}
