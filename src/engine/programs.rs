@@ -19,6 +19,7 @@ use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, VERIFIER_BYTES};
 use crate::wire::rpc::{Call, MARK_BYTES, NotACall, Reject, emit_reply};
 use crate::wire::xdr::padding;
 use crate::wire::{Reader, Writer};
+use core::net::{IpAddr, Ipv6Addr};
 
 /// The programs that one socket serves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -440,6 +441,17 @@ impl Stream for Programs {
     }
 }
 
+/// Returns true for the addresses of loopback, of links and of private networks (RFC 1918, RFC 4193). An IPv4 address is mapped into
+/// IPv6.
+fn is_near(peer: Ipv6Addr) -> bool {
+    match peer.to_canonical() {
+        IpAddr::V4(peer) => peer.is_loopback() || peer.is_private() || peer.is_link_local(),
+        IpAddr::V6(peer) => {
+            peer.is_loopback() || peer.is_unique_local() || peer.is_unicast_link_local()
+        }
+    }
+}
+
 impl Datagrams for Programs {
     type Service = ProgramSet;
 
@@ -459,6 +471,13 @@ impl Datagrams for Programs {
         };
         // NFS itself is not served over UDP, so there are no orders. A message that is not a call is not answered.
         self.call(programs, cx, &mut request).ok()?;
+        let xid = request.call.xid;
+        // The source address may be forged: a longer reply to another network could be used to flood the owner of the address.
+        if !is_near(cx.peer.address) && reply.written()? > packet.len() {
+            reply.truncate(0);
+            emit_reply(&mut reply, xid, Err(Reject::System));
+            return reply.written().filter(|len| *len <= packet.len());
+        }
         reply.written()
     }
 }

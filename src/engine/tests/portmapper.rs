@@ -225,3 +225,31 @@ fn other_procedures_and_short_arguments_are_refused() {
         check(&mut world, &call(version, 0), &[]);
     }
 }
+
+#[test]
+fn datagram_to_another_network_is_not_longer_than_its_call() {
+    for (peer, is_near) in [
+        (Ipv4Addr::LOCALHOST.to_ipv6_mapped(), true),
+        (Ipv4Addr::new(10, 1, 2, 3).to_ipv6_mapped(), true),
+        (Ipv4Addr::new(169, 254, 2, 3).to_ipv6_mapped(), true),
+        (Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped(), false),
+        (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), true),
+        (Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1), true),
+        (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), false),
+    ] {
+        let mut world = World {
+            peer,
+            ..World::default()
+        };
+        let dump = Call(call(4, 4).0[..24].to_vec()).words(&[0; 4]);
+        let reply = world.datagram(&dump.0).unwrap();
+        assert_eq!(reply.len() > dump.0.len(), is_near, "{peer}");
+        let stat = words(&reply)[5];
+        assert_eq!(stat, if is_near { 0 } else { 5 }, "{peer}");
+        let get = call(2, 3).words(&[nfs3::PROGRAM, 3, TCP, 0]);
+        assert_eq!(words(&world.datagram(&get.0).unwrap())[5..], [0, 2049]);
+        // The rejection is longer than this call of another RPC version.
+        let short = Call(vec![0; 8]).word(3);
+        assert_eq!(world.datagram(&short.0).is_some(), is_near, "{peer}");
+    }
+}
