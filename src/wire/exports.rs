@@ -6,7 +6,7 @@
 use super::address::address;
 use super::label::{cut, number};
 use super::uuid::Uuid;
-use crate::mem::{Ends as _, index_of, nth};
+use crate::mem::{Ends as _, index_of, nth, parts};
 use core::net::Ipv6Addr;
 
 /// The options of an export for some hosts.
@@ -96,7 +96,7 @@ const MAPPED_BITS: u8 = 96;
 
 impl Hosts<'_> {
     /// Order of precedence as in nfs-utils: single hosts, networks, wildcards, every host.
-    pub const fn rank(&self) -> u8 {
+    pub fn rank(&self) -> u8 {
         match self {
             Self::Network { bits: 128, .. } => 0,
             Self::Named(name) if !is_pattern(name) => 0,
@@ -112,28 +112,23 @@ impl Hosts<'_> {
             Self::Everyone => true,
             Self::Named(_) => false,
             Self::Network { address, bits } => {
-                let pairs = address.octets().into_iter().zip(host.octets());
-                let mut left = bits;
-                pairs.into_iter().all(|(one, other)| {
-                    let count = left.min(8);
-                    left -= count;
-                    u32::from(one ^ other) >> (8 - count) == 0
-                })
+                let difference = address.to_bits() ^ host.to_bits();
+                difference.leading_zeros() >= bits.into()
             }
         }
     }
 }
 
 /// Returns true if the host name has wildcards.
-pub const fn is_pattern(name: &[u8]) -> bool {
-    let mut rest = name;
-    while let [byte, tail @ ..] = rest {
-        if matches!(byte, b'*' | b'?' | b'[') {
-            return true;
-        }
-        rest = tail;
-    }
-    false
+pub fn is_pattern(name: &[u8]) -> bool {
+    has_any(name, b"*?[")
+}
+
+/// Returns true if one of the bytes of `text` is one of `signs`.
+#[inline(never)]
+pub fn has_any(text: &[u8], signs: &[u8]) -> bool {
+    let is_sign = |byte: &u8| signs.iter().any(|sign| sign == byte);
+    text.iter().any(is_sign)
 }
 
 /// The fault of a line or word.
@@ -180,24 +175,15 @@ const FIRST_IGNORED: usize = 27;
 /// Options whose promise the server would break.
 const UNKEPT: &[u8] = b"sec refer replicas xprtsec reexport password mountpoint mp";
 
-/// A set of accepted options without effect.
+/// A set of accepted options without effect: bits by their index in [`OPTIONS`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Ignored(u16);
+pub struct Ignored(u64);
 
 impl Ignored {
-    /// Adds the options of another set.
-    pub const fn add(&mut self, other: Self) {
-        self.0 |= other.0;
-    }
-
     /// The names of the options.
     pub fn names(self) -> impl Iterator<Item = &'static [u8]> {
-        let ignored = crate::mem::parts(OPTIONS, b' ').skip(FIRST_IGNORED);
-        let is_in = move |number: &usize| self.0 >> number & 1 != 0;
-        ignored
-            .enumerate()
-            .filter(move |(number, _)| is_in(number))
-            .map(|(_, name)| name)
+        let options = parts(OPTIONS, b' ').enumerate();
+        options.filter_map(move |(index, name)| (self.0 >> index & 1 != 0).then_some(name))
     }
 }
 
@@ -209,20 +195,26 @@ impl Ignored {
 pub fn set_option(rules: &mut Rules, word: &[u8], ignored: &mut Ignored) -> Result<(), Flaw> {
     let (name, value) = cut(word, b'=');
     match index_of(VALUED, name) {
-        Some(0) => {
-            rules.fsid = Some(fsid(value).ok_or(Flaw::Value)?);
-            return Ok(());
-        }
+        Some(0) => rules.fsid = Some(fsid(value).ok_or(Flaw::Value)?),
         Some(index) => {
             let id = id(value).ok_or(Flaw::Value)?;
             match index {
                 1 => rules.anonymous.0 = id,
                 _ => rules.anonymous.1 = id,
             }
-            return Ok(());
         }
-        None => {}
+        None => return set_flag(rules, word, name, ignored),
     }
+    Ok(())
+}
+
+/// Sets the rule of an option without a value. `name` is the part of `word` before any "=".
+fn set_flag(
+    rules: &mut Rules,
+    word: &[u8],
+    name: &[u8],
+    ignored: &mut Ignored,
+) -> Result<(), Flaw> {
     match index_of(OPTIONS, word) {
         None if index_of(UNKEPT, name).is_some() => return Err(Flaw::Unkept),
         None if index_of(OPTIONS, name).is_some() => return Err(Flaw::Value),
@@ -234,7 +226,7 @@ pub fn set_option(rules: &mut Rules, word: &[u8], ignored: &mut Ignored) -> Resu
         }
         Some(FIRST_OTHER) => rules.set |= Rules::NEEDS_MOUNT,
         Some(FIRST_KEPT..FIRST_IGNORED) => {}
-        Some(index) => ignored.0 |= 1 << (index - FIRST_IGNORED),
+        Some(index) => ignored.0 |= 1 << index,
     }
     Ok(())
 }
@@ -269,56 +261,43 @@ fn id(value: &[u8]) -> Option<u32> {
 /// `Netgroup`, `Network`, `Host`.
 #[inline(never)]
 pub fn hosts(word: &[u8]) -> Result<Hosts<'_>, Flaw> {
-    let is_name = |byte: &u8| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'?' | b'[' | b']' | b'!' | b'^');
-    if let [] | [b'*'] = word {
-        return Ok(Hosts::Everyone);
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || has_any(b"-_.*?[]!^", &[*byte]);
+    match word {
+        [] | [b'*'] => return Ok(Hosts::Everyone),
+        [b'@', ..] => return Err(Flaw::Netgroup),
+        _ => {}
     }
-    if let [b'@', ..] = word {
-        return Err(Flaw::Netgroup);
-    }
-    let slash = word.iter().position(|byte| *byte == b'/');
-    let host = slash.map_or(word, |at| word.head(at));
-    match (address(host), slash) {
-        (Some(address), slash) => {
-            let bits = match slash {
-                Some(at) => prefix(address, word.tail(at + 1)).ok_or(Flaw::Network)?,
-                None => 128,
-            };
+    let mut sides = parts(word, b'/');
+    let host = sides.next().unwrap_or_default();
+    match (address(host), sides.rest) {
+        (Some(address), None) => Ok(Hosts::Network { address, bits: 128 }),
+        (Some(address), Some(text)) => {
+            let bits = prefix(address, text).ok_or(Flaw::Network)?;
             Ok(Hosts::Network { address, bits })
         }
-        (None, Some(_)) => Err(Flaw::Network),
-        _ if cut(word, b':').0.len() < word.len() => Err(Flaw::Network),
-        _ if word.first() == Some(&b'-') || !word.iter().all(is_name) => Err(Flaw::Host),
-        _ => Ok(Hosts::Named(word)),
+        (None, None) if !has_any(word, b":") => {
+            let is_named = word.first() != Some(&b'-') && word.iter().all(is_name);
+            is_named.then_some(Hosts::Named(word)).ok_or(Flaw::Host)
+        }
+        (None, _) => Err(Flaw::Network),
     }
 }
 
 /// Parses the length of a prefix or a netmask. Returns the length of the prefix of the IPv6 address.
 fn prefix(network: Ipv6Addr, text: &[u8]) -> Option<u8> {
-    let first = match network.to_ipv4_mapped() {
-        Some(_) => MAPPED_BITS,
-        None => 0,
-    };
+    let is_v4 = |address: Ipv6Addr| address.to_ipv4_mapped().is_some();
+    let first = if is_v4(network) { MAPPED_BITS } else { 0 };
     if let Some(bits) = number(text, 10) {
         let bits = bits.checked_add(first.into())?;
         return u8::try_from(bits).ok().filter(|bits| *bits <= 128);
     }
-    let mask = address(text)?;
-    if mask.to_ipv4_mapped().is_some() != (first > 0) {
-        return None;
+    let mask = address(text).filter(|mask| is_v4(*mask) == is_v4(network))?;
+    let mut zeros = !mask.to_bits();
+    if is_v4(network) {
+        zeros &= u32::MAX as u128;
     }
-    // The mask of an IPv4-mapped address has 96 bits that are no part of it.
-    let mut bits = first;
-    let mut has_ended = false;
-    for octet in mask.octets().tail(usize::from(first / 8)) {
-        let ones = octet.leading_ones();
-        if octet.count_ones() != ones || has_ended && ones > 0 {
-            return None;
-        }
-        bits += ones as u8;
-        has_ended = ones < 8;
-    }
-    Some(bits)
+    // All zeros of a netmask are at its end.
+    (zeros & zeros.wrapping_add(1) == 0).then_some(zeros.leading_zeros() as u8)
 }
 
 /// One entry: the path, and the rules of some hosts.
@@ -332,47 +311,52 @@ pub struct Entry<'a> {
     pub rules: Rules,
 }
 
+/// A malformed word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// Its line, from 1.
+    pub line: u32,
+    /// Its first column, from 1.
+    pub column: u32,
+    /// What is wrong.
+    pub flaw: Flaw,
+}
+
 struct Scanner<'a> {
     text: &'a mut [u8],
     /// Offset of the next byte.
     at: usize,
-    ignored: Ignored,
+    /// Number of the line that contains the next byte, from 1.
+    line: u32,
+    /// Offset of that line.
+    line_at: usize,
+    /// Line and column of the word that is malformed if an error is returned.
+    word: (u32, u32),
+    ignored: &'a mut Ignored,
 }
 
-/// Parses a file and passes each entry to `each`. Returns the options without effect. Quotes and escapes are removed from words in
-/// `text`.
+/// Parses a file, passes each entry to `each`, and adds the options without effect to `ignored`. Quotes and escapes are removed from
+/// words in `text`.
 ///
 /// # Errors
-/// Offset of the first malformed word, and its fault.
+/// The first malformed word.
 pub fn parse(
     text: &mut [u8],
+    ignored: &mut Ignored,
     each: &mut dyn FnMut(&Entry<'_>) -> Result<(), Flaw>,
-) -> Result<Ignored, (usize, Flaw)> {
+) -> Result<(), Fault> {
     let mut scanner = Scanner {
         text,
         at: 0,
-        ignored: Ignored::default(),
+        line: 1,
+        line_at: 0,
+        word: (1, 1),
+        ignored,
     };
-    loop {
-        match scanner.skip() {
-            None => return Ok(scanner.ignored),
-            Some(b'\n') => scanner.at += 1,
-            Some(_) => scanner.line(each)?,
-        }
-    }
-}
-
-/// Returns line and column, from 1, of an offset in a text that is not parsed yet.
-pub fn position(text: &[u8], offset: usize) -> (u32, u32) {
-    let before = text.head(offset.min(text.len()));
-    let (mut line, mut column) = (1, 1);
-    for byte in before {
-        (line, column) = match byte {
-            b'\n' => (line + 1, 1),
-            _ => (line, column + 1),
-        };
-    }
-    (line, column)
+    scanner.lines(each).map_err(|flaw| {
+        let (line, column) = scanner.word;
+        Fault { line, column, flaw }
+    })
 }
 
 impl Scanner<'_> {
@@ -380,12 +364,24 @@ impl Scanner<'_> {
         self.text.get(self.at).copied()
     }
 
+    /// Line and column of the next byte.
+    const fn position(&self) -> (u32, u32) {
+        (self.line, (self.at - self.line_at) as u32 + 1)
+    }
+
+    /// Skips the last `len` bytes of a line.
+    const fn end_line(&mut self, len: usize) {
+        self.at += len;
+        self.line += 1;
+        self.line_at = self.at;
+    }
+
     /// Skips blanks, continuations and a comment. Returns the next byte.
     fn skip(&mut self) -> Option<u8> {
         loop {
             match self.text.tail(self.at) {
                 [b' ' | b'\t' | b'\r', ..] => self.at += 1,
-                [b'\\', b'\n', ..] => self.at += 2,
+                [b'\\', b'\n', ..] => self.end_line(2),
                 [b'#', rest @ ..] => {
                     let end = rest.iter().position(|byte| *byte == b'\n');
                     self.at += 1 + end.unwrap_or(rest.len());
@@ -395,51 +391,60 @@ impl Scanner<'_> {
         }
     }
 
+    /// Reads all lines.
+    fn lines(&mut self, each: &mut dyn FnMut(&Entry<'_>) -> Result<(), Flaw>) -> Result<(), Flaw> {
+        loop {
+            match self.skip() {
+                None => return Ok(()),
+                Some(b'\n') => self.end_line(1),
+                Some(_) => self.line(each)?,
+            }
+        }
+    }
+
     /// Reads a line from its path on.
-    fn line(
-        &mut self,
-        each: &mut dyn FnMut(&Entry<'_>) -> Result<(), Flaw>,
-    ) -> Result<(), (usize, Flaw)> {
-        let path_at = self.at;
-        let fault_of_path = |flaw| (path_at, flaw);
-        let path_end = self.word(*b"\n\n").map_err(fault_of_path)?;
+    fn line(&mut self, each: &mut dyn FnMut(&Entry<'_>) -> Result<(), Flaw>) -> Result<(), Flaw> {
+        let (path_at, path) = (self.at, self.position());
+        self.word = path;
+        let path_end = self.word(*b"\n\n")?;
         if self.text.get(path_at) != Some(&b'/') {
-            return Err(fault_of_path(Flaw::Path));
+            return Err(Flaw::Path);
         }
         let mut defaults = Rules::OF_FILE;
         let mut has_clients = false;
         loop {
             let next = self.skip();
-            let at = self.at;
-            let fault = |flaw| (at, flaw);
             let ends = matches!(next, None | Some(b'\n'));
             if ends && has_clients {
                 return Ok(());
             }
+            let at = self.at;
+            self.word = self.position();
             if next == Some(b'-') {
                 self.at += 1;
                 self.options(&mut defaults)?;
-                self.end_of_word().map_err(fault)?;
+                self.end_of_word()?;
                 continue;
             }
             let mut rules = defaults;
-            let end = self.word(*b"((").map_err(fault)?;
+            let end = self.word(*b"((")?;
             if self.peek() == Some(b'(') {
                 self.at += 1;
                 self.options(&mut rules)?;
                 if self.peek() != Some(b')') {
-                    return Err(fault(Flaw::List));
+                    return Err(Flaw::List);
                 }
                 self.at += 1;
-                self.end_of_word().map_err(fault)?;
+                self.end_of_word()?;
             }
             has_clients = true;
             let entry = Entry {
                 path: self.text.head(path_end).tail(path_at),
-                hosts: hosts(self.text.head(end).tail(at)).map_err(fault)?,
+                hosts: hosts(self.text.head(end).tail(at))?,
                 rules,
             };
-            each(&entry).map_err(fault_of_path)?;
+            self.word = path;
+            each(&entry)?;
             if ends {
                 return Ok(());
             }
@@ -454,19 +459,28 @@ impl Scanner<'_> {
     }
 
     /// Reads options up to a blank or ")".
-    fn options(&mut self, rules: &mut Rules) -> Result<(), (usize, Flaw)> {
+    fn options(&mut self, rules: &mut Rules) -> Result<(), Flaw> {
         loop {
-            let at = self.at;
-            let fault = |flaw| (at, flaw);
-            let end = self.word(*b",)").map_err(fault)?;
-            let word = self.text.head(end).tail(at);
-            if !word.is_empty() {
-                set_option(rules, word, &mut self.ignored).map_err(fault)?;
+            let position = self.position();
+            let outcome = self.option(rules);
+            if outcome.is_err() {
+                self.word = position;
+                return outcome;
             }
             if self.peek() != Some(b',') {
                 return Ok(());
             }
             self.at += 1;
+        }
+    }
+
+    /// Reads an option, which may be empty.
+    fn option(&mut self, rules: &mut Rules) -> Result<(), Flaw> {
+        let at = self.at;
+        let end = self.word(*b",)")?;
+        match self.text.head(end).tail(at) {
+            [] => Ok(()),
+            word => set_option(rules, word, self.ignored),
         }
     }
 

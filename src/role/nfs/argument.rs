@@ -3,7 +3,7 @@
 use super::super::{Fatal, refuse};
 use crate::config::EXPORT_PATH_BYTES_MAX;
 use crate::mem::{self, Slots, parts};
-use crate::text::{Text, text};
+use crate::text::texts;
 use crate::vfs::{Client, Rules};
 use crate::wire::exports::{self, Flaw, Ignored};
 use core::ffi::CStr;
@@ -28,37 +28,27 @@ pub(in super::super) struct ExportArgument {
 /// The exports of the command line.
 pub(super) type Exports = Slots<ExportArgument>;
 
-/// Returns the cause of a fault, and the correction.
-pub(super) const fn advice(flaw: Flaw) -> Text {
-    match flaw {
-        Flaw::Path => text!("name an absolute path without .. and below 1024 bytes"),
-        Flaw::Same => text!("this fsid belongs to another export; choose another number"),
-        Flaw::Quote => text!("a quoted part does not end; add a \""),
-        Flaw::List => text!("the options do not end; write HOST(OPTION,OPTION) without blanks"),
-        Flaw::Many => text!("too many hosts, or too long names; at most 4096 and 128 KiB"),
-        Flaw::Option => text!(
-            "unknown option; there are ro, rw, root_squash, no_root_squash, all_squash, \
-             anonuid=, anongid=, sync, async, secure, insecure, fsid=, isos, mountpoint"
-        ),
-        Flaw::Value => {
-            text!("only fsid=, anonuid= and anongid= have a value, a number below 4294967295")
-        }
-        Flaw::Unkept => {
-            text!("not supported: only AUTH_SYS, and no referrals or replicas; remove it")
-        }
-        Flaw::Netgroup => text!("netgroups are not supported; name hosts, networks or *.DOMAIN"),
-        Flaw::Network => text!("no such network; write 192.0.2.0/24, or 2001:db8::/32"),
-        Flaw::Host => text!("not a host name"),
+texts! {
+    /// Returns the cause of a fault, and the correction.
+    pub(super) fn advice(Flaw) {
+        Path => "name an absolute path without .. and below 1024 bytes",
+        Same => "this fsid belongs to another export; choose another number",
+        Quote => "a quoted part does not end; add a \"",
+        List => "the options do not end; write HOST(OPTION,OPTION) without blanks",
+        Many => "too many hosts, or too long names; at most 4096 and 128 KiB",
+        Option => "unknown option; there are ro, rw, root_squash, no_root_squash, all_squash, \
+             anonuid=, anongid=, sync, async, secure, insecure, fsid=, isos, mountpoint",
+        Value => "only fsid=, anonuid= and anongid= have a value, a number below 4294967295",
+        Unkept => "not supported: only AUTH_SYS, and no referrals or replicas; remove it",
+        Netgroup => "netgroups are not supported; name hosts, networks or *.DOMAIN",
+        Network => "no such network; write 192.0.2.0/24, or 2001:db8::/32",
+        Host => "not a host name",
     }
 }
 
 /// Returns true if a word of an argument names hosts: it has one of `.:/*@`. Any other word is an option.
 fn names_hosts(word: &[u8]) -> bool {
-    let is_in = |signs: &[u8]| {
-        word.iter()
-            .any(|byte| signs.iter().any(|sign| sign == byte))
-    };
-    is_in(b".:/*@") && !is_in(b"=")
+    exports::has_any(word, b".:/*@") && !exports::has_any(word, b"=")
 }
 
 impl ExportArgument {

@@ -1,9 +1,9 @@
 //! Exports: from the arguments, and from files as exports(5) has them. Read at the start, and again at SIGHUP.
 
-use super::super::{Fatal, complain, print, reasons};
+use super::super::{DONE, FAILED, Fatal, complain, print, reasons};
+use super::REASONS;
 use super::argument::{absolute, advice};
 use super::options::Options;
-use super::{REASONS, failed};
 use crate::config::{
     CLIENT_COUNT_MAX, EXPORTS_FILE_BYTES_MAX, EXPORTS_SUBDIRECTORY, TEXTS_BYTES_MAX,
 };
@@ -13,30 +13,31 @@ use crate::event::Line;
 use crate::mem::{self, Ends as _, Texts};
 use crate::sys::Errno;
 use crate::text::{Text, text};
-use crate::vfs::{Client, FsError, Rules, Tree};
-use crate::wire::exports::{self, Entry, Flaw, Hosts, Ignored, position};
+use crate::vfs::{Client, FsError, FsResult, Rules, Tree};
+use crate::wire::exports::{self, Entry, Flaw, Hosts, Ignored};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 
-/// The files, their buffer, and the texts that they contained.
+/// Number of the errno whose reason describes a file that is too long.
+const TOO_LONG: u8 = Errno::FBIG.raw_os_error() as u8;
+
+/// The files, and the texts that they contained.
 pub(super) struct Files {
-    buffer: Option<&'static mut [u8]>,
+    reader: Reader,
     texts: Texts,
+}
+
+/// Reads files with one buffer, and collects their options without effect.
+#[derive(Default)]
+struct Reader {
+    buffer: Option<&'static mut [u8]>,
     ignored: Ignored,
 }
 
 /// Receives the entries of all files.
 type Each<'a> = &'a mut dyn FnMut(&Entry<'_>) -> Result<(), Flaw>;
 
-impl Files {
-    pub(super) fn new() -> Self {
-        Self {
-            buffer: None,
-            texts: Texts::new(TEXTS_BYTES_MAX),
-            ignored: Ignored::default(),
-        }
-    }
-
+impl Reader {
     /// Reads all files and passes each entry to `each`.
     ///
     /// # Errors
@@ -45,66 +46,62 @@ impl Files {
         let Some(path) = options.exports_file() else {
             return Ok(());
         };
-        let root = Directory::open(c"/");
-        self.read_file(root.as_ref().map_err(|error| *error), path.to_bytes(), each)?;
+        self.read_file(&Directory::open(c"/"), path.to_bytes(), each)?;
         if options.file.is_some() {
             return Ok(());
         }
-        // A host without the directory has no further files.
-        let Ok(dir) = Directory::open(EXPORTS_SUBDIRECTORY) else {
-            return Ok(());
-        };
         let mut outcome = Ok(());
-        let _ = dir.list(&mut |name| {
-            let name = name.to_bytes();
-            if name.ends_with(b".exports") && name.first() != Some(&b'.') {
-                outcome = self.read_file(Ok(&dir), name, each);
-            }
-            match outcome {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
-            }
+        let dir = Directory::open(EXPORTS_SUBDIRECTORY);
+        // A host without the directory has no further files.
+        let _ = dir.as_ref().map(|names| {
+            names.list(&mut |name| {
+                let name = name.to_bytes();
+                if name.ends_with(b".exports") && name.first() != Some(&b'.') {
+                    outcome = self.read_file(&dir, name, each);
+                }
+                match outcome {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                }
+            })
         });
         outcome
     }
 
     fn read_file(
         &mut self,
-        dir: Result<&Directory, FsError>,
+        dir: &FsResult<Directory>,
         name: &[u8],
         each: Each<'_>,
     ) -> Result<(), Fatal> {
         let buffer = &mut **self
             .buffer
             .get_or_insert_with(|| mem::bytes(EXPORTS_FILE_BYTES_MAX + 1));
-        let mut read = || dir.and_then(|dir| Ok(dir.read(name, buffer)?.len()));
-        let len = match read() {
+        let read = dir.as_ref().map_err(|error| *error);
+        let len = match read.and_then(|dir| Ok(dir.read(name, buffer)?.len())) {
             Ok(len) if len <= EXPORTS_FILE_BYTES_MAX => len,
-            Ok(_) => return Err(failed(text!("cannot read"), name, Errno::FBIG)),
-            Err(error) => {
+            other => {
+                let number = other.map_or_else(FsError::number, |_| TOO_LONG);
                 let what = text!("cannot read");
-                return Err(reasons::failed_with(what, name, error.number(), &REASONS));
+                return Err(reasons::failed_with(what, name, number, &REASONS));
             }
         };
-        match exports::parse(buffer.head_mut(len), each) {
-            Ok(ignored) => self.ignored.add(ignored),
-            Err((offset, flaw)) => {
-                // The parser has removed escapes, perhaps those of line ends.
-                let _ = dir.and_then(|dir| dir.read(name, buffer));
-                let (line, column) = position(buffer, offset);
-                let mut about = Line::default();
-                about.raw(name).byte(b':').number(line);
-                about.byte(b':').number(column);
-                let what = text!("malformed exports");
-                return Err(complain(
-                    super::super::FAILED,
-                    what,
-                    about.bytes(),
-                    advice(flaw),
-                ));
-            }
+        exports::parse(buffer.head_mut(len), &mut self.ignored, each).map_err(|fault| {
+            let mut about = Line::default();
+            about.raw(name).byte(b':').number(fault.line);
+            about.byte(b':').number(fault.column);
+            let what = text!("malformed exports");
+            complain(FAILED, what, about.bytes(), advice(fault.flaw))
+        })
+    }
+}
+
+impl Files {
+    pub(super) fn new() -> Self {
+        Self {
+            reader: Reader::default(),
+            texts: Texts::new(TEXTS_BYTES_MAX),
         }
-        Ok(())
     }
 
     /// Replaces the hosts of all exports in the tree by those of the arguments and files. On an error, the tree is unchanged.
@@ -115,20 +112,21 @@ impl Files {
         for export in options.exports.iter() {
             export.clients(&mut |client| tree.add_client(export.path, client));
         }
+        let Self { reader, texts } = self;
         let mut left = CLIENT_COUNT_MAX;
-        let mut texts = core::mem::replace(&mut self.texts, Texts::new(0));
-        let read = self.read(options, &mut |entry| {
+        let read = reader.read(options, &mut |entry| {
             left = left.checked_sub(1).ok_or(Flaw::Many)?;
-            let (path, client) = kept(&mut texts, entry)?;
+            let (path, client) = kept(texts, entry)?;
             tree.add_client(path, client);
             Ok(())
         });
-        self.texts = texts;
         tree.replace_clients(read.is_ok());
-        self.report_ignored();
+        reader.report_ignored();
         read
     }
+}
 
+impl Reader {
     /// Reports the options without effect.
     fn report_ignored(&mut self) {
         let mut line = Line::default();
@@ -139,12 +137,8 @@ impl Files {
             line.raw(name);
         }
         if !line.bytes().is_empty() {
-            complain(
-                super::super::DONE,
-                text!("options without effect"),
-                line.bytes(),
-                Text::NOTHING,
-            );
+            let what = text!("options without effect");
+            complain(DONE, what, line.bytes(), Text::NOTHING);
         }
     }
 }
@@ -165,7 +159,7 @@ pub(super) fn show(options: &Options) -> Result<(), Fatal> {
             print(line.end_line());
         }
     }
-    Err(super::super::DONE)
+    Err(DONE)
 }
 
 fn write_rules(rules: &Rules, line: &mut Line) {

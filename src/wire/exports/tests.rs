@@ -6,17 +6,12 @@ use super::*;
 fn read(text: &str) -> Result<Vec<String>, (u32, u32, Flaw)> {
     let mut entries = Vec::new();
     let mut parsed = text.as_bytes().to_vec();
-    let parsed = parse(&mut parsed, &mut |entry| {
+    let parsed = parse(&mut parsed, &mut Ignored::default(), &mut |entry| {
         entries.push(shown(entry));
         Ok(())
     });
-    match parsed {
-        Ok(_) => Ok(entries),
-        Err((offset, flaw)) => {
-            let (line, column) = position(text.as_bytes(), offset);
-            Err((line, column, flaw))
-        }
-    }
+    parsed.map_err(|Fault { line, column, flaw }| (line, column, flaw))?;
+    Ok(entries)
 }
 
 fn shown(entry: &Entry<'_>) -> String {
@@ -105,7 +100,8 @@ fn quotes_escapes_and_continued_lines_are_read() {
 fn options_without_effect_are_collected() {
     let text =
         "/a h(wdelay,no_subtree_check,crossmnt,sync,hide,sec=sys,xprtsec=none) i(wdelay,acl)";
-    let ignored = parse(&mut text.as_bytes().to_vec(), &mut |_| Ok(())).unwrap();
+    let mut ignored = Ignored::default();
+    parse(&mut text.as_bytes().to_vec(), &mut ignored, &mut |_| Ok(())).unwrap();
     let names: Vec<_> = ignored.names().collect();
     assert_eq!(names, [&b"wdelay"[..], b"crossmnt", b"acl"]);
 }
@@ -194,8 +190,9 @@ fn random_text_is_read_without_panic() {
                 letters[(state >> 33) as usize % letters.len()]
             })
             .collect();
-        if let Err((offset, _)) = parse(&mut text, &mut |_| Ok(())) {
-            assert!(offset <= text.len());
+        let count = text.len() as u32;
+        if let Err(fault) = parse(&mut text, &mut Ignored::default(), &mut |_| Ok(())) {
+            assert!(fault.line <= count + 1 && fault.column <= count + 1);
         }
     }
 }
