@@ -53,7 +53,7 @@ impl Host {
     pub(super) fn mark_dirty(&mut self, node: Node) -> FsResult<()> {
         let (entry, export) = self.at(node)?;
         entry.change();
-        let scheduled = match export.is_async {
+        let scheduled = match export.is_async.get() {
             true => Scheduled::Later,
             false => Scheduled::Promised,
         };
@@ -189,7 +189,7 @@ impl Host {
     /// Syncs the file system of an export that is not `async`, if an earlier server may have been killed before its sync.
     #[inline(never)]
     pub(super) fn sync_system(&mut self, export: &HostExport) {
-        if self.was_used && !export.is_async {
+        if self.was_used && !export.is_async.get() {
             let synced = fs::syncfs(export.dir.as_raw_fd()).map_err(error);
             self.dirty.error = self.dirty.error.or(synced.err());
         }

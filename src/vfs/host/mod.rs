@@ -58,7 +58,7 @@ struct HostExport {
     mount: u32,
     tag: u32,
     /// True if replies need not wait until changes of names and attributes are on disk.
-    is_async: bool,
+    is_async: Cell<bool>,
     /// False for a tmpfs.
     has_disk: bool,
     /// True if the last sync was slow.
@@ -134,15 +134,8 @@ impl Host {
         dir.map_or(true, |dir| try_kernel_handles(&dir).is_ok())
     }
 
-    /// Opens the directory or image at `path` for an export. Returns its top and, if the path contains symbolic links, its path
-    /// without them.
-    #[inline(never)]
-    fn read_top<'o>(
-        &self,
-        path: &'static CStr,
-        rules: &Rules,
-        buffer: &'o mut [u8],
-    ) -> Result<(HostExport, &'o [u8]), Errno> {
+    /// Opens the directory or image at `path` for an export.
+    fn read_top(&self, path: &'static CStr, rules: &Rules) -> Result<HostExport, Errno> {
         // The administrator's path: links in it are followed.
         let dir = File::open(path, READ, 0)?;
         let mut stat = fs::blank();
@@ -150,10 +143,6 @@ impl Host {
         let system = fs::fstatfs(dir.as_raw_fd())?;
         if kernel::is_pseudo(&system) {
             return Err(Errno::XDEV);
-        }
-        let mut real = fs::path_of(dir.as_raw_fd(), buffer);
-        if real == path.to_bytes() {
-            real = b"";
         }
         if rules.has(Rules::NEEDS_MOUNT) && !fs::is_mount_root(&stat) {
             return Err(Errno::NXIO);
@@ -171,19 +160,55 @@ impl Host {
             Form::Path => 0,
         };
         let has_disk = !kernel::is_in_memory(&system);
-        let export = HostExport {
+        Ok(HostExport {
             dir,
             volumes: Volumes::new(tag, &system, &stat),
             inode: stat.stx_ino,
             mount,
             tag,
-            is_async: rules.has(Rules::ASYNC),
+            is_async: Cell::new(rules.has(Rules::ASYNC)),
             has_disk,
             is_slow: Cell::new(has_disk),
             tells_cached: Cell::new(true),
             image,
+        })
+    }
+
+    /// Opens the export `number` unless its top is the same as before.
+    fn replace_top(
+        &mut self,
+        number: usize,
+        path: &'static CStr,
+        rules: &Rules,
+    ) -> Result<exports::ExportRoot, Errno> {
+        let top = self.read_top(path, rules)?;
+        let mut buffer = [0; EXPORT_PATH_BYTES_MAX];
+        let mut real = fs::path_of(top.dir.as_raw_fd(), &mut buffer);
+        if real == path.to_bytes() {
+            real = b"";
+        }
+        let root = exports::ExportRoot {
+            backend: Backend::ByHandle,
+            tag: top.tag,
+            is_image: top.image.is_some(),
+            // Without space, paths that begin with the path without links are not found.
+            real: self.texts.keep(real).unwrap_or_default().to_bytes(),
         };
-        Ok((export, real))
+        if let Some(old) = self.export(number as u16)
+            && (old.volumes, old.inode, old.mount) == (top.volumes, top.inode, top.mount)
+        {
+            old.is_async.set(top.is_async.get());
+            return Ok(root);
+        }
+        self.close_top(number);
+        self.sync_system(&top);
+        while self.exports.len() <= number {
+            self.exports.push_more(None);
+        }
+        if let Some(place) = self.exports.get_mut(number) {
+            *place = Some(top);
+        }
+        Ok(root)
     }
 
     /// Checks as the caller that a name exists (statx), without opening it.
@@ -425,37 +450,8 @@ impl Handles for Host {
         rules: &Rules,
     ) -> Result<exports::ExportRoot, u8> {
         self.acting.server();
-        let mut buffer = [0; EXPORT_PATH_BYTES_MAX];
-        let top = self.read_top(path, rules, &mut buffer);
-        let (top, real) = top.map_err(|errno| errno.raw_os_error() as u8)?;
-        while self.exports.len() <= number {
-            self.exports.push_more(None);
-        }
-        let root = exports::ExportRoot {
-            backend: Backend::ByHandle,
-            tag: top.tag,
-            is_image: top.image.is_some(),
-            // Without space, paths that begin with the path without links are not found.
-            real: self.texts.keep(real).unwrap_or_default().to_bytes(),
-        };
-        let place = self.exports.get_mut(number);
-        let is_same = place.as_ref().is_some_and(|place| {
-            let old = place.as_ref();
-            old.is_some_and(|old| {
-                (old.volumes, old.inode, old.mount) == (top.volumes, top.inode, top.mount)
-            })
-        });
-        if is_same {
-            let old = self.exports.get_mut(number).and_then(Option::as_mut);
-            old.into_iter().for_each(|old| old.is_async = top.is_async);
-            return Ok(root);
-        }
-        self.close_top(number);
-        self.sync_system(&top);
-        if let Some(place) = self.exports.get_mut(number) {
-            *place = Some(top);
-        }
-        Ok(root)
+        let opened = self.replace_top(number, path, rules);
+        opened.map_err(|errno| errno.raw_os_error() as u8)
     }
 
     fn close_top(&mut self, number: usize) {
