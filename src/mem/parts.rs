@@ -5,6 +5,13 @@ pub fn index_of(words: &[u8], word: &[u8]) -> Option<usize> {
     parts(words, b' ').position(|other| other == word)
 }
 
+/// Returns true if one of the bytes of `text` is one of `signs`.
+#[inline(never)]
+pub fn has_any(text: &[u8], signs: &[u8]) -> bool {
+    let is_sign = |byte: &u8| signs.iter().any(|sign| sign == byte);
+    text.iter().any(is_sign)
+}
+
 /// Returns part `number` (from 0), or an empty slice if there are fewer parts.
 pub fn nth(text: &[u8], separator: u8, number: usize) -> &[u8] {
     let mut parts = parts(text, separator);

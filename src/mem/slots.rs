@@ -1,6 +1,6 @@
 //! Slots: vectors whose capacity is fixed when they are created.
 
-use super::parts::Ends as _;
+use super::slices::copy_into;
 use core::alloc::Layout;
 use core::ffi::CStr;
 use core::ops::{Deref, DerefMut};
@@ -80,11 +80,12 @@ impl<T> Slots<T> {
     /// at start only.
     pub fn push_more(&mut self, element: T) {
         if self.is_full() {
-            let count = self.count * 2 + 1;
-            let places = cut(count as usize, size_of::<T>()).cast::<T>();
+            self.count = self.count * 2 + 1;
+            let len = self.len as usize * size_of::<T>();
+            let places = cut(self.count(), size_of::<T>());
             // SAFETY: there are more new slots than elements. The old slots are not used afterwards.
-            unsafe { places.copy_from_nonoverlapping(self.places, self.len as usize) };
-            (self.places, self.count) = (places, count);
+            unsafe { places.copy_from_nonoverlapping(self.places.cast(), len) };
+            self.places = places.cast();
         }
         self.push(element);
     }
@@ -138,7 +139,7 @@ impl Texts {
         }
         self.bytes_left = self.bytes_left.checked_sub(text.len() + 1)?;
         let copied = bytes(text.len() + 1);
-        copied.head_mut(text.len()).copy_from_slice(text);
+        copy_into(copied, text);
         let kept = super::c_str(copied);
         self.all.push_more(kept);
         Some(kept)
