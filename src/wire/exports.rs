@@ -6,7 +6,7 @@
 use super::address::address;
 use super::label::{cut, number};
 use super::uuid::Uuid;
-use crate::mem::{Ends as _, index_of, nth, parts};
+use crate::mem::{Ends as _, has_any, index_of, nth, parts};
 use core::net::Ipv6Addr;
 
 /// The options of an export for some hosts.
@@ -122,13 +122,6 @@ impl Hosts<'_> {
 /// Returns true if the host name has wildcards.
 pub fn is_pattern(name: &[u8]) -> bool {
     has_any(name, b"*?[")
-}
-
-/// Returns true if one of the bytes of `text` is one of `signs`.
-#[inline(never)]
-pub fn has_any(text: &[u8], signs: &[u8]) -> bool {
-    let is_sign = |byte: &u8| signs.iter().any(|sign| sign == byte);
-    text.iter().any(is_sign)
 }
 
 /// The fault of a line or word.

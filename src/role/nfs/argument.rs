@@ -2,10 +2,12 @@
 
 use super::super::{Fatal, refuse};
 use crate::config::EXPORT_PATH_BYTES_MAX;
-use crate::mem::{self, Slots, parts};
+use crate::mem::{self, Ends as _, Slots, has_any, parts};
 use crate::text::texts;
 use crate::vfs::{Client, Rules};
+use crate::wire::Writer;
 use crate::wire::exports::{self, Flaw, Ignored};
+use crate::wire::label::put_byte;
 use core::ffi::CStr;
 
 // The messages of `--export` and `--isos` name this limit.
@@ -18,7 +20,7 @@ pub(in super::super) struct ExportArgument {
     pub(in super::super) path: &'static CStr,
     /// The rules of all hosts that it names.
     pub(in super::super) rules: Rules,
-    /// The words after the path, which are well-formed.
+    /// The words after the path, which are well-formed; `*` if none of them names hosts.
     words: &'static [u8],
     /// True for `--isos`: prints an iPXE script for the images in the directory.
     #[cfg_attr(not(feature = "ipxe"), expect(dead_code))]
@@ -48,7 +50,7 @@ texts! {
 
 /// Returns true if a word of an argument names hosts: it has one of `.:/*@`. Any other word is an option.
 fn names_hosts(word: &[u8]) -> bool {
-    exports::has_any(word, b".:/*@") && !exports::has_any(word, b"=")
+    has_any(word, b".:/*@") && !has_any(word, b"=")
 }
 
 impl ExportArgument {
@@ -57,33 +59,42 @@ impl ExportArgument {
     /// # Errors
     /// The malformed word.
     pub(super) fn parse(text: &'static [u8], boots: bool) -> Result<Self, (Flaw, &'static [u8])> {
-        let mut path = heapless::Vec::<u8, EXPORT_PATH_BYTES_MAX>::new();
+        let buffer = &mut [0; EXPORT_PATH_BYTES_MAX];
+        let mut path = Writer::new(buffer);
         let mut rest = text;
-        let words = loop {
+        let mut words = loop {
             let (byte, after) = match rest {
                 [] => break &b""[..],
                 [b':', words @ ..] => break words,
                 [b'\\', b':', after @ ..] => (b':', after),
                 [byte, after @ ..] => (*byte, after),
             };
-            path.push(byte).map_err(|_| (Flaw::Path, text))?;
+            put_byte(&mut path, byte);
             rest = after;
         };
-        let path = absolute(&path).ok_or((Flaw::Path, text))?;
+        let buffer = &mut [0; EXPORT_PATH_BYTES_MAX];
+        let path = absolute(path.since(0), buffer).ok_or((Flaw::Path, text))?;
         let mut rules = Rules::DEFAULT;
         if boots {
             rules.set |= Rules::ISOS;
         }
+        let mut is_for_all = true;
         for word in parts(words, b',').filter(|word| !word.is_empty()) {
             let parsed = match names_hosts(word) {
-                true => exports::hosts(word).map(drop),
+                true => {
+                    is_for_all = false;
+                    exports::hosts(word).map(drop)
+                }
                 // Which options have no effect is reported for files only.
                 false => exports::set_option(&mut rules, word, &mut Ignored::default()),
             };
             parsed.map_err(|flaw| (flaw, word))?;
         }
+        if is_for_all {
+            words = b"*";
+        }
         Ok(Self {
-            path: mem::c_str(mem::copy(&path)),
+            path: mem::c_str(mem::copy(path)),
             rules,
             words,
             boots,
@@ -93,15 +104,10 @@ impl ExportArgument {
     /// Calls `each` with the hosts that may mount the export: every host if none is named.
     pub(super) fn clients(&self, each: &mut dyn FnMut(Client)) {
         let rules = self.rules;
-        let mut is_for_all = true;
         for word in parts(self.words, b',').filter(|word| names_hosts(word)) {
-            is_for_all = false;
             if let Ok(hosts) = exports::hosts(word) {
                 each(Client { hosts, rules });
             }
-        }
-        if is_for_all {
-            each(Client::everyone(rules));
         }
     }
 }
@@ -111,38 +117,39 @@ pub(super) fn refuse_word((flaw, word): (Flaw, &[u8])) -> Fatal {
     refuse(b"--export", word, advice(flaw))
 }
 
-/// A path, and a NUL at its end.
-pub(super) type PathText = heapless::Vec<u8, EXPORT_PATH_BYTES_MAX>;
-
 /// Makes a path absolute and removes ".", doubled and trailing "/". Returns it with a NUL at its end. `None`: empty, too long, or with
 /// a ".." or a NUL in it.
-pub(super) fn absolute(path: &[u8]) -> Option<PathText> {
-    let mut text = PathText::new();
+pub(super) fn absolute<'b>(
+    path: &[u8],
+    buffer: &'b mut [u8; EXPORT_PATH_BYTES_MAX],
+) -> Option<&'b [u8]> {
+    let mut len = 0;
     if path.first()? != &b'/' {
-        let buffer = &mut [0; EXPORT_PATH_BYTES_MAX];
-        let len = crate::sys::current_dir(buffer)?;
-        // The root "/" adds nothing, because a "/" precedes each name below.
-        if len > 1 {
-            text.extend_from_slice(buffer.get(..len)?).ok()?;
-        }
+        len = crate::sys::current_dir(buffer)?;
+    }
+    let mut text = Writer::new(buffer);
+    // The root "/" adds nothing, because a "/" precedes each name below.
+    if len > 1 {
+        text.put_ahead(len);
     }
     for name in parts(path, b'/') {
         match name {
             b"" | b"." => {}
             b".." => return None,
             // A NUL would end the path.
-            _ if parts(name, 0).nth(1).is_some() => return None,
+            _ if has_any(name, &[0]) => return None,
             _ => {
-                text.push(b'/').ok()?;
-                text.extend_from_slice(name).ok()?;
+                put_byte(&mut text, b'/');
+                text.put(name);
             }
         }
     }
-    if text.is_empty() {
-        text.push(b'/').ok()?;
+    if text.position() == 0 {
+        put_byte(&mut text, b'/');
     }
-    text.push(0).ok()?;
-    Some(text)
+    put_byte(&mut text, 0);
+    let len = text.written()?;
+    Some(buffer.head(len))
 }
 
 #[cfg(test)]

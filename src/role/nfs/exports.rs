@@ -5,7 +5,8 @@ use super::REASONS;
 use super::argument::{absolute, advice};
 use super::options::Options;
 use crate::config::{
-    CLIENT_COUNT_MAX, EXPORTS_FILE_BYTES_MAX, EXPORTS_SUBDIRECTORY, TEXTS_BYTES_MAX,
+    CLIENT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, EXPORTS_FILE_BYTES_MAX, EXPORTS_SUBDIRECTORY,
+    TEXTS_BYTES_MAX,
 };
 use crate::drive::platform::host::files::Directory;
 use crate::engine::mount::write_hosts;
@@ -181,7 +182,8 @@ fn write_rules(rules: &Rules, line: &mut Line) {
 
 /// Copies the texts of an entry.
 fn kept(texts: &mut Texts, entry: &Entry<'_>) -> Result<(&'static CStr, Client), Flaw> {
-    let path = absolute(entry.path).ok_or(Flaw::Path)?;
+    let buffer = &mut [0; EXPORT_PATH_BYTES_MAX];
+    let path = absolute(entry.path, buffer).ok_or(Flaw::Path)?;
     let path = texts.keep(path.head(path.len() - 1)).ok_or(Flaw::Many)?;
     let hosts = match entry.hosts {
         Hosts::Named(name) => Hosts::Named(texts.keep(name).ok_or(Flaw::Many)?.to_bytes()),

@@ -421,7 +421,7 @@ const PORTMAP: ProgramSet = ProgramSet {
 };
 
 /// The programs and versions that are registered with the portmapper.
-const REGISTERED: [(u32, u32); 6] = [
+static REGISTERED: [(u32, u32); 6] = [
     (portmap::PROGRAM, portmap::VERSION),
     (portmap::PROGRAM, portmap::VERSION_3),
     (portmap::PROGRAM, portmap::VERSION_4),
@@ -471,13 +471,13 @@ impl Nfs {
         {
             failed(event::NO_DATAGRAMS, b"", net_errno(error));
         }
-        for (program, version) in REGISTERED {
+        for &(program, version) in &REGISTERED {
             let (port, has_udp) = match program {
                 portmap::PROGRAM => (portmap::PORT, true),
                 nfs3::PROGRAM => (nfs_at.port(), false),
                 _ => (mount_at.port(), bound.is_ok()),
             };
-            for transport in Transport::ALL {
+            for &transport in &Transport::ALL {
                 let is_reached = nfs_at.ip().is_unspecified()
                     || transport.is_v6() == nfs_at.ip().to_ipv4_mapped().is_none();
                 if is_reached && (has_udp || !transport.is_udp()) {

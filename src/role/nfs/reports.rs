@@ -58,13 +58,16 @@ pub(super) fn report_listening(events: &mut Events, at: &SocketAddrV6, what: Tex
     events.report(event::LISTENING, line.bytes(), Text::NOTHING);
 }
 
-/// The commands that mount an export: the text before the host, between host and path, and after the path.
-const LINUX: [Text; 3] = [
+/// A command that mounts an export: the text before the host, between host and path, and after the path.
+type Command = [Text; 3];
+
+const LINUX: Command = [
     text!("mount -t nfs -o nolock,vers=3"),
     text!(":"),
     text!(" /mnt"),
 ];
-const OTHERS: [[Text; 3]; 3] = [
+static COMMANDS: [Command; 4] = [
+    LINUX,
     [
         text!("mount_nfs -o locallocks,resvport,vers=3"),
         text!(":"),
@@ -91,7 +94,7 @@ pub(super) struct Mounting<'a> {
 
 impl Mounting<'_> {
     /// Writes a command. `portmap`: clients find the ports by the portmapper.
-    fn command(&self, [before, between, after]: [Text; 3], portmap: bool) -> Line {
+    fn command(&self, [before, between, after]: Command, portmap: bool) -> Line {
         let mut line = Line::default();
         line.say(before);
         if !portmap {
@@ -120,7 +123,7 @@ impl Mounting<'_> {
     pub(super) fn print(&self, events: &mut Events) {
         if sys::is_terminal() {
             events.report(event::MOUNT_WITH, b"", Text::NOTHING);
-            for command in [LINUX].iter().chain(&OTHERS) {
+            for command in &COMMANDS {
                 events.report_line(&mut self.command(*command, true));
             }
         }
