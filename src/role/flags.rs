@@ -108,16 +108,18 @@ pub(super) struct ParsedFlag {
 /// Returns the length of the part in which two words differ: that of the longer word, without its start and end that the other
 /// word has, too.
 fn difference(one: &[u8], other: &[u8]) -> usize {
-    let common = |pair: &(&u8, &u8)| pair.0 == pair.1;
-    let start = one.iter().zip(other).take_while(common).count();
-    let (one, other) = (one.tail(start), other.tail(start));
-    let end = one
-        .iter()
-        .rev()
-        .zip(other.iter().rev())
-        .take_while(common)
-        .count();
-    one.len().max(other.len()) - end
+    let (mut one, mut other) = (one, other);
+    while let ([a, more @ ..], [b, others @ ..]) = (one, other)
+        && a == b
+    {
+        (one, other) = (more, others);
+    }
+    while let ([more @ .., a], [others @ .., b]) = (one, other)
+        && a == b
+    {
+        (one, other) = (more, others);
+    }
+    one.len().max(other.len())
 }
 
 impl Flags {
@@ -146,10 +148,12 @@ impl Flags {
         let (word, mut nearest, mut least) = (nth(word, b'=', 0), &b""[..], usize::MAX);
         let mut table = Some(self);
         while let Some(flags) = table {
-            for name in parts(flags.names, b' ').flat_map(|names| parts(names, b'|')) {
-                let count = difference(word, name);
-                if name.starts_with(b"--") && 2 * count + 2 < name.len() && count < least {
-                    (nearest, least) = (name, count);
+            for names in parts(flags.names, b' ') {
+                for name in parts(names, b'|') {
+                    let count = difference(word, name);
+                    if name.starts_with(b"--") && 2 * count + 2 < name.len() && count < least {
+                        (nearest, least) = (name, count);
+                    }
                 }
             }
             table = flags.more;
