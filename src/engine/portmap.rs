@@ -7,6 +7,7 @@ use super::Cx;
 use super::rpc::Request;
 use crate::event::Line;
 use crate::vfs::Peer;
+use crate::wire::Writer;
 use crate::wire::portmap::{Mapping, PROGRAM, Query, VERSION, VERSION_4, procedure};
 use crate::wire::rpc::Reject;
 use crate::wire::{mount, nfs3};
@@ -31,61 +32,71 @@ pub(super) fn answer(
     match procedure {
         procedure::NULL => return Ok(()),
         procedure::DUMP => {
-            for mapping in table.iter() {
-                let Mapping {
-                    program, transport, ..
-                } = *mapping;
-                if version != VERSION {
-                    reply.u32(1);
-                    mapping.emit(reply, address(transport.any_host(), mapping.port).bytes());
-                } else if !transport.is_v6() {
-                    let protocol = if transport.is_udp() { 17 } else { 6 };
-                    reply.words(&[1, program, mapping.version, protocol, mapping.port.into()]);
-                }
-            }
-            reply.u32(0);
+            dump(table, version, reply);
             return Ok(());
         }
         procedure::SET..=procedure::GET => {}
         procedure::GETVERSADDR if version == VERSION_4 => {}
         _ => return Err(Reject::Procedure),
     }
-    let query = Query::parse(&mut request.args, version, procedure)?;
+    let query = Query::parse(&mut request.args, version, procedure);
+    request.args.check()?;
     let may_change = is_local(&cx.peer) && !is_own(query.program);
-    let (mut found, mut at) = (None, 0);
-    while let Some(mapping) = table.get(at) {
-        if !query.names(mapping) {
-            at += 1;
+    let found = find(table, &query).and_then(|at| table.get(at)).copied();
+    let port = found.map_or(0, |mapping| mapping.port);
+    let is_done = match procedure {
+        procedure::UNSET => {
+            while may_change && let Some(at) = find(table, &query) {
+                table.swap_remove(at);
+            }
+            may_change && port != 0
+        }
+        // A second SET of the same mapping succeeds, but does not replace another port.
+        procedure::SET if port != 0 => may_change && port == query.port,
+        procedure::SET => {
+            let new = query.mapping().filter(|new| may_change && new.port != 0);
+            new.is_some_and(|new| table.push(new).is_ok())
+        }
+        _ => {
+            match found {
+                Some(mapping) if version != VERSION => {
+                    let host = query.host(mapping.transport);
+                    reply.opaque(address(host, port).bytes());
+                }
+                // Without a mapping, the empty address of versions 3 and 4 is the word 0, too.
+                _ => reply.u32(port.into()),
+            }
+            return Ok(());
+        }
+    };
+    reply.u32(is_done.into());
+    Ok(())
+}
+
+/// Answers DUMP: an XDR linked list of the mappings. Version 2 has only those of IPv4.
+fn dump(table: &Mappings, version: u32, reply: &mut Writer<'_>) {
+    for mapping in table {
+        let transport = mapping.transport;
+        if version == VERSION && transport.is_v6() {
             continue;
         }
-        found = Some((mapping.transport, mapping.port));
-        if procedure != procedure::UNSET || !may_change {
-            break;
+        reply.words(&[1, mapping.program, mapping.version]);
+        if version == VERSION {
+            let protocol = if transport.is_udp() { 17 } else { 6 };
+            reply.words(&[protocol, mapping.port.into()]);
+        } else {
+            reply.opaque(transport.netid());
+            reply.opaque(address(transport.any_host(), mapping.port).bytes());
+            reply.u32(0); // No owner is recorded.
         }
-        // `at` is not incremented: `swap_remove` moves the last mapping to this index.
-        table.swap_remove(at);
     }
-    let port = found.map_or(0, |(_, port)| port);
-    reply.u32(match procedure {
-        procedure::UNSET => (may_change && port != 0).into(),
-        // A second SET of the same mapping succeeds, but does not replace another port.
-        procedure::SET if !may_change || query.port == 0 || port != 0 => {
-            (may_change && query.port != 0 && port == query.port).into()
-        }
-        procedure::SET => query
-            .mapping()
-            .is_some_and(|new| table.push(new).is_ok())
-            .into(),
-        _ if version == VERSION => port.into(),
-        _ => {
-            if let Some((transport, port)) = found {
-                reply.opaque(address(query.host(transport), port).bytes());
-                return Ok(());
-            }
-            0
-        }
-    });
-    Ok(())
+    reply.u32(0);
+}
+
+/// Returns the index of the first mapping that the query names.
+#[inline(never)]
+fn find(table: &Mappings, query: &Query<'_>) -> Option<usize> {
+    table.iter().position(|mapping| query.names(mapping))
 }
 
 /// Returns true if the peer uses a port below 1024 of this host's loopback interface, as rpcbind requires for changes.

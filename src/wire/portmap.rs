@@ -1,8 +1,8 @@
 //! Portmapper version 2 and rpcbind versions 3 and 4: procedure numbers, mappings, universal addresses. RFC 1833.
 
+use super::Reader;
 use super::label::number;
-use super::{Malformed, Reader, Writer};
-use crate::mem::Ends as _;
+use crate::mem::{Ends as _, has_any, index_of, nth};
 
 /// The RPC program number of the portmapper.
 pub const PROGRAM: u32 = 100_000;
@@ -62,17 +62,19 @@ impl Transport {
     }
 
     /// Returns the network identifier of versions 3 and 4.
-    #[inline(never)]
     pub fn netid(self) -> &'static [u8] {
-        let name = if self.is_udp() { b"udp6" } else { b"tcp6" };
-        name.head(if self.is_v6() { 4 } else { 3 })
+        nth(NETIDS, b' ', self as usize)
     }
 
     /// Returns the address of a server that listens on all addresses.
+    #[inline(never)]
     pub const fn any_host(self) -> &'static [u8] {
         if self.is_v6() { b"::" } else { b"0.0.0.0" }
     }
 }
+
+/// The network identifiers of [`Transport::ALL`].
+const NETIDS: &[u8] = b"tcp udp tcp6 udp6";
 
 /// An RPC program and the port that serves it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,8 +98,8 @@ pub struct Query<'a> {
     pub version: u32,
     /// The port; 0 if there is no valid one.
     pub port: u16,
-    /// The transport; empty for all.
-    netid: &'a [u8],
+    /// The transports: a sum of 1 << [`Transport`].
+    transports: u8,
     /// The host part of the universal address; empty in version 2 or without a valid address.
     host: &'a [u8],
 }
@@ -105,19 +107,18 @@ pub struct Query<'a> {
 impl<'a> Query<'a> {
     /// Parses the arguments of a call to portmapper `version`: in version 2 a mapping with its port, in the others netid, universal
     /// address and owner. The owner is ignored, and so is the protocol in UNSET of version 2.
-    ///
-    /// # Errors
-    /// The arguments are truncated, or a string is too long.
-    pub fn parse(args: &mut Reader<'a>, version: u32, procedure: u32) -> Result<Self, Malformed> {
+    /// Call [`Reader::check`] before using them.
+    pub fn parse(args: &mut Reader<'a>, version: u32, procedure: u32) -> Self {
         let mut query = Self {
             program: args.u32(),
             version: args.u32(),
             port: 0,
-            netid: b"",
+            transports: 0,
             host: b"",
         };
+        let netid: &[u8];
         if version == VERSION {
-            query.netid = match (args.u32(), procedure) {
+            netid = match (args.u32(), procedure) {
                 (_, procedure::UNSET) => b"",
                 (6, _) => b"tcp",
                 (17, _) => b"udp",
@@ -125,31 +126,35 @@ impl<'a> Query<'a> {
             };
             query.port = u16::try_from(args.u32()).unwrap_or(0);
         } else {
-            query.netid = args.opaque(STRING_BYTES_MAX);
+            netid = args.opaque(STRING_BYTES_MAX);
             let address = args.opaque(STRING_BYTES_MAX);
             args.opaque(STRING_BYTES_MAX);
             if let Some((host, port)) = parse_address(address) {
                 (query.host, query.port) = (host, port);
             }
         }
-        args.check()?;
-        Ok(query)
+        query.transports = match index_of(NETIDS, netid) {
+            Some(index) => 1 << index,
+            None if netid.is_empty() => u8::MAX,
+            None => 0,
+        };
+        query
     }
 
     /// Returns true if the query names the program, the version and the transport of `mapping`.
     pub fn names(&self, mapping: &Mapping) -> bool {
         (self.program, self.version) == (mapping.program, mapping.version)
-            && (self.netid.is_empty() || self.netid == mapping.transport.netid())
+            && self.transports >> mapping.transport as u8 & 1 != 0
     }
 
     /// Returns the mapping that SET adds. `None`: the transport is unknown or missing.
     pub fn mapping(&self) -> Option<Mapping> {
-        let mut all = Transport::ALL.into_iter();
-        let transport = all.find(|transport| transport.netid() == self.netid)?;
+        let mut all = Transport::ALL.iter();
+        let transport = all.find(|transport| self.transports == 1 << **transport as u8)?;
         Some(Mapping {
             program: self.program,
             version: self.version,
-            transport,
+            transport: *transport,
             port: self.port,
         })
     }
@@ -157,8 +162,7 @@ impl<'a> Query<'a> {
     /// Returns the host to which a client that asks for an address can connect: clients send the address at which they reached the
     /// portmapper. If there is none of the transport's family, returns the unspecified address.
     pub fn host(&self, transport: Transport) -> &'a [u8] {
-        // After its last dot an IPv4 address has a number, and an IPv6 address has no dot.
-        let is_v6 = split_byte(self.host).is_none();
+        let is_v6 = has_any(self.host, b":");
         if self.host.is_empty() || is_v6 != transport.is_v6() {
             return transport.any_host();
         }
@@ -179,16 +183,6 @@ fn split_byte(address: &[u8]) -> Option<(&[u8], u8)> {
     let dot = address.iter().rposition(|byte| *byte == b'.')?;
     let byte = number(address.tail(dot + 1), 10)?;
     Some((address.head(dot), u8::try_from(byte).ok()?))
-}
-
-impl Mapping {
-    /// Writes the mapping as an argument or result of versions 3 and 4. `address` is its universal address.
-    pub fn emit(&self, out: &mut Writer<'_>, address: &[u8]) {
-        out.words(&[self.program, self.version]);
-        out.opaque(self.transport.netid());
-        out.opaque(address);
-        out.u32(0); // No owner is recorded.
-    }
 }
 
 #[cfg(test)]
