@@ -293,6 +293,16 @@ fn prefix(network: Ipv6Addr, text: &[u8]) -> Option<u8> {
     (zeros & zeros.wrapping_add(1) == 0).then_some(zeros.leading_zeros() as u8)
 }
 
+/// Returns the first byte of a word and its length: 4 for `\ooo`, else 1.
+fn unescaped(word: &[u8]) -> (u8, usize) {
+    if let [b'\\', digits @ ..] = word
+        && let Some(Ok(byte)) = number(digits.head(3), 8).map(u8::try_from)
+    {
+        return (byte, 4);
+    }
+    (word.first().copied().unwrap_or_default(), 1)
+}
+
 /// One entry: the path, and the rules of some hosts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry<'a> {
@@ -444,11 +454,16 @@ impl Scanner<'_> {
         }
     }
 
+    /// Returns true at the end of a word: a blank, a continuation or the end of the text.
+    fn is_at_end(&self) -> bool {
+        matches!(
+            self.text.tail(self.at),
+            [] | [b' ' | b'\t' | b'\r' | b'\n', ..] | [b'\\', b'\n', ..]
+        )
+    }
+
     fn end_of_word(&self) -> Result<(), Flaw> {
-        match self.text.tail(self.at) {
-            [] | [b' ' | b'\t' | b'\r' | b'\n', ..] | [b'\\', b'\n', ..] => Ok(()),
-            _ => Err(Flaw::List),
-        }
+        self.is_at_end().then_some(()).ok_or(Flaw::List)
     }
 
     /// Reads options up to a blank or ")".
@@ -490,17 +505,11 @@ impl Scanner<'_> {
                     self.at += 1;
                     continue;
                 }
-                [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..] => {
-                    ((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'), 4)
-                }
-                [] => return Ok(end),
-                [b'\\', b'\n', ..] | [b' ' | b'\t' | b'\r' | b'\n', ..] if !is_quoted => {
-                    return Ok(end);
-                }
+                _ if !is_quoted && self.is_at_end() => return Ok(end),
                 [byte, ..] if !is_quoted && stops.iter().any(|stop| stop == byte) => {
                     return Ok(end);
                 }
-                [byte, ..] => (*byte, 1),
+                rest => unescaped(rest),
             };
             if let Some(to) = self.text.get_mut(end) {
                 *to = byte;
