@@ -148,9 +148,8 @@ impl Reader {
 ///
 /// # Errors
 /// Exit status 0 after the last one; 1: a file cannot be read or is malformed; that is reported.
-pub(super) fn show(options: &Options) -> Result<(), Fatal> {
-    let mut tree = Tree::default();
-    Files::new().load(options, &mut tree)?;
+pub(super) fn show(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
+    Files::new().load(options, tree)?;
     for export in tree.exports() {
         for Client { hosts, rules } in export.clients.iter() {
             let mut line = Line::default();

@@ -72,10 +72,10 @@ const HELP: &[Text] = &[
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let options = mem::leak(Options::default());
     let network = options.read(args)?;
-    if options.tests {
-        return exports::show(options);
-    }
     let tree = platform::tree();
+    if options.tests {
+        return exports::show(options, tree);
+    }
     let task = task(options, &network, build_id, tree)?;
     platform::serve(
         &network,
@@ -443,26 +443,26 @@ impl Nfs {
     /// denied, reports that and continues without a portmapper.
     fn open_sockets(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         let options = self.options;
-        let (mut nfs_at, mut mount_at, mut portmap_at) =
-            (options.address, options.address, options.address);
+        let (mut nfs_at, mut mount_at) = (options.address, options.address);
         let separate_port = options.mount_port.filter(|port| *port != nfs_at.port());
+        let (service, what) = match separate_port {
+            Some(_) => (NFS, text!(" for NFS")),
+            None => (BOTH, text!(" for NFS and MOUNT")),
+        };
+        self.listen(world, &mut nfs_at, NFS_TOKEN, service)?;
         if let Some(port) = separate_port {
             mount_at.set_port(port);
-            self.listen(world, &mut nfs_at, NFS_TOKEN, NFS)?;
             self.listen(world, &mut mount_at, MOUNT_TOKEN, MOUNT)?;
         } else {
-            self.listen(world, &mut nfs_at, NFS_TOKEN, BOTH)?;
             mount_at = nfs_at;
         }
         // Reports only after all required sockets are open. Ports are reported last: a program that waits for the line
         // "listening on" has read the exports by then.
         if self.is_first {
             report_exports(world.tree, self.form, self.acts_as_callers, world.events);
+            report_listening(world.events, &nfs_at, what);
             if separate_port.is_some() {
-                report_listening(world.events, &nfs_at, text!(" for NFS"));
                 report_listening(world.events, &mount_at, text!(" for MOUNT"));
-            } else {
-                report_listening(world.events, &nfs_at, text!(" for NFS and MOUNT"));
             }
         }
         let bound = self.bind(world, &mount_at, MOUNT_DATAGRAMS, MOUNT);
@@ -492,6 +492,7 @@ impl Nfs {
         }
         // SET changes the table of one process only.
         if options.portmap && self.is_first {
+            let mut portmap_at = nfs_at;
             portmap_at.set_port(portmap::PORT);
             let mut opened = self.open(world, &mut portmap_at, PORTMAP_TOKEN, PORTMAP);
             if opened.is_ok() {
@@ -636,6 +637,7 @@ const fn export_errno(error: FsError) -> Errno {
 }
 
 /// Returns the errno whose reason describes a network error.
+#[inline(never)]
 const fn net_errno(error: NetError) -> Errno {
     match error {
         NetError::InUse => Errno::ADDRINUSE,
