@@ -1,6 +1,6 @@
 //! Access rights, and callers with their hosts and credentials.
 
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{Ipv6Addr, SocketAddr};
 
 /// An access right. The values are the permission bits of a mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,13 +32,13 @@ impl Peer {
     /// The host that sent from a port of this address.
     #[inline(never)]
     pub const fn new(from: SocketAddr) -> Self {
-        let address = match from.ip() {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
+        let (address, port) = match from {
+            SocketAddr::V4(from) => (from.ip().to_ipv6_mapped(), from.port()),
+            SocketAddr::V6(from) => (*from.ip(), from.port()),
         };
         Self {
             address,
-            is_privileged: from.port() < 1024,
+            is_privileged: port < 1024,
         }
     }
 }
@@ -60,4 +60,13 @@ pub struct Caller {
 impl Caller {
     /// UID and GID of no user: the kernel reads -1 as "no change".
     pub const NOBODY: u32 = u32::MAX;
+
+    /// Returns true if a supplementary group has this GID.
+    #[expect(
+        clippy::manual_contains,
+        reason = "`contains` is unrolled, and takes 94 bytes"
+    )]
+    pub fn is_in_group(&self, gid: u32) -> bool {
+        self.groups.iter().any(|group| *group == gid)
+    }
 }

@@ -23,7 +23,7 @@ pub(super) const ROOT: u32 = 0;
 impl Rules {
     /// Squashes a caller: maps its UID and GIDs by these rules.
     pub(super) fn squash(&self, caller: &Caller) -> Caller {
-        let nameless = [caller.uid, caller.gid].contains(&Caller::NOBODY);
+        let nameless = caller.uid == Caller::NOBODY || caller.gid == Caller::NOBODY;
         let is_all = self.has(Self::SQUASHES_ALL);
         let believed = |number: u32, anonymous: u32| {
             let squashed = nameless || is_all || number == ROOT && self.has(Self::SQUASHES_ROOT);

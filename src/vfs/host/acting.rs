@@ -10,12 +10,13 @@ use core::cell::Cell;
 
 /// The caller of the current request, and the state of this process's credentials.
 #[derive(Debug)]
+#[repr(C)] // Largest field last: the others have short offsets.
 pub(super) struct Acting {
     /// True if this process can switch users.
     switches: bool,
-    caller: Caller,
     /// Number that [`fsuid::set_groups`] returned for the caller's groups. `None`: the caller's groups are not set.
     groups: Cell<Option<u32>>,
+    caller: Caller,
 }
 
 impl Acting {
@@ -109,7 +110,7 @@ impl Acting {
         };
         let shift = if uid == owner.0 {
             6
-        } else if gid == owner.1 || self.caller.groups.contains(&owner.1) {
+        } else if gid == owner.1 || self.caller.is_in_group(owner.1) {
             3
         } else {
             0

@@ -77,17 +77,17 @@ pub struct Host {
     pub is_shared: bool,
     /// True if an earlier server may have left unsynced data.
     pub was_used: bool,
-    table: Table,
     form: Form,
+    /// The object that was opened last; `None` after any change.
+    seen: Cell<Option<Node>>,
+    table: Table,
+    exports: Slots<Option<HostExport>>,
     acting: Acting,
     key: Key,
-    exports: Slots<Option<HostExport>>,
     search: Search,
     /// Paths of exports without symbolic links.
     texts: Texts,
     dirty: Dirty,
-    /// The object that was opened last; `None` after any change.
-    seen: Cell<Option<Node>>,
     /// The statx result of `seen`, which saves a second call.
     seen_stat: Statx,
 }
@@ -456,7 +456,7 @@ impl Handles for Host {
 
     fn close_top(&mut self, number: usize) {
         self.table.forget(number as u16);
-        self.search = Search::NONE;
+        self.search.stop();
         if let Some(place) = self.exports.get_mut(number) {
             *place = None;
         }

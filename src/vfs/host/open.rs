@@ -114,10 +114,9 @@ impl Host {
             return Ok(node);
         }
         let (tag, body) = handle::check(bytes, &self.key)?;
-        let mut exports = self.exports.iter().enumerate();
         let is_it = |export: &HostExport| export.tag == tag;
-        let index =
-            exports.find_map(|(index, export)| export.as_ref().is_some_and(is_it).then_some(index));
+        let mut exports = self.exports.iter();
+        let index = exports.position(|export| export.as_ref().is_some_and(is_it));
         let export_index = index.ok_or(FsError::Stale)? as u16;
         let export = self.export(export_index).ok_or(FsError::Stale)?;
         let mut handle = Handle::EMPTY;

@@ -58,6 +58,11 @@ impl Search {
         self.levels.clear();
     }
 
+    /// Ends the search without a result.
+    pub(super) fn stop(&mut self) {
+        self.levels.clear();
+    }
+
     /// Adds a directory, `depth` levels below the top, to search first.
     pub(super) fn add(&mut self, dir: &File, volume: Volume, depth: usize) -> FsResult<()> {
         let dir = kernel::open(dir, c".", READ, 0)?;

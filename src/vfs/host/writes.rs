@@ -75,7 +75,7 @@ impl Host {
         let pipe = pipe.or_else(|| fs::pipe().ok())?;
         let (to, len) = (pipe.1.as_raw_fd(), bytes.len());
         let moved = match bytes {
-            Bytes::Here(bytes) => rustix::io::write(&pipe.1, bytes),
+            Bytes::Here(bytes) => fs::write(pipe.1.as_raw_fd(), bytes),
             Bytes::Piped(FileId(from), len) => fs::splice(from, None, to, None, len),
         };
         let moved = moved.unwrap_or(0);
