@@ -37,6 +37,18 @@ fn cut(count: usize, size: usize) -> NonNull<u8> {
     memory.unwrap_or_else(|| misused())
 }
 
+/// Allocates as [`cut`], and copies the first `len` elements from `old`.
+///
+/// # Safety
+/// There are `len` elements of `size` bytes at `old`, and `count` is not smaller.
+#[inline(never)]
+unsafe fn moved(old: NonNull<u8>, len: usize, count: usize, size: usize) -> NonNull<u8> {
+    let places = cut(count, size);
+    // SAFETY: required of the caller; the new memory is part of no other.
+    unsafe { places.copy_from_nonoverlapping(old, len * size) };
+    places
+}
+
 /// Panics because an allocation at start failed.
 #[cold]
 fn misused() -> ! {
@@ -81,10 +93,11 @@ impl<T> Slots<T> {
     pub fn push_more(&mut self, element: T) {
         if self.is_full() {
             self.count = self.count * 2 + 1;
-            let len = self.len as usize * size_of::<T>();
-            let places = cut(self.count(), size_of::<T>());
-            // SAFETY: there are more new slots than elements. The old slots are not used afterwards.
-            unsafe { places.copy_from_nonoverlapping(self.places.cast(), len) };
+            // SAFETY: the old slots hold `len` elements, and are not used afterwards.
+            let places = unsafe {
+                let len = self.len as usize;
+                moved(self.places.cast(), len, self.count(), size_of::<T>())
+            };
             self.places = places.cast();
         }
         self.push(element);

@@ -1,6 +1,6 @@
 //! Access rights, and callers with their hosts and credentials.
 
-use core::net::{Ipv6Addr, SocketAddr};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// An access right. The values are the permission bits of a mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,12 +32,13 @@ impl Peer {
     /// The host that sent from a port of this address.
     #[inline(never)]
     pub const fn new(from: SocketAddr) -> Self {
-        let (address, port) = match from {
-            SocketAddr::V4(from) => (from.ip().to_ipv6_mapped(), from.port()),
-            SocketAddr::V6(from) => (*from.ip(), from.port()),
+        const MAPPED: u128 = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().to_bits();
+        let (bits, port) = match from {
+            SocketAddr::V4(from) => (MAPPED | from.ip().to_bits() as u128, from.port()),
+            SocketAddr::V6(from) => (from.ip().to_bits(), from.port()),
         };
         Self {
-            address,
+            address: Ipv6Addr::from_bits(bits),
             is_privileged: port < 1024,
         }
     }

@@ -38,8 +38,7 @@ texts! {
         Quote => "a quoted part does not end; add a \"",
         List => "the options do not end; write HOST(OPTION,OPTION) without blanks",
         Many => "too many hosts, or too long names; at most 4096 and 128 KiB",
-        Option => "unknown option; there are ro, rw, root_squash, no_root_squash, all_squash, \
-             anonuid=, anongid=, sync, async, secure, insecure, fsid=, isos, mountpoint",
+        Option => "unknown option; see exports(5) and --help",
         Value => "only fsid=, anonuid= and anongid= have a value, a number below 4294967295",
         Unkept => "not supported: only AUTH_SYS, and no referrals or replicas; remove it",
         Netgroup => "netgroups are not supported; name hosts, networks or *.DOMAIN",

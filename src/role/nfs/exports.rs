@@ -153,7 +153,7 @@ pub(super) fn show(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
     for export in tree.exports() {
         for Client { hosts, rules } in export.clients.iter() {
             let mut line = Line::default();
-            line.raw(export.path.to_bytes()).text("\t");
+            line.raw(export.path.to_bytes()).byte(b'\t');
             write_hosts(hosts, &mut line);
             write_rules(rules, &mut line);
             print(line.end_line());
@@ -176,7 +176,7 @@ fn write_rules(rules: &Rules, line: &mut Line) {
     if let Some(fsid) = rules.fsid {
         line.text(",fsid=").number(fsid);
     }
-    line.text(")");
+    line.byte(b')');
 }
 
 /// Copies the texts of an entry.

@@ -131,10 +131,11 @@ impl Directory {
     /// `IsDirectory`; `Invalid`: neither a file nor a directory; those of open(2) and pread(2).
     pub fn read<'o>(&self, name: &[u8], out: &'o mut [u8]) -> FsResult<&'o [u8]> {
         let file = self.open_entry(name, FOLLOW)?;
-        if Info::of(file.as_raw_fd(), c"")?.is_device {
+        let info = Info::of(file.as_raw_fd(), c"")?;
+        if info.is_device {
             return Ok(&[]);
         }
-        read_file(&file, out)
+        read_file(&file, &info, out)
     }
 
     /// Reads from `offset` of a file of any type. Does not follow links.
@@ -149,8 +150,7 @@ impl Directory {
 }
 
 /// Reads an open file if it is a regular file.
-fn read_file<'o>(file: &File, out: &'o mut [u8]) -> FsResult<&'o [u8]> {
-    let info = Info::of(file.as_raw_fd(), c"")?;
+fn read_file<'o>(file: &File, info: &Info, out: &'o mut [u8]) -> FsResult<&'o [u8]> {
     if info.is_directory {
         return Err(FsError::IsDirectory);
     }
@@ -167,7 +167,8 @@ fn read_file<'o>(file: &File, out: &'o mut [u8]) -> FsResult<&'o [u8]> {
 /// As [`Directory::read`].
 pub fn read<'o>(path: &CStr, out: &'o mut [u8]) -> FsResult<&'o [u8]> {
     fsuid::restore();
-    read_file(&File::open::<FsError>(path, READ, 0)?, out)
+    let file = File::open::<FsError>(path, READ, 0)?;
+    read_file(&file, &Info::of(file.as_raw_fd(), c"")?, out)
 }
 
 /// Returns true if there is an object at `path`.
