@@ -157,7 +157,9 @@ impl Line {
         match address.to_ipv4_mapped() {
             Some(address) => {
                 for (at, byte) in address.octets().iter().enumerate() {
-                    self.text(if at == 0 { "" } else { "." });
+                    if at > 0 {
+                        self.byte(b'.');
+                    }
                     self.digits((*byte).into(), 10, 1);
                 }
                 self

@@ -278,15 +278,16 @@ pub fn hosts(word: &[u8]) -> Result<Hosts<'_>, Flaw> {
 
 /// Parses the length of a prefix or a netmask. Returns the length of the prefix of the IPv6 address.
 fn prefix(network: Ipv6Addr, text: &[u8]) -> Option<u8> {
-    let is_v4 = |address: Ipv6Addr| address.to_ipv4_mapped().is_some();
-    let first = if is_v4(network) { MAPPED_BITS } else { 0 };
+    let is_mapped = |address: Ipv6Addr| address.to_ipv4_mapped().is_some();
+    let is_v4 = is_mapped(network);
+    let first = if is_v4 { MAPPED_BITS } else { 0 };
     if let Some(bits) = number(text, 10) {
         let bits = bits.checked_add(first.into())?;
         return u8::try_from(bits).ok().filter(|bits| *bits <= 128);
     }
-    let mask = address(text).filter(|mask| is_v4(*mask) == is_v4(network))?;
+    let mask = address(text).filter(|mask| is_mapped(*mask) == is_v4)?;
     let mut zeros = !mask.to_bits();
-    if is_v4(network) {
+    if is_v4 {
         zeros &= u32::MAX as u128;
     }
     // All zeros of a netmask are at its end.

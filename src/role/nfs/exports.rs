@@ -14,7 +14,7 @@ use crate::event::Line;
 use crate::mem::{self, Ends as _, Texts};
 use crate::sys::Errno;
 use crate::text::{Text, text};
-use crate::vfs::{Client, FsError, FsResult, Rules, Tree};
+use crate::vfs::{Client, FsError, Rules, Tree};
 use crate::wire::exports::{self, Entry, Flaw, Hosts, Ignored};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
@@ -47,49 +47,48 @@ impl Reader {
         let Some(path) = options.exports_file() else {
             return Ok(());
         };
-        self.read_file(&Directory::open(c"/"), path.to_bytes(), each)?;
+        self.read_file(path.to_bytes(), each)?;
         if options.file.is_some() {
             return Ok(());
         }
-        let mut outcome = Ok(());
-        let dir = Directory::open(EXPORTS_SUBDIRECTORY);
         // A host without the directory has no further files.
-        let _ = dir.as_ref().map(|names| {
-            names.list(&mut |name| {
-                let name = name.to_bytes();
-                if name.ends_with(b".exports") && name.first() != Some(&b'.') {
-                    outcome = self.read_file(&dir, name, each);
-                }
-                match outcome {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(_) => ControlFlow::Break(()),
-                }
-            })
+        let Ok(dir) = Directory::open(EXPORTS_SUBDIRECTORY) else {
+            return Ok(());
+        };
+        let mut outcome = Ok(());
+        let _ = dir.list(&mut |name| {
+            let name = name.to_bytes();
+            if name.ends_with(b".exports") && name.first() != Some(&b'.') {
+                let mut path = Line::default();
+                path.raw(EXPORTS_SUBDIRECTORY.to_bytes())
+                    .byte(b'/')
+                    .raw(name);
+                outcome = self.read_file(path.bytes(), each);
+            }
+            match outcome {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
         });
         outcome
     }
 
-    fn read_file(
-        &mut self,
-        dir: &FsResult<Directory>,
-        name: &[u8],
-        each: Each<'_>,
-    ) -> Result<(), Fatal> {
+    fn read_file(&mut self, path: &[u8], each: Each<'_>) -> Result<(), Fatal> {
         let buffer = &mut **self
             .buffer
             .get_or_insert_with(|| mem::bytes(EXPORTS_FILE_BYTES_MAX + 1));
-        let read = dir.as_ref().map_err(|error| *error);
-        let len = match read.and_then(|dir| Ok(dir.read(name, buffer)?.len())) {
+        let root = Directory::open(c"/");
+        let len = match root.and_then(|root| Ok(root.read(path, buffer)?.len())) {
             Ok(len) if len <= EXPORTS_FILE_BYTES_MAX => len,
             other => {
                 let number = other.map_or_else(FsError::number, |_| TOO_LONG);
                 let what = text!("cannot read");
-                return Err(reasons::failed_with(what, name, number, &REASONS));
+                return Err(reasons::failed_with(what, path, number, &REASONS));
             }
         };
         exports::parse(buffer.head_mut(len), &mut self.ignored, each).map_err(|fault| {
             let mut about = Line::default();
-            about.raw(name).byte(b':').number(fault.line);
+            about.raw(path).byte(b':').number(fault.line);
             about.byte(b':').number(fault.column);
             let what = text!("malformed exports");
             complain(FAILED, what, about.bytes(), advice(fault.flaw))
@@ -132,14 +131,11 @@ impl Reader {
     fn report_ignored(&mut self) {
         let mut line = Line::default();
         for name in core::mem::take(&mut self.ignored).names() {
-            if !line.bytes().is_empty() {
-                line.byte(b',');
-            }
-            line.raw(name);
+            line.byte(b',').raw(name);
         }
-        if !line.bytes().is_empty() {
+        if let [_, names @ ..] = line.bytes() {
             let what = text!("options without effect");
-            complain(DONE, what, line.bytes(), Text::NOTHING);
+            complain(DONE, what, names, Text::NOTHING);
         }
     }
 }

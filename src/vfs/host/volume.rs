@@ -27,6 +27,7 @@ pub(super) struct Volumes {
 }
 
 /// Returns the word of `f_fsid` that the subvolumes of one btrfs share. The ID of the subvolume is added to the other word.
+#[inline(never)]
 fn family(system: &StatFs) -> Option<u32> {
     const BTRFS_MAGIC: u32 = 0x9123_683e;
     (system.f_type as u32 == BTRFS_MAGIC).then(|| fs::fsid(system) as u32)
