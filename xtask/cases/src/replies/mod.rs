@@ -10,6 +10,7 @@ mod results;
 
 use crate::calls::{LAST_FRAGMENT, ProcedureId};
 use crate::values::pack;
+use results::{RpcbindEntry, UniversalAddress};
 
 /// Outcome of a call at the RPC level (RFC 5531).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +156,7 @@ pub struct Body {
     pub bytes: Vec<u8>,
     /// Entries of READDIR and READDIRPLUS.
     pub entries: Vec<DirEntry>,
-    /// Host names and paths in the lists of MOUNT.
+    /// Host names and paths in the lists of MOUNT. In the list of EXPORT, an export's hosts follow its path.
     pub names: Vec<Vec<u8>>,
 }
 
@@ -238,6 +239,12 @@ pub fn body(procedure: ProcedureId, bytes: &[u8]) -> Result<Body> {
         (mount::PROGRAM, 1 | 3, 5) => sort::<mount::exports<'_, '_>>(bytes, it),
         (mount::PROGRAM, 1 | 3, 0 | 3 | 4) => sort::<Void>(bytes, it),
         (portmap::PROGRAM, portmap::VERSION, 0) => sort::<Void>(bytes, it),
+        (portmap::PROGRAM, 3 | 4, 0) => sort::<Void>(bytes, it),
+        (portmap::PROGRAM, 2..=4, 1 | 2) => sort::<bool>(bytes, it),
+        (portmap::PROGRAM, 3, 3) | (portmap::PROGRAM, 4, 3 | 9) => {
+            sort::<UniversalAddress>(bytes, it)
+        }
+        (portmap::PROGRAM, 3 | 4, 4) => sort::<List<RpcbindEntry>>(bytes, it),
         (portmap::PROGRAM, portmap::VERSION, 3) => sort::<u32>(bytes, it),
         (portmap::PROGRAM, portmap::VERSION, 4) => sort::<portmap::pmaplist>(bytes, it),
         _ => bail!("the procedure {procedure:?} succeeded, but does not exist"),

@@ -1,6 +1,8 @@
 //! Implements [`Results`] for the types that need checks: limits of the RFC, counts that agree, valid times and names.
 
 use super::*;
+use nfs3_types::xdr_codec;
+use std::io::{Read, Write};
 
 impl Results for Void {
     fn collect_into(&self, _: &mut Body) -> Result<()> {
@@ -168,10 +170,9 @@ impl Results for mount::exports<'_, '_> {
         for export in &self.0 {
             body.names
                 .push(limited(&export.ex_dir.0, mount::MNTPATHLEN)?);
-            ensure!(
-                export.ex_groups.is_empty(),
-                "EXPORT lists groups for an export"
-            );
+            for group in &export.ex_groups.0 {
+                body.names.push(limited(&group.0, mount::MNTNAMLEN)?);
+            }
         }
         Ok(())
     }
@@ -188,6 +189,95 @@ impl Results for List<portmap::mapping> {
             body.words.extend(words(mapping));
         }
         Ok(())
+    }
+}
+
+impl Results for List<RpcbindEntry> {
+    fn collect_into(&self, body: &mut Body) -> Result<()> {
+        self.0.iter().try_for_each(|entry| entry.collect_into(body))
+    }
+}
+
+/// Address and port of a program, such as `192.0.2.1.8.1` (RFC 1833). Empty: the program is not registered.
+pub(super) struct UniversalAddress(Opaque<'static>);
+
+impl Pack for UniversalAddress {
+    fn packed_size(&self) -> usize {
+        self.0.packed_size()
+    }
+
+    fn pack(&self, output: &mut impl Write) -> xdr_codec::Result<usize> {
+        self.0.pack(output)
+    }
+}
+
+impl Unpack for UniversalAddress {
+    fn unpack(input: &mut impl Read) -> xdr_codec::Result<(Self, usize)> {
+        let (text, len) = Opaque::unpack(input)?;
+        Ok((Self(text), len))
+    }
+}
+
+impl Results for UniversalAddress {
+    fn collect_into(&self, _: &mut Body) -> Result<()> {
+        let text = &self.0;
+        ensure!(
+            text.iter()
+                .all(|byte| byte.is_ascii_hexdigit() || b".:".contains(byte)),
+            "the universal address {text:?} has other letters"
+        );
+        Ok(())
+    }
+}
+
+/// An entry of rpcbind's list (RFC 1833, `rpcb`).
+pub(super) struct RpcbindEntry {
+    program_and_version: [u32; 2],
+    network: Opaque<'static>,
+    address: UniversalAddress,
+    owner: Opaque<'static>,
+}
+
+impl Pack for RpcbindEntry {
+    fn packed_size(&self) -> usize {
+        let texts = self.network.packed_size() + self.owner.packed_size();
+        8 + texts + self.address.packed_size()
+    }
+
+    fn pack(&self, output: &mut impl Write) -> xdr_codec::Result<usize> {
+        let [program, version] = self.program_and_version;
+        Ok(program.pack(output)?
+            + version.pack(output)?
+            + self.network.pack(output)?
+            + self.address.pack(output)?
+            + self.owner.pack(output)?)
+    }
+}
+
+impl Unpack for RpcbindEntry {
+    fn unpack(input: &mut impl Read) -> xdr_codec::Result<(Self, usize)> {
+        let program_and_version = [u32::unpack(input)?.0, u32::unpack(input)?.0];
+        let entry = Self {
+            program_and_version,
+            network: Opaque::unpack(input)?.0,
+            address: UniversalAddress::unpack(input)?.0,
+            owner: Opaque::unpack(input)?.0,
+        };
+        let len = entry.packed_size();
+        Ok((entry, len))
+    }
+}
+
+impl Results for RpcbindEntry {
+    fn collect_into(&self, body: &mut Body) -> Result<()> {
+        let networks: [&[u8]; 4] = [b"tcp", b"udp", b"tcp6", b"udp6"];
+        ensure!(
+            networks.contains(&&*self.network.0),
+            "portmap lists the network {:?}",
+            self.network
+        );
+        body.words.extend(self.program_and_version);
+        self.address.collect_into(body)
     }
 }
 
