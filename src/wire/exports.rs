@@ -322,7 +322,7 @@ pub struct Fault {
     pub line: u32,
     /// Its first column, from 1.
     pub column: u32,
-    /// What is wrong.
+    /// Its flaw.
     pub flaw: Flaw,
 }
 

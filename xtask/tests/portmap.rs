@@ -181,8 +181,8 @@ fn portmap_answers_udp_and_tcp_but_keeps_its_own_mappings() -> Result<()> {
                 );
             }
         }
-        // Two datagrams that are too short for a call, and a reply, must get no reply: else two servers could answer each other for
-        // ever after one forged datagram. The complete call after them must get one.
+        // Two datagrams that are too short for a call, and a reply, must get no reply: else two servers could answer each other
+        // without end after one forged datagram. The complete call after them must get one.
         let null = Call::portmap_null().message(8, &Auth::none());
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         socket.set_read_timeout(Some(Duration::from_secs(5)))?;

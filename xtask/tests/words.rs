@@ -82,8 +82,8 @@ fn wrong_usage_prints_one_line_and_exits_two() -> Result<()> {
     let long_path = format!("/{}", "x".repeat(107));
     let cases: [(&[&str], &str); 30] = [
         (&["wibble"], "wibble"),
-        (&["nfs"], "--export"),
-        (&["nfs", "-p"], "--export"),
+        (&["nfs", "-e", ""], "-e"),
+        (&["nfs", "-p", "-e"], "-e"),
         (&["nfs", "--export"], "--export"),
         (&["nfs", "--export", ""], "an export"),
         (&["nfs", "--export", &unknown_option], "wibble"),
