@@ -92,15 +92,22 @@ impl<T> Slots<T> {
     /// at start only.
     pub fn push_more(&mut self, element: T) {
         if self.is_full() {
-            self.count = self.count * 2 + 1;
+            self.reserve(self.count() * 2 + 1);
+        }
+        self.push(element);
+    }
+
+    /// Moves the elements to `count` slots if there are fewer slots now; the old ones are not freed. Called at start only.
+    pub fn reserve(&mut self, count: usize) {
+        if count > self.count() {
+            self.count = count as u32;
             // SAFETY: the old slots hold `len` elements, and are not used afterwards.
             let places = unsafe {
                 let len = self.len as usize;
-                moved(self.places.cast(), len, self.count(), size_of::<T>())
+                moved(self.places.cast(), len, count, size_of::<T>())
             };
             self.places = places.cast();
         }
-        self.push(element);
     }
 
     /// Removes all elements.

@@ -18,6 +18,12 @@ impl Args {
         Self { rest }
     }
 
+    /// Number of arguments left.
+    #[cfg(feature = "nfs")]
+    pub const fn len(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Splits a command line into words at blanks. Quotes have no special meaning.
     #[inline(never)]
     pub fn split(line: &[u8]) -> Self {

@@ -202,6 +202,11 @@ impl Tree {
         Ok(number)
     }
 
+    /// Makes memory for this number of exports; more exports need a copy.
+    pub fn reserve(&mut self, count: usize) {
+        self.exports.reserve(count);
+    }
+
     /// Adds hosts that [`Tree::replace_clients`] will let mount the export of this path, which may be new.
     pub fn add_client(&mut self, path: &'static CStr, client: Client) {
         let number = self.number_of(path);

@@ -109,6 +109,7 @@ impl Files {
     /// # Errors
     /// Exit status 1: a file cannot be read or is malformed; that is reported.
     pub(super) fn load(&mut self, options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
+        tree.reserve(options.exports.len());
         for export in options.exports.iter() {
             export.clients(&mut |client| tree.add_client(export.path, client));
         }

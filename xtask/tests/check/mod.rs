@@ -235,8 +235,8 @@ fn removed_export_is_named_in_text_and_json() -> Result<()> {
 #[test]
 fn thousand_exports_need_no_extra_idle_memory() -> Result<()> {
     const COUNT: usize = 1000;
-    /// Anonymous memory. How much of the file is resident depends on the page cache.
-    const IDLE_MAX_KIB: u64 = 600;
+    /// Anonymous memory: about 200 bytes for each export and its hosts. How much of the file is resident depends on the page cache.
+    const IDLE_MAX_KIB: u64 = 680;
     let parent = public_dir()?;
     let paths: Vec<_> = (0..COUNT)
         .map(|number| parent.path().join(format!("of customer {number}")))
