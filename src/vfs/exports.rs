@@ -96,7 +96,7 @@ pub struct Export {
     pub path: &'static CStr,
     /// The hosts that may mount it. None: not exported any more.
     pub clients: Slots<Client>,
-    /// Those that may mount it once the exports are read completely.
+    /// The hosts that may mount it once the exports are read completely.
     pub next: Slots<Client>,
     /// The exported object. `None`: it is missing, or not exported any more.
     pub root: Option<ExportRoot>,
