@@ -6,7 +6,7 @@
 use super::super::handle::PathHandle;
 use super::super::kernel::{self, READ};
 use super::super::{FsError, FsResult, Handle};
-use super::volume::{Volume, Volumes};
+use super::volume::{SUBVOLUME_TOP, Volume, Volumes};
 use crate::config::{SEARCH_DEPTH_MAX, SEARCH_ENTRY_COUNT};
 use crate::sys::linux::fs::{self, File, Statx};
 use core::ops::ControlFlow;
@@ -94,12 +94,13 @@ impl Search {
                 }
                 budget -= 1;
                 *cookie = entry.cookie;
-                let is_likely = if at_parent {
-                    entry.inode == wanted.inode()
-                } else {
-                    wanted.passes(*depth, entry.inode)
+                let is_likely = |inode| match at_parent {
+                    true => inode == wanted.inode(),
+                    false => wanted.passes(*depth, inode),
                 };
-                if !is_likely || entry.is_dots() {
+                // getdents64 returns another inode number for the top of a subvolume than statx.
+                let can_be_top = volumes.has_subvolumes() && is_likely(SUBVOLUME_TOP);
+                if !(is_likely(entry.inode) || can_be_top) || entry.is_dots() {
                     return ControlFlow::Continue(());
                 }
                 let mut fits = |file: &File, name| {
@@ -108,9 +109,9 @@ impl Search {
                         .and_then(|()| volumes.enter(*near, file, name, stat));
                     entered.is_ok_and(|entered| {
                         volume = entered;
-                        !at_parent
-                            || stat.stx_ino == wanted.inode()
-                                && volumes.generation(entered, stat) == wanted.generation()
+                        is_likely(stat.stx_ino)
+                            && (!at_parent
+                                || volumes.generation(entered, stat) == wanted.generation())
                     })
                 };
                 // Checked before opening, and again after, because the entry may have been replaced.

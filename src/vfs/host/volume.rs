@@ -8,6 +8,9 @@ use core::ffi::CStr;
 use rustix::fd::AsRawFd as _;
 use rustix::fs::StatFs;
 
+/// Inode number of the top directory of every subvolume (statx). `BTRFS_FIRST_FREE_OBJECTID` of btrfs.
+pub(super) const SUBVOLUME_TOP: u64 = 256;
+
 /// A file system, or a subvolume of btrfs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Volume {
@@ -97,6 +100,11 @@ impl Volumes {
             return Err(FsError::OtherFileSystem);
         }
         Ok(volume)
+    }
+
+    /// Returns true if the export can contain subvolumes.
+    pub(super) const fn has_subvolumes(&self) -> bool {
+        self.family.is_some()
     }
 
     /// Returns true if an object of the export is in the volume `near`. All objects are if the file system is not a btrfs; an
