@@ -20,7 +20,7 @@ impl Args {
 
     /// Number of arguments left.
     #[cfg(feature = "nfs")]
-    pub const fn len(&self) -> usize {
+    pub const fn remaining_count(&self) -> usize {
         self.rest.len()
     }
 

@@ -88,7 +88,7 @@ impl Options {
     /// # Errors
     /// The exit status: wrong arguments (reported), or help was printed.
     pub(in super::super) fn read(&mut self, args: Args) -> Result<Network, Fatal> {
-        self.exports.reserve(args.len());
+        self.exports.reserve(args.remaining_count());
         let network = network::read(&FLAGS, args, &mut |given| {
             self.set(Flag::of(given.number)?, given.value)
         })?;
