@@ -168,7 +168,7 @@ const FIRST_IGNORED: usize = 27;
 /// Options whose promise the server would break.
 const UNKEPT: &[u8] = b"sec refer replicas xprtsec reexport password mountpoint mp";
 
-/// A set of accepted options without effect: bits by their index in [`OPTIONS`].
+/// A set of accepted options without effect: bits by their index in `OPTIONS`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Ignored(u64);
 
