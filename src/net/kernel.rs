@@ -217,6 +217,9 @@ impl Datagrams for Kernel {
     }
 
     fn wait(&mut self, now: Instant, until: Instant, ready: &mut Ready) -> Instant {
+        if !ready.tokens.is_empty() {
+            sys::linux::process::count_turn();
+        }
         ready.tokens.clear();
         ready.signals = Signals::default();
         let timeout = (until < Instant::NEVER).then(|| until.since(now));

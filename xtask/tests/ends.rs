@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, sleep};
@@ -179,6 +179,101 @@ fn serve_restarts_killed_role_and_ends_with_it() -> Result<()> {
             "the role still runs 1 s after its supervisor was killed"
         );
         sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// A role that answered a client is restarted after the shortest pause, however often it ends.
+#[test]
+fn pause_before_restart_stays_short_after_answers() -> Result<()> {
+    let directory = public_dir()?;
+    let port = Port::reserve()?;
+    let server = Server::start(ServerOptions {
+        role: "serve",
+        port: port.number(),
+        ..ServerOptions::serving(&[directory.path()])
+    })?;
+    let mut child = new_child(&server, 0, directory.path())?;
+    for _ in 0..10 {
+        kill(Pid::from_raw(child.try_into()?), Signal::SIGKILL)?;
+        child = new_child(&server, child, directory.path())?;
+    }
+    Ok(())
+}
+
+/// A role that does nothing when its supervisor asks is killed and restarted.
+#[test]
+fn role_that_does_not_answer_its_supervisor_is_restarted() -> Result<()> {
+    let directory = public_dir()?;
+    let port = Port::reserve()?;
+    let server = Server::start(ServerOptions {
+        role: "serve",
+        port: port.number(),
+        ..ServerOptions::serving(&[directory.path()])
+    })?;
+    let child = new_child(&server, 0, directory.path())?;
+    // A stopped process does what one does whose system call never returns: nothing.
+    kill(Pid::from_raw(child.try_into()?), Signal::SIGSTOP)?;
+    let start = Instant::now();
+    while is_running(child) {
+        ensure!(
+            start.elapsed() < Duration::from_secs(60),
+            "the role was not killed"
+        );
+        sleep(Duration::from_millis(100));
+    }
+    new_child(&server, child, directory.path())?;
+    ensure!(
+        server
+            .lines()
+            .iter()
+            .any(|line| line.contains("did not answer for 30 s")),
+        "no line reports the role: {:#?}",
+        server.lines()
+    );
+    Ok(())
+}
+
+/// Of two instances that are started at once for one port, one serves and the other reports that the port is in use.
+#[test]
+fn instances_started_at_once_do_not_share_a_port() -> Result<()> {
+    let directory = public_dir()?;
+    for _ in 0..10 {
+        let port = Port::reserve()?.number().to_string();
+        let start = || {
+            Command::new(binary(Arch::X86_64)?)
+                .args(["serve", "--no-mdns", "--loops", "2", "-p", "-n", &port])
+                .args(["-l", "127.0.0.1", "--handles", "path", "--export"])
+                .arg(directory.path())
+                .stderr(Stdio::piped())
+                .spawn()
+                .context("cannot start the server")
+        };
+        let mut both = [start()?, start()?];
+        let until = Instant::now() + Duration::from_secs(10);
+        let mut ended = Vec::new();
+        while ended.is_empty() && Instant::now() < until {
+            for (place, server) in both.iter_mut().enumerate() {
+                if let Some(status) = server.try_wait()? {
+                    ended.push((place, status.code()));
+                }
+            }
+            sleep(Duration::from_millis(5));
+        }
+        let mut outputs = Vec::new();
+        for mut server in both {
+            // The one that serves ends by SIGTERM; sending it to the other does nothing.
+            let _ = kill(Pid::from_raw(server.id().try_into()?), Signal::SIGTERM);
+            let mut output = String::new();
+            let stderr = server.stderr.as_mut().context("the server has no stderr")?;
+            stderr.read_to_string(&mut output)?;
+            server.wait()?;
+            outputs.push(output);
+        }
+        ensure!(
+            matches!(&ended[..], &[(place, Some(1))] if outputs[place].contains("in use")),
+            "{ended:?}: {outputs:#?}"
+        );
     }
     Ok(())
 }

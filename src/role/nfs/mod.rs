@@ -247,7 +247,7 @@ pub(super) fn check_ports(options: &Options) -> Result<(), Fatal> {
     for port in [Some(options.address.port()), options.mount_port] {
         let mut at = options.address;
         at.set_port(port.unwrap_or(at.port()));
-        if is_taken(canonical(&at)) {
+        if is_taken(at, canonical(&at)) {
             return Err(cannot_listen(&at, Errno::ADDRINUSE));
         }
     }

@@ -6,7 +6,7 @@ use crate::mem::Ends as _;
 use crate::time::Duration;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use rustix::fs::OFlags;
@@ -74,6 +74,8 @@ enum Block {
 const STOP_SIGNALS: u64 = 1 << (2 - 1) | 1 << (15 - 1); // SIGINT, SIGTERM
 const CHILD_SIGNAL: u64 = 1 << (17 - 1); // SIGCHLD
 const HANG_UP_SIGNAL: u64 = 1; // SIGHUP
+const ASK_SIGNAL: u64 = 1 << (23 - 1); // SIGURG
+const ALL_SIGNALS: u64 = STOP_SIGNALS | CHILD_SIGNAL | HANG_UP_SIGNAL | ASK_SIGNAL;
 
 fn mask(how: Block, signals: u64) {
     // SAFETY: the kernel only reads the eight bytes of the signal set.
@@ -88,11 +90,11 @@ fn mask(how: Block, signals: u64) {
     };
 }
 
-/// A signalfd for SIGINT and SIGTERM; with `reload` also SIGHUP, with `children` SIGCHLD. The signals are blocked.
+/// A signalfd for SIGINT, SIGTERM and SIGURG; with `reload` also SIGHUP, with `children` SIGCHLD. The signals are blocked.
 ///
 /// `None` if the kernel has no signalfd; signals then keep their default actions, except that SIGHUP is ignored with `reload`.
 pub fn signals(reload: bool, children: bool) -> Option<File> {
-    let mut signals = STOP_SIGNALS;
+    let mut signals = STOP_SIGNALS | ASK_SIGNAL;
     if reload {
         signals |= HANG_UP_SIGNAL;
         act_on_hang_up(HangUp::Ignored);
@@ -127,7 +129,7 @@ fn readable(signals: u64) -> Option<File> {
 /// Meaning of a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SignalRequest {
-    /// No signal, or SIGCHLD.
+    /// No signal, SIGCHLD or SIGURG.
     Nothing,
     /// SIGHUP: read files again.
     Reload,
@@ -157,6 +159,10 @@ pub fn read_signal(signals: BorrowedFd<'_>) -> SignalRequest {
     // SAFETY: a read of a signalfd returns whole `signalfd_siginfo` structures; the signal number is their first field.
     match unsafe { number.read() } {
         SIGCHLD => SignalRequest::Nothing,
+        SIGURG => {
+            count_turn();
+            SignalRequest::Nothing
+        }
         SIGHUP => SignalRequest::Reload,
         _ => SignalRequest::Stop,
     }
@@ -196,6 +202,7 @@ pub fn stop_when_asked() {
 
 const SIGHUP: u32 = 1;
 const SIGCHLD: u32 = 17;
+const SIGURG: u32 = 23;
 
 /// PID of a child process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -203,6 +210,24 @@ pub struct Child(i32);
 
 /// True in a process made by [`fork`].
 static HAS_SUPERVISOR: AtomicBool = AtomicBool::new(false);
+
+/// The counter that a supervisor watches, or null.
+static TURNS: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Makes [`count_turn`] increment `turns`, which the supervisor reads.
+pub fn count_turns_in(turns: Option<&'static AtomicU32>) {
+    if let Some(turns) = turns {
+        TURNS.store((&raw const *turns).cast_mut(), Ordering::Relaxed);
+    }
+}
+
+/// Shows the supervisor, if there is one, that this process answered a client, or SIGURG.
+pub fn count_turn() {
+    // SAFETY: the pointer is null or was a static reference.
+    if let Some(turns) = unsafe { TURNS.load(Ordering::Relaxed).as_ref() } {
+        turns.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 /// Makes the kernel send SIGTERM to this process when its parent ends (PR_SET_PDEATHSIG). The kernel clears this setting at each
 /// setfsuid(2).
@@ -221,7 +246,7 @@ pub fn fork() -> Result<Option<Child>, Errno> {
     if made != 0 {
         return Ok(Some(Child(made as i32)));
     }
-    mask(Block::Off, STOP_SIGNALS | CHILD_SIGNAL | HANG_UP_SIGNAL);
+    mask(Block::Off, ALL_SIGNALS);
     HAS_SUPERVISOR.store(true, Ordering::Relaxed);
     follow_supervisor();
     if rustix::process::getppid() != Some(parent) {
@@ -253,7 +278,7 @@ pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
     if made != 0 {
         return Ok(Child(made as i32));
     }
-    mask(Block::Off, STOP_SIGNALS | CHILD_SIGNAL | HANG_UP_SIGNAL);
+    mask(Block::Off, ALL_SIGNALS);
     on_failed_write(FailedWrite::Ends);
     act_on_hang_up(HangUp::Ends);
     let mut environment = [core::ptr::null(); ENVIRONMENT_COUNT_MAX];
@@ -312,6 +337,8 @@ pub enum Signal {
     Kill = 9,
     /// SIGTERM.
     Stop = 15,
+    /// SIGURG, which a process without a handler ignores: asks whether the child still runs its loop.
+    Ask = 23,
 }
 
 /// Sends a child a signal.

@@ -31,6 +31,16 @@ pub fn share(len: usize) -> Option<(&'static Shared, &'static mut [u8])> {
     })
 }
 
+/// Counters that a supervisor shares with its children; their number.
+const COUNTER_COUNT: usize = 8;
+
+/// Maps shared counters, all 0. `None` if mmap fails.
+pub fn share_counters() -> Option<&'static [AtomicU32; COUNTER_COUNT]> {
+    let at = map(size_of::<[u32; COUNTER_COUNT]>(), READ_WRITE, SHARED)?;
+    // SAFETY: zeros are valid counters, and the mapping is never removed.
+    Some(unsafe { &*at.cast() })
+}
+
 impl Shared {
     /// Records that process `number` uses the memory; returns true if a process with that number did before.
     pub fn was_used_by(&self, number: u32) -> bool {

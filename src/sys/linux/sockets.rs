@@ -340,6 +340,22 @@ pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
     Ok(socket)
 }
 
+/// Binds a socket to the abstract name `name`, which no other process of this network namespace can then bind.
+///
+/// # Errors
+/// EADDRINUSE: another process has the name. ENAMETOOLONG: the name is longer than 107 bytes.
+#[cfg(feature = "serve")]
+pub fn reserve(name: &[u8]) -> Result<File, Errno> {
+    let socket = open(UNIX, DATAGRAM)?;
+    let mut at = Address::empty();
+    // A zero byte begins an abstract name.
+    let place = at.bytes.get_mut(3..3 + name.len());
+    place.ok_or(Errno::NAMETOOLONG)?.copy_from_slice(name);
+    at.become_one_of(UNIX, 3 + name.len() as u32);
+    call(socket.as_raw_fd(), AddressCall::Bind, &mut at)?;
+    Ok(socket)
+}
+
 /// Opens a non-blocking rtnetlink socket.
 pub(super) fn open_netlink() -> Result<File, Errno> {
     open(NETLINK, DATAGRAM | NONBLOCK)

@@ -4,11 +4,12 @@
 
 use crate::config::SHARED_BYTES;
 use crate::engine::turns::Turns;
+use crate::event::Line;
 use crate::mem;
 use crate::sys::linux::shared::{Lock, Shared, share};
-use crate::sys::linux::sockets::open_at;
+use crate::sys::linux::sockets::{open_at, reserve};
 use crate::sys::{self, Errno};
-use core::net::SocketAddr;
+use core::net::{SocketAddr, SocketAddrV6};
 use core::sync::atomic::AtomicU32;
 
 /// Limit of loops that serve the same files.
@@ -87,9 +88,15 @@ fn can_share_ports() -> bool {
     !matches!(open_at(any, true, true), Err(Errno::NOPROTOOPT))
 }
 
-/// Returns true if another program listens at `at`. Called before the loops start.
-pub fn is_taken(at: SocketAddr) -> bool {
-    matches!(open_at(at, true, false), Err(Errno::ADDRINUSE))
+/// Returns true if another program listens at `at`, or another supervisor is about to. Called before the loops start. The
+/// reservation lasts until this process and its children end.
+pub fn is_taken(at: SocketAddrV6, bound: SocketAddr) -> bool {
+    let mut name = Line::default();
+    name.text("stowaway ").socket(&at);
+    let reserved = reserve(name.bytes()).map(core::mem::forget);
+    // A host without Unix sockets cannot reserve: EAFNOSUPPORT.
+    reserved == Err(Errno::ADDRINUSE)
+        || matches!(open_at(bound, true, false), Err(Errno::ADDRINUSE))
 }
 
 impl Turns for Member {

@@ -1,19 +1,23 @@
-//! Supervisor: forks a process per loop and restarts those that end, after a pause that doubles each time.
+//! Supervisor: forks a process per loop, restarts those that end, and kills those that no longer answer it.
 //!
 //! A stalled disk or a crash in one child does not delay the others. The supervisor itself serves no sockets and no files.
 
-use crate::event::{self, Fatal, Line, RESTARTING, STOPPING, Sink};
+use crate::event::{self, Fatal, Line, NOT_ANSWERING, RESTARTING, STOPPING, Sink};
 use crate::sys;
 use crate::sys::linux::process::{self, Signal, SignalRequest};
+use crate::sys::linux::shared::share_counters;
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
+use core::sync::atomic::{AtomicU32, Ordering};
 
-/// Pause (ms) before the first restart; each further pause doubles, up to [`PAUSE_MAX_MS`].
+/// Pause (ms) before the first restart; each further pause doubles, up to [`PAUSE_MAX_MS`], unless the child did its work.
 const PAUSE_MIN_MS: u32 = 100;
 /// Longest pause (ms) before a restart.
 const PAUSE_MAX_MS: u32 = 30_000;
-/// A child that ran for this time is healthy: its next restart waits [`PAUSE_MIN_MS`].
-const HEALTHY: Duration = Duration::from_secs(60);
+/// Interval of asking children whether they still run their loop.
+const ASK: Duration = Duration::from_secs(10);
+/// A child that did not answer for this time is killed. `NOT_ANSWERING` names the time.
+const SILENCE: Duration = Duration::from_secs(30);
 /// If a child's first run fails within this time, it could not start and has reported why: the supervisor stops all children and
 /// fails.
 const BEGINNING: Duration = Duration::from_secs(1);
@@ -32,6 +36,12 @@ pub struct Child {
     since: Instant,
     restart_at: Instant,
     pause_ms: u32,
+    /// Number of answers and turns of the loop since its last start, which the child counts. `None`: no memory can be shared.
+    turns: Option<&'static AtomicU32>,
+    /// The number at `answered_at`.
+    turns_seen: u32,
+    /// Time of the last look that found a new number.
+    answered_at: Instant,
     /// True once a run has ended in any way but a failure to start. Later failures restart the child.
     has_begun: bool,
 }
@@ -45,6 +55,9 @@ impl Child {
             since: Instant::from_ms(0),
             restart_at: Instant::from_ms(0),
             pause_ms: PAUSE_MIN_MS,
+            turns: None,
+            turns_seen: 0,
+            answered_at: Instant::from_ms(0),
             has_begun: false,
         }
     }
@@ -52,17 +65,48 @@ impl Child {
     /// Forks a process that calls `run`.
     fn start(&mut self, now: Instant, run: &dyn Fn() -> Result<(), Fatal>) {
         self.since = now;
+        self.answered_at = now;
         self.restart_at = Instant::NEVER;
+        if let Some(turns) = self.turns {
+            turns.store(0, Ordering::Relaxed);
+        }
         match process::fork() {
-            Ok(None) => sys::exit(Fatal::status(run())),
+            Ok(None) => {
+                process::count_turns_in(self.turns);
+                sys::exit(Fatal::status(run()))
+            }
             Ok(child) => self.process = child,
             Err(_) => self.restart_at = now.after(Duration::from_ms(PAUSE_MAX_MS)),
         }
     }
 
-    /// Schedules the restart of a child whose process ran for `lived`.
+    fn turn_count(&self) -> u32 {
+        let turns = self.turns.map(|turns| turns.load(Ordering::Relaxed));
+        turns.unwrap_or(0)
+    }
+
+    /// Kills a child that did not answer for [`SILENCE`], and asks the others.
+    fn ask(&mut self, now: Instant, sink: &mut dyn Sink) {
+        let (Some(process), Some(_)) = (self.process, self.turns) else {
+            return;
+        };
+        let turn_count = self.turn_count();
+        if core::mem::replace(&mut self.turns_seen, turn_count) != turn_count {
+            self.answered_at = now;
+        }
+        let mut signal = Signal::Ask;
+        if now.since(self.answered_at) >= SILENCE {
+            event::report(sink, NOT_ANSWERING, self.name.as_bytes(), Text::NOTHING);
+            self.answered_at = now;
+            signal = Signal::Kill;
+        }
+        process::send_signal(process, signal);
+    }
+
+    /// Schedules the restart of a child whose process ran for `lived`. A run that answered a client, or was longer than the pause
+    /// before it, is followed by the shortest pause.
     fn ended(&mut self, now: Instant, lived: Duration) {
-        if lived >= HEALTHY {
+        if self.turn_count() > 0 || lived >= Duration::from_ms(self.pause_ms) {
             self.pause_ms = PAUSE_MIN_MS;
         }
         self.restart_at = now.after(Duration::from_ms(self.pause_ms));
@@ -103,10 +147,25 @@ pub fn run(
 ) -> Result<(), Fatal> {
     // Without signalfd, signals have their default action: they end the supervisor, and the kernel then ends its children.
     let signals = process::signals(true, true);
+    // The children have no signalfd either, and cannot be asked.
+    if signals.is_some()
+        && let Some(counters) = share_counters()
+    {
+        for (child, turns) in children.iter_mut().zip(counters) {
+            child.turns = Some(turns);
+        }
+    }
+    let mut ask_at = sys::now().after(ASK);
     loop {
         let now = sys::now();
+        if now >= ask_at {
+            ask_at = now.after(ASK);
+            for child in &mut *children {
+                child.ask(now, sink);
+            }
+        }
         let mut until = match signals {
-            Some(_) => Instant::NEVER,
+            Some(_) => ask_at,
             None => now.after(LOOK),
         };
         for (place, child) in children.iter_mut().enumerate() {
@@ -115,8 +174,7 @@ pub fn run(
             }
             until = until.min(child.restart_at);
         }
-        let timeout = (until < Instant::NEVER).then(|| until.since(now));
-        match process::wait_for_signal(signals.as_ref(), timeout) {
+        match process::wait_for_signal(signals.as_ref(), Some(until.since(now))) {
             SignalRequest::Nothing => {}
             SignalRequest::Reload => signal_all(children, Signal::Reload),
             SignalRequest::Stop => {
