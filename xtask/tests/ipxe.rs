@@ -1,5 +1,5 @@
-//! Debian's iPXE in QEMU: follows symbolic links in exports, also inside ISO images, and boots a kernel over NFS, whose initramfs
-//! mounts an export by klibc's nfsmount.
+//! Debian's iPXE in QEMU: follows symbolic links in exports, also inside ISO images, boots a kernel over NFS, whose initramfs
+//! mounts an export by klibc's nfsmount, and runs the script of `--isos`.
 
 use anyhow::{Context as _, Result, ensure};
 use sha2::{Digest as _, Sha256};
@@ -191,6 +191,64 @@ boot || reboot
         ensure!(
             console.contains(&part),
             "no '{part}' in:\n{console}\nserver: {lines:#?}"
+        );
+    }
+    Ok(())
+}
+
+/// iPXE runs the script of `--isos` for two images: the menu offers both, and its choice boots the kernel of one.
+#[test]
+fn ipxe_boots_from_the_printed_script() -> Result<()> {
+    if !root_for("iPXE, which asks port 111") {
+        return Ok(());
+    }
+    setup::install_packages(&[Package::XORRISO])?;
+    let directory = public_dir()?;
+    let root = directory.path();
+    let (kernel, initramfs) = qemu::system(MACHINE)?;
+    for (name, dir, ram_disk) in [
+        ("first.iso", "live", "initrd.img"),
+        ("second.iso", "casper", "initrd"),
+    ] {
+        let tree = tempfile::tempdir()?;
+        fs::create_dir(tree.path().join(dir))?;
+        fs::copy(&kernel, tree.path().join(dir).join("vmlinuz"))?;
+        fs::write(tree.path().join(dir).join(ram_disk), &initramfs)?;
+        write_image(ROCK_RIDGE[0], tree.path(), &root.join(name))?;
+    }
+    let printed = tempfile::NamedTempFile::new()?;
+    let redirect = format!("exec \"$@\" >'{}'", printed.path().display());
+    let server = Server::start(ServerOptions {
+        arguments: vec!["--isos".into(), root.display().to_string()],
+        port: 2049,
+        portmap: true,
+        wrapper: ["sh", "-c", &redirect, "sh"].map(String::from).to_vec(),
+        ..ServerOptions::default()
+    })?;
+    let script = fs::read_to_string(printed.path())?;
+    for name in ["first.iso", "second.iso"] {
+        let item = format!("item {name} {name}\n");
+        ensure!(script.contains(&item), "no {item:?} in:\n{script}");
+        // Nobody presses a key in this machine, so the test makes the choice; the kernel needs a console.
+        let script = script
+            .replace(
+                "choose --timeout 60000 image",
+                &format!("choose --default {name} --timeout 100 image"),
+            )
+            .replace(
+                " initrd=",
+                " console=ttyS0 no_timer_check quiet panic=-1 initrd=",
+            );
+        let console = qemu::watch_ipxe(MACHINE, &script)?;
+        let lines = server.lines();
+        // The kernel's arguments are those of the script.
+        let mounted = format!(
+            "diskless: {HOST}:{} /mnt nfs ro,",
+            root.join(name).display()
+        );
+        ensure!(
+            console.contains(&mounted),
+            "{name} did not boot:\n{console}\nserver: {lines:#?}"
         );
     }
     Ok(())

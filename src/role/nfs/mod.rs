@@ -139,14 +139,7 @@ pub(super) fn task(
         export_host(options, node_count, (was_used, turns.is_some()), tree)?
     };
     #[cfg(feature = "ipxe")]
-    for wanted in options.exports.iter().filter(|wanted| wanted.boots) {
-        let mut exports = tree.exports().iter();
-        if let Some(number) = exports.position(|export| export.path == wanted.path)
-            && let Err(error) = boot::print_scripts(tree, number, wanted.path.to_bytes())
-        {
-            reasons::cannot_read(wanted.path.to_bytes(), error);
-        }
-    }
+    boot::print_script(tree, &options.exports);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
     let programs = Programs::new(verifier, memory, is_kept, turns);
     Ok(mem::leak(Nfs {

@@ -12,13 +12,13 @@ use xtask::machines::server::{Server, ServerOptions, public_dir};
 use xtask::setup::{self, Package};
 
 /// For each layout: the image's name, its files, and the commands that are printed after the name. P stands for the image's path.
-const LAYOUTS: [(&str, &[&str], &str); 8] = [
+const LAYOUTS: [(&str, &[&str], &str); 11] = [
     (
         "ubuntu.iso",
         &["casper/vmlinuz", "casper/initrd.lz", "casper/hwe-initrd"],
-        "kernel nfs://${next-server}P/casper/vmlinuz initrd=initrd.lz boot=casper netboot=nfs \
-         nfsroot=${next-server}:P ip=dhcp\n\
-         initrd nfs://${next-server}P/casper/initrd.lz\n",
+        "kernel nfs://${server}P/casper/vmlinuz initrd=initrd.lz boot=casper netboot=nfs \
+         nfsroot=${server}:P ip=dhcp\n\
+         initrd nfs://${server}P/casper/initrd.lz\n",
     ),
     (
         "debian-live.iso",
@@ -27,9 +27,9 @@ const LAYOUTS: [(&str, &[&str], &str); 8] = [
             "live/initrd.img",
             "live/filesystem.squashfs",
         ],
-        "kernel nfs://${next-server}P/live/vmlinuz initrd=initrd.img boot=live netboot=nfs \
-         nfsroot=${next-server}:P\n\
-         initrd nfs://${next-server}P/live/initrd.img\n",
+        "kernel nfs://${server}P/live/vmlinuz initrd=initrd.img boot=live netboot=nfs \
+         nfsroot=${server}:P\n\
+         initrd nfs://${server}P/live/initrd.img\n",
     ),
     (
         "live-with-versions.ISO",
@@ -37,9 +37,9 @@ const LAYOUTS: [(&str, &[&str], &str); 8] = [
             "live/vmlinuz-6.1.0-13-amd64",
             "live/initrd.img-6.1.0-13-amd64",
         ],
-        "kernel nfs://${next-server}P/live/vmlinuz-6.1.0-13-amd64 \
-         initrd=initrd.img-6.1.0-13-amd64 boot=live netboot=nfs nfsroot=${next-server}:P\n\
-         initrd nfs://${next-server}P/live/initrd.img-6.1.0-13-amd64\n",
+        "kernel nfs://${server}P/live/vmlinuz-6.1.0-13-amd64 \
+         initrd=initrd.img-6.1.0-13-amd64 boot=live netboot=nfs nfsroot=${server}:P\n\
+         initrd nfs://${server}P/live/initrd.img-6.1.0-13-amd64\n",
     ),
     (
         "fedora.iso",
@@ -48,9 +48,9 @@ const LAYOUTS: [(&str, &[&str], &str); 8] = [
             "images/pxeboot/initrd.img",
             "images/install.img",
         ],
-        "kernel nfs://${next-server}P/images/pxeboot/vmlinuz initrd=initrd.img \
-         inst.repo=nfs:${next-server}:P\n\
-         initrd nfs://${next-server}P/images/pxeboot/initrd.img\n",
+        "kernel nfs://${server}P/images/pxeboot/vmlinuz initrd=initrd.img \
+         inst.repo=nfs:${server}:P\n\
+         initrd nfs://${server}P/images/pxeboot/initrd.img\n",
     ),
     (
         "debian-netinst.iso",
@@ -59,30 +59,58 @@ const LAYOUTS: [(&str, &[&str], &str); 8] = [
             "install.amd/initrd.gz",
             "install.amd/gtk/initrd.gz",
         ],
-        "kernel nfs://${next-server}P/install.amd/vmlinuz initrd=initrd.gz\n\
-         initrd nfs://${next-server}P/install.amd/initrd.gz\n",
+        "kernel nfs://${server}P/install.amd/vmlinuz initrd=initrd.gz\n\
+         initrd nfs://${server}P/install.amd/initrd.gz\n",
     ),
     (
         "debian-i386.iso",
         &["install.386/vmlinuz", "install.386/initrd.gz"],
-        "kernel nfs://${next-server}P/install.386/vmlinuz initrd=initrd.gz\n\
-         initrd nfs://${next-server}P/install.386/initrd.gz\n",
+        "kernel nfs://${server}P/install.386/vmlinuz initrd=initrd.gz\n\
+         initrd nfs://${server}P/install.386/initrd.gz\n",
     ),
     (
         "debian-arm64.iso",
         &["install.a64/vmlinuz", "install.a64/initrd.gz"],
-        "kernel nfs://${next-server}P/install.a64/vmlinuz initrd=initrd.gz\n\
-         initrd nfs://${next-server}P/install.a64/initrd.gz\n",
+        "kernel nfs://${server}P/install.a64/vmlinuz initrd=initrd.gz\n\
+         initrd nfs://${server}P/install.a64/initrd.gz\n",
+    ),
+    (
+        "archlinux.iso",
+        &[
+            "arch/boot/x86_64/vmlinuz-linux",
+            "arch/boot/x86_64/initramfs-linux.img",
+        ],
+        "kernel nfs://${server}P/arch/boot/x86_64/vmlinuz-linux initrd=initramfs-linux.img \
+         archisobasedir=arch archiso_nfs_srv=${server}:P ip=dhcp\n\
+         initrd nfs://${server}P/arch/boot/x86_64/initramfs-linux.img\n",
+    ),
+    (
+        "manjaro.iso",
+        &["boot/vmlinuz-x86_64", "boot/initramfs-x86_64.img"],
+        "kernel nfs://${server}P/boot/vmlinuz-x86_64 initrd=initramfs-x86_64.img \
+         misobasedir=manjaro miso_nfs_srv=${server}:P ip=dhcp\n\
+         initrd nfs://${server}P/boot/initramfs-x86_64.img\n",
+    ),
+    (
+        "opensuse.iso",
+        &["boot/x86_64/loader/linux", "boot/x86_64/loader/initrd"],
+        "kernel nfs://${server}P/boot/x86_64/loader/linux initrd=initrd \
+         install=nfs://${server}P\n\
+         initrd nfs://${server}P/boot/x86_64/loader/initrd\n",
     ),
     // Two layouts in one image: `casper` lacks the initrd, so the commands use `live`, which is complete.
     (
         "both.iso",
         &["casper/vmlinuz", "live/vmlinuz", "live/initrd.img"],
-        "kernel nfs://${next-server}P/live/vmlinuz initrd=initrd.img boot=live netboot=nfs \
-         nfsroot=${next-server}:P\n\
-         initrd nfs://${next-server}P/live/initrd.img\n",
+        "kernel nfs://${server}P/live/vmlinuz initrd=initrd.img boot=live netboot=nfs \
+         nfsroot=${server}:P\n\
+         initrd nfs://${server}P/live/initrd.img\n",
     ),
 ];
+/// The script without the commands and the menu's items for images.
+const FRAME: &str = "#!ipxe\nisset ${ip} || dhcp\nset server ${next-server}\ngoto menu\n\
+                     :menu\nmenu Boot from ${server}\n\
+                     choose --timeout 60000 image || exit\ngoto ${image}\n";
 /// The output after the name of an image for which no commands are printed.
 const LEFT_OUT: &str = "left out: an unknown layout, or a path that iPXE may split";
 
@@ -127,14 +155,17 @@ fn printed_script_names_existing_files_for_every_layout() -> Result<()> {
         let mut remaining = printed.clone();
         for (name, _, lines) in LAYOUTS {
             let path = dir.path().join(name).display().to_string();
-            let lines = format!("# {name}\n{}", lines.replace('P', &path));
-            ensure!(remaining.contains(&lines), "{lines} is not in {printed}");
-            remaining = remaining.replace(&lines, "");
+            let lines = format!(":{name}\n{}boot\n", lines.replace('P', &path));
+            let item = format!("item {name} {name}\n");
+            for part in [lines, item] {
+                ensure!(remaining.contains(&part), "{part} is not in {printed}");
+                remaining = remaining.replace(&part, "");
+            }
         }
-        ensure!(remaining.is_empty(), "unexpected output: {remaining}");
+        ensure!(remaining == FRAME, "unexpected output: {remaining}");
         let mut read = 0;
         let uris = printed.split_whitespace();
-        for path in uris.filter_map(|word| word.strip_prefix("nfs://${next-server}")) {
+        for path in uris.filter_map(|word| word.strip_prefix("nfs://${server}")) {
             let ports = format!(
                 "nfsport={}&mountport={}",
                 server.nfs_port, server.mount_port
@@ -180,7 +211,11 @@ fn images_that_cannot_be_booted_are_left_out() -> Result<()> {
         &["live/vmlinuz x=y", "live/initrd.img"],
     )?;
     let (_server, printed) = serve(Arch::X86_64, "nfs", dir.path())?;
-    let mut lines: Vec<&str> = printed.lines().collect();
+    let mut lines: Vec<&str> = printed
+        .lines()
+        .filter(|line| line.starts_with("# "))
+        .collect();
+    ensure!(lines.len() + FRAME.lines().count() == printed.lines().count());
     lines.sort_unstable();
     let mut expect: Vec<String> = names.map(|name| format!("# {name}: {LEFT_OUT}")).to_vec();
     for name in ["x\\nkernel evil.iso", "other.iso", "odd-kernel.iso"] {
@@ -217,9 +252,20 @@ fn damaged_images_are_reported_and_others_served() -> Result<()> {
         ensure!(!printed.contains(name), "{printed}");
     }
     ensure!(
-        printed.starts_with("# good.iso\nkernel ") && printed.lines().count() == 3,
+        printed.contains(":good.iso\nkernel ")
+            && printed.lines().count() == FRAME.lines().count() + 5,
         "{printed}"
     );
+    Ok(())
+}
+
+#[test]
+fn directory_without_images_is_reported() -> Result<()> {
+    let dir = public_dir()?;
+    fs::write(dir.path().join("image.img"), "")?;
+    let (server, _) = serve(Arch::X86_64, "nfs", dir.path())?;
+    let line = format!("stowaway: no *.iso in {}", dir.path().display());
+    server.wait_for_line(&line, Duration::from_secs(1))?;
     Ok(())
 }
 
