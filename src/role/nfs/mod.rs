@@ -237,9 +237,11 @@ fn export_host(
 /// would not report a program of the same user.
 #[cfg(feature = "serve")]
 pub(super) fn check_ports(options: &Options) -> Result<(), Fatal> {
-    for port in [Some(options.address.port()), options.mount_port] {
+    let nfs_port = options.address.port();
+    let mount_port = options.mount_port.filter(|port| *port != nfs_port);
+    for port in [Some(nfs_port), mount_port].into_iter().flatten() {
         let mut at = options.address;
-        at.set_port(port.unwrap_or(at.port()));
+        at.set_port(port);
         if is_taken(at, canonical(&at)) {
             return Err(cannot_listen(&at, Errno::ADDRINUSE));
         }
