@@ -30,22 +30,22 @@ const HAS_LETTERS: bool = cfg!(any(
 /// ```
 macro_rules! flags {
     ($scope:vis enum $name:ident {
-        bare { $($bare:ident $($bare_name:literal)|+),* $(,)? }
+        bare { $($(#[cfg($bare_when:meta)])? $bare:ident $($bare_name:literal)|+),* $(,)? }
         valued { $($(#[cfg($when:meta)])? $flag:ident $($flag_name:literal)|+ => $text:expr),* $(,)? }
     }) => {
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        $scope enum $name { $($bare,)* $($(#[cfg($when)])? $flag),* }
+        $scope enum $name { $($(#[cfg($bare_when)])? $bare,)* $($(#[cfg($when)])? $flag),* }
 
         impl $name {
-            const ALL: &[Self] = &[$(Self::$bare,)* $($(#[cfg($when)])? Self::$flag),*];
-            const BARE: &[Self] = &[$(Self::$bare),*];
+            const ALL: &[Self] = &[$($(#[cfg($bare_when)])? Self::$bare,)* $($(#[cfg($when)])? Self::$flag),*];
+            const BARE: &[Self] = &[$($(#[cfg($bare_when)])? Self::$bare),*];
             const WANTED: $crate::text::Text =
                 $crate::text::Text::row(&[$($(#[cfg($when)])? $text),*]);
 
             /// Returns the table of these flags; `help` is the text of `--help`.
             $scope const fn table(help: &'static [$crate::text::Text]) -> $crate::role::flags::Flags {
                 const NAMES: &[&str] = &[
-                    $(concat!($($bare_name, "|",)+ " "),)*
+                    $($(#[cfg($bare_when)])? concat!($($bare_name, "|",)+ " "),)*
                     $($(#[cfg($when)])? concat!($($flag_name, "|",)+ " ")),*
                 ];
                 const LEN: usize = $crate::role::joined(NAMES, &mut []);

@@ -119,7 +119,9 @@ macro_rules! roles {
 
 roles! {
     #[cfg(feature = "nfs")]
-    Nfs "nfs" | "unfsd": nfs::SUMMARY, |args, build_id| nfs::run(args, build_id);
+    Nfs "nfs": nfs::SUMMARY, |args, build_id| nfs::run(args, build_id, false);
+    #[cfg(feature = "nfs")]
+    Unfsd "unfsd": Text::NOTHING, |args, build_id| nfs::run(args, build_id, true);
     #[cfg(feature = "serve")]
     Serve "serve": serve::SUMMARY, |args, build_id| serve::run(args, build_id);
     #[cfg(feature = "sftp-server")]

@@ -203,7 +203,7 @@ impl Served {
 #[inline(never)]
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let served: &'static Served = read(args)?;
-    served.run_all(build_id)
+    served.nfs.background.run(&mut || served.run_all(build_id))
 }
 
 /// Parses the arguments before the supervisor starts processes, so that wrong arguments are reported once and not at each restart.

@@ -413,6 +413,7 @@ fn name_unfsd_selects_the_nfs_role() -> Result<()> {
     command
         .arg0("/sbin/unfsd")
         .args([
+            "-d",
             "-n",
             "0",
             "-l",
@@ -512,7 +513,7 @@ fn traces_decode_only_with_their_builds_debug_file() -> Result<()> {
     let directory = public_dir()?;
     let trace = directory.path().join("trace").display().to_string();
     let server = Server::start(ServerOptions {
-        arguments: vec!["--log".into(), trace.clone()],
+        arguments: vec!["--trace".into(), trace.clone()],
         ..ServerOptions::serving(&[directory.path()])
     })?;
     let (mut client, root) = server.open(directory.path())?;

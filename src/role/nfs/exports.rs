@@ -77,8 +77,10 @@ impl Reader {
         let buffer = &mut **self
             .buffer
             .get_or_insert_with(|| mem::bytes(EXPORTS_FILE_BYTES_MAX + 1));
-        let root = Directory::open(c"/");
-        let len = match root.and_then(|root| Ok(root.read(path, buffer)?.len())) {
+        let len = match Directory::current()
+            .read(path, buffer)
+            .map(|text| text.len())
+        {
             Ok(len) if len <= EXPORTS_FILE_BYTES_MAX => len,
             other => {
                 let number = other.map_or_else(FsError::number, |_| TOO_LONG);

@@ -1,10 +1,12 @@
 //! The role `nfs`, also called `unfsd`: NFSv3, MOUNT and a built-in portmapper. RFC 1813, RFC 1833.
 //!
-//! The flags -n, -m, -l and -p are those of unfsd(8).
+//! The flags of one letter are those of unfsd(8), except -T and -D.
 
 #[cfg(bare)]
 mod archive;
 mod argument;
+#[cfg(feature = "serve")]
+mod background;
 #[cfg(feature = "ipxe")]
 mod boot;
 mod exports;
@@ -22,7 +24,7 @@ use crate::config::{
 };
 use crate::drive::datagrams::Datagrams;
 #[cfg(feature = "serve")]
-use crate::drive::platform::host::loops::is_taken;
+use crate::drive::platform::host::{daemon, loops::is_taken};
 use crate::drive::platform::network::Network;
 use crate::drive::rpc::Rpc;
 use crate::drive::streams::Streams;
@@ -68,22 +70,33 @@ const HELP: &[Text] = &[
     text!("\nmount with:  mount -t nfs -o nolock HOST:DIR /mnt\n"),
 ];
 
-/// Serves until SIGTERM or SIGINT.
-pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
+/// Serves until SIGTERM or SIGINT. `is_unfsd`: in the background, unless `-d` is given.
+#[cfg_attr(not(feature = "serve"), expect(unused_variables))]
+pub(super) fn run(
+    args: Args,
+    build_id: &[u8; BUILD_ID_BYTES],
+    is_unfsd: bool,
+) -> Result<(), Fatal> {
     let options = mem::leak(Options::default());
+    #[cfg(feature = "serve")]
+    {
+        options.background.detaches = is_unfsd;
+    }
     let network = options.read(args)?;
+    let options = &*options;
     let tree = platform::tree();
     if options.tests {
         return exports::show(options, tree);
     }
-    let task = task(options, &network, build_id, tree)?;
-    platform::serve(
-        &network,
-        &mut [task],
-        tree,
-        Console::leak(),
-        Signals::RELOAD,
-    )
+    let mut serve = || {
+        let task = task(options, &network, build_id, tree)?;
+        let console = Console::leak();
+        platform::serve(&network, &mut [task], tree, console, Signals::RELOAD)
+    };
+    #[cfg(feature = "serve")]
+    return options.background.run(&mut serve);
+    #[cfg(not(feature = "serve"))]
+    serve()
 }
 
 /// Makes the server's task, not started yet, and adds the exports to `tree`. The task is never freed.
@@ -97,7 +110,7 @@ pub(super) fn task(
     build_id: &[u8; BUILD_ID_BYTES],
     tree: &mut Tree,
 ) -> Result<&'static mut dyn Task, Fatal> {
-    if let Some(path) = options.log {
+    if let Some(path) = options.trace {
         sys::trace_to(path, build_id)
             .map_err(|errno| failed(text!("cannot write traces to"), path.to_bytes(), errno))?;
     }
@@ -216,7 +229,7 @@ fn export_host(
     host.is_shared = is_shared;
     host.was_used = cfg!(feature = "serve") && was_used;
     let form = choose_form(options, host, tree)?;
-    let acts_as_callers = host.act_as_callers();
+    let acts_as_callers = !options.is_single_user && host.act_as_callers();
     tree.add(Backend::ByHandle, host);
     tree.reopens = true;
     // An export that is missing at the start is opened later, but a server without any export ends.
@@ -460,17 +473,21 @@ impl Nfs {
                 report_listening(world.events, &mount_at, text!(" for MOUNT"));
             }
         }
-        let bound = self.bind(world, &mount_at, MOUNT_DATAGRAMS, MOUNT);
-        if let Err(error) = bound
-            && self.is_first
-        {
-            failed(event::NO_DATAGRAMS, b"", net_errno(error));
+        let mut has_datagrams = false;
+        if !options.has_no_datagrams {
+            let bound = self.bind(world, &mount_at, MOUNT_DATAGRAMS, MOUNT);
+            has_datagrams = bound.is_ok();
+            if let Err(error) = bound
+                && self.is_first
+            {
+                failed(event::NO_DATAGRAMS, b"", net_errno(error));
+            }
         }
         for &(program, version) in &REGISTERED {
             let (port, has_udp) = match program {
                 portmap::PROGRAM => (portmap::PORT, true),
                 nfs3::PROGRAM => (nfs_at.port(), false),
-                _ => (mount_at.port(), bound.is_ok()),
+                _ => (mount_at.port(), has_datagrams),
             };
             for &transport in &Transport::ALL {
                 let is_reached = nfs_at.ip().is_unspecified()
@@ -508,6 +525,10 @@ impl Nfs {
                 }
                 Err(error) => mounting.report_no_portmap(error, world.events),
             }
+        }
+        #[cfg(feature = "serve")]
+        if self.is_first && options.background.detaches {
+            daemon::tell_ready();
         }
         Ok(())
     }

@@ -4,6 +4,8 @@ use super::super::args::{address, port};
 use super::super::flags::{Flags, flags};
 use super::super::{Fatal, network, refuse};
 use super::argument::{self, ExportArgument, Exports};
+#[cfg(feature = "serve")]
+use super::background::{self, Background};
 use crate::config::{EXPORTS_FILE, NFS_PORT};
 use crate::drive::platform::host::files;
 #[cfg(feature = "serve")]
@@ -23,6 +25,15 @@ flags! {
         bare {
             NoPortmap "p",
             Test "T",
+            AnyPort "u",
+            NoDatagrams "t",
+            SingleUser "s",
+            // unfsd's -b and -r: the server does what they ask for.
+            Usual "b" | "r",
+            #[cfg(feature = "serve")]
+            Foreground "d",
+            #[cfg(feature = "serve")]
+            Daemon "D",
         }
         valued {
             Port "n" => "name a port below 65536",
@@ -30,7 +41,11 @@ flags! {
             Address "l" => "name a numeric address, such as 192.0.2.1 or 2001:db8::1",
             Handles "--handles" => "name kernel or path",
             KeyFile "--key-file" => "name a file",
-            Log "--log" => "name a file",
+            Trace "--trace" => "name a file",
+            #[cfg(feature = "serve")]
+            Log "--log" => "name a file by less than 250 bytes, or ADDRESS:PORT of a system logger",
+            #[cfg(feature = "serve")]
+            PidFile "i" => "name a file",
             File "e" => "name a file with exports, as exports(5) describes it",
             Export "--export" | "*" => "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
             #[cfg(feature = "ipxe")]
@@ -51,7 +66,13 @@ pub(in super::super) struct Options {
     pub(super) portmap: bool,
     pub(super) form: Option<Form>,
     pub(super) key_file: Option<&'static CStr>,
-    pub(super) log: Option<&'static CStr>,
+    pub(super) trace: Option<&'static CStr>,
+    #[cfg(feature = "serve")]
+    pub(in super::super) background: Background,
+    /// True if MOUNT and portmap are not served over UDP (`-t`).
+    pub(super) has_no_datagrams: bool,
+    /// True if files are accessed as the server's own user for all clients (`-s`).
+    pub(super) is_single_user: bool,
     /// The file with exports (`-e`).
     pub(super) file: Option<&'static CStr>,
     /// True if the exports are only checked (`-T`).
@@ -75,7 +96,11 @@ impl Default for Options {
             portmap: true,
             form: None,
             key_file: None,
-            log: None,
+            trace: None,
+            #[cfg(feature = "serve")]
+            background: Background::default(),
+            has_no_datagrams: false,
+            is_single_user: false,
             file: None,
             tests: false,
         }
@@ -142,6 +167,14 @@ impl Options {
         match flag {
             Flag::NoPortmap => self.portmap = false,
             Flag::Test => self.tests = true,
+            Flag::AnyPort => self.address.set_port(0),
+            Flag::NoDatagrams => self.has_no_datagrams = true,
+            Flag::SingleUser => self.is_single_user = true,
+            Flag::Usual => {}
+            #[cfg(feature = "serve")]
+            Flag::Foreground => self.background.detaches = false,
+            #[cfg(feature = "serve")]
+            Flag::Daemon => self.background.detaches = true,
             _ if text.is_empty() => return None,
             Flag::Port => self.address.set_port(port(text)?),
             Flag::MountPort => self.mount_port = Some(port(text)?),
@@ -153,7 +186,11 @@ impl Options {
                 })
             }
             Flag::KeyFile => self.key_file = Some(value),
-            Flag::Log => self.log = Some(value),
+            Flag::Trace => self.trace = Some(value),
+            #[cfg(feature = "serve")]
+            Flag::Log => self.background.log = Some(background::log(value)?),
+            #[cfg(feature = "serve")]
+            Flag::PidFile => self.background.pid_file = Some(value),
             Flag::Export => self.export(text, false)?,
             #[cfg(feature = "ipxe")]
             Flag::Isos => self.export(text, true)?,

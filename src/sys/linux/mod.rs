@@ -2,6 +2,8 @@
 //!
 //! Fallbacks are here and nowhere else: the modern call, the substitute where it is missing, and how the choice is remembered.
 
+#[cfg(feature = "serve")]
+pub mod daemon;
 pub mod defmt_sink;
 pub mod epoll;
 pub mod fs;
@@ -145,6 +147,9 @@ pub fn seed() -> [u8; 16] {
 
 /// Writes to standard error; output that the reader does not accept soon is dropped.
 pub fn console(bytes: &[u8]) {
+    #[cfg(feature = "serve")]
+    daemon::write(bytes);
+    #[cfg(not(feature = "serve"))]
     stdio::Stdio::Error.offer(bytes);
 }
 

@@ -238,13 +238,18 @@ pub(super) fn follow_supervisor() {
     }
 }
 
+/// Forks. Returns `None` in the child.
+pub fn split() -> Result<Option<Child>, Errno> {
+    // SAFETY: the child has a copy of the process's memory, and none of its other threads, which hold no locks.
+    let made = outcome(unsafe { raw_syscall!(Sysno::clone, SIGCHLD, 0, 0, 0, 0) })?;
+    Ok((made != 0).then_some(Child(made as i32)))
+}
+
 /// Forks. Returns `None` in the child, which receives SIGTERM when the parent ends.
 pub fn fork() -> Result<Option<Child>, Errno> {
     let parent = rustix::process::getpid();
-    // SAFETY: the child has a copy of the process's memory, and none of its other threads, which hold no locks.
-    let made = outcome(unsafe { raw_syscall!(Sysno::clone, SIGCHLD, 0, 0, 0, 0) })?;
-    if made != 0 {
-        return Ok(Some(Child(made as i32)));
+    if let Some(child) = split()? {
+        return Ok(Some(child));
     }
     mask(Block::Off, ALL_SIGNALS);
     HAS_SUPERVISOR.store(true, Ordering::Relaxed);
@@ -273,10 +278,8 @@ pub fn close_all_but(file: &File) {
 /// except those that begin with `but`.
 #[doc(alias = "execve")]
 pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
-    // SAFETY: the process has one thread, and the child has a copy of its memory.
-    let made = outcome(unsafe { raw_syscall!(Sysno::clone, SIGCHLD, 0, 0, 0, 0) })?;
-    if made != 0 {
-        return Ok(Child(made as i32));
+    if let Some(child) = split()? {
+        return Ok(child);
     }
     mask(Block::Off, ALL_SIGNALS);
     on_failed_write(FailedWrite::Ends);

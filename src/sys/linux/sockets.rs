@@ -322,9 +322,19 @@ pub fn open_at(at: SocketAddr, connects: bool, is_shared: bool) -> Result<File, 
 
 /// Starts a non-blocking connect; later calls report its result.
 pub fn connect(host: Ipv6Addr, port: u16) -> Result<File, Errno> {
+    connect_as(STREAM, host, port)
+}
+
+/// Opens a UDP socket connected to a port of `host`.
+#[cfg(feature = "serve")]
+pub fn datagrams_to_host(host: Ipv6Addr, port: u16) -> Result<File, Errno> {
+    connect_as(DATAGRAM, host, port)
+}
+
+fn connect_as(kind: u32, host: Ipv6Addr, port: u16) -> Result<File, Errno> {
     let mut at = Address::empty();
     at.set_host(host, port);
-    let socket = open(at.family(), STREAM | NONBLOCK)?;
+    let socket = open(at.family(), kind | NONBLOCK)?;
     match call(socket.as_raw_fd(), AddressCall::Connect, &mut at) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(error) => Err(error),

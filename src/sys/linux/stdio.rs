@@ -1,13 +1,13 @@
 //! The standard streams as byte streams.
 
-use super::fs::{File, set_pipe_size};
+use super::fs::set_pipe_size;
 use super::process::{FailedWrite, on_failed_write};
 use super::{Errno, outcome};
 use crate::time::Duration;
 use core::sync::atomic::{AtomicBool, Ordering};
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
 use rustix::event::{PollFd, PollFlags};
-use rustix::fd::{AsRawFd as _, BorrowedFd};
+use rustix::fd::{BorrowedFd, RawFd};
 use syscalls::{Sysno, raw_syscall};
 
 /// Longest wait for the reader of standard error.
@@ -75,8 +75,8 @@ impl Stdio {
     }
 
     /// Writes `bytes` if the stream is ready within `PATIENCE`, else drops them. After a timeout, later calls do not wait until
-    /// the stream is ready again.
-    pub fn offer(self, bytes: &[u8]) {
+    /// the stream is ready again. Returns false if the write failed.
+    pub fn offer(self, bytes: &[u8]) -> bool {
         static HAS_STOPPED: AtomicBool = AtomicBool::new(false);
         let patience = if HAS_STOPPED.load(Ordering::Relaxed) {
             Duration::from_ms(0)
@@ -85,9 +85,7 @@ impl Stdio {
         };
         let is_ready = self.is_ready(Some(patience));
         HAS_STOPPED.store(!is_ready, Ordering::Relaxed);
-        if is_ready {
-            self.send(bytes);
-        }
+        !is_ready || self.send(bytes) > 0
     }
 
     /// Writes all of `bytes` to standard output. Returns false if the write fails. If the reader is gone, SIGPIPE ends the process,
@@ -106,19 +104,16 @@ impl Stdio {
         set_pipe_size(self as i32, bytes);
     }
 
-    /// Replaces standard input and output with a connection.
-    pub fn replace(connection: &File) -> Result<(), Errno> {
-        for place in [Self::Input, Self::Output] {
-            let (from, to) = (connection.as_raw_fd(), place as i32);
-            #[cfg(not(target_arch = "aarch64"))]
-            // SAFETY: the call takes no pointers, and nothing depends on the descriptor that is replaced.
-            outcome(unsafe { raw_syscall!(Sysno::dup2, from, to) })?;
-            // aarch64 has only dup3.
-            #[cfg(target_arch = "aarch64")]
-            // SAFETY: the call takes no pointers, and nothing depends on the descriptor that is replaced.
-            outcome(unsafe { raw_syscall!(Sysno::dup3, from, to, 0) })?;
-        }
-        Ok(())
+    /// Makes the stream a duplicate of the descriptor `from`.
+    pub fn replace(self, from: RawFd) -> Result<(), Errno> {
+        #[cfg(not(target_arch = "aarch64"))]
+        // SAFETY: the call takes no pointers, and nothing depends on the descriptor that is replaced.
+        let replaced = unsafe { raw_syscall!(Sysno::dup2, from, self as i32) };
+        // aarch64 has only dup3.
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: the call takes no pointers, and nothing depends on the descriptor that is replaced.
+        let replaced = unsafe { raw_syscall!(Sysno::dup3, from, self as i32, 0) };
+        outcome(replaced).map(drop)
     }
 }
 

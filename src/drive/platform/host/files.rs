@@ -86,6 +86,13 @@ impl Directory {
         File::open(path, OFlags::DIRECTORY, 0).map(Self)
     }
 
+    /// The current directory, which is not opened: it may be unreadable.
+    #[cfg(feature = "nfs")]
+    pub fn current() -> Self {
+        fsuid::restore();
+        Self(File::current())
+    }
+
     /// Opens the subdirectory `name`; follows a link if `follows`.
     ///
     /// # Errors

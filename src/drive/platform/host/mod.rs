@@ -3,6 +3,8 @@
 
 #[cfg(feature = "check")]
 pub mod client;
+#[cfg(feature = "serve")]
+pub use crate::sys::linux::daemon;
 #[cfg(feature = "browse")]
 pub mod exec;
 #[cfg(any(feature = "mdns", feature = "browse", feature = "nfs"))]

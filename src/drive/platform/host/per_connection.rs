@@ -5,6 +5,7 @@ use crate::sys;
 use crate::sys::linux::fs::File;
 use crate::sys::linux::stdio::Stdio;
 use crate::sys::linux::{process, sockets};
+use rustix::fd::AsRawFd as _;
 
 /// Listening addresses: IP address and port, or a socket file.
 pub use sockets::{Address, Reach};
@@ -29,7 +30,9 @@ pub fn run(listener: &File, serve: &mut dyn FnMut()) -> ! {
         }
         let child = sockets::accept_any(listener).and_then(|connection| {
             let child = process::fork()?;
-            if child.is_none() && Stdio::replace(&connection).is_ok() {
+            if child.is_none() {
+                Stdio::Input.replace(connection.as_raw_fd())?;
+                Stdio::Output.replace(connection.as_raw_fd())?;
                 serve();
             }
             Ok(child)

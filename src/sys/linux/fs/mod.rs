@@ -52,6 +52,11 @@ impl File {
         Ok(Self(outcome(returned)? as RawFd))
     }
 
+    /// The current directory. Closing it fails with EBADF.
+    pub const fn current() -> Self {
+        Self(AT_FDCWD)
+    }
+
     /// Returns the descriptor without closing it.
     pub fn leak(self) -> RawFd {
         core::mem::ManuallyDrop::new(self).0

@@ -1,0 +1,81 @@
+//! The background: how the server runs without a terminal, and where its messages go.
+
+use super::super::args::socket;
+use super::super::{FAILED, Fatal, complain};
+use super::failed;
+use crate::drive::platform::host::daemon::{self, Log, PidFile};
+use crate::sys::Errno;
+use crate::text::text;
+use core::ffi::CStr;
+
+/// A path of a log file is shorter than this (bytes). The message of `--log` names this limit.
+const LOG_PATH_BYTES_MAX: usize = 250;
+
+/// The arguments about the background.
+#[derive(Default)]
+pub(in super::super) struct Background {
+    /// True if the server leaves its terminal (`-D`, or started as unfsd).
+    pub(super) detaches: bool,
+    /// The file for the number of the process (`-i`).
+    pub(super) pid_file: Option<&'static CStr>,
+    /// Where messages go (`--log`). `None`: to standard error, or to the system logger if the server detaches.
+    pub(super) log: Option<Log>,
+}
+
+impl Background {
+    /// Calls `serve` in the background, if that is asked for.
+    ///
+    /// # Errors
+    /// Those of `serve`; exit status 1: the background is not possible, which is reported.
+    pub(in super::super) fn run(
+        &self,
+        serve: &mut dyn FnMut() -> Result<(), Fatal>,
+    ) -> Result<(), Fatal> {
+        let pid_file = match self.pid_file {
+            Some(path) => Some(lock(path)?),
+            None => None,
+        };
+        let log = self.log.or(self.detaches.then_some(Log::System));
+        if let Some(log) = log {
+            let path = match log {
+                Log::File(path) => path.to_bytes(),
+                _ => b"",
+            };
+            let opened = daemon::open_log(log);
+            opened.map_err(|errno| failed(text!("cannot write the log"), path, errno))?;
+        }
+        if self.detaches {
+            let detached = daemon::detach();
+            detached.map_err(|errno| failed(text!("cannot start a daemon"), b"", errno))?;
+        } else {
+            daemon::use_log();
+        }
+        if let Some(file) = &pid_file {
+            file.write();
+        }
+        let ended = serve();
+        if let Some(file) = &pid_file {
+            file.clear();
+        }
+        ended
+    }
+}
+
+fn lock(path: &CStr) -> Result<PidFile, Fatal> {
+    PidFile::lock(path).map_err(|errno| {
+        let path = path.to_bytes();
+        if errno == Errno::AGAIN {
+            let why = text!("another process has locked its pid file");
+            return complain(FAILED, text!("the server runs already"), path, why);
+        }
+        failed(text!("cannot write the pid file"), path, errno)
+    })
+}
+
+/// Parses the value of `--log`: ADDRESS:PORT of a system logger, or a file.
+pub(super) fn log(text: &'static CStr) -> Option<Log> {
+    if let Some(at) = socket(text.to_bytes()) {
+        return Some(Log::Host(at));
+    }
+    (text.count_bytes() < LOG_PATH_BYTES_MAX).then_some(Log::File(text))
+}
