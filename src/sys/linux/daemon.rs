@@ -14,7 +14,7 @@ use crate::mem::Ends as _;
 use core::ffi::{CStr, c_char};
 use core::mem::MaybeUninit;
 use core::net::SocketAddrV6;
-use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
 use embedded_io::Read as _;
 use rustix::fd::{AsFd as _, AsRawFd as _};
 use rustix::fs::{AtFlags, FlockOperation, OFlags};
@@ -35,6 +35,8 @@ pub enum Log {
 
 /// Descriptor that replaces standard error after a write to it failed, or -1.
 static LOG: AtomicI32 = AtomicI32::new(-1);
+/// True once the log is standard error.
+static IS_USED: AtomicBool = AtomicBool::new(false);
 /// Path of the log if it is a file, or null.
 static PATH: AtomicPtr<c_char> = AtomicPtr::new(core::ptr::null_mut());
 
@@ -62,7 +64,9 @@ pub fn open_log(log: Log) -> Result<(), Errno> {
 /// Makes the log standard error. Returns false if there is no log.
 pub fn use_log() -> bool {
     let log = LOG.load(Ordering::Relaxed);
-    log >= 0 && Stdio::Error.replace(log).is_ok()
+    let is_used = log >= 0 && Stdio::Error.replace(log).is_ok();
+    IS_USED.store(is_used, Ordering::Relaxed);
+    is_used
 }
 
 /// Writes a message to standard error, or to the log if that fails.
@@ -70,7 +74,9 @@ pub(super) fn write(message: &[u8]) {
     if !Stdio::Error.offer(message) && use_log() {
         Stdio::Error.offer(message);
     }
-    limit_log();
+    if IS_USED.load(Ordering::Relaxed) {
+        limit_log();
+    }
 }
 
 /// Begins a new log file if the present one is full. Another process of the daemon may have done so already.
