@@ -7,6 +7,7 @@ mod check;
 mod daemon;
 mod debuggers;
 mod ends;
+mod exports;
 mod hostile;
 mod image;
 mod inside;
