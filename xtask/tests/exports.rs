@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 use xtask::build::Arch;
-use xtask::machines::iso::unpack_package;
+use xtask::machines::iso::{EXPORTFS, unpack_package};
 use xtask::machines::server::{binary, public_dir, root_for};
 use xtask::setup::{self, Package};
 
@@ -161,6 +161,8 @@ fn parse(text: &str) -> Result<Exports> {
                 let mask: Ipv4Addr = mask.parse()?;
                 format!("{network}/{}", u32::from(mask).count_ones())
             }
+            // exportfs writes no host for a path without hosts.
+            _ if hosts.is_empty() => "*".to_owned(),
             _ => hosts.to_owned(),
         };
         let path = path.replace("\\040", " ").replace("\\011", "\t");
@@ -176,7 +178,7 @@ fn files_are_read_as_exportfs_reads_them() -> Result<()> {
         return Ok(());
     }
     setup::install_packages(&[Package::NFS_COMMON])?;
-    let exportfs = unpack_package("nfs-kernel-server")?.join("usr/sbin/exportfs");
+    let exportfs = unpack_package(EXPORTFS)?.join("usr/sbin/exportfs");
     let dir = public_dir()?;
     let path = |name: &str| dir.path().join(name);
     fs::create_dir(path("state"))?;

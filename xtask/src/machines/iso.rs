@@ -26,6 +26,9 @@ pub const SHIPPED: [(&str, &str, &str); 3] = [
     ),
 ];
 
+/// The Debian package of exportfs, which the tests of exports files compare with.
+pub const EXPORTFS: &str = "nfs-kernel-server";
+
 /// Downloads `package` and unpacks it under target/images, without installing it. Returns its directory, which later calls reuse.
 pub fn unpack_package(package: &str) -> Result<PathBuf> {
     let all = workspace_root().join("target/images");

@@ -19,7 +19,8 @@ pub fn job(mode: &Mode) -> Job {
             package.path()?;
         }
         qemu::prepare_all()?;
-        for (package, _, _) in iso::SHIPPED {
+        let packages = iso::SHIPPED.map(|(package, _, _)| package);
+        for package in packages.into_iter().chain([iso::EXPORTFS]) {
             iso::unpack_package(package)?;
         }
         Ok(Outcome::default())
