@@ -76,6 +76,19 @@ impl TaskKind {
         #[cfg(all(feature = "mdns", feature = "sftp-server"))]
         Self::Sftp,
     ];
+    /// The name in messages.
+    const fn name(self) -> &'static str {
+        match self {
+            #[cfg(feature = "init")]
+            Self::Addresses => "addresses",
+            Self::Nfs => "nfs",
+            #[cfg(feature = "mdns")]
+            Self::Mdns => "mdns",
+            #[cfg(all(feature = "mdns", feature = "sftp-server"))]
+            Self::Sftp => "sftp",
+        }
+    }
+
     /// The tasks that can share one loop.
     const TOGETHER: &[Self] = Self::ALL.split_at(cfg!(feature = "init") as usize).1;
 }
@@ -256,7 +269,6 @@ impl Served {
         }
         // One process per task, so that a stalled disk of NFS does not delay mDNS or SFTP.
         let mut kinds = heapless::Vec::<_, LOOP_COUNT>::new();
-        let mut loops = heapless::Vec::<_, LOOP_COUNT>::new();
         let nfs_count = self
             .nfs
             .with_shared(|shared| shared.loop_count)
@@ -265,29 +277,18 @@ impl Served {
             nfs::check_ports(&self.nfs)?;
         }
         for kind in TaskKind::ALL {
-            let name = match kind {
+            let count = match kind {
                 #[cfg(feature = "init")]
-                TaskKind::Addresses if self.card.is_none() => continue,
-                #[cfg(feature = "init")]
-                TaskKind::Addresses => "addresses",
-                TaskKind::Nfs => {
-                    for _ in 1..nfs_count {
-                        let _ = kinds.push(*kind);
-                        let _ = loops.push(Child::new("nfs"));
-                    }
-                    "nfs"
-                }
+                TaskKind::Addresses => self.card.is_some().into(),
+                TaskKind::Nfs => nfs_count,
                 #[cfg(feature = "mdns")]
-                TaskKind::Mdns if self.is_silent => continue,
-                #[cfg(feature = "mdns")]
-                TaskKind::Mdns => "mdns",
+                TaskKind::Mdns => (!self.is_silent).into(),
                 #[cfg(all(feature = "mdns", feature = "sftp-server"))]
-                TaskKind::Sftp if self.sftp.is_none() => continue,
-                #[cfg(all(feature = "mdns", feature = "sftp-server"))]
-                TaskKind::Sftp => "sftp",
+                TaskKind::Sftp => self.sftp.is_some().into(),
             };
-            let _ = kinds.push(*kind);
-            let _ = loops.push(Child::new(name));
+            for _ in 0..count {
+                let _ = kinds.push(*kind);
+            }
         }
         let first = kinds.iter().position(|kind| *kind == TaskKind::Nfs);
         let run = |index: usize| {
@@ -299,7 +300,9 @@ impl Served {
             });
             self.run(core::slice::from_ref(kind), build_id)
         };
-        supervisor::run(&mut loops, &run, &mut Console)
+        let mut children: heapless::Vec<_, LOOP_COUNT> =
+            kinds.iter().map(|kind| Child::new(kind.name())).collect();
+        supervisor::run(&mut children, &run, &mut Console)
     }
 }
 

@@ -217,9 +217,9 @@ fn failure_to_start_is_shown_on_the_terminal() -> Result<()> {
         ),
         (
             "-i /none/pid",
-            "cannot write the pid file /none/pid: does not exist",
+            "cannot use the pid file /none/pid: does not exist",
         ),
-        ("-i /run/link", "cannot write the pid file /run/link"),
+        ("-i /run/link", "cannot use the pid file /run/link"),
     ] {
         let _ = symlink("other", host.path("run/link"));
         for role in ["nfs", "serve --no-mdns"] {

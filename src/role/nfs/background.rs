@@ -1,10 +1,9 @@
 //! The background: how the server runs without a terminal, and where its messages go.
 
+use super::super::Fatal;
 use super::super::args::socket;
-use super::super::{FAILED, Fatal, complain};
 use super::failed;
 use crate::drive::platform::host::daemon::{self, Log, PidFile};
-use crate::sys::Errno;
 use crate::text::text;
 use core::ffi::CStr;
 
@@ -32,7 +31,11 @@ impl Background {
         serve: &mut dyn FnMut() -> Result<(), Fatal>,
     ) -> Result<(), Fatal> {
         let pid_file = match self.pid_file {
-            Some(path) => Some(lock(path)?),
+            Some(path) => {
+                let locked = PidFile::lock(path);
+                let what = text!("cannot use the pid file");
+                Some(locked.map_err(|errno| failed(what, path.to_bytes(), errno))?)
+            }
             None => None,
         };
         let log = self.log.or(self.detaches.then_some(Log::System));
@@ -59,17 +62,6 @@ impl Background {
         }
         ended
     }
-}
-
-fn lock(path: &CStr) -> Result<PidFile, Fatal> {
-    PidFile::lock(path).map_err(|errno| {
-        let path = path.to_bytes();
-        if errno == Errno::AGAIN {
-            let why = text!("another process has locked its pid file");
-            return complain(FAILED, text!("the server runs already"), path, why);
-        }
-        failed(text!("cannot write the pid file"), path, errno)
-    })
 }
 
 /// Parses the value of `--log`: ADDRESS:PORT of a system logger, or a file.

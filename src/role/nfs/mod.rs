@@ -593,7 +593,7 @@ fn failed(what: Text, about: &[u8], errno: Errno) -> Fatal {
 }
 
 /// Reasons and advice that are specific to this role.
-static REASONS: [Reason; 12] = [
+static REASONS: [Reason; 13] = [
     reason(Errno::FBIG, text!("longer than 64 KiB")),
     reason(
         Errno::NXIO,
@@ -610,6 +610,10 @@ static REASONS: [Reason; 12] = [
     reason(
         Errno::XDEV,
         text!("shows kernel state, not files; export an ordinary directory"),
+    ),
+    reason(
+        Errno::BUSY,
+        text!("the server runs already: another process has locked it"),
     ),
     reasons::NO_IMAGE,
     reasons::OTHER_IMAGE,

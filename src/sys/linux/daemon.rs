@@ -121,12 +121,13 @@ impl PidFile {
     /// Opens or creates the file at `path` and locks it.
     ///
     /// # Errors
-    /// EAGAIN: another process has locked it. ELOOP: it is a link. Those of open(2).
+    /// EBUSY: another process has locked it. ELOOP: it is a link. Those of open(2).
     pub fn lock(path: &CStr) -> Result<Self, Errno> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
         let file: File =
             File::open::<Errno>(path, flags | OFlags::NONBLOCK | OFlags::NOCTTY, 0o644)?;
-        rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive)?;
+        let locked = rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive);
+        locked.map_err(|_| Errno::BUSY)?;
         Ok(Self(file))
     }
 
