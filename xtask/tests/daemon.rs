@@ -162,7 +162,7 @@ fn daemon_of_busybox_ash_logs_reloads_and_stops() -> Result<()> {
         let second = host.run(&format!("{words} -p -n {port} -l 127.0.0.1"))?;
         let text = String::from_utf8_lossy(&second.stdout).into_owned();
         ensure!(
-            second.status.code() == Some(1) && text.contains("the server runs already"),
+            second.status.code() == Some(1) && text.contains("a running server has locked it"),
             "{text}"
         );
 

@@ -3,12 +3,13 @@
 use super::super::Fatal;
 use super::super::args::socket;
 use super::failed;
-use crate::drive::platform::host::daemon::{self, Log, PidFile};
+use crate::drive::platform::host::daemon::{self, LOG_PATH_BYTES_MAX, Log, PidFile};
+use crate::event::Line;
 use crate::text::text;
 use core::ffi::CStr;
 
-/// A path of a log file is shorter than this (bytes). The message of `--log` names this limit.
-const LOG_PATH_BYTES_MAX: usize = 250;
+// The message of `--log` names this limit.
+const _: () = assert!(LOG_PATH_BYTES_MAX == 250);
 
 /// The arguments about the background.
 #[derive(Default)]
@@ -54,7 +55,9 @@ impl Background {
             daemon::use_log();
         }
         if let Some(file) = &pid_file {
-            file.write();
+            let mut number = Line::default();
+            number.number(daemon::process_id());
+            file.write(number.end_line());
         }
         let ended = serve();
         if let Some(file) = &pid_file {

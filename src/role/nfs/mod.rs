@@ -611,10 +611,7 @@ static REASONS: [Reason; 13] = [
         Errno::XDEV,
         text!("shows kernel state, not files; export an ordinary directory"),
     ),
-    reason(
-        Errno::BUSY,
-        text!("the server runs already: another process has locked it"),
-    ),
+    reason(Errno::BUSY, text!("a running server has locked it")),
     reasons::NO_IMAGE,
     reasons::OTHER_IMAGE,
     reason(

@@ -28,7 +28,7 @@ flags! {
             AnyPort "u",
             NoDatagrams "t",
             SingleUser "s",
-            // unfsd's -b and -r: the server does what they ask for.
+            // Options of unfsd for what the server always does.
             Usual "b" | "r",
             #[cfg(feature = "serve")]
             Foreground "d",
@@ -43,7 +43,7 @@ flags! {
             KeyFile "--key-file" => "name a file",
             Trace "--trace" => "name a file",
             #[cfg(feature = "serve")]
-            Log "--log" => "name a file by less than 250 bytes, or ADDRESS:PORT of a system logger",
+            Log "--log" => "name a path below 250 bytes, or ADDRESS:PORT",
             #[cfg(feature = "serve")]
             PidFile "i" => "name a file",
             File "e" => "name a file with exports, as exports(5) describes it",

@@ -9,8 +9,7 @@ use super::fs::{self, AT_FDCWD, File, Stat, fstatat};
 use super::process;
 use super::sockets::{datagrams_to, datagrams_to_host};
 use super::stdio::Stdio;
-use crate::event::Line;
-use crate::mem::Ends as _;
+use crate::mem::{Ends as _, copy_into};
 use core::ffi::{CStr, c_char};
 use core::mem::MaybeUninit;
 use core::net::SocketAddrV6;
@@ -22,6 +21,11 @@ use rustix::fs::{AtFlags, FlockOperation, OFlags};
 /// Size (bytes) at which a log file gets the name FILE.1 and a new one is begun.
 const LOG_BYTES_MAX: i64 = 1 << 20;
 
+/// A path of a log file is shorter than this (bytes), so that it fits into 255 bytes with [`SUFFIX`].
+pub const LOG_PATH_BYTES_MAX: usize = 250;
+/// Added to the path of a full log file.
+const SUFFIX: &[u8] = b".1";
+
 /// Where messages go.
 #[derive(Clone, Copy, Debug)]
 pub enum Log {
@@ -29,7 +33,7 @@ pub enum Log {
     System,
     /// A system logger that receives UDP datagrams: RFC 3164, without a priority, which means user.notice.
     Host(SocketAddrV6),
-    /// A file, whose path is shorter than 250 bytes.
+    /// A file, whose path is shorter than [`LOG_PATH_BYTES_MAX`].
     File(&'static CStr),
 }
 
@@ -95,10 +99,11 @@ fn limit_log() {
         return;
     }
     if stat(AT_FDCWD, path, named).is_ok_and(|named| named.st_ino == now.st_ino) {
-        let mut former = Line::default();
-        former.raw(path.to_bytes()).raw(b".1");
-        let (from, to) = ((AT_FDCWD, path.to_bytes()), (AT_FDCWD, former.bytes()));
-        let _ = fs::renameat::<Errno>(from, to, true);
+        let (name, former) = (path.to_bytes(), &mut [0; LOG_PATH_BYTES_MAX + SUFFIX.len()]);
+        copy_into(former, name);
+        copy_into(former.tail_mut(name.len()), SUFFIX);
+        let former = former.head(name.len() + SUFFIX.len());
+        let _ = fs::renameat::<Errno>((AT_FDCWD, name), (AT_FDCWD, former), true);
     }
     if open_log(Log::File(path)).is_ok() {
         use_log();
@@ -131,18 +136,21 @@ impl PidFile {
         Ok(Self(file))
     }
 
-    /// Writes this process's number to the file.
-    pub fn write(&self) {
-        let mut line = Line::default();
-        line.number(rustix::process::getpid().as_raw_pid().unsigned_abs());
+    /// Replaces the content of the file.
+    pub fn write(&self, text: &[u8]) {
         self.clear();
-        let _ = fs::pwrite::<Errno>(self.0.as_raw_fd(), 0, line.end_line());
+        let _ = fs::pwrite::<Errno>(self.0.as_raw_fd(), 0, text);
     }
 
     /// Empties the file.
     pub fn clear(&self) {
         let _ = fs::truncate::<Errno>(self.0.as_raw_fd(), None, 0);
     }
+}
+
+/// Number of this process.
+pub fn process_id() -> u32 {
+    rustix::process::getpid().as_raw_pid().unsigned_abs()
 }
 
 /// Goes on in a child process, the daemon: in a session of its own, without standard input and output. The process that was started ends with status 0 when the daemon calls [`tell_ready`], or with the daemon's exit status.
