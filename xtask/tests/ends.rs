@@ -234,7 +234,7 @@ fn role_that_does_not_answer_its_supervisor_is_restarted() -> Result<()> {
     Ok(())
 }
 
-/// Of two instances that are started at once for one port, one serves and the other reports that the port is in use.
+/// Two instances are started at once for one port: one serves, the other reports that the port is in use.
 #[test]
 fn instances_started_at_once_do_not_share_a_port() -> Result<()> {
     let directory = public_dir()?;

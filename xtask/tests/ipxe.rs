@@ -229,7 +229,7 @@ fn ipxe_boots_from_the_printed_script() -> Result<()> {
     for name in ["first.iso", "second.iso"] {
         let item = format!("item {name} {name}\n");
         ensure!(script.contains(&item), "no {item:?} in:\n{script}");
-        // Nobody presses a key in this machine, so the test makes the choice; the kernel needs a console.
+        // No key is pressed in this machine, so the test makes the choice; the kernel needs a console.
         let script = script
             .replace(
                 "choose --timeout 60000 image",
