@@ -21,7 +21,7 @@ use rustix::fs::{AtFlags, FlockOperation, OFlags};
 /// Size (bytes) at which a log file gets the name FILE.1 and a new one is begun.
 const LOG_BYTES_MAX: i64 = 1 << 20;
 
-/// A path of a log file is shorter than this (bytes), so that it fits into 255 bytes with [`SUFFIX`].
+/// A path of a log file is shorter than this (bytes), so that the path of a full one fits into 255.
 pub const LOG_PATH_BYTES_MAX: usize = 250;
 /// Added to the path of a full log file.
 const SUFFIX: &[u8] = b".1";
