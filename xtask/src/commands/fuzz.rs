@@ -54,6 +54,8 @@ pub enum Target {
     Iso,
     /// The files and tables from which mdns reads its announcements: arbitrary bytes
     Announced,
+    /// Files of exports: arbitrary bytes
+    Exports,
     /// Multicast DNS: datagrams received by the responder and the browser
     Mdns,
     /// Ethernet frames received by the built-in network stack
@@ -62,12 +64,13 @@ pub enum Target {
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Records,
         Self::Calls,
         Self::Sftp,
         Self::Iso,
         Self::Announced,
+        Self::Exports,
         Self::Mdns,
         Self::Frames,
     ];
@@ -80,6 +83,7 @@ impl Target {
             Self::Sftp => "sftp",
             Self::Iso => "iso",
             Self::Announced => "announced",
+            Self::Exports => "exports",
             Self::Mdns => "mdns",
             Self::Frames => "frames",
         }
@@ -90,6 +94,7 @@ impl Target {
         match self {
             Self::Records => 24_000,
             Self::Calls | Self::Sftp | Self::Announced | Self::Mdns | Self::Frames => 4096,
+            Self::Exports => 1024,
             Self::Iso => 600,
         }
     }
