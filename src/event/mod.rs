@@ -38,7 +38,7 @@ pub const UNUSABLE_BY_WINDOWS: Text =
 /// A role's process ended; the supervisor will restart it.
 pub const RESTARTING: Text = text!("restarting soon: the role");
 /// A role's process did nothing for 30 s, although its supervisor asked; the supervisor killed it.
-pub const NOT_ANSWERING: Text = text!("killed, because it did not answer for 30 s: the role");
+pub const NOT_ANSWERING: Text = text!("did not answer for 30 s, and was killed: the role");
 /// The process got a signal to stop.
 pub const STOPPING: Text = text!("stopping");
 /// No descriptor is left for a connection.

@@ -8,9 +8,9 @@ use crate::wire::Writer;
 
 /// Options of `serve` that are accepted as boot arguments. All but the last one have a value.
 #[cfg(feature = "sftp-server")]
-const WORDS: &[u8] = b"ip gw name export service log handles sftp hwid identify";
+const WORDS: &[u8] = b"ip gw name export service trace handles sftp hwid identify";
 #[cfg(not(feature = "sftp-server"))]
-const WORDS: &[u8] = b"ip gw name export service log handles hwid identify";
+const WORDS: &[u8] = b"ip gw name export service trace handles hwid identify";
 /// Index in [`WORDS`] of the option without a value, `identify`.
 const LAST: usize = if cfg!(feature = "sftp-server") { 9 } else { 8 };
 /// Buffer size (bytes) for the arguments of `serve`.

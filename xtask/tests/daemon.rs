@@ -197,7 +197,7 @@ fn unfsd_runs_in_the_background_unless_told_otherwise() -> Result<()> {
     host.wait_for_mount("/srv", true)?;
     host.stop()?;
     // As unfsd of init scripts is started: TCP only, one user.
-    host.start("unfsd -t -s -b -r -e /etc/exports -i /run/nfs.pid")?;
+    host.start("unfsd -t -s -e /etc/exports -i /run/nfs.pid")?;
     host.wait_for_mount("/srv", true)?;
     host.stop()
 }

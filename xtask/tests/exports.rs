@@ -1,14 +1,22 @@
-//! Files of exports: read as nfs-utils' exportfs reads them, or refused with line and column.
+//! Files of exports: read as nfs-utils' exportfs reads them, or refused with line and column; and the hosts that they admit, which
+//! are addresses of the loopback interface here.
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+use tempfile::TempDir;
 use xtask::build::Arch;
+use xtask::clients::nfs::{Client, How, Set};
 use xtask::machines::iso::{EXPORTFS, unpack_package};
-use xtask::machines::server::{binary, public_dir, root_for};
+use xtask::machines::server::{Server, ServerOptions, binary, public_dir, root_for};
 use xtask::setup::{self, Package};
 
 /// Faults: a line, the column of the word that is wrong, and a part of the message.
@@ -203,6 +211,188 @@ fn files_are_read_as_exportfs_reads_them() -> Result<()> {
             "{file}: {ours:#?} is not {theirs:#?}; exportfs: {}",
             String::from_utf8_lossy(&output.stderr)
         );
+    }
+    Ok(())
+}
+
+/// A server that reads a file of exports, for one exported directory.
+struct Exporting {
+    dir: TempDir,
+    server: Server,
+}
+
+impl Exporting {
+    fn new(role: &'static str, clients: &str) -> Result<Self> {
+        let dir = public_dir()?;
+        fs::create_dir(dir.path().join("srv"))?;
+        fs::write(dir.path().join("srv/secret"), "for root only")?;
+        let secret = dir.path().join("srv/secret");
+        fs::set_permissions(secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        write_exports(&dir, clients)?;
+        let file = dir.path().join("exports").display().to_string();
+        let mut arguments = vec!["-e".into(), file];
+        if role == "serve" {
+            arguments.push("--no-mdns".into());
+        }
+        let server = Server::start(ServerOptions {
+            role,
+            arguments,
+            ..ServerOptions::default()
+        })?;
+        Ok(Self { dir, server })
+    }
+
+    fn path(&self) -> String {
+        self.dir.path().join("srv").display().to_string()
+    }
+
+    /// Connects from 127.0.0.`host`.
+    fn client(&self, host: u8) -> Result<Client> {
+        let at = ([127, 0, 0, 1], self.server.nfs_port).into();
+        Client::connect_from(Ipv4Addr::new(127, 0, 0, host), at)
+    }
+
+    /// Replaces the export's clients, and waits until the server has read the file.
+    fn reload(&self, clients: &str) -> Result<()> {
+        write_exports(&self.dir, clients)?;
+        let part = if clients.contains("bogus") {
+            "malformed exports"
+        } else {
+            "exporting "
+        };
+        let count = || {
+            let lines = self.server.lines();
+            lines.iter().filter(|line| line.contains(part)).count()
+        };
+        let before = count();
+        self.server.signal(Signal::SIGHUP)?;
+        for _ in 0..500 {
+            if count() > before {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        anyhow::bail!("no new line {part:?} in {:#?}", self.server.lines())
+    }
+}
+
+fn write_exports(dir: &TempDir, clients: &str) -> Result<()> {
+    let path = dir.path().join("srv");
+    let text = format!("{} {clients}\n", path.display());
+    fs::write(dir.path().join("exports"), text)?;
+    Ok(())
+}
+
+/// Fails unless the outcome is an error that names `status`.
+fn ensure_refused<T>(outcome: Result<T>, status: &str) -> Result<()> {
+    let error = outcome.err().context("the call was answered")?;
+    ensure!(format!("{error:#}").contains(status), "{error:#}");
+    Ok(())
+}
+
+/// The rules of a call are those of the host that sends it, whichever host obtained the handle.
+#[test]
+fn handle_of_another_host_opens_nothing() -> Result<()> {
+    if !root_for("users") {
+        return Ok(());
+    }
+    for role in ["nfs", "serve"] {
+        let exporting = Exporting::new(
+            role,
+            "127.0.0.2(rw,insecure,no_root_squash) 127.0.0.4/31(ro,insecure)",
+        )?;
+        let path = exporting.path();
+        let mut writer = exporting.client(2)?;
+        let root = writer.mount(&path)?;
+        let file = writer.create(&root, "file", How::Unchecked(Set::default()))?;
+        for host in [4, 5] {
+            let mut reader = exporting.client(host)?;
+            ensure!(reader.mount(&path)? == root);
+            reader.attr(&file)?;
+            let created = reader.create(&root, "other", How::Unchecked(Set::default()));
+            ensure_refused(created, "ROFS")?;
+        }
+        for host in [3, 6] {
+            let mut other = exporting.client(host)?;
+            ensure_refused(other.mount(&path), "ACCES")?;
+            ensure_refused(other.attr(&file), "ACCES")?;
+            ensure_refused(other.lookup(&root, "file"), "ACCES")?;
+            ensure_refused(other.read(&file, 0, 10).map(drop), "ACCES")?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn squashed_users_have_the_rights_of_the_anonymous_user() -> Result<()> {
+    if !root_for("users") {
+        return Ok(());
+    }
+    let exporting = Exporting::new("nfs", "127.0.0.2(rw,insecure)")?;
+    let srv = exporting.dir.path().join("srv");
+    fs::set_permissions(&srv, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+    for (options, owner, reads) in [
+        ("rw,insecure", 65534, false),
+        ("rw,insecure,no_root_squash", 0, true),
+        ("rw,insecure,all_squash,anonuid=1000", 1000, false),
+        ("rw,insecure,anonuid=0", 0, true),
+    ] {
+        exporting.reload(&format!("127.0.0.2({options})"))?;
+        let mut client = exporting.client(2)?;
+        let root = client.mount(&exporting.path())?;
+        let secret = client.lookup(&root, "secret")?;
+        let read = client.read(&secret, 0, 100).map(|(bytes, _)| bytes.len());
+        ensure!(read.is_ok() == reads, "{options}: {read:?}");
+        let name = format!("by-{owner}-{reads}");
+        client.create(&root, &name, How::Unchecked(Set::default()))?;
+        let created = fs::metadata(srv.join(&name))?;
+        ensure!(created.uid() == owner, "{options}: {}", created.uid());
+    }
+    Ok(())
+}
+
+/// A client that stays in the list never notices that the file is read again; one that is taken from it is refused at its next
+/// call; a malformed file changes nothing.
+#[test]
+fn exports_are_read_again_under_load() -> Result<()> {
+    if !root_for("users") {
+        return Ok(());
+    }
+    let stays = "127.0.0.2(rw,insecure,no_root_squash)";
+    for role in ["nfs", "serve"] {
+        let exporting = Exporting::new(role, &format!("{stays} 127.0.0.3(ro,insecure)"))?;
+        let path = exporting.path();
+        let mut client = exporting.client(2)?;
+        let root = client.mount(&path)?;
+        let (ends, exporting) = (AtomicBool::new(false), &exporting);
+        let (count, changed) = thread::scope(|scope| -> Result<_> {
+            let load = scope.spawn(|| -> Result<u32> {
+                let mut count = 0;
+                while !ends.load(Ordering::Relaxed) {
+                    let name = format!("file-{}", count % 100);
+                    let file = client.create(&root, &name, How::Unchecked(Set::default()))?;
+                    client.attr(&file)?;
+                    count += 1;
+                }
+                Ok(count)
+            });
+            let changed = || -> Result<()> {
+                for round in 0..20u8 {
+                    let (host, former) = (3 + round % 2, 4 - round % 2);
+                    exporting.reload(&format!("{stays} 127.0.0.{host}(ro,insecure)"))?;
+                    exporting.client(host)?.mount(&path)?;
+                    ensure_refused(exporting.client(former)?.mount(&path), "ACCES")?;
+                    exporting.reload(&format!("{stays} 127.0.0.{former}(bogus)"))?;
+                    exporting.client(host)?.mount(&path)?;
+                }
+                Ok(())
+            }();
+            ends.store(true, Ordering::Relaxed);
+            let count = load.join().expect("the load does not panic")?;
+            Ok((count, changed))
+        })?;
+        changed?;
+        ensure!(count > 100, "only {count} calls while the file changed");
     }
     Ok(())
 }

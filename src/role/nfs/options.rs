@@ -28,8 +28,6 @@ flags! {
             AnyPort "u",
             NoDatagrams "t",
             SingleUser "s",
-            // Options of unfsd for what the server always does.
-            Usual "b" | "r",
             #[cfg(feature = "serve")]
             Foreground "d",
             #[cfg(feature = "serve")]
@@ -170,7 +168,6 @@ impl Options {
             Flag::AnyPort => self.address.set_port(0),
             Flag::NoDatagrams => self.has_no_datagrams = true,
             Flag::SingleUser => self.is_single_user = true,
-            Flag::Usual => {}
             #[cfg(feature = "serve")]
             Flag::Foreground => self.background.detaches = false,
             #[cfg(feature = "serve")]

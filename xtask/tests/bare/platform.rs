@@ -130,7 +130,7 @@ fn traces_are_written_to_the_debug_port() -> Result<()> {
     let to = format!("file,id=traces,path={}", path.display());
     let port = "isa-debugcon,iobase=0xe9,chardev=traces";
     let more = ["-chardev", &to, "-device", port];
-    let mut machine = Bare::boot("export=/ram log=-", None, &more)?;
+    let mut machine = Bare::boot("export=/ram trace=-", None, &more)?;
     machine.wait_for_line(LEASED)?;
     // The trace file has the build id, then frames, one of which contains this text.
     let traces = fs::read(&path)?;
@@ -140,7 +140,7 @@ fn traces_are_written_to_the_debug_port() -> Result<()> {
     let text = b"exporting /ram";
     let has_text = frames.windows(text.len()).any(|part| part == text);
     ensure!(is_known && has_text, "{traces:?}");
-    let mut machine = Bare::boot("export=/ram log=/traces", None, &[])?;
+    let mut machine = Bare::boot("export=/ram trace=/traces", None, &[])?;
     machine.wait_for_line("cannot write traces to /traces")?;
     ensure!(machine.wait_for_end()?.code() == Some(3));
     Ok(())

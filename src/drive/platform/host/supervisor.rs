@@ -35,6 +35,7 @@ pub struct Child {
     /// Time of the last start.
     since: Instant,
     restart_at: Instant,
+    /// The pause before the present run; 0 before the first.
     pause_ms: u32,
     /// Number of answers and turns of the loop since its last start, which the child counts. `None`: no memory can be shared.
     turns: Option<&'static AtomicU32>,
@@ -54,7 +55,7 @@ impl Child {
             process: None,
             since: Instant::from_ms(0),
             restart_at: Instant::from_ms(0),
-            pause_ms: PAUSE_MIN_MS,
+            pause_ms: 0,
             turns: None,
             turns_seen: 0,
             answered_at: Instant::from_ms(0),
@@ -106,11 +107,13 @@ impl Child {
     /// Schedules the restart of a child whose process ran for `lived`. A run that answered a client, or was longer than the pause
     /// before it, is followed by the shortest pause.
     fn ended(&mut self, now: Instant, lived: Duration) {
-        if self.turn_count() > 0 || lived >= Duration::from_ms(self.pause_ms) {
-            self.pause_ms = PAUSE_MIN_MS;
-        }
+        let has_worked = self.turn_count() > 0 || lived >= Duration::from_ms(self.pause_ms);
+        self.pause_ms = if has_worked {
+            PAUSE_MIN_MS
+        } else {
+            (self.pause_ms * 2).min(PAUSE_MAX_MS)
+        };
         self.restart_at = now.after(Duration::from_ms(self.pause_ms));
-        self.pause_ms = (self.pause_ms * 2).min(PAUSE_MAX_MS);
     }
 }
 

@@ -20,6 +20,16 @@ pub(super) const NOT_IN_HELP: &[(&str, &[&str], &str)] = &[
         "for machines: the boot argument sftp=ADDRESS:PORT",
     ),
     (
+        "nfs",
+        &["-d", "-s", "-t", "-u", "--trace"],
+        "for scripts that start unfsd; --trace for developers",
+    ),
+    (
+        "serve",
+        &["-d", "-s", "-t", "-u", "--trace"],
+        "those of nfs",
+    ),
+    (
         "sftp-server",
         &["-c"],
         "for sshd and dropbear, which start a login shell with it",

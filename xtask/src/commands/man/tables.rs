@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::page::section_of;
 use anyhow::{Context as _, Result, bail};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::spanned::Spanned as _;
@@ -44,10 +45,20 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Reads the tables from `src/role` below `root`, the workspace root.
+    /// Reads the tables from `src/role` below `root`, the workspace root. A role without a page of its own is another name of the
+    /// role with the same module.
     pub(super) fn read(root: &Path) -> Result<Self> {
         let dir = root.join("src/role");
-        let roles = roles(&dir.join("mod.rs"))?;
+        let mut roles: Vec<Role> = Vec::new();
+        for role in all_roles(&dir.join("mod.rs"))? {
+            let name = &role.names[0];
+            let page = format!("image/man/stowaway-{name}.{}", section_of(name));
+            let same = roles.iter_mut().find(|same| same.module == role.module);
+            match same.filter(|_| !root.join(page).exists()) {
+                Some(same) => same.names.extend(role.names),
+                None => roles.push(role),
+            }
+        }
         let mut tables = Self {
             roles,
             modules: BTreeMap::new(),
@@ -208,7 +219,7 @@ fn files(dir: &Path, module: &str) -> Result<Vec<PathBuf>> {
 }
 
 /// Each line of `roles!`: names, and the module whose `run` it calls.
-fn roles(file: &Path) -> Result<Vec<Role>> {
+fn all_roles(file: &Path) -> Result<Vec<Role>> {
     let text = fs::read_to_string(file).context("cannot read the roles")?;
     let parsed = syn::parse_file(&text).context("cannot parse the roles")?;
     let mut roles = Vec::new();
