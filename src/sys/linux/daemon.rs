@@ -6,6 +6,7 @@
 
 use super::Errno;
 use super::fs::{self, AT_FDCWD, File, Stat, fstatat};
+use super::fsuid;
 use super::process;
 use super::sockets::{datagrams_to, datagrams_to_host};
 use super::stdio::Stdio;
@@ -98,6 +99,8 @@ fn limit_log() {
     if now.st_size < LOG_BYTES_MAX {
         return;
     }
+    // The NFS server may have set the file-system UID of a caller.
+    fsuid::restore();
     if stat(AT_FDCWD, path, named).is_ok_and(|named| named.st_ino == now.st_ino) {
         let (name, former) = (path.to_bytes(), &mut [0; LOG_PATH_BYTES_MAX + SUFFIX.len()]);
         copy_into(former, name);
