@@ -76,6 +76,9 @@ impl TaskKind {
         #[cfg(all(feature = "mdns", feature = "sftp-server"))]
         Self::Sftp,
     ];
+    /// The tasks that can share one loop.
+    const TOGETHER: &[Self] = Self::ALL.split_at(cfg!(feature = "init") as usize).1;
+
     /// The name in messages.
     const fn name(self) -> &'static str {
         match self {
@@ -88,9 +91,6 @@ impl TaskKind {
             Self::Sftp => "sftp",
         }
     }
-
-    /// The tasks that can share one loop.
-    const TOGETHER: &[Self] = Self::ALL.split_at(cfg!(feature = "init") as usize).1;
 }
 
 // The message of `--loops` names this limit.

@@ -67,7 +67,7 @@ pub(in super::super) struct Options {
     pub(super) trace: Option<&'static CStr>,
     #[cfg(feature = "serve")]
     pub(in super::super) background: Background,
-    /// True if MOUNT and portmap are not served over UDP (`-t`).
+    /// True if MOUNT is not served over UDP (`-t`).
     pub(super) has_no_datagrams: bool,
     /// True if files are accessed as the server's own user for all clients (`-s`).
     pub(super) is_single_user: bool,
