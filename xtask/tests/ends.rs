@@ -149,16 +149,21 @@ fn new_child(server: &Server, old: u32, directory: &Path) -> Result<u32> {
     }
 }
 
-#[test]
-fn serve_restarts_killed_role_and_ends_with_it() -> Result<()> {
-    let directory = public_dir()?;
-    // With a reserved port, the restarted role listens on the same port as the killed one.
+/// Starts `serve`. With a reserved port, a restarted role listens on the same port as the one before it.
+fn supervised(directory: &Path) -> Result<(Server, Port)> {
     let port = Port::reserve()?;
     let server = Server::start(ServerOptions {
         role: "serve",
         port: port.number(),
-        ..ServerOptions::serving(&[directory.path()])
+        ..ServerOptions::serving(&[directory])
     })?;
+    Ok((server, port))
+}
+
+#[test]
+fn serve_restarts_killed_role_and_ends_with_it() -> Result<()> {
+    let directory = public_dir()?;
+    let (server, _port) = supervised(directory.path())?;
     let first = new_child(&server, 0, directory.path())?;
     kill(Pid::from_raw(first.try_into()?), Signal::SIGKILL)?;
     let second = new_child(&server, first, directory.path())?;
@@ -187,12 +192,7 @@ fn serve_restarts_killed_role_and_ends_with_it() -> Result<()> {
 #[test]
 fn pause_before_restart_stays_short_after_answers() -> Result<()> {
     let directory = public_dir()?;
-    let port = Port::reserve()?;
-    let server = Server::start(ServerOptions {
-        role: "serve",
-        port: port.number(),
-        ..ServerOptions::serving(&[directory.path()])
-    })?;
+    let (server, _port) = supervised(directory.path())?;
     let mut child = new_child(&server, 0, directory.path())?;
     for _ in 0..10 {
         kill(Pid::from_raw(child.try_into()?), Signal::SIGKILL)?;
@@ -205,12 +205,7 @@ fn pause_before_restart_stays_short_after_answers() -> Result<()> {
 #[test]
 fn role_that_does_not_answer_its_supervisor_is_restarted() -> Result<()> {
     let directory = public_dir()?;
-    let port = Port::reserve()?;
-    let server = Server::start(ServerOptions {
-        role: "serve",
-        port: port.number(),
-        ..ServerOptions::serving(&[directory.path()])
-    })?;
+    let (server, _port) = supervised(directory.path())?;
     let child = new_child(&server, 0, directory.path())?;
     // A stopped process does what one does whose system call never returns: nothing.
     kill(Pid::from_raw(child.try_into()?), Signal::SIGSTOP)?;
