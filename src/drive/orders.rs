@@ -10,6 +10,9 @@ use core::ops::Range;
 /// True if the protocols may return orders to send or read. SFTP returns none: the engine copies the data of its READs.
 const HAS_READS: bool = cfg!(any(feature = "nfs", test));
 
+/// The job of everything that a disk of a machine without an operating system reads.
+pub(super) const DISK: JobId = JobId(u32::MAX);
+
 /// Result of a step of an order.
 pub(super) enum OrderResult {
     /// The order has ended with this result.
@@ -83,6 +86,10 @@ impl<'a> OrderContext<'a> {
         if let Some(Err(error)) = ended {
             return Ok(OrderResult::Done(Err(error)));
         }
+        if let (Some(Order::Wait), None) = (&order, ended) {
+            self.send(false)?;
+            return Ok(OrderResult::Pending(DISK));
+        }
         if HAS_READS
             && let Some(Order::Send { file, offset, len } | Order::Read { file, offset, len }) =
                 order
@@ -97,11 +104,11 @@ impl<'a> OrderContext<'a> {
             let mut submitted = Submitted::Done(Ok(()));
             let (count, offset, len) = match order {
                 Some(Order::Send { file, offset, len }) if HAS_READS && *len > 0 => {
-                    let Some(count) = self.send_from(tree, file, *offset, *len)? else {
-                        // The file was truncated.
-                        return Ok(OrderResult::Done(Err(FsError::Io)));
-                    };
-                    (count, offset, len)
+                    match self.send_from(tree, file, *offset, *len)? {
+                        Ok(count) => (count, offset, len),
+                        Err(FsError::Waits) => return Ok(OrderResult::Pending(DISK)),
+                        Err(error) => return Ok(OrderResult::Done(Err(error))),
+                    }
                 }
                 Some(Order::Store { file, offset, len }) if *len > 0 => {
                     // Data is received into the space of earlier replies, so these are sent first.
@@ -128,14 +135,14 @@ impl<'a> OrderContext<'a> {
         }
     }
 
-    /// Sends bytes of a file after the replies. Returns their count; `None`: the file was truncated.
+    /// Sends bytes of a file after the replies. Returns their count; `Io`: the file was truncated.
     fn send_from(
         &mut self,
         tree: &mut Tree,
         file: &Pin,
         offset: u64,
         len: u32,
-    ) -> NetResult<Option<usize>> {
+    ) -> NetResult<FsResult<usize>> {
         if !self.copies
             && let Some(Extent { file, offset, len }) = tree.extent(file, offset, len)
         {
@@ -150,23 +157,26 @@ impl<'a> OrderContext<'a> {
                 sent => {
                     let sent = sent?;
                     self.moved_bytes += sent;
-                    return Ok(Some(sent));
+                    return Ok(Ok(sent));
                 }
             }
         }
         // Copied data follows the replies in `tx`, so that one call sends both.
-        let mut is_short = false;
+        let mut read = Ok(());
         let mut fill = |space: &mut [u8]| {
             let most = space.len().min(len as usize);
-            let got = tree.read(file, offset, space.head_mut(most)).unwrap_or(0);
-            is_short = got == 0;
-            got as usize
+            let got = tree.read(file, offset, space.head_mut(most));
+            match got {
+                Ok(0) => read = Err(FsError::Io),
+                _ => read = got.map(drop),
+            }
+            got.unwrap_or(0) as usize
         };
         let head = self.unsent.len();
         let tx = self.tx.tail_mut(self.unsent.start);
         let sent = self.net.send_with(self.socket, tx, head, &mut fill);
-        if is_short {
-            return Ok(None);
+        if let Err(error) = read {
+            return Ok(Err(error));
         }
         let sent = sent?;
         let head = head.min(sent);
@@ -174,7 +184,7 @@ impl<'a> OrderContext<'a> {
         self.moved_bytes += sent;
         // The rest of the replies must be sent before the next data of the file.
         self.send(true)?;
-        Ok(Some(sent - head))
+        Ok(Ok(sent - head))
     }
 
     /// Writes the next bytes of the stream to a file: first input, then data from the socket. Returns their count; 0: end of

@@ -7,6 +7,7 @@
 use super::connection::{CloseReason, Connection};
 use super::group_commit::GroupCommit;
 use super::listeners::Listener;
+use super::orders::DISK;
 use super::pool::Pool;
 pub use super::protocol::Protocol;
 use super::task::World;
@@ -17,7 +18,7 @@ use crate::log;
 use crate::mem::Slots;
 use crate::net::FileId;
 use crate::time::{Duration, Instant};
-use crate::vfs::{Job, Scope, Submitted};
+use crate::vfs::{Ended, Job, JobKind, Scope, Submitted};
 
 /// First token of the connections; smaller ones are the task's own.
 pub const CONNECTION_TOKEN: u32 = 8;
@@ -108,6 +109,16 @@ impl Streams {
     /// Schedules the closing of unused files.
     pub fn used_files(&mut self, now: Instant) {
         self.release_at = self.release_at.min(now.after(NODE_IDLE));
+    }
+
+    /// Continues the connections that wait for a disk, which has read something.
+    pub fn disk_ended(&mut self) {
+        let ended = Ended {
+            id: DISK,
+            kind: JobKind::Read,
+            result: Ok(()),
+        };
+        self.group.on_done(&mut self.connections, ended);
     }
 
     /// Serves the connections whose jobs have ended, closes connections and files that timed out, and resumes accepting connections

@@ -97,13 +97,19 @@ pub enum Order {
         /// Offset in the file (bytes).
         offset: u64,
     },
+    /// Waits until a disk has read something ([`FsError::Waits`]). The request is then parsed again.
+    Wait,
 }
 
 impl Order {
     /// Unpins the file, after the connection has closed.
     pub fn abandon(self, vfs: &mut Tree) {
-        let (Self::Send { file, .. } | Self::Store { file, .. } | Self::Read { file, .. }) = self;
-        vfs.unpin(file);
+        match self {
+            Self::Send { file, .. } | Self::Store { file, .. } | Self::Read { file, .. } => {
+                vfs.unpin(file);
+            }
+            Self::Wait => {}
+        }
     }
 }
 

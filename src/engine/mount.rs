@@ -2,8 +2,9 @@
 //!
 //! The mount list is informational: it is bounded, it is kept in memory only, and nothing depends on it.
 
-use super::Cx;
+use super::nfs::Outcome;
 use super::rpc::Request;
+use super::{Cx, Order};
 use crate::config::MOUNT_COUNT_MAX;
 use crate::event::{self, Line};
 use crate::mem::Ends as _;
@@ -29,7 +30,7 @@ pub(super) fn answer(
     mounts: &mut Mounts,
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
-) -> Result<(), Reject> {
+) -> Result<Outcome, Reject> {
     let reply = &mut *request.reply;
     if !matches!(request.call.version, VERSION_1 | VERSION_3) {
         return Err(Reject::Version(VERSION_1 as u8, VERSION_3 as u8));
@@ -42,12 +43,16 @@ pub(super) fn answer(
         procedure::EXPORT => emit_list(cx.vfs.exports(), None, reply),
         _ => return Err(Reject::Procedure),
     }
-    Ok(())
+    Ok(Outcome::Reply(None))
 }
 
 /// Answers MNT and UMNT, whose argument is a path.
 #[inline(never)]
-fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> Result<(), Reject> {
+fn mnt(
+    mounts: &mut Mounts,
+    cx: &mut Cx<'_>,
+    request: &mut Request<'_, '_>,
+) -> Result<Outcome, Reject> {
     let path = request.args.opaque(PATH_BYTES_MAX);
     request.args.check()?;
     let mut below = path;
@@ -56,7 +61,7 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
         if export.is_some() {
             mounts.remove(cx.peer.address, export);
         }
-        return Ok(());
+        return Ok(Outcome::Reply(None));
     }
     let version = request.call.version;
     let reply = &mut *request.reply;
@@ -86,13 +91,16 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
                     reply.put(handle);
                     reply.put([0; HANDLE_V1_BYTES].tail(handle.len()));
                 }
-                return Ok(());
+                return Ok(Outcome::Reply(None));
             }
         },
     };
+    if status == Status::Ok {
+        return Ok(Outcome::Order(Order::Wait));
+    }
     cx.report(event::MAY_NOT_MOUNT, path, why);
     reply.u32(status as u32);
-    Ok(())
+    Ok(Outcome::Reply(None))
 }
 
 /// Checks that the peer may mount an export, and opens the export again, because the host may have another directory there now.
@@ -142,6 +150,8 @@ const fn refusal(error: FsError) -> (Status, Text) {
             text!("the server may not access the directory"),
         ),
         FsError::Io => (Status::Io, text!("the disk failed")),
+        // Not refused: the call is repeated once the disk has read what it needs.
+        FsError::Waits => (Status::Ok, Text::NOTHING),
         FsError::NotSupported => (
             Status::NotSupported,
             text!("the file system is not supported (UDF?)"),

@@ -200,7 +200,7 @@ impl Programs {
         } else {
             emit_reply(request.reply, request.call.xid, Ok(()));
             let outcome = self.nfs.answer(cx, request);
-            if outcome.is_ok() {
+            if let Ok(Outcome::Reply(_)) = outcome {
                 self.nfs.drc.insert(request.reply.since(start));
             }
             outcome
@@ -236,7 +236,7 @@ impl Programs {
         match request.call.program {
             crate::wire::nfs3::PROGRAM if programs.nfs => return self.nfs.answer(cx, request),
             crate::wire::mount::PROGRAM if programs.mount => {
-                mount::answer(&mut self.mounts, cx, request)?;
+                return mount::answer(&mut self.mounts, cx, request);
             }
             crate::wire::portmap::PROGRAM if programs.portmap => {
                 portmap::answer(&mut self.mappings, cx, request)?;
@@ -319,7 +319,7 @@ impl Programs {
                     patch_mark(reply, mark, len + u32::from(pad));
                     session.phase = Phase::Sending(pad);
                 } else {
-                    // The call is parsed again once the job has read the file's bytes.
+                    // The call is parsed again once the bytes are in memory.
                     reply.truncate(mark);
                     return Err(State::Order(order));
                 }
@@ -422,6 +422,7 @@ impl Stream for Programs {
                 self.nfs.is_in_memory = true;
                 cx.vfs.unpin(file);
             }
+            (Order::Wait, _) => {}
             (order, _) => {
                 order.abandon(cx.vfs);
                 return Progress::CLOSED;
@@ -469,8 +470,11 @@ impl Datagrams for Programs {
             call: Call::default(),
             follows: Some(0),
         };
-        // NFS itself is not served over UDP, so there are no orders. A message that is not a call is not answered.
-        self.call(programs, cx, &mut request).ok()?;
+        // A message that is not a call is not answered. NFS itself is not served over UDP, so the only order is to wait for a disk:
+        // the client repeats the call.
+        let Ok(Outcome::Reply(_)) = self.call(programs, cx, &mut request) else {
+            return None;
+        };
         let xid = request.call.xid;
         // The source address may be forged: a longer reply to another network could be used to flood the owner of the address.
         if !is_near(cx.peer.address) && reply.written()? > packet.len() {

@@ -97,6 +97,8 @@ pub struct Signals {
     pub reload: bool,
     /// A child process may have ended (SIGCHLD).
     pub child: bool,
+    /// A disk of a machine without an operating system has read something.
+    pub disk: bool,
 }
 
 impl Signals {
@@ -105,6 +107,7 @@ impl Signals {
         stop: false,
         reload: true,
         child: false,
+        disk: false,
     };
 }
 

@@ -29,7 +29,7 @@ fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
         return Err(complain(FAILED, text!("too little memory"), b"", why));
     }
     if bare::command_line().len() == bare::LINE_BYTES_MAX {
-        let why = text!("the limit is 2,048 bytes; name fewer exports and services");
+        let why = text!("the limit is 4,096 bytes; name fewer exports and services");
         return Err(complain(FAILED, text!("command line too long"), b"", why));
     }
     let has_ram = values(b"export=").any(|value| value.starts_with(RAM));
@@ -48,12 +48,12 @@ fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let has_exports = exports;
     for (path, bytes) in drive::found() {
         let mut about = Line::default();
-        about.text(path).text(", ");
+        about.raw(&path).text(", ");
         about.number((bytes >> 20) as u32).text(" MiB");
         report(text!("found"), about.bytes(), Text::NOTHING);
         if !has_exports {
             line.put(b" --export=");
-            line.put(path.as_bytes());
+            line.put(&path[..]);
             exports = true;
         }
     }
@@ -83,6 +83,20 @@ fn report_machine() {
         line.bytes(),
         Text::NOTHING,
     );
+    let unused = bare::unused_bytes() >> 20;
+    if unused > 0 {
+        let mut line = Line::default();
+        line.number(unused as u32).text(" MiB");
+        let why = text!("it is above 4 GiB, or not next to the program");
+        report(text!("memory that is not used:"), line.bytes(), why);
+    }
+    let left_out = bare::virtio::left_out_count();
+    if left_out > 0 {
+        let mut line = Line::default();
+        line.number(left_out);
+        let why = text!("at most 24 are used");
+        report(text!("disks that are not used:"), line.bytes(), why);
+    }
     let (mhz, source) = bare::describe_clock();
     let mut line = Line::default();
     line.number(mhz).text(" MHz");

@@ -50,6 +50,8 @@ pub enum FsError {
     NotSupported,
     /// Descriptors, memory or time ran out. The same request may succeed later.
     TryLater,
+    /// The disk reads what the call needs. The same call succeeds once it has: see [`Signals::disk`](crate::net::Signals::disk).
+    Waits,
 }
 
 /// Result of a backend's method.

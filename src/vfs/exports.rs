@@ -202,6 +202,13 @@ impl Tree {
         Ok(number)
     }
 
+    /// Returns true if the file system of an export is read-only, whatever the export's rules.
+    pub fn is_read_only(&mut self, number: usize) -> bool {
+        let root = self.root(number);
+        let stat = root.and_then(|root| self.statfs(root));
+        stat.is_ok_and(|stat| stat.read_only)
+    }
+
     /// Makes memory for this number of exports; more exports need a copy.
     pub fn reserve(&mut self, count: usize) {
         self.exports.reserve(count);

@@ -158,7 +158,9 @@ fn why(kind: LinkKind, errno: Errno) -> Text {
             "CAP_NET_ADMIN is missing; start as root, or run ip tuntap add NAME mode tap user USER"
         ),
         #[cfg(bare)]
-        (LinkKind::Virtio, _) => text!("no virtio network card; add the device virtio-net-device"),
+        (LinkKind::Virtio, _) => {
+            text!("no virtio network card; add the device virtio-net-device, or virtio-net-pci")
+        }
         (LinkKind::Packet, Errno::NODEV) => text!("no such interface; see ip link"),
         (LinkKind::Tap, Errno::NXIO) => {
             text!("/dev/net/tun is missing; load the module tun, or give the container the device")

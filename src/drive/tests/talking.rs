@@ -121,7 +121,7 @@ impl Stream for Letters {
         let letter = match &order {
             Order::Send { .. } => None,
             Order::Store { .. } => Some(b'w'),
-            Order::Read { .. } => Some(b'y'),
+            Order::Read { .. } | Order::Wait => Some(b'y'),
         };
         let sends = matches!(order, Order::Send { .. });
         order.abandon(cx.vfs);

@@ -68,7 +68,7 @@ pub(super) enum Outcome {
     /// The reply needs an empty output buffer. Nothing was done yet.
     Blocked,
     /// A READ. With [`Order::Send`] the reply's head is written and the driver sends the data; with [`Order::Read`] the call is
-    /// answered once its bytes are in memory.
+    /// answered once its bytes are in memory. Any call: with [`Order::Wait`] it is answered once a disk has read something.
     Order(Order),
     /// A WRITE or COMMIT, now in [`Nfs::begun`]. It is answered when its data is stored.
     Write,
@@ -244,6 +244,7 @@ impl Nfs {
             Ok(outcome) if !changes(procedure) => return Ok(outcome),
             Ok(_) => Status::Ok,
             Err(Fault::NeedOutput) => return Ok(Outcome::Blocked),
+            Err(Fault::Files(FsError::Waits)) => return Ok(Outcome::Order(Order::Wait)),
             Err(Fault::Malformed) => return Err(Reject::Arguments),
             Err(Fault::Files(error)) => error_status(cx, error),
             Err(Fault::NotSynchronous) => Status::NotSynchronous,

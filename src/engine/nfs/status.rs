@@ -3,7 +3,7 @@
 use crate::vfs::FsError;
 use crate::wire::nfs3::Status;
 
-const PAIRS: [(FsError, Status); 23] = [
+const PAIRS: [(FsError, Status); 24] = [
     (FsError::Permission, Status::Permission),
     (FsError::NoEntry, Status::NoEntry),
     (FsError::Io, Status::Io),
@@ -28,6 +28,8 @@ const PAIRS: [(FsError, Status); 23] = [
     (FsError::BadCookie, Status::BadCookie),
     (FsError::NotSupported, Status::NotSupported),
     (FsError::TryLater, Status::TryLater),
+    // The call is repeated instead.
+    (FsError::Waits, Status::TryLater),
 ];
 
 #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
@@ -45,8 +47,8 @@ static STATUSES: [Status; PAIRS.len()] = {
 
 impl From<FsError> for Status {
     fn from(error: FsError) -> Self {
-        // The table covers every error: `TryLater` is the last.
-        const { assert!(FsError::TryLater as usize + 1 == PAIRS.len()) };
+        // The table covers every error: `Waits` is the last.
+        const { assert!(FsError::Waits as usize + 1 == PAIRS.len()) };
         STATUSES.get(error as usize).copied().unwrap_or(Self::Io)
     }
 }

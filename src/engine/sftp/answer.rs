@@ -5,8 +5,9 @@ use super::requests::{
     self, ATTRIBUTES, Ask, DIRECTORY, FILE, MISSING, OFFSET, OTHER, PATH, RequestInfo, UINT32,
 };
 use super::status::{Fault, Outcome};
-use super::{State, Turn};
+use super::{Order, State, Turn};
 use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
+use crate::vfs::FsError;
 use crate::wire::sftp::kind;
 
 impl Turn<'_> {
@@ -30,6 +31,7 @@ impl Turn<'_> {
         match fault {
             Fault::NeedOutput => return Err(State::NeedOutput),
             Fault::Busy => return Err(State::Busy),
+            Fault::Files(FsError::Waits) => return Err(State::Order(Order::Wait)),
             Fault::Later => {}
             fault => {
                 let (level, reply) = (self.sftp.level, &mut self.reply);

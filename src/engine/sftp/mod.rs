@@ -348,7 +348,7 @@ impl Stream for Sftp {
                 session.skip += *len;
             }
             fault.emit(&mut reply, id, self.level, cx.events);
-        } else {
+        } else if order != Order::Wait {
             order.abandon(cx.vfs);
             state = State::Closed(Text::NOTHING);
         }

@@ -88,7 +88,7 @@ const _: () = {
 
 /// The message for each of the backend's errors.
 #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
-static MESSAGES: [Message; FsError::TryLater as usize + 1] = {
+static MESSAGES: [Message; FsError::Waits as usize + 1] = {
     use FsError as Error;
     let mut messages = [Message::Failure; _];
     messages[Error::NoEntry as usize] = Message::NoSuchFile;

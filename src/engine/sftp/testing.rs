@@ -331,6 +331,7 @@ impl World {
         piece: &mut dyn FnMut() -> usize,
     ) -> Option<FsResult<()>> {
         match order {
+            Order::Wait => Some(Ok(())),
             Order::Send { .. } | Order::Read { .. } => unreachable!("a READ is copied"),
             Order::Store {
                 file, offset, len, ..

@@ -261,7 +261,7 @@ impl World {
                 assert_eq!(got, Ok(*len), "more was promised than there is");
                 Some(Ok(()))
             }
-            Order::Read { .. } => Some(Ok(())),
+            Order::Read { .. } | Order::Wait => Some(Ok(())),
             Order::Store {
                 file, offset, len, ..
             } => {

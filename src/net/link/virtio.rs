@@ -2,6 +2,7 @@
 
 use super::{BATCH, Frame, Frames, HEAD_BYTES, Limits, Link, vnet};
 use crate::net::{NetError, NetResult, Signals};
+use crate::sys::bare::virtio::{have_disks_ended, take_ended_disks};
 use crate::sys::{self, bare};
 use crate::time::Instant;
 use core::num::NonZeroU16;
@@ -69,13 +70,22 @@ impl Link for Virtio {
         }
     }
 
-    fn wait(&mut self, now: Instant, until: Instant, sends: bool, _: &mut Signals) -> Instant {
+    fn wait(
+        &mut self,
+        now: Instant,
+        until: Instant,
+        sends: bool,
+        signals: &mut Signals,
+    ) -> Instant {
         self.card.flush();
-        // A frame that arrives after this check raises an interrupt, which ends the wait at once.
+        // What arrives after these checks raises an interrupt, which ends the wait at once.
         self.is_back |= self.card.is_back();
-        if !self.is_back && until > now && !self.card.is_ready(sends) {
+        let is_ready = self.is_back || self.card.is_ready(sends);
+        if !is_ready && until > now && !have_disks_ended() && !bare::is_button_pressed() {
             bare::idle((until < Instant::NEVER).then(|| until.since(now)));
         }
+        signals.disk |= take_ended_disks();
+        signals.stop |= bare::is_button_pressed();
         sys::now()
     }
 }

@@ -9,7 +9,8 @@ use crate::config::{
     MACHINE_BYTES_MIN, MACHINE_SMALL_BYTES, REGION_BYTES, REGION_FIXED_BYTES, STACK_FIXED_BYTES,
     STACK_HEAP_BYTES,
 };
-use crate::drive::platform::machine::Media;
+use crate::drive::platform::machine::{self, Media};
+use crate::event::Events;
 use crate::mem;
 use crate::net::link::FRAME_BYTES_MAX;
 use crate::sys::{self, Errno, bare};
@@ -70,24 +71,48 @@ pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
         Backend::ByPath,
         mem::leak(disks::MachineDisks::new(Media::open(), clock)),
     );
+    // What cannot be exported is reported, but a server without any export ends.
+    let mut first = None;
     for wanted in options.exports.iter() {
-        let path = wanted.path.to_bytes();
-        let root = match path {
-            RAM => ram(wanted, tree)?,
-            MODULE if archive_bytes() > 0 => unpack(wanted, tree)?,
-            path => {
-                let number = Media::number_of(path);
-                let number = number.ok_or_else(|| cannot_export(wanted, Errno::NOENT))?;
-                disks::MachineDisks::export(number as u32)
-            }
-        };
-        // The tree has the export's hosts already. Opens an exported image now, so that a disk without a file system is an error at
-        // the start.
-        let exported = tree.export(wanted.path, &[], root);
-        let exported = exported.and_then(|number| tree.root(number));
-        exported.map_err(|error| cannot_export(wanted, export_errno(error)))?;
+        if let Err(status) = add_export(wanted, tree) {
+            first = first.or(Some(status));
+        }
     }
-    Ok(())
+    Media::start();
+    let is_any = tree.exports().iter().any(|export| export.root.is_some());
+    match first.filter(|_| !is_any) {
+        None => Ok(()),
+        Some(status) => Err(status),
+    }
+}
+
+/// Adds an export to the tree.
+fn add_export(wanted: &ExportArgument, tree: &mut Tree) -> Result<(), Fatal> {
+    let root = match wanted.path.to_bytes() {
+        RAM => ram(wanted, tree)?,
+        MODULE if archive_bytes() > 0 => unpack(wanted, tree)?,
+        path => {
+            let number = Media::number_of(path);
+            let number = number.ok_or_else(|| cannot_export(wanted, Errno::NOENT))?;
+            disks::MachineDisks::export(number as u32)
+        }
+    };
+    // The tree has the export's hosts already. Opens an exported image now, so that a disk without a file system is reported.
+    let number = tree.export(wanted.path, &[], root);
+    let number = number.map_err(|error| cannot_export(wanted, export_errno(error)))?;
+    let opened = tree.root(number).map(drop);
+    opened.map_err(|error| {
+        tree.close_export(number);
+        cannot_export(wanted, export_errno(error))
+    })
+}
+
+/// Reports a disk that has not answered for some time, once until it answers.
+pub(super) fn report_stalled_disk(events: &mut Events) {
+    if let Some(path) = machine::stalled_disk() {
+        let why = text!("its clients wait; see the hypervisor's log");
+        events.report(text!("the disk does not answer:"), &path, why);
+    }
 }
 
 /// Adds the files in memory, which can be exported once. Their handles contain a random number. Without a random source the

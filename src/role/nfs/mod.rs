@@ -317,7 +317,12 @@ impl Task for Nfs {
     }
 
     fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
+        if cfg!(bare) && signals.disk {
+            self.streams.disk_ended();
+        }
         self.streams.turn(world, &mut self.rpc);
+        #[cfg(bare)]
+        machine::report_stalled_disk(world.events);
         if signals.reload {
             self.reload(world);
         }

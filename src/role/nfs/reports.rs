@@ -10,7 +10,8 @@ use crate::wire::exports::Hosts;
 use core::net::SocketAddrV6;
 
 /// Reports an export with its mode and kind of handles, unless it is missing.
-pub(super) fn report_export(tree: &Tree, number: usize, form: Form, events: &mut Events) {
+pub(super) fn report_export(tree: &mut Tree, number: usize, form: Form, events: &mut Events) {
+    let is_read_only = tree.is_read_only(number);
     let Some(export) = tree
         .exports()
         .get(number)
@@ -18,7 +19,8 @@ pub(super) fn report_export(tree: &Tree, number: usize, form: Form, events: &mut
     else {
         return;
     };
-    let kind = match (export.common_rules().has(Rules::WRITABLE), form) {
+    let is_writable = export.common_rules().has(Rules::WRITABLE) && !is_read_only;
+    let kind = match (is_writable, form) {
         (false, Form::Kernel) => text!("read-only, kernel handles"),
         (false, Form::Path) => text!("read-only, path handles"),
         (true, Form::Kernel) => text!("read-write, kernel handles"),
@@ -28,7 +30,7 @@ pub(super) fn report_export(tree: &Tree, number: usize, form: Form, events: &mut
     events.report(event::EXPORTING, path, kind);
     let may_write =
         |client: &Client| client.hosts == Hosts::Everyone && client.rules.has(Rules::WRITABLE);
-    if export.clients.iter().any(may_write) {
+    if is_writable && export.clients.iter().any(may_write) {
         let advice = text!("limit them, as in --export /srv:rw,192.0.2.0/24");
         events.report(event::WRITABLE_BY_ALL, path, advice);
     }
@@ -38,7 +40,12 @@ pub(super) fn report_export(tree: &Tree, number: usize, form: Form, events: &mut
 }
 
 /// Reports each export, and the UID used for file access.
-pub(super) fn report_exports(tree: &Tree, form: Form, acts_as_callers: bool, events: &mut Events) {
+pub(super) fn report_exports(
+    tree: &mut Tree,
+    form: Form,
+    acts_as_callers: bool,
+    events: &mut Events,
+) {
     for number in 0..tree.exports().len() {
         report_export(tree, number, form, events);
     }

@@ -282,7 +282,10 @@ impl Task for Server {
         self.streams.ready(world, &mut self.sessions, local);
     }
 
-    fn turn(&mut self, world: &mut World<'_>, _: Signals) {
+    fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
+        if cfg!(bare) && signals.disk {
+            self.streams.disk_ended();
+        }
         self.streams.turn(world, &mut self.sessions);
     }
 

@@ -15,6 +15,7 @@ core::arch::global_asm!(
     "_segments: .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff", // Null, 64-bit code, data.
     "_segments_end: .word 23",
     ".long _segments",
+    "_refusal: .asciz \"stowaway: the processor lacks 64-bit mode or no-execute pages (NX); choose another one, such as -cpu max\\r\\n\"",
     ".section .text._start32,\"ax\",@progbits",
     ".code32",
     ".globl _start32",
@@ -22,6 +23,16 @@ core::arch::global_asm!(
     "cld",
     "mov ebp, ebx", // Address of hvm_start_info.
     "mov esp, offset __bare_free + {stack_end}",
+    "mov eax, 0x80000000",
+    "cpuid",
+    "xor edx, edx",
+    "cmp eax, 0x80000001",
+    "jb 6f",
+    "mov eax, 0x80000001",
+    "cpuid",
+    "6: not edx",
+    "test edx, 0x20100000", // Long mode, no-execute.
+    "jnz _refuse",
     "mov edi, offset __bare_free",
     "xor eax, eax",
     "mov ecx, 0x6000 / 4", // A PML4, a PDPT, four page directories with 2 MiB pages.
@@ -60,6 +71,21 @@ core::arch::global_asm!(
     "mov eax, offset _start64",
     "push eax",
     "retf",
+    // Prints a line on the serial port and halts: the processor lacks something.
+    "_refuse: mov esi, offset _refusal",
+    "7: mov edx, 0x3fd",
+    "8: in al, dx",
+    "test al, 0x20", // Transmit buffer empty.
+    "jz 8b",
+    "lodsb",
+    "test al, al",
+    "jz 9f",
+    "mov dl, 0xf8",
+    "out dx, al",
+    "jmp 7b",
+    "9: cli",
+    "hlt",
+    "jmp 9b",
     ".code64",
     "_start64: mov eax, 16",
     "mov ds, eax",

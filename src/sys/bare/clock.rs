@@ -1,5 +1,6 @@
 //! The clock: the time-stamp counter (TSC). The local APIC's timer wakes the processor from [`idle`].
 
+use super::io_apic::{self, WAKE};
 use super::{Single, read_port, write_port};
 use crate::time::Duration;
 use core::arch::asm;
@@ -47,10 +48,6 @@ const DIVIDE_BY_1: u32 = 0b1011;
 const DIVIDE_BY_128: u32 = 0b1010;
 const ENABLED: u32 = 1 << 8;
 const MASKED: u32 = 1 << 16;
-
-/// Vector of all interrupts that wake [`idle`], and vector of spurious interrupts.
-pub(super) const WAKE: u8 = 32;
-pub(super) const NOTHING: u8 = 33;
 
 fn write(register: usize, value: u32) {
     // SAFETY: a local APIC register; every 64-bit processor has it at this address.
@@ -109,7 +106,7 @@ pub(super) fn start(began: u64) {
     write_port(0x21, 0xff);
     write_port(0xa1, 0xff);
     let _ = read_port(0x21);
-    write(SPURIOUS, ENABLED | u32::from(NOTHING));
+    write(SPURIOUS, ENABLED | u32::from(io_apic::SPURIOUS));
     let (khz, timer_khz, source) = cpuid_frequencies().unwrap_or_else(measure);
     CLOCK.set(Clock {
         began,

@@ -20,11 +20,10 @@ pub(super) const EXCEPTION_STACK_END: usize = 11 * PAGE;
 pub(super) const GUARD: usize = 11 * PAGE;
 /// Initial stack pointer (offset from the end of the image).
 pub const STACK_END: usize = GUARD + PAGE + (128 << 10);
-/// Offset (bytes from the end of the image) of the command line, which is in the page of the descriptor tables. `MARK`: offset of a
-/// word in that page, by which a reset is distinguished from a power cycle: only a reset preserves the word.
-pub(super) const LINE: usize = PROCESSOR + 0x400;
 /// Longest command line (bytes); the rest is cut off.
-pub const LINE_BYTES_MAX: usize = 2048;
+pub const LINE_BYTES_MAX: usize = 4096;
+/// Offset (bytes from the end of the image) of a word in the page of the descriptor tables, by which a reset is distinguished from a
+/// power cycle: only a reset preserves the word.
 pub(super) const MARK: usize = PROCESSOR + PAGE - 8;
 pub(super) const MARKED: u64 = u64::from_le_bytes(*b"stowaway");
 
@@ -38,6 +37,8 @@ unsafe extern "C" {
 pub(super) struct BootInfo {
     /// Start and end of free memory.
     pub(super) memory: (usize, usize),
+    /// Bytes of memory elsewhere, which are not used.
+    pub(super) unused: u64,
     /// Address and length of the module (an initial RAM disk).
     pub(super) module: (usize, usize),
     pub(super) line_len: usize,
@@ -47,6 +48,7 @@ pub(super) struct BootInfo {
 
 pub(super) static BOOT_INFO: Single<BootInfo> = Single::new(BootInfo {
     memory: (0, 0),
+    unused: 0,
     module: (0, 0),
     line_len: 0,
     code: (0, 0),
@@ -74,6 +76,11 @@ pub fn memory_bytes() -> usize {
     end.saturating_sub(start)
 }
 
+/// Size (bytes) of memory above 4 GiB and of regions that do not contain the image. It is not used.
+pub fn unused_bytes() -> u64 {
+    BOOT_INFO.get().unused
+}
+
 /// The module (initial RAM disk) that the hypervisor loaded; empty if it loaded none.
 pub fn module() -> &'static [u8] {
     let (at, len) = BOOT_INFO.get().module;
@@ -85,10 +92,13 @@ pub fn module() -> &'static [u8] {
 }
 
 /// The command line.
+pub(super) static LINE: Single<[u8; LINE_BYTES_MAX]> = Single::new([0; _]);
+
+/// The command line.
 #[inline(never)]
 pub fn command_line() -> &'static [u8] {
-    // SAFETY: `start::enter` has copied the command line to this address, and the bytes do not change any more.
-    let line = unsafe { &*((free() + LINE) as *const [u8; LINE_BYTES_MAX]) };
+    // SAFETY: `start::enter` has written it, and it does not change any more.
+    let line = unsafe { &*LINE.as_ptr() };
     line.head(BOOT_INFO.get().line_len)
 }
 

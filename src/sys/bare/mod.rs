@@ -1,17 +1,22 @@
-//! The platform without an operating system: a 64-bit PC entered by its PVH note, with virtio-mmio devices, a serial port and a
-//! local APIC. All memory below 4 GiB is identity-mapped.
+//! The platform without an operating system: a 64-bit PC entered by its PVH note, with virtio devices, a serial port and a local
+//! APIC. All memory below 4 GiB is identity-mapped.
 
+mod acpi;
 mod clock;
 mod fw_cfg;
+mod io_apic;
+mod kvm_clock;
 mod memory;
+mod paging;
 mod rtc;
 mod start;
 mod traps;
 pub mod virtio;
 
+pub use acpi::is_button_pressed;
 pub use clock::{Source, describe_clock, idle};
 pub use fw_cfg::read_firmware;
-pub use memory::{LINE_BYTES_MAX, STACK_END, command_line, memory_bytes, module};
+pub use memory::{LINE_BYTES_MAX, STACK_END, command_line, memory_bytes, module, unused_bytes};
 pub use start::enter;
 
 use crate::time::Instant;
@@ -29,7 +34,7 @@ pub(super) fn is_beneath() -> bool {
     IS_BENEATH.load(Ordering::Relaxed)
 }
 
-/// A global variable. The machine has one processor, and its interrupt handlers touch no memory.
+/// A global variable. The machine has one processor, and its interrupt handlers touch no such variable.
 struct Single<T>(Cell<T>);
 
 // SAFETY: the machine has one processor and one thread; tests do not use a `Single` from several threads.
@@ -46,6 +51,10 @@ impl<T: Copy> Single<T> {
 
     fn set(&self, value: T) {
         self.0.set(value);
+    }
+
+    const fn as_ptr(&self) -> *mut T {
+        self.0.as_ptr()
     }
 }
 
@@ -65,6 +74,24 @@ fn write_port_16(port: u16, word: u16) {
     };
 }
 
+/// Writes four bytes to a port.
+fn write_port_32(port: u16, word: u32) {
+    // SAFETY: I/O to the ports used here changes no memory.
+    unsafe {
+        asm!("out dx, eax", in("dx") port, in("eax") word, options(nomem, nostack, preserves_flags))
+    };
+}
+
+/// Reads four bytes from a port.
+fn read_port_32(port: u16) -> u32 {
+    let word;
+    // SAFETY: I/O to the ports used here changes no memory.
+    unsafe {
+        asm!("in eax, dx", in("dx") port, out("eax") word, options(nomem, nostack, preserves_flags))
+    };
+    word
+}
+
 /// Reads a byte from a port.
 fn read_port(port: u16) -> u8 {
     let byte;
@@ -82,13 +109,14 @@ pub(super) fn now() -> Instant {
 /// Wall clock at the start, in milliseconds since 1970.
 static STARTED: Single<u64> = Single::new(0);
 
-/// Reads the real-time clock. Returns false if the machine has none; wall-clock time then starts in 1970.
+/// Reads the clock of KVM, else the real-time clock. Returns false if the machine has neither; wall-clock time then starts in 1970.
 pub fn knows_date() -> bool {
-    let rtc_seconds = rtc::seconds();
-    if let Some(seconds) = rtc_seconds {
-        STARTED.set((seconds * 1000).saturating_sub(clock::elapsed_ms()));
+    let now_ms = kvm_clock::now_ms();
+    let now_ms = now_ms.or_else(|| rtc::seconds().map(|seconds| seconds * 1000));
+    if let Some(now_ms) = now_ms {
+        STARTED.set(now_ms.saturating_sub(clock::elapsed_ms()));
     }
-    rtc_seconds.is_some()
+    now_ms.is_some()
 }
 
 pub(super) fn wall_clock() -> (i64, u32) {
@@ -236,26 +264,25 @@ pub(super) const fn variable(_: &[u8]) -> Option<&'static [u8]> {
 
 /// Port of QEMU's isa-debug-exit: QEMU exits with status × 2 + 1.
 const DEBUG_EXIT: u16 = 0xf4;
-/// Sleep control and reset registers of QEMU's microvm (its GED device; ACPI 6.4, sections 4.8.3.7 and 4.8.3.6).
-const SLEEP_CONTROL: *mut u8 = 0xfea0_0200 as *mut u8;
-const RESET: *mut u8 = 0xfea0_0202 as *mut u8;
-/// Value for power-off: SLP_EN, sleep type 5 (S5).
-const SLEEP: u8 = 1 << 5 | 5 << 2;
 
-/// Powers the machine off by the first method that works; else resets it.
+/// Powers the machine off by the first method that works; else halts it, so that the last message stays on the console: a reset would
+/// start the machine again and again.
 pub(super) fn exit(status: i32) -> ! {
     if status != 0 {
-        // SAFETY: output to an I/O port changes no memory, even if no device is there.
-        unsafe {
-            asm!("out dx, eax", in("dx") DEBUG_EXIT, in("eax") status, options(nomem, nostack))
-        };
+        write_port_32(DEBUG_EXIT, status as u32);
     }
-    // SAFETY: these are device registers, or bus addresses without a device; all RAM is at lower addresses.
-    unsafe {
-        SLEEP_CONTROL.write_volatile(SLEEP);
-        RESET.write_volatile(0x42);
+    acpi::power_off();
+    if !fw_cfg::is_qemu() {
+        // The keyboard controller (8042) ends Firecracker.
+        write_port(0x64, 0xfe);
     }
-    // The keyboard controller (8042) resets a PC and ends Firecracker.
-    write_port(0x64, 0xfe);
-    traps::reset()
+    halt()
+}
+
+/// Stops the processor.
+fn halt() -> ! {
+    loop {
+        // SAFETY: interrupts are disabled, so nothing runs after the instruction.
+        unsafe { asm!("cli", "hlt", options(nomem, nostack)) };
+    }
 }

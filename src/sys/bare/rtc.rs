@@ -26,6 +26,11 @@ fn read(register: u8) -> u8 {
 pub(super) fn seconds() -> Option<u64> {
     /// Limit of reads. An update takes two milliseconds, during which the registers are not valid.
     const LOOKS: u32 = 10_000;
+    /// Value of all registers if there is no clock.
+    const ABSENT: u8 = 0xff;
+    if read(STATUS_B) == ABSENT {
+        return None;
+    }
     let mut last = None;
     for _ in 0..LOOKS {
         if read(STATUS_A) & IN_PROGRESS == 0 {

@@ -1,6 +1,6 @@
 //! Descriptor tables: segments, exception stack, handlers. An exception prints one line and ends the machine.
 
-use super::{Single, clock, exit, memory, put, put_number};
+use super::{Single, acpi, exit, halt, io_apic, memory, put, put_number};
 use crate::mem::nth;
 use core::arch::{asm, naked_asm};
 
@@ -27,7 +27,7 @@ const PAGE_FAULT: u64 = 14;
 /// The SYSCALL instruction; it raises #UD because EFER.SCE is off.
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
 
-/// True once an exception was reported; a second one resets the machine.
+/// True once an exception was reported; a second one halts the machine.
 static IS_REPORTED: Single<bool> = Single::new(false);
 
 /// Operand of LGDT and LIDT (Intel's manual, volume 3, figure 2-6).
@@ -65,14 +65,21 @@ pub(super) unsafe fn install(page: usize, stack: usize) {
             1,
         );
     }
-    set_gate(handlers, clock::WAKE, interrupt as *const () as usize, 0);
-    set_gate(handlers, clock::NOTHING, interrupt as *const () as usize, 0);
+    for vector in [io_apic::WAKE, io_apic::SPURIOUS] {
+        set_gate(handlers, vector, interrupt as *const () as usize, 0);
+    }
+    set_gate(
+        handlers,
+        io_apic::BUTTON,
+        acpi::button as *const () as usize,
+        0,
+    );
     let segments = PseudoDescriptor {
         limit: 39,
         at: segments,
     };
     let handlers = PseudoDescriptor {
-        limit: 16 * (u16::from(clock::NOTHING) + 1) - 1,
+        limit: 16 * (u16::from(io_apic::SPURIOUS) + 1) - 1,
         at: handlers,
     };
     // SAFETY: the tables are complete and never freed; code and data segments are equivalent to the current ones.
@@ -130,7 +137,7 @@ unsafe extern "C" fn report_trap(frame: *const u64, number: u64) -> ! {
     // SAFETY: `frame` is the address of the words that the processor and the entry point of the vector have pushed.
     let (vector, at) = unsafe { (*frame, *frame.add(1 + usize::from(has_code))) };
     if IS_REPORTED.get() {
-        reset();
+        halt();
     }
     IS_REPORTED.set(true);
     let address: u64;
@@ -161,10 +168,3 @@ unsafe extern "C" fn report_trap(frame: *const u64, number: u64) -> ! {
 
 /// Exit status after an exception.
 const EXCEPTION_STATUS: i32 = 101;
-
-/// Resets the machine by a triple fault: an exception with an empty descriptor table.
-pub(super) fn reset() -> ! {
-    let nothing = PseudoDescriptor { limit: 0, at: 0 };
-    // SAFETY: the instructions reset the machine, so no code runs after them.
-    unsafe { asm!("lidt [{}]", "ud2", in(reg) &raw const nothing, options(noreturn)) }
-}

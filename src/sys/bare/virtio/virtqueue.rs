@@ -71,6 +71,9 @@ impl Element {
 }
 
 pub(super) struct Virtqueue {
+    pub(super) number: u16,
+    /// Address to which the transport writes notifications.
+    pub(super) notify_at: usize,
     shared: NonNull<Shared>,
     /// Counters (modulo 65,536) of chains offered to the device and reclaimed from it.
     offered: u16,
@@ -80,11 +83,13 @@ pub(super) struct Virtqueue {
 }
 
 impl Virtqueue {
-    /// Allocates an empty virtqueue. `None` if memory is exhausted.
-    pub(super) fn new() -> Option<Self> {
+    /// Allocates the empty virtqueue `number`. `None` if memory is exhausted.
+    pub(super) fn new(number: u16) -> Option<Self> {
         // SAFETY: the layout's size is not zero.
         let shared = unsafe { alloc_zeroed(Layout::new::<Shared>()) };
         Some(Self {
+            number,
+            notify_at: 0,
             shared: NonNull::new(shared.cast())?,
             offered: 0,
             taken: 0,
@@ -228,7 +233,7 @@ mod tests {
 
     #[test]
     fn used_buffers_return_in_any_order() {
-        let mut queue = Virtqueue::new().unwrap();
+        let mut queue = Virtqueue::new(0).unwrap();
         assert!(add(&mut queue, 0) && add(&mut queue, 2) && !add(&mut queue, QUEUE_SIZE - 1));
         assert_eq!(queue.take_used(), None);
         use_up(&mut queue, &[(2, 7), (0, 9)]);
@@ -247,7 +252,7 @@ mod tests {
 
     #[test]
     fn chained_descriptors_match_the_virtio_layout() {
-        let mut queue = Virtqueue::new().unwrap();
+        let mut queue = Virtqueue::new(0).unwrap();
         let (mut to, from) = ([0_u8; 3], [0_u8; 2]);
         let parts = [Element::read(&from), Element::write(&mut to)];
         // SAFETY: the buffers outlive the queue, and no device accesses them.
@@ -275,7 +280,7 @@ mod tests {
 
     #[test]
     fn invalid_used_ring_entries_are_ignored() {
-        let mut queue = Virtqueue::new().unwrap();
+        let mut queue = Virtqueue::new(0).unwrap();
         assert!(add(&mut queue, 1));
         // The device reports indexes out of range, the index of a chain that was not offered, and one index twice.
         use_up(

@@ -1,0 +1,155 @@
+//! ACPI: switches the machine off, and reports its power button. Only the fixed tables are read, and one object of the DSDT.
+
+use super::io_apic::{BUTTON, FIRST_IO_APIC, unmask};
+use super::start::read;
+use super::{Single, write_port, write_port_16};
+use core::arch::naked_asm;
+use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// Offsets in the FADT (ACPI 6.4, section 5.2.9).
+mod fadt {
+    pub(super) const DSDT: u64 = 40;
+    pub(super) const SCI_INT: u64 = 46;
+    pub(super) const SMI_CMD: u64 = 48;
+    pub(super) const ACPI_ENABLE: u64 = 52;
+    pub(super) const PM1A_EVT_BLK: u64 = 56;
+    pub(super) const PM1A_CNT_BLK: u64 = 64;
+    pub(super) const PM1_EVT_LEN: u64 = 88;
+    pub(super) const FLAGS: u64 = 112;
+    /// A Generic Address Structure: the kind of address in the first byte, the address 4 bytes later.
+    pub(super) const SLEEP_CONTROL_REG: u64 = 244;
+}
+
+/// Flag of the FADT: no fixed registers but those for sleep.
+const HW_REDUCED_ACPI: u32 = 1 << 20;
+/// Bits of PM1 control: ACPI is on; the type of sleep begins at a bit; enter it.
+const SCI_EN: u16 = 1;
+const PM1_SLP_TYP: u32 = 10;
+const PM1_SLP_EN: u16 = 1 << 13;
+/// Bit of PM1 status and PM1 enable: the power button.
+const PWRBTN: u16 = 1 << 8;
+/// The same of the sleep control register.
+const SLP_TYP: u32 = 2;
+const SLP_EN: u8 = 1 << 5;
+/// QEMU's generic event device (docs/specs/acpi_hw_reduced_hotplug of QEMU): its interrupt, and the distance in bytes from its event
+/// register to the sleep control register. A read of the event register acknowledges the events.
+const EVENT_PIN: u32 = 9;
+const EVENT_BYTES: usize = 0x200;
+
+/// How the machine is switched off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Off {
+    /// Unknown.
+    Unknown,
+    /// A value for PM1a control, and its port.
+    Port(u16, u16),
+    /// A value for the sleep control register, and its port.
+    BytePort(u16, u8),
+    /// A value for the sleep control register, and its address.
+    Memory(usize, u8),
+}
+
+static OFF: Single<Off> = Single::new(Off::Unknown);
+
+/// True once the power button was pressed.
+static IS_PRESSED: AtomicBool = AtomicBool::new(false);
+
+/// Returns true once the power button was pressed.
+pub fn is_button_pressed() -> bool {
+    IS_PRESSED.load(Ordering::Relaxed)
+}
+
+/// Handler of the power button's interrupt. No other event is enabled.
+#[unsafe(naked)]
+pub(super) extern "C" fn button() {
+    naked_asm!("mov byte ptr [rip + {}], 1", "iretq", sym IS_PRESSED)
+}
+
+/// Finds the registers by the root pointer at `root` (0: none) and enables the power button.
+pub(super) fn start(root: u64) {
+    let Some(table) = find(root, *b"FACP") else {
+        return;
+    };
+    let port = |at: u64| read::<u32>(table + at) as u16;
+    let sleep_type = read::<u32>(table + fadt::DSDT).into();
+    let sleep_type = sleep_type_5(sleep_type..sleep_type + u64::from(read::<u32>(sleep_type + 4)));
+    let flags: u32 = read(table + fadt::FLAGS);
+    if flags & HW_REDUCED_ACPI != 0 {
+        let value = sleep_type << SLP_TYP | SLP_EN;
+        let address = read::<u64>(table + fadt::SLEEP_CONTROL_REG + 4) as usize;
+        if read::<u8>(table + fadt::SLEEP_CONTROL_REG) != 0 {
+            OFF.set(Off::BytePort(address as u16, value));
+            return;
+        }
+        OFF.set(Off::Memory(address, value));
+        // SAFETY: a device register, or a bus address without a device.
+        unsafe { ((address - EVENT_BYTES) as *const u32).read_volatile() };
+        unmask(FIRST_IO_APIC, EVENT_PIN, BUTTON);
+        return;
+    }
+    let (events, control) = (port(fadt::PM1A_EVT_BLK), port(fadt::PM1A_CNT_BLK));
+    if control == 0 {
+        return;
+    }
+    let value = u16::from(sleep_type) << PM1_SLP_TYP | PM1_SLP_EN;
+    OFF.set(Off::Port(control, value | SCI_EN));
+    write_port(port(fadt::SMI_CMD), read(table + fadt::ACPI_ENABLE));
+    let enable = events + u16::from(read::<u8>(table + fadt::PM1_EVT_LEN) / 2);
+    write_port_16(events, PWRBTN);
+    write_port_16(enable, PWRBTN);
+    unmask(FIRST_IO_APIC, port(fadt::SCI_INT).into(), BUTTON);
+}
+
+/// Finds a table by its signature. The root table has 32-bit or 64-bit addresses (RSDT, XSDT).
+fn find(root: u64, signature: [u8; 4]) -> Option<u64> {
+    /// Most tables to look at, and length of a table's header in bytes.
+    const COUNT_MAX: u64 = 64;
+    const HEAD_BYTES: u64 = 36;
+    let wide: u64 = match read::<u8>(root + 15) {
+        0 => 0,
+        _ => read(root + 24),
+    };
+    let (list, step) = match wide {
+        0 => (read::<u32>(root + 16).into(), 4),
+        wide => (wide, 8),
+    };
+    let count = u64::from(read::<u32>(list + 4)).saturating_sub(HEAD_BYTES) / step;
+    (0..count.min(COUNT_MAX)).find_map(|number| {
+        let at = list + HEAD_BYTES + number * step;
+        let table = match step {
+            4 => read::<u32>(at).into(),
+            _ => read::<u64>(at),
+        };
+        (read::<[u8; 4]>(table) == signature).then_some(table)
+    })
+}
+
+/// Finds the type of sleep S5 (off) in the DSDT: the first element of the package `_S5_` (sections 7.4.2 and 20.2). 0 if there is none.
+fn sleep_type_5(table: Range<u64>) -> u8 {
+    /// Most bytes to search.
+    const BYTES_MAX: u64 = 1 << 20;
+    const PACKAGE: u8 = 0x12;
+    const BYTE_PREFIX: u8 = 0x0a;
+    let found = table
+        .take(BYTES_MAX as usize)
+        .find(|at| read::<[u8; 4]>(*at) == *b"_S5_" && read::<u8>(*at + 4) == PACKAGE);
+    // After the name and PackageOp: the package's length (its upper two bits: further bytes of it), its number of elements.
+    let Some(name) = found else { return 0 };
+    let value = name + 7 + u64::from(read::<u8>(name + 5) >> 6);
+    match read(value) {
+        BYTE_PREFIX => read(value + 1),
+        number => number,
+    }
+}
+
+/// Switches the machine off, if it has ACPI.
+pub(super) fn power_off() {
+    match OFF.get() {
+        Off::Unknown => {}
+        Off::Port(port, value) => write_port_16(port, value),
+        Off::BytePort(port, value) => write_port(port, value),
+        // SAFETY: a device register of the machine.
+        Off::Memory(address, value) => unsafe { (address as *mut u8).write_volatile(value) },
+    }
+}
