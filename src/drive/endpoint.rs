@@ -153,6 +153,8 @@ pub struct Mdns<'a> {
     is_over: bool,
     /// True if the message was already reported. Index 0: an interface cannot be served; 1: too many interfaces; 2: no interface.
     has_complained: [bool; 3],
+    /// True once the interfaces were read when no interface could be used: they are read again before that is reported.
+    has_waited: bool,
 }
 
 impl<'a> Mdns<'a> {
@@ -167,6 +169,7 @@ impl<'a> Mdns<'a> {
             is_taken: false,
             is_over: false,
             has_complained: [false; 3],
+            has_waited: false,
         }
     }
 }
@@ -288,7 +291,11 @@ impl Mdns<'_> {
             let names = self.choice.names;
             let first = names.first().copied().unwrap_or(b"any interface");
             let why = text!("down, or without an address; waiting");
-            self.complain(world, 2, first, why);
+            // A host that has just started may get its address now.
+            match core::mem::replace(&mut self.has_waited, true) {
+                true => self.complain(world, 2, first, why),
+                false => self.schedule_scan(world.now, SCAN_INTERVAL),
+            }
         }
     }
 

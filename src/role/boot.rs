@@ -73,39 +73,32 @@ fn device(value: &[u8]) -> Option<(usize, u32)> {
     Some((digits(address, 16)? as usize, digits(pin, 10)?))
 }
 
-/// Reports the machine's memory and clock, and a missing real-time clock or random source.
+/// Reports the machine's memory and clock, what of it is not used, and a missing real-time clock or random source.
 fn report_machine() {
-    let mut line = Line::default();
-    line.number((bare::memory_bytes() >> 20) as u32)
-        .text(" MiB");
-    report(
+    let memory = bare::memory_bytes() >> 20;
+    report_number(
         text!("runs without an operating system, in"),
-        line.bytes(),
+        memory,
+        " MiB",
         Text::NOTHING,
     );
-    let unused = bare::unused_bytes() >> 20;
+    let unused = (bare::unused_bytes() >> 20) as usize;
     if unused > 0 {
-        let mut line = Line::default();
-        line.number(unused as u32).text(" MiB");
         let why = text!("it is above 4 GiB, or not next to the program");
-        report(text!("memory that is not used:"), line.bytes(), why);
+        report_number(text!("memory that is not used:"), unused, " MiB", why);
     }
     let left_out = bare::virtio::left_out_count();
     if left_out > 0 {
-        let mut line = Line::default();
-        line.number(left_out);
         let why = text!("at most 24 are used");
-        report(text!("disks that are not used:"), line.bytes(), why);
+        report_number(text!("disks that are not used:"), left_out, "", why);
     }
     let (mhz, source) = bare::describe_clock();
-    let mut line = Line::default();
-    line.number(mhz).text(" MHz");
     let source = match source {
         bare::Source::Hypervisor => text!("reported by the hypervisor"),
         bare::Source::Processor => text!("reported by the processor"),
         bare::Source::Apic => text!("measured with the APIC timer"),
     };
-    report(text!("clock: time-stamp counter of"), line.bytes(), source);
+    report_number(text!("clock: time-stamp counter of"), mhz, " MHz", source);
     if !bare::knows_date() {
         let why = text!("file times start in 1970; give the machine a real-time clock (rtc=on)");
         report(text!("no real-time clock"), b"", why);
@@ -114,4 +107,11 @@ fn report_machine() {
         let why = text!("file handles can be guessed, so nothing is exported for writing");
         report(text!("no random numbers"), b"", why);
     }
+}
+
+/// Reports a number with its unit.
+fn report_number(what: Text, number: usize, unit: &str, why: Text) {
+    let mut line = Line::default();
+    line.number(number as u32).text(unit);
+    report(what, line.bytes(), why);
 }

@@ -270,12 +270,9 @@ fn without_a_network_browse_and_check_fail() -> Result<()> {
     setup::install_packages(&[Package::IPROUTE2])?;
     let network = Namespace::new()?;
     let program = binary(Arch::X86_64)?.display().to_string();
-    let lines = "\
-stowaway: cannot use multicast DNS on any interface: down, or without an address; waiting
-stowaway: no interface is up
-";
+    let line = "stowaway: no interface is up\n";
     let mut command = network.command(&program);
-    ensure_stderr(command.args(["browse", "-at"]), FAILED, lines)?;
+    ensure_stderr(command.args(["browse", "-at"]), FAILED, line)?;
     for (address, shown) in [("192.0.2.1", "192.0.2.1"), ("2001:db8::1", "[2001:db8::1]")] {
         let line = format!(
             "stowaway: nfs fails at {shown}:2049: network unreachable: no route to the address; see -l\n"

@@ -1,10 +1,9 @@
 //! ACPI: switches the machine off, and reports its power button. Only the fixed tables are read, and one object of the DSDT.
 
 use super::io_apic::{BUTTON, FIRST_IO_APIC, unmask};
-use super::start::read;
+use super::start::word;
 use super::{Single, write_port, write_port_16};
 use core::arch::naked_asm;
-use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Offsets in the FADT (ACPI 6.4, section 5.2.9).
@@ -66,38 +65,37 @@ pub(super) extern "C" fn button() {
     naked_asm!("mov byte ptr [rip + {}], 1", "iretq", sym IS_PRESSED)
 }
 
-/// Finds the registers by the root pointer at `root` (0: none) and enables the power button.
+/// Finds the registers by the root pointer at `root` (0: none) and enables the power button. All tables are below 4 GiB.
 pub(super) fn start(root: u64) {
     let Some(table) = find(root, *b"FACP") else {
         return;
     };
-    let port = |at: u64| read::<u32>(table + at) as u16;
-    let sleep_type = read::<u32>(table + fadt::DSDT).into();
-    let sleep_type = sleep_type_5(sleep_type..sleep_type + u64::from(read::<u32>(sleep_type + 4)));
-    let flags: u32 = read(table + fadt::FLAGS);
-    if flags & HW_REDUCED_ACPI != 0 {
+    let field = |at: u64| word(table + at);
+    let sleep_type = sleep_type_5(field(fadt::DSDT).into());
+    if field(fadt::FLAGS) & HW_REDUCED_ACPI != 0 {
         let value = sleep_type << SLP_TYP | SLP_EN;
-        let address = read::<u64>(table + fadt::SLEEP_CONTROL_REG + 4) as usize;
-        if read::<u8>(table + fadt::SLEEP_CONTROL_REG) != 0 {
+        let address = field(fadt::SLEEP_CONTROL_REG + 4) as usize;
+        if field(fadt::SLEEP_CONTROL_REG) as u8 != 0 {
             OFF.set(Off::BytePort(address as u16, value));
             return;
         }
         OFF.set(Off::Memory(address, value));
         // SAFETY: a device register, or a bus address without a device.
-        unsafe { ((address - EVENT_BYTES) as *const u32).read_volatile() };
+        unsafe { (address.wrapping_sub(EVENT_BYTES) as *const u32).read_volatile() };
         unmask(FIRST_IO_APIC, EVENT_PIN, BUTTON);
         return;
     }
+    let port = |at: u64| field(at) as u16;
     let (events, control) = (port(fadt::PM1A_EVT_BLK), port(fadt::PM1A_CNT_BLK));
     if control == 0 {
         return;
     }
     let value = u16::from(sleep_type) << PM1_SLP_TYP | PM1_SLP_EN;
     OFF.set(Off::Port(control, value | SCI_EN));
-    write_port(port(fadt::SMI_CMD), read(table + fadt::ACPI_ENABLE));
-    let enable = events + u16::from(read::<u8>(table + fadt::PM1_EVT_LEN) / 2);
+    write_port(port(fadt::SMI_CMD), field(fadt::ACPI_ENABLE) as u8);
+    // The enable register follows the status register.
     write_port_16(events, PWRBTN);
-    write_port_16(enable, PWRBTN);
+    write_port_16(events + (field(fadt::PM1_EVT_LEN) as u8 / 2) as u16, PWRBTN);
     unmask(FIRST_IO_APIC, port(fadt::SCI_INT).into(), BUTTON);
 }
 
@@ -106,39 +104,32 @@ fn find(root: u64, signature: [u8; 4]) -> Option<u64> {
     /// Most tables to look at, and length of a table's header in bytes.
     const COUNT_MAX: u64 = 64;
     const HEAD_BYTES: u64 = 36;
-    let wide: u64 = match read::<u8>(root + 15) {
-        0 => 0,
-        _ => read(root + 24),
+    // The last byte is the revision: only later ones have an XSDT.
+    let (list, step) = match word(root + 12) >> 24 {
+        0 => (word(root + 16), 4),
+        _ => (word(root + 24), 8),
     };
-    let (list, step) = match wide {
-        0 => (read::<u32>(root + 16).into(), 4),
-        wide => (wide, 8),
-    };
-    let count = u64::from(read::<u32>(list + 4)).saturating_sub(HEAD_BYTES) / step;
-    (0..count.min(COUNT_MAX)).find_map(|number| {
-        let at = list + HEAD_BYTES + number * step;
-        let table = match step {
-            4 => read::<u32>(at).into(),
-            _ => read::<u64>(at),
-        };
-        (read::<[u8; 4]>(table) == signature).then_some(table)
-    })
+    let list = u64::from(list);
+    let count = u64::from(word(list + 4)).saturating_sub(HEAD_BYTES) / step;
+    let mut tables =
+        (0..count.min(COUNT_MAX)).map(|number| u64::from(word(list + HEAD_BYTES + number * step)));
+    tables.find(|table| word(*table) == u32::from_le_bytes(signature))
 }
 
 /// Finds the type of sleep S5 (off) in the DSDT: the first element of the package `_S5_` (sections 7.4.2 and 20.2). 0 if there is none.
-fn sleep_type_5(table: Range<u64>) -> u8 {
+fn sleep_type_5(table: u64) -> u8 {
     /// Most bytes to search.
-    const BYTES_MAX: u64 = 1 << 20;
+    const BYTES_MAX: u32 = 1 << 20;
+    const NAME: u32 = u32::from_le_bytes(*b"_S5_");
     const PACKAGE: u8 = 0x12;
     const BYTE_PREFIX: u8 = 0x0a;
-    let found = table
-        .take(BYTES_MAX as usize)
-        .find(|at| read::<[u8; 4]>(*at) == *b"_S5_" && read::<u8>(*at + 4) == PACKAGE);
+    let end = table + u64::from(word(table + 4).min(BYTES_MAX));
+    let found = (table..end).find(|at| word(*at) == NAME && word(*at + 4) as u8 == PACKAGE);
     // After the name and PackageOp: the package's length (its upper two bits: further bytes of it), its number of elements.
     let Some(name) = found else { return 0 };
-    let value = name + 7 + u64::from(read::<u8>(name + 5) >> 6);
-    match read(value) {
-        BYTE_PREFIX => read(value + 1),
+    let value = word(name + 7 + u64::from(word(name + 5) as u8 >> 6));
+    match value as u8 {
+        BYTE_PREFIX => (value >> 8) as u8,
         number => number,
     }
 }

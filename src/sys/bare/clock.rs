@@ -73,9 +73,9 @@ pub(super) fn elapsed_ms() -> u64 {
 }
 
 /// TSC frequency in MHz, and its source.
-pub fn describe_clock() -> (u32, Source) {
+pub fn describe_clock() -> (usize, Source) {
     let Clock { khz, source, .. } = CLOCK.get();
-    ((khz / 1000) as u32, source)
+    ((khz / 1000) as usize, source)
 }
 
 /// Frequencies of TSC and APIC timer in kHz according to CPUID.

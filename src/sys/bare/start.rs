@@ -17,12 +17,18 @@ unsafe extern "C" {
 }
 
 /// Reads a number at a physical address. Returns 0 for address 0 and above 4 GiB, which are not mapped.
-pub(super) fn read<T: Copy + Default>(at: u64) -> T {
+fn read<T: Copy + Default>(at: u64) -> T {
     if at == 0 || at >= 4 << 30 {
         return T::default();
     }
     // SAFETY: the memory is mapped and nothing writes to it meanwhile; any bit pattern is a valid number.
     unsafe { (at as *const T).read_unaligned() }
+}
+
+/// Reads four bytes at a physical address, as [`read`].
+#[inline(never)]
+pub(super) fn word(at: u64) -> u32 {
+    read(at)
 }
 
 /// Initialises memory, exceptions, console and clock.
@@ -72,13 +78,13 @@ fn read_info(info: u64, boot_info: &mut BootInfo) {
     /// Memory map type of usable RAM.
     const RAM: u32 = 1;
     let (modules, map): (u64, u64) = (read(info + 16), read(info + 40));
-    let (module_count, entry_count): (u32, u32) = (read(info + 12), read(info + 48));
+    let (module_count, entry_count) = (word(info + 12), word(info + 48));
     /// Lower memory is used by firmware, or by nothing.
     const LOW_BYTES: u64 = 1 << 20;
     let (start, _) = boot_info.memory;
     for number in 0..u64::from(entry_count.min(ENTRY_COUNT_MAX)) {
         let entry = map + number * 24;
-        let (at, size, kind): (u64, u64, u32) = (read(entry), read(entry + 8), read(entry + 16));
+        let (at, size, kind): (u64, u64, _) = (read(entry), read(entry + 8), word(entry + 16));
         let end = at.saturating_add(size).min(4 << 30);
         if kind != RAM || at < LOW_BYTES && end <= LOW_BYTES {
             continue;
@@ -123,7 +129,7 @@ fn read_line(from: u64, to: &mut [u8; LINE_BYTES_MAX]) -> usize {
     len + 1 + count
 }
 
-/// Sets the page rights of the image's segments, by its ELF headers, and of all else. See [`paging::protect`].
+/// Sets the page rights of the image's segments, by its ELF headers, whose numbers are below 4 GiB, and of all else. See [`paging::protect`].
 ///
 /// # Safety
 /// The page tables are those that the entry made.
@@ -133,11 +139,11 @@ unsafe fn protect(base: usize, boot_info: &mut BootInfo) {
     const PF_X: u32 = 1;
     const PF_W: u32 = 2;
     let header = (&raw const __ehdr_start).addr() as u64;
-    let numbers = 0..u64::from(read::<u16>(header + 56));
+    let numbers = 0..u64::from(word(header + 56) as u16);
     let mut segments = numbers.filter_map(|number| {
-        let at = header + read::<u64>(header + 32) + number * 56;
-        let (kind, flags): (u32, u32) = (read(at), read(at + 4));
-        let (from, len): (u64, u64) = (read(at + 16), read(at + 40));
+        let at = header + u64::from(word(header + 32)) + number * 56;
+        let (kind, flags) = (word(at), word(at + 4));
+        let (from, len) = (u64::from(word(at + 16)), u64::from(word(at + 40)));
         if kind != PT_LOAD {
             return None;
         }

@@ -123,7 +123,7 @@ struct Devices {
     mac: Option<[u8; 6]>,
     frame_bytes: usize,
     /// Disks beyond [`DISK_COUNT_MAX`].
-    left_out_count: u32,
+    left_out_count: usize,
     card: Option<Card>,
     entropy: Option<Source>,
     disks: heapless::Vec<Disk, DISK_COUNT_MAX>,
@@ -188,7 +188,7 @@ pub fn mac() -> Option<[u8; 6]> {
 }
 
 /// Number of disks beyond [`DISK_COUNT_MAX`], which are not used.
-pub fn left_out_count() -> u32 {
+pub fn left_out_count() -> usize {
     devices().map_or(0, |devices| devices.left_out_count)
 }
 
