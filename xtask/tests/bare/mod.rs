@@ -4,6 +4,8 @@ mod boots;
 mod bridge;
 mod card;
 mod disks;
+mod machines;
+mod media;
 mod platform;
 mod sftp;
 

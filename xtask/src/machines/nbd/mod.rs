@@ -1,4 +1,4 @@
-//! An NBD server whose export is in memory and that logs every write and flush, to test power cuts.
+//! An NBD server whose export is in memory and that logs every write and flush, to test power cuts. It can stall, to test waits.
 //!
 //! Fixed newstyle handshake and simple replies; READ, WRITE, FLUSH and DISC. FUA is not offered, so the client sends a FLUSH
 //! instead and the log needs one kind of barrier only. The crate `nbd` is not used: it replies to each request before it reads the
@@ -11,6 +11,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
@@ -38,6 +40,7 @@ impl Disk {
                     },
                     content: image,
                 }),
+                is_stalled: AtomicBool::new(false),
             }),
             stop: Arc::default(),
             directory,
@@ -63,6 +66,16 @@ impl Disk {
         self.directory.path().join("nbd")
     }
 
+    /// Withholds all replies until [`Self::resume`], as a disk that is out of reach does.
+    pub fn stall(&self) {
+        self.shared.is_stalled.store(true, Ordering::Relaxed);
+    }
+
+    /// Sends the withheld replies.
+    pub fn resume(&self) {
+        self.shared.is_stalled.store(false, Ordering::Relaxed);
+    }
+
     /// The current length of the log. Every reply that a client received before this call is for an event before this position.
     pub fn position(&self) -> usize {
         self.shared.state().log.events.len()
@@ -86,6 +99,8 @@ impl Drop for Disk {
 /// The state shared by the connection thread and the owner of the disk.
 struct Shared {
     state: Mutex<State>,
+    /// True while replies are withheld.
+    is_stalled: AtomicBool,
 }
 
 struct State {
@@ -96,6 +111,12 @@ struct State {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_while_stalled(&self) {
+        while self.is_stalled.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(5));
+        }
     }
 
     fn len(&self) -> u64 {

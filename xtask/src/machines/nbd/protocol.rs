@@ -67,6 +67,7 @@ pub(super) fn converse(stream: UnixStream, disk: &Shared) -> Result<()> {
         for request in batch {
             request.answer(disk, &mut answers);
         }
+        disk.wait_while_stalled();
         (&stream).write_all(&answers)?;
     }
     Ok(())

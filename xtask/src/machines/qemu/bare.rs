@@ -69,6 +69,11 @@ pub struct Options<'a> {
     pub network: Option<&'a str>,
     /// True if QEMU opens a gdb stub, which [`Bare::plant`] needs.
     pub has_stub: bool,
+    /// QEMU's arguments, separated by spaces, in place of the machine, processor, memory and devices of the machine's file. The
+    /// network's id is `net`.
+    pub hardware: Option<&'a str>,
+    /// True if a reset restarts the machine, to show reboot loops. False: a reset ends QEMU with status 0.
+    pub may_reboot: bool,
 }
 
 /// A running machine. Drop kills QEMU.
@@ -107,6 +112,8 @@ impl Bare {
         if let Some(network) = options.network {
             machine.connect_to(network);
         }
+        machine.hardware = options.hardware.map(str::to_owned);
+        machine.may_reboot = options.may_reboot;
         let (file, mut module) = match options.file {
             Some(file) => (file.to_owned(), Vec::new()),
             None => machine.system()?,
@@ -195,6 +202,12 @@ impl Bare {
         found.with_context(|| format!("no line with '{part}'; console:\n{}", self.console()))
     }
 
+    /// Waits for `time`, or until the machine has ended, to show what it does meanwhile. Returns true if it has ended.
+    pub fn ends_within(&mut self, time: Duration) -> Result<bool> {
+        let ended = wait_for(time, || Ok(self.qemu.try_wait()?))?;
+        Ok(ended.is_some())
+    }
+
     /// Waits until the machine has switched itself off. Returns the exit status of QEMU.
     pub fn wait_for_end(&mut self) -> Result<ExitStatus> {
         let ended = wait_for(TIME_MAX, || Ok(self.qemu.try_wait()?))?;
@@ -220,7 +233,7 @@ impl Bare {
             .ports
             .iter()
             .find(|(machine_port, _)| *machine_port == SFTP_PORT);
-        let (_, port) = forwarded.context("port {SFTP_PORT} (SFTP) is not forwarded")?;
+        let (_, port) = forwarded.context("the port of SFTP is not forwarded")?;
         let batch = self.path("batch");
         fs::write(&batch, commands)?;
         let server = format!("busybox nc 127.0.0.1 {}", port.number());

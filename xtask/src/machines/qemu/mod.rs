@@ -117,6 +117,12 @@ struct Machine {
     kernel: Option<KernelChoice>,
     initramfs: Option<Contents>,
     debian: Option<debian::DebianSection>,
+    /// QEMU's arguments that replace `machine`, `cpu`, `memory_mib` and `devices`. See [`bare::Options::hardware`].
+    #[serde(skip)]
+    hardware: Option<String>,
+    /// True if a reset restarts the machine. False: it ends QEMU with status 0.
+    #[serde(skip)]
+    may_reboot: bool,
 }
 
 #[derive(Deserialize)]
@@ -194,6 +200,33 @@ impl Machine {
         self.forward.clear();
     }
 
+    /// QEMU's arguments for processor, memory and devices.
+    fn hardware_arguments(&self) -> Vec<String> {
+        if let Some(hardware) = &self.hardware {
+            let words = hardware.split_whitespace().map(str::to_owned);
+            return ["-accel", "tcg"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain(words)
+                .collect();
+        }
+        let memory_mib = self.memory_mib.to_string();
+        let mut arguments: Vec<_> = [
+            "-machine",
+            &self.machine,
+            "-cpu",
+            &self.cpu,
+            "-m",
+            &memory_mib,
+        ]
+        .map(str::to_owned)
+        .into();
+        for device in &self.devices {
+            arguments.extend(["-device".to_owned(), device.clone()]);
+        }
+        arguments
+    }
+
     /// The Debian packages that are needed to start the machine.
     const fn packages(&self) -> &'static [Package] {
         if self.bare {
@@ -261,21 +294,10 @@ impl Machine {
             .with_context(|| format!("cannot write {}", initramfs.display()))?;
 
         let mut command = Command::new(&self.program);
-        command.args([
-            "-nodefaults",
-            "-no-user-config",
-            "-no-reboot",
-            "-display",
-            "none",
-        ]);
-        command.args([
-            "-machine",
-            &self.machine,
-            "-cpu",
-            &self.cpu,
-            "-m",
-            &self.memory_mib.to_string(),
-        ]);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
+        if !self.may_reboot {
+            command.arg("-no-reboot");
+        }
         command.arg("-kernel").arg(kernel);
         if !archive.is_empty() {
             command.arg("-initrd").arg(&initramfs);
@@ -301,9 +323,7 @@ impl Machine {
                 socket.display()
             ));
         }
-        for device in &self.devices {
-            command.args(["-device", device]);
-        }
+        command.args(self.hardware_arguments());
         Ok(PreparedStart {
             command,
             disk,
