@@ -19,6 +19,8 @@ use nix::unistd::Pid;
 
 use crate::build::{self, Arch, workspace_root};
 #[cfg(feature = "workshop")]
+use crate::machines::qemu::bare::{Forwarded, SFTP_PORT};
+#[cfg(feature = "workshop")]
 use crate::machines::{ext4, iso, qemu};
 
 /// `cargo xtask run`
@@ -39,7 +41,7 @@ pub struct Args {
 }
 
 /// System that stowaway runs on in the virtual machine.
-#[derive(Clone, Copy, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Vm {
     /// No operating system
     Bare,
@@ -113,14 +115,27 @@ pub fn main(args: Args) -> Result<()> {
 /// Boots a virtual machine whose disk holds a copy of the directory: an ISO 9660 image (`Vm::Bare`) or ext4 (`Vm::Linux`).
 #[cfg(feature = "workshop")]
 fn run_vm(vm: Vm, dir: &Path, rw: bool) -> Result<()> {
-    let print_advice = |port: u16| {
+    let print_advice = |ports: Forwarded| {
+        let Forwarded { nfs: port, sftp } = ports;
         println!("The machine exports a copy of {} as /vda:", dir.display());
-        println!("  nfs-ls 'nfs://127.0.0.1/vda?version=3&nfsport={port}&mountport={port}'");
-        println!(
-            "  mount -t nfs -o vers=3,proto=tcp,port={port},mountport={port},nolock 127.0.0.1:/vda /mnt"
-        );
+        let mut exports = vec!["/vda"];
+        if rw && vm == Vm::Bare {
+            println!("and files in memory, for writing, as /ram:");
+            exports.push("/ram");
+        }
+        for export in exports {
+            println!(
+                "  nfs-ls 'nfs://127.0.0.1{export}?version=3&nfsport={port}&mountport={port}'"
+            );
+            println!(
+                "  mount -t nfs -o vers=3,proto=tcp,port={port},mountport={port},nolock 127.0.0.1:{export} /mnt"
+            );
+        }
+        println!("Its port {SFTP_PORT} (SFTP without SSH) is port {sftp} of 127.0.0.1:");
+        println!("  sftp -D 'nc 127.0.0.1 {sftp}'");
         println!("Ctrl-A X ends the machine. Its console:");
     };
+    let sftp = format!("sftp=0.0.0.0:{SFTP_PORT}");
     let drive = |image: &Path, options: &str| {
         let image = image.display();
         format!("if=none,id=disk,format=raw,{options}file={image}")
@@ -135,14 +150,14 @@ fn run_vm(vm: Vm, dir: &Path, rw: bool) -> Result<()> {
             };
             let drive = drive(&image, "readonly=on,");
             let disk = ["-drive", &drive, "-device", "virtio-blk-device,drive=disk"];
-            qemu::bare::on_this_terminal(words, &disk, print_advice)
+            qemu::bare::on_this_terminal(&format!("{words} {sftp}"), &disk, print_advice)
         }
         Vm::Linux => {
             let image = ext4::image(dir)?;
             let words = if rw { "export=/vda:rw" } else { "export=/vda" };
             let drive = drive(image.path(), "");
             let disk = ["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"];
-            qemu::linux::on_this_terminal(words, &disk, print_advice)
+            qemu::linux::on_this_terminal(&format!("{words} {sftp}"), &disk, print_advice)
         }
     }
 }

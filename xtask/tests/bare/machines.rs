@@ -41,12 +41,20 @@ const FIRST: &str = "runs without an operating system";
 /// Time in which a reboot loop restarts the machine at least once: q35 takes about a second.
 const LOOP_TIME: Duration = Duration::from_secs(5);
 
-/// Starts a machine that restarts after a reset, as one does for people.
 pub(super) fn start(hardware: &str, boot_arguments: &str, more: &[String]) -> Result<Bare> {
     let more: Vec<_> = more.iter().map(String::as_str).collect();
     Bare::start(Options {
         boot_arguments,
         more: &more,
+        hardware: Some(hardware),
+        ..Options::default()
+    })
+}
+
+/// Starts a machine that boots again after a reset.
+fn start_rebooting(hardware: &str, boot_arguments: &str) -> Result<Bare> {
+    Bare::start(Options {
+        boot_arguments,
         hardware: Some(hardware),
         may_reboot: true,
         ..Options::default()
@@ -175,7 +183,6 @@ fn serves_over_pci(machine: &str, properties: &str) -> Result<()> {
         module: Some(&iso),
         more: &more,
         hardware: Some(&hardware),
-        may_reboot: true,
         ..Options::default()
     })?;
     machine.wait_for_line(LEASED)?;
@@ -264,7 +271,7 @@ fn processor_without_nx_or_long_mode_prints_one_line() -> Result<()> {
         for to in ["-cpu qemu64,nx=off", "-cpu qemu32"] {
             let hardware = kind.hardware.replace(from, to);
             let row = || {
-                let mut machine = start(&hardware, "export=/ram", &[])?;
+                let mut machine = start_rebooting(&hardware, "export=/ram")?;
                 machine.wait_for_line("stowaway")?;
                 machine.ends_within(LOOP_TIME)?;
                 let console = machine.console();
@@ -294,7 +301,8 @@ fn second_network_card_does_no_harm() -> Result<()> {
 
 /// Presses the power button of a machine that serves. QEMU must end with status 0.
 fn power_button_ends(kind: Kind) -> Result<()> {
-    let mut machine = boot(kind.hardware, "export=/ram", &[])?;
+    let mut machine = start_rebooting(kind.hardware, "export=/ram")?;
+    machine.wait_for_line(LEASED)?;
     machine.monitor("system_powerdown")?;
     let status = machine.wait_for_end()?;
     ensure!(status.success(), "{status}; {}", machine.console());
@@ -334,7 +342,7 @@ fn error_leaves_its_message_and_does_not_reboot() -> Result<()> {
             ("export=/nothing", "/nothing"),
             ("", "nothing to export: add a disk or a module"),
         ] {
-            start(kind.hardware, words, &[])
+            start_rebooting(kind.hardware, words)
                 .and_then(|machine| expect_no_reboot(machine, message))
                 .context(kind.hardware)?;
         }

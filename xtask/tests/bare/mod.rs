@@ -4,6 +4,7 @@ mod boots;
 mod bridge;
 mod card;
 mod disks;
+mod firecracker;
 mod machines;
 mod media;
 mod platform;

@@ -24,14 +24,20 @@ const NFS_PORT: u16 = 2049;
 /// Port of the machine's SFTP server, if it runs one. See [`Bare::sftp`].
 pub const SFTP_PORT: u16 = 2222;
 
+/// Ports of 127.0.0.1 that forward to a machine.
+pub struct Forwarded {
+    pub nfs: u16,
+    pub sftp: u16,
+}
+
 /// Runs the machine on this terminal until it ends, with additional boot arguments and additional arguments for QEMU (`more`).
-/// Calls `report_port` with the port of 127.0.0.1 that forwards to NFS.
+/// Calls `report_ports` before.
 pub fn on_this_terminal(
     boot_arguments: &str,
     more: &[&str],
-    report_port: impl FnOnce(u16),
+    report_ports: impl FnOnce(Forwarded),
 ) -> Result<()> {
-    run_on_this_terminal("bare", boot_arguments, more, report_port)
+    run_on_this_terminal("bare", boot_arguments, more, report_ports)
 }
 
 /// As [`on_this_terminal`], for qemu/`machine`.toml.
@@ -39,12 +45,20 @@ pub(super) fn run_on_this_terminal(
     machine: &str,
     boot_arguments: &str,
     more: &[&str],
-    report_port: impl FnOnce(u16),
+    report_ports: impl FnOnce(Forwarded),
 ) -> Result<()> {
     let directory = tempfile::tempdir().context("cannot create a directory for the machine")?;
     let mut start = Machine::load(machine)?.start(directory.path(), boot_arguments, None)?;
-    let (_, port) = start.ports.first().context("no port is forwarded")?;
-    report_port(port.number());
+    let forwarded = |machine_port| {
+        let mut ports = start.ports.iter();
+        let found = ports.find(|(port, _)| *port == machine_port);
+        let (_, port) = found.with_context(|| format!("port {machine_port} is not forwarded"))?;
+        anyhow::Ok(port.number())
+    };
+    report_ports(Forwarded {
+        nfs: forwarded(NFS_PORT)?,
+        sftp: forwarded(SFTP_PORT)?,
+    });
     let command = start.command.args(["-serial", "mon:stdio"]).args(more);
     let status = command.status().context("cannot start QEMU")?;
     ensure!(status.success(), "the machine ended with {status}");

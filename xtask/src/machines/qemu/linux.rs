@@ -3,15 +3,15 @@
 
 use anyhow::Result;
 
-use super::bare::{self, Bare, Options};
+use super::bare::{self, Bare, Forwarded, Options};
 
 /// Runs the machine on this terminal; see [`bare::on_this_terminal`].
 pub fn on_this_terminal(
     boot_arguments: &str,
     more: &[&str],
-    report_port: impl FnOnce(u16),
+    report_ports: impl FnOnce(Forwarded),
 ) -> Result<()> {
-    bare::run_on_this_terminal("linux", boot_arguments, more, report_port)
+    bare::run_on_this_terminal("linux", boot_arguments, more, report_ports)
 }
 
 /// Starts the machine with additional boot arguments, a cpio archive that is appended to its initramfs, and additional arguments
