@@ -1,5 +1,6 @@
 //! `init`: process 1 of a virtual machine with a Linux kernel. It mounts and serves the exports of the boot arguments, or all
-//! disks if none is named. After SIGTERM, SIGINT or Ctrl-Alt-Del it unmounts them and switches the machine off.
+//! disks if none is named. After SIGTERM, SIGINT, Ctrl-Alt-Del or the power button it unmounts them and switches the machine
+//! off.
 
 use super::boot_words::{LINE_BYTES, nothing_to_export, report, report_ignored, translate};
 use super::serve::{self, Served};
@@ -17,7 +18,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 /// True in process 1 and its children after [`run`] began: console lines then have a time stamp.
 static IS_RUNNING: AtomicBool = AtomicBool::new(false);
 
-/// Serves until SIGTERM, SIGINT or Ctrl-Alt-Del, then switches the machine off.
+/// Serves until SIGTERM, SIGINT, Ctrl-Alt-Del or the power button, then switches the machine off.
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     if !init::is_first() {
         let what = text!("init runs only as process 1, started by the Linux kernel");

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 use xtask::build::Arch;
 use xtask::clients::nfs::{Client, How, Set, stable_how};
 use xtask::machines::ext4::{self, tool};
@@ -262,6 +263,24 @@ fn thousand_orphans_are_reaped_and_sigterm_powers_off() -> Result<()> {
     let more: Vec<&str> = more.iter().map(String::as_str).collect();
     let mut machine = linux::boot("export=/vda:rw", &archive, &more)?;
     machine.wait_for_line("made 1000 orphans")?;
+    machine.wait_for_line("stopping")?;
+    ensure!(machine.wait_for_end()?.success());
+    expect_clean(disk.path())
+}
+
+#[test]
+fn power_button_unmounts_and_powers_off() -> Result<()> {
+    let tree = tempfile::tempdir()?;
+    let disk = ext4::image(tree.path())?;
+    let more = disks(&[disk.path()], "");
+    let mut machine = boot("export=/vda:rw", &[], &more)?;
+    // Other keys do not stop the machine, whose keyboard is an input device, too.
+    for key in ["a", "esc", "ret"] {
+        machine.monitor(&format!("sendkey {key}"))?;
+    }
+    ensure!(!machine.ends_within(Duration::from_secs(2))?);
+    ensure!(!machine.console().contains("stopping"));
+    machine.monitor("system_powerdown")?;
     machine.wait_for_line("stopping")?;
     ensure!(machine.wait_for_end()?.success());
     expect_clean(disk.path())

@@ -1,12 +1,14 @@
 //! System calls of process 1: mounts, kernel modules, interface addresses, power-off.
 
-use super::fs::File;
+use super::fs::{AT_FDCWD, File, openat};
 use super::link::{Request, SIOCGIFFLAGS, SIOCGIFINDEX};
 use super::sockets::{self, DATAGRAM, INET, INET6};
 use super::{Errno, outcome};
+use crate::mem::c_str;
 use core::ffi::CStr;
 use core::net::{IpAddr, Ipv4Addr};
 use rustix::fd::AsRawFd as _;
+use rustix::fs::OFlags;
 use rustix::system::{RebootCommand, reboot};
 use syscalls::{Sysno, raw_syscall};
 
@@ -58,6 +60,35 @@ pub fn take_ctrl_alt_del() {
     let _ = reboot(RebootCommand::CadOff);
 }
 
+/// Makes the power button of ACPI send SIGTERM to process 1. The kernel module `button` provides it as an input device, `evdev` as
+/// one of the first files /dev/input/event*, which stays open. evdev sends the signal (O_ASYNC) when it has events.
+#[doc(alias = "EVIOCGNAME")]
+pub fn watch_power_button() {
+    const NAME: &[u8; 12] = b"Power Button";
+    const EVIOCGNAME: usize = 0x8000_4506 | NAME.len() << 16;
+    const F_SETFL: usize = 4;
+    const F_SETOWN: usize = 8;
+    const F_SETSIG: usize = 10;
+    const SIGTERM: usize = 15;
+    const O_ASYNC: usize = 0o20_000;
+    let mut path = *b"/dev/input/event0\0";
+    for digit in b'0'..b'8' {
+        path[16] = digit;
+        let Ok(device) = openat::<Errno>(AT_FDCWD, c_str(&path), OFlags::RDONLY, 0) else {
+            continue;
+        };
+        let mut name = [0; NAME.len()];
+        // SAFETY: the kernel writes at most the length that is part of the request.
+        unsafe { raw_syscall!(Sysno::ioctl, device, EVIOCGNAME, name.as_mut_ptr()) };
+        if name == *NAME {
+            for (what, value) in [(F_SETOWN, 1), (F_SETSIG, SIGTERM), (F_SETFL, O_ASYNC)] {
+                // SAFETY: the calls take no pointers.
+                unsafe { raw_syscall!(Sysno::fcntl, device, what, value) };
+            }
+        }
+    }
+}
+
 /// Sets the host name.
 pub fn set_host_name(name: &[u8]) {
     let _ = rustix::system::sethostname(name);
@@ -96,7 +127,7 @@ pub fn raise_interfaces() -> Option<&'static CStr> {
         if request.ask(&socket, SIOCGIFNAME).is_err() {
             continue;
         }
-        let name = crate::mem::c_str(crate::mem::copy(&request.name));
+        let name = c_str(crate::mem::copy(&request.name));
         if request.ask(&socket, SIOCGIFFLAGS).is_ok() {
             request.value[0] |= UP;
             let _ = request.ask(&socket, SIOCSIFFLAGS);

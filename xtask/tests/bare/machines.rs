@@ -226,10 +226,11 @@ fn reported_mib(machine: &Bare) -> Result<u32> {
 fn memory_from_four_mib_to_five_gib() -> Result<()> {
     let (_directory, file) = small_image("disk")?;
     for (kind, memory, mib_min) in [
-        (MICROVM, "4M", 3),
-        (MICROVM_WITHOUT_ACPI, "4M", 3),
+        (MICROVM, "4M", 1),
+        (MICROVM_WITHOUT_ACPI, "4M", 1),
         (MICROVM, "2G", 2000),
         (MICROVM, "5G", 5000),
+        (Q35, "16M", 10),
         (Q35, "5G", 5000),
         (PC, "5G", 5000),
     ] {

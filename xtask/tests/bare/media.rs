@@ -194,10 +194,11 @@ fn expect_prompt_replies(client: &mut Client, end: Instant) -> Result<()> {
     Ok(())
 }
 
-/// Reads `large` from /vda while `during` runs, and compares it with the file in `tree`.
+/// Opens `large` in /vda, calls `before`, reads the file while `during` runs, and compares it with the file in `tree`.
 fn read_during(
     machine: &Bare,
     tree: &Path,
+    before: impl FnOnce(),
     during: impl FnOnce(&mut Client) -> Result<()>,
 ) -> Result<()> {
     let mut reader = connect(machine)?;
@@ -206,6 +207,7 @@ fn read_during(
     let root = reader.mount("/vda")?;
     let file = reader.lookup(&root, "large")?;
     let mut other = connect(machine)?;
+    before();
     let (read, done) = thread::scope(|scope| {
         let read = scope.spawn(|| {
             // Not at the start, which the server may have read already.
@@ -240,12 +242,12 @@ fn stalled_disk_delays_only_its_reads(kind: Kind) -> Result<()> {
     let device = format!("{},drive=disk", kind.block);
     let more = ["-blockdev", &node, "-device", &device].map(str::to_owned);
     let machine = boot(kind.hardware, "export=/vda export=/ram:rw", &more)?;
-    disk.stall();
-    read_during(&machine, tree.path(), |other| {
+    let during = |other: &mut Client| {
         let replies = expect_prompt_replies(other, Instant::now() + STALL);
         disk.resume();
         replies
-    })?;
+    };
+    read_during(&machine, tree.path(), || disk.stall(), during)?;
     // The disk is usable again, and its stall was reported once.
     super::compare(&machine, "/vda", tree.path())?;
     let console = machine.console();
@@ -272,13 +274,13 @@ fn slow_disk_delays_only_its_reads() -> Result<()> {
     let tree = sample(1, 1)?;
     let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
     let drive = format!(
-        "if=none,id=disk,format=raw,readonly=on,throttling.bps-total=100000,file={}",
+        "if=none,id=disk,format=raw,readonly=on,throttling.bps-total=40000,file={}",
         iso.display()
     );
     let device = format!("{},drive=disk", MICROVM.block);
     let more = ["-drive", &drive, "-device", &device].map(str::to_owned);
     let machine = boot(MICROVM.hardware, "export=/vda export=/ram:rw", &more)?;
-    read_during(&machine, tree.path(), |other| {
-        expect_prompt_replies(other, Instant::now() + Duration::from_secs(8))
-    })
+    let during =
+        |other: &mut Client| expect_prompt_replies(other, Instant::now() + Duration::from_secs(8));
+    read_during(&machine, tree.path(), || (), during)
 }

@@ -80,6 +80,7 @@ pub fn prepare_machine() -> Option<&'static CStr> {
             let _ = init::load_module(&file);
         }
     }
+    init::watch_power_button();
     init::raise_interfaces()
 }
 
