@@ -181,12 +181,11 @@ fn all_archives_of_a_module_are_exported() -> Result<()> {
     Ok(())
 }
 
-/// GETATTRs of /ram, one after the other until `end`. Each must be answered within a second.
-fn expect_prompt_replies(client: &mut Client, end: Instant) -> Result<()> {
-    let root = client.mount("/ram")?;
+/// GETATTRs of `object`, one after the other until `end`. Each must be answered within a second.
+fn expect_prompt_replies(client: &mut Client, object: &[u8], end: Instant) -> Result<()> {
     while Instant::now() < end {
         let asked_at = Instant::now();
-        client.attr(&root)?;
+        client.attr(object)?;
         let waited = asked_at.elapsed();
         ensure!(waited < Duration::from_secs(1), "waited {waited:?}");
         thread::sleep(Duration::from_millis(50));
@@ -194,12 +193,13 @@ fn expect_prompt_replies(client: &mut Client, end: Instant) -> Result<()> {
     Ok(())
 }
 
-/// Opens `large` in /vda, calls `before`, reads the file while `during` runs, and compares it with the file in `tree`.
+/// Opens `large` in /vda, calls `before`, reads the file while `during` runs, and compares it with the file in `tree`. `during`
+/// gets another connection and the root of /ram.
 fn read_during(
     machine: &Bare,
     tree: &Path,
     before: impl FnOnce(),
-    during: impl FnOnce(&mut Client) -> Result<()>,
+    during: impl FnOnce(&mut Client, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let mut reader = connect(machine)?;
     let timeout = Some(Duration::from_secs(90));
@@ -207,6 +207,7 @@ fn read_during(
     let root = reader.mount("/vda")?;
     let file = reader.lookup(&root, "large")?;
     let mut other = connect(machine)?;
+    let ram = other.mount("/ram")?;
     before();
     let (read, done) = thread::scope(|scope| {
         let read = scope.spawn(|| {
@@ -216,7 +217,7 @@ fn read_during(
         });
         // Time for the READ to reach the disk.
         thread::sleep(Duration::from_millis(300));
-        let done = during(&mut other);
+        let done = during(&mut other, &ram);
         (read.join(), done)
     });
     done.with_context(|| format!("console:\n{}", machine.console()))?;
@@ -242,8 +243,8 @@ fn stalled_disk_delays_only_its_reads(kind: Kind) -> Result<()> {
     let device = format!("{},drive=disk", kind.block);
     let more = ["-blockdev", &node, "-device", &device].map(str::to_owned);
     let machine = boot(kind.hardware, "export=/vda export=/ram:rw", &more)?;
-    let during = |other: &mut Client| {
-        let replies = expect_prompt_replies(other, Instant::now() + STALL);
+    let during = |other: &mut Client, ram: &[u8]| {
+        let replies = expect_prompt_replies(other, ram, Instant::now() + STALL);
         disk.resume();
         replies
     };
@@ -274,13 +275,14 @@ fn slow_disk_delays_only_its_reads() -> Result<()> {
     let tree = sample(1, 1)?;
     let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
     let drive = format!(
-        "if=none,id=disk,format=raw,readonly=on,throttling.bps-total=40000,file={}",
+        "if=none,id=disk,format=raw,readonly=on,throttling.bps-total=100000,file={}",
         iso.display()
     );
     let device = format!("{},drive=disk", MICROVM.block);
     let more = ["-drive", &drive, "-device", &device].map(str::to_owned);
     let machine = boot(MICROVM.hardware, "export=/vda export=/ram:rw", &more)?;
-    let during =
-        |other: &mut Client| expect_prompt_replies(other, Instant::now() + Duration::from_secs(8));
+    let during = |other: &mut Client, ram: &[u8]| {
+        expect_prompt_replies(other, ram, Instant::now() + Duration::from_secs(8))
+    };
     read_during(&machine, tree.path(), || (), during)
 }
