@@ -1,5 +1,5 @@
-//! cpio archives in the "newc" format of initramfs images (cpio(5); Linux' early-userspace/buffer-format). Data after the trailer
-//! is ignored, and checksums are not verified.
+//! cpio archives in the "newc" format of initramfs images (cpio(5); Linux' early-userspace/buffer-format). Further archives may
+//! follow the trailer of one, after zeros; other data after a trailer is ignored. Checksums are not verified.
 
 use super::Malformed;
 
@@ -15,8 +15,8 @@ const TRAILER: &[u8] = b"TRAILER!!!";
 pub struct ArchiveEntry<'a> {
     /// Path of the object.
     pub name: &'a [u8],
-    /// Inode, major and minor number: hard links to one object have the same.
-    pub identity: [u32; 3],
+    /// Inode, major and minor number, and the number of the archive: hard links to one object have the same.
+    pub identity: [u32; 4],
     /// Kind and permissions, as in stat(2).
     pub mode: u32,
     /// Owner and group.
@@ -31,20 +31,25 @@ pub struct ArchiveEntry<'a> {
     pub data: &'a [u8],
 }
 
-/// Iterator over the objects of an archive, up to its trailer. Stops after the first malformed header; a missing trailer is
+/// Iterator over the objects of archives, up to the last trailer. Stops after the first malformed header; a missing trailer is
 /// malformed too.
 #[derive(Clone, Debug)]
 pub struct Entries<'a> {
     archive: &'a [u8],
     /// Offset of the next header. `None`: the iteration has ended.
     offset: Option<usize>,
+    /// Number of the archive.
+    number: u32,
 }
 
 impl<'a> Entries<'a> {
     /// Creates an iterator over this archive.
     pub const fn new(archive: &'a [u8]) -> Self {
-        let offset = Some(0);
-        Self { archive, offset }
+        Self {
+            archive,
+            offset: Some(0),
+            number: 0,
+        }
     }
 
     fn read(&mut self) -> Option<ArchiveEntry<'a>> {
@@ -82,7 +87,7 @@ impl<'a> Entries<'a> {
         self.offset = end.checked_next_multiple_of(4);
         Some(ArchiveEntry {
             name,
-            identity: [number, major, minor],
+            identity: [number, major, minor, self.number],
             mode,
             owner: (uid, gid),
             nlink,
@@ -98,10 +103,16 @@ impl<'a> Iterator for Entries<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.offset?;
-        let entry = self.read();
-        if entry.is_some_and(|entry| entry.name == TRAILER) {
-            self.offset = None;
-            return None;
+        let mut entry = self.read();
+        while entry.is_some_and(|entry| entry.name == TRAILER) {
+            let rest = self.archive.get(self.offset.take()?..)?;
+            let zeros = rest.iter().take_while(|byte| **byte == 0).count();
+            if !rest.get(zeros..)?.starts_with(MAGIC) {
+                return None;
+            }
+            self.offset = Some(self.archive.len() - rest.len() + zeros);
+            self.number += 1;
+            entry = self.read();
         }
         Some(entry.ok_or(Malformed))
     }
@@ -153,7 +164,7 @@ pub(crate) mod tests {
         let entries: Vec<_> = Entries::new(&bytes).map(Result::unwrap).collect();
         let expect = ArchiveEntry {
             name: b"etc/motd",
-            identity: [7, 1, 2],
+            identity: [7, 1, 2, 0],
             mode: 0o100_644,
             owner: (10, 20),
             nlink: 2,
@@ -164,6 +175,18 @@ pub(crate) mod tests {
         assert_eq!(entries.len(), 3);
         assert_eq!(entries[2], expect);
         assert_eq!((entries[1].name, entries[1].mode), (&b"etc"[..], 0o40700));
+    }
+
+    #[test]
+    fn archives_that_follow_are_read_too() {
+        let mut bytes = archive(&OBJECTS);
+        bytes.extend([0; 512]);
+        bytes.extend(archive(&[("more", 7, 0o100_644, b"data")]));
+        bytes.extend(b"other data");
+        let entries: Vec<_> = Entries::new(&bytes).map(Result::unwrap).collect();
+        assert_eq!((entries.len(), entries[3].name), (4, &b"more"[..]));
+        // The same inode number in another archive is another file.
+        assert_ne!(entries[2].identity, entries[3].identity);
     }
 
     #[test]

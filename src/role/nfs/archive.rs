@@ -52,6 +52,14 @@ pub(super) fn unpack(ram: &mut Ram, archive: &[u8], rules: &Rules) -> FsResult<E
     for (number, entry) in Entries::new(archive).enumerate() {
         let entry = entry.map_err(|_| FsError::Invalid)?;
         if let (dir, Some(name)) = find(ram, root, entry.name)? {
+            // As in Linux, a later object replaces an earlier one of the same name, and directories are merged.
+            if let Ok(present) = ram.lookup(dir, name) {
+                match (ram.attr(present)?.kind, kind(&entry)) {
+                    (ObjectType::Directory, ObjectType::Directory) => continue,
+                    (ObjectType::Directory, _) => return Err(FsError::Exists),
+                    _ => ram.remove(dir, name, false)?,
+                }
+            }
             let mut earlier = None;
             if entry.nlink > 1 && kind(&entry) == ObjectType::Regular {
                 compared += number;
@@ -232,7 +240,10 @@ mod tests {
             &[("a", 0, FILE, b""), ("a/b", 0, FILE, b"")],
             FsError::NotDirectory,
         );
-        check(&[("a", 0, FILE, b""), ("a", 0, FILE, b"")], FsError::Exists);
+        check(
+            &[("a", 0, DIRECTORY, b""), ("a", 0, FILE, b"")],
+            FsError::Exists,
+        );
         check(&[("a\0b", 0, FILE, b"")], FsError::Invalid);
         // 3,000 files with a link count of 2: each is compared with all entries before it, which exceeds the limit.
         let names: Vec<_> = (0..3000).map(|number| format!("{number}")).collect();
@@ -252,6 +263,24 @@ mod tests {
         cut.truncate(cut.len() - 20);
         assert_eq!(World::new(&cut).result.err(), Some(FsError::Invalid));
         assert_eq!(counts(b"CD001"), None);
+    }
+
+    #[test]
+    fn later_archive_adds_and_replaces() {
+        let mut bytes = archive(&[
+            ("etc", 0, DIRECTORY, b""),
+            ("etc/a", 0, FILE, b"first"),
+            ("etc/b", 7, FILE, b"kept"),
+        ]);
+        bytes.extend(archive(&[
+            ("etc", 0, DIRECTORY, b""),
+            ("etc/a", 0, FILE, b"second"),
+            ("etc/c", 7, FILE, b"new"),
+        ]));
+        let mut world = World::new(&bytes);
+        for (path, text) in [("etc/a", "second"), ("etc/b", "kept"), ("etc/c", "new")] {
+            assert_eq!(world.found(path).unwrap().1, text.as_bytes(), "{path}");
+        }
     }
 
     #[test]
