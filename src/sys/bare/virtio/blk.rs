@@ -253,3 +253,167 @@ impl Disk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Transport;
+    use super::super::virtqueue::QUEUE_SIZE;
+    use super::*;
+    use core::cell::Cell;
+
+    /// A device whose sector N is full of the byte N. It answers when the test calls [`Fake::answer`].
+    struct Fake {
+        block: u32,
+        sectors: u32,
+        queue: Cell<[usize; 3]>,
+        answered: Cell<u16>,
+    }
+
+    impl Transport for Fake {
+        fn offered(&self, half: u32) -> u32 {
+            [feature::BLK_SIZE as u32, (feature::VERSION_1 >> 32) as u32][half as usize]
+        }
+
+        fn accept(&self, _: u32, _: u32) {}
+
+        fn set_status(&self, _: u8) {}
+
+        fn set_queue(&self, _: u16, addresses: [usize; 3]) -> Option<usize> {
+            self.queue.set(addresses);
+            Some(0)
+        }
+
+        fn notify(&self, _: usize, _: u16) {}
+
+        fn config(&self, at: usize) -> u32 {
+            match at {
+                CAPACITY => self.sectors,
+                BLK_SIZE => self.block,
+                _ => 0,
+            }
+        }
+
+        fn acknowledge(&self) -> bool {
+            false
+        }
+    }
+
+    impl Fake {
+        fn new(sectors: u32, block: u32) -> (&'static Self, Disk) {
+            let fake = Box::leak(Box::new(Self {
+                block,
+                sectors,
+                queue: Cell::default(),
+                answered: Cell::default(),
+            }));
+            let device = Device {
+                transport: fake,
+                features: 0,
+            };
+            let mut disk = Disk::begin(device).unwrap();
+            disk.start(4);
+            (fake, disk)
+        }
+
+        /// Carries out all requests and gives them this status. Returns the first sector and the bytes of each.
+        fn answer(&self, status: u8) -> Vec<(u64, u32)> {
+            let [descriptors, available, used] = self.queue.get();
+            let mut requests = Vec::new();
+            // SAFETY: the test plays driver and device in one thread, and the addresses are those of the driver.
+            unsafe {
+                while self.answered.get() != *((available + 2) as *const u16) {
+                    let turn = usize::from(self.answered.get()) % QUEUE_SIZE;
+                    let place = *((available + 4 + 2 * turn) as *const u16);
+                    let at = |number: u16| {
+                        (descriptors + 16 * usize::from(place + number)) as *const u64
+                    };
+                    let (request, data, answer) = (*at(0), *at(1), *at(2));
+                    let sector = *((request + 8) as *const u64);
+                    let len = *at(1).add(1) as u32;
+                    assert_eq!(
+                        (sector * SECTOR + u64::from(len)) % u64::from(self.block),
+                        0
+                    );
+                    for byte in 0..len as usize {
+                        *((data as usize + byte) as *mut u8) = (sector as usize + byte / 512) as u8;
+                    }
+                    *(answer as *mut u8) = status;
+                    *((used + 4 + 8 * turn) as *mut (u32, u32)) = (place.into(), len + 1);
+                    self.answered.set(self.answered.get() + 1);
+                    *((used + 2) as *mut u16) = self.answered.get();
+                    requests.push((sector, len));
+                }
+            }
+            requests
+        }
+    }
+
+    #[test]
+    fn read_is_repeated_until_the_device_has_answered() {
+        let (fake, mut disk) = Fake::new(1000, 512);
+        let mut out = [0; 1000];
+        // Across the end of the first line.
+        let at = LINE_BYTES as u64 - 500;
+        assert_eq!(disk.read(at, &mut out, 0), DiskRead::Pending);
+        assert!(!disk.has_ended() && disk.read(at, &mut out, 0) == DiskRead::Pending);
+        assert_eq!(fake.answer(VIRTIO_BLK_S_OK), [(0, LINE_BYTES as u32)]);
+        assert!(disk.has_ended());
+        disk.take_ended();
+        assert!(!disk.has_ended());
+        assert_eq!(disk.read(at, &mut out, 0), DiskRead::Pending);
+        fake.answer(VIRTIO_BLK_S_OK);
+        disk.take_ended();
+        assert_eq!(disk.read(at, &mut out, 0), DiskRead::Done);
+        assert_eq!((out[0], out[499], out[500], out[999]), (63, 63, 64, 64));
+        // The reader is sequential, so the device reads the next line already.
+        assert_eq!(fake.answer(VIRTIO_BLK_S_OK), [(128, LINE_BYTES as u32)]);
+    }
+
+    #[test]
+    fn failed_read_is_reported_and_tried_again() {
+        let (fake, mut disk) = Fake::new(1000, 512);
+        let mut out = [0; 10];
+        assert_eq!(disk.read(0, &mut out, 0), DiskRead::Pending);
+        fake.answer(1);
+        disk.take_ended();
+        assert_eq!(disk.read(0, &mut out, 0), DiskRead::Failed);
+        assert_eq!(disk.read(0, &mut out, 0), DiskRead::Pending);
+        fake.answer(VIRTIO_BLK_S_OK);
+        disk.take_ended();
+        assert_eq!(disk.read(0, &mut out, 0), DiskRead::Done);
+    }
+
+    #[test]
+    fn requests_are_whole_blocks_within_the_disk() {
+        let (fake, mut disk) = Fake::new(8 * 20 + 3, 4096);
+        assert_eq!(disk.bytes(), 20 * 4096);
+        let at = disk.bytes() - 100;
+        assert_eq!(disk.read(at, &mut [0; 100], 0), DiskRead::Pending);
+        let sectors = LINE_BYTES as u64 / SECTOR;
+        assert_eq!(fake.answer(VIRTIO_BLK_S_OK), [(2 * sectors, 4 * 4096)]);
+        disk.take_ended();
+        assert_eq!(disk.read(at, &mut [0; 100], 0), DiskRead::Done);
+    }
+
+    #[test]
+    fn stalled_device_holds_no_line_that_others_have() {
+        let (fake, mut disk) = Fake::new(100_000, 512);
+        let line = |number: u64| number * LINE_BYTES as u64;
+        assert_eq!(disk.read(line(0), &mut [0; 4], 0), DiskRead::Pending);
+        fake.answer(VIRTIO_BLK_S_OK);
+        disk.take_ended();
+        for number in 10..20 {
+            assert_eq!(disk.read(line(number), &mut [0; 4], 0), DiskRead::Pending);
+            assert_eq!(disk.read(line(0), &mut [0; 4], 0), DiskRead::Done);
+        }
+        assert!(disk.is_stalled(0) || disk.age_ms() == 0);
+        // Two requests at a time.
+        let sectors = line(1) / SECTOR;
+        let requests: Vec<_> = fake
+            .answer(VIRTIO_BLK_S_OK)
+            .iter()
+            .map(|(at, _)| *at / sectors)
+            .collect();
+        assert_eq!(requests, [10, 11]);
+    }
+}
