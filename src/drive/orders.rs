@@ -1,6 +1,6 @@
 //! Orders: transfers between a file and a peer, over sockets or standard streams.
 
-use crate::config::{PAGE_BYTES, SPLICE_BYTES_MIN, STORE_BYTES};
+use crate::config::{PAGE_BYTES, READ_INLINE_BYTES, SPLICE_BYTES_MIN, STORE_BYTES};
 use crate::engine::Order;
 use crate::mem::Ends as _;
 use crate::net::{self, Connections, FileRange, Interest, NetError, NetResult, Socket};
@@ -164,7 +164,8 @@ impl<'a> OrderContext<'a> {
         // Copied data follows the replies in `tx`, so that one call sends both.
         let mut read = Ok(());
         let mut fill = |space: &mut [u8]| {
-            let most = space.len().min(len as usize);
+            // A few lines of a disk's cache: see `drive::platform::machine`.
+            let most = space.len().min(len.min(READ_INLINE_BYTES) as usize);
             let got = tree.read(file, offset, space.head_mut(most));
             match got {
                 Ok(0) => read = Err(FsError::Io),
@@ -175,13 +176,18 @@ impl<'a> OrderContext<'a> {
         let head = self.unsent.len();
         let tx = self.tx.tail_mut(self.unsent.start);
         let sent = self.net.send_with(self.socket, tx, head, &mut fill);
-        if let Err(error) = read {
-            return Ok(Err(error));
-        }
-        let sent = sent?;
+        let sent = match (sent, read) {
+            (Ok(sent), _) => sent,
+            // There were no replies to send.
+            (Err(NetError::WouldBlock), Err(error)) => return Ok(Err(error)),
+            (Err(error), _) => return Err(error),
+        };
         let head = head.min(sent);
         self.unsent.start += head;
         self.moved_bytes += sent;
+        if let Err(error) = read {
+            return Ok(Err(error));
+        }
         // The rest of the replies must be sent before the next data of the file.
         self.send(true)?;
         Ok(Ok(sent - head))

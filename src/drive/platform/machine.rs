@@ -61,7 +61,8 @@ fn bytes_of(number: usize) -> u64 {
 /// The media, each with a checksum of its ISO 9660 descriptor. The checksum distinguishes an exchanged image of the same size.
 pub struct Media([u32; COUNT]);
 
-/// Lines of a disk's cache, at least. A READ that is answered at once, which is not aligned, needs three.
+/// Lines of a disk's cache, at least. A read of the engine or the driver has at most [`READ_INLINE_BYTES`]; if it is not aligned, it
+/// needs three.
 const LINE_COUNT_MIN: usize = 4;
 const _: () = assert!(READ_INLINE_BYTES as usize <= (LINE_COUNT_MIN - 2) * virtio::LINE_BYTES);
 

@@ -110,8 +110,8 @@ fn add_export(wanted: &ExportArgument, tree: &mut Tree) -> Result<(), Fatal> {
 /// Reports a disk that has not answered for some time, once until it answers.
 pub(super) fn report_stalled_disk(events: &mut Events) {
     if let Some(path) = machine::stalled_disk() {
-        let why = text!("its clients wait; see the hypervisor's log");
-        events.report(text!("the disk does not answer:"), &path, why);
+        let why = text!("its clients wait until it answers");
+        events.report(text!("the disk stalls:"), &path, why);
     }
 }
 

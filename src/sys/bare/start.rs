@@ -31,6 +31,12 @@ pub(super) fn word(at: u64) -> u32 {
     read(at)
 }
 
+/// Reads eight bytes at a physical address, as [`word`].
+#[inline(never)]
+fn long(at: u64) -> u64 {
+    read(at)
+}
+
 /// Initialises memory, exceptions, console and clock.
 ///
 /// # Safety
@@ -53,7 +59,7 @@ pub unsafe fn enter(info: u64) {
     unsafe {
         let mark = (base + MARK) as *mut u64;
         let is_first = mark.read_volatile() != MARKED;
-        boot_info.line_len = read_line(read(info + 24), &mut *LINE.as_ptr());
+        boot_info.line_len = read_line(long(info + 24), &mut *LINE.as_ptr());
         ((base + PROCESSOR) as *mut [u8; MARK - PROCESSOR]).write_bytes(0, 1);
         if !is_first && end > start {
             // Memory is zero after a power cycle, but not after a reset.
@@ -63,7 +69,7 @@ pub unsafe fn enter(info: u64) {
         // Before the rights change, so that an exception is reported.
         traps::install(base + PROCESSOR, base + EXCEPTION_STACK_END);
         // Before the first 2 MiB are unmapped, where a hypervisor may put the tables.
-        acpi::start(read(info + 32));
+        acpi::start(long(info + 32));
         protect(base, &mut boot_info);
     }
     BOOT_INFO.set(boot_info);
@@ -77,14 +83,14 @@ fn read_info(info: u64, boot_info: &mut BootInfo) {
     const ENTRY_COUNT_MAX: u32 = 128;
     /// Memory map type of usable RAM.
     const RAM: u32 = 1;
-    let (modules, map): (u64, u64) = (read(info + 16), read(info + 40));
+    let (modules, map) = (long(info + 16), long(info + 40));
     let (module_count, entry_count) = (word(info + 12), word(info + 48));
     /// Lower memory is used by firmware, or by nothing.
     const LOW_BYTES: u64 = 1 << 20;
     let (start, _) = boot_info.memory;
     for number in 0..u64::from(entry_count.min(ENTRY_COUNT_MAX)) {
         let entry = map + number * 24;
-        let (at, size, kind): (u64, u64, _) = (read(entry), read(entry + 8), word(entry + 16));
+        let (at, size, kind) = (long(entry), long(entry + 8), word(entry + 16));
         let end = at.saturating_add(size).min(4 << 30);
         if kind != RAM || at < LOW_BYTES && end <= LOW_BYTES {
             continue;
@@ -97,7 +103,7 @@ fn read_info(info: u64, boot_info: &mut BootInfo) {
         boot_info.unused += size.saturating_sub(used);
     }
     if module_count > 0 {
-        let (at, size): (u64, u64) = (read(modules), read(modules + 8));
+        let (at, size) = (long(modules), long(modules + 8));
         let end = boot_info.memory.1 as u64;
         if at >= start as u64 && at <= end && size <= end - at {
             boot_info.module = (at as usize, size as usize);
@@ -110,7 +116,7 @@ fn read_info(info: u64, boot_info: &mut BootInfo) {
 fn read_line(from: u64, to: &mut [u8; LINE_BYTES_MAX]) -> usize {
     let mut len = 0;
     for (at, to) in (from..).zip(&mut *to) {
-        *to = if from == 0 { 0 } else { read(at) };
+        *to = read(at);
         if *to == 0 {
             // Separates the words of both.
             *to = b' ';

@@ -203,8 +203,13 @@ impl<B: Block> Image<B> {
         // belong to an image inside this one.
         let (mut next, mut udf) = (Descriptor::Primary, false);
         let mut at = DESCRIPTORS_START * SECTOR;
-        // An image that ends here has no more descriptors.
-        while at < DESCRIPTORS_END * SECTOR && self.fetch(at).is_some() {
+        while at < DESCRIPTORS_END * SECTOR {
+            match self.fetch(at) {
+                Ok(_) => {}
+                Err(FsError::Waits) => return Err(FsError::Waits),
+                // An image that ends here has no more descriptors.
+                Err(_) => break,
+            }
             match Descriptor::parse(self.sector) {
                 Descriptor::Udf => udf = true,
                 Descriptor::End => next = Descriptor::End,
@@ -232,8 +237,13 @@ impl<B: Block> Image<B> {
             self.list(0, entry)?;
         }
         // A UDF image has no ISO 9660 tree, or one with only a readme.
-        if udf && (root == 0 || self.find(README, true, entry).is_err()) {
-            return Err(FsError::NotSupported);
+        if udf {
+            match self.find(README, true, entry) {
+                _ if root == 0 => return Err(FsError::NotSupported),
+                Err(FsError::Waits) => return Err(FsError::Waits),
+                Err(_) => return Err(FsError::NotSupported),
+                Ok(_) => {}
+            }
         }
         if root == 0 {
             return Err(FsError::Invalid);
@@ -379,7 +389,7 @@ impl<B: Block> Image<B> {
         record.clear();
         let skip = self.tree.skip;
         loop {
-            let rest = self.fetch(out.next).ok_or(FsError::Io)?;
+            let rest = self.fetch(out.next)?;
             if let [0, ..] = rest {
                 // A zero length: no more records in this sector.
                 out.next += rest.len() as u64;
@@ -412,13 +422,14 @@ impl<B: Block> Image<B> {
             let at = u64::from(*block) * SECTOR + u64::from(*offset);
             let len = core::mem::take(len) as usize;
             areas_left -= 1;
-            if areas_left > 0
-                && let Some(rest) = self.fetch(at)
-                && let Some(area) = rest.get(..len)
-            {
-                record.read(area);
-            } else {
-                record.malformed = true;
+            let rest = match areas_left {
+                0 => Err(FsError::Io),
+                _ => self.fetch(at),
+            };
+            match rest.map(|rest| rest.get(..len)) {
+                Ok(Some(area)) => record.read(area),
+                Err(FsError::Waits) => return Err(FsError::Waits),
+                _ => record.malformed = true,
             }
         }
         record.finish();
@@ -430,20 +441,20 @@ impl<B: Block> Image<B> {
         Ok(())
     }
 
-    /// Returns the sector that contains `at`, from there to its end. `None`: a read error, or the request's budget is used up.
+    /// Returns the sector that contains `at`, from there to its end. `Io`: a read error, or the request's budget is used up.
     #[inline(never)]
-    fn fetch(&mut self, at: u64) -> Option<&[u8]> {
+    fn fetch(&mut self, at: u64) -> FsResult<&[u8]> {
         self.looks_left -= 1;
         if self.looks_left < 0 {
-            return None;
+            return Err(FsError::Io);
         }
         let (offset, start) = (at & (SECTOR - 1), at & !(SECTOR - 1));
         if self.at != start {
             self.at = NOWHERE;
-            self.block.read(start, self.sector).ok()?;
+            self.block.read(start, self.sector)?;
             self.at = start;
         }
-        self.sector.get(offset as usize..)
+        self.sector.get(offset as usize..).ok_or(FsError::Io)
     }
 }
 

@@ -4,6 +4,7 @@ use super::super::clock;
 use super::virtqueue::{Element, Virtqueue};
 use super::{Device, feature};
 use crate::mem::{self, Ends as _, leak};
+use core::ops::Range;
 
 /// Bytes of a line: what a request reads.
 pub const LINE_BYTES: usize = 32 << 10;
@@ -47,6 +48,8 @@ enum State {
 struct Line {
     /// Offset on the disk, in lines.
     number: u64,
+    /// The range that was requested (bytes): all of the line, or what a client needs of a line that cannot be read as a whole.
+    part: Range<usize>,
     state: State,
     /// Value of [`Disk::clock`] at the last use.
     used_at: u64,
@@ -70,6 +73,8 @@ pub(super) struct Disk {
     device: Device,
     queue: Virtqueue,
     bytes: u64,
+    /// Block size in bytes. The device refuses requests that are not whole blocks.
+    block: usize,
     requests: [&'static mut Request; REQUEST_COUNT],
     lines: heapless::Vec<Line, LINE_COUNT_MAX>,
     /// Counts the uses of lines.
@@ -89,7 +94,6 @@ impl Disk {
         device.finish();
         let capacity = [4, 0].map(|at| u64::from(device.config(CAPACITY + at)));
         let sectors = capacity[0] << 32 | capacity[1];
-        // The device refuses requests that are not whole blocks.
         let block = match device.has(feature::BLK_SIZE) {
             true => u64::from(device.config(BLK_SIZE)).max(SECTOR),
             false => SECTOR,
@@ -99,6 +103,7 @@ impl Disk {
             device,
             queue,
             bytes: bytes - bytes % block,
+            block: block as usize,
             requests: [(); REQUEST_COUNT].map(|()| {
                 leak(Request {
                     kind: VIRTIO_BLK_T_IN,
@@ -126,6 +131,7 @@ impl Disk {
         for _ in 0..count {
             let _ = self.lines.push(Line {
                 number: 0,
+                part: 0..0,
                 state: State::Empty,
                 used_at: 0,
                 bytes: mem::bytes(LINE_BYTES),
@@ -138,8 +144,10 @@ impl Disk {
         let (mut offset, mut out) = (offset, out);
         while !out.is_empty() {
             let number = offset / LINE_BYTES as u64;
+            let start = (offset % LINE_BYTES as u64) as usize;
+            let wanted = start..LINE_BYTES.min(start + out.len());
             let index = loop {
-                let index = self.load(number);
+                let index = self.load(number, &wanted);
                 let line = index.and_then(|index| self.lines.get_mut(index));
                 if line.is_some_and(|line| line.state != State::Loading) {
                     break index;
@@ -157,42 +165,60 @@ impl Disk {
                 line.state = State::Empty;
                 return DiskRead::Failed;
             }
-            let bytes = line.bytes.tail((offset % LINE_BYTES as u64) as usize);
-            let len = bytes.len().min(out.len());
-            out.head_mut(len).copy_from_slice(bytes.head(len));
+            let len = wanted.len();
+            out.head_mut(len)
+                .copy_from_slice(line.bytes.tail(start).head(len));
             out = out.split_at_mut(len).1;
             offset += len as u64;
             // A sequential reader will want the next line.
             if number == self.last + 1 && (number + 1) * (LINE_BYTES as u64) < self.bytes {
-                self.load(number + 1);
+                self.load(number + 1, &(0..0));
             }
             self.last = number;
         }
         DiskRead::Done
     }
 
-    /// Returns the index of the line that has, or loads, line `number` of the disk. `None`: the device has no room for a request.
-    fn load(&mut self, number: u64) -> Option<usize> {
+    /// Returns the index of the line that has, or loads, the `wanted` range (bytes) of line `number` of the disk. `None`: the device
+    /// has no room for a request. A line that cannot be read as a whole has the wanted blocks only.
+    fn load(&mut self, number: u64, wanted: &Range<usize>) -> Option<usize> {
         self.clock += 1;
+        let at = number * LINE_BYTES as u64;
+        let mut part = 0..self.bytes.saturating_sub(at).min(LINE_BYTES as u64) as usize;
         let mut lines = self.lines.iter_mut().enumerate();
         let cached = lines.find(|(_, line)| line.state != State::Empty && line.number == number);
         if let Some((index, line)) = cached {
             line.used_at = self.clock;
-            return Some(index);
+            let blocks =
+                wanted.start / self.block * self.block..wanted.end.next_multiple_of(self.block);
+            let has_all = line.part.start <= wanted.start && wanted.end <= line.part.end;
+            let is_final = match line.state {
+                State::Failed => line.part == blocks || wanted.is_empty(),
+                State::Loaded => has_all || wanted.is_empty(),
+                State::Loading | State::Empty => true,
+            };
+            if is_final {
+                return Some(index);
+            }
+            part = blocks;
         }
         let slot = (0..REQUEST_COUNT).find(|slot| !self.is_in_use(*slot))?;
         let lines = self.lines.iter_mut().enumerate();
         let unused = lines.filter(|(_, line)| line.state != State::Loading);
-        let (index, line) = unused.min_by_key(|(_, line)| line.used_at)?;
+        // The line itself if it has only a part, else the one that was not used for longest.
+        let (index, line) = unused.min_by_key(|(_, line)| {
+            let is_same = line.state != State::Empty && line.number == number;
+            if is_same { 0 } else { line.used_at }
+        })?;
         (line.number, line.state, line.used_at) = (number, State::Loading, self.clock);
+        line.part = part.clone();
         let request = self.requests.get_mut(slot)?;
-        let at = number * LINE_BYTES as u64;
+        let at = at + part.start as u64;
         (request.sector, request.status, request.line) = (at / SECTOR, UNTOLD, index);
         request.began_ms = clock::elapsed_ms();
-        let len = self.bytes.saturating_sub(at).min(LINE_BYTES as u64) as usize;
         let parts = [
             Element::Read((&raw const **request).cast(), 16),
-            Element::write(line.bytes.head_mut(len)),
+            Element::write(line.bytes.head_mut(part.end).tail_mut(part.start)),
             Element::Write(&raw mut request.status, 1),
         ];
         // SAFETY: a line in the state `Loading` and the request of a chain in use are not touched.
@@ -376,11 +402,24 @@ mod tests {
         assert_eq!(disk.read(0, &mut out, 0), DiskRead::Pending);
         fake.answer(1);
         disk.take_ended();
-        assert_eq!(disk.read(0, &mut out, 0), DiskRead::Failed);
+        // A sector of the line may be bad, so now the wanted block alone.
+        assert_eq!(disk.read(600, &mut out, 0), DiskRead::Pending);
+        assert_eq!(fake.answer(1), [(1, 512)]);
+        disk.take_ended();
+        assert_eq!(disk.read(600, &mut out, 0), DiskRead::Failed);
+        // Another block of the line, after the line has failed again.
         assert_eq!(disk.read(0, &mut out, 0), DiskRead::Pending);
-        fake.answer(VIRTIO_BLK_S_OK);
+        assert_eq!(fake.answer(1), [(0, LINE_BYTES as u32)]);
+        disk.take_ended();
+        assert_eq!(disk.read(0, &mut out, 0), DiskRead::Pending);
+        assert_eq!(fake.answer(VIRTIO_BLK_S_OK), [(0, 512)]);
         disk.take_ended();
         assert_eq!(disk.read(0, &mut out, 0), DiskRead::Done);
+        assert_eq!(disk.read(510, &mut out, 0), DiskRead::Pending);
+        assert_eq!(fake.answer(VIRTIO_BLK_S_OK), [(0, 1024)]);
+        disk.take_ended();
+        assert_eq!(disk.read(510, &mut out, 0), DiskRead::Done);
+        assert_eq!((out[1], out[2]), (0, 1));
     }
 
     #[test]

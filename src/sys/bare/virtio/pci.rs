@@ -81,6 +81,7 @@ pub(super) struct Pci {
 }
 
 /// Reads a word of the configuration space of the function `at`: bus << 16 | device << 11 | function << 8.
+#[inline(never)]
 fn read(at: u32, register: u32) -> u32 {
     write_port_32(ADDRESS, IS_ENABLED | at | register);
     read_port_32(DATA)
