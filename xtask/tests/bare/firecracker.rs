@@ -1,5 +1,5 @@
-//! The boot of Firecracker 1.12 or later, as far as QEMU can stand in for it: its boot parameters, memory map, module and command
-//! line at its addresses. Firecracker needs KVM and cannot run in these tests.
+//! The boot of Firecracker 1.12 or later, as far as QEMU can repeat it: its boot parameters, memory map, module and command line at
+//! its addresses. Firecracker needs KVM and cannot run in these tests.
 //!
 //! QEMU loads an ELF file that contains stowaway's segments, these data, and a stub as the PVH entry. The stub copies the data to
 //! Firecracker's addresses, because QEMU's firmware uses the same memory, and jumps to stowaway's entry. All paths in comments are

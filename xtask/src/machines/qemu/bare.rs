@@ -216,7 +216,7 @@ impl Bare {
         found.with_context(|| format!("no line with '{part}'; console:\n{}", self.console()))
     }
 
-    /// Waits for `time`, or until the machine has ended, to show what it does meanwhile. Returns true if it has ended.
+    /// Waits for `time` or until the machine has ended. Returns true if the machine has ended.
     pub fn ends_within(&mut self, time: Duration) -> Result<bool> {
         let ended = wait_for(time, || Ok(self.qemu.try_wait()?))?;
         Ok(ended.is_some())
