@@ -53,7 +53,7 @@ pub const MAY_NOT_MOUNT: Text = text!("may not mount");
 pub const OTHER_FILE_SYSTEM: Text =
     text!("reached another file system below the export; export it too");
 /// A client's request failed with EIO.
-pub const DISK_FAILED: Text = text!("got a disk error; see the kernel's log");
+pub const DISK_FAILED: Text = text!("got a disk error; see the host's log");
 /// A client's WRITE or CREATE failed with ENOSPC.
 pub const DISK_FULL: Text = text!("got no space left on the disk; free some");
 /// The server closed a client's connection.

@@ -78,7 +78,7 @@ static COMMON: [Reason; 13] = [
     reason(Errno::NAMETOOLONG, text!("a name in the path is too long")),
     reason(Errno::NFILE, FEW),
     reason(Errno::MFILE, FEW),
-    reason(Errno::IO, text!("the disk failed; see the kernel's log")),
+    reason(Errno::IO, text!("the disk failed; see the host's log")),
 ];
 
 /// Returns the reason for the error `number`: from `table`, else from [`COMMON`], else a general one.
