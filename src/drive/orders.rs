@@ -86,7 +86,9 @@ impl<'a> OrderContext<'a> {
         if let Some(Err(error)) = ended {
             return Ok(OrderResult::Done(Err(error)));
         }
-        if let (Some(Order::Wait), None) = (&order, ended) {
+        if cfg!(bare)
+            && let (Some(Order::Wait), None) = (&order, ended)
+        {
             self.send(false)?;
             return Ok(OrderResult::Pending(DISK));
         }
@@ -106,7 +108,7 @@ impl<'a> OrderContext<'a> {
                 Some(Order::Send { file, offset, len }) if HAS_READS && *len > 0 => {
                     match self.send_from(tree, file, *offset, *len)? {
                         Ok(count) => (count, offset, len),
-                        Err(FsError::Waits) => return Ok(OrderResult::Pending(DISK)),
+                        Err(error) if error.waits() => return Ok(OrderResult::Pending(DISK)),
                         Err(error) => return Ok(OrderResult::Done(Err(error))),
                     }
                 }

@@ -2,9 +2,8 @@
 //!
 //! The mount list is informational: it is bounded, it is kept in memory only, and nothing depends on it.
 
-use super::nfs::Outcome;
+use super::Cx;
 use super::rpc::Request;
-use super::{Cx, Order};
 use crate::config::MOUNT_COUNT_MAX;
 use crate::event::{self, Line};
 use crate::mem::Ends as _;
@@ -30,7 +29,7 @@ pub(super) fn answer(
     mounts: &mut Mounts,
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
-) -> Result<Outcome, Reject> {
+) -> Result<bool, Reject> {
     let reply = &mut *request.reply;
     if !matches!(request.call.version, VERSION_1 | VERSION_3) {
         return Err(Reject::Version(VERSION_1 as u8, VERSION_3 as u8));
@@ -43,16 +42,16 @@ pub(super) fn answer(
         procedure::EXPORT => emit_list(cx.vfs.exports(), None, reply),
         _ => return Err(Reject::Procedure),
     }
-    Ok(Outcome::Reply(None))
+    Ok(true)
 }
 
-/// Answers MNT and UMNT, whose argument is a path.
+/// Answers MNT and UMNT, whose argument is a path. Returns false if it must wait for a disk.
 #[inline(never)]
 fn mnt(
     mounts: &mut Mounts,
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
-) -> Result<Outcome, Reject> {
+) -> Result<bool, Reject> {
     let path = request.args.opaque(PATH_BYTES_MAX);
     request.args.check()?;
     let mut below = path;
@@ -61,7 +60,7 @@ fn mnt(
         if export.is_some() {
             mounts.remove(cx.peer.address, export);
         }
-        return Ok(Outcome::Reply(None));
+        return Ok(true);
     }
     let version = request.call.version;
     let reply = &mut *request.reply;
@@ -91,16 +90,16 @@ fn mnt(
                     reply.put(handle);
                     reply.put([0; HANDLE_V1_BYTES].tail(handle.len()));
                 }
-                return Ok(Outcome::Reply(None));
+                return Ok(true);
             }
         },
     };
-    if status == Status::Ok {
-        return Ok(Outcome::Order(Order::Wait));
+    if cfg!(bare) && status == Status::Ok {
+        return Ok(false);
     }
     cx.report(event::MAY_NOT_MOUNT, path, why);
     reply.u32(status as u32);
-    Ok(Outcome::Reply(None))
+    Ok(true)
 }
 
 /// Checks that the peer may mount an export, and opens the export again, because the host may have another directory there now.

@@ -236,7 +236,10 @@ impl Programs {
         match request.call.program {
             crate::wire::nfs3::PROGRAM if programs.nfs => return self.nfs.answer(cx, request),
             crate::wire::mount::PROGRAM if programs.mount => {
-                return mount::answer(&mut self.mounts, cx, request);
+                let is_answered = mount::answer(&mut self.mounts, cx, request)?;
+                if cfg!(bare) && !is_answered {
+                    return Ok(Outcome::Order(Order::Wait));
+                }
             }
             crate::wire::portmap::PROGRAM if programs.portmap => {
                 portmap::answer(&mut self.mappings, cx, request)?;

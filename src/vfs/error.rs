@@ -54,5 +54,12 @@ pub enum FsError {
     Waits,
 }
 
+impl FsError {
+    /// Returns true for [`Self::Waits`], which only disks of a machine without an operating system return.
+    pub const fn waits(self) -> bool {
+        cfg!(bare) && matches!(self, Self::Waits)
+    }
+}
+
 /// Result of a backend's method.
 pub type FsResult<T> = Result<T, FsError>;

@@ -244,7 +244,7 @@ impl Nfs {
             Ok(outcome) if !changes(procedure) => return Ok(outcome),
             Ok(_) => Status::Ok,
             Err(Fault::NeedOutput) => return Ok(Outcome::Blocked),
-            Err(Fault::Files(FsError::Waits)) => return Ok(Outcome::Order(Order::Wait)),
+            Err(Fault::Files(error)) if error.waits() => return Ok(Outcome::Order(Order::Wait)),
             Err(Fault::Malformed) => return Err(Reject::Arguments),
             Err(Fault::Files(error)) => error_status(cx, error),
             Err(Fault::NotSynchronous) => Status::NotSynchronous,

@@ -7,7 +7,6 @@ use super::requests::{
 use super::status::{Fault, Outcome};
 use super::{Order, State, Turn};
 use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
-use crate::vfs::FsError;
 use crate::wire::sftp::kind;
 
 impl Turn<'_> {
@@ -31,7 +30,7 @@ impl Turn<'_> {
         match fault {
             Fault::NeedOutput => return Err(State::NeedOutput),
             Fault::Busy => return Err(State::Busy),
-            Fault::Files(FsError::Waits) => return Err(State::Order(Order::Wait)),
+            Fault::Files(error) if error.waits() => return Err(State::Order(Order::Wait)),
             Fault::Later => {}
             fault => {
                 let (level, reply) = (self.sftp.level, &mut self.reply);

@@ -172,6 +172,8 @@ pub struct Image<B> {
     /// End offset of the directory.
     end: u64,
     looks_left: i32,
+    /// True if the last sector was not read because its disk must be waited for.
+    waits: bool,
     sector: &'static mut [u8; SECTOR_BYTES as usize],
 }
 
@@ -187,6 +189,7 @@ impl<B: Block> Image<B> {
             next: 0,
             end: 0,
             looks_left: 0,
+            waits: false,
             sector: mem::array(),
         }
     }
@@ -203,13 +206,8 @@ impl<B: Block> Image<B> {
         // belong to an image inside this one.
         let (mut next, mut udf) = (Descriptor::Primary, false);
         let mut at = DESCRIPTORS_START * SECTOR;
-        while at < DESCRIPTORS_END * SECTOR {
-            match self.fetch(at) {
-                Ok(_) => {}
-                Err(FsError::Waits) => return Err(FsError::Waits),
-                // An image that ends here has no more descriptors.
-                Err(_) => break,
-            }
+        // An image that ends here has no more descriptors.
+        while at < DESCRIPTORS_END * SECTOR && self.fetch(at).is_some() {
             match Descriptor::parse(self.sector) {
                 Descriptor::Udf => udf = true,
                 Descriptor::End => next = Descriptor::End,
@@ -237,13 +235,10 @@ impl<B: Block> Image<B> {
             self.list(0, entry)?;
         }
         // A UDF image has no ISO 9660 tree, or one with only a readme.
-        if udf {
-            match self.find(README, true, entry) {
-                _ if root == 0 => return Err(FsError::NotSupported),
-                Err(FsError::Waits) => return Err(FsError::Waits),
-                Err(_) => return Err(FsError::NotSupported),
-                Ok(_) => {}
-            }
+        self.check_wait()?;
+        if udf && (root == 0 || self.find(README, true, entry).is_err()) {
+            self.check_wait()?;
+            return Err(FsError::NotSupported);
         }
         if root == 0 {
             return Err(FsError::Invalid);
@@ -389,7 +384,9 @@ impl<B: Block> Image<B> {
         record.clear();
         let skip = self.tree.skip;
         loop {
-            let rest = self.fetch(out.next)?;
+            let Some(rest) = self.fetch(out.next) else {
+                return Err(self.fault());
+            };
             if let [0, ..] = rest {
                 // A zero length: no more records in this sector.
                 out.next += rest.len() as u64;
@@ -422,16 +419,16 @@ impl<B: Block> Image<B> {
             let at = u64::from(*block) * SECTOR + u64::from(*offset);
             let len = core::mem::take(len) as usize;
             areas_left -= 1;
-            let rest = match areas_left {
-                0 => Err(FsError::Io),
-                _ => self.fetch(at),
-            };
-            match rest.map(|rest| rest.get(..len)) {
-                Ok(Some(area)) => record.read(area),
-                Err(FsError::Waits) => return Err(FsError::Waits),
-                _ => record.malformed = true,
+            if areas_left > 0
+                && let Some(rest) = self.fetch(at)
+                && let Some(area) = rest.get(..len)
+            {
+                record.read(area);
+            } else {
+                record.malformed = true;
             }
         }
+        self.check_wait()?;
         record.finish();
         out.id = at;
         if record.is_directory() {
@@ -441,20 +438,35 @@ impl<B: Block> Image<B> {
         Ok(())
     }
 
-    /// Returns the sector that contains `at`, from there to its end. `Io`: a read error, or the request's budget is used up.
+    /// Returns the error of a failed [`Self::fetch`].
+    fn fault(&self) -> FsError {
+        self.check_wait().err().unwrap_or(FsError::Io)
+    }
+
+    /// Fails if the request needs a sector that a disk of a machine without an operating system reads now.
+    fn check_wait(&self) -> FsResult<()> {
+        match cfg!(bare) && self.waits {
+            true => Err(FsError::Waits),
+            false => Ok(()),
+        }
+    }
+
+    /// Returns the sector that contains `at`, from there to its end. `None`: a read error, or the request's budget is used up.
     #[inline(never)]
-    fn fetch(&mut self, at: u64) -> FsResult<&[u8]> {
+    fn fetch(&mut self, at: u64) -> Option<&[u8]> {
         self.looks_left -= 1;
         if self.looks_left < 0 {
-            return Err(FsError::Io);
+            return None;
         }
         let (offset, start) = (at & (SECTOR - 1), at & !(SECTOR - 1));
         if self.at != start {
             self.at = NOWHERE;
-            self.block.read(start, self.sector)?;
+            let read = self.block.read(start, self.sector);
+            self.waits = read.is_err_and(FsError::waits);
+            read.ok()?;
             self.at = start;
         }
-        self.sector.get(offset as usize..).ok_or(FsError::Io)
+        self.sector.get(offset as usize..)
     }
 }
 
