@@ -332,10 +332,9 @@ pub const STACK_HEAP_BYTES_MIN: usize = 448 << 10;
 
 /// Smallest free memory (bytes) with which a machine without an operating system starts: what the program leaves of 4 MiB.
 pub const MACHINE_BYTES_MIN: usize = 1_280 << 10;
-/// Memory (bytes) in which a machine without an operating system keeps what it has read from its disks: with the wanted memory, and
-/// at least.
+/// Size (bytes) of the cache for the disks of a machine without an operating system, with the wanted memory.
 pub const CACHE_BYTES: usize = 1 << 20;
-/// See [`CACHE_BYTES`].
+/// Least value of [`CACHE_BYTES`].
 pub const CACHE_BYTES_MIN: usize = 128 << 10;
 /// Below this free memory (bytes) the network card uses frames of normal size and all tables have their minimum sizes.
 pub const MACHINE_SMALL_BYTES: usize = 8 << 20;

@@ -149,7 +149,7 @@ const fn refusal(error: FsError) -> (Status, Text) {
             text!("the server may not access the directory"),
         ),
         FsError::Io => (Status::Io, text!("the disk failed")),
-        // Not refused: the call is repeated once the disk has read what it needs.
+        // Not refused: the call is repeated once the disk has read the line.
         FsError::Waits => (Status::Ok, Text::NOTHING),
         FsError::NotSupported => (
             Status::NotSupported,

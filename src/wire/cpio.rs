@@ -185,7 +185,7 @@ pub(crate) mod tests {
         bytes.extend(b"other data");
         let entries: Vec<_> = Entries::new(&bytes).map(Result::unwrap).collect();
         assert_eq!((entries.len(), entries[3].name), (4, &b"more"[..]));
-        // The same inode number in another archive is another file.
+        // Inode numbers of two archives are of different files.
         assert_ne!(entries[2].identity, entries[3].identity);
     }
 

@@ -66,7 +66,7 @@ pub struct Media([u32; COUNT]);
 const LINE_COUNT_MIN: usize = 4;
 const _: () = assert!(READ_INLINE_BYTES as usize <= (LINE_COUNT_MIN - 2) * virtio::LINE_BYTES);
 
-/// How long a request of a disk is waited for before the call is repeated later, in milliseconds: at the start, and while serving.
+/// Time (milliseconds) for which a call waits for a request of a disk before it is repeated later: at the start, and while serving.
 const START_PATIENCE_MS: u32 = 10_000;
 const PATIENCE_MS: u32 = 2;
 

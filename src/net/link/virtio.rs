@@ -78,7 +78,7 @@ impl Link for Virtio {
         signals: &mut Signals,
     ) -> Instant {
         self.card.flush();
-        // What arrives after these checks raises an interrupt, which ends the wait at once.
+        // A frame or a disk's answer after these checks raises an interrupt, which ends the wait at once.
         self.is_back |= self.card.is_back();
         let is_ready = self.is_back || self.card.is_ready(sends);
         if !is_ready && until > now && !have_disks_ended() && !bare::is_button_pressed() {

@@ -71,7 +71,7 @@ pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
         Backend::ByPath,
         mem::leak(disks::MachineDisks::new(Media::open(), clock)),
     );
-    // What cannot be exported is reported, but a server without any export ends.
+    // A medium that cannot be exported is reported, but a server without any export ends.
     let mut first = None;
     for wanted in options.exports.iter() {
         if let Err(status) = add_export(wanted, tree) {

@@ -1,7 +1,7 @@
 //! ACPI: switches the machine off, and reports its power button. Only the fixed tables are read, and one object of the DSDT.
 
 use super::io_apic::{BUTTON, FIRST_IO_APIC, unmask};
-use super::start::word;
+use super::memory::word;
 use super::{Single, write_port, write_port_16};
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,7 @@ const PM1_SLP_TYP: u32 = 10;
 const PM1_SLP_EN: u16 = 1 << 13;
 /// Bit of PM1 status and PM1 enable: the power button.
 const PWRBTN: u16 = 1 << 8;
-/// The same of the sleep control register.
+/// Bits of the sleep control register: the type of sleep begins at a bit; enter it.
 const SLP_TYP: u32 = 2;
 const SLP_EN: u8 = 1 << 5;
 /// QEMU's generic event device (docs/specs/acpi_hw_reduced_hotplug of QEMU): its interrupt, and the distance in bytes from its event

@@ -37,7 +37,7 @@ unsafe extern "C" {
 pub(super) struct BootInfo {
     /// Start and end of free memory.
     pub(super) memory: (usize, usize),
-    /// Bytes of memory elsewhere, which are not used.
+    /// Size (bytes) of memory elsewhere, which is not used.
     pub(super) unused: u64,
     /// Address and length of the module (an initial RAM disk).
     pub(super) module: (usize, usize),
@@ -57,6 +57,27 @@ pub(super) static BOOT_INFO: Single<BootInfo> = Single::new(BootInfo {
 /// End of the image in memory.
 pub(super) fn free() -> usize {
     (&raw const __bare_free).addr()
+}
+
+/// Reads a number at a physical address. Returns 0 for address 0 and above 4 GiB, which are not mapped.
+pub(super) fn read<T: Copy + Default>(at: u64) -> T {
+    if at == 0 || at >= 4 << 30 {
+        return T::default();
+    }
+    // SAFETY: the memory is mapped and nothing writes to it meanwhile; any bit pattern is a valid number.
+    unsafe { (at as *const T).read_unaligned() }
+}
+
+/// Reads four bytes at a physical address, as [`read`].
+#[inline(never)]
+pub(super) fn word(at: u64) -> u32 {
+    read(at)
+}
+
+/// Reads eight bytes at a physical address, as [`word`].
+#[inline(never)]
+pub(super) fn long(at: u64) -> u64 {
+    read(at)
 }
 
 /// All free memory, zeroed.

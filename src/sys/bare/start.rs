@@ -2,7 +2,7 @@
 
 use super::memory::{
     BOOT_INFO, BootInfo, EXCEPTION_STACK_END, LINE, LINE_BYTES_MAX, MARK, MARKED, PAGE, PROCESSOR,
-    STACK_END, free,
+    STACK_END, free, long, read, word,
 };
 use super::paging::{self, NO_EXECUTE, WRITABLE};
 use super::{IS_BENEATH, acpi, clock, fw_cfg, traps};
@@ -14,27 +14,6 @@ use core::sync::atomic::Ordering;
 unsafe extern "C" {
     /// ELF header of the image, at its start in memory.
     static __ehdr_start: [u8; 0];
-}
-
-/// Reads a number at a physical address. Returns 0 for address 0 and above 4 GiB, which are not mapped.
-fn read<T: Copy + Default>(at: u64) -> T {
-    if at == 0 || at >= 4 << 30 {
-        return T::default();
-    }
-    // SAFETY: the memory is mapped and nothing writes to it meanwhile; any bit pattern is a valid number.
-    unsafe { (at as *const T).read_unaligned() }
-}
-
-/// Reads four bytes at a physical address, as [`read`].
-#[inline(never)]
-pub(super) fn word(at: u64) -> u32 {
-    read(at)
-}
-
-/// Reads eight bytes at a physical address, as [`word`].
-#[inline(never)]
-fn long(at: u64) -> u64 {
-    read(at)
 }
 
 /// Initialises memory, exceptions, console and clock.

@@ -6,7 +6,7 @@ use super::{Device, feature};
 use crate::mem::{self, Ends as _, leak};
 use core::ops::Range;
 
-/// Bytes of a line: what a request reads.
+/// Size (bytes) of a line, which one request reads.
 pub const LINE_BYTES: usize = 32 << 10;
 /// Most lines of a disk.
 pub const LINE_COUNT_MAX: usize = 32;
@@ -32,7 +32,7 @@ pub enum DiskRead {
     Done,
     /// The device failed.
     Failed,
-    /// The device reads what is needed. Repeat the call once [`have_disks_ended`](super::have_disks_ended).
+    /// The device reads a line that the call needs. Repeat the call once [`have_disks_ended`](super::have_disks_ended).
     Pending,
 }
 
@@ -56,7 +56,7 @@ struct Line {
     bytes: &'static mut [u8],
 }
 
-/// What the device reads of a request, then the status byte that it writes.
+/// Memory of a request: two fields that the device reads, then the status byte that it writes.
 #[repr(C)]
 struct Request {
     kind: u64,

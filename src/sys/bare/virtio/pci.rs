@@ -16,8 +16,8 @@ const IS_ENABLED: u32 = 1 << 31;
 /// Vendor id of virtio, and of functions that do not exist.
 const VIRTIO: u16 = 0x1af4;
 const NOTHING: u16 = 0xffff;
-/// Device ids of version 1 devices begin here (section 4.1.2). Lower ones, of transitional devices, do not tell the kind: the
-/// subsystem id does.
+/// Device ids of version 1 devices begin here (section 4.1.2). Transitional devices have lower ones; their
+/// kind is the subsystem id.
 const FIRST_DEVICE: u32 = 0x1040;
 
 /// Registers of the configuration space (PCI 3.0, section 6.1).

@@ -9,7 +9,7 @@ use crate::mem::leak;
 pub(super) struct Source {
     device: Device,
     queue: Virtqueue,
-    /// What the device has written. It is not on the stack, because a device may write after the wait has ended.
+    /// Buffer that the device writes to. Not on the stack, because a device may write after the wait has ended.
     bytes: &'static mut [u8; 16],
 }
 
@@ -31,7 +31,7 @@ impl Source {
         const PATIENCE_MS: u64 = 1000;
         while self.queue.take_used().is_some() {}
         if self.queue.in_use != 0 {
-            // It has not answered an earlier call.
+            // The device has not answered an earlier call.
             return false;
         }
         self.bytes.fill(0);
