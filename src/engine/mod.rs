@@ -97,7 +97,7 @@ pub enum Order {
         /// Offset in the file (bytes).
         offset: u64,
     },
-    /// Waits until a disk has read something ([`FsError::Waits`]). The request is then parsed again.
+    /// Waits until a disk has read something ([`FsError::Waits`](crate::vfs::FsError::Waits)). The request is then parsed again.
     Wait,
 }
 
