@@ -1,7 +1,7 @@
 //! Memory layout, and what the hypervisor reported at the start.
 //!
 //! Pages after the program's image: 0 to 5 page tables made by the entry, 6 the page table of the image's 2 MiB, 7 descriptor
-//! tables, 8 guard, 9 and 10 exception stack, 11 guard, then the stack. The rest is free.
+//! tables, 8 the command line, 9 guard, 10 and 11 exception stack, 12 guard, then the stack. The rest is free.
 
 use super::Single;
 use crate::mem::Ends as _;
@@ -15,13 +15,15 @@ pub(super) const LARGE: usize = 2 << 20;
 pub(super) const PAGE_DIRECTORIES: usize = 2 * PAGE;
 pub(super) const PAGE_TABLE: usize = 6 * PAGE;
 pub(super) const PROCESSOR: usize = 7 * PAGE;
-pub(super) const EXCEPTION_GUARD: usize = 8 * PAGE;
-pub(super) const EXCEPTION_STACK_END: usize = 11 * PAGE;
-pub(super) const GUARD: usize = 11 * PAGE;
+/// Offset (bytes from the end of the image) of the command line. Not a static variable: a process would have one more page of those.
+pub(super) const LINE: usize = 8 * PAGE;
+pub(super) const EXCEPTION_GUARD: usize = 9 * PAGE;
+pub(super) const EXCEPTION_STACK_END: usize = 12 * PAGE;
+pub(super) const GUARD: usize = 12 * PAGE;
 /// Initial stack pointer (offset from the end of the image).
 pub const STACK_END: usize = GUARD + PAGE + (128 << 10);
 /// Longest command line (bytes); the rest is cut off.
-pub const LINE_BYTES_MAX: usize = 4096;
+pub const LINE_BYTES_MAX: usize = PAGE;
 /// Offset (bytes from the end of the image) of a word in the page of the descriptor tables, by which a reset is distinguished from a
 /// power cycle: only a reset preserves the word.
 pub(super) const MARK: usize = PROCESSOR + PAGE - 8;
@@ -113,13 +115,10 @@ pub fn module() -> &'static [u8] {
 }
 
 /// The command line.
-pub(super) static LINE: Single<[u8; LINE_BYTES_MAX]> = Single::new([0; _]);
-
-/// The command line.
 #[inline(never)]
 pub fn command_line() -> &'static [u8] {
-    // SAFETY: `start::enter` has written it, and it does not change any more.
-    let line = unsafe { &*LINE.as_ptr() };
+    // SAFETY: `start::enter` has written the command line to this page, and it does not change any more.
+    let line = unsafe { &*((free() + LINE) as *const [u8; LINE_BYTES_MAX]) };
     line.head(BOOT_INFO.get().line_len)
 }
 

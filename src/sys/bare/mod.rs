@@ -52,10 +52,6 @@ impl<T: Copy> Single<T> {
     fn set(&self, value: T) {
         self.0.set(value);
     }
-
-    const fn as_ptr(&self) -> *mut T {
-        self.0.as_ptr()
-    }
 }
 
 /// Writes a byte to a port.

@@ -38,7 +38,10 @@ pub unsafe fn enter(info: u64) {
     unsafe {
         let mark = (base + MARK) as *mut u64;
         let is_first = mark.read_volatile() != MARKED;
-        boot_info.line_len = read_line(long(info + 24), &mut *LINE.as_ptr());
+        boot_info.line_len = read_line(
+            long(info + 24),
+            &mut *((base + LINE) as *mut [u8; LINE_BYTES_MAX]),
+        );
         ((base + PROCESSOR) as *mut [u8; MARK - PROCESSOR]).write_bytes(0, 1);
         if !is_first && end > start {
             // Memory is zero after a power cycle, but not after a reset.
