@@ -142,21 +142,23 @@ fn continue_job(
 }
 
 impl Turn<'_> {
-    /// Continues the running job by a slice, with the output's space as its buffer, and answers it when it is complete.
+    /// Continues the running job by a slice, with the output's space as its buffer, and answers it when it is complete. Returns true
+    /// if the job must wait for a disk.
     #[inline(never)]
-    pub(super) fn continue_job(&mut self) {
+    pub(super) fn continue_job(&mut self) -> bool {
         let Session { handles, jobs, .. } = &mut *self.session;
         if jobs.is_empty() {
-            return;
+            return false;
         }
         let Jobs { check, hashes, .. } = jobs;
         let Some(job) = jobs.ring.get_mut(jobs.first) else {
-            return;
+            return false;
         };
         let reply = &mut self.reply;
         let fault = match continue_job(job, check, hashes, handles, self.vfs, reply.space()) {
             Ok(()) => Fault::Done,
-            Err(Fault::Later) => return,
+            Err(Fault::Later) => return false,
+            Err(Fault::Files(error)) if error.waits() => return true,
             Err(fault) => fault,
         };
         jobs.first = (jobs.first + 1) % JOB_COUNT_MAX;
@@ -164,7 +166,8 @@ impl Turn<'_> {
         handles.release(job.from, true, self.vfs);
         handles.release(job.to, true, self.vfs);
         if job.copies || fault != Fault::Done {
-            return fault.emit(reply, job.id, self.sftp.level, self.events);
+            fault.emit(reply, job.id, self.sftp.level, self.events);
+            return false;
         }
         let start = reply.start_packet(kind::EXTENDED_REPLY, job.id);
         if job.labelled {
@@ -174,6 +177,7 @@ impl Turn<'_> {
         let len = check.finish(hashes);
         reply.put(hashes.head(len));
         reply.finish(start);
+        false
     }
 
     /// Queues the job that the caller has filled in at [`Jobs::next`], and holds its two files open.

@@ -319,9 +319,12 @@ impl Stream for Sftp {
             events: cx.events,
         };
         // One slice of a job, then requests, so that neither starves the other.
-        turn.continue_job();
+        let waits = turn.continue_job();
         loop {
-            if let Err(state) = turn.step() {
+            if let Err(mut state) = turn.step() {
+                if waits && state == State::NeedInput {
+                    state = State::Order(Order::Wait);
+                }
                 let consumed = input.len() - turn.input.rest().len();
                 return progress(turn.session, consumed, &turn.reply, state);
             }

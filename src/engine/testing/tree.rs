@@ -32,6 +32,8 @@ pub struct Host {
     pub open_error: Cell<Option<FsError>>,
     /// Error returned by operations on open objects, although their attributes are known.
     pub io_error: Cell<Option<FsError>>,
+    /// Number of further operations on open objects that must wait for a disk.
+    pub waits_left: Cell<u32>,
     /// Length (bytes) to which files shrink after their size was reported.
     pub shrunk_len: Cell<Option<u64>>,
     /// True if files have file descriptors (`extent` returns one). The simulated network cannot send from them.
@@ -70,6 +72,10 @@ pub struct Host {
 
 impl Host {
     fn works(&self) -> FsResult<()> {
+        if let Some(left) = self.waits_left.get().checked_sub(1) {
+            self.waits_left.set(left);
+            return Err(FsError::Waits);
+        }
         self.io_error.get().map_or(Ok(()), Err)
     }
 

@@ -479,3 +479,25 @@ fn portmapper_returns_its_table() {
     world.check(&call(4), &[&nfs, &mount, &[0]]);
     world.check(&call(0), &[]);
 }
+
+/// A machine without an operating system repeats a call for which a disk must read something. Only its files are on such disks, and
+/// those are read-only.
+#[cfg(bare)]
+#[test]
+fn call_that_waits_for_a_disk_is_answered_as_any_other() {
+    let mut waited = 0;
+    for (name, call) in all_calls(&mut World::default()) {
+        let mut world = World::default();
+        world.tree.ram().writable = false;
+        let expect = format!("{:?}", world.ask(&call));
+        for waits in 1..4 {
+            let mut world = World::default();
+            world.tree.ram().writable = false;
+            world.tree.host.waits_left.set(waits);
+            assert_eq!(format!("{:?}", world.ask(&call)), expect, "{name}");
+            waited += u32::from(world.tree.host.waits_left.take() == 0);
+            assert_eq!(world.tree.ram().pinned, 0, "{name}");
+        }
+    }
+    assert!(waited > 10, "only {waited} calls have waited");
+}

@@ -134,6 +134,30 @@ fn check_file_returns_known_hashes() {
     );
 }
 
+#[cfg(bare)]
+#[test]
+fn requests_and_jobs_that_wait_for_a_disk_are_answered_as_others() {
+    let mut world = World::connected();
+    let handle = world.open_handle(open_file(b"hello", open::READ));
+    for ask in [
+        || check_name(b"hello", b"sha256"),
+        || open_file(b"missing", open::READ),
+    ] {
+        let expect = world.ask(ask());
+        world.tree.host.waits_left.set(3);
+        assert_eq!(world.ask(ask()), expect);
+    }
+    for ask in [
+        check(b"check-file-handle", &handle, b"md5", 0, 0, 0),
+        super::read(&handle, 6, 100),
+    ] {
+        let expect = world.ask(ask.clone());
+        world.tree.host.waits_left.set(3);
+        assert_eq!(world.ask(ask), expect);
+        assert_eq!(world.tree.host.waits_left.get(), 0);
+    }
+}
+
 #[test]
 fn check_file_hashes_parts_and_blocks() {
     let mut world = World::connected();
