@@ -27,7 +27,8 @@
 //! into the loop's second buffer. Large data, and data that must be read from a disk, is moved by an *order*, which
 //! `drive::orders` carries out: for a READ above 64 KiB the engine writes the head of the reply, and sendfile sends the data
 //! (`Send`); the data of a WRITE goes from the socket to the file (`Store`); an uncached READ of up to 64 KiB is answered when the
-//! data is in memory (`Read`).
+//! data is in memory (`Read`). A machine without an operating system has no worker threads: a call for which one of its disks must
+//! read something does nothing, and is repeated once a disk has read something (`Wait`).
 //!
 //! Work that may block on a disk is a *job* (`vfs::jobs`): a sync, a read, a write. The backend carries out a job at once or
 //! queues it for a worker thread, and reports its completion; meanwhile the loop serves other clients. `drive::group_commit` knows

@@ -10,7 +10,7 @@ use core::ops::Range;
 /// True if the protocols may return orders to send or read. SFTP returns none: the engine copies the data of its READs.
 const HAS_READS: bool = cfg!(any(feature = "nfs", test));
 
-/// The job of everything that a disk of a machine without an operating system reads.
+/// Number of the job that stands for all reads of the disks of a machine without an operating system.
 pub(super) const DISK: JobId = JobId(u32::MAX);
 
 /// Result of a step of an order.

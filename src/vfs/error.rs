@@ -50,7 +50,7 @@ pub enum FsError {
     NotSupported,
     /// Descriptors, memory or time ran out. The same request may succeed later.
     TryLater,
-    /// The disk reads what the call needs. The same call succeeds once it has: see [`Signals::disk`](crate::net::Signals::disk).
+    /// The disk reads a sector that the call needs. The driver repeats the call once the disk has read something.
     Waits,
 }
 

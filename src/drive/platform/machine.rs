@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// Number of media: the boot module, then the disks.
 const COUNT: usize = 1 + virtio::DISK_COUNT_MAX;
 /// Path of the boot module.
-const MODULE: &[u8] = b"/initrd";
+pub const MODULE: &[u8] = b"/initrd";
 
 /// Path of a medium: that of the boot module, or `/vda` to `/vdx`.
 pub type Path = heapless::Vec<u8, 8>;

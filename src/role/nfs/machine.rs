@@ -9,7 +9,7 @@ use crate::config::{
     MACHINE_BYTES_MIN, MACHINE_SMALL_BYTES, REGION_BYTES, REGION_FIXED_BYTES, STACK_FIXED_BYTES,
     STACK_HEAP_BYTES,
 };
-use crate::drive::platform::machine::{self, Media};
+use crate::drive::platform::machine::{self, MODULE, Media};
 use crate::event::Events;
 use crate::mem;
 use crate::net::link::FRAME_BYTES_MAX;
@@ -18,8 +18,6 @@ use crate::text::text;
 use crate::vfs::ram::{Counts, Ram};
 use crate::vfs::{Backend, ExportRoot, FileTime, Rules, Tree, disks};
 
-/// Export path of the boot module.
-const MODULE: &[u8] = b"/initrd";
 /// Export path of the files in memory.
 pub(in super::super) const RAM: &[u8] = b"/ram";
 
@@ -110,7 +108,7 @@ fn add_export(wanted: &ExportArgument, tree: &mut Tree) -> Result<(), Fatal> {
 /// Reports a disk that has not answered for some time, once until it answers.
 pub(super) fn report_stalled_disk(events: &mut Events) {
     if let Some(path) = machine::stalled_disk() {
-        let why = text!("its clients wait until it answers");
+        let why = text!("its clients wait until it answers; see the host's log");
         events.report(text!("the disk stalls:"), &path, why);
     }
 }

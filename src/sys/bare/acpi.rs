@@ -96,7 +96,9 @@ pub(super) fn start(root: u64) {
     }
     let value = u16::from(sleep_type) << PM1_SLP_TYP | PM1_SLP_EN;
     OFF.set(Off::Port(control, value | SCI_EN));
-    write_port(port(fadt::SMI_CMD), field(fadt::ACPI_ENABLE) as u8);
+    if port(fadt::SMI_CMD) != 0 {
+        write_port(port(fadt::SMI_CMD), field(fadt::ACPI_ENABLE) as u8);
+    }
     // The enable register follows the status register.
     write_port_16(events, PWRBTN);
     write_port_16(events + (field(fadt::PM1_EVT_LEN) as u8 / 2) as u16, PWRBTN);

@@ -183,13 +183,14 @@ fn all_archives_of_a_module_are_exported() -> Result<()> {
     Ok(())
 }
 
-/// GETATTRs of `object`, one after the other until `end`. Each must be answered within a second.
+/// GETATTRs of `object`, one after the other until `end`. Each must be answered within 2 s: sooner than a stalled disk
+/// answers, and than a slow disk reads for another client.
 fn expect_prompt_replies(client: &mut Client, object: &[u8], end: Instant) -> Result<()> {
     while Instant::now() < end {
         let asked_at = Instant::now();
         client.attr(object)?;
         let waited = asked_at.elapsed();
-        ensure!(waited < Duration::from_secs(1), "waited {waited:?}");
+        ensure!(waited < Duration::from_secs(2), "waited {waited:?}");
         thread::sleep(Duration::from_millis(50));
     }
     Ok(())

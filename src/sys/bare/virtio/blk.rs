@@ -51,7 +51,7 @@ struct Line {
     /// The range that was requested (bytes): all of the line, or what a client needs of a line that cannot be read as a whole.
     part: Range<usize>,
     state: State,
-    /// Value of [`Disk::clock`] at the last use.
+    /// Value of [`Disk::use_count`] at the last use.
     used_at: u64,
     bytes: &'static mut [u8],
 }
@@ -77,8 +77,8 @@ pub(super) struct Disk {
     block: usize,
     requests: [&'static mut Request; REQUEST_COUNT],
     lines: heapless::Vec<Line, LINE_COUNT_MAX>,
-    /// Counts the uses of lines.
-    clock: u64,
+    /// Number of uses of lines.
+    use_count: u64,
     /// The line that was read last.
     last: u64,
     /// True once a request has ended, until [`Disk::take_ended`].
@@ -114,7 +114,7 @@ impl Disk {
                 })
             }),
             lines: heapless::Vec::new(),
-            clock: 0,
+            use_count: 0,
             last: 0,
             has_ended: false,
             is_reported: false,
@@ -182,13 +182,13 @@ impl Disk {
     /// Returns the index of the line that has, or loads, the `wanted` range (bytes) of line `number` of the disk. `None`: the device
     /// has no room for a request. A line that cannot be read as a whole has the wanted blocks only.
     fn load(&mut self, number: u64, wanted: &Range<usize>) -> Option<usize> {
-        self.clock += 1;
+        self.use_count += 1;
         let at = number * LINE_BYTES as u64;
         let mut part = 0..self.bytes.saturating_sub(at).min(LINE_BYTES as u64) as usize;
         let mut lines = self.lines.iter_mut().enumerate();
         let cached = lines.find(|(_, line)| line.state != State::Empty && line.number == number);
         if let Some((index, line)) = cached {
-            line.used_at = self.clock;
+            line.used_at = self.use_count;
             let blocks =
                 wanted.start / self.block * self.block..wanted.end.next_multiple_of(self.block);
             let has_all = line.part.start <= wanted.start && wanted.end <= line.part.end;
@@ -210,7 +210,7 @@ impl Disk {
             let is_same = line.state != State::Empty && line.number == number;
             if is_same { 0 } else { line.used_at }
         })?;
-        (line.number, line.state, line.used_at) = (number, State::Loading, self.clock);
+        (line.number, line.state, line.used_at) = (number, State::Loading, self.use_count);
         line.part = part.clone();
         let request = self.requests.get_mut(slot)?;
         let at = at + part.start as u64;

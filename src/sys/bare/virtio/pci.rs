@@ -128,8 +128,8 @@ fn find_on(bus: u32, add: &mut dyn FnMut(&'static dyn Transport, u32) -> bool) {
     }
 }
 
-/// Returns the address of a memory BAR, mapped. `None`: a BAR of ports, or none.
-fn bar(at: u32, number: u32) -> Option<usize> {
+/// Returns the address at `offset` of a memory BAR, mapped. `None`: a BAR of ports, or none.
+fn address(at: u32, number: u32, offset: u32) -> Option<usize> {
     let register = register::BAR + 4 * number;
     let low = read(at, register);
     let high = match low & 7 {
@@ -138,8 +138,9 @@ fn bar(at: u32, number: u32) -> Option<usize> {
         4 => u64::from(read(at, register + 4)) << 32,
         _ => return None,
     };
-    let address = (high | u64::from(low & !15)) as usize;
-    (address > 0 && map(address)).then_some(address)
+    let start = (high | u64::from(low & !15)) as usize;
+    let address = start + offset as usize;
+    (start > 0 && map(address)).then_some(address)
 }
 
 impl Pci {
@@ -154,7 +155,7 @@ impl Pci {
                 break;
             }
             let [head, bar_number, offset] = [0, 4, 8].map(|word| read(at, place + word));
-            let address = |number: u32, offset: u32| Some(bar(at, number)? + offset as usize);
+            let address = |number, offset| address(at, number, offset);
             match (head & 0xff, head >> 24) {
                 (VENDOR, COMMON) => device.common = address(bar_number & 0xff, offset)?,
                 (VENDOR, NOTIFY) => {
