@@ -245,10 +245,10 @@ impl Disk {
         self.has_ended || self.queue.has_used()
     }
 
-    /// Forgets that a request has ended.
-    pub(super) fn take_ended(&mut self) {
+    /// Returns true if a request has ended since the last call.
+    pub(super) fn take_ended(&mut self) -> bool {
         self.poll();
-        self.has_ended = false;
+        core::mem::take(&mut self.has_ended)
     }
 
     /// Returns true once if the device has not answered for `limit_ms`.
@@ -384,11 +384,11 @@ mod tests {
         assert!(!disk.has_ended() && disk.read(at, &mut out, 0) == DiskRead::Pending);
         assert_eq!(fake.answer(VIRTIO_BLK_S_OK), [(0, LINE_BYTES as u32)]);
         assert!(disk.has_ended());
-        disk.take_ended();
+        assert!(disk.take_ended());
         assert!(!disk.has_ended());
         assert_eq!(disk.read(at, &mut out, 0), DiskRead::Pending);
         fake.answer(VIRTIO_BLK_S_OK);
-        disk.take_ended();
+        assert!(disk.take_ended());
         assert_eq!(disk.read(at, &mut out, 0), DiskRead::Done);
         assert_eq!((out[0], out[499], out[500], out[999]), (63, 63, 64, 64));
         // The reader is sequential, so the device reads the next line already.
@@ -401,23 +401,23 @@ mod tests {
         let mut out = [0; 10];
         assert_eq!(disk.read(0, &mut out, 0), DiskRead::Pending);
         fake.answer(1);
-        disk.take_ended();
+        assert!(disk.take_ended());
         // A sector of the line may be bad, so now the wanted block alone.
         assert_eq!(disk.read(600, &mut out, 0), DiskRead::Pending);
         assert_eq!(fake.answer(1), [(1, 512)]);
-        disk.take_ended();
+        assert!(disk.take_ended());
         assert_eq!(disk.read(600, &mut out, 0), DiskRead::Failed);
         // Another block of the line, after the line has failed again.
         assert_eq!(disk.read(0, &mut out, 0), DiskRead::Pending);
         assert_eq!(fake.answer(1), [(0, LINE_BYTES as u32)]);
-        disk.take_ended();
+        assert!(disk.take_ended());
         assert_eq!(disk.read(0, &mut out, 0), DiskRead::Pending);
         assert_eq!(fake.answer(VIRTIO_BLK_S_OK), [(0, 512)]);
-        disk.take_ended();
+        assert!(disk.take_ended());
         assert_eq!(disk.read(0, &mut out, 0), DiskRead::Done);
         assert_eq!(disk.read(510, &mut out, 0), DiskRead::Pending);
         assert_eq!(fake.answer(VIRTIO_BLK_S_OK), [(0, 1024)]);
-        disk.take_ended();
+        assert!(disk.take_ended());
         assert_eq!(disk.read(510, &mut out, 0), DiskRead::Done);
         assert_eq!((out[1], out[2]), (0, 1));
     }
@@ -430,7 +430,7 @@ mod tests {
         assert_eq!(disk.read(at, &mut [0; 100], 0), DiskRead::Pending);
         let sectors = LINE_BYTES as u64 / SECTOR;
         assert_eq!(fake.answer(VIRTIO_BLK_S_OK), [(2 * sectors, 4 * 4096)]);
-        disk.take_ended();
+        assert!(disk.take_ended());
         assert_eq!(disk.read(at, &mut [0; 100], 0), DiskRead::Done);
     }
 
@@ -440,7 +440,7 @@ mod tests {
         let line = |number: u64| number * LINE_BYTES as u64;
         assert_eq!(disk.read(line(0), &mut [0; 4], 0), DiskRead::Pending);
         fake.answer(VIRTIO_BLK_S_OK);
-        disk.take_ended();
+        assert!(disk.take_ended());
         for number in 10..20 {
             assert_eq!(disk.read(line(number), &mut [0; 4], 0), DiskRead::Pending);
             assert_eq!(disk.read(line(0), &mut [0; 4], 0), DiskRead::Done);

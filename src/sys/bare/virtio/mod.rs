@@ -217,11 +217,11 @@ pub fn have_disks_ended() -> bool {
     disks.any(Disk::has_ended)
 }
 
-/// Forgets that requests of disks have ended. Returns true if one had.
+/// Returns true if a request of a disk has ended since the last call.
 pub fn take_ended_disks() -> bool {
-    let has_ended = have_disks_ended();
+    let mut has_ended = false;
     for disk in devices().into_iter().flat_map(|all| &mut all.disks) {
-        disk.take_ended();
+        has_ended |= disk.take_ended();
     }
     has_ended
 }
