@@ -79,10 +79,12 @@ impl Link for Virtio {
     ) -> Instant {
         self.card.flush();
         // A frame or a disk's answer after these checks raises an interrupt, which ends the wait at once.
-        self.is_back |= self.card.is_back();
         let is_ready = self.is_back || self.card.is_ready(sends);
         if !is_ready && until > now && !have_disks_ended() && !bare::is_button_pressed() {
             bare::idle((until < Instant::NEVER).then(|| until.since(now)));
+            // Acknowledged only here, because each access to a register ends in the hypervisor. What arrives before this is found by
+            // the next checks, what arrives later raises an interrupt again.
+            self.is_back |= self.card.is_back();
         }
         signals.disk |= take_ended_disks();
         signals.stop |= bare::is_button_pressed();
