@@ -82,8 +82,8 @@ impl Link for Virtio {
         let is_ready = self.is_back || self.card.is_ready(sends);
         if !is_ready && until > now && !have_disks_ended() && !bare::is_button_pressed() {
             bare::idle((until < Instant::NEVER).then(|| until.since(now)));
-            // Acknowledged only here, because each access to a register ends in the hypervisor. What arrives before this is found by
-            // the next checks, what arrives later raises an interrupt again.
+            // The card's interrupt is acknowledged only after a wait, because each access to a register is a VM exit. A frame that came
+            // before the acknowledgment is found by the next check; a later one raises an interrupt again.
             self.is_back |= self.card.is_back();
         }
         signals.disk |= take_ended_disks();

@@ -269,7 +269,8 @@ fn tar_of_subvolumes_keeps_every_file(world: &mut World) -> Result<()> {
                 arguments: ["--handles", form].map(Into::into).to_vec(),
                 ..ServerOptions::serving(&[top])
             })?;
-            // The guest reads its clock in whole seconds when it boots: a new file of the host may be up to a second in its future.
+            // The guest reads its clock in whole seconds when it boots. A new file of the host may thus be up to a second in the
+            // guest's future, of which tar must not warn.
             let script = in_mount(top, &ports_of(&server))
                 + "rm -rf /tmp/tar /tmp/cp; mkdir /tmp/tar; tar -cf - . | tar --warning=no-timestamp -xf - -C /tmp/tar
                 cp -a . /tmp/cp; diff -r /tmp/tar /tmp/cp; test $(du -s . | cut -f1) -gt 0; cd /tmp/tar\n"
