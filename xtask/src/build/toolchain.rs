@@ -90,8 +90,9 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
     if toolchain.debian.is_none() {
         flags.push(LINKER_OPTIMIZES.into());
         let mut to_linker = vec![
-            // Run the LTO passes twice, and between them those that remove checks which inlining has made redundant. Saves 1.5 %.
-            "--lto-newpm-passes=lto<Oz>,function(constraint-elimination,correlated-propagation,simplifycfg),lto<Oz>".into(),
+            // Run the LTO passes twice. Between them remove checks that inlining has made redundant, and move equal instructions of
+            // several branches behind these (gvn-sink). Saves 1.6 %.
+            "--lto-newpm-passes=lto<Oz>,function(constraint-elimination,correlated-propagation,gvn-sink,simplifycfg),lto<Oz>".into(),
             // Merge functions with identical machine code. Saves 0.1 %.
             "--icf=all".into(),
         ];
