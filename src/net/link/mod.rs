@@ -25,8 +25,8 @@ pub const HEAD_BYTES: usize = vnet::BYTES;
 /// Length of an Ethernet header (bytes): destination, source, type.
 pub const ETHERNET_BYTES: usize = 14;
 /// Longest frame (bytes), with [`HEAD_BYTES`] before it: a TCP packet of 64 KiB that the link segments when sending, or has
-/// reassembled.
-pub const FRAME_BYTES_MAX: usize = HEAD_BYTES + ETHERNET_BYTES + (64 << 10);
+/// reassembled. Rounded up, because the header of virtio 1 has two bytes more.
+pub const FRAME_BYTES_MAX: usize = (HEAD_BYTES + ETHERNET_BYTES + (64 << 10)).next_multiple_of(16);
 
 /// Properties of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

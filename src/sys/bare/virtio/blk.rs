@@ -1,7 +1,7 @@
 //! Disks (virtio 1.2, section 5.2), read-only. Each has a cache of lines, which the device fills while the machine continues.
 
 use super::super::clock;
-use super::virtqueue::{Element, Virtqueue};
+use super::virtqueue::{Element, SHORT, Virtqueue};
 use super::{Device, feature};
 use crate::mem::{self, Ends as _, leak};
 use core::ops::Range;
@@ -90,7 +90,7 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn begin(mut device: Device) -> Option<Self> {
         device.begin(feature::BLK_SIZE);
-        let queue = device.queue(0)?;
+        let queue = device.queue(0, SHORT)?;
         device.finish();
         let capacity = [4, 0].map(|at| u64::from(device.config(CAPACITY + at)));
         let sectors = capacity[0] << 32 | capacity[1];
@@ -283,7 +283,7 @@ impl Disk {
 #[cfg(test)]
 mod tests {
     use super::super::Transport;
-    use super::super::virtqueue::QUEUE_SIZE;
+    use super::super::virtqueue::SHORT;
     use super::*;
     use core::cell::Cell;
 
@@ -304,7 +304,7 @@ mod tests {
 
         fn set_status(&self, _: u8) {}
 
-        fn set_queue(&self, _: u16, addresses: [usize; 3]) -> Option<usize> {
+        fn set_queue(&self, _: u16, _: usize, addresses: [usize; 3]) -> Option<usize> {
             self.queue.set(addresses);
             Some(0)
         }
@@ -348,7 +348,7 @@ mod tests {
             // SAFETY: the test plays driver and device in one thread, and the addresses are those of the driver.
             unsafe {
                 while self.answered.get() != *((available + 2) as *const u16) {
-                    let turn = usize::from(self.answered.get()) % QUEUE_SIZE;
+                    let turn = usize::from(self.answered.get()) % SHORT;
                     let place = *((available + 4 + 2 * turn) as *const u16);
                     let at = |number: u16| {
                         (descriptors + 16 * usize::from(place + number)) as *const u64

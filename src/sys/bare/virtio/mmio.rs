@@ -2,7 +2,6 @@
 
 use super::super::io_apic::{self, FIRST_IO_APIC, SECOND_IO_APIC, unmask};
 use super::Transport;
-use super::virtqueue::QUEUE_SIZE;
 use crate::mem::leak;
 
 /// Devices of QEMU's microvm: address of the first, distance between two, number of slots.
@@ -107,13 +106,13 @@ impl Transport for Mmio {
         self.write(register::STATUS, status.into());
     }
 
-    fn set_queue(&self, number: u16, addresses: [usize; 3]) -> Option<usize> {
+    fn set_queue(&self, number: u16, len: usize, addresses: [usize; 3]) -> Option<usize> {
         const PAGE: usize = super::super::memory::PAGE;
         self.write(register::QUEUE_SEL, number.into());
-        if self.read(register::QUEUE_NUM_MAX) < QUEUE_SIZE as u32 {
+        if self.read(register::QUEUE_NUM_MAX) < len as u32 {
             return None;
         }
-        self.write(register::QUEUE_NUM, QUEUE_SIZE as u32);
+        self.write(register::QUEUE_NUM, len as u32);
         if self.is_legacy {
             self.write(register::GUEST_PAGE_SIZE, PAGE as u32);
             self.write(register::QUEUE_ALIGN, PAGE as u32);

@@ -50,8 +50,8 @@ trait Transport {
     /// Writes the device status; 0 resets the device.
     fn set_status(&self, status: u8);
     /// Gives the addresses of virtqueue `number` to the device: descriptor table, available ring, used ring. Returns the address to
-    /// which [`Transport::notify`] writes. `None`: the device supports fewer than [`QUEUE_SIZE`](virtqueue::QUEUE_SIZE) entries.
-    fn set_queue(&self, number: u16, addresses: [usize; 3]) -> Option<usize>;
+    /// which [`Transport::notify`] writes. `None`: the device supports fewer than `len` entries.
+    fn set_queue(&self, number: u16, len: usize, addresses: [usize; 3]) -> Option<usize>;
     /// Notifies the device of buffers added to virtqueue `number`.
     fn notify(&self, at: usize, number: u16);
     /// Reads a word of the device's configuration space.
@@ -84,10 +84,10 @@ impl Device {
         self.features & features == features
     }
 
-    /// Sets up virtqueue `number`. `None` if the device supports too few entries or memory is short.
-    fn queue(&self, number: u16) -> Option<Virtqueue> {
-        let mut queue = Virtqueue::new(number)?;
-        queue.notify_at = self.transport.set_queue(number, queue.addresses())?;
+    /// Sets up virtqueue `number` with `len` entries. `None` if the device supports fewer or memory is short.
+    fn queue(&self, number: u16, len: usize) -> Option<Virtqueue> {
+        let mut queue = Virtqueue::new(number, len)?;
+        queue.notify_at = self.transport.set_queue(number, len, queue.addresses())?;
         Some(queue)
     }
 

@@ -1,6 +1,6 @@
 //! The network card (virtio 1.2, section 5.1).
 
-use super::virtqueue::{Element, QUEUE_SIZE, Virtqueue};
+use super::virtqueue::{Element, LONG, SHORT, Virtqueue};
 use super::{Device, feature};
 use crate::mem::{self, Ends as _};
 
@@ -26,7 +26,8 @@ const RX: usize = 0;
 const TX: usize = 1;
 
 impl Card {
-    /// Initialises a network card. `None` if its virtqueues are shorter than [`QUEUE_SIZE`].
+    /// Initialises a network card. `None` if its virtqueues are too short. They are long only if frames are short and there is memory
+    /// for long ones.
     pub(super) fn begin(mut device: Device, frame_bytes: usize) -> Option<Self> {
         let other = feature::MAC | feature::STATUS;
         if frame_bytes > ORDINARY_BYTES {
@@ -37,23 +38,23 @@ impl Card {
             device.begin(other);
         }
         let head = HEADER_BYTES + if device.has(feature::VERSION_1) { 2 } else { 0 };
-        let buffer_bytes = match device.has(feature::OFFLOADS) {
-            true => frame_bytes.next_multiple_of(16),
-            false => ORDINARY_BYTES,
-        };
+        // Length of the virtqueues and of a buffer. Without offloads, the stack sends more and shorter frames at once.
+        let (mut len, mut buffer_bytes) = (SHORT, frame_bytes);
+        if frame_bytes > ORDINARY_BYTES && !device.has(feature::OFFLOADS) {
+            (len, buffer_bytes) = (LONG, ORDINARY_BYTES);
+        }
         let mut card = Self {
             head,
-            rx: device.queue(RX as u16)?,
-            tx: device.queue(TX as u16)?,
+            rx: device.queue(RX as u16, len)?,
+            tx: device.queue(TX as u16, len)?,
             device,
-            buffers: [(); 2].map(|()| mem::bytes(QUEUE_SIZE * buffer_bytes)),
+            buffers: [(); 2].map(|()| mem::bytes(len * buffer_bytes)),
             buffer_bytes,
             has_unsent: false,
             is_up: true,
         };
-        card.tx.set_interrupts(false);
         card.device.finish();
-        for place in 0..QUEUE_SIZE {
+        for place in 0..len {
             card.refill(place);
         }
         Some(card)
@@ -110,10 +111,10 @@ impl Card {
     /// Queues a frame, which follows a header of `HEADER_BYTES`, for sending. Returns false if the transmit queue is full.
     pub fn send(&mut self, frame: &[u8]) -> bool {
         self.take_sent();
-        let place = self.tx.in_use.trailing_ones() as usize;
-        if place >= QUEUE_SIZE {
+        if self.tx.is_full() {
             return false;
         }
+        let place = self.tx.in_use.trailing_ones() as usize;
         let (header, data) = frame.split_at(HEADER_BYTES.min(frame.len()));
         let head = self.head;
         let (len, buffer) = (head + data.len(), self.buffer(TX, place));
@@ -126,7 +127,7 @@ impl Card {
             // SAFETY: the buffer is not touched until the device has returned it.
             unsafe { self.tx.add(place, &[part]) };
             self.has_unsent = true;
-            if self.tx.in_use == u8::MAX {
+            if self.tx.is_full() {
                 self.flush();
             }
         }
@@ -159,7 +160,7 @@ impl Card {
     pub fn is_ready(&mut self, sends: bool) -> bool {
         self.tx.set_interrupts(sends);
         self.take_sent();
-        self.rx.has_used() || sends && self.tx.in_use != u8::MAX
+        self.rx.has_used() || sends && !self.tx.is_full()
     }
 }
 

@@ -5,7 +5,6 @@ use super::super::io_apic::WAKE;
 use super::super::paging::map;
 use super::super::{read_port_32, write_port_32};
 use super::Transport;
-use super::virtqueue::QUEUE_SIZE;
 use crate::mem::leak;
 
 /// Ports that select and access a word of the configuration space (PCI 3.0, section 3.2.2.3.2).
@@ -209,12 +208,12 @@ impl Transport for Pci {
         put(self.common + common::DEVICE_STATUS, status);
     }
 
-    fn set_queue(&self, number: u16, addresses: [usize; 3]) -> Option<usize> {
+    fn set_queue(&self, number: u16, len: usize, addresses: [usize; 3]) -> Option<usize> {
         put(self.common + common::QUEUE_SELECT, number);
-        if get::<u16>(self.common + common::QUEUE_SIZE) < QUEUE_SIZE as u16 {
+        if get::<u16>(self.common + common::QUEUE_SIZE) < len as u16 {
             return None;
         }
-        put(self.common + common::QUEUE_SIZE, QUEUE_SIZE as u16);
+        put(self.common + common::QUEUE_SIZE, len as u16);
         // Both send entry 0 of the table of messages.
         put(self.common + common::CONFIG_MSIX_VECTOR, 0_u16);
         put(self.common + common::QUEUE_MSIX_VECTOR, 0_u16);

@@ -2,7 +2,7 @@
 
 use super::super::clock;
 use super::Device;
-use super::virtqueue::{Element, Virtqueue};
+use super::virtqueue::{Element, SHORT, Virtqueue};
 use crate::mem::leak;
 
 /// An entropy source.
@@ -16,7 +16,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn begin(mut device: Device) -> Option<Self> {
         device.begin(0);
-        let queue = device.queue(0)?;
+        let queue = device.queue(0, SHORT)?;
         device.finish();
         Some(Self {
             device,
@@ -30,7 +30,7 @@ impl Source {
         /// Longest wait, in milliseconds.
         const PATIENCE_MS: u64 = 1000;
         while self.queue.take_used().is_some() {}
-        if self.queue.in_use != 0 {
+        if self.queue.in_use & 1 != 0 {
             // The device has not answered an earlier call.
             return false;
         }

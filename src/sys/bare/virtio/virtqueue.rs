@@ -8,8 +8,9 @@ use core::mem::offset_of;
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, fence};
 
-/// Descriptors of a virtqueue: as many as QEMU's entropy device has.
-pub(super) const QUEUE_SIZE: usize = 8;
+/// Descriptors of a short virtqueue, as many as QEMU's entropy device has, and of a long one.
+pub(super) const SHORT: usize = 8;
+pub(super) const LONG: usize = 64;
 
 /// Descriptor flags: the chain continues at `next`; the device writes to the buffer.
 const VIRTQ_DESC_F_NEXT: u16 = 1;
@@ -32,7 +33,7 @@ struct Descriptor {
 struct Available {
     flags: u16,
     index: u16,
-    places: [u16; QUEUE_SIZE],
+    places: [u16; LONG],
 }
 
 /// The used ring: chains that the device has completed. Legacy devices want it on a page of its own.
@@ -40,13 +41,14 @@ struct Available {
 struct UsedElement {
     flags: u16,
     index: u16,
-    places: [(u32, u32); QUEUE_SIZE],
+    places: [(u32, u32); LONG],
 }
 
-/// The memory shared by driver and device.
+/// The memory shared by driver and device. The available ring follows the last descriptor: in a short virtqueue it is where a long
+/// one has further descriptors.
 #[repr(C)]
 struct Shared {
-    descriptors: [Descriptor; QUEUE_SIZE],
+    descriptors: [Descriptor; LONG],
     available: Available,
     used: UsedElement,
 }
@@ -75,36 +77,46 @@ pub(super) struct Virtqueue {
     /// Address to which the transport writes notifications.
     pub(super) notify_at: usize,
     shared: NonNull<Shared>,
+    /// Descriptors: [`SHORT`] or [`LONG`].
+    pub(super) len: usize,
     /// Counters (modulo 65,536) of chains offered to the device and reclaimed from it.
     offered: u16,
     taken: u16,
-    /// Bit mask of the first descriptors of all chains that the device owns.
-    pub(super) in_use: u8,
+    /// Bit mask of the first descriptors of all chains that the device owns, and of those that a short virtqueue does not have.
+    pub(super) in_use: u64,
 }
 
 impl Virtqueue {
     /// Allocates the empty virtqueue `number`. `None` if memory is exhausted.
-    pub(super) fn new(number: u16) -> Option<Self> {
+    pub(super) fn new(number: u16, len: usize) -> Option<Self> {
         // SAFETY: the layout's size is not zero.
         let shared = unsafe { alloc_zeroed(Layout::new::<Shared>()) };
         Some(Self {
             number,
             notify_at: 0,
             shared: NonNull::new(shared.cast())?,
+            len,
             offered: 0,
             taken: 0,
-            in_use: 0,
+            in_use: u64::MAX.unbounded_shl(len as u32),
         })
     }
 
     /// Addresses of the descriptor table, the available ring and the used ring.
     pub(super) fn addresses(&self) -> [usize; 3] {
         let at = self.shared.as_ptr().addr();
-        [
-            at,
-            at + offset_of!(Shared, available),
-            at + offset_of!(Shared, used),
-        ]
+        [at, self.available().addr(), at + offset_of!(Shared, used)]
+    }
+
+    /// The available ring.
+    const fn available(&self) -> *mut Available {
+        let descriptors = self.shared.as_ptr().cast::<Descriptor>();
+        descriptors.wrapping_add(self.len).cast()
+    }
+
+    /// Returns true if the device owns all descriptors.
+    pub(super) const fn is_full(&self) -> bool {
+        self.in_use == u64::MAX
     }
 
     /// Offers a chain of buffers in the descriptors from `place` on. Returns false if they do not fit.
@@ -112,7 +124,7 @@ impl Virtqueue {
     /// # Safety
     /// The buffers are not touched until the chain was reclaimed or the device was reset.
     pub(super) unsafe fn add(&mut self, place: usize, parts: &[Element]) -> bool {
-        if parts.is_empty() || place + parts.len() > QUEUE_SIZE {
+        if parts.is_empty() || place + parts.len() > self.len {
             return false;
         }
         let shared = self.shared.as_ptr();
@@ -138,17 +150,18 @@ impl Virtqueue {
                     .write_volatile(descriptor);
             }
         }
-        let next = usize::from(self.offered) % QUEUE_SIZE;
+        let next = usize::from(self.offered) & (self.len - 1);
+        let available = self.available();
         self.offered = self.offered.wrapping_add(1);
         self.in_use |= 1 << place;
         // SAFETY: `next` is below the ring's size. The fence makes the entry visible to the device before the new index.
         unsafe {
-            (&raw mut (*shared).available.places)
+            (&raw mut (*available).places)
                 .cast::<u16>()
                 .add(next)
                 .write_volatile(place as u16);
             fence(Ordering::SeqCst);
-            (&raw mut (*shared).available.index).write_volatile(self.offered);
+            (&raw mut (*available).index).write_volatile(self.offered);
             fence(Ordering::SeqCst);
         }
         true
@@ -171,7 +184,7 @@ impl Virtqueue {
             VIRTQ_AVAIL_F_NO_INTERRUPT
         };
         // SAFETY: the shared memory is never freed, and the device only reads this field.
-        unsafe { (&raw mut (*self.shared.as_ptr()).available.flags).write_volatile(flags) };
+        unsafe { (&raw mut (*self.available()).flags).write_volatile(flags) };
         fence(Ordering::SeqCst);
     }
 
@@ -187,11 +200,11 @@ impl Virtqueue {
     /// written. Entries for chains that were never offered are skipped.
     pub(super) fn take_used(&mut self) -> Option<(usize, usize)> {
         // Bounds the loop if a device claims more completions than the ring can hold.
-        for _ in 0..QUEUE_SIZE {
+        for _ in 0..self.len {
             if !self.has_used() {
                 return None;
             }
-            let next = usize::from(self.taken) % QUEUE_SIZE;
+            let next = usize::from(self.taken) & (self.len - 1);
             self.taken = self.taken.wrapping_add(1);
             // SAFETY: `next` is below the ring's size, so the entry is within shared memory.
             let (place, len) = unsafe {
@@ -199,7 +212,7 @@ impl Virtqueue {
                 places.cast::<(u32, u32)>().add(next).read_volatile()
             };
             let place = place as usize;
-            if place < QUEUE_SIZE && self.in_use & 1 << place != 0 {
+            if place < self.len && self.in_use >> place & 1 != 0 {
                 self.in_use &= !(1 << place);
                 return Some((place, len as usize));
             }
@@ -219,7 +232,7 @@ mod tests {
             // SAFETY: the test plays driver and device in one thread, so nothing else accesses the memory.
             unsafe {
                 let used = &mut (*shared).used;
-                used.places[usize::from(used.index) % QUEUE_SIZE] = *element;
+                used.places[usize::from(used.index) % SHORT] = *element;
                 used.index = used.index.wrapping_add(1);
             }
         }
@@ -233,8 +246,8 @@ mod tests {
 
     #[test]
     fn used_buffers_return_in_any_order() {
-        let mut queue = Virtqueue::new(0).unwrap();
-        assert!(add(&mut queue, 0) && add(&mut queue, 2) && !add(&mut queue, QUEUE_SIZE - 1));
+        let mut queue = Virtqueue::new(0, SHORT).unwrap();
+        assert!(add(&mut queue, 0) && add(&mut queue, 2) && !add(&mut queue, SHORT - 1));
         assert_eq!(queue.take_used(), None);
         use_up(&mut queue, &[(2, 7), (0, 9)]);
         assert!(queue.has_used());
@@ -243,7 +256,7 @@ mod tests {
             [Some((2, 7)), Some((0, 9)), None]
         );
         // Offers and completes more chains than the ring has entries.
-        for round in 0..3 * QUEUE_SIZE as u32 {
+        for round in 0..3 * SHORT as u32 {
             assert!(add(&mut queue, 4));
             use_up(&mut queue, &[(4, round)]);
             assert_eq!(queue.take_used(), Some((4, round as usize)));
@@ -252,13 +265,13 @@ mod tests {
 
     #[test]
     fn chained_descriptors_match_the_virtio_layout() {
-        let mut queue = Virtqueue::new(0).unwrap();
+        let mut queue = Virtqueue::new(0, SHORT).unwrap();
         let (mut to, from) = ([0_u8; 3], [0_u8; 2]);
         let parts = [Element::read(&from), Element::write(&mut to)];
         // SAFETY: the buffers outlive the queue, and no device accesses them.
         assert!(unsafe { queue.add(5, &parts) });
         // SAFETY: only this thread accesses the memory.
-        let shared = unsafe { queue.shared.as_ref() };
+        let (shared, ring) = unsafe { (queue.shared.as_ref(), &*queue.available()) };
         let told = [5, 6].map(|at: usize| {
             let Descriptor {
                 len, flags, next, ..
@@ -270,17 +283,17 @@ mod tests {
             [(2, VIRTQ_DESC_F_NEXT, 6), (3, VIRTQ_DESC_F_WRITE, 7)]
         );
         assert_eq!(shared.descriptors[6].address, to.as_ptr().addr() as u64);
-        assert_eq!((shared.available.index, shared.available.places[0]), (1, 5));
+        assert_eq!((ring.index, ring.places[0]), (1, 5));
         let [descriptors, available, used] = queue.addresses();
         assert_eq!(
             [available - descriptors, used - descriptors],
-            [16 * QUEUE_SIZE, PAGE]
+            [16 * SHORT, PAGE]
         );
     }
 
     #[test]
     fn invalid_used_ring_entries_are_ignored() {
-        let mut queue = Virtqueue::new(0).unwrap();
+        let mut queue = Virtqueue::new(0, SHORT).unwrap();
         assert!(add(&mut queue, 1));
         // The device reports indexes out of range, the index of a chain that was not offered, and one index twice.
         use_up(
@@ -289,7 +302,7 @@ mod tests {
         );
         assert_eq!(queue.take_used(), Some((1, u32::MAX as usize)));
         assert_eq!(queue.take_used(), None);
-        assert_eq!(queue.in_use, 0);
+        assert_eq!(queue.in_use, Virtqueue::new(0, SHORT).unwrap().in_use);
         // The device claims more completions than chains were ever offered.
         // SAFETY: only this thread accesses the memory.
         unsafe { (*queue.shared.as_ptr()).used.index = 0x8000 };
