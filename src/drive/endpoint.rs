@@ -20,6 +20,9 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 const SCAN_INTERVAL: Duration = Duration::from_secs(5);
 /// Delay between a reported change and reading the interfaces; changes come in bursts.
 const SETTLE: Duration = Duration::from_ms(100);
+/// Time of the first look at the interfaces. A machine without an operating system, whose clock starts with it, answers clients of NFS
+/// first; on a host, this time has passed.
+const FIRST_SCAN: Instant = Instant::from_ms(100);
 /// Most datagrams received from one socket in one turn.
 const TURN: usize = 64;
 /// Most change messages received in one turn.
@@ -165,7 +168,7 @@ impl<'a> Mdns<'a> {
             choice,
             links: Slots::defaults(LINK_COUNT_MAX),
             changes: None,
-            scan_at: Instant::default(),
+            scan_at: FIRST_SCAN,
             is_taken: false,
             is_over: false,
             has_complained: [false; 3],
