@@ -6,10 +6,8 @@
 
 mod boot;
 mod frame;
-mod isos;
 mod links;
 mod load;
-mod loops;
 mod mdns;
 mod measure;
 mod nfs;
@@ -43,8 +41,6 @@ enum Bench {
     Nfs(nfs::Args),
     /// The SFTP server
     Sftp(sftp::Args),
-    /// Files inside ISO images, compared with regular files
-    Isos(isos::Args),
     /// The mDNS responder
     Mdns(mdns::Args),
     /// stowaway's own network stack, compared with the host's
@@ -53,8 +49,6 @@ enum Bench {
     Links(links::Args),
     /// stowaway as a machine without an operating system
     Boot(boot::Args),
-    /// Several loops that serve the same files, compared with one
-    Loops(loops::Args),
     /// Waits of a client while other clients keep the disk busy
     Wait(wait::Args),
     /// The minimal server that `bench nfs` starts
@@ -65,7 +59,7 @@ enum Bench {
 /// Arguments of all benches.
 #[derive(clap::Args)]
 struct Common {
-    /// Rounds: how often each workload runs on each server [default: 5, isos 31; fewer with --quick; at least 7 with --against]
+    /// Rounds: how often each workload runs on each server [default: 5; fewer with --quick; at least 7 with --against]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// Use smaller files and fewer requests: checks that the bench works; the figures are rough
@@ -163,12 +157,10 @@ pub fn main(args: Args) -> Result<()> {
     match args.bench {
         Bench::Nfs(args) => nfs::main(&args),
         Bench::Sftp(args) => sftp::main(&args),
-        Bench::Isos(args) => isos::main(&args),
         Bench::Mdns(args) => mdns::main(&args),
         Bench::Stack(args) => stack::main(&args),
         Bench::Links(args) => links::main(&args),
         Bench::Boot(args) => boot::main(&args),
-        Bench::Loops(args) => loops::main(&args),
         Bench::Wait(args) => wait::main(&args),
         Bench::Floor(args) => nfs::minimal::main(&args),
     }

@@ -274,11 +274,6 @@ impl Side {
         Ok(())
     }
 
-    /// Runs one turn of a workload that only reads, without measuring it.
-    pub fn ask(&mut self, workload: Workload, scale: &Scale) -> Result<u64> {
-        workload.run(&mut self.busy, &self.objects, scale)
-    }
-
     /// Runs and measures one turn, then checks the files that it changed.
     pub fn turn(&mut self, workload: Workload, scale: &Scale) -> Result<Cost> {
         let cost = self.measure(workload, scale)?;

@@ -89,8 +89,8 @@ impl Workload {
     pub fn run(self, load: &mut Load, objects: &Objects, scale: &Scale) -> Result<u64> {
         let (bytes, count) = (scale.big_bytes, scale.request_count);
         match self {
-            Self::Read32 => read(load, &objects.big, 0, bytes, SMALL, DEPTH),
-            Self::Read255 => read(load, &objects.big, 0, bytes, LARGE, DEPTH),
+            Self::Read32 => read(load, &objects.big, bytes, SMALL, DEPTH),
+            Self::Read255 => read(load, &objects.big, bytes, LARGE, DEPTH),
             Self::Write32 => write(load, &objects.made, Mode::Make, objects, bytes, SMALL),
             Self::Write255 => write(load, &objects.made, Mode::Make, objects, bytes, LARGE),
             Self::Over32 => write(load, &objects.standing, Mode::Write, objects, bytes, SMALL),
@@ -117,23 +117,15 @@ impl Workload {
     }
 }
 
-/// Reads a large file of `bytes`, which begins at offset `from` of the file at `path`, with READs of `step` bytes. Checks the
-/// length of each reply and the offset that its data comes from.
-pub fn read(
-    load: &mut Load,
-    path: &Path,
-    from: u64,
-    bytes: u64,
-    step: u64,
-    depth: usize,
-) -> Result<u64> {
+/// Reads a file of `bytes` with READs of `step` bytes. Checks the length of each reply and the offset that its data comes from.
+fn read(load: &mut Load, path: &Path, bytes: u64, step: u64, depth: usize) -> Result<u64> {
     let handle = load.open(path.as_os_str().as_bytes(), Mode::Read)?;
     load.run(
         bytes.div_ceil(step),
         Refill::Slide(depth),
         |index| Request::Read {
             handle: &handle,
-            offset: from + index * step,
+            offset: index * step,
             len: (bytes - index * step).min(step) as u32,
         },
         |index, reply| {
@@ -305,7 +297,7 @@ impl Objects {
 
     /// Sends `count` READs of 32 KiB.
     pub fn read_some(&self, load: &mut Load, count: u64, depth: usize) -> Result<()> {
-        read(load, &self.big, 0, count * SMALL, SMALL, depth).map(drop)
+        read(load, &self.big, count * SMALL, SMALL, depth).map(drop)
     }
 
     /// Sends `count` WRITEs of 32 KiB over the existing file.
