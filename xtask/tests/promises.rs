@@ -3,15 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use object::elf::{
-    ET_EXEC, FileHeader32, FileHeader64, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP,
-    PT_LOAD,
-};
-use object::read::elf::{FileHeader, ProgramHeader};
-use object::{Endianness, FileKind};
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
+use xtask::build::loader::{Headers, PF_R, PF_W, PF_X, PT_LOAD, load};
 use xtask::build::{Arch, workspace_root};
 use xtask::clients::nfs::{
     Auth, Call, Client, How, Set, SetTime, mknoddata3, nfsstat3, stable_how,
@@ -28,73 +23,18 @@ const NOBODY: u32 = 65534;
 fn segments_are_three_and_share_no_page() -> Result<()> {
     for arch in [Arch::X86_64, Arch::I686] {
         let file = fs::read(binary(arch)?)?;
-        match FileKind::parse(&*file)? {
-            FileKind::Elf64 => check_segments::<FileHeader64<Endianness>>(&file),
-            FileKind::Elf32 => check_segments::<FileHeader32<Endianness>>(&file),
-            kind => anyhow::bail!("the file is not ELF but {kind:?}"),
-        }
-        .with_context(|| format!("the file for {arch:?}"))?;
-    }
-    Ok(())
-}
-
-fn check_segments<E: FileHeader<Endian = Endianness>>(file: &[u8]) -> Result<()> {
-    let header = E::parse(file)?;
-    let endian = header.endian()?;
-    ensure!(
-        header.e_type(endian) == ET_EXEC,
-        "e_type is {}",
-        header.e_type(endian)
-    );
-    let segments = header.program_headers(endian, file)?;
-    for segment in segments {
-        let (kind, flags) = (segment.p_type(endian), segment.p_flags(endian));
+        // Fails for shared pages, writable code, an executable stack, and an interpreter or a dynamic section.
+        load(&file, PAGE).with_context(|| format!("the file for {arch:?}"))?;
+        let headers = Headers::read(&file)?;
+        let loaded: Vec<_> = headers.of_kind(PT_LOAD).collect();
+        let flags: Vec<u64> = loaded.iter().map(|it| it.flags.value).collect();
         ensure!(
-            kind != PT_INTERP && kind != PT_DYNAMIC,
-            "the file has a segment of type {kind}, as only dynamic files have"
+            flags == [PF_R, PF_R | PF_X, PF_R | PF_W],
+            "the loaded segments have the flags {flags:?}"
         );
-        ensure!(
-            flags & (PF_W | PF_X) != PF_W | PF_X,
-            "a segment is writable and executable"
-        );
+        let lowest = loaded[0].address.value;
+        ensure!(lowest == LOWEST, "the lowest address is {lowest:#x}");
     }
-    ensure!(
-        segments.iter().any(|s| s.p_type(endian) == PT_GNU_STACK),
-        "PT_GNU_STACK is missing: the stack would be executable"
-    );
-
-    let loaded: Vec<&E::ProgramHeader> = segments
-        .iter()
-        .filter(|s| s.p_type(endian) == PT_LOAD)
-        .collect();
-    let flags: Vec<u32> = loaded.iter().map(|s| s.p_flags(endian)).collect();
-    ensure!(
-        flags == [PF_R, PF_R | PF_X, PF_R | PF_W],
-        "the loaded segments have the flags {flags:?}"
-    );
-    let spans: Vec<(u64, u64)> = loaded
-        .iter()
-        .map(|s| {
-            let (start, len): (u64, u64) = (s.p_vaddr(endian).into(), s.p_memsz(endian).into());
-            (start, start + len)
-        })
-        .collect();
-    ensure!(
-        spans[0].0 == LOWEST,
-        "the lowest address is {:#x}",
-        spans[0].0
-    );
-    for pair in spans.windows(2) {
-        ensure!(
-            pair[0].1.next_multiple_of(PAGE) <= pair[1].0 / PAGE * PAGE,
-            "segments share a page: {spans:x?}"
-        );
-    }
-    let entry: u64 = header.e_entry(endian).into();
-    ensure!(
-        (spans[1].0..spans[1].1).contains(&entry),
-        "the entry {entry:#x} is not in the code"
-    );
     Ok(())
 }
 

@@ -1,10 +1,10 @@
 //! `cargo xtask build`: builds the minimised executable `target/stowaway/ARCH/stowaway`, and beside it `stowaway.debug`, the same
 //! build with symbols, DWARF and the defmt table.
 
+pub mod loader;
 mod minimise;
 #[cfg(feature = "workshop")]
 mod pack;
-mod prove;
 mod steps;
 mod toolchain;
 mod variant;
@@ -18,6 +18,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
+use object::{Object as _, ObjectSymbol as _};
 
 #[cfg(feature = "workshop")]
 pub use pack::build_packed;
@@ -260,7 +261,11 @@ pub fn build_with_steps(arch: Arch, roles: &[Role]) -> Result<Build> {
     let (linked_path, linked) = link(arch, roles)?;
     let file = minimise::minimise(&linked)
         .with_context(|| format!("cannot minimise {}", linked_path.display()))?;
-    prove::prove(&linked, &file)
+    loader::check(arch, &linked, &file)
+        .and_then(|()| match pvh_entry(&linked)? {
+            Some(entry) => loader::check_pvh(&file, entry),
+            None => Ok(()),
+        })
         .with_context(|| format!("{} was minimised wrongly", linked_path.display()))?;
     if let Some(path) = local_path_in(&file) {
         bail!(
@@ -276,6 +281,14 @@ pub fn build_with_steps(arch: Arch, roles: &[Role]) -> Result<Build> {
         steps: steps::list_steps(&linked, &file)?,
         linked,
     })
+}
+
+/// Address of the entry point on a machine without an operating system; None if the file does not boot there.
+pub fn pvh_entry(linked: &[u8]) -> Result<Option<u64>> {
+    let symbol = object::File::parse(linked)?
+        .symbol_by_name("_start32")
+        .map(|symbol| symbol.address());
+    Ok(symbol)
 }
 
 /// Compiles and links; returns path and content of the linked executable. cargo writes every choice of roles to the same path, so a

@@ -13,12 +13,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lzma_rust2::{LzmaOptions, LzmaWriter};
-use object::elf::{EM_386, EM_X86_64, FileHeader32, FileHeader64, PF_R, PF_W, PF_X, PT_LOAD};
-use object::read::elf::FileHeader;
-use object::write::elf::{FileHeader as Head, ProgramHeader as Part, Writer};
-use object::{Endianness, FileKind, Object as _, ObjectSymbol as _};
+use object::elf::{EM_386, EM_X86_64, ET_EXEC};
+use object::write::elf::{FileHeader, ProgramHeader, Writer};
+use object::{Endianness, Object as _, ObjectSymbol as _};
 
-use super::prove::{PAGE, Segment, segments, sound};
+use super::loader::{self, Headers, PF_R, PF_W, PF_X, PT_GNU_STACK, PT_LOAD, Segment};
 use super::{Arch, Role, build_roles, is_built, replace_file, run_cargo, toolchain};
 
 /// Builds the plain executable and, beside it, the packed one; returns the path of the packed one.
@@ -49,31 +48,12 @@ pub fn build_packed(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     Ok(packed_path)
 }
 
-/// Makes the packed executable of `plain`; `unpack` is the linked unpacker.
-pub(super) fn pack(plain: &[u8], unpack: &[u8]) -> Result<Vec<u8>> {
-    match (FileKind::parse(plain)?, FileKind::parse(unpack)?) {
-        (FileKind::Elf64, FileKind::Elf64) => join::<FileHeader64<Endianness>>(plain, unpack),
-        (FileKind::Elf32, FileKind::Elf32) => join::<FileHeader32<Endianness>>(plain, unpack),
-        (plain, unpack) => {
-            bail!(
-                "the plain executable is {plain:?}, the unpacker {unpack:?}: expected the same kind of ELF"
-            )
-        }
-    }
-}
-
-/// Fails unless `packed` unpacks to `plain`.
-pub(super) fn prove(plain: &[u8], packed: &[u8]) -> Result<()> {
-    match (FileKind::parse(plain)?, FileKind::parse(packed)?) {
-        (FileKind::Elf64, FileKind::Elf64) => compare::<FileHeader64<Endianness>>(plain, packed),
-        (FileKind::Elf32, FileKind::Elf32) => compare::<FileHeader32<Endianness>>(plain, packed),
-        (plain, packed) => bail!("the packed executable is {packed:?}, the plain one {plain:?}"),
-    }
-}
+/// Bytes of a page of x86 processors.
+const PAGE: u64 = 4096;
 
 /// The plain executable as mapped in memory, without the zero-initialised end (.bss).
 struct Image {
-    machine: u16,
+    machine: u64,
     /// The three segments, in this order: read-only, executable, writable.
     parts: [Segment; 3],
     /// Contents of memory, starting at the first segment's address.
@@ -81,63 +61,66 @@ struct Image {
 }
 
 impl Image {
-    fn load<H: FileHeader<Endian = Endianness>>(plain: &[u8]) -> Result<Self> {
-        let header = H::parse(plain)?;
-        let endian = header.endian()?;
-        let all = sound(header, plain)?;
-        // The unpacker expects the program headers directly after the ELF header and reads the first four.
+    fn load(plain: &[u8]) -> Result<Self> {
+        loader::load(plain, PAGE)?;
+        let headers = Headers::read(plain)?;
+        // The unpacker reads the first four program headers.
         ensure!(
-            header.e_phoff(endian).into() == size_of::<H>() as u64
-                && all.len() >= 4
-                && all[..3].iter().all(|part| part.kind == PT_LOAD),
-            "the plain executable's first three program headers are not PT_LOAD directly after the ELF header"
+            headers.segments.len() >= 4
+                && headers.segments[..3]
+                    .iter()
+                    .all(|part| part.kind.value == PT_LOAD),
+            "the plain executable's first three program headers are not PT_LOAD"
         );
-        let loaded = all.into_iter().filter(|part| part.kind == PT_LOAD);
+        let loaded = headers.of_kind(PT_LOAD).cloned();
         let parts: [Segment; 3] = loaded.collect::<Vec<_>>().try_into().map_err(|parts| {
             anyhow::anyhow!("expected three PT_LOAD segments in the plain executable: {parts:x?}")
         })?;
         ensure!(
-            parts.each_ref().map(|part| part.flags) == [PF_R, PF_R | PF_X, PF_R | PF_W]
-                && parts.is_sorted_by_key(|part| part.address)
-                && parts[0].offset == 0,
+            parts.each_ref().map(|part| part.flags.value) == [PF_R, PF_R | PF_X, PF_R | PF_W]
+                && parts[0].offset.value == 0,
             "expected the segments R, RX, RW in the plain executable: {parts:x?}"
         );
-        let start = parts[0].address;
-        let mut bytes = vec![0; usize::try_from(parts[2].address + parts[2].in_file - start)?];
+        let [start, end] = [&parts[0], &parts[2]].map(|part| part.address.value);
+        let mut bytes = vec![0; usize::try_from(end + parts[2].in_file.value - start)?];
         for part in &parts {
             let range = |offset: u64| -> Result<_> {
-                Ok(usize::try_from(offset)?..usize::try_from(offset + part.in_file)?)
+                Ok(usize::try_from(offset)?..usize::try_from(offset + part.in_file.value)?)
             };
-            bytes[range(part.address - start)?].copy_from_slice(&plain[range(part.offset)?]);
+            let memory = range(part.address.value - start)?;
+            bytes[memory].copy_from_slice(&plain[range(part.offset.value)?]);
         }
         Ok(Self {
-            machine: header.e_machine(endian),
+            machine: headers.machine,
             parts,
             bytes,
         })
     }
 
     fn start(&self) -> u64 {
-        self.parts[0].address
+        self.parts[0].address.value
     }
 
     /// Address after the last byte of the memory image, including .bss.
     fn end(&self) -> u64 {
-        self.parts[2].address + self.parts[2].in_memory
+        self.parts[2].address.value + self.parts[2].in_memory.value
     }
 
     /// Converts the operands of calls and jumps in the code segment of `bytes`, a memory image, between relative and absolute.
     /// Absolute operands compress better, because all calls of one function are equal.
     fn convert_branches(&self, bytes: &mut [u8], way: branch::Way) -> Result<()> {
         let code = &self.parts[1];
-        let start = usize::try_from(code.address - self.start())?;
+        let start = usize::try_from(code.address.value - self.start())?;
         let code = bytes
-            .get_mut(start..start + usize::try_from(code.in_file)?)
+            .get_mut(start..start + usize::try_from(code.in_file.value)?)
             .context("the memory image ends before the code segment does")?;
-        match self.machine {
-            EM_386 | EM_X86_64 => branch::x86(code, way),
-            other => bail!("no branch conversion for e_machine {other}"),
-        }
+        let x86 = [EM_386, EM_X86_64].map(u64::from);
+        ensure!(
+            x86.contains(&self.machine),
+            "no branch conversion for e_machine {}",
+            self.machine
+        );
+        branch::x86(code, way);
         Ok(())
     }
 
@@ -176,13 +159,19 @@ fn smallest(bytes: &[u8]) -> Result<Vec<u8>> {
     best.context("PARAMETERS is empty")
 }
 
-fn join<H: FileHeader<Endian = Endianness>>(plain: &[u8], unpack: &[u8]) -> Result<Vec<u8>> {
-    let image = Image::load::<H>(plain)?;
-    let header = H::parse(unpack)?;
-    let endian = header.endian()?;
-    let parts = segments(header, unpack)?;
-    let [code, _, scratch, _] = &parts[..] else {
-        bail!("expected four segments in the unpacker: {parts:x?}");
+/// Makes the packed executable of `plain`; `unpack` is the linked unpacker.
+pub(super) fn pack(plain: &[u8], unpack: &[u8]) -> Result<Vec<u8>> {
+    let image = Image::load(plain)?;
+    let headers = Headers::read(unpack)?;
+    ensure!(
+        headers.machine == image.machine,
+        "the unpacker is for another architecture than the plain executable"
+    );
+    let [code, _, scratch, _] = &headers.segments[..] else {
+        bail!(
+            "expected four segments in the unpacker: {:x?}",
+            headers.segments
+        );
     };
     let linked = object::File::parse(unpack)?;
     let address = |name: &str| {
@@ -198,10 +187,10 @@ fn join<H: FileHeader<Endian = Endianness>>(plain: &[u8], unpack: &[u8]) -> Resu
         address("image")?
     );
     let packed = image.packed()?;
-    let (code_len, packed_len) = (code.in_file, packed.len() as u64);
-    let part = |p_flags, p_offset, p_vaddr, p_filesz, p_memsz| Part {
-        p_type: PT_LOAD,
-        p_flags,
+    let (code_len, packed_len) = (code.in_file.value, packed.len() as u64);
+    let part = |flags: u64, p_offset, p_vaddr, p_filesz, p_memsz| ProgramHeader {
+        p_type: PT_LOAD as u32,
+        p_flags: flags as u32,
         p_offset,
         p_vaddr,
         p_paddr: p_vaddr,
@@ -210,31 +199,27 @@ fn join<H: FileHeader<Endian = Endianness>>(plain: &[u8], unpack: &[u8]) -> Resu
         p_align: PAGE,
     };
     let mut file = Vec::new();
-    let mut out = Writer::new(Endianness::Little, header.is_class_64(), &mut file);
+    let mut out = Writer::new(Endianness::Little, linked.is_64(), &mut file);
     out.reserve_file_header();
     out.reserve_program_headers(4);
-    out.write_file_header(&Head {
-        os_abi: header.e_ident().os_abi,
+    out.write_file_header(&FileHeader {
+        // EI_OSABI.
+        os_abi: unpack[7],
         abi_version: 0,
-        e_type: header.e_type(endian),
-        e_machine: header.e_machine(endian),
-        e_entry: header.e_entry(endian).into(),
-        e_flags: header.e_flags(endian),
+        e_type: ET_EXEC,
+        e_machine: u16::try_from(headers.machine)?,
+        e_entry: headers.entry.value,
+        e_flags: 0,
     })?;
-    out.write_program_header(&part(PF_R | PF_X, 0, code.address, code_len, code_len));
-    let packed_address = address("packed")?;
-    out.write_program_header(&part(
-        PF_R,
-        code_len,
-        packed_address,
-        packed_len,
-        packed_len,
-    ));
+    let at = code.address.value;
+    out.write_program_header(&part(PF_R | PF_X, 0, at, code_len, code_len));
+    let at = address("packed")?;
+    out.write_program_header(&part(PF_R, code_len, at, packed_len, packed_len));
     // p_filesz is 0, so the kernel maps the whole segment as zeros.
-    let memory = image.end() - scratch.address;
-    out.write_program_header(&part(PF_R | PF_W, 0, scratch.address, 0, memory));
-    out.write_program_header(&Part {
-        p_type: object::elf::PT_GNU_STACK,
+    let at = scratch.address.value;
+    out.write_program_header(&part(PF_R | PF_W, 0, at, 0, image.end() - at));
+    out.write_program_header(&ProgramHeader {
+        p_type: PT_GNU_STACK as u32,
         p_align: 0,
         ..part(PF_R | PF_W, 0, 0, 0, 0)
     });
@@ -244,24 +229,21 @@ fn join<H: FileHeader<Endian = Endianness>>(plain: &[u8], unpack: &[u8]) -> Resu
     Ok(file)
 }
 
-fn compare<H: FileHeader<Endian = Endianness>>(plain: &[u8], packed: &[u8]) -> Result<()> {
-    let image = Image::load::<H>(plain)?;
-    let header = H::parse(packed)?;
-    let endian = header.endian()?;
+/// Fails unless `packed` unpacks to `plain`.
+pub(super) fn prove(plain: &[u8], packed: &[u8]) -> Result<()> {
+    let image = Image::load(plain)?;
+    loader::load(packed, PAGE)?;
+    let headers = Headers::read(packed)?;
     ensure!(
-        header.e_machine(endian) == image.machine,
+        headers.machine == image.machine,
         "e_machine differs from the plain executable's"
     );
-    let parts = sound(header, packed)?;
-    ensure!(
-        header.e_phoff(endian).into() == size_of::<H>() as u64 && header.e_shnum(endian) == 0,
-        "expected the program headers directly after the ELF header, and no section headers"
-    );
+    let parts = &headers.segments;
     let [code, stream, memory, _] = &parts[..] else {
         bail!("expected four segments: {parts:x?}");
     };
     ensure!(
-        [code, stream, memory].map(|part| (part.kind, part.flags))
+        [code, stream, memory].map(|part| (part.kind.value, part.flags.value))
             == [
                 (PT_LOAD, PF_R | PF_X),
                 (PT_LOAD, PF_R),
@@ -270,27 +252,27 @@ fn compare<H: FileHeader<Endian = Endianness>>(plain: &[u8], packed: &[u8]) -> R
         "expected the segments code (RX), packed data (R), memory (RW): {parts:x?}"
     );
     ensure!(
-        memory.in_file == 0
-            && memory.address <= image.start()
-            && memory.address + memory.in_memory == image.end(),
+        memory.in_file.value == 0
+            && memory.address.value <= image.start()
+            && memory.address.value + memory.in_memory.value == image.end(),
         "the memory segment does not cover the plain executable's memory: {memory:x?}"
     );
     ensure!(
-        code.offset == 0
-            && stream.offset == code.in_file
-            && stream.offset + stream.in_file == packed.len() as u64,
+        code.offset.value == 0
+            && stream.offset.value == code.in_file.value
+            && stream.range().end == packed.len() as u64,
         "some bytes of the packed file are not mapped"
     );
     // When the unpacker ends, it unmaps all memory from the packed data up to the image. Neither its own code nor the image may be
     // in that range.
     ensure!(
-        code.address + code.in_memory <= stream.address / PAGE * PAGE
-            && stream.address + stream.in_memory <= memory.address,
+        code.address.value + code.in_memory.value <= stream.address.value / PAGE * PAGE
+            && stream.address.value + stream.in_memory.value <= memory.address.value,
         "the packed data is not between code and memory: {parts:x?}"
     );
     let mut bytes = vec![0; usize::try_from(image.end() - image.start())?];
     let mut chances = Box::new([0; lzma::CHANCES]);
-    let stream = &packed[usize::try_from(stream.offset)?..];
+    let stream = &packed[usize::try_from(stream.offset.value)?..];
     let len = lzma::decode(stream, &mut chances, &mut bytes).context("invalid LZMA stream")?;
     image.convert_branches(&mut bytes, branch::Way::ToRelative)?;
     ensure!(
