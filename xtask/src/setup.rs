@@ -16,212 +16,51 @@ use indicatif::ProgressBar;
 
 use crate::build::workspace_root;
 
-/// A Debian package, and the program or file that proves that the package is installed.
-#[derive(Clone, Copy, Debug)]
-pub struct Package {
-    name: &'static str,
-    proof: Proof,
-}
+/// The table of Debian packages.
+const PACKAGES: &str = include_str!("../packages.csv");
 
+/// A Debian package, and the program or file that exists once it is installed.
 #[derive(Clone, Copy, Debug)]
-enum Proof {
-    Program(&'static str),
-    File(&'static str),
+struct Package {
+    name: &'static str,
+    proof: &'static str,
 }
 
 impl Package {
-    /// Provides `nfs-ls`, `nfs-cat`, `nfs-cp`.
-    pub const LIBNFS: Self = Self::program("libnfs-utils", "nfs-ls");
-    /// Provides `showmount`.
-    pub const NFS_COMMON: Self = Self::program("nfs-common", "showmount");
-    /// Provides `rpcinfo`.
-    pub const RPCBIND: Self = Self::program("rpcbind", "rpcinfo");
-    /// NFS server; the benchmarks compare stowaway with it.
-    pub const GANESHA: Self = Self::program("nfs-ganesha", "ganesha.nfsd");
-    /// nfs-ganesha's back end for ordinary directories (FSAL_VFS).
-    pub const GANESHA_VFS: Self = Self::file(
-        "nfs-ganesha-vfs",
-        "/usr/lib/x86_64-linux-gnu/ganesha/libfsalvfs.so",
-    );
-    /// OpenSSH's SFTP server; the benchmarks compare stowaway with it.
-    pub const SFTP_SERVER: Self = Self::file("openssh-sftp-server", "/usr/lib/openssh/sftp-server");
-    /// Time zone database.
-    pub const TZDATA: Self = Self::file("tzdata", "/usr/share/zoneinfo/Europe/Berlin");
-    /// Provides `qemu-system-x86_64`.
-    pub const QEMU: Self = Self::program("qemu-system-x86", "qemu-system-x86_64");
-    /// Statically linked shell and tools for virtual machines.
-    pub const BUSYBOX: Self = Self::program("busybox-static", "busybox");
-    /// The debugger GDB.
-    pub const GDB: Self = Self::program("gdb", "gdb");
-    /// The profiler perf.
-    pub const PERF: Self = Self::program("linux-perf", "perf");
-    /// Provides `addr2line`.
-    pub const BINUTILS: Self = Self::program("binutils", "addr2line");
-    /// Provides `strace`, which prints the system calls of a process.
-    pub const STRACE: Self = Self::program("strace", "strace");
-    /// Provides `ip`.
-    pub const IPROUTE2: Self = Self::program("iproute2", "ip");
-    /// Provides `mandoc`, which checks man pages.
-    pub const MANDOC: Self = Self::program("mandoc", "mandoc");
-    /// Provides `ethtool`.
-    pub const ETHTOOL: Self = Self::program("ethtool", "ethtool");
-    /// Provides `mount`.
-    pub const MOUNT: Self = Self::program("mount", "mount");
-    /// Provides `nfsmount`, the NFS mount program of Debian's initramfs.
-    pub const KLIBC_UTILS: Self = Self::file("klibc-utils", "/usr/lib/klibc/bin/nfsmount");
-    /// Provides `mkfs.ext4`, `chattr`.
-    pub const E2FSPROGS: Self = Self::program("e2fsprogs", "mkfs.ext4");
-    /// Provides `mkfs.xfs`.
-    pub const XFSPROGS: Self = Self::program("xfsprogs", "mkfs.xfs");
-    /// Provides `mkfs.btrfs`, `btrfs`.
-    pub const BTRFS_PROGS: Self = Self::program("btrfs-progs", "mkfs.btrfs");
-    /// Provides `ssh`, `sftp`, `scp`, `ssh-keygen`.
-    pub const OPENSSH_CLIENT: Self = Self::program("openssh-client", "sftp");
-    /// Provides `sshd`.
-    pub const OPENSSH_SERVER: Self = Self::program("openssh-server", "sshd");
-    /// Provides `dropbear`, `dropbearconvert`.
-    pub const DROPBEAR: Self = Self::program("dropbear-bin", "dropbear");
-    /// Provides `sshfs`.
-    pub const SSHFS: Self = Self::program("sshfs", "sshfs");
-    /// Provides `rclone`.
-    pub const RCLONE: Self = Self::program("rclone", "rclone");
-    /// Provides `lftp`.
-    pub const LFTP: Self = Self::program("lftp", "lftp");
-    /// Provides `xorriso`, which makes ISO images.
-    pub const XORRISO: Self = Self::program("xorriso", "xorriso");
-    /// Provides `genisoimage` and `isoinfo`, which make and list ISO images.
-    pub const GENISOIMAGE: Self = Self::program("genisoimage", "isoinfo");
-    /// Provides `mksquashfs`.
-    pub const SQUASHFS_TOOLS: Self = Self::program("squashfs-tools", "mksquashfs");
-    /// The multicast DNS responder of most Linux distributions.
-    pub const AVAHI: Self = Self::program("avahi-daemon", "avahi-daemon");
-    /// Provides `avahi-browse`, `avahi-resolve`.
-    pub const AVAHI_UTILS: Self = Self::program("avahi-utils", "avahi-browse");
-    /// The bus by which `avahi-browse` and the other tools talk to avahi-daemon.
-    pub const DBUS: Self = Self::program("dbus-daemon", "dbus-daemon");
-    /// DHCP server; also sends IPv6 router advertisements.
-    pub const DNSMASQ: Self = Self::program("dnsmasq-base", "dnsmasq");
-    /// DHCP server without a minimum lease time.
-    pub const UDHCPD: Self = Self::program("udhcpd", "udhcpd");
-    /// ISC's DHCP server.
-    pub const DHCPD: Self = Self::program("isc-dhcp-server", "dhcpd");
-    /// A daemon that sends router advertisements.
-    pub const RADVD: Self = Self::program("radvd", "radvd");
-    /// User-mode network stack that exchanges Ethernet frames over a Unix socket.
-    pub const PASST: Self = Self::program("passt", "passt");
-    /// Python 3.
-    pub const PYTHON: Self = Self::file("python3", "/usr/bin/python3");
-    /// Python module with the Kubernetes API types; depends on the YAML module.
-    pub const PYTHON_KUBERNETES: Self = Self::file(
-        "python3-kubernetes",
-        "/usr/lib/python3/dist-packages/kubernetes",
-    );
-    /// Provides pip, which installs Python packages.
-    pub const PIP: Self = Self::file("python3-pip", "/usr/lib/python3/dist-packages/pip");
-    /// Provides `podman`, which runs containers.
-    pub const PODMAN: Self = Self::program("podman", "podman");
-    /// The OCI runtime that podman starts containers with.
-    pub const RUNC: Self = Self::program("runc", "runc");
-    /// Provides `skopeo`, which inspects and copies container images.
-    pub const SKOPEO: Self = Self::program("skopeo", "skopeo");
-    /// Provides `umoci`, which unpacks OCI images.
-    pub const UMOCI: Self = Self::program("umoci", "umoci");
-    /// Provides `systemd-analyze`.
-    pub const SYSTEMD: Self = Self::program("systemd", "systemd-analyze");
-    /// Header and library to compile programs against libnfs.
-    pub const LIBNFS_DEV: Self = Self::file("libnfs-dev", "/usr/include/nfsc/libnfs.h");
-    /// Provides QEMU's user emulation, which runs programs of other processor architectures.
-    pub const QEMU_USER: Self = Self::program("qemu-user-static", "qemu-arm-static");
-    /// C++ compiler, to build libFuzzer.
-    pub const CXX: Self = Self::program("g++", "c++");
-    /// Provides `cc -m32` and a 32-bit C library, to link the i686 unit tests.
-    pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
-
-    /// Packages that `cargo xtask test` installs before the tests.
-    pub const ALL: [Self; 50] = [
-        Self::TZDATA,
-        Self::LIBNFS,
-        Self::NFS_COMMON,
-        Self::RPCBIND,
-        Self::GANESHA,
-        Self::GANESHA_VFS,
-        Self::SFTP_SERVER,
-        Self::QEMU,
-        Self::BUSYBOX,
-        Self::GDB,
-        Self::PERF,
-        Self::BINUTILS,
-        Self::STRACE,
-        Self::IPROUTE2,
-        Self::MANDOC,
-        Self::ETHTOOL,
-        Self::MOUNT,
-        Self::KLIBC_UTILS,
-        Self::E2FSPROGS,
-        Self::XFSPROGS,
-        Self::BTRFS_PROGS,
-        Self::OPENSSH_CLIENT,
-        Self::OPENSSH_SERVER,
-        Self::DROPBEAR,
-        Self::SSHFS,
-        Self::RCLONE,
-        Self::LFTP,
-        Self::XORRISO,
-        Self::GENISOIMAGE,
-        Self::SQUASHFS_TOOLS,
-        Self::AVAHI,
-        Self::AVAHI_UTILS,
-        Self::DBUS,
-        Self::DNSMASQ,
-        Self::UDHCPD,
-        Self::DHCPD,
-        Self::RADVD,
-        Self::PASST,
-        Self::PYTHON,
-        Self::PYTHON_KUBERNETES,
-        Self::PIP,
-        Self::PODMAN,
-        Self::RUNC,
-        Self::SKOPEO,
-        Self::UMOCI,
-        Self::SYSTEMD,
-        Self::LIBNFS_DEV,
-        Self::QEMU_USER,
-        Self::CXX,
-        Self::GCC_MULTILIB,
-    ];
-
-    /// Describes a package that counts as installed if `program` is on PATH or in an sbin directory.
-    pub const fn program(name: &'static str, program: &'static str) -> Self {
-        Self {
-            name,
-            proof: Proof::Program(program),
-        }
+    /// Every package of the table.
+    fn all() -> impl Iterator<Item = Self> {
+        let lines = PACKAGES.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| {
+            let mut columns = line.split(',');
+            let mut column = || columns.next().unwrap_or_default();
+            let [name, proof] = [column(), column()];
+            Self { name, proof }
+        })
     }
 
-    /// Describes a package that counts as installed if `file` exists.
-    pub const fn file(name: &'static str, file: &'static str) -> Self {
-        Self {
-            name,
-            proof: Proof::File(file),
-        }
+    fn find(name: &str) -> Result<Self> {
+        let found = Self::all().find(|package| package.name == name);
+        found.with_context(|| format!("xtask/packages.csv has no package {name}"))
     }
 
     fn is_installed(&self) -> bool {
-        match self.proof {
-            Proof::Program(program) => {
-                which::which(program).is_ok()
-                    || ["/usr/sbin", "/sbin"]
-                        .iter()
-                        .any(|dir| Path::new(dir).join(program).exists())
-            }
-            Proof::File(file) => Path::new(file).exists(),
-        }
+        let in_sbin = |dir| Path::new(dir).join(self.proof).exists();
+        which::which(self.proof).is_ok() || ["/usr/sbin", "/sbin"].into_iter().any(in_sbin)
     }
 }
 
-/// Installs the missing ones of `packages` as root. Other users get an error with the command to run.
-pub fn install_packages(packages: &[Package]) -> Result<()> {
+/// Installs all packages of the table that are missing.
+pub fn install_all() -> Result<()> {
+    install(&Package::all().collect::<Vec<_>>())
+}
+
+/// Installs the missing ones of `names` as root. Other users get an error with the command to run.
+pub fn install_packages(names: &[&str]) -> Result<()> {
+    let packages: Result<Vec<_>> = names.iter().map(|name| Package::find(name)).collect();
+    install(&packages?)
+}
+
+fn install(packages: &[Package]) -> Result<()> {
     // apt-get fails instead of waiting if another apt-get holds its lock.
     static APT: Mutex<()> = Mutex::new(());
     let _guard = APT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -324,7 +163,7 @@ impl PythonPackage {
         if path.exists() {
             return Ok(path);
         }
-        install_packages(&[Package::PYTHON, Package::PIP])?;
+        install_packages(&["python3", "python3-pip"])?;
         let _waiting = progress(&format!("installing {}", self.name));
         // pip installs into a temporary directory, which is then renamed, so that an interrupted install leaves no partial
         // directory at `path`.
@@ -493,15 +332,28 @@ impl Drop for Progress {
 mod tests {
     use super::*;
 
-    const INSTALLED: Package = Package::program("dash", "sh");
-    const MISSING: Package = Package::program("no-such-package", "no-such-program");
-    const NO_FILE: Package = Package::file("no-such-file", "/no/such/file");
+    const fn package(name: &'static str, proof: &'static str) -> Package {
+        Package { name, proof }
+    }
+
+    const INSTALLED: Package = package("dash", "sh");
+    const MISSING: Package = package("no-such-package", "no-such-program");
+    const NO_FILE: Package = package("no-such-file", "/no/such/file");
 
     #[test]
     fn installed_packages_are_not_installed_again() -> Result<()> {
         assert_eq!(to_install(&[INSTALLED], false, false)?, [""; 0]);
         let names = to_install(&[INSTALLED, MISSING, NO_FILE], true, true)?;
         assert_eq!(names, ["no-such-package", "no-such-file"]);
+        Ok(())
+    }
+
+    #[test]
+    fn packages_are_found_by_name() -> Result<()> {
+        assert_eq!(Package::find("gdb")?.proof, "gdb");
+        assert!(Package::find("no-such-package").is_err());
+        assert!(Package::all().all(|package| !package.proof.is_empty()));
+        assert!(package("python3", "/etc/passwd").is_installed());
         Ok(())
     }
 

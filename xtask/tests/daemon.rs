@@ -17,7 +17,7 @@ use xtask::build::Arch;
 use xtask::clients::nfs::Client;
 use xtask::machines::port::Port;
 use xtask::machines::server::{binary, public_dir, root_for};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 /// Size (bytes) at which a log gets another name.
 const LOG_BYTES_MAX: usize = 1 << 20;
@@ -30,7 +30,7 @@ struct Host {
 
 impl Host {
     fn new() -> Result<Self> {
-        setup::install_packages(&[Package::BUSYBOX])?;
+        setup::install_packages(&["busybox-static"])?;
         let tree = public_dir()?;
         for dir in ["bin", "sbin", "etc", "dev", "run", "var", "srv", "data"] {
             fs::create_dir(tree.path().join(dir))?;

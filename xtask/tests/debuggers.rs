@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use xtask::build::{self, Arch};
 use xtask::machines::server::{Server, ServerOptions, binary, public_dir};
-use xtask::setup::{self, Package, run_captured};
+use xtask::setup::{self, run_captured};
 
 /// The debug file of the built server.
 fn debug_file() -> Result<PathBuf> {
@@ -72,7 +72,7 @@ fn gdb(server: &Server, commands: &[&str]) -> Result<String> {
 
 #[test]
 fn gdb_backtrace_reaches_the_entry_point() -> Result<()> {
-    setup::install_packages(&[Package::GDB])?;
+    setup::install_packages(&["gdb"])?;
     let directory = public_dir()?;
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
     // The first backtrace is of an idle server, the second of a server that is handling a request.
@@ -103,7 +103,7 @@ fn gdb_backtrace_reaches_the_entry_point() -> Result<()> {
 
 #[test]
 fn perf_names_most_sampled_functions() -> Result<()> {
-    setup::install_packages(&[Package::PERF])?;
+    setup::install_packages(&["linux-perf"])?;
     let debug = debug_file()?;
     let link = debug.with_file_name(".debug").join("stowaway");
     fs::create_dir_all(link.parent().context("no directory")?)?;
@@ -132,7 +132,7 @@ fn perf_names_most_sampled_functions() -> Result<()> {
 
 #[test]
 fn strace_addresses_resolve_in_the_debug_file() -> Result<()> {
-    setup::install_packages(&[Package::STRACE, Package::BINUTILS])?;
+    setup::install_packages(&["strace", "binutils"])?;
     let directory = tree()?;
     let image = directory.path().display().to_string();
     let calls = directory.path().join("calls");
@@ -159,7 +159,7 @@ fn name_of(address: &str, debug: &Path) -> Result<String> {
 
 #[test]
 fn panic_addresses_resolve_in_the_debug_file() -> Result<()> {
-    setup::install_packages(&[Package::GDB, Package::BINUTILS])?;
+    setup::install_packages(&["gdb", "binutils"])?;
     let directory = public_dir()?;
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
     // Jumps to the panic function as if the interrupted function had called it. At the entry of a function, the ABI requires a

@@ -13,7 +13,7 @@ use xtask::build::Arch;
 use xtask::clients::nfs::{Auth, Call, Client, How, Set, record, stable_how};
 use xtask::machines::port::Port;
 use xtask::machines::server::{Server, ServerOptions, binary, public_dir};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 #[test]
 fn sigterm_and_sigint_end_busy_server_with_zero() -> Result<()> {
@@ -388,7 +388,7 @@ fn acknowledged_files_survive_sigterm_under_load() -> Result<()> {
 
 #[test]
 fn async_names_are_synced_before_exit() -> Result<()> {
-    setup::install_packages(&[Package::STRACE])?;
+    setup::install_packages(&["strace"])?;
     let (directory, trace_dir) = (public_dir()?, public_dir()?);
     let trace = trace_dir.path().join("trace");
     let server = Server::start(ServerOptions {

@@ -17,7 +17,7 @@ use xtask::build::Arch;
 use xtask::clients::nfs::{Client, How, Set};
 use xtask::machines::iso::{EXPORTFS, unpack_package};
 use xtask::machines::server::{Server, ServerOptions, binary, public_dir, root_for};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 /// Faults: a line, the column of the word that is wrong, and a part of the message.
 const FAULTS: [(&str, usize, &str); 36] = [
@@ -185,7 +185,7 @@ fn files_are_read_as_exportfs_reads_them() -> Result<()> {
     if !root_for("a mount namespace") {
         return Ok(());
     }
-    setup::install_packages(&[Package::NFS_COMMON])?;
+    setup::install_packages(&["nfs-common"])?;
     let exportfs = unpack_package(EXPORTFS)?.join("usr/sbin/exportfs");
     let dir = public_dir()?;
     let path = |name: &str| dir.path().join(name);

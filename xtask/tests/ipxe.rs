@@ -9,7 +9,7 @@ use std::path::Path;
 use xtask::machines::iso::{ROCK_RIDGE, write_image};
 use xtask::machines::qemu;
 use xtask::machines::server::{Server, ServerOptions, public_dir, root_for};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 const MACHINE: &str = "diskless";
 /// The address at which the machine reaches the host.
@@ -81,7 +81,7 @@ fn ipxe_follows_every_kind_of_link() -> Result<()> {
     if !root_for("iPXE, which asks port 111") {
         return Ok(());
     }
-    setup::install_packages(&[Package::XORRISO])?;
+    setup::install_packages(&["xorriso"])?;
     let directory = public_dir()?;
     let root = directory.path();
     create_scripts(&root.join("plain"), "plain")?;
@@ -149,7 +149,7 @@ fn ipxe_boots_a_system_that_uses_nfsmount() -> Result<()> {
     if !root_for("iPXE, which asks port 111") {
         return Ok(());
     }
-    setup::install_packages(&[Package::XORRISO])?;
+    setup::install_packages(&["xorriso"])?;
     let directory = public_dir()?;
     let root = directory.path();
     let (kernel, initramfs) = qemu::system(MACHINE)?;
@@ -202,7 +202,7 @@ fn ipxe_boots_from_the_printed_script() -> Result<()> {
     if !root_for("iPXE, which asks port 111") {
         return Ok(());
     }
-    setup::install_packages(&[Package::XORRISO])?;
+    setup::install_packages(&["xorriso"])?;
     let directory = public_dir()?;
     let root = directory.path();
     let (kernel, initramfs) = qemu::system(MACHINE)?;

@@ -10,12 +10,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use xtask::build::{Arch, workspace_root};
 use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, users};
-use xtask::setup::{self, Package};
+use xtask::setup;
 use xtask::testing::is_full_run;
 
 /// Runs `test` with a server for each architecture. Native servers run as each user of [`users`], emulated ones as one user.
 fn each_server(directory: &Path, test: impl Fn(&Server) -> Result<()>) -> Result<()> {
-    setup::install_packages(&[Package::LIBNFS])?;
+    setup::install_packages(&["libnfs-utils"])?;
     let mut cases = vec![(Arch::Aarch64, None)];
     cases.extend(users().last().map(|user| (Arch::Armv7, *user)));
     for arch in Arch::NATIVE {
@@ -40,7 +40,7 @@ fn each_server(directory: &Path, test: impl Fn(&Server) -> Result<()>) -> Result
 /// Runs `test` with a writable export for each architecture: x86_64 and aarch64 as the current user, the others as an ordinary
 /// user. Without root, i686 and armv7 are skipped.
 fn each_writable(test: impl Fn(&Server, &Path) -> Result<()>) -> Result<()> {
-    setup::install_packages(&[Package::LIBNFS])?;
+    setup::install_packages(&["libnfs-utils"])?;
     let mut cases = vec![(Arch::X86_64, None), (Arch::Aarch64, None)];
     for user in users().into_iter().flatten() {
         cases.extend([(Arch::I686, Some(user)), (Arch::Armv7, Some(user))]);
@@ -209,7 +209,7 @@ fn tree(directory: &Path) -> Result<BTreeSet<String>> {
 /// Exports a symbolic link. The list of exports must show the path of the link, as given in the options.
 #[test]
 fn symlinked_export_is_mounted_by_both_paths() -> Result<()> {
-    setup::install_packages(&[Package::LIBNFS, Package::NFS_COMMON])?;
+    setup::install_packages(&["libnfs-utils", "nfs-common"])?;
     let directory = public_dir()?;
     let (real, link) = (directory.path().join("real"), directory.path().join("link"));
     fs::create_dir_all(real.join("directory"))?;
@@ -260,7 +260,7 @@ fn symlinked_export_is_mounted_by_both_paths() -> Result<()> {
 #[test]
 fn libnfs_calls_have_their_documented_effect() -> Result<()> {
     const NAMES: usize = 2000;
-    setup::install_packages(&[Package::LIBNFS, Package::LIBNFS_DEV])?;
+    setup::install_packages(&["libnfs-utils", "libnfs-dev"])?;
     let built = public_dir()?;
     let program = built.path().join("calls");
     let source = workspace_root().join("xtask/tests/libnfs/calls.c");

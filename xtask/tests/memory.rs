@@ -20,7 +20,7 @@ use xtask::clients::nfs::{
     Auth, Call, Client, How, Outcome, Set, data, outcome, parse_write, record, stable_how,
 };
 use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, status_field};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 const MIB: u64 = 1 << 20;
 const IDLE_MAX_KIB: u64 = 768;
@@ -479,7 +479,7 @@ fn ensure_asleep(server: &Server) -> Result<()> {
 #[test]
 fn idle_server_sleeps_after_clients_are_killed() -> Result<()> {
     let _lock = lock_test();
-    setup::install_packages(&[Package::LIBNFS])?;
+    setup::install_packages(&["libnfs-utils"])?;
     let (server, directory) = with_sparse_file()?;
     let before = idle_descriptor_count(&server)?;
     ensure_asleep(&server)?;

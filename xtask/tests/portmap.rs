@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use xtask::clients::nfs::{Auth, Call, Client, Outcome, body, head, mount, nfs3, outcome, portmap};
 use xtask::machines::server::{Namespace, Server, ServerOptions, public_dir, root_for};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 const PORTMAP: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 111);
 const TCP: u32 = 6;
@@ -26,7 +26,7 @@ struct Scene {
 impl Scene {
     /// Starts a server with portmap in a new namespace, with the arguments `extra`.
     fn new(extra: &[&str]) -> Result<Self> {
-        setup::install_packages(&[Package::IPROUTE2, Package::NFS_COMMON, Package::RPCBIND])?;
+        setup::install_packages(&["iproute2", "nfs-common", "rpcbind"])?;
         let (namespace, directory) = (Namespace::new()?, public_dir()?);
         let server = serve(&namespace, directory.path(), extra)?;
         Ok(Self {
@@ -226,7 +226,7 @@ fn port_111_in_use_is_reported_nfs_continues() -> Result<()> {
     if !root_for("portmap on port 111") {
         return Ok(());
     }
-    setup::install_packages(&[Package::IPROUTE2])?;
+    setup::install_packages(&["iproute2"])?;
     let (namespace, directory) = (Namespace::new()?, public_dir()?);
     let _taken = namespace.run(|| Ok(std::net::TcpListener::bind(PORTMAP)?))?;
     let server = serve(&namespace, directory.path(), &[])?;

@@ -10,7 +10,7 @@ use xtask::clients::sftp::{
     Attrs, READ_MAX, Reply, Request, Sftp, SftpOptions, Status, Wire, open,
 };
 use xtask::machines::server::{public_dir, root_for};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 /// Length (bytes) of a READ in the tests.
 const BLOCK: u32 = 32 << 10;
@@ -23,7 +23,7 @@ const RSS_KIB_MAX: u64 = 712;
 
 /// Starts a server under strace, which logs to `log`.
 fn traced(options: SftpOptions, log: &Path) -> Result<Sftp> {
-    setup::install_packages(&[Package::STRACE])?;
+    setup::install_packages(&["strace"])?;
     let through = ["strace", "-f", "-o"].map(str::to_owned).to_vec();
     Sftp::start(&SftpOptions {
         wrapper: [through, vec![log.display().to_string()]].concat(),

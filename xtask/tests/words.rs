@@ -14,7 +14,7 @@ use xtask::build::Arch;
 use xtask::clients::nfs::{Client, nfsstat3};
 use xtask::machines::port::Port;
 use xtask::machines::server::{Namespace, Server, ServerOptions, binary, public_dir, root_for};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 const USAGE: i32 = 2;
 const FAILED: i32 = 1;
@@ -267,7 +267,7 @@ fn without_a_network_browse_and_check_fail() -> Result<()> {
     if !root_for("a network namespace") {
         return Ok(());
     }
-    setup::install_packages(&[Package::IPROUTE2])?;
+    setup::install_packages(&["iproute2"])?;
     let network = Namespace::new()?;
     let program = binary(Arch::X86_64)?.display().to_string();
     let line = "stowaway: no interface is up\n";

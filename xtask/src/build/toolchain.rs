@@ -144,7 +144,7 @@ pub(super) fn from_source(cargo: &mut Command) -> Result<Vec<String>> {
 /// `cargo test --lib` of stowaway for `arch`, which must be one of `Arch::NATIVE`.
 pub fn unit_tests(arch: Arch) -> Result<Command> {
     if arch == Arch::I686 {
-        setup::install_packages(&[setup::Package::GCC_MULTILIB])?;
+        setup::install_packages(&["gcc-multilib"])?;
     }
     let mut cargo = Toolchain::find(arch)?.cargo("test", "-Zbuild-std=std,panic_unwind,test");
     // cargo ignores the profile's panic setting for tests, but not for a core built from source: without this, two versions of core

@@ -164,7 +164,7 @@ fn fuzz_directory() -> PathBuf {
 
 /// Builds the target, in a separate target directory: otherwise the compiler flags would make cargo rebuild everything else.
 fn build(target: Target) -> Result<PathBuf> {
-    setup::install_packages(&[setup::Package::CXX])?;
+    setup::install_packages(&["g++"])?;
     let triple = Arch::X86_64.triple();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use tempfile::NamedTempFile;
 use walkdir::WalkDir;
 
-use crate::setup::{self, Package, run_captured};
+use crate::setup::{self, run_captured};
 
 /// Space (bytes) beyond the files: the journal, and room for writes.
 const SPARE_BYTES: u64 = 64 << 20;
@@ -16,7 +16,7 @@ const FILE_BYTES: u64 = 8 << 10;
 
 /// Creates an ext4 image that contains a copy of `dir`.
 pub fn image(dir: &Path) -> Result<NamedTempFile> {
-    setup::install_packages(&[Package::E2FSPROGS])?;
+    setup::install_packages(&["e2fsprogs"])?;
     let mut bytes = SPARE_BYTES;
     for entry in WalkDir::new(dir) {
         bytes += entry?.metadata()?.len() + FILE_BYTES;

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use crate::build::workspace_root;
-use crate::setup::{self, Package};
+use crate::setup;
 
 /// ISO images in Debian packages: package, path of the image in the package, name of the image in tests.
 pub const SHIPPED: [(&str, &str, &str); 3] = [
@@ -134,7 +134,7 @@ pub fn image(program: &[&str], tree: &Path) -> Result<(TempDir, PathBuf)> {
 
 /// Makes an ISO image of `tree` at `path`.
 pub fn write_image(program: &[&str], tree: &Path, path: &Path) -> Result<()> {
-    setup::install_packages(&[Package::XORRISO, Package::GENISOIMAGE])?;
+    setup::install_packages(&["xorriso", "genisoimage"])?;
     let mut command = Command::new(program[0]);
     setup::run_captured(command.args(&program[1..]).arg("-o").arg(path).arg(tree))?;
     Ok(())
@@ -146,7 +146,7 @@ pub const HUGE_BYTES: u64 = (5 << 30) + 12_345;
 /// Makes the image `directory`/`name` with a sparse file of 5 GiB. The file consists of zeros except for a few short marks, and
 /// `dd` leaves holes for the zeros in the image.
 pub fn huge(directory: &Path, name: &str) -> Result<()> {
-    setup::install_packages(&[Package::XORRISO])?;
+    setup::install_packages(&["xorriso"])?;
     let tree = directory.join("tree");
     fs::create_dir(&tree)?;
     let file = File::create(tree.join("huge"))?;

@@ -2,7 +2,7 @@
 
 use crate::build::Arch;
 use crate::machines::server::{binary, public_dir, root_for};
-use crate::setup::{self, Package};
+use crate::setup;
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, unshare};
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ pub fn private(what: &str, work: impl FnOnce() -> Result<()> + Send) -> Result<(
     if !root_for(what) {
         return Ok(());
     }
-    setup::install_packages(&[Package::MOUNT])?;
+    setup::install_packages(&["mount"])?;
     // Builds the file before the thread enters the namespace: the compiler's processes may outlive the thread.
     binary(Arch::X86_64)?;
     std::thread::scope(|scope| {
@@ -46,7 +46,7 @@ pub fn on_image(
     size_mib: u64,
     work: impl FnOnce(&Path) -> Result<()> + Send,
 ) -> Result<()> {
-    setup::install_packages(&[Package::E2FSPROGS, Package::BTRFS_PROGS])?;
+    setup::install_packages(&["e2fsprogs", "btrfs-progs"])?;
     let directory = public_dir()?;
     let path = directory.path().join("mounted");
     fs::create_dir(&path)?;

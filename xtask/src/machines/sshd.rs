@@ -7,7 +7,7 @@ use crate::machines::mounts;
 use crate::machines::port::Port;
 use crate::machines::server::public_dir;
 use crate::machines::wait_for;
-use crate::setup::{self, Package};
+use crate::setup;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -62,11 +62,11 @@ impl Daemon {
         options: &str,
     ) -> Result<Self> {
         setup::install_packages(&[
-            Package::MOUNT,
-            Package::OPENSSH_CLIENT,
-            Package::OPENSSH_SERVER,
-            Package::SFTP_SERVER,
-            Package::DROPBEAR,
+            "mount",
+            "openssh-client",
+            "openssh-server",
+            "openssh-sftp-server",
+            "dropbear-bin",
         ])?;
         let private = public_dir()?;
         let dir = private.path();

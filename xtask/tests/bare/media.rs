@@ -16,7 +16,7 @@ use xtask::clients::nfs::Client;
 use xtask::machines::iso::{ROCK_RIDGE, image, sample};
 use xtask::machines::nbd::Disk;
 use xtask::machines::qemu::bare::{Bare, Options};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 /// Device options of a disk with sectors of 4,096 bytes.
 const LARGE_SECTORS: &str = ",logical_block_size=4096,physical_block_size=4096";
@@ -149,7 +149,7 @@ fn only_an_empty_disk_ends_the_machine() -> Result<()> {
 
 /// Writes a cpio archive of a directory with one file to `to`.
 fn append_archive(to: &Path, name: &str) -> Result<()> {
-    setup::install_packages(&[Package::BUSYBOX])?;
+    setup::install_packages(&["busybox-static"])?;
     let tree = tempfile::tempdir()?;
     fs::write(tree.path().join(name), name)?;
     let command = format!(

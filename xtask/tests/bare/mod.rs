@@ -16,14 +16,14 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use xtask::machines::qemu::bare::Bare;
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 /// Console text after which the machine can be reached.
 const LEASED: &str = "address 10.0.2.15/24";
 
 /// Reads the file `path` of the machine by nfs-cat.
 fn read(machine: &Bare, path: &str) -> Result<Vec<u8>> {
-    setup::install_packages(&[Package::LIBNFS])?;
+    setup::install_packages(&["libnfs-utils"])?;
     let cat = Command::new("nfs-cat").arg(machine.url(path)).output()?;
     ensure!(
         cat.status.success(),

@@ -15,7 +15,7 @@ use xtask::build::Arch;
 use xtask::machines::server::{
     Namespace, Server, ServerOptions, binary, public_dir, root_for, status_field, users,
 };
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 /// Time limit of a check. The timeout of the program is 3 s; the other 2 s are for a busy host.
 const TIME_MAX: Duration = Duration::from_secs(5);
@@ -124,7 +124,7 @@ fn check_finds_exports_at_each_address_and_port() -> Result<()> {
     let (one, other) = (public_dir()?, public_dir()?);
     let image = one.path().join("a.iso");
     fs::write(other.path().join("file"), "content")?;
-    setup::install_packages(&[Package::XORRISO])?;
+    setup::install_packages(&["xorriso"])?;
     setup::run_captured(
         Command::new("xorriso")
             .args(["-as", "mkisofs", "-quiet", "-o"])
@@ -168,7 +168,7 @@ fn without_options_check_uses_default_ports() -> Result<()> {
     if !root_for("the port of NFS") {
         return Ok(());
     }
-    setup::install_packages(&[Package::IPROUTE2])?;
+    setup::install_packages(&["iproute2"])?;
     let (network, directory) = (Namespace::new()?, public_dir()?);
     let _server = Server::start(ServerOptions {
         role: "serve",

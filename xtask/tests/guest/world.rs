@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use xtask::build::Arch;
 use xtask::machines::qemu::{self, Guest};
 use xtask::machines::server::{self, Namespace, Server, ServerOptions, public_dir};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 use crate::tree;
 
@@ -31,7 +31,7 @@ pub struct World {
 impl World {
     /// Builds the files, fetches packages, creates the tree, starts the server and boots the guest.
     pub fn new() -> Result<Self> {
-        setup::install_packages(&[Package::IPROUTE2, Package::NFS_COMMON, Package::RPCBIND])?;
+        setup::install_packages(&["iproute2", "nfs-common", "rpcbind"])?;
         // Downloads everything first: the namespace has no connection to the Internet.
         qemu::prepare(MACHINE)?;
         server::binary(Arch::X86_64)?;

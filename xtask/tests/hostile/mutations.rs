@@ -14,7 +14,7 @@ use xtask::clients::nfs::{
     Auth, Call, Client, How, Outcome, Set, body, nfs3, nfsstat3, outcome, record, stable_how,
 };
 use xtask::machines::server::{Namespace, ServerOptions, root_for, users};
-use xtask::setup::{self, Package};
+use xtask::setup;
 use xtask::testing::is_full_run;
 
 /// xid of the intact call that ends each batch.
@@ -303,7 +303,7 @@ fn damaged_portmap_calls_are_answered() -> Result<()> {
     if !root_for("portmap on port 111") {
         return Ok(());
     }
-    setup::install_packages(&[Package::IPROUTE2])?;
+    setup::install_packages(&["iproute2"])?;
     let namespace = Namespace::new()?;
     let directory = super::sample()?;
     let options = ServerOptions {

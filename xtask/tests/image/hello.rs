@@ -8,7 +8,7 @@ use std::process::Command;
 use xtask::commands::hello::{self, ARCHS, IMAGE_BYTES_MAX, MESSAGE, bytes_max};
 use xtask::commands::image::Image;
 use xtask::machines::server::{public_dir, root_for};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 #[test]
 fn programs_are_within_size_limit_and_print_hello() -> Result<()> {
@@ -38,7 +38,7 @@ fn programs_are_within_size_limit_and_print_hello() -> Result<()> {
 
 #[test]
 fn images_are_within_size_limit_and_print_hello() -> Result<()> {
-    setup::install_packages(&[Package::SKOPEO, Package::UMOCI])?;
+    setup::install_packages(&["skopeo", "umoci"])?;
     let directory = public_dir()?;
     let layout = directory.path().join("oci");
     let images = hello::write_images(&layout)?;

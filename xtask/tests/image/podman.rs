@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use xtask::machines::server::{Namespace, public_dir};
 use xtask::machines::wait_for;
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 /// Time limit for a container's log line.
 const SAY_MAX: Duration = Duration::from_secs(20);
@@ -21,7 +21,7 @@ pub struct Podman {
 impl Podman {
     /// Creates empty storage. Containers use the network namespace `network`, or the host's network.
     pub fn new(network: Option<Namespace>) -> Result<Self> {
-        setup::install_packages(&[Package::PODMAN, Package::RUNC])?;
+        setup::install_packages(&["podman", "runc"])?;
         Ok(Self {
             directory: public_dir()?,
             network,

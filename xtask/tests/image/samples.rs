@@ -12,7 +12,7 @@ use std::process::Command;
 use xtask::build::{Arch, workspace_root};
 use xtask::clients::nfs::Client;
 use xtask::machines::server::{Namespace, binary, public_dir, root_for};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 /// The owner (UID) of volumes that the server may write to.
 const USER: u32 = 65534;
@@ -28,7 +28,7 @@ fn sample(name: &str) -> PathBuf {
 
 /// Parses the objects of a YAML file by Kubernetes' Python types.
 fn objects(file: &Path) -> Result<Vec<Value>> {
-    setup::install_packages(&[Package::PYTHON, Package::PYTHON_KUBERNETES])?;
+    setup::install_packages(&["python3", "python3-kubernetes"])?;
     let script = workspace_root().join("xtask/tests/image/manifests.py");
     let printed = setup::run_captured(Command::new("/usr/bin/python3").args([&script, file]))?;
     Ok(serde_json::from_str(&printed)?)
@@ -94,7 +94,7 @@ fn ensure_serves(arguments: &[String], writable: bool) -> Result<()> {
     if !root_for("a sample's arguments in a container") {
         return Ok(());
     }
-    setup::install_packages(&[Package::LIBNFS, Package::IPROUTE2])?;
+    setup::install_packages(&["libnfs-utils", "iproute2"])?;
     let podman = Podman::new(Some(Namespace::new()?))?;
     let image = podman.pull(&images()?.layout, "latest", &[])?;
     let tree = public_dir()?;
@@ -220,7 +220,7 @@ fn invalid_kubernetes_manifest_is_detected() -> Result<()> {
 #[test]
 fn systemd_unit_is_valid_and_server_starts() -> Result<()> {
     const INSTALLED: &str = "/usr/local/sbin/stowaway";
-    setup::install_packages(&[Package::SYSTEMD])?;
+    setup::install_packages(&["systemd"])?;
     let text = fs::read_to_string(sample("stowaway.service"))?;
     let directory = public_dir()?;
     let unit = directory.path().join("stowaway.service");

@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use tempfile::TempDir;
 use xtask::clients::nfs::Client;
 use xtask::machines::server::{Namespace, children, public_dir, root_for};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 /// Image tags of the platforms that this machine can run.
 const TAGS: [&str; 2] = ["amd64", "386"];
@@ -28,7 +28,7 @@ struct Scene {
 
 impl Scene {
     fn new(tag: &str) -> Result<Self> {
-        setup::install_packages(&[Package::LIBNFS, Package::IPROUTE2])?;
+        setup::install_packages(&["libnfs-utils", "iproute2"])?;
         let podman = Podman::new(Some(Namespace::new()?))?;
         let image = podman.pull(&images()?.layout, tag, &[])?;
         let tree = public_dir()?;

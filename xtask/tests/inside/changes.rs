@@ -189,11 +189,7 @@ fn stale_over_nfs(user: Option<u32>, change: Change) -> Result<()> {
     } else if change == Change::Truncated {
         // A new MNT of the truncated image succeeds. READs beyond the end of the image must fail.
         let fresh = client.walk(&fresh?, "large")?;
-        let status = client.status(&Call::read(&fresh, 8 << 20, 4096))?;
-        ensure!(
-            status == nfsstat3::NFS3ERR_IO,
-            "READ after the end: {status:?}"
-        );
+        client.expect_status(&Call::read(&fresh, 8 << 20, 4096), nfsstat3::NFS3ERR_IO)?;
     } else {
         let status = failed_status(fresh)?;
         ensure!(

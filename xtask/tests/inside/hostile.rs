@@ -192,8 +192,7 @@ fn damaged_entry_fails_over_nfs_and_sftp() -> Result<()> {
     ensure!(by_nfs == by_sftp, "{by_nfs:?} is not {by_sftp:?}");
     let damaged = by_sftp.iter().find(|name| name.starts_with(b"nnn"));
     let damaged = damaged.context("the damaged entry is not listed")?;
-    let status = nfs.status(&Call::lookup(&root, damaged))?;
-    ensure!(status == nfsstat3::NFS3ERR_IO, "LOOKUP: {status:?}");
+    nfs.expect_status(&Call::lookup(&root, damaged), nfsstat3::NFS3ERR_IO)?;
     let path = [b"damaged.iso/", &damaged[..]].concat();
     for request in [
         sftp::Request::Stat(&path),

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use tempfile::TempDir;
 use xtask::machines::server::{public_dir, users};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 const SIZE: u64 = (5 << 30) + 12_345;
 /// Distance (bytes) between the pages of the file that are not zero.
@@ -29,7 +29,7 @@ struct Huge {
 
 impl Huge {
     fn new() -> Result<Self> {
-        setup::install_packages(&[Package::XORRISO])?;
+        setup::install_packages(&["xorriso"])?;
         let dir = public_dir()?;
         let (tree, directory) = (dir.path().join("tree"), dir.path().join("images"));
         fs::create_dir_all(&tree)?;

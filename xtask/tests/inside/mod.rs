@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use xtask::clients::nfs::Client;
 use xtask::machines::server::{Server, ServerOptions, open_files};
 use xtask::machines::wait_for;
-use xtask::setup::{self, Package};
+use xtask::setup;
 use xtask::testing;
 
 /// Size (bytes) of the file `large` in a sample: more than the sockets' buffers hold.
@@ -64,7 +64,7 @@ fn small_tree(seed: u64) -> Result<TempDir> {
 
 /// Makes the image of a tree by xorriso.
 fn image_of(tree: &Path) -> Result<Vec<u8>> {
-    setup::install_packages(&[Package::XORRISO])?;
+    setup::install_packages(&["xorriso"])?;
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("made.iso");
     let mut xorriso = Command::new("xorriso");

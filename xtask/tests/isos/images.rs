@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
 use xtask::machines::iso::{ROCK_RIDGE, SHIPPED, huge, sample, unpack_package, write_image};
-use xtask::setup::{self, Package, run_captured};
+use xtask::setup::{self, run_captured};
 
 /// Names of the images whose contents are compared with Linux' view.
 pub const IMAGES: [&str; 17] = [
@@ -192,7 +192,7 @@ pub fn crowded(number: usize) -> String {
 
 /// Makes the image of a Debian live system whose init is the script `init`. Returns the SHA-256 of its squashfs file.
 pub fn live(image: &Path, init: &str) -> Result<String> {
-    setup::install_packages(&[Package::SQUASHFS_TOOLS, Package::BUSYBOX, Package::XORRISO])?;
+    setup::install_packages(&["squashfs-tools", "busybox-static", "xorriso"])?;
     let work = tempfile::tempdir()?;
     let (root, tree) = (work.path().join("root"), work.path().join("tree"));
     for directory in [

@@ -8,7 +8,7 @@ use xtask::build::{self, Arch};
 use xtask::clients::sshfs::{Listening, Sshfs};
 use xtask::machines::mounts;
 use xtask::machines::server::{binary, children, status_field};
-use xtask::setup::{self, Package, run_captured};
+use xtask::setup::{self, run_captured};
 
 use crate::images::HUGE;
 use crate::world::World;
@@ -75,7 +75,7 @@ pub fn over_nfs(world: &mut World) -> Result<()> {
 /// This host mounts an image by sshfs and reads its file. The data must be correct, and the peak memory of client and server must
 /// not grow with the number of reads.
 pub fn over_sshfs(world: &mut World) -> Result<()> {
-    setup::install_packages(&[Package::SSHFS])?;
+    setup::install_packages(&["sshfs"])?;
     let root = world.images.path().to_owned();
     let source = source(world);
     mounts::private("sshfs", move || {

@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xtask::clients::dns::{self, Querier, TYPE};
 use xtask::machines::server::{Namespace, ip};
-use xtask::setup::{self, Package, PythonPackage};
+use xtask::setup::{self, PythonPackage};
 
 /// Timeout of glibc's resolver and of avahi's tools for a query that gets no answer.
 const LOOKUP: Duration = Duration::from_secs(5);
@@ -22,12 +22,7 @@ pub(super) struct Bridges {
 impl Bridges {
     /// Creates `count` separate bridges.
     pub(super) fn new(count: usize) -> Result<Self> {
-        setup::install_packages(&[
-            Package::IPROUTE2,
-            Package::AVAHI,
-            Package::AVAHI_UTILS,
-            Package::DBUS,
-        ])?;
+        setup::install_packages(&["iproute2", "avahi-daemon", "avahi-utils", "dbus-daemon"])?;
         let switch = Namespace::new()?;
         let name = switch.name();
         for bridge in 0..count {

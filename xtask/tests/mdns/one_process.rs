@@ -10,7 +10,7 @@ use std::thread;
 use xtask::clients::sshfs::Sshfs;
 use xtask::machines::mounts;
 use xtask::machines::server;
-use xtask::setup::{self, Package};
+use xtask::setup;
 use xtask::testing::pattern;
 
 /// Length (bytes) of the copied file.
@@ -25,7 +25,7 @@ fn ensure_same(one: &Path, other: &Path) -> Result<()> {
 
 #[test]
 fn one_loop_serves_nfs_sftp_and_mdns() -> Result<()> {
-    setup::install_packages(&[Package::LIBNFS, Package::SSHFS])?;
+    setup::install_packages(&["libnfs-utils", "sshfs"])?;
     let (world, place) = (World::new()?, server::public_dir()?);
     let avahi = Avahi::start(&world, "other", place.path())?;
     let export = place.path().join("files");

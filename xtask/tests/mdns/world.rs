@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use xtask::build::{self, Arch, Role};
 use xtask::machines::lockdown;
 use xtask::machines::server::Namespace;
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 /// Timeout of every wait, generous for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -30,12 +30,7 @@ pub struct World {
 
 impl World {
     pub fn new() -> Result<Self> {
-        setup::install_packages(&[
-            Package::IPROUTE2,
-            Package::AVAHI,
-            Package::AVAHI_UTILS,
-            Package::DBUS,
-        ])?;
+        setup::install_packages(&["iproute2", "avahi-daemon", "avahi-utils", "dbus-daemon"])?;
         let (ours, theirs) = Namespace::pair()?;
         for host in [&ours, &theirs] {
             wait_for_v6(host, "eth0")?;

@@ -11,7 +11,7 @@ use xtask::clients::nfs::{
 };
 use xtask::machines::port::Port;
 use xtask::machines::server::{Server, ServerOptions, public_dir};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 /// A server with two loops, and a client of each loop.
 struct Scene {
@@ -111,7 +111,7 @@ fn retransmission_to_another_loop_is_not_repeated() -> Result<()> {
 
 #[test]
 fn replay_by_another_loop_syncs_one_export() -> Result<()> {
-    setup::install_packages(&[Package::STRACE])?;
+    setup::install_packages(&["strace"])?;
     let (others, log) = ([public_dir()?, public_dir()?], NamedTempFile::new()?);
     let trace = format!("strace -D -f -o {} -e trace=syncfs", log.path().display());
     let others = others.each_ref().map(TempDir::path);
@@ -132,7 +132,7 @@ fn replay_by_another_loop_syncs_one_export() -> Result<()> {
 /// If SO_REUSEPORT fails, the server uses one loop.
 #[test]
 fn without_reuseport_one_loop_serves() -> Result<()> {
-    setup::install_packages(&[Package::STRACE])?;
+    setup::install_packages(&["strace"])?;
     let (directory, log) = (public_dir()?, NamedTempFile::new()?);
     let port = Port::reserve()?;
     // The sixth setsockopt call is the one that sets SO_REUSEPORT, on the first listening socket.

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use xtask::machines::mounts;
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 fn mode(path: &Path) -> Result<u32> {
     Ok(fs::symlink_metadata(path)?.mode() & 0o7777)
@@ -321,7 +321,7 @@ fn names_with_any_bytes_are_transferred() -> Result<()> {
 
 #[test]
 fn put_with_fsync_syncs_the_file() -> Result<()> {
-    setup::install_packages(&[Package::STRACE])?;
+    setup::install_packages(&["strace"])?;
     Direct::for_each_user(|direct| {
         let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
         create_file(&client_dir.join("file"), 8, 100_000)?;

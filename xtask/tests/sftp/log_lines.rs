@@ -8,7 +8,7 @@ use xtask::build::Arch;
 use xtask::clients::sftp::{Attrs, Program, Request, Sftp, SftpOptions, open};
 use xtask::machines::server::{public_dir, root_for};
 use xtask::machines::sshd::{Daemon, Implementation};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 /// Log lines of a session in a directory of its own, whose path is replaced by `DIRECTORY`. `ask` sends the requests.
 fn run_with_log(
@@ -55,7 +55,7 @@ fn ensure_same_lines(
     variables: &[(&str, &str)],
     send_requests: impl Fn(&mut Sftp) -> Result<()>,
 ) -> Result<Vec<String>> {
-    setup::install_packages(&[Package::SFTP_SERVER, Package::TZDATA])?;
+    setup::install_packages(&["openssh-sftp-server", "tzdata"])?;
     let ours = SftpOptions::default().program;
     let ours = run_with_log(ours, arguments, variables, &send_requests)?;
     let theirs = run_with_log(

@@ -28,7 +28,7 @@ use tempfile::TempDir;
 use xtask::build::Arch;
 use xtask::machines::server::{binary, emulation, public_dir, root_for, users};
 use xtask::machines::sshd::{Daemon, Implementation, USER_ID};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 /// Path of OpenSSH's server.
 const REFERENCE: &str = "/usr/lib/openssh/sftp-server";
@@ -44,7 +44,7 @@ struct Direct {
 impl Direct {
     /// Creates empty directories that belong to `user`; both programs run with this UID.
     fn new(arch: Arch, user: Option<u32>) -> Result<Self> {
-        setup::install_packages(&[Package::OPENSSH_CLIENT])?;
+        setup::install_packages(&["openssh-client"])?;
         let directory = public_dir()?;
         let direct = Self { directory, user };
         // The role follows from the file's name; in this directory, every user may execute the file.

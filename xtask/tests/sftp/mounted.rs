@@ -15,7 +15,7 @@ use xtask::clients::sshfs::{Listening, Sshfs};
 use xtask::machines::mounts;
 use xtask::machines::server::public_dir;
 use xtask::machines::sshd::USER_ID;
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 /// Mounts the user's home by sshfs with further options, and runs `work` on it.
 pub fn with_mount(
@@ -23,7 +23,7 @@ pub fn with_mount(
     options: &[&str],
     work: impl FnOnce(&Path) -> Result<()> + Send,
 ) -> Result<()> {
-    setup::install_packages(&[Package::SSHFS])?;
+    setup::install_packages(&["sshfs"])?;
     mounts::private("sshfs", || {
         let mut command = program("sshfs", remote.client_dir());
         command.arg("-f").arg("-F").arg(remote.daemon.config());
@@ -173,7 +173,7 @@ fn mounted_directory_supports_posix_operations() -> Result<()> {
 
 #[test]
 fn listening_server_is_mounted_twice_without_ssh() -> Result<()> {
-    setup::install_packages(&[Package::SSHFS])?;
+    setup::install_packages(&["sshfs"])?;
     for arch in Arch::ALL {
         let directory = public_dir()?;
         let server_dir = directory.path().join("there");

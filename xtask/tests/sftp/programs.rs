@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 use xtask::machines::sshd::{USER, USER_ID};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 /// Creates a tree to copy: various names, an empty file and an empty directory, with their own times and modes.
 fn sample(directory: &Path) -> Result<()> {
@@ -156,7 +156,7 @@ fn scp_copies_trees_and_expands_home_directories() -> Result<()> {
 
 /// A command for rclone with the daemon as `:sftp:`.
 pub fn rclone(remote: &Remote) -> Result<Command> {
-    setup::install_packages(&[Package::RCLONE])?;
+    setup::install_packages(&["rclone"])?;
     let mut command = program("rclone", remote.client_dir());
     command
         .args(["--retries", "1", "--low-level-retries", "1"])
@@ -234,7 +234,7 @@ fn rclone_copies_checks_and_moves() -> Result<()> {
 
 /// Runs commands of lftp that must all succeed.
 pub fn lftp(remote: &Remote, commands: &str) -> Result<String> {
-    setup::install_packages(&[Package::LFTP, Package::OPENSSH_CLIENT])?;
+    setup::install_packages(&["lftp", "openssh-client"])?;
     let script = format!(
         "set cmd:fail-exit yes; set net:max-retries 1; set net:timeout 20\n\
          set sftp:connect-program \"ssh -a -x -F {}\"\n\

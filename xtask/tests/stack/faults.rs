@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use xtask::clients::nfs::{Call, Client};
 use xtask::machines::server::{cpu_ticks, proc_field};
-use xtask::setup::{self, Package};
+use xtask::setup;
 use xtask::testing::pattern;
 
 const ADDRESS: &str = "192.0.2.1";
@@ -173,7 +173,7 @@ const RESIDENT_MAX_KIB: u64 = 8192;
 
 #[test]
 fn frame_flood_needs_little_memory_and_clients_work() -> Result<()> {
-    setup::install_packages(&[Package::PYTHON])?;
+    setup::install_packages(&["python3"])?;
     for link in [Link::Packet, Link::Tap] {
         let world = World::new(link)?;
         let running = world.start_nfs()?;

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::process::Command;
 use xtask::clients::sshfs::Sshfs;
 use xtask::machines::mounts;
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 fn everything_is_served(link: Link) -> Result<()> {
-    setup::install_packages(&[Package::NFS_COMMON, Package::SSHFS])?;
+    setup::install_packages(&["nfs-common", "sshfs"])?;
     let world = World::new(link)?;
     let avahi = Avahi::start_on(&world.theirs, "other", world.directory.path())?;
     let running = world.serve(&["--ip", "192.0.2.1/24", "--sftp", "0.0.0.0:2222"])?;
@@ -80,7 +80,7 @@ fn nfs_sftp_and_mdns_work_over_tap() -> Result<()> {
 
 #[test]
 fn sftp_server_listens_on_its_own_address() -> Result<()> {
-    setup::install_packages(&[Package::SSHFS])?;
+    setup::install_packages(&["sshfs"])?;
     let world = World::new(Link::Packet)?;
     let words = [
         "--ip",
@@ -98,7 +98,7 @@ fn sftp_server_listens_on_its_own_address() -> Result<()> {
 /// --jail applies to every session of the process, and restricts the process as without `--net`.
 #[test]
 fn sftp_jail_holds_over_own_stack() -> Result<()> {
-    setup::install_packages(&[Package::SSHFS])?;
+    setup::install_packages(&["sshfs"])?;
     let world = World::new(Link::Packet)?;
     let files = world.files();
     fs::write(world.directory.path().join("outside"), "outside")?;
@@ -133,7 +133,7 @@ fn sftp_jail_holds_over_own_stack() -> Result<()> {
 /// Landlock and seccomp allow a jailed process to attach to its TAP interface again.
 #[test]
 fn jailed_sftp_server_reopens_deleted_tap() -> Result<()> {
-    setup::install_packages(&[Package::SSHFS])?;
+    setup::install_packages(&["sshfs"])?;
     let world = World::new(Link::Tap)?;
     let words = ["--ip", "192.0.2.1/24", "--listen", "192.0.2.1:2222"];
     let files = world.files();

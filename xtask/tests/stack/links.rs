@@ -11,7 +11,7 @@ use std::process::Command;
 use xtask::clients::dns::{Message, Querier};
 use xtask::machines::qemu::{self, Guest};
 use xtask::machines::server::{Namespace, cpu_ticks};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 /// A UID without privileges.
 const NOBODY: &str = "65534";
@@ -173,7 +173,7 @@ fn start_as_nobody(world: &World, words: &[&str]) -> Result<Process> {
 /// Runs as an unprivileged user, over passt's Unix socket.
 #[test]
 fn passt_link_needs_no_privilege() -> Result<()> {
-    setup::install_packages(&[Package::PASST])?;
+    setup::install_packages(&["passt"])?;
     let world = World::new(Link::Stream)?;
     let socket = world.socket();
     fs::set_permissions(world.directory.path(), Permissions::from_mode(0o777))?;

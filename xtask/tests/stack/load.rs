@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 use xtask::clients::nfs::{Auth, Call, Client, record};
 use xtask::machines::server::{ip, proc_field};
-use xtask::setup::{self, Package};
+use xtask::setup;
 
 const NFS: ([u8; 4], u16) = ([192, 0, 2, 1], 2049);
 /// Memory limit (KiB) with NFS only and no connection.
@@ -83,7 +83,7 @@ for number in range(20000):
 /// connection is served, and afterwards a client connects.
 #[test]
 fn syn_flood_takes_less_than_two_mebibytes() -> Result<()> {
-    setup::install_packages(&[Package::PYTHON])?;
+    setup::install_packages(&["python3"])?;
     let world = World::new(Link::Tap)?;
     let running = world.start_nfs()?;
     let pid = running.pid().as_raw() as u32;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use xtask::build::{self, Arch};
 use xtask::machines::cable::Cable;
 use xtask::machines::server::{Namespace, ip, public_dir};
-use xtask::setup::{self, Package};
+use xtask::setup;
 use xtask::testing::pattern;
 
 /// Time limit of every wait, for a busy host.
@@ -62,11 +62,11 @@ pub fn file() -> Result<PathBuf> {
 impl World {
     pub fn new(link: Link) -> Result<Self> {
         setup::install_packages(&[
-            Package::IPROUTE2,
-            Package::LIBNFS,
-            Package::AVAHI,
-            Package::AVAHI_UTILS,
-            Package::DBUS,
+            "iproute2",
+            "libnfs-utils",
+            "avahi-daemon",
+            "avahi-utils",
+            "dbus-daemon",
         ])?;
         let directory = public_dir()?;
         let (ours, theirs, cable) = match link {
@@ -214,7 +214,7 @@ impl World {
 
     /// Sends a frame (in hexadecimal) from the Linux host.
     pub fn send(&self, frame: &str) -> Result<()> {
-        setup::install_packages(&[Package::PYTHON])?;
+        setup::install_packages(&["python3"])?;
         let script = format!(
             "import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0)); s.send(bytes.fromhex('{frame}'))"
         );

@@ -22,12 +22,9 @@ fn stale_guard_is_refused_with_not_sync() -> Result<()> {
             (seconds - 1, nseconds),
             (seconds + 1, nseconds),
         ] {
-            let status = scene.client.status(&guarded(guard, 0))?;
-            ensure!(
-                status == nfsstat3::NFS3ERR_NOT_SYNC,
-                "a guard of {guard:?} was answered {:?}",
-                status
-            );
+            scene
+                .client
+                .expect_status(&guarded(guard, 0), nfsstat3::NFS3ERR_NOT_SYNC)?;
             ensure!(
                 pack(&scene.client.attr(&file)?) == pack(&before),
                 "SETATTR with a stale guard changed the file"
@@ -35,12 +32,14 @@ fn stale_guard_is_refused_with_not_sync() -> Result<()> {
         }
         // The file system's clock advances by a tick, so that the ctime changes.
         std::thread::sleep(Duration::from_millis(20));
-        let status = scene.client.status(&guarded((seconds, nseconds), 4))?;
-        ensure!(status == nfsstat3::NFS3_OK, "{:?}", status);
+        scene
+            .client
+            .expect_status(&guarded((seconds, nseconds), 4), nfsstat3::NFS3_OK)?;
         ensure!(fs::read(scene.path("file"))? == b"cont");
         // The ctime differs from the guard now.
-        let status = scene.client.status(&guarded((seconds, nseconds), 0))?;
-        ensure!(status == nfsstat3::NFS3ERR_NOT_SYNC, "{:?}", status);
+        scene
+            .client
+            .expect_status(&guarded((seconds, nseconds), 0), nfsstat3::NFS3ERR_NOT_SYNC)?;
         ensure!(fs::read(scene.path("file"))? == b"cont");
         Ok(())
     })

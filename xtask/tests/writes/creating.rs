@@ -70,11 +70,7 @@ fn guarded_and_exclusive_create_keep_existing_objects() -> Result<()> {
                 Call::symlink(dir, bytes, Set::default(), target),
                 Call::fifo(dir, bytes, set),
             ] {
-                let status = scene.client.status(&call)?;
-                ensure!(
-                    status == nfsstat3::NFS3ERR_EXIST,
-                    "{call:?} was answered {status:?}"
-                );
+                scene.client.expect_status(&call, nfsstat3::NFS3ERR_EXIST)?;
             }
         }
         // UNCHECKED creates nothing through a symbolic link, and does not open a directory.

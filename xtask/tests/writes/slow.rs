@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 use xtask::clients::nfs::{Client, How, Set, nfsstat3, stable_how};
 use xtask::machines::mounts::on_image;
 use xtask::machines::server::{Server, ServerOptions, public_dir};
-use xtask::setup::{self, Package};
+use xtask::setup;
 use xtask::testing::{check_pattern, pattern};
 
 /// Delay of the injected system call, and of the frozen file system.
@@ -22,7 +22,7 @@ const DISK: Duration = Duration::from_secs(3);
 
 /// Starts a server under strace, which delays this system call by `DISK` and logs to `log`; `more` are further options of strace.
 fn start_slow(directory: &Path, call: &str, more: &[&str], log: &NamedTempFile) -> Result<Server> {
-    setup::install_packages(&[Package::STRACE])?;
+    setup::install_packages(&["strace"])?;
     let delay = format!("inject={call}:delay_enter={}", DISK.as_micros());
     let log = log.path().display().to_string();
     let mut through = vec!["strace", "-f", "-qq", "-o", &log, "-e", &delay];
@@ -184,7 +184,7 @@ fn uncached_read_does_not_delay_other_clients() -> Result<()> {
 
 #[test]
 fn large_removed_files_are_closed_by_workers() -> Result<()> {
-    setup::install_packages(&[Package::STRACE])?;
+    setup::install_packages(&["strace"])?;
     let (directory, log) = (public_dir()?, NamedTempFile::new()?);
     let log_path = log.path().display().to_string();
     let through = [

@@ -178,6 +178,16 @@ impl Client {
         self.answer(call)?.status()
     }
 
+    /// Calls any procedure. Fails unless the status of its results is `expected`.
+    pub fn expect_status(&mut self, call: &Call<'_>, expected: nfsstat3) -> Result<()> {
+        let status = self.status(call)?;
+        ensure!(
+            status == expected,
+            "{call:?} was answered {status:?} instead of {expected:?}"
+        );
+        Ok(())
+    }
+
     /// Calls READDIR or READDIRPLUS and parses the results.
     pub fn page(&mut self, call: &Call<'_>) -> Result<Page> {
         page(call, self.call(call)?)

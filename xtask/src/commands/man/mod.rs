@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::build::workspace_root;
-use crate::setup::{self, Package};
+use crate::setup;
 use tables::Tables;
 
 /// `cargo xtask man`
@@ -93,7 +93,7 @@ fn write(pages: &[Page], dir: &Path) -> Result<Vec<PathBuf>> {
 
 /// The messages of `mandoc -Tlint`, except those about references to pages that are not installed on this machine.
 fn lint(paths: &[PathBuf]) -> Result<Vec<String>> {
-    setup::install_packages(&[Package::MANDOC])?;
+    setup::install_packages(&["mandoc"])?;
     let output = Command::new("mandoc")
         .arg("-Tlint")
         .args(paths)

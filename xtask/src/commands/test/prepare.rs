@@ -6,7 +6,7 @@ use super::Mode;
 use super::schedule::{Job, Outcome};
 use super::steps::cargo;
 use crate::machines::{iso, qemu};
-use crate::setup::{self, Package, PythonPackage};
+use crate::setup::{self, PythonPackage};
 
 /// Name of the step that downloads.
 pub const PREPARE: &str = "prepare";
@@ -34,5 +34,5 @@ pub fn job(mode: &Mode) -> Job {
 
 /// Installs the Debian packages. Runs before all jobs, because some jobs need compilers from these packages.
 pub fn packages() -> Result<()> {
-    setup::install_packages(&Package::ALL)
+    setup::install_all()
 }

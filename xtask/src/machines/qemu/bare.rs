@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::{Machine, PreparedStart, initramfs};
 use crate::machines::port::Port;
 use crate::machines::wait_for;
-use crate::setup::{self, Package};
+use crate::setup;
 
 /// Time limit of every wait for the machine. Generous, because emulation on a busy host is slow.
 const TIME_MAX: Duration = Duration::from_secs(120);
@@ -242,7 +242,7 @@ impl Bare {
     /// Runs `commands` by OpenSSH's sftp against [`SFTP_PORT`], with `directory` as the working directory. Returns the output
     /// without the echoed commands.
     pub fn sftp(&self, directory: &Path, commands: &str) -> Result<String> {
-        setup::install_packages(&[Package::OPENSSH_CLIENT, Package::BUSYBOX])?;
+        setup::install_packages(&["openssh-client", "busybox-static"])?;
         let forwarded = self
             .ports
             .iter()

@@ -24,7 +24,7 @@ use crate::build::{self, Arch, workspace_root};
 use crate::machines::nbd::Disk;
 use crate::machines::port::Port;
 use crate::machines::server;
-use crate::setup::{self, Package};
+use crate::setup;
 pub use console::{watch, watch_ipxe};
 pub use guest::Guest;
 
@@ -85,13 +85,13 @@ pub fn tap(name: &str) -> String {
 }
 
 /// Debian packages that contain the emulator and the files of an initramfs.
-const PACKAGES: [Package; 6] = [
-    Package::QEMU,
-    Package::BUSYBOX,
-    Package::NFS_COMMON,
-    Package::E2FSPROGS,
-    Package::STRACE,
-    Package::KLIBC_UTILS,
+const PACKAGES: [&str; 6] = [
+    "qemu-system-x86",
+    "busybox-static",
+    "nfs-common",
+    "e2fsprogs",
+    "strace",
+    "klibc-utils",
 ];
 
 /// The contents of a machine's file, qemu/MACHINE.toml.
@@ -228,9 +228,9 @@ impl Machine {
     }
 
     /// The Debian packages that are needed to start the machine.
-    const fn packages(&self) -> &'static [Package] {
+    const fn packages(&self) -> &'static [&'static str] {
         if self.bare {
-            &[Package::QEMU]
+            &["qemu-system-x86"]
         } else {
             &PACKAGES
         }

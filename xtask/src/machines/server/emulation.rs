@@ -5,7 +5,7 @@
 
 use super::binary;
 use crate::build::{self, Arch, workspace_root};
-use crate::setup::{self, Package};
+use crate::setup;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,7 +54,7 @@ pub fn copy(file: &Path, copy: &Path, arch: Arch) -> Result<PathBuf> {
 
 /// Writes a script that execs the emulator, which passes the script's own `argv[0]` to `file`.
 fn write(emulator: &str, file: &Path, script: &Path) -> Result<()> {
-    setup::install_packages(&[Package::QEMU_USER])?;
+    setup::install_packages(&["qemu-user-static"])?;
     let emulator = which::which(emulator).with_context(|| format!("cannot find {emulator}"))?;
     let (emulator, file) = (emulator.to_string_lossy(), file.to_string_lossy());
     let text = format!(

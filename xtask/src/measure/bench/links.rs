@@ -21,7 +21,7 @@ use crate::clients::nfs::Client;
 use crate::machines::path::{Conditions, NetworkPath};
 use crate::machines::server::{Namespace, Server, ServerOptions, ip};
 use crate::machines::wait_for;
-use crate::setup::{self, Package, run_captured};
+use crate::setup::{self, run_captured};
 
 /// Longest time until a server accepts a connection. stowaway's stack first probes whether another host uses its address.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -223,7 +223,7 @@ impl Host {
 
 /// Starts a server behind each path, and compares them.
 pub fn main(args: &Args) -> Result<()> {
-    setup::install_packages(&[Package::IPROUTE2, Package::E2FSPROGS])?;
+    setup::install_packages(&["iproute2", "e2fsprogs"])?;
     let before = args.common.against()?;
     let file = args.choice.ours(|| build::build(Arch::X86_64))?;
     let names = args.choice.sides("the host's", &args.common);

@@ -21,7 +21,7 @@ use crate::clients::nfs::Client;
 use crate::machines::cable::Cable;
 use crate::machines::server::{Namespace, Server, ServerOptions, ip};
 use crate::machines::wait_for;
-use crate::setup::{self, Package, run_captured};
+use crate::setup::{self, run_captured};
 
 /// Aim: smallest ratio of the rate of stowaway's stack to that of the host's stack, with offloads.
 const RATE_RATIO: f64 = 0.5;
@@ -61,7 +61,7 @@ impl frame::Workload for Line {
 
 /// Starts a server on each network, and compares them.
 pub fn main(args: &Args) -> Result<()> {
-    setup::install_packages(&[Package::IPROUTE2, Package::E2FSPROGS, Package::ETHTOOL])?;
+    setup::install_packages(&["iproute2", "e2fsprogs", "ethtool"])?;
     let file = args.choice.ours(|| build::build(Arch::X86_64))?;
     let mut frame = Frame::new("stack", ["own stack", "the host's"], &args.common, [2, 5])?;
     let scale = Scale::of(&args.common);

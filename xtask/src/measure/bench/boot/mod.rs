@@ -30,7 +30,7 @@ use crate::machines::iso::{ROCK_RIDGE, image};
 use crate::machines::qemu::bare::{Bare, Options};
 use crate::machines::qemu::{initramfs, system, tap};
 use crate::machines::server::{Namespace, ip};
-use crate::setup::{self, Package};
+use crate::setup;
 
 /// `cargo xtask bench boot`
 #[derive(clap::Args)]
@@ -114,7 +114,7 @@ impl Row {
 
 /// Measures the time to the first reply, the rates of READ and GETATTR, the CPU time at rest and the least memory.
 pub fn main(args: &Args) -> Result<()> {
-    setup::install_packages(&[Package::QEMU, Package::IPROUTE2, Package::XORRISO])?;
+    setup::install_packages(&["qemu-system-x86", "iproute2", "xorriso"])?;
     let file = match &args.ours {
         Some(file) => existing(file)?,
         None => build::build(Arch::X86_64)?,

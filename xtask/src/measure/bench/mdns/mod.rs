@@ -19,7 +19,7 @@ use super::measure::Cost;
 use super::table::{Subject, Unit};
 use super::{BEFORE, Choice, Common, built, frame};
 use crate::build::{self, Arch, Role};
-use crate::setup::{self, Package};
+use crate::setup;
 use link::{Link, Workspace};
 use responder::{File, Program, Running};
 use workload::{DEPTH, Workload};
@@ -61,7 +61,7 @@ impl frame::Workload for Line {
 
 /// Measures replies, then starts, then file sizes.
 pub fn main(args: &Args) -> Result<()> {
-    setup::install_packages(&[Package::IPROUTE2])?;
+    setup::install_packages(&["iproute2"])?;
     let mut setting = vec![
         format!("batches of {DEPTH} queries; each is answered by unicast,"),
         "because a record may be multicast only once a second (RFC 6762 section 6);".into(),
@@ -69,7 +69,7 @@ pub fn main(args: &Args) -> Result<()> {
     ];
     let before = args.common.against()?;
     let mut has_peer = before.is_none() && !args.choice.no_peer;
-    if has_peer && let Err(why) = setup::install_packages(&[Package::AVAHI]) {
+    if has_peer && let Err(why) = setup::install_packages(&["avahi-daemon"]) {
         setting.push(format!("{PEER} is left out: {why}"));
         has_peer = false;
     }

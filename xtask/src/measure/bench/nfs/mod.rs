@@ -22,7 +22,7 @@ use super::{BEFORE, Choice, Common, built, frame};
 use crate::clients::nfs::{Call, Client};
 use crate::machines::port::Port;
 use crate::machines::server::{Server, ServerOptions};
-use crate::setup::{self, Package};
+use crate::setup;
 use connection::{Connection, DEPTH};
 use floor::Floor;
 use ganesha::Ganesha;
@@ -60,11 +60,11 @@ impl frame::Workload for Line {
 /// Starts all servers, and compares them.
 pub fn main(args: &Args) -> Result<()> {
     // Installing packages and building may need the network, so both are done before the change of the network namespace.
-    setup::install_packages(&[Package::IPROUTE2, Package::E2FSPROGS])?;
+    setup::install_packages(&["iproute2", "e2fsprogs"])?;
     let before = args.common.against()?;
     let with_peer = !args.choice.no_peer;
     if with_peer {
-        setup::install_packages(&[Package::RPCBIND, Package::GANESHA, Package::GANESHA_VFS])?;
+        setup::install_packages(&["rpcbind", "nfs-ganesha", "nfs-ganesha-vfs"])?;
     }
     let ours = args.choice.ours(built)?;
 

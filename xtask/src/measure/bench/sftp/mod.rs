@@ -16,7 +16,7 @@ use super::measure::{self, Cost};
 use super::table::Subject;
 use super::workspace::{Scale, Workspace};
 use super::{BEFORE, Choice, Common, built, frame};
-use crate::setup::{self, Package};
+use crate::setup;
 use calls::Count;
 use server::{Program, Server, Transport};
 use session::DEPTH;
@@ -62,9 +62,9 @@ impl frame::Workload for Line {
 
 /// Measures all workloads over both transports, then counts system calls.
 pub fn main(args: &Args) -> Result<()> {
-    setup::install_packages(&[Package::SFTP_SERVER])?;
+    setup::install_packages(&["openssh-sftp-server"])?;
     if !args.no_calls {
-        setup::install_packages(&[Package::STRACE])?;
+        setup::install_packages(&["strace"])?;
     }
     let ours = args.choice.ours(built)?;
 

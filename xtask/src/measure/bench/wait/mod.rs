@@ -18,7 +18,7 @@ use super::nfs::ganesha::Ganesha;
 use super::workspace::{Export, Scale, Workspace};
 use super::{BEFORE, Choice, Common, built};
 use crate::machines::server::{Server, ServerOptions};
-use crate::setup::{self, Package};
+use crate::setup;
 use clients::Clients;
 use disk::{Disks, FileSystem, Group};
 use workload::{Line, SYNC, Work};
@@ -45,16 +45,16 @@ fn slow() -> Vec<String> {
 
 /// Starts both servers of each side, and compares the sides.
 pub fn main(args: &Args) -> Result<()> {
-    setup::install_packages(&[Package::IPROUTE2, Package::E2FSPROGS, Package::STRACE])?;
+    setup::install_packages(&["iproute2", "e2fsprogs", "strace"])?;
     let works = args.choice.workloads();
     let is_cold = works.contains(&Work::Cold);
     if is_cold {
-        setup::install_packages(&[Package::XFSPROGS])?;
+        setup::install_packages(&["xfsprogs"])?;
     }
     let before = args.common.against()?;
     let with_peer = !args.choice.no_peer;
     if with_peer {
-        setup::install_packages(&[Package::RPCBIND, Package::GANESHA, Package::GANESHA_VFS])?;
+        setup::install_packages(&["rpcbind", "nfs-ganesha", "nfs-ganesha-vfs"])?;
     }
     let ours = args.choice.ours(built)?;
     let names = args.choice.sides("nfs-ganesha", &args.common);
