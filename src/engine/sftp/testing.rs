@@ -12,6 +12,7 @@ use crate::vfs::FsResult;
 use crate::vfs::Peer;
 use crate::wire::sftp::{Attributes, kind};
 use crate::wire::{Reader, Writer};
+use anyhow::{Result, ensure};
 
 /// Number of handles of a session.
 pub const HANDLE_COUNT: usize = 8;
@@ -91,57 +92,29 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Returns the error in this reply to a packet of type `asked`, if there is one.
-    pub fn fault(&self, asked: u8) -> Option<&'static str> {
-        let fits = match asked {
-            kind::INIT => kind::VERSION,
-            kind::OPEN | kind::OPENDIR => kind::HANDLE,
-            kind::READ => kind::DATA,
-            kind::LSTAT | kind::FSTAT | kind::STAT => kind::ATTRS,
-            kind::READDIR | kind::REALPATH | kind::READLINK => kind::NAME,
-            // Replies to extended requests have several types.
-            kind::EXTENDED if self.kind == kind::NAME => kind::NAME,
-            kind::EXTENDED => kind::EXTENDED_REPLY,
-            _ => kind::STATUS,
-        };
-        if ![fits, kind::STATUS].contains(&self.kind) {
-            return Some("its type does not fit");
+    /// Parses the reply strictly, with another implementation. VERSION is not a reply.
+    pub fn parse(&self) -> Result<cases::sftp::Reply> {
+        let message = [&[self.kind][..], &self.id.to_be_bytes(), &self.body].concat();
+        let (_, reply) = cases::sftp::Reply::parse(&message)?;
+        match &reply {
+            cases::sftp::Reply::Status(_, text) => ensure!(!text.is_empty(), "no message"),
+            cases::sftp::Reply::Handle(handle) => ensure!(handle.len() == 4, "a handle's length"),
+            cases::sftp::Reply::Name(_) => ensure!(self.body.len() <= 33_000, "a page's size"),
+            _ => {}
         }
-        let mut body = Reader::new(&self.body);
-        match self.kind {
-            kind::STATUS => {
-                if !matches!(body.u32(), 0..=5 | 8) {
-                    return Some("there is no such status");
-                }
-                if body.string().is_empty() || !body.string().is_empty() {
-                    return Some("the words for a status");
-                }
-            }
-            kind::HANDLE if body.string().len() != 4 => return Some("a handle's length"),
-            kind::DATA => {
-                body.string();
-            }
-            kind::ATTRS => {
-                Attributes::parse(&mut body);
-            }
-            kind::NAME => {
-                let count = body.u32();
-                if count == 0 || self.body.len() > 33_000 {
-                    return Some("a page's size");
-                }
-                for _ in 0..count {
-                    body.path();
-                    body.path();
-                    Attributes::parse(&mut body);
-                }
-            }
-            // The layout of the other types depends on the request.
-            _ => return None,
+        Ok(reply)
+    }
+
+    /// Fails unless the reply is valid for this packet.
+    pub fn check(&self, asked: &Packet) -> Result<()> {
+        let kind = asked.0[0];
+        if kind == kind::INIT {
+            ensure!(self.kind == kind::VERSION, "INIT was answered otherwise");
+            return Ok(());
         }
-        match body.check() {
-            Ok(()) if body.rest().is_empty() => None,
-            _ => Some("the length does not match the contents"),
-        }
+        let mut body = Reader::new(asked.0.get(5..).unwrap_or_default());
+        let name = (kind == kind::EXTENDED).then(|| body.string());
+        cases::sftp::reply::check(kind, name, &self.parse()?)
     }
 }
 

@@ -1,12 +1,13 @@
-//! Shared by unit tests, fuzz targets, end-to-end tests and benches: ONC RPC calls, a strict parser of their replies, repeatable
-//! random numbers, and mutations of messages.
+//! Shared by unit tests, fuzz targets, end-to-end tests and benches: ONC RPC calls and SFTP requests, strict parsers of their
+//! replies, repeatable random numbers, and mutations of messages.
 //!
-//! The crate `nfs3_types`, which shares no code with stowaway, encodes and decodes the values.
+//! The crate `nfs3_types`, which shares no code with stowaway, encodes and decodes the values of NFS.
 
 pub mod calls;
 pub mod mutate;
 pub mod random;
 pub mod replies;
+pub mod sftp;
 pub mod values;
 
-pub use nfs3_types;
+pub use {nfs3_types, ssh_encoding};

@@ -259,9 +259,8 @@ fn random_bytes_are_answered_or_close_connection() {
         let talk = world.talk(&input, || random.below(3000) >> random.below(10));
         for reply in talk.replies() {
             // The request is unknown here, but the reply must be valid for some type.
-            let asked = [1, 3, 5, 7, 12, 200, 0];
             assert!(
-                asked.iter().any(|kind| reply.fault(*kind).is_none()),
+                reply.kind == kind::VERSION || reply.parse().is_ok(),
                 "{reply:?}"
             );
         }

@@ -48,7 +48,7 @@ impl World {
         assert_eq!((talk.closed, talk.consumed), (None, input.len()));
         let mut all = talk.replies();
         assert_eq!(all.len(), 1, "{packet:?}");
-        assert_eq!(all[0].fault(packet.0[0]), None, "{:?}", all[0]);
+        all[0].check(&packet).unwrap();
         all.remove(0)
     }
 

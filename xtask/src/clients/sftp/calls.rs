@@ -2,13 +2,12 @@
 //! [`Status`].
 
 use super::reply::decode_strictly;
-use super::request::Ids;
 use super::{
-    AccountNames, Attrs, Limits, NameEntry, READ_MAX, Reply, Request, Sftp, Space, StatVfs, Status,
-    Sums, failed_status, open,
+    AccountNames, Attrs, Ids, Limits, NameEntry, READ_MAX, Reply, Request, Sftp, Space, StatVfs,
+    Status, Sums, failed_status, open,
 };
 use anyhow::{Context, Result, bail};
-use ssh_encoding::{Decode, Encode, Error};
+use cases::ssh_encoding::{Decode, Encode, Error};
 
 /// A handle, as the server sent it.
 pub type Handle = Vec<u8>;

@@ -6,14 +6,9 @@
 
 pub mod calls;
 mod process;
-pub mod reply;
-pub mod request;
 
+pub use cases::sftp::*;
 pub use process::{Process, Program, ServerExit, SftpOptions, Wire};
-pub use reply::{
-    AccountNames, Attrs, Limits, NameEntry, Reply, Space, StatVfs, Status, Sums, Version,
-};
-pub use request::{Ids, Request, kind, open};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;

@@ -2,7 +2,6 @@
 //! session.
 
 mod calls;
-pub mod packets;
 pub mod server;
 pub mod session;
 pub mod workload;

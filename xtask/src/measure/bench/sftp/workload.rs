@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 
-use super::packets::{Mode, Reply, Request};
-use super::session::{DEPTH, Session, ok};
-use crate::clients::sftp::Status;
+use super::session::{DEPTH, Reply, Session, ok};
+use crate::clients::sftp::{self, Attrs, NameEntry, Request, Status, open};
 use crate::measure::bench::load::{self, Refill};
 use crate::measure::bench::table::{Aim, Reference, Subject, Unit};
 use crate::measure::bench::workspace::{
@@ -24,6 +23,9 @@ type Load = load::Load<Session>;
 const SMALL: u64 = 32 << 10;
 /// Length in bytes of the READs and WRITEs of OpenSSH's client: the largest that its server supports.
 const LARGE: u64 = 255 << 10;
+
+/// Flags of an OPEN that creates or truncates the file, then writes.
+const MAKE: u32 = open::WRITE | open::CREATE | open::TRUNCATE;
 
 /// A workload. Files are in the page cache, on a tmpfs.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -91,10 +93,10 @@ impl Workload {
         match self {
             Self::Read32 => read(load, &objects.big, bytes, SMALL, DEPTH),
             Self::Read255 => read(load, &objects.big, bytes, LARGE, DEPTH),
-            Self::Write32 => write(load, &objects.made, Mode::Make, objects, bytes, SMALL),
-            Self::Write255 => write(load, &objects.made, Mode::Make, objects, bytes, LARGE),
-            Self::Over32 => write(load, &objects.standing, Mode::Write, objects, bytes, SMALL),
-            Self::Over255 => write(load, &objects.standing, Mode::Write, objects, bytes, LARGE),
+            Self::Write32 => write(load, &objects.made, MAKE, objects, bytes, SMALL),
+            Self::Write255 => write(load, &objects.made, MAKE, objects, bytes, LARGE),
+            Self::Over32 => write(load, &objects.standing, open::WRITE, objects, bytes, SMALL),
+            Self::Over255 => write(load, &objects.standing, open::WRITE, objects, bytes, LARGE),
             Self::Stat => stat(load, objects, count, DEPTH),
             Self::StatAlone => stat(load, objects, count, 1),
             Self::OpenClose => open_and_close(load, objects, count / 2),
@@ -119,14 +121,13 @@ impl Workload {
 
 /// Reads a file of `bytes` with READs of `step` bytes. Checks the length of each reply and the offset that its data comes from.
 fn read(load: &mut Load, path: &Path, bytes: u64, step: u64, depth: usize) -> Result<u64> {
-    let handle = load.open(path.as_os_str().as_bytes(), Mode::Read)?;
+    let handle = load.open(path.as_os_str().as_bytes(), open::READ)?;
     load.run(
         bytes.div_ceil(step),
         Refill::Slide(depth),
-        |index| Request::Read {
-            handle: &handle,
-            offset: index * step,
-            len: (bytes - index * step).min(step) as u32,
+        |index| {
+            let len = (bytes - index * step).min(step) as u32;
+            Request::Read(&handle, index * step, len)
         },
         |index, reply| {
             let Reply::Data(data) = reply else {
@@ -150,20 +151,16 @@ fn read(load: &mut Load, path: &Path, bytes: u64, step: u64, depth: usize) -> Re
 fn write(
     load: &mut Load,
     path: &Path,
-    mode: Mode,
+    flags: u32,
     objects: &Objects,
     bytes: u64,
     step: u64,
 ) -> Result<u64> {
-    let handle = load.open(path.as_os_str().as_bytes(), mode)?;
+    let handle = load.open(path.as_os_str().as_bytes(), flags)?;
     load.run(
         bytes.div_ceil(step),
         Refill::Slide(DEPTH),
-        |index| Request::Write {
-            handle: &handle,
-            offset: index * step,
-            data: objects.part(index, bytes, step),
-        },
+        |index| Request::Write(&handle, index * step, objects.part(index, bytes, step)),
         ok,
     )?;
     load.close(&handle)?;
@@ -175,11 +172,11 @@ pub fn stat(load: &mut Load, objects: &Objects, count: u64, depth: usize) -> Res
     load.run(
         count,
         Refill::Batch(depth),
-        |index| Request::Stat {
-            path: objects.name(index),
-        },
+        |index| Request::Stat(objects.name(index)),
         |_, reply| match reply {
-            Reply::Attrs(it) if it.size == Some(0) && it.mode.is_some() => Ok(()),
+            Reply::Other(sftp::Reply::Attrs(it)) if it.size == Some(0) && it.mode.is_some() => {
+                Ok(())
+            }
             _ => bail!("the reply to STAT is {reply:?}"),
         },
     )?;
@@ -194,26 +191,22 @@ pub fn open_and_close(load: &mut Load, objects: &Objects, count: u64) -> Result<
         load.run(
             DEPTH as u64,
             Refill::Batch(DEPTH),
-            |index| Request::Open {
-                path: objects.name(batch * DEPTH as u64 + index),
-                mode: Mode::Read,
+            |index| {
+                let name = objects.name(batch * DEPTH as u64 + index);
+                Request::Open(name, open::READ, Attrs::default())
             },
             |index, reply| {
-                let Reply::Handle(handle) = reply else {
+                let Reply::Other(sftp::Reply::Handle(handle)) = reply else {
                     bail!("the reply to OPEN is {reply:?}")
                 };
-                let slot = &mut handles[index as usize];
-                slot.clear();
-                slot.extend(handle);
+                handles[index as usize] = handle;
                 Ok(())
             },
         )?;
         load.run(
             DEPTH as u64,
             Refill::Batch(DEPTH),
-            |index| Request::Close {
-                handle: &handles[index as usize],
-            },
+            |index| Request::Close(&handles[index as usize]),
             ok,
         )?;
     }
@@ -229,26 +222,29 @@ pub fn list(load: &mut Load, objects: &Objects, entry_count: u64) -> Result<u64>
         load.run(
             1,
             Refill::Batch(1),
-            |_| Request::ReadDir { handle: &handle },
+            |_| Request::ReadDir(&handle),
             |_, reply| {
-                let names = match reply {
-                    Reply::Names(names) => names,
-                    Reply::Status(Status::EOF) => {
+                let entries = match reply {
+                    Reply::Other(sftp::Reply::Name(entries)) => entries,
+                    Reply::Other(sftp::Reply::Status(Status::EOF, _)) => {
                         eof = true;
                         return Ok(());
                     }
                     _ => bail!("the reply to READDIR is {reply:?}"),
                 };
-                let count = names.for_each(|name, attrs| {
+                ensure!(!entries.is_empty(), "READDIR returned no names and no EOF");
+                for entry in &entries {
+                    let NameEntry {
+                        name,
+                        long_name,
+                        attrs,
+                    } = entry;
+                    let is_empty = attrs.size == Some(0) && long_name.ends_with(name);
                     ensure!(
-                        !seen.add(name)? || attrs.size == Some(0),
-                        "READDIR: {:?} has a size of {:?} instead of 0",
-                        name.escape_ascii(),
-                        attrs.size
+                        !seen.add(name)? || is_empty,
+                        "READDIR: {entry:?} is not an empty file"
                     );
-                    Ok(())
-                })?;
-                ensure!(count > 0, "READDIR returned no names and no EOF");
+                }
                 Ok(())
             },
         )?;
@@ -305,7 +301,7 @@ impl Objects {
         write(
             load,
             &self.standing,
-            Mode::Write,
+            open::WRITE,
             self,
             count * SMALL,
             SMALL,

@@ -175,6 +175,20 @@ impl<'a> Request<'a> {
     pub fn packet(&self, id: u32) -> Vec<u8> {
         packet(&self.message(id))
     }
+
+    /// Appends the packet to `out`, except for the data of a WRITE, which is returned.
+    pub fn append(&self, id: u32, out: &mut Vec<u8>) -> &'a [u8] {
+        let Self::Write(handle, offset, data) = *self else {
+            out.extend(self.packet(id));
+            return &[];
+        };
+        let mut packet = Self::Write(handle, offset, b"").packet(id);
+        let (len, at) = (data.len(), packet.len() - 4);
+        packet[at..].copy_from_slice(&(len as u32).to_be_bytes());
+        packet[..4].copy_from_slice(&((at + len) as u32).to_be_bytes());
+        out.extend(packet);
+        data
+    }
 }
 
 /// UIDs or GIDs, encoded together as one string.
@@ -214,6 +228,10 @@ mod tests {
         let read = Request::Read(b"h", 1, 2);
         let expected = b"\0\0\0\x16\x05\0\0\0\x07\0\0\0\x01h\0\0\0\0\0\0\0\x01\0\0\0\x02";
         assert_eq!(read.packet(7), expected);
+        let write = Request::Write(b"h", 1, b"data");
+        let mut out = Vec::new();
+        assert_eq!(write.append(2, &mut out), b"data");
+        assert_eq!([&out[..], b"data"].concat(), write.packet(2));
         let link = Request::SymLink(b"to", b"at");
         assert_eq!(link.message(1), b"\x14\0\0\0\x01\0\0\0\x02to\0\0\0\x02at");
         let ids = Request::UsersGroupsById(Ids(&[1]), Ids(&[]));

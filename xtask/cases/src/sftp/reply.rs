@@ -219,7 +219,15 @@ impl Reply {
         let (kind, id) = (u8::decode(&mut body)?, u32::decode(&mut body)?);
         let reply = match kind {
             kind::STATUS => {
-                let StatusBody { status, text, .. } = decode_strictly(body)?;
+                let StatusBody {
+                    status,
+                    text,
+                    language,
+                } = decode_strictly(body)?;
+                ensure!(
+                    language.is_empty(),
+                    "the reply has the language {language:?}"
+                );
                 ensure!(Status::ALL.contains(&status), "the reply has {status:?}");
                 Self::Status(status, text)
             }
@@ -273,7 +281,7 @@ pub struct Version {
 }
 
 impl Version {
-    pub(super) fn parse(mut message: &[u8]) -> Result<Self> {
+    pub fn parse(mut message: &[u8]) -> Result<Self> {
         let kind = u8::decode(&mut message)?;
         ensure!(kind == kind::VERSION, "INIT was answered by type {kind}");
         let version = u32::decode(&mut message)?;
@@ -343,7 +351,7 @@ pub struct Sums {
 
 impl Sums {
     /// paramiko's extension check-file repeats its name in the reply; the draft's check-file-name and check-file-handle do not.
-    pub(super) fn parse(mut data: &[u8], asked: &[u8]) -> Result<Self> {
+    pub fn parse(mut data: &[u8], asked: &[u8]) -> Result<Self> {
         if asked == b"check-file" {
             let name = Vec::<u8>::decode(&mut data)?;
             ensure!(name == asked, "the reply has the name {name:?}");
@@ -363,7 +371,7 @@ pub struct AccountNames {
 }
 
 impl AccountNames {
-    pub(super) fn parse(mut data: &[u8]) -> Result<Self> {
+    pub fn parse(mut data: &[u8]) -> Result<Self> {
         let names = Self {
             users: strings(&Vec::<u8>::decode(&mut data)?)?,
             groups: strings(&Vec::<u8>::decode(&mut data)?)?,

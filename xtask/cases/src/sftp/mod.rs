@@ -1,0 +1,10 @@
+//! SFTP (version 3): requests, and replies parsed strictly. The crate `ssh-encoding`, which shares no code with stowaway, encodes
+//! and decodes the values.
+
+pub mod reply;
+pub mod request;
+
+pub use reply::{
+    AccountNames, Attrs, Limits, NameEntry, Reply, Space, StatVfs, Status, Sums, Version,
+};
+pub use request::{Ids, Request, kind, open};
