@@ -17,8 +17,9 @@ use crate::setup;
 /// Shell script that starts Debian's compiler from the directory where it was unpacked. Sets LD_LIBRARY_PATH because the dynamic
 /// linker does not search that directory for the compiler's libraries.
 const WRAPPER: &str = r#"#!/bin/sh
-usr=$(dirname "$0")/usr
-LD_LIBRARY_PATH=$usr/lib/x86_64-linux-gnu exec "$usr/bin/rustc" "$@"
+root=$(dirname "$0")
+libraries=lib/x86_64-linux-gnu
+LD_LIBRARY_PATH=$root/usr/$libraries:$root/$libraries exec "$root/usr/bin/rustc" "$@"
 "#;
 
 /// rust-lld contains LLVM and optimises the whole program once more (linker-plugin LTO). Only after our panic handler has been
@@ -292,18 +293,20 @@ fn unpack(dir: &Path, waiting: &setup::Progress) -> Result<()> {
     let library = apt.dependency("libstd-rust-web-dev", "libstd-rust-web-")?;
     let llvm = apt.dependency(&library, "libllvm")?;
     apt.download(
-        &[
-            "rustc-web",
-            "libstd-rust-web-dev",
-            "rust-web-src",
-            &library,
-            &llvm,
-        ],
+        &["rustc-web", "libstd-rust-web-dev", "rust-web-src", &library],
         &debs,
     )?;
+    // A bare Debian has only some of LLVM's own dependencies.
+    apt.download_all(&[&llvm], &debs)?;
     waiting.set_message("unpacking Debian's rustc-web");
     for deb in fs::read_dir(&debs)? {
-        setup::run_captured(Command::new("dpkg").arg("-x").arg(deb?.path()).arg(dir))?;
+        let deb = deb?;
+        let name = deb.file_name();
+        // Programs run with this machine's dynamic linker, which needs the C library of its own build.
+        let is_libc = name.as_encoded_bytes().starts_with(b"libc6_");
+        if deb.path().extension().is_some_and(|it| it == "deb") && !is_libc {
+            setup::run_captured(Command::new("dpkg").arg("-x").arg(deb.path()).arg(dir))?;
+        }
     }
     fs::remove_dir_all(&debs)?;
     Ok(())
