@@ -1,7 +1,7 @@
 //! Everything that builds, runs, tests and measures stowaway. One command per module.
 //!
-//! A command's module has `Args` and `main(Args)`. `run` and `build` need few crates and are compiled without the feature
-//! `workshop`, which enables all other commands. xtask does not link stowaway's library: its tests run the built executable.
+//! A command's module has `Args` and `main(Args)`. `run` and `build` need few crates and are compiled without features;
+//! `image` enables `image oci`, and `workshop` all commands. xtask does not link stowaway's library: its tests run the built executable.
 
 pub mod build;
 #[cfg(feature = "workshop")]

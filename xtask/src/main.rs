@@ -1,6 +1,7 @@
-//! `cargo xtask COMMAND`: runs `run` and `build` itself; passes all other commands to the program `workshop`.
+//! `cargo xtask COMMAND`: runs `run` and `build` itself; passes `image oci` to the program `image`, and all other commands to
+//! the program `workshop`.
 //!
-//! `workshop` depends on many more crates, so it is compiled only when a command needs it.
+//! Both depend on more crates, `workshop` on many more, so they are compiled only when a command needs them.
 
 use std::env;
 use std::ffi::OsString;
@@ -50,21 +51,26 @@ enum Invocation {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     xtask::run(|| match cli.command {
-        Invocation::Run(args) if args.is_vm() => exec_workshop(env::args_os().skip(1)),
+        Invocation::Run(args) if args.is_vm() => exec("workshop", env::args_os().skip(1)),
         Invocation::Run(args) => run::main(args),
-        Invocation::Build(args) if args.is_packed() => exec_workshop(env::args_os().skip(1)),
+        Invocation::Build(args) if args.is_packed() => exec("workshop", env::args_os().skip(1)),
         Invocation::Build(args) => build::main(args),
-        Invocation::Workshop(arguments) => exec_workshop(arguments),
+        Invocation::Workshop(arguments)
+            if arguments.starts_with(&["image".into(), "oci".into()]) =>
+        {
+            exec("image", arguments.into_iter().skip(1))
+        }
+        Invocation::Workshop(arguments) => exec("workshop", arguments),
     })
 }
 
-/// Replaces this process with `workshop`, built and started by cargo (execve).
-fn exec_workshop(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
+/// Replaces this process with the program of the feature `program`, built and started by cargo (execve).
+fn exec(program: &str, arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(build::workspace_root())
         .args(["run", "--profile", "tools", "-p", "xtask"])
-        .args(["--features", "workshop", "--bin", "workshop", "--"])
+        .args(["--features", program, "--bin", program, "--"])
         .args(arguments);
     Err(cargo.exec()).map_err(|why| anyhow::anyhow!("cannot start cargo: {why}"))
 }

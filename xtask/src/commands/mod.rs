@@ -6,7 +6,7 @@ pub mod run;
 pub mod fuzz;
 #[cfg(feature = "workshop")]
 pub mod hello;
-#[cfg(feature = "workshop")]
+#[cfg(feature = "image")]
 pub mod image;
 #[cfg(feature = "workshop")]
 pub mod log;

@@ -17,7 +17,6 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use crate::build::{self, Arch, workspace_root};
-use crate::machines::qemu;
 use crate::setup;
 use description::Description;
 use layer::Layer;
@@ -39,6 +38,7 @@ enum Format {
         arch: Vec<Arch>,
     },
     /// An initramfs with stowaway as /init and no other file
+    #[cfg(feature = "workshop")]
     Initramfs {
         /// The architecture
         #[arg(long, default_value = "x86_64")]
@@ -53,6 +53,7 @@ pub const OVERHEAD_MAX: usize = 1024;
 pub fn main(args: Args) -> Result<()> {
     let archs = match args.format {
         Format::Oci { arch } => arch,
+        #[cfg(feature = "workshop")]
         Format::Initramfs { arch } => return initramfs(arch),
     };
     let archs = if archs.is_empty() {
@@ -85,10 +86,11 @@ pub fn main(args: Args) -> Result<()> {
 }
 
 /// Writes an initramfs and prints its path.
+#[cfg(feature = "workshop")]
 fn initramfs(arch: Arch) -> Result<()> {
     let file = fs::read(build::build(arch)?)?;
     let path = workspace_root().join("target/stowaway/initramfs.cpio");
-    fs::write(&path, qemu::initramfs::of_own(&file)?)
+    fs::write(&path, crate::machines::qemu::initramfs::of_own(&file)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
     println!("{}", path.display());
     Ok(())

@@ -60,7 +60,10 @@ pub fn jobs(mode: &Mode) -> Vec<Job> {
         ranked(6, command_job("clippy-tools", || Ok(clippy(TOOLS)))),
         ranked(
             6,
-            check_job("clippy-alone", || ALONE.iter().try_for_each(lint_alone)),
+            check_job("clippy-alone", || {
+                lint(&["-p", "xtask", "--profile", "tools", "--features", "image"])?;
+                ALONE.iter().try_for_each(lint_alone)
+            }),
         ),
         ranked(2, check_job("tidy", || tidy::main(tidy::Args {}))),
         ranked(6, command_job("doc", || Ok(documentation()))),
@@ -243,19 +246,17 @@ fn clippy(packages: &[&str]) -> Command {
     clippy
 }
 
+/// Lints a package with only some features. A warning is an error.
+fn lint(arguments: &[&str]) -> Result<()> {
+    let mut lint = cargo(&["clippy", "-q"]);
+    lint.args(arguments).args(["--", "-D", "warnings"]);
+    setup::run_captured(&mut lint).map(drop)
+}
+
 /// Lints the library with only one role.
 fn lint_alone(role: &Role) -> Result<()> {
-    let lint = [
-        "clippy",
-        "-q",
-        "-p",
-        "stowaway",
-        "--lib",
-        "--no-default-features",
-    ];
-    let mut lint = cargo(&lint);
-    lint.args(["--features", role.name(), "--", "-D", "warnings"]);
-    setup::run_captured(&mut lint).map(drop)
+    let library = ["-p", "stowaway", "--lib", "--no-default-features"];
+    lint(&[&library[..], &["--features", role.name()]].concat())
 }
 
 /// Builds the documentation; a broken link in a doc comment is an error.
