@@ -4,7 +4,9 @@
 //! kernel zero-fills from `p_filesz` to `p_memsz`. Addresses and segments do not change.
 
 use anyhow::{Context as _, Result, bail};
-use object::elf::{FileHeader32, FileHeader64, PF_W, PT_LOAD, ProgramHeader32, ProgramHeader64};
+use object::elf::{
+    FileHeader32, FileHeader64, PF_W, PT_LOAD, ProgramHeader32, ProgramHeader64, SHN_UNDEF,
+};
 use object::read::elf::{FileHeader, ProgramHeader as _};
 use object::{Endianness, FileKind, U16, U32, U64, pod};
 
@@ -18,7 +20,7 @@ pub(super) fn minimise(elf: &[u8]) -> Result<Vec<u8>> {
                 .map_err(|()| truncated())?;
             header.e_shoff = U64::new(Endianness::Little, 0);
             header.e_shnum = U16::new(Endianness::Little, 0);
-            header.e_shstrndx = U16::new(Endianness::Little, 0);
+            header.e_shstrndx = U16::new(Endianness::Little, SHN_UNDEF);
             if let Some(trim) = zeroes_at_end::<FileHeader64<Endianness>>(&file)? {
                 let (header, _) =
                     pod::from_bytes_mut::<ProgramHeader64<Endianness>>(&mut file[trim.header..])
@@ -34,7 +36,7 @@ pub(super) fn minimise(elf: &[u8]) -> Result<Vec<u8>> {
                 .map_err(|()| truncated())?;
             header.e_shoff = U32::new(Endianness::Little, 0);
             header.e_shnum = U16::new(Endianness::Little, 0);
-            header.e_shstrndx = U16::new(Endianness::Little, 0);
+            header.e_shstrndx = U16::new(Endianness::Little, SHN_UNDEF);
             if let Some(trim) = zeroes_at_end::<FileHeader32<Endianness>>(&file)? {
                 let (header, _) =
                     pod::from_bytes_mut::<ProgramHeader32<Endianness>>(&mut file[trim.header..])
@@ -78,7 +80,7 @@ fn zeroes_at_end<H: FileHeader<Endian = Endianness>>(file: &[u8]) -> Result<Opti
         let (offset, size) = segment.file_range(endian);
         let bytes = usize::try_from(offset)?..file.len();
         let is_last = size > 0 && offset + size == file.len() as u64;
-        if is_last && segment.p_type(endian) == PT_LOAD && segment.p_flags(endian) & PF_W > 0 {
+        if is_last && segment.p_type(endian) == PT_LOAD && segment.p_flags(endian).contains(PF_W) {
             let bytes = file
                 .get(bytes)
                 .context("the file ends before its last segment")?;

@@ -13,7 +13,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lzma_rust2::{LzmaOptions, LzmaWriter};
-use object::elf::{EM_386, EM_X86_64, ET_EXEC};
+use object::elf::{
+    EM_386, EM_X86_64, ET_EXEC, FileFlags, Machine, OsAbi, ProgramFlags, ProgramType,
+};
 use object::write::elf::{FileHeader, ProgramHeader, Writer};
 use object::{Endianness, Object as _, ObjectSymbol as _};
 
@@ -114,7 +116,7 @@ impl Image {
         let code = bytes
             .get_mut(start..start + usize::try_from(code.in_file.value)?)
             .context("the memory image ends before the code segment does")?;
-        let x86 = [EM_386, EM_X86_64].map(u64::from);
+        let x86 = [EM_386, EM_X86_64].map(|machine| u64::from(machine.0));
         ensure!(
             x86.contains(&self.machine),
             "no branch conversion for e_machine {}",
@@ -189,8 +191,8 @@ pub(super) fn pack(plain: &[u8], unpack: &[u8]) -> Result<Vec<u8>> {
     let packed = image.packed()?;
     let (code_len, packed_len) = (code.in_file.value, packed.len() as u64);
     let part = |flags: u64, p_offset, p_vaddr, p_filesz, p_memsz| ProgramHeader {
-        p_type: PT_LOAD as u32,
-        p_flags: flags as u32,
+        p_type: ProgramType(PT_LOAD as u32),
+        p_flags: ProgramFlags(flags as u32),
         p_offset,
         p_vaddr,
         p_paddr: p_vaddr,
@@ -204,12 +206,12 @@ pub(super) fn pack(plain: &[u8], unpack: &[u8]) -> Result<Vec<u8>> {
     out.reserve_program_headers(4);
     out.write_file_header(&FileHeader {
         // EI_OSABI.
-        os_abi: unpack[7],
+        os_abi: OsAbi(unpack[7]),
         abi_version: 0,
         e_type: ET_EXEC,
-        e_machine: u16::try_from(headers.machine)?,
+        e_machine: Machine(u16::try_from(headers.machine)?),
         e_entry: headers.entry.value,
-        e_flags: 0,
+        e_flags: FileFlags(0),
     })?;
     let at = code.address.value;
     out.write_program_header(&part(PF_R | PF_X, 0, at, code_len, code_len));
@@ -219,12 +221,12 @@ pub(super) fn pack(plain: &[u8], unpack: &[u8]) -> Result<Vec<u8>> {
     let at = scratch.address.value;
     out.write_program_header(&part(PF_R | PF_W, 0, at, 0, image.end() - at));
     out.write_program_header(&ProgramHeader {
-        p_type: PT_GNU_STACK as u32,
+        p_type: ProgramType(PT_GNU_STACK as u32),
         p_align: 0,
         ..part(PF_R | PF_W, 0, 0, 0, 0)
     });
     let from = out.len();
-    file.extend_from_slice(&unpack[from..usize::try_from(code_len)?]);
+    file.extend_from_slice(&unpack[usize::try_from(from)?..usize::try_from(code_len)?]);
     file.extend_from_slice(&packed);
     Ok(file)
 }

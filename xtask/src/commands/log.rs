@@ -139,7 +139,7 @@ mod tests {
             b".note.gnu.build-id".to_vec(),
             SectionKind::Note,
         );
-        let head = [4u32, ID.len() as u32, object::elf::NT_GNU_BUILD_ID].map(u32::to_le_bytes);
+        let head = [4u32, ID.len() as u32, object::elf::NT_GNU_BUILD_ID.0].map(u32::to_le_bytes);
         elf.append_section_data(note, &[&head.concat(), &b"GNU\0"[..], ID].concat(), 4);
         let texts = elf.add_section(Vec::new(), b".defmt".to_vec(), SectionKind::ReadOnlyData);
         elf.append_section_data(texts, &[0; 4], 1);

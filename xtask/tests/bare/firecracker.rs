@@ -208,7 +208,7 @@ impl Boot<'_> {
 
 /// A segment of an ELF file.
 struct Segment<'a> {
-    kind: u32,
+    kind: elf::ProgramType,
     address: u64,
     data: &'a [u8],
     memory_len: u64,
@@ -248,7 +248,7 @@ fn write_elf(segments: &[Segment<'_>], to: &Path) -> Result<()> {
     writer.reserve_program_headers(segments.len() as u32);
     let offsets: Vec<_> = segments
         .iter()
-        .map(|segment| writer.reserve(segment.data.len(), 16))
+        .map(|segment| writer.reserve(segment.data.len() as u64, 16))
         .collect();
     writer.write_file_header(&Head {
         os_abi: elf::ELFOSABI_NONE,
@@ -256,14 +256,14 @@ fn write_elf(segments: &[Segment<'_>], to: &Path) -> Result<()> {
         e_type: elf::ET_EXEC,
         e_machine: EM_X86_64,
         e_entry: STUB.into(),
-        e_flags: 0,
+        e_flags: elf::FileFlags(0),
     })?;
     writer.write_align_program_headers();
     for (segment, offset) in segments.iter().zip(&offsets) {
         writer.write_program_header(&Part {
             p_type: segment.kind,
             p_flags: PF_R | PF_W | PF_X,
-            p_offset: *offset as u64,
+            p_offset: *offset,
             p_vaddr: segment.address,
             p_paddr: segment.address,
             p_filesz: segment.data.len() as u64,

@@ -33,7 +33,9 @@ fn platform_tag(arch: Arch) -> String {
 }
 
 fn sum(bytes: &[u8]) -> String {
-    format!("sha256:{:x}", Sha256::digest(bytes))
+    let digest = Sha256::digest(bytes);
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
 }
 
 /// Reads the blob that a descriptor refers to, after a check of size and digest. Adds its name to `seen`.

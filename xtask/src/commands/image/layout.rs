@@ -32,7 +32,9 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Digest of `bytes`, as `sha256:` and hexadecimal digits.
 pub fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{:x}", Sha256::digest(bytes))
+    let digest = Sha256::digest(bytes);
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
 }
 
 /// Path of a blob in a layout, and in the archive for `docker load`.

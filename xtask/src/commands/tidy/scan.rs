@@ -250,7 +250,9 @@ impl<'ast> Visit<'ast> for Scan<'_> {
     }
 
     fn visit_signature(&mut self, signature: &'ast syn::Signature) {
-        self.unsafety(signature.unsafety.as_ref());
+        if let syn::Safety::Unsafe(token) = &signature.safety {
+            self.unsafety(Some(token));
+        }
         visit::visit_signature(self, signature);
     }
 

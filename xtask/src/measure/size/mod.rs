@@ -220,7 +220,6 @@ const PLAIN: &str = "(no path)";
 impl Sizes {
     /// Attributes bytes by the symbols in `elf`, the debug file of a shipped file of `file` bytes.
     fn measure(file: u64, elf: &[u8]) -> Result<Self> {
-        const SHF_ALLOC: u64 = object::elf::SHF_ALLOC as u64;
         let elf = object::File::parse(elf)?;
         let mut sizes = Self {
             file,
@@ -231,10 +230,10 @@ impl Sizes {
         };
         let mut stored = Vec::new();
         for section in elf.sections() {
-            let SectionFlags::Elf { sh_flags } = section.flags() else {
+            let SectionFlags::Elf { sh_flags, .. } = section.flags() else {
                 continue;
             };
-            if sh_flags & SHF_ALLOC == 0 {
+            if !sh_flags.contains(object::elf::SHF_ALLOC) {
                 continue;
             }
             let is_stored = section.kind() != SectionKind::UninitializedData;
