@@ -356,7 +356,9 @@ mod tests {
             (link, &[0, 1, x, 1, 1], true),
             (link, &[0, 1, x, 1, 6], false),
             ((nfs3::PROGRAM, 3, 22), &[], false),
-            ((portmap::PROGRAM, 2, 1), &[0], false),
+            ((portmap::PROGRAM, 2, 1), &[0], true),
+            ((portmap::PROGRAM, 2, 1), &[2], false),
+            ((portmap::PROGRAM, 2, 5), &[0], false),
         ] {
             assert_eq!(
                 body(procedure, &bytes(words)).is_ok(),

@@ -271,16 +271,9 @@ fn documentation() -> Command {
 }
 
 fn unit_xtask() -> Command {
-    let mut test = cargo(&[
-        "test",
-        "--profile",
-        "tools",
-        "-p",
-        "xtask",
-        "--lib",
-        "--bins",
-    ]);
-    test.args(["--features", "workshop"]);
+    let mut test = cargo(&["test", "--profile", "tools", "--lib", "--bins"]);
+    test.args(["-p", "xtask", "-p", "cases"]);
+    test.args(["--features", "xtask/workshop"]);
     test
 }
 
