@@ -1,6 +1,7 @@
 //! Checks third-party crates: licence, origin, and that the executable contains each crate in one version only.
 //!
-//! Input is `cargo metadata` for all our architectures. Security advisories are not checked.
+//! Input is `cargo metadata` for all our architectures. Security advisories are not checked. xtask/deny.toml has the rules for
+//! cargo-deny, which checks every crate of the tools for a second version, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
