@@ -4,6 +4,7 @@
 //! The crate `nfs3_types`, which shares no code with stowaway, encodes and decodes the values of NFS.
 
 pub mod calls;
+pub mod headers;
 pub mod mutate;
 pub mod random;
 pub mod replies;
