@@ -55,15 +55,35 @@ impl<B: Vfs + Handles + Paths + 'static> Shared<B> {
     pub fn lend(backend: &Rc<RefCell<B>>) -> &'static mut dyn Vfs {
         Box::leak(Box::new(Self(Rc::downgrade(backend))))
     }
+
+    /// Calls the backend.
+    fn to_backend<T>(&self, call: impl FnOnce(&mut B) -> T) -> T {
+        let backend = self.0.upgrade().expect("the test keeps it");
+        call(&mut backend.borrow_mut())
+    }
+
+    /// Calls the backend's storage.
+    fn to_storage<T>(&self, call: impl FnOnce(&mut dyn Storage) -> T) -> T {
+        self.to_backend(|backend| call(backend.as_storage().expect("it has a disk")))
+    }
 }
 
-macro_rules! pass {
-    ($self:ident, $of:ident :: $method:ident ( $($argument:expr),* )) => {{
-        let backend = $self.0.upgrade().expect("the test keeps it");
-        let done = $of::$method(&mut *backend.borrow_mut(), $($argument),*);
-        done
-    }};
+/// Implements methods with `&mut self` by the methods of another object, which the method before the colon passes to a closure.
+///
+/// ```ignore
+/// delegate! {
+///     to_backend:
+///     fn root(tag: u32) -> FsResult<Node>;
+/// }
+/// ```
+macro_rules! delegate {
+    ($pass:ident: $(fn $method:ident($($argument:ident: $kind:ty),*) $(-> $result:ty)?;)+) => {
+        $(fn $method(&mut self, $($argument: $kind),*) $(-> $result)? {
+            self.$pass(|to| to.$method($($argument),*))
+        })+
+    };
 }
+pub(crate) use delegate;
 
 impl<B: Vfs + Handles + Paths + 'static> Vfs for Shared<B> {
     fn as_handles(&mut self) -> Option<&mut dyn Handles> {
@@ -75,232 +95,79 @@ impl<B: Vfs + Handles + Paths + 'static> Vfs for Shared<B> {
     }
 
     fn as_storage(&mut self) -> Option<&mut dyn Storage> {
-        let backend = self.0.upgrade().expect("the test keeps it");
-        let has_disk = backend.borrow_mut().as_storage().is_some();
+        let has_disk = self.to_backend(|backend| backend.as_storage().is_some());
         if has_disk { Some(self) } else { None }
     }
 
-    fn image(&mut self, dir: Node, name: Option<Name<'_>>) -> FsResult<ImageFile> {
-        pass!(self, Vfs::image(dir, name))
-    }
-
-    fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        pass!(self, Vfs::handle(node))
-    }
-
-    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
-        pass!(self, Vfs::pin(node, access))
-    }
-
-    fn unpin(&mut self, pin: Pin) {
-        pass!(self, Vfs::unpin(pin));
-    }
-
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        pass!(self, Vfs::read(pin, offset, out))
-    }
-
-    fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
-        pass!(self, Vfs::extent(pin, offset, len))
-    }
-
-    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        pass!(self, Vfs::write(pin, offset, bytes))
-    }
-
-    fn sync(&mut self, pin: &Pin) -> FsResult<()> {
-        pass!(self, Vfs::sync(pin))
-    }
-
-    fn release_idle(&mut self) -> bool {
-        pass!(self, Vfs::release_idle())
-    }
-
-    fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        pass!(self, Vfs::attr(node))
-    }
-
-    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        pass!(self, Vfs::lookup(dir, name))
-    }
-
-    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
-        pass!(self, Vfs::readlink(node, out))
-    }
-
-    fn readdir(
-        &mut self,
-        dir: Node,
-        from: u64,
-        detail: Detail,
-        each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
-    ) -> FsResult<bool> {
-        pass!(self, Vfs::readdir(dir, from, detail, each))
-    }
-
-    fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
-        pass!(self, Vfs::statfs(node))
-    }
-
-    fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
-        pass!(self, Vfs::set_attr(node, change))
-    }
-
-    fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
-        pass!(self, Vfs::remove(dir, name, directory))
-    }
-
-    fn rename(
-        &mut self,
-        from: Node,
-        name: Name<'_>,
-        to: Node,
-        new_name: Name<'_>,
-        replace: bool,
-    ) -> FsResult<()> {
-        pass!(self, Vfs::rename(from, name, to, new_name, replace))
-    }
-
-    fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        pass!(self, Vfs::link(node, dir, name))
+    delegate! {
+        to_backend:
+        fn image(dir: Node, name: Option<Name<'_>>) -> FsResult<ImageFile>;
+        fn handle(node: Node) -> FsResult<Handle>;
+        fn pin(node: Node, access: Option<Access>) -> FsResult<Pin>;
+        fn unpin(pin: Pin);
+        fn read(pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32>;
+        fn extent(pin: &Pin, offset: u64, len: u32) -> Option<Extent>;
+        fn write(pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
+        fn sync(pin: &Pin) -> FsResult<()>;
+        fn release_idle() -> bool;
+        fn attr(node: Node) -> FsResult<Attr>;
+        fn lookup(dir: Node, name: Name<'_>) -> FsResult<Node>;
+        fn readlink(node: Node, out: &mut [u8]) -> FsResult<u32>;
+        fn readdir(dir: Node, from: u64, detail: Detail, each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>) -> FsResult<bool>;
+        fn statfs(node: Node) -> FsResult<FsStat>;
+        fn set_attr(node: Node, change: &SetAttr) -> FsResult<()>;
+        fn remove(dir: Node, name: Name<'_>, directory: bool) -> FsResult<()>;
+        fn rename(from: Node, name: Name<'_>, to: Node, new_name: Name<'_>, replace: bool) -> FsResult<()>;
+        fn link(node: Node, dir: Node, name: Name<'_>) -> FsResult<()>;
     }
 }
 
 impl<B: Vfs + Handles + Paths + 'static> Handles for Shared<B> {
-    fn open_top(
-        &mut self,
-        number: usize,
-        path: &'static CStr,
-        rules: &Rules,
-    ) -> Result<ExportRoot, u8> {
-        pass!(self, Handles::open_top(number, path, rules))
-    }
-
-    fn close_top(&mut self, number: usize) {
-        pass!(self, Handles::close_top(number));
-    }
-
-    fn root(&mut self, tag: u32) -> FsResult<Node> {
-        pass!(self, Handles::root(tag))
-    }
-
-    fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
-        pass!(self, Handles::open(handle))
-    }
-
-    fn parent(&mut self, dir: Node) -> FsResult<Node> {
-        pass!(self, Handles::parent(dir))
-    }
-
-    fn act_as(&mut self, caller: Option<(&Caller, &Rules)>) {
-        pass!(self, Handles::act_as(caller));
-    }
-
-    fn access(&mut self, node: Node, access: Access) -> FsResult<()> {
-        pass!(self, Handles::access(node, access))
-    }
-
-    fn access_by_mode(&mut self, attr: &Attr, access: Access) -> FsResult<()> {
-        pass!(self, Handles::access_by_mode(attr, access))
-    }
-
     fn caller(&self) -> Option<u32> {
-        let backend = self.0.upgrade().expect("the test keeps it");
-        backend.borrow().caller()
+        self.to_backend(|backend| backend.caller())
     }
 
-    fn create(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        what: CreateWhat<'_>,
-        change: &SetAttr,
-    ) -> FsResult<Node> {
-        pass!(self, Handles::create(dir, name, what, change))
+    delegate! {
+        to_backend:
+        fn open_top(number: usize, path: &'static CStr, rules: &Rules) -> Result<ExportRoot, u8>;
+        fn close_top(number: usize);
+        fn root(tag: u32) -> FsResult<Node>;
+        fn open(handle: &[u8]) -> FsResult<Node>;
+        fn parent(dir: Node) -> FsResult<Node>;
+        fn act_as(caller: Option<(&Caller, &Rules)>);
+        fn access(node: Node, access: Access) -> FsResult<()>;
+        fn access_by_mode(attr: &Attr, access: Access) -> FsResult<()>;
+        fn create(dir: Node, name: Name<'_>, what: CreateWhat<'_>, change: &SetAttr) -> FsResult<Node>;
     }
-}
-
-/// Calls a method of the backend's [`Storage`].
-macro_rules! storage {
-    ($self:ident.$method:ident($($argument:expr),*)) => {{
-        let backend = $self.0.upgrade().expect("the test keeps it");
-        let mut backend = backend.borrow_mut();
-        let storage = backend.as_storage().expect("it has a disk");
-        storage.$method($($argument),*)
-    }};
 }
 
 impl<B: Vfs + Handles + Paths + 'static> Storage for Shared<B> {
-    fn start(&mut self, watch: &mut dyn FnMut(FileId) -> bool) {
-        storage!(self.start(watch));
-    }
-
-    fn stage(&mut self, file: &Pin) -> FsResult<()> {
-        storage!(self.stage(file))
-    }
-
-    fn stage_export(&mut self, tag: u32) {
-        storage!(self.stage_export(tag));
-    }
-
-    fn submit(&mut self, job: Job<'_>) -> Submitted {
-        storage!(self.submit(job))
-    }
-
-    fn reap(&mut self, each: &mut dyn FnMut(Ended)) {
-        storage!(self.reap(each));
-    }
-
-    fn wait(&mut self) {
-        storage!(self.wait());
+    delegate! {
+        to_storage:
+        fn start(watch: &mut dyn FnMut(FileId) -> bool);
+        fn stage(file: &Pin) -> FsResult<()>;
+        fn stage_export(tag: u32);
+        fn submit(job: Job<'_>) -> Submitted;
+        fn reap(each: &mut dyn FnMut(Ended));
+        fn wait();
     }
 }
 
 impl<B: Vfs + Handles + Paths + 'static> Paths for Shared<B> {
-    fn act_as_process(&mut self) {
-        pass!(self, Paths::act_as_process());
-    }
-
     fn root_path(&self) -> &'static [u8] {
-        let backend = self.0.upgrade().expect("the test keeps it");
-        backend.borrow().root_path()
+        self.to_backend(|backend| backend.root_path())
     }
 
-    fn root_dir(&mut self) -> FsResult<Node> {
-        pass!(self, Paths::root_dir())
-    }
-
-    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
-        pass!(self, Paths::cwd(out))
-    }
-
-    fn chdir(&mut self, dir: &'static CStr) -> FsResult<()> {
-        pass!(self, Paths::chdir(dir))
-    }
-
-    fn resolve(&mut self, dir: Option<Node>, path: &[u8], follow: bool) -> FsResult<Node> {
-        pass!(self, Paths::resolve(dir, path, follow))
-    }
-
-    fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
-        pass!(self, Paths::attr_at(path, follow))
-    }
-
-    fn open_at(&mut self, dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
-        pass!(self, Paths::open_at(dir, path, how))
-    }
-
-    fn make(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        what: CreateWhat<'_>,
-        mode: Option<u32>,
-    ) -> FsResult<()> {
-        pass!(self, Paths::make(dir, name, what, mode))
-    }
-
-    fn clock(&mut self) -> FileTime {
-        pass!(self, Paths::clock())
+    delegate! {
+        to_backend:
+        fn act_as_process();
+        fn root_dir() -> FsResult<Node>;
+        fn cwd(out: &mut [u8]) -> FsResult<u32>;
+        fn chdir(dir: &'static CStr) -> FsResult<()>;
+        fn resolve(dir: Option<Node>, path: &[u8], follow: bool) -> FsResult<Node>;
+        fn attr_at(path: &[u8], follow: bool) -> FsResult<Attr>;
+        fn open_at(dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin>;
+        fn make(dir: Node, name: Name<'_>, what: CreateWhat<'_>, mode: Option<u32>) -> FsResult<()>;
+        fn clock() -> FileTime;
     }
 }

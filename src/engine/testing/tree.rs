@@ -1,6 +1,7 @@
 //! The model tree, with every kind of object, on a simulated host that fails as the test requests and counts calls.
 
 use crate::vfs::ram::{Ram, TAG};
+use crate::vfs::shared::delegate;
 use crate::vfs::{
     self, Access, Attr, Backend, Bytes, Caller, CreateWhat, Detail, DirEntry, Ended, Extent,
     FileId, FileTime, FsError, FsResult, FsStat, Handle, Handles, Job, JobId, JobKind, Name, Node,
@@ -204,28 +205,37 @@ struct Misbehaving {
     ended: Vec<Ended>,
 }
 
-/// Calls a method of the model.
-macro_rules! ram {
-    ($self:ident.$method:ident($($argument:expr),*)) => {{
-        let ram = $self.ram.upgrade().expect("the test keeps it");
-        let done = ram.borrow_mut().$method($($argument),*);
-        done
-    }};
-}
-
 impl Misbehaving {
     fn commit_all(&mut self) -> FsResult<()> {
         let mut done = Ok(());
         for pin in core::mem::take(&mut self.staged) {
             done = done.and(self.sync_one(&pin));
-            ram!(self.unpin(pin));
+            self.to_model(|ram| ram.unpin(pin));
         }
         // A failed sync is reported to the client, so no change is left to make durable.
         self.host().is_dirty.set(false);
         done?;
         self.host().commit_fails.get().map_or(Ok(()), Err)?;
-        ram!(self.end_changes());
+        self.to_model(|ram| ram.end_changes());
         Ok(())
+    }
+
+    /// Calls the model.
+    fn to_model<T>(&self, call: impl FnOnce(&mut Ram) -> T) -> T {
+        let ram = self.ram.upgrade().expect("the test keeps it");
+        call(&mut ram.borrow_mut())
+    }
+
+    /// Calls the model, unless the host fails with `io_error`.
+    fn to_model_if_it_works<T>(&self, call: impl FnOnce(&mut Ram) -> FsResult<T>) -> FsResult<T> {
+        self.host().works()?;
+        self.to_model(call)
+    }
+
+    /// As [`Self::to_model_if_it_works`], and records that names or attributes were changed.
+    fn to_model_as_change<T>(&self, call: impl FnOnce(&mut Ram) -> FsResult<T>) -> FsResult<T> {
+        self.host().changes()?;
+        self.to_model(call)
     }
 
     /// The number for a new pending job.
@@ -251,7 +261,7 @@ impl Misbehaving {
         } in core::mem::take(&mut self.stores)
         {
             host.stores.update(|count| count - 1);
-            let written = || ram!(self.write(&file, offset, &bytes));
+            let written = || self.to_model(|ram| ram.write(&file, offset, &bytes));
             self.ended.push(Ended {
                 id,
                 kind: JobKind::Write,
@@ -280,7 +290,7 @@ impl Misbehaving {
     fn sync_one(&self, pin: &Pin) -> FsResult<()> {
         self.host().sync_fails.get().map_or(Ok(()), Err)?;
         self.host().syncs.update(|count| count + 1);
-        ram!(self.sync(pin))
+        self.to_model(|ram| ram.sync(pin))
     }
 }
 
@@ -297,19 +307,6 @@ impl Vfs for Misbehaving {
         if self.has_handles { Some(self) } else { None }
     }
 
-    fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        ram!(self.handle(node))
-    }
-
-    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
-        self.host().works()?;
-        ram!(self.pin(node, access))
-    }
-
-    fn unpin(&mut self, pin: Pin) {
-        ram!(self.unpin(pin));
-    }
-
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
         self.host().works()?;
         let left = self
@@ -318,7 +315,7 @@ impl Vfs for Misbehaving {
             .get()
             .map_or(u64::MAX, |cut| cut.saturating_sub(offset));
         let len = left.min(out.len() as u64) as usize;
-        ram!(self.read(pin, offset, &mut out[..len]))
+        self.to_model(|ram| ram.read(pin, offset, &mut out[..len]))
     }
 
     fn read_cached(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
@@ -337,11 +334,6 @@ impl Vfs for Misbehaving {
         self.host().has_descriptors.get().then_some(extent)
     }
 
-    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        self.host().works()?;
-        ram!(self.write(pin, offset, bytes))
-    }
-
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
         self.host().works()?;
         self.sync_one(pin)?;
@@ -357,100 +349,61 @@ impl Vfs for Misbehaving {
         self.host().releases_left.set(left.saturating_sub(1));
         left > 0
     }
-    fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        ram!(self.attr(node))
-    }
-
-    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        self.host().works()?;
-        ram!(self.lookup(dir, name))
-    }
-
-    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
-        self.host().works()?;
-        ram!(self.readlink(node, out))
-    }
-
-    fn readdir(
-        &mut self,
-        dir: Node,
-        from: u64,
-        detail: Detail,
-        each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
-    ) -> FsResult<bool> {
-        self.host().works()?;
-        ram!(self.readdir(dir, from, detail, each))
-    }
-
     fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
         self.host().works()?;
         // Make available space differ from free space, so that tests notice if the two are confused.
-        ram!(self.statfs(node)).map(|stat| FsStat {
+        self.to_model(|ram| ram.statfs(node)).map(|stat| FsStat {
             available_bytes: stat.free_bytes / 2,
             ..stat
         })
     }
 
-    fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
-        self.host().changes()?;
-        ram!(self.set_attr(node, change))
+    delegate! {
+        to_model:
+        fn handle(node: Node) -> FsResult<Handle>;
+        fn unpin(pin: Pin);
+        fn attr(node: Node) -> FsResult<Attr>;
     }
 
-    fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
-        self.host().changes()?;
-        ram!(self.remove(dir, name, directory))
+    delegate! {
+        to_model_if_it_works:
+        fn pin(node: Node, access: Option<Access>) -> FsResult<Pin>;
+        fn write(pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
+        fn lookup(dir: Node, name: Name<'_>) -> FsResult<Node>;
+        fn readlink(node: Node, out: &mut [u8]) -> FsResult<u32>;
+        fn readdir(dir: Node, from: u64, detail: Detail, each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>) -> FsResult<bool>;
     }
 
-    fn rename(
-        &mut self,
-        from: Node,
-        name: Name<'_>,
-        to: Node,
-        new_name: Name<'_>,
-        replace: bool,
-    ) -> FsResult<()> {
-        self.host().changes()?;
-        ram!(self.rename(from, name, to, new_name, replace))
-    }
-
-    fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        self.host().changes()?;
-        ram!(self.link(node, dir, name))
+    delegate! {
+        to_model_as_change:
+        fn set_attr(node: Node, change: &SetAttr) -> FsResult<()>;
+        fn remove(dir: Node, name: Name<'_>, directory: bool) -> FsResult<()>;
+        fn rename(from: Node, name: Name<'_>, to: Node, new_name: Name<'_>, replace: bool) -> FsResult<()>;
+        fn link(node: Node, dir: Node, name: Name<'_>) -> FsResult<()>;
     }
 }
 
 impl Handles for Misbehaving {
-    fn create(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        make: CreateWhat<'_>,
-        change: &SetAttr,
-    ) -> FsResult<Node> {
-        self.host().changes()?;
-        ram!(self.create(dir, name, make, change))
-    }
-
-    fn root(&mut self, tag: u32) -> FsResult<Node> {
-        ram!(self.root(tag))
-    }
-
     fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
         self.host().open_error.get().map_or(Ok(()), Err)?;
-        ram!(self.open(handle))
+        self.to_model(|ram| ram.open(handle))
     }
 
-    fn parent(&mut self, dir: Node) -> FsResult<Node> {
-        ram!(self.parent(dir))
+    delegate! {
+        to_model_as_change:
+        fn create(dir: Node, name: Name<'_>, make: CreateWhat<'_>, change: &SetAttr) -> FsResult<Node>;
     }
 
-    fn act_as(&mut self, caller: Option<(&Caller, &Rules)>) {
-        ram!(self.act_as(caller));
+    delegate! {
+        to_model:
+        fn root(tag: u32) -> FsResult<Node>;
+        fn parent(dir: Node) -> FsResult<Node>;
+        fn act_as(caller: Option<(&Caller, &Rules)>);
     }
 
-    fn access(&mut self, node: Node, access: Access) -> FsResult<()> {
-        self.host().works()?;
-        ram!(self.access(node, access))
+    delegate! {
+        to_model_if_it_works:
+        fn access(node: Node, access: Access) -> FsResult<()>;
     }
 }
 
@@ -461,7 +414,7 @@ impl Storage for Misbehaving {
 
     fn stage(&mut self, pin: &Pin) -> FsResult<()> {
         if !self.staged.iter().any(|other| other.node() == pin.node()) {
-            let pin = ram!(self.pin(pin.node(), None))?;
+            let pin = self.to_model(|ram| ram.pin(pin.node(), None))?;
             self.staged.push(pin);
         }
         Ok(())
@@ -548,37 +501,21 @@ impl Paths for Misbehaving {
     }
 
     fn root_path(&self) -> &'static [u8] {
-        ram!(self.root_path())
+        self.to_model(|ram| ram.root_path())
     }
 
-    fn root_dir(&mut self) -> FsResult<Node> {
-        ram!(self.root_dir())
+    delegate! {
+        to_model:
+        fn root_dir() -> FsResult<Node>;
+        fn cwd(out: &mut [u8]) -> FsResult<u32>;
+        fn chdir(dir: &'static CStr) -> FsResult<()>;
+        fn clock() -> FileTime;
     }
 
-    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
-        ram!(self.cwd(out))
-    }
-
-    fn chdir(&mut self, dir: &'static CStr) -> FsResult<()> {
-        ram!(self.chdir(dir))
-    }
-
-    fn resolve(&mut self, dir: Option<Node>, path: &[u8], follow: bool) -> FsResult<Node> {
-        self.host().works()?;
-        ram!(self.resolve(dir, path, follow))
-    }
-
-    fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
-        self.host().works()?;
-        ram!(self.attr_at(path, follow))
-    }
-
-    fn open_at(&mut self, dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
-        self.host().works()?;
-        ram!(self.open_at(dir, path, how))
-    }
-
-    fn clock(&mut self) -> FileTime {
-        ram!(self.clock())
+    delegate! {
+        to_model_if_it_works:
+        fn resolve(dir: Option<Node>, path: &[u8], follow: bool) -> FsResult<Node>;
+        fn attr_at(path: &[u8], follow: bool) -> FsResult<Attr>;
+        fn open_at(dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin>;
     }
 }
