@@ -63,11 +63,12 @@ const START_MAX: Duration = Duration::from_secs(5);
 
 /// Serves until Ctrl-C or SIGTERM, or until the server exits.
 pub fn main(args: Args) -> Result<()> {
+    let for_image = args.is_vm();
     let dir = match args.dir {
         Some(dir) => dir
             .canonicalize()
             .with_context(|| format!("cannot serve {}: check the path", dir.display()))?,
-        None => sample()?,
+        None => sample(for_image)?,
     };
     if !dir.is_dir() {
         bail!("cannot serve {}: not a directory", dir.display());
@@ -334,9 +335,11 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// Creates a small tree to export: text files, a directory, a symbolic link and a sparse file of 5 GiB.
-fn sample() -> Result<PathBuf> {
-    let dir = workspace_root().join("target/sample");
+/// Creates a small tree to export: text files, a directory, a symbolic link, and a sparse file of 5 GiB unless the tree is `for_image`,
+/// which would contain all its zeros.
+fn sample(for_image: bool) -> Result<PathBuf> {
+    let name = if for_image { "sample-image" } else { "sample" };
+    let dir = workspace_root().join("target").join(name);
     let fill = || -> Result<()> {
         fs::create_dir_all(dir.join("letters"))?;
         fs::write(
@@ -353,7 +356,9 @@ fn sample() -> Result<PathBuf> {
         if !link.is_symlink() {
             std::os::unix::fs::symlink("letters/a.txt", link)?;
         }
-        fs::File::create(dir.join("sparse-5-gib"))?.set_len(5 << 30)?;
+        if !for_image {
+            fs::File::create(dir.join("sparse-5-gib"))?.set_len(5 << 30)?;
+        }
         Ok(())
     };
     fill().with_context(|| format!("cannot create the sample tree in {}", dir.display()))?;
