@@ -26,6 +26,7 @@ More commands, compiled on first use; each has a --help:
   man        Make man pages from the tables of --help and image/man
   image      Build container images without a container engine
   qemu       Start the virtual machine that a file in qemu/ describes
+  lockdown   Run a command as on a host that a file in qemu/hosts/ describes
   fuzz       Fuzz the protocol parsers and engines, guided by code coverage
   mutants    The share of planted faults that unit tests find
   tidy       Check src/ against the import table and the house rules

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::build;
-use xtask::commands::{fuzz, hello, image, log, man, mutants, run, scorecard, test, tidy};
+use xtask::commands::{
+    fuzz, hello, image, lockdown, log, man, mutants, run, scorecard, test, tidy,
+};
 use xtask::machines::qemu;
 use xtask::measure::{bench, size};
 
@@ -47,6 +49,8 @@ enum Command {
     Hello(hello::Args),
     /// Start the virtual machine that a file in qemu/ describes
     Qemu(qemu::Args),
+    /// Run a command as on a host that a file in qemu/hosts/ describes, which lacks system calls
+    Lockdown(lockdown::Args),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
         Command::Image(args) => image::main(args),
         Command::Hello(args) => hello::main(args),
         Command::Qemu(args) => qemu::main(args),
+        Command::Lockdown(args) => lockdown::main(args),
     })
 }
 

@@ -9,6 +9,8 @@ pub mod hello;
 #[cfg(feature = "image")]
 pub mod image;
 #[cfg(feature = "workshop")]
+pub mod lockdown;
+#[cfg(feature = "workshop")]
 pub mod log;
 #[cfg(feature = "workshop")]
 pub mod man;

@@ -13,10 +13,12 @@ pub mod qemu;
 pub mod server;
 pub mod sshd;
 
+use std::fs;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 /// Calls `ask` every 5 ms until it returns a value. Returns None after `time_max`.
 pub fn wait_for<T>(
@@ -31,4 +33,22 @@ pub fn wait_for<T>(
         }
         sleep(Duration::from_millis(5));
     }
+}
+
+/// Names of the TOML files in a directory, without .toml, in alphabetical order.
+fn toml_names(directory: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(directory);
+    let entries = entries.with_context(|| format!("cannot list {}", directory.display()))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if let (Some(name), Some("toml")) = (
+            path.file_stem(),
+            path.extension().and_then(|kind| kind.to_str()),
+        ) {
+            names.push(name.to_string_lossy().into_owned());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }

@@ -23,7 +23,7 @@ use serde::Deserialize;
 use crate::build::{self, Arch, workspace_root};
 use crate::machines::nbd::Disk;
 use crate::machines::port::Port;
-use crate::machines::server;
+use crate::machines::{server, toml_names};
 use crate::setup;
 pub use console::{watch, watch_ipxe};
 pub use guest::Guest;
@@ -70,11 +70,8 @@ pub fn system(machine: &str) -> Result<(PathBuf, Vec<u8>)> {
 
 /// Calls [`prepare`] for every machine in qemu/.
 pub fn prepare_all() -> Result<()> {
-    let dir = workspace_root().join("qemu");
-    for file in std::fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))? {
-        let path = file?.path();
-        let name = path.file_stem().unwrap_or_default();
-        prepare(&name.to_string_lossy())?;
+    for name in toml_names(&workspace_root().join("qemu"))? {
+        prepare(&name)?;
     }
     Ok(())
 }
@@ -177,7 +174,7 @@ impl Machine {
             bail!(
                 "unknown machine '{name}': {} contains {}",
                 directory.display(),
-                machines(&directory)?
+                toml_names(&directory)?.join(", ")
             );
         }
         let text =
@@ -388,23 +385,6 @@ fn unpack(debs: &Path, tree: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The names of the machines in `directory`.
-fn machines(directory: &Path) -> Result<String> {
-    let mut names = Vec::new();
-    for entry in
-        fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?
-    {
-        names.extend(
-            entry?
-                .path()
-                .file_stem()
-                .map(|stem| stem.to_string_lossy().into_owned()),
-        );
-    }
-    names.sort();
-    Ok(names.join(", "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -412,8 +392,8 @@ mod tests {
     #[test]
     fn every_machine_file_is_parsed() {
         let directory = workspace_root().join("qemu");
-        for name in machines(&directory).unwrap().split(", ") {
-            Machine::load(name).unwrap();
+        for name in toml_names(&directory).unwrap() {
+            Machine::load(&name).unwrap();
         }
     }
 

@@ -1,13 +1,17 @@
-//! Threads with a seccomp filter under which chosen system calls fail or do nothing.
+//! Threads and programs under a seccomp filter, where chosen system calls fail or do nothing. x86_64 only.
 //!
-//! A filter applies to the thread that installed it and to its child processes, and ends with them. x86_64 only.
+//! A filter applies to the thread that installed it and to its child processes, and ends with them. A [`Profile`] is the filter of a
+//! whole host, from a file in qemu/hosts.
 
-use anyhow::{Context, Result};
+mod filter;
+mod probe;
+mod profile;
+
+pub use profile::Profile;
+
+use anyhow::Result;
+use filter::{Argument, Rules, rule};
 use nix::libc;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, apply_filter,
-};
 use std::collections::BTreeMap;
 
 /// Runs `work` on a thread where each of `calls` fails with ENOSYS, as on an old kernel.
@@ -27,60 +31,39 @@ pub fn answering<T: Send>(
 
 /// Runs `work` on a thread where an mprotect that requests PROT_EXEC fails with `errno`.
 pub fn without_new_code<T: Send>(errno: i32, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let execute = u64::from(libc::PROT_EXEC.cast_unsigned());
-    let is_asked = SeccompCondition::new(
-        2,
-        SeccompCmpArgLen::Dword,
-        SeccompCmpOp::MaskedEq(execute),
-        execute,
-    )?;
-    let rules = vec![SeccompRule::new(vec![is_asked])?];
+    let rules = vec![rule(&[Argument::has(2, libc::PROT_EXEC)])?];
     run_filtered(BTreeMap::from([(libc::SYS_mprotect, rules)]), errno, work)
 }
 
 /// Runs `work` on a thread where netlink sockets, IP_PKTINFO and IPV6_RECVPKTINFO fail with EPERM.
 pub fn without_netlink<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let equals = |argument, value: i32| {
-        let value = u64::from(value.cast_unsigned());
-        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
-    };
-    let netlink = vec![SeccompRule::new(vec![equals(0, libc::AF_NETLINK)?])?];
-    let options = [
-        (libc::IPPROTO_IP, libc::IP_PKTINFO),
-        (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
-    ];
-    let rule = |(level, option)| {
-        Ok(SeccompRule::new(vec![
-            equals(1, level)?,
-            equals(2, option)?,
-        ])?)
-    };
-    let packet_info = options.into_iter().map(rule);
+    let option = |level, option| rule(&[Argument::is(1, level), Argument::is(2, option)]);
     let rules = BTreeMap::from([
-        (libc::SYS_socket, netlink),
-        (libc::SYS_setsockopt, packet_info.collect::<Result<_>>()?),
+        (
+            libc::SYS_socket,
+            vec![rule(&[Argument::is(0, libc::AF_NETLINK)])?],
+        ),
+        (
+            libc::SYS_setsockopt,
+            vec![
+                option(libc::IPPROTO_IP, libc::IP_PKTINFO)?,
+                option(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?,
+            ],
+        ),
     ]);
     run_filtered(rules, libc::EPERM, work)
 }
 
 /// Runs `work` on a thread where calls that match `rules` fail with `errno`.
 fn run_filtered<T: Send>(
-    rules: BTreeMap<i64, Vec<SeccompRule>>,
+    rules: Rules,
     errno: i32,
     work: impl FnOnce() -> Result<T> + Send,
 ) -> Result<T> {
-    let filter = SeccompFilter::new(
-        rules,
-        SeccompAction::Allow,
-        SeccompAction::Errno(errno.cast_unsigned()),
-        TargetArch::x86_64,
-    )?;
-    let program: BpfProgram = filter
-        .try_into()
-        .context("cannot compile the seccomp filter")?;
+    let program = filter::refuse(rules, errno)?;
     std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
-            apply_filter(&program).context("the kernel rejected the seccomp filter")?;
+            filter::install(&program)?;
             work()
         });
         inside
