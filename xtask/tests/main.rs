@@ -16,6 +16,7 @@ mod iso;
 mod libnfs;
 mod linux_vm;
 mod loads;
+mod lockdown;
 mod mdns;
 mod memory;
 mod packed;

@@ -1,8 +1,8 @@
 //! The multicast DNS roles, tested with avahi and python-zeroconf on links of network namespaces.
 
 mod bridge;
-mod browse;
-mod conflicts;
+pub(crate) mod browse;
+pub(crate) mod conflicts;
 mod datastores;
 mod exec;
 mod files;
@@ -14,7 +14,7 @@ mod poor;
 mod ports;
 mod publish;
 mod reread;
-mod resolve;
+pub(crate) mod resolve;
 mod same_host;
 mod serve;
 pub(crate) mod world;
@@ -72,7 +72,7 @@ fn avahi_sees_host_services_and_hardware() -> Result<()> {
     avahi_sees_us(&World::new()?)
 }
 
-fn avahi_sees_us(world: &World) -> Result<()> {
+pub(crate) fn avahi_sees_us(world: &World) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let avahi = Avahi::start(world, "other", scratch.path())?;
     let responder = world.announce(&WORDS)?;

@@ -24,8 +24,17 @@ const PATIENCE: Duration = Duration::from_secs(40);
 pub struct World {
     pub ours: Namespace,
     pub theirs: Namespace,
-    /// True if our programs are started under the restrictions of [`World::poor`].
-    is_poor: bool,
+    restriction: Restriction,
+}
+
+/// Restrictions of our programs. avahi has none.
+#[derive(Clone, Copy)]
+enum Restriction {
+    Nothing,
+    /// See [`World::poor`].
+    Poor,
+    /// See [`World::under`].
+    Profile(&'static str),
 }
 
 impl World {
@@ -38,7 +47,7 @@ impl World {
         Ok(Self {
             ours,
             theirs,
-            is_poor: false,
+            restriction: Restriction::Nothing,
         })
     }
 
@@ -46,12 +55,20 @@ impl World {
     /// restrictions.
     pub fn poor() -> Result<Self> {
         Ok(Self {
-            is_poor: true,
+            restriction: Restriction::Poor,
             ..Self::new()?
         })
     }
 
-    /// Builds the command for one of our roles on `host`, restricted if this is a poor world, and passes it to `start`.
+    /// A world in which our programs run under a profile of qemu/hosts.
+    pub fn under(profile: &'static str) -> Result<Self> {
+        Ok(Self {
+            restriction: Restriction::Profile(profile),
+            ..Self::new()?
+        })
+    }
+
+    /// Builds the command for one of our roles on `host`, restricted as this world is, and passes it to `start`.
     fn start_role<T: Send>(
         &self,
         host: &Namespace,
@@ -59,9 +76,15 @@ impl World {
         words: &[&str],
         start: impl FnOnce(Command) -> Result<T> + Send,
     ) -> Result<T> {
-        if !self.is_poor {
+        if let Restriction::Nothing = self.restriction {
             let mut command = ours(host, role)?;
             command.args(words);
+            return start(command);
+        }
+        if let Restriction::Profile(profile) = self.restriction {
+            let mut command = host.command(env!("CARGO_BIN_EXE_workshop"));
+            command.args(["lockdown", profile, "--"]);
+            command.arg(file(role)?).arg(role).args(words);
             return start(command);
         }
         // nsenter and unshare also run without netlink; `ip netns exec` needs netlink.

@@ -14,13 +14,21 @@ use xtask::machines::server::public_dir;
 /// Uses every feature (see `repertoire`) in a new directory, without and with a jail. `start` starts the server.
 fn play(start: impl Fn(&SftpOptions) -> Result<Sftp>) -> Result<()> {
     for jailed in [false, true] {
-        let directory = public_dir()?;
-        let options = SftpOptions::serving(directory.path(), jailed);
-        let mut client = start(&options)?;
-        play_with(&mut client, directory.path(), jailed)?;
-        client.finish_quietly()?;
+        play_in(jailed, &start)?;
     }
     Ok(())
+}
+
+/// As [`play`], but only with or only without a jail.
+pub(crate) fn play_in(
+    jailed: bool,
+    start: impl FnOnce(&SftpOptions) -> Result<Sftp>,
+) -> Result<()> {
+    let directory = public_dir()?;
+    let options = SftpOptions::serving(directory.path(), jailed);
+    let mut client = start(&options)?;
+    play_with(&mut client, directory.path(), jailed)?;
+    client.finish_quietly()
 }
 
 fn play_with(client: &mut Sftp, directory: &Path, jailed: bool) -> Result<()> {
