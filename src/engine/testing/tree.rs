@@ -349,6 +349,7 @@ impl Vfs for Misbehaving {
         self.host().releases_left.set(left.saturating_sub(1));
         left > 0
     }
+
     fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
         self.host().works()?;
         // Make available space differ from free space, so that tests notice if the two are confused.

@@ -50,7 +50,7 @@ pub fn build_packed(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     Ok(packed_path)
 }
 
-/// Bytes of a page of x86 processors.
+/// Page size (bytes) of x86 processors.
 const PAGE: u64 = 4096;
 
 /// The plain executable as mapped in memory, without the zero-initialised end (.bss).
