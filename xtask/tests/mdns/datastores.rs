@@ -198,6 +198,9 @@ fn machines_have_one_host(has_lists: bool) -> Result<()> {
             seen.len()
         );
     }
+    // A host does not repeat over IPv4 a record that it multicast less than 1 s before (RFC 6762 section 6). The browser would hear
+    // that record over IPv6 only, and its next query would list the record as known.
+    std::thread::sleep(Duration::from_secs(1));
     let output = ours(&client, "browse")?
         .args(["-rptk", "_vm._tcp"])
         .output()?;
