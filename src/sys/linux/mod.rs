@@ -124,7 +124,7 @@ fn poll_ms(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> usize {
     unsafe { syscalls::raw_syscall!(syscalls::Sysno::poll, first, count, ms) }
 }
 
-/// Fills `out` by getrandom, else from /dev/urandom, else with the 16 bytes of AT_RANDOM.
+/// Fills `out` by getrandom, else from /dev/urandom, else by [`seed`].
 pub fn entropy(out: &mut [u8; 16]) {
     // SAFETY: the kernel writes at most `out.len()` bytes to `out`.
     let got = unsafe {
@@ -140,9 +140,14 @@ pub fn entropy(out: &mut [u8; 16]) {
     }
 }
 
-/// The 16 bytes of AT_RANDOM: they differ at every start, but are not for secrets.
+/// The bytes of AT_RANDOM, else the time and the PID: they differ at every start, but are not for secrets.
 pub fn seed() -> [u8; 16] {
-    stack::auxiliary_random()
+    stack::auxiliary_random().unwrap_or_else(|| {
+        let (secs, nanos) = wall_clock();
+        let process = rustix::process::getpid().as_raw_pid() as u32;
+        let high = secs as u64 ^ u64::from(process) << 32;
+        (u128::from(high) << 64 | u128::from(nanos)).to_ne_bytes()
+    })
 }
 
 /// Writes to standard error; output that the reader does not accept soon is dropped.
@@ -166,7 +171,34 @@ pub fn is_terminal() -> bool {
 
 /// The effective UID.
 pub fn user_id() -> u32 {
-    rustix::process::geteuid().as_raw()
+    const AT_EUID: usize = 12;
+    #[cfg(any(target_arch = "x86", target_arch = "arm"))]
+    const READ: syscalls::Sysno = syscalls::Sysno::geteuid32;
+    #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
+    const READ: syscalls::Sysno = syscalls::Sysno::geteuid;
+    id(AT_EUID, READ)
+}
+
+/// The effective GID.
+pub fn group_id() -> u32 {
+    const AT_EGID: usize = 14;
+    #[cfg(any(target_arch = "x86", target_arch = "arm"))]
+    const READ: syscalls::Sysno = syscalls::Sysno::getegid32;
+    #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
+    const READ: syscalls::Sysno = syscalls::Sysno::getegid;
+    id(AT_EGID, READ)
+}
+
+/// An id of the process, which never changes: from the auxiliary vector, else by the system call `call`, which fails on some hosts.
+/// If both lack it, 65534: the process then does not act as root.
+fn id(kind: usize, call: syscalls::Sysno) -> u32 {
+    const UNKNOWN: usize = 65534;
+    let found = stack::auxiliary(kind).map_or_else(
+        // SAFETY: the call takes no arguments.
+        || outcome(unsafe { syscalls::raw_syscall!(call) }),
+        Ok,
+    );
+    found.unwrap_or(UNKNOWN) as u32
 }
 
 /// Value of the environment variable `name`, which ends with "=".

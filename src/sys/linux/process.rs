@@ -1,4 +1,4 @@
-//! Processes and signals: fork, exec, wait, signalfd.
+//! Processes and signals: fork, exec, wait, signalfd or a pipe in its place.
 
 use super::fs::File;
 use super::{Errno, outcome};
@@ -6,11 +6,10 @@ use crate::mem::Ends as _;
 use crate::time::Duration;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use rustix::fs::OFlags;
-use rustix::process::{Resource, Rlimit};
 use syscalls::{Sysno, raw_syscall};
 
 /// Ends the process with all its threads.
@@ -54,13 +53,36 @@ pub(super) fn hold_stderr() {
     }
 }
 
-/// Sets the action of a signal.
+/// Sets the action of a signal: SIG_DFL, SIG_IGN, or the address of a handler.
 #[inline(never)]
 fn act_on(signal: usize, handler: usize, flags: usize) {
     // The kernel's sigaction: handler, flags, restorer, mask. Eight words are enough on every architecture.
-    let action = [handler, flags, handler, 0, 0, 0, 0, 0];
-    // SAFETY: the kernel only reads the structure. A handler is a function of ours that does not return.
+    let action = [handler, flags | RESTORER, return_address(), 0, 0, 0, 0, 0];
+    // SAFETY: the kernel only reads the structure. A handler is a function of ours.
     unsafe { raw_syscall!(Sysno::rt_sigaction, signal, action.as_ptr(), 0, 8) };
+}
+
+/// SA_RESTORER: `sigaction` has a return address. x86_64 requires one; the other kernels supply their own.
+const RESTORER: usize = if cfg!(target_arch = "x86_64") {
+    0x0400_0000
+} else {
+    0
+};
+
+/// Address to which signal handlers return.
+#[cfg(target_arch = "x86_64")]
+fn return_address() -> usize {
+    /// Makes the system call rt_sigreturn, which continues the interrupted code.
+    #[unsafe(naked)]
+    extern "C" fn continue_interrupted() {
+        core::arch::naked_asm!("mov eax, {}", "syscall", const Sysno::rt_sigreturn as u32)
+    }
+    continue_interrupted as extern "C" fn() as usize
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+const fn return_address() -> usize {
+    0
 }
 
 /// How to change the signal mask: block or unblock.
@@ -90,9 +112,10 @@ fn mask(how: Block, signals: u64) {
     };
 }
 
-/// A signalfd for SIGINT, SIGTERM and SIGURG; with `reload` also SIGHUP, with `children` SIGCHLD. The signals are blocked.
+/// A signalfd for SIGINT, SIGTERM and SIGURG; with `reload` also SIGHUP, with `children` SIGCHLD. The signals are blocked. If the
+/// kernel has no signalfd (Linux before 2.6.27, VMkernel, FreeBSD), the read end of a pipe to which a signal handler writes.
 ///
-/// `None` if the kernel has no signalfd; signals then keep their default actions, except that SIGHUP is ignored with `reload`.
+/// `None` if there is no pipe either; signals then keep their default actions, except that SIGHUP is ignored with `reload`.
 pub fn signals(reload: bool, children: bool) -> Option<File> {
     let mut signals = STOP_SIGNALS | ASK_SIGNAL;
     if reload {
@@ -102,11 +125,11 @@ pub fn signals(reload: bool, children: bool) -> Option<File> {
     if children {
         signals |= CHILD_SIGNAL;
     }
-    readable(signals)
+    signalfd(signals).or_else(|| handled(signals))
 }
 
 #[inline(never)]
-fn readable(signals: u64) -> Option<File> {
+fn signalfd(signals: u64) -> Option<File> {
     const CLOEXEC_NONBLOCK: usize = 0o2_004_000;
     mask(Block::On, signals);
     // SAFETY: the kernel reads the eight bytes of the signal set.
@@ -125,6 +148,51 @@ fn readable(signals: u64) -> Option<File> {
     }
     signalled
 }
+
+/// Size of `struct signalfd_siginfo`, in words. Its first word is the number of the signal.
+const SIGNAL_WORD_COUNT: usize = 32;
+
+/// Write end of the pipe of [`handled`], or -1.
+static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
+
+/// Installs a handler for `signals` that writes to a pipe; returns the pipe's read end, which behaves like a signalfd.
+#[inline(never)]
+fn handled(signals: u64) -> Option<File> {
+    /// SA_RESTART: interrupted calls are repeated.
+    const RESTART: usize = 0x1000_0000;
+    extern "C" fn write_signal(number: u32) {
+        let (pipe, info) = (
+            SIGNAL_PIPE.load(Ordering::Relaxed),
+            [number; SIGNAL_WORD_COUNT],
+        );
+        // SAFETY: the kernel reads the words. A full pipe does not block.
+        unsafe { raw_syscall!(Sysno::write, pipe, info.as_ptr(), size_of_val(&info)) };
+    }
+    let (from, to) = super::fs::pipe().ok()?;
+    SIGNAL_PIPE.store(to.leak(), Ordering::Relaxed);
+    act_on_all(
+        signals,
+        write_signal as extern "C" fn(u32) as usize,
+        RESTART,
+    );
+    Some(from)
+}
+
+fn act_on_all(signals: u64, handler: usize, flags: usize) {
+    for signal in (1..u64::BITS).filter(|signal| signals >> (signal - 1) & 1 != 0) {
+        act_on(signal as usize, handler, flags);
+    }
+}
+
+/// Gives a child process the default actions of the signals that its parent watches: unblocked, and not written to its pipe.
+fn forget_signals() {
+    mask(Block::Off, ALL_SIGNALS);
+    if SIGNAL_PIPE.load(Ordering::Relaxed) >= 0 {
+        act_on_all(STOP_SIGNALS | CHILD_SIGNAL | ASK_SIGNAL, SIG_DFL, 0);
+    }
+}
+
+const SIG_DFL: usize = 0;
 
 /// Meaning of a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -146,9 +214,9 @@ pub fn wait_for_signal(signals: Option<&File>, timeout: Option<Duration>) -> Sig
     })
 }
 
-/// Reads one signal from a signalfd.
+/// Reads one signal from a signalfd, or from the pipe in its place.
 pub fn read_signal(signals: BorrowedFd<'_>) -> SignalRequest {
-    let mut info = MaybeUninit::<[u32; 32]>::uninit();
+    let mut info = MaybeUninit::<[u32; SIGNAL_WORD_COUNT]>::uninit();
     let number = info.as_mut_ptr().cast::<u32>();
     // SAFETY: the kernel writes at most the size of `info`.
     let read =
@@ -191,12 +259,10 @@ pub fn stop_when_asked() {
         }
         exit(0)
     }
-    /// SA_RESTORER: the kernel requires a return address. It is never used, because the handler does not return.
-    const RESTORER: usize = 0x0400_0000;
     let handler = stop as extern "C" fn(i32) -> ! as usize;
     act_on_hang_up(HangUp::Ignored);
     for signal in [2, 15] {
-        act_on(signal, handler, RESTORER);
+        act_on(signal, handler, 0);
     }
 }
 
@@ -251,7 +317,7 @@ pub fn fork() -> Result<Option<Child>, Errno> {
     if let Some(child) = split()? {
         return Ok(Some(child));
     }
-    mask(Block::Off, ALL_SIGNALS);
+    forget_signals();
     HAS_SUPERVISOR.store(true, Ordering::Relaxed);
     follow_supervisor();
     if rustix::process::getppid() != Some(parent) {
@@ -281,7 +347,7 @@ pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
     if let Some(child) = split()? {
         return Ok(child);
     }
-    mask(Block::Off, ALL_SIGNALS);
+    forget_signals();
     on_failed_write(FailedWrite::Ends);
     act_on_hang_up(HangUp::Ends);
     let mut environment = [core::ptr::null(); ENVIRONMENT_COUNT_MAX];
@@ -350,18 +416,23 @@ pub fn send_signal(child: Child, signal: Signal) {
     unsafe { raw_syscall!(Sysno::kill, child.0, signal as usize) };
 }
 
-/// Raises the soft limit of open descriptors to the hard limit; returns the limit in effect.
+/// Raises the soft limit of open descriptors to the hard limit; returns the limit in effect. The calls are older than prlimit64,
+/// which Linux before 2.6.36 and WSL 1 lack.
 pub fn descriptor_limit() -> usize {
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    let allowed = match rustix::process::setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    allowed.map_or(usize::MAX, |count| {
-        usize::try_from(count).unwrap_or(usize::MAX)
-    })
+    /// RLIMIT_NOFILE.
+    const OPEN_FILES: usize = 7;
+    /// The limit that most hosts set, if it cannot be read.
+    const USUAL: usize = 1024;
+    #[cfg(any(target_arch = "x86", target_arch = "arm"))]
+    const READ: Sysno = Sysno::ugetrlimit;
+    #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
+    const READ: Sysno = Sysno::getrlimit;
+    let (mut soft_and_hard, set) = ([USUAL; 2], Sysno::setrlimit);
+    // SAFETY: the kernel writes two words.
+    unsafe { raw_syscall!(READ, OPEN_FILES, soft_and_hard.as_mut_ptr()) };
+    let [soft, hard] = soft_and_hard;
+    let raised = [hard; 2];
+    // SAFETY: the kernel reads two words.
+    let result = outcome(unsafe { raw_syscall!(set, OPEN_FILES, raised.as_ptr()) });
+    if result.is_ok() { hard } else { soft }
 }

@@ -19,8 +19,6 @@ pub(super) const INET6: u16 = 10;
 const NETLINK: u16 = 16;
 #[cfg(feature = "smol")]
 pub(super) const PACKET: u16 = 17;
-/// ioctl request that sets non-blocking mode.
-const FIONBIO: u32 = 0x5421;
 
 /// A socket address in the kernel's layout: family, port and an IPv4 address; or family, port, flow label, IPv6 address and scope
 /// id; or family and the NUL-terminated path of a socket file.
@@ -371,11 +369,15 @@ pub(super) fn open_netlink() -> Result<File, Errno> {
     open(NETLINK, DATAGRAM | NONBLOCK)
 }
 
+/// Opens a socket that ends with the program. SOCK_CLOEXEC and SOCK_NONBLOCK are not passed: Linux before 2.6.27 has no such flags.
 pub(super) fn open(family: u16, kind: u32) -> Result<File, Errno> {
-    const CLOEXEC: u32 = 0o2_000_000;
-    let kind = kind | CLOEXEC;
     // SAFETY: no argument is a pointer.
-    File::opened(unsafe { socket_call!(socket, 1, family, kind, 0) })
+    let socket = File::opened(unsafe { socket_call!(socket, 1, family, kind & !NONBLOCK, 0) })?;
+    socket.end_with_program();
+    if kind & NONBLOCK != 0 {
+        socket.never_block();
+    }
+    Ok(socket)
 }
 
 /// Writes the local address of a socket to `at`.
@@ -402,10 +404,7 @@ pub fn accept(listener: RawFd, from: &mut Address) -> Result<File, Errno> {
             &raw mut from.len
         )
     })?;
-    let on = 1u32;
-    // SAFETY: the kernel reads a number.
-    let set = unsafe { raw_syscall!(Sysno::ioctl, accepted.as_raw_fd(), FIONBIO, &raw const on) };
-    outcome(set)?;
+    accepted.never_block();
     Ok(accepted)
 }
 

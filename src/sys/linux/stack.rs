@@ -3,9 +3,6 @@
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-/// Type of the auxiliary vector entry that points to 16 random bytes.
-const AT_RANDOM: usize = 25;
-
 /// Initial stack pointer; null before [`remember`].
 static STACK: AtomicPtr<usize> = AtomicPtr::new(core::ptr::null_mut());
 
@@ -39,13 +36,14 @@ impl Iterator for Environment {
     }
 }
 
-/// The 16 bytes of AT_RANDOM; zeros if the kernel supplied none.
-pub(super) fn auxiliary_random() -> [u8; 16] {
+/// The value of the auxiliary vector's entry `kind`. `None` if the kernel supplied none.
+#[inline(never)]
+pub(super) fn auxiliary(kind: usize) -> Option<usize> {
     let stack = STACK.load(Ordering::Relaxed).cast_const();
     if stack.is_null() {
-        return [0; 16];
+        return None;
     }
-    // SAFETY: `stack` is the initial stack pointer; AT_RANDOM points to 16 bytes that live as long as the process.
+    // SAFETY: `stack` is the initial stack pointer. A null ends the environment; pairs of kind and value up to AT_NULL follow.
     unsafe {
         let mut at = stack.add(*stack + 2);
         while *at != 0 {
@@ -53,11 +51,19 @@ pub(super) fn auxiliary_random() -> [u8; 16] {
         }
         at = at.add(1);
         while *at != 0 {
-            if *at == AT_RANDOM {
-                return (*at.add(1) as *const [u8; 16]).read_unaligned();
+            if *at == kind {
+                return Some(*at.add(1));
             }
             at = at.add(2);
         }
     }
-    [0; 16]
+    None
+}
+
+/// The 16 bytes of AT_RANDOM. `None` if the kernel supplied none (Linux before 2.6.29).
+pub(super) fn auxiliary_random() -> Option<[u8; 16]> {
+    const AT_RANDOM: usize = 25;
+    let bytes = auxiliary(AT_RANDOM)? as *const [u8; 16];
+    // SAFETY: AT_RANDOM points to 16 bytes that live as long as the process.
+    Some(unsafe { bytes.read_unaligned() })
 }

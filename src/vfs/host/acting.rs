@@ -5,7 +5,8 @@
 
 use super::super::exports::ROOT;
 use super::super::{Caller, FsError, FsResult, Rules};
-use crate::sys::linux::fsuid;
+use crate::sys::linux::{fsuid, group_id};
+use crate::sys::user_id;
 use core::cell::Cell;
 
 /// The caller of the current request, and the state of this process's credentials.
@@ -35,7 +36,7 @@ impl Acting {
 
     /// Switches to callers from now on, if this process can.
     pub(super) fn enable(&mut self) {
-        self.switches = rustix::process::geteuid().is_root() && fsuid::can_switch();
+        self.switches = user_id() == 0 && fsuid::can_switch();
     }
 
     /// Returns true if calls are made with the callers' credentials.
@@ -105,8 +106,7 @@ impl Acting {
         let (uid, gid) = if self.switches {
             (self.caller.uid, self.caller.gid)
         } else {
-            let process = (rustix::process::geteuid(), rustix::process::getegid());
-            (process.0.as_raw(), process.1.as_raw())
+            (user_id(), group_id())
         };
         let shift = if uid == owner.0 {
             6

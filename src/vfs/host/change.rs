@@ -241,7 +241,7 @@ impl Host {
 pub(super) fn open_own(file: &File, flags: OFlags) -> FsResult<File> {
     let mut stat = fs::blank();
     kernel::stat(file, &mut stat)?;
-    if stat.stx_uid != rustix::process::geteuid().as_raw() {
+    if stat.stx_uid != crate::sys::user_id() {
         return Err(FsError::Access);
     }
     let (mut buffer, mode) = ([0; 25], u32::from(stat.stx_mode) & 0o7777);

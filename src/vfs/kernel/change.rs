@@ -48,16 +48,7 @@ pub(in super::super) fn set_attr(
         fs::chmod::<FsError>(file, path, mode)?;
     }
     if change.times() {
-        let times = times(change.atime, change.mtime);
-        let none = AtFlags::empty();
-        if path.is_some() {
-            return fs::utimensat(AT_FDCWD, path, &times, none);
-        }
-        match fs::utimensat(file, Some(c""), &times, AtFlags::EMPTY_PATH) {
-            // EINVAL: an old kernel does not accept AT_EMPTY_PATH in utimensat(2).
-            Err(FsError::Invalid) => return fs::utimensat(file, None, &times, none),
-            done => return done,
-        }
+        fs::set_times::<FsError>(file, path, &times(change.atime, change.mtime))?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::User;
 use crate::sys::linux::sandbox;
 use crate::vfs::shared::Shared;
 use crate::vfs::{Access, Backend, Detail, FsError, ObjectType, OpenFlags, SetAttr, Tree};
-#[cfg(target_pointer_width = "32")]
+#[cfg(not(target_arch = "aarch64"))]
 use crate::vfs::{FileTime, NewTime};
 use core::cell::{RefCell, RefMut};
 use core::ops::{ControlFlow, Deref, DerefMut};
@@ -111,6 +111,49 @@ fn file_is_created_written_and_read_by_path() {
     assert_eq!(user.write(&pin, 0, b"!"), Ok(()));
     user.unpin(pin);
     assert_eq!(std::fs::read(scratch.0.join("new")).unwrap(), b"hello!");
+}
+
+/// Before Linux 2.6.22, without utimensat: times have microseconds, and a time that is not set stays.
+#[cfg(not(target_arch = "aarch64"))]
+#[test]
+fn old_kernel_sets_times_by_futimesat() {
+    let scratch = Scratch::new("coarse");
+    let path = scratch.path("file");
+    let [early, late] = [(1_000_000_000, 123_456_789), (1_500_000_000, 999_999_999)]
+        .map(|(secs, nanos)| FileTime { secs, nanos });
+    let (now, attrs) = std::thread::spawn(move || {
+        sandbox::refuse_calls(&[
+            Sysno::utimensat,
+            #[cfg(target_pointer_width = "32")]
+            Sysno::utimensat_time64,
+        ]);
+        let mut user = Served::new(4);
+        let pin = user.open_at(&path, &WRITE).unwrap();
+        let changes = [
+            (NewTime::At(early), NewTime::At(late)),
+            (NewTime::Keep, NewTime::At(early)),
+            (NewTime::Now, NewTime::Keep),
+        ];
+        let attrs = changes.map(|(atime, mtime)| {
+            let change = SetAttr {
+                atime,
+                mtime,
+                ..SetAttr::default()
+            };
+            user.set_attr(pin.node(), &change).unwrap();
+            user.attr(pin.node()).unwrap()
+        });
+        user.unpin(pin);
+        (crate::sys::linux::wall_clock().0, attrs)
+    })
+    .join()
+    .unwrap();
+    let times = attrs.map(|attr| (attr.atime, attr.mtime));
+    let [early, late] = [(1_000_000_000, 123_456_000), (1_500_000_000, 999_999_000)]
+        .map(|(secs, nanos)| FileTime { secs, nanos });
+    assert_eq!(times[..2], [(early, late), (early, early)]);
+    assert!((now - times[2].0.secs).abs() <= 2, "{times:?}");
+    assert_eq!(times[2].1, early);
 }
 
 /// Before Linux 5.1, no 32-bit system call supports times after 2038: setting such a time fails, and it is never stored truncated.

@@ -31,21 +31,23 @@ macro_rules! host {
 
 host! {
     esxi_7 = "esxi-7",
-    nfs: nfs_changes_reach_the_disk;
+    nfs: nfs_changes_reach_the_disk nfs_files_belong_to_their_users nfs_loops_serve_and_stop;
     sftp: sftp_session_uses_every_feature sftp_jail_uses_every_feature sftp_of_openssh_transfers_files;
-    mdns: browse_sees_avahi resolve_finds_avahi;
+    mdns: mdns_is_seen_by_avahi mdns_name_conflict_is_resolved browse_sees_avahi resolve_finds_avahi;
 }
 
 host! {
     linux_2_6_18 = "linux-2.6.18",
-    sftp: sftp_of_openssh_transfers_files;
+    nfs: nfs_changes_reach_the_disk nfs_files_belong_to_their_users nfs_loops_serve_and_stop;
+    sftp: sftp_session_uses_every_feature sftp_jail_uses_every_feature sftp_of_openssh_transfers_files;
+    mdns: mdns_is_seen_by_avahi mdns_name_conflict_is_resolved browse_sees_avahi resolve_finds_avahi;
 }
 
 host! {
     freebsd_linuxulator = "freebsd-linuxulator",
-    nfs: nfs_changes_reach_the_disk nfs_files_belong_to_their_users;
+    nfs: nfs_changes_reach_the_disk nfs_files_belong_to_their_users nfs_loops_serve_and_stop;
     sftp: sftp_session_uses_every_feature sftp_jail_uses_every_feature sftp_of_openssh_transfers_files;
-    mdns: browse_sees_avahi resolve_finds_avahi;
+    mdns: mdns_is_seen_by_avahi mdns_name_conflict_is_resolved browse_sees_avahi resolve_finds_avahi;
 }
 
 host! {
@@ -64,9 +66,9 @@ host! {
 
 host! {
     wsl1 = "wsl1",
-    nfs: nfs_changes_reach_the_disk nfs_files_belong_to_their_users;
-    sftp: sftp_of_openssh_transfers_files;
-    mdns: browse_sees_avahi resolve_finds_avahi;
+    nfs: nfs_changes_reach_the_disk nfs_files_belong_to_their_users nfs_loops_serve_and_stop;
+    sftp: sftp_session_uses_every_feature sftp_jail_uses_every_feature sftp_of_openssh_transfers_files;
+    mdns: mdns_is_seen_by_avahi mdns_name_conflict_is_resolved browse_sees_avahi resolve_finds_avahi;
 }
 
 host! {

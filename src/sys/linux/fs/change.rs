@@ -5,7 +5,11 @@ use super::super::Errno;
 use super::borrow;
 use super::{AT_FDCWD, Text, act, call_on_entry, text, twice, word};
 use core::ffi::CStr;
+#[cfg(not(target_arch = "aarch64"))]
+use core::mem::MaybeUninit;
 use rustix::fd::RawFd;
+#[cfg(not(target_arch = "aarch64"))]
+use rustix::fs::Timespec;
 use rustix::fs::{AtFlags, Timestamps};
 use syscalls::Sysno;
 
@@ -128,13 +132,33 @@ pub fn chmod<E: From<Errno>>(file: RawFd, path: Option<&CStr>, mode: u32) -> Res
     }
 }
 
-/// Changes the times of the object at `path`, relative to `dir`. `None`, or since Linux 5.8 an empty path, is `dir` itself.
-pub fn utimensat<E: From<Errno>>(
+/// Changes the times of an open file or, with `path`, of the file at that path, which is the same file.
+pub fn set_times<E: From<Errno>>(
+    file: RawFd,
+    path: Option<&CStr>,
+    times: &Timestamps,
+) -> Result<(), E> {
+    let set = match path {
+        Some(path) => utimensat(AT_FDCWD, Some(path), times, AtFlags::empty()),
+        None => utimensat(file, Some(c""), times, AtFlags::EMPTY_PATH),
+    };
+    let set = match set {
+        // Linux before 5.8 does not accept an empty path.
+        Err(Errno::INVAL) if path.is_none() => utimensat(file, None, times, AtFlags::empty()),
+        // Linux before 2.6.22. aarch64 has no futimesat.
+        #[cfg(not(target_arch = "aarch64"))]
+        Err(Errno::NOSYS) => futimesat(file, times),
+        set => set,
+    };
+    Ok(set?)
+}
+
+fn utimensat(
     dir: RawFd,
     path: Option<&CStr>,
     times: &Timestamps,
     flags: AtFlags,
-) -> Result<(), E> {
+) -> Result<(), Errno> {
     #[cfg(target_pointer_width = "64")]
     {
         let path = path.map_or(0, |path| path.as_ptr() as usize);
@@ -147,6 +171,38 @@ pub fn utimensat<E: From<Errno>>(
         Some(path) => Ok(rustix::fs::utimensat(borrow(dir), path, times, flags)?),
         None => Ok(rustix::fs::futimens(borrow(dir), times)?),
     }
+}
+
+/// Changes the times of an open file, in microseconds, as only its owner may do. ENOENT if /proc is not mounted.
+#[cfg(not(target_arch = "aarch64"))]
+#[inline(never)]
+#[allow(clippy::unnecessary_cast, reason = "32-bit machines have other types")]
+fn futimesat(file: RawFd, times: &Timestamps) -> Result<(), Errno> {
+    const UTIME_NOW: u32 = 0x3fff_ffff;
+    const UTIME_OMIT: u32 = 0x3fff_fffe;
+    let stat = &mut MaybeUninit::uninit();
+    let stat = super::fstatat::<Errno>(file, c"", AtFlags::EMPTY_PATH, stat)?;
+    let (now, now_nanos) = super::super::wall_clock();
+    let time = |new: &Timespec, secs: i64, nanos: u32| {
+        let (secs, nanos) = match new.tv_nsec as u32 {
+            UTIME_OMIT => (secs, nanos),
+            UTIME_NOW => (now, now_nanos),
+            nanos => (new.tv_sec, nanos),
+        };
+        // On 32-bit machines: a time after 2038.
+        let secs = isize::try_from(secs).map_err(|_| Errno::OVERFLOW)?;
+        Ok([secs, (nanos / 1000) as isize])
+    };
+    let [atime, mtime] = [&times.last_access, &times.last_modification];
+    let values = [
+        time(atime, stat.st_atime as i64, stat.st_atime_nsec as u32)?,
+        time(mtime, stat.st_mtime as i64, stat.st_mtime_nsec as u32)?,
+    ];
+    let mut buffer = [0; 25];
+    let path = super::proc_path(file, &mut buffer).as_ptr() as usize;
+    let values = values.as_ptr() as usize;
+    // SAFETY: the kernel reads the path, and four words.
+    unsafe { act(word(AT_FDCWD), path, values, 0, 0, Sysno::futimesat) }
 }
 
 const fn device_number((major, minor): (u32, u32)) -> Result<u32, Errno> {

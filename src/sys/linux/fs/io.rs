@@ -195,13 +195,22 @@ pub fn sendfile(socket: impl AsFd, file: i32, offset: u64, len: u32) -> Result<u
     })
 }
 
-/// Creates a non-blocking pipe of up to 1 MiB: read end, write end.
+/// Creates a non-blocking pipe of up to 1 MiB: read end, write end. Without flags, because Linux before 2.6.27 has no pipe2.
 pub fn pipe() -> Result<(File, File), Errno> {
-    const CLOEXEC_NONBLOCK: usize = 0o2_004_000;
+    // aarch64 has no pipe.
+    #[cfg(target_arch = "aarch64")]
+    const PIPE: Sysno = Sysno::pipe2;
+    #[cfg(not(target_arch = "aarch64"))]
+    const PIPE: Sysno = Sysno::pipe;
     let mut ends = [0i32; 2];
     // SAFETY: the kernel writes two descriptors to `ends`.
-    outcome(unsafe { raw_syscall!(Sysno::pipe2, ends.as_mut_ptr(), CLOEXEC_NONBLOCK) })?;
-    let [from, to] = ends.map(File);
+    outcome(unsafe { raw_syscall!(PIPE, ends.as_mut_ptr(), 0) })?;
+    let ends = ends.map(File);
+    for end in &ends {
+        end.end_with_program();
+        end.never_block();
+    }
+    let [from, to] = ends;
     // A larger pipe moves more per call. The kernel may refuse.
     set_pipe_size(to.0, 1 << 20);
     Ok((from, to))

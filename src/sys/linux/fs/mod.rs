@@ -14,8 +14,8 @@ mod stat;
 mod watch;
 
 pub use change::{
-    chmod, chown, link_entry, linkat, mkdirat, mknodat, renameat, symlinkat, truncate, unlinkat,
-    utimensat,
+    chmod, chown, link_entry, linkat, mkdirat, mknodat, renameat, set_times, symlinkat, truncate,
+    unlinkat,
 };
 pub use directory::{DirectoryRecord, list};
 pub use handle::{KernelHandle, name_to_handle_at, open_by_handle_at};
@@ -100,6 +100,26 @@ impl File {
     /// Opens `path`; `mode` is for a file that is created.
     pub fn open<E: From<Errno>>(path: &CStr, flags: OFlags, mode: u32) -> Result<Self, E> {
         openat(AT_FDCWD, path, flags, mode).map(Self)
+    }
+
+    /// Closes the file when the process runs another program. Calls that open files take the flag O_CLOEXEC instead.
+    pub(super) fn end_with_program(&self) {
+        const SET_DESCRIPTOR_FLAGS: usize = 2;
+        const CLOEXEC: usize = 1;
+        self.control(SET_DESCRIPTOR_FLAGS, CLOEXEC);
+    }
+
+    /// Sets non-blocking mode, and clears the other modes that can be changed.
+    pub(super) fn never_block(&self) {
+        const SET_MODES: usize = 4;
+        self.control(SET_MODES, OFlags::NONBLOCK.bits() as usize);
+    }
+
+    /// Makes the system call fcntl, with a request that cannot fail.
+    #[inline(never)]
+    fn control(&self, request: usize, value: usize) {
+        // SAFETY: no argument is an address.
+        unsafe { raw_syscall!(Sysno::fcntl, self.0, request, value) };
     }
 
     /// Opens the file of a descriptor again with other flags, by /proc/self/fd. ENOENT if /proc is not mounted.
@@ -225,8 +245,11 @@ pub fn close(file: RawFd) {
 /// Duplicates a descriptor.
 pub fn dup<E: From<Errno>>(file: RawFd) -> Result<RawFd, E> {
     const DUPLICATE_CLOEXEC: usize = 1030;
+    /// For Linux before 2.6.24.
+    const DUPLICATE: usize = 0;
     // SAFETY: no argument is an address.
-    unsafe { call(word(file), DUPLICATE_CLOEXEC, 0, 0, 0, Sysno::fcntl) }
+    let duplicate = |how| unsafe { call(word(file), how, 0, 0, 0, Sysno::fcntl) };
+    duplicate(DUPLICATE_CLOEXEC).or_else(|_: E| duplicate(DUPLICATE))
 }
 
 /// Opens `path` relative to `dir`; `mode` is for a file that is created.
