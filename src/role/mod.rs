@@ -27,6 +27,7 @@ mod check;
     feature = "nfs",
     feature = "sftp-server",
     feature = "check",
+    feature = "probe",
     feature = "mdns",
     feature = "browse",
     feature = "resolve"
@@ -48,6 +49,8 @@ mod mdns;
 mod network;
 #[cfg(feature = "nfs")]
 mod nfs;
+#[cfg(feature = "probe")]
+mod probe;
 #[cfg(feature = "publish")]
 mod publish;
 #[cfg_attr(not(any(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
@@ -99,6 +102,14 @@ macro_rules! roles {
                 Self::ALL.get(index_of_alias(Self::JOINED, name)?).copied()
             }
 
+            /// Returns true for the role that also runs where no other does.
+            fn is_probe(self) -> bool {
+                #[cfg(feature = "probe")]
+                return self == Self::Probe;
+                #[cfg(not(feature = "probe"))]
+                false
+            }
+
             /// Returns the first name of the role that runs.
             fn name() -> &'static [u8] {
                 let index = SELECTED.load(Ordering::Relaxed).into();
@@ -132,6 +143,8 @@ roles! {
     Cat "cat": Text::NOTHING, |args, _| ls_cat::run(args, true);
     #[cfg(feature = "check")]
     Check "check": check::SUMMARY, |args, _| check::run(args);
+    #[cfg(feature = "probe")]
+    Probe "probe": probe::SUMMARY, |args, _| probe::run(args);
     #[cfg(feature = "mdns")]
     Mdns "mdns": mdns::SUMMARY, |args, _| mdns::run(args);
     #[cfg(feature = "browse")]
@@ -168,6 +181,22 @@ fn index_of_alias(names: &[u8], name: &[u8]) -> Option<usize> {
     // An empty part follows the last `|` of an entry, so an empty name must not match.
     let is_name = |one: &[u8]| one == name && !name.is_empty();
     parts(names, b' ').position(|names| parts(names, b'|').any(is_name))
+}
+
+/// Writes a JSON string. Bytes that an event line escapes as `\NNN` are escaped in the same way.
+#[inline(never)]
+#[cfg(any(feature = "check", feature = "probe"))]
+fn quote(json: &mut crate::wire::Writer<'_>, text: &[u8]) {
+    json.put(b"\"");
+    for byte in text {
+        for letter in Line::default().escaped(&[*byte]).bytes() {
+            if matches!(letter, b'"' | b'\\') {
+                json.put(b"\\");
+            }
+            json.put(&[*letter]);
+        }
+    }
+    json.put(b"\"");
 }
 
 const VERSION: Text = text!(concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -219,6 +248,11 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     match role {
         Some(role) => {
             SELECTED.store(role as u8, Ordering::Relaxed);
+            // Linux before 2.6.16, for which there is no fallback.
+            if !sys::has_openat() && !role.is_probe() {
+                let why = text!("the kernel has no openat; use Linux 2.6.16 or later");
+                return Err(complain(FAILED, text!("cannot start"), word, why));
+            }
             role.run(args, build_id)
         }
         None => {
@@ -311,6 +345,7 @@ fn refuse_usage(what: Text, about: &[u8], near: &[u8]) -> Fatal {
     feature = "nfs",
     feature = "sftp-server",
     feature = "check",
+    feature = "probe",
     feature = "mdns",
     feature = "browse",
     feature = "resolve"

@@ -194,6 +194,7 @@ fn unknown_option_names_the_role_and_the_nearest_option() -> Result<()> {
         (&["browse", "--resolv"], "--resolve"),
         (&["resolve", "--interfaec"], "--interface"),
         (&["check", "nfs", "--jason"], "--json"),
+        (&["probe", "--jason"], "--json"),
         (&["publish", "--subtyp"], "--subtype"),
         (&["nfs", "--wibble"], ""),
         (&["sftp-server", "-x"], ""),
@@ -369,6 +370,7 @@ fn help_and_version_go_to_stdout_and_fit_a_terminal() -> Result<()> {
         &["serve", "--help"],
         &["check", "--help"],
         &["check", "nfs", "-h"],
+        &["probe", "--help"],
     ] {
         let output = run(words)?;
         let text = String::from_utf8(output.stdout)?;

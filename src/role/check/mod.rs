@@ -4,7 +4,7 @@
 
 use super::args::{address, port};
 use super::flags::{Flags, flags};
-use super::{Console, FAILED, Fatal, USAGE, answer_help, complain, print};
+use super::{Console, FAILED, Fatal, USAGE, answer_help, complain, print, quote};
 use crate::config::{CHECK_JSON_BYTES, CHECK_TIMEOUT, NFS_PORT, REPLY_BYTES};
 use crate::drive::platform::host::client::{self, Client};
 use crate::event::{self, Line};
@@ -263,19 +263,4 @@ impl Check {
 #[inline(never)]
 fn check_end(results: Reader<'_>) -> Option<()> {
     (results.check().is_ok() && results.rest().is_empty()).then_some(())
-}
-
-/// Writes a JSON string. Bytes that an event line escapes as `\NNN` are escaped in the same way.
-#[inline(never)]
-fn quote(json: &mut Writer<'_>, text: &[u8]) {
-    json.put(b"\"");
-    for byte in text {
-        for letter in Line::default().escaped(&[*byte]).bytes() {
-            if matches!(letter, b'"' | b'\\') {
-                json.put(b"\\");
-            }
-            json.put(&[*letter]);
-        }
-    }
-    json.put(b"\"");
 }

@@ -234,6 +234,10 @@ pub(super) const fn descriptor_limit() -> usize {
     usize::MAX
 }
 
+pub(super) const fn has_openat() -> bool {
+    true
+}
+
 pub(super) const fn user_id() -> u32 {
     0
 }

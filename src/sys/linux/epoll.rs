@@ -1,6 +1,7 @@
 //! epoll. rustix has these calls too, but its checks and conversions take more code than this file.
 
 use super::fs::File;
+use super::optional;
 use super::{Errno, outcome};
 use core::mem::MaybeUninit;
 use rustix::fd::{AsRawFd as _, RawFd};
@@ -41,7 +42,7 @@ impl Epoll {
     pub fn new() -> Result<Self, Errno> {
         const CLOEXEC: usize = 0o2_000_000;
         // SAFETY: no argument is an address.
-        File::opened(unsafe { raw_syscall!(Sysno::epoll_create1, CLOEXEC) }).map(Self)
+        File::opened(unsafe { raw_syscall!(optional::EPOLL_CREATE1, CLOEXEC) }).map(Self)
     }
 
     /// Watches `file` for the events in the mask `what`, whose bits are those of poll.
@@ -78,7 +79,7 @@ impl Epoll {
         let at = events.as_mut_ptr().cast::<Event>();
         // SAFETY: the kernel writes at most `events.len()` events.
         let count = outcome(unsafe {
-            raw_syscall!(Sysno::epoll_pwait, epoll, at, events.len(), timeout, 0)
+            raw_syscall!(optional::EPOLL_PWAIT, epoll, at, events.len(), timeout, 0)
         })?;
         // SAFETY: the kernel has written `count` events.
         Ok(unsafe { core::slice::from_raw_parts(at, count) })

@@ -15,7 +15,12 @@ pub mod interfaces;
 pub mod link;
 pub mod memory;
 pub mod multicast;
+mod optional;
+#[cfg(feature = "probe")]
+pub mod probe;
 pub mod process;
+#[cfg(feature = "probe")]
+mod rows;
 pub mod sandbox;
 #[cfg(feature = "serve")]
 pub mod shared;
@@ -101,7 +106,7 @@ pub fn sleep(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<()
             .as_ref()
             .map_or(core::ptr::null(), |words| words.as_ptr());
         // SAFETY: the kernel reads the timeout, if any, and writes to `count` structures, whose layout is the kernel's.
-        unsafe { syscalls::raw_syscall!(syscalls::Sysno::ppoll, first, count, at, 0) }
+        unsafe { syscalls::raw_syscall!(optional::PPOLL, first, count, at, 0) }
     };
     // Some sandboxes refuse ppoll.
     #[cfg(target_arch = "x86_64")]
@@ -127,9 +132,8 @@ fn poll_ms(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> usize {
 /// Fills `out` by getrandom, else from /dev/urandom, else by [`seed`].
 pub fn entropy(out: &mut [u8; 16]) {
     // SAFETY: the kernel writes at most `out.len()` bytes to `out`.
-    let got = unsafe {
-        syscalls::raw_syscall!(syscalls::Sysno::getrandom, out.as_mut_ptr(), out.len(), 0)
-    };
+    let got =
+        unsafe { syscalls::raw_syscall!(optional::GETRANDOM, out.as_mut_ptr(), out.len(), 0) };
     if outcome(got) == Ok(out.len()) {
         return;
     }
@@ -167,6 +171,11 @@ pub fn print(bytes: &[u8]) -> bool {
 pub fn is_terminal() -> bool {
     // SAFETY: the descriptor 2 is open for the whole life of the process (`hold_stderr`).
     rustix::termios::isatty(unsafe { rustix::fd::BorrowedFd::borrow_raw(2) })
+}
+
+/// Returns false if the kernel lacks openat.
+pub fn has_openat() -> bool {
+    fs::File::open::<Errno>(c"", rustix::fs::OFlags::empty(), 0).err() != Some(Errno::NOSYS)
 }
 
 /// The effective UID.

@@ -1,6 +1,7 @@
 //! Processes and signals: fork, exec, wait, signalfd or a pipe in its place.
 
 use super::fs::File;
+use super::optional;
 use super::{Errno, outcome};
 use crate::mem::Ends as _;
 use crate::time::Duration;
@@ -135,7 +136,7 @@ fn signalfd(signals: u64) -> Option<File> {
     // SAFETY: the kernel reads the eight bytes of the signal set.
     let made = unsafe {
         raw_syscall!(
-            Sysno::signalfd4,
+            optional::SIGNALFD4,
             usize::MAX,
             &raw const signals,
             8,
@@ -333,7 +334,7 @@ pub fn close_all_but(file: &File) {
     let kept = file.as_fd().as_raw_fd() as usize;
     for (first, last) in [(0, kept.saturating_sub(1)), (kept + 1, u32::MAX as usize)] {
         // SAFETY: nothing uses the descriptors any more.
-        let closed = unsafe { raw_syscall!(Sysno::close_range, first, last, 0) };
+        let closed = unsafe { raw_syscall!(optional::CLOSE_RANGE, first, last, 0) };
         if outcome(closed).is_err() {
             (first..=last.min(COUNT)).for_each(|number| super::fs::close(number as i32));
         }

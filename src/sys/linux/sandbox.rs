@@ -5,6 +5,7 @@
 //! Specification: Documentation/userspace-api/{landlock,seccomp_filter}.rst of Linux.
 
 use super::fs::File;
+use super::optional;
 use super::{Errno, outcome};
 use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::OFlags;
@@ -59,6 +60,14 @@ pub fn restrict_to(jail: RawFd, carrier: Carrier) -> Sandbox {
     }
 }
 
+/// Returns true if PR_SET_NO_NEW_PRIVS is in effect for this process.
+#[cfg(feature = "probe")]
+pub(super) fn has_no_privileges() -> bool {
+    const GET_NO_NEW_PRIVILEGES: usize = 39;
+    // SAFETY: the call takes no pointers.
+    outcome(unsafe { raw_syscall!(Sysno::prctl, GET_NO_NEW_PRIVILEGES, 0, 0, 0, 0) }) == Ok(1)
+}
+
 fn prctl(what: usize, first: usize, second: usize) -> bool {
     // SAFETY: only PR_SET_SECCOMP takes an address here, and its caller passes the right structure.
     outcome(unsafe { raw_syscall!(Sysno::prctl, what, first, second, 0, 0) }).is_ok()
@@ -93,7 +102,7 @@ fn landlock(jail: RawFd, carrier: Carrier) -> bool {
     // Write, read, ioctl.
     const USE_DEVICE: u64 = 1 << 1 | 1 << 2 | 1 << 15;
     // SAFETY: with this flag the call takes integers only.
-    let version = unsafe { raw_syscall!(Sysno::landlock_create_ruleset, 0, 0, ASK_VERSION) };
+    let version = unsafe { raw_syscall!(optional::LANDLOCK, 0, 0, ASK_VERSION) };
     // For ABI versions 2 to 6: number of file rights, and size of the structure. Version 1 is not used, because it refuses every
     // rename between directories.
     const VERSIONS: [(u8, u8); 5] = [(14, 8), (15, 8), (15, 16), (16, 16), (16, 24)];
@@ -111,7 +120,7 @@ fn landlock(jail: RawFd, carrier: Carrier) -> bool {
     // SAFETY: the kernel reads `size` bytes of the structure.
     let rules = unsafe {
         raw_syscall!(
-            Sysno::landlock_create_ruleset,
+            optional::LANDLOCK,
             &raw const watched,
             usize::from(*size),
             0

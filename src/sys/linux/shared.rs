@@ -3,6 +3,7 @@
 //! The lock is a robust futex (futex(2), get_robust_list(2)): the kernel releases it when the owning process ends.
 
 use super::memory::{READ_WRITE, SHARED, map};
+use super::optional;
 use super::{Errno, outcome};
 use crate::mem;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -86,7 +87,7 @@ impl Lock {
         list.next = list;
         let len = size_of::<RobustList>();
         // SAFETY: the kernel reads the list when the thread ends; the list is never freed.
-        outcome(unsafe { raw_syscall!(Sysno::set_robust_list, &raw const *list, len) })?;
+        outcome(unsafe { raw_syscall!(optional::ROBUST_LIST, &raw const *list, len) })?;
         let process = rustix::process::getpid();
         Ok(Self {
             lock: &shared.lock,

@@ -89,6 +89,8 @@ pub enum Role {
     Ls,
     /// Health check of a running server
     Check,
+    /// Reports what a host lacks
+    Probe,
     /// Announces host and services by multicast DNS
     Mdns,
     /// Lists services announced by multicast DNS
@@ -107,7 +109,7 @@ pub enum Role {
 
 impl Role {
     /// Every role: the default build.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Nfs,
         Self::Serve,
         Self::SftpServer,
@@ -115,6 +117,7 @@ impl Role {
         Self::Ipxe,
         Self::Ls,
         Self::Check,
+        Self::Probe,
         Self::Mdns,
         Self::Browse,
         Self::Resolve,
@@ -134,6 +137,7 @@ impl Role {
             Self::Ipxe => "ipxe",
             Self::Ls => "ls",
             Self::Check => "check",
+            Self::Probe => "probe",
             Self::Mdns => "mdns",
             Self::Browse => "browse",
             Self::Publish => "publish",

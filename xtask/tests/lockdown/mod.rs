@@ -4,6 +4,7 @@
 
 mod mdns;
 mod nfs;
+mod probe;
 mod profiles;
 mod sftp;
 

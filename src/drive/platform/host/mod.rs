@@ -17,6 +17,8 @@ pub mod init;
 pub mod loops;
 #[cfg(feature = "sftp-server")]
 pub mod per_connection;
+#[cfg(feature = "probe")]
+pub mod probe;
 #[cfg(feature = "sftp-server")]
 pub mod stdio;
 #[cfg(feature = "serve")]

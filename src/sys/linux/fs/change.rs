@@ -1,6 +1,7 @@
 //! System calls that change names and attributes.
 
 use super::super::Errno;
+use super::super::optional;
 #[cfg(target_pointer_width = "32")]
 use super::borrow;
 use super::{AT_FDCWD, Text, act, call_on_entry, text, twice, word};
@@ -82,7 +83,7 @@ pub fn renameat<E: From<Errno>>(
     let call = if replace {
         Sysno::renameat
     } else {
-        Sysno::renameat2
+        optional::RENAMEAT2
     };
     // SAFETY: the kernel reads two names; renameat has no flags and ignores them.
     unsafe { twice(call, from, to, NO_REPLACE) }
@@ -164,7 +165,7 @@ fn utimensat(
         let path = path.map_or(0, |path| path.as_ptr() as usize);
         let (times, flags) = (core::ptr::from_ref(times) as usize, flags.bits() as usize);
         // SAFETY: the kernel reads the path, if any, and the times, whose layout is the kernel's.
-        unsafe { act(word(dir), path, times, flags, 0, Sysno::utimensat) }
+        unsafe { act(word(dir), path, times, flags, 0, optional::UTIMENSAT) }
     }
     #[cfg(target_pointer_width = "32")]
     match path {

@@ -1,11 +1,12 @@
 //! Kernel file handles, which remain valid after renames and restarts: name_to_handle_at(2), open_by_handle_at(2).
 
+use super::super::optional;
 use super::super::{Errno, outcome};
 use super::File;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, AsRawFd as _};
 use rustix::fs::{AtFlags, OFlags};
-use syscalls::{Sysno, raw_syscall};
+use syscalls::raw_syscall;
 
 /// A kernel file handle.
 #[doc(alias = "file_handle")]
@@ -63,7 +64,7 @@ pub fn name_to_handle_at(
     // SAFETY: the kernel writes at most `out.len` bytes after the two words, and one number to `mount`.
     outcome(unsafe {
         raw_syscall!(
-            Sysno::name_to_handle_at,
+            optional::NAME_TO_HANDLE_AT,
             dir,
             name.as_ptr(),
             core::ptr::from_mut(out),
@@ -84,7 +85,7 @@ pub fn open_by_handle_at(
     // SAFETY: the kernel reads the structure.
     File::opened(unsafe {
         raw_syscall!(
-            Sysno::open_by_handle_at,
+            optional::OPEN_BY_HANDLE_AT,
             mount.as_fd().as_raw_fd(),
             core::ptr::from_ref(handle),
             flags.bits()

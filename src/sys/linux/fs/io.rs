@@ -1,5 +1,6 @@
 //! Reads, writes, syncs and splices files and pipes.
 
+use super::super::optional;
 use super::super::{Errno, outcome};
 #[cfg(target_pointer_width = "32")]
 use super::borrow;
@@ -94,7 +95,17 @@ pub fn pread_cached(file: RawFd, offset: u64, out: &mut [u8]) -> Result<usize, E
     let part = (out.as_mut_ptr(), out.len());
     let (low, high) = (offset as usize, (offset >> 32) as usize);
     // SAFETY: the kernel writes at most the length of `out`.
-    outcome(unsafe { raw_syscall!(Sysno::preadv2, file, &raw const part, 1, low, high, NOWAIT) })
+    outcome(unsafe {
+        raw_syscall!(
+            optional::PREADV2,
+            file,
+            &raw const part,
+            1,
+            low,
+            high,
+            NOWAIT
+        )
+    })
 }
 
 /// Returns true if sendfile(2) of this range does not wait for a disk: all its pages are in the page cache (cachestat(2), Linux
@@ -109,8 +120,15 @@ pub fn is_cached(file: RawFd, offset: u64, len: u32) -> bool {
     // Result of cachestat: `nr_cache`, then four counters that are not used.
     let mut counts = [0u64; 5];
     // SAFETY: the kernel reads the two numbers of `cachestat_range` and writes the five of `cachestat`.
-    let asked =
-        unsafe { raw_syscall!(Sysno::cachestat, file, &raw const range, &raw mut counts, 0) };
+    let asked = unsafe {
+        raw_syscall!(
+            optional::CACHESTAT,
+            file,
+            &raw const range,
+            &raw mut counts,
+            0
+        )
+    };
     let pages = end.div_ceil(PAGE_BYTES) - offset / PAGE_BYTES;
     let is_read = |at| pread_cached(file, at, &mut [0]) != Err(Errno::AGAIN);
     outcome(asked).is_ok()
@@ -163,7 +181,7 @@ pub fn fsync<E: From<Errno>>(file: RawFd) -> Result<(), E> {
 /// Makes the whole file system of a file durable.
 pub fn syncfs(file: RawFd) -> Result<(), Errno> {
     // SAFETY: no argument is an address.
-    unsafe { act(word(file), 0, 0, 0, 0, Sysno::syncfs) }
+    unsafe { act(word(file), 0, 0, 0, 0, optional::SYNCFS) }
 }
 
 /// Makes a file durable: fsync, or syncfs if the object has no fsync (EINVAL).
@@ -236,7 +254,17 @@ pub fn splice(
     let from_at = from_offset.map_or(core::ptr::null_mut(), core::ptr::from_mut);
     let to_at = to_offset.map_or(core::ptr::null_mut(), core::ptr::from_mut);
     // SAFETY: the kernel reads and writes the offsets, if there are any.
-    outcome(unsafe { raw_syscall!(Sysno::splice, from, from_at, to, to_at, len, MOVE_NONBLOCK) })
+    outcome(unsafe {
+        raw_syscall!(
+            optional::SPLICE,
+            from,
+            from_at,
+            to,
+            to_at,
+            len,
+            MOVE_NONBLOCK
+        )
+    })
 }
 
 /// Reads from a pipe, a signalfd, or a file at its current position.

@@ -23,6 +23,8 @@ pub use io::{
     fsync, is_cached, pipe, pread, pread_cached, pwrite, read, read_into_cache, read_some,
     readlinkat, sendfile, set_pipe_size, splice, sync, syncfs, write,
 };
+#[cfg(feature = "probe")]
+pub use stat::may_write;
 pub use stat::{
     Stat, Statx, blank, device, device_numbers, faccessat2, fsid, fstatat, fstatfs, is_mount_root,
     statx,
@@ -30,6 +32,7 @@ pub use stat::{
 #[cfg(feature = "mdns")]
 pub use watch::{Events, inotify, watch};
 
+use super::optional;
 use super::{Errno, outcome};
 use crate::mem::Ends as _;
 use core::ffi::CStr;
@@ -264,7 +267,7 @@ pub fn openat<E: From<Errno>>(
     let (flags, mode) = (flags.bits() as usize, mode as usize);
     let path = path.as_ptr() as usize;
     // SAFETY: the kernel reads the path.
-    unsafe { call(word(dir), path, flags, mode, 0, Sysno::openat) }
+    unsafe { call(word(dir), path, flags, mode, 0, optional::OPENAT) }
 }
 
 /// Opens the entry `name` of `dir`. `name` needs no NUL.
@@ -277,7 +280,7 @@ pub fn open_entry<E: From<Errno>>(
 ) -> Result<RawFd, E> {
     let (flags, mode) = (flags.bits() as usize, mode as usize);
     // SAFETY: the kernel reads the name.
-    unsafe { call_on_entry(dir, name, flags, mode, Sysno::openat) }
+    unsafe { call_on_entry(dir, name, flags, mode, optional::OPENAT) }
 }
 
 /// Opens `path` relative to `dir` with RESOLVE_BENEATH and RESOLVE_NO_MAGICLINKS: EXDEV if it leaves `dir`, ELOOP at a link in
@@ -298,7 +301,7 @@ pub fn open_beneath<E: From<Errno>>(
     ];
     let (path, at) = (path.as_ptr() as usize, how.as_ptr() as usize);
     // SAFETY: the kernel reads the path and three numbers.
-    unsafe { call(word(dir), path, at, size_of_val(&how), 0, Sysno::openat2) }
+    unsafe { call(word(dir), path, at, size_of_val(&how), 0, optional::OPENAT2) }
 }
 
 /// Builds the path "/proc/self/fd/N" of a descriptor, without looking it up.

@@ -1,5 +1,6 @@
 //! File attributes: statx, fstatat, statfs, faccessat2.
 
+use super::super::optional;
 use super::super::{Errno, outcome};
 #[cfg(target_pointer_width = "32")]
 use super::borrow;
@@ -34,7 +35,7 @@ fn statx_from(dir: BorrowedFd<'_>, name: &CStr, out: &mut Statx) -> Result<(), E
     // SAFETY: the kernel reads the name and writes the structure.
     let answer = unsafe {
         raw_syscall!(
-            Sysno::statx,
+            optional::STATX,
             file,
             name.as_ptr(),
             flags.bits(),
@@ -147,13 +148,22 @@ pub fn fstatat<'a, E: From<Errno>>(
     }
 }
 
+/// Checks whether the real user may write to `path`. access(2).
+#[cfg(feature = "probe")]
+pub fn may_write(path: &CStr) -> Result<(), Errno> {
+    const WRITE: usize = 2;
+    // SAFETY: the kernel reads the path.
+    outcome(unsafe { raw_syscall!(Sysno::faccessat, super::AT_FDCWD, path.as_ptr(), WRITE) })
+        .map(drop)
+}
+
 /// Checks the effective user's access to an open file, including ACLs; `bits` are R_OK, W_OK, X_OK. ENOSYS: kernel before 5.8.
 pub fn faccessat2(file: impl AsFd, bits: u32) -> Result<(), Errno> {
     let flags = (AtFlags::EMPTY_PATH | AtFlags::EACCESS).bits();
     // SAFETY: the kernel reads an empty string.
     let answer = unsafe {
         raw_syscall!(
-            Sysno::faccessat2,
+            optional::FACCESSAT2,
             file.as_fd().as_raw_fd(),
             c"".as_ptr(),
             bits,

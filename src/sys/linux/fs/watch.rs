@@ -1,5 +1,6 @@
 //! inotify(7). The events are not parsed: any of them makes the caller read the directories again.
 
+use super::super::optional;
 use super::{Errno, File, call_on_entry};
 use rustix::fd::AsRawFd as _;
 use syscalls::{Sysno, raw_syscall};
@@ -20,7 +21,7 @@ pub enum Events {
 pub fn inotify() -> Result<File, Errno> {
     const CLOEXEC_NONBLOCK: usize = 0o2_004_000;
     // SAFETY: the call takes no pointers.
-    File::opened(unsafe { raw_syscall!(Sysno::inotify_init1, CLOEXEC_NONBLOCK) })
+    File::opened(unsafe { raw_syscall!(optional::INOTIFY_INIT1, CLOEXEC_NONBLOCK) })
 }
 
 /// Watches the object at `path`, at most 255 bytes, for these events and those of earlier calls.

@@ -32,6 +32,8 @@ pub struct Profile {
     empty: Vec<PathBuf>,
     /// Calls that fail, in the order of the file. The first case that matches a call decides.
     pub(super) cases: Vec<Case>,
+    /// Names of the calls, options, flags and families in `[[answer]]`.
+    answered: Vec<String>,
     /// The only calls that exist, for each role.
     allow: BTreeMap<String, BTreeSet<Sysno>>,
     /// Further calls on i686, for each role.
@@ -154,6 +156,20 @@ fn number(name: &String) -> Result<Sysno> {
 }
 
 impl Answer {
+    /// Names of all that the answer is for.
+    fn names(&self) -> impl Iterator<Item = &String> {
+        let lists = [
+            &self.calls,
+            &self.families,
+            &self.socket_flags,
+            &self.options,
+            &self.prctls,
+            &self.fcntls,
+            &self.rwf_flags,
+        ];
+        lists.into_iter().flatten()
+    }
+
     /// Appends the cases of this answer.
     fn add_to(&self, cases: &mut Vec<Case>) -> Result<()> {
         const X: usize = INVALID;
@@ -242,8 +258,10 @@ impl Profile {
         let file: HostFile = toml::from_str(text)?;
         ensure!(!file.source.is_empty(), "the source is empty");
         let mut cases = Vec::new();
+        let mut answered = Vec::new();
         for answer in &file.answer {
             answer.add_to(&mut cases)?;
+            answered.extend(answer.names().cloned());
         }
         let mut allow = BTreeMap::new();
         for (role, names) in file.allow {
@@ -262,6 +280,7 @@ impl Profile {
             source: file.source,
             above: file.above,
             empty: file.empty,
+            answered,
             cases,
             allow,
             allow_i686,
@@ -282,6 +301,32 @@ impl Profile {
         let is_above = self.above.is_some_and(|above| call > above);
         let mut allowed = self.allow.values().flatten();
         !is_above && (self.allow.is_empty() || allowed.any(|known| known.id() == call))
+    }
+
+    /// Returns true if this host refuses `name`: a system call, or an option, flag or family as an `[[answer]]` names it.
+    pub fn refuses(&self, name: &str) -> bool {
+        let named = || self.answered.iter().any(|answered| answered == name);
+        match name.parse::<Sysno>() {
+            Ok(call) => !self.has(call.id()) || named(),
+            Err(_) => named() || self.lacks_call_of(name),
+        }
+    }
+
+    /// Returns true if the call of an option, flag or family is refused.
+    fn lacks_call_of(&self, name: &str) -> bool {
+        let call = match name.split('_').next() {
+            Some("RWF") => Sysno::preadv2,
+            Some("PR") => Sysno::prctl,
+            Some("F") => Sysno::fcntl,
+            Some("AF") => Sysno::socket,
+            _ => Sysno::setsockopt,
+        };
+        self.refuses(call.name())
+    }
+
+    /// Returns true if the directory is empty on this host.
+    pub fn hides(&self, dir: &str) -> bool {
+        self.empty.iter().any(|empty| empty.as_os_str() == dir)
     }
 
     /// The seccomp program.

@@ -1,0 +1,270 @@
+//! `probe`: prints what this host lacks, and for each role whether it works here and without what.
+//!
+//! The report has sections of named values: a line for each value, or with `--json` an object of objects of strings.
+
+use super::flags::{Flags, flags};
+use super::{Fatal, print, quote};
+use crate::config::NFS_PORT;
+use crate::drive::platform::host::probe::{
+    Loss, NAMES, Presence, Use, kernel_release, list_interfaces, loss, path_use, port_use, test,
+};
+use crate::event::Line;
+use crate::mem::{Ends as _, c_str, parts};
+use crate::sys::interface::Interfaces;
+use crate::sys::{self, Args};
+use crate::text::{Text, text, texts};
+use crate::wire::Writer;
+use core::ffi::CStr;
+use core::net::IpAddr;
+
+/// The line of `stowaway --help`.
+pub(super) const SUMMARY: Text =
+    text!("  probe\t\t\tprints what this host lacks, and which roles work\n");
+const HELP: &[Text] = &[text!(include_str!("help.txt"))];
+
+flags! {
+    enum Flag {
+        bare {
+            Json "--json",
+        }
+        valued {}
+    }
+}
+
+const FLAGS: Flags = Flag::table(HELP);
+
+const SECONDS_OF_YEAR: i64 = 31_556_952;
+const PORTMAP_PORT: u16 = 111;
+/// Maximum length (bytes) of a section, a name and a value, quoted.
+const ITEM_BYTES: usize = 2 << 10;
+
+/// Paths that roles use.
+const PATHS: [&CStr; 5] = [
+    c"/proc/self/fd",
+    c"/sys/class/net",
+    c"/dev/urandom",
+    c"/var/lib",
+    c"/var/lib/stowaway",
+];
+
+texts! {
+    /// Descriptions of losses, for roles that work without. The texts have consecutive numbers.
+    fn without(Loss) {
+        Nothing => "nothing",
+        Everything => "openat",
+        Handles => "kernel handles: a file that is renamed while the server restarts is stale",
+        Users => "users: all clients act as the user of the server",
+        Loops => "several loops",
+        Speed => "copies and reads inside the kernel",
+        Sandbox => "the kernel's limits on a jail",
+        FileNotice => "notice of changed files, which are read again every few seconds",
+        InterfaceNotice => "notice of changed interfaces, which are listed every few seconds",
+        Ipv6 => "IPv6",
+        Stack => "packet sockets",
+        Programs => "programs for events",
+        Portmap => "port 111: clients must name the ports of NFS and MOUNT",
+        NfsPort => "port 2049",
+    }
+}
+
+/// Names of roles, each with a space after it.
+const ROLES: &str = "nfs serve sftp-server mdns publish browse resolve --net ";
+/// Losses that matter to each of [`ROLES`].
+const MATTERS: [u16; 8] = [
+    NFS,
+    NFS | MDNS | bit(Loss::Loops),
+    bit(Loss::Sandbox),
+    MDNS,
+    NETWORK,
+    NETWORK | bit(Loss::Programs),
+    NETWORK,
+    bit(Loss::Stack),
+];
+const NETWORK: u16 = bit(Loss::InterfaceNotice) | bit(Loss::Ipv6);
+const MDNS: u16 = NETWORK | bit(Loss::FileNotice);
+const NFS: u16 = bit(Loss::Handles)
+    | bit(Loss::Users)
+    | bit(Loss::Speed)
+    | bit(Loss::Ipv6)
+    | bit(Loss::Portmap)
+    | bit(Loss::NfsPort);
+
+/// Prints the report.
+pub(super) fn run(args: Args) -> Result<(), Fatal> {
+    let mut report = Report {
+        is_json: false,
+        section: "",
+        is_first: true,
+    };
+    FLAGS.read(args, &mut |given| {
+        report.is_json = Flag::of(given.number)? == Flag::Json;
+        Some(())
+    })?;
+    let mut losses = print_missing(&mut report);
+    print_host(&mut report);
+    report.begin("path");
+    for path in PATHS {
+        report.say(path.to_bytes(), path_use(path));
+    }
+    report.begin("port");
+    for (port, loss) in [(NFS_PORT, Loss::NfsPort), (PORTMAP_PORT, Loss::Portmap)] {
+        let port_use = port_use(port);
+        if port_use != Use::Allowed {
+            losses |= bit(loss);
+        }
+        report.say(Line::default().number(port.into()).bytes(), port_use);
+    }
+    print_interfaces(&mut report);
+    report.begin("role");
+    for (role, matters) in parts(ROLES.as_bytes(), b' ').zip(MATTERS) {
+        let mut line = Line::default();
+        let mut lost = losses & (matters | bit(Loss::Everything));
+        if lost & bit(Loss::Everything) != 0 {
+            lost = 0;
+            line.say(text!(
+                "does not work: the kernel lacks openat; use Linux 2.6.16 or later"
+            ));
+        } else if lost & bit(Loss::NfsPort) != 0 {
+            lost = 0;
+            line.say(text!(
+                "does not work: see port 2049; stop that server, or choose a port by -n"
+            ));
+        } else {
+            line.say(text!("works"));
+        }
+        while lost != 0 {
+            let loss = lost.trailing_zeros() as u8;
+            line.say(text!(", without "))
+                .say(without(Loss::Nothing).plus(loss));
+            lost &= lost - 1;
+        }
+        report.item(role, line.bytes());
+    }
+    report.end();
+    Ok(())
+}
+
+const fn bit(loss: Loss) -> u16 {
+    1 << loss as u8
+}
+
+/// Tests all calls and prints the missing ones; returns the bits of their losses.
+#[inline(never)]
+fn print_missing(report: &mut Report) -> u16 {
+    let mut losses = 0;
+    report.begin("missing");
+    for (index, name) in parts(NAMES.as_bytes(), b' ').enumerate() {
+        let mut line = Line::default();
+        match test(index) {
+            Ok(Presence::Present) => continue,
+            Ok(Presence::Fails(errno)) => line.say(text!("errno ")).number(errno.into()),
+            Ok(Presence::WithoutEffect) => line.say(text!("has no effect")),
+            Ok(Presence::Kills) => line.say(text!("kills the process")),
+            Err(_) => line.say(text!("not tested: fork fails")),
+        };
+        losses |= bit(loss(index));
+        report.item(name, line.bytes());
+    }
+    losses
+}
+
+/// Prints the versions, the user, the limit of descriptors and the state of the clock.
+#[inline(never)]
+fn print_host(report: &mut Report) {
+    report.begin("host");
+    report.item(b"stowaway", env!("CARGO_PKG_VERSION").as_bytes());
+    let mut release = [0; 64];
+    let len = kernel_release(&mut release);
+    report.item(b"kernel", release.head(len));
+    let descriptors = sys::descriptor_limit().min(u32::MAX as usize) as u32;
+    for (name, number) in [
+        ("user", sys::user_id()),
+        ("descriptors", descriptors),
+        (
+            "year",
+            1970 + (sys::wall_clock().0 / SECONDS_OF_YEAR) as u32,
+        ),
+    ] {
+        report.item(name.as_bytes(), Line::default().number(number).bytes());
+    }
+}
+
+/// Prints the addresses of each interface.
+#[inline(never)]
+fn print_interfaces(report: &mut Report) {
+    report.begin("interface");
+    let mut interfaces = Interfaces::new();
+    list_interfaces(&mut interfaces);
+    for interface in &interfaces {
+        let mut line = Line::default();
+        for (address, _) in &interface.addresses {
+            let address = match address {
+                IpAddr::V4(address) => address.to_ipv6_mapped(),
+                IpAddr::V6(address) => *address,
+            };
+            line.address(address).byte(b' ');
+        }
+        report.item(c_str(&interface.name).to_bytes(), line.bytes());
+    }
+}
+
+/// The output.
+struct Report {
+    is_json: bool,
+    section: &'static str,
+    /// True before the first value of a section.
+    is_first: bool,
+}
+
+impl Report {
+    /// Begins a section.
+    fn begin(&mut self, section: &'static str) {
+        if self.is_json {
+            let is_first = self.section.is_empty();
+            print(if is_first { b"{" } else { b"}," });
+            self.print_quoted(section.as_bytes(), b":{");
+        }
+        (self.section, self.is_first) = (section, true);
+    }
+
+    /// Prints whether a path or port can be used.
+    #[inline(never)]
+    fn say(&mut self, name: &[u8], what: Use) {
+        let text = match what {
+            Use::Allowed => text!("usable"),
+            Use::Denied => text!("not allowed"),
+            Use::Impossible if self.section == "port" => text!("in use"),
+            Use::Impossible => text!("missing"),
+        };
+        self.item(name, text.decode(&mut [0; 128]));
+    }
+
+    /// Prints a value.
+    fn item(&mut self, name: &[u8], value: &[u8]) {
+        if self.is_json {
+            print(if self.is_first { b"" } else { b"," });
+            self.print_quoted(name, b":");
+            self.print_quoted(value, b"");
+        } else {
+            let mut line = Line::default();
+            line.text(self.section).byte(b' ').escaped(name);
+            line.text(": ").raw(value);
+            print(line.end_line());
+        }
+        self.is_first = false;
+    }
+
+    fn print_quoted(&self, text: &[u8], end: &[u8]) {
+        let mut buffer = [0; ITEM_BYTES];
+        let mut json = Writer::new(&mut buffer);
+        quote(&mut json, text);
+        json.put(end);
+        print(json.since(0));
+    }
+
+    fn end(&self) {
+        if self.is_json {
+            print(b"}}\n");
+        }
+    }
+}

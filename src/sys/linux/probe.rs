@@ -1,0 +1,101 @@
+//! Tests of the optional system calls, each in a process of its own.
+
+pub use super::optional::NAMES;
+pub use super::rows::Loss;
+
+use super::optional::{NO_NEW_PRIVILEGES, ROWS, SETFSUID};
+use super::process::{reap_any, split};
+use super::rows::{FORBID_PRIVILEGES, Row, SOCKET, ZEROS};
+use super::{Errno, exit, outcome, sockets};
+use rustix::fd::AsRawFd as _;
+use syscalls::{Sysno, raw_syscall};
+
+/// Returns the loss of a host that lacks row `index`.
+pub fn loss(index: usize) -> Loss {
+    ROWS.get(index).map_or(Loss::Nothing, |row| row.loss)
+}
+
+/// Copies the release of the kernel to `out`, truncated; returns the number of bytes. uname(2).
+pub fn kernel_release(out: &mut [u8]) -> usize {
+    let system = rustix::system::uname();
+    let release = system.release().to_bytes();
+    out.iter_mut()
+        .zip(release)
+        .for_each(|(to, from)| *to = *from);
+    release.len().min(out.len())
+}
+
+/// Result of a test.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Presence {
+    /// The host has the call or option.
+    Present,
+    /// The call fails with this errno.
+    Fails(u8),
+    /// The call succeeds without effect.
+    WithoutEffect,
+    /// The host kills a process that makes the call.
+    Kills,
+}
+
+/// Exit status of a child whose call succeeded without effect.
+const WITHOUT_EFFECT: i32 = 255;
+
+/// Tests row `index` in a child process, which a filter of the host may kill.
+///
+/// # Errors
+/// No process can be made.
+pub fn test(index: usize) -> Result<Presence, Errno> {
+    if split()?.is_none() {
+        exit(ROWS.get(index).map_or(0, Row::try_call));
+    }
+    Ok(match reap_any(true) {
+        Some((_, 0)) => Presence::Present,
+        Some((_, WITHOUT_EFFECT)) => Presence::WithoutEffect,
+        Some((_, errno @ 1..)) => Presence::Fails(errno as u8),
+        _ => Presence::Kills,
+    })
+}
+
+impl Row {
+    /// Makes the call; returns the exit status for its result.
+    fn try_call(&self) -> i32 {
+        let call = self.call;
+        let zeros = [0u64; 16];
+        let udp = sockets::open(sockets::INET, sockets::DATAGRAM);
+        let udp = udp.as_ref().map_or(-1, |socket| socket.as_raw_fd());
+        let [a, b, c, d, e, f] = self.arguments.map(|argument| match argument {
+            ZEROS => zeros.as_ptr() as usize,
+            SOCKET => udp as usize,
+            number => number as usize,
+        });
+        let result = match call {
+            // Old kernels on 32-bit x86 have only socketcall.
+            Sysno::socket => sockets::open(a as u16, b as u32).map(|_| 0),
+            Sysno::setsockopt => sockets::set(udp, b as u8, c as u8, 0).map(|()| 0),
+            // SAFETY: the process exists to make this call, and then ends.
+            call => outcome(unsafe { raw_syscall!(call, a, b, c, d, e, f) }),
+        };
+        let errno = result.map_or_else(|errno| errno.raw_os_error(), |_| 0);
+        match errno {
+            errno if errno == self.expected.into() => {
+                if self.has_effect(call) {
+                    0
+                } else {
+                    WITHOUT_EFFECT
+                }
+            }
+            0 => WITHOUT_EFFECT,
+            errno => errno,
+        }
+    }
+
+    /// Returns false if the call succeeded without effect, as on illumos.
+    fn has_effect(&self, call: Sysno) -> bool {
+        match (call, self.arguments) {
+            (SETFSUID, _) => super::user_id() != 0 || super::fsuid::can_switch(),
+            (NO_NEW_PRIVILEGES, [FORBID_PRIVILEGES, ..]) => super::sandbox::has_no_privileges(),
+            _ => true,
+        }
+    }
+}
