@@ -31,6 +31,7 @@ mod sftp_hostile;
 mod sftp_poor;
 mod sftp_promises;
 mod stack;
+mod syscalls;
 mod wide;
 mod words;
 mod writes;

@@ -1,21 +1,11 @@
-//! Properties of the built file: static, within its size budget, no writable code, and only the system calls that
-//! qemu/hosts/minimal.toml lists.
+//! Properties of the built file: static, within its size budget, no writable code.
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use std::collections::BTreeSet;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 use xtask::build::loader::{Headers, PF_R, PF_W, PF_X, PT_LOAD, load};
 use xtask::build::{Arch, workspace_root};
-use xtask::clients::nfs::{
-    Auth, Call, Client, How, Set, SetTime, mknoddata3, nfsstat3, stable_how,
-};
-use xtask::machines::lockdown::Profile;
-use xtask::machines::port::Port;
-use xtask::machines::server::{Server, ServerOptions, binary, public_dir};
-use xtask::setup;
+use xtask::clients::nfs::{Client, How, Set, SetTime, mknoddata3, stable_how};
+use xtask::machines::server::binary;
 
 const PAGE: u64 = 4096;
 const LOWEST: u64 = 0x20_0000;
@@ -82,9 +72,6 @@ fn file_contains_no_builder_paths() -> Result<()> {
     Ok(())
 }
 
-/// Names that strace prints and that are no system calls: parts of socketcall on i686, and cachestat if strace does not know it.
-const OTHER_NAMES: [&str; 3] = ["recv", "send", "syscall_0x1c3"];
-
 /// Makes every kind of change in a directory, and removes everything again.
 pub(crate) fn change_everything(client: &mut Client, root: &[u8]) -> Result<()> {
     let file = client.create(root, "new", How::Guarded(Set::mode(0o640)))?;
@@ -119,108 +106,4 @@ pub(crate) fn change_everything(client: &mut Client, root: &[u8]) -> Result<()> 
     }
     client.remove(root, "link to it")?;
     client.rmdir(root, "new dir")
-}
-
-/// Runs a session under strace and returns the names of all system calls.
-fn calls(options: ServerOptions) -> Result<BTreeSet<String>> {
-    let directory = public_dir()?;
-    fs::set_permissions(directory.path(), Permissions::from_mode(0o777))?;
-    fs::create_dir(directory.path().join("sub"))?;
-    fs::write(directory.path().join("sub/large"), vec![0; 2 << 20])?;
-    std::os::unix::fs::symlink("sub", directory.path().join("link"))?;
-    let trace = directory.path().join("trace");
-    let through = ["strace", "-f", "-qq", "-o", &trace.display().to_string()]
-        .map(String::from)
-        .to_vec();
-    let exports = vec![format!("{}:rw,no_root_squash", directory.path().display())];
-    let server = Server::start(ServerOptions {
-        exports,
-        wrapper: through,
-        ..options
-    })?;
-
-    // A session with every kind of request.
-    let (mut client, root) = server.open(directory.path())?;
-    let sub = client.lookup(&root, "sub")?;
-    let link = client.lookup(&root, "link")?;
-    let large = client.lookup(&sub, "large")?;
-    client.attr(&large)?;
-    client.read_link(&link)?;
-    client.read(&large, 0, 4096)?;
-    client.read(&large, 4096, 1 << 20)?;
-    client.list(&root)?;
-    client.page(&Call::read_dir(&root, 0, [0; 8], 4096))?;
-    let calls = [
-        Call::access(&large, 0x3f),
-        Call::fs_stat(&root),
-        Call::fs_info(&root),
-        Call::path_conf(&root),
-        Call::commit(&large, 0, 0),
-    ];
-    for call in calls {
-        client.expect_status(&call, nfsstat3::NFS3_OK)?;
-    }
-    for uid in [0, NOBODY] {
-        client.auth = Auth::sys(b"client", uid, uid, &[uid]);
-        change_everything(&mut client, &root).with_context(|| format!("as user {uid}"))?;
-    }
-    client.call(&Call::exports())?;
-    client.call(&Call::unmount_all())?;
-    drop(client);
-
-    // The started process is strace, whose child is the server. strace ends with the server.
-    for child in server.children()? {
-        kill(Pid::from_raw(child.try_into()?), Signal::SIGTERM)?;
-    }
-    server.wait_for_end()?;
-    let text = fs::read_to_string(&trace).context("strace wrote nothing")?;
-    // Lines are `1234  openat(AT_FDCWD, …) = 3`. Lines about signals and exits do not match.
-    let name = |line: &str| {
-        line.split_once(char::is_whitespace)
-            .and_then(|(_, call)| Some(call.trim_start().split_once('(')?.0.to_owned()))
-    };
-    let names: BTreeSet<String> = text
-        .lines()
-        .filter_map(name)
-        .filter(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_'))
-        .collect();
-    ensure!(names.contains("execve"), "the trace has no execve:\n{text}");
-    Ok(names)
-}
-
-#[test]
-fn system_calls_are_on_the_list() -> Result<()> {
-    setup::install_packages(&["strace"])?;
-    let minimal = Profile::load("minimal")?;
-    let mut listed = minimal.allowed_names("serve");
-    listed.extend(OTHER_NAMES);
-    let mut used = BTreeSet::new();
-    for arch in [Arch::X86_64, Arch::I686] {
-        for role in ["nfs", "serve"] {
-            let path_handles = vec!["--handles".into(), "path".into()];
-            for arguments in [Vec::new(), path_handles] {
-                used.extend(calls(ServerOptions {
-                    arch,
-                    role,
-                    arguments,
-                    ..ServerOptions::default()
-                })?);
-            }
-        }
-    }
-    // Servers with several loops need a fixed port.
-    let port = Port::reserve()?;
-    used.extend(calls(ServerOptions {
-        role: "serve",
-        port: port.number(),
-        arguments: ["--loops", "2"].map(Into::into).to_vec(),
-        ..ServerOptions::default()
-    })?);
-    let used: BTreeSet<&str> = used.iter().map(String::as_str).collect();
-    let new: Vec<_> = used.difference(&listed).collect();
-    ensure!(
-        new.is_empty(),
-        "the server used system calls that qemu/hosts/minimal.toml does not list: {new:?}"
-    );
-    Ok(())
 }

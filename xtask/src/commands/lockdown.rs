@@ -17,6 +17,12 @@ pub struct Args {
     /// Issue each call that the profile refuses, and fail if one has another result
     #[arg(long, conflicts_with = "command")]
     verify: bool,
+    /// Only the profile minimal: a call that its file does not list for the command's role ends the command with SIGSYS
+    #[arg(long, conflicts_with = "verify")]
+    unlisted_kills: bool,
+    /// The name of the command for itself (its first argument), which may select its role
+    #[arg(long, requires = "unlisted_kills")]
+    argv0: Option<String>,
     /// The command and its arguments
     #[arg(last = true, required_unless_present = "verify")]
     command: Vec<OsString>,
@@ -40,7 +46,22 @@ pub fn main(args: Args) -> Result<()> {
         return Ok(());
     }
     let (program, arguments) = args.command.split_first().context("no command")?;
-    profile.confine()?;
-    let why = Command::new(program).args(arguments).exec();
+    if args.unlisted_kills {
+        // The role is the program's name or its first argument.
+        let words = args.command.iter().take(2).filter_map(|word| word.to_str());
+        let words = args.argv0.as_deref().into_iter().chain(words);
+        let is_role = |word: &str| profile.calls.roles.contains_key(word);
+        let role = words
+            .filter_map(|word| word.rsplit('/').next())
+            .find(|word| is_role(word));
+        profile.kill_unlisted(role)?;
+    } else {
+        profile.confine()?;
+    }
+    let mut command = Command::new(program);
+    if let Some(name) = args.argv0 {
+        command.arg0(name);
+    }
+    let why = command.args(arguments).exec();
     Err(why).with_context(|| format!("cannot start {}", program.display()))
 }

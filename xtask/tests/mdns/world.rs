@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 use xtask::build::{self, Arch, Role};
-use xtask::machines::lockdown;
-use xtask::machines::server::Namespace;
+use xtask::machines::lockdown::{self, calls::watched};
+use xtask::machines::server::{Namespace, children};
 use xtask::setup;
 
 /// Timeout of every wait, generous for a busy machine.
@@ -28,13 +28,13 @@ pub struct World {
 }
 
 /// Restrictions of our programs. avahi has none.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Restriction {
     Nothing,
     /// See [`World::poor`].
     Poor,
-    /// See [`World::under`].
-    Profile(&'static str),
+    /// See [`World::wrapped`].
+    Wrapper(Vec<String>),
 }
 
 impl World {
@@ -61,9 +61,19 @@ impl World {
     }
 
     /// A world in which our programs run under a profile of qemu/hosts.
-    pub fn under(profile: &'static str) -> Result<Self> {
+    pub fn under(profile: &str) -> Result<Self> {
+        let workshop = env!("CARGO_BIN_EXE_workshop");
+        Self::wrapped(
+            [workshop, "lockdown", profile, "--"]
+                .map(String::from)
+                .into(),
+        )
+    }
+
+    /// A world in which these words precede the commands of our programs.
+    pub fn wrapped(wrapper: Vec<String>) -> Result<Self> {
         Ok(Self {
-            restriction: Restriction::Profile(profile),
+            restriction: Restriction::Wrapper(wrapper),
             ..Self::new()?
         })
     }
@@ -81,9 +91,10 @@ impl World {
             command.args(words);
             return start(command);
         }
-        if let Restriction::Profile(profile) = self.restriction {
-            let mut command = host.command(env!("CARGO_BIN_EXE_workshop"));
-            command.args(["lockdown", profile, "--"]);
+        if let Restriction::Wrapper(words_before) = &self.restriction {
+            let (program, arguments) = words_before.split_first().context("no wrapper")?;
+            let mut command = host.command(program);
+            command.args(arguments);
             command.arg(file(role)?).arg(role).args(words);
             return start(command);
         }
@@ -177,6 +188,7 @@ fn file(role: &str) -> Result<PathBuf> {
         "mdns" => build::build_roles(Arch::X86_64, &[Role::Mdns])?,
         _ => build::build(Arch::X86_64)?,
     };
+    let path = watched(path)?;
     Ok(built.get_or_init(|| path).clone())
 }
 
@@ -310,6 +322,15 @@ impl Process {
     /// Sends SIGTERM and waits until the program has ended successfully.
     pub fn stop(mut self) -> Result<()> {
         self.send_sigterm()
+    }
+
+    /// Sends SIGTERM to the children of the program, e.g. of strace, and waits until the program has ended.
+    pub fn stop_child(mut self) -> Result<()> {
+        for child in children(self.child.id())? {
+            kill(Pid::from_raw(child.cast_signed()), Signal::SIGTERM)?;
+        }
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Like `stop`; returns the lines that were not yet read.

@@ -12,6 +12,11 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 
+/// BPF_JMP | BPF_JA: jumps forward over `k` instructions.
+const JUMP: u16 = 0x05;
+/// BPF_RET | BPF_K: ends the program with the action `k`.
+const RETURN: u16 = 0x06;
+
 /// The rules for each system call number. A call without rules always matches.
 pub(super) type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -77,12 +82,35 @@ fn compile(rules: Rules, others: SeccompAction, matching: SeccompAction) -> Resu
         .context("cannot compile the seccomp filter")
 }
 
+/// A program that allows these numbers of x86_64 and of i686. All other calls, and other architectures, end in `unlisted`.
+pub(super) fn allow_numbers(x86_64: &[u32], x86: &[u32], unlisted: u32) -> BpfProgram {
+    const LOAD: u16 = 0x20;
+    const IF_EQUAL: u16 = 0x15;
+    /// Offsets in `struct seccomp_data`.
+    const NUMBER: u32 = 0;
+    const ARCHITECTURE: u32 = 4;
+    const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+    const AUDIT_ARCH_I386: u32 = 0x4000_0003;
+    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
+    let mut program = BpfProgram::new();
+    for (architecture, numbers) in [(AUDIT_ARCH_X86_64, x86_64), (AUDIT_ARCH_I386, x86)] {
+        program.push(step(LOAD, 0, 0, ARCHITECTURE));
+        program.push(step(IF_EQUAL, 1, 0, architecture));
+        // The instructions up to the next architecture: a load, two for each number, a return.
+        program.push(step(JUMP, 0, 0, 2 * numbers.len() as u32 + 2));
+        program.push(step(LOAD, 0, 0, NUMBER));
+        for number in numbers {
+            program.push(step(IF_EQUAL, 0, 1, *number));
+            program.push(step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
+        }
+        program.push(step(RETURN, 0, 0, unlisted));
+    }
+    program.push(step(RETURN, 0, 0, unlisted));
+    program
+}
+
 /// Joins programs into one. A call that a program allows is judged by the next one.
 pub(super) fn join(programs: Vec<BpfProgram>) -> BpfProgram {
-    /// BPF_JMP | BPF_JA: jumps forward over `k` instructions.
-    const JUMP: u16 = 0x05;
-    /// BPF_RET | BPF_K: ends the program with the action `k`.
-    const RETURN: u16 = 0x06;
     let mut joined = BpfProgram::new();
     let count = programs.len();
     for (number, mut program) in programs.into_iter().enumerate() {

@@ -3,9 +3,11 @@
 //! A filter applies to the thread that installed it and to its child processes, and ends with them. A [`Profile`] is the filter of a
 //! whole host, from a file in qemu/hosts.
 
+pub mod calls;
 mod filter;
 mod probe;
 mod profile;
+pub mod trace;
 
 pub use profile::Profile;
 

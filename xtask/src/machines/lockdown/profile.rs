@@ -5,8 +5,9 @@
 //! - `above`: the greatest number of a call; all greater ones fail with ENOSYS
 //! - `empty`: directories that are replaced by empty ones (needs root)
 //! - `[[answer]]`: an errno, and what fails with it. Errno "0": the call does nothing and returns 0
-//! - `[allow]`: for each role, the only calls that do not fail with ENOSYS; `[allow_i686]`: further ones on i686
+//! - `[role.NAME]` and the lists of [`Calls`]: all other calls fail with ENOSYS, also in programs of i686
 
+use super::calls::{Calls, Names, Part, RoleCalls, Unlisted};
 use super::filter::{self, Argument, Rules, rule};
 use crate::build::workspace_root;
 use crate::machines::toml_names;
@@ -16,10 +17,10 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use seccompiler::BpfProgram;
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use syscalls::{Sysno, x86};
+use syscalls::Sysno;
 
 /// A host, as its file describes it.
 #[derive(Debug)]
@@ -34,10 +35,8 @@ pub struct Profile {
     pub(super) cases: Vec<Case>,
     /// Names of the calls, options, flags and families in `[[answer]]`.
     answered: Vec<String>,
-    /// The only calls that exist, for each role.
-    allow: BTreeMap<String, BTreeSet<Sysno>>,
-    /// Further calls on i686, for each role.
-    allow_i686: BTreeMap<String, BTreeSet<String>>,
+    /// The only calls that exist. Without roles: all.
+    pub calls: Calls,
 }
 
 /// A call that fails, or does nothing.
@@ -65,9 +64,15 @@ struct HostFile {
     #[serde(default)]
     answer: Vec<Answer>,
     #[serde(default)]
-    allow: BTreeMap<String, Vec<String>>,
+    role: BTreeMap<String, RoleCalls>,
     #[serde(default)]
-    allow_i686: BTreeMap<String, Vec<String>>,
+    threads: Names,
+    #[serde(default)]
+    kernel: Names,
+    #[serde(default)]
+    engine: Names,
+    #[serde(default)]
+    variants: BTreeMap<String, Names>,
 }
 
 /// Calls that fail with one errno.
@@ -263,44 +268,34 @@ impl Profile {
             answer.add_to(&mut cases)?;
             answered.extend(answer.names().cloned());
         }
-        let mut allow = BTreeMap::new();
-        for (role, names) in file.allow {
-            let calls = names.iter().map(number).collect::<Result<_>>();
-            allow.insert(role, calls?);
-        }
-        let mut allow_i686 = BTreeMap::new();
-        for (role, names) in file.allow_i686 {
-            for name in &names {
-                let is_known = name.parse::<x86::Sysno>().is_ok();
-                ensure!(is_known, "i686 has no system call {name}");
-            }
-            allow_i686.insert(role, names.into_iter().collect());
-        }
+        let calls = Calls {
+            roles: file.role,
+            threads: file.threads,
+            kernel: file.kernel,
+            engine: file.engine,
+            variants: file.variants,
+        };
+        calls.check()?;
         Ok(Self {
             source: file.source,
             above: file.above,
             empty: file.empty,
             answered,
             cases,
-            allow,
-            allow_i686,
+            calls,
         })
-    }
-
-    /// Names of the calls that `role` may use on x86_64 or i686.
-    pub fn allowed_names(&self, role: &str) -> BTreeSet<&str> {
-        let names = self.allow.get(role).into_iter().flatten();
-        let more = self.allow_i686.get(role).into_iter().flatten();
-        let mut all: BTreeSet<&str> = names.map(|call| call.name()).collect();
-        all.extend(more.map(String::as_str));
-        all
     }
 
     /// Returns true if a call exists on this host. An `[[answer]]` may still refuse it.
     pub(super) fn has(&self, call: i32) -> bool {
+        let is_listed = |call: Sysno| {
+            let is_kernel = self.calls.kernel.contains(call.name());
+            let mut roles = self.calls.roles.values();
+            is_kernel || roles.any(|calls| calls.is_current(call.name()))
+        };
         let is_above = self.above.is_some_and(|above| call > above);
-        let mut allowed = self.allow.values().flatten();
-        !is_above && (self.allow.is_empty() || allowed.any(|known| known.id() == call))
+        let is_open = self.calls.roles.is_empty();
+        !is_above && (is_open || Sysno::new(call as usize).is_some_and(is_listed))
     }
 
     /// Returns true if this host refuses `name`: a system call, or an option, flag or family as an `[[answer]]` names it.
@@ -345,14 +340,24 @@ impl Profile {
             }
             programs.push(filter::refuse(rules, answers[0].errno)?);
         }
-        if self.above.is_some() || !self.allow.is_empty() {
-            let last = self.above.unwrap_or(Sysno::last().id());
-            let numbers = (0..=last).filter(|&call| self.has(call));
-            let rules = numbers.map(|call| (call.into(), Vec::new())).collect();
-            programs.push(filter::allow_only(rules, libc::ENOSYS)?);
+        if let Some(above) = self.above {
+            let rules = (0..=above).map(|call| (call.into(), Vec::new()));
+            programs.push(filter::allow_only(rules.collect(), libc::ENOSYS)?);
+        }
+        if !self.calls.roles.is_empty() {
+            let allowed = self.calls.allowed(None, Part::Current)?;
+            programs.push(self.calls.program(&allowed, Unlisted::Fails));
         }
         ensure!(!programs.is_empty(), "the profile refuses nothing");
         Ok(filter::join(programs))
+    }
+
+    /// Confines this process to the calls of `role`, fallbacks included. None: those of all roles. An unlisted call ends the
+    /// process.
+    pub fn kill_unlisted(&self, role: Option<&str>) -> Result<()> {
+        let role = role.filter(|role| self.calls.roles.contains_key(*role));
+        let allowed = self.calls.allowed(role, Part::All)?;
+        filter::install(&self.calls.program(&allowed, Unlisted::Kills))
     }
 
     /// Confines this process, which must have one thread, and all programs that it starts.
@@ -410,8 +415,12 @@ mod tests {
         ] {
             assert!(Profile::parse(&answer(line)).is_err(), "{line}");
         }
-        assert!(Profile::parse("source = \"x\"\n[allow]\nnfs = [\"mmap2\"]\n").is_err());
-        assert!(Profile::parse("source = \"x\"\n[allow_i686]\nnfs = [\"mmap3\"]\n").is_err());
+        let listed = |line: &str| Profile::parse(&format!("source = \"x\"\n{line}\n"));
+        assert!(listed("[role.nfs]\nserving = [\"mmap\"]").is_ok());
+        assert!(listed("[role.nfs]\nserving = [\"mmap2\"]").is_err());
+        assert!(listed("[role.nfs]\nserving = [\"read\"]\nfallback = [\"read\"]").is_err());
+        assert!(listed("[variants]\nmmap = [\"mmap2\"]").is_ok());
+        assert!(listed("[variants]\nmmap = [\"mmap3\"]").is_err());
         assert!(Profile::parse("above = 1\n").is_err());
     }
 

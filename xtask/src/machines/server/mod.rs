@@ -10,6 +10,7 @@ pub use namespace::{Namespace, ip};
 
 use crate::build::{self, Arch};
 use crate::clients::nfs::Client;
+use crate::machines::lockdown::calls;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -134,7 +135,7 @@ impl ServerOptions {
     }
 }
 
-/// The built file for `arch`. Builds at most once per process.
+/// The built file for `arch`, or a script that starts it, see [`calls::watched`]. Builds at most once per process.
 pub fn binary(arch: Arch) -> Result<PathBuf> {
     static BUILT: Mutex<Vec<(Arch, PathBuf)>> = Mutex::new(Vec::new());
     if let Some(path) = std::env::var_os("STOWAWAY_BIN") {
@@ -144,7 +145,7 @@ pub fn binary(arch: Arch) -> Result<PathBuf> {
     if let Some((_, path)) = built.iter().find(|(a, _)| *a == arch) {
         return Ok(path.clone());
     }
-    let path = build::build(arch)?;
+    let path = calls::watched(build::build(arch)?)?;
     built.push((arch, path.clone()));
     Ok(path)
 }
