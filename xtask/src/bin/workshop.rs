@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::build;
 use xtask::commands::{
-    fuzz, hello, image, lockdown, log, man, mutants, run, scorecard, test, tidy,
+    fuzz, hello, image, lockdown, log, man, mutants, run, scorecard, syscalls, test, tidy,
 };
 use xtask::machines::qemu;
 use xtask::measure::{bench, size};
@@ -51,6 +51,8 @@ enum Command {
     Qemu(qemu::Args),
     /// Run a command as on a host that a file in qemu/hosts/ describes, which lacks system calls
     Lockdown(lockdown::Args),
+    /// Make the list of system calls, the seccomp profile and the unit's filter from qemu/hosts/minimal.toml
+    Syscalls(syscalls::Args),
 }
 
 fn main() -> ExitCode {
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Command::Hello(args) => hello::main(args),
         Command::Qemu(args) => qemu::main(args),
         Command::Lockdown(args) => lockdown::main(args),
+        Command::Syscalls(args) => syscalls::main(args),
     })
 }
 

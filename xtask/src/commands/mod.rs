@@ -19,6 +19,8 @@ pub mod mutants;
 #[cfg(feature = "workshop")]
 pub mod scorecard;
 #[cfg(feature = "workshop")]
+pub mod syscalls;
+#[cfg(feature = "workshop")]
 pub mod test;
 #[cfg(feature = "workshop")]
 pub mod tidy;
