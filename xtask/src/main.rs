@@ -28,6 +28,7 @@ More commands, compiled on first use; each has a --help:
   qemu       Start the virtual machine that a file in qemu/ describes
   lockdown   Run a command as on a host that a file in qemu/hosts/ describes
   syscalls   Make the list of system calls and the seccomp profile from qemu/hosts/minimal.toml
+  faults     Disturb each system call of a role, and print what comes of it
   fuzz       Fuzz the protocol parsers and engines, guided by code coverage
   mutants    The share of planted faults that unit tests find
   tidy       Check src/ against the import table and the house rules

@@ -8,6 +8,7 @@ mod daemon;
 mod debuggers;
 mod ends;
 mod exports;
+mod fault_table;
 mod hostile;
 mod image;
 mod inside;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::build;
 use xtask::commands::{
-    fuzz, hello, image, lockdown, log, man, mutants, run, scorecard, syscalls, test, tidy,
+    faults, fuzz, hello, image, lockdown, log, man, mutants, run, scorecard, syscalls, test, tidy,
 };
 use xtask::machines::qemu;
 use xtask::measure::{bench, size};
@@ -53,6 +53,8 @@ enum Command {
     Lockdown(lockdown::Args),
     /// Make the list of system calls, the seccomp profile and the unit's filter from qemu/hosts/minimal.toml
     Syscalls(syscalls::Args),
+    /// Disturb each system call of a role, and print what comes of it
+    Faults(faults::Args),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Command::Qemu(args) => qemu::main(args),
         Command::Lockdown(args) => lockdown::main(args),
         Command::Syscalls(args) => syscalls::main(args),
+        Command::Faults(args) => faults::main(args),
     })
 }
 

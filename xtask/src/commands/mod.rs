@@ -3,6 +3,8 @@
 pub mod run;
 
 #[cfg(feature = "workshop")]
+pub mod faults;
+#[cfg(feature = "workshop")]
 pub mod fuzz;
 #[cfg(feature = "workshop")]
 pub mod hello;

@@ -3,6 +3,7 @@
 pub mod cable;
 pub mod ext4;
 pub mod faulty;
+pub mod injection;
 pub mod iso;
 pub mod lockdown;
 pub mod mounts;

@@ -1,0 +1,134 @@
+//! Fault injection: a session in which one use of one system call fails, or succeeds without effect, and what comes of it.
+//!
+//! [`Role::play`] runs a session of a role under strace and returns an [`Outcome`]. [`table`] runs the cases of a role on several
+//! workers. Needs root, because each worker has its own network namespaces.
+
+mod dns;
+mod judge;
+mod known;
+mod nfs;
+mod process;
+mod session;
+mod sftp;
+mod strace;
+pub mod table;
+
+use std::fmt;
+
+use anyhow::Result;
+
+pub use judge::Outcome;
+use session::Place;
+pub use strace::Disturbance;
+
+/// The result of a disturbed system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// The call fails with this errno.
+    Errno(&'static str),
+    /// The call does nothing and returns 0.
+    NoEffect,
+}
+
+impl Fault {
+    pub const ALL: [Self; 7] = [
+        Self::Errno("EPERM"),
+        Self::Errno("ENOSYS"),
+        Self::Errno("EINTR"),
+        Self::Errno("EAGAIN"),
+        Self::Errno("ENOMEM"),
+        Self::Errno("EIO"),
+        Self::NoEffect,
+    ];
+
+    /// The words of strace's option `inject`.
+    fn injection(self) -> String {
+        match self {
+            Self::Errno(name) => format!("error={name}"),
+            Self::NoEffect => "retval=0".into(),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Errno(name) => f.write_str(name),
+            Self::NoEffect => f.write_str("no effect"),
+        }
+    }
+}
+
+/// A role and the way it is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// `sftp-server` over pipes, in a directory.
+    Sftp,
+    /// `sftp-server --jail`.
+    SftpJail,
+    /// `nfs` with kernel handles.
+    Nfs,
+    /// `nfs --handles path`.
+    NfsPaths,
+    /// `serve` with two loops.
+    Serve,
+    /// `mdns` with a service.
+    Mdns,
+    /// `browse -t -r`.
+    Browse,
+    /// `resolve -n`.
+    Resolve,
+}
+
+impl Role {
+    pub const ALL: [Self; 8] = [
+        Self::Nfs,
+        Self::NfsPaths,
+        Self::Serve,
+        Self::Sftp,
+        Self::SftpJail,
+        Self::Mdns,
+        Self::Browse,
+        Self::Resolve,
+    ];
+
+    /// The name in a table and on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sftp => "sftp-server",
+            Self::SftpJail => "sftp-server-jail",
+            Self::Nfs => "nfs",
+            Self::NfsPaths => "nfs-path-handles",
+            Self::Serve => "serve",
+            Self::Mdns => "mdns",
+            Self::Browse => "browse",
+            Self::Resolve => "resolve",
+        }
+    }
+
+    /// The number of sessions to play at the same time: many for roles that mostly wait.
+    pub fn worker_count(self) -> usize {
+        match self {
+            Self::Mdns | Self::Browse | Self::Resolve => 16,
+            Self::Nfs | Self::NfsPaths | Self::Serve => 12,
+            Self::Sftp | Self::SftpJail => 6,
+        }
+    }
+
+    /// Plays the role's session in `place`, with or without a disturbance.
+    fn play(self, place: &Place, disturbance: Option<&Disturbance>) -> Result<session::Notes> {
+        match self {
+            Self::Sftp => sftp::play(false, disturbance),
+            Self::SftpJail => sftp::play(true, disturbance),
+            Self::Nfs => nfs::play(&["nfs"], disturbance),
+            Self::NfsPaths => nfs::play(&["nfs", "--handles", "path"], disturbance),
+            Self::Serve => nfs::play(&["serve", "--no-mdns", "--loops", "2"], disturbance),
+            Self::Mdns => dns::announce(place, disturbance),
+            Self::Browse => {
+                let words = ["browse", "-t", "-r", "-p", "_sftp-ssh._tcp"];
+                dns::ask(disturbance, &words, ";box.local;192.0.2.2;22;")
+            }
+            Self::Resolve => dns::ask(disturbance, &["resolve", "-n", "box.local"], "192.0.2.2"),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! A program under test: its start, its CPU time, and its end.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+
+use super::session::{Dirs, Notes};
+use super::strace::Trace;
+use crate::clients::sftp::ServerExit;
+use crate::machines::server::StderrLines;
+use crate::machines::wait_for;
+
+/// Time limit for a program to end after SIGTERM.
+const END_MAX: Duration = Duration::from_secs(4);
+/// Time limit for stderr and stdout to be closed after the program ended.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+/// A running program in its own process group. Drop kills the group.
+pub(super) struct Program {
+    child: Child,
+    stdout: Arc<StderrLines>,
+    stderr: Arc<StderrLines>,
+}
+
+impl Program {
+    /// Starts a program. Its stdin is empty.
+    pub(super) fn start(words: &[String]) -> Result<Self> {
+        let (program, arguments) = words.split_first().context("no program")?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {words:?}"))?;
+        let stdout = lines(child.stdout.take().context("no stdout")?);
+        let stderr = lines(child.stderr.take().context("no stderr")?);
+        Ok(Self {
+            child,
+            stdout,
+            stderr,
+        })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Returns true while the program runs.
+    pub(super) fn is_alive(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// The lines that the program has written to stderr.
+    pub(super) fn messages(&self) -> Vec<String> {
+        self.stderr.lines()
+    }
+
+    /// The lines written to stdout. Complete once the program has ended.
+    pub(super) fn output(&self) -> Vec<String> {
+        self.stdout.wait_for_eof(CLOSE_MAX);
+        self.stdout.lines()
+    }
+
+    /// Sends a signal to the program.
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        kill(self.group()?, signal).with_context(|| format!("cannot send {signal}"))
+    }
+
+    /// Ends the program by SIGTERM, and records how it ended.
+    pub(super) fn stop(&mut self, notes: &mut Notes) -> Result<()> {
+        notes.is_ended_early = !self.is_alive()?;
+        if !notes.is_ended_early {
+            self.signal(Signal::SIGTERM)?;
+        }
+        self.wait(notes, END_MAX)
+    }
+
+    /// Waits for the end, and records it, and the CPU time if it is large.
+    pub(super) fn wait(&mut self, notes: &mut Notes, time_max: Duration) -> Result<()> {
+        /// Most CPU time of a program that does little.
+        const CPU_MAX: Duration = Duration::from_millis(500);
+        let mut used = 0;
+        let status = wait_for(time_max, || {
+            used = cpu_time(self.pid()).max(used);
+            Ok(self.child.try_wait()?)
+        })?;
+        let used = Duration::from_nanos(used);
+        if used > CPU_MAX {
+            notes.spun.push(format!("{used:?} of CPU time"));
+        }
+        if let Some(status) = status {
+            self.stderr.wait_for_eof(CLOSE_MAX);
+            notes.end = Some(ServerExit {
+                status,
+                lines: self.messages(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Kills the program if it still runs, and returns what strace wrote.
+    pub(super) fn into_trace(mut self, dirs: &Dirs) -> Result<Trace> {
+        if self.is_alive()? {
+            self.child.kill()?;
+        }
+        // strace is in the program's process group, so the group is killed after strace has written all.
+        dirs.trace()
+    }
+
+    fn group(&self) -> Result<Pid> {
+        Ok(Pid::from_raw(self.pid().try_into()?))
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Each fails only if all processes have ended.
+        let _ = self.group().map(|group| killpg(group, Signal::SIGKILL));
+        let _ = self.child.wait();
+    }
+}
+
+fn lines(pipe: impl Read + Send + 'static) -> Arc<StderrLines> {
+    let lines = Arc::new(StderrLines::default());
+    lines.clone().read(pipe);
+    lines
+}
+
+/// Returns the CPU time (nanoseconds) of all threads of a process and of its living children. 0 if the process has ended.
+fn cpu_time(pid: u32) -> u64 {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return 0;
+    };
+    let mut sum = 0;
+    for thread in threads.flatten() {
+        let read = |name| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+        let schedstat = read("schedstat");
+        let own = schedstat.split(' ').next().and_then(|ns| ns.parse().ok());
+        sum += own.unwrap_or(0);
+        let children = read("children");
+        let children = children.split_whitespace().filter_map(|id| id.parse().ok());
+        sum += children.map(cpu_time).sum::<u64>();
+    }
+    sum
+}
+
+/// Watches an idle process. Returns a description if it uses more than half of a processor.
+pub(super) fn watch_idle(pid: u32) -> Option<String> {
+    const SETTLE: Duration = Duration::from_millis(20);
+    let use_of = |window| {
+        sleep(SETTLE);
+        let before = cpu_time(pid);
+        sleep(window);
+        let used = Duration::from_nanos(cpu_time(pid).saturating_sub(before));
+        (used > window / 2).then(|| format!("{used:?} of CPU time in {window:?}"))
+    };
+    // The second window is for a process that was still busy with its last request in the first one.
+    use_of(Duration::from_millis(80)).and_then(|_| use_of(Duration::from_millis(500)))
+}
