@@ -65,6 +65,7 @@ pub fn main(args: Args) -> Result<()> {
         call: args.call,
         workers: 0,
     };
+    let is_complete = choice.call.is_none() && args.fault.is_none() && !args.first;
     let mut failures = Vec::new();
     for role in roles {
         let start = Instant::now();
@@ -80,6 +81,12 @@ pub fn main(args: Args) -> Result<()> {
             table.lines().for_each(|line| println!("{line}"));
         }
         failures.extend(table.failures());
+        if is_complete {
+            table
+                .corrected()
+                .iter()
+                .for_each(|line| println!("{line}\n"));
+        }
     }
     ensure!(
         failures.is_empty(),

@@ -85,8 +85,15 @@ pub(super) fn announce(place: &Place, disturbance: Option<&Disturbance>) -> Resu
                 notes.check("the address", is_right);
             }
             Some(_) => {}
-            None if program.is_alive()? => notes.unanswered.push(format!("{kind:?} of {name}")),
-            None => notes.cut.push(format!("{kind:?} of {name}")),
+            None => {
+                let list = if program.is_alive()? {
+                    &mut notes.unanswered
+                } else {
+                    &mut notes.cut
+                };
+                list.push(format!("{kind:?} of {name}"));
+                break;
+            }
         }
     }
     if program.is_alive()? {

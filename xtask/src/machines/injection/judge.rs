@@ -109,6 +109,13 @@ pub(super) fn judge(notes: &Notes, disturbance: Option<&Disturbance>) -> (Outcom
     if !notes.lost.is_empty() {
         return (Outcome::Lost, words(&notes.lost));
     }
+    // Retrying does not help: the kernel reports a failed write to the disk once.
+    let is_sync = |it: &&Disturbance| ["fsync", "fdatasync"].contains(&it.call.as_str());
+    let failed_sync = disturbance.filter(is_sync);
+    let is_reported = code != Some(0) || notes.is_cut() || !notes.failed.is_empty();
+    if failed_sync.is_some_and(|it| it.fault == Fault::Errno("EIO")) && !is_reported {
+        return (Outcome::Lost, "no reply reports the failed sync".into());
+    }
     if !notes.wrong.is_empty() {
         let outcome = if has_no_effect {
             Outcome::Deceived

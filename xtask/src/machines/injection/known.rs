@@ -1,5 +1,7 @@
 //! Cases that are not played, and failures that are expected.
 
+use std::fmt;
+
 use super::table::Use;
 use super::{Disturbance, Fault, Outcome, Role};
 
@@ -78,6 +80,8 @@ const UNAVOIDABLE: [Expected; 4] = [
 const SFTP: &[Role] = &[Role::Sftp, Role::SftpJail];
 const NFS: &[Role] = &[Role::Nfs, Role::NfsPaths, Role::Serve];
 
+const LONG: &[Role] = &[Role::Nfs, Role::NfsPaths, Role::Serve, Role::Mdns];
+
 /// Defects of the program. A commit that corrects one deletes its entry.
 const DEFECTS: [Expected; 13] = [
     Expected {
@@ -89,7 +93,7 @@ const DEFECTS: [Expected; 13] = [
         reason: "copy-data and check-file are never answered after ppoll failed once",
     },
     Expected {
-        roles: &[],
+        roles: LONG,
         call: "epoll_ctl",
         faults: &[],
         uses: &[Use::First],
@@ -185,6 +189,18 @@ const DEFECTS: [Expected; 13] = [
         reason: "a failed clock reads 0, so the program waits for hours",
     },
 ];
+
+/// The known defects of a role.
+pub(super) fn defects(role: Role) -> impl Iterator<Item = &'static Expected> {
+    let is_of = move |it: &&Expected| it.roles.is_empty() || it.roles.contains(&role);
+    DEFECTS.iter().filter(is_of)
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} ({})", self.outcome, self.call, self.reason)
+    }
+}
 
 /// Returns the entry for an expected failure.
 pub(super) fn find(

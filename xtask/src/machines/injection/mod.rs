@@ -1,7 +1,7 @@
 //! Fault injection: a session in which one use of one system call fails, or succeeds without effect, and what comes of it.
 //!
-//! [`Role::play`] runs a session of a role under strace and returns an [`Outcome`]. [`table`] runs the cases of a role on several
-//! workers. Needs root, because each worker has its own network namespaces.
+//! A session is a short dialogue with a role under strace, which ends with an [`Outcome`]. [`table`] plays the cases of a role on
+//! several workers. Needs root, because each worker has its own network namespaces.
 
 mod dns;
 mod judge;

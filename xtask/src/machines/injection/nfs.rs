@@ -64,7 +64,9 @@ pub(super) fn play(words: &[&str], disturbance: Option<&Disturbance>) -> Result<
         if server.is_alive()? {
             server.signal(Signal::SIGHUP)?;
         }
-        if let Err(why) = use_again(&mut server, &path) {
+        if notes.unanswered.is_empty()
+            && let Err(why) = use_again(&mut server, &path)
+        {
             let is_silent = is_timeout(&why);
             let list = if is_silent {
                 &mut notes.unanswered
@@ -131,7 +133,8 @@ fn use_again(server: &mut Program, path: &str) -> Result<()> {
     for pause in PAUSES {
         sleep(Duration::from_millis(pause));
         last = attempt();
-        if last.is_ok() || !server.is_alive()? {
+        let is_silent = last.as_ref().is_err_and(is_timeout);
+        if last.is_ok() || is_silent || !server.is_alive()? {
             break;
         }
     }
