@@ -83,7 +83,7 @@ const NFS: &[Role] = &[Role::Nfs, Role::NfsPaths, Role::Serve];
 const LONG: &[Role] = &[Role::Nfs, Role::NfsPaths, Role::Serve, Role::Mdns];
 
 /// Defects of the program. A commit that corrects one deletes its entry.
-const DEFECTS: [Expected; 13] = [
+const DEFECTS: [Expected; 15] = [
     Expected {
         roles: SFTP,
         call: "ppoll",
@@ -155,6 +155,22 @@ const DEFECTS: [Expected; 13] = [
         uses: &[],
         outcome: Outcome::Broken,
         reason: "in one of four runs, every later handle is stale; the cause is not known",
+    },
+    Expected {
+        roles: NFS,
+        call: "listen",
+        faults: NO_EFFECT,
+        uses: &[],
+        outcome: Outcome::Spin,
+        reason: "the socket is ready with EPOLLHUP for ever, and accept fails each time",
+    },
+    Expected {
+        roles: &[Role::Browse, Role::Resolve],
+        call: "fcntl",
+        faults: &[],
+        uses: &[Use::Last],
+        outcome: Outcome::Hang,
+        reason: "a socket stays blocking if F_SETFL failed, and recvfrom waits for ever",
     },
     Expected {
         roles: &[Role::Mdns],
