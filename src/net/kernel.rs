@@ -91,8 +91,15 @@ impl Kernel {
         while self.sockets.len() <= number {
             self.sockets.push(None).ok_or(NetError::Full)?;
         }
-        if HAS_STREAMS && let Some(epoll) = &self.epoll {
-            epoll.set(Change::Add, file.as_raw_fd(), token.0, flags(interest))?;
+        if HAS_STREAMS
+            && let Some(epoll) = &self.epoll
+            && let Err(errno) = epoll.set(Change::Add, file.as_raw_fd(), token.0, flags(interest))
+        {
+            if self.sockets.iter().flatten().next().is_some() {
+                return Err(errno.into());
+            }
+            // The first descriptor, of the signals: epoll_ctl does not work here, so poll is used.
+            self.epoll = None;
         }
         if let Some(place) = self.sockets.get_mut(number) {
             *place = Some(WatchedFile {

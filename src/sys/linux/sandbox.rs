@@ -232,7 +232,7 @@ const NEEDED: &[Sysno] = &[
     Sysno::fstatfs64,
     #[cfg(target_pointer_width = "32")]
     Sysno::utimensat_time64,
-    #[cfg(target_pointer_width = "32")]
+    #[cfg(not(target_arch = "aarch64"))]
     Sysno::poll,
     #[cfg(target_pointer_width = "32")]
     Sysno::clock_gettime64,

@@ -373,9 +373,9 @@ pub(super) fn open_netlink() -> Result<File, Errno> {
 pub(super) fn open(family: u16, kind: u32) -> Result<File, Errno> {
     // SAFETY: no argument is a pointer.
     let socket = File::opened(unsafe { socket_call!(socket, 1, family, kind & !NONBLOCK, 0) })?;
-    socket.end_with_program();
+    socket.end_with_program()?;
     if kind & NONBLOCK != 0 {
-        socket.never_block();
+        socket.never_block()?;
     }
     Ok(socket)
 }
@@ -404,7 +404,7 @@ pub fn accept(listener: RawFd, from: &mut Address) -> Result<File, Errno> {
             &raw mut from.len
         )
     })?;
-    accepted.never_block();
+    accepted.never_block()?;
     Ok(accepted)
 }
 

@@ -28,7 +28,7 @@ pub enum Stdio {
 impl Stdio {
     /// Waits until the stream is ready; returns false after `timeout`.
     #[inline(never)]
-    fn is_ready(self, timeout: Option<Duration>) -> bool {
+    fn is_ready(self, timeout: Option<Duration>) -> Result<bool, Errno> {
         let wanted = if self == Self::Input {
             PollFlags::IN
         } else {
@@ -37,8 +37,8 @@ impl Stdio {
         // SAFETY: the stream is only polled, and a `BorrowedFd` never closes it.
         let stream = unsafe { BorrowedFd::borrow_raw(self as i32) };
         let mut watched = [PollFd::from_borrowed_fd(stream, wanted)];
-        // After an error the stream counts as ready: the following read or write reports the error.
-        super::sleep(&mut watched, timeout).is_err() || !watched[0].revents().is_empty()
+        super::sleep(&mut watched, timeout)?;
+        Ok(!watched[0].revents().is_empty())
     }
 
     /// Reads or writes (`what`); returns the number of bytes, 0 at the end of input or after an error.
@@ -83,7 +83,8 @@ impl Stdio {
         } else {
             PATIENCE
         };
-        let is_ready = self.is_ready(Some(patience));
+        // Not known: true, because a message must not be lost.
+        let is_ready = self.is_ready(Some(patience)).unwrap_or(true);
         HAS_STOPPED.store(!is_ready, Ordering::Relaxed);
         !is_ready || self.send(bytes) > 0
     }
@@ -191,7 +192,8 @@ impl Read for Stdio {
 
 impl ReadReady for Stdio {
     fn read_ready(&mut self) -> Result<bool, ErrorKind> {
-        Ok(self.is_ready(Some(Duration::from_ms(0))))
+        // Not known: false, because long work must not wait for input.
+        Ok(self.is_ready(Some(Duration::from_ms(0))).unwrap_or(false))
     }
 }
 

@@ -23,7 +23,7 @@ use embedded_io::{Read, ReadReady, Write};
 
 /// A connection with blocking calls.
 pub trait Blocking: Connections {
-    /// Returns true if `recv` would not block.
+    /// Returns true if `recv` would not block, false if that is not known.
     fn is_ready(&mut self) -> bool;
 }
 
@@ -58,7 +58,7 @@ impl Connections for Standard {
 
 impl Blocking for Standard {
     fn is_ready(&mut self) -> bool {
-        Stdio::Input.read_ready().unwrap_or(true)
+        Stdio::Input.read_ready().unwrap_or(false)
     }
 }
 
@@ -74,7 +74,7 @@ impl<I: Read + ReadReady, O: Write> Connections for (I, O) {
 
 impl<I: Read + ReadReady, O: Write> Blocking for (I, O) {
     fn is_ready(&mut self) -> bool {
-        self.0.read_ready().unwrap_or(true)
+        self.0.read_ready().unwrap_or(false)
     }
 }
 

@@ -225,8 +225,8 @@ pub fn pipe() -> Result<(File, File), Errno> {
     outcome(unsafe { raw_syscall!(PIPE, ends.as_mut_ptr(), 0) })?;
     let ends = ends.map(File);
     for end in &ends {
-        end.end_with_program();
-        end.never_block();
+        end.end_with_program()?;
+        end.never_block()?;
     }
     let [from, to] = ends;
     // A larger pipe moves more per call. The kernel may refuse.

@@ -106,23 +106,21 @@ impl File {
     }
 
     /// Closes the file when the process runs another program. Calls that open files take the flag O_CLOEXEC instead.
-    pub(super) fn end_with_program(&self) {
+    pub(super) fn end_with_program(&self) -> Result<(), Errno> {
         const SET_DESCRIPTOR_FLAGS: usize = 2;
         const CLOEXEC: usize = 1;
-        self.control(SET_DESCRIPTOR_FLAGS, CLOEXEC);
+        self.control(SET_DESCRIPTOR_FLAGS, CLOEXEC)
     }
 
     /// Sets non-blocking mode, and clears the other modes that can be changed.
-    pub(super) fn never_block(&self) {
+    pub(super) fn never_block(&self) -> Result<(), Errno> {
         const SET_MODES: usize = 4;
-        self.control(SET_MODES, OFlags::NONBLOCK.bits() as usize);
+        self.control(SET_MODES, OFlags::NONBLOCK.bits() as usize)
     }
 
-    /// Makes the system call fcntl, with a request that cannot fail.
-    #[inline(never)]
-    fn control(&self, request: usize, value: usize) {
+    fn control(&self, request: usize, value: usize) -> Result<(), Errno> {
         // SAFETY: no argument is an address.
-        unsafe { raw_syscall!(Sysno::fcntl, self.0, request, value) };
+        unsafe { act(word(self.0), request, value, 0, 0, Sysno::fcntl) }
     }
 
     /// Opens the file of a descriptor again with other flags, by /proc/self/fd. ENOENT if /proc is not mounted.

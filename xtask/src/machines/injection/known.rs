@@ -42,7 +42,15 @@ pub(super) struct Expected {
 const NO_EFFECT: &[Fault] = &[Fault::NoEffect];
 
 /// Failures that no program can avoid.
-const UNAVOIDABLE: [Expected; 4] = [
+const UNAVOIDABLE: [Expected; 5] = [
+    Expected {
+        roles: &[Role::Browse, Role::Resolve],
+        call: "fcntl",
+        faults: NO_EFFECT,
+        uses: &[],
+        outcome: Outcome::Hang,
+        reason: "the kernel says that F_SETFL has made the socket non-blocking, and recvfrom blocks",
+    },
     Expected {
         roles: &[Role::Sftp, Role::SftpJail],
         call: "pread64",
@@ -77,29 +85,10 @@ const UNAVOIDABLE: [Expected; 4] = [
     },
 ];
 
-const SFTP: &[Role] = &[Role::Sftp, Role::SftpJail];
 const NFS: &[Role] = &[Role::Nfs, Role::NfsPaths, Role::Serve];
 
-const LONG: &[Role] = &[Role::Nfs, Role::NfsPaths, Role::Serve, Role::Mdns];
-
 /// Defects of the program. A commit that corrects one deletes its entry.
-const DEFECTS: [Expected; 15] = [
-    Expected {
-        roles: SFTP,
-        call: "ppoll",
-        faults: &[],
-        uses: &[],
-        outcome: Outcome::Hang,
-        reason: "copy-data and check-file are never answered after ppoll failed once",
-    },
-    Expected {
-        roles: LONG,
-        call: "epoll_ctl",
-        faults: &[],
-        uses: &[Use::First],
-        outcome: Outcome::Hang,
-        reason: "if the signals are not watched, the program does not end after SIGTERM",
-    },
+const DEFECTS: [Expected; 12] = [
     Expected {
         roles: NFS,
         call: "write",
@@ -163,14 +152,6 @@ const DEFECTS: [Expected; 15] = [
         uses: &[],
         outcome: Outcome::Spin,
         reason: "the socket is ready with EPOLLHUP for ever, and accept fails each time",
-    },
-    Expected {
-        roles: &[Role::Browse, Role::Resolve],
-        call: "fcntl",
-        faults: &[],
-        uses: &[Use::Last],
-        outcome: Outcome::Hang,
-        reason: "a socket stays blocking if F_SETFL failed, and recvfrom waits for ever",
     },
     Expected {
         roles: &[Role::Mdns],
