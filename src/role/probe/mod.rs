@@ -102,6 +102,9 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     })?;
     let mut losses = print_missing(&mut report);
     print_host(&mut report);
+    if sys::user_id() != 0 {
+        losses |= bit(Loss::Users);
+    }
     report.begin("path");
     for path in PATHS {
         report.say(path.to_bytes(), path_use(path));

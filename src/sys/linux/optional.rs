@@ -6,8 +6,8 @@
 
 #[cfg(feature = "probe")]
 use super::rows::{
-    EBADF, EFAULT, EINVAL, ENOENT, FORBID_PRIVILEGES, HERE, Loss, NONE, Row, SOCKET, ZEROS,
-    arguments,
+    EBADF, EFAULT, EINVAL, ENOENT, ESTALE, FORBID_PRIVILEGES, HANDLE, HERE, Loss, NONE, Row,
+    SOCKET, ZEROS, arguments,
 };
 #[cfg(target_pointer_width = "64")]
 use Sysno::{
@@ -64,7 +64,7 @@ optional! {
     MULTICAST_ALL "IP_MULTICAST_ALL": Sysno::setsockopt, [SOCKET, 0, 49, ZEROS, 4] => 0, Nothing;
     EXECVE "execve": Sysno::execve, [ZEROS, 0, 0] => ENOENT, Programs;
     NAME_TO_HANDLE_AT "name_to_handle_at": Sysno::name_to_handle_at, [HERE, ZEROS, ZEROS, ZEROS, 0] => ENOENT, Handles;
-    OPEN_BY_HANDLE_AT "open_by_handle_at": Sysno::open_by_handle_at, [HERE, ZEROS, 0] => EINVAL, Handles;
+    OPEN_BY_HANDLE_AT "open_by_handle_at": Sysno::open_by_handle_at, [HERE, HANDLE, 0] => ESTALE, Handles;
     NO_NEW_PRIVILEGES "PR_SET_NO_NEW_PRIVS": Sysno::prctl, [FORBID_PRIVILEGES, 1, 0, 0, 0] => 0, Sandbox;
     SETFSUID "setfsuid": SETFSUID_CALL, [NONE] => 0, Users;
     SETFSGID "setfsgid": SETFSGID_CALL, [NONE] => 0, Users;

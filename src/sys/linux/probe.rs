@@ -5,7 +5,7 @@ pub use super::rows::Loss;
 
 use super::optional::{NO_NEW_PRIVILEGES, ROWS, SETFSUID};
 use super::process::{reap_any, split};
-use super::rows::{FORBID_PRIVILEGES, Row, SOCKET, ZEROS};
+use super::rows::{FORBID_PRIVILEGES, HANDLE, Row, SOCKET, ZEROS};
 use super::{Errno, exit, outcome, sockets};
 use rustix::fd::AsRawFd as _;
 use syscalls::{Sysno, raw_syscall};
@@ -62,10 +62,13 @@ impl Row {
     fn try_call(&self) -> i32 {
         let call = self.call;
         let zeros = [0u64; 16];
+        // Length and type, then the handle.
+        let handle = [8u32, 1, 0, 0];
         let udp = sockets::open(sockets::INET, sockets::DATAGRAM);
         let udp = udp.as_ref().map_or(-1, |socket| socket.as_raw_fd());
         let [a, b, c, d, e, f] = self.arguments.map(|argument| match argument {
             ZEROS => zeros.as_ptr() as usize,
+            HANDLE => handle.as_ptr() as usize,
             SOCKET => udp as usize,
             number => number as usize,
         });

@@ -48,6 +48,8 @@ pub(super) struct Row {
 
 /// Argument: the address of zeros, which are also an empty path.
 pub(super) const ZEROS: i16 = i16::MIN;
+/// Argument: the address of a kernel handle of 8 bytes, which no file has.
+pub(super) const HANDLE: i16 = i16::MIN + 2;
 /// Argument: a UDP socket.
 pub(super) const SOCKET: i16 = i16::MIN + 1;
 /// Argument: an invalid descriptor.
@@ -61,6 +63,7 @@ pub(super) const FORBID_PRIVILEGES: i16 = 38;
 pub(super) const EBADF: u8 = 9;
 pub(super) const ENOENT: u8 = 2;
 pub(super) const EFAULT: u8 = 14;
+pub(super) const ESTALE: u8 = 116;
 pub(super) const EINVAL: u8 = 22;
 
 /// Fills up a list of arguments with zeros.

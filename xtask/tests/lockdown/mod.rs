@@ -2,6 +2,7 @@
 //!
 //! A profile has a module with the tests that pass there. A test that needs a fallback which the program lacks is not listed.
 
+mod empty_root;
 mod mdns;
 mod nfs;
 mod probe;

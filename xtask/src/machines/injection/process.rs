@@ -31,13 +31,14 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Starts a program. Its stdin is empty.
+    /// Starts a program. Its stdin is an empty file of its own: a call that opens a file and returns 0 without effect makes the program
+    /// change the mode and owner of its stdin, which must not be /dev/null of this machine.
     pub(super) fn start(words: &[String]) -> Result<Self> {
         let (program, arguments) = words.split_first().context("no program")?;
         let mut child = Command::new(program)
             .args(arguments)
             .process_group(0)
-            .stdin(Stdio::null())
+            .stdin(tempfile::tempfile()?)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
