@@ -222,8 +222,11 @@ pub fn read_signal(signals: BorrowedFd<'_>) -> SignalRequest {
     // SAFETY: the kernel writes at most the size of `info`.
     let read =
         unsafe { raw_syscall!(Sysno::read, signals.as_raw_fd(), number, size_of_val(&info)) };
-    if outcome(read).unwrap_or(0) == 0 {
-        return SignalRequest::Nothing;
+    match outcome(read) {
+        Err(_) => return SignalRequest::Nothing,
+        // The end of a file: the kernel gave another descriptor, which never reports a signal.
+        Ok(0) => return SignalRequest::Stop,
+        Ok(_) => {}
     }
     // SAFETY: a read of a signalfd returns whole `signalfd_siginfo` structures; the signal number is their first field.
     match unsafe { number.read() } {
