@@ -127,7 +127,7 @@ pub struct Workers<T> {
 }
 
 impl<T: Copy> Workers<T> {
-    /// Creates no threads yet: they start with the first jobs. `None` if the kernel has no pipe2 or no futex.
+    /// Creates no threads yet: they start with the first jobs. `None` if the kernel has no pipe or no futex.
     pub fn new() -> Option<Self> {
         wake(&AtomicU32::new(IDLE)).ok()?;
         Some(Self {

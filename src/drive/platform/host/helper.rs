@@ -38,7 +38,7 @@ impl Helper {
     /// Forks. The child calls `work` with a function that sends a record, and ends after it.
     ///
     /// # Errors
-    /// Those of pipe2(2) and fork(2).
+    /// Those of pipe(2) and fork(2).
     pub fn start(work: &mut dyn FnMut(Send<'_>)) -> Result<Self, Errno> {
         // Earlier children that have ended.
         while process::reap_any(false).is_some() {}

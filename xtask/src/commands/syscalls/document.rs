@@ -72,7 +72,7 @@ pub(super) fn text(calls: &Calls) -> Result<String> {
     }
     text += "\nThe kernel makes processes issue these after a signal or a stop:\n\n";
     text += &listed(&calls.kernel);
-    text += "\nrunc and crun issue these, too, between the filter and the program's start, so `image/seccomp.json` allows them:\n\n";
+    text += "\nrunc issues these, too, between the filter and the program's start, so `image/seccomp.json` allows them:\n\n";
     text += &listed(&calls.engine);
     Ok(text)
 }
@@ -93,7 +93,8 @@ const HEAD: &str = "\
 # System calls
 
 The system calls that each role issues, for those who write a sandbox. The lists are those of traces, on a current kernel and on
-hosts that lack calls (`qemu/hosts`); `cargo xtask test syscalls` fails if a role issues an unlisted one. This page,
+hosts that lack calls (`qemu/hosts`); `cargo xtask test syscalls` fails if a role issues an unlisted one in
+its sessions, which do not watch files (`inotify_init1`, `inotify_add_watch`: without them, files are read again). This page,
 `image/seccomp.json` for containers and `SystemCallFilter=` in `image/stowaway.service` are made from `qemu/hosts/minimal.toml`
 by `cargo xtask syscalls`.
 
