@@ -4,6 +4,7 @@
 //! Each interface has one socket per multicast group and one per own address. The receiving socket thus identifies the interface,
 //! and multicast or unicast, even on hosts that do not report the destination address.
 
+use super::platform::host::{Calls, Needs, files};
 use super::task::{Task, World};
 use crate::engine::mdns::{
     Destination, GROUP_V4, GROUP_V6, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, Meta, PORT,
@@ -14,6 +15,8 @@ use crate::mem::{Ends as _, Slots, nth};
 use crate::net::{FileId, Interface, Interfaces, NetError, NetResult, Signals, Socket, Token};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
+use crate::vfs::Tree;
+use core::ffi::CStr;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// Interval of polling the interfaces if the host does not report changes.
@@ -102,6 +105,8 @@ pub trait Endpoint {
     /// Called once, before all other functions. Passes each descriptor that the endpoint waits for to `watch`, which returns false
     /// if the network cannot wait for descriptors.
     fn start(&mut self, _now: Instant, _watch: &mut dyn FnMut(FileId) -> bool) {}
+    /// Adds further system calls and files that the endpoint needs, as [`Task::add_needs`].
+    fn add_needs(&self, _needs: &mut Needs) {}
     /// Called when such a descriptor is readable.
     fn handle_readable(&mut self, _now: Instant) {}
     /// Sets a link's addresses and the name of its interface. Returns false if the addresses do not fit the endpoint's table.
@@ -184,6 +189,16 @@ impl Task for Mdns<'_> {
         let watch = &mut |file| net.watch_file(file, token).is_ok();
         self.endpoint.start(world.now, watch);
         Ok(())
+    }
+
+    fn add_needs(&self, _: &Tree, needs: &mut Needs) {
+        const IPV6_ADDRESSES: &CStr = c"/proc/net/if_inet6";
+        needs.add(Calls::MULTICAST);
+        if !files::exists(IPV6_ADDRESSES) {
+            needs.add(Calls::SOURCE);
+        }
+        needs.add_directory(c"/proc");
+        self.endpoint.add_needs(needs);
     }
 
     fn ready(&mut self, world: &mut World<'_>, local: u32) {

@@ -41,11 +41,12 @@ mod turn;
 
 pub use task::{Task, World};
 
+use platform::host::Needs;
+
 #[cfg(feature = "smol")]
 use crate::event::Line;
 use crate::event::{Events, Fatal};
 use crate::net::{Net, Ready};
-#[cfg(feature = "smol")]
 use crate::text::text;
 use crate::time::Instant;
 use crate::vfs::Tree;
@@ -103,12 +104,27 @@ impl<'a, 't> Loop<'a, 't> {
         started
     }
 
-    /// Starts all tasks and runs them until the process gets a signal to stop, or a task ends the loop.
+    /// Restricts this process to the needs of all tasks, and reports that if a task asks for it.
+    pub fn confine(&mut self, mut needs: Needs) {
+        self.each(&mut |task, world| task.add_needs(world.tree, &mut needs));
+        let is_reported = needs.is_reported;
+        let sandbox = needs.confine();
+        let why = match (sandbox.seccomp, sandbox.landlock) {
+            (true, true) => text!("needed system calls and files only"),
+            (true, false) => text!("needed system calls only"),
+            (false, true) => text!("needed files only"),
+            (false, false) => text!("none; the host has neither seccomp nor Landlock"),
+        };
+        if is_reported {
+            self.world.events.report(text!("sandbox"), b"", why);
+        }
+    }
+
+    /// Runs the tasks, which are started, until the process gets a signal to stop, or a task ends the loop.
     ///
     /// # Errors
     /// The exit status. The reason is already reported.
     pub fn run(&mut self) -> Result<(), Fatal> {
-        self.start()?;
         self.turns();
         self.stop();
         // Our own stack sends only while the loop waits: now the goodbyes of multicast DNS and the last replies.

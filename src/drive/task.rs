@@ -1,5 +1,6 @@
 //! Tasks that share a loop, and the resources that the loop lends them.
 
+use super::platform::host::Needs;
 #[cfg(feature = "streams")]
 use crate::engine::Cx;
 use crate::event::{Events, Fatal};
@@ -55,6 +56,8 @@ pub trait Task {
     /// # Errors
     /// The exit status if the task cannot serve; the reason is already reported.
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal>;
+    /// Adds the system calls and files that the task needs from now on. Called once, after [`Task::start`] of all tasks of the loop.
+    fn add_needs(&self, tree: &Tree, needs: &mut Needs);
     /// Called when the socket with the token `local` is ready.
     fn ready(&mut self, world: &mut World<'_>, local: u32);
     /// Does the work that is due. Called in each turn of the loop, after `ready` for each ready socket.

@@ -4,12 +4,14 @@
 use super::Fatal;
 #[cfg(feature = "init")]
 use crate::drive::platform::host::init;
+use crate::drive::platform::host::{Calls, Needs};
 use crate::drive::{Task, World};
 use crate::event::Line;
 use crate::mem;
 use crate::net::{Interfaces, Signals, Socket};
 use crate::text::{Text, text};
 use crate::time::Instant;
+use crate::vfs::Tree;
 use core::ffi::CStr;
 use core::net::{IpAddr, Ipv4Addr};
 
@@ -37,6 +39,10 @@ impl Task for Addresses {
         self.changes = world.net.changes(world.token(0)).ok();
         self.ready(world, 0);
         Ok(())
+    }
+
+    fn add_needs(&self, _: &Tree, needs: &mut Needs) {
+        needs.add(Calls::ALL);
     }
 
     fn ready(&mut self, world: &mut World<'_>, _: u32) {

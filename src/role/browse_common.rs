@@ -3,6 +3,7 @@
 use super::{Console, DONE, Fatal};
 pub(super) use crate::drive::endpoint::Choice;
 use crate::drive::endpoint::{Endpoint, Mdns};
+use crate::drive::platform::host::{Calls, Needs};
 use crate::drive::platform::{self, network::Network};
 use crate::engine::mdns::browser::{Browser, Event, Limits, Lookup};
 use crate::engine::mdns::{LINK_COUNT_MAX, Link, LinkId, Meta, Random, Transmit};
@@ -34,6 +35,10 @@ pub(super) trait Finder {
     /// Time at which [`Self::is_ready`] is to be called again.
     fn poll_at(&self) -> Instant {
         Instant::NEVER
+    }
+    /// Returns true if the role writes no files and runs no programs.
+    fn is_confined(&self) -> bool {
+        true
     }
     /// Called once before the role ends.
     fn finish(&mut self) {}
@@ -136,6 +141,12 @@ pub(super) fn run(
 }
 
 impl Endpoint for Seeker<'_> {
+    fn add_needs(&self, needs: &mut Needs) {
+        if !self.finder.is_confined() {
+            needs.add(Calls::ALL);
+        }
+    }
+
     fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, interface: &[u8]) -> bool {
         let index = usize::from(id);
         if let Some(is_up) = self.links.are_up.get_mut(index) {

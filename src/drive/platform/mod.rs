@@ -18,6 +18,7 @@ use crate::net::Signals;
 use crate::sys;
 use crate::sys::linux::process;
 use crate::vfs::Tree;
+use host::{Calls, Needs};
 use network::Network;
 
 /// Creates an empty tree with static lifetime. It is in this module, not in `vfs`, so that roles without files do not load the
@@ -62,5 +63,14 @@ pub fn serve(
     let tx_bytes = mem::scaled(TX_BYTES_MIN, TX_BYTES);
     let (rx, tx) = (mem::bytes(RX_BYTES), mem::bytes(tx_bytes));
     let mut events = Events::to(sink);
-    Loop::new(net, tree, tasks, &mut events, rx, tx, sys::now()).run()
+    let mut serving = Loop::new(net, tree, tasks, &mut events, rx, tx, sys::now());
+    serving.start()?;
+    if !sys::is_bare() {
+        let mut needs = Needs::none();
+        if network.is_own() {
+            needs.add(Calls::LINK);
+        }
+        serving.confine(needs);
+    }
+    serving.run()
 }

@@ -15,6 +15,7 @@ use super::{Loop, Task, World as Lent};
 use crate::config::{
     ACCEPT_PAUSE, DRC_BYTES, NODE_IDLE, READ_INLINE_BYTES, READ_INLINE_TIME, RX_BYTES, TX_BYTES,
 };
+use crate::drive::platform::host::Needs;
 use crate::engine::programs::ProgramSet;
 use crate::engine::testing::calls::{Call, CallId, all_calls, large_calls};
 use crate::engine::testing::replies::{self, Body};
@@ -60,6 +61,8 @@ impl Task for Server {
         Ok(())
     }
 
+    fn add_needs(&self, _: &vfs::Tree, _: &mut Needs) {}
+
     fn ready(&mut self, world: &mut Lent<'_>, local: u32) {
         if !self.datagrams.ready(world, &mut self.rpc, local) {
             self.streams.ready(world, &mut self.rpc, local);
@@ -91,6 +94,8 @@ impl<P: Protocol> Task for Served<P> {
         assert_eq!(self.streams.listen(world, self.at, 0), Ok(self.at));
         Ok(())
     }
+
+    fn add_needs(&self, _: &vfs::Tree, _: &mut Needs) {}
 
     fn ready(&mut self, world: &mut Lent<'_>, local: u32) {
         self.streams.ready(world, &mut self.protocol, local);

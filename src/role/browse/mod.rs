@@ -279,6 +279,10 @@ impl Finder for Printer<'_> {
         true
     }
 
+    fn is_confined(&self) -> bool {
+        self.keep.is_none() && self.runner.is_none()
+    }
+
     fn poll_at(&self) -> Instant {
         let keep = self.keep.as_ref().map(Keep::poll_at);
         let runner = self.runner.as_ref().map(Runner::poll_at);

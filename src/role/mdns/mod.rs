@@ -24,6 +24,7 @@ use crate::config::{
     ANNOUNCED_RECORD_COUNT_MIN, ANNOUNCED_TEXT_BYTES, ANNOUNCED_TEXT_BYTES_MIN,
 };
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
+use crate::drive::platform::host::Needs;
 use crate::drive::platform::host::files::Directory;
 use crate::drive::platform::host::watch::Watch;
 use crate::drive::{Task, platform};
@@ -259,6 +260,13 @@ impl Endpoint for Announcer {
     fn start(&mut self, now: Instant, watch: &mut dyn FnMut(FileId) -> bool) {
         if !self.watch.start(watch) && self.has_files() {
             self.files_at = now.after(SCAN_INTERVAL);
+        }
+    }
+
+    fn add_needs(&self, needs: &mut Needs) {
+        needs.is_reported = true;
+        if self.has_files() || !self.machines.is_empty() {
+            needs.add_all_files();
         }
     }
 

@@ -23,6 +23,11 @@ pub(in super::super) struct Background {
 }
 
 impl Background {
+    /// Returns true if messages go to a file, which is opened again when it is full.
+    pub(super) const fn logs_to_file(&self) -> bool {
+        matches!(self.log, Some(Log::File(_)))
+    }
+
     /// Calls `serve` in the background, if that is asked for.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ use crate::config::{
     NODE_COUNT_MIN, RETRY, SHARED_BYTES, SHARED_BYTES_MIN,
 };
 use crate::drive::datagrams::Datagrams;
+use crate::drive::platform::host::{Calls, Needs};
 #[cfg(feature = "serve")]
 use crate::drive::platform::host::{daemon, loops::is_taken};
 use crate::drive::platform::network::Network;
@@ -224,7 +225,6 @@ fn export_host(
     (was_used, is_shared): (bool, bool),
     tree: &mut Tree,
 ) -> Result<(Form, bool), Fatal> {
-    platform::host::obey_quotas();
     let host = mem::leak(Host::new(node_count));
     host.is_shared = is_shared;
     host.was_used = cfg!(feature = "serve") && was_used;
@@ -308,6 +308,19 @@ impl Task for Nfs {
         self.open_sockets(world)
     }
 
+    fn add_needs(&self, tree: &Tree, needs: &mut Needs) {
+        needs.is_reported |= self.is_first;
+        needs.add(Calls::NFS);
+        needs.add(Calls::STREAMS);
+        // Landlock cannot be widened, and it refuses kernel handles of files that are not in the kernel's cache.
+        if self.form == Form::Kernel || !self.is_confinable(tree) {
+            needs.add_all_files();
+        }
+        for export in tree.exports() {
+            needs.add_directory(export.path);
+        }
+    }
+
     fn ready(&mut self, world: &mut World<'_>, local: u32) {
         if self.datagrams.ready(world, &mut self.rpc, local) {
             self.streams.used_files(world.now);
@@ -346,6 +359,16 @@ impl Task for Nfs {
 }
 
 impl Nfs {
+    /// Returns true if the server opens no files but those below its exports from now on.
+    fn is_confinable(&self, tree: &Tree) -> bool {
+        #[cfg(feature = "serve")]
+        if self.options.background.logs_to_file() {
+            return false;
+        }
+        self.options.exports_file().is_none()
+            && tree.exports().iter().all(|export| export.root.is_some())
+    }
+
     /// Reads the files with exports again. If one is malformed, nothing changes.
     fn reload(&mut self, world: &mut World<'_>) {
         if self.files.load(self.options, world.tree).is_err() {

@@ -19,7 +19,7 @@ use crate::drive::platform::host::stdio::{self, Standard, StdioSession};
 use crate::drive::platform::network::Network;
 use crate::drive::platform::{
     self,
-    host::{self, Carrier, syslog},
+    host::{self, Calls, Needs, syslog},
 };
 use crate::drive::sftp::Sessions;
 #[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
@@ -143,9 +143,15 @@ fn run_session(options: &Options) -> Fatal {
     let opened = text!("session opened for local user $ from [$]");
     log_session(level, opened, &mut events);
     let mut greeted = move || {
+        let mut needs = Needs::none();
+        needs.add(Calls::SFTP);
         if let Some(jail) = jail {
-            host::restrict_to(jail, Carrier::Stdio);
+            host::enter(jail);
+            needs.add_opened(jail);
+        } else {
+            needs.add_all_files();
         }
+        needs.confine();
     };
     let mut protocol = Sessions::new(sftp, sessions(1, handle_count, level));
     let mut transport = Standard::default();
@@ -272,10 +278,17 @@ impl Task for Server {
         world
             .events
             .report(event::LISTENING, line.bytes(), Text::NOTHING);
-        if let Some(jail) = self.jail {
-            host::restrict_to(jail, Carrier::OwnStack);
-        }
         Ok(())
+    }
+
+    fn add_needs(&self, _: &Tree, needs: &mut Needs) {
+        needs.is_reported = true;
+        needs.add(Calls::SFTP);
+        needs.add(Calls::STREAMS);
+        match self.jail {
+            Some(jail) => needs.add_opened(jail),
+            None => needs.add_all_files(),
+        }
     }
 
     fn ready(&mut self, world: &mut World<'_>, local: u32) {

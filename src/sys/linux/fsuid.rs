@@ -154,19 +154,18 @@ pub fn restore_umask() {
     }
 }
 
-/// Drops CAP_SYS_RESOURCE, by which root exceeds quotas and uses reserved blocks: clients must not.
-pub fn obey_quotas() {
+/// Drops all capabilities but `kept`, a set of the capabilities 0 to 31.
+pub fn keep_capabilities(kept: u32) {
     const VERSION_3: u32 = 0x2008_0522;
-    const SYS_RESOURCE: u32 = 1 << 24;
     let header = [VERSION_3, 0];
     // The effective, permitted and inheritable sets of capabilities 0 to 31, then those of the higher capabilities.
     let mut sets = [0u32; 6];
     // SAFETY: the kernel reads two numbers and writes six.
     let result = unsafe { raw_syscall!(Sysno::capget, header.as_ptr(), sets.as_mut_ptr()) };
     if outcome(result).is_ok() {
-        sets.iter_mut()
-            .take(3)
-            .for_each(|set| *set &= !SYS_RESOURCE);
+        let (low, high) = sets.split_at_mut(3);
+        low.iter_mut().for_each(|set| *set &= kept);
+        high.fill(0);
         // SAFETY: the kernel only reads the header and the sets.
         unsafe { raw_syscall!(Sysno::capset, header.as_ptr(), sets.as_ptr()) };
     }

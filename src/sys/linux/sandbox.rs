@@ -1,12 +1,16 @@
-//! Sandbox of a process: rights that it gives up for good, so that a bug in this program opens nothing outside the jail.
+//! Sandbox of a process: rights that it gives up for good, so that a bug in this program opens and starts nothing else.
 //!
-//! Landlock makes the kernel refuse files outside the jail, seccomp refuses system calls that file service does not need. Not every
-//! kernel has them. Without them, too, paths are kept inside the jail, because they are resolved relative to its descriptor.
+//! Landlock makes the kernel refuse files outside some directories, seccomp refuses system calls that the process does not need, and
+//! capabilities are dropped. Not every kernel has them. Without them, too, paths are kept inside a jail or an export, because they
+//! are resolved relative to its descriptor. execve(2) does not end a sandbox: a process that needs more must be started again by its
+//! supervisor.
 //! Specification: Documentation/userspace-api/{landlock,seccomp_filter}.rst of Linux.
 
-use super::fs::File;
+use super::fs::{self, File};
+use super::fsuid;
 use super::optional;
 use super::{Errno, outcome};
+use core::ffi::CStr;
 use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::OFlags;
 use syscalls::{Sysno, raw_syscall};
@@ -14,7 +18,7 @@ use syscalls::{Sysno, raw_syscall};
 /// Sandbox mechanisms that are active.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sandbox {
-    /// True if Landlock refuses files outside the jail.
+    /// True if Landlock refuses other files.
     pub landlock: bool,
     /// True if seccomp refuses system calls that are not needed.
     pub seccomp: bool,
@@ -26,6 +30,12 @@ pub fn set_undumpable() {
     prctl(SET_DUMPABLE, 0, 0);
 }
 
+/// Makes the directory of a jail the current one, so that a relative path that is used by mistake stays inside.
+pub fn enter(jail: RawFd) {
+    // SAFETY: the call takes no pointers.
+    unsafe { raw_syscall!(Sysno::fchdir, jail) };
+}
+
 /// Disables transparent huge pages: if they are set to "always", one touched byte of the arena would take 2 MiB. The error on
 /// kernels before 3.15 is ignored.
 pub(super) fn disable_huge_pages() {
@@ -33,30 +43,128 @@ pub(super) fn disable_huge_pages() {
     prctl(DISABLE_HUGE_PAGES, 1, 0);
 }
 
-/// Carrier of the sessions of a sandboxed process.
+/// A set of system calls: a bit of [`NEEDED`] above the numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Carrier {
-    /// Standard input and output.
-    Stdio,
-    /// Our own network stack. The process may still send frames, and reopen its link after the link was down.
-    OwnStack,
+pub struct Calls(u16);
+
+impl Calls {
+    /// NFS, MOUNT and portmap, without their connections.
+    pub const NFS: Self = Self(1 << 9);
+    /// SFTP sessions.
+    pub const SFTP: Self = Self(1 << 10);
+    /// Multicast DNS.
+    pub const MULTICAST: Self = Self(1 << 11);
+    /// The link of our own network stack: frames are sent, and the link is opened again after it was down.
+    pub const LINK: Self = Self(1 << 12);
+    /// The source address of a multicast group, where the host does not list its IPv6 addresses.
+    pub const SOURCE: Self = Self(1 << 13);
+    /// Connections and their workers.
+    pub const STREAMS: Self = Self(1 << 14);
+    /// All calls.
+    pub const ALL: Self = Self(1 << 15);
 }
 
-/// Restricts the process for good to the directory `jail`, as far as the kernel supports it. Open descriptors stay usable.
-pub fn restrict_to(jail: RawFd, carrier: Carrier) -> Sandbox {
-    const SET_NO_NEW_PRIVILEGES: usize = 38;
-    let mut numbers = &NEEDED_NUMBERS[..];
-    if carrier == Carrier::Stdio {
-        numbers = &numbers[LINK_CALL_COUNT..];
-        // The current directory becomes the jail, so a relative path that is used by mistake stays inside. Not with our own stack,
-        // because the socket file of its link may have a relative path.
-        // SAFETY: the call takes no pointers.
-        unsafe { raw_syscall!(Sysno::fchdir, jail) };
+/// System calls, files and capabilities that a process needs from now on.
+#[derive(Debug)]
+pub struct Needs {
+    calls: u16,
+    /// The ruleset of Landlock. `None`: the process opens files anywhere, or the kernel has no Landlock.
+    rules: Option<Ruleset>,
+    /// True if the user learns which mechanisms are active.
+    pub is_reported: bool,
+}
+
+impl Needs {
+    /// No calls, no files.
+    pub fn none() -> Self {
+        Self {
+            calls: 0,
+            rules: Ruleset::new(),
+            is_reported: false,
+        }
     }
-    prctl(SET_NO_NEW_PRIVILEGES, 1, 0);
-    Sandbox {
-        landlock: landlock(jail, carrier),
-        seccomp: seccomp(numbers, ALLOW, REFUSE),
+
+    /// Adds system calls.
+    pub const fn add(&mut self, calls: Calls) {
+        self.calls |= calls.0;
+    }
+
+    const fn has(&self, calls: Calls) -> bool {
+        self.calls & calls.0 != 0
+    }
+
+    /// Adds all files.
+    pub fn add_all_files(&mut self) {
+        self.rules = None;
+    }
+
+    /// Adds the files below the directory `path`; all files if it cannot be opened.
+    pub fn add_directory(&mut self, path: &CStr) {
+        match File::open::<Errno>(path, OFlags::PATH | OFlags::DIRECTORY, 0) {
+            Ok(dir) => self.add_opened(dir.as_raw_fd()),
+            Err(_) => self.add_all_files(),
+        }
+    }
+
+    /// Adds the files below an open directory.
+    pub fn add_opened(&mut self, dir: RawFd) {
+        // Execute; ioctl on devices.
+        const NOT_NEEDED: u64 = 1 | 1 << 15;
+        self.rules = self
+            .rules
+            .take()
+            .filter(|rules| rules.allow(dir, !NOT_NEEDED));
+    }
+
+    /// Restricts the process for good to these needs, as far as the kernel supports it. Open descriptors stay usable. Called before
+    /// the first worker starts: the restriction is per thread.
+    pub fn confine(mut self) -> Sandbox {
+        const SET_NO_NEW_PRIVILEGES: usize = 38;
+        let mut sandbox = Sandbox {
+            landlock: false,
+            seccomp: false,
+        };
+        if self.has(Calls::ALL) {
+            return sandbox;
+        }
+        if self.has(Calls::LINK)
+            && let Some(rules) = &self.rules
+            && let Ok(tun) = File::open::<Errno>(c"/dev/net/tun", OFlags::PATH, 0)
+        {
+            // Write, read, ioctl.
+            const USE_DEVICE: u64 = 1 << 1 | 1 << 2 | 1 << 15;
+            rules.allow(tun.as_raw_fd(), USE_DEVICE);
+        }
+        // SFTP opens files by path.
+        if !self.has(Calls::SFTP) {
+            fs::hold_current_directory();
+        }
+        self.drop_capabilities();
+        prctl(SET_NO_NEW_PRIVILEGES, 1, 0);
+        sandbox.landlock = self.rules.take().is_some_and(|rules| rules.enforce());
+        sandbox.seccomp = seccomp(self.calls, NEEDED_NUMBERS.as_slice(), ALLOW, REFUSE);
+        sandbox
+    }
+
+    /// Drops all capabilities but those with which root serves files of other users and opens a link. NFS keeps no
+    /// CAP_SYS_RESOURCE, by which root exceeds quotas and uses reserved blocks.
+    fn drop_capabilities(&self) {
+        /// CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_SETGID, CAP_SETUID, CAP_MKNOD.
+        const ACT: u32 = 0b1_1111 | 1 << 6 | 1 << 7 | 1 << 27;
+        const READ: u32 = 1 << 2;
+        const NET_ADMIN_AND_RAW: u32 = 3 << 12;
+        const SYS_RESOURCE: u32 = 1 << 24;
+        let mut kept = READ;
+        for (calls, needed) in [
+            (Calls::NFS, ACT),
+            (Calls::SFTP, ACT | SYS_RESOURCE),
+            (Calls::LINK, NET_ADMIN_AND_RAW),
+        ] {
+            if self.has(calls) {
+                kept |= needed;
+            }
+        }
+        fsuid::keep_capabilities(kept);
     }
 }
 
@@ -92,69 +200,56 @@ struct PathBeneathAttr {
     dir: i32,
 }
 
-/// Restricts file access to the directory `jail` and its descendants, and to /dev/net/tun if our own stack may have to reopen a TAP
-/// interface. Returns false if the kernel lacks Landlock (or has ABI version 1 only).
-fn landlock(jail: RawFd, carrier: Carrier) -> bool {
-    const ASK_VERSION: usize = 1;
-    const PATH_BENEATH: usize = 1;
-    // Execute, create character and block devices, ioctl on devices: clients never need them.
-    const NOT_NEEDED: u64 = 1 | 1 << 6 | 1 << 11 | 1 << 15;
-    // Write, read, ioctl.
-    const USE_DEVICE: u64 = 1 << 1 | 1 << 2 | 1 << 15;
-    // SAFETY: with this flag the call takes integers only.
-    let version = unsafe { raw_syscall!(optional::LANDLOCK, 0, 0, ASK_VERSION) };
-    // For ABI versions 2 to 6: number of file rights, and size of the structure. Version 1 is not used, because it refuses every
-    // rename between directories.
-    const VERSIONS: [(u8, u8); 5] = [(14, 8), (15, 8), (15, 16), (16, 16), (16, 24)];
-    let known = outcome(version)
-        .ok()
-        .and_then(|version| version.checked_sub(2));
-    let Some((right_count, size)) = known.and_then(|known| VERSIONS.get(known.min(4))) else {
-        return false;
-    };
-    let watched = RulesetAttr {
-        files: (1 << *right_count) - 1,
-        sockets: 3,
-        others: 3,
-    };
-    // SAFETY: the kernel reads `size` bytes of the structure.
-    let rules = unsafe {
-        raw_syscall!(
-            optional::LANDLOCK,
-            &raw const watched,
-            usize::from(*size),
-            0
-        )
-    };
-    let Ok(rules) = File::opened(rules) else {
-        return false;
-    };
-    let rules = rules.as_raw_fd();
-    let add = |rights: u64, file: RawFd| {
+/// A ruleset of Landlock: it refuses all files but those of its rules.
+#[derive(Debug)]
+struct Ruleset {
+    file: File,
+    /// The file access rights that this version of Landlock knows.
+    rights: u64,
+}
+
+impl Ruleset {
+    /// A ruleset without rules. `None` if the kernel lacks Landlock (or has ABI version 1 only).
+    fn new() -> Option<Self> {
+        const ASK_VERSION: usize = 1;
+        // SAFETY: with this flag the call takes integers only.
+        let version = unsafe { raw_syscall!(optional::LANDLOCK, 0, 0, ASK_VERSION) };
+        // For ABI versions 2 to 6: number of file rights, and size of the structure. Version 1 is not used, because it refuses
+        // every rename between directories.
+        const VERSIONS: [(u8, u8); 5] = [(14, 8), (15, 8), (15, 16), (16, 16), (16, 24)];
+        let known = outcome(version).ok()?.checked_sub(2)?;
+        let (right_count, size) = VERSIONS.get(known.min(4))?;
+        let rights = (1 << *right_count) - 1;
+        let watched = RulesetAttr {
+            files: rights,
+            sockets: 3,
+            others: 3,
+        };
+        let (at, size) = (&raw const watched, usize::from(*size));
+        // SAFETY: the kernel reads `size` bytes of the structure.
+        let file = File::opened(unsafe { raw_syscall!(optional::LANDLOCK, at, size, 0) }).ok()?;
+        Some(Self { file, rights })
+    }
+
+    /// Allows accesses to a file, or to the files below a directory. Returns false if that failed.
+    fn allow(&self, file: RawFd, rights: u64) -> bool {
+        const PATH_BENEATH: usize = 1;
         let beneath = PathBeneathAttr {
-            rights: watched.files & rights,
+            rights: self.rights & rights,
             dir: file,
         };
+        let (rules, at) = (self.file.as_raw_fd(), &raw const beneath);
         // SAFETY: the kernel reads the structure.
-        let added = unsafe {
-            raw_syscall!(
-                Sysno::landlock_add_rule,
-                rules,
-                PATH_BENEATH,
-                &raw const beneath,
-                0
-            )
-        };
+        let added = unsafe { raw_syscall!(Sysno::landlock_add_rule, rules, PATH_BENEATH, at, 0) };
         outcome(added).is_ok()
-    };
-    if carrier == Carrier::OwnStack
-        && let Ok(tun) = File::open::<Errno>(c"/dev/net/tun", OFlags::PATH, 0)
-    {
-        add(USE_DEVICE, tun.as_raw_fd());
     }
-    // SAFETY: the call takes no pointers.
-    add(!NOT_NEEDED, jail)
-        && outcome(unsafe { raw_syscall!(Sysno::landlock_restrict_self, rules, 0) }).is_ok()
+
+    /// Refuses all other files from now on. Returns false if that failed.
+    fn enforce(&self) -> bool {
+        let rules = self.file.as_raw_fd();
+        // SAFETY: the call takes no pointers.
+        outcome(unsafe { raw_syscall!(Sysno::landlock_restrict_self, rules, 0) }).is_ok()
+    }
 }
 
 /// Actions of a seccomp filter: SECCOMP_RET_ALLOW.
@@ -162,80 +257,140 @@ const ALLOW: u32 = 0x7fff_0000;
 /// SECCOMP_RET_ERRNO with ENOSYS, as if the kernel lacked the call.
 const REFUSE: u32 = 0x0005_0000 | 38;
 
-/// Number of calls at the start of [`NEEDED`] that only the link of our own stack needs.
-const LINK_CALL_COUNT: usize = if cfg!(target_arch = "x86") { 3 } else { 8 };
-const _: () = assert!(NEEDED[LINK_CALL_COUNT] as u16 == Sysno::read as u16);
+/// Sets of calls that appear often in [`NEEDED`].
+const EACH: u16 = FILES | MULTICAST;
+const FILES: u16 = NFS | SFTP;
+const NET: u16 = STREAMS | MULTICAST | LINK;
+const NFS: u16 = Calls::NFS.0;
+const SFTP: u16 = Calls::SFTP.0;
+const MULTICAST: u16 = Calls::MULTICAST.0;
+const LINK: u16 = Calls::LINK.0;
+const SOURCE: u16 = Calls::SOURCE.0;
+const STREAMS: u16 = Calls::STREAMS.0;
 
-/// System calls that links and file service need, the most frequent first: older kernels run the filter from the start for each
-/// call.
-const NEEDED: &[Sysno] = &[
-    Sysno::recvmmsg,
+/// The system calls of each set, the most frequent first: older kernels run the filter from the start for each call. qemu/hosts
+/// has the same calls for each role, from traces.
+const NEEDED: &[(Sysno, u16)] = &[
+    (Sysno::read, EACH),
+    (Sysno::write, EACH),
+    (Sysno::recvmmsg, LINK),
     #[cfg(not(target_arch = "x86"))]
-    Sysno::sendto,
+    (Sysno::sendto, NET),
     #[cfg(not(target_arch = "x86"))]
-    Sysno::recvfrom,
-    #[cfg(not(target_arch = "x86"))]
-    Sysno::socket,
-    #[cfg(not(target_arch = "x86"))]
-    Sysno::setsockopt,
-    #[cfg(not(target_arch = "x86"))]
-    Sysno::bind,
-    #[cfg(not(target_arch = "x86"))]
-    Sysno::connect,
+    (Sysno::recvfrom, NET),
     #[cfg(target_arch = "x86")]
-    Sysno::socketcall,
-    Sysno::ioctl,
-    Sysno::read,
-    Sysno::write,
-    Sysno::pread64,
-    Sysno::pwrite64,
-    Sysno::openat2,
-    Sysno::close,
-    Sysno::openat,
-    Sysno::getdents64,
-    Sysno::lseek,
-    Sysno::readlinkat,
-    Sysno::ppoll,
-    Sysno::fsync,
-    Sysno::ftruncate,
-    Sysno::fchmod,
-    Sysno::fchmodat,
-    Sysno::fchownat,
-    Sysno::utimensat,
-    Sysno::mkdirat,
-    Sysno::symlinkat,
-    Sysno::linkat,
-    Sysno::unlinkat,
-    Sysno::renameat,
-    Sysno::renameat2,
-    Sysno::fstatfs,
-    Sysno::clock_gettime,
-    Sysno::fcntl,
-    Sysno::rt_sigreturn,
-    Sysno::restart_syscall,
-    Sysno::exit,
-    Sysno::exit_group,
-    // Names of these calls on other architectures, and variants for 64-bit values.
+    (Sysno::socketcall, NET),
+    (Sysno::epoll_pwait, NET),
+    (Sysno::epoll_ctl, NET),
+    (Sysno::ppoll, EACH),
+    (Sysno::clock_gettime, EACH),
+    #[cfg(target_pointer_width = "32")]
+    (Sysno::clock_gettime64, EACH),
+    (Sysno::preadv2, STREAMS),
+    (Sysno::pread64, EACH),
+    (Sysno::pwrite64, FILES),
+    (Sysno::cachestat, STREAMS),
+    (Sysno::statx, FILES),
     #[cfg(target_arch = "x86_64")]
-    Sysno::newfstatat,
+    (Sysno::newfstatat, EACH),
     #[cfg(target_arch = "aarch64")]
-    Sysno::fstatat,
+    (Sysno::fstatat, EACH),
     #[cfg(target_pointer_width = "32")]
-    Sysno::statx,
+    (Sysno::fstatat64, EACH),
+    (Sysno::open_by_handle_at, NFS),
+    (Sysno::name_to_handle_at, NFS),
+    #[cfg(target_pointer_width = "64")]
+    (Sysno::setfsuid, NFS),
+    #[cfg(target_pointer_width = "64")]
+    (Sysno::setfsgid, NFS),
+    #[cfg(target_pointer_width = "64")]
+    (Sysno::setgroups, NFS),
     #[cfg(target_pointer_width = "32")]
-    Sysno::fstatat64,
+    (Sysno::setfsuid32, NFS),
     #[cfg(target_pointer_width = "32")]
-    Sysno::_llseek,
+    (Sysno::setfsgid32, NFS),
     #[cfg(target_pointer_width = "32")]
-    Sysno::ftruncate64,
+    (Sysno::setgroups32, NFS),
+    (Sysno::prctl, EACH),
+    (Sysno::openat2, SFTP),
+    (Sysno::close, EACH),
+    (Sysno::openat, SFTP),
+    (Sysno::getdents64, EACH),
+    (Sysno::lseek, FILES),
     #[cfg(target_pointer_width = "32")]
-    Sysno::fstatfs64,
+    (Sysno::_llseek, FILES),
+    (Sysno::readlinkat, FILES),
+    (Sysno::fsync, FILES),
+    (Sysno::ftruncate, FILES),
     #[cfg(target_pointer_width = "32")]
-    Sysno::utimensat_time64,
+    (Sysno::ftruncate64, FILES),
+    (Sysno::fchmod, FILES),
+    (Sysno::fchmodat, FILES),
+    (Sysno::fchownat, FILES),
+    (Sysno::utimensat, FILES),
+    #[cfg(target_pointer_width = "32")]
+    (Sysno::utimensat_time64, FILES),
     #[cfg(not(target_arch = "aarch64"))]
-    Sysno::poll,
+    (Sysno::futimesat, FILES),
+    (Sysno::mkdirat, FILES),
+    (Sysno::symlinkat, FILES),
+    (Sysno::linkat, FILES),
+    (Sysno::unlinkat, FILES),
+    (Sysno::renameat, EACH),
+    (Sysno::renameat2, FILES),
+    (Sysno::mknodat, NFS),
+    (Sysno::faccessat2, NFS),
+    (Sysno::faccessat, NFS),
+    (Sysno::fstatfs, FILES),
     #[cfg(target_pointer_width = "32")]
-    Sysno::clock_gettime64,
+    (Sysno::fstatfs64, FILES),
+    (Sysno::syncfs, FILES),
+    (Sysno::getcwd, SFTP),
+    (Sysno::umask, NFS),
+    (Sysno::splice, STREAMS),
+    #[cfg(target_pointer_width = "64")]
+    (Sysno::sendfile, STREAMS),
+    #[cfg(target_pointer_width = "32")]
+    (Sysno::sendfile64, STREAMS),
+    #[cfg(target_arch = "aarch64")]
+    (Sysno::pipe2, NET),
+    #[cfg(not(target_arch = "aarch64"))]
+    (Sysno::pipe, NET),
+    #[cfg(not(target_arch = "x86"))]
+    (Sysno::accept, STREAMS),
+    (Sysno::futex, STREAMS),
+    (Sysno::clone, NET),
+    (Sysno::wait4, MULTICAST),
+    (Sysno::getpid, MULTICAST),
+    (Sysno::getppid, MULTICAST),
+    (Sysno::rt_sigprocmask, MULTICAST),
+    (Sysno::close_range, MULTICAST),
+    (Sysno::inotify_add_watch, MULTICAST),
+    (Sysno::fcntl, EACH),
+    (Sysno::ioctl, NET),
+    #[cfg(not(target_arch = "x86"))]
+    (Sysno::socket, NET),
+    #[cfg(not(target_arch = "x86"))]
+    (Sysno::bind, NET),
+    #[cfg(not(target_arch = "x86"))]
+    (Sysno::setsockopt, NET),
+    #[cfg(not(target_arch = "x86"))]
+    (Sysno::getsockname, NFS | SOURCE),
+    #[cfg(not(target_arch = "x86"))]
+    (Sysno::connect, LINK | SOURCE),
+    #[cfg(not(target_arch = "x86"))]
+    (Sysno::listen, NFS),
+    (Sysno::dup3, EACH),
+    #[cfg(not(target_arch = "aarch64"))]
+    (Sysno::dup2, EACH),
+    #[cfg(not(target_arch = "aarch64"))]
+    (Sysno::poll, EACH),
+    (Sysno::rt_sigreturn, EACH),
+    #[cfg(any(target_arch = "x86", target_arch = "arm"))]
+    (Sysno::sigreturn, EACH),
+    (Sysno::restart_syscall, EACH),
+    (Sysno::exit, EACH),
+    (Sysno::exit_group, EACH),
 ];
 
 /// AUDIT_ARCH value of the numbers in [`NEEDED`].
@@ -248,26 +403,31 @@ const ARCHITECTURE: u32 = 0xc000_00b7;
 #[cfg(target_arch = "arm")]
 const ARCHITECTURE: u32 = 0x4000_0028;
 
-/// [`NEEDED`] as 16-bit numbers, which take half the space.
+/// Bits of the number in an entry of [`NEEDED_NUMBERS`].
+const NUMBER_BITS: u16 = (1 << 9) - 1;
+
+/// [`NEEDED`] in 16 bits each, which take a quarter of the space.
 static NEEDED_NUMBERS: [u16; NEEDED.len()] = {
     let (mut numbers, mut at) = ([0; NEEDED.len()], 0);
     while at < NEEDED.len() {
-        numbers[at] = NEEDED[at] as u16;
+        let (call, sets) = NEEDED[at];
+        assert!(call as usize <= NUMBER_BITS as usize);
+        numbers[at] = call as u16 | sets;
         at += 1;
     }
     numbers
 };
 
 /// Instructions of a filter, at most.
-const STEP_COUNT_MAX: usize = 64;
-const _: () = assert!(NEEDED.len() + 8 <= STEP_COUNT_MAX);
+const STEP_COUNT_MAX: usize = 112;
+const _: () = assert!(NEEDED.len() + 12 <= STEP_COUNT_MAX);
 
 /// ioctl request that sets a terminal's attributes.
 #[doc(alias = "TCSETS")]
 const SET_SETTINGS: u32 = 0x5402;
 
-/// Installs a filter: the action `listed` for these system calls, `otherwise` for all others.
-fn seccomp(numbers: &[u16], listed: u32, otherwise: u32) -> bool {
+/// Installs a filter: the action `listed` for the numbers of these sets, `otherwise` for all others.
+fn seccomp(sets: u16, numbers: &[u16], listed: u32, otherwise: u32) -> bool {
     const SET_SECCOMP: usize = 22;
     const MODE_FILTER: usize = 2;
     const LOAD: u64 = 0x20;
@@ -276,6 +436,7 @@ fn seccomp(numbers: &[u16], listed: u32, otherwise: u32) -> bool {
     /// Offsets in `struct seccomp_data`.
     const NUMBER: u32 = 0;
     const ARCH: u32 = 4;
+    const FIRST_ARGUMENT: u32 = 16;
     const SECOND_ARGUMENT: u32 = 24;
     #[doc(alias = "sock_fprog")]
     #[repr(C)]
@@ -287,27 +448,34 @@ fn seccomp(numbers: &[u16], listed: u32, otherwise: u32) -> bool {
     let step = |what: u64, pass: usize, pass_else: usize, operand: u32| {
         what | (pass as u64) << 16 | (pass_else as u64) << 24 | u64::from(operand) << 32
     };
+    let is_in = |number: &&u16| **number & sets != 0;
+    let count = numbers.iter().filter(is_in).count();
     let first = [
         step(LOAD, 0, 0, ARCH),
         // Wrong architecture: skip to `otherwise`.
-        step(IF_EQUAL, 0, numbers.len() + 4, ARCHITECTURE),
+        step(IF_EQUAL, 0, count + 7, ARCHITECTURE),
         step(LOAD, 0, 0, NUMBER),
     ];
     let last = [
+        // openat is allowed below a descriptor, also where it is in none of the sets.
+        step(IF_EQUAL, 0, 2, Sysno::openat as u32),
+        step(LOAD, 0, 0, FIRST_ARGUMENT),
+        step(IF_EQUAL, 3, 4, fs::AT_FDCWD as u32),
         // TCSETS is allowed, because it restores a terminal at the end; all other ioctl requests are not.
         step(IF_EQUAL, 0, 2, Sysno::ioctl as u32),
         step(LOAD, 0, 0, SECOND_ARGUMENT),
         step(IF_EQUAL, 1, 0, SET_SETTINGS),
         step(RETURN, 0, 0, otherwise),
+        step(RETURN, 0, 0, ALLOW),
         step(RETURN, 0, 0, listed),
     ];
     let mut code = [0; STEP_COUNT_MAX];
-    let len = numbers.len() + first.len();
+    let len = count + first.len();
     code[..first.len()].copy_from_slice(&first);
-    for (at, number) in numbers.iter().enumerate() {
+    for (at, number) in numbers.iter().filter(is_in).enumerate() {
         // Skip to `listed`.
-        let pass = numbers.len() - at + 3;
-        code[first.len() + at] = step(IF_EQUAL, pass, 0, u32::from(*number));
+        let pass = count - at + 7;
+        code[first.len() + at] = step(IF_EQUAL, pass, 0, u32::from(*number & NUMBER_BITS));
     }
     code[len..len + last.len()].copy_from_slice(&last);
     let program = Program {
@@ -322,8 +490,8 @@ fn seccomp(numbers: &[u16], listed: u32, otherwise: u32) -> bool {
 pub fn refuse_calls(numbers: &[Sysno]) {
     const SET_NO_NEW_PRIVILEGES: usize = 38;
     assert!(prctl(SET_NO_NEW_PRIVILEGES, 1, 0));
-    let numbers: Vec<u16> = numbers.iter().map(|number| *number as u16).collect();
-    assert!(seccomp(&numbers, REFUSE, ALLOW));
+    let numbers: Vec<u16> = numbers.iter().map(|number| *number as u16 | NFS).collect();
+    assert!(seccomp(NFS, &numbers, REFUSE, ALLOW));
 }
 
 /// Gives this thread a current directory of its own and, with `from_proc` and as root, removes /proc from its view. Returns true if
@@ -361,7 +529,10 @@ mod tests {
         let attempt = std::thread::spawn(move || {
             // The other threads keep their current directory.
             unshare(false);
-            attempt(restrict_to(dir.as_raw_fd(), Carrier::Stdio))
+            let mut needs = Needs::none();
+            needs.add(Calls::SFTP);
+            needs.add_opened(dir.as_raw_fd());
+            attempt(needs.confine())
         });
         attempt.join().unwrap()
     }

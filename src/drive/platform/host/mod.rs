@@ -29,10 +29,6 @@ pub mod syslog;
 pub mod watch;
 
 #[cfg(feature = "sftp-server")]
-pub use crate::sys::linux::sandbox::{Carrier, restrict_to, set_undumpable};
+pub use crate::sys::linux::sandbox::{enter, set_undumpable};
 
-/// Drops CAP_SYS_RESOURCE, so that disk quotas apply to clients.
-#[cfg(feature = "nfs")]
-pub fn obey_quotas() {
-    crate::sys::linux::fsuid::obey_quotas();
-}
+pub use crate::sys::linux::sandbox::{Calls, Needs};

@@ -37,6 +37,7 @@ use super::{Errno, outcome};
 use crate::mem::Ends as _;
 use core::ffi::CStr;
 use core::mem::{MaybeUninit, transmute};
+use core::sync::atomic::{AtomicI32, Ordering};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd as _, OwnedFd, RawFd};
 use rustix::fs::OFlags;
 use syscalls::{Sysno, raw_syscall};
@@ -253,6 +254,26 @@ pub fn dup<E: From<Errno>>(file: RawFd) -> Result<RawFd, E> {
     duplicate(DUPLICATE_CLOEXEC).or_else(|_: E| duplicate(DUPLICATE))
 }
 
+/// Descriptor of the current directory, or AT_FDCWD until [`hold_current_directory`].
+static CURRENT: AtomicI32 = AtomicI32::new(AT_FDCWD);
+
+/// Opens the current directory, because a sandbox refuses openat of AT_FDCWD.
+pub(super) fn hold_current_directory() {
+    let held = File::open::<Errno>(c".", OFlags::PATH, 0);
+    // Paths relative to an unreachable directory fail in any case.
+    if let Ok(held) = held.or_else(|_| File::open::<Errno>(c"/", OFlags::PATH, 0)) {
+        CURRENT.store(held.leak(), Ordering::Relaxed);
+    }
+}
+
+/// Replaces AT_FDCWD by the descriptor of [`hold_current_directory`].
+fn held(dir: RawFd) -> RawFd {
+    match dir {
+        AT_FDCWD => CURRENT.load(Ordering::Relaxed),
+        dir => dir,
+    }
+}
+
 /// Opens `path` relative to `dir`; `mode` is for a file that is created.
 #[inline(never)]
 pub fn openat<E: From<Errno>>(
@@ -265,7 +286,7 @@ pub fn openat<E: From<Errno>>(
     let (flags, mode) = (flags.bits() as usize, mode as usize);
     let path = path.as_ptr() as usize;
     // SAFETY: the kernel reads the path.
-    unsafe { call(word(dir), path, flags, mode, 0, optional::OPENAT) }
+    unsafe { call(word(held(dir)), path, flags, mode, 0, optional::OPENAT) }
 }
 
 /// Opens the entry `name` of `dir`. `name` needs no NUL.
@@ -278,7 +299,7 @@ pub fn open_entry<E: From<Errno>>(
 ) -> Result<RawFd, E> {
     let (flags, mode) = (flags.bits() as usize, mode as usize);
     // SAFETY: the kernel reads the name.
-    unsafe { call_on_entry(dir, name, flags, mode, optional::OPENAT) }
+    unsafe { call_on_entry(held(dir), name, flags, mode, optional::OPENAT) }
 }
 
 /// Opens `path` relative to `dir` with RESOLVE_BENEATH and RESOLVE_NO_MAGICLINKS: EXDEV if it leaves `dir`, ELOOP at a link in
