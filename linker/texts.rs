@@ -1,4 +1,5 @@
-//! Collects the texts of `src`: the argument of each `text!(…)`, and the rows of `texts! { enum … }` and `flags! { enum … }`.
+//! Collects the texts of `src`: the argument of each `text!(…)`, the rows of `texts! { enum … }` and `flags! { enum … }`, and the
+//! names in `optional! { … }`.
 //!
 //! Follows the modules from lib.rs as the compiler does, and skips items that a `#[cfg]` disables. Such an item is assumed to end
 //! at its first `,`, `;` or block. If the item is longer, the executable may get a text that it does not need.
@@ -97,6 +98,7 @@ impl Texts {
                             self.row(vec![text]);
                         }
                         ("texts" | "flags", Some(body)) => self.texts(body.stream()),
+                        ("optional", Some(body)) => self.row(literals(body.stream())),
                         (_, Some(body)) => self.scan(body.stream(), src),
                         _ => {}
                     }
@@ -271,6 +273,16 @@ fn skip_item(tokens: &mut Tokens) -> TokenStream {
         }
     }
     item
+}
+
+/// The values of all string literals.
+fn literals(tokens: TokenStream) -> Row {
+    let literal = |token| match token {
+        TokenTree::Literal(literal) => syn::parse_str::<syn::LitStr>(&literal.to_string()).ok(),
+        _ => None,
+    };
+    let literals = tokens.into_iter().filter_map(literal);
+    literals.map(|literal| literal.value()).collect()
 }
 
 /// The value of a string literal.

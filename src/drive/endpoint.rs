@@ -4,7 +4,7 @@
 //! Each interface has one socket per multicast group and one per own address. The receiving socket thus identifies the interface,
 //! and multicast or unicast, even on hosts that do not report the destination address.
 
-use super::platform::host::{Calls, Needs, files};
+use super::platform::host::{Calls, Needs};
 use super::task::{Task, World};
 use crate::engine::mdns::{
     Destination, GROUP_V4, GROUP_V6, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, Meta, PORT,
@@ -16,7 +16,6 @@ use crate::net::{FileId, Interface, Interfaces, NetError, NetResult, Signals, So
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 use crate::vfs::Tree;
-use core::ffi::CStr;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// Interval of polling the interfaces if the host does not report changes.
@@ -192,12 +191,11 @@ impl Task for Mdns<'_> {
     }
 
     fn add_needs(&self, _: &Tree, needs: &mut Needs) {
-        const IPV6_ADDRESSES: &CStr = c"/proc/net/if_inet6";
         needs.add(Calls::MULTICAST);
-        if !files::exists(IPV6_ADDRESSES) {
+        // The kernel lists IPv6 addresses in /proc only.
+        if !needs.add_directory(c"/proc") {
             needs.add(Calls::SOURCE);
         }
-        needs.add_directory(c"/proc");
         self.endpoint.add_needs(needs);
     }
 

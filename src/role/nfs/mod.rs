@@ -164,6 +164,7 @@ pub(super) fn task(
         form,
         acts_as_callers,
         is_first,
+        ends_to_widen: is_kept && form == Form::Path,
         files,
         retry_at: Instant::NEVER,
     }))
@@ -294,6 +295,9 @@ struct Nfs {
     acts_as_callers: bool,
     /// True in the first NFS process, which alone reports exports and ports.
     is_first: bool,
+    /// True if the process ends when it cannot open an export again: its sandbox may refuse the directory, and the supervisor
+    /// starts it again.
+    ends_to_widen: bool,
     /// Time of the next attempt to open missing exports.
     retry_at: Instant,
     files: &'static mut Files,
@@ -380,7 +384,11 @@ impl Nfs {
             };
             let path = export.path.to_bytes();
             if !export.clients.is_empty() {
-                if open(world.tree, number).is_ok() && self.is_first {
+                if open(world.tree, number).is_err() {
+                    if self.ends_to_widen {
+                        world.exit = Some(Fatal::Done);
+                    }
+                } else if self.is_first {
                     report_export(world.tree, number, self.form, world.events);
                 }
             } else if export.root.is_some() {

@@ -6,10 +6,11 @@ use super::flags::{Flags, flags};
 use super::{Fatal, print, quote};
 use crate::config::NFS_PORT;
 use crate::drive::platform::host::probe::{
-    Loss, NAMES, Presence, Use, kernel_release, list_interfaces, loss, path_use, port_use, test,
+    Loss, Presence, Use, list_interfaces, loss, names, path_use, port_use, test,
+    with_kernel_release,
 };
 use crate::event::Line;
-use crate::mem::{Ends as _, c_str, parts};
+use crate::mem::{c_str, parts};
 use crate::sys::interface::Interfaces;
 use crate::sys::{self, Args};
 use crate::text::{Text, text, texts};
@@ -122,18 +123,16 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     for (role, matters) in parts(ROLES.as_bytes(), b' ').zip(MATTERS) {
         let mut line = Line::default();
         let mut lost = losses & (matters | bit(Loss::Everything));
+        let mut answer = text!("works");
         if lost & bit(Loss::Everything) != 0 {
-            lost = 0;
-            line.say(text!(
-                "does not work: the kernel lacks openat; use Linux 2.6.16 or later"
-            ));
+            answer = text!("does not work: the kernel lacks openat; use Linux 2.6.16 or later");
         } else if lost & bit(Loss::NfsPort) != 0 {
+            answer =
+                text!("does not work: see port 2049; stop that server, or choose a port by -n");
+        }
+        line.say(answer);
+        if answer != text!("works") {
             lost = 0;
-            line.say(text!(
-                "does not work: see port 2049; stop that server, or choose a port by -n"
-            ));
-        } else {
-            line.say(text!("works"));
         }
         while lost != 0 {
             let loss = lost.trailing_zeros() as u8;
@@ -156,7 +155,7 @@ const fn bit(loss: Loss) -> u16 {
 fn print_missing(report: &mut Report) -> u16 {
     let mut losses = 0;
     report.begin("missing");
-    for (index, name) in parts(NAMES.as_bytes(), b' ').enumerate() {
+    for (index, name) in names().enumerate() {
         let mut line = Line::default();
         match test(index) {
             Ok(Presence::Present) => continue,
@@ -166,7 +165,7 @@ fn print_missing(report: &mut Report) -> u16 {
             Err(_) => line.say(text!("not tested: fork fails")),
         };
         losses |= bit(loss(index));
-        report.item(name, line.bytes());
+        report.item(name.decode(&mut [0; 64]), line.bytes());
     }
     losses
 }
@@ -176,20 +175,12 @@ fn print_missing(report: &mut Report) -> u16 {
 fn print_host(report: &mut Report) {
     report.begin("host");
     report.item(b"stowaway", env!("CARGO_PKG_VERSION").as_bytes());
-    let mut release = [0; 64];
-    let len = kernel_release(&mut release);
-    report.item(b"kernel", release.head(len));
-    let descriptors = sys::descriptor_limit().min(u32::MAX as usize) as u32;
-    for (name, number) in [
-        ("user", sys::user_id()),
-        ("descriptors", descriptors),
-        (
-            "year",
-            1970 + (sys::wall_clock().0 / SECONDS_OF_YEAR) as u32,
-        ),
-    ] {
-        report.item(name.as_bytes(), Line::default().number(number).bytes());
-    }
+    with_kernel_release(|release| report.item(b"kernel", release));
+    report.number(b"user", sys::user_id());
+    let descriptors = sys::descriptor_limit().min(u32::MAX as usize);
+    report.number(b"descriptors", descriptors as u32);
+    let year = 1970 + sys::wall_clock().0 / SECONDS_OF_YEAR;
+    report.number(b"year", year as u32);
 }
 
 /// Prints the addresses of each interface.
@@ -240,6 +231,12 @@ impl Report {
             Use::Impossible => text!("missing"),
         };
         self.item(name, text.decode(&mut [0; 128]));
+    }
+
+    /// Prints a number.
+    #[inline(never)]
+    fn number(&mut self, name: &[u8], number: u32) {
+        self.item(name, Line::default().number(number).bytes());
     }
 
     /// Prints a value.

@@ -9,6 +9,8 @@ use super::rows::{
     EBADF, EFAULT, EINVAL, ENOENT, ESTALE, FORBID_PRIVILEGES, HANDLE, HERE, Loss, NONE, Row,
     SOCKET, ZEROS, arguments,
 };
+#[cfg(feature = "probe")]
+use crate::text::Text;
 #[cfg(target_pointer_width = "64")]
 use Sysno::{
     geteuid as GETEUID_CALL, sendfile as SENDFILE_CALL, setfsgid as SETFSGID_CALL,
@@ -37,9 +39,15 @@ macro_rules! optional {
             loss: Loss::$loss,
         }),+];
 
-        /// Names of the rows, separated by spaces.
+        /// Name of the first row. The names have consecutive numbers.
         #[cfg(feature = "probe")]
-        pub const NAMES: &str = concat!($($label, " "),+);
+        const NAME: Text = Text::row(&[$($label),+]);
+
+        /// Names of the rows, in their order.
+        #[cfg(feature = "probe")]
+        pub fn names() -> impl Iterator<Item = Text> {
+            (0..ROWS.len()).map(|index| NAME.plus(index as u8))
+        }
     };
 }
 

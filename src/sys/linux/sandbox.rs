@@ -98,22 +98,21 @@ impl Needs {
         self.rules = None;
     }
 
-    /// Adds the files below the directory `path`; all files if it cannot be opened.
-    pub fn add_directory(&mut self, path: &CStr) {
-        match File::open::<Errno>(path, OFlags::PATH | OFlags::DIRECTORY, 0) {
+    /// Adds the files below the directory `path`. If it cannot be opened, adds all files and returns false.
+    pub fn add_directory(&mut self, path: &CStr) -> bool {
+        let dir = File::open::<Errno>(path, OFlags::PATH | OFlags::DIRECTORY, 0);
+        match &dir {
             Ok(dir) => self.add_opened(dir.as_raw_fd()),
             Err(_) => self.add_all_files(),
         }
+        dir.is_ok()
     }
 
     /// Adds the files below an open directory.
     pub fn add_opened(&mut self, dir: RawFd) {
-        // Execute; ioctl on devices.
-        const NOT_NEEDED: u64 = 1 | 1 << 15;
-        self.rules = self
-            .rules
-            .take()
-            .filter(|rules| rules.allow(dir, !NOT_NEEDED));
+        const EXECUTE: u64 = 1;
+        let rules = self.rules.take();
+        self.rules = rules.filter(|rules| rules.allow(dir, ALL_RIGHTS & !EXECUTE));
     }
 
     /// Restricts the process for good to these needs, as far as the kernel supports it. Open descriptors stay usable. Called before
@@ -131,9 +130,8 @@ impl Needs {
             && let Some(rules) = &self.rules
             && let Ok(tun) = File::open::<Errno>(c"/dev/net/tun", OFlags::PATH, 0)
         {
-            // Write, read, ioctl.
-            const USE_DEVICE: u64 = 1 << 1 | 1 << 2 | 1 << 15;
-            rules.allow(tun.as_raw_fd(), USE_DEVICE);
+            const WRITE_AND_READ: u64 = 1 << 1 | 1 << 2;
+            rules.allow(tun.as_raw_fd(), WRITE_AND_READ);
         }
         // SFTP opens files by path.
         if !self.has(Calls::SFTP) {
@@ -155,14 +153,14 @@ impl Needs {
         const NET_ADMIN_AND_RAW: u32 = 3 << 12;
         const SYS_RESOURCE: u32 = 1 << 24;
         let mut kept = READ;
-        for (calls, needed) in [
-            (Calls::NFS, ACT),
-            (Calls::SFTP, ACT | SYS_RESOURCE),
-            (Calls::LINK, NET_ADMIN_AND_RAW),
-        ] {
-            if self.has(calls) {
-                kept |= needed;
-            }
+        if self.has(Calls::NFS) {
+            kept |= ACT;
+        }
+        if self.has(Calls::SFTP) {
+            kept |= ACT | SYS_RESOURCE;
+        }
+        if self.has(Calls::LINK) {
+            kept |= NET_ADMIN_AND_RAW;
         }
         fsuid::keep_capabilities(kept);
     }
@@ -181,18 +179,6 @@ fn prctl(what: usize, first: usize, second: usize) -> bool {
     outcome(unsafe { raw_syscall!(Sysno::prctl, what, first, second, 0, 0) }).is_ok()
 }
 
-/// Accesses that the ruleset handles; later ABI versions have added fields.
-#[doc(alias = "landlock_ruleset_attr")]
-#[repr(C)]
-struct RulesetAttr {
-    /// File access rights.
-    files: u64,
-    /// bind and connect of TCP sockets.
-    sockets: u64,
-    /// Scope: connections to abstract sockets of other processes, signals to them.
-    others: u64,
-}
-
 #[doc(alias = "landlock_path_beneath_attr")]
 #[repr(C)]
 struct PathBeneathAttr {
@@ -200,45 +186,31 @@ struct PathBeneathAttr {
     dir: i32,
 }
 
-/// A ruleset of Landlock: it refuses all files but those of its rules.
+/// A ruleset of Landlock: it refuses all files but those of its rules. It handles the rights of ABI version 2; those of later
+/// versions concern calls that the seccomp filter refuses.
 #[derive(Debug)]
-struct Ruleset {
-    file: File,
-    /// The file access rights that this version of Landlock knows.
-    rights: u64,
-}
+struct Ruleset(File);
+
+/// The 14 file access rights of ABI version 2.
+const ALL_RIGHTS: u64 = (1 << 14) - 1;
 
 impl Ruleset {
-    /// A ruleset without rules. `None` if the kernel lacks Landlock (or has ABI version 1 only).
+    /// A ruleset without rules. `None` if the kernel lacks Landlock (or has ABI version 1 only, which refuses every rename between
+    /// directories).
+    #[doc(alias = "landlock_ruleset_attr")]
     fn new() -> Option<Self> {
-        const ASK_VERSION: usize = 1;
-        // SAFETY: with this flag the call takes integers only.
-        let version = unsafe { raw_syscall!(optional::LANDLOCK, 0, 0, ASK_VERSION) };
-        // For ABI versions 2 to 6: number of file rights, and size of the structure. Version 1 is not used, because it refuses
-        // every rename between directories.
-        const VERSIONS: [(u8, u8); 5] = [(14, 8), (15, 8), (15, 16), (16, 16), (16, 24)];
-        let known = outcome(version).ok()?.checked_sub(2)?;
-        let (right_count, size) = VERSIONS.get(known.min(4))?;
-        let rights = (1 << *right_count) - 1;
-        let watched = RulesetAttr {
-            files: rights,
-            sockets: 3,
-            others: 3,
-        };
-        let (at, size) = (&raw const watched, usize::from(*size));
-        // SAFETY: the kernel reads `size` bytes of the structure.
-        let file = File::opened(unsafe { raw_syscall!(optional::LANDLOCK, at, size, 0) }).ok()?;
-        Some(Self { file, rights })
+        let rights = ALL_RIGHTS;
+        let size = size_of_val(&rights);
+        // SAFETY: the kernel reads `size` bytes. Version 1 does not know the last right: EINVAL.
+        let rules = unsafe { raw_syscall!(optional::LANDLOCK, &raw const rights, size, 0) };
+        File::opened(rules).ok().map(Self)
     }
 
     /// Allows accesses to a file, or to the files below a directory. Returns false if that failed.
     fn allow(&self, file: RawFd, rights: u64) -> bool {
         const PATH_BENEATH: usize = 1;
-        let beneath = PathBeneathAttr {
-            rights: self.rights & rights,
-            dir: file,
-        };
-        let (rules, at) = (self.file.as_raw_fd(), &raw const beneath);
+        let beneath = PathBeneathAttr { rights, dir: file };
+        let (rules, at) = (self.0.as_raw_fd(), &raw const beneath);
         // SAFETY: the kernel reads the structure.
         let added = unsafe { raw_syscall!(Sysno::landlock_add_rule, rules, PATH_BENEATH, at, 0) };
         outcome(added).is_ok()
@@ -246,7 +218,7 @@ impl Ruleset {
 
     /// Refuses all other files from now on. Returns false if that failed.
     fn enforce(&self) -> bool {
-        let rules = self.file.as_raw_fd();
+        let rules = self.0.as_raw_fd();
         // SAFETY: the call takes no pointers.
         outcome(unsafe { raw_syscall!(Sysno::landlock_restrict_self, rules, 0) }).is_ok()
     }
