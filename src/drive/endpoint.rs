@@ -192,8 +192,8 @@ impl Task for Mdns<'_> {
 
     fn add_needs(&self, _: &Tree, needs: &mut Needs) {
         needs.add(Calls::MULTICAST);
-        // The kernel lists IPv6 addresses in /proc only.
-        if !needs.add_directory(c"/proc") {
+        // The kernel lists IPv6 addresses in /proc only. An empty directory /proc has no entry "self".
+        if !needs.add_directory(c"/proc/self/..") {
             needs.add(Calls::SOURCE);
         }
         self.endpoint.add_needs(needs);

@@ -275,11 +275,13 @@ fn messages_go_to_a_logger_by_udp() -> Result<()> {
     host.start(&format!("stowaway nfs -D -i /run/nfs.pid --log {at}"))?;
     host.wait_for_mount("/srv", true)?;
     let mut bytes = [0; 1024];
-    let len = logger.recv(&mut bytes)?;
-    let line = String::from_utf8_lossy(&bytes[..len]).into_owned();
-    ensure!(
-        line.starts_with("stowaway: ") && line.contains("mounted /srv"),
-        "{line}"
-    );
+    for part in ["sandbox: needed system calls", "mounted /srv"] {
+        let len = logger.recv(&mut bytes)?;
+        let line = String::from_utf8_lossy(&bytes[..len]).into_owned();
+        ensure!(
+            line.starts_with("stowaway: ") && line.contains(part),
+            "{line}"
+        );
+    }
     host.stop()
 }

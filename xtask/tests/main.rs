@@ -26,6 +26,7 @@ mod power_cut;
 mod promises;
 mod reproducible;
 mod restart;
+mod sandbox;
 mod sftp;
 mod sftp_faults;
 mod sftp_hostile;

@@ -237,6 +237,7 @@ const NFS: u16 = Calls::NFS.0;
 const SFTP: u16 = Calls::SFTP.0;
 const MULTICAST: u16 = Calls::MULTICAST.0;
 const LINK: u16 = Calls::LINK.0;
+#[cfg(not(target_arch = "x86"))]
 const SOURCE: u16 = Calls::SOURCE.0;
 const STREAMS: u16 = Calls::STREAMS.0;
 
@@ -288,9 +289,9 @@ const NEEDED: &[(Sysno, u16)] = &[
     (Sysno::close, EACH),
     (Sysno::openat, SFTP),
     (Sysno::getdents64, EACH),
-    (Sysno::lseek, FILES),
+    (Sysno::lseek, EACH),
     #[cfg(target_pointer_width = "32")]
-    (Sysno::_llseek, FILES),
+    (Sysno::_llseek, EACH),
     (Sysno::readlinkat, FILES),
     (Sysno::fsync, FILES),
     (Sysno::ftruncate, FILES),
@@ -336,6 +337,7 @@ const NEEDED: &[(Sysno, u16)] = &[
     (Sysno::getpid, MULTICAST),
     (Sysno::getppid, MULTICAST),
     (Sysno::rt_sigprocmask, MULTICAST),
+    (Sysno::rt_sigaction, MULTICAST),
     (Sysno::close_range, MULTICAST),
     (Sysno::inotify_add_watch, MULTICAST),
     (Sysno::fcntl, EACH),

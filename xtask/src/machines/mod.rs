@@ -9,6 +9,8 @@ pub mod lockdown;
 pub mod mounts;
 pub mod nbd;
 pub mod path;
+#[cfg(target_arch = "x86_64")]
+pub mod planted;
 pub mod port;
 pub mod qemu;
 pub mod server;
