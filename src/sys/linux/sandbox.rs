@@ -284,7 +284,7 @@ const NEEDED: &[(Sysno, u16)] = &[
     (Sysno::setfsgid32, NFS),
     #[cfg(target_pointer_width = "32")]
     (Sysno::setgroups32, NFS),
-    (Sysno::prctl, EACH),
+    (Sysno::prctl, NFS | MULTICAST),
     (Sysno::openat2, SFTP),
     (Sysno::close, EACH),
     (Sysno::openat, SFTP),
@@ -310,14 +310,13 @@ const NEEDED: &[(Sysno, u16)] = &[
     (Sysno::linkat, FILES),
     (Sysno::unlinkat, FILES),
     (Sysno::renameat, EACH),
-    (Sysno::renameat2, FILES),
+    (Sysno::renameat2, SFTP),
     (Sysno::mknodat, NFS),
     (Sysno::faccessat2, NFS),
-    (Sysno::faccessat, NFS),
     (Sysno::fstatfs, FILES),
     #[cfg(target_pointer_width = "32")]
     (Sysno::fstatfs64, FILES),
-    (Sysno::syncfs, FILES),
+    (Sysno::syncfs, NFS),
     (Sysno::getcwd, SFTP),
     (Sysno::umask, NFS),
     (Sysno::splice, STREAMS),
@@ -343,17 +342,15 @@ const NEEDED: &[(Sysno, u16)] = &[
     (Sysno::fcntl, EACH),
     (Sysno::ioctl, NET),
     #[cfg(not(target_arch = "x86"))]
-    (Sysno::socket, NET),
+    (Sysno::socket, MULTICAST | LINK),
     #[cfg(not(target_arch = "x86"))]
-    (Sysno::bind, NET),
+    (Sysno::bind, MULTICAST | LINK),
     #[cfg(not(target_arch = "x86"))]
-    (Sysno::setsockopt, NET),
+    (Sysno::setsockopt, MULTICAST | LINK),
     #[cfg(not(target_arch = "x86"))]
-    (Sysno::getsockname, NFS | SOURCE),
+    (Sysno::getsockname, SOURCE),
     #[cfg(not(target_arch = "x86"))]
     (Sysno::connect, LINK | SOURCE),
-    #[cfg(not(target_arch = "x86"))]
-    (Sysno::listen, NFS),
     (Sysno::dup3, EACH),
     #[cfg(not(target_arch = "aarch64"))]
     (Sysno::dup2, EACH),
@@ -363,7 +360,6 @@ const NEEDED: &[(Sysno, u16)] = &[
     #[cfg(any(target_arch = "x86", target_arch = "arm"))]
     (Sysno::sigreturn, EACH),
     (Sysno::restart_syscall, EACH),
-    (Sysno::exit, EACH),
     (Sysno::exit_group, EACH),
 ];
 

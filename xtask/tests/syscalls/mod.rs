@@ -3,6 +3,7 @@
 //!
 //! With STOWAWAY_LIST=write, the tests rewrite the list. Calls of rare events are listed in `RARE`.
 
+mod filter;
 mod mdns;
 mod nfs;
 mod sftp;

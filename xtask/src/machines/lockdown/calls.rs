@@ -19,7 +19,7 @@ pub type Names = BTreeSet<String>;
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct RoleCalls {
-    /// Calls that a process issues only before it waits for the first time.
+    /// Calls that a process issues only before it installs its filter, or that a process without a filter issues.
     #[serde(default)]
     pub start: Names,
     /// Calls that it also issues later.

@@ -1,21 +1,10 @@
-//! The system calls of our programs, as strace saw them: for each role those before and those after its first wait.
+//! The system calls of our programs, as strace saw them: for each role those before and those after a process installs its filter.
 
 use super::calls::{Calls, Names};
 use anyhow::{Context as _, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-
-/// Calls in which a process waits for clients, packets, children or threads.
-const WAITS: [&str; 7] = [
-    "epoll_pwait",
-    "epoll_wait",
-    "futex",
-    "poll",
-    "ppoll",
-    "select",
-    "wait4",
-];
 
 /// Names that strace prints for other calls: parts of socketcall on i686, and numbers that strace does not know.
 const OTHER_NAMES: [(&str, &str); 4] = [
@@ -28,7 +17,7 @@ const OTHER_NAMES: [(&str, &str); 4] = [
 /// The calls of one role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trace {
-    /// Before the first wait of each process.
+    /// Before each process installs its filter. Some processes install none.
     pub start: Names,
     /// After it.
     pub serving: Names,
@@ -80,7 +69,8 @@ pub fn read(directory: &Path, calls: &Calls) -> Result<BTreeMap<String, Trace>> 
 struct Process {
     /// The role. None: another program.
     role: Option<String>,
-    has_waited: bool,
+    /// True once the process, or one that made it, has installed a filter.
+    is_confined: bool,
     /// True if the program is that of i686.
     is_narrow: bool,
 }
@@ -100,7 +90,7 @@ fn parse(text: &str, calls: &Calls) -> BTreeMap<String, Trace> {
             let parent = processes.get(pid).cloned().unwrap_or_default();
             if let Some(child) = result {
                 let child = processes.entry(child).or_default();
-                (child.role, child.is_narrow) = (parent.role, parent.is_narrow);
+                *child = parent;
             }
         }
         let Some((name, arguments)) = call.split_once('(') else {
@@ -116,7 +106,7 @@ fn parse(text: &str, calls: &Calls) -> BTreeMap<String, Trace> {
             let role = role_of(arguments, &known).map(str::to_owned);
             let started = Process {
                 role,
-                has_waited: false,
+                is_confined: false,
                 is_narrow: arguments.contains("/i686/"),
             };
             processes.insert(pid, started);
@@ -129,17 +119,17 @@ fn parse(text: &str, calls: &Calls) -> BTreeMap<String, Trace> {
         let trace = traces.entry(role.clone()).or_default();
         let other = OTHER_NAMES.iter().find(|(other, _)| *other == name);
         let name = calls.base(other.map_or(name, |(_, name)| name));
-        process.has_waited |= WAITS.contains(&name);
         let names = match process {
             Process {
                 is_narrow: true, ..
             } => &mut trace.narrow,
             Process {
-                has_waited: true, ..
+                is_confined: true, ..
             } => &mut trace.serving,
             _ => &mut trace.start,
         };
         names.insert(name.to_owned());
+        process.is_confined |= arguments.starts_with("PR_SET_SECCOMP");
     }
     traces
 }
@@ -170,6 +160,7 @@ mod tests {
 10    execve("/t/x86_64/stowaway", ["/t/x86_64/stowaway", "nfs", "-p"], 0x7ffd /* 1 var */) = 0
 10    mmap2(0, 1) = 0x1000
 10    socket(AF_INET, SOCK_STREAM, 0) = 3
+10    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, {len=9, filter=0x1}) = 0
 10    epoll_pwait(4, <unfinished ...>
 10    <... epoll_pwait resumed>[]) = 1
 10    clone(child_stack=0x1 <unfinished ...>
@@ -190,8 +181,8 @@ mod tests {
             ..Calls::default()
         };
         let expected = Trace {
-            start: names(&["execve", "mmap", "set_robust_list"]),
-            serving: names(&["clone", "epoll_pwait", "socket"]),
+            start: names(&["execve", "mmap", "prctl"]),
+            serving: names(&["clone", "epoll_pwait", "set_robust_list", "socket"]),
             narrow: names(&["poll"]),
         };
         let traces = BTreeMap::from([("nfs".to_owned(), expected)]);
