@@ -17,6 +17,9 @@ pub struct Args {
     /// Issue each call that the profile refuses, and fail if one has another result
     #[arg(long, conflicts_with = "command")]
     verify: bool,
+    /// Decide calls of another process of the profile, see machines::lockdown::supervisor
+    #[arg(long, hide = true, conflicts_with = "command")]
+    supervise: bool,
     /// Only the profile minimal: a call that its file does not list for the command's role ends the command with SIGSYS
     #[arg(long, conflicts_with = "verify")]
     unlisted_kills: bool,
@@ -24,7 +27,7 @@ pub struct Args {
     #[arg(long, requires = "unlisted_kills")]
     argv0: Option<String>,
     /// The command and its arguments
-    #[arg(last = true, required_unless_present = "verify")]
+    #[arg(last = true, required_unless_present_any = ["verify", "supervise"])]
     command: Vec<OsString>,
 }
 
@@ -37,6 +40,9 @@ fn profiles() -> String {
 /// Replaces this process by the command (execve), under the profile's filter.
 pub fn main(args: Args) -> Result<()> {
     let profile = Profile::load(&args.profile)?;
+    if args.supervise {
+        return profile.supervise();
+    }
     if args.verify {
         let count = profile.verify()?;
         println!(

@@ -152,16 +152,21 @@ impl Calls {
             Unlisted::Fails => libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned(),
             Unlisted::Kills => libc::SECCOMP_RET_KILL_PROCESS,
         };
+        let x86 = self.numbers_i686(names);
         let names = self.with_variants(names);
         let x86_64 = names.iter().filter_map(|name| name.parse::<Sysno>().ok());
-        let x86 = names
-            .iter()
-            .filter_map(|name| name.parse::<x86::Sysno>().ok());
         filter::allow_numbers(
             &x86_64.map(|call| call as u32).collect::<Vec<_>>(),
-            &x86.map(|call| call as u32).collect::<Vec<_>>(),
+            &x86,
             action,
         )
+    }
+
+    /// The numbers of these calls for programs of i686.
+    pub(super) fn numbers_i686(&self, names: &Names) -> Vec<u32> {
+        let names = self.with_variants(names);
+        let calls = names.iter().filter_map(|name| name.parse().ok());
+        calls.map(|call: x86::Sysno| call as u32).collect()
     }
 
     /// Replaces the tables of the roles in minimal.toml. The text before them stays.

@@ -1,18 +1,21 @@
-//! Threads and programs under a seccomp filter, where chosen system calls fail or do nothing. x86_64 only.
+//! Threads and programs under a seccomp filter, where chosen system calls fail or do nothing. Programs of x86_64, and under a profile
+//! with a list for it of i686, too.
 //!
 //! A filter applies to the thread that installed it and to its child processes, and ends with them. A [`Profile`] is the filter of a
 //! whole host, from a file in qemu/hosts.
 
 pub mod calls;
 mod filter;
+mod i686;
 mod probe;
 mod profile;
+mod supervisor;
 pub mod trace;
 
 pub use profile::Profile;
 
 use anyhow::Result;
-use filter::{Argument, Rules, rule};
+use filter::{Architecture, Argument, Rules, rule};
 use nix::libc;
 use std::collections::BTreeMap;
 
@@ -62,7 +65,7 @@ fn run_filtered<T: Send>(
     errno: i32,
     work: impl FnOnce() -> Result<T> + Send,
 ) -> Result<T> {
-    let program = filter::refuse(rules, errno)?;
+    let program = filter::refuse(rules, errno, Architecture::X86_64)?;
     std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
             filter::install(&program)?;

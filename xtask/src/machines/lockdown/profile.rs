@@ -1,14 +1,15 @@
 //! Profiles of hosts that are poorer than Linux: which system calls fail there, and how. Each is a file in qemu/hosts.
 //!
-//! A file has:
 //! - `source`: where the facts come from
-//! - `above`: the greatest number of a call; all greater ones fail with ENOSYS
+//! - `above`, `above_i686`: the greatest number of a call; greater ones fail with ENOSYS. Without the second, i686 programs are killed
 //! - `empty`: directories that are replaced by empty ones (needs root)
-//! - `[[answer]]`: an errno, and what fails with it. Errno "0": the call does nothing and returns 0
-//! - `[role.NAME]` and the lists of [`Calls`]: all other calls fail with ENOSYS, also in programs of i686
+//! - `[[answer]]`: an errno, and what fails with it, on i686 under every name. Errno "0": the call does nothing and returns 0
+//! - `[role.NAME]` and the lists of [`Calls`]: all other calls fail with ENOSYS
 
 use super::calls::{Calls, Names, Part, RoleCalls, Unlisted};
-use super::filter::{self, Argument, Rules, rule};
+use super::filter::{self, Architecture, Argument, Rules, rule};
+use super::i686;
+use super::supervisor::{self, Supervisor};
 use crate::build::workspace_root;
 use crate::machines::toml_names;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -17,7 +18,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use seccompiler::BpfProgram;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use syscalls::Sysno;
@@ -25,10 +26,14 @@ use syscalls::Sysno;
 /// A host, as its file describes it.
 #[derive(Debug)]
 pub struct Profile {
+    /// The name of the file, without .toml.
+    name: String,
     /// Where the facts come from.
     pub source: String,
     /// Greatest number of a call that exists.
     above: Option<i32>,
+    /// Greatest number of a call of i686 that exists.
+    above_i686: Option<u32>,
     /// Directories that are empty on this host.
     empty: Vec<PathBuf>,
     /// Calls that fail, in the order of the file. The first case that matches a call decides.
@@ -59,6 +64,7 @@ pub(super) const INVALID: usize = usize::MAX;
 struct HostFile {
     source: String,
     above: Option<i32>,
+    above_i686: Option<u32>,
     #[serde(default)]
     empty: Vec<PathBuf>,
     #[serde(default)]
@@ -256,7 +262,10 @@ impl Profile {
         let path = workspace_root().join(format!("qemu/hosts/{name}.toml"));
         let text = fs::read_to_string(&path);
         let text = text.with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("cannot use {}", path.display()))
+        let profile = Self::parse(&text);
+        let mut profile = profile.with_context(|| format!("cannot use {}", path.display()))?;
+        profile.name = name.to_owned();
+        Ok(profile)
     }
 
     fn parse(text: &str) -> Result<Self> {
@@ -277,8 +286,10 @@ impl Profile {
         };
         calls.check()?;
         Ok(Self {
+            name: String::new(),
             source: file.source,
             above: file.above,
+            above_i686: file.above_i686,
             empty: file.empty,
             answered,
             cases,
@@ -324,25 +335,74 @@ impl Profile {
         self.empty.iter().any(|empty| empty.as_os_str() == dir)
     }
 
+    /// Returns true if programs of i686 run on this host.
+    pub(super) fn has_i686(&self) -> bool {
+        self.above.is_some() == self.above_i686.is_some()
+    }
+
+    /// Returns true if i686's call exists on this host. An `[[answer]]` may still refuse it.
+    pub(super) fn has_i686_call(&self, number: u32) -> Result<bool> {
+        let is_above = self.above_i686.is_some_and(|above| number > above);
+        let is_open = self.calls.roles.is_empty();
+        let is_listed = || -> Result<bool> {
+            let allowed = self.calls.allowed(None, Part::Current)?;
+            Ok(self.calls.numbers_i686(&allowed).contains(&number))
+        };
+        Ok(!is_above && (is_open || is_listed()?))
+    }
+
     /// The seccomp program.
     fn program(&self) -> Result<BpfProgram> {
+        let kill = libc::SECCOMP_RET_KILL_PROCESS;
+        let x86_64 = self.program_for(Architecture::X86_64)?;
+        let x86 = if self.has_i686() {
+            self.program_for(Architecture::I686)?
+        } else {
+            filter::always(kill)
+        };
+        Ok(filter::by_architecture(x86_64, x86, kill))
+    }
+
+    fn program_for(&self, architecture: Architecture) -> Result<BpfProgram> {
+        let is_narrow = architecture == Architecture::I686;
+        let above = match architecture {
+            Architecture::X86_64 => self.above.map(i32::cast_unsigned),
+            Architecture::I686 => self.above_i686,
+        };
+        let above = above.map(|above| filter::refuse_above(above, libc::ENOSYS));
         let mut programs = Vec::new();
+        // An `[[answer]]` has numbers of x86_64. Some of i686 for the same calls are newer, and missing on an old host.
+        programs.extend(above.clone().filter(|_| is_narrow));
         for answers in self
             .cases
             .chunk_by(|a, b| a.errno == b.errno && a.arguments.is_empty() == b.arguments.is_empty())
         {
             let mut rules = Rules::new();
             for case in answers {
-                let of_call = rules.entry(case.call.id().into()).or_default();
-                if !case.arguments.is_empty() {
-                    of_call.push(rule(&case.arguments)?);
+                let refused = match architecture {
+                    Architecture::X86_64 => {
+                        vec![(case.call.id().cast_unsigned(), case.arguments.clone())]
+                    }
+                    Architecture::I686 => i686::refused(case),
+                };
+                for (number, arguments) in refused {
+                    let of_call = rules.entry(number.into()).or_default();
+                    if !arguments.is_empty() {
+                        of_call.push(rule(&arguments)?);
+                    }
                 }
             }
-            programs.push(filter::refuse(rules, answers[0].errno)?);
+            programs.push(filter::refuse(rules, answers[0].errno, architecture)?);
         }
-        if let Some(above) = self.above {
-            let rules = (0..=above).map(|call| (call.into(), Vec::new()));
-            programs.push(filter::allow_only(rules.collect(), libc::ENOSYS)?);
+        programs.extend(above.filter(|_| !is_narrow));
+        let missing = self.missing_socket_calls();
+        if is_narrow && !missing.is_empty() {
+            let rules: Result<Vec<_>> = missing
+                .iter()
+                .map(|number| rule(&[Argument::is(0, *number)]))
+                .collect();
+            let rules = Rules::from([(i686::SOCKETCALL.into(), rules?)]);
+            programs.push(filter::refuse(rules, libc::EINVAL, architecture)?);
         }
         if !self.calls.roles.is_empty() {
             let allowed = self.calls.allowed(None, Part::Current)?;
@@ -350,6 +410,45 @@ impl Profile {
         }
         ensure!(!programs.is_empty(), "the profile refuses nothing");
         Ok(filter::join(programs))
+    }
+
+    /// Numbers of socketcall(2) that are newer than this host, which fail with EINVAL.
+    pub(super) fn missing_socket_calls(&self) -> Vec<i32> {
+        let calls = i686::SOCKET_CALLS.into_iter();
+        let missing = calls.filter(|(_, call)| !self.has(call.id()));
+        missing.map(|(number, _)| number).collect()
+    }
+
+    /// Numbers of socketcall(2) for which a supervisor decides.
+    fn supervised(&self) -> Vec<i32> {
+        let cases = self.cases.iter().filter(|_| self.has_i686());
+        let numbers: BTreeSet<i32> = cases.filter_map(i686::supervised).collect();
+        numbers.into_iter().collect()
+    }
+
+    /// Number of arguments by which cases of a call are distinguished.
+    pub(super) fn argument_count(&self, call: Sysno) -> usize {
+        let cases = self.cases.iter().filter(|case| case.call == call);
+        let arguments = cases.flat_map(|case| &case.arguments);
+        arguments
+            .map(|argument| usize::from(argument.index) + 1)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The errno of a call whose case depends on these arguments. None: no case matches.
+    pub(super) fn errno_of(&self, call: Sysno, arguments: &[u32; 6]) -> Option<i32> {
+        let mut cases = self.cases.iter();
+        let case = cases.find(|case| {
+            let mut conditions = case.arguments.iter();
+            case.call == call && conditions.all(|condition| condition.matches(arguments))
+        });
+        case.map(|case| case.errno)
+    }
+
+    /// Decides calls of i686 programs, see [`supervisor`]. Its listener arrives on stdin.
+    pub fn supervise(&self) -> Result<()> {
+        supervisor::run(self)
     }
 
     /// Confines this process to the calls of `role`, fallbacks included. None: those of all roles. An unlisted call ends the
@@ -363,6 +462,10 @@ impl Profile {
     /// Confines this process, which must have one thread, and all programs that it starts.
     pub fn confine(&self) -> Result<()> {
         let program = self.program()?;
+        let supervised = self.supervised();
+        if !supervised.is_empty() {
+            Supervisor::start(&self.name)?.watch(&supervised)?;
+        }
         if !self.empty.is_empty() {
             let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
             unshare(CloneFlags::CLONE_NEWNS)
