@@ -1,6 +1,6 @@
 //! NFS under a profile: changes, users, several loops.
 
-use super::wrapper;
+use super::{Host, wrapper};
 use crate::promises;
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -14,9 +14,10 @@ const NOBODY: u32 = 65534;
 /// Length (bytes) of a file that needs several WRITE and READ calls, which are large enough for splice and sendfile.
 const LEN: usize = 3_000_017;
 
-fn options(profile: &str) -> ServerOptions {
+fn options(host: Host) -> ServerOptions {
     ServerOptions {
-        wrapper: wrapper(profile),
+        arch: host.arch,
+        wrapper: wrapper(host.profile),
         ..ServerOptions::default()
     }
 }
@@ -26,10 +27,9 @@ fn with_output<T>(server: &Server, result: Result<T>) -> Result<T> {
     result.with_context(|| format!("the server printed {:#?}", server.lines()))
 }
 
-pub(super) fn nfs_changes_reach_the_disk(profile: &str) -> Result<()> {
+pub(super) fn nfs_changes_reach_the_disk(host: Host) -> Result<()> {
     let directory = public_dir()?;
-    let (server, mut client, root) =
-        serve(directory.path(), "rw,no_root_squash", options(profile))?;
+    let (server, mut client, root) = serve(directory.path(), "rw,no_root_squash", options(host))?;
     let mut attempt = || -> Result<()> {
         promises::change_everything(&mut client, &root)?;
         let data = pattern(1, 0, LEN);
@@ -67,7 +67,7 @@ pub(super) fn nfs_changes_reach_the_disk(profile: &str) -> Result<()> {
 }
 
 /// A file belongs to its creator. On a host without setfsuid, it belongs to the user that the server printed at its start.
-pub(super) fn nfs_files_belong_to_their_users(profile: &str) -> Result<()> {
+pub(super) fn nfs_files_belong_to_their_users(host: Host) -> Result<()> {
     if !root_for("other users") {
         return Ok(());
     }
@@ -77,8 +77,7 @@ pub(super) fn nfs_files_belong_to_their_users(profile: &str) -> Result<()> {
     fs::write(&secret, "secret")?;
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
     chown(&secret, Some(1), Some(1))?;
-    let (server, mut client, root) =
-        serve(directory.path(), "rw,no_root_squash", options(profile))?;
+    let (server, mut client, root) = serve(directory.path(), "rw,no_root_squash", options(host))?;
     let lines = server.lines();
     let single = lines
         .iter()
@@ -99,14 +98,14 @@ pub(super) fn nfs_files_belong_to_their_users(profile: &str) -> Result<()> {
     with_output(&server, result)
 }
 
-pub(super) fn nfs_loops_serve_and_stop(profile: &str) -> Result<()> {
+pub(super) fn nfs_loops_serve_and_stop(host: Host) -> Result<()> {
     let directory = public_dir()?;
     let port = Port::reserve()?;
     let options = ServerOptions {
         role: "serve",
         port: port.number(),
         arguments: ["--no-mdns", "--loops", "2"].map(Into::into).into(),
-        ..options(profile)
+        ..options(host)
     };
     let (server, _, root) = serve(directory.path(), "rw,no_root_squash", options)?;
     let attempt = || -> Result<()> {

@@ -14,7 +14,7 @@ use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 use xtask::build::{self, Arch, Role};
 use xtask::machines::lockdown::{self, calls::watched};
-use xtask::machines::server::{Namespace, children};
+use xtask::machines::server::{Namespace, children, runnable};
 use xtask::setup;
 
 /// Timeout of every wait, generous for a busy machine.
@@ -25,6 +25,8 @@ pub struct World {
     pub ours: Namespace,
     pub theirs: Namespace,
     restriction: Restriction,
+    /// The architecture of our programs that have a restriction.
+    arch: Arch,
 }
 
 /// Restrictions of our programs. avahi has none.
@@ -48,6 +50,7 @@ impl World {
             ours,
             theirs,
             restriction: Restriction::Nothing,
+            arch: Arch::X86_64,
         })
     }
 
@@ -60,14 +63,13 @@ impl World {
         })
     }
 
-    /// A world in which our programs run under a profile of qemu/hosts.
-    pub fn under(profile: &str) -> Result<Self> {
-        let workshop = env!("CARGO_BIN_EXE_workshop");
-        Self::wrapped(
-            [workshop, "lockdown", profile, "--"]
-                .map(String::from)
-                .into(),
-        )
+    /// A world in which our programs, of `arch`, run under a profile of qemu/hosts.
+    pub fn under(profile: &str, arch: Arch) -> Result<Self> {
+        let words = [env!("CARGO_BIN_EXE_workshop"), "lockdown", profile, "--"];
+        Ok(Self {
+            arch,
+            ..Self::wrapped(words.map(String::from).into())?
+        })
     }
 
     /// A world in which these words precede the commands of our programs.
@@ -95,7 +97,8 @@ impl World {
             let (program, arguments) = words_before.split_first().context("no wrapper")?;
             let mut command = host.command(program);
             command.args(arguments);
-            command.arg(file(role)?).arg(role).args(words);
+            command.arg(file_for(self.arch, role)?);
+            command.arg(role).args(words);
             return start(command);
         }
         // nsenter and unshare also run without netlink; `ip netns exec` needs netlink.
@@ -190,6 +193,14 @@ fn file(role: &str) -> Result<PathBuf> {
     };
     let path = watched(path)?;
     Ok(built.get_or_init(|| path).clone())
+}
+
+/// As [`file`], for another architecture: the full build.
+fn file_for(arch: Arch, role: &str) -> Result<PathBuf> {
+    match arch {
+        Arch::X86_64 => file(role),
+        arch => runnable(arch),
+    }
 }
 
 /// A command for a role of ours on `host`, not yet started.
