@@ -55,7 +55,8 @@ pub fn join(index: u32, own: IpAddr, group: SocketAddr) -> Result<File, Errno> {
             place.copy_from_slice(&group.octets());
             rest.copy_from_slice(&index);
             set(JOIN_V6, &membership)?;
-            set(INTERFACE_V6, &index)?;
+            // If the kernel lacks IPV6_MULTICAST_IF, as QEMU's user emulation does, bind(2) has selected the interface by the scope id.
+            let _ = set(INTERFACE_V6, &index);
         }
         _ => return Err(Errno::INVAL),
     }
