@@ -3,6 +3,7 @@
 //! As `linux-2.4`, for which there are no fallbacks, the roles only say why they do not work.
 
 mod empty_root;
+mod emulated;
 mod mdns;
 mod nfs;
 mod probe;

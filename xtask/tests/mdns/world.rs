@@ -25,8 +25,8 @@ pub struct World {
     pub ours: Namespace,
     pub theirs: Namespace,
     restriction: Restriction,
-    /// The architecture of our programs that have a restriction.
-    arch: Arch,
+    /// The file of our programs. None: the built one for x86_64.
+    file: Option<PathBuf>,
 }
 
 /// Restrictions of our programs. avahi has none.
@@ -50,7 +50,7 @@ impl World {
             ours,
             theirs,
             restriction: Restriction::Nothing,
-            arch: Arch::X86_64,
+            file: None,
         })
     }
 
@@ -66,9 +66,18 @@ impl World {
     /// A world in which our programs, of `arch`, run under a profile of qemu/hosts.
     pub fn under(profile: &str, arch: Arch) -> Result<Self> {
         let words = [env!("CARGO_BIN_EXE_workshop"), "lockdown", profile, "--"];
+        let mut world = Self::wrapped(words.map(String::from).into())?;
+        if arch != Arch::X86_64 {
+            world.file = Some(runnable(arch)?);
+        }
+        Ok(world)
+    }
+
+    /// A world in which our programs run from this file.
+    pub fn of_file(file: PathBuf) -> Result<Self> {
         Ok(Self {
-            arch,
-            ..Self::wrapped(words.map(String::from).into())?
+            file: Some(file),
+            ..Self::new()?
         })
     }
 
@@ -88,17 +97,20 @@ impl World {
         words: &[&str],
         start: impl FnOnce(Command) -> Result<T> + Send,
     ) -> Result<T> {
+        let file = match &self.file {
+            Some(file) => file.clone(),
+            None => file(role)?,
+        };
         if let Restriction::Nothing = self.restriction {
-            let mut command = ours(host, role)?;
-            command.args(words);
+            let mut command = host.command(&file.to_string_lossy());
+            command.arg(role).args(words);
             return start(command);
         }
         if let Restriction::Wrapper(words_before) = &self.restriction {
             let (program, arguments) = words_before.split_first().context("no wrapper")?;
             let mut command = host.command(program);
             command.args(arguments);
-            command.arg(file_for(self.arch, role)?);
-            command.arg(role).args(words);
+            command.arg(file).arg(role).args(words);
             return start(command);
         }
         // nsenter and unshare also run without netlink; `ip netns exec` needs netlink.
@@ -107,7 +119,7 @@ impl World {
         command
             .arg(format!("--net={}", host.path()))
             .args(["unshare", "--mount", "sh", "-c", script])
-            .arg(file(role)?)
+            .arg(file)
             .arg(role)
             .args(words);
         lockdown::without_netlink(|| start(command))
@@ -193,14 +205,6 @@ fn file(role: &str) -> Result<PathBuf> {
     };
     let path = watched(path)?;
     Ok(built.get_or_init(|| path).clone())
-}
-
-/// As [`file`], for another architecture: the full build.
-fn file_for(arch: Arch, role: &str) -> Result<PathBuf> {
-    match arch {
-        Arch::X86_64 => file(role),
-        arch => runnable(arch),
-    }
 }
 
 /// A command for a role of ours on `host`, not yet started.

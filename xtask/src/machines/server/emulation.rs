@@ -12,26 +12,35 @@ use std::process::Command;
 
 /// The emulator for `arch`; None if this host can run the file itself.
 fn emulator(arch: Arch) -> Option<&'static str> {
+    // This host must be able to run a file named by STOWAWAY_BIN without emulation.
+    let is_native = Arch::NATIVE.contains(&arch) || std::env::var_os("STOWAWAY_BIN").is_some();
+    (!is_native).then(|| emulator_for(arch))
+}
+
+const fn emulator_for(arch: Arch) -> &'static str {
     match arch {
-        // This host must be able to run a file named by STOWAWAY_BIN without emulation.
-        _ if std::env::var_os("STOWAWAY_BIN").is_some() => None,
-        Arch::X86_64 | Arch::I686 => None,
-        Arch::Aarch64 => Some("qemu-aarch64-static"),
-        Arch::Armv7 => Some("qemu-arm-static"),
+        Arch::X86_64 => "qemu-x86_64-static",
+        Arch::I686 => "qemu-i386-static",
+        Arch::Aarch64 => "qemu-aarch64-static",
+        Arch::Armv7 => "qemu-arm-static",
     }
 }
 
 /// The path that runs the built file for `arch`; arguments are passed on.
 pub fn runnable(arch: Arch) -> Result<PathBuf> {
-    let file = binary(arch)?;
-    let Some(emulator) = emulator(arch) else {
-        return Ok(file);
-    };
+    match emulator(arch) {
+        None => binary(arch),
+        Some(_) => emulated(arch),
+    }
+}
+
+/// The path that runs the built file for `arch` by emulation, even if this host can run it itself.
+pub fn emulated(arch: Arch) -> Result<PathBuf> {
     let script = workspace_root()
         .join("target/programs")
         .join(arch.name())
         .join("stowaway");
-    write(emulator, &file, &script)?;
+    write(emulator_for(arch), &binary(arch)?, &script)?;
     Ok(script)
 }
 

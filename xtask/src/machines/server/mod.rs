@@ -5,7 +5,7 @@
 pub mod emulation;
 mod namespace;
 
-pub use emulation::runnable;
+pub use emulation::{emulated, runnable};
 pub use namespace::{Namespace, ip};
 
 use crate::build::{self, Arch};
