@@ -73,6 +73,8 @@ struct Process {
     is_confined: bool,
     /// True if the program is that of i686.
     is_narrow: bool,
+    /// The program that an interrupted execve is to start.
+    starting: Option<Box<Self>>,
 }
 
 fn parse(text: &str, calls: &Calls) -> BTreeMap<String, Trace> {
@@ -93,22 +95,35 @@ fn parse(text: &str, calls: &Calls) -> BTreeMap<String, Trace> {
                 *child = parent;
             }
         }
+        if call.starts_with("<... execve resumed>") {
+            let process = processes.entry(pid).or_default();
+            let starting = process.starting.take();
+            if let Some(started) = starting.filter(|_| result == Some("0")) {
+                *process = *started;
+            }
+            continue;
+        }
         let Some((name, arguments)) = call.split_once('(') else {
             continue;
         };
         if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             continue;
         }
-        if name == "execve" && result != Some("0") {
+        let is_unfinished = call.ends_with("<unfinished ...>");
+        if name == "execve" && result != Some("0") && !is_unfinished {
             continue;
         }
         if name == "execve" {
             let role = role_of(arguments, &known).map(str::to_owned);
             let started = Process {
                 role,
-                is_confined: false,
-                is_narrow: arguments.contains("/i686/"),
+                is_narrow: arguments.contains("/i686/stowaway"),
+                ..Process::default()
             };
+            if is_unfinished {
+                processes.entry(pid).or_default().starting = Some(started.into());
+                continue;
+            }
             processes.insert(pid, started);
         }
         // The calls of a child may precede the result of clone.
@@ -172,6 +187,11 @@ mod tests {
 13    execve("/t/i686/stowaway", ["/t/i686/stowaway", "nfs"], 0x7ffd /* 1 var */) = 0
 13    mmap2(0, 1) = 0x1000
 13    poll([{fd=3}], 1, 0) = 0
+12    execve("/t/x86_64/stowaway", ["/t/x86_64/stowaway", "nfs"], 0x7ffd /* 1 var */ <unfinished ...>
+12    <... execve resumed>) = 0
+12    futimesat(3, NULL, NULL) = 0
+12    execve("/t/x86_64/stowaway", ["/t/x86_64/stowaway", "nfs"], 0x7ffd /* 1 var */ <unfinished ...>
+12    <... execve resumed>) = -1 ENOENT (No such file or directory)
 12    execve("/bin/ls", ["ls"], 0x7ffd /* 1 var */) = 0
 12    statfs("/") = 0"#;
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
@@ -181,7 +201,7 @@ mod tests {
             ..Calls::default()
         };
         let expected = Trace {
-            start: names(&["execve", "mmap", "prctl"]),
+            start: names(&["execve", "futimesat", "mmap", "prctl"]),
             serving: names(&["clone", "epoll_pwait", "set_robust_list", "socket"]),
             narrow: names(&["poll"]),
         };
