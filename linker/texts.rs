@@ -98,7 +98,9 @@ impl Texts {
                             self.row(vec![text]);
                         }
                         ("texts" | "flags", Some(body)) => self.texts(body.stream()),
-                        ("optional", Some(body)) => self.row(literals(body.stream())),
+                        ("optional", Some(body)) if has_feature("probe") => {
+                            self.row(literals(body.stream()))
+                        }
                         (_, Some(body)) => self.scan(body.stream(), src),
                         _ => {}
                     }

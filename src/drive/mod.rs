@@ -113,7 +113,7 @@ impl<'a, 't> Loop<'a, 't> {
             (true, true) => text!("needed system calls and files only"),
             (true, false) => text!("needed system calls only"),
             (false, true) => text!("needed files only"),
-            (false, false) => text!("none; the host has neither seccomp nor Landlock"),
+            (false, false) => text!("none; the host has no seccomp"),
         };
         if is_reported {
             self.world.events.report(text!("sandbox"), b"", why);

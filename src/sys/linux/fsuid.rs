@@ -162,7 +162,9 @@ pub fn keep_capabilities(kept: u32) {
     let mut sets = [0u32; 6];
     // SAFETY: the kernel reads two numbers and writes six.
     let result = unsafe { raw_syscall!(Sysno::capget, header.as_ptr(), sets.as_mut_ptr()) };
-    if outcome(result).is_ok() {
+    // Nothing can be dropped if no capability is permitted, or if capget has no effect.
+    let [_, permitted, ..] = sets;
+    if outcome(result).is_ok() && permitted != 0 {
         let (low, high) = sets.split_at_mut(3);
         low.iter_mut().for_each(|set| *set &= kept);
         high.fill(0);

@@ -90,7 +90,7 @@ impl Needs {
     }
 
     const fn has(&self, calls: Calls) -> bool {
-        self.calls & calls.0 != 0
+        self.calls & calls.0 & COMPILED != 0
     }
 
     /// Adds all files.
@@ -373,20 +373,41 @@ const ARCHITECTURE: u32 = 0xc000_00b7;
 #[cfg(target_arch = "arm")]
 const ARCHITECTURE: u32 = 0x4000_0028;
 
+/// Sets of the roles in this executable.
+const COMPILED: u16 = Calls::ALL.0
+    | when(cfg!(feature = "sftp-server"), SFTP)
+    | when(cfg!(feature = "nfs"), NFS | STREAMS)
+    | when(cfg!(feature = "multicast"), MULTICAST | SOURCE)
+    | when(cfg!(feature = "smol"), LINK);
+
+const fn when(is_compiled: bool, sets: u16) -> u16 {
+    if is_compiled { sets } else { 0 }
+}
+
 /// Bits of the number in an entry of [`NEEDED_NUMBERS`].
 const NUMBER_BITS: u16 = (1 << 9) - 1;
 
-/// [`NEEDED`] in 16 bits each, which take a quarter of the space.
-static NEEDED_NUMBERS: [u16; NEEDED.len()] = {
-    let (mut numbers, mut at) = ([0; NEEDED.len()], 0);
+/// [`NEEDED`] without the calls of absent roles, in 16 bits each, which take a quarter of the space.
+static NEEDED_NUMBERS: [u16; compiled(&mut [0; NEEDED.len()])] = {
+    let mut numbers = [0; _];
+    compiled(&mut numbers);
+    numbers
+};
+
+/// Writes the calls of [`COMPILED`] to `out`; returns their number.
+const fn compiled(out: &mut [u16]) -> usize {
+    let (mut count, mut at) = (0, 0);
     while at < NEEDED.len() {
         let (call, sets) = NEEDED[at];
         assert!(call as usize <= NUMBER_BITS as usize);
-        numbers[at] = call as u16 | sets;
+        if sets & COMPILED != 0 {
+            out[count] = call as u16 | sets;
+            count += 1;
+        }
         at += 1;
     }
-    numbers
-};
+    count
+}
 
 /// Instructions of a filter, at most.
 const STEP_COUNT_MAX: usize = 112;
