@@ -140,7 +140,7 @@ impl Needs {
         self.drop_capabilities();
         prctl(SET_NO_NEW_PRIVILEGES, 1, 0);
         sandbox.landlock = self.rules.take().is_some_and(|rules| rules.enforce());
-        sandbox.seccomp = seccomp(self.calls, NEEDED_NUMBERS.as_slice(), ALLOW, REFUSE);
+        sandbox.seccomp = seccomp(self.calls, &NEEDED_NUMBERS, ALLOW, REFUSE);
         sandbox
     }
 
@@ -237,7 +237,6 @@ const NFS: u16 = Calls::NFS.0;
 const SFTP: u16 = Calls::SFTP.0;
 const MULTICAST: u16 = Calls::MULTICAST.0;
 const LINK: u16 = Calls::LINK.0;
-#[cfg(not(target_arch = "x86"))]
 const SOURCE: u16 = Calls::SOURCE.0;
 const STREAMS: u16 = Calls::STREAMS.0;
 
