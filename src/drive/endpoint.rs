@@ -4,7 +4,6 @@
 //! Each interface has one socket per multicast group and one per own address. The receiving socket thus identifies the interface,
 //! and multicast or unicast, even on hosts that do not report the destination address.
 
-use super::platform::host::{Calls, Needs};
 use super::task::{Task, World};
 use crate::engine::mdns::{
     Destination, GROUP_V4, GROUP_V6, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, Meta, PORT,
@@ -13,6 +12,7 @@ use crate::engine::mdns::{
 use crate::event::{Events, Fatal};
 use crate::mem::{Ends as _, Slots, nth};
 use crate::net::{FileId, Interface, Interfaces, NetError, NetResult, Signals, Socket, Token};
+use crate::sys::{Calls, Needs};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 use crate::vfs::Tree;

@@ -41,12 +41,11 @@ mod turn;
 
 pub use task::{Task, World};
 
-use platform::host::Needs;
-
 #[cfg(feature = "smol")]
 use crate::event::Line;
 use crate::event::{Events, Fatal};
 use crate::net::{Net, Ready};
+use crate::sys::Needs;
 use crate::text::text;
 use crate::time::Instant;
 use crate::vfs::Tree;

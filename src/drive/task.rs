@@ -1,10 +1,10 @@
 //! Tasks that share a loop, and the resources that the loop lends them.
 
-use super::platform::host::Needs;
 #[cfg(feature = "streams")]
 use crate::engine::Cx;
 use crate::event::{Events, Fatal};
 use crate::net::{Net, Signals, Token};
+use crate::sys::Needs;
 use crate::time::Instant;
 #[cfg(feature = "streams")]
 use crate::vfs::Peer;

@@ -4,11 +4,11 @@
 use super::Fatal;
 #[cfg(feature = "init")]
 use crate::drive::platform::host::init;
-use crate::drive::platform::host::{Calls, Needs};
 use crate::drive::{Task, World};
 use crate::event::Line;
 use crate::mem;
 use crate::net::{Interfaces, Signals, Socket};
+use crate::sys::{Calls, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::Tree;

@@ -3,7 +3,6 @@
 use super::{Console, DONE, Fatal};
 pub(super) use crate::drive::endpoint::Choice;
 use crate::drive::endpoint::{Endpoint, Mdns};
-use crate::drive::platform::host::{Calls, Needs};
 use crate::drive::platform::{self, network::Network};
 use crate::engine::mdns::browser::{Browser, Event, Limits, Lookup};
 use crate::engine::mdns::{LINK_COUNT_MAX, Link, LinkId, Meta, Random, Transmit};
@@ -12,7 +11,7 @@ use crate::mem;
 #[cfg(feature = "browse")]
 use crate::mem::parts;
 use crate::net::Signals;
-use crate::sys;
+use crate::sys::{self, Calls, Needs};
 use crate::time::Instant;
 use crate::wire::dns::NAME_BYTES_MAX;
 use crate::wire::dns::escape::parse;

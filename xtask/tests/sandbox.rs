@@ -122,7 +122,7 @@ fn nfs_is_confined(handles: &str, line: &str, is_landlocked: bool) -> Result<()>
     Results::of(&process)?.check_files(is_landlocked)?;
     drop(process);
     let (mut client, root) = asking.join().expect("no panic")?;
-    // It still serves.
+    // The server still serves.
     let file = client.lookup(&root, "file")?;
     ensure!(client.read(&file, 0, 4)?.0 == b"data");
     Ok(())

@@ -15,10 +15,9 @@ use crate::config::{RX_BYTES, TX_BYTES, TX_BYTES_MIN};
 use crate::event::{Events, Fatal, Sink};
 use crate::mem;
 use crate::net::Signals;
-use crate::sys;
 use crate::sys::linux::process;
+use crate::sys::{self, Calls, Needs};
 use crate::vfs::Tree;
-use host::{Calls, Needs};
 use network::Network;
 
 /// Creates an empty tree with static lifetime. It is in this module, not in `vfs`, so that roles without files do not load the

@@ -15,7 +15,6 @@ use super::{Loop, Task, World as Lent};
 use crate::config::{
     ACCEPT_PAUSE, DRC_BYTES, NODE_IDLE, READ_INLINE_BYTES, READ_INLINE_TIME, RX_BYTES, TX_BYTES,
 };
-use crate::drive::platform::host::Needs;
 use crate::engine::programs::ProgramSet;
 use crate::engine::testing::calls::{Call, CallId, all_calls, large_calls};
 use crate::engine::testing::replies::{self, Body};
@@ -25,6 +24,7 @@ use crate::event::testing::Sink;
 use crate::event::{self, Events, Fatal};
 use crate::net::sim::{Peer, Sim};
 use crate::net::{Ready, Signals};
+use crate::sys::Needs;
 use crate::text::Text;
 use crate::time::{Duration, Instant};
 use crate::vfs::{self, FsError};

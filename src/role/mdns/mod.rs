@@ -24,7 +24,6 @@ use crate::config::{
     ANNOUNCED_RECORD_COUNT_MIN, ANNOUNCED_TEXT_BYTES, ANNOUNCED_TEXT_BYTES_MIN,
 };
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
-use crate::drive::platform::host::Needs;
 use crate::drive::platform::host::files::Directory;
 use crate::drive::platform::host::watch::Watch;
 use crate::drive::{Task, platform};
@@ -34,7 +33,7 @@ use crate::mem::{self, parts, scaled};
 use crate::mem::{Ends as _, index_of};
 use crate::net::{FileId, Signals};
 use crate::sys;
-use crate::sys::Args;
+use crate::sys::{Args, Needs};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 use crate::vfs::FsError;

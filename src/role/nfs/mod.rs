@@ -23,7 +23,6 @@ use crate::config::{
     NODE_COUNT_MIN, RETRY, SHARED_BYTES, SHARED_BYTES_MIN,
 };
 use crate::drive::datagrams::Datagrams;
-use crate::drive::platform::host::{Calls, Needs};
 #[cfg(feature = "serve")]
 use crate::drive::platform::host::{daemon, loops::is_taken};
 use crate::drive::platform::network::Network;
@@ -36,7 +35,7 @@ use crate::event::{self, Line};
 use crate::log;
 use crate::mem::{self, scaled};
 use crate::net::{NetError, NetResult, Signals};
-use crate::sys::{self, Args, BUILD_ID_BYTES, Errno};
+use crate::sys::{self, Args, BUILD_ID_BYTES, Calls, Errno, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
 #[cfg(bare)]

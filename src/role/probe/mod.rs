@@ -6,7 +6,7 @@ use super::flags::{Flags, flags};
 use super::{Fatal, print, quote};
 use crate::config::NFS_PORT;
 use crate::drive::platform::host::probe::{
-    Loss, Presence, Use, list_interfaces, loss, names, path_use, port_use, test,
+    Loss, NAMES, Presence, Use, list_interfaces, loss, path_use, port_use, test,
     with_kernel_release,
 };
 use crate::event::Line;
@@ -155,7 +155,8 @@ const fn bit(loss: Loss) -> u16 {
 fn print_missing(report: &mut Report) -> u16 {
     let mut losses = 0;
     report.begin("missing");
-    for (index, name) in names().enumerate() {
+    const NAME: Text = Text::row(NAMES);
+    for index in 0..NAMES.len() {
         let mut line = Line::default();
         match test(index) {
             Ok(Presence::Present) => continue,
@@ -165,6 +166,7 @@ fn print_missing(report: &mut Report) -> u16 {
             Err(_) => line.say(text!("not tested: fork fails")),
         };
         losses |= bit(loss(index));
+        let name = NAME.plus(index as u8);
         report.item(name.decode(&mut [0; 64]), line.bytes());
     }
     losses

@@ -19,7 +19,7 @@ use crate::drive::platform::host::stdio::{self, Standard, StdioSession};
 use crate::drive::platform::network::Network;
 use crate::drive::platform::{
     self,
-    host::{self, Calls, Needs, syslog},
+    host::{self, syslog},
 };
 use crate::drive::sftp::Sessions;
 #[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
@@ -28,7 +28,7 @@ use crate::engine::sftp::{Level, LoggedPath, Session, Sftp, log, requests};
 use crate::event::{self, Events, Line, Sink};
 use crate::mem::Ends as _;
 use crate::mem::{self, Slots, nth};
-use crate::sys::{self, Args, Errno};
+use crate::sys::{self, Args, Calls, Errno, Needs};
 use crate::text::{Text, text};
 use crate::vfs::user::User;
 use crate::vfs::{Backend, Tree};

@@ -9,8 +9,6 @@ use super::rows::{
     EBADF, EFAULT, EINVAL, ENOENT, ESTALE, FORBID_PRIVILEGES, HANDLE, HERE, Loss, NONE, Row,
     SOCKET, ZEROS, arguments,
 };
-#[cfg(feature = "probe")]
-use crate::text::Text;
 #[cfg(target_pointer_width = "64")]
 use Sysno::{
     geteuid as GETEUID_CALL, sendfile as SENDFILE_CALL, setfsgid as SETFSGID_CALL,
@@ -39,15 +37,9 @@ macro_rules! optional {
             loss: Loss::$loss,
         }),+];
 
-        /// Name of the first row. The names have consecutive numbers.
+        /// Names of the rows, which the build collects as texts.
         #[cfg(feature = "probe")]
-        const NAME: Text = Text::row(&[$($label),+]);
-
-        /// Names of the rows, in their order.
-        #[cfg(feature = "probe")]
-        pub fn names() -> impl Iterator<Item = Text> {
-            (0..ROWS.len()).map(|index| NAME.plus(index as u8))
-        }
+        pub const NAMES: &[&str] = &[$($label),+];
     };
 }
 

@@ -1,6 +1,6 @@
 //! Tests of the optional system calls, each in a process of its own.
 
-pub use super::optional::names;
+pub use super::optional::NAMES;
 pub use super::rows::Loss;
 
 use super::optional::{NO_NEW_PRIVILEGES, ROWS, SETFSUID};

@@ -30,5 +30,3 @@ pub mod watch;
 
 #[cfg(feature = "sftp-server")]
 pub use crate::sys::linux::sandbox::{enter, set_undumpable};
-
-pub use crate::sys::linux::sandbox::{Calls, Needs};
