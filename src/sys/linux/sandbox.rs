@@ -359,6 +359,7 @@ const NEEDED: &[(Sysno, u16)] = &[
     #[cfg(any(target_arch = "x86", target_arch = "arm"))]
     (Sysno::sigreturn, EACH),
     (Sysno::restart_syscall, EACH),
+    (Sysno::exit, EACH),
     (Sysno::exit_group, EACH),
 ];
 

@@ -10,10 +10,11 @@ use xtask::machines::lockdown::Profile;
 const CHECKED: [&str; 2] = ["ioctl", "openat"];
 
 /// Calls of each role that the sessions of this suite do not cause: a log file that is full, the kernel's own calls, an end by
-/// SIGPIPE.
-const EACH: [&str; 6] = [
+/// SIGPIPE, the end of a thread.
+const EACH: [&str; 7] = [
     "dup2",
     "dup3",
+    "exit",
     "newfstatat",
     "renameat",
     "restart_syscall",
