@@ -318,6 +318,7 @@ impl Task for Nfs {
         // Landlock cannot be widened, and it refuses kernel handles of files that are not in the kernel's cache.
         if self.form == Form::Kernel || !self.is_confinable(tree) {
             needs.add_all_files();
+            return;
         }
         for export in tree.exports() {
             needs.add_directory(export.path);

@@ -125,7 +125,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         let mut lost = losses & (matters | bit(Loss::Everything));
         let mut answer = text!("works");
         if lost & bit(Loss::Everything) != 0 {
-            answer = text!("does not work: the kernel lacks openat; use Linux 2.6.16 or later");
+            answer = text!("does not work: the kernel has no openat; use Linux 2.6.16 or later");
         } else if lost & bit(Loss::NfsPort) != 0 {
             answer =
                 text!("does not work: see port 2049; stop that server, or choose a port by -n");

@@ -353,9 +353,14 @@ fn store(
     Ok(())
 }
 
+/// Writes a byte, and tries again once if none is written: without it, the loop would wait for ever. EAGAIN: the pipe is full, so it
+/// is readable already.
 fn notify(pipe: RawFd) {
-    // SAFETY: the kernel reads one byte. EAGAIN: the pipe is full, so it is readable already.
-    unsafe { raw_syscall!(Sysno::write, pipe, c"".as_ptr(), 1) };
+    // SAFETY: the kernel reads one byte.
+    let write = || outcome(unsafe { raw_syscall!(Sysno::write, pipe, c"".as_ptr(), 1) });
+    if write() != Ok(1) {
+        let _ = write();
+    }
 }
 
 const FUTEX_WAIT_PRIVATE: usize = 128;
@@ -370,9 +375,13 @@ fn sleep_unless_changed(state: &AtomicU32) {
     }
 }
 
+/// Wakes the thread, and tries again once if that fails.
 fn wake(state: &AtomicU32) -> Result<(), Errno> {
-    // SAFETY: the kernel uses only the address, to find the sleeping thread.
-    outcome(unsafe { raw_syscall!(Sysno::futex, state.as_ptr(), FUTEX_WAKE_PRIVATE, 1) }).map(drop)
+    let wake = || {
+        // SAFETY: the kernel uses only the address, to find the sleeping thread.
+        outcome(unsafe { raw_syscall!(Sysno::futex, state.as_ptr(), FUTEX_WAKE_PRIVATE, 1) })
+    };
+    wake().or_else(|_| wake()).map(drop)
 }
 
 /// clone(2) on each architecture. The new thread returns from the call with the same registers but its own, empty stack, and calls

@@ -94,11 +94,15 @@ fn probe_names_what_roles_lose() -> Result<()> {
         return Ok(());
     }
     for (profile, role, part) in [
-        ("linux-2.4", "nfs", "does not work: the kernel lacks openat"),
+        (
+            "linux-2.4",
+            "nfs",
+            "does not work: the kernel has no openat",
+        ),
         (
             "linux-2.4",
             "sftp-server",
-            "does not work: the kernel lacks openat",
+            "does not work: the kernel has no openat",
         ),
         ("esxi-7", "nfs", "works, without kernel handles"),
         ("esxi-7", "mdns", "without notice of changed interfaces"),

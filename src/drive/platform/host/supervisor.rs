@@ -119,9 +119,9 @@ impl Child {
 
 /// Sends SIGTERM to all children, and SIGKILL to those that do not end in time.
 fn stop(children: &mut [Child]) {
-    signal_all(children, Signal::Stop);
     let until = sys::now().after(STOP_TIMEOUT);
     while children.iter().any(|child| child.process.is_some()) && sys::now() < until {
+        signal_all(children, Signal::Stop);
         process::wait_for_signal(None, Some(LOOK_WHEN_STOPPING));
         while let Some((ended, _)) = process::reap_any(false) {
             for child in &mut *children {

@@ -446,7 +446,7 @@ impl Profile {
         case.map(|case| case.errno)
     }
 
-    /// Decides calls of i686 programs, see [`supervisor`]. Its listener arrives on stdin.
+    /// Decides calls of i686 programs, as the module `supervisor` describes. Its listener arrives on stdin.
     pub fn supervise(&self) -> Result<()> {
         supervisor::run(self)
     }
