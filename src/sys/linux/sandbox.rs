@@ -43,7 +43,7 @@ pub(super) fn disable_huge_pages() {
     prctl(DISABLE_HUGE_PAGES, 1, 0);
 }
 
-/// A set of system calls: a bit of [`NEEDED`] above the numbers.
+/// A set of system calls: a bit above the numbers in the table of calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Calls(u16);
 
