@@ -111,8 +111,7 @@ impl<'a, 't> Loop<'a, 't> {
         let why = match (sandbox.seccomp, sandbox.landlock) {
             (true, true) => text!("needed system calls and files only"),
             (true, false) => text!("needed system calls only"),
-            (false, true) => text!("needed files only"),
-            (false, false) => text!("none; the host has no seccomp"),
+            (false, _) => text!("this host has no seccomp"),
         };
         if is_reported {
             self.world.events.report(text!("sandbox"), b"", why);

@@ -16,7 +16,7 @@ pub mod interface;
 pub mod linux;
 
 pub use args::Args;
-pub use linux::sandbox::{Calls, Needs};
+pub use linux::sandbox::{Access, Calls, Needs};
 pub use linux::{Errno, trace_to};
 
 use crate::time::Instant;

@@ -35,7 +35,7 @@ use crate::event::{self, Line};
 use crate::log;
 use crate::mem::{self, scaled};
 use crate::net::{NetError, NetResult, Signals};
-use crate::sys::{self, Args, BUILD_ID_BYTES, Calls, Errno, Needs};
+use crate::sys::{self, Access, Args, BUILD_ID_BYTES, Calls, Errno, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
 #[cfg(bare)]
@@ -321,7 +321,7 @@ impl Task for Nfs {
             return;
         }
         for export in tree.exports() {
-            needs.add_directory(export.path);
+            needs.add_directory(export.path, Access::Change);
         }
     }
 

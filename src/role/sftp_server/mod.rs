@@ -28,7 +28,7 @@ use crate::engine::sftp::{Level, LoggedPath, Session, Sftp, log, requests};
 use crate::event::{self, Events, Line, Sink};
 use crate::mem::Ends as _;
 use crate::mem::{self, Slots, nth};
-use crate::sys::{self, Args, Calls, Errno, Needs};
+use crate::sys::{self, Access, Args, Calls, Errno, Needs};
 use crate::text::{Text, text};
 use crate::vfs::user::User;
 use crate::vfs::{Backend, Tree};
@@ -147,7 +147,7 @@ fn run_session(options: &Options) -> Fatal {
         needs.add(Calls::SFTP);
         if let Some(jail) = jail {
             host::enter(jail);
-            needs.add_opened(jail);
+            needs.add_opened(jail, Access::Change);
         } else {
             needs.add_all_files();
         }
@@ -286,7 +286,7 @@ impl Task for Server {
         needs.add(Calls::SFTP);
         needs.add(Calls::STREAMS);
         match self.jail {
-            Some(jail) => needs.add_opened(jail),
+            Some(jail) => needs.add_opened(jail, Access::Change),
             None => needs.add_all_files(),
         }
     }

@@ -64,6 +64,18 @@ impl Calls {
     pub const ALL: Self = Self(1 << 15);
 }
 
+/// Landlock's rights on files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u16)]
+pub enum Access {
+    /// Reading files and directories.
+    Read = 1 << 2 | 1 << 3,
+    /// Reading and writing a device.
+    Device = 1 << 1 | 1 << 2,
+    /// Everything but execution.
+    Change = ALL_RIGHTS as u16 & !1,
+}
+
 /// System calls, files and capabilities that a process needs from now on.
 #[derive(Debug)]
 pub struct Needs {
@@ -99,20 +111,19 @@ impl Needs {
     }
 
     /// Adds the files below the directory `path`. If it cannot be opened, adds all files and returns false.
-    pub fn add_directory(&mut self, path: &CStr) -> bool {
+    pub fn add_directory(&mut self, path: &CStr, access: Access) -> bool {
         let dir = File::open::<Errno>(path, OFlags::PATH | OFlags::DIRECTORY, 0);
         match &dir {
-            Ok(dir) => self.add_opened(dir.as_raw_fd()),
+            Ok(dir) => self.add_opened(dir.as_raw_fd(), access),
             Err(_) => self.add_all_files(),
         }
         dir.is_ok()
     }
 
     /// Adds the files below an open directory.
-    pub fn add_opened(&mut self, dir: RawFd) {
-        const EXECUTE: u64 = 1;
+    pub fn add_opened(&mut self, dir: RawFd, access: Access) {
         let rules = self.rules.take();
-        self.rules = rules.filter(|rules| rules.allow(dir, ALL_RIGHTS & !EXECUTE));
+        self.rules = rules.filter(|rules| rules.allow(dir, access));
     }
 
     /// Restricts the process for good to these needs, as far as the kernel supports it. Open descriptors stay usable. Called before
@@ -130,8 +141,7 @@ impl Needs {
             && let Some(rules) = &self.rules
             && let Ok(tun) = File::open::<Errno>(c"/dev/net/tun", OFlags::PATH, 0)
         {
-            const WRITE_AND_READ: u64 = 1 << 1 | 1 << 2;
-            rules.allow(tun.as_raw_fd(), WRITE_AND_READ);
+            rules.allow(tun.as_raw_fd(), Access::Device);
         }
         // SFTP opens files by path.
         if !self.has(Calls::SFTP) {
@@ -152,13 +162,13 @@ impl Needs {
         const READ: u32 = 1 << 2;
         const NET_ADMIN_AND_RAW: u32 = 3 << 12;
         const SYS_RESOURCE: u32 = 1 << 24;
-        let mut kept = READ;
-        if self.has(Calls::NFS) {
-            kept |= ACT;
-        }
-        if self.has(Calls::SFTP) {
-            kept |= ACT | SYS_RESOURCE;
-        }
+        let mut kept = if self.has(Calls::NFS) {
+            ACT
+        } else if self.has(Calls::SFTP) {
+            ACT | SYS_RESOURCE
+        } else {
+            READ
+        };
         if self.has(Calls::LINK) {
             kept |= NET_ADMIN_AND_RAW;
         }
@@ -207,9 +217,12 @@ impl Ruleset {
     }
 
     /// Allows accesses to a file, or to the files below a directory. Returns false if that failed.
-    fn allow(&self, file: RawFd, rights: u64) -> bool {
+    fn allow(&self, file: RawFd, access: Access) -> bool {
         const PATH_BENEATH: usize = 1;
-        let beneath = PathBeneathAttr { rights, dir: file };
+        let beneath = PathBeneathAttr {
+            rights: access as u64,
+            dir: file,
+        };
         let (rules, at) = (self.0.as_raw_fd(), &raw const beneath);
         // SAFETY: the kernel reads the structure.
         let added = unsafe { raw_syscall!(Sysno::landlock_add_rule, rules, PATH_BENEATH, at, 0) };
@@ -522,7 +535,7 @@ mod tests {
             unshare(false);
             let mut needs = Needs::none();
             needs.add(Calls::SFTP);
-            needs.add_opened(dir.as_raw_fd());
+            needs.add_opened(dir.as_raw_fd(), Access::Change);
             attempt(needs.confine())
         });
         attempt.join().unwrap()

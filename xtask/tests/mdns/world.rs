@@ -512,8 +512,8 @@ impl Avahi {
     fn ask_until(&self, words: &[&str], enough: impl Fn(&str) -> bool) -> Result<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let (program, words) = words.split_first().context("no program given")?;
-            let output = self.command(program).args(words).output()?;
+            // avahi-browse -t sometimes never ends, if a service goes while it is resolved.
+            let output = self.command("timeout").arg("20").args(words).output()?;
             let output = String::from_utf8_lossy(&output.stdout).into_owned();
             if enough(&output) || Instant::now() > deadline {
                 return Ok(output);
