@@ -353,7 +353,7 @@ fn store(
     Ok(())
 }
 
-/// Writes a byte, and tries again once if none is written: without it, the loop would wait for ever. EAGAIN: the pipe is full, so it
+/// Writes a byte, and tries again once if none is written: the loop may sleep without a timeout. EAGAIN: the pipe is full, so it
 /// is readable already.
 fn notify(pipe: RawFd) {
     // SAFETY: the kernel reads one byte.
