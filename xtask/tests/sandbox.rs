@@ -280,5 +280,17 @@ fn replaced_export_is_served_after_a_reload() -> Result<()> {
             .ok())
     })?;
     found.with_context(|| format!("not served: {:#?}", server.lines()))?;
+    // A missing export does not end the process, which serves it once it is back.
+    fs::rename(&export, &other)?;
+    server.signal(Signal::SIGHUP)?;
+    server.wait_for_line("not exist", PATIENCE)?;
+    fs::rename(directory.path().join("former"), &export)?;
+    let found = wait_for(PATIENCE, || {
+        let opened = server.open(&export);
+        Ok(opened
+            .and_then(|(mut client, root)| client.lookup(&root, "old"))
+            .ok())
+    })?;
+    found.with_context(|| format!("not served: {:#?}", server.lines()))?;
     Ok(())
 }

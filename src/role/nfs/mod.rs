@@ -233,15 +233,12 @@ fn export_host(
     tree.add(Backend::ByHandle, host);
     tree.reopens = true;
     // An export that is missing at the start is opened later, but a server without any export ends.
-    let mut first = None;
+    let mut is_any = tree.exports().is_empty();
     for number in 0..tree.exports().len() {
-        if let Err(status) = open(tree, number) {
-            first = first.or(Some(status));
-        }
+        is_any |= open(tree, number).is_ok();
     }
-    let is_any = tree.exports().iter().any(|export| export.root.is_some());
-    if let Some(status) = first.filter(|_| !is_any) {
-        return Err(status);
+    if !is_any {
+        return Err(Fatal::Failed);
     }
     Ok((form, acts_as_callers))
 }
@@ -262,8 +259,8 @@ pub(super) fn check_ports(options: &Options) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// Opens an export, and reports why that failed.
-fn open(tree: &mut Tree, number: usize) -> Result<(), Fatal> {
+/// Opens an export, and reports why that failed. Returns the number of the errno.
+fn open(tree: &mut Tree, number: usize) -> Result<(), u8> {
     let Err(fault) = tree.open_export(number) else {
         return Ok(());
     };
@@ -277,12 +274,8 @@ fn open(tree: &mut Tree, number: usize) -> Result<(), Fatal> {
         about.say(text!(", the same as ")).raw(path(other));
     }
     let what = text!("cannot export");
-    Err(reasons::failed_with(
-        what,
-        about.bytes(),
-        fault.errno,
-        &REASONS,
-    ))
+    reasons::failed_with(what, about.bytes(), fault.errno, &REASONS);
+    Err(fault.errno)
 }
 
 /// The server's task.
@@ -294,8 +287,7 @@ struct Nfs {
     acts_as_callers: bool,
     /// True in the first NFS process, which alone reports exports and ports.
     is_first: bool,
-    /// True if the process ends when it cannot open an export again: its sandbox may refuse the directory, and the supervisor
-    /// starts it again.
+    /// True if the process has a supervisor, and a sandbox that allows only the exports of its start.
     ends_to_widen: bool,
     /// Time of the next attempt to open missing exports.
     retry_at: Instant,
@@ -308,6 +300,7 @@ struct Nfs {
 impl Task for Nfs {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         self.streams.start_jobs(world);
+        self.ends_to_widen &= self.is_confinable(world.tree);
         self.open_sockets(world)
     }
 
@@ -344,7 +337,8 @@ impl Task for Nfs {
             self.reload(world);
         }
         if core::mem::take(&mut world.tree.has_missing) {
-            self.retry_at = world.now.after(RETRY);
+            // A client that mounts again and again does not put the next attempt off.
+            self.retry_at = self.retry_at.min(world.now.after(RETRY));
         }
         if world.now >= self.retry_at {
             self.retry_at = Instant::NEVER;
@@ -384,13 +378,8 @@ impl Nfs {
             };
             let path = export.path.to_bytes();
             if !export.clients.is_empty() {
-                if open(world.tree, number).is_err() {
-                    if self.ends_to_widen {
-                        world.exit = Some(Fatal::Done);
-                    }
-                } else if self.is_first {
-                    report_export(world.tree, number, self.form, world.events);
-                }
+                let opened = open(world.tree, number);
+                self.reopened(world, number, opened);
             } else if export.root.is_some() {
                 world.tree.close_export(number);
                 world
@@ -405,12 +394,23 @@ impl Nfs {
         for number in 0..world.tree.exports().len() {
             let mut exports = world.tree.exports().iter();
             let is_missing = |export: &Export| export.root.is_none() && !export.clients.is_empty();
-            if exports.nth(number).is_some_and(is_missing)
-                && world.tree.open_export(number).is_ok()
-                && self.is_first
-            {
+            if exports.nth(number).is_some_and(is_missing) {
+                let opened = world.tree.open_export(number);
+                self.reopened(world, number, opened.map_err(|fault| fault.errno));
+            }
+        }
+    }
+
+    /// Reports an export that was opened after the start. Ends the process if the sandbox may have refused the directory: the
+    /// supervisor starts it again.
+    fn reopened(&self, world: &mut World<'_>, number: usize, opened: Result<(), u8>) {
+        const REFUSED: u8 = Errno::ACCESS.raw_os_error() as u8;
+        match opened {
+            Ok(()) if self.is_first => {
                 report_export(world.tree, number, self.form, world.events);
             }
+            Err(REFUSED) if self.ends_to_widen => world.exit = Some(Fatal::Done),
+            _ => {}
         }
     }
 }
