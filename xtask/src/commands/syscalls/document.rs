@@ -98,7 +98,8 @@ its sessions, which do not watch files (`inotify_init1`, `inotify_add_watch`: wi
 `image/seccomp.json` for containers and `SystemCallFilter=` in `image/stowaway.service` are made from `qemu/hosts/minimal.toml`
 by `cargo xtask syscalls`.
 
-- At its start: only before a process waits for the first time.
+- At its start: only before a process installs its own filter, or in a process without one (`check`, `ls`, `cat`, the supervisor
+  of `serve`).
 - While it serves: also later.
 - Threads and processes: workers, loops, and the supervisor of `serve`; not counted among the calls.
 - Fallbacks: only where the host lacks another call, or refuses it.

@@ -127,7 +127,7 @@ const DEFECTS: [Expected; 10] = [
         faults: &[Fault::Errno("ENOSYS")],
         uses: &[],
         outcome: Outcome::Broken,
-        reason: "in one of four runs, every later handle is stale; the cause is not known",
+        reason: "in one of four runs, every later handle is stale: each loop chooses the form of its handles by itself",
     },
     Expected {
         roles: NFS,
