@@ -1,7 +1,6 @@
 //! `cargo xtask bench sftp`: stowaway's SFTP server compared with OpenSSH's, over a socketpair and over pipes. Each server has one
 //! session.
 
-mod calls;
 pub mod server;
 pub mod session;
 pub mod workload;
@@ -16,7 +15,6 @@ use super::table::Subject;
 use super::workspace::{Scale, Workspace};
 use super::{BEFORE, Choice, Common, built, frame};
 use crate::setup;
-use calls::Count;
 use server::{Program, Server, Transport};
 use session::DEPTH;
 use workload::{Objects, Workload};
@@ -34,9 +32,6 @@ pub struct Args {
     common: Common,
     #[command(flatten)]
     choice: Choice<Workload>,
-    /// Do not count system calls
-    #[arg(long)]
-    no_calls: bool,
     /// Path of the peer
     #[arg(
         long,
@@ -59,12 +54,9 @@ impl frame::Workload for Line {
     }
 }
 
-/// Measures all workloads over both transports, then counts system calls.
+/// Measures all workloads over both transports.
 pub fn main(args: &Args) -> Result<()> {
     setup::install_packages(&["openssh-sftp-server"])?;
-    if !args.no_calls {
-        setup::install_packages(&["strace"])?;
-    }
     let ours = args.choice.ours(built)?;
 
     let names = args.choice.sides(PEER, &args.common);
@@ -106,15 +98,6 @@ pub fn main(args: &Args) -> Result<()> {
     frame.detach()?;
     for side in sides.into_iter().flatten() {
         side.server.stop()?;
-    }
-    if !args.no_calls {
-        let mut lines = Vec::new();
-        for count in Count::ALL {
-            frame.progress.set_message("counting system calls");
-            lines.push(count.line(&programs, &workspace, &scale)?);
-        }
-        let rows = lines.iter().flat_map(calls::Line::rows).collect();
-        frame.section("calls", "system calls per request", &lines, rows)?;
     }
     frame.finish(&[
         &format!("depth {DEPTH} (a directory is read page by page)"),

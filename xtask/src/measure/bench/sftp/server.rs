@@ -1,6 +1,5 @@
 //! A server process with one session, started as by sshd (over a socketpair) or by dropbear (over pipes).
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
@@ -69,22 +68,6 @@ pub struct Server {
 impl Server {
     /// Starts a server. INIT is not yet sent.
     pub fn start(program: &Program, transport: Transport) -> Result<Self> {
-        Self::spawn(Command::new(&program.path), transport)
-            .with_context(|| format!("cannot start {}", program.path.display()))
-    }
-
-    /// Starts a server under strace, which writes each system call to the file `trace`, one per line.
-    pub fn traced(program: &Program, arguments: &[OsString], trace: &Path) -> Result<Self> {
-        let mut command = Command::new("strace");
-        command
-            .args(["-f", "-qq", "-o"])
-            .arg(trace)
-            .arg(&program.path)
-            .args(arguments);
-        Self::spawn(command, Transport::Socketpair).context("cannot start strace")
-    }
-
-    fn spawn(mut command: Command, transport: Transport) -> Result<Self> {
         let (to, from, stdin, stdout): (OwnedFd, OwnedFd, OwnedFd, OwnedFd) = match transport {
             Transport::Socketpair => {
                 let (ours, theirs) = UnixStream::pair()?;
@@ -97,17 +80,21 @@ impl Server {
                 (to.into(), from.into(), stdin.into(), stdout.into())
             }
         };
-        command
+        let child = Command::new(&program.path)
             // cargo sets this. The dynamic linker would search these directories first, which would slow the start.
             .env_remove("LD_LIBRARY_PATH")
             .stdin(Stdio::from(stdin))
-            .stdout(Stdio::from(stdout));
-        let process = Killed(command.spawn()?);
+            .stdout(Stdio::from(stdout))
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.path.display()))?;
         let load = Load::new(Session, File::from(to), File::from(from))?;
-        Ok(Self { load, process })
+        Ok(Self {
+            load,
+            process: Killed(child),
+        })
     }
 
-    /// Process id of the server, or of strace.
+    /// Process id of the server.
     pub fn pid(&self) -> u32 {
         self.process.0.id()
     }

@@ -91,8 +91,8 @@ impl Workload {
     pub fn run(self, load: &mut Load, objects: &Objects, scale: &Scale) -> Result<u64> {
         let (bytes, count) = (scale.big_bytes, scale.request_count);
         match self {
-            Self::Read32 => read(load, &objects.big, bytes, SMALL, DEPTH),
-            Self::Read255 => read(load, &objects.big, bytes, LARGE, DEPTH),
+            Self::Read32 => read(load, &objects.big, bytes, SMALL),
+            Self::Read255 => read(load, &objects.big, bytes, LARGE),
             Self::Write32 => write(load, &objects.made, MAKE, objects, bytes, SMALL),
             Self::Write255 => write(load, &objects.made, MAKE, objects, bytes, LARGE),
             Self::Over32 => write(load, &objects.standing, open::WRITE, objects, bytes, SMALL),
@@ -120,11 +120,11 @@ impl Workload {
 }
 
 /// Reads a file of `bytes` with READs of `step` bytes. Checks the length of each reply and the offset that its data comes from.
-fn read(load: &mut Load, path: &Path, bytes: u64, step: u64, depth: usize) -> Result<u64> {
+fn read(load: &mut Load, path: &Path, bytes: u64, step: u64) -> Result<u64> {
     let handle = load.open(path.as_os_str().as_bytes(), open::READ)?;
     load.run(
         bytes.div_ceil(step),
-        Refill::Slide(depth),
+        Refill::Slide(DEPTH),
         |index| {
             let len = (bytes - index * step).min(step) as u32;
             Request::Read(&handle, index * step, len)
@@ -168,7 +168,7 @@ fn write(
 }
 
 /// Sends `count` STATs of the names in turn, `depth` in flight.
-pub fn stat(load: &mut Load, objects: &Objects, count: u64, depth: usize) -> Result<u64> {
+fn stat(load: &mut Load, objects: &Objects, count: u64, depth: usize) -> Result<u64> {
     load.run(
         count,
         Refill::Batch(depth),
@@ -184,7 +184,7 @@ pub fn stat(load: &mut Load, objects: &Objects, count: u64, depth: usize) -> Res
 }
 
 /// OPENs the names in turn, 64 in flight, and then CLOSEs these 64, until `count` files were opened.
-pub fn open_and_close(load: &mut Load, objects: &Objects, count: u64) -> Result<u64> {
+fn open_and_close(load: &mut Load, objects: &Objects, count: u64) -> Result<u64> {
     let batches = count / DEPTH as u64;
     let mut handles = vec![Vec::new(); DEPTH];
     for batch in 0..batches {
@@ -214,7 +214,7 @@ pub fn open_and_close(load: &mut Load, objects: &Objects, count: u64) -> Result<
 }
 
 /// Lists the whole large directory. Each entry must be listed exactly once. Returns their number.
-pub fn list(load: &mut Load, objects: &Objects, entry_count: u64) -> Result<u64> {
+fn list(load: &mut Load, objects: &Objects, entry_count: u64) -> Result<u64> {
     let handle = load.open_dir(objects.crowd.as_os_str().as_bytes())?;
     let mut seen = ListedNames::of(entry_count);
     let mut eof = false;
@@ -267,16 +267,11 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Makes the paths that a server without a jail sees. Each server has its own `seed`, so that bytes written by one server fail
+    /// Makes the paths. Each server has its own `seed`, so that bytes written by one server fail
     /// the check of another.
     pub fn new(workspace: &Workspace, scale: &Scale, seed: u64) -> Self {
         let tree = workspace.path(Export::Tree);
         let tmpfs = workspace.path(Export::Tmpfs);
-        Self::below(&tree, &tmpfs, scale, seed)
-    }
-
-    /// Makes the paths for a server that sees the read-only export at `tree` and the writable one at `tmpfs`.
-    pub fn below(tree: &Path, tmpfs: &Path, scale: &Scale, seed: u64) -> Self {
         let names = tree.join(NAMES);
         Self {
             big: tree.join(BIG),
@@ -289,24 +284,6 @@ impl Objects {
             // Each WRITE uses the start of another chunk, so that no two WRITEs have equal data.
             pattern: Pattern::new(scale.big_bytes.div_ceil(SMALL) * CHUNK as u64, seed),
         }
-    }
-
-    /// Sends `count` READs of 32 KiB.
-    pub fn read_some(&self, load: &mut Load, count: u64, depth: usize) -> Result<()> {
-        read(load, &self.big, count * SMALL, SMALL, depth).map(drop)
-    }
-
-    /// Sends `count` WRITEs of 32 KiB over the existing file.
-    pub fn write_some(&self, load: &mut Load, count: u64) -> Result<()> {
-        write(
-            load,
-            &self.standing,
-            open::WRITE,
-            self,
-            count * SMALL,
-            SMALL,
-        )
-        .map(drop)
     }
 
     fn name(&self, index: u64) -> &[u8] {
