@@ -61,22 +61,8 @@ fn build_id() -> &'static [u8; BUILD_ID_BYTES] {
 #[allow(unused_attributes)] // rustc reports the attribute as unused, but the file is smaller with it.
 #[inline(always)]
 fn panic(_info: &PanicInfo<'_>) -> ! {
-    #[cfg(measure_fmt)]
-    let _ = core::fmt::Write::write_fmt(&mut Formatted, format_args!("{_info}\n"));
     let frame = 0_usize;
     die(&raw const frame)
-}
-
-/// Links text formatting, to measure its cost. Built by `cargo xtask size --compare` only.
-#[cfg(measure_fmt)]
-struct Formatted;
-
-#[cfg(measure_fmt)]
-impl core::fmt::Write for Formatted {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        sys::console(text.as_bytes());
-        Ok(())
-    }
 }
 
 /// Prints the words on the stack that may be return addresses, innermost first. `frame` points into the panicking frame.

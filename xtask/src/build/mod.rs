@@ -7,7 +7,6 @@ mod minimise;
 mod pack;
 mod steps;
 mod toolchain;
-mod variant;
 
 use std::env;
 use std::fs::{self, File};
@@ -24,7 +23,6 @@ use object::{Object as _, ObjectSymbol as _};
 pub use pack::build_packed;
 pub use steps::{Step, print as print_steps};
 pub use toolchain::unit_tests;
-pub use variant::{VARIANTS, Variant, bytes_of_copy};
 
 use crate::setup;
 

@@ -22,11 +22,6 @@ libraries=lib/x86_64-linux-gnu
 LD_LIBRARY_PATH=$root/usr/$libraries:$root/$libraries exec "$root/usr/bin/rustc" "$@"
 "#;
 
-/// rust-lld contains LLVM and optimises the whole program once more (linker-plugin LTO). Only after our panic handler has been
-/// inlined into core's panic functions does LLVM see that the panic messages are unused. Saves 12,000 bytes of smoltcp's messages
-/// and core::fmt.
-pub(super) const LINKER_OPTIMIZES: &str = "-Clinker-plugin-lto";
-
 /// A `cargo build` command for stowaway, with target, compiler, linker and flags set.
 pub(super) fn for_file(arch: Arch) -> Result<Command> {
     let toolchain = Toolchain::find(arch)?;
@@ -89,7 +84,10 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
         flags.push("-Ctarget-feature=-outline-atomics".into());
     }
     if toolchain.debian.is_none() {
-        flags.push(LINKER_OPTIMIZES.into());
+        // rust-lld contains LLVM and optimises the whole program once more. Only after our panic handler has been inlined into
+        // core's panic functions does LLVM see that the panic messages are unused. Saves 12,000 bytes of smoltcp's messages and
+        // core::fmt.
+        flags.push("-Clinker-plugin-lto".into());
         let mut to_linker = vec![
             // Run the LTO passes twice. Between them remove checks that inlining has made redundant, and move equal instructions of
             // several branches behind these (gvn-sink). Saves 1.6 %.
@@ -120,26 +118,6 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
     }
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     Ok(cargo)
-}
-
-/// Changes the x86_64 build `cargo` to use Debian's compiler, with core and alloc built from source; returns the flags to add.
-pub(super) fn from_source(cargo: &mut Command) -> Result<Vec<String>> {
-    let debian = debian(
-        &workspace_root().join("target/toolchain/debian"),
-        Arch::X86_64,
-    )?;
-    let library = debian.join("usr/lib/rustlib/src/rust/library");
-    cargo
-        .env("RUSTC", debian.join("rustc"))
-        .env("RUSTC_BOOTSTRAP", "1")
-        .arg("-Zbuild-std=core,alloc");
-    // Link with the rust-lld of the default toolchain.
-    let linker = rust_lld()?.with_file_name("gcc-ld");
-    Ok(vec![
-        format!("--remap-path-prefix={}/=", library.display()),
-        format!("-Clink-arg=-B{}", linker.display()),
-        "-Clink-arg=-fuse-ld=lld".into(),
-    ])
 }
 
 /// `cargo test --lib` of stowaway for `arch`, which must be one of `Arch::NATIVE`.

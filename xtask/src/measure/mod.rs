@@ -1,5 +1,4 @@
 //! Measures stowaway's size (`size`) and speed (`bench`) and compares both with other programs.
 
 pub mod bench;
-mod chart;
 pub mod size;

@@ -168,7 +168,7 @@ impl<'a> Frame<'a> {
         self.report.section(name, title, data, rows)
     }
 
-    /// Prints the tables, with `setting` above them, and writes JSON and SVG.
+    /// Prints the tables, with `setting` above them, and writes JSON.
     pub fn finish(mut self, setting: &[&str]) -> Result<()> {
         let title = "the kernel alone, without a server";
         let rows = self.floors.iter().map(Figure::floor_row).collect();
@@ -191,14 +191,10 @@ impl<'a> Frame<'a> {
         self.report.section("memory", &title, &servers, rows)?;
         self.progress.done();
         self.report.print(setting);
-        let output = |argument: &Option<_>, extension| {
-            let kind = self.common.against.as_ref().map_or("", |_| "-against");
-            let name = format!("target/bench/{}{kind}.{extension}", self.name);
-            argument
-                .clone()
-                .unwrap_or_else(|| crate::build::workspace_root().join(name))
-        };
-        self.report.write_json(&output(&self.common.json, "json"))?;
-        self.report.write_svg(&output(&self.common.svg, "svg"))
+        let kind = self.common.against.as_ref().map_or("", |_| "-against");
+        let usual = format!("target/bench/{}{kind}.json", self.name);
+        let usual = crate::build::workspace_root().join(usual);
+        self.report
+            .write_json(self.common.json.as_ref().unwrap_or(&usual))
     }
 }

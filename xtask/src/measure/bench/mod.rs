@@ -72,9 +72,6 @@ struct Common {
     /// Write the figures to this file [default: target/bench/BENCH.json]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write the chart to this file [default: target/bench/BENCH.svg]
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
 }
 
 /// Name of the `--against` file in tables.
@@ -148,7 +145,7 @@ impl Drop for Killed {
     }
 }
 
-/// Runs a bench: measures, prints tables, writes JSON and SVG.
+/// Runs a bench: measures, prints tables, writes JSON.
 pub fn main(args: Args) -> Result<()> {
     ensure!(
         nix::unistd::geteuid().is_root(),

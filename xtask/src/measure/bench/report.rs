@@ -1,4 +1,4 @@
-//! The report of a bench: tables on standard output, a JSON file and a chart.
+//! The report of a bench: tables on standard output and a JSON file.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::table::{Figure, Metric};
-use crate::measure::chart::{self, Bar, Group};
+use super::table::Figure;
 
 /// The results of a bench, as written to the JSON file.
 #[derive(Serialize)]
@@ -82,49 +81,14 @@ impl Report {
 
     /// Writes the whole report as JSON and prints the path.
     pub fn write_json(&self, path: &Path) -> Result<()> {
-        make_parent(path)?;
+        let parent = path.parent().context("not a file name")?;
+        fs::create_dir_all(parent)
+            .with_context(|| format!("cannot create {}", parent.display()))?;
         fs::write(path, serde_json::to_string_pretty(self)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
         println!("{}", path.display());
         Ok(())
     }
-
-    /// Draws each workload's ratio of server CPU, first side to second. Writes no file without a second side.
-    pub fn write_svg(&self, path: &Path) -> Result<()> {
-        let bar = |figure: &Figure| {
-            let ratio = figure.others.first()?.ratio;
-            let ratio = ratio.filter(|_| figure.what == Metric::ServerCpu)?;
-            Some(Bar {
-                name: figure.workload.clone(),
-                value: ratio.median,
-                range: Some((ratio.min, ratio.max)),
-                text: format!("{:.2}", ratio.median),
-                color: chart::BLUE,
-            })
-        };
-        let bars: Vec<_> = self.figures.iter().filter_map(bar).collect();
-        if bars.is_empty() {
-            return Ok(());
-        }
-        let title = format!(
-            "Server CPU, {} (less is better)",
-            self.sides[..2].join(" / ")
-        );
-        make_parent(path)?;
-        chart::draw(
-            path,
-            &[Group {
-                title,
-                bars,
-                mark: Some(1.0),
-            }],
-        )
-    }
-}
-
-fn make_parent(path: &Path) -> Result<()> {
-    let parent = path.parent().context("not a file name")?;
-    fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))
 }
 
 /// Formats rows in columns, each as wide as its widest cell.

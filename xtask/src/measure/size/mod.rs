@@ -4,15 +4,11 @@
 //! Bytes are attributed by the symbols of the debug file. Bytes without a symbol (string constants, padding) have a row of their
 //! own. An inlined function counts for its caller.
 
-mod attributes;
-mod chart;
-mod compare;
 pub(crate) mod peers;
 mod table;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, SectionKind};
@@ -27,38 +23,13 @@ pub struct Args {
     /// Processor to build for [default: all]
     #[arg(long)]
     arch: Option<Arch>,
-    /// Instead, build for x86_64 with other compiler settings and print the bytes of each result; takes minutes
-    #[arg(long, conflicts_with_all = ["arch", "svg"])]
-    compare: bool,
-    /// Instead, build for x86_64 once without the size attributes of each module or, with MODULE (such as vfs/host), once without
-    /// each attribute in it; takes a minute per build
-    #[arg(long, value_name = "MODULE", num_args = 0..=1, conflicts_with_all = ["arch", "svg", "compare"])]
-    attributes: Option<Option<String>>,
     /// Print Markdown: the tables of build steps and of programs found on this machine
     #[arg(long)]
     markdown: bool,
-    /// Also draw a chart to this file
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
 }
 
 /// Prints the tables. Fails if a budget is exceeded or the file contains code of `core::fmt`.
 pub fn main(args: Args) -> Result<()> {
-    if args.compare || args.attributes.is_some() {
-        let table = match &args.attributes {
-            Some(within) => attributes::run(within.as_deref())?,
-            None => compare::run()?,
-        };
-        println!(
-            "{}",
-            if args.markdown {
-                table.markdown()
-            } else {
-                table.text()
-            }
-        );
-        return Ok(());
-    }
     let archs = Arch::ALL
         .into_iter()
         .filter(|arch| args.arch.is_none_or(|only| only == *arch));
@@ -80,9 +51,6 @@ pub fn main(args: Args) -> Result<()> {
                 println!("{}", programs.markdown());
             } else {
                 println!("{}", programs.text());
-            }
-            if let Some(path) = &args.svg {
-                chart::draw(path, arch, &measured, &peers)?;
             }
         }
     }

@@ -59,19 +59,6 @@ pub(super) fn programs(columns: &[Column], peers: &[Peer]) -> Table {
     }
 }
 
-/// Build variants, and the bytes of each one's file.
-pub(super) fn compared(rows: Vec<(String, u64)>) -> Table {
-    Table {
-        head: ["built for x86_64", "bytes mapped"]
-            .map(str::to_owned)
-            .into(),
-        rows: rows
-            .into_iter()
-            .map(|(name, bytes)| (name, vec![bytes]))
-            .collect(),
-    }
-}
-
 impl Table {
     /// Formats the table for a terminal.
     pub(super) fn text(&self) -> String {
@@ -104,7 +91,7 @@ impl Table {
 }
 
 /// Inserts commas between groups of three digits: 94,332.
-pub(super) fn grouped(number: u64) -> String {
+fn grouped(number: u64) -> String {
     match number / 1000 {
         0 => number.to_string(),
         thousands => format!("{},{:03}", grouped(thousands), number % 1000),
