@@ -1,13 +1,10 @@
 //! `cargo xtask hello`: two minimal programs whose code is inside the ELF headers, and a container image of each.
 //!
 //! Linux (`fs/binfmt_elf.c`) reads seven fields of the ELF header and one program header. The two headers may overlap, and unread
-//! fields may hold code. A program is a list of pieces, each with its bytes and file offset. Pieces may overlap where their bytes
-//! are equal; every byte of the file must belong to a piece.
+//! fields may hold code. x86_64.txt and i386.txt list the pieces of the programs, each with its bytes and file offset. Pieces may
+//! overlap where their bytes are equal; every byte of the file must belong to a piece.
 
-mod i386;
-mod x86_64;
-
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -43,7 +40,7 @@ pub const fn bytes_max(arch: Arch) -> usize {
 pub fn main(_args: Args) -> Result<()> {
     let directory = workspace_root().join("target/stowaway/hello");
     for arch in ARCHS {
-        println!("{}:\n{}", arch.name(), map(&pieces(arch)?));
+        println!("{}:\n{}", arch.name(), pieces(arch)?);
     }
     for (arch, path, len) in write_programs(&directory)? {
         println!("{} bytes for {}: {}", len, arch.name(), path.display());
@@ -101,7 +98,7 @@ pub fn write_images(layout: &Path) -> Result<Vec<Image>> {
 
 /// The program for an architecture.
 pub fn program(arch: Arch) -> Result<Vec<u8>> {
-    let bytes = assemble(&pieces(arch)?)?;
+    let bytes = assemble(pieces(arch)?)?;
     let limit = bytes_max(arch);
     ensure!(
         bytes.len() <= limit,
@@ -112,81 +109,43 @@ pub fn program(arch: Arch) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn pieces(arch: Arch) -> Result<Vec<Piece>> {
+/// The pieces of a program: a line each with the offset and the bytes in hexadecimal, the header field or instruction, and why.
+fn pieces(arch: Arch) -> Result<&'static str> {
     match arch {
-        Arch::X86_64 => x86_64::pieces(),
-        Arch::I686 => i386::pieces(),
+        Arch::X86_64 => Ok(include_str!("x86_64.txt")),
+        Arch::I686 => Ok(include_str!("i386.txt")),
         Arch::Aarch64 | Arch::Armv7 => bail!("no hello program exists for {}", arch.name()),
     }
 }
 
-/// Bytes at a file offset, and their meaning.
-struct Piece {
-    offset: usize,
-    bytes: Vec<u8>,
-    /// The header field or the instruction that these bytes represent.
-    what: String,
-    why: &'static str,
-}
-
-fn piece(offset: usize, bytes: impl AsRef<[u8]>, what: &str, why: &'static str) -> Piece {
-    Piece {
-        offset,
-        bytes: bytes.as_ref().to_vec(),
-        what: what.to_owned(),
-        why,
-    }
-}
-
-/// `jmp short` (two bytes) at `offset` to the offset `target`.
-fn jump(offset: usize, target: usize, why: &'static str) -> Result<Piece> {
-    // The displacement is relative to the end of the instruction.
-    let distance = i8::try_from(target.cast_signed() - (offset + 2).cast_signed())
-        .context("the target of a short jmp is farther than 127 bytes")?;
-    let bytes = [0xeb, distance.cast_unsigned()];
-    Ok(piece(offset, bytes, &format!("jmp {target:#04x}"), why))
-}
-
 /// Merges the pieces into one file. Fails if two pieces have different bytes at one offset, or if a byte belongs to no piece.
-fn assemble(pieces: &[Piece]) -> Result<Vec<u8>> {
-    let end = pieces.iter().map(|piece| piece.offset + piece.bytes.len());
-    let mut claims: Vec<Option<(u8, &str)>> = vec![None; end.max().unwrap_or(0)];
-    for piece in pieces {
-        for (offset, byte) in (piece.offset..).zip(&piece.bytes) {
-            match claims[offset] {
-                Some((other, what)) if other != *byte => bail!(
-                    "offset {offset:#04x}: {what} requires {other:#04x}, {} requires {byte:#04x}",
-                    piece.what
+fn assemble(pieces: &str) -> Result<Vec<u8>> {
+    let mut claims: BTreeMap<usize, (u8, &str)> = BTreeMap::new();
+    for line in pieces.lines().filter(|line| !line.starts_with('#')) {
+        let mut columns = line.split(" | ");
+        let mut next = || {
+            columns
+                .next()
+                .with_context(|| format!("{line}: too few columns"))
+        };
+        let (offset, bytes, what) = (usize::from_str_radix(next()?, 16)?, next()?, next()?.trim());
+        for (offset, byte) in (offset..).zip(bytes.split_whitespace()) {
+            let byte = u8::from_str_radix(byte, 16)?;
+            match claims.insert(offset, (byte, what)) {
+                Some((other, before)) if other != byte => bail!(
+                    "offset {offset:#04x}: {before} requires {other:#04x}, {what} requires {byte:#04x}"
                 ),
-                _ => claims[offset] = Some((*byte, &piece.what)),
+                _ => {}
             }
         }
     }
-    let unclaimed = claims.iter().position(Option::is_none);
-    if let Some(offset) = unclaimed {
+    let unclaimed = (0..)
+        .zip(claims.keys())
+        .find(|(offset, claimed)| offset != *claimed);
+    if let Some((offset, _)) = unclaimed {
         bail!("offset {offset:#04x}: the byte belongs to no piece");
     }
-    Ok(claims.into_iter().flatten().map(|(byte, _)| byte).collect())
-}
-
-/// A line for each piece, in file order.
-fn map(pieces: &[Piece]) -> String {
-    let mut sorted: Vec<&Piece> = pieces.iter().collect();
-    sorted.sort_by_key(|piece| piece.offset);
-    let mut text = String::new();
-    for piece in sorted {
-        let mut hex = String::new();
-        for byte in piece.bytes.iter().take(8) {
-            // Writing to a string cannot fail.
-            let _ = write!(hex, "{byte:02x} ");
-        }
-        let more = if piece.bytes.len() > 8 { "…" } else { "" };
-        let Piece {
-            offset, what, why, ..
-        } = piece;
-        let _ = writeln!(text, "  {offset:02x}  {hex:<24}{more:<2}{what:<22} {why}");
-    }
-    text
+    Ok(claims.into_values().map(|(byte, _)| byte).collect())
 }
 
 #[cfg(test)]
@@ -195,26 +154,19 @@ mod tests {
 
     #[test]
     fn pieces_overlap_only_where_bytes_are_equal() -> Result<()> {
-        let first = || piece(0, [1, 2, 3], "first", "");
-        assert_eq!(
-            assemble(&[first(), piece(2, [3, 4], "second", "")])?,
-            [1, 2, 3, 4]
-        );
-        let why = assemble(&[first(), piece(2, [4], "second", "")]).unwrap_err();
+        let with = |second| {
+            assemble(&format!(
+                "# comment\n00 | 01 02 03 | first | why\n{second}\n"
+            ))
+        };
+        assert_eq!(with("02 | 03 04 | second")?, [1, 2, 3, 4]);
+        let why = with("02 | 04 | second").unwrap_err();
         assert_eq!(
             why.to_string(),
             "offset 0x02: first requires 0x03, second requires 0x04"
         );
-        let why = assemble(&[first(), piece(4, [5], "second", "")]).unwrap_err();
+        let why = with("04 | 04 | second").unwrap_err();
         assert_eq!(why.to_string(), "offset 0x03: the byte belongs to no piece");
-        Ok(())
-    }
-
-    #[test]
-    fn jump_is_relative_to_instruction_end() -> Result<()> {
-        assert_eq!(jump(10, 12, "")?.bytes, [0xeb, 0]);
-        assert_eq!(jump(0x34, 0x0c, "")?.bytes, [0xeb, 0xd6]);
-        assert!(jump(0, 130, "").is_err());
         Ok(())
     }
 }

@@ -1,180 +1,68 @@
-//! Cases that are not played, and failures that are expected.
+//! Cases that are not played, and failures that are expected: known.toml.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
 
 use super::table::Use;
 use super::{Disturbance, Fault, Outcome, Role};
 
-/// Calls that are never disturbed, each with the reason.
-pub(super) const UNTOUCHED: [(&str, &str); 5] = [
-    (
-        "execve",
-        "the first use starts the program; strace makes it",
-    ),
-    ("exit", "has no result"),
-    ("exit_group", "has no result"),
-    ("rt_sigreturn", "has no result"),
-    ("syscall_0x1c3", "cachestat, which strace 6.1 cannot name"),
-];
-
-/// Calls for which [`Fault::NoEffect`] is no case, each with the reason.
-pub(super) const EFFECTIVE: [(&str, &str); 4] = [
-    ("mmap", "0 is an address that the kernel never returns"),
-    ("clone", "0 says that the caller is the new process"),
-    ("fork", "0 says that the caller is the new process"),
-    ("vfork", "0 says that the caller is the new process"),
-];
-
-/// A failure that is expected.
-pub(super) struct Expected {
-    /// Roles in which the failure occurs. Empty: all.
-    roles: &'static [Role],
-    call: &'static str,
-    /// Faults that cause the failure. Empty: all.
-    faults: &'static [Fault],
-    /// Uses whose disturbance causes the failure. Empty: all.
-    uses: &'static [Use],
-    outcome: Outcome,
-    /// The reason why no program can do better, or the defect.
-    pub(super) reason: &'static str,
+/// The content of known.toml.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    /// Calls that are never disturbed, each with the reason.
+    untouched: BTreeMap<String, String>,
+    /// Calls for which [`Fault::NoEffect`] is no case, each with the reason.
+    effective: BTreeMap<String, String>,
+    unavoidable: Vec<Expected>,
+    defect: Vec<Expected>,
 }
 
-const NO_EFFECT: &[Fault] = &[Fault::NoEffect];
+static KNOWN: LazyLock<Known> =
+    LazyLock::new(|| toml::from_str(include_str!("known.toml")).expect("known.toml is valid"));
 
-/// Failures that no program can avoid.
-const UNAVOIDABLE: [Expected; 5] = [
-    Expected {
-        roles: &[Role::Browse, Role::Resolve],
-        call: "fcntl",
-        faults: NO_EFFECT,
-        uses: &[],
-        outcome: Outcome::Hang,
-        reason: "the kernel says that F_SETFL has made the socket non-blocking, and recvfrom blocks",
-    },
-    Expected {
-        roles: &[Role::Sftp, Role::SftpJail],
-        call: "pread64",
-        faults: NO_EFFECT,
-        uses: &[],
-        outcome: Outcome::Lost,
-        reason: "0 bytes are the end of the file, so copy-data has copied all of it",
-    },
-    Expected {
-        roles: &[],
-        call: "epoll_ctl",
-        faults: NO_EFFECT,
-        uses: &[],
-        outcome: Outcome::Hang,
-        reason: "no call tells whether the kernel watches a descriptor",
-    },
-    Expected {
-        roles: &[Role::Resolve],
-        call: "signalfd4",
-        faults: NO_EFFECT,
-        uses: &[],
-        outcome: Outcome::Mute,
-        reason: "descriptor 0 is at its end, so the program stops as after SIGINT, which prints nothing",
-    },
-    Expected {
-        roles: &[],
-        call: "listen",
-        faults: NO_EFFECT,
-        uses: &[],
-        outcome: Outcome::Hang,
-        reason: "the port is bound, and no connection ever arrives",
-    },
-];
+/// A failure that is expected.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Expected {
+    /// Roles in which the failure occurs. Empty: all.
+    #[serde(default)]
+    roles: Vec<String>,
+    call: String,
+    /// Faults that cause the failure. Empty: all.
+    #[serde(default)]
+    faults: Vec<String>,
+    /// Uses whose disturbance causes the failure. Empty: all.
+    #[serde(default)]
+    uses: Vec<Use>,
+    outcome: String,
+    /// The reason why no program can do better, or the defect.
+    pub(super) reason: String,
+}
 
-const NFS: &[Role] = &[Role::Nfs, Role::NfsPaths, Role::Serve];
+impl Expected {
+    fn is_of(&self, role: Role) -> bool {
+        is_in(&self.roles, role.name())
+    }
+}
 
-/// Defects of the program. A commit that corrects one deletes its entry.
-const DEFECTS: [Expected; 10] = [
-    Expected {
-        roles: NFS,
-        call: "futex",
-        faults: NO_EFFECT,
-        uses: &[],
-        outcome: Outcome::Hang,
-        reason: "the kernel says that no worker sleeps, so a request waits for ever, and SIGTERM does nothing",
-    },
-    Expected {
-        roles: NFS,
-        call: "bind",
-        faults: NO_EFFECT,
-        uses: &[],
-        outcome: Outcome::Hang,
-        reason: "listen chooses a port, which is not compared with the one of -n",
-    },
-    Expected {
-        roles: &[Role::Serve],
-        call: "getppid",
-        faults: &[],
-        uses: &[],
-        outcome: Outcome::Mute,
-        reason: "a process that finds another parent ends without a message, and so does the supervisor",
-    },
-    Expected {
-        roles: &[Role::Serve],
-        call: "getpid",
-        faults: &[],
-        uses: &[Use::Second, Use::Last],
-        outcome: Outcome::Mute,
-        reason: "as for getppid",
-    },
-    Expected {
-        roles: &[Role::Serve],
-        call: "open_by_handle_at",
-        faults: &[Fault::Errno("ENOSYS")],
-        uses: &[],
-        outcome: Outcome::Broken,
-        reason: "in one of four runs, every later handle is stale: each loop chooses the form of its handles by itself",
-    },
-    Expected {
-        roles: NFS,
-        call: "listen",
-        faults: NO_EFFECT,
-        uses: &[],
-        outcome: Outcome::Spin,
-        reason: "the socket is ready with EPOLLHUP for ever, and accept fails each time",
-    },
-    Expected {
-        roles: &[Role::Mdns],
-        call: "ioctl",
-        faults: &[],
-        uses: &[Use::First],
-        outcome: Outcome::Hang,
-        reason: "SIOCGIFCONF is not tried again: no IPv4 until an address changes, and no message",
-    },
-    Expected {
-        roles: &[Role::Mdns],
-        call: "socket",
-        faults: &[],
-        uses: &[Use::Second],
-        outcome: Outcome::Hang,
-        reason: "the socket for SIOCGIFCONF is not tried again: no IPv4, and no message",
-    },
-    Expected {
-        roles: &[Role::Browse],
-        call: "clock_gettime",
-        faults: &[],
-        uses: &[],
-        outcome: Outcome::Wrong,
-        reason: "a failed clock reads 0, so -t ends at once and lists nothing",
-    },
-    Expected {
-        roles: &[Role::Browse],
-        call: "clock_gettime",
-        faults: &[],
-        uses: &[],
-        outcome: Outcome::Hang,
-        reason: "a failed clock reads 0, so the program waits for hours",
-    },
-];
+/// Returns true if `list` is empty or has the name.
+fn is_in(list: &[String], name: &str) -> bool {
+    list.is_empty() || list.iter().any(|known| known == name)
+}
+
+/// Returns true if a call with this fault is a case.
+pub(super) fn is_case(call: &str, fault: Fault) -> bool {
+    let is_effective = fault == Fault::NoEffect && KNOWN.effective.contains_key(call);
+    !is_effective && !KNOWN.untouched.contains_key(call)
+}
 
 /// The known defects of a role.
 pub(super) fn defects(role: Role) -> impl Iterator<Item = &'static Expected> {
-    let is_of = move |it: &&Expected| it.roles.is_empty() || it.roles.contains(&role);
-    DEFECTS.iter().filter(is_of)
+    KNOWN.defect.iter().filter(move |it| it.is_of(role))
 }
 
 impl fmt::Display for Expected {
@@ -190,11 +78,30 @@ pub(super) fn find(
     disturbance: &Disturbance,
     outcome: Outcome,
 ) -> Option<&'static Expected> {
-    UNAVOIDABLE.iter().chain(&DEFECTS).find(|it| {
-        it.outcome == outcome
+    let fault = disturbance.fault.to_string();
+    KNOWN.unavoidable.iter().chain(&KNOWN.defect).find(|it| {
+        it.outcome == outcome.to_string()
             && it.call == disturbance.call
-            && (it.roles.is_empty() || it.roles.contains(&role))
+            && it.is_of(role)
             && (it.uses.is_empty() || it.uses.contains(&which))
-            && (it.faults.is_empty() || it.faults.contains(&disturbance.fault))
+            && is_in(&it.faults, &fault)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_the_list_are_known() {
+        let roles = Role::ALL.map(Role::name);
+        let faults = Fault::ALL.map(|fault| fault.to_string());
+        for it in KNOWN.unavoidable.iter().chain(&KNOWN.defect) {
+            assert!(it.roles.iter().all(|role| roles.contains(&&**role)), "{it}");
+            assert!(it.faults.iter().all(|fault| faults.contains(fault)), "{it}");
+            // The outcomes that are failures are in capitals.
+            let outcomes = "PANIC HANG BROKEN SPIN LOST WRONG MUTE";
+            assert!(outcomes.split(' ').any(|it_is| it_is == it.outcome), "{it}");
+        }
+    }
 }

@@ -6,15 +6,17 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
 
 use super::judge::judge;
-use super::known::{self, EFFECTIVE, UNTOUCHED};
+use super::known;
 use super::{Disturbance, Fault, Outcome, Place, Role};
 use crate::machines::server::binary;
 use crate::{build::Arch, setup};
 
 /// The use of a call that is disturbed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
 pub enum Use {
     First,
     Second,
@@ -134,12 +136,12 @@ impl Table {
 
     /// Known defects of the role that occurred in no case. Of interest after all cases were played.
     pub fn corrected(&self) -> Vec<String> {
-        let occurred = |reason| self.played.iter().any(|it| it.expected == Some(reason));
-        let defects = known::defects(self.role).filter(|it| !occurred(it.reason));
+        let occurred = |reason: &str| self.played.iter().any(|it| it.expected == Some(reason));
+        let defects = known::defects(self.role).filter(|it| !occurred(&it.reason));
         defects
             .map(|it| {
                 format!(
-                    "{}: {it} did not occur: delete the entry in known.rs?",
+                    "{}: {it} did not occur: delete the entry in known.toml?",
                     self.role.name()
                 )
             })
@@ -206,15 +208,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 fn cases(uses: &BTreeMap<String, usize>, choice: &Choice) -> Vec<(Use, Disturbance)> {
     let mut cases = Vec::new();
     for (call, &count) in uses {
-        let is_in = |list: &[(&str, &str)]| list.iter().any(|(name, _)| name == call);
         let is_chosen = choice.call.as_ref().is_none_or(|chosen| chosen == call);
-        if !is_chosen || is_in(&UNTOUCHED) {
-            continue;
-        }
-        for &fault in &choice.faults {
-            if fault == Fault::NoEffect && is_in(&EFFECTIVE) {
-                continue;
-            }
+        let faults = choice.faults.iter().filter(|_| is_chosen);
+        for &fault in faults.filter(|fault| known::is_case(call, **fault)) {
             for &which in &choice.uses {
                 if let Some(use_number) = which.number(count) {
                     let call = call.clone();
@@ -243,7 +239,7 @@ fn play(role: Role, place: &Place, which: Use, mut disturbance: Disturbance) -> 
             .play(place, Some(&disturbance))
             .with_context(|| format!("{}: {disturbance:?}", role.name()))?;
         let (outcome, reason) = judge(&notes, Some(&disturbance));
-        expected = known::find(role, which, &disturbance, outcome).map(|it| it.reason);
+        expected = known::find(role, which, &disturbance, outcome).map(|it| &*it.reason);
         let is_again = verdicts.iter().any(|(before, _)| *before == outcome);
         verdicts.push((outcome, reason));
         if outcome == Outcome::Missed {

@@ -414,8 +414,7 @@ impl Profile {
 
     /// Numbers of socketcall(2) that are newer than this host, which fail with EINVAL.
     pub(super) fn missing_socket_calls(&self) -> Vec<i32> {
-        let calls = i686::SOCKET_CALLS.into_iter();
-        let missing = calls.filter(|(_, call)| !self.has(call.id()));
+        let missing = i686::socket_calls().filter(|(_, call)| !self.has(call.id()));
         missing.map(|(number, _)| number).collect()
     }
 

@@ -6,75 +6,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use lddtree::DependencyAnalyzer;
 
-/// Name, purpose, possible paths, and the paths of plug-ins that the program loads with dlopen and cannot serve without.
-type Known = (
-    &'static str,
-    &'static str,
-    &'static [&'static str],
-    &'static [&'static str],
-);
-
-const KNOWN: [Known; 9] = [
-    (
-        "OpenSSH's sftp-server",
-        "SFTP",
-        &[
-            "/usr/lib/openssh/sftp-server",
-            "/usr/libexec/sftp-server",
-            "/usr/lib/ssh/sftp-server",
-        ],
-        &[],
-    ),
-    (
-        "unfsd",
-        "NFS 3",
-        &["/usr/sbin/unfsd", "/usr/bin/unfsd"],
-        &[],
-    ),
-    (
-        "nfs-ganesha",
-        "NFS 3 and 4",
-        &["/usr/bin/ganesha.nfsd", "/usr/sbin/ganesha.nfsd"],
-        &[
-            "/usr/lib/x86_64-linux-gnu/ganesha/libfsalvfs.so",
-            "/usr/lib64/ganesha/libfsalvfs.so",
-        ],
-    ),
-    (
-        "rpc.mountd",
-        "of the kernel's NFS server: MOUNT alone",
-        &["/usr/sbin/rpc.mountd"],
-        &[],
-    ),
-    (
-        "rpcbind",
-        "portmapper alone",
-        &["/usr/sbin/rpcbind", "/sbin/rpcbind"],
-        &[],
-    ),
-    (
-        "avahi-daemon",
-        "announcements",
-        &["/usr/sbin/avahi-daemon"],
-        &[],
-    ),
-    ("dropbear", "SSH without SFTP", &["/usr/sbin/dropbear"], &[]),
-    (
-        "busybox",
-        "tools, no NFS, no SFTP",
-        &["/usr/bin/busybox", "/bin/busybox"],
-        &[],
-    ),
-    (
-        "rclone",
-        "SFTP, NFS and much else",
-        &["/usr/bin/rclone"],
-        &[],
-    ),
-];
+/// The known servers, a line each.
+const KNOWN: &str = include_str!("peers.csv");
 
 /// A server installed on this machine.
 pub(crate) struct Peer {
@@ -92,9 +28,13 @@ pub(crate) struct Peer {
 pub(super) fn find_installed() -> Result<Vec<Peer>> {
     let is_installed = |path: &&Path| path.is_file();
     let mut peers = Vec::new();
-    for (name, purpose, places, plugins) in KNOWN {
-        if let Some(path) = places.iter().map(Path::new).find(is_installed) {
-            let plugins = plugins.iter().map(Path::new).filter(is_installed);
+    for line in KNOWN.lines().filter(|line| !line.starts_with('#')) {
+        let columns: Vec<_> = line.split(';').collect();
+        let [name, purpose, places, plugins] = columns[..] else {
+            bail!("peers.csv: {line}: expected four columns");
+        };
+        if let Some(path) = places.split(' ').map(Path::new).find(is_installed) {
+            let plugins = plugins.split(' ').map(Path::new).filter(is_installed);
             let size = measure(path, plugins)?;
             peers.push(Peer {
                 name,
