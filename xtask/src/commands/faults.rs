@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
+use clap::ValueEnum as _;
 
 use crate::machines::injection::table::{Choice, Table, Use};
 use crate::machines::injection::{Fault, Role};
@@ -10,10 +11,9 @@ use crate::machines::server::root_for;
 
 /// `cargo xtask faults`
 #[derive(clap::Args)]
-#[command(after_help = roles())]
 pub struct Args {
     /// Roles; without one, all
-    roles: Vec<String>,
+    roles: Vec<Role>,
     /// Disturb this system call only
     #[arg(long)]
     call: Option<String>,
@@ -31,25 +31,13 @@ pub struct Args {
     workers: Option<usize>,
 }
 
-/// The last lines of `--help`.
-fn roles() -> String {
-    let names = Role::ALL.map(Role::name);
-    format!("Roles: {}", names.join(", "))
-}
-
 /// Prints a table for each role, and fails if an outcome is a failure that is not expected.
 pub fn main(args: Args) -> Result<()> {
     ensure!(root_for("network namespaces"), "needs root");
-    let mut roles = Vec::new();
-    for name in &args.roles {
-        match Role::ALL.into_iter().find(|role| role.name() == name) {
-            Some(role) => roles.push(role),
-            None => bail!("no role {name}; {}", self::roles()),
-        }
-    }
-    if roles.is_empty() {
-        roles = Role::ALL.into();
-    }
+    let roles = match &args.roles[..] {
+        [] => Role::value_variants(),
+        roles => roles,
+    };
     let mut faults = Fault::ALL.to_vec();
     if let Some(name) = &args.fault {
         faults.retain(|fault| fault.to_string() == *name);
@@ -67,7 +55,7 @@ pub fn main(args: Args) -> Result<()> {
     };
     let is_complete = choice.call.is_none() && args.fault.is_none() && !args.first;
     let mut failures = Vec::new();
-    for role in roles {
+    for &role in roles {
         let start = Instant::now();
         choice.workers = args.workers.unwrap_or(role.worker_count());
         let table = Table::of(role, &choice)?;

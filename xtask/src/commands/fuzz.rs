@@ -63,30 +63,10 @@ pub enum Target {
 }
 
 impl Target {
-    /// Every target.
-    pub const ALL: [Self; 8] = [
-        Self::Records,
-        Self::Calls,
-        Self::Sftp,
-        Self::Iso,
-        Self::Announced,
-        Self::Exports,
-        Self::Mdns,
-        Self::Frames,
-    ];
-
     /// The name of the target on the command line and in paths.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Records => "records",
-            Self::Calls => "calls",
-            Self::Sftp => "sftp",
-            Self::Iso => "iso",
-            Self::Announced => "announced",
-            Self::Exports => "exports",
-            Self::Mdns => "mdns",
-            Self::Frames => "frames",
-        }
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     /// Maximum input length in bytes: enough for a WRITE that arrives in several segments, or for a few hundred steps.
@@ -169,7 +149,7 @@ fn build(target: Target) -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(workspace_root())
-        .args(["build", "-p", "fuzz", "--bin", target.name()])
+        .args(["build", "-p", "fuzz", "--bin", &target.name()])
         // With --target, cargo does not apply the flags to build scripts.
         .args(["--profile", "fuzz", "--target", triple, "--target-dir"])
         .arg(fuzz_directory())

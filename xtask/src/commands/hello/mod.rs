@@ -119,7 +119,7 @@ fn pieces(arch: Arch) -> Result<&'static str> {
 }
 
 /// Merges the pieces into one file. Fails if two pieces have different bytes at one offset, or if a byte belongs to no piece.
-fn assemble(pieces: &str) -> Result<Vec<u8>> {
+pub fn assemble(pieces: &str) -> Result<Vec<u8>> {
     let mut claims: BTreeMap<usize, (u8, &str)> = BTreeMap::new();
     for line in pieces.lines().filter(|line| !line.starts_with('#')) {
         let mut columns = line.split(" | ");

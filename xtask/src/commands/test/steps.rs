@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use clap::ValueEnum as _;
 
 use super::Mode;
 use super::schedule::{Job, Outcome};
@@ -87,7 +88,7 @@ pub fn jobs(mode: &Mode) -> Vec<Job> {
     // Runs after the build step, which builds the executables that are measured.
     sizes.after = vec![BUILD];
     jobs.push(ranked(6, sizes));
-    for target in Target::ALL {
+    for &target in Target::value_variants() {
         let mut job = Job::new(&format!("fuzz-{}", target.name()), move || {
             let output = fuzz::run(target, FUZZ_SECS)?;
             Ok(Outcome {

@@ -16,6 +16,7 @@ pub mod table;
 use std::fmt;
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 pub use judge::Outcome;
 use session::Place;
@@ -60,50 +61,34 @@ impl fmt::Display for Fault {
 }
 
 /// A role and the way it is started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Role {
-    /// `sftp-server` over pipes, in a directory.
-    Sftp,
-    /// `sftp-server --jail`.
-    SftpJail,
-    /// `nfs` with kernel handles.
+    /// With kernel handles
     Nfs,
-    /// `nfs --handles path`.
+    /// `nfs --handles path`
+    #[value(name = "nfs-path-handles")]
     NfsPaths,
-    /// `serve` with two loops.
+    /// With two loops
     Serve,
-    /// `mdns` with a service.
+    /// Over pipes, in a directory
+    #[value(name = "sftp-server")]
+    Sftp,
+    /// `sftp-server --jail`
+    #[value(name = "sftp-server-jail")]
+    SftpJail,
+    /// With a service
     Mdns,
-    /// `browse -t -r`.
+    /// `browse -t -r`
     Browse,
-    /// `resolve -n`.
+    /// `resolve -n`
     Resolve,
 }
 
 impl Role {
-    pub const ALL: [Self; 8] = [
-        Self::Nfs,
-        Self::NfsPaths,
-        Self::Serve,
-        Self::Sftp,
-        Self::SftpJail,
-        Self::Mdns,
-        Self::Browse,
-        Self::Resolve,
-    ];
-
     /// The name in a table and on a command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Sftp => "sftp-server",
-            Self::SftpJail => "sftp-server-jail",
-            Self::Nfs => "nfs",
-            Self::NfsPaths => "nfs-path-handles",
-            Self::Serve => "serve",
-            Self::Mdns => "mdns",
-            Self::Browse => "browse",
-            Self::Resolve => "resolve",
-        }
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     /// The number of sessions to play at the same time: many for roles that mostly wait.

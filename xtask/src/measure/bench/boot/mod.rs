@@ -2,8 +2,6 @@
 //! exec to the first reply, compared with QEMU alone and with the same file under Debian's cloud kernel; then READ and GETATTR, the
 //! CPU time at rest, and the least memory that suffices.
 
-mod floor;
-
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,6 +24,7 @@ use super::{Common, existing};
 use crate::build::{self, Arch};
 use crate::clients::nfs::nfs3::GETATTR3res;
 use crate::clients::nfs::{Call, Client, ok, read as read_results};
+use crate::commands::hello;
 use crate::machines::iso::{ROCK_RIDGE, image};
 use crate::machines::qemu::bare::{Bare, Options};
 use crate::machines::qemu::{initramfs, system, tap};
@@ -192,7 +191,7 @@ fn boots(frame: &mut Frame<'_>, file: &Path, init: &[u8], rounds: u32) -> Result
     ];
     let directory = tempfile::tempdir()?;
     let floor = directory.path().join("floor");
-    floor::write(&floor)?;
+    fs::write(&floor, hello::assemble(include_str!("floor.txt"))?)?;
     let mut times = [const { Vec::new() }; 4];
     // Round 0 fills caches and does not count.
     for round in 0..=rounds {
