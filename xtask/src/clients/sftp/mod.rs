@@ -8,8 +8,9 @@ pub mod calls;
 mod process;
 
 pub use cases::sftp::*;
-pub use process::{Process, Program, ServerExit, SftpOptions, Wire};
+pub use process::{Program, ServerExit, SftpOptions, Wire};
 
+use crate::machines::server::Process;
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -21,6 +22,7 @@ use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Largest packet (bytes), without the length field.
 pub const PACKET_MAX: usize = 256 << 10;
@@ -29,7 +31,7 @@ pub const READ_MAX: u32 = (256 << 10) - 1024;
 
 /// Size (bytes) of one read from the server.
 const READ_CHUNK_BYTES: usize = 64 << 10;
-/// Default limit for the server to send or to accept data.
+/// Default limit for the server to send or to accept data, and to end.
 const TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A running server and the connection to it. Drop kills the server.
@@ -45,6 +47,8 @@ pub struct Sftp {
     arrived: Vec<u8>,
     taken: usize,
     last_id: u32,
+    /// The directory that contains the copy of the executable for another user.
+    _private: Option<TempDir>,
 }
 
 /// Behaviour of a write while the server accepts no data.
@@ -59,7 +63,7 @@ enum WriteWait {
 impl Sftp {
     /// Starts a server without sending INIT.
     pub fn spawn(options: &SftpOptions) -> Result<Self> {
-        let (process, ends) = Process::start(options)?;
+        let (process, ends, private) = options.start()?;
         Ok(Self {
             process,
             version: Version {
@@ -71,6 +75,7 @@ impl Sftp {
             arrived: Vec::new(),
             taken: 0,
             last_id: 0,
+            _private: private,
         })
     }
 
@@ -331,7 +336,7 @@ impl Sftp {
                 None => break,
             }
         }
-        Ok((replies, self.process.wait()?))
+        Ok((replies, self.wait()?))
     }
 
     /// As [`Self::finish`], with no outstanding reply. The server must exit with 0 and an empty stderr.
@@ -347,7 +352,7 @@ impl Sftp {
     /// Closes the connection without notice and returns how the server ended.
     pub fn vanish(mut self) -> Result<ServerExit> {
         self.hang_up();
-        self.process.wait()
+        self.wait()
     }
 
     /// Closes both directions of the connection.
@@ -356,13 +361,18 @@ impl Sftp {
         self.ends.output = None;
     }
 
-    /// Waits for the end of the server.
+    /// Waits at most ten seconds for the end of the server and of its stderr.
     pub fn wait(&mut self) -> Result<ServerExit> {
-        self.process.wait()
+        let status = self.process.wait(TIME_MAX)?;
+        self.process.stderr.wait_for_eof(TIME_MAX);
+        Ok(ServerExit {
+            status,
+            lines: self.process.lines(),
+        })
     }
 
     fn how_it_ended(&mut self) -> String {
-        match self.process.wait() {
+        match self.wait() {
             Ok(ended) => format!(
                 "the server ended ({}); stderr: {:?}",
                 ended.status, ended.lines

@@ -1,29 +1,21 @@
-//! A running sftp-server: its start, the connection's ends, its stderr, its resource use, and its end.
+//! The start of an sftp-server, the connection's ends, and the server's end.
 //!
 //! The environment variable STOWAWAY_SFTP names another server with OpenSSH's command line, to compare behaviour.
 
 use crate::build::Arch;
-use crate::machines::server::{
-    StderrLines, binary, cpu_ticks, emulation, fd_count, public_dir, runnable, status_field,
-};
-use anyhow::{Context, Result, bail};
+use crate::machines::server::{Process, binary, emulation, public_dir, runnable};
+use anyhow::{Context, Result};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::pty::openpty;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
-use nix::unistd::Pid;
 use std::io::pipe;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus};
 use tempfile::TempDir;
-
-/// Time limit for a server to end.
-const END_MAX: Duration = Duration::from_secs(10);
 
 /// The type of the server's stdin and stdout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,6 +126,15 @@ impl SftpOptions {
         }
     }
 
+    /// Starts the server. Also returns the directory that contains the copy of the executable for another user.
+    pub(super) fn start(&self) -> Result<(Process, ClientEnds, Option<TempDir>)> {
+        let private = self.user.map(|_| public_dir()).transpose()?;
+        let (ends, stdin, stdout) = ClientEnds::new(self.wire)?;
+        let mut command = self.command(private.as_ref().map(TempDir::path))?;
+        let process = Process::start(command.stdin(stdin).stdout(stdout))?;
+        Ok((process, ends, private))
+    }
+
     fn command(&self, private: Option<&Path>) -> Result<Command> {
         let (mut file, role, arch) = match &self.program {
             Program::Stowaway(arch) => (runnable(*arch)?, Some("sftp-server"), *arch),
@@ -151,7 +152,7 @@ impl SftpOptions {
         words.extend(role.map(str::to_owned));
         words.extend(self.arguments.iter().cloned());
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).stderr(Stdio::piped());
+        command.args(&words[1..]);
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
@@ -225,107 +226,6 @@ impl ClientEnds {
             Wire::Pty => self.output = None,
             Wire::Pipes => {}
         }
-    }
-}
-
-/// A running server, without its connection. Drop kills it.
-pub struct Process {
-    child: Child,
-    stderr: Arc<StderrLines>,
-    /// The directory that contains the copy of the executable for another user.
-    _private: Option<TempDir>,
-}
-
-impl Process {
-    pub(super) fn start(options: &SftpOptions) -> Result<(Self, ClientEnds)> {
-        let private = options.user.map(|_| public_dir()).transpose()?;
-        let (ends, stdin, stdout) = ClientEnds::new(options.wire)?;
-        let mut command = options.command(private.as_ref().map(TempDir::path))?;
-        command.stdin(stdin).stdout(stdout);
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start {command:?}"))?;
-        let stderr = Arc::new(StderrLines::default());
-        stderr
-            .clone()
-            .read(child.stderr.take().context("the server has no stderr")?);
-        let process = Self {
-            child,
-            stderr,
-            _private: private,
-        };
-        Ok((process, ends))
-    }
-
-    /// The process id. Stays valid with a `SftpOptions::wrapper` that execs the server.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Returns the lines that the server has written to stderr.
-    pub fn lines(&self) -> Vec<String> {
-        self.stderr.lines()
-    }
-
-    /// Returns true while the process runs.
-    pub fn is_alive(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_none())
-    }
-
-    /// Sends a signal to the server.
-    pub fn signal(&self, signal: Signal) -> Result<()> {
-        kill(Pid::from_raw(self.pid().try_into()?), signal)
-            .with_context(|| format!("cannot send {signal} to the server"))
-    }
-
-    /// Resident memory (VmRSS) in KiB.
-    pub fn rss_kib(&self) -> Result<u64> {
-        status_field(self.pid(), "VmRSS")
-    }
-
-    /// Resident anonymous memory (RssAnon) in KiB.
-    pub fn anonymous_kib(&self) -> Result<u64> {
-        status_field(self.pid(), "RssAnon")
-    }
-
-    /// Number of open descriptors.
-    pub fn fd_count(&self) -> Result<usize> {
-        fd_count(self.pid())
-    }
-
-    /// Returns the CPU time used in user and kernel mode, in clock ticks (10 ms on Linux).
-    pub fn cpu_ticks(&self) -> Result<u64> {
-        cpu_ticks(self.pid())
-    }
-
-    /// Waits at most ten seconds for the end of the process and of its stderr.
-    pub fn wait(&mut self) -> Result<ServerExit> {
-        let end = Instant::now() + END_MAX;
-        let status = loop {
-            if let Some(status) = self.child.try_wait()? {
-                break status;
-            }
-            if Instant::now() > end {
-                bail!(
-                    "the server did not end within {END_MAX:?}; stderr:\n{}",
-                    self.lines().join("\n")
-                );
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        };
-        self.stderr.wait_for_eof(END_MAX);
-        Ok(ServerExit {
-            status,
-            lines: self.lines(),
-        })
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // kill and wait fail only if the process has already been waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

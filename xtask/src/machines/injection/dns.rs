@@ -36,7 +36,7 @@ pub(super) fn start_responder(place: &Place) -> Result<Program> {
     words.extend(["mdns", "--name", "box", "--service", SERVICE].map(Into::into));
     let responder = Program::start(&words)?;
     let is_announced = wait_for(Duration::from_secs(20), || {
-        let lines = responder.messages();
+        let lines = responder.lines();
         Ok(lines
             .iter()
             .any(|line| line.contains("announced"))

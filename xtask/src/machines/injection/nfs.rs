@@ -91,7 +91,7 @@ pub(super) fn play(words: &[&str], disturbance: Option<&Disturbance>) -> Result<
     if notes.end.is_none() {
         notes
             .unanswered
-            .push(format!("after SIGTERM: {:?}", server.messages()));
+            .push(format!("after SIGTERM: {:?}", server.lines()));
     }
     notes.trace = server.into_trace(&dirs)?;
     notes.find_losses(dirs.served.path());

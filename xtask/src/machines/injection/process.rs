@@ -1,21 +1,21 @@
 //! A program under test: its start, its CPU time, and its end.
 
 use std::fs;
-use std::io::Read;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::session::{Dirs, Notes};
 use super::strace::Trace;
 use crate::clients::sftp::ServerExit;
-use crate::machines::server::StderrLines;
+use crate::machines::server::{Lines, Process};
 use crate::machines::wait_for;
 
 /// Time limit for a program to end after SIGTERM.
@@ -25,9 +25,8 @@ const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 /// A running program in its own process group. Drop kills the group.
 pub(super) struct Program {
-    child: Child,
-    stdout: Arc<StderrLines>,
-    stderr: Arc<StderrLines>,
+    process: Process,
+    stdout: Arc<Lines>,
 }
 
 impl Program {
@@ -35,46 +34,21 @@ impl Program {
     /// change the mode and owner of its stdin, which must not be /dev/null of this machine.
     pub(super) fn start(words: &[String]) -> Result<Self> {
         let (program, arguments) = words.split_first().context("no program")?;
-        let mut child = Command::new(program)
-            .args(arguments)
-            .process_group(0)
-            .stdin(tempfile::tempfile()?)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {words:?}"))?;
-        let stdout = lines(child.stdout.take().context("no stdout")?);
-        let stderr = lines(child.stderr.take().context("no stderr")?);
-        Ok(Self {
-            child,
-            stdout,
-            stderr,
-        })
-    }
-
-    pub(super) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Returns true while the program runs.
-    pub(super) fn is_alive(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_none())
-    }
-
-    /// The lines that the program has written to stderr.
-    pub(super) fn messages(&self) -> Vec<String> {
-        self.stderr.lines()
+        let mut process = Process::start(
+            Command::new(program)
+                .args(arguments)
+                .process_group(0)
+                .stdin(tempfile::tempfile()?)
+                .stdout(Stdio::piped()),
+        )?;
+        let stdout = Lines::of(process.child.stdout.take().context("no stdout")?);
+        Ok(Self { process, stdout })
     }
 
     /// The lines written to stdout. Complete once the program has ended.
     pub(super) fn output(&self) -> Vec<String> {
         self.stdout.wait_for_eof(CLOSE_MAX);
         self.stdout.lines()
-    }
-
-    /// Sends a signal to the program.
-    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
-        kill(self.group()?, signal).with_context(|| format!("cannot send {signal}"))
     }
 
     /// Ends the program by SIGTERM, and records how it ended.
@@ -103,7 +77,7 @@ impl Program {
             self.stderr.wait_for_eof(CLOSE_MAX);
             notes.end = Some(ServerExit {
                 status,
-                lines: self.messages(),
+                lines: self.lines(),
             });
         }
         Ok(())
@@ -131,10 +105,18 @@ impl Drop for Program {
     }
 }
 
-fn lines(pipe: impl Read + Send + 'static) -> Arc<StderrLines> {
-    let lines = Arc::new(StderrLines::default());
-    lines.clone().read(pipe);
-    lines
+impl Deref for Program {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl DerefMut for Program {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
 }
 
 /// Returns the CPU time (nanoseconds) of all threads of a process and of its living children. 0 if the process has ended.

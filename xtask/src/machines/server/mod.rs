@@ -4,29 +4,33 @@
 
 pub mod emulation;
 mod namespace;
+mod process;
 
 pub use emulation::{emulated, runnable};
 pub use namespace::{Namespace, ip};
+pub(crate) use process::Lines;
+pub use process::Process;
 
 use crate::build::{self, Arch};
 use crate::clients::nfs::Client;
 use crate::machines::lockdown::calls;
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Time limit for a server to listen. It first syncs its key to a disk that may be busy.
 const START_MAX: Duration = Duration::from_secs(60);
+/// Time limit for a server to end.
+const END_MAX: Duration = Duration::from_secs(5);
 
 /// Start options of a server. By default the server has no exports, listens on free ports of loopback, and does not serve portmap.
 #[derive(Clone)]
@@ -126,8 +130,7 @@ impl ServerOptions {
         command
             .args(&words[1..])
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+            .stdout(Stdio::null());
         if let Some(id) = self.user {
             command.uid(id).gid(id);
         }
@@ -180,69 +183,6 @@ pub fn users() -> Vec<Option<u32>> {
     }
 }
 
-/// The lines of a server's stderr, which a thread reads. The bool is true once the thread has reached end of file.
-#[derive(Default)]
-pub(crate) struct StderrLines {
-    lines: Mutex<(Vec<String>, bool)>,
-    more: Condvar,
-}
-
-impl StderrLines {
-    pub(crate) fn read(self: Arc<Self>, stderr: impl std::io::Read + Send + 'static) {
-        std::thread::spawn(move || {
-            let mut reader = BufReader::new(stderr);
-            let mut raw = Vec::new();
-            while reader.read_until(b'\n', &mut raw).is_ok_and(|n| n > 0) {
-                let line = String::from_utf8_lossy(&raw)
-                    .trim_end_matches('\n')
-                    .to_owned();
-                self.lines
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
-                    .push(line);
-                self.more.notify_all();
-                raw.clear();
-            }
-            self.lines.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
-            self.more.notify_all();
-        });
-    }
-
-    pub(crate) fn lines(&self) -> Vec<String> {
-        self.lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
-            .clone()
-    }
-
-    /// Waits until the server closes its stderr, or until `time_max` has passed.
-    pub(crate) fn wait_for_eof(&self, time_max: Duration) {
-        self.wait(time_max, |_| None::<()>);
-    }
-
-    /// Waits until `found` returns a value for the lines. Returns None if the server closes its stderr or `time_max` has passed.
-    fn wait<T>(&self, time_max: Duration, found: impl Fn(&[String]) -> Option<T>) -> Option<T> {
-        let end = Instant::now() + time_max;
-        let mut stderr = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(value) = found(&stderr.0) {
-                return Some(value);
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            if stderr.1 || left.is_zero() {
-                return None;
-            }
-            stderr = self
-                .more
-                .wait_timeout(stderr, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-    }
-}
-
 /// A running server. Drop kills it.
 pub struct Server {
     /// Port on which the server listens for NFS.
@@ -250,8 +190,7 @@ pub struct Server {
     /// Port of MOUNT; the same as `nfs_port` unless `-m` is given.
     pub mount_port: u16,
     address: Ipv4Addr,
-    child: Child,
-    stderr: Arc<StderrLines>,
+    process: Process,
     /// The directory that contains the default key file or, for another user, the copy of the executable.
     _private: TempDir,
 }
@@ -261,33 +200,26 @@ impl Server {
     pub fn start(options: ServerOptions) -> Result<Self> {
         let private = public_dir()?;
         let mut command = options.command(private.path())?;
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start {command:?}"))?;
-        let stderr = Arc::new(StderrLines::default());
-        stderr
-            .clone()
-            .read(child.stderr.take().context("the server has no stderr")?);
-        let ready = stderr.wait(START_MAX, |lines| {
+        let mut process = Process::start(&mut command)?;
+        let ready = process.stderr.wait(START_MAX, |lines| {
             let portmap_known =
                 !options.portmap || lines.iter().any(|line| line.contains("portmap"));
             Some((port_for(lines, "NFS")?, port_for(lines, "MOUNT")?)).filter(|_| portmap_known)
         });
         let Some((nfs_port, mount_port)) = ready else {
-            // The server may have ended already, so that kill fails; its exit status is part of the error.
-            let _ = child.kill();
-            let status = child.wait()?;
+            // The server may have ended already; its exit status is part of the error.
+            let _ = process.child.kill();
+            let status = process.child.wait()?;
             bail!(
                 "{command:?} did not listen within {START_MAX:?} ({status}); stderr:\n{}",
-                stderr.lines().join("\n")
+                process.lines().join("\n")
             );
         };
         Ok(Self {
             nfs_port,
             mount_port,
             address: options.address,
-            child,
-            stderr,
+            process,
             _private: private,
         })
     }
@@ -313,72 +245,9 @@ impl Server {
         Ok((self.connect()?, root))
     }
 
-    /// The process id. Stays valid with a `ServerOptions::wrapper`, which execs.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Returns the lines that the server has written to stderr.
-    pub fn lines(&self) -> Vec<String> {
-        self.stderr.lines()
-    }
-
-    /// Waits for a line that contains `part`. The error shows the lines received.
-    pub fn wait_for_line(&self, part: &str, time_max: Duration) -> Result<String> {
-        self.stderr
-            .wait(time_max, |lines| {
-                lines.iter().find(|line| line.contains(part)).cloned()
-            })
-            .with_context(|| {
-                format!(
-                    "no line with '{part}' within {time_max:?}; stderr:\n{}",
-                    self.lines().join("\n")
-                )
-            })
-    }
-
-    /// Resident memory (VmRSS) in KiB.
-    pub fn rss_kib(&self) -> Result<u64> {
-        status_field(self.pid(), "VmRSS")
-    }
-
-    /// Number of open descriptors.
-    pub fn fd_count(&self) -> Result<usize> {
-        fd_count(self.pid())
-    }
-
-    /// CPU time in user and kernel mode so far, in clock ticks (10 ms on Linux).
-    pub fn cpu_ticks(&self) -> Result<u64> {
-        cpu_ticks(self.pid())
-    }
-
-    /// Returns the number of context switches since the start. A server that does not wake up adds none.
-    pub fn wakeups(&self) -> Result<u64> {
-        Ok(status_field(self.pid(), "voluntary_ctxt_switches")?
-            + status_field(self.pid(), "nonvoluntary_ctxt_switches")?)
-    }
-
-    /// The process ids of its child processes, in ascending order.
-    pub fn children(&self) -> Result<Vec<u32>> {
-        children(self.pid())
-    }
-
-    /// Returns true while the process runs.
-    pub fn is_alive(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_none())
-    }
-
-    /// Sends a signal to the server.
-    pub fn signal(&self, signal: Signal) -> Result<()> {
-        kill(Pid::from_raw(self.pid().try_into()?), signal)
-            .with_context(|| format!("cannot send {signal} to the server"))
-    }
-
     /// Kills the server by SIGKILL and waits for its end.
-    pub fn kill(mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
+    pub fn kill(self) -> Result<()> {
+        self.end_by(Signal::SIGKILL).map(drop)
     }
 
     /// Ends the server by SIGTERM. Returns the exit status and the time it took; an error after five seconds.
@@ -396,26 +265,22 @@ impl Server {
     /// Waits for the end. Returns the exit status and the time it took; an error after five seconds.
     pub fn wait_for_end(mut self) -> Result<(ExitStatus, Duration)> {
         let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok((status, start.elapsed()));
-            }
-            if start.elapsed() > Duration::from_secs(5) {
-                bail!(
-                    "the server did not end within 5 s; stderr:\n{}",
-                    self.lines().join("\n")
-                );
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let status = self.process.wait(END_MAX)?;
+        Ok((status, start.elapsed()))
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // kill and wait fail only if the process has already been waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Deref for Server {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl DerefMut for Server {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
     }
 }
 
