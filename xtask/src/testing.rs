@@ -173,10 +173,10 @@ pub fn check_pattern(path: &Path, len: u64) -> Result<()> {
 }
 
 /// Calls `disturb` repeatedly on another thread while `work` runs.
-pub fn run_while_disturbed(
+pub fn run_while_disturbed<T>(
     mut disturb: impl FnMut() -> Result<()> + Send,
-    work: impl FnOnce() -> Result<()>,
-) -> Result<()> {
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let disturbing = scope.spawn(|| {

@@ -5,12 +5,12 @@ use object::{Object as _, ObjectSymbol as _};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use xtask::build::{self, Arch};
 use xtask::machines::server::{Server, ServerOptions, binary, public_dir};
 use xtask::setup::{self, run_captured};
+use xtask::testing::run_while_disturbed;
 
 /// The debug file of the built server.
 fn debug_file() -> Result<PathBuf> {
@@ -44,22 +44,12 @@ fn tree() -> Result<TempDir> {
 fn busy<T>(watch: impl FnOnce(&Server) -> Result<T>) -> Result<T> {
     let directory = tree()?;
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let client = scope.spawn(|| -> Result<()> {
-            let (mut client, root) = server.open(directory.path())?;
-            while !stop.load(Ordering::Relaxed) {
-                ensure!(client.list(&root)?.len() >= 1000, "the listing lacks names");
-            }
-            Ok(())
-        });
-        let seen = watch(&server);
-        stop.store(true, Ordering::Relaxed);
-        client
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        seen
-    })
+    let (mut client, root) = server.open(directory.path())?;
+    let list = || {
+        ensure!(client.list(&root)?.len() >= 1000, "the listing lacks names");
+        Ok(())
+    };
+    run_while_disturbed(list, || watch(&server))
 }
 
 fn gdb(server: &Server, commands: &[&str]) -> Result<String> {

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use xtask::clients::nfs::{
     Auth, Call, Client, How, Outcome, Set, data, outcome, parse_write, record, stable_how,
 };
+use xtask::machines::at_once;
 use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, status_field};
 use xtask::setup;
 
@@ -68,33 +69,40 @@ fn peak_kib(server: &Server) -> Result<u64> {
     status_field(server.pid(), "VmHWM")
 }
 
-/// Reads a file from `from` to `to` by READs of 1 MiB, two of which are in flight.
-fn read_through(client: &mut Client, file: &[u8], from: u64, to: u64) -> Result<()> {
-    let send_read = |client: &mut Client, offset| {
-        let call = Call::read(file, offset, MIB as u32);
-        client.send(&record(&call.message((offset / MIB) as u32, &Auth::root())))
-    };
-    send_read(client, from)?;
-    for offset in (from..to).step_by(MIB as usize) {
-        if offset + MIB < to {
-            send_read(client, offset + MIB)?;
+/// Makes `count` calls, two of which are in flight. `check` gets the results of each.
+fn two_in_flight<'a>(
+    client: &mut Client,
+    count: u32,
+    call: impl Fn(u32) -> Call<'a>,
+    check: impl Fn(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let auth = client.auth.clone();
+    let send =
+        |client: &mut Client, number| client.send(&record(&call(number).message(number, &auth)));
+    send(client, 0)?;
+    for number in 0..count {
+        if number + 1 < count {
+            send(client, number + 1)?;
         }
-        let (xid, outcome) = outcome(
-            client
-                .receive()?
-                .context("the server closed the connection")?,
-        )?;
+        let reply = client.receive()?;
+        let (xid, outcome) = outcome(reply.context("the server closed the connection")?)?;
         let Outcome::Success(body) = outcome else {
-            anyhow::bail!("READ was answered {outcome:?}")
+            anyhow::bail!("call {number} was answered {outcome:?}")
         };
-        let (data, _) = data(body)?;
-        ensure!(
-            u64::from(xid) == offset / MIB && data.len() as u64 == MIB,
-            "READ at {offset} returned {} bytes",
-            data.len()
-        );
+        ensure!(xid == number, "call {number} was answered with xid {xid}");
+        check(body).with_context(|| format!("call {number}"))?;
     }
     Ok(())
+}
+
+/// Reads a file up to `to` by READs of 1 MiB.
+fn read_through(client: &mut Client, file: &[u8], to: u64) -> Result<()> {
+    let call = |number| Call::read(file, u64::from(number) * MIB, MIB as u32);
+    two_in_flight(client, (to / MIB) as u32, call, |body| {
+        let len = data(body)?.0.len();
+        ensure!(len as u64 == MIB, "READ returned {len} bytes");
+        Ok(())
+    })
 }
 
 /// Starts a server that exports a sparse file of 5 GiB.
@@ -114,16 +122,8 @@ fn measure_idle_and_load(setting: &str) -> Result<()> {
 
     let (mut client, root) = server.open(directory.path())?;
     let file = client.lookup(&root, "sparse")?;
-    std::thread::scope(|scope| {
-        let readers: Vec<_> = (0..64)
-            .map(|_| scope.spawn(|| read_through(&mut server.connect()?, &file, 0, 32 * MIB)))
-            .collect();
-        readers.into_iter().try_for_each(|reader| {
-            reader
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    })?;
+    let read = || read_through(&mut server.connect()?, &file, 32 * MIB);
+    at_once([read; 64])?;
     let busy = peak_kib(&server)?;
     ensure!(
         busy <= BUSY_MAX_KIB,
@@ -131,7 +131,7 @@ fn measure_idle_and_load(setting: &str) -> Result<()> {
     );
 
     let flat = peak_kib(&server)?;
-    read_through(&mut client, &file, 0, 5 << 30)?;
+    read_through(&mut client, &file, 5 << 30)?;
     let peak = peak_kib(&server)?;
     ensure!(
         peak <= flat + 16,
@@ -147,37 +147,19 @@ fn write_often(server: &Server, root: &[u8], name: &str, rounds: u32) -> Result<
     let how = How::Guarded(Set::mode(0o644));
     let file = client.create(root, name, how)?;
     let data = vec![name.len() as u8; MIB as usize];
-    let auth = client.auth.clone();
-    let send = |client: &mut Client, round: u32| {
-        let last = round + 1 == rounds;
-        let stable = if last {
+    let call = |round| {
+        let stable = if round + 1 == rounds {
             stable_how::FILE_SYNC
         } else {
             stable_how::UNSTABLE
         };
-        let call = Call::write(&file, 0, stable, &data);
-        client.send(&record(&call.message(round, &auth)))
+        Call::write(&file, 0, stable, &data)
     };
-    send(&mut client, 0)?;
-    for round in 0..rounds {
-        if round + 1 < rounds {
-            send(&mut client, round + 1)?;
-        }
-        let (xid, outcome) = outcome(
-            client
-                .receive()?
-                .context("the server closed the connection")?,
-        )?;
-        let Outcome::Success(body) = outcome else {
-            anyhow::bail!("WRITE was answered {outcome:?}")
-        };
+    two_in_flight(&mut client, rounds, call, |body| {
         let count = parse_write(body)?.count;
-        ensure!(
-            xid == round && u64::from(count) == MIB,
-            "WRITE {xid} wrote {count} bytes"
-        );
-    }
-    Ok(())
+        ensure!(u64::from(count) == MIB, "WRITE wrote {count} bytes");
+        Ok(())
+    })
 }
 
 fn measure_writers(setting: &str) -> Result<()> {
@@ -188,20 +170,10 @@ fn measure_writers(setting: &str) -> Result<()> {
         ..ServerOptions::default()
     })?;
     let (_, root) = server.open(directory.path())?;
-    std::thread::scope(|scope| {
-        let writers: Vec<_> = (0..64)
-            .map(|number| {
-                let (server, root) = (&server, &root);
-                let name = format!("file {}", "x".repeat(number));
-                scope.spawn(move || write_often(server, root, &name, 16))
-            })
-            .collect();
-        writers.into_iter().try_for_each(|writer| {
-            writer
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    })?;
+    at_once((0..64).map(|number| {
+        let (server, root) = (&server, &root);
+        move || write_often(server, root, &format!("file {}", "x".repeat(number)), 16)
+    }))?;
     let busy = peak_kib(&server)?;
     ensure!(
         busy <= BUSY_MAX_KIB,
@@ -449,7 +421,7 @@ fn peers_that_stop_reading_do_not_delay_clients() -> Result<()> {
         crowd.push(peer);
     }
     ensure_prompt(&server, directory.path())?;
-    read_through(&mut client, &file, 0, 64 * MIB).context("while other peers do not read")?;
+    read_through(&mut client, &file, 64 * MIB).context("while other peers do not read")?;
     let peak = peak_kib(&server)?;
     ensure!(
         peak <= CROWD_MAX_KIB,

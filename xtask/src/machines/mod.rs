@@ -18,7 +18,7 @@ pub mod sshd;
 
 use std::fs;
 use std::path::Path;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -36,6 +36,26 @@ pub fn wait_for<T>(
         }
         sleep(Duration::from_millis(5));
     }
+}
+
+/// Runs `work` on a thread of its own, to which changes of namespaces, filters and the root directory are limited.
+pub fn on_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let mut results = at_once([work])?;
+    results.pop().context("the thread returned nothing")
+}
+
+/// Runs each of `works` on a thread of its own, all at the same time. Returns their results in order, or the first error.
+pub fn at_once<T: Send>(
+    works: impl IntoIterator<Item: FnOnce() -> Result<T> + Send>,
+) -> Result<Vec<T>> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = works.into_iter().map(|work| scope.spawn(work)).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, Result<T>>| {
+            let result = thread.join();
+            result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().map(join).collect()
+    })
 }
 
 /// Names of the TOML files in a directory, without .toml, in alphabetical order.

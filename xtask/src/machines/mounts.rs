@@ -1,6 +1,7 @@
 //! Private mounts for tests: a mount namespace that only one thread and its children see and that ends with them. Needs root.
 
 use crate::build::Arch;
+use crate::machines::on_thread;
 use crate::machines::server::{binary, public_dir, root_for};
 use crate::setup;
 use anyhow::{Context, Result};
@@ -18,14 +19,9 @@ pub fn private(what: &str, work: impl FnOnce() -> Result<()> + Send) -> Result<(
     setup::install_packages(&["mount"])?;
     // Builds the file before the thread enters the namespace: the compiler's processes may outlive the thread.
     binary(Arch::X86_64)?;
-    std::thread::scope(|scope| {
-        let inside = scope.spawn(|| {
-            enter_private_namespace()?;
-            work()
-        });
-        inside
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    on_thread(|| {
+        enter_private_namespace()?;
+        work()
     })
 }
 

@@ -6,7 +6,7 @@
 use crate::machines::mounts;
 use crate::machines::port::Port;
 use crate::machines::server::public_dir;
-use crate::machines::wait_for;
+use crate::machines::{on_thread, wait_for};
 use crate::setup;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
@@ -254,30 +254,25 @@ fn spawn(
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log);
-    std::thread::scope(|scope| {
-        let inside = scope.spawn(|| {
-            mounts::enter_private_namespace()?;
-            let mount = |words: &[&str], from: &Path, to: &str| {
-                setup::run_captured(Command::new("mount").args(words).arg(from).arg(to))
-            };
-            mount(&["--bind"], server, SFTP_SERVER)?;
-            for name in ["passwd", "group", "shadow", "shells"] {
-                mount(&["--bind"], &dir.join(name), &format!("/etc/{name}"))?;
-            }
-            mount(
-                &["-t", "tmpfs", "-o", "mode=755"],
-                Path::new("tmpfs"),
-                "/run",
-            )?;
-            // sshd requires this directory to be empty and owned by root.
-            fs::create_dir("/run/sshd")?;
-            command
-                .spawn()
-                .with_context(|| format!("cannot start {command:?}"))
-        });
-        inside
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    on_thread(|| {
+        mounts::enter_private_namespace()?;
+        let mount = |words: &[&str], from: &Path, to: &str| {
+            setup::run_captured(Command::new("mount").args(words).arg(from).arg(to))
+        };
+        mount(&["--bind"], server, SFTP_SERVER)?;
+        for name in ["passwd", "group", "shadow", "shells"] {
+            mount(&["--bind"], &dir.join(name), &format!("/etc/{name}"))?;
+        }
+        mount(
+            &["-t", "tmpfs", "-o", "mode=755"],
+            Path::new("tmpfs"),
+            "/run",
+        )?;
+        // sshd requires this directory to be empty and owned by root.
+        fs::create_dir("/run/sshd")?;
+        command
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))
     })
 }
 

@@ -21,7 +21,7 @@ use cases::random::{Random, seed};
 use xtask::clients::nfs::Client;
 use xtask::machines::nbd::Disk;
 use xtask::machines::qemu::{Guest, linux};
-use xtask::machines::{ext4, mounts};
+use xtask::machines::{at_once, ext4, mounts};
 use xtask::testing::is_full_run;
 
 use load::Load;
@@ -52,28 +52,16 @@ fn run_load(server: SocketAddr, export: &str, disk: &Disk, calls: usize, seed: u
     let root = Client::connect(server)?.mount(export)?;
     let start = disk.position();
     let start_time = Instant::now();
-    let loads = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(directory)
-            .zip(seed..)
-            .map(|(name, seed)| {
-                let root = &root;
-                scope.spawn(move || {
-                    let mut client = Client::connect(server)?;
-                    let directory = client.lookup(root, &name)?;
-                    Load::new(client, directory, disk, seed)
-                        .run(calls)
-                        .with_context(|| name.clone())
-                })
-            })
-            .collect();
-        let join = |client: std::thread::ScopedJoinHandle<'_, _>| {
-            client
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        clients.into_iter().map(join).collect::<Result<Vec<_>>>()
-    })?;
+    let clients = (0..CLIENTS).map(directory).zip(seed..);
+    let loads = at_once(clients.map(|(name, seed)| {
+        let root = &root;
+        move || {
+            let mut client = Client::connect(server)?;
+            let directory = client.lookup(root, &name)?;
+            let load = Load::new(client, directory, disk, seed);
+            load.run(calls).context(name)
+        }
+    }))?;
     let log = disk.log();
     eprintln!(
         "{CLIENTS} clients made {calls} calls each in {:.1} s: {} events on the disk",

@@ -10,6 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use xtask::clients::nfs::{Call, Client, How, Outcome, Set, nfsstat3, outcome, record, status_of};
+use xtask::machines::at_once;
 use xtask::machines::port::Port;
 use xtask::machines::server::{Server, ServerOptions, public_dir, users};
 
@@ -361,23 +362,12 @@ fn repeated_kills_lose_no_calls() -> Result<()> {
         KILLS
     };
     let users = users();
-    let retransmitted = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..SERVERS)
-            .map(|server| {
-                let user = users[server % users.len()];
-                let loops = if server < SERVERS / 2 { "1" } else { "2" };
-                scope.spawn(move || run_with_kills(user, loops, kills))
-            })
-            .collect();
-        workers
-            .into_iter()
-            .map(|worker| {
-                worker
-                    .join()
-                    .unwrap_or_else(|p| std::panic::resume_unwind(p))
-            })
-            .sum::<Result<usize>>()
-    })?;
+    let retransmitted = at_once((0..SERVERS).map(|server| {
+        let user = users[server % users.len()];
+        let loops = if server < SERVERS / 2 { "1" } else { "2" };
+        move || run_with_kills(user, loops, kills)
+    }))?;
+    let retransmitted: usize = retransmitted.into_iter().sum();
     let kills = SERVERS * kills;
     eprintln!("{retransmitted} calls were retransmitted after {kills} kills");
     ensure!(retransmitted > kills, "too few calls were retransmitted");

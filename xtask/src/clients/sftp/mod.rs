@@ -10,6 +10,7 @@ mod process;
 pub use cases::sftp::*;
 pub use process::{Program, ServerExit, SftpOptions, Wire};
 
+use crate::machines::on_thread;
 use crate::machines::server::Process;
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
@@ -88,17 +89,12 @@ impl Sftp {
 
     /// As [`Self::start`], with `root` as the server's root directory (chroot).
     pub fn start_in(root: &Path, options: &SftpOptions) -> Result<Self> {
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                // The thread and its children get their own root directory; other threads keep theirs.
-                unshare(CloneFlags::CLONE_FS).context("cannot unshare the root directory")?;
-                chroot(root)?;
-                chdir("/")?;
-                Self::start(options)
-            });
-            inside
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        on_thread(|| {
+            // The thread and its children get their own root directory; other threads keep theirs.
+            unshare(CloneFlags::CLONE_FS).context("cannot unshare the root directory")?;
+            chroot(root)?;
+            chdir("/")?;
+            Self::start(options)
         })
     }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::judge::judge;
 use super::known;
 use super::{Disturbance, Fault, Outcome, Place, Role};
+use crate::machines::at_once;
 use crate::machines::server::binary;
 use crate::{build::Arch, setup};
 
@@ -95,15 +96,7 @@ impl Table {
                 }
             })
         };
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..choice.workers)
-                .map(|_| scope.spawn(|| work(Place::new(role)?)))
-                .collect();
-            workers.into_iter().try_for_each(|worker| {
-                let result = worker.join();
-                result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-        })?;
+        at_once((0..choice.workers).map(|_| || work(Place::new(role)?)))?;
         let mut played = played.into_inner().unwrap_or_else(PoisonError::into_inner);
         played.sort_by_key(|it: &Played| {
             let Disturbance { call, fault, .. } = &it.disturbance;

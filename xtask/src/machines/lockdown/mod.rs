@@ -14,6 +14,7 @@ pub mod trace;
 
 pub use profile::Profile;
 
+use super::on_thread;
 use anyhow::Result;
 use filter::{Architecture, Argument, Rules, rule};
 use nix::libc;
@@ -66,14 +67,9 @@ fn run_filtered<T: Send>(
     work: impl FnOnce() -> Result<T> + Send,
 ) -> Result<T> {
     let program = filter::refuse(rules, errno, Architecture::X86_64)?;
-    std::thread::scope(|scope| {
-        let inside = scope.spawn(|| {
-            filter::install(&program)?;
-            work()
-        });
-        inside
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    on_thread(|| {
+        filter::install(&program)?;
+        work()
     })
 }
 

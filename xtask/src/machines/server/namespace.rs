@@ -1,5 +1,6 @@
 //! Network namespaces for tests, in which port 111 is free regardless of the host's servers. Needs root.
 
+use crate::machines::on_thread;
 use crate::setup;
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns};
@@ -69,16 +70,11 @@ impl Namespace {
     /// Runs `work` on a thread in the namespace: sockets that it opens belong to the namespace.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let path = self.path();
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                let file = File::open(&path).with_context(|| format!("cannot open {path}"))?;
-                setns(file, CloneFlags::CLONE_NEWNET)
-                    .with_context(|| format!("cannot enter {path}"))?;
-                work()
-            });
-            inside
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        on_thread(|| {
+            let file = File::open(&path).with_context(|| format!("cannot open {path}"))?;
+            setns(file, CloneFlags::CLONE_NEWNET)
+                .with_context(|| format!("cannot enter {path}"))?;
+            work()
         })
     }
 }

@@ -12,19 +12,15 @@ use anyhow::{Context as _, Result};
 use super::frame::{self, Frame};
 use super::measure::Cost;
 use super::nfs::workload::Workload;
-use super::nfs::{Side, exported};
+use super::nfs::{Side, serving, wait_until_ready};
 use super::table::{Aim, Metric, Reference, Subject, Unit};
-use super::workspace::{Export, Scale, Workspace};
+use super::workspace::{Scale, Workspace};
 use super::{BEFORE, Choice, Common};
 use crate::build::{self, Arch};
-use crate::clients::nfs::Client;
 use crate::machines::path::{Conditions, NetworkPath};
 use crate::machines::server::{Namespace, Server, ServerOptions, ip};
-use crate::machines::wait_for;
 use crate::setup::{self, run_captured};
 
-/// Longest time until a server accepts a connection. stowaway's stack first probes whether another host uses its address.
-const START_MAX: Duration = Duration::from_secs(20);
 /// Longest time without any byte on a link that loses no frames at random.
 const STALL_MAX: Duration = Duration::from_secs(2);
 /// Longest time without any byte on a link that loses 5 % of all frames.
@@ -189,16 +185,6 @@ impl Host {
         SocketAddr::from((self.address, port))
     }
 
-    /// Waits until the server accepts connections.
-    fn wait_until_ready(&self) -> Result<()> {
-        let nfs = self.at(self.server.nfs_port);
-        let connect = || Ok(Client::connect(nfs).ok());
-        wait_for(START_MAX, connect)?.with_context(|| {
-            format!("the server does not accept connections at {nfs} within {START_MAX:?}")
-        })?;
-        Ok(())
-    }
-
     /// Runs one transfer on a new connection.
     fn turn(&self, line: &Line, workspace: &Workspace, scale: Scale) -> Result<Cost> {
         let scale = Scale {
@@ -239,17 +225,13 @@ pub fn main(args: &Args) -> Result<()> {
         let is_own = *name != "the host's";
         let host = Host::start(number, is_own, |arguments, wrapper| {
             Server::start(ServerOptions {
-                file: Some(file.clone()),
-                exports: Export::ALL
-                    .map(|export| exported(&workspace, export))
-                    .into(),
                 address: Ipv4Addr::UNSPECIFIED,
                 arguments,
                 wrapper,
-                ..ServerOptions::default()
+                ..serving(file, &workspace)
             })
         })?;
-        host.wait_until_ready()?;
+        wait_until_ready(name, host.at(host.server.nfs_port))?;
         frame.attach(*name, host.server.pid())?;
         hosts.push(host);
     }

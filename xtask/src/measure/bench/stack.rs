@@ -8,25 +8,21 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::frame::{self, Frame};
 use super::nfs::workload::Workload;
-use super::nfs::{Side, exported};
+use super::nfs::{Side, serving, wait_until_ready};
 use super::table::{Aim, Metric, Reference, Subject};
-use super::workspace::{Export, Scale, Workspace};
+use super::workspace::{Scale, Workspace};
 use super::{Choice, Common};
 use crate::build::{self, Arch};
-use crate::clients::nfs::Client;
 use crate::machines::cable::Cable;
 use crate::machines::server::{Namespace, Server, ServerOptions, ip};
-use crate::machines::wait_for;
 use crate::setup::{self, run_captured};
 
 /// Aim: smallest ratio of the rate of stowaway's stack to that of the host's stack, with offloads.
 const RATE_RATIO: f64 = 0.5;
-/// Longest time until the server accepts a connection. stowaway's stack first probes whether another host uses its address.
-const START_MAX: Duration = Duration::from_secs(20);
 
 /// `cargo xtask bench stack`
 #[derive(clap::Args)]
@@ -68,23 +64,16 @@ pub fn main(args: &Args) -> Result<()> {
     let workspace = Workspace::new(scale)?;
     let serve = |arguments: Vec<String>, through| {
         Server::start(ServerOptions {
-            file: Some(file.clone()),
-            exports: Export::ALL
-                .map(|export| exported(&workspace, export))
-                .into(),
             address: Ipv4Addr::UNSPECIFIED,
             arguments,
             wrapper: through,
-            ..ServerOptions::default()
+            ..serving(&file, &workspace)
         })
     };
     let side = |name, server: &Server, address: [u8; 4]| {
         let at = |port| SocketAddr::from((address, port));
         let (nfs, mount) = (at(server.nfs_port), at(server.mount_port));
-        let connect = || Ok(Client::connect(nfs).ok());
-        wait_for(START_MAX, connect)?.with_context(|| {
-            format!("{name} does not accept connections at {nfs} within {START_MAX:?}")
-        })?;
+        wait_until_ready(name, nfs)?;
         Side::new(name, vec![server.pid()], nfs, mount, &workspace, &scale)
     };
     let own = |link: String, address| vec!["--net".into(), link, "--ip".into(), address];

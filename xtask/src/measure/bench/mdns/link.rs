@@ -13,8 +13,6 @@ use crate::machines::server::{Namespace, ip};
 use crate::setup;
 use std::net::Ipv4Addr;
 
-/// Address of the responder on its link.
-pub const RESPONDER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// Address of the querier.
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// Host name of the responder, without `.local`.

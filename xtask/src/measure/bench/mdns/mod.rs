@@ -4,7 +4,6 @@
 //! multicast only once a second (RFC 6762 section 6), however fast the responder is. One-shot queries (from a port other than
 //! 5353) go to both. QU queries from port 5353 go to stowaway alone: avahi multicasts its reply to them.
 
-mod floor;
 mod link;
 mod responder;
 mod workload;
@@ -16,8 +15,7 @@ use anyhow::Result;
 
 use super::frame::Frame;
 use super::measure::Cost;
-use super::table::{Subject, Unit};
-use super::{BEFORE, Choice, Common, built, frame};
+use super::{BEFORE, Choice, Common, built};
 use crate::build::{self, Arch, Role};
 use crate::setup;
 use link::{Link, Workspace};
@@ -37,26 +35,6 @@ pub struct Args {
     common: Common,
     #[command(flatten)]
     choice: Choice<Workload>,
-}
-
-/// A line of the table.
-enum Line {
-    /// A workload on a responder
-    Asked(Workload),
-    /// The kernel alone, with a thread that sends queries back
-    Floor,
-}
-
-impl frame::Workload for Line {
-    fn subject(&self) -> Subject {
-        match self {
-            Self::Asked(workload) => workload.subject(),
-            Self::Floor => Subject {
-                is_floor: true,
-                ..Subject::new("a query and its reply", Unit::Request)
-            },
-        }
-    }
 }
 
 /// Measures replies, then starts, then file sizes.
@@ -99,15 +77,10 @@ pub fn main(args: &Args) -> Result<()> {
         frame.attach(responder.program.name, responder.pid())?;
     }
 
-    let floor = Link::new()?;
     let count = if args.common.quick { 2_000 } else { 20_000 };
     let workloads = args.choice.workloads().into_iter();
     let (starts, asked): (Vec<_>, Vec<_>) = workloads.partition(|it| it.is_start());
-    let asked = asked.into_iter().map(Line::Asked);
-    frame.rounds(asked.chain([Line::Floor]), |line, side| {
-        let Line::Asked(workload) = line else {
-            return (side == 0).then(|| floor::turn(&floor, count)).transpose();
-        };
+    frame.rounds(asked, |workload, side| {
         let responder = running.get(side);
         let responder = responder.filter(|it| it.program.supports(*workload));
         responder

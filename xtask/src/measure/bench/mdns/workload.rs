@@ -135,7 +135,7 @@ fn answered(
 
 /// Sends `count` queries in batches, made by `ask`, and returns the number of replies. Fails if too many are lost. `check` gets
 /// only the first reply of each batch, because parsing a reply costs more than making it.
-pub fn batches(
+fn batches(
     querier: &Querier,
     count: usize,
     ask: impl Fn(&Querier, u16) -> Result<()>,

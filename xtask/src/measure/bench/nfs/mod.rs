@@ -10,6 +10,7 @@ pub mod writing;
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -22,6 +23,7 @@ use super::{BEFORE, Choice, Common, built, frame};
 use crate::clients::nfs::{Call, Client};
 use crate::machines::port::Port;
 use crate::machines::server::{Server, ServerOptions};
+use crate::machines::wait_for;
 use crate::setup;
 use connection::{Connection, DEPTH};
 use floor::Floor;
@@ -115,11 +117,11 @@ pub fn main(args: &Args) -> Result<()> {
     let is_written = |storage| workloads.iter().any(|it| it.storage() == Some(storage));
     let is_read = workloads.iter().any(|it| it.storage().is_none());
     let floors = Floor::ALL.into_iter();
-    let floors = floors.filter(|it| it.storage.map_or(is_read, is_written));
+    let floors = floors.filter(|it| it.storage().map_or(is_read, is_written));
     lines.extend(floors.map(Line::Floor));
     frame.rounds(lines, |line, number| {
         let (cost, storage) = match line {
-            Line::Floor(floor) if number == 0 => (floor.turn(&workspace, &scale)?, floor.storage),
+            Line::Floor(floor) if number == 0 => (floor.turn(&workspace, &scale)?, floor.storage()),
             Line::Floor(_) => return Ok(None),
             Line::Asked(workload) => {
                 let kind = workload.server();
@@ -175,16 +177,14 @@ impl Ours {
         // `serve` does not choose a free port itself, so the bench reserves one.
         let port = is_served.then(Port::reserve).transpose()?;
         let server = Server::start(ServerOptions {
-            file: Some(file.to_path_buf()),
             role: if is_served { "serve" } else { "nfs" },
             port: port.as_ref().map_or(0, Port::number),
-            exports: Export::ALL.map(|export| exported(workspace, export)).into(),
             arguments: ["--handles", handles]
                 .iter()
                 .chain(more)
                 .map(|it| (*it).into())
                 .collect(),
-            ..ServerOptions::default()
+            ..serving(file, workspace)
         })?;
         let mut pids = vec![server.pid()];
         if is_served {
@@ -199,13 +199,29 @@ impl Ours {
     }
 }
 
-/// The export's argument on stowaway's command line. Like the peer, stowaway does not squash root.
-pub(super) fn exported(workspace: &Workspace, export: Export) -> String {
-    let access = if export.is_writable() { "rw" } else { "ro" };
-    format!(
-        "{}:{access},no_root_squash",
-        workspace.path(export).display()
-    )
+/// Options of a server from a file of stowaway with all exports. Like the peer, stowaway does not squash root.
+pub(super) fn serving(file: &Path, workspace: &Workspace) -> ServerOptions {
+    let own = Export::ALL.map(|export| {
+        let access = if export.is_writable() { "rw" } else { "ro" };
+        let path = workspace.path(export);
+        format!("{}:{access},no_root_squash", path.display())
+    });
+    let more = workspace.more.iter();
+    let more = more.map(|path| format!("{}:ro,no_root_squash", path.display()));
+    ServerOptions {
+        file: Some(file.to_path_buf()),
+        exports: own.into_iter().chain(more).collect(),
+        ..ServerOptions::default()
+    }
+}
+
+/// Waits until a server with its own network stack, which first probes whether another host uses its address, accepts connections.
+pub(super) fn wait_until_ready(name: &str, nfs: SocketAddr) -> Result<()> {
+    const START_MAX: Duration = Duration::from_secs(20);
+    let ready = wait_for(START_MAX, || Ok(Client::connect(nfs).ok()))?;
+    ready.map(drop).with_context(|| {
+        format!("{name} does not accept connections at {nfs} within {START_MAX:?}")
+    })
 }
 
 /// A running server, and the connections to it.

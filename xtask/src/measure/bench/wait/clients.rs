@@ -15,7 +15,7 @@ use nix::sys::statvfs::statvfs;
 use super::disk::{self, Disk, FileSystem};
 use super::workload::{Question, SYNC, Work};
 use crate::clients::nfs::{Call, Client, data, parse_write, stable_how};
-use crate::machines::wait_for;
+use crate::machines::{at_once, wait_for};
 use crate::measure::bench::load::{Load, Refill};
 use crate::measure::bench::measure::{Cost, Waits};
 use crate::measure::bench::nfs::connection::{Connection, SLIDE};
@@ -324,30 +324,20 @@ pub fn echo(scale: &Scale) -> Result<Cost> {
 /// sync, [`SYNC`].
 fn write(writers: &mut [Client], files: &[Vec<u8>], scale: &Scale) -> Result<()> {
     let (start, span) = (Instant::now(), span(scale));
-    thread::scope(|scope| {
-        let all: Vec<_> = writers
-            .iter_mut()
-            .zip(files)
-            .map(|(writer, file)| {
-                scope.spawn(move || {
-                    while start.elapsed() < span {
-                        let asked = Instant::now();
-                        writer.write(file, 0, stable_how::FILE_SYNC, &[1; BLOCK])?;
-                        let took = asked.elapsed();
-                        ensure!(
-                            took >= SYNC,
-                            "a stable WRITE took {took:?}, less than the slow sync of {SYNC:?}"
-                        );
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        all.into_iter().try_for_each(|writer| {
-            let wrote = writer.join();
-            wrote.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    })
+    let write = |(writer, file): (&mut Client, &Vec<u8>)| {
+        while start.elapsed() < span {
+            let asked = Instant::now();
+            writer.write(file, 0, stable_how::FILE_SYNC, &[1; BLOCK])?;
+            let took = asked.elapsed();
+            ensure!(
+                took >= SYNC,
+                "a stable WRITE took {took:?}, less than the slow sync of {SYNC:?}"
+            );
+        }
+        Ok(())
+    };
+    let works = writers.iter_mut().zip(files);
+    at_once(works.map(|work| || write(work))).map(drop)
 }
 
 /// Free bytes of the file system that contains `directory`.

@@ -13,9 +13,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::frame::Frame;
-use super::nfs::exported;
 use super::nfs::ganesha::Ganesha;
-use super::workspace::{Export, Scale, Workspace};
+use super::nfs::serving;
+use super::workspace::{Scale, Workspace};
 use super::{BEFORE, Choice, Common, built};
 use crate::machines::server::{Server, ServerOptions};
 use crate::setup;
@@ -87,14 +87,9 @@ pub fn main(args: &Args) -> Result<()> {
 
     let slow = slow();
     let start = |file: &Path, through: &[String]| {
-        let more = workspace.more.iter();
-        let more = more.map(|path| format!("{}:ro,no_root_squash", path.display()));
-        let exports = Export::ALL.map(|export| exported(&workspace, export));
         Server::start(ServerOptions {
-            file: Some(file.to_path_buf()),
-            exports: exports.into_iter().chain(more).collect(),
             wrapper: through.to_vec(),
-            ..ServerOptions::default()
+            ..serving(file, &workspace)
         })
     };
     // For each side: the clients of the plain server, and those of the one with slow syncs.
