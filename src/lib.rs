@@ -125,8 +125,7 @@
 //! compiler would inline into each: its heuristics consider one call, not the whole binary. `#[repr(C)]` keeps the most-used fields
 //! of a struct first: an offset below 128 takes one byte of an instruction, a larger one four. `mem::Ends` cuts slices without a
 //! panic path. Traits are used as `dyn` where a generic would be compiled twice. `xtask/src/build/toolchain.rs` lists each compiler
-//! flag with its percentage; `cargo xtask size --attributes` builds without the attributes of each module and reports which of them
-//! reduce the size.
+//! flag with its percentage, and `image/doc/size.md` lists the lessons.
 
 #![cfg_attr(not(any(test, fuzzing)), no_std)]
 

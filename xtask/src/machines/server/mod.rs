@@ -343,7 +343,7 @@ pub fn fd_count(pid: u32) -> Result<usize> {
         .count())
 }
 
-/// A process's CPU time in user and kernel mode so far, in clock ticks (10 ms on Linux).
+/// A process's CPU time in user and kernel mode, in clock ticks (10 ms on Linux).
 pub fn cpu_ticks(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;

@@ -67,7 +67,7 @@ impl Process {
         fd_count(self.pid())
     }
 
-    /// CPU time in user and kernel mode so far, in clock ticks (10 ms on Linux).
+    /// CPU time in user and kernel mode, in clock ticks (10 ms on Linux).
     pub fn cpu_ticks(&self) -> Result<u64> {
         cpu_ticks(self.pid())
     }
