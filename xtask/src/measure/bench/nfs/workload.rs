@@ -3,10 +3,11 @@
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
-use super::connection::{BATCH, Connection, DEPTH, OVERLAP, Packed, Request, SLIDE};
+use super::connection::{
+    BATCH, Connection, DEPTH, OVERLAP, Packed, Request, SLIDE, check_found, data_of, size_of,
+};
 use super::writing;
-use crate::clients::nfs::nfs3::GETATTR3res;
-use crate::clients::nfs::{Call, Client, data, ok, page, parse_lookup, read as read_results};
+use crate::clients::nfs::{Call, Client, page};
 use crate::measure::bench::frame;
 use crate::measure::bench::load::{self, Refill};
 use crate::measure::bench::table::{Aim, Metric, Reference, Subject, Unit};
@@ -189,7 +190,7 @@ impl Workload {
                     count,
                     BATCH,
                     |_| Request::Packed(&calls[random.u64(0..NAME_COUNT) as usize]),
-                    |_, results| parse_lookup(results).map(drop),
+                    |_, results| check_found(results),
                 )?;
             }
             Self::ReadRandom => {
@@ -266,9 +267,7 @@ fn get_attr(load: &mut Load, objects: &Objects, count: u64, refill: Refill) -> R
         refill,
         |index| Request::Packed(&calls[index as usize % DEPTH]),
         |_, results| {
-            let size = ok(read_results::<GETATTR3res>(results)?)?
-                .obj_attributes
-                .size;
+            let size = size_of(results)?;
             ensure!(
                 size == 0,
                 "GETATTR of an empty file returned a size of {size} bytes"
@@ -308,7 +307,7 @@ fn read(
         refill,
         |index| Request::ReadAt(&call, start + offset(index)),
         |index, body| {
-            let (data, _) = data(body)?;
+            let data = data_of(body)?;
             ensure!(
                 data.len() == size as usize,
                 "READ of {size} bytes returned {}",
