@@ -62,6 +62,7 @@ struct Row {
     passed: u64,
     failed: u64,
     took: Duration,
+    processor: Duration,
 }
 
 /// State of the report during a run.
@@ -98,6 +99,7 @@ impl Report {
             Ok(outcome) => {
                 row.passed += outcome.passed;
                 row.failed += outcome.failed;
+                row.processor += outcome.processor;
                 self.skipped += outcome.skipped;
                 if outcome.failed == 0 {
                     let old = self.times.seconds.get(&name).copied();
@@ -151,8 +153,8 @@ impl Report {
         self.waiting.done();
         let slowness = suites.slowness().max(1.0);
         println!(
-            "{:<18}{:>7}{:>10}{:>10}",
-            "suite", "tests", "seconds", "budget"
+            "{:<18}{:>7}{:>10}{:>10}{:>11}",
+            "suite", "tests", "seconds", "budget", "processor"
         );
         let mut over = Vec::new();
         for (name, row) in &self.rows {
@@ -164,7 +166,8 @@ impl Report {
             let budget = budget * slowness;
             let took = row.took.as_secs_f64();
             let tests = row.passed + row.failed;
-            println!("{name:<18}{tests:>7}{took:>10.1}{budget:>10.0}");
+            let processor = row.processor.as_secs_f64();
+            println!("{name:<18}{tests:>7}{took:>10.1}{budget:>10.0}{processor:>11.1}");
             if took > budget {
                 over.push(format!("{name} ({took:.0} s of {budget:.0})"));
             }

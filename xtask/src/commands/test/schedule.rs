@@ -70,6 +70,8 @@ pub struct Outcome {
     pub failed: u64,
     /// Number of tests that printed SKIPPED.
     pub skipped: u64,
+    /// Processor time of the programs that the job ran; zero if the job did not measure it.
+    pub processor: Duration,
     /// Output of the job to print, such as that of a failed test.
     pub output: String,
     /// Further jobs to run, which this one discovered.

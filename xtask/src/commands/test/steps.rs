@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum as _;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 
 use super::Mode;
 use super::schedule::{Job, Outcome};
@@ -189,8 +191,8 @@ pub fn run_logged(
         .stderr(stderr)
         .spawn()
         .with_context(|| format!("cannot start {command:?}"))?;
-    let success = wait(&mut child, end)?;
     let mut outcome = Outcome::default();
+    let success = wait(&mut child, end, &mut outcome.processor)?;
     // The output may not be UTF-8, so it is read as bytes.
     let text = fs::read(log).with_context(|| format!("cannot read {}", log.display()))?;
     for line in String::from_utf8_lossy(&text).lines() {
@@ -207,22 +209,37 @@ pub fn run_logged(
     Ok((success, outcome))
 }
 
-/// Waits until the program exits, and kills it at `end`. Returns true if it succeeded.
-fn wait(child: &mut Child, end: Option<Instant>) -> Result<bool> {
-    let Some(end) = end else {
-        return Ok(child.wait()?.success());
-    };
+/// Waits until the program exits, and kills it at `end`. Returns true if it succeeded. Adds the processor time of the program and
+/// its descendants to `processor`.
+fn wait(child: &mut Child, end: Option<Instant>, processor: &mut Duration) -> Result<bool> {
+    let pid = Pid::from_raw(child.id().cast_signed());
     loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status.success());
-        }
-        if Instant::now() > end {
+        let is_late = end.is_some_and(|end| Instant::now() > end);
+        if is_late {
             child.kill()?;
-            child.wait()?;
-            return Ok(false);
+        }
+        // WNOWAIT leaves the ended process as it is, so that its times can still be read.
+        let mut flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        flags.set(WaitPidFlag::WNOHANG, end.is_some() && !is_late);
+        if waitid(Id::Pid(pid), flags)? != WaitStatus::StillAlive {
+            *processor += processor_time(child.id())?;
+            return Ok(child.wait()?.success() && !is_late);
         }
         sleep(Duration::from_millis(5));
     }
+}
+
+/// Processor time of a process that ended but was not waited for, and of its descendants (proc_pid_stat(5): utime, stime, cutime,
+/// cstime).
+fn processor_time(pid: u32) -> Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    // The second field is the program's name in parentheses and may contain spaces.
+    let (_, fields) = stat.rsplit_once(") ").context("unexpected format")?;
+    let ticks = fields.split(' ').skip(11).take(4).map(str::parse::<u64>);
+    let ticks: u64 = ticks.sum::<Result<_, _>>()?;
+    // Linux reports ticks of 10 ms to programs, whatever its own timer does.
+    Ok(Duration::from_millis(ticks * 10))
 }
 
 /// Arguments that select the packages of the product for linting. The tools are linted in a separate run: in one run cargo would
