@@ -69,10 +69,13 @@ fn main() -> ExitCode {
 
 /// Replaces this process with the program of the feature `program`, built and started by cargo (execve).
 fn exec(program: &str, arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let is_bench = arguments.first().is_some_and(|command| command == "bench");
+    let profile = if is_bench { "measure" } else { "tools" };
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(build::workspace_root())
-        .args(["run", "--profile", "tools", "-p", "xtask"])
+        .args(["run", "--profile", profile, "-p", "xtask"])
         .args(["--features", program, "--bin", program, "--"])
         .args(arguments);
     Err(cargo.exec()).map_err(|why| anyhow::anyhow!("cannot start cargo: {why}"))

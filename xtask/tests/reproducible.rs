@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use walkdir::WalkDir;
 use xtask::build::{self, Arch, Role, workspace_root};
+use xtask::testing::is_full_run;
 
 /// Copies the source tree without `target` and `.git`.
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -35,8 +36,15 @@ fn home_of(variable: &str, name: &str) -> Result<PathBuf> {
         .with_context(|| format!("neither {variable} nor HOME is set"))
 }
 
+/// Builds one role, which passes all steps of the pipeline in a fraction of the time; the long form builds all roles.
 #[test]
 fn builds_by_different_users_are_identical() -> Result<()> {
+    let roles = if is_full_run() {
+        &Role::ALL
+    } else {
+        &[Role::Mdns][..]
+    };
+    let names = roles.iter().map(|role| role.name()).collect::<Vec<_>>();
     let directory = tempfile::tempdir()?;
     let (tree, home) = (
         directory.path().join("some/where/else"),
@@ -60,7 +68,7 @@ fn builds_by_different_users_are_identical() -> Result<()> {
     }
     let built = command
         .current_dir(&tree)
-        .args(["build", "--packed"])
+        .args(["build", "--packed", "--roles", &names.join(",")])
         .env("CARGO_MANIFEST_DIR", tree.join("xtask"))
         .env("CARGO_HOME", &crates)
         .env("RUSTUP_HOME", home_of("RUSTUP_HOME", ".rustup")?)
@@ -73,7 +81,7 @@ fn builds_by_different_users_are_identical() -> Result<()> {
     let stdout = String::from_utf8(built.stdout)?;
     let copy_path = PathBuf::from(stdout.lines().last().unwrap_or_default());
     ensure!(copy_path.starts_with(&tree), "{stdout}");
-    let path = build::build_packed(Arch::X86_64, &Role::ALL)?;
+    let path = build::build_packed(Arch::X86_64, roles)?;
     // The plain file, the packed file, and the debug file.
     for extension in ["", "packed", "debug"] {
         let read = |path: &Path| fs::read(path.with_extension(extension));

@@ -216,7 +216,7 @@ fn test_job(mode: &Mode, program: &Path, suite: &str, part: &str, arguments: Vec
         "{suite}::{}",
         if part.is_empty() { "all" } else { part }
     ));
-    let mut command = isolation::command(program);
+    let mut command = isolation::command(program, budget.disk);
     command
         .args(arguments)
         .current_dir(workspace_root().join("xtask"))

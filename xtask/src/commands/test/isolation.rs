@@ -3,22 +3,45 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Shell script for the new namespaces: sets loopback up, mounts an empty /run/netns for `ip netns`, then executes the program.
-const ENTER: &str = "ip link set lo up && mkdir -p /run/netns && mount -t tmpfs netns /run/netns && exec \"$0\" \"$@\"";
+/// Shell commands that set loopback up and mount an empty /run/netns for `ip netns`.
+const PREPARE_NETWORK: &str =
+    "ip link set lo up && mkdir -p /run/netns && mount -t tmpfs netns /run/netns";
+/// Shell commands that mount a file system in memory and let programs create their temporary files there. ext4 needs several
+/// milliseconds to create a file after a few thousand were removed.
+const PREPARE_MEMORY: &str = "mkdir -p /run/stowaway-test && mount -t tmpfs -o mode=1777 memory /run/stowaway-test \
+    && export TMPDIR=/run/stowaway-test";
+/// Shell command that replaces the shell with the program that its arguments name.
+const EXEC: &str = "exec \"$0\" \"$@\"";
 
-/// A command that runs `program` in its own namespaces; without root, in those of this process. When the thread that spawned the
-/// command ends, the kernel kills the process (PDEATHSIG) and, with its PID namespace, all its descendants.
-pub fn command(program: &Path) -> Command {
+/// A command that runs `program` in its own namespaces; without root, in those of this process. Its temporary files are in memory,
+/// or with `is_on_disk` where TMPDIR says. When the thread that spawned the command ends, the kernel kills the process (PDEATHSIG)
+/// and, with its PID namespace, all its descendants.
+pub fn command(program: &Path, is_on_disk: bool) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]);
     if is_possible() {
         // When the first process of a PID namespace exits, the kernel kills all others in the namespace.
         command
             .args(["unshare", "--net", "--mount", "--pid", "--mount-proc"])
-            .args(["--fork", "--kill-child", "sh", "-c", ENTER]);
+            .args(["--fork", "--kill-child", "sh", "-c"]);
+        let memory = if is_on_disk { "true" } else { PREPARE_MEMORY };
+        command.arg(format!("{PREPARE_NETWORK} && {memory} && {EXEC}"));
     }
     command.arg(program);
     command
+}
+
+/// Arguments for cargo that let test programs of `triple` create their temporary files in memory; none without root.
+pub fn memory_arguments(triple: &str) -> Vec<String> {
+    if !is_possible() {
+        return Vec::new();
+    }
+    let script = format!("{PREPARE_MEMORY} && {EXEC}");
+    let runner = ["unshare", "--mount", "sh", "-c", &script];
+    vec![
+        "--config".into(),
+        format!("target.{triple}.runner={runner:?}"),
+    ]
 }
 
 /// Returns true if tests can have their own namespaces, which needs root. Otherwise they run one at a time.
@@ -39,10 +62,22 @@ mod tests {
             return Ok(());
         }
         let script = "cat /proc/net/dev | grep -c : ; ip link show lo | grep -c UP; ls -d /proc/[0-9]* | wc -l";
-        let output = setup::run_captured(command(Path::new("sh")).args(["-c", script]))?;
+        let output = setup::run_captured(command(Path::new("sh"), false).args(["-c", script]))?;
         let numbers: Vec<u32> = output.lines().map(str::parse).collect::<Result<_, _>>()?;
         assert_eq!(numbers[..2], [1, 1], "{output}");
         assert!(numbers[2] <= 4, "{output}");
+        Ok(())
+    }
+
+    #[test]
+    fn temporary_files_are_in_memory() -> Result<()> {
+        if !is_possible() {
+            eprintln!("SKIPPED: namespaces (needs root)");
+            return Ok(());
+        }
+        let script = "stat -f -c %T \"$(mktemp)\"";
+        let output = setup::run_captured(command(Path::new("sh"), false).args(["-c", script]))?;
+        assert_eq!(output.trim(), "tmpfs");
         Ok(())
     }
 
@@ -55,7 +90,7 @@ mod tests {
         // The duration of `sleep`, unusual enough to identify the process in pgrep.
         let duration = format!("86399.{}", std::process::id());
         let script = format!("setsid sleep {duration} >/dev/null 2>&1 & exit 0");
-        setup::run_captured(command(Path::new("sh")).args(["-c", &script]))?;
+        setup::run_captured(command(Path::new("sh"), false).args(["-c", &script]))?;
         let survivors = Command::new("pgrep").args(["-f", &duration]).output()?;
         assert!(survivors.stdout.is_empty(), "{survivors:?}");
         Ok(())

@@ -39,6 +39,9 @@ pub struct Suite {
     /// True if no other job may run at the same time as a test of the suite; the head of the suite's source says why.
     #[serde(default)]
     pub alone: bool,
+    /// True if the temporary files of the tests are on the machine's disk, not in memory.
+    #[serde(default)]
+    pub disk: bool,
     /// Path prefixes whose changes can make the suite fail.
     #[serde(default)]
     pub reach: Vec<String>,
@@ -77,6 +80,7 @@ impl Suites {
             share: 0.5,
             together: false,
             alone: false,
+            disk: false,
             reach: Vec::new(),
         })
     }
