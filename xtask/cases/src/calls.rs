@@ -10,7 +10,7 @@ use nfs3_types::rpc::{RPC_VERSION_2, auth_flavor, auth_unix, msg_type};
 use nfs3_types::xdr_codec::{Opaque, Pack, Unpack, Void};
 use nfs3_types::{mount, nfs3, portmap};
 
-use crate::values::{How, Set, entry, handle, option, pack, time};
+use crate::values::{How, Set, SetTime, device, entry, handle, option, pack, time};
 
 /// The bit of a record mark that is set in the last fragment.
 pub const LAST_FRAGMENT: u32 = 1 << 31;
@@ -249,6 +249,91 @@ impl<'a> Call<'a> {
     /// A MKNOD without arguments after the file type, which may be invalid.
     pub fn mknod_of(dir: &[u8], name: &[u8], kind: u32) -> Self {
         Self::new(nfs(NFSPROC3_MKNOD as u32), &entry(dir, name)).append(&kind)
+    }
+}
+
+/// Handles of objects for [`Objects::calls`].
+pub struct Objects {
+    /// A directory with the file `hello`, the FIFO `fifo`, the empty directory `empty` and the symbolic link `long link`.
+    pub top: Vec<u8>,
+    /// The file `hello`.
+    pub file: Vec<u8>,
+    /// A file of more than 128 KiB.
+    pub big: Vec<u8>,
+    /// A symbolic link.
+    pub link: Vec<u8>,
+    /// A directory.
+    pub many: Vec<u8>,
+    /// The path of a directory that can be mounted.
+    pub path: Vec<u8>,
+}
+
+impl Objects {
+    /// A call of every procedure with its name, in the RFC's order; then variants. Each succeeds on a writable export, alone or after
+    /// those before it. Calls that change nothing succeed on any export.
+    #[rustfmt::skip] // A table.
+    pub fn calls(&self) -> Vec<(String, Call<'_>)> {
+        let Self { top, file, big, link, many, path } = self;
+        let none = Set::default();
+        let all = Set {
+            mode: Some(0o640),
+            uid: Some(3),
+            gid: Some(4),
+            size: Some(9),
+            atime: SetTime::Client(5, 6),
+            mtime: SetTime::Server,
+        };
+        let verifier = [0x80, 0, 0, 7, 0, 0, 0, 8];
+        let null = mknoddata3::NF3CHR(device(none, 1, 3));
+        let write = |stable| Call::write(file, 11, stable, b"more of it");
+        let calls = [
+            ("Null", Call::null()),
+            ("GetAttr", Call::get_attr(file)),
+            ("SetAttr", Call::set_attr(file, Set::mode(0o600), None)),
+            ("Lookup", Call::lookup(top, b"hello")),
+            ("Access", Call::access(top, 0x3f)),
+            ("ReadLink", Call::read_link(link)),
+            ("Read", Call::read(file, 0, 4096)),
+            ("Write", Call::write(file, 0, stable_how::FILE_SYNC, b"bytes")),
+            ("Create", Call::create(top, b"new", How::Unchecked(none))),
+            ("MkDir", Call::mkdir(top, b"new directory", none)),
+            ("SymLink", Call::symlink(top, b"new link", none, b"hello")),
+            ("MkNod", Call::fifo(top, b"new fifo", none)),
+            ("Remove", Call::remove(top, b"fifo")),
+            ("RmDir", Call::rmdir(top, b"empty")),
+            ("Rename", Call::rename(top, b"long link", top, b"moved")),
+            ("Link", Call::link(file, top, b"linked")),
+            ("ReadDir", Call::read_dir(many, 0, [0; 8], 2048)),
+            ("ReadDirPlus", Call::read_dir_plus(many, 0, [0; 8], 1024, 4096)),
+            ("FsStat", Call::fs_stat(top)),
+            ("FsInfo", Call::fs_info(top)),
+            ("PathConf", Call::path_conf(top)),
+            ("Commit", Call::commit(file, 0, 0)),
+            ("Create guarded", Call::create(top, b"guarded", How::Guarded(all))),
+            ("Create exclusive", Call::create(top, b"exclusive", How::Exclusive(verifier))),
+            ("MkNod of a device", Call::mknod(top, b"device", null)),
+            ("Write unstable", write(stable_how::UNSTABLE)),
+            ("Write for its data", write(stable_how::DATA_SYNC)),
+            ("Read at once", Call::read(big, 1, 65_535)),
+            ("Read by order", Call::read(big, 1, 131_073)),
+            ("Portmap null", Call::portmap_null()),
+            ("Portmap port", Call::get_port(nfs3::PROGRAM, nfs3::VERSION, 6)),
+            ("Portmap dump", Call::portmap_dump()),
+        ];
+        let mut calls: Vec<_> = calls.map(|(name, call)| (name.to_owned(), call)).into();
+        for call in [
+            Call::mount_null(),
+            Call::mount(path),
+            Call::mount_dump(),
+            Call::unmount(path),
+            Call::unmount_all(),
+            Call::exports(),
+        ] {
+            let number = call.procedure.2;
+            calls.push((format!("Mount 1.{number}"), call.clone().version_1()));
+            calls.push((format!("Mount 3.{number}"), call));
+        }
+        calls
     }
 }
 

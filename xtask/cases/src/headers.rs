@@ -1,7 +1,7 @@
 //! RPC headers, valid and not, with the outcomes that RFC 5531 defines. Sent to the engines in unit tests, and to the built server
 //! in end-to-end tests.
 
-use nfs3_types::nfs3;
+use nfs3_types::{mount, nfs3};
 
 use crate::calls::{Auth, Call, ProcedureId, head};
 use crate::replies::Outcome;
@@ -31,12 +31,19 @@ pub fn cases() -> Vec<Case> {
         );
     }
     let versions = Outcome::ProgramMismatch { low: 3, high: 3 };
+    // PROG_MISMATCH has one range of versions. MOUNT supports 1 and 3, so its range includes 2, which is not supported.
+    let mount_versions = Outcome::ProgramMismatch { low: 1, high: 3 };
     for (program, version, procedure, outcome) in [
+        (nfs3::PROGRAM, 0, 0, versions),
+        (nfs3::PROGRAM, u32::MAX, 0, versions),
         (nfs3::PROGRAM, 2, 1, versions),
         (nfs3::PROGRAM, 4, 1, versions),
         (nfs3::PROGRAM, 4, 99, versions),
         (nfs3::PROGRAM, 3, 22, Outcome::ProcedureUnavailable),
         (nfs3::PROGRAM, 3, u32::MAX, Outcome::ProcedureUnavailable),
+        (mount::PROGRAM, 2, 1, mount_versions),
+        (mount::PROGRAM, 4, 1, mount_versions),
+        (mount::PROGRAM, 3, 6, Outcome::ProcedureUnavailable),
         (100_227, 3, 0, Outcome::ProgramUnavailable),
         (0, 0, 0, Outcome::ProgramUnavailable),
     ] {
@@ -59,6 +66,12 @@ pub fn cases() -> Vec<Case> {
         message.extend((len as u32).to_be_bytes());
         message.resize((message.len() + len).next_multiple_of(4), 0);
         add(message, outcome);
+    }
+    // The credential is longer than the message.
+    for len in [65, 1000, 0x7fff_ffff, 0xffff_fffd, 0xffff_ffff] {
+        let head = [1, 0, 2, nfs3::PROGRAM, 3, 0, 1, len].map(u32::to_be_bytes);
+        let message = [&head.concat()[..], &[0; 40]].concat();
+        add(message, Outcome::AuthError(AUTH_BADCRED));
     }
     cases
 }

@@ -5,6 +5,7 @@
 
 pub mod calls;
 pub mod headers;
+pub mod laws;
 pub mod mutate;
 pub mod random;
 pub mod replies;
