@@ -5,9 +5,7 @@ use super::World;
 use super::tree::{BIG_BYTES, big_byte};
 use crate::wire::nfs3;
 use crate::wire::nfs3::Procedure;
-use cases::calls::{Auth, Call as Request, fragments, head};
-use cases::nfs3_types::nfs3::{mknoddata3, stable_how};
-use cases::values::{How, Set, SetTime, device};
+use cases::calls::{Auth, Call as Request, Objects, fragments, head};
 
 /// Length of a call before its arguments (bytes).
 pub const HEADER_BYTES: usize = 16 * 4;
@@ -157,82 +155,15 @@ pub mod stable {
 pub fn all_calls(world: &mut World) -> Vec<(String, Call)> {
     let [top, file, big, link, many] =
         ["", "hello", "big", "link", "many"].map(|path| world.handle(path));
-    let none = Set::default();
-    let mut calls = Vec::new();
-    for procedure in Procedure::ALL {
-        let call = match procedure {
-            Procedure::Null => Request::null(),
-            Procedure::GetAttr => Request::get_attr(&file),
-            Procedure::SetAttr => Request::set_attr(&file, Set::mode(0o600), None),
-            Procedure::Lookup => Request::lookup(&top, b"hello"),
-            Procedure::Access => Request::access(&top, 0x3f),
-            Procedure::ReadLink => Request::read_link(&link),
-            Procedure::Read => Request::read(&file, 0, 4096),
-            Procedure::Write => Request::write(&file, 0, stable_how::FILE_SYNC, b"bytes"),
-            Procedure::Create => Request::create(&top, b"new", How::Unchecked(none)),
-            Procedure::MkDir => Request::mkdir(&top, b"new directory", none),
-            Procedure::SymLink => Request::symlink(&top, b"new link", none, b"hello"),
-            Procedure::MkNod => Request::fifo(&top, b"new fifo", none),
-            Procedure::Remove => Request::remove(&top, b"fifo"),
-            Procedure::RmDir => Request::rmdir(&top, b"empty"),
-            Procedure::Rename => Request::rename(&top, b"long link", &top, b"moved"),
-            Procedure::Link => Request::link(&file, &top, b"linked"),
-            Procedure::ReadDir => Request::read_dir(&many, 0, [0; 8], 2048),
-            Procedure::ReadDirPlus => Request::read_dir_plus(&many, 0, [0; 8], 1024, 4096),
-            Procedure::FsStat => Request::fs_stat(&top),
-            Procedure::FsInfo => Request::fs_info(&top),
-            Procedure::PathConf => Request::path_conf(&top),
-            Procedure::Commit => Request::commit(&file, 0, 0),
-        };
-        calls.push((format!("{procedure:?}"), call));
-    }
-    let all = Set {
-        mode: Some(0o640),
-        uid: Some(3),
-        gid: Some(4),
-        size: Some(9),
-        atime: SetTime::Client(5, 6),
-        mtime: SetTime::Server,
+    let objects = Objects {
+        top,
+        file,
+        big,
+        link,
+        many,
+        path: b"/export/dir".to_vec(),
     };
-    let verifier = [0x80, 0, 0, 7, 0, 0, 0, 8];
-    let path = b"/export/dir";
-    let null = mknoddata3::NF3CHR(device(none, 1, 3));
-    let write = |stable| Request::write(&file, 11, stable, b"more of it");
-    let more = [
-        (
-            "Create guarded",
-            Request::create(&top, b"guarded", How::Guarded(all)),
-        ),
-        (
-            "Create exclusive",
-            Request::create(&top, b"exclusive", How::Exclusive(verifier)),
-        ),
-        ("MkNod of a device", Request::mknod(&top, b"device", null)),
-        ("Write unstable", write(stable_how::UNSTABLE)),
-        ("Write for its data", write(stable_how::DATA_SYNC)),
-        ("Read at once", Request::read(&big, 1, 65_535)),
-        ("Read by order", Request::read(&big, 1, 131_073)),
-        ("Portmap null", Request::portmap_null()),
-        (
-            "Portmap port",
-            Request::get_port(nfs3::PROGRAM, nfs3::VERSION, 6),
-        ),
-        ("Portmap dump", Request::portmap_dump()),
-    ];
-    calls.extend(more.map(|(name, call)| (name.into(), call)));
-    for call in [
-        Request::mount_null(),
-        Request::mount(path),
-        Request::mount_dump(),
-        Request::unmount(path),
-        Request::unmount_all(),
-        Request::exports(),
-    ] {
-        let number = call.procedure.2;
-        calls.push((format!("Mount 1.{number}"), call.clone().version_1()));
-        calls.push((format!("Mount 3.{number}"), call));
-    }
-    let calls = calls.into_iter();
+    let calls = objects.calls().into_iter();
     calls.map(|(name, call)| (name, call.into())).collect()
 }
 

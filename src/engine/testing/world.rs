@@ -10,7 +10,7 @@ use crate::engine::{Cx, Datagrams as _, Order, Progress, State, Stream as _};
 use crate::event::Events;
 use crate::event::testing::Sink;
 use crate::time::Instant;
-use crate::vfs::{FsResult, Job, Name, Peer, Scope, Submitted};
+use crate::vfs::{self, FsResult, Job, Name, Peer, Scope, Submitted};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3};
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -64,6 +64,19 @@ pub fn programs(memory: &'static mut [u8]) -> Programs {
         programs.mappings.push(mapping).unwrap();
     }
     programs
+}
+
+/// The context of a call from a port below 1024.
+fn context<'a>(address: Ipv6Addr, vfs: &'a mut vfs::Tree, events: &'a mut Events) -> Cx<'a> {
+    Cx {
+        now: Instant::default(),
+        peer: Peer {
+            address,
+            is_privileged: true,
+        },
+        vfs,
+        events,
+    }
 }
 
 /// A socket that serves every program.
@@ -121,15 +134,7 @@ impl World {
     }
 
     pub(in crate::engine) fn advance(&mut self, session: &mut Session, input: &[u8]) -> Progress {
-        let mut cx = Cx {
-            now: Instant::default(),
-            peer: Peer {
-                address: self.peer,
-                is_privileged: true,
-            },
-            vfs: &mut self.tree,
-            events: &mut self.events,
-        };
+        let mut cx = context(self.peer, &mut self.tree, &mut self.events);
         self.programs
             .advance(session, &mut cx, input, &mut self.buffer)
     }
@@ -140,15 +145,7 @@ impl World {
         order: Order,
         result: FsResult<()>,
     ) -> Progress {
-        let mut cx = Cx {
-            now: Instant::default(),
-            peer: Peer {
-                address: self.peer,
-                is_privileged: true,
-            },
-            vfs: &mut self.tree,
-            events: &mut self.events,
-        };
+        let mut cx = context(self.peer, &mut self.tree, &mut self.events);
         self.programs
             .done(session, &mut cx, order, result, &mut self.buffer)
     }
@@ -230,15 +227,7 @@ impl World {
             let Submitted::Done(synced) = self.tree.submit(Job::Sync(Scope::Promised)) else {
                 panic!("nothing waits here");
             };
-            let mut cx = Cx {
-                now: Instant::default(),
-                peer: Peer {
-                    address: self.peer,
-                    is_privileged: true,
-                },
-                vfs: &mut self.tree,
-                events: &mut self.events,
-            };
+            let mut cx = context(self.peer, &mut self.tree, &mut self.events);
             let replies = &mut self.buffer[..produced];
             produced = self.programs.settle(&mut cx, replies, synced);
         }
@@ -334,15 +323,7 @@ impl World {
             nfs: false,
             ..EVERYTHING
         };
-        let mut cx = Cx {
-            now: Instant::default(),
-            peer: Peer {
-                address: self.peer,
-                is_privileged: true,
-            },
-            vfs: &mut self.tree,
-            events: &mut self.events,
-        };
+        let mut cx = context(self.peer, &mut self.tree, &mut self.events);
         let mut buffer = vec![0; DATAGRAM_BYTES];
         let len = self
             .programs

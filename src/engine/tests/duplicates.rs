@@ -1,8 +1,8 @@
 //! The duplicate request cache: a retransmitted call that is not idempotent is not carried out again and gets the same reply, byte
 //! for byte.
 
+use super::World;
 use super::calls::{Call, NO_CHANGE, all_calls};
-use super::{World, content};
 use crate::config::{DRC_SET_COUNT, DRC_WAY_COUNT, SHARED_BYTES};
 use crate::engine::programs::Programs;
 use crate::engine::turns::Turns;
@@ -64,43 +64,6 @@ fn similar_request_is_not_a_duplicate() {
     assert_eq!(make(&mut world, &mkdir(&top, b"a")), EXISTS);
     world.peer = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
     assert_eq!(make(&mut world, &mkdir(&top, b"a")), OK);
-}
-
-#[test]
-fn failed_reply_is_repeated_too() {
-    let mut world = World::with_reply_cache();
-    let top = world.handle("");
-    let remove = Call::of(Procedure::Remove, &top).opaque(b"late");
-    assert_eq!(world.ask(&remove).unwrap().status, NO_ENTRY);
-    world.tree.ram().file("late", b"");
-    assert_eq!(world.ask(&remove).unwrap().status, NO_ENTRY);
-    assert_eq!(world.ask(&remove.xid(8)).unwrap().status, OK);
-}
-
-#[test]
-fn idempotent_replies_are_not_cached() {
-    let mut world = World::with_reply_cache();
-    let hello = world.handle("hello");
-    let ask = Call::of(Procedure::GetAttr, &hello);
-    let read = Call::read(&hello, 0, 100);
-    world.ask(&ask).unwrap();
-    world.ask(&read).unwrap();
-    world.ask(&Call::write(&hello, 0, 2, b"J")).unwrap();
-    let attr = world.ask(&ask).unwrap().attributes[0].unwrap();
-    assert_ne!(attr[17], 1_000_000_000);
-    assert_eq!(world.ask(&read).unwrap().bytes, b"Jello world");
-}
-
-/// WRITEs are not in the cache. Repeating one does no harm, and its data would take too much memory.
-#[test]
-fn retransmitted_write_is_carried_out_again() {
-    let mut world = World::with_reply_cache();
-    let hello = world.handle("hello");
-    let write = Call::write(&hello, 0, 0, b"J");
-    world.ask(&write).unwrap();
-    world.ask(&Call::write(&hello, 0, 0, b"C").xid(8)).unwrap();
-    world.ask(&write).unwrap();
-    assert_eq!(content(&mut world, "hello"), b"Jello world");
 }
 
 #[test]

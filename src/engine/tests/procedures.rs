@@ -152,35 +152,6 @@ fn commit_of_unchanged_file_succeeds() {
     );
 }
 
-#[test]
-fn change_on_read_only_export_returns_attributes() {
-    const READ_ONLY: u32 = 30;
-    let hello: &[&[u32]] = &[&[1], &before(hello()), &[1], &hello()];
-    let top: &[&[u32]] = &[&[1], &before(top()), &[1], &top()];
-    for procedure in [Procedure::SetAttr, Procedure::Write] {
-        check(procedure, &[&[&[READ_ONLY][..]], hello].concat());
-    }
-    for procedure in [
-        Procedure::Create,
-        Procedure::MkDir,
-        Procedure::SymLink,
-        Procedure::MkNod,
-        Procedure::Remove,
-        Procedure::RmDir,
-    ] {
-        check(procedure, &[&[&[READ_ONLY][..]], top].concat());
-    }
-    // A SETATTR that changes nothing fails too, as with the Linux kernel's server.
-    let mut world = World::default();
-    let handle = world.handle("hello");
-    let nothing = Call::of(Procedure::SetAttr, &handle).words(&[0; 7]);
-    world.check(&nothing, &[&[&[READ_ONLY][..]], hello].concat());
-
-    let status: &[&[u32]] = &[&[READ_ONLY]];
-    check(Procedure::Rename, &[status, top, top].concat());
-    check(Procedure::Link, &[status, &hello[2..], top].concat());
-}
-
 /// The words that follow the status of a failed call if its handle is invalid: "no attributes" for each object.
 const fn shape_of_failure(procedure: Procedure) -> &'static [u32] {
     match procedure {
@@ -299,71 +270,6 @@ fn late_failure_reply_has_attributes() {
             && is_logged(event::DISK_FULL)
             && is_logged(event::OTHER_FILE_SYSTEM)
     );
-}
-
-#[test]
-fn truncated_arguments_are_garbage() {
-    let mut world = World::default();
-    for (name, call) in all_calls(&mut world) {
-        let takes_none = name.ends_with("Null") || name.ends_with("null");
-        if takes_none {
-            continue;
-        }
-        let mut refused = 0;
-        for end in (HEADER_BYTES..call.0.len()).step_by(4) {
-            match world.ask(&Call(call.0[..end].to_vec())) {
-                Err(why) => {
-                    assert_eq!(why, Reject::Arguments, "{name} cut to {end}");
-                    refused += 1;
-                }
-                Ok(body) => panic!("{name} cut to {end}: {body:?}"),
-            }
-        }
-        let has_arguments = call.0.len() > HEADER_BYTES;
-        assert_eq!(refused > 0, has_arguments, "{name}");
-    }
-}
-
-#[test]
-fn wrong_object_type_error_has_attributes() {
-    const NOT_DIRECTORY: u32 = 20;
-    const IS_DIRECTORY: u32 = 21;
-    const INVALID: u32 = 22;
-    let mut world = World::default();
-    for (path, procedure, rest, status) in [
-        (
-            "hello",
-            Procedure::Lookup,
-            &[1, 0x7800_0000][..],
-            NOT_DIRECTORY,
-        ),
-        (
-            "hello",
-            Procedure::ReadDir,
-            &[0, 0, 0, 0, 512],
-            NOT_DIRECTORY,
-        ),
-        (
-            "link",
-            Procedure::ReadDirPlus,
-            &[0, 0, 0, 0, 512, 512],
-            NOT_DIRECTORY,
-        ),
-        ("hello", Procedure::ReadLink, &[], INVALID),
-        ("dir", Procedure::ReadLink, &[], INVALID),
-        ("dir", Procedure::Read, &[0, 0, 10], IS_DIRECTORY),
-        ("link", Procedure::Read, &[0, 0, 10], INVALID),
-        ("fifo", Procedure::Read, &[0, 0, u32::MAX], INVALID),
-        ("dir", Procedure::Commit, &[0, 0, 0], IS_DIRECTORY),
-        ("fifo", Procedure::Commit, &[0, 0, 0], INVALID),
-    ] {
-        let handle = world.handle(path);
-        let failed = world
-            .ask(&Call::of(procedure, &handle).words(rest))
-            .unwrap();
-        assert_eq!(failed.status, status, "{procedure:?} of {path}");
-        assert!(failed.attributes[0].is_some(), "{procedure:?} of {path}");
-    }
 }
 
 #[test]

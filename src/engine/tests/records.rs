@@ -12,12 +12,9 @@ use cases::headers;
 use cases::replies::outcome;
 
 #[test]
-fn unknown_program_version_or_procedure_is_refused() {
+fn unknown_portmap_version_or_procedure_is_refused() {
     let mut world = World::default();
     for (program, version, procedure, why) in [
-        (mount::PROGRAM, 2, 1, Reject::Version(1, 3)),
-        (mount::PROGRAM, 4, 1, Reject::Version(1, 3)),
-        (mount::PROGRAM, 3, 6, Reject::Procedure),
         (portmap::PROGRAM, 1, 3, Reject::Version(2, 4)),
         (portmap::PROGRAM, 5, 3, Reject::Version(2, 4)),
         (portmap::PROGRAM, 2, 5, Reject::Procedure),

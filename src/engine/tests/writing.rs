@@ -8,7 +8,6 @@ use crate::event;
 use crate::text::Text;
 use crate::vfs::FsError;
 use crate::wire::nfs3::{self, Procedure};
-use crate::wire::rpc::Reject;
 use cases::random::{Random, for_seeds};
 
 const OK: u32 = 0;
@@ -262,51 +261,6 @@ fn write_offset_may_reach_the_largest_file() {
         }
     }
     assert_eq!(world.attributes(&hello)[5..7], [0x7fff_ffff, u32::MAX]);
-}
-
-#[test]
-fn write_and_commit_refuse_other_object_types() {
-    let mut world = World::writable();
-    for (path, status) in [("", 21), ("dir", 21), ("link", 22), ("fifo", 22)] {
-        let handle = world.handle(path);
-        for call in [
-            Call::write(&handle, 0, stable::FILE_SYNC, b"data"),
-            Call::write(&handle, 0, stable::UNSTABLE, &data(20_000)),
-            Call::commit(&handle),
-        ] {
-            let body = world.ask_around(&call, &[&handle]);
-            assert_eq!(body.status, status, "{path}");
-        }
-    }
-    assert!(world.tree.ram().is_durable());
-}
-
-#[test]
-fn write_with_mismatched_counts_writes_nothing() {
-    let mut world = World::writable();
-    let hello = world.handle("hello");
-    let call = |count, how, bytes: &[u8]| {
-        Call::of(Procedure::Write, &hello)
-            .long(0)
-            .words(&[count, how])
-            .opaque(bytes)
-    };
-    let mut short = call(8, 2, b"12345678");
-    short.0.truncate(short.0.len() - 4);
-    let mut long = call(20_000, 2, &data(20_000));
-    long.0.truncate(long.0.len() - 4);
-    for call in [
-        call(4, 2, b"12345"),
-        call(6, 2, b"12345"),
-        call(5, 3, b"12345"),
-        call(5, u32::MAX, b"12345"),
-        call(u32::MAX, 2, b"12345"),
-        short,
-        long,
-    ] {
-        assert_eq!(world.ask(&call), Err(Reject::Arguments));
-        assert_eq!(content(&mut world, "hello"), b"hello world");
-    }
 }
 
 /// Sends a WRITE of 20,000 bytes to "hello" as the bytes `record`. The reply must say that `expect` bytes were stored, and the file

@@ -1,0 +1,79 @@
+//! The laws that the engines share with the built server: the table is in the crate `cases`.
+
+use super::{World, tree::Tree};
+use crate::vfs::ram::Ram;
+use anyhow::Result;
+use cases::calls::Auth;
+use cases::laws::{self, Case, Peer, Server};
+
+/// The engines as the server, and the state of the objects at the last `save`.
+pub(super) struct InProcess {
+    pub(super) world: World,
+    saved: Option<Ram>,
+}
+
+impl InProcess {
+    pub(super) fn new(world: World) -> Self {
+        Self { world, saved: None }
+    }
+}
+
+impl Server for InProcess {
+    fn exchange(&mut self, message: &[u8]) -> Result<Vec<u8>> {
+        let reply = self.world.reply(&super::Call(message.to_vec()));
+        assert_eq!(self.world.tree.ram().pinned, 0, "a pin was kept");
+        Ok(reply)
+    }
+
+    /// Each call has a connection of its own.
+    fn reconnect(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The model's clock advances with every change.
+    fn tick(&mut self) {}
+
+    fn save(&mut self) -> Result<()> {
+        self.saved = Some(self.world.tree.ram().clone());
+        Ok(())
+    }
+
+    fn is_as_saved(&mut self) -> Result<bool> {
+        let saved = self.saved.as_ref().expect("saved before");
+        Ok(self.world.tree.ram().is_like(saved))
+    }
+
+    fn check(&mut self) -> Result<()> {
+        self.world.tree.ram().check();
+        Ok(())
+    }
+}
+
+/// Runs each case on a tree of its own.
+fn check(cases: impl IntoIterator<Item = Case>, tree: fn() -> Tree) {
+    let mut failed = Vec::new();
+    for (name, case) in cases {
+        let mut world = World {
+            tree: tree(),
+            ..World::with_reply_cache()
+        };
+        let root = world.handle("");
+        let mut server = InProcess::new(world);
+        let mut peer = Peer::new(&mut server, root, 0);
+        peer.auth = Auth::sys(b"box", 1000, 100, &[]);
+        if let Err(error) = case(&mut peer) {
+            failed.push(format!("{name}: {error:#}"));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn laws_of_writable_exports_hold() {
+    check(laws::writable(), Tree::writable);
+}
+
+#[test]
+fn laws_of_read_only_exports_hold() {
+    check(laws::read_only(), Tree::default);
+}
