@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 use tempfile::TempDir;
-use xtask::clients::nfs::{Auth, Call, Client, Outcome, body, head, mount, nfs3, outcome, portmap};
+use xtask::clients::nfs::{Auth, Call, Client, Outcome, body, mount, nfs3, outcome, portmap};
 use xtask::machines::server::{Namespace, Server, ServerOptions, public_dir, root_for};
 use xtask::setup;
 
@@ -241,50 +241,6 @@ fn port_111_in_use_is_reported_nfs_continues() -> Result<()> {
         "no single line with {options}: {lines:#?}"
     );
     namespace.run(|| server.open(directory.path()).map(drop))
-}
-
-#[test]
-fn unsupported_versions_and_programs_are_rejected() -> Result<()> {
-    let directory = public_dir()?;
-    let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
-    let mut client = server.connect()?;
-    for (program, version) in [
-        (nfs3::PROGRAM, 2),
-        (nfs3::PROGRAM, 4),
-        (nfs3::PROGRAM, 0),
-        (nfs3::PROGRAM, u32::MAX),
-    ] {
-        let message = head(1, 2, (program, version, 0), &Auth::root());
-        let outcome = client.exchange(&message)?;
-        let is_mismatch = matches!(outcome, Some(Outcome::ProgramMismatch { low: 3, high: 3 }));
-        ensure!(
-            is_mismatch,
-            "program {program} version {version} was answered {outcome:?}"
-        );
-    }
-    // PROG_MISMATCH has one range of versions (RFC 5531). MOUNT supports 1 and 3, so its range includes 2, which is not supported.
-    let outcome = client.exchange(&head(1, 2, (mount::PROGRAM, 2, 0), &Auth::root()))?;
-    ensure!(
-        matches!(outcome, Some(Outcome::ProgramMismatch { .. })),
-        "MOUNT 2 was answered {outcome:?}"
-    );
-    let outcome = client.exchange(&head(1, 2, (400_000, 3, 0), &Auth::root()))?;
-    ensure!(
-        matches!(outcome, Some(Outcome::ProgramUnavailable)),
-        "program 400000 was answered {outcome:?}"
-    );
-    for (program, procedure) in [
-        (nfs3::PROGRAM, 22),
-        (mount::PROGRAM, 6),
-        (nfs3::PROGRAM, u32::MAX),
-    ] {
-        let outcome = client.exchange(&head(1, 2, (program, 3, procedure), &Auth::root()))?;
-        ensure!(
-            matches!(outcome, Some(Outcome::ProcedureUnavailable)),
-            "procedure {procedure} was answered {outcome:?}"
-        );
-    }
-    Ok(())
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Record marks and RPC headers that are wrong, arrive in pieces, or never end.
 
-use super::{Scene, is_refused};
+use super::Scene;
 use anyhow::{Context, Result, ensure};
+use cases::calls::fragments;
 use cases::headers;
-use cases::nfs3_types::xdr_codec::{Opaque, Void};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
-use xtask::clients::nfs::{Auth, Call, LAST_FRAGMENT, Outcome, nfs3, outcome, record};
+use xtask::clients::nfs::{Auth, Call, LAST_FRAGMENT, Outcome, outcome, record};
 
 /// Longest time until the server closes a connection with an invalid record.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
@@ -27,11 +27,6 @@ fn expect_close(scene: &Scene, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn fragment(last: bool, bytes: &[u8]) -> Vec<u8> {
-    let mark = bytes.len() as u32 | if last { LAST_FRAGMENT } else { 0 };
-    mark.to_be_bytes().iter().chain(bytes).copied().collect()
-}
-
 fn get_root_attr(scene: &Scene, xid: u32) -> Vec<u8> {
     Call::get_attr(&scene.root).message(xid, &Auth::root())
 }
@@ -46,27 +41,12 @@ fn oversized_record_mark_closes_the_connection() -> Result<()> {
 }
 
 #[test]
-fn seventeenth_empty_fragment_closes_the_connection() -> Result<()> {
-    let mut scene = Scene::new(None)?;
-    for bytes in [&b""[..], &b"\0"[..]] {
-        expect_close(&scene, &fragment(false, bytes).repeat(17))
-            .with_context(|| format!("fragments of {} bytes", bytes.len()))?;
-    }
-    scene.check_alive()
-}
-
-#[test]
 fn records_of_sixteen_fragments_are_accepted() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let message = get_root_attr(&scene, 5);
     for count in 1..=17 {
         // One byte in each fragment except the last, which has the rest.
-        let (head, remaining) = message.split_at(count - 1);
-        let mut bytes: Vec<u8> = head
-            .iter()
-            .flat_map(|&byte| fragment(false, &[byte]))
-            .collect();
-        bytes.extend(fragment(true, remaining));
+        let bytes = fragments(&message, &(1..count).collect::<Vec<_>>());
         if count == 17 {
             expect_close(&scene, &bytes)?;
             continue;
@@ -83,41 +63,16 @@ fn records_of_sixteen_fragments_are_accepted() -> Result<()> {
         );
     }
     // Sends the maximum of 16 fragments, 15 of them empty: the server must count empty ones, and accept an empty last fragment.
-    let mut bytes = fragment(false, b"").repeat(14);
-    bytes.extend(fragment(false, &message));
-    bytes.extend(fragment(true, b""));
+    let mut bytes = [0; 4].repeat(14);
+    bytes.extend((message.len() as u32).to_be_bytes());
+    bytes.extend(&message);
+    bytes.extend(LAST_FRAGMENT.to_be_bytes());
     scene.client.send(&bytes)?;
     let reply = scene
         .client
         .receive()?
         .context("empty fragments around a request")?;
     ensure!(matches!(outcome(reply)?, (5, Outcome::Success(_))));
-    scene.check_alive()
-}
-
-#[test]
-fn request_in_two_sends_is_answered() -> Result<()> {
-    let mut scene = Scene::new(None)?;
-    let bytes = record(&get_root_attr(&scene, 6));
-    for index in 1..bytes.len() {
-        scene.client.send(&bytes[..index])?;
-        // Gives the server time to receive the first part alone.
-        std::thread::sleep(Duration::from_millis(1));
-        scene.client.send(&bytes[index..])?;
-        let reply = scene
-            .client
-            .receive()?
-            .with_context(|| format!("cut at {index}"))?;
-        ensure!(
-            matches!(outcome(reply)?, (6, Outcome::Success(_))),
-            "cut at {index}"
-        );
-    }
-    for &byte in &bytes {
-        scene.client.send(&[byte])?;
-    }
-    let reply = scene.client.receive()?.context("byte by byte")?;
-    ensure!(matches!(outcome(reply)?, (6, Outcome::Success(_))));
     scene.check_alive()
 }
 
@@ -190,34 +145,6 @@ fn stalled_request_is_closed_idle_connection_not() -> Result<()> {
 }
 
 #[test]
-fn lengths_beyond_the_record_are_refused() -> Result<()> {
-    let mut scene = Scene::new(None)?;
-    let root = scene.root.clone();
-    for len in [65_u32, 1000, 0x7fff_ffff, 0xffff_fffd, 0xffff_ffff] {
-        // The length of a handle, of a name and of a credential exceeds the record.
-        let call = |procedure| Call::new((nfs3::PROGRAM, 3, procedure), &Void);
-        let handle = call(1).append(&len).message(1, &Auth::root());
-        let handle = [&handle, &root[..]].concat();
-        let name = call(3)
-            .append(&Opaque::borrowed(&root))
-            .append(&len)
-            .append(b"small\0\0\0");
-        let name = name.message(1, &Auth::root());
-        let credential = [1, 0, 2, nfs3::PROGRAM, 3, 0, 1, len].map(u32::to_be_bytes);
-        let credential = [&credential.concat()[..], &[0; 40]].concat();
-        for message in [handle, name, credential] {
-            let mut client = scene.server.connect()?;
-            let outcome = client.exchange(&message)?;
-            ensure!(
-                is_refused(outcome),
-                "length {len} in {message:02x?} was answered {outcome:?}"
-            );
-        }
-    }
-    scene.check_alive()
-}
-
-#[test]
 fn rpc_headers_have_the_outcomes_of_the_rfc() -> Result<()> {
     let mut scene = Scene::new(None)?;
     for case in headers::cases() {
@@ -227,20 +154,6 @@ fn rpc_headers_have_the_outcomes_of_the_rfc() -> Result<()> {
             "{:02x?} was answered {outcome:?}",
             case.message
         );
-    }
-    scene.check_alive()
-}
-
-#[test]
-fn replies_are_not_answered() -> Result<()> {
-    let mut scene = Scene::new(None)?;
-    let reply = [1, 1, 0, 0, 0, 0].map(u32::to_be_bytes).concat();
-    let mut client = scene.server.connect()?;
-    client.send(&record(&reply))?;
-    client.send(&record(&get_root_attr(&scene, 2)))?;
-    // The server either closes the connection or answers the call after the reply.
-    if let Some(bytes) = client.receive()? {
-        ensure!(outcome(bytes)?.0 == 2, "a reply was answered: {bytes:02x?}");
     }
     scene.check_alive()
 }

@@ -4,15 +4,14 @@
 
 use super::Scene;
 use anyhow::{Context, Result, bail, ensure};
+use cases::calls::Objects;
 use cases::mutate::mutated;
 use cases::random::{Random, seed};
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 use xtask::build::Arch;
-use xtask::clients::nfs::{
-    Auth, Call, Client, How, Outcome, Set, body, nfs3, nfsstat3, outcome, record, stable_how,
-};
+use xtask::clients::nfs::{Auth, Call, Client, Outcome, body, nfs3, nfsstat3, outcome, record};
 use xtask::machines::server::{Namespace, ServerOptions, root_for, users};
 use xtask::setup;
 use xtask::testing::is_full_run;
@@ -21,58 +20,22 @@ use xtask::testing::is_full_run;
 const LAST_XID: u32 = u32::MAX;
 const BATCH: usize = 16;
 
-/// Every call of NFS and MOUNT, as a client sends it.
+/// Every call, as a client sends it.
 fn recorded(scene: &mut Scene) -> Result<Vec<Vec<u8>>> {
     let root = scene.root.clone();
-    let [small, large, link, sub] =
-        ["small", "large", "link", "sub"].map(|name| scene.client.lookup(&root, name));
-    let (small, large, link, sub) = (&small?, &large?, &link?, &sub?);
-    let set = Set {
-        mode: Some(0o644),
-        size: Some(1),
-        ..Set::default()
-    };
-    let name = b"new".as_slice();
     let path = scene.directory.path().display().to_string();
-    let path = path.as_bytes();
+    let mut handle = |name| scene.client.lookup(&root, name);
+    let objects = Objects {
+        top: root.clone(),
+        file: handle("small")?,
+        big: handle("large")?,
+        link: handle("link")?,
+        many: handle("sub")?,
+        path: path.into_bytes(),
+    };
     let auth = Auth::sys(b"machine", 1000, 1000, &[4, 24, 27]);
-    let nfs = [
-        Call::null(),
-        Call::get_attr(small),
-        Call::set_attr(small, set, None),
-        Call::lookup(&root, b"small"),
-        Call::access(sub, 0x3f),
-        Call::read_link(link),
-        Call::read(small, 0, 4096),
-        Call::read(large, 4096, 1 << 20),
-        Call::write(small, 0, stable_how::FILE_SYNC, b"data"),
-        Call::create(&root, name, How::Guarded(set)),
-        Call::mkdir(&root, name, set),
-        Call::symlink(&root, name, set, b"small"),
-        Call::fifo(&root, name, set),
-        Call::remove(&root, b"small"),
-        Call::rmdir(&root, b"sub"),
-        Call::rename(&root, b"small", sub, name),
-        Call::link(small, sub, name),
-        Call::read_dir(&root, 0, [0; 8], 4096),
-        Call::read_dir_plus(&root, 0, [0; 8], 4096, 8192),
-        Call::fs_stat(&root),
-        Call::fs_info(&root),
-        Call::path_conf(&root),
-        Call::commit(small, 0, 0),
-    ];
-    let mount = [
-        Call::mount_null(),
-        Call::mount(path),
-        Call::mount_dump(),
-        Call::unmount(path),
-        Call::unmount_all(),
-        Call::exports(),
-    ];
-    let messages = nfs.iter().map(|call| call.message(1, &auth));
-    Ok(messages
-        .chain(mount.iter().map(|call| call.message(1, &Auth::root())))
-        .collect())
+    let calls = objects.calls().into_iter();
+    Ok(calls.map(|(_, call)| call.message(1, &auth)).collect())
 }
 
 fn portmap_calls() -> Vec<Vec<u8>> {

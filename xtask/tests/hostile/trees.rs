@@ -1,70 +1,9 @@
-//! Objects that a file server must not open or enter: FIFOs, devices, sockets, procfs, sysfs and other mounted file systems.
+//! File systems that a server must not export or enter: procfs, sysfs, and those mounted inside the export.
 
-use super::Scene;
 use anyhow::{Context, Result, ensure};
-use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use nix::unistd::mkfifo;
 use std::fs;
-use std::os::unix::net::UnixListener;
-use std::time::{Duration, Instant};
-use xtask::clients::nfs::{Call, nfsstat3};
-use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, users};
-
-#[test]
-fn special_files_are_listed_but_never_opened() -> Result<()> {
-    for user in users() {
-        let mut scene = Scene::new(user)?;
-        let path = scene.directory.path().to_owned();
-        let everyone = Mode::from_bits_truncate(0o666);
-        mkfifo(&path.join("fifo"), everyone)?;
-        let _socket = UnixListener::bind(path.join("socket"))?;
-        let mut kinds = vec![("fifo", 7), ("socket", 6)];
-        if root_for("devices") {
-            // /dev/zero, whose reads never end, and a block device without a driver.
-            mknod(&path.join("zero"), SFlag::S_IFCHR, everyone, makedev(1, 5))?;
-            mknod(
-                &path.join("block"),
-                SFlag::S_IFBLK,
-                everyone,
-                makedev(240, 0),
-            )?;
-            kinds.extend([("zero", 4), ("block", 3)]);
-        }
-        let entries = scene.client.list(&scene.root)?;
-        for (name, kind) in kinds {
-            let start = Instant::now();
-            let object = scene.client.lookup(&scene.root, name)?;
-            ensure!(
-                scene.client.attr(&object)?.type_ as u32 == kind,
-                "{name} has another type than {kind}"
-            );
-            let listed = entries.iter().find(|entry| entry.name == name.as_bytes());
-            ensure!(
-                listed
-                    .and_then(|entry| entry.attributes)
-                    .is_some_and(|attributes| attributes[0] == kind),
-                "{name} is listed as {listed:?}"
-            );
-            for count in [1, 4096, 1 << 20] {
-                scene
-                    .client
-                    .expect_status(&Call::read(&object, 0, count), nfsstat3::NFS3ERR_INVAL)?;
-            }
-            let status = scene.client.status(&Call::commit(&object, 0, 0))?;
-            ensure!(
-                status != nfsstat3::NFS3_OK,
-                "COMMIT of {name} was answered {status:?}"
-            );
-            ensure!(
-                start.elapsed() < Duration::from_secs(1),
-                "{name} took {:?}",
-                start.elapsed()
-            );
-        }
-        scene.check_alive()?;
-    }
-    Ok(())
-}
+use xtask::clients::nfs::nfsstat3;
+use xtask::machines::server::{Server, ServerOptions, public_dir, root_for};
 
 #[test]
 fn procfs_and_sysfs_are_not_exported() -> Result<()> {

@@ -2,32 +2,14 @@
 
 use super::{Scene, create_file, pattern};
 use anyhow::{Context, Result, ensure};
+use cases::calls::fragments;
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::clients::nfs::{
-    Call, Client, LAST_FRAGMENT, Outcome, outcome, parse_write, record, stable_how,
-};
+use xtask::clients::nfs::{Call, Client, Outcome, outcome, parse_write, record, stable_how};
 
 /// Longest time that a client waits for its reply while another one is slow.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
-
-fn fragment(last: bool, bytes: &[u8]) -> Vec<u8> {
-    let mark = bytes.len() as u32 | if last { LAST_FRAGMENT } else { 0 };
-    mark.to_be_bytes().iter().chain(bytes).copied().collect()
-}
-
-/// Splits `message` into one record with fragments that end at `cuts` and at the end.
-fn cut(message: &[u8], cuts: &[usize]) -> Vec<u8> {
-    let ends = cuts.iter().copied().chain([message.len()]);
-    let mut from = 0;
-    let mut out = Vec::new();
-    for to in ends {
-        out.extend(fragment(to == message.len(), &message[from..to]));
-        from = to;
-    }
-    out
-}
 
 /// Receives the next reply, which must be the reply `xid` to a WRITE of `len` bytes.
 fn expect_written(client: &mut Client, xid: u32, len: usize) -> Result<()> {
@@ -45,39 +27,6 @@ fn expect_written(client: &mut Client, xid: u32, len: usize) -> Result<()> {
 }
 
 #[test]
-fn small_write_is_accepted_cut_anywhere() -> Result<()> {
-    Scene::for_each_server(|scene| {
-        let file = scene.create_file("file", b"")?;
-        let auth = scene.client.auth.clone();
-        let message = |xid: u32| {
-            let data = pattern(xid as u8, 0, 13);
-            Call::write(&file, 0, stable_how::UNSTABLE, &data).message(xid, &auth)
-        };
-        let len = message(0).len();
-        for index in 1..len {
-            // Variants: both fragments in one send, and both fragments in two sends.
-            let (first, second) = (index as u32 * 3, index as u32 * 3 + 1);
-            let bytes = cut(&message(first), &[index]);
-            scene.client.send(&bytes)?;
-            expect_written(&mut scene.client, first, 13)
-                .with_context(|| format!("cut at {index}"))?;
-            let bytes = cut(&message(second), &[index]);
-            let (first_part, second_part) = bytes.split_at(index + 4 + index % 4);
-            scene.client.send(first_part)?;
-            sleep(Duration::from_micros(300));
-            scene.client.send(second_part)?;
-            expect_written(&mut scene.client, second, 13)
-                .with_context(|| format!("sent at {index}"))?;
-            ensure!(
-                fs::read(scene.path("file"))? == pattern(second as u8, 0, 13),
-                "cut at {index}"
-            );
-        }
-        scene.check_alive()
-    })
-}
-
-#[test]
 fn large_write_is_accepted_in_odd_fragments() -> Result<()> {
     Scene::for_each_server(|scene| {
         const LEN: usize = 300_001;
@@ -89,7 +38,7 @@ fn large_write_is_accepted_in_odd_fragments() -> Result<()> {
             let data = pattern(xid as u8, 0, LEN);
             let message = Call::write(&file, 0, stable_how::UNSTABLE, &data).message(xid, &auth);
             let cuts = cuts(message.len());
-            scene.client.send(&cut(&message, &cuts))?;
+            scene.client.send(&fragments(&message, &cuts))?;
             expect_written(&mut scene.client, xid, LEN)
                 .and_then(|()| {
                     ensure!(
@@ -128,7 +77,7 @@ fn write_in_fragments(scene: &mut Scene, len: usize, from: usize, size: usize) -
     let cuts: Vec<usize> = (from..message.len()).step_by(size).collect();
     let mut peer = scene.server.connect()?;
     // The server may close the connection before the whole record is sent.
-    let _ = peer.send(&cut(&message, &cuts));
+    let _ = peer.send(&fragments(&message, &cuts));
     let answered = expect_written(&mut peer, 1, len).is_ok();
     let stored = fs::read(scene.path(&name))?;
     let expect = if answered { &data[..] } else { b"" };
@@ -185,9 +134,9 @@ fn endless_empty_fragments_close_the_connection() -> Result<()> {
     let message =
         Call::write(&file, 0, stable_how::FILE_SYNC, &data).message(1, &scene.client.auth);
     let mut peer = scene.server.connect()?;
-    peer.send(&fragment(false, &message[..60_000]))?;
+    peer.send(&fragments(&message, &[60_000])[..60_004])?;
     // The server closes the connection before all empty fragments are sent.
-    let _ = peer.send(&fragment(false, b"").repeat(100_000));
+    let _ = peer.send(&[0; 4].repeat(100_000));
     // The reply has the number of bytes that were stored, which may be less than requested (RFC 1813 section 3.3.7).
     let stored = 100_000 - (message.len() - 60_000);
     expect_written(&mut peer, 1, stored)?;

@@ -156,3 +156,22 @@ fn writes_beyond_largest_file_return_fbig() -> Result<()> {
         super::check_alive(&mut server, path)
     })
 }
+
+#[test]
+fn largest_offset_is_written_and_read() -> Result<()> {
+    // tmpfs has no smaller limit of its own.
+    on_tmpfs("size=8m", |path| {
+        let (_server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
+        let file = create_file(&mut client, &root, "file", b"before")?;
+        for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
+            let wrote = client.write(&file, MAX - 1, stable, b"z")?;
+            ensure!(wrote.count == 1);
+        }
+        client.commit(&file, 0, 0)?;
+        ensure!(fs::metadata(path.join("file"))?.size() == MAX);
+        ensure!(client.attr(&file)?.size == MAX);
+        ensure!(client.read(&file, MAX - 1, 1)? == (b"z".as_slice(), true));
+        ensure!(client.read(&file, 0, 6)? == (b"before".as_slice(), false));
+        Ok(())
+    })
+}

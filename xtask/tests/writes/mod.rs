@@ -3,19 +3,17 @@
 //! Data that was acknowledged is in the file, byte for byte; a call that failed has the right status and changed nothing.
 
 mod again;
-mod attributes;
 mod creating;
 mod faults;
 mod fragments;
 mod identity;
+mod laws;
 mod limits;
 mod names;
 mod programs;
 mod rights;
 mod room;
 mod slow;
-mod unusual_writes;
-mod wcc;
 
 use anyhow::{Context, Result, ensure};
 use std::fmt::Debug;

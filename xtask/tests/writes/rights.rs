@@ -1,7 +1,7 @@
 //! Permissions: by group and owner, for different callers of the same file, and as reported by ACCESS.
 
 use super::identity::{NOBODY, open_to_all};
-use super::{WRITABLE, create_file, fails, serve, user};
+use super::{Scene, WRITABLE, create_file, fails, is_as_on_the_host, serve, user};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -390,4 +390,51 @@ fn access_agrees_with_host_permissions() -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[test]
+fn only_root_changes_owners() -> Result<()> {
+    if !root_for("files of others") {
+        return Ok(());
+    }
+    Scene::for_each_server(|scene| {
+        let served_by = fs::metadata(scene.directory.path())?.uid();
+        let root = scene.root.clone();
+        scene.create_file("file", b"")?;
+        scene.client.mkdir(&root, "directory", Set::mode(0o755))?;
+        scene.client.symlink(&root, "link", "file")?;
+        for name in ["file", "directory", "link"] {
+            let object = scene.client.lookup(&root, name)?;
+            let path = scene.path(name);
+            let set = Set {
+                uid: Some(1234),
+                gid: Some(4321),
+                ..Set::default()
+            };
+            let result = scene.client.set_attr(&object, set);
+            let meta = fs::symlink_metadata(&path)?;
+            if served_by == 0 {
+                result?;
+                ensure!((meta.uid(), meta.gid()) == (1234, 4321), "{name}");
+                // Sets only the GID; the UID must stay the same.
+                let set = Set {
+                    gid: Some(99),
+                    ..Set::default()
+                };
+                scene.client.set_attr(&object, set)?;
+                is_as_on_the_host(&scene.client.attr(&object)?, &path)?;
+                let meta = fs::symlink_metadata(&path)?;
+                ensure!((meta.uid(), meta.gid()) == (1234, 99), "{name}");
+            } else {
+                fails(
+                    result,
+                    &[nfsstat3::NFS3ERR_PERM, nfsstat3::NFS3ERR_ACCES],
+                    name,
+                )?;
+                ensure!((meta.uid(), meta.gid()) == (served_by, served_by));
+            }
+        }
+        ensure!(fs::read(scene.path("file"))?.is_empty());
+        Ok(())
+    })
 }
