@@ -3,6 +3,15 @@
 use crate::time::Duration;
 use core::ffi::CStr;
 
+/// True if the executable has NFS. Tests have all parts below.
+pub const HAS_NFS: bool = cfg!(any(feature = "nfs", test));
+/// True if the executable has `serve`, with its supervisor and the loops that share files.
+pub const HAS_SERVE: bool = cfg!(any(feature = "serve", test));
+/// True if the executable serves the files inside ISO images.
+pub const HAS_ISO: bool = cfg!(any(feature = "iso", test));
+/// True if a role of the executable uses connections.
+pub const HAS_STREAMS: bool = cfg!(feature = "streams");
+
 /// Default TCP port of NFS; clients that do not ask the portmapper use this one.
 pub const NFS_PORT: u16 = 2049;
 
@@ -162,28 +171,19 @@ const _: () = assert!(PACKET_DATA_BYTES_MAX as usize + 64 <= SFTP_REPLY_BYTES);
 const _: () = assert!(SFTP_BATCH_BYTES < REPLY_BYTES && REPLY_BYTES <= SFTP_REPLY_BYTES);
 
 /// Size (bytes) of a loop's receive buffer: the longest SFTP packet other than WRITE, or a multicast DNS message.
-pub const RX_BYTES: usize = if cfg!(feature = "streams") {
-    48 << 10
-} else {
-    9000
-};
+pub const RX_BYTES: usize = if HAS_STREAMS { 48 << 10 } else { 9000 };
 /// Size (bytes) of a loop's transmit buffer.
 pub const TX_BYTES: usize = if cfg!(feature = "sftp-server") {
     SFTP_REPLY_BYTES
-} else if cfg!(feature = "streams") {
+} else if HAS_STREAMS {
     REPLY_BYTES
 } else {
     1500
 };
 /// [`TX_BYTES`] with minimum memory. An SFTP READ then returns fewer bytes than requested.
-pub const TX_BYTES_MIN: usize = if cfg!(feature = "streams") {
-    REPLY_BYTES
-} else {
-    1500
-};
+pub const TX_BYTES_MIN: usize = if HAS_STREAMS { REPLY_BYTES } else { 1500 };
 
-const _: () =
-    assert!(PACKET_WHOLE_BYTES_MAX as usize + 4 <= RX_BYTES || !cfg!(feature = "streams"));
+const _: () = assert!(PACKET_WHOLE_BYTES_MAX as usize + 4 <= RX_BYTES || !HAS_STREAMS);
 
 /// Limit of connections; smaller if there are too few descriptors.
 pub const CONNECTION_COUNT_MAX: usize = 12_288;
@@ -269,23 +269,18 @@ pub const KEY_DIRECTORY: &CStr = c"/var/lib/stowaway";
 
 /// Connections of our own network stack, including those in handshake or closing. Meant for a dozen clients, since each packet is
 /// compared with every connection; large enough to answer a burst of a thousand connections.
-#[cfg(feature = "smol")]
 pub const STACK_CONNECTION_COUNT_MAX: usize = 1280;
 
 /// [`STACK_CONNECTION_COUNT_MAX`] with minimum memory.
-#[cfg(feature = "smol")]
 pub const STACK_CONNECTION_COUNT_MIN: usize = 8;
 
 /// NFS connections of our own stack. The remaining slots are for handshakes, unaccepted and closing connections, and SFTP.
-#[cfg(feature = "smol")]
 pub const STACK_NFS_COUNT_MAX: usize = 1024;
-#[cfg(feature = "smol")]
 const _: () =
     assert!(STACK_NFS_COUNT_MAX + SFTP_CONNECTION_COUNT_MAX + 128 < STACK_CONNECTION_COUNT_MAX);
 
 /// Sizes of the TCP buffers of our own stack. A connection gets those of the first entry whose count exceeds that of the open
 /// connections. A buffer limits the rate to its size per round trip: 512 KiB to 13 MB/s at 40 ms.
-#[cfg(feature = "smol")]
 pub const STACK_RINGS: [Rings; 3] = [
     Rings {
         count: 4,
@@ -305,7 +300,6 @@ pub const STACK_RINGS: [Rings; 3] = [
 ];
 
 /// Sizes of the TCP buffers of a connection of our own stack.
-#[cfg(feature = "smol")]
 #[derive(Clone, Copy, Debug)]
 pub struct Rings {
     /// Number of open connections from which on the sizes are smaller.
@@ -317,7 +311,6 @@ pub struct Rings {
 }
 
 /// Heap size (bytes) for the TCP buffers of our own stack. Pages without buffers are never touched.
-#[cfg(feature = "smol")]
 pub const STACK_HEAP_BYTES: usize = {
     let [first, next, rest] = STACK_RINGS;
     first.count * (first.rx + first.tx)
@@ -327,7 +320,6 @@ pub const STACK_HEAP_BYTES: usize = {
 };
 
 /// [`STACK_HEAP_BYTES`] with minimum memory: enough for a few connections.
-#[cfg(feature = "smol")]
 pub const STACK_HEAP_BYTES_MIN: usize = 448 << 10;
 
 /// Smallest free memory (bytes) with which a machine without an operating system starts: what the program leaves of 4 MiB.
@@ -340,5 +332,4 @@ pub const CACHE_BYTES_MIN: usize = 128 << 10;
 pub const MACHINE_SMALL_BYTES: usize = 8 << 20;
 
 /// Size (bytes) of our own stack's fixed tables, and of the frame buffers of the stack and its link.
-#[cfg(feature = "smol")]
 pub const STACK_FIXED_BYTES: usize = 1_280 << 10;

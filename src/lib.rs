@@ -25,7 +25,7 @@
 //! receives into the loop's buffer and passes the bytes to `engine::rpc`, which splits them into records. `engine::programs` parses
 //! each call and passes it to `nfs`, `mount` or `portmap`, which use the tree of `vfs` and write their replies one after another
 //! into the loop's second buffer. Large data, and data that must be read from a disk, is moved by an *order*, which
-//! `drive::orders` carries out: for a READ above 64 KiB the engine writes the head of the reply, and sendfile sends the data
+//! `drive::streams::orders` carries out: for a READ above 64 KiB the engine writes the head of the reply, and sendfile sends the data
 //! (`Send`); the data of a WRITE goes from the socket to the file (`Store`); an uncached READ of up to 64 KiB is answered when the
 //! data is in memory (`Read`). A machine without an operating system has no worker threads: a call for which one of its disks must
 //! read something does nothing, and is repeated once a disk has read something (`Wait`).

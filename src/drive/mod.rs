@@ -1,32 +1,16 @@
 //! The loop: one network, some tasks, two buffers. Only this module sees network, engine and files together.
 //!
 //! [`Loop`] waits once per turn and lends a [`World`] to each task. `streams` and `datagrams` serve any protocol over connections
-//! and datagrams, `endpoint` is multicast DNS, `orders` moves bytes between files and peers. `platform` is either a host with
+//! and datagrams, `endpoint` is multicast DNS, `streams::orders` moves bytes between files and peers. `platform` is either a host with
 //! processes or a machine without an operating system.
 
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "streams")]
-pub(crate) mod connection;
 #[cfg(feature = "nfs")]
 pub mod datagrams;
 #[cfg(feature = "multicast")]
 pub mod endpoint;
-#[cfg(feature = "streams")]
-mod group_commit;
-#[cfg(feature = "streams")]
-mod listeners;
-#[cfg(feature = "streams")]
-pub mod orders;
 pub mod platform;
-#[cfg(feature = "streams")]
-mod pool;
-#[cfg(feature = "streams")]
-mod protocol;
-#[cfg(feature = "streams")]
-mod receive;
-#[cfg(feature = "streams")]
-mod replies;
 #[cfg(feature = "nfs")]
 pub mod rpc;
 #[cfg(feature = "sftp-server")]
@@ -36,13 +20,9 @@ pub mod streams;
 mod task;
 #[cfg(test)]
 mod tests;
-#[cfg(feature = "streams")]
-mod turn;
 
 pub use task::{Task, World};
 
-#[cfg(feature = "smol")]
-use crate::event::Line;
 use crate::event::{Events, Fatal};
 use crate::net::{Net, Ready};
 use crate::sys::Needs;
@@ -157,7 +137,7 @@ impl<'a, 't> Loop<'a, 't> {
         self.world.now = self.world.net.wait(self.world.now, until, ready);
         #[cfg(feature = "smol")]
         if let Some(address) = self.world.net.take_conflict() {
-            let mut line = Line::default();
+            let mut line = crate::event::Line::default();
             let about = line.address(address).bytes();
             let what = text!("another host uses the address");
             let why = text!("change one of the two (--ip, or the boot argument ip=)");

@@ -1,13 +1,9 @@
 //! Tasks that share a loop, and the resources that the loop lends them.
 
-#[cfg(feature = "streams")]
-use crate::engine::Cx;
 use crate::event::{Events, Fatal};
 use crate::net::{Net, Signals, Token};
 use crate::sys::Needs;
 use crate::time::Instant;
-#[cfg(feature = "streams")]
-use crate::vfs::Peer;
 use crate::vfs::Tree;
 
 /// The resources of a loop, lent to a task for one call.
@@ -34,18 +30,6 @@ impl World<'_> {
     /// Returns a token of the current task. `local` is less than [`Token::LOCAL_COUNT`].
     pub const fn token(&self, local: u32) -> Token {
         Token::new(self.task, local)
-    }
-
-    /// Returns the context of a protocol call for `peer`, the receive buffer and the transmit buffer.
-    #[cfg(feature = "streams")]
-    pub(super) const fn lend(&mut self, peer: Peer) -> (Cx<'_>, &mut [u8], &mut [u8]) {
-        let cx = Cx {
-            now: self.now,
-            peer,
-            vfs: self.tree,
-            events: self.events,
-        };
-        (cx, self.rx, self.tx)
     }
 }
 

@@ -171,7 +171,7 @@ impl DuplicateRequestCache {
 
     /// Returns true if other servers use this memory, now or after a restart. Only `serve` arranges that.
     const fn is_kept(&self) -> bool {
-        cfg!(any(feature = "serve", test)) && self.is_kept
+        crate::config::HAS_SERVE && self.is_kept
     }
 
     /// Returns the reply to an earlier transmission of the call in hand.

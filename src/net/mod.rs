@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub use crate::config::HAS_STREAMS;
 use crate::time::Instant;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -288,9 +289,6 @@ pub trait Multicast: Datagrams {
     /// `InUse`, `NoSuchAddress`.
     fn claim(&mut self, index: u32, own: SocketAddr, token: Token) -> NetResult<Socket>;
 }
-
-/// True if a role in this build uses connections.
-pub const HAS_STREAMS: bool = cfg!(feature = "streams");
 
 /// The network traits that the roles in this build need.
 #[cfg(all(feature = "streams", feature = "multicast"))]

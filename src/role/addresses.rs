@@ -2,7 +2,6 @@
 //! `init`, nothing else does. Under `init` it also sets each address on the kernel's interface.
 
 use super::Fatal;
-#[cfg(feature = "init")]
 use crate::drive::platform::host::init;
 use crate::drive::{Task, World};
 use crate::event::Line;
@@ -89,7 +88,6 @@ impl Task for Addresses {
 }
 
 /// Sets an address of the kernel's interface `card`; an unspecified address removes the current one.
-#[cfg(feature = "init")]
 fn set_address(
     card: Option<&CStr>,
     address: (IpAddr, u8),
@@ -103,7 +101,3 @@ fn set_address(
         world.events.report(what, card.to_bytes(), Text::NOTHING);
     }
 }
-
-/// Does nothing: without an operating system, the built-in network stack already uses the addresses.
-#[cfg(not(feature = "init"))]
-fn set_address(_: Option<&CStr>, _: (IpAddr, u8), _: Option<Ipv4Addr>, _: &mut World<'_>) {}

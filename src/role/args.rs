@@ -3,7 +3,6 @@
 use crate::mem::parts;
 pub(super) use crate::wire::address::address;
 pub(super) use crate::wire::label::number as digits;
-#[cfg(feature = "multicast")]
 use crate::wire::{announce::is_label, label::cut};
 use core::net::{SocketAddr, SocketAddrV6};
 
@@ -12,14 +11,12 @@ pub(super) fn port(text: &[u8]) -> Option<u16> {
 }
 
 /// Accepts a host name of one label, without a domain.
-#[cfg(feature = "multicast")]
 pub(super) fn host_label(text: &[u8]) -> Option<&[u8]> {
     let (label, _) = cut(text, b'.');
     (label.len() == text.len() && is_label(text)).then_some(text)
 }
 
 /// Parses a TTL (seconds): from 1 second to 1 day.
-#[cfg(feature = "mdns")]
 pub(super) fn ttl(text: &[u8]) -> Option<u32> {
     digits(text, 10).filter(|secs| (1..=86_400).contains(secs))
 }

@@ -7,12 +7,9 @@ use crate::text::{Text, text};
 use crate::wire::Writer;
 
 /// Options of `serve` that are accepted as boot arguments. All but the last one have a value.
-#[cfg(feature = "sftp-server")]
 const WORDS: &[u8] = b"ip gw name export service trace handles sftp hwid identify";
-#[cfg(not(feature = "sftp-server"))]
-const WORDS: &[u8] = b"ip gw name export service trace handles hwid identify";
 /// Index in [`WORDS`] of the option without a value, `identify`.
-const LAST: usize = if cfg!(feature = "sftp-server") { 9 } else { 8 };
+const LAST: usize = 9;
 /// Buffer size (bytes) for the arguments of `serve`.
 pub(super) const LINE_BYTES: usize = 8 << 10;
 

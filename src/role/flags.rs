@@ -1,21 +1,14 @@
 //! The arguments of a role, parsed as by getopt_long(3): `-e -R`, `-eR`, `-l INFO`, `-lINFO`, `--at DIR`, `--at=DIR`.
 
 use super::{Fatal, answer_help, index_of_alias, refuse, refuse_usage};
+use crate::config::HAS_NFS;
 use crate::mem::{Ends as _, nth, parts};
 use crate::sys::Args;
 use crate::text::{Text, text};
 use core::ffi::CStr;
 
 /// True if a compiled role has one-letter flags.
-const HAS_LETTERS: bool = cfg!(any(
-    feature = "nfs",
-    feature = "sftp-server",
-    feature = "check",
-    feature = "mdns",
-    feature = "browse",
-    feature = "resolve",
-    feature = "publish"
-));
+const HAS_LETTERS: bool = cfg!(any(feature = "network", feature = "check"));
 
 /// Defines the flags of a role as an enum with their names: a short flag without its dash, a long one with its dashes, `*` for
 /// positional arguments. Each flag of `valued` has the message that is printed if its value is wrong.
@@ -97,7 +90,7 @@ pub(super) struct Flags {
 #[derive(Clone, Copy)]
 pub(super) struct ParsedFlag {
     /// Index of the flag's table in the chain of [`Flags::more`].
-    #[cfg_attr(not(any(feature = "serve", feature = "smol")), expect(dead_code))]
+    #[allow(dead_code, reason = "only roles with several tables use it")]
     pub(super) table: usize,
     /// Index of the flag in that table.
     pub(super) number: usize,
@@ -142,7 +135,7 @@ impl Flags {
     /// Returns the long flag that differs least from `word`, before any "="; empty: all differ in half of their letters or more.
     /// Left out of executables without NFS, which have few flags and shall be small.
     fn nearest(&self, word: &[u8]) -> &'static [u8] {
-        if !cfg!(feature = "nfs") {
+        if !HAS_NFS {
             return b"";
         }
         let (word, mut nearest, mut least) = (nth(word, b'=', 0), &b""[..], usize::MAX);

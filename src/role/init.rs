@@ -73,10 +73,7 @@ fn read(args: Args) -> Result<&'static mut Served, Fatal> {
             init::mount_export(wanted.path, wanted.rules.has(Rules::WRITABLE)),
         );
     }
-    #[cfg(feature = "sftp-server")]
-    {
-        served.sftp_options.jail = Some(init::close_mounts());
-    }
+    served.sftp_options.jail = Some(init::close_mounts());
     Ok(served)
 }
 

@@ -1,17 +1,15 @@
 //! Multi-call binary: `argv[0]` or the first argument selects the role. One file or folder per role.
 
-use crate::config::{REGION_BYTES, REGION_FIXED_BYTES};
-#[cfg(feature = "smol")]
-use crate::config::{STACK_FIXED_BYTES, STACK_HEAP_BYTES};
+use crate::config::{self, REGION_BYTES, REGION_FIXED_BYTES};
 use crate::event::{self, Fatal, Line, Sink};
 use crate::mem::{index_of, nth, parts, set_region};
 use crate::sys::{self, Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
 use core::sync::atomic::{AtomicU8, Ordering};
 
-#[cfg(any(bare, feature = "init"))]
+#[cfg(feature = "serve")]
 mod addresses;
-#[cfg_attr(not(all(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
+#[allow(dead_code, reason = "each role uses a part of it")]
 mod args;
 #[cfg(bare)]
 mod boot;
@@ -23,15 +21,7 @@ mod browse;
 mod browse_common;
 #[cfg(feature = "check")]
 mod check;
-#[cfg(any(
-    feature = "nfs",
-    feature = "sftp-server",
-    feature = "check",
-    feature = "probe",
-    feature = "mdns",
-    feature = "browse",
-    feature = "resolve"
-))]
+#[cfg(feature = "flags")]
 mod flags;
 #[cfg(feature = "init")]
 mod init;
@@ -39,13 +29,7 @@ mod init;
 mod ls_cat;
 #[cfg(feature = "mdns")]
 mod mdns;
-#[cfg(any(
-    feature = "nfs",
-    feature = "sftp-server",
-    feature = "mdns",
-    feature = "browse",
-    feature = "resolve"
-))]
+#[cfg(feature = "network")]
 mod network;
 #[cfg(feature = "nfs")]
 mod nfs;
@@ -53,7 +37,7 @@ mod nfs;
 mod probe;
 #[cfg(feature = "publish")]
 mod publish;
-#[cfg_attr(not(any(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
+#[allow(dead_code, reason = "each role uses a part of it")]
 mod reasons;
 #[cfg(feature = "resolve")]
 mod resolve;
@@ -73,24 +57,24 @@ const HELP_HEAD: Text =
     text!("stowaway ROLE ..., or run through a link that has the name of the ROLE:\n\n");
 const HELP_END: Text = text!("\nstowaway ROLE --help prints the options of a role.\n");
 
-/// Defines the roles in the order of `--help`. A row has the enum value, the names on the command line, the line of
-/// `--help` and the entry point.
+/// Defines the roles in the order of `--help`. A row has the cargo feature, the enum value, the names on the command line, the
+/// line of `--help` and the entry point.
 macro_rules! roles {
-    ($($(#[cfg($when:meta)])? $role:ident $($name:literal)|+: $summary:expr, |$args:pat_param, $build_id:pat_param| $run:expr;)+) => {
+    ($($feature:literal: $role:ident $($name:literal)|+ => $summary:expr, |$args:pat_param, $build_id:pat_param| $run:expr;)+) => {
         #[derive(Clone, Copy, PartialEq, Eq)]
         enum Role {
-            $($(#[cfg($when)])? $role),+
+            $(#[cfg(feature = $feature)] $role),+
         }
 
         impl Role {
-            const ALL: &[Self] = &[$($(#[cfg($when)])? Self::$role),+];
+            const ALL: &[Self] = &[$(#[cfg(feature = $feature)] Self::$role),+];
             const HELP: &[Text] = &[
                 HELP_HEAD,
-                $($(#[cfg($when)])? $summary,)+
+                $(#[cfg(feature = $feature)] $summary,)+
                 HELP_END,
             ];
 
-            const NAMES: &[&str] = &[$($(#[cfg($when)])? concat!($($name, "|",)+ " ")),+];
+            const NAMES: &[&str] = &[$(#[cfg(feature = $feature)] concat!($($name, "|",)+ " ")),+];
             const JOINED: &[u8] = &const {
                 let mut names = [0; joined(Self::NAMES, &mut [])];
                 joined(Self::NAMES, &mut names);
@@ -106,7 +90,7 @@ macro_rules! roles {
             fn is_probe(self) -> bool {
                 #[cfg(feature = "probe")]
                 return self == Self::Probe;
-                #[cfg(not(feature = "probe"))]
+                #[allow(unreachable_code, reason = "an executable may lack probe")]
                 false
             }
 
@@ -118,7 +102,7 @@ macro_rules! roles {
 
             fn run(self, args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
                 match self {
-                    $($(#[cfg($when)])? Self::$role => {
+                    $(#[cfg(feature = $feature)] Self::$role => {
                         let ($args, $build_id) = (args, build_id);
                         $run
                     })+
@@ -129,32 +113,19 @@ macro_rules! roles {
 }
 
 roles! {
-    #[cfg(feature = "nfs")]
-    Nfs "nfs": nfs::SUMMARY, |args, build_id| nfs::run(args, build_id, false);
-    #[cfg(feature = "nfs")]
-    Unfsd "unfsd": Text::NOTHING, |args, build_id| nfs::run(args, build_id, true);
-    #[cfg(feature = "serve")]
-    Serve "serve": serve::SUMMARY, |args, build_id| serve::run(args, build_id);
-    #[cfg(feature = "sftp-server")]
-    SftpServer "sftp-server": sftp_server::SUMMARY, |args, _| sftp_server::run(args);
-    #[cfg(feature = "ls")]
-    Ls "ls": ls_cat::SUMMARY, |args, _| ls_cat::run(args, false);
-    #[cfg(feature = "ls")]
-    Cat "cat": Text::NOTHING, |args, _| ls_cat::run(args, true);
-    #[cfg(feature = "check")]
-    Check "check": check::SUMMARY, |args, _| check::run(args);
-    #[cfg(feature = "probe")]
-    Probe "probe": probe::SUMMARY, |args, _| probe::run(args);
-    #[cfg(feature = "mdns")]
-    Mdns "mdns": mdns::SUMMARY, |args, _| mdns::run(args);
-    #[cfg(feature = "browse")]
-    Browse "browse": browse::SUMMARY, |args, _| browse::run(args);
-    #[cfg(feature = "publish")]
-    Publish "publish": publish::SUMMARY, |args, _| publish::run(args);
-    #[cfg(feature = "resolve")]
-    Resolve "resolve": resolve::SUMMARY, |args, _| resolve::run(args);
-    #[cfg(feature = "init")]
-    Init "init": Text::NOTHING, |args, build_id| init::run(args, build_id);
+    "nfs": Nfs "nfs" => nfs::SUMMARY, |args, build_id| nfs::run(args, build_id, false);
+    "nfs": Unfsd "unfsd" => Text::NOTHING, |args, build_id| nfs::run(args, build_id, true);
+    "serve": Serve "serve" => serve::SUMMARY, |args, build_id| serve::run(args, build_id);
+    "sftp-server": SftpServer "sftp-server" => sftp_server::SUMMARY, |args, _| sftp_server::run(args);
+    "ls": Ls "ls" => ls_cat::SUMMARY, |args, _| ls_cat::run(args, false);
+    "ls": Cat "cat" => Text::NOTHING, |args, _| ls_cat::run(args, true);
+    "check": Check "check" => check::SUMMARY, |args, _| check::run(args);
+    "probe": Probe "probe" => probe::SUMMARY, |args, _| probe::run(args);
+    "mdns": Mdns "mdns" => mdns::SUMMARY, |args, _| mdns::run(args);
+    "browse": Browse "browse" => browse::SUMMARY, |args, _| browse::run(args);
+    "publish": Publish "publish" => publish::SUMMARY, |args, _| publish::run(args);
+    "resolve": Resolve "resolve" => resolve::SUMMARY, |args, _| resolve::run(args);
+    "init": Init "init" => Text::NOTHING, |args, build_id| init::run(args, build_id);
 }
 
 /// Concatenates `texts` into `buffer`, cut at its end. Returns the length of all texts, so an empty buffer measures them.
@@ -274,24 +245,29 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
 }
 
 /// Returns the memory for a role (bytes), and the part of it that stays the same if tables are shortened for lack of memory.
-#[cfg_attr(not(all(feature = "serve", feature = "mdns")), allow(unused_variables))]
-#[cfg_attr(not(feature = "smol"), allow(unused_mut))]
+#[allow(unused_variables, reason = "an executable may lack all roles below")]
 fn memory(role: Option<Role>, args: &Args) -> (usize, usize) {
     let (mut bytes, mut fixed) = (REGION_BYTES, REGION_FIXED_BYTES);
-    #[cfg(all(feature = "serve", feature = "mdns"))]
+    #[cfg(feature = "serve")]
     if role == Some(Role::Serve) && serve::is_one_process(args.clone()) {
         bytes *= 2;
     }
-    #[cfg(feature = "smol")]
-    let may_use_stack = stack::may_be_used(args.clone());
+    let uses_stack = may_use_stack(args);
     #[cfg(feature = "init")]
-    let may_use_stack = may_use_stack || role == Some(Role::Init);
-    #[cfg(feature = "smol")]
-    if may_use_stack {
-        bytes += STACK_HEAP_BYTES + STACK_FIXED_BYTES;
-        fixed += STACK_FIXED_BYTES;
+    let uses_stack = uses_stack || role == Some(Role::Init);
+    if uses_stack {
+        bytes += config::STACK_HEAP_BYTES + config::STACK_FIXED_BYTES;
+        fixed += config::STACK_FIXED_BYTES;
     }
     (bytes, fixed)
+}
+
+/// Returns true if an argument starts with `--net`: the built-in stack then needs more memory.
+fn may_use_stack(args: &Args) -> bool {
+    cfg!(feature = "smol")
+        && args
+            .clone()
+            .any(|argument| argument.to_bytes().starts_with(b"--net"))
 }
 
 /// If `word` asks for help or the version, prints that and returns `Err(DONE)`; any other word is `Ok`.
@@ -341,15 +317,7 @@ fn refuse_usage(what: Text, about: &[u8], near: &[u8]) -> Fatal {
 }
 
 /// Reports one line on standard error: option `word` has a wrong `value`, and `why` is the advice. Returns [`USAGE`].
-#[cfg(any(
-    feature = "nfs",
-    feature = "sftp-server",
-    feature = "check",
-    feature = "probe",
-    feature = "mdns",
-    feature = "browse",
-    feature = "resolve"
-))]
+#[cfg(feature = "flags")]
 #[inline(never)]
 fn refuse(word: &[u8], value: &[u8], why: Text) -> Fatal {
     event::report_name(&mut Console, word, value, why);
@@ -359,13 +327,7 @@ fn refuse(word: &[u8], value: &[u8], why: Text) -> Fatal {
 /// A sink that writes events to standard error.
 struct Console;
 
-#[cfg(any(
-    feature = "nfs",
-    feature = "sftp-server",
-    feature = "mdns",
-    feature = "browse",
-    feature = "resolve"
-))]
+#[cfg(feature = "network")]
 impl Console {
     /// Returns a `'static` console. The type has no size, so nothing is allocated.
     fn leak() -> &'static mut Self {

@@ -2,24 +2,43 @@
 
 use super::Fatal;
 use super::flags::{Flags, ParsedFlag};
-#[cfg(feature = "smol")]
-use super::stack;
 use crate::drive::platform::network::Network;
 use crate::sys::Args;
 
-/// Appends the flags of the network stack to the flags of a role.
-#[cfg_attr(not(feature = "smol"), expect(unused_mut))]
-pub(super) const fn with(mut own: Flags) -> Flags {
-    #[cfg(feature = "smol")]
-    {
-        own.more = Some(&stack::FLAGS);
+#[cfg(feature = "smol")]
+use super::stack;
+#[cfg(not(feature = "smol"))]
+use no_stack as stack;
+pub(super) use stack::HELP;
+
+/// The options of the built-in network stack in an executable without it.
+#[cfg(not(feature = "smol"))]
+mod no_stack {
+    use super::{Fatal, Flags, ParsedFlag};
+    use crate::drive::platform::network::Network;
+    use crate::drive::platform::no_stack::Stack;
+    use crate::text::Text;
+
+    pub(in super::super) const HELP: Text = Text::NOTHING;
+    pub(super) const FLAGS: Option<&Flags> = None;
+
+    pub(super) const fn set(_: &mut Network, _: ParsedFlag) -> Option<()> {
+        None
     }
+
+    pub(super) const fn check_gateway(_: &Stack) -> Result<(), Fatal> {
+        Ok(())
+    }
+}
+
+/// Appends the flags of the network stack to the flags of a role.
+pub(super) const fn with(mut own: Flags) -> Flags {
+    own.more = stack::FLAGS;
     own
 }
 
 /// Parses arguments like [`Flags::read`] and returns the network that they select. `flags` must end with the table added by
 /// [`with`].
-#[cfg(feature = "smol")]
 pub(super) fn read(
     flags: &Flags,
     args: Args,
@@ -27,23 +46,15 @@ pub(super) fn read(
 ) -> Result<Network, Fatal> {
     let mut network = Network::default();
     let last = core::iter::successors(flags.more, |flags| flags.more).count();
-    flags.read(args, &mut |given| match given.table == last {
-        true => stack::set(&mut network, given),
-        false => set(given),
-    })?;
+    flags.read(
+        args,
+        &mut |given| match cfg!(feature = "smol") && given.table == last {
+            true => stack::set(&mut network, given),
+            false => set(given),
+        },
+    )?;
     stack::check_gateway(&network.stack)?;
     Ok(network)
-}
-
-/// Parses arguments like [`Flags::read`]. Returns the host's network, the only one without the feature `smol`.
-#[cfg(not(feature = "smol"))]
-pub(super) fn read(
-    flags: &Flags,
-    args: Args,
-    set: &mut dyn FnMut(ParsedFlag) -> Option<()>,
-) -> Result<Network, Fatal> {
-    flags.read(args, set)?;
-    Ok(Network::default())
 }
 
 #[cfg(all(test, feature = "smol", feature = "init"))]

@@ -3,15 +3,13 @@
 use super::{FAILED, Fatal, complain};
 use crate::sys::Errno;
 use crate::text::{Text, text};
-#[cfg(any(feature = "ls", feature = "ipxe"))]
-use crate::vfs::FsError;
 
 /// Reports that `what` failed on `about`, with the reason of `errno` from `table` or the common ones. Returns exit status 1.
 pub(super) fn failed(what: Text, about: &[u8], errno: Errno, table: &[Reason]) -> Fatal {
     failed_with(what, about, errno.raw_os_error() as u8, table)
 }
 
-/// Like [`failed`], for the number of an errno or [`FsError`].
+/// Like [`failed`], for the number of an errno or [`FsError`](crate::vfs::FsError).
 pub(super) fn failed_with(what: Text, about: &[u8], number: u8, table: &[Reason]) -> Fatal {
     complain(FAILED, what, about, why(number, table))
 }
@@ -26,13 +24,11 @@ pub(super) const fn reason(errno: Errno, text: Text) -> Reason {
 }
 
 /// Reason for an export or argument that is a file, but not an ISO image.
-#[cfg_attr(not(feature = "nfs"), allow(dead_code))]
 pub(super) const NO_IMAGE: Reason = reason(
     Errno::INVAL,
     text!("neither a directory nor an ISO 9660 image"),
 );
 /// Reason for an image whose files are in UDF only.
-#[cfg_attr(not(feature = "nfs"), allow(dead_code))]
 pub(super) const OTHER_IMAGE: Reason = reason(
     Errno::NOSYS,
     text!("the files are in UDF; unpack the image with another program"),
@@ -44,7 +40,7 @@ const FEW: Text = text!("too few file descriptors; raise the limit (ulimit -n)")
 
 /// Reports that `about`, an image or a path inside one, cannot be read because of `error`. Returns exit status 1.
 #[cfg(any(feature = "ls", feature = "ipxe"))]
-pub(super) fn cannot_read(about: &[u8], error: FsError) -> Fatal {
+pub(super) fn cannot_read(about: &[u8], error: crate::vfs::FsError) -> Fatal {
     const DAMAGED: Text = text!("the image is damaged or incomplete; compare its checksum");
     static REASONS: [Reason; 4] = [
         NO_IMAGE,

@@ -1,13 +1,10 @@
-//! `serve`: runs NFS, and mDNS and SFTP if they are compiled in and configured, each in its own process under a supervisor.
+//! `serve`: runs NFS, mDNS unless that is turned off, and SFTP if that is asked for, each in its own process under a supervisor.
 //! Accepts the options of `nfs` and `mdns`, and announces the exports.
 
-#[cfg(feature = "mdns")]
 use super::DONE;
 use super::args::digits;
-#[cfg(all(feature = "mdns", feature = "sftp-server"))]
 use super::args::socket;
 use super::flags::{Flags, ParsedFlag, flags};
-#[cfg(feature = "mdns")]
 use super::mdns;
 use super::{Console, Fatal, network, nfs};
 use crate::drive::platform::host::loops::{LOOP_COUNT_MAX, SharedState};
@@ -19,9 +16,7 @@ use crate::net::Signals;
 use crate::sys::{Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
 use crate::vfs::Tree;
-#[cfg(feature = "mdns")]
 use core::cell::Cell;
-#[cfg(all(feature = "mdns", feature = "sftp-server"))]
 use core::net::SocketAddrV6;
 
 /// The line of `stowaway --help`.
@@ -37,7 +32,6 @@ flags! {
         }
         valued {
             Loops "--loops" => "name a number from 1 to 4",
-            #[cfg(all(feature = "mdns", feature = "sftp-server"))]
             Sftp "--sftp" => "name ADDRESS:PORT, such as 127.0.0.1:2222",
         }
     }
@@ -46,7 +40,6 @@ flags! {
 /// The flags of `nfs`, then those of `serve`, then those of `mdns`.
 const FLAGS: Flags = Flags {
     more: Some(&Flags {
-        #[cfg(feature = "mdns")]
         more: Some(&mdns::FLAGS),
         ..Flag::table(&[])
     }),
@@ -57,37 +50,23 @@ const FLAGS: Flags = Flags {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TaskKind {
     /// Under `init`: obtains addresses by DHCP and the like, and sets them on the kernel's interface.
-    #[cfg(feature = "init")]
     Addresses,
     Nfs,
-    #[cfg(feature = "mdns")]
     Mdns,
-    #[cfg(all(feature = "mdns", feature = "sftp-server"))]
     Sftp,
 }
 
 impl TaskKind {
-    const ALL: &[Self] = &[
-        #[cfg(feature = "init")]
-        Self::Addresses,
-        Self::Nfs,
-        #[cfg(feature = "mdns")]
-        Self::Mdns,
-        #[cfg(all(feature = "mdns", feature = "sftp-server"))]
-        Self::Sftp,
-    ];
+    const ALL: &[Self] = &[Self::Addresses, Self::Nfs, Self::Mdns, Self::Sftp];
     /// The tasks that can share one loop.
-    const TOGETHER: &[Self] = Self::ALL.split_at(cfg!(feature = "init") as usize).1;
+    const TOGETHER: &[Self] = Self::ALL.split_at(1).1;
 
     /// The name in messages.
     const fn name(self) -> &'static str {
         match self {
-            #[cfg(feature = "init")]
             Self::Addresses => "addresses",
             Self::Nfs => "nfs",
-            #[cfg(feature = "mdns")]
             Self::Mdns => "mdns",
-            #[cfg(all(feature = "mdns", feature = "sftp-server"))]
             Self::Sftp => "sftp",
         }
     }
@@ -106,23 +85,18 @@ const LOOP_COUNT: usize = KIND_COUNT - 1 + LOOP_COUNT_MAX as usize;
 #[repr(C)] // Largest field last: the others have short offsets.
 pub(super) struct Served {
     /// Under `init`, the kernel's interface that the addresses task configures.
-    #[cfg(feature = "init")]
     pub(super) card: Option<&'static core::ffi::CStr>,
     /// Options of mDNS. `None`: nothing is announced, or the task has taken the options.
-    #[cfg(feature = "mdns")]
     mdns: Cell<Option<&'static mut mdns::Options>>,
     /// Address and port of SFTP (`--sftp`).
-    #[cfg(all(feature = "mdns", feature = "sftp-server"))]
     sftp: Option<SocketAddrV6>,
     /// True if nothing is announced by mDNS.
-    #[cfg(feature = "mdns")]
     is_silent: bool,
     is_one_process: bool,
     /// Number of loops for NFS (`--loops`); 0: not given, which means one.
     loop_count: u32,
     network: Network,
     nfs: nfs::Options,
-    #[cfg(all(feature = "mdns", feature = "sftp-server"))]
     pub(super) sftp_options: super::sftp_server::Options,
 }
 
@@ -132,25 +106,18 @@ impl Served {
         match given.table {
             0 => return self.nfs.set(nfs::Flag::of(given.number)?, given.value),
             1 => match Flag::of(given.number)? {
-                #[cfg(feature = "mdns")]
                 Flag::NoMdns => self.is_silent = true,
-                #[cfg(not(feature = "mdns"))]
-                Flag::NoMdns => {}
                 Flag::OneProcess => self.is_one_process = true,
                 Flag::Loops => {
                     let count = digits(given.value.to_bytes(), 10)?;
                     self.loop_count = (1..=LOOP_COUNT_MAX).contains(&count).then_some(count)?;
                 }
-                #[cfg(all(feature = "mdns", feature = "sftp-server"))]
                 Flag::Sftp => self.sftp = Some(socket(given.value.to_bytes())?),
             },
-            #[cfg(feature = "mdns")]
             _ => {
                 let flag = mdns::Flag::of(given.number)?;
                 return self.mdns.get_mut().as_deref_mut()?.set(flag, given.value);
             }
-            #[cfg(not(feature = "mdns"))]
-            _ => {}
         }
         Some(())
     }
@@ -192,10 +159,8 @@ impl Served {
         tree: &mut Tree,
     ) -> Result<Option<&'static mut dyn Task>, Fatal> {
         Ok(match kind {
-            #[cfg(feature = "init")]
             TaskKind::Addresses => Some(super::addresses::task(self.card)),
             TaskKind::Nfs => Some(nfs::task(&self.nfs, &self.network, build_id, tree)?),
-            #[cfg(feature = "mdns")]
             TaskKind::Mdns => match self.mdns.take() {
                 Some(options) => {
                     let exports: mdns::Source<'_> = &|add| announce_exports(&self.nfs, add);
@@ -203,7 +168,6 @@ impl Served {
                 }
                 None => None,
             },
-            #[cfg(all(feature = "mdns", feature = "sftp-server"))]
             TaskKind::Sftp => match self.sftp {
                 Some(at) => Some(super::sftp_server::task(&self.sftp_options, at, tree)?),
                 None => None,
@@ -222,11 +186,9 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
 /// Parses the arguments before the supervisor starts processes, so that wrong arguments are reported once and not at each restart.
 pub(super) fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     let served = mem::leak(Served::default());
-    #[cfg(feature = "mdns")]
     served.mdns.set(Some(mdns::Options::none()));
     served.network = network::read(&FLAGS, args, &mut |given| served.set(given))?;
     served.nfs.check()?;
-    #[cfg(feature = "mdns")]
     if let Some(announced) = served.mdns.get_mut() {
         announced.check()?;
         served.network = served.network.named(announced.name);
@@ -241,26 +203,26 @@ pub(super) fn read(args: Args) -> Result<&'static mut Served, Fatal> {
         let loop_count = if is_single { 1 } else { served.loop_count };
         served.nfs.shared.set(SharedState::new(loop_count));
     }
-    #[cfg(feature = "mdns")]
     if served.is_silent {
         served.mdns.set(None);
     }
     Ok(served)
 }
 
+#[cfg(feature = "init")]
 impl Served {
     /// Returns the exports.
-    #[cfg(feature = "init")]
     pub(super) fn exports(&self) -> impl Iterator<Item = &nfs::ExportArgument> {
         self.nfs.exports.iter()
     }
 
     /// Returns the host name of the arguments; empty: not given.
-    #[cfg(feature = "init")]
     pub(super) const fn name(&self) -> &'static [u8] {
         self.network.name()
     }
+}
 
+impl Served {
     /// Runs all tasks until SIGTERM or SIGINT: in one loop, or in supervised processes.
     pub(super) fn run_all(&'static self, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
         // The built-in network stack cannot be shared by several processes.
@@ -278,12 +240,9 @@ impl Served {
         }
         for kind in TaskKind::ALL {
             let count = match kind {
-                #[cfg(feature = "init")]
                 TaskKind::Addresses => self.card.is_some().into(),
                 TaskKind::Nfs => nfs_count,
-                #[cfg(feature = "mdns")]
                 TaskKind::Mdns => (!self.is_silent).into(),
-                #[cfg(all(feature = "mdns", feature = "sftp-server"))]
                 TaskKind::Sftp => self.sftp.is_some().into(),
             };
             for _ in 0..count {
@@ -307,18 +266,12 @@ impl Served {
 }
 
 /// Returns true if all tasks run in one loop, whose process then needs the memory of all of them.
-#[cfg(feature = "mdns")]
 pub(super) fn is_one_process(mut args: Args) -> bool {
-    #[cfg(feature = "smol")]
-    if super::stack::may_be_used(args.clone()) {
-        return true;
-    }
-    args.any(|argument| argument == c"--one-process")
+    super::may_use_stack(&args) || args.any(|argument| argument == c"--one-process")
 }
 
 /// Passes each export to `add` as a service `_nfs._tcp`. With port 0 nothing is announced: the kernel chooses the port in another
 /// process.
-#[cfg(feature = "mdns")]
 fn announce_exports(
     options: &nfs::Options,
     add: &mut dyn FnMut(&crate::wire::announce::Service<'_>),

@@ -8,7 +8,7 @@ use crate::drive::platform::stack::{LinkKind, Stack};
 use crate::mem::Ends as _;
 use crate::mem::{c_str, index_of, parts};
 use crate::net::smol::{Ip, is_network_or_broadcast};
-use crate::sys::{self, Args};
+use crate::sys;
 use crate::text::{Text, text};
 use crate::wire::label::cut;
 use core::net::IpAddr;
@@ -27,18 +27,13 @@ flags! {
 }
 
 /// The table of these flags.
-pub(super) static FLAGS: Flags = Flag::table(&[]);
+pub(super) const FLAGS: Option<&Flags> = Some(&{ Flag::table(&[]) });
 
 /// The line on `--net` in the help of each role.
 pub(super) const HELP: Text =
     text!("  --net LINK		use a built-in IP stack, not the host's; see --net help\n");
 /// The text of `--net help`.
 const MORE_HELP: Text = text!(include_str!("stack.txt"));
-
-/// Returns true if an argument starts with `--net`: the built-in stack then needs more memory.
-pub(super) fn may_be_used(mut args: Args) -> bool {
-    args.any(|argument| argument.to_bytes().starts_with(b"--net"))
-}
 
 /// Sets the option of a flag. Returns `None` if the value is wrong.
 pub(super) fn set(network: &mut Network, given: ParsedFlag) -> Option<()> {

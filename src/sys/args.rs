@@ -19,7 +19,6 @@ impl Args {
     }
 
     /// Number of arguments left.
-    #[cfg(feature = "nfs")]
     pub const fn remaining_count(&self) -> usize {
         self.rest.len()
     }

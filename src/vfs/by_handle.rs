@@ -4,6 +4,7 @@ use super::{
     Access, Caller, CreateWhat, FsError, FsResult, Handle, Handles, Name, Node, ObjectType, Peer,
     Pin, Rules, SetAttr, Tree, handle,
 };
+use crate::config::HAS_ISO;
 
 impl Tree {
     /// The top of an export, with the rights of any of its clients. The following calls are carried out with the server's own
@@ -33,7 +34,7 @@ impl Tree {
         let bytes = handle::unpadded(bytes);
         let mut buffer = [0; Handle::BYTES_MAX];
         let (mut file, mut inside) = (bytes, None);
-        let is_inside = cfg!(feature = "iso") && handle::is_inside(bytes);
+        let is_inside = HAS_ISO && handle::is_inside(bytes);
         if is_inside {
             file = handle::outside(bytes, &mut buffer);
             inside = self.images().and_then(|images| images.find(file, bytes));

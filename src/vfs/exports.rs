@@ -10,6 +10,7 @@ use super::{
     Access, Attr, Backend, Caller, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Handles,
     Name, Node, Paths, Peer, Pin, Rights, SetAttr, Vfs, is_image,
 };
+use crate::config::{HAS_ISO, HAS_NFS};
 use crate::mem::{self, Slots};
 use crate::wire::exports::Hosts;
 pub use crate::wire::exports::Rules;
@@ -350,7 +351,7 @@ impl Tree {
     /// The backend of this number, if its objects have handles.
     #[inline(never)]
     pub(super) fn handles(&mut self, number: usize) -> Option<&mut dyn Handles> {
-        if !cfg!(feature = "nfs") {
+        if !HAS_NFS {
             return None;
         }
         self.numbered(number)?.as_handles()
@@ -368,7 +369,7 @@ impl Tree {
     /// The backend for the contents of images, once an image was opened.
     #[inline(never)]
     pub(super) fn images(&mut self) -> Option<&mut Images> {
-        if !cfg!(feature = "iso") {
+        if !HAS_ISO {
             return None;
         }
         self.numbered(Backend::Images as usize)?.as_images()
@@ -424,7 +425,7 @@ impl Tree {
 
     /// See [`Vfs::extent`].
     pub fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
-        if !cfg!(any(feature = "nfs", test)) {
+        if !HAS_NFS {
             return None;
         }
         self.backend(pin.node).ok()?.extent(pin, offset, len)
@@ -490,7 +491,7 @@ impl Tree {
     /// Opens the image file `name` in `dir`, or `dir` itself, and returns its top directory.
     #[inline(never)]
     pub(super) fn open_image(&mut self, dir: Node, name: Option<Name<'_>>) -> FsResult<Node> {
-        if !cfg!(feature = "iso") {
+        if !HAS_ISO {
             return Err(FsError::NotDirectory);
         }
         let image = self.backend(dir)?.image(dir, name);

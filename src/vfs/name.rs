@@ -34,5 +34,5 @@ pub fn is_image(name: &[u8]) -> bool {
         return false;
     };
     // Bit 0x20 makes letters lower-case; the dot already has it.
-    cfg!(feature = "iso") && u32::from_be_bytes(*end) | 0x20_2020 == u32::from_be_bytes(*b".iso")
+    crate::config::HAS_ISO && u32::from_be_bytes(*end) | 0x20_2020 == u32::from_be_bytes(*b".iso")
 }

@@ -107,7 +107,7 @@ impl Node {
 
     /// Returns true if the object is inside an image.
     pub const fn is_inside(self) -> bool {
-        cfg!(feature = "iso") && (self.0 as i32) < 0
+        crate::config::HAS_ISO && (self.0 as i32) < 0
     }
 }
 

@@ -7,6 +7,8 @@ pub mod host;
 #[cfg(bare)]
 pub mod machine;
 pub mod network;
+#[cfg(not(feature = "smol"))]
+pub mod no_stack;
 #[cfg(feature = "smol")]
 pub mod stack;
 
@@ -19,6 +21,8 @@ use crate::sys::linux::process;
 use crate::sys::{self, Calls, Needs};
 use crate::vfs::Tree;
 use network::Network;
+#[cfg(not(feature = "smol"))]
+pub use no_stack as stack;
 
 /// Creates an empty tree with static lifetime. It is in this module, not in `vfs`, so that roles without files do not load the
 /// tree's code pages (linker/stowaway.ld).
@@ -31,7 +35,6 @@ pub fn tree() -> &'static mut Tree {
 ///
 /// # Errors
 /// As [`serve`].
-#[cfg(any(feature = "multicast", feature = "browse"))]
 pub fn run(
     network: &Network,
     tasks: &mut [&mut dyn Task],

@@ -26,7 +26,6 @@ pub enum LinkKind {
     Packet,
     /// A packet socket on an interface that the kernel's stack uses: ours only obtains an IPv4 address for it, unless one is
     /// configured.
-    #[cfg(feature = "init")]
     Host,
     /// A TAP interface.
     Tap,
@@ -67,7 +66,6 @@ impl Stack {
         // The link is opened before the heap exists, so that its buffers come from the memory region allocated at the start.
         let link = match kind {
             LinkKind::Packet => leak(Packet::open(name, signals)),
-            #[cfg(feature = "init")]
             LinkKind::Host => leak(Packet::of_addresses(name, signals)),
             LinkKind::Tap => leak(Tap::open(name, signals)),
             LinkKind::Stream => leak(Stream::open(name, signals)),
@@ -85,7 +83,6 @@ impl Stack {
         let mac = match kind {
             #[cfg(bare)]
             LinkKind::Virtio => self.mac.or_else(sys::hardware_address),
-            #[cfg(feature = "init")]
             LinkKind::Host => hardware(name).ok(),
             _ => self.mac,
         };
@@ -95,10 +92,7 @@ impl Stack {
             gateway: self.gateway,
             name: self.name,
             seed,
-            #[cfg(feature = "init")]
             is_for_host: kind == LinkKind::Host,
-            #[cfg(not(feature = "init"))]
-            is_for_host: false,
         };
         Ok(mem::leak(Smol::new(link, &settings, sys::now())))
     }

@@ -8,7 +8,7 @@ use super::rpc::Request;
 use super::turns::Turns;
 use super::{Cx, Order};
 use crate::config::{
-    CREATED_BYTES, READ_BYTES_MAX, READ_INLINE_BYTES, READ_INLINE_TIME, REPLY_HEAD_BYTES,
+    CREATED_BYTES, HAS_SERVE, READ_BYTES_MAX, READ_INLINE_BYTES, READ_INLINE_TIME, REPLY_HEAD_BYTES,
 };
 use crate::event;
 use crate::text::Text;
@@ -173,7 +173,7 @@ impl Nfs {
 
     /// The lock and counter shared with the other servers of the same files. `None` if this is the only server.
     pub(super) fn turns(&self) -> Option<&'static dyn Turns> {
-        self.turns.filter(|_| cfg!(any(feature = "serve", test)))
+        self.turns.filter(|_| HAS_SERVE)
     }
 
     /// Acquires the lock for a call that changes names or attributes. Before that, looks the name up, so that the kernel reads it

@@ -33,7 +33,6 @@ impl Packet {
     ///
     /// # Errors
     /// As [`Packet::open`].
-    #[cfg(feature = "init")]
     pub fn of_addresses(name: &'static CStr, signals: Option<File>) -> Result<Self, Errno> {
         let opened = link::open_addresses(name)?;
         Self::of(

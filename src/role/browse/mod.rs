@@ -32,8 +32,7 @@ pub(super) const SUMMARY: Text =
     text!("  browse TYPE | -a\tprints the services announced on the networks\n");
 const HELP: &[Text] = &[
     text!(include_str!("help.txt")),
-    #[cfg(feature = "smol")]
-    super::stack::HELP,
+    super::network::HELP,
     text!("\nTYPE is a type, such as _sftp-ssh._tcp, or a subtype: _x._sub._http._tcp\n"),
 ];
 

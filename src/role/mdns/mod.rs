@@ -54,8 +54,7 @@ pub(super) const SUMMARY: Text =
     text!("  mdns ...\t\tannounces this host and its services on its networks\n");
 const HELP: &[Text] = &[
     text!(include_str!("help.txt")),
-    #[cfg(feature = "smol")]
-    super::stack::HELP,
+    super::network::HELP,
     text!("\nList what is announced:  stowaway browse -art\n"),
 ];
 

@@ -3,6 +3,7 @@
 use super::super::Fatal;
 use super::super::args::socket;
 use super::failed;
+use crate::config::HAS_SERVE;
 use crate::drive::platform::host::daemon::{self, LOG_PATH_BYTES_MAX, Log, PidFile};
 use crate::event::Line;
 use crate::text::text;
@@ -25,7 +26,7 @@ pub(in super::super) struct Background {
 impl Background {
     /// Returns true if messages go to a file, which is opened again when it is full.
     pub(super) const fn logs_to_file(&self) -> bool {
-        matches!(self.log, Some(Log::File(_)))
+        HAS_SERVE && matches!(self.log, Some(Log::File(_)))
     }
 
     /// Calls `serve` in the background, if that is asked for.
@@ -36,6 +37,9 @@ impl Background {
         &self,
         serve: &mut dyn FnMut() -> Result<(), Fatal>,
     ) -> Result<(), Fatal> {
+        if !HAS_SERVE {
+            return serve();
+        }
         let pid_file = match self.pid_file {
             Some(path) => {
                 let locked = PidFile::lock(path);
@@ -73,6 +77,7 @@ impl Background {
 }
 
 /// Parses the value of `--log`: ADDRESS:PORT of a system logger, or a file.
+#[allow(dead_code, reason = "only serve has the flag")]
 pub(super) fn log(text: &'static CStr) -> Option<Log> {
     if let Some(at) = socket(text.to_bytes()) {
         return Some(Log::Host(at));

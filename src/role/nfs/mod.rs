@@ -5,7 +5,6 @@
 #[cfg(bare)]
 mod archive;
 mod argument;
-#[cfg(feature = "serve")]
 mod background;
 #[cfg(feature = "ipxe")]
 mod boot;
@@ -19,12 +18,11 @@ use super::args::canonical;
 use super::reasons::{self, Reason, reason};
 use super::{Console, Fatal};
 use crate::config::{
-    CONNECTION_COUNT_MIN, DESCRIPTOR_RESERVE, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX,
+    CONNECTION_COUNT_MIN, DESCRIPTOR_RESERVE, HAS_SERVE, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX,
     NODE_COUNT_MIN, RETRY, SHARED_BYTES, SHARED_BYTES_MIN,
 };
 use crate::drive::datagrams::Datagrams;
-#[cfg(feature = "serve")]
-use crate::drive::platform::host::{daemon, loops::is_taken};
+use crate::drive::platform::host::daemon;
 use crate::drive::platform::network::Network;
 use crate::drive::rpc::Rpc;
 use crate::drive::streams::Streams;
@@ -45,7 +43,6 @@ use crate::vfs::{Backend, Export, Tree};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3, portmap};
 use core::net::{Ipv4Addr, SocketAddrV6};
-#[cfg(feature = "serve")]
 use core::sync::atomic::Ordering;
 use exports::Files;
 use reports::{Mounting, report_export, report_exports, report_listening};
@@ -65,23 +62,18 @@ const HELP: &[Text] = &[
     text!(include_str!("isos.txt")),
     #[cfg(feature = "ipxe")]
     text!(include_str!("ipxe.txt")),
-    #[cfg(feature = "smol")]
-    super::stack::HELP,
+    super::network::HELP,
     text!("\nmount with:  mount -t nfs -o nolock HOST:DIR /mnt\n"),
 ];
 
 /// Serves until SIGTERM or SIGINT. `is_unfsd`: in the background, unless `-d` is given.
-#[cfg_attr(not(feature = "serve"), expect(unused_variables))]
 pub(super) fn run(
     args: Args,
     build_id: &[u8; BUILD_ID_BYTES],
     is_unfsd: bool,
 ) -> Result<(), Fatal> {
     let options = mem::leak(Options::default());
-    #[cfg(feature = "serve")]
-    {
-        options.background.detaches = is_unfsd;
-    }
+    options.background.detaches = HAS_SERVE && is_unfsd;
     let network = options.read(args)?;
     let options = &*options;
     let tree = platform::tree();
@@ -93,10 +85,7 @@ pub(super) fn run(
         let console = Console::leak();
         platform::serve(&network, &mut [task], tree, console, Signals::RELOAD)
     };
-    #[cfg(feature = "serve")]
-    return options.background.run(&mut serve);
-    #[cfg(not(feature = "serve"))]
-    serve()
+    options.background.run(&mut serve)
 }
 
 /// Makes the server's task, not started yet, and adds the exports to `tree`. The task is never freed.
@@ -184,12 +173,10 @@ struct Common {
 }
 
 /// Joins the state shared by the NFS processes of `serve`; without `serve`, makes new state.
-#[cfg_attr(not(feature = "serve"), expect(unused_variables))]
 fn common(options: &Options) -> Result<Common, Fatal> {
     let mut entropy = [0; 16];
     sys::entropy(&mut entropy);
-    #[cfg(feature = "serve")]
-    if let Some(shared) = options.shared.take() {
+    if let Some(shared) = options.shared.take().filter(|_| HAS_SERVE) {
         let is_first = shared.number == 0;
         let joined = shared.join();
         let joined = joined.map_err(|errno| failed(text!("cannot share memory"), b"", errno))?;
@@ -227,7 +214,7 @@ fn export_host(
 ) -> Result<(Form, bool), Fatal> {
     let host = mem::leak(Host::new(node_count));
     host.is_shared = is_shared;
-    host.was_used = cfg!(feature = "serve") && was_used;
+    host.was_used = HAS_SERVE && was_used;
     let form = choose_form(options, host, tree)?;
     let acts_as_callers = !options.is_single_user && host.act_as_callers();
     tree.add(Backend::ByHandle, host);
@@ -252,7 +239,7 @@ pub(super) fn check_ports(options: &Options) -> Result<(), Fatal> {
     for port in [Some(nfs_port), mount_port].into_iter().flatten() {
         let mut at = options.address;
         at.set_port(port);
-        if is_taken(at, canonical(&at)) {
+        if platform::host::loops::is_taken(at, canonical(&at)) {
             return Err(cannot_listen(&at, Errno::ADDRINUSE));
         }
     }
@@ -359,11 +346,8 @@ impl Task for Nfs {
 impl Nfs {
     /// Returns true if the server opens no files but those below its exports from now on.
     fn is_confinable(&self, tree: &Tree) -> bool {
-        #[cfg(feature = "serve")]
-        if self.options.background.logs_to_file() {
-            return false;
-        }
-        self.options.exports_file().is_none()
+        !self.options.background.logs_to_file()
+            && self.options.exports_file().is_none()
             && tree.exports().iter().all(|export| export.root.is_some())
     }
 
@@ -562,8 +546,7 @@ impl Nfs {
                 Err(error) => mounting.report_no_portmap(error, world.events),
             }
         }
-        #[cfg(feature = "serve")]
-        if self.is_first && options.background.detaches {
+        if HAS_SERVE && self.is_first && options.background.detaches {
             daemon::tell_ready();
         }
         Ok(())

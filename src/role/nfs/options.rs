@@ -4,18 +4,15 @@ use super::super::args::{address, port};
 use super::super::flags::{Flags, flags};
 use super::super::{Fatal, network, refuse};
 use super::argument::{self, ExportArgument, Exports};
-#[cfg(feature = "serve")]
-use super::background::{self, Background};
+use super::background::Background;
 use crate::config::{EXPORTS_FILE, NFS_PORT};
 use crate::drive::platform::host::files;
-#[cfg(feature = "serve")]
 use crate::drive::platform::host::loops::SharedState;
 use crate::drive::platform::network::Network;
 use crate::mem::index_of;
 use crate::sys::Args;
 use crate::vfs::host::Form;
 use crate::wire::exports::Flaw;
-#[cfg(feature = "serve")]
 use core::cell::Cell;
 use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
@@ -65,7 +62,6 @@ pub(in super::super) struct Options {
     pub(super) form: Option<Form>,
     pub(super) key_file: Option<&'static CStr>,
     pub(super) trace: Option<&'static CStr>,
-    #[cfg(feature = "serve")]
     pub(in super::super) background: Background,
     /// True if MOUNT is not served over UDP (`-t`).
     pub(super) has_no_datagrams: bool,
@@ -77,7 +73,6 @@ pub(in super::super) struct Options {
     pub(super) tests: bool,
     /// Under `serve`, memory that outlives the server and is shared by all NFS processes. `None`: not under `serve`, or mmap
     /// failed.
-    #[cfg(feature = "serve")]
     pub(in super::super) shared: Cell<Option<SharedState>>,
     pub(in super::super) exports: Exports,
 }
@@ -87,7 +82,6 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             exports: Exports::default(),
-            #[cfg(feature = "serve")]
             shared: Cell::default(),
             address: SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, NFS_PORT, 0, 0),
             mount_port: None,
@@ -95,7 +89,6 @@ impl Default for Options {
             form: None,
             key_file: None,
             trace: None,
-            #[cfg(feature = "serve")]
             background: Background::default(),
             has_no_datagrams: false,
             is_single_user: false,
@@ -185,7 +178,7 @@ impl Options {
             Flag::KeyFile => self.key_file = Some(value),
             Flag::Trace => self.trace = Some(value),
             #[cfg(feature = "serve")]
-            Flag::Log => self.background.log = Some(background::log(value)?),
+            Flag::Log => self.background.log = Some(super::background::log(value)?),
             #[cfg(feature = "serve")]
             Flag::PidFile => self.background.pid_file = Some(value),
             Flag::Export => self.export(text, false)?,

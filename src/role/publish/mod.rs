@@ -19,8 +19,7 @@ pub(super) const SUMMARY: Text =
     text!("  publish -s|-a ...\tannounces one service, or one name of an address\n");
 const HELP: &[Text] = &[
     text!(include_str!("help.txt")),
-    #[cfg(feature = "smol")]
-    super::stack::HELP,
+    super::network::HELP,
     text!("\nSeveral services:  stowaway mdns --service NAME,TYPE,PORT ...\n"),
 ];
 

@@ -22,8 +22,7 @@ pub(super) const SUMMARY: Text =
     text!("  resolve -n|-a|-s ...\tprints addresses of hosts, their names, or a service\n");
 const HELP: &[Text] = &[
     text!(include_str!("help.txt")),
-    #[cfg(feature = "smol")]
-    super::stack::HELP,
+    super::network::HELP,
     text!("\nExits with 0 if all were found. Waits up to 5 s for an answer\n"),
 ];
 

@@ -3,11 +3,8 @@
 //! The short flags are those of OpenSSH's sftp-server. --jail, --at and --listen are our own.
 
 mod options;
+mod task;
 
-#[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
-use super::args::canonical;
-#[cfg(feature = "smol")]
-use super::args::socket;
 use super::reasons::{self, Reason, reason};
 use super::{Console, DONE, FAILED, Fatal, complain, refuse};
 use crate::config::{
@@ -15,15 +12,11 @@ use crate::config::{
 };
 use crate::drive::platform::host::per_connection::{self, Reach};
 use crate::drive::platform::host::stdio::{self, Standard, StdioSession};
-#[cfg(feature = "smol")]
-use crate::drive::platform::network::Network;
 use crate::drive::platform::{
     self,
     host::{self, syslog},
 };
 use crate::drive::sftp::Sessions;
-#[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
-use crate::drive::{Task, World, streams::Streams};
 use crate::engine::sftp::{Level, LoggedPath, Session, Sftp, log, requests};
 use crate::event::{self, Events, Line, Sink};
 use crate::mem::Ends as _;
@@ -33,35 +26,30 @@ use crate::text::{Text, text};
 use crate::vfs::user::User;
 use crate::vfs::{Backend, Tree};
 use crate::wire::Writer;
-#[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
-use crate::{config::SFTP_CONNECTION_COUNT_MAX, net::Signals, time::Instant};
 use core::ffi::CStr;
-#[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
-use core::net::SocketAddrV6;
 pub(super) use options::Options;
+#[cfg(feature = "serve")]
+pub(super) use task::task;
 
 /// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
     text!("  sftp-server\t\tSFTP for sshd and dropbear; flags as OpenSSH's\n");
 const HELP: &[Text] = &[
     text!(include_str!("help.txt")),
-    #[cfg(feature = "smol")]
-    super::stack::HELP,
+    super::network::HELP,
     text!("\nmount with:  sshfs -o directport=PORT localhost:/ /mnt\n"),
 ];
 
 /// Serves one session on standard input and output until the client closes it, or all connections of `--listen`.
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let mut options = Options::default();
-    #[cfg_attr(not(feature = "smol"), expect(unused_variables))]
     let network = options.read(args)?;
     if options.lists {
         return list_requests();
     }
     host::set_undumpable();
-    #[cfg(feature = "smol")]
     if network.is_own() {
-        return serve_all(&network, &options);
+        return task::serve_all(&network, &options);
     }
     if options.listen_text.is_empty() {
         serve(&options)
@@ -74,22 +62,6 @@ const NOT_TRUSTED: Text = text!(
     "SFTP without SSH has no passwords, so anyone who can connect has access; \
      listen on 127.0.0.1 or at a socket file, or add --i-trust-this-network"
 );
-
-/// Serves all connections over the built-in network stack (`--net`), in one loop, until SIGTERM or SIGINT.
-#[cfg(feature = "smol")]
-fn serve_all(network: &Network, options: &Options) -> Result<(), Fatal> {
-    let text = options.listen_text.to_bytes();
-    let Some(at) = socket(text) else {
-        let why = text!("name ADDRESS:PORT, such as 0.0.0.0:2222; --net allows no socket file");
-        return Err(refuse(b"--listen", text, why));
-    };
-    if !options.trusts {
-        return Err(refuse(b"--listen", text, NOT_TRUSTED));
-    }
-    let tree = platform::tree();
-    let task = task(options, at, tree)?;
-    platform::serve(network, &mut [task], tree, Console::leak(), Signals::RELOAD)
-}
 
 /// Accepts connections and serves each in its own process, until SIGTERM or SIGINT.
 fn listen(options: &mut Options) -> Result<(), Fatal> {
@@ -228,87 +200,6 @@ fn server(
         }
     }
     Ok((sftp, jail))
-}
-
-/// Makes the task, not started yet, that serves SFTP at a TCP address, and adds its files to the tree. The task is never freed.
-#[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
-pub(super) fn task(
-    options: &Options,
-    address: SocketAddrV6,
-    tree: &mut Tree,
-) -> Result<&'static mut dyn Task, Fatal> {
-    let handle_count = handle_count();
-    let (sftp, jail) = server(options, handle_count, tree)?;
-    Ok(mem::leak(Server {
-        sessions: Sessions::new(
-            sftp,
-            sessions(SFTP_CONNECTION_COUNT_MAX, handle_count, options.level),
-        ),
-        streams: Sessions::streams(),
-        address,
-        // `serve` has no --listen: its process runs other tasks too.
-        jail: jail.filter(|_| !options.listen_text.is_empty()),
-    }))
-}
-
-/// The task that serves many sessions.
-#[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
-struct Server {
-    streams: Streams,
-    sessions: Sessions<'static>,
-    /// Listening address; IPv4 is IPv4-mapped.
-    address: SocketAddrV6,
-    /// Descriptor of the directory to which [`Task::start`] restricts the process, if any.
-    jail: Option<i32>,
-}
-
-#[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
-impl Task for Server {
-    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
-        let mut line = Line::default();
-        let Ok(at) = self.streams.listen(world, canonical(&self.address), 0) else {
-            let why = text!("the port is in use or needs root");
-            let about = line.socket(&self.address).bytes();
-            return Err(complain(FAILED, text!("cannot listen on"), about, why));
-        };
-        self.address.set_port(at.port());
-        line.socket(&self.address).say(text!(
-            " for SFTP without SSH: anyone who can connect has access"
-        ));
-        world
-            .events
-            .report(event::LISTENING, line.bytes(), Text::NOTHING);
-        Ok(())
-    }
-
-    fn add_needs(&self, _: &Tree, needs: &mut Needs) {
-        needs.is_reported = true;
-        needs.add(Calls::SFTP);
-        needs.add(Calls::STREAMS);
-        match self.jail {
-            Some(jail) => needs.add_opened(jail, Access::Change),
-            None => needs.add_all_files(),
-        }
-    }
-
-    fn ready(&mut self, world: &mut World<'_>, local: u32) {
-        self.streams.ready(world, &mut self.sessions, local);
-    }
-
-    fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
-        if cfg!(bare) && signals.disk {
-            self.streams.disk_ended();
-        }
-        self.streams.turn(world, &mut self.sessions);
-    }
-
-    fn poll_at(&self) -> Instant {
-        self.streams.poll_at()
-    }
-
-    fn stop(&mut self, world: &mut World<'_>) {
-        self.streams.stop(world);
-    }
 }
 
 /// Returns the limit of open files and directories of all sessions together, from RLIMIT_NOFILE.

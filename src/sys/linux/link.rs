@@ -131,7 +131,6 @@ pub fn open_packet(name: &CStr) -> Result<(File, bool), Errno> {
 
 /// As [`open_packet`], but only for ARP and for datagrams to the DHCP client port. The kernel's own stack handles all other
 /// packets.
-#[cfg(feature = "init")]
 pub fn open_addresses(name: &CStr) -> Result<(File, bool), Errno> {
     /// `struct sock_filter` (linux/filter.h): code, jump if true, jump if false, operand.
     #[repr(C)]

@@ -17,7 +17,6 @@ pub(super) const READ_WRITE: usize = 3;
 /// MAP_ANONYMOUS | MAP_NORESERVE.
 const ANONYMOUS_NORESERVE: usize = 0x4020;
 const PRIVATE: usize = 2;
-#[cfg(feature = "serve")]
 pub(super) const SHARED: usize = 1;
 
 /// Maps `len` zero bytes.

@@ -2,16 +2,13 @@
 //!
 //! Fallbacks are here and nowhere else: the modern call, the substitute where it is missing, and how the choice is remembered.
 
-#[cfg(feature = "serve")]
 pub mod daemon;
 pub mod defmt_sink;
 pub mod epoll;
 pub mod fs;
 pub mod fsuid;
-#[cfg(feature = "init")]
 pub mod init;
 pub mod interfaces;
-#[cfg(feature = "smol")]
 pub mod link;
 pub mod memory;
 pub mod multicast;
@@ -22,7 +19,6 @@ pub mod process;
 #[cfg(feature = "probe")]
 mod rows;
 pub mod sandbox;
-#[cfg(feature = "serve")]
 pub mod shared;
 pub mod sockets;
 mod stack;
@@ -30,6 +26,7 @@ pub mod start;
 pub mod stdio;
 pub mod workers;
 
+use crate::config::HAS_SERVE;
 pub use rustix::event as poll;
 pub use rustix::fd;
 
@@ -156,10 +153,11 @@ pub fn seed() -> [u8; 16] {
 
 /// Writes to standard error; output that the reader does not accept soon is dropped.
 pub fn console(bytes: &[u8]) {
-    #[cfg(feature = "serve")]
-    daemon::write(bytes);
-    #[cfg(not(feature = "serve"))]
-    stdio::Stdio::Error.offer(bytes);
+    if HAS_SERVE {
+        daemon::write(bytes);
+    } else {
+        stdio::Stdio::Error.offer(bytes);
+    }
 }
 
 /// Writes all of `bytes` to standard output. Returns false if the write fails.

@@ -10,6 +10,7 @@ use super::fs::{self, File};
 use super::fsuid;
 use super::optional;
 use super::{Errno, outcome};
+use crate::config::HAS_NFS;
 use core::ffi::CStr;
 use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::OFlags;
@@ -389,7 +390,7 @@ const ARCHITECTURE: u32 = 0x4000_0028;
 /// Sets of the roles in this executable.
 const COMPILED: u16 = Calls::ALL.0
     | when(cfg!(feature = "sftp-server"), SFTP)
-    | when(cfg!(feature = "nfs"), NFS | STREAMS)
+    | when(HAS_NFS, NFS | STREAMS)
     | when(cfg!(feature = "multicast"), MULTICAST | SOURCE)
     | when(cfg!(feature = "smol"), LINK);
 

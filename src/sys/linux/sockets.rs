@@ -17,7 +17,6 @@ pub(super) const UNIX: u16 = 1;
 pub(super) const INET: u16 = 2;
 pub(super) const INET6: u16 = 10;
 const NETLINK: u16 = 16;
-#[cfg(feature = "smol")]
 pub(super) const PACKET: u16 = 17;
 
 /// A socket address in the kernel's layout: family, port and an IPv4 address; or family, port, flow label, IPv6 address and scope
@@ -86,7 +85,6 @@ impl Address {
     }
 
     /// A packet socket address for all protocols on an interface (`sockaddr_ll`, packet(7)).
-    #[cfg(feature = "smol")]
     pub(super) fn of_frames(interface: u32) -> Self {
         const EVERY_PROTOCOL: u16 = 3;
         let mut to = Self::empty();
@@ -169,7 +167,6 @@ macro_rules! socket_call {
         returned
     }};
 }
-#[cfg(feature = "smol")]
 pub(super) use socket_call;
 
 /// Socket options: level and number.
@@ -324,7 +321,6 @@ pub fn connect(host: Ipv6Addr, port: u16) -> Result<File, Errno> {
 }
 
 /// Opens a UDP socket connected to a port of `host`.
-#[cfg(feature = "serve")]
 pub fn datagrams_to_host(host: Ipv6Addr, port: u16) -> Result<File, Errno> {
     connect_as(DATAGRAM, host, port)
 }
@@ -352,7 +348,6 @@ pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
 ///
 /// # Errors
 /// EADDRINUSE: another process has the name. ENAMETOOLONG: the name is longer than 107 bytes.
-#[cfg(feature = "serve")]
 pub fn reserve(name: &[u8]) -> Result<File, Errno> {
     let socket = open(UNIX, DATAGRAM)?;
     let mut at = Address::empty();

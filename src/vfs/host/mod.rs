@@ -149,7 +149,7 @@ impl Host {
         }
         let image = match ObjectType::of_mode(stat.stx_mode.into()) {
             ObjectType::Directory => None,
-            ObjectType::Regular | ObjectType::BlockDevice if cfg!(feature = "iso") => Some(path),
+            ObjectType::Regular | ObjectType::BlockDevice if crate::config::HAS_ISO => Some(path),
             _ => return Err(Errno::NOTDIR),
         };
         let tag = rules
@@ -215,7 +215,7 @@ impl Host {
     #[inline(never)]
     fn ask_name(&self, dir: Node, name: Name<'_>) -> FsResult<()> {
         // Without `serve`, no other server process can have carried out a retransmitted request, so the name is not looked up.
-        if !cfg!(any(feature = "serve", test)) {
+        if !crate::config::HAS_SERVE {
             return Ok(());
         }
         self.acting.caller()?;
@@ -364,7 +364,7 @@ impl Vfs for Host {
     }
 
     fn image(&mut self, mut file: Node, name: Option<Name<'_>>) -> FsResult<ImageFile> {
-        if !cfg!(feature = "iso") {
+        if !crate::config::HAS_ISO {
             return Err(FsError::NotDirectory);
         }
         if let Some(name) = name {

@@ -53,7 +53,7 @@ impl Storage for Host {
 
     fn stage(&mut self, file: &Pin) -> FsResult<()> {
         let (entry, _) = self.at(file.node)?;
-        if cfg!(any(feature = "serve", test)) && self.is_shared {
+        if crate::config::HAS_SERVE && self.is_shared {
             // Another server process may have written to the file, so it is synced even if this process has not changed it.
             entry.change();
         }
@@ -64,7 +64,7 @@ impl Storage for Host {
     }
 
     fn stage_export(&mut self, tag: u32) {
-        if cfg!(any(feature = "serve", test))
+        if crate::config::HAS_SERVE
             && let Ok(export) = self.find_or_open(super::handle::root(tag).bytes())
             && let Ok((entry, _)) = self.at(export)
         {

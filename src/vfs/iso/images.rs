@@ -119,7 +119,7 @@ impl Images {
     #[inline(never)]
     pub(in super::super) fn take(&mut self, image: &ImageFile, within: usize) -> FsResult<Node> {
         let opened = match &image.disk.attr() {
-            Ok(attr) if cfg!(feature = "iso") && attr.kind == ObjectType::Regular => {
+            Ok(attr) if crate::config::HAS_ISO && attr.kind == ObjectType::Regular => {
                 self.open(image, attr, within)
             }
             Ok(_) => Err(FsError::NotDirectory),

@@ -285,7 +285,7 @@ impl Vfs for User {
     }
 
     fn image(&mut self, dir: Node, name: Option<Name<'_>>) -> FsResult<ImageFile> {
-        let (true, Some(name)) = (cfg!(feature = "iso"), name) else {
+        let (true, Some(name)) = (crate::config::HAS_ISO, name) else {
             return Err(FsError::NotDirectory);
         };
         let flags = READ | OFlags::NOFOLLOW;

@@ -87,7 +87,6 @@ impl Directory {
     }
 
     /// The current directory, which is not opened: it may be unreadable.
-    #[cfg(feature = "nfs")]
     pub fn current() -> Self {
         fsuid::restore();
         Self(File::current())

@@ -3,17 +3,11 @@
 
 #[cfg(feature = "check")]
 pub mod client;
-#[cfg(feature = "serve")]
 pub use crate::sys::linux::daemon;
-#[cfg(feature = "browse")]
 pub mod exec;
-#[cfg(any(feature = "mdns", feature = "browse", feature = "nfs"))]
 pub mod files;
-#[cfg(feature = "mdns")]
 pub mod helper;
-#[cfg(feature = "init")]
 pub mod init;
-#[cfg(feature = "serve")]
 pub mod loops;
 #[cfg(feature = "sftp-server")]
 pub mod per_connection;
@@ -25,8 +19,6 @@ pub mod stdio;
 pub mod supervisor;
 #[cfg(feature = "sftp-server")]
 pub mod syslog;
-#[cfg(feature = "mdns")]
 pub mod watch;
 
-#[cfg(feature = "sftp-server")]
 pub use crate::sys::linux::sandbox::{enter, set_undumpable};

@@ -6,9 +6,9 @@
 #![forbid(unsafe_code)]
 
 use crate::config::{REPLY_PIPE_BYTES, SFTP_REPLY_BYTES, TALK_INPUT_BYTES};
-use crate::drive::connection::CloseReason;
-use crate::drive::orders::{OrderContext, OrderResult};
 use crate::drive::streams::Protocol;
+use crate::drive::streams::connection::CloseReason;
+use crate::drive::streams::orders::{OrderContext, OrderResult};
 use crate::engine::{Cx, Progress, State};
 use crate::event::Events;
 use crate::mem;

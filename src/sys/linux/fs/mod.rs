@@ -10,7 +10,6 @@ mod directory;
 mod handle;
 mod io;
 mod stat;
-#[cfg(feature = "mdns")]
 mod watch;
 
 pub use change::{
@@ -23,13 +22,11 @@ pub use io::{
     fsync, is_cached, pipe, pread, pread_cached, pwrite, read, read_into_cache, read_some,
     readlinkat, sendfile, set_pipe_size, splice, sync, syncfs, write,
 };
-#[cfg(feature = "probe")]
 pub use stat::may_write;
 pub use stat::{
     Stat, Statx, blank, device, device_numbers, faccessat2, fsid, fstatat, fstatfs, is_mount_root,
     statx,
 };
-#[cfg(feature = "mdns")]
 pub use watch::{Events, inotify, watch};
 
 use super::optional;

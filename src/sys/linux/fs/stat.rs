@@ -149,7 +149,6 @@ pub fn fstatat<'a, E: From<Errno>>(
 }
 
 /// Checks whether the real user may write to `path`. access(2).
-#[cfg(feature = "probe")]
 pub fn may_write(path: &CStr) -> Result<(), Errno> {
     const WRITE: usize = 2;
     // SAFETY: the kernel reads the path.

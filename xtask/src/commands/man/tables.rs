@@ -234,7 +234,8 @@ fn all_roles(file: &Path) -> Result<Vec<Role>> {
                 TokenTree::Literal(literal) => string(&literal.to_string()).ok(),
                 _ => None,
             });
-            let names: Vec<String> = names.collect();
+            // The first literal is the cargo feature.
+            let names: Vec<String> = names.skip(1).collect();
             let module = line.windows(4).find_map(|part| match part {
                 [TokenTree::Ident(module), _, _, TokenTree::Ident(run)] if run == "run" => {
                     Some(module.to_string())

@@ -1,9 +1,9 @@
 //! Replies: sent, or kept in a block while the socket would block or their sync is pending.
 
+use super::Streams;
 use super::connection::{CloseReason, Connection, Unsent};
 use super::orders::OrderContext;
 use super::pool::{Block, Pool};
-use super::streams::Streams;
 use super::turn::{Batch, Blocked, Turn};
 use crate::engine::Order;
 use crate::engine::nfs::Promise;

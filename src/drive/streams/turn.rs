@@ -1,8 +1,8 @@
 //! The turn of a connection: the resources that the loop lends, the bytes in its buffers, and the reason why it ends.
 
+use super::super::task::World;
 use super::connection::CloseReason;
 use super::protocol::Protocol;
-use super::task::World;
 use crate::engine::nfs::Promise;
 use crate::net::{Interest, NetError};
 

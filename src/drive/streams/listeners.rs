@@ -1,9 +1,9 @@
 //! Listeners: accepts connections, and evicts others if all slots are used.
 
+use super::super::task::World;
 use super::connection::{CloseReason, Connection};
-use super::streams::{CONNECTION_TOKEN, Streams};
-use super::task::World;
 use super::turn::Turn;
+use super::{CONNECTION_TOKEN, Streams};
 use crate::config::{
     ACCEPT_PAUSE, CONNECTION_COUNT_MAX, IDLE_TIMEOUT, REPLY_BYTES, SILENT_TIMEOUT,
 };

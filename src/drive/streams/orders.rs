@@ -1,6 +1,6 @@
 //! Orders: transfers between a file and a peer, over sockets or standard streams.
 
-use crate::config::{PAGE_BYTES, READ_INLINE_BYTES, SPLICE_BYTES_MIN, STORE_BYTES};
+use crate::config::{HAS_NFS, PAGE_BYTES, READ_INLINE_BYTES, SPLICE_BYTES_MIN, STORE_BYTES};
 use crate::engine::Order;
 use crate::mem::Ends as _;
 use crate::net::{self, Connections, FileRange, Interest, NetError, NetResult, Socket};
@@ -8,13 +8,13 @@ use crate::vfs::{Bytes, Extent, FileId, FsError, FsResult, Job, JobId, Pin, Subm
 use core::ops::Range;
 
 /// True if the protocols may return orders to send or read. SFTP returns none: the engine copies the data of its READs.
-const HAS_READS: bool = cfg!(any(feature = "nfs", test));
+const HAS_READS: bool = HAS_NFS;
 
 /// Number of the job that stands for all reads of the disks of a machine without an operating system.
-pub(super) const DISK: JobId = JobId(u32::MAX);
+pub(in super::super) const DISK: JobId = JobId(u32::MAX);
 
 /// Result of a step of an order.
-pub(super) enum OrderResult {
+pub(in super::super) enum OrderResult {
     /// The order has ended with this result.
     Done(FsResult<()>),
     /// The order waits for a job.
@@ -22,28 +22,28 @@ pub(super) enum OrderResult {
 }
 
 /// A connection with its unsent replies, which precede an order's data, and the received input.
-pub(super) struct OrderContext<'a> {
+pub(in super::super) struct OrderContext<'a> {
     net: &'a mut dyn Connections,
     socket: Socket,
     /// The replies, then space for copied data.
     tx: &'a mut [u8],
     /// Range of the unsent replies in `tx`.
-    pub(super) unsent: Range<usize>,
+    pub(in super::super) unsent: Range<usize>,
     /// Received bytes.
     input: &'a [u8],
     /// Count of bytes of `input` that were written to the file.
-    pub(super) used: usize,
+    pub(in super::super) used: usize,
     /// Count of bytes that were sent or received.
-    pub(super) moved_bytes: usize,
+    pub(in super::super) moved_bytes: usize,
     /// The socket's event to wait for after [`NetError::WouldBlock`].
-    pub(super) interest: Interest,
+    pub(in super::super) interest: Interest,
     /// True if data is copied: the network lacks sendfile or splice.
     copies: bool,
 }
 
 impl<'a> OrderContext<'a> {
     /// Creates a context that first sends the replies `tx[unsent]` and then carries out an order.
-    pub(super) const fn new(
+    pub(in super::super) const fn new(
         net: &'a mut dyn Connections,
         socket: Socket,
         tx: &'a mut [u8],
@@ -64,7 +64,7 @@ impl<'a> OrderContext<'a> {
     }
 
     /// Sends the unsent replies until the socket would block. With `more`, data follows soon (MSG_MORE).
-    pub(super) fn send(&mut self, more: bool) -> NetResult<()> {
+    pub(in super::super) fn send(&mut self, more: bool) -> NetResult<()> {
         while !self.unsent.is_empty() {
             let bytes = self.tx.head(self.unsent.end).tail(self.unsent.start);
             let count = self.net.send(self.socket, bytes, more)?;
@@ -77,7 +77,7 @@ impl<'a> OrderContext<'a> {
     /// Sends the replies and carries out the order, if there is one, until it ends or has to wait. The rest stays in `unsent` and
     /// `order`. `ended` is the result of the job that the order waited for.
     #[inline(never)]
-    pub(super) fn carry_out(
+    pub(in super::super) fn carry_out(
         &mut self,
         order: &mut Option<Order>,
         ended: Option<FsResult<()>>,

@@ -3,8 +3,8 @@
 //! Replies that promise a durable change wait in a block until their sync has ended. A sync covers all replies written before it
 //! was submitted.
 
+use super::Streams;
 use super::connection::{Connection, Wait};
-use super::streams::Streams;
 use super::turn::Turn;
 use crate::vfs::{Ended, FsError, FsResult, Job, JobId, JobKind, Scope, Submitted, Tree};
 

@@ -1,91 +1,19 @@
-//! The connections of one protocol: buffers, limits and turns, independent of the protocol.
-//!
-//! Bytes move between sockets and the protocol through the loop's two buffers. A partial request and an unsent reply each wait in
-//! a block of a pool. While a connection has unsent output, nothing is read from it. Invariant: a slow or silent peer costs a
-//! slot, perhaps a block for some time, and never another connection's time.
+//! The turns of the connections: serves those that are ready, closes those that timed out.
 
+use super::super::task::World;
 use super::connection::{CloseReason, Connection};
-use super::group_commit::GroupCommit;
-use super::listeners::Listener;
 use super::orders::DISK;
-use super::pool::Pool;
-pub use super::protocol::Protocol;
-use super::task::World;
+use super::protocol::Protocol;
 use super::turn::{Blocked, Turn};
-use crate::config::{CONNECTION_COUNT_MAX, NODE_IDLE};
+use super::{CONNECTION_TOKEN, JOBS_TOKEN, Streams};
+use crate::config::NODE_IDLE;
 use crate::event;
 use crate::log;
-use crate::mem::Slots;
 use crate::net::FileId;
 use crate::time::{Duration, Instant};
 use crate::vfs::{Ended, Job, JobKind, Scope, Submitted};
 
-/// First token of the connections; smaller ones are the task's own.
-pub const CONNECTION_TOKEN: u32 = 8;
-
-/// Token of the descriptor that is readable once a job has ended. Listeners have smaller tokens.
-pub const JOBS_TOKEN: u32 = CONNECTION_TOKEN - 1;
-
-/// The limits of a [`Streams`].
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Largest number of connections.
-    pub connection_count: usize,
-    /// Number of blocks for partial requests.
-    pub request_count: usize,
-    /// Number of blocks for unsent replies.
-    pub reply_count: usize,
-    /// Size (bytes) of a reply block, at most that of the loop's transmit buffer.
-    pub reply_bytes: usize,
-}
-
-/// The connections of a protocol.
-#[repr(C)] // Short instructions reach the first fields, which are used most.
-pub struct Streams {
-    pub(super) connections: Slots<Option<Connection>>,
-    /// Next time at which to check the connections' timeouts.
-    patrol_at: Instant,
-    /// Next time at which to close unused files.
-    release_at: Instant,
-    /// Time at which to accept connections again.
-    pub(super) accept_at: Instant,
-    /// Earliest time of the next [`event::FULL`] message.
-    pub(super) tell_full_at: Instant,
-    /// Number of bytes that the current connection has sent or received in this turn.
-    pub(super) moved_bytes: usize,
-    /// Counts the connections' waits for jobs.
-    pub(super) group: GroupCommit,
-    /// Longest request (bytes).
-    pub(super) request_bytes: usize,
-    /// Size (bytes) of a reply block, and of the part of the transmit buffer for replies.
-    pub(super) reply_bytes: usize,
-    pub(super) free: Slots<u16>,
-    pub(super) requests: Pool,
-    pub(super) replies: Pool,
-    pub(super) listeners: heapless::Vec<Listener, { CONNECTION_TOKEN as usize }>,
-}
-
 impl Streams {
-    /// Creates the connections of a protocol whose longest request has `request_bytes` bytes.
-    pub fn new(limits: Limits, request_bytes: usize) -> Self {
-        let count = limits.connection_count.min(CONNECTION_COUNT_MAX);
-        Self {
-            connections: Slots::new(count),
-            free: Slots::new(count),
-            requests: Pool::new(limits.request_count, request_bytes),
-            replies: Pool::new(limits.reply_count, limits.reply_bytes),
-            listeners: heapless::Vec::new(),
-            request_bytes,
-            reply_bytes: limits.reply_bytes,
-            patrol_at: Instant::NEVER,
-            release_at: Instant::NEVER,
-            accept_at: Instant::NEVER,
-            tell_full_at: Instant::default(),
-            moved_bytes: 0,
-            group: GroupCommit::default(),
-        }
-    }
-
     /// The next time at which [`Streams::turn`] has work.
     pub fn poll_at(&self) -> Instant {
         if self.group.has_ended() {

@@ -1,8 +1,8 @@
 //! Input of a connection: partial requests, several requests at once, and the orders that the protocol returns for them.
 
+use super::Streams;
 use super::connection::{CloseReason, Connection};
 use super::orders::{OrderContext, OrderResult};
-use super::streams::Streams;
 use super::turn::{Batch, Blocked, Turn};
 use crate::config::{ORDER_TURN_BYTES, REPLY_BYTES, REQUEST_INLINE_BYTES};
 use crate::engine::nfs::Promise;

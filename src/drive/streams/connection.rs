@@ -29,7 +29,7 @@ texts! {
 
 impl CloseReason {
     /// The message for the log; empty if there is nothing to report.
-    pub(super) fn message(self) -> Text {
+    pub(in super::super) fn message(self) -> Text {
         match self {
             Self::Gone => Text::NOTHING,
             reason => reason.text(),

@@ -12,7 +12,7 @@ const _: () = assert!(REQUEST_BLOCK_COUNT < 256 && REPLY_BLOCK_COUNT < 256);
 
 /// A pool of buffers (blocks) of equal size, for requests or for replies.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(in super::super) struct Pool {
     bytes: Slots<u8>,
     block_bytes: usize,
     free: Slots<Block>,
@@ -64,7 +64,7 @@ impl Pool {
 
     /// Returns one item per block in use. The items are not block indexes.
     #[cfg(test)]
-    pub(super) fn holders(&self) -> impl Iterator<Item = usize> {
+    pub(in super::super) fn holders(&self) -> impl Iterator<Item = usize> {
         0..usize::from(self.touched) - self.free.len()
     }
 }

@@ -1,0 +1,110 @@
+//! The task that serves SFTP at a TCP address, for `serve` and over the built-in network stack.
+
+use super::super::args::{canonical, socket};
+use super::super::{Console, FAILED, Fatal, complain, refuse};
+use super::{NOT_TRUSTED, Options, handle_count, server, sessions};
+use crate::config::SFTP_CONNECTION_COUNT_MAX;
+use crate::drive::platform::{self, network::Network};
+use crate::drive::sftp::Sessions;
+use crate::drive::{Task, World, streams::Streams};
+use crate::event::{self, Line};
+use crate::mem;
+use crate::net::Signals;
+use crate::sys::{Access, Calls, Needs};
+use crate::text::{Text, text};
+use crate::time::Instant;
+use crate::vfs::Tree;
+use core::net::SocketAddrV6;
+
+/// Serves all connections over the built-in network stack (`--net`), in one loop, until SIGTERM or SIGINT.
+pub(super) fn serve_all(network: &Network, options: &Options) -> Result<(), Fatal> {
+    let text = options.listen_text.to_bytes();
+    let Some(at) = socket(text) else {
+        let why = text!("name ADDRESS:PORT, such as 0.0.0.0:2222; --net allows no socket file");
+        return Err(refuse(b"--listen", text, why));
+    };
+    if !options.trusts {
+        return Err(refuse(b"--listen", text, NOT_TRUSTED));
+    }
+    let tree = platform::tree();
+    let task = task(options, at, tree)?;
+    platform::serve(network, &mut [task], tree, Console::leak(), Signals::RELOAD)
+}
+
+/// Makes the task, not started yet, that serves SFTP at a TCP address, and adds its files to the tree. The task is never freed.
+pub(in super::super) fn task(
+    options: &Options,
+    address: SocketAddrV6,
+    tree: &mut Tree,
+) -> Result<&'static mut dyn Task, Fatal> {
+    let handle_count = handle_count();
+    let (sftp, jail) = server(options, handle_count, tree)?;
+    Ok(mem::leak(Server {
+        sessions: Sessions::new(
+            sftp,
+            sessions(SFTP_CONNECTION_COUNT_MAX, handle_count, options.level),
+        ),
+        streams: Sessions::streams(),
+        address,
+        // `serve` has no --listen: its process runs other tasks too.
+        jail: jail.filter(|_| !options.listen_text.is_empty()),
+    }))
+}
+
+/// The task that serves many sessions.
+struct Server {
+    streams: Streams,
+    sessions: Sessions<'static>,
+    /// Listening address; IPv4 is IPv4-mapped.
+    address: SocketAddrV6,
+    /// Descriptor of the directory to which [`Task::start`] restricts the process, if any.
+    jail: Option<i32>,
+}
+
+impl Task for Server {
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
+        let mut line = Line::default();
+        let Ok(at) = self.streams.listen(world, canonical(&self.address), 0) else {
+            let why = text!("the port is in use or needs root");
+            let about = line.socket(&self.address).bytes();
+            return Err(complain(FAILED, text!("cannot listen on"), about, why));
+        };
+        self.address.set_port(at.port());
+        line.socket(&self.address).say(text!(
+            " for SFTP without SSH: anyone who can connect has access"
+        ));
+        world
+            .events
+            .report(event::LISTENING, line.bytes(), Text::NOTHING);
+        Ok(())
+    }
+
+    fn add_needs(&self, _: &Tree, needs: &mut Needs) {
+        needs.is_reported = true;
+        needs.add(Calls::SFTP);
+        needs.add(Calls::STREAMS);
+        match self.jail {
+            Some(jail) => needs.add_opened(jail, Access::Change),
+            None => needs.add_all_files(),
+        }
+    }
+
+    fn ready(&mut self, world: &mut World<'_>, local: u32) {
+        self.streams.ready(world, &mut self.sessions, local);
+    }
+
+    fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
+        if cfg!(bare) && signals.disk {
+            self.streams.disk_ended();
+        }
+        self.streams.turn(world, &mut self.sessions);
+    }
+
+    fn poll_at(&self) -> Instant {
+        self.streams.poll_at()
+    }
+
+    fn stop(&mut self, world: &mut World<'_>) {
+        self.streams.stop(world);
+    }
+}
