@@ -6,8 +6,9 @@
 //! of an address. We then keep our host records, but do not send them. When the other responder says goodbye, or does not answer
 //! three questions, we probe for the host's names.
 
+use super::announcer::Announcer;
 use super::link_state::LinkState;
-use super::names::{NameId, hash};
+use super::names::NameId;
 use super::record_state::{Phase, Probe, later};
 use super::responder::{PROBE_JITTER_MS, Responder};
 use super::zone::{EVERYWHERE, HOST_TTL, RenameStyle, Zone};
@@ -17,53 +18,6 @@ use crate::wire::dns::{Message, Section, kind};
 /// Delay (milliseconds) from the other responder's goodbye until we ask whether that responder still runs, because it may be
 /// restarting. After a probe of the other responder the delay is twice as long, so that its announcement can arrive first.
 const PAUSE_MS: u32 = 1000;
-/// Number of our last messages that are recognised if the network stack loops them back.
-const SENT_COUNT: usize = 32;
-
-/// The responder that announces the host.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Announcer {
-    /// Not known yet. If another program has port 5353 open, we ask for the host's names before we probe for them, because a probe
-    /// could make that program rename the host.
-    Unknown,
-    /// This responder.
-    Ours,
-    /// Another responder on this host.
-    Other,
-    /// No responder: the user has excluded the host's records, so we never announce them.
-    Disabled,
-}
-
-/// Hashes of our last messages. The network stack loops our multicasts back to us; a matching hash distinguishes them from
-/// messages of other responders on this host.
-#[derive(Debug)]
-pub(super) struct SentHashes {
-    hashes: [u32; SENT_COUNT],
-    next: usize,
-    seed: u32,
-}
-
-impl SentHashes {
-    pub(super) const fn new(seed: u32) -> Self {
-        Self {
-            hashes: [0; SENT_COUNT],
-            next: 0,
-            seed,
-        }
-    }
-
-    pub(super) fn add(&mut self, message: &[u8]) {
-        if let Some(slot) = self.hashes.get_mut(self.next % SENT_COUNT) {
-            *slot = hash(self.seed, message);
-        }
-        self.next = (self.next + 1) % SENT_COUNT;
-    }
-
-    pub(super) fn has(&self, message: &[u8]) -> bool {
-        self.hashes.contains(&hash(self.seed, message))
-    }
-}
-
 impl Responder {
     /// Handles a message of another program on this host. If that program announces the host, stops announcing the host's records.
     #[inline(never)]

@@ -5,6 +5,7 @@
 //! messages, events and the instant of its next action. All tables are allocated at start.
 
 mod announce;
+mod announcer;
 mod answer;
 pub mod browser;
 mod claim;

@@ -5,7 +5,7 @@
 //! each link separately; a host or service name that is lost on one link is changed on all links.
 
 use super::announce::ANNOUNCE_MS;
-use super::host::{Announcer, SentHashes};
+use super::announcer::{Announcer, SentHashes};
 use super::link::{LINK_COUNT_MAX, Link, LinkId};
 use super::link_state::LinkState;
 use super::names::NameId;

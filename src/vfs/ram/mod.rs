@@ -27,6 +27,8 @@ mod owner;
 mod store;
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, fuzzing))]
+mod unsynced;
 
 /// Most hard links of an object.
 pub const LINK_COUNT_MAX: u32 = 1000;

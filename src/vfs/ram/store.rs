@@ -7,7 +7,7 @@ use super::inode::{Content, Directory, Inode, Inodes};
 use super::map::Map;
 use super::names::Names;
 #[cfg(any(test, fuzzing))]
-use super::owner::Unsynced;
+use super::unsynced::Unsynced;
 
 /// The store.
 #[derive(Clone, Debug)]
