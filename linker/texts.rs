@@ -13,14 +13,13 @@ use std::vec::IntoIter;
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 /// Modules without a `#[cfg]` whose code the linker removes unless one of these roles is included.
-const ONLY_WITH: [(&str, &[&str]); 7] = [
+const ONLY_WITH: [(&str, &[&str]); 6] = [
     ("engine/mount", &["nfs"]),
     ("engine/nfs", &["nfs"]),
     ("engine/programs", &["nfs"]),
     ("engine/rpc", &["nfs"]),
     ("engine/sftp", &["sftp-server"]),
     ("role/nfs/background", &["serve"]),
-    ("role/sftp_server/task", &["serve", "smol"]),
 ];
 
 /// Texts that must be adjacent in the packed table, because they are indexed by the value of an enum.

@@ -3,6 +3,7 @@
 //! The short flags are those of OpenSSH's sftp-server. --jail, --at and --listen are our own.
 
 mod options;
+#[cfg(any(feature = "serve", feature = "smol"))]
 mod task;
 
 use super::reasons::{self, Reason, reason};
@@ -43,11 +44,16 @@ const HELP: &[Text] = &[
 /// Serves one session on standard input and output until the client closes it, or all connections of `--listen`.
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let mut options = Options::default();
+    #[allow(
+        unused_variables,
+        reason = "an executable may lack the built-in network stack"
+    )]
     let network = options.read(args)?;
     if options.lists {
         return list_requests();
     }
     host::set_undumpable();
+    #[cfg(feature = "smol")]
     if network.is_own() {
         return task::serve_all(&network, &options);
     }
