@@ -159,6 +159,7 @@ fn writes_beyond_largest_file_return_fbig() -> Result<()> {
 
 #[test]
 fn largest_offset_is_written_and_read() -> Result<()> {
+    const MAX: u64 = i64::MAX as u64;
     // tmpfs has no smaller limit of its own.
     on_tmpfs("size=8m", |path| {
         let (_server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
@@ -168,7 +169,7 @@ fn largest_offset_is_written_and_read() -> Result<()> {
             ensure!(wrote.count == 1);
         }
         client.commit(&file, 0, 0)?;
-        ensure!(fs::metadata(path.join("file"))?.size() == MAX);
+        ensure!(fs::metadata(path.join("file"))?.len() == MAX);
         ensure!(client.attr(&file)?.size == MAX);
         ensure!(client.read(&file, MAX - 1, 1)? == (b"z".as_slice(), true));
         ensure!(client.read(&file, 0, 6)? == (b"before".as_slice(), false));

@@ -48,7 +48,7 @@ fn set_each(peer: &mut Peer<'_>) -> Result<()> {
         size: Some(4),
         ..times(keep, client(78, 8))
     };
-    for path in ["hello", "dir", "link"] {
+    for path in ["hello", "empty", "link"] {
         let object = peer.handle(path)?;
         let owners = owners.iter().filter(|_| peer.is_privileged);
         let modes = modes.iter().filter(|_| path != "link");

@@ -55,7 +55,14 @@ fn attributes(peer: &mut Peer<'_>) -> Result<()> {
             let body = peer.change(&call, &[&dir], NFS3_OK)?;
             let found = peer.expect(&Call::lookup(&dir, name.as_bytes()), NFS3_OK)?;
             ensure!(body.handle == found.handle, "{name}");
-            ensure!(body.attributes[0] == found.attributes[0], "{name}");
+            // The check of a new directory on the host reads the directory, which may change its atime.
+            let without_atime = |body: &Body| {
+                body.attributes[0].map(|mut words| {
+                    words[15..17].fill(0);
+                    words
+                })
+            };
+            ensure!(without_atime(&body) == without_atime(&found), "{name}");
             let attr = body.attr(0)?;
             ensure!(attr.type_ as u32 == kind, "{name}: {attr:?}");
             // The mode of a symbolic link has no effect.
