@@ -45,14 +45,15 @@ pub(super) fn read(
     set: &mut dyn FnMut(ParsedFlag) -> Option<()>,
 ) -> Result<Network, Fatal> {
     let mut network = Network::default();
+    if stack::FLAGS.is_none() {
+        flags.read(args, set)?;
+        return Ok(network);
+    }
     let last = core::iter::successors(flags.more, |flags| flags.more).count();
-    flags.read(
-        args,
-        &mut |given| match cfg!(feature = "smol") && given.table == last {
-            true => stack::set(&mut network, given),
-            false => set(given),
-        },
-    )?;
+    flags.read(args, &mut |given| match given.table == last {
+        true => stack::set(&mut network, given),
+        false => set(given),
+    })?;
     stack::check_gateway(&network.stack)?;
     Ok(network)
 }
