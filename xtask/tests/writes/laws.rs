@@ -62,7 +62,7 @@ impl BuiltServer<'_> {
             ))
         };
         let mut state: Vec<String> = entries.into_iter().map(describe).collect::<Result<_>>()?;
-        // A name that leads out of the directory of the case would appear beside it.
+        // A name with `..` that the server accepted would appear beside the directory of the case.
         for entry in fs::read_dir(self.scene.directory.path())? {
             state.push(entry?.path().display().to_string());
         }
