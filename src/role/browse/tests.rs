@@ -6,7 +6,7 @@ use super::exec::describe;
 use super::keep::{Keep, write_lost};
 use super::line::Form;
 use crate::engine::mdns::Destination;
-use crate::engine::mdns::browser::tests::world::{PEER, Say, World, wire};
+use crate::engine::mdns::browser::tests::world::{PEER, Say, World, answer, wire};
 use crate::engine::mdns::browser::{Event, EventKind, Goal};
 use crate::wire::dns::{CLASS_IN, kind};
 use std::ffi::CString;
@@ -66,7 +66,7 @@ fn service(instance: &[u8], host: &str, port: u16, content: &[u8]) -> Say {
     let mut srv = vec![0, 0, 0, 0];
     srv.extend_from_slice(&port.to_be_bytes());
     srv.extend_from_slice(&wire(host));
-    Say::answer()
+    answer()
         .record(1, &wire(NFS), kind::PTR, CLASS_IN, 4500, &name)
         .record(1, &name, kind::SRV, 0x8001, 120, &srv)
         .record(1, &name, kind::TXT, 0x8001, 4500, content)
@@ -100,7 +100,7 @@ fn lines(form: Form, instance: &[u8], content: &[u8]) -> Vec<String> {
     let mut name = vec![instance.len() as u8];
     name.extend_from_slice(instance);
     name.extend_from_slice(&wire(NFS));
-    let bye = Say::answer().record(1, &wire(NFS), kind::PTR, CLASS_IN, 0, &name);
+    let bye = answer().record(1, &wire(NFS), kind::PTR, CLASS_IN, 0, &name);
     hear(&mut world, bye, &mut each);
     pass(&mut world, 2000, &mut each);
     lines
@@ -173,7 +173,7 @@ fn environment(content: &[u8], pick: EventKind) -> Vec<Vec<u8>> {
         service(b"A \x1b\0b", "h.local", 2049, content),
         &mut each,
     );
-    let bye = Say::answer().record(
+    let bye = answer().record(
         1,
         &wire(NFS),
         kind::PTR,
@@ -286,7 +286,7 @@ fn service_is_kept_until_its_goodbye() {
             &mut each,
         );
         if farewell {
-            let bye = Say::answer().ptr(NFS, 0, "My Files._nfs._tcp.local");
+            let bye = answer().ptr(NFS, 0, "My Files._nfs._tcp.local");
             hear(&mut world, bye, &mut each);
             pass(&mut world, 2000, &mut each);
         } else {

@@ -1,11 +1,12 @@
 //! Queries: when they are sent, and their contents.
 
 use super::super::{Goal, Limits};
-use super::world::{PEER, Say, World, is_query};
+use super::world::{PEER, Say, World, answer, is_query, query};
 use crate::engine::mdns::{Destination, MESSAGE_BYTES};
 use crate::wire::dns::{CLASS_IN, TOP_BIT, flag, kind};
 
 const HTTP: &str = "_http._tcp.local";
+const A: &str = "a._http._tcp.local";
 
 /// RFC 6762 section 5.2: "the interval between the first two queries MUST be at least one second, the intervals between
 /// successive queries MUST increase by at least a factor of two"
@@ -102,7 +103,7 @@ fn query_header_flags_are_zero() {
     world.look_up(Goal::Services, HTTP).wait(200);
     for count in 0..200 {
         let name = format!("a service whose name is long {count}.{HTTP}");
-        world.receive(Say::answer().ptr(HTTP, 4500, &name));
+        world.receive(answer().ptr(HTTP, 4500, &name));
     }
     world.wait(60_000);
     assert!(
@@ -117,9 +118,8 @@ fn query_header_flags_are_zero() {
 /// RFC 6762 section 5.2: "the querier MUST implement Known-Answer Suppression"
 #[test]
 fn query_lists_known_answers() {
-    let mut world = World::new();
-    world.look_up(Goal::Services, HTTP).wait(300);
-    world.receive(Say::answer().service("a._http._tcp.local", "h.local", 120));
+    let mut world = World::browsing(HTTP);
+    world.receive(answer().service(A, "h.local", 120));
     world.wait(1000);
     let sent = world.sent.last().unwrap().clone();
     assert_eq!(sent.asks, [(HTTP.into(), kind::PTR, false)]);
@@ -139,7 +139,7 @@ fn known_answers_have_no_cache_flush_bit() {
     let mut world = World::new();
     let reverse = "9.2.0.192.in-addr.arpa";
     world.look_up(Goal::Address, reverse);
-    world.receive(Say::answer().record(
+    world.receive(answer().record(
         1,
         &super::world::wire(reverse),
         kind::PTR,
@@ -158,7 +158,7 @@ fn known_answer_needs_half_its_ttl() {
     let mut world = World::new();
     let start = world.ms;
     world.look_up(Goal::Services, HTTP).wait(300);
-    world.receive(Say::answer().ptr(HTTP, 20, "a._http._tcp.local"));
+    world.receive(answer().ptr(HTTP, 20, A));
     world.wait(15_700);
     for sent in world
         .sent
@@ -178,15 +178,14 @@ fn known_answer_needs_half_its_ttl() {
 /// RFC 6762 section 7.2: "It MUST immediately follow the packet with another query packet containing no questions and as many more Known-Answer records as will fit."
 #[test]
 fn further_known_answers_follow_immediately() {
-    let mut world = World::new();
-    world.look_up(Goal::Services, HTTP).wait(300);
+    let mut world = World::browsing(HTTP);
     let names: Vec<_> = (0..90)
         .map(|count| format!("some service with a name of its own {count}.{HTTP}"))
         .collect();
     for some in names.chunks(10) {
         let say = some
             .iter()
-            .fold(Say::answer(), |say, name| say.ptr(HTTP, 4500, name));
+            .fold(answer(), |say, name| say.ptr(HTTP, 4500, name));
         world.receive(say);
     }
     world.sent.clear();
@@ -218,11 +217,7 @@ fn further_known_answers_follow_immediately() {
 fn known_answers_of_others_are_not_cached() {
     let mut world = World::new();
     world.look_up(Goal::Services, HTTP);
-    world.receive(Say::query().asks(HTTP, kind::PTR, CLASS_IN).ptr(
-        HTTP,
-        4500,
-        "a._http._tcp.local",
-    ));
+    world.receive(query().asks(HTTP, kind::PTR, CLASS_IN).ptr(HTTP, 4500, A));
     world.wait(5000);
     assert_eq!(world.browser.weight().0, 0);
     assert!(!world.has_service("a._http"));
@@ -232,46 +227,36 @@ fn known_answers_of_others_are_not_cached() {
 /// its own query as having been sent."
 #[test]
 fn question_of_other_host_suppresses_ours() {
-    let ask = || Say::query().asks(HTTP, kind::PTR, CLASS_IN);
+    use Destination::{Multicast, Unicast};
+    let ask = || query().asks(HTTP, kind::PTR, CLASS_IN);
     let rounds: [(Say, &str, Destination, bool); 8] = [
-        (ask(), PEER, Destination::Multicast, true),
+        (ask(), PEER, Multicast, true),
         // The query lists a known answer that our cache does not have.
         (
             ask().ptr(HTTP, 4500, "b._http._tcp.local"),
             PEER,
-            Destination::Multicast,
+            Multicast,
             false,
         ),
         // The query lists a known answer that our cache has.
-        (
-            ask().ptr(HTTP, 4500, "a._http._tcp.local"),
-            PEER,
-            Destination::Multicast,
-            true,
-        ),
+        (ask().ptr(HTTP, 4500, A), PEER, Multicast, true),
         // A truncated query: more known answers follow.
-        (
-            ask().flags(flag::TRUNCATED),
-            PEER,
-            Destination::Multicast,
-            false,
-        ),
+        (ask().flags(flag::TRUNCATED), PEER, Multicast, false),
         // The query asks for a unicast response, which we would not receive.
         (
-            Say::query().asks(HTTP, kind::PTR, CLASS_IN | TOP_BIT),
+            query().asks(HTTP, kind::PTR, CLASS_IN | TOP_BIT),
             PEER,
-            Destination::Multicast,
+            Multicast,
             false,
         ),
-        (ask(), "192.0.2.9:50000", Destination::Multicast, false),
-        (ask(), PEER, Destination::Unicast, false),
+        (ask(), "192.0.2.9:50000", Multicast, false),
+        (ask(), PEER, Unicast, false),
         // Our own query, looped back.
-        (ask(), "192.0.2.1:5353", Destination::Multicast, false),
+        (ask(), "192.0.2.1:5353", Multicast, false),
     ];
     for (number, (say, from, cast, counts)) in rounds.into_iter().enumerate() {
-        let mut world = World::new();
-        world.look_up(Goal::Services, HTTP).wait(300);
-        world.receive(Say::answer().service("a._http._tcp.local", "h.local", 4500));
+        let mut world = World::browsing(HTTP);
+        world.receive(answer().service(A, "h.local", 4500));
         let start = world.ms;
         world.wait(500).receive_from(from, cast, &say.0).wait(3000);
         let at = world.query_times(start, HTTP, kind::PTR);
@@ -304,7 +289,7 @@ fn queries_stay_below_mtu() {
     world.notify_link_change(0);
     world.look_up(Goal::Services, HTTP).wait(300);
     for count in 0..40 {
-        world.receive(Say::answer().ptr(HTTP, 4500, &format!("instance number {count}.{HTTP}")));
+        world.receive(answer().ptr(HTTP, 4500, &format!("instance number {count}.{HTTP}")));
     }
     world.sent.clear();
     world.wait(400);
@@ -340,9 +325,8 @@ fn only_links_that_are_up_are_queried() {
 
 #[test]
 fn stopped_lookup_stops_queries() {
-    let mut world = World::new();
-    world.look_up(Goal::Services, HTTP).wait(300);
-    world.receive(Say::answer().service("a._http._tcp.local", "h.local", 120));
+    let mut world = World::browsing(HTTP);
+    world.receive(answer().service(A, "h.local", 120));
     world.wait(1000);
     world.forget(HTTP);
     world.sent.clear();
@@ -359,7 +343,7 @@ fn full_question_table_drops_questions() {
     });
     world.look_up(Goal::Services, HTTP).wait(300);
     for count in 0..100 {
-        world.receive(Say::answer().ptr(HTTP, 4500, &format!("i{count}.{HTTP}")));
+        world.receive(answer().ptr(HTTP, 4500, &format!("i{count}.{HTTP}")));
     }
     world.wait(60_000);
     let all: std::collections::HashSet<_> = world

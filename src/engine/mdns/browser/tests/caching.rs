@@ -1,7 +1,7 @@
 //! The cache: which records it keeps, and for how long.
 
 use super::super::Goal;
-use super::world::{FLUSH, PEER, PEER_V6, Say, World, wire};
+use super::world::{FLUSH, PEER, PEER_V6, World, answer, query, wire};
 use crate::engine::mdns::Destination;
 use crate::wire::dns::{CLASS_IN, kind};
 
@@ -11,9 +11,8 @@ const HOST: &str = "h.local";
 
 /// Returns a browser that has just received a service. All its records have this TTL (seconds).
 fn settled(ttl: u32) -> World {
-    let mut world = World::new();
-    world.look_up(Goal::Services, HTTP).wait(300);
-    world.receive(Say::answer().service(A, HOST, ttl));
+    let mut world = World::browsing(HTTP);
+    world.receive(answer().service(A, HOST, ttl));
     world
 }
 
@@ -43,7 +42,7 @@ fn wanted_record_is_refreshed_before_expiry() {
 #[test]
 fn unwanted_record_is_never_queried() {
     let mut world = World::new();
-    world.receive(Say::answer().service(A, HOST, 120));
+    world.receive(answer().service(A, HOST, 120));
     world.wait(200_000);
     assert_eq!((world.sent.len(), world.events.len()), (0, 0));
     // The browser wakes up for at most one pass over the new records.
@@ -57,7 +56,7 @@ fn refresh_response_keeps_service() {
         world.wait(81_900);
         let asked = world.sent.last().unwrap();
         assert!(asked.asks_for(A, kind::SRV) && asked.asks_for(HOST, kind::A));
-        world.receive(Say::answer().service(A, HOST, 100));
+        world.receive(answer().service(A, HOST, 100));
     }
     assert!(world.has_service(A));
     assert_eq!(
@@ -78,7 +77,7 @@ fn goodbye_removes_service_after_one_second() {
     world.wait(5000);
     world.lines();
     let start = world.ms;
-    world.receive(Say::answer().ptr(HTTP, 0, A));
+    world.receive(answer().ptr(HTTP, 0, A));
     world.wait(999);
     assert_eq!(world.lines(), [""; 0]);
     world.wait(2);
@@ -87,15 +86,15 @@ fn goodbye_removes_service_after_one_second() {
     let mut world = settled(4500);
     world.wait(5000);
     world.lines();
-    world.receive(Say::answer().ptr(HTTP, 0, A)).wait(500);
-    world.receive(Say::answer().ptr(HTTP, 4500, A)).wait(10_000);
+    world.receive(answer().ptr(HTTP, 0, A)).wait(500);
+    world.receive(answer().ptr(HTTP, 4500, A)).wait(10_000);
     assert_eq!(world.lines(), [""; 0]);
 }
 
 #[test]
 fn goodbye_of_unknown_record_is_ignored() {
     let mut world = World::new();
-    world.receive(Say::answer().ptr(HTTP, 0, A).srv(A, 0, 80, HOST));
+    world.receive(answer().ptr(HTTP, 0, A).srv(A, 0, 80, HOST));
     assert_eq!(world.browser.weight(), (0, 0));
 }
 
@@ -105,7 +104,7 @@ fn goodbye_of_unknown_record_is_ignored() {
 fn cache_flush_spares_records_under_one_second_old() {
     let mut world = World::new();
     world.look_up(Goal::Host, HOST);
-    let say = |last: u8| Say::answer().a(HOST, 120, [192, 0, 2, last]);
+    let say = |last: u8| answer().a(HOST, 120, [192, 0, 2, last]);
     world.receive(say(1)).wait(500);
     // The second record arrives less than one second after the first: both stay valid.
     world.receive(say(2)).wait(5000);
@@ -130,15 +129,11 @@ fn cache_flush_spares_other_links() {
     let mut world = World::new();
     world.up(1);
     world.look_up(Goal::Host, HOST);
-    let say = |last: u8| Say::answer().a(HOST, 120, [192, 0, 2, last]);
+    let say = |last: u8| answer().a(HOST, 120, [192, 0, 2, last]);
     world.receive(say(1));
-    world
-        .receive_on(1, PEER, Destination::Multicast, &say(2).0)
-        .wait(3000);
+    world.receive_via(1, PEER, &say(2)).wait(3000);
     assert_eq!(world.browser.weight().0, 2);
-    world
-        .receive_on(1, PEER, Destination::Multicast, &say(3).0)
-        .wait(3000);
+    world.receive_via(1, PEER, &say(3)).wait(3000);
     assert_eq!(world.browser.weight().0, 2);
     assert_eq!(
         world.lines(),
@@ -158,7 +153,7 @@ fn cache_flush_bit_spares_shared_records() {
     world.wait(5000);
     let b = wire("b._http._tcp.local");
     world
-        .receive(Say::answer().record(1, &wire(HTTP), kind::PTR, FLUSH, 4500, &b))
+        .receive(answer().record(1, &wire(HTTP), kind::PTR, FLUSH, 4500, &b))
         .wait(5000);
     assert!(world.has_service(A) && world.has_service("b._http"));
 }
@@ -172,7 +167,7 @@ fn cache_flush_bit_spares_shared_records() {
 fn record_that_stays_away_is_queried_and_expires() {
     let unicast = CLASS_IN | 1 << 15;
     let ask = |class| {
-        let query = Say::query().asks(HTTP, kind::PTR, class);
+        let query = query().asks(HTTP, kind::PTR, class);
         query.asks(A, kind::SRV, class)
     };
     let known = || ask(CLASS_IN).ptr(HTTP, 4500, A).srv(A, 4500, 80, HOST);
@@ -189,32 +184,32 @@ fn record_that_stays_away_is_queried_and_expires() {
         ([ask(unicast), ask(unicast)], 1000, None, false),
         ([known(), known()], 1000, None, false),
     ];
-    for (number, (questions, apart, answer, expires)) in rounds.into_iter().enumerate() {
+    for (number, (questions, apart, reply, expires)) in rounds.into_iter().enumerate() {
         let mut world = settled(4500);
         world.wait(20_000);
         let start = world.ms;
         let mut at = 0;
         for (question, time) in questions.into_iter().zip([0, apart]) {
-            if let Some(answer) = answer.filter(|answer| (at..time).contains(answer)) {
+            if let Some(reply) = reply.filter(|reply| (at..time).contains(reply)) {
                 world
-                    .wait(answer - at)
-                    .receive(Say::answer().service(A, HOST, 4500));
-                at = answer;
+                    .wait(reply - at)
+                    .receive(answer().service(A, HOST, 4500));
+                at = reply;
             }
             world.wait(time - at).receive(question);
             at = time;
         }
-        if let Some(answer) = answer.filter(|answer| *answer > at) {
+        if let Some(reply) = reply.filter(|reply| *reply > at) {
             world
-                .wait(answer - at)
-                .receive(Say::answer().service(A, HOST, 4500));
-            at = answer;
+                .wait(reply - at)
+                .receive(answer().service(A, HOST, 4500));
+            at = reply;
         }
         let end = apart + 10_100;
         world.wait(apart + 9900 - at);
         assert!(world.has_service(A));
         let asked = world.query_times(start, A, kind::SRV);
-        let is_queried = expires || answer.is_some_and(|answer| answer > apart + 1000);
+        let is_queried = expires || reply.is_some_and(|reply| reply > apart + 1000);
         assert_eq!(!asked.is_empty(), is_queried, "{number}: {asked:?}");
         if is_queried {
             assert_eq!(asked.len(), 2, "{number}: {asked:?}");
@@ -232,15 +227,10 @@ fn record_that_stays_away_is_queried_and_expires() {
 /// source UDP port is not 5353."
 #[test]
 fn response_from_wrong_port_is_ignored() {
-    let mut world = World::new();
-    world.look_up(Goal::Services, HTTP).wait(300);
+    let mut world = World::browsing(HTTP);
     for port in [0, 53, 5352, 5354, 65535] {
         let from = format!("192.0.2.9:{port}");
-        world.receive_from(
-            &from,
-            Destination::Multicast,
-            &Say::answer().service(A, HOST, 120).0,
-        );
+        world.receive_via(0, &from, &answer().service(A, HOST, 120));
     }
     assert_eq!(world.browser.weight().0, 0);
     assert!(world.wait(100).lines().is_empty());
@@ -251,8 +241,8 @@ fn response_from_wrong_port_is_ignored() {
 /// RFC 6762 section 6: "A Multicast DNS querier MUST silently ignore all other unicast responses."
 #[test]
 fn unicast_response_needs_recent_qu_question() {
-    let say = Say::answer().service(A, HOST, 120).0;
-    let other = Say::answer().service("a._ipp._tcp.local", HOST, 120).0;
+    let say = answer().service(A, HOST, 120).0;
+    let other = answer().service("a._ipp._tcp.local", HOST, 120).0;
     // A unicast response is ignored before the query for its records, and accepted after it.
     let mut world = World::new();
     world.receive_from(PEER, Destination::Unicast, &say);
@@ -280,9 +270,8 @@ fn unicast_response_needs_recent_qu_question() {
 /// other response packets."
 #[test]
 fn response_from_other_network_is_ignored() {
-    let say = Say::answer().service(A, HOST, 120).0;
-    let mut world = World::new();
-    world.look_up(Goal::Services, HTTP).wait(300);
+    let say = answer().service(A, HOST, 120).0;
+    let mut world = World::browsing(HTTP);
     for from in [
         "198.51.100.1:5353",
         "[2001:db8::1]:5353",
@@ -300,8 +289,7 @@ fn response_from_other_network_is_ignored() {
         ("[::ffff:192.0.2.7]:5353", Destination::Unknown),
         ("198.51.100.1:5353", Destination::Multicast),
     ] {
-        let mut world = World::new();
-        world.look_up(Goal::Services, HTTP).wait(300);
+        let mut world = World::browsing(HTTP);
         world.receive_from(from, cast, &say);
         assert_eq!(world.browser.weight().0, 5, "{from}");
     }
@@ -322,7 +310,7 @@ fn header_fields_of_responses_are_ignored() {
         0x8000, 0x8400, 0x8600, 0x8500, 0x8480, 0x8440, 0x8420, 0x8410, 0x87f0,
     ] {
         let mut world = World::new();
-        let mut say = Say::answer().flags(flags).asks(HTTP, kind::PTR, CLASS_IN);
+        let mut say = answer().flags(flags).asks(HTTP, kind::PTR, CLASS_IN);
         say = say.ptr(HTTP, 120, A);
         say.0[0..2].copy_from_slice(&[0x12, 0x34]);
         world.receive(say);
@@ -336,7 +324,7 @@ fn header_fields_of_responses_are_ignored() {
 fn nonzero_opcode_or_rcode_is_ignored() {
     for flags in (1..16).chain((1..16).map(|code| code << 11)) {
         let mut world = World::new();
-        world.receive(Say::answer().flags(0x8400 | flags).ptr(HTTP, 120, A));
+        world.receive(answer().flags(0x8400 | flags).ptr(HTTP, 120, A));
         assert_eq!(world.browser.weight().0, 0, "{flags:x}");
     }
 }
@@ -346,7 +334,7 @@ fn nonzero_opcode_or_rcode_is_ignored() {
 fn records_of_other_classes_are_ignored() {
     let mut world = World::new();
     for class in [0, 3, 4, 254, 255, 0x8003] {
-        world.receive(Say::answer().record(1, &wire(HTTP), kind::PTR, class, 120, &wire(A)));
+        world.receive(answer().record(1, &wire(HTTP), kind::PTR, class, 120, &wire(A)));
     }
     assert_eq!(world.browser.weight().0, 0);
 }
@@ -359,31 +347,30 @@ fn records_of_other_classes_are_ignored() {
 fn names_differing_in_ascii_case_are_equal() {
     let mut world = World::new();
     world.look_up(Goal::Services, "_HTTP._TCP.LOCAL.").wait(300);
-    world.receive(Say::answer().service("Näme._http._tcp.local", HOST, 120));
+    world.receive(answer().service("Näme._http._tcp.local", HOST, 120));
     world
-        .receive(Say::answer().service("nämE._Http._tcp.Local", "H.LOCAL", 120))
+        .receive(answer().service("nämE._Http._tcp.Local", "H.LOCAL", 120))
         .wait(20);
     assert_eq!(world.browser.weight().0, 5);
     world
-        .receive(Say::answer().service("NÄME._http._tcp.local", HOST, 120))
+        .receive(answer().service("NÄME._http._tcp.local", HOST, 120))
         .wait(20);
     assert_eq!(world.browser.weight().0, 8);
     world
-        .receive(Say::answer().service("\u{feff}Näme._http._tcp.local", HOST, 120))
+        .receive(answer().service("\u{feff}Näme._http._tcp.local", HOST, 120))
         .wait(20);
     assert_eq!(world.browser.weight().0, 11);
 }
 
 #[test]
 fn ttl_is_exact_up_to_one_day() {
-    let mut world = World::new();
-    world.look_up(Goal::Services, HTTP).wait(300);
-    world.receive(Say::answer().ptr(HTTP, 2, A)).wait(1999);
+    let mut world = World::browsing(HTTP);
+    world.receive(answer().ptr(HTTP, 2, A)).wait(1999);
     assert!(world.has_service(A));
     world.wait(2);
     assert!(!world.has_service(A));
     world
-        .receive(Say::answer().ptr(HTTP, u32::MAX, A))
+        .receive(answer().ptr(HTTP, u32::MAX, A))
         .wait(86_399_000);
     assert!(world.has_service(A));
     world.wait(2000);
@@ -396,19 +383,14 @@ fn link_down_removes_its_services() {
     world.up(1);
     world.wait(300);
     world
-        .receive_on(
-            1,
-            PEER,
-            Destination::Multicast,
-            &Say::answer().service(A, HOST, 120).0,
-        )
+        .receive_via(1, PEER, &answer().service(A, HOST, 120))
         .wait(2000);
     world.lines();
     world.down(0);
     world.wait(20);
-    assert_eq!(world.lines(), [format!("Removed 0 {A}")]);
+    world.expect_event(&format!("Removed 0 {A}"));
     assert_eq!(world.browser.weight().0, 5);
     // Responses received on a link that is down are ignored.
-    world.receive(Say::answer().service(A, HOST, 120)).wait(20);
+    world.receive(answer().service(A, HOST, 120)).wait(20);
     assert_eq!(world.browser.weight().0, 5);
 }

@@ -1,7 +1,7 @@
 //! Load: thousands of hosts, and a limit on processing time.
 
 use super::super::{Goal, Limits};
-use super::world::{Say, World};
+use super::world::{World, answer};
 use crate::wire::dns::kind;
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ fn thousands_of_hosts_stay_within_limits() {
     world.look_up(Goal::Services, HTTP).wait(300);
     let start = Instant::now();
     for count in 0..5000 {
-        let say = Say::answer().service(
+        let say = answer().service(
             &format!("instance {count}.{HTTP}"),
             &format!("host-{count}.local"),
             120,
@@ -47,7 +47,7 @@ fn thousands_of_hosts_stay_within_limits() {
     world.wait(130_000);
     assert_eq!(count(&world, "Removed"), count(&world, "Added"));
     world
-        .receive(Say::answer().service(&format!("late.{HTTP}"), "late.local", 120))
+        .receive(answer().service(&format!("late.{HTTP}"), "late.local", 120))
         .wait(20);
     assert_eq!(count(&world, "Resolved"), known + 1);
 }
@@ -56,7 +56,7 @@ fn thousands_of_hosts_stay_within_limits() {
 #[test]
 fn full_cache_is_not_much_slower() {
     let message = |number: usize| {
-        (0..200).fold(Say::answer(), |say, count| {
+        (0..200).fold(answer(), |say, count| {
             say.ptr(HTTP, 4500, &format!("{number} {count}.{HTTP}"))
         })
     };
@@ -89,20 +89,20 @@ fn thousand_services_of_one_host_are_resolved() {
     world.look_up(Goal::Services, HTTP).wait(300);
     let name = |number: usize| format!("Service {number:04}.{HTTP}");
     for first in (0..1000).step_by(40) {
-        let say = (first..first + 40).fold(Say::answer(), |say, at| say.ptr(HTTP, 4500, &name(at)));
+        let say = (first..first + 40).fold(answer(), |say, at| say.ptr(HTTP, 4500, &name(at)));
         world.receive(say);
     }
     world.wait(200);
     let text = [&[99], &[b'x'; 99][..]].concat();
     for first in (0..1000).step_by(5) {
-        let say = (first..first + 5).fold(Say::answer(), |say, at| {
+        let say = (first..first + 5).fold(answer(), |say, at| {
             say.srv(&name(at), 120, 80, "crowd.local")
                 .txt(&name(at), 4500, &text)
                 .nsec(&name(at), 120, &[kind::SRV, kind::TXT])
         });
         world.receive(say);
     }
-    world.receive(Say::answer().a("crowd.local", 120, [192, 0, 2, 9]));
+    world.receive(answer().a("crowd.local", 120, [192, 0, 2, 9]));
     world.wait(20);
     let lines = world.lines();
     let count = |what: &str| lines.iter().filter(|line| line.starts_with(what)).count();

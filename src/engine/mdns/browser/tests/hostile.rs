@@ -1,11 +1,12 @@
 //! Malformed and hostile messages, most of them from defects of other implementations.
 
 use super::super::{Goal, Limits};
-use super::world::{FLUSH, PEER, PEER_V6, Say, World, wire};
+use super::world::{FLUSH, PEER, PEER_V6, World, answer, query, wire};
 use crate::engine::mdns::Destination;
 use crate::wire::dns::{CLASS_IN, kind};
 
 const HTTP: &str = "_http._tcp.local";
+const A: &str = "a._http._tcp.local";
 const HOST: &str = "h.local";
 
 /// RFC 6762 section 18.14: "MUST correctly decode compressed names appearing in the Question Section, and compressed names of
@@ -13,10 +14,9 @@ const HOST: &str = "h.local";
 /// RFC 6762 section 18.14: "implementations MUST correctly decode compressed names appearing within the rdata"
 #[test]
 fn compressed_names_are_decoded_in_all_sections() {
-    let mut world = World::new();
-    world.look_up(Goal::Services, HTTP).wait(300);
+    let mut world = World::browsing(HTTP);
     // Offset 12 is the name of the type. Offset 0x28 is the rdata of the PTR record, the name of an instance of that type.
-    let say = Say::answer()
+    let say = answer()
         .record(1, &wire(HTTP), kind::PTR, CLASS_IN, 120, b"\x01a\xc0\x0c")
         .record(
             3,
@@ -49,12 +49,12 @@ fn bad_compression_pointers_are_rejected() {
         b"\xc0",
     ] {
         let mut world = World::new();
-        world.receive(Say::answer().record(1, name, kind::A, FLUSH, 120, &[1, 2, 3, 4]));
+        world.receive(answer().record(1, name, kind::A, FLUSH, 120, &[1, 2, 3, 4]));
         assert_eq!(world.browser.weight().0, 0, "{name:?}");
     }
     // A record with a bad pointer or malformed rdata is discarded alone.
     let mut world = World::new();
-    let say = Say::answer()
+    let say = answer()
         .record(1, &wire(HTTP), kind::PTR, CLASS_IN, 120, b"\xc0\xff")
         .record(1, &wire(HTTP), kind::SRV, CLASS_IN, 120, b"\0\0\0\0\0")
         .record(1, &wire(HTTP), kind::CNAME, CLASS_IN, 120, b"")
@@ -69,7 +69,7 @@ fn bad_compression_pointers_are_rejected() {
 #[test]
 fn empty_datagrams_and_bad_ports_are_ignored() {
     let mut world = World::new();
-    let good = Say::answer().service("a._http._tcp.local", HOST, 120).0;
+    let good = answer().service(A, HOST, 120).0;
     world.receive_from(PEER, Destination::Multicast, b"");
     world.receive_from("192.0.2.9:0", Destination::Multicast, &good);
     for len in 0..good.len() {
@@ -97,13 +97,13 @@ fn cname_loop_is_bounded() {
         world.look_up(Goal::Host, HOST).wait(300);
         for _ in 0..10 {
             for (from, to) in ring {
-                world.receive(Say::answer().cname(from, 120, to)).wait(2000);
+                world.receive(answer().cname(from, 120, to)).wait(2000);
             }
         }
         assert!(world.browser.weight().0 <= ring.len());
         world.wait(500_000);
         assert!(world.sent.len() < 100, "{}", world.sent.len());
-        assert_eq!(world.lines(), ["TimedOut 0 h.local"]);
+        world.expect_event("TimedOut 0 h.local");
     }
 }
 
@@ -112,7 +112,7 @@ fn cname_loop_is_bounded() {
 #[test]
 fn later_of_two_cnames_is_followed() {
     let alias =
-        |class, to: &str| Say::answer().record(1, &wire(HOST), kind::CNAME, class, 120, &wire(to));
+        |class, to: &str| answer().record(1, &wire(HOST), kind::CNAME, class, 120, &wire(to));
     for class in [FLUSH, CLASS_IN] {
         let mut world = World::new();
         world.look_up(Goal::Host, HOST).wait(300);
@@ -134,9 +134,9 @@ fn later_of_two_cnames_is_followed() {
         world.lines();
         let to = if earlier == 0 { "j.local" } else { "i.local" };
         world
-            .receive(Say::answer().a(to, 120, [1, 2, 3, 4]))
+            .receive(answer().a(to, 120, [1, 2, 3, 4]))
             .wait(200_000);
-        assert_eq!(world.lines(), [format!("Found 0 {to} {to} 1.2.3.4")]);
+        world.expect_event(&format!("Found 0 {to} {to} 1.2.3.4"));
         // The CNAME records have expired. No lookup needs the address record, so it may remain.
         assert!(world.browser.weight().0 <= 1);
     }
@@ -150,10 +150,10 @@ fn cname_of_type_enumeration_is_harmless() {
     for to in [TYPES, HTTP, HOST, "local"] {
         let mut world = World::new();
         world.look_up(Goal::Everything, TYPES).wait(300);
-        world.receive(Say::answer().cname(TYPES, 120, to).ptr(TYPES, 120, HTTP));
+        world.receive(answer().cname(TYPES, 120, to).ptr(TYPES, 120, HTTP));
         world
             .wait(300)
-            .receive(Say::answer().service("a._http._tcp.local", HOST, 120))
+            .receive(answer().service(A, HOST, 120))
             .wait(10_000);
         let lines = world.lines();
         let count = |what: &str| lines.iter().filter(|line| line.starts_with(what)).count();
@@ -169,32 +169,27 @@ fn cname_may_outlive_its_target() {
     let mut world = World::new();
     world.look_up(Goal::Host, HOST).wait(300);
     world.receive(
-        Say::answer()
+        answer()
             .cname(HOST, 120, "i.local")
             .a("i.local", 1, [1, 2, 3, 4]),
     );
     world.wait(10_000);
-    assert_eq!(world.lines(), ["Found 0 i.local i.local 1.2.3.4"]);
+    world.expect_event("Found 0 i.local i.local 1.2.3.4");
     assert_eq!(world.browser.weight().0, 1);
 }
 
 /// python-zeroconf #1762: NSEC records that deny the records of a known service do not change the service.
 #[test]
 fn nsec_does_not_change_known_service() {
-    let name = "a._http._tcp.local";
-    let mut world = World::new();
-    world.look_up(Goal::Services, HTTP).wait(300);
-    world
-        .receive(Say::answer().service(name, HOST, 4500))
-        .wait(2000);
+    let name = A;
+    let mut world = World::browsing(HTTP);
+    world.receive(answer().service(name, HOST, 4500)).wait(2000);
     assert!(world.has_service(name) && world.lines()[1].starts_with("Resolved"));
     for kinds in [&[kind::SRV, kind::TXT][..], &[kind::TXT], &[]] {
         for of in [name, HOST, HTTP] {
-            world
-                .receive(Say::answer().nsec(of, 4500, kinds))
-                .wait(2000);
+            world.receive(answer().nsec(of, 4500, kinds)).wait(2000);
             // The NSEC record arrives in the same message as the known records.
-            let all = Say::answer().service(name, HOST, 4500);
+            let all = answer().service(name, HOST, 4500);
             world.receive(all.nsec(of, 4500, kinds)).wait(2000);
         }
     }
@@ -208,17 +203,17 @@ fn link_local_address_is_reported_once_per_link() {
     let mut world = World::new();
     world.up(1);
     world.look_up_families(Goal::Host, HOST, 2).wait(300);
-    let say = Say::answer().aaaa(HOST, 120, 9).0;
+    let say = answer().aaaa(HOST, 120, 9).0;
     world.receive_on(0, PEER, Destination::Multicast, &say);
     world.wait(20);
     for from in [PEER_V6, PEER, "[fe80::9%7]:5353"] {
         world.receive_on(0, from, Destination::Multicast, &say);
         world.wait(20);
     }
-    assert_eq!(world.lines(), ["Found 0 h.local h.local fe80::9"]);
+    world.expect_event("Found 0 h.local h.local fe80::9");
     world.receive_on(1, PEER, Destination::Multicast, &say);
     world.wait(20);
-    assert_eq!(world.lines(), ["Found 1 h.local h.local fe80::9"]);
+    world.expect_event("Found 1 h.local h.local fe80::9");
     assert_eq!(world.browser.weight().0, 2);
     // The scope ID in a source address is ignored, because the receiving socket identifies the link. A response from outside the
     // link's prefixes is rejected.
@@ -233,13 +228,12 @@ fn link_local_address_is_reported_once_per_link() {
 /// python-zeroconf #1733 and #1755: questions and known answers of other hosts are not stored, however many they are.
 #[test]
 fn queries_of_others_are_not_stored() {
-    let mut world = World::new();
-    world.look_up(Goal::Services, HTTP).wait(300);
+    let mut world = World::browsing(HTTP);
     let places = world.browser.questions.all.len();
     for count in 0..10_000 {
         let name = format!("n{count}._http._tcp.local");
         world.receive(
-            Say::query()
+            query()
                 .asks(&name, kind::ANY, CLASS_IN)
                 .asks(HTTP, kind::PTR, CLASS_IN)
                 .ptr(HTTP, 4500, &name)
@@ -270,13 +264,11 @@ fn endless_names_stay_within_limits() {
     };
     let mut world = World::with_limits(&limits);
     world.look_up(Goal::Services, HTTP).wait(300);
-    world
-        .receive(Say::answer().service("a._http._tcp.local", HOST, 4500))
-        .wait(20);
+    world.receive(answer().service(A, HOST, 4500)).wait(20);
     for count in 0..10_000 {
         let name = format!("n{count}.local");
         world.receive(
-            Say::answer()
+            answer()
                 .a(&name, 86_400, [1, 2, 3, 4])
                 .txt(&name, 86_400, &[7; 100]),
         );
@@ -285,11 +277,11 @@ fn endless_names_stay_within_limits() {
     }
     // Records that a lookup needs are evicted last.
     world.wait(5000);
-    assert!(world.has_service("a._http._tcp.local"));
+    assert!(world.has_service(A));
     assert!(world.browser.weight().0 > 100);
     let mut world = World::with_limits(&limits);
     for ttl in 1..10_000 {
-        world.receive(Say::answer().a(HOST, ttl, [1, 2, 3, 4]));
+        world.receive(answer().a(HOST, ttl, [1, 2, 3, 4]));
     }
     assert_eq!(world.browser.weight(), (1, 8));
     world.wait(20);
@@ -299,25 +291,20 @@ fn endless_names_stay_within_limits() {
 /// python-zeroconf #1750, GHSA-qc2x-6f54-m6h9: a TXT record whose rdata changes every 20 ms.
 #[test]
 fn alternating_rdata_does_not_accumulate() {
-    let mut world = World::new();
-    world.look_up(Goal::Services, HTTP).wait(300);
+    let mut world = World::browsing(HTTP);
     for count in 0..2000u16 {
         let text = format!("\x08{:08}", count % 200);
-        world.receive(Say::answer().service("a._http._tcp.local", HOST, 120).txt(
-            "a._http._tcp.local",
-            120,
-            text.as_bytes(),
-        ));
+        world.receive(answer().service(A, HOST, 120).txt(A, 120, text.as_bytes()));
         world.ms += 20;
         assert!(world.browser.weight().0 <= 70);
     }
     // The records of the last second are still valid. After 2 s, the next record with the cache-flush bit flushes them.
     world
         .wait(2000)
-        .receive(Say::answer().service("a._http._tcp.local", HOST, 120))
+        .receive(answer().service(A, HOST, 120))
         .wait(2000);
     assert_eq!(world.browser.weight().0, 5);
-    assert!(world.has_service("a._http._tcp.local"));
+    assert!(world.has_service(A));
 }
 
 /// RFC 6762 section 24.2: "Compliant Multicast DNS implementations MUST support names up to 255 bytes plus a terminating zero,
@@ -338,21 +325,18 @@ fn name_of_256_bytes_is_resolved() {
     let transmit = (0..300).find_map(&mut ask).unwrap();
     let question = [&wire(&name)[..], &[0, 1]].concat();
     assert!(sent[12..transmit.len].starts_with(&question));
-    world
-        .receive(Say::answer().a(&name, 120, [1, 2, 3, 4]))
-        .wait(20);
-    assert_eq!(world.lines(), [format!("Found 0 {name} {name} 1.2.3.4")]);
+    world.receive(answer().a(&name, 120, [1, 2, 3, 4])).wait(20);
+    world.expect_event(&format!("Found 0 {name} {name} 1.2.3.4"));
 }
 
 #[test]
 fn names_with_many_labels_evict_nothing() {
-    let mut world = World::new();
-    world.look_up(Goal::Services, HTTP).wait(300);
-    world.receive(Say::answer().service("a._http._tcp.local", HOST, 120));
+    let mut world = World::browsing(HTTP);
+    world.receive(answer().service(A, HOST, 120));
     let weight = world.browser.weight();
     for count in 0..1000 {
         let name = format!("{count}.{}", "a.".repeat(100));
-        world.receive(Say::answer().a(&name, 120, [1, 2, 3, 4]));
+        world.receive(answer().a(&name, 120, [1, 2, 3, 4]));
     }
     assert_eq!(world.browser.weight(), weight);
 }
@@ -372,11 +356,9 @@ fn large_rdata_is_stored_whole_or_rejected() {
         });
         world.look_up(Goal::Services, HTTP).wait(300);
         let text: Vec<u8> = (0..len).map(|at| at as u8).collect();
-        let name = "a._http._tcp.local";
-        world
-            .receive(Say::answer().service(name, HOST, 120))
-            .wait(2000);
-        world.receive(Say::answer().txt(name, 120, &text)).wait(100);
+        let name = A;
+        world.receive(answer().service(name, HOST, 120)).wait(2000);
+        world.receive(answer().txt(name, 120, &text)).wait(100);
         let lines = world.lines();
         assert_eq!(
             lines.iter().any(|line| line.starts_with("Changed")),
@@ -403,8 +385,8 @@ fn large_rdata_is_stored_whole_or_rejected() {
 
 #[test]
 fn random_bytes_leave_no_state() {
-    let good = Say::answer()
-        .service("a._http._tcp.local", HOST, 120)
+    let good = answer()
+        .service(A, HOST, 120)
         .cname("c.local", 120, HOST)
         .ptr("_services._dns-sd._udp.local", 120, HTTP)
         .asks(HTTP, kind::PTR, CLASS_IN);

@@ -1,7 +1,7 @@
 //! Services that are reported once for all links and families.
 
 use super::super::Goal;
-use super::world::{PEER, PEER_V6, Say, World};
+use super::world::{PEER, PEER_V6, World, answer};
 use crate::engine::mdns::Destination;
 
 const HTTP: &str = "_http._tcp.local";
@@ -23,14 +23,14 @@ fn searched() -> World {
 
 /// Announces the service on a link with one IPv4 address, in both families.
 fn announce(world: &mut World, link: u8, last: u8) {
-    let say = Say::answer()
+    let say = answer()
         .ptr(HTTP, 4500, A)
         .srv(A, 120, 80, HOST)
         .txt(A, 4500, b"\x03a=1")
         .a(HOST, 120, [192, 0, 2, last])
         .aaaa(HOST, 120, 9);
     for from in [PEER, PEER_V6] {
-        world.receive_on(link, from, Destination::Multicast, &say.0);
+        world.receive_via(link, from, &say);
     }
 }
 
@@ -81,13 +81,13 @@ fn service_is_reported_for_the_next_link_after_a_removal() {
 fn goodbye_on_all_links_is_reported_once() {
     let mut world = searched();
     world.wait(3000).lines();
-    let bye = Say::answer().ptr(HTTP, 0, A).0;
+    let bye = answer().ptr(HTTP, 0, A).0;
     for link in [0, 1] {
         world.receive_on(link, PEER, Destination::Multicast, &bye);
         world.wait(500);
     }
     world.wait(3000);
-    assert_eq!(world.lines(), [format!("Removed 0 {A}")]);
+    world.expect_event(&format!("Removed 0 {A}"));
 }
 
 #[test]
@@ -101,14 +101,14 @@ fn lost_service_is_reported_for_a_link_that_has_it() {
     assert_eq!(world.lines(), [format!("Lost 0 {A}"), added, resolved]);
     // Without any refresh, the loss is reported once.
     world.wait(130_000);
-    assert_eq!(world.lines(), [format!("Lost 1 {A}")]);
+    world.expect_event(&format!("Lost 1 {A}"));
 }
 
 #[test]
 fn services_of_the_same_name_on_two_hosts_are_both_reported() {
     let mut world = searched();
     world.wait(3000).lines();
-    let other = Say::answer()
+    let other = answer()
         .srv(A, 120, 80, "other.local")
         .a("other.local", 120, [192, 0, 2, 77])
         .0;

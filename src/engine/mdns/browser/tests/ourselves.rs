@@ -1,8 +1,7 @@
 //! Our own messages received again: on the same link, through another link of this host, or sent by another process of this host.
 
 use super::super::Goal;
-use super::world::{PEER, Say, Sent, World};
-use crate::engine::mdns::Destination;
+use super::world::{PEER, Sent, World, answer, query};
 use crate::wire::dns::{CLASS_IN, flag, kind};
 
 const HTTP: &str = "_http._tcp.local";
@@ -21,10 +20,10 @@ fn browse_for_a_day(echoes: &[(u8, u8, &'static str)]) -> (Vec<Sent>, Vec<(u64, 
     world.wait(300);
     for count in 0..60 {
         let name = format!("some service with a long name {count}.{HTTP}");
-        world.receive(Say::answer().service(&name, "h.local", 120));
+        world.receive(answer().service(&name, "h.local", 120));
     }
     world.wait(130_000);
-    world.receive(Say::answer().ptr(HTTP, 4500, &format!("a.{HTTP}")));
+    world.receive(answer().ptr(HTTP, 4500, &format!("a.{HTTP}")));
     world.wait(5_000);
     world.look_up(Goal::Types, "_services._dns-sd._udp.local");
     world.look_up(Goal::Services, IPP);
@@ -52,11 +51,11 @@ fn processes_of_one_host_query_independently() {
     let mut world = World::new();
     let start = world.ms;
     world.look_up(Goal::Services, HTTP);
-    let ask = Say::query().asks(HTTP, kind::PTR, CLASS_IN);
+    let ask = query().asks(HTTP, kind::PTR, CLASS_IN);
     for _ in 0..79 {
         world.wait(100);
         for (_, _, from) in OWN {
-            world.receive_from(from, Destination::Multicast, &ask.0);
+            world.receive_via(0, from, &ask);
         }
     }
     let at = world.query_times(start, HTTP, kind::PTR);
@@ -64,10 +63,8 @@ fn processes_of_one_host_query_independently() {
     assert_eq!(after, [0, 1000, 3000, 7000]);
     // A response of this host's responder is processed like any other response, even if the other process asked the question.
     for (from, name) in [(OWN[0].2, "a"), (OWN[1].2, "b"), (PEER, "c")] {
-        let say = Say::answer().service(&format!("{name}.{HTTP}"), "h.local", 120);
-        world
-            .receive_from(from, Destination::Multicast, &say.0)
-            .wait(20);
+        let say = answer().service(&format!("{name}.{HTTP}"), "h.local", 120);
+        world.receive_via(0, from, &say).wait(20);
         assert!(world.has_service(name), "{name}");
     }
 }
@@ -92,8 +89,8 @@ fn query_looped_through_other_link_counts_there() {
     world.wait(500);
     assert_eq!(world.query_times(start, HTTP, kind::PTR).len(), 1);
     for link in [0, 1] {
-        let say = Say::answer().service(&format!("a.{HTTP}"), "h.local", 4500);
-        world.receive_on(link, PEER, Destination::Multicast, &say.0);
+        let say = answer().service(&format!("a.{HTTP}"), "h.local", 4500);
+        world.receive_via(link, PEER, &say);
     }
     world.wait(50_000);
     let lines = world.lines();
@@ -109,8 +106,8 @@ fn query_looped_through_other_link_counts_there() {
     for _ in 0..60 {
         world.wait(60_000);
         for link in [0, 1] {
-            let say = Say::answer().service(&format!("a.{HTTP}"), "h.local", 4500);
-            world.receive_on(link, PEER, Destination::Multicast, &say.0);
+            let say = answer().service(&format!("a.{HTTP}"), "h.local", 4500);
+            world.receive_via(link, PEER, &say);
         }
     }
     assert_eq!(world.lines(), [""; 0]);

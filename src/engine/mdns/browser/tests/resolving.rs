@@ -1,7 +1,7 @@
 //! Addresses of hosts, and names of addresses.
 
 use super::super::Goal;
-use super::world::{Say, World};
+use super::world::{World, answer};
 use crate::wire::dns::kind;
 
 const HOST: &str = "h.local";
@@ -19,11 +19,7 @@ fn host_lookup_finds_addresses() {
         ]
     );
     world
-        .receive(
-            Say::answer()
-                .a(HOST, 120, [192, 0, 2, 9])
-                .aaaa(HOST, 120, 9),
-        )
+        .receive(answer().a(HOST, 120, [192, 0, 2, 9]).aaaa(HOST, 120, 9))
         .wait(10_000);
     assert_eq!(
         world.lines(),
@@ -43,7 +39,7 @@ fn nsec_denial_is_reported_at_once() {
     let start = world.ms;
     world.look_up_families(Goal::Host, HOST, 2).wait(200);
     world
-        .receive(Say::answer().nsec(HOST, 120, &[kind::A]))
+        .receive(answer().nsec(HOST, 120, &[kind::A]))
         .wait(10_000);
     assert_eq!(world.events, [(start + 210, "Absent 0 h.local".into())]);
     assert_eq!(world.sent.len(), 1);
@@ -52,12 +48,12 @@ fn nsec_denial_is_reported_at_once() {
     world.look_up(Goal::Host, HOST).wait(200);
     world
         .receive(
-            Say::answer()
+            answer()
                 .nsec(HOST, 120, &[kind::A])
                 .a(HOST, 120, [1, 2, 3, 4]),
         )
         .wait(10_000);
-    assert_eq!(world.lines(), ["Found 0 h.local h.local 1.2.3.4"]);
+    world.expect_event("Found 0 h.local h.local 1.2.3.4");
 }
 
 /// python-zeroconf #1731: NSEC records whose type bit map is longer than the record.
@@ -68,13 +64,13 @@ fn nsec_denial_is_reported_at_once() {
 #[test]
 fn malformed_nsec_is_ignored() {
     let name = super::world::wire(HOST);
-    let nsec = |data: &[u8]| Say::answer().record(1, &name, kind::NSEC, 0x8001, 120, data);
+    let nsec = |data: &[u8]| answer().record(1, &name, kind::NSEC, 0x8001, 120, data);
     let mut world = World::new();
     world.look_up_families(Goal::Host, HOST, 2).wait(200);
     world
         .receive(nsec(b"\x05other\x04next\0\0\x01\x40"))
         .wait(20);
-    assert_eq!(world.lines(), ["Absent 0 h.local"]);
+    world.expect_event("Absent 0 h.local");
     for broken in [
         &b""[..],
         b"\xc0",
@@ -103,9 +99,7 @@ fn silent_host_times_out() {
     world.look_up(Goal::Host, HOST).wait(100_000);
     assert_eq!(world.events, [(start + 5000, "TimedOut 0 h.local".into())]);
     // A response after the timeout is still reported.
-    world
-        .receive(Say::answer().a(HOST, 120, [1, 2, 3, 4]))
-        .wait(100);
+    world.receive(answer().a(HOST, 120, [1, 2, 3, 4])).wait(100);
     assert_eq!(world.events.len(), 2);
 }
 
@@ -114,16 +108,12 @@ fn reverse_lookup_finds_name() {
     let mut world = World::new();
     world.look_up(Goal::Address, REVERSE).wait(200);
     assert_eq!(world.sent[0].asks, [(REVERSE.into(), kind::PTR, true)]);
-    world
-        .receive(Say::answer().ptr(REVERSE, 120, HOST))
-        .wait(10_000);
-    assert_eq!(world.lines(), [format!("Found 0 {REVERSE} {HOST}")]);
+    world.receive(answer().ptr(REVERSE, 120, HOST)).wait(10_000);
+    world.expect_event(&format!("Found 0 {REVERSE} {HOST}"));
     let mut world = World::new();
     world.look_up(Goal::Address, REVERSE).wait(200);
-    world
-        .receive(Say::answer().nsec(REVERSE, 120, &[]))
-        .wait(10_000);
-    assert_eq!(world.lines(), [format!("Absent 0 {REVERSE}")]);
+    world.receive(answer().nsec(REVERSE, 120, &[])).wait(10_000);
+    world.expect_event(&format!("Absent 0 {REVERSE}"));
 }
 
 #[test]
@@ -132,13 +122,13 @@ fn cname_is_followed() {
     world.look_up(Goal::Host, "alias.local").wait(200);
     let start = world.ms;
     world
-        .receive(Say::answer().cname("alias.local", 120, HOST))
+        .receive(answer().cname("alias.local", 120, HOST))
         .wait(200);
     assert_eq!(world.query_times(start, HOST, kind::A).len(), 1);
     world
-        .receive(Say::answer().a(HOST, 120, [1, 2, 3, 4]))
+        .receive(answer().a(HOST, 120, [1, 2, 3, 4]))
         .wait(10_000);
-    assert_eq!(world.lines(), ["Found 0 h.local h.local 1.2.3.4"]);
+    world.expect_event("Found 0 h.local h.local 1.2.3.4");
 }
 
 #[test]
@@ -146,12 +136,12 @@ fn cached_address_is_reported_without_query() {
     let mut world = World::new();
     world
         .receive(
-            Say::answer()
+            answer()
                 .a(HOST, 120, [1, 2, 3, 4])
                 .nsec(HOST, 120, &[kind::A]),
         )
         .wait(1000);
     world.look_up(Goal::Host, HOST).wait(10_000);
-    assert_eq!(world.lines(), ["Found 0 h.local h.local 1.2.3.4"]);
+    world.expect_event("Found 0 h.local h.local 1.2.3.4");
     assert_eq!(world.sent.len(), 0);
 }

@@ -36,19 +36,21 @@ fn dotted_name(name: &simple_dns::Name<'_>) -> String {
     labels.collect::<Vec<_>>().join(".")
 }
 
+/// Starts a response.
+pub(crate) fn answer() -> Say {
+    Say(vec![0, 0, 0x84, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+}
+
+/// Starts a query.
+pub(crate) fn query() -> Say {
+    Say(vec![0; 12])
+}
+
 /// A message under construction; the methods append records.
 #[derive(Clone)]
 pub(crate) struct Say(pub(crate) Vec<u8>);
 
 impl Say {
-    pub(crate) fn answer() -> Self {
-        Self(vec![0, 0, 0x84, 0, 0, 0, 0, 0, 0, 0, 0, 0])
-    }
-
-    pub(crate) fn query() -> Self {
-        Self(vec![0; 12])
-    }
-
     pub(crate) fn flags(mut self, flags: u16) -> Self {
         self.0[2..4].copy_from_slice(&flags.to_be_bytes());
         self
@@ -192,6 +194,13 @@ impl World {
             questions: 128,
             rdata_bytes: 8192,
         })
+    }
+
+    /// Creates a browser that has asked for the services of a type.
+    pub(crate) fn browsing(kind: &str) -> Self {
+        let mut world = Self::new();
+        world.look_up(Goal::Services, kind).wait(300);
+        world
     }
 
     pub(crate) fn with_limits(limits: &Limits) -> Self {
@@ -361,6 +370,11 @@ impl World {
         self.receive_from(PEER, Destination::Multicast, &say.0)
     }
 
+    /// Delivers a multicast of this host on a link.
+    pub(crate) fn receive_via(&mut self, link: u8, from: &str, say: &Say) -> &mut Self {
+        self.receive_on(link, from, Destination::Multicast, &say.0)
+    }
+
     pub(crate) fn receive_from(
         &mut self,
         from: &str,
@@ -397,6 +411,12 @@ impl World {
     /// Returns the events since the previous call.
     pub(crate) fn lines(&mut self) -> Vec<String> {
         self.events.drain(..).map(|(_, line)| line).collect()
+    }
+
+    /// Fails unless this is the only event since the previous call of [`Self::lines`].
+    #[track_caller]
+    pub(crate) fn expect_event(&mut self, line: &str) {
+        assert_eq!(self.lines(), [line]);
     }
 
     /// Returns the times (milliseconds after `since`) at which the question was sent.
