@@ -41,7 +41,7 @@ fn goodbyes_of_many_services_are_sent_at_once() {
         world.serve(&format!("box {number}"), 1, &[&text]);
     }
     world.settle();
-    world.responder.goodbye(world.instant());
+    world.goodbye();
     world.run(1);
     let all = world.all();
     let gone = all.iter().filter(|line| line.contains(" 0 flush SRV"));

@@ -32,9 +32,9 @@ fn unique_records_are_answered_without_delay() {
         world.answers(&["? a~box._nfs._tcp.local TXT"]),
         ["= a~box._nfs._tcp.local 4500 flush TXT path=/srv"]
     );
-    assert_eq!(
-        world.answers(&["? 1.2.0.192.in-addr.arpa PTR"])[0],
-        "= 1.2.0.192.in-addr.arpa 120 flush PTR box.local"
+    world.expect_answer(
+        "? 1.2.0.192.in-addr.arpa PTR",
+        "= 1.2.0.192.in-addr.arpa 120 flush PTR box.local",
     );
 }
 
@@ -117,7 +117,7 @@ fn any_is_answered_with_all_records() {
             "= a~box._nfs._tcp.local 4500 flush TXT path=/srv",
         ]
     );
-    assert_eq!(world.answers(&["? box.local A CLASS-ANY"])[0], V4);
+    world.expect_answer("? box.local A CLASS-ANY", V4);
     assert!(world.answers(&["? box.local A CHAOS"]).is_empty());
 }
 
@@ -185,7 +185,7 @@ fn names_are_not_answered_while_probing() {
     let mut world = World::up(1);
     world.run(600);
     world.sent.clear();
-    world.hear(PEER, &query(&["? box.local A"]));
+    world.hear_query(&["? box.local A"]);
     assert_eq!(world.reply(LEGACY, &["? box.local A"]), None);
     assert!(!world.all().iter().any(|line| line.starts_with('=')));
 }
@@ -197,7 +197,7 @@ fn records_are_multicast_at_most_once_a_second() {
     let mut world = World::serving(1);
     let mut records = Vec::new();
     for _ in 0..1000 {
-        world.hear(PEER, &query(&["? box.local A", "? _nfs._tcp.local PTR"]));
+        world.hear_query(&["? box.local A", "? _nfs._tcp.local PTR"]);
         world.run(10);
         for sent in world.sent.drain(..) {
             for line in sent.lines() {
@@ -230,7 +230,7 @@ fn probes_for_our_name_are_answered_at_once() {
     let mut times = Vec::new();
     for _ in 0..3 {
         world.sent.clear();
-        world.hear(PEER, &query(probe));
+        world.hear_query(probe);
         world.run(250);
         times.extend(world.sent.first().map(|sent| sent.at));
     }
@@ -319,7 +319,7 @@ fn srv_targets_in_legacy_replies_are_uncompressed() {
     let plain = b"\0\0\0\0\x08\x01\x03box\x05local\0";
     assert!(reply.windows(plain.len()).any(|part| part == plain));
     world.sent.clear();
-    world.hear(PEER, &query(&["? a~box._nfs._tcp.local SRV"]));
+    world.hear_query(&["? a~box._nfs._tcp.local SRV"]);
     let bytes = &world.sent[0].bytes;
     assert!(!bytes.windows(plain.len()).any(|part| part == plain));
 }
@@ -411,7 +411,6 @@ fn one_family_service_is_hidden_from_the_other() {
     world.serve_in(1, "four", 4, &[]);
     world.serve("both", 46, &[]);
     world.run(10_000);
-    let now = world.instant();
     let queries = [
         ("192.0.2.9:5353", ["four", "both"], "six"),
         ("[fe80::9]:5353", ["six", "both"], "four"),
@@ -429,7 +428,7 @@ fn one_family_service_is_hidden_from_the_other() {
         assert!(known.iter().all(|name| lines.contains(name)), "{lines}");
         assert!(!lines.contains(unknown), "{lines}");
     }
-    world.responder.goodbye(now);
+    world.goodbye();
     world.run(1000);
     let mut counts = [0; 3];
     for sent in &world.sent {

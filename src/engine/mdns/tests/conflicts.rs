@@ -7,11 +7,6 @@ use crate::engine::mdns::Responder;
 /// A record of another host with our host's name.
 const RIVAL: &str = "= box.local 120 flush A 192.0.2.77";
 
-/// Returns how often the responder has sent this line.
-fn count(world: &World, line: &str) -> usize {
-    world.all().iter().filter(|other| *other == line).count()
-}
-
 /// RFC 6762 section 9: "the Multicast DNS responder MUST immediately reset its conflicted unique record to probing state, and go
 /// through the startup steps".
 /// RFC 6762 section 8.3: "containing a conflicting resource record, the conflict MUST be resolved as described in Section 9".
@@ -20,20 +15,14 @@ fn count(world: &World, line: &str) -> usize {
 fn conflict_with_owned_name_restarts_probing() {
     for section in ['=', '!', '+'] {
         let mut world = World::serving(1);
-        world.hear(
-            PEER,
-            &response(&[&RIVAL.replace('=', &section.to_string())]),
-        );
+        world.hear_response(&[&RIVAL.replace('=', &section.to_string())]);
         // Queries for the name are not answered while it is probed for again.
-        world.hear(PEER, &query(&["? box.local A"]));
+        world.hear_query(&["? box.local A"]);
         assert!(world.sent.is_empty());
         world.run(5000);
         // The other host does not answer the probes, so we keep the name.
         assert_eq!(world.host(), "box");
-        assert_eq!(
-            world.answers(&["? box.local A"])[0],
-            "= box.local 120 flush A 192.0.2.1"
-        );
+        world.expect_answer("? box.local A", "= box.local 120 flush A 192.0.2.1");
     }
 }
 
@@ -43,28 +32,19 @@ fn conflict_with_owned_name_restarts_probing() {
 #[test]
 fn second_conflict_renames_the_host() {
     let mut world = World::serving(1);
-    world.hear(PEER, &response(&[RIVAL]));
+    world.hear_response(&[RIVAL]);
     world.run(400);
-    world.hear(PEER, &response(&[RIVAL]));
+    world.hear_response(&[RIVAL]);
     world.sent.clear();
     world.run(5000);
     assert_eq!(world.host(), "box-2");
-    assert_eq!(count(&world, "? box-2.local ANY QU"), 3);
-    assert_eq!(count(&world, "= box-2.local 120 flush A 192.0.2.1"), 2);
+    world.expect_sent("? box-2.local ANY QU", 3);
+    world.expect_sent("= box-2.local 120 flush A 192.0.2.1", 2);
     // SRV and PTR records get the new name as their target.
-    assert_eq!(
-        count(
-            &world,
-            "= a~box._nfs._tcp.local 120 flush SRV 2049 box-2.local"
-        ),
-        2
-    );
-    assert_eq!(
-        count(&world, "= 1.2.0.192.in-addr.arpa 120 flush PTR box-2.local"),
-        2
-    );
+    world.expect_sent("= a~box._nfs._tcp.local 120 flush SRV 2049 box-2.local", 2);
+    world.expect_sent("= 1.2.0.192.in-addr.arpa 120 flush PTR box-2.local", 2);
     // There was no conflict about the service's instance name, so it is not probed for.
-    assert_eq!(count(&world, "? a~box._nfs._tcp.local ANY QU"), 0);
+    world.expect_sent("? a~box._nfs._tcp.local ANY QU", 0);
     assert!(world.answers(&["? box.local A"]).is_empty());
 }
 
@@ -73,14 +53,11 @@ fn conflicting_service_gets_a_number_in_parentheses() {
     let mut world = World::up(1);
     world.serve("a box", 2049, &[]);
     world.run(300);
-    world.hear(
-        PEER,
-        &response(&["= a~box._nfs._tcp.local 120 flush SRV 1 cat.local"]),
-    );
+    world.hear_response(&["= a~box._nfs._tcp.local 120 flush SRV 1 cat.local"]);
     world.settle();
-    assert_eq!(
-        world.answers(&["? _nfs._tcp.local PTR"])[0],
-        "= _nfs._tcp.local 4500 PTR a~box~(2)._nfs._tcp.local"
+    world.expect_answer(
+        "? _nfs._tcp.local PTR",
+        "= _nfs._tcp.local 4500 PTR a~box~(2)._nfs._tcp.local",
     );
     // Our renamed service already uses the name `a box (2)`, so a further service of ours with this name also gets a number.
     world.serve("a box (2)", 1, &[]);
@@ -118,10 +95,7 @@ fn dots_and_backslashes_in_labels_are_no_escapes() {
         world.run(300);
         // Two labels `a` and `b`, and a label with a backslash, are other names and no conflict.
         if wished == "a.b" {
-            world.hear(
-                PEER,
-                &response(&["= a.b._nfs._tcp.local 120 flush SRV 1 cat.local"]),
-            );
+            world.hear_response(&["= a.b._nfs._tcp.local 120 flush SRV 1 cat.local"]);
             world.hear(
                 PEER,
                 &taken("a\\.b", b"\x04_nfs\x04_tcp\x05local\0", 33, &[0; 7]),
@@ -168,7 +142,7 @@ fn long_labels_are_cut_between_characters() {
         let name = world.serve(&wished, 1, &[]);
         world.run(300);
         let taken = format!("= {wished}._nfs._tcp.local 120 flush SRV 1 cat.local");
-        world.hear(PEER, &response(&[&taken]));
+        world.hear_response(&[&taken]);
         let label = world.responder.label(name);
         assert_eq!(core::str::from_utf8(label), Ok(expect.as_str()));
         assert!(label.len() <= 63);
@@ -212,10 +186,7 @@ fn own_records_from_another_link_are_no_conflict() {
 #[test]
 fn conflicting_reverse_mapping_is_given_up() {
     let mut world = World::settled(1);
-    world.hear(
-        PEER,
-        &response(&["= 1.2.0.192.in-addr.arpa 120 flush PTR cat.local"]),
-    );
+    world.hear_response(&["= 1.2.0.192.in-addr.arpa 120 flush PTR cat.local"]);
     world.run(10_000);
     assert_eq!(world.host(), "box");
     assert!(world.answers(&["? 1.2.0.192.in-addr.arpa PTR"]).is_empty());
@@ -227,7 +198,7 @@ fn repeated_conflicts_do_not_cause_a_storm() {
     // A peer announces our name again and again, but does not answer our probes.
     let mut world = World::serving(1);
     for _ in 0..600 {
-        world.hear(PEER, &response(&[RIVAL]));
+        world.hear_response(&[RIVAL]);
         world.run(100);
     }
     // In this minute the peer sends 600 messages, and we send at most one per 300 milliseconds.
@@ -239,20 +210,17 @@ fn repeated_conflicts_do_not_cause_a_storm() {
 #[test]
 fn earlier_responses_do_not_replace_probing() {
     let mut world = World::new(1);
-    world.hear(PEER, &response(&[RIVAL]));
+    world.hear_response(&[RIVAL]);
     world.set_link(0, &["192.0.2.1/24"]);
     world.run(5000);
-    assert_eq!(count(&world, "? box.local ANY QU"), 3);
+    world.expect_sent("? box.local ANY QU", 3);
 }
 
 /// A peer's query has known answers that contradict our records. They are no conflict.
 #[test]
 fn queries_for_our_name_are_no_conflict() {
     let mut world = World::serving(1);
-    world.hear(
-        PEER,
-        &query(&["? box.local ANY", "= box.local 120 A 192.0.2.77"]),
-    );
+    world.hear_query(&["? box.local ANY", "= box.local 120 A 192.0.2.77"]);
     world.run(5000);
     assert_eq!(world.host(), "box");
 }
@@ -278,7 +246,7 @@ fn aliases_are_claimed_and_given_up_on_conflict() {
     world.set_link(0, &["192.0.2.1/24"]);
     world.run(300);
     let rivals = ["www", "gate"].map(|name| format!("= {name}.local 120 flush A 192.0.2.77"));
-    world.hear(PEER, &response(&rivals.each_ref().map(String::as_str)));
+    world.hear_response(&rivals.each_ref().map(String::as_str));
     let mut lost = [world.responder.pop_renamed(), world.responder.pop_renamed()]
         .map(|name| String::from_utf8(world.responder.label(name.unwrap()).to_vec()).unwrap());
     lost.sort();
@@ -287,10 +255,7 @@ fn aliases_are_claimed_and_given_up_on_conflict() {
     world.settle();
     assert!(world.answers(&["? www.local A"]).is_empty());
     assert!(world.answers(&["? gate.local AAAA"]).is_empty());
-    assert_eq!(
-        world.answers(&["? a.b.local A"])[0],
-        "= a.b.local 120 flush A 192.0.2.1"
-    );
+    world.expect_answer("? a.b.local A", "= a.b.local 120 flush A 192.0.2.1");
     let reverse = world.answers(&["? 1.2.0.192.in-addr.arpa PTR"]);
     assert_eq!(
         reverse[0],
@@ -301,13 +266,10 @@ fn aliases_are_claimed_and_given_up_on_conflict() {
         "{reverse:?}"
     );
     // A conflict with an alias that is already ours restarts probing. The alias is not given up, because the peer does not answer.
-    world.hear(PEER, &response(&["= a.b.local 120 flush A 192.0.2.77"]));
+    world.hear_response(&["= a.b.local 120 flush A 192.0.2.77"]);
     world.settle();
     assert_eq!(world.responder.pop_renamed(), None);
-    assert_eq!(
-        world.answers(&["? a.b.local A"])[0],
-        "= a.b.local 120 flush A 192.0.2.1"
-    );
+    world.expect_answer("? a.b.local A", "= a.b.local 120 flush A 192.0.2.1");
     // When the link's address changes, the alias gets the new address only.
     world.set_link(0, &["192.0.2.5/24"]);
     world.settle();
@@ -317,10 +279,9 @@ fn aliases_are_claimed_and_given_up_on_conflict() {
         !lines.iter().any(|line| line.contains("192.0.2.1 ")),
         "{lines:?}"
     );
-    let now = world.instant();
-    world.responder.goodbye(now);
+    world.goodbye();
     world.run(1000);
-    assert_eq!(count(&world, "= a.b.local 0 flush A 192.0.2.5"), 1);
+    world.expect_sent("= a.b.local 0 flush A 192.0.2.5", 1);
 }
 
 /// The TXT record of a virtual machine in these tests.
@@ -355,7 +316,7 @@ fn machine_with_the_same_uuid_is_left_to_the_other_host() {
         assert!(world.answers(&["? vm._nfs._tcp.local ANY"]).is_empty());
         assert!(world.answers(&["? _nfs._tcp.local PTR"]).is_empty());
         // The host itself is announced.
-        assert_eq!(count(&world, "= box.local 120 flush A 192.0.2.1"), 0);
+        world.expect_sent("= box.local 120 flush A 192.0.2.1", 0);
         assert!(!world.answers(&["? box.local A"]).is_empty());
         // Later records of the other host change nothing.
         world.hear(PEER, &machine_elsewhere(120, txt));
@@ -364,7 +325,7 @@ fn machine_with_the_same_uuid_is_left_to_the_other_host() {
         world.hear(PEER, &machine_elsewhere(0, txt));
         world.settle();
         let ours = "= _nfs._tcp.local 4500 PTR vm._nfs._tcp.local";
-        assert_eq!(world.answers(&["? _nfs._tcp.local PTR"])[0], ours);
+        world.expect_answer("? _nfs._tcp.local PTR", ours);
         assert!(!world.responder.is_left(name));
     }
 }
@@ -393,9 +354,9 @@ fn machine_waits_for_the_other_hosts_uuid() {
     assert_eq!(world.responder.pop_renamed(), None);
     world.sent.clear();
     world.run(900);
-    assert_eq!(count(&world, "? vm._nfs._tcp.local ANY QU"), 0);
+    world.expect_sent("? vm._nfs._tcp.local ANY QU", 0);
     world.run(600);
-    assert!(count(&world, "? vm._nfs._tcp.local ANY QU") > 0);
+    assert!(world.count("? vm._nfs._tcp.local ANY QU") > 0);
     world.hear(PEER, &machine_elsewhere(120, "uuid=1"));
     let name = world.responder.pop_renamed().unwrap();
     assert!(world.responder.is_left(name));
@@ -436,16 +397,13 @@ fn many_machines_left_to_others_do_not_slow_probing() {
     world.run(400);
     for number in 0..20 {
         let name = format!("vm{number}._nfs._tcp.local");
-        world.hear(
-            PEER,
-            &response(&[
-                &format!("= {name} 120 flush SRV 0 cat.local"),
-                &format!("= {name} 120 flush TXT uuid=1"),
-            ]),
-        );
+        world.hear_response(&[
+            &format!("= {name} 120 flush SRV 0 cat.local"),
+            &format!("= {name} 120 flush TXT uuid=1"),
+        ]);
     }
     world.sent.clear();
     world.serve("other", 1, &[]);
     world.run(1500);
-    assert!(count(&world, "? other._nfs._tcp.local ANY QU") == 3);
+    assert!(world.count("? other._nfs._tcp.local ANY QU") == 3);
 }

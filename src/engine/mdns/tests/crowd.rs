@@ -1,6 +1,6 @@
 //! Many hosts that request the same names, on a link that loses and duplicates messages.
 
-use super::world::link;
+use super::world::{SERVICE, link};
 use crate::engine::mdns::{Destination, Limits, Meta, Responder};
 use crate::time::Instant;
 use crate::wire::announce::Service;
@@ -54,14 +54,7 @@ impl Crowd {
                 let service = Service {
                     name: instance,
                     kind,
-                    subtypes: b"",
-                    host: None,
-                    interface: b"",
-                    families: crate::engine::mdns::family::ANY,
-                    port: 1,
-                    priority: 0,
-                    weight: 0,
-                    txt: b"",
+                    ..SERVICE
                 };
                 responder
                     .add_service(Instant::from_ms(0), &service)

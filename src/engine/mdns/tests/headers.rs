@@ -14,11 +14,10 @@ fn life() -> Vec<Vec<u8>> {
         "? _nfs._tcp.local PTR",
         "? box.local TXT",
     ] {
-        world.hear(PEER, &query(&[question]));
+        world.hear_query(&[question]);
         world.run(2000);
     }
-    let now = world.instant();
-    world.responder.goodbye(now);
+    world.goodbye();
     world.run(100);
     world.sent.into_iter().map(|sent| sent.bytes).collect()
 }
@@ -93,10 +92,7 @@ fn received_id_and_reserved_flags_are_ignored() {
 #[test]
 fn questions_in_a_response_are_ignored() {
     let mut world = World::serving(1);
-    world.hear(
-        PEER,
-        &response(&["? box.local A", "= cat.local 120 flush A 192.0.2.9"]),
-    );
+    world.hear_response(&["? box.local A", "= cat.local 120 flush A 192.0.2.9"]);
     world.run(2000);
     assert!(world.sent.is_empty());
 }
@@ -155,10 +151,7 @@ fn compressed_names_in_questions_are_decoded() {
 #[test]
 fn queried_names_match_without_ascii_case() {
     let mut world = World::serving(1);
-    assert_eq!(
-        world.answers(&["? BoX.LOCAL A"])[0],
-        "= box.local 120 flush A 192.0.2.1"
-    );
+    world.expect_answer("? BoX.LOCAL A", "= box.local 120 flush A 192.0.2.1");
     world.serve("Käse", 1, &[]);
     world.settle();
     assert!(
@@ -177,7 +170,7 @@ fn service_without_texts_has_a_nonempty_txt_record() {
     let mut world = World::up(1);
     world.serve("plain", 1, &[]);
     world.settle();
-    world.hear(PEER, &query(&["? plain._nfs._tcp.local TXT"]));
+    world.hear_query(&["? plain._nfs._tcp.local TXT"]);
     let bytes = &world.sent[0].bytes;
     assert!(bytes.ends_with(&[0, 1, 0]), "{bytes:?}");
 }

@@ -77,12 +77,12 @@ fn odd_names_match_no_record() {
         "? .box.local A",
         "? box.local.a A",
     ] {
-        assert_eq!(world.hear(PEER, &query(&[question])), None, "{question}");
+        assert_eq!(world.hear_query(&[question]), None, "{question}");
     }
     let long = format!("? {}.local A", ["x".repeat(60).as_str(); 4].join("."));
-    assert_eq!(world.hear(PEER, &query(&[&long])), None);
+    assert_eq!(world.hear_query(&[&long]), None);
     let deep = format!("? {}box.local A", "a.".repeat(100));
-    assert_eq!(world.hear(PEER, &query(&[&deep])), None);
+    assert_eq!(world.hear_query(&[&deep]), None);
     assert!(world.sent.is_empty());
 }
 
@@ -184,7 +184,7 @@ fn message_full_of_questions_is_answered() {
     let mut world = World::serving(1);
     let mut lines = vec!["? box.local A"; 300];
     lines.extend(vec!["? _nfs._tcp.local PTR"; 200]);
-    world.hear(PEER, &query(&lines));
+    world.hear_query(&lines);
     world.run(2000);
     assert_eq!(world.sent.len(), 1);
     // The unicast reply contains the records that fit into one message.

@@ -1,6 +1,6 @@
 //! Known answers in one message or several, and answers of other hosts that replace ours.
 
-use super::script::{query, response, truncated};
+use super::script::{query, truncated};
 use super::world::{PEER, World};
 
 const POINTER: &str = "= _nfs._tcp.local 4500 PTR a~box._nfs._tcp.local";
@@ -82,7 +82,7 @@ fn known_answers_in_later_messages_suppress_the_answer() {
     let mut world = World::serving(1);
     world.hear(PEER, &truncated(&[ASKED]));
     world.run(300);
-    world.hear(PEER, &query(&[POINTER]));
+    world.hear_query(&[POINTER]);
     world.run(3000);
     assert!(!has_answer(&world));
     // Known answers of another querier do not suppress the answer.
@@ -101,7 +101,7 @@ fn record_wanted_by_two_queriers_is_still_sent() {
     world.hear(PEER, &truncated(&[ASKED]));
     world.hear("192.0.2.10:5353", &truncated(&[ASKED]));
     world.run(300);
-    world.hear(PEER, &query(&[POINTER]));
+    world.hear_query(&[POINTER]);
     world.run(3000);
     assert!(has_answer(&world));
 }
@@ -138,16 +138,13 @@ fn endless_known_answers_delay_the_answer_two_seconds() {
 #[test]
 fn identical_answer_of_a_peer_suppresses_ours() {
     let mut world = World::serving(1);
-    world.hear(PEER, &query(&[ASKED]));
-    world.hear(PEER, &response(&[POINTER]));
+    world.hear_query(&[ASKED]);
+    world.hear_response(&[POINTER]);
     world.run(3000);
     assert!(!has_answer(&world));
     // An answer whose TTL is below half of ours does not suppress our answer.
-    world.hear(PEER, &query(&[ASKED]));
-    world.hear(
-        PEER,
-        &response(&["= _nfs._tcp.local 100 PTR a~box._nfs._tcp.local"]),
-    );
+    world.hear_query(&[ASKED]);
+    world.hear_response(&["= _nfs._tcp.local 100 PTR a~box._nfs._tcp.local"]);
     world.run(3000);
     assert!(has_answer(&world));
 }
@@ -163,14 +160,14 @@ fn own_record_with_low_ttl_is_multicast_again() {
     ] {
         world.run(5000);
         world.sent.clear();
-        world.hear(PEER, &response(&[line]));
+        world.hear_response(&[line]);
         world.run(1000);
         let first = &world.sent[0];
         assert_eq!(first.lines()[0], "= box.local 120 flush A 192.0.2.1");
     }
     world.run(5000);
     world.sent.clear();
-    world.hear(PEER, &response(&["= box.local 60 A 192.0.2.1"]));
+    world.hear_response(&["= box.local 60 A 192.0.2.1"]);
     world.run(5000);
     assert!(world.sent.is_empty());
 }

@@ -1,13 +1,9 @@
 //! Several links, changing addresses, added and withdrawn services, and the goodbye.
 
-use super::script::{query, response};
-use super::world::{LEGACY, PEER, World};
+use super::script::query;
+use super::world::{LEGACY, PEER, SERVICE, World};
 use crate::engine::mdns::Destination;
-
-/// Returns how often the responder has sent this line.
-fn count(world: &World, line: &str) -> usize {
-    world.all().iter().filter(|other| *other == line).count()
-}
+use crate::wire::announce::Service;
 
 /// RFC 6762 section 6.2: "MUST NOT include addresses that are not valid on that interface".
 #[test]
@@ -64,18 +60,12 @@ fn changed_addresses_are_announced() {
     let mut world = World::serving(1);
     world.set_link(0, &["192.0.2.5/24", "fe80::1/64"]);
     world.run(5000);
-    assert_eq!(count(&world, "? box.local ANY QU"), 3);
-    assert_eq!(count(&world, "= box.local 120 flush A 192.0.2.5"), 2);
-    assert_eq!(count(&world, "= box.local 120 flush A 192.0.2.1"), 0);
+    world.expect_sent("? box.local ANY QU", 3);
+    world.expect_sent("= box.local 120 flush A 192.0.2.5", 2);
+    world.expect_sent("= box.local 120 flush A 192.0.2.1", 0);
     // The PTR record of the old address is withdrawn.
-    assert_eq!(
-        count(&world, "= 1.2.0.192.in-addr.arpa 0 flush PTR box.local"),
-        1
-    );
-    assert_eq!(
-        count(&world, "= 5.2.0.192.in-addr.arpa 120 flush PTR box.local"),
-        2
-    );
+    world.expect_sent("= 1.2.0.192.in-addr.arpa 0 flush PTR box.local", 1);
+    world.expect_sent("= 5.2.0.192.in-addr.arpa 120 flush PTR box.local", 2);
     assert!(world.answers(&["? 1.2.0.192.in-addr.arpa PTR"]).is_empty());
 }
 
@@ -85,23 +75,20 @@ fn owned_name_is_defended_while_probed_again() {
     let mut world = World::serving(1);
     world.set_link(0, &["192.0.2.1/24", "fe80::1/64", "fe80::2/64"]);
     world.run(400);
-    assert!(count(&world, "? box.local ANY QU") > 0);
+    assert!(world.count("? box.local ANY QU") > 0);
     // The peer's probe has later records. Tie-breaking does not apply, because we own the name, so we answer the probe.
     world.sent.clear();
-    world.hear(
-        PEER,
-        &query(&["? box.local ANY", "! box.local 120 A 192.0.2.77"]),
-    );
-    assert!(count(&world, "= box.local 120 flush A 192.0.2.1") > 0);
+    world.hear_query(&["? box.local ANY", "! box.local 120 A 192.0.2.77"]);
+    assert!(world.count("= box.local 120 flush A 192.0.2.1") > 0);
     // A conflicting response restarts probing; the name is not given up at once.
-    world.hear(PEER, &response(&["= box.local 120 flush A 192.0.2.77"]));
+    world.hear_response(&["= box.local 120 flush A 192.0.2.77"]);
     world.sent.clear();
-    world.hear(PEER, &query(&["? box.local A"]));
+    world.hear_query(&["? box.local A"]);
     assert!(world.sent.is_empty());
     world.run(5000);
     assert_eq!(world.host(), "box");
-    assert_eq!(count(&world, "? box.local ANY QU"), 3);
-    assert_eq!(count(&world, "= box.local 120 flush AAAA fe80::2"), 2);
+    world.expect_sent("? box.local ANY QU", 3);
+    world.expect_sent("= box.local 120 flush AAAA fe80::2", 2);
 }
 
 #[test]
@@ -117,13 +104,10 @@ fn changing_addresses_do_not_fill_the_tables() {
     }
     world.set_link(0, &["192.0.2.1/24"]);
     world.settle();
-    assert_eq!(
-        world.answers(&["? box.local A"])[0],
-        "= box.local 120 flush A 192.0.2.1"
-    );
-    assert_eq!(
-        world.answers(&["? 1.2.0.192.in-addr.arpa PTR"])[0],
-        "= 1.2.0.192.in-addr.arpa 120 flush PTR box.local"
+    world.expect_answer("? box.local A", "= box.local 120 flush A 192.0.2.1");
+    world.expect_answer(
+        "? 1.2.0.192.in-addr.arpa PTR",
+        "= 1.2.0.192.in-addr.arpa 120 flush PTR box.local",
     );
 }
 
@@ -134,8 +118,7 @@ fn withdrawn_service_sends_goodbyes() {
     let mut world = World::serving(1);
     let name = world.serve("other", 1, &[]);
     world.settle();
-    let now = world.instant();
-    world.responder.remove_service(now, name);
+    world.withdraw(name);
     world.run(3000);
     let mut lines = world.all();
     lines.sort();
@@ -160,23 +143,15 @@ fn last_service_of_a_type_withdraws_the_type() {
     let first = world.serve("first", 1, &[]);
     let second = world.serve("second", 2, &[]);
     world.settle();
-    let now = world.instant();
-    world.responder.remove_service(now, first);
+    world.withdraw(first);
     world.settle();
     assert_eq!(
         world.answers(&["? _services._dns-sd._udp.local PTR"]).len(),
         1
     );
-    let now = world.instant();
-    world.responder.remove_service(now, second);
+    world.withdraw(second);
     world.run(100);
-    assert_eq!(
-        count(
-            &world,
-            "= _services._dns-sd._udp.local 0 PTR _nfs._tcp.local"
-        ),
-        1
-    );
+    world.expect_sent("= _services._dns-sd._udp.local 0 PTR _nfs._tcp.local", 1);
     world.settle();
     assert!(
         world
@@ -195,17 +170,13 @@ fn added_and_removed_services_do_not_fill_tables() {
         let text = format!("number={round}");
         let name = world.serve("a box", 2049, &[&text]);
         world.run(if round % 5 == 0 { 4000 } else { 50 });
-        let now = world.instant();
-        world.responder.remove_service(now, name);
+        world.withdraw(name);
         world.run(u64::from(round % 3));
     }
     world.settle();
     world.serve("a box", 2049, &["path=/new"]);
     world.run(3000);
-    assert_eq!(
-        count(&world, "= a~box._nfs._tcp.local 4500 flush TXT path=/new"),
-        2
-    );
+    world.expect_sent("= a~box._nfs._tcp.local 4500 flush TXT path=/new", 2);
 }
 
 /// A service whose TXT record changes is withdrawn and added again, and keeps its name.
@@ -214,18 +185,11 @@ fn withdrawn_service_added_again_keeps_its_name() {
     let mut world = World::up(1);
     let name = world.serve("a box", 2049, &["path=/old"]);
     world.settle();
-    let now = world.instant();
-    world.responder.remove_service(now, name);
+    world.withdraw(name);
     world.serve("a box", 2049, &["path=/new"]);
     world.run(5000);
-    assert_eq!(
-        count(&world, "= _nfs._tcp.local 0 PTR a~box._nfs._tcp.local"),
-        1
-    );
-    assert_eq!(
-        count(&world, "= a~box._nfs._tcp.local 4500 flush TXT path=/new"),
-        2
-    );
+    world.expect_sent("= _nfs._tcp.local 0 PTR a~box._nfs._tcp.local", 1);
+    world.expect_sent("= a~box._nfs._tcp.local 4500 flush TXT path=/new", 2);
     let lines = world.answers(&["? _nfs._tcp.local PTR"]);
     let pointers = lines.iter().filter(|line| line.starts_with('='));
     assert_eq!(pointers.count(), 1, "{lines:?}");
@@ -234,8 +198,7 @@ fn withdrawn_service_added_again_keeps_its_name() {
 #[test]
 fn goodbye_covers_all_records_and_ends_answers() {
     let mut world = World::serving(1);
-    let now = world.instant();
-    world.responder.goodbye(now);
+    world.goodbye();
     world.run(0);
     let mut lines = world.all();
     lines.sort();
@@ -263,8 +226,7 @@ fn unannounced_records_get_no_goodbye() {
     let mut world = World::up(1);
     world.run(500);
     world.sent.clear();
-    let now = world.instant();
-    world.responder.goodbye(now);
+    world.goodbye();
     world.run(10_000);
     assert!(world.sent.is_empty());
 }
@@ -275,17 +237,9 @@ fn full_table_is_reported_and_keeps_earlier_services() {
     let mut added = 0;
     loop {
         let instance = format!("service {added}");
-        let service = crate::wire::announce::Service {
+        let service = Service {
             name: instance.as_bytes(),
-            kind: b"_nfs._tcp",
-            subtypes: b"",
-            host: None,
-            interface: b"",
-            families: crate::engine::mdns::family::ANY,
-            port: 1,
-            priority: 0,
-            weight: 0,
-            txt: &[],
+            ..SERVICE
         };
         let now = world.instant();
         if world.responder.add_service(now, &service).is_err() {
@@ -346,9 +300,9 @@ fn changed_aliases_are_withdrawn_and_announced() {
             "= goes.local 0 flush A 198.51.100.7",
         ]
     );
-    assert_eq!(count(&world, "= comes.local 120 flush A 198.51.100.8"), 2);
+    world.expect_sent("= comes.local 120 flush A 198.51.100.8", 2);
     let reverse = "= 8.100.51.198.in-addr.arpa 120 flush PTR comes.local";
-    assert_eq!(count(&world, reverse), 2);
+    world.expect_sent(reverse, 2);
     let lines = world.all();
     assert!(
         !lines.iter().any(|line| line.contains("stays")),
@@ -366,13 +320,13 @@ fn changed_aliases_are_withdrawn_and_announced() {
             ("comes", "198.51.100.8"),
         ],
     );
-    assert_eq!(count(&world, "= stays.local 120 flush A 198.51.100.2"), 2);
+    world.expect_sent("= stays.local 120 flush A 198.51.100.2", 2);
     // The tables have room for any number of changes.
     for _ in 0..100 {
         change(&mut world, &[]);
         change(&mut world, &[stays, gate, ("goes", "198.51.100.7")]);
     }
-    assert_eq!(count(&world, "= goes.local 120 flush A 198.51.100.7"), 2);
+    world.expect_sent("= goes.local 120 flush A 198.51.100.7", 2);
     // Aliases of the host itself are kept.
     change(&mut world, &[]);
     assert!(world.answers(&["? gate.local A"]).is_empty());
@@ -384,17 +338,11 @@ fn changed_aliases_are_withdrawn_and_announced() {
 #[test]
 fn service_of_one_interface_uses_its_link_only() {
     fn add(world: &mut World, name: &str, interface: &str) -> crate::engine::mdns::NameId {
-        let service = crate::wire::announce::Service {
+        let service = Service {
             name: name.as_bytes(),
-            kind: b"_nfs._tcp",
             subtypes: b"\x02_s",
-            host: None,
             interface: interface.as_bytes(),
-            families: crate::engine::mdns::family::ANY,
-            port: 1,
-            priority: 0,
-            weight: 0,
-            txt: &[],
+            ..SERVICE
         };
         let now = world.instant();
         world.responder.add_service(now, &service).unwrap()
@@ -424,7 +372,7 @@ fn service_of_one_interface_uses_its_link_only() {
     set(&mut world, 0, "eth0");
     assert_eq!(links(&mut world, "one._nfs._tcp.local"), [0; 0]);
     assert_eq!(links(&mut world, "both._nfs._tcp.local"), [0]);
-    assert!(count(&world, TYPES) > 0);
+    assert!(world.count(TYPES) > 0);
     world.sent.clear();
     set(&mut world, 1, "eth1");
     assert_eq!(links(&mut world, "one._nfs._tcp.local"), [1]);
@@ -445,25 +393,17 @@ fn service_of_one_interface_uses_its_link_only() {
     set(&mut world, 2, "eth1");
     assert_eq!(links(&mut world, "one._nfs._tcp.local"), [2]);
     // The type stays listed on link 0 as long as a service there has it.
-    let now = world.instant();
     world.sent.clear();
-    world.responder.remove_service(now, both);
+    world.withdraw(both);
     world.run(5000);
-    assert_eq!(
-        count(&world, "= _nfs._tcp.local 0 PTR both._nfs._tcp.local"),
-        3
-    );
+    world.expect_sent("= _nfs._tcp.local 0 PTR both._nfs._tcp.local", 3);
     assert!(
         world
             .answers(&["? _services._dns-sd._udp.local PTR"])
             .contains(&TYPES.to_owned())
     );
-    let now = world.instant();
     world.sent.clear();
-    world.responder.remove_service(now, one);
+    world.withdraw(one);
     world.run(5000);
-    assert_eq!(
-        count(&world, "= _nfs._tcp.local 0 PTR one._nfs._tcp.local"),
-        1
-    );
+    world.expect_sent("= _nfs._tcp.local 0 PTR one._nfs._tcp.local", 1);
 }

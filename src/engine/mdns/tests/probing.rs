@@ -1,6 +1,6 @@
 //! Probing, tie-breaking and announcing.
 
-use super::script::{query, response};
+use super::script::query;
 use super::world::{PEER, World};
 
 /// RFC 6762 section 2: "a responder MUST probe to verify that no other responder already claims ownership".
@@ -84,7 +84,7 @@ fn unchanged_records_are_not_announced_again() {
 #[test]
 fn responses_before_the_first_probe_are_no_conflict() {
     let mut world = World::up(1);
-    world.hear(PEER, &response(&["= box.local 120 flush A 192.0.2.77"]));
+    world.hear_response(&["= box.local 120 flush A 192.0.2.77"]);
     world.run(5000);
     assert_eq!(world.host(), "box");
     assert_eq!(world.sent[0].lines()[0], "? box.local ANY QU");
@@ -100,7 +100,7 @@ fn conflicting_response_while_probing_renames_the_host() {
             world.run(10);
         }
         world.run(200);
-        world.hear(PEER, &response(&["= box.local 120 flush A 192.0.2.77"]));
+        world.hear_response(&["= box.local 120 flush A 192.0.2.77"]);
         world.sent.clear();
         world.run(5000);
         assert_eq!(world.host(), "box-2");
@@ -131,7 +131,7 @@ fn records_of_any_type_conflict_while_probing() {
     ] {
         let mut world = World::up(1);
         world.run(300);
-        world.hear(PEER, &response(&[line]));
+        world.hear_response(&[line]);
         assert_eq!(world.host(), "box-2", "{line}");
     }
 }
@@ -149,7 +149,7 @@ fn records_equal_to_ours_are_no_conflict() {
     ] {
         let mut world = World::up(1);
         world.run(300);
-        world.hear(PEER, &response(&[line]));
+        world.hear_response(&[line]);
         assert_eq!(world.host(), "box", "{line}");
     }
 }
@@ -232,7 +232,7 @@ fn earlier_records_lose_the_tie_for_one_second() {
         lines.extend_from_slice(theirs);
         world.sent.clear();
         let start = world.now;
-        assert_eq!(world.hear(PEER, &query(&lines)), None);
+        assert_eq!(world.hear_query(&lines), None);
         world.run(5000);
         assert_eq!(world.host(), "box", "{theirs:?}");
         let asks = |sent: &&super::world::Sent| sent.lines()[0] == "? box.local ANY QU";
@@ -252,10 +252,7 @@ fn peer_with_fewer_records_loses_the_tie() {
     let mut world = World::up(1);
     world.run(300);
     world.sent.clear();
-    world.hear(
-        PEER,
-        &query(&["? box.local ANY QU", "! box.local 120 A 192.0.2.1"]),
-    );
+    world.hear_query(&["? box.local ANY QU", "! box.local 120 A 192.0.2.1"]);
     world.run(240);
     assert_eq!(world.sent[0].lines()[0], "? box.local ANY QU");
 }
@@ -272,7 +269,7 @@ fn fifteen_conflicts_delay_probes_by_five_seconds() {
         if world.all().contains(&question) {
             conflicts.push(world.now);
             let taken = format!("= {}.local 120 flush TXT mine", world.host());
-            world.hear(PEER, &response(&[&taken]));
+            world.hear_response(&[&taken]);
             world.sent.clear();
         }
     }

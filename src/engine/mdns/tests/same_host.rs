@@ -158,7 +158,7 @@ fn host_records_are_reannounced_after_goodbye_or_silence() {
             world.set_link(0, &[]);
             world.set_link(0, &["192.0.2.1/24"]);
             world.run(400);
-            world.hear(PEER, &response(&["= box.local 120 flush A 192.0.2.77"]));
+            world.hear_response(&["= box.local 120 flush A 192.0.2.77"]);
             assert_eq!(world.host(), "box-2");
         }
     }

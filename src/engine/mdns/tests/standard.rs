@@ -1,6 +1,6 @@
 //! Further requirements of RFC 6762 and RFC 6763: complete record sets, the cache-flush bit, and the encoding of names and texts.
 
-use super::script::{query, response};
+use super::script::query;
 use super::world::{LEGACY, PEER, World};
 use crate::engine::mdns::Destination;
 
@@ -34,7 +34,7 @@ fn records_learned_from_peers_are_not_answered() {
         "= theirs._nfs._tcp.local 120 flush SRV 2049 other.local",
         "= 9.2.0.192.in-addr.arpa 120 flush PTR other.local",
     ];
-    world.hear(PEER, &response(&others));
+    world.hear_response(&others);
     let asked = [
         "? other.local ANY",
         "? theirs._nfs._tcp.local SRV",
@@ -116,15 +116,12 @@ fn shared_records_never_have_the_flush_bit() {
     world.serve("a box", 2049, &["path=/srv"]);
     // The announcements, then the answers, then the goodbye.
     world.run(5000);
-    world.hear(
-        PEER,
-        &query(&[
-            "? _nfs._tcp.local PTR",
-            "? _services._dns-sd._udp.local PTR",
-        ]),
-    );
+    world.hear_query(&[
+        "? _nfs._tcp.local PTR",
+        "? _services._dns-sd._udp.local PTR",
+    ]);
     world.run(2000);
-    world.responder.goodbye(world.instant());
+    world.goodbye();
     world.run(2000);
     let lines = world.all();
     let shared = lines
@@ -223,7 +220,7 @@ fn sent_addresses_are_valid_on_their_link() {
     world.hear_on(0, PEER, Destination::Multicast, &asked);
     world.hear_on(3, "198.51.100.9:5353", Destination::Multicast, &asked);
     world.run(5000);
-    world.responder.goodbye(world.instant());
+    world.goodbye();
     world.run(2000);
     let mut count = 0;
     for sent in &world.sent {
@@ -260,7 +257,7 @@ fn names_are_sent_as_unmodified_utf8() {
         let mut world = World::up(1);
         world.serve(name, 2049, &["path=/srv"]);
         world.settle();
-        world.hear(PEER, &query(&["? _nfs._tcp.local PTR"]));
+        world.hear_query(&["? _nfs._tcp.local PTR"]);
         world.run(1000);
         let mut label = vec![name.len() as u8];
         label.extend_from_slice(name.as_bytes());

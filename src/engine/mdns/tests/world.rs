@@ -33,6 +33,20 @@ pub(super) const LIMITS: Limits = Limits {
     rdata_bytes: 2048,
 };
 
+/// An NFS service in both families on all links.
+pub(super) const SERVICE: Service<'static> = Service {
+    name: b"",
+    kind: b"_nfs._tcp",
+    subtypes: b"",
+    host: None,
+    interface: b"",
+    families: family::ANY,
+    port: 1,
+    priority: 0,
+    weight: 0,
+    txt: b"",
+};
+
 /// A responder with the messages that it sent.
 pub(super) struct World {
     pub(super) responder: Responder,
@@ -138,18 +152,23 @@ impl World {
         }
         let service = Service {
             name: instance.as_bytes(),
-            kind: b"_nfs._tcp",
-            subtypes: b"",
-            host: None,
-            interface: b"",
             families,
             port,
-            priority: 0,
-            weight: 0,
             txt: &txt,
+            ..SERVICE
         };
         let now = self.instant();
         self.responder.add_service(now, &service).unwrap()
+    }
+
+    /// Removes a service.
+    pub(super) fn withdraw(&mut self, name: NameId) {
+        self.responder.remove_service(self.instant(), name);
+    }
+
+    /// Withdraws all records.
+    pub(super) fn goodbye(&mut self) {
+        self.responder.goodbye(self.instant());
     }
 
     /// Advances the virtual time by `ms` milliseconds and collects the messages sent meanwhile.
@@ -219,6 +238,16 @@ impl World {
         self.hear_on(0, from, Destination::Multicast, bytes)
     }
 
+    /// Delivers a multicast query of a peer. Returns the unicast reply.
+    pub(super) fn hear_query(&mut self, lines: &[&str]) -> Option<Vec<u8>> {
+        self.hear(PEER, &script::query(lines))
+    }
+
+    /// Delivers a multicast response of a peer. Returns the unicast reply.
+    pub(super) fn hear_response(&mut self, lines: &[&str]) -> Option<Vec<u8>> {
+        self.hear(PEER, &script::response(lines))
+    }
+
     /// Delivers a multicast query that must get no unicast reply. Returns each multicast of the next 1,500 milliseconds: its delay
     /// and its lines.
     pub(super) fn ask(&mut self, lines: &[&str]) -> Vec<(u64, Vec<String>)> {
@@ -254,6 +283,23 @@ impl World {
     /// Returns the lines of all sent messages.
     pub(super) fn all(&self) -> Vec<String> {
         self.sent.iter().flat_map(Sent::lines).collect()
+    }
+
+    /// Returns how often the responder has sent this line.
+    pub(super) fn count(&self, line: &str) -> usize {
+        self.all().iter().filter(|other| *other == line).count()
+    }
+
+    /// Fails unless the responder has sent this line this many times.
+    #[track_caller]
+    pub(super) fn expect_sent(&self, line: &str, times: usize) {
+        assert_eq!(self.count(line), times, "{line}");
+    }
+
+    /// Fails unless the first answer to the question is this line.
+    #[track_caller]
+    pub(super) fn expect_answer(&mut self, question: &str, line: &str) {
+        assert_eq!(self.answers(&[question])[0], line);
     }
 
     /// Returns the first label of the host's name.
