@@ -33,8 +33,8 @@ fn statvfs_and_fstatvfs_agree() {
     assert_eq!(stat[8..], [7, 0, 255]);
     let handle = world.open_handle(open_file(b"hello", open::READ));
     assert_eq!(words(&world.ask(openssh("fstatvfs", &[&handle]))), stat);
-    world.expect_status(openssh("statvfs", &[b"none"]), Status::NoSuchFile);
-    world.expect_status(openssh("statvfs", &[b"link"]), Status::NoSuchFile);
+    world.expect_status(openssh("statvfs", &[b"none"]), NoSuchFile);
+    world.expect_status(openssh("statvfs", &[b"link"]), NoSuchFile);
     world.tree.ram().writable = false;
     assert_eq!(words(&world.ask(openssh("statvfs", &[b""])))[9], 1);
 }
@@ -51,7 +51,7 @@ fn space_available_follows_the_draft() {
     assert_eq!((total, body.u32()), (1 << 20, 512));
     assert_eq!(mine_free, free / 2);
     assert_eq!(mine, total - (free - mine_free));
-    world.expect_status(ask(b"none"), Status::NoSuchFile);
+    world.expect_status(ask(b"none"), NoSuchFile);
 }
 
 #[test]
@@ -80,11 +80,8 @@ fn users_groups_by_id_reads_passwd_and_group() {
         b"\0\0\0\x12\0\0\0\x02me\0\0\0\0\0\0\0\x04root\0\0\0\x0d\0\0\0\x05wheel\0\0\0\0"
     );
     assert_eq!(world.ask(ask(&[], &[])).body, [0; 8]);
-    world.expect_status(
-        openssh("users-groups-by-id", &[b"\0\0\0", b""]),
-        Status::BadMessage,
-    );
-    world.expect_status(openssh("users-groups-by-id", &[b""]), Status::BadMessage);
+    world.expect_status(openssh("users-groups-by-id", &[b"\0\0\0", b""]), BadMessage);
+    world.expect_status(openssh("users-groups-by-id", &[b""]), BadMessage);
     // Two replies that each fit only an empty output buffer are sent one after the other. A reply that is larger than the buffer
     // fails.
     let many = ask(&[0; 4000], &[0; 4000]);
@@ -92,5 +89,5 @@ fn users_groups_by_id_reads_passwd_and_group() {
     let all = talk.replies();
     assert_eq!(all.len(), 2);
     assert!(all[0] == all[1] && all[0].body.len() == 8 + 4000 * 8 + 4000 * 9);
-    world.expect_status(ask(&[0; 9000], &[0; 1000]), Status::Failure);
+    world.expect_status(ask(&[0; 9000], &[0; 1000]), Failure);
 }

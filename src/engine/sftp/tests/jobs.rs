@@ -75,25 +75,22 @@ fn invalid_copy_data_is_refused() {
     let link = world.open_handle(open_file(b"big too", open::READ | open::WRITE));
     let dir = world.open_handle(about(kind::OPENDIR, b"dir"));
     for (packet, status) in [
-        (copy(&to, 0, 0, &to, 5), Status::Failure),
-        (copy(&from, 0, 0, &again, 0), Status::Failure),
-        (copy(&from, 0, 0, &link, 0), Status::Failure),
-        (copy(&dir, 0, 0, &to, 0), Status::Failure),
-        (copy(&from, 0, 0, &dir, 0), Status::Failure),
-        (copy(b"none", 0, 0, &to, 0), Status::Failure),
-        (copy(&to, 0, 0, &from, 0), Status::NoSuchFile),
-        (copy(&from, 1 << 63, 0, &to, 0), Status::BadMessage),
-        (copy(&from, 0, 1 << 63, &to, 0), Status::BadMessage),
-        (copy(&from, 0, 10, &to, i64::MAX as u64), Status::BadMessage),
-        (
-            copy(&from, BIG_BYTES as u64 - 5, 1 << 40, &to, 0),
-            Status::Eof,
-        ),
+        (copy(&to, 0, 0, &to, 5), Failure),
+        (copy(&from, 0, 0, &again, 0), Failure),
+        (copy(&from, 0, 0, &link, 0), Failure),
+        (copy(&dir, 0, 0, &to, 0), Failure),
+        (copy(&from, 0, 0, &dir, 0), Failure),
+        (copy(b"none", 0, 0, &to, 0), Failure),
+        (copy(&to, 0, 0, &from, 0), NoSuchFile),
+        (copy(&from, 1 << 63, 0, &to, 0), BadMessage),
+        (copy(&from, 0, 1 << 63, &to, 0), BadMessage),
+        (copy(&from, 0, 10, &to, i64::MAX as u64), BadMessage),
+        (copy(&from, BIG_BYTES as u64 - 5, 1 << 40, &to, 0), Eof),
     ] {
         world.expect_status(packet, status);
     }
     world.tree.ram().write_fails = Some(FsError::NoSpace);
-    world.expect_status(copy(&from, 0, 0, &to, 0), Status::Failure);
+    world.expect_status(copy(&from, 0, 0, &to, 0), Failure);
     world.hang_up();
 }
 
@@ -184,25 +181,25 @@ fn invalid_check_file_is_refused() {
     let dir = world.open_handle(about(kind::OPENDIR, b"dir"));
     let by_handle = |handle| check(b"check-file-handle", handle, b"md5", 0, 0, 0);
     for (packet, status) in [
-        (check_name(b"hello", b"sha512"), Status::Failure),
-        (check_name(b"hello", b""), Status::Failure),
-        (check_name(b"none", b"md5"), Status::NoSuchFile),
-        (check_name(b"dir", b"md5"), Status::Failure),
-        (by_handle(&written), Status::NoSuchFile),
-        (by_handle(&dir), Status::Failure),
-        (by_handle(b"none"), Status::Failure),
+        (check_name(b"hello", b"sha512"), Failure),
+        (check_name(b"hello", b""), Failure),
+        (check_name(b"none", b"md5"), NoSuchFile),
+        (check_name(b"dir", b"md5"), Failure),
+        (by_handle(&written), NoSuchFile),
+        (by_handle(&dir), Failure),
+        (by_handle(b"none"), Failure),
         (
             check(b"check-file-name", b"hello", b"md5", 12, 0, 0),
-            Status::BadMessage,
+            BadMessage,
         ),
         (
             check(b"check-file-name", b"hello", b"md5", 0, 0, 255),
-            Status::BadMessage,
+            BadMessage,
         ),
         // The reply cannot hold this number of hashes.
         (
             check(b"check-file-name", b"endless", b"md5", 0, 0, 256),
-            Status::BadMessage,
+            BadMessage,
         ),
     ] {
         world.expect_status(packet, status);

@@ -34,7 +34,7 @@ impl World {
         loop {
             let page = self.ask(read_dir(&handle));
             if page.kind == kind::STATUS {
-                self.expect_status(read_dir(&handle), Status::Eof);
+                self.expect_status(read_dir(&handle), Eof);
                 self.expect_ok(close(&handle));
                 return pages;
             }
@@ -123,11 +123,11 @@ fn pipelined_readdir_returns_successive_pages() {
 fn opendir_refuses_other_objects() {
     let mut world = World::connected();
     for (path, status) in [
-        (&b"hello"[..], Status::NoSuchFile),
-        (b"none", Status::NoSuchFile),
-        (b"link", Status::NoSuchFile),
-        (b"fifo", Status::NoSuchFile),
-        (b"a\0", Status::BadMessage),
+        (&b"hello"[..], NoSuchFile),
+        (b"none", NoSuchFile),
+        (b"link", NoSuchFile),
+        (b"fifo", NoSuchFile),
+        (b"a\0", BadMessage),
     ] {
         world.expect_status(about(kind::OPENDIR, path), status);
     }
@@ -141,7 +141,7 @@ fn readdir_of_removed_directory_fails() {
     let handle = world.open_handle(about(kind::OPENDIR, b"empty"));
     world.expect_ok(about(kind::RMDIR, b"empty"));
     // Eof instead of an error would make the directory look empty.
-    world.expect_status(read_dir(&handle), Status::Failure);
+    world.expect_status(read_dir(&handle), Failure);
     world.expect_ok(close(&handle));
     world.hang_up();
 }
@@ -151,7 +151,7 @@ fn disk_error_during_readdir_is_reported() {
     let mut world = World::connected();
     let handle = world.open_handle(about(kind::OPENDIR, b"dir"));
     world.tree.host.io_error.set(Some(FsError::Io));
-    world.expect_status(read_dir(&handle), Status::Failure);
+    world.expect_status(read_dir(&handle), Failure);
     world.tree.host.io_error.set(None);
     assert_eq!(entries(&world.ask(read_dir(&handle))).len(), 3);
 }

@@ -30,13 +30,11 @@ fn every(world: &mut World) -> Vec<Packet> {
         read(&file, 0, 5),
         write(&file, 0, b"some data"),
         about(kind::LSTAT, b"hello"),
-        Packet::new(kind::FSTAT, 1).string(&file),
+        about(kind::FSTAT, &file),
         about(kind::SETSTAT, b"hello").attributes(&times),
-        Packet::new(kind::FSETSTAT, 1)
-            .string(&file)
-            .attributes(&times),
+        about(kind::FSETSTAT, &file).attributes(&times),
         about(kind::OPENDIR, b"dir"),
-        Packet::new(kind::READDIR, 1).string(&dir),
+        about(kind::READDIR, &dir),
         about(kind::REMOVE, b"big"),
         about(kind::MKDIR, b"made").attributes(&times),
         about(kind::RMDIR, b"made"),
@@ -73,7 +71,7 @@ fn every(world: &mut World) -> Vec<Packet> {
             .u64(0)
             .u32(0),
         extended(b"space-available").string(b"."),
-        Packet::new(kind::CLOSE, 1).string(&file),
+        about(kind::CLOSE, &file),
     ]
 }
 
@@ -84,7 +82,7 @@ fn truncated_request_is_a_bad_message() {
         // Type and id (5 bytes) are always present.
         for len in 5..packet.0.len() {
             let part = Packet(packet.0[..len].to_vec());
-            world.expect_status(part, Status::BadMessage);
+            world.expect_status(part, BadMessage);
         }
         let id = u32::from_be_bytes(packet.0[1..5].try_into().unwrap());
         let reply = world.ask(packet.clone());
@@ -106,23 +104,12 @@ fn bytes_after_a_request_are_ignored() {
 
 #[test]
 fn invalid_packet_length_closes_the_connection() {
+    const LENGTH: &str = "a packet is empty, or longer than any request";
     for (head, why) in [
-        (
-            &b"\0\0\0\0"[..],
-            "a packet is empty, or longer than any request",
-        ),
-        (
-            b"\0\x04\0\x01\x05",
-            "a packet is empty, or longer than any request",
-        ),
-        (
-            b"\xff\xff\xff\xff",
-            "a packet is empty, or longer than any request",
-        ),
-        (
-            b"\x7f\xff\xff\xff\x05\0\0\0\x01",
-            "a packet is empty, or longer than any request",
-        ),
+        (&b"\0\0\0\0"[..], LENGTH),
+        (b"\0\x04\0\x01\x05", LENGTH),
+        (b"\xff\xff\xff\xff", LENGTH),
+        (b"\x7f\xff\xff\xff\x05\0\0\0\x01", LENGTH),
         (b"\0\0\0\x01\x05", "a packet has no request id"),
         (b"\0\0\0\x04\x05\0\0\0", "a packet has no request id"),
         (b"\0\0\0\x04\x01\0\0\0", "a packet has no request id"),
@@ -196,7 +183,7 @@ fn path_with_nul_byte_is_refused() {
             openssh("expand-path", &[path]),
             Packet::extended(b"home-directory", 1).string(path),
         ] {
-            world.expect_status(packet, Status::BadMessage);
+            world.expect_status(packet, BadMessage);
         }
     }
     assert_eq!(world.content(b"hello"), b"hello world");
@@ -212,9 +199,9 @@ fn excess_attribute_count_is_a_bad_message() {
         about(kind::OPEN, b"hello").u32(open::READ),
         openssh("lsetstat", &[b"hello"]),
     ] {
-        world.expect_status(packet.clone().raw(endless), Status::BadMessage);
+        world.expect_status(packet.clone().raw(endless), BadMessage);
         let pairs = packet.clone().raw(endless).raw(&[0; 39_000]);
-        world.expect_status(pairs, Status::BadMessage);
+        world.expect_status(pairs, BadMessage);
         world.does_or_opens(packet.raw(b"\x80\0\0\0\0\0\0\x02").raw(&[0; 16]));
     }
 }

@@ -14,7 +14,10 @@ use super::testing::{Memory, Packet, Reply, World, replies, stream};
 use super::{Level, Permits};
 use crate::engine::testing::tree::Tree;
 use crate::wire::Reader;
-use crate::wire::sftp::{Attributes, Status, kind, open};
+use crate::wire::sftp::Status::{
+    self, BadMessage, Eof, Failure, NoSuchFile, PermissionDenied, Unsupported,
+};
+use crate::wire::sftp::{Attributes, kind, open};
 
 impl World {
     /// A server of a writable tree, with a session after INIT.

@@ -19,11 +19,11 @@ fn mkdir_rmdir_and_remove_work() {
     let mut world = World::connected();
     for path in [&b"new"[..], b"dir/new", b"/export/dir/other", b"slash///"] {
         world.expect_ok(mkdir(path));
-        world.expect_status(mkdir(path), Status::Failure);
+        world.expect_status(mkdir(path), Failure);
         let attr = world.attributes(about(kind::STAT, path));
         assert_eq!(attr.mode, Some(0o040_777));
         world.expect_ok(about(kind::RMDIR, path));
-        world.expect_status(about(kind::RMDIR, path), Status::NoSuchFile);
+        world.expect_status(about(kind::RMDIR, path), NoSuchFile);
     }
     world.expect_ok(about(kind::REMOVE, b"dir/inner"));
     assert!(!world.has(b"dir/inner"));
@@ -56,29 +56,29 @@ fn refused_mkdir_rmdir_and_remove_change_nothing() {
         b"/export/",
     ] {
         let status = if path == b"/export/" {
-            Status::NoSuchFile
+            NoSuchFile
         } else {
-            Status::Failure
+            Failure
         };
         world.expect_status(mkdir(path), status);
         world.expect_status(about(kind::REMOVE, path), status);
         world.expect_status(about(kind::RMDIR, path), status);
     }
     for (packet, status) in [
-        (mkdir(b"hello"), Status::Failure),
-        (mkdir(b"hello/x"), Status::NoSuchFile),
-        (mkdir(b"none/x"), Status::NoSuchFile),
-        (mkdir(b"/elsewhere"), Status::NoSuchFile),
-        (mkdir(&[b'x'; 256]), Status::BadMessage),
-        (mkdir(&[b'x'; 5000]), Status::BadMessage),
-        (mkdir(&b"x/".repeat(3000)), Status::BadMessage),
-        (mkdir(b"a\0b"), Status::BadMessage),
-        (about(kind::REMOVE, b"dir"), Status::Failure),
-        (about(kind::REMOVE, b"hello/"), Status::NoSuchFile),
-        (about(kind::REMOVE, b"none"), Status::NoSuchFile),
-        (about(kind::RMDIR, b"hello"), Status::NoSuchFile),
-        (about(kind::RMDIR, b"dir"), Status::Failure),
-        (about(kind::RMDIR, b"link"), Status::NoSuchFile),
+        (mkdir(b"hello"), Failure),
+        (mkdir(b"hello/x"), NoSuchFile),
+        (mkdir(b"none/x"), NoSuchFile),
+        (mkdir(b"/elsewhere"), NoSuchFile),
+        (mkdir(&[b'x'; 256]), BadMessage),
+        (mkdir(&[b'x'; 5000]), BadMessage),
+        (mkdir(&b"x/".repeat(3000)), BadMessage),
+        (mkdir(b"a\0b"), BadMessage),
+        (about(kind::REMOVE, b"dir"), Failure),
+        (about(kind::REMOVE, b"hello/"), NoSuchFile),
+        (about(kind::REMOVE, b"none"), NoSuchFile),
+        (about(kind::RMDIR, b"hello"), NoSuchFile),
+        (about(kind::RMDIR, b"dir"), Failure),
+        (about(kind::RMDIR, b"link"), NoSuchFile),
     ] {
         world.expect_status(packet, status);
     }
@@ -93,18 +93,18 @@ fn rename_keeps_existing_target_and_posix_rename_replaces() {
     world.expect_ok(from_to(kind::RENAME, b"dir", b"moved/"));
     world.expect_ok(from_to(kind::RENAME, b"link", b"moved/link"));
     for (from, to, status) in [
-        (&b"moved/there"[..], &b"moved/inner"[..], Status::Failure),
-        (b"moved/there", b"moved/there", Status::Failure),
-        (b"moved/there", b"empty", Status::Failure),
-        (b"moved", b"empty", Status::Failure),
-        (b"moved", b"moved/link", Status::Failure),
-        (b"moved", b"moved/within", Status::BadMessage),
-        (b"none", b"new", Status::NoSuchFile),
-        (b"empty", b"none/new", Status::NoSuchFile),
-        (b".", b"new", Status::Failure),
-        (b"empty", b"..", Status::Failure),
-        (b"big/", b"new", Status::NoSuchFile),
-        (b"big", b"new/", Status::NoSuchFile),
+        (&b"moved/there"[..], &b"moved/inner"[..], Failure),
+        (b"moved/there", b"moved/there", Failure),
+        (b"moved/there", b"empty", Failure),
+        (b"moved", b"empty", Failure),
+        (b"moved", b"moved/link", Failure),
+        (b"moved", b"moved/within", BadMessage),
+        (b"none", b"new", NoSuchFile),
+        (b"empty", b"none/new", NoSuchFile),
+        (b".", b"new", Failure),
+        (b"empty", b"..", Failure),
+        (b"big/", b"new", NoSuchFile),
+        (b"big", b"new/", NoSuchFile),
     ] {
         world.expect_status(from_to(kind::RENAME, from, to), status);
     }
@@ -113,15 +113,9 @@ fn rename_keeps_existing_target_and_posix_rename_replaces() {
     assert!(!world.has(b"moved/there"));
     world.expect_ok(openssh("posix-rename", &[b"moved", b"empty"]));
     assert_eq!(world.content(b"empty/inner"), b"hello world");
-    world.expect_status(
-        openssh("posix-rename", &[b"empty", b"many"]),
-        Status::Failure,
-    );
-    world.expect_status(openssh("posix-rename", &[b"big", b"many"]), Status::Failure);
-    world.expect_status(
-        openssh("posix-rename", &[b"many", b"big"]),
-        Status::NoSuchFile,
-    );
+    world.expect_status(openssh("posix-rename", &[b"empty", b"many"]), Failure);
+    world.expect_status(openssh("posix-rename", &[b"big", b"many"]), Failure);
+    world.expect_status(openssh("posix-rename", &[b"many", b"big"]), NoSuchFile);
 }
 
 #[test]
@@ -137,13 +131,13 @@ fn symlink_takes_the_target_first() {
     // The target need not exist, nor be inside the tree.
     world.expect_ok(from_to(kind::SYMLINK, b"//no/such/../thing/", b"dir/odd"));
     for (target, path, status) in [
-        (&b"x"[..], &b"hello"[..], Status::Failure),
-        (b"x", b"new", Status::Failure),
-        (b"", b"another", Status::NoSuchFile),
-        (b"x\0", b"another", Status::BadMessage),
-        (b"x", b"another/", Status::NoSuchFile),
-        (b"x", b"none/another", Status::NoSuchFile),
-        (b"x", b"", Status::Failure),
+        (&b"x"[..], &b"hello"[..], Failure),
+        (b"x", b"new", Failure),
+        (b"", b"another", NoSuchFile),
+        (b"x\0", b"another", BadMessage),
+        (b"x", b"another/", NoSuchFile),
+        (b"x", b"none/another", NoSuchFile),
+        (b"x", b"", Failure),
     ] {
         world.expect_status(from_to(kind::SYMLINK, target, path), status);
     }
@@ -162,11 +156,11 @@ fn hard_link_adds_a_name() {
         kind::NAME
     );
     for (from, to, status) in [
-        (&b"dir"[..], &b"new"[..], Status::PermissionDenied),
-        (b"none", b"new", Status::NoSuchFile),
-        (b"big", b"dir/also", Status::Failure),
-        (b"big", b"none/new", Status::NoSuchFile),
-        (b"big", b"new/", Status::NoSuchFile),
+        (&b"dir"[..], &b"new"[..], PermissionDenied),
+        (b"none", b"new", NoSuchFile),
+        (b"big", b"dir/also", Failure),
+        (b"big", b"none/new", NoSuchFile),
+        (b"big", b"new/", NoSuchFile),
     ] {
         world.expect_status(openssh("hardlink", &[from, to]), status);
     }

@@ -48,7 +48,7 @@ fn init_of_any_version_gets_version_3() {
         packet.string(b"whoever").string(b"whatever")
     };
     world.expect_ok(vendor().string(b"1.0").u64(7));
-    world.expect_status(vendor(), Status::BadMessage);
+    world.expect_status(vendor(), BadMessage);
 }
 
 #[test]
@@ -58,10 +58,10 @@ fn open_read_and_close_work() {
     let reply = world.ask(read(&handle, 6, 100));
     assert_eq!((reply.kind, reply.id), (kind::DATA, 8));
     assert_eq!(reply.body, b"\0\0\0\x05world");
-    world.expect_status(read(&handle, 11, 1), Status::Eof);
+    world.expect_status(read(&handle, 11, 1), Eof);
     world.expect_ok(close(&handle));
-    world.expect_status(close(&handle), Status::NoSuchFile);
-    world.expect_status(read(&handle, 0, 1), Status::Failure);
+    world.expect_status(close(&handle), NoSuchFile);
+    world.expect_status(read(&handle, 0, 1), Failure);
     world.hang_up();
 }
 
@@ -82,26 +82,21 @@ fn open_follows_its_flags() {
         ("hello", WRITE, Status::Ok, "hello world"),
         ("hello", READ | EXCLUSIVE, Status::Ok, "hello world"),
         ("hello", WRITE | CREATE, Status::Ok, "hello world"),
-        (
-            "hello",
-            WRITE | CREATE | EXCLUSIVE,
-            Status::Failure,
-            "hello world",
-        ),
+        ("hello", WRITE | CREATE | EXCLUSIVE, Failure, "hello world"),
         ("hello", WRITE | TRUNCATE, Status::Ok, ""),
         ("hello", READ | TRUNCATE, Status::Ok, ""),
         ("hello", WRITE | CREATE | TRUNCATE, Status::Ok, ""),
         ("hello", READ | WRITE | APPEND, Status::Ok, "hello world"),
-        ("new", READ, Status::NoSuchFile, ""),
-        ("new", WRITE | TRUNCATE, Status::NoSuchFile, ""),
+        ("new", READ, NoSuchFile, ""),
+        ("new", WRITE | TRUNCATE, NoSuchFile, ""),
         ("new", WRITE | CREATE | EXCLUSIVE, Status::Ok, ""),
         ("new", READ | CREATE, Status::Ok, ""),
-        ("none/new", WRITE | CREATE, Status::NoSuchFile, ""),
-        ("hello/new", WRITE | CREATE, Status::NoSuchFile, ""),
-        ("dir", READ, Status::Failure, ""),
-        ("", READ, Status::Failure, ""),
-        ("fifo", READ, Status::PermissionDenied, ""),
-        ("link", READ, Status::NoSuchFile, ""),
+        ("none/new", WRITE | CREATE, NoSuchFile, ""),
+        ("hello/new", WRITE | CREATE, NoSuchFile, ""),
+        ("dir", READ, Failure, ""),
+        ("", READ, Failure, ""),
+        ("fifo", READ, PermissionDenied, ""),
+        ("link", READ, NoSuchFile, ""),
     ] {
         let mut world = World::connected();
         let reply = world.ask(open_file(path.as_bytes(), flags));
@@ -138,14 +133,14 @@ fn new_file_gets_requested_mode() {
             owner: Some((7, 8)),
             ..Attributes::default()
         };
-        let packet = Packet::new(kind::OPEN, 1).string(b"new");
+        let packet = about(kind::OPEN, b"new");
         let flags = open::WRITE | open::CREATE;
         let handle = world.open_handle(packet.u32(flags).attributes(&requested));
         world.expect_ok(close(&handle));
-        let stat = world.attributes(Packet::new(kind::STAT, 1).string(b"new"));
+        let stat = world.attributes(about(kind::STAT, b"new"));
         assert_eq!(stat.mode, Some(0o100_000 | expect));
         assert_eq!((stat.size, stat.owner), (Some(0), Some((0, 0))));
-        world.expect_ok(Packet::new(kind::REMOVE, 1).string(b"new"));
+        world.expect_ok(about(kind::REMOVE, b"new"));
     }
 }
 
@@ -157,21 +152,18 @@ fn open_beyond_handle_limit_creates_nothing() {
     for more in [
         open_file(b"hello", open::READ),
         open_file(b"new", open::WRITE | open::CREATE),
-        Packet::new(kind::OPENDIR, 1).string(b"dir"),
+        about(kind::OPENDIR, b"dir"),
     ] {
-        world.expect_status(more, Status::Failure);
+        world.expect_status(more, Failure);
     }
-    world.expect_status(
-        Packet::new(kind::STAT, 1).string(b"new"),
-        Status::NoSuchFile,
-    );
+    world.expect_status(about(kind::STAT, b"new"), NoSuchFile);
     world.expect_ok(close(&handles[3]));
-    let again = world.open_handle(Packet::new(kind::OPENDIR, 1).string(b"dir"));
+    let again = world.open_handle(about(kind::OPENDIR, b"dir"));
     assert!(
         !handles.contains(&again),
         "a reused slot must have a new handle"
     );
-    world.expect_status(read(&handles[3], 0, 1), Status::Failure);
+    world.expect_status(read(&handles[3], 0, 1), Failure);
     assert_eq!(world.tree.ram().pinned, HANDLE_COUNT);
     world.hang_up();
 }
@@ -190,7 +182,7 @@ fn repeated_open_and_close_leaks_nothing() {
 fn invalid_handle_status_matches_openssh() {
     let mut world = World::connected();
     let file = world.open_handle(open_file(b"hello", open::READ));
-    let dir = world.open_handle(Packet::new(kind::OPENDIR, 1).string(b"dir"));
+    let dir = world.open_handle(about(kind::OPENDIR, b"dir"));
     let unknown: [&[u8]; 5] = [
         b"",
         b"\0\0\0",
@@ -200,22 +192,22 @@ fn invalid_handle_status_matches_openssh() {
     ];
     let asked = |kind, handle: &[u8]| Packet::new(kind, 5).string(handle);
     for handle in unknown.into_iter().chain([&dir[..]]) {
-        world.expect_status(read(handle, 0, 1), Status::Failure);
-        world.expect_status(write(handle, 0, b"x"), Status::Failure);
-        world.expect_status(asked(kind::FSTAT, handle), Status::Failure);
+        world.expect_status(read(handle, 0, 1), Failure);
+        world.expect_status(write(handle, 0, b"x"), Failure);
+        world.expect_status(asked(kind::FSTAT, handle), Failure);
         let change = asked(kind::FSETSTAT, handle).attributes(&Attributes::default());
-        world.expect_status(change, Status::Failure);
+        world.expect_status(change, Failure);
         let extended = |name: &[u8]| Packet::extended(name, 5).string(handle);
-        world.expect_status(extended(b"fstatvfs@openssh.com"), Status::Failure);
-        world.expect_status(extended(b"fsync@openssh.com"), Status::NoSuchFile);
+        world.expect_status(extended(b"fstatvfs@openssh.com"), Failure);
+        world.expect_status(extended(b"fsync@openssh.com"), NoSuchFile);
     }
     for handle in unknown {
-        world.expect_status(close(handle), Status::NoSuchFile);
-        world.expect_status(asked(kind::READDIR, handle), Status::Failure);
+        world.expect_status(close(handle), NoSuchFile);
+        world.expect_status(asked(kind::READDIR, handle), Failure);
     }
-    world.expect_status(asked(kind::READDIR, &file), Status::Failure);
+    world.expect_status(asked(kind::READDIR, &file), Failure);
     for kind in [kind::CLOSE, kind::FSTAT, kind::READDIR] {
-        world.expect_status(asked(kind, &[7; 257]), Status::BadMessage);
+        world.expect_status(asked(kind, &[7; 257]), BadMessage);
     }
 }
 
@@ -234,16 +226,16 @@ fn request_names_match_openssh() {
 
 /// Requests that change nothing.
 fn looks(handle: &[u8]) -> Vec<Packet> {
-    let path = |kind| Packet::new(kind, 1).string(b"hello");
+    let path = |kind| about(kind, b"hello");
     vec![
         path(kind::STAT),
         path(kind::LSTAT),
         path(kind::REALPATH),
-        Packet::new(kind::FSTAT, 1).string(handle),
-        Packet::new(kind::OPENDIR, 1).string(b"dir"),
+        about(kind::FSTAT, handle),
+        about(kind::OPENDIR, b"dir"),
         open_file(b"hello", open::READ),
         read(handle, 0, 5),
-        Packet::extended(b"statvfs@openssh.com", 1).string(b"."),
+        openssh("statvfs", &[b"."]),
         Packet::extended(b"limits@openssh.com", 1),
     ]
 }
@@ -251,25 +243,21 @@ fn looks(handle: &[u8]) -> Vec<Packet> {
 /// Requests that change something, except OPEN.
 fn changes(handle: &[u8]) -> Vec<Packet> {
     let none = Attributes::default();
-    let path = |kind| Packet::new(kind, 1).string(b"dir/inner");
+    let path = |kind| about(kind, b"dir/inner");
     let two = |name: &[u8]| Packet::extended(name, 1).string(b"dir/inner").string(b"x");
     vec![
         write(handle, 0, b"x"),
         path(kind::SETSTAT).attributes(&none),
-        Packet::new(kind::FSETSTAT, 1)
-            .string(handle)
-            .attributes(&none),
+        about(kind::FSETSTAT, handle).attributes(&none),
         path(kind::REMOVE),
-        Packet::new(kind::MKDIR, 1).string(b"x").attributes(&none),
-        Packet::new(kind::RMDIR, 1).string(b"empty"),
+        about(kind::MKDIR, b"x").attributes(&none),
+        about(kind::RMDIR, b"empty"),
         path(kind::RENAME).string(b"x"),
         path(kind::SYMLINK).string(b"x"),
         two(POSIX_RENAME),
         two(b"hardlink@openssh.com"),
-        Packet::extended(b"fsync@openssh.com", 1).string(handle),
-        Packet::extended(b"lsetstat@openssh.com", 1)
-            .string(b"link")
-            .attributes(&none),
+        openssh("fsync", &[handle]),
+        openssh("lsetstat", &[b"link"]).attributes(&none),
         Packet::extended(b"copy-data", 1)
             .string(handle)
             .u64(0)
@@ -291,7 +279,7 @@ fn read_only_server_refuses_changes() {
         assert_ne!(world.ask(packet).kind, kind::STATUS);
     }
     for packet in changes(&handle) {
-        world.expect_status(packet, Status::PermissionDenied);
+        world.expect_status(packet, PermissionDenied);
     }
     for flags in [
         WRITE,
@@ -302,7 +290,7 @@ fn read_only_server_refuses_changes() {
         CREATE,
     ] {
         for path in [&b"hello"[..], b"new"] {
-            world.expect_status(open_file(path, flags), Status::PermissionDenied);
+            world.expect_status(open_file(path, flags), PermissionDenied);
         }
     }
     world.expect_ok(close(&handle));
@@ -327,15 +315,15 @@ fn denied_requests_are_not_advertised_or_executed() {
         let mut world = World::with_permits(permits, Level::default());
         let version = world.ask(Packet::init());
         assert_eq!(strings(&version.body).len(), 2 * advertised);
-        let path = |kind| Packet::new(kind, 1).string(b"hello");
-        world.expect_status(path(kind::STAT), Status::PermissionDenied);
+        let path = |kind| about(kind, b"hello");
+        world.expect_status(path(kind::STAT), PermissionDenied);
         assert_eq!(world.ask(path(kind::LSTAT)).kind, kind::ATTRS);
         let rename = Packet::extended(POSIX_RENAME, 1)
             .string(b"hello")
             .string(b"x");
-        world.expect_status(rename, Status::PermissionDenied);
+        world.expect_status(rename, PermissionDenied);
         for name in [&b"check-file"[..], b"check-file-name", b"check-file-handle"] {
-            world.expect_status(Packet::extended(name, 1), Status::PermissionDenied);
+            world.expect_status(Packet::extended(name, 1), PermissionDenied);
         }
     }
     let mut permits = Permits::default();
@@ -354,7 +342,7 @@ fn denied_write_is_skipped_whole() {
     let talk = world.talk(&both, || 1000);
     assert_eq!(
         statuses(&talk.output),
-        [Status::PermissionDenied, Status::Ok].map(|s| s as u32)
+        [PermissionDenied, Status::Ok].map(|s| s as u32)
     );
     assert_eq!(world.content(b"hello"), b"hello world");
 }
@@ -363,8 +351,8 @@ fn denied_write_is_skipped_whole() {
 fn unknown_request_is_answered_as_unsupported() {
     let mut world = World::connected();
     for kind in [0, 2, 21, 22, 100, 101, 105, 199, 201, 255] {
-        world.expect_status(Packet::new(kind, 5), Status::Unsupported);
-        world.expect_status(Packet::new(kind, 5).raw(&[0xff; 1000]), Status::Unsupported);
+        world.expect_status(Packet::new(kind, 5), Unsupported);
+        world.expect_status(Packet::new(kind, 5).raw(&[0xff; 1000]), Unsupported);
     }
     for name in [
         &b""[..],
@@ -377,32 +365,29 @@ fn unknown_request_is_answered_as_unsupported() {
         b"check-file-",
         b"text-seek",
     ] {
-        world.expect_status(Packet::extended(name, 5), Status::Unsupported);
-        world.expect_status(
-            Packet::extended(name, 5).raw(&[0xff; 1000]),
-            Status::Unsupported,
-        );
+        world.expect_status(Packet::extended(name, 5), Unsupported);
+        world.expect_status(Packet::extended(name, 5).raw(&[0xff; 1000]), Unsupported);
     }
 }
 
 #[test]
 fn backend_error_status_matches_openssh() {
     for (error, status) in [
-        (FsError::Permission, Status::PermissionDenied),
-        (FsError::NoEntry, Status::NoSuchFile),
-        (FsError::Io, Status::Failure),
-        (FsError::Access, Status::PermissionDenied),
-        (FsError::NotDirectory, Status::NoSuchFile),
-        (FsError::Invalid, Status::BadMessage),
-        (FsError::NoSpace, Status::Failure),
-        (FsError::Quota, Status::Failure),
-        (FsError::TooManyLinks, Status::Failure),
-        (FsError::TooManyFollowed, Status::NoSuchFile),
-        (FsError::NameTooLong, Status::BadMessage),
-        (FsError::ReadOnly, Status::Failure),
-        (FsError::NotSupported, Status::Unsupported),
-        (FsError::Stale, Status::Failure),
-        (FsError::TryLater, Status::Failure),
+        (FsError::Permission, PermissionDenied),
+        (FsError::NoEntry, NoSuchFile),
+        (FsError::Io, Failure),
+        (FsError::Access, PermissionDenied),
+        (FsError::NotDirectory, NoSuchFile),
+        (FsError::Invalid, BadMessage),
+        (FsError::NoSpace, Failure),
+        (FsError::Quota, Failure),
+        (FsError::TooManyLinks, Failure),
+        (FsError::TooManyFollowed, NoSuchFile),
+        (FsError::NameTooLong, BadMessage),
+        (FsError::ReadOnly, Failure),
+        (FsError::NotSupported, Unsupported),
+        (FsError::Stale, Failure),
+        (FsError::TryLater, Failure),
     ] {
         let mut world = World::connected();
         let handle = world.open_handle(open_file(b"hello", open::READ | open::WRITE));
@@ -413,20 +398,16 @@ fn backend_error_status_matches_openssh() {
         };
         for packet in [
             open_file(b"hello", open::READ),
-            Packet::new(kind::STAT, 1).string(b"hello"),
-            Packet::new(kind::SETSTAT, 1)
-                .string(b"hello")
-                .attributes(&attributes),
-            Packet::new(kind::FSETSTAT, 1)
-                .string(&handle)
-                .attributes(&attributes),
-            Packet::new(kind::REMOVE, 1).string(b"hello"),
-            Packet::new(kind::OPENDIR, 1).string(b"dir"),
-            Packet::new(kind::READLINK, 1).string(b"link"),
+            about(kind::STAT, b"hello"),
+            about(kind::SETSTAT, b"hello").attributes(&attributes),
+            about(kind::FSETSTAT, &handle).attributes(&attributes),
+            about(kind::REMOVE, b"hello"),
+            about(kind::OPENDIR, b"dir"),
+            about(kind::READLINK, b"link"),
             read(&handle, 0, 5),
             write(&handle, 0, b"x"),
-            Packet::extended(b"fsync@openssh.com", 1).string(&handle),
-            Packet::extended(b"fstatvfs@openssh.com", 1).string(&handle),
+            openssh("fsync", &[&handle]),
+            openssh("fstatvfs", &[&handle]),
         ] {
             world.expect_status(packet, status);
         }
@@ -441,13 +422,9 @@ fn log_level_selects_lines_with_escaped_names() {
     let script = |level| {
         let mut world = World::with_permits(Permits::default(), level);
         let handle = world.open_handle(open_file(b"hello", open::READ));
-        world.ask(Packet::new(kind::STAT, 1).string(b"bad\x1bname"));
-        world.ask(
-            Packet::new(kind::RENAME, 1)
-                .string(b"hello")
-                .string(b"there"),
-        );
-        world.ask(Packet::new(kind::REMOVE, 1).string(&[b'x'; 1000]));
+        world.ask(about(kind::STAT, b"bad\x1bname"));
+        world.ask(from_to(kind::RENAME, b"hello", b"there"));
+        world.ask(about(kind::REMOVE, &[b'x'; 1000]));
         world.ask(read(&handle, 0, 1));
         world.expect_ok(close(&handle));
         world.sink.lines()

@@ -46,7 +46,7 @@ fn attributes_have_golden_bytes() {
         expected(0o100_644, 1_000_000_000)
     );
     let handle = world.open_handle(open_file(b"hello", open::READ));
-    let fstat = Packet::new(kind::FSTAT, 1).string(&handle);
+    let fstat = about(kind::FSTAT, &handle);
     let reply = world.ask(fstat);
     assert_eq!(
         reply.body,
@@ -62,9 +62,9 @@ fn attributes_have_golden_bytes() {
     }
     let link = world.attributes(about(kind::LSTAT, b"link"));
     assert_eq!((link.mode, link.size), (Some(0o120_777), Some(11)));
-    world.expect_status(about(kind::STAT, b"link"), Status::NoSuchFile);
-    world.expect_status(about(kind::LSTAT, b"hello/"), Status::NoSuchFile);
-    world.expect_status(about(kind::STAT, b"/etc/passwd"), Status::NoSuchFile);
+    world.expect_status(about(kind::STAT, b"link"), NoSuchFile);
+    world.expect_status(about(kind::LSTAT, b"hello/"), NoSuchFile);
+    world.expect_status(about(kind::STAT, b"/etc/passwd"), NoSuchFile);
 }
 
 #[test]
@@ -114,10 +114,7 @@ fn setstat_changes_only_given_attributes() {
         );
         world.expect_ok(ask(&Attributes::default()));
         for size in [1 << 63, u64::MAX] {
-            world.expect_status(
-                ask(&change(Some(size), None, None, None)),
-                Status::BadMessage,
-            );
+            world.expect_status(ask(&change(Some(size), None, None, None)), BadMessage);
         }
     }
 }
@@ -129,23 +126,15 @@ fn setstat_size_needs_a_writable_file() {
         size: Some(3),
         ..Attributes::default()
     };
-    world.expect_status(
-        about(kind::SETSTAT, b"dir").attributes(&size),
-        Status::Failure,
-    );
-    world.expect_status(
-        about(kind::SETSTAT, b"none").attributes(&size),
-        Status::NoSuchFile,
-    );
+    world.expect_status(about(kind::SETSTAT, b"dir").attributes(&size), Failure);
+    world.expect_status(about(kind::SETSTAT, b"none").attributes(&size), NoSuchFile);
     world.expect_status(
         openssh("lsetstat", &[b"hello"]).attributes(&size),
-        Status::BadMessage,
+        BadMessage,
     );
     let handle = world.open_handle(open_file(b"hello", open::READ));
-    let packet = Packet::new(kind::FSETSTAT, 1)
-        .string(&handle)
-        .attributes(&size);
-    world.expect_status(packet, Status::BadMessage);
+    let packet = about(kind::FSETSTAT, &handle).attributes(&size);
+    world.expect_status(packet, BadMessage);
     assert_eq!(world.content(b"hello"), b"hello world");
     assert_eq!(world.tree.ram().pinned, 1);
 }
@@ -157,10 +146,7 @@ fn only_lsetstat_changes_the_link_itself() {
         times: Some((5, 6)),
         ..Attributes::default()
     };
-    world.expect_status(
-        about(kind::SETSTAT, b"link").attributes(&times),
-        Status::NoSuchFile,
-    );
+    world.expect_status(about(kind::SETSTAT, b"link").attributes(&times), NoSuchFile);
     world.expect_ok(openssh("lsetstat", &[b"link"]).attributes(&times));
     assert_eq!(
         world.attributes(about(kind::LSTAT, b"link")).times,
@@ -172,7 +158,7 @@ fn only_lsetstat_changes_the_link_itself() {
     };
     world.expect_status(
         openssh("lsetstat", &[b"link"]).attributes(&mode),
-        Status::Unsupported,
+        Unsupported,
     );
     world.expect_ok(openssh("lsetstat", &[b"hello"]).attributes(&mode));
     assert_eq!(
@@ -218,11 +204,8 @@ fn realpath_matches_openssh() {
         "/",
         "/elsewhere",
     ] {
-        world.expect_status(about(kind::REALPATH, path.as_bytes()), Status::NoSuchFile);
-        world.expect_status(
-            openssh("expand-path", &[path.as_bytes()]),
-            Status::NoSuchFile,
-        );
+        world.expect_status(about(kind::REALPATH, path.as_bytes()), NoSuchFile);
+        world.expect_status(openssh("expand-path", &[path.as_bytes()]), NoSuchFile);
     }
 }
 
@@ -235,9 +218,9 @@ fn readlink_reads_symbolic_links_only() {
         world.path(about(kind::READLINK, b"long link")),
         "l".repeat(4096)
     );
-    world.expect_status(about(kind::READLINK, b"hello"), Status::BadMessage);
-    world.expect_status(about(kind::READLINK, b""), Status::BadMessage);
-    world.expect_status(about(kind::READLINK, b"none"), Status::NoSuchFile);
+    world.expect_status(about(kind::READLINK, b"hello"), BadMessage);
+    world.expect_status(about(kind::READLINK, b""), BadMessage);
+    world.expect_status(about(kind::READLINK, b"none"), NoSuchFile);
 }
 
 #[test]
@@ -258,13 +241,13 @@ fn tilde_expands_to_start_or_home_directory() {
     ] {
         let packet = openssh("expand-path", &[path.as_bytes()]);
         if expect.is_empty() {
-            world.expect_status(packet, Status::NoSuchFile);
+            world.expect_status(packet, NoSuchFile);
         } else {
             assert_eq!(world.path(packet), expect, "{path}");
         }
     }
     let long = [&b"~me/"[..], &[b'x'; 5000]].concat();
-    world.expect_status(openssh("expand-path", &[&long]), Status::BadMessage);
+    world.expect_status(openssh("expand-path", &[&long]), BadMessage);
     // REALPATH does not expand `~`.
     assert_eq!(world.path(about(kind::REALPATH, b"~")), "/export/~");
 }
@@ -276,8 +259,8 @@ fn home_directory_returns_the_passwd_entry() {
     assert_eq!(world.path(home(b"root")), "/root");
     assert_eq!(world.path(home(b"me")), "/export/dir");
     assert_eq!(world.path(home(b"")), "/export/dir");
-    world.expect_status(home(b"nobody"), Status::Failure);
+    world.expect_status(home(b"nobody"), Failure);
     let mut without = World::connected();
     assert_eq!(without.path(home(b"")), "/export");
-    without.expect_status(home(b"root"), Status::Failure);
+    without.expect_status(home(b"root"), Failure);
 }

@@ -38,8 +38,8 @@ fn read_of_any_size_returns_file_data() {
         assert!(reply.body[4..] == big(from, there), "{from} {len}");
     }
     for len in [1, 1000, 200_000, u32::MAX] {
-        world.expect_status(read(&handle, BIG_BYTES as u64, len), Status::Eof);
-        world.expect_status(read(&handle, 1 << 62, len), Status::Eof);
+        world.expect_status(read(&handle, BIG_BYTES as u64, len), Eof);
+        world.expect_status(read(&handle, 1 << 62, len), Eof);
     }
     world.expect_ok(close(&handle));
     world.hang_up();
@@ -60,7 +60,7 @@ fn empty_read_succeeds_and_oversized_read_is_cut() {
     let reply = world.ask(read(&handle, ENDLESS_BYTES - 10, 10));
     assert_eq!(reply.body[4..], [b'e'; 10]);
     for offset in [ENDLESS_BYTES - 9, ENDLESS_BYTES, 1 << 63, u64::MAX] {
-        world.expect_status(read(&handle, offset, 10), Status::BadMessage);
+        world.expect_status(read(&handle, offset, 10), BadMessage);
     }
 }
 
@@ -68,8 +68,8 @@ fn empty_read_succeeds_and_oversized_read_is_cut() {
 fn write_only_handle_cannot_be_read() {
     let mut world = World::connected();
     let handle = world.open_handle(open_file(b"hello", open::WRITE));
-    world.expect_status(read(&handle, 0, 1), Status::NoSuchFile);
-    world.expect_status(read(&handle, 0, 100_000), Status::NoSuchFile);
+    world.expect_status(read(&handle, 0, 1), NoSuchFile);
+    world.expect_status(read(&handle, 0, 100_000), NoSuchFile);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn shrunk_file_shortens_a_read_of_any_size() {
     for len in [30_000, 100_000] {
         let reply = world.ask(read(&handle, 900, len));
         assert!(reply.body[4..] == big(900, 100));
-        world.expect_status(read(&handle, 1000, len), Status::Eof);
+        world.expect_status(read(&handle, 1000, len), Eof);
     }
     world.hang_up();
 }

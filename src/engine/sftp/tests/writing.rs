@@ -5,7 +5,7 @@ use crate::vfs::FsError;
 use cases::random::{Random, for_seeds};
 
 fn sync(handle: &[u8]) -> Packet {
-    Packet::extended(b"fsync@openssh.com", 6).string(handle)
+    openssh("fsync", &[handle])
 }
 
 #[test]
@@ -45,11 +45,7 @@ fn failed_write_is_answered_once_and_skipped() {
             close(&handle),
         ];
         let talk = world.talk(&stream(&packets), || piece);
-        assert_eq!(
-            statuses(&talk.output),
-            [Status::Failure as u32, 0, 0],
-            "{piece}"
-        );
+        assert_eq!(statuses(&talk.output), [Failure as u32, 0, 0], "{piece}");
         assert_eq!(replies(&talk.output)[0].body[8..][..12], *b"Failure: the");
         world.hang_up();
     }
@@ -85,7 +81,7 @@ fn read_only_handle_cannot_be_written() {
         let talk = world.talk(&stream(&packets), || 70_000);
         assert_eq!(
             statuses(&talk.output),
-            [Status::NoSuchFile as u32, Status::NoSuchFile as u32, 0]
+            [NoSuchFile as u32, NoSuchFile as u32, 0]
         );
     }
     assert_eq!(world.content(b"hello"), b"hello world");
@@ -105,9 +101,9 @@ fn write_beyond_largest_offset_is_refused() {
     let mut world = World::connected();
     let handle = world.open_handle(open_file(b"hello", open::WRITE));
     for offset in [1 << 63, u64::MAX, i64::MAX as u64 - 1] {
-        world.expect_status(write(&handle, offset, b"xy"), Status::BadMessage);
+        world.expect_status(write(&handle, offset, b"xy"), BadMessage);
         let talk = world.talk(&write(&handle, offset, &[7; 90_000]).bytes(), || 1000);
-        assert_eq!(statuses(&talk.output), [Status::BadMessage as u32]);
+        assert_eq!(statuses(&talk.output), [BadMessage as u32]);
     }
     assert_eq!(world.content(b"hello"), b"hello world");
 }
@@ -126,7 +122,7 @@ fn write_packet_shorter_than_its_data_is_refused() {
         let long = write(&handle, 0, &[b'z'; 70_000]).raw(&[b'x'; 70_000]);
         let packets = [more, less, least, empty, long, write(&handle, 2, b"LLO")];
         let talk = world.talk(&stream(&packets), || piece);
-        let bad = Status::BadMessage as u32;
+        let bad = BadMessage as u32;
         assert_eq!(statuses(&talk.output), [0, bad, bad, bad, 0, 0], "{piece}");
         let there = world.content(b"hello");
         assert_eq!(there[..6], *b"zzLLOz");
@@ -157,7 +153,7 @@ fn fsync_is_durable_or_fails() {
     world.expect_ok(sync(&handle));
     assert!(world.tree.ram().is_durable());
     world.tree.ram().sync_fails = Some(FsError::Io);
-    world.expect_status(sync(&handle), Status::Failure);
+    world.expect_status(sync(&handle), Failure);
     // fsync of a file opened for reading only succeeds too.
     let reading = world.open_handle(open_file(b"hello", open::READ));
     world.expect_ok(sync(&reading));
@@ -168,7 +164,7 @@ fn fsync_is_durable_or_fails() {
         sync(&handle),
     ];
     let talk = world.talk(&stream(&packets), || usize::MAX);
-    assert_eq!(statuses(&talk.output), [0, 0, 0, Status::NoSuchFile as u32]);
+    assert_eq!(statuses(&talk.output), [0, 0, 0, NoSuchFile as u32]);
     assert_eq!(world.content(b"hello"), b"Kello world");
     world.hang_up();
 }
