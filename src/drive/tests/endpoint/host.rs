@@ -13,6 +13,7 @@ use crate::net::{
 };
 use crate::time::{Duration, Instant};
 use crate::vfs::Tree;
+use crate::vfs::shared::delegate;
 use crate::wire::dns::{Message, Name, kind};
 use core::cell::RefCell;
 use core::net::{IpAddr, SocketAddr};
@@ -60,6 +61,10 @@ struct Poor(Sim, Rc<RefCell<Faults>>);
 impl Poor {
     fn keep(&self, socket: Socket, token: Token) {
         self.1.borrow_mut().open.push((socket, token));
+    }
+
+    fn to_sim<T>(&mut self, call: impl FnOnce(&mut dyn Net) -> T) -> T {
+        call(&mut self.0)
     }
 }
 
@@ -124,34 +129,21 @@ impl Datagrams for Poor {
 }
 
 impl Connections for Poor {
-    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
-        self.0.recv(socket, buffer)
-    }
-
-    fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize> {
-        Connections::send(&mut self.0, socket, bytes, more)
-    }
-
-    fn send_file(&mut self, socket: Socket, range: FileRange) -> NetResult<usize> {
-        self.0.send_file(socket, range)
-    }
-
-    fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, FileId)> {
-        self.0.recv_pipe(socket, len)
+    delegate! {
+        to_sim:
+        fn recv(socket: Socket, buffer: &mut [u8]) -> NetResult<usize>;
+        fn send(socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize>;
+        fn send_file(socket: Socket, range: FileRange) -> NetResult<usize>;
+        fn recv_pipe(socket: Socket, len: u32) -> NetResult<(usize, FileId)>;
     }
 }
 
 impl Streams for Poor {
-    fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        self.0.listen(at, token)
-    }
-
-    fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
-        self.0.accept(listener)
-    }
-
-    fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()> {
-        self.0.watch(socket, token, interest)
+    delegate! {
+        to_sim:
+        fn listen(at: SocketAddr, token: Token) -> NetResult<Socket>;
+        fn accept(listener: Socket) -> NetResult<(Socket, SocketAddr)>;
+        fn watch(socket: Socket, token: Token, interest: Interest) -> NetResult<()>;
     }
 }
 
