@@ -16,12 +16,7 @@ const NFS: &str = "_nfs._tcp.local";
 
 /// Passes a message to the browser and lets 20 ms pass; calls `each` for the events.
 fn hear(world: &mut World, say: Say, each: &mut dyn FnMut(&Event<'_>)) {
-    let meta = crate::engine::mdns::Meta {
-        from: PEER.parse().unwrap(),
-        link: 0,
-        cast: Destination::Multicast,
-    };
-    world.browser.handle(world.now(), &meta, &say.0);
+    world.handle(0, PEER, Destination::Multicast, &say.0);
     pass(world, 20, each);
 }
 

@@ -1,29 +1,22 @@
 //! Several links, changing addresses, added and withdrawn services, and the goodbye.
 
 use super::script::query;
-use super::world::{LEGACY, PEER, SERVICE, World};
+use super::world::{ASK_TYPES, LEGACY, PEER, SERVICE, World, sorted};
 use crate::engine::mdns::Destination;
 use crate::wire::announce::Service;
 
 /// RFC 6762 section 6.2: "MUST NOT include addresses that are not valid on that interface".
 #[test]
 fn answers_have_only_the_links_own_addresses() {
+    /// Peer on the second link.
+    const OTHER: &str = "198.51.100.9:5353";
     let mut world = World::new(1);
     world.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
     world.set_link(3, &["198.51.100.1/24"]);
     world.settle();
-    world.hear_on(
-        0,
-        PEER,
-        Destination::Multicast,
-        &query(&["? box.local ANY"]),
-    );
-    world.hear_on(
-        3,
-        "198.51.100.9:5353",
-        Destination::Multicast,
-        &query(&["? box.local ANY"]),
-    );
+    let asked = query(&["? box.local ANY"]);
+    world.hear(PEER, &asked);
+    world.hear_on(3, OTHER, Destination::Multicast, &asked);
     let messages: Vec<_> = world
         .sent
         .iter()
@@ -31,10 +24,8 @@ fn answers_have_only_the_links_own_addresses() {
         .collect();
     assert_eq!(messages.len(), 2);
     assert_eq!(messages[0].0, 0);
-    let mut lines = messages[0].1.clone();
-    lines.sort();
     assert_eq!(
-        lines,
+        sorted(messages[0].1.clone()),
         [
             "= box.local 120 flush A 192.0.2.1",
             "= box.local 120 flush AAAA fe80::1"
@@ -44,12 +35,8 @@ fn answers_have_only_the_links_own_addresses() {
     assert_eq!(messages[1].1[0], "= box.local 120 flush A 198.51.100.1");
     // Link 3 has no IPv6 address, so a query for one gets a denial.
     world.sent.clear();
-    world.hear_on(
-        3,
-        "198.51.100.9:5353",
-        Destination::Multicast,
-        &query(&["? box.local AAAA"]),
-    );
+    let asked = query(&["? box.local AAAA"]);
+    world.hear_on(3, OTHER, Destination::Multicast, &asked);
     assert_eq!(world.all(), ["= box.local 120 flush NSEC box.local A"]);
 }
 
@@ -120,10 +107,8 @@ fn withdrawn_service_sends_goodbyes() {
     world.settle();
     world.withdraw(name);
     world.run(3000);
-    let mut lines = world.all();
-    lines.sort();
     assert_eq!(
-        lines,
+        sorted(world.all()),
         [
             "= _nfs._tcp.local 0 PTR other._nfs._tcp.local",
             "= other._nfs._tcp.local 0 flush SRV 1 box.local",
@@ -131,10 +116,7 @@ fn withdrawn_service_sends_goodbyes() {
         ]
     );
     assert!(world.answers(&["? other._nfs._tcp.local SRV"]).is_empty());
-    assert_eq!(
-        world.answers(&["? _services._dns-sd._udp.local PTR"]).len(),
-        1
-    );
+    assert_eq!(world.answers(&[ASK_TYPES]).len(), 1);
 }
 
 #[test]
@@ -145,19 +127,12 @@ fn last_service_of_a_type_withdraws_the_type() {
     world.settle();
     world.withdraw(first);
     world.settle();
-    assert_eq!(
-        world.answers(&["? _services._dns-sd._udp.local PTR"]).len(),
-        1
-    );
+    assert_eq!(world.answers(&[ASK_TYPES]).len(), 1);
     world.withdraw(second);
     world.run(100);
     world.expect_sent("= _services._dns-sd._udp.local 0 PTR _nfs._tcp.local", 1);
     world.settle();
-    assert!(
-        world
-            .answers(&["? _services._dns-sd._udp.local PTR"])
-            .is_empty()
-    );
+    assert!(world.answers(&[ASK_TYPES]).is_empty());
     assert!(world.answers(&["? _nfs._tcp.local PTR"]).is_empty());
 }
 
@@ -200,10 +175,8 @@ fn goodbye_covers_all_records_and_ends_answers() {
     let mut world = World::serving(1);
     world.goodbye();
     world.run(0);
-    let mut lines = world.all();
-    lines.sort();
     assert_eq!(
-        lines,
+        sorted(world.all()),
         [
             "= 1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.e.f.ip6.arpa 0 flush PTR box.local",
             "= 1.2.0.192.in-addr.arpa 0 flush PTR box.local",
@@ -290,9 +263,8 @@ fn changed_aliases_are_withdrawn_and_announced() {
     change(&mut world, &[stays, gate, ("comes", "198.51.100.8")]);
     let mut goodbyes = world.all();
     goodbyes.retain(|line| line.contains(" 0 flush "));
-    goodbyes.sort();
     assert_eq!(
-        goodbyes,
+        sorted(goodbyes),
         [
             "= 7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa 0 flush PTR gate.local",
             "= 7.100.51.198.in-addr.arpa 0 flush PTR goes.local",
@@ -303,11 +275,8 @@ fn changed_aliases_are_withdrawn_and_announced() {
     world.expect_sent("= comes.local 120 flush A 198.51.100.8", 2);
     let reverse = "= 8.100.51.198.in-addr.arpa 120 flush PTR comes.local";
     world.expect_sent(reverse, 2);
-    let lines = world.all();
-    assert!(
-        !lines.iter().any(|line| line.contains("stays")),
-        "{lines:?}"
-    );
+    let lines = world.all().join("; ");
+    assert!(!lines.contains("stays"), "{lines}");
     assert!(world.answers(&["? goes.local A"]).is_empty());
     assert_eq!(world.answers(&["? stays.local A"]).len(), 2);
     // A further address of a name that is announced already.
@@ -397,11 +366,7 @@ fn service_of_one_interface_uses_its_link_only() {
     world.withdraw(both);
     world.run(5000);
     world.expect_sent("= _nfs._tcp.local 0 PTR both._nfs._tcp.local", 3);
-    assert!(
-        world
-            .answers(&["? _services._dns-sd._udp.local PTR"])
-            .contains(&TYPES.to_owned())
-    );
+    assert!(world.answers(&[ASK_TYPES]).contains(&TYPES.to_owned()));
     world.sent.clear();
     world.withdraw(one);
     world.run(5000);

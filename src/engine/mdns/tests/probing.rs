@@ -50,11 +50,7 @@ fn new_service_is_announced_twice() {
     let mut world = World::settled(1);
     world.serve("a box", 2049, &["path=/srv"]);
     world.run(5000);
-    let announced: Vec<_> = world
-        .sent
-        .iter()
-        .filter(|sent| sent.lines()[0].starts_with('='))
-        .collect();
+    let announced = world.announcements();
     assert_eq!(announced.len(), 2);
     assert_eq!(announced[1].at, announced[0].at + 1000);
     for sent in announced {

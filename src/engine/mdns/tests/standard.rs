@@ -1,13 +1,8 @@
 //! Further requirements of RFC 6762 and RFC 6763: complete record sets, the cache-flush bit, and the encoding of names and texts.
 
 use super::script::query;
-use super::world::{LEGACY, PEER, World};
+use super::world::{ASK_TYPES, LEGACY, PEER, World, sorted};
 use crate::engine::mdns::Destination;
-
-fn sorted(mut lines: Vec<String>) -> Vec<String> {
-    lines.sort();
-    lines
-}
 
 /// RFC 6762 section 5: "a Multicast DNS responder MUST also implement a Multicast DNS querier so that it can first verify the
 /// uniqueness of those records before it begins answering queries for them".
@@ -116,10 +111,7 @@ fn shared_records_never_have_the_flush_bit() {
     world.serve("a box", 2049, &["path=/srv"]);
     // The announcements, then the answers, then the goodbye.
     world.run(5000);
-    world.hear_query(&[
-        "? _nfs._tcp.local PTR",
-        "? _services._dns-sd._udp.local PTR",
-    ]);
+    world.hear_query(&["? _nfs._tcp.local PTR", ASK_TYPES]);
     world.run(2000);
     world.goodbye();
     world.run(2000);
@@ -166,11 +158,7 @@ fn looped_back_announcements_suppress_nothing() {
             heard += 1;
         }
     }
-    let announced: Vec<_> = world
-        .sent
-        .iter()
-        .filter(|sent| sent.lines()[0].starts_with('='))
-        .collect();
+    let announced = world.announcements();
     assert_eq!(announced.len(), 2);
     assert_eq!(announced[1].at, announced[0].at + 1000);
     assert_eq!(announced[1].lines(), announced[0].lines());

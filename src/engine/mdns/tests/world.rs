@@ -26,6 +26,8 @@ impl Sent {
 pub(super) const PEER: &str = "192.0.2.9:5353";
 /// A legacy querier on the link: its source port is not 5353.
 pub(super) const LEGACY: &str = "192.0.2.9:40000";
+/// Question for the service types on the link.
+pub(super) const ASK_TYPES: &str = "? _services._dns-sd._udp.local PTR";
 /// Table sizes of the responder in the tests.
 pub(super) const LIMITS: Limits = Limits {
     name_count: 128,
@@ -53,6 +55,12 @@ pub(super) struct World {
     /// Virtual time (milliseconds).
     pub(super) now: u64,
     pub(super) sent: Vec<Sent>,
+}
+
+/// Sorts the lines, where the order of the records does not matter.
+pub(super) fn sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort();
+    lines
 }
 
 /// Returns a link with these addresses, each as `address/prefix length`.
@@ -283,6 +291,13 @@ impl World {
     /// Returns the lines of all sent messages.
     pub(super) fn all(&self) -> Vec<String> {
         self.sent.iter().flat_map(Sent::lines).collect()
+    }
+
+    /// Returns the sent messages that start with an answer.
+    pub(super) fn announcements(&self) -> Vec<&Sent> {
+        let sent = self.sent.iter();
+        sent.filter(|sent| sent.lines()[0].starts_with('='))
+            .collect()
     }
 
     /// Returns how often the responder has sent this line.

@@ -242,11 +242,7 @@ fn queries_of_others_are_not_stored() {
     }
     assert_eq!(world.browser.weight(), (0, 0));
     assert_eq!(world.browser.questions.all.len(), places);
-    let names = &world.browser.cache.names;
-    assert_eq!(
-        names.find(crate::wire::dns::Name::of(&wire("n1.local"))),
-        None
-    );
+    assert_eq!(world.find("n1.local"), None);
     // Our own queries continue.
     let since = world.ms;
     world.wait(60_000);
@@ -366,12 +362,7 @@ fn large_rdata_is_stored_whole_or_rejected() {
             "{len}"
         );
         world.wait(500);
-        let of = world
-            .browser
-            .cache
-            .names
-            .find(crate::wire::dns::Name::of(&wire(name)))
-            .unwrap();
+        let of = world.find(name).unwrap();
         let cache = &world.browser.cache;
         let kept = cache.valid_of_kind(of, 0, kind::TXT).next();
         assert_eq!(
@@ -429,12 +420,5 @@ fn random_bytes_leave_no_state() {
     world.down(0);
     world.wait(100_000_000);
     assert_eq!(world.browser.weight(), (0, 0));
-    assert_eq!(
-        world
-            .browser
-            .cache
-            .names
-            .find(crate::wire::dns::Name::of(&wire("local"))),
-        None
-    );
+    assert_eq!(world.find("local"), None);
 }

@@ -1,7 +1,7 @@
 //! Service types, services, and their events.
 
 use super::super::Goal;
-use super::world::{PEER_V6, Say, World, answer, wire};
+use super::world::{PEER, PEER_V6, Say, World, answer, wire};
 use crate::engine::mdns::Destination;
 use crate::wire::dns::{CLASS_IN, kind};
 
@@ -313,13 +313,8 @@ fn expired_srv_reports_lost_until_host_returns() {
 #[test]
 fn unfetched_events_are_kept() {
     let mut world = World::browsing(HTTP);
-    let (now, bytes) = (world.now(), answer().service(A, HOST, 4500).0);
-    let meta = crate::engine::mdns::Meta {
-        from: super::world::PEER.parse().unwrap(),
-        link: 0,
-        cast: Destination::Multicast,
-    };
-    world.browser.handle(now, &meta, &bytes);
+    let bytes = answer().service(A, HOST, 4500).0;
+    world.handle(0, PEER, Destination::Multicast, &bytes);
     let (mut buffer, mut count) = ([0; 2000], 0);
     let start = world.ms;
     while world.ms < start + 100_000 {
@@ -335,10 +330,8 @@ fn unfetched_events_are_kept() {
     }
     world.drain();
     let lines = world.lines();
-    assert!(
-        lines[0].starts_with("Resolved") && lines[1].starts_with("AllForNow"),
-        "{lines:?}"
-    );
+    assert!(lines[0].starts_with("Resolved"), "{lines:?}");
+    assert!(lines[1].starts_with("AllForNow"), "{lines:?}");
 }
 
 /// RFC 6763 section 7.1: "_printer._sub._http._tcp": a subtype has its own name and enumerates services of its type
@@ -535,29 +528,14 @@ fn instance_name_may_contain_any_character() {
     let name = "Dr\\. Ä\\.\u{1} x._http._tcp.local";
     world.receive(answer().ptr(HTTP, 120, name)).wait(20);
     assert_eq!(world.lines()[0], "Added 0 Dr. Ä.\u{1} x._http._tcp.local");
-    assert!(
-        world
-            .browser
-            .cache
-            .names
-            .find(crate::wire::dns::Name::of(&wire(name)))
-            .is_some()
-    );
+    assert!(world.find(name).is_some());
 }
 
 #[test]
 fn service_of_this_host_is_marked_own() {
     let mut world = World::browsing(HTTP);
-    let say = answer().service(A, HOST, 120).0;
-    world.browser.handle(
-        world.now(),
-        &crate::engine::mdns::Meta {
-            from: "192.0.2.1:5353".parse().unwrap(),
-            link: 0,
-            cast: Destination::Multicast,
-        },
-        &say,
-    );
+    let bytes = answer().service(A, HOST, 120).0;
+    world.handle(0, "192.0.2.1:5353", Destination::Multicast, &bytes);
     world.ms += 10;
     let now = world.now();
     let event = world.browser.next_event(now).unwrap();

@@ -6,7 +6,6 @@ use crate::engine::mdns::{
 };
 use crate::time::Instant;
 use crate::wire::dns::{CLASS_IN, Name, TOP_BIT, flag, kind};
-use core::net::SocketAddr;
 use simple_dns::{CLASS, Packet};
 
 pub(crate) const PEER: &str = "192.0.2.9:5353";
@@ -366,6 +365,18 @@ impl World {
         self
     }
 
+    /// Passes a datagram to the browser, but leaves the messages and events that become due.
+    pub(crate) fn handle(&mut self, link: u8, from: &str, cast: Destination, bytes: &[u8]) {
+        let from = from.parse().unwrap();
+        let meta = Meta { from, link, cast };
+        self.browser.handle(self.now(), &meta, bytes);
+    }
+
+    /// Returns the number of a name in the cache.
+    pub(crate) fn find(&self, name: &str) -> Option<NameId> {
+        self.browser.cache.names.find(Name::of(&wire(name)))
+    }
+
     pub(crate) fn receive(&mut self, say: Say) -> &mut Self {
         self.receive_from(PEER, Destination::Multicast, &say.0)
     }
@@ -391,13 +402,7 @@ impl World {
         cast: Destination,
         bytes: &[u8],
     ) -> &mut Self {
-        let meta = Meta {
-            from: from.parse::<SocketAddr>().unwrap(),
-            link,
-            cast,
-        };
-        let now = self.now();
-        self.browser.handle(now, &meta, bytes);
+        self.handle(link, from, cast, bytes);
         self.drain();
         self
     }
