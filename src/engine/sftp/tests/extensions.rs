@@ -58,12 +58,7 @@ fn space_available_follows_the_draft() {
 fn users_groups_by_id_reads_passwd_and_group() {
     let mut world = World::connected();
     world.limit_output(REPLY_BYTES);
-    world.tree.ram().dir("etc");
-    world
-        .tree
-        .ram()
-        .file("etc/passwd", b"root:x:0:0::/:\nme:x:1000:1::/:\n");
-    world.tree.ram().file("etc/group", b"wheel:x:0:\n");
+    world.add_accounts(b"root:x:0:0::/:\nme:x:1000:1::/:\n", b"wheel:x:0:\n");
     let list = |numbers: &[u32]| {
         numbers
             .iter()

@@ -32,6 +32,14 @@ impl World {
         world
     }
 
+    /// Creates the files of users and groups.
+    fn add_accounts(&self, passwd: &[u8], group: &[u8]) {
+        let mut ram = self.tree.ram();
+        ram.dir("etc");
+        ram.file("etc/passwd", passwd);
+        ram.file("etc/group", group);
+    }
+
     #[track_caller]
     fn greet(&mut self) {
         assert_eq!(self.ask(Packet::init()).kind, kind::VERSION);

@@ -9,12 +9,7 @@ impl World {
     /// A server whose tree has passwd and group files.
     fn with_accounts() -> Self {
         let world = Self::connected();
-        world.tree.ram().dir("etc");
-        world.tree.ram().file("etc/passwd", PASSWD);
-        world
-            .tree
-            .ram()
-            .file("etc/group", b"root:x:0:\nusers:x:100:\n");
+        world.add_accounts(PASSWD, b"root:x:0:\nusers:x:100:\n");
         world
     }
 
