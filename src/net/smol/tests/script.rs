@@ -5,6 +5,7 @@ use crate::net::kernel::Kernel;
 use crate::net::{Interest, Net, NetError, Ready, Socket, Token};
 use crate::sys;
 use crate::time::Duration;
+use core::fmt::Debug;
 use core::net::{Ipv4Addr, SocketAddr};
 use smoltcp::iface::SocketHandle;
 use std::io::{Read as _, Write as _};
@@ -13,6 +14,11 @@ use std::net::{Shutdown, TcpStream};
 /// A network stack with a server on it, and TCP clients of that server.
 trait Stage {
     fn net(&mut self) -> &mut dyn Net;
+    /// Waits for input or output of a connection from now on.
+    fn watch(&mut self, socket: Socket, interest: Interest) {
+        let watched = self.net().watch(socket, CONNECTION, interest);
+        watched.unwrap();
+    }
     /// The address of the server.
     fn address(&self) -> Ipv4Addr;
     /// Advances time by a millisecond; returns the tokens of ready sockets.
@@ -194,68 +200,53 @@ fn gets(stage: &mut dyn Stage, client: usize, len: usize) -> Option<Vec<u8>> {
 
 fn play(stage: &mut dyn Stage) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut say = |what: &str, result: String| lines.push(format!("{what}: {result}"));
+    let mut say = |what: &str, result: &dyn Debug| lines.push(format!("{what}: {result:?}"));
     let any = |port| SocketAddr::new(stage_address().into(), port);
     let listener = stage.net().listen(any(0), LISTENER).unwrap();
     let port = stage.net().local(listener).unwrap().port();
     say(
         "listen again",
-        format!("{:?}", stage.net().listen(any(port), OTHER).map(drop)),
+        &stage.net().listen(any(port), OTHER).map(drop),
     );
     let foreign = SocketAddr::new(Ipv4Addr::new(198, 51, 100, 7).into(), 0);
     say(
         "listen elsewhere",
-        format!("{:?}", stage.net().listen(foreign, OTHER).map(drop)),
+        &stage.net().listen(foreign, OTHER).map(drop),
     );
     let other = stage.net().listen(any(0), OTHER).unwrap();
     let other_port = stage.net().local(other).unwrap().port();
-    say(
-        "accept nothing",
-        format!("{:?}", stage.net().accept(listener).map(drop)),
-    );
+    say("accept nothing", &stage.net().accept(listener).map(drop));
 
     let client = stage.connect(port);
-    say("connected", until_ready(stage, LISTENER).into());
+    say("connected", &until_ready(stage, LISTENER));
     let (socket, _) = stage.net().accept(listener).unwrap();
-    say(
-        "accept no more",
-        format!("{:?}", stage.net().accept(listener).map(drop)),
-    );
-    stage
-        .net()
-        .watch(socket, CONNECTION, Interest::Input)
-        .unwrap();
-    say("nothing came", received(stage, socket));
+    say("accept no more", &stage.net().accept(listener).map(drop));
+    stage.watch(socket, Interest::Input);
+    say("nothing came", &received(stage, socket));
     stage.send(client, b"hello");
-    say("something came", until_ready(stage, CONNECTION).into());
-    say("recv", received(stage, socket));
+    say("something came", &until_ready(stage, CONNECTION));
+    say("recv", &received(stage, socket));
     stage.shut_down(client);
-    say("half closed", until_ready(stage, CONNECTION).into());
-    say("recv", received(stage, socket));
-    say(
-        "send",
-        format!("{:?}", stage.net().send(socket, b"bye", false)),
-    );
+    say("half closed", &until_ready(stage, CONNECTION));
+    say("recv", &received(stage, socket));
+    say("send", &stage.net().send(socket, b"bye", false));
     stage.net().close(socket);
-    say("client gets", format!("{:?}", gets(stage, client, 3)));
-    say("then", format!("{:?}", gets(stage, client, 0)));
-    say("closed", received(stage, socket));
+    say("client gets", &gets(stage, client, 3));
+    say("then", &gets(stage, client, 0));
+    say("closed", &received(stage, socket));
 
     // Opens a second listener; its client resets the connection.
     let client = stage.connect(other_port);
-    say("connected", until_ready(stage, OTHER).into());
+    say("connected", &until_ready(stage, OTHER));
     let (socket, _) = stage.net().accept(other).unwrap();
-    stage
-        .net()
-        .watch(socket, CONNECTION, Interest::Input)
-        .unwrap();
+    stage.watch(socket, Interest::Input);
     stage.net().send(socket, b"unread", false).unwrap();
     for _ in 0..50 {
         stage.step();
     }
     stage.reset(client);
-    say("reset", until_ready(stage, CONNECTION).into());
-    say("recv", received(stage, socket));
+    say("reset", &until_ready(stage, CONNECTION));
+    say("recv", &received(stage, socket));
     stage.net().close(socket);
 
     // A client that does not read fills all buffers; once it reads, every byte arrives.
@@ -272,39 +263,27 @@ fn play(stage: &mut dyn Stage) -> Vec<String> {
         }
         stage.step();
     }
-    stage
-        .net()
-        .watch(socket, CONNECTION, Interest::Output)
-        .unwrap();
-    say("full", stage.step().contains(&CONNECTION).to_string());
+    stage.watch(socket, Interest::Output);
+    say("full", &stage.step().contains(&CONNECTION));
     let got = gets(stage, client, sent).map(|bytes| bytes.len() == sent);
-    say("all came", format!("{got:?}"));
-    say("space", until_ready(stage, CONNECTION).into());
+    say("all came", &got);
+    say("space", &until_ready(stage, CONNECTION));
     stage.net().close(socket);
-    say("client gets", format!("{:?}", gets(stage, client, 0)));
+    say("client gets", &gets(stage, client, 0));
 
     // A UDP port cannot be bound twice, and a datagram of 64 KiB is too long.
     let datagrams = stage.net().bind(any(0), OTHER).unwrap();
     let port = stage.net().local(datagrams).unwrap().port();
-    say(
-        "bind again",
-        format!("{:?}", stage.net().bind(any(port), OTHER).map(drop)),
-    );
+    say("bind again", &stage.net().bind(any(port), OTHER).map(drop));
     let to = SocketAddr::new(stage.address().into(), 9);
     let long = vec![0; 64 << 10];
-    say(
-        "64 KiB",
-        format!("{:?}", stage.net().send_to(datagrams, None, to, &long)),
-    );
+    say("64 KiB", &stage.net().send_to(datagrams, None, to, &long));
     say(
         "nothing came",
-        format!("{:?}", stage.net().recv_from(datagrams, &mut [0; 9])),
+        &stage.net().recv_from(datagrams, &mut [0; 9]),
     );
     stage.net().close(datagrams);
-    say(
-        "bind closed",
-        format!("{:?}", stage.net().bind(any(port), OTHER).map(drop)),
-    );
+    say("bind closed", &stage.net().bind(any(port), OTHER).map(drop));
     lines
 }
 
