@@ -38,6 +38,12 @@ fn spellings(world: &dyn World, relative: &str) -> Vec<String> {
     all
 }
 
+/// Fails unless each of three calls resolves the path to this object, or fails with this error.
+#[track_caller]
+fn expect_resolved(vfs: &mut Tree, path: &str, follow: bool, expect: FsResult<Attr>) {
+    assert_eq!(resolve_all_ways(vfs, path, follow), expect, "{path}");
+}
+
 /// Resolves a path by three different calls, which must agree.
 pub(super) fn resolve_all_ways(vfs: &mut Tree, path: &str, follow: bool) -> FsResult<Attr> {
     let path = path.as_bytes();
@@ -86,8 +92,8 @@ pub(super) fn paths_resolve_through_directories_and_dots(world: &mut dyn World) 
             let expect = format!("{}/{same}", world.root_path());
             let vfs = world.vfs();
             let expect = vfs.attr_at(expect.as_bytes(), true).unwrap();
-            assert_eq!(resolve_all_ways(vfs, &path, true), Ok(expect), "{path}");
-            assert_eq!(resolve_all_ways(vfs, &path, false), Ok(expect), "{path}");
+            expect_resolved(vfs, &path, true, Ok(expect));
+            expect_resolved(vfs, &path, false, Ok(expect));
         }
     }
     let (root, vfs) = (world.root_path(), world.vfs());
@@ -117,8 +123,8 @@ pub(super) fn unresolvable_paths_have_their_errors(world: &mut dyn World) {
     ] {
         for path in spellings(world, relative) {
             let vfs = world.vfs();
-            assert_eq!(resolve_all_ways(vfs, &path, true), Err(error), "{path}");
-            assert_eq!(resolve_all_ways(vfs, &path, false), Err(error), "{path}");
+            expect_resolved(vfs, &path, true, Err(error));
+            expect_resolved(vfs, &path, false, Err(error));
             let opened = vfs.open_at(path.as_bytes(), &READ);
             assert_eq!(opened.unwrap_err(), error, "{path}");
         }
@@ -195,7 +201,7 @@ pub(super) fn symbolic_links_resolve_to_their_targets(world: &mut dyn World) {
                 let same = format!("{root}/{same}");
                 vfs.attr_at(same.as_bytes(), false).unwrap()
             });
-            assert_eq!(resolve_all_ways(vfs, &path, true), expect, "{path}");
+            expect_resolved(vfs, &path, true, expect);
             let opened = match expect {
                 Ok(attr) if attr.kind == ObjectType::Directory => {
                     vfs.open_at(path.as_bytes(), &LIST)
@@ -225,20 +231,13 @@ pub(super) fn forty_links_are_followed(world: &mut dyn World) {
         let target = format!("link {}", number - 1);
         create_symlink(vfs, &root, &format!("link {number}"), &target);
     }
-    let size = |attr: Attr| attr.size;
-    assert_eq!(
-        resolve_all_ways(vfs, &format!("{root}/link 40"), true).map(size),
-        Ok(11)
-    );
-    let error = FsError::TooManyFollowed;
-    assert_eq!(
-        resolve_all_ways(vfs, &format!("{root}/link 41"), true).map(size),
-        Err(error)
-    );
-    assert_eq!(
-        resolve_all_ways(vfs, &format!("{root}/link 41"), false).map(size),
-        Ok(7)
-    );
+    let mut size = |name: &str, follow| {
+        let attr = resolve_all_ways(vfs, &format!("{root}/{name}"), follow);
+        attr.map(|attr| attr.size)
+    };
+    assert_eq!(size("link 40", true), Ok(11));
+    assert_eq!(size("link 41", true), Err(FsError::TooManyFollowed));
+    assert_eq!(size("link 41", false), Ok(7));
 }
 
 pub(super) fn paths_stay_below_the_root(world: &mut dyn World) {
@@ -266,12 +265,8 @@ pub(super) fn paths_stay_below_the_root(world: &mut dyn World) {
         "dir/above/..",
         "../.",
     ] {
-        assert_eq!(resolve_all_ways(vfs, relative, true), Ok(own), "{relative}");
-        assert_eq!(
-            resolve_all_ways(vfs, &format!("{root}/{relative}"), true),
-            Ok(own),
-            "{relative}"
-        );
+        expect_resolved(vfs, relative, true, Ok(own));
+        expect_resolved(vfs, &format!("{root}/{relative}"), true, Ok(own));
     }
     let file = resolve_all_ways(vfs, &format!("{root}/file"), true);
     for relative in [
@@ -280,7 +275,7 @@ pub(super) fn paths_stay_below_the_root(world: &mut dyn World) {
         "dir/round",
         "dir/above/file",
     ] {
-        assert_eq!(resolve_all_ways(vfs, relative, true), file, "{relative}");
+        expect_resolved(vfs, relative, true, file);
     }
     for relative in [
         "dir/out",
@@ -288,31 +283,19 @@ pub(super) fn paths_stay_below_the_root(world: &mut dyn World) {
         "../etc/passwd",
         "../../../../../../etc/passwd",
     ] {
-        assert_eq!(
-            resolve_all_ways(vfs, relative, true),
-            Err(FsError::NoEntry),
-            "{relative}"
-        );
+        expect_resolved(vfs, relative, true, Err(FsError::NoEntry));
         let opened = vfs.open_at(relative.as_bytes(), &READ);
         assert_eq!(opened.unwrap_err(), FsError::NoEntry, "{relative}");
     }
     for outside in ["/etc/passwd", "/tmp", "/proc/self"] {
-        assert_eq!(
-            resolve_all_ways(vfs, outside, true),
-            Err(FsError::NoEntry),
-            "{outside}"
-        );
+        expect_resolved(vfs, outside, true, Err(FsError::NoEntry));
     }
     if !root.is_empty() {
         let beside = format!("{root}x");
         let above = root.rsplit_once('/').unwrap().0;
         for outside in ["/", &beside, above] {
             if !outside.is_empty() {
-                assert_eq!(
-                    resolve_all_ways(vfs, outside, true),
-                    Err(FsError::NoEntry),
-                    "{outside}"
-                );
+                expect_resolved(vfs, outside, true, Err(FsError::NoEntry));
             }
         }
     }
@@ -411,21 +394,13 @@ pub(super) fn file_created_by_path_exists(world: &mut dyn World) {
         ("to made", "dir/also made"),
     ] {
         let resolved = format!("{root}/{resolved}");
-        assert_eq!(
-            resolve_all_ways(vfs, &resolved, false),
-            Err(FsError::NoEntry),
-            "{relative}"
-        );
+        expect_resolved(vfs, &resolved, false, Err(FsError::NoEntry));
         let made = open(vfs, &format!("{root}/{relative}"), &MAKE).unwrap();
         assert_eq!(
             (made.kind, made.mode, made.size),
             (ObjectType::Regular, 0o640, 0)
         );
-        assert_eq!(
-            resolve_all_ways(vfs, &resolved, false),
-            Ok(made),
-            "{relative}"
-        );
+        expect_resolved(vfs, &resolved, false, Ok(made));
     }
     for (relative, error) in [
         ("none/new", FsError::NoEntry),
