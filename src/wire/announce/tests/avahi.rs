@@ -60,11 +60,11 @@ fn service(inside: &str) -> String {
 #[test]
 fn avahi_sample_file_is_parsed() {
     let expect = vec!["<host>,_ssh._tcp,22".to_owned()];
-    assert_eq!(read(parse_avahi, SSH.as_bytes()), Ok(expect.clone()));
+    assert_eq!(read(parse_avahi, SSH), Ok(expect.clone()));
     let dos = SSH.replace('\n', "\r\n");
-    assert_eq!(read(parse_avahi, dos.as_bytes()), Ok(expect.clone()));
+    assert_eq!(read(parse_avahi, &dos), Ok(expect.clone()));
     let marked = format!("\u{feff}{SSH}");
-    assert_eq!(read(parse_avahi, marked.as_bytes()), Ok(expect));
+    assert_eq!(read(parse_avahi, &marked), Ok(expect));
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn file_with_every_element_is_parsed() {
         format!("{name},_http._tcp,0"),
         format!("{name},_ipp._tcp,631"),
     ];
-    assert_eq!(read(parse_avahi, ALL.as_bytes()), Ok(expect));
+    assert_eq!(read(parse_avahi, ALL), Ok(expect));
 }
 
 #[test]
@@ -140,11 +140,7 @@ fn errors_have_line_and_reason() {
         ("<", 5, Flaw::Unknown),
     ] {
         let file = service(inside);
-        assert_eq!(
-            read(parse_avahi, file.as_bytes()),
-            Err((line, flaw)),
-            "{inside}"
-        );
+        assert_eq!(read(parse_avahi, &file), Err((line, flaw)), "{inside}");
     }
     for (file, line, flaw) in [
         ("", 1, Flaw::Form),
@@ -174,11 +170,7 @@ fn errors_have_line_and_reason() {
             Flaw::Unknown,
         ),
     ] {
-        assert_eq!(
-            read(parse_avahi, file.as_bytes()),
-            Err((line, flaw)),
-            "{file}"
-        );
+        assert_eq!(read(parse_avahi, &file), Err((line, flaw)), "{file}");
     }
 }
 
@@ -189,30 +181,27 @@ fn services_of_one_file_are_independent() {
         <port>1</port><txt-record>k</txt-record></service><service><type>_b._tcp</type></service>",
     );
     let expect = ["n,_a._tcp,1/s,k at h.local", "n,_b._tcp,0"].map(str::to_owned);
-    assert_eq!(read(parse_avahi, twice.as_bytes()), Ok(expect.to_vec()));
+    assert_eq!(read(parse_avahi, &twice), Ok(expect.to_vec()));
 }
 
 #[test]
 fn element_sizes_and_counts_are_limited() {
     let deep = "<service-group>".repeat(10_000);
-    assert_eq!(read(parse_avahi, deep.as_bytes()), Err((1, Flaw::Form)));
+    assert_eq!(read(parse_avahi, &deep), Err((1, Flaw::Form)));
     let long = service(&format!(
         "<txt-record>k={}</txt-record>",
         "x".repeat(60_000)
     ));
-    assert_eq!(read(parse_avahi, long.as_bytes()), Err((5, Flaw::Long)));
+    assert_eq!(read(parse_avahi, &long), Err((5, Flaw::Long)));
     let many = service(&"<txt-record>k=0123456789</txt-record>\n".repeat(1000));
-    let done = read(parse_avahi, many.as_bytes());
+    let done = read(parse_avahi, &many);
     assert_eq!(done, Err((5 + 100, Flaw::Strings)));
     let ampersands = service(&"&".repeat(60_000));
-    assert_eq!(
-        read(parse_avahi, ampersands.as_bytes()),
-        Err((5, Flaw::Form))
-    );
+    assert_eq!(read(parse_avahi, &ampersands), Err((5, Flaw::Form)));
     let comments = group(&"<!-- -- -->".repeat(5000));
-    assert_eq!(read(parse_avahi, comments.as_bytes()), Ok(vec![]));
+    assert_eq!(read(parse_avahi, &comments), Ok(vec![]));
     let services = group(&"<service><type>_a._tcp</type></service>".repeat(1500));
-    assert_eq!(read(parse_avahi, services.as_bytes()).unwrap().len(), 1500);
+    assert_eq!(read(parse_avahi, &services).unwrap().len(), 1500);
 }
 
 /// As expat, which avahi uses. Without the declaration, the bytes are no UTF-8.
@@ -248,12 +237,12 @@ fn interface_of_group_and_service_is_parsed() {
         format!("<service-group{attribute}><name>n</name>{all}</service-group>")
     };
     let expect = ["n,_a._tcp,0 on eth1", "n,_a._tcp,0", "n,_a._tcp,0"].map(str::to_owned);
-    assert_eq!(read(parse_avahi, file("").as_bytes()), Ok(expect.to_vec()));
+    assert_eq!(read(parse_avahi, &file("")), Ok(expect.to_vec()));
     let expect = ["n,_a._tcp,0 on eth1", "n,_a._tcp,0 on br0", "n,_a._tcp,0"].map(str::to_owned);
     let file = file(" interface=\"br0\"");
-    assert_eq!(read(parse_avahi, file.as_bytes()), Ok(expect.to_vec()));
+    assert_eq!(read(parse_avahi, &file), Ok(expect.to_vec()));
     let long = file.replace("br0", &"x".repeat(16));
-    assert_eq!(read(parse_avahi, long.as_bytes()), Err((1, Flaw::Long)));
+    assert_eq!(read(parse_avahi, &long), Err((1, Flaw::Long)));
     let other = file.replace("interface", "interfaces");
-    assert_eq!(read(parse_avahi, other.as_bytes()), Err((1, Flaw::Form)));
+    assert_eq!(read(parse_avahi, &other), Err((1, Flaw::Form)));
 }

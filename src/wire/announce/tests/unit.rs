@@ -33,9 +33,9 @@ fn file_with_every_element_is_parsed() {
         r#"<host>'s 100% server,_http._tcp,80/_printer,path=/stats/index.html,t=temperature_sensor,note=a b,x=y,flag,key=a \"\n,bin=\x00\xff,more=hello 1:65535"#
             .to_owned(),
     ];
-    assert_eq!(read(parse_unit, ALL.as_bytes()), Ok(expect.clone()));
+    assert_eq!(read(parse_unit, ALL), Ok(expect.clone()));
     let dos = ALL.replace('\n', "\r\n");
-    assert_eq!(read(parse_unit, dos.as_bytes()), Ok(expect));
+    assert_eq!(read(parse_unit, &dos), Ok(expect));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn later_lines_append_replace_or_reset() {
         ("TxtText=a=#b;c", "n,_http._tcp,0,a=#b;c"),
         (r"Name=a\b", r"a\b,_http._tcp,0"),
     ] {
-        let done = read(parse_unit, unit(inside).as_bytes());
+        let done = read(parse_unit, &unit(inside));
         assert_eq!(done, Ok(vec![expect.to_owned()]), "{inside}");
     }
 }
@@ -92,11 +92,7 @@ fn errors_have_line_and_reason() {
         ("TxtData=a=A", 4, Flaw::Digits),
     ] {
         let file = unit(inside) + "\nWeight=1\n";
-        assert_eq!(
-            read(parse_unit, file.as_bytes()),
-            Err((line, flaw)),
-            "{inside}"
-        );
+        assert_eq!(read(parse_unit, &file), Err((line, flaw)), "{inside}");
     }
     for (file, line, flaw) in [
         ("", 0, Flaw::Name),
@@ -105,11 +101,7 @@ fn errors_have_line_and_reason() {
         ("[Other]\nName=n\nType=_http._tcp\n", 0, Flaw::Name),
         ("<service-group/>", 1, Flaw::Form),
     ] {
-        assert_eq!(
-            read(parse_unit, file.as_bytes()),
-            Err((line, flaw)),
-            "{file}"
-        );
+        assert_eq!(read(parse_unit, &file), Err((line, flaw)), "{file}");
     }
 }
 
@@ -123,12 +115,12 @@ fn element_sizes_and_counts_are_limited() {
         (format!("TxtText={}", "k ".repeat(5000)), Flaw::Strings),
         (format!("TxtText={}", "k=0 ".repeat(5000)), Flaw::Strings),
     ] {
-        let done = read(parse_unit, unit(&inside).as_bytes());
+        let done = read(parse_unit, &unit(&inside));
         assert_eq!(done, Err((4, flaw)), "{flaw:?}");
     }
     // Each continuation line counts as one blank.
     let goes_on = unit(&format!("Port={}80", "\\\n#\n".repeat(10_000)));
-    let done = read(parse_unit, goes_on.as_bytes());
+    let done = read(parse_unit, &goes_on);
     assert_eq!(done, Err((20_004, Flaw::Long)));
 }
 
