@@ -181,15 +181,14 @@ fn cname_may_outlive_its_target() {
 /// python-zeroconf #1762: NSEC records that deny the records of a known service do not change the service.
 #[test]
 fn nsec_does_not_change_known_service() {
-    let name = A;
     let mut world = World::browsing(HTTP);
-    world.receive(answer().service(name, HOST, 4500)).wait(2000);
-    assert!(world.has_service(name) && world.lines()[1].starts_with("Resolved"));
+    world.receive(answer().service(A, HOST, 4500)).wait(2000);
+    assert!(world.has_service(A) && world.lines()[1].starts_with("Resolved"));
     for kinds in [&[kind::SRV, kind::TXT][..], &[kind::TXT], &[]] {
-        for of in [name, HOST, HTTP] {
+        for of in [A, HOST, HTTP] {
             world.receive(answer().nsec(of, 4500, kinds)).wait(2000);
             // The NSEC record arrives in the same message as the known records.
-            let all = answer().service(name, HOST, 4500);
+            let all = answer().service(A, HOST, 4500);
             world.receive(all.nsec(of, 4500, kinds)).wait(2000);
         }
     }
@@ -352,9 +351,8 @@ fn large_rdata_is_stored_whole_or_rejected() {
         });
         world.look_up(Goal::Services, HTTP).wait(300);
         let text: Vec<u8> = (0..len).map(|at| at as u8).collect();
-        let name = A;
-        world.receive(answer().service(name, HOST, 120)).wait(2000);
-        world.receive(answer().txt(name, 120, &text)).wait(100);
+        world.receive(answer().service(A, HOST, 120)).wait(2000);
+        world.receive(answer().txt(A, 120, &text)).wait(100);
         let lines = world.lines();
         assert_eq!(
             lines.iter().any(|line| line.starts_with("Changed")),
@@ -362,7 +360,7 @@ fn large_rdata_is_stored_whole_or_rejected() {
             "{len}"
         );
         world.wait(500);
-        let of = world.find(name).unwrap();
+        let of = world.find(A).unwrap();
         let cache = &world.browser.cache;
         let kept = cache.valid_of_kind(of, 0, kind::TXT).next();
         assert_eq!(
