@@ -57,7 +57,7 @@ pub struct Streams {
     release_at: Instant,
     /// Time at which to accept connections again.
     accept_at: Instant,
-    /// Earliest time of the next [`event::FULL`] message.
+    /// Earliest time of the next [`crate::event::FULL`] message.
     tell_full_at: Instant,
     /// Number of bytes that the current connection has sent or received in this turn.
     moved_bytes: usize,

@@ -7,9 +7,10 @@ use std::process::Command;
 const PREPARE_NETWORK: &str =
     "ip link set lo up && mkdir -p /run/netns && mount -t tmpfs netns /run/netns";
 /// Shell commands that mount a file system in memory and let programs create their temporary files there. ext4 needs several
-/// milliseconds to create a file after a few thousand were removed.
-const PREPARE_MEMORY: &str = "mkdir -p /run/stowaway-test && mount -t tmpfs -o mode=1777 memory /run/stowaway-test \
-    && export TMPDIR=/run/stowaway-test";
+/// milliseconds to create a file after a few thousand were removed. Not below /run or /tmp: tests mount other files there, and a
+/// checkout may lie there.
+const PREPARE_MEMORY: &str =
+    "mount -t tmpfs -o mode=1777 memory /dev/shm && export TMPDIR=/dev/shm";
 /// Shell command that replaces the shell with the program that its arguments name.
 const EXEC: &str = "exec \"$0\" \"$@\"";
 
