@@ -63,7 +63,7 @@ impl Poor {
         self.1.borrow_mut().open.push((socket, token));
     }
 
-    fn to_sim<T>(&mut self, call: impl FnOnce(&mut dyn Net) -> T) -> T {
+    fn on_sim<T>(&mut self, call: impl FnOnce(&mut dyn Net) -> T) -> T {
         call(&mut self.0)
     }
 }
@@ -130,7 +130,7 @@ impl Datagrams for Poor {
 
 impl Connections for Poor {
     delegate! {
-        to_sim:
+        on_sim:
         fn recv(socket: Socket, buffer: &mut [u8]) -> NetResult<usize>;
         fn send(socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize>;
         fn send_file(socket: Socket, range: FileRange) -> NetResult<usize>;
@@ -140,7 +140,7 @@ impl Connections for Poor {
 
 impl Streams for Poor {
     delegate! {
-        to_sim:
+        on_sim:
         fn listen(at: SocketAddr, token: Token) -> NetResult<Socket>;
         fn accept(listener: Socket) -> NetResult<(Socket, SocketAddr)>;
         fn watch(socket: Socket, token: Token, interest: Interest) -> NetResult<()>;
