@@ -164,7 +164,8 @@ fn grown(image: &Path) -> Result<()> {
     let mut xorriso = Command::new("xorriso");
     xorriso
         .arg("-dev")
-        .arg(image)
+        // Without "stdio:", xorriso takes files below /dev for drives.
+        .arg(format!("stdio:{}", image.display()))
         .args(["-rm", "first", "--", "-map"]);
     xorriso
         .arg(tree.path().join("both"))
