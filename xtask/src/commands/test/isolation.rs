@@ -6,9 +6,9 @@ use std::process::Command;
 /// Shell commands that set loopback up and mount an empty /run/netns for `ip netns`.
 const PREPARE_NETWORK: &str =
     "ip link set lo up && mkdir -p /run/netns && mount -t tmpfs netns /run/netns";
-/// Shell commands that mount a file system in memory and let programs create their temporary files there. ext4 needs several
-/// milliseconds to create a file after a few thousand were removed. Not below /run or /tmp: tests mount other files there, and a
-/// checkout may lie there.
+/// Shell commands that mount a file system in memory and let programs create their temporary files there. ext4 without a journal
+/// needs several milliseconds to create a file after a few thousand were removed. The directory is neither /run, because tests
+/// mount their own files there, nor /tmp, which may contain the checkout.
 const PREPARE_MEMORY: &str =
     "mount -t tmpfs -o mode=1777 memory /dev/shm && export TMPDIR=/dev/shm";
 /// Shell command that replaces the shell with the program that its arguments name.

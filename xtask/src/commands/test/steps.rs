@@ -76,7 +76,7 @@ pub fn jobs(mode: &Mode) -> Vec<Job> {
         let unit_tests = move || {
             let mut tests = build::unit_tests(arch)?;
             if arch == Arch::I686 {
-                // The same tests pass on two file systems: the machine's own, and this one.
+                // These tests cover a second file system; those of x86_64 run on the machine's own.
                 tests.args(isolation::memory_arguments(arch.triple()));
             }
             Ok(tests)
