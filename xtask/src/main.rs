@@ -23,7 +23,7 @@ More commands, compiled on first use; each has a --help:
   test       Run every test, from formatting to real clients
   bench      Benchmark stowaway and other servers side by side
   size       Compare the bytes per section, crate and module with image/size.toml
-  man        Make man pages from the tables of --help and image/man
+  man        Make man pages and shell completions from the tables of --help and image/man
   image      Build container images without a container engine
   qemu       Start the virtual machine that a file in qemu/ describes
   lockdown   Run a command as on a host that a file in qemu/hosts/ describes

@@ -1,9 +1,11 @@
-//! `cargo xtask man`: man pages in target/stowaway/man, from the tables of `src/role` and from `image/man`.
+//! `cargo xtask man`: man pages in target/stowaway/man, from the tables of `src/role` and from `image/man`, and shell completions in
+//! target/stowaway/completions, from the tables.
 //!
 //! `image/man` has the hand-written part of each page: the date (`.Dd`), the sections from DESCRIPTION on, and optionally the
 //! one-line description (`.Nd`), which replaces the role's line in `stowaway --help`. A section OPTIONS there documents the flags
 //! that `--help` leaves out.
 
+mod completions;
 mod page;
 mod tables;
 
@@ -15,6 +17,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::build::workspace_root;
 use crate::setup;
+use completions::Titles;
 use tables::Tables;
 
 /// `cargo xtask man`
@@ -25,21 +28,38 @@ pub struct Args {
     lint: bool,
 }
 
-/// Makes the pages; prints their paths.
+/// Makes the pages and the completions; prints their paths.
 pub fn main(args: Args) -> Result<()> {
-    let root = workspace_root();
-    let dir = root.join("target/stowaway/man");
-    let paths = write(&pages(&root)?, &dir)?;
+    let out = workspace_root().join("target/stowaway");
+    let mut paths = write_pages(&out.join("man"))?;
     if args.lint {
         let complaints = lint(&paths)?;
         if !complaints.is_empty() {
             bail!("mandoc -Tlint: {}", complaints.join("\n"));
         }
     }
+    paths.extend(write_completions(&out.join("completions"))?);
     for path in paths {
         println!("{}", path.display());
     }
     Ok(())
+}
+
+/// Writes the pages to `man1` and `man8` in `dir`, where `man -M DIR` finds them; returns their paths.
+pub fn write_pages(dir: &Path) -> Result<Vec<PathBuf>> {
+    write(&pages(&workspace_root())?, dir)
+}
+
+/// Writes the completions for bash, zsh and fish to `dir`; returns their paths.
+pub fn write_completions(dir: &Path) -> Result<Vec<PathBuf>> {
+    let root = workspace_root();
+    let mut titles = Titles::new();
+    for page in pages(&root)? {
+        let role = page.name.rsplit_once('.').map_or("", |(name, _)| name);
+        let role = role.trim_start_matches("stowaway-").to_owned();
+        titles.insert(role, page::title(&page.text).unwrap_or_default().to_owned());
+    }
+    completions::write(&Tables::read(&root)?, &titles, dir)
 }
 
 /// A finished page.
@@ -77,7 +97,6 @@ fn pages(root: &Path) -> Result<Vec<Page>> {
     Ok(pages)
 }
 
-/// Writes the pages to `man1` and `man8` in `dir`, where `man -M DIR` finds them.
 fn write(pages: &[Page], dir: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for page in pages {
@@ -131,7 +150,8 @@ mod tests {
                 })
                 .collect();
             let texts = [tables.help(&role.module), &included];
-            for names in &flags {
+            for flag in &flags {
+                let names = &flag.names;
                 let left_out = page::NOT_IN_HELP.iter().any(|(of, left_out, _)| {
                     *of == name && names.iter().any(|name| left_out.contains(&name.as_str()))
                 });
@@ -141,12 +161,12 @@ mod tests {
                 assert!(is_in_help || left_out, "{name} --help has no {names:?}");
             }
             for flag in help.iter().filter(|flag| *flag != "--help") {
-                let is_known = flags.iter().any(|names| names.contains(flag));
+                let is_known = flags.iter().any(|known| known.names.contains(flag));
                 // `serve` prints the help of nfs, so that text also lists flags of serve.
                 let is_of_serve = tables
                     .flags("serve")
                     .iter()
-                    .any(|names| names.contains(flag));
+                    .any(|known| known.names.contains(flag));
                 assert!(
                     is_known || name == "nfs" && is_of_serve,
                     "{name} has no {flag}"
@@ -161,11 +181,14 @@ mod tests {
         let tables = Tables::read(&workspace_root())?;
         let browse = tables.flags("browse");
         let all = ["-a".to_owned(), "--all".to_owned()];
-        assert!(browse.iter().any(|names| **names == all), "{browse:?}");
+        assert!(browse.iter().any(|flag| flag.names == all), "{browse:?}");
         let serve = tables.flags("serve");
         for flag in ["--export", "--loops", "--workstation", "--net", "-4"] {
-            let is_there = serve.iter().any(|names| names.contains(&flag.to_owned()));
-            assert!(is_there, "{flag} {serve:?}");
+            let is_there = |known: &&&tables::Flag| known.names.contains(&flag.to_owned());
+            let found = serve.iter().find(is_there);
+            let found = found.with_context(|| format!("{flag} {serve:?}"))?;
+            let has_value = !matches!(flag, "--workstation" | "-4");
+            assert_eq!(found.has_value, has_value, "{flag}");
         }
         assert!(tables.help("serve").contains("--export DIR:isos"));
         Ok(())

@@ -149,6 +149,31 @@ pub(super) fn title(page: &str) -> Option<&str> {
     page.lines().find_map(|line| line.strip_prefix(".Nd "))
 }
 
+/// A flag's argument and description, as a `--help` text has them.
+pub(super) struct Described {
+    pub(super) argument: String,
+    pub(super) text: String,
+}
+
+/// Finds the row of a flag in the help of a role and of the modules that it includes. None: `--help` leaves the flag out.
+pub(super) fn describe(tables: &Tables, module: &str, names: &[String]) -> Option<Described> {
+    let included = tables.with_included(module).into_iter();
+    let more = included.filter_map(|name| tables.modules.get(name));
+    let more = more.flat_map(|module| [&module.help, &module.more_help]);
+    let helps = std::iter::once(tables.help(module)).chain(more.map(String::as_str));
+    let mut rows = helps.flat_map(|help| Help::parse(help).rows);
+    let row = rows.find(|row| row.flags.iter().any(|flag| names.contains(flag)))?;
+    Some(Described {
+        argument: row.argument,
+        text: row.text,
+    })
+}
+
+/// The usage lines of a role, without the word `stowaway`.
+pub(super) fn usage(tables: &Tables, module: &str) -> Vec<String> {
+    Help::parse(tables.help(module)).usage
+}
+
 /// All flags in the rows of an mdoc list, each with its dashes.
 fn flags_in_rows(list: &str) -> Vec<String> {
     let rows = list.lines().filter_map(|line| line.strip_prefix(".It "));
@@ -329,10 +354,10 @@ fn options(tables: &Tables, module: &str, help: Help, hand: &ManualPart) -> Resu
         variants.push(variant);
         let mut all: Vec<String> = Vec::new();
         for flag in &row.flags {
-            let names = known.iter().find(|names| names.contains(flag));
-            let names =
-                names.with_context(|| format!("{module}: --help has {flag}, the code has not"))?;
-            for name in *names {
+            let known = known.iter().find(|known| known.names.contains(flag));
+            let known =
+                known.with_context(|| format!("{module}: --help has {flag}, the code has not"))?;
+            for name in &known.names {
                 if !all.contains(name) {
                     all.push(name.clone());
                 }
@@ -381,7 +406,8 @@ fn links(tables: &Tables) -> String {
 /// Fails unless the options of a page list exactly the flags of the code, each with all its names.
 fn check_flags(options: &str, tables: &Tables, module: &str) -> Result<()> {
     let listed = flags_in_rows(options);
-    let known: Vec<&String> = tables.flags(module).into_iter().flatten().collect();
+    let known = tables.flags(module);
+    let known: Vec<&String> = known.iter().flat_map(|flag| &flag.names).collect();
     for flag in &known {
         if !listed.contains(*flag) {
             bail!(

@@ -21,11 +21,20 @@ pub(super) struct Role {
     pub(super) module: String,
 }
 
+/// A flag of `flags!`.
+#[derive(Debug, Default)]
+pub(super) struct Flag {
+    /// All names of the flag, such as `-a` and `--all`.
+    pub(super) names: Vec<String>,
+    /// True if the next argument is the flag's value.
+    pub(super) has_value: bool,
+}
+
 /// The command line of a module of `src/role`, as its constants and `flags!` declare it.
 #[derive(Default)]
 pub(super) struct Module {
-    /// The flags in `flags!`, each with all its names, such as `-a` and `--all`. Operands are left out.
-    pub(super) flags: Vec<Vec<String>>,
+    /// The flags in `flags!`, without operands.
+    pub(super) flags: Vec<Flag>,
     /// The text of `--help`; empty if the module has none of its own.
     pub(super) help: String,
     /// The text of a second help, such as that of `--net help`; empty if the module has none.
@@ -104,7 +113,7 @@ impl Tables {
     }
 
     /// All flags that a role accepts.
-    pub(super) fn flags(&self, module: &str) -> Vec<&Vec<String>> {
+    pub(super) fn flags(&self, module: &str) -> Vec<&Flag> {
         let modules = self.with_included(module);
         let flags = modules.iter().filter_map(|name| self.modules.get(*name));
         flags.flat_map(|module| &module.flags).collect()
@@ -253,38 +262,47 @@ fn all_roles(file: &Path) -> Result<Vec<Role>> {
     Ok(roles)
 }
 
-/// The names of all flags in the body of `flags!`.
-fn flags(body: TokenStream) -> Result<Vec<Vec<String>>> {
-    let mut found: Vec<Vec<String>> = Vec::new();
+/// The flags in the body of `flags!`, which has one list for flags without a value (`bare`) and one for flags with a value (`valued`).
+fn flags(body: TokenStream) -> Result<Vec<Flag>> {
+    let mut found: Vec<Flag> = Vec::new();
     let variants = body.into_iter().filter_map(|token| match token {
         TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Some(group.stream()),
         _ => None,
     });
-    let lists = variants.flatten().filter_map(|token| match token {
-        TokenTree::Group(list) => Some(list.stream()),
-        _ => None,
-    });
-    for list in lists {
-        let mut names = Vec::new();
+    let mut has_value = false;
+    for part in variants.flatten() {
+        let list = match part {
+            TokenTree::Ident(name) => {
+                has_value = name == "valued";
+                continue;
+            }
+            TokenTree::Group(list) => list.stream(),
+            _ => continue,
+        };
+        let new = || Flag {
+            has_value,
+            ..Flag::default()
+        };
+        let mut flag = new();
         let mut is_text = false;
         for token in list {
             match token {
                 TokenTree::Punct(punct) if punct.as_char() == ',' => {
-                    found.push(core::mem::take(&mut names));
+                    found.push(core::mem::replace(&mut flag, new()));
                     is_text = false;
                 }
                 TokenTree::Punct(punct) if punct.as_char() == '=' => is_text = true,
                 TokenTree::Literal(literal) if !is_text => {
-                    names.push(string(&literal.to_string())?);
+                    flag.names.push(string(&literal.to_string())?);
                 }
                 _ => {}
             }
         }
-        found.push(names);
+        found.push(flag);
     }
     // Removes operands, which have the name "*" in `flags!`.
-    found.retain(|names| names.first().is_some_and(|name| name != "*"));
-    for name in found.iter_mut().flatten() {
+    found.retain(|flag| flag.names.first().is_some_and(|name| name != "*"));
+    for name in found.iter_mut().flat_map(|flag| &mut flag.names) {
         if !name.starts_with('-') {
             name.insert(0, '-');
         }
