@@ -300,8 +300,11 @@ fn flags(body: TokenStream) -> Result<Vec<Flag>> {
         }
         found.push(flag);
     }
-    // Removes operands, which have the name "*" in `flags!`.
+    // Removes operands, which have the name "*" in `flags!`, alone or as another name of a flag.
     found.retain(|flag| flag.names.first().is_some_and(|name| name != "*"));
+    for flag in &mut found {
+        flag.names.retain(|name| name != "*");
+    }
     for name in found.iter_mut().flat_map(|flag| &mut flag.names) {
         if !name.starts_with('-') {
             name.insert(0, '-');
