@@ -25,6 +25,7 @@ More commands, compiled on first use; each has a --help:
   size       Compare the bytes per section, crate and module with image/size.toml
   man        Make man pages and shell completions from the tables of --help and image/man
   image      Build container images without a container engine
+  release    Make everything that people download: executables, packages, images, sums
   qemu       Start the virtual machine that a file in qemu/ describes
   lockdown   Run a command as on a host that a file in qemu/hosts/ describes
   syscalls   Make the list of system calls and the seccomp profile from qemu/hosts/minimal.toml

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::build;
 use xtask::commands::{
-    faults, fuzz, hello, image, lockdown, log, man, mutants, run, scorecard, syscalls, test, tidy,
+    faults, fuzz, hello, image, lockdown, log, man, mutants, release, run, scorecard, syscalls,
+    test, tidy,
 };
 use xtask::machines::qemu;
 use xtask::measure::{bench, size};
@@ -45,6 +46,8 @@ enum Command {
     Mutants(mutants::Args),
     /// Build container images without a container engine
     Image(image::Args),
+    /// Make everything that people download: executables, packages, images, sums, list of crates
+    Release(release::Args),
     /// Build two minimal programs whose code is inside the ELF headers, and an image of each
     Hello(hello::Args),
     /// Start the virtual machine that a file in qemu/ describes
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::main(args),
         Command::Mutants(args) => mutants::main(args),
         Command::Image(args) => image::main(args),
+        Command::Release(args) => release::main(args),
         Command::Hello(args) => hello::main(args),
         Command::Qemu(args) => qemu::main(args),
         Command::Lockdown(args) => lockdown::main(args),

@@ -22,7 +22,7 @@ use object::{Object as _, ObjectSymbol as _};
 #[cfg(feature = "workshop")]
 pub use pack::build_packed;
 pub use steps::{Step, print as print_steps};
-pub use toolchain::unit_tests;
+pub use toolchain::{compiler, unit_tests};
 
 use crate::setup;
 

@@ -132,6 +132,17 @@ pub fn unit_tests(arch: Arch) -> Result<Command> {
     Ok(cargo)
 }
 
+/// Version of the compiler that builds for `arch`, such as `1.95.0 (59807616e 2026-04-14)`.
+pub fn compiler(arch: Arch) -> Result<String> {
+    let mut compiler = match Toolchain::find(arch)?.debian {
+        Some(debian) => Command::new(debian.join("rustc")),
+        None => rustc(),
+    };
+    let printed = setup::run_captured(compiler.arg("--version"))?;
+    let version = printed.trim().strip_prefix("rustc ");
+    Ok(version.unwrap_or(&printed).to_owned())
+}
+
 struct Toolchain {
     arch: Arch,
     /// Directory of the unpacked Debian compiler. None if the default toolchain is used.

@@ -19,6 +19,8 @@ pub mod man;
 #[cfg(feature = "workshop")]
 pub mod mutants;
 #[cfg(feature = "workshop")]
+pub mod release;
+#[cfg(feature = "workshop")]
 pub mod scorecard;
 #[cfg(feature = "workshop")]
 pub mod syscalls;
