@@ -3,6 +3,7 @@
 //! The files are reproducible: they depend on the commit and the compiler, and contain the commit's time (SOURCE_DATE_EPOCH) and no
 //! other. Nothing is uploaded or signed.
 
+mod deb;
 mod files;
 mod sbom;
 
@@ -132,12 +133,13 @@ type Part = (&'static str, fn(&Release, &mut Tree, &Path) -> Result<()>);
 
 impl Release {
     /// The parts in the order in which they are made: later parts use files of earlier ones.
-    const PARTS: [Part; 5] = [
+    const PARTS: [Part; 6] = [
         ("executables", Self::add_executables),
         ("container images", Self::add_images),
         ("machines", Self::add_machines),
         ("linked crates", sbom::add),
         ("man pages, completions, samples", files::add),
+        (".deb packages", deb::add),
     ];
 
     /// Makes all files in a temporary directory beside `out`, and moves that directory to `out`.
