@@ -5,6 +5,7 @@
 
 mod deb;
 mod files;
+mod rpm;
 mod sbom;
 
 use std::collections::BTreeMap;
@@ -133,13 +134,14 @@ type Part = (&'static str, fn(&Release, &mut Tree, &Path) -> Result<()>);
 
 impl Release {
     /// The parts in the order in which they are made: later parts use files of earlier ones.
-    const PARTS: [Part; 6] = [
+    const PARTS: [Part; 7] = [
         ("executables", Self::add_executables),
         ("container images", Self::add_images),
         ("machines", Self::add_machines),
         ("linked crates", sbom::add),
         ("man pages, completions, samples", files::add),
         (".deb packages", deb::add),
+        (".rpm packages", rpm::add),
     ];
 
     /// Makes all files in a temporary directory beside `out`, and moves that directory to `out`.
