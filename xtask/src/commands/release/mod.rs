@@ -5,6 +5,7 @@
 
 mod deb;
 mod files;
+mod recipes;
 mod rpm;
 mod sbom;
 
@@ -18,7 +19,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 use walkdir::WalkDir;
 
 use super::image::{self, description::Description};
@@ -134,7 +135,7 @@ type Part = (&'static str, fn(&Release, &mut Tree, &Path) -> Result<()>);
 
 impl Release {
     /// The parts in the order in which they are made: later parts use files of earlier ones.
-    const PARTS: [Part; 7] = [
+    const PARTS: [Part; 8] = [
         ("executables", Self::add_executables),
         ("container images", Self::add_images),
         ("machines", Self::add_machines),
@@ -142,6 +143,7 @@ impl Release {
         ("man pages, completions, samples", files::add),
         (".deb packages", deb::add),
         (".rpm packages", rpm::add),
+        ("recipes", Self::add_recipes),
     ];
 
     /// Makes all files in a temporary directory beside `out`, and moves that directory to `out`.
@@ -223,6 +225,10 @@ impl Release {
         Ok(())
     }
 
+    fn add_recipes(&self, tree: &mut Tree, _: &Path) -> Result<()> {
+        recipes::add(self, tree)
+    }
+
     /// The time of all files, formatted by date(1) in UTC.
     fn date(&self, format: &str) -> Result<String> {
         let mut date = Command::new("date");
@@ -288,6 +294,10 @@ fn sums(dir: &Path) -> Result<String> {
 
 fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+fn sha512(bytes: &[u8]) -> String {
+    hex(&Sha512::digest(bytes))
 }
 
 fn hex(digest: &[u8]) -> String {
