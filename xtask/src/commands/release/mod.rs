@@ -8,6 +8,7 @@ mod files;
 mod recipes;
 mod rpm;
 mod sbom;
+mod vib;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -143,7 +144,7 @@ impl Release {
         ("man pages, completions, samples", files::add),
         (".deb packages", deb::add),
         (".rpm packages", rpm::add),
-        ("recipes", Self::add_recipes),
+        ("recipes and the .vib", Self::add_recipes),
     ];
 
     /// Makes all files in a temporary directory beside `out`, and moves that directory to `out`.
@@ -226,6 +227,10 @@ impl Release {
     }
 
     fn add_recipes(&self, tree: &mut Tree, _: &Path) -> Result<()> {
+        if self.archs.contains(&Arch::X86_64) {
+            let vib = vib::make(self, tree.program(Arch::X86_64)?)?;
+            tree.add("packages/stowaway.vib".into(), vib);
+        }
         recipes::add(self, tree)
     }
 
