@@ -142,6 +142,11 @@ impl PythonPackage {
     /// Debian's interpreter, which every user may execute.
     pub const PYTHON: &str = "/usr/bin/python3";
 
+    /// CycloneDX's library, with the schema and what validates by it.
+    pub const CYCLONEDX: Self = Self {
+        name: "cyclonedx-python-lib[json-validation]",
+        version: "11.12.0",
+    };
     /// paramiko, an SSH and SFTP client.
     pub const PARAMIKO: Self = Self {
         name: "paramiko",
@@ -154,7 +159,7 @@ impl PythonPackage {
     };
 
     /// Every package.
-    pub const ALL: [Self; 2] = [Self::PARAMIKO, Self::ZEROCONF];
+    pub const ALL: [Self; 3] = [Self::CYCLONEDX, Self::PARAMIKO, Self::ZEROCONF];
 
     /// Returns the directory for PYTHONPATH; on first use, pip installs the package there.
     pub fn path(self) -> Result<PathBuf> {

@@ -36,22 +36,11 @@ fn home_of(variable: &str, name: &str) -> Result<PathBuf> {
         .with_context(|| format!("neither {variable} nor HOME is set"))
 }
 
-/// Builds one role, which passes all steps of the pipeline in a fraction of the time; the long form builds all roles.
-#[test]
-fn builds_by_different_users_are_identical() -> Result<()> {
-    let roles = if is_full_run() {
-        &Role::ALL
-    } else {
-        &[Role::Mdns][..]
-    };
-    let names = roles.iter().map(|role| role.name()).collect::<Vec<_>>();
-    let directory = tempfile::tempdir()?;
-    let (tree, home) = (
-        directory.path().join("some/where/else"),
-        directory.path().join("home"),
-    );
+/// Copies the source tree into `directory`, and returns a command that runs xtask there as another user, with another CARGO_HOME.
+/// Only the downloaded crates are shared.
+pub(crate) fn xtask_of_copy(directory: &Path) -> Result<Command> {
+    let (tree, home) = (directory.join("some/where/else"), directory.join("home"));
     copy(&workspace_root(), &tree)?;
-    // The copy is built with another CARGO_HOME. Only the downloaded crates are shared.
     let crates = home.join("crates");
     fs::create_dir_all(&crates)?;
     symlink(
@@ -66,21 +55,35 @@ fn builds_by_different_users_are_identical() -> Result<()> {
             command.env_remove(name);
         }
     }
-    let built = command
-        .current_dir(&tree)
-        .args(["build", "--packed", "--roles", &names.join(",")])
+    command
         .env("CARGO_MANIFEST_DIR", tree.join("xtask"))
         .env("CARGO_HOME", &crates)
         .env("RUSTUP_HOME", home_of("RUSTUP_HOME", ".rustup")?)
         .env("HOME", &home)
         .env("USER", "somebody")
         .env("LOGNAME", "somebody")
+        .current_dir(tree);
+    Ok(command)
+}
+
+/// Builds one role, which passes all steps of the pipeline in a fraction of the time; the long form builds all roles.
+#[test]
+fn builds_by_different_users_are_identical() -> Result<()> {
+    let roles = if is_full_run() {
+        &Role::ALL
+    } else {
+        &[Role::Mdns][..]
+    };
+    let names = roles.iter().map(|role| role.name()).collect::<Vec<_>>();
+    let directory = tempfile::tempdir()?;
+    let built = xtask_of_copy(directory.path())?
+        .args(["build", "--packed", "--roles", &names.join(",")])
         .output()?;
     let stderr = String::from_utf8_lossy(&built.stderr);
     ensure!(built.status.success(), "xtask build: {stderr}");
     let stdout = String::from_utf8(built.stdout)?;
     let copy_path = PathBuf::from(stdout.lines().last().unwrap_or_default());
-    ensure!(copy_path.starts_with(&tree), "{stdout}");
+    ensure!(copy_path.starts_with(directory.path()), "{stdout}");
     let path = build::build_packed(Arch::X86_64, roles)?;
     // The plain file, the packed file, and the debug file.
     for extension in ["", "packed", "debug"] {
