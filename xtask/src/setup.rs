@@ -152,6 +152,11 @@ impl PythonPackage {
         name: "paramiko",
         version: "4.0.0",
     };
+    /// podman-compose. Debian 12's version cannot use the host's network.
+    pub const PODMAN_COMPOSE: Self = Self {
+        name: "podman-compose",
+        version: "1.5.0",
+    };
     /// zeroconf, a multicast DNS responder and browser.
     pub const ZEROCONF: Self = Self {
         name: "zeroconf",
@@ -159,7 +164,12 @@ impl PythonPackage {
     };
 
     /// Every package.
-    pub const ALL: [Self; 3] = [Self::CYCLONEDX, Self::PARAMIKO, Self::ZEROCONF];
+    pub const ALL: [Self; 4] = [
+        Self::CYCLONEDX,
+        Self::PARAMIKO,
+        Self::PODMAN_COMPOSE,
+        Self::ZEROCONF,
+    ];
 
     /// Returns the directory for PYTHONPATH; on first use, pip installs the package there.
     pub fn path(self) -> Result<PathBuf> {
