@@ -1,6 +1,7 @@
 //! Debian's iPXE in QEMU: follows symbolic links in exports, also inside ISO images, boots a kernel over NFS, whose initramfs
 //! mounts an export by klibc's nfsmount, and runs the script of `--isos`.
 
+use crate::recipes::Recipe;
 use anyhow::{Context as _, Result, ensure};
 use sha2::{Digest as _, Sha256};
 use std::fs;
@@ -216,10 +217,21 @@ fn ipxe_boots_from_the_printed_script() -> Result<()> {
         fs::write(tree.path().join(dir).join(ram_disk), &initramfs)?;
         write_image(ROCK_RIDGE[0], tree.path(), &root.join(name))?;
     }
+    // The recipe's arguments and redirection, with the test's paths.
     let printed = tempfile::NamedTempFile::new()?;
-    let redirect = format!("exec \"$@\" >'{}'", printed.path().display());
+    let recipe = Recipe::load("ipxe")?
+        .with("/srv/isos", &root.display().to_string())?
+        .with("boot.ipxe", &printed.path().display().to_string())?;
+    let (arguments, file) = recipe
+        .text()
+        .trim_end()
+        .strip_prefix("stowaway serve ")
+        .and_then(|words| words.split_once(" >"))
+        .context("the recipe has another form")?;
+    let redirect = format!("exec \"$@\" >'{file}'");
     let server = Server::start(ServerOptions {
-        arguments: vec!["--isos".into(), root.display().to_string()],
+        role: "serve",
+        arguments: arguments.split(' ').map(str::to_owned).collect(),
         port: 2049,
         portmap: true,
         wrapper: ["sh", "-c", &redirect, "sh"].map(String::from).to_vec(),

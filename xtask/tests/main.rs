@@ -24,6 +24,7 @@ mod packed;
 mod portmap;
 mod power_cut;
 mod promises;
+mod recipes;
 mod release;
 mod reproducible;
 mod restart;
