@@ -29,7 +29,7 @@ const DATE: &str = "2026-01-02T03:04:05";
 /// The directory of the release, made once per process.
 fn release() -> Result<PathBuf> {
     static MADE: Mutex<bool> = Mutex::new(false);
-    let path = workspace_root().join("target/test/release");
+    let path = workspace_root().join("target/sample-release");
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     if !*made {
         let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
