@@ -31,9 +31,9 @@
 //! read something does nothing, and is repeated once a disk has read something (`Wait`).
 //!
 //! Work that may block on a disk is a *job* (`vfs::jobs`): a sync, a read, a write. The backend carries out a job at once or
-//! queues it for a worker thread, and reports its completion; meanwhile the loop serves other clients. `drive::group_commit` knows
-//! which replies and orders wait for which job. A reply that promises a durable change waits in a block for its sync; if the sync
-//! fails, `engine::nfs::promises` turns the reply into an error.
+//! queues it for a worker thread, and reports its completion; meanwhile the loop serves other clients.
+//! `drive::streams::group_commit` knows which replies and orders wait for which job. A reply that promises a durable change waits in
+//! a block for its sync; if the sync fails, `engine::nfs::promises` turns the reply into an error.
 //!
 //! An SFTP READ of any length is copied into the reply when it is answered; an SFTP session has an output buffer of 256 KiB.
 //! The session uses the same interface, `engine::Stream`, in two places: over standard input and output in its own process, as
@@ -52,7 +52,7 @@
 //! | the tree as used by NFS, by SFTP | `vfs/by_handle.rs`, `vfs/by_path.rs` |
 //! | file handles: kernel handles, path handles | `vfs/handle.rs`; `vfs/host/key.rs` has the secret of their MAC |
 //! | when a change is durable | `vfs/host/durable.rs` |
-//! | jobs: their trait, the worker threads, the waiting connections | `vfs/jobs.rs`, `sys/linux/workers.rs`, `drive/group_commit.rs` |
+//! | jobs: their trait, the worker threads, the waiting connections | `vfs/jobs.rs`, `sys/linux/workers.rs`, `drive/streams/group_commit.rs` |
 //! | jobs on the host's files: sync, read, write, free removed files | `vfs/host/storage.rs`, `durable.rs`, `writes.rs`, `removed.rs` there |
 //! | files in memory: storage of files and names, limits | `vfs/ram/store.rs`, `vfs/ram/map.rs` |
 //! | the user as whom a request accesses files | `vfs/host/acting.rs`, `sys/linux/fsuid.rs` |
