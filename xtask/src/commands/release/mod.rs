@@ -40,9 +40,9 @@ pub struct Args {
     /// Roles to include, separated by commas [default: all]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     roles: Vec<Role>,
-    /// Address that the files will be downloaded from, for the package recipes
-    #[arg(long, default_value = "https://stowaway.invalid/0.1.0")]
-    url: String,
+    /// Address that the files will be downloaded from, for the package recipes [default: a placeholder with the version]
+    #[arg(long)]
+    url: Option<String>,
 }
 
 /// Environment variable with the time of all files, in seconds since 1970 (reproducible-builds.org).
@@ -90,12 +90,15 @@ pub fn main(args: Args) -> Result<()> {
         true => Arch::ALL.to_vec(),
         false => args.arch,
     };
+    let version = env!("CARGO_PKG_VERSION");
+    // RFC 2606 reserves "invalid": a recipe with this address fails visibly.
+    let placeholder = || format!("https://stowaway.invalid/{version}");
     let release = Release {
         archs,
         roles: or_all(args.roles),
-        version: env!("CARGO_PKG_VERSION"),
+        version,
         seconds,
-        url: args.url,
+        url: args.url.unwrap_or_else(placeholder),
     };
     let out = args
         .out
