@@ -36,7 +36,7 @@
 //! a block for its sync; if the sync fails, `engine::nfs::promises` turns the reply into an error.
 //!
 //! An SFTP READ of any length is copied into the reply when it is answered; an SFTP session has an output buffer of 256 KiB.
-//! The session uses the same interface, `engine::Stream`, in two places: over standard input and output in its own process, as
+//! A session is used through `drive::streams::Protocol` in two places: over standard input and output in its own process, as
 //! started by sshd (`drive::platform::host::stdio`), or over sockets in a loop (`drive::sftp`). Multicast DNS is a task, too:
 //! `drive::endpoint` opens sockets as interfaces appear and disappear, for the responder or the browser of `engine::mdns`. `serve`
 //! decides which tasks share a loop: each has its own process, or with `--one-process` all share one loop.

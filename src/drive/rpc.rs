@@ -7,7 +7,7 @@ use crate::config::{
 };
 use crate::engine::nfs::Promise;
 use crate::engine::programs::{ProgramSet, Programs, Session};
-use crate::engine::{Cx, Datagrams as _, Order, Progress, Stream as _};
+use crate::engine::{Cx, Order, Progress};
 use crate::event::Events;
 use crate::mem::{Slots, scaled};
 use crate::vfs::{FsResult, Tree};
@@ -118,9 +118,9 @@ impl Protocol for Rpc {
         self.programs.break_promises();
     }
 
-    fn abandon(&mut self, connection: usize, tree: &mut Tree, events: &mut Events) {
+    fn abandon(&mut self, connection: usize, tree: &mut Tree, _: &mut Events) {
         if let Some(session) = self.sessions.get_mut(connection) {
-            self.programs.abandon(session, tree, events);
+            self.programs.abandon(session, tree);
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::streams::{Limits, Protocol, Streams};
 use crate::config::{PACKET_WHOLE_BYTES_MAX, SFTP_CONNECTION_COUNT_MAX, TX_BYTES, TX_BYTES_MIN};
 use crate::engine::sftp::{Session, Sftp};
-use crate::engine::{Cx, Order, Progress, Stream as _};
+use crate::engine::{Cx, Order, Progress};
 use crate::event::Events;
 use crate::mem::scaled;
 use crate::vfs::{FsResult, Tree};

@@ -20,7 +20,7 @@
 use crate::event::Events;
 use crate::text::Text;
 use crate::time::Instant;
-use crate::vfs::{FsResult, Peer, Pin, Tree};
+use crate::vfs::{Peer, Pin, Tree};
 use core::net::Ipv6Addr;
 
 mod drc;
@@ -120,10 +120,10 @@ pub enum State {
     NeedInput,
     /// The engine needs an empty output buffer.
     NeedOutput,
-    /// The engine has background work, such as an SFTP copy-data. The driver calls [`Stream::advance`] again without waiting for
+    /// The engine has background work, such as an SFTP copy-data. The driver calls `advance` again without waiting for
     /// input, but passes input that has arrived.
     Busy,
-    /// The driver is to send the produced bytes, carry out this order, and then call [`Stream::done`].
+    /// The driver is to send the produced bytes, carry out this order, and then call `done`.
     Order(Order),
     /// The peer broke the protocol. The driver is to send the produced bytes and close the connection, with this reason.
     Closed(Text),
@@ -160,47 +160,4 @@ impl Progress {
             }
         }
     }
-}
-
-/// A protocol over byte streams. The implementor holds the state that all connections share; a session holds that of one
-/// connection.
-pub trait Stream {
-    /// The state of one connection.
-    type Session;
-    /// Answers the requests in `input`, as far as the replies fit into `output`.
-    fn advance(
-        &mut self,
-        session: &mut Self::Session,
-        cx: &mut Cx<'_>,
-        input: &[u8],
-        output: &mut [u8],
-    ) -> Progress;
-    /// Continues after the driver carried out the last order, with the given `result`. `order` is passed back, so that the engine
-    /// can release its file. The engine finishes its reply, or returns another order.
-    fn done(
-        &mut self,
-        session: &mut Self::Session,
-        cx: &mut Cx<'_>,
-        order: Order,
-        result: FsResult<()>,
-        output: &mut [u8],
-    ) -> Progress;
-    /// Called when an order does not finish at once. The driver serves other connections before it calls [`Stream::done`].
-    fn interrupted(&mut self);
-    /// Releases the resources of a session whose connection has closed.
-    fn abandon(&mut self, session: &mut Self::Session, vfs: &mut Tree, events: &mut Events);
-}
-
-/// A protocol of one datagram in, one or none out.
-pub trait Datagrams {
-    /// The services that a socket offers.
-    type Service: Copy;
-    /// Answers `packet`. Returns the length of the reply, or `None` if no reply must be sent.
-    fn answer(
-        &mut self,
-        service: Self::Service,
-        cx: &mut Cx<'_>,
-        packet: &[u8],
-        output: &mut [u8],
-    ) -> Option<usize>;
 }

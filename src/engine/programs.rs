@@ -8,9 +8,8 @@ use super::nfs::{self, Nfs, Outcome, Phase, Promise};
 use super::portmap::{self, Mappings};
 use super::rpc::{RecordCursor, Request, patch_mark};
 use super::turns::Turns;
-use super::{Cx, Datagrams, Order, Progress, State, Stream};
+use super::{Cx, Order, Progress, State};
 use crate::config::REPLY_HEAD_BYTES;
-use crate::event::Events;
 use crate::log;
 use crate::mem::Ends as _;
 use crate::text::text;
@@ -381,10 +380,9 @@ impl Programs {
     }
 }
 
-impl Stream for Programs {
-    type Session = Session;
-
-    fn advance(
+impl Programs {
+    /// Answers the calls in `input`, as far as the replies fit into `output`.
+    pub fn advance(
         &mut self,
         session: &mut Session,
         cx: &mut Cx<'_>,
@@ -394,7 +392,9 @@ impl Stream for Programs {
         self.answer_calls(session, cx, input, &mut Writer::new(output))
     }
 
-    fn done(
+    /// Continues after the driver carried out the last order, with the given `result`: finishes the reply, or returns another order.
+    /// `order` is passed back, so that its file is released.
+    pub fn done(
         &mut self,
         session: &mut Session,
         cx: &mut Cx<'_>,
@@ -434,32 +434,21 @@ impl Stream for Programs {
         self.answer_calls(session, cx, &[], &mut reply)
     }
 
-    fn interrupted(&mut self) {
+    /// Called when an order does not finish at once, before other connections are served.
+    pub fn interrupted(&mut self) {
         self.nfs.forget_wcc_attr();
     }
 
-    fn abandon(&mut self, session: &mut Session, vfs: &mut Tree, _: &mut Events) {
+    /// Releases the files of a session whose connection has closed.
+    pub fn abandon(&mut self, session: &mut Session, vfs: &mut Tree) {
         if let Phase::Writing(writing) = core::mem::replace(&mut session.phase, Phase::Idle) {
             writing.abandon(vfs);
         }
     }
-}
 
-/// Returns true for the addresses of loopback, of links and of private networks (RFC 1918, RFC 4193). An IPv4 address is mapped into
-/// IPv6.
-fn is_near(peer: Ipv6Addr) -> bool {
-    match peer.to_canonical() {
-        IpAddr::V4(peer) => peer.is_loopback() || peer.is_private() || peer.is_link_local(),
-        IpAddr::V6(peer) => {
-            peer.is_loopback() || peer.is_unique_local() || peer.is_unicast_link_local()
-        }
-    }
-}
-
-impl Datagrams for Programs {
-    type Service = ProgramSet;
-
-    fn answer(
+    /// Answers a datagram to a socket where `programs` are served. Returns the length of the reply, or `None` if no reply must be
+    /// sent.
+    pub fn answer(
         &mut self,
         programs: ProgramSet,
         cx: &mut Cx<'_>,
@@ -486,5 +475,16 @@ impl Datagrams for Programs {
             return reply.written().filter(|len| *len <= packet.len());
         }
         reply.written()
+    }
+}
+
+/// Returns true for the addresses of loopback, of links and of private networks (RFC 1918, RFC 4193). An IPv4 address is mapped into
+/// IPv6.
+fn is_near(peer: Ipv6Addr) -> bool {
+    match peer.to_canonical() {
+        IpAddr::V4(peer) => peer.is_loopback() || peer.is_private() || peer.is_link_local(),
+        IpAddr::V6(peer) => {
+            peer.is_loopback() || peer.is_unique_local() || peer.is_unicast_link_local()
+        }
     }
 }

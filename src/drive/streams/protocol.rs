@@ -5,8 +5,7 @@ use crate::engine::{Cx, Order, Progress};
 use crate::event::Events;
 use crate::vfs::{FsResult, Tree};
 
-/// A protocol over connections, numbered from 0: a [`Stream`](crate::engine::Stream) and its sessions. Object-safe, so that the
-/// loop is compiled once.
+/// A protocol over connections, numbered from 0: an engine and its sessions. Object-safe, so that the loop is compiled once.
 pub trait Protocol {
     /// Returns which kind of change must be durable before the replies written since the last call are sent.
     fn take_promise(&mut self) -> Promise {
@@ -19,7 +18,7 @@ pub trait Protocol {
     }
     /// Called when `listener` has accepted a connection.
     fn open(&mut self, connection: usize, listener: u32);
-    /// As [`Stream::advance`](crate::engine::Stream::advance).
+    /// Answers the requests in `input`, as far as the replies fit into `output`.
     fn advance(
         &mut self,
         connection: usize,
@@ -27,7 +26,8 @@ pub trait Protocol {
         input: &[u8],
         output: &mut [u8],
     ) -> Progress;
-    /// As [`Stream::done`](crate::engine::Stream::done).
+    /// Continues after the loop carried out the last order, with the given `result`: finishes the reply, or returns another order.
+    /// `order` is passed back, so that the engine can release its file.
     fn done(
         &mut self,
         connection: usize,

@@ -4,7 +4,7 @@ use crate::config::TALK_INPUT_BYTES;
 use crate::drive::platform::host::stdio::StdioSession;
 use crate::drive::streams::Protocol;
 use crate::engine::testing::tree as testing;
-use crate::engine::{Cx, Order, Progress, State, Stream};
+use crate::engine::{Cx, Order, Progress, State};
 use crate::event::Events;
 use crate::text::text;
 use crate::vfs::ram::Ram;
@@ -20,6 +20,8 @@ struct Letters {
     work: usize,
     /// Number of calls that had input while work was pending.
     heard: usize,
+    /// True after the first reply, which is sent alone.
+    greeted: bool,
 }
 
 fn file(vfs: &mut Tree) -> Pin {
@@ -30,16 +32,10 @@ fn file(vfs: &mut Tree) -> Pin {
     vfs.open_at(b"/file", &how).unwrap()
 }
 
-impl Stream for Letters {
-    type Session = bool;
+impl Protocol for Letters {
+    fn open(&mut self, _: usize, _: u32) {}
 
-    fn advance(
-        &mut self,
-        greeted: &mut bool,
-        cx: &mut Cx<'_>,
-        input: &[u8],
-        output: &mut [u8],
-    ) -> Progress {
+    fn advance(&mut self, _: usize, cx: &mut Cx<'_>, input: &[u8], output: &mut [u8]) -> Progress {
         let mut progress = Progress {
             consumed: 0,
             produced: 0,
@@ -92,7 +88,7 @@ impl Stream for Letters {
             if matches!(progress.state, State::Order(_)) {
                 return progress;
             }
-            if !core::mem::replace(greeted, true) {
+            if !core::mem::replace(&mut self.greeted, true) {
                 progress.state = State::NeedOutput;
                 return progress;
             }
@@ -112,7 +108,7 @@ impl Stream for Letters {
 
     fn done(
         &mut self,
-        _: &mut bool,
+        _: usize,
         cx: &mut Cx<'_>,
         order: Order,
         result: FsResult<()>,
@@ -140,36 +136,6 @@ impl Stream for Letters {
             // `done` does not see the input, so it returns this state even if more requests follow.
             state: State::NeedInput,
         }
-    }
-
-    fn interrupted(&mut self) {}
-
-    fn abandon(&mut self, _: &mut bool, _: &mut Tree, _: &mut Events) {}
-}
-
-/// A protocol with a single session.
-struct Alone<'a> {
-    letters: &'a mut Letters,
-    greeted: bool,
-}
-
-impl Protocol for Alone<'_> {
-    fn open(&mut self, _: usize, _: u32) {}
-
-    fn advance(&mut self, _: usize, cx: &mut Cx<'_>, input: &[u8], output: &mut [u8]) -> Progress {
-        self.letters.advance(&mut self.greeted, cx, input, output)
-    }
-
-    fn done(
-        &mut self,
-        _: usize,
-        cx: &mut Cx<'_>,
-        order: Order,
-        result: FsResult<()>,
-        output: &mut [u8],
-    ) -> Progress {
-        self.letters
-            .done(&mut self.greeted, cx, order, result, output)
     }
 
     fn abandon(&mut self, _: usize, _: &mut Tree, _: &mut Events) {}
@@ -250,13 +216,9 @@ fn talk(
     let mut greetings = Vec::new();
     let mut greeted = || greetings.push(heard.0.borrow().heard.len());
     let mut transport = (peer.clone(), peer.clone());
-    let mut alone = Alone {
-        letters: &mut letters,
-        greeted: false,
-    };
     let end = StdioSession::new(
         &mut transport,
-        &mut alone,
+        &mut letters,
         &mut tree,
         &mut events,
         &mut greeted,

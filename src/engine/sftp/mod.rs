@@ -4,7 +4,7 @@
 //! the file. Replies come in the order of the requests; only copies and checks, which may take long, run in slices and are answered
 //! when they are complete. A malformed request is answered with an error if its id is known.
 
-use super::{Cx, Order, Progress, State, Stream};
+use super::{Cx, Order, Progress, State};
 use crate::config::{
     PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX, SFTP_BATCH_BYTES,
 };
@@ -133,7 +133,7 @@ impl Session {
         }
     }
 
-    /// Resets the session for the next connection, after [`Stream::abandon`].
+    /// Resets the session for the next connection, after [`Sftp::abandon`].
     pub const fn renew(&mut self) {
         (self.skip, self.greeted) = (0, false);
     }
@@ -299,10 +299,9 @@ fn progress(session: &Session, consumed: usize, reply: &Writer<'_>, mut state: S
     }
 }
 
-impl Stream for Sftp {
-    type Session = Session;
-
-    fn advance(
+impl Sftp {
+    /// Answers the requests in `input`, as far as the replies fit into `output`.
+    pub fn advance(
         &mut self,
         session: &mut Session,
         cx: &mut Cx<'_>,
@@ -331,7 +330,9 @@ impl Stream for Sftp {
         }
     }
 
-    fn done(
+    /// Continues after the driver carried out the last order, with the given `result`: finishes the reply, or returns another order.
+    /// `order` is passed back, so that its file is released.
+    pub fn done(
         &mut self,
         session: &mut Session,
         cx: &mut Cx<'_>,
@@ -358,9 +359,8 @@ impl Stream for Sftp {
         progress(session, 0, &reply, state)
     }
 
-    fn interrupted(&mut self) {}
-
-    fn abandon(&mut self, session: &mut Session, vfs: &mut Tree, events: &mut Events) {
+    /// Releases the files of a session whose connection has closed.
+    pub fn abandon(&mut self, session: &mut Session, vfs: &mut Tree, events: &mut Events) {
         session.handles.log_open(events);
         session.jobs.clear();
         if let Some(LentHandle { slot, .. }) = session.lent.take() {

@@ -3,7 +3,7 @@
 use super::{Level, LoggedPath, OpenHandle, Permits, Session, Sftp};
 use crate::config::{HASHES_BYTES, SFTP_REPLY_BYTES, TALK_INPUT_BYTES};
 use crate::engine::testing::tree::Tree;
-use crate::engine::{Cx, Order, Progress, State, Stream as _};
+use crate::engine::{Cx, Order, Progress, State};
 use crate::event::Events;
 use crate::event::testing::Sink;
 use crate::mem::Slots;

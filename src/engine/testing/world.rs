@@ -6,7 +6,7 @@ use super::tree::Tree;
 use crate::config::{CREATED_BYTES, DATAGRAM_BYTES, REPLY_BYTES, REQUEST_BYTES, SHARED_BYTES};
 use crate::engine::nfs::Promise;
 use crate::engine::programs::{ProgramSet, Programs, Session};
-use crate::engine::{Cx, Datagrams as _, Order, Progress, State, Stream as _};
+use crate::engine::{Cx, Order, Progress, State};
 use crate::event::Events;
 use crate::event::testing::Sink;
 use crate::time::Instant;
@@ -284,8 +284,7 @@ impl World {
         if let Some(order) = order {
             order.abandon(&mut self.tree);
         }
-        self.programs
-            .abandon(&mut session, &mut self.tree, &mut self.events);
+        self.programs.abandon(&mut session, &mut self.tree);
     }
 
     /// Sends a whole stream in pieces on a new connection, and closes it.
