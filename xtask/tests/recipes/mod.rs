@@ -77,11 +77,15 @@ impl Recipe {
         &self.text
     }
 
-    /// A shell that runs the commands and ends at the first that fails.
+    /// The arguments of a shell that runs the commands and ends at the first that fails. With the trap, SIGTERM ends the command that
+    /// runs, and the shell waits for it.
+    fn arguments(&self) -> [String; 2] {
+        ["-ec".to_owned(), format!("trap : TERM\n{}", self.text)]
+    }
+
     fn shell(&self) -> Command {
         let mut shell = Command::new("sh");
-        shell.args(["-ec", &self.text]);
-        shell.process_group(0);
+        shell.args(self.arguments()).process_group(0);
         shell
     }
 
@@ -120,7 +124,7 @@ impl Recipe {
     /// As [`Self::start`], on another host of the network.
     fn start_on(&self, host: &Namespace, directory: &Path) -> Result<Running> {
         let mut shell = host.command("sh");
-        shell.args(["-ec", &self.text]).process_group(0);
+        shell.args(self.arguments()).process_group(0);
         self.start_by(shell, directory)
     }
 
@@ -177,7 +181,7 @@ impl Running {
         )?)
     }
 
-    /// Sends SIGTERM and waits for the end.
+    /// Sends SIGTERM and waits until the running command and the shell have ended.
     fn stop(mut self) -> Result<()> {
         self.signal(Signal::SIGTERM)?;
         self.child.wait()?;
