@@ -44,6 +44,14 @@ const LINTS: [&str; 5] = [
     "unit-xtask",
 ];
 
+/// Unit tests that run again on the machine's own file system, one form of each backend; all others run in memory, where creating
+/// files takes less time.
+const ON_DISK: [&str; 3] = [
+    "objects::on_host_with_kernel_handles",
+    "by_path::of_user::",
+    "vfs::host",
+];
+
 /// Duration of fuzzing for each target, in seconds.
 const FUZZ_SECS: u32 = 10;
 
@@ -75,14 +83,18 @@ pub fn jobs(mode: &Mode) -> Vec<Job> {
         let name = format!("unit-{}", arch.name());
         let unit_tests = move || {
             let mut tests = build::unit_tests(arch)?;
-            if arch == Arch::I686 {
-                // These tests cover a second file system; those of x86_64 run on the machine's own.
-                tests.args(isolation::memory_arguments(arch.triple()));
-            }
+            tests.args(isolation::memory_arguments(arch.triple()));
             Ok(tests)
         };
         jobs.push(ranked(5, command_job(&name, unit_tests)));
     }
+    let mut on_disk = command_job("unit-disk", || {
+        let mut tests = build::unit_tests(Arch::X86_64)?;
+        tests.arg("--").args(ON_DISK);
+        Ok(tests)
+    });
+    on_disk.after = vec!["unit-x86_64"];
+    jobs.push(ranked(5, on_disk));
     jobs.push(ranked(5, command_job("unit-xtask", || Ok(unit_xtask()))));
     // These jobs run one after another, because cargo locks its target directory. In parallel, all but one would only wait, while
     // the scheduler counts them as running.
