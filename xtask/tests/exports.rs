@@ -8,7 +8,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -16,8 +16,13 @@ use tempfile::TempDir;
 use xtask::build::Arch;
 use xtask::clients::nfs::{Client, How, Set};
 use xtask::machines::iso::{EXPORTFS, unpack_package};
+use xtask::machines::mounts::{self, mount};
 use xtask::machines::server::{Server, ServerOptions, binary, public_dir, root_for};
+use xtask::machines::wait_for;
 use xtask::setup;
+
+/// Time limit for a server to close the files of an ended export.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Faults: a line, the column of the word that is wrong, and a part of the message.
 const FAULTS: [(&str, usize, &str); 36] = [
@@ -350,6 +355,49 @@ fn squashed_users_have_the_rights_of_the_anonymous_user() -> Result<()> {
         ensure!(created.uid() == owner, "{options}: {}", created.uid());
     }
     Ok(())
+}
+
+/// A file system whose export has ended can be unmounted: the server has closed the files of that export.
+#[test]
+fn ended_export_can_be_unmounted() -> Result<()> {
+    mounts::private("a mount", || {
+        for role in ["nfs", "serve"] {
+            let dir = public_dir()?;
+            let [kept, ended] = ["kept", "ended"].map(|name| dir.path().join(name));
+            for path in [&kept, &ended] {
+                fs::create_dir(path)?;
+            }
+            mount("tmpfs", "mode=755", &ended)?;
+            fs::write(ended.join("file"), "content")?;
+            let exports = dir.path().join("exports");
+            let line = |path: &Path| format!("{} *(ro,insecure)\n", path.display());
+            fs::write(&exports, line(&kept) + &line(&ended))?;
+            let mut arguments = vec!["-e".into(), exports.display().to_string()];
+            if role == "serve" {
+                arguments.push("--no-mdns".into());
+            }
+            let server = Server::start(ServerOptions {
+                role,
+                arguments,
+                ..ServerOptions::default()
+            })?;
+            let mut client = Client::connect((Ipv4Addr::LOCALHOST, server.nfs_port).into())?;
+            let root = client.mount(&ended.display().to_string())?;
+            let file = client.lookup(&root, "file")?;
+            ensure!(client.read(&file, 0, 100)?.0 == b"content");
+            fs::write(&exports, line(&kept))?;
+            server.signal(Signal::SIGHUP)?;
+            let unmounted = wait_for(PATIENCE, || {
+                let status = Command::new("umount")
+                    .arg(&ended)
+                    .stderr(Stdio::null())
+                    .status()?;
+                Ok(status.success().then_some(()))
+            })?;
+            unmounted.with_context(|| format!("{role} keeps files of an ended export open"))?;
+        }
+        Ok(())
+    })
 }
 
 /// A client that stays in the list never notices that the file is read again; one that is taken from it is refused at its next

@@ -110,6 +110,8 @@ pub(super) fn unresolvable_paths_have_their_errors(world: &mut dyn World) {
         ("none/", FsError::NoEntry),
         ("none/x", FsError::NoEntry),
         ("none/..", FsError::NoEntry),
+        // A name, although only of dots.
+        ("...", FsError::NoEntry),
         ("dir/none/../inner", FsError::NoEntry),
         ("file/", FsError::NotDirectory),
         ("file/.", FsError::NotDirectory),

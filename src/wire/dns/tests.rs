@@ -399,3 +399,19 @@ fn mutated_messages_never_panic() {
         }
     }
 }
+
+/// RFC 1035 section 4.1.4: a pointer has 14 bits.
+#[test]
+fn names_beyond_14_bits_are_not_pointed_at() {
+    for (place, pointer) in [(0x3fff, Some([0xff, 0xff])), (0x4000, None)] {
+        let mut buffer = vec![0; 0x4100];
+        let mut writer = Writer::new(&mut buffer, 0, 0);
+        writer.put(&vec![0; place - writer.len()]);
+        writer.name(&mut labels("local"), true);
+        let end = writer.len();
+        writer.name(&mut labels("local"), true);
+        let second = &buffer[end..];
+        let expected: &[u8] = pointer.as_ref().map_or(b"\x05local\0", |pointer| pointer);
+        assert!(second.starts_with(expected), "{place:#x}");
+    }
+}

@@ -196,3 +196,24 @@ fn random_text_is_read_without_panic() {
         }
     }
 }
+
+#[test]
+fn rules_are_listed_in_the_words_of_exports_5() {
+    let words = |options: &str| {
+        let mut listed = Vec::new();
+        let mut text = format!("/srv *({options})").into_bytes();
+        let parsed = parse(&mut text, &mut Ignored::default(), &mut |entry| {
+            let words = entry.rules.words().map(String::from_utf8_lossy);
+            listed = words.collect::<Vec<_>>();
+            Ok(())
+        });
+        assert!(parsed.is_ok(), "{options}");
+        listed.join(" ")
+    };
+    assert_eq!(words("ro"), "sync ro secure root_squash no_all_squash");
+    let others = "rw,mp,async,insecure,no_root_squash,all_squash,isos";
+    assert_eq!(
+        words(others),
+        "async rw insecure no_root_squash all_squash isos mountpoint"
+    );
+}

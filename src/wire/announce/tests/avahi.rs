@@ -246,3 +246,25 @@ fn interface_of_group_and_service_is_parsed() {
     let other = file.replace("interface", "interfaces");
     assert_eq!(read(parse_avahi, &other), Err((1, Flaw::Form)));
 }
+
+/// avahi.service(5): the attribute `protocol` of a service.
+#[test]
+fn protocol_of_a_service_chooses_its_families() {
+    let service = |attribute: &str| format!("<service{attribute}><type>_a._tcp</type></service>");
+    let attributes = [
+        " protocol='ipv4'",
+        " protocol='ipv6'",
+        " protocol='any'",
+        "",
+    ];
+    let all = attributes.map(service).concat();
+    let file =
+        format!("<service-group><name replace-wildcards='yes'>n</name>{all}</service-group>");
+    let (mut buffer, mut families) = ([0; ROOM_BYTES], Vec::new());
+    let mut draft = Draft::new(&mut buffer);
+    let parsed = parse_avahi(file.as_bytes(), &mut draft, &mut |service| {
+        families.push(service.families);
+    });
+    assert!(parsed.is_ok());
+    assert_eq!(families, [1, 2, ANY_FAMILY, ANY_FAMILY]);
+}
