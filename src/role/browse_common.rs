@@ -8,8 +8,6 @@ use crate::engine::mdns::browser::{Browser, Event, Limits, Lookup};
 use crate::engine::mdns::{LINK_COUNT_MAX, Link, LinkId, Meta, Random, Transmit};
 use crate::event::Events;
 use crate::mem;
-#[cfg(feature = "browse")]
-use crate::mem::parts;
 use crate::net::Signals;
 use crate::sys::{self, Calls, Needs};
 use crate::time::Instant;
@@ -70,7 +68,7 @@ impl Links {
     pub(super) fn name(&self, id: LinkId) -> &[u8] {
         let name = self.names.get(usize::from(id));
         let name = name.map_or(&[][..], |name| &name[..]);
-        parts(name, 0).next().unwrap_or_default()
+        mem::parts(name, 0).next().unwrap_or_default()
     }
 
     /// Returns true if a link is or was up. The first one has number 0.

@@ -1,11 +1,12 @@
 //! Kernel sockets. Waits by epoll, or by poll if the kernel lacks epoll.
 
+#[cfg(feature = "multicast")]
+mod multicast;
+
 use super::{
     Connections, Datagrams, FileId, FileRange, HAS_STREAMS, Interest, Net, NetError, NetResult,
     Ready, Received, Signals, Socket, Streams, Token,
 };
-#[cfg(feature = "multicast")]
-use super::{Interfaces, Multicast};
 use crate::config::CONNECTION_COUNT_MAX;
 use crate::mem::Slots;
 use crate::sys::linux::epoll::{Change, Epoll, EventBuffer};
@@ -14,8 +15,6 @@ use crate::sys::linux::fs::{self, File};
 use crate::sys::linux::poll::{PollFd, PollFlags};
 use crate::sys::linux::process::{self, SignalRequest};
 use crate::sys::linux::sockets::{self, Address};
-#[cfg(feature = "multicast")]
-use crate::sys::linux::{interfaces, multicast};
 use crate::sys::{self, Errno};
 use crate::time::{Duration, Instant};
 use core::mem::MaybeUninit;
@@ -294,46 +293,6 @@ impl Streams for Kernel {
             epoll.set(Change::Modify, file, token.0, flags(interest))?;
         }
         Ok(())
-    }
-}
-
-#[cfg(feature = "multicast")]
-impl Multicast for Kernel {
-    fn interfaces(&self, out: &mut Interfaces) {
-        interfaces::list(out);
-    }
-
-    fn changes(&mut self, token: Token) -> NetResult<Socket> {
-        self.watch_input(interfaces::watch(), token)
-    }
-
-    fn join(
-        &mut self,
-        index: u32,
-        own: IpAddr,
-        group: SocketAddr,
-        token: Token,
-    ) -> NetResult<Socket> {
-        let file = multicast::join(index, own, group)?;
-        let is_alone = group.is_ipv6() || multicast::isolate(&file);
-        self.watch_bound(file, is_alone.then_some(group.ip()), token)
-    }
-
-    fn claim(&mut self, index: u32, own: SocketAddr, token: Token) -> NetResult<Socket> {
-        let file = multicast::claim(index, own)?;
-        self.watch_bound(file, Some(own.ip()), token)
-    }
-}
-
-#[cfg(feature = "multicast")]
-impl Kernel {
-    /// Watches a socket; `to` is the destination of all its datagrams, if known.
-    fn watch_bound(&mut self, file: File, to: Option<IpAddr>, token: Token) -> NetResult<Socket> {
-        let socket = self.watch_input(Ok(file), token)?;
-        if let Some(Some(watched)) = self.sockets.get_mut(socket.0) {
-            watched.to = to;
-        }
-        Ok(socket)
     }
 }
 
