@@ -240,17 +240,7 @@ impl Path<'_> {
         end: End,
     ) -> FsResult<()> {
         if let [b'/', ..] = names {
-            // If the export's path contains symbolic links, the absolute target of a link may begin with the export's real path
-            // instead.
-            let export = self
-                .export
-                .and_then(|number| self.tree.exports().get(number));
-            let real = export
-                .and_then(|export| export.root)
-                .and_then(|root| below(root.real, names));
-            names = real
-                .or_else(|| beneath(self.top(), names))
-                .ok_or(FsError::NoEntry)?;
+            names = self.below_top(names).ok_or(FsError::NoEntry)?;
             self.start_at_top()?;
         }
         // True if the walk may enter the object if it is an image: no link led to it, or links are allowed.
@@ -260,7 +250,6 @@ impl Path<'_> {
             if self.step_count > STEP_COUNT_MAX {
                 return Err(FsError::NameTooLong);
             }
-            let mut dir = self.node.unwrap_or(self.parent);
             let mut is_separated = false;
             while let [b'/', behind @ ..] = names {
                 (names, is_separated) = (behind, true);
@@ -290,45 +279,74 @@ impl Path<'_> {
                 let len = self.write(buffer);
                 put(buffer, len, b"/")
             } else {
-                let name = Name::new(name)?;
-                let mut found = self.tree.lookup(dir, name);
-                if found == Err(FsError::NotDirectory) {
-                    self.enter_image_here(direct)?;
-                    dir = self.node.unwrap_or(dir);
-                    found = self.tree.lookup(dir, name);
-                }
-                let found = match found {
-                    Err(FsError::NoEntry) if matches!(end, End::Absent | End::New) => None,
-                    found => Some(found?),
-                };
-                let mut target_len = None;
-                if let Some(link) = found
-                    && matches!(end, End::Follow | End::Absent)
-                {
-                    match self.tree.readlink(link, buffer) {
-                        Err(FsError::Invalid) => {}
-                        len => target_len = Some(len?),
+                match self.step(Name::new(name)?, buffer, end, direct)? {
+                    Some(target_len) => target_len,
+                    None => {
+                        direct = true;
+                        continue;
                     }
                 }
-                let Some(target_len) = target_len else {
-                    if self.text.last() != Some(&b'/') {
-                        add(&mut self.text, b"/")?;
-                    }
-                    add(&mut self.text, name.bytes())?;
-                    (self.parent, self.node) = (dir, found);
-                    direct = true;
-                    continue;
-                };
-                self.link_count += 1;
-                if self.link_count > LINK_COUNT_MAX {
-                    return Err(FsError::TooManyFollowed);
-                }
-                target_len as usize
             };
             let (target, buffer) = split(buffer, target_len)?;
             self.walk_names(target, buffer, end)?;
             direct = self.follows;
         }
+    }
+
+    /// The rest of the absolute path `path` below the top of the walk. `None`: `path` is not below the top.
+    fn below_top<'b>(&mut self, path: &'b [u8]) -> Option<&'b [u8]> {
+        // If the export's path contains symbolic links, the absolute target of a link may begin with the export's real path
+        // instead.
+        let export = self
+            .export
+            .and_then(|number| self.tree.exports().get(number));
+        let real = export
+            .and_then(|export| export.root)
+            .and_then(|root| below(root.real, path));
+        real.or_else(|| beneath(self.top(), path))
+    }
+
+    /// Moves the walk to the object `name` in the directory at which the walk is. If the object is a symbolic link that `end`
+    /// follows, the walk stays; the link's target is written to `buffer`, and its length is returned.
+    fn step(
+        &mut self,
+        name: Name<'_>,
+        buffer: &mut [u8],
+        end: End,
+        direct: bool,
+    ) -> FsResult<Option<usize>> {
+        let mut dir = self.node.unwrap_or(self.parent);
+        let mut found = self.tree.lookup(dir, name);
+        if found == Err(FsError::NotDirectory) {
+            self.enter_image_here(direct)?;
+            dir = self.node.unwrap_or(dir);
+            found = self.tree.lookup(dir, name);
+        }
+        let found = match found {
+            Err(FsError::NoEntry) if matches!(end, End::Absent | End::New) => None,
+            found => Some(found?),
+        };
+        if let Some(link) = found
+            && matches!(end, End::Follow | End::Absent)
+        {
+            match self.tree.readlink(link, buffer) {
+                Err(FsError::Invalid) => {}
+                len => {
+                    let target_len = len? as usize;
+                    self.link_count += 1;
+                    if self.link_count > LINK_COUNT_MAX {
+                        return Err(FsError::TooManyFollowed);
+                    }
+                    return Ok(Some(target_len));
+                }
+            }
+        }
+        if self.text.last() != Some(&b'/') {
+            add(&mut self.text, b"/")?;
+        }
+        add(&mut self.text, name.bytes())?;
+        (self.parent, self.node) = (dir, found);
+        Ok(None)
     }
 
     /// Enters the image file at which the walk is; does nothing at a directory. Fails with `NotDirectory` unless `direct`.
