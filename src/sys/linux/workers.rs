@@ -399,9 +399,18 @@ mod clone {
         let top = (stack.as_mut_ptr_range().end as usize & !15) - 16;
         // SAFETY: the word at `top` is within the stack, and aligned.
         unsafe { (top as *mut &Worker).write(worker) };
+        // SAFETY: the stack and `worker` are never freed, and `worker` is at `top`.
+        outcome(unsafe { clone(top) }).map(drop)
+    }
+
+    /// Starts a thread with the stack that ends at `top`. The word there is the address of the thread's worker.
+    ///
+    /// # Safety
+    /// The stack and the worker must never be freed.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn clone(top: usize) -> usize {
         let returned: usize;
-        // SAFETY: the stack and `worker` are never freed; the caller's registers are preserved or declared as outputs.
-        #[cfg(target_arch = "x86_64")]
+        // SAFETY: neither the stack nor the worker is ever freed; registers that change are declared as outputs.
         unsafe {
             asm!(
                 "syscall",
@@ -423,8 +432,13 @@ mod clone {
                 out("r11") _,
             );
         }
-        #[cfg(target_arch = "x86")]
-        // SAFETY: neither the stack nor `worker` is ever freed. The compiler reserves ebx, so the code swaps and restores it.
+        returned
+    }
+
+    #[cfg(target_arch = "x86")]
+    unsafe fn clone(top: usize) -> usize {
+        let returned: usize;
+        // SAFETY: neither the stack nor the worker is ever freed; the compiler reserves ebx, so the code swaps and restores it.
         unsafe {
             asm!(
                 "xchg ebx, edi",
@@ -443,8 +457,13 @@ mod clone {
                 in("edx") 0,
             );
         }
-        #[cfg(target_arch = "aarch64")]
-        // SAFETY: neither the stack nor `worker` is ever freed; changed registers are declared as outputs.
+        returned
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    unsafe fn clone(top: usize) -> usize {
+        let returned: usize;
+        // SAFETY: neither the stack nor the worker is ever freed; registers that change are declared as outputs.
         unsafe {
             asm!(
                 "svc #0",
@@ -463,8 +482,13 @@ mod clone {
                 in("x4") 0,
             );
         }
-        #[cfg(target_arch = "arm")]
-        // SAFETY: neither the stack nor `worker` is ever freed. The compiler may reserve r7, so the code saves it.
+        returned
+    }
+
+    #[cfg(target_arch = "arm")]
+    unsafe fn clone(top: usize) -> usize {
+        let returned: usize;
+        // SAFETY: neither the stack nor the worker is ever freed; the compiler may reserve r7, so the code saves it.
         unsafe {
             asm!(
                 "mov {kept}, r7",
@@ -486,7 +510,7 @@ mod clone {
                 in("r4") 0,
             );
         }
-        outcome(returned).map(drop)
+        returned
     }
 }
 
