@@ -194,28 +194,7 @@ impl Nfs {
         let mut how = GUARDED;
         let mut verifier = [0; 2];
         if wcc_data.procedure == Procedure::Create {
-            how = args.u32();
-            if how == EXCLUSIVE {
-                // The verifier is stored in atime and mtime, as other servers do; 31 bits fit every file system.
-                for secs in &mut verifier {
-                    *secs = (args.u32() & 0x7fff_ffff).into();
-                }
-                let [atime, mtime] = verifier;
-                change.mode = Some(0o600);
-                change.atime = NewTime::At(FileTime {
-                    secs: atime,
-                    nanos: 0,
-                });
-                change.mtime = NewTime::At(FileTime {
-                    secs: mtime,
-                    nanos: 0,
-                });
-            } else {
-                read_change(args, &mut change)?;
-            }
-            if how > EXCLUSIVE {
-                args.refuse();
-            }
+            how = read_how(args, &mut change, &mut verifier)?;
         } else {
             make = read_make(wcc_data.procedure, args, &mut change)?;
         }
@@ -244,12 +223,8 @@ impl Nfs {
             }
             let mut made_under = [0; CREATE_VERIFIER_BYTES];
             let mut writer = Writer::new(&mut made_under);
-            for word in [
-                attr.fsid,
-                attr.inode,
-                verifier[0] as u64,
-                verifier[1] as u64,
-            ] {
+            let [first, second] = verifier;
+            for word in [attr.fsid, attr.inode, first as u64, second as u64] {
                 writer.u64(word);
             }
             if !there {
@@ -325,6 +300,38 @@ impl Nfs {
 #[inline(never)]
 fn no_change() -> SetAttr {
     SetAttr::default()
+}
+
+/// Parses CREATE's mode and the attributes of the file. With EXCLUSIVE, also sets `verifier`.
+#[doc(alias = "createhow3")]
+fn read_how(
+    args: &mut Reader<'_>,
+    change: &mut SetAttr,
+    verifier: &mut [i64; 2],
+) -> Result<u32, Fault> {
+    let how = args.u32();
+    if how == EXCLUSIVE {
+        // The verifier is stored in atime and mtime, as other servers do; 31 bits fit every file system.
+        for secs in &mut *verifier {
+            *secs = (args.u32() & 0x7fff_ffff).into();
+        }
+        let [atime, mtime] = *verifier;
+        change.mode = Some(0o600);
+        change.atime = NewTime::At(FileTime {
+            secs: atime,
+            nanos: 0,
+        });
+        change.mtime = NewTime::At(FileTime {
+            secs: mtime,
+            nanos: 0,
+        });
+    } else {
+        read_change(args, change)?;
+    }
+    if how > EXCLUSIVE {
+        args.refuse();
+    }
+    Ok(how)
 }
 
 /// Parses the arguments of MKDIR, SYMLINK or MKNOD after the name.
