@@ -39,11 +39,7 @@ impl LinkState {
         let mut room = self.message_bytes();
         let mut writer = Writer::new(out.get_mut(..room)?, 0, 0);
         let mut asked = heapless::Vec::<NameId, PROBE_NAME_COUNT>::new();
-        let class = if self.link.shares_port {
-            dns::CLASS_IN
-        } else {
-            dns::CLASS_IN | dns::TOP_BIT
-        };
+        let class = self.probe_class();
         let (mut has_claimed, mut next, mut families) = (false, Instant::NEVER, 0);
         // A name has several records but only one state. Once its question is written, the state is no longer due, so the name's
         // other records add no question.
@@ -58,11 +54,7 @@ impl LinkState {
                 let phase = state.probe.get().phase;
                 let size = zone.probe_bytes(record.name, self.bit);
                 if phase == Phase::Third {
-                    state.probe.set(Probe {
-                        phase: Phase::Done,
-                        is_new: true,
-                        is_held: false,
-                    });
+                    state.probe.set(Probe::CLAIMED);
                     state.probe_due.set(Instant::NEVER);
                     has_claimed = true;
                 } else if asked.is_full()
@@ -77,10 +69,7 @@ impl LinkState {
                     if writer.question(labels, kind::ANY, class) {
                         let _ = asked.push(record.name);
                     }
-                    state.probe.set(Probe {
-                        phase: phase.next(),
-                        ..state.probe.get()
-                    });
+                    state.probe.set(state.probe.get().next());
                     state.probe_due.set(later(now, PROBE_MS));
                 }
             }
@@ -105,6 +94,16 @@ impl LinkState {
             self.unicast_until = later(now, UNICAST_MS);
         }
         Some(self.transmit(writer.finish(), families))
+    }
+
+    /// The class of a probe's questions. The QU bit requests unicast responses, which another program could receive if the port is
+    /// shared.
+    const fn probe_class(&self) -> u16 {
+        if self.link.shares_port {
+            dns::CLASS_IN
+        } else {
+            dns::CLASS_IN | dns::TOP_BIT
+        }
     }
 
     /// Schedules the first probe for a name `ms` milliseconds from now.

@@ -162,6 +162,21 @@ impl Probe {
         ..Self::NEW
     };
 
+    /// State of a name for which three probes got no response: it is ours, but not announced yet.
+    pub(super) const CLAIMED: Self = Self {
+        phase: Phase::Done,
+        is_held: false,
+        is_new: true,
+    };
+
+    /// Returns the state after a question or a probe was sent.
+    pub(super) fn next(self) -> Self {
+        Self {
+            phase: self.phase.next(),
+            ..self
+        }
+    }
+
     /// Returns true if the name is ours.
     pub(super) const fn holds(&self) -> bool {
         self.is_held || matches!(self.phase, Phase::Done)

@@ -140,14 +140,8 @@ impl LinkState {
             return (None, false);
         }
         if !has_goodbye && !alone {
-            self.add_additional(
-                zone,
-                &mut writer,
-                &mut written,
-                now,
-                Form::Regular,
-                families,
-            );
+            let form = Form::Regular;
+            self.add_additional(zone, &mut writer, &mut written, now, form, families);
         }
         (Some(self.transmit(writer.finish(), families)), has_goodbye)
     }

@@ -276,48 +276,7 @@ impl Browser {
             if !entry.is(record_flag::RESOLVES) {
                 return None;
             }
-            // Check each family separately: only one of them may have changed.
-            for (&is_v6, reported) in [false, true].iter().zip(&mut reported) {
-                if flags & family_bit(record_flag::REPORTED, is_v6) == 0 {
-                    continue;
-                }
-                let tried = family_bit(record_flag::TRIED, is_v6);
-                let Some(resolution) = self.resolution(&entry, is_v6) else {
-                    if flags & tried == 0 {
-                        if self.last_found_at.after(ANSWER_TIMEOUT) <= now {
-                            flags |= tried;
-                            break 'event_kind (EventKind::Unresolved, is_v6);
-                        }
-                        self.is_resolving = true;
-                    }
-                    // `Lost` is not reported while a goodbye removes the service or a cache flush replaces its SRV record.
-                    let is_there = entry.is(record_flag::ENDING) || self.cache.has_server(&entry);
-                    if !is_there && core::mem::take(reported) != 0 {
-                        if self.reports_once {
-                            // Another link may have the service.
-                            flags &=
-                                !(record_flag::BOTH * (record_flag::REPORTED | record_flag::TRIED));
-                            self.settle_at = now.after(SETTLE);
-                        }
-                        break 'event_kind (EventKind::Lost, is_v6);
-                    }
-                    continue;
-                };
-                flags |= tried;
-                let before = core::mem::replace(reported, resolution.hash);
-                if before != resolution.hash {
-                    let is_first = before == 0;
-                    break 'event_kind (
-                        if is_first {
-                            EventKind::Resolved
-                        } else {
-                            EventKind::Changed
-                        },
-                        is_v6,
-                    );
-                }
-            }
-            return None;
+            self.resolution_event(now, &entry, &mut flags, &mut reported)?
         };
         if matches!(
             event_kind.0,
@@ -328,6 +287,55 @@ impl Browser {
         let entry = self.cache.entries.get_mut(index)?;
         (entry.flags, entry.reported) = (flags, reported);
         Some(event_kind)
+    }
+
+    /// Returns the next event about the data of a reported service: known, changed, expired, or not found in time. `flags` and
+    /// `reported` are those of the record; marks the event as reported there.
+    fn resolution_event(
+        &mut self,
+        now: Instant,
+        entry: &CacheEntry,
+        flags: &mut u16,
+        reported: &mut [u32; 2],
+    ) -> Option<(EventKind, bool)> {
+        // Check each family separately: only one of them may have changed.
+        for (&is_v6, reported) in [false, true].iter().zip(reported) {
+            if *flags & family_bit(record_flag::REPORTED, is_v6) == 0 {
+                continue;
+            }
+            let tried = family_bit(record_flag::TRIED, is_v6);
+            let Some(resolution) = self.resolution(entry, is_v6) else {
+                if *flags & tried == 0 {
+                    if self.last_found_at.after(ANSWER_TIMEOUT) <= now {
+                        *flags |= tried;
+                        return Some((EventKind::Unresolved, is_v6));
+                    }
+                    self.is_resolving = true;
+                }
+                // `Lost` is not reported while a goodbye removes the service or a cache flush replaces its SRV record.
+                let is_there = entry.is(record_flag::ENDING) || self.cache.has_server(entry);
+                if !is_there && core::mem::take(reported) != 0 {
+                    if self.reports_once {
+                        // Another link may have the service.
+                        *flags &=
+                            !(record_flag::BOTH * (record_flag::REPORTED | record_flag::TRIED));
+                        self.settle_at = now.after(SETTLE);
+                    }
+                    return Some((EventKind::Lost, is_v6));
+                }
+                continue;
+            };
+            *flags |= tried;
+            let before = core::mem::replace(reported, resolution.hash);
+            if before != resolution.hash {
+                let event_kind = match before {
+                    0 => EventKind::Resolved,
+                    _ => EventKind::Changed,
+                };
+                return Some((event_kind, is_v6));
+            }
+        }
+        None
     }
 
     /// With [`Browser::reports_once`]: returns true if this record's link is to report the service. No other link has reported it for
