@@ -60,30 +60,16 @@ pub(crate) fn decode(packed: &[u8], chances: &mut [u16; CHANCES], out: &mut [u8]
             let previous = usize::from(back(out, 0).unwrap_or(0));
             let context =
                 ((len_out & mask(literal_bits)) << before_bits) + ((previous << before_bits) >> 8);
-            // After a match, the byte that would have continued the match selects the context, up to the first bit that differs.
-            let mut expected = match state {
-                7.. => usize::from(back(out, last[0]).unwrap_or(0)),
-                _ => 0,
+            let expected = match state {
+                7.. => Some(back(out, last[0]).unwrap_or(0)),
+                _ => None,
             };
-            let mut expecting = if state < 7 { 0 } else { 0x100 };
-            let mut symbol = 1;
-            while symbol < 0x100 {
-                expected <<= 1;
-                let next = expected & expecting;
-                let bit = coder.bit(LITERALS + 0x300 * context + expecting + next + symbol);
-                symbol = symbol << 1 | bit;
-                expecting = if bit == 0 { expecting ^ next } else { next };
-            }
-            *out.get_mut(len_out)? = symbol as u8;
+            *out.get_mut(len_out)? = coder.literal(LITERALS + 0x300 * context, expected);
             len_out += 1;
-            state = match state {
-                0..4 => 0,
-                4..10 => state - 3,
-                _ => state - 6,
-            };
+            state = after_literal(state);
             continue;
         }
-        let mut len;
+        let len;
         let was_literal = state < 7;
         if coder.bit(IS_REPEAT + state) == 0 {
             len = coder.length(LENGTH, place);
@@ -113,14 +99,29 @@ pub(crate) fn decode(packed: &[u8], chances: &mut [u16; CHANCES], out: &mut [u8]
             len = coder.length(REPEAT_LENGTH, place);
             state = if was_literal { 8 } else { 11 };
         }
-        let mut from = len_out.checked_sub(last[0] as usize + 1)?;
-        len += 2;
-        while len > 0 {
-            *out.get_mut(len_out)? = *out.get(from)?;
-            len_out += 1;
-            from += 1;
-            len -= 1;
-        }
+        len_out = copy_match(out, len_out, last[0], len + 2)?;
+    }
+}
+
+/// Copies `len` bytes of the output, from `distance` + 1 bytes before its end `end`, to that end. The bytes may overlap. Returns the
+/// new end; `None`: damaged.
+fn copy_match(out: &mut [u8], mut end: usize, distance: u32, mut len: usize) -> Option<usize> {
+    let mut from = end.checked_sub(distance as usize + 1)?;
+    while len > 0 {
+        *out.get_mut(end)? = *out.get(from)?;
+        end += 1;
+        from += 1;
+        len -= 1;
+    }
+    Some(end)
+}
+
+/// Returns the state after a literal.
+const fn after_literal(state: usize) -> usize {
+    match state {
+        0..4 => 0,
+        4..10 => state - 3,
+        _ => state - 6,
     }
 }
 
@@ -183,6 +184,22 @@ impl Coder<'_> {
             number |= (bit as u32) << shift;
         }
         number
+    }
+
+    /// Decodes a literal with the probabilities at `base`. After a match, `expected` is the byte that would have continued the
+    /// match; it selects the probabilities, up to the first bit that differs.
+    fn literal(&mut self, base: usize, expected: Option<u8>) -> u8 {
+        let mut expecting = if expected.is_some() { 0x100 } else { 0 };
+        let mut expected = usize::from(expected.unwrap_or(0));
+        let mut symbol = 1;
+        while symbol < 0x100 {
+            expected <<= 1;
+            let next = expected & expecting;
+            let bit = self.bit(base + expecting + next + symbol);
+            symbol = symbol << 1 | bit;
+            expecting = if bit == 0 { expecting ^ next } else { next };
+        }
+        symbol as u8
     }
 
     /// Decodes the length of a match, minus 2.
