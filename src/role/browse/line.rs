@@ -28,6 +28,20 @@ texts! {
     }
 }
 
+impl Shown {
+    /// Returns the event of this kind; `None`: events of this kind are not printed.
+    const fn of(kind: EventKind) -> Option<Self> {
+        Some(match kind {
+            EventKind::Type => Self::Type,
+            EventKind::Added => Self::Added,
+            EventKind::Removed => Self::Removed,
+            EventKind::Resolved => Self::Resolved,
+            EventKind::Changed => Self::Changed,
+            _ => return None,
+        })
+    }
+}
+
 /// Width of a service's name on an 80-column terminal (columns).
 const NAME_COLUMNS: usize = 45;
 /// Width of a type (columns).
@@ -101,6 +115,27 @@ pub(super) fn put_location(out: &mut Out, event: &Event<'_>) {
     out.byte(b';').number(event.port.into()).byte(b';');
 }
 
+/// Writes host, address, port and TXT of a service in columns: a line for each.
+fn put_resolved_lines(out: &mut Out, event: &Event<'_>) {
+    out.put(b"\n   hostname = [")
+        .name(event.names(), event.host);
+    out.put(b"]\n   address = [").address(event.address);
+    out.put(b"]\n   port = [").number(event.port.into());
+    out.put(b"]\n   txt = [").texts(event.txt).byte(b']');
+}
+
+/// Writes host, address, port and TXT of a service as members of a JSON object.
+fn put_resolved_members(out: &mut Out, event: &Event<'_>) {
+    out.put(b",\"host\":\"").name(event.names(), event.host);
+    out.put(b"\",\"address\":\"").address(event.address);
+    out.put(b"\",\"port\":").number(event.port.into());
+    out.put(b",\"txt\":[");
+    for (index, text) in strings(event.txt).enumerate() {
+        out.put(if index == 0 { b"" } else { b"," }).quoted(text);
+    }
+    out.byte(b']');
+}
+
 impl Form {
     /// Writes the line for an event; with `looks_up`, known types are replaced by their names. `None`: the event is not printed.
     pub(super) fn write(
@@ -111,14 +146,7 @@ impl Form {
         looks_up: bool,
     ) -> Option<()> {
         const SIGNS: &[u8; 5] = b"++-=!";
-        let what = match event.kind {
-            EventKind::Type => Shown::Type,
-            EventKind::Added => Shown::Added,
-            EventKind::Removed => Shown::Removed,
-            EventKind::Resolved => Shown::Resolved,
-            EventKind::Changed => Shown::Changed,
-            _ => return None,
-        };
+        let what = Shown::of(event.kind)?;
         let sign = *SIGNS.get(what as usize).unwrap_or(&b' ');
         let is_resolved = matches!(what, Shown::Resolved | Shown::Changed);
         let names = event.names();
@@ -157,10 +185,7 @@ impl Form {
                 }
                 out.pad(start, KIND_COLUMNS).put(b" local");
                 if is_resolved {
-                    out.put(b"\n   hostname = [").name(names, event.host);
-                    out.put(b"]\n   address = [").address(event.address);
-                    out.put(b"]\n   port = [").number(event.port.into());
-                    out.put(b"]\n   txt = [").texts(event.txt).byte(b']');
+                    put_resolved_lines(out, event);
                 }
             }
             Self::Json => {
@@ -174,14 +199,7 @@ impl Form {
                 out.put(b",\"type\":\"").labels(names, kind, KIND_LABELS);
                 out.put(b"\",\"domain\":\"local\"");
                 if is_resolved {
-                    out.put(b",\"host\":\"").name(names, event.host);
-                    out.put(b"\",\"address\":\"").address(event.address);
-                    out.put(b"\",\"port\":").number(event.port.into());
-                    out.put(b",\"txt\":[");
-                    for (index, text) in strings(event.txt).enumerate() {
-                        out.put(if index == 0 { b"" } else { b"," }).quoted(text);
-                    }
-                    out.byte(b']');
+                    put_resolved_members(out, event);
                 }
                 out.byte(b'}');
             }
