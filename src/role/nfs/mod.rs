@@ -503,11 +503,24 @@ impl Nfs {
                 failed(event::NO_DATAGRAMS, b"", net_errno(error));
             }
         }
+        self.register(&nfs_at, mount_at.port(), has_datagrams);
+        // SET changes the table of one process only.
+        if options.portmap && self.is_first {
+            self.open_portmap(world, nfs_at, mount_at.port());
+        }
+        if HAS_SERVE && self.is_first && options.background.detaches {
+            daemon::tell_ready();
+        }
+        Ok(())
+    }
+
+    /// Adds the server's own programs to the portmapper's table. `has_datagrams`: MOUNT is also served over UDP.
+    fn register(&mut self, nfs_at: &SocketAddrV6, mount_port: u16, has_datagrams: bool) {
         for &(program, version) in &REGISTERED {
             let (port, has_udp) = match program {
                 portmap::PROGRAM => (portmap::PORT, true),
                 nfs3::PROGRAM => (nfs_at.port(), false),
-                _ => (mount_at.port(), has_datagrams),
+                _ => (mount_port, has_datagrams),
             };
             for &transport in &Transport::ALL {
                 let is_reached = nfs_at.ip().is_unspecified()
@@ -522,34 +535,32 @@ impl Nfs {
                 }
             }
         }
-        // SET changes the table of one process only.
-        if options.portmap && self.is_first {
-            let mut portmap_at = nfs_at;
-            portmap_at.set_port(portmap::PORT);
-            let mut opened = self.open(world, &mut portmap_at, PORTMAP_TOKEN, PORTMAP);
-            if opened.is_ok() {
-                opened = self.bind(world, &portmap_at, PORTMAP_DATAGRAMS, PORTMAP);
-                if opened.is_err() {
-                    self.streams.close_listener(world);
-                }
-            }
-            let mounting = Mounting {
-                nfs_at,
-                mount_port: mount_at.port(),
-                exports: world.tree.exports(),
-            };
-            match opened {
-                Ok(()) => {
-                    report_listening(world.events, &portmap_at, text!(" for portmap"));
-                    mounting.print(world.events);
-                }
-                Err(error) => mounting.report_no_portmap(error, world.events),
+    }
+
+    /// Opens the portmapper's sockets, and prints the commands that mount the first export. If a socket cannot be opened, reports
+    /// that, and the command that works without a portmapper.
+    fn open_portmap(&mut self, world: &mut World<'_>, nfs_at: SocketAddrV6, mount_port: u16) {
+        let mut portmap_at = nfs_at;
+        portmap_at.set_port(portmap::PORT);
+        let mut opened = self.open(world, &mut portmap_at, PORTMAP_TOKEN, PORTMAP);
+        if opened.is_ok() {
+            opened = self.bind(world, &portmap_at, PORTMAP_DATAGRAMS, PORTMAP);
+            if opened.is_err() {
+                self.streams.close_listener(world);
             }
         }
-        if HAS_SERVE && self.is_first && options.background.detaches {
-            daemon::tell_ready();
+        let mounting = Mounting {
+            nfs_at,
+            mount_port,
+            exports: world.tree.exports(),
+        };
+        match opened {
+            Ok(()) => {
+                report_listening(world.events, &portmap_at, text!(" for portmap"));
+                mounting.print(world.events);
+            }
+            Err(error) => mounting.report_no_portmap(error, world.events),
         }
-        Ok(())
     }
 
     /// Listens at `at` for the programs of `service`, and reports a failure. Replaces port 0 by the port that the kernel chose.
