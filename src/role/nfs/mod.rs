@@ -13,8 +13,8 @@ mod exports;
 pub(super) mod machine;
 mod options;
 mod reports;
+mod sockets;
 
-use super::args::canonical;
 use super::reasons::{self, Reason, reason};
 use super::{Console, Fatal};
 use crate::config::{
@@ -22,17 +22,16 @@ use crate::config::{
     NODE_COUNT_MIN, RETRY, SHARED_BYTES, SHARED_BYTES_MIN,
 };
 use crate::drive::datagrams::Datagrams;
-use crate::drive::platform::host::daemon;
 use crate::drive::platform::network::Network;
 use crate::drive::rpc::Rpc;
 use crate::drive::streams::Streams;
 use crate::drive::{Task, World, platform};
-use crate::engine::programs::{ProgramSet, Programs};
+use crate::engine::programs::Programs;
 use crate::engine::turns::Turns;
 use crate::event::{self, Line};
 use crate::log;
 use crate::mem::{self, scaled};
-use crate::net::{NetError, NetResult, Signals};
+use crate::net::{NetError, Signals};
 use crate::sys::{self, Access, Args, BUILD_ID_BYTES, Calls, Errno, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
@@ -40,12 +39,10 @@ use crate::time::Instant;
 use crate::vfs::FsError;
 use crate::vfs::host::{Form, Host};
 use crate::vfs::{Backend, Export, Tree};
-use crate::wire::portmap::{Mapping, Transport};
-use crate::wire::{mount, nfs3, portmap};
-use core::net::{Ipv4Addr, SocketAddrV6};
+use core::net::SocketAddrV6;
 use core::sync::atomic::Ordering;
 use exports::Files;
-use reports::{Mounting, report_export, report_exports, report_listening};
+use reports::report_export;
 
 #[cfg(feature = "init")]
 pub(super) use argument::ExportArgument;
@@ -239,7 +236,7 @@ pub(super) fn check_ports(options: &Options) -> Result<(), Fatal> {
     for port in [Some(nfs_port), mount_port].into_iter().flatten() {
         let mut at = options.address;
         at.set_port(port);
-        if platform::host::loops::is_taken(at, canonical(&at)) {
+        if platform::host::loops::is_taken(at, super::args::canonical(&at)) {
             return Err(cannot_listen(&at, Errno::ADDRINUSE));
         }
     }
@@ -428,186 +425,6 @@ fn choose_form(options: &Options, host: &mut Host, tree: &Tree) -> Result<Form, 
         Err(status)
     } else {
         Ok(Form::Path)
-    }
-}
-
-const NFS: ProgramSet = ProgramSet {
-    nfs: true,
-    mount: false,
-    portmap: false,
-};
-const MOUNT: ProgramSet = ProgramSet {
-    nfs: false,
-    mount: true,
-    portmap: false,
-};
-const BOTH: ProgramSet = ProgramSet { mount: true, ..NFS };
-const PORTMAP: ProgramSet = ProgramSet {
-    nfs: false,
-    mount: false,
-    portmap: true,
-};
-
-/// The programs and versions that are registered with the portmapper.
-static REGISTERED: [(u32, u32); 6] = [
-    (portmap::PROGRAM, portmap::VERSION),
-    (portmap::PROGRAM, portmap::VERSION_3),
-    (portmap::PROGRAM, portmap::VERSION_4),
-    (nfs3::PROGRAM, nfs3::VERSION),
-    (mount::PROGRAM, mount::VERSION_1),
-    (mount::PROGRAM, mount::VERSION_3),
-];
-
-/// Tokens of the TCP listeners. NFS_TOKEN also serves MOUNT if both have the same port.
-const NFS_TOKEN: u32 = 0;
-const MOUNT_TOKEN: u32 = 1;
-const PORTMAP_TOKEN: u32 = 2;
-/// Tokens of the UDP sockets.
-const MOUNT_DATAGRAMS: u32 = 3;
-const PORTMAP_DATAGRAMS: u32 = 4;
-
-impl Nfs {
-    /// Opens the sockets of NFS and MOUNT, and of the portmapper. If the portmapper's port is in use or
-    /// denied, reports that and continues without a portmapper.
-    fn open_sockets(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
-        let options = self.options;
-        let (mut nfs_at, mut mount_at) = (options.address, options.address);
-        let separate_port = options.mount_port.filter(|port| *port != nfs_at.port());
-        let (service, what) = match separate_port {
-            Some(_) => (NFS, text!(" for NFS")),
-            None => (BOTH, text!(" for NFS and MOUNT")),
-        };
-        self.listen(world, &mut nfs_at, NFS_TOKEN, service)?;
-        if let Some(port) = separate_port {
-            mount_at.set_port(port);
-            self.listen(world, &mut mount_at, MOUNT_TOKEN, MOUNT)?;
-        } else {
-            mount_at = nfs_at;
-        }
-        // Reports only after all required sockets are open. Ports are reported last: a program that waits for the line
-        // "listening on" has read the exports by then.
-        if self.is_first {
-            report_exports(world.tree, self.form, self.acts_as_callers, world.events);
-            report_listening(world.events, &nfs_at, what);
-            if separate_port.is_some() {
-                report_listening(world.events, &mount_at, text!(" for MOUNT"));
-            }
-        }
-        let mut has_datagrams = false;
-        if !options.has_no_datagrams {
-            let bound = self.bind(world, &mount_at, MOUNT_DATAGRAMS, MOUNT);
-            has_datagrams = bound.is_ok();
-            if let Err(error) = bound
-                && self.is_first
-            {
-                failed(event::NO_DATAGRAMS, b"", net_errno(error));
-            }
-        }
-        self.register(&nfs_at, mount_at.port(), has_datagrams);
-        // SET changes the table of one process only.
-        if options.portmap && self.is_first {
-            self.open_portmap(world, nfs_at, mount_at.port());
-        }
-        if HAS_SERVE && self.is_first && options.background.detaches {
-            daemon::tell_ready();
-        }
-        Ok(())
-    }
-
-    /// Adds the server's own programs to the portmapper's table. `has_datagrams`: MOUNT is also served over UDP.
-    fn register(&mut self, nfs_at: &SocketAddrV6, mount_port: u16, has_datagrams: bool) {
-        for &(program, version) in &REGISTERED {
-            let (port, has_udp) = match program {
-                portmap::PROGRAM => (portmap::PORT, true),
-                nfs3::PROGRAM => (nfs_at.port(), false),
-                _ => (mount_port, has_datagrams),
-            };
-            for &transport in &Transport::ALL {
-                let is_reached = nfs_at.ip().is_unspecified()
-                    || transport.is_v6() == nfs_at.ip().to_ipv4_mapped().is_none();
-                if is_reached && (has_udp || !transport.is_udp()) {
-                    let _ = self.rpc.programs.mappings.push(Mapping {
-                        program,
-                        version,
-                        transport,
-                        port,
-                    });
-                }
-            }
-        }
-    }
-
-    /// Opens the portmapper's sockets, and prints the commands that mount the first export. If a socket cannot be opened, reports
-    /// that, and the command that works without a portmapper.
-    fn open_portmap(&mut self, world: &mut World<'_>, nfs_at: SocketAddrV6, mount_port: u16) {
-        let mut portmap_at = nfs_at;
-        portmap_at.set_port(portmap::PORT);
-        let mut opened = self.open(world, &mut portmap_at, PORTMAP_TOKEN, PORTMAP);
-        if opened.is_ok() {
-            opened = self.bind(world, &portmap_at, PORTMAP_DATAGRAMS, PORTMAP);
-            if opened.is_err() {
-                self.streams.close_listener(world);
-            }
-        }
-        let mounting = Mounting {
-            nfs_at,
-            mount_port,
-            exports: world.tree.exports(),
-        };
-        match opened {
-            Ok(()) => {
-                report_listening(world.events, &portmap_at, text!(" for portmap"));
-                mounting.print(world.events);
-            }
-            Err(error) => mounting.report_no_portmap(error, world.events),
-        }
-    }
-
-    /// Listens at `at` for the programs of `service`, and reports a failure. Replaces port 0 by the port that the kernel chose.
-    fn listen(
-        &mut self,
-        world: &mut World<'_>,
-        at: &mut SocketAddrV6,
-        local: u32,
-        service: ProgramSet,
-    ) -> Result<(), Fatal> {
-        let opened = self.open(world, at, local, service);
-        opened.map_err(|error| cannot_listen(at, net_errno(error)))
-    }
-
-    /// Listens at `at` without reporting a failure. On a host without IPv6, `::` falls back to 0.0.0.0.
-    fn open(
-        &mut self,
-        world: &mut World<'_>,
-        at: &mut SocketAddrV6,
-        local: u32,
-        service: ProgramSet,
-    ) -> NetResult<()> {
-        match self.streams.listen(world, canonical(at), local) {
-            Err(NetError::Unsupported | NetError::NoSuchAddress | NetError::Gone)
-                if at.ip().is_unspecified() =>
-            {
-                at.set_ip(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped());
-                self.open(world, at, local, service)
-            }
-            opened => {
-                at.set_port(opened?.port());
-                self.rpc.set_service(local, service);
-                Ok(())
-            }
-        }
-    }
-
-    /// Binds a UDP socket for the programs of `service`.
-    fn bind(
-        &mut self,
-        world: &mut World<'_>,
-        at: &SocketAddrV6,
-        local: u32,
-        service: ProgramSet,
-    ) -> NetResult<()> {
-        self.rpc.set_service(local, service);
-        self.datagrams.bind(world, canonical(at), local)
     }
 }
 
