@@ -96,6 +96,7 @@ pub fn main(args: Args) -> Result<()> {
         // Without LTO a mutant compiles in 3 s instead of 20.
         .env("CARGO_PROFILE_TEST_LTO", "off")
         .env("CARGO_PROFILE_TEST_DEBUG", "0")
+        .env("CARGO_PROFILE_TEST_OPT_LEVEL", "1")
         .env_remove("CARGO_MANIFEST_DIR");
     setrlimit(Resource::RLIMIT_AS, MEMORY_BYTES, MEMORY_BYTES)?;
     let status = judge.status().context("cannot start cargo-mutants")?;
