@@ -89,17 +89,7 @@ fn broken_pipe_does_not_end_server() -> Result<()> {
     // The server must also continue after the reader of its stderr has closed the pipe.
     let mut command = Command::new(binary(Arch::X86_64)?);
     command
-        .args([
-            "nfs",
-            "-n",
-            "0",
-            "-l",
-            "127.0.0.1",
-            "-p",
-            "--handles",
-            "path",
-            "--export",
-        ])
+        .args("nfs -n 0 -l 127.0.0.1 -p --handles path --export".split(' '))
         .arg(directory.path());
     let mut child = command.stderr(Stdio::piped()).spawn()?;
     let result = serve_with_closed_stderr(&mut child, directory.path());

@@ -411,17 +411,7 @@ fn name_unfsd_selects_the_nfs_role() -> Result<()> {
     let mut command = Command::new(binary(Arch::X86_64)?);
     command
         .arg0("/sbin/unfsd")
-        .args([
-            "-d",
-            "-n",
-            "0",
-            "-l",
-            "127.0.0.1",
-            "-p",
-            "--handles",
-            "path",
-            "--export",
-        ])
+        .args("-d -n 0 -l 127.0.0.1 -p --handles path --export".split(' '))
         .arg(directory.path());
     let mut child = command.stderr(Stdio::piped()).spawn()?;
     let lines = BufReader::new(child.stderr.take().context("the server has no stderr")?).lines();

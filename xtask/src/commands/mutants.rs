@@ -46,10 +46,6 @@ pub struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// Run only the K-th of N equal parts of the chosen mutants: K/N, from 1/N to N/N
-    #[arg(long, value_parser = shard, default_value = "1/1")]
-    shard: (usize, usize),
-
     /// Run only mutants that the previous run missed or did not reach
     #[arg(long)]
     iterate: bool,
@@ -82,16 +78,17 @@ pub fn main(args: Args) -> Result<()> {
     );
     mutants.sort_by_cached_key(|mutant| mutant.sort_key(args.seed));
     mutants.truncate(args.count);
-    let (k, n) = args.shard;
-    let chosen = mutants.iter().skip(k - 1).step_by(n);
-
     let mut judge = cargo_mutants(&tools, &root);
     judge
         .args(["--output=target", "--test-tool=nextest", "--jobs=2"])
         .args(["--timeout", TIMEOUT_S])
         // A mutant often leaves code unused. Without `--cap-lints`, a denied lint would keep such a mutant from compiling.
         .args(["--cap-lints=true", "--cargo-arg=--lib"])
-        .args(chosen.map(|mutant| format!("--re=^{}$", escape(&mutant.name))))
+        .args(
+            mutants
+                .iter()
+                .map(|mutant| format!("--re=^{}$", escape(&mutant.name))),
+        )
         .args(args.iterate.then_some("--iterate"))
         // Without LTO a mutant compiles in 3 s instead of 20.
         .env("CARGO_PROFILE_TEST_LTO", "off")
@@ -107,16 +104,6 @@ pub fn main(args: Args) -> Result<()> {
     );
     print!("{}", report(&root.join("target/mutants.out"))?);
     Ok(())
-}
-
-/// Parses `K/N`.
-fn shard(text: &str) -> Result<(usize, usize)> {
-    let (k, n) = text
-        .split_once('/')
-        .context("expected K/N, for example 1/4")?;
-    let (k, n) = (k.parse()?, n.parse()?);
-    ensure!((1..=n).contains(&k), "K must be from 1 to N");
-    Ok((k, n))
 }
 
 /// Installs a cargo subcommand under `tools`, unless this version is installed there.
@@ -247,14 +234,6 @@ mod tests {
         };
         assert!(sort_key(1, 1) == sort_key(100, 1));
         assert!(sort_key(1, 1) != sort_key(1, 2));
-    }
-
-    #[test]
-    fn shard_must_be_from_1_to_n() {
-        assert_eq!(shard("2/3").unwrap(), (2, 3));
-        for wrong in ["0/3", "4/3", "3", "a/b", "1/0"] {
-            assert!(shard(wrong).is_err(), "{wrong}");
-        }
     }
 
     #[test]
