@@ -1,10 +1,10 @@
 //! Protocols: state machines without sockets, clocks or allocation.
 //!
 //! An engine has three outputs: bytes, events, and orders to move file data. The caller passes time and files to each call.
-//! Calling order: pass input (`handle`, [`Stream::advance`], [`Stream::done`]). Then, and whenever the time of `poll_at` has come,
-//! call `poll_transmit` until it returns `None`. Then wait until `poll_at` or for more input. If a call returns an order, the
-//! driver carries it out and calls [`Stream::done`] before anything else for that session. Invariant: after malformed input a
-//! stream is closed for good; a request is only begun when its largest reply fits.
+//! Calling order: pass input (`handle`, `advance`, `done`). Then, and whenever the time of `poll_at` has come, call `poll_transmit`
+//! until it returns `None`. Then wait until `poll_at` or for more input. If a call returns an order, the driver carries it out and
+//! calls `done` before anything else for that session. Invariant: after malformed input a stream is closed for good; a request is
+//! only begun when its largest reply fits.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
