@@ -6,7 +6,6 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 use xtask::build::Arch;
 use xtask::clients::nfs::{Auth, Call, Client, How, Set, nfsstat3, stable_how};
 use xtask::machines::iso::{ROCK_RIDGE, image};
@@ -55,20 +54,12 @@ fn request_everything(client: &mut Client, root: &[u8]) -> Result<()> {
 fn session(log: &Log, options: ServerOptions) -> Result<()> {
     let directory = public_dir()?;
     filled(directory.path())?;
-    let has_mdns = options.role == "serve" && log.profile.is_none();
     let server = Server::start(ServerOptions {
         exports: vec![format!("{}:rw,no_root_squash", directory.path().display())],
         wrapper: log.wrapper(),
         ..options
     })?;
     let attempt = || -> Result<()> {
-        if has_mdns {
-            // The process of mDNS may start later than that of NFS. It alone is kept to the files that it needs.
-            server.wait_for_line(
-                "needed system calls and files only",
-                Duration::from_secs(30),
-            )?;
-        }
         let (mut client, root) = server.open(directory.path())?;
         request_everything(&mut client, &root)
     };
@@ -78,7 +69,7 @@ fn session(log: &Log, options: ServerOptions) -> Result<()> {
         for child in server.children()? {
             kill(Pid::from_raw(child.try_into()?), signal)?;
         }
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(std::time::Duration::from_millis(200));
     }
     server.wait_for_end()?;
     result
