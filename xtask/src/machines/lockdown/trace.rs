@@ -79,6 +79,8 @@ struct Process {
 
 fn parse(text: &str, calls: &Calls) -> BTreeMap<String, Trace> {
     let known: BTreeSet<&str> = calls.roles.keys().map(String::as_str).collect();
+    // Known before the first line is read, because the calls of a child may precede the result of clone.
+    let parents: BTreeMap<&str, &str> = text.lines().filter_map(clone_in).collect();
     let mut processes: BTreeMap<&str, Process> = BTreeMap::new();
     let mut traces: BTreeMap<String, Trace> = BTreeMap::new();
     // Lines are `1234  openat(AT_FDCWD, …) = 3`, and `1234  <... openat resumed> …) = 3` after an interruption.
@@ -88,12 +90,10 @@ fn parse(text: &str, calls: &Calls) -> BTreeMap<String, Trace> {
         };
         let call = call.trim_start();
         let result = call.rsplit_once(" = ").map(|(_, result)| result);
-        if call.starts_with("clone") || call.starts_with("<... clone") {
-            let parent = processes.get(pid).cloned().unwrap_or_default();
-            if let Some(child) = result {
-                let child = processes.entry(child).or_default();
-                *child = parent;
-            }
+        if !processes.contains_key(pid) {
+            let parent = parents.get(pid).and_then(|parent| processes.get(parent));
+            let process = parent.cloned().unwrap_or_default();
+            processes.insert(pid, process);
         }
         if call.starts_with("<... execve resumed>") {
             let process = processes.entry(pid).or_default();
@@ -126,7 +126,6 @@ fn parse(text: &str, calls: &Calls) -> BTreeMap<String, Trace> {
             }
             processes.insert(pid, started);
         }
-        // The calls of a child may precede the result of clone.
         let process = processes.entry(pid).or_default();
         let Some(role) = &process.role else {
             continue;
@@ -147,6 +146,15 @@ fn parse(text: &str, calls: &Calls) -> BTreeMap<String, Trace> {
         process.is_confined |= arguments.starts_with("PR_SET_SECCOMP");
     }
     traces
+}
+
+/// The child and the parent, if the line has the result of clone.
+fn clone_in(line: &str) -> Option<(&str, &str)> {
+    let (parent, call) = line.split_once(char::is_whitespace)?;
+    let call = call.trim_start();
+    let is_clone = call.starts_with("clone") || call.starts_with("<... clone");
+    let (_, child) = call.rsplit_once(" = ").filter(|_| is_clone)?;
+    Some((child, parent))
 }
 
 /// The role that execve starts: its program's name or first argument.
@@ -179,8 +187,8 @@ mod tests {
 10    epoll_pwait(4, <unfinished ...>
 10    <... epoll_pwait resumed>[]) = 1
 10    clone(child_stack=0x1 <unfinished ...>
-10    <... clone resumed>, flags=CLONE_VM) = 11
 11    set_robust_list(0, 24) = 0
+10    <... clone resumed>, flags=CLONE_VM) = 11
 10    socket(AF_INET, SOCK_STREAM, 0) = 3
 10    --- SIGTERM {si_signo=SIGTERM} ---
 10    +++ exited with 0 +++
