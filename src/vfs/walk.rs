@@ -308,6 +308,7 @@ impl Path<'_> {
 
     /// Moves the walk to the object `name` in the directory at which the walk is. If the object is a symbolic link that `end`
     /// follows, the walk stays; the link's target is written to `buffer`, and its length is returned.
+    /// With `direct`, the walk may enter the directory if it is an image.
     fn step(
         &mut self,
         name: Name<'_>,
