@@ -120,8 +120,8 @@ pub enum State {
     NeedInput,
     /// The engine needs an empty output buffer.
     NeedOutput,
-    /// The engine has background work, such as an SFTP copy-data. The driver calls `advance` again without waiting for
-    /// input, but passes input that has arrived.
+    /// The engine has background work, such as an SFTP copy-data. The driver calls `advance` again without waiting for input, but
+    /// passes input that has arrived.
     Busy,
     /// The driver is to send the produced bytes, carry out this order, and then call `done`.
     Order(Order),

@@ -378,9 +378,7 @@ impl Programs {
             }
         }
     }
-}
 
-impl Programs {
     /// Answers the calls in `input`, as far as the replies fit into `output`.
     pub fn advance(
         &mut self,

@@ -234,16 +234,7 @@ impl Exporting {
         let secret = dir.path().join("srv/secret");
         fs::set_permissions(secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
         write_exports(&dir, clients)?;
-        let file = dir.path().join("exports").display().to_string();
-        let mut arguments = vec!["-e".into(), file];
-        if role == "serve" {
-            arguments.push("--no-mdns".into());
-        }
-        let server = Server::start(ServerOptions {
-            role,
-            arguments,
-            ..ServerOptions::default()
-        })?;
+        let server = start(role, &dir.path().join("exports"))?;
         Ok(Self { dir, server })
     }
 
@@ -279,6 +270,19 @@ impl Exporting {
         }
         anyhow::bail!("no new line {part:?} in {:#?}", self.server.lines())
     }
+}
+
+/// Starts a server that reads the file `exports`.
+fn start(role: &'static str, exports: &Path) -> Result<Server> {
+    let mut arguments = vec!["-e".into(), exports.display().to_string()];
+    if role == "serve" {
+        arguments.push("--no-mdns".into());
+    }
+    Server::start(ServerOptions {
+        role,
+        arguments,
+        ..ServerOptions::default()
+    })
 }
 
 fn write_exports(dir: &TempDir, clients: &str) -> Result<()> {
@@ -372,15 +376,7 @@ fn ended_export_can_be_unmounted() -> Result<()> {
             let exports = dir.path().join("exports");
             let line = |path: &Path| format!("{} *(ro,insecure)\n", path.display());
             fs::write(&exports, line(&kept) + &line(&ended))?;
-            let mut arguments = vec!["-e".into(), exports.display().to_string()];
-            if role == "serve" {
-                arguments.push("--no-mdns".into());
-            }
-            let server = Server::start(ServerOptions {
-                role,
-                arguments,
-                ..ServerOptions::default()
-            })?;
+            let server = start(role, &exports)?;
             let mut client = Client::connect((Ipv4Addr::LOCALHOST, server.nfs_port).into())?;
             let root = client.mount(&ended.display().to_string())?;
             let file = client.lookup(&root, "file")?;

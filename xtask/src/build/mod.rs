@@ -357,7 +357,7 @@ fn install(mut cargo: Command, name: &str, version: &str) -> Result<PathBuf> {
         cargo.args(["install", "--quiet", "--locked", name, "--version", version]);
         cargo.arg("--root").arg(&root);
         cargo.arg("--target-dir").arg(all.join("build"));
-        // These programs wait for the server, and compiling them optimised takes longer than it saves.
+        // Not optimised, so that compiling takes less time: these programs mostly wait for the server.
         cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
         setup::run_captured(&mut cargo)?;
     }
