@@ -189,12 +189,16 @@ impl Check {
 
     /// Reads the status in front of the results. `None`: the server returned an error.
     fn check_status(&mut self, results: &mut Reader<'_>) -> Option<()> {
-        if results.u32() == 0 {
-            return Some(());
-        }
-        self.why = text!(
-            "the server cannot access the export: gone, or a disk error; see the server's log"
-        );
+        const ACCESS: u32 = mount::Status::Access as u32;
+        self.why = match results.u32() {
+            0 => return Some(()),
+            ACCESS => text!(
+                "the server refuses this host or its port; see the export's hosts, and secure"
+            ),
+            _ => text!(
+                "the server cannot access the export: gone, or a disk error; see the server's log"
+            ),
+        };
         None
     }
 

@@ -257,7 +257,7 @@ fn failing_export_is_named() -> Result<()> {
     };
     let with_kind = |kind| [words(&[0, kind]), vec![0; 80]].concat();
     for (server, why) in [
-        (mnt(words(&[13])), "cannot access the export"),
+        (mnt(words(&[13])), "refuses this host"),
         (mnt(words(&[10006])), "cannot access the export"),
         (mnt(words(&[])), STRANGE),
         (mnt([words(&[0, 68]), vec![0; 76]].concat()), STRANGE),

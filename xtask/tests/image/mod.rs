@@ -2,7 +2,7 @@
 
 mod hello;
 mod layout;
-mod podman;
+pub mod podman;
 mod samples;
 mod serve;
 

@@ -198,7 +198,7 @@ impl Drop for Running {
 }
 
 /// Checks that `export` of the server at 127.0.0.1:2049 can be mounted, and has `name`.
-fn ensure_exported(export: &str, name: &str) -> Result<()> {
+pub fn ensure_exported(export: &str, name: &str) -> Result<()> {
     let server = SocketAddr::from((Ipv4Addr::LOCALHOST, 2049));
     let root = Client::connect(server)?.mount(export)?;
     Client::connect(server)?.lookup(&root, name).map(drop)

@@ -1,8 +1,9 @@
-//! The files of `cargo xtask release`, checked by the tools of those that receive them: dpkg and lintian, rpm, three shells, ar,
-//! sha256sum, and CycloneDX's schema.
+//! The files of `cargo xtask release`, checked by the tools of those that receive them: dpkg and systemd of a fresh Debian, lintian,
+//! rpm, three shells, ar, sha256sum, and CycloneDX's schema.
 //!
 //! The release has one architecture and one role, because it is made twice.
 
+mod install;
 mod packages;
 mod sbom;
 mod shells;
@@ -20,7 +21,7 @@ use xtask::setup;
 
 use crate::reproducible::xtask_of_copy;
 
-const ARGUMENTS: [&str; 5] = ["release", "--arch", "x86_64", "--roles", "mdns"];
+const ARGUMENTS: [&str; 5] = ["release", "--arch", "x86_64", "--roles", "nfs"];
 /// SOURCE_DATE_EPOCH of both releases: 2026-01-02 03:04:05 UTC.
 const TIME: &str = "1767323045";
 /// Result of `date -u -d @TIME +%Y-%m-%dT%H:%M:%S`.
@@ -102,7 +103,7 @@ fn sums_cover_every_file() -> Result<()> {
     }
     for name in [
         "completions/_stowaway",
-        "debug/x86_64/mdns.debug",
+        "debug/x86_64/nfs.debug",
         "debug/x86_64/stowaway.debug",
         "docker.tar",
         "machines/firecracker.json",
@@ -118,7 +119,7 @@ fn sums_cover_every_file() -> Result<()> {
         "packages/stowaway.vib",
         "sbom.cdx.json",
         "share.tar.gz",
-        "x86_64/mdns",
+        "x86_64/nfs",
         "x86_64/stowaway",
         "x86_64/stowaway.packed",
     ] {

@@ -64,7 +64,7 @@ fn every_component_has_licence_sum_and_version() -> Result<()> {
         );
     }
     ensure!(names(&document)?.contains("rust_core_alloc"));
-    // The release has only mdns, which has no use for smoltcp.
+    // The release has only nfs, which has no use for smoltcp.
     ensure!(!names(&document)?.contains("smoltcp"));
     Ok(())
 }

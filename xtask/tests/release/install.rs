@@ -1,0 +1,139 @@
+//! The .deb in a fresh Debian, whose systemd runs in a container.
+
+use anyhow::{Context as _, Result, ensure};
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use xtask::machines::server::{Namespace, public_dir, root_for};
+use xtask::machines::wait_for;
+use xtask::setup;
+
+use super::package;
+use crate::image::podman::Podman;
+use crate::recipes::ensure_exported;
+
+/// Time limit for systemd to start, and for a changed list of exports to be served.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The container's name.
+const NAME: &str = "debian";
+/// Prints the type, mode, owner, size and path of each file that a package may have changed. The excluded directories hold dpkg's
+/// record of the purge, the times of systemd's timers, and formatted man pages.
+const LIST: &str = "find / -xdev \\( -path /var/lib/dpkg -o -path /var/lib/systemd/timers -o -path /var/cache/man -o -path /var/log \\
+    -o -path /root -o -path /run -o -path /tmp -o -path /proc -o -path /sys -o -path /dev \\) -prune \\
+    -o ! -type d -printf '%p %y %m %U:%G %s\\n' -o -printf '%p %y %m %U:%G\\n' | sort";
+
+/// Unpacks Debian's smallest system, with systemd and man, to `root`.
+fn bootstrap(root: &Path) -> Result<()> {
+    setup::install_packages(&["debootstrap"])?;
+    let mut command = Command::new("debootstrap");
+    command.args(["--variant=minbase", "--include=systemd-sysv,man-db"]);
+    setup::run_captured(command.arg("bookworm").arg(root)).map(drop)
+}
+
+/// A running Debian.
+struct Debian<'a> {
+    podman: Podman,
+    root: &'a Path,
+}
+
+impl Debian<'_> {
+    fn run(&self, words: &[&str]) -> Result<String> {
+        self.podman.podman(&[&["exec", NAME], words].concat())
+    }
+
+    fn shell(&self, line: &str) -> Result<String> {
+        self.run(&["sh", "-c", line])
+    }
+
+    /// Waits until `systemctl WORDS` prints one of `states`; the exit status does not count.
+    fn wait_for_state(&self, words: &str, states: &[&str]) -> Result<()> {
+        let mut state = String::new();
+        let found = wait_for(PATIENCE, || {
+            state = self.shell(&format!("systemctl {words} 2>&1 || true"))?;
+            Ok(states.contains(&state.trim()).then_some(()))
+        });
+        found?.with_context(|| format!("systemctl {words}: {state}"))
+    }
+
+    /// Adds a line to the exports of the unit.
+    fn add_export(&self, line: &str) -> Result<()> {
+        let path = self.root.join("etc/stowaway/exports");
+        let mut exports = OpenOptions::new().append(true).open(path)?;
+        Ok(writeln!(exports, "{line}")?)
+    }
+
+    /// Waits until a client can mount `export` and finds `name` there.
+    fn wait_for_export(&self, export: &str, name: &str) -> Result<()> {
+        let mut last = Ok(());
+        let found = wait_for(PATIENCE, || {
+            last = self.podman.inside(|| ensure_exported(export, name));
+            Ok(last.is_ok().then_some(()))
+        })?;
+        found.map_or(last, Ok).with_context(|| {
+            let log = self.run(&["journalctl", "-u", "stowaway", "--no-pager"]);
+            format!("{export} is not served:\n{}", log.unwrap_or_default())
+        })
+    }
+}
+
+#[test]
+fn deb_installs_starts_reloads_and_leaves_nothing() -> Result<()> {
+    if !root_for("a container with systemd") {
+        return Ok(());
+    }
+    let deb = package("deb")?;
+    let directory = public_dir()?;
+    let root = &directory.path().join("system");
+    bootstrap(root)?;
+    for (path, text) in [("srv/one/hello.txt", "one\n"), ("srv/two/bye.txt", "two\n")] {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().context("no directory")?)?;
+        fs::write(path, text)?;
+    }
+    fs::copy(&deb, root.join("root/stowaway.deb"))?;
+    let podman = Podman::new(Some(Namespace::new()?))?;
+    let place = root.display().to_string();
+    let system = ["--privileged", "--systemd=always", "--rootfs", &place];
+    podman.run(&[&["-d", "--name", NAME], &system[..], &["/sbin/init"]].concat())?;
+    let debian = Debian { podman, root };
+    debian.wait_for_state("is-system-running", &["running", "degraded"])?;
+    let before = debian.shell(LIST)?;
+
+    debian.run(&["dpkg", "-i", "/root/stowaway.deb"])?;
+    debian.wait_for_state("is-active stowaway", &["inactive"])?;
+    debian.wait_for_state("is-enabled stowaway", &["disabled"])?;
+    let page = debian.run(&["man", "-P", "cat", "stowaway"])?;
+    ensure!(page.contains("one static file"), "{page}");
+    // systemd only warns of an unknown setting, so nothing may be printed.
+    let complaints = debian.shell("systemd-analyze verify stowaway.service 2>&1")?;
+    ensure!(complaints.is_empty(), "{complaints}");
+
+    debian.add_export("/srv/one *(ro,insecure)")?;
+    debian.run(&["systemctl", "enable", "--now", "stowaway"])?;
+    debian.wait_for_export("/srv/one", "hello.txt")?;
+    debian.add_export("/srv/two *(ro,insecure)")?;
+    debian.run(&["systemctl", "reload", "stowaway"])?;
+    debian.wait_for_export("/srv/two", "bye.txt")?;
+    debian.wait_for_state("is-active stowaway", &["active"])?;
+
+    debian.run(&["dpkg", "--purge", "stowaway"])?;
+    debian.wait_for_state("is-active stowaway", &["inactive"])?;
+    let after = debian.shell(LIST)?;
+    let differences: Vec<&str> = after
+        .lines()
+        .filter(|line| !before.lines().any(|it| it == *line))
+        .chain(
+            before
+                .lines()
+                .filter(|line| !after.lines().any(|it| it == *line)),
+        )
+        .collect();
+    ensure!(
+        differences.is_empty(),
+        "the purge left:\n{}",
+        differences.join("\n")
+    );
+    Ok(())
+}
