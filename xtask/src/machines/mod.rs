@@ -1,6 +1,7 @@
 //! The environments of a server under test: processes, network namespaces, filtered kernels, failing disks, QEMU guests.
 
 pub mod cable;
+pub mod debian;
 pub mod ext4;
 pub mod faulty;
 pub mod injection;

@@ -2,16 +2,16 @@
 
 use anyhow::Result;
 
-use super::Mode;
 use super::schedule::{Job, Outcome};
 use super::steps::cargo;
-use crate::machines::{iso, qemu};
+use super::{Mode, isolation};
+use crate::machines::{debian, iso, qemu};
 use crate::setup::{self, PythonPackage};
 
 /// Name of the step that downloads.
 pub const PREPARE: &str = "prepare";
 
-/// A job that fetches crates, Python packages, kernels for virtual machines and Debian's boot images.
+/// A job that fetches crates, Python packages, kernels for virtual machines, Debian's boot images and, as root, a Debian system.
 pub fn job(mode: &Mode) -> Job {
     let mut job = Job::new(PREPARE, || {
         setup::run_captured(&mut cargo(&["fetch", "--locked"]))?;
@@ -22,6 +22,9 @@ pub fn job(mode: &Mode) -> Job {
         let packages = iso::SHIPPED.map(|(package, _, _)| package);
         for package in packages.into_iter().chain([iso::EXPORTFS]) {
             iso::unpack_package(package)?;
+        }
+        if isolation::is_possible() {
+            debian::system()?;
         }
         Ok(Outcome::default())
     });
