@@ -77,14 +77,17 @@ pub(crate) fn pack(texts: &Texts) -> String {
     table("BITS", "u8", &shown(&bits.padded()));
     let offsets: Vec<String> = offsets.into_iter().step_by(PLACE_EVERY).collect();
     table("PLACES", "u32", &offsets);
-    let all: Vec<String> = ordered.iter().map(|text| format!("{text:?}")).collect();
-    table("TEXTS", "&str", &all);
-    let absent: Vec<String> = texts
-        .absent
-        .iter()
-        .map(|text| format!("{text:?}"))
-        .collect();
-    table("ABSENT", "&str", &absent);
+    let absent: Vec<&str> = texts.absent.iter().map(String::as_str).collect();
+    let mut sorted: Vec<(&str, usize)> = ordered.iter().copied().zip(0..).collect();
+    sorted.sort_unstable();
+    // References, because the compiler copies a constant array for each index operation.
+    writeln!(out, "pub(super) const TEXTS: &[&str] = &{ordered:?};").unwrap();
+    writeln!(out, "pub(super) const ABSENT: &[&str] = &{absent:?};").unwrap();
+    writeln!(
+        out,
+        "pub(super) const SORTED: &[(&str, usize)] = &{sorted:?};"
+    )
+    .unwrap();
     writeln!(out, "pub(super) const PLACE_EVERY: usize = {PLACE_EVERY};").unwrap();
     writeln!(out, "pub(super) const PAIR_BITS: u32 = {pair_bits};").unwrap();
     writeln!(out, "pub(super) const END: usize = {};", code.number(END)).unwrap();

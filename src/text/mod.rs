@@ -10,7 +10,7 @@ mod packed {
 }
 
 use crate::mem::Ends as _;
-use packed::{COUNTS, END, LETTERS, PAIR_BITS, PLACE_EVERY, PLACES, TEXTS};
+use packed::{COUNTS, END, LETTERS, PAIR_BITS, PLACE_EVERY, PLACES, SORTED, TEXTS};
 
 /// Makes the [`Text`] of a string constant.
 macro_rules! text {
@@ -87,23 +87,41 @@ impl Text {
 
     /// Returns the first of several texts, which have consecutive numbers. Evaluated at compile time only. A text of code that
     /// the features leave out becomes [`Self::NOTHING`].
+    ///
+    /// Searches by halves: the compiler takes 20 ms to compare a text with all others, and there are 800 searches.
     #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
     pub const fn row(texts: &[&str]) -> Self {
-        let mut first = 0;
-        while first + texts.len() <= TEXTS.len() {
-            let mut same = 0;
-            while same < texts.len() && equal(TEXTS[first + same], texts[same]) {
+        let [head, ..] = texts else {
+            return Self::NOTHING;
+        };
+        let (mut at, mut end) = (0, SORTED.len());
+        while at < end {
+            let middle = usize::midpoint(at, end);
+            if is_before(SORTED[middle].0, head) {
+                at = middle + 1;
+            } else {
+                end = middle;
+            }
+        }
+        // Rows that begin with the same text.
+        while at < SORTED.len() && equal(SORTED[at].0, head) {
+            let first = SORTED[at].1;
+            let mut same = 1;
+            while same < texts.len()
+                && first + same < TEXTS.len()
+                && equal(TEXTS[first + same], texts[same])
+            {
                 same += 1;
             }
             if same == texts.len() {
                 assert!(first <= Number::MAX as usize);
                 return Self(first as Number);
             }
-            first += 1;
+            at += 1;
         }
         let mut absent = 0;
         while absent < packed::ABSENT.len() {
-            if equal(packed::ABSENT[absent], texts[0]) {
+            if equal(packed::ABSENT[absent], head) {
                 return Self::NOTHING;
             }
             absent += 1;
@@ -182,14 +200,19 @@ fn bits(offset: u32, count: u32) -> usize {
     (four << (offset % 8) >> (u32::BITS - count)) as usize
 }
 
+/// Returns true if `left` is before `right` in the order of [`SORTED`].
 #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
-const fn equal(left: &str, right: &str) -> bool {
+const fn is_before(left: &str, right: &str) -> bool {
     let (left, right) = (left.as_bytes(), right.as_bytes());
     let mut index = 0;
     while index < left.len() && index < right.len() && left[index] == right[index] {
         index += 1;
     }
-    index == left.len() && index == right.len()
+    index < right.len() && (index == left.len() || left[index] < right[index])
+}
+
+const fn equal(left: &str, right: &str) -> bool {
+    left.len() == right.len() && !is_before(left, right) && !is_before(right, left)
 }
 
 #[cfg(any(test, fuzzing))]
