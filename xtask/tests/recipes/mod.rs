@@ -258,7 +258,10 @@ fn install_script(path: &str, text: &str) -> Result<()> {
 fn every_named_recipe_is_run() -> Result<()> {
     let root = workspace_root();
     let documents = documents()?;
-    let mut tests = fs::read_to_string(root.join("xtask/tests/ipxe.rs"))?;
+    let mut tests = String::new();
+    for other in ["ipxe.rs", "release/install.rs"] {
+        tests += &fs::read_to_string(root.join("xtask/tests").join(other))?;
+    }
     for entry in fs::read_dir(root.join("xtask/tests/recipes"))? {
         tests += &fs::read_to_string(entry?.path())?;
     }

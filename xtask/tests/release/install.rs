@@ -11,9 +11,9 @@ use xtask::machines::server::{Namespace, public_dir, root_for};
 use xtask::machines::wait_for;
 use xtask::setup;
 
-use super::package;
+use super::{package, release};
 use crate::image::podman::Podman;
-use crate::recipes::ensure_exported;
+use crate::recipes::{Recipe, ensure_exported};
 
 /// Time limit for systemd to start, and for a changed list of exports to be served.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -90,7 +90,9 @@ fn deb_installs_starts_reloads_and_leaves_nothing() -> Result<()> {
         fs::create_dir_all(path.parent().context("no directory")?)?;
         fs::write(path, text)?;
     }
-    fs::copy(&deb, root.join("root/stowaway.deb"))?;
+    let packages = root.join("root/packages");
+    fs::create_dir(&packages)?;
+    fs::copy(&deb, packages.join(deb.file_name().context("no name")?))?;
     let podman = Podman::new(Some(Namespace::new()?))?;
     let place = root.display().to_string();
     let system = ["--privileged", "--systemd=always", "--rootfs", &place];
@@ -99,7 +101,12 @@ fn deb_installs_starts_reloads_and_leaves_nothing() -> Result<()> {
     debian.wait_for_state("is-system-running", &["running", "degraded"])?;
     let before = debian.shell(LIST)?;
 
-    debian.run(&["dpkg", "-i", "/root/stowaway.deb"])?;
+    let install = Recipe::load("install")?;
+    let install = install.text().lines().find(|line| line.starts_with("dpkg"));
+    debian.shell(&format!(
+        "cd /root && {}",
+        install.context("no line with dpkg")?
+    ))?;
     debian.wait_for_state("is-active stowaway", &["inactive"])?;
     debian.wait_for_state("is-enabled stowaway", &["disabled"])?;
     let page = debian.run(&["man", "-P", "cat", "stowaway"])?;
@@ -133,5 +140,24 @@ fn deb_installs_starts_reloads_and_leaves_nothing() -> Result<()> {
         "the purge left:\n{}",
         differences.join("\n")
     );
+    Ok(())
+}
+
+/// README's lines for installing name files that a release has.
+#[test]
+fn readme_installs_files_of_a_release() -> Result<()> {
+    let dir = release()?;
+    let install = Recipe::load("install")?;
+    let commands = install
+        .text()
+        .lines()
+        .filter_map(|line| line.split('#').next());
+    let words: Vec<&str> = commands.flat_map(str::split_whitespace).collect();
+    let is_file = |word: &&str| word.contains('.') || word.ends_with("/stowaway");
+    let files: Vec<&str> = words.into_iter().filter(is_file).collect();
+    ensure!(files.len() >= 5, "only {files:?}");
+    for file in files {
+        ensure!(dir.join(file).exists(), "the release has no {file}");
+    }
     Ok(())
 }
