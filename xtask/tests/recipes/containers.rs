@@ -116,7 +116,7 @@ impl User {
 
 impl Drop for User {
     fn drop(&mut self) {
-        // `migrate` ends the process that keeps the namespaces of the user.
+        // `podman system migrate` ends the process that keeps the user's namespaces.
         let _ = self.run(
             "podman rm --all --force --time 0; podman system migrate",
             &self.home,
