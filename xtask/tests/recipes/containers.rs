@@ -83,7 +83,7 @@ fn start(directory: &Path) -> Result<Recipe> {
         .with("podman exec files /stowaway check nfs\n", "")
 }
 
-/// A user without rights, who has a directory of its own.
+/// A user without rights, with a home directory.
 struct User {
     home: PathBuf,
 }
