@@ -66,10 +66,6 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
         // Interprocedural register allocation: a caller saves only the registers that its callee changes. Saves 1.8 %.
         arguments.push("enable-ipra");
     }
-    if arch == Arch::X86_64 {
-        // Instructions that occur several times become a function. Saves 0.3 %, but adds 0.6 % on i686.
-        arguments.push("enable-machine-outliner");
-    }
     flags.extend(
         arguments
             .iter()
