@@ -1,7 +1,7 @@
 //! Disks of a machine without an operating system. Each is exported as a read-only ISO image, whose contents are in the backend of
 //! images. For clients that use paths, this backend has the root directory, which lists all exports.
 
-use super::iso::{Disk, Disks};
+use super::volume::{Disk, Disks};
 use super::walk::put;
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, ExportRoot, FileTime, FsError,

@@ -5,7 +5,7 @@
 
 #[cfg(bare)]
 use super::disks::TOP;
-use super::iso::Images;
+use super::images::Images;
 use super::{
     Access, Attr, Backend, Caller, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Handles,
     Name, Node, Paths, Peer, Pin, Rights, SetAttr, Vfs, is_image,

@@ -33,6 +33,7 @@ mod error;
 mod exports;
 mod handle;
 pub mod host;
+mod images;
 pub mod iso;
 mod jobs;
 mod kernel;
@@ -42,6 +43,7 @@ pub mod ram;
 #[cfg(any(test, fuzzing))]
 pub mod shared;
 pub mod user;
+pub mod volume;
 pub mod walk;
 
 pub use access::{Access, Caller, GROUP_COUNT_MAX, Peer};
@@ -49,7 +51,7 @@ pub use attr::{Attr, FileTime, FsStat, NewTime, ObjectType, SetAttr};
 pub use error::{FsError, FsResult};
 pub use exports::{Client, Export, ExportRoot, KnownHost, OpenFault, Rules, Tree};
 pub use handle::Handle;
-pub use iso::{ImageFile, Images};
+pub use images::{ImageFile, Images};
 pub use jobs::{Bytes, Ended, Extent, FileId, Job, JobId, JobKind, Scope, Storage, Submitted};
 pub use name::{Name, is_image};
 pub use node::{Backend, Node, Pin, Rights};

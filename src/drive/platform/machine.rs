@@ -5,7 +5,7 @@ use crate::mem::{self, Ends as _};
 use crate::net::link::FRAME_BYTES_MAX;
 use crate::sys::bare;
 use crate::sys::bare::virtio::{self, DiskRead};
-use crate::vfs::iso::{Disks, sum};
+use crate::vfs::volume::{Disks, sum};
 use crate::vfs::{Attr, FileTime, FsError, FsResult, ObjectType};
 use core::sync::atomic::{AtomicU32, Ordering};
 

@@ -4,11 +4,11 @@
 //! buffer of one sector, so memory does not grow with the image. Each request does a bounded amount of work, whatever the image
 //! contains. Supports ISO 9660 with Rock Ridge, else Joliet, else plain names. UDF is detected, but not read.
 
-mod disk;
-mod images;
+mod reader;
 #[cfg(any(test, fuzzing))]
 pub mod testing;
 
+use super::volume::{Block, Run};
 use super::{Attr, FileTime, FsError, FsResult, Name, ObjectType};
 use crate::config::IMAGE_LOOK_COUNT_MAX;
 use crate::mem;
@@ -16,8 +16,7 @@ use crate::wire::iso9660::{
     DESCRIPTORS_END, DESCRIPTORS_START, Descriptor, DirRecord, JOLIET, ROOT_OFFSET, SECTOR_BYTES,
 };
 
-pub use disk::{Block, Disk, Disks, sum};
-pub use images::{ImageFile, Images};
+pub use reader::Reader;
 
 const SECTOR: u64 = SECTOR_BYTES as u64;
 /// Cost of each further extent of a file, counted as records read. Every read searches the extents, so a file of 100 extents
@@ -29,15 +28,6 @@ const AREA_COUNT_MAX: u32 = 32;
 const NOWHERE: u64 = u64::MAX;
 /// Name of the only file in the ISO 9660 tree of a UDF image, which says that the files are in UDF.
 const README: &[u8] = b"readme.txt";
-
-/// A contiguous part of a file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Run {
-    /// Offset in the image.
-    pub offset: u64,
-    /// Bytes; 0: end of the file.
-    pub len: u64,
-}
 
 /// A directory entry, parsed.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Code that `host` and `user` share: calls of the kernel, with results and errno translated to the types of [`super::Vfs`].
 
-use super::iso::{self, Disk, Disks};
+use super::volume::{self, Disk, Disks};
 use super::{Attr, FileTime, FsError, FsResult, FsStat, Name, ObjectType};
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File, Statx};
@@ -270,7 +270,7 @@ impl Disks for Files {
             // checksum.
             attr.inode = u64::from(attr.rdev.0) << 32 | u64::from(attr.rdev.1);
             attr.mtime = FileTime {
-                secs: iso::sum(&|offset, out| self.read(number, offset, out)).into(),
+                secs: volume::sum(&|offset, out| self.read(number, offset, out)).into(),
                 nanos: 0,
             };
         }

@@ -65,7 +65,7 @@ pub struct Disk {
 
 impl Disk {
     /// No disk.
-    pub(super) const NONE: Self = Self {
+    pub(in super::super) const NONE: Self = Self {
         disks: None,
         number: 0,
         size: 0,
@@ -81,22 +81,22 @@ impl Disk {
     }
 
     /// The number; for a file of the host, the descriptor, for sendfile(2).
-    pub(super) const fn number(&self) -> i32 {
+    pub(in super::super) const fn number(&self) -> i32 {
         self.number
     }
 
     /// Sets the size.
-    pub(super) const fn resize(&mut self, size: u64) {
+    pub(in super::super) const fn resize(&mut self, size: u64) {
         self.size = size;
     }
 
     /// The current attributes.
-    pub(super) fn attr(&self) -> FsResult<Attr> {
+    pub(in super::super) fn attr(&self) -> FsResult<Attr> {
         self.disks.ok_or(FsError::Stale)?.attr(self.number)
     }
 
     /// Closes the disk.
-    pub(super) fn close(&self) {
+    pub(in super::super) fn close(&self) {
         if let Some(disks) = self.disks {
             disks.close(self.number);
         }

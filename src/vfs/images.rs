@@ -1,20 +1,20 @@
 //! The open images, and the backend for their contents.
 //!
 //! An image is opened when a request resolves an object in it, and closed if it was not used between two calls of `release_idle`.
-//! The number of open images is bounded; a new one closes the oldest that is not pinned. All share one sector buffer and one entry,
-//! so memory depends on neither their number nor their size. If an image is changed, replaced or removed, its objects are `Stale`.
+//! The number of open images is bounded; a new one closes the oldest that is not pinned. All share one reader of each file system, so
+//! memory depends on neither their number nor their size. If an image is changed, replaced or removed, its objects are `Stale`.
 
-use super::super::walk::put;
-use super::super::{
+use super::volume::{Block as _, Disk, Listed, Run, Volume};
+use super::walk::put;
+use super::{
     Access, Attr, Backend, Detail, DirEntry, Extent, FileId, FileTime, FsError, FsResult, FsStat,
-    Handle, Name, Node, ObjectType, Pin, Rights, SetAttr, Vfs, handle,
+    Handle, Name, Node, ObjectType, Pin, Rights, SetAttr, Vfs, handle, iso,
 };
-use super::{Block as _, Disk, Image, IsoEntry, Layout};
 use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
-use crate::mem::{self, Slots};
+use crate::mem::Slots;
 use core::ops::ControlFlow;
 
-/// Value of `Images::known` if `entry` contains no object.
+/// Value of `Images::known` if the reader has no object selected.
 const NOTHING: u64 = u64::MAX;
 /// Allocation unit of ISO 9660 in bytes.
 const UNIT_BYTES: u32 = 2048;
@@ -30,6 +30,36 @@ pub struct ImageFile {
     pub disk: Disk,
     /// The file's handle; empty if its backend has none.
     pub handle: Handle,
+}
+
+/// The file system of an image, and where it begins.
+#[derive(Clone, Copy)]
+enum Layout {
+    Iso(iso::Layout),
+}
+
+/// The readers of all kinds of file systems.
+struct Readers {
+    iso: iso::Reader,
+}
+
+impl Readers {
+    /// Finds the file system of an image.
+    fn open(&mut self, disk: Disk) -> FsResult<Layout> {
+        self.iso.open(disk).map(Layout::Iso)
+    }
+
+    /// Switches to another image.
+    fn turn_to(&mut self, disk: Disk, layout: &Layout) {
+        match layout {
+            Layout::Iso(layout) => self.iso.turn_to(disk, *layout),
+        }
+    }
+
+    /// The reader of the current image.
+    fn current(&mut self) -> &mut dyn Volume {
+        &mut self.iso
+    }
 }
 
 /// Number of reads of an object between two checks for a changed image. A check (fstat) takes a thirtieth of the time of a READ of
@@ -71,18 +101,17 @@ pub struct Images {
     turned: u32,
     /// Index of the slot of the image that was opened last.
     last: u32,
-    /// ID of the object in `entry`, or [`NOTHING`].
+    /// ID of the selected object, or [`NOTHING`].
     known: u64,
     /// Index in `objects` of the node that was returned last. `pins`: number of pins of all objects.
     node: u32,
     pins: u32,
-    entry: &'static mut IsoEntry,
-    /// The directory entry read last by a listing or lookup.
-    listed: &'static mut IsoEntry,
+    /// True if the content of the selected object was checked.
+    is_checked: bool,
     slots: Slots<Slot>,
     objects: Slots<Object>,
-    image: Image<Disk>,
-    /// The image that `image` currently reads.
+    readers: Readers,
+    /// The image that `readers` currently read.
     now: Slot,
 }
 
@@ -117,7 +146,7 @@ impl Images {
     /// `NotDirectory`: not a regular file; `Invalid`: the image has no file system; `NotSupported`: the image's file system is
     /// unknown, or the handles of its objects would be too long; `TryLater`: the maximum of images is open, and all have pins.
     #[inline(never)]
-    pub(in super::super) fn take(&mut self, image: &ImageFile, within: usize) -> FsResult<Node> {
+    pub(super) fn take(&mut self, image: &ImageFile, within: usize) -> FsResult<Node> {
         let opened = match &image.disk.attr() {
             Ok(attr) if crate::config::HAS_ISO && attr.kind == ObjectType::Regular => {
                 self.open(image, attr, within)
@@ -133,7 +162,7 @@ impl Images {
 
     /// The object of a handle, if its image is open and `file` is the image file's handle. Other handles of the same image may
     /// belong to an export with other rules.
-    pub(in super::super) fn find(&mut self, file: &[u8], handle: &[u8]) -> Option<Node> {
+    pub(super) fn find(&mut self, file: &[u8], handle: &[u8]) -> Option<Node> {
         let (identity, id) = handle::name(handle)?;
         let at = self.place(identity)?;
         self.turn(at).ok()?;
@@ -144,7 +173,7 @@ impl Images {
     }
 
     /// Number of the backend of the image file that contains an object.
-    pub(in super::super) fn within(&self, node: Node) -> Option<usize> {
+    pub(super) fn within(&self, node: Node) -> Option<usize> {
         let object = self.objects.get(node.slot())?;
         Some(self.slots.get(object.image as usize)?.within)
     }
@@ -162,7 +191,7 @@ impl Slot {
 
 impl Images {
     /// No image yet.
-    pub(in super::super) fn new() -> Self {
+    pub(super) fn new() -> Self {
         const SLOT: Slot = Slot {
             identity: 0,
             mtime: FileTime { secs: 0, nanos: 0 },
@@ -171,7 +200,7 @@ impl Images {
             used: false,
             handle: Handle::EMPTY,
             disk: Disk::NONE,
-            layout: Layout::EMPTY,
+            layout: Layout::Iso(iso::Layout::EMPTY),
         };
         let mut slots = Slots::new(IMAGE_COUNT_MAX);
         while !slots.is_full() {
@@ -184,9 +213,10 @@ impl Images {
             known: 0,
             node: 0,
             pins: 0,
-            image: Image::new(Disk::NONE),
-            entry: mem::leak(IsoEntry::EMPTY),
-            listed: mem::leak(IsoEntry::EMPTY),
+            is_checked: false,
+            readers: Readers {
+                iso: iso::Reader::new(),
+            },
             slots,
             objects: Slots::new(OBJECT_COUNT),
         }
@@ -223,9 +253,8 @@ impl Images {
             slot.close();
             let mut disk = file.disk;
             disk.resize(attr.size);
-            self.image.turn_to(disk, Layout::EMPTY);
             (self.last, self.turned) = (at, IMAGE_COUNT_MAX as u32);
-            self.image.open(self.entry)?;
+            let layout = self.readers.open(disk)?;
             *slot = Slot {
                 identity,
                 mtime: attr.mtime,
@@ -234,11 +263,12 @@ impl Images {
                 used: true,
                 handle: file.handle,
                 disk,
-                layout: self.image.layout(),
+                layout,
             };
         }
         self.turn(at)?;
-        self.name(self.now.layout.root())
+        let Layout::Iso(layout) = self.now.layout;
+        self.name(layout.root())
     }
 
     /// Returns a node for the object `id` of the current image. An unpinned node is reused only after at least
@@ -275,29 +305,41 @@ impl Images {
             Some(slot) if slot.identity != 0 => {
                 slot.used = true;
                 if self.turned != at {
-                    self.image.turn_to(slot.disk, slot.layout);
+                    self.readers.turn_to(slot.disk, &slot.layout);
                     self.now = *slot;
                     (self.turned, self.known) = (at, NOTHING);
                 }
-                self.image.reset_budget();
+                self.readers.current().reset_budget();
                 Ok(())
             }
             _ => Err(FsError::Stale),
         }
     }
 
-    /// Makes the image of an object the current one, and reads the object into `entry`.
+    /// Makes the image of an object the current one, and selects the object.
     #[inline(never)]
     fn select(&mut self, node: Node) -> FsResult<()> {
         let object = self.objects.get(node.slot()).ok_or(FsError::Stale)?;
         let id = object.id;
         self.turn(object.image)?;
         if self.known != id {
-            self.known = NOTHING;
-            self.image.entry(id, self.entry)?;
-            self.known = id;
+            self.look_at(id)?;
         }
         Ok(())
+    }
+
+    /// Selects an object of the current image.
+    #[inline(never)]
+    fn look_at(&mut self, id: u64) -> FsResult<()> {
+        (self.known, self.is_checked) = (NOTHING, false);
+        self.readers.current().select(id)?;
+        self.known = id;
+        Ok(())
+    }
+
+    /// Attributes of the selected object.
+    fn known_attr(&mut self) -> Attr {
+        self.readers.current().attr(self.now.identity)
     }
 
     fn write_handle(&self, id: u64, handle: &mut Handle) {
@@ -320,9 +362,9 @@ impl Images {
 
     /// Pins an object. With `directory`, the object must be a directory; without, it must not be one.
     #[inline(never)]
-    pub(in super::super) fn pin_as(&mut self, node: Node, directory: bool) -> FsResult<Pin> {
+    pub(super) fn pin_as(&mut self, node: Node, directory: bool) -> FsResult<Pin> {
         self.select(node)?;
-        let is_directory = self.entry.kind() == ObjectType::Directory;
+        let is_directory = self.known_attr().kind == ObjectType::Directory;
         if is_directory != directory {
             return Err(if is_directory {
                 FsError::IsDirectory
@@ -330,9 +372,10 @@ impl Images {
                 FsError::NotDirectory
             });
         }
-        // A READ promises its length before the bytes are sent, so the whole extent must be inside the image.
-        if !directory && self.entry.end() > self.now.disk.size() {
-            return Err(FsError::Io);
+        // A READ promises its length before the bytes are sent, so the whole content must be inside the image.
+        if !directory && !self.is_checked {
+            self.readers.current().check_content()?;
+            self.is_checked = true;
         }
         if self.pins + REQUEST_NODE_COUNT >= OBJECT_COUNT as u32 {
             return Err(FsError::TryLater);
@@ -353,29 +396,26 @@ impl Images {
         }
     }
 
-    /// The extent, in the image file, of at most `len` bytes at `offset` of a file. Checks for a changed image at the end of a
+    /// The part of the image with at most `len` bytes at `offset` of a file. Checks for a changed image at the end of a
     /// contiguous part, and at every [`READS_UNCHECKED`]th read of the object.
     ///
     /// # Errors
     /// `Stale`: the image was changed or removed.
     #[inline(never)]
-    fn find_extent(&mut self, node: Node, offset: u64, len: u32) -> FsResult<Extent> {
+    fn find_run(&mut self, node: Node, offset: u64, len: u32) -> FsResult<Run> {
         self.select(node)?;
-        let run = self.image.run(offset, self.entry);
+        let run = self.readers.current().run(offset);
         if run.is_err() {
             self.known = NOTHING;
         }
-        let run = run?;
+        let mut run = run?;
         let object = self.objects.get_mut(node.slot()).ok_or(FsError::Stale)?;
         object.reads = object.reads.wrapping_add(1);
         if run.len <= len.into() || object.reads.is_multiple_of(READS_UNCHECKED) {
             self.check()?;
         }
-        Ok(Extent {
-            file: FileId(self.image.block().number()),
-            offset: run.offset,
-            len: run.len.min(len.into()) as u32,
-        })
+        run.len = run.len.min(len.into());
+        Ok(run)
     }
 }
 
@@ -407,19 +447,24 @@ impl Vfs for Images {
         while done < out.len() {
             let rest = out.get_mut(done..).unwrap_or_default();
             let from = offset.saturating_add(done as u64);
-            let extent = self.find_extent(pin.node, from, rest.len() as u32)?;
-            if extent.len == 0 {
+            let run = self.find_run(pin.node, from, rest.len() as u32)?;
+            if run.len == 0 {
                 break;
             }
-            let part = rest.get_mut(..extent.len as usize).unwrap_or_default();
-            self.image.block().read(extent.offset, part)?;
+            let part = rest.get_mut(..run.len as usize).unwrap_or_default();
+            self.now.disk.read(run.offset, part)?;
             done += part.len();
         }
         Ok(done as u32)
     }
 
     fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
-        self.find_extent(pin.node, offset, len).ok()
+        let run = self.find_run(pin.node, offset, len).ok()?;
+        Some(Extent {
+            file: FileId(self.now.disk.number()),
+            offset: run.offset,
+            len: run.len as u32,
+        })
     }
 
     fn write(&mut self, _: &Pin, _: u64, _: &[u8]) -> FsResult<()> {
@@ -452,24 +497,30 @@ impl Vfs for Images {
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         self.select(node)?;
         self.check()?;
-        Ok(self.entry.attr(self.now.identity))
+        Ok(self.known_attr())
     }
 
     #[inline(never)]
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         self.select(dir)?;
-        self.image.list(0, self.entry)?;
-        self.image.lookup(name.bytes(), self.listed)?;
-        self.name(self.listed.id)
+        let reader = self.readers.current();
+        reader.list(0)?;
+        let id = loop {
+            let Listed { id, .. } = reader.next()?;
+            if reader.name() == name.bytes() {
+                break id;
+            }
+        };
+        self.name(id)
     }
 
     #[inline(never)]
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
         self.select(node)?;
-        if self.entry.kind() != ObjectType::SymbolicLink {
+        if self.known_attr().kind != ObjectType::SymbolicLink {
             return Err(FsError::Invalid);
         }
-        Ok(put(out, 0, self.entry.target()) as u32)
+        Ok(put(out, 0, self.readers.current().target()) as u32)
     }
 
     #[inline(never)]
@@ -482,22 +533,20 @@ impl Vfs for Images {
     ) -> FsResult<bool> {
         self.select(dir)?;
         let mut handle = Handle::EMPTY;
-        self.image.list(from, self.entry)?;
+        self.readers.current().list(from)?;
         loop {
-            match self.image.next(self.listed) {
+            let listed = match self.readers.current().next() {
                 Err(FsError::NoEntry) => return Ok(true),
                 next => next?,
-            }
+            };
             // A directory's attributes are in its own record ("."), so read that.
-            let (id, entry) = (self.listed.id, &mut *self.entry);
-            self.known = NOTHING;
-            let known = detail == Detail::Objects && self.image.entry(id, entry).is_ok();
-            let attr = self.entry.attr(self.now.identity);
-            self.write_handle(id, &mut handle);
+            let known = detail == Detail::Objects && self.look_at(listed.id).is_ok();
+            let attr = self.known_attr();
+            self.write_handle(listed.id, &mut handle);
             let flow = each(&DirEntry {
-                name: self.listed.name(),
-                cookie: self.image.cookie(),
-                inode: id >> 5,
+                name: self.readers.current().name(),
+                cookie: listed.cookie,
+                inode: listed.inode,
                 object: known.then_some((&attr, Some(&handle))),
             });
             if flow.is_break() {
