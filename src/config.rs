@@ -73,10 +73,10 @@ pub const DRC_SET_COUNT_MIN: usize = 7;
 pub const DRC_WAY_COUNT: usize = 8;
 /// Longest reply (bytes) in the duplicate request cache: CREATE's with a handle of 64 bytes and all attributes.
 pub const DRC_REPLY_BYTES: usize = 304;
-/// Age (seconds) above which a cached reply is evicted first, even if its peer has few replies; Linux's nfsd keeps replies as long.
-pub const DRC_SHARE_SECS: u32 = 120;
-/// Size (bytes) of one set: its last stamp, then the replies, each with 48 bytes of key, checksum and stamps.
-pub const DRC_SET_BYTES: usize = 4 + DRC_WAY_COUNT * (DRC_REPLY_BYTES + 48);
+/// Age (seconds) above which a cached reply is no longer sent, and is evicted first; Linux's nfsd keeps replies as long.
+pub const DRC_AGE_SECS: u32 = 120;
+/// Size (bytes) of one set: its last stamp, then the replies, each with 68 bytes of key, checksum, owner and stamps.
+pub const DRC_SET_BYTES: usize = 4 + DRC_WAY_COUNT * (DRC_REPLY_BYTES + 68);
 /// Size of the duplicate request cache (bytes).
 pub const DRC_BYTES: usize = DRC_SET_COUNT * DRC_SET_BYTES;
 /// Limit of objects whose changed names or attributes await the next sync.
@@ -217,6 +217,7 @@ const _: () = assert!(
         + (REPLY_BLOCK_COUNT + 1) * REPLY_BYTES
         + NODE_COUNT_MAX * 256
         + SHARED_BYTES
+        + CONNECTION_COUNT_MAX * size_of::<u32>()
         < REGION_BYTES - REGION_FIXED_BYTES
 );
 

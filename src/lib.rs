@@ -46,7 +46,7 @@
 //! | what | where |
 //! |---|---|
 //! | RPC records and their fragments | `engine/rpc/record.rs` |
-//! | the duplicate request cache | `engine/drc.rs` |
+//! | the duplicate request cache | `engine/drc.rs`; `engine/connections.rs` has the open connections |
 //! | weak cache consistency (WCC): attributes before and after | `WccData` in `engine/nfs/change.rs`, for WRITE `WccAttr` in `engine/nfs/write.rs` |
 //! | the tree: the exports, their rules, the backend of an object | `vfs/exports.rs`, `vfs/node.rs` |
 //! | the tree as used by NFS, by SFTP | `vfs/by_handle.rs`, `vfs/by_path.rs` |
@@ -93,7 +93,8 @@
 //!   seccomp are a second barrier; they are enabled after the first reply of an SFTP session was sent and before later input is
 //!   parsed.
 //! - A retransmitted request that is not idempotent is answered from the duplicate request cache, which is bounded. Under `serve`
-//!   the cache outlives the server, in memory shared with the supervisor.
+//!   the cache outlives the server, in memory shared with the supervisor. A request of another user, from another port while the
+//!   first connection is open, or after two minutes, is a new request.
 //! - A server started by root accesses files as the user named by each call, as far as the export's rules allow; otherwise every
 //!   client acts as the user of the server's process. Permissions are checked when a file is pinned, not when its descriptor is
 //!   reused.

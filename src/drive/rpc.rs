@@ -69,7 +69,7 @@ impl Protocol for Rpc {
     }
 
     fn open(&mut self, connection: usize, listener: u32) {
-        let session = Session::new(self.service(listener));
+        let session = self.programs.open(connection, self.service(listener));
         match self.sessions.get_mut(connection) {
             Some(place) => *place = session,
             // A connection has a number that was used before, or else the next number.

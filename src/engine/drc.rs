@@ -1,29 +1,34 @@
 //! The duplicate request cache: a client that lost its connection sends a request again, and gets the same reply.
 //!
-//! The key of a request that is not idempotent: the client's address, its xid, its procedure and a checksum of its arguments.
-//! Address and xid choose a set of slots; consecutive xids use all sets. In a full set a new call evicts the oldest reply of the
-//! peer that holds the most. A peer with no more than an equal part of a set keeps its replies for two minutes. A server may be
-//! killed between any two stores; the next one gets the memory and ignores a reply with a wrong checksum. Before a name is made or
-//! removed, the cache records if it exists, and before a guarded change, if the guard holds. If a retransmission finds the
-//! opposite, the killed server did the change.
+//! The key of a request that is not idempotent: the client's address, its xid, procedure, UID and GID, and a checksum of its
+//! arguments and groups. Programs of one host may use equal xids, so a call with the same key is a retransmission only if it comes
+//! from the same port, or by a newer connection when the one that got the reply is closed. Address and xid choose a set of slots; in
+//! a full set a new call evicts the oldest reply of the peer that holds the most. A server may be killed between any two stores: the
+//! next one ignores a reply with a wrong checksum. Before a name is made or removed, the cache records if it exists, and before a
+//! guarded change, if the guard holds: if a retransmission finds the opposite, the killed server did the change.
 
+use super::connections::{Connection, Connections};
 use super::share;
-use crate::config::{DRC_BYTES, DRC_REPLY_BYTES, DRC_SET_COUNT, DRC_SHARE_SECS, DRC_WAY_COUNT};
+use crate::config::{DRC_AGE_SECS, DRC_BYTES, DRC_REPLY_BYTES, DRC_SET_COUNT, DRC_WAY_COUNT};
 use crate::mem::Ends as _;
 use crate::time::Instant;
+use crate::vfs::{Caller, Peer};
 use crate::wire::rpc::Call;
 use crate::wire::{Reader, Writer};
 use core::net::Ipv6Addr;
 
-/// Size of a key (bytes): address, xid, procedure, checksum of the arguments.
-const KEY_BYTES: usize = CALL_BYTES + WORD_BYTES;
-/// Size of a key without the checksum (bytes).
-const CALL_BYTES: usize = 24;
-/// Size of a checksum, and of a stamp (bytes).
+/// Size of a word (bytes): a checksum, a stamp, a number.
 const WORD_BYTES: usize = 4;
-/// Size of a slot (bytes): checksum, key, stamp, time in seconds, number of the server, length of the reply, reply. Until a call is
-/// answered, the checksum covers only the key, and is one higher if the name existed, or the guard held, before the call.
-const SLOT_BYTES: usize = WORD_BYTES + KEY_BYTES + 4 * WORD_BYTES + DRC_REPLY_BYTES;
+/// Size (bytes) of the part of a key that a reply shows, too: address, xid, procedure.
+const CALL_BYTES: usize = 24;
+/// Size of a key (bytes): also UID, GID and the checksum.
+const KEY_BYTES: usize = CALL_BYTES + 3 * WORD_BYTES;
+/// Size of an owner (bytes): port, connection, number of the newest connection.
+const OWNER_BYTES: usize = 4 * WORD_BYTES;
+/// Size of a slot (bytes): checksum, owner, key, stamp, time in seconds, length of the reply, reply. The checksum covers what
+/// follows the owner. Until a call is answered, it covers only the key, and is one higher if the name existed, or the guard held,
+/// before the call.
+const SLOT_BYTES: usize = WORD_BYTES + OWNER_BYTES + KEY_BYTES + 3 * WORD_BYTES + DRC_REPLY_BYTES;
 const _: () = assert!(DRC_SET_COUNT * size_of::<Set>() == DRC_BYTES);
 const _: () = assert!(DRC_REPLY_BYTES.is_multiple_of(4));
 
@@ -40,13 +45,17 @@ pub(super) struct Key {
     set: u32,
     /// Arrival time of the call (seconds).
     time: u32,
+    /// The client's port.
+    port: u16,
+    /// The connection by which the call came.
+    connection: Connection,
 }
 
 /// FxHash of 32-bit words. XDR is made of such words, so up to three bytes after the last whole one are ignored.
 #[inline(never)]
-fn hash(bytes: &[u8]) -> u32 {
+fn hash(seed: u32, bytes: &[u8]) -> u32 {
     let words = bytes.as_chunks().0.iter();
-    words.fold(1, |hash: u32, word| {
+    words.fold(seed, |hash: u32, word| {
         (hash.rotate_left(5) ^ u32::from_ne_bytes(*word)).wrapping_mul(0x9e37_79b9)
     })
 }
@@ -57,19 +66,73 @@ impl Key {
         bytes: [0; KEY_BYTES],
         set: 0,
         time: 0,
+        port: 0,
+        connection: Connection::NONE,
     };
 
-    /// Sets this to the key of a call from `peer` with these arguments that arrived at `now`.
-    pub(super) fn set(&mut self, peer: Ipv6Addr, now: Instant, call: &Call<'_>, args: &[u8]) {
-        self.time = now.secs();
-        self.set_words(peer, &[call.xid, call.procedure, hash(args)]);
+    /// Sets this to the key of a call with these arguments, which came from `peer` by `connection` at `now`.
+    pub(super) fn set(
+        &mut self,
+        (peer, connection): (&Peer, Connection),
+        now: Instant,
+        call: &Call<'_>,
+        args: &[u8],
+    ) {
+        (self.time, self.connection) = (now.secs(), connection);
+        let (mut user, mut groups) = ([Caller::NOBODY; 2], &[][..]);
+        if let Some(credential) = &call.credential {
+            (user, groups) = ([credential.uid, credential.gid], credential.group_bytes());
+        }
+        let [uid, gid] = user;
+        let sum = hash(hash(1, args), groups);
+        self.set_words(peer, &[call.xid, call.procedure, uid, gid, sum]);
     }
 
-    fn set_words(&mut self, peer: Ipv6Addr, words: &[u32; 3]) {
+    fn set_words(&mut self, peer: &Peer, words: &[u32; 5]) {
         let mut key = Writer::new(&mut self.bytes);
-        key.put(&peer.octets());
+        key.put(&peer.address.octets());
         key.words(words);
-        self.set = hash(&peer.octets()).wrapping_add(words[0]);
+        let [xid, ..] = words;
+        self.set = hash(1, &peer.address.octets()).wrapping_add(*xid);
+        self.port = peer.port;
+    }
+
+    /// Returns true if `slot` has this key, and the reply in it is not too old.
+    fn is_of(&self, slot: &Slot) -> bool {
+        from_key(slot).starts_with(&self.bytes) && !self.is_old(slot)
+    }
+
+    /// Returns true if a slot's call arrived too long before this one for a retransmission.
+    fn is_old(&self, slot: &Slot) -> bool {
+        let (_, time) = times(slot);
+        self.time.saturating_sub(time) > DRC_AGE_SECS
+    }
+}
+
+/// The client's last connection that got the reply in a slot.
+struct Owner {
+    port: u32,
+    connection: Connection,
+    /// Number of the newest connection at that time. A retransmission from another port comes by a newer one.
+    newest: u32,
+}
+
+impl Owner {
+    fn of(slot: &Slot) -> Self {
+        let mut words = Reader::new(slot.tail(WORD_BYTES));
+        let port = words.u32();
+        Self {
+            port,
+            connection: Connection::from_words([words.u32(), words.u32()]),
+            newest: words.u32(),
+        }
+    }
+
+    /// Writes the owner of a call that has come now. The checksum of the slot does not cover it, so a server that is killed
+    /// meanwhile leaves a valid reply; all its connections are closed.
+    fn put(out: &mut [u8], key: &Key, connections: &Connections) {
+        let [place, number] = key.connection.to_words();
+        Writer::new(out).words(&[key.port.into(), place, number, connections.newest()]);
     }
 }
 
@@ -82,7 +145,7 @@ fn set(sets: &mut [Set], number: u32) -> Option<(&mut [u8; WORD_BYTES], &mut [Sl
 
 /// The bytes of a slot from its key on.
 fn from_key(slot: &Slot) -> &[u8] {
-    slot.tail(WORD_BYTES)
+    slot.tail(WORD_BYTES + OWNER_BYTES)
 }
 
 /// The stamp and the time of a slot.
@@ -91,14 +154,22 @@ fn times(slot: &Slot) -> (u32, u32) {
     (times.u32(), times.u32())
 }
 
+/// The reply in a slot, and the bytes that its checksum covers.
+fn reply_in(slot: &Slot) -> (&[u8], &[u8]) {
+    let bytes = from_key(slot);
+    let mut reader = Reader::new(bytes.tail(KEY_BYTES + 2 * WORD_BYTES));
+    let reply = reader.opaque(DRC_REPLY_BYTES as u32);
+    (reply, bytes.head(bytes.len() - reader.rest().len()))
+}
+
 /// The peer in a key, as counted by [`share`]: an IPv4 address or an IPv6 /64 network. 0 if the slot is empty.
 fn holder(key: &[u8]) -> u64 {
     let peer = key.first_chunk::<16>();
     peer.map_or(0, |peer| share(Ipv6Addr::from(*peer)))
 }
 
-/// Returns the index of the slot for a new call with this key. That is a slot that is empty or older than [`DRC_SHARE_SECS`]; if
-/// there is none, the oldest slot of the peer that has the most slots, the new call included.
+/// Returns the index of the slot for a new call with this key. That is a slot that is empty or too old; if there is none, the oldest
+/// slot of the peer that has the most slots, the new call included.
 #[inline(never)]
 fn choose(slots: &[Slot], key: &Key, last: u32) -> usize {
     let own = holder(&key.bytes);
@@ -112,10 +183,10 @@ fn choose(slots: &[Slot], key: &Key, last: u32) -> usize {
         for other in &holders {
             count += u64::from(other == peer);
         }
-        let (stamp, time) = times(slot);
-        if *peer == 0 || key.time.saturating_sub(time) > DRC_SHARE_SECS {
+        if *peer == 0 || key.is_old(slot) {
             count = u64::MAX;
         }
+        let (stamp, _) = times(slot);
         let rank = count << 32 | u64::from(last.wrapping_sub(stamp));
         if rank >= most {
             (chosen, most) = (place, rank);
@@ -128,8 +199,8 @@ fn choose(slots: &[Slot], key: &Key, last: u32) -> usize {
 #[derive(Debug)]
 pub(super) struct DuplicateRequestCache {
     sets: &'static mut [Set],
-    /// The unique number of this server, stored with each reply.
-    pub(super) server: u32,
+    /// The open connections of all servers that use this memory.
+    pub(super) connections: Connections,
     /// True if, since the caller last reset this, another server's reply was found. That server may not have made its change
     /// durable.
     pub(super) is_of_other: bool,
@@ -147,10 +218,14 @@ pub(super) struct DuplicateRequestCache {
 impl DuplicateRequestCache {
     /// Opens the cache in `memory`, which may hold an earlier server's replies; all zeros are an empty cache. Its size is
     /// [`DRC_BYTES`], or less for fewer sets.
-    pub(super) const fn new(memory: &'static mut [u8], is_kept: bool, server: u32) -> Self {
+    pub(super) const fn new(
+        memory: &'static mut [u8],
+        is_kept: bool,
+        connections: Connections,
+    ) -> Self {
         Self {
             sets: memory.as_chunks_mut().0,
-            server,
+            connections,
             is_of_other: false,
             is_kept,
             key: Key::NONE,
@@ -162,7 +237,8 @@ impl DuplicateRequestCache {
     /// A copy of the memory, as left by a server that was killed after it began the call in hand.
     #[cfg(test)]
     pub(super) fn left_begun(&self, was_there: bool) -> &'static mut [u8] {
-        let mut left = Self::new(self.sets.as_flattened().to_vec().leak(), true, 1);
+        let memory = self.sets.as_flattened().to_vec().leak();
+        let mut left = Self::new(memory, true, self.connections);
         left.key = self.key.clone();
         left.lookup();
         left.put(b"", Some(was_there));
@@ -178,28 +254,36 @@ impl DuplicateRequestCache {
     pub(super) fn lookup(&mut self) -> Option<&[u8]> {
         let is_kept = self.is_kept();
         self.begun = None;
-        let (last, slots) = set(self.sets, self.key.set)?;
-        let found = slots
-            .iter()
-            .position(|slot| from_key(slot).starts_with(&self.key.bytes));
+        let (key, connections) = (&self.key, &self.connections);
+        let (last, slots) = set(self.sets, key.set)?;
+        let is_same_port = |slot: &Slot| Owner::of(slot).port == u32::from(key.port);
+        let is_reconnected = |slot: &Slot| {
+            let owner = Owner::of(slot);
+            key.connection.is_after(owner.newest) && !connections.is_open(owner.connection)
+        };
+        let mut all = slots.iter();
+        let found = all
+            .position(|slot| key.is_of(slot) && is_same_port(slot))
+            .or_else(|| {
+                let mut all = slots.iter();
+                all.position(|slot| key.is_of(slot) && is_reconnected(slot))
+            });
         let Some(place) = found else {
-            self.place = choose(slots, &self.key, u32::from_be_bytes(*last));
+            self.place = choose(slots, key, u32::from_be_bytes(*last));
             return None;
         };
         self.place = place;
-        let slot = slots.get(place)?;
-        let mut reader = Reader::new(slot);
-        let seal = reader.u32();
-        reader.take(KEY_BYTES + 2 * WORD_BYTES);
-        let server = reader.u32();
-        let reply = reader.opaque(DRC_REPLY_BYTES as u32);
-        let sealed_len = SLOT_BYTES - WORD_BYTES - reader.rest().len();
-        if is_kept && seal != hash(from_key(slot).head(sealed_len)) {
-            let was_there = seal.wrapping_sub(hash(&self.key.bytes));
+        let slot = slots.get_mut(place)?;
+        let is_own = connections.is_own(Owner::of(slot).connection);
+        Owner::put(slot.tail_mut(WORD_BYTES), key, connections);
+        let (reply, sealed) = reply_in(slot);
+        let seal = Reader::new(slot).u32();
+        if is_kept && seal != hash(1, sealed) {
+            let was_there = seal.wrapping_sub(hash(1, &key.bytes));
             self.begun = (was_there <= 1).then_some(was_there != 0);
             return None;
         }
-        self.is_of_other |= is_kept && server != self.server;
+        self.is_of_other |= is_kept && !is_own;
         Some(reply)
     }
 
@@ -222,21 +306,26 @@ impl DuplicateRequestCache {
         self.put(reply, None);
     }
 
-    /// Overwrites the cached replies to calls of `peer` with this procedure and the xid of `reply`. Clobbers the key of the call in
-    /// hand.
+    /// Replaces the cached reply `old` to a call of `peer` with this procedure. Clobbers the key of the call in hand.
     #[inline(never)]
     #[cold]
-    pub(super) fn replace(&mut self, peer: Ipv6Addr, procedure: u32, reply: &[u8]) {
-        let xid = Reader::new(reply).u32();
-        self.key.set_words(peer, &[xid, procedure, 0]);
+    pub(super) fn replace(&mut self, peer: &Peer, procedure: u32, old: &[u8], new: &[u8]) {
+        let xid = Reader::new(old).u32();
+        self.key.set_words(peer, &[xid, procedure, 0, 0, 0]);
         for place in 0..DRC_WAY_COUNT {
             if let Some((_, slots)) = set(self.sets, self.key.set)
                 && let Some(slot) = slots.get(place)
                 && let Some(key) = from_key(slot).first_chunk()
                 && key.starts_with(self.key.bytes.head(CALL_BYTES))
+                && reply_in(slot).0 == old
             {
-                (self.key.bytes, self.place) = (*key, place);
-                self.insert(reply);
+                let owner = Owner::of(slot);
+                if owner.port == u32::from(peer.port) {
+                    (_, self.key.time) = times(slot);
+                    self.key.connection = owner.connection;
+                    (self.key.bytes, self.place) = (*key, place);
+                    return self.insert(new);
+                }
             }
         }
     }
@@ -253,15 +342,17 @@ impl DuplicateRequestCache {
             let stamp = u32::from_be_bytes(*last).wrapping_add(1);
             *last = stamp.to_be_bytes();
             let (seal, rest) = slot.split_at_mut(WORD_BYTES);
+            let (owner, rest) = rest.split_at_mut(OWNER_BYTES);
+            Owner::put(owner, &self.key, &self.connections);
             let mut writer = Writer::new(rest);
             writer.put(&self.key.bytes);
-            writer.words(&[stamp, self.key.time, self.server]);
+            writer.words(&[stamp, self.key.time]);
             writer.opaque(reply);
             if is_kept {
                 let len = writer.position();
                 let sum = match begun {
-                    Some(was_there) => hash(&self.key.bytes).wrapping_add(was_there.into()),
-                    None => hash(rest.head(len)),
+                    Some(was_there) => hash(1, &self.key.bytes).wrapping_add(was_there.into()),
+                    None => hash(1, rest.head(len)),
                 };
                 Writer::new(seal).u32(sum);
             }
@@ -272,11 +363,15 @@ impl DuplicateRequestCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::testing::connections;
     use core::net::Ipv4Addr;
 
-    fn address(peer: u16) -> Ipv6Addr {
+    fn client(peer: u16) -> Peer {
         let [high, low] = peer.to_be_bytes();
-        Ipv4Addr::new(198, 18, high, low).to_ipv6_mapped()
+        Peer {
+            address: Ipv4Addr::new(198, 18, high, low).to_ipv6_mapped(),
+            port: 700,
+        }
     }
 
     fn key(peer: u16, xid: u32, args: &[u8]) -> Key {
@@ -288,12 +383,18 @@ mod tests {
             credential: None,
         };
         let mut key = Key::NONE;
-        key.set(address(peer), Instant::from_ms(0), &call, args);
+        let from = (&client(peer), Connection::NONE);
+        key.set(from, Instant::from_ms(0), &call, args);
         key
     }
 
     fn drc() -> DuplicateRequestCache {
-        DuplicateRequestCache::new(vec![0; DRC_BYTES].leak(), true, 0)
+        kept(vec![0; DRC_BYTES])
+    }
+
+    /// A cache under `serve`, in memory that an earlier server left.
+    fn kept(memory: Vec<u8>) -> DuplicateRequestCache {
+        DuplicateRequestCache::new(memory.leak(), true, connections())
     }
 
     fn insert(drc: &mut DuplicateRequestCache, key: Key, reply: &[u8]) {
@@ -347,7 +448,7 @@ mod tests {
             }
             xids.sort_unstable_by_key(|xid| xid.wrapping_mul(0x9e37_79b9));
             let left = drc.sets.as_flattened().to_vec();
-            let mut next = DuplicateRequestCache::new(left.leak(), true, 0);
+            let mut next = kept(left);
             // Look up calls that were never carried out.
             for missed in 0..500 {
                 let xid = u32::MAX - 701 - missed;
@@ -396,7 +497,7 @@ mod tests {
         }
     }
 
-    /// A reply older than `DRC_SHARE_SECS` stays until another peer needs its slot. That peer may then hold more than its share.
+    /// A reply older than `DRC_AGE_SECS` stays until another peer needs its slot. That peer may then hold more than its share.
     #[test]
     fn idle_peers_lose_their_shares() {
         let mut drc = drc();
@@ -411,7 +512,7 @@ mod tests {
         for peer in 0..busy {
             calls(peer).for_each(|xid| insert(&mut drc, call(peer, xid, 9), b"old"));
         }
-        let end = 9 + DRC_SHARE_SECS;
+        let end = 9 + DRC_AGE_SECS;
         let late = xids(0, 1000).next().unwrap();
         insert(&mut drc, call(0, late, end), b"late");
         for xid in calls(busy) {
@@ -435,12 +536,12 @@ mod tests {
                 xid,
                 ..Call::default()
             };
-            key.set(
-                Ipv6Addr::from_bits(peer),
-                Instant::from_ms(0),
-                &call,
-                b"args",
-            );
+            let peer = Peer {
+                address: Ipv6Addr::from_bits(peer),
+                port: 700,
+            };
+            let from = (&peer, Connection::NONE);
+            key.set(from, Instant::from_ms(0), &call, b"args");
             key
         };
         for xid in 0..200 {
@@ -458,7 +559,7 @@ mod tests {
     /// compiler emitted the stores.
     #[test]
     fn torn_reply_is_ignored() {
-        let of = |set: &[u8]| DuplicateRequestCache::new(set.to_vec().leak(), true, 0);
+        let of = |set: &[u8]| kept(set.to_vec());
         let mut drc = of(&[0; size_of::<Set>()]);
         for xid in 1..=DRC_WAY_COUNT as u32 {
             insert(&mut drc, key(1, xid, b"args"), &[xid as u8; 240]);
@@ -501,7 +602,7 @@ mod tests {
     /// once its checksum is stored, which a single instruction does last.
     #[test]
     fn call_stays_begun_until_its_reply_is_complete() {
-        let mut drc = DuplicateRequestCache::new(vec![0; size_of::<Set>()].leak(), true, 0);
+        let mut drc = kept(vec![0; size_of::<Set>()]);
         insert(&mut drc, key(1, 6, b"args"), &[200; 260]);
         drc.key = key(1, 7, b"args");
         assert!(drc.lookup().is_none() && !drc.is_done(|| true));
@@ -512,7 +613,7 @@ mod tests {
         for stored in seal + WORD_BYTES..=seal + SLOT_BYTES {
             let mut torn = begun;
             torn[seal + WORD_BYTES..stored].copy_from_slice(&answered[seal + WORD_BYTES..stored]);
-            let mut drc = DuplicateRequestCache::new(torn.to_vec().leak(), true, 0);
+            let mut drc = kept(torn.to_vec());
             assert!(lookup(&mut drc, key(1, 7, b"args")).is_none());
             assert!(drc.is_done(|| false), "{stored}");
             drc.insert(b"reply");
@@ -521,28 +622,115 @@ mod tests {
     }
 
     #[test]
-    fn replace_needs_the_same_peer_xid_and_procedure() {
+    fn replace_needs_the_same_peer_procedure_and_reply() {
         let mut drc = drc();
-        insert(&mut drc, key(1, 7, b"arg2"), b"arg2");
-        insert(&mut drc, key(1, 8, b"arg2"), b"another");
-        insert(&mut drc, key(2, 7, b"arg2"), b"another");
-        let failed = |xid: u8, reply: &[u8]| [&[0, 0, 0, xid], reply].concat();
-        drc.replace(address(1), 12, &failed(7, b"failed"));
-        drc.replace(address(1), 13, &failed(7, b"none"));
-        drc.replace(address(1), 12, &failed(9, b"none"));
-        drc.replace(address(3), 12, &failed(7, b"none"));
-        let left = drc.sets.as_flattened().to_vec();
-        let mut drc = DuplicateRequestCache::new(left.leak(), true, 0);
-        for (key, reply) in [
-            (key(1, 7, b"arg2"), Some(&b"\0\0\0\x07failed"[..])),
-            (key(1, 8, b"arg2"), Some(b"another")),
-            (key(1, 9, b"arg2"), None),
-            (key(2, 7, b"arg2"), Some(b"another")),
-            (key(3, 7, b"arg2"), None),
-        ] {
-            assert_eq!(lookup(&mut drc, key), reply);
+        let reply = |xid: u8, text: &[u8]| [&[0, 0, 0, xid], text].concat();
+        let other_port = Key {
+            port: 701,
+            ..key(1, 7, b"arg1")
+        };
+        let stored = [
+            (key(1, 7, b"arg2"), reply(7, b"done")),
+            (key(1, 7, b"arg3"), reply(7, b"earlier")),
+            (other_port, reply(7, b"done")),
+            (key(1, 8, b"arg2"), reply(8, b"done")),
+            (key(2, 7, b"arg2"), reply(7, b"done")),
+        ];
+        for (key, reply) in &stored {
+            insert(&mut drc, key.clone(), reply);
         }
-        DuplicateRequestCache::new(&mut [], true, 0).replace(address(1), 12, &failed(7, b"none"));
+        let failed = |xid| reply(xid, b"failed");
+        for (peer, procedure, xid, old) in [
+            (1, 12, 7, "done"),
+            (1, 13, 8, "done"),
+            (1, 12, 9, "done"),
+            (1, 12, 8, "undone"),
+            (3, 12, 7, "done"),
+        ] {
+            drc.replace(
+                &client(peer),
+                procedure,
+                &reply(xid, old.as_bytes()),
+                &failed(xid),
+            );
+        }
+        let mut drc = kept(drc.sets.as_flattened().to_vec());
+        for (number, (key, reply)) in stored.into_iter().enumerate() {
+            let expected = if number == 0 { failed(7) } else { reply };
+            assert_eq!(lookup(&mut drc, key), Some(&expected[..]), "{number}");
+        }
+        let mut none = DuplicateRequestCache::new(&mut [], true, connections());
+        none.replace(&client(1), 12, &reply(7, b"done"), &failed(7));
+    }
+
+    /// A call with the key of an answered one comes from a port, by a connection, at a time, while the connection of the answered
+    /// one is open or closed.
+    #[test]
+    fn only_a_retransmission_gets_the_reply() {
+        const OWN: usize = 0;
+        const OLDER: usize = 1;
+        const NEWER: usize = 2;
+        for (port, slot, secs, is_closed, expect) in [
+            (700, OWN, 50, false, true),
+            (700, OLDER, 50 + DRC_AGE_SECS, false, true),
+            (700, OWN, 51 + DRC_AGE_SECS, false, false),
+            (701, OLDER, 51, false, false),
+            (701, NEWER, 51, false, false),
+            (701, OLDER, 51, true, false),
+            (701, NEWER, 51, true, true),
+            (701, NEWER, 51 + DRC_AGE_SECS, true, false),
+        ] {
+            let all = connections();
+            let mut opened = vec![all.open(OWN), all.open(OLDER)];
+            let mut drc = DuplicateRequestCache::new(vec![0; DRC_BYTES].leak(), true, all);
+            let call = |port, connection, time| Key {
+                port,
+                connection,
+                time,
+                ..key(1, 7, b"args")
+            };
+            insert(&mut drc, call(700, opened[OWN], 50), b"reply");
+            opened.push(all.open(NEWER));
+            if is_closed {
+                all.close(opened[OWN]);
+            }
+            let context = format!("{port} {slot} {secs} {is_closed}");
+            let found = lookup(&mut drc, call(port, opened[slot], secs)).is_some();
+            assert_eq!(found, expect, "{context}");
+            // From now on, the connection that got the reply last must be closed.
+            let next = call(702, all.open(3), secs);
+            let found = lookup(&mut drc, next).is_some();
+            assert_eq!(found, is_closed && slot == OLDER, "{context}");
+        }
+    }
+
+    #[test]
+    fn user_and_groups_belong_to_the_key() {
+        let credential = |uid: u32, gid: u32, groups: &[u32]| {
+            let words = [&[0, 0, uid, gid, groups.len() as u32], groups].concat();
+            let body: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+            let head = [7, 0, 2, 100_003, 3, 12, 1, body.len() as u32];
+            let head = head.iter().flat_map(|word: &u32| word.to_be_bytes());
+            head.chain(body).chain([0; 8]).collect::<Vec<u8>>()
+        };
+        let mut seen = drc();
+        for (uid, gid, groups) in [
+            (0, 0, &[][..]),
+            (1, 0, &[]),
+            (0, 1, &[]),
+            (0, 0, &[0]),
+            (0, 0, &[1, 2]),
+            (0, 0, &[2, 1]),
+        ] {
+            let packet = credential(uid, gid, groups);
+            let mut call = Call::default();
+            call.parse(&mut Reader::new(&packet)).unwrap();
+            let mut key = Key::NONE;
+            let from = (&client(1), Connection::NONE);
+            key.set(from, Instant::from_ms(0), &call, b"args");
+            assert_eq!(lookup(&mut seen, key), None, "{uid} {gid} {groups:?}");
+            seen.insert(b"reply");
+        }
     }
 
     /// The record of a begun call stays until the call is answered, and does not affect calls with another key.
@@ -554,7 +742,7 @@ mod tests {
             assert!(drc.lookup().is_none() && !drc.is_done(|| was_there));
             for _ in 0..2 {
                 let left = drc.sets.as_flattened().to_vec();
-                drc = DuplicateRequestCache::new(left.leak(), true, 0);
+                drc = kept(left);
                 insert(&mut drc, key(1, 8, b"args"), b"another");
                 drc.key = key(1, 9, b"args");
                 assert!(drc.lookup().is_none() && !drc.is_done(|| !was_there));
@@ -565,7 +753,7 @@ mod tests {
             drc.insert(b"reply");
             assert_eq!(drc.lookup(), Some(&b"reply"[..]));
         }
-        let mut alone = DuplicateRequestCache::new(vec![0; DRC_BYTES].leak(), false, 0);
+        let mut alone = DuplicateRequestCache::new(vec![0; DRC_BYTES].leak(), false, connections());
         alone.key = key(1, 7, b"args");
         assert!(alone.lookup().is_none() && !alone.is_done(|| unreachable!("nobody follows")));
     }

@@ -23,6 +23,7 @@ use crate::time::Instant;
 use crate::vfs::{Peer, Pin, Tree};
 use core::net::Ipv6Addr;
 
+pub mod connections;
 mod drc;
 pub mod mdns;
 pub mod mount;

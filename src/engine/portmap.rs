@@ -103,7 +103,7 @@ fn find(table: &Mappings, query: &Query<'_>) -> Option<usize> {
 fn is_local(peer: &Peer) -> bool {
     let address = peer.address.to_bits();
     // ::1, or 127.0.0.0/8 mapped into IPv6.
-    peer.is_privileged && (address == 1 || address >> 24 == 0x00ff_ff7f)
+    peer.is_privileged() && (address == 1 || address >> 24 == 0x00ff_ff7f)
 }
 
 /// Returns true for the programs of this server, whose mappings are fixed.
@@ -129,19 +129,16 @@ mod tests {
     #[test]
     fn only_low_ports_of_loopback_may_change_the_table() {
         let other = Ipv4Addr::new(126, 0, 0, 1).to_ipv6_mapped();
-        for (address, is_privileged, expect) in [
-            (Ipv6Addr::LOCALHOST, true, true),
-            (Ipv6Addr::LOCALHOST, false, false),
-            (Ipv4Addr::LOCALHOST.to_ipv6_mapped(), true, true),
-            (Ipv4Addr::LOCALHOST.to_ipv6_mapped(), false, false),
-            (Ipv4Addr::LOCALHOST.to_ipv6_compatible(), true, false),
-            (Ipv6Addr::UNSPECIFIED, true, false),
-            (other, true, false),
+        for (address, port, expect) in [
+            (Ipv6Addr::LOCALHOST, 1023, true),
+            (Ipv6Addr::LOCALHOST, 1024, false),
+            (Ipv4Addr::LOCALHOST.to_ipv6_mapped(), 1023, true),
+            (Ipv4Addr::LOCALHOST.to_ipv6_mapped(), 1024, false),
+            (Ipv4Addr::LOCALHOST.to_ipv6_compatible(), 1023, false),
+            (Ipv6Addr::UNSPECIFIED, 1023, false),
+            (other, 1023, false),
         ] {
-            let peer = Peer {
-                address,
-                is_privileged,
-            };
+            let peer = Peer { address, port };
             assert_eq!(is_local(&peer), expect, "{peer:?}");
         }
     }

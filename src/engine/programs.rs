@@ -3,6 +3,7 @@
 //! Replies to the calls in one input are written to one output. Calls that are not idempotent go through the duplicate request
 //! cache.
 
+use super::connections::{Connection, Connections};
 use super::mount::{self, Mounts};
 use super::nfs::{self, Nfs, Outcome, Phase, Promise};
 use super::portmap::{self, Mappings};
@@ -48,15 +49,16 @@ impl Programs {
     /// Creates the programs. `verifier` is the write verifier and differs for every start. `memory` of
     /// [`SHARED_BYTES`](crate::config::SHARED_BYTES) is zeros or an earlier server's; it holds the duplicate request cache and the
     /// verifiers of exclusive CREATEs. `is_kept`: other servers use that memory too, either now (synchronised by `turns`) or after
-    /// a restart.
+    /// a restart. `connections` are those of all servers that use the memory.
     pub fn new(
         verifier: [u8; VERIFIER_BYTES],
         memory: &'static mut [u8],
         is_kept: bool,
         turns: Option<&'static dyn Turns>,
+        connections: Connections,
     ) -> Self {
         Self {
-            nfs: Nfs::new(verifier, memory, is_kept, turns),
+            nfs: Nfs::new(verifier, memory, is_kept, turns, connections),
             mappings: Mappings::new(),
             mounts: Mounts::default(),
             syncs_each: false,
@@ -70,10 +72,10 @@ impl Programs {
         [&[0; crate::config::CREATED_BYTES], &*left].concat().leak()
     }
 
-    /// Sets the number of this server.
+    /// The open connections.
     #[cfg(test)]
-    pub(super) fn set_server(&mut self, number: u32) {
-        self.nfs.drc.server = number;
+    pub(super) const fn connections(&mut self) -> &mut Connections {
+        &mut self.nfs.drc.connections
     }
 
     /// Returns the strongest kind of change that the replies written since the last call report as durable, and resets it. The
@@ -96,8 +98,8 @@ impl Programs {
             self.break_promises();
             let status = nfs::error_status(cx, error);
             let drc = &mut self.nfs.drc;
-            len = nfs::fail(replies, status, &mut |procedure, reply| {
-                drc.replace(cx.peer.address, procedure, reply);
+            len = nfs::fail(replies, status, &mut |procedure, old, new| {
+                drc.replace(&cx.peer, procedure, old, new);
             });
             if let Some(turns) = turns {
                 turns.release();
@@ -119,20 +121,12 @@ impl Programs {
 pub struct Session {
     phase: Phase,
     programs: ProgramSet,
+    connection: Connection,
     /// The unread rest of the current record.
     record: RecordCursor,
 }
 
 impl Session {
-    /// The session of a new connection to a socket that serves `programs`.
-    pub const fn new(programs: ProgramSet) -> Self {
-        Self {
-            phase: Phase::Idle,
-            programs,
-            record: RecordCursor::END,
-        }
-    }
-
     /// Returns true if a file is pinned for a WRITE whose data has not all arrived.
     pub const fn holds_file(&self) -> bool {
         matches!(&self.phase, Phase::Writing(writing) if writing.holds_file())
@@ -149,7 +143,7 @@ impl Programs {
     #[inline(never)]
     fn call(
         &mut self,
-        programs: ProgramSet,
+        (programs, connection): (ProgramSet, Connection),
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
     ) -> Result<Outcome, NotACall> {
@@ -164,7 +158,7 @@ impl Programs {
                     call.procedure
                 );
                 if programs.nfs && !nfs::is_idempotent(call) {
-                    self.change(cx, request)
+                    self.change(connection, cx, request)
                 } else {
                     emit_reply(request.reply, request.call.xid, Ok(()));
                     self.dispatch(programs, cx, request)
@@ -187,6 +181,7 @@ impl Programs {
     /// Answers a call that changes names or attributes. A retransmission is answered from the duplicate request cache.
     fn change(
         &mut self,
+        connection: Connection,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
     ) -> Result<Outcome, Reject> {
@@ -194,7 +189,7 @@ impl Programs {
         let mut args = request.args.clone();
         self.nfs.promise = self.nfs.promise.max(Promise::Names);
         self.nfs.acquire_turn(cx, request);
-        let outcome = if self.find_reply(cx, request) {
+        let outcome = if self.find_reply(connection, cx, request) {
             Ok(Outcome::Reply(Procedure::new(request.call.procedure)))
         } else {
             emit_reply(request.reply, request.call.xid, Ok(()));
@@ -215,10 +210,16 @@ impl Programs {
     }
 
     /// Writes the cached reply to an earlier transmission of the call. Returns true if there was one.
-    fn find_reply(&mut self, cx: &Cx<'_>, request: &mut Request<'_, '_>) -> bool {
+    fn find_reply(
+        &mut self,
+        connection: Connection,
+        cx: &Cx<'_>,
+        request: &mut Request<'_, '_>,
+    ) -> bool {
         let drc = &mut self.nfs.drc;
         let args = request.args.rest();
-        drc.key.set(cx.peer.address, cx.now, &request.call, args);
+        drc.key
+            .set((&cx.peer, connection), cx.now, &request.call, args);
         let reply = drc.lookup();
         if let Some(reply) = reply {
             request.reply.put(reply);
@@ -296,7 +297,7 @@ impl Programs {
             call: Call::default(),
             follows: next.last.then_some(next.left),
         };
-        let called = self.call(session.programs, cx, &mut request);
+        let called = self.call((session.programs, session.connection), cx, &mut request);
         let Request {
             args: mut data,
             reply,
@@ -437,8 +438,19 @@ impl Programs {
         self.nfs.forget_wcc_attr();
     }
 
-    /// Releases the files of a session whose connection has closed.
+    /// The session of a new connection, the caller's number `slot`, to a socket that serves `programs`.
+    pub fn open(&self, slot: usize, programs: ProgramSet) -> Session {
+        Session {
+            phase: Phase::Idle,
+            programs,
+            connection: self.nfs.drc.connections.open(slot),
+            record: RecordCursor::END,
+        }
+    }
+
+    /// Releases the files of a session whose connection is about to be closed.
     pub fn abandon(&mut self, session: &mut Session, vfs: &mut Tree) {
+        self.nfs.drc.connections.close(session.connection);
         if let Phase::Writing(writing) = core::mem::replace(&mut session.phase, Phase::Idle) {
             writing.abandon(vfs);
         }
@@ -462,7 +474,8 @@ impl Programs {
         };
         // A message that is not a call is not answered. NFS itself is not served over UDP, so the only order is to wait for a disk:
         // the client repeats the call.
-        let Ok(Outcome::Reply(_)) = self.call(programs, cx, &mut request) else {
+        let origin = (programs, Connection::NONE);
+        let Ok(Outcome::Reply(_)) = self.call(origin, cx, &mut request) else {
             return None;
         };
         let xid = request.call.xid;

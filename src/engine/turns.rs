@@ -13,8 +13,6 @@ pub trait Turns {
     fn acquire(&self);
     /// Releases the lock.
     fn release(&self);
-    /// The unique number of this server.
-    fn number(&self) -> u32;
     /// Number of times that unstable data of any server may have been lost. It is added to the write verifier.
     fn loss_count(&self) -> &AtomicU32;
 }

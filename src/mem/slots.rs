@@ -5,6 +5,7 @@ use core::alloc::Layout;
 use core::ffi::CStr;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicU32;
 
 /// A vector with fixed capacity. A slot's memory is untouched until the slot is first used.
 ///
@@ -209,6 +210,18 @@ pub fn leak<'a, T: 'a>(value: T) -> &'a mut T {
 /// `count` zero bytes with static lifetime, untouched until first used.
 pub fn bytes(count: usize) -> &'static mut [u8] {
     Slots::zeroed(count).leak()
+}
+
+/// `count` words of value 0 with static lifetime, untouched until first used.
+pub fn words(count: usize) -> &'static [AtomicU32] {
+    if count == 0 {
+        return &[];
+    }
+    // SAFETY: `count` aligned words, which nothing else refers to and which are never freed; zeros are valid.
+    unsafe {
+        let words = cut(count, size_of::<AtomicU32>()).cast();
+        core::slice::from_raw_parts(words.as_ptr(), count)
+    }
 }
 
 /// Copies `from` into memory with static lifetime.

@@ -18,15 +18,15 @@ pub enum Access {
 pub struct Peer {
     /// Its address; an IPv4 address is mapped into IPv6.
     pub address: Ipv6Addr,
-    /// True if it sent from a port below 1024, which only root may use on a Unix host.
-    pub is_privileged: bool,
+    /// The port from which it sent.
+    pub port: u16,
 }
 
 impl Peer {
     /// No host: the process itself, or a peer on standard streams.
     pub const NONE: Self = Self {
         address: Ipv6Addr::UNSPECIFIED,
-        is_privileged: true,
+        port: 0,
     };
 
     /// The host that sent from a port of this address.
@@ -39,8 +39,13 @@ impl Peer {
         };
         Self {
             address: Ipv6Addr::from_bits(bits),
-            is_privileged: port < 1024,
+            port,
         }
+    }
+
+    /// Returns true if the port is below 1024, which only root may use on a Unix host.
+    pub const fn is_privileged(&self) -> bool {
+        self.port < 1024
     }
 }
 

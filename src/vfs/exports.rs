@@ -308,7 +308,7 @@ impl Tree {
             }
         }
         let rules = found.ok_or(FsError::Stale)?.rules;
-        if rules.has(Rules::SECURE) && !peer.is_privileged {
+        if rules.has(Rules::SECURE) && !peer.is_privileged() {
             return Err(FsError::Permission);
         }
         Ok(rules)

@@ -27,6 +27,11 @@ pub struct Credential<'a> {
 }
 
 impl Credential<'_> {
+    /// The supplementary GIDs as sent.
+    pub const fn group_bytes(&self) -> &[u8] {
+        self.groups
+    }
+
     /// The supplementary GIDs, at most 16.
     pub fn groups(&self) -> impl Iterator<Item = u32> {
         let (words, _) = self.groups.as_chunks();

@@ -44,6 +44,6 @@ pub trait Protocol {
     fn interrupted(&mut self) {}
     /// Called after a failed sync that no reply waited for: unstable data may be lost.
     fn break_promises(&mut self) {}
-    /// Called when the connection is closed.
+    /// Called before the connection is closed.
     fn abandon(&mut self, connection: usize, tree: &mut Tree, events: &mut Events);
 }

@@ -155,7 +155,7 @@ impl Streams {
             let events = &mut world.events;
             events.report_for_peer(world.now, peer, event::DISCONNECTED, b"", why);
         }
-        world.net.close(connection.socket);
+        let socket = connection.socket;
         if let Some(block) = connection.input.take() {
             self.requests.release(block);
         }
@@ -166,7 +166,9 @@ impl Streams {
         if let Some(order) = connection.order.take() {
             order.abandon(world.tree);
         }
+        // Before the socket is closed: a client that sees the end may send its calls again to another server at once.
         protocol.abandon(at, world.tree, world.events);
+        world.net.close(socket);
         *place = None;
         self.free.push(at as u16);
         // A slot and a descriptor are free: accept pending connections at once.

@@ -3,6 +3,7 @@
 //! Every procedure but NULL begins with a handle, and nearly every reply carries that object's attributes: both are handled here.
 //! Neither attributes nor names are cached between requests.
 
+use super::connections::Connections;
 use super::drc::DuplicateRequestCache;
 use super::rpc::Request;
 use super::turns::Turns;
@@ -149,10 +150,11 @@ impl Nfs {
         memory: &'static mut [u8],
         is_kept: bool,
         turns: Option<&'static dyn Turns>,
+        connections: Connections,
     ) -> Self {
         let (created, replies) = memory.split_at_mut(CREATED_BYTES.min(memory.len()));
         Self {
-            drc: DuplicateRequestCache::new(replies, is_kept, turns.map_or(0, Turns::number)),
+            drc: DuplicateRequestCache::new(replies, is_kept, connections),
             verifier: u64::from_be_bytes(verifier),
             turns,
             create_verifiers: change::CreateVerifiers::new(created),

@@ -13,6 +13,8 @@ use crate::wire::{Reader, Writer};
 const LEN_BITS: u32 = 24;
 /// Length of a reply before its status (bytes): xid, REPLY, MSG_ACCEPTED, verifier (AUTH_NONE, empty), SUCCESS.
 const HEAD_BYTES: usize = 24;
+/// Length of the longest error (bytes): after the head the status and up to four absent attributes.
+const ERROR_BYTES_MAX: usize = HEAD_BYTES + 5 * 4;
 const RENAME: u32 = Procedure::Rename as u32;
 const LINK: u32 = Procedure::Link as u32;
 /// The last-fragment bit of a record mark. RFC 5531 section 11.
@@ -48,15 +50,14 @@ pub(in super::super) fn settle(replies: &mut [u8]) {
     }
 }
 
-/// Turns each reply whose record mark carries a procedure into an error with this status. Then calls `failed` with that procedure
-/// and the bytes of the reply. Returns the length of all replies (bytes).
+/// Receives the procedure of a reply that has become an error, the reply and the error.
+type Failed<'a> = &'a mut dyn FnMut(u32, &[u8], &[u8]);
+
+/// Turns each reply whose record mark carries a procedure into an error with this status, and calls `failed`. Returns the
+/// length of all replies (bytes).
 #[cold]
 #[inline(never)]
-pub(in super::super) fn fail(
-    replies: &mut [u8],
-    status: Status,
-    failed: &mut dyn FnMut(u32, &[u8]),
-) -> usize {
+pub(in super::super) fn fail(replies: &mut [u8], status: Status, failed: Failed<'_>) -> usize {
     let (mut at, mut end) = (0, replies.len());
     while at < end {
         let record = replies.head_mut(end).tail_mut(at);
@@ -65,8 +66,10 @@ pub(in super::super) fn fail(
         let _until_status = head.take(HEAD_BYTES);
         at += MARK_BYTES + mark.len as usize;
         if mark.procedure > 0 && head.u32() == Status::Ok as u32 {
-            let mut error = Writer::new(record);
-            error.put_ahead(MARK_BYTES + HEAD_BYTES);
+            let old = record.tail(MARK_BYTES).head(mark.len as usize);
+            let mut bytes = [0; ERROR_BYTES_MAX];
+            let mut error = Writer::new(&mut bytes);
+            error.put(old.head(HEAD_BYTES));
             error.u32(status as u32);
             // Attributes before and after, all absent (FALSE): after the failed sync they may be wrong.
             let word_count = match mark.procedure {
@@ -77,10 +80,14 @@ pub(in super::super) fn fail(
             for _ in 0..word_count {
                 error.u32(0);
             }
-            failed(mark.procedure, error.since(MARK_BYTES));
-            patch_mark(&mut error, 0, 0);
-            let cut = MARK_BYTES + mark.len as usize - error.position();
-            mem::shift(error.space(), cut);
+            failed(mark.procedure, old, error.since(0));
+            let len = error.position();
+            let mut reply = Writer::new(record);
+            reply.put_ahead(MARK_BYTES);
+            reply.put(bytes.head(len));
+            patch_mark(&mut reply, 0, 0);
+            let cut = MARK_BYTES + mark.len as usize - reply.position();
+            mem::shift(reply.space(), cut);
             (at, end) = (at - cut, end - cut);
         }
     }

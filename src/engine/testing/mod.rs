@@ -5,4 +5,4 @@ pub mod replies;
 pub mod tree;
 mod world;
 
-pub use world::{EVERYTHING, Talk, VERIFIER, World, programs};
+pub use world::{EVERYTHING, Talk, VERIFIER, World, connections, programs};

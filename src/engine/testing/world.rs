@@ -4,16 +4,18 @@ use super::calls::{CallId, calls_in};
 use super::replies;
 use super::tree::Tree;
 use crate::config::{CREATED_BYTES, DATAGRAM_BYTES, REPLY_BYTES, REQUEST_BYTES, SHARED_BYTES};
+use crate::engine::connections::{Connections, word_count};
 use crate::engine::nfs::Promise;
 use crate::engine::programs::{ProgramSet, Programs, Session};
 use crate::engine::{Cx, Order, Progress, State};
 use crate::event::Events;
 use crate::event::testing::Sink;
 use crate::time::Instant;
-use crate::vfs::{self, FsResult, Job, Name, Peer, Scope, Submitted};
+use crate::vfs::{FsResult, Job, Name, Peer, Scope, Submitted};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3};
 use core::net::{Ipv4Addr, Ipv6Addr};
+use core::sync::atomic::AtomicU32;
 
 const PEER: Ipv6Addr = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
 /// A write verifier that differs from the other contents of replies.
@@ -25,6 +27,10 @@ pub struct World {
     pub(in crate::engine) programs: Programs,
     /// The client's address.
     pub peer: Ipv6Addr,
+    /// The client's port.
+    pub port: u16,
+    /// The time.
+    pub now: Instant,
     /// The messages to the administrator.
     pub sink: Sink,
     pub(in crate::engine) events: Events,
@@ -53,7 +59,7 @@ pub fn programs(memory: &'static mut [u8]) -> Programs {
         [] => vec![0; CREATED_BYTES].leak(),
         memory => memory,
     };
-    let mut programs = Programs::new(VERIFIER, memory, false, None);
+    let mut programs = Programs::new(VERIFIER, memory, false, None, connections());
     for (program, version) in [(nfs3::PROGRAM, nfs3::VERSION), (mount::PROGRAM, 3)] {
         let mapping = Mapping {
             program,
@@ -66,17 +72,10 @@ pub fn programs(memory: &'static mut [u8]) -> Programs {
     programs
 }
 
-/// The context of a call from a port below 1024.
-fn context<'a>(address: Ipv6Addr, vfs: &'a mut vfs::Tree, events: &'a mut Events) -> Cx<'a> {
-    Cx {
-        now: Instant::default(),
-        peer: Peer {
-            address,
-            is_privileged: true,
-        },
-        vfs,
-        events,
-    }
+/// Connections of one server.
+pub fn connections() -> Connections {
+    let words = (0..word_count(1, 16)).map(|_| AtomicU32::default());
+    Connections::new(words.collect::<Vec<_>>().leak(), 1, 0)
 }
 
 /// A socket that serves every program.
@@ -101,6 +100,8 @@ impl World {
             tree,
             programs: programs(memory),
             peer: PEER,
+            port: 700,
+            now: Instant::default(),
             events: Events::new(Box::new(sink.clone())),
             sink,
             buffer: vec![0; REPLY_BYTES],
@@ -129,14 +130,28 @@ impl World {
         self.tree.handle(node.unwrap()).unwrap().bytes().to_vec()
     }
 
-    pub(in crate::engine) fn session() -> Session {
-        Session::new(EVERYTHING)
+    /// The session of a new connection, which takes the place of the last one.
+    pub(in crate::engine) fn session(&self) -> Session {
+        self.programs.open(0, EVERYTHING)
+    }
+
+    /// The context of a call, and the other parts of a server.
+    fn parts(&mut self) -> (Cx<'_>, &mut Programs, &mut [u8]) {
+        let cx = Cx {
+            now: self.now,
+            peer: Peer {
+                address: self.peer,
+                port: self.port,
+            },
+            vfs: &mut self.tree,
+            events: &mut self.events,
+        };
+        (cx, &mut self.programs, &mut self.buffer)
     }
 
     pub(in crate::engine) fn advance(&mut self, session: &mut Session, input: &[u8]) -> Progress {
-        let mut cx = context(self.peer, &mut self.tree, &mut self.events);
-        self.programs
-            .advance(session, &mut cx, input, &mut self.buffer)
+        let (mut cx, programs, buffer) = self.parts();
+        programs.advance(session, &mut cx, input, buffer)
     }
 
     pub(in crate::engine) fn done(
@@ -145,9 +160,8 @@ impl World {
         order: Order,
         result: FsResult<()>,
     ) -> Progress {
-        let mut cx = context(self.peer, &mut self.tree, &mut self.events);
-        self.programs
-            .done(session, &mut cx, order, result, &mut self.buffer)
+        let (mut cx, programs, buffer) = self.parts();
+        programs.done(session, &mut cx, order, result, buffer)
     }
 
     /// Plays the driver: passes `input` in pieces and carries out orders. Returns when the input is used up or the connection is
@@ -227,9 +241,8 @@ impl World {
             let Submitted::Done(synced) = self.tree.submit(Job::Sync(Scope::Promised)) else {
                 panic!("nothing waits here");
             };
-            let mut cx = context(self.peer, &mut self.tree, &mut self.events);
-            let replies = &mut self.buffer[..produced];
-            produced = self.programs.settle(&mut cx, replies, synced);
+            let (mut cx, programs, buffer) = self.parts();
+            produced = programs.settle(&mut cx, &mut buffer[..produced], synced);
         }
         talk.output.extend(&self.buffer[..produced]);
     }
@@ -289,7 +302,7 @@ impl World {
 
     /// Sends a whole stream in pieces on a new connection, and closes it.
     pub fn send_pieces(&mut self, input: &[u8], piece: impl FnMut() -> usize) -> Talk {
-        let mut session = Self::session();
+        let mut session = self.session();
         let mut talk = self.talk(&mut session, input, piece);
         self.hang_up(session, talk.order.take());
         talk
@@ -322,11 +335,9 @@ impl World {
             nfs: false,
             ..EVERYTHING
         };
-        let mut cx = context(self.peer, &mut self.tree, &mut self.events);
         let mut buffer = vec![0; DATAGRAM_BYTES];
-        let len = self
-            .programs
-            .answer(service, &mut cx, packet, &mut buffer)?;
+        let (mut cx, programs, _) = self.parts();
+        let len = programs.answer(service, &mut cx, packet, &mut buffer)?;
         buffer.truncate(len);
         Some(buffer)
     }

@@ -3,9 +3,11 @@
 
 use super::World;
 use super::calls::{Call, NO_CHANGE, all_calls};
-use crate::config::{DRC_SET_COUNT, DRC_WAY_COUNT, SHARED_BYTES};
+use crate::config::{DRC_AGE_SECS, DRC_SET_COUNT, DRC_WAY_COUNT, SHARED_BYTES};
 use crate::engine::programs::Programs;
+use crate::engine::testing::{EVERYTHING, connections};
 use crate::engine::turns::Turns;
+use crate::time::Instant;
 use crate::wire::nfs3::Procedure;
 use core::net::Ipv4Addr;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -14,6 +16,11 @@ const OK: u32 = 0;
 const NO_ENTRY: u32 = 2;
 const EXISTS: u32 = 17;
 const NOT_SYNCHRONOUS: u32 = 10_002;
+
+/// Programs under `serve`, with the `memory` that an earlier server left.
+fn programs(memory: &'static mut [u8], turns: Option<&'static dyn Turns>) -> Programs {
+    Programs::new([0; 8], memory, true, turns, connections())
+}
 
 fn mkdir(top: &[u8], name: &[u8]) -> Call {
     Call::of(Procedure::MkDir, top)
@@ -64,6 +71,39 @@ fn similar_request_is_not_a_duplicate() {
     assert_eq!(make(&mut world, &mkdir(&top, b"a")), EXISTS);
     world.peer = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
     assert_eq!(make(&mut world, &mkdir(&top, b"a")), OK);
+    world.now = Instant::from_ms(1000 * u64::from(DRC_AGE_SECS + 1));
+    assert_eq!(make(&mut world, &mkdir(&top, b"a")), EXISTS);
+}
+
+/// Two programs of one host use equal xids, each on its connection. A new connection gets the replies of a closed one.
+#[test]
+fn open_connections_of_one_host_do_not_share_replies() {
+    let mut world = World::with_reply_cache();
+    let top = world.handle("");
+    let call = mkdir(&top, b"lock");
+    let status = |world: &mut World, slot, port| {
+        world.port = port;
+        let mut session = world.programs.open(slot, EVERYTHING);
+        let output = world
+            .talk(&mut session, &call.record(), || usize::MAX)
+            .output;
+        (
+            session,
+            u32::from_be_bytes(*output[28..].first_chunk().unwrap()),
+        )
+    };
+    let (mut first, got) = status(&mut world, 1, 700);
+    assert_eq!(got, OK);
+    for (slot, port, expect) in [(2, 701, EXISTS), (3, 700, OK)] {
+        assert_eq!(status(&mut world, slot, port).1, expect, "{port}");
+    }
+    // The reply was sent again by the connection 3, which is still open.
+    let World { programs, tree, .. } = &mut world;
+    programs.abandon(&mut first, tree);
+    assert_eq!(status(&mut world, 4, 702).1, EXISTS);
+    // Another connection takes the place of the connection 3.
+    world.programs.open(3, EVERYTHING);
+    assert_eq!(status(&mut world, 5, 703).1, OK);
 }
 
 #[test]
@@ -99,7 +139,7 @@ fn calls_in_flight_survive_a_killed_server() {
         let mut world = World::writable();
         let top = world.handle("");
         let kept = vec![0; SHARED_BYTES].leak();
-        world.programs = Programs::new([0; 8], kept, true, None);
+        world.programs = programs(kept, None);
         let remove = |xid: u32| Call::of(Procedure::Remove, &top).opaque(b"none").xid(xid);
         let mut calls: Vec<_> = (0..200)
             .map(|xid| mkdir(&top, format!("{xid}").as_bytes()).xid(xid))
@@ -114,7 +154,7 @@ fn calls_in_flight_survive_a_killed_server() {
         world.peer = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
         assert_eq!(world.ask(&calls[199]).unwrap().status, OK);
         let left = world.programs.left_begun(false);
-        world.programs = Programs::new([0; 8], left, true, None);
+        world.programs = programs(left, None);
         if backwards {
             calls.reverse();
         }
@@ -140,7 +180,7 @@ fn next_server_recognises_changes_of_killed_one() {
         }
         seen += 1;
         let serve = |world: &mut World, left| {
-            world.programs = Programs::new([0; 8], left, true, None);
+            world.programs = programs(left, None);
         };
         let mut first = World::writable();
         serve(&mut first, vec![0; SHARED_BYTES].leak());
@@ -173,13 +213,13 @@ fn next_server_recognises_which_guard_matched() {
         let set_mode = Call::of(Procedure::SetAttr, &hello).words(&[1, 0o600, 0, 0, 0, 0, 0, 1]);
         set_mode.words(&guard)
     };
-    world.programs = Programs::new([0; 8], vec![0; SHARED_BYTES].leak(), true, None);
+    world.programs = programs(vec![0; SHARED_BYTES].leak(), None);
     let (right, wrong) = (call([1_000_000_000, 123_456_789]), call([1, 2]).xid(8));
     for (call, held, status) in [(wrong, false, NOT_SYNCHRONOUS), (right, true, OK)] {
         assert_eq!(world.ask(&call).unwrap().status, status);
         let was = world.tree.ram().clone();
         let left = world.programs.left_begun(held);
-        world.programs = Programs::new([0; 8], left, true, None);
+        world.programs = programs(left, None);
         for _ in 0..2 {
             assert_eq!(world.ask(&call).unwrap().status, status);
             assert!(world.tree.ram().is_like(&was));
@@ -195,7 +235,7 @@ fn next_server_recognises_which_guard_matched() {
 fn failed_call_fails_again_in_next_server() {
     let mut world = World::writable();
     let top = world.handle("");
-    world.programs = Programs::new([0; 8], vec![0; SHARED_BYTES].leak(), true, None);
+    world.programs = programs(vec![0; SHARED_BYTES].leak(), None);
     let remove = Call::of(Procedure::Remove, &top).opaque(b"none");
     for (call, was_there, status) in [
         (mkdir(&top, b"hello"), true, EXISTS),
@@ -203,7 +243,7 @@ fn failed_call_fails_again_in_next_server() {
     ] {
         assert_eq!(world.ask(&call).unwrap().status, status);
         let left = world.programs.left_begun(was_there);
-        world.programs = Programs::new([0; 8], left, true, None);
+        world.programs = programs(left, None);
         assert_eq!(world.ask(&call).unwrap().status, status);
     }
 }
@@ -228,10 +268,6 @@ impl Turns for Beside {
         self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn number(&self) -> u32 {
-        7
-    }
-
     fn loss_count(&self) -> &AtomicU32 {
         &self.loss_count
     }
@@ -245,7 +281,7 @@ fn parallel_servers_take_turns_for_changes() {
     let count = || turns.ended.load(Ordering::Relaxed);
     let mut world = World::writable();
     let top = world.handle("");
-    world.programs = Programs::new([0; 8], vec![0; SHARED_BYTES].leak(), true, Some(turns));
+    world.programs = programs(vec![0; SHARED_BYTES].leak(), Some(turns));
     for (name, call) in all_calls(&mut World::default()) {
         let (before, was) = (count(), world.tree.ram().clone());
         world.ask(&call).unwrap();
@@ -262,8 +298,9 @@ fn parallel_servers_take_turns_for_changes() {
     assert_eq!(world.ask(&call).unwrap().status, OK);
     assert_eq!(world.ask(&call).unwrap().status, OK);
     assert_eq!(world.tree.host.staged_exports.get(), 0);
-    // Make the cached reply look like another server's.
-    world.programs.set_server(8);
+    // A server that is started later finds the reply of the earlier one.
+    let restarted = world.programs.connections();
+    *restarted = restarted.restarted();
     assert_eq!(world.ask(&call).unwrap().status, OK);
     assert_eq!(world.tree.host.staged_exports.get(), 1);
     world.programs.break_promises();

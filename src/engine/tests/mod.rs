@@ -133,7 +133,7 @@ fn words(bytes: &[u8]) -> Vec<u32> {
 fn failing_order_closes_the_connection() {
     let mut world = World::default();
     let big = world.handle("big");
-    let mut session = World::session();
+    let mut session = world.session();
     let mut progress = world.advance(&mut session, &Call::read(&big, 0, 100_000).record());
     let order = progress.take_order().expect("an order");
     assert!(matches!(order, Order::Send { .. }));

@@ -36,7 +36,7 @@ fn record_mark_of_order_includes_padding() {
     let handle = world.handle("big");
     for (count, pad) in [(65_537, 3), (65_538, 2), (65_539, 1), (65_540, 0)] {
         let call = Call::read(&handle, 5, count);
-        let mut session = World::session();
+        let mut session = world.session();
         let mut progress = world.advance(&mut session, &call.record());
         assert_eq!(progress.consumed, call.record().len());
         let order = progress.take_order().expect("an order");

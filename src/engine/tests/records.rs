@@ -4,7 +4,7 @@ use super::calls::{Call, CallId, all_calls};
 use super::{World, replies};
 use crate::config::{RECORD_BYTES_MAX, REQUEST_BYTES, WRITE_BYTES_MAX};
 use crate::engine::State;
-use crate::engine::programs::{ProgramSet, Session};
+use crate::engine::programs::ProgramSet;
 use crate::wire::nfs3::{self, Procedure};
 use crate::wire::rpc::Reject;
 use crate::wire::{mount, portmap};
@@ -37,7 +37,7 @@ fn socket_of_one_program_refuses_others() {
         (portmap::PROGRAM, 2, true),
     ] {
         let call = Call::new(program, version, 0);
-        let talk = world.talk(&mut Session::new(nfs), &call.record(), || 100);
+        let talk = world.talk(&mut world.programs.open(0, nfs), &call.record(), || 100);
         let reply = replies::records(&talk.output).unwrap()[0];
         let answer = replies::parse(reply, CallId::of(&call.0).unwrap()).unwrap();
         assert_eq!(answer == Err(Reject::Program), refused);
@@ -117,7 +117,7 @@ fn request_in_two_parts_is_answered_once() {
             let whole = world.send(&record).output;
             for cut in 0..=record.len() {
                 let mut pieces = [cut, record.len()].into_iter();
-                let talk = world.talk(&mut World::session(), &record, || pieces.next().unwrap());
+                let talk = world.talk(&mut world.session(), &record, || pieces.next().unwrap());
                 assert_eq!(talk.output, whole, "{name} cut at {cut}");
             }
         }
@@ -181,7 +181,7 @@ fn refused_write_of_1_mib_keeps_the_stream() {
     ] {
         let stream = [&record[..], &null].concat();
         for piece in [REQUEST_BYTES, 1460, 4099] {
-            let talk = world.talk(&mut World::session(), &stream, || piece);
+            let talk = world.talk(&mut world.session(), &stream, || piece);
             assert_eq!((talk.closed, talk.consumed), (None, stream.len()));
             let answers = replies::records(&talk.output).unwrap();
             assert_eq!(answers.len(), 2);
@@ -215,7 +215,7 @@ fn pipelined_requests_are_answered_in_order() {
         .collect();
     let stream: Vec<u8> = calls.iter().flat_map(Call::record).collect();
     for piece in [usize::MAX, 1000, 7] {
-        let talk = world.talk(&mut World::session(), &stream, || piece);
+        let talk = world.talk(&mut world.session(), &stream, || piece);
         assert_eq!((talk.closed, talk.consumed), (None, stream.len()));
         let answers = replies::records(&talk.output).unwrap();
         assert_eq!(answers.len(), calls.len());
@@ -226,7 +226,7 @@ fn pipelined_requests_are_answered_in_order() {
         }
     }
     // The whole input is there, so the engine stops only when the output is full: the large pages, READs and orders fill it.
-    let mut session = World::session();
+    let mut session = world.session();
     let mut progress = world.advance(&mut session, &stream[..stream.len().min(REQUEST_BYTES)]);
     let order = progress.take_order();
     assert_eq!(progress.state, State::NeedOutput);

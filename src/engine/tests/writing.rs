@@ -463,7 +463,7 @@ fn alternating_writers_get_correct_wcc_attributes() {
                 let call = Call::write(&hello, offset as u64, random.below(3) as u32, &data);
                 stream.extend(call.fragments(&[random.below(call.0.len())]));
             }
-            (World::session(), stream, None)
+            (world.session(), stream, None)
         });
         while writers.iter().any(|(_, stream, _)| !stream.is_empty()) {
             let (session, stream, order) = &mut writers[random.below(2)];

@@ -26,6 +26,7 @@ use crate::drive::platform::network::Network;
 use crate::drive::rpc::Rpc;
 use crate::drive::streams::Streams;
 use crate::drive::{Task, World, platform};
+use crate::engine::connections::{Connections, word_count};
 use crate::engine::programs::Programs;
 use crate::engine::turns::Turns;
 use crate::event::{self, Line};
@@ -123,11 +124,12 @@ pub(super) fn task(
     );
     let Common {
         turns,
+        connections,
         memory,
         was_used,
         is_first,
         entropy,
-    } = common(options)?;
+    } = common(options, connection_count)?;
     let is_kept = memory.is_some();
     let memory = memory.unwrap_or_else(|| mem::bytes(scaled(SHARED_BYTES_MIN, SHARED_BYTES)));
     let (form, acts_as_callers) = if sys::is_bare() {
@@ -140,7 +142,7 @@ pub(super) fn task(
     #[cfg(feature = "ipxe")]
     boot::print_script(tree, &options.exports);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
-    let programs = Programs::new(verifier, memory, is_kept, turns);
+    let programs = Programs::new(verifier, memory, is_kept, turns, connections);
     Ok(mem::leak(Nfs {
         rpc: Rpc::new(programs, connection_count),
         streams: Rpc::streams(connection_count),
@@ -159,6 +161,8 @@ pub(super) fn task(
 struct Common {
     /// The lock between the NFS processes, if there are several.
     turns: Option<&'static dyn Turns>,
+    /// The open connections of all NFS processes.
+    connections: Connections,
     /// Memory of the duplicate request cache, which outlives this process under `serve`.
     memory: Option<&'static mut [u8]>,
     /// True if a predecessor of this process used the memory.
@@ -170,7 +174,7 @@ struct Common {
 }
 
 /// Joins the state shared by the NFS processes of `serve`; without `serve`, makes new state.
-fn common(options: &Options) -> Result<Common, Fatal> {
+fn common(options: &Options, connection_count: usize) -> Result<Common, Fatal> {
     let mut entropy = [0; 16];
     sys::entropy(&mut entropy);
     if let Some(shared) = options.shared.take().filter(|_| HAS_SERVE) {
@@ -185,14 +189,17 @@ fn common(options: &Options) -> Result<Common, Fatal> {
         }
         return Ok(Common {
             turns: joined.turns,
+            connections: joined.connections,
             memory: Some(joined.memory),
             was_used: joined.was_used,
             is_first,
             entropy,
         });
     }
+    let words = mem::words(word_count(1, connection_count));
     Ok(Common {
         turns: None,
+        connections: Connections::new(words, 1, 0),
         memory: None,
         was_used: false,
         is_first: true,

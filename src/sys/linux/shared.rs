@@ -21,14 +21,23 @@ pub struct Shared {
     users: AtomicU32,
 }
 
-/// Maps shared memory: `len` zero bytes and their header. `None` if mmap fails.
-pub fn share(len: usize) -> Option<(&'static Shared, &'static mut [u8])> {
-    let at = map(size_of::<Shared>() + len, READ_WRITE, SHARED)?;
-    // SAFETY: zeros are a valid header, and the mapping is never removed. Of the processes that share the bytes, only the owner of
-    // the lock accesses them.
+/// Shared memory: its header, words that every process may use at any time, and bytes of the owner of the lock.
+pub type Parts = (&'static Shared, &'static [AtomicU32], &'static mut [u8]);
+
+/// Maps shared memory: a header, `word_count` words and `len` bytes, all zero. `None` if mmap fails.
+pub fn share(word_count: usize, len: usize) -> Option<Parts> {
+    let words_len = word_count * size_of::<AtomicU32>();
+    let at = map(size_of::<Shared>() + words_len + len, READ_WRITE, SHARED)?;
+    // SAFETY: zeros are a valid header and valid words, which follow at their alignment. The mapping is never removed. Of the
+    // processes that share the bytes, only the owner of the lock accesses them.
     Some(unsafe {
-        let bytes = at.add(size_of::<Shared>()).cast();
-        (&*at.cast(), core::slice::from_raw_parts_mut(bytes, len))
+        let words = at.add(size_of::<Shared>());
+        let bytes = words.add(words_len).cast();
+        (
+            &*at.cast(),
+            core::slice::from_raw_parts(words.cast(), word_count),
+            core::slice::from_raw_parts_mut(bytes, len),
+        )
     })
 }
 
@@ -65,39 +74,54 @@ const OWNER: u32 = (1 << 30) - 1;
 const FUTEX_WAIT: usize = 0;
 const FUTEX_WAKE: usize = 1;
 
-/// `struct robust_list_head`. There is only one lock: the list stays empty, and `pending` always names that lock.
+/// `struct robust_list`: a link to the next entry, or from the last one to the head.
+#[repr(C)]
+struct RobustEntry {
+    next: *const Self,
+}
+
+/// `struct robust_list_head`. The list has at most one entry, for the process's life word; `pending` always names the lock. The
+/// kernel adds `offset` to both addresses.
 #[repr(C)]
 struct RobustList {
-    next: *const Self,
-    offset: isize,
-    pending: *const AtomicU32,
+    first: RobustEntry,
+    offset: usize,
+    pending: usize,
 }
 
 impl Lock {
-    /// Returns the lock of `shared`, and registers it so that the kernel releases it when this process ends.
+    /// Returns the lock of `shared`, and registers it so that the kernel releases it when this process ends. The kernel then also
+    /// sets FUTEX_OWNER_DIED in `life`, before it closes the process's files.
     ///
     /// # Errors
     /// ENOSYS: the kernel has no robust futexes.
-    pub fn of(shared: &'static Shared) -> Result<Self, Errno> {
-        let list = mem::leak(RobustList {
-            next: core::ptr::null(),
-            offset: 0,
-            pending: &raw const shared.lock,
-        });
-        list.next = list;
-        let len = size_of::<RobustList>();
-        // SAFETY: the kernel reads the list when the thread ends; the list is never freed.
-        outcome(unsafe { raw_syscall!(optional::ROBUST_LIST, &raw const *list, len) })?;
+    pub fn of(shared: &'static Shared, life: Option<&'static AtomicU32>) -> Result<Self, Errno> {
         let process = rustix::process::getpid();
+        let own = process.as_raw_nonzero().get() as u32;
+        let list = mem::leak(RobustList {
+            first: RobustEntry {
+                next: core::ptr::null(),
+            },
+            offset: 0,
+            pending: 0,
+        });
+        let end = &raw const list.first;
+        list.first.next = end;
+        if let Some(life) = life {
+            life.store(own, Ordering::Relaxed);
+            let entry = &raw const *mem::leak(RobustEntry { next: end });
+            list.first.next = entry;
+            list.offset = life.as_ptr().addr().wrapping_sub(entry.addr());
+        }
+        list.pending = shared.lock.as_ptr().addr().wrapping_sub(list.offset);
+        let len = size_of::<RobustList>();
+        // SAFETY: the kernel reads the list when the thread ends, and writes to words of mappings that are never removed; list and
+        // entry are never freed.
+        outcome(unsafe { raw_syscall!(optional::ROBUST_LIST, &raw const *list, len) })?;
         Ok(Self {
             lock: &shared.lock,
-            own: process.as_raw_nonzero().get() as u32,
+            own,
         })
-    }
-
-    /// TID of this process, by which it owns the lock.
-    pub const fn owner(&self) -> u32 {
-        self.own
     }
 
     /// Acquires the lock, waiting for other owners.
@@ -148,14 +172,16 @@ mod tests {
     fn lock_excludes_others_and_exit_releases_it() {
         const PROCESSES: usize = 4;
         const TIMES: u32 = 2000;
-        let (shared, bytes) = share(4).unwrap();
+        const OWNER_DIED: u32 = 1 << 30;
+        let (shared, lives, bytes) = share(PROCESSES, 4).unwrap();
         let add = |bytes: &mut [u8]| {
             let number = u32::from_ne_bytes(bytes.try_into().unwrap());
             bytes.copy_from_slice(&(number + 1).to_ne_bytes());
         };
-        for _ in 0..PROCESSES {
+        for life in lives {
             if process::fork().unwrap().is_none() {
-                let lock = Lock::of(shared).unwrap();
+                let lock = Lock::of(shared, Some(life)).unwrap();
+                assert_eq!(life.load(Ordering::Relaxed), lock.own);
                 for _ in 0..TIMES {
                     lock.acquire();
                     add(bytes);
@@ -166,7 +192,7 @@ mod tests {
                 process::exit(0);
             }
         }
-        let lock = Lock::of(shared).unwrap();
+        let lock = Lock::of(shared, None).unwrap();
         let wanted = PROCESSES as u32 * (TIMES + 1);
         let end = std::time::Instant::now() + core::time::Duration::from_secs(60);
         loop {
@@ -174,7 +200,8 @@ mod tests {
             lock.acquire();
             let number = u32::from_ne_bytes(bytes.try_into().unwrap());
             lock.release();
-            if number == wanted {
+            let has_ended = |life: &AtomicU32| life.load(Ordering::Relaxed) == OWNER_DIED;
+            if number == wanted && lives.iter().all(has_ended) {
                 break;
             }
             std::thread::yield_now();

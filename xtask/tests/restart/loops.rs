@@ -3,6 +3,7 @@
 use super::again::{calls, serving, status, tree};
 use anyhow::{Context, Result, ensure};
 use std::fs;
+use std::net::Shutdown;
 use std::path::Path;
 use tempfile::{NamedTempFile, TempDir};
 use xtask::clients::nfs::Outcome;
@@ -42,15 +43,7 @@ impl Scene {
             ..ServerOptions::default()
         })?;
         let (first, root) = server.open(directory.path())?;
-        let loop_of = |client: &Client| serving(&server, client);
-        let first_loop = loop_of(&first)?;
-        // The kernel chooses the loop by the connection's ports.
-        let second = loop {
-            let client = server.connect()?;
-            if loop_of(&client)? != first_loop {
-                break client;
-            }
-        };
+        let second = another_loop(&server, serving(&server, &first)?)?;
         Ok(Self {
             clients: [first, second],
             root,
@@ -78,31 +71,49 @@ impl Scene {
     }
 }
 
+/// Connects to a loop other than `used`. The kernel chooses the loop by the connection's ports.
+pub(super) fn another_loop(server: &Server, used: u32) -> Result<Client> {
+    loop {
+        let client = server.connect()?;
+        if serving(server, &client)? != used {
+            return Ok(client);
+        }
+    }
+}
+
 #[test]
 fn retransmission_to_another_loop_is_not_repeated() -> Result<()> {
     let mut scene = Scene::new(public_dir()?)?;
     let root = scene.root.clone();
     let [first, second] = &mut scene.clients;
     let file = first.create(&root, "file", How::Guarded(Set::default()))?;
-    let mut after = Vec::new();
-    for (xid, call) in (0x0a6c_0000..).zip(calls(&root, &file)) {
-        let message = record(&call.message(xid, &first.auth));
-        let mut replies = Vec::new();
-        for client in [&mut *first, &mut *second] {
-            client.send(&message)?;
-            let answer = client.receive()?.context("closed")?.to_vec();
-            ensure!(status(&answer)? == nfsstat3::NFS3_OK, "{call:?}");
-            // The retransmission to the second loop must change nothing.
-            let now = tree(scene.directory.path())?;
-            ensure!(
-                replies.is_empty() || now == after,
-                "{call:?} was carried out twice"
-            );
-            after = now;
-            replies.push(answer);
-        }
-        ensure!(replies[0] == replies[1], "{call:?} got different replies");
+    let messages = (0x0a6c_0000..).zip(calls(&root, &file));
+    let messages: Vec<_> = messages
+        .map(|(xid, call)| (format!("{call:?}"), record(&call.message(xid, &first.auth))))
+        .collect();
+    let answer = |client: &mut Client, (call, message): &(String, Vec<u8>)| -> Result<_> {
+        client.send(message)?;
+        let answer = client.receive()?.context("closed")?.to_vec();
+        ensure!(status(&answer)? == nfsstat3::NFS3_OK, "{call}");
+        Ok(answer)
+    };
+    let mut replies = Vec::new();
+    for message in &messages {
+        replies.push(answer(first, message)?);
     }
+    // The client loses its connection, and its next one is another loop's.
+    let after = tree(scene.directory.path())?;
+    let first_loop = serving(&scene.server, first)?;
+    first.stream().shutdown(Shutdown::Both)?;
+    let mut third = another_loop(&scene.server, first_loop)?;
+    for (message, reply) in messages.iter().zip(&replies) {
+        ensure!(answer(&mut third, message)? == *reply, "{}", message.0);
+    }
+    ensure!(
+        tree(scene.directory.path())? == after,
+        "a retransmitted call was carried out twice"
+    );
+    *first = scene.server.connect()?;
     // One loop's COMMIT covers the other loop's unstable WRITE, and both have the same write verifier.
     let wrote = first.write(&file, 0, stable_how::UNSTABLE, b"data")?;
     ensure!(second.commit(&file, 0, 0)? == wrote.verifier);
@@ -118,11 +129,15 @@ fn replay_by_another_loop_syncs_one_export() -> Result<()> {
     let mut scene = Scene::with_exports(public_dir()?, &others, &trace)?;
     let call = Call::mkdir(&scene.root, b"made", Set::default());
     let message = record(&call.message(0x5c_0001, &scene.clients[0].auth));
-    for client in &mut scene.clients {
-        client.send(&message)?;
-        let answer = client.receive()?.context("closed")?.to_vec();
-        ensure!(status(&answer)? == nfsstat3::NFS3_OK, "{call:?}");
-    }
+    let [first, second] = &mut scene.clients;
+    first.send(&message)?;
+    ensure!(status(first.receive()?.context("closed")?)? == nfsstat3::NFS3_OK);
+    // The client's next connection is another loop's.
+    let used = serving(&scene.server, first)?;
+    first.stream().shutdown(Shutdown::Both)?;
+    *second = another_loop(&scene.server, used)?;
+    second.send(&message)?;
+    ensure!(status(second.receive()?.context("closed")?)? == nfsstat3::NFS3_OK);
     let trace = fs::read_to_string(log.path())?;
     let syncs = trace.lines().filter(|line| line.contains("syncfs("));
     ensure!(syncs.count() == 1, "syncfs was not called once:\n{trace}");

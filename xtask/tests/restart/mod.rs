@@ -3,6 +3,7 @@
 mod again;
 mod loops;
 mod subvolumes;
+mod xids;
 
 use anyhow::{Context, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};

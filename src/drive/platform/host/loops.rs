@@ -2,7 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::config::SHARED_BYTES;
+use crate::config::{CONNECTION_COUNT_MAX, SHARED_BYTES};
+use crate::engine::connections::{Connections, word_count};
 use crate::engine::turns::Turns;
 use crate::event::Line;
 use crate::mem;
@@ -22,6 +23,8 @@ pub struct SharedState {
     /// Index of this loop.
     pub number: u32,
     shared: &'static Shared,
+    /// The open connections of all loops.
+    words: &'static [AtomicU32],
     bytes: &'static mut [u8],
     /// First bytes of the write verifiers.
     entropy: [u8; 16],
@@ -31,6 +34,8 @@ pub struct SharedState {
 pub struct Joined {
     /// The lock between the loops, if there are several.
     pub turns: Option<&'static dyn Turns>,
+    /// The open connections of all loops.
+    pub connections: Connections,
     /// Memory shared by the loops, [`SHARED_BYTES`] long.
     pub memory: &'static mut [u8],
     /// True if an earlier process with this index used the memory.
@@ -48,15 +53,17 @@ struct Member {
 impl SharedState {
     /// Creates the state of `loop_count` loops. `None`: the shared memory cannot be mapped.
     pub fn new(loop_count: u32) -> Option<Self> {
-        let (shared, bytes) = share(SHARED_BYTES)?;
+        let word_count = word_count(LOOP_COUNT_MAX as usize, CONNECTION_COUNT_MAX);
+        let (shared, words, bytes) = share(word_count, SHARED_BYTES)?;
         // Falls back to one loop if the host lacks robust futexes (a killed loop would keep the lock) or SO_REUSEPORT.
-        let is_possible = loop_count > 1 && Lock::of(shared).is_ok() && can_share_ports();
+        let is_possible = loop_count > 1 && Lock::of(shared, None).is_ok() && can_share_ports();
         let mut entropy = [0; 16];
         sys::entropy(&mut entropy);
         Some(Self {
             loop_count: if is_possible { loop_count } else { 1 },
             number: 0,
             shared,
+            words,
             bytes,
             entropy,
         })
@@ -68,13 +75,16 @@ impl SharedState {
     /// The host has no robust futexes.
     pub fn join(self) -> Result<Joined, Errno> {
         let shared = self.shared;
+        let count = LOOP_COUNT_MAX as usize;
+        let connections = Connections::new(self.words, count, self.number as usize);
         let mut turns = None;
         if self.loop_count > 1 {
-            let lock = Lock::of(shared)?;
+            let lock = Lock::of(shared, connections.life())?;
             turns = Some(&*mem::leak(Member { lock, shared }) as &dyn Turns);
         }
         Ok(Joined {
             turns,
+            connections,
             memory: self.bytes,
             was_used: shared.was_used_by(self.number),
             entropy: self.entropy,
@@ -106,10 +116,6 @@ impl Turns for Member {
 
     fn release(&self) {
         self.lock.release();
-    }
-
-    fn number(&self) -> u32 {
-        self.lock.owner()
     }
 
     fn loss_count(&self) -> &AtomicU32 {
