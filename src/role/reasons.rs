@@ -41,12 +41,19 @@ const FEW: Text = text!("too few file descriptors; raise the limit (ulimit -n)")
 /// Reports that `about`, an image or a path inside one, cannot be read because of `error`. Returns exit status 1.
 #[cfg(any(feature = "ls", feature = "ipxe"))]
 pub(super) fn cannot_read(about: &[u8], error: crate::vfs::FsError) -> Fatal {
-    const DAMAGED: Text = text!("the image is damaged or incomplete; compare its checksum");
     static REASONS: [Reason; 4] = [
         NO_IMAGE,
         OTHER_IMAGE,
-        reason(Errno::IO, DAMAGED),
-        reason(Errno::STALE, DAMAGED),
+        reason(
+            Errno::IO,
+            text!("the image is damaged or incomplete, or its disk failed; compare its checksum"),
+        ),
+        reason(
+            Errno::STALE,
+            text!(
+                "the file was replaced while it was read, or its file system changes inode numbers"
+            ),
+        ),
     ];
     failed_with(text!("cannot read"), about, error.number(), &REASONS)
 }

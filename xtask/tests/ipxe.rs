@@ -209,12 +209,21 @@ fn ipxe_boots_from_the_printed_script() -> Result<()> {
     let (kernel, initramfs) = qemu::system(MACHINE)?;
     for (name, dir, ram_disk) in [
         ("first.iso", "live", "initrd.img"),
-        ("second.iso", "casper", "initrd"),
+        ("second.iso", "casper", "initrd-linux.img"),
     ] {
         let tree = tempfile::tempdir()?;
         fs::create_dir(tree.path().join(dir))?;
-        fs::copy(&kernel, tree.path().join(dir).join("vmlinuz"))?;
-        fs::write(tree.path().join(dir).join(ram_disk), &initramfs)?;
+        let path = |file: &str| tree.path().join(dir).join(file);
+        let pair = ram_disk
+            .trim_start_matches("initrd")
+            .trim_end_matches(".img");
+        fs::copy(&kernel, path(&format!("vmlinuz{pair}")))?;
+        fs::write(path(ram_disk), &initramfs)?;
+        // The second image has two other pairs, which do not boot; their RAM disks come first by name.
+        for other in ["linux-lts", "linux-zen"] {
+            fs::write(path(&format!("vmlinuz-{other}")), "")?;
+            fs::write(path(&format!("initrd-{other}.img")), "")?;
+        }
         write_image(ROCK_RIDGE[0], tree.path(), &root.join(name))?;
     }
     // The recipe's arguments and redirection, with the test's paths.

@@ -6,9 +6,9 @@
 mod archive;
 mod argument;
 mod background;
-#[cfg(feature = "ipxe")]
-mod boot;
 mod exports;
+#[cfg(feature = "ipxe")]
+mod ipxe;
 #[cfg(bare)]
 pub(super) mod machine;
 mod options;
@@ -140,7 +140,7 @@ pub(super) fn task(
         export_host(options, node_count, (was_used, turns.is_some()), tree)?
     };
     #[cfg(feature = "ipxe")]
-    boot::print_script(tree, &options.exports);
+    ipxe::print_script(tree, &options.exports);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
     let programs = Programs::new(verifier, memory, is_kept, turns, connections);
     Ok(mem::leak(Nfs {
