@@ -35,7 +35,7 @@ impl Step {
         let name = first + fastrand::usize(..NAMES);
         Self {
             makes: fastrand::bool(),
-            is_dir: name % 2 == 0,
+            is_dir: name.is_multiple_of(2),
             name,
         }
     }
