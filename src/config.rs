@@ -225,6 +225,8 @@ const _: () = assert!(
 pub const SEARCH_DEPTH_MAX: usize = 64;
 /// Limit of directory entries that a search reads per request; if the file is not among them, the client gets NFS3ERR_JUKEBOX.
 pub const SEARCH_ENTRY_COUNT: usize = 20_000;
+/// Number of entries that an entry counts for whose attributes the search reads, because that takes about ten times as long.
+pub const SEARCH_STAT_COST: usize = 10;
 /// Buffer size (bytes) for getdents64(2). Entries that do not fit the reply are read again later, so a small buffer wastes less.
 pub const DIRECTORY_BUFFER_BYTES: usize = 4 << 10;
 

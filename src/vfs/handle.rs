@@ -221,6 +221,11 @@ pub(super) fn path(dir: &Handle, parent: u64, inode: u64, generation: u32, out: 
     }
 }
 
+/// The inode number in a path handle; `None` for other handles.
+pub(super) fn path_inode(handle: &Handle) -> Option<u64> {
+    (handle.bytes.get(FORM_AT) == Some(&FORM_PATH)).then(|| PathHandle(handle.bytes()).inode())
+}
+
 /// Makes the handle of the object `id` inside an image. `file` is the handle of the image file.
 pub(super) fn inside(file: &Handle, identity: u64, id: u64, handle: &mut Handle) {
     *handle = *file;

@@ -21,7 +21,7 @@ mod writes;
 
 use super::handle::{self, Key};
 use super::jobs::{Extent, FileId, Scope, Storage};
-use super::kernel::{self, PATH, READ, attr, error, terminated};
+use super::kernel::{self, PATH, READ, error, terminated};
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, FsError, FsResult, FsStat, Handle,
     Handles, ImageFile, Name, Node, ObjectType, Pin, Rules, SetAttr, Vfs, exports,
@@ -55,6 +55,8 @@ struct HostExport {
     dir: File,
     volumes: Volumes,
     inode: u64,
+    /// Number by which path handles identify the top.
+    number: u64,
     mount: u32,
     tag: u32,
     /// True if replies need not wait until changes of names and attributes are on disk.
@@ -144,7 +146,7 @@ impl Host {
         if kernel::is_pseudo(&system) {
             return Err(Errno::XDEV);
         }
-        if rules.has(Rules::NEEDS_MOUNT) && !fs::is_mount_root(&stat) {
+        if rules.has(Rules::NEEDS_MOUNT) && !is_mount_point(&dir, &stat) {
             return Err(Errno::NXIO);
         }
         let image = match ObjectType::of_mode(stat.stx_mode.into()) {
@@ -152,9 +154,12 @@ impl Host {
             ObjectType::Regular | ObjectType::BlockDevice if crate::config::HAS_ISO => Some(path),
             _ => return Err(Errno::NOTDIR),
         };
+        let mut volumes = Volumes::new(&system, &stat);
+        let number = volumes.identify(volumes.top, &dir, c"", &stat).inode;
         let tag = rules
             .fsid
-            .unwrap_or_else(|| handle::digest(fs::fsid(&system), stat.stx_ino));
+            .unwrap_or_else(|| handle::digest(fs::fsid(&system), number));
+        volumes.top.id = tag;
         let mount = match self.form {
             Form::Kernel => try_kernel_handles(&dir).map_err(|_| Errno::OPNOTSUPP)?,
             Form::Path => 0,
@@ -162,8 +167,9 @@ impl Host {
         let has_disk = !kernel::is_in_memory(&system);
         Ok(HostExport {
             dir,
-            volumes: Volumes::new(tag, &system, &stat),
+            volumes,
             inode: stat.stx_ino,
+            number,
             mount,
             tag,
             is_async: Cell::new(rules.has(Rules::ASYNC)),
@@ -196,6 +202,7 @@ impl Host {
         };
         if let Some(old) = self.export(number as u16)
             && (old.volumes, old.inode, old.mount) == (top.volumes, top.inode, top.mount)
+            && old.number == top.number
         {
             old.is_async.set(top.is_async.get());
             return Ok(root);
@@ -257,7 +264,7 @@ impl Vfs for Host {
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         let (entry, _) = self.at(node)?;
         if self.seen.take() == Some(node) {
-            return Ok(attr(&self.seen_stat, entry.volume.id));
+            return Ok(entry.volume.attr(&self.seen_stat));
         }
         let mut stat = fs::blank();
         kernel::stat(&entry.file, &mut stat)?;
@@ -265,7 +272,7 @@ impl Vfs for Host {
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
         }
-        Ok(attr(&stat, entry.volume.id))
+        Ok(entry.volume.attr(&stat))
     }
 
     #[inline(never)]
@@ -322,13 +329,17 @@ impl Vfs for Host {
                     .is_ok()
                 // The ID of a subvolume is known only after it was opened.
                 && export.volumes.is_in(entry.volume, &stat);
-            let attr = attr(&stat, entry.volume.id);
+            let attr = entry.volume.attr(&stat);
             // For ".." of the export's top, show the top's own inode number instead of its parent's.
             let is_top = dots && export.is_top(entry);
             each(&DirEntry {
                 name: found.name.to_bytes(),
                 cookie: found.cookie,
-                inode: if is_top { export.inode } else { found.inode },
+                inode: match known {
+                    true => attr.inode,
+                    false if is_top => export.inode,
+                    false => found.inode,
+                },
                 object: known.then_some((&attr, Some(&handle))),
             })
         });
@@ -515,4 +526,14 @@ fn try_kernel_handles(dir: &File) -> Result<u32, Errno> {
     let mount = fs::name_to_handle_at(dir, c"", &mut handle)?;
     fs::open_by_handle_at(dir, &handle, PATH)?;
     Ok(mount)
+}
+
+/// Returns true if the export's top is a mount point. Kernels before 5.8 do not report that: there, a mount point has another device
+/// number than its parent directory, or is its own parent.
+fn is_mount_point(top: &File, stat: &Statx) -> bool {
+    fs::is_mount_root(stat).unwrap_or_else(|| {
+        let mut above = fs::blank();
+        fs::statx(top, c"..", &mut above).is_ok()
+            && (fs::device(&above) != fs::device(stat) || above.stx_ino == stat.stx_ino)
+    })
 }

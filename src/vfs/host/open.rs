@@ -7,6 +7,7 @@ use super::super::handle::{self, Body, PathHandle};
 use super::super::kernel::{self, PATH, READ, WRITE, error};
 use super::super::{Access, FsError, FsResult, Handle, ImageFile, Node, ObjectType};
 use super::table::{OpenEntry, Opened};
+use super::volume::Identity;
 use super::{Form, Host, HostExport, change};
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File, KernelHandle, Statx};
@@ -68,8 +69,14 @@ impl Host {
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
         }
-        let volumes = self.export(export_index).ok_or(FsError::Stale)?.volumes;
+        let export = self.export(export_index).ok_or(FsError::Stale)?;
+        let volumes = export.volumes;
         let volume = volumes.find(volumes.top, &file, c"", stat)?;
+        let inode = match handle::path_inode(handle) {
+            Some(inode) => inode,
+            None if *handle == handle::root(export.tag) => export.number,
+            None => stat.stx_ino,
+        };
         let node = self.table.insert(OpenEntry {
             file,
             volume,
@@ -81,7 +88,7 @@ impl Host {
             unsynced_bytes: Cell::new(0),
             export_index,
             kind: ObjectType::of_mode(stat.stx_mode.into()),
-            inode: stat.stx_ino,
+            inode,
             handle: *handle,
         })?;
         self.seen.set(Some(node));
@@ -185,7 +192,7 @@ impl Host {
         let export = self.exports.get(usize::from(export_index));
         let export = export.and_then(Option::as_ref).ok_or(FsError::Stale)?;
         let wanted = PathHandle(handle.bytes());
-        if wanted.depth() == 0 && wanted.parent() != export.inode {
+        if wanted.depth() == 0 && wanted.parent() != export.number {
             return Err(FsError::Stale);
         }
         self.search.start(handle, export_index, export.volumes);
@@ -268,7 +275,7 @@ const _: () = assert!(KernelHandle::BYTES_MAX <= handle::KERNEL_BYTES_MAX);
 impl HostExport {
     /// Returns true if the entry is the top of the export.
     pub(super) fn is_top(&self, entry: &OpenEntry) -> bool {
-        (entry.inode, entry.volume) == (self.inode, self.volumes.top)
+        (entry.inode, entry.volume) == (self.number, self.volumes.top)
     }
 
     /// Opens the object of a kernel handle.
@@ -287,8 +294,8 @@ impl HostExport {
         handle: &mut Handle,
     ) -> FsResult<()> {
         let volume = self.volumes.enter(dir.volume, file, name, stat)?;
-        let generation = self.volumes.generation(volume, stat);
-        handle::path(&dir.handle, dir.inode, stat.stx_ino, generation, handle);
+        let Identity { inode, generation } = self.volumes.identify(volume, file, name, stat);
+        handle::path(&dir.handle, dir.inode, inode, generation, handle);
         Ok(())
     }
 }

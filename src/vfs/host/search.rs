@@ -6,8 +6,8 @@
 use super::super::handle::PathHandle;
 use super::super::kernel::{self, READ};
 use super::super::{FsError, FsResult, Handle};
-use super::volume::{SUBVOLUME_TOP, Volume, Volumes};
-use crate::config::{SEARCH_DEPTH_MAX, SEARCH_ENTRY_COUNT};
+use super::volume::{Volume, Volumes};
+use crate::config::{SEARCH_DEPTH_MAX, SEARCH_ENTRY_COUNT, SEARCH_STAT_COST};
 use crate::sys::linux::fs::{self, File, Statx};
 use core::ops::ControlFlow;
 use rustix::fd::AsRawFd as _;
@@ -98,20 +98,19 @@ impl Search {
                     true => inode == wanted.inode(),
                     false => wanted.passes(*depth, inode),
                 };
-                // getdents64 returns another inode number for the top of a subvolume than statx.
-                let can_be_top = volumes.has_subvolumes() && is_likely(SUBVOLUME_TOP);
-                if !(is_likely(entry.inode) || can_be_top) || entry.is_dots() {
+                if !(is_likely(entry.inode) || volumes.can_list_as(&is_likely)) || entry.is_dots() {
                     return ControlFlow::Continue(());
                 }
+                budget = budget.saturating_sub(SEARCH_STAT_COST);
                 let mut fits = |file: &File, name| {
                     let entered = fs::statx(file, name, stat)
                         .map_err(kernel::error)
                         .and_then(|()| volumes.enter(*near, file, name, stat));
                     entered.is_ok_and(|entered| {
                         volume = entered;
-                        is_likely(stat.stx_ino)
-                            && (!at_parent
-                                || volumes.generation(entered, stat) == wanted.generation())
+                        let identity = volumes.identify(entered, file, name, stat);
+                        is_likely(identity.inode)
+                            && (!at_parent || identity.generation == wanted.generation())
                     })
                 };
                 // Checked before opening, and again after, because the entry may have been replaced.

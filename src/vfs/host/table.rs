@@ -40,6 +40,7 @@ pub(super) struct OpenEntry {
     pub(super) unsynced_bytes: Cell<u32>,
     pub(super) export_index: u16,
     pub(super) kind: ObjectType,
+    /// Number by which path handles of the object, and of entries of it, identify it.
     pub(super) inode: u64,
     pub(super) volume: Volume,
     pub(super) handle: Handle,

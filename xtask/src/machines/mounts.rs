@@ -81,6 +81,18 @@ pub fn mount(kind: &str, options: &str, mount_point: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Mounts an overlay at `top`/mounted. Its layers are `top`/lower and `top`/upper/top.
+pub fn mount_overlay(top: &Path) -> Result<()> {
+    let [lower, upper, work, at] =
+        ["lower", "upper/top", "upper/work", "mounted"].map(|name| top.join(name));
+    for directory in [&upper, &work, &at] {
+        fs::create_dir_all(directory)?;
+    }
+    let [lower, upper, work] = [lower, upper, work].map(|path| path.display().to_string());
+    let options = format!("xino=off,lowerdir={lower},upperdir={upper},workdir={work}");
+    mount("overlay", &options, &at)
+}
+
 /// Remounts the file system at `mount_point` with `options`.
 pub fn remount(options: &str, mount_point: &Path) -> Result<()> {
     setup::run_captured(

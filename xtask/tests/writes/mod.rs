@@ -10,6 +10,7 @@ mod identity;
 mod laws;
 mod limits;
 mod names;
+mod overlays;
 mod programs;
 mod rights;
 mod room;

@@ -53,12 +53,27 @@ pub fn name_to_handle_at(
     name: &CStr,
     out: &mut KernelHandle,
 ) -> Result<u32, Errno> {
+    handle_of(dir, name, out, 0)
+}
+
+/// Returns in `out` the handle of the entry `name` of `dir`, or of `dir` itself if `name` is empty. The handle identifies the object,
+/// but may not be good for [`open_by_handle_at`]. EINVAL: kernel before 6.5.
+#[doc(alias = "AT_HANDLE_FID")]
+pub fn file_id(dir: impl AsFd, name: &CStr, out: &mut KernelHandle) -> Result<(), Errno> {
+    const HANDLE_FID: u32 = 0x200;
+    handle_of(dir, name, out, HANDLE_FID).map(drop)
+}
+
+fn handle_of(
+    dir: impl AsFd,
+    name: &CStr,
+    out: &mut KernelHandle,
+    mut flags: u32,
+) -> Result<u32, Errno> {
     let mut mount = 0u32;
-    let flags = if name.is_empty() {
-        AtFlags::EMPTY_PATH.bits()
-    } else {
-        0
-    };
+    if name.is_empty() {
+        flags |= AtFlags::EMPTY_PATH.bits();
+    }
     let dir = dir.as_fd().as_raw_fd();
     out.len = KernelHandle::BYTES_MAX as u32;
     // SAFETY: the kernel writes at most `out.len` bytes after the two words, and one number to `mount`.

@@ -108,9 +108,13 @@ pub fn fsid(system: &StatFs) -> u64 {
     unsafe { (&raw const system.f_fsid).cast::<u64>().read_unaligned() }
 }
 
-/// Returns true if the object is the root of a mount.
-pub const fn is_mount_root(stat: &Statx) -> bool {
-    stat.stx_attributes & STATX_ATTR_MOUNT_ROOT as u64 != 0
+/// Returns true if the object is the root of a mount; `None`: the kernel does not report it (before 5.8, or without statx).
+pub const fn is_mount_root(stat: &Statx) -> Option<bool> {
+    const MOUNT_ROOT: u64 = STATX_ATTR_MOUNT_ROOT as u64;
+    match stat.stx_attributes_mask & MOUNT_ROOT {
+        0 => None,
+        _ => Some(stat.stx_attributes & MOUNT_ROOT != 0),
+    }
 }
 
 /// Splits a device number into major and minor.
