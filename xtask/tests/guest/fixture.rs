@@ -28,7 +28,10 @@ pub enum Storage {
 pub struct Fixture {
     options: ServerOptions,
     server: Option<Server>,
-    directory: TempDir,
+    /// The directory that contains the export.
+    directory: PathBuf,
+    /// Removes a directory that the fixture has made.
+    _temporary: Option<TempDir>,
     /// Reserves the port, so that a restarted server has the same one.
     _port: Port,
 }
@@ -76,16 +79,27 @@ impl Fixture {
         if let Some(id) = options.user {
             std::os::unix::fs::chown(&export, Some(id), Some(id))?;
         }
+        let mut fixture = Self::existing(world, directory.path(), options)?;
+        fixture._temporary = Some(directory);
+        Ok(fixture)
+    }
+
+    /// As [`Self::with_options`], for the existing directory `parent`/export.
+    pub fn existing(world: &World, parent: &Path, options: ServerOptions) -> Result<Self> {
         let port = Port::reserve()?;
         let mut fixture = Self {
             options: ServerOptions {
                 port: port.number(),
-                exports: vec![format!("{}:rw,no_root_squash", export.display())],
-                key_file: Some(directory.path().join("key")),
+                exports: vec![format!(
+                    "{}:rw,no_root_squash",
+                    parent.join("export").display()
+                )],
+                key_file: Some(parent.join("key")),
                 ..options
             },
             server: None,
-            directory,
+            directory: parent.to_owned(),
+            _temporary: None,
             _port: port,
         };
         fixture.start(world)?;
@@ -114,12 +128,12 @@ impl Fixture {
 
     /// The exported directory.
     pub fn export(&self) -> PathBuf {
-        self.directory.path().join("export")
+        self.directory.join("export")
     }
 
     /// Creates a directory next to the export, on the same file system.
     pub fn create_sibling(&self, name: &str) -> Result<PathBuf> {
-        let path = self.directory.path().join(name);
+        let path = self.directory.join(name);
         open_directory(&path)?;
         Ok(path)
     }

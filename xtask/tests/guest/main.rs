@@ -64,6 +64,8 @@ const TESTS: &[(&str, Test)] = tests![
     exclusive_create_succeeds_for_one_client,
     tar_archive_is_unpacked,
     fifty_thousand_operations_of_fsx,
+    live_system_is_written,
+    container_is_written,
     pjdfstest_with_kernel_handles,
     pjdfstest_with_path_handles,
     posix_results_match_local_with_kernel_handles,

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use cases::random::seed;
 use xtask::build::Arch;
 use xtask::clients::fsx::{Fsx, MOSTLY_DATA};
+use xtask::machines::mounts;
 use xtask::machines::server::ServerOptions;
 use xtask::setup;
 use xtask::testing::is_full_run;
@@ -267,30 +269,98 @@ pub fn tar_archive_is_unpacked(world: &mut World) -> Result<()> {
 }
 
 pub fn fifty_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
-    let mut seed = seed();
-    let full = is_full_run();
-    // fsx's size checks would make the client flush all its data, so that nothing would remain in its cache.
-    let unseen = format!("nosizechecks = true\n{MOSTLY_DATA}");
+    let rounds = if is_full_run() { 14 } else { 1 };
     for handles in ["kernel", "path"] {
         let fixture = Fixture::new(world, handles, Storage::Memory)?;
-        let mount = fixture.mount(HOST, "/mnt/1");
-        // A script may take at most three minutes, also on a busy host.
-        let cached = [(&mount, 25_000, unseen.as_str())].repeat(if full { 14 } else { 1 });
-        // With `sync`, each write is sent as a WRITE with exactly its offset and length.
-        let sync = mount.replace("-o rw,", "-o rw,sync,");
-        for (mount, operations, config) in cached.into_iter().chain([(&sync, 1000, MOSTLY_DATA)]) {
-            let fsx = Fsx {
-                operations,
-                seed,
-                config,
-            };
-            seed += 1;
-            world.guest.run_ok(&format!(
-                "set -e; {mount}; trap 'umount /mnt/1' EXIT\n{}",
-                fsx.command("fsx", "/mnt/1/file")
-            ))?;
-            fsx.check(&fs::read(fixture.export().join("file"))?)?;
-        }
+        operations_of_fsx(&fixture, world, rounds, 25_000)?;
     }
     Ok(())
+}
+
+/// Runs fsx: `rounds` times with the client's cache, then with synchronous writes.
+fn operations_of_fsx(
+    fixture: &Fixture,
+    world: &mut World,
+    rounds: usize,
+    operations: u64,
+) -> Result<()> {
+    let mut seed = seed();
+    // fsx's size checks would make the client flush all its data, so that nothing would remain in its cache.
+    let unseen = format!("nosizechecks = true\n{MOSTLY_DATA}");
+    let mount = fixture.mount(HOST, "/mnt/1");
+    // A script may take at most three minutes, also on a busy host.
+    let cached = [(&mount, operations, unseen.as_str())].repeat(rounds);
+    // With `sync`, each write is sent as a WRITE with exactly its offset and length.
+    let sync = mount.replace("-o rw,", "-o rw,sync,");
+    let synced = [(&sync, operations / 25, MOSTLY_DATA)];
+    for (mount, operations, config) in cached.into_iter().chain(synced) {
+        let fsx = Fsx {
+            operations,
+            seed,
+            config,
+        };
+        seed += 1;
+        world.guest.run_ok(&format!(
+            "set -e; {mount}; trap 'umount /mnt/1' EXIT\n{}",
+            fsx.command("fsx", "/mnt/1/file")
+        ))?;
+        fsx.check(&fs::read(fixture.export().join("file"))?)?;
+    }
+    Ok(())
+}
+
+/// Files that the changes replace or append to, and the file of fsx.
+const LOWER: &[&str] = &[
+    "created",
+    "shorter",
+    "longer",
+    "replaced",
+    "replacing",
+    "linked",
+    "moded",
+    "owned",
+    "timed",
+    "open",
+    "middle",
+    "file",
+];
+
+/// A live system's overlay: the lower layer is a squashfs, the upper one a tmpfs.
+pub fn live_system_is_written(world: &mut World) -> Result<()> {
+    setup::install_packages(&["squashfs-tools"])?;
+    overlay_is_written(world, |top| {
+        let (lower, image) = (top.join("lower"), top.join("image"));
+        let mut pack = Command::new("mksquashfs");
+        setup::run_captured(pack.args([&lower, &image]).arg("-quiet"))?;
+        mounts::mount_file(&image, &lower)?;
+        fs::create_dir(top.join("upper"))?;
+        mounts::mount("tmpfs", "mode=755", &top.join("upper"))
+    })
+}
+
+/// A container's files: both layers are on one disk.
+pub fn container_is_written(world: &mut World) -> Result<()> {
+    overlay_is_written(world, |_| Ok(()))
+}
+
+fn overlay_is_written(
+    world: &mut World,
+    separate: impl FnOnce(&Path) -> Result<()> + Send,
+) -> Result<()> {
+    let rounds = if is_full_run() { 14 } else { 1 };
+    mounts::on_image(&["mkfs.ext4", "-q"], 64, |top| {
+        for name in LOWER {
+            tree::create(&top.join("lower/export").join(name), b"of the lower layer")?;
+        }
+        separate(top)?;
+        mounts::mount_overlay(top)?;
+        let options = ServerOptions {
+            arguments: ["--handles", "path"].map(Into::into).to_vec(),
+            ..ServerOptions::default()
+        };
+        let fixture = Fixture::existing(world, &top.join("mounted"), options)?;
+        operations_of_fsx(&fixture, world, rounds, 5000)?;
+        fs::remove_file(fixture.export().join("file"))?;
+        changes_of_every_kind(&fixture, world)
+    })
 }
