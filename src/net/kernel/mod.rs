@@ -250,7 +250,8 @@ impl Connections for Kernel {
     fn send_file(&mut self, socket: Socket, range: FileRange) -> NetResult<usize> {
         let socket = &self.get(socket)?.file;
         match fs::sendfile(socket, range.file.0, range.offset, range.len) {
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => Err(NetError::Unsupported),
+            // EPERM: a container's filter. Otherwise the read of the copy fails, too.
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM) => Err(NetError::Unsupported),
             sent => Ok(sent?),
         }
     }
@@ -262,7 +263,7 @@ impl Connections for Kernel {
         let (from, to) = self.pipe.as_ref().ok_or(NetError::Unsupported)?;
         let socket = self.get(socket)?.file.as_raw_fd();
         match fs::splice(socket, None, to.as_raw_fd(), None, len as usize) {
-            Err(Errno::INVAL) => Err(NetError::Unsupported),
+            Err(Errno::INVAL | Errno::PERM) => Err(NetError::Unsupported),
             moved => Ok((moved?, FileId(from.as_raw_fd()))),
         }
     }

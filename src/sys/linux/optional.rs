@@ -4,6 +4,7 @@
 //! A row has a call with harmless arguments, and the result that a host which has the call returns. Any other result means that it
 //! is missing: ENOSYS of a kernel, EPERM of a container's filter, EINVAL for an option, or success without effect.
 
+use super::Errno;
 #[cfg(feature = "probe")]
 use super::rows::{
     EBADF, EFAULT, EINVAL, ENOENT, ESTALE, FORBID_PRIVILEGES, HANDLE, HERE, Loss, NONE, Row,
@@ -19,7 +20,30 @@ use Sysno::{
     geteuid32 as GETEUID_CALL, sendfile64 as SENDFILE_CALL, setfsgid32 as SETFSGID_CALL,
     setfsuid32 as SETFSUID_CALL,
 };
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use syscalls::Sysno;
+
+/// Tells a missing call from a call that failed. A container's filter that is older than a call refuses the call with EPERM, which
+/// is also an error of the call itself.
+pub(super) struct Worked(AtomicBool);
+
+impl Worked {
+    /// A call that this process has not made yet.
+    pub(super) const fn not_yet() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// Returns the result of the call, with ENOSYS instead of EPERM if every earlier call failed with one of these two.
+    #[inline(never)]
+    pub(super) fn judge(&self, result: Result<(), Errno>) -> Result<(), Errno> {
+        match result {
+            Err(Errno::NOSYS) => {}
+            Err(Errno::PERM) if !self.0.load(Relaxed) => return Err(Errno::NOSYS),
+            _ => self.0.store(true, Relaxed),
+        }
+        result
+    }
+}
 
 macro_rules! optional {
     ($($name:ident $label:literal: $call:expr, [$($argument:expr),*] => $expected:expr, $loss:ident;)+) => {
@@ -51,6 +75,7 @@ optional! {
     SIGNALFD4 "signalfd4": Sysno::signalfd4, [NONE, ZEROS, 8, 0] => 0, Nothing;
     GETRANDOM "getrandom": Sysno::getrandom, [ZEROS, 0, 0] => 0, Nothing;
     STATX "statx": Sysno::statx, [HERE, ZEROS, 0, 0, ZEROS] => ENOENT, Nothing;
+    NO_AUTOMOUNT "AT_NO_AUTOMOUNT": Sysno::statx, [HERE, ZEROS, 0x800, 0, ZEROS] => ENOENT, Nothing;
     OPENAT2 "openat2": Sysno::openat2, [HERE, ZEROS, ZEROS, 24] => ENOENT, Nothing;
     FACCESSAT2 "faccessat2": Sysno::faccessat2, [HERE, ZEROS, 0, 0] => ENOENT, Nothing;
     RENAMEAT2 "renameat2": Sysno::renameat2, [HERE, ZEROS, HERE, ZEROS, 0] => ENOENT, Nothing;
@@ -81,4 +106,23 @@ optional! {
     NETLINK "AF_NETLINK": Sysno::socket, [16, 3, 0] => 0, InterfaceNotice;
     INET6 "AF_INET6": Sysno::socket, [10, 2, 0] => 0, Ipv6;
     PACKET "AF_PACKET": Sysno::socket, [17, 3, 0] => 0, Stack;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eperm_means_missing_until_the_call_worked() {
+        let (denied, missing) = (Err(Errno::PERM), Err(Errno::NOSYS));
+        for worked in [Ok(()), Err(Errno::ACCESS)] {
+            let call = Worked::not_yet();
+            assert_eq!(call.judge(denied), missing);
+            assert_eq!(call.judge(missing), missing);
+            assert_eq!(call.judge(denied), missing);
+            assert_eq!(call.judge(worked), worked);
+            assert_eq!(call.judge(denied), denied);
+            assert_eq!(call.judge(missing), missing);
+        }
+    }
 }

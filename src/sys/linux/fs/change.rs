@@ -1,9 +1,7 @@
 //! System calls that change names and attributes.
 
 use super::super::Errno;
-use super::super::optional;
-#[cfg(target_pointer_width = "32")]
-use super::borrow;
+use super::super::optional::{self, Worked};
 use super::{AT_FDCWD, Text, act, call_on_entry, text, twice, word};
 use core::ffi::CStr;
 #[cfg(not(target_arch = "aarch64"))]
@@ -73,20 +71,21 @@ pub fn symlinkat<E: From<Errno>>(target: &CStr, dir: RawFd, name: &[u8]) -> Resu
 }
 
 /// Renames an object. With `replace`, overwrites a target of the same kind; without it an existing target is EEXIST, and ENOSYS or
-/// EINVAL mean that kernel or file system lacks RENAME_NOREPLACE.
+/// EINVAL mean that kernel, filter or file system lacks RENAME_NOREPLACE.
 pub fn renameat<E: From<Errno>>(
     from: (RawFd, &[u8]),
     to: (RawFd, &[u8]),
     replace: bool,
 ) -> Result<(), E> {
     const NO_REPLACE: usize = 1;
-    let call = if replace {
-        Sysno::renameat
-    } else {
-        optional::RENAMEAT2
-    };
-    // SAFETY: the kernel reads two names; renameat has no flags and ignores them.
-    unsafe { twice(call, from, to, NO_REPLACE) }
+    static WORKED: Worked = Worked::not_yet();
+    if replace {
+        // SAFETY: the kernel reads two names.
+        return unsafe { twice(Sysno::renameat, from, to, 0) };
+    }
+    // SAFETY: the kernel reads two names.
+    let renamed = unsafe { twice(optional::RENAMEAT2, from, to, NO_REPLACE) };
+    Ok(WORKED.judge(renamed)?)
 }
 
 /// Creates a hard link.
@@ -168,9 +167,24 @@ fn utimensat(
         unsafe { act(word(dir), path, times, flags, 0, optional::UTIMENSAT) }
     }
     #[cfg(target_pointer_width = "32")]
-    match path {
-        Some(path) => Ok(rustix::fs::utimensat(borrow(dir), path, times, flags)?),
-        None => Ok(rustix::fs::futimens(borrow(dir), times)?),
+    {
+        static WORKED: Worked = Worked::not_yet();
+        let path = path.map_or(0, |path| path.as_ptr() as usize);
+        let (at, flags) = (core::ptr::from_ref(times) as usize, flags.bits() as usize);
+        // SAFETY: the kernel reads the path, if any, and the times, whose layout is the kernel's.
+        let set = unsafe { act(word(dir), path, at, flags, 0, Sysno::utimensat_time64) };
+        if WORKED.judge(set) != Err(Errno::NOSYS) {
+            return set;
+        }
+        // Linux before 5.1, or a filter that is older. The other call has no times after 2038.
+        let time = |time: &Timespec| {
+            let secs = isize::try_from(time.tv_sec).map_err(|_| Errno::OVERFLOW)?;
+            Ok([secs, time.tv_nsec as isize])
+        };
+        let times = [time(&times.last_access)?, time(&times.last_modification)?];
+        let at = times.as_ptr() as usize;
+        // SAFETY: the kernel reads the path, if any, and four words.
+        unsafe { act(word(dir), path, at, flags, 0, optional::UTIMENSAT) }
     }
 }
 

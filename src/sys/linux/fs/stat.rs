@@ -1,6 +1,6 @@
 //! File attributes: statx, fstatat, statfs, faccessat2.
 
-use super::super::optional;
+use super::super::optional::{self, Worked};
 use super::super::{Errno, outcome};
 #[cfg(target_pointer_width = "32")]
 use super::borrow;
@@ -8,6 +8,7 @@ use super::borrow;
 use super::{act, word};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use linux_raw_sys::general::{
     STATX_ATTR_MOUNT_ROOT, STATX_BASIC_STATS, STATX_BTIME, statx_timestamp,
 };
@@ -24,26 +25,42 @@ pub const fn blank() -> Statx {
     unsafe { core::mem::zeroed() }
 }
 
+/// AT_NO_AUTOMOUNT; 0 after the host refused the flag with EINVAL, as gVisor does, which has no automounts.
+static NO_AUTOMOUNT: AtomicU32 = AtomicU32::new(AtFlags::NO_AUTOMOUNT.bits());
+
+/// Calls statx or fstatat with `flags` and AT_NO_AUTOMOUNT, or without that flag if the host refuses it.
+#[inline(always)]
+fn without_automount(
+    flags: AtFlags,
+    mut stat: impl FnMut(AtFlags) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let more = NO_AUTOMOUNT.load(Relaxed);
+    match stat(flags | AtFlags::from_bits_retain(more)) {
+        Err(Errno::INVAL) if more != 0 => {}
+        answer => return answer,
+    }
+    let answer = stat(flags);
+    if answer != Err(Errno::INVAL) {
+        NO_AUTOMOUNT.store(0, Relaxed);
+    }
+    answer
+}
+
 /// Reads the attributes of the entry `name` of a directory, or of `dir` itself if `name` is empty. Does not follow symbolic links,
 /// does not trigger automounts.
 ///
 /// Falls back to fstatat, which has neither birth time nor the mount root flag; both are then zero.
 #[inline(never)]
 fn statx_from(dir: BorrowedFd<'_>, name: &CStr, out: &mut Statx) -> Result<(), Errno> {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
     let (file, wanted) = (dir.as_raw_fd(), STATX_BASIC_STATS | STATX_BTIME);
-    // SAFETY: the kernel reads the name and writes the structure.
-    let answer = unsafe {
-        raw_syscall!(
-            optional::STATX,
-            file,
-            name.as_ptr(),
-            flags.bits(),
-            wanted,
-            core::ptr::from_mut(out)
-        )
-    };
-    match outcome(answer) {
+    let at = core::ptr::from_mut(out);
+    let answer = without_automount(flags, |flags| {
+        let (name, flags) = (name.as_ptr(), flags.bits());
+        // SAFETY: the kernel reads the name and writes the structure.
+        outcome(unsafe { raw_syscall!(optional::STATX, file, name, flags, wanted, at) }).map(drop)
+    });
+    match answer {
         // Some seccomp policies that predate statx return EPERM.
         Err(Errno::NOSYS | Errno::PERM) => {
             let mut buffer = MaybeUninit::uninit();
@@ -53,7 +70,7 @@ fn statx_from(dir: BorrowedFd<'_>, name: &CStr, out: &mut Statx) -> Result<(), E
             );
             Ok(())
         }
-        answer => answer.map(drop),
+        answer => answer,
     }
 }
 
@@ -133,23 +150,25 @@ pub fn fstatat<'a, E: From<Errno>>(
     follow: AtFlags,
     out: &'a mut MaybeUninit<Stat>,
 ) -> Result<&'a Stat, E> {
-    let flags = follow | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
-    #[cfg(target_pointer_width = "64")]
-    {
-        #[cfg(target_arch = "x86_64")]
-        const STAT: Sysno = Sysno::newfstatat;
-        #[cfg(target_arch = "aarch64")]
-        const STAT: Sysno = Sysno::fstatat;
-        let (path, at) = (path.as_ptr() as usize, out.as_mut_ptr() as usize);
-        // SAFETY: the kernel reads the path and writes the structure.
-        let done = unsafe { act(word(dir), path, at, flags.bits() as usize, 0, STAT) };
-        // SAFETY: the kernel has written it if the call succeeded.
-        done.map(|()| unsafe { out.assume_init_ref() })
-    }
-    #[cfg(target_pointer_width = "32")]
-    {
-        Ok(out.write(rustix::fs::statat(borrow(dir), path, flags)?))
-    }
+    without_automount(follow | AtFlags::EMPTY_PATH, |flags| {
+        #[cfg(target_pointer_width = "64")]
+        {
+            #[cfg(target_arch = "x86_64")]
+            const STAT: Sysno = Sysno::newfstatat;
+            #[cfg(target_arch = "aarch64")]
+            const STAT: Sysno = Sysno::fstatat;
+            let (path, at) = (path.as_ptr() as usize, out.as_mut_ptr() as usize);
+            // SAFETY: the kernel reads the path and writes the structure.
+            unsafe { act(word(dir), path, at, flags.bits() as usize, 0, STAT) }
+        }
+        #[cfg(target_pointer_width = "32")]
+        {
+            out.write(rustix::fs::statat(borrow(dir), path, flags)?);
+            Ok(())
+        }
+    })?;
+    // SAFETY: the kernel has written it, because the call succeeded.
+    Ok(unsafe { out.assume_init_ref() })
 }
 
 /// Checks whether the real user may write to `path`. access(2).
@@ -160,8 +179,12 @@ pub fn may_write(path: &CStr) -> Result<(), Errno> {
         .map(drop)
 }
 
-/// Checks the effective user's access to an open file, including ACLs; `bits` are R_OK, W_OK, X_OK. ENOSYS: kernel before 5.8.
+/// Checks the effective user's access to an open file, including ACLs; `bits` are R_OK, W_OK, X_OK.
+///
+/// # Errors
+/// ENOSYS: the host lacks the call (Linux before 5.8), a filter refuses it, or the host lacks AT_EMPTY_PATH (EINVAL).
 pub fn faccessat2(file: impl AsFd, bits: u32) -> Result<(), Errno> {
+    static WORKED: Worked = Worked::not_yet();
     let flags = (AtFlags::EMPTY_PATH | AtFlags::EACCESS).bits();
     // SAFETY: the kernel reads an empty string.
     let answer = unsafe {
@@ -173,5 +196,8 @@ pub fn faccessat2(file: impl AsFd, bits: u32) -> Result<(), Errno> {
             flags
         )
     };
-    outcome(answer).map(drop)
+    match outcome(answer) {
+        Err(Errno::INVAL) => Err(Errno::NOSYS),
+        answer => WORKED.judge(answer.map(drop)),
+    }
 }

@@ -5,8 +5,8 @@ use super::profile::{Case, INVALID, Profile};
 use anyhow::{Result, ensure};
 use nix::errno::Errno;
 use nix::libc::{
-    AF_INET, EINVAL, ENOSYS, MAP_32BIT, MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ,
-    PROT_WRITE, SOCK_DGRAM, mmap,
+    AF_INET, EINVAL, MAP_32BIT, MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE,
+    SOCK_DGRAM, mmap,
 };
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::arch::asm;
@@ -41,7 +41,7 @@ impl Profile {
         };
         for call in 0..=Sysno::last().id() + UNKNOWN_COUNT {
             if !self.has(call) && !is_answered(call) && !UPROBES.contains(&call) {
-                expect(call, [INVALID; 6], ENOSYS);
+                expect(call, [INVALID; 6], self.above_errno);
             }
         }
         if self.has_i686() {
@@ -110,7 +110,7 @@ impl Profile {
         }
         for call in 0..=i686::last() + UNKNOWN_COUNT.cast_unsigned() {
             if !self.has_i686_call(call)? && !answered.contains(&call) {
-                expect(call, [X; 6], ENOSYS);
+                expect(call, [X; 6], self.above_errno);
             }
         }
         // A supervisor that refuses everything must not pass.

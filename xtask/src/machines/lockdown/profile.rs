@@ -1,7 +1,8 @@
 //! Profiles of hosts that are poorer than Linux: which system calls fail there, and how. Each is a file in qemu/hosts.
 //!
 //! - `source`: where the facts come from
-//! - `above`, `above_i686`: the greatest number of a call; greater ones fail with ENOSYS. Without the second, i686 programs are killed
+//! - `above`, `above_i686`: the greatest number of a call; greater ones fail with `above_errno` (default: ENOSYS). Without the second,
+//!   i686 programs are killed
 //! - `empty`: directories that are replaced by empty ones (needs root)
 //! - `[[answer]]`: an errno, and what fails with it, on i686 under every name. Errno "0": the call does nothing and returns 0
 //! - `[role.NAME]` and the lists of [`Calls`]: all other calls fail with ENOSYS
@@ -34,6 +35,8 @@ pub struct Profile {
     above: Option<i32>,
     /// Greatest number of a call of i686 that exists.
     above_i686: Option<u32>,
+    /// Result of calls with greater numbers.
+    pub(super) above_errno: i32,
     /// Directories that are empty on this host.
     empty: Vec<PathBuf>,
     /// Calls that fail, in the order of the file. The first case that matches a call decides.
@@ -65,6 +68,7 @@ struct HostFile {
     source: String,
     above: Option<i32>,
     above_i686: Option<u32>,
+    above_errno: Option<String>,
     #[serde(default)]
     empty: Vec<PathBuf>,
     #[serde(default)]
@@ -107,6 +111,9 @@ struct Answer {
     /// Flags of preadv2(2) and pwritev2(2).
     #[serde(default)]
     rwf_flags: Vec<String>,
+    /// Flags of statx(2) and fstatat(2).
+    #[serde(default)]
+    at_flags: Vec<String>,
 }
 
 /// Returns the value of a constant in libc by its name.
@@ -160,6 +167,10 @@ fn rwf_flag(name: &str) -> Result<i32> {
     value_of!(name, RWF_DSYNC RWF_NOWAIT)
 }
 
+fn at_flag(name: &str) -> Result<i32> {
+    value_of!(name, AT_NO_AUTOMOUNT)
+}
+
 /// The number of an x86_64 system call.
 fn number(name: &String) -> Result<Sysno> {
     let number = name.parse().ok();
@@ -177,6 +188,7 @@ impl Answer {
             &self.prctls,
             &self.fcntls,
             &self.rwf_flags,
+            &self.at_flags,
         ];
         lists.into_iter().flatten()
     }
@@ -242,6 +254,14 @@ impl Answer {
                 add(call, &[Argument::has(5, flag)], sample);
             }
         }
+        for name in &self.at_flags {
+            let flag = at_flag(name)?;
+            for (call, index) in [(Sysno::statx, 2), (Sysno::newfstatat, 3)] {
+                let mut sample = [X, X, X, 0, X, X];
+                sample[index] = flag as usize;
+                add(call, &[Argument::has(index as u8, flag)], sample);
+            }
+        }
         ensure!(cases.len() > before, "the answer {} is empty", self.errno);
         Ok(())
     }
@@ -290,6 +310,7 @@ impl Profile {
             source: file.source,
             above: file.above,
             above_i686: file.above_i686,
+            above_errno: errno(file.above_errno.as_deref().unwrap_or("ENOSYS"))?,
             empty: file.empty,
             answered,
             cases,
@@ -325,6 +346,7 @@ impl Profile {
             Some("PR") => Sysno::prctl,
             Some("F") => Sysno::fcntl,
             Some("AF") => Sysno::socket,
+            Some("AT") => Sysno::statx,
             _ => Sysno::setsockopt,
         };
         self.refuses(call.name())
@@ -369,7 +391,7 @@ impl Profile {
             Architecture::X86_64 => self.above.map(i32::cast_unsigned),
             Architecture::I686 => self.above_i686,
         };
-        let above = above.map(|above| filter::refuse_above(above, libc::ENOSYS));
+        let above = above.map(|above| filter::refuse_above(above, self.above_errno));
         let mut programs = Vec::new();
         // An `[[answer]]` has numbers of x86_64. Some of i686 for the same calls are newer, and missing on an old host.
         programs.extend(above.clone().filter(|_| is_narrow));
@@ -512,6 +534,7 @@ mod tests {
             r#"options = ["IP_PKT"]"#,
             r#"prctls = ["PR_SET"]"#,
             r#"fcntls = ["F_SETPIPE"]"#,
+            r#"at_flags = ["AT_EMPTY"]"#,
             r#"call = ["statx"]"#,
             "calls = []",
         ] {
