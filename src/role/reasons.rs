@@ -1,8 +1,10 @@
 //! Reasons and advice for failures at the start, by errno.
 
 use super::{FAILED, Fatal, complain};
+use crate::event::Line;
 use crate::sys::Errno;
 use crate::text::{Text, text};
+use crate::vfs::OpenFault;
 
 /// Reports that `what` failed on `about`, with the reason of `errno` from `table` or the common ones. Returns exit status 1.
 pub(super) fn failed(what: Text, about: &[u8], errno: Errno, table: &[Reason]) -> Fatal {
@@ -11,8 +13,17 @@ pub(super) fn failed(what: Text, about: &[u8], errno: Errno, table: &[Reason]) -
 
 /// Like [`failed`], for the number of an errno or [`FsError`](crate::vfs::FsError).
 pub(super) fn failed_with(what: Text, about: &[u8], number: u8, table: &[Reason]) -> Fatal {
-    complain(FAILED, what, about, why(number, table))
+    let why = why(number, table);
+    let mut line = Line::default();
+    line.raw(about);
+    if why == UNKNOWN && number <= ERRNO_MAX {
+        line.say(text!(" (errno ")).number(number.into()).byte(b')');
+    }
+    complain(FAILED, what, line.bytes(), why)
 }
+
+/// Greatest errno of Linux. Greater numbers are reasons of ours, as [`OpenFault`] has them.
+const ERRNO_MAX: u8 = 133;
 
 /// An errno and its reason.
 #[derive(Clone, Copy)]
@@ -23,18 +34,26 @@ pub(super) const fn reason(errno: Errno, text: Text) -> Reason {
     Reason(errno.raw_os_error() as u8, text)
 }
 
+/// Makes a row for a reason that Linux has no errno for.
+pub(super) const fn own_reason(number: u8, text: Text) -> Reason {
+    Reason(number, text)
+}
+
 /// Reason for an export or argument that is a file, but not an ISO image.
-pub(super) const NO_IMAGE: Reason = reason(
-    Errno::INVAL,
+pub(super) const NO_IMAGE: Reason = own_reason(
+    OpenFault::NO_IMAGE,
     text!("neither a directory nor an ISO 9660 image"),
 );
 /// Reason for an image whose files are in UDF only.
-pub(super) const OTHER_IMAGE: Reason = reason(
-    Errno::NOSYS,
+pub(super) const OTHER_IMAGE: Reason = own_reason(
+    OpenFault::OTHER_IMAGE,
     text!("the files are in UDF; unpack the image with another program"),
 );
 
-const PERM: Text = text!("permission denied; start as another user or change the mode");
+/// Reason for an errno that no table has.
+const UNKNOWN: Text = text!("the host refuses; use an ordinary local file or directory");
+const ACCESS: Text = text!("permission denied; start as another user or change the mode");
+const PERM: Text = text!("not permitted by the host, or a container's filter refuses the call");
 const FULL: Text = text!("the disk is full; free some space");
 const FEW: Text = text!("too few file descriptors; raise the limit (ulimit -n)");
 
@@ -55,7 +74,8 @@ pub(super) fn cannot_read(about: &[u8], error: crate::vfs::FsError) -> Fatal {
             ),
         ),
     ];
-    failed_with(text!("cannot read"), about, error.number(), &REASONS)
+    let number = OpenFault::of_image(error).unwrap_or_else(|| error.number());
+    failed_with(text!("cannot read"), about, number, &REASONS)
 }
 
 /// Reasons that are the same for all roles.
@@ -67,7 +87,7 @@ static COMMON: [Reason; 13] = [
     ),
     reason(Errno::ISDIR, text!("is a directory")),
     reason(Errno::PERM, PERM),
-    reason(Errno::ACCESS, PERM),
+    reason(Errno::ACCESS, ACCESS),
     reason(Errno::NOSPC, FULL),
     reason(Errno::DQUOT, FULL),
     reason(
@@ -93,13 +113,18 @@ pub(super) fn why(number: u8, table: &[Reason]) -> Text {
             }
         }
     }
-    text!("the host refuses; use an ordinary local file or directory")
+    UNKNOWN
 }
 
 #[cfg(test)]
 pub(super) fn check(errno: Errno, table: &[Reason], part: &str) {
-    let why = why(errno.raw_os_error() as u8, table).known();
-    assert!(why.contains(part), "{errno:?}: {why}");
+    check_number(errno.raw_os_error() as u8, table, part);
+}
+
+#[cfg(test)]
+pub(super) fn check_number(number: u8, table: &[Reason], part: &str) {
+    let why = why(number, table).known();
+    assert!(why.contains(part), "{number}: {why}");
 }
 
 #[cfg(test)]
@@ -112,7 +137,7 @@ mod tests {
             (Errno::NOENT, "not exist"),
             (Errno::NOTDIR, "not a directory"),
             (Errno::ISDIR, "is a directory"),
-            (Errno::PERM, "permission denied"),
+            (Errno::PERM, "not permitted"),
             (Errno::ACCESS, "permission denied"),
             (Errno::NOSPC, "is full"),
             (Errno::DQUOT, "is full"),

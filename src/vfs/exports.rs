@@ -130,13 +130,31 @@ impl Export {
 /// The reason why an export cannot be opened.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenFault {
-    /// Number of the errno, as [`Handles::open_top`]; `EXIST`: another export has the same `fsid` or directory.
+    /// Number of the errno, or one of the numbers below; `EXIST`: another export has the same `fsid` or directory.
     pub errno: u8,
     /// The number of that export.
     pub other: Option<usize>,
 }
 
 impl OpenFault {
+    /// The file is no ISO image. This number and the next ones are above those of Linux, whose errnos are passed on.
+    pub const NO_IMAGE: u8 = 200;
+    /// The files of the image are in UDF.
+    pub const OTHER_IMAGE: u8 = 201;
+    /// Nothing is mounted at the path.
+    pub const NOT_MOUNTED: u8 = 202;
+    /// A file system such as proc.
+    pub const PSEUDO: u8 = 203;
+
+    /// The number for an error of an image.
+    pub const fn of_image(error: FsError) -> Option<u8> {
+        match error {
+            FsError::Invalid => Some(Self::NO_IMAGE),
+            FsError::NotSupported => Some(Self::OTHER_IMAGE),
+            _ => None,
+        }
+    }
+
     const fn of(errno: u8) -> Self {
         Self { errno, other: None }
     }
@@ -290,7 +308,10 @@ impl Tree {
         }
         // Opens an image now, so that a file that is no image is an error.
         let opened = self.root(number).map(drop);
-        opened.map_err(|error| OpenFault::of(error.number()))
+        opened.map_err(|error| {
+            let of_image = OpenFault::of_image(error).filter(|_| root.is_image);
+            OpenFault::of(of_image.unwrap_or_else(|| error.number()))
+        })
     }
 
     /// The rules of an export for a host.

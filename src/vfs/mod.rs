@@ -274,8 +274,7 @@ pub trait Handles {
     /// an earlier top that is not the same object are forgotten. The tag is the option `fsid`, or a hash of file system and inode.
     ///
     /// # Errors
-    /// Number of the errno: `XDEV`: a pseudo file system such as proc; `OPNOTSUPP`: no kernel handles there; `NOTDIR`: neither a
-    /// directory nor an image; `NXIO`: nothing is mounted there; else those of open(2) and statx(2).
+    /// A number of [`OpenFault`], or of an errno: `OPNOTSUPP`: no kernel handles there; else those of open(2) and statx(2).
     fn open_top(
         &mut self,
         _number: usize,

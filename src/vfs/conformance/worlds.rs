@@ -6,7 +6,7 @@ use super::super::shared::Shared;
 use super::super::user::User;
 use super::super::{
     Attr, Backend, Caller, Client, CreateWhat, ExportRoot, FileTime, FsError, FsResult,
-    Handles as _, Name, Node, OpenFlags, Paths, Peer, Pin, Rules, SetAttr, Tree,
+    Handles as _, Name, Node, OpenFault, OpenFlags, Paths, Peer, Pin, Rules, SetAttr, Tree,
 };
 use crate::sys::linux::sandbox;
 use core::cell::RefCell;
@@ -170,8 +170,9 @@ impl Served {
         tree.replace_clients(true);
         for number in 0..exports.len() {
             let opened = tree.open_export(number);
-            opened.map_err(|fault| {
-                FsError::from(crate::sys::Errno::from_raw_os_error(fault.errno.into()))
+            opened.map_err(|fault| match fault.errno {
+                OpenFault::NO_IMAGE => FsError::Invalid,
+                errno => crate::sys::Errno::from_raw_os_error(errno.into()).into(),
             })?;
         }
         Ok(Self { tree, _host: host })

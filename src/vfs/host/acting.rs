@@ -6,7 +6,7 @@
 use super::super::exports::ROOT;
 use super::super::{Caller, FsError, FsResult, Rules};
 use crate::sys::linux::{fsuid, group_id};
-use crate::sys::user_id;
+use crate::sys::{Errno, user_id};
 use core::cell::Cell;
 
 /// The caller of the current request, and the state of this process's credentials.
@@ -37,6 +37,15 @@ impl Acting {
     /// Switches to callers from now on, if this process can.
     pub(super) fn enable(&mut self) {
         self.switches = user_id() == 0 && fsuid::can_switch();
+    }
+
+    /// Makes the process one of this UID and GID for good, because it cannot switch users.
+    ///
+    /// # Errors
+    /// As [`fsuid::become_user`].
+    pub(super) fn become_anonymous(&mut self, (user, group): (u32, u32)) -> Result<(), Errno> {
+        self.switches = false;
+        fsuid::become_user(user, group)
     }
 
     /// Returns true if calls are made with the callers' credentials.

@@ -24,7 +24,7 @@ use super::jobs::{Extent, FileId, Scope, Storage};
 use super::kernel::{self, PATH, READ, error, terminated};
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, FsError, FsResult, FsStat, Handle,
-    Handles, ImageFile, Name, Node, ObjectType, Pin, Rules, SetAttr, Vfs, exports,
+    Handles, ImageFile, Name, Node, ObjectType, OpenFault, Pin, Rules, SetAttr, Vfs, exports,
 };
 use crate::config::{EXPORT_PATH_BYTES_MAX, SEARCH_DEPTH_MAX, TEXTS_BYTES_MAX};
 use crate::mem::{Slots, Texts};
@@ -129,6 +129,14 @@ impl Host {
         self.acting.switches()
     }
 
+    /// Makes the process one of this UID and GID for good, for a process of root that cannot act as the callers.
+    ///
+    /// # Errors
+    /// The process may still be root's: it must end.
+    pub fn become_anonymous(&mut self, ids: (u32, u32)) -> Result<(), Errno> {
+        self.acting.become_anonymous(ids)
+    }
+
     /// Returns true if this process may use kernel handles (open_by_handle_at) in the directory at `path`, or the directory is
     /// missing.
     pub fn gives_kernel_handles(path: &CStr) -> bool {
@@ -144,15 +152,15 @@ impl Host {
         fs::statx(&dir, c"", &mut stat)?;
         let system = fs::fstatfs(dir.as_raw_fd())?;
         if kernel::is_pseudo(&system) {
-            return Err(Errno::XDEV);
+            return Err(fault(OpenFault::PSEUDO));
         }
         if rules.has(Rules::NEEDS_MOUNT) && !is_mount_point(&dir, &stat) {
-            return Err(Errno::NXIO);
+            return Err(fault(OpenFault::NOT_MOUNTED));
         }
         let image = match ObjectType::of_mode(stat.stx_mode.into()) {
             ObjectType::Directory => None,
             ObjectType::Regular | ObjectType::BlockDevice if crate::config::HAS_ISO => Some(path),
-            _ => return Err(Errno::NOTDIR),
+            _ => return Err(fault(OpenFault::NO_IMAGE)),
         };
         let mut volumes = Volumes::new(&system, &stat);
         let number = volumes.identify(volumes.top, &dir, c"", &stat).inode;
@@ -518,6 +526,11 @@ impl Handles for Host {
     ) -> FsResult<Node> {
         self.make(dir, name, make, change)
     }
+}
+
+/// A reason that Linux has no errno for, as a number beyond its errnos.
+const fn fault(number: u8) -> Errno {
+    Errno::from_raw_os_error(number as i32)
 }
 
 /// Checks that this process may open a directory by its kernel handle. Returns the mount ID.
