@@ -96,8 +96,8 @@
 //!   the cache outlives the server, in memory shared with the supervisor. A request of another user, from another port while the
 //!   first connection is open, or after two minutes, is a new request.
 //! - A server started by root accesses files as the user named by each call, as far as the export's rules allow; otherwise every
-//!   client acts as the user of the server's process. Permissions are checked when a file is pinned, not when its descriptor is
-//!   reused.
+//!   client acts as the user of the server's process. If the host cannot switch users, root's process becomes the anonymous user
+//!   before it opens an export. Permissions are checked when a file is pinned, not when its descriptor is reused.
 //!
 //! # Glossary
 //!

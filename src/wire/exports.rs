@@ -149,6 +149,8 @@ pub enum Flaw {
     Network,
     /// A malformed host name.
     Host,
+    /// Users other than those of the server, which cannot act as others.
+    User,
 }
 
 /// Options with a number as value.

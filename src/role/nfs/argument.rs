@@ -44,6 +44,7 @@ texts! {
         Netgroup => "netgroups are not supported; name hosts, networks or *.DOMAIN",
         Network => "no such network; write 192.0.2.0/24, or 2001:db8::/32",
         Host => "not a host name",
+        User => "this host has no setfsuid, and the server has one user; start it again for another",
     }
 }
 

@@ -3,6 +3,7 @@
 use super::super::{DONE, FAILED, Fatal, complain, print, reasons};
 use super::REASONS;
 use super::argument::{absolute, advice};
+use super::file_user::FileUser;
 use super::options::Options;
 use crate::config::{
     CLIENT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, EXPORTS_FILE_BYTES_MAX, EXPORTS_SUBDIRECTORY,
@@ -24,6 +25,8 @@ const TOO_LONG: u8 = Errno::FBIG.raw_os_error() as u8;
 
 /// The files, and the texts that they contained.
 pub(super) struct Files {
+    /// The user of file accesses. A reload must not add exports that need another user.
+    pub(super) file_user: FileUser,
     reader: Reader,
     texts: Texts,
 }
@@ -101,6 +104,7 @@ impl Reader {
 impl Files {
     pub(super) fn new() -> Self {
         Self {
+            file_user: FileUser::Caller,
             reader: Reader::default(),
             texts: Texts::new(TEXTS_BYTES_MAX),
         }
@@ -115,10 +119,14 @@ impl Files {
         for export in options.exports.iter() {
             export.clients(&mut |client| tree.add_client(export.path, client));
         }
-        let Self { reader, texts } = self;
+        let file_user = self.file_user;
+        let Self { reader, texts, .. } = self;
         let mut left = CLIENT_COUNT_MAX;
         let read = reader.read(options, &mut |entry| {
             left = left.checked_sub(1).ok_or(Flaw::Many)?;
+            if !file_user.serves(&entry.rules) {
+                return Err(Flaw::User);
+            }
             let (path, client) = kept(texts, entry)?;
             tree.add_client(path, client);
             Ok(())

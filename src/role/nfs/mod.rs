@@ -7,6 +7,7 @@ mod archive;
 mod argument;
 mod background;
 mod exports;
+mod file_user;
 #[cfg(feature = "ipxe")]
 mod ipxe;
 #[cfg(bare)]
@@ -15,7 +16,7 @@ mod options;
 mod reports;
 mod sockets;
 
-use super::reasons::{self, Reason, reason};
+use super::reasons::{self, Reason, own_reason, reason};
 use super::{Console, Fatal};
 use crate::config::{
     CONNECTION_COUNT_MIN, DESCRIPTOR_RESERVE, HAS_SERVE, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX,
@@ -39,10 +40,11 @@ use crate::time::Instant;
 #[cfg(bare)]
 use crate::vfs::FsError;
 use crate::vfs::host::{Form, Host};
-use crate::vfs::{Backend, Export, Tree};
+use crate::vfs::{Backend, Export, OpenFault, Tree};
 use core::net::SocketAddrV6;
 use core::sync::atomic::Ordering;
 use exports::Files;
+use file_user::FileUser;
 use reports::report_export;
 
 #[cfg(feature = "init")]
@@ -132,13 +134,14 @@ pub(super) fn task(
     } = common(options, connection_count)?;
     let is_kept = memory.is_some();
     let memory = memory.unwrap_or_else(|| mem::bytes(scaled(SHARED_BYTES_MIN, SHARED_BYTES)));
-    let (form, acts_as_callers) = if sys::is_bare() {
+    let (form, file_user) = if sys::is_bare() {
         #[cfg(bare)]
         machine::export(options, tree)?;
-        (Form::Path, false)
+        (Form::Path, FileUser::Own)
     } else {
         export_host(options, node_count, (was_used, turns.is_some()), tree)?
     };
+    files.file_user = file_user;
     #[cfg(feature = "ipxe")]
     ipxe::print_script(tree, &options.exports);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
@@ -149,7 +152,6 @@ pub(super) fn task(
         datagrams: Datagrams::default(),
         options,
         form,
-        acts_as_callers,
         is_first,
         ends_to_widen: is_kept && form == Form::Path,
         files,
@@ -207,20 +209,21 @@ fn common(options: &Options, connection_count: usize) -> Result<Common, Fatal> {
     })
 }
 
-/// Adds the host's exported directories to the tree. Returns the form of their handles, and true if files are accessed with the
-/// UID of each caller. `was_used`: a predecessor may have left unsynced data. `is_shared`: other processes serve the same files.
+/// Adds the host's exported directories to the tree. Returns the form of their handles, and the user of file accesses.
+/// `was_used`: a predecessor may have left unsynced data. `is_shared`: other processes serve the same files.
 #[inline(always)]
 fn export_host(
     options: &Options,
     node_count: usize,
     (was_used, is_shared): (bool, bool),
     tree: &mut Tree,
-) -> Result<(Form, bool), Fatal> {
+) -> Result<(Form, FileUser), Fatal> {
     let host = mem::leak(Host::new(node_count));
     host.is_shared = is_shared;
     host.was_used = HAS_SERVE && was_used;
+    // The user first: another user may have no kernel handles, and may not open an exported directory.
+    let file_user = FileUser::choose(options, host, tree)?;
     let form = choose_form(options, host, tree)?;
-    let acts_as_callers = !options.is_single_user && host.act_as_callers();
     tree.add(Backend::ByHandle, host);
     tree.reopens = true;
     // An export that is missing at the start is opened later, but a server without any export ends.
@@ -231,7 +234,7 @@ fn export_host(
     if !is_any {
         return Err(Fatal::Failed);
     }
-    Ok((form, acts_as_callers))
+    Ok((form, file_user))
 }
 
 /// Fails if another program listens on the ports of NFS or MOUNT. With several loops the sockets use SO_REUSEPORT, so bind(2)
@@ -274,8 +277,6 @@ fn open(tree: &mut Tree, number: usize) -> Result<(), u8> {
 struct Nfs {
     options: &'static Options,
     form: Form,
-    /// True if files are accessed with the UID of each caller, not with the server's own.
-    acts_as_callers: bool,
     /// True in the first NFS process, which alone reports exports and ports.
     is_first: bool,
     /// True if the process has a supervisor, and a sandbox that allows only the exports of its start.
@@ -449,8 +450,8 @@ fn failed(what: Text, about: &[u8], errno: Errno) -> Fatal {
 /// Reasons and advice that are specific to this role.
 static REASONS: [Reason; 13] = [
     reason(Errno::FBIG, text!("longer than 64 KiB")),
-    reason(
-        Errno::NXIO,
+    own_reason(
+        OpenFault::NOT_MOUNTED,
         text!("nothing is mounted there; mount it, or remove mountpoint"),
     ),
     reason(
@@ -461,8 +462,8 @@ static REASONS: [Reason; 13] = [
         Errno::BADMSG,
         text!("other users may access the file; run chmod 600"),
     ),
-    reason(
-        Errno::XDEV,
+    own_reason(
+        OpenFault::PSEUDO,
         text!("shows kernel state, not files; export an ordinary directory"),
     ),
     reason(Errno::BUSY, text!("a running server has locked it")),
@@ -499,10 +500,9 @@ fn cannot_export(wanted: &ExportArgument, errno: Errno) -> Fatal {
 /// Returns the errno whose reason describes an error of [`Tree::export`] or [`Tree::root`].
 #[cfg(bare)]
 const fn export_errno(error: FsError) -> Errno {
-    match error {
-        FsError::Exists => Errno::EXIST,
-        FsError::NotSupported => Errno::NOSYS,
-        FsError::Invalid => Errno::INVAL,
+    match (error, OpenFault::of_image(error)) {
+        (FsError::Exists, _) => Errno::EXIST,
+        (_, Some(number)) => Errno::from_raw_os_error(number as i32),
         _ => Errno::IO,
     }
 }
@@ -515,7 +515,8 @@ const fn net_errno(error: NetError) -> Errno {
         NetError::Denied => Errno::CONNREFUSED,
         NetError::NoSuchAddress => Errno::ADDRNOTAVAIL,
         NetError::Full => Errno::NFILE,
-        _ => Errno::AGAIN,
+        // No errno of Linux, so that none is printed.
+        _ => Errno::from_raw_os_error(255),
     }
 }
 
@@ -528,12 +529,12 @@ mod tests {
         for (errno, part) in [
             (Errno::MSGSIZE, "16 bytes"),
             (Errno::BADMSG, "other users"),
-            (Errno::XDEV, "kernel state"),
             (Errno::EXIST, "already"),
-            #[cfg(feature = "iso")]
-            (Errno::INVAL, "nor an ISO 9660 image"),
-            #[cfg(feature = "iso")]
-            (Errno::NOSYS, "in UDF"),
+            // Errnos of calls, not of the exported object.
+            (Errno::INVAL, "the host refuses"),
+            (Errno::NOSYS, "the host refuses"),
+            (Errno::NXIO, "the host refuses"),
+            (Errno::XDEV, "the host refuses"),
             (Errno::LOOP, "symbolic link"),
             (Errno::OPNOTSUPP, "no kernel handles"),
             (net_errno(NetError::InUse), "port is in use"),
@@ -543,6 +544,14 @@ mod tests {
             (Errno::NOENT, "not exist"),
         ] {
             reasons::check(errno, &REASONS, part);
+        }
+        for (number, part) in [
+            (OpenFault::NO_IMAGE, "nor an ISO 9660 image"),
+            (OpenFault::OTHER_IMAGE, "in UDF"),
+            (OpenFault::NOT_MOUNTED, "nothing is mounted"),
+            (OpenFault::PSEUDO, "kernel state"),
+        ] {
+            reasons::check_number(number, &REASONS, part);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Lines about a server that has started: its exports and ports, and how clients mount.
 
+use super::file_user::FileUser;
 use crate::event::{self, Events, Line};
 use crate::net::NetError;
 use crate::sys;
@@ -43,19 +44,24 @@ pub(super) fn report_export(tree: &mut Tree, number: usize, form: Form, events: 
 pub(super) fn report_exports(
     tree: &mut Tree,
     form: Form,
-    acts_as_callers: bool,
+    file_user: FileUser,
     events: &mut Events,
 ) {
     for number in 0..tree.exports().len() {
         report_export(tree, number, form, events);
     }
-    if acts_as_callers {
-        events.report(event::ACTING_AS_CALLERS, b"", Text::NOTHING);
-        return;
-    }
+    let why = match file_user {
+        FileUser::Caller => {
+            events.report(event::ACTING_AS_CALLERS, b"", Text::NOTHING);
+            return;
+        }
+        FileUser::Own => Text::NOTHING,
+        FileUser::Anonymous(_) => text!("this host has no setfsuid"),
+        FileUser::Root => text!("this host has no setfsuid, and all exports say no_root_squash"),
+    };
     let mut user = Line::default();
     user.number(sys::user_id());
-    events.report(event::ACTING_AS, user.bytes(), Text::NOTHING);
+    events.report(event::ACTING_AS, user.bytes(), why);
 }
 
 /// Reports the address of a service.

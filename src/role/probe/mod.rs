@@ -6,7 +6,7 @@ use super::flags::{Flags, flags};
 use super::{Fatal, print, quote};
 use crate::config::NFS_PORT;
 use crate::drive::platform::host::probe::{
-    Loss, NAMES, Presence, Use, list_interfaces, loss, path_use, port_use, test,
+    Loss, NAMES, Presence, Use, can_become, list_interfaces, loss, path_use, port_use, test,
     with_kernel_release,
 };
 use crate::event::Line;
@@ -36,6 +36,8 @@ const FLAGS: Flags = Flag::table(HELP);
 
 const SECONDS_OF_YEAR: i64 = 31_556_952;
 const PORTMAP_PORT: u16 = 111;
+/// The anonymous user, unless exports name another one.
+const ANONYMOUS: u32 = 65534;
 /// Maximum length (bytes) of a section, a name and a value, quoted.
 const ITEM_BYTES: usize = 2 << 10;
 
@@ -54,7 +56,7 @@ texts! {
         Nothing => "nothing",
         Everything => "openat",
         Handles => "kernel handles: a file that is renamed while the server restarts is stale",
-        Users => "users: all clients act as the user of the server",
+        Users => "users: all clients act as one, the server's or (started by root) anonuid of all exports",
         Loops => "several loops",
         Speed => "copies and reads inside the kernel",
         Sandbox => "the kernel's limits on a jail",
@@ -65,6 +67,7 @@ texts! {
         Programs => "programs for events",
         Portmap => "port 111: clients must name the ports of NFS and MOUNT",
         NfsPort => "port 2049",
+        Squash => "squashing: root starts it only if all exports say no_root_squash, and then serves all as root",
     }
 }
 
@@ -85,6 +88,7 @@ const NETWORK: u16 = bit(Loss::InterfaceNotice) | bit(Loss::Ipv6);
 const MDNS: u16 = NETWORK | bit(Loss::FileNotice);
 const NFS: u16 = bit(Loss::Handles)
     | bit(Loss::Users)
+    | bit(Loss::Squash)
     | bit(Loss::Speed)
     | bit(Loss::Ipv6)
     | bit(Loss::Portmap)
@@ -105,6 +109,8 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     print_host(&mut report);
     if sys::user_id() != 0 {
         losses |= bit(Loss::Users);
+    } else if losses & bit(Loss::Users) != 0 && !can_become(ANONYMOUS) {
+        losses ^= bit(Loss::Users) | bit(Loss::Squash);
     }
     report.begin("path");
     for path in PATHS {

@@ -1,6 +1,6 @@
 //! The UID and groups of file system calls (setfsuid(2)), and the umask.
 
-use super::outcome;
+use super::{Errno, outcome};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use rustix::fs::Mode;
 use syscalls::{Sysno, raw_syscall};
@@ -130,6 +130,68 @@ pub fn restore() {
     {
         effective(|now| now.own_groups.store(own, Relaxed));
     }
+}
+
+/// Calls with 32-bit ids that set and read the real, effective and saved ids, and the call that counts groups.
+#[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
+const OWN_CALLS: [Sysno; 5] = [
+    Sysno::setresgid,
+    Sysno::setresuid,
+    Sysno::getresgid,
+    Sysno::getresuid,
+    Sysno::getgroups,
+];
+#[cfg(any(target_arch = "x86", target_arch = "arm"))]
+const OWN_CALLS: [Sysno; 5] = [
+    Sysno::setresgid32,
+    Sysno::setresuid32,
+    Sysno::getresgid32,
+    Sysno::getresuid32,
+    Sysno::getgroups32,
+];
+
+/// Makes this process, which must have one thread, a process of `user` and `group` without supplementary groups, for good.
+///
+/// # Errors
+/// Those of setgroups(2), setresgid(2) and setresuid(2). EPERM: the ids read back are other ones, or root can come back. The process
+/// may then have some of the new ids.
+pub fn become_user(user: u32, group: u32) -> Result<(), Errno> {
+    let [.., groups_call] = CALLS;
+    let [set_group, set_user, get_group, get_user, get_groups] = OWN_CALLS;
+    // SAFETY: the kernel reads no group and no address.
+    unsafe {
+        outcome(raw_syscall!(groups_call, 0, 0))?;
+        outcome(raw_syscall!(set_group, group, group, group))?;
+        outcome(raw_syscall!(set_user, user, user, user))?;
+    }
+    if user != 0 {
+        keep_capabilities(0);
+    }
+    let [mut users, mut groups] = [[NOBODY; 3]; 2];
+    let has = |call, [first, second, third]: &mut [u32; 3], id| {
+        // SAFETY: the kernel writes three numbers.
+        let read = outcome(unsafe {
+            raw_syscall!(call, &raw mut *first, &raw mut *second, &raw mut *third)
+        });
+        read.is_ok() && [*first, *second, *third] == [id; 3]
+    };
+    // SAFETY: the kernel counts the groups and writes nothing.
+    let group_count = outcome(unsafe { raw_syscall!(get_groups, 0, 0) });
+    // SAFETY: no argument is an address.
+    let returns = user != 0 && outcome(unsafe { raw_syscall!(set_user, 0, 0, 0) }).is_ok();
+    let is_user = has(get_user, &mut users, user) && has(get_group, &mut groups, group);
+    if !is_user || group_count != Ok(0) || returns {
+        return Err(Errno::PERM);
+    }
+    // The kernel has cleared the signal at the parent's end.
+    super::process::follow_supervisor();
+    super::became(user, group);
+    // From now on there is nothing to restore.
+    effective(|now| {
+        now.user.store(0, Relaxed);
+        now.own_groups.store(now.groups.load(Relaxed), Relaxed);
+    });
+    Ok(())
 }
 
 /// Sets the umask.

@@ -35,6 +35,7 @@ pub use memory::region;
 pub use process::{descriptor_limit, exit};
 
 use crate::time::{Duration, Instant};
+use core::sync::atomic::{AtomicU32, Ordering};
 use rustix::event::PollFd;
 
 /// Errors of system calls.
@@ -176,6 +177,17 @@ pub fn has_openat() -> bool {
     fs::File::open::<Errno>(c"", rustix::fs::OFlags::empty(), 0).err() != Some(Errno::NOSYS)
 }
 
+/// UID and GID of [`became`]; [`SAME`]: those of the start.
+static OWN_IDS: [AtomicU32; 2] = [const { AtomicU32::new(SAME) }; 2];
+const SAME: u32 = u32::MAX;
+
+/// Records the UID and GID that this process has from now on.
+fn became(user: u32, group: u32) {
+    let [own_user, own_group] = &OWN_IDS;
+    own_user.store(user, Ordering::Relaxed);
+    own_group.store(group, Ordering::Relaxed);
+}
+
 /// The effective UID.
 pub fn user_id() -> u32 {
     const AT_EUID: usize = 12;
@@ -183,7 +195,8 @@ pub fn user_id() -> u32 {
     const READ: syscalls::Sysno = syscalls::Sysno::geteuid32;
     #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
     const READ: syscalls::Sysno = syscalls::Sysno::geteuid;
-    id(AT_EUID, READ)
+    let [own, _] = &OWN_IDS;
+    id(own, AT_EUID, READ)
 }
 
 /// The effective GID.
@@ -193,13 +206,18 @@ pub fn group_id() -> u32 {
     const READ: syscalls::Sysno = syscalls::Sysno::getegid32;
     #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
     const READ: syscalls::Sysno = syscalls::Sysno::getegid;
-    id(AT_EGID, READ)
+    let [_, own] = &OWN_IDS;
+    id(own, AT_EGID, READ)
 }
 
-/// An id of the process, which never changes: from the auxiliary vector, else by the system call `call`, which fails on some hosts.
-/// If both lack it, 65534: the process then does not act as root.
-fn id(kind: usize, call: syscalls::Sysno) -> u32 {
+/// An id of the process: the one that it became, else from the auxiliary vector, else by the system call `call`, which fails on
+/// some hosts. If all lack it, 65534: the process then does not act as root.
+fn id(own: &AtomicU32, kind: usize, call: syscalls::Sysno) -> u32 {
     const UNKNOWN: usize = 65534;
+    let own = own.load(Ordering::Relaxed);
+    if own != SAME {
+        return own;
+    }
     let found = stack::auxiliary(kind).map_or_else(
         // SAFETY: the call takes no arguments.
         || outcome(unsafe { syscalls::raw_syscall!(call) }),

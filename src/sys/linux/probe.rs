@@ -33,6 +33,15 @@ pub enum Presence {
     Kills,
 }
 
+/// Returns true if a process of root can become `user` for good. Tried in a child process.
+pub fn can_become(user: u32) -> bool {
+    match split() {
+        Ok(None) => exit(super::fsuid::become_user(user, user).is_err().into()),
+        Ok(_) => matches!(reap_any(true), Some((_, 0))),
+        Err(_) => false,
+    }
+}
+
 /// Exit status of a child whose call succeeded without effect.
 const WITHOUT_EFFECT: i32 = 255;
 

@@ -12,7 +12,7 @@ pub enum Loss {
     Everything,
     /// Kernel handles: a file that is renamed while the server restarts is stale for its clients.
     Handles,
-    /// The users of clients: all act as the user of the server.
+    /// The users of clients.
     Users,
     /// Several loops that serve the same files.
     Loops,
@@ -34,6 +34,8 @@ pub enum Loss {
     Portmap,
     /// Port 2049.
     NfsPort,
+    /// The users of clients, and root's process cannot become another user. No row loses it.
+    Squash,
 }
 
 /// A call with arguments, and its result where it exists.

@@ -32,7 +32,7 @@ macro_rules! hosts {
     ($($host:ident = $profile:literal $arch:ident)*) => {
         $(mod $host {
             const HOST: super::Host = super::Host { profile: $profile, arch: super::Arch::$arch };
-            hosts!(nfs: nfs_changes_reach_the_disk nfs_files_belong_to_their_users nfs_loops_serve_and_stop);
+            hosts!(nfs: nfs_changes_reach_the_disk nfs_files_belong_to_their_users nfs_squashes_everybody nfs_loops_serve_and_stop);
             hosts!(sftp: sftp_session_uses_every_feature sftp_jail_uses_every_feature sftp_of_openssh_transfers_files);
             hosts!(mdns: mdns_is_seen_by_avahi mdns_name_conflict_is_resolved browse_sees_avahi resolve_finds_avahi);
         })*
@@ -58,5 +58,6 @@ hosts! {
     minimal = "minimal" X86_64
     esxi_7_i686 = "esxi-7" I686
     linux_2_6_18_i686 = "linux-2.6.18" I686
+    container_i686 = "container" I686
     minimal_i686 = "minimal" I686
 }

@@ -10,7 +10,7 @@ use xtask::machines::lockdown::Profile;
 use xtask::machines::server::{binary, public_dir, root_for};
 
 /// Runs a role under a profile, 10 s at most.
-fn run(profile: &str, arch: Arch, arguments: &[&str]) -> Result<Output> {
+pub(super) fn run(profile: &str, arch: Arch, arguments: &[&str]) -> Result<Output> {
     let mut command = Command::new("timeout");
     command
         .arg("10")
@@ -106,7 +106,12 @@ fn probe_names_what_roles_lose() -> Result<()> {
         ),
         ("esxi-7", "nfs", "works, without kernel handles"),
         ("esxi-7", "mdns", "without notice of changed interfaces"),
-        ("freebsd-linuxulator", "nfs", "without users"),
+        (
+            "freebsd-linuxulator",
+            "nfs",
+            "without users: all clients act as one",
+        ),
+        ("gvisor", "serve", "without users: all clients act as one"),
         (
             "illumos-lx",
             "sftp-server",
@@ -161,6 +166,7 @@ const ROWS: &[&str] = &[
     "signalfd4",
     "getrandom",
     "statx",
+    "AT_NO_AUTOMOUNT",
     "openat2",
     "faccessat2",
     "renameat2",

@@ -1,7 +1,9 @@
 //! Questions of `probe` to a host.
 
 pub use crate::sys::linux::interfaces::list as list_interfaces;
-pub use crate::sys::linux::probe::{Loss, NAMES, Presence, loss, test, with_kernel_release};
+pub use crate::sys::linux::probe::{
+    Loss, NAMES, Presence, can_become, loss, test, with_kernel_release,
+};
 
 use crate::sys::Errno;
 use crate::sys::linux::fs;
