@@ -6,7 +6,7 @@ use crate::engine::Cx;
 use crate::mem::Ends as _;
 use crate::net::{NetError, NetResult, Received, Socket};
 use crate::vfs::Peer;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 /// Most datagrams received from one socket in one turn.
 const TURN_COUNT: usize = 64;
@@ -15,11 +15,12 @@ const SOCKET_COUNT_MAX: usize = 4;
 
 /// A protocol over datagrams. Object-safe.
 pub trait Protocol {
-    /// Answers a datagram received at socket `local`. Returns the length of the reply in `output`, if there is one.
+    /// Answers a datagram received at socket `local`; `reached` is the address of this host at which it arrived, if known. Returns the length of the reply in `output`, if there is one.
     fn answer(
         &mut self,
         local: u32,
         cx: &mut Cx<'_>,
+        reached: Option<IpAddr>,
         datagram: &[u8],
         output: &mut [u8],
     ) -> Option<usize>;
@@ -55,7 +56,7 @@ impl Datagrams {
             };
             let (mut cx, rx, tx) = world.lend(Peer::new(from));
             let output = tx.head_mut(DATAGRAM_BYTES);
-            let answer = protocol.answer(local, &mut cx, rx.head(len), output);
+            let answer = protocol.answer(local, &mut cx, to, rx.head(len), output);
             if let Some(reply) = answer.and_then(|len| world.tx.get(..len)) {
                 let _ = world.net.send_to(socket, to, from, reply);
             }

@@ -11,6 +11,7 @@ use crate::engine::{Cx, Order, Progress};
 use crate::event::Events;
 use crate::mem::{Slots, scaled};
 use crate::vfs::{FsResult, Tree};
+use core::net::IpAddr;
 
 /// The programs and their sessions.
 #[repr(C)] // The longest field is last, so that short instructions reach the others.
@@ -130,10 +131,11 @@ impl datagrams::Protocol for Rpc {
         &mut self,
         local: u32,
         cx: &mut Cx<'_>,
+        reached: Option<IpAddr>,
         datagram: &[u8],
         output: &mut [u8],
     ) -> Option<usize> {
         let service = self.service(local);
-        self.programs.answer(service, cx, datagram, output)
+        self.programs.answer(service, cx, reached, datagram, output)
     }
 }

@@ -1,4 +1,4 @@
-//! MOUNT versions 1 and 3: resolves a path to the handle of a directory or file. RFC 1813 section 5.
+//! MOUNT versions 1 to 3: resolves a path to the handle of a directory or file. RFC 1813 section 5.
 //!
 //! The mount list is informational: it is bounded, it is kept in memory only, and nothing depends on it.
 
@@ -31,7 +31,7 @@ pub(super) fn answer(
     request: &mut Request<'_, '_>,
 ) -> Result<bool, Reject> {
     let reply = &mut *request.reply;
-    if !matches!(request.call.version, VERSION_1 | VERSION_3) {
+    if !(VERSION_1..=VERSION_3).contains(&request.call.version) {
         return Err(Reject::Version(VERSION_1 as u8, VERSION_3 as u8));
     }
     match request.call.procedure {
@@ -75,9 +75,9 @@ fn mnt(
             .map(Handle::padded)
         {
             Err(refused) => *refused,
-            Ok(handle) if version == VERSION_1 && handle.len() > HANDLE_V1_BYTES => (
+            Ok(handle) if version < VERSION_3 && handle.len() > HANDLE_V1_BYTES => (
                 Status::ServerFault,
-                text!("the handle is too long for MOUNT version 1; use version 3"),
+                text!("the handle is too long for MOUNT versions 1 and 2; use version 3"),
             ),
             Ok(handle) => {
                 mounts.add(cx.peer.address, export);

@@ -1,7 +1,7 @@
 //! Portmapper version 2 and rpcbind versions 3 and 4: which port serves which program. RFC 1833.
 //!
-//! SET and UNSET are for other RPC servers of this host; they cannot change the entries of our own programs. CALLIT, GETTIME and
-//! other procedures are refused.
+//! SET and UNSET are for other RPC servers of this host; they cannot change the entries of our own programs. CALLIT, by which
+//! clients find servers with one broadcast, calls only NULL of our own programs. GETTIME and other procedures are refused.
 
 use super::Cx;
 use super::rpc::Request;
@@ -11,29 +11,39 @@ use crate::wire::Writer;
 use crate::wire::portmap::{Mapping, PROGRAM, Query, VERSION, VERSION_4, procedure};
 use crate::wire::rpc::Reject;
 use crate::wire::{mount, nfs3};
+use core::net::IpAddr;
 
 /// Capacity of the table (mappings).
 pub const MAPPING_COUNT_MAX: usize = 64;
 /// The table: program, version, transport and port.
 pub type Mappings = heapless::Vec<Mapping, MAPPING_COUNT_MAX>;
 
-/// Answers one call.
+/// Longest universal address in the reply to CALLIT (bytes): that of any IPv4 address. With it, the reply is as long as the shortest
+/// call, 56 bytes, so that forged calls cannot be used to flood a victim.
+const CALLIT_ADDRESS_BYTES_MAX: usize = 24;
+
+/// Answers one call. Returns false if it must not be answered.
 #[inline(never)]
 pub(super) fn answer(
     table: &mut Mappings,
     cx: &Cx<'_>,
     request: &mut Request<'_, '_>,
-) -> Result<(), Reject> {
+) -> Result<bool, Reject> {
     let reply = &mut *request.reply;
     let (version, procedure) = (request.call.version, request.call.procedure);
     if !(VERSION..=VERSION_4).contains(&version) {
         return Err(Reject::Version(VERSION as u8, VERSION_4 as u8));
     }
     match procedure {
-        procedure::NULL => return Ok(()),
+        procedure::NULL => return Ok(true),
         procedure::DUMP => {
             dump(table, version, reply);
-            return Ok(());
+            return Ok(true);
+        }
+        procedure::CALLIT => return Ok(call_null(table, cx, request)),
+        procedure::INDIRECT if version == VERSION_4 => {
+            let is_answered = call_null(table, cx, request);
+            return is_answered.then_some(true).ok_or(Reject::Program);
         }
         procedure::SET..=procedure::GET => {}
         procedure::GETVERSADDR if version == VERSION_4 => {}
@@ -66,11 +76,46 @@ pub(super) fn answer(
                 // Without a mapping, the empty address of versions 3 and 4 is the word 0, too.
                 _ => reply.u32(port.into()),
             }
-            return Ok(());
+            return Ok(true);
         }
     };
     reply.u32(is_done.into());
-    Ok(())
+    Ok(true)
+}
+
+/// Writes the result of CALLIT for NULL of one of our own programs: its port (version 2) or its universal address, and no results.
+/// Returns false for every other procedure. A port of UDP is preferred; NFS has a port of TCP only.
+fn call_null(table: &Mappings, cx: &Cx<'_>, request: &mut Request<'_, '_>) -> bool {
+    let args = &mut request.args;
+    let (program, version, procedure) = (args.u32(), args.u32(), args.u32());
+    args.opaque(u32::MAX);
+    let is_null = args.check().is_ok() && procedure == procedure::NULL && is_own(program);
+    let is_v6 = cx.peer.address.to_ipv4_mapped().is_none();
+    let asked = (program, version, is_v6);
+    let mappings = table.iter().filter(|mapping| {
+        is_null && asked == (mapping.program, mapping.version, mapping.transport.is_v6())
+    });
+    let Some(mapping) = mappings.max_by_key(|mapping| mapping.transport.is_udp()) else {
+        return false;
+    };
+    let reply = &mut *request.reply;
+    if request.call.version == VERSION {
+        reply.u32(mapping.port.into());
+    } else {
+        let mut host = Line::default();
+        match request.reached {
+            Some(IpAddr::V4(ip)) if !is_v6 => host.address(ip.to_ipv6_mapped()),
+            Some(IpAddr::V6(ip)) if is_v6 => host.address(ip),
+            _ => &mut host,
+        };
+        let mut reached = address(host.bytes(), mapping.port);
+        if host.bytes().is_empty() || reached.bytes().len() > CALLIT_ADDRESS_BYTES_MAX {
+            reached = address(mapping.transport.any_host(), mapping.port);
+        }
+        reply.opaque(reached.bytes());
+    }
+    reply.opaque(b"");
+    true
 }
 
 /// Answers DUMP: an XDR linked list of the mappings. Version 2 has only those of IPv4.

@@ -242,7 +242,9 @@ impl Programs {
                 }
             }
             crate::wire::portmap::PROGRAM if programs.portmap => {
-                portmap::answer(&mut self.mappings, cx, request)?;
+                if !portmap::answer(&mut self.mappings, cx, request)? {
+                    return Ok(Outcome::Silence);
+                }
             }
             _ => return Err(Reject::Program),
         }
@@ -296,6 +298,7 @@ impl Programs {
             args: Reader::new(packet),
             call: Call::default(),
             follows: next.last.then_some(next.left),
+            reached: None,
         };
         let called = self.call((session.programs, session.connection), cx, &mut request);
         let Request {
@@ -328,7 +331,7 @@ impl Programs {
                 }
                 done = Err(State::Order(order));
             }
-            Ok(Outcome::Write) | Err(NotACall::Reply) => reply.truncate(mark),
+            Ok(Outcome::Write | Outcome::Silence) | Err(NotACall::Reply) => reply.truncate(mark),
             Err(_) => {
                 reply.truncate(mark);
                 return Err(State::Closed(text!("not an RPC call")));
@@ -456,12 +459,13 @@ impl Programs {
         }
     }
 
-    /// Answers a datagram to a socket where `programs` are served. Returns the length of the reply, or `None` if no reply must be
-    /// sent.
+    /// Answers a datagram to a socket where `programs` are served; `reached` is the address of this host at which it arrived, if
+    /// known. Returns the length of the reply, or `None` if no reply must be sent.
     pub fn answer(
         &mut self,
         programs: ProgramSet,
         cx: &mut Cx<'_>,
+        reached: Option<IpAddr>,
         packet: &[u8],
         output: &mut [u8],
     ) -> Option<usize> {
@@ -471,6 +475,7 @@ impl Programs {
             args: Reader::new(packet),
             call: Call::default(),
             follows: Some(0),
+            reached,
         };
         // A message that is not a call is not answered. NFS itself is not served over UDP, so the only order is to wait for a disk:
         // the client repeats the call.

@@ -128,8 +128,9 @@ pub struct Received {
     pub len: usize,
     /// Source of the datagram.
     pub from: SocketAddr,
-    /// Destination address; distinguishes multicast from unicast. `None` if the kernel does not report it. The destination is then
-    /// the address that the socket is bound to, or perhaps another group on a kernel without IP_MULTICAST_ALL.
+    /// Destination address; distinguishes multicast from unicast. For a broadcast, the address of the interface that received it.
+    /// `None` if the kernel does not report it. The destination is then the address that the socket is bound to, or perhaps another
+    /// group on a kernel without IP_MULTICAST_ALL.
     pub to: Option<IpAddr>,
 }
 
@@ -165,8 +166,8 @@ pub trait Datagrams {
     /// # Errors
     /// `WouldBlock`. Other errors concern an earlier datagram.
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received>;
-    /// Sends one datagram. If the socket is bound to no address, our own stack sends from `from`, or from the address that the
-    /// route selects. Kernel sockets send from the address they are bound to.
+    /// Sends one datagram. If the socket is bound to no address, sends from `from`, or from the address that the route selects.
+    /// Kernel sockets for multicast send from the address they are bound to.
     ///
     /// # Errors
     /// `WouldBlock`, `Unreachable`, `TooLong`: nothing was sent.

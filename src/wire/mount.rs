@@ -1,9 +1,11 @@
-//! The MOUNT protocol, versions 1 and 3: numbers and statuses. RFC 1813 section 5 and appendix I, RFC 1094 appendix A.
+//! The MOUNT protocol, versions 1 to 3: numbers and statuses. RFC 1813 section 5 and appendix I, RFC 1094 appendix A.
 
 /// The RPC program number of MOUNT.
 pub const PROGRAM: u32 = 100_005;
 /// The version that goes with NFS version 2.
 pub const VERSION_1: u32 = 1;
+/// As version 1, and PATHCONF, which is not served. libnfs calls NULL of this version to find servers.
+pub const VERSION_2: u32 = 2;
 /// The version that goes with NFS version 3.
 pub const VERSION_3: u32 = 3;
 /// The longest path on the wire, in bytes.
@@ -32,7 +34,7 @@ pub mod procedure {
     pub const EXPORT: u32 = 5;
 }
 
-/// Outcomes of MNT. The numbers of version 1 are the same.
+/// Outcomes of MNT. The numbers of versions 1 and 2 are the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum Status {

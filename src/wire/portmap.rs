@@ -29,8 +29,12 @@ pub mod procedure {
     pub const GET: u32 = 3;
     /// Returns the whole table.
     pub const DUMP: u32 = 4;
+    /// CALLIT (version 4: BCAST): calls a procedure of another program. A failure is not answered.
+    pub const CALLIT: u32 = 5;
     /// Version 4: as GETADDR, but only for exactly this version of the program. Our GETADDR does not return other versions either.
     pub const GETVERSADDR: u32 = 9;
+    /// Version 4: as CALLIT, but a failure is answered.
+    pub const INDIRECT: u32 = 10;
 }
 
 /// A transport: TCP or UDP over IPv4 or IPv6.

@@ -5,7 +5,7 @@
 use anyhow::{Context, Result, ensure};
 use std::net::{Ipv4Addr, ToSocketAddrs, UdpSocket};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::Duration;
 use tempfile::TempDir;
 use xtask::clients::nfs::{Auth, Call, Client, Outcome, body, mount, nfs3, outcome, portmap};
@@ -128,6 +128,7 @@ fn showmount_and_rpcinfo_see_the_server() -> Result<()> {
         ["100005", "1", "tcp", &port],
         ["100005", "3", "tcp", &port],
         ["100005", "1", "udp", &port],
+        ["100005", "2", "udp", &port],
         ["100005", "3", "udp", &port],
     ] {
         ensure!(
@@ -150,11 +151,13 @@ fn portmap_answers_udp_and_tcp_but_keeps_its_own_mappings() -> Result<()> {
         let set = Call::portmap_set(300_000, 1, TCP, 999);
         let unset = Call::portmap_unset(nfs3::PROGRAM, 3, TCP, nfs_port);
         let get = |program, version, protocol| Call::get_port(program, version, protocol);
-        let call_it = Call::call_it(nfs3::PROGRAM, 3, 0);
-        let cases: [(Call<'_>, Option<u32>); 9] = [
+        let call_it = |program, version| Call::call_it(program, version, 0);
+        let cases: [(Call<'_>, Option<u32>); 11] = [
             (set, Some(0)),
             (unset, Some(0)),
-            (call_it, None),
+            (call_it(nfs3::PROGRAM, 3), Some(nfs_port)),
+            (call_it(mount::PROGRAM, 2), Some(nfs_port)),
+            (call_it(portmap::PROGRAM, 2), Some(111)),
             (get(nfs3::PROGRAM, 3, TCP), Some(nfs_port)),
             (get(nfs3::PROGRAM, 3, UDP), Some(0)),
             (get(mount::PROGRAM, 3, TCP), Some(nfs_port)),
@@ -201,6 +204,79 @@ fn portmap_answers_udp_and_tcp_but_keeps_its_own_mappings() -> Result<()> {
         );
         Ok(())
     })
+}
+
+/// A host with two interfaces, and a client at both. As media players do, the client sends to the broadcast address. A reply leaves
+/// from the address that was asked, or for a broadcast from that of its interface. The CALLIT of MNT before each gets no reply.
+#[test]
+fn server_is_found_by_broadcast() -> Result<()> {
+    if !root_for("portmap on port 111") {
+        return Ok(());
+    }
+    setup::install_packages(&["iproute2", "libnfs-utils", "rpcbind"])?;
+    let ((host, client), directory) = (Namespace::pair()?, public_dir()?);
+    for words in [
+        format!("-n {} addr add 192.0.2.9/24 dev eth0", host.name()),
+        format!(
+            "link add eth1 netns {} type veth peer name eth1 netns {}",
+            host.name(),
+            client.name()
+        ),
+        format!("-n {} addr add 198.51.100.1/24 brd + dev eth1", host.name()),
+        format!(
+            "-n {} addr add 198.51.100.2/24 brd + dev eth1",
+            client.name()
+        ),
+        format!("-n {} link set eth1 up", host.name()),
+        format!("-n {} link set eth1 up", client.name()),
+    ] {
+        setup::run_captured(Command::new("ip").args(words.split(' ')))?;
+    }
+    let server = serve(&host, directory.path(), &[])?;
+    let [high, low] = server.nfs_port.to_be_bytes();
+    client.run(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.set_broadcast(true)?;
+        socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+        let call = Call::call_it(mount::PROGRAM, 1, 0).message(7, &Auth::none());
+        for (to, from) in [
+            ("192.0.2.255", "192.0.2.1"),
+            ("198.51.100.255", "198.51.100.1"),
+            ("192.0.2.9", "192.0.2.9"),
+            ("192.0.2.1", "192.0.2.1"),
+        ] {
+            let of_version = |version: u8| {
+                let mut call = call.clone();
+                call[19] = version;
+                call
+            };
+            let silent = Call::call_it(mount::PROGRAM, 3, 1).message(6, &Auth::none());
+            for version in [2, 3] {
+                socket.send_to(&silent, (to, 111))?;
+                socket.send_to(&of_version(version), (to, 111))?;
+                let mut reply = [0; 100];
+                let (len, sender) = socket.recv_from(&mut reply)?;
+                ensure!(
+                    sender.to_string() == format!("{from}:111"),
+                    "{to}: {sender}"
+                );
+                let address = format!("{from}.{high}.{low}");
+                let is_right = match version {
+                    2 => reply[24..32] == [0, 0, high, low, 0, 0, 0, 0],
+                    _ => reply[28..].starts_with(address.as_bytes()),
+                };
+                ensure!(is_right && len <= call.len(), "{to}: {:?}", &reply[..len]);
+            }
+        }
+        Ok(())
+    })?;
+    let found = client.command("nfs-ls").args(["-D", "nfs://"]).output()?;
+    let found = String::from_utf8_lossy(&found.stdout).into_owned();
+    for own in ["192.0.2.1", "198.51.100.1"] {
+        let url = format!("nfs://{own}\n");
+        ensure!(found.contains(&url), "nfs-ls -D has no {url}: {found}");
+    }
+    Ok(())
 }
 
 #[test]

@@ -73,6 +73,8 @@ pub(super) enum Outcome {
     Order(Order),
     /// A WRITE or COMMIT, now in [`Nfs::begun`]. It is answered when its data is stored.
     Write,
+    /// The call must not be answered: a CALLIT of the portmapper that failed.
+    Silence,
 }
 
 /// The state of a connection between two calls of the engine.

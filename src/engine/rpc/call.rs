@@ -2,6 +2,7 @@
 
 use crate::wire::rpc::Call;
 use crate::wire::{Reader, Writer};
+use core::net::IpAddr;
 
 /// A call, its arguments and its reply.
 #[repr(C)]
@@ -12,4 +13,6 @@ pub(in super::super) struct Request<'a, 'o> {
     pub(in super::super) call: Call<'a>,
     /// Length of the arguments that have not arrived yet (bytes); `None` if further fragments follow.
     pub(in super::super) follows: Option<u32>,
+    /// The address of this host at which a datagram arrived. `None`: unknown, or the call came by a stream.
+    pub(in super::super) reached: Option<IpAddr>,
 }

@@ -14,9 +14,11 @@ use crate::time::Instant;
 use crate::vfs::{FsResult, Job, Name, Peer, Scope, Submitted};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3};
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::sync::atomic::AtomicU32;
 
+/// The server's address.
+const REACHED: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 const PEER: Ipv6Addr = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
 /// A write verifier that differs from the other contents of replies.
 pub const VERIFIER: [u8; 8] = *b"verifier";
@@ -329,7 +331,7 @@ impl World {
         talk
     }
 
-    /// Sends a call as a datagram. Returns the reply.
+    /// Sends a call as a datagram to 198.51.100.1. Returns the reply.
     pub fn datagram(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
         let service = ProgramSet {
             nfs: false,
@@ -337,7 +339,7 @@ impl World {
         };
         let mut buffer = vec![0; DATAGRAM_BYTES];
         let (mut cx, programs, _) = self.parts();
-        let len = programs.answer(service, &mut cx, packet, &mut buffer)?;
+        let len = programs.answer(service, &mut cx, Some(REACHED), packet, &mut buffer)?;
         buffer.truncate(len);
         Some(buffer)
     }

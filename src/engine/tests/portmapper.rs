@@ -3,7 +3,7 @@
 use super::World;
 use super::calls::Call;
 use crate::engine::portmap::MAPPING_COUNT_MAX;
-use crate::wire::portmap::PROGRAM;
+use crate::wire::portmap::{PROGRAM, Transport};
 use crate::wire::rpc::{Reject, emit_reply};
 use crate::wire::{Writer, mount, nfs3};
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -91,6 +91,63 @@ fn getaddr_returns_the_host_that_the_client_reached() {
         &rpcb(3, 9, nfs3::PROGRAM, "tcp", asked),
         Reject::Procedure,
     );
+}
+
+/// CALLIT with AUTH_NONE: 56 bytes.
+fn call_it(version: u32, procedure: u32, asked: [u32; 3]) -> Call {
+    call(version, procedure).words(&asked).opaque(b"")
+}
+
+#[test]
+fn callit_of_own_null_is_answered_and_nothing_else() {
+    let mut world = World::default();
+    let mut ask = |call: &Call| world.datagram(&call.0);
+    for (procedure, versions) in [(5, 2..5), (10, 4..5)] {
+        for version in versions {
+            let reply = match version {
+                2 => vec![2049, 0],
+                _ => [string("198.51.100.1.8.1"), vec![0]].concat(),
+            };
+            for program in [nfs3::PROGRAM, mount::PROGRAM] {
+                let call = call_it(version, procedure, [program, 3, 0]);
+                let answer = ask(&call).unwrap();
+                assert_eq!(words(&answer)[..6], [7, 1, 0, 0, 0, 0]);
+                assert_eq!(words(&answer)[6..], reply);
+                assert!(answer.len() <= call.0.len(), "{} bytes", answer.len());
+            }
+            let others = [
+                [LOCKD, 3, 0],
+                [nfs3::PROGRAM, 2, 0],
+                [nfs3::PROGRAM, 3, 1],
+                [mount::PROGRAM, 3, 5],
+                [PROGRAM, 2, 5],
+            ];
+            let others = others.map(|asked| call_it(version, procedure, asked));
+            for call in others.iter().chain([&call(version, procedure)]) {
+                let stat = ask(call).map(|answer| words(&answer)[5]);
+                // INDIRECT reports failures: PROG_UNAVAIL.
+                assert_eq!(stat, (procedure == 10).then_some(1));
+            }
+        }
+    }
+    // A client that uses IPv6 gets a port of IPv6, and no address of the other family.
+    let mut world = World {
+        peer: Ipv6Addr::LOCALHOST,
+        ..World::default()
+    };
+    for mapping in &mut world.programs.mappings {
+        mapping.transport = Transport::Tcp6;
+    }
+    let answer = world.datagram(&call_it(3, 5, [nfs3::PROGRAM, 3, 0]).0);
+    assert_eq!(
+        words(&answer.unwrap())[6..],
+        [string("::.8.1"), vec![0]].concat()
+    );
+    // A stream continues after a call that is not answered.
+    let mut world = World::default();
+    let silent = call_it(2, 5, [LOCKD, 3, 0]).record();
+    let talk = world.send_pieces(&[silent, call(2, 0).record()].concat(), || 9);
+    assert_eq!(talk.output.len(), 4 + 24);
 }
 
 #[test]
@@ -210,10 +267,10 @@ fn other_procedures_and_short_arguments_are_refused() {
     for (version, procedure, why) in [
         (1, 0, Reject::Version(2, 4)),
         (5, 0, Reject::Version(2, 4)),
-        (2, 5, Reject::Procedure),
-        (3, 5, Reject::Procedure),
+        (2, 6, Reject::Procedure),
         (3, 6, Reject::Procedure),
-        (4, 10, Reject::Procedure),
+        (3, 10, Reject::Procedure),
+        (4, 10, Reject::Program),
         (4, 11, Reject::Procedure),
         (2, 3, Reject::Arguments),
         (4, 1, Reject::Arguments),

@@ -17,7 +17,7 @@ fn unknown_portmap_version_or_procedure_is_refused() {
     for (program, version, procedure, why) in [
         (portmap::PROGRAM, 1, 3, Reject::Version(2, 4)),
         (portmap::PROGRAM, 5, 3, Reject::Version(2, 4)),
-        (portmap::PROGRAM, 2, 5, Reject::Procedure),
+        (portmap::PROGRAM, 2, 6, Reject::Procedure),
     ] {
         let answer = world.ask(&Call::new(program, version, procedure));
         assert_eq!(answer, Err(why), "{program}.{version}.{procedure}");

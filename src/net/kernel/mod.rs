@@ -9,6 +9,7 @@ use super::{
 };
 use crate::config::CONNECTION_COUNT_MAX;
 use crate::mem::Slots;
+use crate::sys::linux::destinations;
 use crate::sys::linux::epoll::{Change, Epoll, EventBuffer};
 use crate::sys::linux::fd::{AsFd as _, AsRawFd as _, RawFd};
 use crate::sys::linux::fs::{self, File};
@@ -36,6 +37,8 @@ struct WatchedFile {
     interest: Interest,
     /// Destination of all datagrams to this socket. `None`: more than one destination is possible.
     to: Option<IpAddr>,
+    /// True if the kernel reports the destination of each datagram (IP_PKTINFO).
+    has_destinations: bool,
 }
 
 /// The kernel's sockets.
@@ -106,6 +109,7 @@ impl Kernel {
                 token,
                 interest,
                 to: None,
+                has_destinations: false,
             });
         }
         Ok(Socket(number))
@@ -181,7 +185,13 @@ const fn flags(interest: Interest) -> u16 {
 
 impl Datagrams for Kernel {
     fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        self.open(at, false, token)
+        let socket = self.open(at, false, token)?;
+        if let Some(Some(watched)) = self.sockets.get_mut(socket.0) {
+            let is_any = at.ip().is_unspecified();
+            watched.to = (!is_any).then_some(at.ip());
+            watched.has_destinations = is_any && destinations::report(&watched.file);
+        }
+        Ok(socket)
     }
 
     fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
@@ -192,22 +202,31 @@ impl Datagrams for Kernel {
 
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received> {
         let watched = self.get(socket)?;
-        let mut from = Address::empty();
-        let len = sockets::recv_from(number(socket), buffer, &mut from)?;
+        let (mut from, mut to) = (Address::empty(), watched.to);
+        let len = match watched.has_destinations {
+            true => destinations::recv(number(socket), buffer, &mut from, &mut to),
+            false => sockets::recv_from(number(socket), buffer, &mut from),
+        }?;
         Ok(Received {
             len,
             from: from.get(),
-            to: watched.to,
+            to,
         })
     }
 
     fn send_to(
         &mut self,
         socket: Socket,
-        _from: Option<IpAddr>,
+        from: Option<IpAddr>,
         to: SocketAddr,
         bytes: &[u8],
     ) -> NetResult<()> {
+        let has_destinations = self.get(socket)?.has_destinations;
+        if let Some(from) = from.filter(|_| has_destinations)
+            && destinations::send(number(socket), from, to, bytes).is_ok()
+        {
+            return Ok(());
+        }
         Ok(sockets::send_to(number(socket), to, bytes)?)
     }
 

@@ -74,7 +74,7 @@ impl Smol {
         to: SocketAddr,
         bytes: &[u8],
     ) -> bool {
-        let ip = to.ip();
+        let mut ip = to.ip();
         if !(self.has(ip) || self.groups.has(ip) || self.is_broadcast(ip)) {
             return true;
         }
@@ -87,6 +87,12 @@ impl Smol {
         let Some(index) = exact.or_else(covering) else {
             return false;
         };
+        if self.is_broadcast(ip)
+            && let Some(own) = self.interface.get_source_address(&from.ip().into())
+        {
+            // The reply is sent from there.
+            ip = own.into();
+        }
         if let SocketAddr::V6(from) = &mut from
             && from.ip().is_unicast_link_local()
         {

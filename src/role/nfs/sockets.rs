@@ -32,12 +32,13 @@ const PORTMAP: ProgramSet = ProgramSet {
 };
 
 /// The programs and versions that are registered with the portmapper.
-static REGISTERED: [(u32, u32); 6] = [
+static REGISTERED: [(u32, u32); 7] = [
     (portmap::PROGRAM, portmap::VERSION),
     (portmap::PROGRAM, portmap::VERSION_3),
     (portmap::PROGRAM, portmap::VERSION_4),
     (nfs3::PROGRAM, nfs3::VERSION),
     (mount::PROGRAM, mount::VERSION_1),
+    (mount::PROGRAM, mount::VERSION_2),
     (mount::PROGRAM, mount::VERSION_3),
 ];
 

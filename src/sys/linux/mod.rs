@@ -4,6 +4,8 @@
 
 pub mod daemon;
 pub mod defmt_sink;
+#[cfg(feature = "streams")]
+pub mod destinations;
 pub mod epoll;
 pub mod fs;
 pub mod fsuid;

@@ -264,6 +264,10 @@ const NEEDED: &[(Sysno, u16)] = &[
     (Sysno::sendto, NET),
     #[cfg(not(target_arch = "x86"))]
     (Sysno::recvfrom, NET),
+    #[cfg(not(target_arch = "x86"))]
+    (Sysno::recvmsg, NFS),
+    #[cfg(not(target_arch = "x86"))]
+    (Sysno::sendmsg, NFS),
     #[cfg(target_arch = "x86")]
     (Sysno::socketcall, NET),
     (Sysno::epoll_pwait, NET),

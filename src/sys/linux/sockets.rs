@@ -25,8 +25,8 @@ pub(super) const PACKET: u16 = 17;
 #[derive(Debug)]
 #[repr(C, align(4))]
 pub struct Address {
-    len: u32,
-    bytes: [u8; 110],
+    pub(super) len: u32,
+    pub(super) bytes: [u8; 110],
 }
 
 impl Address {

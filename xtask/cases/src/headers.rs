@@ -41,7 +41,7 @@ pub fn cases() -> Vec<Case> {
         (nfs3::PROGRAM, 4, 99, versions),
         (nfs3::PROGRAM, 3, 22, Outcome::ProcedureUnavailable),
         (nfs3::PROGRAM, 3, u32::MAX, Outcome::ProcedureUnavailable),
-        (mount::PROGRAM, 2, 1, mount_versions),
+        (mount::PROGRAM, 0, 1, mount_versions),
         (mount::PROGRAM, 4, 1, mount_versions),
         (mount::PROGRAM, 3, 6, Outcome::ProcedureUnavailable),
         (100_227, 3, 0, Outcome::ProgramUnavailable),

@@ -1,0 +1,192 @@
+//! Datagrams with the own address at which they arrived (ip(7) IP_PKTINFO, RFC 3542 IPV6_PKTINFO), for sockets bound to none.
+//!
+//! A reply is sent from that address. A host that lacks the options, or recvmsg and sendmsg, gets the other calls of `sockets`: the
+//! route then selects the address.
+
+use super::fs::File;
+use super::sockets::{self, Address, Setting, socket_call};
+use super::{Errno, outcome};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use rustix::fd::{AsRawFd as _, RawFd};
+#[cfg(not(target_arch = "x86"))]
+use syscalls::Sysno;
+use syscalls::raw_syscall;
+
+/// IP_PKTINFO: the option, and the control message (struct in_pktinfo).
+const INFO_V4: Setting = (0, 8);
+const RECEIVE_INFO_V6: Setting = (41, 49);
+/// IPV6_PKTINFO: the control message (struct in6_pktinfo).
+const INFO_V6: Setting = (41, 50);
+/// Length of `cmsg_len` (bytes).
+const WORD: usize = size_of::<usize>();
+/// Length of the head of a control message (bytes): its length, level and type.
+const HEAD_BYTES: usize = WORD + 8;
+
+/// The arguments of recvmsg and sendmsg, as the kernel has them.
+#[doc(alias = "msghdr")]
+#[repr(C)]
+struct Message {
+    address: *mut u8,
+    address_len: u32,
+    pieces: *const Piece,
+    piece_count: usize,
+    control: *mut u8,
+    control_len: usize,
+    flags: u32,
+}
+
+#[doc(alias = "iovec")]
+#[repr(C)]
+struct Piece {
+    at: *mut u8,
+    len: usize,
+}
+
+impl Message {
+    fn new(address: &mut Address, piece: &Piece, control: &mut [u8]) -> Self {
+        Self {
+            address: address.bytes.as_mut_ptr(),
+            address_len: address.len,
+            pieces: piece,
+            piece_count: 1,
+            control: control.as_mut_ptr(),
+            control_len: control.len(),
+            flags: 0,
+        }
+    }
+}
+
+/// Makes the kernel report destinations to [`recv`]. Returns false if the kernel lacks the options.
+pub fn report(socket: &File) -> bool {
+    let set = |(level, name)| sockets::set(socket.as_raw_fd(), level, name, 1).is_ok();
+    // An IPv6 socket receives IPv4 datagrams, too.
+    set(INFO_V4) | set(RECEIVE_INFO_V6)
+}
+
+/// Like [`sockets::recv_from`], and writes the own address at which the datagram arrived to `to`.
+pub fn recv(
+    socket: RawFd,
+    buffer: &mut [u8],
+    from: &mut Address,
+    to: &mut Option<IpAddr>,
+) -> Result<usize, Errno> {
+    let control = &mut [0; 128];
+    let piece = Piece {
+        at: buffer.as_mut_ptr(),
+        len: buffer.len(),
+    };
+    let mut message = Message::new(from, &piece, control);
+    // SAFETY: the kernel writes to the buffer, the address and the control messages, each at most its length, and to `message`.
+    // All of them are borrowed by this function until the call returns.
+    let received = outcome(unsafe { socket_call!(recvmsg, 17, socket, &raw mut message, 0) });
+    if let Err(Errno::NOSYS | Errno::PERM) = received {
+        return sockets::recv_from(socket, buffer, from);
+    }
+    let len = message.control_len;
+    *to = address(control.get(..len).unwrap_or_default());
+    received
+}
+
+/// Returns the own address that control messages contain. For an IPv4 datagram, an IPv6 socket gets both: that of IPv6 has the
+/// destination, which may be a broadcast address, that of IPv4 also the interface's address.
+fn address(mut control: &[u8]) -> Option<IpAddr> {
+    let mut found = None;
+    while let Some((head, info)) = control.split_first_chunk::<HEAD_BYTES>() {
+        let (len, kind) = head.split_first_chunk()?;
+        if kind == of_kind(INFO_V4) {
+            let address = info.get(4..)?.first_chunk::<4>()?;
+            return Some(IpAddr::from(*address));
+        }
+        if kind == of_kind(INFO_V6) {
+            let address = Ipv6Addr::from(*info.first_chunk::<16>()?);
+            found = address.to_ipv4_mapped().is_none().then_some(address.into());
+        }
+        let len = usize::from_ne_bytes(*len).max(HEAD_BYTES);
+        control = control
+            .get(len.next_multiple_of(WORD)..)
+            .unwrap_or_default();
+    }
+    found
+}
+
+/// The level and type of a control message.
+fn of_kind((level, kind): Setting) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    let (one, other) = bytes.split_at_mut(4);
+    one.copy_from_slice(&u32::from(level).to_ne_bytes());
+    other.copy_from_slice(&u32::from(kind).to_ne_bytes());
+    bytes
+}
+
+/// Sends a datagram from the own address `from`.
+///
+/// # Errors
+/// ENOSYS, EPERM: no sendmsg. EINVAL and others: the host has no such address any more. Nothing was sent.
+pub fn send(socket: RawFd, from: IpAddr, to: SocketAddr, bytes: &[u8]) -> Result<(), Errno> {
+    let mut to = Address::new(to);
+    let control = &mut [0; HEAD_BYTES + 20];
+    let (head, info) = control.split_at_mut(HEAD_BYTES);
+    let (kind, info_len) = match from {
+        IpAddr::V4(from) => {
+            info[4..8].copy_from_slice(&from.octets());
+            (INFO_V4, 12)
+        }
+        IpAddr::V6(from) => {
+            info[..16].copy_from_slice(&from.octets());
+            (INFO_V6, 20)
+        }
+    };
+    let len = HEAD_BYTES + info_len;
+    head[..WORD].copy_from_slice(&len.to_ne_bytes());
+    head[WORD..].copy_from_slice(&of_kind(kind));
+    let piece = Piece {
+        at: bytes.as_ptr().cast_mut(),
+        len: bytes.len(),
+    };
+    let message = Message::new(&mut to, &piece, &mut control[..len]);
+    // SAFETY: the kernel reads the bytes, the address and the control message, by their lengths. It writes to none of them.
+    outcome(unsafe { socket_call!(sendmsg, 16, socket, &raw const message, 0) }).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::linux::sockets::open_at;
+    use core::time::Duration;
+
+    /// 127.0.0.2 is no broadcast address, but neither is it the address that the route to 127.0.0.1 selects.
+    #[test]
+    fn reply_leaves_from_the_address_that_was_asked() {
+        for (any, asked) in [
+            ("0.0.0.0:0", "127.0.0.2"),
+            ("[::]:0", "127.0.0.2"),
+            ("[::]:0", "::1"),
+        ] {
+            let server = open_at(any.parse().unwrap(), false, false).unwrap();
+            assert!(report(&server));
+            let socket = server.as_raw_fd();
+            let mut at = Address::empty();
+            sockets::name(socket, &mut at).unwrap();
+            let asked: IpAddr = asked.parse().unwrap();
+            let own = if asked.is_ipv4() {
+                "127.0.0.1:0"
+            } else {
+                "[::1]:0"
+            };
+            let client = std::net::UdpSocket::bind(own).unwrap();
+            client
+                .set_read_timeout(Some(Duration::from_secs(20)))
+                .unwrap();
+            client.send_to(b"question", (asked, at.port())).unwrap();
+            let (mut from, mut to, mut buffer) = (Address::empty(), None, [0; 64]);
+            while let Err(error) = recv(socket, &mut buffer, &mut from, &mut to) {
+                assert_eq!(error, Errno::AGAIN);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert_eq!(to, Some(asked), "{any}");
+            send(socket, asked, from.get(), b"reply").unwrap();
+            let (len, from) = client.recv_from(&mut buffer).unwrap();
+            assert_eq!((&buffer[..len], from.ip()), (&b"reply"[..], asked), "{any}");
+        }
+    }
+}
