@@ -233,12 +233,19 @@ impl Tree {
         self.exports.reserve(count);
     }
 
-    /// Adds hosts that [`Tree::replace_clients`] will let mount the export of this path, which may be new.
-    pub fn add_client(&mut self, path: &'static CStr, client: Client) {
+    /// Adds hosts that [`Tree::replace_clients`] will let mount the export of this path, which may be new. Returns false if these
+    /// hosts were added to it before: the first rules apply.
+    pub fn add_client(&mut self, path: &'static CStr, client: Client) -> bool {
         let number = self.number_of(path);
-        if let Some(export) = self.exports.get_mut(number) {
-            export.next.push_more(client);
+        let Some(export) = self.exports.get_mut(number) else {
+            return true;
+        };
+        let mut others = export.next.iter();
+        if others.any(|other| other.hosts == client.hosts) {
+            return false;
         }
+        export.next.push_more(client);
+        true
     }
 
     /// Replaces the hosts of all exports by those added since the last call, or forgets the added ones if not `is_valid`.

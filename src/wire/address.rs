@@ -1,10 +1,10 @@
 //! Numeric IP addresses as text. RFC 4291 section 2.2.
 
 use super::label::number as digits;
-use crate::mem::parts;
+use crate::mem::{has_any, parts};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-/// Parses a numeric IP address: `2001:db8::1`, or `192.0.2.1`, which is returned as an IPv4-mapped IPv6 address.
+/// Parses a numeric IP address: `2001:db8::1`, `::ffff:192.0.2.1`, or `192.0.2.1`, which is returned as an IPv4-mapped IPv6 address.
 #[inline(never)]
 pub fn address(text: &[u8]) -> Option<Ipv6Addr> {
     let separator = *text.iter().find(|byte| matches!(byte, b':' | b'.'))?;
@@ -35,13 +35,24 @@ pub fn address(text: &[u8]) -> Option<Ipv6Addr> {
     while let Some(part) = parts.next() {
         if may_skip && part.is_empty() {
             may_skip = false;
-            let after = octets.len().checked_sub(2 * parts.clone().count())?;
+            // An IPv4 address at the end counts as two groups.
+            let group_count = parts.clone().count() + usize::from(has_any(groups, b"."));
+            let after = octets.len().checked_sub(2 * group_count)?;
             // "::" replaces at least one group.
             if after <= index {
                 return None;
             }
             index = after;
             continue;
+        }
+        if is_v6
+            && parts.rest.is_none()
+            && let Some(last) = address(part)
+        {
+            let last = last.to_ipv4_mapped()?.octets();
+            octets.get_mut(index..index + 4)?.copy_from_slice(&last);
+            index += 4;
+            break;
         }
         let number = digits(part, base).filter(|number| number >> bits == 0)?;
         if is_v6 {
@@ -57,6 +68,7 @@ pub fn address(text: &[u8]) -> Option<Ipv6Addr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::net::IpAddr;
 
     #[test]
     fn addresses_parse_as_in_the_standard_library() {
@@ -69,9 +81,14 @@ mod tests {
             "a::",
             "1:2:3:4:5:6:7::",
             "::2:3:4:5:6:7:8",
+            "::ffff:192.0.2.1",
+            "::1.2.3.4",
+            "64:ff9b::192.0.2.1",
+            "1:2:3:4:5:6:192.0.2.1",
         ] {
             let read = address(text.as_bytes()).map(|address| address.to_canonical());
-            assert_eq!(read, text.parse().ok(), "{text}");
+            let expect = text.parse().map(|address: IpAddr| address.to_canonical());
+            assert_eq!(read, expect.ok(), "{text}");
         }
         for text in [
             "",
@@ -91,7 +108,12 @@ mod tests {
             "1::10000",
             "1=::",
             "::?",
-            "::1.2.3.4",
+            "::1.2.3",
+            "::1.2.3.4.5",
+            "::1.2.3.4:5",
+            "1.2.3.4::",
+            "1:2:3:4:5:6:7:1.2.3.4",
+            "::1:2:3:4:5:6:7:1.2.3.4",
         ] {
             assert_eq!(address(text.as_bytes()), None, "{text}");
         }

@@ -129,6 +129,12 @@ pub fn is_pattern(name: &[u8]) -> bool {
 pub enum Flaw {
     /// No absolute path without "..".
     Path,
+    /// A byte order mark before the first path.
+    Mark,
+    /// A second path in a line, as BSD allows.
+    Second,
+    /// A word of the exports files of BSD or Solaris.
+    Foreign,
     /// The path is exported already with another `fsid`, or this `fsid` belongs to another path.
     Same,
     /// A quoted part without end.
@@ -141,7 +147,11 @@ pub enum Flaw {
     Option,
     /// An option whose value is missing, no number, or superfluous.
     Value,
-    /// An option that would promise what the server does not do.
+    /// Kerberos or TLS: as client, as security flavor or as transport.
+    Security,
+    /// `mountpoint` with a path.
+    Mountpoint,
+    /// Another option that would promise what the server does not do.
     Unkept,
     /// A netgroup.
     Netgroup,
@@ -167,8 +177,19 @@ const FIRST_KEPT: usize = 15;
 /// Index of the first option that is accepted, but has no effect.
 const FIRST_IGNORED: usize = 27;
 
-/// Options whose promise the server would break.
-const UNKEPT: &[u8] = b"sec refer replicas xprtsec reexport password mountpoint mp";
+/// Options with a value whose promise the server would break, each with its flaw.
+const UNKEPT: [(&[u8], Flaw); 4] = [
+    (b"sec xprtsec", Flaw::Security),
+    (b"mountpoint mp", Flaw::Mountpoint),
+    (
+        b"refer replicas reexport password squash_uids squash_gids",
+        Flaw::Unkept,
+    ),
+    (FOREIGN, Flaw::Foreign),
+];
+/// Options of exports(5) of the BSDs and macOS, and of share_nfs(8) of Solaris. There, `rw` and `ro` have hosts as value.
+const FOREIGN: &[u8] = b"maproot mapall alldirs network mask webnfs public index quiet offline noresvport noresvmnt rw ro \
+    anon root access nosub nosuid aclok log";
 
 /// A set of accepted options without effect: bits by their index in `OPTIONS`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -210,10 +231,19 @@ fn set_flag(
     name: &[u8],
     ignored: &mut Ignored,
 ) -> Result<(), Flaw> {
-    match index_of(OPTIONS, word) {
-        None if index_of(UNKEPT, name).is_some() => return Err(Flaw::Unkept),
-        None if index_of(OPTIONS, name).is_some() => return Err(Flaw::Value),
-        None => return Err(Flaw::Option),
+    // An empty value of `mountpoint` and `mp` means the export's own path.
+    let is_own = matches!(word, b"mountpoint=" | b"mp=");
+    match index_of(OPTIONS, if is_own { name } else { word }) {
+        None => {
+            let unkept = UNKEPT
+                .iter()
+                .find(|(names, _)| index_of(names, name).is_some());
+            return Err(match unkept {
+                Some((_, flaw)) => *flaw,
+                None if index_of(OPTIONS, name).is_some() => Flaw::Value,
+                None => Flaw::Option,
+            });
+        }
         Some(index @ ..FIRST_OTHER) => {
             let option = 1 << (index / 2);
             rules.set &= !option;
@@ -253,13 +283,15 @@ fn id(value: &[u8]) -> Option<u32> {
 /// Parses the hosts of an entry. An empty word means every host.
 ///
 /// # Errors
-/// `Netgroup`, `Network`, `Host`.
+/// `Netgroup`, `Security`, `Second`, `Network`, `Host`.
 #[inline(never)]
 pub fn hosts(word: &[u8]) -> Result<Hosts<'_>, Flaw> {
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || has_any(b"-_.*?[]!^", &[*byte]);
     match word {
         [] | [b'*'] => return Ok(Hosts::Everyone),
         [b'@', ..] => return Err(Flaw::Netgroup),
+        [b'/', ..] => return Err(Flaw::Second),
+        [b'g', b's', b's', b'/', ..] => return Err(Flaw::Security),
         _ => {}
     }
     let mut sides = parts(word, b'/');
@@ -267,7 +299,8 @@ pub fn hosts(word: &[u8]) -> Result<Hosts<'_>, Flaw> {
     match (address(host), sides.rest) {
         (Some(address), None) => Ok(Hosts::Network { address, bits: 128 }),
         (Some(address), Some(text)) => {
-            let bits = prefix(address, text).ok_or(Flaw::Network)?;
+            let is_v4 = !has_any(host, b":");
+            let bits = prefix(is_v4, text).ok_or(Flaw::Network)?;
             Ok(Hosts::Network { address, bits })
         }
         (None, None) if !has_any(word, b":") => {
@@ -278,22 +311,26 @@ pub fn hosts(word: &[u8]) -> Result<Hosts<'_>, Flaw> {
     }
 }
 
-/// Parses the length of a prefix or a netmask. Returns the length of the prefix of the IPv6 address.
-fn prefix(network: Ipv6Addr, text: &[u8]) -> Option<u8> {
-    let is_mapped = |address: Ipv6Addr| address.to_ipv4_mapped().is_some();
-    let is_v4 = is_mapped(network);
+/// Parses the length of a prefix or a netmask, of a network that is written as an IPv4 address if `is_v4`. Returns the length of the
+/// prefix of the IPv6 address.
+fn prefix(is_v4: bool, text: &[u8]) -> Option<u8> {
     let first = if is_v4 { MAPPED_BITS } else { 0 };
     if let Some(bits) = number(text, 10) {
         let bits = bits.checked_add(first.into())?;
         return u8::try_from(bits).ok().filter(|bits| *bits <= 128);
     }
-    let mask = address(text).filter(|mask| is_mapped(*mask) == is_v4)?;
+    let mask = address(text).filter(|_| has_any(text, b":") != is_v4)?;
     let mut zeros = !mask.to_bits();
     if is_v4 {
         zeros &= u32::MAX as u128;
     }
     // All zeros of a netmask are at its end.
     (zeros & zeros.wrapping_add(1) == 0).then_some(zeros.leading_zeros() as u8)
+}
+
+/// Returns true for the bytes that end a word: those of isspace(3) but the end of a line.
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | 0x0b | 0x0c)
 }
 
 /// Returns the first byte of a word and its length: 4 for `\ooo`, else 1.
@@ -315,6 +352,8 @@ pub struct Entry<'a> {
     pub hosts: Hosts<'a>,
     /// The rules of these hosts.
     pub rules: Rules,
+    /// Line and column of the hosts, from 1.
+    pub at: (u32, u32),
 }
 
 /// A malformed word.
@@ -338,6 +377,8 @@ struct Scanner<'a> {
     line_at: usize,
     /// Line and column of the word that is malformed if an error is returned.
     word: (u32, u32),
+    /// True within a quoted part.
+    is_quoted: bool,
     ignored: &'a mut Ignored,
 }
 
@@ -357,9 +398,18 @@ pub fn parse(
         line: 1,
         line_at: 0,
         word: (1, 1),
+        is_quoted: false,
         ignored,
     };
-    scanner.lines(each).map_err(|flaw| {
+    let is_marked = matches!(
+        scanner.text,
+        [0xef, 0xbb, 0xbf, ..] | [0xff, 0xfe, ..] | [0xfe, 0xff, ..]
+    );
+    let read = match is_marked {
+        true => Err(Flaw::Mark),
+        false => scanner.lines(each),
+    };
+    read.map_err(|flaw| {
         let (line, column) = scanner.word;
         Fault { line, column, flaw }
     })
@@ -386,7 +436,7 @@ impl Scanner<'_> {
     fn skip(&mut self) -> Option<u8> {
         loop {
             match self.text.tail(self.at) {
-                [b' ' | b'\t' | b'\r', ..] => self.at += 1,
+                [byte, ..] if is_blank(*byte) => self.at += 1,
                 [b'\\', b'\n', ..] => self.end_line(2),
                 [b'#', rest @ ..] => {
                     let end = rest.iter().position(|byte| *byte == b'\n');
@@ -414,7 +464,11 @@ impl Scanner<'_> {
         self.word = path;
         let path_end = self.word(*b"\n\n")?;
         if self.text.get(path_at) != Some(&b'/') {
-            return Err(Flaw::Path);
+            return Err(match self.text.head(path_end).tail(path_at) {
+                // Lines of Solaris' dfstab, and of FreeBSD for NFS version 4.
+                b"share" | b"V4:" => Flaw::Foreign,
+                _ => Flaw::Path,
+            });
         }
         let mut defaults = Rules::OF_FILE;
         let mut has_clients = false;
@@ -424,16 +478,21 @@ impl Scanner<'_> {
             if ends && has_clients {
                 return Ok(());
             }
-            let at = self.at;
             self.word = self.position();
-            if next == Some(b'-') {
+            self.skip_quotes();
+            let at = self.at;
+            if !ends && self.peek() == Some(b'-') {
                 self.at += 1;
                 self.options(&mut defaults)?;
                 self.end_of_word()?;
                 continue;
             }
-            let mut rules = defaults;
+            let (mut rules, place) = (defaults, self.word);
             let end = self.word(*b"((")?;
+            if !ends && end == at && self.peek() != Some(b'(') {
+                // An empty pair of quotes, which must not mean every host.
+                return Err(Flaw::Host);
+            }
             if self.peek() == Some(b'(') {
                 self.at += 1;
                 self.options(&mut rules)?;
@@ -448,6 +507,7 @@ impl Scanner<'_> {
                 path: self.text.head(path_end).tail(path_at),
                 hosts: hosts(self.text.head(end).tail(at))?,
                 rules,
+                at: place,
             };
             self.word = path;
             each(&entry)?;
@@ -457,21 +517,37 @@ impl Scanner<'_> {
         }
     }
 
+    /// Skips quotation marks: each begins or ends a quoted part.
+    fn skip_quotes(&mut self) {
+        while self.peek() == Some(b'"') {
+            self.is_quoted = !self.is_quoted;
+            self.at += 1;
+        }
+    }
+
     /// Returns true at the end of a word: a blank, a continuation or the end of the text.
     fn is_at_end(&self) -> bool {
-        matches!(
-            self.text.tail(self.at),
-            [] | [b' ' | b'\t' | b'\r' | b'\n', ..] | [b'\\', b'\n', ..]
-        )
+        match self.text.tail(self.at) {
+            [] | [b'\n', ..] | [b'\\', b'\n', ..] => true,
+            [byte, ..] => is_blank(*byte),
+        }
     }
 
-    fn end_of_word(&self) -> Result<(), Flaw> {
-        self.is_at_end().then_some(()).ok_or(Flaw::List)
+    fn end_of_word(&mut self) -> Result<(), Flaw> {
+        self.skip_quotes();
+        match (self.is_quoted, self.is_at_end()) {
+            (false, true) => Ok(()),
+            (true, true) if !self.peek().is_some_and(is_blank) => Err(Flaw::Quote),
+            _ => Err(Flaw::List),
+        }
     }
 
-    /// Reads options up to a blank or ")".
+    /// Reads options up to ")", or up to a blank outside of quotes.
     fn options(&mut self, rules: &mut Rules) -> Result<(), Flaw> {
         loop {
+            while self.is_quoted && self.peek().is_some_and(is_blank) {
+                self.at += 1;
+            }
             let position = self.position();
             let outcome = self.option(rules);
             if outcome.is_err() {
@@ -495,23 +571,16 @@ impl Scanner<'_> {
         }
     }
 
-    /// Reads a word up to a blank or one of `stops`, outside of quotes. Removes quotes and escapes: the word is then in the text from
-    /// its start up to the offset returned.
+    /// Reads a word up to one of `stops`, or up to a blank outside of quotes. Removes quotes and escapes: the word is then in the text
+    /// from its start up to the offset returned. A quoted part may continue after a stop, because quotes only keep blanks.
     fn word(&mut self, stops: [u8; 2]) -> Result<usize, Flaw> {
         let mut end = self.at;
-        let mut is_quoted = false;
         loop {
+            self.skip_quotes();
             let (byte, len) = match self.text.tail(self.at) {
-                [] | [b'\n', ..] if is_quoted => return Err(Flaw::Quote),
-                [b'"', ..] => {
-                    is_quoted = !is_quoted;
-                    self.at += 1;
-                    continue;
-                }
-                _ if !is_quoted && self.is_at_end() => return Ok(end),
-                [byte, ..] if !is_quoted && stops.iter().any(|stop| stop == byte) => {
-                    return Ok(end);
-                }
+                [] | [b'\n', ..] if self.is_quoted => return Err(Flaw::Quote),
+                _ if !self.is_quoted && self.is_at_end() => return Ok(end),
+                [byte, ..] if stops.contains(byte) => return Ok(end),
                 rest => unescaped(rest),
             };
             if let Some(to) = self.text.get_mut(end) {

@@ -25,7 +25,7 @@ use xtask::setup;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Faults: a line, the column of the word that is wrong, and a part of the message.
-const FAULTS: [(&str, usize, &str); 36] = [
+const FAULTS: [(&str, usize, &str); 46] = [
     ("rel *(ro)", 1, "absolute path"),
     ("/a/../b *(ro)", 1, "without .."),
     ("/a \"*(ro)", 4, "quoted part"),
@@ -46,16 +46,30 @@ const FAULTS: [(&str, usize, &str); 36] = [
     ("/a *(anonuid=4294967295)", 6, "a number"),
     ("/a *(anonuid)", 6, "a number"),
     ("/a *(anongid=-1)", 6, "a number"),
-    ("/a *(rw=1)", 6, "have a value"),
+    ("/a *(sync=1)", 6, "have a value"),
     ("/a *(sec=krb5)", 6, "only AUTH_SYS"),
     ("/a *(sec=sys:krb5p)", 6, "only AUTH_SYS"),
-    ("/a *(xprtsec=tls)", 6, "not supported"),
+    ("/a *(xprtsec=tls)", 6, "without Kerberos and TLS"),
     ("/a *(refer=/x@y)", 6, "referrals"),
     ("/a *(replicas=/x@y)", 6, "replicas"),
-    ("/a *(mountpoint=/x)", 6, "not supported"),
+    ("/a *(mountpoint=/x)", 6, "only mountpoint without a path"),
+    ("/a *(mp=/x)", 6, "only mountpoint without a path"),
     ("/a @group(ro)", 4, "netgroups"),
     ("/a x @group(ro)", 6, "netgroups"),
-    ("/a gss/krb5(rw)", 4, "no such network"),
+    ("/a gss/krb5(rw)", 4, "only AUTH_SYS"),
+    ("/a /b h", 4, "a second path"),
+    ("/a -maproot=root h", 5, "BSD or Solaris"),
+    ("/a -ro -alldirs h", 9, "BSD or Solaris"),
+    (
+        "/a -network 192.0.2 -mask 255.255.255.0",
+        5,
+        "BSD or Solaris",
+    ),
+    ("/a -rw=h:i,root=h", 5, "BSD or Solaris"),
+    ("V4: / -sec=sys", 1, "BSD or Solaris"),
+    ("share -F nfs /a", 1, "BSD or Solaris"),
+    ("/a \"*(ro, bogus)\"", 11, "unknown option"),
+    ("/a h \"\"", 6, "not a host name"),
     ("/a 192.0.2.0/33(ro)", 4, "no such network"),
     ("/a 192.0.2.0/255.0.255.0(ro)", 4, "no such network"),
     ("/a 2001:db8::/129(ro)", 4, "no such network"),
@@ -109,8 +123,50 @@ fn broken_files_are_reported_with_line_and_column() -> Result<()> {
     Ok(())
 }
 
+/// Warnings about an accepted file: duplicates, of which the first applies (as for exportfs), and missing paths. With a byte order
+/// mark, the file is refused.
+#[test]
+fn duplicates_and_missing_paths_are_reported() -> Result<()> {
+    let dir = public_dir()?;
+    let (path, here) = (dir.path().join("exports"), dir.path().display());
+    let lines = format!(
+        "{here} 192.0.2.1(rw) *(ro) \\\n  ::ffff:192.0.2.1(ro)\n{here}/gone h(ro)\n{here} *(ro)\n{here}/. h(ro)\n"
+    );
+    for (before, expect) in [
+        ("\u{feff}", vec![":1:1: a byte order mark".to_owned()]),
+        (
+            "",
+            vec![
+                ":2:3: the path is exported".to_owned(),
+                ":4:".to_owned(),
+                format!("cannot export {here}/gone: does not exist"),
+            ],
+        ),
+    ] {
+        fs::write(&path, before.to_owned() + &lines)?;
+        let output = Command::new(binary(Arch::X86_64)?)
+            .args(["nfs", "-T", "-e"])
+            .arg(&path)
+            .output()?;
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        let is_right = expect.iter().all(|part| message.contains(part));
+        ensure!(
+            is_right && message.lines().count() == expect.len(),
+            "{message}"
+        );
+        ensure!(output.status.success() == before.is_empty(), "{message}");
+        // The first of two entries applies.
+        let shown = String::from_utf8(output.stdout)?;
+        let first = shown
+            .lines()
+            .filter(|line| line.contains("192.0.2.1(") && line.contains("rw"));
+        ensure!(first.count() == usize::from(before.is_empty()), "{shown}");
+    }
+    Ok(())
+}
+
 /// Files that both programs accept: the examples of exports(5), and its syntax.
-const FILES: [&str; 24] = [
+const FILES: [&str; 27] = [
     "/               master(rw) trusty(rw,no_root_squash)\n",
     "/projects       proj*.local.domain(rw)\n",
     "/usr            *.local.domain(ro)\n",
@@ -135,6 +191,9 @@ const FILES: [&str; 24] = [
     "/a *(rw,sync,wdelay,hide,secure,subtree_check,acl,secure_locks,sec=sys)\n",
     "/a *(rw,no_wdelay,nohide,crossmnt,no_subtree_check,no_acl,insecure_locks,pnfs,security_label)\n",
     "/a master(rw)\n/a trusty(ro)\n/a/b master(ro)\n",
+    "/a \"master(rw)\" \"-ro\" \"trusty\"(rw) \"*(ro, insecure)\"\n",
+    "/a\x0bmaster(rw)\x0ctrusty(ro)\x0b*\n",
+    "/a ::ffff:192.0.2.1(rw) \"192.0.2.0/24(ro)\"\n",
 ];
 /// The hosts of these files.
 const HOSTS: &str = "192.0.2.9 master\n192.0.2.10 trusty\n192.0.2.11 pc001\n192.0.2.12 server\n";
@@ -168,7 +227,8 @@ fn parse(text: &str) -> Result<Exports> {
                 set.insert(name.to_owned(), value.to_owned());
             }
         }
-        // exportfs keeps a netmask as it was written.
+        // exportfs keeps netmasks and IPv4-mapped addresses as they were written.
+        let hosts = hosts.strip_prefix("::ffff:").unwrap_or(hosts);
         let hosts = match hosts.split_once('/') {
             Some((network, mask)) if mask.contains('.') => {
                 let mask: Ipv4Addr = mask.parse()?;

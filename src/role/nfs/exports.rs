@@ -9,7 +9,7 @@ use crate::config::{
     CLIENT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, EXPORTS_FILE_BYTES_MAX, EXPORTS_SUBDIRECTORY,
     TEXTS_BYTES_MAX,
 };
-use crate::drive::platform::host::files::Directory;
+use crate::drive::platform::host::files::{self, Directory};
 use crate::engine::mount::write_hosts;
 use crate::event::Line;
 use crate::mem::{self, Ends as _, Texts};
@@ -38,8 +38,22 @@ struct Reader {
     ignored: Ignored,
 }
 
-/// Receives the entries of all files.
-type Each<'a> = &'a mut dyn FnMut(&Entry<'_>) -> Result<(), Flaw>;
+/// Receives the entries of all files. Returns false for an entry whose path and hosts an earlier one has.
+type Each<'a> = &'a mut dyn FnMut(&Entry<'_>) -> Result<bool, Flaw>;
+
+/// Reports an export, or the place of an entry, whose path and hosts were named before.
+fn report_duplicate(about: &[u8]) {
+    let why = text!("the path is exported to these hosts already, by the rules of the first entry");
+    complain(DONE, text!("duplicate export"), about, why);
+}
+
+/// A place in a file: path, line and column.
+fn place(path: &[u8], (line, column): (u32, u32)) -> Line {
+    let mut about = Line::default();
+    about.raw(path).byte(b':').number(line);
+    about.byte(b':').number(column);
+    about
+}
 
 impl Reader {
     /// Reads all files and passes each entry to `each`.
@@ -91,10 +105,14 @@ impl Reader {
                 return Err(reasons::failed_with(what, path, number, &REASONS));
             }
         };
-        exports::parse(buffer.head_mut(len), &mut self.ignored, each).map_err(|fault| {
-            let mut about = Line::default();
-            about.raw(path).byte(b':').number(fault.line);
-            about.byte(b':').number(fault.column);
+        let mut each = |entry: &Entry<'_>| {
+            if !each(entry)? {
+                report_duplicate(place(path, entry.at).bytes());
+            }
+            Ok(())
+        };
+        exports::parse(buffer.head_mut(len), &mut self.ignored, &mut each).map_err(|fault| {
+            let about = place(path, (fault.line, fault.column));
             let what = text!("malformed exports");
             complain(FAILED, what, about.bytes(), advice(fault.flaw))
         })
@@ -117,7 +135,11 @@ impl Files {
     pub(super) fn load(&mut self, options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
         tree.reserve(options.exports.len());
         for export in options.exports.iter() {
-            export.clients(&mut |client| tree.add_client(export.path, client));
+            export.clients(&mut |client| {
+                if !tree.add_client(export.path, client) {
+                    report_duplicate(export.path.to_bytes());
+                }
+            });
         }
         let file_user = self.file_user;
         let Self { reader, texts, .. } = self;
@@ -128,8 +150,7 @@ impl Files {
                 return Err(Flaw::User);
             }
             let (path, client) = kept(texts, entry)?;
-            tree.add_client(path, client);
-            Ok(())
+            Ok(tree.add_client(path, client))
         });
         tree.replace_clients(read.is_ok());
         reader.report_ignored();
@@ -151,13 +172,17 @@ impl Reader {
     }
 }
 
-/// Prints the exports of the arguments and files as exportfs(8) -v does: path, hosts, options.
+/// Prints the exports of the arguments and files as exportfs(8) -v does: path, hosts, options. Reports paths that do not exist.
 ///
 /// # Errors
 /// Exit status 0 after the last one; 1: a file cannot be read or is malformed; that is reported.
 pub(super) fn show(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
     Files::new().load(options, tree)?;
     for export in tree.exports() {
+        if let Err(error) = files::find(export.path) {
+            let path = export.path.to_bytes();
+            reasons::failed_with(text!("cannot export"), path, error.number(), &REASONS);
+        }
         for Client { hosts, rules } in export.clients.iter() {
             let mut line = Line::default();
             line.raw(export.path.to_bytes()).byte(b'\t');

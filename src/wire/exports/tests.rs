@@ -96,6 +96,32 @@ fn quotes_escapes_and_continued_lines_are_read() {
     assert_eq!(read(text).unwrap(), expect);
 }
 
+/// Quotes keep blanks; brackets and commas within them still separate.
+#[test]
+fn client_words_may_be_quoted_whole() {
+    let text = "/a \"h(rw)\" \"-rw\" i\"(ro, insecure)\" \"192.0.2.1\"(ro)\"\"\x0b\"j\"\x0c\n\x0c/b\x0bh\n";
+    let expect = [
+        "/a h rw",
+        "/a i insecure",
+        "/a ::ffff:192.0.2.1/128",
+        "/a j rw",
+        "/b h",
+    ];
+    assert_eq!(read(text).unwrap(), expect);
+}
+
+#[test]
+fn mapped_addresses_are_those_of_ipv4() {
+    let text = "/a ::ffff:192.0.2.1 ::ffff:192.0.2.0/120 ::ffff:0:0/96 ::ffff:0.0.0.0/32(mp=)";
+    let expect = [
+        "/a ::ffff:192.0.2.1/128",
+        "/a ::ffff:192.0.2.0/120",
+        "/a ::ffff:0.0.0.0/96",
+        "/a ::ffff:0.0.0.0/32 mp",
+    ];
+    assert_eq!(read(text).unwrap(), expect);
+}
+
 #[test]
 fn options_without_effect_are_collected() {
     let text =
@@ -118,21 +144,40 @@ fn flaws_have_line_and_column() {
         ("/a *(anonuid=x)", 1, 6, Flaw::Value),
         ("/a *(anonuid=-1)", 1, 6, Flaw::Value),
         ("/a *(fsid)", 1, 6, Flaw::Value),
-        ("/a *(ro=1)", 1, 6, Flaw::Value),
-        ("/a *(sec=krb5)", 1, 6, Flaw::Unkept),
-        ("/a *(sec=sys:krb5p)", 1, 6, Flaw::Unkept),
+        ("/a *(sync=1)", 1, 6, Flaw::Value),
+        ("/a *(sec=krb5)", 1, 6, Flaw::Security),
+        ("/a *(sec=sys:krb5p)", 1, 6, Flaw::Security),
         ("/a *(rw,refer=/x@y)", 1, 9, Flaw::Unkept),
-        ("/a *(mp=/x)", 1, 6, Flaw::Unkept),
-        ("/a -rw,sec=krb5i *", 1, 8, Flaw::Unkept),
+        ("/a *(mp=/x)", 1, 6, Flaw::Mountpoint),
+        ("/a -rw,sec=krb5i *", 1, 8, Flaw::Security),
         ("/a @net(rw)", 1, 4, Flaw::Netgroup),
         ("/a h\n/b 192.0.2.0/33(rw)", 2, 4, Flaw::Network),
         ("/a 192.0.2.0/255.0.255.0", 1, 4, Flaw::Network),
         ("/a 192.0.2.0/ffff::", 1, 4, Flaw::Network),
         ("/a 2001:db8::/129", 1, 4, Flaw::Network),
-        ("/a gss/krb5i(rw)", 1, 4, Flaw::Network),
+        ("/a gss/krb5i(rw)", 1, 4, Flaw::Security),
+        ("/a ::ffff:192.0.2.0/129", 1, 4, Flaw::Network),
+        ("/a ::ffff:192.0.2.0/255.255.255.0", 1, 4, Flaw::Network),
+        ("/a 192.0.2.0/33", 1, 4, Flaw::Network),
         ("/a h\\,i(rw)", 1, 4, Flaw::Host),
         ("/a \"h(rw)\n", 1, 4, Flaw::Quote),
         ("\"/a", 1, 1, Flaw::Quote),
+        ("/a \"*(ro)", 1, 4, Flaw::Quote),
+        ("/a \"*(ro) x\"", 1, 4, Flaw::List),
+        ("/a \"*(ro, bogus)\"", 1, 11, Flaw::Option),
+        ("/a h \"\"", 1, 6, Flaw::Host),
+        ("\u{feff}/a *(ro)", 1, 1, Flaw::Mark),
+        ("/usr /usr/local -ro h", 1, 6, Flaw::Second),
+        ("/usr -maproot=0 h", 1, 7, Flaw::Foreign),
+        (
+            "/usr -ro -network 192.0.2 -mask 255.255.255.0",
+            1,
+            11,
+            Flaw::Foreign,
+        ),
+        ("V4: / -sec=sys", 1, 1, Flaw::Foreign),
+        ("share -F nfs -o rw=h /export", 1, 1, Flaw::Foreign),
+        ("/a -rw=h:i", 1, 5, Flaw::Foreign),
     ] {
         assert_eq!(read(text), Err((line, column, flaw)), "{text}");
     }

@@ -179,8 +179,16 @@ pub fn read<'o>(path: &CStr, out: &'o mut [u8]) -> FsResult<&'o [u8]> {
 
 /// Returns true if there is an object at `path`.
 pub fn exists(path: &CStr) -> bool {
+    find(path).is_ok()
+}
+
+/// Checks that there is an object at `path`. Links are followed.
+///
+/// # Errors
+/// Those of open(2).
+pub fn find(path: &CStr) -> FsResult<()> {
     fsuid::restore();
-    File::open::<FsError>(path, OFlags::PATH, 0).is_ok()
+    File::open(path, OFlags::PATH, 0).map(drop)
 }
 
 /// Replaces the file at `path` atomically: writes `bytes` to `new_path`, syncs and renames it.
