@@ -37,7 +37,6 @@ const fn parent(element: usize) -> usize {
 impl<'f> Reader<'f, '_, '_, '_> {
     /// Parses a whole file.
     pub(super) fn read_group(&mut self) -> Result<(), Flaw> {
-        self.passes(b"\xef\xbb\xbf");
         loop {
             match parts(MARKS, b' ').position(|mark| self.passes(mark)) {
                 Some(COMMENT) => _ = self.until(b"-->")?,
@@ -200,7 +199,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
 
     /// Returns true and skips `text` if it comes next.
     #[inline(never)]
-    fn passes(&mut self, text: &[u8]) -> bool {
+    pub(super) fn passes(&mut self, text: &[u8]) -> bool {
         match strip_prefix(self.rest, text) {
             Some(rest) => {
                 self.rest = rest;

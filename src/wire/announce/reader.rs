@@ -63,6 +63,8 @@ fn parse(
         is_latin: false,
         ended: false,
     };
+    // A byte order mark, as avahi and systemd allow.
+    reader.passes(b"\xef\xbb\xbf");
     let done = if is_unit {
         reader.read_unit()
     } else {

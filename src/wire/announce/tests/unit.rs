@@ -35,7 +35,9 @@ fn file_with_every_element_is_parsed() {
     ];
     assert_eq!(read(parse_unit, ALL), Ok(expect.clone()));
     let dos = ALL.replace('\n', "\r\n");
-    assert_eq!(read(parse_unit, &dos), Ok(expect));
+    assert_eq!(read(parse_unit, &dos), Ok(expect.clone()));
+    let marked = format!("\u{feff}{ALL}");
+    assert_eq!(read(parse_unit, &marked), Ok(expect));
 }
 
 #[test]
