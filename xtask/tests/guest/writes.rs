@@ -284,7 +284,6 @@ fn operations_of_fsx(
     rounds: usize,
     operations: u64,
 ) -> Result<()> {
-    let mut seed = seed();
     // fsx's size checks would make the client flush all its data, so that nothing would remain in its cache.
     let unseen = format!("nosizechecks = true\n{MOSTLY_DATA}");
     let mount = fixture.mount(HOST, "/mnt/1");
@@ -293,13 +292,13 @@ fn operations_of_fsx(
     // With `sync`, each write is sent as a WRITE with exactly its offset and length.
     let sync = mount.replace("-o rw,", "-o rw,sync,");
     let synced = [(&sync, operations / 25, MOSTLY_DATA)];
-    for (mount, operations, config) in cached.into_iter().chain(synced) {
+    let runs = cached.into_iter().chain(synced);
+    for (seed, (mount, operations, config)) in (seed()..).zip(runs) {
         let fsx = Fsx {
             operations,
             seed,
             config,
         };
-        seed += 1;
         world.guest.run_ok(&format!(
             "set -e; {mount}; trap 'umount /mnt/1' EXIT\n{}",
             fsx.command("fsx", "/mnt/1/file")
