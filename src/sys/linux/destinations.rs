@@ -8,9 +8,7 @@ use super::sockets::{self, Address, Setting, socket_call};
 use super::{Errno, outcome};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use rustix::fd::{AsRawFd as _, RawFd};
-#[cfg(not(target_arch = "x86"))]
-use syscalls::Sysno;
-use syscalls::raw_syscall;
+use syscalls::{Sysno, raw_syscall};
 
 /// IP_PKTINFO: the option, and the control message (struct in_pktinfo).
 const INFO_V4: Setting = (0, 8);
