@@ -156,16 +156,29 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Appends each of `values` as an unsigned 32-bit number.
+    /// Appends each of `values` as an unsigned 32-bit number. Checks the space once for all of them.
+    #[inline(never)]
     pub fn words(&mut self, values: &[u32]) {
-        values.iter().for_each(|value| self.u32(*value));
+        match self
+            .len
+            .checked_add(size_of_val(values))
+            .and_then(|end| self.buffer.get_mut(self.len..end))
+        {
+            Some(buffer) => {
+                let (words, _) = buffer.as_chunks_mut();
+                for (word, value) in words.iter_mut().zip(values) {
+                    *word = value.to_be_bytes();
+                }
+                self.len += size_of_val(values);
+            }
+            None => self.len = Self::OVERRUN,
+        }
     }
 
     /// Appends an unsigned 64-bit number.
     #[inline(never)]
     pub fn u64(&mut self, value: u64) {
-        self.u32((value >> 32) as u32);
-        self.u32(value as u32);
+        self.words(&[(value >> 32) as u32, value as u32]);
     }
 
     /// Appends variable-length opaque or string.
@@ -308,6 +321,9 @@ mod tests {
         writer.u32(1);
         writer.u64(2);
         writer.u32(3);
+        assert_eq!(writer.written(), None);
+        writer.truncate(4);
+        writer.words(&[5, 6]);
         assert_eq!(writer.written(), None);
         writer.truncate(4);
         writer.patch(0, 9);
