@@ -57,7 +57,7 @@ pub const GROUP_COUNT_MAX: usize = 16;
 pub struct Caller {
     /// UID; [`Caller::NOBODY`] for AUTH_NONE.
     pub uid: u32,
-    /// GID.
+    /// GID; [`Caller::NOBODY`] for AUTH_NONE.
     pub gid: u32,
     /// Supplementary groups.
     pub groups: heapless::Vec<u32, GROUP_COUNT_MAX>,

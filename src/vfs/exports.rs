@@ -22,12 +22,14 @@ use core::ops::ControlFlow;
 pub(super) const ROOT: u32 = 0;
 
 impl Rules {
-    /// Squashes a caller: maps its UID and GIDs by these rules.
+    /// Squashes a caller: maps its UID and GIDs by these rules. -1 is anonymous as UID and as GID, and no supplementary group, as in
+    /// the kernel's server.
     pub(super) fn squash(&self, caller: &Caller) -> Caller {
-        let nameless = caller.uid == Caller::NOBODY || caller.gid == Caller::NOBODY;
         let is_all = self.has(Self::SQUASHES_ALL);
         let believed = |number: u32, anonymous: u32| {
-            let squashed = nameless || is_all || number == ROOT && self.has(Self::SQUASHES_ROOT);
+            let squashed = is_all
+                || number == Caller::NOBODY
+                || number == ROOT && self.has(Self::SQUASHES_ROOT);
             if squashed { anonymous } else { number }
         };
         let mut squashed = Caller {
@@ -35,8 +37,9 @@ impl Rules {
             gid: believed(caller.gid, self.anonymous.1),
             groups: heapless::Vec::new(),
         };
-        if !nameless && !is_all {
-            for group in &caller.groups {
+        if !is_all {
+            // setgroups(2) refuses -1 with EINVAL.
+            for group in caller.groups.iter().filter(|id| **id != Caller::NOBODY) {
                 let _ = squashed.groups.push(believed(*group, self.anonymous.1));
             }
         }

@@ -110,22 +110,33 @@ pub(super) fn created_object_belongs_to_the_caller(world: &mut dyn World) {
     vfs.set_attr(dir, &mode(0o777)).unwrap();
     let handle = vfs.handle(dir).unwrap();
     let own = vfs.attr(dir).unwrap();
-    let caller = Caller {
-        uid: 1234,
-        gid: 5678,
-        ..Caller::default()
-    };
-    let expect = if privileged {
-        (caller.uid, caller.gid)
-    } else {
-        (own.uid, own.gid)
-    };
-    for (number, (make, _)) in KINDS.into_iter().enumerate() {
-        let text = format!("new {number}");
-        let dir = vfs.open_as(handle.bytes(), &caller).unwrap();
-        let made = vfs.create(dir, name(&text), make, &mode(0o600)).unwrap();
-        let attr = vfs.attr(made).unwrap();
-        assert_eq!((attr.uid, attr.gid), expect, "{text}");
+    // -1 is anonymous, and as a supplementary group is left out.
+    const NOBODY: u32 = Caller::NOBODY;
+    const ANONYMOUS: u32 = 65_534;
+    for (turn, (uid, gid, groups, expect)) in [
+        (1234, 5678, &[][..], (1234, 5678)),
+        (1234, 5678, &[NOBODY, 9], (1234, 5678)),
+        (NOBODY, 5678, &[9], (ANONYMOUS, 5678)),
+        (1234, NOBODY, &[9], (1234, ANONYMOUS)),
+        (NOBODY, NOBODY, &[], (ANONYMOUS, ANONYMOUS)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let groups = groups.iter().copied().collect();
+        let caller = Caller { uid, gid, groups };
+        let expect = if privileged {
+            expect
+        } else {
+            (own.uid, own.gid)
+        };
+        for (number, (make, _)) in KINDS.into_iter().enumerate() {
+            let text = format!("new {turn} {number}");
+            let dir = vfs.open_as(handle.bytes(), &caller).unwrap();
+            let made = vfs.create(dir, name(&text), make, &mode(0o600)).unwrap();
+            let attr = vfs.attr(made).unwrap();
+            assert_eq!((attr.uid, attr.gid), expect, "{text}");
+        }
     }
     // The next request is not made by this caller, so the server's own user owns the object.
     let made = make(vfs, "dir/next", CreateWhat::File).unwrap();
