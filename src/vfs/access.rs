@@ -55,9 +55,9 @@ pub const GROUP_COUNT_MAX: usize = 16;
 /// The caller's credentials as the request names them. [`super::Rules`] decide which of them are accepted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Caller {
-    /// UID; [`Caller::NOBODY`] for AUTH_NONE.
+    /// UID; -1 for AUTH_NONE.
     pub uid: u32,
-    /// GID; [`Caller::NOBODY`] for AUTH_NONE.
+    /// GID; -1 for AUTH_NONE.
     pub gid: u32,
     /// Supplementary groups.
     pub groups: heapless::Vec<u32, GROUP_COUNT_MAX>,

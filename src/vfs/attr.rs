@@ -1,5 +1,8 @@
 //! Attributes of objects, changes of them (SETATTR), and the state of a file system (FSSTAT).
 
+use super::exports::ROOT;
+use super::{FsError, FsResult};
+
 /// Kinds of objects. The values are bits 12 to 15 of `st_mode` (`S_IFMT`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
@@ -107,6 +110,45 @@ pub struct SetAttr {
 }
 
 impl SetAttr {
+    /// The change of owner and group alone.
+    pub(super) fn owner(&self) -> Self {
+        Self {
+            uid: self.uid,
+            gid: self.gid,
+            ..Self::default()
+        }
+    }
+
+    /// Returns true if only the owner may make these changes: all but a size, and both times set to now.
+    const fn is_for_owner(&self) -> bool {
+        let keeps_times = matches!(
+            (self.atime, self.mtime),
+            (NewTime::Keep, NewTime::Keep) | (NewTime::Now, NewTime::Now)
+        );
+        !keeps_times || self.mode.is_some() || self.uid.is_some() || self.gid.is_some()
+    }
+
+    /// Returns true if the kernel may refuse a part of the change after it has made another one, whatever their order.
+    pub(super) const fn needs_check(&self) -> bool {
+        self.mode.is_some() || self.size.is_some() && self.is_for_owner()
+    }
+
+    /// Checks that the kernel will refuse no part of the change to `user`, so that a refused change leaves `attr` as it is.
+    ///
+    /// # Errors
+    /// `NotSupported`: symbolic links have no mode. `Permission`: the user is not the owner.
+    #[inline(never)]
+    pub(super) fn check(&self, attr: &Attr, user: u32) -> FsResult<()> {
+        if self.mode.is_some() && attr.kind == ObjectType::SymbolicLink {
+            return Err(FsError::NotSupported);
+        }
+        // Without a size, the first part of the change that a stranger may not make is the first part of all.
+        if self.size.is_some() && self.is_for_owner() && user != ROOT && user != attr.uid {
+            return Err(FsError::Permission);
+        }
+        Ok(())
+    }
+
     /// Returns true if atime or mtime is to change.
     pub(super) const fn times(&self) -> bool {
         !matches!((self.atime, self.mtime), (NewTime::Keep, NewTime::Keep))

@@ -240,7 +240,8 @@ pub trait Vfs {
     /// if it is a directory.
     ///
     /// # Errors
-    /// `Invalid`: this kind of object has no such attribute; `TooLarge`. After any error, some attributes may have changed.
+    /// `Invalid`: this kind of object has no such attribute; `NotSupported`: symbolic links have no mode; `TooLarge`; `Permission`:
+    /// not the owner. These change nothing. After `Io` or `Quota`, some attributes may have changed.
     fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()>;
     /// Removes a name. With `directory`, an empty directory (rmdir); else any other object (unlink).
     ///

@@ -76,6 +76,7 @@ impl WccData {
             made: None,
             caller: Caller {
                 uid: Caller::NOBODY,
+                gid: Caller::NOBODY,
                 ..Caller::default()
             },
             other: Err(FsError::Stale),
@@ -168,6 +169,10 @@ impl Nfs {
             if !is_same {
                 return Err(Fault::NotSynchronous);
             }
+        }
+        if object.attr.kind == ObjectType::SymbolicLink {
+            // BSD and macOS send the mode of a link. Linux cannot change it, and its server ignores it.
+            change.mode = None;
         }
         cx.vfs.set_attr(object.node, &change)?;
         Ok(())

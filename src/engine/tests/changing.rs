@@ -67,6 +67,23 @@ fn link_count_is_limited() {
     check(&mut world, &link(0), &[&dir], TOO_MANY_LINKS);
 }
 
+/// BSD and macOS programs set the modes of links.
+#[test]
+fn mode_of_a_link_is_ignored_and_the_rest_done() {
+    let mut world = World::writable();
+    let link = world.handle("link");
+    let before = world.ask(&Call::of(Procedure::GetAttr, &link)).unwrap();
+    let set = |words: &[u32]| Call::of(Procedure::SetAttr, &link).words(words);
+    let mode = set(&[1, 0o600, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(world.ask(&mode).unwrap().status, OK);
+    let all = set(&[1, 0o600, 1, 7, 1, 8, 0, 2, 9, 10, 2, 11, 12, 0]);
+    let body = check(&mut world, &all, &[&link], OK);
+    let [before, after] = [before, body].map(|body| body.attributes[0].unwrap());
+    // fattr3: mode, UID, GID; seconds of atime and mtime.
+    assert_eq!([after[1], after[3], after[4]], [before[1], 7, 8]);
+    assert_eq!([after[15], after[17]], [9, 11]);
+}
+
 #[test]
 fn invalid_unions_of_attributes_are_garbage() {
     let mut world = World::writable();

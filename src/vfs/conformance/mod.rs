@@ -104,6 +104,8 @@ mod handles {
 
         read_only_export_refuses_every_change
 
+        set_id_bits_of_the_same_change_survive
+
         created_object_belongs_to_the_caller
         created_object_is_listed_with_its_handle
 
@@ -132,6 +134,7 @@ mod objects {
         write_beyond_largest_size_fails
         new_size_truncates_or_appends_zeros
         each_attribute_changes_alone
+        refused_mode_of_a_link_changes_nothing
         times_are_set_exactly_or_to_now
         size_is_set_on_files_only
         pinned_file_is_writable_after_removal

@@ -6,7 +6,8 @@ use super::super::shared::Shared;
 use super::super::user::User;
 use super::super::{
     Attr, Backend, Caller, Client, CreateWhat, ExportRoot, FileTime, FsError, FsResult,
-    Handles as _, Name, Node, OpenFault, OpenFlags, Paths, Peer, Pin, Rules, SetAttr, Tree,
+    Handles as _, Name, NewTime, Node, OpenFault, OpenFlags, Paths, Peer, Pin, Rules, SetAttr,
+    Tree,
 };
 use crate::sys::linux::sandbox;
 use core::cell::RefCell;
@@ -488,7 +489,7 @@ fn two_backends_keep_their_own_umask_and_user() {
 }
 
 #[test]
-fn truncation_requires_write_permission() {
+fn refused_change_of_size_leaves_the_file_alone() {
     let mut host = OnHost::new("cut", Form::Path).unwrap();
     host.make_writable();
     let mode = PermissionsExt::from_mode(0o644);
@@ -511,6 +512,33 @@ fn truncation_requires_write_permission() {
     if is_privileged {
         assert_eq!(tree.set_attr(file, &cut), Err(FsError::Access));
         assert_eq!(tree.attr(file).unwrap().size, 11);
+    }
+    // A user that may write, but is not the owner, may change nothing but the size.
+    let root = tree.root(0).unwrap();
+    let file = tree.lookup(root, Name::new(b"file").unwrap()).unwrap();
+    let mode = SetAttr {
+        mode: Some(0o666),
+        ..SetAttr::default()
+    };
+    tree.set_attr(file, &mode).unwrap();
+    let others = [
+        SetAttr {
+            mode: Some(0o600),
+            ..cut
+        },
+        SetAttr {
+            uid: Some(1234),
+            ..cut
+        },
+        SetAttr {
+            mtime: NewTime::At(FileTime::default()),
+            ..cut
+        },
+    ];
+    for change in others.into_iter().filter(|_| is_privileged) {
+        let file = tree.open_as(handle.bytes(), &stranger).unwrap();
+        assert_eq!(tree.set_attr(file, &change), Err(FsError::Permission));
+        assert_eq!(tree.attr(file).unwrap().size, 11, "{change:?}");
     }
     let root = tree.root(0).unwrap();
     let file = tree.lookup(root, Name::new(b"file").unwrap()).unwrap();

@@ -79,6 +79,15 @@ impl Acting {
         self.caller.uid
     }
 
+    /// UID that the kernel checks permissions by: the caller's, or the server's own if this process cannot switch.
+    pub(super) fn file_user(&self) -> u32 {
+        if self.switches {
+            self.caller.uid
+        } else {
+            user_id()
+        }
+    }
+
     /// Switches to the caller's UID and GIDs.
     pub(super) fn caller(&self) -> FsResult<()> {
         if self.switches && !self.groups.get().is_some_and(fsuid::has_groups) {

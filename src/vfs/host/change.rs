@@ -100,34 +100,48 @@ impl Host {
         outcome
     }
 
-    /// Changes attributes as the caller.
+    /// Changes attributes as the caller. A change that the kernel would refuse in part is refused before its first part.
     #[inline(never)]
     pub(super) fn change(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
-        self.seen.take();
-        self.acting.caller()?;
-        // The size first: truncation clears set-user-ID bits, which the mode may set.
-        if let Some(size) = change.size {
-            // The tree has checked the caller's write access. `pin_to_write` checks that the object is a regular file.
-            let pin = self.pin_to_write(node)?;
-            let cut = self.cut(&pin, size);
-            self.table.unpin(pin);
-            cut?;
-            self.acting.caller()?;
+        if change.size > Some(i64::MAX as u64) {
+            return Err(FsError::TooLarge);
         }
         let mut rest = *change;
-        // Truncation has set mtime already. For a caller that may write but is not the owner, utimensat(2) would fail if only one
-        // of the times is UTIME_NOW.
-        if rest.size.take().is_some() && rest.mtime == NewTime::Now {
+        // Truncation sets mtime as well. For a caller that may write but is not the owner, utimensat(2) would fail if only one of
+        // the times is UTIME_NOW.
+        if rest.size.is_some() && (rest.atime, rest.mtime) == (NewTime::Keep, NewTime::Now) {
             rest.mtime = NewTime::Keep;
         }
+        if rest.needs_check() {
+            let user = self.acting.file_user();
+            rest.check(&super::Vfs::attr(self, node)?, user)?;
+        }
+        self.seen.take();
+        // The size before the mode: truncation clears set-user-ID bits, which the mode may set.
+        if let Some(size) = rest.size.take() {
+            self.acting.caller()?;
+            // The tree has checked the caller's write access. `pin_to_write` checks that the object is a regular file.
+            let pin = self.pin_to_write(node)?;
+            let cut = self.set_attr_of(node, &rest.owner());
+            let cut = cut.and_then(|()| self.cut(&pin, size));
+            self.table.unpin(pin);
+            cut?;
+            (rest.uid, rest.gid) = (None, None);
+        }
+        self.set_attr_of(node, &rest)
+    }
+
+    /// Changes attributes but the size.
+    fn set_attr_of(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
+        self.acting.caller()?;
         let mut buffer = [0; 25];
         let file = self.at(node)?.0.file.as_raw_fd();
-        match change::set_attr(file, Some(fs::proc_path(file, &mut buffer)), &rest) {
+        match change::set_attr(file, Some(fs::proc_path(file, &mut buffer)), change) {
             // Without /proc, changing attributes needs a descriptor that is not O_PATH.
             Err(FsError::NoEntry | FsError::NotDirectory) => {
                 self.reopen(node, Opened::Read)?;
                 self.acting.caller()?;
-                change::set_attr(self.at(node)?.0.file.as_raw_fd(), None, &rest)
+                change::set_attr(self.at(node)?.0.file.as_raw_fd(), None, change)
             }
             done => done,
         }
@@ -138,9 +152,6 @@ impl Host {
     }
 
     fn cut(&self, pin: &Pin, size: u64) -> FsResult<()> {
-        if size > i64::MAX as u64 {
-            return Err(FsError::TooLarge);
-        }
         fs::truncate(self.begin_write(pin)?.file.as_raw_fd(), None, size)
     }
 

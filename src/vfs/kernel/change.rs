@@ -30,19 +30,19 @@ fn time(time: NewTime) -> Timespec {
     }
 }
 
-/// Changes attributes of an open file, or of the object at `path`, in an order in which none undoes another (chown clears
-/// set-user-ID). The owner is always changed through the descriptor.
+/// Changes attributes of an open file, or of the object at `path`. The owner first: only chown(2) can be refused to an owner. None
+/// undoes another: chown and truncate clear set-user-ID. The owner is always changed through the descriptor.
 #[inline(never)]
 pub(in super::super) fn set_attr(
     file: RawFd,
     path: Option<&CStr>,
     change: &SetAttr,
 ) -> FsResult<()> {
-    if let Some(size) = change.size {
-        fs::truncate::<FsError>(file, path, size)?;
-    }
     if change.uid.is_some() || change.gid.is_some() {
         fs::chown::<FsError>(file, change.uid, change.gid)?;
+    }
+    if let Some(size) = change.size {
+        fs::truncate::<FsError>(file, path, size)?;
     }
     if let Some(mode) = change.mode {
         fs::chmod::<FsError>(file, path, mode)?;

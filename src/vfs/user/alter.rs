@@ -3,11 +3,13 @@
 //! Few system calls accept an O_PATH descriptor. The others get the path /proc/self/fd/N; without /proc, the object is opened
 //! again.
 
-use super::super::kernel::change::{self, set_attr};
+use super::super::kernel::change;
 use super::super::kernel::{READ, WRITE};
 use super::super::{CreateWhat, FsError, FsResult, Node, ObjectType, SetAttr, Vfs as _};
 use super::{User, number};
 use crate::sys::linux::fs;
+use crate::sys::user_id;
+use core::ffi::CStr;
 use rustix::fd::RawFd;
 use rustix::fs::OFlags;
 
@@ -22,6 +24,9 @@ impl User {
     pub(super) fn alter(&mut self, node: Node, by: &SetAttr) -> FsResult<()> {
         if by.size > Some(i64::MAX as u64) {
             return Err(FsError::TooLarge);
+        }
+        if by.needs_check() {
+            by.check(&self.attr(node)?, user_id())?;
         }
         let (file, mut buffer) = (number(node), [0; 25]);
         match set_attr(file, None, by) {
@@ -63,4 +68,15 @@ impl User {
         fs::close(made);
         Ok(())
     }
+}
+
+/// As [`change::set_attr`], but like OpenSSH, which calls chown(2) after chmod(2): a change of owner clears the set-ID bits, even if
+/// the same request sets them.
+fn set_attr(file: RawFd, path: Option<&CStr>, by: &SetAttr) -> FsResult<()> {
+    const SET_ID: u32 = 0o6000;
+    change::set_attr(file, path, by)?;
+    if by.mode.is_some_and(|mode| mode & SET_ID != 0) {
+        change::set_attr(file, None, &by.owner())?;
+    }
+    Ok(())
 }

@@ -113,6 +113,29 @@ fn file_is_created_written_and_read_by_path() {
     assert_eq!(std::fs::read(scratch.0.join("new")).unwrap(), b"hello!");
 }
 
+/// As with OpenSSH's server, which calls chown(2) last.
+#[test]
+fn set_id_bits_go_with_a_change_of_owner() {
+    let scratch = Scratch::new("set-id");
+    let mut user = Served::new(4);
+    let pin = user.open_at(&scratch.path("file"), &WRITE).unwrap();
+    let own = user.attr(pin.node()).unwrap();
+    let mode = SetAttr {
+        mode: Some(0o6755),
+        ..SetAttr::default()
+    };
+    let owner = SetAttr {
+        uid: Some(own.uid),
+        gid: Some(own.gid),
+        ..mode
+    };
+    for (change, expect) in [(mode, 0o6755), (owner, 0o755)] {
+        assert_eq!(user.set_attr(pin.node(), &change), Ok(()));
+        assert_eq!(user.attr(pin.node()).unwrap().mode, expect, "{change:?}");
+    }
+    user.unpin(pin);
+}
+
 /// Before Linux 2.6.22, without utimensat: times have microseconds, and a time that is not set stays.
 #[cfg(not(target_arch = "aarch64"))]
 #[test]
