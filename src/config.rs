@@ -26,10 +26,17 @@ pub const EXPORTS_SUBDIRECTORY: &CStr = c"/etc/exports.d";
 pub const EXPORTS_FILE_BYTES_MAX: usize = 64 << 10;
 /// Most entries of hosts in all files.
 pub const CLIENT_COUNT_MAX: usize = 4096;
+/// [`CLIENT_COUNT_MAX`] with minimum memory.
+pub const CLIENT_COUNT_MIN: usize = 64;
 /// Largest sum of the texts (bytes) that are kept from the files: paths and host names.
 pub const TEXTS_BYTES_MAX: usize = 128 << 10;
+/// [`TEXTS_BYTES_MAX`] with minimum memory.
+pub const TEXTS_BYTES_MIN: usize = 4 << 10;
+/// Part of the region (bytes) for the exports of files: two readings of them, and the exports' places in the tree and on the host.
+pub const EXPORTS_BYTES: usize =
+    2 * (CLIENT_COUNT_MAX * 96 + TEXTS_BYTES_MAX) + CLIENT_COUNT_MAX * 192;
 /// Time between attempts to open missing exports.
-pub const RETRY: Duration = Duration::from_secs(10);
+pub const RETRY: Duration = Duration::from_secs(2);
 /// Entries in the mount list (MOUNT DUMP). A new entry evicts the oldest.
 pub const MOUNT_COUNT_MAX: usize = 64;
 

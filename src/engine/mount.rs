@@ -4,12 +4,12 @@
 
 use super::Cx;
 use super::rpc::Request;
-use crate::config::MOUNT_COUNT_MAX;
+use crate::config::{EXPORT_PATH_BYTES_MAX, MOUNT_COUNT_MAX};
 use crate::event::{self, Line};
-use crate::mem::Ends as _;
+use crate::mem::{Ends as _, copy_into};
 use crate::text::{Text, text};
 use crate::vfs::walk::{self, below};
-use crate::vfs::{Client, Export, FsError, FsResult, Handle, ObjectType, Rules};
+use crate::vfs::{Export, Exports, FsError, FsResult, Handle, ObjectType, Rules, Tree};
 use crate::wire::Writer;
 use crate::wire::exports::Hosts;
 use crate::wire::mount::{
@@ -37,9 +37,9 @@ pub(super) fn answer(
     match request.call.procedure {
         procedure::NULL => {}
         procedure::MNT | procedure::UMNT => return mnt(mounts, cx, request),
-        procedure::DUMP => emit_list(cx.vfs.exports(), Some(&mounts.list), reply),
+        procedure::DUMP => emit_list(&cx.vfs.exports(), Some(&mounts.list), reply),
         procedure::UMNTALL => mounts.remove(cx.peer.address, None),
-        procedure::EXPORT => emit_list(cx.vfs.exports(), None, reply),
+        procedure::EXPORT => emit_list(&cx.vfs.exports(), None, reply),
         _ => return Err(Reject::Procedure),
     }
     Ok(true)
@@ -55,7 +55,7 @@ fn mnt(
     let path = request.args.opaque(PATH_BYTES_MAX);
     request.args.check()?;
     let mut below = path;
-    let export = find(cx.vfs.exports(), &mut below);
+    let export = find(cx.vfs, &mut below);
     if request.call.procedure == procedure::UMNT {
         if export.is_some() {
             mounts.remove(cx.peer.address, export);
@@ -111,7 +111,7 @@ fn admit(cx: &mut Cx<'_>, export: usize) -> Result<Rules, (Status, Text)> {
         };
         (Status::Access, why)
     })?;
-    if cx.vfs.reopens && cx.vfs.open_export(export).is_err() {
+    if cx.vfs.reopens && cx.vfs.reopen_export(export).is_err() {
         return Err((Status::NoEntry, text!("the exported directory is missing")));
     }
     Ok(rules)
@@ -120,7 +120,8 @@ fn admit(cx: &mut Cx<'_>, export: usize) -> Result<Rules, (Status, Text)> {
 /// Returns the handle of the directory or regular file at the path `below` in an export.
 fn walk(cx: &mut Cx<'_>, export: usize, below: &[u8], rules: &Rules) -> FsResult<Handle> {
     let node = walk::find(cx.vfs, export, below)?;
-    let is_image = cx.vfs.exports().get(export).is_some_and(Export::is_image);
+    let is_image = cx.vfs.exports().get(export);
+    let is_image = is_image.is_some_and(|export| export.is_image());
     if node.is_inside() && !rules.has(Rules::ISOS) && !is_image {
         return Err(FsError::NotDirectory);
     }
@@ -172,26 +173,31 @@ const fn refusal(error: FsError) -> (Status, Text) {
 
 /// The export that contains `path`. Shortens `path` to the part below the export's top. The exports' paths as configured are tried
 /// first, then their real paths (without symbolic links).
-fn find(exports: &[Export], path: &mut &[u8]) -> Option<usize> {
-    innermost(exports, false, path).or_else(|| innermost(exports, true, path))
+fn find(tree: &mut Tree, path: &mut &[u8]) -> Option<usize> {
+    let count = tree.exports().len();
+    let configured = innermost(count, path, &mut |number, out| {
+        let path = tree.path(number).to_bytes();
+        copy_into(out, path);
+        path.len()
+    });
+    configured.or_else(|| innermost(count, path, &mut |number, out| tree.real_path(number, out)))
 }
 
-/// The innermost export that contains `path`. `by_real` compares real paths instead of configured ones. Shortens `path` to the part
-/// below the export's top.
+/// The innermost of `count` exports that contains `path`. `write_top` writes the path of an export's top, and returns its length.
+/// Shortens `path` to the part below the export's top.
 #[inline(never)]
-fn innermost(exports: &[Export], by_real: bool, path: &mut &[u8]) -> Option<usize> {
+fn innermost(
+    count: usize,
+    path: &mut &[u8],
+    write_top: &mut dyn FnMut(usize, &mut [u8]) -> usize,
+) -> Option<usize> {
     let whole = *path;
     let mut found = None;
-    for (number, export) in exports.iter().enumerate() {
-        if export.clients.is_empty() {
-            continue;
-        }
-        let root = match export.root {
-            Some(root) if by_real => root.real,
-            None if by_real => b"",
-            _ => export.path.to_bytes(),
-        };
-        if let Some(below) = below(root, whole)
+    let mut buffer = [0; EXPORT_PATH_BYTES_MAX];
+    for number in 0..count {
+        let len = write_top(number, &mut buffer);
+        let top = buffer.head(len);
+        if let Some(below) = below(top, whole)
             && (found.is_none() || below.len() < path.len())
         {
             found = Some(number);
@@ -202,6 +208,11 @@ fn innermost(exports: &[Export], by_real: bool, path: &mut &[u8]) -> Option<usiz
 }
 
 impl Mounts {
+    /// Removes all mounts of an export that has ended.
+    pub(super) fn end(&mut self, export: usize) {
+        self.list.retain(|(_, mounted)| *mounted != export);
+    }
+
     fn add(&mut self, peer: Ipv6Addr, export: usize) {
         self.remove(peer, Some(export));
         if let Err(mount) = self.list.push((peer, export))
@@ -227,12 +238,12 @@ impl Mounts {
 
 /// Writes `mounts`, or with `None` all exports and their clients, as an XDR linked list. Stops before the first element that leaves no space for the
 /// end marker.
-fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &mut Writer<'_>) {
+fn emit_list(exports: &Exports<'_>, mounts: Option<&[(Ipv6Addr, usize)]>, reply: &mut Writer<'_>) {
     for number in 0..mounts.map_or(exports.len(), <[_]>::len) {
         let before = reply.position();
         let mount = mounts.and_then(|mounts| mounts.get(number));
         let export = exports.get(mount.map_or(number, |(_, export)| *export));
-        let Some(export) = export.filter(|export| !export.clients.is_empty()) else {
+        let Some(export) = export.filter(Export::is_exported) else {
             continue;
         };
         reply.u32(1);
@@ -241,7 +252,7 @@ fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &m
         }
         reply.opaque(export.path.to_bytes());
         if mounts.is_none() {
-            emit_clients(&export.clients, reply);
+            emit_clients(&export, reply);
         }
         if reply.written().is_none() || reply.space().len() < size_of::<u32>() {
             reply.truncate(before);
@@ -252,9 +263,9 @@ fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &m
 }
 
 /// Writes the clients of an export. An empty list means every host.
-fn emit_clients(clients: &[Client], reply: &mut Writer<'_>) {
-    let is_open = clients.len() == 1;
-    for client in clients {
+fn emit_clients(export: &Export<'_>, reply: &mut Writer<'_>) {
+    let is_open = export.clients().nth(1).is_none();
+    for client in export.clients() {
         if is_open && client.hosts == Hosts::Everyone {
             continue;
         }
@@ -294,35 +305,28 @@ const fn address_bits(address: Ipv6Addr) -> u8 {
 mod tests {
     use super::*;
     use crate::vfs::walk::next_name;
-    use crate::vfs::{Backend, ExportRoot, Rules};
 
     fn check(path: &str, expect: Option<(usize, &[&str])>) {
         check_among(&["/srv", "/srv/iso//deep/", "/"], path, expect);
     }
 
-    /// Checks [`find`] with these exports. In an export "LINK REAL", LINK is the configured path and REAL its real path.
+    /// Checks [`innermost`] with these exports. In an export "LINK REAL", LINK is the configured path and REAL its real path.
     fn check_among(exports: &[&'static str], path: &str, expect: Option<(usize, &[&str])>) {
-        let export = |paths: &&'static str| {
-            let (path, real) = paths.split_once(' ').unwrap_or((paths, ""));
-            Export {
-                path: Box::leak(std::ffi::CString::new(path).unwrap().into_boxed_c_str()),
-                clients: {
-                    let mut clients = crate::mem::Slots::default();
-                    clients.push_more(Client::everyone(Rules::default()));
-                    clients
-                },
-                next: crate::mem::Slots::default(),
-                root: Some(ExportRoot {
-                    backend: Backend::ByHandle,
-                    tag: 0,
-                    is_image: false,
-                    real: real.as_bytes(),
-                }),
+        let write = |is_real: bool| {
+            move |number: usize, out: &mut [u8]| {
+                let (path, real) = exports[number]
+                    .split_once(' ')
+                    .unwrap_or((exports[number], ""));
+                let path = if is_real { real } else { path };
+                copy_into(out, path.as_bytes());
+                path.len()
             }
         };
-        let exports: Vec<Export> = exports.iter().map(export).collect();
         let mut rest = path.as_bytes();
-        let found = find(&exports, &mut rest).map(|export| {
+        let count = exports.len();
+        let found = innermost(count, &mut rest, &mut write(false))
+            .or_else(|| innermost(count, &mut rest, &mut write(true)));
+        let found = found.map(|export| {
             let names = core::iter::from_fn(|| next_name(&mut rest));
             (
                 export,

@@ -109,6 +109,11 @@ impl Programs {
         len
     }
 
+    /// Removes an export that has ended from the mount list.
+    pub fn end_export(&mut self, number: usize) {
+        self.mounts.end(number);
+    }
+
     /// Changes the write verifier, because unstable data may be lost.
     pub fn break_promises(&mut self) {
         self.nfs.break_promises();

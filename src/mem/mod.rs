@@ -15,4 +15,4 @@ mod slots;
 pub use arena::{Allocator, scaled, set_region, shortage};
 pub use parts::{Ends, Parts, has_any, index_of, nth, parts};
 pub use slices::{c_str, copy_into, shift};
-pub use slots::{Slots, Texts, array, bytes, copy, leak, words};
+pub use slots::{Slots, array, bytes, copy, leak, words};

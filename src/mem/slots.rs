@@ -1,8 +1,6 @@
 //! Slots: vectors whose capacity is fixed when they are created.
 
-use super::slices::copy_into;
 use core::alloc::Layout;
-use core::ffi::CStr;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
@@ -134,42 +132,6 @@ impl<T> Slots<T> {
         self.len = self.len.checked_sub(1)?;
         // SAFETY: this slot contains an element, and is free from now on.
         Some(unsafe { self.places.add(self.len as usize).read() })
-    }
-}
-
-/// Texts that are kept for good, each once.
-pub struct Texts {
-    all: Slots<&'static CStr>,
-    bytes_left: usize,
-}
-
-impl Texts {
-    /// No texts yet, and at most this number of bytes, because they are never freed.
-    pub fn new(bytes: usize) -> Self {
-        Self {
-            all: Slots::default(),
-            bytes_left: bytes,
-        }
-    }
-
-    /// Returns a copy of `text`, which has no NUL; the same one for an equal text. `None`: no space.
-    pub fn keep(&mut self, text: &[u8]) -> Option<&'static CStr> {
-        let mut known = self.all.iter();
-        if let Some(known) = known.find(|known| known.to_bytes() == text) {
-            return Some(known);
-        }
-        self.bytes_left = self.bytes_left.checked_sub(text.len() + 1)?;
-        let copied = bytes(text.len() + 1);
-        copy_into(copied, text);
-        let kept = super::c_str(copied);
-        self.all.push_more(kept);
-        Some(kept)
-    }
-}
-
-impl core::fmt::Debug for Texts {
-    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        out.write_str("Texts")
     }
 }
 

@@ -248,6 +248,9 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
 #[allow(unused_variables, reason = "an executable may lack all roles below")]
 fn memory(role: Option<Role>, args: &Args) -> (usize, usize) {
     let (mut bytes, mut fixed) = (REGION_BYTES, REGION_FIXED_BYTES);
+    if config::HAS_NFS {
+        bytes += config::EXPORTS_BYTES;
+    }
     #[cfg(feature = "serve")]
     if role == Some(Role::Serve) && serve::is_one_process(args.clone()) {
         bytes *= 2;

@@ -13,7 +13,7 @@ impl Tree {
     /// # Errors
     /// `Stale`: no such export, or its directory was removed.
     pub fn root(&mut self, number: usize) -> FsResult<Node> {
-        let export = self.exports.get(number).ok_or(FsError::Stale)?;
+        let export = self.exports().get(number).ok_or(FsError::Stale)?;
         let (root, rights) = (export.root.ok_or(FsError::Stale)?, export.rights());
         let backend = self.handles(root.backend as usize).ok_or(FsError::Stale)?;
         backend.act_as(None);

@@ -33,21 +33,15 @@ impl MachineDisks {
 
     /// The contents of a disk, to be exported.
     pub const fn export(number: u32) -> ExportRoot {
-        ExportRoot {
-            backend: Backend::ByPath,
-            tag: TAG + number,
-            is_image: true,
-            real: b"",
-        }
+        ExportRoot::fixed(Backend::ByPath, TAG + number, true)
     }
 }
 
 /// The root directory that lists all exports: its names are the exports' paths without the leading "/".
 impl Tree {
     pub(super) fn lookup_export(&mut self, name: Name<'_>) -> FsResult<Node> {
-        let mut exports = self.exports().iter();
-        let named = |path: &[u8]| path.strip_prefix(TOP_PATH) == Some(name.bytes());
-        let number = exports.position(|export| named(export.path.to_bytes()));
+        let named = |path: &CStr| path.to_bytes().strip_prefix(TOP_PATH) == Some(name.bytes());
+        let number = self.exports().iter().position(|export| named(export.path));
         self.root_for_peer(number.ok_or(FsError::NoEntry)?)
     }
 
@@ -65,13 +59,10 @@ impl Tree {
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
         let mut number = from as usize;
-        while let Some(export) = self.exports().get(number) {
-            let name = export
-                .path
-                .to_bytes()
-                .strip_prefix(TOP_PATH)
-                .unwrap_or_default();
+        while number < self.exports().len() {
             let attr = self.root_for_peer(number).and_then(|root| self.attr(root));
+            let path = self.path(number).to_bytes();
+            let name = path.strip_prefix(TOP_PATH).unwrap_or_default();
             number += 1;
             let entry = DirEntry {
                 name,

@@ -6,17 +6,17 @@
 #[cfg(bare)]
 use super::disks::TOP;
 use super::images::Images;
+use super::reading::{Client, ExportRoot, Exports, Place, Reading, Room};
 use super::{
     Access, Attr, Backend, Caller, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Handles,
     Name, Node, Paths, Peer, Pin, Rights, SetAttr, Vfs, is_image,
 };
-use crate::config::{HAS_ISO, HAS_NFS};
+use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_ISO, HAS_NFS};
 use crate::mem::{self, Slots};
-use crate::wire::exports::Hosts;
 pub use crate::wire::exports::Rules;
 use core::ffi::CStr;
-use core::net::Ipv6Addr;
 use core::ops::ControlFlow;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// UID of the superuser, to which every access is allowed.
 pub(super) const ROOT: u32 = 0;
@@ -49,84 +49,6 @@ impl Rules {
     /// The rights that clients have by these rules.
     pub(super) const fn rights(&self) -> Rights {
         Rights::of(self.has(Self::WRITABLE), self.has(Self::ISOS))
-    }
-}
-
-/// The top of an export, as its backend knows it.
-#[derive(Clone, Copy, Debug)]
-pub struct ExportRoot {
-    /// The backend.
-    pub backend: Backend,
-    /// Number of the export in handles: unique, and the same after a restart.
-    pub tag: u32,
-    /// True if the top is an ISO image file; clients see its contents.
-    pub is_image: bool,
-    /// Path without symbolic links, if the exported path contains some; else empty.
-    pub real: &'static [u8],
-}
-
-/// Hosts that may mount an export, and its rules for them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Client {
-    /// The hosts.
-    pub hosts: Hosts<'static>,
-    /// The rules.
-    pub rules: Rules,
-}
-
-impl Client {
-    /// Every host.
-    pub const fn everyone(rules: Rules) -> Self {
-        Self {
-            hosts: Hosts::Everyone,
-            rules,
-        }
-    }
-}
-
-/// An address of a host that [`Hosts::Named`] names.
-#[derive(Clone, Copy, Debug)]
-pub struct KnownHost {
-    /// The name or pattern.
-    pub name: &'static [u8],
-    /// The address; an IPv4 address is mapped into IPv6.
-    pub address: Ipv6Addr,
-}
-
-/// A directory that clients may mount.
-#[derive(Debug)]
-pub struct Export {
-    /// Absolute path as clients write it.
-    pub path: &'static CStr,
-    /// The hosts that may mount it. None: not exported any more.
-    pub clients: Slots<Client>,
-    /// The hosts that may mount it once the exports are read completely.
-    pub next: Slots<Client>,
-    /// The exported object. `None`: it is missing, or not exported any more.
-    pub root: Option<ExportRoot>,
-}
-
-impl Export {
-    /// The rules that hold whatever the client: `fsid` and `mountpoint` of the first entry that has them; `rw`, `isos` if an entry
-    /// has them; `async` if all entries have it.
-    pub fn common_rules(&self) -> Rules {
-        const OF_ANY: u8 = Rules::NEEDS_MOUNT | Rules::WRITABLE | Rules::ISOS;
-        let (mut common, mut of_all) = (Rules::DEFAULT, Rules::ASYNC);
-        for Client { rules, .. } in self.clients.iter() {
-            common.fsid = common.fsid.or(rules.fsid);
-            common.set |= rules.set & OF_ANY;
-            of_all &= rules.set;
-        }
-        common.with(of_all)
-    }
-
-    /// Returns true if the export is an ISO image; clients see its contents.
-    pub fn is_image(&self) -> bool {
-        self.root.is_some_and(|root| root.is_image)
-    }
-
-    pub(super) fn rights(&self) -> Rights {
-        self.common_rules().rights()
     }
 }
 
@@ -168,13 +90,19 @@ impl OpenFault {
 pub struct Tree {
     /// Backends by number. That of images is added when the first image is opened.
     pub(super) backends: [Option<&'static mut dyn Vfs>; Backend::COUNT],
-    pub(super) exports: Slots<Export>,
+    pub(super) exports: Slots<Place>,
+    /// The valid reading of the exports.
+    pub(super) reading: Reading,
+    /// The reading that [`Tree::add_client`] fills.
+    next: Reading,
     /// True if exports are the host's directories, which may be replaced: MNT opens them again.
     pub reopens: bool,
     /// True if an export has become missing.
     pub has_missing: bool,
-    /// Addresses of the hosts that clients' entries name.
-    pub known_hosts: Slots<KnownHost>,
+    /// Counter of the changes of exports, shared by the loops that serve the same files. `None`: one loop.
+    changes: Option<&'static AtomicU32>,
+    /// The value of `changes` for which all exports were opened.
+    changes_seen: u32,
     /// The SFTP peer of the current request.
     #[cfg(bare)]
     pub(super) peer: Option<Peer>,
@@ -202,25 +130,33 @@ impl Tree {
         self.enters_all_images = true;
     }
 
-    /// Exports `root` as `path`, to these hosts besides those of earlier calls. Returns the number of the export.
+    /// Exports `root` as `path`, to these hosts besides those of earlier calls. Returns the number of the export. Called at the
+    /// start only.
     ///
     /// # Errors
     /// `Exists`: another export has this tag.
     pub fn export(
         &mut self,
-        path: &'static CStr,
-        clients: &[Client],
+        path: &[u8],
+        clients: &[Client<'_>],
         root: ExportRoot,
     ) -> FsResult<usize> {
         if self.tagged(root.tag).is_some() {
             return Err(FsError::Exists);
         }
-        let number = self.number_of(path);
-        let export = self.exports.get_mut(number).ok_or(FsError::Stale)?;
+        let mut room = self.reading.used();
+        room.paths += 1;
+        room.entries += clients.len();
+        room.bytes += path.len() + 1;
+        self.reserve(&room);
         for client in clients {
-            export.clients.push_more(*client);
+            self.reading.add(path, client);
         }
-        export.root = Some(root);
+        self.number_new();
+        let number = self.number_of(path).ok_or(FsError::Stale)?;
+        if let Some(export) = self.exports.get_mut(number) {
+            export.root = Some(root);
+        }
         Ok(number)
     }
 
@@ -231,49 +167,78 @@ impl Tree {
         stat.is_ok_and(|stat| stat.read_only)
     }
 
-    /// Makes memory for this number of exports; more exports need a copy.
-    pub fn reserve(&mut self, count: usize) {
-        self.exports.reserve(count);
+    /// The number of the export of this path.
+    pub fn number_of(&self, path: &[u8]) -> Option<usize> {
+        let at = self.reading.find(path)? as u32;
+        self.exports.iter().position(|place| place.path == at)
+    }
+
+    /// Makes memory for readings of the exports. Called at the start only.
+    pub fn reserve(&mut self, room: &Room) {
+        self.reading.reserve(room);
+        self.next.reserve(room);
+        self.exports.reserve(room.paths);
+    }
+
+    /// The largest number of exports.
+    pub const fn export_count_max(&self) -> usize {
+        self.exports.count()
     }
 
     /// Adds hosts that [`Tree::replace_clients`] will let mount the export of this path, which may be new. Returns false if these
-    /// hosts were added to it before: the first rules apply.
-    pub fn add_client(&mut self, path: &'static CStr, client: Client) -> bool {
-        let number = self.number_of(path);
-        let Some(export) = self.exports.get_mut(number) else {
-            return true;
-        };
-        let mut others = export.next.iter();
-        if others.any(|other| other.hosts == client.hosts) {
-            return false;
-        }
-        export.next.push_more(client);
-        true
+    /// hosts were added to it before: the first rules apply. `None`: no space.
+    pub fn add_client(&mut self, path: &[u8], client: &Client<'_>) -> Option<bool> {
+        self.next.add(path, client)
     }
 
-    /// Replaces the hosts of all exports by those added since the last call, or forgets the added ones if not `is_valid`.
-    pub fn replace_clients(&mut self, is_valid: bool) {
-        for export in self.exports.iter_mut() {
-            if is_valid {
-                core::mem::swap(&mut export.clients, &mut export.next);
+    /// Forgets the hosts added since the last call of [`Tree::replace_clients`].
+    pub fn drop_clients(&mut self) {
+        self.next.clear();
+    }
+
+    /// Replaces the hosts of all exports by those added since the last call. Exports without hosts end: each is passed to `ended`,
+    /// with true if it was open, and its number is free.
+    pub fn replace_clients(&mut self, ended: &mut dyn FnMut(usize, &[u8], bool)) {
+        for number in 0..self.exports.len() {
+            let Some(place) = self.exports.get_mut(number) else {
+                break;
+            };
+            let Some(path) = self.reading.path(place.path) else {
+                continue;
+            };
+            if let Some(at) = self.next.find(path) {
+                place.path = at as u32;
+                self.next.set_number(at, number);
+            } else {
+                ended(number, path, place.root.is_some());
+                place.path = Place::FREE;
+                self.close_export(number);
             }
-            export.next.clear();
         }
+        core::mem::swap(&mut self.reading, &mut self.next);
+        self.next.clear();
+        self.number_new();
     }
 
-    /// Returns the number of the export of this path, which may be new.
-    fn number_of(&mut self, path: &'static CStr) -> usize {
-        let mut exports = self.exports.iter();
-        if let Some(number) = exports.position(|export| export.path == path) {
-            return number;
+    /// Gives each path of the valid reading that has no number yet a free one.
+    fn number_new(&mut self) {
+        let (mut at, mut number) = (0, 0);
+        while let Some(new) = self.reading.next_without_number(at) {
+            at = new;
+            let mut places = self.exports.iter().skip(number);
+            let free = places.position(|place| place.path == Place::FREE);
+            number = free.map_or(self.exports.len(), |free| number + free);
+            let place = Place {
+                root: None,
+                path: new as u32,
+            };
+            match self.exports.get_mut(number) {
+                Some(free) => *free = place,
+                // Cannot fail: the table has as many places as a reading has paths.
+                None => _ = self.exports.push(place),
+            }
+            self.reading.set_number(new, number);
         }
-        self.exports.push_more(Export {
-            path,
-            clients: Slots::default(),
-            next: Slots::default(),
-            root: None,
-        });
-        self.exports.len() - 1
     }
 
     /// Ends an export, until [`Tree::open_export`] opens it again.
@@ -302,11 +267,13 @@ impl Tree {
 
     fn try_open(&mut self, number: usize) -> Result<(), OpenFault> {
         let gone = || OpenFault::of(FsError::Stale.number());
-        let export = self.exports.get(number).ok_or_else(gone)?;
-        let (path, rules) = (export.path, export.common_rules());
+        let export = self.exports().get(number).ok_or_else(gone)?;
+        let rules = export.common_rules();
+        let mut path = [0; EXPORT_PATH_BYTES_MAX];
+        mem::copy_into(&mut path, export.path.to_bytes_with_nul());
         let backend = self.handles(Backend::ByHandle as usize).ok_or_else(gone)?;
         let root = backend
-            .open_top(number, path, &rules)
+            .open_top(number, mem::c_str(&path), &rules)
             .map_err(OpenFault::of)?;
         let other = self.tagged(root.tag).filter(|other| *other != number);
         if other.is_some() {
@@ -324,17 +291,76 @@ impl Tree {
         })
     }
 
+    /// Opens an export as [`Tree::open_export`], at a time that only this loop knows of. If that changes the export, the other loops
+    /// will open theirs again.
+    ///
+    /// # Errors
+    /// As [`Tree::open_export`].
+    pub fn reopen_export(&mut self, number: usize) -> Result<(), OpenFault> {
+        let was_open = self.is_open(number);
+        let opened = self.open_export(number);
+        let place = self.exports.get(number);
+        let is_new = place.is_some_and(|place| place.root.is_some_and(|root| root.is_new));
+        if (is_new || was_open != self.is_open(number))
+            && let Some(changes) = self.changes
+        {
+            let before = changes.fetch_add(1, Ordering::AcqRel);
+            // Another loop's change may have come between.
+            if before == self.changes_seen {
+                self.changes_seen = before.wrapping_add(1);
+            }
+        }
+        opened
+    }
+
+    /// Shares the changes of exports with other loops.
+    pub fn share_changes(&mut self, changes: &'static AtomicU32) {
+        self.changes_seen = changes.load(Ordering::Acquire);
+        self.changes = Some(changes);
+    }
+
+    /// Returns true once after another loop has found a changed export: this loop must open its exports again.
+    pub fn must_reopen(&mut self) -> bool {
+        let Some(changes) = self.changes else {
+            return false;
+        };
+        let count = changes.load(Ordering::Acquire);
+        core::mem::replace(&mut self.changes_seen, count) != count
+    }
+
+    /// The path of an export; empty if the number is free.
+    pub fn path(&self, number: usize) -> &CStr {
+        let export = self.exports().get(number);
+        export.map_or(c"", |export| export.path)
+    }
+
+    /// Returns true if an export is open.
+    pub fn is_open(&self, number: usize) -> bool {
+        let place = self.exports.get(number);
+        place.is_some_and(|place| place.root.is_some())
+    }
+
+    /// Writes the path of an export's top without symbolic links to `out`, and returns its length; 0: the exported path has none.
+    pub fn real_path(&mut self, number: usize, out: &mut [u8]) -> usize {
+        let root = self.exports.get(number).and_then(|place| place.root);
+        let Some(root) = root.filter(|root| root.is_linked) else {
+            return 0;
+        };
+        let backend = self.handles(root.backend as usize);
+        backend.map_or(0, |backend| backend.real_path(number, out))
+    }
+
     /// The rules of an export for a host.
     ///
     /// # Errors
     /// `Stale`: no such export, or not for that host; `Permission`: the request must come from a port below 1024.
     #[inline(never)]
     pub fn rules(&self, number: usize, peer: &Peer) -> FsResult<Rules> {
-        let export = self.exports.get(number).ok_or(FsError::Stale)?;
-        let mut found: Option<&Client> = None;
-        for client in export.clients.iter() {
+        let export = self.exports().get(number).ok_or(FsError::Stale)?;
+        let mut found: Option<Client<'_>> = None;
+        for client in export.clients() {
             let is_better = found.is_none_or(|found| client.hosts.rank() < found.hosts.rank());
-            if is_better && self.is_among(&client.hosts, peer.address) {
+            if is_better && client.hosts.contains(peer.address) {
                 found = Some(client);
             }
         }
@@ -345,19 +371,12 @@ impl Tree {
         Ok(rules)
     }
 
-    fn is_among(&self, hosts: &Hosts<'_>, address: Ipv6Addr) -> bool {
-        match hosts {
-            Hosts::Named(name) => {
-                let mut hosts = self.known_hosts.iter();
-                hosts.any(|host| host.address == address && host.name == *name)
-            }
-            hosts => hosts.contains(address),
-        }
-    }
-
     /// All exports. The number of an export is its index here.
-    pub fn exports(&self) -> &[Export] {
-        &self.exports
+    pub fn exports(&self) -> Exports<'_> {
+        Exports {
+            places: &self.exports,
+            reading: &self.reading,
+        }
     }
 }
 

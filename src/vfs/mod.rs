@@ -40,6 +40,7 @@ mod kernel;
 mod name;
 mod node;
 pub mod ram;
+mod reading;
 #[cfg(any(test, fuzzing))]
 pub mod shared;
 pub mod user;
@@ -49,12 +50,13 @@ pub mod walk;
 pub use access::{Access, Caller, GROUP_COUNT_MAX, Peer};
 pub use attr::{Attr, FileTime, FsStat, NewTime, ObjectType, SetAttr};
 pub use error::{FsError, FsResult};
-pub use exports::{Client, Export, ExportRoot, KnownHost, OpenFault, Rules, Tree};
+pub use exports::{OpenFault, Rules, Tree};
 pub use handle::Handle;
 pub use images::{ImageFile, Images};
 pub use jobs::{Bytes, Ended, Extent, FileId, Job, JobId, JobKind, Scope, Storage, Submitted};
 pub use name::{Name, is_image};
 pub use node::{Backend, Node, Pin, Rights};
+pub use reading::{Client, Export, ExportRoot, Exports, Room};
 
 /// The object to create under a new name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -276,16 +278,15 @@ pub trait Handles {
     ///
     /// # Errors
     /// A number of [`OpenFault`], or of an errno: `OPNOTSUPP`: no kernel handles there; else those of open(2) and statx(2).
-    fn open_top(
-        &mut self,
-        _number: usize,
-        _path: &'static CStr,
-        _rules: &Rules,
-    ) -> Result<ExportRoot, u8> {
+    fn open_top(&mut self, _number: usize, _path: &CStr, _rules: &Rules) -> Result<ExportRoot, u8> {
         Err(FsError::Stale.number())
     }
     /// Closes the top of an export, and its objects.
     fn close_top(&mut self, _number: usize) {}
+    /// See [`Tree::real_path`].
+    fn real_path(&mut self, _number: usize, _out: &mut [u8]) -> usize {
+        0
+    }
     /// The top of the export with this tag.
     ///
     /// # Errors

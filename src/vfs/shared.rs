@@ -34,14 +34,7 @@ impl Tree {
         let [one, other] = backend;
         tree.add(Backend::ByPath, other);
         tree.add(kind, one);
-        let root = ExportRoot {
-            backend: kind,
-            tag,
-            is_image: false,
-            real: b"",
-        };
-        let path = std::ffi::CString::new(path).unwrap();
-        let path = Box::leak(path.into_boxed_c_str());
+        let root = ExportRoot::fixed(kind, tag, false);
         tree.export(path, &[Client::everyone(RULES)], root).unwrap();
         tree
     }
@@ -129,8 +122,9 @@ impl<B: Vfs + Handles + Paths + 'static> Handles for Shared<B> {
 
     delegate! {
         to_backend:
-        fn open_top(number: usize, path: &'static CStr, rules: &Rules) -> Result<ExportRoot, u8>;
+        fn open_top(number: usize, path: &CStr, rules: &Rules) -> Result<ExportRoot, u8>;
         fn close_top(number: usize);
+        fn real_path(number: usize, out: &mut [u8]) -> usize;
         fn root(tag: u32) -> FsResult<Node>;
         fn open(handle: &[u8]) -> FsResult<Node>;
         fn parent(dir: Node) -> FsResult<Node>;

@@ -6,7 +6,7 @@
 //! image's top directory ends with "/".
 
 use super::{FsError, FsResult, Name, Node, ObjectType, Tree};
-use crate::config::PATH_BYTES_MAX;
+use crate::config::{EXPORT_PATH_BYTES_MAX, PATH_BYTES_MAX};
 
 /// Most symbolic links followed by one walk, as in Linux.
 pub(super) const LINK_COUNT_MAX: u16 = 40;
@@ -76,7 +76,8 @@ impl<'a> Path<'a> {
     /// Writes the path as clients write it, truncated to `out`.
     #[inline(never)]
     pub fn write(&mut self, out: &mut [u8]) -> usize {
-        join(out, self.top(), &self.text)
+        let Self { tree, text, .. } = self;
+        join(out, top(tree, self.export), text)
     }
 
     /// The last name; empty for the top.
@@ -194,19 +195,16 @@ pub(super) fn beneath<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     (first == top && matches!(below, [] | [b'/', ..])).then_some(below)
 }
 
-impl Path<'_> {
-    /// The path at which the walk begins, without a trailing "/": empty for "/".
-    #[inline(never)]
-    fn top(&mut self) -> &'static [u8] {
-        let export = self
-            .export
-            .and_then(|number| self.tree.exports().get(number));
-        without_slash(match export {
-            Some(export) => export.path.to_bytes(),
-            None => self.tree.root_path(),
-        })
-    }
+/// The path at which a walk in this export begins, without a trailing "/": empty for "/".
+#[inline(never)]
+fn top(tree: &mut Tree, export: Option<usize>) -> &[u8] {
+    without_slash(match export {
+        Some(number) => tree.path(number).to_bytes(),
+        None => tree.root_path(),
+    })
+}
 
+impl Path<'_> {
     /// Moves the walk to the top.
     fn start_at_top(&mut self) -> FsResult<()> {
         self.text.clear();
@@ -294,16 +292,17 @@ impl Path<'_> {
     }
 
     /// The rest of the absolute path `path` below the top of the walk. `None`: `path` is not below the top.
+    #[inline(never)] // Not part of `walk_names`, which calls itself: the buffer is large.
     fn below_top<'b>(&mut self, path: &'b [u8]) -> Option<&'b [u8]> {
         // If the export's path contains symbolic links, the absolute target of a link may begin with the export's real path
         // instead.
-        let export = self
-            .export
-            .and_then(|number| self.tree.exports().get(number));
-        let real = export
-            .and_then(|export| export.root)
-            .and_then(|root| below(root.real, path));
-        real.or_else(|| beneath(self.top(), path))
+        let mut buffer = [0; EXPORT_PATH_BYTES_MAX];
+        let len = match self.export {
+            Some(number) => self.tree.real_path(number, &mut buffer),
+            None => 0,
+        };
+        let real = below(front(&buffer, len), path);
+        real.or_else(|| beneath(top(self.tree, self.export), path))
     }
 
     /// Moves the walk to the object `name` in the directory at which the walk is. If the object is a symbolic link that `end`

@@ -209,7 +209,10 @@ fn failure_to_start_is_shown_on_the_terminal() -> Result<()> {
     }
     let host = Host::new()?;
     for (words, part) in [
-        ("--export /none", "cannot export /none: does not exist"),
+        (
+            "--export /dev/null",
+            "cannot export /dev/null: a part of the path is not a directory",
+        ),
         ("-e /etc/none", "cannot read /etc/none: does not exist"),
         (
             "--log /none/log",
@@ -231,6 +234,24 @@ fn failure_to_start_is_shown_on_the_terminal() -> Result<()> {
                 output.status
             );
         }
+    }
+    Ok(())
+}
+
+/// The command ends once the server listens, although its only export is missing.
+#[test]
+fn missing_export_does_not_keep_the_terminal() -> Result<()> {
+    if !root_for("chroot") {
+        return Ok(());
+    }
+    let host = Host::new()?;
+    for (role, name) in [("nfs", "/first"), ("serve --no-mdns", "/second")] {
+        let words = format!("stowaway {role} -D -i /run/nfs.pid --export {name}");
+        let text = host.start(&words)?;
+        ensure!(text.contains(&format!("waiting for {name}")), "{text}");
+        fs::create_dir(host.path(name.trim_start_matches('/')))?;
+        host.wait_for_mount(name, true)?;
+        host.stop()?;
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ mod power_cut;
 mod promises;
 mod recipes;
 mod release;
+mod reloads;
 mod reproducible;
 mod restart;
 mod sandbox;

@@ -106,14 +106,14 @@ impl ExportArgument {
         })
     }
 
-    /// Calls `each` with the hosts that may mount the export: every host if none is named.
-    pub(super) fn clients(&self, each: &mut dyn FnMut(Client)) {
+    /// The hosts that may mount the export: every host if none is named.
+    pub(super) fn clients(&self) -> impl Iterator<Item = Client<'static>> + use<> {
         let rules = self.rules;
-        for word in parts(self.words, b',').filter(|word| names_hosts(word)) {
-            if let Ok(hosts) = exports::hosts(word) {
-                each(Client { hosts, rules });
-            }
-        }
+        let words = parts(self.words, b',').filter(|word| names_hosts(word));
+        words.filter_map(move |word| {
+            let hosts = exports::hosts(word).ok()?;
+            Some(Client { hosts, rules })
+        })
     }
 }
 
@@ -165,10 +165,8 @@ mod tests {
         ExportArgument::parse(text, false).map_err(|(flaw, _)| flaw)
     }
 
-    fn clients(export: &ExportArgument) -> Vec<Client> {
-        let mut all = Vec::new();
-        export.clients(&mut |client| all.push(client));
-        all
+    fn clients(export: &ExportArgument) -> Vec<Client<'static>> {
+        export.clients().collect()
     }
 
     /// Returns the rules of an export for all hosts.

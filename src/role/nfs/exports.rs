@@ -6,34 +6,26 @@ use super::argument::{absolute, advice};
 use super::file_user::FileUser;
 use super::options::Options;
 use crate::config::{
-    CLIENT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, EXPORTS_FILE_BYTES_MAX, EXPORTS_SUBDIRECTORY,
-    TEXTS_BYTES_MAX,
+    CLIENT_COUNT_MAX, CLIENT_COUNT_MIN, EXPORT_PATH_BYTES_MAX, EXPORTS_FILE_BYTES_MAX,
+    EXPORTS_SUBDIRECTORY, TEXTS_BYTES_MAX, TEXTS_BYTES_MIN,
 };
 use crate::drive::platform::host::files::{self, Directory};
 use crate::engine::mount::write_hosts;
 use crate::event::Line;
-use crate::mem::{self, Ends as _, Texts};
+use crate::mem::{self, Ends as _, scaled};
 use crate::sys::Errno;
 use crate::text::{Text, text};
-use crate::vfs::{Client, FsError, Rules, Tree};
+use crate::vfs::{Client, FsError, Room, Rules, Tree};
 use crate::wire::exports::{self, Entry, Flaw, Hosts, Ignored};
-use core::ffi::CStr;
 use core::ops::ControlFlow;
 
 /// Number of the errno whose reason describes a file that is too long.
 const TOO_LONG: u8 = Errno::FBIG.raw_os_error() as u8;
 
-/// The files, and the texts that they contained.
+/// The files. Reads them with one buffer, and collects their options without effect.
 pub(super) struct Files {
     /// The user of file accesses. A reload must not add exports that need another user.
     pub(super) file_user: FileUser,
-    reader: Reader,
-    texts: Texts,
-}
-
-/// Reads files with one buffer, and collects their options without effect.
-#[derive(Default)]
-struct Reader {
     buffer: Option<&'static mut [u8]>,
     ignored: Ignored,
 }
@@ -55,7 +47,7 @@ fn place(path: &[u8], (line, column): (u32, u32)) -> Line {
     about
 }
 
-impl Reader {
+impl Files {
     /// Reads all files and passes each entry to `each`.
     ///
     /// # Errors
@@ -120,45 +112,70 @@ impl Reader {
 }
 
 impl Files {
-    pub(super) fn new() -> Self {
+    /// Makes memory in the tree for the exports of the arguments, and for the most that files may name: a reload allocates nothing.
+    pub(super) fn new(options: &Options, tree: &mut Tree) -> Self {
+        let mut room = Room::default();
+        if options.exports_file().is_some() {
+            room.entries = scaled(CLIENT_COUNT_MIN, CLIENT_COUNT_MAX);
+            room.paths = room.entries;
+            room.bytes = scaled(TEXTS_BYTES_MIN, TEXTS_BYTES_MAX);
+        }
+        for export in options.exports.iter() {
+            room.paths += 1;
+            room.bytes += export.path.count_bytes() + 1;
+            for client in export.clients() {
+                room.entries += 1;
+                if let Hosts::Named(name) = client.hosts {
+                    room.bytes += name.len() + 1;
+                }
+            }
+        }
+        tree.reserve(&room);
         Self {
             file_user: FileUser::Caller,
-            reader: Reader::default(),
-            texts: Texts::new(TEXTS_BYTES_MAX),
+            buffer: None,
+            ignored: Ignored::default(),
         }
     }
 
-    /// Replaces the hosts of all exports in the tree by those of the arguments and files. On an error, the tree is unchanged.
+    /// Replaces the hosts of all exports in the tree by those of the arguments and files. `ended` gets the number and path of each
+    /// export that has no hosts any more, and true if it was open. On an error, the tree is unchanged.
     ///
     /// # Errors
     /// Exit status 1: a file cannot be read or is malformed; that is reported.
-    pub(super) fn load(&mut self, options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
-        tree.reserve(options.exports.len());
+    pub(super) fn load(
+        &mut self,
+        options: &Options,
+        tree: &mut Tree,
+        ended: &mut dyn FnMut(usize, &[u8], bool),
+    ) -> Result<(), Fatal> {
         for export in options.exports.iter() {
-            export.clients(&mut |client| {
-                if !tree.add_client(export.path, client) {
+            for client in export.clients() {
+                // There is memory for all exports of the arguments.
+                if tree.add_client(export.path.to_bytes(), &client) == Some(false) {
                     report_duplicate(export.path.to_bytes());
                 }
-            });
+            }
         }
         let file_user = self.file_user;
-        let Self { reader, texts, .. } = self;
-        let mut left = CLIENT_COUNT_MAX;
-        let read = reader.read(options, &mut |entry| {
-            left = left.checked_sub(1).ok_or(Flaw::Many)?;
+        let read = self.read(options, &mut |entry| {
             if !file_user.serves(&entry.rules) {
                 return Err(Flaw::User);
             }
-            let (path, client) = kept(texts, entry)?;
-            Ok(tree.add_client(path, client))
+            let buffer = &mut [0; EXPORT_PATH_BYTES_MAX];
+            let path = absolute(entry.path, buffer).ok_or(Flaw::Path)?;
+            let (hosts, rules) = (entry.hosts, entry.rules);
+            let added = tree.add_client(path.head(path.len() - 1), &Client { hosts, rules });
+            added.ok_or(Flaw::Many)
         });
-        tree.replace_clients(read.is_ok());
-        reader.report_ignored();
+        match read {
+            Ok(()) => tree.replace_clients(ended),
+            Err(_) => tree.drop_clients(),
+        }
+        self.report_ignored();
         read
     }
-}
 
-impl Reader {
     /// Reports the options without effect.
     fn report_ignored(&mut self) {
         let mut line = Line::default();
@@ -177,17 +194,17 @@ impl Reader {
 /// # Errors
 /// Exit status 0 after the last one; 1: a file cannot be read or is malformed; that is reported.
 pub(super) fn show(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
-    Files::new().load(options, tree)?;
-    for export in tree.exports() {
+    Files::new(options, tree).load(options, tree, &mut |_, _, _| ())?;
+    for export in tree.exports().iter() {
         if let Err(error) = files::find(export.path) {
             let path = export.path.to_bytes();
             reasons::failed_with(text!("cannot export"), path, error.number(), &REASONS);
         }
-        for Client { hosts, rules } in export.clients.iter() {
+        for Client { hosts, rules } in export.clients() {
             let mut line = Line::default();
             line.raw(export.path.to_bytes()).byte(b'\t');
-            write_hosts(hosts, &mut line);
-            write_rules(rules, &mut line);
+            write_hosts(&hosts, &mut line);
+            write_rules(&rules, &mut line);
             print(line.end_line());
         }
     }
@@ -209,18 +226,4 @@ fn write_rules(rules: &Rules, line: &mut Line) {
         line.text(",fsid=").number(fsid);
     }
     line.byte(b')');
-}
-
-/// Copies the texts of an entry.
-fn kept(texts: &mut Texts, entry: &Entry<'_>) -> Result<(&'static CStr, Client), Flaw> {
-    let buffer = &mut [0; EXPORT_PATH_BYTES_MAX];
-    let path = absolute(entry.path, buffer).ok_or(Flaw::Path)?;
-    let path = texts.keep(path.head(path.len() - 1)).ok_or(Flaw::Many)?;
-    let hosts = match entry.hosts {
-        Hosts::Named(name) => Hosts::Named(texts.keep(name).ok_or(Flaw::Many)?.to_bytes()),
-        Hosts::Network { address, bits } => Hosts::Network { address, bits },
-        Hosts::Everyone => Hosts::Everyone,
-    };
-    let rules = entry.rules;
-    Ok((path, Client { hosts, rules }))
 }

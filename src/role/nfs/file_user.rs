@@ -9,7 +9,7 @@ use crate::event::Line;
 use crate::sys::{self, Errno};
 use crate::text::text;
 use crate::vfs::host::Host;
-use crate::vfs::{Export, Rules, Tree};
+use crate::vfs::{Export, Exports, Rules, Tree};
 
 /// The user of file accesses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,7 +39,7 @@ impl FileUser {
         if sys::user_id() != 0 {
             return Ok(Self::Own);
         }
-        let user = Self::of_all(tree.exports()).map_err(|(one, other)| {
+        let user = Self::of_all(&tree.exports()).map_err(|(one, other)| {
             let mut about = Line::default();
             about.raw(one.path.to_bytes()).say(text!(" and "));
             about.raw(other.path.to_bytes());
@@ -59,12 +59,10 @@ impl FileUser {
     ///
     /// # Errors
     /// Two exports with different anonymous users, or twice an export that has both.
-    fn of_all<'a>(exports: &'a [Export]) -> Result<Self, (&'a Export, &'a Export)> {
-        let clients = |export: &'a Export| {
-            export
-                .clients
-                .iter()
-                .map(move |client| (export, client.rules))
+    fn of_all<'a>(exports: &Exports<'a>) -> Result<Self, (Export<'a>, Export<'a>)> {
+        let clients = |export: Export<'a>| {
+            let clients = export.clients();
+            clients.map(move |client| (export, client.rules))
         };
         let all = || exports.iter().flat_map(clients);
         if all().all(|(_, rules)| Self::Root.serves(&rules)) && all().next().is_some() {

@@ -178,9 +178,8 @@ pub(super) fn print_script(tree: &mut Tree, exports: &Exports) {
     script.print(BEFORE);
     loop {
         for wanted in exports.iter().filter(|wanted| wanted.boots) {
-            let mut all = script.tree.exports().iter();
             let dir = wanted.path.to_bytes();
-            if let Some(number) = all.position(|export| export.path == wanted.path)
+            if let Some(number) = script.tree.number_of(dir)
                 && let Err(error) = script.print_images(number, dir)
             {
                 cannot_read(dir, error);

@@ -96,7 +96,7 @@ fn add_export(wanted: &ExportArgument, tree: &mut Tree) -> Result<(), Fatal> {
         }
     };
     // The tree has the export's hosts already. Opens an exported image now, so that a disk without a file system is reported.
-    let number = tree.export(wanted.path, &[], root);
+    let number = tree.export(wanted.path.to_bytes(), &[], root);
     let number = number.map_err(|error| cannot_export(wanted, export_errno(error)))?;
     let opened = tree.root(number).map(drop);
     opened.map_err(|error| {

@@ -103,8 +103,8 @@ pub(super) fn task(
         sys::trace_to(path, build_id)
             .map_err(|errno| failed(text!("cannot write traces to"), path.to_bytes(), errno))?;
     }
-    let files = mem::leak(Files::new());
-    files.load(options, tree)?;
+    let files = mem::leak(Files::new(options, tree));
+    files.load(options, tree, &mut |_, _, _| ())?;
     let descriptors = sys::descriptor_limit();
     // With a small RLIMIT_NOFILE, at most half of the descriptors is reserved for exports, listeners and the like.
     let reserve = DESCRIPTOR_RESERVE + tree.exports().len();
@@ -131,7 +131,7 @@ pub(super) fn task(
         was_used,
         is_first,
         entropy,
-    } = common(options, connection_count)?;
+    } = common(options, connection_count, tree)?;
     let is_kept = memory.is_some();
     let memory = memory.unwrap_or_else(|| mem::bytes(scaled(SHARED_BYTES_MIN, SHARED_BYTES)));
     let (form, file_user) = if sys::is_bare() {
@@ -139,7 +139,11 @@ pub(super) fn task(
         machine::export(options, tree)?;
         (Form::Path, FileUser::Own)
     } else {
-        export_host(options, node_count, (was_used, turns.is_some()), tree)?
+        let host = Host::new(node_count, tree.export_count_max());
+        let host = mem::leak(host);
+        host.is_shared = turns.is_some();
+        host.was_used = HAS_SERVE && was_used;
+        export_host(options, host, is_first, tree)?
     };
     files.file_user = file_user;
     #[cfg(feature = "ipxe")]
@@ -176,7 +180,7 @@ struct Common {
 }
 
 /// Joins the state shared by the NFS processes of `serve`; without `serve`, makes new state.
-fn common(options: &Options, connection_count: usize) -> Result<Common, Fatal> {
+fn common(options: &Options, connection_count: usize, tree: &mut Tree) -> Result<Common, Fatal> {
     let mut entropy = [0; 16];
     sys::entropy(&mut entropy);
     if let Some(shared) = options.shared.take().filter(|_| HAS_SERVE) {
@@ -188,6 +192,7 @@ fn common(options: &Options, connection_count: usize) -> Result<Common, Fatal> {
             // Counts the restart, which changes the write verifier: unsynced data of the predecessor may be lost.
             let loss_count = u32::from(joined.was_used);
             turns.loss_count().fetch_add(loss_count, Ordering::Relaxed);
+            tree.share_changes(joined.export_changes);
         }
         return Ok(Common {
             turns: joined.turns,
@@ -210,26 +215,28 @@ fn common(options: &Options, connection_count: usize) -> Result<Common, Fatal> {
 }
 
 /// Adds the host's exported directories to the tree. Returns the form of their handles, and the user of file accesses.
-/// `was_used`: a predecessor may have left unsynced data. `is_shared`: other processes serve the same files.
+///
+/// # Errors
+/// Exit status 1: no export can be opened, and none can appear later. Each reason is reported.
 #[inline(always)]
 fn export_host(
     options: &Options,
-    node_count: usize,
-    (was_used, is_shared): (bool, bool),
+    host: &'static mut Host,
+    is_first: bool,
     tree: &mut Tree,
 ) -> Result<(Form, FileUser), Fatal> {
-    let host = mem::leak(Host::new(node_count));
-    host.is_shared = is_shared;
-    host.was_used = HAS_SERVE && was_used;
     // The user first: another user may have no kernel handles, and may not open an exported directory.
     let file_user = FileUser::choose(options, host, tree)?;
     let form = choose_form(options, host, tree)?;
     tree.add(Backend::ByHandle, host);
     tree.reopens = true;
-    // An export that is missing at the start is opened later, but a server without any export ends.
     let mut is_any = tree.exports().is_empty();
     for number in 0..tree.exports().len() {
-        is_any |= open(tree, number).is_ok();
+        match open(tree, number, is_first) {
+            Err(FEW_DESCRIPTORS) => return Err(Fatal::Failed),
+            Err(errno) => is_any |= may_appear(errno),
+            Ok(()) => is_any = true,
+        }
     }
     if !is_any {
         return Err(Fatal::Failed);
@@ -253,22 +260,47 @@ pub(super) fn check_ports(options: &Options) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// Opens an export, and reports why that failed. Returns the number of the errno.
-fn open(tree: &mut Tree, number: usize) -> Result<(), u8> {
+/// Number of EMFILE: the process has no free descriptor.
+const FEW_DESCRIPTORS: u8 = Errno::MFILE.raw_os_error() as u8;
+
+/// Returns true if an export that cannot be opened for this reason may appear later without a change of the arguments: a disk is
+/// not mounted yet, or does not answer.
+const fn may_appear(errno: u8) -> bool {
+    errno == OpenFault::NOT_MOUNTED
+        || matches!(
+            Errno::from_raw_os_error(errno as i32),
+            Errno::NOENT
+                | Errno::NXIO
+                | Errno::NODEV
+                | Errno::IO
+                | Errno::STALE
+                | Errno::NOMEDIUM
+                | Errno::NOTCONN
+                | Errno::TIMEDOUT
+                | Errno::HOSTDOWN
+        )
+}
+
+/// Opens an export, and reports why that failed. Returns the number of the errno. `is_first`: reports also what may appear later,
+/// of which each process knows.
+fn open(tree: &mut Tree, number: usize, is_first: bool) -> Result<(), u8> {
     let Err(fault) = tree.open_export(number) else {
         return Ok(());
     };
-    let path = |number: usize| {
-        let export = tree.exports().get(number);
-        export.map_or(&b""[..], |export| export.path.to_bytes())
-    };
     let mut about = Line::default();
-    about.raw(path(number));
+    about.raw(tree.path(number).to_bytes());
     if let Some(other) = fault.other {
-        about.say(text!(", the same as ")).raw(path(other));
+        about
+            .say(text!(", the same as "))
+            .raw(tree.path(other).to_bytes());
     }
-    let what = text!("cannot export");
-    reasons::failed_with(what, about.bytes(), fault.errno, &REASONS);
+    let what = match may_appear(fault.errno) {
+        true => text!("waiting for"),
+        false => text!("cannot export"),
+    };
+    if is_first || !may_appear(fault.errno) {
+        reasons::failed_with(what, about.bytes(), fault.errno, &REASONS);
+    }
     Err(fault.errno)
 }
 
@@ -293,6 +325,7 @@ impl Task for Nfs {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         self.streams.start_jobs(world);
         self.ends_to_widen &= self.is_confinable(world.tree);
+        self.schedule_retry(world);
         self.open_sockets(world)
     }
 
@@ -305,12 +338,13 @@ impl Task for Nfs {
             needs.add_all_files();
             return;
         }
-        for export in tree.exports() {
+        for export in tree.exports().iter() {
             needs.add_directory(export.path, Access::Change);
         }
     }
 
     fn ready(&mut self, world: &mut World<'_>, local: u32) {
+        self.reopen_changed(world);
         if self.datagrams.ready(world, &mut self.rpc, local) {
             self.streams.used_files(world.now);
         } else {
@@ -328,10 +362,8 @@ impl Task for Nfs {
         if signals.reload {
             self.reload(world);
         }
-        if core::mem::take(&mut world.tree.has_missing) {
-            // A client that mounts again and again does not put the next attempt off.
-            self.retry_at = self.retry_at.min(world.now.after(RETRY));
-        }
+        self.reopen_changed(world);
+        self.schedule_retry(world);
         if world.now >= self.retry_at {
             self.retry_at = Instant::NEVER;
             self.retry(world);
@@ -353,38 +385,61 @@ impl Nfs {
     fn is_confinable(&self, tree: &Tree) -> bool {
         !self.options.background.logs_to_file()
             && self.options.exports_file().is_none()
-            && tree.exports().iter().all(|export| export.root.is_some())
+            && !tree.exports().iter().any(|export| export.is_missing())
     }
 
     /// Reads the files with exports again. If one is malformed, nothing changes.
     fn reload(&mut self, world: &mut World<'_>) {
-        if self.files.load(self.options, world.tree).is_err() {
+        let (events, programs) = (&mut *world.events, &mut self.rpc.programs);
+        let loaded = self
+            .files
+            .load(self.options, world.tree, &mut |number, path, was_open| {
+                programs.end_export(number);
+                if was_open {
+                    events.report(event::ENDED_EXPORT, path, Text::NOTHING);
+                }
+            });
+        if loaded.is_err() {
             return;
         }
         for number in 0..world.tree.exports().len() {
-            let Some(export) = world.tree.exports().get(number) else {
-                return;
-            };
-            let path = export.path.to_bytes();
-            if !export.clients.is_empty() {
-                let opened = open(world.tree, number);
+            if is_exported(world.tree, number) {
+                let opened = open(world.tree, number, self.is_first);
                 self.reopened(world, number, opened);
-            } else if export.root.is_some() {
-                world.tree.close_export(number);
-                world
-                    .events
-                    .report(event::ENDED_EXPORT, path, Text::NOTHING);
             }
+        }
+    }
+
+    /// Opens the exports again if another loop has found that one of them changed.
+    fn reopen_changed(&mut self, world: &mut World<'_>) {
+        if !HAS_SERVE || !world.tree.must_reopen() {
+            return;
+        }
+        for number in 0..world.tree.exports().len() {
+            let was_open = world.tree.is_open(number);
+            if is_exported(world.tree, number) {
+                // Other loops may not know what this one finds now; that ends when no loop finds anything.
+                let opened = world.tree.reopen_export(number);
+                if opened.is_ok() != was_open {
+                    self.reopened(world, number, opened.map_err(|fault| fault.errno));
+                }
+            }
+        }
+    }
+
+    /// Sets the time of the next attempt to open exports, if some are missing.
+    fn schedule_retry(&mut self, world: &mut World<'_>) {
+        if core::mem::take(&mut world.tree.has_missing) {
+            // A client that mounts again and again does not put the next attempt off.
+            self.retry_at = self.retry_at.min(world.now.after(RETRY));
         }
     }
 
     /// Opens missing exports.
     fn retry(&mut self, world: &mut World<'_>) {
         for number in 0..world.tree.exports().len() {
-            let mut exports = world.tree.exports().iter();
-            let is_missing = |export: &Export| export.root.is_none() && !export.clients.is_empty();
-            if exports.nth(number).is_some_and(is_missing) {
-                let opened = world.tree.open_export(number);
+            if is_exported(world.tree, number) && !world.tree.is_open(number) {
+                let opened = world.tree.reopen_export(number);
                 self.reopened(world, number, opened.map_err(|fault| fault.errno));
             }
         }
@@ -404,10 +459,16 @@ impl Nfs {
     }
 }
 
+/// Returns true unless the number of an export is free.
+fn is_exported(tree: &Tree, number: usize) -> bool {
+    let export = tree.exports().get(number);
+    export.is_some_and(|export| export.is_exported())
+}
+
 /// Chooses kernel handles if all exports support them and the key file is usable, else path handles. A choice of the user
 /// (`--handles`, `--key-file`) that fails is an error.
 fn choose_form(options: &Options, host: &mut Host, tree: &Tree) -> Result<Form, Fatal> {
-    let possible = |export: &Export| Host::gives_kernel_handles(export.path);
+    let possible = |export: Export<'_>| Host::gives_kernel_handles(export.path);
     if options.form == Some(Form::Path)
         || options.form.is_none() && !tree.exports().iter().all(possible)
     {

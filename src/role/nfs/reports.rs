@@ -6,7 +6,7 @@ use crate::net::NetError;
 use crate::sys;
 use crate::text::{Text, text};
 use crate::vfs::host::Form;
-use crate::vfs::{Client, Export, Rules, Tree};
+use crate::vfs::{Client, Exports, Rules, Tree};
 use crate::wire::exports::Hosts;
 use core::net::SocketAddrV6;
 
@@ -30,8 +30,8 @@ pub(super) fn report_export(tree: &mut Tree, number: usize, form: Form, events: 
     let path = export.path.to_bytes();
     events.report(event::EXPORTING, path, kind);
     let may_write =
-        |client: &Client| client.hosts == Hosts::Everyone && client.rules.has(Rules::WRITABLE);
-    if is_writable && export.clients.iter().any(may_write) {
+        |client: Client<'_>| client.hosts == Hosts::Everyone && client.rules.has(Rules::WRITABLE);
+    if is_writable && export.clients().any(may_write) {
         let advice = text!("limit them, as in --export /srv:rw,192.0.2.0/24");
         events.report(event::WRITABLE_BY_ALL, path, advice);
     }
@@ -102,7 +102,7 @@ static COMMANDS: [Command; 4] = [
 pub(super) struct Mounting<'a> {
     pub(super) nfs_at: SocketAddrV6,
     pub(super) mount_port: u16,
-    pub(super) exports: &'a [Export],
+    pub(super) exports: Exports<'a>,
 }
 
 impl Mounting<'_> {
@@ -126,7 +126,7 @@ impl Mounting<'_> {
         }
         let path = self
             .exports
-            .first()
+            .get(0)
             .map_or(&b"/"[..], |export| export.path.to_bytes());
         line.say(between).escaped(path).say(after);
         line

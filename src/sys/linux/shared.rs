@@ -19,6 +19,8 @@ pub struct Shared {
     pub count: AtomicU32,
     /// Bit mask of the process numbers that have used the memory.
     users: AtomicU32,
+    /// Number of times that a process has found another directory at the path of an export, or none any more.
+    pub export_changes: AtomicU32,
 }
 
 /// Shared memory: its header, words that every process may use at any time, and bytes of the owner of the lock.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// Exports the image `one.img` in `dir`.
 fn exported(dir: &std::path::Path) -> Served {
-    Served::new(Host::new(64), &dir.join("one.img"), Rules::default()).unwrap()
+    Served::new(Host::new(64, 8), &dir.join("one.img"), Rules::default()).unwrap()
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn exported_image_serves_its_contents_only() {
     let mut whole = handle.bytes()[..32].to_vec();
     whole[0] = 1;
     assert_eq!(open(host, &whole), Err(FsError::Stale));
-    // If the image is replaced, old handles are stale and new lookups find the new image.
+    // If the image is replaced, old handles are stale, and MNT finds the new image.
     let mut other = sample();
     other.put(DATA, 0, b"other");
     std::fs::write(dir.join("next"), other.0).unwrap();
@@ -43,6 +43,7 @@ fn exported_image_serves_its_contents_only() {
         host.release_idle();
     }
     assert_eq!(open(host, handle.bytes()), Err(FsError::Stale));
+    host.open_export(0).unwrap();
     let root = host.root(0).unwrap();
     let file = find(host, root, "Hello World").unwrap();
     assert_eq!(content(host, file), b"other");
@@ -59,7 +60,7 @@ fn invalid_image_is_not_exported() {
         (&sample().0[..40_000], FsError::Io),
     ] {
         std::fs::write(dir.join("bad.iso"), bytes).unwrap();
-        let exported = Served::new(Host::new(64), &dir.join("bad.iso"), Rules::default());
+        let exported = Served::new(Host::new(64, 8), &dir.join("bad.iso"), Rules::default());
         assert_eq!(exported.err(), Some(error));
     }
     std::fs::remove_dir_all(dir).unwrap();
@@ -69,7 +70,7 @@ fn invalid_image_is_not_exported() {
 fn image_is_a_file_without_the_isos_option() {
     let dir = tree("plain");
     std::fs::write(dir.join("one.iso"), sample().0).unwrap();
-    let serve = |rules| Served::new(Host::new(64), &dir, rules).unwrap();
+    let serve = |rules| Served::new(Host::new(64, 8), &dir, rules).unwrap();
     let mut with = serve(Rules::DEFAULT.with(Rules::ISOS));
     let root = go_in(&mut with.tree, "one.iso").unwrap();
     let inside = with.tree.handle(root).unwrap();
@@ -95,7 +96,7 @@ fn handle_inside_image_is_bound_to_its_export() {
         ..strict
     };
     let exports = [(&*dir, strict), (&*other, lenient)];
-    let mut served = Served::several(Host::new(64), &exports).unwrap();
+    let mut served = Served::several(Host::new(64, 8), &exports).unwrap();
     let tree = &mut served.tree;
     let root = go_in(tree, "one.iso").unwrap();
     let inside = tree.handle(root).unwrap();

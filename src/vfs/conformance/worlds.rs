@@ -6,8 +6,8 @@ use super::super::shared::Shared;
 use super::super::user::User;
 use super::super::{
     Attr, Backend, Caller, Client, CreateWhat, ExportRoot, FileTime, FsError, FsResult,
-    Handles as _, Name, NewTime, Node, OpenFault, OpenFlags, Paths, Peer, Pin, Rules, SetAttr,
-    Tree,
+    Handles as _, Name, NewTime, Node, OpenFault, OpenFlags, Paths, Peer, Pin, Room, Rules,
+    SetAttr, Tree,
 };
 use crate::sys::linux::sandbox;
 use core::cell::RefCell;
@@ -163,12 +163,16 @@ impl Served {
         let host = Rc::new(RefCell::new(host));
         let mut tree = Tree::default();
         tree.add(Backend::ByHandle, Shared::lend(&host));
+        tree.reserve(&Room {
+            paths: exports.len(),
+            entries: exports.len(),
+            bytes: 8 << 10,
+        });
         for (path, rules) in exports {
-            let path = CString::new(path.as_os_str().as_bytes()).unwrap();
-            let path: &'static CStr = Box::leak(path.into_boxed_c_str());
-            tree.add_client(path, Client::everyone(*rules));
+            let path = path.as_os_str().as_bytes();
+            tree.add_client(path, &Client::everyone(*rules)).unwrap();
         }
-        tree.replace_clients(true);
+        tree.replace_clients(&mut |_, _, _| ());
         for number in 0..exports.len() {
             let opened = tree.open_export(number);
             opened.map_err(|fault| match fault.errno {
@@ -189,7 +193,7 @@ pub(super) struct OnHost {
 
 impl OnHost {
     fn start(dir: &Path, form: Form, rules: Rules) -> Served {
-        let mut host = Host::new(64);
+        let mut host = Host::new(64, 8);
         let key = CString::new(dir.with_extension("key").as_os_str().as_bytes()).unwrap();
         if form == Form::Kernel {
             host.use_kernel_handles(&key).unwrap();
@@ -325,13 +329,8 @@ impl OfUser {
             let mut tree = Tree::default();
             tree.add(Backend::ByPath, Shared::lend(&user));
             // Tests of objects start at the tree's root directory.
-            let root = ExportRoot {
-                backend: Backend::ByPath,
-                tag: 0,
-                is_image: false,
-                real: b"",
-            };
-            tree.export(c"/", &[Client::everyone(crate::vfs::shared::RULES)], root)
+            let root = ExportRoot::fixed(Backend::ByPath, 0, false);
+            tree.export(b"/", &[Client::everyone(crate::vfs::shared::RULES)], root)
                 .unwrap();
             check(&mut Self {
                 tree,

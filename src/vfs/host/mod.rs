@@ -23,11 +23,12 @@ use super::handle::{self, Key};
 use super::jobs::{Extent, FileId, Scope, Storage};
 use super::kernel::{self, PATH, READ, error, terminated};
 use super::{
-    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, FsError, FsResult, FsStat, Handle,
-    Handles, ImageFile, Name, Node, ObjectType, OpenFault, Pin, Rules, SetAttr, Vfs, exports,
+    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, ExportRoot, FsError, FsResult,
+    FsStat, Handle, Handles, ImageFile, Name, Node, ObjectType, OpenFault, Pin, Rules, SetAttr,
+    Vfs,
 };
-use crate::config::{EXPORT_PATH_BYTES_MAX, SEARCH_DEPTH_MAX, TEXTS_BYTES_MAX};
-use crate::mem::{Slots, Texts};
+use crate::config::{EXPORT_PATH_BYTES_MAX, SEARCH_DEPTH_MAX};
+use crate::mem::Slots;
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File, KernelHandle, Statx};
 use acting::Acting;
@@ -67,8 +68,8 @@ struct HostExport {
     is_slow: Cell<bool>,
     /// True until the file system refuses non-blocking reads (RWF_NOWAIT, EOPNOTSUPP).
     tells_cached: Cell<bool>,
-    /// Path of the image file if the export is an image.
-    image: Option<&'static CStr>,
+    /// True if the export is an image file.
+    is_image: bool,
 }
 
 /// The backend.
@@ -87,26 +88,23 @@ pub struct Host {
     acting: Acting,
     key: Key,
     search: Search,
-    /// Paths of exports without symbolic links.
-    texts: Texts,
     dirty: Dirty,
     /// The statx result of `seen`, which saves a second call.
     seen_stat: Statx,
 }
 
 impl Host {
-    /// A backend that keeps at most `node_count` descriptors open.
-    pub fn new(node_count: usize) -> Self {
+    /// A backend of at most `export_count` exports that keeps at most `node_count` descriptors of other objects open.
+    pub fn new(node_count: usize, export_count: usize) -> Self {
         Self {
             is_shared: false,
             was_used: false,
-            exports: Slots::default(),
+            exports: Slots::new(export_count),
             table: Table::new(node_count),
             form: Form::Path,
             acting: Acting::alone(),
             key: Key::default(),
             search: Search::NONE,
-            texts: Texts::new(TEXTS_BYTES_MAX),
             dirty: Dirty::default(),
             seen: Cell::new(None),
             seen_stat: fs::blank(),
@@ -137,15 +135,18 @@ impl Host {
         self.acting.become_anonymous(ids)
     }
 
-    /// Returns true if this process may use kernel handles (open_by_handle_at) in the directory at `path`, or the directory is
-    /// missing.
+    /// Returns true if this process may use kernel handles (open_by_handle_at) in the directory at `path`, or the directory cannot
+    /// be opened now.
     pub fn gives_kernel_handles(path: &CStr) -> bool {
         let dir = File::open::<Errno>(path, READ, 0);
-        dir.map_or(true, |dir| try_kernel_handles(&dir).is_ok())
+        dir.map_or(true, |dir| match try_kernel_handles(&dir) {
+            Ok(_) => true,
+            Err(errno) => is_shortage(errno),
+        })
     }
 
     /// Opens the directory or image at `path` for an export.
-    fn read_top(&self, path: &'static CStr, rules: &Rules) -> Result<HostExport, Errno> {
+    fn read_top(&self, path: &CStr, rules: &Rules) -> Result<HostExport, Errno> {
         // The administrator's path: links in it are followed.
         let dir = File::open(path, READ, 0)?;
         let mut stat = fs::blank();
@@ -157,9 +158,9 @@ impl Host {
         if rules.has(Rules::NEEDS_MOUNT) && !is_mount_point(&dir, &stat) {
             return Err(fault(OpenFault::NOT_MOUNTED));
         }
-        let image = match ObjectType::of_mode(stat.stx_mode.into()) {
-            ObjectType::Directory => None,
-            ObjectType::Regular | ObjectType::BlockDevice if crate::config::HAS_ISO => Some(path),
+        let is_image = match ObjectType::of_mode(stat.stx_mode.into()) {
+            ObjectType::Directory => false,
+            ObjectType::Regular | ObjectType::BlockDevice if crate::config::HAS_ISO => true,
             _ => return Err(fault(OpenFault::NO_IMAGE)),
         };
         let mut volumes = Volumes::new(&system, &stat);
@@ -169,7 +170,10 @@ impl Host {
             .unwrap_or_else(|| handle::digest(fs::fsid(&system), number));
         volumes.top.id = tag;
         let mount = match self.form {
-            Form::Kernel => try_kernel_handles(&dir).map_err(|_| Errno::OPNOTSUPP)?,
+            Form::Kernel => try_kernel_handles(&dir).map_err(|errno| match is_shortage(errno) {
+                true => errno,
+                false => Errno::OPNOTSUPP,
+            })?,
             Form::Path => 0,
         };
         let has_disk = !kernel::is_in_memory(&system);
@@ -184,7 +188,7 @@ impl Host {
             has_disk,
             is_slow: Cell::new(has_disk),
             tells_cached: Cell::new(true),
-            image,
+            is_image,
         })
     }
 
@@ -192,21 +196,18 @@ impl Host {
     fn replace_top(
         &mut self,
         number: usize,
-        path: &'static CStr,
+        path: &CStr,
         rules: &Rules,
-    ) -> Result<exports::ExportRoot, Errno> {
+    ) -> Result<ExportRoot, Errno> {
         let top = self.read_top(path, rules)?;
         let mut buffer = [0; EXPORT_PATH_BYTES_MAX];
-        let mut real = fs::path_of(top.dir.as_raw_fd(), &mut buffer);
-        if real == path.to_bytes() {
-            real = b"";
-        }
-        let root = exports::ExportRoot {
+        let real = fs::path_of(top.dir.as_raw_fd(), &mut buffer);
+        let mut root = ExportRoot {
             backend: Backend::ByHandle,
             tag: top.tag,
-            is_image: top.image.is_some(),
-            // Without space, paths that begin with the path without links are not found.
-            real: self.texts.keep(real).unwrap_or_default().to_bytes(),
+            is_image: top.is_image,
+            is_linked: !real.is_empty() && real != path.to_bytes(),
+            is_new: false,
         };
         if let Some(old) = self.export(number as u16)
             && (old.volumes, old.inode, old.mount) == (top.volumes, top.inode, top.mount)
@@ -217,12 +218,9 @@ impl Host {
         }
         self.close_top(number);
         self.sync_system(&top);
-        while self.exports.len() <= number {
-            self.exports.push_more(None);
-        }
-        if let Some(place) = self.exports.get_mut(number) {
-            *place = Some(top);
-        }
+        while self.exports.len() <= number && self.exports.push(None).is_some() {}
+        *self.exports.get_mut(number).ok_or(Errno::NOMEM)? = Some(top);
+        root.is_new = true;
         Ok(root)
     }
 
@@ -462,12 +460,7 @@ impl Vfs for Host {
 
 impl Handles for Host {
     #[inline(never)]
-    fn open_top(
-        &mut self,
-        number: usize,
-        path: &'static CStr,
-        rules: &Rules,
-    ) -> Result<exports::ExportRoot, u8> {
+    fn open_top(&mut self, number: usize, path: &CStr, rules: &Rules) -> Result<ExportRoot, u8> {
         self.acting.server();
         let opened = self.replace_top(number, path, rules);
         opened.map_err(|errno| errno.raw_os_error() as u8)
@@ -479,6 +472,11 @@ impl Handles for Host {
         if let Some(place) = self.exports.get_mut(number) {
             *place = None;
         }
+    }
+
+    fn real_path(&mut self, number: usize, out: &mut [u8]) -> usize {
+        let export = self.export(number as u16);
+        export.map_or(0, |export| fs::path_of(export.dir.as_raw_fd(), out).len())
     }
 
     fn root(&mut self, tag: u32) -> FsResult<Node> {
@@ -531,6 +529,11 @@ impl Handles for Host {
 /// A reason that Linux has no errno for, as a number beyond its errnos.
 const fn fault(number: u8) -> Errno {
     Errno::from_raw_os_error(number as i32)
+}
+
+/// Returns true for an errno that says nothing about the file: the process or the host is short of descriptors or memory.
+const fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
 }
 
 /// Checks that this process may open a directory by its kernel handle. Returns the mount ID.

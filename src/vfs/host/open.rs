@@ -100,7 +100,7 @@ impl Host {
     #[inline(never)]
     pub(super) fn open_image_file(&mut self, file: Node) -> FsResult<ImageFile> {
         let (entry, export) = self.at(file)?;
-        if entry.kind != ObjectType::Regular && export.image.is_none() {
+        if entry.kind != ObjectType::Regular && !export.is_image {
             return Err(FsError::NotDirectory);
         }
         self.reopen(file, Opened::Read)?;
@@ -131,9 +131,9 @@ impl Host {
         self.acting.server();
         let mut opened = Opened::Path;
         let file = match (body, self.form) {
-            (Body::Root, _) if let Some(path) = export.image => {
+            (Body::Root, _) if export.is_image => {
                 opened = Opened::Read;
-                File::open(path, READ, 0).map_err(error)?
+                File::of(fs::dup::<FsError>(export.dir.as_raw_fd())?)
             }
             (Body::Root, _) => kernel::open(&export.dir, c".", PATH, 0)?,
             (Body::Kernel, Form::Kernel) => export.open(&handle, PATH)?,
@@ -143,6 +143,10 @@ impl Host {
         };
         let mut stat = fs::blank();
         kernel::stat(&file, &mut stat)?;
+        // The export keeps an image open that was removed or replaced.
+        if stat.stx_nlink == 0 {
+            return Err(FsError::Stale);
+        }
         self.insert(export_index, file, &stat, &handle, opened)
     }
 

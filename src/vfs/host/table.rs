@@ -129,7 +129,8 @@ impl Table {
             .find(|entry| wanted(entry))
     }
 
-    /// Removes the objects of an export. Pinned ones remain, but are not found by their handles any more.
+    /// Removes the objects of an export. Pinned ones remain, but are not found by their handles any more, and are not part of the
+    /// next export with this number.
     pub(super) fn forget(&mut self, export_index: u16) {
         for slot in self.slots.iter_mut() {
             let Some(entry) = slot
@@ -141,7 +142,7 @@ impl Table {
             };
             match slot.pins {
                 0 => slot.entry = None,
-                _ => entry.handle = Handle::EMPTY,
+                _ => (entry.handle, entry.export_index) = (Handle::EMPTY, u16::MAX),
             }
         }
     }

@@ -140,12 +140,7 @@ impl Ram {
     /// Returns the top for an export with these rules. Stores in `writable` if the rules allow changes.
     pub const fn export(&mut self, rules: &Rules) -> ExportRoot {
         self.writable = rules.has(Rules::WRITABLE);
-        ExportRoot {
-            backend: self.backend,
-            tag: self.tag,
-            is_image: false,
-            real: b"",
-        }
+        ExportRoot::fixed(self.backend, self.tag, false)
     }
 
     /// Initial attributes of an object that is created now.

@@ -223,7 +223,7 @@ fn export_follows_its_rules_and_clock() {
         let mut tree = Tree::default();
         let root = ram.export(&rules);
         tree.add(Backend::Ram, crate::mem::leak(ram));
-        tree.export(c"/ram", &[Client::everyone(rules)], root)
+        tree.export(b"/ram", &[Client::everyone(rules)], root)
             .unwrap();
         let root = tree.root(0).unwrap();
         let handle = tree.handle(root).unwrap();

@@ -4,12 +4,13 @@ use super::again::{calls, serving, status, tree};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::net::Shutdown;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::{NamedTempFile, TempDir};
 use xtask::clients::nfs::Outcome;
 use xtask::clients::nfs::{
     Attributes, Before, Body, Call, Client, How, Set, body, nfsstat3, outcome, record, stable_how,
 };
+use xtask::machines::mounts::{self, mount};
 use xtask::machines::port::Port;
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 use xtask::setup;
@@ -142,6 +143,39 @@ fn replay_by_another_loop_syncs_one_export() -> Result<()> {
     let syncs = trace.lines().filter(|line| line.contains("syncfs("));
     ensure!(syncs.count() == 1, "syncfs was not called once:\n{trace}");
     Ok(())
+}
+
+/// An export that is replaced, mounted over or new is opened by each loop before the client of another loop uses its handle.
+#[test]
+fn changed_export_is_opened_by_every_loop() -> Result<()> {
+    mounts::private("a mount over an export", || {
+        let others = public_dir()?;
+        let paths = ["replaced", "mounted", "later"].map(|name| others.path().join(name));
+        let [replaced, mounted, later] = &paths;
+        fs::create_dir(replaced)?;
+        fs::create_dir(mounted)?;
+        let paths = paths.each_ref().map(PathBuf::as_path);
+        let mut scene = Scene::with_exports(public_dir()?, &paths, "")?;
+        for round in 0..4 {
+            fs::rename(replaced, others.path().join(round.to_string()))?;
+            fs::create_dir(replaced)?;
+            mount("tmpfs", "mode=755", mounted)?;
+            match fs::create_dir(later) {
+                Ok(()) => {}
+                Err(_) => fs::remove_dir(later)?,
+            }
+            for path in paths.iter().filter(|path| path.exists()) {
+                scene.clients.swap(0, 1);
+                let [first, second] = &mut scene.clients;
+                let root = first.mount(&path.display().to_string())?;
+                for client in [second, first] {
+                    let attributes = client.attr(&root);
+                    attributes.with_context(|| format!("{}, round {round}", path.display()))?;
+                }
+            }
+        }
+        Ok(())
+    })
 }
 
 /// If SO_REUSEPORT fails, the server uses one loop.

@@ -36,6 +36,8 @@ pub struct Joined {
     pub turns: Option<&'static dyn Turns>,
     /// The open connections of all loops.
     pub connections: Connections,
+    /// Counter of the changes of exports that any loop has found.
+    pub export_changes: &'static AtomicU32,
     /// Memory shared by the loops, [`SHARED_BYTES`] long.
     pub memory: &'static mut [u8],
     /// True if an earlier process with this index used the memory.
@@ -85,6 +87,7 @@ impl SharedState {
         Ok(Joined {
             turns,
             connections,
+            export_changes: &shared.export_changes,
             memory: self.bytes,
             was_used: shared.was_used_by(self.number),
             entropy: self.entropy,
