@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use cases::random::seed;
@@ -272,7 +273,7 @@ pub fn fifty_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
     let rounds = if is_full_run() { 14 } else { 1 };
     for handles in ["kernel", "path"] {
         let fixture = Fixture::new(world, handles, Storage::Memory)?;
-        operations_of_fsx(&fixture, world, rounds, 25_000)?;
+        operations_of_fsx(&fixture, world, seed(), rounds, 25_000)?;
     }
     Ok(())
 }
@@ -281,6 +282,7 @@ pub fn fifty_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
 fn operations_of_fsx(
     fixture: &Fixture,
     world: &mut World,
+    seed: u64,
     rounds: usize,
     operations: u64,
 ) -> Result<()> {
@@ -293,7 +295,7 @@ fn operations_of_fsx(
     let sync = mount.replace("-o rw,", "-o rw,sync,");
     let synced = [(&sync, operations / 25, MOSTLY_DATA)];
     let runs = cached.into_iter().chain(synced);
-    for (seed, (mount, operations, config)) in (seed()..).zip(runs) {
+    for (seed, (mount, operations, config)) in (seed..).zip(runs) {
         let fsx = Fsx {
             operations,
             seed,
@@ -346,7 +348,7 @@ fn overlay_is_written(
     world: &mut World,
     separate: impl FnOnce(&Path) -> Result<()> + Send,
 ) -> Result<()> {
-    let rounds = if is_full_run() { 14 } else { 1 };
+    let least = Duration::from_secs(if is_full_run() { 60 } else { 0 });
     mounts::on_image(&["mkfs.ext4", "-q"], 64, |top| {
         for name in LOWER {
             tree::create(&top.join("lower/export").join(name), b"of the lower layer")?;
@@ -358,7 +360,14 @@ fn overlay_is_written(
             ..ServerOptions::default()
         };
         let fixture = Fixture::existing(world, &top.join("mounted"), options)?;
-        operations_of_fsx(&fixture, world, rounds, 5000)?;
+        let (start, mut seed) = (Instant::now(), seed());
+        loop {
+            operations_of_fsx(&fixture, world, seed, 1, 2500)?;
+            if start.elapsed() >= least {
+                break;
+            }
+            seed += 2;
+        }
         fs::remove_file(fixture.export().join("file"))?;
         changes_of_every_kind(&fixture, world)
     })
