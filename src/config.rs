@@ -141,6 +141,9 @@ pub const ORDER_TURN_BYTES: u32 = 2 << 20;
 pub const IMAGE_COUNT_MAX: usize = 16;
 /// Limit of directory records and continuation areas that a request reads in an ISO image: enough for a directory of 100,000 names.
 pub const IMAGE_LOOK_COUNT_MAX: i32 = 128 << 10;
+/// Hashes of names that are kept of the directory that is listed in an ISO image (4 bytes each). In larger directories, entries with
+/// equal names that are far apart are not numbered.
+pub const IMAGE_NAME_COUNT: usize = 2048;
 
 const _: () = assert!(DIRECTORY_BYTES_MAX <= READ_INLINE_BYTES);
 const _: () = assert!(READ_INLINE_BYTES <= READ_BYTES_MAX);

@@ -4,7 +4,7 @@
 //! The number of open images is bounded; a new one closes the oldest that is not pinned. All share one reader of each file system, so
 //! memory depends on neither their number nor their size. If an image is changed, replaced or removed, its objects are `Stale`.
 
-use super::volume::{Block as _, Disk, Listed, Run, Volume};
+use super::volume::{Block as _, Disk, Run, Volume};
 use super::walk::put;
 use super::{
     Access, Attr, Backend, Detail, DirEntry, Extent, FileId, FileTime, FsError, FsResult, FsStat,
@@ -503,14 +503,7 @@ impl Vfs for Images {
     #[inline(never)]
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         self.select(dir)?;
-        let reader = self.readers.current();
-        reader.list(0)?;
-        let id = loop {
-            let Listed { id, .. } = reader.next()?;
-            if reader.name() == name.bytes() {
-                break id;
-            }
-        };
+        let id = self.readers.current().lookup(name.bytes())?;
         self.name(id)
     }
 
@@ -520,7 +513,10 @@ impl Vfs for Images {
         if self.known_attr().kind != ObjectType::SymbolicLink {
             return Err(FsError::Invalid);
         }
-        Ok(put(out, 0, self.readers.current().target()) as u32)
+        match self.readers.current().target() {
+            [] => Err(FsError::Io),
+            target => Ok(put(out, 0, target) as u32),
+        }
     }
 
     #[inline(never)]

@@ -2,19 +2,23 @@
 //!
 //! An entry's permanent ID is the offset of its directory record; of a directory, the offset of its extent. The only state is a
 //! buffer of one sector, so memory does not grow with the image. Each request does a bounded amount of work, whatever the image
-//! contains. Supports ISO 9660 with Rock Ridge, else Joliet, else plain names. UDF is detected, but not read.
+//! contains. Supports ISO 9660 with Rock Ridge, else Joliet, else plain names, and High Sierra. UDF is detected, but not read.
 
+mod listing;
 mod reader;
 #[cfg(any(test, fuzzing))]
 pub mod testing;
 
 use super::volume::{Block, Run};
-use super::{Attr, FileTime, FsError, FsResult, Name, ObjectType};
+use super::walk::put;
+use super::{Attr, FileTime, FsError, FsResult, ObjectType};
 use crate::config::IMAGE_LOOK_COUNT_MAX;
 use crate::mem;
 use crate::wire::iso9660::{
-    DESCRIPTORS_END, DESCRIPTORS_START, Descriptor, DirRecord, JOLIET, ROOT_OFFSET, SECTOR_BYTES,
+    DESCRIPTORS_END, DESCRIPTORS_START, Descriptor, DirRecord, HIGH_SIERRA, JOLIET, SECTOR_BYTES,
+    Volume,
 };
+use listing::Names;
 
 pub use reader::Reader;
 
@@ -71,12 +75,12 @@ impl IsoEntry {
 
     /// The name.
     pub fn name(&self) -> &[u8] {
-        self.record.name.bytes()
+        self.record.name()
     }
 
-    /// A symbolic link's target.
+    /// A symbolic link's target; empty if the image has none, or one that is too long.
     pub fn target(&self) -> &[u8] {
-        self.record.target.bytes()
+        self.record.target().unwrap_or_default()
     }
 
     /// Returns true for "." and "..".
@@ -111,7 +115,7 @@ impl IsoEntry {
             uid,
             gid,
             size: match kind {
-                ObjectType::SymbolicLink => self.record.target.len() as u64,
+                ObjectType::SymbolicLink => self.target().len() as u64,
                 _ => self.size,
             },
             used: (self.size + 511) & !511,
@@ -126,25 +130,44 @@ impl IsoEntry {
     }
 }
 
-/// The root directory of an image's tree, and the encoding of its names.
+/// The root directory of an image's tree, the size of its blocks, and the encoding of its names.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     root: u64,
     skip: u16,
+    block_bits: u8,
 }
 
 impl Layout {
     /// No tree.
-    pub const EMPTY: Self = Self { root: 0, skip: 0 };
+    pub const EMPTY: Self = Self {
+        root: 0,
+        skip: 0,
+        block_bits: 11,
+    };
+
+    const fn new(volume: Volume, skip: u16) -> Self {
+        let Volume { root, block_bits } = volume;
+        Self {
+            root: (root as u64) << block_bits,
+            skip,
+            block_bits,
+        }
+    }
 
     /// ID of the top directory.
     pub const fn root(&self) -> u64 {
         self.root
     }
 
-    /// Layout before the top is parsed: assumes the 14 bytes of CD-ROM XA before the Rock Ridge fields.
-    const UNKNOWN: Self = Self { root: 0, skip: 14 };
+    /// Returns the offset of a block.
+    const fn offset(&self, block: u32) -> u64 {
+        (block as u64) << self.block_bits
+    }
 }
+
+/// Bytes before the Rock Ridge fields of the root directory, unless it begins with an SP field: those of CD-ROM XA.
+const XA_BYTES: u16 = 14;
 
 /// An image.
 #[repr(C)] // Frequently used fields first: small offsets make short instructions.
@@ -161,10 +184,13 @@ pub struct Image<B> {
     next: u64,
     /// End offset of the directory.
     end: u64,
+    /// True if the listing continues where it stopped, or has begun.
+    resumes: bool,
     looks_left: i32,
     /// True if the last sector was not read because its disk must be waited for.
     waits: bool,
     sector: &'static mut [u8; SECTOR_BYTES as usize],
+    names: Names,
 }
 
 impl<B: Block> Image<B> {
@@ -178,9 +204,11 @@ impl<B: Block> Image<B> {
             from: 0,
             next: 0,
             end: 0,
+            resumes: false,
             looks_left: 0,
             waits: false,
             sector: mem::array(),
+            names: Names::new(),
         }
     }
 
@@ -191,49 +219,70 @@ impl<B: Block> Image<B> {
     #[inline(never)]
     pub fn open(&mut self, entry: &mut IsoEntry) -> FsResult<()> {
         self.reset_budget();
-        self.tree = Layout::UNKNOWN;
-        // Uses the first descriptor of each kind, prefers better kinds, and stops at the terminator: descriptors after it may
-        // belong to an image inside this one.
-        let (mut next, mut udf) = (Descriptor::Primary, false);
+        let (mut primary, mut joliet, mut udf, mut ended) = (None, None, false, false);
         let mut at = DESCRIPTORS_START * SECTOR;
         // An image that ends here has no more descriptors.
         while at < DESCRIPTORS_END * SECTOR && self.fetch(at).is_some() {
             match Descriptor::parse(self.sector) {
                 Descriptor::Udf => udf = true,
-                Descriptor::End => next = Descriptor::End,
-                found if found < next || found == Descriptor::Other => {}
-                found => {
-                    self.read(at + ROOT_OFFSET, 0, entry)?;
-                    self.tree.root = entry.id;
-                    self.tree.skip = JOLIET;
-                    next = Descriptor::End;
-                    if found == Descriptor::Primary {
-                        self.tree.skip = Layout::UNKNOWN.skip;
-                        self.read(entry.id, 0, entry)?;
-                        self.tree.skip = entry.record.skip.into();
-                        if !entry.record.extended {
-                            next = Descriptor::Joliet;
-                        }
-                    }
+                Descriptor::End => ended = true,
+                // Descriptors after the terminator may belong to an image inside this one, except those of UDF.
+                _ if ended => {}
+                Descriptor::Primary(volume) => {
+                    primary.get_or_insert(Layout::new(volume, XA_BYTES));
                 }
+                Descriptor::HighSierra(volume) => {
+                    primary.get_or_insert(Layout::new(volume, HIGH_SIERRA));
+                }
+                Descriptor::Joliet(volume) => {
+                    joliet.get_or_insert(volume);
+                }
+                Descriptor::Other => {}
             }
             at += SECTOR;
         }
-        let root = self.tree.root;
-        if root != 0 {
-            self.entry(root, entry)?;
-            self.list(0, entry)?;
+        self.check_wait()?;
+        let mut opened = self.open_tree(primary, entry);
+        // As on Linux, Joliet is used if there is no Rock Ridge, or nothing in its root directory.
+        if let Some(mut volume) = joliet
+            && (opened.is_err() || !entry.record.extended || !self.has_other(b"", entry))
+        {
+            self.check_wait()?;
+            if let Some(primary) = primary {
+                volume.block_bits = primary.block_bits;
+            }
+            let layout = Layout::new(volume, JOLIET);
+            let plain = opened.map(|()| self.tree);
+            opened = self.open_tree(Some(layout), entry);
+            if let Ok(plain) = plain
+                && opened.is_err()
+            {
+                self.tree = plain;
+                opened = self.check_wait();
+            }
         }
         // A UDF image has no ISO 9660 tree, or one with only a readme.
         self.check_wait()?;
-        if udf && (root == 0 || self.find(README, true, entry).is_err()) {
+        if udf
+            && (self.open_tree(Some(self.tree), entry).is_err() || !self.has_other(README, entry))
+        {
             self.check_wait()?;
             return Err(FsError::NotSupported);
         }
-        if root == 0 {
-            return Err(FsError::Invalid);
+        opened
+    }
+
+    /// Selects a tree, and begins to list its root directory.
+    #[inline(never)]
+    fn open_tree(&mut self, tree: Option<Layout>, entry: &mut IsoEntry) -> FsResult<()> {
+        self.tree = tree.ok_or(FsError::Invalid)?;
+        let root = self.tree.root;
+        if self.tree.skip == XA_BYTES {
+            self.read(root, 0, entry)?;
+            self.tree.skip = entry.record.skip.into();
         }
-        Ok(())
+        self.entry(root, entry)?;
+        self.list(0, entry)
     }
 
     /// The image's layout, for [`turn_to`](Self::turn_to).
@@ -244,6 +293,7 @@ impl<B: Block> Image<B> {
     /// Switches to another image, so that one reader serves many. `tree` is the layout after [`open`](Self::open).
     pub fn turn_to(&mut self, block: B, tree: Layout) {
         (self.at, self.tree) = (NOWHERE, tree);
+        self.names.clear();
         self.block = block;
     }
 
@@ -273,6 +323,7 @@ impl<B: Block> Image<B> {
     /// The contiguous part at `offset` of a regular file. `entry` is from [`entry`](Self::entry).
     pub fn run(&mut self, offset: u64, entry: &mut IsoEntry) -> FsResult<Run> {
         match entry.kind() {
+            ObjectType::Regular if entry.record.interleaved => return Err(FsError::Io),
             ObjectType::Regular => {}
             ObjectType::Directory => return Err(FsError::IsDirectory),
             _ => return Err(FsError::Invalid),
@@ -290,64 +341,6 @@ impl<B: Block> Image<B> {
             return Err(FsError::Io);
         }
         Ok(Run { offset: at, len })
-    }
-
-    /// Begins to list a directory after the cookie `from` (0: from the start). `dir` is from [`entry`](Self::entry).
-    #[inline(never)]
-    pub fn list(&mut self, from: u64, dir: &IsoEntry) -> FsResult<()> {
-        if !dir.record.is_directory() {
-            return Err(FsError::NotDirectory);
-        }
-        self.dir = dir.id;
-        self.from = dir.id.saturating_add(from);
-        // A sector begins with a record, so start there: a made-up cookie cannot make us parse the middle of a record.
-        self.next = self.from & !(SECTOR - 1);
-        self.end = dir.id + dir.size;
-        Ok(())
-    }
-
-    /// Reads the next entry of the listing; "." and ".." are included.
-    ///
-    /// # Errors
-    /// `NoEntry`: the end.
-    #[inline(never)]
-    pub fn next(&mut self, out: &mut IsoEntry) -> FsResult<()> {
-        while self.next < self.end {
-            self.read(self.next, 0, out)?;
-            self.next = out.next;
-            let record = &out.record;
-            if out.next > self.from
-                && !record.is_elsewhere()
-                && (record.dots || Name::new(out.name()).is_ok())
-            {
-                return Ok(());
-            }
-        }
-        Err(FsError::NoEntry)
-    }
-
-    /// Cookie of the entry read last.
-    pub const fn cookie(&self) -> u64 {
-        self.next - self.dir
-    }
-
-    /// Reads the next entry with this name in the directory that is listed.
-    ///
-    /// # Errors
-    /// `NoEntry`: no such entry.
-    pub fn lookup(&mut self, name: &[u8], out: &mut IsoEntry) -> FsResult<()> {
-        self.find(name, false, out)
-    }
-
-    /// Reads the next entry with this name; with `other`, the next that is neither this name nor "." nor "..".
-    #[inline(never)]
-    fn find(&mut self, name: &[u8], other: bool, out: &mut IsoEntry) -> FsResult<()> {
-        loop {
-            self.next(out)?;
-            if (out.name() == name) != other && !(other && out.is_dots()) {
-                return Ok(());
-            }
-        }
     }
 
     #[inline(never)]
@@ -372,32 +365,36 @@ impl<B: Block> Image<B> {
         (out.id, out.size, out.next) = (NOWHERE, 0, at);
         let record = &mut out.record;
         record.clear();
-        let skip = self.tree.skip;
+        let tree = self.tree;
         loop {
-            let Some(rest) = self.fetch(out.next) else {
-                return Err(self.fault());
-            };
-            if let [0, ..] = rest {
-                // A zero length: no more records in this sector.
-                out.next += rest.len() as u64;
-                if record.is_continued() {
-                    continue;
+            let is_parsed = match self.fetch(out.next) {
+                None => return Err(self.fault()),
+                Some([0, ..]) => {
+                    // A zero length: no more records in this block.
+                    out.next = ((out.next >> tree.block_bits) + 1) << tree.block_bits;
+                    if record.is_continued() {
+                        continue;
+                    }
+                    return Ok(());
                 }
-                return Ok(());
-            }
-            if !record.parse(rest, skip) {
+                Some(rest @ [len, ..]) if rest.len() >= usize::from(*len) => {
+                    record.parse(rest, tree.skip)
+                }
+                Some(_) => self.parse_crossing(out.next, record)?,
+            };
+            if !is_parsed {
                 return Err(FsError::Io);
             }
-            let [block, size] = record.extent.map(u64::from);
+            let [block, size] = record.extent;
             // `offset` is in the last extent that begins at or before it.
             if out.size <= offset {
                 out.before = out.size;
                 out.run = Run {
-                    offset: block * SECTOR,
-                    len: size,
+                    offset: tree.offset(block),
+                    len: size.into(),
                 };
             }
-            out.size += size;
+            out.size += u64::from(size);
             out.next += u64::from(record.len);
             if !record.is_continued() {
                 break;
@@ -406,26 +403,41 @@ impl<B: Block> Image<B> {
         }
         let mut areas_left = AREA_COUNT_MAX;
         while let [block, offset, len @ 1..=u32::MAX] = &mut record.more {
-            let at = u64::from(*block) * SECTOR + u64::from(*offset);
+            let at = tree.offset(*block) + u64::from(*offset);
             let len = core::mem::take(len) as usize;
             areas_left -= 1;
-            if areas_left > 0
-                && let Some(rest) = self.fetch(at)
-                && let Some(area) = rest.get(..len)
-            {
-                record.read(area);
-            } else {
-                record.malformed = true;
+            if areas_left == 0 || at >= self.block.size() {
+                break;
+            }
+            let area = self.fetch(at).map(|rest| rest.get(..len));
+            match area {
+                None => return Err(self.fault()),
+                // As on Linux, an area that crosses the end of a sector is ignored.
+                Some(None) => break,
+                Some(Some(area)) => record.read(area),
             }
         }
-        self.check_wait()?;
         record.finish();
         out.id = at;
         if record.is_directory() {
             let [block, _] = record.extent;
-            out.id = u64::from(block) * SECTOR;
+            out.id = tree.offset(block);
         }
         Ok(())
+    }
+
+    /// Parses a record that crosses the end of a sector. Returns false if it is malformed.
+    #[cold]
+    fn parse_crossing(&mut self, at: u64, record: &mut DirRecord) -> FsResult<bool> {
+        let mut joined = [0; 255];
+        let mut len = 0;
+        for at in [at, (at | (SECTOR - 1)) + 1] {
+            let Some(part) = self.fetch(at) else {
+                return Err(self.fault());
+            };
+            len = put(&mut joined, len, part);
+        }
+        Ok(record.parse(&joined, self.tree.skip))
     }
 
     /// Returns the error of a failed [`Self::fetch`].
@@ -445,13 +457,18 @@ impl<B: Block> Image<B> {
     #[inline(never)]
     fn fetch(&mut self, at: u64) -> Option<&[u8]> {
         self.looks_left -= 1;
+        self.waits = false;
         if self.looks_left < 0 {
             return None;
         }
         let (offset, start) = (at & (SECTOR - 1), at & !(SECTOR - 1));
         if self.at != start {
             self.at = NOWHERE;
-            let read = self.block.read(start, self.sector);
+            // The last sector may be shorter.
+            let len = self.block.size().checked_sub(start)?.min(SECTOR) as usize;
+            let (part, missing) = self.sector.split_at_mut_checked(len).filter(|_| len > 0)?;
+            missing.fill(0);
+            let read = self.block.read(start, part);
             self.waits = read.is_err_and(FsError::waits);
             read.ok()?;
             self.at = start;

@@ -87,4 +87,10 @@ impl Volume for Reader {
     fn name(&self) -> &[u8] {
         self.listed.name()
     }
+
+    fn lookup(&mut self, name: &[u8]) -> FsResult<u64> {
+        self.image.list(0, self.entry)?;
+        self.image.lookup(name, self.listed)?;
+        Ok(self.listed.id)
+    }
 }

@@ -1,5 +1,7 @@
 //! Builders of ISO images for tests and fuzzers. A hostile image is a valid one with a few bytes changed.
 
+use std::cell::RefCell;
+
 use super::{Block, FsError, FsResult, Image, IsoEntry, Layout, ObjectType, Run};
 
 const SECTOR: usize = 2048;
@@ -305,10 +307,34 @@ pub fn image(block: Counted<'_>) -> Image<Counted<'_>> {
     image
 }
 
+/// An image that explorers own.
+struct Owned(Vec<u8>);
+
+impl Block for Owned {
+    fn read(&mut self, offset: u64, out: &mut [u8]) -> FsResult<()> {
+        Block::read(&mut &self.0[..], offset, out)
+    }
+
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+thread_local! {
+    /// The reader of all explored images, because its memory is never freed.
+    static EXPLORER: RefCell<Image<Owned>> = RefCell::new(Image::new(Owned(Vec::new())));
+}
+
 /// Lists an image a few levels deep and reads the start of every file. Returns the number of entries. Errors are ignored: the
 /// caller tests that nothing panics or loops.
 pub fn explore(bytes: &[u8]) -> u32 {
-    let mut image = image(Counted::new(bytes));
+    EXPLORER.with_borrow_mut(|image| {
+        image.turn_to(Owned(bytes.to_vec()), Layout::EMPTY);
+        explore_with(image)
+    })
+}
+
+fn explore_with(image: &mut Image<Owned>) -> u32 {
     let mut entry = IsoEntry::new();
     if image.open(&mut entry).is_err() {
         return 0;
@@ -319,7 +345,7 @@ pub fn explore(bytes: &[u8]) -> u32 {
         let mut cookie = 0;
         // Continue from the cookie of the previous entry.
         while count < 200
-            && list(&mut image, dir, cookie, &mut entry) == Ok(())
+            && list(image, dir, cookie, &mut entry) == Ok(())
             && image.next(&mut entry) == Ok(())
         {
             count += 1;
@@ -342,7 +368,7 @@ pub fn explore(bytes: &[u8]) -> u32 {
             if entry.attr(7).kind == ObjectType::Directory {
                 dirs.push(id);
             }
-            let listed = list(&mut image, dir, 0, &mut entry);
+            let listed = list(image, dir, 0, &mut entry);
             let found = listed.and_then(|()| image.lookup(&name, &mut entry));
             assert!(matches!(found, Ok(()) | Err(FsError::Io)));
         }

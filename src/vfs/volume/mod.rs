@@ -40,7 +40,7 @@ pub trait Volume {
     fn select(&mut self, id: u64) -> FsResult<()>;
     /// Attributes of the selected object, with this file system ID.
     fn attr(&self, fsid: u64) -> Attr;
-    /// Target of the selected object if it is a symbolic link.
+    /// Target of the selected object if it is a symbolic link; empty if it cannot be read.
     fn target(&self) -> &[u8];
     /// Checks that the content of the selected file is inside the image.
     ///
@@ -65,4 +65,17 @@ pub trait Volume {
     fn next(&mut self) -> FsResult<Listed>;
     /// Name of the entry read last.
     fn name(&self) -> &[u8];
+    /// Finds an entry of the selected directory, and returns its object's ID. Ends the listing.
+    ///
+    /// # Errors
+    /// `NotDirectory`; `NoEntry`.
+    fn lookup(&mut self, name: &[u8]) -> FsResult<u64> {
+        self.list(0)?;
+        loop {
+            let Listed { id, .. } = self.next()?;
+            if self.name() == name {
+                return Ok(id);
+            }
+        }
+    }
 }

@@ -2,45 +2,73 @@
 
 use super::Text;
 
+/// Longest name (bytes) that is made by shortening a longer one. A suffix can be added to it.
+const SHORTENED_BYTES: usize = 250;
+
 /// Converts an identifier to a name. A plain identifier ends at a NUL; ";" and "/" in it become dots, but the version ";1" is
-/// removed with the dots before it. A Joliet identifier is big-endian UCS-2 and ends at a NUL; surrogates, an odd last byte, the
-/// version ";1" and trailing dots are removed.
+/// removed with a dot before it. A Joliet identifier is big-endian UTF-16 and ends at a NUL; unpaired surrogates, an odd last byte,
+/// the version ";1" and trailing dots are removed.
 pub(super) fn read(id: &[u8], joliet: bool, out: &mut Text) {
     if joliet {
-        for unit in id.as_chunks().0 {
-            let letter: u32 = u16::from_be_bytes(*unit).into();
-            let (mut shift, mark): (u32, u8) = match letter {
-                0 => break,
-                1..0x80 => (0, 0),
-                0x80..0x800 => (6, 0xc0),
-                0xd800..0xe000 => continue,
-                _ => (12, 0xe0),
-            };
-            out.put(mark | (letter >> shift) as u8);
-            while shift > 0 {
-                shift -= 6;
-                out.put(0x80 | (letter >> shift) as u8 & 0x3f);
+        let units = id
+            .as_chunks()
+            .0
+            .iter()
+            .map(|unit| u16::from_be_bytes(*unit));
+        for letter in char::decode_utf16(units.take_while(|unit| *unit != 0)).flatten() {
+            let mut bytes = [0; 4];
+            for byte in letter.encode_utf8(&mut bytes).bytes() {
+                out.put(byte);
             }
         }
         if let [_, .., b';', b'1'] = out.bytes() {
             out.len -= 2;
         }
-    } else {
-        let mut rest = id;
-        loop {
-            let [byte, tail @ ..] = rest else {
-                return;
-            };
-            rest = tail;
-            out.put(match byte {
-                0 => return,
-                b';' if matches!(rest, b"1") => break,
-                b';' | b'/' => b'.',
-                byte => byte.to_ascii_lowercase(),
-            });
+        while let [_, .., b'.'] = out.bytes() {
+            out.len -= 1;
+        }
+        return;
+    }
+    let mut rest = id;
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
+        out.put(match (byte, tail) {
+            (0, _) | (b';', b"1") | (b'.', b";1") => return,
+            (b';' | b'/', _) => b'.',
+            (byte, _) => byte.to_ascii_lowercase(),
+        });
+    }
+}
+
+/// Ends the name that begins at `start` at its first NUL.
+#[inline(never)]
+pub(super) fn end_at_nul(names: &mut Text, start: usize) {
+    let name = names.bytes().get(start..).unwrap_or_default();
+    if let Some(len) = name.iter().position(|byte| *byte == 0) {
+        names.len = start + len;
+    }
+}
+
+/// Changes the name that begins at `start` so that Linux accepts it: no "/", not empty, not "." or "..", at most 255 bytes.
+#[inline(never)]
+pub(super) fn make_valid(names: &mut Text, start: usize) {
+    let name = names.buffer.get_mut(start..names.len).unwrap_or_default();
+    if name.len() > super::NAME_BYTES_MAX {
+        // The last character ends before the end, or there.
+        let mut len = SHORTENED_BYTES;
+        while name.get(len).is_some_and(|byte| byte & 0xc0 == 0x80) {
+            len -= 1;
+        }
+        names.len = start + len;
+    }
+    for byte in &mut *name {
+        if *byte == b'/' {
+            *byte = b'.';
         }
     }
-    while let [_, .., b'.'] = out.bytes() {
-        out.len -= 1;
+    match name {
+        [] => names.put(b'_'),
+        [first @ b'.'] | [first @ b'.', b'.'] => *first = b'_',
+        _ => {}
     }
 }

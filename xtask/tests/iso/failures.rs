@@ -96,17 +96,16 @@ fn unwritable_output_is_reported_once() -> Result<()> {
 #[test]
 fn damaged_entry_does_not_hide_other_entries() -> Result<()> {
     let tree = tempfile::tempdir()?;
-    for name in ["before", "damaged", "without"] {
+    for name in ["before", "without"] {
         fs::write(tree.path().join(name), name)?;
     }
+    fs::create_dir(tree.path().join("damaged"))?;
     let (_dir, image) = image(ROCK_RIDGE[0], tree.path())?;
     let mut bytes = fs::read(&image)?;
-    // Flips a bit in one of the two copies (little-endian and big-endian) of the mode of `damaged`. The first match of the name is
-    // in the directory record, after the mode (PX).
-    let name = bytes.windows(8).position(|part| part == b"\0damaged");
-    let before = &bytes[..name.context("no name")?];
-    let mode = before.windows(2).rposition(|part| part == b"PX");
-    bytes[mode.context("no mode")? + 6] ^= 0x40;
+    // Moves the directory beyond the end of the image. Its length and identifier are at the end of the fixed part of its record,
+    // the highest byte of its block is 27 bytes before them.
+    let name = bytes.windows(8).position(|part| part == b"\x07DAMAGED");
+    bytes[name.context("no name")? - 27] = 0x7f;
     fs::write(&image, bytes)?;
     let path = image.display().to_string();
     let output = run(Arch::X86_64, &["ls", &path])?;

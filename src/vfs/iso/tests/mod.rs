@@ -1,6 +1,7 @@
 //! Tests with valid images. Those with damaged ones are in `hostile`.
 
 mod hostile;
+mod writers;
 
 use super::super::FileTime;
 use super::testing::*;
