@@ -232,7 +232,7 @@ fn server_is_found_by_broadcast() -> Result<()> {
     ] {
         setup::run_captured(Command::new("ip").args(words.split(' ')))?;
     }
-    let server = serve(&host, directory.path(), &[])?;
+    let server = serve(&host, directory.path(), &["-l", "::"])?;
     let [high, low] = server.nfs_port.to_be_bytes();
     client.run(|| {
         let socket = UdpSocket::bind("0.0.0.0:0")?;

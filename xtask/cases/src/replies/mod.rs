@@ -10,7 +10,7 @@ mod results;
 
 use crate::calls::{LAST_FRAGMENT, ProcedureId};
 use crate::values::pack;
-use results::{RpcbindEntry, UniversalAddress};
+use results::{Called, RpcbindEntry, UniversalAddress};
 
 /// Outcome of a call at the RPC level (RFC 5531).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,21 +228,25 @@ pub fn body(procedure: ProcedureId, bytes: &[u8]) -> Result<Body> {
             NFS_PROGRAM::NFSPROC3_PATHCONF => sort::<PATHCONF3res>(bytes, it),
             NFS_PROGRAM::NFSPROC3_COMMIT => sort::<COMMIT3res>(bytes, it),
         },
-        (mount::PROGRAM, 1, 1) if bytes.starts_with(&[0; 4]) => {
-            // `nfs3_types` has no type for a handle of MOUNT version 1, which has a fixed length.
+        (mount::PROGRAM, 1 | 2, 1) if bytes.starts_with(&[0; 4]) => {
+            // `nfs3_types` has no type for a handle of MOUNT versions 1 and 2, which has a fixed length.
             let handle: [u8; 32] = read_all(&bytes[4..])?;
             it.handle = handle.to_vec();
             Ok(())
         }
-        (mount::PROGRAM, 1 | 3, 1) => sort::<mount::mountres3<'_>>(bytes, it),
-        (mount::PROGRAM, 1 | 3, 2) => sort::<mount::mountlist<'_, '_>>(bytes, it),
-        (mount::PROGRAM, 1 | 3, 5) => sort::<mount::exports<'_, '_>>(bytes, it),
-        (mount::PROGRAM, 1 | 3, 0 | 3 | 4) => sort::<Void>(bytes, it),
+        (mount::PROGRAM, 1..=3, 1) => sort::<mount::mountres3<'_>>(bytes, it),
+        (mount::PROGRAM, 1..=3, 2) => sort::<mount::mountlist<'_, '_>>(bytes, it),
+        (mount::PROGRAM, 1..=3, 5) => sort::<mount::exports<'_, '_>>(bytes, it),
+        (mount::PROGRAM, 1..=3, 0 | 3 | 4) => sort::<Void>(bytes, it),
         (portmap::PROGRAM, portmap::VERSION, 0) => sort::<Void>(bytes, it),
         (portmap::PROGRAM, 3 | 4, 0) => sort::<Void>(bytes, it),
         (portmap::PROGRAM, 2..=4, 1 | 2) => sort::<bool>(bytes, it),
         (portmap::PROGRAM, 3, 3) | (portmap::PROGRAM, 4, 3 | 9) => {
             sort::<UniversalAddress>(bytes, it)
+        }
+        (portmap::PROGRAM, portmap::VERSION, 5) => sort::<Called<u32>>(bytes, it),
+        (portmap::PROGRAM, 3, 5) | (portmap::PROGRAM, 4, 5 | 10) => {
+            sort::<Called<UniversalAddress>>(bytes, it)
         }
         (portmap::PROGRAM, 3 | 4, 4) => sort::<List<RpcbindEntry>>(bytes, it),
         (portmap::PROGRAM, portmap::VERSION, 3) => sort::<u32>(bytes, it),
@@ -359,6 +363,8 @@ mod tests {
             ((portmap::PROGRAM, 2, 1), &[0], true),
             ((portmap::PROGRAM, 2, 1), &[2], false),
             ((portmap::PROGRAM, 2, 5), &[0], false),
+            ((portmap::PROGRAM, 2, 5), &[2049, 0], true),
+            ((portmap::PROGRAM, 4, 10), &[0, 4, 0], false),
         ] {
             assert_eq!(
                 body(procedure, &bytes(words)).is_ok(),

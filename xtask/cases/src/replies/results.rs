@@ -230,6 +230,34 @@ impl Results for UniversalAddress {
     }
 }
 
+/// The results of CALLIT (RFC 1833, `call_result` and `rpcb_rmtcallres`): a port or an address, and the results of NULL.
+pub(super) struct Called<T>(T, Opaque<'static>);
+
+impl<T: Pack> Pack for Called<T> {
+    fn packed_size(&self) -> usize {
+        self.0.packed_size() + self.1.packed_size()
+    }
+
+    fn pack(&self, output: &mut impl Write) -> xdr_codec::Result<usize> {
+        Ok(self.0.pack(output)? + self.1.pack(output)?)
+    }
+}
+
+impl<T: Unpack> Unpack for Called<T> {
+    fn unpack(input: &mut impl Read) -> xdr_codec::Result<(Self, usize)> {
+        let (place, place_len) = T::unpack(input)?;
+        let (results, len) = Opaque::unpack(input)?;
+        Ok((Self(place, results), place_len + len))
+    }
+}
+
+impl<T: Results> Results for Called<T> {
+    fn collect_into(&self, body: &mut Body) -> Result<()> {
+        ensure!(self.1.is_empty(), "NULL has the results {:?}", self.1);
+        self.0.collect_into(body)
+    }
+}
+
 /// An entry of rpcbind's list (RFC 1833, `rpcb`).
 pub(super) struct RpcbindEntry {
     program_and_version: [u32; 2],

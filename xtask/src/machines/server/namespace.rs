@@ -37,7 +37,10 @@ impl Namespace {
             // Without duplicate address detection, an IPv6 address is usable at once instead of after one or two seconds.
             let at_once = "echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad";
             setup::run_captured(host.command("sh").args(["-c", at_once]))?;
-            ip(&format!("-n {} addr add {address}/24 dev eth0", host.name))?;
+            ip(&format!(
+                "-n {} addr add {address}/24 brd + dev eth0",
+                host.name
+            ))?;
             ip(&format!("-n {} link set eth0 up", host.name))?;
         }
         Ok((first, second))
