@@ -4,7 +4,6 @@
 
 pub mod daemon;
 pub mod defmt_sink;
-#[cfg(feature = "streams")]
 pub mod destinations;
 pub mod epoll;
 pub mod fs;
