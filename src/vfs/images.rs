@@ -215,7 +215,7 @@ impl Images {
             pins: 0,
             is_checked: false,
             readers: Readers {
-                iso: iso::Reader::new(),
+                iso: iso::Reader::default(),
             },
             slots,
             objects: Slots::new(OBJECT_COUNT),

@@ -15,16 +15,18 @@ pub struct Reader {
     image: Image<Disk>,
 }
 
-impl Reader {
-    /// A reader that was turned to no image yet.
-    pub fn new() -> Self {
+/// A reader that was turned to no image yet.
+impl Default for Reader {
+    fn default() -> Self {
         Self {
             entry: mem::leak(IsoEntry::EMPTY),
             listed: mem::leak(IsoEntry::EMPTY),
             image: Image::new(Disk::NONE),
         }
     }
+}
 
+impl Reader {
     /// Finds the file system of an image and selects its root directory.
     ///
     /// # Errors
