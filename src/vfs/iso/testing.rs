@@ -1,6 +1,6 @@
 //! Builders of ISO images for tests and fuzzers. A hostile image is a valid one with a few bytes changed.
 
-use std::cell::RefCell;
+use core::cell::RefCell;
 
 use super::{Block, FsError, FsResult, Image, IsoEntry, Layout, ObjectType, Run};
 

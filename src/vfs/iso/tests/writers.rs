@@ -155,7 +155,8 @@ fn records_may_cross_sectors() {
 #[test]
 fn joliet_replaces_empty_rock_ridge() {
     let mut draft = plain(&[b"\0J"], 2);
-    draft.put(17, 0, &draft.0[16 * 2048..17 * 2048].to_vec());
+    let first = draft.0[16 * 2048..17 * 2048].to_vec();
+    draft.put(17, 0, &first);
     draft.descriptor(16, 1, 22);
     draft.descriptor(18, 255, 0);
     let rock = [field(b"SP", &[0xbe, 0xef, 0]), field(b"ER", b"\0\0\0\x01")];
