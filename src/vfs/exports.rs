@@ -99,6 +99,8 @@ pub struct Tree {
     pub reopens: bool,
     /// True if an export has become missing.
     pub has_missing: bool,
+    /// The last export that was missing and that [`Tree::reopen_export`] opened.
+    pub opened: Option<usize>,
     /// Counter of the changes of exports, shared by the loops that serve the same files. `None`: one loop.
     changes: Option<&'static AtomicU32>,
     /// The value of `changes` for which all exports were opened.
@@ -301,6 +303,9 @@ impl Tree {
         let opened = self.open_export(number);
         let place = self.exports.get(number);
         let is_new = place.is_some_and(|place| place.root.is_some_and(|root| root.is_new));
+        if !was_open && opened.is_ok() {
+            self.opened = Some(number);
+        }
         if (is_new || was_open != self.is_open(number))
             && let Some(changes) = self.changes
         {

@@ -8,6 +8,15 @@
 use super::error::{FsError, FsResult};
 use super::walk::{front, put};
 
+/// The kind of file handles.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// The kernel's handles, with a MAC. They survive every rename.
+    Kernel,
+    /// Path handles. They need no privilege, and survive renames that do not move the object's directory.
+    Path,
+}
+
 /// A persistent name of an object: at most 64 bytes (`NFS3_FHSIZE`, RFC 1813), zeros after them.
 #[derive(Clone, Copy, Debug)]
 pub struct Handle {

@@ -51,7 +51,7 @@ pub use access::{Access, Caller, GROUP_COUNT_MAX, Peer};
 pub use attr::{Attr, FileTime, FsStat, NewTime, ObjectType, SetAttr};
 pub use error::{FsError, FsResult};
 pub use exports::{OpenFault, Rules, Tree};
-pub use handle::Handle;
+pub use handle::{Form, Handle};
 pub use images::{ImageFile, Images};
 pub use jobs::{Bytes, Ended, Extent, FileId, Job, JobId, JobKind, Scope, Storage, Submitted};
 pub use name::{Name, is_image};

@@ -3,7 +3,7 @@
 //! The tree has two readings in memory that is reserved at the start: the valid one, and the one that is being read. A reading is
 //! cleared as a whole, so a server that reads its files again allocates nothing, however often the paths change.
 
-use super::{Backend, Rights};
+use super::{Backend, Form, Rights};
 use crate::mem::{Ends as _, Slots, c_str};
 use crate::wire::exports::{Hosts, Rules};
 use core::ffi::CStr;
@@ -22,6 +22,8 @@ pub struct ExportRoot {
     pub is_linked: bool,
     /// True if another object was the top before, or none.
     pub is_new: bool,
+    /// The form of the handles of its objects.
+    pub form: Form,
 }
 
 impl ExportRoot {
@@ -33,6 +35,7 @@ impl ExportRoot {
             is_image,
             is_linked: false,
             is_new: false,
+            form: Form::Path,
         }
     }
 }

@@ -211,7 +211,7 @@ fn failure_to_start_is_shown_on_the_terminal() -> Result<()> {
     for (words, part) in [
         (
             "--export /dev/null",
-            "cannot export /dev/null: a part of the path is not a directory",
+            "cannot export /dev/null: neither a directory",
         ),
         ("-e /etc/none", "cannot read /etc/none: does not exist"),
         (

@@ -39,8 +39,8 @@ use crate::text::{Text, text};
 use crate::time::Instant;
 #[cfg(bare)]
 use crate::vfs::FsError;
-use crate::vfs::host::{Form, Host};
-use crate::vfs::{Backend, Export, OpenFault, Tree};
+use crate::vfs::host::Host;
+use crate::vfs::{Backend, Export, Form, OpenFault, Tree};
 use core::net::SocketAddrV6;
 use core::sync::atomic::Ordering;
 use exports::Files;
@@ -357,6 +357,9 @@ impl Task for Nfs {
             self.streams.disk_ended();
         }
         self.streams.turn(world, &mut self.rpc);
+        if let Some(number) = world.tree.opened.take() {
+            self.reopened(world, number, Ok(()));
+        }
         #[cfg(bare)]
         machine::report_stalled_disk(world.events);
         if signals.reload {
@@ -420,6 +423,7 @@ impl Nfs {
             if is_exported(world.tree, number) {
                 // Other loops may not know what this one finds now; that ends when no loop finds anything.
                 let opened = world.tree.reopen_export(number);
+                world.tree.opened = None;
                 if opened.is_ok() != was_open {
                     self.reopened(world, number, opened.map_err(|fault| fault.errno));
                 }
@@ -440,6 +444,7 @@ impl Nfs {
         for number in 0..world.tree.exports().len() {
             if is_exported(world.tree, number) && !world.tree.is_open(number) {
                 let opened = world.tree.reopen_export(number);
+                world.tree.opened = None;
                 self.reopened(world, number, opened.map_err(|fault| fault.errno));
             }
         }
@@ -451,7 +456,7 @@ impl Nfs {
         const REFUSED: u8 = Errno::ACCESS.raw_os_error() as u8;
         match opened {
             Ok(()) if self.is_first => {
-                report_export(world.tree, number, self.form, world.events);
+                report_export(world.tree, number, world.events);
             }
             Err(REFUSED) if self.ends_to_widen => world.exit = Some(Fatal::Done),
             _ => {}
@@ -479,11 +484,12 @@ fn choose_form(options: &Options, host: &mut Host, tree: &Tree) -> Result<Form, 
         platform::host::files::make_private_directory(KEY_DIRECTORY);
         KEY_FILE
     });
+    // Falls back to path handles only if the user did not ask for kernel handles.
+    let is_required = options.form.is_some() || options.key_file.is_some();
+    host.may_use_paths = !is_required;
     let Err(errno) = host.use_kernel_handles(path) else {
         return Ok(Form::Kernel);
     };
-    // Falls back to path handles only if the user did not ask for kernel handles.
-    let is_required = options.form.is_some() || options.key_file.is_some();
     let what = if is_required {
         text!("cannot use the key file")
     } else {

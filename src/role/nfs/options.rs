@@ -11,7 +11,7 @@ use crate::drive::platform::host::loops::SharedState;
 use crate::drive::platform::network::Network;
 use crate::mem::index_of;
 use crate::sys::Args;
-use crate::vfs::host::Form;
+use crate::vfs::Form;
 use crate::wire::exports::Flaw;
 use core::cell::Cell;
 use core::ffi::CStr;

@@ -5,23 +5,21 @@ use crate::event::{self, Events, Line};
 use crate::net::NetError;
 use crate::sys;
 use crate::text::{Text, text};
-use crate::vfs::host::Form;
-use crate::vfs::{Client, Exports, Rules, Tree};
+use crate::vfs::{Client, Exports, Form, Rules, Tree};
 use crate::wire::exports::Hosts;
 use core::net::SocketAddrV6;
 
 /// Reports an export with its mode and kind of handles, unless it is missing.
-pub(super) fn report_export(tree: &mut Tree, number: usize, form: Form, events: &mut Events) {
+pub(super) fn report_export(tree: &mut Tree, number: usize, events: &mut Events) {
     let is_read_only = tree.is_read_only(number);
-    let Some(export) = tree
-        .exports()
-        .get(number)
-        .filter(|export| export.root.is_some())
-    else {
+    let Some(export) = tree.exports().get(number) else {
+        return;
+    };
+    let Some(root) = export.root else {
         return;
     };
     let is_writable = export.common_rules().has(Rules::WRITABLE) && !is_read_only;
-    let kind = match (is_writable, form) {
+    let kind = match (is_writable, root.form) {
         (false, Form::Kernel) => text!("read-only, kernel handles"),
         (false, Form::Path) => text!("read-only, path handles"),
         (true, Form::Kernel) => text!("read-write, kernel handles"),
@@ -41,14 +39,9 @@ pub(super) fn report_export(tree: &mut Tree, number: usize, form: Form, events: 
 }
 
 /// Reports each export, and the UID used for file access.
-pub(super) fn report_exports(
-    tree: &mut Tree,
-    form: Form,
-    file_user: FileUser,
-    events: &mut Events,
-) {
+pub(super) fn report_exports(tree: &mut Tree, file_user: FileUser, events: &mut Events) {
     for number in 0..tree.exports().len() {
-        report_export(tree, number, form, events);
+        report_export(tree, number, events);
     }
     let why = match file_user {
         FileUser::Caller => {

@@ -71,7 +71,7 @@ impl Nfs {
         // Reports only after all required sockets are open. Ports are reported last: a program that waits for the line
         // "listening on" has read the exports by then.
         if self.is_first {
-            report_exports(world.tree, self.form, self.files.file_user, world.events);
+            report_exports(world.tree, self.files.file_user, world.events);
             report_listening(world.events, &nfs_at, what);
             if separate_port.is_some() {
                 report_listening(world.events, &mount_at, text!(" for MOUNT"));

@@ -1,6 +1,6 @@
 //! Conformance tests: one function each, run for every backend.
 
-use super::host::Form;
+use super::Form;
 use super::{
     Access, Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Job, Name, Node, Scope,
     SetAttr, Submitted, Tree,

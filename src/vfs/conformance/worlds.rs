@@ -1,6 +1,7 @@
 //! Worlds of the conformance tests: each backend with the same small tree.
 
-use super::super::host::{Form, Host};
+use super::super::Form;
+use super::super::host::Host;
 use super::super::ram::{Ram, TAG};
 use super::super::shared::Shared;
 use super::super::user::User;

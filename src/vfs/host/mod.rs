@@ -23,9 +23,9 @@ use super::handle::{self, Key};
 use super::jobs::{Extent, FileId, Scope, Storage};
 use super::kernel::{self, PATH, READ, error, terminated};
 use super::{
-    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, ExportRoot, FsError, FsResult,
-    FsStat, Handle, Handles, ImageFile, Name, Node, ObjectType, OpenFault, Pin, Rules, SetAttr,
-    Vfs,
+    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, ExportRoot, Form, FsError,
+    FsResult, FsStat, Handle, Handles, ImageFile, Name, Node, ObjectType, OpenFault, Pin, Rules,
+    SetAttr, Vfs,
 };
 use crate::config::{EXPORT_PATH_BYTES_MAX, SEARCH_DEPTH_MAX};
 use crate::mem::Slots;
@@ -40,15 +40,6 @@ use rustix::fd::AsRawFd as _;
 use search::Search;
 use table::{OpenEntry, Opened, Table};
 use volume::Volumes;
-
-/// The kind of file handles.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Form {
-    /// The kernel's handles, with a MAC. They survive every rename.
-    Kernel,
-    /// Path handles. They need no privilege, and survive renames that do not move the object's directory.
-    Path,
-}
 
 /// The top of an export.
 #[derive(Debug)]
@@ -81,6 +72,8 @@ pub struct Host {
     /// True if an earlier server may have left unsynced data.
     pub was_used: bool,
     form: Form,
+    /// True if the form changes to path handles when the first export that appears has no kernel handles.
+    pub may_use_paths: bool,
     /// The object that was opened last; `None` after any change.
     seen: Cell<Option<Node>>,
     table: Table,
@@ -102,6 +95,7 @@ impl Host {
             exports: Slots::new(export_count),
             table: Table::new(node_count),
             form: Form::Path,
+            may_use_paths: false,
             acting: Acting::alone(),
             key: Key::default(),
             search: Search::NONE,
@@ -199,7 +193,16 @@ impl Host {
         path: &CStr,
         rules: &Rules,
     ) -> Result<ExportRoot, Errno> {
-        let top = self.read_top(path, rules)?;
+        let mut top = self.read_top(path, rules);
+        if self.may_use_paths
+            && top.as_ref().is_err_and(|errno| *errno == Errno::OPNOTSUPP)
+            && self.exports.iter().all(Option::is_none)
+        {
+            self.form = Form::Path;
+            top = self.read_top(path, rules);
+        }
+        let top = top?;
+        self.may_use_paths = false;
         let mut buffer = [0; EXPORT_PATH_BYTES_MAX];
         let real = fs::path_of(top.dir.as_raw_fd(), &mut buffer);
         let mut root = ExportRoot {
@@ -208,6 +211,7 @@ impl Host {
             is_image: top.is_image,
             is_linked: !real.is_empty() && real != path.to_bytes(),
             is_new: false,
+            form: self.form,
         };
         if let Some(old) = self.export(number as u16)
             && (old.volumes, old.inode, old.mount) == (top.volumes, top.inode, top.mount)
