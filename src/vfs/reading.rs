@@ -335,6 +335,12 @@ impl Reading {
         known.or_else(|| self.keep(name))
     }
 
+    /// The hosts of the path with this index.
+    pub(super) fn clients_of(&self, path: u32) -> impl Iterator<Item = Client<'_>> {
+        let path = self.paths.get(path as usize);
+        self.clients(path.map_or(0, |path| path.first))
+    }
+
     /// The hosts of a path from the entry with the index `first` - 1 on.
     fn clients(&self, mut first: u32) -> impl Iterator<Item = Client<'_>> {
         core::iter::from_fn(move || {
