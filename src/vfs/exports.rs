@@ -22,9 +22,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 pub(super) const ROOT: u32 = 0;
 
 impl Rules {
-    /// Squashes a caller: maps its UID and GIDs by these rules. -1 is anonymous as UID and as GID, and no supplementary group, as in
-    /// the kernel's server.
-    pub(super) fn squash(&self, caller: &Caller) -> Caller {
+    /// Squashes a caller: maps its UID and GIDs by these rules, and stores them in `into`. -1 is anonymous as UID and as GID, and no
+    /// supplementary group, as in the kernel's server. Returns true if GID or groups are others than before.
+    pub(super) fn squash(&self, caller: &Caller, into: &mut Caller) -> bool {
         let is_all = self.has(Self::SQUASHES_ALL);
         let believed = |number: u32, anonymous: u32| {
             let squashed = is_all
@@ -32,18 +32,18 @@ impl Rules {
                 || number == ROOT && self.has(Self::SQUASHES_ROOT);
             if squashed { anonymous } else { number }
         };
-        let mut squashed = Caller {
-            uid: believed(caller.uid, self.anonymous.0),
-            gid: believed(caller.gid, self.anonymous.1),
-            groups: heapless::Vec::new(),
-        };
-        if !is_all {
-            // setgroups(2) refuses -1 with EINVAL.
-            for group in caller.groups.iter().filter(|id| **id != Caller::NOBODY) {
-                let _ = squashed.groups.push(believed(*group, self.anonymous.1));
-            }
+        into.uid = believed(caller.uid, self.anonymous.0);
+        let gid = believed(caller.gid, self.anonymous.1);
+        // setgroups(2) refuses -1 with EINVAL.
+        let is_group = |id: &&u32| !is_all && **id != Caller::NOBODY;
+        let groups = caller.groups.iter().filter(is_group);
+        let groups = groups.map(|group| believed(*group, self.anonymous.1));
+        if gid == into.gid && groups.clone().eq(into.groups.iter().copied()) {
+            return false;
         }
-        squashed
+        into.gid = gid;
+        into.groups = groups.collect();
+        true
     }
 
     /// The rights that clients have by these rules.

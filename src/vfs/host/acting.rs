@@ -64,14 +64,16 @@ impl Acting {
         if !self.switches {
             return;
         }
-        let next = match caller {
-            Some((caller, rules)) => rules.squash(caller),
-            None => Caller::default(),
+        let is_changed = match caller {
+            Some((caller, rules)) => rules.squash(caller, &mut self.caller),
+            None => {
+                let was = core::mem::take(&mut self.caller);
+                was.gid != self.caller.gid || was.groups != self.caller.groups
+            }
         };
-        if next.gid != self.caller.gid || next.groups != self.caller.groups {
+        if is_changed {
             self.groups.set(None);
         }
-        self.caller = next;
     }
 
     /// The caller's UID.

@@ -37,8 +37,11 @@ impl Handles for Ram {
     }
 
     fn act_as(&mut self, caller: Option<(&Caller, &Rules)>) {
-        let caller = caller.map_or_else(Caller::default, |(caller, rules)| rules.squash(caller));
-        self.caller = (caller.uid, caller.gid);
+        let mut squashed = Caller::default();
+        if let Some((caller, rules)) = caller {
+            rules.squash(caller, &mut squashed);
+        }
+        self.caller = (squashed.uid, squashed.gid);
     }
 
     fn access(&mut self, node: Node, access: Access) -> FsResult<()> {
