@@ -189,7 +189,7 @@ impl Datagrams for Kernel {
         if let Some(Some(watched)) = self.sockets.get_mut(socket.0) {
             let is_any = at.ip().is_unspecified();
             watched.to = (!is_any).then_some(at.ip());
-            watched.has_destinations = is_any && destinations::report(&watched.file);
+            watched.has_destinations = HAS_STREAMS && is_any && destinations::report(&watched.file);
         }
         Ok(socket)
     }
@@ -203,7 +203,7 @@ impl Datagrams for Kernel {
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received> {
         let watched = self.get(socket)?;
         let (mut from, mut to) = (Address::empty(), watched.to);
-        let len = match watched.has_destinations {
+        let len = match HAS_STREAMS && watched.has_destinations {
             true => destinations::recv(number(socket), buffer, &mut from, &mut to),
             false => sockets::recv_from(number(socket), buffer, &mut from),
         }?;
@@ -222,7 +222,8 @@ impl Datagrams for Kernel {
         bytes: &[u8],
     ) -> NetResult<()> {
         let has_destinations = self.get(socket)?.has_destinations;
-        if let Some(from) = from.filter(|_| has_destinations)
+        if HAS_STREAMS
+            && let Some(from) = from.filter(|_| has_destinations)
             && destinations::send(number(socket), from, to, bytes).is_ok()
         {
             return Ok(());
