@@ -290,14 +290,12 @@ fn failed_start_prints_one_line_and_exits_one() -> Result<()> {
     let good = directory.path().display().to_string();
     let file = directory.path().join("a file");
     fs::write(&file, "")?;
-    let (file, missing) = (
-        file.display().to_string(),
-        directory.path().join("missing").display().to_string(),
-    );
+    let file = file.display().to_string();
+    let below = format!("{file}/below");
     ensure_error(
-        &["nfs", "--export", &missing, "-p", "-n", "0"],
+        &["nfs", "--export", &below, "-p", "-n", "0"],
         FAILED,
-        &[&missing],
+        &[&below],
     )?;
     ensure_error(
         &["nfs", "--export", &file, "-p", "-n", "0"],
