@@ -93,7 +93,7 @@ impl DirRecord {
             return;
         };
         let mut rest = rest;
-        // Bytes that are not a whole component are ignored.
+        // A component that is not whole is ignored.
         while let [flags, len, tail @ ..] = rest
             && let Some((mut text, tail)) = tail.split_at_checked((*len).into())
         {

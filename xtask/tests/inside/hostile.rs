@@ -170,7 +170,7 @@ fn loop_back(image: &mut [u8]) -> Result<()> {
 }
 
 #[test]
-fn damaged_entry_fails_over_nfs_and_sftp() -> Result<()> {
+fn name_without_end_is_cut_over_nfs_and_sftp() -> Result<()> {
     let tree = small_tree(7)?;
     fs::write(tree.path().join("n".repeat(250)), "long")?;
     let mut image = image_of(tree.path())?;
@@ -192,19 +192,11 @@ fn damaged_entry_fails_over_nfs_and_sftp() -> Result<()> {
     ensure!(by_nfs == by_sftp, "{by_nfs:?} is not {by_sftp:?}");
     let damaged = by_sftp.iter().find(|name| name.starts_with(b"nnn"));
     let damaged = damaged.context("the damaged entry is not listed")?;
-    nfs.expect_status(&Call::lookup(&root, damaged), nfsstat3::NFS3ERR_IO)?;
+    // As on Linux, the file is there under the part of its name before the loop.
+    let file = nfs.walk(&root, std::str::from_utf8(damaged)?)?;
+    ensure!(nfs.read(&file, 0, 10)?.0 == b"long");
     let path = [b"damaged.iso/", &damaged[..]].concat();
-    for request in [
-        sftp::Request::Stat(&path),
-        sftp::Request::LStat(&path),
-        sftp::Request::Open(&path, sftp::open::READ, sftp::Attrs::default()),
-    ] {
-        let status = sftp.error_status(&request)?;
-        ensure!(
-            status == Some(sftp::Status::FAILURE),
-            "{request:?}: {status:?}"
-        );
-    }
+    ensure!(sftp.error_status(&sftp::Request::Stat(&path))?.is_none());
     Ok(())
 }
 

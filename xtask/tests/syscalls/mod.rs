@@ -31,12 +31,16 @@ const POORER: [&str; 7] = [
 ];
 
 /// Calls that other suites cause, and these sessions not at all or not each time: role and call.
-const RARE: [(&str, &str); 6] = [
+const RARE: [(&str, &str); 10] = [
     ("browse", "ppoll"),
     ("nfs", "ioctl"),
+    ("nfs", "recvmsg"),
+    ("nfs", "sendmsg"),
     ("nfs", "syncfs"),
     ("resolve", "ppoll"),
     ("serve", "ioctl"),
+    ("serve", "recvmsg"),
+    ("serve", "sendmsg"),
     ("serve", "syncfs"),
 ];
 

@@ -1,4 +1,4 @@
-//! UIDs and GIDs that calls act with: the caller's own, squashed to nobody or anonuid, or those of an unprivileged server.
+//! UIDs and GIDs that calls act with: the caller's own, those of the anonymous user, or those of an unprivileged server.
 
 use super::{Scene, WRITABLE, create_file, user};
 use anyhow::{Context, Result, ensure};
