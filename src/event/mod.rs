@@ -56,6 +56,10 @@ pub const OTHER_FILE_SYSTEM: Text =
 pub const DISK_FAILED: Text = text!("got a disk error; see the host's log");
 /// A client's WRITE or CREATE failed with ENOSPC.
 pub const DISK_FULL: Text = text!("got no space left on the disk; free some");
+/// A client read a file that zisofs has compressed; once for each image.
+pub const COMPRESSED: Text = text!(
+    "read a file in an ISO image that is compressed (zisofs) and is sent so; unpack the image"
+);
 /// The server closed a client's connection.
 pub const DISCONNECTED: Text = text!("was disconnected");
 

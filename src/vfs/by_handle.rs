@@ -112,6 +112,16 @@ impl Tree {
         }
     }
 
+    /// Returns true once for each image: at the first file in it whose content is compressed.
+    pub fn finds_compressed(&mut self, node: Node) -> bool {
+        let images = if node.is_inside() {
+            self.images()
+        } else {
+            None
+        };
+        images.is_some_and(|images| images.finds_compressed(node))
+    }
+
     /// Keeps a regular file open for longer than this request, for reading or writing; with `None`, only for a sync. A file's owner
     /// may always read and write it.
     ///

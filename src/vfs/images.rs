@@ -108,6 +108,8 @@ pub struct Images {
     pins: u32,
     /// True if the content of the selected object was checked.
     is_checked: bool,
+    /// Identities of images for which [`finds_compressed`](Self::finds_compressed) returned true.
+    compressed: [u64; IMAGE_COUNT_MAX],
     slots: Slots<Slot>,
     objects: Slots<Object>,
     readers: Readers,
@@ -172,6 +174,22 @@ impl Images {
         self.name(id).ok()
     }
 
+    /// Returns true at the first call for a compressed file of an image, as long as the image is one of the last
+    /// [`IMAGE_COUNT_MAX`] opened.
+    pub(super) fn finds_compressed(&mut self, node: Node) -> bool {
+        if self.select(node).is_err() || !self.readers.current().is_compressed() {
+            return false;
+        }
+        let identity = self.now.identity;
+        let is_known = self.compressed.contains(&identity);
+        if let Some(place) = self.compressed.get_mut(self.turned as usize)
+            && !is_known
+        {
+            *place = identity;
+        }
+        !is_known
+    }
+
     /// Number of the backend of the image file that contains an object.
     pub(super) fn within(&self, node: Node) -> Option<usize> {
         let object = self.objects.get(node.slot())?;
@@ -214,6 +232,7 @@ impl Images {
             node: 0,
             pins: 0,
             is_checked: false,
+            compressed: [0; IMAGE_COUNT_MAX],
             readers: Readers {
                 iso: iso::Reader::default(),
             },

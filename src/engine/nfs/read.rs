@@ -4,6 +4,8 @@ use super::super::rpc::Request;
 use super::super::{Cx, Order};
 use super::{Fault, Object, Outcome, check_regular};
 use crate::config::{LINK_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
+use crate::event;
+use crate::text::Text;
 use crate::vfs::{Access, FsError};
 
 const WORD_BYTES: usize = 4;
@@ -32,6 +34,9 @@ pub(super) fn read(
         return Err(Fault::NeedOutput);
     }
     let file = cx.vfs.pin(object.node, Some(Access::Read))?;
+    if cx.vfs.finds_compressed(object.node) {
+        cx.report(event::COMPRESSED, b"", Text::NOTHING);
+    }
     if is_large {
         reply.words(&[len, u32::from(u64::from(len) == left), len]);
         return Ok(Outcome::Order(Order::Send { file, len, offset }));

@@ -1,7 +1,7 @@
 //! Images and export rules: an image that is an export of its own, images as files in an export, and forged handles.
 
 use super::super::host::Host;
-use super::super::iso::testing::{DATA, sample};
+use super::super::iso::testing::{DATA, ROOT, field, record, sample};
 use super::super::{Caller, FsError, ObjectType, Rules};
 use super::images::{find, go_in};
 use super::worlds::Served;
@@ -49,6 +49,31 @@ fn exported_image_serves_its_contents_only() {
     assert_eq!(content(host, file), b"other");
     std::fs::remove_file(dir.join("one.img")).unwrap();
     assert_eq!(host.attr(file).map(drop), Err(FsError::Stale));
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn compressed_file_is_noticed_once() {
+    let dir = tree("compressed");
+    let mut draft = sample();
+    let packed = record(b"Z.;1", DATA, 5, 0, &[field(b"ZF", b"pz")]);
+    let mut records = vec![
+        record(b"\0", ROOT, 2048, 2, &[]),
+        record(b"\x01", ROOT, 2048, 2, &[]),
+        record(b"A.;1", DATA, 5, 0, &[]),
+    ];
+    records.extend([packed.clone(), packed]);
+    draft.put(ROOT, 0, &[0; 2048]);
+    draft.directory(ROOT, &records);
+    std::fs::write(dir.join("one.img"), draft.0).unwrap();
+    let mut served = exported(&dir);
+    let host = &mut served.tree;
+    let root = host.root(0).unwrap();
+    let found = ["a", "z", "z", "z~2"].map(|name| {
+        let file = find(host, root, name).unwrap();
+        host.finds_compressed(file)
+    });
+    assert_eq!(found, [false, true, false, false]);
     std::fs::remove_dir_all(dir).unwrap();
 }
 

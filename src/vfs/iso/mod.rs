@@ -83,6 +83,11 @@ impl IsoEntry {
         self.record.target().unwrap_or_default()
     }
 
+    /// Returns true if the content is compressed by zisofs.
+    pub const fn is_compressed(&self) -> bool {
+        self.record.compressed
+    }
+
     /// Returns true for "." and "..".
     pub const fn is_dots(&self) -> bool {
         self.record.dots

@@ -61,6 +61,10 @@ impl Volume for Reader {
         self.entry.target()
     }
 
+    fn is_compressed(&self) -> bool {
+        self.entry.is_compressed()
+    }
+
     fn check_content(&mut self) -> FsResult<()> {
         if self.entry.end() > self.image.block().size() {
             return Err(FsError::Io);

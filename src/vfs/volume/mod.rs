@@ -42,6 +42,10 @@ pub trait Volume {
     fn attr(&self, fsid: u64) -> Attr;
     /// Target of the selected object if it is a symbolic link; empty if it cannot be read.
     fn target(&self) -> &[u8];
+    /// Returns true if the content of the selected file is stored compressed. It is read as it is stored.
+    fn is_compressed(&self) -> bool {
+        false
+    }
     /// Checks that the content of the selected file is inside the image.
     ///
     /// # Errors
