@@ -12,7 +12,7 @@ use fancy_regex::Regex;
 use super::Source;
 
 /// Expected number of flagged comment blocks and test names. Lower the number when a flagged one is rewritten; never raise it.
-const FLAGGED_COUNT: usize = 1;
+const FLAGGED_COUNT: usize = 0;
 /// Commit subjects are checked after this commit.
 const FIRST_COMMIT: &str = "25c5487";
 /// Longest commit subject, in characters.
