@@ -44,10 +44,10 @@ pub(super) const NO_IMAGE: Reason = own_reason(
     OpenFault::NO_IMAGE,
     text!("neither a directory nor an ISO 9660 image"),
 );
-/// Reason for an image whose UDF file system has an unknown layout.
+/// Reason for an image whose files are in UDF only.
 pub(super) const OTHER_IMAGE: Reason = own_reason(
     OpenFault::OTHER_IMAGE,
-    text!("the files are in UDF of an unknown layout; unpack the image with another program"),
+    text!("the files are in UDF; unpack the image with another program"),
 );
 
 /// Reason for an errno that no table has.

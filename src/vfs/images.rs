@@ -8,7 +8,7 @@ use super::volume::{Block as _, Disk, Run, Volume};
 use super::walk::put;
 use super::{
     Access, Attr, Backend, Detail, DirEntry, Extent, FileId, FileTime, FsError, FsResult, FsStat,
-    Handle, Name, Node, ObjectType, Pin, Rights, SetAttr, Vfs, handle, iso, udf,
+    Handle, Name, Node, ObjectType, Pin, Rights, SetAttr, Vfs, handle, iso,
 };
 use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
 use crate::mem::Slots;
@@ -32,83 +32,33 @@ pub struct ImageFile {
     pub handle: Handle,
 }
 
-/// The file system of an image, and its structure.
+/// The file system of an image, and where it begins.
 #[derive(Clone, Copy)]
 enum Layout {
     Iso(iso::Layout),
-    Udf(udf::Layout),
-}
-
-impl Layout {
-    /// ID of the root directory.
-    const fn root(&self) -> u64 {
-        match self {
-            Self::Iso(layout) => layout.root(),
-            Self::Udf(layout) => layout.root(),
-        }
-    }
 }
 
 /// The readers of all kinds of file systems.
 struct Readers {
-    /// True if the current image is read as UDF.
-    is_udf: bool,
     iso: iso::Reader,
-    udf: udf::Reader<Disk>,
 }
 
 impl Readers {
-    /// Finds the file system of an image. If it has two, UDF is used if its root directory has more names.
+    /// Finds the file system of an image.
     fn open(&mut self, disk: Disk) -> FsResult<Layout> {
-        let iso = self.iso.open(disk);
-        let udf = self.udf.open(disk);
-        for fault in [iso.err(), udf.as_ref().err().copied()] {
-            if let Some(fault) = fault
-                && fault.waits()
-            {
-                return Err(fault);
-            }
-        }
-        match (iso, udf) {
-            (Ok(_), Ok(udf)) if self.udf_has_more()? => Ok(Layout::Udf(udf)),
-            (Ok(iso), _) => Ok(Layout::Iso(iso)),
-            (Err(fault), Err(FsError::Invalid)) => Err(fault),
-            (Err(_), udf) => udf.map(Layout::Udf),
-        }
-    }
-
-    /// Returns true if the root directory in UDF has more names than in ISO 9660. Both are selected.
-    fn udf_has_more(&mut self) -> FsResult<bool> {
-        let readers: [&mut dyn Volume; 2] = [&mut self.udf, &mut self.iso];
-        let [mut udf_count, mut iso_count] = [0_u32; 2];
-        for (reader, count) in readers.into_iter().zip([&mut udf_count, &mut iso_count]) {
-            reader.list(0)?;
-            loop {
-                match reader.next() {
-                    Err(error) if error.waits() => return Err(error),
-                    Err(_) => break,
-                    Ok(_) => *count += u32::from(!matches!(reader.name(), b"." | b"..")),
-                }
-            }
-        }
-        Ok(udf_count > iso_count)
+        self.iso.open(disk).map(Layout::Iso)
     }
 
     /// Switches to another image.
     fn turn_to(&mut self, disk: Disk, layout: &Layout) {
         match layout {
             Layout::Iso(layout) => self.iso.turn_to(disk, *layout),
-            Layout::Udf(layout) => self.udf.turn_to(disk, *layout),
         }
-        self.is_udf = matches!(layout, Layout::Udf(_));
     }
 
     /// The reader of the current image.
     fn current(&mut self) -> &mut dyn Volume {
-        match self.is_udf {
-            true => &mut self.udf,
-            false => &mut self.iso,
-        }
+        &mut self.iso
     }
 }
 
@@ -284,9 +234,7 @@ impl Images {
             is_checked: false,
             compressed: [0; IMAGE_COUNT_MAX],
             readers: Readers {
-                is_udf: false,
                 iso: iso::Reader::default(),
-                udf: udf::Reader::new(Disk::NONE),
             },
             slots,
             objects: Slots::new(OBJECT_COUNT),
@@ -338,7 +286,8 @@ impl Images {
             };
         }
         self.turn(at)?;
-        self.name(self.now.layout.root())
+        let Layout::Iso(layout) = self.now.layout;
+        self.name(layout.root())
     }
 
     /// Returns a node for the object `id` of the current image. An unpinned node is reused only after at least
@@ -522,10 +471,7 @@ impl Vfs for Images {
                 break;
             }
             let part = rest.get_mut(..run.len as usize).unwrap_or_default();
-            match run.is_hole() {
-                true => part.fill(0),
-                false => self.now.disk.read(run.offset, part)?,
-            }
+            self.now.disk.read(run.offset, part)?;
             done += part.len();
         }
         Ok(done as u32)
@@ -533,7 +479,7 @@ impl Vfs for Images {
 
     fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
         let run = self.find_run(pin.node, offset, len).ok()?;
-        (!run.is_hole()).then(|| Extent {
+        Some(Extent {
             file: FileId(self.now.disk.number()),
             offset: run.offset,
             len: run.len as u32,

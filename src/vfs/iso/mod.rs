@@ -2,8 +2,7 @@
 //!
 //! An entry's permanent ID is the offset of its directory record; of a directory, the offset of its extent. The only state is a
 //! buffer of one sector, so memory does not grow with the image. Each request does a bounded amount of work, whatever the image
-//! contains. Supports ISO 9660 with Rock Ridge, else Joliet, else plain names, and High Sierra. UDF is detected, but not read:
-//! see `vfs::udf`.
+//! contains. Supports ISO 9660 with Rock Ridge, else Joliet, else plain names, and High Sierra. UDF is detected, but not read.
 
 mod listing;
 mod reader;
@@ -221,7 +220,7 @@ impl<B: Block> Image<B> {
     /// Finds the tree.
     ///
     /// # Errors
-    /// `Invalid`: no ISO 9660 file system; `NotSupported`: UDF only, or nothing but a readme beside UDF.
+    /// `Invalid`: no ISO 9660 file system; `NotSupported`: UDF only.
     #[inline(never)]
     pub fn open(&mut self, entry: &mut IsoEntry) -> FsResult<()> {
         self.reset_budget();

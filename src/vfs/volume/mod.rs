@@ -9,20 +9,10 @@ pub use disk::{Block, Disk, Disks, sum};
 /// A contiguous part of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Run {
-    /// Offset in the image; [`Self::HOLE`] if the part is not stored there.
+    /// Offset in the image.
     pub offset: u64,
     /// Bytes; 0: end of the file.
     pub len: u64,
-}
-
-impl Run {
-    /// Offset of a part that is not stored. It reads as zeros.
-    pub const HOLE: u64 = u64::MAX;
-
-    /// Returns true if the part is not stored.
-    pub const fn is_hole(&self) -> bool {
-        self.offset == Self::HOLE
-    }
 }
 
 /// A directory entry.

@@ -7,7 +7,6 @@ mod images;
 mod live;
 mod reads;
 mod same;
-mod udf;
 mod world;
 
 use std::process::ExitCode;
@@ -59,8 +58,7 @@ fn main() -> Result<ExitCode> {
     };
     let mut trials = Vec::new();
     let word = |image: &str| image.replace(|letter: char| !letter.is_alphanumeric(), "_");
-    let filled = udf::FILLED.into_iter().map(|(name, ..)| name);
-    for image in IMAGES.into_iter().chain(udf::BRIDGES).chain(filled) {
+    for image in IMAGES {
         let name = word(image);
         trials.push(trial(
             format!("nfs_and_linux_agree_on_{name}"),
