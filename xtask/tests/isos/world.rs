@@ -10,7 +10,7 @@ use xtask::machines::qemu::{self, Guest};
 use xtask::machines::server::{self, Namespace, Server, ServerOptions, public_dir};
 use xtask::setup;
 
-use crate::{images, live, made};
+use crate::{images, live};
 
 /// The address at which guests reach the host.
 pub const HOST: &str = "10.0.2.2";
@@ -43,7 +43,6 @@ impl World {
         let images = public_dir()?;
         let making = setup::progress("making images");
         images::all(images.path())?;
-        made::all(images.path())?;
         let live_sum = live::image(images.path())?;
         making.done();
         let options = ServerOptions {
