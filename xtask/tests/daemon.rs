@@ -172,6 +172,9 @@ fn daemon_of_busybox_ash_logs_reloads_and_stops() -> Result<()> {
         host.wait_for_mount("/srv", false)?;
         let log = fs::read_to_string(host.path("var/log"))?;
         for part in [
+            "exporting /srv",
+            "listening on",
+            "sandbox: ",
             "mounted /srv",
             "no longer exporting /srv",
             "exporting /data",
@@ -295,19 +298,14 @@ fn messages_go_to_a_logger_by_udp() -> Result<()> {
     let at = logger.local_addr()?;
     host.start(&format!("stowaway nfs -D -i /run/nfs.pid --log {at}"))?;
     host.wait_for_mount("/srv", true)?;
-    let mut bytes = [0; 1024];
-    // The line about the sandbox follows the end of the first process, so it goes to standard error or to the logger.
-    loop {
+    let (mut bytes, mut log) = ([0; 1024], String::new());
+    while !log.contains("mounted /srv") {
         let len = logger.recv(&mut bytes)?;
-        let line = String::from_utf8_lossy(&bytes[..len]).into_owned();
-        let is_about_sandbox = line.starts_with("stowaway: sandbox: ");
-        if !is_about_sandbox {
-            ensure!(
-                line.starts_with("stowaway: ") && line.contains("mounted /srv"),
-                "{line}"
-            );
-            break;
-        }
+        ensure!(bytes.starts_with(b"stowaway: "), "after {log}");
+        log += &String::from_utf8_lossy(&bytes[..len]);
+    }
+    for part in ["exporting /srv", "listening on", "sandbox: "] {
+        ensure!(log.contains(part), "no {part:?} in {log}");
     }
     host.stop()
 }

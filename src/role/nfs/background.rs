@@ -4,7 +4,7 @@ use super::super::Fatal;
 use super::super::args::socket;
 use super::failed;
 use crate::config::HAS_SERVE;
-use crate::drive::platform::host::daemon::{self, LOG_PATH_BYTES_MAX, Log, PidFile};
+use crate::drive::platform::host::daemon::{self, LOG_PATH_BYTES_MAX, Log, OpenLog, PidFile};
 use crate::event::Line;
 use crate::text::text;
 use core::ffi::CStr;
@@ -48,20 +48,20 @@ impl Background {
             }
             None => None,
         };
-        let log = self.log.or(self.detaches.then_some(Log::System));
-        if let Some(log) = log {
+        if let Some(log) = self.log.or(self.detaches.then_some(Log::System)) {
             let path = match log {
                 Log::File(path) => path.to_bytes(),
                 _ => b"",
             };
-            let opened = daemon::open_log(log);
-            opened.map_err(|errno| failed(text!("cannot write the log"), path, errno))?;
-        }
-        if self.detaches {
-            let detached = daemon::detach();
-            detached.map_err(|errno| failed(text!("cannot start a daemon"), b"", errno))?;
-        } else {
-            daemon::use_log();
+            let opened = OpenLog::open(log);
+            let no_log = |errno| failed(text!("cannot write the log"), path, errno);
+            let opened = opened.map_err(no_log)?;
+            if self.detaches {
+                let detached = daemon::detach(opened);
+                detached.map_err(|errno| failed(text!("cannot start a daemon"), b"", errno))?;
+            } else {
+                opened.start().map_err(no_log)?;
+            }
         }
         if let Some(file) = &pid_file {
             let mut number = Line::default();

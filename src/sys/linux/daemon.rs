@@ -1,8 +1,7 @@
 //! Daemons: a process without a terminal, in the background, and its messages.
 //!
-//! The process that the user started stays until the server is ready: its child, the daemon, writes messages to a pipe, and it
-//! copies them to its standard error. Then it ends, and writes to the pipe fail with EPIPE. At that, each process of the daemon
-//! replaces its own standard error with the log.
+//! The daemon's standard error is the log, from the first message on. The process that the user started stays until the server is
+//! ready: the daemon, its child, also writes each message to a pipe, and that process copies them to its standard error.
 
 use super::Errno;
 use super::fs::{self, AT_FDCWD, File, Stat, fstatat};
@@ -14,9 +13,9 @@ use crate::mem::{Ends as _, copy_into};
 use core::ffi::{CStr, c_char};
 use core::mem::MaybeUninit;
 use core::net::SocketAddrV6;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 use embedded_io::Read as _;
-use rustix::fd::{AsFd as _, AsRawFd as _};
+use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use rustix::fs::{AtFlags, FlockOperation, OFlags};
 
 /// Size (bytes) at which a log file gets the name FILE.1 and a new one is begun.
@@ -38,49 +37,77 @@ pub enum Log {
     File(&'static CStr),
 }
 
-/// Descriptor that replaces standard error after a write to it failed, or -1.
-static LOG: AtomicI32 = AtomicI32::new(-1);
-/// True once the log is standard error.
-static IS_USED: AtomicBool = AtomicBool::new(false);
-/// Path of the log if it is a file, or null.
+/// Path of the log if it is a file and is standard error, or null.
 static PATH: AtomicPtr<c_char> = AtomicPtr::new(core::ptr::null_mut());
+/// The pipe to the process that the user started, or -1: this is no daemon, or that process has ended.
+static STARTER: AtomicI32 = AtomicI32::new(-1);
 
-/// Opens a log. Messages go there after a write to standard error has failed, or after [`use_log`].
-///
-/// # Errors
-/// Those of open(2) and socket(2).
-pub fn open_log(log: Log) -> Result<(), Errno> {
-    let opened = match log {
-        Log::System => datagrams_to(c"/dev/log").or_else(|_| open_null())?,
-        Log::Host(at) => datagrams_to_host(*at.ip(), at.port())?,
-        Log::File(path) => {
-            PATH.store(path.as_ptr().cast_mut(), Ordering::Relaxed);
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOCTTY;
-            File::open(path, flags | OFlags::NONBLOCK | OFlags::NOFOLLOW, 0o644)?
-        }
-    };
-    let before = LOG.swap(opened.leak(), Ordering::Relaxed);
-    if before >= 0 {
-        fs::close(before);
+/// An open log.
+#[derive(Debug)]
+pub struct OpenLog {
+    file: File,
+    /// The path if the log is a file.
+    path: Option<&'static CStr>,
+}
+
+impl OpenLog {
+    /// Opens a log.
+    ///
+    /// # Errors
+    /// Those of open(2) and socket(2).
+    pub fn open(log: Log) -> Result<Self, Errno> {
+        let mut to = None;
+        let file = match log {
+            Log::System => datagrams_to(c"/dev/log").or_else(|_| open_null())?,
+            Log::Host(at) => datagrams_to_host(*at.ip(), at.port())?,
+            Log::File(path) => {
+                to = Some(path);
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOCTTY;
+                File::open(path, flags | OFlags::NONBLOCK | OFlags::NOFOLLOW, 0o644)?
+            }
+        };
+        Ok(Self { file, path: to })
     }
-    Ok(())
+
+    /// Makes the log standard error.
+    ///
+    /// # Errors
+    /// Those of dup(2).
+    pub fn start(self) -> Result<(), Errno> {
+        let path = self
+            .path
+            .map_or(core::ptr::null_mut(), |path| path.as_ptr().cast_mut());
+        PATH.store(path, Ordering::Relaxed);
+        Stdio::Error.replace(self.file.as_raw_fd())
+    }
 }
 
-/// Makes the log standard error. Returns false if there is no log.
-pub fn use_log() -> bool {
-    let log = LOG.load(Ordering::Relaxed);
-    let is_used = log >= 0 && Stdio::Error.replace(log).is_ok();
-    IS_USED.store(is_used, Ordering::Relaxed);
-    is_used
-}
-
-/// Writes a message to standard error, or to the log if that fails.
+/// Writes a message to standard error, and to the process that the user started as long as that waits.
 pub(super) fn write(message: &[u8]) {
-    if !Stdio::Error.offer(message) && use_log() {
-        Stdio::Error.offer(message);
+    Stdio::Error.offer(message);
+    write_to_starter(message);
+    limit_log();
+}
+
+/// Writes to the process that the user started. The pipe never blocks; it is closed once that process has ended.
+fn write_to_starter(message: &[u8]) {
+    let pipe = STARTER.load(Ordering::Relaxed);
+    if pipe < 0 {
+        return;
     }
-    if IS_USED.load(Ordering::Relaxed) {
-        limit_log();
+    // SAFETY: the descriptor is open: it was leaked, and only `leave_starter` closes it, which stores -1 first. Both are called by
+    // the loop's thread only.
+    let to = unsafe { BorrowedFd::borrow_raw(pipe) };
+    if rustix::io::write(to, message) == Err(Errno::PIPE) {
+        leave_starter();
+    }
+}
+
+/// Closes the pipe to the process that the user started.
+fn leave_starter() {
+    let pipe = STARTER.swap(-1, Ordering::Relaxed);
+    if pipe >= 0 {
+        fs::close(pipe);
     }
 }
 
@@ -93,7 +120,7 @@ fn limit_log() {
     // SAFETY: the pointer is that of a static string.
     let path = unsafe { CStr::from_ptr(path) };
     let (now, named) = (&mut MaybeUninit::uninit(), &mut MaybeUninit::uninit());
-    let Ok(now) = stat(LOG.load(Ordering::Relaxed), c"", now) else {
+    let Ok(now) = stat(Stdio::Error as i32, c"", now) else {
         return;
     };
     if now.st_size < LOG_BYTES_MAX {
@@ -108,9 +135,7 @@ fn limit_log() {
         let former = former.head(name.len() + SUFFIX.len());
         let _ = fs::renameat::<Errno>((AT_FDCWD, name), (AT_FDCWD, former), true);
     }
-    if open_log(Log::File(path)).is_ok() {
-        use_log();
-    }
+    let _ = OpenLog::open(Log::File(path)).and_then(OpenLog::start);
 }
 
 fn stat<'a>(dir: i32, path: &CStr, out: &'a mut MaybeUninit<Stat>) -> Result<&'a Stat, Errno> {
@@ -156,11 +181,12 @@ pub fn process_id() -> u32 {
     rustix::process::getpid().as_raw_pid().unsigned_abs()
 }
 
-/// Goes on in a child process, the daemon: in a session of its own, without standard input and output. The process that was started ends with status 0 when the daemon calls [`tell_ready`], or with the daemon's exit status.
+/// Goes on in a child process, the daemon: in a session of its own, without standard input and output, with `log` as standard
+/// error. The process that was started ends with status 0 when the daemon calls [`tell_ready`], or with the daemon's exit status.
 ///
 /// # Errors
 /// Those of pipe(2), clone(2) and open(2).
-pub fn detach() -> Result<(), Errno> {
+pub fn detach(log: OpenLog) -> Result<(), Errno> {
     let (from, to) = fs::pipe()?;
     let null = open_null()?;
     if process::split()?.is_some() {
@@ -171,12 +197,15 @@ pub fn detach() -> Result<(), Errno> {
     let _ = rustix::process::setsid();
     Stdio::Input.replace(null.as_raw_fd())?;
     Stdio::Output.replace(null.as_raw_fd())?;
-    Stdio::Error.replace(to.as_raw_fd())
+    log.start()?;
+    STARTER.store(to.leak(), Ordering::Relaxed);
+    Ok(())
 }
 
 /// Makes the process that was started end with status 0.
 pub fn tell_ready() {
-    Stdio::Error.offer(&[0]);
+    write_to_starter(&[0]);
+    leave_starter();
 }
 
 /// Copies messages of the daemon from standard input to standard error until one has a NUL. Ends the process.

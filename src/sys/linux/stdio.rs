@@ -75,8 +75,8 @@ impl Stdio {
     }
 
     /// Writes `bytes` if the stream is ready within `PATIENCE`, else drops them. After a timeout, later calls do not wait until
-    /// the stream is ready again. Returns false if the write failed.
-    pub fn offer(self, bytes: &[u8]) -> bool {
+    /// the stream is ready again.
+    pub fn offer(self, bytes: &[u8]) {
         static HAS_STOPPED: AtomicBool = AtomicBool::new(false);
         let patience = if HAS_STOPPED.load(Ordering::Relaxed) {
             Duration::from_ms(0)
@@ -86,7 +86,9 @@ impl Stdio {
         // Not known: true, because a message must not be lost.
         let is_ready = self.is_ready(Some(patience)).unwrap_or(true);
         HAS_STOPPED.store(!is_ready, Ordering::Relaxed);
-        !is_ready || self.send(bytes) > 0
+        if is_ready {
+            self.send(bytes);
+        }
     }
 
     /// Writes all of `bytes` to standard output. Returns false if the write fails. If the reader is gone, SIGPIPE ends the process,
