@@ -176,7 +176,11 @@ impl Smol {
         open.and_then(Option::as_mut).ok_or(NetError::Gone)
     }
 
-    fn insert(&mut self, open: OpenSocket) -> NetResult<Socket> {
+    /// Keeps an open socket. Its address loses its scope ID: the stack has one interface, and the addresses in packets have none.
+    fn insert(&mut self, mut open: OpenSocket) -> NetResult<Socket> {
+        if let SocketAddr::V6(at) = &mut open.at {
+            at.set_scope_id(0);
+        }
         let free = self.open_sockets.iter().position(Option::is_none);
         let index = match free {
             Some(index) => index,

@@ -5,7 +5,7 @@ use super::segments::{LISTENER, PORT, segment};
 use super::{ADDRESS, MAC, PEER_ADDRESS, PEER_MAC, World};
 use crate::net::smol::{Ip, extensions, packet::Mac};
 use crate::net::{Datagrams as _, Multicast as _, Socket, Streams as _, Token};
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv6Packet, IgmpPacket, IpProtocol,
     Ipv4Packet, Ipv6Packet, TcpControl, UdpPacket,
@@ -81,6 +81,30 @@ fn udp([from, to]: [Ipv6Addr; 2]) -> Vec<u8> {
     let mut bytes = vec![0, 9, 0, 9, 0, 12, 0, 0, 1, 2, 3, 4];
     UdpPacket::new_unchecked(&mut bytes).fill_checksum(&from.into(), &to.into());
     bytes
+}
+
+/// The group's address has the interface as its scope ID, as the multicast DNS endpoint opens it.
+#[test]
+fn datagram_to_an_ipv6_group_reaches_its_socket() {
+    let mut world = ipv6_world(46);
+    for scope in [0, world.stack.index] {
+        let at = SocketAddrV6::new(MDNS_V6, 9, 0, scope).into();
+        let index = world.stack.index;
+        let socket = world.stack.join(index, OWN.into(), at, TOKEN);
+        let socket = socket.unwrap();
+        let both = [PEER, MDNS_V6];
+        let mut frame = ipv6(both, 255, UDP, &[], &udp(both));
+        frame[..6].copy_from_slice(&[0x33, 0x33, 0, 0, 0, 0xfb]);
+        world.end.put(&frame);
+        world.sent();
+        let received = world.stack.recv_from(socket, &mut [0; 16]);
+        assert_eq!(
+            received.map(|got| got.to),
+            Ok(Some(MDNS_V6.into())),
+            "scope {scope}"
+        );
+        world.stack.close(socket);
+    }
 }
 
 /// Returns the ICMPv6 messages of these types in `frames`, with the extension headers of MLD skipped. Verifies their checksums.
