@@ -25,9 +25,12 @@ mod option {
     pub(super) const HOST_NAME: u8 = 12;
     pub(super) const REQUESTED_ADDRESS: u8 = 50;
     pub(super) const LEASE_SECS: u8 = 51;
+    pub(super) const OVERLOAD: u8 = 52;
     pub(super) const MESSAGE_TYPE: u8 = 53;
     pub(super) const SERVER: u8 = 54;
     pub(super) const PARAMETER_LIST: u8 = 55;
+    pub(super) const RENEWAL_SECS: u8 = 58;
+    pub(super) const REBINDING_SECS: u8 = 59;
     pub(super) const CLIENT: u8 = 61;
     pub(super) const PAD: u8 = 0;
     pub(super) const END: u8 = 255;
@@ -77,6 +80,43 @@ struct Reply {
     kind: u8,
     lease: Lease,
     lease_secs: u32,
+    /// T1 and T2, if the server gives them.
+    renewal_secs: Option<u32>,
+    rebinding_secs: Option<u32>,
+    /// Fields of the message's head that hold options, too: 1 `file`, 2 `sname` (RFC 2132 section 9.3).
+    overload: u8,
+}
+
+impl Reply {
+    /// Parses options up to the first [`option::END`].
+    fn add_options(&mut self, mut options: &[u8]) -> Option<()> {
+        while let [kind, after @ ..] = options
+            && *kind != option::END
+        {
+            options = after;
+            if *kind == option::PAD {
+                continue;
+            }
+            let (len, after) = after.split_first()?;
+            let (value, after) = after.split_at_checked(usize::from(*len))?;
+            options = after;
+            let secs = || address(value).map(Ipv4Addr::to_bits);
+            match *kind {
+                option::MESSAGE_TYPE => self.kind = *value.first()?,
+                option::SERVER => self.lease.server = address(value)?,
+                option::ROUTER => self.lease.router = address(value),
+                option::SUBNET_MASK => {
+                    self.lease.prefix = secs()?.leading_ones() as u8;
+                }
+                option::LEASE_SECS => self.lease_secs = secs()?,
+                option::RENEWAL_SECS => self.renewal_secs = secs(),
+                option::REBINDING_SECS => self.rebinding_secs = secs(),
+                option::OVERLOAD => self.overload = *value.first()?,
+                _ => {}
+            }
+        }
+        Some(())
+    }
 }
 
 /// The DHCP client.
@@ -202,6 +242,9 @@ impl Dhcp {
             kind,
             lease,
             lease_secs,
+            renewal_secs,
+            rebinding_secs,
+            ..
         } = reply;
         let is_asked = match self.state {
             State::Selecting => kind == OFFER,
@@ -227,9 +270,16 @@ impl Dhcp {
                     return;
                 }
                 let at = |secs: u32| now.after(Duration::from_secs(secs.max(1)));
+                // The server's T1 and T2 hold if T1 < T2 < the lease's end. The defaults (RFC 2131 section 4.4.5) are 7/8 of the
+                // lease and 4/7 of that, which is its half.
+                let part = |secs: u32, number: u64, of: u64| (u64::from(secs) * number / of) as u32;
+                let rebinding = rebinding_secs.filter(|secs| *secs < lease_secs);
+                let rebinding = rebinding.unwrap_or(part(lease_secs, 7, 8));
+                let renewal = renewal_secs.filter(|secs| *secs < rebinding);
+                let renewal = renewal.unwrap_or(part(rebinding, 4, 7));
                 self.times = Times {
-                    renew_at: at(lease_secs / 2),
-                    rebind_at: at((u64::from(lease_secs) * 7 / 8) as u32),
+                    renew_at: at(renewal),
+                    rebind_at: at(rebinding),
                     end: at(lease_secs),
                 };
                 if state != State::Bound(lease) {
@@ -249,7 +299,7 @@ impl Dhcp {
         const HEAD: [u8; 3] = [2, 1, 6];
         /// Lease time (seconds) if the reply has no such option.
         const LEASE_SECS: u32 = 120;
-        let (head, mut options) = message.split_first_chunk::<OPTIONS_AT>()?;
+        let (head, options) = message.split_first_chunk::<OPTIONS_AT>()?;
         let is_for_us = head.starts_with(&HEAD)
             && head[4..8] == self.xid
             && head[28..34] == self.own.0
@@ -266,32 +316,19 @@ impl Dhcp {
                 server: Ipv4Addr::UNSPECIFIED,
             },
             lease_secs: LEASE_SECS,
+            renewal_secs: None,
+            rebinding_secs: None,
+            overload: 0,
         };
-        let mut server = None;
-        while let [kind, after @ ..] = options
-            && *kind != option::END
-        {
-            options = after;
-            if *kind == option::PAD {
-                continue;
-            }
-            let (len, after) = after.split_first()?;
-            let (value, after) = after.split_at_checked(usize::from(*len))?;
-            options = after;
-            match *kind {
-                option::MESSAGE_TYPE => reply.kind = *value.first()?,
-                option::SERVER => server = address(value),
-                option::ROUTER => reply.lease.router = address(value),
-                option::SUBNET_MASK => {
-                    let ones = address(value)?.to_bits().leading_ones();
-                    reply.lease.prefix = ones as u8;
-                }
-                option::LEASE_SECS => reply.lease_secs = address(value)?.to_bits(),
-                _ => {}
+        reply.add_options(options)?;
+        // RFC 2131 section 4.1: `file` comes before `sname`.
+        for (bit, field) in [(1, &head[108..236]), (2, &head[44..108])] {
+            if reply.overload & bit != 0 {
+                reply.add_options(field)?;
             }
         }
-        reply.lease.server = server?;
-        Some(reply)
+        // A reply without the server's identifier is malformed.
+        (!reply.lease.server.is_unspecified()).then_some(reply)
     }
 }
 
@@ -359,7 +396,12 @@ impl Message {
         if self.kind != DECLINE {
             add(
                 option::PARAMETER_LIST,
-                &[option::SUBNET_MASK, option::ROUTER],
+                &[
+                    option::SUBNET_MASK,
+                    option::ROUTER,
+                    option::RENEWAL_SECS,
+                    option::REBINDING_SECS,
+                ],
             );
             if !self.name.is_empty() {
                 add(option::HOST_NAME, self.name.head(self.name.len().min(63)));

@@ -6,7 +6,7 @@ use crate::net::smol::packet::{self, Discovery, Mac};
 use crate::time::{Duration, Instant};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, DhcpMessageType as Message, DhcpPacket, DhcpRepr,
+    ArpOperation, ArpPacket, ArpRepr, DhcpMessageType as Message, DhcpOption, DhcpPacket, DhcpRepr,
     EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv6Packet, Icmpv6Repr, IpProtocol,
     Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr, NdiscRepr, UdpPacket, UdpRepr,
 };
@@ -105,6 +105,9 @@ pub(super) struct Server {
     is_on: bool,
     /// Reply to a DHCPREQUEST.
     to_request: Message,
+    /// Options with a time in seconds, and true if they are in the field `file`.
+    times: &'static [(u8, u32)],
+    is_overloaded: bool,
     /// Transactions of the received messages.
     xids: std::collections::BTreeSet<u32>,
     /// Received messages: time, destination, message type, requested address.
@@ -121,6 +124,8 @@ impl Server {
             secs,
             is_on: true,
             to_request: Message::Ack,
+            times: &[],
+            is_overloaded: false,
             xids: std::collections::BTreeSet::new(),
             asked: Vec::new(),
         }
@@ -166,7 +171,24 @@ impl Server {
         message.lease_duration = Some(self.secs);
         (message.client_identifier, message.requested_ip) = (None, None);
         message.parameter_request_list = None;
-        message.additional_options = &[];
+        let times = self.times.iter();
+        let times: Vec<_> = times
+            .map(|(kind, secs)| (*kind, secs.to_be_bytes()))
+            .collect();
+        let option = |(kind, data): &'_ (u8, [u8; 4])| [&[*kind, 4][..], data].concat();
+        let file: Vec<u8> = times.iter().flat_map(option).chain([255]).collect();
+        let plain = times
+            .iter()
+            .map(|(kind, data)| DhcpOption { kind: *kind, data });
+        let overload = DhcpOption {
+            kind: 52,
+            data: &[1],
+        };
+        let options: Vec<_> = match self.is_overloaded {
+            true => vec![overload],
+            false => plain.collect(),
+        };
+        message.additional_options = &options;
         let (from, to) = (Self::ADDRESS, Ipv4Addr::BROADCAST);
         let mut bytes = vec![0; Self::FRAME_BYTES + message.buffer_len()];
         let mut frame = EthernetFrame::new_unchecked(&mut bytes);
@@ -192,8 +214,12 @@ impl Server {
             &to.into(),
             message.buffer_len(),
             |payload| {
-                let mut packet = DhcpPacket::new_unchecked(payload);
-                message.emit(&mut packet).unwrap();
+                message
+                    .emit(&mut DhcpPacket::new_unchecked(&mut *payload))
+                    .unwrap();
+                if self.is_overloaded {
+                    payload[108..108 + file.len()].copy_from_slice(&file);
+                }
             },
             &Default::default(),
         );
@@ -314,6 +340,47 @@ fn lease_is_renewed_rebound_lost_and_reacquired() {
         server.answer(frame, content, now)
     });
     assert_eq!(world.ipv4(), Some(offer));
+}
+
+/// T1 (58) and T2 (59) hold if T1 < T2 < the lease's end, also in the field `file` (RFC 2131 section 4.4.5, RFC 2132 section 9.3).
+#[test]
+fn server_sets_the_times_of_renewal_and_rebinding() {
+    let rows: [(&[(u8, u32)], bool, [u64; 2]); 7] = [
+        (&[], false, [300, 525]),
+        (&[(58, 100), (59, 200)], false, [100, 200]),
+        (&[(58, 100), (59, 200)], true, [100, 200]),
+        (&[(59, 200)], false, [114, 200]),
+        (&[(58, 100)], false, [100, 525]),
+        (&[(58, 300), (59, 200)], false, [114, 200]),
+        (&[(58, 700), (59, 600)], false, [300, 525]),
+    ];
+    for (times, is_overloaded, expected) in rows {
+        let mut world = World::new(8, 0, Ip::Dhcp);
+        let mut server = Server::new(Ipv4Addr::new(192, 0, 2, 50), 600);
+        (server.times, server.is_overloaded) = (times, is_overloaded);
+        let mut announcements = 0;
+        let since = world.now;
+        for secs in [10, 580] {
+            world.watch_frames(secs, &mut |frame, content, now| {
+                if let packet::Content::Arp { sender, target, .. } = *content {
+                    announcements += u32::from(sender == target);
+                }
+                server.answer(frame, content, now)
+            });
+            server.is_on = false;
+        }
+        assert_eq!(announcements, 2, "gratuitous ARP");
+        let first = |to: Ipv4Addr, after: u64| {
+            let mut all = server
+                .asked
+                .iter()
+                .map(|(at, to, ..)| (at.since(since).as_ms() / 1000, *to));
+            all.find(|(at, asked)| *asked == to && *at > after)
+                .map(|(at, _)| at)
+        };
+        let seen = [first(Server::ADDRESS, 10), first(Ipv4Addr::BROADCAST, 10)];
+        assert_eq!(seen, expected.map(Some), "{times:?} {is_overloaded}");
+    }
 }
 
 #[test]
