@@ -108,7 +108,7 @@ impl Smol {
     }
 
     /// Returns true for the broadcast addresses of this network.
-    fn is_broadcast(&self, to: IpAddr) -> bool {
+    pub(super) fn is_broadcast(&self, to: IpAddr) -> bool {
         let IpAddr::V4(to) = to else {
             return false;
         };

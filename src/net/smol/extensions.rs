@@ -1,7 +1,7 @@
 //! IPv6 extension headers (RFC 8200 section 4). smoltcp 0.14 refuses packets that have any but hop-by-hop options, so they are
 //! removed before smoltcp sees a packet. Also corrects the ICMPv6 errors by which smoltcp refuses the other packets.
 
-use super::packet::{IPV6, adjust_sum, destination};
+use super::packet::{IPV6, MLD_QUERY, adjust_sum, destination};
 use crate::mem::Ends as _;
 use crate::net::link::ETHERNET_BYTES;
 
@@ -89,6 +89,13 @@ fn check_options(packet: &[u8], mut at: usize) -> Result<(), Refusal> {
     }
 }
 
+/// Returns true if hop-by-hop options have a router alert, which each MLD message needs (RFC 3810 section 6.2).
+fn alerts_routers(packet: &[u8]) -> bool {
+    const ROUTER_ALERT: [u8; 4] = [5, 2, 0, 0];
+    let mut options = packet.tail(HEAD_BYTES + 2).windows(ROUTER_ALERT.len());
+    packet.get(NEXT_HEADER) == Some(&HOP_BY_HOP) && options.any(|option| option == ROUTER_ALERT)
+}
+
 /// Removes the extension headers of the IPv6 packet in a frame. Returns the frame without them, or unchanged if smoltcp refuses it
 /// with an ICMPv6 error. `None`: the frame is dropped.
 #[inline(never)] // Smaller.
@@ -103,6 +110,11 @@ pub(super) fn remove(frame: &mut [u8]) -> Option<&mut [u8]> {
         Err(Refusal::Silent) => return None,
     };
     let removed = at - HEAD_BYTES;
+    let packet = frame.tail(ETHERNET_BYTES);
+    if protocol == ICMPV6 && packet.get(at) == Some(&MLD_QUERY) && !alerts_routers(packet.head(at))
+    {
+        return None;
+    }
     let mut head = *frame.first_chunk::<{ ETHERNET_BYTES + HEAD_BYTES }>()?;
     let length = u16::from_be_bytes([head[LENGTH], head[LENGTH + 1]]);
     let length = length.checked_sub(removed as u16)?;

@@ -145,6 +145,10 @@ impl Smol {
         if to.is_ipv6() && !to.is_multicast() && !self.has(to) {
             return false;
         }
+        // A reply would go to all hosts, or nowhere. A host without an address has the unspecified one.
+        if !(is_host(from) || from.is_unspecified()) || self.is_broadcast(from) {
+            return false;
+        }
         let is_known = self.port.neighbors.mac(from) == Some(mac);
         if !is_known && is_host(from) && mac.is_unicast() && !self.has(from) {
             let is_proven = match *content {
@@ -207,11 +211,9 @@ pub(super) const fn is_host(address: IpAddr) -> bool {
     }
 }
 
+/// Excludes "this network", loopback, groups and class E, which has the broadcast address (RFC 1122 section 3.2.1.3, RFC 6890).
 const fn is_host_v4(address: Ipv4Addr) -> bool {
-    !address.is_unspecified()
-        && !address.is_multicast()
-        && !address.is_broadcast()
-        && !address.is_loopback()
+    matches!(address.octets()[0], 1..=126 | 128..=223)
 }
 
 const fn is_host_v6(address: Ipv6Addr) -> bool {

@@ -94,7 +94,7 @@ impl Routers {
 }
 
 /// Calls `each` for each option. Returns false at the first one that is malformed.
-fn each_option<'a>(mut options: &'a [u8], each: &mut dyn FnMut(&'a [u8])) -> bool {
+pub(super) fn each_option<'a>(mut options: &'a [u8], each: &mut dyn FnMut(&'a [u8])) -> bool {
     // An option has a type, a length in units of eight bytes, and data.
     while let [_, units, ..] = *options {
         let len = usize::from(units) * 8;

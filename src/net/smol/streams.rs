@@ -120,8 +120,14 @@ impl Smol {
 
     /// Checks a TCP segment before smoltcp, which would accept any RST in the window and has no congestion control here. An RST ends a
     /// connection only if its sequence number is the next one (RFC 5961 section 3.2). A SYN does not end a connection (section 4.2),
-    /// except one in TIME-WAIT.
+    /// except one in TIME-WAIT. Segments to a group or a broadcast address are dropped (RFC 9293 section 3.9.2.3).
     pub(super) fn check_segment(&mut self, now: Instant, content: &Content<'_>) -> Verdict {
+        if let Content::Syn { to, .. } | Content::Segment { to, .. } | Content::Reset { to, .. } =
+            *content
+            && !self.has(to.ip())
+        {
+            return Verdict::Drop;
+        }
         let (from, to, number, scale) = match *content {
             Content::Segment { from, to, segment } => return self.limit(now, from, to, &segment),
             Content::Syn {
@@ -226,7 +232,7 @@ impl Smol {
             };
             open.as_ref().is_some_and(listens)
         });
-        let Some(listener) = listener.filter(|_| self.has(to.ip())) else {
+        let Some(listener) = listener else {
             // No listener matches, so smoltcp sees the SYN and answers with RST.
             return true;
         };

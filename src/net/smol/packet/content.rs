@@ -1,5 +1,7 @@
 //! Parses frames for SYNs, DHCP, address resolution, conflicts, queries of routers and path MTUs.
 
+use super::super::claim::solicited_node;
+use super::super::routers::each_option;
 use super::{
     ADVERTISE, ARP, Frame, IPV4, IPV6, LINK_HOP_LIMIT, MLD_QUERY, Mac, ROUTER, SOLICIT, TOO_BIG,
 };
@@ -139,10 +141,7 @@ pub(in super::super) fn content(frame: &[u8], own: Mac) -> Option<Content<'_>> {
             let packet = Ipv6Packet::new_checked(frame.payload).ok()?;
             let (from, to) = (packet.src_addr(), packet.dst_addr());
             Some(match packet.next_header() {
-                IpProtocol::Icmpv6 => {
-                    let is_from_link = packet.hop_limit() == LINK_HOP_LIMIT;
-                    icmpv6_content(from, to, is_from_link, frame.from, packet.payload())
-                }
+                IpProtocol::Icmpv6 => return icmpv6_content(&packet, frame.from),
                 // Over IPv6 each datagram has a checksum (RFC 8200 section 8.1).
                 IpProtocol::Udp if packet.payload().get(6..8) == Some(&[0, 0]) => return None,
                 protocol => transport(protocol, from.into(), to.into(), packet.payload()),
@@ -254,49 +253,61 @@ fn icmpv4_content(bytes: &[u8]) -> Content<'static> {
     too_big(bytes, |mtu| mtu.max(IPV4_MTU_MIN))
 }
 
-fn icmpv6_content(
-    from: Ipv6Addr,
-    to: Ipv6Addr,
-    is_from_link: bool,
-    mac: Mac,
-    bytes: &[u8],
-) -> Content<'_> {
-    const HEAD_BYTES: usize = 8;
-    let Ok(packet) = Icmpv6Packet::new_checked(bytes) else {
-        return Content::Other;
-    };
-    if !packet.verify_checksum(&from, &to) {
-        return Content::Other;
+/// Parses an ICMPv6 message. `None`: a message that RFC 4861 section 7.1, RFC 4862 or RFC 3810 section 6.2 says to discard.
+fn icmpv6_content<'a>(packet: &Ipv6Packet<&'a [u8]>, mac: Mac) -> Option<Content<'a>> {
+    /// Length of neighbor solicitations and advertisements before their options.
+    const NEIGHBOR_BYTES: usize = 24;
+    /// Flag of an advertisement that answers a solicitation, in its byte 4.
+    const SOLICITED: u8 = 0x40;
+    const SOURCE_MAC: u8 = 1;
+    let (from, to, bytes) = (packet.src_addr(), packet.dst_addr(), packet.payload());
+    let message = Icmpv6Packet::new_checked(bytes).ok()?;
+    if !message.verify_checksum(&from, &to) {
+        return None;
     }
-    let target = bytes.tail(HEAD_BYTES).first_chunk::<16>();
-    match (bytes.first(), target) {
-        (Some(&TOO_BIG), _) => too_big(bytes, |mtu| mtu.max(IPV6_MTU_MIN)),
-        (Some(&ROUTER), _) if is_from_link && from.is_unicast_link_local() => {
+    let is_from_link = packet.hop_limit() == LINK_HOP_LIMIT && message.msg_code() == 0;
+    let target = bytes.tail(8).first_chunk().copied().map(Ipv6Addr::from);
+    let options = bytes.tail(NEIGHBOR_BYTES);
+    Some(match (*bytes.first()?, target) {
+        (TOO_BIG, _) => too_big(bytes, |mtu| mtu.max(IPV6_MTU_MIN)),
+        (ROUTER, _) if is_from_link && from.is_unicast_link_local() => {
             Content::Router { message: bytes }
         }
-        // MLD (RFC 3810 section 5.1): the response time is in milliseconds; from 32,768 on, it has an exponent.
-        (Some(&MLD_QUERY), Some(group)) if from.is_unicast_link_local() => {
-            let ms = bytes
-                .tail(4)
-                .first_chunk()
-                .copied()
-                .map_or(0, u16::from_be_bytes);
+        // The response time is in milliseconds; from 32,768 on, it has an exponent.
+        (MLD_QUERY, Some(group))
+            if from.is_unicast_link_local()
+                && packet.hop_limit() == 1
+                && (group.is_unspecified() || group.is_multicast()) =>
+        {
+            let ms = bytes.tail(4).first_chunk().copied().map(u16::from_be_bytes);
             Content::Query(Query {
-                group: IpAddr::from(*group),
-                delay: Duration::from_ms(ms.min(0x7fff).into()),
+                group: group.into(),
+                delay: Duration::from_ms(ms?.min(0x7fff).into()),
                 is_version_1: false,
             })
         }
-        (Some(&SOLICIT), Some(target)) if is_from_link => Content::Solicit {
-            mac,
-            from,
-            target: (*target).into(),
-        },
-        (Some(&ADVERTISE), Some(target)) if is_from_link => Content::Advertise {
-            target: (*target).into(),
-        },
+        (SOLICIT, Some(target)) if is_from_link && !target.is_multicast() => {
+            let mut has_mac = false;
+            let are_whole = each_option(options, &mut |option| {
+                has_mac |= option.first() == Some(&SOURCE_MAC);
+            });
+            let is_probe = from.is_unspecified();
+            let is_valid_probe = to == solicited_node(target) && !has_mac;
+            if !are_whole || (is_probe && !is_valid_probe) {
+                return None;
+            }
+            Content::Solicit { mac, from, target }
+        }
+        (ADVERTISE, Some(target)) if is_from_link && !target.is_multicast() => {
+            let is_solicited = bytes.get(4).is_some_and(|flags| flags & SOLICITED != 0);
+            if (is_solicited && to.is_multicast()) || !each_option(options, &mut |_| {}) {
+                return None;
+            }
+            Content::Advertise { target }
+        }
+        (ROUTER | MLD_QUERY | SOLICIT | ADVERTISE, _) => return None,
         _ => Content::Other,
-    }
+    })
 }
 
 /// Parses an ICMP error about a packet that exceeds an MTU. It quotes the start of that packet after its own header of eight bytes,

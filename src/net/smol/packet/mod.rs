@@ -22,7 +22,7 @@ const LINK_HOP_LIMIT: u8 = 255;
 
 /// ICMPv6 message types.
 const TOO_BIG: u8 = 2;
-const MLD_QUERY: u8 = 130;
+pub(super) const MLD_QUERY: u8 = 130;
 const ROUTER_SOLICIT: u8 = 133;
 const ROUTER: u8 = 134;
 const SOLICIT: u8 = 135;

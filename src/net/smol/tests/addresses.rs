@@ -345,7 +345,8 @@ fn lease_is_renewed_rebound_lost_and_reacquired() {
 /// T1 (58) and T2 (59) hold if T1 < T2 < the lease's end, also in the field `file` (RFC 2131 section 4.4.5, RFC 2132 section 9.3).
 #[test]
 fn server_sets_the_times_of_renewal_and_rebinding() {
-    let rows: [(&[(u8, u32)], bool, [u64; 2]); 7] = [
+    type Options = &'static [(u8, u32)];
+    let rows: [(Options, bool, [u64; 2]); 7] = [
         (&[], false, [300, 525]),
         (&[(58, 100), (59, 200)], false, [100, 200]),
         (&[(58, 100), (59, 200)], true, [100, 200]),

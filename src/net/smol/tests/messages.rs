@@ -311,6 +311,166 @@ fn mld_reports_joining_and_leaving() {
     assert_eq!(records(&world.sent(), MDNS_V6), [CHANGE_TO_INCLUDE]);
 }
 
+/// RFC 4861 section 7.1.1 and RFC 3810 section 6.2 say which messages to discard. Each row differs from a good one in one point.
+#[test]
+fn invalid_solicitations_and_queries_are_discarded() {
+    const SOLICITED_NODE: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff01, 2);
+    const ADVERTISEMENT: u8 = 136;
+    const ALERT: &[u8] = &[ICMPV6, 0, 5, 2, 0, 0, 1, 0];
+    const NO_ALERT: &[u8] = &[ICMPV6, 0, 1, 4, 0, 0, 0, 0];
+    const SOURCE_MAC: [u8; 8] = [1, 1, 2, 0, 0, 0, 0, 9];
+    let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
+    let solicit = |code, target: Ipv6Addr, options: &[u8]| {
+        [
+            &[135, code, 0, 0, 0, 0, 0, 0],
+            &target.octets()[..],
+            options,
+        ]
+        .concat()
+    };
+    let query =
+        |group: Ipv6Addr| [&[130, 0, 0, 0, 0, 9, 0, 0], &group.octets()[..], &[0; 4]].concat();
+    let (any, good) = (Ipv6Addr::UNSPECIFIED, solicit(0, OWN, &SOURCE_MAC));
+    type Row = (
+        &'static str,
+        [Ipv6Addr; 2],
+        u8,
+        Option<&'static [u8]>,
+        Vec<u8>,
+        bool,
+    );
+    let rows: [Row; 14] = [
+        (
+            "solicitation",
+            [PEER, SOLICITED_NODE],
+            255,
+            None,
+            good.clone(),
+            true,
+        ),
+        (
+            "probe",
+            [any, SOLICITED_NODE],
+            255,
+            None,
+            solicit(0, OWN, &[]),
+            true,
+        ),
+        (
+            "forwarded",
+            [PEER, SOLICITED_NODE],
+            254,
+            None,
+            good.clone(),
+            false,
+        ),
+        (
+            "code 1",
+            [PEER, SOLICITED_NODE],
+            255,
+            None,
+            solicit(1, OWN, &[]),
+            false,
+        ),
+        (
+            "group",
+            [PEER, SOLICITED_NODE],
+            255,
+            None,
+            solicit(0, MDNS_V6, &[]),
+            false,
+        ),
+        (
+            "option of 0",
+            [PEER, SOLICITED_NODE],
+            255,
+            None,
+            solicit(0, OWN, &[1, 0, 0, 0, 0, 0, 0, 0]),
+            false,
+        ),
+        (
+            "short option",
+            [PEER, SOLICITED_NODE],
+            255,
+            None,
+            solicit(0, OWN, &[1, 2, 0, 0, 0, 0, 0, 0]),
+            false,
+        ),
+        (
+            "probe with MAC",
+            [any, SOLICITED_NODE],
+            255,
+            None,
+            good.clone(),
+            false,
+        ),
+        (
+            "probe to all",
+            [any, ALL_NODES],
+            255,
+            None,
+            solicit(0, OWN, &[]),
+            false,
+        ),
+        (
+            "query",
+            [link_local, ALL_NODES],
+            1,
+            Some(ALERT),
+            query(any),
+            true,
+        ),
+        (
+            "query from afar",
+            [PEER, ALL_NODES],
+            1,
+            Some(ALERT),
+            query(any),
+            false,
+        ),
+        (
+            "hop limit 2",
+            [link_local, ALL_NODES],
+            2,
+            Some(ALERT),
+            query(any),
+            false,
+        ),
+        (
+            "no alert",
+            [link_local, ALL_NODES],
+            1,
+            Some(NO_ALERT),
+            query(any),
+            false,
+        ),
+        (
+            "query of a host",
+            [link_local, ALL_NODES],
+            1,
+            Some(ALERT),
+            query(PEER),
+            false,
+        ),
+    ];
+    for (what, both, hops, alert, bytes, is_answered) in rows {
+        let mut world = ipv6_world(47);
+        join(&mut world, OWN.into(), MDNS_V6.into());
+        world.sent();
+        let first = alert.map_or(ICMPV6, |_| HOP_BY_HOP);
+        let message = icmpv6(both, &bytes);
+        world.end.put(&ipv6(
+            both,
+            hops,
+            first,
+            alert.unwrap_or_default(),
+            &message,
+        ));
+        let answers = messages(&world.sent(), &[ADVERTISEMENT, REPORT]);
+        assert_eq!(!answers.is_empty(), is_answered, "{what}");
+    }
+}
+
 /// Returns the types of IGMP messages in `frames`. Verifies their checksums and the router alert option (RFC 2236 section 2).
 fn igmp(frames: &[Vec<u8>]) -> Vec<u8> {
     let messages = frames.iter().filter_map(|bytes| {

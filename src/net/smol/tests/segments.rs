@@ -4,6 +4,7 @@ use super::World;
 use crate::net::smol::packet;
 use crate::net::{Connections as _, Datagrams as _, NetError, Socket, Streams as _, Token};
 use crate::time::Duration;
+use core::net::Ipv4Addr;
 use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl,
     TcpPacket, TcpRepr, TcpSeqNumber, TcpTimestampRepr,
@@ -133,6 +134,43 @@ impl World {
         assert_eq!(answer.number, own);
         assert_eq!(answer.acknowledged, FIRST.wrapping_add(next));
         assert_eq!(self.stack.recv(socket, &mut [0]), Err(NetError::WouldBlock));
+    }
+}
+
+/// Replaces the addresses of a frame of [`segment`].
+fn between(mut frame: Vec<u8>, from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
+    let mut packet = Ipv4Packet::new_unchecked(&mut frame[14..]);
+    packet.set_src_addr(from);
+    packet.set_dst_addr(to);
+    packet.fill_checksum();
+    TcpPacket::new_unchecked(packet.payload_mut()).fill_checksum(&from.into(), &to.into());
+    frame
+}
+
+/// RFC 9293 section 3.9.2.3, RFC 1122 section 3.2.1.3.
+#[test]
+fn syn_between_no_hosts_is_dropped() {
+    let (peer, own) = (super::PEER_ADDRESS.into(), super::ADDRESS.into());
+    for (from, to, is_answered) in [
+        (peer, own, true),
+        (peer, Ipv4Addr::BROADCAST, false),
+        (peer, Ipv4Addr::new(192, 0, 2, 255), false),
+        (peer, Ipv4Addr::new(224, 0, 0, 1), false),
+        (Ipv4Addr::new(240, 0, 0, 1), own, false),
+        (Ipv4Addr::new(0, 0, 0, 1), own, false),
+        (Ipv4Addr::new(192, 0, 2, 255), own, false),
+        (Ipv4Addr::BROADCAST, own, false),
+    ] {
+        for is_open in [true, false] {
+            let mut world = World::with_address(48, 0);
+            if is_open {
+                world.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
+            }
+            let syn = segment(CLIENT, TcpControl::Syn, FIRST, None, &[]);
+            world.end.put(&between(syn, from, to));
+            let sent = world.segments(100);
+            assert_eq!(!sent.is_empty(), is_answered, "{from} to {to}, {is_open}");
+        }
     }
 }
 
