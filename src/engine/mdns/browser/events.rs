@@ -376,7 +376,6 @@ impl Browser {
         let is_over = lookup.deadline <= now;
         let event_kind = match lookup.goal {
             Goal::Host | Goal::Address => {
-                let mut links = self.up_links(lookup.links);
                 let is_answered = self.cache.entries.iter().any(|entry| {
                     entry.role == Role::Answer
                         && entry.is_reported()
@@ -384,9 +383,7 @@ impl Browser {
                         && self.cache.canonical(lookup.name, entry.link) == entry.name
                 });
                 let cache = &self.cache;
-                if is_answered {
-                    None
-                } else if links.any(|link| {
+                let denies_on = |link: LinkId| {
                     let denies = |kind| {
                         let name = cache.canonical(lookup.name, link);
                         cache.denial(name, link, kind).is_some()
@@ -397,7 +394,17 @@ impl Browser {
                             .all(|(bit, kind)| lookup.families & bit == 0 || denies(*kind)),
                         _ => denies(kind::PTR),
                     }
-                }) {
+                };
+                // A denial holds for its link alone (RFC 6762 section 14): the host may have the record on another.
+                let mut counts = [0; 2];
+                for link in self.up_links(lookup.links) {
+                    counts[usize::from(denies_on(link))] += 1;
+                }
+                let [others, denials] = counts;
+                let is_denied = denials > 0 && (others == 0 || is_over);
+                if is_answered {
+                    None
+                } else if is_denied {
                     Some(EventKind::Absent)
                 } else if is_over {
                     Some(EventKind::TimedOut)

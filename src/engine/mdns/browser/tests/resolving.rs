@@ -1,7 +1,7 @@
 //! Addresses of hosts, and names of addresses.
 
 use super::super::Goal;
-use super::world::{World, answer};
+use super::world::{PEER, World, answer};
 use crate::wire::dns::kind;
 
 const HOST: &str = "h.local";
@@ -54,6 +54,32 @@ fn nsec_denial_is_reported_at_once() {
         )
         .wait(10_000);
     world.expect_event("Found 0 h.local h.local 1.2.3.4");
+}
+
+/// RFC 6762 section 14: records of one link say nothing about another.
+#[test]
+fn denial_on_one_link_ends_no_lookup_on_others() {
+    let denial = answer().nsec(HOST, 120, &[kind::AAAA]);
+    let address = answer().a(HOST, 120, [192, 0, 2, 9]);
+    for (second, ms, expected) in [
+        (Some(&address), 320, "Found 1 h.local h.local 192.0.2.9"),
+        (Some(&denial), 320, "Absent 0 h.local"),
+        (None, 5000, "Absent 0 h.local"),
+    ] {
+        let mut world = World::new();
+        world.up(1);
+        let start = world.ms;
+        world.look_up_families(Goal::Host, HOST, 1).wait(200);
+        world.receive_via(0, PEER, &denial).wait(120);
+        if let Some(second) = second {
+            world.receive_via(1, PEER, second);
+        }
+        world.wait(10_000);
+        assert_eq!(world.events.len(), 1, "{:?}", world.events);
+        let (at, event) = &world.events[0];
+        assert_eq!(event, expected);
+        assert!((start + ms..start + ms + 30).contains(at), "{at}");
+    }
 }
 
 /// python-zeroconf #1731: NSEC records whose type bit map is longer than the record.
