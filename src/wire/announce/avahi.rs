@@ -154,8 +154,14 @@ impl<'f> Reader<'f, '_, '_, '_> {
         let element = self.element;
         self.element = parent(element);
         match (element, self.choice) {
-            (GROUP, _) => self.ended = true,
-            (SERVICE, _) => self.draft.hand_out(self.each)?,
+            (GROUP, _) => {
+                // A group without services needs no name.
+                if self.draft.has_kind() {
+                    self.draft.check_name()?;
+                }
+                self.ended = true;
+            }
+            (SERVICE, _) => self.draft.pass(self.each)?,
             (TXT, 1) => self.store_part(TXT, 0, Coding::Hex)?,
             (TXT, 2) => self.store_part(TXT, 0, Coding::Base64)?,
             (_, 1) => self.store_part(element, b'h', Coding::Text)?,

@@ -1,7 +1,6 @@
 //! Parsers of services to announce, with checks: the command line, avahi's files, systemd's units. RFC 6763, RFC 6335.
 //!
-//! Each parser collects a service in a [`Draft`], whose buffer the caller provides. A file with any error is invalid as a whole,
-//! but the services before the error have already been passed on when it is found.
+//! Each parser collects a service in a [`Draft`], whose buffer the caller provides. A file with any error is invalid as a whole.
 
 mod avahi;
 mod line;
@@ -226,6 +225,8 @@ pub struct Draft<'a> {
     /// Port, priority, weight.
     numbers: [u16; 3],
     families: u8,
+    /// True if the type was given with a subtype, but not by itself yet.
+    is_implied: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -253,6 +254,7 @@ impl<'a> Draft<'a> {
             .map(writer),
             numbers: [0; 3],
             families: ANY_FAMILY,
+            is_implied: false,
         }
     }
 
@@ -271,6 +273,7 @@ impl<'a> Draft<'a> {
         self.interface.truncate(0);
         self.numbers = [0; 3];
         self.families = ANY_FAMILY;
+        self.is_implied = false;
     }
 
     /// Sets the only interface on which the service is announced; empty: all.
@@ -281,8 +284,8 @@ impl<'a> Draft<'a> {
     }
 
     /// Checks a part and stores it. Subtypes and strings are appended; other parts replace the previous value. A subtype may be
-    /// followed by its type if that was stored before. A type or a host name may end with a dot. A host
-    /// name of one label gets the domain `local`.
+    /// followed by its type, which must be the service's. A type or a host name may end with a dot. A host name of one label gets
+    /// the domain `local`.
     #[inline(never)]
     pub fn put(&mut self, part: Part, bytes: &[u8]) -> Result<(), Flaw> {
         let bytes = match part {
@@ -291,7 +294,13 @@ impl<'a> Draft<'a> {
         };
         let (is_good, flaw) = match part {
             Part::Name => (all(bytes, HOST, is_clean), Flaw::Name),
-            Part::Kind => (is_kind(bytes), Flaw::Kind),
+            Part::Kind => {
+                let [_, own, ..] = &self.parts;
+                if core::mem::take(&mut self.is_implied) && own.since(0) != bytes {
+                    return Err(Flaw::Subtype);
+                }
+                (is_kind(bytes), Flaw::Kind)
+            }
             Part::Host => (all(bytes, b'.', is_label), Flaw::Host),
             Part::Subtype => return self.put_subtype(bytes),
             Part::Txt => return self.put_string(bytes),
@@ -325,6 +334,11 @@ impl<'a> Draft<'a> {
         let [_, own, subtypes, ..] = &mut self.parts;
         let (label, kind) = cut(bytes, b'.');
         let is_ours = match strip_prefix(kind, b"_sub.") {
+            Some(kind) if own.since(0).is_empty() => {
+                own.put(kind);
+                self.is_implied = true;
+                is_kind(kind)
+            }
             Some(kind) => kind == own.since(0),
             None => label.len() == bytes.len(),
         };
@@ -391,8 +405,27 @@ impl<'a> Draft<'a> {
     }
 
     /// Passes the service to `each`, if it has a name and a type.
-    #[inline(never)]
     pub fn hand_out(&self, each: &mut dyn FnMut(&Service<'_>)) -> Result<(), Flaw> {
+        self.check_name()?;
+        self.pass(each)
+    }
+
+    fn check_name(&self) -> Result<(), Flaw> {
+        let [name, ..] = &self.parts;
+        match name.since(0) {
+            [] => Err(Flaw::Name),
+            _ => Ok(()),
+        }
+    }
+
+    fn has_kind(&self) -> bool {
+        let [_, kind, ..] = &self.parts;
+        !kind.since(0).is_empty() && !self.is_implied
+    }
+
+    /// Passes the service to `each`, if it has a type.
+    #[inline(never)]
+    fn pass(&self, each: &mut dyn FnMut(&Service<'_>)) -> Result<(), Flaw> {
         let [name, kind, subtypes, host, txt] = &self.parts;
         let [port, priority, weight] = self.numbers;
         let host = host.since(0);
@@ -408,10 +441,7 @@ impl<'a> Draft<'a> {
             weight,
             txt: txt.since(0),
         };
-        if service.name.is_empty() {
-            return Err(Flaw::Name);
-        }
-        if service.kind.is_empty() {
+        if !self.has_kind() {
             return Err(Flaw::Kind);
         }
         each(&service);

@@ -25,13 +25,15 @@ pub(super) struct Reader<'f, 'r, 'd, 'e> {
     pub(super) ended: bool,
 }
 
-/// Parses one of avahi's files and passes each service to `each`. The services share a name.
+/// Parses one of avahi's files and passes each service to `each`. The services share a name, which may come after them: the file is
+/// parsed a first time for the name and the errors.
 pub fn parse_avahi(
     file: &[u8],
     draft: &mut Draft<'_>,
     each: &mut dyn FnMut(&Service<'_>),
 ) -> Result<(), FileError> {
     draft.forget();
+    parse(file, draft, &mut |_| {}, false)?;
     parse(file, draft, each, false)
 }
 

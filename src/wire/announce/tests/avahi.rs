@@ -148,8 +148,8 @@ fn errors_have_line_and_reason() {
         ("text", 1, Flaw::Form),
         ("<service/>", 1, Flaw::Form),
         (
-            "<service-group>\n<service><type>_http._tcp</type></service>",
-            2,
+            "<service-group>\n<service><type>_http._tcp</type></service>\n</service-group>",
+            3,
             Flaw::Name,
         ),
         ("<service-group><name/></service-group>", 1, Flaw::Name),
@@ -171,6 +171,47 @@ fn errors_have_line_and_reason() {
         ),
     ] {
         assert_eq!(read(parse_avahi, &file), Err((line, flaw)), "{file}");
+    }
+}
+
+/// avahi accepts elements in any order; so does its DTD for those of a service.
+#[test]
+fn elements_may_come_in_any_order() {
+    let expect = Ok(vec!["n,_http._tcp,80/_a/_b,k=v".to_owned()]);
+    let parts = [
+        "<subtype>_a._sub._http._tcp</subtype>",
+        "<subtype>_b</subtype>",
+        "<txt-record>k=v</txt-record>",
+        "<port>80</port>",
+        "<type>_http._tcp</type>",
+    ];
+    for turn in 0..4 {
+        let mut parts = parts;
+        // Type, port and TXT come before, between and after the subtypes, which keep their order.
+        parts.rotate_right(turn);
+        let inside = parts.concat();
+        let service = format!("<service>{inside}</service>");
+        for file in [
+            format!("<service-group><name>n</name>{service}</service-group>"),
+            format!("<service-group>{service}<name>n</name></service-group>"),
+        ] {
+            assert_eq!(read(parse_avahi, &file), expect, "{file}");
+        }
+    }
+    for (inside, flaw) in [
+        ("<subtype>_a._sub._http._tcp</subtype>", Flaw::Kind),
+        (
+            "<subtype>_a._sub.http</subtype><type>_http._tcp</type>",
+            Flaw::Subtype,
+        ),
+        (
+            "<subtype>_a._sub._ftp._tcp</subtype><type>_http._tcp</type>",
+            Flaw::Subtype,
+        ),
+    ] {
+        let file =
+            format!("<service-group><name>n</name><service>{inside}</service></service-group>");
+        assert_eq!(read(parse_avahi, &file), Err((1, flaw)), "{inside}");
     }
 }
 
