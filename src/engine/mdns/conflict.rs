@@ -32,7 +32,8 @@ impl Responder {
             return;
         }
         for record in message.records() {
-            if !record.is_in_class() {
+            // A damaged record shows no other owner of a name.
+            if !record.is_in_class() || !record.is_well_formed() {
                 continue;
             }
             let is_answer = record.section == Section::Answer;

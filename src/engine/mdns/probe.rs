@@ -158,6 +158,7 @@ impl LinkState {
         for record in message.records() {
             if record.section == Section::Authority
                 && record.is_in_class()
+                && record.is_well_formed()
                 && zone.names.find(record.name) == Some(name)
             {
                 // The records of all our links are compared: a bridge may return our own probe through another link.

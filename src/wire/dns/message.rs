@@ -117,6 +117,27 @@ impl<'a> Record<'a> {
         (end <= self.end).then_some(name)
     }
 
+    /// Returns false if the rdata cannot be of its type: an address of another length, a name or a string that does not end in it.
+    pub fn is_well_formed(&self) -> bool {
+        match self.kind {
+            kind::A => self.rdata().len() == 4,
+            kind::AAAA => self.rdata().len() == 16,
+            kind::PTR | kind::CNAME => self.target(0).is_some(),
+            kind::SRV => self.target(6).is_some(),
+            kind::TXT => {
+                let mut rest = self.rdata();
+                while let [len, after @ ..] = rest {
+                    let Some(after) = after.get(usize::from(*len)..) else {
+                        return false;
+                    };
+                    rest = after;
+                }
+                true
+            }
+            _ => true,
+        }
+    }
+
     /// For NSEC: `Some(true)` if the type bitmaps list type `kind`, `Some(false)` if they do not. `None`: the rdata is malformed.
     pub fn lists(&self, kind: u16) -> Option<bool> {
         // The next domain name is ignored.

@@ -26,6 +26,38 @@ fn conflict_with_owned_name_restarts_probing() {
     }
 }
 
+/// A record whose rdata is cut short, as of a damaged datagram, is no conflict, neither in a response nor in a probe.
+#[test]
+fn malformed_record_is_no_conflict() {
+    for (line, kept) in [
+        (RIVAL, 2),
+        (RIVAL, 0),
+        ("= box.local 120 flush AAAA fe80::77", 3),
+        ("= a~box._nfs._tcp.local 120 flush SRV 1 cat.local", 8),
+        ("= a~box._nfs._tcp.local 120 flush TXT key=value", 5),
+    ] {
+        let mut bytes = response(&[line]);
+        let words: Vec<_> = line.split(' ').collect();
+        let whole = match words[4] {
+            "A" => 4,
+            "AAAA" => 16,
+            "SRV" => 6 + 11,
+            _ => 1 + 9,
+        };
+        bytes.truncate(bytes.len() - whole + kept);
+        let at = bytes.len() - kept - 2;
+        bytes[at..at + 2].copy_from_slice(&(kept as u16).to_be_bytes());
+        let mut world = World::serving(1);
+        world.hear(PEER, &bytes);
+        world.expect_answer("? box.local A", "= box.local 120 flush A 192.0.2.1");
+        world.expect_answer(
+            "? a~box._nfs._tcp.local SRV",
+            "= a~box._nfs._tcp.local 120 flush SRV 2049 box.local",
+        );
+        assert_eq!(world.host(), "box", "{line}");
+    }
+}
+
 /// RFC 6762 section 3: "the computer (or its human user) MUST cease using the name".
 /// RFC 6762 section 9: "The protocol used in the Probing phase will determine a winner and a loser, and the loser MUST cease using
 /// the name, and reconfigure".
