@@ -396,12 +396,9 @@ impl Browser {
                     }
                 };
                 // A denial holds for its link alone (RFC 6762 section 14): the host may have the record on another.
-                let mut counts = [0; 2];
-                for link in self.up_links(lookup.links) {
-                    counts[usize::from(denies_on(link))] += 1;
-                }
-                let [others, denials] = counts;
-                let is_denied = denials > 0 && (others == 0 || is_over);
+                let links = || self.up_links(lookup.links);
+                let denials = links().filter(|link| denies_on(*link)).count();
+                let is_denied = denials > 0 && (is_over || denials == links().count());
                 if is_answered {
                     None
                 } else if is_denied {
