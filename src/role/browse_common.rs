@@ -10,6 +10,7 @@ use crate::event::Events;
 use crate::mem;
 use crate::net::Signals;
 use crate::sys::{self, Calls, Needs};
+use crate::text::text;
 use crate::time::Instant;
 use crate::wire::dns::NAME_BYTES_MAX;
 use crate::wire::dns::escape::parse;
@@ -174,7 +175,11 @@ impl Endpoint for Seeker<'_> {
         self.browser.poll_at().min(self.finder.poll_at())
     }
 
-    fn poll_event(&mut self, now: Instant, _: &mut Events) -> Result<(), Fatal> {
+    fn poll_event(&mut self, now: Instant, events: &mut Events) -> Result<(), Fatal> {
+        if self.browser.take_overflow() {
+            let why = text!("the network has more than fit; choose a type, or one --interface");
+            events.report(text!("not all services are shown"), b"", why);
+        }
         while self.finder.is_ready(now)?
             && let Some(event) = self.browser.next_event(now)
         {

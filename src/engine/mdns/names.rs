@@ -159,6 +159,24 @@ impl Names {
         collect_labels(name, &mut LabelVec::new()).is_some()
     }
 
+    /// The number of names that fit into the empty table.
+    pub const fn count(&self) -> usize {
+        self.entries.count()
+    }
+
+    /// Returns true if `count` more names fit.
+    pub fn has_space(&self, count: usize) -> bool {
+        let mut left = count.saturating_sub(self.entries.count() - self.entries.len());
+        let mut free = self.free;
+        while left > 0
+            && free != NameId::ROOT
+            && let Some(entry) = self.entries.get(free.index())
+        {
+            (left, free) = (left - 1, entry.next);
+        }
+        left == 0
+    }
+
     /// Finds `name`. `None`: the name is not in use.
     #[inline(never)]
     pub fn find(&self, name: Name<'_>) -> Option<NameId> {

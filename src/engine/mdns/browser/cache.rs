@@ -46,6 +46,8 @@ pub(super) struct Cache {
     hand: usize,
     /// True if records changed in a way that may cause an event or a question.
     pub(super) touched: bool,
+    /// True if a record was dropped because a table was full.
+    pub(super) has_dropped: bool,
     pub(super) names: Names,
 }
 
@@ -59,6 +61,7 @@ impl Cache {
             arena: RdataArena::new(limits.rdata_bytes),
             hand: 0,
             touched: false,
+            has_dropped: false,
         }
     }
 
@@ -147,10 +150,14 @@ impl Cache {
             if let Some(id) = self.names.intern(name) {
                 return Some(id);
             }
-            tries = tries.checked_sub(1)?;
-            if !self.names.can_hold(name) || !self.evict() {
+            if !self.names.can_hold(name) {
                 return None;
             }
+            if tries == 0 || !self.evict() {
+                self.has_dropped = true;
+                return None;
+            }
+            tries -= 1;
         }
     }
 
@@ -324,7 +331,11 @@ impl Cache {
         let mut tries = u8::MAX;
         while !self.chains.has_space() || !self.arena.has_space(len) {
             tries -= 1;
-            if tries == 0 || !self.arena.can_store(len) || !self.evict() {
+            if !self.arena.can_store(len) {
+                return;
+            }
+            if tries == 0 || !self.evict() {
+                self.has_dropped = true;
                 return;
             }
         }
@@ -351,6 +362,16 @@ impl Cache {
             None => _ = self.entries.push(entry),
         }
         self.touched = true;
+    }
+
+    /// Returns true if an eighth of the names and of the records is free.
+    pub(super) fn has_space(&self) -> bool {
+        let used = |entry: &&CacheEntry| entry.is(record_flag::USED);
+        let (all, used) = (
+            self.entries.count(),
+            self.entries.iter().filter(used).count(),
+        );
+        self.names.has_space(self.names.count() / 8) && all - used >= all / 8
     }
 
     /// Evicts one record. Returns true if a slot was freed; false if no record can be evicted, or if its removal must be reported

@@ -223,6 +223,7 @@ impl Browser {
                 Some(lookup) => {
                     if lookup >= self.lookups.len() {
                         self.event_cursor = IDLE;
+                        self.use_freed_space();
                         break;
                     }
                     self.lookup_event(now, lookup)

@@ -128,6 +128,8 @@ pub struct Browser {
     event_cursor: usize,
     /// True if each service of a host is reported on one link and in one address family only.
     pub reports_once: bool,
+    /// True once [`Browser::take_overflow`] has returned true.
+    has_told_overflow: bool,
     /// True if the current event pass has found a service that is to be reported later.
     is_resolving: bool,
     /// Time at which a type or service was last found or resolved.
@@ -153,6 +155,7 @@ impl Browser {
             observe_at: Instant::default(),
             event_cursor: IDLE,
             reports_once: false,
+            has_told_overflow: false,
             is_resolving: false,
             last_found_at: Instant::default(),
             sending: None,
@@ -205,13 +208,8 @@ impl Browser {
             return;
         };
         *known = state.clone();
-        // The link may now reach other hosts: restart all its questions.
-        let due = self.random_query_time();
-        for question in self.questions.all.iter_mut() {
-            if question.link == link {
-                (question.step, question.due) = (0, due);
-            }
-        }
+        // The link may now reach other hosts.
+        self.restart_questions(|of| of == link);
         for index in 0..self.cache.entries.len() {
             let Some(entry) = self.cache.entries.get_mut(index) else {
                 break;
@@ -227,6 +225,31 @@ impl Browser {
             }
         }
         self.settle_at = now;
+    }
+
+    /// Asks the questions of these links again, as often as new ones.
+    fn restart_questions(&mut self, is_it: impl Fn(LinkId) -> bool) {
+        let due = self.random_query_time();
+        for question in self.questions.all.iter_mut() {
+            if is_it(question.link) {
+                (question.step, question.due) = (0, due);
+            }
+        }
+    }
+
+    /// Returns true once if services are missing from the events because the tables are full.
+    pub fn take_overflow(&mut self) -> bool {
+        let is_new = self.cache.has_dropped && !self.has_told_overflow;
+        self.has_told_overflow |= is_new;
+        is_new
+    }
+
+    /// After records were dropped: asks for them again as soon as there is space.
+    fn use_freed_space(&mut self) {
+        if self.cache.has_dropped && self.cache.has_space() {
+            self.cache.has_dropped = false;
+            self.restart_questions(|_| true);
+        }
     }
 
     /// Processes a received datagram.

@@ -52,6 +52,30 @@ fn thousands_of_hosts_stay_within_limits() {
     assert_eq!(count(&world, "Resolved"), known + 1);
 }
 
+/// The caller is told once that services are missing. When the known ones are gone, the others are asked for at once, although the
+/// queries had become rare.
+#[test]
+fn freed_space_is_used_at_once() {
+    let name = |count: u32| format!("{count}.{HTTP}");
+    let all = |counts: core::ops::Range<u32>, ttl| {
+        counts.fold(answer(), |say, count| say.ptr(HTTP, ttl, &name(count)))
+    };
+    let limits = Limits {
+        names: 64,
+        ..Limits::DEFAULT
+    };
+    let mut world = World::with_limits(&limits);
+    world.look_up(Goal::Services, HTTP).wait(300);
+    assert!(!world.browser.take_overflow());
+    world.receive(all(0..100, 4500)).wait(30_000);
+    assert!(world.browser.take_overflow() && !world.browser.take_overflow());
+    let start = world.ms;
+    world.receive(all(0..100, 0)).wait(2000);
+    assert!(!world.query_times(start, HTTP, kind::PTR).is_empty());
+    world.receive(all(60..100, 4500)).wait(100);
+    assert!((60..100).all(|count| world.has_service(&name(count))));
+}
+
 /// Messages of 200 new records each: a browser with a full cache takes at most 20 times as long as one with an empty cache.
 #[test]
 fn full_cache_is_not_much_slower() {
