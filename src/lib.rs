@@ -90,8 +90,7 @@
 //!   asks for that. The write verifier tells clients when unsynced data may be lost: it changes at every start and after every disk
 //!   failure.
 //! - A session stays in its jail because paths are resolved relative to the descriptor of the jail's directory. Landlock and
-//!   seccomp are a second barrier; they are enabled after the first reply of an SFTP session was sent and before later input is
-//!   parsed.
+//!   seccomp are a second barrier; they are enabled before a server reads the first byte of a client.
 //! - A retransmitted request that is not idempotent is answered from the duplicate request cache, which is bounded. Under `serve`
 //!   the cache outlives the server, in memory shared with the supervisor. A request of another user, from another port while the
 //!   first connection is open, or after two minutes, is a new request.

@@ -220,7 +220,7 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
         Some(role) => {
             SELECTED.store(role as u8, Ordering::Relaxed);
             // Linux before 2.6.16, for which there is no fallback.
-            if !sys::has_openat() && !role.is_probe() {
+            if !sys::hold_stderr() && !role.is_probe() {
                 let why = text!("the kernel has no openat; use Linux 2.6.16 or later");
                 return Err(complain(FAILED, text!("cannot start"), word, why));
             }

@@ -66,8 +66,8 @@ facade! {
     fn region(wanted: usize) -> &'static mut [MaybeUninit<u8>];
     /// Maximum number of open descriptors.
     fn descriptor_limit() -> usize;
-    /// Returns false if the kernel lacks openat, which every role needs.
-    fn has_openat() -> bool;
+    /// Keeps descriptor 2 from becoming a file, if it is closed. Returns false if the kernel lacks openat, which every role needs.
+    fn hold_stderr() -> bool;
     /// UID used for file access.
     fn user_id() -> u32;
     /// Copies the host name to `out`, truncated to its length; returns the number of bytes.

@@ -35,6 +35,7 @@ struct Results {
     open_below: Result<i64, Errno>,
     connect: Result<i64, Errno>,
     run: Result<i64, Errno>,
+    fork: Result<i64, Errno>,
 }
 
 impl Results {
@@ -47,6 +48,7 @@ impl Results {
             open_below: plant(Planted::OpenBelow(0, SECRET))?,
             connect: plant(Planted::Connect(0))?,
             run: plant(Planted::Run("/bin/sh"))?,
+            fork: plant(Planted::Fork)?,
         })
     }
 
@@ -59,6 +61,12 @@ impl Results {
         ] {
             ensure!(result == Err(Errno::ENOSYS), "{name}: {result:?}");
         }
+        Ok(())
+    }
+
+    /// Checks that the role makes no child process.
+    fn check_child(&self) -> Result<()> {
+        ensure!(self.fork == Err(Errno::ENOSYS), "clone: {:?}", self.fork);
         Ok(())
     }
 
@@ -119,7 +127,9 @@ fn nfs_is_confined(handles: &str, line: &str, is_landlocked: bool) -> Result<()>
         }
         Ok((client, root))
     });
-    Results::of(&process)?.check_files(is_landlocked)?;
+    let results = Results::of(&process)?;
+    results.check_files(is_landlocked)?;
+    results.check_child()?;
     drop(process);
     let (mut client, root) = asking.join().expect("no panic")?;
     // The server still serves.
@@ -155,6 +165,7 @@ fn sftp_is_confined(options: &SftpOptions) -> Result<Results> {
     drop(process);
     asking.join().expect("no panic")?.finish()?;
     results.check()?;
+    results.check_child()?;
     Ok(results)
 }
 

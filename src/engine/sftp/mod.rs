@@ -266,8 +266,7 @@ impl Turn<'_> {
             session.greeted = true;
             self.greet();
             self.input.take(here);
-            // VERSION is sent alone: the driver may have to enter its sandbox before any other request is parsed.
-            return Err(State::NeedOutput);
+            return Ok(());
         }
         let answered = if session.greeted {
             self.answer(kind)

@@ -120,26 +120,16 @@ fn run_session(options: &Options) -> Fatal {
     let level = options.level;
     let opened = text!("session opened for local user $ from [$]");
     log_session(level, opened, &mut events);
-    let mut greeted = move || {
-        let mut needs = Needs::none();
-        needs.add(Calls::SFTP);
-        if let Some(jail) = jail {
-            host::enter(jail);
-            needs.add_opened(jail, Access::Change);
-        } else {
-            needs.add_all_files();
-        }
-        needs.confine();
-    };
+    let mut needs = Needs::all_files();
+    if let Some(jail) = jail {
+        needs = Needs::none();
+        needs.add_opened(jail, Access::Change);
+    }
+    needs.add(Calls::SFTP);
+    needs.confine();
     let mut protocol = Sessions::new(sftp, sessions(1, handle_count, level));
     let mut transport = Standard::default();
-    let mut session = StdioSession::new(
-        &mut transport,
-        &mut protocol,
-        tree,
-        &mut events,
-        &mut greeted,
-    );
+    let mut session = StdioSession::new(&mut transport, &mut protocol, tree, &mut events);
     let end = session.run();
     let closed = text!("session closed for local user $ from [$]");
     log_session(level, closed, &mut events);

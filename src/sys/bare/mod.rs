@@ -234,7 +234,7 @@ pub(super) const fn descriptor_limit() -> usize {
     usize::MAX
 }
 
-pub(super) const fn has_openat() -> bool {
+pub(super) const fn hold_stderr() -> bool {
     true
 }
 

@@ -40,22 +40,18 @@ pub(super) fn map(len: usize, protection: usize, sharing: usize) -> Option<*mut 
 
 /// Returns `wanted` bytes of untouched, zeroed memory, or as many as RLIMIT_AS and RLIMIT_DATA allow; perhaps none.
 pub fn region(wanted: usize) -> &'static mut [MaybeUninit<u8>] {
-    const NONE: usize = 0;
-    // PROT_NONE counts against RLIMIT_AS but not RLIMIT_DATA, as the stack does.
-    let stack = map(STACK_BYTES, NONE, PRIVATE);
     let mut len = wanted.next_multiple_of(STEP_BYTES);
-    let mut region = map(len, READ_WRITE, PRIVATE);
-    while region.is_none() && len > STEP_BYTES {
+    loop {
+        // The end of the mapping is unmapped at once, so that the stack can grow by as much.
+        if let Some(at) = map(len + STACK_BYTES, READ_WRITE, PRIVATE) {
+            // SAFETY: this function made the mapping, and nothing uses its memory.
+            unsafe { raw_syscall!(Sysno::munmap, at.add(len), STACK_BYTES) };
+            // SAFETY: a mapping of `len` bytes that nothing else uses and that is never unmapped.
+            return unsafe { core::slice::from_raw_parts_mut(at, len) };
+        }
+        if len == 0 {
+            return &mut [];
+        }
         len -= STEP_BYTES;
-        region = map(len, READ_WRITE, PRIVATE);
-    }
-    if let Some(stack) = stack {
-        // SAFETY: this function made the mapping, and nothing uses its memory.
-        unsafe { raw_syscall!(Sysno::munmap, stack, STACK_BYTES) };
-    }
-    match region {
-        // SAFETY: a mapping of `len` bytes that nothing else uses and that is never unmapped.
-        Some(at) => unsafe { core::slice::from_raw_parts_mut(at, len) },
-        None => &mut [],
     }
 }

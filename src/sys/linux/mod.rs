@@ -33,7 +33,7 @@ pub use rustix::fd;
 
 pub use defmt_sink::trace_to;
 pub use memory::region;
-pub use process::{descriptor_limit, exit};
+pub use process::{descriptor_limit, exit, hold_stderr};
 
 use crate::time::{Duration, Instant};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -171,11 +171,6 @@ pub fn print(bytes: &[u8]) -> bool {
 pub fn is_terminal() -> bool {
     // SAFETY: the descriptor 2 is open for the whole life of the process (`hold_stderr`).
     rustix::termios::isatty(unsafe { rustix::fd::BorrowedFd::borrow_raw(2) })
-}
-
-/// Returns false if the kernel lacks openat.
-pub fn has_openat() -> bool {
-    fs::File::open::<Errno>(c"", rustix::fs::OFlags::empty(), 0).err() != Some(Errno::NOSYS)
 }
 
 /// UID and GID of [`became`]; [`SAME`]: those of the start.

@@ -1,6 +1,6 @@
 //! Processes and signals: fork, exec, wait, signalfd or a pipe in its place.
 
-use super::fs::File;
+use super::fs::{self, File};
 use super::optional;
 use super::{Errno, outcome};
 use crate::mem::Ends as _;
@@ -42,15 +42,18 @@ pub(super) fn on_failed_write(what: FailedWrite) {
 }
 
 /// If descriptor 2 is closed, opens `O_PATH` descriptors until it is in use. Otherwise a file opened later would become descriptor
-/// 2, and error messages would be written into that file.
-pub(super) fn hold_stderr() {
-    // SAFETY: only queried; never closed.
-    let stderr = unsafe { BorrowedFd::borrow_raw(2) };
-    while rustix::io::fcntl_getfd(stderr).is_err() {
-        let Ok(held) = File::open::<Errno>(c"/", OFlags::PATH, 0) else {
-            return;
-        };
-        core::mem::forget(held);
+/// 2, and error messages would be written into that file. Returns false if the kernel lacks openat.
+pub fn hold_stderr() -> bool {
+    loop {
+        // ENOTDIR: the descriptor is open. EBADF: it is closed.
+        match fs::openat(2, c".", OFlags::PATH, 0).map(File::of) {
+            Err(Errno::BADF) => {}
+            opened => return opened.err() != Some(Errno::NOSYS),
+        }
+        match File::open::<Errno>(c"/", OFlags::PATH, 0) {
+            Ok(held) => core::mem::forget(held),
+            Err(_) => return true,
+        }
     }
 }
 

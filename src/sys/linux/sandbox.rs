@@ -31,12 +31,6 @@ pub fn set_undumpable() {
     prctl(SET_DUMPABLE, 0, 0);
 }
 
-/// Makes the directory of a jail the current one, so that a relative path that is used by mistake stays inside.
-pub fn enter(jail: RawFd) {
-    // SAFETY: the call takes no pointers.
-    unsafe { raw_syscall!(Sysno::fchdir, jail) };
-}
-
 /// Disables transparent huge pages: if they are set to "always", one touched byte of the arena would take 2 MiB. The error on
 /// kernels before 3.15 is ignored.
 pub(super) fn disable_huge_pages() {
@@ -91,8 +85,16 @@ impl Needs {
     /// No calls, no files.
     pub fn none() -> Self {
         Self {
-            calls: 0,
             rules: Ruleset::new(),
+            ..Self::all_files()
+        }
+    }
+
+    /// No calls, all files.
+    pub const fn all_files() -> Self {
+        Self {
+            calls: 0,
+            rules: None,
             is_reported: false,
         }
     }
@@ -348,7 +350,7 @@ const NEEDED: &[(Sysno, u16)] = &[
     #[cfg(not(target_arch = "x86"))]
     (Sysno::accept, STREAMS),
     (Sysno::futex, STREAMS),
-    (Sysno::clone, NET),
+    (Sysno::clone, MULTICAST),
     (Sysno::wait4, MULTICAST),
     (Sysno::getpid, MULTICAST),
     (Sysno::getppid, MULTICAST),
@@ -429,7 +431,7 @@ const fn compiled(out: &mut [u16]) -> usize {
 
 /// Instructions of a filter, at most.
 const STEP_COUNT_MAX: usize = 112;
-const _: () = assert!(NEEDED.len() + 12 <= STEP_COUNT_MAX);
+const _: () = assert!(NEEDED.len() + 15 <= STEP_COUNT_MAX);
 
 /// ioctl request that sets a terminal's attributes.
 #[doc(alias = "TCSETS")]
@@ -442,11 +444,13 @@ fn seccomp(sets: u16, numbers: &[u16], listed: u32, otherwise: u32) -> bool {
     const LOAD: u64 = 0x20;
     const RETURN: u64 = 0x06;
     const IF_EQUAL: u64 = 0x15;
+    const IF_ANY_BIT: u64 = 0x45;
     /// Offsets in `struct seccomp_data`.
     const NUMBER: u32 = 0;
     const ARCH: u32 = 4;
     const FIRST_ARGUMENT: u32 = 16;
     const SECOND_ARGUMENT: u32 = 24;
+    const CLONE_THREAD: u32 = 0x1_0000;
     #[doc(alias = "sock_fprog")]
     #[repr(C)]
     struct Program {
@@ -462,10 +466,14 @@ fn seccomp(sets: u16, numbers: &[u16], listed: u32, otherwise: u32) -> bool {
     let first = [
         step(LOAD, 0, 0, ARCH),
         // Wrong architecture: skip to `otherwise`.
-        step(IF_EQUAL, 0, count + 7, ARCHITECTURE),
+        step(IF_EQUAL, 0, count + 10, ARCHITECTURE),
         step(LOAD, 0, 0, NUMBER),
     ];
     let last = [
+        // clone is allowed for a thread, also where it is in none of the sets. Only roles that make child processes can fork.
+        step(IF_EQUAL, 0, 2, Sysno::clone as u32),
+        step(LOAD, 0, 0, FIRST_ARGUMENT),
+        step(IF_ANY_BIT, 7, 6, CLONE_THREAD),
         // openat is allowed below a descriptor, also where it is in none of the sets.
         step(IF_EQUAL, 0, 2, Sysno::openat as u32),
         step(LOAD, 0, 0, FIRST_ARGUMENT),
@@ -483,7 +491,7 @@ fn seccomp(sets: u16, numbers: &[u16], listed: u32, otherwise: u32) -> bool {
     code[..first.len()].copy_from_slice(&first);
     for (at, number) in numbers.iter().filter(is_in).enumerate() {
         // Skip to `listed`.
-        let pass = count - at + 7;
+        let pass = count - at + 10;
         code[first.len() + at] = step(IF_EQUAL, pass, 0, u32::from(*number & NUMBER_BITS));
     }
     code[len..len + last.len()].copy_from_slice(&last);
@@ -575,6 +583,19 @@ mod tests {
         });
         assert!(sandbox.seccomp);
         assert_eq!(tried, [Err(Errno::NOSYS); 7]);
+    }
+
+    #[test]
+    fn clone_makes_threads_but_no_processes() {
+        let (sandbox, tried) = sandboxed(c"/", |sandbox| {
+            // CLONE_SIGHAND without CLONE_VM, or CLONE_THREAD without CLONE_SIGHAND: EINVAL of the kernel itself.
+            // SAFETY: the kernel makes nothing from these flags.
+            let tried = [0x800, 0x1_0000]
+                .map(|flags| outcome(unsafe { raw_syscall!(Sysno::clone, flags, 0, 0, 0, 0) }));
+            (sandbox, tried)
+        });
+        assert!(sandbox.seccomp);
+        assert_eq!(tried, [Err(Errno::NOSYS), Err(Errno::INVAL)]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::super::Args;
 use super::process::FailedWrite;
 
-/// Reads the initial stack and prepares the process: no huge pages, SIGPIPE and SIGXFSZ ignored, descriptor 2 open.
+/// Reads the initial stack and prepares the process: no huge pages, SIGPIPE and SIGXFSZ ignored.
 ///
 /// # Safety
 /// `stack` is the stack pointer as the kernel left it at the entry of the process, and this is called once.
@@ -20,7 +20,6 @@ pub unsafe fn enter(stack: *const usize) -> Args {
     }
     super::sandbox::disable_huge_pages();
     super::process::on_failed_write(FailedWrite::Fails);
-    super::process::hold_stderr();
     // SAFETY: argv has argc pointers to NUL-terminated strings, which live as long as the process.
     unsafe { Args::new(core::slice::from_raw_parts(argv.cast(), argc)) }
 }

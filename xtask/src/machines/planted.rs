@@ -33,6 +33,8 @@ pub enum Planted<'a> {
     Connect(i32),
     /// execve(path).
     Run(&'a str),
+    /// clone without CLONE_THREAD: a process. The kernel answers EINVAL, because the flags contradict each other.
+    Fork,
 }
 
 impl Planted<'_> {
@@ -48,6 +50,11 @@ impl Planted<'_> {
                 (libc::SYS_connect, [socket as u64, at, 16], address.into())
             }
             Self::Run(path) => (libc::SYS_execve, [at, 0, 0], text(path)),
+            Self::Fork => (
+                libc::SYS_clone,
+                [libc::CLONE_SIGHAND as u64, 0, 0],
+                Vec::new(),
+            ),
         }
     }
 }

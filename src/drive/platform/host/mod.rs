@@ -21,4 +21,4 @@ pub mod supervisor;
 pub mod syslog;
 pub mod watch;
 
-pub use crate::sys::linux::sandbox::{enter, set_undumpable};
+pub use crate::sys::linux::sandbox::set_undumpable;

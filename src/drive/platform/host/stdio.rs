@@ -99,19 +99,15 @@ pub struct StdioSession<'a> {
     have: usize,
     peer: &'a mut dyn Blocking,
     events: &'a mut Events,
-    /// Called once the first reply is sent.
-    greeted: Option<&'a mut dyn FnMut()>,
 }
 
 impl<'a> StdioSession<'a> {
-    /// A session with `peer`. `greeted` is called once, after the first reply is sent and before any later request is parsed; an
-    /// engine sends its first reply alone.
+    /// A session with `peer`.
     pub fn new(
         peer: &'a mut dyn Blocking,
         protocol: &'a mut dyn Protocol,
         tree: &'a mut Tree,
         events: &'a mut Events,
-        greeted: &'a mut dyn FnMut(),
     ) -> Self {
         Self {
             peer,
@@ -120,7 +116,6 @@ impl<'a> StdioSession<'a> {
             events,
             buffer: mem::array(),
             have: 0,
-            greeted: Some(greeted),
         }
     }
 
@@ -186,11 +181,6 @@ impl<'a> StdioSession<'a> {
         let mut order = progress.take_order();
         let carried = carrier.carry_out(&mut order, None, self.tree);
         let used = carrier.used;
-        if carrier.moved_bytes > 0
-            && let Some(greeted) = self.greeted.take()
-        {
-            greeted();
-        }
         self.have = mem::shift(rx.head_mut(self.have), used);
         let Some(order) = order else {
             return carried.map(|_| false);
