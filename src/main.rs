@@ -76,7 +76,7 @@ fn die(frame: *const usize) -> ! {
     if let Some(bytes) = mem::shortage() {
         line.text("stowaway: not enough memory: needs at least ")
             .number((bytes / 1024 + 1) as u32)
-            .text(" KiB more; raise the limits (ulimit -v, ulimit -d)");
+            .text(" KiB more; raise the limits (ulimit -v, ulimit -d) or the machine's memory");
         sys::console(line.end_line());
         sys::exit(1);
     }

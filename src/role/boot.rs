@@ -40,11 +40,18 @@ fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     report_machine();
     let mut line = Writer::new(mem::array::<LINE_BYTES>());
     line.put(b"serve");
+    let mut misspelt = None;
     let mut exports = translate(bare::command_line(), &mut line, &mut |word| {
         if !word.starts_with(DEVICE) {
             report_ignored(word);
+            misspelt = misspelt.or(boot_words::meant(word));
         }
     });
+    if let Some(name) = misspelt {
+        // Without a misspelt export, all disks would be exported.
+        let why = text!("correct the ignored boot argument above");
+        return Err(complain(FAILED, text!("did you mean"), name, why));
+    }
     let has_exports = exports;
     for (path, bytes) in drive::found() {
         let mut about = Line::default();

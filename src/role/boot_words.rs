@@ -2,6 +2,8 @@
 
 use super::{Console, FAILED, Fatal, complain};
 use crate::event;
+#[cfg(any(bare, test))]
+use crate::mem::Ends as _;
 use crate::mem::{index_of, parts};
 use crate::text::{Text, text};
 use crate::wire::Writer;
@@ -43,6 +45,34 @@ pub(super) fn translate(line: &[u8], to: &mut Writer<'_>, unknown: &mut dyn FnMu
     exports
 }
 
+/// Returns the argument that was perhaps meant by an unknown `word`: its name is at an edit distance of at most 2, but does not
+/// differ in each letter, and both have a value, or neither has.
+#[cfg(any(bare, test))]
+pub(super) fn meant(word: &[u8]) -> Option<&'static [u8]> {
+    let name = parts(word, b'=').next().unwrap_or_default();
+    let known = parts(WORDS, b' ').enumerate().find(|(index, known)| {
+        let has_form = (name.len() < word.len()) == (*index < LAST);
+        has_form && is_near(name, known, 2.min(known.len() - 1))
+    });
+    known.map(|(_, known)| known)
+}
+
+/// Returns true if `one` becomes `other` when at most `count` letters are inserted, removed or replaced.
+#[cfg(any(bare, test))]
+fn is_near(one: &[u8], other: &[u8], count: usize) -> bool {
+    match (one, other) {
+        ([], []) => true,
+        ([a, one @ ..], [b, other @ ..]) if a == b => is_near(one, other, count),
+        _ if count == 0 => false,
+        _ => {
+            let (shorter, other_shorter) = (one.tail(1), other.tail(1));
+            is_near(shorter, other_shorter, count - 1)
+                || is_near(shorter, other, count - 1)
+                || is_near(one, other_shorter, count - 1)
+        }
+    }
+}
+
 /// Prints a line on the machine's console.
 pub(super) fn report(what: Text, about: &[u8], why: Text) {
     event::report(&mut Console, what, about, why);
@@ -57,4 +87,38 @@ pub(super) fn report_ignored(word: &[u8]) {
 /// Reports that no export was named or found, with the advice `why`, and returns exit status 1.
 pub(super) fn nothing_to_export(why: Text) -> Fatal {
     complain(FAILED, text!("nothing to export"), b"", why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspelt_boot_argument_is_recognised() {
+        for (word, expected) in [
+            ("exprot=/vda", Some("export")),
+            ("exports=/vda", Some("export")),
+            ("xport=/vda", Some("export")),
+            ("Export=/vda", Some("export")),
+            ("nam=box", Some("name")),
+            ("i=10.0.0.1", Some("ip")),
+            ("identfy", Some("identify")),
+            // Other words of kernels, another form, too many differences.
+            ("quiet", None),
+            ("rw", None),
+            ("ro", None),
+            ("root=/dev/vda", None),
+            ("console=ttyS0", None),
+            ("panic=1", None),
+            ("exprot", None),
+            ("identfy=1", None),
+            ("axporz=/vda", Some("export")),
+            ("axpord_=/vda", None),
+            ("", None),
+        ] {
+            let found = meant(word.as_bytes()).map(|name| str::from_utf8(name).unwrap());
+            assert_eq!(found, expected, "{word}");
+        }
+        assert_eq!(meant(&[b'e'; 4096]), None);
+    }
 }

@@ -71,8 +71,17 @@ pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
     );
     // A medium that cannot be exported is reported, but a server without any export ends.
     let mut first = None;
-    for wanted in options.exports.iter() {
-        if let Err(status) = add_export(wanted, tree) {
+    for (number, wanted) in options.exports.iter().enumerate() {
+        let mut earlier = options.exports.iter().take(number);
+        let added = match earlier.any(|other| other.path == wanted.path) {
+            true => {
+                let why = text!("the path is given twice; name all its options at once");
+                let path = wanted.path.to_bytes();
+                Err(complain(FAILED, text!("cannot export"), path, why))
+            }
+            false => add_export(wanted, tree),
+        };
+        if let Err(status) = added {
             first = first.or(Some(status));
         }
     }

@@ -77,6 +77,30 @@ fn disk_is_read_over_legacy_and_modern_virtio() -> Result<()> {
     Ok(())
 }
 
+/// A misspelt `export=` must not export all disks.
+#[test]
+fn wrong_boot_arguments_are_named() -> Result<()> {
+    for (words, lines) in [
+        (
+            "exprot=/ram:rw",
+            &[
+                "unknown boot argument exprot=/ram:rw",
+                "did you mean export",
+            ][..],
+        ),
+        (
+            "export=/ram export=/ram:rw",
+            &["cannot export /ram: the path is given twice", LEASED],
+        ),
+    ] {
+        let mut machine = Bare::boot(words, None, &[])?;
+        for line in lines {
+            machine.wait_for_line(line)?;
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn files_in_memory_are_writable() -> Result<()> {
     setup::install_packages(&["libnfs-utils"])?;
