@@ -185,7 +185,13 @@ fn ipv6_only_host_is_found_and_read() -> Result<()> {
     let address = resolved(&avahi, "-6")?;
     ensure!(address.is_ipv6(), "{address}");
     avahi.wait_for_output(&["avahi-browse", "-artp"], &["=;eth0;IPv6;box"])?;
-    image.is_read(&world, "fd00::1".parse()?)
+    image.is_read(&world, "fd00::1".parse()?)?;
+    // The announcements have ended: a responder that starts now must ask.
+    drop(avahi);
+    let avahi = Avahi::start_on(&world.theirs, "other", world.directory.path())?;
+    let address = resolved(&avahi, "-6")?;
+    ensure!(address.is_ipv6(), "{address}");
+    Ok(())
 }
 
 /// The cable loses, delays, repeats and damages 5 % of the frames each.
