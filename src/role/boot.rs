@@ -9,6 +9,7 @@ use crate::config::MACHINE_BYTES_MIN;
 use crate::drive::platform::machine as drive;
 use crate::event::Line;
 use crate::mem::{self, parts, set_region};
+use crate::sys::bare::virtio::{Lack, Unused};
 use crate::sys::{self, Args, BUILD_ID_BYTES, bare};
 use crate::text::{Text, text};
 use crate::wire::Writer;
@@ -99,6 +100,15 @@ fn report_machine() {
         let why = text!("at most 24 are used");
         report_number(text!("disks that are not used:"), left_out, "", why);
     }
+    for device in bare::virtio::unused() {
+        report_unused(device);
+    }
+    if bare::virtio::is_out_of_reach() {
+        let why =
+            text!("their registers are in memory only; use virtio-net-device, virtio-blk-device");
+        report(text!("devices on PCI are not used"), b"", why);
+    }
+    report_compressed(bare::module());
     let (mhz, source) = bare::describe_clock();
     let source = match source {
         bare::Source::Hypervisor => text!("reported by the hypervisor"),
@@ -113,6 +123,47 @@ fn report_machine() {
     if !bare::has_entropy(&mut [0; 16]) {
         let why = text!("file handles can be guessed, so nothing is exported for writing");
         report(text!("no random numbers"), b"", why);
+    }
+}
+
+/// Reports a network card or disk controller that is not used, while the machine has no other.
+fn report_unused(unused: &Unused) {
+    let mut id = Line::default();
+    id.digits(unused.vendor.into(), 16, 4).byte(b':');
+    id.digits(unused.device.into(), 16, 4);
+    let (what, device) = match unused.is_card {
+        true => (
+            text!("network card that is not used:"),
+            text!("no driver for it; use virtio-net-pci"),
+        ),
+        false => (
+            text!("disk controller that is not used:"),
+            text!("no driver for it; use virtio-blk-pci"),
+        ),
+    };
+    let why = match unused.lack {
+        Lack::Driver => device,
+        Lack::Version1 => text!("it lacks the registers of virtio 1; see disable-modern of QEMU"),
+        Lack::MsiX => text!("it lacks MSI-X; see vectors of QEMU"),
+        Lack::Features => text!("it refuses the features of the driver, or has short queues"),
+    };
+    report(what, id.bytes(), why);
+}
+
+/// Reports a boot module that is compressed: it is neither an archive nor an image.
+fn report_compressed(module: &[u8]) {
+    const MAGICS: [(&[u8], &[u8]); 5] = [
+        (b"\x1f\x8b", b"gzip"),
+        (b"\xfd7zXZ", b"xz"),
+        (b"\x28\xb5\x2f\xfd", b"zstd"),
+        (b"BZh", b"bzip2"),
+        (b"\x02\x21\x4c\x18", b"lz4"),
+    ];
+    for (magic, name) in MAGICS {
+        if module.starts_with(magic) {
+            let why = text!("the boot module is not read; unpack it first");
+            report(text!("compressed:"), name, why);
+        }
     }
 }
 

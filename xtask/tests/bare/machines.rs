@@ -212,6 +212,66 @@ fn pc_serves_over_modern_virtio_pci() -> Result<()> {
     serves_over_pci("pc", ",disable-legacy=on")
 }
 
+/// As libvirt's `<driver iommu='on'/>`: the devices offer VIRTIO_F_ACCESS_PLATFORM, and some do not work without it.
+#[test]
+fn devices_behind_an_iommu_are_used() -> Result<()> {
+    serves_over_pci("q35", ",disable-legacy=on,iommu_platform=on")?;
+    let (_directory, file) = small_image("disk")?;
+    let hardware = "-M microvm,x-option-roms=off -cpu max -m 64 -global virtio-mmio.force-legacy=false \
+                    -device virtio-net-device,netdev=net,iommu_platform=on";
+    let mut disk = Vec::new();
+    add_disk(&mut disk, MICROVM.block, &file, ",iommu_platform=on");
+    let machine = boot(hardware, "", &disk)?;
+    expect_text(&machine, "/vda", "disk")
+}
+
+/// A device that is not used is named, with what it lacks.
+#[test]
+fn unused_devices_are_named() -> Result<()> {
+    const CARD: &str = "network card that is not used: ";
+    const DISK: &str = "disk controller that is not used: ";
+    for (hardware, lines) in [
+        (
+            "-M q35 -device e1000,netdev=net",
+            [CARD, "8086:100e: no driver for it; use virtio-net-pci"],
+        ),
+        (
+            "-M q35 -device virtio-net-pci,vectors=0,netdev=net",
+            [CARD, "1af4:1000: it lacks MSI-X"],
+        ),
+        (
+            "-M q35 -device virtio-net-pci,disable-modern=on,netdev=net",
+            [CARD, "1af4:1000: it lacks the registers of virtio 1"],
+        ),
+        (
+            "-M q35 -device virtio-scsi-pci",
+            [DISK, "1af4:1048: no driver for it; use virtio-blk-pci"],
+        ),
+        (
+            "-M q35 -device nvme,serial=1",
+            [DISK, "1b36:0010: no driver for it; use virtio-blk-pci"],
+        ),
+        (
+            "-M microvm,pcie=on -device virtio-net-pci,netdev=net",
+            [
+                "devices on PCI are not used: ",
+                "their registers are in memory only",
+            ],
+        ),
+    ] {
+        let mut machine = start(&format!("{hardware} -cpu qemu64 -m 64"), "export=/vda", &[])?;
+        machine
+            .wait_for_line(&lines.concat())
+            .with_context(|| hardware.to_owned())?;
+    }
+    let directory = tempfile::tempdir()?;
+    let module = directory.path().join("module.cpio.gz");
+    fs::write(&module, b"\x1f\x8b\x08\0")?;
+    let mut machine = Bare::boot("", Some(&module), &[])?;
+    machine.wait_for_line("compressed: gzip: the boot module is not read; unpack it first")?;
+    Ok(())
+}
+
 /// The memory in MiB that the first line of the console reports.
 fn reported_mib(machine: &Bare) -> Result<u32> {
     let console = machine.console();

@@ -89,7 +89,7 @@ pub(super) struct Disk {
 
 impl Disk {
     pub(super) fn begin(mut device: Device) -> Option<Self> {
-        device.begin(feature::BLK_SIZE);
+        device.begin(feature::BLK_SIZE)?;
         let queue = device.queue(0, SHORT)?;
         device.finish();
         let capacity = [4, 0].map(|at| u64::from(device.config(CAPACITY + at)));
@@ -303,6 +303,10 @@ mod tests {
         fn accept(&self, _: u32, _: u32) {}
 
         fn set_status(&self, _: u8) {}
+
+        fn status(&self) -> u8 {
+            super::super::status::FEATURES_OK
+        }
 
         fn set_queue(&self, _: u16, _: usize, addresses: [usize; 3]) -> Option<usize> {
             self.queue.set(addresses);

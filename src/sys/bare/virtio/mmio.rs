@@ -106,6 +106,10 @@ impl Transport for Mmio {
         self.write(register::STATUS, status.into());
     }
 
+    fn status(&self) -> u8 {
+        self.read(register::STATUS) as u8
+    }
+
     fn set_queue(&self, number: u16, len: usize, addresses: [usize; 3]) -> Option<usize> {
         const PAGE: usize = super::super::memory::PAGE;
         self.write(register::QUEUE_SEL, number.into());

@@ -17,6 +17,7 @@ use virtqueue::Virtqueue;
 
 pub use blk::{DiskRead, LINE_BYTES, LINE_COUNT_MAX};
 pub use net::{Card, ORDINARY_BYTES};
+pub use pci::is_out_of_reach;
 
 /// Bits of the device status (section 2.1).
 mod status {
@@ -24,12 +25,14 @@ mod status {
     pub(super) const DRIVER: u8 = 2;
     pub(super) const DRIVER_OK: u8 = 4;
     pub(super) const FEATURES_OK: u8 = 8;
+    pub(super) const FAILED: u8 = 128;
 }
 
 /// Device ids (section 5).
 const NETWORK_CARD: u32 = 1;
 const DISK: u32 = 2;
 const ENTROPY: u32 = 4;
+const SCSI: u32 = 8;
 
 /// Feature bits (sections 5.1.3, 5.2.3, 6).
 mod feature {
@@ -39,6 +42,8 @@ mod feature {
     pub(super) const STATUS: u64 = 1 << 16;
     pub(super) const BLK_SIZE: u64 = 1 << 6;
     pub(super) const VERSION_1: u64 = 1 << 32;
+    /// The platform may translate the device's addresses. Without a driver for an IOMMU, it translates none.
+    pub(super) const ACCESS_PLATFORM: u64 = 1 << 33;
 }
 
 /// Access to a device's registers (section 4).
@@ -49,6 +54,8 @@ trait Transport {
     fn accept(&self, half: u32, features: u32);
     /// Writes the device status; 0 resets the device.
     fn set_status(&self, status: u8);
+    /// Reads the device status.
+    fn status(&self) -> u8;
     /// Gives the addresses of virtqueue `number` to the device: descriptor table, available ring, used ring. Returns the address to
     /// which [`Transport::notify`] writes. `None`: the device supports fewer than `len` entries.
     fn set_queue(&self, number: u16, len: usize, addresses: [usize; 3]) -> Option<usize>;
@@ -67,17 +74,24 @@ struct Device {
 }
 
 impl Device {
-    /// Resets the device and negotiates those of the `wanted` features that it offers (section 3.1.1).
-    fn begin(&mut self, wanted: u64) {
-        use status::{ACKNOWLEDGE, DRIVER, FEATURES_OK};
+    /// Resets the device and negotiates those of the `wanted` features that it offers (section 3.1.1). `None`: it refuses them.
+    fn begin(&mut self, wanted: u64) -> Option<()> {
+        use feature::{ACCESS_PLATFORM, VERSION_1};
+        use status::{ACKNOWLEDGE, DRIVER, FAILED, FEATURES_OK};
         let transport = self.transport;
         transport.set_status(0);
         transport.set_status(ACKNOWLEDGE | DRIVER);
         let [low, high] = [0, 1].map(|half| u64::from(transport.offered(half)));
-        self.features = (high << 32 | low) & (wanted | feature::VERSION_1);
+        self.features = (high << 32 | low) & (wanted | VERSION_1 | ACCESS_PLATFORM);
         transport.accept(0, self.features as u32);
         transport.accept(1, (self.features >> 32) as u32);
         transport.set_status(ACKNOWLEDGE | DRIVER | FEATURES_OK);
+        // A legacy device does not know the bit.
+        if self.has(VERSION_1) && transport.status() & FEATURES_OK == 0 {
+            transport.set_status(FAILED);
+            return None;
+        }
+        Some(())
     }
 
     const fn has(&self, features: u64) -> bool {
@@ -116,6 +130,35 @@ impl Device {
     }
 }
 
+/// What an unused device lacks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lack {
+    /// A driver of ours.
+    Driver,
+    /// Registers of virtio 1: it is a legacy device.
+    Version1,
+    /// Messages as interrupts.
+    MsiX,
+    /// A virtqueue that is long enough, or the features of the driver.
+    Features,
+}
+
+/// A network card or disk controller that is not used.
+#[derive(Clone, Copy, Debug)]
+pub struct Unused {
+    /// Vendor, as in the configuration space of PCI.
+    pub vendor: u16,
+    /// Device, as in the configuration space of PCI.
+    pub device: u16,
+    /// True for a network card, false for a disk controller.
+    pub is_card: bool,
+    /// The reason why it is not used.
+    pub lack: Lack,
+}
+
+/// Unused devices that are reported, at most.
+const UNUSED_COUNT_MAX: usize = 8;
+
 /// The devices in use.
 #[derive(Default)]
 #[repr(C)] // Largest field last: the others have short offsets.
@@ -124,6 +167,7 @@ struct Devices {
     frame_bytes: usize,
     /// Disks beyond [`DISK_COUNT_MAX`].
     left_out_count: usize,
+    unused: heapless::Vec<Unused, UNUSED_COUNT_MAX>,
     card: Option<Card>,
     entropy: Option<Source>,
     disks: heapless::Vec<Disk, DISK_COUNT_MAX>,
@@ -149,7 +193,10 @@ pub fn find(words: &mut dyn Iterator<Item = (usize, u32)>, frame_bytes: usize) {
         ..Devices::default()
     });
     mmio::find(words, &mut |device, kind| devices.add(device, kind));
-    pci::find(&mut |device, kind| devices.add(device, kind));
+    pci::find(&mut |found| match found {
+        Ok((device, kind)) => _ = devices.add(device, kind),
+        Err(unused) => _ = devices.unused.push(unused),
+    });
     DEVICES.set(Some(devices.into()));
 }
 
@@ -160,21 +207,37 @@ impl Devices {
             transport,
             features: 0,
         };
-        match kind {
+        let mut lack = Lack::Features;
+        let is_used = match kind {
             NETWORK_CARD if self.card.is_none() => {
                 self.card = Card::begin(device, self.frame_bytes);
                 self.mac = self.card.as_ref().and_then(Card::mac);
+                self.card.is_some()
             }
-            DISK if self.disks.is_full() => self.left_out_count += 1,
-            DISK => {
-                if let Some(disk) = Disk::begin(device) {
-                    let _ = self.disks.push(disk);
-                }
+            DISK if self.disks.is_full() => {
+                self.left_out_count += 1;
+                true
             }
-            ENTROPY => self.entropy = Source::begin(device),
+            DISK => Disk::begin(device).is_some_and(|disk| self.disks.push(disk).is_ok()),
+            ENTROPY => {
+                self.entropy = Source::begin(device);
+                true
+            }
+            SCSI => {
+                lack = Lack::Driver;
+                false
+            }
             _ => return false,
+        };
+        if !is_used {
+            let _ = self.unused.push(Unused {
+                vendor: pci::VIRTIO,
+                device: (pci::FIRST_DEVICE + kind) as u16,
+                is_card: kind == NETWORK_CARD,
+                lack,
+            });
         }
-        true
+        is_used
     }
 }
 
@@ -191,6 +254,17 @@ pub fn mac() -> Option<[u8; 6]> {
 /// Number of disks beyond [`DISK_COUNT_MAX`], which are not used.
 pub fn left_out_count() -> usize {
     devices().map_or(0, |devices| devices.left_out_count)
+}
+
+/// Returns the network cards if no card is used, and the disk controllers if no disk is used.
+pub fn unused() -> impl Iterator<Item = &'static Unused> {
+    let devices = devices();
+    let (has_card, has_disk) = match &devices {
+        Some(devices) => (devices.mac.is_some(), !devices.disks.is_empty()),
+        None => (false, false),
+    };
+    let all = devices.into_iter().flat_map(|devices| &devices.unused);
+    all.filter(move |unused| !if unused.is_card { has_card } else { has_disk })
 }
 
 /// Size of a disk in bytes.

@@ -31,11 +31,11 @@ impl Card {
     pub(super) fn begin(mut device: Device, frame_bytes: usize) -> Option<Self> {
         let other = feature::MAC | feature::STATUS;
         if frame_bytes > ORDINARY_BYTES {
-            device.begin(feature::OFFLOADS | other);
+            device.begin(feature::OFFLOADS | other)?;
         }
         if !device.has(feature::OFFLOADS) {
             // The card offers only some of the offloads: use none.
-            device.begin(other);
+            device.begin(other)?;
         }
         let head = HEADER_BYTES + if device.has(feature::VERSION_1) { 2 } else { 0 };
         // Length of the virtqueues and of a buffer. Without offloads, the stack sends more and shorter frames at once.

@@ -4,7 +4,7 @@
 use super::super::io_apic::WAKE;
 use super::super::paging::map;
 use super::super::{read_port_32, write_port_32};
-use super::Transport;
+use super::{Lack, Transport, Unused};
 use crate::mem::leak;
 
 /// Ports that select and access a word of the configuration space (PCI 3.0, section 3.2.2.3.2).
@@ -13,22 +13,28 @@ const DATA: u16 = 0xcfc;
 const IS_ENABLED: u32 = 1 << 31;
 
 /// Vendor id of virtio, and of functions that do not exist.
-const VIRTIO: u16 = 0x1af4;
+pub(super) const VIRTIO: u16 = 0x1af4;
 const NOTHING: u16 = 0xffff;
 /// Device ids of version 1 devices begin here (section 4.1.2). Transitional devices have lower ones; their
 /// kind is the subsystem id.
-const FIRST_DEVICE: u32 = 0x1040;
+pub(super) const FIRST_DEVICE: u32 = 0x1040;
 
 /// Registers of the configuration space (PCI 3.0, section 6.1).
 mod register {
     pub(super) const ID: u32 = 0;
     pub(super) const COMMAND: u32 = 4;
+    /// The class is in the upper byte.
+    pub(super) const CLASS: u32 = 8;
     pub(super) const HEADER_TYPE: u32 = 0xc;
     pub(super) const BAR: u32 = 0x10;
     pub(super) const BUSES: u32 = 0x18;
     pub(super) const SUBSYSTEM: u32 = 0x2c;
     pub(super) const CAPABILITIES: u32 = 0x34;
 }
+
+/// Classes of devices (PCI 3.0, appendix D).
+const STORAGE: u32 = 1;
+const NETWORK: u32 = 2;
 
 /// Bits of the command register: the device answers at its addresses and accesses memory.
 const MEMORY_AND_MASTER: u32 = 6;
@@ -91,39 +97,64 @@ fn write(at: u32, register: u32, value: u32) {
     write_port_32(DATA, value);
 }
 
-/// Calls `add` with each virtio device of the machine, and its kind.
-pub(super) fn find(add: &mut dyn FnMut(&'static dyn Transport, u32) -> bool) {
-    find_on(0, add);
+/// A virtio device and its kind, or another network card or disk controller.
+type Found = Result<(&'static dyn Transport, u32), Unused>;
+
+/// Returns true if the machine has PCI without the ports of its configuration space: QEMU's microvm with `pcie=on`.
+pub fn is_out_of_reach() -> bool {
+    /// Where its configuration space is in memory, and the bridge that comes first there.
+    const MICROVM: usize = 0xe000_0000;
+    const GPEX: u32 = 0x0008_1b36;
+    read(0, register::ID) == u32::MAX && get::<u32>(MICROVM) == GPEX
 }
 
-fn find_on(bus: u32, add: &mut dyn FnMut(&'static dyn Transport, u32) -> bool) {
+/// Calls `each` with the devices of the machine.
+pub(super) fn find(each: &mut dyn FnMut(Found)) {
+    find_on(0, each);
+}
+
+fn find_on(bus: u32, each: &mut dyn FnMut(Found)) {
     for device in 0..32 {
         for function in 0..8 {
             let at = bus << 16 | device << 11 | function << 8;
             let id = read(at, register::ID);
             let header = read(at, register::HEADER_TYPE) >> 16;
+            let class = read(at, register::CLASS) >> 24;
             match id as u16 {
                 NOTHING if function == 0 => break,
-                VIRTIO => {
-                    if let Some(device) = Pci::open(at) {
+                VIRTIO => match Pci::open(at) {
+                    Ok(device) => {
                         let kind = (id >> 16).checked_sub(FIRST_DEVICE);
                         let kind = kind.unwrap_or_else(|| read(at, register::SUBSYSTEM) >> 16);
-                        add(leak(device), kind);
+                        each(Ok((leak(device), kind)));
                     }
-                }
+                    Err(lack) => report(id, class, lack, each),
+                },
                 _ if header & 0x7f == IS_BRIDGE => {
                     let behind = read(at, register::BUSES) >> 8 & 0xff;
                     // The numbers grow with the depth, so the recursion ends.
                     if behind > bus {
-                        find_on(behind, add);
+                        find_on(behind, each);
                     }
                 }
-                _ => {}
+                _ => report(id, class, Lack::Driver, each),
             }
             if function == 0 && header & HAS_FUNCTIONS == 0 {
                 break;
             }
         }
+    }
+}
+
+/// Passes a device that is not used to `each`, if it is a network card or a disk controller.
+fn report(id: u32, class: u32, lack: Lack, each: &mut dyn FnMut(Found)) {
+    if matches!(class, STORAGE | NETWORK) {
+        each(Err(Unused {
+            vendor: id as u16,
+            device: (id >> 16) as u16,
+            is_card: class == NETWORK,
+            lack,
+        }));
     }
 }
 
@@ -143,8 +174,8 @@ fn address(at: u32, number: u32, offset: u32) -> Option<usize> {
 }
 
 impl Pci {
-    /// Finds the registers of a device and enables it. `None` if it lacks registers of version 1 or MSI-X.
-    fn open(at: u32) -> Option<Self> {
+    /// Finds the registers of a device and enables it.
+    fn open(at: u32) -> Result<Self, Lack> {
         let command = read(at, register::COMMAND) & 0xffff;
         write(at, register::COMMAND, command | MEMORY_AND_MASTER);
         let mut device = Self::default();
@@ -154,30 +185,31 @@ impl Pci {
                 break;
             }
             let [head, bar_number, offset] = [0, 4, 8].map(|word| read(at, place + word));
-            let address = |number, offset| address(at, number, offset);
+            let address = |number, offset| address(at, number, offset).unwrap_or(0);
             match (head & 0xff, head >> 24) {
-                (VENDOR, COMMON) => device.common = address(bar_number & 0xff, offset)?,
+                (VENDOR, COMMON) => device.common = address(bar_number & 0xff, offset),
                 (VENDOR, NOTIFY) => {
-                    device.notify = address(bar_number & 0xff, offset)?;
+                    device.notify = address(bar_number & 0xff, offset);
                     device.notify_step = read(at, place + 16) as usize;
                 }
-                (VENDOR, CONFIG) => device.config = address(bar_number & 0xff, offset)?,
+                (VENDOR, CONFIG) => device.config = address(bar_number & 0xff, offset),
                 (MSI_X, _) => {
-                    device.message = address(bar_number & 7, bar_number & !7)?;
+                    device.message = address(bar_number & 7, bar_number & !7);
                     write(at, place, head & !MSI_X_MASKED | MSI_X_ENABLED);
                 }
                 _ => {}
             }
             place = head >> 8 & 0xfc;
         }
-        let has_all = device.common > 0 && device.notify > 0 && device.message > 0;
-        if !has_all {
-            return None;
+        match &device {
+            Self { common: 0, .. } | Self { notify: 0, .. } => return Err(Lack::Version1),
+            Self { message: 0, .. } => return Err(Lack::MsiX),
+            _ => {}
         }
         for (word, value) in [MESSAGE_ADDRESS, 0, WAKE.into(), 0].into_iter().enumerate() {
             put(device.message + 4 * word, value);
         }
-        Some(device)
+        Ok(device)
     }
 }
 
@@ -206,6 +238,10 @@ impl Transport for Pci {
 
     fn set_status(&self, status: u8) {
         put(self.common + common::DEVICE_STATUS, status);
+    }
+
+    fn status(&self) -> u8 {
+        get(self.common + common::DEVICE_STATUS)
     }
 
     fn set_queue(&self, number: u16, len: usize, addresses: [usize; 3]) -> Option<usize> {

@@ -15,7 +15,7 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn begin(mut device: Device) -> Option<Self> {
-        device.begin(0);
+        device.begin(0)?;
         let queue = device.queue(0, SHORT)?;
         device.finish();
         Some(Self {
