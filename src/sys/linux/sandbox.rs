@@ -337,7 +337,7 @@ const NEEDED: &[(Sysno, u16)] = &[
     (Sysno::fstatfs64, FILES),
     (Sysno::syncfs, NFS),
     (Sysno::getcwd, SFTP),
-    (Sysno::umask, NFS),
+    (Sysno::umask, FILES),
     (Sysno::splice, STREAMS),
     #[cfg(target_pointer_width = "64")]
     (Sysno::sendfile, STREAMS),
