@@ -1,12 +1,14 @@
 //! Boot modules and disks, boot arguments, console output, and the end of the machine.
 
 use super::{LEASED, compare, read};
+use crate::mdns::world::Process;
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use std::process::Command;
 use xtask::build::{self, Arch};
 use xtask::machines::iso::{ROCK_RIDGE, image, sample};
 use xtask::machines::qemu::bare::Bare;
+use xtask::machines::server::Namespace;
 use xtask::setup;
 
 #[test]
@@ -75,6 +77,25 @@ fn disk_is_read_over_legacy_and_modern_virtio() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The script that is shipped: with KVM where it works, else with emulation.
+#[test]
+fn sample_script_boots() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = |name: &str| directory.path().join(name);
+    for name in ["machines", "x86_64"] {
+        fs::create_dir(path(name))?;
+    }
+    let script = build::workspace_root().join("image/machines/qemu.sh");
+    fs::copy(script, path("machines/qemu.sh"))?;
+    fs::copy(build::build(Arch::X86_64)?, path("x86_64/stowaway"))?;
+    let host = Namespace::new()?;
+    let mut command = host.command("sh");
+    command.arg(path("machines/qemu.sh")).arg("export=/ram:rw");
+    let machine = Process::printing(command)?;
+    machine.wait_for("listening on [::]:2049 for NFS and MOUNT")?;
+    machine.kill()
 }
 
 /// A misspelt `export=` must not export all disks.
