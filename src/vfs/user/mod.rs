@@ -1,9 +1,9 @@
 //! The host's files by path, for a single peer, with the rights of the process's user.
 //!
 //! A path is resolved in one system call where the kernel can. There are no handles: a node is a file descriptor, kept for one
-//! request in a small ring, or until its pin is released. The backend opens regular files, directories and, without a jail,
-//! devices, but no objects of pseudo file systems such as proc. In a jail all paths begin at its directory: `RESOLVE_BENEATH` of
-//! openat2 enforces that. If the call is missing, or a path seems to leave the jail, the tree walks it ([`walk`](super::walk)).
+//! request in a small ring, or until its pin is released. The backend opens regular files, directories and, without a jail, devices
+//! and files of pseudo file systems such as proc. In a jail all paths begin at its directory: `RESOLVE_BENEATH` of openat2 enforces
+//! that. If the call is missing, or a path seems to leave the jail, the tree walks it ([`walk`](super::walk)).
 
 use super::kernel::{self, PATH, READ, WRITE, change, error, stat_path};
 use super::walk::Text;
@@ -42,9 +42,6 @@ pub struct User {
     /// Descriptor of the object to which `text` resolved; [`NONE`]: not resolved. Operations that cannot use an O_PATH descriptor
     /// open the path again.
     named: RawFd,
-    /// Device number (st_dev) of a file system that is known not to be a pseudo file system; 0: none. Reset when the backend is
-    /// idle, because mount(2) reuses numbers.
-    plain_fs: u64,
     /// Umask of created objects; `None`: the process's own.
     umask: Option<u32>,
     /// The current path, with a NUL at its end; in a jail, relative to the jail's top, beginning with ".".
@@ -92,7 +89,6 @@ impl User {
             text: Text::new(),
             at: AT_FDCWD,
             named: NONE,
-            plain_fs: 0,
             umask: None,
         }
     }
@@ -162,33 +158,17 @@ impl User {
         }
     }
 
-    /// The kind of the object at the current path. Also returns true if there is no jail and the object is known to be on an
-    /// ordinary file system.
-    #[allow(clippy::unnecessary_cast)] // The widths differ from one architecture to the next.
-    fn type_of_path(&mut self, follow: bool) -> FsResult<(ObjectType, bool)> {
-        if self.at == NONE {
-            return self.attr_taken(follow).map(|attr| (attr.kind, false));
-        }
-        let mut buffer = MaybeUninit::uninit();
-        let stat = fs::fstatat::<FsError>(self.at, self.text(), end_flags(follow), &mut buffer)?;
-        let is_plain = stat.st_blocks > 0 || stat.st_dev as u64 == self.plain_fs;
-        let kind = ObjectType::of_mode(stat.st_mode as u32);
-        Ok((kind, is_plain && self.jail.is_none()))
-    }
-
-    /// Checks an open object: a client may open neither a FIFO, nor a device in a jail, nor a file of a pseudo file system. A local
-    /// user may have swapped the object after `look`. Then truncates a regular file if `how` says so.
+    /// Checks an open object: a client may open neither a FIFO nor, in a jail, a device or a file of a pseudo file system. A local
+    /// user may have swapped the object after `attr_taken`. Then truncates a regular file if `how` says so.
     #[allow(clippy::unnecessary_cast)] // The widths differ from one architecture to the next.
     fn check(&mut self, file: RawFd, how: &OpenFlags, is_new: bool) -> FsResult<()> {
         let mut buffer = MaybeUninit::uninit();
         let stat = fs::fstatat::<FsError>(file, c"", AtFlags::empty(), &mut buffer)?;
-        let (kind, device) = (ObjectType::of_mode(stat.st_mode as u32), stat.st_dev as u64);
+        let kind = ObjectType::of_mode(stat.st_mode as u32);
         self.check_kind(kind, how.has(OpenFlags::DIRECTORY))?;
-        // Reading a file of a pseudo file system such as proc can have effects, or never end. Such files have no blocks, so only
-        // objects without blocks are checked.
-        if stat.st_blocks == 0 && device != self.plain_fs {
-            refuse_system(file)?;
-            self.plain_fs = device;
+        // Files of pseudo file systems have no blocks.
+        if stat.st_blocks == 0 {
+            self.refuse_system(file)?;
         }
         let is_cut = is_new && stat.st_size == 0;
         if how.has(OpenFlags::TRUNCATE) && kind == ObjectType::Regular && !is_cut {
@@ -207,6 +187,16 @@ impl User {
             ObjectType::CharacterDevice | ObjectType::BlockDevice if self.jail.is_none() => Ok(()),
             _ => Err(FsError::Access),
         }
+    }
+
+    /// Refuses an object of a pseudo file system in a jail, because it may show or change processes outside. Without a jail, the
+    /// client opens what its user may open.
+    #[inline(never)]
+    fn refuse_system(&self, file: RawFd) -> FsResult<()> {
+        if self.jail.is_some() && kernel::is_pseudo(&fs::fstatfs(file).map_err(error)?) {
+            return Err(FsError::Access);
+        }
+        Ok(())
     }
 
     /// Opens the current path as a node.
@@ -250,15 +240,6 @@ impl User {
             })
         })
     }
-}
-
-#[inline(never)]
-fn refuse_system(file: RawFd) -> FsResult<()> {
-    let system = fs::fstatfs(file).map_err(error)?;
-    if kernel::is_pseudo(&system) {
-        return Err(FsError::Access);
-    }
-    Ok(())
 }
 
 /// Flags of fstatat(2): a link at the end of the path is followed if `follow`.
@@ -318,7 +299,7 @@ impl Vfs for User {
             FsError::NoEntry => FsError::Invalid,
             error => error,
         })?;
-        refuse_system(number(node))?;
+        self.refuse_system(number(node))?;
         Ok(self.show(out, len))
     }
 
@@ -336,7 +317,7 @@ impl Vfs for User {
         }
         let opened = fs::open_entry(number(dir), b".", READ | OFlags::DIRECTORY, 0);
         let again = number(self.found.store(opened)?);
-        refuse_system(again)?;
+        self.refuse_system(again)?;
         self.list(again, from, each)
     }
 
@@ -417,7 +398,6 @@ impl Vfs for User {
 
     fn release_idle(&mut self) -> bool {
         self.named = NONE;
-        self.plain_fs = 0;
         self.steps.release_idle();
         self.found.release_idle();
         false
@@ -504,16 +484,16 @@ impl Paths for User {
         // Checks the kind before opening, because open(2) can have effects. With O_DIRECTORY or O_EXCL the kernel checks.
         let (mut is_new, mut is_plain) = (flags.contains(OFlags::EXCL), false);
         if !flags.intersects(OFlags::DIRECTORY | OFlags::EXCL) {
-            match self.type_of_path(dir.is_none()) {
-                Ok((kind, has_blocks)) => {
+            match self.attr_taken(dir.is_none()) {
+                Ok(Attr { kind, .. }) => {
                     self.check_kind(kind, false)?;
-                    is_plain = has_blocks && kind == ObjectType::Regular;
+                    is_plain = kind == ObjectType::Regular && self.jail.is_none();
                 }
                 Err(error) => is_new = error == FsError::NoEntry,
             }
         }
         let file = self.open_taken(flags, mode)?;
-        // A local user may have swapped the object after `look`. If there is no jail, that user could open the new object anyway.
+        // A local user may have swapped the object after `attr_taken`. Without a jail, that user could open the new object anyway.
         if !is_plain || how.has(OpenFlags::TRUNCATE) {
             self.check(file, how, is_new)
                 .inspect_err(|_| fs::close(file))?;
