@@ -130,6 +130,13 @@ pub const STORE_BYTES: usize = 64 << 10;
 /// Capacity (bytes) of the pipe at an SFTP session's standard output, once a batch exceeded the default capacity. Holds eight
 /// READs, and is within the limit for a user's pipes (fs.pipe-user-pages-soft).
 pub const REPLY_PIPE_BYTES: usize = 256 << 10;
+/// Limit of replies (bytes) that wait in a session's own process until its client reads, so that the client may first send tens of
+/// thousands of small requests. Untouched memory is not used.
+pub const REPLY_QUEUE_BYTES: usize = 1 << 20;
+/// Time without space in standard output after which replies wait there: a client that reads at all makes space sooner.
+pub const REPLY_QUEUE_DELAY: Duration = Duration::from_ms(20);
+/// Smallest capacity of a pipe (bytes). If poll(2) reports space, a write of this length does not block.
+pub const PIPE_BUF_BYTES: usize = 4 << 10;
 /// Page size of a file (bytes).
 pub const PAGE_BYTES: usize = 4 << 10;
 /// Smallest WRITE (bytes) that is spliced through a pipe, if the network supports splice(2).

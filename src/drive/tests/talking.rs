@@ -1,7 +1,7 @@
 //! A session over a pair of streams, with a protocol of single letters.
 
 use crate::config::TALK_INPUT_BYTES;
-use crate::drive::platform::host::stdio::StdioSession;
+use crate::drive::platform::host::stdio::{Blocking, StdioSession};
 use crate::drive::streams::Protocol;
 use crate::engine::testing::tree as testing;
 use crate::engine::{Cx, Order, Progress, State};
@@ -10,11 +10,9 @@ use crate::text::text;
 use crate::vfs::ram::Ram;
 use crate::vfs::{FsResult, OpenFlags, Pin, Tree};
 use core::cell::RefCell;
-use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
 use std::rc::Rc;
 
-/// Requests: `e`: reply "e"; `r`: reply with the whole file; `w` and four digits: data of this length for the file follows; `y`:
-/// sync; `b`: three turns of work, then reply "b"; `x`: a violation; `z`: an endless request.
+/// Requests: `e`: reply "e"; `w` and four digits: data of this length for the file follows; `b`: three turns of work, then reply "b"; `x`: a violation; `z`: an endless request.
 #[derive(Default)]
 struct Letters {
     work: usize,
@@ -45,14 +43,6 @@ impl Protocol for Letters {
                     output[progress.produced] = b'e';
                     progress.produced += 1;
                 }
-                b'r' => {
-                    let (file, len) = (file(cx.vfs), 200_000);
-                    progress.state = State::Order(Order::Send {
-                        file,
-                        offset: 0,
-                        len,
-                    });
-                }
                 b'w' => {
                     let Some(digits) = input.get(progress.consumed + 1..progress.consumed + 5)
                     else {
@@ -65,13 +55,6 @@ impl Protocol for Letters {
                         file: file(cx.vfs),
                         offset: 7,
                         len,
-                    });
-                }
-                b'y' => {
-                    progress.state = State::Order(Order::Read {
-                        file: file(cx.vfs),
-                        offset: 0,
-                        len: 1,
                     });
                 }
                 b'b' => self.work = 3,
@@ -108,25 +91,11 @@ impl Protocol for Letters {
         result: FsResult<()>,
         output: &mut [u8],
     ) -> Progress {
-        let letter = match &order {
-            Order::Send { .. } => None,
-            Order::Store { .. } => Some(b'w'),
-            Order::Read { .. } | Order::Wait => Some(b'y'),
-        };
-        let sends = matches!(order, Order::Send { .. });
         order.abandon(cx.vfs);
-        if sends && result.is_err() {
-            let why = text!("a file was truncated during a read");
-            return Progress {
-                state: State::Closed(why),
-                ..Progress::CLOSED
-            };
-        }
-        let letter = result.map_or(Some(b'!'), |()| letter);
-        output[0] = letter.unwrap_or(0);
+        output[0] = result.map_or(b'!', |()| b'w');
         Progress {
             consumed: 0,
-            produced: letter.iter().count(),
+            produced: 1,
             // `done` does not see the input, so it returns this state even if more requests follow.
             state: State::NeedInput,
         }
@@ -147,15 +116,11 @@ struct Conversation {
     deaf: bool,
 }
 
-impl ErrorType for Peer {
-    type Error = ErrorKind;
-}
-
-impl Read for Peer {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
+impl Blocking for Peer {
+    fn recv(&mut self, buffer: &mut [u8]) -> usize {
         let pieces = &mut self.0.borrow_mut().pieces;
         let Some(piece) = pieces.first_mut() else {
-            return Ok(0);
+            return 0;
         };
         let len = piece.len().min(buffer.len());
         buffer[..len].copy_from_slice(&piece[..len]);
@@ -163,31 +128,18 @@ impl Read for Peer {
         if piece.is_empty() {
             pieces.remove(0);
         }
-        Ok(len)
+        len
     }
-}
 
-impl ReadReady for Peer {
-    fn read_ready(&mut self) -> Result<bool, ErrorKind> {
+    fn is_ready(&mut self) -> bool {
         // End of stream is readable, too.
-        Ok(true)
+        true
     }
-}
 
-impl Write for Peer {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+    fn send(&mut self, bytes: &[u8]) -> bool {
         let mut peer = self.0.borrow_mut();
-        if peer.deaf {
-            return Err(ErrorKind::BrokenPipe);
-        }
-        // Simulate short writes.
-        let len = bytes.len().min(50_000);
-        peer.heard.extend(&bytes[..len]);
-        Ok(len)
-    }
-
-    fn flush(&mut self) -> Result<(), ErrorKind> {
-        Ok(())
+        peer.heard.extend(bytes);
+        !peer.deaf
     }
 }
 
@@ -206,7 +158,7 @@ fn talk(
     peer.0.borrow_mut().deaf = deaf;
     let mut letters = Letters::default();
     let mut events = Events::new(Box::new(crate::event::testing::Sink::default()));
-    let mut transport = (peer.clone(), peer.clone());
+    let mut transport = peer.clone();
     let end = StdioSession::new(&mut transport, &mut letters, &mut tree, &mut events).run();
     assert_eq!(tree.ram().pinned, 0);
     let said = peer.0.borrow().heard.clone();
@@ -217,23 +169,6 @@ fn talk(
 fn pipelined_requests_are_answered_and_eof_ends_session() {
     let (said, end, ..) = talk(&[b"eee", b"e"], 0, false);
     assert_eq!((&said[..], end), (&b"eeee"[..], ""));
-}
-
-#[test]
-fn file_is_sent_whole_before_later_replies() {
-    let (said, end, ..) = talk(&[b"ere"], 200_000, false);
-    assert_eq!(said.len(), 200_002);
-    assert!(said[1..200_001].iter().all(|byte| *byte == b'.'));
-    assert_eq!(end, "");
-}
-
-#[test]
-fn shrunken_file_ends_the_session() {
-    let (said, end, ..) = talk(&[b"ere"], 150_000, false);
-    assert_eq!(
-        (said.len(), end),
-        (150_001, "a file was truncated during a read")
-    );
 }
 
 #[test]
@@ -296,10 +231,9 @@ fn violation_or_oversized_request_ends_the_session() {
 #[test]
 fn closed_output_ends_the_session() {
     let (said, end, ..) = talk(&[b"ee"], 0, true);
-    assert_eq!((&said[..], end), (&b""[..], ""));
-}
-
-#[test]
-fn read_order_is_answered_at_once() {
-    assert_eq!(talk(&[b"eye"], 0, false).0, b"eye");
+    assert_eq!(
+        (&said[..], end),
+        (&b"ee"[..], ""),
+        "ended by the first failure"
+    );
 }

@@ -14,7 +14,6 @@ use core::ffi::{CStr, c_char};
 use core::mem::MaybeUninit;
 use core::net::SocketAddrV6;
 use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
-use embedded_io::Read as _;
 use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use rustix::fs::{AtFlags, FlockOperation, OFlags};
 
@@ -212,7 +211,7 @@ pub fn tell_ready() {
 fn relay() -> ! {
     let buffer = &mut [0; 1024];
     loop {
-        let len = Stdio::Input.read(buffer).unwrap_or(0);
+        let len = Stdio::Input.receive(buffer);
         let text = buffer.head(len);
         let end = text.iter().position(|byte| *byte == 0);
         Stdio::Error.offer(text.head(end.unwrap_or(len)));

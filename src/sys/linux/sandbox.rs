@@ -281,6 +281,7 @@ const NEEDED: &[(Sysno, u16)] = &[
     (Sysno::preadv2, STREAMS),
     (Sysno::pread64, EACH),
     (Sysno::pwrite64, FILES),
+    (Sysno::pwritev2, SFTP),
     (Sysno::cachestat, STREAMS),
     (Sysno::statx, FILES),
     #[cfg(target_arch = "x86_64")]

@@ -3,9 +3,10 @@
 use super::fs::set_pipe_size;
 use super::process::{FailedWrite, on_failed_write};
 use super::{Errno, outcome};
+use crate::config::PIPE_BUF_BYTES;
+use crate::mem::Ends as _;
 use crate::time::Duration;
 use core::sync::atomic::{AtomicBool, Ordering};
-use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{BorrowedFd, RawFd};
 use syscalls::{Sysno, raw_syscall};
@@ -26,9 +27,8 @@ pub enum Stdio {
 }
 
 impl Stdio {
-    /// Waits until the stream is ready; returns false after `timeout`.
-    #[inline(never)]
-    fn is_ready(self, timeout: Option<Duration>) -> Result<bool, Errno> {
+    /// The stream's entry for poll(2).
+    fn watch(self) -> PollFd<'static> {
         let wanted = if self == Self::Input {
             PollFlags::IN
         } else {
@@ -36,9 +36,47 @@ impl Stdio {
         };
         // SAFETY: the stream is only polled, and a `BorrowedFd` never closes it.
         let stream = unsafe { BorrowedFd::borrow_raw(self as i32) };
-        let mut watched = [PollFd::from_borrowed_fd(stream, wanted)];
+        PollFd::from_borrowed_fd(stream, wanted)
+    }
+
+    /// Waits until the stream is ready; returns false after `timeout`.
+    ///
+    /// # Errors
+    /// Those of poll(2).
+    #[inline(never)]
+    pub fn is_ready(self, timeout: Option<Duration>) -> Result<bool, Errno> {
+        let mut watched = [self.watch()];
         super::sleep(&mut watched, timeout)?;
         Ok(!watched[0].revents().is_empty())
+    }
+
+    /// Waits until standard input has bytes or standard output has space. Returns true if a read will not block, or if poll(2)
+    /// failed.
+    pub fn wait_for_input_or_space() -> bool {
+        let mut watched = [Self::Input.watch(), Self::Output.watch()];
+        super::sleep(&mut watched, None).is_err() || !watched[0].revents().is_empty()
+    }
+
+    /// Writes as many bytes as the stream accepts without blocking; returns their number, 0 if there is no space within `timeout`.
+    /// `None`: the write failed, or the reader is gone.
+    pub fn write_some(self, bytes: &[u8], timeout: Option<Duration>) -> Option<usize> {
+        const NOWAIT: usize = 8;
+        const CURRENT: isize = -1;
+        let part = (bytes.as_ptr(), bytes.len());
+        let (this, at) = (self as i32, &raw const part);
+        // SAFETY: the kernel reads the bytes.
+        let written =
+            unsafe { raw_syscall!(Sysno::pwritev2, this, at, 1, CURRENT, CURRENT, NOWAIT) };
+        if let Ok(count) = outcome(written) {
+            return Some(count);
+        }
+        // EAGAIN: no space. EOPNOTSUPP: pipes before Linux 6.5, terminals. ENOSYS: Linux before 4.6. As much as poll(2) ensures is
+        // then written without the flag, which also shows other errors.
+        if !self.is_ready(timeout).unwrap_or(true) {
+            return Some(0);
+        }
+        let count = self.send(bytes.head(bytes.len().min(PIPE_BUF_BYTES)));
+        Some(count).filter(|count| *count > 0)
     }
 
     /// Reads or writes (`what`); returns the number of bytes, 0 at the end of input or after an error.
@@ -60,8 +98,8 @@ impl Stdio {
         }
     }
 
-    /// Reads bytes; returns their number, 0 at the end.
-    fn receive(self, buffer: &mut [u8]) -> usize {
+    /// Reads bytes; returns their number, 0 at the end or after an error.
+    pub fn receive(self, buffer: &mut [u8]) -> usize {
         let (at, len) = (buffer.as_mut_ptr() as usize, buffer.len());
         // SAFETY: the kernel writes at most `len` bytes.
         unsafe { self.carry(Sysno::read, at, len) }
@@ -91,10 +129,22 @@ impl Stdio {
         }
     }
 
+    /// Writes all of `bytes`. Returns false if the write fails.
+    #[inline(never)]
+    pub fn write_all(self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            match self.send(bytes) {
+                0 => return false,
+                count => bytes = bytes.tail(count),
+            }
+        }
+        true
+    }
+
     /// Writes all of `bytes` to standard output. Returns false if the write fails. If the reader is gone, SIGPIPE ends the process,
     /// as in any program that prints (into `head`, for example).
     pub fn print(bytes: &[u8]) -> bool {
-        let is_written = Self::Output.write_all(bytes).is_ok();
+        let is_written = Self::Output.write_all(bytes);
         if !is_written {
             on_failed_write(FailedWrite::Ends);
             Self::Output.send(bytes);
@@ -179,44 +229,5 @@ impl Drop for Transparent {
                 &raw const self.before
             )
         };
-    }
-}
-
-impl ErrorType for Stdio {
-    type Error = ErrorKind;
-}
-
-impl Read for Stdio {
-    fn read(&mut self, bytes: &mut [u8]) -> Result<usize, ErrorKind> {
-        Ok(self.receive(bytes))
-    }
-}
-
-impl ReadReady for Stdio {
-    fn read_ready(&mut self) -> Result<bool, ErrorKind> {
-        // Not known: false, because long work must not wait for input.
-        Ok(self.is_ready(Some(Duration::from_ms(0))).unwrap_or(false))
-    }
-}
-
-impl Write for Stdio {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
-        match self.send(bytes) {
-            0 => Err(ErrorKind::BrokenPipe),
-            count => Ok(count),
-        }
-    }
-
-    #[inline(never)]
-    fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), ErrorKind> {
-        while !bytes.is_empty() {
-            let count = self.write(bytes)?;
-            bytes = bytes.get(count..).unwrap_or_default();
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), ErrorKind> {
-        Ok(())
     }
 }

@@ -6,14 +6,19 @@ use anyhow::{Context, Result, ensure};
 use cases::random::{Random, seed};
 use std::fs;
 use std::time::{Duration, Instant};
+use xtask::build::Arch;
 use xtask::clients::sftp::{
-    Attrs, Reply, Request, ServerExit, Sftp, SftpOptions, Status, Wire, open, request,
+    Attrs, Program, Reply, Request, ServerExit, Sftp, SftpOptions, Status, Wire, open, request,
 };
+use xtask::machines::server::{binary, root_for};
+use xtask::machines::sshd::{Daemon, Implementation};
 
 /// After this time without progress, the server has stopped reading.
 const STALL: Duration = Duration::from_millis(300);
-/// Largest growth (KiB) of the server's memory for a client that reads no replies.
-const GROWTH_MAX_KIB: u64 = 400;
+/// Largest growth (KiB) of the server's memory for a client that reads no replies: 1 MiB of replies, and the session's buffers.
+const GROWTH_MAX_KIB: u64 = 1024 + 400;
+/// Number of small requests that a client may send before it reads a reply.
+const FLOOD_COUNT: u32 = 30_000;
 
 /// Checks that the server noticed the client's end, and ended with code 0 and without a message.
 fn ended_quietly(ended: &ServerExit) -> Result<()> {
@@ -91,6 +96,75 @@ fn unread_replies_throttle_the_client() -> Result<()> {
             );
             scene.check_alive()?;
         }
+    }
+    Ok(())
+}
+
+/// Sends [`FLOOD_COUNT`] requests, each by a write of its own, before it reads the first reply.
+fn flood(client: &mut Sftp, path: &[u8]) -> Result<Vec<u32>> {
+    let request = Request::Stat(path);
+    let ids: Vec<u32> = (0..FLOOD_COUNT).map(|_| client.next_id()).collect();
+    for (count, id) in ids.iter().enumerate() {
+        let packet = request.packet(*id);
+        let sent = client.push(&packet, STALL)?;
+        ensure!(sent == packet.len(), "stopped after {count} requests");
+    }
+    Ok(ids)
+}
+
+#[test]
+fn thousands_of_requests_precede_the_first_reply() -> Result<()> {
+    for wire in [Wire::Pipes, Wire::SocketPair] {
+        for (path, expected) in [
+            (&b"missing"[..], Some(Status::NO_SUCH_FILE)),
+            (b"small", None),
+        ] {
+            let mut scene =
+                Scene::with_options(|path| SftpOptions::in_directory(path).with_wire(wire))?;
+            let context = || format!("{wire:?}, {}", path.escape_ascii());
+            scene.client.list(".")?;
+            let before = scene.client.process.anonymous_kib()?;
+            for id in flood(&mut scene.client, path).with_context(context)? {
+                let status = scene.client.answer(id, &Request::Stat(path))?.status();
+                ensure!(status == expected, "{status:?}");
+            }
+            let grown = scene.client.process.anonymous_kib()?.saturating_sub(before);
+            ensure!(grown <= GROWTH_MAX_KIB, "{}: {grown} KiB more", context());
+            // All requests are answered, too, if the client has no more.
+            flood(&mut scene.client, path).with_context(context)?;
+            let (replies, ended) = scene.client.finish()?;
+            ensure!(
+                replies.len() == FLOOD_COUNT as usize,
+                "{} replies",
+                replies.len()
+            );
+            ended_quietly(&ended)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn thousands_of_requests_pass_sshd_and_dropbear() -> Result<()> {
+    if !root_for("daemons") {
+        return Ok(());
+    }
+    for kind in [Implementation::OpenSsh, Implementation::Dropbear] {
+        let directory = sample()?;
+        let server = directory.path().join("sftp-server");
+        fs::copy(binary(Arch::X86_64)?, &server)?;
+        let daemon = Daemon::start(kind, &server)?;
+        let config = daemon.config().display().to_string();
+        let options = SftpOptions {
+            program: Program::Other("/usr/bin/ssh".into()),
+            ..SftpOptions::default()
+        };
+        let mut client = Sftp::start(&options.with_arguments(&["-F", &config, "-s", "x", "sftp"]))?;
+        for id in flood(&mut client, b"missing").with_context(|| format!("{kind:?}"))? {
+            let status = client.answer(id, &Request::Stat(b"missing"))?.status();
+            ensure!(status == Some(Status::NO_SUCH_FILE), "{status:?}");
+        }
+        client.finish()?;
     }
     Ok(())
 }

@@ -1,30 +1,36 @@
 //! One session over a pair of byte streams: standard input and output, or a connection.
 //!
-//! The process blocks only in read(2) and write(2), since there is no other peer. All requests received together are answered
+//! The process blocks only in its calls for these streams, since there is no other peer. All requests received together are answered
 //! before the next read, and their replies are sent together. While the engine has long work, input is only read if it is ready.
+//! Replies that the client does not read wait in memory, while further requests are read.
 
 #![forbid(unsafe_code)]
 
-use crate::config::{REPLY_PIPE_BYTES, SFTP_REPLY_BYTES, TALK_INPUT_BYTES};
+use crate::config::{
+    PAGE_BYTES, PIPE_BUF_BYTES, REPLY_PIPE_BYTES, REPLY_QUEUE_BYTES, REPLY_QUEUE_DELAY,
+    SFTP_BATCH_BYTES, SFTP_REPLY_BYTES, STORE_BYTES, TALK_INPUT_BYTES,
+};
 use crate::drive::streams::Protocol;
 use crate::drive::streams::connection::CloseReason;
-use crate::drive::streams::orders::{OrderContext, OrderResult};
-use crate::engine::{Cx, Progress, State};
+use crate::engine::{Cx, Order, State};
 use crate::event::Events;
 use crate::mem;
 use crate::mem::Ends as _;
-use crate::net::{Connections, NetError, NetResult, Socket};
 use crate::sys::linux::stdio::Stdio;
 use crate::text::Text;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::vfs::Peer;
 use crate::vfs::Tree;
-use embedded_io::{Read, ReadReady, Write};
+use core::ops::Range;
 
-/// A connection with blocking calls.
-pub trait Blocking: Connections {
+/// A connection whose calls block.
+pub trait Blocking {
+    /// Receives bytes; returns their number, 0 if the peer closed the connection or is gone.
+    fn recv(&mut self, buffer: &mut [u8]) -> usize;
     /// Returns true if `recv` would not block, false if that is not known.
     fn is_ready(&mut self) -> bool;
+    /// Sends all bytes. Returns false if the peer is gone.
+    fn send(&mut self, bytes: &[u8]) -> bool;
 }
 
 /// Puts the terminal on standard input into raw mode until the returned value is dropped. `None`: not a terminal.
@@ -32,60 +38,119 @@ pub fn pass_all_bytes() -> Option<impl Drop> {
     Stdio::pass_all_bytes()
 }
 
-/// Default capacity of a pipe on Linux.
-const PIPE_BYTES: usize = 64 << 10;
+const NO_TIME: Option<Duration> = Some(Duration::from_ms(0));
 
 /// Standard input and output.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Standard {
-    /// True once the output pipe's capacity was raised.
-    is_larger: bool,
+    /// Number of bytes that standard output accepts without blocking: before the first write it is empty.
+    room: usize,
+    /// Memory for replies that the client does not read yet.
+    queue: &'static mut [u8],
+    /// Range of these replies in `queue`.
+    queued: Range<usize>,
 }
 
-impl Connections for Standard {
-    fn recv(&mut self, _: Socket, buffer: &mut [u8]) -> NetResult<usize> {
-        recv(&mut Stdio::Input, buffer)
+impl Default for Standard {
+    fn default() -> Self {
+        Self {
+            room: PIPE_BUF_BYTES,
+            queue: mem::bytes(mem::scaled(1, REPLY_QUEUE_BYTES)),
+            queued: 0..0,
+        }
+    }
+}
+
+impl Standard {
+    /// Sends the queued replies before the session ends.
+    pub fn finish(&mut self) {
+        while !self.queued.is_empty() {
+            self.send_queued(None);
+        }
     }
 
-    fn send(&mut self, _: Socket, bytes: &[u8], _: bool) -> NetResult<usize> {
-        // A pipe of default capacity cannot hold replies of this length: client and server would wait for each other in each batch.
-        if bytes.len() > PIPE_BYTES && !core::mem::replace(&mut self.is_larger, true) {
-            Stdio::Output.set_pipe_size(REPLY_PIPE_BYTES);
+    /// Sends queued replies, as many as standard output accepts at once; if that is none, waits up to `timeout`. Drops them if the
+    /// client is gone.
+    #[inline(never)]
+    fn send_queued(&mut self, timeout: Option<Duration>) {
+        let bytes = self.queue.head(self.queued.end).tail(self.queued.start);
+        if !bytes.is_empty() {
+            let count = Stdio::Output.write_some(bytes, timeout);
+            self.queued.start += count.unwrap_or(bytes.len());
         }
-        send(&mut Stdio::Output, bytes)
+        if self.queued.is_empty() {
+            self.queued = 0..0;
+        }
+    }
+
+    /// Queues replies, as many as there is space for, at least one byte; returns their number.
+    fn enqueue(&mut self, bytes: &[u8]) -> usize {
+        if self.queued.end == self.queue.len() {
+            if self.queued.start == 0 {
+                self.send_queued(None);
+            }
+            let queued = self.queue.head_mut(self.queued.end);
+            self.queued = 0..mem::shift(queued, self.queued.start);
+        }
+        let space = self.queue.tail_mut(self.queued.end);
+        let count = bytes.len().min(space.len());
+        mem::copy_into(space, bytes);
+        self.queued.end += count;
+        count
     }
 }
 
 impl Blocking for Standard {
+    fn recv(&mut self, buffer: &mut [u8]) -> usize {
+        let mut received = 0;
+        loop {
+            let has_input = self.queued.is_empty() || Stdio::wait_for_input_or_space();
+            self.send_queued(NO_TIME);
+            // While the queue has no space for the replies, requests wait in `buffer`.
+            let is_full = self.queued.len() + SFTP_BATCH_BYTES > self.queue.len();
+            if received > 0 && !is_full {
+                return received;
+            }
+            if has_input {
+                let count = Stdio::Input.receive(buffer.tail_mut(received));
+                received += count;
+                if count == 0 || !is_full {
+                    return received;
+                }
+            }
+        }
+    }
+
     fn is_ready(&mut self) -> bool {
-        Stdio::Input.read_ready().unwrap_or(false)
-    }
-}
-
-impl<I: Read + ReadReady, O: Write> Connections for (I, O) {
-    fn recv(&mut self, _: Socket, buffer: &mut [u8]) -> NetResult<usize> {
-        recv(&mut self.0, buffer)
+        self.send_queued(NO_TIME);
+        // Not known: false, because long work must not wait for input.
+        Stdio::Input.is_ready(NO_TIME).unwrap_or(false)
     }
 
-    fn send(&mut self, _: Socket, bytes: &[u8], _: bool) -> NetResult<usize> {
-        send(&mut self.1, bytes)
-    }
-}
-
-impl<I: Read + ReadReady, O: Write> Blocking for (I, O) {
-    fn is_ready(&mut self) -> bool {
-        self.0.read_ready().unwrap_or(false)
-    }
-}
-
-fn recv(input: &mut impl Read, buffer: &mut [u8]) -> NetResult<usize> {
-    input.read(buffer).map_err(|_| NetError::Gone)
-}
-
-fn send(output: &mut impl Write, bytes: &[u8]) -> NetResult<usize> {
-    match output.write_all(bytes) {
-        Ok(()) => Ok(bytes.len()),
-        Err(_) => Err(NetError::Gone),
+    fn send(&mut self, bytes: &[u8]) -> bool {
+        if bytes.len() <= core::mem::take(&mut self.room) {
+            return Stdio::Output.write_all(bytes);
+        }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            self.send_queued(NO_TIME);
+            let mut count = 0;
+            if self.queued.is_empty() {
+                let Some(written) = Stdio::Output.write_some(rest, Some(REPLY_QUEUE_DELAY)) else {
+                    return false;
+                };
+                count = written;
+                if count < rest.len() {
+                    // A pipe of default capacity cannot hold some replies: client and server would wait for each other in each batch.
+                    Stdio::Output.set_pipe_size(REPLY_PIPE_BYTES);
+                }
+            }
+            if count == 0 {
+                count = self.enqueue(rest);
+            }
+            rest = rest.tail(count);
+        }
+        true
     }
 }
 
@@ -130,14 +195,14 @@ impl<'a> StdioSession<'a> {
                 if buffer.is_empty() {
                     break CloseReason::Large.message();
                 }
-                match self.peer.recv(Socket::ONLY, buffer) {
-                    Ok(count @ 1..) => self.have += count,
-                    _ => break Text::NOTHING,
+                match self.peer.recv(buffer) {
+                    0 => break Text::NOTHING,
+                    count => self.have += count,
                 }
             }
             match self.turn() {
                 State::Closed(end) => break end,
-                state => is_busy = matches!(state, State::Busy),
+                state => is_busy = state == State::Busy,
             }
             if !is_busy {
                 self.tree.release_idle();
@@ -154,53 +219,55 @@ impl<'a> StdioSession<'a> {
             let (input, output) = self.buffer.split_at_mut(start);
             let output = output.head_mut(SFTP_REPLY_BYTES);
             let mut cx = lend(self.tree, self.events);
-            let mut progress = self.protocol.advance(0, &mut cx, input, output);
+            let progress = self.protocol.advance(0, &mut cx, input, output);
             self.have = mem::shift(input, progress.consumed);
-            // More requests may follow the one with the order.
-            let goes_on = matches!(progress.state, State::NeedOutput | State::Order(_));
-            loop {
-                match self.flush(&mut progress, start) {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(_) => return State::Closed(Text::NOTHING),
-                }
+            let is_sent = self.peer.send(output.head(progress.produced));
+            let state = match progress.state {
+                State::Order(order) => match self.carry_out(order, start) {
+                    // More requests may follow the one with the order.
+                    State::NeedInput | State::Busy => State::NeedOutput,
+                    state => state,
+                },
+                state => state,
+            };
+            if !is_sent {
+                return State::Closed(Text::NOTHING);
             }
-            if !goes_on || matches!(progress.state, State::Closed(_)) {
-                return progress.state;
+            if state != State::NeedOutput {
+                return state;
             }
         }
     }
 
-    /// Sends the replies of a call, which are at `start` in the buffer, and carries out the order that the call returned. Returns
-    /// true if there was an order; `progress` is then the engine's result after the order.
-    fn flush(&mut self, progress: &mut Progress, start: usize) -> NetResult<bool> {
-        let produced = 0..progress.produced;
-        let (rx, tx) = self.buffer.split_at_mut(start.min(TALK_INPUT_BYTES));
-        let input = rx.head(self.have);
-        let mut carrier = OrderContext::new(self.peer, Socket::ONLY, tx, produced, input);
-        let mut order = progress.take_order();
-        let carried = carrier.carry_out(&mut order, None, self.tree);
-        let used = carrier.used;
-        self.have = mem::shift(rx.head_mut(self.have), used);
-        let Some(order) = order else {
-            return carried.map(|_| false);
-        };
-        match carried {
-            // This process has no workers: no job is ever pending.
-            Ok(OrderResult::Pending(_)) => {
-                order.abandon(self.tree);
-                Err(NetError::Gone)
-            }
-            Ok(OrderResult::Done(result)) => {
-                let mut cx = lend(self.tree, self.events);
-                *progress = self.protocol.done(0, &mut cx, order, result, tx);
-                Ok(true)
-            }
-            Err(error) => {
-                order.abandon(self.tree);
-                Err(error)
+    /// Stores the data of a WRITE: first the input that has arrived, then what the peer sends, which is received at `start` in the
+    /// buffer. Then answers the request.
+    fn carry_out(&mut self, mut order: Order, start: usize) -> State {
+        let mut result = Ok(());
+        let (rx, tx) = self.buffer.split_at_mut(start);
+        if let Order::Store { file, offset, len } = &mut order {
+            while *len > 0 && result.is_ok() {
+                let used = self.have.min(*len as usize);
+                let mut bytes: &[u8] = rx.head(used);
+                if used == 0 {
+                    // Limits the bytes so that the write ends at a page boundary of the file.
+                    let page = STORE_BYTES - (*offset as usize & (PAGE_BYTES - 1));
+                    let count = self.peer.recv(tx.head_mut(page.min(*len as usize)));
+                    bytes = tx.head(count);
+                }
+                if bytes.is_empty() {
+                    order.abandon(self.tree);
+                    return State::Closed(Text::NOTHING);
+                }
+                result = self.tree.write(file, *offset, bytes);
+                *offset += bytes.len() as u64;
+                *len -= bytes.len() as u32;
+                self.have = mem::shift(rx.head_mut(self.have), used);
             }
         }
+        let mut cx = lend(self.tree, self.events);
+        let progress = self.protocol.done(0, &mut cx, order, result, tx);
+        self.peer.send(tx.head(progress.produced));
+        progress.state
     }
 }
 
