@@ -28,6 +28,7 @@ absent! {
     fn is_terminal() -> bool;
     fn region(usize) -> &'static mut [MaybeUninit<u8>];
     fn descriptor_limit() -> usize;
+    fn raise_descriptor_limit() -> usize;
     fn hold_stderr() -> bool;
     fn user_id() -> u32;
     fn host_name(&mut [u8]) -> usize;

@@ -66,6 +66,8 @@ facade! {
     fn region(wanted: usize) -> &'static mut [MaybeUninit<u8>];
     /// Maximum number of open descriptors.
     fn descriptor_limit() -> usize;
+    /// Raises the maximum number of open descriptors as far as possible; returns it.
+    fn raise_descriptor_limit() -> usize;
     /// Keeps descriptor 2 from becoming a file, if it is closed. Returns false if the kernel lacks openat, which every role needs.
     fn hold_stderr() -> bool;
     /// UID used for file access.

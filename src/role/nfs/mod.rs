@@ -105,7 +105,7 @@ pub(super) fn task(
     }
     let files = mem::leak(Files::new(options, tree));
     files.load(options, tree, &mut |_, _, _| ())?;
-    let descriptors = sys::descriptor_limit();
+    let descriptors = sys::raise_descriptor_limit();
     // With a small RLIMIT_NOFILE, at most half of the descriptors is reserved for exports, listeners and the like.
     let reserve = DESCRIPTOR_RESERVE + tree.exports().len();
     let spare = descriptors - reserve.min(descriptors / 2);

@@ -185,7 +185,7 @@ fn print_host(report: &mut Report) {
     report.item(b"stowaway", env!("CARGO_PKG_VERSION").as_bytes());
     with_kernel_release(|release| report.item(b"kernel", release));
     report.number(b"user", sys::user_id());
-    let descriptors = sys::descriptor_limit().min(u32::MAX as usize);
+    let descriptors = sys::raise_descriptor_limit().min(u32::MAX as usize);
     report.number(b"descriptors", descriptors as u32);
     let year = 1970 + sys::wall_clock().0 / SECONDS_OF_YEAR;
     report.number(b"year", year as u32);

@@ -106,7 +106,8 @@ fn serve(options: &Options) -> ! {
 
 /// Runs one session on standard input and output and returns the exit status.
 fn run_session(options: &Options) -> Fatal {
-    let handle_count = handle_count();
+    // As with OpenSSH, the soft limit holds.
+    let handle_count = handle_count(sys::descriptor_limit());
     let tree = platform::tree();
     let (sftp, jail) = match server(options, handle_count, tree) {
         Ok(server) => server,
@@ -199,9 +200,9 @@ fn server(
     Ok((sftp, jail))
 }
 
-/// Returns the limit of open files and directories of all sessions together, from RLIMIT_NOFILE.
-fn handle_count() -> usize {
-    let spare = sys::descriptor_limit().saturating_sub(HANDLE_DESCRIPTOR_RESERVE);
+/// Returns the limit of open files and directories of all sessions together if this number of descriptors may be open.
+fn handle_count(descriptor_count: usize) -> usize {
+    let spare = descriptor_count.saturating_sub(HANDLE_DESCRIPTOR_RESERVE);
     spare.clamp(1, HANDLE_COUNT_MAX)
 }
 

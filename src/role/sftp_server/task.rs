@@ -10,7 +10,7 @@ use crate::drive::{Task, World, streams::Streams};
 use crate::event::{self, Line};
 use crate::mem;
 use crate::net::Signals;
-use crate::sys::{Access, Calls, Needs};
+use crate::sys::{self, Access, Calls, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::Tree;
@@ -37,7 +37,7 @@ pub(in super::super) fn task(
     address: SocketAddrV6,
     tree: &mut Tree,
 ) -> Result<&'static mut dyn Task, Fatal> {
-    let handle_count = handle_count();
+    let handle_count = handle_count(sys::raise_descriptor_limit());
     let (sftp, jail) = server(options, handle_count, tree)?;
     Ok(mem::leak(Server {
         sessions: Sessions::new(

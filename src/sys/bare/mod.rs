@@ -234,6 +234,10 @@ pub(super) const fn descriptor_limit() -> usize {
     usize::MAX
 }
 
+pub(super) const fn raise_descriptor_limit() -> usize {
+    usize::MAX
+}
+
 pub(super) const fn hold_stderr() -> bool {
     true
 }

@@ -33,7 +33,7 @@ pub use rustix::fd;
 
 pub use defmt_sink::trace_to;
 pub use memory::region;
-pub use process::{descriptor_limit, exit, hold_stderr};
+pub use process::{descriptor_limit, exit, hold_stderr, raise_descriptor_limit};
 
 use crate::time::{Duration, Instant};
 use core::sync::atomic::{AtomicU32, Ordering};

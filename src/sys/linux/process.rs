@@ -423,22 +423,33 @@ pub fn send_signal(child: Child, signal: Signal) {
     unsafe { raw_syscall!(Sysno::kill, child.0, signal as usize) };
 }
 
-/// Raises the soft limit of open descriptors to the hard limit; returns the limit in effect. The calls are older than prlimit64,
-/// which Linux before 2.6.36 and WSL 1 lack.
-pub fn descriptor_limit() -> usize {
-    /// RLIMIT_NOFILE.
-    const OPEN_FILES: usize = 7;
+/// RLIMIT_NOFILE.
+const OPEN_FILES: usize = 7;
+
+/// The soft and the hard limit of open descriptors. The call is older than prlimit64, which Linux before 2.6.36 and WSL 1 lack.
+fn descriptor_limits() -> [usize; 2] {
     /// The limit that most hosts set, if it cannot be read.
     const USUAL: usize = 1024;
     #[cfg(any(target_arch = "x86", target_arch = "arm"))]
     const READ: Sysno = Sysno::ugetrlimit;
     #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
     const READ: Sysno = Sysno::getrlimit;
-    let (mut soft_and_hard, set) = ([USUAL; 2], Sysno::setrlimit);
+    let mut soft_and_hard = [USUAL; 2];
     // SAFETY: the kernel writes two words.
     unsafe { raw_syscall!(READ, OPEN_FILES, soft_and_hard.as_mut_ptr()) };
-    let [soft, hard] = soft_and_hard;
-    let raised = [hard; 2];
+    soft_and_hard
+}
+
+/// The soft limit of open descriptors.
+pub fn descriptor_limit() -> usize {
+    let [soft, _] = descriptor_limits();
+    soft
+}
+
+/// Raises the soft limit of open descriptors to the hard limit; returns the limit in effect.
+pub fn raise_descriptor_limit() -> usize {
+    let [soft, hard] = descriptor_limits();
+    let (raised, set) = ([hard; 2], Sysno::setrlimit);
     // SAFETY: the kernel reads two words.
     let result = outcome(unsafe { raw_syscall!(set, OPEN_FILES, raised.as_ptr()) });
     if result.is_ok() { hard } else { soft }
