@@ -151,6 +151,8 @@ pub const IMAGE_LOOK_COUNT_MAX: i32 = 128 << 10;
 /// Hashes of names that are kept of the directory that is listed in an ISO image (4 bytes each). In larger directories, entries with
 /// equal names that are far apart are not numbered.
 pub const IMAGE_NAME_COUNT: usize = 2048;
+/// Limit of file entries in a chain of a UDF image, of which each replaces the one before: that of Linux.
+pub const UDF_ICB_COUNT_MAX: u32 = 1024;
 
 const _: () = assert!(DIRECTORY_BYTES_MAX <= READ_INLINE_BYTES);
 const _: () = assert!(READ_INLINE_BYTES <= READ_BYTES_MAX);

@@ -58,7 +58,8 @@
 //! | the user as whom a request accesses files | `vfs/host/acting.rs`, `sys/linux/fsuid.rs` |
 //! | SFTP requests, and which of them write | the table in `engine/sftp/requests.rs` |
 //! | the path walk that keeps a session in its jail | `vfs/walk.rs`, with the kernel's help `vfs/user/jail.rs` |
-//! | ISO images: the format, the tree, images entered by a path | `wire/iso9660`, `vfs/iso/mod.rs`, `vfs/images.rs` |
+//! | ISO images: the format, the tree, images entered by a path | `wire/iso9660`, `vfs/iso`, `vfs/images.rs` |
+//! | UDF images: the format, the volume, the tree | `wire/udf`, `vfs/udf/open.rs`, `vfs/udf/mod.rs` |
 //! | the life of a name in multicast DNS | `engine/mdns/{claim,probe,conflict,announce,answer,goodbye}.rs` |
 //! | a browser's cache and questions | `engine/mdns/browser/{cache,questions}.rs` |
 //! | a new backend | a folder of `vfs` that implements its traits and passes `vfs/conformance`, a number in `vfs/node.rs`; `Tree::add` registers it (`role/nfs/mod.rs`, `task`) |

@@ -42,12 +42,12 @@ pub(super) const fn own_reason(number: u8, text: Text) -> Reason {
 /// Reason for an export or argument that is a file, but not an ISO image.
 pub(super) const NO_IMAGE: Reason = own_reason(
     OpenFault::NO_IMAGE,
-    text!("neither a directory nor an ISO 9660 image"),
+    text!("neither a directory nor an ISO 9660 or UDF image"),
 );
-/// Reason for an image whose files are in UDF only.
+/// Reason for an image whose UDF file system has an unknown layout.
 pub(super) const OTHER_IMAGE: Reason = own_reason(
     OpenFault::OTHER_IMAGE,
-    text!("the files are in UDF; unpack the image with another program"),
+    text!("the files are in UDF of an unknown layout; unpack the image with another program"),
 );
 
 /// Reason for an errno that no table has.

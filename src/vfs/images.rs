@@ -8,7 +8,7 @@ use super::volume::{Block as _, Disk, Run, Volume};
 use super::walk::put;
 use super::{
     Access, Attr, Backend, Detail, DirEntry, Extent, FileId, FileTime, FsError, FsResult, FsStat,
-    Handle, Name, Node, ObjectType, Pin, Rights, SetAttr, Vfs, handle, iso,
+    Handle, Name, Node, ObjectType, Pin, Rights, SetAttr, Vfs, handle, iso, udf,
 };
 use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
 use crate::mem::Slots;
@@ -32,33 +32,72 @@ pub struct ImageFile {
     pub handle: Handle,
 }
 
-/// The file system of an image, and where it begins.
+/// The file system of an image, and its structure.
 #[derive(Clone, Copy)]
 enum Layout {
     Iso(iso::Layout),
+    Udf(udf::Layout),
 }
 
 /// The readers of all kinds of file systems.
 struct Readers {
+    /// True if the current image is read as UDF.
+    is_udf: bool,
     iso: iso::Reader,
+    udf: udf::Reader<Disk>,
 }
 
 impl Readers {
-    /// Finds the file system of an image.
-    fn open(&mut self, disk: Disk) -> FsResult<Layout> {
-        self.iso.open(disk).map(Layout::Iso)
+    /// Finds the file system of an image, and sets `layout`. If it has two, UDF is used if its root directory has more names.
+    fn open(&mut self, disk: Disk, layout: &mut Layout) -> FsResult<()> {
+        let (iso, udf) = (self.iso.open(disk), self.udf.open(disk));
+        let is_udf = match (iso, udf) {
+            (Err(FsError::Waits), _) | (_, Err(FsError::Waits)) => return Err(FsError::Waits),
+            (Ok(()), Ok(())) => self.udf_has_more()?,
+            (Ok(()), Err(_)) => false,
+            (Err(fault), Err(FsError::Invalid)) => return Err(fault),
+            (Err(_), Err(fault)) => return Err(fault),
+            (Err(_), Ok(())) => true,
+        };
+        *layout = match is_udf {
+            true => Layout::Udf(*self.udf.layout()),
+            false => Layout::Iso(self.iso.layout()),
+        };
+        Ok(())
+    }
+
+    /// Returns true if the root directory in UDF has more names than in ISO 9660. Both are selected.
+    fn udf_has_more(&mut self) -> FsResult<bool> {
+        let readers: [&mut dyn Volume; 2] = [&mut self.udf, &mut self.iso];
+        let [mut udf_count, mut iso_count] = [0_u32; 2];
+        for (reader, count) in readers.into_iter().zip([&mut udf_count, &mut iso_count]) {
+            reader.list(0)?;
+            loop {
+                match reader.next() {
+                    Err(error) if error.waits() => return Err(error),
+                    Err(_) => break,
+                    Ok(_) => *count += u32::from(!matches!(reader.name(), b"." | b"..")),
+                }
+            }
+        }
+        Ok(udf_count > iso_count)
     }
 
     /// Switches to another image.
     fn turn_to(&mut self, disk: Disk, layout: &Layout) {
         match layout {
             Layout::Iso(layout) => self.iso.turn_to(disk, *layout),
+            Layout::Udf(layout) => self.udf.turn_to(disk, layout),
         }
+        self.is_udf = matches!(layout, Layout::Udf(_));
     }
 
     /// The reader of the current image.
     fn current(&mut self) -> &mut dyn Volume {
-        &mut self.iso
+        match self.is_udf {
+            true => &mut self.udf,
+            false => &mut self.iso,
+        }
     }
 }
 
@@ -81,7 +120,6 @@ struct Slot {
     /// Handle of the image file.
     handle: Handle,
     disk: Disk,
-    layout: Layout,
 }
 
 /// An object inside an image, for as long as its node is valid.
@@ -111,6 +149,8 @@ pub struct Images {
     /// Identities of images for which [`finds_compressed`](Self::finds_compressed) returned true.
     compressed: [u64; IMAGE_COUNT_MAX],
     slots: Slots<Slot>,
+    /// The layout of the image in each slot.
+    layouts: Slots<Layout>,
     objects: Slots<Object>,
     readers: Readers,
     /// The image that `readers` currently read.
@@ -218,11 +258,12 @@ impl Images {
             used: false,
             handle: Handle::EMPTY,
             disk: Disk::NONE,
-            layout: Layout::Iso(iso::Layout::EMPTY),
         };
         let mut slots = Slots::new(IMAGE_COUNT_MAX);
+        let mut layouts = Slots::new(IMAGE_COUNT_MAX);
         while !slots.is_full() {
             slots.push(SLOT);
+            layouts.push(Layout::Iso(iso::Layout::EMPTY));
         }
         Self {
             now: SLOT,
@@ -234,9 +275,12 @@ impl Images {
             is_checked: false,
             compressed: [0; IMAGE_COUNT_MAX],
             readers: Readers {
+                is_udf: false,
                 iso: iso::Reader::default(),
+                udf: udf::Reader::new(Disk::NONE),
             },
             slots,
+            layouts,
             objects: Slots::new(OBJECT_COUNT),
         }
     }
@@ -273,7 +317,8 @@ impl Images {
             let mut disk = file.disk;
             disk.resize(attr.size);
             (self.last, self.turned) = (at, IMAGE_COUNT_MAX as u32);
-            let layout = self.readers.open(disk)?;
+            let layout = self.layouts.get_mut(at as usize).ok_or(FsError::Io)?;
+            self.readers.open(disk, layout)?;
             *slot = Slot {
                 identity,
                 mtime: attr.mtime,
@@ -282,12 +327,11 @@ impl Images {
                 used: true,
                 handle: file.handle,
                 disk,
-                layout,
             };
         }
         self.turn(at)?;
-        let Layout::Iso(layout) = self.now.layout;
-        self.name(layout.root())
+        let root = self.readers.current().root();
+        self.name(root)
     }
 
     /// Returns a node for the object `id` of the current image. An unpinned node is reused only after at least
@@ -323,8 +367,10 @@ impl Images {
         match self.slots.get_mut(at as usize) {
             Some(slot) if slot.identity != 0 => {
                 slot.used = true;
-                if self.turned != at {
-                    self.readers.turn_to(slot.disk, &slot.layout);
+                if self.turned != at
+                    && let Some(layout) = self.layouts.get(at as usize)
+                {
+                    self.readers.turn_to(slot.disk, layout);
                     self.now = *slot;
                     (self.turned, self.known) = (at, NOTHING);
                 }
@@ -471,7 +517,10 @@ impl Vfs for Images {
                 break;
             }
             let part = rest.get_mut(..run.len as usize).unwrap_or_default();
-            self.now.disk.read(run.offset, part)?;
+            match run.is_hole() {
+                true => part.fill(0),
+                false => self.now.disk.read(run.offset, part)?,
+            }
             done += part.len();
         }
         Ok(done as u32)
@@ -479,7 +528,7 @@ impl Vfs for Images {
 
     fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
         let run = self.find_run(pin.node, offset, len).ok()?;
-        Some(Extent {
+        (!run.is_hole()).then(|| Extent {
             file: FileId(self.now.disk.number()),
             offset: run.offset,
             len: run.len as u32,

@@ -4,8 +4,8 @@
 //! for an order. A [`Handle`] is persistent: a client may use its bytes after a restart.
 //! Invariant: no name, handle or symbolic link resolves to an object outside its export; a [`Name`] cannot contain a separator.
 //! Engines use [`Tree`], which knows the exports, their rules and the backend of each object. Backends: `ram` (files in memory),
-//! `host` (the kernel's files by handle), `user` (the kernel's files by path), `iso` (contents of ISO images). Every backend
-//! passes the tests of `conformance`.
+//! `host` (the kernel's files by handle), `user` (the kernel's files by path), `images` (contents of images, which `iso`
+//! and `udf` read). Every backend passes the tests of `conformance`.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -43,6 +43,7 @@ pub mod ram;
 mod reading;
 #[cfg(any(test, fuzzing))]
 pub mod shared;
+pub mod udf;
 pub mod user;
 pub mod volume;
 pub mod walk;

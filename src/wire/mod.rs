@@ -29,6 +29,7 @@ pub mod rpc;
 pub mod sftp;
 pub mod smbios;
 pub mod txt;
+pub mod udf;
 pub mod uuid;
 pub mod vmx;
 pub mod xdr;

@@ -24,7 +24,7 @@ fn nfs_reasons_match_their_errno() {
         reasons::check(errno, &REASONS, part);
     }
     for (number, part) in [
-        (OpenFault::NO_IMAGE, "nor an ISO 9660 image"),
+        (OpenFault::NO_IMAGE, "nor an ISO 9660 or UDF image"),
         (OpenFault::OTHER_IMAGE, "in UDF"),
         (OpenFault::NOT_MOUNTED, "nothing is mounted"),
         (OpenFault::PSEUDO, "kernel state"),

@@ -1,6 +1,7 @@
 //! Conformance tests of ISO images: their contents, handles that last, and that clients cannot change them.
 
 use super::super::iso::testing::{DATA, NAMES, ROOT, record, sample};
+use super::super::udf::testing as udf;
 use super::super::{
     Access, Attr, Caller, CreateWhat, Detail, FsError, FsResult, Name, Node, ObjectType, OpenFlags,
     SetAttr,
@@ -19,6 +20,22 @@ fn enter(world: &mut dyn World, file: &str) -> FsResult<Node> {
 pub(super) fn go_in(vfs: &mut Tree, file: &str) -> FsResult<Node> {
     let root = vfs.root(0)?;
     vfs.enter_image(root, name(file))
+}
+
+/// An image with the tree of the sample, and the size of its directories.
+type Sample = (Vec<u8>, u64);
+
+/// The sample in each file system and kind of volume.
+fn samples() -> impl Iterator<Item = Sample> {
+    let udf = udf::KINDS.map(|kind| (udf::sample(kind).bytes, 84));
+    [(sample().0, 2048)].into_iter().chain(udf)
+}
+
+/// Stores an image and returns its root directory.
+fn enter_sample(world: &mut dyn World, (bytes, _): &Sample) -> Node {
+    world.write_file("one.iso", bytes);
+    world.pass_time();
+    go_in(world.vfs(), "one.iso").unwrap()
 }
 
 /// Looks up a path inside an image.
@@ -76,7 +93,11 @@ pub(super) fn symbolic_link_to_image_is_not_entered(world: &mut dyn World) {
 }
 
 pub(super) fn image_contents_match_the_image(world: &mut dyn World) {
-    let image_root = enter(world, "one.iso").unwrap();
+    samples().for_each(|sample| contents_match_the_image(world, &sample));
+}
+
+fn contents_match_the_image(world: &mut dyn World, image: &Sample) {
+    let image_root = enter_sample(world, image);
     let vfs = world.vfs();
     let names = list(vfs, image_root, 0, usize::MAX).0;
     let names: Vec<_> = names.iter().map(|(name, _)| name.as_slice()).collect();
@@ -84,10 +105,10 @@ pub(super) fn image_contents_match_the_image(world: &mut dyn World) {
     for (path, kind, mode, size) in [
         ("Hello World", ObjectType::Regular, 0o644, 5),
         ("link", ObjectType::SymbolicLink, 0o777, 8),
-        ("sub", ObjectType::Directory, 0o711, 2048),
+        ("sub", ObjectType::Directory, 0o711, image.1),
         ("sub/file", ObjectType::Regular, 0o640, 4),
         ("large", ObjectType::Regular, 0o444, 2055),
-        ("deep", ObjectType::Directory, 0o700, 2048),
+        ("deep", ObjectType::Directory, 0o700, image.1),
         ("deep/end", ObjectType::Regular, 0o644, 5),
     ] {
         let attr = attr_of(vfs, image_root, path).unwrap();
@@ -126,11 +147,15 @@ pub(super) fn image_contents_match_the_image(world: &mut dyn World) {
         (stat.read_only, stat.free_bytes, stat.free_files),
         (true, 0, 0)
     );
-    assert_eq!(stat.total_bytes, sample().0.len() as u64);
+    assert_eq!(stat.total_bytes, image.0.len() as u64);
 }
 
 pub(super) fn image_listing_continues_after_any_entry(world: &mut dyn World) {
-    let image_root = enter(world, "one.iso").unwrap();
+    samples().for_each(|sample| listing_continues_after_any_entry(world, &sample));
+}
+
+fn listing_continues_after_any_entry(world: &mut dyn World, image: &Sample) {
+    let image_root = enter_sample(world, image);
     let vfs = world.vfs();
     let all = list(vfs, image_root, 0, usize::MAX).0;
     for (at, (_, cookie)) in all.iter().enumerate() {

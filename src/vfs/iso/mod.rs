@@ -2,7 +2,8 @@
 //!
 //! An entry's permanent ID is the offset of its directory record; of a directory, the offset of its extent. The only state is a
 //! buffer of one sector, so memory does not grow with the image. Each request does a bounded amount of work, whatever the image
-//! contains. Supports ISO 9660 with Rock Ridge, else Joliet, else plain names, and High Sierra. UDF is detected, but not read.
+//! contains. Supports ISO 9660 with Rock Ridge, else Joliet, else plain names, and High Sierra. UDF is detected, but not read:
+//! see `vfs::udf`.
 
 mod listing;
 mod reader;
@@ -160,11 +161,6 @@ impl Layout {
         }
     }
 
-    /// ID of the top directory.
-    pub const fn root(&self) -> u64 {
-        self.root
-    }
-
     /// Returns the offset of a block.
     const fn offset(&self, block: u32) -> u64 {
         (block as u64) << self.block_bits
@@ -220,7 +216,7 @@ impl<B: Block> Image<B> {
     /// Finds the tree.
     ///
     /// # Errors
-    /// `Invalid`: no ISO 9660 file system; `NotSupported`: UDF only.
+    /// `Invalid`: no ISO 9660 file system; `NotSupported`: UDF only, or nothing but a readme beside UDF.
     #[inline(never)]
     pub fn open(&mut self, entry: &mut IsoEntry) -> FsResult<()> {
         self.reset_budget();

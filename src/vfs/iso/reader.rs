@@ -31,11 +31,15 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Image::open`].
-    pub fn open(&mut self, disk: Disk) -> FsResult<Layout> {
+    pub fn open(&mut self, disk: Disk) -> FsResult<()> {
         self.image.turn_to(disk, Layout::EMPTY);
         self.image.open(self.entry)?;
-        self.select(self.image.root())?;
-        Ok(self.image.layout())
+        self.select(self.image.root())
+    }
+
+    /// The image's layout, for [`turn_to`](Self::turn_to).
+    pub const fn layout(&self) -> Layout {
+        self.image.layout()
     }
 
     /// Switches to another image.
@@ -47,6 +51,10 @@ impl Reader {
 impl Volume for Reader {
     fn reset_budget(&mut self) {
         self.image.reset_budget();
+    }
+
+    fn root(&self) -> u64 {
+        self.image.root()
     }
 
     fn select(&mut self, id: u64) -> FsResult<()> {

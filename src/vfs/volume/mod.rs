@@ -9,10 +9,20 @@ pub use disk::{Block, Disk, Disks, sum};
 /// A contiguous part of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Run {
-    /// Offset in the image.
+    /// Offset in the image; [`Self::HOLE`] if the part is not stored there.
     pub offset: u64,
     /// Bytes; 0: end of the file.
     pub len: u64,
+}
+
+impl Run {
+    /// Offset of a part that is not stored. It reads as zeros.
+    pub const HOLE: u64 = u64::MAX;
+
+    /// Returns true if the part is not stored.
+    pub const fn is_hole(&self) -> bool {
+        self.offset == Self::HOLE
+    }
 }
 
 /// A directory entry.
@@ -33,6 +43,8 @@ pub struct Listed {
 pub trait Volume {
     /// Begins a request: resets the number of records that it may read.
     fn reset_budget(&mut self);
+    /// ID of the root directory.
+    fn root(&self) -> u64;
     /// Selects the object with this ID.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use stowaway::engine::testing::World;
 use stowaway::engine::testing::calls::{all_calls, large_calls};
 use stowaway::engine::testing::tree::Tree;
 
-pub use image::inside;
+pub use image::{inside, inside_udf};
 pub use play::play;
 pub use script::Script;
 

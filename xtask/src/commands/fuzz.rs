@@ -52,6 +52,8 @@ pub enum Target {
     Sftp,
     /// An ISO image with arbitrary bytes changed
     Iso,
+    /// A UDF image with arbitrary bytes changed
+    Udf,
     /// The files and tables from which mdns reads its announcements: arbitrary bytes
     Announced,
     /// Files of exports: arbitrary bytes
@@ -75,7 +77,7 @@ impl Target {
             Self::Records => 24_000,
             Self::Calls | Self::Sftp | Self::Announced | Self::Mdns | Self::Frames => 4096,
             Self::Exports => 1024,
-            Self::Iso => 600,
+            Self::Iso | Self::Udf => 600,
         }
     }
 }

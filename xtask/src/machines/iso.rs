@@ -140,6 +140,18 @@ pub fn write_image(program: &[&str], tree: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Writes an image whose ISO 9660 tree has only a readme, and whose UDF volume has no anchor.
+pub fn write_unknown_udf(image: &Path) -> Result<()> {
+    const SECTOR: usize = 2048;
+    let tree = tempfile::tempdir()?;
+    fs::write(tree.path().join("README.TXT"), "The files are in UDF.\n")?;
+    write_image(&["genisoimage", "-quiet", "-udf"], tree.path(), image)?;
+    let mut bytes = fs::read(image)?;
+    // The anchor is sector 256, and is repeated near the end.
+    bytes[256 * SECTOR..].fill(0);
+    Ok(fs::write(image, bytes)?)
+}
+
 /// Size (bytes) of the file `huge` in the image that [`huge()`] makes.
 pub const HUGE_BYTES: u64 = (5 << 30) + 12_345;
 

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
 use xtask::build::Arch;
+use xtask::machines::iso::write_unknown_udf;
 use xtask::machines::server::binary;
 
 #[test]
@@ -17,12 +18,8 @@ fn failures_print_one_line_with_remedy() -> Result<()> {
     File::options().write(true).open(&cut)?.set_len(200_000)?;
     let no_image = dir.path().join("text.iso");
     fs::write(&no_image, vec![b'x'; 100_000])?;
-    let udf_tree = tempfile::tempdir()?;
-    fs::write(
-        udf_tree.path().join("README.TXT"),
-        "This disc contains a \"UDF\" file system",
-    )?;
-    let (_udf_dir, udf) = super::image(&["genisoimage", "-quiet", "-udf"], udf_tree.path())?;
+    let udf = dir.path().join("udf.iso");
+    write_unknown_udf(&udf)?;
     let [cut, no_image, udf, missing] =
         [cut, no_image, udf, dir.path().join("missing.iso")].map(|path| path.display().to_string());
     let directory = dir.path().display().to_string();
@@ -32,7 +29,7 @@ fn failures_print_one_line_with_remedy() -> Result<()> {
         (&["cat"], 2, "ISO image"),
         (&["ls", "-l"], 2, "-l"),
         (&["ls", &missing], 1, "does not exist"),
-        (&["ls", &no_image], 1, "nor an ISO 9660 image"),
+        (&["ls", &no_image], 1, "nor an ISO 9660 or UDF image"),
         (&["ls", &udf], 1, "UDF"),
         (&["ls", &path_in("/none")], 1, "does not exist"),
         (&["ls", &path_in("/hello.txt/x")], 1, "not a directory"),
