@@ -7,6 +7,7 @@ mod images;
 mod live;
 mod reads;
 mod same;
+mod udf;
 mod world;
 
 use std::process::ExitCode;
@@ -58,7 +59,8 @@ fn main() -> Result<ExitCode> {
     };
     let mut trials = Vec::new();
     let word = |image: &str| image.replace(|letter: char| !letter.is_alphanumeric(), "_");
-    for image in IMAGES {
+    let made = udf::names();
+    for image in IMAGES.into_iter().chain(made) {
         let name = word(image);
         trials.push(trial(
             format!("nfs_and_linux_agree_on_{name}"),

@@ -10,7 +10,7 @@ use xtask::machines::qemu::{self, Guest};
 use xtask::machines::server::{self, Namespace, Server, ServerOptions, public_dir};
 use xtask::setup;
 
-use crate::{images, live};
+use crate::{images, live, udf};
 
 /// The address at which guests reach the host.
 pub const HOST: &str = "10.0.2.2";
@@ -42,6 +42,7 @@ impl World {
         server::binary(Arch::I686)?;
         let images = public_dir()?;
         let making = setup::progress("making images");
+        udf::all(images.path())?;
         images::all(images.path())?;
         let live_sum = live::image(images.path())?;
         making.done();
@@ -53,8 +54,9 @@ impl World {
         let namespace = Namespace::new()?;
         let (server, mut guest) =
             namespace.run(|| Ok((Server::start(options)?, Guest::boot(MACHINE)?)))?;
+        fill(&namespace, &mut guest, images.path())?;
         guest.run_ok(&format!(
-            "set -e; mkdir -p /images /linux /inside
+            "set -e; mkdir -p /images /inside
             mount -o ro,nolock {HOST}:{} /images",
             images.path().display()
         ))?;
@@ -84,8 +86,12 @@ impl World {
         if let Some(lines) = self.linux.get(image) {
             return Ok(lines.clone());
         }
+        let kind = match image.starts_with("udf") {
+            true => "udf",
+            false => "iso9660",
+        };
         let text = self.guest.run_ok(&format!(
-            "set -e; mount -t iso9660 -o loop,ro '/images/{image}' /linux
+            "set -e; mount -t {kind} -o loop,ro '/images/{image}' /linux
             trap 'umount /linux' EXIT
             exercise inventory /linux"
         ))?;
@@ -109,6 +115,30 @@ impl World {
             path.display()
         ))
     }
+}
+
+/// Lets the guest fill the UDF images of mkudffs, by a server that exports them for writing.
+fn fill(namespace: &Namespace, guest: &mut Guest, images: &Path) -> Result<()> {
+    let filling = setup::progress("filling UDF images");
+    let options = ServerOptions {
+        exports: vec![format!("{}:rw,no_root_squash", images.display())],
+        ..ServerOptions::default()
+    };
+    let server = namespace.run(|| Server::start(options))?;
+    let ports = (server.nfs_port, server.mount_port);
+    guest.run_ok(&format!(
+        "set -e; mkdir -p /fill /linux
+        mount -o nolock,vers=3,proto=tcp,port={},mountport={} {HOST}:{} /fill",
+        ports.0,
+        ports.1,
+        images.display()
+    ))?;
+    for name in udf::to_fill() {
+        guest.run_ok(&udf::fill(name))?;
+    }
+    guest.run_ok("umount /fill")?;
+    filling.done();
+    Ok(())
 }
 
 /// Options to export `images` with `isos` and `no_root_squash`.
