@@ -5,6 +5,7 @@
 
 mod images;
 mod live;
+mod made;
 mod reads;
 mod same;
 mod udf;
@@ -59,7 +60,7 @@ fn main() -> Result<ExitCode> {
     };
     let mut trials = Vec::new();
     let word = |image: &str| image.replace(|letter: char| !letter.is_alphanumeric(), "_");
-    let made = udf::names();
+    let made = made::names().chain(udf::names());
     for image in IMAGES.into_iter().chain(made) {
         let name = word(image);
         trials.push(trial(

@@ -10,7 +10,7 @@ use xtask::machines::qemu::{self, Guest};
 use xtask::machines::server::{self, Namespace, Server, ServerOptions, public_dir};
 use xtask::setup;
 
-use crate::{images, live, udf};
+use crate::{images, live, made, udf};
 
 /// The address at which guests reach the host.
 pub const HOST: &str = "10.0.2.2";
@@ -43,6 +43,7 @@ impl World {
         let images = public_dir()?;
         let making = setup::progress("making images");
         udf::all(images.path())?;
+        made::all(images.path())?;
         images::all(images.path())?;
         let live_sum = live::image(images.path())?;
         making.done();
