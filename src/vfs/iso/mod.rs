@@ -46,6 +46,8 @@ pub struct IsoEntry {
     before: u64,
     /// One extent of the content. May be beyond the end of a truncated image.
     run: Run,
+    /// Largest end offset, in the image, of an extent of the content.
+    end: u64,
     /// Offset of the next record.
     next: u64,
     record: DirRecord,
@@ -64,6 +66,7 @@ impl IsoEntry {
         size: 0,
         before: 0,
         run: Run { offset: 0, len: 0 },
+        end: 0,
         next: 0,
         record: DirRecord::new(),
     };
@@ -100,12 +103,9 @@ impl IsoEntry {
         ObjectType::of_mode(mode)
     }
 
-    /// End offset, in the image, of the extent in `run`; 0 if it is empty, because the offset of an empty extent means nothing.
+    /// Largest end offset, in the image, of an extent. An empty extent does not count, because its offset means nothing.
     pub const fn end(&self) -> u64 {
-        match self.run.len {
-            0 => 0,
-            len => self.run.offset.saturating_add(len),
-        }
+        self.end
     }
 
     /// Attributes, with this file system ID. Of a directory they are valid only after [`Image::entry`].
@@ -363,7 +363,7 @@ impl<B: Block> Image<B> {
     /// Parses the record at `at`, and the records after it if they are more extents of the same file.
     #[inline(never)]
     fn read(&mut self, at: u64, offset: u64, out: &mut IsoEntry) -> FsResult<()> {
-        (out.id, out.size, out.next) = (NOWHERE, 0, at);
+        (out.id, out.size, out.next, out.end) = (NOWHERE, 0, at, 0);
         let record = &mut out.record;
         record.clear();
         let tree = self.tree;
@@ -387,15 +387,18 @@ impl<B: Block> Image<B> {
                 return Err(FsError::Io);
             }
             let [block, size] = record.extent;
+            let extent = Run {
+                offset: tree.offset(block),
+                len: size.into(),
+            };
             // `offset` is in the last extent that begins at or before it.
             if out.size <= offset {
-                out.before = out.size;
-                out.run = Run {
-                    offset: tree.offset(block),
-                    len: size.into(),
-                };
+                (out.before, out.run) = (out.size, extent);
             }
-            out.size += u64::from(size);
+            if size > 0 {
+                out.end = out.end.max(extent.offset + extent.len);
+            }
+            out.size += extent.len;
             out.next += u64::from(record.len);
             if !record.is_continued() {
                 break;
