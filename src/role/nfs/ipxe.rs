@@ -119,6 +119,8 @@ static LAYOUTS: [Layout; 11] = [
 ];
 /// The root of a live system that dracut cannot mount over NFS.
 const LIVE: &str = "/LiveOS/squashfs.img";
+/// The root of Windows' setup.
+const WINDOWS: &str = "/sources/boot.wim";
 /// Files of an installation tree.
 const TREES: [&str; 3] = ["/images/install.img", "/.treeinfo", "/boot/x86_64/root"];
 
@@ -259,6 +261,9 @@ impl Script<'_> {
                 self.print(RAM_DISK);
             }
             return Ok(None);
+        }
+        if self.has(WINDOWS)? {
+            return Ok(Some(text!("Windows cannot boot over NFS")));
         }
         Ok(Some(text!(
             "no kernel and RAM disk where a known system has them"

@@ -167,6 +167,16 @@ fn write_image(image: &Path, files: &[&str]) -> Result<()> {
     xtask::machines::iso::write_image(ROCK_RIDGE[0], tree.path(), image)
 }
 
+/// Makes an image like those of Windows: the files are in UDF, and the ISO 9660 tree has only a readme.
+fn write_windows(image: &Path) -> Result<()> {
+    let tree = tempfile::tempdir()?;
+    fs::create_dir(tree.path().join("sources"))?;
+    fs::write(tree.path().join("sources/boot.wim"), "")?;
+    fs::write(tree.path().join("readme.txt"), "The files are in UDF.\n")?;
+    let program = ["genisoimage", "-quiet", "-udf", "-hide", "sources"];
+    xtask::machines::iso::write_image(&program, tree.path(), image)
+}
+
 /// Starts a server with `--isos dir`. Returns the server and its standard output, which a shell redirects to a file.
 fn serve(arch: Arch, role: &'static str, dir: &Path) -> Result<(Server, String)> {
     let printed: TempDir = public_dir()?;
@@ -265,6 +275,7 @@ fn images_that_cannot_be_booted_are_left_out() -> Result<()> {
     ] {
         write_image(&dir.path().join(name), files)?;
     }
+    write_windows(&dir.path().join("windows.iso"))?;
     let (server, printed) = serve(Arch::X86_64, "nfs", dir.path())?;
     ensure!(printed == FRAME, "{printed}");
     let reasons = names
@@ -272,7 +283,8 @@ fn images_that_cannot_be_booted_are_left_out() -> Result<()> {
         .chain(&["x\\nkernel evil.iso"])
         .map(|name| (*name, SPLIT))
         .chain([("other.iso", UNKNOWN), ("odd-kernel.iso", UNKNOWN)])
-        .chain([("fedora-live.iso", LIVE), ("suse-live.iso", LIVE)]);
+        .chain([("fedora-live.iso", LIVE), ("suse-live.iso", LIVE)])
+        .chain([("windows.iso", "Windows cannot boot over NFS")]);
     for (name, why) in reasons {
         let path = format!("{}/{name}", dir.path().display());
         let line = format!("stowaway: not in the boot menu: {path}: {why}");
@@ -296,7 +308,10 @@ fn damaged_images_are_reported_and_others_served() -> Result<()> {
         .set_len(36 << 10)?;
     let (server, printed) = serve(Arch::X86_64, "nfs", dir.path())?;
     for (name, why) in [
-        ("text.iso", "neither a directory nor an ISO 9660 image"),
+        (
+            "text.iso",
+            "neither a directory nor an ISO 9660 or UDF image",
+        ),
         (
             "short.iso",
             "the image is damaged or incomplete, or its disk failed; compare its checksum",
