@@ -6,6 +6,7 @@
 
 mod boot;
 mod frame;
+mod isos;
 mod links;
 mod load;
 mod mdns;
@@ -49,6 +50,8 @@ enum Bench {
     Links(links::Args),
     /// stowaway as a machine without an operating system
     Boot(boot::Args),
+    /// Files and directories in UDF images, compared with ISO 9660
+    Isos(isos::Args),
     /// Waits of a client while other clients keep the disk busy
     Wait(wait::Args),
     /// The minimal server that `bench nfs` starts
@@ -158,6 +161,7 @@ pub fn main(args: Args) -> Result<()> {
         Bench::Stack(args) => stack::main(&args),
         Bench::Links(args) => links::main(&args),
         Bench::Boot(args) => boot::main(&args),
+        Bench::Isos(args) => isos::main(&args),
         Bench::Wait(args) => wait::main(&args),
         Bench::Floor(args) => nfs::minimal::main(&args),
     }
