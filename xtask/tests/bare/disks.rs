@@ -132,3 +132,28 @@ fn removed_disk_gives_errors_and_machine_continues() -> Result<()> {
     let ram = client.mount("/ram")?;
     client.attr(&ram).map(drop)
 }
+
+#[test]
+fn udf_disk_is_served() -> Result<()> {
+    let tree = sample(20, 50)?;
+    let udf = ["genisoimage", "-quiet", "-udf", "-D"];
+    let hidden = ["-hide", "hello.txt", "-hide", "large", "-hide", "many"];
+    let (_directory, image) = image(&[&udf[..], &hidden].concat(), tree.path())?;
+    let disk = format!(
+        "if=none,id=disk,format=raw,readonly=on,file={}",
+        image.display()
+    );
+    let machine = boot("-drive", &disk)?;
+    let mut client = connect(&machine)?;
+    let root = client.mount("/vda")?;
+    for name in ["hello.txt", "large"] {
+        let file = client.lookup(&root, name)?;
+        let expected = fs::read(tree.path().join(name))?;
+        let (bytes, _) = client.read(&file, 0, 1 << 20)?;
+        ensure!(
+            !bytes.is_empty() && expected.starts_with(&bytes),
+            "wrong bytes of {name}"
+        );
+    }
+    Ok(())
+}
