@@ -3,12 +3,12 @@
 use super::fs::set_pipe_size;
 use super::process::{FailedWrite, on_failed_write};
 use super::{Errno, outcome};
-use crate::config::PIPE_BUF_BYTES;
 use crate::mem::Ends as _;
 use crate::time::Duration;
 use core::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{BorrowedFd, RawFd};
+use rustix::fs::OFlags;
 use syscalls::{Sysno, raw_syscall};
 
 /// Longest wait for the reader of standard error.
@@ -67,16 +67,36 @@ impl Stdio {
         // SAFETY: the kernel reads the bytes.
         let written =
             unsafe { raw_syscall!(Sysno::pwritev2, this, at, 1, CURRENT, CURRENT, NOWAIT) };
-        if let Ok(count) = outcome(written) {
-            return Some(count);
+        let mut written = outcome(written);
+        // EOPNOTSUPP: pipes before Linux 6.5, terminals. ENOSYS: Linux before 4.6. Others show their own error again.
+        if written.is_err() && written != Err(Errno::AGAIN) {
+            written = self.write_at_once(bytes);
         }
-        // EAGAIN: no space. EOPNOTSUPP: pipes before Linux 6.5, terminals. ENOSYS: Linux before 4.6. As much as poll(2) ensures is
-        // then written without the flag, which also shows other errors.
-        if !self.is_ready(timeout).unwrap_or(true) {
-            return Some(0);
+        if written == Err(Errno::AGAIN) && self.is_ready(timeout).unwrap_or(true) {
+            written = self.write_at_once(bytes);
         }
-        let count = self.send(bytes.head(bytes.len().min(PIPE_BUF_BYTES)));
-        Some(count).filter(|count| *count > 0)
+        match written {
+            Err(Errno::AGAIN) => Some(0),
+            written => written.ok(),
+        }
+    }
+
+    /// Writes with O_NONBLOCK, which is set for this call only: programs that share the stream do not expect it.
+    #[inline(never)]
+    fn write_at_once(self, bytes: &[u8]) -> Result<usize, Errno> {
+        const GET_MODES: usize = 3;
+        const SET_MODES: usize = 4;
+        let control = |request: usize, modes: usize| {
+            // SAFETY: no argument is an address.
+            unsafe { raw_syscall!(Sysno::fcntl, self as i32, request, modes) }
+        };
+        let modes = control(GET_MODES, 0);
+        control(SET_MODES, modes | OFlags::NONBLOCK.bits() as usize);
+        let (at, len) = (bytes.as_ptr(), bytes.len());
+        // SAFETY: the kernel reads at most `len` bytes.
+        let written = unsafe { raw_syscall!(Sysno::write, self as i32, at, len) };
+        control(SET_MODES, modes);
+        outcome(written)
     }
 
     /// Reads or writes (`what`); returns the number of bytes, 0 at the end of input or after an error.
