@@ -210,6 +210,8 @@ pub const CONNECTION_COUNT_MAX: usize = 12_288;
 pub const CONNECTION_COUNT_MIN: usize = 4;
 /// Limit of connections that are served at the same time with one process each.
 pub const PROCESS_COUNT_MAX: usize = 64;
+/// Time (seconds) without a reply, or INIT, from which a session may be closed if all [`PROCESS_COUNT_MAX`] are in use.
+pub const SILENCE_SECS: u32 = 10;
 /// Number of blocks for partial requests.
 pub const REQUEST_BLOCK_COUNT: usize = 128;
 /// Number of blocks for unsent replies.

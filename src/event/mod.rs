@@ -39,6 +39,8 @@ pub const UNUSABLE_BY_WINDOWS: Text =
 pub const RESTARTING: Text = text!("restarting soon: the role");
 /// A role's process did nothing for 30 s, although its supervisor asked; the supervisor killed it.
 pub const NOT_ANSWERING: Text = text!("did not answer for 30 s, and was killed: the role");
+/// fork failed.
+pub const NO_PROCESS: Text = text!("too many processes; raise the limit (ulimit -u, pids.max)");
 /// The process got a signal to stop.
 pub const STOPPING: Text = text!("stopping");
 /// No descriptor is left for a connection.

@@ -36,7 +36,7 @@ static ARENA: Arena = Arena {
 };
 
 /// Sets the process's region, zeroed and page-aligned. `wanted` bytes were requested, of which `fixed` bytes do not scale with
-/// the tables. Called once, before any allocation.
+/// the tables. Called before any allocation. If called again, the rest of the earlier region is not used any more.
 pub fn set_region(region: &'static mut [MaybeUninit<u8>], wanted: usize, fixed: usize) {
     let given = region.len().min(wanted).saturating_sub(fixed);
     // In KiB, so that neither product nor quotient overflows.

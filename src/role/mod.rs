@@ -94,6 +94,16 @@ macro_rules! roles {
                 false
             }
 
+            /// Returns the first of the standard streams that must be open. A session of `sftp-server` ends if one of the others is
+            /// closed.
+            fn first_stream(self) -> i32 {
+                #[cfg(feature = "sftp-server")]
+                if self == Self::SftpServer {
+                    return 2;
+                }
+                0
+            }
+
             /// Returns the first name of the role that runs.
             fn name() -> &'static [u8] {
                 let index = SELECTED.load(Ordering::Relaxed).into();
@@ -220,7 +230,7 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
         Some(role) => {
             SELECTED.store(role as u8, Ordering::Relaxed);
             // Linux before 2.6.16, for which there is no fallback.
-            if !sys::hold_stderr() && !role.is_probe() {
+            if !sys::hold_streams(role.first_stream()) && !role.is_probe() {
                 let why = text!("the kernel has no openat; use Linux 2.6.16 or later");
                 return Err(complain(FAILED, text!("cannot start"), word, why));
             }

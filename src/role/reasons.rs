@@ -1,7 +1,7 @@
 //! Reasons and advice for failures at the start, by errno.
 
 use super::{FAILED, Fatal, complain};
-use crate::event::Line;
+use crate::event::{Line, NO_PROCESS};
 use crate::sys::Errno;
 use crate::text::{Text, text};
 use crate::vfs::OpenFault;
@@ -79,7 +79,7 @@ pub(super) fn cannot_read(about: &[u8], error: crate::vfs::FsError) -> Fatal {
 }
 
 /// Reasons that are the same for all roles.
-static COMMON: [Reason; 13] = [
+static COMMON: [Reason; 14] = [
     reason(Errno::NOENT, text!("does not exist; check the path")),
     reason(
         Errno::NOTDIR,
@@ -101,6 +101,7 @@ static COMMON: [Reason; 13] = [
     reason(Errno::NAMETOOLONG, text!("a name in the path is too long")),
     reason(Errno::NFILE, FEW),
     reason(Errno::MFILE, FEW),
+    reason(Errno::AGAIN, NO_PROCESS),
     reason(Errno::IO, text!("the disk failed; see the host's log")),
 ];
 
@@ -146,6 +147,7 @@ mod tests {
             (Errno::NAMETOOLONG, "too long"),
             (Errno::NFILE, "file descriptors"),
             (Errno::MFILE, "file descriptors"),
+            (Errno::AGAIN, "ulimit -u"),
             (Errno::IO, "disk failed"),
             (Errno::INVAL, "the host refuses"),
         ] {

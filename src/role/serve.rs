@@ -7,13 +7,14 @@ use super::args::socket;
 use super::flags::{Flags, ParsedFlag, flags};
 use super::mdns;
 use super::{Console, Fatal, network, nfs};
+use crate::config;
 use crate::drive::platform::host::loops::{LOOP_COUNT_MAX, SharedState};
 use crate::drive::platform::host::supervisor::{self, Child};
 use crate::drive::platform::network::Network;
 use crate::drive::{Task, platform};
 use crate::mem;
 use crate::net::Signals;
-use crate::sys::{Args, BUILD_ID_BYTES};
+use crate::sys::{self, Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
 use crate::vfs::Tree;
 use core::cell::Cell;
@@ -261,7 +262,18 @@ impl Served {
         };
         let mut children: heapless::Vec<_, LOOP_COUNT> =
             kinds.iter().map(|kind| Child::new(kind.name())).collect();
-        supervisor::run(&mut children, &run, &mut Console)
+        let run_alone = || {
+            let bytes = 2 * (config::REGION_BYTES + config::EXPORTS_BYTES);
+            mem::set_region(sys::region(bytes), bytes, config::REGION_FIXED_BYTES);
+            self.nfs.with_shared(|shared| shared.loop_count = 1);
+            self.run(TaskKind::TOGETHER, build_id)
+        };
+        // Under `init`, the task that sets addresses needs a process of its own.
+        let run_alone: Option<&dyn Fn() -> _> = match self.card {
+            Some(_) => None,
+            None => Some(&run_alone),
+        };
+        supervisor::run(&mut children, &run, run_alone, &mut Console)
     }
 }
 

@@ -29,7 +29,7 @@ absent! {
     fn region(usize) -> &'static mut [MaybeUninit<u8>];
     fn descriptor_limit() -> usize;
     fn raise_descriptor_limit() -> usize;
-    fn hold_stderr() -> bool;
+    fn hold_streams(i32) -> bool;
     fn user_id() -> u32;
     fn host_name(&mut [u8]) -> usize;
     fn hardware_address() -> Option<[u8; 6]>;

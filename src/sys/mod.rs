@@ -62,14 +62,15 @@ facade! {
     fn print(bytes: &[u8]) -> bool;
     /// Returns true if standard error is a terminal.
     fn is_terminal() -> bool;
-    /// Returns `wanted` bytes of zeroed memory, or fewer (perhaps none) if there are not enough. Called once.
+    /// Returns `wanted` bytes of zeroed memory, or fewer (perhaps none) if there are not enough.
     fn region(wanted: usize) -> &'static mut [MaybeUninit<u8>];
     /// Maximum number of open descriptors.
     fn descriptor_limit() -> usize;
     /// Raises the maximum number of open descriptors as far as possible; returns it.
     fn raise_descriptor_limit() -> usize;
-    /// Keeps descriptor 2 from becoming a file, if it is closed. Returns false if the kernel lacks openat, which every role needs.
-    fn hold_stderr() -> bool;
+    /// Keeps closed standard streams, from the descriptor `first` to 2, from becoming files. Returns false if the kernel lacks
+    /// openat, which every role needs.
+    fn hold_streams(first: i32) -> bool;
     /// UID used for file access.
     fn user_id() -> u32;
     /// Copies the host name to `out`, truncated to its length; returns the number of bytes.

@@ -48,6 +48,13 @@ impl Background {
             }
             None => None,
         };
+        let null = match self.detaches {
+            true => Some(daemon::open_null().map_err(|errno| {
+                let what = text!("cannot leave the terminal without");
+                failed(what, b"/dev/null", errno)
+            })?),
+            false => None,
+        };
         if let Some(log) = self.log.or(self.detaches.then_some(Log::System)) {
             let path = match log {
                 Log::File(path) => path.to_bytes(),
@@ -56,8 +63,8 @@ impl Background {
             let opened = OpenLog::open(log);
             let no_log = |errno| failed(text!("cannot write the log"), path, errno);
             let opened = opened.map_err(no_log)?;
-            if self.detaches {
-                let detached = daemon::detach(opened);
+            if let Some(null) = &null {
+                let detached = daemon::detach(null, opened);
                 detached.map_err(|errno| failed(text!("cannot start a daemon"), b"", errno))?;
             } else {
                 opened.start().map_err(no_log)?;

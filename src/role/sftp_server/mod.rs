@@ -72,6 +72,7 @@ const NOT_TRUSTED: Text = text!(
 /// Accepts connections and serves each in its own process, until SIGTERM or SIGINT.
 fn listen(options: &mut Options) -> Result<(), Fatal> {
     const OWNER: Text = text!("only this user and root can connect");
+    sys::hold_streams(0);
     let mut text = options.listen_text.to_bytes();
     let access = match options.listen.reach() {
         Reach::Owner => OWNER,
@@ -92,7 +93,9 @@ fn listen(options: &mut Options) -> Result<(), Fatal> {
         text = line.raw(host).byte(b':').number(port.into()).bytes();
     }
     event::report(&mut Console, event::LISTENING, text, access);
-    per_connection::run(&listener, &mut || serve(options))
+    let what = text!("a client must wait on");
+    let report = &mut |errno| _ = failed(what, text, errno);
+    per_connection::run(&listener, &mut || serve(options), report)
 }
 
 /// Serves one session on standard input and output as the user of this process, then exits.
@@ -272,7 +275,7 @@ fn failed(what: Text, about: &[u8], errno: Errno) -> Fatal {
 static REASONS: [Reason; 4] = [
     reason(
         Errno::NOTSOCK,
-        text!("exists and is no socket; choose another name"),
+        text!("exists and is no socket, perhaps a link; choose another name"),
     ),
     reason(
         Errno::ADDRINUSE,

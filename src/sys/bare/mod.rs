@@ -238,7 +238,7 @@ pub(super) const fn raise_descriptor_limit() -> usize {
     usize::MAX
 }
 
-pub(super) const fn hold_stderr() -> bool {
+pub(super) const fn hold_streams(_: i32) -> bool {
     true
 }
 

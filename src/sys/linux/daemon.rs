@@ -141,7 +141,11 @@ fn stat<'a>(dir: i32, path: &CStr, out: &'a mut MaybeUninit<Stat>) -> Result<&'a
     fstatat(dir, path, AtFlags::SYMLINK_NOFOLLOW, out)
 }
 
-fn open_null() -> Result<File, Errno> {
+/// Opens /dev/null.
+///
+/// # Errors
+/// Those of open(2).
+pub fn open_null() -> Result<File, Errno> {
     File::open(c"/dev/null", OFlags::RDWR, 0)
 }
 
@@ -180,14 +184,13 @@ pub fn process_id() -> u32 {
     rustix::process::getpid().as_raw_pid().unsigned_abs()
 }
 
-/// Goes on in a child process, the daemon: in a session of its own, without standard input and output, with `log` as standard
+/// Goes on in a child process, the daemon: in a session of its own, with `null` as standard input and output and `log` as standard
 /// error. The process that was started ends with status 0 when the daemon calls [`tell_ready`], or with the daemon's exit status.
 ///
 /// # Errors
-/// Those of pipe(2), clone(2) and open(2).
-pub fn detach(log: OpenLog) -> Result<(), Errno> {
+/// The errors of pipe(2) and clone(2).
+pub fn detach(null: &File, log: OpenLog) -> Result<(), Errno> {
     let (from, to) = fs::pipe()?;
-    let null = open_null()?;
     if process::split()?.is_some() {
         drop(to);
         Stdio::Input.replace(from.as_raw_fd())?;

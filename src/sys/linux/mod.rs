@@ -33,7 +33,7 @@ pub use rustix::fd;
 
 pub use defmt_sink::trace_to;
 pub use memory::region;
-pub use process::{descriptor_limit, exit, hold_stderr, raise_descriptor_limit};
+pub use process::{descriptor_limit, exit, hold_streams, raise_descriptor_limit};
 
 use crate::time::{Duration, Instant};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -92,7 +92,11 @@ fn clock(which: usize) -> (i64, u32) {
     (time.secs as i64, time.nanos as u32)
 }
 
-/// Sleeps until a descriptor of `watched` is ready or `timeout` is over; without a timeout, indefinitely.
+/// Longest sleep (ms) where the host refuses both ppoll and poll: callers then look at their descriptors again.
+const BLIND_SLEEP_MS: u64 = 10;
+
+/// Sleeps until a descriptor of `watched` is ready or `timeout` is over; without a timeout, indefinitely. If the host refuses ppoll
+/// and poll, fails after [`BLIND_SLEEP_MS`] at most.
 pub fn sleep(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<(), Errno> {
     #[cfg(target_pointer_width = "64")]
     let returned = {
@@ -116,7 +120,16 @@ pub fn sleep(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<()
     // Old kernels lack the ppoll with a 64-bit timespec, and new kernels may lack the ppoll with a 32-bit one.
     #[cfg(target_pointer_width = "32")]
     let returned = poll_ms(watched, timeout);
-    outcome(returned).map(drop)
+    let slept = outcome(returned).map(drop);
+    if matches!(slept, Err(Errno::NOSYS | Errno::PERM)) {
+        let ms = timeout.map_or(BLIND_SLEEP_MS, |timeout| {
+            timeout.as_ms().min(BLIND_SLEEP_MS)
+        });
+        let pause = [0, ms as usize * 1_000_000];
+        // SAFETY: the kernel reads two words.
+        unsafe { syscalls::raw_syscall!(syscalls::Sysno::nanosleep, pause.as_ptr(), 0) };
+    }
+    slept
 }
 
 /// Makes the system call poll, whose timeout is a number of milliseconds. aarch64 lacks the call.
@@ -169,7 +182,7 @@ pub fn print(bytes: &[u8]) -> bool {
 
 /// Returns true if standard error is a terminal.
 pub fn is_terminal() -> bool {
-    // SAFETY: the descriptor 2 is open for the whole life of the process (`hold_stderr`).
+    // SAFETY: the descriptor 2 is open for the whole life of the process (`hold_streams`).
     rustix::termios::isatty(unsafe { rustix::fd::BorrowedFd::borrow_raw(2) })
 }
 

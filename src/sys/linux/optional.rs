@@ -81,6 +81,7 @@ optional! {
     RENAMEAT2 "renameat2": Sysno::renameat2, [HERE, ZEROS, HERE, ZEROS, 0] => ENOENT, Nothing;
     UTIMENSAT "utimensat": Sysno::utimensat, [HERE, ZEROS, 0, 0] => ENOENT, Nothing;
     CLOSE_RANGE "close_range": Sysno::close_range, [30_000, 30_000, 0] => 0, Nothing;
+    PIDFD_OPEN "pidfd_open": Sysno::pidfd_open, [0, 0] => EINVAL, Nothing;
     SYNCFS "syncfs": Sysno::syncfs, [NONE] => EBADF, Nothing;
     GETEUID "geteuid": GETEUID_CALL, [] => 0, Nothing;
     DUPLICATE "F_DUPFD_CLOEXEC": Sysno::fcntl, [SOCKET, 1030, 0] => 0, Nothing;

@@ -41,20 +41,22 @@ pub(super) fn on_failed_write(what: FailedWrite) {
     act_on(SIGXFSZ, what as usize, 0);
 }
 
-/// If descriptor 2 is closed, opens `O_PATH` descriptors until it is in use. Otherwise a file opened later would become descriptor
-/// 2, and error messages would be written into that file. Returns false if the kernel lacks openat.
-pub fn hold_stderr() -> bool {
-    loop {
+/// Opens `O_PATH` descriptors until the standard streams from `first` to 2 are in use. Otherwise a file opened later would become
+/// one of them: messages would be written into that file, and a daemon would close it. Returns false if the kernel lacks openat.
+pub fn hold_streams(first: i32) -> bool {
+    let mut stream = first;
+    while stream <= 2 {
         // ENOTDIR: the descriptor is open. EBADF: it is closed.
-        match fs::openat(2, c".", OFlags::PATH, 0).map(File::of) {
-            Err(Errno::BADF) => {}
-            opened => return opened.err() != Some(Errno::NOSYS),
-        }
-        match File::open::<Errno>(c"/", OFlags::PATH, 0) {
-            Ok(held) => core::mem::forget(held),
-            Err(_) => return true,
+        match fs::openat(stream, c".", OFlags::PATH, 0).map(File::of) {
+            Err(Errno::NOSYS) => return false,
+            Err(Errno::BADF) => match File::open::<Errno>(c"/", OFlags::PATH, 0) {
+                Ok(held) => core::mem::forget(held),
+                Err(_) => return true,
+            },
+            _ => stream += 1,
         }
     }
+    true
 }
 
 /// Sets the action of a signal: SIG_DFL, SIG_IGN, or the address of a handler.
@@ -89,19 +91,25 @@ const fn return_address() -> usize {
     0
 }
 
-/// How to change the signal mask: block or unblock.
+/// How to change the signal mask: block or unblock signals, or block only these.
 #[derive(Clone, Copy, Debug)]
 #[repr(usize)]
 enum Block {
     On = 0,
     Off = 1,
+    Only = 2,
+}
+
+/// Empties the signal mask, which exec(2) keeps: a parent that blocks SIGTERM must not make this process deaf to it.
+#[inline(never)]
+pub(super) fn unblock_signals() {
+    mask(Block::Only, 0);
 }
 
 const STOP_SIGNALS: u64 = 1 << (2 - 1) | 1 << (15 - 1); // SIGINT, SIGTERM
 const CHILD_SIGNAL: u64 = 1 << (17 - 1); // SIGCHLD
 const HANG_UP_SIGNAL: u64 = 1; // SIGHUP
 const ASK_SIGNAL: u64 = 1 << (23 - 1); // SIGURG
-const ALL_SIGNALS: u64 = STOP_SIGNALS | CHILD_SIGNAL | HANG_UP_SIGNAL | ASK_SIGNAL;
 
 fn mask(how: Block, signals: u64) {
     // SAFETY: the kernel only reads the eight bytes of the signal set.
@@ -119,16 +127,23 @@ fn mask(how: Block, signals: u64) {
 /// A signalfd for SIGINT, SIGTERM and SIGURG; with `reload` also SIGHUP, with `children` SIGCHLD. The signals are blocked. If the
 /// kernel has no signalfd (Linux before 2.6.27, VMkernel, FreeBSD), the read end of a pipe to which a signal handler writes.
 ///
+/// Without `children`, SIGCHLD is ignored: the kernel then reaps this process's children, and the orphans that PID 1 inherits.
+///
 /// `None` if there is no pipe either; signals then keep their default actions, except that SIGHUP is ignored with `reload`.
 pub fn signals(reload: bool, children: bool) -> Option<File> {
     let mut signals = STOP_SIGNALS | ASK_SIGNAL;
     if reload {
         signals |= HANG_UP_SIGNAL;
+        let mut before = [0usize; 8];
+        // SAFETY: the kernel writes a sigaction, whose first word is the handler.
+        unsafe { raw_syscall!(Sysno::rt_sigaction, SIGHUP, 0, before.as_mut_ptr(), 8) };
+        IS_NOHUP.store(before[0] == HangUp::Ignored as usize, Ordering::Relaxed);
         act_on_hang_up(HangUp::Ignored);
     }
     if children {
         signals |= CHILD_SIGNAL;
     }
+    act_on(SIGCHLD as usize, usize::from(!children), 0);
     signalfd(signals).or_else(|| handled(signals))
 }
 
@@ -190,7 +205,7 @@ fn act_on_all(signals: u64, handler: usize, flags: usize) {
 
 /// Gives a child process the default actions of the signals that its parent watches: unblocked, and not written to its pipe.
 fn forget_signals() {
-    mask(Block::Off, ALL_SIGNALS);
+    unblock_signals();
     if SIGNAL_PIPE.load(Ordering::Relaxed) >= 0 {
         act_on_all(STOP_SIGNALS | CHILD_SIGNAL | ASK_SIGNAL, SIG_DFL, 0);
     }
@@ -253,12 +268,16 @@ enum HangUp {
     Ignored = 1,
 }
 
+/// True if this process was started with SIGHUP ignored, by nohup(1).
+static IS_NOHUP: AtomicBool = AtomicBool::new(false);
+
 fn act_on_hang_up(what: HangUp) {
     act_on(SIGHUP as usize, what as usize, 0);
 }
 
 /// Ignores SIGHUP, and installs handlers for SIGINT and SIGTERM that exit with 0. They are needed in a container, where process 1 ignores signals
-/// without a handler. The handler also closes the listening socket, except in a child process made by [`fork`].
+/// without a handler. The handler also closes the listening socket, except in a child process made by [`fork`]. SIGCHLD interrupts
+/// poll(2).
 pub fn stop_when_asked() {
     extern "C" fn stop(_: i32) -> ! {
         if !HAS_SUPERVISOR.load(Ordering::Relaxed) {
@@ -266,11 +285,12 @@ pub fn stop_when_asked() {
         }
         exit(0)
     }
+    extern "C" fn wake(_: i32) {}
     let handler = stop as extern "C" fn(i32) -> ! as usize;
+    act_on(SIGCHLD as usize, wake as extern "C" fn(i32) as usize, 0);
     act_on_hang_up(HangUp::Ignored);
-    for signal in [2, 15] {
-        act_on(signal, handler, 0);
-    }
+    act_on(2, handler, 0);
+    act_on(15, handler, 0);
 }
 
 const SIGHUP: u32 = 1;
@@ -281,10 +301,17 @@ const SIGURG: u32 = 23;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Child(i32);
 
+impl Child {
+    /// Returns the PID.
+    pub const fn number(self) -> u32 {
+        self.0 as u32
+    }
+}
+
 /// True in a process made by [`fork`].
 static HAS_SUPERVISOR: AtomicBool = AtomicBool::new(false);
 
-/// The counter that a supervisor watches, or null.
+/// The counter that a supervisor watches, or the time (seconds) that the listener of an SFTP session watches; or null.
 static TURNS: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Makes [`count_turn`] increment `turns`, which the supervisor reads.
@@ -302,17 +329,39 @@ pub fn count_turn() {
     }
 }
 
+/// Makes [`mark_reply`] store times in `replied`, which the listener reads.
+pub fn mark_replies_in(replied: &'static AtomicU32) {
+    count_turns_in(Some(replied));
+}
+
+/// Shows the process that listens for this one's connection, if there is one, the time of a reply.
+pub fn mark_reply() {
+    // SAFETY: the pointer is null or was a static reference.
+    if let Some(replied) = unsafe { TURNS.load(Ordering::Relaxed).as_ref() } {
+        replied.store(super::now().secs(), Ordering::Relaxed);
+    }
+}
+
 /// Makes the kernel send SIGTERM to this process when its parent ends (PR_SET_PDEATHSIG). The kernel clears this setting at each
 /// setfsuid(2).
 pub(super) fn follow_supervisor() {
     if HAS_SUPERVISOR.load(Ordering::Relaxed) {
-        let _ =
-            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
+        follow_parent();
     }
 }
 
-/// Forks. Returns `None` in the child.
+fn follow_parent() {
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
+}
+
+/// Forks. Returns `None` in the child. The parent can wait for the child's status, also if it was started by a program that ignores
+/// SIGCHLD, which exec(2) keeps.
 pub fn split() -> Result<Option<Child>, Errno> {
+    act_on(SIGCHLD as usize, SIG_DFL, 0);
+    clone()
+}
+
+fn clone() -> Result<Option<Child>, Errno> {
     // SAFETY: the child has a copy of the process's memory, and none of its other threads, which hold no locks.
     let made = outcome(unsafe { raw_syscall!(Sysno::clone, SIGCHLD, 0, 0, 0, 0) })?;
     Ok((made != 0).then_some(Child(made as i32)))
@@ -321,12 +370,12 @@ pub fn split() -> Result<Option<Child>, Errno> {
 /// Forks. Returns `None` in the child, which receives SIGTERM when the parent ends.
 pub fn fork() -> Result<Option<Child>, Errno> {
     let parent = rustix::process::getpid();
-    if let Some(child) = split()? {
+    if let Some(child) = clone()? {
         return Ok(Some(child));
     }
     forget_signals();
     HAS_SUPERVISOR.store(true, Ordering::Relaxed);
-    follow_supervisor();
+    follow_parent();
     if rustix::process::getppid() != Some(parent) {
         exit(1); // The parent has ended before PR_SET_PDEATHSIG was set.
     }
@@ -351,12 +400,14 @@ pub fn close_all_but(file: &File) {
 /// except those that begin with `but`.
 #[doc(alias = "execve")]
 pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
-    if let Some(child) = split()? {
+    if let Some(child) = clone()? {
         return Ok(child);
     }
     forget_signals();
     on_failed_write(FailedWrite::Ends);
-    act_on_hang_up(HangUp::Ends);
+    if !IS_NOHUP.load(Ordering::Relaxed) {
+        act_on_hang_up(HangUp::Ends);
+    }
     let mut environment = [core::ptr::null(); ENVIRONMENT_COUNT_MAX];
     // Leaves the last pointer null, which ends the list.
     let (places, _) = environment.split_at_mut(ENVIRONMENT_COUNT_MAX - 1);
@@ -390,17 +441,30 @@ pub const CANNOT_RUN: i32 = 127;
 
 /// Reaps a child that has ended; returns its exit status, or -1 if a signal killed it. With `waits`, blocks until a child ends.
 pub fn reap_any(waits: bool) -> Option<(Child, i32)> {
+    wait(-1, waits).ok()?
+}
+
+/// Reaps `child` if it has ended; returns its status like [`reap_any`], or -1 if it is no child of this process any more (ECHILD).
+pub fn reap(child: Child) -> Option<i32> {
+    match wait(child.0, false) {
+        Ok(ended) => ended.map(|(_, status)| status),
+        Err(errno) => (errno == Errno::CHILD).then_some(-1),
+    }
+}
+
+/// Waits for the child with the PID `which`, -1: for any.
+#[doc(alias = "wait4")]
+fn wait(which: i32, blocks: bool) -> Result<Option<(Child, i32)>, Errno> {
     const WNOHANG: usize = 1;
-    let (how, mut status) = (if waits { 0 } else { WNOHANG }, 0i32);
+    let (which, how, mut status) = (which as isize, if blocks { 0 } else { WNOHANG }, 0i32);
     // SAFETY: the kernel writes one number to `status`.
-    let ended = unsafe { raw_syscall!(Sysno::wait4, -1isize, &raw mut status, how, 0) };
-    let child = outcome(ended).ok().filter(|child| *child > 0)?;
+    let ended = outcome(unsafe { raw_syscall!(Sysno::wait4, which, &raw mut status, how, 0) })?;
     let status = if status & 0x7f == 0 {
         status >> 8 & 0xff
     } else {
         -1
     };
-    Some((Child(child as i32), status))
+    Ok((ended > 0).then_some((Child(ended as i32), status)))
 }
 
 /// A signal to a child.
@@ -417,10 +481,33 @@ pub enum Signal {
     Ask = 23,
 }
 
-/// Sends a child a signal.
-pub fn send_signal(child: Child, signal: Signal) {
+/// Sends a child a signal. If it has ended, reaps it instead, and returns its status like [`reap`]: its PID may be that of another
+/// process by now.
+pub fn send_signal(child: Child, signal: Signal) -> Option<i32> {
+    // SAFETY: no argument is an address.
+    let held = File::opened(unsafe { raw_syscall!(optional::PIDFD_OPEN, child.0, 0) }).ok();
+    // The PID is that of the child before and after pidfd_open, so the descriptor is the child's, too.
+    let ended = reap(child);
+    if ended.is_some() {
+        return ended;
+    }
+    if let Some(held) = held {
+        let (call, held) = (Sysno::pidfd_send_signal, held.as_raw_fd());
+        // SAFETY: the null pointer stands for the usual information about a signal.
+        let sent = outcome(unsafe { raw_syscall!(call, held, signal as usize, 0, 0) });
+        if !matches!(sent, Err(Errno::NOSYS | Errno::PERM)) {
+            return None;
+        }
+    }
     // SAFETY: the call takes no pointers.
     unsafe { raw_syscall!(Sysno::kill, child.0, signal as usize) };
+    None
+}
+
+/// Sends SIGKILL to a child that was not reaped.
+pub fn kill(child: u32) {
+    // SAFETY: the call takes no pointers.
+    unsafe { raw_syscall!(Sysno::kill, child, Signal::Kill as usize) };
 }
 
 /// RLIMIT_NOFILE.

@@ -43,12 +43,9 @@ pub fn share(word_count: usize, len: usize) -> Option<Parts> {
     })
 }
 
-/// Counters that a supervisor shares with its children; their number.
-const COUNTER_COUNT: usize = 8;
-
-/// Maps shared counters, all 0. `None` if mmap fails.
-pub fn share_counters() -> Option<&'static [AtomicU32; COUNTER_COUNT]> {
-    let at = map(size_of::<[u32; COUNTER_COUNT]>(), READ_WRITE, SHARED)?;
+/// Maps `COUNT` counters that a process shares with its children, all 0. `None` if mmap fails.
+pub fn share_counters<const COUNT: usize>() -> Option<&'static [AtomicU32; COUNT]> {
+    let at = map(size_of::<[u32; COUNT]>(), READ_WRITE, SHARED)?;
     // SAFETY: zeros are valid counters, and the mapping is never removed.
     Some(unsafe { &*at.cast() })
 }

@@ -1,13 +1,14 @@
 //! Socket system calls with addresses. rustix has them too, but its checks and conversions take more code than this file.
 
-use super::fs::{AT_FDCWD, File, fstatat};
+use super::fs::{AT_FDCWD, File};
 use super::{Errno, outcome};
+use crate::mem::c_str;
 use core::ffi::CStr;
-use core::mem::{ManuallyDrop, MaybeUninit};
+use core::mem::ManuallyDrop;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use core::sync::atomic::{AtomicI32, Ordering};
 use rustix::fd::{AsRawFd as _, RawFd};
-use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::fs::{Mode, OFlags};
 use syscalls::{Sysno, raw_syscall};
 
 pub(super) const STREAM: u32 = 1;
@@ -247,19 +248,27 @@ pub(super) fn stop_listening() {
     }
 }
 
-/// Removes a socket file at which no process listens (ECONNREFUSED). `socket` is an unconnected socket. ENOTSOCK: another kind of
-/// file, for which connect(2) returns ECONNREFUSED, too.
+/// Removes a socket file at which no process listens (ECONNREFUSED). `socket` is an unconnected socket.
+///
+/// # Errors
+/// ENOTSOCK: another kind of file, for which connect(2) returns ECONNREFUSED, too, or a symbolic link. Those of open(2).
 #[inline(never)]
 fn remove_unused(socket: RawFd, at: &mut Address) -> Result<(), Errno> {
-    if at.family() == UNIX && call(socket, AddressCall::Connect, at) == Err(Errno::CONNREFUSED) {
-        let path = CStr::from_bytes_until_nul(&at.bytes[2..]).unwrap_or_default();
-        let stat = &mut MaybeUninit::uninit();
-        let stat = fstatat::<Errno>(AT_FDCWD, path, AtFlags::SYMLINK_NOFOLLOW, stat)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
-            return Err(Errno::NOTSOCK);
+    if at.family() == UNIX
+        && let Err(errno) = call(socket, AddressCall::Connect, at)
+    {
+        let path = c_str(&at.bytes[2..]);
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        // A socket file cannot be opened: ENXIO, on other systems than Linux EOPNOTSUPP. In this way, stat(2) is not needed.
+        match File::open(path, flags, 0) {
+            Ok(_) | Err(Errno::LOOP) => return Err(Errno::NOTSOCK),
+            Err(Errno::NXIO | Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(errno),
         }
-        // SAFETY: the kernel only reads the path, which ends with NUL.
-        unsafe { raw_syscall!(Sysno::unlinkat, AT_FDCWD, path.as_ptr(), 0) };
+        if errno == Errno::CONNREFUSED {
+            // SAFETY: the kernel only reads the path, which ends with NUL.
+            unsafe { raw_syscall!(Sysno::unlinkat, AT_FDCWD, path.as_ptr(), 0) };
+        }
     }
     Ok(())
 }

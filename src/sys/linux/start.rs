@@ -3,7 +3,7 @@
 use super::super::Args;
 use super::process::FailedWrite;
 
-/// Reads the initial stack and prepares the process: no huge pages, SIGPIPE and SIGXFSZ ignored.
+/// Reads the initial stack and prepares the process: no huge pages, no signal blocked, SIGPIPE and SIGXFSZ ignored.
 ///
 /// # Safety
 /// `stack` is the stack pointer as the kernel left it at the entry of the process, and this is called once.
@@ -19,6 +19,7 @@ pub unsafe fn enter(stack: *const usize) -> Args {
         rustix::param::init(argv.add(argc + 1).cast_mut().cast());
     }
     super::sandbox::disable_huge_pages();
+    super::process::unblock_signals();
     super::process::on_failed_write(FailedWrite::Fails);
     // SAFETY: argv has argc pointers to NUL-terminated strings, which live as long as the process.
     unsafe { Args::new(core::slice::from_raw_parts(argv.cast(), argc)) }

@@ -16,6 +16,7 @@ use crate::engine::{Cx, Order, State};
 use crate::event::Events;
 use crate::mem;
 use crate::mem::Ends as _;
+use crate::sys::linux::process;
 use crate::sys::linux::stdio::Stdio;
 use crate::text::Text;
 use crate::time::{Duration, Instant};
@@ -128,6 +129,7 @@ impl Blocking for Standard {
     }
 
     fn send(&mut self, bytes: &[u8]) -> bool {
+        process::mark_reply();
         if bytes.len() <= core::mem::take(&mut self.room) {
             return Stdio::Output.write_all(bytes);
         }

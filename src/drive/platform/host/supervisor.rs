@@ -2,7 +2,7 @@
 //!
 //! A stalled disk or a crash in one child does not delay the others. The supervisor itself serves no sockets and no files.
 
-use crate::event::{self, Fatal, Line, NOT_ANSWERING, RESTARTING, STOPPING, Sink};
+use crate::event::{self, Fatal, Line, NO_PROCESS, NOT_ANSWERING, RESTARTING, STOPPING, Sink};
 use crate::sys;
 use crate::sys::linux::process::{self, Signal, SignalRequest};
 use crate::sys::linux::shared::share_counters;
@@ -10,6 +10,8 @@ use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 use core::sync::atomic::{AtomicU32, Ordering};
 
+/// Number of children at most.
+const CHILD_COUNT_MAX: usize = 8;
 /// Pause (ms) before the first restart; each further pause doubles, up to [`PAUSE_MAX_MS`], unless the child did its work.
 const PAUSE_MIN_MS: u32 = 100;
 /// Longest pause (ms) before a restart.
@@ -25,6 +27,8 @@ const BEGINNING: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(1);
 /// Interval of reaping children while they stop.
 const LOOK_WHEN_STOPPING: Duration = Duration::from_ms(10);
+/// Pause before the next attempt to make a process after the host refused one.
+const RETRY: Duration = Duration::SECOND;
 /// Time allowed for children to stop before they are killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -32,6 +36,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Child {
     name: &'static str,
     process: Option<process::Child>,
+    /// Status of a process that has ended and is not restarted yet.
+    status: Option<i32>,
     /// Time of the last start.
     since: Instant,
     restart_at: Instant,
@@ -53,6 +59,7 @@ impl Child {
         Self {
             name,
             process: None,
+            status: None,
             since: Instant::from_ms(0),
             restart_at: Instant::from_ms(0),
             pause_ms: 0,
@@ -63,8 +70,8 @@ impl Child {
         }
     }
 
-    /// Forks a process that calls `run`.
-    fn start(&mut self, now: Instant, run: &dyn Fn() -> Result<(), Fatal>) {
+    /// Forks a process that calls `run`. Returns false if the host makes no process.
+    fn start(&mut self, now: Instant, run: &dyn Fn() -> Result<(), Fatal>) -> bool {
         self.since = now;
         self.answered_at = now;
         self.restart_at = Instant::NEVER;
@@ -77,7 +84,22 @@ impl Child {
                 sys::exit(Fatal::status(run()))
             }
             Ok(child) => self.process = child,
-            Err(_) => self.restart_at = now.after(Duration::from_ms(PAUSE_MAX_MS)),
+            Err(_) => self.restart_at = now.after(RETRY),
+        }
+        self.process.is_some()
+    }
+
+    /// Sends the child a signal, if its process still runs.
+    fn signal(&mut self, signal: Signal) {
+        if let Some(process) = self.process {
+            self.set_status(process::send_signal(process, signal));
+        }
+    }
+
+    /// Records the status of the child's process if that has ended.
+    fn set_status(&mut self, status: Option<i32>) {
+        if status.is_some() {
+            (self.process, self.status) = (None, status);
         }
     }
 
@@ -88,9 +110,9 @@ impl Child {
 
     /// Kills a child that did not answer for [`SILENCE`], and asks the others.
     fn ask(&mut self, now: Instant, sink: &mut dyn Sink) {
-        let (Some(process), Some(_)) = (self.process, self.turns) else {
+        if self.process.is_none() || self.turns.is_none() {
             return;
-        };
+        }
         let turn_count = self.turn_count();
         if core::mem::replace(&mut self.turns_seen, turn_count) != turn_count {
             self.answered_at = now;
@@ -101,7 +123,7 @@ impl Child {
             self.answered_at = now;
             signal = Signal::Kill;
         }
-        process::send_signal(process, signal);
+        self.signal(signal);
     }
 
     /// Schedules the restart of a child whose process ran for `lived`. A run that answered a client, or was longer than the pause
@@ -123,42 +145,52 @@ fn stop(children: &mut [Child]) {
     while children.iter().any(|child| child.process.is_some()) && sys::now() < until {
         signal_all(children, Signal::Stop);
         process::wait_for_signal(None, Some(LOOK_WHEN_STOPPING));
-        while let Some((ended, _)) = process::reap_any(false) {
-            for child in &mut *children {
-                child.process = child.process.filter(|child| *child != ended);
-            }
-        }
+        reap(children);
     }
     signal_all(children, Signal::Kill);
 }
 
 /// Sends a signal to all children.
-fn signal_all(children: &[Child], signal: Signal) {
-    let children = children.iter().filter_map(|child| child.process);
-    children.for_each(|child| process::send_signal(child, signal));
+fn signal_all(children: &mut [Child], signal: Signal) {
+    children.iter_mut().for_each(|child| child.signal(signal));
+}
+
+/// Records which children have ended. Also reaps orphans: PID 1 of a container inherits all orphaned descendants.
+fn reap(children: &mut [Child]) {
+    while let Some((ended, status)) = process::reap_any(false) {
+        let is_it = |child: &&mut Child| child.process == Some(ended);
+        if let Some(child) = children.iter_mut().find(is_it) {
+            child.set_status(Some(status));
+        }
+    }
+    for child in children {
+        child.set_status(child.process.and_then(process::reap));
+    }
 }
 
 /// Runs `children` until this process gets a signal to stop, or a child cannot start. Each child process calls `run` with its
-/// index. Events go to `sink`.
+/// index. Events go to `sink`. If the host does not even make the first processes, calls `run_alone` instead, if given.
 ///
 /// # Errors
 /// The status to exit with.
 pub fn run(
     children: &mut [Child],
     run: &dyn Fn(usize) -> Result<(), Fatal>,
+    mut run_alone: Option<&dyn Fn() -> Result<(), Fatal>>,
     sink: &mut dyn Sink,
 ) -> Result<(), Fatal> {
     // Without signalfd, signals have their default action: they end the supervisor, and the kernel then ends its children.
     let signals = process::signals(true, true);
     // The children have no signalfd either, and cannot be asked.
     if signals.is_some()
-        && let Some(counters) = share_counters()
+        && let Some(counters) = share_counters::<CHILD_COUNT_MAX>()
     {
         for (child, turns) in children.iter_mut().zip(counters) {
             child.turns = Some(turns);
         }
     }
     let mut ask_at = sys::now().after(ASK);
+    let mut is_refused = false;
     loop {
         let now = sys::now();
         if now >= ask_at {
@@ -171,11 +203,30 @@ pub fn run(
             Some(_) => ask_at,
             None => now.after(LOOK),
         };
+        let mut refused = None;
         for (place, child) in children.iter_mut().enumerate() {
             if child.restart_at <= now {
-                child.start(now, &|| run(place));
+                match child.start(now, &|| run(place)) {
+                    true => is_refused = false,
+                    false => refused = Some(child.name),
+                }
             }
             until = until.min(child.restart_at);
+        }
+        let first = run_alone.take();
+        if let Some(name) = refused {
+            if let Some(run_alone) = first {
+                let what = text!("all roles run in one process");
+                event::report(sink, what, b"", NO_PROCESS);
+                stop(children);
+                drop(signals);
+                return run_alone();
+            }
+            if !core::mem::replace(&mut is_refused, true) {
+                let mut line = Line::default();
+                line.text(name).say(text!(" cannot be started yet"));
+                event::report_name(sink, line.bytes(), b"", NO_PROCESS);
+            }
         }
         match process::wait_for_signal(signals.as_ref(), Some(until.since(now))) {
             SignalRequest::Nothing => {}
@@ -186,13 +237,14 @@ pub fn run(
                 return Ok(());
             }
         }
-        // Also reaps orphans: PID 1 of a container inherits all orphaned descendants.
-        while let Some((ended, status)) = process::reap_any(false) {
-            let is_it = |child: &&mut Child| child.process == Some(ended);
-            let Some(child) = children.iter_mut().find(is_it) else {
+        reap(children);
+        for place in 0..children.len() {
+            let Some(child) = children.get_mut(place) else {
+                break;
+            };
+            let Some(status) = child.status.take() else {
                 continue;
             };
-            child.process = None;
             let now = sys::now();
             let lived = now.since(child.since);
             if !child.has_begun && status == 1 && lived < BEGINNING {
