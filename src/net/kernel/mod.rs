@@ -146,13 +146,19 @@ impl Kernel {
             let flags = PollFlags::from_bits_retain(flags(socket.interest));
             let _ = polled.push(PollFd::from_borrowed_fd(socket.file.as_fd(), flags));
         }
-        sys::linux::sleep(&mut polled, timeout)?;
-        for (socket, polled) in watched().zip(&polled) {
-            if !polled.revents().is_empty() {
+        let slept = sys::linux::sleep(&mut polled, timeout);
+        // Where the host refuses poll, each socket is perhaps ready. `ready` has room for some of them: first other ones each time.
+        let (mut first, is_blind) = (0, !matches!(slept, Ok(()) | Err(Errno::INTR)));
+        if is_blind {
+            first = sys::now().since(Instant::default()).as_ms() as usize % polled.len().max(1);
+        }
+        let all = watched().zip(&polled);
+        for (socket, polled) in all.cycle().skip(first).take(polled.len()) {
+            if is_blind || slept.is_ok() && !polled.revents().is_empty() {
                 self.add(socket.token, ready);
             }
         }
-        Ok(())
+        slept
     }
 
     /// Adds the token of a ready socket to `ready`, or reads a signal from the signalfd.

@@ -376,6 +376,7 @@ const NEEDED: &[(Sysno, u16)] = &[
     (Sysno::dup2, EACH),
     #[cfg(not(target_arch = "aarch64"))]
     (Sysno::poll, EACH),
+    (Sysno::nanosleep, EACH),
     (Sysno::rt_sigreturn, EACH),
     #[cfg(any(target_arch = "x86", target_arch = "arm"))]
     (Sysno::sigreturn, EACH),

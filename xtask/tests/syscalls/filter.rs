@@ -10,11 +10,12 @@ use xtask::machines::lockdown::Profile;
 const CHECKED: [&str; 2] = ["ioctl", "openat"];
 
 /// Calls of each role that the sessions of this suite do not cause: a log file that is full, the kernel's own calls, an end by
-/// SIGPIPE, the end of a thread.
-const EACH: [&str; 7] = [
+/// SIGPIPE, the end of a thread, a host without any poll.
+const EACH: [&str; 8] = [
     "dup2",
     "dup3",
     "exit",
+    "nanosleep",
     "newfstatat",
     "renameat",
     "restart_syscall",
