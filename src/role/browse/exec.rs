@@ -10,7 +10,7 @@ use super::line::{KIND_LABELS, family};
 pub(super) use crate::drive::platform::host::exec::JOB_COUNT_MAX;
 use crate::drive::platform::host::exec::{Program, RunResult};
 use crate::engine::mdns::browser::{Event, EventKind};
-use crate::event;
+use crate::event::{self, NO_PROCESS};
 use crate::mem::{Ends as _, parts};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
@@ -33,8 +33,10 @@ pub(super) struct Runner {
     job_count_max: usize,
     /// Index of the name of the service for which the program is to be started. The environment is in the caller's buffer.
     waiting: Option<usize>,
-    /// Time of the next waitpid(2).
+    /// Time of the next waitpid(2), and of the next attempt to start the program.
     reap_at: Instant,
+    /// True after the host refused a process, until it allows one.
+    is_refused: bool,
 }
 
 impl Runner {
@@ -50,6 +52,7 @@ impl Runner {
             job_count_max,
             waiting: None,
             reap_at: Instant::NEVER,
+            is_refused: false,
         })
     }
 
@@ -68,15 +71,18 @@ impl Runner {
             }
         }
         if let Some(key) = self.waiting.filter(|key| !self.program.is_running(*key)) {
-            self.waiting = None;
-            if !self.program.start(key, out.bytes(), PREFIX) {
-                let what = text!("cannot run the program");
-                let why = text!("the host allows no further process; see ulimit -u");
-                complain(FAILED, what, self.program.path().to_bytes(), why);
+            let is_refused = !self.program.start(key, out.bytes(), PREFIX);
+            if !is_refused {
+                self.waiting = None;
             }
+            if is_refused && !core::mem::replace(&mut self.is_refused, is_refused) {
+                let what = text!("cannot run the program yet");
+                complain(FAILED, what, self.program.path().to_bytes(), NO_PROCESS);
+            }
+            self.is_refused = is_refused;
         }
-        self.reap_at = match self.program.count() {
-            0 => Instant::NEVER,
+        self.reap_at = match (self.program.count(), self.waiting) {
+            (0, None) => Instant::NEVER,
             _ => now.after(REAP_INTERVAL),
         };
         self.waiting.is_none() && self.program.count() < self.job_count_max
