@@ -238,7 +238,28 @@ fn failure_to_start_is_shown_on_the_terminal() -> Result<()> {
             );
         }
     }
+    fs::remove_file(host.path("dev/null"))?;
+    let output = host.run("stowaway nfs -D -p -n 0 --export /srv")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(text.contains("without /dev/null: does not exist"), "{text}");
     Ok(())
+}
+
+/// A file of the server that became descriptor 0 would be closed when the server leaves its terminal.
+#[test]
+fn daemon_started_without_standard_streams_keeps_its_pid_file() -> Result<()> {
+    if !root_for("chroot") {
+        return Ok(());
+    }
+    let host = Host::new()?;
+    let port = host.port.number();
+    let output = host.run(&format!(
+        "stowaway nfs -D -i /run/nfs.pid -p -n {port} -l 127.0.0.1 --handles path <&- >&-"
+    ))?;
+    ensure!(output.status.success(), "{output:?}");
+    host.wait_for_mount("/srv", true)?;
+    host.pid()?.context("the pid file is empty")?;
+    host.stop()
 }
 
 /// The command ends once the server listens, although its only export is missing.

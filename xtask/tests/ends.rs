@@ -1,5 +1,8 @@
 //! Ends and restarts of servers: signals, broken pipes, the supervisor of `serve`.
 
+#[path = "ends/parents.rs"]
+mod parents;
+
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -139,12 +142,13 @@ fn new_child(server: &Server, old: u32, directory: &Path) -> Result<u32> {
     }
 }
 
-/// Starts `serve`. With a reserved port, a restarted role listens on the same port as the one before it.
-fn supervised(directory: &Path) -> Result<(Server, Port)> {
+/// Starts `serve`, preceded by `wrapper`. With a reserved port, a restarted role listens on the same port as the one before it.
+fn supervised(directory: &Path, wrapper: Vec<String>) -> Result<(Server, Port)> {
     let port = Port::reserve()?;
     let server = Server::start(ServerOptions {
         role: "serve",
         port: port.number(),
+        wrapper,
         ..ServerOptions::serving(&[directory])
     })?;
     Ok((server, port))
@@ -153,7 +157,7 @@ fn supervised(directory: &Path) -> Result<(Server, Port)> {
 #[test]
 fn serve_restarts_killed_role_and_ends_with_it() -> Result<()> {
     let directory = public_dir()?;
-    let (server, _port) = supervised(directory.path())?;
+    let (server, _port) = supervised(directory.path(), Vec::new())?;
     let first = new_child(&server, 0, directory.path())?;
     kill(Pid::from_raw(first.try_into()?), Signal::SIGKILL)?;
     let second = new_child(&server, first, directory.path())?;
@@ -182,7 +186,7 @@ fn serve_restarts_killed_role_and_ends_with_it() -> Result<()> {
 #[test]
 fn pause_before_restart_stays_short_after_answers() -> Result<()> {
     let directory = public_dir()?;
-    let (server, _port) = supervised(directory.path())?;
+    let (server, _port) = supervised(directory.path(), Vec::new())?;
     let mut child = new_child(&server, 0, directory.path())?;
     for _ in 0..10 {
         kill(Pid::from_raw(child.try_into()?), Signal::SIGKILL)?;
@@ -195,7 +199,7 @@ fn pause_before_restart_stays_short_after_answers() -> Result<()> {
 #[test]
 fn role_that_does_not_answer_its_supervisor_is_restarted() -> Result<()> {
     let directory = public_dir()?;
-    let (server, _port) = supervised(directory.path())?;
+    let (server, _port) = supervised(directory.path(), Vec::new())?;
     let child = new_child(&server, 0, directory.path())?;
     // A stopped process does what one does whose system call never returns: nothing.
     kill(Pid::from_raw(child.try_into()?), Signal::SIGSTOP)?;

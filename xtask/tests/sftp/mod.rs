@@ -7,7 +7,9 @@ mod batch;
 mod copies;
 mod exact;
 mod jail;
+mod listen;
 mod listing;
+
 mod local_time;
 mod log_lines;
 mod mounted;

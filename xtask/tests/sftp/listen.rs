@@ -1,0 +1,112 @@
+//! `sftp-server --listen` itself: its end, ended and silent sessions, its socket's path, and hosts that allow no process.
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{chown, symlink};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use xtask::build::Arch;
+use xtask::clients::sftp::request;
+use xtask::machines::server::{Process, binary, public_dir, root_for};
+use xtask::machines::wait_for;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Sessions at a time.
+const PROCESS_COUNT_MAX: usize = 64;
+
+/// Starts a listener at `socket`, preceded by the words of `wrapper`.
+fn listen(socket: &Path, wrapper: &str, user: Option<u32>) -> Result<Process> {
+    let file = socket.with_extension("stowaway");
+    fs::copy(binary(Arch::X86_64)?, &file)?;
+    let mut command = Command::new("env");
+    command.args(wrapper.split(' ')).arg(file);
+    command.args(["sftp-server", "--listen"]).arg(socket);
+    if let Some(user) = user {
+        command.uid(user).gid(user);
+    }
+    let listener = Process::start(&mut command)?;
+    listener.wait_for_line("listening on", PATIENCE)?;
+    Ok(listener)
+}
+
+/// Connects; sends INIT if `greets`, and then waits for VERSION.
+fn connect(socket: &Path, greets: bool) -> Result<UnixStream> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    if greets {
+        stream.write_all(&request::init(3))?;
+        stream.read_exact(&mut [0; 5]).context("no VERSION")?;
+    }
+    Ok(stream)
+}
+
+#[test]
+fn silent_sessions_give_way_and_ended_ones_are_reaped() -> Result<()> {
+    let directory = public_dir()?;
+    let socket = directory.path().join("socket");
+    let mut listener = listen(&socket, "--ignore-signal=CHLD --block-signal=TERM", None)?;
+    let silent = (0..PROCESS_COUNT_MAX).map(|_| connect(&socket, false));
+    let silent: Vec<_> = silent.collect::<Result<_>>()?;
+    connect(&socket, true).context("beside 64 sessions without INIT")?;
+    drop(silent);
+    let no_child = || Ok(listener.children()?.is_empty().then_some(()));
+    wait_for(Duration::from_secs(5), no_child)?.context("sessions that ended are not reaped")?;
+    listener.signal(Signal::SIGTERM)?;
+    wait_for(PATIENCE, || Ok((!listener.is_alive()?).then_some(())))?
+        .context("SIGTERM does not end the listener")?;
+    ensure!(!socket.exists(), "the socket file is left");
+    Ok(())
+}
+
+#[test]
+fn client_waits_until_a_process_can_be_made() -> Result<()> {
+    const USER: u32 = 61_235;
+    if !root_for("another user") {
+        return Ok(());
+    }
+    let directory = public_dir()?;
+    chown(directory.path(), Some(USER), Some(USER))?;
+    let socket = directory.path().join("socket");
+    let listener = listen(&socket, "prlimit --nproc=1:10", Some(USER))?;
+    let mut client = UnixStream::connect(&socket)?;
+    client.write_all(&request::init(3))?;
+    listener.wait_for_line("must wait", PATIENCE)?;
+    let pid = listener.pid().to_string();
+    let raised = Command::new("prlimit")
+        .args(["--nproc=10:10", "--pid", &pid])
+        .uid(USER)
+        .gid(USER)
+        .status()?;
+    ensure!(raised.success(), "{raised}");
+    client.set_read_timeout(Some(PATIENCE))?;
+    client.read_exact(&mut [0; 5]).context("no VERSION")?;
+    let lines = listener.lines();
+    let said = lines
+        .iter()
+        .filter(|line| line.ends_with("too many processes; raise the limit (ulimit -u, pids.max)"));
+    ensure!(said.count() == 1, "{lines:#?}");
+    Ok(())
+}
+
+#[test]
+fn path_of_the_socket_that_cannot_be_used_has_its_reason() -> Result<()> {
+    let directory = public_dir()?;
+    let [link, file] = ["link", "file"].map(|name| directory.path().join(name));
+    symlink("nowhere", &link)?;
+    fs::write(&file, "")?;
+    for path in [link, file] {
+        let output = Command::new(binary(Arch::X86_64)?)
+            .args(["sftp-server", "--listen"])
+            .arg(&path)
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        ensure!(text.contains("exists and is no socket"), "{text}");
+        ensure!(path.symlink_metadata().is_ok(), "{path:?} was removed");
+    }
+    Ok(())
+}
