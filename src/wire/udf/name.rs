@@ -110,6 +110,17 @@ pub fn decode(name: &[u8], out: &mut [u8]) -> usize {
         // Linux does not list such a name.
         _ => (0, &[][..]),
     };
+    // Most names are ASCII, and need no conversion.
+    if unit == 1
+        && let Some(plain) = out.get_mut(..units.len())
+        && !matches!(units, [] | b"." | b"..")
+        && units
+            .iter()
+            .all(|byte| matches!(byte, 1..128) && *byte != b'/')
+    {
+        plain.copy_from_slice(units);
+        return units.len();
+    }
     let text = Text { units, unit };
     let max = out.len();
     // The extension: a dot, and at most four characters after it.
