@@ -67,15 +67,14 @@ impl Stdio {
         // SAFETY: the kernel reads the bytes.
         let written =
             unsafe { raw_syscall!(Sysno::pwritev2, this, at, 1, CURRENT, CURRENT, NOWAIT) };
-        let mut written = outcome(written);
-        // EOPNOTSUPP: pipes before Linux 6.5, terminals. ENOSYS: Linux before 4.6. Others show their own error again.
-        if written.is_err() && written != Err(Errno::AGAIN) {
-            written = self.write_at_once(bytes);
+        if let Ok(count) = outcome(written) {
+            return Some(count);
         }
-        if written == Err(Errno::AGAIN) && self.is_ready(timeout).unwrap_or(true) {
-            written = self.write_at_once(bytes);
+        // EAGAIN: no space. EOPNOTSUPP: pipes before Linux 6.5, terminals. ENOSYS: Linux before 4.6. Others show their error again.
+        if !self.is_ready(timeout).unwrap_or(true) {
+            return Some(0);
         }
-        match written {
+        match self.write_at_once(bytes) {
             Err(Errno::AGAIN) => Some(0),
             written => written.ok(),
         }

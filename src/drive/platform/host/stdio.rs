@@ -204,7 +204,7 @@ impl<'a> StdioSession<'a> {
             }
             match self.turn() {
                 State::Closed(end) => break end,
-                state => is_busy = state == State::Busy,
+                state => is_busy = matches!(state, State::Busy),
             }
             if !is_busy {
                 self.tree.release_idle();
@@ -226,16 +226,16 @@ impl<'a> StdioSession<'a> {
             let is_sent = self.peer.send(output.head(progress.produced));
             let state = match progress.state {
                 State::Order(order) => match self.carry_out(order, start) {
+                    State::Closed(end) => State::Closed(end),
                     // More requests may follow the one with the order.
-                    State::NeedInput | State::Busy => State::NeedOutput,
-                    state => state,
+                    _ => State::NeedOutput,
                 },
                 state => state,
             };
             if !is_sent {
                 return State::Closed(Text::NOTHING);
             }
-            if state != State::NeedOutput {
+            if !matches!(state, State::NeedOutput) {
                 return state;
             }
         }
