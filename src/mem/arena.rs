@@ -5,7 +5,7 @@ use core::cell::Cell;
 use core::mem::MaybeUninit;
 use core::ptr;
 
-/// The allocator over the region, for a process of one thread.
+/// The allocator over the region, used by the loop's thread alone.
 ///
 /// Blocks are never freed, so there is no free list; a general allocator would add 700 bytes.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ struct Arena {
     missing: Cell<usize>,
 }
 
-// SAFETY: the process has one thread, and its signal handlers only end it, so no two calls overlap. Tests have several threads, but
-// use another allocator and never set a region.
+// SAFETY: only the thread of the loop allocates: workers (`sys::linux::workers::run`) make system calls only, and no signal
+// handler allocates. So no two calls overlap. Tests have several threads, but use another allocator and never set a region.
 unsafe impl Sync for Arena {}
 
 static ARENA: Arena = Arena {

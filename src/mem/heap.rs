@@ -22,8 +22,8 @@ struct Heap {
 
 struct Shared(RefCell<Heap>);
 
-// SAFETY: the process has one thread, and its signal handlers do not allocate. Tests have several threads, but use another
-// allocator.
+// SAFETY: only the thread of the loop allocates and frees: workers (`sys::linux::workers::run`) make system calls only, and no
+// signal handler allocates. Tests have several threads, but use another allocator.
 unsafe impl Sync for Shared {}
 
 static HEAP: Shared = Shared(RefCell::new(Heap {

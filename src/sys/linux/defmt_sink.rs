@@ -81,7 +81,8 @@ impl Buffer {
 
 struct Cell(UnsafeCell<Frame>);
 
-// SAFETY: the process has one thread. In host tests, where there are more, `SINK` is −1 and `FRAME` is never touched.
+// SAFETY: only the thread of the loop writes traces: workers (`workers::run`) make system calls only, and no signal handler logs. In
+// host tests, where more threads log, `SINK` is −1 and `FRAME` is never touched.
 unsafe impl Sync for Cell {}
 
 static FRAME: Cell = Cell(UnsafeCell::new(Frame {
@@ -98,13 +99,13 @@ struct Sink;
 /// Calls `extend` with the current frame if traces are written at all.
 fn with_frame(extend: impl FnOnce(&mut Encoder, &mut Buffer)) {
     if SINK.load(Ordering::Relaxed) >= 0 {
-        // SAFETY: one thread, and no reference outlives the call: see `Cell`.
+        // SAFETY: only the loop's thread is here (see `Cell`), and no reference outlives the call.
         let Frame { encoder, buffer } = unsafe { &mut *FRAME.0.get() };
         extend(encoder, buffer);
     }
 }
 
-// SAFETY: one thread, no signal handlers: acquire and release cannot overlap.
+// SAFETY: only the loop's thread logs (see `Cell`), and no signal handler does: acquire and release cannot overlap.
 unsafe impl Logger for Sink {
     fn acquire() {
         with_frame(|encoder, buffer| encoder.start_frame(|more| buffer.append(more)));

@@ -44,8 +44,8 @@ impl Effective {
     };
 }
 
-/// Calls `with` with the settings of the process, which has one thread. In tests each thread has its own settings, as in the
-/// kernel.
+/// Calls `with` with the settings of the loop's thread. Workers set their own UID by [`set_thread_user`], which is not cached. In
+/// tests each thread has its own settings, as in the kernel.
 #[cfg(not(any(test, fuzzing)))]
 fn effective<R>(with: impl FnOnce(&Effective) -> R) -> R {
     static EFFECTIVE: Effective = Effective::FIRST;

@@ -1,47 +1,23 @@
 //! Worker threads: each carries out one job that may wait for a disk, so that the loop does not wait.
 //!
 //! A worker has a stack from the arena and shares a few words with the loop, for the job and its result; it touches no other
-//! memory. It writes a byte to a pipe when a job has ended.
+//! memory. It writes a byte to a pipe when a job has ended. `run` has the code that workers run.
+
+mod run;
+
+pub use run::Work;
 
 use super::fs::{self, File};
-use super::{Errno, fsuid, outcome};
+use super::{Errno, outcome};
 use crate::config::{JOB_COUNT, WORKER_COUNT, WORKER_STACK_BYTES};
 use crate::mem;
 use crate::time::{Duration, Instant};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use run::{ASSIGNED, ENDED, IDLE, Worker, notify, work};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsRawFd as _, RawFd};
 use syscalls::{Sysno, raw_syscall};
-
-/// Work on a file. The worker closes the file after it.
-#[derive(Clone, Copy, Debug)]
-pub enum Work {
-    /// fsync, or syncfs if fsync fails with EINVAL.
-    Sync,
-    /// syncfs.
-    SyncSystem,
-    /// Reads a range into the page cache.
-    Read {
-        /// Offset in the file, in bytes.
-        offset: u64,
-        /// Bytes to read.
-        len: u32,
-    },
-    /// Moves bytes from a pipe to the file.
-    Write {
-        /// The pipe, which stays open.
-        pipe: RawFd,
-        /// Offset in the file, in bytes.
-        offset: u64,
-        /// Bytes to move.
-        len: u32,
-        /// UID that writes the bytes; `None`: the process cannot switch users.
-        user: Option<u32>,
-    },
-    /// Only closes the file. The last close of an unlinked file frees its blocks.
-    Close,
-}
 
 impl Work {
     /// Returns true for fsync and syncfs.
@@ -49,27 +25,6 @@ impl Work {
         matches!(self, Self::Sync | Self::SyncSystem)
     }
 }
-
-/// The states of a worker.
-const IDLE: u32 = 0;
-const ASSIGNED: u32 = 1;
-const ENDED: u32 = 2;
-
-/// Memory shared by a worker and the loop. While `state` is [`ASSIGNED`], only the worker accesses it, else only the loop.
-#[derive(Debug)]
-struct Worker {
-    state: AtomicU32,
-    job: UnsafeCell<(Work, RawFd)>,
-    /// The errno of the job; 0: none.
-    errno: AtomicI32,
-    /// Number of bytes that a [`Work::Write`] stored.
-    stored: AtomicU32,
-    /// The pipe to write to when a job has ended.
-    pipe: RawFd,
-}
-
-// SAFETY: either the worker or the loop accesses `job`, as `state` says; the state is stored with release and loaded with acquire.
-unsafe impl Sync for Worker {}
 
 #[derive(Debug)]
 struct Job<T> {
@@ -299,81 +254,7 @@ impl<T: Copy> Workers<T> {
     }
 }
 
-/// The main function of a worker thread: runs jobs until the process ends.
-extern "C" fn work(worker: &Worker) -> ! {
-    loop {
-        while worker.state.load(Ordering::Acquire) != ASSIGNED {
-            sleep_unless_changed(&worker.state);
-        }
-        // SAFETY: the loop wrote `job` before it set ASSIGNED, and does not access it until ENDED.
-        let (work, file) = unsafe { *worker.job.get() };
-        let mut stored = 0;
-        let result = match work {
-            Work::Sync => fs::sync(file),
-            Work::SyncSystem => fs::syncfs(file),
-            Work::Read { offset, len } => fs::read_into_cache(file, offset, len),
-            Work::Write {
-                pipe,
-                offset,
-                len,
-                user,
-            } => store(pipe, file, offset, len, user, &mut stored),
-            Work::Close => Ok(()),
-        };
-        fs::close(file);
-        let errno = result.map_or_else(Errno::raw_os_error, |()| 0);
-        worker.errno.store(errno, Ordering::Relaxed);
-        worker.stored.store(stored, Ordering::Relaxed);
-        worker.state.store(ENDED, Ordering::Release);
-        notify(worker.pipe);
-    }
-}
-
-/// Moves bytes from a pipe to a file. `stored` counts them, even if an error follows.
-fn store(
-    pipe: RawFd,
-    file: RawFd,
-    offset: u64,
-    len: u32,
-    user: Option<u32>,
-    stored: &mut u32,
-) -> Result<(), Errno> {
-    if !user.is_none_or(fsuid::set_thread_user) {
-        return Err(Errno::ACCESS);
-    }
-    while *stored < len {
-        let mut at = offset + u64::from(*stored);
-        match fs::splice(pipe, None, file, Some(&mut at), (len - *stored) as usize) {
-            Ok(0) => return Err(Errno::IO),
-            Ok(count) => *stored += count as u32,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}
-
-/// Writes a byte, and tries again once if none is written: the loop may sleep without a timeout. EAGAIN: the pipe is full, so it
-/// is readable already.
-fn notify(pipe: RawFd) {
-    // SAFETY: the kernel reads one byte.
-    let write = || outcome(unsafe { raw_syscall!(Sysno::write, pipe, c"".as_ptr(), 1) });
-    if write() != Ok(1) {
-        let _ = write();
-    }
-}
-
-const FUTEX_WAIT_PRIVATE: usize = 128;
 const FUTEX_WAKE_PRIVATE: usize = 129;
-
-/// Sleeps until [`wake`] is called, unless `state` is [`ASSIGNED`]. May return early.
-fn sleep_unless_changed(state: &AtomicU32) {
-    let seen = state.load(Ordering::Acquire);
-    if seen != ASSIGNED {
-        // SAFETY: the kernel reads the word, which outlives the call; no timeout.
-        unsafe { raw_syscall!(Sysno::futex, state.as_ptr(), FUTEX_WAIT_PRIVATE, seen, 0) };
-    }
-}
 
 /// Wakes the thread, and tries again once if that fails.
 fn wake(state: &AtomicU32) -> Result<(), Errno> {

@@ -78,7 +78,8 @@ impl From<OwnedFd> for File {
 
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: a `BorrowedFd` has the layout of a number, and this one is open and not -1.
+        // SAFETY: a `BorrowedFd` has the layout of a number, which must not be -1: `of` ensures that. `self` owns the descriptor, so
+        // it stays open while it is borrowed; one that was never open (see `of`) makes calls fail with EBADF.
         unsafe { transmute(self.0) }
     }
 }

@@ -230,6 +230,20 @@ mod tests {
     }
 
     #[test]
+    fn worker_that_allocates_or_logs_is_refused() -> Result<()> {
+        for text in [
+            "fn f() { crate::mem::bytes(1); }",
+            "use crate::log;",
+            "use crate::mem;",
+        ] {
+            for path in ["src/sys/linux/workers/run.rs", "src/sys/linux/fs/io.rs"] {
+                assert_eq!(messages(path, text)?.len(), 1, "{path}: {text}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn test_code_may_import_everything() -> Result<()> {
         let inline = "#[cfg(test)] mod tests { use crate::net::Net; use std::fs; fn f() { unsafe { g() } } }";
         assert_eq!(messages("src/wire/xdr.rs", inline)?, [""; 0]);
