@@ -81,7 +81,6 @@ impl Stdio {
     }
 
     /// Writes with O_NONBLOCK, which is set for this call only: programs that share the stream do not expect it.
-    #[inline(never)]
     fn write_at_once(self, bytes: &[u8]) -> Result<usize, Errno> {
         const GET_MODES: usize = 3;
         const SET_MODES: usize = 4;
