@@ -151,7 +151,7 @@ fn udf_disk_is_served() -> Result<()> {
         let expected = fs::read(tree.path().join(name))?;
         let (bytes, _) = client.read(&file, 0, 1 << 20)?;
         ensure!(
-            !bytes.is_empty() && expected.starts_with(&bytes),
+            !bytes.is_empty() && expected.starts_with(bytes),
             "wrong bytes of {name}"
         );
     }
