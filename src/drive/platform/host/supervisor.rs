@@ -17,9 +17,9 @@ const PAUSE_MIN_MS: u32 = 100;
 /// Longest pause (ms) before a restart.
 const PAUSE_MAX_MS: u32 = 30_000;
 /// Interval of asking children whether they still run their loop.
-const ASK: Duration = Duration::from_secs(10);
+const ASK: Duration = Duration::from_ms(if cfg!(test) { 20 } else { 10_000 });
 /// A child that did not answer for this time is killed. `NOT_ANSWERING` names the time.
-const SILENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_ms(if cfg!(test) { 60 } else { 30_000 });
 /// If a child's first run fails within this time, it could not start and has reported why: the supervisor stops all children and
 /// fails.
 const BEGINNING: Duration = Duration::from_secs(1);
@@ -263,5 +263,101 @@ pub fn run(
             }
             event::report(sink, RESTARTING, how.bytes(), Text::NOTHING);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{read_dir, read_to_string, write};
+    use std::process::Command;
+    use std::thread;
+
+    /// Set in the process that has a PID namespace of its own.
+    const INSIDE: &str = "STOWAWAY_INSIDE";
+
+    /// Discards events.
+    struct Silent;
+
+    impl Sink for Silent {
+        fn write_line(&mut self, _: &[u8]) {}
+    }
+
+    /// Returns the PID of the role that a supervisor in another thread has started.
+    fn role() -> Option<u32> {
+        let own = rustix::thread::gettid().as_raw_pid().to_string();
+        let threads = read_dir("/proc/self/task").unwrap().flatten();
+        let others = threads.filter(|thread| thread.file_name().to_str() != Some(&own));
+        let lists = others.map(|thread| read_to_string(thread.path().join("children")));
+        let list = lists.flatten().collect::<String>();
+        list.split_whitespace().next()?.parse().ok()
+    }
+
+    /// Kills a process that may have ended.
+    fn kill(pid: u32) {
+        let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+
+    /// Starts a process that blocks all signals and has the PID `wanted`. `None`: another process has it.
+    fn start_with_pid(wanted: u32) -> Option<u32> {
+        write("/proc/sys/kernel/ns_last_pid", (wanted - 1).to_string()).unwrap();
+        let mut command = Command::new("env");
+        let started = command.args(["--block-signal", "sleep", "1000"]).spawn();
+        let pid = started.unwrap().id();
+        if pid == wanted {
+            return Some(pid);
+        }
+        kill(pid);
+        None
+    }
+
+    /// Kills a role that never answers, and gives its PID to another process, which the supervisor must neither ask nor kill.
+    /// STOWAWAY_FULL runs 200 rounds.
+    #[test]
+    fn process_with_the_pid_of_a_silent_role_gets_no_signal() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        if std::env::var_os(INSIDE).is_none() {
+            let name = thread::current().name().unwrap().to_owned();
+            let mut unshare = Command::new("unshare");
+            unshare.args(["-pmf", "--mount-proc", "env", "--ignore-signal=CHLD"]);
+            unshare
+                .arg(std::env::current_exe().unwrap())
+                .args(["--exact", &name]);
+            assert!(unshare.env(INSIDE, "1").status().unwrap().success());
+            return;
+        }
+        thread::spawn(|| {
+            let sleep = |_| loop {
+                // A role that has worked is restarted after the shortest pause.
+                process::count_turn();
+                let _ = sys::linux::sleep(&mut [], None);
+            };
+            run(&mut [Child::new("silent")], &sleep, None, &mut Silent)
+        });
+        let full = std::env::var_os("STOWAWAY_FULL").is_some();
+        let mut rounds = if full { 200 } else { 3 };
+        while rounds > 0 {
+            let Some(role) = role() else {
+                thread::yield_now();
+                continue;
+            };
+            kill(role);
+            while std::fs::exists(std::format!("/proc/{role}")).unwrap() {
+                thread::yield_now();
+            }
+            let Some(other) = start_with_pid(role) else {
+                continue;
+            };
+            thread::sleep(core::time::Duration::from_millis(150));
+            let status = read_to_string(std::format!("/proc/{other}/status")).unwrap();
+            let pending = status.lines().find(|line| line.starts_with("ShdPnd:"));
+            assert_eq!(pending, Some("ShdPnd:\t0000000000000000"));
+            kill(other);
+            rounds -= 1;
+        }
+        std::process::exit(0);
     }
 }
