@@ -14,7 +14,7 @@ use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 use xtask::build::{self, Arch, Role};
 use xtask::machines::lockdown::{self, calls::watched};
-use xtask::machines::server::{Namespace, children, runnable};
+use xtask::machines::server::{Namespace, binary, children, runnable};
 use xtask::setup;
 
 /// Timeout of every wait, generous for a busy machine.
@@ -86,6 +86,14 @@ impl World {
         Ok(Self {
             restriction: Restriction::Wrapper(wrapper),
             ..Self::new()?
+        })
+    }
+
+    /// A world in which these words precede the commands of our programs, which run from the file with all roles.
+    pub fn shipped(wrapper: Vec<String>) -> Result<Self> {
+        Ok(Self {
+            file: Some(binary(Arch::X86_64)?),
+            ..Self::wrapped(wrapper)?
         })
     }
 
@@ -341,10 +349,16 @@ impl Process {
 
     /// Sends SIGTERM to the children of the program, e.g. of strace, and waits until the program has ended.
     pub fn stop_child(mut self) -> Result<()> {
-        for child in children(self.child.id())? {
-            kill(Pid::from_raw(child.cast_signed()), Signal::SIGTERM)?;
-        }
+        self.signal_children(Signal::SIGTERM)?;
         self.child.wait()?;
+        Ok(())
+    }
+
+    /// Sends a signal to the children of the program.
+    pub fn signal_children(&self, signal: Signal) -> Result<()> {
+        for child in children(self.child.id())? {
+            kill(Pid::from_raw(child.cast_signed()), signal)?;
+        }
         Ok(())
     }
 

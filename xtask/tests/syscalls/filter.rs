@@ -6,8 +6,9 @@ use std::fs::read_to_string;
 use xtask::build::workspace_root;
 use xtask::machines::lockdown::Profile;
 
-/// Calls of which the filter checks an argument, without a row in the table: openat needs a descriptor, ioctl is TCSETS.
-const CHECKED: [&str; 2] = ["ioctl", "openat"];
+/// Calls of which the filter checks an argument, without a row in the table: openat needs a descriptor, ioctl is TCSETS, clone makes
+/// a thread.
+const CHECKED: [&str; 3] = ["clone", "ioctl", "openat"];
 
 /// Calls of each role that the sessions of this suite do not cause: a log file that is full, the kernel's own calls, an end by
 /// SIGPIPE, the end of a thread, a host without any poll.

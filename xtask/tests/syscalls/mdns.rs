@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Announces a host, twice a service with one name, and looks for both.
 fn session(log: &Log) -> Result<()> {
-    let (world, scratch) = (World::wrapped(log.wrapper())?, tempfile::tempdir()?);
+    let (world, scratch) = (World::shipped(log.wrapper())?, tempfile::tempdir()?);
     let _avahi = match log.profile {
         None => Some(Avahi::start(&world, "other", scratch.path())?),
         Some(_) => None,
@@ -39,12 +39,17 @@ fn session(log: &Log) -> Result<()> {
     // Under strace, the process to stop is its child.
     results.push(service.stop_child());
     results.push(responder.stop_child());
+    if log.profile.is_none() {
+        for role in ["mdns", "publish", "browse", "resolve"] {
+            results.push(super::flags::run(log, role));
+        }
+    }
     results.into_iter().collect()
 }
 
 /// Serves and announces a directory.
 pub(super) fn serve(log: &Log) -> Result<()> {
-    let (world, directory) = (World::wrapped(log.wrapper())?, tempfile::tempdir()?);
+    let (world, directory) = (World::shipped(log.wrapper())?, tempfile::tempdir()?);
     let path = directory.path().display().to_string();
     let server = world.start("serve", &["--export", &path, "-n", "4049", "--name", "box"])?;
     server.wait_for("announced box.local")?;

@@ -4,6 +4,7 @@
 //! With STOWAWAY_LIST=write, the tests rewrite the list. Calls of rare events are listed in `RARE`.
 
 mod filter;
+mod flags;
 mod mdns;
 mod nfs;
 mod sftp;

@@ -102,6 +102,9 @@ fn calls_of_nfs_are_listed() -> Result<()> {
             };
             results.push(session(log, options));
         }
+        if log.profile.is_none() && root_for("network namespaces") {
+            results.push(super::flags::run(log, "nfs"));
+        }
         results.into_iter().collect()
     })
 }
@@ -125,6 +128,7 @@ fn calls_of_serve_are_listed() -> Result<()> {
         }
         if log.profile.is_none() && root_for("network namespaces") {
             super::mdns::serve(log)?;
+            super::flags::run(log, "serve")?;
         }
         // Servers with several loops need a fixed port.
         let port = Port::reserve()?;
@@ -160,7 +164,21 @@ fn calls_of_check_are_listed() -> Result<()> {
     let port = server.nfs_port.to_string();
     compare(&["check"], &POORER, |log| {
         run(log, &["check", "nfs", "-n", &port])?;
-        run(log, &["check", "all", "-n", &port, "--json"])
+        run(
+            log,
+            &[
+                "check",
+                "all",
+                "-n",
+                &port,
+                "-m",
+                &port,
+                "-l",
+                "127.0.0.1",
+                "--json",
+            ],
+        )?;
+        super::flags::run(log, "check")
     })
 }
 
@@ -172,6 +190,7 @@ fn calls_of_ls_and_cat_are_listed() -> Result<()> {
     let path = path.display().to_string();
     compare(&["ls", "cat"], &POORER, |log| {
         run(log, &["ls", &path])?;
+        run(log, &["ls", &tree.path().display().to_string()])?;
         run(log, &["cat", &format!("{path}/large")])
     })
 }

@@ -28,6 +28,9 @@ fn calls_of_sftp_server_are_listed() -> Result<()> {
                 results.push(session(log, Arch::I686, jailed, Wire::Pipes));
             }
         }
+        if log.profile.is_none() {
+            results.push(super::flags::run(log, "sftp-server"));
+        }
         results.into_iter().collect()
     })
 }

@@ -94,7 +94,7 @@ const HEAD: &str = "\
 
 The system calls that each role issues, for those who write a sandbox. The lists are those of traces, on a current kernel and on
 hosts that lack calls (`qemu/hosts`); `cargo xtask test syscalls` fails if a role issues an unlisted one in
-its sessions, which do not watch files (`inotify_init1`, `inotify_add_watch`: without them, files are read again). This page,
+its sessions, which have each flag of `--help`. This page,
 `image/seccomp.json` for containers and `SystemCallFilter=` in `image/stowaway.service` are made from `qemu/hosts/minimal.toml`
 by `cargo xtask syscalls`.
 

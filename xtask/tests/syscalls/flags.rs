@@ -1,0 +1,339 @@
+//! Sessions of the shipped file with each flag of `--help`, one or several at a time.
+
+use super::{Log, filled};
+use crate::mdns::world::{Process, World};
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+use xtask::build::Arch;
+use xtask::clients::nfs::Client;
+use xtask::clients::sftp::{Sftp, SftpOptions};
+use xtask::machines::iso::{ROCK_RIDGE, write_image};
+use xtask::machines::port::Port;
+use xtask::machines::server::{binary, public_dir};
+
+/// Role, arguments, and a part of the line after which the program is used and stopped; empty: the program ends by itself. `@` is
+/// a directory, `%` a port of its own. Roles of multicast DNS run on a link with another host.
+const SESSIONS: &[(&str, &str, &str)] = &[
+    ("nfs", "-e @/exports -T", ""),
+    (
+        "nfs",
+        "-p -n % -m % -l 127.0.0.1 --handles path -D -i @/pid --log @/log --export @/files:rw",
+        "for MOUNT",
+    ),
+    (
+        "nfs",
+        "-p -n % -m % -e @/exports --handles kernel --key-file @/key -D -i @/pid --log 127.0.0.1:514",
+        "for MOUNT",
+    ),
+    (
+        "nfs",
+        "-n % -m % -l 127.0.0.1 --export @/files:isos",
+        "for MOUNT",
+    ),
+    ("nfs", "-p -n % --isos @/files", "for NFS"),
+    (
+        "serve",
+        "--no-mdns --loops 2 -p -n % -e @/exports -D -i @/pid --log @/log",
+        "for NFS",
+    ),
+    (
+        "serve",
+        "--no-mdns --loops 1 -p -n % -m % --sftp 127.0.0.1:% --isos @/files",
+        "for MOUNT",
+    ),
+    (
+        "serve",
+        "-p -n 4049 --export @/files:isos --name box --hosts @/hosts --services @/services --vms @/machines --hwid Maker,Thing",
+        "announced box.local",
+    ),
+    (
+        "mdns",
+        "--name box --alias other --hosts @/hosts --service Files,_sftp-ssh._tcp,22 --services @/services --vms @/machines \
+         --workstation --hwid Maker,Thing,1 --identify --ttl 120 --interface eth0 --deny lo",
+        "announced box.local",
+    ),
+    (
+        "mdns",
+        "--no-host --no-reverse --service Files,_sftp-ssh._tcp,22 -4",
+        "announced services",
+    ),
+    ("mdns", "--name box -6", "announced box.local"),
+    ("browse", "-b", ""),
+    ("browse", "--types -t -4", ""),
+    (
+        "browse",
+        "-a -r -c -p -l -k -v -f -d local -6 --once --interface eth0",
+        "",
+    ),
+    (
+        "browse",
+        "-a -r -t --json --exec /bin/true --jobs 2 --keep @/keep",
+        "",
+    ),
+    ("resolve", "-4 -n box.local", ""),
+    ("resolve", "-6 --interface eth0 -n box.local", ""),
+    ("resolve", "-a 192.0.2.1", ""),
+    ("resolve", "-s Files _sftp-ssh._tcp", ""),
+    (
+        "publish",
+        "-s -H other.local --subtype _x._sub._ipp._tcp --ttl 120 -d local -v -f --interface eth0 Printer _ipp._tcp 631 a=b",
+        "announced Printer",
+    ),
+    (
+        "publish",
+        "-s --no-host Printer _ipp._tcp 631",
+        "announced Printer",
+    ),
+    (
+        "publish",
+        "-a -R third.local 192.0.2.9",
+        "announced third.local",
+    ),
+    (
+        "publish",
+        "-a --no-reverse third.local 192.0.2.9",
+        "announced third.local",
+    ),
+    ("sftp-server", "-Q requests", ""),
+    (
+        "sftp-server",
+        "-R -d @/files -u 027 -P remove,rename -l DEBUG3 -f USER",
+        "SFTP",
+    ),
+    (
+        "sftp-server",
+        "-e -p realpath,opendir,readdir,close,open,read -l VERBOSE --jail @/files --at /files",
+        "SFTP",
+    ),
+    (
+        "sftp-server",
+        "--listen @/socket -d @/files",
+        "listening on",
+    ),
+    (
+        "sftp-server",
+        "--listen 127.0.0.1:% --i-trust-this-network --jail @/files",
+        "listening on",
+    ),
+    ("check", "nfs -n 9 -m 9 -l 127.0.0.1 --json", ""),
+];
+
+/// Flags that syscalls.md excludes.
+const EXCLUDED: [&str; 1] = ["--net"];
+
+/// Makes the files that the arguments name.
+fn prepare(scratch: &Path) -> Result<()> {
+    let path = scratch.display();
+    for name in ["files", "services", "machines", "machines/one"] {
+        fs::create_dir(scratch.join(name))?;
+    }
+    let files = scratch.join("files");
+    filled(&files)?;
+    write_image(ROCK_RIDGE[0], &files.join("sub"), &files.join("image.iso"))?;
+    let service = "<service-group><name>Web</name><service><type>_http._tcp</type><port>80</port></service></service-group>";
+    for (name, text) in [
+        (
+            "exports",
+            format!("{path}/files 127.0.0.1(rw,insecure,isos)\n"),
+        ),
+        ("hosts", "192.0.2.7 printer.local\n".to_owned()),
+        ("services/web.service", service.to_owned()),
+        (
+            "services/shell.dnssd",
+            "[Service]\nName=Shell\nType=_ssh._tcp\nPort=22\n".to_owned(),
+        ),
+        ("machines/one/one.vmx", "displayName = \"one\"\n".to_owned()),
+    ] {
+        fs::write(scratch.join(name), text)?;
+    }
+    Ok(())
+}
+
+/// Runs all sessions of `role`.
+pub(super) fn run(log: &Log, role: &str) -> Result<()> {
+    let scratch = public_dir()?;
+    prepare(scratch.path())?;
+    let has_link = ["mdns", "browse", "resolve", "publish"].contains(&role);
+    let world = World::shipped(log.wrapper())?;
+    let responder = match role {
+        "browse" | "resolve" => Some(Process::responder(
+            &world.theirs,
+            &["--name", "box", "--service", "Files,_sftp-ssh._tcp,22"],
+        )?),
+        _ => None,
+    };
+    if let Some(responder) = &responder {
+        responder.wait_for("announced box.local")?;
+    }
+    for (_, words, line) in SESSIONS.iter().filter(|(of, ..)| *of == role) {
+        let at = format!("{role} {words}");
+        let ports: Vec<Port> = words
+            .matches('%')
+            .map(|_| Port::reserve())
+            .collect::<Result<_>>()?;
+        let mut numbers = ports.iter().map(|port| port.number().to_string());
+        let words: String = words.replace('@', &scratch.path().display().to_string());
+        let words: Vec<String> = words
+            .split(' ')
+            .map(|word| match word.split_once('%') {
+                Some((before, _)) => format!("{before}{}", numbers.next().unwrap_or_default()),
+                None => word.to_owned(),
+            })
+            .collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if *line == "SFTP" {
+            talk(log, &words).context(at)?;
+            continue;
+        }
+        // Multicast DNS needs the link; a client of this process reaches programs of its own namespace only.
+        let process = if has_link || words.contains(&"--hosts") {
+            world.start(role, &words)?
+        } else {
+            let wrapper = log.wrapper();
+            let (program, arguments) = wrapper.split_first().context("no wrapper")?;
+            let mut command = Command::new(program);
+            command
+                .args(arguments)
+                .arg(binary(Arch::X86_64)?)
+                .arg(role)
+                .args(&words);
+            Process::logging(command)?
+        };
+        if line.is_empty() {
+            process.wait().context(at)?;
+            continue;
+        }
+        process.wait_for(line).with_context(|| at.clone())?;
+        visit(&words, scratch.path()).context(at)?;
+        let pid_file = scratch.path().join("pid");
+        let daemon = fs::read_to_string(&pid_file).unwrap_or_default();
+        for signal in [Signal::SIGHUP, Signal::SIGTERM] {
+            if let Ok(pid) = daemon.trim().parse() {
+                kill(Pid::from_raw(pid), signal)?;
+            } else {
+                process.signal_children(signal)?;
+            }
+            sleep(Duration::from_millis(300));
+        }
+        process.wait()?;
+        let _ = fs::remove_file(pid_file);
+    }
+    Ok(())
+}
+
+/// Uses a server with these arguments.
+fn visit(words: &[&str], scratch: &Path) -> Result<()> {
+    let value = |flag| words.iter().skip_while(move |word| **word != flag).nth(1);
+    if let Some(place) = value("--listen") {
+        // INIT, and REALPATH of an empty path.
+        let requests = b"\0\0\0\x05\x01\0\0\0\x03\0\0\0\x09\x10\0\0\0\x01\0\0\0\0";
+        let reply = &mut [0; 4096];
+        if place.starts_with('/') {
+            let mut stream = UnixStream::connect(place)?;
+            stream.write_all(requests)?;
+            ensure!(stream.read(reply)? > 9, "no VERSION");
+        } else {
+            let mut stream = std::net::TcpStream::connect(place)?;
+            stream.write_all(requests)?;
+            ensure!(stream.read(reply)? > 9, "no VERSION");
+        }
+    }
+    let Some(port) = value("-n").filter(|port| **port != "4049") else {
+        return Ok(());
+    };
+    let at: SocketAddr = ([127, 0, 0, 1], port.parse()?).into();
+    let at_mount = match value("-m") {
+        Some(port) => ([127, 0, 0, 1], port.parse()?).into(),
+        None => at,
+    };
+    let files = scratch.join("files").display().to_string();
+    let image = format!("{files}/image.iso");
+    let holds_images = words
+        .iter()
+        .any(|word| word.contains("isos") || word.contains("exports"));
+    for path in [&files, &image]
+        .into_iter()
+        .take(1 + usize::from(holds_images))
+    {
+        let root = Client::connect(at_mount)?.mount(path)?;
+        let mut client = Client::connect(at)?;
+        client.list(&root)?;
+        let large = match path == &image {
+            true => client.lookup(&root, "large")?,
+            false => {
+                let sub = client.lookup(&root, "sub")?;
+                client.lookup(&sub, "large")?
+            }
+        };
+        client.read(&large, 0, 4096)?;
+        client.read(&large, 4096, 1 << 20)?;
+    }
+    Ok(())
+}
+
+/// An SFTP session over pipes.
+fn talk(log: &Log, words: &[&str]) -> Result<()> {
+    let options = SftpOptions {
+        wrapper: log.wrapper(),
+        ..SftpOptions::default()
+    };
+    let mut client = Sftp::start(&options.with_arguments(words))?;
+    client.real_path(".")?;
+    client.list(".")?;
+    client.read_file("sub/large")?;
+    // Refused by -R, or not among the requests of -p.
+    let _ = client.create("new");
+    client.finish().map(drop)
+}
+
+/// The flags that a `--help` names.
+fn flags_of(help: &str) -> impl Iterator<Item = &str> {
+    let rows = help.lines().filter_map(|line| line.strip_prefix("  -"));
+    let rows = rows.map(|row| row.split('\t').next().unwrap_or_default());
+    rows.flat_map(|row| row.split([' ', ',']).enumerate())
+        .filter_map(|(at, word)| match at {
+            0 => Some(word),
+            _ => word.strip_prefix('-'),
+        })
+}
+
+#[test]
+fn each_flag_of_the_help_has_a_session() -> Result<()> {
+    for role in [
+        "nfs",
+        "mdns",
+        "browse",
+        "resolve",
+        "publish",
+        "sftp-server",
+        "check",
+    ] {
+        let help = Command::new(binary(Arch::X86_64)?)
+            .args([role, "--help"])
+            .output()?;
+        let help = String::from_utf8(help.stdout)?;
+        let sessions: Vec<&str> = SESSIONS
+            .iter()
+            .filter(|(of, ..)| *of == role || role == "nfs" && *of == "serve")
+            .flat_map(|(_, words, _)| words.split_whitespace())
+            .collect();
+        let missing: Vec<String> = flags_of(&help)
+            .map(|flag| format!("-{flag}"))
+            .filter(|flag| !EXCLUDED.contains(&flag.as_str()) && !sessions.contains(&flag.as_str()))
+            .collect();
+        ensure!(
+            help.contains("\n  -") && missing.is_empty(),
+            "{role}: no session has {missing:?}"
+        );
+    }
+    Ok(())
+}
