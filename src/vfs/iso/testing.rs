@@ -308,7 +308,7 @@ pub fn image(block: Counted<'_>) -> Image<Counted<'_>> {
 }
 
 /// An image that explorers own.
-struct Owned(Vec<u8>);
+pub struct Owned(pub Vec<u8>);
 
 impl Block for Owned {
     fn read(&mut self, offset: u64, out: &mut [u8]) -> FsResult<()> {

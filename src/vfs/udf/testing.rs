@@ -1,5 +1,8 @@
 //! A builder of UDF images for tests and fuzzers. A hostile image is a valid one with a few bytes changed.
 
+use core::cell::RefCell;
+
+use super::super::iso::testing::Owned;
 use super::super::volume::{Block, Run, Volume as _};
 use super::super::{FsError, FsResult, ObjectType};
 use super::Reader;
@@ -497,13 +500,22 @@ pub fn open<B: Block + Copy>(block: B) -> FsResult<(Reader<B>, u64)> {
     Ok((reader, root))
 }
 
+thread_local! {
+    /// The reader of all explored images, because its memory is never freed.
+    static EXPLORER: RefCell<Reader<Owned>> = RefCell::new(Reader::new(Owned(Vec::new())));
+}
+
 /// Lists an image a few levels deep and reads the start of every file. Returns the number of entries. Errors are ignored: the
 /// caller tests that nothing panics or loops.
 pub fn explore(bytes: &[u8]) -> u32 {
-    let Ok((mut reader, root)) = open(bytes) else {
-        return 0;
-    };
-    let mut dirs = vec![root];
+    EXPLORER.with_borrow_mut(|reader| match reader.open(Owned(bytes.to_vec())) {
+        Ok(()) => explore_with(reader, bytes.len() as u64),
+        Err(_) => 0,
+    })
+}
+
+fn explore_with(reader: &mut Reader<Owned>, image_len: u64) -> u32 {
+    let mut dirs = vec![reader.root()];
     let mut count = 0;
     while let Some(dir) = dirs.pop() {
         let mut cookie = 0;
@@ -535,7 +547,7 @@ pub fn explore(bytes: &[u8]) -> u32 {
                 Ok(run) if run.is_hole() => {}
                 Ok(run) => {
                     let end = run.offset + run.len;
-                    assert!(run.len <= attr.size && end <= bytes.len() as u64);
+                    assert!(run.len <= attr.size && end <= image_len);
                 }
             }
             let checked = reader.check_content();
