@@ -1,6 +1,6 @@
 //! State of one address: probing, announcing, defending. RFC 5227 for IPv4, RFC 4862 section 5.4 for IPv6.
 
-use super::packet::{self, Discovery, Mac};
+use super::packet::{self, Discovery, Mac, solicited_node};
 use crate::time::{Duration, Instant};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -188,21 +188,6 @@ impl Claim {
 pub(super) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 /// All routers of the link.
 pub(super) const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
-
-/// The solicited-node group of an address (RFC 4291 section 2.7.1).
-pub(super) const fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
-    let [.., a, b, c] = address.octets();
-    Ipv6Addr::new(
-        0xff02,
-        0,
-        0,
-        0,
-        0,
-        1,
-        0xff00 | a as u16,
-        (b as u16) << 8 | c as u16,
-    )
-}
 
 #[cfg(test)]
 mod tests {

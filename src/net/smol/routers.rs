@@ -2,7 +2,7 @@
 //! A default router is not needed: see [`super::neighbors`].
 
 use super::claim::ALL_ROUTERS;
-use super::packet::{self, Discovery, Mac};
+use super::packet::{self, Discovery, Mac, each_option};
 use crate::mem::Ends as _;
 use crate::time::{Duration, Instant};
 use core::net::Ipv6Addr;
@@ -91,20 +91,6 @@ impl Routers {
             }
         });
     }
-}
-
-/// Calls `each` for each option. Returns false at the first one that is malformed.
-pub(super) fn each_option<'a>(mut options: &'a [u8], each: &mut dyn FnMut(&'a [u8])) -> bool {
-    // An option has a type, a length in units of eight bytes, and data.
-    while let [_, units, ..] = *options {
-        let len = usize::from(units) * 8;
-        if len == 0 || len > options.len() {
-            return false;
-        }
-        each(options.head(len));
-        options = options.tail(len);
-    }
-    options.is_empty()
 }
 
 /// Parses a prefix option. `None` unless the prefix is for autoconfiguration.

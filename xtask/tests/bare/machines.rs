@@ -225,7 +225,7 @@ fn devices_behind_an_iommu_are_used() -> Result<()> {
     expect_text(&machine, "/vda", "disk")
 }
 
-/// A device that is not used is named, with what it lacks.
+/// The console names each unused network card and disk controller, with the reason.
 #[test]
 fn unused_devices_are_named() -> Result<()> {
     const CARD: &str = "network card that is not used: ";

@@ -1,7 +1,5 @@
 //! Parses frames for SYNs, DHCP, address resolution, conflicts, queries of routers and path MTUs.
 
-use super::super::claim::solicited_node;
-use super::super::routers::each_option;
 use super::{
     ADVERTISE, ARP, Frame, IPV4, IPV6, LINK_HOP_LIMIT, MLD_QUERY, Mac, ROUTER, SOLICIT, TOO_BIG,
 };
@@ -308,6 +306,38 @@ fn icmpv6_content<'a>(packet: &Ipv6Packet<&'a [u8]>, mac: Mac) -> Option<Content
         (ROUTER | MLD_QUERY | SOLICIT | ADVERTISE, _) => return None,
         _ => Content::Other,
     })
+}
+
+/// The solicited-node group of an address (RFC 4291 section 2.7.1).
+pub(in super::super) const fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+    let [.., a, b, c] = address.octets();
+    Ipv6Addr::new(
+        0xff02,
+        0,
+        0,
+        0,
+        0,
+        1,
+        0xff00 | a as u16,
+        (b as u16) << 8 | c as u16,
+    )
+}
+
+/// Calls `each` for each option. Returns false at the first one that is malformed.
+pub(in super::super) fn each_option<'a>(
+    mut options: &'a [u8],
+    each: &mut dyn FnMut(&'a [u8]),
+) -> bool {
+    // An option has a type, a length in units of eight bytes, and data.
+    while let [_, units, ..] = *options {
+        let len = usize::from(units) * 8;
+        if len == 0 || len > options.len() {
+            return false;
+        }
+        each(options.head(len));
+        options = options.tail(len);
+    }
+    options.is_empty()
 }
 
 /// Parses an ICMP error about a packet that exceeds an MTU. It quotes the start of that packet after its own header of eight bytes,

@@ -9,7 +9,7 @@ use crate::net::link::ETHERNET_BYTES;
 use core::net::{IpAddr, Ipv4Addr};
 use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket, UdpPacket};
 
-pub(super) use content::{Content, Query, Segment, content};
+pub(super) use content::{Content, Query, Segment, content, each_option, solicited_node};
 pub(super) use message::{Discovery, arp, arp_reply, discover, discover_at, write_datagram};
 pub(super) use segment::{adjust_sum, cut, header_bytes, limit_window, make_ack};
 

@@ -263,7 +263,7 @@ fn neighbor_solicitation_for_own_address_is_answered() {
     let own: Ipv6Addr = "fd00::1:2".parse().unwrap();
     let mut world = World::new(24, 0, Ip::Static(own.into(), 64));
     world.settle();
-    let group = super::super::claim::solicited_node(own);
+    let group = packet::solicited_node(own);
     let all_nodes = Mac([0x33, 0x33, 0, 0, 0, 1]);
     let other = "fd00::f1:2".parse().unwrap();
     // A multicast address is no valid source.

@@ -130,7 +130,7 @@ impl Device {
     }
 }
 
-/// What an unused device lacks.
+/// The reason why a device is not used: it lacks this.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lack {
     /// A driver of ours.

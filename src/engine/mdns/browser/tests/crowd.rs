@@ -52,7 +52,7 @@ fn thousands_of_hosts_stay_within_limits() {
     assert_eq!(count(&world, "Resolved"), known + 1);
 }
 
-/// The caller is told once that services are missing. When the known ones are gone, the others are asked for at once, although the
+/// `take_overflow` returns true once. After goodbyes for the known services, the browser queries for the others at once, although its
 /// queries had become rare.
 #[test]
 fn freed_space_is_used_at_once() {
