@@ -142,7 +142,7 @@ pub trait Endpoint {
     /// Handles signals to the process.
     fn on_signals(&mut self, _now: Instant, _signals: Signals) {}
     /// Prepares the messages to send before the end: goodbyes (RFC 6762 section 10.1).
-    fn goodbye(&mut self, now: Instant, events: &mut Events);
+    fn goodbye(&mut self, now: Instant);
 }
 
 /// A task that runs an endpoint on the host's links.
@@ -231,7 +231,7 @@ impl Task for Mdns<'_> {
 
     fn stop(&mut self, world: &mut World<'_>) {
         if !self.is_over {
-            self.endpoint.goodbye(world.now, world.events);
+            self.endpoint.goodbye(world.now);
             self.send_all(world);
         }
     }

@@ -23,10 +23,10 @@ mod tests;
 
 pub use task::{Task, World};
 
-use crate::event::{Events, Fatal};
+use crate::event::{Events, Fatal, STOPPING};
 use crate::net::{Net, Ready};
-use crate::sys::Needs;
-use crate::text::text;
+use crate::sys::{Needs, has_supervisor};
+use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::Tree;
 
@@ -34,6 +34,8 @@ use crate::vfs::Tree;
 pub struct Loop<'a, 't> {
     tasks: &'a mut [&'t mut dyn Task],
     world: World<'a>,
+    /// The name under which the loop reports its sandbox and its end; empty: it does not.
+    name: &'static str,
 }
 
 impl<'a, 't> Loop<'a, 't> {
@@ -58,7 +60,11 @@ impl<'a, 't> Loop<'a, 't> {
             tx,
             exit: None,
         };
-        Self { tasks, world }
+        Self {
+            tasks,
+            world,
+            name: "",
+        }
     }
 
     /// Calls `call` with each task and its [`World`].
@@ -86,15 +92,16 @@ impl<'a, 't> Loop<'a, 't> {
     /// Restricts this process to the needs of all tasks, and reports that if a task asks for it.
     pub fn confine(&mut self, mut needs: Needs) {
         self.each(&mut |task, world| task.add_needs(world.tree, &mut needs));
-        let is_reported = needs.is_reported;
+        self.name = needs.name;
         let sandbox = needs.confine();
         let why = match (sandbox.seccomp, sandbox.landlock) {
             (true, true) => text!("needed system calls and files only"),
             (true, false) => text!("needed system calls only"),
             (false, _) => text!("this host has no seccomp"),
         };
-        if is_reported {
-            self.world.events.report(text!("sandbox"), b"", why);
+        if !self.name.is_empty() {
+            let name = self.name.as_bytes();
+            self.world.events.report(text!("sandbox:"), name, why);
         }
     }
 
@@ -118,6 +125,10 @@ impl<'a, 't> Loop<'a, 't> {
 
     /// Stops all tasks.
     pub fn stop(&mut self) {
+        // A supervisor says it for all its processes.
+        if !self.name.is_empty() && !has_supervisor() {
+            self.world.events.report(STOPPING, b"", Text::NOTHING);
+        }
         self.each(&mut |task, world| task.stop(world));
     }
 

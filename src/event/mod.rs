@@ -30,15 +30,16 @@ pub const MAY_NOT_PORTMAP: Text = text!("port 111 (portmap) is for root only; mo
 /// MOUNT is served over TCP only.
 pub const NO_DATAGRAMS: Text = text!("no MOUNT over UDP, only over TCP");
 /// The key file cannot be read or created, so only path handles are used.
-pub const NO_KERNEL_HANDLES: Text =
-    text!("no kernel handles, so moved files may be lost; choose a --key-file other than");
+pub const PATH_HANDLES: Text = text!(
+    "handles: by path (a file that moves to another directory goes stale); cannot use the key file"
+);
 /// The export is `/`, which Windows clients cannot mount.
 pub const UNUSABLE_BY_WINDOWS: Text =
     text!("Windows clients cannot use an export of this name; export a directory below");
 /// A role's process ended; the supervisor will restart it.
-pub const RESTARTING: Text = text!("restarting soon: the role");
-/// A role's process did nothing for 30 s, although its supervisor asked; the supervisor killed it.
-pub const NOT_ANSWERING: Text = text!("did not answer for 30 s, and was killed: the role");
+pub const RESTARTING: Text = text!("; restarting");
+/// A role's process did nothing for 30 s, although its supervisor asked; the supervisor kills it.
+pub const NOT_ANSWERING: Text = text!(" has not answered for 30 s; killing it");
 /// fork failed.
 pub const NO_PROCESS: Text = text!("too many processes; raise the limit (ulimit -u, pids.max)");
 /// The process got a signal to stop.

@@ -190,5 +190,5 @@ impl Endpoint for Seeker<'_> {
         Ok(())
     }
 
-    fn goodbye(&mut self, _: Instant, _: &mut Events) {}
+    fn goodbye(&mut self, _: Instant) {}
 }

@@ -1,6 +1,6 @@
 //! The arguments of a role, parsed as by getopt_long(3): `-e -R`, `-eR`, `-l INFO`, `-lINFO`, `--at DIR`, `--at=DIR`.
 
-use super::{Fatal, answer_help, index_of_alias, refuse, refuse_usage};
+use super::{Fatal, answer_help, index_of_alias, refuse_usage, refuse_value};
 use crate::config::HAS_NFS;
 use crate::mem::{Ends as _, nth, parts};
 use crate::sys::Args;
@@ -11,13 +11,13 @@ use core::ffi::CStr;
 const HAS_LETTERS: bool = cfg!(any(feature = "network", feature = "check"));
 
 /// Defines the flags of a role as an enum with their names: a short flag without its dash, a long one with its dashes, `*` for
-/// positional arguments. Each flag of `valued` has the message that is printed if its value is wrong.
+/// positional arguments. Each flag of `valued` names its value and says which are right.
 ///
 /// ```ignore
 /// flags! {
 ///     enum Flag {
 ///         bare { Resolve "r" | "--resolve" }
-///         valued { Domain "d" | "--domain" => "only the domain local is supported" }
+///         valued { Domain "d" | "--domain" => "domain: only local is supported" }
 ///     }
 /// }
 /// ```
@@ -194,12 +194,13 @@ impl Flags {
                     remaining = b"";
                 }
                 if set(given).is_none() {
+                    let letter = [b'-', name.first().copied().unwrap_or_default()];
                     let (about, value) = match after {
                         [] => (about, &b""[..]),
-                        _ if HAS_LETTERS && len == 1 => (about, given.value.to_bytes()),
+                        _ if HAS_LETTERS && len == 1 => (&letter[..], given.value.to_bytes()),
                         _ => (name, given.value.to_bytes()),
                     };
-                    return Err(refuse(about, value, flags.wanted(given)));
+                    return Err(refuse_value(about, value, flags.wanted(given)));
                 }
                 if !HAS_LETTERS || len > 1 || remaining.len() <= 1 {
                     break;

@@ -337,6 +337,35 @@ fn refuse(word: &[u8], value: &[u8], why: Text) -> Fatal {
     USAGE
 }
 
+/// Reports one line on standard error: `option` has a wrong `value`, or none. `wanted` names the value and says which are right, with
+/// ": " between. A positional argument is its own value. Returns [`USAGE`].
+#[cfg(feature = "flags")]
+#[inline(never)]
+fn refuse_value(option: &[u8], value: &[u8], wanted: Text) -> Fatal {
+    let (mut line, mut said) = (Line::default(), Line::default());
+    let wanted = said.say(wanted).bytes();
+    let end = wanted.iter().position(|byte| *byte == b':').unwrap_or(0);
+    let (noun, advice) = wanted.split_at_checked(end).unwrap_or_default();
+    let is_option = option.starts_with(b"-");
+    line.prefix();
+    line.say(match value.is_empty() && (is_option || option.is_empty()) {
+        true => text!("missing "),
+        false => text!("invalid "),
+    });
+    line.raw(noun);
+    for word in [value, option] {
+        if word.is_empty() {
+            continue;
+        }
+        let is_name = is_option && word == option;
+        line.text(if is_name { " (" } else { " " }).escaped(word);
+        line.text(if is_name { ")" } else { "" });
+    }
+    line.raw(advice);
+    Console.write_line(line.end_line());
+    USAGE
+}
+
 /// A sink that writes events to standard error.
 struct Console;
 

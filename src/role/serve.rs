@@ -32,8 +32,8 @@ flags! {
             OneProcess "--one-process",
         }
         valued {
-            Loops "--loops" => "name a number from 1 to 4",
-            Sftp "--sftp" => "name ADDRESS:PORT, such as 127.0.0.1:2222",
+            Loops "--loops" => "number: from 1 to 4",
+            Sftp "--sftp" => "address: ADDRESS:PORT, such as 127.0.0.1:2222",
         }
     }
 }

@@ -17,11 +17,11 @@ flags! {
     pub(super) enum Flag {
         bare {}
         valued {
-            Net "--net" => "name kernel, packet:IFACE, tap:NAME or stream:PATH; see --net help",
-            Ip "--ip" => "name a host's ADDRESS/PREFIX, such as 192.0.2.1/24 (not 192.0.2.0/24 or 192.0.2.255/24), dhcp or link-local",
-            Gateway "--gw" => "name an IPv4 address, such as 192.0.2.254",
-            Mac "--mac" => "name a unicast MAC address, such as 02:00:00:00:00:01",
-            Name "--name" => "name a host: 1 to 63 bytes without dots",
+            Net "--net" => "network: kernel, packet:IFACE, tap:NAME or stream:PATH; see --net help",
+            Ip "--ip" => "address: a host's ADDRESS/PREFIX, such as 192.0.2.1/24 (not 192.0.2.0/24 or 192.0.2.255/24), dhcp or link-local",
+            Gateway "--gw" => "gateway: an IPv4 address, such as 192.0.2.254",
+            Mac "--mac" => "MAC address: a unicast one, such as 02:00:00:00:00:01",
+            Name "--name" => "host name: 1 to 63 bytes without dots",
         }
     }
 }

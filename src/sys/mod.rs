@@ -16,6 +16,7 @@ pub mod interface;
 pub mod linux;
 
 pub use args::Args;
+pub use linux::process::has_supervisor;
 pub use linux::sandbox::{Access, Calls, Needs};
 pub use linux::{Errno, trace_to};
 

@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::io::{BufRead, BufReader, Read as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, sleep};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use xtask::build::Arch;
 use xtask::clients::nfs::{Auth, Call, Client, How, Set, record, stable_how};
 use xtask::machines::port::Port;
-use xtask::machines::server::{Server, ServerOptions, binary, public_dir};
+use xtask::machines::server::{Namespace, Server, ServerOptions, binary, public_dir};
 use xtask::setup;
 
 #[test]
@@ -154,6 +155,41 @@ fn supervised(directory: &Path, wrapper: Vec<String>) -> Result<(Server, Port)> 
     Ok((server, port))
 }
 
+/// At Ctrl-C, every process of the terminal's group gets the signal.
+#[test]
+fn serve_says_once_that_it_stops_and_names_its_roles() -> Result<()> {
+    let directory = public_dir()?;
+    for (more, sandboxes) in [
+        (&[][..], &["mdns", "nfs"][..]),
+        (&["--one-process"], &["serve"]),
+    ] {
+        let host = Namespace::new()?;
+        let mut command = host.command(&binary(Arch::X86_64)?.to_string_lossy());
+        command.args([
+            "serve",
+            "-p",
+            "--handles",
+            "path",
+            "--name",
+            "box",
+            "--export",
+        ]);
+        command.arg(directory.path()).args(more);
+        let server = command.stderr(Stdio::piped()).process_group(0).spawn()?;
+        sleep(Duration::from_secs(2));
+        kill(Pid::from_raw(-i32::try_from(server.id())?), Signal::SIGINT)?;
+        let output = server.wait_with_output()?;
+        let lines = String::from_utf8(output.stderr)?;
+        let of = |part: &str| lines.lines().filter(|line| line.contains(part)).count();
+        ensure!(of(": stopping") == 1, "{lines}");
+        ensure!(of(": sandbox: ") == sandboxes.len(), "{lines}");
+        for role in sandboxes {
+            ensure!(of(&format!(": sandbox: {role}: ")) == 1, "{lines}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn serve_restarts_killed_role_and_ends_with_it() -> Result<()> {
     let directory = public_dir()?;
@@ -165,7 +201,7 @@ fn serve_restarts_killed_role_and_ends_with_it() -> Result<()> {
         server
             .lines()
             .iter()
-            .any(|line| line.contains("nfs") && line.contains("restarting")),
+            .any(|line| line == "stowaway: nfs was killed; restarting"),
         "no line reports the restart: {:#?}",
         server.lines()
     );
@@ -216,7 +252,7 @@ fn role_that_does_not_answer_its_supervisor_is_restarted() -> Result<()> {
         server
             .lines()
             .iter()
-            .any(|line| line.contains("did not answer for 30 s")),
+            .any(|line| line.contains("nfs has not answered for 30 s; killing it")),
         "no line reports the role: {:#?}",
         server.lines()
     );

@@ -141,12 +141,16 @@ fn nfs_is_confined(handles: &str, line: &str, is_landlocked: bool) -> Result<()>
 #[test]
 fn nfs_with_kernel_handles_needs_system_calls_only() -> Result<()> {
     // openat of an absolute path with any descriptor is allowed, and CAP_DAC_READ_SEARCH kept.
-    nfs_is_confined("kernel", "sandbox: needed system calls only", false)
+    nfs_is_confined("kernel", "sandbox: nfs: needed system calls only", false)
 }
 
 #[test]
 fn nfs_with_path_handles_opens_only_its_exports() -> Result<()> {
-    nfs_is_confined("path", "sandbox: needed system calls and files only", true)
+    nfs_is_confined(
+        "path",
+        "sandbox: nfs: needed system calls and files only",
+        true,
+    )
 }
 
 fn sftp_is_confined(options: &SftpOptions) -> Result<Results> {
@@ -278,7 +282,7 @@ fn replaced_export_is_served_after_a_reload() -> Result<()> {
         port: port.number(),
         ..ServerOptions::default()
     })?;
-    server.wait_for_line("sandbox: needed system calls", PATIENCE)?;
+    server.wait_for_line("sandbox: nfs: needed system calls", PATIENCE)?;
     let (mut client, root) = server.open(&export)?;
     client.lookup(&root, "old")?;
     fs::rename(&export, directory.path().join("former"))?;

@@ -80,40 +80,93 @@ fn wrong_usage_prints_one_line_and_exits_two() -> Result<()> {
     let good = directory.path().display().to_string();
     let unknown_option = format!("{good}:wibble");
     let long_path = format!("/{}", "x".repeat(107));
-    let cases: [(&[&str], &str); 30] = [
+    let cases: [(&[&str], &str); 38] = [
         (&["wibble"], "wibble"),
-        (&["nfs", "-e", ""], "-e"),
+        (&["nfs", "-e", ""], ": missing file of exports (-e): a path"),
         (&["nfs", "-p", "-e"], "-e"),
-        (&["nfs", "--export"], "--export"),
-        (&["nfs", "--export", ""], "an export"),
+        (
+            &["nfs", "--export"],
+            ": missing export (--export): DIR[:OPTION,...]",
+        ),
+        (&["nfs", "--export", ""], ": missing export (--export): DIR"),
         (&["nfs", "--export", &unknown_option], "wibble"),
-        (&["nfs", "--isos"], "--isos: name a directory"),
+        (&["nfs", "--isos"], ": missing export (--isos): DIR"),
         (&["nfs", "--isos", &unknown_option], "wibble"),
         (&["nfs", "--export", &good, "--wibble"], "--wibble"),
         (&["nfs", "--export", &good, "-x"], "-x"),
-        (&["nfs", "--export", &good, "-n", "99999"], "99999"),
-        (&["nfs", "--export", &good, "-n", "abc"], "abc"),
+        (
+            &["nfs", "--export", &good, "-n", "99999"],
+            ": invalid port 99999 (-n): a number",
+        ),
+        (
+            &["nfs", "--export", &good, "-nabc"],
+            ": invalid port abc (-n): a number",
+        ),
         (&["nfs", "--export", &good, "-m", "-1"], "-1"),
         (&["nfs", "--export", &good, "-n"], "-n"),
-        (&["nfs", "--export", &good, "-l", "nowhere"], "nowhere"),
-        (&["nfs", "--export", &good, "--handles", "wibble"], "wibble"),
+        (
+            &["nfs", "--export", &good, "-l", "nowhere"],
+            ": invalid address nowhere (-l): numeric",
+        ),
+        (
+            &["nfs", "--export", &good, "--handles=wibble"],
+            ": invalid handles wibble (--handles): kernel or path",
+        ),
         (&["sftp-server", "-x"], "-x"),
         (&["sftp-server", "-Rx"], "-Rx"),
-        (&["sftp-server", "-l", "LOUD"], "LOUD"),
-        (&["sftp-server", "-f", "LOCAL8"], "LOCAL8"),
+        (
+            &["sftp-server", "-l", "LOUD"],
+            ": invalid log level LOUD (-l): QUIET, FATAL,",
+        ),
+        (
+            &["sftp-server", "-f", "LOCAL8"],
+            ": invalid log facility LOCAL8 (-f): DAEMON,",
+        ),
         (&["sftp-server", "-P", "open,wibble"], "requests"),
         (&["sftp-server", "-Q", "wibble"], "requests"),
-        (&["sftp-server", "-u", "999"], "999"),
+        (
+            &["sftp-server", "-u", "999"],
+            ": invalid umask 999 (-u): octal",
+        ),
+        (&["browse", "."], ": invalid type .: one, such as"),
+        (
+            &["browse", "--jobs", "99", "_ssh._tcp"],
+            ": invalid number 99 (--jobs): from 1 to 64",
+        ),
+        (&["browse"], ": a type, or -a, is missing;"),
+        (&["resolve", "-n"], ": missing host: such as box.local"),
+        (
+            &["publish", "-a", "box", "1.2.3.4"],
+            ": invalid host name box (-a): it must end",
+        ),
+        (
+            &["publish", "-a", "box.local", "x"],
+            ": invalid address x: numeric",
+        ),
+        (
+            &["mdns", "--ttl", "0"],
+            ": invalid number of seconds 0 (--ttl): from 1",
+        ),
+        (
+            &["nfs", "--net", "x"],
+            ": invalid network x (--net): kernel, packet",
+        ),
         (&["sftp-server", "--at", "/data"], "--jail"),
         (
             &["sftp-server", "--listen", "0.0.0.0:0"],
             "--i-trust-this-network",
         ),
         (&["sftp-server", "--listen", &long_path], "107 bytes"),
-        (&["check"], "name nfs or all"),
-        (&["check", "wibble"], "wibble: name nfs or all"),
+        (&["check"], "only nfs and all can be checked"),
+        (
+            &["check", "wibble"],
+            "cannot check wibble: only nfs and all",
+        ),
         (&["check", "nfs", "--wibble"], "--wibble"),
-        (&["check", "all", "-n", "99999"], "-n 99999"),
+        (
+            &["check", "all", "-n", "99999"],
+            ": invalid port 99999 (-n): a number",
+        ),
     ];
     for (words, part) in cases {
         ensure_error(words, USAGE, &[part])?;

@@ -12,7 +12,7 @@ use super::args::digits;
 use super::browse_common::{self, Choice, Finder, Interfaces, Links};
 use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
-use super::{DONE, FAILED, Fatal, complain, network, refuse, refuse_usage};
+use super::{DONE, FAILED, Fatal, complain, network, refuse, refuse_usage, refuse_value};
 use crate::engine::mdns::browser::{Event, EventKind, Goal, Lookup};
 use crate::engine::mdns::family;
 use crate::mem::Ends as _;
@@ -56,12 +56,12 @@ flags! {
             Ipv6 "6",
         }
         valued {
-            Domain "d" | "--domain" => "only the domain local is supported",
-            Interface "--interface" => "name an interface, such as eth0; 8 at most",
-            Exec "--exec" => "name a program by its path",
-            Jobs "--jobs" => "name a number from 1 to 64",
-            Keep "--keep" => "name a file",
-            Argument "*" => "name one type, such as _ssh._tcp or _printer._sub._http._tcp",
+            Domain "d" | "--domain" => "domain: only local is supported",
+            Interface "--interface" => "interface: such as eth0; 8 at most",
+            Exec "--exec" => "program: its path",
+            Jobs "--jobs" => "number: from 1 to 64",
+            Keep "--keep" => "file: a path",
+            Argument "*" => "type: one, such as _ssh._tcp or _printer._sub._http._tcp",
         }
     }
 }
@@ -152,15 +152,15 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     }
     let (goal, kind) = match (options.goal, options.kind) {
         (None, b"") => {
-            return Err(refuse_usage(text!("name a type, or -a"), b"", b""));
+            return Err(refuse_usage(text!("a type, or -a, is missing"), b"", b""));
         }
         (Some(goal), b"") => (goal, &b"_services._dns-sd._udp"[..]),
         (None, kind) => (Goal::Services, kind),
-        (Some(_), kind) => return Err(refuse(b"-a", kind, text!("name a type, or -a"))),
+        (Some(_), kind) => return Err(refuse(b"-a", kind, text!("either a type or -a"))),
     };
     let mut buffer = [0; NAME_BYTES_MAX];
     if browse_common::in_local(kind, &mut buffer).is_none() {
-        return Err(refuse(kind, b"", Flag::Argument.wanted()));
+        return Err(refuse_value(kind, b"", Flag::Argument.wanted()));
     }
     let keep = options.file.map(Keep::read).transpose()?;
     let runner = |program| Runner::new(program, options.job_count_max.max(1));

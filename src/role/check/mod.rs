@@ -29,9 +29,9 @@ flags! {
             Json "--json",
         }
         valued {
-            Port "n" => "name a port below 65536",
-            MountPort "m" => "name a port below 65536",
-            Address "l" => "name a numeric address, such as 192.0.2.1 or 2001:db8::1",
+            Port "n" => "port: a number below 65536",
+            MountPort "m" => "port: a number below 65536",
+            Address "l" => "address: numeric, such as 192.0.2.1 or 2001:db8::1",
         }
     }
 }
@@ -66,7 +66,12 @@ pub(super) fn run(mut args: Args) -> Result<(), Fatal> {
     // `all` equals `nfs`: no other protocol is checked.
     if index_of(b"nfs all", word).is_none() {
         let what = text!("cannot check");
-        return Err(complain(USAGE, what, word, text!("name nfs or all")));
+        return Err(complain(
+            USAGE,
+            what,
+            word,
+            text!("only nfs and all can be checked"),
+        ));
     }
     let here = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
     let mut check = Check {

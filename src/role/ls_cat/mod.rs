@@ -65,7 +65,7 @@ pub(super) fn run(args: Args, whole: bool) -> Result<(), Fatal> {
         }
     }
     Err(look.worst.unwrap_or_else(|| {
-        let what = text!("name a path inside an ISO image, such as debian.iso/pool");
+        let what = text!("a path inside an ISO image is missing, such as debian.iso/pool");
         complain(USAGE, what, b"", Text::NOTHING)
     }))
 }

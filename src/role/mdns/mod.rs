@@ -262,7 +262,7 @@ impl Endpoint for Announcer {
     }
 
     fn add_needs(&self, needs: &mut Needs) {
-        needs.is_reported = true;
+        needs.report_for("mdns");
         if self.has_files() || !self.machines.is_empty() {
             needs.add_all_files();
         }
@@ -377,9 +377,8 @@ impl Endpoint for Announcer {
         }
     }
 
-    fn goodbye(&mut self, now: Instant, events: &mut Events) {
+    fn goodbye(&mut self, now: Instant) {
         self.responder.goodbye(now);
-        events.report(event::STOPPING, b"", Text::NOTHING);
     }
 }
 

@@ -30,16 +30,16 @@ flags! {
             Ipv6 "6",
         }
         valued {
-            Name "--name" => "name a host: 1 to 63 bytes without dots",
-            Service "--service" => "name a service: NAME,TYPE,PORT[,KEY=VALUE ...], 32 at most",
-            Services "--services" => "name a directory; 8 at most",
-            Vms "--vms" => "name a directory; 8 at most",
-            Hwid "--hwid" => "name a machine: VENDOR,PRODUCT[,SERIAL[,UUID]]",
-            Alias "--alias" => "name a host, such as www or www.local; 8 at most",
-            Hosts "--hosts" => "name a file",
-            Ttl "--ttl" => "name a number of seconds from 1 to 86400",
-            Deny "--deny" => "name an interface, such as eth0; 8 at most",
-            Interface "--interface" => "name an interface, such as eth0; 8 at most",
+            Name "--name" => "host name: 1 to 63 bytes without dots",
+            Service "--service" => "service: NAME,TYPE,PORT[,KEY=VALUE ...], 32 at most",
+            Services "--services" => "directory: a path; 8 at most",
+            Vms "--vms" => "directory: a path; 8 at most",
+            Hwid "--hwid" => "machine: VENDOR,PRODUCT[,SERIAL[,UUID]]",
+            Alias "--alias" => "host name: such as www or www.local; 8 at most",
+            Hosts "--hosts" => "file: a path",
+            Ttl "--ttl" => "number of seconds: from 1 to 86400",
+            Deny "--deny" => "interface: such as eth0; 8 at most",
+            Interface "--interface" => "interface: such as eth0; 8 at most",
         }
     }
 }

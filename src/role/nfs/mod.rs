@@ -330,7 +330,9 @@ impl Task for Nfs {
     }
 
     fn add_needs(&self, tree: &Tree, needs: &mut Needs) {
-        needs.is_reported |= self.is_first;
+        if self.is_first {
+            needs.report_for("nfs");
+        }
         needs.add(Calls::NFS);
         needs.add(Calls::STREAMS);
         // Landlock cannot be widened, and it refuses kernel handles of files that are not in the kernel's cache.
@@ -379,7 +381,6 @@ impl Task for Nfs {
 
     fn stop(&mut self, world: &mut World<'_>) {
         self.streams.stop(world);
-        world.events.report(event::STOPPING, b"", Text::NOTHING);
     }
 }
 
@@ -493,7 +494,7 @@ fn choose_form(options: &Options, host: &mut Host, tree: &Tree) -> Result<Form, 
     let what = if is_required {
         text!("cannot use the key file")
     } else {
-        event::NO_KERNEL_HANDLES
+        event::PATH_HANDLES
     };
     let status = failed(what, path.to_bytes(), errno);
     if is_required {

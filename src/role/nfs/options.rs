@@ -2,7 +2,7 @@
 
 use super::super::args::{address, port};
 use super::super::flags::{Flags, flags};
-use super::super::{Fatal, network, refuse};
+use super::super::{Fatal, network, refuse_value};
 use super::argument::{self, ExportArgument, Exports};
 use super::background::Background;
 use crate::config::{EXPORTS_FILE, NFS_PORT};
@@ -31,20 +31,20 @@ flags! {
             Daemon "D",
         }
         valued {
-            Port "n" => "name a port below 65536",
-            MountPort "m" => "name a port below 65536",
-            Address "l" => "name a numeric address, such as 192.0.2.1 or 2001:db8::1",
-            Handles "--handles" => "name kernel or path",
-            KeyFile "--key-file" => "name a file",
-            Trace "--trace" => "name a file",
+            Port "n" => "port: a number below 65536",
+            MountPort "m" => "port: a number below 65536",
+            Address "l" => "address: numeric, such as 192.0.2.1 or 2001:db8::1",
+            Handles "--handles" => "handles: kernel or path",
+            KeyFile "--key-file" => "file: a path",
+            Trace "--trace" => "file: a path",
             #[cfg(feature = "serve")]
-            Log "--log" => "name a path below 250 bytes, or ADDRESS:PORT",
+            Log "--log" => "log: a path below 250 bytes, or ADDRESS:PORT",
             #[cfg(feature = "serve")]
-            PidFile "i" => "name a file",
-            File "e" => "name a file with exports, as exports(5) describes it",
-            Export "--export" | "*" => "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
+            PidFile "i" => "file: a path",
+            File "e" => "file of exports: a path; see exports(5)",
+            Export "--export" | "*" => "export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
             #[cfg(feature = "ipxe")]
-            Isos "--isos" => "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
+            Isos "--isos" => "export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
         }
     }
 }
@@ -118,7 +118,7 @@ impl Options {
             .exports_file()
             .is_some_and(|path| self.file.is_some() || files::exists(path));
         if self.exports.is_empty() && !has_file {
-            return Err(refuse(b"--export", b"", Flag::Export.wanted()));
+            return Err(refuse_value(b"--export", b"", Flag::Export.wanted()));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::args::{address, ttl};
 use super::flags::{Flags, flags};
 use super::mdns::{self, Announcer};
-use super::{Console, Fatal, USAGE, complain, network, refuse, refuse_usage};
+use super::{Console, Fatal, USAGE, complain, network, refuse_usage, refuse_value};
 use crate::drive::endpoint::Choice;
 use crate::drive::platform;
 use crate::mem;
@@ -41,12 +41,12 @@ flags! {
             NoFail "f" | "--no-fail",
         }
         valued {
-            Host "H" | "--host" => "name a host, such as other.local",
-            Subtype "--subtype" => "name a subtype, such as _x._sub._http._tcp; 8 at most",
-            Ttl "--ttl" => "name a number of seconds from 1 to 86400",
-            Domain "d" | "--domain" => "only the domain local is supported",
-            Interface "--interface" => "name an interface, such as eth0; 8 at most",
-            Argument "*" => "name a service: NAME TYPE PORT and at most 61 TXT strings",
+            Host "H" | "--host" => "host: such as other.local",
+            Subtype "--subtype" => "subtype: such as _x._sub._http._tcp; 8 at most",
+            Ttl "--ttl" => "number of seconds: from 1 to 86400",
+            Domain "d" | "--domain" => "domain: only local is supported",
+            Interface "--interface" => "interface: such as eth0; 8 at most",
+            Argument "*" => "service: NAME TYPE PORT and at most 61 TXT strings",
         }
     }
 }
@@ -114,13 +114,13 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     if options.is_address {
         let labels = host_labels(name).filter(|labels| label::cut(labels, b'.').0 == *labels);
         let Some(labels) = labels else {
-            let why = text!("name a host name that ends with .local");
-            return Err(refuse(b"-a", name, why));
+            let why = text!("host name: it must end with .local");
+            return Err(refuse_value(b"-a", name, why));
         };
         let word = next();
         let Some(address) = address(word).filter(|_| next().is_empty()) else {
-            let why = text!("name a numeric address, such as 192.0.2.1 or 2001:db8::1");
-            return Err(refuse(name, word, why));
+            let why = text!("address: numeric, such as 192.0.2.1 or 2001:db8::1");
+            return Err(refuse_value(b"", word, why));
         };
         subject = responder
             .add_alias(labels, Some(&address.to_canonical()))
@@ -133,7 +133,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
             |about, flaw| complain(USAGE, text!("cannot announce"), about, mdns::advice(flaw));
         let mut put = |part, bytes| draft.put(part, bytes).map_err(|flaw| wrong(bytes, flaw));
         if options.words.len() < 3 {
-            let what = text!("name a service: NAME TYPE PORT");
+            let what = text!("a service is missing: NAME TYPE PORT");
             return Err(refuse_usage(what, b"", b""));
         }
         put(Part::Name, name)?;

@@ -8,7 +8,7 @@ use super::args::address;
 use super::browse_common::{self, Choice, Finder, Interfaces, Links, in_local};
 use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
-use super::{DONE, FAILED, Fatal, complain, network, refuse, refuse_usage};
+use super::{DONE, FAILED, Fatal, complain, network, refuse_usage, refuse_value};
 use crate::engine::mdns::browser::{Event, EventKind, Goal, LOOKUP_COUNT_MAX, Lookup};
 use crate::sys::Args;
 use crate::text::{Text, text};
@@ -37,8 +37,8 @@ flags! {
             Verbose "v" | "--verbose",
         }
         valued {
-            Interface "--interface" => "name an interface, such as eth0; 8 at most",
-            Argument "*" => "name hosts, such as box.local; 16 at most",
+            Interface "--interface" => "interface: such as eth0; 8 at most",
+            Argument "*" => "host: such as box.local; 16 at most",
         }
     }
 }
@@ -137,19 +137,19 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         return Err(refuse_usage(what, b"", b""));
     };
     let wanted = match goal {
-        Goal::Address => text!("name addresses, such as 192.0.2.1 or fe80::1; 16 at most"),
-        Goal::Services => text!("name a service and its type, such as box _sftp-ssh._tcp"),
+        Goal::Address => text!("address: such as 192.0.2.1 or fe80::1; 16 at most"),
+        Goal::Services => text!("service: its name and its type, such as box _sftp-ssh._tcp"),
         _ => Flag::Argument.wanted(),
     };
     // A service, the first argument, is searched among those of its type, the second one.
     let is_service = goal == Goal::Services;
     if options.sought.is_empty() || is_service && options.sought.len() != 2 {
-        return Err(refuse_usage(wanted, b"", b""));
+        return Err(refuse_value(b"", b"", wanted));
     }
     let (service, queried) = options.sought.split_at_mut(usize::from(is_service));
     for sought in &mut *queried {
         if sought.set_name(goal).is_none() {
-            return Err(refuse(sought.text, b"", wanted));
+            return Err(refuse_value(sought.text, b"", wanted));
         }
     }
     let families = match options.families {

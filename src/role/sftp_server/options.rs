@@ -19,18 +19,18 @@ flags! {
             Trust "--i-trust-this-network",
         }
         valued {
-            Start "d" => "name a directory",
-            Facility "f" => "name DAEMON, USER, AUTH, AUTHPRIV or LOCAL0 to LOCAL7",
-            Level "l" => "name QUIET, FATAL, ERROR, INFO, VERBOSE, DEBUG, DEBUG1, DEBUG2 or DEBUG3",
-            Deny "P" => "name requests with commas between them; see -Q requests",
-            Allow "p" => "name requests with commas between them; see -Q requests",
-            List "Q" => "name requests",
-            Umask "u" => "name an octal umask, such as 022",
+            Start "d" => "directory: a path",
+            Facility "f" => "log facility: DAEMON, USER, AUTH, AUTHPRIV or LOCAL0 to LOCAL7",
+            Level "l" => "log level: QUIET, FATAL, ERROR, INFO, VERBOSE, DEBUG, DEBUG1, DEBUG2 or DEBUG3",
+            Deny "P" => "requests: with commas between them; see -Q requests",
+            Allow "p" => "requests: with commas between them; see -Q requests",
+            List "Q" => "list: requests",
+            Umask "u" => "umask: octal, such as 022",
             Command "c" => "this account allows SFTP only; use sftp or scp",
-            Jail "--jail" => "name a directory",
-            At "--at" => "name an absolute path",
+            Jail "--jail" => "directory: a path",
+            At "--at" => "path: it must be absolute",
             Operand "*" | "--" => "",
-            Listen "--listen" => "name ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file (107 bytes at most)",
+            Listen "--listen" => "address: ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file (107 bytes at most)",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The task that serves SFTP at a TCP address, for `serve` and over the built-in network stack.
 
 use super::super::args::{canonical, socket};
-use super::super::{Console, FAILED, Fatal, complain, refuse};
+use super::super::{Console, FAILED, Fatal, complain, refuse, refuse_value};
 use super::{NOT_TRUSTED, Options, handle_count, server, sessions};
 use crate::config::SFTP_CONNECTION_COUNT_MAX;
 use crate::drive::platform::{self, network::Network};
@@ -20,8 +20,8 @@ use core::net::SocketAddrV6;
 pub(super) fn serve_all(network: &Network, options: &Options) -> Result<(), Fatal> {
     let text = options.listen_text.to_bytes();
     let Some(at) = socket(text) else {
-        let why = text!("name ADDRESS:PORT, such as 0.0.0.0:2222; --net allows no socket file");
-        return Err(refuse(b"--listen", text, why));
+        let why = text!("address: ADDRESS:PORT, such as 0.0.0.0:2222; --net allows no socket file");
+        return Err(refuse_value(b"--listen", text, why));
     };
     if !options.trusts {
         return Err(refuse(b"--listen", text, NOT_TRUSTED));
@@ -80,7 +80,7 @@ impl Task for Server {
     }
 
     fn add_needs(&self, _: &Tree, needs: &mut Needs) {
-        needs.is_reported = true;
+        needs.report_for("sftp-server");
         needs.add(Calls::SFTP);
         needs.add(Calls::STREAMS);
         match self.jail {

@@ -342,6 +342,11 @@ pub fn mark_reply() {
     }
 }
 
+/// Returns true in the processes that a supervisor has started.
+pub fn has_supervisor() -> bool {
+    HAS_SUPERVISOR.load(Ordering::Relaxed)
+}
+
 /// Makes the kernel send SIGTERM to this process when its parent ends (PR_SET_PDEATHSIG). The kernel clears this setting at each
 /// setfsuid(2).
 pub(super) fn follow_supervisor() {

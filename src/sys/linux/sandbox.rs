@@ -77,8 +77,8 @@ pub struct Needs {
     calls: u16,
     /// The ruleset of Landlock. `None`: the process opens files anywhere, or the kernel has no Landlock.
     rules: Option<Ruleset>,
-    /// True if the user learns which mechanisms are active.
-    pub is_reported: bool,
+    /// The role in the message that says which mechanisms are active; empty: there is none.
+    pub name: &'static str,
 }
 
 impl Needs {
@@ -95,7 +95,7 @@ impl Needs {
         Self {
             calls: 0,
             rules: None,
-            is_reported: false,
+            name: "",
         }
     }
 
@@ -106,6 +106,11 @@ impl Needs {
 
     const fn has(&self, calls: Calls) -> bool {
         self.calls & calls.0 & COMPILED != 0
+    }
+
+    /// Makes the user learn which mechanisms are active for `role`, or for `serve` if it has several.
+    pub const fn report_for(&mut self, role: &'static str) {
+        self.name = if self.name.is_empty() { role } else { "serve" };
     }
 
     /// Adds all files.

@@ -119,7 +119,9 @@ impl Child {
         }
         let mut signal = Signal::Ask;
         if now.since(self.answered_at) >= SILENCE {
-            event::report(sink, NOT_ANSWERING, self.name.as_bytes(), Text::NOTHING);
+            let mut line = Line::default();
+            line.prefix().text(self.name).say(NOT_ANSWERING);
+            sink.write_line(line.end_line());
             self.answered_at = now;
             signal = Signal::Kill;
         }
@@ -253,15 +255,16 @@ pub fn run(
             }
             child.has_begun = true;
             child.ended(now, lived);
-            let mut how = Line::default();
-            how.text(child.name);
+            let mut line = Line::default();
+            line.prefix().text(child.name);
             if status >= 0 {
-                how.say(text!(" ended with status "))
+                line.say(text!(" exited with status "))
                     .number(status.unsigned_abs());
             } else {
-                how.say(text!(" was killed"));
+                line.say(text!(" was killed"));
             }
-            event::report(sink, RESTARTING, how.bytes(), Text::NOTHING);
+            line.say(RESTARTING);
+            sink.write_line(line.end_line());
         }
     }
 }

@@ -258,7 +258,7 @@ impl Endpoint for Host {
         *self.calls.borrow_mut() += usize::from(signals.reload);
     }
 
-    fn goodbye(&mut self, now: Instant, _: &mut Events) {
+    fn goodbye(&mut self, now: Instant) {
         self.responder.goodbye(now);
     }
 }

@@ -90,7 +90,7 @@ pub(super) fn judge(notes: &Notes, disturbance: Option<&Disturbance>) -> (Outcom
     if disturbance.is_some() && !notes.trace.is_disturbed {
         return (Outcome::Missed, said());
     }
-    let restarts = lines.iter().filter(|line| line.contains("restarting soon"));
+    let restarts = lines.iter().filter(|line| line.contains("; restarting"));
     if restarts.count() > 1 && notes.spun.is_empty() && notes.lost.is_empty() {
         return (Outcome::Retried, said());
     }
