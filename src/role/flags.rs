@@ -196,6 +196,7 @@ impl Flags {
                 if set(given).is_none() {
                     let letter = [b'-', name.first().copied().unwrap_or_default()];
                     let (about, value) = match after {
+                        [] if name == b"*" => (&b""[..], about),
                         [] => (about, &b""[..]),
                         _ if HAS_LETTERS && len == 1 => (&letter[..], given.value.to_bytes()),
                         _ => (name, given.value.to_bytes()),

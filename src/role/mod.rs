@@ -2,6 +2,8 @@
 
 use crate::config::{self, REGION_BYTES, REGION_FIXED_BYTES};
 use crate::event::{self, Fatal, Line, Sink};
+#[cfg(feature = "flags")]
+use crate::mem::Ends as _;
 use crate::mem::{index_of, nth, parts, set_region};
 use crate::sys::{self, Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
@@ -338,30 +340,22 @@ fn refuse(word: &[u8], value: &[u8], why: Text) -> Fatal {
 }
 
 /// Reports one line on standard error: `option` has a wrong `value`, or none. `wanted` names the value and says which are right, with
-/// ": " between. A positional argument is its own value. Returns [`USAGE`].
+/// ": " between. A positional argument has no `option`. Returns [`USAGE`].
 #[cfg(feature = "flags")]
 #[inline(never)]
 fn refuse_value(option: &[u8], value: &[u8], wanted: Text) -> Fatal {
     let (mut line, mut said) = (Line::default(), Line::default());
     let wanted = said.say(wanted).bytes();
-    let end = wanted.iter().position(|byte| *byte == b':').unwrap_or(0);
-    let (noun, advice) = wanted.split_at_checked(end).unwrap_or_default();
-    let is_option = option.starts_with(b"-");
-    line.prefix();
-    line.say(match value.is_empty() && (is_option || option.is_empty()) {
-        true => text!("missing "),
-        false => text!("invalid "),
+    let noun = wanted.iter().position(|byte| *byte == b':').unwrap_or(0);
+    line.prefix().say(match value {
+        [] => text!("missing "),
+        _ => text!("invalid "),
     });
-    line.raw(noun);
-    for word in [value, option] {
-        if word.is_empty() {
-            continue;
-        }
-        let is_name = is_option && word == option;
-        line.text(if is_name { " (" } else { " " }).escaped(word);
-        line.text(if is_name { ")" } else { "" });
+    line.raw(wanted.head(noun)).details(value, Text::NOTHING);
+    if !option.is_empty() {
+        line.text(" (").escaped(option).byte(b')');
     }
-    line.raw(advice);
+    line.raw(wanted.tail(noun));
     Console.write_line(line.end_line());
     USAGE
 }

@@ -278,7 +278,7 @@ fn session_is_confined_before_the_first_packet() -> Result<()> {
         (SftpOptions::in_directory(tree.path()), "prctl"),
         (SftpOptions::jailed(tree.path()), "landlock_restrict_self"),
     ] {
-        let mut client = Sftp::spawn(&options)?;
+        let client = Sftp::spawn(&options)?;
         // No byte was sent yet.
         let is_confined = || Ok((status(&client, "Seccomp:")? == "2").then_some(()));
         wait_for(PATIENCE, is_confined)?.context("no seccomp filter")?;

@@ -136,8 +136,8 @@ fn wrong_usage_prints_one_line_and_exits_two() -> Result<()> {
         (&["browse"], ": a type, or -a, is missing;"),
         (&["resolve", "-n"], ": missing host: such as box.local"),
         (
-            &["publish", "-a", "box", "1.2.3.4"],
-            ": invalid host name box (-a): it must end",
+            &["publish", "-a", "a.b", "1.2.3.4"],
+            ": invalid host name a.b (-a): it must end",
         ),
         (
             &["publish", "-a", "box.local", "x"],

@@ -160,7 +160,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     };
     let mut buffer = [0; NAME_BYTES_MAX];
     if browse_common::in_local(kind, &mut buffer).is_none() {
-        return Err(refuse_value(kind, b"", Flag::Argument.wanted()));
+        return Err(refuse_value(b"", kind, Flag::Argument.wanted()));
     }
     let keep = options.file.map(Keep::read).transpose()?;
     let runner = |program| Runner::new(program, options.job_count_max.max(1));

@@ -149,7 +149,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let (service, queried) = options.sought.split_at_mut(usize::from(is_service));
     for sought in &mut *queried {
         if sought.set_name(goal).is_none() {
-            return Err(refuse_value(sought.text, b"", wanted));
+            return Err(refuse_value(b"", sought.text, wanted));
         }
     }
     let families = match options.families {

@@ -126,20 +126,23 @@ fn unresolvable_arguments_are_usage_errors() -> Result<()> {
     let world = World::new()?;
     for (words, part) in [
         (&["box.local"][..], "add -n"),
-        (&["-n"], "name hosts"),
-        (&["-n", "box"], "name hosts"),
-        (&["-n", "box.example"], "name hosts"),
-        (&["-n", "a..local"], "name hosts"),
-        (&["-a", "box.local"], "name addresses"),
-        (&["-a", "192.0.2.256"], "name addresses"),
-        (&["-s", "box"], "name a service and its type"),
+        (&["-n"], "missing host: such as"),
+        (&["-n", "box"], "invalid host box: such as"),
+        (&["-n", "box.example"], "invalid host box.example: such as"),
+        (&["-n", "a..local"], "invalid host a..local: such as"),
+        (&["-a", "box.local"], "invalid address box.local: such as"),
+        (
+            &["-a", "192.0.2.256"],
+            "invalid address 192.0.2.256: such as",
+        ),
+        (&["-s", "box"], "missing service: its name and its type"),
         (
             &["-s", "box", "_a._tcp", "_b._tcp"],
-            "name a service and its type",
+            "missing service: its name and its type",
         ),
-        (&["-s", "box", "sftp"], "name a service and its type"),
+        (&["-s", "box", "sftp"], "invalid service sftp: its name"),
         (&["-x"], "unknown option"),
-        (&["-n", ""], "name hosts"),
+        (&["-n", ""], "missing host"),
     ] {
         let output = world.resolve(words)?;
         ensure!(
