@@ -4,11 +4,14 @@ use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+use xtask::build::{Arch, workspace_root};
+use xtask::clients::nfs::{Client, How, Set};
 use xtask::machines::debian;
-use xtask::machines::server::{Namespace, public_dir, root_for};
+use xtask::machines::server::{Namespace, binary, public_dir, root_for};
 use xtask::machines::wait_for;
 use xtask::setup;
 
@@ -88,6 +91,45 @@ impl Debian<'_> {
             format!("{export} is not served:\n{}", log.unwrap_or_default())
         })
     }
+
+    /// Checks that a client can make a file in `export`.
+    fn ensure_writable(&self, export: &str) -> Result<()> {
+        self.wait_for_export(export, ".")?;
+        self.podman.inside(|| {
+            let mut client = Client::connect((Ipv4Addr::LOCALHOST, 2049).into())?;
+            let root = client.mount(export)?;
+            let how = How::Guarded(Set::mode(0o640));
+            client.create(&root, "new", how).map(drop)
+        })
+    }
+
+    /// Follows the comments at the head of image/stowaway.service.
+    fn try_sample(&self) -> Result<()> {
+        let image = workspace_root().join("image/stowaway.service");
+        let unit = fs::read_to_string(&image)?;
+        fs::copy(&image, self.root.join("root/stowaway.service"))?;
+        fs::copy(binary(Arch::X86_64)?, self.root.join("root/stowaway"))?;
+        let commands = commented(&unit, "#   ");
+        self.shell(&format!("cd /root && set -e\n{commands}"))?;
+        self.wait_for_export("/srv", "one")?;
+        self.run(&["systemctl", "reload", "stowaway"])?;
+        self.wait_for_state("is-active stowaway", &["active"])?;
+        let dir = self.root.join("etc/systemd/system/stowaway.service.d");
+        fs::create_dir_all(&dir)?;
+        fs::write(dir.join("override.conf"), commented(&unit, "#     "))?;
+        self.shell("chmod 1777 /srv && systemctl daemon-reload && systemctl restart stowaway")?;
+        self.ensure_writable("/srv")?;
+        self.run(&["systemctl", "reload", "stowaway"])?;
+        self.run(&["test", "-s", "/var/lib/stowaway/handle.key"])
+            .map(drop)
+    }
+}
+
+/// Lines of the comments in `text` that begin with `indent` and no further space.
+fn commented(text: &str, indent: &str) -> String {
+    let lines = text.lines().filter_map(|line| line.strip_prefix(indent));
+    let lines = lines.filter(|line| !line.starts_with(' '));
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 #[test]
@@ -122,10 +164,8 @@ fn deb_installs_starts_reloads_and_leaves_nothing() -> Result<()> {
 
     let install = Recipe::load("install")?;
     let install = install.text().lines().find(|line| line.starts_with("dpkg"));
-    debian.shell(&format!(
-        "cd /root && {}",
-        install.context("no line with dpkg")?
-    ))?;
+    let install = install.context("no line with dpkg")?;
+    debian.shell(&format!("cd /root && {install}"))?;
     debian.wait_for_state("is-active stowaway", &["inactive"])?;
     debian.wait_for_state("is-enabled stowaway", &["disabled"])?;
     let page = debian.run(&["man", "-P", "cat", "stowaway"])?;
@@ -147,7 +187,20 @@ fn deb_installs_starts_reloads_and_leaves_nothing() -> Result<()> {
     let after = debian.files()?;
     let differences: Vec<&String> = before.symmetric_difference(&after).collect();
     ensure!(differences.is_empty(), "the purge left: {differences:#?}");
-    Ok(())
+
+    // The examples and the sample of the unit, by the commands in their comments.
+    debian.shell(&format!("cd /root && {install}"))?;
+    debian.run(&["systemctl", "enable", "--now", "stowaway"])?;
+    for name in ["stowaway.sysusers", "stowaway.tmpfiles", "fixed-user.conf"] {
+        let examples = "/usr/share/doc/stowaway/examples";
+        let text = debian.run(&["cat", &format!("{examples}/{name}")])?;
+        let commands = commented(&text, "#   ").replace("(rw)", "(rw,insecure)");
+        debian.shell(&format!("cd {examples} && set -e\n{commands}"))?;
+    }
+    debian.ensure_writable("/srv/stowaway")?;
+    debian.run(&["dpkg", "--purge", "stowaway"])?;
+    debian.run(&["rm", "-r", "/etc/systemd/system/stowaway.service.d"])?;
+    debian.try_sample()
 }
 
 /// README's lines for installing name files that a release has.
