@@ -264,7 +264,7 @@ impl Share {
             "On a client, as root:".to_owned(),
             format!("  Linux    mount -t nfs -o {mode},nolock,vers=3{ports} {source} /mnt"),
             format!(
-                "  macOS    mkdir -p /tmp/mnt && mount_nfs -o {mode},vers=3,nolocks{ports} {source} /tmp/mnt"
+                "  macOS    mkdir -p /tmp/mnt && mount_nfs -o {mode},vers=3,locallocks,resvport{ports} {source} /tmp/mnt"
             ),
         ];
         if *portmap {
