@@ -6,11 +6,11 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use tempfile::TempDir;
 
-use crate::build::Arch;
+use crate::build::{Arch, workspace_root};
 use crate::clients::nfs::{Client, How, Set, stable_how};
 use crate::machines::server::{Server, ServerOptions, public_dir, users};
 
@@ -203,4 +203,22 @@ pub fn swap_names(one: &Path, two: &Path) -> Result<()> {
 /// Returns true if STOWAWAY_FULL is set. Tests then run in their long form.
 pub fn is_full_run() -> bool {
     std::env::var_os("STOWAWAY_FULL").is_some()
+}
+
+/// The number between `before` and `after` in the only row of image/doc/promises.md that has such a number.
+pub fn promised(before: &str, after: &str) -> Result<u64> {
+    let page = fs::read_to_string(workspace_root().join("image/doc/promises.md"))?;
+    let number = |row: &str| {
+        let mut rests = row
+            .match_indices(before)
+            .filter_map(|(at, _)| row.get(at + before.len()..));
+        rests.find_map(|rest| rest.split_once(after)?.0.replace(',', "").parse().ok())
+    };
+    match page.lines().filter_map(number).collect::<Vec<u64>>()[..] {
+        [only] => Ok(only),
+        ref all => bail!(
+            "promises.md has {} rows with '{before}NUMBER{after}'",
+            all.len()
+        ),
+    }
 }
