@@ -4,6 +4,7 @@
 //! Bytes are attributed by the symbols of the debug file. Bytes without a symbol (string constants, padding) have a row of their
 //! own. An inlined function counts for its caller.
 
+mod pages;
 pub(crate) mod peers;
 mod table;
 
@@ -17,6 +18,9 @@ use serde::Deserialize;
 use crate::build::{self, Arch, Build, Role, workspace_root};
 use table::Column;
 
+/// Processor of the sizes in the documents.
+const PAGES_ARCH: Arch = Arch::X86_64;
+
 /// `cargo xtask size`
 #[derive(clap::Args)]
 pub struct Args {
@@ -26,6 +30,9 @@ pub struct Args {
     /// Print Markdown: the tables of build steps and of programs found on this machine
     #[arg(long)]
     markdown: bool,
+    /// Write the sizes of stowaway's files into README.md and image/doc/size.md
+    #[arg(long)]
+    write: bool,
 }
 
 /// Prints the tables. Fails if a budget is exceeded or the file contains code of `core::fmt`.
@@ -37,7 +44,10 @@ pub fn main(args: Args) -> Result<()> {
     let mut breaches = Vec::new();
     for arch in archs {
         let measured = Measured::of(arch)?;
-        breaches.extend(measured.breaches());
+        if args.write && arch == PAGES_ARCH {
+            pages::write(&measured.columns)?;
+        }
+        breaches.extend(measured.breaches()?);
         if args.markdown {
             println!("{}", table::steps(arch, &measured.columns).markdown());
         } else {
@@ -61,7 +71,7 @@ pub fn main(args: Args) -> Result<()> {
 pub fn check() -> Result<()> {
     let mut breaches = Vec::new();
     for arch in Arch::ALL {
-        breaches.extend(Measured::of(arch)?.breaches());
+        breaches.extend(Measured::of(arch)?.breaches()?);
     }
     refuse(&breaches)
 }
@@ -114,7 +124,7 @@ impl Measured {
         })
     }
 
-    fn breaches(&self) -> Vec<String> {
+    fn breaches(&self) -> Result<Vec<String>> {
         let mut breaches = self.sizes.breaches(self.arch, &self.budget);
         for column in &self.columns {
             if let Some(most) = self.budget.roles.get(&column.name) {
@@ -122,7 +132,10 @@ impl Measured {
                 breaches.extend(over(self.arch, &what, column.bytes(), *most));
             }
         }
-        breaches
+        if self.arch == PAGES_ARCH {
+            breaches.extend(pages::breaches(&self.columns)?);
+        }
+        Ok(breaches)
     }
 }
 

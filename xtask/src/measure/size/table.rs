@@ -91,7 +91,7 @@ impl Table {
 }
 
 /// Inserts commas between groups of three digits: 94,332.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     match number / 1000 {
         0 => number.to_string(),
         thousands => format!("{},{:03}", grouped(thousands), number % 1000),

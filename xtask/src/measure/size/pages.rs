@@ -1,0 +1,124 @@
+//! The sizes of stowaway's files in the documents: exact ones in README and size.md, limits in promises.md. All are for x86_64.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+use super::table::{Column, grouped};
+use crate::build::workspace_root;
+
+/// Documents with rows that begin with [`ROW`], and have the size of one file.
+const EXACT: [&str; 2] = ["README.md", "image/doc/size.md"];
+const ROW: &str = "| stowaway";
+const PROMISES: &str = "image/doc/promises.md";
+
+fn read(page: &str) -> Result<String> {
+    fs::read_to_string(workspace_root().join(page)).with_context(|| format!("cannot read {page}"))
+}
+
+/// Roles that a cell names in backticks, joined by `+`; `all roles` if there are none.
+fn roles(cell: &str) -> String {
+    let names: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+    if names.is_empty() {
+        "all roles".to_owned()
+    } else {
+        names.join("+")
+    }
+}
+
+/// Returns `page` with the sizes of `columns` in the rows of stowaway's files.
+fn updated(page: &str, columns: &[Column]) -> Result<String> {
+    let mut text = String::new();
+    for line in page.split_inclusive('\n') {
+        let Some((name, sizes)) = line
+            .split_once(" | ")
+            .filter(|(name, _)| name.starts_with(ROW))
+        else {
+            text += line;
+            continue;
+        };
+        let key = roles(name);
+        let column = columns.iter().find(|column| column.name == key);
+        let column = column.with_context(|| format!("no file for the row {name:?}"))?;
+        let bytes = grouped(column.bytes());
+        let cells = sizes.trim_end().trim_end_matches(" |").split(" | ");
+        let cells: Vec<&str> = cells
+            .map(|it| if it == "0" { it } else { &bytes })
+            .collect();
+        text += &format!("{name} | {} |\n", cells.join(" | "));
+    }
+    Ok(text)
+}
+
+/// Writes the sizes into the documents.
+pub(super) fn write(columns: &[Column]) -> Result<()> {
+    for page in EXACT {
+        let text = updated(&read(page)?, columns)?;
+        fs::write(workspace_root().join(page), text)
+            .with_context(|| format!("cannot write {page}"))?;
+    }
+    Ok(())
+}
+
+/// Reports documents whose sizes are not those of `columns`.
+pub(super) fn breaches(columns: &[Column]) -> Result<Vec<String>> {
+    let mut breaches = Vec::new();
+    for page in EXACT {
+        let text = read(page)?;
+        if updated(&text, columns)? != text {
+            breaches.push(format!(
+                "{page} has the sizes of an older build: cargo xtask size --write"
+            ));
+        }
+    }
+    let promises = read(PROMISES)?;
+    breaches.extend(broken(&promises, columns)?);
+    Ok(breaches)
+}
+
+/// Reports rows of promises.md with a limit in KiB that is missing, or below the file's size.
+fn broken(promises: &str, columns: &[Column]) -> Result<Vec<String>> {
+    let mut breaches = Vec::new();
+    for column in columns.iter().filter(|column| column.name != "all roles") {
+        let row = promises.lines().find(|row| {
+            row.contains("`cargo xtask size`")
+                && row.split(" | ").next().map(roles).as_ref() == Some(&column.name)
+        });
+        let limit = row.and_then(|row| row.split_once(" at most ")?.1.split_once(" KiB"));
+        let (kib, _) =
+            limit.with_context(|| format!("{PROMISES} has no limit in KiB for {}", column.name))?;
+        if column.bytes() > kib.parse::<u64>()? << 10 {
+            breaches.push(format!(
+                "{} has {} bytes, more than the {kib} KiB in {PROMISES}",
+                column.name,
+                column.bytes()
+            ));
+        }
+    }
+    Ok(breaches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::Step;
+
+    #[test]
+    fn stale_sizes_and_broken_limits_are_found() -> Result<()> {
+        let column = |name: &str, bytes| Column {
+            name: name.into(),
+            steps: vec![Step { name: "", bytes }],
+        };
+        let columns = [column("nfs+iso", 2048), column("all roles", 4096)];
+        let page = "# A\n| stowaway: `nfs`, `iso` | 1 | 0 | 1 |\n| stowaway, all roles | 1 | 2 |\n| other | 1 |";
+        let expected = "# A\n| stowaway: `nfs`, `iso` | 2,048 | 0 | 2,048 |\n| stowaway, all roles | 4,096 | 4,096 |\n| other | 1 |";
+        assert_eq!(updated(page, &columns)?, expected);
+        assert!(updated("| stowaway `ls` | 1 |", &columns).is_err());
+        for (kib, count) in [(1, 1), (2, 0)] {
+            let row = format!("| `nfs` and `iso` are at most {kib} KiB | `cargo xtask size` |");
+            assert_eq!(broken(&row, &columns)?.len(), count);
+        }
+        assert!(broken("", &columns).is_err());
+        Ok(())
+    }
+}
