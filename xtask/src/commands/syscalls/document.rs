@@ -64,8 +64,8 @@ pub(super) fn text(calls: &Calls) -> Result<String> {
             }
         }
     }
-    text += "\n## Other names and calls\n\nOn 32-bit processors, some calls have other names:\n\n";
-    text += "| x86-64 | i386 and ARM |\n|---|---|\n";
+    text += "\n## Other names and calls\n\nOn other processors, some calls have other names (`faccessat`, `dup3` and `pipe2`: ARM64):\n\n";
+    text += "| x86-64 | i386 and ARM, ARM64 |\n|---|---|\n";
     for (name, others) in &calls.variants {
         let others: Vec<&str> = others.iter().map(String::as_str).collect();
         writeln!(text, "| `{name}` | `{}` |", others.join("`, `"))?;

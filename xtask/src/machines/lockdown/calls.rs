@@ -63,7 +63,7 @@ pub struct Calls {
     pub kernel: Names,
     /// Calls of container engines between the filter and the role's start.
     pub engine: Names,
-    /// Names of a call on 32-bit processors, where they differ.
+    /// Names of a call on other processors, where they differ.
     pub variants: BTreeMap<String, Names>,
 }
 
@@ -123,7 +123,7 @@ impl Calls {
         self.roles.values().flat_map(of).collect()
     }
 
-    /// `names` with those of 32-bit processors.
+    /// `names` with those of other processors.
     pub fn with_variants(&self, names: &Names) -> Names {
         let more = names.iter().filter_map(|name| self.variants.get(name));
         names.iter().chain(more.flatten()).cloned().collect()
