@@ -59,7 +59,7 @@ texts! {
         Users => "users: all clients act as one, the server's or (started by root) anonuid of all exports",
         Loops => "several loops",
         Speed => "copies and reads inside the kernel",
-        Sandbox => "the kernel's limits on a jail",
+        Sandbox => "the full sandbox: no_new_privs, seccomp or Landlock is missing",
         FileNotice => "notice of changed files, which are read again every few seconds",
         InterfaceNotice => "notice of changed interfaces, which are listed every few seconds",
         Ipv6 => "IPv6",
@@ -84,12 +84,13 @@ const MATTERS: [u16; 8] = [
     NETWORK,
     bit(Loss::Stack),
 ];
-const NETWORK: u16 = bit(Loss::InterfaceNotice) | bit(Loss::Ipv6);
+const NETWORK: u16 = bit(Loss::InterfaceNotice) | bit(Loss::Ipv6) | bit(Loss::Sandbox);
 const MDNS: u16 = NETWORK | bit(Loss::FileNotice);
 const NFS: u16 = bit(Loss::Handles)
     | bit(Loss::Users)
     | bit(Loss::Squash)
     | bit(Loss::Speed)
+    | bit(Loss::Sandbox)
     | bit(Loss::Ipv6)
     | bit(Loss::Portmap)
     | bit(Loss::NfsPort);

@@ -18,7 +18,7 @@ pub enum Loss {
     Loops,
     /// Reads that are answered at once from the page cache, and copies inside the kernel.
     Speed,
-    /// The kernel's limits on a session in a jail.
+    /// Parts of the sandbox: no_new_privs, seccomp or Landlock.
     Sandbox,
     /// Notice of changed files: they are read again every few seconds.
     FileNotice,

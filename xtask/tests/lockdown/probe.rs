@@ -115,8 +115,11 @@ fn probe_names_what_roles_lose() -> Result<()> {
         (
             "illumos-lx",
             "sftp-server",
-            "works, without the kernel's limits",
+            "works, without the full sandbox",
         ),
+        ("container", "nfs", "without the full sandbox: no_new_privs"),
+        ("gvisor", "browse", "without the full sandbox"),
+        ("wsl1", "mdns", "without the full sandbox"),
         ("linux-2.6.18", "serve", "several loops"),
         ("minimal", "nfs", "works"),
     ] {
@@ -172,6 +175,7 @@ const ROWS: &[&str] = &[
     "renameat2",
     "utimensat",
     "close_range",
+    "pidfd_open",
     "syncfs",
     "geteuid",
     "F_DUPFD_CLOEXEC",
