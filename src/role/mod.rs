@@ -333,6 +333,7 @@ fn refuse_usage(what: Text, about: &[u8], near: &[u8]) -> Fatal {
 
 /// Reports one line on standard error: option `word` has a wrong `value`, and `why` is the advice. Returns [`USAGE`].
 #[cfg(feature = "flags")]
+#[allow(dead_code, reason = "some roles have no such options")]
 #[inline(never)]
 fn refuse(word: &[u8], value: &[u8], why: Text) -> Fatal {
     event::report_name(&mut Console, word, value, why);
