@@ -94,6 +94,52 @@ fn idle_responder_never_wakes_up() -> Result<()> {
     responder.stop()
 }
 
+/// Three interfaces, then also 20 service files and 100 virtual machines.
+#[test]
+fn memory_limits_hold_on_three_interfaces_and_with_files() -> Result<()> {
+    let (world, scratch) = (
+        World::of_file(build::build(Arch::X86_64)?)?,
+        tempfile::tempdir()?,
+    );
+    for number in [3, 4] {
+        let add = format!(
+            "ip link add more{number} type veth peer name peer{number} && ip link set peer{number} up && \
+             ip addr add 192.0.{number}.1/24 dev more{number} && ip link set more{number} up"
+        );
+        setup::run_captured(world.ours.command("sh").args(["-c", &add]))?;
+    }
+    let (services, machines) = (scratch.path().join("services"), scratch.path().join("vms"));
+    fs::create_dir_all(&services)?;
+    for number in 0..20 {
+        let service = format!(
+            "<service-group><name>s{number}</name><service><type>_http._tcp</type><port>80</port></service></service-group>\n"
+        );
+        fs::write(services.join(format!("{number}.service")), service)?;
+    }
+    for number in 0..100 {
+        let machine = machines.join(number.to_string());
+        fs::create_dir_all(&machine)?;
+        let vmx = format!(
+            "displayName = \"machine {number}\"\nuuid.bios = \"56 4d 00 00 00 00 00 00-00 00 00 00 00 00 00 {number:02x}\"\n"
+        );
+        fs::write(machine.join("machine.vmx"), vmx)?;
+    }
+    let [services, machines] = [services, machines].map(|path| path.display().to_string());
+    let files = [&WORDS[..], &["--services", &services, "--vms", &machines]].concat();
+    let of_mdns = "`mdns` at rest takes at most ";
+    for (words, most) in [
+        (&WORDS[..], promised(of_mdns, " KiB")?),
+        (&files, promised(" and ", " KiB with 20 service files")?),
+    ] {
+        let responder = wait_for_rest(world.announce(words)?)?;
+        let resident = resident_kib(&responder)?.max(field(&responder, "status", "VmRSS:")?);
+        println!("resident {resident} KiB of {most}");
+        ensure!(resident <= most, "{resident} KiB of {most}: {words:?}");
+        responder.stop()?;
+    }
+    Ok(())
+}
+
 /// Sends FLOOD_RATE queries per second from one address until `done` is set; returns their number.
 fn flood(querier: &Querier, done: &AtomicBool) -> Result<u64> {
     let (start, mut sent) = (Instant::now(), 0);
