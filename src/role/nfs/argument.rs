@@ -33,7 +33,7 @@ pub(super) type Exports = Slots<ExportArgument>;
 texts! {
     /// Returns the cause of a fault, and the correction.
     pub(super) fn advice(Flaw) {
-        Path => "the path must be absolute, without .. and below 1024 bytes",
+        Path => "not an absolute path without .. and below 1024 bytes",
         Mark => "a byte order mark (BOM) begins the file; save it as UTF-8 without BOM",
         Second => "a second path; write each path on a line of its own",
         Foreign => "syntax of BSD or Solaris; write PATH HOST(OPTION,OPTION) as on Linux",
