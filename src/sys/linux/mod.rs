@@ -96,7 +96,7 @@ fn clock(which: usize) -> (i64, u32) {
 const BLIND_SLEEP_MS: u64 = 10;
 
 /// Sleeps until a descriptor of `watched` is ready or `timeout` is over; without a timeout, indefinitely. If the host refuses ppoll
-/// and poll, fails after [`BLIND_SLEEP_MS`] at most.
+/// and poll, fails after `BLIND_SLEEP_MS` at most.
 pub fn sleep(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<(), Errno> {
     #[cfg(target_pointer_width = "64")]
     let returned = {
