@@ -120,8 +120,8 @@ impl Child {
         let mut signal = Signal::Ask;
         if now.since(self.answered_at) >= SILENCE {
             let mut line = Line::default();
-            line.prefix().text(self.name).say(NOT_ANSWERING);
-            sink.write_line(line.end_line());
+            line.text(self.name).say(NOT_ANSWERING);
+            event::report_name(sink, line.bytes(), b"", Text::NOTHING);
             self.answered_at = now;
             signal = Signal::Kill;
         }
@@ -256,7 +256,7 @@ pub fn run(
             child.has_begun = true;
             child.ended(now, lived);
             let mut line = Line::default();
-            line.prefix().text(child.name);
+            line.text(child.name);
             if status >= 0 {
                 line.say(text!(" exited with status "))
                     .number(status.unsigned_abs());
@@ -264,7 +264,7 @@ pub fn run(
                 line.say(text!(" was killed"));
             }
             line.say(RESTARTING);
-            sink.write_line(line.end_line());
+            event::report_name(sink, line.bytes(), b"", Text::NOTHING);
         }
     }
 }
