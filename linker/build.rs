@@ -16,6 +16,11 @@ fn main() {
         "cargo::rustc-env=DEFMT_LOG={}",
         env::var("DEFMT_LOG").unwrap_or_else(|_| "info".into())
     );
+    println!("cargo::rerun-if-env-changed=STOWAWAY_COMMIT");
+    println!(
+        "cargo::rustc-env=STOWAWAY_COMMIT={}",
+        env::var("STOWAWAY_COMMIT").unwrap_or_else(|_| "unknown".into())
+    );
     let root = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
     let mut script = format!("{root}/linker/stowaway.ld");
     if texts::is_bare() {

@@ -52,6 +52,7 @@ macro_rules! flags {
                     bare_count: Self::BARE.len(),
                     wanted: Self::WANTED,
                     help,
+                    foreign: b"",
                     more: None,
                 }
             }
@@ -82,6 +83,8 @@ pub(super) struct Flags {
     pub(super) wanted: Text,
     /// The text of `--help`.
     pub(super) help: &'static [Text],
+    /// Words that other programs have for these flags, each followed by a space and the word to use here.
+    pub(super) foreign: &'static [u8],
     /// A further table, such as another role's, whose flags are accepted too.
     pub(super) more: Option<&'static Self>,
 }
@@ -115,6 +118,19 @@ fn difference(one: &[u8], other: &[u8]) -> usize {
     one.len().max(other.len())
 }
 
+/// Returns the role that `word` was perhaps meant to be: one that starts as it does, or differs in at most half of its letters.
+/// Executables without NFS have few roles and shall be small.
+#[cfg(feature = "nfs")]
+pub(super) fn nearest_role(names: &'static [u8], word: &[u8]) -> Option<&'static [u8]> {
+    let common = |name: &[u8]| {
+        let pairs = name.iter().zip(word);
+        pairs.take_while(|(one, other)| one == other).count()
+    };
+    let is_near = |name: &&[u8]| common(name) >= 3 || 2 * difference(word, name) <= name.len();
+    let roles = parts(names, b' ').map(|names| nth(names, b'|', 0));
+    roles.filter(is_near).max_by_key(|name| common(name))
+}
+
 impl Flags {
     /// Finds a flag by name in this table and those of [`Self::more`].
     fn find(&self, name: &[u8]) -> Option<(&Self, ParsedFlag)> {
@@ -132,8 +148,8 @@ impl Flags {
         }
     }
 
-    /// Returns the long flag that differs least from `word`, before any "="; empty: all differ in half of their letters or more.
-    /// Left out of executables without NFS, which have few flags and shall be small.
+    /// Returns the word that is to be used for `word` of another program, or else the long flag that differs least from it, before
+    /// any "="; empty: all differ in half of their letters or more. Left out of executables without NFS, which have few flags and shall be small.
     fn nearest(&self, word: &[u8]) -> &'static [u8] {
         if !HAS_NFS {
             return b"";
@@ -141,6 +157,12 @@ impl Flags {
         let (word, mut nearest, mut least) = (nth(word, b'=', 0), &b""[..], usize::MAX);
         let mut table = Some(self);
         while let Some(flags) = table {
+            let mut foreign = parts(flags.foreign, b' ');
+            while let (Some(name), Some(meant)) = (foreign.next(), foreign.next()) {
+                if name == word {
+                    return meant;
+                }
+            }
             for names in parts(flags.names, b' ') {
                 for name in parts(names, b'|') {
                     let count = difference(word, name);

@@ -1,6 +1,8 @@
 //! Multi-call binary: `argv[0]` or the first argument selects the role. One file or folder per role.
 
-use crate::config::{self, REGION_BYTES, REGION_FIXED_BYTES};
+use crate::config::{self, HAS_NFS, REGION_BYTES, REGION_FIXED_BYTES};
+#[cfg(feature = "resolve")]
+use crate::engine::mdns::browser::Goal;
 use crate::event::{self, Fatal, Line, Sink};
 #[cfg(feature = "flags")]
 use crate::mem::Ends as _;
@@ -76,6 +78,7 @@ macro_rules! roles {
                 HELP_END,
             ];
 
+            const FIRST_NAMES: &[&str] = &[$(#[cfg(feature = $feature)] first_name!($($name)+)),+];
             const NAMES: &[&str] = &[$(#[cfg(feature = $feature)] concat!($($name, "|",)+ " ")),+];
             const JOINED: &[u8] = &const {
                 let mut names = [0; joined(Self::NAMES, &mut [])];
@@ -124,6 +127,13 @@ macro_rules! roles {
     };
 }
 
+/// The first name of a role, after a space.
+macro_rules! first_name {
+    ($first:literal $($alias:literal)*) => {
+        concat!(" ", $first)
+    };
+}
+
 roles! {
     "nfs": Nfs "nfs" => nfs::SUMMARY, |args, build_id| nfs::run(args, build_id, false);
     "nfs": Unfsd "unfsd" => Text::NOTHING, |args, build_id| nfs::run(args, build_id, true);
@@ -134,9 +144,12 @@ roles! {
     "check": Check "check" => check::SUMMARY, |args, _| check::run(args);
     "probe": Probe "probe" => probe::SUMMARY, |args, _| probe::run(args);
     "mdns": Mdns "mdns" => mdns::SUMMARY, |args, _| mdns::run(args);
-    "browse": Browse "browse" => browse::SUMMARY, |args, _| browse::run(args);
-    "publish": Publish "publish" => publish::SUMMARY, |args, _| publish::run(args);
-    "resolve": Resolve "resolve" => resolve::SUMMARY, |args, _| resolve::run(args);
+    "browse": Browse "browse"|"avahi-browse" => browse::SUMMARY, |args, _| browse::run(args);
+    "publish": Publish "publish"|"avahi-publish"|"avahi-publish-service" => publish::SUMMARY, |args, _| publish::run(args, false);
+    "publish": PublishAddress "avahi-publish-address" => Text::NOTHING, |args, _| publish::run(args, true);
+    "resolve": Resolve "resolve"|"avahi-resolve" => resolve::SUMMARY, |args, _| resolve::run(args, None);
+    "resolve": ResolveName "avahi-resolve-host-name" => Text::NOTHING, |args, _| resolve::run(args, Some(Goal::Host));
+    "resolve": ResolveAddress "avahi-resolve-address" => Text::NOTHING, |args, _| resolve::run(args, Some(Goal::Address));
     "init": Init "init" => Text::NOTHING, |args, build_id| init::run(args, build_id);
 }
 
@@ -182,7 +195,37 @@ fn quote(json: &mut crate::wire::Writer<'_>, text: &[u8]) {
     json.put(b"\"");
 }
 
-const VERSION: Text = text!(concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n"));
+/// The commit of the source; `unknown` unless `cargo xtask build` compiled it.
+const COMMIT: &str = env!("STOWAWAY_COMMIT");
+const PROCESSOR: &str = if cfg!(target_arch = "x86_64") {
+    "x86_64"
+} else if cfg!(target_arch = "x86") {
+    "i686"
+} else if cfg!(target_arch = "aarch64") {
+    "aarch64"
+} else {
+    "armv7"
+};
+/// The text of `--version`, before the names of the roles.
+const VERSION_HEAD: &[&str] = &[
+    "stowaway ",
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit ",
+    COMMIT,
+    "\nprocessor ",
+    PROCESSOR,
+    "\nroles",
+];
+/// The text of `--version`.
+const VERSION: &[u8] = &const {
+    const HEAD_LEN: usize = joined(VERSION_HEAD, &mut []);
+    const LEN: usize = HEAD_LEN + joined(Role::FIRST_NAMES, &mut []) + 1;
+    let mut version = [b'\n'; LEN];
+    let (_, names) = version.split_at_mut(HEAD_LEN);
+    joined(Role::FIRST_NAMES, names);
+    joined(VERSION_HEAD, &mut version);
+    version
+};
 
 /// Largest text of `--help` (bytes).
 const HELP_BYTES_MAX: usize = 2 << 10;
@@ -215,16 +258,24 @@ pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> i32 {
 }
 
 fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
-    let mut next = || args.next().unwrap_or_default().to_bytes();
-    let name = next();
+    let name = args.next().unwrap_or_default().to_bytes();
     // sshd and login(1) start a login shell with "-" before its name in argv[0].
     let name = name.strip_prefix(b"-").unwrap_or(name);
     let mut word = parts(name, b'/').last().unwrap_or_default();
     let mut role = Role::of(word);
     let link = word;
     if role.is_none() {
+        let remaining = args.clone();
+        let mut next = || args.next().unwrap_or_default().to_bytes();
         word = next();
         role = Role::of(word);
+        // `help ROLE`: the role reads the word `help`, too. Executables without NFS are small, and most have one role.
+        if HAS_NFS
+            && word == b"help"
+            && let Some(named) = Role::of(next())
+        {
+            (role, args) = (Some(named), remaining);
+        }
     }
     let (region_bytes, fixed_bytes) = memory(role, &args);
     set_region(sys::region(region_bytes), region_bytes, fixed_bytes);
@@ -239,7 +290,14 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
             role.run(args, build_id)
         }
         None => {
-            answer_help(word, Role::HELP)?;
+            answer_help(
+                if HAS_NFS && word == b"-v" {
+                    b"-V"
+                } else {
+                    word
+                },
+                Role::HELP,
+            )?;
             if matches!(word, [] | [b'-', ..]) && !link.starts_with(b"stowaway") {
                 // Run through a link, or as a copy, that has another name.
                 word = link;
@@ -250,17 +308,42 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
                 }
                 return Err(USAGE);
             }
-            let why = text!("see stowaway --help");
-            Err(complain(USAGE, text!("there is no role"), word, why))
+            Err(refuse_role(word))
         }
     }
+}
+
+/// Reports that there is no role `word`, with the role that is perhaps meant. Returns [`USAGE`].
+fn refuse_role(word: &[u8]) -> Fatal {
+    let what = text!("there is no role");
+    #[cfg(feature = "nfs")]
+    {
+        let is_path = word.contains(&b'/');
+        let near = if is_path {
+            Some(word)
+        } else {
+            flags::nearest_role(Role::JOINED, word)
+        };
+        if let Some(near) = near {
+            let mut line = Line::default();
+            line.prefix().say(what).details(word, Text::NOTHING);
+            line.say(text!("; did you mean "));
+            if is_path {
+                line.say(text!("stowaway nfs "));
+            }
+            line.escaped(near).say(text!("? See stowaway --help"));
+            Console.write_line(line.end_line());
+            return USAGE;
+        }
+    }
+    complain(USAGE, what, word, text!("see stowaway --help"))
 }
 
 /// Returns the memory for a role (bytes), and the part of it that stays the same if tables are shortened for lack of memory.
 #[allow(unused_variables, reason = "an executable may lack all roles below")]
 fn memory(role: Option<Role>, args: &Args) -> (usize, usize) {
     let (mut bytes, mut fixed) = (REGION_BYTES, REGION_FIXED_BYTES);
-    if config::HAS_NFS {
+    if HAS_NFS {
         bytes += config::EXPORTS_BYTES;
     }
     #[cfg(feature = "serve")]
@@ -287,12 +370,15 @@ fn may_use_stack(args: &Args) -> bool {
 
 /// If `word` asks for help or the version, prints that and returns `Err(DONE)`; any other word is `Ok`.
 fn answer_help(word: &[u8], help: &[Text]) -> Result<(), Fatal> {
-    let text = match index_of(b"-h --help help --version", word) {
-        Some(3) => &[VERSION],
-        Some(_) => help,
+    match index_of(b"-h --help help --version -V", word) {
         None => return Ok(()),
-    };
-    for part in text.iter().filter(|part| **part != Text::NOTHING) {
+        Some(0..3) => {}
+        Some(_) => {
+            print(VERSION);
+            return Err(DONE);
+        }
+    }
+    for part in help.iter().filter(|part| **part != Text::NOTHING) {
         print(part.decode(&mut [0; HELP_BYTES_MAX]));
     }
     Err(DONE)

@@ -68,6 +68,7 @@ mod tests {
         bare_count: 0,
         wanted: Text::NOTHING,
         help: &[],
+        foreign: b"",
         more: None,
     });
 

@@ -17,6 +17,8 @@ pub(super) struct Out {
     len: usize,
     /// True for JSON output, in which a backslash must be doubled.
     pub(super) is_json: bool,
+    /// True if link-local addresses are followed by their interface, as in `fe80::1%eth0`.
+    pub(super) has_scopes: bool,
     bytes: &'static mut [u8],
 }
 
@@ -26,6 +28,7 @@ impl Out {
         Self {
             len: 0,
             is_json: false,
+            has_scopes: false,
             bytes: mem::bytes(OUT_BYTES),
         }
     }

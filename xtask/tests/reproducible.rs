@@ -60,6 +60,7 @@ pub(crate) fn xtask_of_copy(directory: &Path) -> Result<Command> {
         .env("CARGO_HOME", &crates)
         .env("RUSTUP_HOME", home_of("RUSTUP_HOME", ".rustup")?)
         .env("HOME", &home)
+        .env("STOWAWAY_COMMIT", build::commit())
         .env("USER", "somebody")
         .env("LOGNAME", "somebody")
         .current_dir(tree);

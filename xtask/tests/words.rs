@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::build::Arch;
+use xtask::build::{self, Arch};
 use xtask::clients::nfs::{Client, nfsstat3};
 use xtask::machines::port::Port;
 use xtask::machines::server::{Namespace, Server, ServerOptions, binary, public_dir, root_for};
@@ -206,7 +206,20 @@ stowaway --help lists the roles, stowaway ROLE --help its options
     let mut command = Command::new(&program);
     ensure_stderr(command.arg("--export"), USAGE, &no_role("--export"))?;
     let mut command = Command::new(&program);
-    ensure_stderr(command.arg0("foo").arg("wibble"), USAGE, &no_role("wibble"))
+    ensure_stderr(command.arg0("foo").arg("wibble"), USAGE, &no_role("wibble"))?;
+    for (word, meant) in [
+        ("sftp", "sftp-server"),
+        ("nfsd", "nfs"),
+        ("browser", "browse"),
+        ("mdsn", "mdns"),
+        ("/srv", "stowaway nfs /srv"),
+    ] {
+        let expect = format!(
+            "stowaway: there is no role {word}; did you mean {meant}? See stowaway --help\n"
+        );
+        ensure_stderr(Command::new(&program).arg(word), USAGE, &expect)?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -249,6 +262,10 @@ fn unknown_option_names_the_role_and_the_nearest_option() -> Result<()> {
         (&["check", "nfs", "--jason"], "--json"),
         (&["probe", "--jason"], "--json"),
         (&["publish", "--subtyp"], "--subtype"),
+        (&["nfs", "--port"], "-n"),
+        (&["serve", "--bind"], "-l"),
+        (&["nfs", "-o"], "DIR:OPTION,..."),
+        (&["unfsd", "-v"], "--version"),
         (&["nfs", "--wibble"], ""),
         (&["sftp-server", "-x"], ""),
         (&["mdns", "--wibble"], ""),
@@ -445,11 +462,22 @@ fn help_and_version_go_to_stdout_and_fit_a_terminal() -> Result<()> {
             text.lines().count()
         );
     }
-    for words in [&["--version"][..], &["nfs", "--version"]] {
+    let version = format!(
+        "stowaway {}\ncommit {}\nprocessor x86_64\nroles nfs unfsd serve sftp-server ",
+        env!("CARGO_PKG_VERSION"),
+        build::commit()
+    );
+    for words in [
+        &["--version"][..],
+        &["-V"],
+        &["-v"],
+        &["nfs", "--version"],
+        &["avahi-browse", "-V"],
+    ] {
         let output = run(words)?;
         let text = String::from_utf8(output.stdout)?;
         ensure!(
-            output.status.success() && text == format!("stowaway {}\n", env!("CARGO_PKG_VERSION")),
+            output.status.success() && text.starts_with(&version) && text.lines().count() == 4,
             "stowaway {words:?} printed {text:?}"
         );
     }

@@ -6,7 +6,7 @@
 use super::super::browse_common::Links;
 use super::super::terminal_safe::{Out, strings};
 use super::super::{Console, FAILED, Fatal, complain, refuse};
-use super::line::{KIND_LABELS, family};
+use super::line::{KIND_LABELS, family, put_address, put_scoped};
 pub(super) use crate::drive::platform::host::exec::JOB_COUNT_MAX;
 use crate::drive::platform::host::exec::{Program, RunResult};
 use crate::engine::mdns::browser::{Event, EventKind};
@@ -17,7 +17,6 @@ use crate::time::{Duration, Instant};
 use crate::wire::label::is_like;
 use crate::wire::txt;
 use core::ffi::CStr;
-use core::net::IpAddr;
 
 /// Interval at which waitpid(2) is called while the program runs, for hosts that do not deliver SIGCHLD.
 const REAP_INTERVAL: Duration = Duration::SECOND;
@@ -127,7 +126,8 @@ pub(super) fn describe(out: &mut Out, word: &[u8], links: &Links, event: &Event<
         return;
     }
     name(out, b"HOST").name(names, event.host).byte(0);
-    name(out, b"ADDRESS").address(event.address).byte(0);
+    put_address(name(out, b"ADDRESS"), links.name(event.link), event);
+    out.byte(0);
     name(out, b"ADDRESSES");
     put_addresses(out, links, event);
     name(out, b"PORT").number(event.port.into()).byte(0);
@@ -160,10 +160,7 @@ fn put_addresses(out: &mut Out, links: &Links, event: &Event<'_>) {
     let first = out.len();
     for (link, address) in event.addresses() {
         let start = out.len();
-        out.address(Some(address));
-        if matches!(address, IpAddr::V6(address) if address.is_unicast_link_local()) {
-            out.byte(b'%').put(links.name(link));
-        }
+        put_scoped(out, address, links.name(link));
         // Two links to one network have the same addresses.
         let (before, new) = (out.bytes().head(start).tail(first), out.bytes().tail(start));
         if parts(before, b' ').any(|other| other == new) {

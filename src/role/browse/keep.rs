@@ -256,7 +256,7 @@ impl Keep {
         put_service(out, PRESENT, links.name(event.link), event);
         let known = self.find(&|line| is_same(line, out.bytes()));
         if is_present {
-            put_location(out, event);
+            put_location(out, links.name(event.link), event);
             let mut time = [0; TIME_BYTES];
             write_time(&mut time);
             out.put(&time).byte(b';');

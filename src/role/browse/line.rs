@@ -7,6 +7,7 @@ use crate::event::Sink as _;
 use crate::mem::{Ends as _, parts};
 use crate::text::{Text, text, texts};
 use crate::wire::label::cut;
+use core::net::IpAddr;
 
 /// The form of output.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -75,6 +76,16 @@ pub(super) fn put_kinds(out: &mut Out, start: Option<usize>, is_plain: bool) {
     }
 }
 
+/// Prints the only domain that is browsed. The interface and the family are any.
+pub(super) fn put_domain(out: &mut Out, form: Form) {
+    let line = match form {
+        Form::Columns => text!("+  n/a  n/a local"),
+        Form::Fields => text!("+;;;local"),
+        Form::Json => text!("{\"event\":\"domain\",\"domain\":\"local\"}"),
+    };
+    out.clear().put(line.decode(&mut [0; 64])).print_line();
+}
+
 /// Reports on standard error that a service was not resolved in time, in the words of avahi-browse.
 pub(super) fn report_unresolved(out: &mut Out, event: &Event<'_>) {
     let names = event.names();
@@ -107,27 +118,46 @@ pub(super) fn put_service(out: &mut Out, mark: u8, interface: &[u8], event: &Eve
     start
 }
 
+/// Writes an address; one that is link-local with its interface, as in `fe80::1%eth0`.
+pub(super) fn put_scoped(out: &mut Out, address: IpAddr, interface: &[u8]) {
+    out.address(Some(address));
+    if matches!(address, IpAddr::V6(address) if address.is_unicast_link_local()) {
+        out.byte(b'%').put(interface);
+    }
+}
+
+/// Writes the address of the event's host, with its interface if [`Out::has_scopes`].
+pub(super) fn put_address(out: &mut Out, interface: &[u8], event: &Event<'_>) {
+    match event.address {
+        Some(address) if out.has_scopes => put_scoped(out, address, interface),
+        address => _ = out.address(address),
+    }
+}
+
 /// Writes `;local;HOST;ADDRESS;PORT;`.
 #[inline(never)]
-pub(super) fn put_location(out: &mut Out, event: &Event<'_>) {
+pub(super) fn put_location(out: &mut Out, interface: &[u8], event: &Event<'_>) {
     out.put(b";local;").name(event.names(), event.host);
-    out.byte(b';').address(event.address);
+    out.byte(b';');
+    put_address(out, interface, event);
     out.byte(b';').number(event.port.into()).byte(b';');
 }
 
 /// Writes host, address, port and TXT of a service in columns: a line for each.
-fn put_resolved_lines(out: &mut Out, event: &Event<'_>) {
+fn put_resolved_lines(out: &mut Out, interface: &[u8], event: &Event<'_>) {
     out.put(b"\n   hostname = [")
         .name(event.names(), event.host);
-    out.put(b"]\n   address = [").address(event.address);
+    out.put(b"]\n   address = [");
+    put_address(out, interface, event);
     out.put(b"]\n   port = [").number(event.port.into());
     out.put(b"]\n   txt = [").texts(event.txt).byte(b']');
 }
 
 /// Writes host, address, port and TXT of a service as members of a JSON object.
-fn put_resolved_members(out: &mut Out, event: &Event<'_>) {
+fn put_resolved_members(out: &mut Out, interface: &[u8], event: &Event<'_>) {
     out.put(b",\"host\":\"").name(event.names(), event.host);
-    out.put(b"\",\"address\":\"").address(event.address);
+    out.put(b"\",\"address\":\"");
+    put_address(out, interface, event);
     out.put(b"\",\"port\":").number(event.port.into());
     out.put(b",\"txt\":[");
     for (index, text) in strings(event.txt).enumerate() {
@@ -164,7 +194,7 @@ impl Form {
                     put_kinds(out, Some(start), false);
                 }
                 if is_resolved {
-                    put_location(out, event);
+                    put_location(out, interface, event);
                     out.texts(event.txt);
                 } else {
                     out.put(b";local");
@@ -185,7 +215,7 @@ impl Form {
                 }
                 out.pad(start, KIND_COLUMNS).put(b" local");
                 if is_resolved {
-                    put_resolved_lines(out, event);
+                    put_resolved_lines(out, interface, event);
                 }
             }
             Self::Json => {
@@ -199,7 +229,7 @@ impl Form {
                 out.put(b",\"type\":\"").labels(names, kind, KIND_LABELS);
                 out.put(b"\",\"domain\":\"local\"");
                 if is_resolved {
-                    put_resolved_members(out, event);
+                    put_resolved_members(out, interface, event);
                 }
                 out.byte(b'}');
             }

@@ -42,6 +42,7 @@ flags! {
             All "a" | "--all",
             Types "--types",
             Database "b" | "--dump-db",
+            Domains "D" | "--browse-domains",
             Resolve "r" | "--resolve",
             Terminate "t" | "--terminate",
             Parsable "p" | "--parsable",
@@ -81,6 +82,8 @@ struct Options {
     terminates: bool,
     /// True with `-b`: only lists the known types.
     lists_kinds: bool,
+    /// True with `-D`: only lists the browsing domains, which are `local`.
+    lists_domains: bool,
     /// True with `-k`: prints types, not their names.
     is_plain: bool,
     form: Form,
@@ -109,6 +112,7 @@ impl Options {
             Flag::All => self.goal = Some(Goal::Everything),
             Flag::Types => self.goal = Some(Goal::Types),
             Flag::Database => self.lists_kinds = true,
+            Flag::Domains => self.lists_domains = true,
             Flag::Resolve => self.resolves = true,
             // `-c` prints avahi-daemon's cache and exits. Without a daemon, the other hosts are queried instead.
             Flag::Terminate | Flag::Cache => self.terminates = true,
@@ -146,6 +150,10 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let network = network::read(&FLAGS, args, &mut |given| {
         options.set(Flag::of(given.number)?, given.value)
     })?;
+    if options.lists_domains {
+        line::put_domain(&mut Out::new(), options.form);
+        return Err(DONE);
+    }
     if options.lists_kinds {
         line::put_kinds(&mut Out::new(), None, options.is_plain);
         return Err(DONE);
@@ -181,6 +189,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         options: &options,
     };
     printer.out.is_json = options.form == Form::Json;
+    printer.out.has_scopes = options.reports_once;
     let runs = printer.runner.is_some();
     browse_common::run(
         &network,

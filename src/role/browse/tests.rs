@@ -102,6 +102,44 @@ fn lines(form: Form, instance: &[u8], content: &[u8]) -> Vec<String> {
 }
 
 #[test]
+fn link_local_addresses_have_a_scope_with_once() {
+    for (has_scopes, shown) in [(true, "fe80::9%eth0"), (false, "fe80::9")] {
+        let (mut world, mut out, mut lines) = (browsing(), Out::new(), Vec::new());
+        out.has_scopes = has_scopes;
+        let mut each = |event: &Event<'_>| {
+            for form in [Form::Columns, Form::Fields, Form::Json] {
+                if event.kind == EventKind::Resolved
+                    && form.write(out.clear(), b"eth0", event, false).is_some()
+                {
+                    lines.push(written(&out));
+                }
+            }
+        };
+        let mut said = service(b"x", "h.local", 2049, b"");
+        // The additional A record at the end becomes an AAAA record of another host's name.
+        let address = "fe80::9".parse::<core::net::Ipv6Addr>().unwrap();
+        said = said.record(
+            1,
+            &wire("g.local"),
+            kind::AAAA,
+            0x8001,
+            120,
+            &address.octets(),
+        );
+        let mut srv = vec![0, 0, 0, 0, 8, 1];
+        srv.extend_from_slice(&wire("g.local"));
+        let name = [&[1, b'x'][..], &wire(NFS)].concat();
+        said = said.record(1, &name, kind::SRV, 0x8001, 120, &srv);
+        hear(&mut world, said, &mut each);
+        pass(&mut world, 2000, &mut each);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        for (line, end) in lines.iter().zip(["]", ";", "\""]) {
+            assert!(line.contains(&format!("{shown}{end}")), "{line}");
+        }
+    }
+}
+
+#[test]
 fn lines_match_avahi_browse() {
     let content = txt(&[b"path=/a b", b"say=\"\\", b"", b"flag"]);
     let text = r#""path=/a b" "say=\"\\" "flag""#;

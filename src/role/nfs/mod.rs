@@ -32,7 +32,7 @@ use crate::engine::programs::Programs;
 use crate::engine::turns::Turns;
 use crate::event::{self, Line};
 use crate::log;
-use crate::mem::{self, scaled};
+use crate::mem::{self, has_any, scaled};
 use crate::net::{NetError, Signals};
 use crate::sys::{self, Access, Args, BUILD_ID_BYTES, Calls, Errno, Needs};
 use crate::text::{Text, text};
@@ -299,7 +299,9 @@ fn open(tree: &mut Tree, number: usize, is_first: bool) -> Result<(), u8> {
         false => text!("cannot export"),
     };
     if is_first || !may_appear(fault.errno) {
-        reasons::failed_with(what, about.bytes(), fault.errno, &REASONS);
+        let has_comma = has_any(tree.path(number).to_bytes(), b",");
+        let reasons: &[Reason] = if has_comma { &[AFTER_COMMA] } else { &REASONS };
+        reasons::failed_with(what, about.bytes(), fault.errno, reasons);
     }
     Err(fault.errno)
 }
@@ -514,6 +516,12 @@ fn cannot_listen(at: &SocketAddrV6, errno: Errno) -> Fatal {
 fn failed(what: Text, about: &[u8], errno: Errno) -> Fatal {
     reasons::failed(what, about, errno, &REASONS)
 }
+
+/// Reason for a missing path with a comma, which perhaps has options after it.
+const AFTER_COMMA: Reason = reason(
+    Errno::NOENT,
+    text!("does not exist; options follow a colon, as in DIR:rw"),
+);
 
 /// Reasons and advice that are specific to this role.
 static REASONS: [Reason; 13] = [

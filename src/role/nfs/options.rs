@@ -2,7 +2,7 @@
 
 use super::super::args::{address, port};
 use super::super::flags::{Flags, flags};
-use super::super::{Fatal, network, refuse_value};
+use super::super::{DONE, Fatal, complain, network, refuse_value};
 use super::argument::{self, ExportArgument, Exports};
 use super::background::Background;
 use crate::config::{EXPORTS_FILE, NFS_PORT};
@@ -11,6 +11,7 @@ use crate::drive::platform::host::loops::SharedState;
 use crate::drive::platform::network::Network;
 use crate::mem::index_of;
 use crate::sys::Args;
+use crate::text::text;
 use crate::vfs::Form;
 use crate::wire::exports::Flaw;
 use core::cell::Cell;
@@ -25,6 +26,7 @@ flags! {
             AnyPort "u",
             NoDatagrams "t",
             SingleUser "s",
+            NoEffect "b" | "c" | "r" | "w",
             #[cfg(feature = "serve")]
             Foreground "d",
             #[cfg(feature = "serve")]
@@ -33,7 +35,7 @@ flags! {
         valued {
             Port "n" => "port: a number below 65536",
             MountPort "m" => "port: a number below 65536",
-            Address "l" => "address: numeric, such as 192.0.2.1 or 2001:db8::1",
+            Address "l" => "address: numeric, such as 192.0.2.1 or 2001:db8::1, not the name of an interface",
             Handles "--handles" => "handles: kernel or path",
             KeyFile "--key-file" => "file: a path",
             Trace "--trace" => "file: a path",
@@ -41,6 +43,7 @@ flags! {
             Log "--log" => "log: a path below 250 bytes, or ADDRESS:PORT",
             #[cfg(feature = "serve")]
             PidFile "i" => "file: a path",
+            ClusterPath "C" => "path: any",
             File "e" => "file of exports: a path; see exports(5)",
             Export "--export" | "*" => "export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
             #[cfg(feature = "ipxe")]
@@ -50,7 +53,11 @@ flags! {
 }
 
 /// The table of these flags and those of the network stack.
-pub(in super::super) const FLAGS: Flags = network::with(Flag::table(super::HELP));
+pub(in super::super) const FLAGS: Flags = network::with(Flags {
+    foreign:
+        b"--port -n --bind -l --listen -l --address -l --config -e -o DIR:OPTION,... -v --version",
+    ..Flag::table(super::HELP)
+});
 
 /// The parsed arguments.
 #[repr(C)] // Largest field last: the others have short offsets.
@@ -69,6 +76,8 @@ pub(in super::super) struct Options {
     pub(super) is_single_user: bool,
     /// The file with exports (`-e`).
     pub(super) file: Option<&'static CStr>,
+    /// True if an option of unfsd was given that has no effect here.
+    is_for_unfsd: bool,
     /// True if the exports are only checked (`-T`).
     pub(super) tests: bool,
     /// Under `serve`, memory that outlives the server and is shared by all NFS processes. `None`: not under `serve`, or mmap
@@ -93,6 +102,7 @@ impl Default for Options {
             has_no_datagrams: false,
             is_single_user: false,
             file: None,
+            is_for_unfsd: false,
             tests: false,
         }
     }
@@ -109,6 +119,10 @@ impl Options {
             self.set(Flag::of(given.number)?, given.value)
         })?;
         self.check()?;
+        if self.is_for_unfsd {
+            let why = text!("-b, -C, -c, -r and -w of unfsd are accepted for its scripts");
+            complain(DONE, text!("options without effect"), b"", why);
+        }
         Ok(network)
     }
 
@@ -158,9 +172,13 @@ impl Options {
         match flag {
             Flag::NoPortmap => self.portmap = false,
             Flag::Test => self.tests = true,
-            Flag::AnyPort => self.address.set_port(0),
+            Flag::AnyPort => {
+                self.address.set_port(0);
+                self.mount_port = None;
+            }
             Flag::NoDatagrams => self.has_no_datagrams = true,
             Flag::SingleUser => self.is_single_user = true,
+            Flag::NoEffect | Flag::ClusterPath => self.is_for_unfsd = true,
             #[cfg(feature = "serve")]
             Flag::Foreground => self.background.detaches = false,
             #[cfg(feature = "serve")]
@@ -168,7 +186,12 @@ impl Options {
             _ if text.is_empty() => return None,
             Flag::Port => self.address.set_port(port(text)?),
             Flag::MountPort => self.mount_port = Some(port(text)?),
-            Flag::Address => self.address.set_ip(address(text)?),
+            Flag::Address => {
+                let inside = text
+                    .strip_prefix(b"[")
+                    .and_then(|text| text.strip_suffix(b"]"));
+                self.address.set_ip(address(inside.unwrap_or(text))?);
+            }
             Flag::Handles => {
                 self.form = Some(match index_of(b"path kernel", text)? {
                     0 => Form::Path,

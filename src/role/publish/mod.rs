@@ -93,10 +93,11 @@ impl Options {
     }
 }
 
-/// Announces until SIGTERM or SIGINT.
+/// Announces until SIGTERM or SIGINT. `is_address`: a name of an address, unless `-s` is given.
 #[inline(never)]
-pub(super) fn run(args: Args) -> Result<(), Fatal> {
+pub(super) fn run(args: Args, is_address: bool) -> Result<(), Fatal> {
     let options = mem::leak(Options::default());
+    options.is_address = is_address;
     let network = network::read(&FLAGS, args, &mut |given| {
         options.set(Flag::of(given.number)?, given.value.to_bytes())
     })?;

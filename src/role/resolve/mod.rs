@@ -120,11 +120,11 @@ impl SoughtName {
     }
 }
 
-/// Resolves all arguments: prints each result, and reports each name without one.
+/// Resolves all arguments: prints each result, and reports each name without one. `goal`: if no flag selects one.
 #[inline(never)]
-pub(super) fn run(args: Args) -> Result<(), Fatal> {
+pub(super) fn run(args: Args, goal: Option<Goal>) -> Result<(), Fatal> {
     let mut options = Options {
-        goal: None,
+        goal,
         families: 0,
         interfaces: Interfaces::new(),
         sought: heapless::Vec::new(),

@@ -364,12 +364,28 @@ fn install(mut cargo: Command, name: &str, version: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// The last commit that changed what is compiled: that of STOWAWAY_COMMIT, which builders of an unpacked archive set, or of git.
+pub fn commit() -> String {
+    if let Ok(commit) = std::env::var("STOWAWAY_COMMIT") {
+        return commit;
+    }
+    let mut git = Command::new("git");
+    git.current_dir(workspace_root());
+    git.args(["log", "-1", "--format=%h", "--abbrev=12", "--"]);
+    git.args(["src", "linker", "Cargo.toml", "Cargo.lock"]);
+    match setup::run_captured(&mut git) {
+        Ok(commit) if !commit.is_empty() => commit.trim().to_owned(),
+        _ => "unknown".to_owned(),
+    }
+}
+
 /// Compiles stowaway with `roles` and returns the path of the linked executable.
 fn compile(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     let mut cargo = toolchain::for_file(arch)?;
     let features: Vec<&str> = roles.iter().map(|role| role.name()).collect();
     cargo.args(["--bin", "stowaway", "--release", "--no-default-features"]);
     cargo.args(["--features", &features.join(",")]);
+    cargo.env("STOWAWAY_COMMIT", commit());
     run_cargo(cargo, &format!("stowaway for {}", arch.name()))
 }
 
