@@ -32,6 +32,8 @@ const HOLD_OFF_PROBE_MS: u32 = 250;
 struct AnswerTiming {
     /// True if the response is unicast.
     is_direct: bool,
+    /// True if the query proposes records.
+    is_probe: bool,
     /// True if the querier announces further messages with known answers (TC bit).
     is_truncated: bool,
     /// Delay (milliseconds) if all answers are unique records.
@@ -93,6 +95,7 @@ impl Responder {
         }
         let mut timing = AnswerTiming {
             is_direct,
+            is_probe,
             is_truncated: is_truncated && !is_direct,
             delay: 0,
             shared_delay: self.random.ms(SHARED_MS, SHARED_RANGE_MS),
@@ -235,9 +238,10 @@ impl LinkState {
                     delay = delay.max(timing.shared_delay);
                     continue;
                 }
-                // All records of a unique name and type are sent together or not at all (cache-flush, RFC 6762 section 10.2).
+                // All records of a unique name and type are sent together or not at all (cache-flush, RFC 6762 section 10.2). If
+                // another host probes for the name, its proposed records are no known answers: all types are sent.
                 for (_, member) in zone.records_of(record.name) {
-                    if member.kind == record.kind {
+                    if member.kind == record.kind || timing.is_probe {
                         self.state(member).clear(bit::KNOWN);
                     }
                 }

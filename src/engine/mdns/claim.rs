@@ -4,7 +4,7 @@ use super::link_state::LinkState;
 use super::names::NameId;
 use super::probe::TIE_PAUSE_MS;
 use super::record_state::{Phase, later};
-use super::responder::{PROBE_JITTER_MS, Responder};
+use super::responder::{PROBE_JITTER_MS, Renamed, Responder};
 use super::zone::{RenameStyle, Zone};
 use crate::event::Line;
 use crate::mem::Ends as _;
@@ -141,14 +141,14 @@ impl Zone {
 }
 
 impl Responder {
-    /// Handles a conflict: another host claims `name`. If we own the name, and it is no reverse mapping, probes for it again.
+    /// Handles a conflict: another host claims a name. If we own the name, and it is no reverse mapping, probes for it again.
     /// Otherwise chooses a new name for a host or service, and gives up an alias, a reverse mapping, or a virtual machine that the
     /// other host also has.
     pub(super) fn handle_conflict(
         &mut self,
         now: Instant,
         link: usize,
-        name: NameId,
+        Renamed { name, rival }: Renamed,
         message: &Message<'_>,
     ) {
         let mut style = self.zone.claim(name).rename_style;
@@ -179,11 +179,11 @@ impl Responder {
         if style != RenameStyle::Fixed && holds || style == RenameStyle::Machine {
             link_state.start_probing(&self.zone, name, now, ms);
         } else if matches!(style, RenameStyle::Host | RenameStyle::Instance) {
-            self.choose_new_name(now, name, ms);
+            self.choose_new_name(now, Renamed { name, rival }, ms);
         } else {
             link_state.give_up(&self.zone, name);
-            if style == RenameStyle::Alias {
-                let _ = self.renamed.push(name);
+            if self.is_alias(name) {
+                let _ = self.renamed.push(Renamed { name, rival });
             }
         }
     }
@@ -239,7 +239,8 @@ impl Responder {
     }
 
     /// Chooses a new label for a name and starts probing `ms` milliseconds later.
-    pub(super) fn choose_new_name(&mut self, now: Instant, name: NameId, ms: u32) {
+    pub(super) fn choose_new_name(&mut self, now: Instant, renamed: Renamed, ms: u32) {
+        let name = renamed.name;
         // The first new labels have the numbers 2 to 4, later ones a random number: with consecutive numbers, many hosts that
         // request the same name would conflict at each number.
         let mut number = u32::from(self.zone.claim(name).renames) + 2;
@@ -249,7 +250,7 @@ impl Responder {
         while !self.zone.rename(name, number) {
             number += 1;
         }
-        let _ = self.renamed.push(name);
+        let _ = self.renamed.push(renamed);
         for link_state in &mut self.links {
             if link_state.phase(&self.zone, name) != Phase::Idle {
                 link_state.start_probing(&self.zone, name, now, ms);

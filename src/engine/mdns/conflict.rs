@@ -4,7 +4,7 @@
 use super::link_state::LinkState;
 use super::names::NameId;
 use super::record_state::Phase;
-use super::responder::Responder;
+use super::responder::{Renamed, Responder};
 use super::zone::Zone;
 use super::{Destination, Meta};
 use crate::time::Instant;
@@ -46,7 +46,8 @@ impl Responder {
             // The first conflict restarts probing for the name. Before its first probe, further records in the message are no
             // conflict.
             if link_state.is_conflict(&self.zone, now, name, is_answer, &record) {
-                self.handle_conflict(now, link, name, message);
+                let rival = self.rival(from);
+                self.handle_conflict(now, link, Renamed { name, rival }, message);
             } else if record.ttl == 0 {
                 self.reclaim(now, name);
             }

@@ -10,7 +10,7 @@ use super::announcer::Announcer;
 use super::link_state::LinkState;
 use super::names::NameId;
 use super::record_state::{Phase, Probe, later};
-use super::responder::{PROBE_JITTER_MS, Responder};
+use super::responder::{PROBE_JITTER_MS, Renamed, Responder, Rival};
 use super::zone::{EVERYWHERE, HOST_TTL, RenameStyle, Zone};
 use crate::time::Instant;
 use crate::wire::dns::{Message, Section, kind};
@@ -60,7 +60,10 @@ impl Responder {
         if !is_known && let Some(host) = zone.names.intern(name) {
             zone.set_service_host(host);
             self.announcer = Announcer::Other;
-            let _ = self.renamed.push(host);
+            let _ = self.renamed.push(Renamed {
+                name: host,
+                rival: Rival::ThisHost,
+            });
         }
         let is_new = zone.service_host != previous;
         self.ask_for_host(now, ms, is_new);

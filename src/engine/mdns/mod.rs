@@ -28,7 +28,7 @@ mod zone;
 
 pub use link::{LINK_COUNT_MAX, Link, LinkId};
 pub use names::{NameId, Names};
-pub use responder::Responder;
+pub use responder::{Renamed, Responder, Rival};
 pub use zone::{ALIAS_COUNT_MAX, Full};
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -28,6 +28,24 @@ pub(super) const CONFLICT_COUNT: usize = 15;
 /// Maximum number of changed names that wait until the caller fetches them with [`Responder::pop_renamed`].
 const RENAMED_COUNT_MAX: usize = 16;
 
+/// A change of a name, returned by [`Responder::pop_renamed`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Renamed {
+    /// The name, as it is now.
+    pub name: NameId,
+    /// The responder because of which it has changed.
+    pub rival: Rival,
+}
+
+/// The responder that has a name that we requested.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rival {
+    /// A responder on another host.
+    OtherHost,
+    /// Another program on this host.
+    ThisHost,
+}
+
 /// The responder.
 #[derive(Debug)]
 #[repr(C)] // The most used fields first, the largest last.
@@ -37,7 +55,7 @@ pub struct Responder {
     /// The rate of probing attempts is limited until this time.
     pub(super) rate_limited_until: Instant,
     /// Names that were changed or given up and that the caller has not fetched yet.
-    pub(super) renamed: heapless::Vec<NameId, RENAMED_COUNT_MAX>,
+    pub(super) renamed: heapless::Vec<Renamed, RENAMED_COUNT_MAX>,
     /// True once the goodbyes are scheduled: the responder ignores all datagrams.
     pub(super) is_stopping: bool,
     pub(super) announcer: Announcer,
@@ -228,12 +246,7 @@ impl Responder {
         }
         let from = meta.from.ip();
         let is_response = message.is_response()?;
-        if meta.from.port() == PORT
-            && self
-                .links
-                .iter()
-                .any(|link_state| link_state.link.has_address(&from))
-        {
+        if meta.from.port() == PORT && self.rival(&from) == Rival::ThisHost {
             if self.sent.has(datagram) {
                 return None;
             }
@@ -244,6 +257,15 @@ impl Responder {
             None
         } else {
             self.handle_query(now, &meta, &from, &message, out)
+        }
+    }
+
+    /// Returns where the responder runs whose messages come from the address `from`.
+    pub(super) fn rival(&self, from: &IpAddr) -> Rival {
+        let mut links = self.links.iter();
+        match links.any(|link_state| link_state.link.has_address(from)) {
+            true => Rival::ThisHost,
+            false => Rival::OtherHost,
         }
     }
 
@@ -282,8 +304,9 @@ impl Responder {
     }
 
     /// Returns a name that has changed: renamed after a conflict, given up (an alias), or the name under which another responder on
-    /// this host announces the host. Each change is returned once.
-    pub fn pop_renamed(&mut self) -> Option<NameId> {
+    /// this host announces the host. Each change is returned once. Virtual machines left to other hosts are not returned: see
+    /// [`Self::is_left`].
+    pub fn pop_renamed(&mut self) -> Option<Renamed> {
         self.renamed.pop()
     }
 

@@ -99,9 +99,10 @@ impl Announced {
         }
     }
 
-    /// Returns the number of announced services.
-    pub(super) fn count(&self) -> usize {
-        self.0.len()
+    /// Returns the number of services, and the number of those that were not left to other hosts.
+    pub(super) fn counts(&self, responder: &Responder) -> (u32, u32) {
+        let ours = self.0.iter().filter(|entry| !responder.is_left(entry.name));
+        (self.0.len() as u32, ours.count() as u32)
     }
 
     /// Ends a scan: removes the services whose sources it has not found, each with a goodbye.

@@ -27,6 +27,17 @@ const POLL_MS: u32 = 10;
 /// Scans after which machines that other hosts announce are probed for again, as those hosts may have crashed: 10 minutes.
 const RECLAIM_SCANS: u8 = 64;
 
+/// State of the report of the number of machines.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Report {
+    AwaitsScan,
+    /// A scan has succeeded, which was complete (`is_all`) or reached a limit; other hosts may announce some of its machines.
+    AwaitsProbes {
+        is_all: bool,
+    },
+    Done,
+}
+
 /// The machines in a directory.
 pub(super) struct Machines {
     path: &'static CStr,
@@ -39,8 +50,7 @@ pub(super) struct Machines {
     next: Instant,
     /// True for the directory with whose machines libvirt's and Proxmox' are announced.
     is_first: bool,
-    /// True if the number of machines was reported.
-    is_reported: bool,
+    report: Report,
     /// True if the last scan failed or took too long, which was reported.
     has_failed: bool,
     /// Number of scans, modulo 256.
@@ -57,14 +67,14 @@ impl Machines {
             since: Instant::default(),
             next: Instant::default(),
             is_first,
-            is_reported: false,
+            report: Report::AwaitsScan,
             has_failed: false,
             scan_count: 0,
         }
     }
 
     /// Starts a scan if one is due, and updates the responder with what the current one has found. Returns the time of the next
-    /// call. The first scan reports the number of machines.
+    /// call.
     pub(super) fn poll(
         &mut self,
         now: Instant,
@@ -163,22 +173,40 @@ impl Machines {
         if is_all != 0 {
             self.announced.finish_scan(now, responder);
         }
-        if !has_failed && !self.is_reported {
-            self.is_reported = true;
-            let mut line = Line::default();
-            let count = self.announced.count();
-            line.number(count as u32);
-            line.say(text!(" virtual machines below "));
-            line.raw(path);
-            let why = match is_all {
-                0 => text!("stopped at the limit of 2000 machines or 50000 files"),
-                _ => Text::NOTHING,
+        if !has_failed && self.report != Report::Done {
+            self.report = Report::AwaitsProbes {
+                is_all: is_all != 0,
             };
-            event::report(&mut Console, text!("announcing"), line.bytes(), why);
         }
         self.scan_count = self.scan_count.wrapping_add(1);
         if self.scan_count.is_multiple_of(RECLAIM_SCANS) {
             self.announced.reclaim(now, responder);
         }
+    }
+
+    /// Reports the number of machines once: after the first scan, and after probing has shown which of the machines other
+    /// responders announce.
+    pub(super) fn report_count(&mut self, responder: &Responder) {
+        let Report::AwaitsProbes { is_all } = self.report else {
+            return;
+        };
+        if !responder.is_settled() {
+            return;
+        }
+        self.report = Report::Done;
+        let (count, ours) = self.announced.counts(responder);
+        let mut line = Line::default();
+        line.number(ours);
+        if ours < count {
+            line.text(" of ").number(count);
+        }
+        line.say(text!(" virtual machines below "));
+        line.raw(self.path.to_bytes());
+        let why = match is_all {
+            false => text!("stopped at the limit of 2000 machines or 50000 files"),
+            true if ours < count => text!("other responders announce the others"),
+            true => Text::NOTHING,
+        };
+        event::report(&mut Console, text!("announcing"), line.bytes(), why);
     }
 }

@@ -27,7 +27,9 @@ use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::drive::platform::host::files::Directory;
 use crate::drive::platform::host::watch::Watch;
 use crate::drive::{Task, platform};
-use crate::engine::mdns::{Limits, Link, LinkId, Meta, NameId, Responder, Transmit};
+use crate::engine::mdns::{
+    Limits, Link, LinkId, Meta, NameId, Renamed, Responder, Rival, Transmit,
+};
 use crate::event::{self, Events, Line, Sink};
 use crate::mem::{self, parts, scaled};
 use crate::mem::{Ends as _, index_of};
@@ -116,8 +118,6 @@ pub(super) struct Announcer {
     files_at: Instant,
     /// Time of the next step of a scan for virtual machines.
     machines_at: Instant,
-    /// True if it was reported that another host announces one of the virtual machines.
-    has_left: bool,
     /// Name that is reported as announced: the host's, or that of a service or alias.
     pub(super) subject: NameId,
     /// True if the current name of `subject` was reported.
@@ -241,7 +241,6 @@ impl Announcer {
             machines: heapless::Vec::new(),
             memory: mem::array(),
             machines_at: now,
-            has_left: false,
             subject: NameId::ROOT,
             is_reported: false,
             has_links: false,
@@ -314,18 +313,18 @@ impl Endpoint for Announcer {
                 self.machines_at = self.machines_at.min(next);
             }
         }
-        while let Some(name) = self.responder.pop_renamed() {
+        for machines in &mut self.machines {
+            machines.report_count(&self.responder);
+        }
+        while let Some(Renamed { name, rival }) = self.responder.pop_renamed() {
             let label = self.responder.label(name);
-            let mut why = text!("another host has the name");
+            let mut why = match rival {
+                Rival::OtherHost => text!("another host has the name"),
+                Rival::ThisHost => text!("another responder on this host has the name"),
+            };
             let mut what = text!("is now called");
             let is_alias = self.responder.is_alias(name);
-            if self.responder.is_left(name) {
-                if core::mem::replace(&mut self.has_left, true) {
-                    continue;
-                }
-                what = text!("does not announce");
-                why = text!("another host announces its UUID; others like that are not reported");
-            } else if is_alias {
+            if is_alias {
                 what = text!("cannot announce");
             } else if self.responder.other_host() == Some(name) {
                 what = text!("announces services alone, on");

@@ -215,15 +215,23 @@ fn machines_have_one_host(has_lists: bool) -> Result<()> {
             "{line}"
         );
     }
+    let mut announced = 0;
     for responder in responders {
+        let line = responder.wait_for("virtual machines below")?;
+        let (_, rest) = line.split_once("announcing ").context("no number")?;
+        let number: usize = rest.split(' ').next().unwrap_or_default().parse()?;
+        announced += number;
+        let of_all = format!("{number} of {MACHINE_COUNT} virtual");
+        let is_right = has_lists || number == MACHINE_COUNT || rest.starts_with(&of_all);
         let log = responder.stop_and_read()?;
-        let count = log.lines().count();
-        ensure!(
-            count <= LINE_COUNT_MAX && !log.contains("is now called"),
-            "{log}"
-        );
-        println!("{count} lines:\n{log}");
+        let is_repeated = ["is now called", "virtual machine", "not announce"]
+            .iter()
+            .any(|part| log.contains(part));
+        ensure!(is_right && !is_repeated, "{line}\n{log}");
+        ensure!(log.lines().count() <= LINE_COUNT_MAX, "{log}");
+        println!("{line}\n{log}");
     }
+    ensure!(announced == MACHINE_COUNT, "{announced} machines reported");
     Ok(())
 }
 

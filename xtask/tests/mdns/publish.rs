@@ -37,7 +37,8 @@ fn published_service_is_seen() -> Result<()> {
     )?;
     // A second service with the same name is renamed.
     let second = publish(&world, &["-s", "Printer (big)", "_ipp._tcp", "632"])?;
-    second.wait_for("is now called Printer (big) (2)")?;
+    second
+        .wait_for("is now called Printer (big) (2): another responder on this host has the name")?;
     second.wait_for("announced Printer (big) (2)")?;
     second.stop()?;
     service.stop()

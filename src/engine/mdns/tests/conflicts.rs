@@ -1,8 +1,8 @@
 //! Conflicts: another host has one of our names.
 
-use super::script::{query, response};
+use super::script::{lines, query, response};
 use super::world::{LIMITS, PEER, World};
-use crate::engine::mdns::Responder;
+use crate::engine::mdns::{NameId, Renamed, Responder, Rival};
 
 /// A record of another host with our host's name.
 const RIVAL: &str = "= box.local 120 flush A 192.0.2.77";
@@ -276,7 +276,7 @@ fn aliases_are_claimed_and_given_up_on_conflict() {
     let rivals = ["www", "gate"].map(|name| format!("= {name}.local 120 flush A 192.0.2.77"));
     world.hear_response(&rivals.each_ref().map(String::as_str));
     let mut lost = [world.responder.pop_renamed(), world.responder.pop_renamed()]
-        .map(|name| String::from_utf8(world.responder.label(name.unwrap()).to_vec()).unwrap());
+        .map(|lost| String::from_utf8(world.responder.label(lost.unwrap().name).to_vec()).unwrap());
     lost.sort();
     assert_eq!(lost, ["gate", "www"]);
     assert_eq!(world.responder.pop_renamed(), None);
@@ -310,12 +310,12 @@ fn aliases_are_claimed_and_given_up_on_conflict() {
 const MACHINE: [&str; 2] = ["path=/a.vmx", "uuid=1"];
 
 /// Returns a host that announces, or probes for, the machine `vm`.
-fn with_machine(texts: &[&str], ms: u64) -> World {
+fn with_machine(texts: &[&str], ms: u64) -> (World, NameId) {
     let mut world = World::up(1);
     let name = world.serve("vm", 0, texts);
     world.responder.set_machine(name);
     world.run(ms);
-    world
+    (world, name)
 }
 
 /// Another host's records of the machine `vm`, with this TTL and TXT record.
@@ -329,9 +329,8 @@ fn machine_elsewhere(ttl: u32, txt: &str) -> Vec<u8> {
 #[test]
 fn machine_with_the_same_uuid_is_left_to_the_other_host() {
     for txt in ["path=/a.vmx uuid=1", "path=/other.vmx state=running uuid=1"] {
-        let mut world = with_machine(&MACHINE, 300);
+        let (mut world, name) = with_machine(&MACHINE, 300);
         world.hear(PEER, &machine_elsewhere(120, txt));
-        let name = world.responder.pop_renamed().unwrap();
         assert!(world.responder.is_left(name));
         assert_eq!(world.responder.label(name), b"vm");
         world.settle();
@@ -354,14 +353,15 @@ fn machine_with_the_same_uuid_is_left_to_the_other_host() {
 
 #[test]
 fn machine_with_another_uuid_is_renamed() {
-    for (ours, theirs) in [
-        ("uuid=1", "uuid=2"),
-        ("uuid=1", "path=/a.vmx"),
-        ("a=b", "a=b"),
+    for (ours, theirs, from, rival) in [
+        ("uuid=1", "uuid=2", PEER, Rival::OtherHost),
+        ("uuid=1", "path=/a.vmx", PEER, Rival::OtherHost),
+        ("a=b", "a=b", "192.0.2.1:5353", Rival::ThisHost),
     ] {
-        let mut world = with_machine(&[ours], 300);
-        world.hear(PEER, &machine_elsewhere(120, theirs));
-        let name = world.responder.pop_renamed().unwrap();
+        let (mut world, name) = with_machine(&[ours], 300);
+        world.hear(from, &machine_elsewhere(120, theirs));
+        let renamed = world.responder.pop_renamed();
+        assert_eq!(renamed, Some(Renamed { name, rival }));
         assert!(!world.responder.is_left(name));
         assert_eq!(world.responder.label(name), b"vm (2)");
     }
@@ -370,18 +370,33 @@ fn machine_with_another_uuid_is_renamed() {
 /// The other host's SRV and TXT records are in two messages.
 #[test]
 fn machine_waits_for_the_other_hosts_uuid() {
-    let mut world = with_machine(&MACHINE, 300);
+    let (mut world, name) = with_machine(&MACHINE, 300);
     let srv = response(&["= vm._nfs._tcp.local 120 flush SRV 0 cat.local"]);
     world.hear(PEER, &srv);
-    assert_eq!(world.responder.pop_renamed(), None);
+    assert!(!world.responder.is_left(name));
     world.sent.clear();
     world.run(900);
     world.expect_sent("? vm._nfs._tcp.local ANY QU", 0);
     world.run(600);
     assert!(world.count("? vm._nfs._tcp.local ANY QU") > 0);
     world.hear(PEER, &machine_elsewhere(120, "uuid=1"));
-    let name = world.responder.pop_renamed().unwrap();
     assert!(world.responder.is_left(name));
+}
+
+/// Hosts that share a datastore without a list of their machines propose equal TXT records.
+#[test]
+fn probe_with_our_txt_record_is_answered_with_all_records() {
+    let (mut world, _) = with_machine(&MACHINE, 10_000);
+    let probe = query(&[
+        "? vm._nfs._tcp.local ANY QU",
+        "! vm._nfs._tcp.local 120 SRV 0 cat.local",
+        "! vm._nfs._tcp.local 4500 TXT path=/a.vmx uuid=1",
+    ]);
+    let reply = lines(&world.hear(PEER, &probe).unwrap()).join(" ");
+    assert!(
+        reply.contains(" SRV ") && reply.contains(" TXT "),
+        "{reply}"
+    );
 }
 
 /// libvirt may define a machine on several hosts; one runs it.
@@ -399,7 +414,7 @@ fn stopped_machine_is_left_to_the_host_that_runs_it() {
         ("state=running uuid=2", false),
         ("uuid=1", false),
     ] {
-        let mut world = with_machine(&MACHINE, 10_000);
+        let (mut world, _) = with_machine(&MACHINE, 10_000);
         world.hear(PEER, &probe(theirs));
         assert_eq!(
             world.answers(&["? vm._nfs._tcp.local SRV"]).is_empty(),

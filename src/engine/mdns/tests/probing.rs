@@ -108,7 +108,7 @@ fn conflicting_response_while_probing_renames_the_host() {
             "{:?}",
             world.all()
         );
-        let id = world.responder.pop_renamed().unwrap();
+        let id = world.responder.pop_renamed().unwrap().name;
         assert_eq!(
             (id, world.responder.pop_renamed()),
             (world.responder.host(), None)
