@@ -319,9 +319,11 @@ pub const STACK_RINGS: [Rings; 3] = [
     Rings {
         count: STACK_CONNECTION_COUNT_MAX,
         rx: 16 << 10,
-        tx: 64 << 10,
+        tx: REPLY_BYTES,
     },
 ];
+// With few blocks for unsent replies, a call is answered when the send buffer takes the whole reply.
+const _: () = assert!(STACK_RINGS[2].tx >= REPLY_BYTES && REPLY_BYTES.is_multiple_of(PAGE_BYTES));
 
 /// Sizes of the TCP buffers of a connection of our own stack.
 #[derive(Clone, Copy, Debug)]
@@ -344,7 +346,7 @@ pub const STACK_HEAP_BYTES: usize = {
 };
 
 /// [`STACK_HEAP_BYTES`] with minimum memory: enough for a few connections.
-pub const STACK_HEAP_BYTES_MIN: usize = 448 << 10;
+pub const STACK_HEAP_BYTES_MIN: usize = 480 << 10;
 
 /// Smallest free memory (bytes) with which a machine without an operating system starts: what the program leaves of 4 MiB.
 pub const MACHINE_BYTES_MIN: usize = 1_280 << 10;

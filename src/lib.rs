@@ -76,7 +76,8 @@
 //!   Only `drive` sees network, engine and files together. Unsafe code is found only in `sys`, `mem` and the entry point.
 //! - All memory is allocated at the start, from one region. A connection is a slot of at most 192 bytes. An incomplete request
 //!   waits in a block of 8 KiB; a reply that the client has not accepted, or that waits for the disk, in a block of 72 KiB
-//!   (SFTP: 256 KiB). There are few blocks. When they run out, the connection that has been stalled longest is closed.
+//!   (SFTP: 256 KiB). There are few blocks. When they run out, further requests wait in the socket, and connections that have
+//!   been stalled for a second are closed, the longest stalled first.
 //! - Tables bound what multicast DNS stores of other hosts. A question or answer of one host never delays another host.
 //! - A handle stays valid. It is a kernel handle (the kernel's own, with a MAC) if the server may use those, else a path handle,
 //!   by which the object is found again below the export. No table grows with the number of handles given out. Handles of files in

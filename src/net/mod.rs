@@ -86,6 +86,8 @@ pub enum Interest {
     Input,
     /// Space to send.
     Output,
+    /// Space for [`crate::config::REPLY_BYTES`] (own stack), or any space to send.
+    Reply,
 }
 
 /// Signals received since the last turn.
@@ -202,11 +204,20 @@ pub trait Connections {
     /// # Errors
     /// `WouldBlock`, `Gone`.
     fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize>;
+    /// As [`Connections::recv`], but the bytes also stay in the socket and are received again by the next call.
+    ///
+    /// # Errors
+    /// `WouldBlock`, `Gone`.
+    fn peek(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize>;
     /// Sends bytes; returns how many were accepted. `more`: further bytes follow soon (MSG_MORE).
     ///
     /// # Errors
     /// `WouldBlock`, `Gone`.
     fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize>;
+    /// Returns true if [`crate::config::REPLY_BYTES`] can be sent at once, or if the network cannot know.
+    fn has_reply_space(&mut self, _socket: Socket) -> bool {
+        true
+    }
     /// Sends the first `head` bytes of `tx`, then the bytes that `fill` writes. `fill` is called once with a buffer, a part of the
     /// send ring if the stack has one, else the rest of `tx`, and returns the number of bytes written. Returns the number of bytes
     /// sent, including the head. Bytes of `fill` that were not sent are lost: the caller must write them again.

@@ -16,8 +16,6 @@ texts! {
         Gone => "",
         /// A request exceeds the size limit.
         Large => "a request does not fit",
-        /// No block is free for a partial request.
-        NoRequestBlock => "too many incomplete requests",
         /// No block is free for an unsent reply.
         NoReplyBlock => "too many unread replies",
         /// A partial request timed out ([`REQUEST_TIMEOUT`]).
@@ -71,6 +69,11 @@ pub(super) struct Connection {
     pub(super) waits: [Option<Wait>; 2],
     /// Connection number in the protocol.
     number: u16,
+    /// True if an incomplete request stays in the socket until a block is free for it. The connection holds no block and waits for
+    /// no job.
+    pub(super) wants_block: bool,
+    /// True if a call waits until the socket takes a whole reply, because no block is free for an unsent one.
+    pub(super) wants_space: bool,
     /// True once a reply was sent.
     pub(super) answered: bool,
     /// True if the protocol keeps a file open until more of a request arrives.
@@ -96,6 +99,8 @@ impl Connection {
             waits: [None; 2],
             order: None,
             progress: now,
+            wants_block: false,
+            wants_space: false,
             answered: false,
             holds_file: false,
         }
@@ -124,13 +129,13 @@ impl Connection {
     }
 
     /// Returns the time without progress after which the connection is closed, and the reason. `None` if the connection waits for a
-    /// job, or holds no resource that other connections may need.
+    /// job or a block, or holds no resource that other connections may need.
     pub(super) fn timeout(&self) -> Option<(Duration, CloseReason)> {
-        if self.is_waiting() {
+        if self.is_waiting() || self.wants_block {
             return None;
         }
         let stores = matches!(self.order, Some(Order::Store { .. }));
-        if self.unsent.is_some() || self.order.is_some() && !stores {
+        if self.unsent.is_some() || self.wants_space || self.order.is_some() && !stores {
             Some((REPLY_TIMEOUT, CloseReason::Untaken))
         } else if self.input_len > 0 || stores || self.holds_file {
             Some((REQUEST_TIMEOUT, CloseReason::Unended))

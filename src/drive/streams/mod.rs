@@ -59,6 +59,8 @@ pub struct Streams {
     accept_at: Instant,
     /// Earliest time of the next [`crate::event::FULL`] message.
     tell_full_at: Instant,
+    /// True if a connection may be waiting for a block for its incomplete request.
+    wants_block: bool,
     /// Number of bytes that the current connection has sent or received in this turn.
     moved_bytes: usize,
     /// Counts the connections' waits for jobs.
@@ -89,6 +91,7 @@ impl Streams {
             release_at: Instant::NEVER,
             accept_at: Instant::NEVER,
             tell_full_at: Instant::default(),
+            wants_block: false,
             moved_bytes: 0,
             group: GroupCommit::default(),
         }

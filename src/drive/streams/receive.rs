@@ -4,7 +4,7 @@ use super::Streams;
 use super::connection::{CloseReason, Connection};
 use super::orders::{OrderContext, OrderResult};
 use super::turn::{Batch, Blocked, Turn};
-use crate::config::{ORDER_TURN_BYTES, REPLY_BYTES, REQUEST_INLINE_BYTES};
+use crate::config::{ORDER_TURN_BYTES, REPLY_BYTES, REQUEST_INLINE_BYTES, SILENT_TIMEOUT};
 use crate::engine::nfs::Promise;
 use crate::engine::{Order, Progress, State};
 use crate::event;
@@ -19,6 +19,8 @@ enum Next {
     Input,
     /// An empty output buffer.
     Output,
+    /// Space in the socket for a whole reply.
+    Space,
     /// Another call in a later turn: the protocol has long work.
     Turn,
     /// The end of the connection, for this reason.
@@ -35,6 +37,8 @@ impl Streams {
     ) -> Blocked {
         let mut batch = Batch {
             have: self.restore(turn.world.rx, connection),
+            peeked: 0,
+            lacks_block: false,
             used: 0,
             produced: 0,
             promise: Promise::Nothing,
@@ -76,15 +80,21 @@ impl Streams {
             {
                 CloseReason::Large.into()
             }
-            Blocked::Wait(_) => {
-                let saved = self.save(turn, connection, batch.used..batch.have);
-                saved.err().unwrap_or(blocked)
+            Blocked::Wait(interest) => {
+                if let Err(end) = self.save(turn, connection, batch.used..batch.have) {
+                    return end;
+                }
+                Blocked::Wait(match interest {
+                    Interest::Input if batch.lacks_block => self.want_block(turn, connection),
+                    _ => interest,
+                })
             }
             end => end,
         }
     }
 
-    /// Receives bytes into the buffer after the input, as many as fit. Returns their count.
+    /// Receives bytes into the buffer after the input, as many as fit. Returns their count. If no block is free for them, they also
+    /// stay in the socket.
     fn receive(
         &mut self,
         turn: &mut Turn<'_, '_>,
@@ -96,11 +106,19 @@ impl Streams {
             .rx
             .head_mut(self.request_bytes)
             .tail_mut(batch.have);
-        match turn.world.net.recv(connection.socket, space) {
+        let may_keep = !self.requests.is_used_up();
+        let received = match may_keep {
+            true => turn.world.net.recv(connection.socket, space),
+            false => turn.world.net.peek(connection.socket, space),
+        };
+        match received {
             Ok(0) => Err(NetError::Gone),
             Ok(count) => {
-                connection.progress = turn.world.now;
                 batch.have += count;
+                match may_keep {
+                    true => connection.progress = turn.world.now,
+                    false => batch.peeked = count,
+                }
                 Ok(count)
             }
             Err(NetError::WouldBlock | NetError::Full) => Ok(0),
@@ -108,20 +126,63 @@ impl Streams {
         }
     }
 
-    /// Passes the input to the protocol.
+    /// Passes the input to the protocol, unless its replies might neither be sent nor kept in a block.
     fn advance(
         &mut self,
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
         batch: &mut Batch,
     ) -> Next {
+        connection.wants_space = cfg!(feature = "smol")
+            && batch.produced == 0
+            && self.replies.is_used_up()
+            && !turn.world.net.has_reply_space(connection.socket)
+            && self
+                .evict(turn, |other| other.unsent.is_some() && !other.is_waiting())
+                .is_none();
+        if connection.wants_space {
+            batch.have -= core::mem::take(&mut batch.peeked);
+            return Next::Space;
+        }
         let (mut cx, rx, tx) = turn.world.lend(connection.peer);
         let input = rx.head(batch.have).tail(batch.used);
         let output = tx.head_mut(self.reply_bytes).tail_mut(batch.produced);
         let at = connection.number();
         let progress = turn.protocol.advance(at, &mut cx, input, output);
         batch.used += progress.consumed;
-        batch.add(turn, connection, progress)
+        let next = batch.add(turn, connection, progress);
+        if batch.peeked > 0 {
+            self.leave_peeked(turn, connection, batch, &next);
+        }
+        next
+    }
+
+    /// Receives the peeked bytes that were used, and the start of a request that fits into the connection's slot. The others stay in
+    /// the socket and are no longer part of the input.
+    #[cold]
+    fn leave_peeked(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+        batch: &mut Batch,
+        next: &Next,
+    ) {
+        let have = batch.have;
+        let mut at = have - core::mem::take(&mut batch.peeked);
+        let needs_more = matches!(next, Next::Input);
+        if !needs_more || have - batch.used > REQUEST_INLINE_BYTES {
+            batch.have = batch.used.max(at);
+        }
+        batch.lacks_block = needs_more && batch.used == 0 && batch.have < have;
+        while at < batch.have {
+            let space = turn.world.rx.head_mut(batch.have).tail_mut(at);
+            match turn.world.net.recv(connection.socket, space) {
+                // Errors are found again by the next receive.
+                Ok(0) | Err(_) => return,
+                Ok(count) => at += count,
+            }
+            connection.progress = turn.world.now;
+        }
     }
 
     /// Passes the result of the connection's order to the protocol.
@@ -237,7 +298,7 @@ impl Streams {
         connection: &mut Connection,
         batch: &mut Batch,
     ) -> bool {
-        if batch.promise != Promise::Data || !self.may_hold(batch) {
+        if batch.promise != Promise::Data || batch.lacks_block || !self.may_hold(batch) {
             return false;
         }
         let used = core::mem::take(&mut batch.used);
@@ -258,6 +319,7 @@ impl Streams {
     ) -> Option<Blocked> {
         match next {
             Next::Input => Some(Blocked::Wait(Interest::Input)),
+            Next::Space => Some(Blocked::Wait(Interest::Reply)),
             // Other connections are served first; then this socket is ready again.
             Next::Turn => {
                 // The timeout does not run: the protocol is busy, not the peer.
@@ -274,6 +336,31 @@ impl Streams {
             }
             _ => None,
         }
+    }
+
+    /// Closes the connection without progress for longest, at least [`SILENT_TIMEOUT`], among those for which `is_meant` is true.
+    fn evict(&mut self, turn: &mut Turn<'_, '_>, is_meant: fn(&Connection) -> bool) -> Option<()> {
+        let now = turn.world.now;
+        let stalled = self.most_overdue(now, SILENT_TIMEOUT, is_meant)?;
+        self.close(turn, stalled, CloseReason::Gone);
+        Some(())
+    }
+
+    /// Closes another connection whose incomplete request has been stalled for long. If there is none, this connection's request
+    /// waits in the socket until a block is free. A request that is meanwhile completed needs no block: [`Streams::patrol`] checks
+    /// every second.
+    #[cold]
+    fn want_block(&mut self, turn: &mut Turn<'_, '_>, connection: &mut Connection) -> Interest {
+        let evicted = self.evict(turn, |other| {
+            let timeout = other.timeout();
+            other.input.is_some() && timeout.is_some_and(|(_, why)| why == CloseReason::Unended)
+        });
+        if evicted.is_some() {
+            return Interest::Input;
+        }
+        connection.wants_block = true;
+        self.wants_block = true;
+        Interest::None
     }
 
     /// Copies the saved input into the receive buffer and returns its length.
@@ -299,12 +386,8 @@ impl Streams {
     ) -> Result<(), Blocked> {
         connection.input_len = unused.len() as u32;
         if unused.len() > REQUEST_INLINE_BYTES {
-            let block = self.block(
-                turn,
-                |streams| &mut streams.requests,
-                |other| other.input.is_some() && !other.is_waiting(),
-            );
-            connection.input = Some(block.ok_or(CloseReason::NoRequestBlock)?);
+            // A block is free: else the input was only peeked.
+            connection.input = Some(self.requests.allocate().ok_or(CloseReason::Gone)?);
         }
         let space = match &connection.input {
             Some(block) => self.requests.get(block),

@@ -3,7 +3,7 @@
 use super::Streams;
 use super::connection::{CloseReason, Connection, Unsent};
 use super::orders::OrderContext;
-use super::pool::{Block, Pool};
+use super::pool::Block;
 use super::turn::{Batch, Blocked, Turn};
 use crate::engine::Order;
 use crate::engine::nfs::Promise;
@@ -20,9 +20,9 @@ impl Streams {
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
     ) -> Result<(), Blocked> {
-        // A connection that waits for a job is not watched for input or output, so its socket is ready only after the peer closed
-        // it.
-        if connection.is_waiting() && !connection.can_continue() {
+        // A connection that waits for a job or a block is not watched for input or output, so its socket is ready only after the
+        // peer closed it.
+        if connection.wants_block || connection.is_waiting() && !connection.can_continue() {
             return Err(CloseReason::Gone.into());
         }
         if let Some(mut unsent) = connection.unsent.take() {
@@ -110,12 +110,7 @@ impl Streams {
         connection: &mut Connection,
         unsent: Range<usize>,
     ) -> Result<(), Blocked> {
-        let block = self.block(
-            turn,
-            |streams| &mut streams.replies,
-            |other| other.unsent.is_some() && !other.is_waiting(),
-        );
-        let block = block.ok_or(CloseReason::NoReplyBlock)?;
+        let block = self.reply_block(turn).ok_or(CloseReason::NoReplyBlock)?;
         let bytes = turn.world.tx.head(unsent.end).tail(unsent.start);
         mem::copy_into(self.replies.get(&block), bytes);
         connection.unsent = Some(Unsent {
@@ -127,22 +122,19 @@ impl Streams {
         Ok(())
     }
 
-    /// Allocates a block of a pool. If none is free, closes the connection without progress for longest among those for which
-    /// `holds` is true: a client that sends whole requests and reads its replies has made progress after those that do not.
+    /// Allocates a block. If none is free, closes the connection that has not read its replies for longest.
     #[inline(never)]
-    pub(super) fn block(
-        &mut self,
-        turn: &mut Turn<'_, '_>,
-        pool: fn(&mut Self) -> &mut Pool,
-        holds: fn(&Connection) -> bool,
-    ) -> Option<Block> {
-        let block = pool(self).allocate();
+    fn reply_block(&mut self, turn: &mut Turn<'_, '_>) -> Option<Block> {
+        let block = self.replies.allocate();
         if block.is_some() {
             return block;
         }
-        let stalled = self.most_overdue(turn.world.now, Duration::default(), holds)?;
+        let now = turn.world.now;
+        let stalled = self.most_overdue(now, Duration::default(), |other| {
+            other.unsent.is_some() && !other.is_waiting()
+        })?;
         self.close(turn, stalled, CloseReason::Gone);
-        pool(self).allocate()
+        self.replies.allocate()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::vfs::{Ended, Job, JobKind, Scope, Submitted};
 impl Streams {
     /// The next time at which [`Streams::turn`] has work.
     pub fn poll_at(&self) -> Instant {
-        if self.group.has_ended() {
+        if self.group.has_ended() || self.has_block_for_other() {
             return Instant::default();
         }
         self.patrol_at.min(self.release_at).min(self.accept_at)
@@ -55,6 +55,9 @@ impl Streams {
         if self.group.has_ended() {
             self.serve_ended(&mut Turn { world, protocol });
         }
+        if self.has_block_for_other() {
+            self.serve_wanting(&mut Turn { world, protocol });
+        }
         if self.patrol_at <= world.now {
             self.patrol(&mut Turn { world, protocol });
         }
@@ -67,6 +70,31 @@ impl Streams {
         if self.accept_at <= world.now {
             self.accept_again(world);
         }
+    }
+
+    /// Returns true if a block is free and a connection may be waiting for it.
+    fn has_block_for_other(&self) -> bool {
+        self.wants_block && !self.requests.is_used_up()
+    }
+
+    /// Serves the connections that wait for a block, the longest waiting first, while a block is free.
+    #[cold]
+    fn serve_wanting(&mut self, turn: &mut Turn<'_, '_>) {
+        while self.has_block_for_other() {
+            let now = turn.world.now;
+            match self.most_overdue(now, Duration::default(), |other| other.wants_block) {
+                Some(at) => self.serve_again(turn, at),
+                None => self.wants_block = false,
+            }
+        }
+    }
+
+    /// Serves a connection that waits for a block.
+    fn serve_again(&mut self, turn: &mut Turn<'_, '_>, at: usize) {
+        if let Some(Some(connection)) = self.connections.get_mut(at) {
+            connection.wants_block = false;
+        }
+        self.serve(turn, at);
     }
 
     /// Returns the slot of the connection with the longest time without progress, at least `timeout`, among those for which
@@ -112,7 +140,7 @@ impl Streams {
             blocked = Blocked::End(CloseReason::Gone);
         }
         connection.holds_file = turn.protocol.holds_file(at);
-        if connection.timeout().is_some() {
+        if connection.timeout().is_some() || connection.wants_block {
             self.patrol_at = self.patrol_at.min(world.now.after(Duration::SECOND));
         }
         if let Some(place) = self.connections.get_mut(at) {
@@ -123,7 +151,7 @@ impl Streams {
         }
     }
 
-    /// Closes the connections that timed out. Called every second while a connection has a timeout.
+    /// Closes the connections that timed out, and serves those that wait for a block. Called every second while there are any.
     fn patrol(&mut self, turn: &mut Turn<'_, '_>) {
         let now = turn.world.now;
         self.patrol_at = Instant::NEVER;
@@ -131,6 +159,10 @@ impl Streams {
             let Some(Some(connection)) = self.connections.get(at) else {
                 continue;
             };
+            if connection.wants_block {
+                self.serve_again(turn, at);
+                continue;
+            }
             let Some((timeout, reason)) = connection.timeout() else {
                 continue;
             };

@@ -41,6 +41,10 @@ pub(super) struct Turn<'a, 'w> {
 pub(super) struct Batch {
     /// Length of the input at the beginning of the receive buffer (bytes).
     pub(super) have: usize,
+    /// Length of the part at the end of the input that also is in the socket (bytes): it was only peeked.
+    pub(super) peeked: usize,
+    /// True if the input ends with an incomplete request that is in the socket only, because no block is free for it.
+    pub(super) lacks_block: bool,
     /// Length of the input that was used (bytes).
     pub(super) used: usize,
     /// Length of the unsent replies at the beginning of the transmit buffer (bytes).

@@ -127,9 +127,51 @@ fn stalled_half_requests_are_evicted_for_new_ones() {
         let new = bench.connect_many(72);
         new.iter().for_each(|peer| bench.sim.send(*peer, &first));
         bench.run(MOMENT);
+        assert_eq!(bench.closed_count(), 0);
+        bench.run(SILENT_TIMEOUT);
+        bench.run(Duration::SECOND);
         assert_eq!(bench.closed_count(), 72);
         assert!(new.iter().all(|peer| !bench.sim.is_closed(*peer)));
         bench.complete(&call, &second);
+    });
+}
+
+#[test]
+fn whole_requests_need_no_block_and_halves_wait() {
+    let (call, first, second) = halves();
+    with_server(0, 300, |bench| {
+        let holders = bench.connect_many(REQUEST_BLOCK_COUNT);
+        holders
+            .iter()
+            .for_each(|peer| bench.sim.send(*peer, &first));
+        bench.run(MOMENT);
+        let [whole, half, gone] = [bench.connect(), bench.connect(), bench.connect()];
+        bench.sim.send(half, &first);
+        bench.sim.send(gone, &first);
+        // The second call is a partial request until its rest arrives.
+        bench
+            .sim
+            .send(whole, &[&call.record()[..], &first].concat());
+        bench.run(MOMENT);
+        check_data(&bench.answer(whole, &call), 5, 10);
+        assert_eq!(bench.sim.unreceived(whole), first.len());
+        assert_eq!(bench.sim.unreceived(half), first.len());
+        bench.sim.hang_up(gone);
+        // A block is free: the connection that waited longest gets it.
+        bench.sim.send(holders[0], &second);
+        bench.run(MOMENT);
+        check_data(&bench.answer(holders[0], &call), 5, 10);
+        assert_eq!(
+            bench.sim.unreceived(half) + bench.sim.unreceived(whole),
+            first.len()
+        );
+        // A request that is completed meanwhile needs no block.
+        bench.sim.send(whole, &second);
+        bench.sim.send(half, &second);
+        bench.run(Duration::SECOND);
+        check_data(&bench.answer(whole, &call), 5, 10);
+        check_data(&bench.answer(half, &call), 5, 10);
+        assert_eq!(bench.closed_count(), 1);
     });
 }
 

@@ -1,7 +1,7 @@
 //! Workers that block on the disk: replies wait for durability, other clients do not wait.
 
 use super::{AT, Bench, MOMENT, read, with_server_on};
-use crate::config::REPLY_BLOCK_COUNT;
+use crate::config::{REPLY_BLOCK_COUNT, REQUEST_BLOCK_COUNT};
 use crate::engine::testing::World;
 use crate::engine::testing::calls::{Call, NO_CHANGE, stable};
 use crate::net::sim::Peer;
@@ -26,7 +26,7 @@ fn make(name: &[u8]) -> Call {
 
 /// Runs `script` with a disk whose jobs end only after [`Bench::let_through`].
 fn with_slow_disk(script: impl Fn(&mut Bench)) {
-    with_server_on(0, 100, true, |bench| {
+    with_server_on(0, 200, true, |bench| {
         bench.host.holds_jobs.set(true);
         script(bench);
     });
@@ -96,6 +96,29 @@ fn cold_read_delays_no_other_client() {
             assert_eq!(bench.answer(waiting, &read(0, count)).bytes, expected);
         });
     }
+}
+
+/// Calls behind one that waits for the disk need a block. Without a block, they stay in the socket.
+#[test]
+fn calls_that_wait_for_disk_close_no_connection() {
+    with_slow_disk(|bench| {
+        bench.host.has_descriptors.set(true);
+        bench.host.is_cold.set(true);
+        let calls = [1, 2, 3].map(|xid| read(0, 4).xid(xid));
+        let stream = calls.each_ref().map(Call::record).concat();
+        let peers = (0..REQUEST_BLOCK_COUNT + 10).map(|_| {
+            let peer = bench.connect();
+            bench.sim.send(peer, &stream);
+            bench.run(MOMENT);
+            peer
+        });
+        let peers: Vec<_> = peers.collect();
+        bench.run(Duration::from_secs(100));
+        bench.let_through();
+        for peer in peers {
+            bench.answers(peer, &calls);
+        }
+    });
 }
 
 #[test]

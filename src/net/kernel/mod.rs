@@ -185,7 +185,7 @@ const fn flags(interest: Interest) -> u16 {
     match interest {
         Interest::None => 0,
         Interest::Input => 1,
-        Interest::Output => 4,
+        Interest::Output | Interest::Reply => 4,
     }
 }
 
@@ -267,6 +267,10 @@ impl Datagrams for Kernel {
 impl Connections for Kernel {
     fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
         Ok(sockets::recv(number(socket), buffer)?)
+    }
+
+    fn peek(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
+        Ok(sockets::peek(number(socket), buffer)?)
     }
 
     fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize> {

@@ -378,11 +378,11 @@ impl World {
                 let wire = &self.wires[*peer];
                 wire.hung_up || !wire.to_server.is_empty()
             }
-            (Interest::Output, SocketKind::Connection(peer)) => {
+            (Interest::Output | Interest::Reply, SocketKind::Connection(peer)) => {
                 let wire = &self.wires[*peer];
                 wire.hung_up || wire.to_peer.len() < wire.capacity
             }
-            (Interest::Output, _) => true,
+            (Interest::Output | Interest::Reply, _) => true,
         }
     }
 }
@@ -497,24 +497,28 @@ impl Datagrams for Sim {
 }
 
 impl Connections for Sim {
-    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
+    fn peek(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
         let mut world = self.world();
-        let chance = world.random.number() as usize;
         let wire = world.wire(socket)?;
-        let most = wire.to_server.len().min(buffer.len());
-        if most == 0 {
-            // An empty buffer receives 0 bytes, as with the kernel.
-            let at_end = buffer.is_empty() || wire.hung_up;
-            return if at_end {
-                Ok(0)
-            } else {
-                Err(NetError::WouldBlock)
-            };
+        let len = wire.to_server.len().min(buffer.len());
+        for (to, from) in buffer.iter_mut().zip(&wire.to_server) {
+            *to = *from;
         }
+        // An empty buffer receives 0 bytes, as with the kernel.
+        match len == 0 && !buffer.is_empty() && !wire.hung_up {
+            true => Err(NetError::WouldBlock),
+            false => Ok(len),
+        }
+    }
+
+    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
+        let chance = self.world().random.number() as usize;
+        let most = match self.peek(socket, buffer)? {
+            0 => return Ok(0),
+            most => most,
+        };
         let len = part(chance, most);
-        for (to, from) in buffer.iter_mut().zip(wire.to_server.drain(..len)) {
-            *to = from;
-        }
+        self.world().wire(socket)?.to_server.drain(..len);
         Ok(len)
     }
 

@@ -3,7 +3,7 @@
 use super::congestion::Congestion;
 use super::packet::{Content, Segment};
 use super::{Interest, OpenSocket, Smol, SocketKind, covers, paced_secs};
-use crate::config::{Rings, STACK_RINGS};
+use crate::config::{REPLY_BYTES, Rings, STACK_RINGS};
 use crate::mem::{Ends as _, heap, scaled};
 use crate::net::{Connections, NetError, NetResult, Socket, Streams, Token};
 use crate::time::{Duration, Instant};
@@ -354,6 +354,7 @@ impl Smol {
         match (connection.phase, interest) {
             (Phase::Accepted, Interest::Input) => socket.can_recv() || !socket.may_recv(),
             (Phase::Accepted, Interest::Output) => socket.can_send() || !socket.may_send(),
+            (Phase::Accepted, Interest::Reply) => has_reply_space(socket) || !socket.may_send(),
             _ => false,
         }
     }
@@ -388,7 +389,16 @@ impl Smol {
     }
 }
 
+/// Returns true if the send buffer has space for a whole reply.
+fn has_reply_space(socket: &Tcp<'_>) -> bool {
+    socket.send_capacity() - socket.send_queue() >= REPLY_BYTES
+}
+
 impl Connections for Smol {
+    fn has_reply_space(&mut self, socket: Socket) -> bool {
+        self.tcp(socket).is_ok_and(|tcp| has_reply_space(tcp))
+    }
+
     fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
         let tcp = self.tcp(socket)?;
         match tcp.recv_slice(buffer) {
@@ -403,6 +413,14 @@ impl Connections for Smol {
             }
             Err(RecvError::Finished) => Ok(0),
             Err(RecvError::InvalidState) => Err(NetError::Gone),
+        }
+    }
+
+    fn peek(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
+        match self.tcp(socket)?.peek_slice(buffer) {
+            // smoltcp reports the end of the stream only when receiving.
+            Ok(0) | Err(_) => self.recv(socket, buffer),
+            Ok(len) => Ok(len),
         }
     }
 

@@ -420,6 +420,14 @@ pub fn recv(socket: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     outcome(unsafe { socket_call!(recvfrom, 12, socket, to, buffer, 0, 0, 0) })
 }
 
+/// As [`recv`], but the bytes also stay in the socket (MSG_PEEK).
+pub fn peek(socket: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    const PEEK: u32 = 2;
+    let (to, buffer) = (buffer.as_mut_ptr(), buffer.len());
+    // SAFETY: the kernel writes at most the buffer's length.
+    outcome(unsafe { socket_call!(recvfrom, 12, socket, to, buffer, PEEK, 0, 0) })
+}
+
 /// Sends bytes; returns how many were accepted. `more`: further bytes follow (MSG_MORE).
 #[inline(always)] // As for `recv`: the result does not fit into registers.
 pub fn send(socket: RawFd, bytes: &[u8], more: bool) -> Result<usize, Errno> {

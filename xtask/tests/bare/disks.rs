@@ -1,11 +1,12 @@
 //! Disks with unreadable sectors, disks that are shorter than their file system, and disks that are removed.
 
 use super::{LEASED, compare};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use std::fs::{self, File};
 use std::path::Path;
-use xtask::clients::nfs::{Call, Client, nfsstat3};
+use std::thread;
+use xtask::clients::nfs::{Call, Client, Outcome, data, nfsstat3, outcome, record};
 use xtask::machines::iso::{ROCK_RIDGE, image, sample};
 use xtask::machines::qemu::bare::Bare;
 
@@ -131,6 +132,66 @@ fn removed_disk_gives_errors_and_machine_continues() -> Result<()> {
     // Files in memory are still served.
     let ram = client.mount("/ram")?;
     client.attr(&ram).map(drop)
+}
+
+/// With 8 MiB, one partial request and one unsent reply can be stored. A call that waits for the disk is not closed for want of a
+/// block.
+#[test]
+fn sixteen_clients_read_a_slow_disk_in_eight_mib() -> Result<()> {
+    let tree = sample(20, 50)?;
+    let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
+    let file = iso.display();
+    let disk = format!("if=none,id=disk,format=raw,readonly=on,iops=400,file={file}");
+    let more = [&["-m", "8", "-drive", &disk], &DISK[..]].concat();
+    let mut machine = Bare::boot("export=/vda", None, &more)?;
+    machine.wait_for_line(LEASED)?;
+    let bytes = fs::read(tree.path().join("large"))?;
+    let read_all = |number: usize| -> Result<()> {
+        let mut client = connect(&machine)?;
+        let root = client.mount("/vda")?;
+        let file = client.lookup(&root, "large")?;
+        let offsets = (number * 60_000..).step_by(SIZE).take(24);
+        // Four calls at a time, as the clients of kernels read ahead.
+        for batch in offsets.collect::<Vec<_>>().chunks(4) {
+            let calls = batch
+                .iter()
+                .map(|at| Call::read(&file, *at as u64, SIZE as u32));
+            let calls: Vec<_> = calls
+                .zip(1..)
+                .map(|(call, xid)| record(&call.message(xid, &client.auth)))
+                .collect();
+            client.send(&calls.concat())?;
+            for (at, xid) in batch.iter().zip(1..) {
+                let reply = client
+                    .receive()?
+                    .context(format!("client {number} was disconnected"))?;
+                let (answered, Outcome::Success(results)) = outcome(reply)? else {
+                    bail!("no success")
+                };
+                let same = data(results)?.0 == &bytes[*at..*at + SIZE];
+                ensure!(
+                    answered == xid && same,
+                    "client {number}: wrong bytes at {at}"
+                );
+            }
+        }
+        Ok(())
+    };
+    const SIZE: usize = 16 << 10;
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..16)
+            .map(|number| {
+                scope.spawn({
+                    let read_all = &read_all;
+                    move || read_all(number)
+                })
+            })
+            .collect();
+        clients
+            .into_iter()
+            .try_for_each(|client| client.join().expect("a client panicked"))
+    })
+    .with_context(|| machine.console())
 }
 
 #[test]

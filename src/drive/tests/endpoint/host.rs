@@ -132,6 +132,7 @@ impl Connections for Poor {
     delegate! {
         on_sim:
         fn recv(socket: Socket, buffer: &mut [u8]) -> NetResult<usize>;
+        fn peek(socket: Socket, buffer: &mut [u8]) -> NetResult<usize>;
         fn send(socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize>;
         fn send_file(socket: Socket, range: FileRange) -> NetResult<usize>;
         fn recv_pipe(socket: Socket, len: u32) -> NetResult<(usize, FileId)>;
