@@ -7,6 +7,8 @@ use core::ffi::CStr;
 pub const HAS_NFS: bool = cfg!(any(feature = "nfs", test));
 /// True if the executable has `serve`, with its supervisor and the loops that share files.
 pub const HAS_SERVE: bool = cfg!(any(feature = "serve", test));
+/// True if the executable looks up the host names of exports.
+pub const HAS_NAMES: bool = cfg!(any(all(feature = "nfs", feature = "mdns"), test));
 /// True if the executable serves the files inside ISO images.
 pub const HAS_ISO: bool = cfg!(any(feature = "iso", test));
 /// True if a role of the executable uses connections.
@@ -32,9 +34,53 @@ pub const CLIENT_COUNT_MIN: usize = 64;
 pub const TEXTS_BYTES_MAX: usize = 128 << 10;
 /// [`TEXTS_BYTES_MAX`] with minimum memory.
 pub const TEXTS_BYTES_MIN: usize = 4 << 10;
-/// Part of the region (bytes) for the exports of files: two readings of them, and the exports' places in the tree and on the host.
-pub const EXPORTS_BYTES: usize =
-    2 * (CLIENT_COUNT_MAX * 96 + TEXTS_BYTES_MAX) + CLIENT_COUNT_MAX * 192;
+/// Part of the region (bytes) for the exports of files: two readings of them, the exports' places in the tree and on the host, and
+/// the addresses of host names.
+pub const EXPORTS_BYTES: usize = 2 * (CLIENT_COUNT_MAX * 128 + TEXTS_BYTES_MAX)
+    + CLIENT_COUNT_MAX * 192
+    + if HAS_NAMES { NAMES_BYTES } else { 0 };
+/// Part of the region (bytes) for the addresses of host names and the names of clients.
+const NAMES_BYTES: usize = CLIENT_COUNT_MAX * (64 + 16 * NAME_ADDRESS_COUNT_MAX)
+    + NAMED_PEER_COUNT_MAX * (128 + 2 * NAMED_PEER_BYTES)
+    + HOSTS_FILE_BYTES_MAX;
+
+/// Addresses of a host name in exports, at most; further ones are ignored.
+pub const NAME_ADDRESS_COUNT_MAX: usize = 16;
+/// Clients whose names are known, because exports have wildcards. One more replaces the one that was used least recently.
+pub const NAMED_PEER_COUNT_MAX: usize = 512;
+/// [`NAMED_PEER_COUNT_MAX`] with minimum memory.
+pub const NAMED_PEER_COUNT_MIN: usize = 16;
+/// Names of a client (bytes), each with a NUL; further ones are ignored.
+pub const NAMED_PEER_BYTES: usize = 256;
+/// The file with the addresses of hosts; its first part if it is longer than [`HOSTS_FILE_BYTES_MAX`].
+pub const HOSTS_FILE: &CStr = c"/etc/hosts";
+/// The file with the name servers.
+pub const RESOLV_CONF_FILE: &CStr = c"/etc/resolv.conf";
+/// Part of [`HOSTS_FILE`] that is read (bytes).
+pub const HOSTS_FILE_BYTES_MAX: usize = 64 << 10;
+/// [`HOSTS_FILE_BYTES_MAX`] with minimum memory.
+pub const HOSTS_FILE_BYTES_MIN: usize = 4 << 10;
+/// Part of [`RESOLV_CONF_FILE`] that is read (bytes).
+pub const RESOLV_CONF_BYTES_MAX: usize = 4 << 10;
+/// Sockets for questions, each with a random port.
+pub const NAME_SOCKET_COUNT: usize = 8;
+/// Largest answer of a name server (bytes); it is asked to truncate longer ones.
+pub const NAME_ANSWER_BYTES_MAX: u16 = 1232;
+/// Time after which a name is looked up again.
+pub const NAME_REFRESH: Duration = Duration::from_secs(300);
+/// [`NAME_REFRESH`] of a name for which no server answered.
+pub const NAME_RETRY: Duration = Duration::from_secs(30);
+/// Time for which the last result of a look-up is used although no server answers.
+pub const NAME_KEEP: Duration = Duration::from_secs(900);
+/// Time for which a MNT waits for look-ups, and for which other calls of the client get NFS3ERR_JUKEBOX.
+pub const NAME_WAIT: Duration = Duration::from_secs(2);
+/// MNTs that wait at the same time; others are refused at once.
+pub const NAME_WAIT_COUNT_MAX: u32 = 32;
+/// Questions sent at once, so that the queue of a server or of the own socket does not overflow.
+pub const NAME_BURST_COUNT: u32 = 32;
+/// Pause after [`NAME_BURST_COUNT`] questions.
+pub const NAME_BURST_PAUSE: Duration = Duration::from_ms(5);
+const _: () = assert!((NAME_WAIT_COUNT_MAX as usize) < REQUEST_BLOCK_COUNT / 2);
 /// Time between attempts to open missing exports.
 pub const RETRY: Duration = Duration::from_secs(2);
 /// Entries in the mount list (MOUNT DUMP). A new entry evicts the oldest.

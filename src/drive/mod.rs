@@ -10,6 +10,8 @@
 pub mod datagrams;
 #[cfg(feature = "multicast")]
 pub mod endpoint;
+#[cfg(all(feature = "nfs", feature = "mdns"))]
+pub mod names;
 pub mod platform;
 #[cfg(feature = "nfs")]
 pub mod rpc;

@@ -27,6 +27,8 @@ pub mod connections;
 mod drc;
 pub mod mdns;
 pub mod mount;
+#[cfg(any(all(feature = "nfs", feature = "mdns"), test))]
+pub mod names;
 pub mod nfs;
 pub mod portmap;
 pub mod programs;
@@ -98,7 +100,9 @@ pub enum Order {
         /// Offset in the file (bytes).
         offset: u64,
     },
-    /// Waits until a disk has read something ([`FsError::Waits`](crate::vfs::FsError::Waits)). The request is then parsed again.
+    /// Waits until a disk of a machine without an operating system has read something
+    /// ([`FsError::Waits`](crate::vfs::FsError::Waits)), or until a look-up of host names has ended. The request is then parsed
+    /// again.
     Wait,
 }
 

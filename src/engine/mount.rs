@@ -4,7 +4,7 @@
 
 use super::Cx;
 use super::rpc::Request;
-use crate::config::{EXPORT_PATH_BYTES_MAX, MOUNT_COUNT_MAX};
+use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_NAMES, MOUNT_COUNT_MAX};
 use crate::event::{self, Line};
 use crate::mem::{Ends as _, copy_into};
 use crate::text::{Text, text};
@@ -45,7 +45,7 @@ pub(super) fn answer(
     Ok(true)
 }
 
-/// Answers MNT and UMNT, whose argument is a path. Returns false if it must wait for a disk.
+/// Answers MNT and UMNT, whose argument is a path. Returns false if it must wait for a disk or for a look-up of host names.
 #[inline(never)]
 fn mnt(
     mounts: &mut Mounts,
@@ -94,7 +94,7 @@ fn mnt(
             }
         },
     };
-    if cfg!(bare) && status == Status::Ok {
+    if (cfg!(bare) || HAS_NAMES) && status == Status::Ok {
         return Ok(false);
     }
     cx.report(event::MAY_NOT_MOUNT, path, why);
@@ -107,6 +107,10 @@ fn admit(cx: &mut Cx<'_>, export: usize) -> Result<Rules, (Status, Text)> {
     let rules = cx.vfs.rules(export, &cx.peer).map_err(|error| {
         let why = match error {
             FsError::Permission => text!("the port is not below 1024; see the option insecure"),
+            // Not refused: the call is repeated once a look-up has ended.
+            FsError::TryLater if HAS_NAMES && cx.vfs.may_wait(cx.peer.address) => {
+                return (Status::Ok, Text::NOTHING);
+            }
             _ => text!("not exported to this host"),
         };
         (Status::Access, why)

@@ -10,7 +10,7 @@ use super::portmap::{self, Mappings};
 use super::rpc::{RecordCursor, Request, patch_mark};
 use super::turns::Turns;
 use super::{Cx, Order, Progress, State};
-use crate::config::REPLY_HEAD_BYTES;
+use crate::config::{HAS_NAMES, REPLY_HEAD_BYTES};
 use crate::log;
 use crate::mem::Ends as _;
 use crate::text::text;
@@ -242,7 +242,7 @@ impl Programs {
             crate::wire::nfs3::PROGRAM if programs.nfs => return self.nfs.answer(cx, request),
             crate::wire::mount::PROGRAM if programs.mount => {
                 let is_answered = mount::answer(&mut self.mounts, cx, request)?;
-                if cfg!(bare) && !is_answered {
+                if (cfg!(bare) || HAS_NAMES) && !is_answered {
                     return Ok(Outcome::Order(Order::Wait));
                 }
             }

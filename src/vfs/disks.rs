@@ -47,8 +47,8 @@ impl Tree {
 
     /// The top of an export with the rights of the current request's peer.
     fn root_for_peer(&mut self, number: usize) -> FsResult<Node> {
-        let peer = self.peer.as_ref().unwrap_or(&Peer::NONE);
-        let rules = self.rules(number, peer).map_err(|_| FsError::Access)?;
+        let peer = self.peer.unwrap_or(Peer::NONE);
+        let rules = self.rules(number, &peer).map_err(|_| FsError::Access)?;
         let root = self.root(number)?;
         Ok(root.limited(rules.rights()))
     }

@@ -6,12 +6,13 @@
 #[cfg(bare)]
 use super::disks::TOP;
 use super::images::Images;
-use super::reading::{Client, ExportRoot, Exports, Place, Reading, Room};
+use super::names::{Names, Verdict};
+use super::reading::{Client, ExportRoot, Exports, KeptHosts, Place, Reading, Room};
 use super::{
     Access, Attr, Backend, Caller, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Handles,
     Name, Node, Paths, Peer, Pin, Rights, SetAttr, Vfs, is_image,
 };
-use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_ISO, HAS_NFS};
+use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_ISO, HAS_NAMES, HAS_NFS};
 use crate::mem::{self, Slots};
 pub use crate::wire::exports::Rules;
 use core::ffi::CStr;
@@ -95,6 +96,8 @@ pub struct Tree {
     pub(super) reading: Reading,
     /// The reading that [`Tree::add_client`] fills.
     next: Reading,
+    /// The addresses of host names, and the names of clients.
+    pub(super) names: Names,
     /// True if exports are the host's directories, which may be replaced: MNT opens them again.
     pub reopens: bool,
     /// True if an export has become missing.
@@ -180,6 +183,9 @@ impl Tree {
         self.reading.reserve(room);
         self.next.reserve(room);
         self.exports.reserve(room.paths);
+        if HAS_NAMES {
+            self.names.reserve(room.names);
+        }
     }
 
     /// The largest number of exports.
@@ -191,6 +197,11 @@ impl Tree {
     /// hosts were added to it before: the first rules apply. `None`: no space.
     pub fn add_client(&mut self, path: &[u8], client: &Client<'_>) -> Option<bool> {
         self.next.add(path, client)
+    }
+
+    /// Records the file, line and column of the host name that [`Tree::add_client`] added last.
+    pub fn locate_name(&mut self, file: &[u8], at: (u32, u32)) {
+        self.next.locate_name(file, at);
     }
 
     /// Forgets the hosts added since the last call of [`Tree::replace_clients`].
@@ -220,6 +231,9 @@ impl Tree {
         core::mem::swap(&mut self.reading, &mut self.next);
         self.next.clear();
         self.number_new();
+        if HAS_NAMES {
+            self.names.follow(&self.reading);
+        }
     }
 
     /// Gives each path of the valid reading that has no number yet a free one.
@@ -358,19 +372,66 @@ impl Tree {
     /// The rules of an export for a host.
     ///
     /// # Errors
-    /// `Stale`: no such export, or not for that host; `Permission`: the request must come from a port below 1024.
+    /// `Stale`: no such export, or not for that host; `Permission`: the request must come from a port below 1024; `TryLater`: that
+    /// depends on a look-up of host names, which has begun.
     #[inline(never)]
-    pub fn rules(&self, number: usize, peer: &Peer) -> FsResult<Rules> {
+    pub fn rules(&mut self, number: usize, peer: &Peer) -> FsResult<Rules> {
+        /// The rank of wildcards, and one below that of every host.
+        const WILDCARDS: u8 = 2;
+        const NO_HOST: u8 = 4;
         // Every request comes here, so this does not make an `Export`, whose path is measured by strlen.
-        let place = self.exports.get(number).ok_or(FsError::Stale)?;
-        let mut found: Option<Client<'_>> = None;
-        for client in self.reading.clients_of(place.path) {
-            let is_better = found.is_none_or(|found| client.hosts.rank() < found.hosts.rank());
-            if is_better && client.hosts.contains(peer.address) {
-                found = Some(client);
+        let path = self.exports.get(number).ok_or(FsError::Stale)?.path;
+        let (mut best, mut rules) = (NO_HOST, Rules::DEFAULT);
+        let (mut undecided, mut has_wildcards) = (NO_HOST, false);
+        for entry in self.reading.entries_of(path) {
+            let rank = entry.rank();
+            if rank >= best {
+                continue;
+            }
+            let verdict = match &entry.hosts {
+                KeptHosts::Named { .. } if !HAS_NAMES => Verdict::IsNot,
+                KeptHosts::Named { is_pattern, .. } if *is_pattern => {
+                    has_wildcards = true;
+                    continue;
+                }
+                KeptHosts::Named { number, .. } => {
+                    self.names.compare_host(*number as usize, peer.address)
+                }
+                KeptHosts::Other(hosts) if hosts.contains(peer.address) => Verdict::Is,
+                KeptHosts::Other(_) => Verdict::IsNot,
+            };
+            match verdict {
+                Verdict::Is => (best, rules) = (rank, entry.rules),
+                Verdict::Undecided => undecided = undecided.min(rank),
+                Verdict::IsNot => {}
             }
         }
-        let rules = found.ok_or(FsError::Stale)?.rules;
+        // Names of clients are looked up only if they matter.
+        if HAS_NAMES
+            && has_wildcards
+            && best > WILDCARDS
+            && let Some(at) = self.names.peer(peer.address)
+        {
+            for entry in self.reading.entries_of(path) {
+                let KeptHosts::Named { number, is_pattern } = &entry.hosts else {
+                    continue;
+                };
+                let name = self.reading.host_name(*number as usize);
+                match name.map(|host| self.names.compare_peer(at, host.name)) {
+                    Some(Verdict::Is) if *is_pattern && best > WILDCARDS => {
+                        (best, rules) = (WILDCARDS, entry.rules);
+                    }
+                    Some(Verdict::Undecided) => undecided = undecided.min(WILDCARDS),
+                    _ => {}
+                }
+            }
+        }
+        if undecided < best {
+            return Err(FsError::TryLater);
+        }
+        if best == NO_HOST {
+            return Err(FsError::Stale);
+        }
         if rules.has(Rules::SECURE) && !peer.is_privileged() {
             return Err(FsError::Permission);
         }

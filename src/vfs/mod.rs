@@ -38,6 +38,7 @@ pub mod iso;
 mod jobs;
 mod kernel;
 mod name;
+mod names;
 mod node;
 pub mod ram;
 mod reading;
@@ -56,8 +57,9 @@ pub use handle::{Form, Handle};
 pub use images::{ImageFile, Images};
 pub use jobs::{Bytes, Ended, Extent, FileId, Job, JobId, JobKind, Scope, Storage, Submitted};
 pub use name::{Name, is_image};
+pub use names::{Addresses, NamedPeer};
 pub use node::{Backend, Node, Pin, Rights};
-pub use reading::{Client, Export, ExportRoot, Exports, Room};
+pub use reading::{Client, Export, ExportRoot, Exports, HostName, Room};
 
 /// The object to create under a new name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,7 +5,7 @@
 
 use super::{Backend, Form, Rights};
 use crate::mem::{Ends as _, Slots, c_str};
-use crate::wire::exports::{Hosts, Rules};
+use crate::wire::exports::{Hosts, Rules, is_pattern};
 use core::ffi::CStr;
 use core::ops::Range;
 
@@ -193,18 +193,53 @@ struct Path {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum KeptHosts {
-    Named(Text),
+pub(super) enum KeptHosts {
+    /// Number of the host name.
+    Named {
+        number: u32,
+        is_pattern: bool,
+    },
     Other(Hosts<'static>),
 }
 
 /// Hosts of a path, and their rules.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
-    hosts: KeptHosts,
-    rules: Rules,
+pub(super) struct Entry {
+    pub(super) hosts: KeptHosts,
+    pub(super) rules: Rules,
     /// Index + 1 of the next entry of the same path; 0: this is the last.
     next: u32,
+}
+
+impl Entry {
+    /// The rank of its hosts: see [`Hosts::rank`].
+    pub(super) fn rank(&self) -> u8 {
+        match &self.hosts {
+            KeptHosts::Named { is_pattern, .. } => 2 * u8::from(*is_pattern),
+            KeptHosts::Other(hosts) => hosts.rank(),
+        }
+    }
+}
+
+/// A host name of the valid reading.
+#[derive(Clone, Copy, Debug)]
+pub struct HostName<'a> {
+    /// The name.
+    pub name: &'a [u8],
+    /// True if it has wildcards: it has no addresses.
+    pub is_pattern: bool,
+    /// The file that has it; empty: a command line.
+    pub file: &'a [u8],
+    /// Line and column in that file.
+    pub at: (u32, u32),
+}
+
+/// A host name, and the place that has it first.
+#[derive(Clone, Copy, Debug)]
+struct Name {
+    text: Text,
+    file: Text,
+    at: (u32, u32),
 }
 
 /// Counts that a reading can hold.
@@ -214,6 +249,8 @@ pub struct Room {
     pub paths: usize,
     /// Entries of hosts.
     pub entries: usize,
+    /// Host names.
+    pub names: usize,
     /// Size of all paths and host names (bytes), each with a NUL.
     pub bytes: usize,
 }
@@ -224,6 +261,7 @@ pub(super) struct Reading {
     texts: Slots<u8>,
     paths: Slots<Path>,
     entries: Slots<Entry>,
+    names: Slots<Name>,
 }
 
 fn digest(text: &[u8]) -> u32 {
@@ -237,6 +275,7 @@ impl Reading {
         self.texts.reserve(room.bytes);
         self.paths.reserve(room.paths);
         self.entries.reserve(room.entries);
+        self.names.reserve(room.names);
     }
 
     /// The counts in use.
@@ -244,6 +283,7 @@ impl Reading {
         Room {
             paths: self.paths.len(),
             entries: self.entries.len(),
+            names: self.names.len(),
             bytes: self.texts.len(),
         }
     }
@@ -252,6 +292,7 @@ impl Reading {
         self.texts.clear();
         self.paths.clear();
         self.entries.clear();
+        self.names.clear();
     }
 
     fn bytes(&self, text: Text) -> &[u8] {
@@ -306,7 +347,10 @@ impl Reading {
             return Some(false);
         }
         let hosts = match client.hosts {
-            Hosts::Named(name) => KeptHosts::Named(self.keep_name(name)?),
+            Hosts::Named(name) => KeptHosts::Named {
+                number: self.keep_name(name)?,
+                is_pattern: is_pattern(name),
+            },
             Hosts::Network { address, bits } => KeptHosts::Other(Hosts::Network { address, bits }),
             Hosts::Everyone => KeptHosts::Other(Hosts::Everyone),
         };
@@ -325,37 +369,78 @@ impl Reading {
         Some(true)
     }
 
-    /// Copies a host name, unless an entry has it already.
-    fn keep_name(&mut self, name: &[u8]) -> Option<Text> {
+    /// Keeps a host name, unless an entry has it already, and returns its number.
+    fn keep_name(&mut self, name: &[u8]) -> Option<u32> {
         let digest = digest(name);
-        let known = self.entries.iter().find_map(|entry| match entry.hosts {
-            KeptHosts::Named(kept) if self.is(kept, digest, name) => Some(kept),
-            _ => None,
-        });
-        known.or_else(|| self.keep(name))
+        let mut names = self.names.iter();
+        let known = names.position(|kept| self.is(kept.text, digest, name));
+        let number = match known {
+            Some(number) => number,
+            None => {
+                let text = self.keep(name)?;
+                let (file, at) = (Text::EMPTY, (0, 0));
+                self.names.push(Name { text, file, at })?
+            }
+        };
+        Some(number as u32)
     }
 
-    /// The hosts of the path with this index.
-    pub(super) fn clients_of(&self, path: u32) -> impl Iterator<Item = Client<'_>> {
+    /// Records the place of the last host name, if it is new. Without space for the path of the file, it has none.
+    pub(super) fn locate_name(&mut self, file: &[u8], at: (u32, u32)) {
+        let is_it = |name: &&Name| self.is(name.file, digest(file), file);
+        let known = self.names.iter().rev().find(is_it).map(|name| name.file);
+        let Some(file) = known.or_else(|| self.keep(file)) else {
+            return;
+        };
+        if let Some(name) = self.names.last_mut().filter(|name| name.at == (0, 0)) {
+            (name.file, name.at) = (file, at);
+        }
+    }
+
+    /// The host name with this number.
+    pub(super) fn host_name(&self, number: usize) -> Option<HostName<'_>> {
+        let name = self.names.get(number)?;
+        let text = self.text(name.text);
+        Some(HostName {
+            name: text,
+            is_pattern: is_pattern(text),
+            file: self.text(name.file),
+            at: name.at,
+        })
+    }
+
+    /// A text without its NUL.
+    fn text(&self, text: Text) -> &[u8] {
+        let bytes = self.bytes(text);
+        bytes.head(bytes.len().saturating_sub(1))
+    }
+
+    /// The entries of the path with this index.
+    pub(super) fn entries_of(&self, path: u32) -> impl Iterator<Item = &Entry> {
         let path = self.paths.get(path as usize);
-        self.clients(path.map_or(0, |path| path.first))
+        self.entries(path.map_or(0, |path| path.first))
     }
 
-    /// The hosts of a path from the entry with the index `first` - 1 on.
-    fn clients(&self, mut first: u32) -> impl Iterator<Item = Client<'_>> {
+    /// The entries from the one with the index `first` - 1 on.
+    fn entries(&self, mut first: u32) -> impl Iterator<Item = &Entry> {
         core::iter::from_fn(move || {
             let entry = self.entries.get((first as usize).checked_sub(1)?)?;
             first = entry.next;
-            Some(Client {
-                hosts: match entry.hosts {
-                    KeptHosts::Named(name) => {
-                        let text = self.bytes(name);
-                        Hosts::Named(text.head(text.len().saturating_sub(1)))
-                    }
-                    KeptHosts::Other(hosts) => hosts,
-                },
-                rules: entry.rules,
-            })
+            Some(entry)
+        })
+    }
+
+    /// The hosts of a path from the entry with the index `first` - 1 on.
+    fn clients(&self, first: u32) -> impl Iterator<Item = Client<'_>> {
+        self.entries(first).map(|entry| Client {
+            hosts: match entry.hosts {
+                KeptHosts::Named { number, .. } => {
+                    let name = self.host_name(number as usize);
+                    Hosts::Named(name.map_or(b"", |name| name.name))
+                }
+                KeptHosts::Other(hosts) => hosts,
+            },
+            rules: entry.rules,
         })
     }
 
@@ -407,6 +492,7 @@ mod tests {
         let room = Room {
             paths: COUNT,
             entries: 2 * COUNT,
+            names: 2 * COUNT,
             bytes: COUNT * 40,
         };
         tree.reserve(&room);
@@ -450,6 +536,7 @@ mod tests {
             tree.reserve(&Room {
                 paths,
                 entries,
+                names: 0,
                 bytes,
             });
             let add = |tree: &mut Tree, path: &[u8]| tree.add_client(path, &everyone());

@@ -4,7 +4,7 @@
 //! contain "quoted parts" and bytes as `\ooo` (octal); a `\` at the end continues the line; `#` begins a comment.
 
 use super::address::address;
-use super::label::{cut, number};
+use super::label::{cut, index_like, number};
 use super::uuid::Uuid;
 use crate::mem::{Ends as _, has_any, index_of, nth, parts};
 use core::net::Ipv6Addr;
@@ -124,6 +124,36 @@ pub fn is_pattern(name: &[u8]) -> bool {
     has_any(name, b"*?[")
 }
 
+/// The reason why hosts are perhaps not those that the author means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Doubt {
+    /// A word such as `everyone`, which is the name of one host.
+    Everyone,
+    /// Wildcards only: they match the hosts that have a name.
+    Wildcards,
+    /// The start of an address, or an address with wildcards.
+    Prefix,
+}
+
+impl Doubt {
+    /// Returns the doubt about the hosts of an entry.
+    pub fn about(hosts: &Hosts<'_>) -> Option<Self> {
+        let Hosts::Named(name) = *hosts else {
+            return None;
+        };
+        let consists_of = |signs: &[u8]| name.iter().all(|byte| has_any(signs, &[*byte]));
+        if index_like(b"everyone everybody all any world", b' ', name).is_some() {
+            Some(Self::Everyone)
+        } else if consists_of(b"*?.") {
+            Some(Self::Wildcards)
+        } else if consists_of(b"0123456789.*?") {
+            Some(Self::Prefix)
+        } else {
+            None
+        }
+    }
+}
+
 /// The fault of a line or word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flaw {
@@ -159,6 +189,8 @@ pub enum Flaw {
     Network,
     /// A malformed host name.
     Host,
+    /// A host name, in an executable or machine that looks up none.
+    Unnamed,
     /// Users other than those of the server, which cannot act as others.
     User,
 }

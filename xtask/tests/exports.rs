@@ -54,8 +54,8 @@ const FAULTS: [(&str, usize, &str); 46] = [
     ("/a *(replicas=/x@y)", 6, "replicas"),
     ("/a *(mountpoint=/x)", 6, "only mountpoint without a path"),
     ("/a *(mp=/x)", 6, "only mountpoint without a path"),
-    ("/a @group(ro)", 4, "netgroups"),
-    ("/a x @group(ro)", 6, "netgroups"),
+    ("/a @group(ro)", 4, " @group: netgroups"),
+    ("/a x @group(ro)", 6, " @group: netgroups"),
     ("/a gss/krb5(rw)", 4, "only AUTH_SYS"),
     ("/a /b h", 4, "a second path"),
     ("/a -maproot=root h", 5, "BSD or Solaris"),
@@ -107,7 +107,7 @@ fn broken_files_are_reported_with_line_and_column() -> Result<()> {
             let refused = test_file(&path).err().map(|error| error.to_string());
             let message = refused.with_context(|| format!("{before}{line} is accepted"))?;
             let place = format!(
-                "malformed exports {}:{}:{}: ",
+                "malformed exports {}:{}:{}",
                 path.display(),
                 lines + 1,
                 column + columns
@@ -139,6 +139,7 @@ fn duplicates_and_missing_paths_are_reported() -> Result<()> {
             vec![
                 ":2:3: the path is exported".to_owned(),
                 ":4:".to_owned(),
+                ":3:".to_owned() + &(here.to_string().len() + 7).to_string() + " h: ",
                 format!("cannot export {here}/gone: does not exist"),
             ],
         ),

@@ -1,6 +1,8 @@
 //! Orders: transfers between a file and a peer, over sockets or standard streams.
 
-use crate::config::{HAS_NFS, PAGE_BYTES, READ_INLINE_BYTES, SPLICE_BYTES_MIN, STORE_BYTES};
+use crate::config::{
+    HAS_NAMES, HAS_NFS, PAGE_BYTES, READ_INLINE_BYTES, SPLICE_BYTES_MIN, STORE_BYTES,
+};
 use crate::engine::Order;
 use crate::mem::Ends as _;
 use crate::net::{self, Connections, FileRange, Interest, NetError, NetResult, Socket};
@@ -10,8 +12,9 @@ use core::ops::Range;
 /// True if the protocols may return orders to send or read. SFTP returns none: the engine copies the data of its READs.
 const HAS_READS: bool = HAS_NFS;
 
-/// Number of the job that stands for all reads of the disks of a machine without an operating system.
-pub(in super::super) const DISK: JobId = JobId(u32::MAX);
+/// Number of the job that stands for work outside of jobs: reads of the disks of a machine without an operating system, and look-ups
+/// of host names.
+pub(in super::super) const OUTSIDE: JobId = JobId(u32::MAX);
 
 /// Result of a step of an order.
 pub(in super::super) enum OrderResult {
@@ -86,11 +89,11 @@ impl<'a> OrderContext<'a> {
         if let Some(Err(error)) = ended {
             return Ok(OrderResult::Done(Err(error)));
         }
-        if cfg!(bare)
+        if (cfg!(bare) || HAS_NAMES)
             && let (Some(Order::Wait), None) = (&order, ended)
         {
             self.send(false)?;
-            return Ok(OrderResult::Pending(DISK));
+            return Ok(OrderResult::Pending(OUTSIDE));
         }
         if HAS_READS
             && let Some(Order::Send { file, offset, len } | Order::Read { file, offset, len }) =
@@ -108,7 +111,7 @@ impl<'a> OrderContext<'a> {
                 Some(Order::Send { file, offset, len }) if HAS_READS && *len > 0 => {
                     match self.send_from(tree, file, *offset, *len)? {
                         Ok(count) => (count, offset, len),
-                        Err(error) if error.waits() => return Ok(OrderResult::Pending(DISK)),
+                        Err(error) if error.waits() => return Ok(OrderResult::Pending(OUTSIDE)),
                         Err(error) => return Ok(OrderResult::Done(Err(error))),
                     }
                 }

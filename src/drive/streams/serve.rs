@@ -2,7 +2,7 @@
 
 use super::super::task::World;
 use super::connection::{CloseReason, Connection};
-use super::orders::DISK;
+use super::orders::OUTSIDE;
 use super::protocol::Protocol;
 use super::turn::{Blocked, Turn};
 use super::{CONNECTION_TOKEN, JOBS_TOKEN, Streams};
@@ -39,10 +39,10 @@ impl Streams {
         self.release_at = self.release_at.min(now.after(NODE_IDLE));
     }
 
-    /// Continues the connections that wait for a disk, which has read something.
-    pub fn disk_ended(&mut self) {
+    /// Continues the connections that wait for a disk of a machine without an operating system, or for a look-up of host names.
+    pub fn outside_ended(&mut self) {
         let ended = Ended {
-            id: DISK,
+            id: OUTSIDE,
             kind: JobKind::Read,
             result: Ok(()),
         };

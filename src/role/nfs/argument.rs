@@ -1,12 +1,13 @@
 //! The arguments of `--export` and `--isos`: directories, and the hosts that may mount them.
 
-use super::super::{Fatal, refuse};
-use crate::config::EXPORT_PATH_BYTES_MAX;
+use super::super::{DONE, Fatal, complain, refuse};
+use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_NAMES};
+use crate::event::Line;
 use crate::mem::{self, Ends as _, Slots, has_any, parts};
-use crate::text::texts;
+use crate::text::{text, texts};
 use crate::vfs::{Client, Rules};
 use crate::wire::Writer;
-use crate::wire::exports::{self, Flaw, Ignored};
+use crate::wire::exports::{self, Doubt, Flaw, Hosts, Ignored};
 use crate::wire::label::put_byte;
 use core::ffi::CStr;
 
@@ -46,10 +47,40 @@ texts! {
         Security => "not supported: only AUTH_SYS, without Kerberos and TLS; remove it",
         Mountpoint => "only mountpoint without a path is supported; remove the path",
         Unkept => "not supported: no referrals, replicas, re-exports; remove it",
-        Netgroup => "netgroups are not supported; name hosts, networks or *.DOMAIN",
+        Netgroup => "netgroups are not supported; name each of its hosts, or networks",
         Network => "no such network; write 192.0.2.0/24, or 2001:db8::/32",
         Host => "not a host name",
+        Unnamed => "no host names are looked up here; write addresses or networks",
         User => "this host has no setfsuid, and the server has one user; start it again for another",
+    }
+}
+
+texts! {
+    /// Returns the reason of a doubt.
+    fn doubts(Doubt) {
+        Everyone => "the name of one host; for every host write *",
+        Wildcards => "wildcards match hosts that have a name; for every host write *",
+        Prefix => "a host name, although it looks like addresses; for a network write 192.0.2.0/24",
+    }
+}
+
+/// Passes hosts on.
+///
+/// # Errors
+/// `Unnamed`: a host name, where none is looked up.
+pub(super) fn refuse_names(hosts: Hosts<'_>) -> Result<Hosts<'_>, Flaw> {
+    match hosts {
+        Hosts::Named(_) if !HAS_NAMES || crate::sys::is_bare() => Err(Flaw::Unnamed),
+        hosts => Ok(hosts),
+    }
+}
+
+/// Reports hosts that are perhaps not those that the author means. `about` is their place, or the export.
+pub(super) fn report_doubt(hosts: &Hosts<'_>, about: &[u8]) {
+    if let (Some(doubt), Hosts::Named(name)) = (Doubt::about(hosts), *hosts) {
+        let mut line = Line::default();
+        line.raw(about).byte(b' ').raw(name);
+        complain(DONE, text!("check the hosts"), line.bytes(), doubts(doubt));
     }
 }
 
@@ -88,7 +119,8 @@ impl ExportArgument {
             let parsed = match names_hosts(word) {
                 true => {
                     is_for_all = false;
-                    exports::hosts(word).map(drop)
+                    let hosts = exports::hosts(word);
+                    hosts.and_then(refuse_names).map(drop)
                 }
                 // Which options have no effect is reported for files only.
                 false => exports::set_option(&mut rules, word, &mut Ignored::default()),

@@ -2,8 +2,9 @@
 
 use super::super::{DONE, FAILED, Fatal, complain, print, reasons};
 use super::REASONS;
-use super::argument::{absolute, advice};
+use super::argument::{absolute, advice, refuse_names, report_doubt};
 use super::file_user::FileUser;
+use super::names;
 use super::options::Options;
 use crate::config::{
     CLIENT_COUNT_MAX, CLIENT_COUNT_MIN, EXPORT_PATH_BYTES_MAX, EXPORTS_FILE_BYTES_MAX,
@@ -16,7 +17,7 @@ use crate::mem::{self, Ends as _, scaled};
 use crate::sys::Errno;
 use crate::text::{Text, text};
 use crate::vfs::{Client, FsError, Room, Rules, Tree};
-use crate::wire::exports::{self, Entry, Flaw, Hosts, Ignored};
+use crate::wire::exports::{self, Entry, Fault, Flaw, Hosts, Ignored};
 use core::ops::ControlFlow;
 
 /// Number of the errno whose reason describes a file that is too long.
@@ -24,14 +25,16 @@ const TOO_LONG: u8 = Errno::FBIG.raw_os_error() as u8;
 
 /// The files. Reads them with one buffer, and collects their options without effect.
 pub(super) struct Files {
+    /// Most host names.
+    pub(super) name_count_max: usize,
     /// The user of file accesses. A reload must not add exports that need another user.
     pub(super) file_user: FileUser,
     buffer: Option<&'static mut [u8]>,
     ignored: Ignored,
 }
 
-/// Receives the entries of all files. Returns false for an entry whose path and hosts an earlier one has.
-type Each<'a> = &'a mut dyn FnMut(&Entry<'_>) -> Result<bool, Flaw>;
+/// Receives the entries of all files, with the file's path. Returns false for an entry whose path and hosts an earlier one has.
+type Each<'a> = &'a mut dyn FnMut(&[u8], &Entry<'_>) -> Result<bool, Flaw>;
 
 /// Reports an export, or the place of an entry, whose path and hosts were named before.
 fn report_duplicate(about: &[u8]) {
@@ -45,6 +48,16 @@ fn place(path: &[u8], (line, column): (u32, u32)) -> Line {
     about.raw(path).byte(b':').number(line);
     about.byte(b':').number(column);
     about
+}
+
+/// The hosts at the place of a fault.
+fn word_at<'t>(text: &'t [u8], fault: &Fault) -> &'t [u8] {
+    let line = mem::nth(text, b'\n', (fault.line as usize).saturating_sub(1));
+    let word = line.tail((fault.column as usize).saturating_sub(1));
+    let end = word
+        .iter()
+        .position(|byte| mem::has_any(b" \t\r\\(\"", &[*byte]));
+    word.head(end.unwrap_or(word.len()))
 }
 
 impl Files {
@@ -98,13 +111,17 @@ impl Files {
             }
         };
         let mut each = |entry: &Entry<'_>| {
-            if !each(entry)? {
+            if !each(path, entry)? {
                 report_duplicate(place(path, entry.at).bytes());
             }
             Ok(())
         };
-        exports::parse(buffer.head_mut(len), &mut self.ignored, &mut each).map_err(|fault| {
-            let about = place(path, (fault.line, fault.column));
+        let text = buffer.head_mut(len);
+        exports::parse(text, &mut self.ignored, &mut each).map_err(|fault| {
+            let mut about = place(path, (fault.line, fault.column));
+            if let Flaw::Netgroup | Flaw::Unnamed = fault.flaw {
+                about.byte(b' ').raw(word_at(text, &fault));
+            }
             let what = text!("malformed exports");
             complain(FAILED, what, about.bytes(), advice(fault.flaw))
         })
@@ -118,6 +135,7 @@ impl Files {
         if options.exports_file().is_some() {
             room.entries = scaled(CLIENT_COUNT_MIN, CLIENT_COUNT_MAX);
             room.paths = room.entries;
+            room.names = room.entries;
             room.bytes = scaled(TEXTS_BYTES_MIN, TEXTS_BYTES_MAX);
         }
         for export in options.exports.iter() {
@@ -126,12 +144,14 @@ impl Files {
             for client in export.clients() {
                 room.entries += 1;
                 if let Hosts::Named(name) = client.hosts {
+                    room.names += 1;
                     room.bytes += name.len() + 1;
                 }
             }
         }
         tree.reserve(&room);
         Self {
+            name_count_max: room.names,
             file_user: FileUser::Caller,
             buffer: None,
             ignored: Ignored::default(),
@@ -152,20 +172,26 @@ impl Files {
         for export in options.exports.iter() {
             for client in export.clients() {
                 // There is memory for all exports of the arguments.
-                if tree.add_client(export.path.to_bytes(), &client) == Some(false) {
-                    report_duplicate(export.path.to_bytes());
+                match tree.add_client(export.path.to_bytes(), &client) {
+                    Some(false) => report_duplicate(export.path.to_bytes()),
+                    _ => report_doubt(&client.hosts, export.path.to_bytes()),
                 }
             }
         }
         let file_user = self.file_user;
-        let read = self.read(options, &mut |entry| {
+        let read = self.read(options, &mut |file, entry| {
             if !file_user.serves(&entry.rules) {
                 return Err(Flaw::User);
             }
             let buffer = &mut [0; EXPORT_PATH_BYTES_MAX];
             let path = absolute(entry.path, buffer).ok_or(Flaw::Path)?;
-            let (hosts, rules) = (entry.hosts, entry.rules);
-            let added = tree.add_client(path.head(path.len() - 1), &Client { hosts, rules });
+            let (hosts, rules) = (refuse_names(entry.hosts)?, entry.rules);
+            let client = Client { hosts, rules };
+            let added = tree.add_client(path.head(path.len() - 1), &client);
+            if let (Hosts::Named(_), Some(true)) = (hosts, added) {
+                tree.locate_name(file, entry.at);
+                report_doubt(&hosts, place(file, entry.at).bytes());
+            }
             added.ok_or(Flaw::Many)
         });
         match read {
@@ -208,6 +234,7 @@ pub(super) fn show(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
             print(line.end_line());
         }
     }
+    names::test(tree);
     Err(DONE)
 }
 

@@ -12,6 +12,11 @@ mod file_user;
 mod ipxe;
 #[cfg(bare)]
 pub(super) mod machine;
+#[cfg(feature = "mdns")]
+mod names;
+#[cfg(not(feature = "mdns"))]
+#[path = "no_names.rs"]
+mod names;
 mod options;
 mod reports;
 mod sockets;
@@ -37,7 +42,6 @@ use crate::net::{NetError, Signals};
 use crate::sys::{self, Access, Args, BUILD_ID_BYTES, Calls, Errno, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
-#[cfg(bare)]
 use crate::vfs::FsError;
 use crate::vfs::host::Host;
 use crate::vfs::{Backend, Export, Form, OpenFault, Tree};
@@ -45,6 +49,7 @@ use core::net::SocketAddrV6;
 use core::sync::atomic::Ordering;
 use exports::Files;
 use file_user::FileUser;
+use names::HostNames;
 use reports::report_export;
 
 #[cfg(feature = "init")]
@@ -158,6 +163,7 @@ pub(super) fn task(
         form,
         is_first,
         ends_to_widen: is_kept && form == Form::Path,
+        names: HostNames::new(files.name_count_max, is_first),
         files,
         retry_at: Instant::NEVER,
     }))
@@ -318,6 +324,7 @@ struct Nfs {
     /// Time of the next attempt to open missing exports.
     retry_at: Instant,
     files: &'static mut Files,
+    names: HostNames,
     datagrams: Datagrams,
     streams: Streams,
     rpc: Rpc,
@@ -328,6 +335,7 @@ impl Task for Nfs {
         self.streams.start_jobs(world);
         self.ends_to_widen &= self.is_confinable(world.tree);
         self.schedule_retry(world);
+        self.names.start(world);
         self.open_sockets(world)
     }
 
@@ -345,9 +353,13 @@ impl Task for Nfs {
         for export in tree.exports().iter() {
             needs.add_directory(export.path, Access::Change);
         }
+        self.names.add_needs(needs);
     }
 
     fn ready(&mut self, world: &mut World<'_>, local: u32) {
+        if self.names.ready(world, local) {
+            return;
+        }
         self.reopen_changed(world);
         if self.datagrams.ready(world, &mut self.rpc, local) {
             self.streams.used_files(world.now);
@@ -358,9 +370,12 @@ impl Task for Nfs {
 
     fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
         if cfg!(bare) && signals.disk {
-            self.streams.disk_ended();
+            self.streams.outside_ended();
         }
         self.streams.turn(world, &mut self.rpc);
+        if self.names.turn(world) {
+            self.streams.outside_ended();
+        }
         if let Some(number) = world.tree.opened.take() {
             self.reopened(world, number, Ok(()));
         }
@@ -378,7 +393,8 @@ impl Task for Nfs {
     }
 
     fn poll_at(&self) -> Instant {
-        self.streams.poll_at().min(self.retry_at)
+        let at = self.streams.poll_at().min(self.retry_at);
+        at.min(self.names.poll_at())
     }
 
     fn stop(&mut self, world: &mut World<'_>) {
@@ -407,6 +423,10 @@ impl Nfs {
             });
         if loaded.is_err() {
             return;
+        }
+        if self.names.reload(world) == Err(FsError::Access) && self.ends_to_widen {
+            // The sandbox allows the files of the start only.
+            world.exit = Some(Fatal::Done);
         }
         for number in 0..world.tree.exports().len() {
             if is_exported(world.tree, number) {

@@ -95,7 +95,7 @@ impl Task for Server {
 
     fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
         if cfg!(bare) && signals.disk {
-            self.streams.disk_ended();
+            self.streams.outside_ended();
         }
         self.streams.turn(world, &mut self.sessions);
     }

@@ -65,6 +65,8 @@ impl Calls {
 pub enum Access {
     /// Reading files and directories.
     Read = 1 << 2 | 1 << 3,
+    /// Reading a file.
+    ReadFile = 1 << 2,
     /// Reading and writing a device.
     Device = 1 << 1 | 1 << 2,
     /// Everything but execution.
@@ -126,6 +128,13 @@ impl Needs {
             Err(_) => self.add_all_files(),
         }
         dir.is_ok()
+    }
+
+    /// Adds the file at `path`, for reading, unless it is missing. A file that replaces it later is not added.
+    pub fn add_file(&mut self, path: &CStr) {
+        if let Ok(file) = File::open::<Errno>(path, OFlags::PATH, 0) {
+            self.add_opened(file.as_raw_fd(), Access::ReadFile);
+        }
     }
 
     /// Adds the files below an open directory.

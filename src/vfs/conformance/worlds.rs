@@ -167,6 +167,7 @@ impl Served {
         tree.reserve(&Room {
             paths: exports.len(),
             entries: exports.len(),
+            names: 0,
             bytes: 8 << 10,
         });
         for (path, rules) in exports {

@@ -57,6 +57,7 @@ pub mod kind {
     pub const SRV: u16 = 33;
     pub const KX: u16 = 36;
     pub const DNAME: u16 = 39;
+    pub const OPT: u16 = 41;
     pub const NSEC: u16 = 47;
     pub const ANY: u16 = 255;
 }
@@ -69,8 +70,10 @@ pub mod flag {
     pub const OPCODE: u16 = 0xf << 11;
     /// AA: an authoritative answer. Always set in responses.
     pub const AUTHORITATIVE: u16 = 1 << 10;
-    /// TC: more known answers follow.
+    /// TC: more known answers follow; in a unicast response, it lacks records.
     pub const TRUNCATED: u16 = 1 << 9;
+    /// RD: the server is to ask others.
+    pub const RECURSION: u16 = 1 << 8;
     /// The response code: not 0 in errors, which are ignored (RFC 6762 section 18.11).
     pub const RESPONSE_CODE: u16 = 0xf;
 }

@@ -1,0 +1,545 @@
+//! A resolver between a tree and a scripted network, with virtual time.
+
+use super::message::Answer;
+use super::*;
+use crate::config::{NAME_REFRESH, NAME_RETRY};
+use crate::event::testing::Sink;
+use crate::vfs::{Client, FsError, FsResult, Peer, Room, Rules};
+use crate::wire::dns::{CLASS_IN, Head, Name, Section, Writer, flag, kind};
+use crate::wire::exports::hosts;
+use std::boxed::Box;
+
+/// The behaviour of the name servers.
+type Zone = fn(name: &str, kind: u16) -> Reply;
+
+#[derive(Clone)]
+enum Reply {
+    /// No answer.
+    Silence,
+    /// Records: their types and values.
+    Records(&'static [(u16, &'static str)]),
+    Code(u16),
+    /// A truncated answer.
+    Truncated,
+    /// Records of another name.
+    Other(&'static str),
+}
+
+struct World {
+    now: Instant,
+    tree: Tree,
+    events: Events,
+    sink: Sink,
+    /// Lines of the sink that [`Self::lines`] has returned.
+    line_count: usize,
+    resolver: Resolver,
+    zone: Zone,
+    /// Time (ms) that servers take.
+    delay_ms: u32,
+    /// Every question: the server, the name and its type.
+    asked: Vec<(SocketAddr, String, u16)>,
+    /// Answers that have not arrived yet.
+    queue: Vec<(Instant, usize, SocketAddr, Vec<u8>)>,
+}
+
+fn text_of(name: Name<'_>) -> String {
+    let labels: Vec<_> = name.labels().map(String::from_utf8_lossy).collect();
+    labels.join(".")
+}
+
+fn wire_of(name: &str) -> Vec<u8> {
+    let mut buffer = [0; 300];
+    let len = dns::escape::parse(name.as_bytes(), &mut buffer).unwrap();
+    buffer[..len].to_vec()
+}
+
+fn labels(writer: &mut dyn FnMut(&mut dyn Iterator<Item = dns::Label<'_>>), name: &str) {
+    let wire = wire_of(name);
+    writer(&mut Name::of(&wire).unnumbered());
+}
+
+/// Writes the answer to a question.
+fn answer(id: u16, name: &str, kind: u16, reply: &Reply) -> Vec<u8> {
+    let mut buffer = [0; 1500];
+    let mut writer = Writer::new(&mut buffer, id, flag::RESPONSE);
+    let asked = match reply {
+        Reply::Other(other) => other,
+        _ => name,
+    };
+    labels(
+        &mut |labels| _ = writer.question(labels, kind, CLASS_IN),
+        asked,
+    );
+    let mut owner = asked.to_owned();
+    match reply {
+        Reply::Code(code) => writer.flag(*code),
+        Reply::Truncated => writer.flag(flag::TRUNCATED),
+        Reply::Other(_) => add(&mut writer, &owner, kind::A, "192.0.2.66"),
+        Reply::Records(records) => {
+            for (kind, value) in *records {
+                add(&mut writer, &owner, *kind, value);
+                if *kind == kind::CNAME {
+                    owner = (*value).to_owned();
+                }
+            }
+        }
+        Reply::Silence => {}
+    }
+    let len = writer.finish();
+    buffer[..len].to_vec()
+}
+
+fn add(writer: &mut Writer<'_>, owner: &str, kind: u16, value: &str) {
+    let data = match value.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => address.octets().to_vec(),
+        Ok(IpAddr::V6(address)) => address.octets().to_vec(),
+        Err(_) => wire_of(value),
+    };
+    let head = Head {
+        kind,
+        class: CLASS_IN,
+        ttl: 60,
+    };
+    labels(
+        &mut |labels| {
+            writer.record(Section::Answer, labels, head, &mut |writer| {
+                writer.put(&data);
+            });
+        },
+        owner,
+    );
+}
+
+impl World {
+    /// A world whose tree exports /srv to these hosts.
+    fn new(entries: &[&str], conf: &str, zone: Zone) -> Self {
+        let mut tree = Tree::default();
+        tree.reserve(&Room {
+            paths: 2,
+            entries: 8192,
+            names: 4096,
+            bytes: 200_000,
+        });
+        let sink = Sink::default();
+        let mut world = Self {
+            now: Instant::from_ms(1_000_000),
+            tree,
+            events: Events::new(Box::new(sink.clone())),
+            sink,
+            line_count: 0,
+            resolver: Resolver::new([7; 16], 4096, true),
+            zone,
+            delay_ms: 1,
+            asked: Vec::new(),
+            queue: Vec::new(),
+        };
+        world.resolver.set_socket_count(8);
+        let config = Config::parse(conf.as_bytes(), b"", &|_| 0);
+        world.resolver.set_config(config);
+        world.export(entries);
+        world
+    }
+
+    fn export(&mut self, entries: &[&str]) {
+        for (line, entry) in entries.iter().enumerate() {
+            let client = Client {
+                hosts: hosts(entry.as_bytes()).unwrap(),
+                rules: Rules::DEFAULT,
+            };
+            self.tree.add_client(b"/srv", &client).unwrap();
+            self.tree.locate_name(b"/etc/exports", (line as u32 + 1, 6));
+        }
+        self.tree.replace_clients(&mut |_, _, _| ());
+        self.resolver.restart(self.now, &mut self.tree);
+    }
+
+    /// Sends the due questions, and queues the answers.
+    fn send(&mut self) {
+        let mut out = [0; 512];
+        while let Some(sent) =
+            self.resolver
+                .poll_transmit(self.now, &mut self.tree, &mut self.events, &mut out)
+        {
+            let message = Message::parse(&out[..sent.len]).unwrap();
+            let question = message.questions().next().unwrap();
+            let (name, kind) = (text_of(question.name), question.kind);
+            let has_edns = message.records().next().is_some();
+            self.asked.push((sent.to, name.clone(), kind));
+            let reply = (self.zone)(&name, kind);
+            let reply = match reply {
+                // A server without EDNS.
+                Reply::Code(1) if !has_edns => Reply::Records(&[(kind::A, "192.0.2.11")]),
+                reply => reply,
+            };
+            if matches!(reply, Reply::Silence) {
+                continue;
+            }
+            let at = self.now.after(Duration::from_ms(self.delay_ms));
+            let from = match sent.to.ip() {
+                ip if ip.is_multicast() => "192.0.2.99:5353".parse().unwrap(),
+                ip => SocketAddr::new(ip, sent.to.port()),
+            };
+            let bytes = answer(message.id(), &name, kind, &reply);
+            self.queue.push((at, sent.socket, from, bytes));
+        }
+    }
+
+    /// Lets this time pass.
+    fn run(&mut self, ms: u32) {
+        let end = self.now.after(Duration::from_ms(ms));
+        loop {
+            self.send();
+            let arrives = self.queue.iter().map(|(at, ..)| *at).min();
+            let next = self
+                .resolver
+                .poll_at()
+                .min(arrives.unwrap_or(Instant::NEVER));
+            if next > end {
+                break;
+            }
+            self.now = self.now.max(next);
+            while let Some(at) = self.queue.iter().position(|(at, ..)| *at <= self.now) {
+                let (_, socket, from, bytes) = self.queue.remove(at);
+                let (tree, events) = (&mut self.tree, &mut self.events);
+                self.resolver
+                    .handle(self.now, (socket, from), &bytes, tree, events);
+            }
+        }
+        self.now = end;
+    }
+
+    fn rules(&mut self, from: &str) -> FsResult<()> {
+        let peer = Peer::new(SocketAddr::new(from.parse().unwrap(), 700));
+        self.tree.rules(0, &peer).map(drop)
+    }
+
+    /// Checks that these clients, and no others, are admitted.
+    fn check(&mut self, admitted: &[&str], refused: &[&str]) {
+        for from in admitted {
+            assert_eq!(self.rules(from), Ok(()), "{from}");
+        }
+        for from in refused {
+            assert_eq!(self.rules(from), Err(FsError::Stale), "{from}");
+        }
+    }
+
+    /// The lines reported since the last call.
+    fn lines(&mut self) -> Vec<String> {
+        let lines = self.sink.lines().split_off(self.line_count);
+        self.line_count += lines.len();
+        lines
+    }
+
+    fn names_asked(&mut self) -> Vec<String> {
+        let asked = core::mem::take(&mut self.asked);
+        asked
+            .into_iter()
+            .map(|(to, name, kind)| format!("{} {name} {kind}", to.ip()))
+            .collect()
+    }
+}
+
+const CONF: &str = "nameserver 10.0.0.1\nnameserver 10.0.0.2\nsearch a.example b.example\n";
+
+fn usual(name: &str, kind: u16) -> Reply {
+    Reply::Records(match (name, kind) {
+        ("one.a.example", kind::A) => &[(kind::A, "192.0.2.1"), (kind::A, "192.0.2.2")],
+        ("one.a.example", kind::AAAA) => &[(kind::AAAA, "2001:db8::1")],
+        ("two.b.example", kind::A) => &[(kind::CNAME, "real.example"), (kind::A, "192.0.2.3")],
+        ("two.b.example" | "six.example", kind::AAAA) | ("six.example", kind::A) => &[],
+        ("old.example", kind::A) => return Reply::Code(1),
+        ("cut.example", _) => return Reply::Truncated,
+        ("lie.example", _) => return Reply::Other("other.example"),
+        ("slow.example" | "7.2.0.192.in-addr.arpa", _) => return Reply::Silence,
+        ("4.2.0.192.in-addr.arpa", _) => &[
+            (kind::PTR, "liar.wild.example"),
+            (kind::PTR, "n4.wild.example"),
+        ],
+        ("5.2.0.192.in-addr.arpa", _) => &[(kind::PTR, "liar.wild.example")],
+        ("n4.wild.example", kind::A) => &[(kind::A, "192.0.2.4")],
+        ("liar.wild.example", kind::A) => &[(kind::A, "192.0.2.200")],
+        ("box.local", kind::A) => &[(kind::A, "192.0.2.9")],
+        ("9.2.0.192.in-addr.arpa", _) => return Reply::Code(3),
+        _ => return Reply::Code(3),
+    })
+}
+
+#[test]
+fn names_resolve_by_search_list_alias_and_family() {
+    let mut world = World::new(&["one", "two", "six.example", "old.example"], CONF, usual);
+    assert_eq!(world.rules("192.0.2.1"), Err(FsError::TryLater));
+    world.run(100);
+    let admitted = [
+        "192.0.2.1",
+        "192.0.2.2",
+        "2001:db8::1",
+        "192.0.2.3",
+        "192.0.2.11",
+    ];
+    world.check(&admitted, &["192.0.2.4", "2001:db8::2"]);
+    let asked = world.names_asked();
+    assert!(asked.iter().any(|text| text == "10.0.0.1 two.a.example 1"));
+    let lines = world.lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains("unknown host /etc/exports:3:6 six.example: neither"),
+        "{lines:?}"
+    );
+    // Again after five minutes, without a message.
+    world.run(NAME_REFRESH.as_ms() as u32 - 200);
+    assert!(world.names_asked().is_empty());
+    world.run(400);
+    assert!(!world.names_asked().is_empty());
+    assert!(world.lines().is_empty());
+}
+
+#[test]
+fn hosts_file_precedes_name_servers() {
+    let mut world = World::new(&["one", "*.home"], CONF, usual);
+    let text = b"192.0.2.70 gate.home gate One # x\n2001:db8::70 one\n";
+    world.resolver.hosts_buffer()[..text.len()].copy_from_slice(text);
+    world.resolver.set_hosts(text.len());
+    assert_eq!(world.rules("192.0.2.70"), Err(FsError::TryLater));
+    world.run(10);
+    world.check(&["192.0.2.70", "2001:db8::70"], &[]);
+    assert!(world.names_asked().is_empty());
+}
+
+#[test]
+fn client_without_forward_confirmation_is_refused() {
+    let mut world = World::new(&["*.wild.example"], CONF, usual);
+    world.run(10);
+    for from in ["192.0.2.4", "192.0.2.5", "192.0.2.6", "192.0.2.7"] {
+        assert_eq!(world.rules(from), Err(FsError::TryLater), "{from}");
+    }
+    world.run(1900);
+    world.check(&["192.0.2.4"], &["192.0.2.5", "192.0.2.6"]);
+    // No answer: the call waits for two seconds.
+    assert_eq!(world.rules("192.0.2.7"), Err(FsError::TryLater));
+    world.run(200);
+    world.check(&["192.0.2.4"], &["192.0.2.5", "192.0.2.7"]);
+    // Remembered for five minutes, and refreshed without a pause if it was used.
+    world.names_asked();
+    world.run(NAME_REFRESH.as_ms() as u32);
+    let asked = world.names_asked();
+    assert!(
+        asked
+            .iter()
+            .any(|text| text.contains(" 4.2.0.192.in-addr.arpa"))
+    );
+    world.check(&["192.0.2.4"], &[]);
+}
+
+#[test]
+fn wrong_or_truncated_answers_are_ignored() {
+    let mut world = World::new(
+        &["lie.example", "cut.example", "one.a.example"],
+        CONF,
+        usual,
+    );
+    world.run(25_000);
+    world.check(&["192.0.2.1"], &["192.0.2.66"]);
+    let lines = world.lines();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("too long for UDP")));
+    assert!(lines.iter().any(|line| line.contains("no name server of")));
+    // Another ID, another sender, another socket, a query.
+    let mut world = World::new(&["slow.example"], CONF, usual);
+    world.send();
+    let out = &mut [0; 512];
+    let ask = world.resolver.names[0];
+    let server = "10.0.0.1:53".parse().unwrap();
+    let records = Reply::Records(&[(kind::A, "192.0.2.66")]);
+    let (socket, id) = (usize::from(ask.socket), ask.id);
+    let good = answer(id, "slow.example", kind::A, &records);
+    let query = [&good[..2], &[0, 0], &good[4..]].concat();
+    let cases = [
+        (
+            socket,
+            server,
+            answer(id ^ 1, "slow.example", kind::A, &records),
+        ),
+        (socket ^ 1, server, good.clone()),
+        (socket, "10.0.0.3:53".parse().unwrap(), good.clone()),
+        (socket, "10.0.0.1:5353".parse().unwrap(), good.clone()),
+        (
+            socket,
+            server,
+            answer(id, "slow.example", kind::AAAA, &records),
+        ),
+        (
+            socket,
+            server,
+            answer(id, "slow2.example", kind::A, &records),
+        ),
+        (socket, server, query),
+    ];
+    let (now, tree, events) = (world.now, &mut world.tree, &mut world.events);
+    for (socket, from, bytes) in cases {
+        world
+            .resolver
+            .handle(now, (socket, from), &bytes, tree, events);
+        for len in 0..bytes.len() {
+            world
+                .resolver
+                .handle(now, (socket, from), &bytes[..len], tree, events);
+        }
+        assert!(
+            world
+                .resolver
+                .poll_transmit(now, tree, events, out)
+                .is_none()
+        );
+    }
+    world
+        .resolver
+        .handle(now, (socket, server), &good, tree, events);
+    world.check(&["192.0.2.66"], &[]);
+}
+
+#[test]
+fn late_answer_and_second_server_count() {
+    let mut world = World::new(&["one.a.example"], CONF, usual);
+    world.delay_ms = 7000;
+    world.run(6000);
+    let asked = world.names_asked();
+    assert_eq!(
+        asked,
+        ["10.0.0.1 one.a.example 1", "10.0.0.2 one.a.example 1"]
+    );
+    world.run(2000);
+    world.check(&["192.0.2.1"], &[]);
+}
+
+#[test]
+fn server_that_disappears_leaves_known_names_for_a_while() {
+    let mut world = World::new(&["one.a.example", "*.wild.example"], CONF, usual);
+    world.run(50);
+    let _ = world.rules("192.0.2.4");
+    world.run(50);
+    world.check(&["192.0.2.1", "192.0.2.4"], &[]);
+    world.zone = |_, _| Reply::Silence;
+    for _ in 0..3 {
+        world.run(200_000);
+        world.check(&["192.0.2.1", "192.0.2.4"], &[]);
+    }
+    // A reload does not lose them either.
+    world.export(&["x.a.example", "one.a.example", "*.wild.example"]);
+    world.run(100_000);
+    world.check(&["192.0.2.1", "192.0.2.4"], &[]);
+    world.run(1_000_000);
+    // Its own name is asked for, because of the wildcards.
+    assert_eq!(world.rules("192.0.2.1"), Err(FsError::TryLater));
+    world.run(2100);
+    world.check(&[], &["192.0.2.1"]);
+    world.zone = usual;
+    world.run(NAME_RETRY.as_ms() as u32 + 25_000);
+    world.check(&["192.0.2.1"], &[]);
+    // An answer that there is no such host counts at once.
+    world.zone = |_, _| Reply::Code(3);
+    world.run(NAME_REFRESH.as_ms() as u32 + 1000);
+    world.check(&[], &["192.0.2.1"]);
+}
+
+#[test]
+fn local_names_are_asked_by_multicast() {
+    let mut world = World::new(
+        &["box.local", "gone.local"],
+        CONF,
+        |name, kind| match name {
+            "gone.local" => Reply::Silence,
+            name => usual(name, kind),
+        },
+    );
+    let links = ["192.0.2.100", "fe80::1"].map(|own| (own.parse().unwrap(), 3));
+    world.resolver.set_links(&mut links.into_iter());
+    world.run(100);
+    world.check(&["192.0.2.9"], &[]);
+    assert_eq!(world.rules("192.0.2.8"), Err(FsError::TryLater));
+    let asked = world.names_asked();
+    assert!(
+        asked
+            .iter()
+            .all(|text| text.starts_with("224.0.0.251 ") || text.starts_with("ff02::fb ")),
+        "{asked:?}"
+    );
+    world.run(8000);
+    world.check(&["192.0.2.9"], &["192.0.2.8"]);
+    let lines = world.lines();
+    assert!(
+        lines.len() == 1 && lines[0].contains("gone.local: no host answers"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn silent_names_delay_no_other_of_four_thousand() {
+    let entries: Vec<_> = (0..4096)
+        .map(|number| match number {
+            4095 => "one.a.example".to_owned(),
+            _ => format!("h{number}.slow"),
+        })
+        .collect();
+    let entries: Vec<_> = entries.iter().map(|entry| &**entry).collect();
+    let zone: Zone = |name, kind| match name.ends_with(".slow") {
+        true => Reply::Silence,
+        false => usual(name, kind),
+    };
+    let mut world = World::new(&entries, CONF, zone);
+    world.run(1000);
+    world.check(&["192.0.2.1"], &[]);
+    assert_eq!(world.rules("192.0.2.99"), Err(FsError::TryLater));
+    world.run(1100);
+    world.check(&["192.0.2.1"], &["192.0.2.99"]);
+}
+
+#[test]
+fn reload_keeps_addresses_by_name() {
+    let mut world = World::new(&["one.a.example", "two.b.example"], CONF, usual);
+    world.run(100);
+    world.zone = |_, _| Reply::Silence;
+    world.export(&[
+        "new.example",
+        "two.b.example",
+        "other.example",
+        "one.a.example",
+    ]);
+    world.check(&["192.0.2.1", "192.0.2.3"], &[]);
+    world.export(&["two.b.example"]);
+    world.check(&["192.0.2.3"], &["192.0.2.1"]);
+}
+
+#[test]
+fn ids_do_not_repeat_and_depend_on_the_seed() {
+    let draw = |seed| {
+        let mut chance = Chance::new([seed; 16]);
+        (0..1000).map(|_| chance.next()).collect::<Vec<_>>()
+    };
+    let (one, other) = (draw(1), draw(2));
+    let distinct: std::collections::BTreeSet<_> = one.iter().chain(&other).collect();
+    assert!(distinct.len() > 1990);
+    assert_eq!(draw(1), one);
+}
+
+#[test]
+fn answers_never_exceed_their_tables() {
+    let question = Question::of(b"many.example", kind::A).unwrap();
+    let mut buffer = [0; 4000];
+    let mut writer = Writer::new(&mut buffer, 1, flag::RESPONSE);
+    let name = wire_of("many.example");
+    writer.question(&mut Name::of(&name).unnumbered(), kind::A, CLASS_IN);
+    for number in 0..60 {
+        add(
+            &mut writer,
+            "many.example",
+            kind::A,
+            &format!("192.0.2.{number}"),
+        );
+    }
+    let len = writer.finish();
+    let message = Message::parse(&buffer[..len]).unwrap();
+    let Some(Answer::Addresses(list)) = question.parse(&message) else {
+        panic!()
+    };
+    assert_eq!(list.len(), 16);
+}

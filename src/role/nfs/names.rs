@@ -1,0 +1,202 @@
+//! Host names in exports: reads /etc/hosts and /etc/resolv.conf at the start and at SIGHUP, and runs the resolver beside the server.
+
+use super::super::{Console, Fatal, reasons};
+use super::REASONS;
+use crate::config::{HOSTS_FILE, RESOLV_CONF_BYTES_MAX, RESOLV_CONF_FILE};
+use crate::drive::names::Names;
+use crate::drive::platform::host::files::Directory;
+use crate::drive::platform::network::Network;
+use crate::drive::{Task, World, platform};
+use crate::engine::names::Resolver;
+use crate::mem::{self, Ends as _};
+use crate::net::{Interfaces, Signals};
+use crate::sys::{self, Calls, Needs};
+use crate::text::text;
+use crate::time::Instant;
+use crate::vfs::{FsError, FsResult, Tree};
+use crate::wire::label::cut;
+use crate::wire::resolv_conf::Config;
+use core::ffi::CStr;
+
+/// Longest host name (bytes).
+const HOST_NAME_BYTES: usize = 64;
+
+/// The resolver of a server whose exports may have names.
+pub(super) struct HostNames(Option<&'static mut Kept>);
+
+struct Kept {
+    names: Names,
+    /// The interfaces at the start: the sandbox does not list them later.
+    interfaces: Interfaces,
+    /// True in the first NFS process, which alone reports.
+    is_first: bool,
+}
+
+impl HostNames {
+    /// Makes memory for the look-ups if the exports may have host names.
+    pub(super) fn new(room: usize, is_first: bool) -> Self {
+        if room == 0 || sys::is_bare() {
+            return Self(None);
+        }
+        let mut seed = [0; 16];
+        sys::entropy(&mut seed);
+        Self(Some(mem::leak(Kept {
+            names: Names::new(Resolver::new(seed, room, is_first)),
+            interfaces: Interfaces::new(),
+            is_first,
+        })))
+    }
+
+    /// Opens the sockets, reads the files and begins the look-ups.
+    pub(super) fn start(&mut self, world: &mut World<'_>) {
+        let Some(kept) = &mut self.0 else {
+            return;
+        };
+        world.net.interfaces(&mut kept.interfaces);
+        kept.names.open(world, &kept.interfaces);
+        let _ = self.reload(world);
+    }
+
+    /// Reads the files again, and begins the look-ups of all names.
+    ///
+    /// # Errors
+    /// `Access`: the sandbox does not allow a file that was replaced.
+    pub(super) fn reload(&mut self, world: &mut World<'_>) -> FsResult<()> {
+        let Some(kept) = &mut self.0 else {
+            return Ok(());
+        };
+        let read = kept.read_files();
+        kept.names.resolver.restart(world.now, world.tree);
+        read
+    }
+
+    /// Adds the files to those that the sandbox allows.
+    pub(super) fn add_needs(&self, needs: &mut Needs) {
+        if self.0.is_some() {
+            needs.add_file(HOSTS_FILE);
+            needs.add_file(RESOLV_CONF_FILE);
+        }
+    }
+
+    /// See [`Names::ready`].
+    pub(super) fn ready(&mut self, world: &mut World<'_>, local: u32) -> bool {
+        let kept = self.0.as_mut();
+        kept.is_some_and(|kept| kept.names.ready(world, local))
+    }
+
+    /// See [`Names::turn`].
+    pub(super) fn turn(&mut self, world: &mut World<'_>) -> bool {
+        let kept = self.0.as_mut();
+        kept.is_some_and(|kept| kept.names.turn(world))
+    }
+
+    /// See [`Names::poll_at`].
+    pub(super) fn poll_at(&self) -> Instant {
+        let kept = self.0.as_ref();
+        kept.map_or(Instant::NEVER, |kept| kept.names.poll_at())
+    }
+}
+
+impl Kept {
+    /// Reads /etc/hosts and /etc/resolv.conf, which may be missing. The earlier content stays valid if that fails.
+    fn read_files(&mut self) -> FsResult<()> {
+        let resolver = &mut self.names.resolver;
+        let dir = Directory::current();
+        let hosts = dir.read(HOSTS_FILE.to_bytes(), resolver.hosts_buffer());
+        let hosts = hosts.map(|text| text.len());
+        let hosts = self.is_usable(HOSTS_FILE, hosts);
+        if let Ok(len) = hosts {
+            self.names.resolver.set_hosts(len);
+        }
+        let buffer = &mut [0; RESOLV_CONF_BYTES_MAX];
+        let len = dir
+            .read(RESOLV_CONF_FILE.to_bytes(), buffer)
+            .map(|text| text.len());
+        let len = self.is_usable(RESOLV_CONF_FILE, len);
+        if let Ok(len) = len {
+            let name = &mut [0; HOST_NAME_BYTES];
+            let name_len = sys::host_name(name);
+            let (_, domain) = cut(name.head(name_len), b'.');
+            let zone = |name: &[u8]| {
+                let is_it = |bytes: &[u8; 16]| {
+                    bytes.head(name.len()) == name && bytes.get(name.len()) == Some(&0)
+                };
+                let mut all = self.interfaces.iter();
+                all.find(|one| is_it(&one.name)).map_or(0, |one| one.index)
+            };
+            let config = Config::parse(buffer.head(len), domain, &zone);
+            self.names.resolver.set_config(config);
+        }
+        hosts.and(len).map(drop)
+    }
+
+    /// Reports that a file cannot be read. A missing file is empty.
+    fn is_usable(&self, path: &CStr, len: FsResult<usize>) -> FsResult<usize> {
+        match len {
+            Err(FsError::NoEntry) => Ok(0),
+            Err(error) => {
+                if self.is_first {
+                    let what = text!("cannot read");
+                    reasons::failed_with(what, path.to_bytes(), error.number(), &REASONS);
+                }
+                Err(error)
+            }
+            len => len,
+        }
+    }
+}
+
+/// Looks up all host names of the tree's exports once, and reports those without an address.
+pub(super) fn test(tree: &mut Tree) {
+    let count = tree.host_name_count();
+    if count == 0 || sys::is_bare() {
+        return;
+    }
+    let task = mem::leak(Test(HostNames::new(count, true)));
+    // The outcome is always the same: what failed is reported.
+    let _ = platform::serve(
+        &Network::default(),
+        &mut [task],
+        tree,
+        Console::leak(),
+        Signals::default(),
+    );
+}
+
+/// The task of `-T`.
+struct Test(HostNames);
+
+impl Task for Test {
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
+        self.0.start(world);
+        Ok(())
+    }
+
+    fn add_needs(&self, _: &Tree, needs: &mut Needs) {
+        needs.add(Calls::NFS);
+        needs.add(Calls::STREAMS);
+        needs.add_all_files();
+    }
+
+    fn ready(&mut self, world: &mut World<'_>, local: u32) {
+        self.0.ready(world, local);
+    }
+
+    fn turn(&mut self, world: &mut World<'_>, _: Signals) {
+        self.0.turn(world);
+        if self
+            .0
+            .0
+            .as_ref()
+            .is_none_or(|kept| kept.names.resolver.is_done())
+        {
+            world.exit = Some(Fatal::Done);
+        }
+    }
+
+    fn poll_at(&self) -> Instant {
+        self.0.poll_at()
+    }
+
+    fn stop(&mut self, _: &mut World<'_>) {}
+}

@@ -1,0 +1,263 @@
+//! Host names in exports: their addresses, and the names of clients that wildcards may match. `engine::names` looks them up and
+//! stores them here; [`Tree::rules`] only reads. A name that is not known yet is undecided, for at most two seconds.
+
+use super::Tree;
+use super::reading::{HostName, Reading};
+use crate::config::{
+    NAME_ADDRESS_COUNT_MAX, NAME_WAIT_COUNT_MAX, NAMED_PEER_BYTES, NAMED_PEER_COUNT_MAX,
+    NAMED_PEER_COUNT_MIN,
+};
+use crate::mem::{Ends as _, Slots, copy_into, parts, scaled};
+use crate::wire::wildcard;
+use core::net::Ipv6Addr;
+
+/// The result of a comparison of a client with hosts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    Is,
+    IsNot,
+    /// A look-up has not ended.
+    Undecided,
+}
+
+/// The addresses of a host name.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// A hash of the name, so that a new reading keeps the addresses.
+    key: u64,
+    list: [Ipv6Addr; NAME_ADDRESS_COUNT_MAX],
+    len: u8,
+    /// True unless a look-up has to end before clients are refused.
+    pub is_decided: bool,
+    /// True if a message says that the name is unknown.
+    pub is_reported: bool,
+}
+
+impl Addresses {
+    const NONE: Self = Self {
+        key: 0,
+        list: [Ipv6Addr::UNSPECIFIED; _],
+        len: 0,
+        is_decided: false,
+        is_reported: false,
+    };
+
+    /// The addresses; IPv4 addresses are mapped into IPv6.
+    pub fn list(&self) -> &[Ipv6Addr] {
+        self.list.get(..self.len.into()).unwrap_or_default()
+    }
+
+    /// Replaces the addresses of one family by these. Those that do not fit are ignored.
+    pub fn replace(&mut self, is_v4: bool, by: &[Ipv6Addr]) {
+        let old = *self;
+        self.len = 0;
+        let is_other = |address: &&Ipv6Addr| address.to_ipv4_mapped().is_some() != is_v4;
+        for address in old.list().iter().filter(is_other).chain(by) {
+            if let Some(place) = self.list.get_mut(usize::from(self.len)) {
+                *place = *address;
+                self.len += 1;
+            }
+        }
+    }
+}
+
+/// The names of a client.
+#[derive(Clone, Copy, Debug)]
+pub struct NamedPeer {
+    /// The client.
+    pub address: Ipv6Addr,
+    /// True unless a look-up has to end before the client is refused.
+    pub is_decided: bool,
+    /// True if the names were compared with wildcards since [`Self::is_used`] was set to false.
+    pub is_used: bool,
+    /// Number of MNTs of the client that wait.
+    wait_count: u8,
+    /// A number that grows with each use.
+    used: u32,
+    len: u16,
+    /// The confirmed names, each with a NUL.
+    names: [u8; NAMED_PEER_BYTES],
+}
+
+impl NamedPeer {
+    /// The confirmed names.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        let names = parts(self.names.head(self.len.into()), 0);
+        names.filter(|name| !name.is_empty())
+    }
+
+    /// Replaces the names by these, each with a NUL at its end.
+    pub fn set_names(&mut self, names: &[u8]) {
+        let fits = names.len() <= self.names.len();
+        let names = if fits { names } else { b"" };
+        copy_into(&mut self.names, names);
+        self.len = names.len() as u16;
+        self.is_decided = true;
+    }
+}
+
+/// See the head of the file.
+#[derive(Default, Debug)]
+pub(super) struct Names {
+    /// By the numbers of the names in the valid reading.
+    hosts: Slots<Addresses>,
+    peers: Slots<NamedPeer>,
+    /// Counts uses of `peers`.
+    use_count: u32,
+    /// Number of MNTs that may still wait.
+    waits_left: u32,
+    /// True if a client was added, or is used again.
+    has_new_peer: bool,
+}
+
+/// FNV-1a with 64 bits.
+fn key(name: &[u8]) -> u64 {
+    let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+    name.iter().fold(0xcbf2_9ce4_8422_2325, mix)
+}
+
+impl Names {
+    /// Makes memory for the addresses of `count` names, and for the names of clients. Called at the start only.
+    pub(super) fn reserve(&mut self, count: usize) {
+        if count > 0 {
+            self.hosts.reserve(count);
+            self.peers
+                .reserve(scaled(NAMED_PEER_COUNT_MIN, NAMED_PEER_COUNT_MAX));
+            self.waits_left = NAME_WAIT_COUNT_MAX;
+        }
+    }
+
+    /// Keeps the addresses of the names that a new reading has. The others are undecided.
+    pub(super) fn follow(&mut self, reading: &Reading) {
+        let mut count = 0;
+        while let Some(host) = reading.host_name(count) {
+            let key = key(host.name);
+            if count == self.hosts.len() && self.hosts.push(Addresses::NONE).is_none() {
+                break;
+            }
+            let mut known = self.hosts.iter().skip(count);
+            match known.position(|known| known.key == key) {
+                Some(behind) => self.hosts.swap(count, count + behind),
+                // The place may have the addresses of a name that comes later.
+                None => {
+                    let place = self.hosts.get(count).copied();
+                    if let Some(place) = place.filter(|place| place.key != 0) {
+                        self.hosts.push(place);
+                    }
+                    if let Some(place) = self.hosts.get_mut(count) {
+                        *place = Addresses::NONE;
+                        place.key = key;
+                        place.is_decided = host.is_pattern;
+                    }
+                }
+            }
+            count += 1;
+        }
+        while self.hosts.len() > count {
+            self.hosts.pop();
+        }
+    }
+
+    /// Returns true if the host name with this number has the address.
+    pub(super) fn compare_host(&self, number: usize, address: Ipv6Addr) -> Verdict {
+        match self.hosts.get(number) {
+            Some(host) if host.list().contains(&address) => Verdict::Is,
+            Some(host) if !host.is_decided => Verdict::Undecided,
+            _ => Verdict::IsNot,
+        }
+    }
+
+    /// Returns the index of a client, which may be new.
+    pub(super) fn peer(&mut self, address: Ipv6Addr) -> Option<usize> {
+        self.use_count = self.use_count.wrapping_add(1);
+        let known = self.peers.iter().position(|peer| peer.address == address);
+        let at = known.or_else(|| self.add_peer(address))?;
+        let peer = self.peers.get_mut(at)?;
+        // The first use since a look-up may begin the next one.
+        self.has_new_peer |= !peer.is_used;
+        (peer.used, peer.is_used) = (self.use_count, true);
+        Some(at)
+    }
+
+    fn add_peer(&mut self, address: Ipv6Addr) -> Option<usize> {
+        let new = NamedPeer {
+            address,
+            is_decided: false,
+            is_used: true,
+            wait_count: 0,
+            used: 0,
+            len: 0,
+            names: [0; _],
+        };
+        self.has_new_peer = true;
+        self.peers.push(new).or_else(|| {
+            // Clients without a name first: an attacker may have many addresses.
+            let (count, all) = (self.use_count, self.peers.iter().enumerate());
+            let (at, _) =
+                all.max_by_key(|(_, peer)| (peer.len == 0, count.wrapping_sub(peer.used)))?;
+            *self.peers.get_mut(at)? = new;
+            Some(at)
+        })
+    }
+
+    /// Compares a client with wildcards.
+    pub(super) fn compare_peer(&self, at: usize, pattern: &[u8]) -> Verdict {
+        match self.peers.get(at) {
+            Some(peer) if peer.names().any(|name| wildcard::is_match(pattern, name)) => Verdict::Is,
+            Some(peer) if !peer.is_decided => Verdict::Undecided,
+            _ => Verdict::IsNot,
+        }
+    }
+}
+
+/// The host names of the valid reading, and the clients with names.
+impl Tree {
+    /// The host name with this number. `None`: there are fewer.
+    pub fn host_name(&self, number: usize) -> Option<HostName<'_>> {
+        self.reading.host_name(number)
+    }
+
+    /// The number of host names.
+    pub fn host_name_count(&self) -> usize {
+        self.names.hosts.len()
+    }
+
+    /// The addresses of the host name with this number.
+    pub fn addresses(&mut self, number: usize) -> Option<&mut Addresses> {
+        self.names.hosts.get_mut(number)
+    }
+
+    /// The clients that were compared with wildcards.
+    pub fn named_peers(&mut self) -> &mut [NamedPeer] {
+        &mut self.names.peers
+    }
+
+    /// Returns true once after a client was added, or is used again.
+    pub fn take_new_peer(&mut self) -> bool {
+        core::mem::take(&mut self.names.has_new_peer)
+    }
+
+    /// Returns true if a MNT of the client may wait until a look-up has ended. A client has one such call, so that one client does
+    /// not keep the others from waiting.
+    pub fn may_wait(&mut self, address: Ipv6Addr) -> bool {
+        let mut peers = self.names.peers.iter_mut();
+        if let Some(peer) = peers.find(|peer| peer.address == address) {
+            peer.wait_count += 1;
+            if peer.wait_count > 1 {
+                peer.wait_count = 1;
+                return false;
+            }
+        }
+        let left = self.names.waits_left.checked_sub(1);
+        self.names.waits_left = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// Called before all calls that wait are repeated.
+    pub fn end_waits(&mut self) {
+        self.names.waits_left = NAME_WAIT_COUNT_MAX;
+        for peer in self.names.peers.iter_mut() {
+            peer.wait_count = 0;
+        }
+    }
+}
