@@ -21,12 +21,13 @@ pub const ACTING_AS: Text = text!("every client accesses files as user");
 pub const ACTING_AS_CALLERS: Text = text!("clients access files with the UID that they send");
 /// Clients on any host may change files of an export.
 pub const WRITABLE_BY_ALL: Text = text!("all hosts may write to");
-/// The commands that mount an export follow.
-pub const MOUNT_WITH: Text = text!("to mount on a client, as root");
-/// The portmap port is in use; the subject is the command to mount without it.
-pub const NO_PORTMAP: Text = text!("port 111 (portmap) is in use; mount with");
+/// The command that mounts an export follows.
+pub const MOUNT_WITH: Text = text!("mount it with: ");
+/// The portmap port is in use.
+pub const NO_PORTMAP: Text = text!("port 111 (portmap) is in use: Windows and ESXi cannot mount");
 /// Only root may bind the portmap port.
-pub const MAY_NOT_PORTMAP: Text = text!("port 111 (portmap) is for root only; mount with");
+pub const MAY_NOT_PORTMAP: Text =
+    text!("port 111 (portmap) is for root only: Windows and ESXi cannot mount");
 /// MOUNT is served over TCP only.
 pub const NO_DATAGRAMS: Text = text!("no MOUNT over UDP, only over TCP");
 /// The key file cannot be read or created, so only path handles are used.

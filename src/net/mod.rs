@@ -268,6 +268,11 @@ pub trait Streams: Datagrams + Connections {
     /// # Errors
     /// `Gone`: the socket is not open.
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()>;
+    /// Returns the address by which other hosts reach this one: IPv4 if there is any. `None`: there is no address yet, or no route.
+    #[cfg(feature = "nfs")]
+    fn own_address(&mut self) -> Option<IpAddr> {
+        None
+    }
 }
 
 pub use crate::sys::interface::{Interface, Interfaces};

@@ -2,6 +2,7 @@
 //! `init`, nothing else does. Under `init` it also sets each address on the kernel's interface.
 
 use super::Fatal;
+use super::nfs::{self, Mounting};
 use crate::drive::platform::host::init;
 use crate::drive::{Task, World};
 use crate::event::Line;
@@ -20,14 +21,20 @@ struct Addresses {
     card: Option<&'static CStr>,
     /// Becomes readable when an address changes.
     changes: Option<Socket>,
+    /// Under `init`: what clients mount, until the commands are reported. The process of NFS starts before there is an address.
+    mounting: Option<&'static nfs::Options>,
     /// Addresses with their prefix lengths that were reported and still exist.
     reported: heapless::Vec<(IpAddr, u8), 8>,
 }
 
 /// Makes the task, which is not started yet.
-pub(super) fn task(card: Option<&'static CStr>) -> &'static mut dyn Task {
+pub(super) fn task(
+    card: Option<&'static CStr>,
+    mounting: Option<&'static nfs::Options>,
+) -> &'static mut dyn Task {
     mem::leak(Addresses {
         card,
+        mounting,
         changes: None,
         reported: heapless::Vec::new(),
     })
@@ -74,6 +81,12 @@ impl Task for Addresses {
                 world
                     .events
                     .report(text!("address"), line.bytes(), Text::NOTHING);
+                if address.0.is_ipv4()
+                    && let Some(options) = self.mounting.take()
+                {
+                    let paths = &mut options.exports.iter().map(|export| export.path);
+                    Mounting::of(options).report(Some(address.0), paths, world.events);
+                }
             }
         }
     }

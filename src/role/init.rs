@@ -27,7 +27,7 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
     IS_RUNNING.store(true, Ordering::Relaxed);
     let card = init::prepare_machine();
     let outcome = read(args).and_then(|served| {
-        served.card = card;
+        served.set_card(card);
         let served: &'static Served = served;
         let outcome = served.run_all(build_id);
         init::unmount(&mut served.exports().map(|wanted| wanted.path));

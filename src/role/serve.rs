@@ -86,7 +86,7 @@ const LOOP_COUNT: usize = KIND_COUNT - 1 + LOOP_COUNT_MAX as usize;
 #[repr(C)] // Largest field last: the others have short offsets.
 pub(super) struct Served {
     /// Under `init`, the kernel's interface that the addresses task configures.
-    pub(super) card: Option<&'static core::ffi::CStr>,
+    card: Option<&'static core::ffi::CStr>,
     /// Options of mDNS. `None`: nothing is announced, or the task has taken the options.
     mdns: Cell<Option<&'static mut mdns::Options>>,
     /// Address and port of SFTP (`--sftp`).
@@ -133,7 +133,7 @@ impl Served {
         let tree = platform::tree();
         #[cfg(bare)]
         if crate::sys::is_bare() {
-            let _ = tasks.push(super::addresses::task(None));
+            let _ = tasks.push(super::addresses::task(None, None));
         }
         let mut network = self.network;
         let nfs_count = self.nfs.with_shared(|shared| shared.loop_count);
@@ -160,7 +160,7 @@ impl Served {
         tree: &mut Tree,
     ) -> Result<Option<&'static mut dyn Task>, Fatal> {
         Ok(match kind {
-            TaskKind::Addresses => Some(super::addresses::task(self.card)),
+            TaskKind::Addresses => Some(super::addresses::task(self.card, Some(&self.nfs))),
             TaskKind::Nfs => Some(nfs::task(&self.nfs, &self.network, build_id, tree)?),
             TaskKind::Mdns => match self.mdns.take() {
                 Some(options) => {
@@ -212,6 +212,12 @@ pub(super) fn read(args: Args) -> Result<&'static mut Served, Fatal> {
 
 #[cfg(feature = "init")]
 impl Served {
+    /// Sets the interface that the addresses task configures.
+    pub(super) const fn set_card(&mut self, card: Option<&'static core::ffi::CStr>) {
+        self.card = card;
+        self.nfs.leaves_commands = card.is_some();
+    }
+
     /// Returns the exports.
     pub(super) fn exports(&self) -> impl Iterator<Item = &nfs::ExportArgument> {
         self.nfs.exports.iter()

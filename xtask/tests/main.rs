@@ -20,6 +20,7 @@ mod loads;
 mod lockdown;
 mod mdns;
 mod memory;
+mod mount_commands;
 mod packed;
 mod portmap;
 mod power_cut;

@@ -20,6 +20,8 @@ use crate::sys::{self, Errno};
 use crate::time::{Duration, Instant};
 use core::mem::MaybeUninit;
 use core::net::{IpAddr, SocketAddr};
+#[cfg(feature = "nfs")]
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// Open sockets at most: connections and 64 others. Builds without connections use poll.
 const SOCKET_COUNT_MAX: usize = if HAS_STREAMS {
@@ -299,6 +301,13 @@ impl Connections for Kernel {
     }
 }
 
+/// Addresses for documentation (RFC 5737, RFC 3849): the route to them is the default route, and no host has them.
+#[cfg(feature = "nfs")]
+const OTHER_HOSTS: [Ipv6Addr; 2] = [
+    Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped(),
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1),
+];
+
 impl Streams for Kernel {
     fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
         self.open(at, true, token)
@@ -324,6 +333,27 @@ impl Streams for Kernel {
             epoll.set(Change::Modify, file, token.0, flags(interest))?;
         }
         Ok(())
+    }
+
+    /// Asks the kernel for the source address of datagrams on the default route: connect sends none. Without such a route, returns
+    /// the first address of a running interface.
+    #[cfg(feature = "nfs")]
+    fn own_address(&mut self) -> Option<IpAddr> {
+        let source = |host| {
+            let socket = sockets::datagrams_to_host(host, 9).ok()?;
+            let mut own = Address::empty();
+            sockets::name(socket.as_raw_fd(), &mut own).ok()?;
+            Some(own.get().ip())
+        };
+        let routed = OTHER_HOSTS.into_iter().find_map(source);
+        #[cfg(feature = "multicast")]
+        let routed = routed.or_else(|| {
+            let mut all = super::Interfaces::new();
+            crate::sys::linux::interfaces::list(&mut all);
+            let mut running = all.iter().filter(|one| one.is_running && !one.is_loopback);
+            running.find_map(|interface| Some(interface.addresses.first()?.0))
+        });
+        routed
     }
 }
 

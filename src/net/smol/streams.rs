@@ -7,6 +7,8 @@ use crate::config::{REPLY_BYTES, Rings, STACK_RINGS};
 use crate::mem::{Ends as _, heap, scaled};
 use crate::net::{Connections, NetError, NetResult, Socket, Streams, Token};
 use crate::time::{Duration, Instant};
+#[cfg(feature = "nfs")]
+use core::net::IpAddr;
 use core::net::SocketAddr;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{RecvError, Socket as Tcp, SocketBuffer, State};
@@ -490,5 +492,16 @@ impl Streams for Smol {
         let open = self.get_mut(socket)?;
         (open.token, open.interest) = (token, interest);
         Ok(())
+    }
+
+    #[cfg(feature = "nfs")]
+    fn own_address(&mut self) -> Option<IpAddr> {
+        let all = || self.addresses.usable().map(|(address, _)| address);
+        let is_reachable = |address: &IpAddr| match address {
+            IpAddr::V4(address) => !address.is_link_local(),
+            IpAddr::V6(address) => !address.is_unicast_link_local(),
+        };
+        let ipv4 = all().find(|address| address.is_ipv4() && is_reachable(address));
+        ipv4.or_else(|| all().find(is_reachable))
     }
 }

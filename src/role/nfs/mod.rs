@@ -12,6 +12,7 @@ mod file_user;
 mod ipxe;
 #[cfg(bare)]
 pub(super) mod machine;
+mod mounting;
 #[cfg(feature = "mdns")]
 mod names;
 #[cfg(not(feature = "mdns"))]
@@ -49,6 +50,11 @@ use core::net::SocketAddrV6;
 use core::sync::atomic::Ordering;
 use exports::Files;
 use file_user::FileUser;
+use mounting::LOOK_COUNT;
+#[cfg(feature = "init")]
+pub(super) use mounting::Mounting;
+#[cfg(not(feature = "init"))]
+use mounting::Mounting;
 use names::HostNames;
 use reports::report_export;
 
@@ -164,6 +170,10 @@ pub(super) fn task(
         is_first,
         ends_to_widen: is_kept && form == Form::Path,
         names: HostNames::new(files.name_count_max, is_first),
+        gets_address: network.is_own(),
+        mounting: None,
+        look_at: Instant::NEVER,
+        look_count: LOOK_COUNT,
         files,
         retry_at: Instant::NEVER,
     }))
@@ -321,8 +331,16 @@ struct Nfs {
     is_first: bool,
     /// True if the process has a supervisor, and a sandbox that allows only the exports of its start.
     ends_to_widen: bool,
+    /// True with a network stack of our own, which may get its address late.
+    gets_address: bool,
     /// Time of the next attempt to open missing exports.
     retry_at: Instant,
+    /// The commands that mount the exports, until they are reported.
+    mounting: Option<Mounting>,
+    /// Time of the next look for an address that the commands can name.
+    look_at: Instant,
+    /// Number of looks after which an IPv6 address suffices: until then, DHCP may give an IPv4 address.
+    look_count: u8,
     files: &'static mut Files,
     names: HostNames,
     datagrams: Datagrams,
@@ -384,6 +402,9 @@ impl Task for Nfs {
         if signals.reload {
             self.reload(world);
         }
+        if world.now >= self.look_at {
+            self.report_commands(world);
+        }
         self.reopen_changed(world);
         self.schedule_retry(world);
         if world.now >= self.retry_at {
@@ -394,7 +415,7 @@ impl Task for Nfs {
 
     fn poll_at(&self) -> Instant {
         let at = self.streams.poll_at().min(self.retry_at);
-        at.min(self.names.poll_at())
+        at.min(self.names.poll_at()).min(self.look_at)
     }
 
     fn stop(&mut self, world: &mut World<'_>) {

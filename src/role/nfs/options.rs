@@ -78,6 +78,8 @@ pub(in super::super) struct Options {
     pub(super) file: Option<&'static CStr>,
     /// True if an option of unfsd was given that has no effect here.
     is_for_unfsd: bool,
+    /// True under `init`: another process sets the address, and reports the commands that mount the exports.
+    pub(in super::super) leaves_commands: bool,
     /// True if the exports are only checked (`-T`).
     pub(super) tests: bool,
     /// Under `serve`, memory that outlives the server and is shared by all NFS processes. `None`: not under `serve`, or mmap
@@ -103,6 +105,7 @@ impl Default for Options {
             is_single_user: false,
             file: None,
             is_for_unfsd: false,
+            leaves_commands: false,
             tests: false,
         }
     }

@@ -1,11 +1,10 @@
-//! Lines about a server that has started: its exports and ports, and how clients mount.
+//! Lines about a server that has started: its exports and ports.
 
 use super::file_user::FileUser;
 use crate::event::{self, Events, Line};
-use crate::net::NetError;
 use crate::sys;
 use crate::text::{Text, text};
-use crate::vfs::{Client, Exports, Form, Rules, Tree};
+use crate::vfs::{Client, Form, Rules, Tree};
 use crate::wire::exports::Hosts;
 use core::net::SocketAddrV6;
 
@@ -62,85 +61,4 @@ pub(super) fn report_listening(events: &mut Events, at: &SocketAddrV6, what: Tex
     let mut line = Line::default();
     line.socket(at).say(what);
     events.report(event::LISTENING, line.bytes(), Text::NOTHING);
-}
-
-/// A command that mounts an export: the text before the host, between host and path, and after the path.
-type Command = [Text; 3];
-
-const LINUX: Command = [
-    text!("mount -t nfs -o nolock,vers=3"),
-    text!(":"),
-    text!(" /mnt"),
-];
-static COMMANDS: [Command; 4] = [
-    LINUX,
-    [
-        text!("mount_nfs -o locallocks,resvport,vers=3"),
-        text!(":"),
-        text!(" /tmp/mnt  # macOS"),
-    ],
-    [
-        text!("mount -o anon,nolock"),
-        text!(":"),
-        text!(" Z:  # Windows"),
-    ],
-    [
-        text!("esxcli storage nfs add -v stowaway -H"),
-        text!(" -s "),
-        text!("  # ESXi"),
-    ],
-];
-
-/// The addresses of NFS and MOUNT, and the first export: what a command to mount it needs.
-pub(super) struct Mounting<'a> {
-    pub(super) nfs_at: SocketAddrV6,
-    pub(super) mount_port: u16,
-    pub(super) exports: Exports<'a>,
-}
-
-impl Mounting<'_> {
-    /// Writes a command. `portmap`: clients find the ports by the portmapper.
-    fn command(&self, [before, between, after]: Command, portmap: bool) -> Line {
-        let mut line = Line::default();
-        line.say(before);
-        if !portmap {
-            line.say(text!(",proto=tcp,port="))
-                .number(self.nfs_at.port().into())
-                .say(text!(",mountport="))
-                .number(self.mount_port.into());
-        }
-        line.byte(b' ');
-        if self.nfs_at.ip().to_canonical().is_unspecified() {
-            let name = &mut [0; 64];
-            let len = sys::host_name(name);
-            line.raw(name.get(..len).unwrap_or_default());
-        } else {
-            line.address(*self.nfs_at.ip());
-        }
-        let path = self
-            .exports
-            .get(0)
-            .map_or(&b"/"[..], |export| export.path.to_bytes());
-        line.say(between).escaped(path).say(after);
-        line
-    }
-
-    /// Prints the commands for Linux, macOS, Windows and ESXi if standard error is a terminal.
-    pub(super) fn print(&self, events: &mut Events) {
-        if sys::is_terminal() {
-            events.report(event::MOUNT_WITH, b"", Text::NOTHING);
-            for command in &COMMANDS {
-                events.report_line(&mut self.command(*command, true));
-            }
-        }
-    }
-
-    /// Reports that there is no portmapper, and the command that works without.
-    pub(super) fn report_no_portmap(&self, error: NetError, events: &mut Events) {
-        let what = match error {
-            NetError::Denied => event::MAY_NOT_PORTMAP,
-            _ => event::NO_PORTMAP,
-        };
-        events.report(what, self.command(LINUX, false).bytes(), Text::NOTHING);
-    }
 }

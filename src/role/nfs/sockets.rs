@@ -1,7 +1,8 @@
 //! The sockets of NFS, MOUNT and the portmapper, and the table of programs that the portmapper answers from.
 
 use super::super::args::canonical;
-use super::reports::{Mounting, report_exports, report_listening};
+use super::mounting::{LOOK_INTERVAL, Mounting};
+use super::reports::{report_exports, report_listening};
 use super::{Nfs, cannot_listen, failed, net_errno};
 use crate::config::HAS_SERVE;
 use crate::drive::World;
@@ -9,7 +10,8 @@ use crate::drive::platform::host::daemon;
 use crate::engine::programs::ProgramSet;
 use crate::event::{self, Fatal};
 use crate::net::{NetError, NetResult};
-use crate::text::text;
+use crate::text::{Text, text};
+use crate::time::Instant;
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3, portmap};
 use core::net::{Ipv4Addr, SocketAddrV6};
@@ -89,9 +91,14 @@ impl Nfs {
         }
         self.register(&nfs_at, mount_at.port(), has_datagrams);
         // SET changes the table of one process only.
-        if options.portmap && self.is_first {
-            self.open_portmap(world, nfs_at, mount_at.port());
-        }
+        let has_portmap = options.portmap && self.is_first && self.open_portmap(world, nfs_at);
+        let reports = self.is_first && !options.leaves_commands;
+        self.mounting = reports.then_some(Mounting {
+            nfs_at,
+            mount_port: mount_at.port(),
+            has_portmap,
+        });
+        self.report_commands(world);
         if HAS_SERVE && self.is_first && options.background.detaches {
             daemon::tell_ready();
         }
@@ -121,9 +128,26 @@ impl Nfs {
         }
     }
 
-    /// Opens the portmapper's sockets, and prints the commands that mount the first export. If a socket cannot be opened, reports
-    /// that, and the command that works without a portmapper.
-    fn open_portmap(&mut self, world: &mut World<'_>, nfs_at: SocketAddrV6, mount_port: u16) {
+    /// Reports the commands that mount the exports. A network stack of our own that has no address yet does so when it has one.
+    pub(super) fn report_commands(&mut self, world: &mut World<'_>) {
+        let Some(mounting) = self.mounting else {
+            return;
+        };
+        let own = world.net.own_address();
+        let suffices = own.is_some_and(|own| own.is_ipv4() || self.look_count == 0);
+        if self.gets_address && !suffices {
+            self.look_count = self.look_count.saturating_sub(1);
+            self.look_at = world.now.after(LOOK_INTERVAL);
+            return;
+        }
+        (self.mounting, self.look_at) = (None, Instant::NEVER);
+        let opened = world.tree.exports().iter();
+        let opened = opened.filter(|export| !export.is_missing());
+        mounting.report(own, &mut opened.map(|export| export.path), world.events);
+    }
+
+    /// Opens the portmapper's sockets. If that fails, reports it and returns false.
+    fn open_portmap(&mut self, world: &mut World<'_>, nfs_at: SocketAddrV6) -> bool {
         let mut portmap_at = nfs_at;
         portmap_at.set_port(portmap::PORT);
         let mut opened = self.open(world, &mut portmap_at, PORTMAP_TOKEN, PORTMAP);
@@ -133,18 +157,16 @@ impl Nfs {
                 self.streams.close_listener(world);
             }
         }
-        let mounting = Mounting {
-            nfs_at,
-            mount_port,
-            exports: world.tree.exports(),
-        };
         match opened {
-            Ok(()) => {
-                report_listening(world.events, &portmap_at, text!(" for portmap"));
-                mounting.print(world.events);
+            Ok(()) => report_listening(world.events, &portmap_at, text!(" for portmap")),
+            Err(NetError::Denied) => {
+                world
+                    .events
+                    .report(event::MAY_NOT_PORTMAP, b"", Text::NOTHING);
             }
-            Err(error) => mounting.report_no_portmap(error, world.events),
+            Err(_) => world.events.report(event::NO_PORTMAP, b"", Text::NOTHING),
         }
+        opened.is_ok()
     }
 
     /// Listens at `at` for the programs of `service`, and reports a failure. Replaces port 0 by the port that the kernel chose.

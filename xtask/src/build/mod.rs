@@ -364,7 +364,7 @@ fn install(mut cargo: Command, name: &str, version: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// The last commit that changed what is compiled: that of STOWAWAY_COMMIT, which builders of an unpacked archive set, or of git.
+/// The last commit that changed the compiled files: that of STOWAWAY_COMMIT, which builders of an unpacked archive set, or of git.
 pub fn commit() -> String {
     if let Ok(commit) = std::env::var("STOWAWAY_COMMIT") {
         return commit;

@@ -1,0 +1,278 @@
+//! The commands by which clients mount the exports, printed when the server has started and has an address.
+
+#[cfg(feature = "init")]
+use super::Options;
+use crate::drive::platform::host::files::{self, Directory};
+use crate::event::{Events, Line, MOUNT_WITH};
+use crate::mem::Ends as _;
+use crate::sys;
+use crate::text::{Text, text};
+use crate::time::Duration;
+use core::ffi::CStr;
+use core::net::{IpAddr, Ipv6Addr, SocketAddrV6};
+
+/// Interval of the looks for an address.
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Number of looks after which an IPv6 address suffices.
+pub(super) const LOOK_COUNT: u8 = 10;
+
+/// A command of one system: the text before the source, and after it.
+struct Command {
+    before: Text,
+    /// The option before the path. None: host and path are one word, HOST:PATH.
+    path_option: Option<Text>,
+    after: Text,
+    /// The quotation mark of its shell.
+    quote: u8,
+    /// True if `before` is a list of options that may name the ports.
+    has_ports: bool,
+    /// True if the client asks the portmapper despite the ports, unless the transport is named, too.
+    names_transport: bool,
+}
+
+const LINUX: Command = Command {
+    before: text!("mount -t nfs -o nolock,vers=3"),
+    path_option: None,
+    after: text!(" /mnt"),
+    quote: b'\'',
+    has_ports: true,
+    names_transport: true,
+};
+/// The commands for other systems, which a terminal gets for the first export.
+static OTHERS: [Command; 3] = [
+    Command {
+        before: text!("mount_nfs -o locallocks,resvport,vers=3"),
+        after: text!(" /tmp/mnt  # macOS"),
+        names_transport: false,
+        ..LINUX
+    },
+    Command {
+        before: text!("mount -o anon,nolock"),
+        after: text!(" Z:  # Windows"),
+        quote: b'"',
+        has_ports: false,
+        ..LINUX
+    },
+    Command {
+        before: text!("esxcli storage nfs add -v stowaway -H"),
+        path_option: Some(text!(" -s ")),
+        after: text!("  # ESXi"),
+        has_ports: false,
+        ..LINUX
+    },
+];
+
+/// The address and the ports of NFS and MOUNT.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Mounting {
+    /// Address and port of NFS. Unspecified: all addresses of the host.
+    pub(super) nfs_at: SocketAddrV6,
+    pub(super) mount_port: u16,
+    /// True if clients learn the ports from a portmapper on port 111.
+    pub(super) has_portmap: bool,
+}
+
+impl Mounting {
+    /// The ports that the options name.
+    #[cfg(feature = "init")]
+    pub(in super::super) fn of(options: &Options) -> Self {
+        Self {
+            nfs_at: options.address,
+            mount_port: options.mount_port.unwrap_or(options.address.port()),
+            has_portmap: options.portmap,
+        }
+    }
+
+    /// Reports the command for each of `paths`. `own`: the address by which other hosts reach this one, if known; otherwise the
+    /// commands have the host's name.
+    pub(in super::super) fn report(
+        self,
+        own: Option<IpAddr>,
+        paths: &mut dyn Iterator<Item = &CStr>,
+        events: &mut Events,
+    ) {
+        let mut host = Line::default();
+        let at = match own {
+            Some(IpAddr::V4(own)) => own.to_ipv6_mapped(),
+            Some(IpAddr::V6(own)) => own,
+            None => Ipv6Addr::UNSPECIFIED,
+        };
+        let bound = *self.nfs_at.ip();
+        let is_bound = !bound.to_canonical().is_unspecified();
+        let at = if is_bound { bound } else { at };
+        let is_published = !is_bound && is_behind_published_ports();
+        let is_v6 = !at.is_unspecified() && at.to_ipv4_mapped().is_none();
+        if is_published {
+            host.say(text!("HOST"));
+        } else if at.is_unspecified() {
+            let name = &mut [0; 64];
+            let len = sys::host_name(name);
+            host.raw(name.head(len));
+        } else {
+            host.address(at);
+        }
+        let shown = Shown {
+            mounting: self,
+            host,
+            is_v6: is_v6 && !is_published,
+            is_published,
+        };
+        for (index, path) in paths.enumerate() {
+            shown.report(&LINUX, path, events);
+            if index == 0 && sys::is_terminal() {
+                for command in &OTHERS {
+                    shown.report(command, path, events);
+                }
+            }
+        }
+    }
+}
+
+/// The parts that the commands of all systems have.
+struct Shown {
+    mounting: Mounting,
+    host: Line,
+    is_v6: bool,
+    /// True if the ports are those of a container, which the host publishes under others.
+    is_published: bool,
+}
+
+impl Shown {
+    /// Reports one command, unless its system has no way to mount this server.
+    fn report(&self, command: &Command, path: &CStr, events: &mut Events) {
+        let Mounting {
+            nfs_at, mount_port, ..
+        } = self.mounting;
+        let names_ports = self.is_published || !self.mounting.has_portmap;
+        // Windows has no notation for IPv6 addresses here; Windows and ESXi ask the portmapper.
+        if !command.has_ports && (names_ports || self.is_v6 && command.path_option.is_none()) {
+            return;
+        }
+        let mut line = Line::default();
+        line.prefix().say(MOUNT_WITH).say(command.before);
+        if names_ports && command.names_transport {
+            line.say(text!(",proto=tcp"));
+            if self.is_v6 {
+                line.byte(b'6');
+            }
+        }
+        if names_ports {
+            line.say(text!(",port=")).number(nfs_at.port().into());
+            line.say(text!(",mountport=")).number(mount_port.into());
+        }
+        line.byte(b' ');
+        let (host, mut source) = (self.host.bytes(), Line::default());
+        match command.path_option {
+            Some(option) => {
+                line.raw(host).say(option);
+            }
+            None if self.is_v6 => {
+                source.byte(b'[').raw(host).text("]:");
+            }
+            None => {
+                source.raw(host).byte(b':');
+            }
+        }
+        source.raw(path.to_bytes());
+        put_word(&mut line, source.bytes(), command.quote);
+        line.say(command.after);
+        if self.is_published {
+            line.say(text!(
+                "  # HOST: the host's address; ports: the published ones"
+            ));
+        }
+        events.report_line(&mut line);
+    }
+}
+
+/// Appends one word of a shell command, in quotation marks unless all of its characters are plain.
+fn put_word(line: &mut Line, word: &[u8], quote: u8) {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/:._-+@,=".contains(byte);
+    if word.iter().all(is_plain) {
+        line.raw(word);
+        return;
+    }
+    line.byte(quote);
+    for byte in word {
+        match byte {
+            b'\'' if quote == b'\'' => line.text("'\\''"),
+            byte => line.escaped(core::slice::from_ref(byte)),
+        };
+    }
+    line.byte(quote);
+}
+
+/// Returns true in a container of Docker or podman that has a network of its own: clients reach it by an address of the host, at the
+/// ports that the host publishes. Such a network is a tap or one end of a veth pair, whose other end has another number.
+fn is_behind_published_ports() -> bool {
+    let is_container = files::exists(c"/.dockerenv") || files::exists(c"/run/.containerenv");
+    let number = |name, out| -> Option<&[u8]> {
+        let card = Directory::open(c"/sys/class/net/eth0").ok()?;
+        card.read(name, out).ok()
+    };
+    let (own, other) = (&mut [0; 16], &mut [0; 16]);
+    is_container
+        && (files::exists(c"/sys/class/net/tap0")
+            || number(b"ifindex", own) != number(b"iflink", other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::Ipv4Addr;
+    use std::boxed::Box;
+
+    /// Collects lines.
+    struct Kept(std::rc::Rc<core::cell::RefCell<Vec<String>>>);
+
+    impl crate::event::Sink for Kept {
+        fn write_line(&mut self, line: &[u8]) {
+            let line = String::from_utf8(line.to_vec()).unwrap();
+            self.0.borrow_mut().push(line.trim_end().to_owned());
+        }
+    }
+
+    fn command(bound: Ipv6Addr, own: Option<IpAddr>, has_portmap: bool, path: &CStr) -> String {
+        let lines = std::rc::Rc::default();
+        let mut events = Events::new(Box::new(Kept(std::rc::Rc::clone(&lines))));
+        let mounting = Mounting {
+            nfs_at: SocketAddrV6::new(bound, 2049, 0, 0),
+            mount_port: 20048,
+            has_portmap,
+        };
+        mounting.report(own, &mut [path].into_iter(), &mut events);
+        let lines = lines.borrow();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let prefix = "stowaway: mount it with: mount -t nfs -o nolock,vers=3";
+        lines[0].strip_prefix(prefix).unwrap().to_owned()
+    }
+
+    #[test]
+    fn commands_have_brackets_quotes_and_ports() {
+        let any = Ipv6Addr::UNSPECIFIED;
+        let v4 = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 5)));
+        let v6: Option<IpAddr> = Some("2001:db8::5".parse().unwrap());
+        let loopback = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
+        for (bound, own, has_portmap, path, expect) in [
+            (any, v4, true, c"/srv", " 192.0.2.5:/srv /mnt"),
+            (any, v6, true, c"/srv", " '[2001:db8::5]:/srv' /mnt"),
+            (
+                any,
+                v4,
+                false,
+                c"/my files",
+                ",proto=tcp,port=2049,mountport=20048 '192.0.2.5:/my files' /mnt",
+            ),
+            (
+                any,
+                v4,
+                true,
+                c"/it's $HOME",
+                r" '192.0.2.5:/it'\''s $HOME' /mnt",
+            ),
+            (loopback, v4, true, c"/", " 127.0.0.1:/ /mnt"),
+        ] {
+            assert_eq!(command(bound, own, has_portmap, path), expect);
+        }
+    }
+}
