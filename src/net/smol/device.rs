@@ -2,9 +2,11 @@
 //! frames that the link does not accept at once. smoltcp's own neighbor cache is not used: with it, smoltcp 0.14 loses a segment
 //! of a fast retransmission, and has no timer for it, if the peer's MAC address is unknown at that moment.
 
+use super::OpenSocket;
 use super::extensions;
 use super::neighbors::Neighbors;
 use super::packet::{self, Mac};
+use super::streams::may_send_syn_ack;
 use crate::mem::{Ends as _, Slots};
 use crate::net::link::{ETHERNET_BYTES, HEAD_BYTES, Limits, Link};
 use crate::net::{NetError, NetResult};
@@ -48,6 +50,7 @@ pub(super) struct Port {
     /// Number of ICMP errors that were sent in this second of the clock.
     error_count: u32,
     second: u32,
+    now: Instant,
 }
 
 impl Port {
@@ -65,6 +68,7 @@ impl Port {
             long: Slots::zeroed(limits.frame_bytes),
             error_count: 0,
             second: 0,
+            now: Instant::default(),
         }
     }
 
@@ -73,8 +77,17 @@ impl Port {
     }
 
     /// Creates a device that passes the packet in `frame`, if any, to smoltcp once.
-    pub(super) const fn device<'a>(&'a mut self, frame: &'a [u8]) -> Device<'a> {
-        Device { port: self, frame }
+    /// `sockets` has the connections.
+    pub(super) const fn device<'a>(
+        &'a mut self,
+        frame: &'a [u8],
+        sockets: &'a mut [Option<OpenSocket>],
+    ) -> Device<'a> {
+        Device {
+            port: self,
+            frame,
+            sockets,
+        }
     }
 
     /// Returns the destination MAC address of packets to `to`. `None` if no packet from that address has arrived.
@@ -159,6 +172,7 @@ impl Port {
 
     /// Sets the time.
     pub(super) const fn set_now(&mut self, now: Instant) {
+        self.now = now;
         let second = now.secs();
         if second != self.second {
             (self.second, self.error_count) = (second, 0);
@@ -172,13 +186,26 @@ impl Port {
     }
 
     /// Sends the packet that smoltcp has written to the buffer of [`Self::space`]; it may answer the frame `answered`. The packet is
-    /// dropped if the MAC address of its destination is unknown.
+    /// dropped if the MAC address of its destination is unknown, or if it repeats a SYN-ACK too early.
     #[inline(never)] // Smaller: smoltcp calls it in two places.
-    fn send_packet(&mut self, len: usize, segment: Option<NonZeroU16>, answered: &[u8]) {
+    fn send_packet(
+        &mut self,
+        len: usize,
+        segment: Option<NonZeroU16>,
+        answered: &[u8],
+        sockets: &mut [Option<OpenSocket>],
+    ) {
+        let now = self.now;
         let packet = self.space().tail_mut(ETHERNET_BYTES).head_mut(len);
         let len = ETHERNET_BYTES + len;
+        let syn_ack = packet::syn_ack(packet);
         let is_error = packet::is_error(packet);
         if is_error && (!extensions::correct_error(packet, answered) || self.is_excess()) {
+            return;
+        }
+        if let Some(ends) = syn_ack
+            && !may_send_syn_ack(sockets, now, ends)
+        {
             return;
         }
         if !self.add_header(len) {
@@ -228,6 +255,7 @@ impl Port {
 pub(super) struct Device<'a> {
     port: &'a mut Port,
     frame: &'a [u8],
+    sockets: &'a mut [Option<OpenSocket>],
 }
 
 impl phy::Device for Device<'_> {
@@ -243,13 +271,16 @@ impl phy::Device for Device<'_> {
     fn receive(&mut self, _: time::Instant) -> Option<(Received<'_>, Sending<'_>)> {
         let frame = core::mem::take(&mut self.frame);
         let packet = packet::payload(frame)?;
-        Some((Received(packet), Sending::new(self.port, frame)))
+        Some((
+            Received(packet),
+            Sending::new(self.port, frame, self.sockets),
+        ))
     }
 
     /// Always returns a token. Without one, smoltcp 0.14 loses a segment of a fast retransmission, as it does if a MAC address is
     /// unknown. Frames dropped by a full queue are retransmitted.
     fn transmit(&mut self, _: time::Instant) -> Option<Sending<'_>> {
-        Some(Sending::new(self.port, &[]))
+        Some(Sending::new(self.port, &[], self.sockets))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -281,14 +312,20 @@ pub(super) struct Sending<'a> {
     segment: Option<NonZeroU16>,
     /// The received frame that the packet answers, if any.
     answered: &'a [u8],
+    sockets: &'a mut [Option<OpenSocket>],
 }
 
 impl<'a> Sending<'a> {
-    const fn new(port: &'a mut Port, answered: &'a [u8]) -> Self {
+    const fn new(
+        port: &'a mut Port,
+        answered: &'a [u8],
+        sockets: &'a mut [Option<OpenSocket>],
+    ) -> Self {
         Self {
             port,
             segment: None,
             answered,
+            sockets,
         }
     }
 }
@@ -300,9 +337,10 @@ impl phy::TxToken for Sending<'_> {
             port,
             segment,
             answered,
+            sockets,
         } = self;
         let written = write(port.space().tail_mut(ETHERNET_BYTES).head_mut(len));
-        port.send_packet(len, segment, answered);
+        port.send_packet(len, segment, answered, sockets);
         written
     }
 

@@ -3,8 +3,8 @@
 //! smoltcp handles TCP and ICMP; the rest is ours. It has no backlog: a listening socket becomes the connection. So a smoltcp socket
 //! is created only when a SYN for one of our listeners arrives, just before smoltcp sees that SYN.
 //!
-//! smoltcp's shortest retransmission timeout is one second and cannot be set. Therefore its clock runs 16 times as fast as real
-//! time: the timeout is 63 ms (Linux: 200 ms), or longer if the measured round-trip time demands it.
+//! smoltcp's shortest retransmission timeout is one second and cannot be set. Therefore its clock runs 15 times as fast as real
+//! time: the timeout is 67 ms (Linux: 200 ms), or longer if the measured round-trip time demands it. Only SYN-ACKs wait a second.
 
 #![forbid(unsafe_code)]
 
@@ -45,8 +45,9 @@ use smoltcp::time;
 use smoltcp::wire::{HardwareAddress, IpCidr};
 use streams::{Connection, Verdict};
 
-/// Speed of smoltcp's clock, relative to real time.
-const PACE: u64 = 16;
+/// Speed of smoltcp's clock, relative to real time. Its fourth repetition of a SYN-ACK is due after 1 + 2 + 4 + 8 of its seconds,
+/// exactly one second of real time.
+const PACE: u64 = 15;
 /// Frames received in one turn, at most, so that a flood leaves time for other work.
 const FRAME_COUNT_MAX: usize = 256;
 /// Limit of sockets other than connections.
@@ -140,7 +141,7 @@ impl Smol {
         config.random_seed = seed;
         let frame_bytes = link.limits().frame_bytes;
         let mut port = Port::new(link, own);
-        let interface = Interface::new(config, &mut port.device(&[]), paced(now));
+        let interface = Interface::new(config, &mut port.device(&[], &mut []), paced(now));
         let dhcp = (settings.ip == Ip::Dhcp).then(|| Dhcp::new(own, settings.name, other, now));
         let count = connection_count_max() + OTHER_COUNT_MAX;
         let mut stack = Self {
@@ -260,7 +261,7 @@ impl Smol {
             if self.port.is_blocked() {
                 break;
             }
-            let device = &mut self.port.device(&[]);
+            let device = &mut self.port.device(&[], &mut self.open_sockets);
             let sent = self
                 .interface
                 .poll_egress(paced(now), device, &mut self.sockets);
@@ -360,7 +361,7 @@ impl Smol {
 
     /// Passes the IP packet in a frame to smoltcp.
     fn process(&mut self, now: Instant, frame: &[u8]) {
-        let device = &mut self.port.device(frame);
+        let device = &mut self.port.device(frame, &mut self.open_sockets);
         self.interface
             .poll_ingress_single(paced(now), device, &mut self.sockets);
     }

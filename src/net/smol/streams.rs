@@ -14,9 +14,10 @@ use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{RecvError, Socket as Tcp, SocketBuffer, State};
 use smoltcp::wire::IpListenEndpoint;
 
-/// Timeout of the handshake, in seconds. smoltcp repeats its SYN-ACK after 63 ms, then with doubled intervals: five times meanwhile,
-/// as often as Linux does.
-const HALF_OPEN_SECS: u64 = 3;
+/// Timeout of the handshake, in seconds. The SYN-ACK is repeated three times meanwhile.
+const HALF_OPEN_SECS: u64 = 10;
+/// Shortest time before the first repetition of a SYN-ACK (RFC 6298 section 2.1). It is doubled for each further one.
+const SYN_ACK_WAIT: Duration = Duration::SECOND;
 /// Shortest time that a handshake may take. Without it, a SYN flood would evict clients before their ACKs arrive; an ACK of an evicted
 /// connection is answered with RST.
 const HALF_OPEN_MIN: Duration = Duration::from_ms(100);
@@ -56,6 +57,9 @@ pub(super) struct Connection {
     phase: Phase,
     /// Time at which the phase began.
     since: Instant,
+    /// Earliest time of the next SYN-ACK, and the wait after it.
+    syn_ack_at: Instant,
+    syn_ack_wait: Duration,
     congestion: Congestion,
 }
 
@@ -291,6 +295,8 @@ impl Smol {
                 next: number.wrapping_add(1),
                 phase: Phase::HalfOpen,
                 since: now,
+                syn_ack_at: now,
+                syn_ack_wait: SYN_ACK_WAIT,
                 congestion: Congestion::new(scale as u8, now),
             }),
             at,
@@ -389,6 +395,27 @@ impl Smol {
             }
         }
     }
+}
+
+/// Returns true if a SYN-ACK between these addresses may be sent now: it is the first one, or not repeated too early.
+pub(super) fn may_send_syn_ack(
+    sockets: &mut [Option<OpenSocket>],
+    now: Instant,
+    [own, peer]: [SocketAddr; 2],
+) -> bool {
+    for open in sockets.iter_mut().flatten() {
+        if let SocketKind::Connection(one) = &mut open.kind
+            && (one.peer, open.at) == (peer, own)
+        {
+            let is_due = one.syn_ack_at <= now;
+            if is_due {
+                one.syn_ack_at = now.after(one.syn_ack_wait);
+                one.syn_ack_wait = Duration::from_ms(one.syn_ack_wait.as_ms() as u32 * 2);
+            }
+            return is_due;
+        }
+    }
+    true
 }
 
 /// Returns true if the send buffer has space for a whole reply.

@@ -11,7 +11,7 @@ use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket, UdpPacket};
 
 pub(super) use content::{Content, Query, Segment, content, each_option, solicited_node};
 pub(super) use message::{Discovery, arp, arp_reply, discover, discover_at, write_datagram};
-pub(super) use segment::{adjust_sum, cut, header_bytes, limit_window, make_ack};
+pub(super) use segment::{adjust_sum, cut, header_bytes, limit_window, make_ack, syn_ack};
 
 /// Length of an ARP frame, in bytes.
 pub(super) const ARP_BYTES: usize = ETHERNET_BYTES + 28;

@@ -3,7 +3,7 @@
 use super::{IPV4, destination, endpoints};
 use crate::mem::Ends as _;
 use crate::net::link::ETHERNET_BYTES;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use smoltcp::wire::{IpAddress, Ipv4Packet, Ipv6Packet, TcpPacket, TcpSeqNumber};
 
 /// Changes a TCP segment; gets its source and destination.
@@ -62,6 +62,23 @@ pub(in super::super) fn header_bytes(packet: &[u8]) -> Option<usize> {
     };
     let tcp = usize::from(packet.get(ip + FLAGS)? >> 4) * 4;
     (protocol == Some(&TCP)).then_some(ip + tcp)
+}
+
+/// Returns source and destination of a packet that smoltcp has written, if it is a SYN-ACK.
+pub(in super::super) fn syn_ack(packet: &[u8]) -> Option<[SocketAddr; 2]> {
+    const FLAGS: usize = 13;
+    const SYN_ACK: u8 = 0x12;
+    header_bytes(packet)?;
+    let (_, to) = destination(packet)?;
+    let (from, ip): (IpAddr, _) = match to {
+        IpAddr::V4(_) => (IpAddr::from(*packet.tail(12).first_chunk::<4>()?), 20),
+        IpAddr::V6(_) => (IpAddr::from(*packet.tail(8).first_chunk::<16>()?), 40),
+    };
+    let segment = packet.tail(ip);
+    let [own, peer] = [segment, segment.tail(2)].map(|field| field.first_chunk().copied());
+    let [own, peer] = [own?, peer?].map(u16::from_be_bytes);
+    let is_syn_ack = segment.get(FLAGS)? & SYN_ACK == SYN_ACK;
+    is_syn_ack.then_some([(from, own).into(), (to, peer).into()])
 }
 
 /// Writes the part of a frame's TCP packet with the bytes of data from `start` on, `data_bytes` at most, to `out` as a frame of its

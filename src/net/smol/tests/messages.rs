@@ -549,13 +549,20 @@ fn igmp_queries_are_answered_on_a_quiet_link() {
     assert_eq!(igmp(&world.sent()), [LEAVE]);
 }
 
-/// Linux repeats it five times by default (tcp_synack_retries).
+/// RFC 6298: after one second, then after at least twice the time before.
 #[test]
-fn syn_ack_is_repeated_five_times() {
+fn syn_ack_is_repeated_after_a_second() {
     let mut world = World::with_address(46, 0);
     world.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
     world.end.put(&segment(700, TcpControl::Syn, 7, None, &[]));
-    let sent = world.segments(60_000);
-    let count = sent.iter().filter(|segment| segment.is_syn).count();
-    assert_eq!(count, 1 + 5);
+    let mut sent_at = Vec::new();
+    for ms in 0..60_000 {
+        let sent = world.segments(1);
+        sent_at.extend(sent.iter().filter(|sent| sent.is_syn).map(|_| ms));
+    }
+    let waits: Vec<u32> = sent_at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let [first @ 1000..1020, second @ 2000..4000, 4000..8000] = waits[..] else {
+        panic!("{waits:?}")
+    };
+    assert!(second >= 2 * first);
 }
