@@ -3,12 +3,13 @@
 //! off.
 
 use super::boot_words::{LINE_BYTES, nothing_to_export, report, report_ignored, translate};
+use super::reasons::{self, Reason, reason};
 use super::serve::{self, Served};
 use super::{Fatal, USAGE, complain};
 use crate::drive::platform::host::init::{self, MountResult};
 use crate::event::Line;
 use crate::mem;
-use crate::sys::{self, Args, BUILD_ID_BYTES};
+use crate::sys::{self, Args, BUILD_ID_BYTES, Errno};
 use crate::text::{Text, text};
 use crate::vfs::Rules;
 use crate::wire::Writer;
@@ -25,7 +26,14 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
         return Err(complain(USAGE, what, b"", Text::NOTHING));
     }
     IS_RUNNING.store(true, Ordering::Relaxed);
-    let card = init::prepare_machine();
+    let card = init::prepare_machine(&mut report_module);
+    if card.is_none() {
+        let why = match init::has_driver(b"virtio_net") {
+            false => text!("the kernel needs virtio_net, built in or in the initramfs"),
+            true => text!("add a virtio network card; on PCI, the kernel needs virtio_pci, too"),
+        };
+        report(text!("no network interface"), b"", why);
+    }
     let outcome = read(args).and_then(|served| {
         served.set_card(card);
         let served: &'static Served = served;
@@ -58,6 +66,7 @@ fn read(args: Args) -> Result<&'static mut Served, Fatal> {
         });
     }
     if !has_exports {
+        report_missing_driver(b"");
         let why = text!("add a disk, or the boot argument export=/ram:rw");
         return Err(nothing_to_export(why));
     }
@@ -77,8 +86,42 @@ fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     Ok(served)
 }
 
+/// Reports a kernel module of the initramfs that could not be loaded.
+fn report_module(name: &[u8], errno: Errno) {
+    let mut suffixes = [".xz", ".zst", ".gz"].iter();
+    let why = match suffixes.any(|suffix| name.ends_with(suffix.as_bytes())) {
+        true => text!("it is compressed: unpack it"),
+        false => reasons::why(errno.raw_os_error() as u8, &MODULE_REASONS),
+    };
+    report(text!("cannot load the kernel module"), name, why);
+}
+
+/// Reasons why the kernel refuses a module.
+const MODULE_REASONS: [Reason; 2] = [
+    reason(
+        Errno::NOENT,
+        text!("its file, or a module that it needs, is missing"),
+    ),
+    reason(Errno::NOEXEC, text!("it was built for another kernel")),
+];
+
+/// Reports that the kernel has no driver for disks of virtio, if so, and returns true. `path` is the disk that was not found; empty:
+/// any disk.
+fn report_missing_driver(path: &[u8]) -> bool {
+    let is_missing = !init::has_driver(b"virtio_blk");
+    if is_missing {
+        let why = text!("the kernel needs virtio_blk, built in or in the initramfs");
+        report(text!("no disk"), path, why);
+    }
+    is_missing
+}
+
 /// Reports the kind of files mounted at an exported path; nothing if the path existed already.
 fn report_found(path: &CStr, found: MountResult) {
+    let path = path.to_bytes();
+    if found == MountResult::Nothing && path.starts_with(b"/vd") && report_missing_driver(path) {
+        return;
+    }
     let what = match found {
         MountResult::There => return,
         MountResult::Memory => text!("files in memory"),
@@ -87,7 +130,7 @@ fn report_found(path: &CStr, found: MountResult) {
         MountResult::Share => text!("a share of the hypervisor"),
         MountResult::Nothing => text!("neither a readable disk nor a share"),
     };
-    report(text!("found"), path.to_bytes(), what);
+    report(text!("found"), path, what);
 }
 
 /// Puts a kernel-style time stamp (seconds since boot) before a console line. `None` unless this is process 1 or its child.

@@ -3,15 +3,17 @@
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use xtask::build::Arch;
 use xtask::clients::nfs::{Client, How, Set, stable_how};
+use xtask::commands::image::modules;
 use xtask::machines::ext4::{self, tool};
 use xtask::machines::iso::{ROCK_RIDGE, image, sample};
-use xtask::machines::qemu::bare::Bare;
-use xtask::machines::qemu::{initramfs, linux};
+use xtask::machines::qemu::bare::{Bare, Options};
+use xtask::machines::qemu::{self, initramfs, linux};
 use xtask::machines::server;
 use xtask::setup::{self, run_captured};
 
@@ -102,6 +104,80 @@ fn initramfs_contains_only_the_built_file() -> Result<()> {
             .arg(directory.path().join("init"))
             .arg(server::binary(Arch::X86_64)?),
     )?;
+    Ok(())
+}
+
+/// Makes a directory like /lib/modules/VERSION of an installed kernel, in `root`: that of a downloaded `kernel`, with the lists that
+/// depmod makes.
+fn installed_modules(kernel: &Path, root: &Path) -> Result<PathBuf> {
+    setup::install_packages(&["kmod"])?;
+    let name = kernel.file_name().unwrap_or_default().to_string_lossy();
+    let version = name.strip_prefix("vmlinuz-").context("no version")?;
+    let place = Path::new("lib/modules").join(version);
+    let downloaded = kernel.ancestors().nth(2).context("no directory")?;
+    let directory = root.join(&place);
+    fs::create_dir_all(&directory)?;
+    for entry in fs::read_dir(downloaded.join(&place))? {
+        let entry = entry?;
+        symlink(entry.path(), directory.join(entry.file_name()))?;
+    }
+    run_captured(tool("depmod").arg("-b").arg(root).arg(version))?;
+    Ok(directory)
+}
+
+#[test]
+fn kernel_without_virtio_needs_modules() -> Result<()> {
+    let own = initramfs::of_own(&fs::read(server::binary(Arch::X86_64)?)?)?;
+    let (kernel, _) = qemu::system("linux")?;
+    let tree = sample(20, 50)?;
+    run_captured(Command::new("chmod").args(["-R", "a+rX"]).arg(tree.path()))?;
+    let ext4 = ext4::image(tree.path())?;
+    let more = disks(&[ext4.path()], "");
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    let boot = |words: &str, archive: &[u8]| {
+        Bare::start(Options {
+            boot_arguments: words,
+            file: Some(&kernel),
+            linux: Some(archive),
+            more: &more,
+            ..Options::default()
+        })
+    };
+    let root = tempfile::tempdir()?;
+    let files = modules::in_load_order(&installed_modules(&kernel, root.path())?)?;
+    let with = |modules: &[PathBuf]| {
+        let mut archive = own.clone();
+        initramfs::append(&mut archive, &initramfs::of_modules(modules)?);
+        anyhow::Ok(archive)
+    };
+
+    let no_card = "no network interface: the kernel needs virtio_net, built in or in the initramfs";
+    let mut machine = boot("export=/vda", &own)?;
+    machine.wait_for_line(no_card)?;
+    machine.wait_for_line("no disk /vda: the kernel needs virtio_blk, built in or in the")?;
+    drop(machine);
+
+    let module = files.iter().find(|file| file.ends_with("virtio_net.ko"));
+    let module = module.context("no virtio_net")?;
+    let compressed = root.path().join("virtio_net.ko.xz");
+    fs::copy(module, &compressed)?;
+    let mut machine = boot("", &with(&[compressed, module.clone()])?)?;
+    for line in [
+        "cannot load the kernel module virtio_net.ko.xz: it is compressed: unpack it",
+        "cannot load the kernel module virtio_net.ko: its file, or a module that it needs, is missing",
+        no_card,
+        "no disk: the kernel needs virtio_blk, built in or in the initramfs",
+    ] {
+        machine.wait_for_line(line)?;
+    }
+    ensure!(machine.wait_for_end()?.success());
+
+    let mut machine = boot("", &with(&files)?)?;
+    machine.wait_for_line(LEASED)?;
+    machine.wait_for_line("exporting /vda: read-only")?;
+    compare(&machine, "/vda", tree.path())?;
+    let console = machine.console();
+    ensure!(!console.contains("cannot load"), "{console}");
     Ok(())
 }
 

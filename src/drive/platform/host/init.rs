@@ -55,9 +55,9 @@ fn make_directory(path: &CStr) -> Result<(), Errno> {
     fs::mkdirat(AT_FDCWD, path.to_bytes(), 0o755)
 }
 
-/// Prepares the machine: mounts the kernel's file systems, loads modules, brings interfaces up. Returns the name of the first
-/// Ethernet interface.
-pub fn prepare_machine() -> Option<&'static CStr> {
+/// Prepares the machine: mounts the kernel's file systems, loads modules, brings interfaces up. Calls `refused` with the name of each
+/// module that could not be loaded. Returns the name of the first Ethernet interface.
+pub fn prepare_machine(refused: &mut dyn FnMut(&[u8], Errno)) -> Option<&'static CStr> {
     init::take_ctrl_alt_del();
     for (path, kind) in [
         (c"/proc", c"proc"),
@@ -73,15 +73,24 @@ pub fn prepare_machine() -> Option<&'static CStr> {
         let _ = make_directory(path);
     }
     let mut list = [0; TOLD_BYTES];
-    for name in parts(files::read(MODULES, &mut list).unwrap_or_default(), b'\n') {
-        if let Some(path) = Path::of(&[b"/lib/modules/", name])
-            && let Ok(file) = File::open::<Errno>(path.c_str(), OFlags::RDONLY, 0)
-        {
-            let _ = init::load_module(&file);
+    let names = parts(files::read(MODULES, &mut list).unwrap_or_default(), b'\n');
+    for name in names.filter(|name| !name.is_empty()) {
+        let path = Path::of(&[b"/lib/modules/", name]).ok_or(Errno::NAMETOOLONG);
+        let file = path.and_then(|path| File::open(path.c_str(), OFlags::RDONLY, 0));
+        match file.and_then(|file| init::load_module(&file)) {
+            // EEXIST: the module is loaded, or part of the kernel.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => refused(name, errno),
         }
     }
     init::watch_power_button();
     init::raise_interfaces()
+}
+
+/// Returns true if the kernel has this driver of virtio, built in or as a loaded module.
+pub fn has_driver(name: &[u8]) -> bool {
+    let path = Path::of(&[b"/sys/bus/virtio/drivers/", name]);
+    path.is_some_and(|path| is_there(path.c_str()))
 }
 
 /// Reads the boot arguments, cut to the length of `out`.

@@ -8,6 +8,8 @@ mod archive;
 pub mod description;
 pub mod layer;
 pub mod layout;
+#[cfg(feature = "workshop")]
+pub mod modules;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,12 +39,16 @@ enum Format {
         #[arg(long, value_delimiter = ',', value_name = "LIST")]
         arch: Vec<Arch>,
     },
-    /// An initramfs with stowaway as /init and no other file
+    /// An initramfs with stowaway as /init
     #[cfg(feature = "workshop")]
     Initramfs {
         /// The architecture
         #[arg(long, default_value = "x86_64")]
         arch: Arch,
+        /// Directory of the kernel's modules, /lib/modules/VERSION: adds virtio_net, virtio_blk and virtio_pci with the modules that
+        /// they need, ext4 and isofs
+        #[arg(long, value_name = "DIR")]
+        modules: Option<PathBuf>,
     },
 }
 
@@ -54,7 +60,7 @@ pub fn main(args: Args) -> Result<()> {
     let archs = match args.format {
         Format::Oci { arch } => arch,
         #[cfg(feature = "workshop")]
-        Format::Initramfs { arch } => return initramfs(arch),
+        Format::Initramfs { arch, modules } => return initramfs(arch, modules.as_deref()),
     };
     let archs = if archs.is_empty() {
         Arch::ALL.to_vec()
@@ -85,13 +91,17 @@ pub fn main(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Writes an initramfs and prints its path.
+/// Writes an initramfs, with kernel modules of the directory `modules`, and prints its path.
 #[cfg(feature = "workshop")]
-fn initramfs(arch: Arch) -> Result<()> {
-    let file = fs::read(build::build(arch)?)?;
+fn initramfs(arch: Arch, modules: Option<&Path>) -> Result<()> {
+    use crate::machines::qemu::initramfs;
+    let modules = modules.map(modules::in_load_order).transpose()?;
+    let mut archive = initramfs::of_own(&fs::read(build::build(arch)?)?)?;
+    if let Some(modules) = modules {
+        initramfs::append(&mut archive, &initramfs::of_modules(&modules)?);
+    }
     let path = workspace_root().join("target/stowaway/initramfs.cpio");
-    fs::write(&path, crate::machines::qemu::initramfs::of_own(&file)?)
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    fs::write(&path, archive).with_context(|| format!("cannot write {}", path.display()))?;
     println!("{}", path.display());
     Ok(())
 }
