@@ -71,10 +71,10 @@ macro_rules! texts {
 }
 pub(crate) use texts;
 
-/// Number of a text: two bytes if both NFS and mDNS are compiled in, because there may then be more than 256 texts.
-#[cfg(all(feature = "nfs", feature = "mdns"))]
+/// Number of a text: two bytes if NFS and another large role are compiled in, because there may then be more than 256 texts.
+#[cfg(all(feature = "nfs", any(feature = "mdns", feature = "sftp-server")))]
 type Number = u16;
-#[cfg(not(all(feature = "nfs", feature = "mdns")))]
+#[cfg(not(all(feature = "nfs", any(feature = "mdns", feature = "sftp-server"))))]
 type Number = u8;
 
 /// A compressed text, identified by its number.
