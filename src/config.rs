@@ -83,6 +83,10 @@ pub const NAME_BURST_PAUSE: Duration = Duration::from_ms(5);
 const _: () = assert!((NAME_WAIT_COUNT_MAX as usize) < REQUEST_BLOCK_COUNT / 2);
 /// Time between attempts to open missing exports.
 pub const RETRY: Duration = Duration::from_secs(2);
+/// Longest time for the registration with another program's portmapper at the start.
+pub const RPCBIND_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest time for the end of that registration when the server stops.
+pub const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(1);
 /// Entries in the mount list (MOUNT DUMP). A new entry evicts the oldest.
 pub const MOUNT_COUNT_MAX: usize = 64;
 

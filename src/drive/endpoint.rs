@@ -194,7 +194,7 @@ impl Task for Mdns<'_> {
         needs.add(Calls::MULTICAST);
         // The kernel lists IPv6 addresses in /proc only. An empty directory /proc has no entry "self".
         if !needs.add_directory(c"/proc/self/..", Access::Read) {
-            needs.add(Calls::SOURCE);
+            needs.add(Calls::CONNECT);
         }
         self.endpoint.add_needs(needs);
     }

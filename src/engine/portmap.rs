@@ -127,8 +127,7 @@ fn dump(table: &Mappings, version: u32, reply: &mut Writer<'_>) {
         }
         reply.words(&[1, mapping.program, mapping.version]);
         if version == VERSION {
-            let protocol = if transport.is_udp() { 17 } else { 6 };
-            reply.words(&[protocol, mapping.port.into()]);
+            reply.words(&[transport.protocol(), mapping.port.into()]);
         } else {
             reply.opaque(transport.netid());
             reply.opaque(address(transport.any_host(), mapping.port).bytes());

@@ -279,7 +279,9 @@ impl Served {
             Some(_) => None,
             None => Some(&run_alone),
         };
-        supervisor::run(&mut children, &run, run_alone, &mut Console)
+        let ended = supervisor::run(&mut children, &run, run_alone, &mut Console);
+        nfs::end_registration(&self.nfs);
+        ended
     }
 }
 

@@ -65,6 +65,11 @@ impl Transport {
         self as u8 & 2 != 0
     }
 
+    /// Returns the protocol number of version 2.
+    pub const fn protocol(self) -> u32 {
+        if self.is_udp() { 17 } else { 6 }
+    }
+
     /// Returns the network identifier of versions 3 and 4.
     pub fn netid(self) -> &'static [u8] {
         nth(NETIDS, b' ', self as usize)

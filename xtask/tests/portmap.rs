@@ -5,11 +5,12 @@
 use anyhow::{Context, Result, ensure};
 use std::net::{Ipv4Addr, ToSocketAddrs, UdpSocket};
 use std::path::Path;
-use std::process::{Command, Output};
-use std::time::Duration;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use xtask::clients::nfs::{Auth, Call, Client, Outcome, body, mount, nfs3, outcome, portmap};
-use xtask::machines::server::{Namespace, Server, ServerOptions, public_dir, root_for};
+use xtask::machines::mounts;
+use xtask::machines::server::{Namespace, Process, Server, ServerOptions, public_dir, root_for};
 use xtask::setup;
 
 const PORTMAP: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 111);
@@ -58,6 +59,10 @@ fn serve(namespace: &Namespace, directory: &Path, extra: &[&str]) -> Result<Serv
 
 fn stderr_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn stdout_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Sends a datagram up to five times until a reply comes, because UDP may lose the request or the reply.
@@ -308,15 +313,159 @@ fn port_111_in_use_is_reported_nfs_continues() -> Result<()> {
     let server = serve(&namespace, directory.path(), &[])?;
     let options = format!("port={},mountport={}", server.nfs_port, server.mount_port);
     let lines = server.lines();
-    let about: Vec<_> = lines
-        .iter()
-        .filter(|line| line.contains("port 111"))
-        .collect();
+    let count = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
     ensure!(
-        about.len() == 1 && about[0].contains(&options),
-        "no single line with {options}: {lines:#?}"
+        count("port 111") == 1 && count(&options) == 1,
+        "not one line each with port 111 and with {options}: {lines:#?}"
     );
     namespace.run(|| server.open(directory.path()).map(drop))
+}
+
+/// Waits at most ten seconds.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        ensure!(Instant::now() < end, "not within ten seconds: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// The rows of NFS and MOUNT in the list of rpcbind: version, transport, address.
+fn registered(namespace: &Namespace) -> Result<Vec<String>> {
+    let output = namespace
+        .command("rpcinfo")
+        .arg("127.0.0.1")
+        .stderr(Stdio::null())
+        .output()?;
+    let list = String::from_utf8(output.stdout)?;
+    let words = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().take(4).collect();
+        words.join(" ")
+    };
+    let rows = list.lines().map(words);
+    let mut rows: Vec<_> = rows
+        .filter(|row| row.starts_with("10000") && !row.starts_with("100000"))
+        .collect();
+    rows.sort();
+    Ok(rows)
+}
+
+/// Debian's rpcbind owns port 111. The first server is killed, so that the second finds its mappings.
+#[test]
+fn programs_are_registered_with_a_foreign_rpcbind() -> Result<()> {
+    setup::install_packages(&["iproute2", "nfs-common", "rpcbind", "libnfs-utils"])?;
+    mounts::private("rpcbind beside the server", || {
+        mounts::mount("tmpfs", "mode=755", Path::new("/run"))?;
+        let (namespace, directory) = (Namespace::new()?, public_dir()?);
+        let path = directory.path().display().to_string();
+        std::fs::write(directory.path().join("found"), "")?;
+        let before = serve(&namespace, directory.path(), &["-l", "::"])?;
+        let late = Process::start(namespace.command("rpcbind").arg("-f"))?;
+        let socket = Path::new("/run/rpcbind.sock");
+        wait_until("rpcbind listens", || socket.exists())?;
+        let list = namespace
+            .command("showmount")
+            .args(["-e", "127.0.0.1"])
+            .output()?;
+        ensure!(
+            stdout_of(&list).contains(&path),
+            "rpcbind started later broke ours: {list:?}"
+        );
+        before.terminate()?;
+        drop(late);
+        std::fs::remove_file(socket)?;
+        let _rpcbind = Process::start(namespace.command("rpcbind").arg("-f"))?;
+        wait_until("rpcbind listens", || socket.exists())?;
+
+        let start = |role, extra: &[&str]| {
+            Server::start(ServerOptions {
+                role,
+                portmap: true,
+                wrapper: namespace.enter(),
+                arguments: extra.iter().map(|&word| word.into()).collect(),
+                ..ServerOptions::serving(&[directory.path()])
+            })
+        };
+        start("nfs", &["-l", "::"])?.kill()?;
+        let cases: [(&str, &[&str], bool, &[&str]); 3] = [
+            ("nfs", &["-t", "-l", "::"], false, &["tcp", "tcp6"]),
+            ("nfs", &[], false, &["tcp", "udp"]),
+            (
+                "serve",
+                &["--no-mdns", "--loops", "2", "-n", "2049", "-l", "::"],
+                true,
+                &["tcp", "tcp6", "udp", "udp6"],
+            ),
+        ];
+        for (role, extra, restarts, netids) in cases {
+            let server = start(role, extra)?;
+            let [high, low] = server.nfs_port.to_be_bytes();
+            let mut expect = Vec::new();
+            for (program, version) in [(100_003, 3), (100_005, 1), (100_005, 2), (100_005, 3)] {
+                for netid in netids
+                    .iter()
+                    .filter(|netid| program == 100_005 || netid.starts_with("tcp"))
+                {
+                    let host = if netid.ends_with('6') {
+                        "::"
+                    } else {
+                        "0.0.0.0"
+                    };
+                    expect.push(format!("{program} {version} {netid} {host}.{high}.{low}"));
+                }
+            }
+            ensure!(
+                registered(&namespace)? == expect,
+                "{role} {extra:?}: {:?}",
+                registered(&namespace)?
+            );
+            if restarts {
+                let first = server.children()?[0];
+                setup::run_captured(Command::new("kill").arg(first.to_string()))?;
+                server.wait_for_line("restarting", Duration::from_secs(10))?;
+                let again = || {
+                    let lines = server.lines();
+                    lines.iter().filter(|line| line.contains("rpcbind")).count() == 2
+                };
+                wait_until("the loop is back", again)?;
+                ensure!(
+                    registered(&namespace)? == expect,
+                    "after a restart: {:?}",
+                    registered(&namespace)?
+                );
+            }
+            let list = namespace
+                .command("nfs-ls")
+                .arg(format!("nfs://127.0.0.1{path}"))
+                .output()?;
+            ensure!(
+                stdout_of(&list).contains("found"),
+                "{role} {extra:?}: nfs-ls without ports: {list:?}"
+            );
+            server.terminate()?;
+            ensure!(
+                registered(&namespace)?.is_empty(),
+                "{role} {extra:?} left {:?}",
+                registered(&namespace)?
+            );
+        }
+        Ok(())
+    })
+}
+
+/// The portmapper of another server protects the mappings of its own programs.
+#[test]
+fn portmapper_that_refuses_is_reported() -> Result<()> {
+    if !root_for("portmap on port 111") {
+        return Ok(());
+    }
+    let scene = Scene::new(&[])?;
+    let second = serve(&scene.namespace, scene.directory.path(), &[])?;
+    let options = format!("port={},mountport={}", second.nfs_port, second.mount_port);
+    second.wait_for_line("refuses to register NFS", Duration::from_secs(5))?;
+    second.wait_for_line(&options, Duration::from_secs(5))?;
+    Ok(())
 }
 
 #[test]

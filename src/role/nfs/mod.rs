@@ -6,6 +6,7 @@
 mod archive;
 mod argument;
 mod background;
+mod common;
 mod exports;
 mod file_user;
 #[cfg(feature = "ipxe")]
@@ -20,6 +21,7 @@ mod names;
 mod names;
 mod options;
 mod reports;
+mod rpcbind;
 mod sockets;
 
 use super::reasons::{self, Reason, own_reason, reason};
@@ -33,9 +35,7 @@ use crate::drive::platform::network::Network;
 use crate::drive::rpc::Rpc;
 use crate::drive::streams::Streams;
 use crate::drive::{Task, World, platform};
-use crate::engine::connections::{Connections, word_count};
 use crate::engine::programs::Programs;
-use crate::engine::turns::Turns;
 use crate::event::{self, Line};
 use crate::log;
 use crate::mem::{self, has_any, scaled};
@@ -46,8 +46,8 @@ use crate::time::Instant;
 use crate::vfs::FsError;
 use crate::vfs::host::Host;
 use crate::vfs::{Backend, Export, Form, OpenFault, Tree};
+use common::{Common, common};
 use core::net::SocketAddrV6;
-use core::sync::atomic::Ordering;
 use exports::Files;
 use file_user::FileUser;
 use mounting::LOOK_COUNT;
@@ -57,6 +57,9 @@ pub(super) use mounting::Mounting;
 use mounting::Mounting;
 use names::HostNames;
 use reports::report_export;
+use rpcbind::Rpcbind;
+#[cfg(feature = "serve")]
+pub(super) use rpcbind::end_registration;
 
 #[cfg(feature = "init")]
 pub(super) use argument::ExportArgument;
@@ -141,6 +144,7 @@ pub(super) fn task(
         memory,
         was_used,
         is_first,
+        registered,
         entropy,
     } = common(options, connection_count, tree)?;
     let is_kept = memory.is_some();
@@ -168,6 +172,7 @@ pub(super) fn task(
         options,
         form,
         is_first,
+        rpcbind: Rpcbind::new(registered, network.is_own()),
         ends_to_widen: is_kept && form == Form::Path,
         names: HostNames::new(files.name_count_max, is_first),
         gets_address: network.is_own(),
@@ -177,57 +182,6 @@ pub(super) fn task(
         files,
         retry_at: Instant::NEVER,
     }))
-}
-
-/// State that this server shares with its predecessor and with the other NFS processes of `serve`.
-struct Common {
-    /// The lock between the NFS processes, if there are several.
-    turns: Option<&'static dyn Turns>,
-    /// The open connections of all NFS processes.
-    connections: Connections,
-    /// Memory of the duplicate request cache, which outlives this process under `serve`.
-    memory: Option<&'static mut [u8]>,
-    /// True if a predecessor of this process used the memory.
-    was_used: bool,
-    /// True in the first NFS process, which alone reports exports and ports.
-    is_first: bool,
-    /// Random bytes for the write verifiers.
-    entropy: [u8; 16],
-}
-
-/// Joins the state shared by the NFS processes of `serve`; without `serve`, makes new state.
-fn common(options: &Options, connection_count: usize, tree: &mut Tree) -> Result<Common, Fatal> {
-    let mut entropy = [0; 16];
-    sys::entropy(&mut entropy);
-    if let Some(shared) = options.shared.take().filter(|_| HAS_SERVE) {
-        let is_first = shared.number == 0;
-        let joined = shared.join();
-        let joined = joined.map_err(|errno| failed(text!("cannot share memory"), b"", errno))?;
-        if let Some(turns) = joined.turns {
-            entropy = joined.entropy;
-            // Counts the restart, which changes the write verifier: unsynced data of the predecessor may be lost.
-            let loss_count = u32::from(joined.was_used);
-            turns.loss_count().fetch_add(loss_count, Ordering::Relaxed);
-            tree.share_changes(joined.export_changes);
-        }
-        return Ok(Common {
-            turns: joined.turns,
-            connections: joined.connections,
-            memory: Some(joined.memory),
-            was_used: joined.was_used,
-            is_first,
-            entropy,
-        });
-    }
-    let words = mem::words(word_count(1, connection_count));
-    Ok(Common {
-        turns: None,
-        connections: Connections::new(words, 1, 0),
-        memory: None,
-        was_used: false,
-        is_first: true,
-        entropy,
-    })
 }
 
 /// Adds the host's exported directories to the tree. Returns the form of their handles, and the user of file accesses.
@@ -329,6 +283,7 @@ struct Nfs {
     form: Form,
     /// True in the first NFS process, which alone reports exports and ports.
     is_first: bool,
+    rpcbind: Rpcbind,
     /// True if the process has a supervisor, and a sandbox that allows only the exports of its start.
     ends_to_widen: bool,
     /// True with a network stack of our own, which may get its address late.
@@ -363,6 +318,9 @@ impl Task for Nfs {
         }
         needs.add(Calls::NFS);
         needs.add(Calls::STREAMS);
+        if self.rpcbind.connects_at_end() {
+            needs.add(Calls::CONNECT);
+        }
         // Landlock cannot be widened, and it refuses kernel handles of files that are not in the kernel's cache.
         if self.form == Form::Kernel || !self.is_confinable(tree) {
             needs.add_all_files();
@@ -419,6 +377,7 @@ impl Task for Nfs {
     }
 
     fn stop(&mut self, world: &mut World<'_>) {
+        self.rpcbind.end();
         self.streams.stop(world);
     }
 }

@@ -3,6 +3,7 @@
 use super::super::args::canonical;
 use super::mounting::{LOOK_INTERVAL, Mounting};
 use super::reports::{report_exports, report_listening};
+use super::rpcbind::OURS;
 use super::{Nfs, cannot_listen, failed, net_errno};
 use crate::config::HAS_SERVE;
 use crate::drive::World;
@@ -13,7 +14,7 @@ use crate::net::{NetError, NetResult};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::portmap::{Mapping, Transport};
-use crate::wire::{mount, nfs3, portmap};
+use crate::wire::{nfs3, portmap};
 use core::net::{Ipv4Addr, SocketAddrV6};
 
 const NFS: ProgramSet = ProgramSet {
@@ -32,17 +33,6 @@ const PORTMAP: ProgramSet = ProgramSet {
     mount: false,
     portmap: true,
 };
-
-/// The programs and versions that are registered with the portmapper.
-static REGISTERED: [(u32, u32); 7] = [
-    (portmap::PROGRAM, portmap::VERSION),
-    (portmap::PROGRAM, portmap::VERSION_3),
-    (portmap::PROGRAM, portmap::VERSION_4),
-    (nfs3::PROGRAM, nfs3::VERSION),
-    (mount::PROGRAM, mount::VERSION_1),
-    (mount::PROGRAM, mount::VERSION_2),
-    (mount::PROGRAM, mount::VERSION_3),
-];
 
 /// Tokens of the TCP listeners. NFS_TOKEN also serves MOUNT if both have the same port.
 const NFS_TOKEN: u32 = 0;
@@ -107,7 +97,9 @@ impl Nfs {
 
     /// Adds the server's own programs to the portmapper's table. `has_datagrams`: MOUNT is also served over UDP.
     fn register(&mut self, nfs_at: &SocketAddrV6, mount_port: u16, has_datagrams: bool) {
-        for &(program, version) in &REGISTERED {
+        let own = portmap::VERSION..=portmap::VERSION_4;
+        let own = own.map(|version| (portmap::PROGRAM, version));
+        for (program, version) in own.chain(OURS) {
             let (port, has_udp) = match program {
                 portmap::PROGRAM => (portmap::PORT, true),
                 nfs3::PROGRAM => (nfs_at.port(), false),
@@ -146,7 +138,8 @@ impl Nfs {
         mounting.report(own, &mut opened.map(|export| export.path), world.events);
     }
 
-    /// Opens the portmapper's sockets. If that fails, reports it and returns false.
+    /// Opens the portmapper's sockets, or registers the programs with that of another program. Reports which it was. Returns false if
+    /// clients must name the ports.
     fn open_portmap(&mut self, world: &mut World<'_>, nfs_at: SocketAddrV6) -> bool {
         let mut portmap_at = nfs_at;
         portmap_at.set_port(portmap::PORT);
@@ -157,16 +150,14 @@ impl Nfs {
                 self.streams.close_listener(world);
             }
         }
-        match opened {
-            Ok(()) => report_listening(world.events, &portmap_at, text!(" for portmap")),
-            Err(NetError::Denied) => {
-                world
-                    .events
-                    .report(event::MAY_NOT_PORTMAP, b"", Text::NOTHING);
-            }
-            Err(_) => world.events.report(event::NO_PORTMAP, b"", Text::NOTHING),
-        }
-        opened.is_ok()
+        let Err(error) = opened else {
+            report_listening(world.events, &portmap_at, text!(" for portmap"));
+            return true;
+        };
+        let registered = self.rpcbind.register(&self.rpc.programs.mappings, error);
+        let event = registered.err().unwrap_or(event::REGISTERED);
+        world.events.report(event, b"", Text::NOTHING);
+        registered.is_ok()
     }
 
     /// Listens at `at` for the programs of `service`, and reports a failure. Replaces port 0 by the port that the kernel chose.

@@ -51,8 +51,9 @@ impl Calls {
     pub const MULTICAST: Self = Self(1 << 11);
     /// The link of our own network stack: frames are sent, and the link is opened again after it was down.
     pub const LINK: Self = Self(1 << 12);
-    /// The source address of a multicast group, where the host does not list its IPv6 addresses.
-    pub const SOURCE: Self = Self(1 << 13);
+    /// connect and getsockname on a UDP socket, for the source address of a multicast group where the host does not list its IPv6
+    /// addresses; connect on the socket for rpcbind.
+    pub const CONNECT: Self = Self(1 << 13);
     /// Connections and their workers.
     pub const STREAMS: Self = Self(1 << 14);
     /// All calls.
@@ -267,7 +268,7 @@ const NFS: u16 = Calls::NFS.0;
 const SFTP: u16 = Calls::SFTP.0;
 const MULTICAST: u16 = Calls::MULTICAST.0;
 const LINK: u16 = Calls::LINK.0;
-const SOURCE: u16 = Calls::SOURCE.0;
+const CONNECT: u16 = Calls::CONNECT.0;
 const STREAMS: u16 = Calls::STREAMS.0;
 
 /// The system calls of each set, the most frequent first: older kernels run the filter from the start for each call. qemu/hosts
@@ -382,9 +383,9 @@ const NEEDED: &[(Sysno, u16)] = &[
     #[cfg(not(target_arch = "x86"))]
     (Sysno::setsockopt, MULTICAST | LINK),
     #[cfg(not(target_arch = "x86"))]
-    (Sysno::getsockname, SOURCE),
+    (Sysno::getsockname, CONNECT),
     #[cfg(not(target_arch = "x86"))]
-    (Sysno::connect, LINK | SOURCE),
+    (Sysno::connect, LINK | CONNECT),
     #[cfg(target_arch = "aarch64")]
     (Sysno::dup3, EACH),
     #[cfg(not(target_arch = "aarch64"))]
@@ -415,8 +416,8 @@ const ARCHITECTURE: u32 = 0x4000_0028;
 /// Sets of the roles in this executable.
 const COMPILED: u16 = Calls::ALL.0
     | when(cfg!(feature = "sftp-server"), SFTP)
-    | when(HAS_NFS, NFS | STREAMS)
-    | when(cfg!(feature = "multicast"), MULTICAST | SOURCE)
+    | when(HAS_NFS, NFS | STREAMS | CONNECT)
+    | when(cfg!(feature = "multicast"), MULTICAST | CONNECT)
     | when(cfg!(feature = "smol"), LINK);
 
 const fn when(is_compiled: bool, sets: u16) -> u16 {

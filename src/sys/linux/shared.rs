@@ -21,6 +21,8 @@ pub struct Shared {
     users: AtomicU32,
     /// Number of times that a process has found another directory at the path of an export, or none any more.
     pub export_changes: AtomicU32,
+    /// 1 once a process has registered the programs with the host's rpcbind.
+    pub registered: AtomicU32,
 }
 
 /// Shared memory: its header, words that every process may use at any time, and bytes of the owner of the lock.

@@ -344,6 +344,30 @@ fn connect_as(kind: u32, host: Ipv6Addr, port: u16) -> Result<File, Errno> {
     }
 }
 
+/// Opens a non-blocking stream socket for a later [`connect_to`] that address. A socket of IPv4 has a low port (IPPORT_RESERVED) if
+/// this process may bind one: older portmappers trust only those.
+pub fn open_for(to: &Address) -> Result<File, Errno> {
+    let socket = open(to.family(), STREAM | NONBLOCK)?;
+    let mut port = 1023;
+    while to.family() == INET && port > 600 {
+        let mut from = Address::empty();
+        from.set_v4(&[0; 4], port);
+        match call(socket.as_raw_fd(), AddressCall::Bind, &mut from) {
+            Err(Errno::ADDRINUSE) => port -= 1,
+            _ => break,
+        }
+    }
+    Ok(socket)
+}
+
+/// Starts to connect a socket of [`open_for`]; later calls report the result.
+pub fn connect_to(socket: RawFd, to: &mut Address) -> Result<(), Errno> {
+    match call(socket, AddressCall::Connect, to) {
+        Err(Errno::INPROGRESS) => Ok(()),
+        connected => connected,
+    }
+}
+
 /// Opens a datagram socket connected to the socket file `path`. Datagrams that do not fit into the receiver's queue are lost.
 pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
     let socket = open(UNIX, DATAGRAM | NONBLOCK)?;

@@ -1,14 +1,18 @@
-//! A blocking TCP client with a deadline.
+//! A blocking client of a stream with a deadline: TCP, or a Unix socket of this host.
 
 #![forbid(unsafe_code)]
 
 use crate::mem::Ends as _;
 use crate::sys::linux::fd::AsRawFd as _;
 use crate::sys::linux::fs::File;
+use crate::sys::linux::fsuid;
 use crate::sys::linux::poll::{PollFd, PollFlags};
-use crate::sys::linux::sockets;
+use crate::sys::linux::sockets::{self, Address};
 use crate::sys::{self, Errno};
 use crate::time::Instant;
+use core::ffi::CStr;
+use core::net::Ipv4Addr;
+#[cfg(feature = "check")]
 use core::net::SocketAddrV6;
 
 /// The reason why a call failed.
@@ -30,6 +34,40 @@ const fn reason(errno: Errno) -> CallError {
     }
 }
 
+/// A socket for a server of this host. The sandbox allows to connect it, but not to open it.
+#[derive(Debug)]
+pub struct Unconnected {
+    socket: File,
+    to: Address,
+}
+
+impl Unconnected {
+    /// Opens a socket for the socket file `path`, or for a TCP port of 127.0.0.1. `None`: the host has no such sockets.
+    pub fn open(path: Option<&CStr>, port: u16) -> Option<Self> {
+        let mut to = Address::empty();
+        match path {
+            Some(path) => to.set_file(path)?,
+            None => to.set_host(Ipv4Addr::LOCALHOST.to_ipv6_mapped(), port),
+        }
+        let socket = sockets::open_for(&to).ok()?;
+        Some(Self { socket, to })
+    }
+
+    /// Connects. No call waits beyond `until`.
+    ///
+    /// # Errors
+    /// `Closed` or `Unreachable`.
+    pub fn connect(mut self, until: Instant) -> Result<Client, CallError> {
+        // The NFS server may have set the file-system UID of a caller.
+        fsuid::restore();
+        sockets::connect_to(self.socket.as_raw_fd(), &mut self.to).map_err(reason)?;
+        Ok(Client {
+            socket: self.socket,
+            until,
+        })
+    }
+}
+
 /// A connection.
 #[derive(Debug)]
 pub struct Client {
@@ -43,6 +81,7 @@ impl Client {
     ///
     /// # Errors
     /// `Closed` or `Unreachable`.
+    #[cfg(feature = "check")]
     pub fn connect(at: &SocketAddrV6, until: Instant) -> Result<Self, CallError> {
         let socket = sockets::connect(*at.ip(), at.port()).map_err(reason)?;
         Ok(Self { socket, until })

@@ -11,7 +11,7 @@ use crate::sys::linux::shared::{Lock, Shared, share};
 use crate::sys::linux::sockets::{open_at, reserve};
 use crate::sys::{self, Errno};
 use core::net::{SocketAddr, SocketAddrV6};
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Limit of loops that serve the same files.
 pub const LOOP_COUNT_MAX: u32 = 4;
@@ -38,6 +38,8 @@ pub struct Joined {
     pub connections: Connections,
     /// Counter of the changes of exports that any loop has found.
     pub export_changes: &'static AtomicU32,
+    /// 1 once the programs are registered with the host's rpcbind.
+    pub registered: &'static AtomicU32,
     /// Memory shared by the loops, [`SHARED_BYTES`] long.
     pub memory: &'static mut [u8],
     /// True if an earlier process with this index used the memory.
@@ -71,6 +73,11 @@ impl SharedState {
         })
     }
 
+    /// Returns true if a loop has registered the programs with the host's rpcbind.
+    pub fn is_registered(&self) -> bool {
+        self.shared.registered.load(Ordering::Relaxed) != 0
+    }
+
     /// Joins the loop with index `number` to the shared state.
     ///
     /// # Errors
@@ -88,6 +95,7 @@ impl SharedState {
             turns,
             connections,
             export_changes: &shared.export_changes,
+            registered: &shared.registered,
             memory: self.bytes,
             was_used: shared.was_used_by(self.number),
             entropy: self.entropy,

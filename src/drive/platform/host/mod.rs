@@ -1,7 +1,7 @@
 //! A host with processes: the supervisor and its loops, a process per connection, sessions on standard input and output, files
 //! that a role reads.
 
-#[cfg(feature = "check")]
+#[cfg(any(feature = "check", feature = "nfs"))]
 pub mod client;
 pub use crate::sys::linux::daemon;
 pub mod exec;

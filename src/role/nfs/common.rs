@@ -1,0 +1,72 @@
+//! State that NFS processes of `serve` share, and that outlives them.
+
+use super::Fatal;
+use super::failed;
+use super::options::Options;
+use crate::config::HAS_SERVE;
+use crate::engine::connections::{Connections, word_count};
+use crate::engine::turns::Turns;
+use crate::mem;
+use crate::sys;
+use crate::text::text;
+use crate::vfs::Tree;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// State that this server shares with its predecessor and with the other NFS processes of `serve`.
+pub(super) struct Common {
+    /// The lock between the NFS processes, if there are several.
+    pub(super) turns: Option<&'static dyn Turns>,
+    /// The open connections of all NFS processes.
+    pub(super) connections: Connections,
+    /// Memory of the duplicate request cache, which outlives this process under `serve`.
+    pub(super) memory: Option<&'static mut [u8]>,
+    /// True if a predecessor of this process used the memory.
+    pub(super) was_used: bool,
+    /// True in the first NFS process, which alone reports exports and ports.
+    pub(super) is_first: bool,
+    /// Under `serve`, a word that is 1 once the programs are registered with the host's rpcbind.
+    pub(super) registered: Option<&'static AtomicU32>,
+    /// Random bytes for the write verifiers.
+    pub(super) entropy: [u8; 16],
+}
+
+/// Joins the state shared by the NFS processes of `serve`; without `serve`, makes new state.
+pub(super) fn common(
+    options: &Options,
+    connection_count: usize,
+    tree: &mut Tree,
+) -> Result<Common, Fatal> {
+    let mut entropy = [0; 16];
+    sys::entropy(&mut entropy);
+    if let Some(shared) = options.shared.take().filter(|_| HAS_SERVE) {
+        let is_first = shared.number == 0;
+        let joined = shared.join();
+        let joined = joined.map_err(|errno| failed(text!("cannot share memory"), b"", errno))?;
+        if let Some(turns) = joined.turns {
+            entropy = joined.entropy;
+            // Counts the restart, which changes the write verifier: unsynced data of the predecessor may be lost.
+            let loss_count = u32::from(joined.was_used);
+            turns.loss_count().fetch_add(loss_count, Ordering::Relaxed);
+            tree.share_changes(joined.export_changes);
+        }
+        return Ok(Common {
+            turns: joined.turns,
+            connections: joined.connections,
+            memory: Some(joined.memory),
+            was_used: joined.was_used,
+            is_first,
+            registered: Some(joined.registered),
+            entropy,
+        });
+    }
+    let words = mem::words(word_count(1, connection_count));
+    Ok(Common {
+        turns: None,
+        connections: Connections::new(words, 1, 0),
+        memory: None,
+        was_used: false,
+        is_first: true,
+        registered: None,
+        entropy,
+    })
+}
