@@ -77,7 +77,7 @@ pub const NAME_WAIT: Duration = Duration::from_secs(2);
 /// MNTs that wait at the same time; others are refused at once.
 pub const NAME_WAIT_COUNT_MAX: u32 = 32;
 /// Questions sent at once, so that the queue of a server or of the own socket does not overflow.
-pub const NAME_BURST_COUNT: u32 = 32;
+pub const NAME_BURST_COUNT: u32 = 64;
 /// Pause after [`NAME_BURST_COUNT`] questions.
 pub const NAME_BURST_PAUSE: Duration = Duration::from_ms(5);
 const _: () = assert!((NAME_WAIT_COUNT_MAX as usize) < REQUEST_BLOCK_COUNT / 2);

@@ -1,6 +1,8 @@
 //! Files of exports: read as nfs-utils' exportfs reads them, or refused with line and column; and the hosts that they admit, which
 //! are addresses of the loopback interface here.
 
+mod names;
+
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use std::collections::{BTreeMap, BTreeSet};
