@@ -11,6 +11,12 @@ use core::ptr;
 #[derive(Debug)]
 pub struct Allocator;
 
+/// Size (bytes) from which on a block begins at a page. Such a table is mostly untouched: its first entries then take one page, not
+/// two.
+const SPARSE_BYTES: usize = 64 << 10;
+/// Size of a page (bytes).
+const PAGE_BYTES: usize = 4 << 10;
+
 /// The value of `share` for tables of full size.
 const WHOLE: usize = 1 << 10;
 
@@ -86,7 +92,11 @@ unsafe impl GlobalAlloc for Allocator {
 /// Cuts a block off the region; returns a null pointer if the rest is too small.
 fn cut(layout: Layout) -> *mut u8 {
     let (next, left) = (ARENA.next.get(), ARENA.left.get());
-    let gap = next.addr().wrapping_neg() & (layout.align() - 1);
+    let align = match layout.size() {
+        SPARSE_BYTES.. => PAGE_BYTES,
+        _ => layout.align(),
+    };
+    let gap = next.addr().wrapping_neg() & (align - 1);
     // No layout is large enough to overflow this sum.
     let size = gap + layout.size();
     if size > left {
