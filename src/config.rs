@@ -320,18 +320,35 @@ pub const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 pub const CHECK_JSON_BYTES: usize = 8 << 10;
 const _: () = assert!(EXPORT_PATH_BYTES_MAX * 5 + 1024 < CHECK_JSON_BYTES);
 
-/// Limit of announced names, a shared label counted once: enough for more than a thousand virtual machines.
-pub const ANNOUNCED_NAME_COUNT: usize = 1536;
+/// Limit of announced names, a shared label counted once: enough for more than a thousand virtual machines, and for the reverse
+/// mappings of [`LINK_COUNT_MAX`] interfaces with one IPv4 and two IPv6 addresses each.
+pub const ANNOUNCED_NAME_COUNT: usize = 1536 + 40 * LINK_COUNT_MAX;
 /// [`ANNOUNCED_NAME_COUNT`] with minimum memory: enough for a host with a few services, as are the minima below.
 pub const ANNOUNCED_NAME_COUNT_MIN: usize = 128;
-/// Limit of announced records; a service has five.
+/// Limit of announced records; a service has five, an address of an interface three. On more than [`ANNOUNCED_LINK_COUNT`]
+/// interfaces the limit is lower: 1,536 on 64.
 pub const ANNOUNCED_RECORD_COUNT: usize = 6144;
 /// [`ANNOUNCED_RECORD_COUNT`] with minimum memory.
 pub const ANNOUNCED_RECORD_COUNT_MIN: usize = 256;
+/// Number of interfaces for which there is space to keep the states of [`ANNOUNCED_RECORD_COUNT`] records.
+pub const ANNOUNCED_LINK_COUNT: usize = 16;
+const _: () = assert!(
+    ANNOUNCED_RECORD_COUNT * ANNOUNCED_LINK_COUNT == 1536 * LINK_COUNT_MAX
+        && ANNOUNCED_LINK_COUNT >= LINK_COUNT_MIN
+);
 /// Space (bytes) for the announced services' data other than names.
 pub const ANNOUNCED_TEXT_BYTES: usize = 256 << 10;
 /// [`ANNOUNCED_TEXT_BYTES`] with minimum memory.
 pub const ANNOUNCED_TEXT_BYTES_MIN: usize = 8 << 10;
+
+/// Interfaces that multicast DNS uses at the same time, at most; one bit of a [`crate::engine::mdns::LinkSet`] each.
+pub const LINK_COUNT_MAX: usize = 64;
+/// [`LINK_COUNT_MAX`] with minimum memory.
+pub const LINK_COUNT_MIN: usize = 8;
+/// Interfaces with addresses that are listed, at most.
+pub const INTERFACE_COUNT_MAX: usize = 256;
+/// [`INTERFACE_COUNT_MAX`] with minimum memory.
+pub const INTERFACE_COUNT_MIN: usize = 16;
 
 /// Limit of events of one kind that are reported per peer and minute; further ones are only counted.
 pub const EVENT_COUNT_PER_MINUTE: u32 = 10;

@@ -5,9 +5,10 @@
 //! and multicast or unicast, even on hosts that do not report the destination address.
 
 use super::task::{Task, World};
+use crate::config::LINK_COUNT_MAX;
 use crate::engine::mdns::{
-    Destination, GROUP_V4, GROUP_V6, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, Meta, PORT,
-    Transmit, family,
+    Destination, GROUP_V4, GROUP_V6, Link, LinkId, MESSAGE_BYTES, Meta, PORT, Transmit, family,
+    link_count,
 };
 use crate::event::{Events, Fatal};
 use crate::mem::{Ends as _, Slots, nth};
@@ -149,7 +150,10 @@ pub trait Endpoint {
 pub struct Mdns<'a> {
     endpoint: &'a mut dyn Endpoint,
     choice: Choice<'a>,
+    /// The links that have been in use.
     links: Slots<LinkSockets>,
+    /// The interfaces when they were last read.
+    interfaces: Interfaces,
     /// Socket that reports changes of interfaces, if the host has one.
     changes: Option<Socket>,
     /// Next time at which to read the interfaces.
@@ -170,7 +174,8 @@ impl<'a> Mdns<'a> {
         Self {
             endpoint,
             choice,
-            links: Slots::defaults(LINK_COUNT_MAX),
+            links: Slots::default(),
+            interfaces: Interfaces::default(),
             changes: None,
             scan_at: FIRST_SCAN,
             is_taken: false,
@@ -262,7 +267,7 @@ impl Mdns<'_> {
 
     /// Opens, updates and closes links according to the host's interfaces.
     fn scan_interfaces(&mut self, world: &mut World<'_>) {
-        let mut interfaces = Interfaces::new();
+        let mut interfaces = core::mem::take(&mut self.interfaces);
         world.net.interfaces(&mut interfaces);
         let families = self.choice.families;
         for interface in interfaces.iter_mut().filter(|_| families != 0) {
@@ -289,7 +294,7 @@ impl Mdns<'_> {
                 }
             }
         }
-        for id in 0..LINK_COUNT_MAX {
+        for id in 0..self.links.len() {
             let index = self.links.get(id).map_or(0, |open| open.index);
             let is_its = |other: &Interface| other.index == index && self.choice.selects(other);
             if index != 0 && !interfaces.iter().any(is_its) {
@@ -297,7 +302,7 @@ impl Mdns<'_> {
             }
         }
         let mut is_alone = true;
-        for interface in &interfaces {
+        for interface in interfaces.iter() {
             if self.choice.selects(interface) {
                 self.open_link(world, interface);
                 is_alone = false;
@@ -313,6 +318,7 @@ impl Mdns<'_> {
                 false => self.schedule_scan(world.now, SCAN_INTERVAL),
             }
         }
+        self.interfaces = interfaces;
     }
 
     /// Updates `is_taken`. A program that has bound port 5353 to all addresses also blocks this bind to loopback.
@@ -328,8 +334,10 @@ impl Mdns<'_> {
     /// Opens a link on an interface, or reopens it if its addresses or MTU have changed.
     fn open_link(&mut self, world: &mut World<'_>, interface: &Interface) {
         let place = |index: u32| self.links.iter().position(|open| open.index == index);
-        let Some(id) = place(interface.index).or_else(|| place(0)) else {
-            let why = text!("too many interfaces");
+        let known = place(interface.index).or_else(|| place(0));
+        let add = || self.links.push_up_to(link_count(), LinkSockets::default());
+        let Some(id) = known.or_else(add) else {
+            let why = text!("too many interfaces; choose with --interface or --deny");
             return self.complain(world, 1, name(interface), why);
         };
         let Some(open) = self.links.get(id) else {
@@ -351,6 +359,7 @@ impl Mdns<'_> {
             self.close(world, id);
             let why = match refusal {
                 NetError::InUse => text!("another program uses port 5353 without sharing it"),
+                NetError::Full => text!("too few file descriptors (raise `ulimit -n`)"),
                 _ => text!("the host refuses multicast on this interface"),
             };
             return self.complain(world, 0, name(interface), why);

@@ -87,6 +87,20 @@ impl<T> Slots<T> {
         Some(at)
     }
 
+    /// Appends an element, as [`Self::push_more`]. Returns its index, or `None` if there are `count_max` elements. This may be called
+    /// after the start, because `count_max` bounds the memory of the old slots.
+    pub fn push_up_to(&mut self, count_max: usize, element: T) -> Option<usize> {
+        let at = self.len as usize;
+        if at >= count_max {
+            return None;
+        }
+        if self.count == 0 {
+            self.reserve(count_max.min(4));
+        }
+        self.push_more(element);
+        Some(at)
+    }
+
     /// Appends an element. If all slots are used, the elements move to about twice as many slots; the old ones are not freed. Called
     /// at start only.
     pub fn push_more(&mut self, element: T) {

@@ -23,6 +23,8 @@ struct Addresses {
     changes: Option<Socket>,
     /// Under `init`: what clients mount, until the commands are reported. The process of NFS starts before there is an address.
     mounting: Option<&'static nfs::Options>,
+    /// The interfaces when they were last read. The first one is the machine's.
+    interfaces: Interfaces,
     /// Addresses with their prefix lengths that were reported and still exist.
     reported: heapless::Vec<(IpAddr, u8), 8>,
 }
@@ -36,6 +38,7 @@ pub(super) fn task(
         card,
         mounting,
         changes: None,
+        interfaces: Interfaces::default(),
         reported: heapless::Vec::new(),
     })
 }
@@ -55,9 +58,8 @@ impl Task for Addresses {
         if let Some(changes) = self.changes {
             while world.net.recv_from(changes, &mut []).is_ok() {}
         }
-        let mut all = Interfaces::new();
-        world.net.interfaces(&mut all);
-        let interface = all.first();
+        world.net.interfaces(&mut self.interfaces);
+        let interface = self.interfaces.first();
         let current = interface.map(|interface| &interface.addresses[..]);
         let current = current.unwrap_or_default();
         let gateway = interface.and_then(|interface| interface.gateway);

@@ -1,13 +1,14 @@
 //! Code shared by `browse` and `resolve`: runs an mDNS browser on the links of this host and passes its events to the role.
 
 use super::{Console, DONE, Fatal};
+use crate::config::LINK_COUNT_MAX;
 pub(super) use crate::drive::endpoint::Choice;
 use crate::drive::endpoint::{Endpoint, Mdns};
 use crate::drive::platform::{self, network::Network};
 use crate::engine::mdns::browser::{Browser, Event, Limits, Lookup};
-use crate::engine::mdns::{LINK_COUNT_MAX, Link, LinkId, Meta, Random, Transmit};
+use crate::engine::mdns::{Link, LinkId, LinkSet, Meta, Random, Transmit, link_count};
 use crate::event::Events;
-use crate::mem;
+use crate::mem::{self, Slots};
 use crate::net::Signals;
 use crate::sys::{self, Calls, Needs};
 use crate::text::text;
@@ -15,11 +16,8 @@ use crate::time::Instant;
 use crate::wire::dns::NAME_BYTES_MAX;
 use crate::wire::dns::escape::parse;
 
-/// Limit of `--interface` options.
-const INTERFACE_COUNT_MAX: usize = 8;
-
 /// Names of the interfaces to query on.
-pub(super) type Interfaces = heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>;
+pub(super) type Interfaces = heapless::Vec<&'static [u8], LINK_COUNT_MAX>;
 
 /// The part of a role that receives the browser's events.
 pub(super) trait Finder {
@@ -45,9 +43,9 @@ pub(super) trait Finder {
 /// The interfaces of the links.
 #[derive(Default)]
 pub(super) struct Links {
-    /// Interface names, padded with NULs.
-    names: [[u8; 16]; LINK_COUNT_MAX],
-    are_up: [bool; LINK_COUNT_MAX],
+    /// Interface names of the links that have been in use, padded with NULs.
+    names: Slots<[u8; 16]>,
+    up: LinkSet,
 }
 
 #[cfg(all(test, feature = "browse"))]
@@ -55,10 +53,13 @@ impl Links {
     /// Makes the interfaces of one link, on interface `name`.
     pub(super) fn of(name: &str, is_up: bool) -> Self {
         let mut all = Self::default();
+        all.names.push_more([0; 16]);
         for (to, byte) in all.names[0].iter_mut().zip(name.bytes()) {
             *to = byte;
         }
-        all.are_up[0] = is_up;
+        if is_up {
+            all.up.add(LinkSet::of(0));
+        }
         all
     }
 }
@@ -79,13 +80,13 @@ impl Links {
 
     /// Returns true if a link is up.
     pub(super) fn is_up(&self, id: LinkId) -> bool {
-        self.are_up.get(usize::from(id)) == Some(&true)
+        self.up.has(id)
     }
 
     /// Returns true if a link on the interface `name` is up.
     pub(super) fn has(&self, name: &[u8]) -> bool {
-        let mut links = self.are_up.iter().zip(0..);
-        links.any(|(is_up, id)| *is_up && self.name(id) == name)
+        let mut links = 0..self.names.len() as LinkId;
+        links.any(|id| self.is_up(id) && self.name(id) == name)
     }
 }
 
@@ -146,11 +147,15 @@ impl Endpoint for Seeker<'_> {
     }
 
     fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, interface: &[u8]) -> bool {
-        let index = usize::from(id);
-        if let Some(is_up) = self.links.are_up.get_mut(index) {
-            *is_up = link.is_up();
+        let (links, index) = (&mut self.links, usize::from(id));
+        links.up.remove(LinkSet::of(id));
+        if link.is_up() {
+            links.up.add(LinkSet::of(id));
         }
-        if let Some(name) = self.links.names.get_mut(index)
+        while links.names.len() <= index && links.names.push_up_to(link_count(), [0; 16]).is_some()
+        {
+        }
+        if let Some(name) = links.names.get_mut(index)
             && !interface.is_empty()
         {
             *name = [0; 16];

@@ -1,10 +1,10 @@
 //! A network interface, in one type for all platforms and network stacks. It is in `sys`, so that the netlink code fills it in
 //! without a copy.
 
+use crate::config::{INTERFACE_COUNT_MAX, INTERFACE_COUNT_MIN};
+use crate::mem::{Slots, scaled};
 use core::net::{IpAddr, Ipv4Addr};
 
-/// Interfaces in a list, at most.
-pub const INTERFACE_COUNT_MAX: usize = 16;
 /// Addresses of an interface, at most.
 pub const ADDRESS_COUNT_MAX: usize = 16;
 
@@ -34,5 +34,10 @@ pub struct Interface {
     pub addresses: heapless::Vec<(IpAddr, u8), ADDRESS_COUNT_MAX>,
 }
 
-/// The interfaces of a host, truncated to [`INTERFACE_COUNT_MAX`].
-pub type Interfaces = heapless::Vec<Interface, INTERFACE_COUNT_MAX>;
+/// The interfaces of a host, truncated to [`interface_count`].
+pub type Interfaces = Slots<Interface>;
+
+/// Returns the number of interfaces that a list can have.
+pub fn interface_count() -> usize {
+    scaled(INTERFACE_COUNT_MIN, INTERFACE_COUNT_MAX)
+}

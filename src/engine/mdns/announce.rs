@@ -4,7 +4,7 @@
 use super::link_state::LinkState;
 use super::names::NameId;
 use super::record_state::{NO_QUERY, Probe, RecordState, later};
-use super::zone::{OwnRecord, Zone, ZoneEntry};
+use super::zone::{OwnRecord, Zone};
 use crate::time::Instant;
 
 /// Interval (milliseconds) between the announcements of a record.
@@ -16,15 +16,15 @@ impl LinkState {
     /// Announces the records of names that have just become ours, and the records that point to such names.
     pub(super) fn announce_claimed(&mut self, zone: &Zone, now: Instant) {
         for record in zone.records.iter() {
-            if record.is_active(self.bit)
+            if record.is_active(self.only)
                 && self.is_newly_claimed(zone, record)
                 && self.holds(zone, record.owner)
             {
-                self.announce(record, now);
+                self.announce(zone, record, now);
             }
         }
         for record in zone.records.iter() {
-            let probe = &self.state(record).probe;
+            let probe = &self.state(zone, record).probe;
             probe.set(Probe {
                 is_new: false,
                 ..probe.get()
@@ -42,8 +42,8 @@ impl LinkState {
     }
 
     /// Schedules the announcements of a record: one now, [`ANNOUNCE_COUNT`] later.
-    fn announce(&mut self, record: &ZoneEntry, now: Instant) {
-        let state = self.state(record);
+    fn announce(&mut self, zone: &Zone, record: &OwnRecord, now: Instant) {
+        let state = self.state(zone, record);
         state.due.set(now);
         state.announcements_left.set(ANNOUNCE_COUNT);
         state.wanted_by.set(NO_QUERY);
@@ -52,8 +52,8 @@ impl LinkState {
 
     /// Schedules the multicast of a record that other hosts would remove from their caches too early: now, or one second after its
     /// last multicast. RFC 6762 sections 6.6 and 10.1.
-    pub(super) fn schedule_refresh(&mut self, record: &ZoneEntry, now: Instant) {
-        let state = self.state(record);
+    pub(super) fn schedule_refresh(&mut self, zone: &Zone, record: &OwnRecord, now: Instant) {
+        let state = self.state(zone, record);
         let due = match state.was_multicast_within(ANNOUNCE_MS, now) {
             true => later(state.last_multicast.get(), ANNOUNCE_MS),
             false => now,

@@ -1,9 +1,11 @@
 //! The responder that announces the host, and the hashes by which we recognise our own messages among those of other responders.
 
 use super::names::hash;
+use crate::config::LINK_COUNT_MAX;
 
-/// Number of our last messages that are recognised if the network stack loops them back.
-const SENT_COUNT: usize = 32;
+/// Number of our last messages that are recognised if the network stack loops them back: one turn may send several on each link
+/// before it receives the first of them.
+const SENT_COUNT: usize = 4 * LINK_COUNT_MAX;
 
 /// The responder that announces the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

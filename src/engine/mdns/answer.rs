@@ -5,7 +5,7 @@ use super::family;
 use super::link_state::LinkState;
 use super::record_state::{NO_QUERY, RecordState, bit, later};
 use super::responder::Responder;
-use super::zone::{Zone, ZoneEntry};
+use super::zone::Zone;
 use super::{Destination, Meta};
 use crate::time::Instant;
 use crate::wire::dns::{Message, PORT, Section, kind};
@@ -126,7 +126,7 @@ impl Responder {
             .accumulate(now, meta, from, known, deadline);
         if number != NO_QUERY {
             // The number is reused: records with this number from an earlier query no longer depend on its querier.
-            for state in self.zone.records.iter().flat_map(ZoneEntry::states) {
+            for state in self.zone.states.iter() {
                 if state.wanted_by.get() == number {
                     state.wanted_by.set(NO_QUERY);
                 }
@@ -146,7 +146,7 @@ impl Responder {
             return;
         }
         for record in self.zone.records.iter() {
-            let state = record.state_on(link);
+            let state = self.zone.states.get(record.id(), link);
             if state.wanted_by.get() == number && state.due.get() != Instant::NEVER {
                 state.due.set(due);
             }
@@ -185,7 +185,7 @@ impl LinkState {
                         && record.families & family != 0
                         && self.may_send(zone, record)
                     {
-                        self.state(record).set(bit);
+                        self.state(zone, record).set(bit);
                         self.asked_from = self.asked_from.min(id as u16);
                         self.asked_end = self.asked_end.max(id as u16 + 1);
                         has_any |= !is_denial;
@@ -210,7 +210,7 @@ impl LinkState {
                 if record.ttl < zone.ttl(ours) / 2 || !zone.is_equal(ours, &record) {
                     continue;
                 }
-                let state = self.state(ours);
+                let state = self.state(zone, ours);
                 if number != NO_QUERY && state.wanted_by.get() == number {
                     state.cancel();
                 }
@@ -232,7 +232,7 @@ impl LinkState {
         let (mut has_reply, mut delay) = (false, timing.delay);
         for id in self.asked_range() {
             if let Some(record) = zone.records.get(id)
-                && self.state(record).is_wanted()
+                && self.state(zone, record).is_wanted()
             {
                 if !record.is_unique {
                     delay = delay.max(timing.shared_delay);
@@ -242,7 +242,7 @@ impl LinkState {
                 // another host probes for the name, its proposed records are no known answers: all types are sent.
                 for (_, member) in zone.records_of(record.name) {
                     if member.kind == record.kind || timing.is_probe {
-                        self.state(member).clear(bit::KNOWN);
+                        self.state(zone, member).clear(bit::KNOWN);
                     }
                 }
             }
@@ -251,7 +251,7 @@ impl LinkState {
             let Some(record) = zone.records.get(id) else {
                 continue;
             };
-            let state = self.state(record);
+            let state = self.state(zone, record);
             let (is_wanted, bits) = (state.is_wanted(), state.bits.get());
             state.clear(!bit::GOODBYE);
             if !is_wanted {

@@ -205,7 +205,7 @@ impl Responder {
     /// Probes for a virtual machine again where it was given up: the other host may have stopped announcing it.
     pub fn reclaim(&mut self, now: Instant, name: NameId) {
         let ms = RECLAIM_MS + self.random.ms(0, PROBE_JITTER_MS);
-        for link_state in &mut self.links {
+        for link_state in self.links.iter_mut() {
             if link_state.has_left(&self.zone, name) {
                 link_state.start_probing(&self.zone, name, now, ms);
             }
@@ -251,7 +251,7 @@ impl Responder {
             number += 1;
         }
         let _ = self.renamed.push(renamed);
-        for link_state in &mut self.links {
+        for link_state in self.links.iter_mut() {
             if link_state.phase(&self.zone, name) != Phase::Idle {
                 link_state.start_probing(&self.zone, name, now, ms);
             }

@@ -69,7 +69,7 @@ impl LinkState {
     ) -> bool {
         let (mut has_kind, mut is_ours) = (false, false);
         for (_, ours) in zone.records_of(name) {
-            has_kind |= ours.kind == record.kind && ours.is_on(self.bit);
+            has_kind |= ours.kind == record.kind && ours.is_on(self.only);
             // The records of all our links are compared: a bridge may return our own response through another link.
             if !zone.is_equal(ours, record) {
                 continue;
@@ -78,13 +78,13 @@ impl LinkState {
             if ours.is_goodbye || !self.may_send(zone, ours) {
                 continue;
             }
-            let state = self.state(ours);
+            let state = self.state(zone, ours);
             let is_due = state.due.get() != Instant::NEVER;
             let is_announced = state.announcements_left.get() == 0;
             if record.ttl < zone.ttl(ours) / 2 {
                 // Other hosts would remove our record from their caches too early.
                 if is_announced || !is_due {
-                    self.schedule_refresh(ours, now);
+                    self.schedule_refresh(zone, ours, now);
                 }
             } else if is_answer && is_announced && is_due {
                 // Duplicate answer suppression (RFC 6762 section 7.4).

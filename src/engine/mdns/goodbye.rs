@@ -1,10 +1,12 @@
 //! Goodbyes: a withdrawn record is announced once more with a TTL of 0. RFC 6762 section 10.1.
 
+use super::link::LinkSet;
 use super::link_state::LinkState;
 use super::names::NameId;
 use super::record_state::bit;
 use super::responder::Responder;
-use super::zone::{EVERYWHERE, RecordId, Zone, ZoneEntry};
+use super::states::RecordId;
+use super::zone::{OwnRecord, Zone};
 use crate::time::Instant;
 use crate::wire::dns::kind;
 
@@ -12,7 +14,7 @@ impl Responder {
     /// Schedules goodbyes for all records. All goodbyes have been sent when `poll_at` returns [`Instant::NEVER`].
     pub fn goodbye(&mut self, now: Instant) {
         self.is_stopping = true;
-        for link_state in &mut self.links {
+        for link_state in self.links.iter_mut() {
             for record in self.zone.records.iter() {
                 link_state.schedule_goodbye(&self.zone, record, now);
             }
@@ -34,7 +36,7 @@ impl Responder {
     /// Withdraws the NSEC records of a name that has no other records. An alias of this host keeps its NSEC record, because its
     /// addresses come and go with the links.
     pub(super) fn withdraw_denial(&mut self, name: NameId, now: Instant) {
-        let mut is_kept = self.zone.kinds(name, EVERYWHERE) != 0;
+        let mut is_kept = self.zone.kinds(name, LinkSet::ALL) != 0;
         for host in &self.zone.hosts {
             is_kept |= *host == name;
         }
@@ -53,13 +55,13 @@ impl Responder {
     /// once; otherwise [`Self::remove_withdrawn`] removes it.
     pub(super) fn withdraw(&mut self, id: RecordId, now: Instant) {
         if let Some(entry) = self.zone.records.get_mut(id) {
-            entry.record.is_goodbye = true;
+            entry.is_goodbye = true;
         }
         let Some(record) = self.zone.records.get(id) else {
             return;
         };
         let mut was_multicast = false;
-        for link_state in &mut self.links {
+        for link_state in self.links.iter_mut() {
             was_multicast |= link_state.schedule_goodbye(&self.zone, record, now);
         }
         if !was_multicast {
@@ -71,8 +73,8 @@ impl Responder {
     pub(super) fn remove_withdrawn(&mut self) {
         for id in 0..self.zone.records.len() {
             let record = self.zone.records.get(id);
-            let was_sent = |record: &ZoneEntry| {
-                let mut states = record.states();
+            let was_sent = |record: &OwnRecord| {
+                let mut states = self.zone.states.of(record.id()).iter();
                 record.is_goodbye && states.all(|state| state.due.get() == Instant::NEVER)
             };
             if record.is_some_and(was_sent) {
@@ -88,10 +90,10 @@ impl LinkState {
     pub(super) fn schedule_goodbye(
         &mut self,
         zone: &Zone,
-        record: &ZoneEntry,
+        record: &OwnRecord,
         now: Instant,
     ) -> bool {
-        let state = self.state(record);
+        let state = self.state(zone, record);
         let is_known = state.last_multicast.get() != Instant::NEVER && record.kind != kind::NSEC;
         let was_multicast = is_known && self.may_send(zone, record) && self.link.is_up();
         state.bits.set(bit::GOODBYE);
@@ -122,7 +124,7 @@ impl Zone {
             })
             .map(|other| other.owner);
         match (new_owner, self.records.get_mut(id)) {
-            (Some(owner), Some(entry)) => entry.record.owner = owner,
+            (Some(owner), Some(entry)) => entry.owner = owner,
             _ => return false,
         }
         true

@@ -7,11 +7,12 @@
 //! three questions, we probe for the host's names.
 
 use super::announcer::Announcer;
+use super::link::LinkSet;
 use super::link_state::LinkState;
 use super::names::NameId;
 use super::record_state::{Phase, Probe, later};
 use super::responder::{PROBE_JITTER_MS, Renamed, Responder, Rival};
-use super::zone::{EVERYWHERE, HOST_TTL, RenameStyle, Zone};
+use super::zone::{HOST_TTL, RenameStyle, Zone};
 use crate::time::Instant;
 use crate::wire::dns::{Message, Section, kind};
 
@@ -81,7 +82,7 @@ impl Responder {
             is_new,
             ..Probe::NEW
         };
-        for link_state in &mut self.links {
+        for link_state in self.links.iter_mut() {
             // Goodbyes are sent only if the name changed; otherwise our records in other hosts' caches stay valid.
             for record in zone.records.iter().filter(|_| is_new) {
                 if zone.is_host_name(record.name) {
@@ -129,7 +130,7 @@ impl Zone {
                 RenameStyle::Host => true,
                 // Reverse mappings of the host's own addresses are valid on one link; those of aliases with a static address on
                 // every link.
-                RenameStyle::Fixed => record.links != EVERYWHERE,
+                RenameStyle::Fixed => record.links != LinkSet::ALL,
                 _ => false,
             })
     }

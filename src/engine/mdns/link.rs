@@ -1,15 +1,55 @@
-//! Links: the addresses of an interface, and the check whether a peer's address is on the link.
+//! Links: the addresses of an interface, the check whether a peer's address is on the link, and sets of links.
 
-use crate::mem::Ends as _;
+use crate::config::{LINK_COUNT_MAX, LINK_COUNT_MIN};
+use crate::mem::{Ends as _, scaled};
 use core::net::IpAddr;
 
-/// Maximum number of interfaces in use at the same time.
-pub const LINK_COUNT_MAX: usize = 8;
 /// Maximum number of addresses of one interface.
 const ADDRESS_COUNT_MAX: usize = 16;
 
-/// Index of a link, below [`LINK_COUNT_MAX`].
+/// Index of a link, below [`link_count`]. A new link gets the lowest index that is free.
 pub type LinkId = u8;
+
+/// Returns the number of links that tables can have.
+pub fn link_count() -> usize {
+    scaled(LINK_COUNT_MIN, LINK_COUNT_MAX)
+}
+
+/// A set of links.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LinkSet(u64);
+
+const _: () = assert!(LINK_COUNT_MAX <= u64::BITS as usize);
+
+impl LinkSet {
+    /// All links, also those that are added later.
+    pub const ALL: Self = Self(u64::MAX);
+
+    /// Returns the set of one link.
+    pub const fn of(link: LinkId) -> Self {
+        Self(1 << (link % u64::BITS as LinkId))
+    }
+
+    /// Returns true if the link is in the set.
+    pub const fn has(self, link: LinkId) -> bool {
+        self.meets(Self::of(link))
+    }
+
+    /// Returns true if the sets have a link in common.
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Adds the links of another set.
+    pub const fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Removes the links of another set.
+    pub const fn remove(&mut self, other: Self) {
+        self.0 &= !other.0;
+    }
+}
 
 /// MTU and addresses of an interface.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -1,9 +1,9 @@
 //! The responder's state of a link: its addresses, when the next message is due, and which records a query asks for.
 
-use super::link::{Link, LinkId};
+use super::link::{Link, LinkId, LinkSet};
 use super::names::NameId;
 use super::record_state::{Phase, RecordState};
-use super::zone::{OwnRecord, Zone, ZoneEntry};
+use super::zone::{OwnRecord, Zone};
 use super::{HEAD_BYTES, MESSAGE_BYTES, Transmit};
 use crate::time::Instant;
 
@@ -25,23 +25,23 @@ pub(super) struct LinkState {
     pub(super) asked_end: u16,
     /// Index of the link.
     pub(super) id: LinkId,
-    /// The link's bit in [`OwnRecord::links`].
-    pub(super) bit: u8,
+    /// The set of this link alone.
+    pub(super) only: LinkSet,
     // The largest field is last.
     pub(super) link: Link,
 }
 
 impl LinkState {
     /// Creates the state of a link that is down.
-    pub(super) fn new(id: usize) -> Self {
+    pub(super) fn new(id: LinkId) -> Self {
         Self {
             answers_at: Instant::NEVER,
             probes_at: Instant::NEVER,
             unicast_until: Instant::default(),
             asked_from: 0,
             asked_end: 0,
-            id: id as LinkId,
-            bit: 1 << id,
+            id,
+            only: LinkSet::of(id),
             link: Link::default(),
         }
     }
@@ -57,13 +57,13 @@ impl LinkState {
 
     /// Returns the state of a record on this link.
     #[inline(never)]
-    pub(super) fn state<'a>(&self, record: &'a ZoneEntry) -> &'a RecordState {
-        record.state_on(self.id)
+    pub(super) fn state<'a>(&self, zone: &'a Zone, record: &OwnRecord) -> &'a RecordState {
+        zone.states.get(record.id(), self.id)
     }
 
     /// Returns the state of a name on this link: that of its first record. `None` if none of our unique records has this name.
     pub(super) fn name_state<'a>(&self, zone: &'a Zone, name: NameId) -> Option<&'a RecordState> {
-        zone.unique(name).map(|record| self.state(record))
+        zone.unique(name).map(|record| self.state(zone, record))
     }
 
     /// Returns the probing phase of a name on this link.
@@ -80,7 +80,7 @@ impl LinkState {
 
     /// Returns true if the record may be sent on this link: the record is for this link and we own its owner name.
     pub(super) fn may_send(&self, zone: &Zone, record: &OwnRecord) -> bool {
-        record.is_on(self.bit) && self.holds(zone, record.owner)
+        record.is_on(self.only) && self.holds(zone, record.owner)
     }
 
     /// Returns the envelope of a multicast message of `len` bytes.

@@ -21,12 +21,13 @@ mod record_state;
 mod responder;
 mod response;
 mod service_records;
+mod states;
 #[cfg(test)]
 mod tests;
 mod truncated;
 mod zone;
 
-pub use link::{LINK_COUNT_MAX, Link, LinkId};
+pub use link::{Link, LinkId, LinkSet, link_count};
 pub use names::{NameId, Names};
 pub use responder::{Renamed, Responder, Rival};
 pub use zone::{ALIAS_COUNT_MAX, Full};

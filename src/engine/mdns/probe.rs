@@ -47,12 +47,12 @@ impl LinkState {
             let Some(state) = self.name_state(zone, record.name) else {
                 continue;
             };
-            if !record.is_on(self.bit) {
+            if !record.is_on(self.only) {
                 continue;
             }
             if state.probe_due.get() <= now {
                 let phase = state.probe.get().phase;
-                let size = zone.probe_bytes(record.name, self.bit);
+                let size = zone.probe_bytes(record.name, self.only);
                 if phase == Phase::Third {
                     state.probe.set(Probe::CLAIMED);
                     state.probe_due.set(Instant::NEVER);
@@ -87,7 +87,7 @@ impl LinkState {
             // Names in a phase before `First` are only asked for: their questions have no proposed records in the authority
             // section.
             if self.phase(zone, *name) >= Phase::First {
-                zone.write_tentative(&mut writer, *name, self.bit);
+                zone.write_tentative(&mut writer, *name, self.only);
             }
         }
         if !self.link.shares_port {
@@ -147,10 +147,10 @@ impl LinkState {
         let mut writer = Writer::new(&mut buffer, 0, 0);
         let mut records = TieRecords::new();
         for (_, ours) in zone.records_of(name) {
-            if ours.is_active(self.bit) {
+            if ours.is_active(self.only) {
                 let start = writer.len() as u16;
                 writer.word(ours.kind);
-                zone.write_rdata(&mut writer, ours, self.bit, false);
+                zone.write_rdata(&mut writer, ours, self.only, false);
                 let _ = records.push((true, start, writer.len() as u16));
             }
         }

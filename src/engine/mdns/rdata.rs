@@ -1,6 +1,7 @@
 //! Rdata: compares received records with ours, and writes our records.
 
 use super::MESSAGE_BYTES;
+use super::link::LinkSet;
 use super::names::NameId;
 use super::zone::{OwnRecord, Zone};
 use crate::mem::Ends as _;
@@ -47,7 +48,7 @@ impl Zone {
         writer: &mut Writer<'_>,
         section: Section,
         record: &OwnRecord,
-        link: u8,
+        links: LinkSet,
         form: Form,
     ) -> bool {
         let ttl = match form {
@@ -68,26 +69,26 @@ impl Zone {
         };
         let labels = &mut self.names.labels(record.name);
         writer.record(section, labels, head, &mut |writer| {
-            self.write_rdata(writer, record, link, form != Form::Legacy);
+            self.write_rdata(writer, record, links, form != Form::Legacy);
         })
     }
 
     /// Writes the records that a probe proposes for a name.
-    pub(super) fn write_tentative(&self, writer: &mut Writer<'_>, name: NameId, link: u8) {
+    pub(super) fn write_tentative(&self, writer: &mut Writer<'_>, name: NameId, links: LinkSet) {
         for (_, record) in self.records_of(name) {
-            if record.is_active(link) {
-                self.write(writer, Section::Authority, record, link, Form::Tentative);
+            if record.is_active(links) {
+                self.write(writer, Section::Authority, record, links, Form::Tentative);
             }
         }
     }
 
     /// Returns the size (bytes) that a name adds to a probe, at most.
     #[inline(never)]
-    pub(super) fn probe_bytes(&self, name: NameId, link: u8) -> usize {
+    pub(super) fn probe_bytes(&self, name: NameId, links: LinkSet) -> usize {
         let mut buffer = [0; MESSAGE_BYTES];
         let mut writer = Writer::new(&mut buffer, 0, 0);
         writer.question(&mut self.names.labels(name), kind::ANY, 0);
-        self.write_tentative(&mut writer, name, link);
+        self.write_tentative(&mut writer, name, links);
         writer.finish()
     }
 
@@ -96,7 +97,7 @@ impl Zone {
         &self,
         writer: &mut Writer<'_>,
         record: &OwnRecord,
-        link: u8,
+        links: LinkSet,
         shortens: bool,
     ) {
         writer.put(self.rdata_prefix(record));
@@ -111,7 +112,7 @@ impl Zone {
         }
         if is_denial {
             // The bit map ends with the last non-zero octet.
-            let map = self.kinds(record.name, link);
+            let map = self.kinds(record.name, links);
             let len = 8 - map.trailing_zeros() / 8;
             writer.put(&[0, len as u8]);
             writer.put(map.to_be_bytes().head(len as usize));

@@ -1,7 +1,6 @@
 //! The state of a record or name on a link: when it was last multicast, when it is due, and its probing phase.
 //!
-//! The zone stores a record's states on all links next to each other, so that they occupy few pages. Their fields are cells, so
-//! that the responder can change due times while it iterates over the records.
+//! The fields are cells, so that the responder can change due times while it iterates over the records.
 
 use crate::time::{Duration, Instant};
 use core::cell::Cell;
@@ -61,6 +60,26 @@ impl RecordState {
             probe: Cell::new(Probe::NEW),
             probe_due: Cell::new(Instant::NEVER),
         }
+    }
+
+    /// Resets the state to that of a record that was never multicast.
+    pub(super) fn reset(&self) {
+        let Self {
+            last_multicast,
+            due,
+            bits,
+            announcements_left,
+            wanted_by,
+            probe,
+            probe_due,
+        } = Self::new();
+        self.last_multicast.swap(&last_multicast);
+        self.due.swap(&due);
+        self.bits.swap(&bits);
+        self.announcements_left.swap(&announcements_left);
+        self.wanted_by.swap(&wanted_by);
+        self.probe.swap(&probe);
+        self.probe_due.swap(&probe_due);
     }
 
     /// Notes that the record was multicast at `now`, by us or by another host, and is no longer due.

@@ -6,14 +6,14 @@
 
 use super::announce::ANNOUNCE_MS;
 use super::announcer::{Announcer, SentHashes};
-use super::link::{LINK_COUNT_MAX, Link, LinkId};
+use super::link::{Link, LinkId, LinkSet, link_count};
 use super::link_state::LinkState;
 use super::names::NameId;
 use super::record_state::{Probe, later};
 use super::truncated::TruncatedQueries;
-use super::zone::{EVERYWHERE, Full, RenameStyle, Zone, ZoneEntry};
+use super::zone::{Full, OwnRecord, RenameStyle, Zone};
 use super::{Limits, Meta, PORT, Random, Transmit};
-use crate::mem::Ends as _;
+use crate::mem::{Ends as _, Slots};
 use crate::time::Instant;
 use crate::wire::announce::Service;
 use crate::wire::dns::Message;
@@ -67,7 +67,8 @@ pub struct Responder {
     /// When each of the last conflicts stops counting towards the rate limit, the oldest first.
     pub(super) conflicts: [Instant; CONFLICT_COUNT],
     pub(super) truncated_queries: TruncatedQueries,
-    pub(super) links: [LinkState; LINK_COUNT_MAX],
+    /// The links that have been in use. A link without addresses is down.
+    pub(super) links: Slots<LinkState>,
 }
 
 impl Responder {
@@ -77,7 +78,7 @@ impl Responder {
         let seed = random.ms(0, u32::MAX);
         Self {
             zone: Zone::new(&limits, seed),
-            links: core::array::from_fn(LinkState::new),
+            links: Slots::default(),
             truncated_queries: TruncatedQueries::NONE,
             conflicts: [Instant::default(); CONFLICT_COUNT],
             rate_limited_until: Instant::default(),
@@ -102,7 +103,7 @@ impl Responder {
             Announcer::Disabled => Ok(()),
             _ => {
                 let _ = zone.hosts.push(zone.host);
-                zone.add_denial(zone.host, EVERYWHERE).ok_or(Full)
+                zone.add_denial(zone.host, LinkSet::ALL).ok_or(Full)
             }
         }
     }
@@ -117,7 +118,7 @@ impl Responder {
     /// Starts adding all aliases with an address again. [`Self::finish_aliases`] withdraws those that were not added.
     pub fn start_aliases(&mut self) {
         for entry in self.zone.records.iter_mut() {
-            entry.record.is_stale = entry.is_static();
+            entry.is_stale = entry.is_static();
         }
     }
 
@@ -134,8 +135,8 @@ impl Responder {
                 self.withdraw_denial(name, now);
                 continue;
             }
-            for link_state in &mut self.links {
-                let state = link_state.state(record);
+            for link_state in self.links.iter_mut() {
+                let state = link_state.state(&self.zone, record);
                 if [state.last_multicast.get(), state.due.get()] == [Instant::NEVER; 2] {
                     let is_held = link_state.holds(&self.zone, name);
                     let probe = Probe {
@@ -162,7 +163,7 @@ impl Responder {
     pub fn add_service(&mut self, now: Instant, service: &Service<'_>) -> Result<NameId, Full> {
         let name = self.zone.add_service(service).ok_or(Full)?;
         let ms = self.random.ms(0, PROBE_JITTER_MS);
-        for link_state in &mut self.links {
+        for link_state in self.links.iter_mut() {
             link_state.start_probing(&self.zone, name, now, ms);
         }
         Ok(name)
@@ -176,15 +177,13 @@ impl Responder {
     /// Sets the addresses of a link when they change. All names are probed for again on the link; names that are already ours stay
     /// defended meanwhile.
     pub fn set_link(&mut self, now: Instant, id: LinkId, link: &Link) -> Result<(), Full> {
-        let Some(link_state) = self.links.get_mut(usize::from(id)) else {
-            return Err(Full);
-        };
+        let link_state = self.link_mut(id).ok_or(Full)?;
         link_state.link.clone_from(link);
-        let bit = link_state.bit;
+        let only = link_state.only;
         for record_id in 0..self.zone.records.len() {
-            let is_gone = |record: &ZoneEntry| {
+            let is_gone = |record: &OwnRecord| {
                 let mut addresses = link.addresses.iter();
-                (record.links, record.interface) == (bit, 0)
+                (record.links, record.interface) == (only, 0)
                     && !addresses.any(|(address, _)| self.zone.belongs_to(record, address))
             };
             if self.zone.records.get(record_id).is_some_and(is_gone) {
@@ -195,11 +194,13 @@ impl Responder {
         if is_first && link.is_up() && !link.shares_port {
             self.announcer = Announcer::Ours;
         }
-        let zone = &mut self.zone;
+        let (zone, mut outcome) = (&mut self.zone, Ok(()));
         for (address, _) in &link.addresses {
             let mut index = 0;
             while let Some(name) = zone.hosts.get(index) {
-                zone.add_address(*name, bit, address).ok_or(Full)?;
+                if zone.add_address(*name, only, address).is_none() {
+                    outcome = Err(Full);
+                }
                 index += 1;
             }
         }
@@ -212,7 +213,7 @@ impl Responder {
         let due = later(now, self.random.ms(0, PROBE_JITTER_MS));
         for record in zone.records.iter() {
             let is_held = link_state.holds(zone, record.name);
-            if record.is_on(bit) && record.is_unique && !record.is_goodbye {
+            if record.is_on(only) && record.is_unique && !record.is_goodbye {
                 link_state.set_probe(
                     zone,
                     record.name,
@@ -228,7 +229,21 @@ impl Responder {
         if link.is_up() && self.announcer != Announcer::Ours {
             self.ask_for_host(now, 0, false);
         }
-        Ok(())
+        outcome
+    }
+
+    /// Returns a link, which comes into use if it is new. `None`: a table is full.
+    fn link_mut(&mut self, id: LinkId) -> Option<&mut LinkState> {
+        while self.links.len() <= usize::from(id) {
+            let new = self.links.len();
+            if new >= link_count() {
+                return None;
+            }
+            self.zone.states.add_link()?;
+            let new = LinkState::new(new as LinkId);
+            self.links.push_up_to(link_count(), new)?;
+        }
+        self.links.get_mut(usize::from(id))
     }
 
     /// Handles a received datagram. Returns the length of a unicast reply to its sender, which is written to `out`, or `None`.
@@ -276,7 +291,7 @@ impl Responder {
             // Until after the second announcement.
             self.claiming_until = later(now, 2 * ANNOUNCE_MS);
         }
-        for link in 0..LINK_COUNT_MAX {
+        for link in 0..self.links.len() {
             let link_state = self.links.get_mut(link)?;
             let mut sent = link_state.send_probes(&self.zone, now, out);
             if sent.is_none() {
@@ -297,7 +312,7 @@ impl Responder {
     /// Returns when the next message is due; [`Instant::NEVER`]: no message is due.
     pub fn poll_at(&self) -> Instant {
         let mut due = Instant::NEVER;
-        for link_state in &self.links {
+        for link_state in self.links.iter() {
             due = due.min(link_state.answers_at).min(link_state.probes_at);
         }
         due

@@ -48,13 +48,13 @@ impl LinkState {
             let Some(record) = zone.records.get(usize::from(id)) else {
                 continue;
             };
-            let state = self.state(record);
+            let state = self.state(zone, record);
             if !state.has(bit::REPLY) {
                 continue;
             }
             state.clear(bit::REPLY);
             if !written.is_full()
-                && zone.write(&mut writer, Section::Answer, record, self.bit, form)
+                && zone.write(&mut writer, Section::Answer, record, self.only, form)
             {
                 let _ = written.push(id);
             } else if is_legacy {
@@ -98,7 +98,7 @@ impl LinkState {
         let mut written = Written::new();
         let (mut next, mut is_full, mut families) = (Instant::NEVER, false, 0);
         for (id, record) in zone.records.iter().enumerate() {
-            let state = self.state(record);
+            let state = self.state(zone, record);
             let is_same_family = written.is_empty() || families == record.families;
             if state.due.get() <= now && !is_full && is_same_family {
                 let is_goodbye = state.has(bit::GOODBYE);
@@ -111,7 +111,7 @@ impl LinkState {
                     // We lost the record's owner name, so the record is not sent.
                     state.due.set(Instant::NEVER);
                 } else if !written.is_full()
-                    && zone.write(&mut writer, Section::Answer, record, self.bit, form)
+                    && zone.write(&mut writer, Section::Answer, record, self.only, form)
                 {
                     let _ = written.push(id as u16);
                     families = record.families;
@@ -181,7 +181,7 @@ impl LinkState {
         while let Some(name) = names.get(index).copied() {
             index += 1;
             // NSEC is added only if the name has addresses of one family: the record denies the other family.
-            let kinds = zone.kinds(name, self.bit);
+            let kinds = zone.kinds(name, self.only);
             let has_one = (kinds & bit_of(kind::A) != 0) != (kinds & bit_of(kind::AAAA) != 0);
             for (id, record) in zone.records_of(name) {
                 if (record.kind == kind::NSEC && !has_one)
@@ -193,13 +193,13 @@ impl LinkState {
                     continue;
                 }
                 push_once(&mut names, record.target);
-                let state = self.state(record);
+                let state = self.state(zone, record);
                 let is_early =
                     form == Form::Regular && state.was_multicast_within(HOLD_OFF_MS, now);
                 if !is_early
                     && !written.is_full()
                     && written.iter().all(|other| usize::from(*other) != id)
-                    && zone.write(writer, Section::Additional, record, self.bit, form)
+                    && zone.write(writer, Section::Additional, record, self.only, form)
                 {
                     let _ = written.push(id as u16);
                 }

@@ -1,9 +1,9 @@
 //! Adds the records of services, aliases and addresses to the zone.
 
 use super::family;
-use super::link::{ADDRESS_BYTES_MAX, octets};
+use super::link::{ADDRESS_BYTES_MAX, LinkSet, octets};
 use super::names::NameId;
-use super::zone::{EVERYWHERE, OwnRecord, RenameStyle, Zone};
+use super::zone::{OwnRecord, RenameStyle, Zone};
 use crate::wire::announce::Service;
 use crate::wire::dns::{Name, REVERSE_BYTES_MAX, kind, reverse};
 use core::net::IpAddr;
@@ -30,7 +30,7 @@ impl Zone {
     }
 
     fn add_records_of(&mut self, service: &Service<'_>, kind: NameId, name: NameId) -> Option<()> {
-        let mut record = OwnRecord::unique(name, kind::SRV, EVERYWHERE);
+        let mut record = OwnRecord::unique(name, kind::SRV, LinkSet::ALL);
         self.restrict(&mut record, service.interface)?;
         record.target = match service.host {
             None => self.host,
@@ -91,7 +91,7 @@ impl Zone {
     }
 
     /// Adds a name's NSEC record, which denies all record types that the name lacks on these links.
-    pub(super) fn add_denial(&mut self, name: NameId, links: u8) -> Option<()> {
+    pub(super) fn add_denial(&mut self, name: NameId, links: LinkSet) -> Option<()> {
         self.add_once(&OwnRecord::unique(name, kind::NSEC, links), &[])
     }
 
@@ -107,7 +107,7 @@ impl Zone {
         let Some((id, _)) = other else {
             return self.add(record, prefix);
         };
-        self.records.get_mut(id)?.record.is_stale = false;
+        self.records.get_mut(id)?.is_stale = false;
         Some(())
     }
 
@@ -117,9 +117,9 @@ impl Zone {
         if self.unique(name).is_none() {
             self.claim_mut(name)?.rename_style = RenameStyle::Alias;
         }
-        self.add_denial(name, EVERYWHERE)?;
+        self.add_denial(name, LinkSet::ALL)?;
         let added = match address {
-            Some(address) => self.add_address(name, EVERYWHERE, address),
+            Some(address) => self.add_address(name, LinkSet::ALL, address),
             None => self.hosts.push(name).ok(),
         };
         // The added records have incremented the name's use count, so the increment of this function is undone.
@@ -137,7 +137,12 @@ impl Zone {
 
     /// Adds an address record to `host`, unless `host` already has this record on these links. Also adds the reverse mapping of the
     /// address, except for an alias of this host.
-    pub(super) fn add_address(&mut self, host: NameId, links: u8, address: &IpAddr) -> Option<()> {
+    pub(super) fn add_address(
+        &mut self,
+        host: NameId,
+        links: LinkSet,
+        address: &IpAddr,
+    ) -> Option<()> {
         let mut buffer = [0; ADDRESS_BYTES_MAX];
         let text = octets(address, &mut buffer);
         let kind = match address {
@@ -145,7 +150,7 @@ impl Zone {
             IpAddr::V6(_) => kind::AAAA,
         };
         self.add_once(&OwnRecord::unique(host, kind, links), text)?;
-        if !self.reverses || (host != self.host && links != EVERYWHERE) {
+        if !self.reverses || (host != self.host && links != LinkSet::ALL) {
             return Some(());
         }
         let mut buffer = [0; REVERSE_BYTES_MAX];

@@ -6,28 +6,23 @@
 
 use super::Limits;
 use super::family;
-use super::link::{LINK_COUNT_MAX, LinkId};
+use super::link::{LinkId, LinkSet};
 use super::names::{NameId, Names, hash};
-use super::record_state::RecordState;
+use super::states::{RecordId, States};
+use crate::config::LINK_COUNT_MAX;
 use crate::mem::Ends as _;
 use crate::mem::{Slots, shift};
 use crate::wire::dns::kind;
-use core::ops::Deref;
 
 /// TTL (seconds) of records whose name or rdata contains a host's name or address. RFC 6762 section 10.
 pub(super) const HOST_TTL: u32 = 120;
 /// TTL (seconds) of all other records. RFC 6762 section 10.
 const OTHER_TTL: u32 = 75 * 60;
 
-/// Index of a record in the table.
-pub(super) type RecordId = usize;
-
-/// [`OwnRecord::links`] of a record that is announced on every link.
-pub(super) const EVERYWHERE: u8 = u8::MAX;
 /// Maximum number of aliases of the host.
 pub const ALIAS_COUNT_MAX: usize = 8;
 /// Maximum number of interfaces to which services are restricted.
-const INTERFACE_COUNT_MAX: usize = 8;
+const INTERFACE_COUNT_MAX: usize = LINK_COUNT_MAX;
 /// Average memory (bytes) that is reserved per record for rdata prefixes of types other than TXT: SRV needs 6, A 4, AAAA 16, PTR
 /// and NSEC 0.
 const SHORT_BYTES: usize = 4;
@@ -36,6 +31,10 @@ const SHORT_BYTES: usize = 4;
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct OwnRecord {
+    /// Links on which the record is announced: one link, those of its interface, or [`LinkSet::ALL`].
+    pub(super) links: LinkSet,
+    /// Index of the record in the table.
+    id: u16,
     /// Name of the record; the owner name in RFC 1035.
     pub(super) name: NameId,
     /// The unique name that must be ours before this record is sent.
@@ -45,8 +44,6 @@ pub(super) struct OwnRecord {
     pub(super) kind: u16,
     /// Index + 1 of the next record with this name (0: end). Also links the free list.
     next: u16,
-    /// Links on which the record is announced: the bit of one link, those of its interface, or [`EVERYWHERE`].
-    pub(super) links: u8,
     /// Address families in which the record is sent; all records of a unique name have the same families.
     pub(super) families: u8,
     /// True if only this host may have records of this name.
@@ -64,14 +61,15 @@ pub(super) struct OwnRecord {
 
 impl OwnRecord {
     /// Returns a record of a unique name, with empty rdata.
-    pub(super) const fn unique(name: NameId, kind: u16, links: u8) -> Self {
+    pub(super) const fn unique(name: NameId, kind: u16, links: LinkSet) -> Self {
         Self {
+            links,
+            id: 0,
             name,
             owner: name,
             target: NameId::ROOT,
             kind,
             next: 0,
-            links,
             families: family::ANY,
             is_unique: true,
             is_goodbye: false,
@@ -82,61 +80,28 @@ impl OwnRecord {
         }
     }
 
-    /// Returns true if the record is announced on the link with this bit.
-    pub(super) const fn is_on(&self, link: u8) -> bool {
-        self.links & link != 0
+    /// Returns the index of the record in the table.
+    pub(super) fn id(&self) -> RecordId {
+        self.id.into()
+    }
+
+    /// Returns true if the record is announced on one of these links.
+    pub(super) const fn is_on(&self, links: LinkSet) -> bool {
+        self.links.meets(links)
     }
 
     /// Returns true if the record is the address of a static alias, or its reverse mapping.
-    pub(super) const fn is_static(&self) -> bool {
-        self.links == EVERYWHERE
+    pub(super) fn is_static(&self) -> bool {
+        self.links == LinkSet::ALL
             && self.is_unique
             && !self.is_goodbye
             && matches!(self.kind, kind::A | kind::AAAA | kind::PTR)
     }
 
-    /// Returns true if the record is positive data on this link: neither NSEC nor withdrawn.
+    /// Returns true if the record is positive data on one of these links: neither NSEC nor withdrawn.
     #[inline(never)]
-    pub(super) const fn is_active(&self, link: u8) -> bool {
-        self.is_on(link) && self.kind != kind::NSEC && !self.is_goodbye
-    }
-}
-
-/// A record with its state on each link. The first record of a name also holds the name's probing state.
-#[derive(Debug)]
-#[repr(C)]
-pub(super) struct ZoneEntry {
-    pub(super) record: OwnRecord,
-    states: [RecordState; LINK_COUNT_MAX],
-}
-
-impl ZoneEntry {
-    const fn new(record: OwnRecord) -> Self {
-        Self {
-            record,
-            states: [const { RecordState::new() }; LINK_COUNT_MAX],
-        }
-    }
-
-    /// Returns the record's state on a link.
-    pub(super) fn state_on(&self, link: LinkId) -> &RecordState {
-        let [first, ..] = &self.states;
-        // A `LinkId` is always below the count; with the modulo, the compiler omits the bounds check.
-        let index = usize::from(link) % LINK_COUNT_MAX;
-        self.states.get(index).unwrap_or(first)
-    }
-
-    /// Returns the record's states on all links.
-    pub(super) fn states(&self) -> core::slice::Iter<'_, RecordState> {
-        self.states.iter()
-    }
-}
-
-impl Deref for ZoneEntry {
-    type Target = OwnRecord;
-
-    fn deref(&self) -> &OwnRecord {
-        &self.record
+    pub(super) const fn is_active(&self, links: LinkSet) -> bool {
+        self.is_on(links) && self.kind != kind::NSEC && !self.is_goodbye
     }
 }
 
@@ -187,7 +152,9 @@ pub struct Full;
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Zone {
-    pub(super) records: Slots<ZoneEntry>,
+    pub(super) records: Slots<OwnRecord>,
+    /// The states of all records on the links. The first record of a name also holds the name's probing states.
+    pub(super) states: States,
     /// Claims, indexed by [`NameId::index`].
     claims: Slots<Claim>,
     /// The rdata prefixes of all records, one after another.
@@ -237,6 +204,7 @@ impl Zone {
         let short_bytes = limits.record_count.saturating_mul(SHORT_BYTES);
         Self {
             records: Slots::new(limits.record_count),
+            states: States::new(limits.record_count),
             claims: Slots::new(limits.name_count),
             prefixes: Slots::zeroed(limits.rdata_bytes.saturating_add(short_bytes)),
             prefixes_len: 0,
@@ -267,12 +235,14 @@ impl Zone {
         Some(())
     }
 
-    /// Returns the bits of an interface's links.
+    /// Returns an interface's links.
     #[inline(never)]
-    fn links_of(&self, interface: u32) -> u8 {
-        let mut links = 0;
+    fn links_of(&self, interface: u32) -> LinkSet {
+        let mut links = LinkSet::default();
         for (other, id) in self.link_interfaces.iter().zip(0..) {
-            links |= u8::from(*other == interface) << id;
+            if *other == interface {
+                links.add(LinkSet::of(id));
+            }
         }
         links
     }
@@ -289,7 +259,7 @@ impl Zone {
                 && let links = self.links_of(*interface)
                 && let Some(entry) = self.records.get_mut(id)
             {
-                entry.record.links = links;
+                entry.links = links;
             }
         }
     }
@@ -308,13 +278,13 @@ impl Zone {
         self.claims.get_mut(name.index())
     }
 
-    /// Returns the type bit map for a name's NSEC record on a link, without the NSEC bit. The most significant bit is type 0; the
+    /// Returns the type bit map for a name's NSEC record on these links, without the NSEC bit. The most significant bit is type 0; the
     /// responder has no types above 63.
     #[inline(never)]
-    pub(super) fn kinds(&self, name: NameId, link: u8) -> u64 {
+    pub(super) fn kinds(&self, name: NameId, links: LinkSet) -> u64 {
         let held = self
             .records_of(name)
-            .filter(|(_, record)| record.is_active(link));
+            .filter(|(_, record)| record.is_active(links));
         held.fold(0, |kinds, (_, record)| kinds | bit_of(record.kind))
     }
 
@@ -333,7 +303,7 @@ impl Zone {
         let first = self.claim_mut(record.name)?.first;
         let (at, end) = (self.prefixes_len, self.prefixes_len + prefix.len());
         self.prefixes.get_mut(at..end)?.copy_from_slice(prefix);
-        let record = OwnRecord {
+        let mut record = OwnRecord {
             next: first,
             prefix_at: at as u32,
             prefix_len: prefix.len() as u32,
@@ -341,11 +311,19 @@ impl Zone {
         };
         let id = match self.free.checked_sub(1) {
             Some(free) => {
+                record.id = free;
                 let entry = self.records.get_mut(usize::from(free))?;
-                self.free = core::mem::replace(&mut entry.record, record).next;
+                self.free = core::mem::replace(entry, record).next;
                 free
             }
-            None => self.records.push(ZoneEntry::new(record))? as u16,
+            None => {
+                record.id = self.records.len() as u16;
+                if self.records.is_full() {
+                    return None;
+                }
+                self.states.add_record()?;
+                self.records.push(record)? as u16
+            }
         };
         self.prefixes_len = end;
         self.names.add_use(record.name);
@@ -359,9 +337,9 @@ impl Zone {
     /// + 1. Does nothing if one of them is 0.
     #[inline(never)]
     fn move_probing_state(&self, from: u16, to: u16) {
-        let entry = |number: u16| self.records.get(usize::from(number.checked_sub(1)?));
-        if let (Some(from), Some(to)) = (entry(from), entry(to)) {
-            for (from, to) in from.states.iter().zip(&to.states) {
+        let id = |number: u16| number.checked_sub(1).map(usize::from);
+        if let (Some(from), Some(to)) = (id(from), id(to)) {
+            for (from, to) in self.states.of(from).iter().zip(self.states.of(to)) {
                 to.probe.set(from.probe.get());
                 to.probe_due.set(from.probe_due.get());
             }
@@ -370,17 +348,15 @@ impl Zone {
 
     /// Returns the first record of a unique name. `None` for a shared name, and for a name without records.
     #[inline(never)]
-    pub(super) fn unique(&self, name: NameId) -> Option<&ZoneEntry> {
+    pub(super) fn unique(&self, name: NameId) -> Option<&OwnRecord> {
         let (_, first) = self.records_of(name).next()?;
         first.is_unique.then_some(first)
     }
 
     /// Resets the states of all records and names on a link.
     pub(super) fn reset_link(&mut self, link: LinkId) {
-        for entry in self.records.iter_mut() {
-            if let Some(state) = entry.states.get_mut(usize::from(link)) {
-                *state = RecordState::new();
-            }
+        for record in self.records.iter() {
+            self.states.get(record.id(), link).reset();
         }
     }
 
@@ -388,7 +364,7 @@ impl Zone {
     #[inline(never)]
     pub(super) fn remove(&mut self, id: RecordId) {
         let number = id as u16 + 1;
-        let Some(gone) = self.records.get(id).map(|entry| entry.record) else {
+        let Some(gone) = self.records.get(id).copied() else {
             return;
         };
         // The slot is free.
@@ -399,10 +375,14 @@ impl Zone {
         let Some(entry) = self.records.get_mut(id) else {
             return;
         };
-        *entry = ZoneEntry::new(OwnRecord {
+        *entry = OwnRecord {
+            id: gone.id,
             next: self.free,
-            ..OwnRecord::unique(NameId::ROOT, 0, 0)
-        });
+            ..OwnRecord::unique(NameId::ROOT, 0, LinkSet::default())
+        };
+        for state in self.states.of(id) {
+            state.reset();
+        }
         self.free = number;
         // Unlinks the record from the list of its name.
         if let Some(claim) = self.claim_mut(gone.name) {
@@ -418,7 +398,7 @@ impl Zone {
                 {
                     cursor = before.next;
                     if cursor == number {
-                        before.record.next = gone.next;
+                        before.next = gone.next;
                     }
                 }
             }
@@ -451,7 +431,7 @@ impl Zone {
         self.prefixes_len = at as usize + left;
         for entry in self.records.iter_mut() {
             if entry.prefix_at > at {
-                entry.record.prefix_at -= len;
+                entry.prefix_at -= len;
             }
         }
     }
@@ -480,12 +460,12 @@ pub(super) const fn bit_of(kind: u16) -> u64 {
 
 /// Iterator over the records of a name, with their indices.
 pub(super) struct RecordsOf<'a> {
-    records: &'a [ZoneEntry],
+    records: &'a [OwnRecord],
     next: u16,
 }
 
 impl<'a> Iterator for RecordsOf<'a> {
-    type Item = (RecordId, &'a ZoneEntry);
+    type Item = (RecordId, &'a OwnRecord);
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {

@@ -348,7 +348,7 @@ impl Streams for Kernel {
         let routed = OTHER_HOSTS.into_iter().find_map(source);
         #[cfg(feature = "multicast")]
         let routed = routed.or_else(|| {
-            let mut all = super::Interfaces::new();
+            let mut all = super::Interfaces::default();
             crate::sys::linux::interfaces::list(&mut all);
             let mut running = all.iter().filter(|one| one.is_running && !one.is_loopback);
             running.find_map(|interface| Some(interface.addresses.first()?.0))

@@ -27,7 +27,7 @@ impl Sim {
     /// Replaces the interfaces. Groups on removed interfaces receive nothing more.
     pub fn set_interfaces(&self, interfaces: &[Interface]) {
         let mut world = self.world();
-        world.interfaces = interfaces.iter().cloned().collect();
+        world.interfaces = interfaces.to_vec();
         for open in world.sockets.iter_mut().flatten() {
             if let SocketKind::Changes(any) = &mut open.kind {
                 *any = true;
@@ -94,7 +94,10 @@ impl World {
 
 impl Multicast for Sim {
     fn interfaces(&self, out: &mut Interfaces) {
-        out.clone_from(&self.world().interfaces);
+        while out.pop().is_some() {}
+        for interface in &self.world().interfaces {
+            out.push_more(interface.clone());
+        }
     }
 
     fn changes(&mut self, token: Token) -> NetResult<Socket> {

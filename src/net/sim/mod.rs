@@ -4,7 +4,7 @@
 //! `wait` ends the loop when nothing can happen before the instant that the test has set.
 
 use super::{
-    Connections, Datagrams, FileId, FileRange, Interest, Interfaces, Net, NetError, NetResult,
+    Connections, Datagrams, FileId, FileRange, Interest, Interface, Net, NetError, NetResult,
     Ready, Received, Signals, Socket, Streams, Token,
 };
 use crate::engine::testing::tree::PIPE;
@@ -100,7 +100,7 @@ struct World {
     wires: Vec<Wire>,
     /// Datagrams sent, with their destinations.
     sent: Vec<(Vec<u8>, SocketAddr)>,
-    interfaces: Interfaces,
+    interfaces: Vec<Interface>,
     /// Datagrams sent to groups: interface index, bytes, destination.
     multicast: Vec<(u32, Vec<u8>, SocketAddr)>,
     /// Open sockets, at most.
@@ -137,7 +137,7 @@ impl Sim {
             sockets: Vec::new(),
             wires: Vec::new(),
             sent: Vec::new(),
-            interfaces: Interfaces::new(),
+            interfaces: Vec::new(),
             multicast: Vec::new(),
             descriptors: usize::MAX,
             file: None,

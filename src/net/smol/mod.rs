@@ -541,7 +541,7 @@ impl Datagrams for Smol {
 
 impl Multicast for Smol {
     fn interfaces(&self, out: &mut Interfaces) {
-        out.clear();
+        while out.pop().is_some() {}
         let mut known = Known {
             index: self.index,
             is_running: true,
@@ -555,7 +555,7 @@ impl Multicast for Smol {
         known.addresses.extend(self.addresses.usable());
         known.gateway = self.addresses.gateway();
         if !known.addresses.is_empty() {
-            let _ = out.push(known);
+            let _ = out.push_up_to(1, known);
         }
     }
 

@@ -14,7 +14,7 @@ use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
 use super::{DONE, FAILED, Fatal, complain, network, refuse, refuse_usage, refuse_value};
 use crate::engine::mdns::browser::{Event, EventKind, Goal, Lookup};
-use crate::engine::mdns::family;
+use crate::engine::mdns::{LinkSet, family};
 use crate::mem::Ends as _;
 use crate::sys::Args;
 use crate::text::{Text, text};
@@ -58,7 +58,7 @@ flags! {
         }
         valued {
             Domain "d" | "--domain" => "domain: only local is supported",
-            Interface "--interface" => "interface: such as eth0; 8 at most",
+            Interface "--interface" => "interface: such as eth0; 64 at most",
             Exec "--exec" => "program: its path",
             Jobs "--jobs" => "number: from 1 to 64",
             Keep "--keep" => "file: a path",
@@ -176,7 +176,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let mut lookup = core::iter::once(Lookup {
         goal,
         name: Name::of(&buffer),
-        links: u8::MAX,
+        links: LinkSet::ALL,
         resolves: options.resolves,
         families: 3,
     });

@@ -5,6 +5,7 @@ use super::super::flags::{Flags, flags};
 use super::super::{Fatal, network, refuse};
 use super::files::{self, advice};
 use super::hardware_id::HardwareId;
+use crate::config::LINK_COUNT_MAX;
 use crate::drive::platform::network::Network;
 use crate::engine::mdns::{ALIAS_COUNT_MAX, family};
 use crate::mem;
@@ -16,8 +17,6 @@ use core::ffi::CStr;
 const SERVICE_COUNT_MAX: usize = 32;
 /// Limit of `--vms` options.
 pub(super) const DIRECTORY_COUNT_MAX: usize = 8;
-/// Limit of `--interface` options, and of `--deny` options.
-const INTERFACE_COUNT_MAX: usize = 8;
 
 flags! {
     pub(in super::super) enum Flag {
@@ -38,8 +37,8 @@ flags! {
             Alias "--alias" => "host name: such as www or www.local; 8 at most",
             Hosts "--hosts" => "file: a path",
             Ttl "--ttl" => "number of seconds: from 1 to 86400",
-            Deny "--deny" => "interface: such as eth0; 8 at most",
-            Interface "--interface" => "interface: such as eth0; 8 at most",
+            Deny "--deny" => "interface: such as eth0; 64 at most",
+            Interface "--interface" => "interface: such as eth0; 64 at most",
         }
     }
 }
@@ -48,7 +47,7 @@ flags! {
 pub(in super::super) const FLAGS: Flags = network::with(Flag::table(super::HELP));
 
 // The messages of the flags name these limits.
-const _: () = assert!(SERVICE_COUNT_MAX == 32 && INTERFACE_COUNT_MAX == 8 && ALIAS_COUNT_MAX == 8);
+const _: () = assert!(SERVICE_COUNT_MAX == 32 && LINK_COUNT_MAX == 64 && ALIAS_COUNT_MAX == 8);
 
 /// The parsed arguments.
 #[derive(Default)]
@@ -68,8 +67,8 @@ pub(in super::super) struct Options {
     pub(super) hosts: Option<&'static CStr>,
     pub(super) files: files::Paths,
     pub(super) machines: heapless::Vec<&'static CStr, DIRECTORY_COUNT_MAX>,
-    pub(super) interfaces: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
-    pub(super) denied: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
+    pub(super) interfaces: heapless::Vec<&'static [u8], LINK_COUNT_MAX>,
+    pub(super) denied: heapless::Vec<&'static [u8], LINK_COUNT_MAX>,
     /// Names of `--alias`, without `.local`.
     pub(super) aliases: heapless::Vec<&'static [u8], ALIAS_COUNT_MAX>,
     /// Values of `--service`, unparsed.

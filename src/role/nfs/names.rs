@@ -42,7 +42,7 @@ impl HostNames {
         sys::entropy(&mut seed);
         Self(Some(mem::leak(Kept {
             names: Names::new(Resolver::new(seed, room, is_first)),
-            interfaces: Interfaces::new(),
+            interfaces: Interfaces::default(),
             is_first,
         })))
     }

@@ -196,9 +196,9 @@ fn print_host(report: &mut Report) {
 #[inline(never)]
 fn print_interfaces(report: &mut Report) {
     report.begin("interface");
-    let mut interfaces = Interfaces::new();
+    let mut interfaces = Interfaces::default();
     list_interfaces(&mut interfaces);
-    for interface in &interfaces {
+    for interface in interfaces.iter() {
         let mut line = Line::default();
         for (address, _) in &interface.addresses {
             let address = match address {

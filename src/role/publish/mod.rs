@@ -4,6 +4,7 @@ use super::args::{address, ttl};
 use super::flags::{Flags, flags};
 use super::mdns::{self, Announcer};
 use super::{Console, Fatal, USAGE, complain, network, refuse_usage, refuse_value};
+use crate::config::LINK_COUNT_MAX;
 use crate::drive::endpoint::Choice;
 use crate::drive::platform;
 use crate::mem;
@@ -25,8 +26,6 @@ const HELP: &[Text] = &[
 
 /// Limit of positional arguments: name, type, port and TXT strings.
 const WORD_COUNT_MAX: usize = 64;
-/// Limit of `--interface` options.
-const INTERFACE_COUNT_MAX: usize = 8;
 /// Limit of `--subtype` options.
 const SUBTYPE_COUNT_MAX: usize = 8;
 
@@ -45,7 +44,7 @@ flags! {
             Subtype "--subtype" => "subtype: such as _x._sub._http._tcp; 8 at most",
             Ttl "--ttl" => "number of seconds: from 1 to 86400",
             Domain "d" | "--domain" => "domain: only local is supported",
-            Interface "--interface" => "interface: such as eth0; 8 at most",
+            Interface "--interface" => "interface: such as eth0; 64 at most",
             Argument "*" => "service: NAME TYPE PORT and at most 61 TXT strings",
         }
     }
@@ -68,7 +67,7 @@ struct Options {
     /// Host of the service; empty: this host.
     host: &'static [u8],
     subtypes: heapless::Vec<&'static [u8], SUBTYPE_COUNT_MAX>,
-    interfaces: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
+    interfaces: heapless::Vec<&'static [u8], LINK_COUNT_MAX>,
     /// Positional arguments.
     words: heapless::Vec<&'static [u8], WORD_COUNT_MAX>,
 }

@@ -9,6 +9,7 @@ use super::browse_common::{self, Choice, Finder, Interfaces, Links, in_local};
 use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
 use super::{DONE, FAILED, Fatal, complain, network, refuse_usage, refuse_value};
+use crate::engine::mdns::LinkSet;
 use crate::engine::mdns::browser::{Event, EventKind, Goal, LOOKUP_COUNT_MAX, Lookup};
 use crate::sys::Args;
 use crate::text::{Text, text};
@@ -37,7 +38,7 @@ flags! {
             Verbose "v" | "--verbose",
         }
         valued {
-            Interface "--interface" => "interface: such as eth0; 8 at most",
+            Interface "--interface" => "interface: such as eth0; 64 at most",
             Argument "*" => "host: such as box.local; 16 at most",
         }
     }
@@ -159,7 +160,7 @@ pub(super) fn run(args: Args, goal: Option<Goal>) -> Result<(), Fatal> {
     let mut lookups = queried.iter().map(|sought| Lookup {
         goal,
         name: Name::of(&sought.name),
-        links: u8::MAX,
+        links: LinkSet::ALL,
         resolves: is_service,
         families,
     });

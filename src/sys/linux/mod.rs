@@ -251,7 +251,7 @@ pub fn host_name(out: &mut [u8]) -> usize {
 
 /// MAC address of the first interface that has one of six bytes.
 pub fn hardware_address() -> Option<[u8; 6]> {
-    let mut all = super::interface::Interfaces::new();
+    let mut all = super::interface::Interfaces::default();
     interfaces::list(&mut all);
     all.iter().find_map(|interface| interface.hardware)
 }

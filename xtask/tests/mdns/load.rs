@@ -31,7 +31,7 @@ const WORDS: [&str; 5] = [
 ];
 
 /// The first number after `name` in a file of the process's /proc directory.
-fn field(responder: &Process, file: &str, name: &str) -> Result<u64> {
+pub(super) fn field(responder: &Process, file: &str, name: &str) -> Result<u64> {
     let path = format!("/proc/{}/{file}", responder.pid());
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(name));
@@ -43,7 +43,7 @@ fn resident_kib(responder: &Process) -> Result<u64> {
     field(responder, "smaps_rollup", "Rss:")
 }
 
-fn cpu(responder: &Process) -> Result<Duration> {
+pub(super) fn cpu(responder: &Process) -> Result<Duration> {
     Ok(ClockId::pid_cpu_clock_id(responder.pid())?.now()?.into())
 }
 

@@ -7,6 +7,7 @@ mod datastores;
 mod exec;
 mod files;
 mod hostile;
+mod interfaces;
 mod load;
 mod naming;
 mod one_process;

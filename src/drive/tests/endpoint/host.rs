@@ -203,8 +203,8 @@ pub(in super::super) struct Host {
 impl Host {
     pub(in super::super) fn new() -> Self {
         let limits = Limits {
-            name_count: 256,
-            record_count: 128,
+            name_count: 2048,
+            record_count: 2048,
             rdata_bytes: 2048,
         };
         let mut responder = Responder::new(limits, &[7; 16]);

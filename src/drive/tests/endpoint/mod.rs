@@ -151,16 +151,16 @@ fn changed_address_is_probed_and_replaces_lost_one() {
 #[test]
 fn excess_interfaces_are_reported_once() {
     with_host(Faults::default(), |bench| {
-        bench.sim.set_interfaces(&interfaces(10));
+        bench.sim.set_interfaces(&interfaces(66));
         bench.run(SETTLED);
-        assert_eq!(bench.heard(), (8 * 6, 8 * 4, 0));
-        let message = "stowaway: cannot use multicast DNS on eth8: too many interfaces";
+        assert_eq!(bench.heard(), (64 * 6, 64 * 4, 0));
+        let message = "stowaway: cannot use multicast DNS on eth64: too many interfaces; choose with --interface or --deny";
         assert_eq!(bench.sink.lines(), [message]);
-        bench.sim.set_interfaces(&interfaces(11));
+        bench.sim.set_interfaces(&interfaces(67));
         bench.run(SETTLED);
         assert_eq!(bench.sink.lines(), [message]);
         // A closed link's slot is used again.
-        bench.sim.set_interfaces(&interfaces(10)[2..]);
+        bench.sim.set_interfaces(&interfaces(66)[2..]);
         bench.run(SETTLED);
         assert_eq!(bench.heard(), (2 * 6, 2 * 4, 0));
     });

@@ -17,7 +17,7 @@ pub(crate) mod tests;
 
 pub use events::{Event, EventKind};
 
-use super::{Destination, LINK_COUNT_MAX, Link, LinkId, Meta, NameId, Random};
+use super::{Destination, Link, LinkId, LinkSet, Meta, NameId, Random, link_count};
 use crate::mem::Slots;
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Message, Name, PORT, Section};
@@ -70,8 +70,8 @@ pub struct Lookup<'a> {
     pub goal: Goal,
     /// Service type, host or reverse name.
     pub name: Name<'a>,
-    /// Links to query, as a bit set.
-    pub links: u8,
+    /// Links to query.
+    pub links: LinkSet,
     /// True if services are resolved to host, addresses, port and TXT.
     pub resolves: bool,
     /// Address families of a host lookup: bit 0 IPv4, bit 1 IPv6.
@@ -83,7 +83,7 @@ pub struct Lookup<'a> {
 struct ActiveLookup {
     goal: Goal,
     name: NameId,
-    links: u8,
+    links: LinkSet,
     resolves: bool,
     families: u8,
     /// True once the lookup was answered, or its final event (`AllForNow`, `Absent` or `TimedOut`) was reported.
@@ -91,9 +91,6 @@ struct ActiveLookup {
     /// Latest time of the final event.
     deadline: Instant,
 }
-
-// `Lookup::links` has a bit for each link.
-const _: () = assert!(LINK_COUNT_MAX <= u8::BITS as usize);
 
 /// Maximum number of concurrent lookups.
 pub const LOOKUP_COUNT_MAX: usize = 16;
@@ -117,6 +114,7 @@ const IDLE: usize = usize::MAX;
 #[repr(C)] // Largest field last: small offsets make short instructions.
 pub struct Browser {
     cache: Cache,
+    /// The links that have been in use.
     links: Slots<Link>,
     /// Time at which the questions that the current [`Browser::plan`] adds are sent.
     due: Instant,
@@ -148,7 +146,7 @@ impl Browser {
             cache: Cache::new(limits, random.ms(0, u32::MAX)),
             questions: Questions::new(limits.questions),
             lookups: heapless::Vec::new(),
-            links: Slots::defaults(LINK_COUNT_MAX),
+            links: Slots::default(),
             random,
             due: Instant::NEVER,
             settle_at: Instant::NEVER,
@@ -204,6 +202,10 @@ impl Browser {
     /// Stores the new state of a link. If the link is down, its records are removed.
     pub fn link_changed(&mut self, now: Instant, link: LinkId, state: &Link) {
         self.cache.now = now;
+        let count = link_count();
+        while self.links.len() <= usize::from(link)
+            && self.links.push_up_to(count, Link::default()).is_some()
+        {}
         let Some(known) = self.links.get_mut(usize::from(link)) else {
             return;
         };

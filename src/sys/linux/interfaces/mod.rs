@@ -10,7 +10,7 @@ mod tests;
 
 pub use changes::watch;
 
-use crate::sys::interface::{Interface, Interfaces};
+use crate::sys::interface::{Interface, Interfaces, interface_count};
 use core::net::IpAddr;
 
 /// Stores an interface's name. The label of an IPv4 address may be the name, a colon and a suffix; the suffix is dropped.
@@ -24,7 +24,7 @@ fn set_name(interface: &mut Interface, name: &[u8]) {
 
 /// Lists the interfaces into `out`.
 pub fn list(out: &mut Interfaces) {
-    out.clear();
+    while out.pop().is_some() {}
     requests::list(out);
 }
 
@@ -44,7 +44,7 @@ fn add(
             index,
             ..Interface::default()
         };
-        out.push(new).ok()?;
+        out.push_up_to(interface_count(), new)?;
     }
     let interface = out.get_mut(at)?;
     let most = if address.is_ipv4() { 32 } else { 128 };

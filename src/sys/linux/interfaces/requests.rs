@@ -86,7 +86,7 @@ pub(super) fn list(out: &mut Interfaces) {
     if !list_in_file(out) {
         list_by_asking(&socket, out);
     }
-    for interface in out {
+    for interface in out.iter_mut() {
         let mut request = Request::of(interface.index);
         if interface.name[0] == 0 {
             request.ask(&socket, GET_NAME);
@@ -112,7 +112,7 @@ pub(super) fn list(out: &mut Interfaces) {
 /// Lists the IPv4 addresses (SIOCGIFCONF).
 #[inline(never)] // Keeps this large frame off the caller's stack.
 pub(super) fn list_v4(socket: &File, out: &mut Interfaces) {
-    const COUNT_MAX: usize = 128;
+    const COUNT_MAX: usize = 256;
     /// Argument and result of SIOCGIFCONF. `bytes` is the size of the buffer at `at`, then the size that the kernel has used.
     #[doc(alias = "ifconf")]
     #[repr(C)]

@@ -8,13 +8,16 @@ use rustix::fd::AsRawFd as _;
 
 /// Parses the text, whole and in pieces, and checks that the results are equal. Returns true if it had a line.
 fn read_lines(text: &[u8], out: &mut Interfaces) -> bool {
-    let (mut in_pieces, mut others) = (Lines::default(), out.clone());
+    let (mut in_pieces, mut others) = (Lines::default(), Interfaces::default());
+    for interface in out.iter() {
+        others.push_more(interface.clone());
+    }
     for piece in text.chunks(7) {
         in_pieces.read(piece, &mut others);
     }
     let mut lines = Lines::default();
     lines.read(text, out);
-    assert_eq!((in_pieces.any, &others), (lines.any, &*out));
+    assert_eq!((in_pieces.any, &others[..]), (lines.any, &out[..]));
     lines.any
 }
 
@@ -34,7 +37,7 @@ fn if_inet6_is_parsed_when_cut_anywhere() {
         fe800000000000000000000000000008 1a4 40 20 c0     eth0\n\
         junk\n";
     for len in 0..=text.len() {
-        let mut out = Interfaces::new();
+        let mut out = Interfaces::default();
         assert_eq!(read_lines(&text[..len], &mut out), len >= 45);
         assert_eq!(out.len(), usize::from(len >= 45) + usize::from(len >= 100));
         if let [lo, ethernet] = &out[..] {
@@ -50,7 +53,7 @@ fn if_inet6_is_parsed_when_cut_anywhere() {
 fn prefix_length_is_clamped_to_128() {
     for told in 0..=255u8 {
         let text = format!("20010db8000000000000000000000007 02 {told:02x} 00 80     eth0\n");
-        let mut out = Interfaces::new();
+        let mut out = Interfaces::default();
         assert!(read_lines(text.as_bytes(), &mut out));
         let expect = prefix("2001:db8::7", told.min(128));
         assert_eq!(out[0].addresses, [expect]);
@@ -67,27 +70,27 @@ fn random_bytes_never_panic() {
                 b"0123456789abcdef \n\0x"[(seed >> 16) as usize % 20]
             })
             .collect();
-        read_lines(&bytes, &mut Interfaces::new());
+        read_lines(&bytes, &mut Interfaces::default());
     }
 }
 
 #[test]
 fn excess_interfaces_and_addresses_are_ignored() {
-    let mut out = Interfaces::new();
-    for number in 0..1000u32 {
+    let mut out = Interfaces::default();
+    for number in 0..6000u32 {
         let line = format!(
-            "fe80{number:028x} {:02x} 40 20 80 x{number}\n",
+            "fe80{number:028x} {:x} 40 20 80 x{number}\n",
             1 + number / 20
         );
         read_lines(line.as_bytes(), &mut out);
     }
-    assert!(out.is_full());
+    assert_eq!(out.len(), interface_count());
     assert!(out.iter().all(|interface| interface.addresses.is_full()));
 }
 
 #[test]
 fn list_contains_the_loopback_interface() {
-    let mut told = Interfaces::new();
+    let mut told = Interfaces::default();
     list(&mut told);
     let lo = told.iter().find(|interface| name(interface) == "lo");
     let lo = lo.expect("no interface lo");
@@ -99,10 +102,10 @@ fn list_contains_the_loopback_interface() {
 #[test]
 fn ipv6_addresses_are_found_without_if_inet6() {
     let socket = sockets::open(INET, DATAGRAM).unwrap();
-    let (mut told, mut asked) = (Interfaces::new(), Interfaces::new());
-    list_v4(&socket, &mut asked);
-    assert!(asked[0].addresses.contains(&prefix("127.0.0.1", 8)));
-    asked.clear();
+    let (mut told, mut of_v4) = (Interfaces::default(), Interfaces::default());
+    list_v4(&socket, &mut of_v4);
+    assert!(of_v4[0].addresses.contains(&prefix("127.0.0.1", 8)));
+    let mut asked = Interfaces::default();
     list_in_file(&mut told);
     list_by_asking(&socket, &mut asked);
     let only = |all: &Interfaces| {
@@ -120,7 +123,7 @@ fn ipv6_addresses_are_found_without_if_inet6() {
     };
     assert_eq!(only(&told), only(&asked));
     // Global addresses found by asking must be in the list, but need not be complete.
-    for interface in &asked {
+    for interface in asked.iter() {
         let other = told.iter().find(|other| other.index == interface.index);
         let other = other.expect("interface is not in if_inet6");
         for (address, _) in &interface.addresses {

@@ -1,9 +1,7 @@
 //! Test harness: a browser with links and virtual time, builders for messages, and events as text.
 
 use super::super::{Browser, Goal, Limits, Lookup};
-use crate::engine::mdns::{
-    Destination, LINK_COUNT_MAX, Link, Meta, NameId, Names, Random, Transmit,
-};
+use crate::engine::mdns::{Destination, Link, LinkSet, Meta, NameId, Names, Random, Transmit};
 use crate::time::Instant;
 use crate::wire::dns::{CLASS_IN, Name, TOP_BIT, flag, kind};
 use simple_dns::{CLASS, Packet};
@@ -165,7 +163,7 @@ impl Sent {
 
 pub(crate) struct World {
     pub(crate) browser: Browser,
-    pub(crate) links: [Link; LINK_COUNT_MAX],
+    pub(crate) links: [Link; 8],
     pub(crate) ms: u64,
     pub(crate) sent: Vec<Sent>,
     /// Reported events, each with its time (milliseconds).
@@ -248,7 +246,7 @@ impl World {
         let lookup = Lookup {
             goal,
             name: Name::of(&name),
-            links: u8::MAX,
+            links: LinkSet::ALL,
             resolves: true,
             families,
         };
