@@ -3,6 +3,7 @@
 pub mod addresses;
 mod faults;
 mod files;
+mod leases;
 mod links;
 mod load;
 mod mtu;
