@@ -10,6 +10,8 @@ use super::stack;
 #[cfg(not(feature = "smol"))]
 use no_stack as stack;
 pub(super) use stack::HELP;
+#[cfg(feature = "serve")]
+pub(super) use stack::check_link;
 
 /// The options of the built-in network stack in an executable without it.
 #[cfg(not(feature = "smol"))]
@@ -29,6 +31,10 @@ mod no_stack {
     pub(super) const fn check_gateway(_: &Stack) -> Result<(), Fatal> {
         Ok(())
     }
+
+    pub(super) const fn check_link(_: &Network) -> Result<(), Fatal> {
+        Ok(())
+    }
 }
 
 /// Appends the flags of the network stack to the flags of a role.
@@ -37,9 +43,20 @@ pub(super) const fn with(mut own: Flags) -> Flags {
     own
 }
 
+/// Parses arguments as [`parse`], and refuses addresses for a network stack that they do not select.
+pub(super) fn read(
+    flags: &Flags,
+    args: Args,
+    set: &mut dyn FnMut(ParsedFlag) -> Option<()>,
+) -> Result<Network, Fatal> {
+    let network = parse(flags, args, set)?;
+    stack::check_link(&network)?;
+    Ok(network)
+}
+
 /// Parses arguments like [`Flags::read`] and returns the network that they select. `flags` must end with the table added by
 /// [`with`].
-pub(super) fn read(
+pub(super) fn parse(
     flags: &Flags,
     args: Args,
     set: &mut dyn FnMut(ParsedFlag) -> Option<()>,

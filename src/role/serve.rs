@@ -181,6 +181,7 @@ impl Served {
 #[inline(never)]
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let served: &'static Served = read(args)?;
+    network::check_link(&served.network)?;
     served.nfs.background.run(&mut || served.run_all(build_id))
 }
 
@@ -188,7 +189,7 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
 pub(super) fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     let served = mem::leak(Served::default());
     served.mdns.set(Some(mdns::Options::none()));
-    served.network = network::read(&FLAGS, args, &mut |given| served.set(given))?;
+    served.network = network::parse(&FLAGS, args, &mut |given| served.set(given))?;
     served.nfs.check()?;
     if let Some(announced) = served.mdns.get_mut() {
         announced.check()?;

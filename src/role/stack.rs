@@ -87,6 +87,25 @@ fn static_address(text: &[u8]) -> Option<Ip> {
         .then_some(Ip::Static(address, bits as u8))
 }
 
+/// Checks that no address is given to the kernel's network, which has addresses of its own.
+///
+/// # Errors
+/// The exit status; the option is reported.
+pub(super) fn check_link(network: &Network) -> Result<(), Fatal> {
+    let stack = &network.stack;
+    let option: &[u8] = match (stack.ip, stack.gateway, stack.mac) {
+        (Ip::Dhcp, None, None) => return Ok(()),
+        (Ip::Dhcp, None, Some(_)) => b"--mac",
+        (Ip::Dhcp, Some(_), _) => b"--gw",
+        _ => b"--ip",
+    };
+    if network.is_own() {
+        return Ok(());
+    }
+    let why = text!("only with --net, which runs a stack of its own beside the host's");
+    Err(refuse(option, b"", why))
+}
+
 /// Checks that the gateway is in the network of the static address.
 ///
 /// # Errors

@@ -37,6 +37,7 @@ mod sftp_hostile;
 mod sftp_poor;
 mod sftp_promises;
 mod stack;
+mod starts;
 mod syscalls;
 mod wide;
 mod words;

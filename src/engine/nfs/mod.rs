@@ -12,7 +12,7 @@ use crate::config::{
     CREATED_BYTES, HAS_SERVE, READ_BYTES_MAX, READ_INLINE_BYTES, READ_INLINE_TIME, REPLY_HEAD_BYTES,
 };
 use crate::event;
-use crate::text::Text;
+use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Name, Node, ObjectType};
 use crate::wire::Malformed;
@@ -114,6 +114,8 @@ pub(super) struct Nfs {
     pub(super) is_in_memory: bool,
     /// The strongest kind of change that the replies written since the last `take_promise` report as durable.
     pub(super) promise: Promise,
+    /// True once a client asked for version 4.
+    has_reported_version: bool,
     /// The replies to calls that are not idempotent.
     pub(super) drc: DuplicateRequestCache,
 }
@@ -164,6 +166,7 @@ impl Nfs {
             reads_inline_until: Instant::from_ms(0),
             begun: None,
             is_in_memory: false,
+            has_reported_version: false,
             promise: Promise::Nothing,
         }
     }
@@ -214,6 +217,18 @@ impl Nfs {
         self.verifier.wrapping_add(loss_count.unwrap_or(0).into())
     }
 
+    /// Reports the first client that asks for version 4: clients that are set to it do not mount.
+    fn report_version(&mut self, cx: &mut Cx<'_>, version: u32) {
+        if version == 4 && !core::mem::replace(&mut self.has_reported_version, true) {
+            let advice = text!("mount with vers=3 (macOS: never vers=4)");
+            cx.report(
+                text!("asks for NFS version 4, which is not served"),
+                b"",
+                advice,
+            );
+        }
+    }
+
     /// Answers one call.
     #[inline(never)]
     pub(super) fn answer(
@@ -222,6 +237,7 @@ impl Nfs {
         request: &mut Request<'_, '_>,
     ) -> Result<Outcome, Reject> {
         if request.call.version != VERSION {
+            self.report_version(cx, request.call.version);
             return Err(Reject::Version(VERSION as u8, VERSION as u8));
         }
         let procedure = Procedure::new(request.call.procedure).ok_or(Reject::Procedure)?;

@@ -44,6 +44,18 @@ fn socket_of_one_program_refuses_others() {
     }
 }
 
+#[test]
+fn first_client_that_asks_for_version_4_is_reported() {
+    let mut world = World::default();
+    for version in [2, 4, 4, 5] {
+        let refused = world.ask(&Call::new(nfs3::PROGRAM, version, 0));
+        assert_eq!(refused, Err(Reject::Version(3, 3)));
+    }
+    let expect = "stowaway: 192.0.2.7 asks for NFS version 4, which is not served: mount with vers=3 \
+                  (macOS: never vers=4)";
+    assert_eq!(world.sink.lines(), [expect]);
+}
+
 /// A NULL call with these words after the xid.
 fn raw(words: &[u32]) -> Call {
     Call(Vec::new()).word(7).words(words)

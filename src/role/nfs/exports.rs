@@ -198,19 +198,26 @@ impl Files {
             Ok(()) => tree.replace_clients(ended),
             Err(_) => tree.drop_clients(),
         }
-        self.report_ignored();
+        self.report_ignored(tree);
         read
     }
 
     /// Reports the options without effect.
-    fn report_ignored(&mut self) {
-        let mut line = Line::default();
+    fn report_ignored(&mut self, tree: &Tree) {
+        let (mut line, mut advice) = (Line::default(), Text::NOTHING);
         for name in core::mem::take(&mut self.ignored).names() {
             line.byte(b',').raw(name);
+            if matches!(name, b"nohide" | b"crossmnt") {
+                advice = text!("export each file system that is mounted below another export");
+            }
         }
         if let [_, names @ ..] = line.bytes() {
-            let what = text!("options without effect");
-            complain(DONE, what, names, Text::NOTHING);
+            complain(DONE, text!("options without effect"), names, advice);
+        }
+        let mut clients = tree.exports().iter().flat_map(|export| export.clients());
+        if clients.any(|client| client.rules.fsid == Some(0)) {
+            let advice = text!("there is no root as of version 4; clients mount the export's path");
+            complain(DONE, text!("option without effect"), b"fsid=0", advice);
         }
     }
 }

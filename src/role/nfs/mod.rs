@@ -56,7 +56,7 @@ pub(super) use mounting::Mounting;
 #[cfg(not(feature = "init"))]
 use mounting::Mounting;
 use names::HostNames;
-use reports::report_export;
+use reports::{report_export, report_nothing};
 use rpcbind::Rpcbind;
 #[cfg(feature = "serve")]
 pub(super) use rpcbind::end_registration;
@@ -77,7 +77,6 @@ const HELP: &[Text] = &[
     #[cfg(feature = "ipxe")]
     text!(include_str!("ipxe.txt")),
     super::network::HELP,
-    text!("\nmount with:  mount -t nfs -o nolock HOST:DIR /mnt\n"),
 ];
 
 /// Serves until SIGTERM or SIGINT. `is_unfsd`: in the background, unless `-d` is given.
@@ -408,6 +407,7 @@ impl Nfs {
             // The sandbox allows the files of the start only.
             world.exit = Some(Fatal::Done);
         }
+        report_nothing(world.tree, self.options.exports_file(), world.events);
         for number in 0..world.tree.exports().len() {
             if is_exported(world.tree, number) {
                 let opened = open(world.tree, number, self.is_first);

@@ -2,7 +2,7 @@
 
 use super::super::args::{address, port};
 use super::super::flags::{Flags, flags};
-use super::super::{DONE, Fatal, complain, network, refuse_value};
+use super::super::{DONE, Fatal, USAGE, complain, network};
 use super::argument::{self, ExportArgument, Exports};
 use super::background::Background;
 use crate::config::{EXPORTS_FILE, NFS_PORT};
@@ -135,7 +135,8 @@ impl Options {
             .exports_file()
             .is_some_and(|path| self.file.is_some() || files::exists(path));
         if self.exports.is_empty() && !has_file {
-            return Err(refuse_value(b"--export", b"", Flag::Export.wanted()));
+            let why = text!("name a directory, as in stowaway nfs /srv, or write /etc/exports");
+            return Err(complain(USAGE, text!("nothing to export"), b"", why));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::super::args::canonical;
 use super::mounting::{LOOK_INTERVAL, Mounting};
-use super::reports::{report_exports, report_listening};
+use super::reports::{report_exports, report_listening, report_nothing};
 use super::rpcbind::OURS;
 use super::{Nfs, cannot_listen, failed, net_errno};
 use crate::config::HAS_SERVE;
@@ -64,6 +64,7 @@ impl Nfs {
         // "listening on" has read the exports by then.
         if self.is_first {
             report_exports(world.tree, self.files.file_user, world.events);
+            report_nothing(world.tree, options.exports_file(), world.events);
             report_listening(world.events, &nfs_at, what);
             if separate_port.is_some() {
                 report_listening(world.events, &mount_at, text!(" for MOUNT"));

@@ -1,0 +1,65 @@
+//! The lines that a server prints at its start about exports that do less than they seem to.
+
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::process::Command;
+use xtask::build::Arch;
+use xtask::machines::server::{binary, public_dir, root_for};
+
+/// The file of exports, or none; arguments; lines that are printed; and a part that no line has. `DIR` is the test's directory, with
+/// file systems mounted at `DIR/m/a`, `DIR/m/b c` and, read-only, `DIR/ro`.
+type Case = (
+    Option<&'static str>,
+    &'static str,
+    &'static [&'static str],
+    &'static str,
+);
+
+const BELOW: &str = " is another file system: not entered; export it too";
+
+#[rustfmt::skip]
+const CASES: [Case; 8] = [
+    (None, "nfs DIR/ro:rw", &["exporting DIR/ro: read-only: rw was asked, but the file system is read-only here (systemd: ReadWritePaths=DIR/ro)"], BELOW),
+    (None, "nfs DIR/m", &["DIR/m/a is another file system: not entered; export it too", "DIR/m/b c is another file system: not entered; export it too"], "DIR/ro"),
+    (None, "nfs DIR/m DIR/m/a", &["DIR/m/b c is another file system: not entered; export it too"], "DIR/m/a is another"),
+    (Some("DIR/m *(ro,crossmnt,fsid=0)"), "nfs", &["options without effect crossmnt: export each file system that is mounted below another export", "option without effect fsid=0: there is no root as of version 4; clients mount the export's path"], "nothing"),
+    (Some(""), "nfs", &["nothing is exported yet in DIR/e: write an export there, and send SIGHUP"], "mount it with"),
+    (None, "nfs", &["nothing to export: name a directory, as in stowaway nfs /srv, or write /etc/exports"], "usage"),
+    (None, "serve --ip 192.0.2.1/24 DIR/m", &["--ip: only with --net, which runs a stack of its own beside the host's"], "listening"),
+    (None, "mdns --mac 02:00:00:00:00:01", &["--mac: only with --net, which runs a stack of its own beside the host's"], "announc"),
+];
+
+#[test]
+fn exports_that_do_less_are_named() -> Result<()> {
+    if !root_for("mounts in a namespace") {
+        return Ok(());
+    }
+    let top = public_dir()?;
+    let dir = top.path().display().to_string();
+    for (file, arguments, expected, absent) in CASES {
+        let mut arguments = arguments.replace("DIR", &dir);
+        if let Some(text) = file {
+            fs::write(top.path().join("e"), text.replace("DIR", &dir))?;
+            arguments += &format!(" -e {dir}/e");
+        }
+        if arguments.starts_with("nfs") {
+            arguments += " -p --handles path";
+        }
+        let script = format!(
+            "ip link set lo up; cd {dir}; mkdir -p m ro; mount -t tmpfs t m; mkdir m/a 'm/b c'; mount -t tmpfs t /etc
+            mount -t tmpfs t m/a; mount -t tmpfs t 'm/b c'; mount -t tmpfs -o ro t ro
+            timeout 1 {} {arguments} 2>&1",
+            binary(Arch::X86_64)?.display()
+        );
+        let mut command = Command::new("unshare");
+        let output = command.args(["-nm", "sh", "-c", &script]).output()?;
+        let printed = String::from_utf8(output.stdout).context("the lines are not UTF-8")?;
+        for line in expected {
+            let line = format!("stowaway: {}\n", line.replace("DIR", &dir));
+            ensure!(printed.contains(&line), "{arguments}: no {line}{printed}");
+        }
+        let absent = absent.replace("DIR", &dir);
+        ensure!(!printed.contains(&absent), "{arguments}: {printed}");
+    }
+    Ok(())
+}
