@@ -2,6 +2,7 @@
 //! are addresses of the loopback interface here.
 
 mod names;
+mod public;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
