@@ -28,6 +28,9 @@ struct Kept {
     names: Names,
     /// The interfaces at the start: the sandbox does not list them later.
     interfaces: Interfaces,
+    /// The host name at the start: the sandbox does not allow uname later.
+    host_name: [u8; HOST_NAME_BYTES],
+    host_name_len: usize,
     /// True in the first NFS process, which alone reports.
     is_first: bool,
 }
@@ -43,6 +46,8 @@ impl HostNames {
         Self(Some(mem::leak(Kept {
             names: Names::new(Resolver::new(seed, room, is_first)),
             interfaces: Interfaces::default(),
+            host_name: [0; _],
+            host_name_len: 0,
             is_first,
         })))
     }
@@ -53,6 +58,7 @@ impl HostNames {
             return;
         };
         world.net.interfaces(&mut kept.interfaces);
+        kept.host_name_len = sys::host_name(&mut kept.host_name);
         kept.names.open(world, &kept.interfaces);
         let _ = self.reload(world);
     }
@@ -114,9 +120,7 @@ impl Kept {
             .map(|text| text.len());
         let len = self.is_usable(RESOLV_CONF_FILE, len);
         if let Ok(len) = len {
-            let name = &mut [0; HOST_NAME_BYTES];
-            let name_len = sys::host_name(name);
-            let (_, domain) = cut(name.head(name_len), b'.');
+            let (_, domain) = cut(self.host_name.head(self.host_name_len), b'.');
             let zone = |name: &[u8]| {
                 let is_it = |bytes: &[u8; 16]| {
                     bytes.head(name.len()) == name && bytes.get(name.len()) == Some(&0)

@@ -192,15 +192,11 @@ fn public_entries_admit_the_clients_that_exportfs_names() -> Result<()> {
                 ip(&format!("addr add {client}/32 dev lo"))?;
             }
             let mut connection = Client::connect_from(client, (SERVER, server.nfs_port).into())?;
-            for number in 0..ENTRIES.len() {
+            for (number, entry) in ENTRIES.iter().enumerate() {
                 let path = format!("{here}/p{number}");
                 let expect = admits(&theirs, &path, client, &names);
                 let mounted = connection.mount(&path);
-                ensure!(
-                    mounted.is_ok() == expect,
-                    "{client} {}: {mounted:?}",
-                    ENTRIES[number]
-                );
+                ensure!(mounted.is_ok() == expect, "{client} {entry}: {mounted:?}");
                 count[usize::from(expect)] += 1;
             }
         }
