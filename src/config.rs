@@ -83,6 +83,19 @@ pub const NAME_BURST_PAUSE: Duration = Duration::from_ms(5);
 const _: () = assert!((NAME_WAIT_COUNT_MAX as usize) < REQUEST_BLOCK_COUNT / 2);
 /// Time between attempts to open missing exports.
 pub const RETRY: Duration = Duration::from_secs(2);
+/// Most users whose refusal for want of groups is reported, once for each.
+pub const REFUSED_USER_COUNT_MAX: usize = 8;
+/// Longest passwd(5) and group(5) for `--manage-gids` (bytes).
+pub const ACCOUNTS_FILE_BYTES_MAX: usize = 256 << 10;
+/// Most users in them.
+pub const GROUP_USER_COUNT_MAX: usize = 4096;
+/// Most memberships in them: each user's groups, the primary one included.
+pub const GROUP_MEMBER_COUNT_MAX: usize = 16_384;
+/// Part of the region (bytes) for `--manage-gids`: two tables, the groups of a caller, the names and the two files.
+pub const GROUPS_BYTES: usize = GROUP_MEMBER_COUNT_MAX * (2 * 8 + 4)
+    + GROUP_USER_COUNT_MAX * 8
+    + 2 * ACCOUNTS_FILE_BYTES_MAX
+    + 4096;
 /// Longest time for the registration with another program's portmapper at the start.
 pub const RPCBIND_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest time for the end of that registration when the server stops.

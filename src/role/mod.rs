@@ -347,6 +347,10 @@ fn memory(role: Option<Role>, args: &Args) -> (usize, usize) {
         bytes += config::EXPORTS_BYTES;
     }
     #[cfg(feature = "serve")]
+    if args.clone().any(|argument| argument == c"--manage-gids") {
+        bytes += config::GROUPS_BYTES;
+    }
+    #[cfg(feature = "serve")]
     if role == Some(Role::Serve) && serve::is_one_process(args.clone()) {
         bytes *= 2;
     }

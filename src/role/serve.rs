@@ -270,7 +270,10 @@ impl Served {
         let mut children: heapless::Vec<_, LOOP_COUNT> =
             kinds.iter().map(|kind| Child::new(kind.name())).collect();
         let run_alone = || {
-            let bytes = 2 * (config::REGION_BYTES + config::EXPORTS_BYTES);
+            let mut bytes = 2 * (config::REGION_BYTES + config::EXPORTS_BYTES);
+            if self.nfs.manages_groups {
+                bytes += config::GROUPS_BYTES;
+            }
             mem::set_region(sys::region(bytes), bytes, config::REGION_FIXED_BYTES);
             self.nfs.with_shared(|shared| shared.loop_count = 1);
             self.run(TaskKind::TOGETHER, build_id)

@@ -66,13 +66,4 @@ pub struct Caller {
 impl Caller {
     /// UID and GID of no user: the kernel reads -1 as "no change".
     pub const NOBODY: u32 = u32::MAX;
-
-    /// Returns true if a supplementary group has this GID.
-    #[expect(
-        clippy::manual_contains,
-        reason = "`contains` is unrolled, and takes 94 bytes"
-    )]
-    pub fn is_in_group(&self, gid: u32) -> bool {
-        self.groups.iter().any(|group| *group == gid)
-    }
 }

@@ -12,7 +12,7 @@ use super::{
     Access, Attr, Backend, Caller, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Handles,
     Name, Node, Paths, Peer, Pin, Rights, SetAttr, Vfs, is_image,
 };
-use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_ISO, HAS_NAMES, HAS_NFS};
+use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_ISO, HAS_NAMES, HAS_NFS, REFUSED_USER_COUNT_MAX};
 use crate::mem::{self, Slots};
 pub use crate::wire::exports::Rules;
 use core::ffi::CStr;
@@ -35,16 +35,24 @@ impl Rules {
         };
         into.uid = believed(caller.uid, self.anonymous.0);
         let gid = believed(caller.gid, self.anonymous.1);
-        // setgroups(2) refuses -1 with EINVAL.
-        let is_group = |id: &&u32| !is_all && **id != Caller::NOBODY;
-        let groups = caller.groups.iter().filter(is_group);
-        let groups = groups.map(|group| believed(*group, self.anonymous.1));
+        let groups = caller.groups.iter();
+        let groups = groups.filter_map(|group| self.squash_group(*group));
         if gid == into.gid && groups.clone().eq(into.groups.iter().copied()) {
             return false;
         }
         into.gid = gid;
         into.groups = groups.collect();
         true
+    }
+
+    /// Returns the supplementary group that a caller has by these rules instead of `group`.
+    pub(super) fn squash_group(&self, group: u32) -> Option<u32> {
+        // setgroups(2) refuses -1 with EINVAL.
+        if self.has(Self::SQUASHES_ALL) || group == Caller::NOBODY {
+            return None;
+        }
+        let is_root = group == ROOT && self.has(Self::SQUASHES_ROOT);
+        Some(if is_root { self.anonymous.1 } else { group })
     }
 
     /// The rights that clients have by these rules.
@@ -100,6 +108,8 @@ pub struct Tree {
     pub(super) names: Names,
     /// True if exports are the host's directories, which may be replaced: MNT opens them again.
     pub reopens: bool,
+    /// Users whose refusal was reported, because they may have more groups than a credential carries. `None`: no user is.
+    pub refused_users: Option<heapless::Vec<u32, REFUSED_USER_COUNT_MAX>>,
     /// True if an export has become missing.
     pub has_missing: bool,
     /// The last export that was missing and that [`Tree::reopen_export`] opened.

@@ -14,6 +14,7 @@
     )
 )]
 
+pub mod accounts;
 pub mod address;
 pub mod announce;
 pub mod cpio;

@@ -2,6 +2,7 @@
 
 use super::super::Cx;
 use super::super::rpc::Request;
+use super::groups::report_refusal;
 use super::{Fault, Object};
 use crate::config::{DIRECTORY_BYTES_MAX, READ_BYTES_MAX, WRITE_BYTES_MAX};
 use crate::vfs::{Access, FsError, ObjectType};
@@ -44,7 +45,7 @@ pub(super) fn access(
         }
         match may {
             Ok(()) => granted |= asked & bits,
-            Err(FsError::Access) => {}
+            Err(FsError::Access) => report_refusal(cx, &request.call, &object.attr),
             Err(error) => return Err(error.into()),
         }
     }

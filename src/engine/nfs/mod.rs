@@ -24,6 +24,7 @@ mod about;
 mod attributes;
 mod change;
 mod directory;
+mod groups;
 mod promises;
 mod read;
 mod status;
@@ -266,7 +267,12 @@ impl Nfs {
             Err(Fault::NeedOutput) => return Ok(Outcome::Blocked),
             Err(Fault::Files(error)) if error.waits() => return Ok(Outcome::Order(Order::Wait)),
             Err(Fault::Malformed) => return Err(Reject::Arguments),
-            Err(Fault::Files(error)) => error_status(cx, error),
+            Err(Fault::Files(error)) => {
+                if let (FsError::Access, Ok(object)) = (error, &object) {
+                    groups::report_refusal(cx, &request.call, &object.attr);
+                }
+                error_status(cx, error)
+            }
             Err(Fault::NotSynchronous) => Status::NotSynchronous,
             Err(Fault::BadType) => Status::BadType,
             Err(Fault::TooSmall) => Status::TooSmall,

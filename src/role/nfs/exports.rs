@@ -29,6 +29,9 @@ pub(super) struct Files {
     pub(super) name_count_max: usize,
     /// The user of file accesses. A reload must not add exports that need another user.
     pub(super) file_user: FileUser,
+    /// The groups of users, with `--manage-gids`.
+    #[cfg(feature = "serve")]
+    pub(super) groups: Option<&'static mut super::groups::Groups>,
     buffer: Option<&'static mut [u8]>,
     ignored: Ignored,
 }
@@ -153,6 +156,8 @@ impl Files {
         Self {
             name_count_max: room.names,
             file_user: FileUser::Caller,
+            #[cfg(feature = "serve")]
+            groups: None,
             buffer: None,
             ignored: Ignored::default(),
         }

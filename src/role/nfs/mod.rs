@@ -9,6 +9,8 @@ mod background;
 mod common;
 mod exports;
 mod file_user;
+#[cfg(feature = "serve")]
+mod groups;
 #[cfg(feature = "ipxe")]
 mod ipxe;
 #[cfg(bare)]
@@ -60,6 +62,8 @@ use reports::{report_export, report_nothing};
 use rpcbind::Rpcbind;
 #[cfg(feature = "serve")]
 pub(super) use rpcbind::end_registration;
+#[cfg(feature = "serve")]
+pub(super) use sockets::check_ports;
 
 #[cfg(feature = "init")]
 pub(super) use argument::ExportArgument;
@@ -157,9 +161,11 @@ pub(super) fn task(
         let host = mem::leak(host);
         host.is_shared = turns.is_some();
         host.was_used = HAS_SERVE && was_used;
-        export_host(options, host, is_first, tree)?
+        export_host(options, host, is_first, files, tree)?
     };
     files.file_user = file_user;
+    tree.refused_users =
+        (file_user == FileUser::Caller && !options.manages_groups).then(heapless::Vec::new);
     #[cfg(feature = "ipxe")]
     ipxe::print_script(tree, &options.exports);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
@@ -192,10 +198,15 @@ fn export_host(
     options: &Options,
     host: &'static mut Host,
     is_first: bool,
+    #[allow(unused_variables, reason = "only serve manages groups")] files: &mut Files,
     tree: &mut Tree,
 ) -> Result<(Form, FileUser), Fatal> {
     // The user first: another user may have no kernel handles, and may not open an exported directory.
     let file_user = FileUser::choose(options, host, tree)?;
+    #[cfg(feature = "serve")]
+    {
+        files.groups = groups::Groups::start(options, file_user, host)?;
+    }
     let form = choose_form(options, host, tree)?;
     tree.add(Backend::ByHandle, host);
     tree.reopens = true;
@@ -211,22 +222,6 @@ fn export_host(
         return Err(Fatal::Failed);
     }
     Ok((form, file_user))
-}
-
-/// Fails if another program listens on the ports of NFS or MOUNT. With several loops the sockets use SO_REUSEPORT, so bind(2)
-/// would not report a program of the same user.
-#[cfg(feature = "serve")]
-pub(super) fn check_ports(options: &Options) -> Result<(), Fatal> {
-    let nfs_port = options.address.port();
-    let mount_port = options.mount_port.filter(|port| *port != nfs_port);
-    for port in [Some(nfs_port), mount_port].into_iter().flatten() {
-        let mut at = options.address;
-        at.set_port(port);
-        if platform::host::loops::is_taken(at, super::args::canonical(&at)) {
-            return Err(cannot_listen(&at, Errno::ADDRINUSE));
-        }
-    }
-    Ok(())
 }
 
 /// Number of EMFILE: the process has no free descriptor.
@@ -386,11 +381,16 @@ impl Nfs {
     fn is_confinable(&self, tree: &Tree) -> bool {
         !self.options.background.logs_to_file()
             && self.options.exports_file().is_none()
+            && !self.options.manages_groups
             && !tree.exports().iter().any(|export| export.is_missing())
     }
 
-    /// Reads the files with exports again. If one is malformed, nothing changes.
+    /// Reads the files with exports again, and those of users and groups. If one is malformed, nothing changes.
     fn reload(&mut self, world: &mut World<'_>) {
+        #[cfg(feature = "serve")]
+        if let Some(groups) = &mut self.files.groups {
+            let _ = groups.load();
+        }
         let (events, programs) = (&mut *world.events, &mut self.rpc.programs);
         let loaded = self
             .files

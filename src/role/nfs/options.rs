@@ -31,6 +31,8 @@ flags! {
             Foreground "d",
             #[cfg(feature = "serve")]
             Daemon "D",
+            #[cfg(feature = "serve")]
+            ManageGids "--manage-gids",
         }
         valued {
             Port "n" => "port: a number below 65536",
@@ -74,6 +76,8 @@ pub(in super::super) struct Options {
     pub(super) has_no_datagrams: bool,
     /// True if files are accessed as the server's own user for all clients (`-s`).
     pub(super) is_single_user: bool,
+    /// True if the host's files name the groups of users (`--manage-gids`).
+    pub(in super::super) manages_groups: bool,
     /// The file with exports (`-e`).
     pub(super) file: Option<&'static CStr>,
     /// True if an option of unfsd was given that has no effect here.
@@ -103,6 +107,7 @@ impl Default for Options {
             background: Background::default(),
             has_no_datagrams: false,
             is_single_user: false,
+            manages_groups: false,
             file: None,
             is_for_unfsd: false,
             leaves_commands: false,
@@ -187,6 +192,8 @@ impl Options {
             Flag::Foreground => self.background.detaches = false,
             #[cfg(feature = "serve")]
             Flag::Daemon => self.background.detaches = true,
+            #[cfg(feature = "serve")]
+            Flag::ManageGids => self.manages_groups = true,
             _ if text.is_empty() => return None,
             Flag::Port => self.address.set_port(port(text)?),
             Flag::MountPort => self.mount_port = Some(port(text)?),

@@ -2,15 +2,21 @@
 
 use super::super::args::canonical;
 use super::mounting::{LOOK_INTERVAL, Mounting};
+#[cfg(feature = "serve")]
+use super::options::Options;
 use super::reports::{report_exports, report_listening, report_nothing};
 use super::rpcbind::OURS;
 use super::{Nfs, cannot_listen, failed, net_errno};
 use crate::config::HAS_SERVE;
 use crate::drive::World;
 use crate::drive::platform::host::daemon;
+#[cfg(feature = "serve")]
+use crate::drive::platform::host::loops;
 use crate::engine::programs::ProgramSet;
 use crate::event::{self, Fatal};
 use crate::net::{NetError, NetResult};
+#[cfg(feature = "serve")]
+use crate::sys::Errno;
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::portmap::{Mapping, Transport};
@@ -41,6 +47,22 @@ const PORTMAP_TOKEN: u32 = 2;
 /// Tokens of the UDP sockets.
 const MOUNT_DATAGRAMS: u32 = 3;
 const PORTMAP_DATAGRAMS: u32 = 4;
+
+/// Fails if another program listens on the ports of NFS or MOUNT. With several loops the sockets use SO_REUSEPORT, so bind(2)
+/// would not report a program of the same user.
+#[cfg(feature = "serve")]
+pub(in super::super) fn check_ports(options: &Options) -> Result<(), Fatal> {
+    let nfs_port = options.address.port();
+    let mount_port = options.mount_port.filter(|port| *port != nfs_port);
+    for port in [Some(nfs_port), mount_port].into_iter().flatten() {
+        let mut at = options.address;
+        at.set_port(port);
+        if loops::is_taken(at, canonical(&at)) {
+            return Err(cannot_listen(&at, Errno::ADDRINUSE));
+        }
+    }
+    Ok(())
+}
 
 impl Nfs {
     /// Opens the sockets of NFS and MOUNT, and of the portmapper. If the portmapper's port is in use or

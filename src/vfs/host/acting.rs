@@ -5,6 +5,7 @@
 
 use super::super::exports::ROOT;
 use super::super::{Caller, FsError, FsResult, Rules};
+use super::groups::{GroupTable, Managed};
 use crate::sys::linux::{fsuid, group_id};
 use crate::sys::{Errno, user_id};
 use core::cell::Cell;
@@ -17,6 +18,8 @@ pub(super) struct Acting {
     switches: bool,
     /// Number that [`fsuid::set_groups`] returned for the caller's groups. `None`: the caller's groups are not set.
     groups: Cell<Option<u32>>,
+    /// The groups that replace those of the credential (`--manage-gids`).
+    managed: Option<Managed>,
     caller: Caller,
 }
 
@@ -31,12 +34,35 @@ impl Acting {
                 groups: heapless::Vec::new(),
             },
             groups: Cell::new(None),
+            managed: None,
         }
     }
 
     /// Switches to callers from now on, if this process can.
     pub(super) fn enable(&mut self) {
         self.switches = user_id() == 0 && fsuid::can_switch();
+    }
+
+    /// Replaces the groups of credentials from now on.
+    pub(super) fn manage_groups(&mut self, table: &'static GroupTable, count: usize) {
+        self.managed = Some(Managed::new(table, count));
+    }
+
+    /// The caller's supplementary groups.
+    fn groups(&self) -> &[u32] {
+        match &self.managed {
+            Some(managed) => &managed.groups,
+            None => &self.caller.groups,
+        }
+    }
+
+    /// Returns true if a supplementary group of the caller has this GID.
+    #[expect(
+        clippy::manual_contains,
+        reason = "`contains` is unrolled, and takes 94 bytes"
+    )]
+    fn is_in_group(&self, gid: u32) -> bool {
+        self.groups().iter().any(|group| *group == gid)
     }
 
     /// Makes the process one of this UID and GID for good, because it cannot switch users.
@@ -65,7 +91,17 @@ impl Acting {
             return;
         }
         let is_changed = match caller {
-            Some((caller, rules)) => rules.squash(caller, &mut self.caller),
+            Some((caller, rules)) => match &mut self.managed {
+                Some(managed) => managed.squash(caller, rules, &mut self.caller),
+                None => rules.squash(caller, &mut self.caller),
+            },
+            None if self.managed.is_some() => {
+                self.caller = Caller::default();
+                self.managed.as_mut().is_some_and(|managed| {
+                    managed.clear();
+                    true
+                })
+            }
             None => {
                 let was = core::mem::take(&mut self.caller);
                 was.gid != self.caller.gid || was.groups != self.caller.groups
@@ -93,7 +129,7 @@ impl Acting {
     /// Switches to the caller's UID and GIDs.
     pub(super) fn caller(&self) -> FsResult<()> {
         if self.switches && !self.groups.get().is_some_and(fsuid::has_groups) {
-            let groups = fsuid::set_groups(self.caller.gid, &self.caller.groups);
+            let groups = fsuid::set_groups(self.caller.gid, self.groups());
             self.groups.set(groups);
             if groups.is_none() {
                 return Err(FsError::Access);
@@ -130,7 +166,7 @@ impl Acting {
         };
         let shift = if uid == owner.0 {
             6
-        } else if gid == owner.1 || self.caller.is_in_group(owner.1) {
+        } else if gid == owner.1 || self.is_in_group(owner.1) {
             3
         } else {
             0

@@ -9,6 +9,7 @@ mod acting;
 mod cached;
 mod change;
 mod durable;
+pub mod groups;
 mod key;
 mod open;
 mod records;
@@ -36,6 +37,7 @@ use core::cell::Cell;
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 use durable::Dirty;
+use groups::GroupTable;
 use rustix::fd::AsRawFd as _;
 use search::Search;
 use table::{OpenEntry, Opened, Table};
@@ -119,6 +121,11 @@ impl Host {
     pub fn act_as_callers(&mut self) -> bool {
         self.acting.enable();
         self.acting.switches()
+    }
+
+    /// Uses the groups of `table` instead of those of the credentials, `count` for each user at most.
+    pub fn manage_groups(&mut self, table: &'static GroupTable, count: usize) {
+        self.acting.manage_groups(table, count);
     }
 
     /// Makes the process one of this UID and GID for good, for a process of root that cannot act as the callers.

@@ -2,10 +2,15 @@
 
 use super::{Scene, WRITABLE, create_file, user};
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::process::Command;
+use std::time::{Duration, Instant};
 use xtask::clients::nfs::{Auth, Set};
-use xtask::machines::server::{ServerOptions, root_for};
+use xtask::machines::mounts;
+use xtask::machines::server::{ServerOptions, public_dir, root_for};
+use xtask::setup;
 
 pub(super) const NOBODY: u32 = 65534;
 
@@ -84,6 +89,85 @@ fn export_options_determine_uid_and_gid() -> Result<()> {
         ensure!(host == expected, "{case}: {host:?} instead of {expected:?}");
     }
     Ok(())
+}
+
+/// A user with 20 groups, of which a credential carries 16, and a file of the 18th.
+#[test]
+fn managed_groups_replace_those_of_the_credential() -> Result<()> {
+    let sent: Vec<u32> = (200..216).collect();
+    let etc = public_dir()?;
+    let (passwd, group) = (etc.path().join("passwd"), etc.path().join("group"));
+    let groups: String = (200..220)
+        .map(|gid| format!("g{gid}:x:{gid}:bob, alice\n"))
+        .collect();
+    mounts::private("files of users and groups", || {
+        fs::write(
+            &passwd,
+            "root:x:0:0::/:/bin/sh\nalice:x:1000:100::/:/bin/sh\n",
+        )?;
+        for (file, target) in [(&passwd, "/etc/passwd"), (&group, "/etc/group")] {
+            fs::write(&group, &groups)?;
+            setup::run_captured(Command::new("mount").arg("--bind").arg(file).arg(target))?;
+        }
+        for is_managed in [false, true] {
+            let flag = is_managed.then(|| "--manage-gids".to_owned());
+            let options = ServerOptions {
+                arguments: flag.into_iter().collect(),
+                ..ServerOptions::default()
+            };
+            let mut scene = Scene::with_options("rw", options)?;
+            fs::set_permissions(scene.directory.path(), fs::Permissions::from_mode(0o755))?;
+            let path = scene.path("file");
+            fs::write(&path, "data")?;
+            chown(&path, Some(0), Some(217))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o640))?;
+            let (root, mut reads) = (scene.root.clone(), Vec::new());
+            for (uid, gid) in [(1000, 100), (1001, 217), (1001, 100)] {
+                scene.client.auth = user(uid, gid, &sent);
+                let file = scene.client.lookup(&root, "file")?;
+                reads.push(scene.client.read(&file, 0, 9).is_ok());
+                reads.push(scene.client.read(&file, 0, 9).is_ok());
+            }
+            let member = is_managed;
+            ensure!(
+                reads == [member, member, true, true, false, false],
+                "{is_managed}: {reads:?}"
+            );
+            let lines = scene.server.lines();
+            let named = |uid| {
+                let part = format!("was refused as user {uid}: sends 16 groups");
+                lines
+                    .iter()
+                    .filter(|line| line.contains(&part) && line.contains("--manage-gids"))
+                    .count()
+            };
+            let expect = if is_managed { [0, 0] } else { [1, 1] };
+            ensure!([named(1000), named(1001)] == expect, "{lines:#?}");
+            if !is_managed {
+                continue;
+            }
+            // The user leaves the group; before that, the file is too long, and the table stays.
+            scene.client.auth = user(1000, 100, &sent);
+            let file = scene.client.lookup(&root, "file")?;
+            for (text, line, may_read) in [
+                (
+                    "#".repeat(300 << 10),
+                    "cannot read /etc/group: longer than 256 KiB",
+                    true,
+                ),
+                (groups.replace("alice", "carol"), "", false),
+            ] {
+                fs::write(&group, text)?;
+                scene.server.signal(Signal::SIGHUP)?;
+                scene.server.wait_for_line(line, Duration::from_secs(10))?;
+                let end = Instant::now() + Duration::from_secs(10);
+                while scene.client.read(&file, 0, 9).is_ok() != may_read {
+                    ensure!(Instant::now() < end, "the groups were not read again");
+                }
+            }
+        }
+        Ok(())
+    })
 }
 
 #[test]
