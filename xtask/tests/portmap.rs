@@ -312,6 +312,7 @@ fn port_111_in_use_is_reported_nfs_continues() -> Result<()> {
     let _taken = namespace.run(|| Ok(std::net::TcpListener::bind(PORTMAP)?))?;
     let server = serve(&namespace, directory.path(), &[])?;
     let options = format!("port={},mountport={}", server.nfs_port, server.mount_port);
+    server.wait_for_line(&options, Duration::from_secs(10))?;
     let lines = server.lines();
     let count = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
     ensure!(
