@@ -21,12 +21,12 @@ pub(super) const NOT_IN_HELP: &[(&str, &[&str], &str)] = &[
     ),
     (
         "nfs",
-        &["-d", "-s", "-t", "-u", "--trace"],
+        &["-b", "-C", "-d", "-s", "-t", "-u", "--trace"],
         "for scripts that start unfsd; --trace for developers",
     ),
     (
         "serve",
-        &["-d", "-s", "-t", "-u", "--trace"],
+        &["-b", "-C", "-d", "-s", "-t", "-u", "--trace"],
         "those of nfs",
     ),
     (
