@@ -25,12 +25,6 @@ pub const WRITABLE_BY_ALL: Text = text!("all hosts may write to");
 pub const MOUNT_WITH: Text = text!("mount it with: ");
 /// The portmap port is in use.
 pub const NO_PORTMAP: Text = text!("port 111 (portmap) is in use: Windows and ESXi cannot mount");
-/// The portmapper of another program does not register NFS.
-pub const PORTMAP_REFUSES: Text = text!(
-    "the portmapper (rpcbind) on port 111 refuses to register NFS: Windows and ESXi cannot mount"
-);
-/// The portmapper of another program has registered NFS and MOUNT.
-pub const REGISTERED: Text = text!("registered with this host's portmapper (rpcbind)");
 /// Only root may bind the portmap port.
 pub const MAY_NOT_PORTMAP: Text =
     text!("port 111 (portmap) is for root only: Windows and ESXi cannot mount");

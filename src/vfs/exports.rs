@@ -109,6 +109,7 @@ pub struct Tree {
     /// True if exports are the host's directories, which may be replaced: MNT opens them again.
     pub reopens: bool,
     /// Users whose refusal was reported, because they may have more groups than a credential carries. `None`: no user is.
+    #[cfg(any(feature = "serve", test))]
     pub refused_users: Option<heapless::Vec<u32, REFUSED_USER_COUNT_MAX>>,
     /// True if an export has become missing.
     pub has_missing: bool,
@@ -133,6 +134,15 @@ impl core::fmt::Debug for Tree {
 
 /// Registration of backends and exports.
 impl Tree {
+    /// See the field. Files without `serve` have no flag to name.
+    pub fn refused_users(&mut self) -> Option<&mut heapless::Vec<u32, REFUSED_USER_COUNT_MAX>> {
+        #[cfg(any(feature = "serve", test))]
+        let named = self.refused_users.as_mut();
+        #[cfg(not(any(feature = "serve", test)))]
+        let named = None;
+        named
+    }
+
     /// Registers a backend.
     pub fn add(&mut self, kind: Backend, backend: &'static mut dyn Vfs) {
         if let Some(place) = self.backends.get_mut(kind as usize) {

@@ -21,7 +21,7 @@ pub(super) fn report_refusal(cx: &mut Cx<'_>, call: &Call<'_>, attr: &Attr) {
     {
         return;
     }
-    let Some(named) = &mut cx.vfs.refused_users else {
+    let Some(named) = cx.vfs.refused_users() else {
         return;
     };
     if named.contains(&credential.uid) || named.push(credential.uid).is_err() {

@@ -9,6 +9,7 @@ use crate::config::{ACCOUNTS_FILE_BYTES_MAX, GROUP_MEMBER_COUNT_MAX, GROUP_USER_
 use crate::drive::platform::host::files::Directory;
 use crate::mem::{self, Ends as _, Slots};
 use crate::text::text;
+use crate::vfs::Tree;
 use crate::vfs::host::Host;
 use crate::vfs::host::groups::{GroupTable, membership, sort};
 use crate::wire::accounts::{User, groups, users};
@@ -29,6 +30,12 @@ pub(super) struct Groups {
     names: Slots<u64>,
     passwd: &'static mut [u8],
     group: &'static mut [u8],
+}
+
+/// Makes the server report refused users who may have more groups than they send.
+pub(super) fn watch_refusals(options: &Options, file_user: FileUser, tree: &mut Tree) {
+    let may_help = file_user == FileUser::Caller && !options.manages_groups;
+    tree.refused_users = may_help.then(heapless::Vec::new);
 }
 
 impl Groups {

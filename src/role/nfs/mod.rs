@@ -164,8 +164,8 @@ pub(super) fn task(
         export_host(options, host, is_first, files, tree)?
     };
     files.file_user = file_user;
-    tree.refused_users =
-        (file_user == FileUser::Caller && !options.manages_groups).then(heapless::Vec::new);
+    #[cfg(feature = "serve")]
+    groups::watch_refusals(options, file_user, tree);
     #[cfg(feature = "ipxe")]
     ipxe::print_script(tree, &options.exports);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;

@@ -12,7 +12,7 @@ use crate::event;
 use crate::mem::Ends as _;
 use crate::net::NetError;
 use crate::sys;
-use crate::text::Text;
+use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::portmap::{self, Mapping, Transport, procedure};
 use crate::wire::rpc::{RecordMark, emit_call, parse_reply};
@@ -27,6 +27,13 @@ pub(super) const OURS: [(u32, u32); 4] = [
     (mount::PROGRAM, mount::VERSION_2),
     (mount::PROGRAM, mount::VERSION_3),
 ];
+
+/// The portmapper of another program does not register NFS.
+const REFUSES: Text = text!(
+    "the portmapper (rpcbind) on port 111 refuses to register NFS: Windows and ESXi cannot mount"
+);
+/// The portmapper of another program has registered NFS and MOUNT.
+pub(super) const REGISTERED: Text = text!("registered with this host's portmapper (rpcbind)");
 
 /// Places at which a portmapper of this host listens. `None`: port 111 of 127.0.0.1.
 const PLACES: [Option<&CStr>; 3] = [
@@ -90,7 +97,7 @@ impl Rpcbind {
                 }
                 Ok(())
             }
-            Registration::Refused => Err(event::PORTMAP_REFUSES),
+            Registration::Refused => Err(REFUSES),
             Registration::NotFound => Err(why),
         }
     }

@@ -5,7 +5,7 @@ use super::mounting::{LOOK_INTERVAL, Mounting};
 #[cfg(feature = "serve")]
 use super::options::Options;
 use super::reports::{report_exports, report_listening, report_nothing};
-use super::rpcbind::OURS;
+use super::rpcbind::{OURS, REGISTERED};
 use super::{Nfs, cannot_listen, failed, net_errno};
 use crate::config::HAS_SERVE;
 use crate::drive::World;
@@ -178,7 +178,7 @@ impl Nfs {
             return true;
         };
         let registered = self.rpcbind.register(&self.rpc.programs.mappings, error);
-        let event = registered.err().unwrap_or(event::REGISTERED);
+        let event = registered.err().unwrap_or(REGISTERED);
         world.events.report(event, b"", Text::NOTHING);
         registered.is_ok()
     }
