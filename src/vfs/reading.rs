@@ -92,7 +92,7 @@ impl<'a> Export<'a> {
     pub fn common_rules(&self) -> Rules {
         const OF_ANY: u8 = Rules::NEEDS_MOUNT | Rules::WRITABLE | Rules::ISOS;
         let (mut common, mut of_all) = (Rules::DEFAULT, Rules::ASYNC);
-        for Client { rules, .. } in self.clients() {
+        for Entry { rules, .. } in self.reading.entries(self.first) {
             common.fsid = common.fsid.or(rules.fsid);
             common.set |= rules.set & OF_ANY;
             of_all &= rules.set;
