@@ -104,8 +104,8 @@ pub struct Tree {
     pub(super) reading: Reading,
     /// The reading that [`Tree::add_client`] fills.
     next: Reading,
-    /// The addresses of host names, and the names of clients.
-    pub(super) names: Names,
+    /// The addresses of host names, and the names of clients. `None`: the exports have no host names.
+    pub(super) names: Option<&'static mut Names>,
     /// True if exports are the host's directories, which may be replaced: MNT opens them again.
     pub reopens: bool,
     /// Users whose refusal was reported, because they may have more groups than a credential carries. `None`: no user is.
@@ -203,8 +203,11 @@ impl Tree {
         self.reading.reserve(room);
         self.next.reserve(room);
         self.exports.reserve(room.paths);
-        if HAS_NAMES {
-            self.names.reserve(room.names);
+        if HAS_NAMES && room.names > 0 {
+            let names = self
+                .names
+                .get_or_insert_with(|| mem::leak(Names::default()));
+            names.reserve(room.names);
         }
     }
 
@@ -251,8 +254,8 @@ impl Tree {
         core::mem::swap(&mut self.reading, &mut self.next);
         self.next.clear();
         self.number_new();
-        if HAS_NAMES {
-            self.names.follow(&self.reading);
+        if HAS_NAMES && let Some(names) = &mut self.names {
+            names.follow(&self.reading);
         }
     }
 
@@ -414,9 +417,10 @@ impl Tree {
                     has_wildcards = true;
                     continue;
                 }
-                KeptHosts::Named { number, .. } => {
-                    self.names.compare_host(*number as usize, peer.address)
-                }
+                KeptHosts::Named { number, .. } => match &self.names {
+                    Some(names) => names.compare_host(*number as usize, peer.address),
+                    None => Verdict::IsNot,
+                },
                 KeptHosts::Other(hosts) if hosts.contains(peer.address) => Verdict::Is,
                 KeptHosts::Other(_) => Verdict::IsNot,
             };
@@ -430,14 +434,15 @@ impl Tree {
         if HAS_NAMES
             && has_wildcards
             && best > WILDCARDS
-            && let Some(at) = self.names.peer(peer.address)
+            && let Some(names) = &mut self.names
+            && let Some(at) = names.peer(peer.address)
         {
             for entry in self.reading.entries_of(path) {
                 let KeptHosts::Named { number, is_pattern } = &entry.hosts else {
                     continue;
                 };
                 let name = self.reading.host_name(*number as usize);
-                match name.map(|host| self.names.compare_peer(at, host.name)) {
+                match name.map(|host| names.compare_peer(at, host.name)) {
                     Some(Verdict::Is) if *is_pattern && best > WILDCARDS => {
                         (best, rules) = (WILDCARDS, entry.rules);
                     }

@@ -119,12 +119,10 @@ fn key(name: &[u8]) -> u64 {
 impl Names {
     /// Makes memory for the addresses of `count` names, and for the names of clients. Called at the start only.
     pub(super) fn reserve(&mut self, count: usize) {
-        if count > 0 {
-            self.hosts.reserve(count);
-            self.peers
-                .reserve(scaled(NAMED_PEER_COUNT_MIN, NAMED_PEER_COUNT_MAX));
-            self.waits_left = NAME_WAIT_COUNT_MAX;
-        }
+        self.hosts.reserve(count);
+        self.peers
+            .reserve(scaled(NAMED_PEER_COUNT_MIN, NAMED_PEER_COUNT_MAX));
+        self.waits_left = NAME_WAIT_COUNT_MAX;
     }
 
     /// Keeps the addresses of the names that a new reading has. The others are undecided.
@@ -219,28 +217,35 @@ impl Tree {
 
     /// The number of host names.
     pub fn host_name_count(&self) -> usize {
-        self.names.hosts.len()
+        self.names.as_ref().map_or(0, |names| names.hosts.len())
     }
 
     /// The addresses of the host name with this number.
     pub fn addresses(&mut self, number: usize) -> Option<&mut Addresses> {
-        self.names.hosts.get_mut(number)
+        self.names.as_mut()?.hosts.get_mut(number)
     }
 
     /// The clients that were compared with wildcards.
     pub fn named_peers(&mut self) -> &mut [NamedPeer] {
-        &mut self.names.peers
+        match &mut self.names {
+            Some(names) => &mut names.peers,
+            None => &mut [],
+        }
     }
 
     /// Returns true once after a client was added, or is used again.
     pub fn take_new_peer(&mut self) -> bool {
-        core::mem::take(&mut self.names.has_new_peer)
+        let names = self.names.as_mut();
+        names.is_some_and(|names| core::mem::take(&mut names.has_new_peer))
     }
 
     /// Returns true if a MNT of the client may wait until a look-up has ended. A client has one such call, so that one client does
     /// not keep the others from waiting.
     pub fn may_wait(&mut self, address: Ipv6Addr) -> bool {
-        let mut peers = self.names.peers.iter_mut();
+        let Some(names) = &mut self.names else {
+            return false;
+        };
+        let mut peers = names.peers.iter_mut();
         if let Some(peer) = peers.find(|peer| peer.address == address) {
             peer.wait_count += 1;
             if peer.wait_count > 1 {
@@ -248,16 +253,18 @@ impl Tree {
                 return false;
             }
         }
-        let left = self.names.waits_left.checked_sub(1);
-        self.names.waits_left = left.unwrap_or(0);
+        let left = names.waits_left.checked_sub(1);
+        names.waits_left = left.unwrap_or(0);
         left.is_some()
     }
 
     /// Called before all calls that wait are repeated.
     pub fn end_waits(&mut self) {
-        self.names.waits_left = NAME_WAIT_COUNT_MAX;
-        for peer in self.names.peers.iter_mut() {
-            peer.wait_count = 0;
+        if let Some(names) = &mut self.names {
+            names.waits_left = NAME_WAIT_COUNT_MAX;
+            for peer in names.peers.iter_mut() {
+                peer.wait_count = 0;
+            }
         }
     }
 }
