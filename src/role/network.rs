@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn off_link_gateway_is_refused() {
-        let result = |line| read(&FLAGS, Args::split(line), &mut |_| Some(())).map(drop);
+        let result = |line| parse(&FLAGS, Args::split(line), &mut |_| Some(())).map(drop);
         assert_eq!(result(b"--ip=192.0.2.1/24 --gw=192.0.2.9"), Ok(()));
         let refused = result(b"--gw=192.0.3.9 --ip=192.0.2.1/24");
         assert_eq!(refused, Err(super::super::USAGE));
