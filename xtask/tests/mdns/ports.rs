@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::net::if_::if_nametoindex;
 use simple_dns::rdata::{PTR, RData};
 use simple_dns::{CLASS, Packet, PacketFlag, ResourceRecord};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 use xtask::clients::dns::{self, Message, Querier, TYPE};
@@ -80,15 +80,14 @@ fn probes_and_responses_use_port_5353() -> Result<()> {
 /// RFC 6762 section 4: "Likewise, any DNS query for a name within the reverse mapping domains for IPv6 link-local addresses".
 #[test]
 fn queries_go_to_both_multicast_groups() -> Result<()> {
-    const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
     let world = World::new()?;
     // Sockets bound to the groups receive no unicast.
     let sockets = world.theirs.run(|| {
         let link = if_nametoindex("eth0")?;
         let v4 = UdpSocket::bind((dns::GROUP, dns::PORT))?;
         v4.join_multicast_v4(&dns::GROUP, &THEIRS)?;
-        let v6 = UdpSocket::bind(SocketAddrV6::new(GROUP_V6, dns::PORT, 0, link))?;
-        v6.join_multicast_v6(&GROUP_V6, link)?;
+        let v6 = UdpSocket::bind(SocketAddrV6::new(dns::GROUP_V6, dns::PORT, 0, link))?;
+        v6.join_multicast_v6(&dns::GROUP_V6, link)?;
         Ok([v4, v6])
     })?;
     let names = ["h.local", "9.0.254.169.in-addr.arpa", ".0.8.e.f.ip6.arpa"];

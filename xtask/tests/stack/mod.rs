@@ -7,4 +7,5 @@ mod leases;
 mod links;
 mod load;
 mod mtu;
+pub mod names;
 pub mod world;

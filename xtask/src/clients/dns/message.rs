@@ -13,6 +13,25 @@ pub fn unicast_query(id: u16, questions: &[(&str, TYPE)]) -> Vec<u8> {
     build_query(id, questions, true)
 }
 
+/// Builds a query with one question that lists all records with that name and type of `response` as known answers.
+pub fn query_with_known_answers(name: &str, kind: TYPE, response: &Message) -> Vec<u8> {
+    let mut packet = Packet::new_query(0);
+    let question = Question::new(
+        Name::new_unchecked(name),
+        kind.into(),
+        CLASS::IN.into(),
+        false,
+    );
+    packet.questions.push(question.into_owned());
+    packet.answers.extend(response.all(name, kind).cloned());
+    for answer in &mut packet.answers {
+        answer.cache_flush = false;
+    }
+    packet
+        .build_bytes_vec()
+        .expect("the records fit into one message")
+}
+
 fn build_query(id: u16, questions: &[(&str, TYPE)], wants_unicast: bool) -> Vec<u8> {
     let mut packet = Packet::new_query(id);
     packet
@@ -63,9 +82,13 @@ impl Message {
 
     /// The first record of this name and type, in any section.
     pub fn find(&self, name: &str, kind: TYPE) -> Option<&ResourceRecord<'static>> {
-        let name = Name::new_unchecked(name);
-        let mut records = self.records.iter();
-        records.find(|record| record.rdata.type_code() == kind && record.name == name)
+        self.all(name, kind).next()
+    }
+
+    fn all(&self, name: &str, kind: TYPE) -> impl Iterator<Item = &ResourceRecord<'static>> {
+        let name = Name::new_unchecked(name).into_owned();
+        let records = self.records.iter();
+        records.filter(move |record| record.rdata.type_code() == kind && record.name == name)
     }
 }
 
