@@ -31,7 +31,7 @@ const SESSIONS: &[(&str, &str, &str)] = &[
     ),
     (
         "nfs",
-        "-p -n % -m % -e @/exports --handles kernel --key-file @/key -D -i @/pid --log 127.0.0.1:514",
+        "-p -n % -m % -e @/exports --manage-gids --handles kernel --key-file @/key -D -i @/pid --log 127.0.0.1:514",
         "for MOUNT",
     ),
     (
@@ -68,6 +68,7 @@ const SESSIONS: &[(&str, &str, &str)] = &[
     ),
     ("mdns", "--name box -6", "announced box.local"),
     ("browse", "-b", ""),
+    ("browse", "-D", ""),
     ("browse", "--types -t -4", ""),
     (
         "browse",
