@@ -2,6 +2,7 @@
 
 use crate::mdns::world::Avahi;
 use crate::stack::addresses::{count_leases, dnsmasq, resolved, resolved_v4};
+use crate::stack::names;
 use crate::stack::world::{Link, World, ip_on, shell, wait_for};
 use anyhow::{Result, ensure};
 use cases::random::seed;
@@ -192,6 +193,27 @@ fn ipv6_only_host_is_found_and_read() -> Result<()> {
     let address = resolved(&avahi, "-6")?;
     ensure!(address.is_ipv6(), "{address}");
     Ok(())
+}
+
+#[test]
+fn names_work_beside_avahi_without_ipv4() -> Result<()> {
+    let start = |world: &World| {
+        let mut machine = world.ours.run(|| {
+            Bare::start(Options {
+                boot_arguments: "name=box ip=fd00::1/64 export=/ram",
+                network: Some(&tap("tap0")),
+                ..Options::default()
+            })
+        })?;
+        machine.wait_for_line("announced box-2.local")?;
+        Ok(machine)
+    };
+    names::work_without_ipv4(Link::Tap, start, |mut machine| {
+        machine.monitor("system_powerdown")?;
+        let status = machine.wait_for_end()?;
+        ensure!(status.success(), "{status}; {}", machine.console());
+        Ok(())
+    })
 }
 
 /// The cable loses, delays, repeats and damages 5 % of the frames each.
