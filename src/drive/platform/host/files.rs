@@ -185,8 +185,11 @@ pub fn exists(path: &CStr) -> bool {
 /// Checks that there is an object at `path`. Links are followed.
 ///
 /// # Errors
-/// Those of open(2).
+/// Those of open(2). `NotSupported` without an operating system.
 pub fn find(path: &CStr) -> FsResult<()> {
+    if crate::sys::is_bare() {
+        return Err(FsError::NotSupported);
+    }
     fsuid::restore();
     File::open(path, OFlags::PATH, 0).map(drop)
 }
