@@ -18,6 +18,7 @@ pub(super) struct Out {
     /// True for JSON output, in which a backslash must be doubled.
     pub(super) is_json: bool,
     /// True if link-local addresses are followed by their interface, as in `fe80::1%eth0`.
+    #[cfg(feature = "browse")]
     pub(super) has_scopes: bool,
     bytes: &'static mut [u8],
 }
@@ -28,6 +29,7 @@ impl Out {
         Self {
             len: 0,
             is_json: false,
+            #[cfg(feature = "browse")]
             has_scopes: false,
             bytes: mem::bytes(OUT_BYTES),
         }

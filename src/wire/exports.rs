@@ -541,8 +541,13 @@ impl Scanner<'_> {
                 rules,
                 at: place,
             };
-            self.word = path;
-            each(&entry)?;
+            let added = each(&entry);
+            // Other faults of `each` concern the path.
+            self.word = match added {
+                Err(Flaw::Unnamed) => place,
+                _ => path,
+            };
+            added?;
             if ends {
                 return Ok(());
             }

@@ -63,7 +63,6 @@ pub(super) fn report_nothing(tree: &Tree, file: Option<&CStr>, events: &mut Even
 }
 
 /// Reports the file systems that are mounted below an export and not exported themselves: clients find an empty directory there.
-/// Those of the kernel are left out.
 fn report_mounts_below(tree: &Tree, events: &mut Events) {
     if crate::sys::is_bare() {
         return;
@@ -116,10 +115,12 @@ fn is_mounted_below(tree: &Tree, at: &[u8]) -> bool {
         let rest = at.strip_prefix(path).unwrap_or_default();
         rest.len() > 1 && rest.starts_with(b"/")
     };
+    // Below the root directory, those of the kernel are left out.
     let kernel: [&[u8]; 4] = [b"/proc", b"/sys", b"/dev", b"/run"];
+    let is_kernel = kernel.iter().any(|path| at == *path || is_below(path));
+    let holds = |path: &[u8]| is_below(path) && !(is_kernel && path == b"/");
     let exported = || tree.exports().iter().filter(|export| export.is_exported());
-    !kernel.iter().any(|path| at == *path || is_below(path))
-        && exported().any(|export| is_below(export.path.to_bytes()))
+    exported().any(|export| holds(export.path.to_bytes()))
         && !exported().any(|export| export.path.to_bytes() == at)
 }
 

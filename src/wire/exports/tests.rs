@@ -243,6 +243,23 @@ fn random_text_is_read_without_panic() {
 }
 
 #[test]
+fn refused_entry_is_located_by_its_path_and_a_name_by_itself() {
+    for (flaw, column) in [(Flaw::Unnamed, 18), (Flaw::Same, 1)] {
+        let mut text = *b"/srv 192.0.2.0/24 box.example.org(ro)\n";
+        let refused = parse(
+            &mut text,
+            &mut Ignored::default(),
+            &mut |entry| match entry.hosts {
+                Hosts::Named(_) => Err(flaw),
+                _ => Ok(()),
+            },
+        );
+        let line = 1;
+        assert_eq!(refused.err(), Some(Fault { line, column, flaw }));
+    }
+}
+
+#[test]
 fn rules_are_listed_in_the_words_of_exports_5() {
     let words = |options: &str| {
         let mut listed = Vec::new();
