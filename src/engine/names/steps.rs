@@ -16,7 +16,7 @@ use crate::wire::hosts;
 use crate::wire::label::{is_like, without_dot};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-/// Bits of [`Ask::found`].
+/// Bits of [`super::Ask::found`].
 const FOUND_V4: u8 = 1;
 const FOUND_V6: u8 = 2;
 
