@@ -329,9 +329,23 @@ pub const NODE_IDLE: Duration = Duration::from_secs(1);
 
 /// Timeout of `check` for all replies together: shorter than the usual timeout of its caller.
 pub const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
-/// Longest JSON output of `check` (bytes): a path with every byte escaped, and the keys.
-pub const CHECK_JSON_BYTES: usize = 8 << 10;
-const _: () = assert!(EXPORT_PATH_BYTES_MAX * 5 + 1024 < CHECK_JSON_BYTES);
+/// Timeout of NFS in `check all`. The answers of the other protocols are read afterwards.
+pub const CHECK_NFS_TIMEOUT: Duration = Duration::from_ms(2900);
+/// Time for which `check` waits until an SFTP server accepts INIT, before it checks NFS.
+pub const CHECK_CONNECT_WAIT: Duration = Duration::from_ms(200);
+/// Time without an answer after which `check` tests if a program uses the port of multicast DNS.
+pub const CHECK_FREE_PORT_WAIT: Duration = Duration::from_ms(100);
+/// Interval at which `check` repeats a question of multicast DNS: a responder that starts answers after a second.
+pub const CHECK_ASK_INTERVAL: Duration = Duration::from_ms(500);
+/// Time for which `check` waits for the name of a host whose services it knows. Probing takes a second.
+pub const CHECK_NAME_WAIT: Duration = Duration::from_ms(1500);
+/// Time for which `check` waits for the multicast DNS responder of another host.
+pub const CHECK_FOREIGN_TIMEOUT: Duration = Duration::SECOND;
+/// Port at which `check` looks for an SFTP server.
+pub const CHECK_SFTP_PORT: u16 = 2222;
+/// Longest JSON output of `check` (bytes): a path and a host name with every byte escaped, a socket file, and the keys.
+pub const CHECK_JSON_BYTES: usize = 16 << 10;
+const _: () = assert!((EXPORT_PATH_BYTES_MAX + 256 + 107) * 5 + 1024 < CHECK_JSON_BYTES);
 
 /// Limit of announced names, a shared label counted once: enough for more than a thousand virtual machines, and for the reverse
 /// mappings of [`LINK_COUNT_MAX`] interfaces with one IPv4 and two IPv6 addresses each.

@@ -19,9 +19,20 @@ use crate::wire::rpc::Reject;
 use core::net::Ipv6Addr;
 
 /// The mount list: clients, and the export that each has mounted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Mounts {
     list: heapless::Vec<(Ipv6Addr, usize), MOUNT_COUNT_MAX>,
+    /// The address at which the server listens; unspecified: all addresses.
+    pub(super) listener: Ipv6Addr,
+}
+
+impl Default for Mounts {
+    fn default() -> Self {
+        Self {
+            list: heapless::Vec::new(),
+            listener: Ipv6Addr::UNSPECIFIED,
+        }
+    }
 }
 
 /// Answers one call. Lists that do not fit into the reply are truncated.
@@ -63,6 +74,7 @@ fn mnt(
         return Ok(true);
     }
     let version = request.call.version;
+    let is_check = is_check(mounts.listener, cx, request);
     let reply = &mut *request.reply;
     let (status, why) = match export {
         None => (Status::Access, text!("not exported")),
@@ -80,8 +92,10 @@ fn mnt(
                 text!("the handle is too long for MOUNT versions 1 and 2; use version 3"),
             ),
             Ok(handle) => {
-                mounts.add(cx.peer.address, export);
-                cx.report(event::MOUNTED, path, Text::NOTHING);
+                if !is_check {
+                    mounts.add(cx.peer.address, export);
+                    cx.report(event::MOUNTED, path, Text::NOTHING);
+                }
                 reply.u32(Status::Ok as u32);
                 if version == VERSION_3 {
                     reply.opaque(handle);
@@ -97,9 +111,19 @@ fn mnt(
     if (cfg!(bare) || HAS_NAMES) && status == Status::Ok {
         return Ok(false);
     }
-    cx.report(event::MAY_NOT_MOUNT, path, why);
+    if !is_check {
+        cx.report(event::MAY_NOT_MOUNT, path, why);
+    }
     reply.u32(status as u32);
     Ok(true)
+}
+
+/// Returns true for a call of `stowaway check` on this host. Its mounts are neither reported nor listed. The machine name alone would
+/// let any client hide its mounts. No other host has a loopback address, or the one at which the server listens.
+fn is_check(listener: Ipv6Addr, cx: &Cx<'_>, request: &Request<'_, '_>) -> bool {
+    let (credential, peer) = (request.call.credential, cx.peer.address);
+    credential.is_some_and(|credential| credential.claims_check)
+        && (peer.to_canonical().is_loopback() || peer == listener)
 }
 
 /// Checks that the peer may mount an export, and opens the export again, because the host may have another directory there now.

@@ -109,6 +109,11 @@ impl Programs {
         len
     }
 
+    /// Sets the address at which the server listens, from which `stowaway check` of this host calls.
+    pub const fn set_listener(&mut self, address: Ipv6Addr) {
+        self.mounts.listener = address;
+    }
+
     /// Removes an export that has ended from the mount list.
     pub fn end_export(&mut self, number: usize) {
         self.mounts.end(number);

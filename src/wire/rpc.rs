@@ -14,6 +14,8 @@ const GROUPS_MAX: u32 = 16;
 const LAST_FRAGMENT: u32 = 1 << 31;
 /// Length of a record mark (bytes).
 pub const MARK_BYTES: usize = 4;
+/// The machine name in calls of `stowaway check`.
+pub const CHECK_MACHINE: &[u8] = b"stowaway-check";
 
 /// The user and groups that the client claims.
 #[doc(alias = "AUTH_SYS")]
@@ -23,6 +25,8 @@ pub struct Credential<'a> {
     pub uid: u32,
     /// The primary GID.
     pub gid: u32,
+    /// True if the machine name is [`CHECK_MACHINE`]. Any client can claim that.
+    pub claims_check: bool,
     groups: &'a [u8],
 }
 
@@ -143,24 +147,30 @@ impl<'a> Call<'a> {
 }
 
 /// Writes a record mark, which the caller patches, and the header of a call to version 3 of a program. Calls as root, like
-/// mount(8). The machine name is empty.
-pub fn emit_call(record: &mut Writer<'_>, xid: u32, program: u32, procedure: u32) {
+/// mount(8), from the machine `name`.
+pub fn emit_call(record: &mut Writer<'_>, xid: u32, program: u32, procedure: u32, name: &[u8]) {
     record.words(&[0, xid, 0, 2, program, 3, procedure]);
-    // AUTH_SYS with five words, all 0; then an empty AUTH_NONE verifier.
-    record.put(&[0, 0, 0, 1, 0, 0, 0, 20]);
-    record.put(&[0; 28]);
+    // AUTH_SYS: stamp 0, the name, UID 0, GID 0 and no groups; then an empty AUTH_NONE verifier.
+    record.words(&[1, 20 + name.len().next_multiple_of(4) as u32, 0]);
+    record.opaque(name);
+    record.put(&[0; 20]);
 }
 
 /// Parses an AUTH_SYS body.
 fn auth_sys<'a>(body: &mut Reader<'a>) -> Credential<'a> {
     let _stamp = body.u32();
-    body.opaque(MACHINE_BYTES_MAX);
+    let claims_check = body.opaque(MACHINE_BYTES_MAX) == CHECK_MACHINE;
     let (uid, gid, count) = (body.u32(), body.u32(), body.u32());
     if count > GROUPS_MAX {
         body.refuse();
     }
     let groups = body.take((count as usize).saturating_mul(4));
-    Credential { uid, gid, groups }
+    Credential {
+        uid,
+        gid,
+        claims_check,
+        groups,
+    }
 }
 
 /// Writes the header of a reply: the 24 bytes before the results of an accepted call, or the whole reply to a rejected one.
@@ -319,24 +329,27 @@ mod tests {
 
     #[test]
     fn calls_round_trip() {
-        let mut buffer = [0; 100];
-        let mut record = Writer::new(&mut buffer);
-        emit_call(&mut record, 7, 100_005, 5);
-        let mut read = Call::default();
-        let mut packet = Reader::new(record.since(MARK_BYTES));
-        assert_eq!(read.parse(&mut packet), Ok(()));
-        let expect = Call {
-            xid: 7,
-            program: 100_005,
-            version: 3,
-            procedure: 5,
-            credential: Some(Credential {
-                uid: 0,
-                gid: 0,
-                groups: &[],
-            }),
-        };
-        assert_eq!((read, packet.rest()), (expect, &[][..]));
+        for (name, claims_check) in [(&b""[..], false), (CHECK_MACHINE, true)] {
+            let mut buffer = [0; 100];
+            let mut record = Writer::new(&mut buffer);
+            emit_call(&mut record, 7, 100_005, 5, name);
+            let mut read = Call::default();
+            let mut packet = Reader::new(record.since(MARK_BYTES));
+            assert_eq!(read.parse(&mut packet), Ok(()));
+            let expect = Call {
+                xid: 7,
+                program: 100_005,
+                version: 3,
+                procedure: 5,
+                credential: Some(Credential {
+                    uid: 0,
+                    gid: 0,
+                    claims_check,
+                    groups: &[],
+                }),
+            };
+            assert_eq!((read, packet.rest()), (expect, &[][..]));
+        }
     }
 
     #[test]

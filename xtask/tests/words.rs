@@ -80,7 +80,7 @@ fn wrong_usage_prints_one_line_and_exits_two() -> Result<()> {
     let good = directory.path().display().to_string();
     let unknown_option = format!("{good}:wibble");
     let long_path = format!("/{}", "x".repeat(107));
-    let cases: [(&[&str], &str); 38] = [
+    let cases: [(&[&str], &str); 40] = [
         (&["wibble"], "wibble"),
         (&["nfs", "-e", ""], ": missing file of exports (-e): a path"),
         (&["nfs", "-p", "-e"], "-e"),
@@ -157,10 +157,18 @@ fn wrong_usage_prints_one_line_and_exits_two() -> Result<()> {
             "--i-trust-this-network",
         ),
         (&["sftp-server", "--listen", &long_path], "107 bytes"),
-        (&["check"], "only nfs and all can be checked"),
+        (&["check"], "only nfs, mdns, sftp and all can be checked"),
         (
             &["check", "wibble"],
-            "cannot check wibble: only nfs and all",
+            "cannot check wibble: only nfs, mdns, sftp and all",
+        ),
+        (
+            &["check", "nfs", "192.0.2.1", "192.0.2.2"],
+            ": invalid host 192.0.2.2: ",
+        ),
+        (
+            &["check", "sftp", "-s", "2222"],
+            ": invalid address 2222 (-s): ADDRESS:PORT",
         ),
         (&["check", "nfs", "--wibble"], "--wibble"),
         (

@@ -169,7 +169,8 @@ pub(super) fn task(
     #[cfg(feature = "ipxe")]
     ipxe::print_script(tree, &options.exports);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
-    let programs = Programs::new(verifier, memory, is_kept, turns, connections);
+    let mut programs = Programs::new(verifier, memory, is_kept, turns, connections);
+    programs.set_listener(*options.address.ip());
     Ok(mem::leak(Nfs {
         rpc: Rpc::new(programs, connection_count),
         streams: Rpc::streams(connection_count),

@@ -234,7 +234,7 @@ impl Portmapper {
         let buffer = &mut [0; MESSAGE_BYTES_MAX];
         self.xid += 1;
         let mut call = Writer::new(buffer);
-        emit_call(&mut call, self.xid, portmap::PROGRAM, procedure);
+        emit_call(&mut call, self.xid, portmap::PROGRAM, procedure, b"");
         call.patch(VERSION_AT, self.version);
         call.words(&[mapping.program, mapping.version]);
         let transport = mapping.transport;

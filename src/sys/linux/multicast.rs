@@ -63,6 +63,22 @@ pub fn join(index: u32, own: IpAddr, group: SocketAddr) -> Result<File, Errno> {
     Ok(file)
 }
 
+/// Sends multicast of an unbound socket by the interface that has the address `own`, at index `index`.
+pub fn send_by(
+    socket: &File,
+    (own, index): (IpAddr, u32),
+    mut group: SocketAddr,
+    bytes: &[u8],
+) -> Result<(), Errno> {
+    let socket = socket.as_raw_fd();
+    match (own, &mut group) {
+        (IpAddr::V4(own), _) => sockets::set_bytes(socket, INTERFACE_V4, &own.octets())?,
+        (_, SocketAddr::V6(group)) => group.set_scope_id(index),
+        _ => {}
+    }
+    sockets::send_to(socket, group, bytes)
+}
+
 /// Clears IP_MULTICAST_ALL of an IPv4 socket, so that it receives only from the group it has joined. Returns false if the kernel
 /// lacks that option.
 pub fn isolate(joined: &File) -> bool {

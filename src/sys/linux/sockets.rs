@@ -324,34 +324,28 @@ pub fn open_at(at: SocketAddr, connects: bool, is_shared: bool) -> Result<File, 
     Ok(file)
 }
 
-/// Starts a non-blocking connect; later calls report its result.
-pub fn connect(host: Ipv6Addr, port: u16) -> Result<File, Errno> {
-    connect_as(STREAM, host, port)
-}
-
 /// Opens a UDP socket connected to a port of `host`.
 pub fn datagrams_to_host(host: Ipv6Addr, port: u16) -> Result<File, Errno> {
-    connect_as(DATAGRAM, host, port)
-}
-
-fn connect_as(kind: u32, host: Ipv6Addr, port: u16) -> Result<File, Errno> {
     let mut at = Address::empty();
     at.set_host(host, port);
-    let socket = open(at.family(), kind | NONBLOCK)?;
+    let socket = open(at.family(), DATAGRAM | NONBLOCK)?;
     match call(socket.as_raw_fd(), AddressCall::Connect, &mut at) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(error) => Err(error),
     }
 }
 
-/// Opens a non-blocking stream socket for a later [`connect_to`] that address. A socket of IPv4 has a low port (IPPORT_RESERVED) if
-/// this process may bind one: older portmappers trust only those.
+/// Opens a non-blocking stream socket for a later [`connect_to`] that address. An IP socket has a low port (IPPORT_RESERVED) if this
+/// process may bind one: older portmappers, and exports that are `secure`, trust only those.
 pub fn open_for(to: &Address) -> Result<File, Errno> {
     let socket = open(to.family(), STREAM | NONBLOCK)?;
     let mut port = 1023;
-    while to.family() == INET && port > 600 {
+    while to.family() != UNIX && port > 600 {
         let mut from = Address::empty();
-        from.set_v4(&[0; 4], port);
+        match to.family() {
+            INET => from.set_v4(&[0; 4], port),
+            _ => from.set_v6(&[0; 16], port),
+        }
         match call(socket.as_raw_fd(), AddressCall::Bind, &mut from) {
             Err(Errno::ADDRINUSE) => port -= 1,
             _ => break,
@@ -366,6 +360,11 @@ pub fn connect_to(socket: RawFd, to: &mut Address) -> Result<(), Errno> {
         Err(Errno::INPROGRESS) => Ok(()),
         connected => connected,
     }
+}
+
+/// Opens an unbound non-blocking socket for datagrams of IPv4 or IPv6.
+pub fn open_datagrams(is_ipv4: bool) -> Result<File, Errno> {
+    open(if is_ipv4 { INET } else { INET6 }, DATAGRAM | NONBLOCK)
 }
 
 /// Opens a datagram socket connected to the socket file `path`. Datagrams that do not fit into the receiver's queue are lost.

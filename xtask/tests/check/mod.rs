@@ -155,7 +155,6 @@ fn check_finds_exports_at_each_address_and_port() -> Result<()> {
                 _ => format!("{address}:{port}"),
             };
             ensure_serves(&words, 3, &endpoint).with_context(|| format!("{role} as {user:?}"))?;
-            words[0] = "all";
             words[2] = if address == "::1" { "::" } else { "0.0.0.0" };
             ensure_serves(&words, 3, &endpoint)?;
         }
@@ -163,27 +162,125 @@ fn check_finds_exports_at_each_address_and_port() -> Result<()> {
     Ok(())
 }
 
+/// Ensures that a check with these arguments, separated by spaces, exits with `code` and prints `expect` on standard output, then
+/// standard error.
+fn ensure_prints(network: &Namespace, words: &str, code: i32, expect: &str) -> Result<()> {
+    let program = binary(Arch::X86_64)?.display().to_string();
+    let mut command = network.command(&program);
+    command.arg("check").args(words.split(' '));
+    let output = run(command)?;
+    let printed = String::from_utf8([output.stdout, output.stderr].concat())?;
+    ensure!(
+        output.status.code() == Some(code) && printed == expect,
+        "{words}: {}: {printed}",
+        output.status
+    );
+    Ok(())
+}
+
 #[test]
-fn without_options_check_uses_default_ports() -> Result<()> {
+fn all_checks_each_served_protocol_and_is_not_logged() -> Result<()> {
     if !root_for("the port of NFS") {
         return Ok(());
     }
     setup::install_packages(&["iproute2"])?;
-    let (network, directory) = (Namespace::new()?, public_dir()?);
-    let _server = Server::start(ServerOptions {
-        role: "serve",
-        address: Ipv4Addr::UNSPECIFIED,
-        port: 2049,
-        wrapper: network.enter(),
-        ..ServerOptions::serving(&[directory.path()])
-    })?;
-    let program = binary(Arch::X86_64)?.display().to_string();
-    let mut command = network.command(&program);
-    command.args(["check", "all"]);
-    let output = run(command)?;
+    let ((network, other), directory) = (Namespace::pair()?, public_dir()?);
+    for (words, code, expect) in [
+        (
+            "mdns",
+            1,
+            "stowaway: mdns fails at 127.0.0.1: not served; no responder uses UDP port 5353, or none answers\n",
+        ),
+        (
+            "sftp",
+            1,
+            "stowaway: sftp fails at 127.0.0.1:2222: cannot connect; start the server, or see --sftp\n",
+        ),
+        (
+            "all",
+            1,
+            "mdns: not served\nsftp: not served\n\
+             stowaway: nfs fails at 127.0.0.1:2049: cannot connect; start the server, or see -n, -m and -l\n",
+        ),
+    ] {
+        ensure_prints(&network, words, code, expect)?;
+    }
+    let start = |more: &[&str]| {
+        Server::start(ServerOptions {
+            role: "serve",
+            address: Ipv4Addr::UNSPECIFIED,
+            port: 2049,
+            wrapper: network.enter(),
+            exports: vec![format!("{}:secure", directory.path().display())],
+            arguments: more.iter().map(ToString::to_string).collect(),
+            ..ServerOptions::default()
+        })
+    };
+    let server = start(&["--name", "box", "--sftp", "127.0.0.1:2222"])?;
+    let all = "nfs: 127.0.0.1:2049 serves, exports: 1\nmdns: box.local is announced\n\
+               sftp: 127.0.0.1:2222 serves SFTP\n";
+    let far =
+        "nfs: 192.0.2.1:2049 serves, exports: 1\nmdns: box.local is announced\nsftp: not served\n";
+    for (network, words, expect) in [
+        (&network, "all", all),
+        (&network, "mdns", "mdns: box.local is announced\n"),
+        (
+            &network,
+            "sftp -s 127.0.0.1:2222",
+            "sftp: 127.0.0.1:2222 serves SFTP\n",
+        ),
+        (
+            &network,
+            "all --json",
+            "{\"nfs\":{\"ok\":true,\"exports\":1},\"mdns\":{\"ok\":true,\"name\":\"box.local\"},\
+             \"sftp\":{\"ok\":true,\"at\":\"127.0.0.1:2222\"}}\n",
+        ),
+        // Calls from another host are logged.
+        (&other, "all 192.0.2.1", far),
+    ] {
+        ensure_prints(network, words, 0, expect)?;
+    }
+    server.wait_for_line("192.0.2.2 mounted", TIME_MAX)?;
+    let lines = server.lines();
     ensure!(
-        output.status.success() && output.stdout == b"nfs: 127.0.0.1:2049 serves, exports: 1\n",
-        "{output:?}"
+        !lines.iter().any(|line| line.contains("127.0.0.1 mounted")),
+        "{lines:?}"
+    );
+    let signal_all = |signal| -> Result<()> {
+        for pid in server.children()? {
+            kill(Pid::from_raw(pid.try_into()?), signal)?;
+        }
+        Ok(())
+    };
+    signal_all(Signal::SIGSTOP)?;
+    let silent = "no answer within 3 s; check the server's disks, load and firewall";
+    let stopped = format!(
+        "stowaway: nfs fails at 127.0.0.1:2049: {silent}\n\
+         stowaway: mdns fails at 127.0.0.1: not announced (no answer within 3 s; see the log of mdns)\n\
+         stowaway: sftp fails at 127.0.0.1:2222: {silent}\n"
+    );
+    ensure_prints(&network, "all", 1, &stopped)?;
+    signal_all(Signal::SIGCONT)?;
+    server.terminate()?;
+    // A server at one address, which a check of this host calls from that address.
+    let server = start(&["--no-mdns", "-l", "192.0.2.1"])?;
+    ensure_prints(
+        &network,
+        "nfs 192.0.2.1",
+        0,
+        "nfs: 192.0.2.1:2049 serves, exports: 1\n",
+    )?;
+    ensure_prints(
+        &other,
+        "nfs 192.0.2.1",
+        0,
+        "nfs: 192.0.2.1:2049 serves, exports: 1\n",
+    )?;
+    server.wait_for_line("192.0.2.2 mounted", TIME_MAX)?;
+    let lines = server.lines();
+    ensure!(
+        !lines.iter().any(|line| line.contains("192.0.2.1 mounted")),
+        "{lines:?}"
     );
     Ok(())
 }
@@ -220,7 +317,7 @@ fn removed_export_is_named_in_text_and_json() -> Result<()> {
             ..ServerOptions::serving(&[here.path(), &gone])
         })?;
         let (port, endpoint) = (server.nfs_port.to_string(), server.nfs().to_string());
-        let words = ["all", "-n", &port];
+        let words = ["nfs", "-n", &port];
         ensure_serves(&words, 2, &endpoint)?;
         fs::remove_dir(&gone)?;
         let about = format!(

@@ -7,13 +7,12 @@ use crate::sys::linux::fd::AsRawFd as _;
 use crate::sys::linux::fs::File;
 use crate::sys::linux::fsuid;
 use crate::sys::linux::poll::{PollFd, PollFlags};
-use crate::sys::linux::sockets::{self, Address};
+use crate::sys::linux::sockets;
+pub use crate::sys::linux::sockets::Address;
 use crate::sys::{self, Errno};
 use crate::time::Instant;
 use core::ffi::CStr;
 use core::net::Ipv4Addr;
-#[cfg(feature = "check")]
-use core::net::SocketAddrV6;
 
 /// The reason why a call failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,15 +75,22 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to `at`, an IPv4 address as IPv4-mapped. No call waits beyond `until`. A connect error may be reported only by the
-    /// first send or receive.
+    /// Connects to `at`, from a low port if this process may bind one. No call waits beyond `until`. A connect error may be reported
+    /// only by the first send or receive.
     ///
     /// # Errors
     /// `Closed` or `Unreachable`.
     #[cfg(feature = "check")]
-    pub fn connect(at: &SocketAddrV6, until: Instant) -> Result<Self, CallError> {
-        let socket = sockets::connect(*at.ip(), at.port()).map_err(reason)?;
+    pub fn connect(mut at: Address, until: Instant) -> Result<Self, CallError> {
+        let socket = sockets::open_for(&at).map_err(reason)?;
+        sockets::connect_to(socket.as_raw_fd(), &mut at).map_err(reason)?;
         Ok(Self { socket, until })
+    }
+
+    /// Sets the time beyond which no call waits.
+    #[cfg(feature = "check")]
+    pub const fn set_deadline(&mut self, until: Instant) {
+        self.until = until;
     }
 
     /// Sends `bytes`, which must fit the socket's send buffer.

@@ -1,5 +1,5 @@
 //! A host with processes: the supervisor and its loops, a process per connection, sessions on standard input and output, files
-//! that a role reads.
+//! that a role reads, blocking clients.
 
 #[cfg(any(feature = "check", feature = "nfs"))]
 pub mod client;
@@ -9,6 +9,8 @@ pub mod files;
 pub mod helper;
 pub mod init;
 pub mod loops;
+#[cfg(feature = "check")]
+pub mod one_shot;
 #[cfg(feature = "sftp-server")]
 pub mod per_connection;
 #[cfg(feature = "probe")]
