@@ -185,7 +185,7 @@ pub fn exists(path: &CStr) -> bool {
 /// Checks that there is an object at `path`. Links are followed.
 ///
 /// # Errors
-/// Those of open(2). `NotSupported` without an operating system.
+/// `NotSupported` without an operating system; those of open(2).
 pub fn find(path: &CStr) -> FsResult<()> {
     if crate::sys::is_bare() {
         return Err(FsError::NotSupported);
