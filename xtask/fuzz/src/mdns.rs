@@ -7,7 +7,7 @@ use std::path::Path;
 
 use stowaway::engine::mdns::browser::{self, Browser, Goal, Lookup};
 use stowaway::engine::mdns::{
-    Destination, LINK_COUNT_MAX, Limits, Link, MESSAGE_BYTES, Meta, Random, Responder, family,
+    Destination, Limits, Link, LinkSet, MESSAGE_BYTES, Meta, Random, Responder, family,
 };
 use stowaway::time::{Duration, Instant};
 use stowaway::wire::announce::Service;
@@ -54,21 +54,19 @@ pub fn receive(input: &[u8]) {
         let lookup = Lookup {
             goal,
             name: Name::of(name),
-            links: 1,
+            links: LinkSet::of(0),
             resolves: true,
             families: 3,
         };
         assert!(browser.start_lookup(now, &lookup));
     }
-    let mut links: [Link; LINK_COUNT_MAX] = Default::default();
+    let mut link = Link::default();
     for (address, bits) in [("192.0.2.1", 24), ("fe80::1", 64)] {
         let address = (address.parse().expect("an address"), bits);
-        links[0].addresses.push(address).expect("there is room");
+        link.addresses.push(address).expect("there is room");
     }
-    responder
-        .set_link(now, 0, &links[0])
-        .expect("there is room");
-    browser.link_changed(now, 0, &links[0]);
+    responder.set_link(now, 0, &link).expect("there is room");
+    browser.link_changed(now, 0, &link);
     let mut steps = input;
     let mut out = vec![0; MESSAGE_BYTES];
     while let [how, from, pause, len, after_len @ ..] = steps {
