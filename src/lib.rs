@@ -61,6 +61,8 @@
 //! | ISO images: the format, the tree, images entered by a path | `wire/iso9660`, `vfs/iso`, `vfs/images.rs` |
 //! | UDF images: the format, the volume, the tree | `wire/udf`, `vfs/udf/open.rs`, `vfs/udf/mod.rs` |
 //! | the life of a name in multicast DNS | `engine/mdns/{claim,probe,conflict,announce,answer,goodbye}.rs` |
+//! | host names in exports: look-ups, the sockets, the comparison | `engine/names`, `drive/names.rs`, `vfs/names.rs`; `role/nfs/names.rs` reads the files |
+//! | groups of `--manage-gids`; the rpcbind that owns port 111; the mount commands | `role/nfs/{groups,rpcbind,mounting}.rs` |
 //! | a browser's cache and questions | `engine/mdns/browser/{cache,questions}.rs` |
 //! | a new backend | a folder of `vfs` that implements its traits and passes `vfs/conformance`, a number in `vfs/node.rs`; `Tree::add` registers it (`role/nfs/mod.rs`, `task`) |
 //! | a role, a flag, an error, a fallback, a backend, a bench: every file to touch | `image/doc/contributing.md` |
