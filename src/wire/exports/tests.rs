@@ -244,7 +244,7 @@ fn random_text_is_read_without_panic() {
 
 #[test]
 fn refused_entry_is_located_by_its_path_and_a_name_by_itself() {
-    for (flaw, column) in [(Flaw::Unnamed, 18), (Flaw::Same, 1)] {
+    for (flaw, column) in [(Flaw::Unnamed, 19), (Flaw::Same, 1)] {
         let mut text = *b"/srv 192.0.2.0/24 box.example.org(ro)\n";
         let refused = parse(
             &mut text,
