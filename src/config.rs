@@ -5,6 +5,10 @@ use core::ffi::CStr;
 
 /// True if the executable has NFS. Tests have all parts below.
 pub const HAS_NFS: bool = cfg!(any(feature = "nfs", test));
+/// True if a service may have the driver send files, and may hold unfinished replies.
+pub const HAS_SENDS: bool = HAS_NFS;
+/// True if a service has datagrams and timers.
+pub const HAS_DATAGRAMS: bool = HAS_NFS;
 /// True if the executable has `serve`, with its supervisor and the loops that share files.
 pub const HAS_SERVE: bool = cfg!(any(feature = "serve", test));
 /// True if the executable looks up the host names of exports.
@@ -205,7 +209,7 @@ pub const PAGE_BYTES: usize = 4 << 10;
 /// Smallest WRITE (bytes) that is spliced through a pipe, if the network supports splice(2).
 pub const SPLICE_BYTES_MIN: u32 = 64 << 10;
 /// Limit of bytes that a connection may move in one turn before other connections are served.
-pub const ORDER_TURN_BYTES: u32 = 2 << 20;
+pub const TRANSFER_TURN_BYTES: u32 = 2 << 20;
 
 /// ISO images open at the same time. One more closes the oldest image that is not pinned.
 pub const IMAGE_COUNT_MAX: usize = 16;

@@ -21,23 +21,24 @@
 //!
 //! ## A request's way
 //!
-//! `drive::Loop` waits for sockets and passes a `World` to each task whose socket is ready. For an NFS server, `drive::streams`
-//! receives into the loop's buffer and passes the bytes to `engine::rpc`, which splits them into records. `engine::programs` parses
+//! `drive::Loop` waits for sockets and passes a `World` to each task whose socket is ready. To `drive::service` every protocol is a
+//! `Service` (`engine::service`): it receives into the loop's buffer, passes the bytes, and does next what the returned `Progress`
+//! says. NFS is `engine::sessions`: `engine::rpc` splits the bytes into records, and `engine::programs` parses
 //! each call and passes it to `nfs`, `mount` or `portmap`, which use the tree of `vfs` and write their replies one after another
-//! into the loop's second buffer. Large data, and data that must be read from a disk, is moved by an *order*, which
-//! `drive::streams::orders` carries out: for a READ above 64 KiB the engine writes the head of the reply, and sendfile sends the data
-//! (`Send`); the data of a WRITE goes from the socket to the file (`Store`); an uncached READ of up to 64 KiB is answered when the
-//! data is in memory (`Read`). A machine without an operating system has no worker threads: a call for which one of its disks must
-//! read something does nothing, and is repeated once a disk has read something (`Wait`).
+//! into the loop's second buffer. Large data is moved by a *transfer* (`Next::Move`), which `drive::service::transfer` carries out:
+//! for a READ above 64 KiB the engine writes the head of the reply, and sendfile sends the data (`ToPeer`); the data of a WRITE goes
+//! from the socket to the file (`ToFile`). A request that must wait for a disk, such as an uncached READ, has done nothing; its bytes
+//! are passed again once the job has ended (`Next::Until`). A request of several operations goes on at the one that stopped: its
+//! unfinished reply is held in a block, and never sent before it is whole.
 //!
 //! Work that may block on a disk is a *job* (`vfs::jobs`): a sync, a read, a write. The backend carries out a job at once or
-//! queues it for a worker thread, and reports its completion; meanwhile the loop serves other clients.
-//! `drive::streams::group_commit` knows which replies and orders wait for which job. A reply that promises a durable change waits in
+//! queues it for a worker thread, and reports its completion; meanwhile the loop serves other clients. `drive::service::waits`
+//! knows which replies, transfers and requests wait for which job. A reply that promises a durable change waits in
 //! a block for its sync; if the sync fails, `engine::nfs::promises` turns the reply into an error.
 //!
 //! An SFTP READ of any length is copied into the reply when it is answered; an SFTP session has an output buffer of 256 KiB.
-//! A session is used through `drive::streams::Protocol` in two places: over standard input and output in its own process, as
-//! started by sshd (`drive::platform::host::stdio`), or over sockets in a loop (`drive::sftp`). Multicast DNS is a task, too:
+//! `engine::sftp::Sessions` is served in two places: over standard input and output in its own process, as
+//! started by sshd (`drive::platform::host::stdio`), or over sockets in a loop (`drive::service`). Multicast DNS is a task, too:
 //! `drive::endpoint` opens sockets as interfaces appear and disappear, for the responder or the browser of `engine::mdns`. `serve`
 //! decides which tasks share a loop: each has its own process, or with `--one-process` all share one loop.
 //!
@@ -52,7 +53,7 @@
 //! | the tree as used by NFS, by SFTP | `vfs/by_handle.rs`, `vfs/by_path.rs` |
 //! | file handles: kernel handles, path handles | `vfs/handle.rs`; `vfs/host/key.rs` has the secret of their MAC |
 //! | when a change is durable | `vfs/host/durable.rs` |
-//! | jobs: their trait, the worker threads, the waiting connections | `vfs/jobs.rs`, `sys/linux/workers.rs`, `drive/streams/group_commit.rs` |
+//! | jobs: their trait, the worker threads, the waiting connections | `vfs/jobs.rs`, `sys/linux/workers.rs`, `drive/service/waits.rs` |
 //! | jobs on the host's files: sync, read, write, free removed files | `vfs/host/storage.rs`, `durable.rs`, `writes.rs`, `removed.rs` there |
 //! | files in memory: storage of files and names, limits | `vfs/ram/store.rs`, `vfs/ram/map.rs` |
 //! | the user as whom a request accesses files | `vfs/host/acting.rs`, `sys/linux/fsuid.rs` |

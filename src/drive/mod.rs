@@ -1,24 +1,18 @@
 //! The loop: one network, some tasks, two buffers. Only this module sees network, engine and files together.
 //!
-//! [`Loop`] waits once per turn and lends a [`World`] to each task. `streams` and `datagrams` serve any protocol over connections
-//! and datagrams, `endpoint` is multicast DNS, `streams::orders` moves bytes between files and peers. `platform` is either a host with
+//! [`Loop`] waits once per turn and lends a [`World`] to each task. `service` serves any protocol over connections and
+//! datagrams, `endpoint` is multicast DNS. `platform` is either a host with
 //! processes or a machine without an operating system.
 
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "nfs")]
-pub mod datagrams;
 #[cfg(feature = "multicast")]
 pub mod endpoint;
 #[cfg(all(feature = "nfs", feature = "mdns"))]
 pub mod names;
 pub mod platform;
-#[cfg(feature = "nfs")]
-pub mod rpc;
-#[cfg(feature = "sftp-server")]
-pub mod sftp;
 #[cfg(feature = "streams")]
-pub mod streams;
+pub mod service;
 mod task;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// First token of these sockets; those of connections are smaller.
 pub const NAMES_TOKEN: u32 = 1 << 20;
 const _: () = assert!(
-    crate::config::CONNECTION_COUNT_MAX + (super::streams::CONNECTION_TOKEN as usize)
+    crate::config::CONNECTION_COUNT_MAX + (super::service::CONNECTION_TOKEN as usize)
         < NAMES_TOKEN as usize
 );
 /// Most datagrams received from one socket in one turn.

@@ -33,6 +33,8 @@ pub mod nfs;
 pub mod portmap;
 pub mod programs;
 mod rpc;
+pub mod service;
+pub mod sessions;
 pub mod sftp;
 #[cfg(any(test, fuzzing))]
 pub mod testing;

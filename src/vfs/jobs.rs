@@ -14,6 +14,12 @@ pub struct FileId(pub i32);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct JobId(pub u32);
 
+impl JobId {
+    /// The job that stands for work outside of the tree: reads of the disks of a machine without an operating system, and look-ups of
+    /// host names.
+    pub const OUTSIDE: Self = Self(u32::MAX);
+}
+
 /// Changes that a sync makes durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scope {

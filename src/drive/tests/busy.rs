@@ -1,67 +1,63 @@
-//! A protocol that is busy with long work, as an SFTP session that hashes or copies a file.
+//! A service that is busy with long work, as an SFTP session that hashes or copies a file.
 
-use super::{AT, Served, with_loop};
-use crate::config::{REPLY_BYTES, REQUEST_INLINE_BYTES, REQUEST_TIMEOUT};
-use crate::drive::streams::{Limits, Protocol, Streams};
+use super::{AT, Serving, limits, with_loop};
+use crate::config::{REQUEST_INLINE_BYTES, REQUEST_TIMEOUT};
+use crate::drive::service::Served;
+use crate::engine::Cx;
+use crate::engine::service::{Local, Next, Progress, Service, SessionId, Transfer};
 use crate::engine::testing::tree::Tree;
-use crate::engine::{Cx, Order, Progress, State};
-use crate::event::{Events, testing::Sink};
+use crate::event::testing::Sink;
 use crate::net::sim::Sim;
 use crate::time::{Duration, Instant};
-use crate::vfs::{self, FsResult};
+use crate::vfs::FsResult;
 
-/// A protocol whose requests are single bytes. It is busy with long work until the time `until`, then answers all requests.
+/// A service whose requests are single bytes. It is busy with long work until the time `until`, then answers all requests.
 struct Working {
     until: Instant,
 }
 
-impl Protocol for Working {
-    fn open(&mut self, _: usize, _: u32) {}
+impl Service for Working {
+    fn open(&mut self, _: SessionId, _: Local) {}
 
-    fn advance(&mut self, _: usize, cx: &mut Cx<'_>, input: &[u8], output: &mut [u8]) -> Progress {
-        let working = cx.now < self.until;
-        let answered = if working { 0 } else { input.len() };
-        output[..answered].copy_from_slice(&input[..answered]);
-        Progress {
-            consumed: answered,
-            produced: answered,
-            state: if working {
-                State::Busy
-            } else {
-                State::NeedInput
-            },
+    fn advance(
+        &mut self,
+        _: SessionId,
+        cx: &mut Cx<'_>,
+        input: &[u8],
+        output: &mut [u8],
+        _: usize,
+    ) -> Progress {
+        if cx.now < self.until {
+            return Progress::of(0, 0, Next::Soon);
         }
+        output[..input.len()].copy_from_slice(input);
+        Progress::of(input.len(), input.len(), Next::Input)
     }
 
-    fn done(
+    fn moved(
         &mut self,
-        _: usize,
+        _: SessionId,
         _: &mut Cx<'_>,
-        _: Order,
-        _: FsResult<()>,
+        _: (Transfer, FsResult<()>),
         _: &mut [u8],
+        _: usize,
     ) -> Progress {
         Progress::CLOSED
     }
 
-    fn abandon(&mut self, _: usize, _: &mut vfs::Tree, _: &mut Events) {}
+    fn close(&mut self, _: SessionId, _: &mut Cx<'_>, _: &[u8]) {}
 }
 
 #[test]
 fn requests_behind_long_work_do_not_time_out() {
     let sim = Sim::new(0);
-    let limits = Limits {
-        connection_count: 1,
-        request_count: 1,
-        reply_count: 1,
-        reply_bytes: REPLY_BYTES,
-    };
-    let mut worker = Served {
-        protocol: Working {
+    let mut worker = Serving {
+        service: Working {
             until: sim.now().after(REQUEST_TIMEOUT).after(REQUEST_TIMEOUT),
         },
-        streams: Streams::new(limits, 1000),
+        served: Served::new(&limits(1, 1000)),
         at: AT,
+        datagrams_at: None,
     };
     let (mut tree, sink) = (Tree::writable(), Sink::default());
     with_loop(&sim, &mut tree, &mut [&mut worker], &sink, |all| {

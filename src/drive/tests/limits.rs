@@ -65,7 +65,7 @@ fn client_that_stops_reading_is_closed_after_timeout() {
             bench.run(REPLY_TIMEOUT);
             assert!(bench.sim.is_closed(stopped));
             assert!(!bench.sim.is_closed(other));
-            assert_eq!(bench.server.streams.replies.holders().count(), 0);
+            assert_eq!(bench.server.served.replies.holders().count(), 0);
         });
     }
 }
@@ -234,7 +234,7 @@ fn waiting_large_reads_need_no_blocks() {
         let peers = bench.connect_stopped(100, 200_000);
         bench.run(Duration::from_secs(5));
         assert_eq!(bench.closed_count(), 0);
-        assert_eq!(bench.server.streams.replies.holders().count(), 0);
+        assert_eq!(bench.server.served.replies.holders().count(), 0);
         for peer in peers {
             bench.sim.set_reading(peer, true);
             bench.run(MOMENT);

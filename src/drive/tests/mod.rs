@@ -8,14 +8,15 @@ mod talking;
 mod together;
 mod waiting;
 
-use super::datagrams::Datagrams;
-use super::rpc::Rpc;
-use super::streams::{Protocol, Streams};
+use super::service::{Limits, Served};
 use super::{Loop, Task, World as Lent};
 use crate::config::{
-    ACCEPT_PAUSE, DRC_BYTES, NODE_IDLE, READ_INLINE_BYTES, READ_INLINE_TIME, RX_BYTES, TX_BYTES,
+    ACCEPT_PAUSE, DRC_BYTES, NODE_IDLE, READ_INLINE_BYTES, READ_INLINE_TIME, REPLY_BLOCK_COUNT,
+    REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES, RX_BYTES, TX_BYTES,
 };
 use crate::engine::programs::ProgramSet;
+use crate::engine::service::Service;
+use crate::engine::sessions::Rpc;
 use crate::engine::testing::calls::{Call, CallId, all_calls, large_calls};
 use crate::engine::testing::replies::{self, Body};
 use crate::engine::testing::tree::{BIG_BYTES, Host, Tree, big_byte};
@@ -40,77 +41,70 @@ const LISTENER_COUNT: usize = 2;
 /// A time that is long enough for every reply and shorter than every timeout.
 const MOMENT: Duration = Duration::from_ms(100);
 
-/// The RPC programs as a task.
-struct Server {
-    rpc: Rpc,
-    streams: Streams,
-    datagrams: Datagrams,
-}
-
-impl Task for Server {
-    fn start(&mut self, world: &mut Lent<'_>) -> Result<(), Fatal> {
-        let portmap = ProgramSet {
-            portmap: true,
-            ..ProgramSet::default()
-        };
-        self.rpc.set_service(0, EVERYTHING);
-        self.rpc.set_service(1, portmap);
-        self.streams.start_jobs(world);
-        assert_eq!(self.streams.listen(world, AT, 0), Ok(AT));
-        assert_eq!(self.datagrams.bind(world, PORTMAP_AT, 1), Ok(()));
-        Ok(())
-    }
-
-    fn add_needs(&self, _: &vfs::Tree, _: &mut Needs) {}
-
-    fn ready(&mut self, world: &mut Lent<'_>, local: u32) {
-        if !self.datagrams.ready(world, &mut self.rpc, local) {
-            self.streams.ready(world, &mut self.rpc, local);
-        }
-    }
-
-    fn turn(&mut self, world: &mut Lent<'_>, _: Signals) {
-        self.streams.turn(world, &mut self.rpc);
-    }
-
-    fn poll_at(&self) -> Instant {
-        self.streams.poll_at()
-    }
-
-    fn stop(&mut self, world: &mut Lent<'_>) {
-        self.streams.stop(world);
-    }
-}
-
-/// A protocol over connections to one address, as a task.
-struct Served<P> {
-    protocol: P,
-    streams: Streams,
+/// A service at one address, and perhaps one of datagrams, as a task.
+struct Serving<S> {
+    service: S,
+    served: Served,
     at: SocketAddr,
+    datagrams_at: Option<SocketAddr>,
 }
 
-impl<P: Protocol> Task for Served<P> {
+impl<S: Service> Task for Serving<S> {
     fn start(&mut self, world: &mut Lent<'_>) -> Result<(), Fatal> {
-        assert_eq!(self.streams.listen(world, self.at, 0), Ok(self.at));
+        self.served.start_jobs(world);
+        assert_eq!(self.served.listen(world, self.at, 0), Ok(self.at));
+        if let Some(at) = self.datagrams_at {
+            assert_eq!(self.served.bind(world, at, 1), Ok(()));
+        }
         Ok(())
     }
 
     fn add_needs(&self, _: &vfs::Tree, _: &mut Needs) {}
 
     fn ready(&mut self, world: &mut Lent<'_>, local: u32) {
-        self.streams.ready(world, &mut self.protocol, local);
+        self.served.ready(world, &mut self.service, local);
     }
 
     fn turn(&mut self, world: &mut Lent<'_>, _: Signals) {
-        self.streams.turn(world, &mut self.protocol);
+        self.served.turn(world, &mut self.service);
     }
 
     fn poll_at(&self) -> Instant {
-        self.streams.poll_at()
+        self.served.poll_at(&self.service)
     }
 
     fn stop(&mut self, world: &mut Lent<'_>) {
-        self.streams.stop(world);
+        self.served.stop(world);
+    }
+}
+
+/// Limits for `connection_count` connections of a service whose requests have at most `request_bytes` bytes.
+fn limits(connection_count: usize, request_bytes: usize) -> Limits {
+    Limits {
+        connection_count,
+        request_bytes,
+        request_count: REQUEST_BLOCK_COUNT,
+        reply_bytes: REPLY_BYTES,
+        reply_count: REPLY_BLOCK_COUNT,
+        held_bytes: 0,
+        held_count: 0,
+    }
+}
+
+/// The RPC programs as a task.
+fn rpc_server(connection_count: usize) -> Serving<Rpc> {
+    let portmap = ProgramSet {
+        portmap: true,
+        ..ProgramSet::default()
+    };
+    let mut service = Rpc::new(programs(vec![0; DRC_BYTES].leak()), connection_count);
+    service.set_service(0, EVERYTHING);
+    service.set_service(1, portmap);
+    Serving {
+        service,
+        served: Served::new(&limits(connection_count, REQUEST_BYTES)),
+        at: AT,
+        datagrams_at: Some(PORTMAP_AT),
     }
 }
 
@@ -134,7 +128,7 @@ fn with_loop<T>(
 /// A server with its network, tree and clients.
 struct Bench {
     sim: Sim,
-    server: Server,
+    server: Serving<Rpc>,
     tree: Tree,
     host: Rc<Host>,
     sink: Sink,
@@ -168,11 +162,7 @@ fn with_server_on(
         sim.set_file_to_watch(move || host.in_flight.get() && !host.holds_jobs.get());
     }
     let mut bench = Bench {
-        server: Server {
-            rpc: Rpc::new(programs(vec![0; DRC_BYTES].leak()), connection_count),
-            streams: Rpc::streams(connection_count),
-            datagrams: Datagrams::default(),
-        },
+        server: rpc_server(connection_count),
         sim,
         tree,
         host,
@@ -190,8 +180,8 @@ fn with_server_on(
         LISTENER_COUNT,
         "a socket is still open"
     );
-    assert_eq!(bench.server.streams.requests.holders().count(), 0);
-    assert_eq!(bench.server.streams.replies.holders().count(), 0);
+    assert_eq!(bench.server.served.requests.holders().count(), 0);
+    assert_eq!(bench.server.served.replies.holders().count(), 0);
     assert_eq!(bench.tree.ram().pinned, 0, "a pin is still held");
     bench.tree.ram().check();
 }

@@ -1,7 +1,7 @@
 //! WRITEs: by slow clients, by clients that disconnect, by several at once, and to a failing disk.
 
 use super::{Bench, MOMENT};
-use crate::config::{ORDER_TURN_BYTES, REQUEST_BYTES, REQUEST_TIMEOUT};
+use crate::config::{REQUEST_BYTES, REQUEST_TIMEOUT, TRANSFER_TURN_BYTES};
 use crate::engine::testing::World;
 use crate::engine::testing::calls::{Call, NO_CHANGE, stable};
 use crate::engine::testing::replies;
@@ -76,7 +76,7 @@ fn slow_writer_is_kept_while_data_arrives() {
                 bench.run(MOMENT);
                 assert_eq!(bench.sim.unreceived(slow), 0);
                 // Received data is written to the file at once, so no request block is in use.
-                assert_eq!(bench.server.streams.requests.holders().count(), 0);
+                assert_eq!(bench.server.served.requests.holders().count(), 0);
                 bench.ask(other, &super::read(0, 10));
             }
             bench.check_written(slow, &call, MUCH);
@@ -273,14 +273,14 @@ fn large_writer_does_not_starve_others() {
         let question = super::read(0, 10);
         let mut questions = 0;
         bench.sim.allow(MOMENT);
-        while bench.sim.unreceived(writer) > ORDER_TURN_BYTES as usize {
+        while bench.sim.unreceived(writer) > TRANSFER_TURN_BYTES as usize {
             bench.sim.send(other, &question.record());
             for _ in 0..2 {
                 let before = bench.sim.unreceived(writer);
                 bench.turn();
                 let moved = before - bench.sim.unreceived(writer);
                 assert!(
-                    moved <= ORDER_TURN_BYTES as usize,
+                    moved <= TRANSFER_TURN_BYTES as usize,
                     "{moved} bytes in a turn"
                 );
             }
@@ -310,7 +310,7 @@ fn synced_replies_do_not_wait_for_more_input() {
             let before = bench.sim.unreceived(peer);
             bench.turn();
             let moved = before - bench.sim.unreceived(peer);
-            let most = ORDER_TURN_BYTES as usize + 2 * REQUEST_BYTES;
+            let most = TRANSFER_TURN_BYTES as usize + 2 * REQUEST_BYTES;
             assert!(moved <= most, "{moved} bytes in a turn");
         }
         bench.run(MOMENT);
@@ -328,7 +328,7 @@ fn unread_replies_stop_the_writer() {
         bench.sim.set_reading(stopped, false);
         bench.sim.set_capacity(stopped, 100);
         let call = write(0, stable::FILE_SYNC, &data(1, 20_000));
-        // The calls contain more data than [`ORDER_TURN_BYTES`], the limit of one turn.
+        // The calls contain more data than [`TRANSFER_TURN_BYTES`], the limit of one turn.
         let calls = vec![call; 200];
         let stream: Vec<u8> = calls.iter().flat_map(Call::record).collect();
         bench.sim.send(stopped, &stream);

@@ -1,10 +1,10 @@
-//! A session over a pair of streams, with a protocol of single letters.
+//! A session over a pair of streams, with a service of single letters.
 
 use crate::config::TALK_INPUT_BYTES;
 use crate::drive::platform::host::stdio::{Blocking, StdioSession};
-use crate::drive::streams::Protocol;
+use crate::engine::Cx;
+use crate::engine::service::{Local, Next, Progress, Service, SessionId, Transfer, Way};
 use crate::engine::testing::tree as testing;
-use crate::engine::{Cx, Order, Progress, State};
 use crate::event::Events;
 use crate::text::text;
 use crate::vfs::ram::Ram;
@@ -28,80 +28,79 @@ fn file(vfs: &mut Tree) -> Pin {
     vfs.open_at(b"/file", &how).unwrap()
 }
 
-impl Protocol for Letters {
-    fn open(&mut self, _: usize, _: u32) {}
+impl Service for Letters {
+    fn open(&mut self, _: SessionId, _: Local) {}
 
-    fn advance(&mut self, _: usize, cx: &mut Cx<'_>, input: &[u8], output: &mut [u8]) -> Progress {
-        let mut progress = Progress {
-            consumed: 0,
-            produced: 0,
-            state: State::NeedInput,
-        };
-        while let Some(letter) = input.get(progress.consumed) {
+    fn advance(
+        &mut self,
+        _: SessionId,
+        cx: &mut Cx<'_>,
+        input: &[u8],
+        output: &mut [u8],
+        _: usize,
+    ) -> Progress {
+        let mut progress = Progress::of(0, 0, Next::Input);
+        while let Some(letter) = input.get(progress.used) {
             match letter {
                 b'e' => {
                     output[progress.produced] = b'e';
                     progress.produced += 1;
                 }
                 b'w' => {
-                    let Some(digits) = input.get(progress.consumed + 1..progress.consumed + 5)
-                    else {
+                    let Some(digits) = input.get(progress.used + 1..progress.used + 5) else {
                         return progress;
                     };
-                    let len: u32 = core::str::from_utf8(digits).unwrap().parse().unwrap();
-                    // Consume the digits, but not the data after them: the order stores that.
-                    progress.consumed += 4;
-                    progress.state = State::Order(Order::Store {
+                    let len = core::str::from_utf8(digits).unwrap().parse().unwrap();
+                    // The digits are used, but not the data after them: the transfer stores that.
+                    progress.used += 4;
+                    progress.next = Next::Move(Transfer {
                         file: file(cx.vfs),
                         offset: 7,
                         len,
+                        way: Way::ToFile,
                     });
                 }
                 b'b' => self.work = 3,
                 b'x' => {
-                    progress.state = State::Closed(text!("cannot continue the session"));
+                    progress.next = Next::Close(text!("cannot continue the session"));
                     return progress;
                 }
                 b'z' => return progress,
                 letter => panic!("{letter}"),
             }
-            progress.consumed += 1;
-            if matches!(progress.state, State::Order(_)) {
+            progress.used += 1;
+            if matches!(progress.next, Next::Move(_)) {
                 return progress;
             }
         }
         if self.work > 0 {
             self.heard += usize::from(!input.is_empty());
             self.work -= 1;
-            progress.state = State::Busy;
+            progress.next = Next::Soon;
             if self.work == 0 {
                 output[progress.produced] = b'b';
                 progress.produced += 1;
-                progress.state = State::NeedInput;
+                progress.next = Next::Input;
             }
         }
         progress
     }
 
-    fn done(
+    fn moved(
         &mut self,
-        _: usize,
+        _: SessionId,
         cx: &mut Cx<'_>,
-        order: Order,
-        result: FsResult<()>,
+        (transfer, result): (Transfer, FsResult<()>),
         output: &mut [u8],
+        _: usize,
     ) -> Progress {
-        order.abandon(cx.vfs);
+        transfer.abandon(cx.vfs);
         output[0] = result.map_or(b'!', |()| b'w');
-        Progress {
-            consumed: 0,
-            produced: 1,
-            // `done` does not see the input, so it returns this state even if more requests follow.
-            state: State::NeedInput,
-        }
+        // The input is not passed, so this is the next need even if more requests follow.
+        Progress::of(0, 1, Next::Input)
     }
 
-    fn abandon(&mut self, _: usize, _: &mut Tree, _: &mut Events) {}
+    fn close(&mut self, _: SessionId, _: &mut Cx<'_>, _: &[u8]) {}
 }
 
 /// The peer of the session.
@@ -143,7 +142,7 @@ impl Blocking for Peer {
     }
 }
 
-/// Runs a session with the input `pieces`. Returns its output, its close reason, the protocol and the tree.
+/// Runs a session with the input `pieces`. Returns its output, its close reason, the service and the tree.
 fn talk(
     pieces: &[&[u8]],
     size: usize,

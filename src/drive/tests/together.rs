@@ -1,17 +1,13 @@
 //! All tasks in one loop, over a network that loses datagrams and sends short: each serves as if it were alone.
 
 use super::endpoint::host::{self, Host, PEER, QUERY};
-use super::{AT, MOMENT, Served, Server, numbered_calls, with_loop};
-use crate::config::DRC_BYTES;
+use super::{AT, MOMENT, Serving, limits, numbered_calls, rpc_server, with_loop};
 use crate::drive::Task;
-use crate::drive::datagrams::Datagrams;
 use crate::drive::endpoint::{Choice, Mdns};
-use crate::drive::rpc::Rpc;
-use crate::drive::sftp::Sessions;
+use crate::drive::service::Served;
 use crate::engine::sftp::testing::{Memory, Packet, UID, replies, stream};
-use crate::engine::sftp::{Level, Permits, Session, Sftp};
+use crate::engine::sftp::{Level, Permits, REQUEST_BYTES, Session, Sessions, Sftp};
 use crate::engine::testing::calls::Call;
-use crate::engine::testing::programs;
 use crate::engine::testing::replies::records;
 use crate::engine::testing::tree::Tree;
 use crate::event::testing::Sink;
@@ -33,11 +29,7 @@ fn tasks_share_one_loop_on_lossy_network() {
         sim.send_in_parts();
         sim.lose_one_in(4);
         let mut tree = Tree::writable();
-        let mut server = Server {
-            rpc: Rpc::new(programs(vec![0; DRC_BYTES].leak()), 10),
-            streams: Rpc::streams(10),
-            datagrams: Datagrams::default(),
-        };
+        let mut server = rpc_server(10);
         let mut responder = Host::new();
         let mut mdns = Mdns::new(
             &mut responder,
@@ -49,10 +41,11 @@ fn tasks_share_one_loop_on_lossy_network() {
         let memory = Memory::leaked();
         let mut sftp = Sftp::new(Permits::ALL, Level::Quiet, UID, None, memory.texts);
         let mut sessions = [Session::new(memory.handles, memory.paths, memory.hashes)];
-        let mut sftp_server = Served {
-            protocol: Sessions::new(&mut sftp, &mut sessions),
-            streams: Sessions::streams(),
+        let mut sftp_server = Serving {
+            service: Sessions::new(&mut sftp, &mut sessions),
+            served: Served::new(&limits(1, REQUEST_BYTES)),
             at: sftp_at(),
+            datagrams_at: None,
         };
         let sink = Sink::default();
         let tasks: &mut [&mut dyn Task] = &mut [&mut server, &mut mdns, &mut sftp_server];

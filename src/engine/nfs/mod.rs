@@ -30,8 +30,8 @@ mod read;
 mod status;
 mod write;
 
+pub use super::service::Promise;
 use attributes::{post_op, pre_op};
-pub use promises::Promise;
 pub(super) use promises::{fail, mark_promise, settle};
 pub(super) use write::Writing;
 

@@ -21,17 +21,6 @@ const LINK: u32 = Procedure::Link as u32;
 const LAST_FRAGMENT: u32 = 1 << 31;
 const _: () = assert!(crate::config::REPLY_BYTES < 1 << LEN_BITS);
 
-/// The kind of change that replies promise to be durable, weakest first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Promise {
-    /// The reply reports nothing as durable and need not wait for a sync.
-    Nothing,
-    /// Changed names or attributes are durable.
-    Names,
-    /// Data is durable. The driver may delay the sync, so that it also covers data that has already arrived.
-    Data,
-}
-
 /// Stores in the mark at `mark` the procedure whose change the reply promises to be durable.
 pub(in super::super) fn mark_promise(reply: &mut Writer<'_>, mark: usize, procedure: Procedure) {
     let len = Reader::new(reply.since(mark)).u32();

@@ -5,16 +5,17 @@ use super::requests::{
     self, ATTRIBUTES, Ask, DIRECTORY, FILE, MISSING, OFFSET, OTHER, PATH, RequestInfo, UINT32,
 };
 use super::status::{Fault, Outcome};
-use super::{Order, State, Turn};
+use super::{Next, Turn};
 use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
+use crate::vfs::JobId;
 use crate::wire::sftp::kind;
 
 impl Turn<'_> {
-    /// Answers a request, or stores the order that its reply must wait for.
+    /// Answers a request, or sets the transfer that its reply must wait for.
     ///
     /// # Errors
     /// Nothing was done: the same packet is passed again.
-    pub(super) fn answer(&mut self, kind: u8) -> Result<(), State> {
+    pub(super) fn answer(&mut self, kind: u8) -> Result<(), Next> {
         let start = self.reply.position();
         let fault = match self.handle_request(kind) {
             Err(fault) => fault,
@@ -28,9 +29,9 @@ impl Turn<'_> {
         };
         self.reply.truncate(start);
         match fault {
-            Fault::NeedOutput => return Err(State::NeedOutput),
-            Fault::Busy => return Err(State::Busy),
-            Fault::Files(error) if error.waits() => return Err(State::Order(Order::Wait)),
+            Fault::NeedOutput => return Err(Next::Output),
+            Fault::Busy => return Err(Next::Soon),
+            Fault::Files(error) if error.waits() => return Err(Next::Until(JobId::OUTSIDE)),
             Fault::Later => {}
             fault => {
                 let (level, reply) = (self.sftp.level, &mut self.reply);

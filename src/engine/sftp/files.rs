@@ -3,8 +3,9 @@
 use super::handles::{APPEND, LIST, READ, WRITE};
 use super::requests::{self, Ask};
 use super::status::{Fault, Outcome};
-use super::{LentHandle, Order, Turn};
+use super::{LentHandle, Transfer, Turn};
 use crate::config::PACKET_DATA_BYTES_MAX;
+use crate::engine::service::Way;
 use crate::vfs::{FsError, FsResult, OpenFlags};
 use crate::wire::sftp::{HANDLE_BYTES_MAX, HEAD_BYTES, open};
 
@@ -22,8 +23,8 @@ const _: () = assert!(
 );
 
 impl Turn<'_> {
-    /// Orders the driver to store the rest of a WRITE's data. `None`: the handle has no file.
-    fn order_store(&mut self, offset: u64, len: u32) -> Option<()> {
+    /// Has the driver store the rest of a WRITE's data. `None`: the handle has no file.
+    fn store_rest(&mut self, offset: u64, len: u32) -> Option<()> {
         let (slot, id) = (self.request.slot, self.request.id);
         let file = self.request.pin.as_ref()?.lend();
         self.session.lent = Some(LentHandle {
@@ -31,7 +32,12 @@ impl Turn<'_> {
             id,
             len: self.request.uint32,
         });
-        self.request.order = Some(Order::Store { file, offset, len });
+        self.request.transfer = Some(Transfer {
+            file,
+            offset,
+            len: len.into(),
+            way: Way::ToFile,
+        });
         Some(())
     }
 
@@ -129,7 +135,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Answers WRITE. Stores the data that has arrived; an order stores the rest.
+    /// Answers WRITE. Stores the data that has arrived; a transfer stores the rest.
     pub(super) fn write(&mut self) -> Outcome {
         let len = self.request.uint32;
         let here = self.request.args.rest().len().min(len as usize);
@@ -158,8 +164,8 @@ impl Turn<'_> {
             return Err(Fault::Done);
         }
         let offset = self.request.offset + here as u64;
-        let ordered = self.order_store(offset, left);
-        ordered.ok_or(Fault::FAILURE)?;
+        let begun = self.store_rest(offset, left);
+        begun.ok_or(Fault::FAILURE)?;
         self.session.skip -= left;
         Err(Fault::Later)
     }

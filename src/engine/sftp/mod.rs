@@ -1,17 +1,18 @@
 //! SFTP version 3 with OpenSSH's extensions: parses packets from a byte stream and answers them. draft-ietf-secsh-filexfer-02.
 //!
-//! A packet is answered when all of it has arrived. The exception is WRITE: an order moves the rest of its data from the stream to
+//! A packet is answered when all of it has arrived. The exception is WRITE: a transfer moves the rest of its data from the stream to
 //! the file. Replies come in the order of the requests; only copies and checks, which may take long, run in slices and are answered
 //! when they are complete. A malformed request is answered with an error if its id is known.
 
-use super::{Cx, Order, Progress, State};
+use super::Cx;
+use super::service::{Next, Progress, Transfer};
 use crate::config::{
     PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX, SFTP_BATCH_BYTES,
 };
 use crate::event::Events;
 use crate::mem::Slots;
-use crate::text::{Text, text};
-use crate::vfs::{FsResult, Name, Node, Pin, SetAttr, Tree};
+use crate::text::text;
+use crate::vfs::{FsResult, JobId, Name, Node, Pin, SetAttr, Tree};
 use crate::wire::sftp::{HEAD_BYTES, LENGTH_BYTES, kind};
 use crate::wire::{Reader, Writer};
 use accounts::Accounts;
@@ -36,6 +37,7 @@ mod names;
 mod paths;
 mod requests;
 mod rounds;
+mod service;
 mod status;
 #[cfg(any(test, fuzzing))]
 pub mod testing;
@@ -46,6 +48,7 @@ mod zone;
 pub use handles::{LoggedPath, OpenHandle};
 pub use lines::log;
 pub use requests::{Permits, requests};
+pub use service::{REQUEST_BYTES, Sessions};
 
 /// The log level, as OpenSSH names it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -97,7 +100,7 @@ impl Sftp {
 #[repr(C)] // Most-used fields first, where short instructions reach them.
 pub struct Session {
     handles: Handles,
-    /// The request that waits for the current order. `None` if there is no order.
+    /// The request that waits for the current transfer. `None` if there is none.
     lent: Option<LentHandle>,
     /// Length of the unread rest of a packet that was already answered (bytes).
     skip: u32,
@@ -106,7 +109,7 @@ pub struct Session {
     jobs: Jobs,
 }
 
-/// A handle whose file an order uses, and the request to answer after it.
+/// A handle whose file a transfer uses, and the request to answer after it.
 #[derive(Clone, Copy)]
 struct LentHandle {
     slot: u16,
@@ -181,8 +184,8 @@ struct Request<'a> {
     other: &'a [u8],
     /// The last name of the path whose parent directory was resolved last.
     last_name: Option<Name<'a>>,
-    /// The order that must be carried out next.
-    order: Option<Order>,
+    /// The transfer that must be carried out next.
+    transfer: Option<Transfer>,
 }
 
 impl Request<'_> {
@@ -205,18 +208,18 @@ impl Request<'_> {
             numbers: [0; 5],
             other: &[],
             last_name: None,
-            order: None,
+            transfer: None,
         }
     }
 }
 
 impl Turn<'_> {
-    /// Skips bytes of an answered packet, or answers the next packet. Returns the state if the driver must act first.
-    fn step(&mut self) -> Result<(), State> {
+    /// Skips bytes of an answered packet, or answers the next packet. Fails with the need for which the driver must act first.
+    fn step(&mut self) -> Result<(), Next> {
         let have = self.input.rest().len();
         let session = &mut *self.session;
         if session.lent.is_some() {
-            return Err(State::NeedOutput);
+            return Err(Next::Output);
         }
         if session.skip > 0 && have > 0 {
             let here = have.min(session.skip as usize);
@@ -230,16 +233,16 @@ impl Turn<'_> {
         *args = self.input.clone();
         let len = args.u32();
         if args.check().is_err() {
-            return Err(State::NeedInput);
+            return Err(Next::Input);
         }
         if len == 0 || len > PACKET_BYTES_MAX {
             let why = text!("a packet is empty, or longer than any request");
-            return Err(State::Closed(why));
+            return Err(Next::Close(why));
         }
         let whole = (len + LENGTH_BYTES as u32) as usize;
         if whole < HEAD_BYTES {
             let why = text!("a packet has no request id");
-            return Err(State::Closed(why));
+            return Err(Next::Close(why));
         }
         let kind = args.byte();
         self.request.id = args.u32();
@@ -250,11 +253,11 @@ impl Turn<'_> {
             _ => whole,
         };
         if have < wanted {
-            return Err(State::NeedInput);
+            return Err(Next::Input);
         }
         let is_short = self.reply.space().len() < PACKET_REPLY_BYTES;
         if is_short || self.reply.position() >= SFTP_BATCH_BYTES {
-            return Err(State::NeedOutput);
+            return Err(Next::Output);
         }
         let here = whole.min(have);
         session.skip = (whole - here) as u32;
@@ -271,7 +274,7 @@ impl Turn<'_> {
         let answered = if session.greeted {
             self.answer(kind)
         } else {
-            Err(State::Closed(text!("the session did not start with INIT")))
+            Err(Next::Close(text!("the session did not start with INIT")))
         };
         if answered.is_err() {
             self.session.skip = 0;
@@ -279,23 +282,19 @@ impl Turn<'_> {
         }
         self.input.take(here);
         self.request
-            .order
+            .transfer
             .take()
-            .map_or(Ok(()), |order| Err(State::Order(order)))
+            .map_or(Ok(()), |transfer| Err(Next::Move(transfer)))
     }
 }
 
-/// The progress of one call. While jobs remain, NeedInput becomes Busy.
+/// The progress of one call. While jobs remain, it is not input that is needed.
 #[inline(always)]
-fn progress(session: &Session, consumed: usize, reply: &Writer<'_>, mut state: State) -> Progress {
-    if state == State::NeedInput && !session.jobs.is_empty() {
-        state = State::Busy;
+fn progress(session: &Session, used: usize, reply: &Writer<'_>, mut next: Next) -> Progress {
+    if next == Next::Input && !session.jobs.is_empty() {
+        next = Next::Soon;
     }
-    Progress {
-        consumed,
-        produced: reply.position(),
-        state,
-    }
+    Progress::of(used, reply.position(), next)
 }
 
 impl Sftp {
@@ -319,43 +318,37 @@ impl Sftp {
         // One slice of a job, then requests, so that neither starves the other.
         let waits = turn.continue_job();
         loop {
-            if let Err(mut state) = turn.step() {
-                if waits && state == State::NeedInput {
-                    state = State::Order(Order::Wait);
+            if let Err(mut next) = turn.step() {
+                if waits && next == Next::Input {
+                    next = Next::Until(JobId::OUTSIDE);
                 }
-                let consumed = input.len() - turn.input.rest().len();
-                return progress(turn.session, consumed, &turn.reply, state);
+                let used = input.len() - turn.input.rest().len();
+                return progress(turn.session, used, &turn.reply, next);
             }
         }
     }
 
-    /// Continues after the driver carried out the last order, with the given `result`: finishes the reply, or returns another order.
-    /// `order` is passed back, so that its file is released.
-    pub fn done(
+    /// Answers the WRITE whose data the driver has moved, with the given `result`.
+    pub fn moved(
         &mut self,
         session: &mut Session,
         cx: &mut Cx<'_>,
-        order: Order,
-        result: FsResult<()>,
+        (transfer, result): (Transfer, FsResult<()>),
         output: &mut [u8],
     ) -> Progress {
+        let Some(LentHandle { slot, id, len }) = session.lent.take() else {
+            transfer.abandon(cx.vfs);
+            return Progress::CLOSED;
+        };
         let mut reply = Writer::new(output);
-        let mut state = State::NeedInput;
-        if let Some(LentHandle { slot, id, len }) = session.lent.take() {
-            let fault = result.map_or_else(Fault::Files, |()| Fault::Done);
-            if result.is_ok() {
-                session.handles.count(slot, 0, len);
-            }
-            if let Order::Store { len, .. } = &order {
-                // The rest of a WRITE that failed is skipped.
-                session.skip += *len;
-            }
-            fault.emit(&mut reply, id, self.level, cx.events);
-        } else if order != Order::Wait {
-            order.abandon(cx.vfs);
-            state = State::Closed(Text::NOTHING);
+        let fault = result.map_or_else(Fault::Files, |()| Fault::Done);
+        if result.is_ok() {
+            session.handles.count(slot, 0, len);
         }
-        progress(session, 0, &reply, state)
+        // The rest of a WRITE that failed is skipped.
+        session.skip += transfer.len as u32;
+        fault.emit(&mut reply, id, self.level, cx.events);
+        progress(session, 0, &reply, Next::Input)
     }
 
     /// Releases the files of a session whose connection has closed.

@@ -2,8 +2,9 @@
 
 use super::{Level, LoggedPath, OpenHandle, Permits, Session, Sftp};
 use crate::config::{HASHES_BYTES, SFTP_REPLY_BYTES, TALK_INPUT_BYTES};
+use crate::engine::Cx;
+use crate::engine::service::{Next, Progress, Transfer, Way};
 use crate::engine::testing::tree::Tree;
-use crate::engine::{Cx, Order, Progress, State};
 use crate::event::Events;
 use crate::event::testing::Sink;
 use crate::mem::Slots;
@@ -228,7 +229,7 @@ impl World {
             .advance(&mut self.session, &mut cx, input, &mut self.buffer)
     }
 
-    fn done(&mut self, order: Order, result: FsResult<()>) -> Progress {
+    fn moved(&mut self, done: (Transfer, FsResult<()>)) -> Progress {
         let mut cx = Cx {
             now: Instant::default(),
             peer: Peer::NONE,
@@ -236,10 +237,10 @@ impl World {
             events: &mut self.events,
         };
         self.sftp
-            .done(&mut self.session, &mut cx, order, result, &mut self.buffer)
+            .moved(&mut self.session, &mut cx, done, &mut self.buffer)
     }
 
-    /// Plays the driver: passes `input` in pieces and carries out orders. Returns when the input is used up or the connection is
+    /// Plays the driver: passes `input` in pieces and carries out transfers. Returns when the input is used up or the connection is
     /// closed.
     pub fn talk(&mut self, input: &[u8], mut piece: impl FnMut() -> usize) -> Talk {
         let mut talk = Talk::default();
@@ -247,47 +248,47 @@ impl World {
         loop {
             let window = &input[talk.consumed..given];
             let mut progress = self.advance(window);
-            assert!(progress.consumed <= window.len());
-            talk.consumed += progress.consumed;
-            let ordered = matches!(progress.state, State::Order(_));
+            assert!(progress.used <= window.len());
+            talk.consumed += progress.used;
             let before = talk.output.len();
-            loop {
-                talk.output.extend(&self.buffer[..progress.produced]);
-                let Some(mut order) = progress.take_order() else {
-                    break;
-                };
-                assert!(talk.consumed == given || !matches!(order, Order::Store { .. }));
-                let Some(result) = self.carry_out(&mut order, input, &mut talk, &mut piece) else {
-                    order.abandon(&mut self.tree);
+            talk.output.extend(&self.buffer[..progress.produced]);
+            if let Next::Move(mut transfer) = progress.next {
+                assert_eq!(talk.consumed, given);
+                let moved = self.carry_out(&mut transfer, input, &mut talk, &mut piece);
+                let Some(result) = moved else {
+                    transfer.abandon(&mut self.tree);
                     return talk;
                 };
                 given = given.max(talk.consumed);
-                progress = self.done(order, result);
-                assert_eq!(progress.consumed, 0);
+                progress = self.moved((transfer, result));
+                assert_eq!(progress.used, 0);
+                talk.output.extend(&self.buffer[..progress.produced]);
+                // More requests may follow.
+                continue;
             }
             let held = given - talk.consumed;
             let more = piece()
                 .clamp(1, TALK_INPUT_BYTES)
                 .min(TALK_INPUT_BYTES - held);
-            match progress.state {
-                State::Closed(why) => {
+            match progress.next {
+                Next::Close(why) => {
                     talk.closed = Some(why.known());
                     return talk;
                 }
-                _ if ordered => {}
-                State::NeedOutput => {
+                Next::Until(_) => {}
+                Next::Output => {
                     assert!(
                         talk.output.len() > before,
                         "an empty output did not suffice"
                     );
                 }
-                State::NeedInput if given == input.len() => return talk,
-                State::NeedInput => {
+                Next::Input if given == input.len() => return talk,
+                Next::Input => {
                     assert!(held < TALK_INPUT_BYTES, "a full input did not suffice");
                     given = (given + more).min(input.len());
                 }
-                State::Order(_) => unreachable!("the order was removed above"),
-                State::Busy => {
+                Next::Move(_) | Next::Rest => unreachable!("carried out above, or never returned"),
+                Next::Soon => {
                     talk.idle += usize::from(given == input.len());
                     given = (given + more).min(input.len());
                 }
@@ -295,39 +296,36 @@ impl World {
         }
     }
 
-    /// Carries out an order. Returns its result, or `None` if the input ends before the data of the order.
+    /// Carries out a transfer. Returns its result, or `None` if the input ends before its data.
     fn carry_out(
         &mut self,
-        order: &mut Order,
+        Transfer {
+            file,
+            offset,
+            len,
+            way,
+        }: &mut Transfer,
         input: &[u8],
         talk: &mut Talk,
         piece: &mut dyn FnMut() -> usize,
     ) -> Option<FsResult<()>> {
-        match order {
-            Order::Wait => Some(Ok(())),
-            Order::Send { .. } | Order::Read { .. } => unreachable!("a READ is copied"),
-            Order::Store {
-                file, offset, len, ..
-            } => {
-                assert!(*len > 0, "an order for nothing");
-                while *len > 0 {
-                    let left = input.len() - talk.consumed;
-                    let here = piece().clamp(1, *len as usize).min(left);
-                    if here == 0 {
-                        return None;
-                    }
-                    let bytes = &input[talk.consumed..][..here];
-                    let written = self.tree.write(file, *offset, bytes);
-                    talk.consumed += here;
-                    *offset += here as u64;
-                    *len -= here as u32;
-                    if written.is_err() {
-                        return Some(written);
-                    }
-                }
-                Some(Ok(()))
+        assert!(*way == Way::ToFile && *len > 0, "a READ is copied");
+        while *len > 0 {
+            let left = input.len() - talk.consumed;
+            let here = piece().clamp(1, *len as usize).min(left);
+            if here == 0 {
+                return None;
+            }
+            let bytes = &input[talk.consumed..][..here];
+            let written = self.tree.write(file, *offset, bytes);
+            talk.consumed += here;
+            *offset += here as u64;
+            *len -= here as u64;
+            if written.is_err() {
+                return Some(written);
             }
         }
+        Some(Ok(()))
     }
 
     /// Closes the connection.

@@ -30,14 +30,14 @@ use super::reasons::{self, Reason, own_reason, reason};
 use super::{Console, Fatal};
 use crate::config::{
     CONNECTION_COUNT_MIN, DESCRIPTOR_RESERVE, HAS_SERVE, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX,
-    NODE_COUNT_MIN, RETRY, SHARED_BYTES, SHARED_BYTES_MIN,
+    NODE_COUNT_MIN, REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES, RETRY,
+    SHARED_BYTES, SHARED_BYTES_MIN,
 };
-use crate::drive::datagrams::Datagrams;
 use crate::drive::platform::network::Network;
-use crate::drive::rpc::Rpc;
-use crate::drive::streams::Streams;
+use crate::drive::service::{Limits, Served};
 use crate::drive::{Task, World, platform};
 use crate::engine::programs::Programs;
+use crate::engine::sessions::Rpc;
 use crate::event::{self, Line};
 use crate::log;
 use crate::mem::{self, has_any, scaled};
@@ -47,7 +47,7 @@ use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::FsError;
 use crate::vfs::host::Host;
-use crate::vfs::{Backend, Export, Form, OpenFault, Tree};
+use crate::vfs::{Backend, Export, Form, JobId, OpenFault, Tree};
 use common::{Common, common};
 use core::net::SocketAddrV6;
 use exports::Files;
@@ -173,8 +173,15 @@ pub(super) fn task(
     programs.set_listener(*options.address.ip());
     Ok(mem::leak(Nfs {
         rpc: Rpc::new(programs, connection_count),
-        streams: Rpc::streams(connection_count),
-        datagrams: Datagrams::default(),
+        served: Served::new(&Limits {
+            connection_count,
+            request_bytes: REQUEST_BYTES,
+            request_count: scaled(1, REQUEST_BLOCK_COUNT),
+            reply_bytes: REPLY_BYTES,
+            reply_count: scaled(1, REPLY_BLOCK_COUNT),
+            held_bytes: 0,
+            held_count: 0,
+        }),
         options,
         form,
         is_first,
@@ -293,14 +300,13 @@ struct Nfs {
     look_count: u8,
     files: &'static mut Files,
     names: HostNames,
-    datagrams: Datagrams,
-    streams: Streams,
+    served: Served,
     rpc: Rpc,
 }
 
 impl Task for Nfs {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
-        self.streams.start_jobs(world);
+        self.served.start_jobs(world);
         self.ends_to_widen &= self.is_confinable(world.tree);
         self.schedule_retry(world);
         self.names.start(world);
@@ -332,20 +338,16 @@ impl Task for Nfs {
             return;
         }
         self.reopen_changed(world);
-        if self.datagrams.ready(world, &mut self.rpc, local) {
-            self.streams.used_files(world.now);
-        } else {
-            self.streams.ready(world, &mut self.rpc, local);
-        }
+        self.served.ready(world, &mut self.rpc, local);
     }
 
     fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
         if cfg!(bare) && signals.disk {
-            self.streams.outside_ended();
+            self.served.job_ended(JobId::OUTSIDE);
         }
-        self.streams.turn(world, &mut self.rpc);
+        self.served.turn(world, &mut self.rpc);
         if self.names.turn(world) {
-            self.streams.outside_ended();
+            self.served.job_ended(JobId::OUTSIDE);
         }
         if let Some(number) = world.tree.opened.take() {
             self.reopened(world, number, Ok(()));
@@ -367,13 +369,13 @@ impl Task for Nfs {
     }
 
     fn poll_at(&self) -> Instant {
-        let at = self.streams.poll_at().min(self.retry_at);
+        let at = self.served.poll_at(&self.rpc).min(self.retry_at);
         at.min(self.names.poll_at()).min(self.look_at)
     }
 
     fn stop(&mut self, world: &mut World<'_>) {
         self.rpcbind.end();
-        self.streams.stop(world);
+        self.served.stop(world);
     }
 }
 

@@ -170,7 +170,7 @@ impl Nfs {
         if opened.is_ok() {
             opened = self.bind(world, &portmap_at, PORTMAP_DATAGRAMS, PORTMAP);
             if opened.is_err() {
-                self.streams.close_listener(world);
+                self.served.close_listener(world);
             }
         }
         let Err(error) = opened else {
@@ -203,7 +203,7 @@ impl Nfs {
         local: u32,
         service: ProgramSet,
     ) -> NetResult<()> {
-        match self.streams.listen(world, canonical(at), local) {
+        match self.served.listen(world, canonical(at), local) {
             Err(NetError::Unsupported | NetError::NoSuchAddress | NetError::Gone)
                 if at.ip().is_unspecified() =>
             {
@@ -212,7 +212,7 @@ impl Nfs {
             }
             opened => {
                 at.set_port(opened?.port());
-                self.rpc.set_service(local, service);
+                self.rpc.set_service(local as u16, service);
                 Ok(())
             }
         }
@@ -226,7 +226,7 @@ impl Nfs {
         local: u32,
         service: ProgramSet,
     ) -> NetResult<()> {
-        self.rpc.set_service(local, service);
-        self.datagrams.bind(world, canonical(at), local)
+        self.rpc.set_service(local as u16, service);
+        self.served.bind(world, canonical(at), local)
     }
 }

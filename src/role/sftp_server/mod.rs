@@ -17,7 +17,7 @@ use crate::drive::platform::{
     self,
     host::{self, syslog},
 };
-use crate::drive::sftp::Sessions;
+use crate::engine::sftp::Sessions;
 use crate::engine::sftp::{Level, LoggedPath, Session, Sftp, log, requests};
 use crate::event::{self, Events, Line, Sink};
 use crate::mem::Ends as _;

@@ -3,17 +3,18 @@
 use super::super::args::{canonical, socket};
 use super::super::{Console, FAILED, Fatal, complain, refuse, refuse_value};
 use super::{NOT_TRUSTED, Options, handle_count, server, sessions};
-use crate::config::SFTP_CONNECTION_COUNT_MAX;
+use crate::config::{SFTP_CONNECTION_COUNT_MAX, TX_BYTES, TX_BYTES_MIN};
 use crate::drive::platform::{self, network::Network};
-use crate::drive::sftp::Sessions;
-use crate::drive::{Task, World, streams::Streams};
+use crate::drive::service::{Limits, Served};
+use crate::drive::{Task, World};
+use crate::engine::sftp::{REQUEST_BYTES, Sessions};
 use crate::event::{self, Line};
 use crate::mem;
 use crate::net::Signals;
 use crate::sys::{self, Access, Calls, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
-use crate::vfs::Tree;
+use crate::vfs::{JobId, Tree};
 use core::net::SocketAddrV6;
 
 /// Serves all connections over the built-in network stack (`--net`), in one loop, until SIGTERM or SIGINT.
@@ -44,7 +45,15 @@ pub(in super::super) fn task(
             sftp,
             sessions(SFTP_CONNECTION_COUNT_MAX, handle_count, options.level),
         ),
-        streams: Sessions::streams(),
+        served: Served::new(&Limits {
+            connection_count: SFTP_CONNECTION_COUNT_MAX,
+            request_bytes: REQUEST_BYTES,
+            request_count: SFTP_CONNECTION_COUNT_MAX,
+            reply_bytes: mem::scaled(TX_BYTES_MIN, TX_BYTES),
+            reply_count: SFTP_CONNECTION_COUNT_MAX,
+            held_bytes: 0,
+            held_count: 0,
+        }),
         address,
         // `serve` has no --listen: its process runs other tasks too.
         jail: jail.filter(|_| !options.listen_text.is_empty()),
@@ -53,7 +62,7 @@ pub(in super::super) fn task(
 
 /// The task that serves many sessions.
 struct Server {
-    streams: Streams,
+    served: Served,
     sessions: Sessions<'static>,
     /// Listening address; IPv4 is IPv4-mapped.
     address: SocketAddrV6,
@@ -64,7 +73,7 @@ struct Server {
 impl Task for Server {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         let mut line = Line::default();
-        let Ok(at) = self.streams.listen(world, canonical(&self.address), 0) else {
+        let Ok(at) = self.served.listen(world, canonical(&self.address), 0) else {
             let why = text!("the port is in use or needs root");
             let about = line.socket(&self.address).bytes();
             return Err(complain(FAILED, text!("cannot listen on"), about, why));
@@ -90,21 +99,21 @@ impl Task for Server {
     }
 
     fn ready(&mut self, world: &mut World<'_>, local: u32) {
-        self.streams.ready(world, &mut self.sessions, local);
+        self.served.ready(world, &mut self.sessions, local);
     }
 
     fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
         if cfg!(bare) && signals.disk {
-            self.streams.outside_ended();
+            self.served.job_ended(JobId::OUTSIDE);
         }
-        self.streams.turn(world, &mut self.sessions);
+        self.served.turn(world, &mut self.sessions);
     }
 
     fn poll_at(&self) -> Instant {
-        self.streams.poll_at()
+        self.served.poll_at(&self.sessions)
     }
 
     fn stop(&mut self, world: &mut World<'_>) {
-        self.streams.stop(world);
+        self.served.stop(world);
     }
 }

@@ -10,9 +10,9 @@ use crate::config::{
     PAGE_BYTES, PIPE_BUF_BYTES, REPLY_PIPE_BYTES, REPLY_QUEUE_BYTES, REPLY_QUEUE_DELAY,
     SFTP_BATCH_BYTES, SFTP_REPLY_BYTES, STORE_BYTES, TALK_INPUT_BYTES,
 };
-use crate::drive::streams::Protocol;
-use crate::drive::streams::connection::CloseReason;
-use crate::engine::{Cx, Order, State};
+use crate::drive::service::connection::CloseReason;
+use crate::engine::Cx;
+use crate::engine::service::{Local, Next, Service, SessionId, Transfer};
 use crate::event::Events;
 use crate::mem;
 use crate::mem::Ends as _;
@@ -39,6 +39,8 @@ pub fn pass_all_bytes() -> Option<impl Drop> {
     Stdio::pass_all_bytes()
 }
 
+/// The only session.
+const ONLY: SessionId = SessionId(0);
 const NO_TIME: Option<Duration> = Some(Duration::from_ms(0));
 
 /// Standard input and output.
@@ -156,9 +158,9 @@ impl Blocking for Standard {
     }
 }
 
-/// A session with its buffers. It is connection 0 of its protocol.
+/// A session with its buffers. It is connection 0 of its service.
 pub struct StdioSession<'a> {
-    protocol: &'a mut dyn Protocol,
+    service: &'a mut dyn Service,
     tree: &'a mut Tree,
     /// Input, followed by the replies. One buffer, so that a page used for input and later for replies is in memory only once.
     buffer: &'static mut [u8; TALK_INPUT_BYTES + SFTP_REPLY_BYTES],
@@ -172,13 +174,13 @@ impl<'a> StdioSession<'a> {
     /// A session with `peer`.
     pub fn new(
         peer: &'a mut dyn Blocking,
-        protocol: &'a mut dyn Protocol,
+        service: &'a mut dyn Service,
         tree: &'a mut Tree,
         events: &'a mut Events,
     ) -> Self {
         Self {
             peer,
-            protocol,
+            service,
             tree,
             events,
             buffer: mem::array(),
@@ -188,7 +190,12 @@ impl<'a> StdioSession<'a> {
 
     /// Serves the session until its end. Returns the reason; empty if the peer closed the connection or is gone.
     pub fn run(&mut self) -> Text {
-        self.protocol.open(0, 0);
+        let at = Local {
+            socket: 0,
+            interface: 0,
+            address: None,
+        };
+        self.service.open(ONLY, at);
         let mut is_busy = false;
         let end = loop {
             // While the engine is busy, read only if there is space and reading does not block.
@@ -203,77 +210,79 @@ impl<'a> StdioSession<'a> {
                 }
             }
             match self.turn() {
-                State::Closed(end) => break end,
-                state => is_busy = matches!(state, State::Busy),
+                Next::Close(end) => break end,
+                next => is_busy = next == Next::Soon,
             }
             if !is_busy {
                 self.tree.release_idle();
             }
         };
-        self.protocol.abandon(0, self.tree, self.events);
+        let mut cx = lend(self.tree, self.events);
+        self.service.close(ONLY, &mut cx, &[]);
         end
     }
 
-    /// Answers the received requests. Returns the engine's next need: more input, or another call if busy.
-    fn turn(&mut self) -> State {
+    /// Answers the received requests. Returns the service's next need: more input, or another call soon.
+    fn turn(&mut self) -> Next {
         loop {
             let start = self.have.min(TALK_INPUT_BYTES);
             let (input, output) = self.buffer.split_at_mut(start);
             let output = output.head_mut(SFTP_REPLY_BYTES);
             let mut cx = lend(self.tree, self.events);
-            let progress = self.protocol.advance(0, &mut cx, input, output);
-            self.have = mem::shift(input, progress.consumed);
+            let progress = self.service.advance(ONLY, &mut cx, input, output, 0);
+            self.have = mem::shift(input, progress.used);
             let is_sent = self.peer.send(output.head(progress.produced));
-            let state = match progress.state {
-                State::Order(order) => match self.carry_out(order, start) {
-                    State::Closed(end) => State::Closed(end),
-                    // More requests may follow the one with the order.
-                    _ => State::NeedOutput,
+            let next = match progress.next {
+                Next::Move(transfer) => match self.carry_out(transfer, start) {
+                    Next::Close(end) => Next::Close(end),
+                    // More requests may follow the one with the transfer.
+                    _ => Next::Output,
                 },
-                state => state,
+                next => next,
             };
             if !is_sent {
-                return State::Closed(Text::NOTHING);
+                return Next::Close(Text::NOTHING);
             }
-            if !matches!(state, State::NeedOutput) {
-                return state;
+            if next != Next::Output {
+                return next;
             }
         }
     }
 
     /// Stores the data of a WRITE: first the input that has arrived, then what the peer sends, which is received at `start` in the
     /// buffer. Then answers the request.
-    fn carry_out(&mut self, mut order: Order, start: usize) -> State {
+    fn carry_out(&mut self, mut transfer: Transfer, start: usize) -> Next {
         let mut result = Ok(());
         let (rx, tx) = self.buffer.split_at_mut(start);
-        if let Order::Store { file, offset, len } = &mut order {
-            while *len > 0 && result.is_ok() {
-                let used = self.have.min(*len as usize);
-                let mut bytes: &[u8] = rx.head(used);
-                if used == 0 {
-                    // Limits the bytes so that the write ends at a page boundary of the file.
-                    let page = STORE_BYTES - (*offset as usize & (PAGE_BYTES - 1));
-                    let count = self.peer.recv(tx.head_mut(page.min(*len as usize)));
-                    bytes = tx.head(count);
-                }
-                if bytes.is_empty() {
-                    order.abandon(self.tree);
-                    return State::Closed(Text::NOTHING);
-                }
-                result = self.tree.write(file, *offset, bytes);
-                *offset += bytes.len() as u64;
-                *len -= bytes.len() as u32;
-                self.have = mem::shift(rx.head_mut(self.have), used);
+        let Transfer {
+            file, offset, len, ..
+        } = &mut transfer;
+        while *len > 0 && result.is_ok() {
+            let used = self.have.min(*len as usize);
+            let mut bytes: &[u8] = rx.head(used);
+            if used == 0 {
+                // Limits the bytes so that the write ends at a page boundary of the file.
+                let page = STORE_BYTES - (*offset as usize & (PAGE_BYTES - 1));
+                let count = self.peer.recv(tx.head_mut(page.min(*len as usize)));
+                bytes = tx.head(count);
             }
+            if bytes.is_empty() {
+                transfer.abandon(self.tree);
+                return Next::Close(Text::NOTHING);
+            }
+            result = self.tree.write(file, *offset, bytes);
+            *offset += bytes.len() as u64;
+            *len -= bytes.len() as u64;
+            self.have = mem::shift(rx.head_mut(self.have), used);
         }
         let mut cx = lend(self.tree, self.events);
-        let progress = self.protocol.done(0, &mut cx, order, result, tx);
+        let progress = self.service.moved(ONLY, &mut cx, (transfer, result), tx, 0);
         self.peer.send(tx.head(progress.produced));
-        progress.state
+        progress.next
     }
 }
 
-/// Context of a protocol call. Time and peer are not used here.
+/// Context of a service's call. Time and peer are not used here.
 #[inline(never)]
 fn lend<'a>(tree: &'a mut Tree, events: &'a mut Events) -> Cx<'a> {
     Cx {

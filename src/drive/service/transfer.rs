@@ -1,52 +1,37 @@
-//! Orders: transfers between a file and a peer, over sockets or standard streams.
+//! Transfers between a file and a peer.
 
+use super::connection::CloseReason;
+use super::turn::Halt;
 use crate::config::{
-    HAS_NAMES, HAS_NFS, PAGE_BYTES, READ_INLINE_BYTES, SPLICE_BYTES_MIN, STORE_BYTES,
+    HAS_SENDS, PAGE_BYTES, READ_INLINE_BYTES, SPLICE_BYTES_MIN, STORE_BYTES, TRANSFER_TURN_BYTES,
 };
-use crate::engine::Order;
+use crate::engine::service::{Transfer, Way};
 use crate::mem::Ends as _;
 use crate::net::{self, Connections, FileRange, Interest, NetError, NetResult, Socket};
 use crate::vfs::{Bytes, Extent, FileId, FsError, FsResult, Job, JobId, Pin, Submitted, Tree};
 use core::ops::Range;
 
-/// True if the protocols may return orders to send or read. SFTP returns none: the engine copies the data of its READs.
-const HAS_READS: bool = HAS_NFS;
-
-/// Number of the job that stands for work outside of jobs: reads of the disks of a machine without an operating system, and look-ups
-/// of host names.
-pub(in super::super) const OUTSIDE: JobId = JobId(u32::MAX);
-
-/// Result of a step of an order.
-pub(in super::super) enum OrderResult {
-    /// The order has ended with this result.
-    Done(FsResult<()>),
-    /// The order waits for a job.
-    Pending(JobId),
-}
-
-/// A connection with its unsent replies, which precede an order's data, and the received input.
-pub(in super::super) struct OrderContext<'a> {
+/// A connection with its unsent replies, which precede a transfer's data, and the received input.
+pub(super) struct Carrier<'a> {
     net: &'a mut dyn Connections,
     socket: Socket,
     /// The replies, then space for copied data.
     tx: &'a mut [u8],
     /// Range of the unsent replies in `tx`.
-    pub(in super::super) unsent: Range<usize>,
+    pub(super) unsent: Range<usize>,
     /// Received bytes.
     input: &'a [u8],
     /// Count of bytes of `input` that were written to the file.
-    pub(in super::super) used: usize,
+    pub(super) used: usize,
     /// Count of bytes that were sent or received.
-    pub(in super::super) moved_bytes: usize,
-    /// The socket's event to wait for after [`NetError::WouldBlock`].
-    pub(in super::super) interest: Interest,
+    pub(super) moved_bytes: usize,
     /// True if data is copied: the network lacks sendfile or splice.
     copies: bool,
 }
 
-impl<'a> OrderContext<'a> {
-    /// Creates a context that first sends the replies `tx[unsent]` and then carries out an order.
-    pub(in super::super) const fn new(
+impl<'a> Carrier<'a> {
+    /// Creates a context that first sends the replies `tx[unsent]` and then carries out a transfer.
+    pub(super) const fn new(
         net: &'a mut dyn Connections,
         socket: Socket,
         tx: &'a mut [u8],
@@ -61,13 +46,12 @@ impl<'a> OrderContext<'a> {
             input,
             used: 0,
             moved_bytes: 0,
-            interest: Interest::Output,
             copies: false,
         }
     }
 
     /// Sends the unsent replies until the socket would block. With `more`, data follows soon (MSG_MORE).
-    pub(in super::super) fn send(&mut self, more: bool) -> NetResult<()> {
+    pub(super) fn send(&mut self, more: bool) -> NetResult<()> {
         while !self.unsent.is_empty() {
             let bytes = self.tx.head(self.unsent.end).tail(self.unsent.start);
             let count = self.net.send(self.socket, bytes, more)?;
@@ -77,65 +61,80 @@ impl<'a> OrderContext<'a> {
         Ok(())
     }
 
-    /// Sends the replies and carries out the order, if there is one, until it ends or has to wait. The rest stays in `unsent` and
-    /// `order`. `ended` is the result of the job that the order waited for.
+    /// Sends the replies and carries out the transfer, if there is one, until it ends. The rest stays in `unsent` and `transfer`.
+    /// `ended` is the result of the job that the transfer waited for.
+    ///
+    /// # Errors
+    /// The reason why the transfer has to wait, or the connection is closed.
     #[inline(never)]
-    pub(in super::super) fn carry_out(
+    pub(super) fn carry_out(
         &mut self,
-        order: &mut Option<Order>,
+        transfer: &mut Option<Transfer>,
         ended: Option<FsResult<()>>,
         tree: &mut Tree,
-    ) -> NetResult<OrderResult> {
+    ) -> Result<FsResult<()>, Halt> {
+        let to_send = |error| Halt::by(error, Interest::Output);
         if let Some(Err(error)) = ended {
-            return Ok(OrderResult::Done(Err(error)));
+            return Ok(Err(error));
         }
-        if (cfg!(bare) || HAS_NAMES)
-            && let (Some(Order::Wait), None) = (&order, ended)
-        {
-            self.send(false)?;
-            return Ok(OrderResult::Pending(OUTSIDE));
-        }
-        if HAS_READS
-            && let Some(Order::Send { file, offset, len } | Order::Read { file, offset, len }) =
-                order
+        if HAS_SENDS
             && ended.is_none()
-            && let Some(extent) = tree.extent(file, *offset, *len)
+            && let Some(Transfer {
+                file,
+                offset,
+                len,
+                way: Way::ToPeer,
+            }) = transfer
+            && let Some(extent) = tree.extent(file, *offset, step(*len))
             && let Submitted::Pending(id) = tree.submit(Job::Read(extent))
         {
-            self.send(true)?;
-            return Ok(OrderResult::Pending(id));
+            self.send(true).map_err(to_send)?;
+            return Err(Halt::Job(id));
         }
         loop {
-            let mut submitted = Submitted::Done(Ok(()));
-            let (count, offset, len) = match order {
-                Some(Order::Send { file, offset, len }) if HAS_READS && *len > 0 => {
-                    match self.send_from(tree, file, *offset, *len)? {
-                        Ok(count) => (count, offset, len),
-                        Err(error) if error.waits() => return Ok(OrderResult::Pending(OUTSIDE)),
-                        Err(error) => return Ok(OrderResult::Done(Err(error))),
+            let Some(Transfer {
+                file,
+                offset,
+                len,
+                way,
+            }) = transfer.as_mut().filter(|rest| rest.len > 0)
+            else {
+                self.send(false).map_err(to_send)?;
+                return Ok(Ok(()));
+            };
+            let (count, submitted) = match way {
+                Way::ToPeer if HAS_SENDS => {
+                    let sent = self
+                        .send_from(tree, file, *offset, step(*len))
+                        .map_err(to_send)?;
+                    match sent {
+                        Ok(count) => (count, Submitted::Done(Ok(()))),
+                        Err(error) if error.waits() => return Err(Halt::Job(JobId::OUTSIDE)),
+                        Err(error) => return Ok(Err(error)),
                     }
-                }
-                Some(Order::Store { file, offset, len }) if *len > 0 => {
-                    // Data is received into the space of earlier replies, so these are sent first.
-                    self.send(false)?;
-                    self.interest = Interest::Input;
-                    let count = self.store(tree, file, *offset, *len, &mut submitted)?;
-                    if count == 0 {
-                        return Err(NetError::Gone);
-                    }
-                    (count, offset, len)
                 }
                 _ => {
-                    self.send(false)?;
-                    return Ok(OrderResult::Done(Ok(())));
+                    // Data is received into the space of earlier replies, so these are sent first.
+                    self.send(false).map_err(to_send)?;
+                    let stored = self.store(tree, file, *offset, step(*len));
+                    match stored.map_err(|error| Halt::by(error, Interest::Input))? {
+                        (0, _) => return Err(CloseReason::Gone.into()),
+                        stored => stored,
+                    }
                 }
             };
             *offset += count as u64;
-            *len -= count as u32;
+            *len -= count as u64;
             match submitted {
                 Submitted::Done(Ok(())) => {}
-                Submitted::Done(error) => return Ok(OrderResult::Done(error)),
-                Submitted::Pending(id) => return Ok(OrderResult::Pending(id)),
+                Submitted::Done(error) => return Ok(error),
+                Submitted::Pending(id) => return Err(Halt::Job(id)),
+            }
+            if HAS_SENDS && self.moved_bytes >= TRANSFER_TURN_BYTES as usize && *len > 0 {
+                return Err(Halt::Socket(match way {
+                    Way::ToPeer => Interest::Output,
+                    Way::ToFile => Interest::Input,
+                }));
             }
         }
     }
@@ -198,32 +197,30 @@ impl<'a> OrderContext<'a> {
         Ok(Ok(sent - head))
     }
 
-    /// Writes the next bytes of the stream to a file: first input, then data from the socket. Returns their count; 0: end of
-    /// stream.
+    /// Writes the next bytes of the stream to a file: first input, then data from the socket. Returns their count (0: end of stream)
+    /// and the write.
     fn store(
         &mut self,
         tree: &mut Tree,
         file: &Pin,
         offset: u64,
         len: u32,
-        submitted: &mut Submitted,
-    ) -> NetResult<usize> {
+    ) -> NetResult<(usize, Submitted)> {
         let bytes = self.input.tail(self.used);
         let bytes = bytes.head(bytes.len().min(len as usize));
         if !bytes.is_empty() {
             self.used += bytes.len();
-            *submitted = tree.submit(Job::Write(file, offset, Bytes::Here(bytes)));
-            return Ok(bytes.len());
+            let job = Job::Write(file, offset, Bytes::Here(bytes));
+            return Ok((bytes.len(), tree.submit(job)));
         }
         if !self.copies && len >= SPLICE_BYTES_MIN && tree.extent(file, offset, len).is_some() {
             match self.net.recv_pipe(self.socket, len) {
                 Err(NetError::Unsupported) => self.copies = true,
                 received => {
                     let (count, net::FileId(pipe)) = received?;
-                    let bytes = Bytes::Piped(FileId(pipe), count);
                     self.moved_bytes += count;
-                    *submitted = tree.submit(Job::Write(file, offset, bytes));
-                    return Ok(count);
+                    let job = Job::Write(file, offset, Bytes::Piped(FileId(pipe), count));
+                    return Ok((count, tree.submit(job)));
                 }
             }
         }
@@ -232,8 +229,16 @@ impl<'a> OrderContext<'a> {
         let buffer = self.tx.head_mut(page.min(len as usize));
         let count = self.net.recv(self.socket, buffer)?;
         self.moved_bytes += count;
-        let bytes = self.tx.head(count);
-        *submitted = tree.submit(Job::Write(file, offset, Bytes::Here(bytes)));
-        Ok(count)
+        let job = Job::Write(file, offset, Bytes::Here(self.tx.head(count)));
+        Ok((count, tree.submit(job)))
+    }
+}
+
+/// Most bytes of a transfer that one call moves, for a transfer of `len` bytes.
+const fn step(len: u64) -> u32 {
+    if len < TRANSFER_TURN_BYTES as u64 {
+        len as u32
+    } else {
+        TRANSFER_TURN_BYTES
     }
 }

@@ -2,30 +2,33 @@
 
 use super::super::task::World;
 use super::connection::CloseReason;
-use super::protocol::Protocol;
-use crate::engine::nfs::Promise;
+use crate::engine::service::{Promise, Service};
 use crate::net::{Interest, NetError};
+use crate::vfs::JobId;
+use core::ops::Range;
 
 /// The reason why a connection's turn ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Blocked {
-    /// The connection waits for its socket, or ([`Interest::None`]) for a job.
-    Wait(Interest),
+pub(super) enum Halt {
+    /// The connection waits for its socket, or ([`Interest::None`]) for a job that is already recorded.
+    Socket(Interest),
+    /// The connection waits for this job.
+    Job(JobId),
     /// The connection is closed.
-    End(CloseReason),
+    Close(CloseReason),
 }
 
-impl From<CloseReason> for Blocked {
+impl From<CloseReason> for Halt {
     fn from(reason: CloseReason) -> Self {
-        Self::End(reason)
+        Self::Close(reason)
     }
 }
 
-impl Blocked {
+impl Halt {
     /// Maps a socket error: after `WouldBlock` the connection waits for `interest`, else it is closed.
     pub(super) fn by(error: NetError, interest: Interest) -> Self {
         match error {
-            NetError::WouldBlock | NetError::Full => Self::Wait(interest),
+            NetError::WouldBlock | NetError::Full => Self::Socket(interest),
             _ => CloseReason::Gone.into(),
         }
     }
@@ -34,7 +37,7 @@ impl Blocked {
 /// Resources that the loop lends for a connection's turn.
 pub(super) struct Turn<'a, 'w> {
     pub(super) world: &'a mut World<'w>,
-    pub(super) protocol: &'a mut dyn Protocol,
+    pub(super) service: &'a mut dyn Service,
 }
 
 /// State of the loop's buffers during a connection's turn.
@@ -49,6 +52,8 @@ pub(super) struct Batch {
     pub(super) used: usize,
     /// Length of the unsent replies at the beginning of the transmit buffer (bytes).
     pub(super) produced: usize,
+    /// Range of the unfinished reply in the transmit buffer.
+    pub(super) held: Range<usize>,
     /// The kind of change that must be durable before the unsent replies are sent.
     pub(super) promise: Promise,
 }

@@ -2,12 +2,12 @@
 
 use super::pool::Block;
 use crate::config::{CONNECTION_BYTES_MAX, REPLY_TIMEOUT, REQUEST_INLINE_BYTES, REQUEST_TIMEOUT};
-use crate::engine::{Order, share};
+use crate::engine::service::{SessionId, Transfer, Way};
+use crate::engine::share;
 use crate::net::Socket;
 use crate::text::{Text, texts};
 use crate::time::{Duration, Instant};
-use crate::vfs::Peer;
-use crate::vfs::{FsResult, JobId};
+use crate::vfs::{FsResult, JobId, Peer};
 
 texts! {
     /// The reason for closing a connection.
@@ -41,7 +41,7 @@ pub(super) struct Unsent {
     pub(super) block: Block,
     pub(super) from: u32,
     pub(super) to: u32,
-    /// True if file data of the current order is sent after this part.
+    /// True if the data of the current transfer is sent after this part.
     pub(super) more: bool,
 }
 
@@ -54,21 +54,53 @@ pub(super) enum Wait {
     Ended(FsResult<()>),
 }
 
+/// The jobs that a connection waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits {
+    /// The sync that the unsent replies wait for.
+    pub(super) sync: Option<Wait>,
+    /// The job that the current transfer or request waits for.
+    pub(super) job: Option<Wait>,
+}
+
+impl Waits {
+    pub(super) const NONE: Self = Self {
+        sync: None,
+        job: None,
+    };
+
+    /// Returns true if one of the jobs is pending.
+    pub(super) const fn is_pending(&self) -> bool {
+        matches!(self.sync, Some(Wait::Pending(_))) || matches!(self.job, Some(Wait::Pending(_)))
+    }
+
+    /// Returns true if one of the jobs has ended, and the connection was not served since.
+    pub(super) const fn has_ended(&self) -> bool {
+        matches!(self.sync, Some(Wait::Ended(_))) || matches!(self.job, Some(Wait::Ended(_)))
+    }
+}
+
+/// The start of an unfinished reply: the first `len` bytes of a block.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) block: Block,
+    pub(super) len: u16,
+}
+
 /// A connection.
 #[derive(Debug)]
 #[repr(C)] // The longest field is last, so that short instructions reach the others.
 pub(super) struct Connection {
-    /// The rest of the current order.
-    pub(super) order: Option<Order>,
+    /// The rest of the current transfer.
+    pub(super) transfer: Option<Transfer>,
     pub(super) socket: Socket,
     /// Time of the last sent or received byte.
     pub(super) progress: Instant,
     pub(super) peer: Peer,
     pub(super) unsent: Option<Unsent>,
-    /// Index 0: the sync that the unsent replies wait for. Index 1: the job that the current order waits for.
-    pub(super) waits: [Option<Wait>; 2],
-    /// Connection number in the protocol.
-    number: u16,
+    pub(super) waits: Waits,
+    /// The connection's number.
+    pub(super) id: SessionId,
     /// True if an incomplete request stays in the socket until a block is free for it. The connection holds no block and waits for
     /// no job.
     pub(super) wants_block: bool,
@@ -76,8 +108,9 @@ pub(super) struct Connection {
     pub(super) wants_space: bool,
     /// True once a reply was sent.
     pub(super) answered: bool,
-    /// True if the protocol keeps a file open until more of a request arrives.
-    pub(super) holds_file: bool,
+    /// True if a part of an incomplete request is already used ([`Next::Rest`](crate::engine::service::Next::Rest)).
+    pub(super) needs_rest: bool,
+    pub(super) held: Option<Held>,
     /// Length (bytes) of the partial request. It is in the block `input`, or without a block in `inline`.
     pub(super) input_len: u32,
     pub(super) input: Option<Block>,
@@ -87,28 +120,24 @@ pub(super) struct Connection {
 const _: () = assert!(size_of::<Option<Connection>>() <= CONNECTION_BYTES_MAX);
 
 impl Connection {
-    pub(super) const fn new(number: usize, socket: Socket, peer: Peer, now: Instant) -> Self {
+    pub(super) const fn new(id: SessionId, socket: Socket, peer: Peer, now: Instant) -> Self {
         Self {
             socket,
-            number: number as u16,
+            id,
             peer,
             input_len: 0,
             input: None,
             inline: [0; REQUEST_INLINE_BYTES],
             unsent: None,
-            waits: [None; 2],
-            order: None,
+            waits: Waits::NONE,
+            transfer: None,
+            held: None,
             progress: now,
             wants_block: false,
             wants_space: false,
             answered: false,
-            holds_file: false,
+            needs_rest: false,
         }
-    }
-
-    /// Connection number in the protocol.
-    pub(super) const fn number(&self) -> usize {
-        self.number as usize
     }
 
     /// Key of the peer, for limits of connections per peer.
@@ -116,28 +145,21 @@ impl Connection {
         share(self.peer.address)
     }
 
-    /// Returns true if a job that the connection waited for has ended, and the connection was not served since.
-    pub(super) fn can_continue(&self) -> bool {
-        let mut waits = self.waits.iter();
-        waits.any(|wait| matches!(wait, Some(Wait::Ended(_))))
-    }
-
-    /// Returns true if a job that the connection waits for is pending.
-    pub(super) fn is_waiting(&self) -> bool {
-        let mut waits = self.waits.iter();
-        waits.any(|wait| matches!(wait, Some(Wait::Pending(_))))
+    /// Returns true if the connection has a transfer in this direction.
+    pub(super) fn is_moving(&self, way: Way) -> bool {
+        let transfer = self.transfer.as_ref();
+        transfer.is_some_and(|transfer| transfer.way == way)
     }
 
     /// Returns the time without progress after which the connection is closed, and the reason. `None` if the connection waits for a
     /// job or a block, or holds no resource that other connections may need.
     pub(super) fn timeout(&self) -> Option<(Duration, CloseReason)> {
-        if self.is_waiting() || self.wants_block {
+        if self.waits.is_pending() || self.wants_block {
             return None;
         }
-        let stores = matches!(self.order, Some(Order::Store { .. }));
-        if self.unsent.is_some() || self.wants_space || self.order.is_some() && !stores {
+        if self.unsent.is_some() || self.wants_space || self.is_moving(Way::ToPeer) {
             Some((REPLY_TIMEOUT, CloseReason::Untaken))
-        } else if self.input_len > 0 || stores || self.holds_file {
+        } else if self.input_len > 0 || self.is_moving(Way::ToFile) || self.needs_rest {
             Some((REQUEST_TIMEOUT, CloseReason::Unended))
         } else {
             None

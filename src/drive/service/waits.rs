@@ -1,10 +1,10 @@
-//! Group commit: records which replies and orders wait for which job, and serves their connections when the job ends.
+//! Group commit: records which replies and transfers wait for which job.
 //!
 //! Replies that promise a durable change wait in a block until their sync has ended. A sync covers all replies written before it
 //! was submitted.
 
-use super::Streams;
-use super::connection::{Connection, Wait};
+use super::Served;
+use super::connection::{Connection, Wait, Waits};
 use super::turn::Turn;
 use crate::vfs::{Ended, FsError, FsResult, Job, JobId, JobKind, Scope, Submitted, Tree};
 
@@ -34,9 +34,9 @@ impl GroupCommit {
         Some(Wait::Pending(id))
     }
 
-    /// Stops a connection from waiting for its jobs.
-    pub(super) fn forget(&mut self, connection: &mut Connection) {
-        for wait in core::mem::take(&mut connection.waits) {
+    /// Ends the waits of a connection that is closed.
+    pub(super) fn forget(&mut self, waits: Waits) {
+        for wait in [waits.sync, waits.job] {
             match wait {
                 Some(Wait::Pending(_)) => self.pending_count -= 1,
                 Some(Wait::Ended(_)) => self.ended_count -= 1,
@@ -60,61 +60,49 @@ impl GroupCommit {
         self.ended_count > 0
     }
 
-    /// Records the end of a job for the connections that wait for it. Returns true for a failed sync that no connection waits
-    /// for.
-    pub(super) fn on_done(&mut self, connections: &mut [Option<Connection>], ended: Ended) -> bool {
+    /// Records the end of a job for the connections that wait for it. Returns false if there are none.
+    pub(super) fn on_ended(
+        &mut self,
+        connections: &mut [Option<Connection>],
+        ended: Ended,
+    ) -> bool {
         // Syncs end in order, and a later sync fails with this error, too. So a connection that waits for any sync reports the
         // error.
+        let is_sync = ended.kind == JobKind::Sync;
         let mut is_heard = false;
         for connection in connections.iter_mut().flatten() {
             if self.pending_count == 0 {
                 break;
             }
-            is_heard |= matches!(connection.waits, [Some(Wait::Pending(_)), _]);
-            for wait in &mut connection.waits {
+            let Waits { sync, job } = &mut connection.waits;
+            is_heard |= is_sync && matches!(sync, Some(Wait::Pending(_)));
+            for wait in [sync, job] {
                 if *wait == Some(Wait::Pending(ended.id)) {
                     *wait = Some(Wait::Ended(ended.result));
                     self.pending_count -= 1;
                     self.ended_count += 1;
+                    is_heard = true;
                 }
             }
         }
-        let is_lost = ended.kind == JobKind::Sync && ended.result.is_err() && !is_heard;
-        if is_lost {
+        if is_sync && !is_heard {
             self.error = self.error.or(ended.result.err());
         }
-        is_lost
+        is_heard
     }
 }
 
-impl Streams {
-    /// Collects the ended jobs and calls `each` with them.
-    fn reap(&mut self, turn: &mut Turn<'_, '_>, each: &mut dyn FnMut(Ended)) {
+impl Served {
+    /// Records the jobs that have ended, and calls `each` with them.
+    pub(super) fn reap(&mut self, turn: &mut Turn<'_, '_>, each: &mut dyn FnMut(Ended)) {
         let (group, connections) = (&mut self.group, &mut self.connections);
-        let mut is_lost = false;
+        let service = &mut *turn.service;
         turn.world.tree.reap(&mut |ended| {
-            is_lost |= group.on_done(connections, ended);
+            if !group.on_ended(connections, ended) {
+                service.ended(ended);
+            }
             each(ended);
         });
-        if is_lost {
-            turn.protocol.break_promises();
-        }
-    }
-
-    /// Serves the connections whose jobs have ended.
-    #[cold]
-    pub(super) fn serve_ended(&mut self, turn: &mut Turn<'_, '_>) {
-        self.reap(turn, &mut |_| {});
-        for at in 0..self.connections.len() {
-            if !self.group.has_ended() {
-                return;
-            }
-            if let Some(Some(connection)) = self.connections.get(at)
-                && connection.can_continue()
-            {
-                self.serve(turn, at);
-            }
-        }
     }
 
     /// Blocks the loop until job `id` ends, and returns its result. Used if no block is free for the replies that wait for the job.
@@ -138,6 +126,7 @@ impl Streams {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::service::SessionId;
     use crate::net::Socket;
     use crate::time::Instant;
     use crate::vfs::Peer;
@@ -145,9 +134,9 @@ mod tests {
     #[test]
     fn failed_sync_without_later_waiter_is_lost() {
         let now = Instant::default();
-        let mut connection = Connection::new(0, Socket::ONLY, Peer::NONE, now);
+        let mut connection = Connection::new(SessionId(0), Socket::ONLY, Peer::NONE, now);
         let mut group = GroupCommit::default();
-        connection.waits = [group.add(JobId(5)), None];
+        connection.waits.sync = group.add(JobId(5));
         let mut connections = [None, Some(connection)];
         let ended = |number, result| Ended {
             id: JobId(number),
@@ -156,10 +145,10 @@ mod tests {
         };
         let failed = Err(FsError::Io);
         // The connection waits for sync 5, which fails like sync 3, so the group keeps no error. No connection waits for sync 6.
-        assert!(!group.on_done(&mut connections, ended(3, failed)));
-        assert!(!group.on_done(&mut connections, ended(5, failed)));
+        assert!(group.on_ended(&mut connections, ended(3, failed)));
+        assert!(group.on_ended(&mut connections, ended(5, failed)));
         assert_eq!((group.error, group.has_ended()), (None, true));
-        assert!(group.on_done(&mut connections, ended(6, failed)));
+        assert!(!group.on_ended(&mut connections, ended(6, failed)));
         assert_eq!(group.error, Some(FsError::Io));
     }
 }

@@ -1,25 +1,21 @@
-//! Listeners: accepts connections, and evicts others if all slots are used.
+//! Accepts connections, and evicts others if all slots are used.
 
 use super::super::task::World;
 use super::connection::{CloseReason, Connection};
 use super::turn::Turn;
-use super::{CONNECTION_TOKEN, Streams};
-use crate::config::{
-    ACCEPT_PAUSE, CONNECTION_COUNT_MAX, IDLE_TIMEOUT, REPLY_BYTES, SILENT_TIMEOUT,
-};
+use super::{CONNECTION_TOKEN, Served};
+use crate::config::{CONNECTION_COUNT_MAX, IDLE_TIMEOUT, REPLY_BYTES, SILENT_TIMEOUT};
+use crate::engine::service::{Local, SessionId};
 use crate::engine::share;
 use crate::event::{self, Line};
 use crate::log;
-use crate::net::{Interest, NetError, NetResult, Socket};
-use crate::text::Text;
+use crate::net::{Interest, NetError, Socket};
 use crate::time::{Duration, Instant};
 use crate::vfs::Peer;
 use core::net::SocketAddr;
 
 /// Most connections accepted from one listener in one turn.
 const ACCEPT_COUNT: usize = 64;
-/// Shortest interval between two [`event::FULL`] or [`event::TABLE_FULL`] messages.
-const FULL_SILENCE: Duration = Duration::from_secs(60);
 
 /// Connections of one peer: their count, and the slot of the one with the longest time without progress.
 type Share = (usize, usize);
@@ -31,50 +27,10 @@ const SHARE_BITS: u32 = 14;
 
 const _: () = assert!(4 << SHARE_BITS <= REPLY_BYTES && CONNECTION_COUNT_MAX < 1 << SHARE_BITS);
 
-/// A listening socket.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Listener {
-    socket: Socket,
-    /// Token of the socket, which is also the listener's number in the protocol.
-    local: u32,
-}
-
-impl Streams {
-    /// Listens at `at` and returns the bound address. `local`, below [`CONNECTION_TOKEN`], is the listener's number in the
-    /// protocol.
-    ///
-    /// # Errors
-    /// As [`crate::net::Streams::listen`]; `Full` if there are too many listeners.
-    pub fn listen(
-        &mut self,
-        world: &mut World<'_>,
-        at: SocketAddr,
-        local: u32,
-    ) -> NetResult<SocketAddr> {
-        let socket = world.net.listen(at, world.token(local))?;
-        let listener = Listener { socket, local };
-        self.listeners.push(listener).map_err(|_| NetError::Full)?;
-        world.net.local(socket)
-    }
-
-    /// Closes the listener opened last.
-    pub fn close_listener(&mut self, world: &mut World<'_>) {
-        if let Some(listener) = self.listeners.pop() {
-            world.net.close(listener.socket);
-        }
-    }
-
-    fn watch_listeners(&mut self, world: &mut World<'_>, interest: Interest) {
-        for listener in &self.listeners {
-            let token = world.token(listener.local);
-            let _ = world.net.watch(listener.socket, token, interest);
-        }
-    }
-
+impl Served {
     /// Accepts the pending connections of a listener.
     pub(super) fn accept(&mut self, turn: &mut Turn<'_, '_>, local: u32) {
-        let mut listeners = self.listeners.iter();
-        let Some(listener) = listeners.find(|listener| listener.local == local).copied() else {
+        let Some(listener) = self.listeners.find(local) else {
             return;
         };
         // If all slots are used, select before accept(2) the peer whose connection is evicted. The accepted connection is then
@@ -85,7 +41,9 @@ impl Streams {
             if largest.is_none() {
                 let mut limit = Line::default();
                 limit.number(self.connections.len() as u32);
-                return self.pause(turn.world, event::TABLE_FULL, limit.bytes());
+                return self
+                    .listeners
+                    .pause(turn.world, event::TABLE_FULL, limit.bytes());
             }
         }
         for count in 0..ACCEPT_COUNT {
@@ -105,7 +63,7 @@ impl Streams {
                 // EMFILE. At least one connection is pending: free a descriptor for it.
                 Err(NetError::Full) if count == 0 => {
                     if !self.drop_silent(turn) {
-                        return self.pause(turn.world, event::FULL, b"");
+                        return self.listeners.pause(turn.world, event::FULL, b"");
                     }
                 }
                 Err(NetError::Gone) => {} // The peer hung up before accept(2).
@@ -126,10 +84,16 @@ impl Streams {
         };
         let world = &mut *turn.world;
         log::debug!("connection {=usize} accepted", at);
+        let id = SessionId(at as u16);
         if let Some(place) = self.connections.get_mut(at) {
-            *place = Some(Connection::new(at, socket, Peer::new(peer), world.now));
+            *place = Some(Connection::new(id, socket, Peer::new(peer), world.now));
         }
-        turn.protocol.open(at, local);
+        let own = Local {
+            socket: local as u16,
+            interface: 0,
+            address: None,
+        };
+        turn.service.open(id, own);
         let token = world.token(CONNECTION_TOKEN + at as u32);
         if world.net.watch(socket, token, Interest::Input).is_err() {
             self.close(turn, at, CloseReason::Gone);
@@ -147,17 +111,6 @@ impl Streams {
             self.close(turn, at, CloseReason::Gone);
         }
         silent.is_some()
-    }
-
-    /// Stops accepting connections for [`ACCEPT_PAUSE`], and reports why.
-    fn pause(&mut self, world: &mut World<'_>, what: Text, about: &[u8]) {
-        let now = world.now;
-        if self.tell_full_at <= now {
-            self.tell_full_at = now.after(FULL_SILENCE);
-            world.events.report(what, about, Text::NOTHING);
-        }
-        self.accept_at = now.after(ACCEPT_PAUSE);
-        self.watch_listeners(world, Interest::None);
     }
 
     /// Returns the share of the peer with the most connections, if it has several.
@@ -224,11 +177,6 @@ impl Streams {
             Some(Some(connection)) => (connection.share(), now.since(connection.progress)),
             _ => (0, Duration::default()),
         }
-    }
-
-    pub(super) fn accept_again(&mut self, world: &mut World<'_>) {
-        self.accept_at = Instant::NEVER;
-        self.watch_listeners(world, Interest::Input);
     }
 }
 

@@ -1,0 +1,82 @@
+//! Closes connections: those that ended, and the longest silent one if its slot or block is needed.
+
+use super::Served;
+use super::connection::{CloseReason, Connection};
+use super::turn::Turn;
+use crate::config::SILENT_TIMEOUT;
+use crate::event;
+use crate::log;
+use crate::mem::Ends as _;
+use crate::time::{Duration, Instant};
+
+impl Served {
+    /// Returns the slot of the connection with the longest time without progress, at least `timeout`, among those for which
+    /// `is_meant` is true.
+    #[inline(never)]
+    pub(super) fn most_overdue(
+        &self,
+        now: Instant,
+        timeout: Duration,
+        is_meant: fn(&Connection) -> bool,
+    ) -> Option<usize> {
+        let (mut most, mut longest) = (None, timeout);
+        for (at, place) in self.connections.iter().enumerate() {
+            let Some(connection) = place else { continue };
+            let silence = now.since(connection.progress);
+            if silence >= longest && is_meant(connection) {
+                (most, longest) = (Some(at), silence);
+            }
+        }
+        most
+    }
+
+    /// Closes the connection without progress for longest, at least [`SILENT_TIMEOUT`], among those for which `is_meant` is true.
+    pub(super) fn evict(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        is_meant: fn(&Connection) -> bool,
+    ) -> Option<()> {
+        let now = turn.world.now;
+        let stalled = self.most_overdue(now, SILENT_TIMEOUT, is_meant)?;
+        self.close(turn, stalled, CloseReason::Gone);
+        Some(())
+    }
+
+    /// Closes a connection, reports the reason if users may want it, and frees its resources.
+    pub(super) fn close(&mut self, turn: &mut Turn<'_, '_>, at: usize, reason: CloseReason) {
+        let Turn { world, service } = turn;
+        let Some(connection) = self.connections.get_mut(at).and_then(Option::take) else {
+            return;
+        };
+        log::debug!("connection {=usize} closed", at);
+        if reason != CloseReason::Gone {
+            let (peer, why) = (connection.peer.address, reason.message());
+            let events = &mut world.events;
+            events.report_for_peer(world.now, peer, event::DISCONNECTED, b"", why);
+        }
+        if let Some(block) = connection.input {
+            self.requests.release(block);
+        }
+        self.group.forget(connection.waits);
+        if let Some(unsent) = connection.unsent {
+            self.replies.release(unsent.block);
+        }
+        if let Some(transfer) = connection.transfer {
+            transfer.abandon(world.tree);
+        }
+        // Before the socket is closed: a client that sees the end may send its calls again to another server at once.
+        let (mut cx, ..) = world.lend(connection.peer);
+        let mut held: &[u8] = &[];
+        if let Some(kept) = &connection.held {
+            held = self.held.get(&kept.block).head(kept.len.into());
+        }
+        service.close(connection.id, &mut cx, held);
+        if let Some(kept) = connection.held {
+            self.held.release(kept.block);
+        }
+        world.net.close(connection.socket);
+        self.free.push(at as u16);
+        // A slot and a descriptor are free: accept pending connections at once.
+        self.listeners.resume(world);
+    }
+}

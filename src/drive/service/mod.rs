@@ -1,0 +1,145 @@
+//! The connections and sockets of one service: buffers, limits and turns, independent of the protocol.
+//!
+//! Bytes move between sockets and the service through the loop's two buffers. A partial request, an unsent reply and the start of an
+//! unfinished one each wait in a block of a pool. While a connection has unsent output, nothing is read from it. Invariant: a slow
+//! or silent peer costs a slot, perhaps a block for some time, and never another connection's time.
+//! Methods call each other in one direction: turns, receive and accept, replies, closing, then the others.
+
+mod accept;
+mod closing;
+pub(super) mod connection;
+mod datagrams;
+mod listeners;
+mod pool;
+mod receive;
+mod replies;
+mod transfer;
+mod turn;
+mod turns;
+mod waits;
+
+use super::task::World;
+use crate::config::CONNECTION_COUNT_MAX;
+use crate::engine::Cx;
+use crate::mem::Slots;
+use crate::net::{NetResult, Socket};
+use crate::time::Instant;
+use crate::vfs::Peer;
+use connection::Connection;
+use core::net::SocketAddr;
+use listeners::Listeners;
+use pool::Pool;
+use waits::GroupCommit;
+
+/// First token of the connections; smaller ones are the task's own.
+pub const CONNECTION_TOKEN: u32 = 8;
+
+/// Token of the descriptor that is readable once a job has ended. Listeners and datagram sockets have smaller tokens.
+pub const JOBS_TOKEN: u32 = CONNECTION_TOKEN - 1;
+
+/// Most datagram sockets of a service.
+const SOCKET_COUNT_MAX: usize = 4;
+
+/// The limits of a [`Served`].
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Largest number of connections.
+    pub connection_count: usize,
+    /// Size (bytes) of the longest request.
+    pub request_bytes: usize,
+    /// Number of blocks for partial requests.
+    pub request_count: usize,
+    /// Size (bytes) of a reply block, at most that of the loop's transmit buffer.
+    pub reply_bytes: usize,
+    /// Number of blocks for unsent replies.
+    pub reply_count: usize,
+    /// Size (bytes) of the longest start of an unfinished reply; 0: the service finishes each reply at once.
+    pub held_bytes: usize,
+    /// Number of blocks for unfinished replies.
+    pub held_count: usize,
+}
+
+/// The connections and sockets of a service.
+#[repr(C)] // Short instructions reach the first fields, which are used most.
+pub struct Served {
+    connections: Slots<Option<Connection>>,
+    /// Next time at which to check the connections' timeouts.
+    patrol_at: Instant,
+    /// Next time at which to close unused files.
+    release_at: Instant,
+    /// True if a connection may be waiting for a block.
+    wants_block: bool,
+    /// Number of bytes that the current connection has sent or received in this turn.
+    moved_bytes: usize,
+    /// Counts the connections' waits for jobs.
+    group: GroupCommit,
+    /// Size (bytes) of the longest request.
+    request_bytes: usize,
+    /// Size (bytes) of a reply block, and of the part of the transmit buffer for replies.
+    reply_bytes: usize,
+    /// Size (bytes) of a block for the start of an unfinished reply; 0: there are none.
+    held_bytes: usize,
+    free: Slots<u16>,
+    pub(super) requests: Pool,
+    pub(super) replies: Pool,
+    pub(super) held: Pool,
+    listeners: Listeners,
+    /// The datagram sockets and their tokens.
+    sockets: heapless::Vec<(Socket, u32), SOCKET_COUNT_MAX>,
+}
+
+impl Served {
+    /// Creates the connections of a service.
+    pub fn new(limits: &Limits) -> Self {
+        let count = limits.connection_count.min(CONNECTION_COUNT_MAX);
+        Self {
+            connections: Slots::new(count),
+            free: Slots::new(count),
+            requests: Pool::new(limits.request_count, limits.request_bytes),
+            replies: Pool::new(limits.reply_count, limits.reply_bytes),
+            // Memory has no part of 0 bytes.
+            held: Pool::new(limits.held_count.max(1), limits.held_bytes.max(1)),
+            request_bytes: limits.request_bytes,
+            reply_bytes: limits.reply_bytes,
+            held_bytes: limits.held_bytes,
+            listeners: Listeners::new(),
+            sockets: heapless::Vec::new(),
+            patrol_at: Instant::NEVER,
+            release_at: Instant::NEVER,
+            wants_block: false,
+            moved_bytes: 0,
+            group: GroupCommit::default(),
+        }
+    }
+
+    /// Listens at `at` and returns the bound address. `local`, below [`JOBS_TOKEN`], is the listener's number in the service.
+    ///
+    /// # Errors
+    /// As [`crate::net::Streams::listen`]; `Full` if there are too many listeners.
+    pub fn listen(
+        &mut self,
+        world: &mut World<'_>,
+        at: SocketAddr,
+        local: u32,
+    ) -> NetResult<SocketAddr> {
+        self.listeners.listen(world, at, local)
+    }
+
+    /// Closes the listener opened last.
+    pub fn close_listener(&mut self, world: &mut World<'_>) {
+        self.listeners.close_last(world);
+    }
+}
+
+impl World<'_> {
+    /// Returns the context of a service's call for `peer`, the receive buffer and the transmit buffer.
+    const fn lend(&mut self, peer: Peer) -> (Cx<'_>, &mut [u8], &mut [u8]) {
+        let cx = Cx {
+            now: self.now,
+            peer,
+            vfs: self.tree,
+            events: self.events,
+        };
+        (cx, self.rx, self.tx)
+    }
+}

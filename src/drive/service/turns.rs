@@ -1,0 +1,193 @@
+//! The turns of the connections: serves those that are ready, closes those that timed out.
+
+use super::super::task::World;
+use super::connection::CloseReason;
+use super::turn::{Halt, Turn};
+use super::{CONNECTION_TOKEN, JOBS_TOKEN, Served};
+use crate::config::{HAS_DATAGRAMS, NODE_IDLE};
+use crate::engine::service::Service;
+use crate::net::FileId;
+use crate::time::{Duration, Instant};
+use crate::vfs::{Ended, Job, JobId, JobKind, Scope, Submitted};
+
+impl Served {
+    /// The next time at which [`Served::turn`] has work.
+    pub fn poll_at(&self, service: &dyn Service) -> Instant {
+        if self.group.has_ended() || self.has_block_for_other() {
+            return Instant::default();
+        }
+        let mut at = self.patrol_at.min(self.release_at);
+        if HAS_DATAGRAMS {
+            at = at.min(service.poll_at());
+        }
+        at.min(self.listeners.accept_at)
+    }
+
+    /// Serves the connection, listener, datagram socket or job descriptor with the token `local`, which is ready.
+    #[inline(never)]
+    pub fn ready(&mut self, world: &mut World<'_>, service: &mut dyn Service, local: u32) {
+        let turn = &mut Turn { world, service };
+        match local.checked_sub(CONNECTION_TOKEN) {
+            Some(at) => self.serve(turn, at as usize),
+            None if local == JOBS_TOKEN => self.serve_ended(turn),
+            None if HAS_DATAGRAMS && self.receive_datagrams(turn, local) => {}
+            None => self.accept(turn, local),
+        }
+        self.release_at = self.release_at.min(turn.world.now.after(NODE_IDLE));
+    }
+
+    /// Continues the connections that wait for a job that is not one of the tree's own.
+    pub fn job_ended(&mut self, id: JobId) {
+        let ended = Ended {
+            id,
+            kind: JobKind::Read,
+            result: Ok(()),
+        };
+        self.group.on_ended(&mut self.connections, ended);
+    }
+
+    /// Serves the connections whose jobs have ended, closes connections and files that timed out, sends the datagrams that are due,
+    /// and resumes accepting connections after a pause.
+    pub fn turn(&mut self, world: &mut World<'_>, service: &mut dyn Service) {
+        let turn = &mut Turn { world, service };
+        if self.group.has_ended() {
+            self.serve_ended(turn);
+        }
+        if self.has_block_for_other() {
+            self.serve_wanting(turn);
+        }
+        let now = turn.world.now;
+        if self.patrol_at <= now {
+            self.patrol(turn);
+        }
+        if self.release_at <= now {
+            self.release_at = Instant::NEVER;
+            if turn.world.tree.release_idle() {
+                self.release_at = now.after(NODE_IDLE);
+            }
+        }
+        if HAS_DATAGRAMS && turn.service.poll_at() <= now {
+            self.send_datagrams(turn);
+        }
+        if self.listeners.accept_at <= now {
+            self.listeners.resume(turn.world);
+        }
+    }
+
+    /// Returns true if a block is free and a connection may be waiting for it.
+    fn has_block_for_other(&self) -> bool {
+        let lacks_held = self.held_bytes > 0 && self.held.is_used_up();
+        self.wants_block && !self.requests.is_used_up() && !lacks_held
+    }
+
+    /// Serves the connections whose jobs have ended.
+    #[cold]
+    fn serve_ended(&mut self, turn: &mut Turn<'_, '_>) {
+        self.reap(turn, &mut |_| {});
+        for at in 0..self.connections.len() {
+            if !self.group.has_ended() {
+                return;
+            }
+            if let Some(Some(connection)) = self.connections.get(at)
+                && connection.waits.has_ended()
+            {
+                self.serve(turn, at);
+            }
+        }
+    }
+
+    /// Serves the connections that wait for a block, the longest waiting first, while a block is free.
+    #[cold]
+    fn serve_wanting(&mut self, turn: &mut Turn<'_, '_>) {
+        while self.has_block_for_other() {
+            let now = turn.world.now;
+            match self.most_overdue(now, Duration::default(), |other| other.wants_block) {
+                Some(at) => self.serve_again(turn, at),
+                None => self.wants_block = false,
+            }
+        }
+    }
+
+    /// Serves a connection that waits for a block.
+    fn serve_again(&mut self, turn: &mut Turn<'_, '_>, at: usize) {
+        if let Some(Some(connection)) = self.connections.get_mut(at) {
+            connection.wants_block = false;
+        }
+        self.serve(turn, at);
+    }
+
+    /// Serves a connection until it has to wait or its turn ends.
+    fn serve(&mut self, turn: &mut Turn<'_, '_>, at: usize) {
+        let Some(place) = self.connections.get_mut(at) else {
+            return;
+        };
+        // Removed from its slot, so that all other fields of `self` can be borrowed.
+        let mut taken = place.take();
+        let Some(connection) = &mut taken else {
+            return;
+        };
+        self.moved_bytes = 0;
+        let mut halt = match self.send_kept(turn, connection) {
+            Ok(()) => self.answer_input(turn, connection),
+            Err(halt) => halt,
+        };
+        let world = &mut *turn.world;
+        let token = world.token(CONNECTION_TOKEN + at as u32);
+        if let Halt::Socket(interest) = halt
+            && world.net.watch(connection.socket, token, interest).is_err()
+        {
+            halt = CloseReason::Gone.into();
+        }
+        if connection.timeout().is_some() || connection.wants_block {
+            self.patrol_at = self.patrol_at.min(world.now.after(Duration::SECOND));
+        }
+        if let Some(place) = self.connections.get_mut(at) {
+            *place = taken;
+        }
+        if let Halt::Close(reason) = halt {
+            self.close(turn, at, reason);
+        }
+    }
+
+    /// Closes the connections that timed out, and serves those that wait for a block. Called every second while there are any.
+    fn patrol(&mut self, turn: &mut Turn<'_, '_>) {
+        let now = turn.world.now;
+        self.patrol_at = Instant::NEVER;
+        for at in 0..self.connections.len() {
+            let Some(Some(connection)) = self.connections.get(at) else {
+                continue;
+            };
+            if connection.wants_block {
+                self.serve_again(turn, at);
+                continue;
+            }
+            let Some((timeout, reason)) = connection.timeout() else {
+                continue;
+            };
+            if now.since(connection.progress) >= timeout {
+                self.close(turn, at, reason);
+            } else {
+                self.patrol_at = now.after(Duration::SECOND);
+            }
+        }
+    }
+
+    /// Starts the workers if the network can watch their wake-up descriptor.
+    pub fn start_jobs(&mut self, world: &mut World<'_>) {
+        let token = world.token(JOBS_TOKEN);
+        let World { tree, net, .. } = world;
+        tree.start_jobs(&mut |file| net.watch_file(FileId(file.0), token).is_ok());
+    }
+
+    /// Syncs everything before the loop ends.
+    pub fn stop(&mut self, world: &mut World<'_>) {
+        world.tree.release_idle();
+        let (group, connections) = (&mut self.group, &mut self.connections);
+        while let Submitted::Pending(_) = world.tree.submit(Job::Sync(Scope::All)) {
+            world.tree.wait_for_jobs();
+            world
+                .tree
+                .reap(&mut |ended| _ = group.on_ended(connections, ended));
+        }
+    }
+}
