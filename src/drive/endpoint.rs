@@ -12,7 +12,7 @@ use crate::engine::mdns::{
 };
 use crate::event::{Events, Fatal};
 use crate::mem::{Ends as _, Slots, nth};
-use crate::net::{FileId, Interface, Interfaces, NetError, NetResult, Signals, Socket, Token};
+use crate::net::{FileId, Interface, Interfaces, NetError, NetResult, Own, Signals, Socket, Token};
 use crate::sys::{Access, Calls, Needs};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
@@ -54,7 +54,9 @@ impl LinkSocket {
     fn send(&self, world: &mut World<'_>, to: &SocketAddr, len: usize) {
         let bytes = world.tx.head(len);
         // Errors are ignored as packet loss is: messages and queries are repeated.
-        let _ = world.net.send_to(self.socket, Some(self.own), *to, bytes);
+        let _ = world
+            .net
+            .send_to(self.socket, Own::of(Some(self.own)), *to, bytes);
     }
 }
 
@@ -474,7 +476,7 @@ impl Mdns<'_> {
         let socket = open.and_then(|open| open.sockets.get(place));
         let socket = socket.ok_or(NetError::WouldBlock)?;
         let received = world.net.recv_from(socket.socket, world.rx)?;
-        let cast = match received.to {
+        let cast = match received.to.address {
             Some(to) if to.is_multicast() => Destination::Multicast,
             None if socket.is_group => Destination::Unknown,
             _ => Destination::Unicast,

@@ -4,7 +4,7 @@ use super::task::World;
 use crate::config::NAME_SOCKET_COUNT;
 use crate::engine::names::Resolver;
 use crate::mem::Ends as _;
-use crate::net::{Interfaces, NetError, Socket};
+use crate::net::{Interfaces, NetError, Own, Socket};
 use crate::time::Instant;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -110,9 +110,11 @@ impl Names {
             };
             let bytes = out.head(transmit.len);
             let sent = match self.sockets.get(transmit.socket) {
-                Some(socket) => world
-                    .net
-                    .send_to(*socket, transmit.from, transmit.to, bytes),
+                Some(socket) => {
+                    world
+                        .net
+                        .send_to(*socket, Own::of(transmit.from), transmit.to, bytes)
+                }
                 None => Err(NetError::Gone),
             };
             if !matches!(sent, Ok(()) | Err(NetError::WouldBlock | NetError::Full)) {

@@ -183,8 +183,10 @@ impl Service for Rpc {
         let len = self
             .programs
             .answer(service, cx, at.address, input, output)?;
+        // By the interface that the routes name.
+        let own = Local { interface: 0, ..at };
         Some(Transmit {
-            from: at,
+            from: own,
             to: from,
             len,
         })

@@ -123,6 +123,27 @@ pub struct Ready {
     pub signals: Signals,
 }
 
+/// The own end of a datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Own {
+    /// Received: the destination, which distinguishes multicast from unicast; for a broadcast, the address of the interface that
+    /// received it. `None` if the kernel does not report it: then it is the address that the socket is bound to, or perhaps another
+    /// group on a kernel without IP_MULTICAST_ALL. Sent: the source, `None`: as the route selects.
+    pub address: Option<IpAddr>,
+    /// Index of the interface; 0: unknown, or as the route selects.
+    pub interface: u32,
+}
+
+impl Own {
+    /// This address, and an unknown interface.
+    pub const fn of(address: Option<IpAddr>) -> Self {
+        Self {
+            address,
+            interface: 0,
+        }
+    }
+}
+
 /// A datagram that was received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Received {
@@ -130,10 +151,8 @@ pub struct Received {
     pub len: usize,
     /// Source of the datagram.
     pub from: SocketAddr,
-    /// Destination address; distinguishes multicast from unicast. For a broadcast, the address of the interface that received it.
-    /// `None` if the kernel does not report it. The destination is then the address that the socket is bound to, or perhaps another
-    /// group on a kernel without IP_MULTICAST_ALL.
-    pub to: Option<IpAddr>,
+    /// The own end.
+    pub to: Own,
 }
 
 /// A file or pipe. The value is the descriptor, or a number of the simulated network in tests.
@@ -168,18 +187,13 @@ pub trait Datagrams {
     /// # Errors
     /// `WouldBlock`. Other errors concern an earlier datagram.
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received>;
-    /// Sends one datagram. If the socket is bound to no address, sends from `from`, or from the address that the route selects.
+    /// Sends one datagram. If the socket is bound to no address, sends from `from`, as far as the kernel allows.
     /// Kernel sockets for multicast send from the address they are bound to.
     ///
     /// # Errors
     /// `WouldBlock`, `Unreachable`, `TooLong`: nothing was sent.
-    fn send_to(
-        &mut self,
-        socket: Socket,
-        from: Option<IpAddr>,
-        to: SocketAddr,
-        bytes: &[u8],
-    ) -> NetResult<()>;
+    fn send_to(&mut self, socket: Socket, from: Own, to: SocketAddr, bytes: &[u8])
+    -> NetResult<()>;
     /// Closes a socket.
     fn close(&mut self, socket: Socket);
     /// Watches a pipe or similar file for input, until the process ends. Other code reads it.

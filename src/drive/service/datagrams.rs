@@ -6,7 +6,7 @@ use super::turn::Turn;
 use crate::config::DATAGRAM_BYTES;
 use crate::engine::service::{Local, Transmit};
 use crate::mem::Ends as _;
-use crate::net::{NetError, NetResult, Received};
+use crate::net::{NetError, NetResult, Own, Received};
 use crate::vfs::Peer;
 use core::net::SocketAddr;
 
@@ -39,8 +39,8 @@ impl Served {
             };
             let at = Local {
                 socket: local as u16,
-                interface: 0,
-                address: to,
+                interface: to.interface,
+                address: to.address,
             };
             let (mut cx, rx, tx) = world.lend(Peer::new(from));
             let output = tx.head_mut(DATAGRAM_BYTES);
@@ -72,7 +72,11 @@ impl Served {
         let mut sockets = self.sockets.iter();
         if let Some((socket, _)) = sockets.find(|(_, known)| *known == u32::from(from.socket)) {
             let bytes = turn.world.tx.head(len);
-            let _ = turn.world.net.send_to(*socket, from.address, to, bytes);
+            let own = Own {
+                address: from.address,
+                interface: from.interface,
+            };
+            let _ = turn.world.net.send_to(*socket, own, to, bytes);
         }
     }
 }

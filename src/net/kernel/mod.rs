@@ -5,7 +5,7 @@ mod multicast;
 
 use super::{
     Connections, Datagrams, FileId, FileRange, HAS_STREAMS, Interest, Net, NetError, NetResult,
-    Ready, Received, Signals, Socket, Streams, Token,
+    Own, Ready, Received, Signals, Socket, Streams, Token,
 };
 use crate::config::CONNECTION_COUNT_MAX;
 use crate::mem::Slots;
@@ -210,7 +210,7 @@ impl Datagrams for Kernel {
 
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received> {
         let watched = self.get(socket)?;
-        let (mut from, mut to) = (Address::empty(), watched.to);
+        let (mut from, mut to) = (Address::empty(), (watched.to, 0));
         let len = match HAS_STREAMS && watched.has_destinations {
             true => destinations::recv(number(socket), buffer, &mut from, &mut to),
             false => sockets::recv_from(number(socket), buffer, &mut from),
@@ -218,21 +218,25 @@ impl Datagrams for Kernel {
         Ok(Received {
             len,
             from: from.get(),
-            to,
+            to: Own {
+                address: to.0,
+                interface: to.1,
+            },
         })
     }
 
     fn send_to(
         &mut self,
         socket: Socket,
-        from: Option<IpAddr>,
+        from: Own,
         to: SocketAddr,
         bytes: &[u8],
     ) -> NetResult<()> {
         let has_destinations = self.get(socket)?.has_destinations;
         if HAS_STREAMS
-            && let Some(from) = from.filter(|_| has_destinations)
-            && destinations::send(number(socket), from, to, bytes).is_ok()
+            && has_destinations
+            && from != Own::default()
+            && destinations::send(number(socket), (from.address, from.interface), to, bytes).is_ok()
         {
             return Ok(());
         }

@@ -1,7 +1,9 @@
 //! Simulated interfaces. The test configures them, injects datagrams, and reads the datagrams sent to groups.
 
 use super::{Sim, SocketKind, World};
-use crate::net::{Interest, Interface, Interfaces, Multicast, NetError, NetResult, Socket, Token};
+use crate::net::{
+    Interest, Interface, Interfaces, Multicast, NetError, NetResult, Own, Socket, Token,
+};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::collections::VecDeque;
 
@@ -167,7 +169,7 @@ mod tests {
                 sim.join(index, own, group, token).unwrap()
             });
         sim.arrive(3, "198.51.100.9:5353".parse().unwrap(), b"peer");
-        sim.send_to(two, None, group, b"own").unwrap();
+        sim.send_to(two, Own::default(), group, b"own").unwrap();
         assert_eq!(sim.take_multicast(), [(2, b"own".to_vec(), group)]);
         let mut buffer = [0; 9];
         for (joined, bytes, from) in [
@@ -179,7 +181,7 @@ mod tests {
                 (heard.len, heard.from),
                 (bytes.len(), from.parse().unwrap())
             );
-            assert_eq!(heard.to, Some(group.ip()));
+            assert_eq!(heard.to.address, Some(group.ip()));
             assert_eq!(buffer[..bytes.len()], *bytes);
             let silence = sim.recv_from(joined, &mut buffer);
             assert_eq!(silence, Err(NetError::WouldBlock));

@@ -4,7 +4,7 @@
 //! `wait` ends the loop when nothing can happen before the instant that the test has set.
 
 use super::{
-    Connections, Datagrams, FileId, FileRange, Interest, Interface, Net, NetError, NetResult,
+    Connections, Datagrams, FileId, FileRange, Interest, Interface, Net, NetError, NetResult, Own,
     Ready, Received, Signals, Socket, Streams, Token,
 };
 use crate::engine::testing::tree::PIPE;
@@ -407,7 +407,7 @@ impl Datagrams for Sim {
                 true => Ok(Received {
                     len: 0,
                     from: at,
-                    to: None,
+                    to: Own::default(),
                 }),
                 false => Err(NetError::WouldBlock),
             };
@@ -420,17 +420,11 @@ impl Datagrams for Sim {
         let (bytes, from) = inbox.pop_front().ok_or(NetError::WouldBlock)?;
         let len = bytes.len().min(buffer.len());
         buffer[..len].copy_from_slice(&bytes[..len]);
-        let to = Some(at.ip());
+        let to = Own::of(Some(at.ip()));
         Ok(Received { len, from, to })
     }
 
-    fn send_to(
-        &mut self,
-        socket: Socket,
-        _: Option<IpAddr>,
-        to: SocketAddr,
-        bytes: &[u8],
-    ) -> NetResult<()> {
+    fn send_to(&mut self, socket: Socket, _: Own, to: SocketAddr, bytes: &[u8]) -> NetResult<()> {
         let mut world = self.world();
         if !world.send_to_group(socket, to, bytes) {
             world.sent.push((bytes.to_vec(), to));

@@ -4,7 +4,7 @@ use super::neighbors::is_host;
 use super::packet::HOP_LIMIT;
 use super::{Interest, OpenSocket, Smol, SocketKind, covers};
 use crate::mem::{Ends as _, heap, scaled};
-use crate::net::{NetError, NetResult, Received, Socket, Token};
+use crate::net::{NetError, NetResult, Own, Received, Socket, Token};
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use smoltcp::storage::{PacketBuffer, PacketMetadata};
@@ -136,7 +136,7 @@ impl Smol {
         Ok(Received {
             len,
             from,
-            to: Some(to),
+            to: Own::of(Some(to)),
         })
     }
 

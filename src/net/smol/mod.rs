@@ -27,7 +27,7 @@ pub use dhcp::is_network_or_broadcast;
 
 use super::link::{BATCH, Frames, Link};
 use super::{
-    Datagrams, Interest, Interface as Known, Interfaces, Multicast, Net, NetError, NetResult,
+    Datagrams, Interest, Interface as Known, Interfaces, Multicast, Net, NetError, NetResult, Own,
     Ready, Received, Socket, Token,
 };
 use crate::config::{STACK_CONNECTION_COUNT_MAX, STACK_CONNECTION_COUNT_MIN};
@@ -484,7 +484,7 @@ impl Datagrams for Smol {
             let changed = core::mem::take(any).then_some(Received {
                 len: 0,
                 from: open.at,
-                to: None,
+                to: Own::default(),
             });
             return changed.ok_or(NetError::WouldBlock);
         }
@@ -494,11 +494,11 @@ impl Datagrams for Smol {
     fn send_to(
         &mut self,
         socket: Socket,
-        from: Option<IpAddr>,
+        from: Own,
         to: SocketAddr,
         bytes: &[u8],
     ) -> NetResult<()> {
-        self.send_datagram(socket, from, to, bytes)
+        self.send_datagram(socket, from.address, to, bytes)
     }
 
     fn close(&mut self, socket: Socket) {

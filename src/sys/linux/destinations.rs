@@ -1,6 +1,7 @@
-//! Datagrams with the own address at which they arrived (ip(7) IP_PKTINFO, RFC 3542 IPV6_PKTINFO), for sockets bound to none.
+//! Datagrams with the own address and the interface at which they arrived (ip(7) IP_PKTINFO, RFC 3542 IPV6_PKTINFO), for sockets
+//! bound to no address.
 //!
-//! A reply is sent from that address. A host that lacks the options, or recvmsg and sendmsg, gets the other calls of `sockets`: the
+//! A reply can be sent from there. A host that lacks the options, or recvmsg and sendmsg, gets the other calls of `sockets`: the
 //! route then selects the address.
 
 use super::fs::File;
@@ -61,12 +62,15 @@ pub fn report(socket: &File) -> bool {
     set(INFO_V4) | set(RECEIVE_INFO_V6)
 }
 
-/// Like [`sockets::recv_from`], and writes the own address at which the datagram arrived to `to`.
+/// An own address, if known, and the index of its interface, or 0.
+pub type Own = (Option<IpAddr>, u32);
+
+/// Like [`sockets::recv_from`], and writes the own address and interface at which the datagram arrived to `to`.
 pub fn recv(
     socket: RawFd,
     buffer: &mut [u8],
     from: &mut Address,
-    to: &mut Option<IpAddr>,
+    to: &mut Own,
 ) -> Result<usize, Errno> {
     let control = &mut [0; 128];
     let piece = Piece {
@@ -81,23 +85,28 @@ pub fn recv(
         return sockets::recv_from(socket, buffer, from);
     }
     let len = message.control_len;
-    *to = address(control.get(..len).unwrap_or_default());
+    *to = own(control.get(..len).unwrap_or_default()).unwrap_or_default();
     received
 }
 
-/// Returns the own address that control messages contain. For an IPv4 datagram, an IPv6 socket gets both: that of IPv6 has the
+/// Returns the own address and interface that control messages contain. For an IPv4 datagram, an IPv6 socket gets both: that of IPv6 has the
 /// destination, which may be a broadcast address, that of IPv4 also the interface's address.
-fn address(mut control: &[u8]) -> Option<IpAddr> {
+fn own(mut control: &[u8]) -> Option<Own> {
     let mut found = None;
     while let Some((head, info)) = control.split_first_chunk::<HEAD_BYTES>() {
         let (len, kind) = head.split_first_chunk()?;
         if kind == of_kind(INFO_V4) {
-            let address = info.get(4..)?.first_chunk::<4>()?;
-            return Some(IpAddr::from(*address));
+            let [interface, address, ..] = info.as_chunks::<4>().0 else {
+                return None;
+            };
+            return Some((Some(IpAddr::from(*address)), u32::from_ne_bytes(*interface)));
         }
         if kind == of_kind(INFO_V6) {
-            let address = Ipv6Addr::from(*info.first_chunk::<16>()?);
-            found = address.to_ipv4_mapped().is_none().then_some(address.into());
+            let (address, interface) = info.split_first_chunk::<16>()?;
+            let address = Ipv6Addr::from(*address);
+            let is_v6 = address.to_ipv4_mapped().is_none();
+            let interface = u32::from_ne_bytes(*interface.first_chunk()?);
+            found = Some((is_v6.then_some(address.into()), interface));
         }
         let len = usize::from_ne_bytes(*len).max(HEAD_BYTES);
         control = control
@@ -116,24 +125,33 @@ fn of_kind((level, kind): Setting) -> [u8; 8] {
     bytes
 }
 
-/// Sends a datagram from the own address `from`.
+/// Sends a datagram from the own address and by the interface `from`.
 ///
 /// # Errors
 /// ENOSYS, EPERM: no sendmsg. EINVAL and others: the host has no such address any more. Nothing was sent.
-pub fn send(socket: RawFd, from: IpAddr, to: SocketAddr, bytes: &[u8]) -> Result<(), Errno> {
-    let mut to = Address::new(to);
+pub fn send(
+    socket: RawFd,
+    (from, interface): Own,
+    to: SocketAddr,
+    bytes: &[u8],
+) -> Result<(), Errno> {
     let control = &mut [0; HEAD_BYTES + 20];
     let (head, info) = control.split_at_mut(HEAD_BYTES);
-    let (kind, info_len) = match from {
-        IpAddr::V4(from) => {
+    let interface = interface.to_ne_bytes();
+    let (kind, info_len) = if from.unwrap_or(to.ip()).to_canonical().is_ipv4() {
+        info[..4].copy_from_slice(&interface);
+        if let Some(IpAddr::V4(from)) = from {
             info[4..8].copy_from_slice(&from.octets());
-            (INFO_V4, 12)
         }
-        IpAddr::V6(from) => {
+        (INFO_V4, 12)
+    } else {
+        if let Some(IpAddr::V6(from)) = from {
             info[..16].copy_from_slice(&from.octets());
-            (INFO_V6, 20)
         }
+        info[16..].copy_from_slice(&interface);
+        (INFO_V6, 20)
     };
+    let mut to = Address::new(to);
     let len = HEAD_BYTES + info_len;
     head[..WORD].copy_from_slice(&len.to_ne_bytes());
     head[WORD..].copy_from_slice(&of_kind(kind));
@@ -176,13 +194,14 @@ mod tests {
                 .set_read_timeout(Some(Duration::from_secs(20)))
                 .unwrap();
             client.send_to(b"question", (asked, at.port())).unwrap();
-            let (mut from, mut to, mut buffer) = (Address::empty(), None, [0; 64]);
+            let (mut from, mut to, mut buffer) = (Address::empty(), Own::default(), [0; 64]);
             while let Err(error) = recv(socket, &mut buffer, &mut from, &mut to) {
                 assert_eq!(error, Errno::AGAIN);
                 std::thread::sleep(Duration::from_millis(1));
             }
-            assert_eq!(to, Some(asked), "{any}");
-            send(socket, asked, from.get(), b"reply").unwrap();
+            let loopback = 1;
+            assert_eq!(to, (Some(asked), loopback), "{any}");
+            send(socket, to, from.get(), b"reply").unwrap();
             let (len, from) = client.recv_from(&mut buffer).unwrap();
             assert_eq!((&buffer[..len], from.ip()), (&b"reply"[..], asked), "{any}");
         }

@@ -9,7 +9,7 @@ use crate::event::{Events, Fatal};
 use crate::net::sim::Sim;
 use crate::net::{
     Connections, Datagrams, FileId, FileRange, Interest, Interface, Interfaces, Multicast, Net,
-    NetError, NetResult, Ready, Received, Signals, Socket, Streams, Token,
+    NetError, NetResult, Own, Ready, Received, Signals, Socket, Streams, Token,
 };
 use crate::time::{Duration, Instant};
 use crate::vfs::Tree;
@@ -86,8 +86,11 @@ impl Datagrams for Poor {
             Some(error) => Err(error),
             None => {
                 let received = self.0.recv_from(socket, buffer)?;
-                let to = received.to.filter(|_| !faults.hears_others);
-                Ok(Received { to, ..received })
+                let to = received.to.address.filter(|_| !faults.hears_others);
+                Ok(Received {
+                    to: Own::of(to),
+                    ..received
+                })
             }
         }
     }
@@ -95,7 +98,7 @@ impl Datagrams for Poor {
     fn send_to(
         &mut self,
         socket: Socket,
-        from: Option<IpAddr>,
+        from: Own,
         to: SocketAddr,
         bytes: &[u8],
     ) -> NetResult<()> {

@@ -29,7 +29,7 @@ fn received(world: &mut World, socket: Socket) -> Vec<IpAddr> {
     while let Ok(received) = world.stack.recv_from(socket, &mut [0; 16]) {
         assert_eq!(received.len, 4);
         assert_eq!(received.from, SocketAddr::from((PEER_ADDRESS, 700)));
-        destinations.extend(received.to);
+        destinations.extend(received.to.address);
     }
     destinations
 }

@@ -96,7 +96,9 @@ fn transfer(seed: u64, faults: PerMille, beside: Beside, to_stack: bool) -> Time
         }
         if refused > 0 {
             let to = (super::PEER_ADDRESS, PORT).into();
-            let _ = world.stack.send_to(other, None, to, b"datagram");
+            let _ = world
+                .stack
+                .send_to(other, crate::net::Own::default(), to, b"datagram");
         }
         let mut buffer = vec![0; 64 << 10];
         if let Some(socket) = accepted {

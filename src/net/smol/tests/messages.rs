@@ -99,7 +99,7 @@ fn datagram_to_an_ipv6_group_reaches_its_socket() {
         world.sent();
         let received = world.stack.recv_from(socket, &mut [0; 16]);
         assert_eq!(
-            received.map(|got| got.to),
+            received.map(|got| got.to.address),
             Ok(Some(MDNS_V6.into())),
             "scope {scope}"
         );

@@ -89,7 +89,9 @@ pub(super) fn datagram_to(to: Ipv4Addr, mac: Mac, from: Ipv4Addr) -> Vec<u8> {
 fn answer_all(world: &mut World, socket: crate::net::Socket) -> usize {
     let mut count = 0;
     while let Ok(received) = world.stack.recv_from(socket, &mut [0; 16]) {
-        let sent = world.stack.send_to(socket, None, received.from, b"reply");
+        let sent = world
+            .stack
+            .send_to(socket, crate::net::Own::default(), received.from, b"reply");
         assert_eq!(sent, Ok(()));
         count += 1;
         world.turn();
@@ -215,11 +217,18 @@ fn datagram_to_unknown_host_is_refused() {
     let socket = world.stack.bind((ADDRESS, PORT).into(), TOKEN).unwrap();
     for unknown in [[192, 0, 2, 88], [198, 51, 100, 1]] {
         let to = SocketAddr::from((unknown, 700));
-        let refused = world.stack.send_to(socket, None, to, b"nobody asked");
+        let refused = world
+            .stack
+            .send_to(socket, crate::net::Own::default(), to, b"nobody asked");
         assert_eq!(refused, Err(NetError::Unreachable));
     }
     let group = SocketAddr::from(([224, 0, 0, 251], 5353));
-    assert_eq!(world.stack.send_to(socket, None, group, b"all"), Ok(()));
+    assert_eq!(
+        world
+            .stack
+            .send_to(socket, crate::net::Own::default(), group, b"all"),
+        Ok(())
+    );
     let sent = world.sent();
     assert!(
         sent.iter()

@@ -277,7 +277,12 @@ fn play(stage: &mut dyn Stage) -> Vec<String> {
     say("bind again", &stage.net().bind(any(port), OTHER).map(drop));
     let to = SocketAddr::new(stage.address().into(), 9);
     let long = vec![0; 64 << 10];
-    say("64 KiB", &stage.net().send_to(datagrams, None, to, &long));
+    say(
+        "64 KiB",
+        &stage
+            .net()
+            .send_to(datagrams, crate::net::Own::default(), to, &long),
+    );
     say(
         "nothing came",
         &stage.net().recv_from(datagrams, &mut [0; 9]),
