@@ -132,27 +132,32 @@ impl Progress {
 /// A protocol: an engine and its sessions. Object-safe, so that the driver is compiled once.
 pub trait Service {
     /// A connection to the listener `at` was accepted.
-    fn open(&mut self, id: SessionId, at: Local);
+    fn open(&mut self, _id: SessionId, _at: Local) {}
     /// Answers the requests in `input`, as far as the replies fit into `output`, which begins with `held` bytes of an unfinished
     /// reply.
     fn advance(
         &mut self,
-        id: SessionId,
-        cx: &mut Cx<'_>,
-        input: &[u8],
-        output: &mut [u8],
-        held: usize,
-    ) -> Progress;
+        _id: SessionId,
+        _cx: &mut Cx<'_>,
+        _input: &[u8],
+        _output: &mut [u8],
+        _held: usize,
+    ) -> Progress {
+        Progress::CLOSED
+    }
     /// Continues after a transfer, of which a failed one is not complete: releases its file, and finishes the reply or returns another
     /// transfer.
     fn moved(
         &mut self,
-        id: SessionId,
+        _id: SessionId,
         cx: &mut Cx<'_>,
         done: (Transfer, FsResult<()>),
-        output: &mut [u8],
-        held: usize,
-    ) -> Progress;
+        _output: &mut [u8],
+        _held: usize,
+    ) -> Progress {
+        done.0.abandon(cx.vfs);
+        Progress::CLOSED
+    }
     /// Finishes replies that promise a durable change, after their sync; a failed sync turns them into errors. Returns their length,
     /// which does not grow.
     fn settle(
@@ -165,7 +170,7 @@ pub trait Service {
         replies.len()
     }
     /// The connection is about to be closed; `held` is its unfinished reply.
-    fn close(&mut self, id: SessionId, cx: &mut Cx<'_>, held: &[u8]);
+    fn close(&mut self, _id: SessionId, _cx: &mut Cx<'_>, _held: &[u8]) {}
     /// Answers a datagram that arrived at `at`. Returns the reply in `output`, if there is one.
     fn datagram(
         &mut self,

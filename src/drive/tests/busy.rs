@@ -4,12 +4,11 @@ use super::{AT, Serving, limits, with_loop};
 use crate::config::{REQUEST_INLINE_BYTES, REQUEST_TIMEOUT};
 use crate::drive::service::Served;
 use crate::engine::Cx;
-use crate::engine::service::{Local, Next, Progress, Service, SessionId, Transfer};
+use crate::engine::service::{Next, Progress, Service, SessionId};
 use crate::engine::testing::tree::Tree;
 use crate::event::testing::Sink;
 use crate::net::sim::Sim;
 use crate::time::{Duration, Instant};
-use crate::vfs::FsResult;
 
 /// A service whose requests are single bytes. It is busy with long work until the time `until`, then answers all requests.
 struct Working {
@@ -17,8 +16,6 @@ struct Working {
 }
 
 impl Service for Working {
-    fn open(&mut self, _: SessionId, _: Local) {}
-
     fn advance(
         &mut self,
         _: SessionId,
@@ -33,19 +30,6 @@ impl Service for Working {
         output[..input.len()].copy_from_slice(input);
         Progress::of(input.len(), input.len(), Next::Input)
     }
-
-    fn moved(
-        &mut self,
-        _: SessionId,
-        _: &mut Cx<'_>,
-        _: (Transfer, FsResult<()>),
-        _: &mut [u8],
-        _: usize,
-    ) -> Progress {
-        Progress::CLOSED
-    }
-
-    fn close(&mut self, _: SessionId, _: &mut Cx<'_>, _: &[u8]) {}
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod busy;
 mod endpoint;
+mod held;
 mod limits;
 mod storing;
 mod talking;

@@ -3,7 +3,7 @@
 use crate::config::TALK_INPUT_BYTES;
 use crate::drive::platform::host::stdio::{Blocking, StdioSession};
 use crate::engine::Cx;
-use crate::engine::service::{Local, Next, Progress, Service, SessionId, Transfer, Way};
+use crate::engine::service::{Next, Progress, Service, SessionId, Transfer, Way};
 use crate::engine::testing::tree as testing;
 use crate::event::Events;
 use crate::text::text;
@@ -29,8 +29,6 @@ fn file(vfs: &mut Tree) -> Pin {
 }
 
 impl Service for Letters {
-    fn open(&mut self, _: SessionId, _: Local) {}
-
     fn advance(
         &mut self,
         _: SessionId,
@@ -99,8 +97,6 @@ impl Service for Letters {
         // The input is not passed, so this is the next need even if more requests follow.
         Progress::of(0, 1, Next::Input)
     }
-
-    fn close(&mut self, _: SessionId, _: &mut Cx<'_>, _: &[u8]) {}
 }
 
 /// The peer of the session.

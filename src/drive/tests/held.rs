@@ -1,0 +1,289 @@
+//! A service whose requests have several operations: one that stops goes on where it stopped, also after its connection is gone.
+
+use super::{AT, MOMENT, PORTMAP_AT, Serving, limits, with_loop};
+use crate::drive::service::{Limits, Served};
+use crate::engine::Cx;
+use crate::engine::service::{Local, Next, Progress, Service, SessionId, Transmit};
+use crate::engine::testing::tree::Tree;
+use crate::event::testing::Sink;
+use crate::net::sim::Sim;
+use crate::time::{Duration, Instant};
+use crate::vfs::JobId;
+use core::net::SocketAddr;
+use std::collections::BTreeMap;
+
+/// A request is a line; each letter of it is an operation, whose reply is the capital letter. `j` waits for a job before it is
+/// done, `o` for an empty output, `t` for the next turn. The reply is sent once the line is whole.
+#[derive(Default)]
+struct Letters {
+    /// The operations that were done, in order.
+    done: Vec<(u16, u8)>,
+    /// The connections whose operation has stopped: the operation is done when it is passed again.
+    stopped: BTreeMap<u16, u8>,
+    /// The jobs that have not ended.
+    jobs: Vec<JobId>,
+    /// The unfinished replies of closed connections.
+    lost: Vec<Vec<u8>>,
+}
+
+impl Service for Letters {
+    fn advance(
+        &mut self,
+        id: SessionId,
+        _: &mut Cx<'_>,
+        input: &[u8],
+        output: &mut [u8],
+        held: usize,
+    ) -> Progress {
+        let mut progress = Progress::of(0, 0, Next::Input);
+        let mut end = held;
+        while let Some(letter) = input.get(progress.used) {
+            let next = match letter {
+                b'j' => Next::Until(JobId(1000 + u32::from(id.0))),
+                b'o' => Next::Output,
+                b't' => Next::Soon,
+                _ => Next::Input,
+            };
+            if next != Next::Input && self.stopped.remove(&id.0).is_none() {
+                self.stopped.insert(id.0, *letter);
+                if let Next::Until(job) = next {
+                    self.jobs.push(job);
+                }
+                progress.next = next;
+                break;
+            }
+            self.done.push((id.0, *letter));
+            output[end] = letter.to_ascii_uppercase();
+            end += 1;
+            progress.used += 1;
+            if *letter == b'\n' {
+                progress.produced = end;
+            } else {
+                progress.next = Next::Rest;
+            }
+        }
+        if progress.produced == end && progress.next == Next::Rest {
+            progress.next = Next::Input;
+        }
+        progress.held = end - progress.produced;
+        progress
+    }
+
+    fn close(&mut self, id: SessionId, _: &mut Cx<'_>, held: &[u8]) {
+        self.stopped.remove(&id.0);
+        self.lost.push(held.to_vec());
+    }
+}
+
+/// A server for 20 connections with two blocks for unfinished replies.
+fn server() -> Serving<Letters> {
+    let limits = Limits {
+        held_bytes: 64,
+        held_count: 2,
+        ..limits(20, 1000)
+    };
+    Serving {
+        service: Letters::default(),
+        served: Served::new(&limits),
+        at: AT,
+        datagrams_at: None,
+    }
+}
+
+/// Runs the loop until nothing happens any more, after all pending jobs have ended.
+fn run(sim: &Sim, tree: &mut Tree, server: &mut Serving<Letters>) {
+    let sink = Sink::default();
+    for job in core::mem::take(&mut server.service.jobs) {
+        server.served.job_ended(job);
+    }
+    with_loop(sim, tree, &mut [server], &sink, |all| {
+        sim.allow(MOMENT);
+        all.turns();
+    });
+}
+
+fn start(sim: &Sim, tree: &mut Tree, server: &mut Serving<Letters>) {
+    with_loop(sim, tree, &mut [server], &Sink::default(), |all| {
+        assert_eq!(all.start(), Ok(()));
+    });
+}
+
+#[test]
+fn stopped_request_goes_on_and_is_sent_whole() {
+    // The request, in pieces, and the count of jobs that it waits for.
+    for (pieces, job_count) in [
+        (&[&b"ajb\n"[..]][..], 1),
+        (&[b"aj", b"b\nc\n"], 1),
+        (&[b"atb\n", b"aob\n"], 0),
+        (&[b"x\najjb\nty\n"], 2),
+        (&[b"jotj\nj\n"], 3),
+    ] {
+        let (sim, mut tree, mut server) = (Sim::new(1), Tree::writable(), server());
+        start(&sim, &mut tree, &mut server);
+        let peer = sim.connect(AT);
+        let request = pieces.concat();
+        for piece in pieces {
+            sim.send(peer, piece);
+            run(&sim, &mut tree, &mut server);
+        }
+        let mut ended = 0;
+        while !server.service.jobs.is_empty() {
+            ended += server.service.jobs.len();
+            let sent = sim.read_sent(peer);
+            assert!(
+                sent.is_empty() || sent.ends_with(b"\n"),
+                "a reply is sent whole"
+            );
+            sim.send(peer, b"");
+            run(&sim, &mut tree, &mut server);
+        }
+        let done: Vec<u8> = server
+            .service
+            .done
+            .iter()
+            .map(|(_, letter)| *letter)
+            .collect();
+        assert_eq!(done, request, "each operation is done once");
+        assert!(ended <= job_count);
+        sim.hang_up(peer);
+        run(&sim, &mut tree, &mut server);
+        assert_eq!(server.served.held.holders().count(), 0);
+    }
+}
+
+#[test]
+fn killed_connection_passes_its_unfinished_reply() {
+    let (sim, mut tree, mut server) = (Sim::new(1), Tree::writable(), server());
+    start(&sim, &mut tree, &mut server);
+    let peer = sim.connect(AT);
+    sim.send(peer, b"ab\najb\n");
+    run(&sim, &mut tree, &mut server);
+    assert_eq!(sim.read_sent(peer), b"AB\n");
+    sim.hang_up(peer);
+    run(&sim, &mut tree, &mut server);
+    assert_eq!(server.service.lost, [b"A"]);
+    let done: Vec<u8> = server
+        .service
+        .done
+        .iter()
+        .map(|(_, letter)| *letter)
+        .collect();
+    assert_eq!(done, b"ab\na", "the operation that stopped is not done");
+    assert_eq!(server.served.held.holders().count(), 0);
+}
+
+/// Requests that wait have no time limit, and are not closed for want of a block: others are not begun meanwhile.
+#[test]
+fn waiting_requests_outlast_blocks_and_time_limits() {
+    let (sim, mut tree, mut server) = (Sim::new(1), Tree::writable(), server());
+    start(&sim, &mut tree, &mut server);
+    let peers: Vec<_> = (0..10).map(|_| sim.connect(AT)).collect();
+    for peer in &peers {
+        sim.send(*peer, b"ajb\n");
+    }
+    run(&sim, &mut tree, &mut server);
+    assert_eq!(server.service.jobs.len(), 2, "as many as there are blocks");
+    let jobs = core::mem::take(&mut server.service.jobs);
+    with_loop(
+        &sim,
+        &mut tree,
+        &mut [&mut server],
+        &Sink::default(),
+        |all| {
+            sim.allow(Duration::from_secs(200));
+            all.turns();
+        },
+    );
+    server.service.jobs = jobs;
+    for _ in 0..20 {
+        run(&sim, &mut tree, &mut server);
+    }
+    for peer in peers {
+        assert_eq!(sim.read_sent(peer), b"AJB\n");
+        sim.hang_up(peer);
+    }
+    run(&sim, &mut tree, &mut server);
+    assert_eq!(server.served.held.holders().count(), 0);
+}
+
+/// Sends a datagram to each of its peers, a few per second, without having heard from them.
+struct Beacons {
+    /// The peers by the time of their next datagram.
+    due: BTreeMap<(Instant, u16), u32>,
+    /// Number of peers that were looked at.
+    looks: usize,
+}
+
+/// Interval of a peer's datagrams.
+const INTERVAL_SECS: u32 = 100;
+
+impl Service for Beacons {
+    fn poll_transmit(&mut self, cx: &mut Cx<'_>, output: &mut [u8]) -> Option<Transmit> {
+        let entry = self.due.first_entry()?;
+        self.looks += 1;
+        let (at, port) = *entry.key();
+        if at > cx.now {
+            return None;
+        }
+        let count = entry.remove() + 1;
+        self.due
+            .insert((at.after(Duration::from_secs(INTERVAL_SECS)), port), count);
+        output[..2].copy_from_slice(&port.to_be_bytes());
+        Some(Transmit {
+            from: Local {
+                socket: 1,
+                interface: 2,
+                address: None,
+            },
+            to: SocketAddr::new(AT.ip(), port),
+            len: 2,
+        })
+    }
+
+    fn poll_at(&self) -> Instant {
+        let first = self.due.first_key_value();
+        first.map_or(Instant::NEVER, |((at, _), _)| *at)
+    }
+}
+
+#[test]
+fn datagrams_to_many_peers_cost_only_what_is_due() {
+    const COUNT: u16 = 1000;
+    let (sim, mut tree) = (Sim::new(1), Tree::writable());
+    let start = sim.now();
+    let due = (1..=COUNT).map(|port| {
+        // Ten peers in each second.
+        let second = u32::from(port) % INTERVAL_SECS;
+        ((start.after(Duration::from_secs(second)), port), 0)
+    });
+    let mut server = Serving {
+        service: Beacons {
+            due: due.collect(),
+            looks: 0,
+        },
+        served: Served::new(&limits(1, 1000)),
+        at: AT,
+        datagrams_at: Some(PORTMAP_AT),
+    };
+    with_loop(
+        &sim,
+        &mut tree,
+        &mut [&mut server],
+        &Sink::default(),
+        |all| {
+            assert_eq!(all.start(), Ok(()));
+            sim.allow(Duration::from_ms(INTERVAL_SECS * 3000 - 500));
+            all.turns();
+        },
+    );
+    let sent = sim.read_sent_datagrams();
+    assert_eq!(sent.len(), 3 * usize::from(COUNT));
+    assert!(
+        sent.iter()
+            .all(|(bytes, to)| *bytes == to.port().to_be_bytes())
+    );
+    assert!(server.service.due.values().all(|count| *count == 3));
+    // Once more in each turn: to see that nothing else is due.
+    let turns = 3 * INTERVAL_SECS as usize;
+    assert!(server.service.looks <= sent.len() + turns);
+}
