@@ -83,7 +83,9 @@ impl Served {
                 }
                 // The reply to a WRITE may be held to share a sync with the replies to the input that follows.
                 Ok(Next::Output) if is_store && self.may_hold(batch) => continue,
-                Ok(Next::Input) if self.shares_sync(turn, connection, batch) => continue,
+                Ok(Next::Input | Next::Rest) if self.shares_sync(turn, connection, batch) => {
+                    continue;
+                }
                 Ok(next) => self
                     .release(turn, connection, batch)
                     .and_then(|()| self.after(turn, connection, next)),
@@ -174,7 +176,7 @@ impl Served {
     ) {
         let have = batch.have;
         let mut at = have - core::mem::take(&mut batch.peeked);
-        let needs_more = matches!(next, Next::Input);
+        let needs_more = matches!(next, Next::Input | Next::Rest);
         if !needs_more || have - batch.used > REQUEST_INLINE_BYTES {
             batch.have = batch.used.max(at);
         }
