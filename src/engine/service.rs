@@ -77,6 +77,15 @@ pub struct Transfer {
     pub way: Way,
 }
 
+/// A transfer that has ended; if it failed, the rest is left in it.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Moved {
+    /// The transfer.
+    pub transfer: Transfer,
+    /// Its result.
+    pub result: FsResult<()>,
+}
+
 /// The service's next need.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Next {
@@ -129,33 +138,28 @@ impl Progress {
     }
 }
 
+/// The buffers of one call.
+#[derive(Debug)]
+pub struct Io<'a> {
+    /// The input that is not done with.
+    pub input: &'a [u8],
+    /// Space for replies. Begins with the unfinished reply.
+    pub output: &'a mut [u8],
+    /// Length of the unfinished reply (bytes).
+    pub held: usize,
+}
+
 /// A protocol: an engine and its sessions. Object-safe, so that the driver is compiled once.
 pub trait Service {
     /// A connection to the listener `at` was accepted.
     fn open(&mut self, _id: SessionId, _at: Local) {}
-    /// Answers the requests in `input`, as far as the replies fit into `output`, which begins with `held` bytes of an unfinished
-    /// reply.
-    fn advance(
-        &mut self,
-        _id: SessionId,
-        _cx: &mut Cx<'_>,
-        _input: &[u8],
-        _output: &mut [u8],
-        _held: usize,
-    ) -> Progress {
+    /// Answers the requests in the input, as far as the replies fit into the output.
+    fn advance(&mut self, _id: SessionId, _cx: &mut Cx<'_>, _io: Io<'_>) -> Progress {
         Progress::CLOSED
     }
-    /// Continues after a transfer, of which a failed one is not complete: releases its file, and finishes the reply or returns another
-    /// transfer.
-    fn moved(
-        &mut self,
-        _id: SessionId,
-        cx: &mut Cx<'_>,
-        done: (Transfer, FsResult<()>),
-        _output: &mut [u8],
-        _held: usize,
-    ) -> Progress {
-        done.0.abandon(cx.vfs);
+    /// Continues after a transfer, without input: releases its file, and finishes the reply or returns another transfer.
+    fn moved(&mut self, _id: SessionId, cx: &mut Cx<'_>, done: Moved, _io: Io<'_>) -> Progress {
+        done.transfer.abandon(cx.vfs);
         Progress::CLOSED
     }
     /// Finishes replies that promise a durable change, after their sync; a failed sync turns them into errors. Returns their length,

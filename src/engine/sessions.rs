@@ -1,7 +1,9 @@
 //! The RPC programs as a service: the sessions of all connections, and the programs that each socket serves.
 
 use super::programs::{ProgramSet, Programs, Session};
-use super::service::{Local, Next, Progress, Service, SessionId, Transfer, Transmit, Way};
+use super::service::{
+    Io, Local, Moved, Next, Progress, Service, SessionId, Transfer, Transmit, Way,
+};
 use super::{Cx, Order, Progress as Answered, State};
 use crate::config::CONNECTION_COUNT_MAX;
 use crate::mem::Slots;
@@ -105,33 +107,20 @@ impl Service for Rpc {
         }
     }
 
-    fn advance(
-        &mut self,
-        id: SessionId,
-        cx: &mut Cx<'_>,
-        input: &[u8],
-        output: &mut [u8],
-        _held: usize,
-    ) -> Progress {
+    fn advance(&mut self, id: SessionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
         self.begin(id);
         let Some((session, kept)) = self.sessions.get_mut(id.index()) else {
             return Progress::CLOSED;
         };
         if let Some(order) = kept.take() {
-            let _ = self.programs.done(session, cx, order, Ok(()), output);
+            let _ = self.programs.done(session, cx, order, Ok(()), io.output);
         }
-        let answered = self.programs.advance(session, cx, input, output);
+        let answered = self.programs.advance(session, cx, io.input, io.output);
         self.progress(id, cx, answered)
     }
 
-    fn moved(
-        &mut self,
-        id: SessionId,
-        cx: &mut Cx<'_>,
-        (transfer, result): (Transfer, FsResult<()>),
-        output: &mut [u8],
-        _held: usize,
-    ) -> Progress {
+    fn moved(&mut self, id: SessionId, cx: &mut Cx<'_>, done: Moved, io: Io<'_>) -> Progress {
+        let Moved { transfer, result } = done;
         self.begin(id);
         let Some((session, _)) = self.sessions.get_mut(id.index()) else {
             transfer.abandon(cx.vfs);
@@ -148,7 +137,7 @@ impl Service for Rpc {
             Way::ToPeer => Order::Send { file, offset, len },
             Way::ToFile => Order::Store { file, offset, len },
         };
-        let answered = self.programs.done(session, cx, order, result, output);
+        let answered = self.programs.done(session, cx, order, result, io.output);
         self.progress(id, cx, answered)
     }
 

@@ -5,7 +5,7 @@ use super::connection::{CloseReason, Connection, Held};
 use super::transfer::Carrier;
 use super::turn::{Batch, Halt, Turn};
 use crate::config::{HAS_SENDS, REPLY_BYTES, REQUEST_INLINE_BYTES, TRANSFER_TURN_BYTES};
-use crate::engine::service::{Next, Progress, Promise, Way};
+use crate::engine::service::{Io, Moved, Next, Progress, Promise, Way};
 use crate::event;
 use crate::mem::{self, Ends as _};
 use crate::net::{Interest, NetError};
@@ -152,10 +152,8 @@ impl Served {
         }
         let (mut cx, rx, tx) = turn.world.lend(connection.peer);
         let input = rx.head(batch.have).tail(batch.used);
-        let (output, held) = batch.output(tx.head_mut(self.reply_bytes));
-        let progress = turn
-            .service
-            .advance(connection.id, &mut cx, input, output, held);
+        let io = batch.io(input, tx.head_mut(self.reply_bytes));
+        let progress = turn.service.advance(connection.id, &mut cx, io);
         batch.used += progress.used;
         let next = batch.add(connection, progress);
         if batch.peeked > 0 {
@@ -223,11 +221,9 @@ impl Served {
             return Ok(Next::Output);
         };
         let (mut cx, _, tx) = turn.world.lend(connection.peer);
-        let (output, held) = batch.output(tx.head_mut(self.reply_bytes));
-        let done = (transfer, result);
-        let progress = turn
-            .service
-            .moved(connection.id, &mut cx, done, output, held);
+        let io = batch.io(&[], tx.head_mut(self.reply_bytes));
+        let done = Moved { transfer, result };
+        let progress = turn.service.moved(connection.id, &mut cx, done, io);
         Ok(match batch.add(connection, progress) {
             // `moved` is not passed the input, which may contain more requests: continue with `advance`.
             Next::Input | Next::Rest => Next::Output,
@@ -419,13 +415,18 @@ impl Served {
 }
 
 impl Batch {
-    /// The space after the replies, in which the unfinished reply is moved to the start, and the length of the latter.
-    fn output<'a>(&mut self, tx: &'a mut [u8]) -> (&'a mut [u8], usize) {
-        let len = self.held.len();
-        if HAS_SENDS && len > 0 && self.held.start != self.produced {
+    /// The buffers for a call: the input, and the space after the replies, to whose start the unfinished reply is moved.
+    fn io<'a>(&self, input: &'a [u8], tx: &'a mut [u8]) -> Io<'a> {
+        let held = self.held.len();
+        if HAS_SENDS && held > 0 && self.held.start != self.produced {
             tx.copy_within(self.held.clone(), self.produced);
         }
-        (tx.tail_mut(self.produced), len)
+        let output = tx.tail_mut(self.produced);
+        Io {
+            input,
+            output,
+            held,
+        }
     }
 
     /// Adds replies and their promises to the batch.

@@ -4,7 +4,7 @@ use super::{AT, Serving, limits, with_loop};
 use crate::config::{REQUEST_INLINE_BYTES, REQUEST_TIMEOUT};
 use crate::drive::service::Served;
 use crate::engine::Cx;
-use crate::engine::service::{Next, Progress, Service, SessionId};
+use crate::engine::service::{Io, Next, Progress, Service, SessionId};
 use crate::engine::testing::tree::Tree;
 use crate::event::testing::Sink;
 use crate::net::sim::Sim;
@@ -16,19 +16,13 @@ struct Working {
 }
 
 impl Service for Working {
-    fn advance(
-        &mut self,
-        _: SessionId,
-        cx: &mut Cx<'_>,
-        input: &[u8],
-        output: &mut [u8],
-        _: usize,
-    ) -> Progress {
+    fn advance(&mut self, _: SessionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
         if cx.now < self.until {
             return Progress::of(0, 0, Next::Soon);
         }
-        output[..input.len()].copy_from_slice(input);
-        Progress::of(input.len(), input.len(), Next::Input)
+        let len = io.input.len();
+        io.output[..len].copy_from_slice(io.input);
+        Progress::of(len, len, Next::Input)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{AT, MOMENT, PORTMAP_AT, Serving, limits, with_loop};
 use crate::drive::service::{Limits, Served};
 use crate::engine::Cx;
-use crate::engine::service::{Local, Next, Progress, Service, SessionId, Transmit};
+use crate::engine::service::{Io, Local, Next, Progress, Service, SessionId, Transmit};
 use crate::engine::testing::tree::Tree;
 use crate::event::testing::Sink;
 use crate::net::sim::Sim;
@@ -27,14 +27,12 @@ struct Letters {
 }
 
 impl Service for Letters {
-    fn advance(
-        &mut self,
-        id: SessionId,
-        _: &mut Cx<'_>,
-        input: &[u8],
-        output: &mut [u8],
-        held: usize,
-    ) -> Progress {
+    fn advance(&mut self, id: SessionId, _: &mut Cx<'_>, io: Io<'_>) -> Progress {
+        let Io {
+            input,
+            output,
+            held,
+        } = io;
         let mut progress = Progress::of(0, 0, Next::Input);
         let mut end = held;
         while let Some(letter) = input.get(progress.used) {

@@ -3,12 +3,12 @@
 use crate::config::TALK_INPUT_BYTES;
 use crate::drive::platform::host::stdio::{Blocking, StdioSession};
 use crate::engine::Cx;
-use crate::engine::service::{Next, Progress, Service, SessionId, Transfer, Way};
+use crate::engine::service::{Io, Moved, Next, Progress, Service, SessionId, Transfer, Way};
 use crate::engine::testing::tree as testing;
 use crate::event::Events;
 use crate::text::text;
 use crate::vfs::ram::Ram;
-use crate::vfs::{FsResult, OpenFlags, Pin, Tree};
+use crate::vfs::{OpenFlags, Pin, Tree};
 use core::cell::RefCell;
 use std::rc::Rc;
 
@@ -29,14 +29,8 @@ fn file(vfs: &mut Tree) -> Pin {
 }
 
 impl Service for Letters {
-    fn advance(
-        &mut self,
-        _: SessionId,
-        cx: &mut Cx<'_>,
-        input: &[u8],
-        output: &mut [u8],
-        _: usize,
-    ) -> Progress {
+    fn advance(&mut self, _: SessionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
+        let Io { input, output, .. } = io;
         let mut progress = Progress::of(0, 0, Next::Input);
         while let Some(letter) = input.get(progress.used) {
             match letter {
@@ -84,16 +78,9 @@ impl Service for Letters {
         progress
     }
 
-    fn moved(
-        &mut self,
-        _: SessionId,
-        cx: &mut Cx<'_>,
-        (transfer, result): (Transfer, FsResult<()>),
-        output: &mut [u8],
-        _: usize,
-    ) -> Progress {
-        transfer.abandon(cx.vfs);
-        output[0] = result.map_or(b'!', |()| b'w');
+    fn moved(&mut self, _: SessionId, cx: &mut Cx<'_>, done: Moved, io: Io<'_>) -> Progress {
+        done.transfer.abandon(cx.vfs);
+        io.output[0] = done.result.map_or(b'!', |()| b'w');
         // The input is not passed, so this is the next need even if more requests follow.
         Progress::of(0, 1, Next::Input)
     }

@@ -5,14 +5,14 @@
 //! when they are complete. A malformed request is answered with an error if its id is known.
 
 use super::Cx;
-use super::service::{Next, Progress, Transfer};
+use super::service::{Moved, Next, Progress, Transfer};
 use crate::config::{
     PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX, SFTP_BATCH_BYTES,
 };
 use crate::event::Events;
 use crate::mem::Slots;
 use crate::text::text;
-use crate::vfs::{FsResult, JobId, Name, Node, Pin, SetAttr, Tree};
+use crate::vfs::{JobId, Name, Node, Pin, SetAttr, Tree};
 use crate::wire::sftp::{HEAD_BYTES, LENGTH_BYTES, kind};
 use crate::wire::{Reader, Writer};
 use accounts::Accounts;
@@ -333,7 +333,7 @@ impl Sftp {
         &mut self,
         session: &mut Session,
         cx: &mut Cx<'_>,
-        (transfer, result): (Transfer, FsResult<()>),
+        Moved { transfer, result }: Moved,
         output: &mut [u8],
     ) -> Progress {
         let Some(LentHandle { slot, id, len }) = session.lent.take() else {

@@ -3,8 +3,7 @@
 use super::{Session, Sftp};
 use crate::config::PACKET_WHOLE_BYTES_MAX;
 use crate::engine::Cx;
-use crate::engine::service::{Local, Progress, Service, SessionId, Transfer};
-use crate::vfs::FsResult;
+use crate::engine::service::{Io, Local, Moved, Progress, Service, SessionId};
 
 /// Longest packet (bytes), with its length field, that must be in the receive buffer as a whole.
 pub const REQUEST_BYTES: usize = PACKET_WHOLE_BYTES_MAX as usize + 4;
@@ -30,34 +29,20 @@ impl Service for Sessions<'_> {
         }
     }
 
-    fn advance(
-        &mut self,
-        id: SessionId,
-        cx: &mut Cx<'_>,
-        input: &[u8],
-        output: &mut [u8],
-        _held: usize,
-    ) -> Progress {
+    fn advance(&mut self, id: SessionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return Progress::CLOSED;
         };
         cx.vfs.act_as_process(&cx.peer);
-        self.sftp.advance(session, cx, input, output)
+        self.sftp.advance(session, cx, io.input, io.output)
     }
 
-    fn moved(
-        &mut self,
-        id: SessionId,
-        cx: &mut Cx<'_>,
-        done: (Transfer, FsResult<()>),
-        output: &mut [u8],
-        _held: usize,
-    ) -> Progress {
+    fn moved(&mut self, id: SessionId, cx: &mut Cx<'_>, done: Moved, io: Io<'_>) -> Progress {
         let Some(session) = self.sessions.get_mut(id.index()) else {
-            done.0.abandon(cx.vfs);
+            done.transfer.abandon(cx.vfs);
             return Progress::CLOSED;
         };
-        self.sftp.moved(session, cx, done, output)
+        self.sftp.moved(session, cx, done, io.output)
     }
 
     fn close(&mut self, id: SessionId, cx: &mut Cx<'_>, _held: &[u8]) {

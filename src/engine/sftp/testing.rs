@@ -3,7 +3,7 @@
 use super::{Level, LoggedPath, OpenHandle, Permits, Session, Sftp};
 use crate::config::{HASHES_BYTES, SFTP_REPLY_BYTES, TALK_INPUT_BYTES};
 use crate::engine::Cx;
-use crate::engine::service::{Next, Progress, Transfer, Way};
+use crate::engine::service::{Moved, Next, Progress, Transfer, Way};
 use crate::engine::testing::tree::Tree;
 use crate::event::Events;
 use crate::event::testing::Sink;
@@ -229,7 +229,7 @@ impl World {
             .advance(&mut self.session, &mut cx, input, &mut self.buffer)
     }
 
-    fn moved(&mut self, done: (Transfer, FsResult<()>)) -> Progress {
+    fn moved(&mut self, done: Moved) -> Progress {
         let mut cx = Cx {
             now: Instant::default(),
             peer: Peer::NONE,
@@ -260,7 +260,7 @@ impl World {
                     return talk;
                 };
                 given = given.max(talk.consumed);
-                progress = self.moved((transfer, result));
+                progress = self.moved(Moved { transfer, result });
                 assert_eq!(progress.used, 0);
                 talk.output.extend(&self.buffer[..progress.produced]);
                 // More requests may follow.

@@ -12,7 +12,7 @@ use crate::config::{
 };
 use crate::drive::service::connection::CloseReason;
 use crate::engine::Cx;
-use crate::engine::service::{Local, Next, Service, SessionId, Transfer};
+use crate::engine::service::{Io, Local, Moved, Next, Service, SessionId, Transfer};
 use crate::event::Events;
 use crate::mem;
 use crate::mem::Ends as _;
@@ -229,7 +229,12 @@ impl<'a> StdioSession<'a> {
             let (input, output) = self.buffer.split_at_mut(start);
             let output = output.head_mut(SFTP_REPLY_BYTES);
             let mut cx = lend(self.tree, self.events);
-            let progress = self.service.advance(ONLY, &mut cx, input, output, 0);
+            let io = Io {
+                input,
+                output,
+                held: 0,
+            };
+            let progress = self.service.advance(ONLY, &mut cx, io);
             self.have = mem::shift(input, progress.used);
             let is_sent = self.peer.send(output.head(progress.produced));
             let next = match progress.next {
@@ -276,7 +281,14 @@ impl<'a> StdioSession<'a> {
             self.have = mem::shift(rx.head_mut(self.have), used);
         }
         let mut cx = lend(self.tree, self.events);
-        let progress = self.service.moved(ONLY, &mut cx, (transfer, result), tx, 0);
+        let io = Io {
+            input: &[],
+            output: tx,
+            held: 0,
+        };
+        let progress = self
+            .service
+            .moved(ONLY, &mut cx, Moved { transfer, result }, io);
         self.peer.send(tx.head(progress.produced));
         progress.next
     }
