@@ -13,12 +13,13 @@ use std::vec::IntoIter;
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 /// Modules without a `#[cfg]` whose code the linker removes unless one of these roles is included.
-const ONLY_WITH: [(&str, &[&str]); 6] = [
+const ONLY_WITH: [(&str, &[&str]); 7] = [
     ("engine/mount", &["nfs"]),
     ("engine/nfs", &["nfs"]),
     ("engine/programs", &["nfs"]),
     ("engine/rpc", &["nfs"]),
     ("engine/sftp", &["sftp-server"]),
+    ("event/peers", &["nfs", "smol"]),
     ("role/nfs/background", &["serve"]),
 ];
 

@@ -1,76 +1,30 @@
-//! Messages for users: plain lines, escaped and rate-limited. Traces for developers are in [`log`].
+//! Messages for users: plain lines, escaped. Traces for developers are in [`log`].
 //!
-//! A line is one of the texts below, then its subject and the reason. A line about a client starts with the client's address.
+//! A line is a text, then its subject and the reason.
 
-use crate::config::EVENT_COUNT_PER_MINUTE;
+mod peers;
+
 use crate::log;
 use crate::mem::Ends as _;
 use crate::text::{Text, text};
-use crate::time::Instant;
 use core::net::{Ipv6Addr, SocketAddrV6};
+pub use peers::{
+    COMPRESSED, DISCONNECTED, DISK_FAILED, DISK_FULL, MAY_NOT_MOUNT, MOUNTED, OTHER_FILE_SYSTEM,
+    TABLE_FULL,
+};
+use peers::{Counters, UNUSED};
 
 /// A socket is bound.
 pub const LISTENING: Text = text!("listening on");
-/// A directory is exported.
-pub const EXPORTING: Text = text!("exporting");
-/// A directory is not exported any more, after the exports were read again.
-pub const ENDED_EXPORT: Text = text!("no longer exporting");
-/// File access uses one UID for all clients.
-pub const ACTING_AS: Text = text!("every client accesses files as user");
-/// File access uses the UID of each client's AUTH_SYS credential.
-pub const ACTING_AS_CALLERS: Text = text!("clients access files with the UID that they send");
-/// Clients on any host may change files of an export.
-pub const WRITABLE_BY_ALL: Text = text!("all hosts may write to");
-/// The command that mounts an export follows.
-pub const MOUNT_WITH: Text = text!("mount it with: ");
-/// The portmap port is in use.
-pub const NO_PORTMAP: Text = text!("port 111 (portmap) is in use: Windows and ESXi cannot mount");
-/// Only root may bind the portmap port.
-pub const MAY_NOT_PORTMAP: Text =
-    text!("port 111 (portmap) is for root only: Windows and ESXi cannot mount");
-/// MOUNT is served over TCP only.
-pub const NO_DATAGRAMS: Text = text!("no MOUNT over UDP, only over TCP");
-/// The key file cannot be read or created, so only path handles are used.
-pub const PATH_HANDLES: Text = text!(
-    "handles: by path (a file that moves to another directory goes stale); cannot use the key file"
-);
-/// The export is `/`, which Windows clients cannot mount.
-pub const UNUSABLE_BY_WINDOWS: Text =
-    text!("Windows clients cannot use an export of this name; export a directory below");
-/// A role's process ended; the supervisor will restart it.
-pub const RESTARTING: Text = text!("; restarting");
-/// A role's process did nothing for 30 s, although its supervisor asked; the supervisor kills it.
-pub const NOT_ANSWERING: Text = text!(" has not answered for 30 s; killing it");
 /// fork failed.
 pub const NO_PROCESS: Text = text!("too many processes; raise the limit (ulimit -u, pids.max)");
 /// The process got a signal to stop.
 pub const STOPPING: Text = text!("stopping");
 /// No descriptor is left for a connection.
 pub const FULL: Text = text!("too few file descriptors; raise the limit (ulimit -n)");
-/// No slot is left for a connection; the subject is the number of slots.
-pub const TABLE_FULL: Text = text!("a client must wait: connections are limited to");
-/// A client mounted a path.
-pub const MOUNTED: Text = text!("mounted");
-/// MNT was refused.
-pub const MAY_NOT_MOUNT: Text = text!("may not mount");
-/// A client looked up a mount point inside an export; file systems mounted there are not exported.
-pub const OTHER_FILE_SYSTEM: Text =
-    text!("reached another file system below the export; export it too");
-/// A client's request failed with EIO.
-pub const DISK_FAILED: Text = text!("got a disk error; see the host's log");
-/// A client's WRITE or CREATE failed with ENOSPC.
-pub const DISK_FULL: Text = text!("got no space left on the disk; free some");
-/// A client read a file that zisofs has compressed; once for each image.
-pub const COMPRESSED: Text = text!(
-    "read a file in an ISO image that is compressed (zisofs) and is sent so; unpack the image"
-);
-/// The server closed a client's connection.
-pub const DISCONNECTED: Text = text!("was disconnected");
 
 /// Longest line (bytes); the excess is cut.
 const LINE_BYTES: usize = 512;
-/// Number of counters of the rate limit. Each counts the events of one kind from one peer.
-const COUNTER_COUNT: usize = 64;
 
 /// One line of text under construction, without `core::fmt`.
 #[derive(Debug)]
@@ -284,16 +238,6 @@ fn hand_over(sink: &mut dyn Sink, line: &mut Line) {
     sink.write_line(line.end_line());
 }
 
-/// Events of one kind from one peer.
-#[derive(Clone, Copy, Debug)]
-struct Counter {
-    kind: Text,
-    peer: Ipv6Addr,
-    /// Start of the count (seconds of the monotonic clock).
-    since: u32,
-    count: u32,
-}
-
 /// Exit status of a process or task that ended or cannot start. The reason is already reported.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
@@ -315,17 +259,10 @@ impl Fatal {
     }
 }
 
-const UNUSED: Counter = Counter {
-    kind: Text::NOTHING,
-    peer: Ipv6Addr::UNSPECIFIED,
-    since: 0,
-    count: 0,
-};
-
 /// The sink of events, with the counters of the rate limit.
 pub struct Events {
     sink: &'static mut dyn Sink,
-    counters: [Counter; COUNTER_COUNT],
+    counters: Counters,
 }
 
 impl Events {
@@ -339,7 +276,7 @@ impl Events {
     pub fn to(sink: &'static mut dyn Sink) -> Self {
         Self {
             sink,
-            counters: const { [UNUSED; _] },
+            counters: UNUSED,
         }
     }
 
@@ -351,58 +288,6 @@ impl Events {
     /// Reports a complete line.
     pub fn report_line(&mut self, line: &mut Line) {
         hand_over(self.sink, line);
-    }
-
-    /// Reports an event of a client, at most [`EVENT_COUNT_PER_MINUTE`] of each kind a minute.
-    pub fn report_for_peer(
-        &mut self,
-        now: Instant,
-        peer: Ipv6Addr,
-        event: Text,
-        about: &[u8],
-        why: Text,
-    ) {
-        let Some(withheld) = self.count(now.secs(), peer, event) else {
-            return;
-        };
-        let mut line = Line::default();
-        line.prefix();
-        line.address(peer).byte(b' ').say(event).details(about, why);
-        if withheld > 0 {
-            line.say(text!(" (and "))
-                .number(withheld)
-                .say(text!(" like it before)"));
-        }
-        hand_over(self.sink, &mut line);
-    }
-
-    /// Counts an event. `None`: over the limit. Otherwise the number of events suppressed in the minute before.
-    fn count(&mut self, now: u32, peer: Ipv6Addr, kind: Text) -> Option<u32> {
-        let is_it = |counter: &Counter| counter.kind == kind && counter.peer == peer;
-        let counter = match self.counters.iter().position(is_it) {
-            Some(at) => self.counters.get_mut(at)?,
-            None => {
-                // An unused counter is the oldest.
-                let age = |counter: &&mut Counter| {
-                    u64::from(counter.since) << 32 | u64::from(counter.count)
-                };
-                let oldest = self.counters.iter_mut().min_by_key(age)?;
-                *oldest = Counter {
-                    kind,
-                    peer,
-                    since: now,
-                    count: 0,
-                };
-                oldest
-            }
-        };
-        let mut withheld = 0;
-        if now.wrapping_sub(counter.since) >= 60 {
-            withheld = counter.count.saturating_sub(EVENT_COUNT_PER_MINUTE);
-            (counter.since, counter.count) = (now, 0);
-        }
-        counter.count = counter.count.saturating_add(1);
-        (counter.count <= EVENT_COUNT_PER_MINUTE).then_some(withheld)
     }
 }
 
@@ -440,7 +325,7 @@ pub mod testing {
 mod tests {
     use super::testing::Sink;
     use super::*;
-    use crate::time::Duration;
+    use crate::time::Instant;
     use core::net::IpAddr;
 
     const PEER: Ipv6Addr = core::net::Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
@@ -507,48 +392,5 @@ mod tests {
             "stowaway: listening on /srv\\n: stopping",
         ];
         assert_eq!(sink.lines(), expect);
-    }
-
-    #[test]
-    fn peer_log_lines_are_limited_per_minute() {
-        let sink = Sink::default();
-        let mut events = Events::new(Box::new(sink.clone()));
-        let start = Instant::default();
-        for _ in 0..35 {
-            events.report_for_peer(start, PEER, MOUNTED, b"/a", Text::NOTHING);
-        }
-        assert_eq!(sink.lines().len(), 10);
-        events.report_for_peer(start, PEER, DISCONNECTED, b"", FULL);
-        assert_eq!(sink.lines().len(), 11);
-        events.report_for_peer(
-            start.after(Duration::from_secs(61)),
-            PEER,
-            MOUNTED,
-            b"/a",
-            Text::NOTHING,
-        );
-        assert_eq!(
-            sink.lines()[11],
-            "stowaway: 192.0.2.7 mounted /a (and 25 like it before)"
-        );
-    }
-
-    #[test]
-    fn full_counter_table_evicts_the_oldest_peer() {
-        let sink = Sink::default();
-        let mut events = Events::new(Box::new(sink.clone()));
-        let at = |second| Instant::default().after(Duration::from_secs(second));
-        let mut report = |second, peer: u16| {
-            let peer = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, peer);
-            events.report_for_peer(at(second), peer, MOUNTED, b"/a", Text::NOTHING);
-            sink.lines().len()
-        };
-        (0..10).for_each(|_| _ = report(0, 0));
-        assert_eq!(report(0, 0), 10);
-        // Fills all counters: one for the first peer, and 63 for other peers.
-        (1..64).for_each(|peer| _ = report(1, peer));
-        assert_eq!(report(1, 0), 10 + 63);
-        assert_eq!(report(2, 64), 10 + 64);
-        assert_eq!(report(2, 0), 10 + 65);
     }
 }

@@ -38,7 +38,7 @@ use crate::drive::service::{Limits, Served};
 use crate::drive::{Task, World, platform};
 use crate::engine::programs::Programs;
 use crate::engine::sessions::Rpc;
-use crate::event::{self, Line};
+use crate::event::Line;
 use crate::log;
 use crate::mem::{self, has_any, scaled};
 use crate::net::{NetError, Signals};
@@ -400,7 +400,7 @@ impl Nfs {
             .load(self.options, world.tree, &mut |number, path, was_open| {
                 programs.end_export(number);
                 if was_open {
-                    events.report(event::ENDED_EXPORT, path, Text::NOTHING);
+                    events.report(text!("no longer exporting"), path, Text::NOTHING);
                 }
             });
         if loaded.is_err() {
@@ -499,7 +499,9 @@ fn choose_form(options: &Options, host: &mut Host, tree: &Tree) -> Result<Form, 
     let what = if is_required {
         text!("cannot use the key file")
     } else {
-        event::PATH_HANDLES
+        text!(
+            "handles: by path (a file that moves to another directory goes stale); cannot use the key file"
+        )
     };
     let status = failed(what, path.to_bytes(), errno);
     if is_required {

@@ -3,7 +3,7 @@
 #[cfg(feature = "init")]
 use super::Options;
 use crate::drive::platform::host::files::{self, Directory};
-use crate::event::{Events, Line, MOUNT_WITH};
+use crate::event::{Events, Line};
 use crate::mem::Ends as _;
 use crate::sys;
 use crate::text::{Text, text};
@@ -149,7 +149,9 @@ impl Shown {
             return;
         }
         let mut line = Line::default();
-        line.prefix().say(MOUNT_WITH).say(command.before);
+        line.prefix()
+            .say(text!("mount it with: "))
+            .say(command.before);
         if names_ports && command.names_transport {
             line.say(text!(",proto=tcp"));
             if self.is_v6 {

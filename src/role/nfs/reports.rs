@@ -37,19 +37,23 @@ pub(super) fn report_export(tree: &mut Tree, number: usize, events: &mut Events)
             "read-only: rw was asked, but the file system is read-only here (systemd: ReadWritePaths="
         );
         let mut line = Line::default();
-        line.prefix().say(event::EXPORTING).details(path, why);
+        line.prefix().say(text!("exporting")).details(path, why);
         events.report_line(line.escaped(path).byte(b')'));
     } else {
-        events.report(event::EXPORTING, path, kind);
+        events.report(text!("exporting"), path, kind);
     }
     let may_write =
         |client: Client<'_>| client.hosts == Hosts::Everyone && client.rules.has(Rules::WRITABLE);
     if is_writable && export.clients().any(may_write) {
         let advice = text!("limit them, as in --export /srv:rw,192.0.2.0/24");
-        events.report(event::WRITABLE_BY_ALL, path, advice);
+        events.report(text!("all hosts may write to"), path, advice);
     }
     if path.len() == 1 {
-        events.report(event::UNUSABLE_BY_WINDOWS, b"/", Text::NOTHING);
+        events.report(
+            text!("Windows clients cannot use an export of this name; export a directory below"),
+            b"/",
+            Text::NOTHING,
+        );
     }
 }
 
@@ -132,7 +136,11 @@ pub(super) fn report_exports(tree: &mut Tree, file_user: FileUser, events: &mut 
     report_mounts_below(tree, events);
     let why = match file_user {
         FileUser::Caller => {
-            events.report(event::ACTING_AS_CALLERS, b"", Text::NOTHING);
+            events.report(
+                text!("clients access files with the UID that they send"),
+                b"",
+                Text::NOTHING,
+            );
             return;
         }
         FileUser::Own => Text::NOTHING,
@@ -141,7 +149,11 @@ pub(super) fn report_exports(tree: &mut Tree, file_user: FileUser, events: &mut 
     };
     let mut user = Line::default();
     user.number(sys::user_id());
-    events.report(event::ACTING_AS, user.bytes(), why);
+    events.report(
+        text!("every client accesses files as user"),
+        user.bytes(),
+        why,
+    );
 }
 
 /// Reports the address of a service.

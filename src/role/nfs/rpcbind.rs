@@ -8,7 +8,6 @@ use super::options::Options;
 use crate::config::{RPCBIND_TIMEOUT, WITHDRAW_TIMEOUT};
 use crate::drive::platform::host::client::{Client, Unconnected};
 use crate::engine::portmap::address;
-use crate::event;
 use crate::mem::Ends as _;
 use crate::net::NetError;
 use crate::sys;
@@ -80,8 +79,10 @@ impl Rpcbind {
     /// The event that describes the failure.
     pub(super) fn register(&mut self, mappings: &[Mapping], error: NetError) -> Result<(), Text> {
         let why = match error {
-            NetError::Denied => event::MAY_NOT_PORTMAP,
-            _ => event::NO_PORTMAP,
+            NetError::Denied => {
+                text!("port 111 (portmap) is for root only: Windows and ESXi cannot mount")
+            }
+            _ => text!("port 111 (portmap) is in use: Windows and ESXi cannot mount"),
         };
         if self.has_own_stack {
             return Err(why);

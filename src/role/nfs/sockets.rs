@@ -13,7 +13,7 @@ use crate::drive::platform::host::daemon;
 #[cfg(feature = "serve")]
 use crate::drive::platform::host::loops;
 use crate::engine::programs::ProgramSet;
-use crate::event::{self, Fatal};
+use crate::event::Fatal;
 use crate::net::{NetError, NetResult};
 #[cfg(feature = "serve")]
 use crate::sys::Errno;
@@ -99,7 +99,11 @@ impl Nfs {
             if let Err(error) = bound
                 && self.is_first
             {
-                failed(event::NO_DATAGRAMS, b"", net_errno(error));
+                failed(
+                    text!("no MOUNT over UDP, only over TCP"),
+                    b"",
+                    net_errno(error),
+                );
             }
         }
         self.register(&nfs_at, mount_at.port(), has_datagrams);

@@ -2,7 +2,7 @@
 //!
 //! A stalled disk or a crash in one child does not delay the others. The supervisor itself serves no sockets and no files.
 
-use crate::event::{self, Fatal, Line, NO_PROCESS, NOT_ANSWERING, RESTARTING, STOPPING, Sink};
+use crate::event::{self, Fatal, Line, NO_PROCESS, STOPPING, Sink};
 use crate::sys;
 use crate::sys::linux::process::{self, Signal, SignalRequest};
 use crate::sys::linux::shared::share_counters;
@@ -18,7 +18,7 @@ const PAUSE_MIN_MS: u32 = 100;
 const PAUSE_MAX_MS: u32 = 30_000;
 /// Interval of asking children whether they still run their loop.
 const ASK: Duration = Duration::from_ms(if cfg!(test) { 20 } else { 10_000 });
-/// A child that did not answer for this time is killed. `NOT_ANSWERING` names the time.
+/// A child that did not answer for this time is killed. The message names the time.
 const SILENCE: Duration = Duration::from_ms(if cfg!(test) { 60 } else { 30_000 });
 /// If a child's first run fails within this time, it could not start and has reported why: the supervisor stops all children and
 /// fails.
@@ -120,7 +120,8 @@ impl Child {
         let mut signal = Signal::Ask;
         if now.since(self.answered_at) >= SILENCE {
             let mut line = Line::default();
-            line.text(self.name).say(NOT_ANSWERING);
+            line.text(self.name)
+                .say(text!(" has not answered for 30 s; killing it"));
             event::report_name(sink, line.bytes(), b"", Text::NOTHING);
             self.answered_at = now;
             signal = Signal::Kill;
@@ -263,7 +264,7 @@ pub fn run(
             } else {
                 line.say(text!(" was killed"));
             }
-            line.say(RESTARTING);
+            line.say(text!("; restarting"));
             event::report_name(sink, line.bytes(), b"", Text::NOTHING);
         }
     }
