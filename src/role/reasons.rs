@@ -4,6 +4,7 @@ use super::{FAILED, Fatal, complain};
 use crate::event::{Line, NO_PROCESS};
 use crate::sys::Errno;
 use crate::text::{Text, text};
+#[cfg(any(feature = "nfs", feature = "ls"))]
 use crate::vfs::OpenFault;
 
 /// Reports that `what` failed on `about`, with the reason of `errno` from `table` or the common ones. Returns exit status 1.
@@ -22,7 +23,7 @@ pub(super) fn failed_with(what: Text, about: &[u8], number: u8, table: &[Reason]
     complain(FAILED, what, line.bytes(), why)
 }
 
-/// Greatest errno of Linux. Greater numbers are reasons of ours, as [`OpenFault`] has them.
+/// Greatest errno of Linux. Greater numbers are reasons of ours, as [`crate::vfs::OpenFault`] has them.
 const ERRNO_MAX: u8 = 133;
 
 /// An errno and its reason.
@@ -35,16 +36,19 @@ pub(super) const fn reason(errno: Errno, text: Text) -> Reason {
 }
 
 /// Makes a row for a reason that Linux has no errno for.
+#[cfg(any(feature = "nfs", feature = "ls"))]
 pub(super) const fn own_reason(number: u8, text: Text) -> Reason {
     Reason(number, text)
 }
 
 /// Reason for an export or argument that is a file, but not an ISO image.
+#[cfg(any(feature = "nfs", feature = "ls"))]
 pub(super) const NO_IMAGE: Reason = own_reason(
     OpenFault::NO_IMAGE,
     text!("neither a directory nor an ISO 9660 or UDF image"),
 );
 /// Reason for an image whose UDF file system has an unknown layout.
+#[cfg(any(feature = "nfs", feature = "ls"))]
 pub(super) const OTHER_IMAGE: Reason = own_reason(
     OpenFault::OTHER_IMAGE,
     text!("the files are in UDF of an unknown layout; unpack the image with another program"),
