@@ -5,7 +5,7 @@
 //! for all hashes but CRC-32, which needs neither.
 
 use super::rounds;
-use crate::mem::Ends as _;
+use crate::mem::{Ends as _, index_of, nth, parts};
 use crate::vfs::{FsError, FsResult};
 use crate::wire::Writer;
 use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
@@ -30,38 +30,29 @@ pub enum Algorithm {
     Crc32,
 }
 
+/// The names in requests and replies, in the order of [`Algorithm`].
+const NAMES: &[u8] = b"sha256 sha1 md5 crc32";
+/// Lengths of the hashes (32-bit words).
+static WORD_COUNTS: [u8; 4] = [8, 5, 4, 1];
+
 impl Algorithm {
     const ALL: [Self; 4] = [Self::Sha256, Self::Sha1, Self::Md5, Self::Crc32];
 
     /// The first supported name in a client's comma-separated list.
     pub fn choose(list: &[u8]) -> Option<Self> {
-        list.split(|byte| *byte == b',')
-            .find_map(|name| Self::ALL.into_iter().find(|known| known.name() == name))
+        let index = parts(list, b',').find_map(|name| index_of(NAMES, name))?;
+        Self::ALL.get(index).copied()
     }
 
     /// The name in requests and replies.
-    pub const fn name(self) -> &'static [u8] {
-        match self {
-            Self::Sha256 => b"sha256",
-            Self::Sha1 => b"sha1",
-            Self::Md5 => b"md5",
-            Self::Crc32 => b"crc32",
-        }
+    pub fn name(self) -> &'static [u8] {
+        nth(NAMES, b' ', self as usize)
     }
 
     /// Length of a hash (32-bit words).
-    const fn word_count(self) -> usize {
-        match self {
-            Self::Sha256 => 8,
-            Self::Sha1 => 5,
-            Self::Md5 => 4,
-            Self::Crc32 => 1,
-        }
-    }
-
-    /// Length of a hash (bytes).
-    const fn hash_bytes(self) -> usize {
-        self.word_count() * 4
+    fn word_count(self) -> usize {
+        let count = WORD_COUNTS.get(self as usize);
+        count.copied().unwrap_or_default().into()
     }
 
     /// The initial state. MD5's is the first four words of SHA-1's.
@@ -134,7 +125,7 @@ impl Check {
             self.block_bytes = block_bytes.max(BLOCK_BYTES_MIN).into();
             count = left.div_ceil(self.block_bytes);
         }
-        let hashes_bytes = count.saturating_mul(algorithm.hash_bytes() as u64);
+        let hashes_bytes = count.saturating_mul(algorithm.word_count() as u64 * 4);
         if self.block_bytes < ALL && block_bytes < BLOCK_BYTES_MIN || hashes_bytes > buffer as u64 {
             return Err(FsError::Invalid);
         }

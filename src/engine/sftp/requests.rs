@@ -2,7 +2,7 @@
 
 use super::status::Outcome;
 use super::{Level, Turn};
-use crate::mem::{index_of, nth};
+use crate::mem::{index_of, nth, parts};
 use crate::text::{Text, text, texts};
 use crate::wire::sftp::{kind, open};
 
@@ -309,7 +309,7 @@ const _: () = assert!(COUNT <= u32::BITS as usize);
 /// Bit mask of the requests in a comma-separated list.
 fn listed(list: &[u8]) -> Option<u32> {
     let mut bits = 0;
-    for name in list.split(|byte| *byte == b',') {
+    for name in parts(list, b',') {
         bits |= bit(index_of(&NAMES, name)?);
     }
     Some(bits)
