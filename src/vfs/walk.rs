@@ -6,7 +6,7 @@
 //! image's top directory ends with "/".
 
 use super::{FsError, FsResult, Name, Node, ObjectType, Tree};
-use crate::config::{EXPORT_PATH_BYTES_MAX, PATH_BYTES_MAX};
+use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_ISO, HAS_NFS, PATH_BYTES_MAX};
 
 /// Most symbolic links followed by one walk, as in Linux.
 pub(super) const LINK_COUNT_MAX: u16 = 40;
@@ -67,6 +67,11 @@ impl<'a> Path<'a> {
         }
     }
 
+    /// The export at whose top the walk begins. Only [`find`] sets one, for NFS.
+    fn export(&self) -> Option<usize> {
+        self.export.filter(|_| HAS_NFS)
+    }
+
     /// The object at which the walk ended, if it exists.
     pub(super) fn node(&self) -> Option<Node> {
         let top = self.text.is_empty().then_some(self.parent);
@@ -76,8 +81,8 @@ impl<'a> Path<'a> {
     /// Writes the path as clients write it, truncated to `out`.
     #[inline(never)]
     pub fn write(&mut self, out: &mut [u8]) -> usize {
-        let Self { tree, text, .. } = self;
-        join(out, top(tree, self.export), text)
+        let export = self.export();
+        join(out, top(self.tree, export), &self.text)
     }
 
     /// The last name; empty for the top.
@@ -209,7 +214,7 @@ impl Path<'_> {
     fn start_at_top(&mut self) -> FsResult<()> {
         self.text.clear();
         self.node = None;
-        self.parent = match self.export {
+        self.parent = match self.export() {
             Some(number) => self.tree.root(number)?,
             None => self.tree.root_dir()?,
         };
@@ -294,15 +299,18 @@ impl Path<'_> {
     /// The rest of the absolute path `path` below the top of the walk. `None`: `path` is not below the top.
     #[inline(never)] // Not part of `walk_names`, which calls itself: the buffer is large.
     fn below_top<'b>(&mut self, path: &'b [u8]) -> Option<&'b [u8]> {
-        // If the export's path contains symbolic links, the absolute target of a link may begin with the export's real path
-        // instead.
-        let mut buffer = [0; EXPORT_PATH_BYTES_MAX];
-        let len = match self.export {
-            Some(number) => self.tree.real_path(number, &mut buffer),
-            None => 0,
-        };
-        let real = below(front(&buffer, len), path);
-        real.or_else(|| beneath(top(self.tree, self.export), path))
+        let export = self.export();
+        if let Some(number) = export {
+            // If the export's path contains symbolic links, the absolute target of a link may begin with the export's real path
+            // instead.
+            let mut buffer = [0; EXPORT_PATH_BYTES_MAX];
+            let len = self.tree.real_path(number, &mut buffer);
+            let real = below(front(&buffer, len), path);
+            if real.is_some() {
+                return real;
+            }
+        }
+        beneath(top(self.tree, export), path)
     }
 
     /// Moves the walk to the object `name` in the directory at which the walk is. If the object is a symbolic link that `end`
@@ -356,7 +364,7 @@ impl Path<'_> {
         if self.tree.attr(dir)?.kind == ObjectType::Directory {
             return Ok(());
         }
-        if !direct {
+        if !direct || !HAS_ISO {
             return Err(FsError::NotDirectory);
         }
         let top = self.tree.enter_image(self.parent, Name(last(&self.text)))?;
