@@ -183,14 +183,14 @@ fn server(
         jail = user.jail_descriptor();
         tree.add(Backend::ByPath, user);
     }
-    let texts = [(); 3].map(|()| mem::bytes(ACCOUNT_BYTES_MAX));
+    let text = || mem::bytes(ACCOUNT_BYTES_MAX);
     let uid = sys::user_id();
     let sftp = mem::leak(Sftp::new(
         options.permits,
         options.level,
         uid,
         sys::variable(b"TZ="),
-        texts,
+        [text(), text(), text()],
     ));
     if let Some(wanted) = options.start {
         let start = expand(wanted.to_bytes(), uid, sftp, tree);
