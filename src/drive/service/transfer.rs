@@ -92,16 +92,12 @@ impl<'a> Carrier<'a> {
             return Err(Halt::Job(id));
         }
         loop {
-            let Some(Transfer {
-                file,
-                offset,
-                len,
-                way,
-            }) = transfer.as_mut().filter(|rest| rest.len > 0)
-            else {
+            let Some(rest) = transfer.as_mut().filter(|rest| rest.len > 0) else {
                 self.send(false).map_err(to_send)?;
                 return Ok(Ok(()));
             };
+            let way = rest.way;
+            let (file, offset, len) = (&rest.file, &mut rest.offset, &mut rest.len);
             let (count, submitted) = match way {
                 Way::ToPeer if HAS_SENDS => {
                     let sent = self

@@ -241,8 +241,7 @@ impl Turn<'_> {
         }
         let whole = (len + LENGTH_BYTES as u32) as usize;
         if whole < HEAD_BYTES {
-            let why = text!("a packet has no request id");
-            return Err(Next::Close(why));
+            return Err(Next::Close(text!("a packet has no request id")));
         }
         let kind = args.byte();
         self.request.id = args.u32();

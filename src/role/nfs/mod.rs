@@ -106,10 +106,6 @@ pub(super) fn run(
 }
 
 /// Makes the server's task, not started yet, and adds the exports to `tree`. The task is never freed.
-#[expect(
-    clippy::mut_from_ref,
-    reason = "the task is allocated here and borrows no argument"
-)]
 pub(super) fn task(
     options: &'static Options,
     network: &Network,
@@ -122,25 +118,7 @@ pub(super) fn task(
     }
     let files = mem::leak(Files::new(options, tree));
     files.load(options, tree, &mut |_, _, _| ())?;
-    let descriptors = sys::raise_descriptor_limit();
-    // With a small RLIMIT_NOFILE, at most half of the descriptors is reserved for exports, listeners and the like.
-    let reserve = DESCRIPTOR_RESERVE + tree.exports().len();
-    let spare = descriptors - reserve.min(descriptors / 2);
-    let node_count = (spare / 4).clamp(
-        NODE_COUNT_MIN,
-        NODE_COUNT_MIN.max(scaled(1, NODE_COUNT_MAX)),
-    );
-    let connection_count = spare
-        .saturating_sub(node_count)
-        .min(scaled(CONNECTION_COUNT_MIN, network.connection_count_max()));
-    if connection_count == 0 {
-        return Err(failed(text!("cannot accept clients"), b"", Errno::MFILE));
-    }
-    log::info!(
-        "up to {=usize} connections and {=usize} open files",
-        connection_count,
-        node_count
-    );
+    let (connection_count, node_count) = counts(network, tree)?;
     let Common {
         turns,
         connections,
@@ -195,6 +173,30 @@ pub(super) fn task(
         files,
         retry_at: Instant::NEVER,
     }))
+}
+
+/// Divides the descriptors: returns the limits of connections and of open files.
+fn counts(network: &Network, tree: &Tree) -> Result<(usize, usize), Fatal> {
+    let descriptors = sys::raise_descriptor_limit();
+    // With a small RLIMIT_NOFILE, at most half of the descriptors is reserved for exports, listeners and the like.
+    let reserve = DESCRIPTOR_RESERVE + tree.exports().len();
+    let spare = descriptors - reserve.min(descriptors / 2);
+    let node_count = (spare / 4).clamp(
+        NODE_COUNT_MIN,
+        NODE_COUNT_MIN.max(scaled(1, NODE_COUNT_MAX)),
+    );
+    let connection_count = spare
+        .saturating_sub(node_count)
+        .min(scaled(CONNECTION_COUNT_MIN, network.connection_count_max()));
+    if connection_count == 0 {
+        return Err(failed(text!("cannot accept clients"), b"", Errno::MFILE));
+    }
+    log::info!(
+        "up to {=usize} connections and {=usize} open files",
+        connection_count,
+        node_count
+    );
+    Ok((connection_count, node_count))
 }
 
 /// Adds the host's exported directories to the tree. Returns the form of their handles, and the user of file accesses.

@@ -47,6 +47,14 @@ impl Host {
         Ok(entry)
     }
 
+    /// Counts bytes that were written to a file and are not on disk.
+    pub(super) fn count_unsynced(&self, pin: &Pin, len: usize) {
+        if let Some(entry) = self.table.get(pin.node) {
+            let bytes = &entry.unsynced_bytes;
+            bytes.set(bytes.get().saturating_add(len as u32));
+        }
+    }
+
     #[inline(never)]
     pub(super) fn write_all(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
         self.count_unsynced(pin, bytes.len());

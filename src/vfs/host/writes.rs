@@ -127,14 +127,6 @@ impl Host {
         let _ = self.dirty.writes.pipes.push(write.pipe);
         Ok(())
     }
-
-    /// Counts bytes that were written to a file and are not on disk.
-    pub(super) fn count_unsynced(&self, pin: &Pin, len: usize) {
-        if let Some(entry) = self.table.get(pin.node) {
-            let bytes = &entry.unsynced_bytes;
-            bytes.set(bytes.get().saturating_add(len as u32));
-        }
-    }
 }
 
 impl Writes {

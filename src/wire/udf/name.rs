@@ -40,6 +40,18 @@ impl Text<'_> {
         }
         Some(char::from_u32(code).filter(|letter| !matches!(letter, '\0' | '/')))
     }
+
+    /// Returns the offset of the extension: a dot, and at most four characters after it.
+    fn extension(&self) -> Option<usize> {
+        let mut at = self.units.len();
+        for count in 0..EXTENSION_LEN_MAX {
+            at = at.checked_sub(self.unit.max(1))?;
+            if self.unit(at) == Some('.'.into()) {
+                return (count > 0).then_some(at);
+            }
+        }
+        None
+    }
 }
 
 /// A name that is written, in UTF-8.
@@ -57,6 +69,14 @@ impl Output<'_> {
                 *place = *byte;
                 self.len += 1;
             }
+        }
+    }
+
+    fn put_checksum(&mut self, units: &[u8]) {
+        self.put(b"#");
+        for shift in [12, 8, 4, 0] {
+            let digit = (crc(units) >> shift & 15) as usize;
+            self.put(b"0123456789ABCDEF".get(digit..=digit).unwrap_or_default());
         }
     }
 
@@ -123,18 +143,7 @@ pub fn decode(name: &[u8], out: &mut [u8]) -> usize {
     }
     let text = Text { units, unit };
     let max = out.len();
-    // The extension: a dot, and at most four characters after it.
-    let (mut dot, mut at) = (None, units.len());
-    for count in 0..EXTENSION_LEN_MAX {
-        let Some(before) = at.checked_sub(unit.max(1)) else {
-            break;
-        };
-        at = before;
-        if text.unit(at) == Some('.'.into()) {
-            dot = (count > 0).then_some(at);
-            break;
-        }
-    }
+    let dot = text.extension();
     let mut extension = Output {
         bytes: &mut [0; 31],
         len: 0,
@@ -176,11 +185,7 @@ pub fn decode(name: &[u8], out: &mut [u8]) -> usize {
     };
     if base.is_changed || is_reserved {
         base.len = short_len;
-        base.put(b"#");
-        for shift in [12, 8, 4, 0] {
-            let digit = (crc(units) >> shift & 15) as usize;
-            base.put(b"0123456789ABCDEF".get(digit..=digit).unwrap_or_default());
-        }
+        base.put_checksum(units);
         extension.len = extension_len;
     }
     base.put(extension.bytes.get(..extension.len).unwrap_or_default());

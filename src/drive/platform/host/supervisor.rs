@@ -129,6 +129,31 @@ impl Child {
         self.signal(signal);
     }
 
+    /// Returns true if the first process of the child failed at its start.
+    fn is_failed_start(&self) -> bool {
+        !self.has_begun && self.status == Some(1) && sys::now().since(self.since) < BEGINNING
+    }
+
+    /// If the child's process has ended, reports its status and schedules its restart.
+    fn restart_later(&mut self, sink: &mut dyn Sink) {
+        let Some(status) = self.status.take() else {
+            return;
+        };
+        let now = sys::now();
+        self.has_begun = true;
+        self.ended(now, now.since(self.since));
+        let mut line = Line::default();
+        line.text(self.name);
+        if status >= 0 {
+            line.say(text!(" exited with status "))
+                .number(status.unsigned_abs());
+        } else {
+            line.say(text!(" was killed"));
+        }
+        line.say(text!("; restarting"));
+        event::report_name(sink, line.bytes(), b"", Text::NOTHING);
+    }
+
     /// Schedules the restart of a child whose process ran for `lived`. A run that answered a client, or was longer than the pause
     /// before it, is followed by the shortest pause.
     fn ended(&mut self, now: Instant, lived: Duration) {
@@ -139,6 +164,14 @@ impl Child {
             (self.pause_ms * 2).min(PAUSE_MAX_MS)
         };
         self.restart_at = now.after(Duration::from_ms(self.pause_ms));
+    }
+}
+
+/// Shares a count of turns with each child, if the host shares memory.
+fn share_turns(children: &mut [Child]) {
+    let counters = share_counters::<CHILD_COUNT_MAX>();
+    for (child, turns) in children.iter_mut().zip(counters.into_iter().flatten()) {
+        child.turns = Some(turns);
     }
 }
 
@@ -185,12 +218,8 @@ pub fn run(
     // Without signalfd, signals have their default action: they end the supervisor, and the kernel then ends its children.
     let signals = process::signals(true, true);
     // The children have no signalfd either, and cannot be asked.
-    if signals.is_some()
-        && let Some(counters) = share_counters::<CHILD_COUNT_MAX>()
-    {
-        for (child, turns) in children.iter_mut().zip(counters) {
-            child.turns = Some(turns);
-        }
+    if signals.is_some() {
+        share_turns(children);
     }
     let mut ask_at = sys::now().after(ASK);
     let mut is_refused = false;
@@ -241,31 +270,12 @@ pub fn run(
             }
         }
         reap(children);
-        for place in 0..children.len() {
-            let Some(child) = children.get_mut(place) else {
-                break;
-            };
-            let Some(status) = child.status.take() else {
-                continue;
-            };
-            let now = sys::now();
-            let lived = now.since(child.since);
-            if !child.has_begun && status == 1 && lived < BEGINNING {
+        for child in &mut *children {
+            if child.is_failed_start() {
                 stop(children);
                 return Err(Fatal::Failed);
             }
-            child.has_begun = true;
-            child.ended(now, lived);
-            let mut line = Line::default();
-            line.text(child.name);
-            if status >= 0 {
-                line.say(text!(" exited with status "))
-                    .number(status.unsigned_abs());
-            } else {
-                line.say(text!(" was killed"));
-            }
-            line.say(text!("; restarting"));
-            event::report_name(sink, line.bytes(), b"", Text::NOTHING);
+            child.restart_later(sink);
         }
     }
 }

@@ -423,6 +423,17 @@ impl Browser {
         }
     }
 
+    /// Returns the links of the set `links` that are up.
+    fn up_links(&self, links: LinkSet) -> impl Iterator<Item = LinkId> + use<> {
+        let mut up = LinkSet::default();
+        for (link, known) in (0..).zip(self.links.iter()) {
+            if known.is_up() && links.has(link) {
+                up.add(LinkSet::of(link));
+            }
+        }
+        (0..self.links.len() as LinkId).filter(move |link| up.has(*link))
+    }
+
     /// Returns when the next event is due that missing responses cause: `AllForNow`, `TimedOut` or `Unresolved`.
     fn next_timeout_at(&self) -> Instant {
         let lookups = self.lookups.iter().filter(|lookup| !lookup.is_done);

@@ -2,7 +2,7 @@
 //!
 //! Every pass computes all flags again, so a question is removed in the first pass in which no lookup needs it.
 
-use super::super::{LinkId, LinkSet, NameId};
+use super::super::{LinkId, NameId};
 use super::entry::{CacheEntry, Role, record_flag};
 use super::questions::{Question, question_flag};
 use super::{Browser, Goal};
@@ -74,17 +74,6 @@ impl Browser {
             }
         }
         self.sweep();
-    }
-
-    /// Returns the links of the set `links` that are up.
-    pub(super) fn up_links(&self, links: LinkSet) -> impl Iterator<Item = LinkId> + use<> {
-        let mut up = LinkSet::default();
-        for (link, known) in (0..).zip(self.links.iter()) {
-            if known.is_up() && links.has(link) {
-                up.add(LinkSet::of(link));
-            }
-        }
-        (0..self.links.len() as LinkId).filter(move |link| up.has(*link))
     }
 
     /// Marks the PTR record at `index` if it answers a question of a lookup, and adds the questions that follow from the record.
