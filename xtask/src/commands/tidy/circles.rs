@@ -1,17 +1,20 @@
-//! Finds import cycles between sibling modules: of two siblings, at most one may import the other, directly or through others.
+//! Finds circles: sibling modules that import each other, directly or through others, and files whose methods call each other.
 //!
-//! A folder counts as one module with everything in it. Imports from the parent module are not checked, even if the parent
-//! re-exports an item of a sibling. An import of a type is not checked in files that contain methods of this type.
+//! For imports, a folder counts as one module with everything in it. Imports from the parent module are not checked, even if the
+//! parent re-exports an item of a sibling. An import of a type is not checked in files that contain methods of this type: for
+//! these, the calls of methods are checked, resolved by name within the type and the folder. Calls from and to the file that
+//! defines the type are not checked, like imports from the parent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::scan::{Found, Module};
+use super::scan::{Found, Function, Module};
+use super::table::Breach;
 
-/// Imports between the modules of one folder: importing module, imported module, file and line of one such import.
+/// Imports (or calls) between the modules of one folder: importing module, imported module, file and line of one such import.
 type Imports<'a> = BTreeMap<&'a str, BTreeMap<&'a str, String>>;
 
-/// Reports each cycle once, with file and line of its imports.
-pub(super) fn check(modules: &[&Module]) -> Vec<String> {
+/// Reports each cycle of imports once, with file and line of its imports.
+pub(super) fn check(modules: &[&Module]) -> Vec<Breach> {
     let names: Vec<String> = modules.iter().map(|module| module.name()).collect();
     let known: BTreeSet<&str> = names.iter().flat_map(|name| ancestors(name)).collect();
     let mut folders: BTreeMap<&str, Imports<'_>> = BTreeMap::new();
@@ -29,16 +32,81 @@ pub(super) fn check(modules: &[&Module]) -> Vec<String> {
             }
         }
     }
-    let mut cycles = Vec::new();
+    let mut breaches = Vec::new();
     for (folder, imports) in &folders {
-        let mut done = BTreeSet::new();
-        for start in imports.keys() {
-            if let Some(cycle) = cycle(imports, start, &done) {
-                cycles.push(describe(folder, imports, &cycle));
-                done.extend(cycle);
+        breaches.extend(cycles(imports).iter().map(|cycle| Breach {
+            name: None,
+            message: format!(
+                "{}: import cycle: {}",
+                inside(folder),
+                describe(imports, cycle, "imports")
+            ),
+        }));
+    }
+    breaches
+}
+
+/// Reports each circle of files in which methods of one type call each other, with file and line of a call of each.
+pub(super) fn check_methods(modules: &[&Module]) -> Vec<Breach> {
+    let methods = modules.iter().flat_map(|module| {
+        module.functions.iter().filter_map(|function| {
+            let is_trunk = module.defined.contains(function.owner.as_ref()?);
+            let folder = module.path.parent().filter(|_| !is_trunk)?.to_str()?;
+            Some((
+                (folder, function.owner.as_deref()?),
+                (module.path.file_stem()?.to_str()?, function),
+            ))
+        })
+    });
+    let mut types: BTreeMap<(&str, &str), Vec<(&str, &Function)>> = BTreeMap::new();
+    for (owner, method) in methods {
+        types.entry(owner).or_default().push(method);
+    }
+    let mut breaches = Vec::new();
+    for ((folder, owner), methods) in types {
+        let calls = calls(folder, &methods);
+        breaches.extend(cycles(&calls).iter().map(|cycle| Breach {
+            name: Some((
+                "method_circles",
+                format!("{}::{owner}", folder.replace('/', "::")),
+            )),
+            message: format!(
+                "src/{folder}: circle of methods of {owner}: {}",
+                describe(&calls, cycle, "calls")
+            ),
+        }));
+    }
+    breaches
+}
+
+/// The calls between the files that contain the `methods` of a type.
+fn calls<'a>(folder: &str, methods: &[(&'a str, &'a Function)]) -> Imports<'a> {
+    let mut calls: Imports<'_> = BTreeMap::new();
+    for (file, method) in methods {
+        for (line, name) in &method.calls {
+            let mut called = methods.iter().filter(|(_, method)| method.name == *name);
+            let own = called.clone().find(|(other, _)| other == file);
+            if let Some((other, _)) = called.next()
+                && own.is_none()
+            {
+                let place = format!("{name}: src/{folder}/{file}.rs:{line}");
+                calls.entry(file).or_default().entry(other).or_insert(place);
             }
-            done.insert(start);
         }
+    }
+    calls
+}
+
+/// The cycles in `imports`, each once.
+fn cycles<'a>(imports: &Imports<'a>) -> Vec<Vec<&'a str>> {
+    let mut cycles = Vec::new();
+    let mut done = BTreeSet::new();
+    for start in imports.keys() {
+        if let Some(cycle) = cycle(imports, start, &done) {
+            done.extend(cycle.iter().copied());
+            cycles.push(cycle);
+        }
+        done.insert(*start);
     }
     cycles
 }
@@ -82,16 +150,19 @@ fn cycle<'a>(
     None
 }
 
-/// Returns the message about an import cycle, with each import and where it is.
-fn describe(folder: &str, imports: &Imports<'_>, cycle: &[&str]) -> String {
+/// Names each step of a cycle and where it is; `verb` says what one file does with the next.
+fn describe(imports: &Imports<'_>, cycle: &[&str], verb: &str) -> String {
     let steps = cycle.iter().zip(cycle.iter().cycle().skip(1));
-    let steps = steps.map(|(from, to)| format!("{from} imports {to} ({})", imports[from][to]));
-    let steps: Vec<String> = steps.collect();
-    let inside = match folder {
+    let steps = steps.map(|(from, to)| format!("{from} {verb} {to} ({})", imports[from][to]));
+    steps.collect::<Vec<String>>().join(", ")
+}
+
+/// The folder of a module.
+fn inside(module: &str) -> String {
+    match module {
         "" => "src".to_owned(),
-        folder => format!("src/{}", folder.replace("::", "/")),
-    };
-    format!("{inside}: import cycle: {}", steps.join(", "))
+        module => format!("src/{}", module.replace("::", "/")),
+    }
 }
 
 /// The innermost common ancestor of a module and an imported path, and the ancestor's child modules that contain each of them.
