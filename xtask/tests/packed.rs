@@ -28,7 +28,7 @@ fn packed(arch: Arch) -> Result<PathBuf> {
     if let Some((_, path)) = built.iter().find(|(built_arch, _)| *built_arch == arch) {
         return Ok(path.clone());
     }
-    let path = build::build_packed(arch, &Role::ALL)?;
+    let path = build::build_packed(arch, Role::all())?;
     built.push((arch, path.clone()));
     Ok(path)
 }
@@ -68,10 +68,10 @@ fn packed_and_plain_file_print_the_same() -> Result<()> {
 #[test]
 fn packed_build_is_reproducible() -> Result<()> {
     // The test `reproducible` covers x86_64, so this one builds for i686. No other test uses this build with only one role.
-    let path = build::build_packed(Arch::I686, &[Role::Ls])?;
+    let path = build::build_packed(Arch::I686, &[Role::LS])?;
     let first = fs::read(&path)?;
     fs::remove_file(&path)?;
-    build::build_packed(Arch::I686, &[Role::Ls])?;
+    build::build_packed(Arch::I686, &[Role::LS])?;
     ensure!(
         fs::read(&path)? == first,
         "the second build differs from the first"

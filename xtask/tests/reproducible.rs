@@ -71,9 +71,9 @@ pub(crate) fn xtask_of_copy(directory: &Path) -> Result<Command> {
 #[test]
 fn builds_by_different_users_are_identical() -> Result<()> {
     let roles = if is_full_run() {
-        &Role::ALL
+        Role::all()
     } else {
-        &[Role::Mdns][..]
+        &[Role::MDNS][..]
     };
     let names = roles.iter().map(|role| role.name()).collect::<Vec<_>>();
     let directory = tempfile::tempdir()?;

@@ -14,9 +14,11 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use object::{Object as _, ObjectSymbol as _};
 
 #[cfg(feature = "workshop")]
@@ -70,80 +72,40 @@ impl Arch {
     }
 }
 
-/// A role or an optional part of the executable; each is a cargo feature of the package.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Role {
-    /// NFS server
-    Nfs,
-    /// Supervises the NFS server
-    Serve,
-    /// SFTP server
-    SftpServer,
-    /// Exports the contents of ISO images
-    Iso,
-    /// Boots ISO images over the network with iPXE
-    Ipxe,
-    /// Command-line tool that lists and reads the contents of ISO images
-    Ls,
-    /// Health check of a running server
-    Check,
-    /// Reports what a host lacks
-    Probe,
-    /// Announces host and services by multicast DNS
-    Mdns,
-    /// Lists services announced by multicast DNS
-    Browse,
-    /// Announces one service or name by multicast DNS
-    Publish,
-    /// Looks up addresses of host names and names of addresses by multicast DNS
-    Resolve,
-    /// Built-in network stack (smoltcp) for all roles
-    Smol,
-    /// Runs as the first process (init) on Linux
-    Init,
-    /// Boots on a machine without an operating system
-    Bare,
-}
+/// A role or an optional part of the executable: a cargo feature of the package that is in `default`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Role(&'static str);
 
 impl Role {
-    /// Every role: the default build.
-    pub const ALL: [Self; 15] = [
-        Self::Nfs,
-        Self::Serve,
-        Self::SftpServer,
-        Self::Iso,
-        Self::Ipxe,
-        Self::Ls,
-        Self::Check,
-        Self::Probe,
-        Self::Mdns,
-        Self::Browse,
-        Self::Resolve,
-        Self::Publish,
-        Self::Smol,
-        Self::Bare,
-        Self::Init,
-    ];
+    pub const NFS: Self = Self("nfs");
+    pub const SFTP_SERVER: Self = Self("sftp-server");
+    pub const LS: Self = Self("ls");
+    pub const MDNS: Self = Self("mdns");
 
-    /// The name of the role on the command line, and of its feature in Cargo.toml.
+    /// Every role: the default build.
+    pub fn all() -> &'static [Self] {
+        static ALL: LazyLock<Vec<Role>> = LazyLock::new(|| {
+            let mut lines = include_str!("../../../Cargo.toml").lines();
+            let names = lines.find_map(|line| line.strip_prefix("default = ["));
+            let names = names.unwrap_or_default().split('"').skip(1).step_by(2);
+            names.map(Role).collect()
+        });
+        &ALL
+    }
+
+    /// The name of the feature in Cargo.toml, and of the role on the command line.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Nfs => "nfs",
-            Self::Serve => "serve",
-            Self::SftpServer => "sftp-server",
-            Self::Iso => "iso",
-            Self::Ipxe => "ipxe",
-            Self::Ls => "ls",
-            Self::Check => "check",
-            Self::Probe => "probe",
-            Self::Mdns => "mdns",
-            Self::Browse => "browse",
-            Self::Publish => "publish",
-            Self::Resolve => "resolve",
-            Self::Smol => "smol",
-            Self::Init => "init",
-            Self::Bare => "bare",
-        }
+        self.0
+    }
+}
+
+impl ValueEnum for Role {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::all()
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0))
     }
 }
 
@@ -172,7 +134,7 @@ impl Args {
 /// Builds; prints the bytes saved by each step, then the path.
 pub fn main(args: Args) -> Result<()> {
     let roles = if args.roles.is_empty() {
-        &Role::ALL
+        Role::all()
     } else {
         &args.roles[..]
     };
@@ -212,7 +174,7 @@ pub fn path(arch: Arch) -> PathBuf {
 
 /// Path of the executable for `arch` with only `roles`.
 pub fn path_with(arch: Arch, roles: &[Role]) -> PathBuf {
-    if roles == Role::ALL {
+    if roles == Role::all() {
         return path(arch);
     }
     let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
@@ -226,7 +188,7 @@ pub fn debug_path(arch: Arch) -> PathBuf {
 
 /// Builds the executable with all roles for `arch` and returns its path. Returns quickly if nothing changed since the last build.
 pub fn build(arch: Arch) -> Result<PathBuf> {
-    build_roles(arch, &Role::ALL)
+    build_roles(arch, Role::all())
 }
 
 /// Builds the executable with only `roles` and returns its path, which depends on the roles.

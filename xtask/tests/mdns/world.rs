@@ -208,7 +208,7 @@ fn file(role: &str) -> Result<PathBuf> {
         return Ok(path.clone());
     }
     let path = match role {
-        "mdns" => build::build_roles(Arch::X86_64, &[Role::Mdns])?,
+        "mdns" => build::build_roles(Arch::X86_64, &[Role::MDNS])?,
         _ => build::build(Arch::X86_64)?,
     };
     let path = watched(path)?;

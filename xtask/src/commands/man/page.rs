@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result, bail};
 
 use super::tables::Tables;
+use crate::build::workspace_root;
 
 /// Flags that `--help` of a role leaves out, with the reason. The hand-written part of the man page documents them.
 #[cfg(test)]
@@ -136,12 +137,10 @@ pub(super) fn of_program(
     Ok(page)
 }
 
-/// The manual section of a role's page: 1 for user commands, 8 for servers.
+/// The manual section of a role's page: 1 (user commands) if `image/man` has such a page, else 8 (servers).
 pub(super) fn section_of(role: &str) -> u8 {
-    match role {
-        "ls" | "cat" | "browse" | "publish" | "resolve" => 1,
-        _ => 8,
-    }
+    let user_page = workspace_root().join(format!("image/man/stowaway-{role}.1"));
+    if user_page.exists() { 1 } else { 8 }
 }
 
 /// The one-line description (`.Nd`) in a page.

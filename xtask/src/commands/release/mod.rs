@@ -48,7 +48,7 @@ pub struct Args {
 /// Environment variable with the time of all files, in seconds since 1970 (reproducible-builds.org).
 const TIME_VARIABLE: &str = "SOURCE_DATE_EPOCH";
 /// Roles that are also built alone. Each file has the name of the program that it replaces.
-const ALONE: [Role; 3] = [Role::SftpServer, Role::Nfs, Role::Mdns];
+const ALONE: [Role; 3] = [Role::SFTP_SERVER, Role::NFS, Role::MDNS];
 /// File with the sums of all other files. Its presence marks a directory as a release.
 const SUMS: &str = "SHA256SUMS";
 
@@ -83,7 +83,7 @@ pub fn main(args: Args) -> Result<()> {
         .parse()
         .with_context(|| format!("{TIME_VARIABLE}={seconds}: expected seconds since 1970"))?;
     let or_all = |list: Vec<Role>| match list.is_empty() {
-        true => Role::ALL.to_vec(),
+        true => Role::all().to_vec(),
         false => list,
     };
     let archs = match args.arch.is_empty() {

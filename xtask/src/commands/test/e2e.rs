@@ -265,7 +265,7 @@ fn test_job(mode: &Mode, program: &Path, suite: &str, part: &str, arguments: Vec
 fn built() -> Vec<PathBuf> {
     let mut built: Vec<PathBuf> = Arch::ALL.iter().map(|&arch| build::path(arch)).collect();
     built.extend(Arch::NATIVE.map(|arch| build::path(arch).with_extension("packed")));
-    built.push(build::path_with(Arch::X86_64, &[Role::Mdns]));
+    built.push(build::path_with(Arch::X86_64, &[Role::MDNS]));
     built.push(build::program_path("exercise"));
     built
 }

@@ -1,6 +1,6 @@
 //! The checks that need no NFS or SFTP client: formatting, lints, tidy, documentation, unit tests, builds, sizes, fuzzing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,17 +20,6 @@ use crate::commands::fuzz::{self, Target};
 use crate::commands::tidy;
 use crate::measure::size;
 use crate::setup;
-
-/// Roles that do not depend on other roles. Each is linted alone, to find code that is unused in a build with one role.
-const ALONE: [Role; 7] = [
-    Role::Nfs,
-    Role::SftpServer,
-    Role::Mdns,
-    Role::Browse,
-    Role::Resolve,
-    Role::Ls,
-    Role::Check,
-];
 
 /// Name of the step that builds the executable for every architecture.
 pub const BUILD: &str = "build";
@@ -73,7 +62,7 @@ pub fn jobs(mode: &Mode) -> Vec<Job> {
             6,
             check_job("clippy-alone", || {
                 lint(&["-p", "xtask", "--profile", "tools", "--features", "image"])?;
-                ALONE.iter().try_for_each(lint_alone)
+                roles_alone()?.iter().try_for_each(lint_alone)
             }),
         ),
         ranked(2, check_job("tidy", || tidy::main(tidy::Args {}))),
@@ -139,10 +128,10 @@ fn build_job() -> Job {
             build::build(arch)?;
         }
         for arch in Arch::NATIVE {
-            build::build_packed(arch, &Role::ALL)?;
+            build::build_packed(arch, Role::all())?;
         }
         // Needed by the tests of the responder's memory use.
-        build::build_roles(Arch::X86_64, &[Role::Mdns]).map(drop)
+        build::build_roles(Arch::X86_64, &[Role::MDNS]).map(drop)
     })
 }
 
@@ -288,6 +277,34 @@ fn lint(arguments: &[&str]) -> Result<()> {
     setup::run_captured(&mut lint).map(drop)
 }
 
+/// The roles (lines of `roles!`) whose features depend on no other role. Each is linted alone, to find code that is unused in a
+/// build with one role.
+fn roles_alone() -> Result<Vec<Role>> {
+    let read =
+        |path: &str| fs::read_to_string(workspace_root().join(path)).context(path.to_owned());
+    let text = read("src/role/mod.rs")?;
+    let rows = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("    \"")?.split_once("\": "));
+    let roles: BTreeSet<&str> = rows.map(|(feature, _)| feature).collect();
+    let manifest: toml::Table = read("Cargo.toml")?.parse().context("Cargo.toml")?;
+    let features = manifest
+        .get("features")
+        .context("Cargo.toml has no features")?;
+    let is_alone = |role: &Role| {
+        let mut pending = vec![role.name()];
+        let mut of_role = BTreeSet::new();
+        while let Some(feature) = pending.pop() {
+            if of_role.insert(feature) {
+                let needed = features.get(feature).and_then(toml::Value::as_array);
+                pending.extend(needed.into_iter().flatten().filter_map(toml::Value::as_str));
+            }
+        }
+        of_role.intersection(&roles).eq([&role.name()])
+    };
+    Ok(Role::all().iter().copied().filter(is_alone).collect())
+}
+
 /// Lints the library with only one role.
 fn lint_alone(role: &Role) -> Result<()> {
     let library = ["-p", "stowaway", "--lib", "--no-default-features"];
@@ -341,6 +358,20 @@ mod tests {
             Some((3, 2))
         );
         assert_eq!(parse_counts("test wire::short_is_malformed ... ok"), None);
+    }
+
+    #[test]
+    fn roles_without_other_roles_are_linted_alone() -> Result<()> {
+        let names: Vec<&str> = roles_alone()?.iter().map(|role| role.name()).collect();
+        for (name, is_alone) in [
+            ("sftp-server", true),
+            ("ls", true),
+            ("serve", false),
+            ("iso", false),
+        ] {
+            assert_eq!(names.contains(&name), is_alone, "{names:?}");
+        }
+        Ok(())
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub fn check() -> Result<()> {
 
 /// Looks up a role that image/size.toml names.
 fn role(name: &str) -> Result<Role> {
-    let mut roles = Role::ALL.into_iter();
+    let mut roles = Role::all().iter().copied();
     roles.find(|role| role.name() == name).with_context(|| {
         format!("image/size.toml has a budget for the role {name:?}, which does not exist")
     })
@@ -110,7 +110,7 @@ impl Measured {
             path,
             linked,
             steps,
-        } = build::build_with_steps(arch, &Role::ALL)?;
+        } = build::build_with_steps(arch, Role::all())?;
         let file = steps.last().map_or(0, |step| step.bytes);
         let sizes = Sizes::measure(file, &linked)
             .with_context(|| format!("cannot read the symbols of {}", path.display()))?;

@@ -54,7 +54,7 @@ pub fn main(args: &Args) -> Result<()> {
     // The `--against` file has all roles, so it is compared with a build that has all roles, too.
     let ours = args.choice.ours(|| match before {
         Some(_) => built(),
-        None => build::build_roles(Arch::X86_64, &[Role::Mdns]),
+        None => build::build_roles(Arch::X86_64, &[Role::MDNS]),
     })?;
 
     let mut frame = Frame::new("mdns", ["stowaway", PEER], &args.common, [2, 5])?;
