@@ -145,8 +145,8 @@ pub const DRC_SET_COUNT: usize = 127;
 pub const DRC_SET_COUNT_MIN: usize = 7;
 /// Replies in one set of the duplicate request cache; also the number of peers that can share a set.
 pub const DRC_WAY_COUNT: usize = 8;
-/// Longest reply (bytes) in the duplicate request cache: CREATE's with a handle of 64 bytes and all attributes.
-pub const DRC_REPLY_BYTES: usize = 304;
+/// Longest results (bytes) in the duplicate request cache: CREATE's with a handle of 64 bytes and all attributes.
+pub const DRC_REPLY_BYTES: usize = 280;
 /// Age (seconds) above which a cached reply is no longer sent, and is evicted first; Linux's nfsd keeps replies as long.
 pub const DRC_AGE_SECS: u32 = 120;
 /// Size (bytes) of one set: its last stamp, then the replies, each with 68 bytes of key, checksum, owner and stamps.

@@ -38,7 +38,7 @@ type Slot = [u8; SLOT_BYTES];
 type Set = [u8; WORD_BYTES + SLOT_BYTES * DRC_WAY_COUNT];
 
 /// The identity of a request.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Key {
     bytes: [u8; KEY_BYTES],
     /// Number of the set. Modulo the number of sets, it is the index of the set.
@@ -61,40 +61,38 @@ fn hash(seed: u32, bytes: &[u8]) -> u32 {
 }
 
 impl Key {
-    /// A placeholder: the key of no call.
-    const NONE: Self = Self {
-        bytes: [0; KEY_BYTES],
-        set: 0,
-        time: 0,
-        port: 0,
-        connection: Connection::NONE,
-    };
-
-    /// Sets this to the key of a call with these arguments, which came from `peer` by `connection` at `now`.
-    pub(super) fn set(
-        &mut self,
+    /// The key of a call with these arguments, which came from `peer` by `connection` at `now`.
+    pub(super) fn new(
         (peer, connection): (&Peer, Connection),
         now: Instant,
         call: &Call<'_>,
         args: &[u8],
-    ) {
-        (self.time, self.connection) = (now.secs(), connection);
+    ) -> Self {
         let (mut user, mut groups) = ([Caller::NOBODY; 2], &[][..]);
         if let Some(credential) = &call.credential {
             (user, groups) = ([credential.uid, credential.gid], credential.group_bytes());
         }
         let [uid, gid] = user;
         let sum = hash(hash(1, args), groups);
-        self.set_words(peer, &[call.xid, call.procedure, uid, gid, sum]);
+        let mut key = Self::of_words(peer, &[call.xid, call.procedure, uid, gid, sum]);
+        (key.time, key.connection) = (now.secs(), connection);
+        key
     }
 
-    fn set_words(&mut self, peer: &Peer, words: &[u32; 5]) {
-        let mut key = Writer::new(&mut self.bytes);
-        key.put(&peer.address.octets());
-        key.words(words);
+    #[inline(never)]
+    fn of_words(peer: &Peer, words: &[u32; 5]) -> Self {
         let [xid, ..] = words;
-        self.set = hash(1, &peer.address.octets()).wrapping_add(*xid);
-        self.port = peer.port;
+        let mut key = Self {
+            bytes: [0; KEY_BYTES],
+            set: hash(1, &peer.address.octets()).wrapping_add(*xid),
+            time: 0,
+            port: peer.port,
+            connection: Connection::NONE,
+        };
+        let mut bytes = Writer::new(&mut key.bytes);
+        bytes.put(&peer.address.octets());
+        bytes.words(words);
+        key
     }
 
     /// Returns true if `slot` has this key, and the reply in it is not too old.
@@ -195,24 +193,38 @@ fn choose(slots: &[Slot], key: &Key, last: u32) -> usize {
     chosen
 }
 
+/// The answer to a look-up.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Lookup<'a> {
+    /// The call is a retransmission.
+    Reply {
+        /// The results that the call got.
+        results: &'a [u8],
+        /// True if another server carried out the call: it may not have made the change durable.
+        is_of_other: bool,
+    },
+    /// The call is to be carried out.
+    New(NewCall),
+}
+
+/// A call without a reply in the cache.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct NewCall {
+    key: Key,
+    /// Index, in its set, of the slot for the call.
+    place: usize,
+    /// `Some` if an earlier server was killed while it carried out the call: true if the name existed before, or the guard held.
+    begun: Option<bool>,
+}
+
 /// The cache. Server processes that share its memory access it in turn.
 #[derive(Debug)]
 pub(super) struct DuplicateRequestCache {
     sets: &'static mut [Set],
     /// The open connections of all servers that use this memory.
     pub(super) connections: Connections,
-    /// True if, since the caller last reset this, another server's reply was found. That server may not have made its change
-    /// durable.
-    pub(super) is_of_other: bool,
     /// True if other servers use this memory now, or a restarted one will.
     is_kept: bool,
-    /// The key of the call in hand.
-    pub(super) key: Key,
-    /// Index, in its set, of the slot for the call in hand.
-    place: usize,
-    /// `Some` if an earlier server was killed while it carried out the call in hand: true if the name existed before, or the guard
-    /// held.
-    begun: Option<bool>,
 }
 
 impl DuplicateRequestCache {
@@ -226,22 +238,28 @@ impl DuplicateRequestCache {
         Self {
             sets: memory.as_chunks_mut().0,
             connections,
-            is_of_other: false,
             is_kept,
-            key: Key::NONE,
-            place: 0,
-            begun: None,
         }
     }
 
-    /// A copy of the memory, as left by a server that was killed after it began the call in hand.
+    /// A copy of the memory, as left by a server that was killed after it carried out an answered call and before it stored the
+    /// results.
     #[cfg(test)]
-    pub(super) fn left_begun(&self, was_there: bool) -> &'static mut [u8] {
+    pub(super) fn left_begun(
+        &self,
+        peer: &Peer,
+        packet: &[u8],
+        was_there: bool,
+    ) -> &'static mut [u8] {
         let memory = self.sets.as_flattened().to_vec().leak();
         let mut left = Self::new(memory, true, self.connections);
-        left.key = self.key.clone();
-        left.lookup();
-        left.put(b"", Some(was_there));
+        let (mut call, mut args) = (Call::default(), Reader::new(packet));
+        call.parse(&mut args).unwrap();
+        let from = (peer, Connection::NONE);
+        let key = Key::new(from, Instant::default(), &call, args.rest());
+        let place = left.place_of(&key).unwrap();
+        let begun = None;
+        left.put(&NewCall { key, place, begun }, b"", Some(was_there));
         left.sets.as_flattened_mut()
     }
 
@@ -250,108 +268,120 @@ impl DuplicateRequestCache {
         crate::config::HAS_SERVE && self.is_kept
     }
 
-    /// Returns the reply to an earlier transmission of the call in hand.
-    pub(super) fn lookup(&mut self) -> Option<&[u8]> {
-        let is_kept = self.is_kept();
-        self.begun = None;
-        let (key, connections) = (&self.key, &self.connections);
-        let (last, slots) = set(self.sets, key.set)?;
+    /// Returns the index of the slot that holds a call with this key of the same client.
+    fn place_of(&mut self, key: &Key) -> Option<usize> {
+        let connections = &self.connections;
+        let (_, slots) = set(self.sets, key.set)?;
         let is_same_port = |slot: &Slot| Owner::of(slot).port == u32::from(key.port);
         let is_reconnected = |slot: &Slot| {
             let owner = Owner::of(slot);
             key.connection.is_after(owner.newest) && !connections.is_open(owner.connection)
         };
         let mut all = slots.iter();
-        let found = all
-            .position(|slot| key.is_of(slot) && is_same_port(slot))
+        all.position(|slot| key.is_of(slot) && is_same_port(slot))
             .or_else(|| {
                 let mut all = slots.iter();
                 all.position(|slot| key.is_of(slot) && is_reconnected(slot))
-            });
-        let Some(place) = found else {
-            self.place = choose(slots, key, u32::from_be_bytes(*last));
-            return None;
-        };
-        self.place = place;
-        let slot = slots.get_mut(place)?;
-        let is_own = connections.is_own(Owner::of(slot).connection);
-        Owner::put(slot.tail_mut(WORD_BYTES), key, connections);
-        let (reply, sealed) = reply_in(slot);
-        let seal = Reader::new(slot).u32();
-        if is_kept && seal != hash(1, sealed) {
-            let was_there = seal.wrapping_sub(hash(1, &key.bytes));
-            self.begun = (was_there <= 1).then_some(was_there != 0);
-            return None;
-        }
-        self.is_of_other |= is_kept && !is_own;
-        Some(reply)
+            })
     }
 
-    /// Returns true if an earlier server carried out the call in hand. `is_there` returns true if the name exists, or the guard
-    /// holds, now. If the call was not carried out, stores the result of `is_there` in the call's slot, for the next server.
-    pub(super) fn is_done(&mut self, is_there: impl FnOnce() -> bool) -> bool {
+    /// Looks up the reply to an earlier transmission of the call with this key.
+    pub(super) fn lookup(&mut self, key: Key) -> Lookup<'_> {
+        let is_kept = self.is_kept();
+        let found = self.place_of(&key);
+        let connections = &self.connections;
+        let mut call = NewCall {
+            key,
+            place: 0,
+            begun: None,
+        };
+        let Some((last, slots)) = set(self.sets, call.key.set) else {
+            return Lookup::New(call);
+        };
+        call.place = found.unwrap_or_else(|| choose(slots, &call.key, u32::from_be_bytes(*last)));
+        let Some(slot) = slots.get_mut(call.place).filter(|_| found.is_some()) else {
+            return Lookup::New(call);
+        };
+        let is_own = connections.is_own(Owner::of(slot).connection);
+        Owner::put(slot.tail_mut(WORD_BYTES), &call.key, connections);
+        let (results, sealed) = reply_in(slot);
+        let seal = Reader::new(slot).u32();
+        if is_kept && seal != hash(1, sealed) {
+            let was_there = seal.wrapping_sub(hash(1, &call.key.bytes));
+            call.begun = (was_there <= 1).then_some(was_there != 0);
+            return Lookup::New(call);
+        }
+        Lookup::Reply {
+            results,
+            is_of_other: is_kept && !is_own,
+        }
+    }
+
+    /// Returns true if an earlier server carried out the call. `is_there` returns true if the name exists, or the guard holds, now.
+    /// If the call was not carried out, stores the result of `is_there` in the call's slot, for the next server.
+    pub(super) fn is_done(&mut self, call: &NewCall, is_there: impl FnOnce() -> bool) -> bool {
         self.is_kept() && {
             let is_there = is_there();
-            let is_done = self.begun == Some(!is_there);
+            let is_done = call.begun == Some(!is_there);
             if !is_done {
-                self.put(b"", Some(is_there));
+                self.put(call, b"", Some(is_there));
             }
-            self.is_of_other |= is_done;
             is_done
         }
     }
 
-    /// Stores the reply to the call in hand, unless it is longer than [`DRC_REPLY_BYTES`].
-    pub(super) fn insert(&mut self, reply: &[u8]) {
-        self.put(reply, None);
+    /// Stores the results of a call, unless they are longer than [`DRC_REPLY_BYTES`].
+    pub(super) fn insert(&mut self, call: &NewCall, results: &[u8]) {
+        self.put(call, results, None);
     }
 
-    /// Replaces the cached reply `old` to a call of `peer` with this procedure. Clobbers the key of the call in hand.
+    /// Replaces the cached results `old` of the call of `peer` with this xid and procedure.
     #[inline(never)]
     #[cold]
-    pub(super) fn replace(&mut self, peer: &Peer, procedure: u32, old: &[u8], new: &[u8]) {
-        let xid = Reader::new(old).u32();
-        self.key.set_words(peer, &[xid, procedure, 0, 0, 0]);
+    pub(super) fn replace(&mut self, peer: &Peer, call: [u32; 2], old: &[u8], new: &[u8]) {
+        let [xid, procedure] = call;
+        let mut key = Key::of_words(peer, &[xid, procedure, 0, 0, 0]);
         for place in 0..DRC_WAY_COUNT {
-            if let Some((_, slots)) = set(self.sets, self.key.set)
+            if let Some((_, slots)) = set(self.sets, key.set)
                 && let Some(slot) = slots.get(place)
-                && let Some(key) = from_key(slot).first_chunk()
-                && key.starts_with(self.key.bytes.head(CALL_BYTES))
+                && let Some(bytes) = from_key(slot).first_chunk()
+                && bytes.starts_with(key.bytes.head(CALL_BYTES))
                 && reply_in(slot).0 == old
             {
                 let owner = Owner::of(slot);
                 if owner.port == u32::from(peer.port) {
-                    (_, self.key.time) = times(slot);
-                    self.key.connection = owner.connection;
-                    (self.key.bytes, self.place) = (*key, place);
-                    return self.insert(new);
+                    (_, key.time) = times(slot);
+                    (key.bytes, key.connection) = (*bytes, owner.connection);
+                    let begun = None;
+                    return self.insert(&NewCall { key, place, begun }, new);
                 }
             }
         }
     }
 
-    /// Fills the slot of the call in hand with its reply, or records that the call is begun. The checksum is stored last, so that a
-    /// server killed in between leaves a begun call marked as begun.
+    /// Fills a call's slot with its results, or records that the call is begun. The checksum is stored last, so that a server
+    /// killed in between leaves a begun call marked as begun.
     #[inline(never)]
-    fn put(&mut self, reply: &[u8], begun: Option<bool>) {
+    fn put(&mut self, call: &NewCall, results: &[u8], begun: Option<bool>) {
         let is_kept = self.is_kept();
-        if let Some((last, slots)) = set(self.sets, self.key.set)
-            && let Some(slot) = slots.get_mut(self.place)
-            && reply.len() <= DRC_REPLY_BYTES
+        let key = &call.key;
+        if let Some((last, slots)) = set(self.sets, key.set)
+            && let Some(slot) = slots.get_mut(call.place)
+            && results.len() <= DRC_REPLY_BYTES
         {
             let stamp = u32::from_be_bytes(*last).wrapping_add(1);
             *last = stamp.to_be_bytes();
             let (seal, rest) = slot.split_at_mut(WORD_BYTES);
             let (owner, rest) = rest.split_at_mut(OWNER_BYTES);
-            Owner::put(owner, &self.key, &self.connections);
+            Owner::put(owner, key, &self.connections);
             let mut writer = Writer::new(rest);
-            writer.put(&self.key.bytes);
-            writer.words(&[stamp, self.key.time]);
-            writer.opaque(reply);
+            writer.put(&key.bytes);
+            writer.words(&[stamp, key.time]);
+            writer.opaque(results);
             if is_kept {
                 let len = writer.position();
                 let sum = match begun {
-                    Some(was_there) => hash(1, &self.key.bytes).wrapping_add(was_there.into()),
+                    Some(was_there) => hash(1, &key.bytes).wrapping_add(was_there.into()),
                     None => hash(1, rest.head(len)),
                 };
                 Writer::new(seal).u32(sum);

@@ -2,8 +2,8 @@
 //!
 //! The mount list is informational: it is bounded, it is kept in memory only, and nothing depends on it.
 
-use super::Cx;
-use super::rpc::Request;
+use super::rpc::{Request, Stop};
+use super::{Cx, Order};
 use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_NAMES, MOUNT_COUNT_MAX};
 use crate::event::{self, Line};
 use crate::mem::{Ends as _, copy_into};
@@ -40,10 +40,10 @@ pub(super) fn answer(
     mounts: &mut Mounts,
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
-) -> Result<bool, Reject> {
+) -> Result<(), Stop> {
     let reply = &mut *request.reply;
     if !(VERSION_1..=VERSION_3).contains(&request.call.version) {
-        return Err(Reject::Version(VERSION_1 as u8, VERSION_3 as u8));
+        return Err(Reject::Version(VERSION_1 as u8, VERSION_3 as u8).into());
     }
     match request.call.procedure {
         procedure::NULL => {}
@@ -51,18 +51,14 @@ pub(super) fn answer(
         procedure::DUMP => emit_list(&cx.vfs.exports(), Some(&mounts.list), reply),
         procedure::UMNTALL => mounts.remove(cx.peer.address, None),
         procedure::EXPORT => emit_list(&cx.vfs.exports(), None, reply),
-        _ => return Err(Reject::Procedure),
+        _ => return Err(Reject::Procedure.into()),
     }
-    Ok(true)
+    Ok(())
 }
 
-/// Answers MNT and UMNT, whose argument is a path. Returns false if it must wait for a disk or for a look-up of host names.
+/// Answers MNT and UMNT, whose argument is a path.
 #[inline(never)]
-fn mnt(
-    mounts: &mut Mounts,
-    cx: &mut Cx<'_>,
-    request: &mut Request<'_, '_>,
-) -> Result<bool, Reject> {
+fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> Result<(), Stop> {
     let path = request.args.opaque(PATH_BYTES_MAX);
     request.args.check()?;
     let mut below = path;
@@ -71,7 +67,7 @@ fn mnt(
         if export.is_some() {
             mounts.remove(cx.peer.address, export);
         }
-        return Ok(true);
+        return Ok(());
     }
     let version = request.call.version;
     let is_check = is_check(mounts.listener, cx, request);
@@ -104,18 +100,19 @@ fn mnt(
                     reply.put(handle);
                     reply.put([0; HANDLE_V1_BYTES].tail(handle.len()));
                 }
-                return Ok(true);
+                return Ok(());
             }
         },
     };
     if (cfg!(bare) || HAS_NAMES) && status == Status::Ok {
-        return Ok(false);
+        // A disk, or a look-up of host names, must end first.
+        return Err(Stop::Order(Order::Wait));
     }
     if !is_check {
         cx.report(event::MAY_NOT_MOUNT, path, why);
     }
     reply.u32(status as u32);
-    Ok(true)
+    Ok(())
 }
 
 /// Returns true for a call of `stowaway check` on this host. Its mounts are neither reported nor listed. The machine name alone would

@@ -4,7 +4,7 @@
 //! clients find servers with one broadcast, calls only NULL of our own programs. GETTIME and other procedures are refused.
 
 use super::Cx;
-use super::rpc::Request;
+use super::rpc::{Request, Stop};
 use crate::event::Line;
 use crate::vfs::Peer;
 use crate::wire::Writer;
@@ -22,32 +22,31 @@ pub type Mappings = heapless::Vec<Mapping, MAPPING_COUNT_MAX>;
 /// call, 56 bytes, so that forged calls cannot be used to flood a victim.
 const CALLIT_ADDRESS_BYTES_MAX: usize = 24;
 
-/// Answers one call. Returns false if it must not be answered.
+/// Answers one call.
 #[inline(never)]
 pub(super) fn answer(
     table: &mut Mappings,
     cx: &Cx<'_>,
     request: &mut Request<'_, '_>,
-) -> Result<bool, Reject> {
+) -> Result<(), Stop> {
     let reply = &mut *request.reply;
     let (version, procedure) = (request.call.version, request.call.procedure);
     if !(VERSION..=VERSION_4).contains(&version) {
-        return Err(Reject::Version(VERSION as u8, VERSION_4 as u8));
+        return Err(Reject::Version(VERSION as u8, VERSION_4 as u8).into());
     }
     match procedure {
-        procedure::NULL => return Ok(true),
+        procedure::NULL => return Ok(()),
         procedure::DUMP => {
             dump(table, version, reply);
-            return Ok(true);
+            return Ok(());
         }
-        procedure::CALLIT => return Ok(call_null(table, cx, request)),
+        procedure::CALLIT => return call_null(table, cx, request).ok_or(Stop::Silence),
         procedure::INDIRECT if version == VERSION_4 => {
-            let is_answered = call_null(table, cx, request);
-            return is_answered.then_some(true).ok_or(Reject::Program);
+            return call_null(table, cx, request).ok_or(Reject::Program.into());
         }
         procedure::SET..=procedure::GET => {}
         procedure::GETVERSADDR if version == VERSION_4 => {}
-        _ => return Err(Reject::Procedure),
+        _ => return Err(Reject::Procedure.into()),
     }
     let query = Query::parse(&mut request.args, version, procedure);
     request.args.check()?;
@@ -76,16 +75,16 @@ pub(super) fn answer(
                 // Without a mapping, the empty address of versions 3 and 4 is the word 0, too.
                 _ => reply.u32(port.into()),
             }
-            return Ok(true);
+            return Ok(());
         }
     };
     reply.u32(is_done.into());
-    Ok(true)
+    Ok(())
 }
 
 /// Writes the result of CALLIT for NULL of one of our own programs: its port (version 2) or its universal address, and no results.
-/// Returns false for every other procedure. A port of UDP is preferred; NFS has a port of TCP only.
-fn call_null(table: &Mappings, cx: &Cx<'_>, request: &mut Request<'_, '_>) -> bool {
+/// Returns `None` for every other procedure. A port of UDP is preferred; NFS has a port of TCP only.
+fn call_null(table: &Mappings, cx: &Cx<'_>, request: &mut Request<'_, '_>) -> Option<()> {
     let args = &mut request.args;
     let (program, version, procedure) = (args.u32(), args.u32(), args.u32());
     args.opaque(u32::MAX);
@@ -95,9 +94,7 @@ fn call_null(table: &Mappings, cx: &Cx<'_>, request: &mut Request<'_, '_>) -> bo
     let mappings = table.iter().filter(|mapping| {
         is_null && asked == (mapping.program, mapping.version, mapping.transport.is_v6())
     });
-    let Some(mapping) = mappings.max_by_key(|mapping| mapping.transport.is_udp()) else {
-        return false;
-    };
+    let mapping = mappings.max_by_key(|mapping| mapping.transport.is_udp())?;
     let reply = &mut *request.reply;
     if request.call.version == VERSION {
         reply.u32(mapping.port.into());
@@ -115,7 +112,7 @@ fn call_null(table: &Mappings, cx: &Cx<'_>, request: &mut Request<'_, '_>) -> bo
         reply.opaque(reached.bytes());
     }
     reply.opaque(b"");
-    true
+    Some(())
 }
 
 /// Answers DUMP: an XDR linked list of the mappings. Version 2 has only those of IPv4.

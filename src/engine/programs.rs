@@ -5,18 +5,20 @@
 
 use super::connections::{Connection, Connections};
 use super::mount::{self, Mounts};
-use super::nfs::{self, Nfs, Outcome, Phase, Promise};
+use super::nfs::{self, Answer, Nfs, Promise, Writing};
 use super::portmap::{self, Mappings};
-use super::rpc::{RecordCursor, Request, patch_mark};
+use super::rpc::{Patience, RecordCursor, Request, Stop, patch_mark};
 use super::turns::Turns;
 use super::{Cx, Order, Progress, State};
-use crate::config::{HAS_NAMES, REPLY_HEAD_BYTES};
+use crate::config::REPLY_HEAD_BYTES;
 use crate::log;
 use crate::mem::Ends as _;
 use crate::text::text;
+#[cfg(test)]
+use crate::vfs::Peer;
 use crate::vfs::{FsResult, Tree};
-use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, VERIFIER_BYTES};
-use crate::wire::rpc::{Call, MARK_BYTES, NotACall, Reject, emit_reply};
+use crate::wire::nfs3::VERIFIER_BYTES;
+use crate::wire::rpc::{Call, MARK_BYTES, Reject, emit_reply};
 use crate::wire::xdr::padding;
 use crate::wire::{Reader, Writer};
 use core::net::{IpAddr, Ipv6Addr};
@@ -43,6 +45,8 @@ pub struct Programs {
     /// True after a failed sync, until one succeeds. Meanwhile the engine stops after each reply that must wait for a sync, so that
     /// no two replies share a sync and each request gets its own result.
     syncs_each: bool,
+    /// The strongest promise since the last `take_promise`.
+    promise: Promise,
 }
 
 impl Programs {
@@ -62,13 +66,19 @@ impl Programs {
             mappings: Mappings::new(),
             mounts: Mounts::default(),
             syncs_each: false,
+            promise: Promise::Nothing,
         }
     }
 
-    /// A copy of `memory`, as left by a server that was killed after it carried out a call and before it stored the reply.
+    /// A copy of `memory`, as left by a server that was killed after it carried out the call and before it stored the reply.
     #[cfg(test)]
-    pub(super) fn left_begun(&self, was_there: bool) -> &'static mut [u8] {
-        let left = self.nfs.drc.left_begun(was_there);
+    pub(super) fn left_begun(
+        &self,
+        peer: &Peer,
+        call: &[u8],
+        was_there: bool,
+    ) -> &'static mut [u8] {
+        let left = self.nfs.drc.left_begun(peer, call, was_there);
         [&[0; crate::config::CREATED_BYTES], &*left].concat().leak()
     }
 
@@ -81,7 +91,7 @@ impl Programs {
     /// Returns the strongest kind of change that the replies written since the last call report as durable, and resets it. The
     /// driver syncs and [settles](Self::settle) these replies before it sends them.
     pub const fn take_promise(&mut self) -> Promise {
-        core::mem::replace(&mut self.nfs.promise, Promise::Nothing)
+        core::mem::replace(&mut self.promise, Promise::Nothing)
     }
 
     /// Makes the replies to a peer final after the sync that they waited for, whose result is `synced`. If the sync failed, they
@@ -98,8 +108,8 @@ impl Programs {
             self.break_promises();
             let status = nfs::error_status(cx, error);
             let drc = &mut self.nfs.drc;
-            len = nfs::fail(replies, status, &mut |procedure, old, new| {
-                drc.replace(&cx.peer, procedure, old, new);
+            len = nfs::fail(replies, status, &mut |call, old, new| {
+                drc.replace(&cx.peer, call, old, new);
             });
             if let Some(turns) = turns {
                 turns.release();
@@ -125,12 +135,25 @@ impl Programs {
     }
 }
 
+/// The state of a connection between two calls of the engine.
+#[derive(Debug)]
+enum Phase {
+    /// No call is in progress.
+    Idle,
+    /// The driver sends a READ's data; then this number of padding bytes is due.
+    Sending(u8),
+    /// A WRITE or COMMIT that is not yet answered.
+    Writing(Writing),
+}
+
 /// The state of one connection.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Session {
     phase: Phase,
     programs: ProgramSet,
+    /// Patience of the next call.
+    patience: Patience,
     connection: Connection,
     /// The unread rest of the current record.
     record: RecordCursor,
@@ -149,92 +172,31 @@ impl Programs {
     /// Answers one call, or rejects it.
     ///
     /// # Errors
-    /// The message is not a call and is not answered.
+    /// The reason why the call is not answered; never [`Stop::Reject`].
     #[inline(never)]
     fn call(
         &mut self,
-        (programs, connection): (ProgramSet, Connection),
+        programs: ProgramSet,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
-    ) -> Result<Outcome, NotACall> {
+    ) -> Result<Answer, Stop> {
         let start = request.reply.position();
-        let mut outcome = match request.call.parse(&mut request.args) {
-            Ok(()) => {
-                let call = &request.call;
-                log::debug!(
-                    "call {=u32}.{=u32}.{=u32}",
-                    call.program,
-                    call.version,
-                    call.procedure
-                );
-                if programs.nfs && !nfs::is_idempotent(call) {
-                    self.change(connection, cx, request)
-                } else {
-                    emit_reply(request.reply, request.call.xid, Ok(()));
-                    self.dispatch(programs, cx, request)
-                }
-            }
-            Err(NotACall::Refused(why)) => Err(why),
-            Err(not_a_call) => return Err(not_a_call),
+        let mut answer = match request.call.parse(&mut request.args) {
+            Ok(()) => self.dispatch(programs, cx, request),
+            Err(why) => Err(why.into()),
         };
-        if outcome.is_ok() && request.reply.written().is_none() {
+        if answer.is_ok() && request.reply.written().is_none() {
             // Only a datagram's reply can overflow: a stream's output has space for every reply.
-            outcome = Err(Reject::System);
+            answer = Err(Stop::Reject(Reject::System));
         }
-        Ok(outcome.unwrap_or_else(|why| {
+        if answer.is_err() {
             request.reply.truncate(start);
+        }
+        if let Err(Stop::Reject(why)) = answer {
             emit_reply(request.reply, request.call.xid, Err(why));
-            Outcome::Reply(None)
-        }))
-    }
-
-    /// Answers a call that changes names or attributes. A retransmission is answered from the duplicate request cache.
-    fn change(
-        &mut self,
-        connection: Connection,
-        cx: &mut Cx<'_>,
-        request: &mut Request<'_, '_>,
-    ) -> Result<Outcome, Reject> {
-        let start = request.reply.position();
-        let mut args = request.args.clone();
-        self.nfs.promise = self.nfs.promise.max(Promise::Names);
-        self.nfs.acquire_turn(cx, request);
-        let outcome = if self.find_reply(connection, cx, request) {
-            Ok(Outcome::Reply(Procedure::new(request.call.procedure)))
-        } else {
-            emit_reply(request.reply, request.call.xid, Ok(()));
-            let outcome = self.nfs.answer(cx, request);
-            if let Ok(Outcome::Reply(_)) = outcome {
-                self.nfs.drc.insert(request.reply.since(start));
-            }
-            outcome
-        };
-        if let Some(turns) = self.nfs.turns() {
-            turns.release();
-            if core::mem::take(&mut self.nfs.drc.is_of_other) {
-                // The other server, which carried out the call, may not have synced the change.
-                cx.vfs.stage_export(args.opaque(HANDLE_BYTES_MAX));
-            }
+            return Ok(Answer::Reply(None));
         }
-        outcome
-    }
-
-    /// Writes the cached reply to an earlier transmission of the call. Returns true if there was one.
-    fn find_reply(
-        &mut self,
-        connection: Connection,
-        cx: &Cx<'_>,
-        request: &mut Request<'_, '_>,
-    ) -> bool {
-        let drc = &mut self.nfs.drc;
-        let args = request.args.rest();
-        drc.key
-            .set((&cx.peer, connection), cx.now, &request.call, args);
-        let reply = drc.lookup();
-        if let Some(reply) = reply {
-            request.reply.put(reply);
-        }
-        reply.is_some()
+        answer
     }
 
     fn dispatch(
@@ -242,26 +204,30 @@ impl Programs {
         programs: ProgramSet,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
-    ) -> Result<Outcome, Reject> {
-        match request.call.program {
+    ) -> Result<Answer, Stop> {
+        let call = &request.call;
+        log::debug!(
+            "call {=u32}.{=u32}.{=u32}",
+            call.program,
+            call.version,
+            call.procedure
+        );
+        emit_reply(request.reply, call.xid, Ok(()));
+        match call.program {
             crate::wire::nfs3::PROGRAM if programs.nfs => return self.nfs.answer(cx, request),
             crate::wire::mount::PROGRAM if programs.mount => {
-                let is_answered = mount::answer(&mut self.mounts, cx, request)?;
-                if (cfg!(bare) || HAS_NAMES) && !is_answered {
-                    return Ok(Outcome::Order(Order::Wait));
-                }
+                mount::answer(&mut self.mounts, cx, request)?;
             }
             crate::wire::portmap::PROGRAM if programs.portmap => {
-                if !portmap::answer(&mut self.mappings, cx, request)? {
-                    return Ok(Outcome::Silence);
-                }
+                portmap::answer(&mut self.mappings, cx, request)?;
             }
-            _ => return Err(Reject::Program),
+            _ => return Err(Reject::Program.into()),
         }
-        Ok(Outcome::Reply(None))
+        Ok(Answer::Reply(None))
     }
 
-    /// Does one step: skips the rest of a record, continues a WRITE, or answers the next call.
+    /// Does one step: skips the rest of a record, continues a WRITE, or answers the next call. `promise` is that of the replies
+    /// before. Returns what the step's reply reports as durable.
     ///
     /// # Errors
     /// The state that stops the session here.
@@ -272,106 +238,99 @@ impl Programs {
         cx: &mut Cx<'_>,
         input: &mut Reader<'_>,
         reply: &mut Writer<'_>,
-    ) -> Result<(), State> {
-        let record = &mut session.record;
-        match &session.phase {
-            Phase::Writing(writing) if writing.holds_file() => {}
-            Phase::Idle if record.left > 0 => {
-                record.check()?;
-                if record.take(input, u32::MAX).is_empty() {
-                    return Err(State::NeedInput);
-                }
-                return Ok(());
-            }
-            Phase::Idle if !record.last => return record.next_fragment(input),
-            Phase::Idle => {}
-            _ => return Err(State::NeedOutput),
+        promise: Promise,
+    ) -> Result<Promise, State> {
+        if matches!(session.phase, Phase::Idle) && !session.record.is_read() {
+            session.record.skip(input)?;
+            return Ok(Promise::Nothing);
         }
-        let is_alone = self.syncs_each && self.nfs.promise != Promise::Nothing;
+        let is_alone = self.syncs_each && promise != Promise::Nothing;
         if is_alone || reply.space().len() < REPLY_HEAD_BYTES {
             return Err(State::NeedOutput);
         }
-        if let Phase::Writing(writing) = &mut session.phase {
-            self.nfs.store(writing, record, cx, input, reply)?;
-            session.phase = Phase::Idle;
-            return Ok(());
+        match &mut session.phase {
+            Phase::Idle => self.start_call(session, cx, input, reply),
+            Phase::Writing(writing) if writing.holds_file() => {
+                let record = &mut session.record;
+                let promise = self.nfs.store(writing, record, cx, input, reply)?;
+                session.phase = Phase::Idle;
+                Ok(promise)
+            }
+            // Not called while an order is carried out.
+            _ => Err(State::NeedOutput),
         }
-        let mut next = RecordCursor::START;
+    }
+
+    /// Answers the next call, or begins to.
+    ///
+    /// # Errors
+    /// As [`Programs::step`].
+    fn start_call(
+        &mut self,
+        session: &mut Session,
+        cx: &mut Cx<'_>,
+        input: &mut Reader<'_>,
+        reply: &mut Writer<'_>,
+    ) -> Result<Promise, State> {
+        let mut record = RecordCursor::START;
         let mut joined = heapless::Vec::new();
         let mut ahead = Reader::new(input.rest());
-        let packet = next.join(&mut ahead, &mut joined)?;
-        let left = ahead.rest().len();
+        let packet = record.join(&mut ahead, &mut joined)?;
         let mark = reply.position();
         reply.u32(0);
         let mut request = Request {
             reply,
             args: Reader::new(packet),
             call: Call::default(),
-            follows: next.last.then_some(next.left),
+            follows: record.last.then_some(record.left),
             reached: None,
+            connection: session.connection,
+            patience: session.patience,
         };
-        let called = self.call((session.programs, session.connection), cx, &mut request);
-        let Request {
-            args: mut data,
-            reply,
-            ..
-        } = request;
-        let span = input.rest().len() - left;
-        let mut done = Ok(());
-        match called {
-            Ok(Outcome::Reply(promised)) => {
+        let answer = self.call(session.programs, cx, &mut request);
+        let Request { args, reply, .. } = request;
+        if !matches!(answer, Ok(Answer::Reply(_) | Answer::Send { .. })) {
+            reply.truncate(mark);
+        }
+        let mut used = input.rest().len() - ahead.rest().len();
+        let mut done = Ok(Promise::Nothing);
+        match answer {
+            Ok(Answer::Reply(promised)) => {
                 patch_mark(reply, mark, 0);
                 if let Some(procedure) = promised {
                     nfs::mark_promise(reply, mark, procedure);
+                    done = Ok(Promise::Names);
                 }
             }
-            Ok(Outcome::Blocked) => {
-                reply.truncate(mark);
-                return Err(State::NeedOutput);
+            Ok(Answer::Send { file, offset, len }) => {
+                let pad = padding(len as usize) as u8;
+                patch_mark(reply, mark, len + u32::from(pad));
+                session.phase = Phase::Sending(pad);
+                done = Err(State::Order(Order::Send { file, offset, len }));
             }
-            Ok(Outcome::Order(order)) => {
-                if let Order::Send { len, .. } = order {
-                    let pad = padding(len as usize) as u8;
-                    patch_mark(reply, mark, len + u32::from(pad));
-                    session.phase = Phase::Sending(pad);
+            Ok(Answer::Write(mut writing)) => {
+                // The data in the packet was not read.
+                let data = args.rest();
+                if used == packet.len() + MARK_BYTES {
+                    record.put_back(data.len());
+                    used -= data.len();
                 } else {
-                    // The call is parsed again once the bytes are in memory.
-                    reply.truncate(mark);
-                    return Err(State::Order(order));
+                    // The packet is a copy, joined from several fragments.
+                    writing.write_joined(cx, data);
                 }
-                done = Err(State::Order(order));
+                session.phase = Phase::Writing(writing);
             }
-            Ok(Outcome::Write | Outcome::Silence) | Err(NotACall::Reply) => reply.truncate(mark),
-            Err(_) => {
-                reply.truncate(mark);
-                return Err(State::Closed(text!("not an RPC call")));
-            }
+            Err(Stop::Silence | Stop::Reject(_)) => {}
+            Err(Stop::Malformed) => return Err(State::Closed(text!("not an RPC call"))),
+            Err(Stop::Output) => return Err(State::NeedOutput),
+            Err(Stop::Order(order)) => return Err(State::Order(order)),
         }
-        session.record = next;
-        if let Some(writing) = self.nfs.begun.take() {
-            session.phase = Phase::Writing(writing);
-        }
-        let Phase::Writing(writing) = &mut session.phase else {
-            input.take(span);
-            return done;
-        };
-        // The WRITE's data in the packet was not read. Count it as unread in the record again.
-        let record = &mut session.record;
-        let data_len = data.rest().len();
-        record.left += data_len as u32;
-        if span == packet.len() + MARK_BYTES {
-            input.take(span - data_len);
-        } else {
-            // The packet is a copy, joined from several fragments, and `input` is now after them. Write the data from the copy.
-            input.take(span);
-            writing.write_here(record, cx, &mut data);
-            record.left -= data.rest().len() as u32;
-        }
-        Ok(())
+        input.take(used);
+        session.record = record;
+        session.patience = Patience::Now;
+        done
     }
-}
 
-impl Programs {
     /// Answers the calls in the input until `step` needs the driver.
     #[inline(never)]
     fn answer_calls(
@@ -381,14 +340,20 @@ impl Programs {
         input: &[u8],
         reply: &mut Writer<'_>,
     ) -> Progress {
+        self.nfs.serve(session.connection, cx.now);
         let mut stream = Reader::new(input);
+        let mut promise = Promise::Nothing;
         loop {
-            if let Err(state) = self.step(session, cx, &mut stream, reply) {
-                return Progress {
-                    consumed: input.len() - stream.rest().len(),
-                    produced: reply.position(),
-                    state,
-                };
+            match self.step(session, cx, &mut stream, reply, promise) {
+                Ok(more) => promise = promise.max(more),
+                Err(state) => {
+                    self.promise = self.promise.max(promise);
+                    return Progress {
+                        consumed: input.len() - stream.rest().len(),
+                        produced: reply.position(),
+                        state,
+                    };
+                }
             }
         }
     }
@@ -434,7 +399,7 @@ impl Programs {
                 writing.resume(&mut session.record, (file, offset, len), result);
             }
             (Order::Read { file, .. }, _) => {
-                self.nfs.is_in_memory = true;
+                session.patience = Patience::Forever;
                 cx.vfs.unpin(file);
             }
             (Order::Wait, _) => {}
@@ -447,15 +412,14 @@ impl Programs {
     }
 
     /// Called when an order does not finish at once, before other connections are served.
-    pub fn interrupted(&mut self) {
-        self.nfs.forget_wcc_attr();
-    }
+    pub const fn interrupted(&mut self) {}
 
     /// The session of a new connection, the caller's number `slot`, to a socket that serves `programs`.
     pub fn open(&self, slot: usize, programs: ProgramSet) -> Session {
         Session {
             phase: Phase::Idle,
             programs,
+            patience: Patience::Now,
             connection: self.nfs.drc.connections.open(slot),
             record: RecordCursor::END,
         }
@@ -486,11 +450,12 @@ impl Programs {
             call: Call::default(),
             follows: Some(0),
             reached,
+            connection: Connection::NONE,
+            patience: Patience::Forever,
         };
-        // A message that is not a call is not answered. NFS itself is not served over UDP, so the only order is to wait for a disk:
-        // the client repeats the call.
-        let origin = (programs, Connection::NONE);
-        let Ok(Outcome::Reply(_)) = self.call(origin, cx, &mut request) else {
+        // A message that is not a call is not answered. NFS itself is not served over UDP, so a call that stops waits for a disk:
+        // the client repeats it.
+        let Ok(Answer::Reply(_)) = self.call(programs, cx, &mut request) else {
             return None;
         };
         let xid = request.call.xid;

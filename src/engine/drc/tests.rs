@@ -20,10 +20,8 @@ fn key(peer: u16, xid: u32, args: &[u8]) -> Key {
         procedure: 12,
         credential: None,
     };
-    let mut key = Key::NONE;
     let from = (&client(peer), Connection::NONE);
-    key.set(from, Instant::from_ms(0), &call, args);
-    key
+    Key::new(from, Instant::from_ms(0), &call, args)
 }
 
 fn drc() -> DuplicateRequestCache {
@@ -36,14 +34,24 @@ fn kept(memory: Vec<u8>) -> DuplicateRequestCache {
 }
 
 fn insert(drc: &mut DuplicateRequestCache, key: Key, reply: &[u8]) {
-    drc.key = key;
-    drc.lookup();
-    drc.insert(reply);
+    let call = begin(drc, key);
+    drc.insert(&call, reply);
 }
 
 fn lookup(drc: &mut DuplicateRequestCache, key: Key) -> Option<&[u8]> {
-    drc.key = key;
-    drc.lookup()
+    match drc.lookup(key) {
+        Lookup::Reply { results, .. } => Some(results),
+        Lookup::New(_) => None,
+    }
+}
+
+/// Looks up a call that has no reply in the cache.
+#[track_caller]
+fn begin(drc: &mut DuplicateRequestCache, key: Key) -> NewCall {
+    match drc.lookup(key) {
+        Lookup::New(call) => call,
+        reply => panic!("{reply:?}"),
+    }
 }
 
 #[test]
@@ -125,8 +133,7 @@ fn peer_within_its_share_keeps_its_replies() {
         for round in 0..10_000_u32 {
             let other = (round.wrapping_mul(0x9e37_79b9) >> 16) as u16 % others;
             let xid = sent[usize::from(other)].next().unwrap();
-            assert!(!is_held(&mut drc, 2 + other, xid));
-            drc.insert(b"flood");
+            insert(&mut drc, key(2 + other, xid, b"args"), b"flood");
             assert!(is_held(&mut drc, 2 + other, xid));
         }
         for xid in &own {
@@ -167,7 +174,6 @@ fn idle_peers_lose_their_shares() {
 fn addresses_of_one_ipv6_network_have_one_share() {
     let mut drc = drc();
     let call = |network: u16, host: u32, xid| {
-        let mut key = Key::NONE;
         let mut peer = Ipv6Addr::new(0x2001, 0xdb8, 0, network, 0, 0, 0, 0).to_bits();
         peer |= u128::from(host);
         let call = Call {
@@ -179,8 +185,7 @@ fn addresses_of_one_ipv6_network_have_one_share() {
             port: 700,
         };
         let from = (&peer, Connection::NONE);
-        key.set(from, Instant::from_ms(0), &call, b"args");
-        key
+        Key::new(from, Instant::from_ms(0), &call, b"args")
     };
     for xid in 0..200 {
         insert(&mut drc, call(1, 1, xid), b"reply");
@@ -203,13 +208,11 @@ fn torn_reply_is_ignored() {
         insert(&mut drc, key(1, xid, b"args"), &[xid as u8; 240]);
     }
     let (old, new) = (|| key(1, 1, b"args"), || key(1, 1000, b"args"));
-    drc.key = new();
-    assert_eq!(drc.lookup(), None);
+    let call = begin(&mut drc, new());
     let before = drc.sets[0];
-    drc.insert(&[200; 260]);
+    drc.insert(&call, &[200; 260]);
     let after = drc.sets[0];
-    let place = drc.place;
-    let from = WORD_BYTES + place * SLOT_BYTES;
+    let from = WORD_BYTES + call.place * SLOT_BYTES;
     let to = from + SLOT_BYTES;
     let rest = WORD_BYTES..from;
     assert!(before[rest.clone()] == after[rest] && before[to..] == after[to..]);
@@ -225,8 +228,10 @@ fn torn_reply_is_ignored() {
             assert!(kept.is_none_or(|kept| kept == [200; 260]), "{stored}");
             found[0] += usize::from(kept.is_some());
             // The next server can store a reply in the torn slot.
-            torn.insert(&[201; 260]);
-            assert_eq!(lookup(&mut torn, new()), Some(&[201; 260][..]));
+            if kept.is_none() {
+                insert(&mut torn, new(), &[201; 260]);
+                assert_eq!(lookup(&mut torn, new()), Some(&[201; 260][..]));
+            }
             let mut torn = of(&[&first[..stored], &last[stored..]].concat());
             let kept = lookup(&mut torn, old());
             assert!(kept.is_none_or(|kept| kept == [1; 240]), "{stored}");
@@ -242,42 +247,40 @@ fn torn_reply_is_ignored() {
 fn call_stays_begun_until_its_reply_is_complete() {
     let mut drc = kept(vec![0; size_of::<Set>()]);
     insert(&mut drc, key(1, 6, b"args"), &[200; 260]);
-    drc.key = key(1, 7, b"args");
-    assert!(drc.lookup().is_none() && !drc.is_done(|| true));
+    let call = begin(&mut drc, key(1, 7, b"args"));
+    assert!(!drc.is_done(&call, || true));
     let begun = drc.sets[0];
-    drc.insert(&[201; 260]);
+    drc.insert(&call, &[201; 260]);
     let answered = drc.sets[0];
-    let seal = WORD_BYTES + drc.place * SLOT_BYTES;
+    let seal = WORD_BYTES + call.place * SLOT_BYTES;
     for stored in seal + WORD_BYTES..=seal + SLOT_BYTES {
         let mut torn = begun;
         torn[seal + WORD_BYTES..stored].copy_from_slice(&answered[seal + WORD_BYTES..stored]);
         let mut drc = kept(torn.to_vec());
-        assert!(lookup(&mut drc, key(1, 7, b"args")).is_none());
-        assert!(drc.is_done(|| false), "{stored}");
-        drc.insert(b"reply");
-        assert_eq!(drc.lookup(), Some(&b"reply"[..]));
+        let call = begin(&mut drc, key(1, 7, b"args"));
+        assert!(drc.is_done(&call, || false), "{stored}");
+        drc.insert(&call, b"reply");
+        assert_eq!(lookup(&mut drc, key(1, 7, b"args")), Some(&b"reply"[..]));
     }
 }
 
 #[test]
 fn replace_needs_the_same_peer_procedure_and_reply() {
     let mut drc = drc();
-    let reply = |xid: u8, text: &[u8]| [&[0, 0, 0, xid], text].concat();
     let other_port = Key {
         port: 701,
         ..key(1, 7, b"arg1")
     };
     let stored = [
-        (key(1, 7, b"arg2"), reply(7, b"done")),
-        (key(1, 7, b"arg3"), reply(7, b"earlier")),
-        (other_port, reply(7, b"done")),
-        (key(1, 8, b"arg2"), reply(8, b"done")),
-        (key(2, 7, b"arg2"), reply(7, b"done")),
+        (key(1, 7, b"arg2"), &b"done"[..]),
+        (key(1, 7, b"arg3"), b"earlier"),
+        (other_port, b"done"),
+        (key(1, 8, b"arg2"), b"done"),
+        (key(2, 7, b"arg2"), b"done"),
     ];
     for (key, reply) in &stored {
         insert(&mut drc, key.clone(), reply);
     }
-    let failed = |xid| reply(xid, b"failed");
     for (peer, procedure, xid, old) in [
         (1, 12, 7, "done"),
         (1, 13, 8, "done"),
@@ -285,20 +288,15 @@ fn replace_needs_the_same_peer_procedure_and_reply() {
         (1, 12, 8, "undone"),
         (3, 12, 7, "done"),
     ] {
-        drc.replace(
-            &client(peer),
-            procedure,
-            &reply(xid, old.as_bytes()),
-            &failed(xid),
-        );
+        drc.replace(&client(peer), [xid, procedure], old.as_bytes(), b"failed");
     }
     let mut drc = kept(drc.sets.as_flattened().to_vec());
     for (number, (key, reply)) in stored.into_iter().enumerate() {
-        let expected = if number == 0 { failed(7) } else { reply };
-        assert_eq!(lookup(&mut drc, key), Some(&expected[..]), "{number}");
+        let expected = if number == 0 { b"failed" } else { reply };
+        assert_eq!(lookup(&mut drc, key), Some(expected), "{number}");
     }
     let mut none = DuplicateRequestCache::new(&mut [], true, connections());
-    none.replace(&client(1), 12, &reply(7, b"done"), &failed(7));
+    none.replace(&client(1), [7, 12], b"done", b"failed");
 }
 
 /// A call with the key of an answered one comes from a port, by a connection, at a time, while the connection of the answered
@@ -363,35 +361,33 @@ fn user_and_groups_belong_to_the_key() {
         let packet = credential(uid, gid, groups);
         let mut call = Call::default();
         call.parse(&mut Reader::new(&packet)).unwrap();
-        let mut key = Key::NONE;
         let from = (&client(1), Connection::NONE);
-        key.set(from, Instant::from_ms(0), &call, b"args");
-        assert_eq!(lookup(&mut seen, key), None, "{uid} {gid} {groups:?}");
-        seen.insert(b"reply");
+        let key = Key::new(from, Instant::from_ms(0), &call, b"args");
+        insert(&mut seen, key, b"reply");
     }
 }
 
 /// The record of a begun call stays until the call is answered, and does not affect calls with another key.
 #[test]
 fn begun_call_is_done_if_the_name_changed() {
+    let is_done = |drc: &mut DuplicateRequestCache, xid, is_there| {
+        let call = begin(drc, key(1, xid, b"args"));
+        drc.is_done(&call, || is_there)
+    };
     for was_there in [false, true] {
         let mut drc = drc();
-        drc.key = key(1, 7, b"args");
-        assert!(drc.lookup().is_none() && !drc.is_done(|| was_there));
-        for _ in 0..2 {
-            let left = drc.sets.as_flattened().to_vec();
-            drc = kept(left);
-            insert(&mut drc, key(1, 8, b"args"), b"another");
-            drc.key = key(1, 9, b"args");
-            assert!(drc.lookup().is_none() && !drc.is_done(|| !was_there));
-            drc.key = key(1, 7, b"args");
-            assert!(drc.lookup().is_none() && !drc.is_done(|| was_there));
-            assert!(drc.lookup().is_none() && drc.is_done(|| !was_there));
+        assert!(!is_done(&mut drc, 7, was_there));
+        for other in [8, 10] {
+            drc = kept(drc.sets.as_flattened().to_vec());
+            insert(&mut drc, key(1, other, b"args"), b"another");
+            assert!(!is_done(&mut drc, 9, !was_there));
+            assert!(!is_done(&mut drc, 7, was_there));
+            assert!(is_done(&mut drc, 7, !was_there));
         }
-        drc.insert(b"reply");
-        assert_eq!(drc.lookup(), Some(&b"reply"[..]));
+        insert(&mut drc, key(1, 7, b"args"), b"reply");
+        assert!(is_held(&mut drc, 1, 7));
     }
     let mut alone = DuplicateRequestCache::new(vec![0; DRC_BYTES].leak(), false, connections());
-    alone.key = key(1, 7, b"args");
-    assert!(alone.lookup().is_none() && !alone.is_done(|| unreachable!("nobody follows")));
+    let call = begin(&mut alone, key(1, 7, b"args"));
+    assert!(!alone.is_done(&call, || unreachable!("nobody follows")));
 }

@@ -24,18 +24,27 @@ pub(super) fn post_op(reply: &mut Writer<'_>, attr: Option<&Attr>) {
     }
 }
 
-/// Writes the optional size and times of an object before an operation.
-#[doc(alias = "pre_op_attr")]
+/// Size, mtime and ctime of an object, as words.
+#[doc(alias = "wcc_attr")]
+pub(super) type WccAttr = [u32; 6];
+
+/// Converts the attributes that [`pre_op`] writes.
 #[inline(never)]
-pub(super) fn pre_op(reply: &mut Writer<'_>, attr: Option<&Attr>) {
-    let Some(attr) = attr else {
-        return reply.u32(0);
-    };
+pub(super) fn wcc_attr(attr: &Attr) -> WccAttr {
     let [size_high, size] = halves(attr.size);
     let (mtime, mtime_nanos) = to_wire(attr.mtime);
     let (ctime, ctime_nanos) = to_wire(attr.ctime);
-    #[rustfmt::skip]
-    reply.words(&[1, size_high, size, mtime, mtime_nanos, ctime, ctime_nanos]);
+    [size_high, size, mtime, mtime_nanos, ctime, ctime_nanos]
+}
+
+/// Writes the optional size and times of an object before an operation.
+#[doc(alias = "pre_op_attr")]
+#[inline(never)]
+pub(super) fn pre_op(reply: &mut Writer<'_>, attr: Option<WccAttr>) {
+    reply.u32(attr.is_some().into());
+    if let Some(words) = &attr {
+        reply.words(words);
+    }
 }
 
 /// Writes attributes, as one array: each GETATTR and LOOKUP pays for it.

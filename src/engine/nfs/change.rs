@@ -3,17 +3,17 @@
 //! All arguments are parsed before the first change.
 
 use super::super::Cx;
+use super::super::drc::NewCall;
 use super::super::rpc::Request;
 use super::attributes::{KINDS, to_wire};
 use super::directory::NAME_BYTES_MAX;
-use super::{Fault, Nfs, Object, open, post_op, pre_op};
+use super::{Fault, Nfs, Object, open, post_op, pre_op, wcc_attr};
 use crate::config::{CREATE_VERIFIER_BYTES, CREATE_VERIFIER_COUNT, LINK_BYTES_MAX};
 use crate::vfs::{
     Caller, CreateWhat, FileTime, FsError, FsResult, Name, NewTime, Node, ObjectType, SetAttr,
 };
-use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure};
-use crate::wire::rpc::Credential;
-use crate::wire::{Reader, Writer};
+use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, Status};
+use crate::wire::{Malformed, Reader, Writer};
 
 /// Maximum length of a link's target on the wire (bytes): one more than allowed, so that a longer one gets the file system's error
 /// instead of GARBAGE_ARGS.
@@ -60,8 +60,12 @@ impl CreateVerifiers {
 
 /// State of one request that changes attributes or names: the procedure, and the objects it affects besides its first argument.
 #[repr(C)]
-pub(super) struct WccData {
+pub(super) struct WccData<'a> {
     procedure: Procedure,
+    /// The call's place in the duplicate request cache.
+    call: Option<&'a NewCall>,
+    /// The handle of the first argument.
+    handle: &'a [u8],
     /// The created object. `None` if the call failed or creates none.
     made: Option<Node>,
     pub(super) caller: Caller,
@@ -69,26 +73,15 @@ pub(super) struct WccData {
     other: FsResult<Object>,
 }
 
-impl WccData {
-    pub(super) fn new(procedure: Procedure) -> Self {
+impl<'a> WccData<'a> {
+    pub(super) fn new(procedure: Procedure, handle: &'a [u8], call: Option<&'a NewCall>) -> Self {
         Self {
             procedure,
+            call,
+            handle,
             made: None,
-            caller: Caller {
-                uid: Caller::NOBODY,
-                gid: Caller::NOBODY,
-                ..Caller::default()
-            },
+            caller: Caller::default(),
             other: Err(FsError::Stale),
-        }
-    }
-
-    /// Sets the caller from AUTH_SYS. Without this, the caller has no UID.
-    pub(super) fn set_caller(&mut self, credential: &Credential<'_>) {
-        let caller = &mut self.caller;
-        (caller.uid, caller.gid) = (credential.uid, credential.gid);
-        for group in credential.groups() {
-            let _ = caller.groups.push(group);
         }
     }
 
@@ -104,12 +97,12 @@ impl WccData {
             emit_after(cx, self.made, reply);
         }
         if self.procedure != Procedure::Link {
-            pre_op(reply, object.map(|object| &object.attr));
+            pre_op(reply, object.map(|object| wcc_attr(&object.attr)));
         }
         emit_after(cx, object.map(|object| object.node), reply);
         if matches!(self.procedure, Procedure::Link | Procedure::Rename) {
             let other = self.other.as_ref().ok();
-            pre_op(reply, other.map(|object| &object.attr));
+            pre_op(reply, other.map(|object| wcc_attr(&object.attr)));
             emit_after(cx, other.map(|object| object.node), reply);
         }
     }
@@ -137,12 +130,11 @@ impl Nfs {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         object: &Object,
-        wcc_data: &mut WccData,
+        wcc_data: &mut WccData<'_>,
     ) -> Result<(), Fault> {
-        self.wcc_attr = None;
         let args = &mut request.args;
         match wcc_data.procedure {
-            Procedure::SetAttr => self.set_attr(cx, object, args),
+            Procedure::SetAttr => self.set_attr(cx, object, args, wcc_data),
             Procedure::Remove | Procedure::RmDir => self.remove(cx, object.node, args, wcc_data),
             Procedure::Rename | Procedure::Link => self.rename(cx, object.node, args, wcc_data),
             _ => self.make(cx, object.node, args, wcc_data),
@@ -155,6 +147,7 @@ impl Nfs {
         cx: &mut Cx<'_>,
         object: &Object,
         args: &mut Reader<'_>,
+        wcc_data: &WccData<'_>,
     ) -> Result<(), Fault> {
         let mut change = no_change();
         read_change(args, &mut change)?;
@@ -163,11 +156,11 @@ impl Nfs {
         args.check()?;
         if let Some(known) = known {
             let is_same = known == to_wire(object.attr.ctime);
-            if self.drc.is_done(|| is_same) {
+            if self.is_done(cx, wcc_data, |_| is_same) {
                 return Ok(());
             }
             if !is_same {
-                return Err(Fault::NotSynchronous);
+                return Err(Fault::Status(Status::NotSynchronous));
             }
         }
         if object.attr.kind == ObjectType::SymbolicLink {
@@ -178,10 +171,34 @@ impl Nfs {
         Ok(())
     }
 
-    /// Returns true if an earlier server made or removed this name for the call in hand.
+    /// Returns true if an earlier server carried out the call. `is_there`: see [`DuplicateRequestCache::is_done`].
+    ///
+    /// [`DuplicateRequestCache::is_done`]: super::DuplicateRequestCache::is_done
+    fn is_done(
+        &mut self,
+        cx: &mut Cx<'_>,
+        wcc_data: &WccData<'_>,
+        is_there: impl FnOnce(&mut Cx<'_>) -> bool,
+    ) -> bool {
+        let call = wcc_data.call;
+        let is_done = call.is_some_and(|call| self.drc.is_done(call, || is_there(cx)));
+        if is_done {
+            // The earlier server may not have synced the change.
+            cx.vfs.stage_export(wcc_data.handle);
+        }
+        is_done
+    }
+
+    /// Returns true if an earlier server made or removed this name for the call.
     #[inline(never)]
-    fn is_done(&mut self, cx: &mut Cx<'_>, dir: Node, name: Name<'_>) -> bool {
-        self.drc.is_done(|| cx.vfs.has_name(dir, name))
+    fn is_name_done(
+        &mut self,
+        cx: &mut Cx<'_>,
+        wcc_data: &WccData<'_>,
+        dir: Node,
+        name: Name<'_>,
+    ) -> bool {
+        self.is_done(cx, wcc_data, |cx| cx.vfs.has_name(dir, name))
     }
 
     /// Carries out CREATE, MKDIR, SYMLINK and MKNOD.
@@ -190,7 +207,7 @@ impl Nfs {
         cx: &mut Cx<'_>,
         dir: Node,
         args: &mut Reader<'_>,
-        wcc_data: &mut WccData,
+        wcc_data: &mut WccData<'_>,
     ) -> Result<(), Fault> {
         let raw = args.opaque(NAME_BYTES_MAX);
         let mut change = no_change();
@@ -205,7 +222,7 @@ impl Nfs {
         }
         args.check()?;
         let name = name(raw, true)?;
-        if self.is_done(cx, dir, name) {
+        if self.is_name_done(cx, wcc_data, dir, name) {
             // The killed server created the object with its mode. Clients set other attributes by a SETATTR of their own.
             wcc_data.made = Some(cx.vfs.lookup(dir, name)?);
             return Ok(());
@@ -258,12 +275,12 @@ impl Nfs {
         cx: &mut Cx<'_>,
         dir: Node,
         args: &mut Reader<'_>,
-        wcc_data: &WccData,
+        wcc_data: &WccData<'_>,
     ) -> Result<(), Fault> {
         let raw = args.opaque(NAME_BYTES_MAX);
         args.check()?;
         let name = name(raw, false)?;
-        if !self.is_done(cx, dir, name) {
+        if !self.is_name_done(cx, wcc_data, dir, name) {
             let directory = wcc_data.procedure == Procedure::RmDir;
             cx.vfs.remove(dir, name, directory)?;
         }
@@ -276,7 +293,7 @@ impl Nfs {
         cx: &mut Cx<'_>,
         object: Node,
         args: &mut Reader<'_>,
-        wcc_data: &mut WccData,
+        wcc_data: &mut WccData<'_>,
     ) -> Result<(), Fault> {
         let mut raw: &[u8] = b"";
         if wcc_data.procedure == Procedure::Rename {
@@ -289,12 +306,12 @@ impl Nfs {
         let dir = wcc_data.other.as_ref().map_err(|error| *error)?.node;
         if wcc_data.procedure == Procedure::Rename {
             let (old, new) = (name(raw, false)?, name(new_raw, false)?);
-            if !self.is_done(cx, object, old) {
+            if !self.is_name_done(cx, wcc_data, object, old) {
                 cx.vfs.rename(object, old, dir, new, true)?;
             }
         } else {
             let new = name(new_raw, true)?;
-            if !self.is_done(cx, dir, new) {
+            if !self.is_name_done(cx, wcc_data, dir, new) {
                 cx.vfs.link(object, dir, new)?;
             }
         }
@@ -347,13 +364,13 @@ fn read_make<'a>(
 ) -> Result<CreateWhat<'a>, Fault> {
     let mut kind = ObjectType::Directory;
     if procedure == Procedure::MkNod {
-        let number = args.u32().checked_sub(1).ok_or(Fault::Malformed)?;
-        kind = *KINDS.get(number as usize).ok_or(Fault::Malformed)?;
+        let number = args.u32().checked_sub(1).ok_or(Malformed)?;
+        kind = *KINDS.get(number as usize).ok_or(Malformed)?;
         if matches!(
             kind,
             ObjectType::Regular | ObjectType::Directory | ObjectType::SymbolicLink
         ) {
-            return Err(Fault::BadType);
+            return Err(Fault::Status(Status::BadType));
         }
     }
     read_change(args, change)?;
@@ -392,7 +409,7 @@ fn read_change(args: &mut Reader<'_>, change: &mut SetAttr) -> Result<(), Fault>
                 }
                 NewTime::At(FileTime { secs, nanos })
             }
-            _ => return Err(Fault::Malformed),
+            _ => return Err(Malformed.into()),
         }
     }
     Ok(args.check()?)

@@ -1,12 +1,12 @@
 //! LOOKUP, READDIR, READDIRPLUS.
 
 use super::super::Cx;
-use super::super::rpc::Request;
+use super::super::rpc::{Request, Stop};
 use super::{Fault, Object, post_op};
 use crate::config::{DIRECTORY_BYTES_MAX, REPLY_HEAD_BYTES};
 use crate::vfs::{Access, Detail, DirEntry, FsError, Name, ObjectType};
 use crate::wire::Writer;
-use crate::wire::nfs3::{ATTRIBUTES_BYTES, VERIFIER_BYTES};
+use crate::wire::nfs3::{ATTRIBUTES_BYTES, Status, VERIFIER_BYTES};
 use crate::wire::xdr::padding;
 use core::ops::ControlFlow;
 
@@ -65,7 +65,7 @@ pub(super) fn list(
     args.check()?;
     let bytes_max = bytes_max.min(DIRECTORY_BYTES_MAX);
     if reply.space().len() < bytes_max as usize + REPLY_HEAD_BYTES / 2 {
-        return Err(Fault::NeedOutput);
+        return Err(Fault::Stop(Stop::Output));
     }
     let mut page = Page {
         detail,
@@ -84,7 +84,7 @@ pub(super) fn list(
         Err(_) => false,
     };
     if page.empty && !end || bytes_max < Page::FRAME_BYTES {
-        return Err(Fault::TooSmall);
+        return Err(Fault::Status(Status::TooSmall));
     }
     reply.words(&[0, end.into()]);
     Ok(())

@@ -3,9 +3,9 @@
 //! Every procedure but NULL begins with a handle, and nearly every reply carries that object's attributes: both are handled here.
 //! Neither attributes nor names are cached between requests.
 
-use super::connections::Connections;
-use super::drc::DuplicateRequestCache;
-use super::rpc::Request;
+use super::connections::{Connection, Connections};
+use super::drc::{DuplicateRequestCache, Key, Lookup, NewCall};
+use super::rpc::{Request, Stop};
 use super::turns::Turns;
 use super::{Cx, Order};
 use crate::config::{
@@ -14,7 +14,7 @@ use crate::config::{
 use crate::event;
 use crate::text::{Text, text};
 use crate::time::Instant;
-use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Name, Node, ObjectType};
+use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Name, Node, ObjectType, Pin};
 use crate::wire::Malformed;
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION};
 use crate::wire::rpc::{Call, Reject};
@@ -31,7 +31,8 @@ mod status;
 mod write;
 
 pub use super::service::Promise;
-use attributes::{post_op, pre_op};
+use attributes::{post_op, pre_op, wcc_attr};
+use change::WccData;
 pub(super) use promises::{fail, mark_promise, settle};
 pub(super) use write::Writing;
 
@@ -39,16 +40,10 @@ pub(super) use write::Writing;
 enum Fault {
     /// An error of the file system, which becomes a status.
     Files(FsError),
-    /// The guard of a SETATTR does not match the object's ctime.
-    NotSynchronous,
-    /// MKNOD cannot create an object of this kind.
-    BadType,
-    /// Not even one entry fits into the client's count.
-    TooSmall,
-    /// The arguments did not parse.
-    Malformed,
-    /// The results need an empty output buffer. Nothing was done yet.
-    NeedOutput,
+    /// An error of the protocol.
+    Status(Status),
+    /// The call is not answered.
+    Stop(Stop),
 }
 
 impl From<FsError> for Fault {
@@ -58,35 +53,26 @@ impl From<FsError> for Fault {
 }
 
 impl From<Malformed> for Fault {
-    fn from(_: Malformed) -> Self {
-        Self::Malformed
+    fn from(why: Malformed) -> Self {
+        Self::Stop(why.into())
     }
 }
 
-/// The result of a call whose arguments parsed.
-pub(super) enum Outcome {
+/// The result of a call that was carried out.
+pub(super) enum Answer {
     /// The reply is written. If it contains a procedure, the reply must not be sent before a sync of what that procedure changed.
     Reply(Option<Procedure>),
-    /// The reply needs an empty output buffer. Nothing was done yet.
-    Blocked,
-    /// A READ. With [`Order::Send`] the reply's head is written and the driver sends the data; with [`Order::Read`] the call is
-    /// answered once its bytes are in memory. Any call: with [`Order::Wait`] it is answered once a disk has read something.
-    Order(Order),
-    /// A WRITE or COMMIT, now in [`Nfs::begun`]. It is answered when its data is stored.
-    Write,
-    /// The call must not be answered: a CALLIT of the portmapper that failed.
-    Silence,
-}
-
-/// The state of a connection between two calls of the engine.
-#[derive(Debug)]
-pub(super) enum Phase {
-    /// No call is in progress.
-    Idle,
-    /// The driver sends a READ's data; then this number of padding bytes is due.
-    Sending(u8),
-    /// A WRITE or COMMIT that is not yet answered.
-    Writing(Writing),
+    /// The head of a READ's reply is written; the data of the file and padding follow.
+    Send {
+        /// The file.
+        file: Pin,
+        /// Offset in the file (bytes).
+        offset: u64,
+        /// Bytes to send.
+        len: u32,
+    },
+    /// A WRITE or COMMIT has begun. It is answered when its data is stored.
+    Write(Writing),
 }
 
 /// An object and its attributes.
@@ -105,30 +91,19 @@ pub(super) struct Nfs {
     /// The lock shared with other servers of the same files, if there are any.
     turns: Option<&'static dyn Turns>,
     create_verifiers: change::CreateVerifiers,
-    /// The file's attributes before the WRITE in progress; `None` once another client may have changed the file.
-    wcc_attr: Option<write::WccAttr>,
+    /// The connection that was served last, and when.
+    served: (Connection, Instant),
+    /// Number of times that `served` changed. While it stays the same, no other client has changed a file.
+    change_count: u32,
     /// Until this time, READs are limited to [`READ_INLINE_BYTES`], because sendfile failed for a longer one.
     reads_inline_until: Instant,
-    /// The WRITE or COMMIT of the call in hand.
-    pub(super) begun: Option<Writing>,
-    /// True if a job has just read the bytes of the next READ into memory.
-    pub(super) is_in_memory: bool,
-    /// The strongest kind of change that the replies written since the last `take_promise` report as durable.
-    pub(super) promise: Promise,
     /// True once a client asked for version 4.
     has_reported_version: bool,
     /// The replies to calls that are not idempotent.
     pub(super) drc: DuplicateRequestCache,
 }
 
-/// Returns true if a call may be carried out twice. Replies to other calls are kept in the duplicate request cache.
-pub(super) fn is_idempotent(call: &Call<'_>) -> bool {
-    call.program != crate::wire::nfs3::PROGRAM
-        || call.version != VERSION
-        || !Procedure::new(call.procedure).is_some_and(changes)
-}
-
-/// Returns true if a procedure changes attributes or names.
+/// Returns true if a procedure changes attributes or names. Its results are kept in the duplicate request cache.
 const fn changes(procedure: Procedure) -> bool {
     matches!(
         procedure,
@@ -163,12 +138,17 @@ impl Nfs {
             verifier: u64::from_be_bytes(verifier),
             turns,
             create_verifiers: change::CreateVerifiers::new(created),
-            wcc_attr: None,
+            served: (Connection::NONE, Instant::NEVER),
+            change_count: 0,
             reads_inline_until: Instant::from_ms(0),
-            begun: None,
-            is_in_memory: false,
             has_reported_version: false,
-            promise: Promise::Nothing,
+        }
+    }
+
+    /// Called before the calls of a connection are answered.
+    pub(super) fn serve(&mut self, connection: Connection, now: Instant) {
+        if core::mem::replace(&mut self.served, (connection, now)) != (connection, now) {
+            self.change_count = self.change_count.wrapping_add(1);
         }
     }
 
@@ -186,15 +166,13 @@ impl Nfs {
 
     /// Acquires the lock for a call that changes names or attributes. Before that, looks the name up, so that the kernel reads it
     /// from the disk now and other servers do not wait for a slow disk.
-    pub(super) fn acquire_turn(&self, cx: &mut Cx<'_>, request: &Request<'_, '_>) {
+    fn acquire_turn(&self, cx: &mut Cx<'_>, request: &Request<'_, '_>) {
         let Some(turns) = self.turns() else { return };
         let mut args = request.args.clone();
         let handle = args.opaque(HANDLE_BYTES_MAX);
-        let mut wcc_data = change::WccData::new(Procedure::Null);
-        if let Some(credential) = &request.call.credential {
-            wcc_data.set_caller(credential);
-        }
-        if let Ok(node) = cx.vfs.open(handle, &wcc_data.caller, &cx.peer)
+        let mut caller = Caller::default();
+        set_caller(&mut caller, &request.call);
+        if let Ok(node) = cx.vfs.open(handle, &caller, &cx.peer)
             && let Ok(name) = Name::new(args.opaque(directory::NAME_BYTES_MAX))
         {
             cx.vfs.has_name(node, name);
@@ -230,80 +208,125 @@ impl Nfs {
         }
     }
 
-    /// Answers one call.
-    #[inline(never)]
+    /// Answers one call. The reply's header is written.
     pub(super) fn answer(
         &mut self,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
-    ) -> Result<Outcome, Reject> {
+    ) -> Result<Answer, Stop> {
         if request.call.version != VERSION {
             self.report_version(cx, request.call.version);
-            return Err(Reject::Version(VERSION as u8, VERSION as u8));
+            return Err(Reject::Version(VERSION as u8, VERSION as u8).into());
         }
         let procedure = Procedure::new(request.call.procedure).ok_or(Reject::Procedure)?;
         if procedure == Procedure::Null {
-            return Ok(Outcome::Reply(None));
+            return Ok(Answer::Reply(None));
         }
+        if !changes(procedure) {
+            return self.carry_out(procedure, None, cx, request);
+        }
+        self.acquire_turn(cx, request);
+        let answer = self.change_once(procedure, cx, request);
+        if let Some(turns) = self.turns() {
+            turns.release();
+        }
+        answer
+    }
+
+    /// Carries out a call that changes names or attributes. If it is a retransmission, writes the results of the earlier one.
+    fn change_once(
+        &mut self,
+        procedure: Procedure,
+        cx: &mut Cx<'_>,
+        request: &mut Request<'_, '_>,
+    ) -> Result<Answer, Stop> {
+        let from = (&cx.peer, request.connection);
+        let key = Key::new(from, cx.now, &request.call, request.args.rest());
+        let call = match self.drc.lookup(key) {
+            Lookup::New(call) => call,
+            Lookup::Reply {
+                results,
+                is_of_other,
+            } => {
+                request.reply.put(results);
+                if is_of_other {
+                    cx.vfs.stage_export(request.args.opaque(HANDLE_BYTES_MAX));
+                }
+                return Ok(Answer::Reply(Some(procedure)));
+            }
+        };
+        let start = request.reply.position();
+        let answer = self.carry_out(procedure, Some(&call), cx, request)?;
+        self.drc.insert(&call, request.reply.since(start));
+        Ok(answer)
+    }
+
+    /// Carries out a call and writes its results. `call` is its place in the duplicate request cache.
+    #[inline(never)]
+    fn carry_out(
+        &mut self,
+        procedure: Procedure,
+        call: Option<&NewCall>,
+        cx: &mut Cx<'_>,
+        request: &mut Request<'_, '_>,
+    ) -> Result<Answer, Stop> {
         let handle = request.args.opaque(HANDLE_BYTES_MAX);
         request.args.check()?;
         let start = request.reply.position();
-        let mut wcc_data = change::WccData::new(procedure);
-        if let Some(credential) = &request.call.credential {
-            wcc_data.set_caller(credential);
-        }
+        let mut wcc_data = WccData::new(procedure, handle, call);
+        set_caller(&mut wcc_data.caller, &request.call);
         let object = open(cx, handle, &wcc_data.caller);
-        let outcome = match &object {
-            Err(error) => Err(Fault::Files(*error)),
-            Ok(object) if changes(procedure) => {
-                let changed = self.change(cx, request, object, &mut wcc_data);
-                changed.map(|()| Outcome::Reply(None))
-            }
-            Ok(object) => self.carry_out(procedure, cx, request, object),
+        let object = object.as_ref().map_err(|error| *error);
+        let status = match object {
+            Err(error) => Err(error.into()),
+            Ok(object) if changes(procedure) => self.change(cx, request, object, &mut wcc_data),
+            Ok(object) => match self.look_up(procedure, cx, request, object) {
+                Ok(answer) => return Ok(answer),
+                Err(fault) => Err(fault),
+            },
         };
-        let status = match outcome {
-            Ok(outcome) if !changes(procedure) => return Ok(outcome),
-            Ok(_) => Status::Ok,
-            Err(Fault::NeedOutput) => return Ok(Outcome::Blocked),
-            Err(Fault::Files(error)) if error.waits() => return Ok(Outcome::Order(Order::Wait)),
-            Err(Fault::Malformed) => return Err(Reject::Arguments),
+        let object = object.ok();
+        let status = match status {
+            Ok(()) => Status::Ok,
+            Err(Fault::Stop(stop)) => return Err(stop),
+            Err(Fault::Status(status)) => status,
+            Err(Fault::Files(error)) if error.waits() => return Err(Stop::Order(Order::Wait)),
             Err(Fault::Files(error)) => {
-                if let (FsError::Access, Ok(object)) = (error, &object) {
+                if let (FsError::Access, Some(object)) = (error, object) {
                     groups::report_refusal(cx, &request.call, &object.attr);
                 }
                 error_status(cx, error)
             }
-            Err(Fault::NotSynchronous) => Status::NotSynchronous,
-            Err(Fault::BadType) => Status::BadType,
-            Err(Fault::TooSmall) => Status::TooSmall,
         };
         let reply = &mut *request.reply;
         reply.truncate(start);
         reply.u32(status as u32);
-        let object = object.as_ref().ok();
         if changes(procedure) {
             wcc_data.emit(cx, object, reply);
-        } else if procedure != Procedure::GetAttr {
-            let attr = object.map(|object| &object.attr);
-            if writes(procedure) {
-                pre_op(reply, attr);
-            }
+            return Ok(Answer::Reply(Some(procedure)));
+        }
+        let attr = object.map(|object| &object.attr);
+        if writes(procedure) {
+            pre_op(reply, attr.map(wcc_attr));
+        }
+        if procedure != Procedure::GetAttr {
             post_op(reply, attr);
         }
-        Ok(Outcome::Reply(changes(procedure).then_some(procedure)))
+        Ok(Answer::Reply(None))
     }
 
-    /// Carries out a procedure that changes neither attributes nor names.
+    /// Carries out a procedure that changes neither attributes nor names, and writes its successful results.
     #[inline(never)]
-    fn carry_out(
+    fn look_up(
         &mut self,
         procedure: Procedure,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         object: &Object,
-    ) -> Result<Outcome, Fault> {
+    ) -> Result<Answer, Fault> {
         if writes(procedure) {
-            return self.write(procedure, cx, request, object);
+            let writing = self.write(procedure, cx, request, object)?;
+            return Ok(Answer::Write(writing));
         }
         let reply = &mut *request.reply;
         reply.u32(Status::Ok as u32);
@@ -322,8 +345,7 @@ impl Nfs {
                             true => READ_INLINE_BYTES,
                             false => READ_BYTES_MAX,
                         };
-                        let is_in_memory = core::mem::take(&mut self.is_in_memory);
-                        return read::read(cx, request, object, max, is_in_memory);
+                        return read::read(cx, request, object, max);
                     }
                     Procedure::Access => about::access(cx, request, object)?,
                     Procedure::ReadLink => read::read_link(cx, request, object)?,
@@ -332,7 +354,7 @@ impl Nfs {
                 }
             }
         }
-        Ok(Outcome::Reply(None))
+        Ok(Answer::Reply(None))
     }
 }
 
@@ -354,6 +376,17 @@ fn open(cx: &mut Cx<'_>, handle: &[u8], caller: &Caller) -> FsResult<Object> {
     let node = cx.vfs.open(handle, caller, &cx.peer)?;
     let attr = cx.vfs.attr(node)?;
     Ok(Object { node, attr })
+}
+
+/// Sets the caller from AUTH_SYS. Without it, the caller has no UID.
+fn set_caller(caller: &mut Caller, call: &Call<'_>) {
+    (caller.uid, caller.gid) = (Caller::NOBODY, Caller::NOBODY);
+    if let Some(credential) = &call.credential {
+        (caller.uid, caller.gid) = (credential.uid, credential.gid);
+        for group in credential.groups() {
+            let _ = caller.groups.push(group);
+        }
+    }
 }
 
 /// Fails unless the object is a regular file.

@@ -39,8 +39,8 @@ pub(in super::super) fn settle(replies: &mut [u8]) {
     }
 }
 
-/// Receives the procedure of a reply that has become an error, the reply and the error.
-type Failed<'a> = &'a mut dyn FnMut(u32, &[u8], &[u8]);
+/// Receives the xid and procedure of a reply that has become an error, its results, and those of the error.
+type Failed<'a> = &'a mut dyn FnMut([u32; 2], &[u8], &[u8]);
 
 /// Turns each reply whose record mark carries a procedure into an error with this status, and calls `failed`. Returns the
 /// length of all replies (bytes).
@@ -69,7 +69,8 @@ pub(in super::super) fn fail(replies: &mut [u8], status: Status, failed: Failed<
             for _ in 0..word_count {
                 error.u32(0);
             }
-            failed(mark.procedure, old, error.since(0));
+            let call = [Reader::new(old).u32(), mark.procedure];
+            failed(call, old.tail(HEAD_BYTES), error.since(HEAD_BYTES));
             let len = error.position();
             let mut reply = Writer::new(record);
             reply.put_ahead(MARK_BYTES);

@@ -1,8 +1,8 @@
 //! READ and READLINK.
 
-use super::super::rpc::Request;
+use super::super::rpc::{Patience, Request, Stop};
 use super::super::{Cx, Order};
-use super::{Fault, Object, Outcome, check_regular};
+use super::{Answer, Fault, Object, check_regular};
 use crate::config::{LINK_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
 use crate::event;
 use crate::text::Text;
@@ -12,7 +12,7 @@ const WORD_BYTES: usize = 4;
 /// Length of count, eof and the data's length word, between the attributes and the data (bytes).
 const COUNTS_BYTES: usize = 3 * WORD_BYTES;
 
-/// Answers READ, for at most `max` bytes. Up to [`READ_INLINE_BYTES`] are read into the reply; unless `is_in_memory`, an order may
+/// Answers READ, for at most `max` bytes. Up to [`READ_INLINE_BYTES`] are read into the reply; with [`Patience::Now`], an order may
 /// have to read them from the disk first. For more bytes, the reply's head announces the length that the file's size allows, and an
 /// order sends the data. If the file shrinks meanwhile, the connection is closed.
 pub(super) fn read(
@@ -20,8 +20,7 @@ pub(super) fn read(
     request: &mut Request<'_, '_>,
     object: &Object,
     max: u32,
-    is_in_memory: bool,
-) -> Result<Outcome, Fault> {
+) -> Result<Answer, Fault> {
     let (offset, count) = (request.args.u64(), request.args.u32());
     request.args.check()?;
     check_regular(object)?;
@@ -31,7 +30,7 @@ pub(super) fn read(
     let is_large = len > READ_INLINE_BYTES;
     let inline = if is_large { 0 } else { len as usize };
     if reply.space().len() < inline + REPLY_HEAD_BYTES / 2 {
-        return Err(Fault::NeedOutput);
+        return Err(Fault::Stop(Stop::Output));
     }
     let file = cx.vfs.pin(object.node, Some(Access::Read))?;
     if cx.vfs.finds_compressed(object.node) {
@@ -39,16 +38,16 @@ pub(super) fn read(
     }
     if is_large {
         reply.words(&[len, u32::from(u64::from(len) == left), len]);
-        return Ok(Outcome::Order(Order::Send { file, len, offset }));
+        return Ok(Answer::Send { file, offset, len });
     }
     // Read the data to its final position first, because the count in front of it is not known yet.
     let data = reply.ahead(COUNTS_BYTES, inline);
-    let got = match is_in_memory {
-        true => cx.vfs.read(&file, offset, data),
-        false => cx.vfs.read_cached(&file, offset, data),
+    let got = match request.patience {
+        Patience::Forever => cx.vfs.read(&file, offset, data),
+        Patience::Now => cx.vfs.read_cached(&file, offset, data),
     };
-    if !is_in_memory && got == Err(FsError::TryLater) {
-        return Ok(Outcome::Order(Order::Read { file, len, offset }));
+    if request.patience == Patience::Now && got == Err(FsError::TryLater) {
+        return Err(Fault::Stop(Stop::Order(Order::Read { file, len, offset })));
     }
     cx.vfs.unpin(file);
     let got = got?;
@@ -56,7 +55,7 @@ pub(super) fn read(
     let is_end = u64::from(len) == left || got < len;
     reply.words(&[got, is_end.into()]);
     reply.opaque_ahead(got as usize);
-    Ok(Outcome::Reply(None))
+    Ok(Answer::Reply(None))
 }
 
 pub(super) fn read_link(

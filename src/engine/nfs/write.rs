@@ -5,13 +5,14 @@
 
 use super::super::rpc::{RecordCursor, Request, patch_mark};
 use super::super::{Cx, Order, State};
-use super::{Fault, Nfs, Object, Outcome, Promise, error_status, mark_promise, post_op, pre_op};
+use super::attributes::WccAttr;
+use super::{Fault, Nfs, Object, Promise, error_status, mark_promise, post_op, pre_op, wcc_attr};
 use crate::config::{WORKER_WRITE_BYTES_MIN, WRITE_BYTES_MAX};
-use crate::vfs::{Access, Attr, FsError, FsResult, Pin, Tree};
+use crate::mem::Ends as _;
+use crate::vfs::{Access, FsError, FsResult, Pin, Tree};
 use crate::wire::nfs3::{Procedure, Status};
 use crate::wire::rpc::emit_reply;
 use crate::wire::{Reader, Writer};
-use core::net::Ipv6Addr;
 
 /// The durability that the client requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +40,9 @@ pub(in super::super) struct Writing {
     stability: Stability,
     /// The first error.
     error: Option<FsError>,
+    /// The attributes before the WRITE, and the server's count of changes at that time. `None` if another server may have changed
+    /// the file meanwhile.
+    before: Option<(WccAttr, u32)>,
 }
 
 impl Writing {
@@ -48,13 +52,16 @@ impl Writing {
     }
 
     /// Writes the data in `input` to the file. After an error, skips it.
-    pub(in super::super) fn write_here(
-        &mut self,
-        record: &mut RecordCursor,
-        cx: &mut Cx<'_>,
-        input: &mut Reader<'_>,
-    ) {
-        let bytes = record.take(input, self.left);
+    fn write_here(&mut self, record: &mut RecordCursor, cx: &mut Cx<'_>, input: &mut Reader<'_>) {
+        self.write(cx, record.take(input, self.left));
+    }
+
+    /// Writes the first data, joined from several fragments, to the file.
+    pub(in super::super) fn write_joined(&mut self, cx: &mut Cx<'_>, data: &[u8]) {
+        self.write(cx, data.head(data.len().min(self.left as usize)));
+    }
+
+    fn write(&mut self, cx: &mut Cx<'_>, bytes: &[u8]) {
         if let Some(file) = &self.file
             && !bytes.is_empty()
             && self.error.is_none()
@@ -88,7 +95,7 @@ impl Writing {
         self.file = Some(file);
         self.offset = offset;
         self.error = result.err();
-        record.left += len;
+        record.put_back(len as usize);
     }
 
     /// Unpins the file, after the connection has closed.
@@ -99,14 +106,6 @@ impl Writing {
     }
 }
 
-/// The attributes of a file before a WRITE, and the WRITE's identity. RFC 1813 section 2.6.
-#[derive(Debug)]
-pub(super) struct WccAttr {
-    attr: Attr,
-    xid: u32,
-    peer: Ipv6Addr,
-}
-
 impl Nfs {
     /// Begins a WRITE, whose data is left unread, or a COMMIT.
     pub(super) fn write(
@@ -115,7 +114,7 @@ impl Nfs {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         object: &Object,
-    ) -> Result<Outcome, Fault> {
+    ) -> Result<Writing, Fault> {
         let args = &mut request.args;
         let (offset, count) = (args.u64(), args.u32());
         let (mut left, mut stability, mut access) = (0, Stability::Commit, None);
@@ -150,24 +149,23 @@ impl Nfs {
             cx.vfs.unpin(file);
             return Err(error.into());
         }
-        let (attr, xid, peer) = (object.attr, request.call.xid, cx.peer.address);
-        // If other servers run, this one cannot know if the file changed meanwhile.
-        let is_alone = self.turns().is_none();
-        self.wcc_attr = is_alone.then_some(WccAttr { attr, xid, peer });
-        self.begun = Some(Writing {
+        let before = (wcc_attr(&object.attr), self.change_count);
+        Ok(Writing {
             file: Some(file),
             offset,
             left,
-            xid,
+            xid: request.call.xid,
             count,
             stability,
             error: None,
-        });
-        Ok(Outcome::Write)
+            // If other servers run, this one cannot know if the file changed meanwhile.
+            before: self.turns().is_none().then_some(before),
+        })
     }
 
     /// Continues a WRITE or COMMIT. Stores the data of a small WRITE that is in `input`. Returns an order for data that has not
-    /// arrived, and for all data of a large WRITE, because the disk may be slow. Writes the reply after the last data.
+    /// arrived, and for all data of a large WRITE, because the disk may be slow. Writes the reply after the last data. Returns its
+    /// promise.
     ///
     /// # Errors
     /// The state that the WRITE waits for.
@@ -179,14 +177,11 @@ impl Nfs {
         cx: &mut Cx<'_>,
         input: &mut Reader<'_>,
         reply: &mut Writer<'_>,
-    ) -> Result<(), State> {
+    ) -> Result<Promise, State> {
         while writing.left > 0 && writing.error.is_none() {
             if record.left == 0 {
                 match (!record.last).then(|| record.next_fragment(input)) {
-                    Some(Err(State::NeedInput)) => {
-                        self.forget_wcc_attr();
-                        return Err(State::NeedInput);
-                    }
+                    Some(Err(State::NeedInput)) => return Err(State::NeedInput),
                     // If the data ends early, the WRITE is answered with a smaller count (RFC 1813 section 3.3.7). It is not
                     // rejected, because a rejected request must not have stored anything. A fragment that exceeds the limit of
                     // fragments is still read if it has data.
@@ -208,27 +203,31 @@ impl Nfs {
         if writing.stability != Stability::Unstable && writing.error.is_none() {
             writing.error = cx.vfs.stage(&file).err();
         }
-        self.finish(writing, file, cx, reply);
-        Ok(())
+        Ok(self.finish(writing, file, cx, reply))
     }
 
     /// Writes the reply to a WRITE or COMMIT whose data is stored or could not be stored.
     #[inline(never)]
-    fn finish(&mut self, writing: &Writing, file: Pin, cx: &mut Cx<'_>, reply: &mut Writer<'_>) {
+    fn finish(
+        &mut self,
+        writing: &Writing,
+        file: Pin,
+        cx: &mut Cx<'_>,
+        reply: &mut Writer<'_>,
+    ) -> Promise {
         let mark = reply.position();
         reply.u32(0);
         emit_reply(reply, writing.xid, Ok(()));
         self.emit_results(writing, &file, cx, reply);
         patch_mark(reply, mark, 0);
-        if writing.stability != Stability::Unstable {
-            let procedure = match writing.stability {
-                Stability::Commit => Procedure::Commit,
-                _ => Procedure::Write,
-            };
-            mark_promise(reply, mark, procedure);
-            self.promise = Promise::Data;
-        }
         cx.vfs.unpin(file);
+        let procedure = match writing.stability {
+            Stability::Unstable => return Promise::Nothing,
+            Stability::Commit => Procedure::Commit,
+            Stability::Stable => Procedure::Write,
+        };
+        mark_promise(reply, mark, procedure);
+        Promise::Data
     }
 
     fn emit_results(
@@ -242,14 +241,9 @@ impl Nfs {
             .error
             .map_or(Status::Ok, |error| error_status(cx, error));
         reply.u32(status as u32);
-        let before = match &self.wcc_attr {
-            Some(wcc_attr) if (wcc_attr.xid, wcc_attr.peer) == (writing.xid, cx.peer.address) => {
-                Some(&wcc_attr.attr)
-            }
-            _ => None,
-        };
-        pre_op(reply, before);
-        self.wcc_attr = None;
+        let before = writing.before;
+        let before = before.filter(|(_, count)| *count == self.change_count);
+        pre_op(reply, before.map(|(attr, _)| attr));
         post_op(reply, cx.vfs.attr(file.node()).as_ref().ok());
         if status != Status::Ok {
             return;
@@ -265,10 +259,5 @@ impl Nfs {
             reply.words(&[writing.count, committed]);
         }
         reply.u64(self.verifier());
-    }
-
-    /// Forgets the attributes before the WRITE in progress: other clients may change the file before it ends.
-    pub(in super::super) fn forget_wcc_attr(&mut self) {
-        self.wcc_attr = None;
     }
 }

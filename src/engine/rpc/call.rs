@@ -1,7 +1,9 @@
-//! The call that a program answers, and the writer for its reply.
+//! The call that a program answers, the writer for its reply, and the reasons why it is not answered.
 
-use crate::wire::rpc::Call;
-use crate::wire::{Reader, Writer};
+use super::super::Order;
+use super::super::connections::Connection;
+use crate::wire::rpc::{Call, NotACall, Reject};
+use crate::wire::{Malformed, Reader, Writer};
 use core::net::IpAddr;
 
 /// A call, its arguments and its reply.
@@ -15,4 +17,52 @@ pub(in super::super) struct Request<'a, 'o> {
     pub(in super::super) follows: Option<u32>,
     /// The address of this host at which a datagram arrived. `None`: unknown, or the call came by a stream.
     pub(in super::super) reached: Option<IpAddr>,
+    /// The connection by which the call came.
+    pub(in super::super) connection: Connection,
+    pub(in super::super) patience: Patience,
+}
+
+/// The time for which a call may wait for a disk that has a file's data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in super::super) enum Patience {
+    /// Not at all: a job reads the data first.
+    Now,
+    /// Until the disk has read the data. A job has just read it, so it is in memory, unless other data has replaced it.
+    Forever,
+}
+
+/// The reason why a call is not answered now. Nothing of it was done, and its reply is empty.
+pub(in super::super) enum Stop {
+    /// The message is neither a call nor a reply.
+    Malformed,
+    /// The message must not be answered: a reply, or a CALLIT of the portmapper that failed.
+    Silence,
+    /// The call is rejected.
+    Reject(Reject),
+    /// The reply needs an empty output buffer.
+    Output,
+    /// This order must end first: [`Order::Read`] or [`Order::Wait`].
+    Order(Order),
+}
+
+impl From<NotACall> for Stop {
+    fn from(why: NotACall) -> Self {
+        match why {
+            NotACall::Malformed => Self::Malformed,
+            NotACall::Reply => Self::Silence,
+            NotACall::Refused(why) => Self::Reject(why),
+        }
+    }
+}
+
+impl From<Reject> for Stop {
+    fn from(why: Reject) -> Self {
+        Self::Reject(why)
+    }
+}
+
+impl From<Malformed> for Stop {
+    fn from(_: Malformed) -> Self {
+        Self::Reject(Reject::Arguments)
+    }
 }

@@ -5,5 +5,5 @@
 mod call;
 mod record;
 
-pub(super) use call::Request;
+pub(super) use call::{Patience, Request, Stop};
 pub(super) use record::{RecordCursor, patch_mark};

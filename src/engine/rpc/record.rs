@@ -51,12 +51,37 @@ impl RecordCursor {
         self.check()
     }
 
+    /// Returns true if the record has been read to its end.
+    pub(in super::super) const fn is_read(&self) -> bool {
+        self.last && self.left == 0
+    }
+
+    /// Skips unread bytes that have arrived, or reads the next fragment's mark.
+    ///
+    /// # Errors
+    /// As [`RecordCursor::next_fragment`].
+    pub(in super::super) fn skip(&mut self, stream: &mut Reader<'_>) -> Result<(), State> {
+        if self.left == 0 {
+            return self.next_fragment(stream);
+        }
+        self.check()?;
+        match self.take(stream, u32::MAX) {
+            [] => Err(State::NeedInput),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts bytes that were read as unread again.
+    pub(in super::super) const fn put_back(&mut self, len: usize) {
+        self.left += len as u32;
+    }
+
     /// Fails if the record is longer than [`RECORD_BYTES_MAX`], or has more fragments than [`FRAGMENT_COUNT`] and one for each
     /// [`FRAGMENT_BYTES`] that have arrived.
     ///
     /// # Errors
     /// `Closed`.
-    pub(in super::super) const fn check(&self) -> Result<(), State> {
+    const fn check(&self) -> Result<(), State> {
         let arrived = self.announced - self.left;
         if self.fragments > FRAGMENT_COUNT + arrived / FRAGMENT_BYTES
             || self.announced > RECORD_BYTES_MAX

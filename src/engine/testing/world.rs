@@ -292,10 +292,6 @@ impl World {
                 while *len > 0 {
                     let left = input.len() - talk.consumed;
                     let here = piece().clamp(1, *len as usize).min(left);
-                    if here < *len as usize {
-                        // The driver waits for data and serves other connections meanwhile.
-                        self.programs.interrupted();
-                    }
                     if here == 0 {
                         return None;
                     }

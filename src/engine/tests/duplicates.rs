@@ -153,7 +153,7 @@ fn calls_in_flight_survive_a_killed_server() {
         }
         world.peer = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
         assert_eq!(world.ask(&calls[199]).unwrap().status, OK);
-        let left = world.programs.left_begun(false);
+        let left = world.left_begun(&calls[199], false);
         world.programs = programs(left, None);
         if backwards {
             calls.reverse();
@@ -186,7 +186,7 @@ fn next_server_recognises_changes_of_killed_one() {
         serve(&mut first, vec![0; SHARED_BYTES].leak());
         assert_eq!(first.ask(&call).unwrap().status, OK, "{name}");
         let was = first.tree.ram().clone();
-        let left = first.programs.left_begun(was_there).to_vec();
+        let left = first.left_begun(&call, was_there).to_vec();
         for mut world in [first, World::writable()] {
             let is_done = world.tree.ram().is_like(&was);
             serve(&mut world, left.clone().leak());
@@ -218,7 +218,7 @@ fn next_server_recognises_which_guard_matched() {
     for (call, held, status) in [(wrong, false, NOT_SYNCHRONOUS), (right, true, OK)] {
         assert_eq!(world.ask(&call).unwrap().status, status);
         let was = world.tree.ram().clone();
-        let left = world.programs.left_begun(held);
+        let left = world.left_begun(&call, held);
         world.programs = programs(left, None);
         for _ in 0..2 {
             assert_eq!(world.ask(&call).unwrap().status, status);
@@ -242,7 +242,7 @@ fn failed_call_fails_again_in_next_server() {
         (remove, false, NO_ENTRY),
     ] {
         assert_eq!(world.ask(&call).unwrap().status, status);
-        let left = world.programs.left_begun(was_there);
+        let left = world.left_begun(&call, was_there);
         world.programs = programs(left, None);
         assert_eq!(world.ask(&call).unwrap().status, status);
     }

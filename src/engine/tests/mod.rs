@@ -15,7 +15,7 @@ mod writing;
 use super::testing::replies::{Attributes, Before, Body};
 use super::testing::{Talk, VERIFIER, World, calls, replies, tree};
 use super::{Order, State};
-use crate::vfs::{Access, Caller, FsError};
+use crate::vfs::{Access, Caller, FsError, Peer};
 use crate::wire::nfs3::Procedure;
 use crate::wire::rpc::Reject;
 use calls::{Call, CallId};
@@ -27,6 +27,15 @@ impl World {
         let handle = self.handle("gone");
         self.tree.ram().unlink("gone");
         handle
+    }
+
+    /// The memory that a server leaves that is killed after it carried out an answered call, before it stored the reply.
+    fn left_begun(&self, call: &Call, was_there: bool) -> &'static mut [u8] {
+        let peer = Peer {
+            address: self.peer,
+            port: self.port,
+        };
+        self.programs.left_begun(&peer, &call.0, was_there)
     }
 
     /// Sends a whole stream on a new connection.
