@@ -2,14 +2,14 @@
 //!
 //! The mount list is informational: it is bounded, it is kept in memory only, and nothing depends on it.
 
+use super::Cx;
 use super::rpc::{Request, Stop};
-use super::{Cx, Order};
 use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_NAMES, MOUNT_COUNT_MAX};
 use crate::event::{self, Line};
 use crate::mem::{Ends as _, copy_into};
 use crate::text::{Text, text};
 use crate::vfs::walk::{self, below};
-use crate::vfs::{Export, Exports, FsError, FsResult, Handle, ObjectType, Rules, Tree};
+use crate::vfs::{Export, Exports, FsError, FsResult, Handle, JobId, ObjectType, Rules, Tree};
 use crate::wire::Writer;
 use crate::wire::exports::Hosts;
 use crate::wire::mount::{
@@ -106,7 +106,7 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
     };
     if (cfg!(bare) || HAS_NAMES) && status == Status::Ok {
         // A disk, or a look-up of host names, must end first.
-        return Err(Stop::Order(Order::Wait));
+        return Err(Stop::Job(JobId::OUTSIDE));
     }
     if !is_check {
         cx.report(event::MAY_NOT_MOUNT, path, why);

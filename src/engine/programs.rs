@@ -3,20 +3,21 @@
 //! Replies to the calls in one input are written to one output. Calls that are not idempotent go through the duplicate request
 //! cache.
 
+use super::Cx;
 use super::connections::{Connection, Connections};
 use super::mount::{self, Mounts};
 use super::nfs::{self, Answer, Nfs, Promise, Writing};
 use super::portmap::{self, Mappings};
 use super::rpc::{Patience, RecordCursor, Request, Stop, patch_mark};
+use super::service::{Io, Moved, Next, Progress, Transfer, Way};
 use super::turns::Turns;
-use super::{Cx, Order, Progress, State};
 use crate::config::REPLY_HEAD_BYTES;
 use crate::log;
 use crate::mem::Ends as _;
 use crate::text::text;
 #[cfg(test)]
 use crate::vfs::Peer;
-use crate::vfs::{FsResult, Tree};
+use crate::vfs::{FsResult, Pin, Tree};
 use crate::wire::nfs3::VERIFIER_BYTES;
 use crate::wire::rpc::{Call, MARK_BYTES, Reject, emit_reply};
 use crate::wire::xdr::padding;
@@ -45,8 +46,6 @@ pub struct Programs {
     /// True after a failed sync, until one succeeds. Meanwhile the engine stops after each reply that must wait for a sync, so that
     /// no two replies share a sync and each request gets its own result.
     syncs_each: bool,
-    /// The strongest promise since the last `take_promise`.
-    promise: Promise,
 }
 
 impl Programs {
@@ -66,7 +65,6 @@ impl Programs {
             mappings: Mappings::new(),
             mounts: Mounts::default(),
             syncs_each: false,
-            promise: Promise::Nothing,
         }
     }
 
@@ -86,12 +84,6 @@ impl Programs {
     #[cfg(test)]
     pub(super) const fn connections(&mut self) -> &mut Connections {
         &mut self.nfs.drc.connections
-    }
-
-    /// Returns the strongest kind of change that the replies written since the last call report as durable, and resets it. The
-    /// driver syncs and [settles](Self::settle) these replies before it sends them.
-    pub const fn take_promise(&mut self) -> Promise {
-        core::mem::replace(&mut self.promise, Promise::Nothing)
     }
 
     /// Makes the replies to a peer final after the sync that they waited for, whose result is `synced`. If the sync failed, they
@@ -142,6 +134,8 @@ enum Phase {
     Idle,
     /// The driver sends a READ's data; then this number of padding bytes is due.
     Sending(u8),
+    /// A job reads the data of a READ from this file. The call is passed again, and may then wait for the disk.
+    Fetching(Pin),
     /// A WRITE or COMMIT that is not yet answered.
     Writing(Writing),
 }
@@ -152,21 +146,42 @@ enum Phase {
 pub struct Session {
     phase: Phase,
     programs: ProgramSet,
-    /// Patience of the next call.
-    patience: Patience,
     connection: Connection,
     /// The unread rest of the current record.
     record: RecordCursor,
 }
 
 impl Session {
-    /// Returns true if a file is pinned for a WRITE whose data has not all arrived.
-    pub const fn holds_file(&self) -> bool {
-        matches!(&self.phase, Phase::Writing(writing) if writing.holds_file())
+    /// The patience of the next call. Releases the file of a READ whose data a job has read.
+    fn patience(&mut self, vfs: &mut Tree) -> Patience {
+        match core::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Fetching(file) => {
+                vfs.unpin(file);
+                Patience::Forever
+            }
+            _ => Patience::Now,
+        }
+    }
+
+    /// Handles a call that is not answered now.
+    ///
+    /// # Errors
+    /// The need for which the call is passed again, or the end of the connection.
+    fn stop(&mut self, stop: Stop) -> Result<(), Next> {
+        Err(match stop {
+            Stop::Silence | Stop::Reject(_) => return Ok(()),
+            Stop::Malformed => Next::Close(text!("not an RPC call")),
+            Stop::Output => Next::Output,
+            Stop::Job(id) => Next::Until(id),
+            Stop::Fetch(id, file) => {
+                self.phase = Phase::Fetching(file);
+                Next::Until(id)
+            }
+        })
     }
 }
 
-const SHRUNK: State = State::Closed(text!("a file was truncated during a read"));
+const SHRUNK: Next = Next::Close(text!("a file was truncated during a read"));
 
 impl Programs {
     /// Answers one call, or rejects it.
@@ -230,7 +245,7 @@ impl Programs {
     /// before. Returns what the step's reply reports as durable.
     ///
     /// # Errors
-    /// The state that stops the session here.
+    /// The need for which the session stops here.
     #[inline(never)]
     fn step(
         &mut self,
@@ -239,25 +254,25 @@ impl Programs {
         input: &mut Reader<'_>,
         reply: &mut Writer<'_>,
         promise: Promise,
-    ) -> Result<Promise, State> {
+    ) -> Result<Promise, Next> {
         if matches!(session.phase, Phase::Idle) && !session.record.is_read() {
             session.record.skip(input)?;
             return Ok(Promise::Nothing);
         }
         let is_alone = self.syncs_each && promise != Promise::Nothing;
         if is_alone || reply.space().len() < REPLY_HEAD_BYTES {
-            return Err(State::NeedOutput);
+            return Err(Next::Output);
         }
         match &mut session.phase {
-            Phase::Idle => self.start_call(session, cx, input, reply),
+            Phase::Idle | Phase::Fetching(_) => self.start_call(session, cx, input, reply),
             Phase::Writing(writing) if writing.holds_file() => {
                 let record = &mut session.record;
                 let promise = self.nfs.store(writing, record, cx, input, reply)?;
                 session.phase = Phase::Idle;
                 Ok(promise)
             }
-            // Not called while an order is carried out.
-            _ => Err(State::NeedOutput),
+            // Not called while a transfer is carried out.
+            _ => Err(Next::Output),
         }
     }
 
@@ -271,11 +286,12 @@ impl Programs {
         cx: &mut Cx<'_>,
         input: &mut Reader<'_>,
         reply: &mut Writer<'_>,
-    ) -> Result<Promise, State> {
+    ) -> Result<Promise, Next> {
         let mut record = RecordCursor::START;
         let mut joined = heapless::Vec::new();
         let mut ahead = Reader::new(input.rest());
         let packet = record.join(&mut ahead, &mut joined)?;
+        let patience = session.patience(cx.vfs);
         let mark = reply.position();
         reply.u32(0);
         let mut request = Request {
@@ -285,7 +301,7 @@ impl Programs {
             follows: record.last.then_some(record.left),
             reached: None,
             connection: session.connection,
-            patience: session.patience,
+            patience,
         };
         let answer = self.call(session.programs, cx, &mut request);
         let Request { args, reply, .. } = request;
@@ -306,7 +322,12 @@ impl Programs {
                 let pad = padding(len as usize) as u8;
                 patch_mark(reply, mark, len + u32::from(pad));
                 session.phase = Phase::Sending(pad);
-                done = Err(State::Order(Order::Send { file, offset, len }));
+                done = Err(Next::Move(Transfer {
+                    file,
+                    offset,
+                    len: len.into(),
+                    way: Way::ToPeer,
+                }));
             }
             Ok(Answer::Write(mut writing)) => {
                 // The data in the packet was not read.
@@ -320,14 +341,10 @@ impl Programs {
                 }
                 session.phase = Phase::Writing(writing);
             }
-            Err(Stop::Silence | Stop::Reject(_)) => {}
-            Err(Stop::Malformed) => return Err(State::Closed(text!("not an RPC call"))),
-            Err(Stop::Output) => return Err(State::NeedOutput),
-            Err(Stop::Order(order)) => return Err(State::Order(order)),
+            Err(stop) => session.stop(stop)?,
         }
         input.take(used);
         session.record = record;
-        session.patience = Patience::Now;
         done
     }
 
@@ -346,80 +363,57 @@ impl Programs {
         loop {
             match self.step(session, cx, &mut stream, reply, promise) {
                 Ok(more) => promise = promise.max(more),
-                Err(state) => {
-                    self.promise = self.promise.max(promise);
+                Err(next) => {
+                    let used = input.len() - stream.rest().len();
                     return Progress {
-                        consumed: input.len() - stream.rest().len(),
-                        produced: reply.position(),
-                        state,
+                        promise,
+                        ..Progress::of(used, reply.position(), next)
                     };
                 }
             }
         }
     }
 
-    /// Answers the calls in `input`, as far as the replies fit into `output`.
-    pub fn advance(
-        &mut self,
-        session: &mut Session,
-        cx: &mut Cx<'_>,
-        input: &[u8],
-        output: &mut [u8],
-    ) -> Progress {
-        self.answer_calls(session, cx, input, &mut Writer::new(output))
+    /// Answers the calls in the input, as far as the replies fit into the output.
+    pub fn advance(&mut self, session: &mut Session, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
+        self.answer_calls(session, cx, io.input, &mut Writer::new(io.output))
     }
 
-    /// Continues after the driver carried out the last order, with the given `result`: finishes the reply, or returns another order.
-    /// `order` is passed back, so that its file is released.
-    pub fn done(
+    /// Continues after a transfer: finishes the reply, or returns another transfer.
+    pub fn moved(
         &mut self,
         session: &mut Session,
         cx: &mut Cx<'_>,
-        order: Order,
-        result: FsResult<()>,
-        output: &mut [u8],
+        done: Moved,
+        io: Io<'_>,
     ) -> Progress {
-        let mut reply = Writer::new(output);
-        match (order, &mut session.phase) {
-            (Order::Send { file, .. }, Phase::Sending(pad)) => {
-                cx.vfs.unpin(file);
-                if result.is_err() {
+        let mut reply = Writer::new(io.output);
+        match &mut session.phase {
+            Phase::Sending(pad) => {
+                done.transfer.abandon(cx.vfs);
+                if done.result.is_err() {
                     // The reply's head, with the count, is already sent, so the error can be reported only by closing the
                     // connection.
                     self.nfs.read_failed(cx.now);
-                    return Progress {
-                        state: SHRUNK,
-                        ..Progress::CLOSED
-                    };
+                    return Progress::of(0, 0, SHRUNK);
                 }
                 reply.pad(4 - usize::from(*pad));
                 session.phase = Phase::Idle;
             }
-            (Order::Store { file, offset, len }, Phase::Writing(writing)) => {
-                writing.resume(&mut session.record, (file, offset, len), result);
-            }
-            (Order::Read { file, .. }, _) => {
-                session.patience = Patience::Forever;
-                cx.vfs.unpin(file);
-            }
-            (Order::Wait, _) => {}
-            (order, _) => {
-                order.abandon(cx.vfs);
+            Phase::Writing(writing) => writing.resume(&mut session.record, done),
+            Phase::Idle | Phase::Fetching(_) => {
+                done.transfer.abandon(cx.vfs);
                 return Progress::CLOSED;
             }
         }
-        self.answer_calls(session, cx, &[], &mut reply)
+        self.answer_calls(session, cx, io.input, &mut reply)
     }
-
-    /// Called when an order does not finish at once, before other connections are served.
-    pub const fn interrupted(&mut self) {}
 
     /// The session of a new connection, the caller's number `slot`, to a socket that serves `programs`.
     pub fn open(&self, slot: usize, programs: ProgramSet) -> Session {
         Session {
             phase: Phase::Idle,
             programs,
-            patience: Patience::Now,
             connection: self.nfs.drc.connections.open(slot),
             record: RecordCursor::END,
         }
@@ -428,8 +422,10 @@ impl Programs {
     /// Releases the files of a session whose connection is about to be closed.
     pub fn abandon(&mut self, session: &mut Session, vfs: &mut Tree) {
         self.nfs.drc.connections.close(session.connection);
-        if let Phase::Writing(writing) = core::mem::replace(&mut session.phase, Phase::Idle) {
-            writing.abandon(vfs);
+        match core::mem::replace(&mut session.phase, Phase::Idle) {
+            Phase::Writing(writing) => writing.abandon(vfs),
+            Phase::Fetching(file) => vfs.unpin(file),
+            Phase::Idle | Phase::Sending(_) => {}
         }
     }
 

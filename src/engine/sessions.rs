@@ -1,13 +1,11 @@
 //! The RPC programs as a service: the sessions of all connections, and the programs that each socket serves.
 
+use super::Cx;
 use super::programs::{ProgramSet, Programs, Session};
-use super::service::{
-    Io, Local, Moved, Next, Progress, Service, SessionId, Transfer, Transmit, Way,
-};
-use super::{Cx, Order, Progress as Answered, State};
+use super::service::{Io, Local, Moved, Progress, Service, SessionId, Transmit};
 use crate::config::CONNECTION_COUNT_MAX;
 use crate::mem::Slots;
-use crate::vfs::{Ended, FsResult, Job, JobId, JobKind, Submitted};
+use crate::vfs::{Ended, FsResult, JobKind};
 use core::net::SocketAddr;
 
 /// Largest number of sockets.
@@ -17,9 +15,7 @@ const SOCKET_COUNT_MAX: usize = 8;
 #[repr(C)] // The longest field is last, so that short instructions reach the others.
 pub struct Rpc {
     /// Indexed by connection number.
-    sessions: Slots<(Session, Option<Order>)>,
-    /// The connection whose call was answered last.
-    last: Option<SessionId>,
+    sessions: Slots<Session>,
     /// Programs served at each socket, by its number.
     services: [ProgramSet; SOCKET_COUNT_MAX],
     /// The programs.
@@ -31,7 +27,6 @@ impl Rpc {
     pub fn new(programs: Programs, connection_count: usize) -> Self {
         Self {
             programs,
-            last: None,
             sessions: Slots::new(connection_count.min(CONNECTION_COUNT_MAX)),
             services: [ProgramSet::default(); _],
         }
@@ -48,58 +43,11 @@ impl Rpc {
         let services = self.services.get(usize::from(at.socket));
         services.copied().unwrap_or_default()
     }
-
-    /// Maps the state of the engine to the driver's next step.
-    fn progress(&mut self, id: SessionId, cx: &mut Cx<'_>, answered: Answered) -> Progress {
-        let Some((session, kept)) = self.sessions.get_mut(id.index()) else {
-            return Progress::CLOSED;
-        };
-        let next = match answered.state {
-            State::NeedInput if session.holds_file() => Next::Rest,
-            State::NeedInput => Next::Input,
-            State::NeedOutput => Next::Output,
-            State::Busy => Next::Soon,
-            State::Closed(why) => Next::Close(why),
-            State::Order(Order::Wait) => Next::Until(JobId::OUTSIDE),
-            State::Order(Order::Read { file, offset, len }) => {
-                let extent = cx.vfs.extent(&file, offset, len);
-                let next = match extent.map(|extent| cx.vfs.submit(Job::Read(extent))) {
-                    Some(Submitted::Pending(id)) => Next::Until(id),
-                    _ => Next::Output,
-                };
-                *kept = Some(Order::Read { file, offset, len });
-                next
-            }
-            State::Order(Order::Send { file, offset, len }) => Next::Move(Transfer {
-                file,
-                offset,
-                len: len.into(),
-                way: Way::ToPeer,
-            }),
-            State::Order(Order::Store { file, offset, len }) => Next::Move(Transfer {
-                file,
-                offset,
-                len: len.into(),
-                way: Way::ToFile,
-            }),
-        };
-        Progress {
-            promise: self.programs.take_promise(),
-            ..Progress::of(answered.consumed, answered.produced, next)
-        }
-    }
-
-    fn begin(&mut self, id: SessionId) {
-        if self.last != Some(id) {
-            self.programs.interrupted();
-            self.last = Some(id);
-        }
-    }
 }
 
 impl Service for Rpc {
     fn open(&mut self, id: SessionId, at: Local) {
-        let session = (self.programs.open(id.index(), self.service(at)), None);
+        let session = self.programs.open(id.index(), self.service(at));
         match self.sessions.get_mut(id.index()) {
             Some(place) => *place = session,
             // Numbers are used again first, so this one is the next.
@@ -108,37 +56,18 @@ impl Service for Rpc {
     }
 
     fn advance(&mut self, id: SessionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
-        self.begin(id);
-        let Some((session, kept)) = self.sessions.get_mut(id.index()) else {
-            return Progress::CLOSED;
-        };
-        if let Some(order) = kept.take() {
-            let _ = self.programs.done(session, cx, order, Ok(()), io.output);
+        match self.sessions.get_mut(id.index()) {
+            Some(session) => self.programs.advance(session, cx, io),
+            None => Progress::CLOSED,
         }
-        let answered = self.programs.advance(session, cx, io.input, io.output);
-        self.progress(id, cx, answered)
     }
 
     fn moved(&mut self, id: SessionId, cx: &mut Cx<'_>, done: Moved, io: Io<'_>) -> Progress {
-        let Moved { transfer, result } = done;
-        self.begin(id);
-        let Some((session, _)) = self.sessions.get_mut(id.index()) else {
-            transfer.abandon(cx.vfs);
+        let Some(session) = self.sessions.get_mut(id.index()) else {
+            done.transfer.abandon(cx.vfs);
             return Progress::CLOSED;
         };
-        let Transfer {
-            file,
-            offset,
-            len,
-            way,
-        } = transfer;
-        let len = len as u32;
-        let order = match way {
-            Way::ToPeer => Order::Send { file, offset, len },
-            Way::ToFile => Order::Store { file, offset, len },
-        };
-        let answered = self.programs.done(session, cx, order, result, io.output);
-        self.progress(id, cx, answered)
+        self.programs.moved(session, cx, done, io)
     }
 
     fn settle(
@@ -152,10 +81,7 @@ impl Service for Rpc {
     }
 
     fn close(&mut self, id: SessionId, cx: &mut Cx<'_>, _held: &[u8]) {
-        if let Some((session, kept)) = self.sessions.get_mut(id.index()) {
-            if let Some(order) = kept.take() {
-                order.abandon(cx.vfs);
-            }
+        if let Some(session) = self.sessions.get_mut(id.index()) {
             self.programs.abandon(session, cx.vfs);
         }
     }

@@ -3,18 +3,18 @@
 //! Every procedure but NULL begins with a handle, and nearly every reply carries that object's attributes: both are handled here.
 //! Neither attributes nor names are cached between requests.
 
+use super::Cx;
 use super::connections::{Connection, Connections};
 use super::drc::{DuplicateRequestCache, Key, Lookup, NewCall};
 use super::rpc::{Request, Stop};
 use super::turns::Turns;
-use super::{Cx, Order};
 use crate::config::{
     CREATED_BYTES, HAS_SERVE, READ_BYTES_MAX, READ_INLINE_BYTES, READ_INLINE_TIME, REPLY_HEAD_BYTES,
 };
 use crate::event;
 use crate::text::{Text, text};
 use crate::time::Instant;
-use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Name, Node, ObjectType, Pin};
+use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, JobId, Name, Node, ObjectType, Pin};
 use crate::wire::Malformed;
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION};
 use crate::wire::rpc::{Call, Reject};
@@ -290,7 +290,7 @@ impl Nfs {
             Ok(()) => Status::Ok,
             Err(Fault::Stop(stop)) => return Err(stop),
             Err(Fault::Status(status)) => status,
-            Err(Fault::Files(error)) if error.waits() => return Err(Stop::Order(Order::Wait)),
+            Err(Fault::Files(error)) if error.waits() => return Err(Stop::Job(JobId::OUTSIDE)),
             Err(Fault::Files(error)) => {
                 if let (FsError::Access, Some(object)) = (error, object) {
                     groups::report_refusal(cx, &request.call, &object.attr);

@@ -1,20 +1,20 @@
 //! READ and READLINK.
 
+use super::super::Cx;
 use super::super::rpc::{Patience, Request, Stop};
-use super::super::{Cx, Order};
 use super::{Answer, Fault, Object, check_regular};
 use crate::config::{LINK_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
 use crate::event;
 use crate::text::Text;
-use crate::vfs::{Access, FsError};
+use crate::vfs::{Access, FsError, Job, Submitted};
 
 const WORD_BYTES: usize = 4;
 /// Length of count, eof and the data's length word, between the attributes and the data (bytes).
 const COUNTS_BYTES: usize = 3 * WORD_BYTES;
 
-/// Answers READ, for at most `max` bytes. Up to [`READ_INLINE_BYTES`] are read into the reply; with [`Patience::Now`], an order may
-/// have to read them from the disk first. For more bytes, the reply's head announces the length that the file's size allows, and an
-/// order sends the data. If the file shrinks meanwhile, the connection is closed.
+/// Answers READ, for at most `max` bytes. Up to [`READ_INLINE_BYTES`] are read into the reply; with [`Patience::Now`], a job may
+/// have to read them from the disk first. For more bytes, the reply's head announces the length that the file's size allows, and a
+/// transfer sends the data. If the file shrinks meanwhile, the connection is closed.
 pub(super) fn read(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
@@ -42,12 +42,18 @@ pub(super) fn read(
     }
     // Read the data to its final position first, because the count in front of it is not known yet.
     let data = reply.ahead(COUNTS_BYTES, inline);
-    let got = match request.patience {
-        Patience::Forever => cx.vfs.read(&file, offset, data),
-        Patience::Now => cx.vfs.read_cached(&file, offset, data),
-    };
-    if request.patience == Patience::Now && got == Err(FsError::TryLater) {
-        return Err(Fault::Stop(Stop::Order(Order::Read { file, len, offset })));
+    let mut got = Err(FsError::TryLater);
+    if request.patience == Patience::Now {
+        got = cx.vfs.read_cached(&file, offset, data);
+        if got == Err(FsError::TryLater)
+            && let Some(extent) = cx.vfs.extent(&file, offset, len)
+            && let Submitted::Pending(id) = cx.vfs.submit(Job::Read(extent))
+        {
+            return Err(Fault::Stop(Stop::Fetch(id, file)));
+        }
+    }
+    if got == Err(FsError::TryLater) {
+        got = cx.vfs.read(&file, offset, data);
     }
     cx.vfs.unpin(file);
     let got = got?;

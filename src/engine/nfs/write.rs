@@ -3,13 +3,14 @@
 //! A WRITE's data is stored as it arrives. The reply is written when all data is stored; the reply to a stable WRITE is sent after
 //! the sync.
 
+use super::super::Cx;
 use super::super::rpc::{RecordCursor, Request, patch_mark};
-use super::super::{Cx, Order, State};
+use super::super::service::{Moved, Next, Transfer, Way};
 use super::attributes::WccAttr;
 use super::{Fault, Nfs, Object, Promise, error_status, mark_promise, post_op, pre_op, wcc_attr};
 use crate::config::{WORKER_WRITE_BYTES_MIN, WRITE_BYTES_MAX};
 use crate::mem::Ends as _;
-use crate::vfs::{Access, FsError, FsResult, Pin, Tree};
+use crate::vfs::{Access, FsError, Pin, Tree};
 use crate::wire::nfs3::{Procedure, Status};
 use crate::wire::rpc::emit_reply;
 use crate::wire::{Reader, Writer};
@@ -29,11 +30,11 @@ enum Stability {
 #[derive(Debug)]
 #[repr(C)]
 pub(in super::super) struct Writing {
-    /// The file; `None` while an order holds it.
+    /// The file; `None` while a transfer holds it.
     file: Option<Pin>,
     /// File offset of the next data (bytes).
     offset: u64,
-    /// Length of the data that is neither stored nor part of an order (bytes).
+    /// Length of the data that is neither stored nor part of a transfer (bytes).
     left: u32,
     xid: u32,
     count: u32,
@@ -46,7 +47,7 @@ pub(in super::super) struct Writing {
 }
 
 impl Writing {
-    /// Returns true if a file is pinned, and no order holds it.
+    /// Returns true if a file is pinned, and no transfer holds it.
     pub(in super::super) const fn holds_file(&self) -> bool {
         self.file.is_some()
     }
@@ -72,30 +73,28 @@ impl Writing {
         self.left -= bytes.len() as u32;
     }
 
-    /// Returns an order for the next data, up to the end of the fragment.
-    fn order_rest(&mut self, record: &mut RecordCursor) -> State {
+    /// Returns a transfer for the next data, up to the end of the fragment.
+    fn move_rest(&mut self, record: &mut RecordCursor) -> Next {
         let Some(file) = self.file.take() else {
-            return State::NeedOutput;
+            return Next::Output;
         };
         let len = self.left.min(record.left);
         self.left -= len;
         record.left -= len;
-        let offset = self.offset;
-        State::Order(Order::Store { file, offset, len })
+        Next::Move(Transfer {
+            file,
+            offset: self.offset,
+            len: len.into(),
+            way: Way::ToFile,
+        })
     }
 
-    /// Continues after an [`Order::Store`] with this result. Takes back the order's file and its offset after the last data. `len`
-    /// is the length that the driver has not received (bytes).
-    pub(in super::super) fn resume(
-        &mut self,
-        record: &mut RecordCursor,
-        (file, offset, len): (Pin, u64, u32),
-        result: FsResult<()>,
-    ) {
-        self.file = Some(file);
-        self.offset = offset;
-        self.error = result.err();
-        record.put_back(len as usize);
+    /// Continues after the transfer. Takes back its file and its offset after the last data.
+    pub(in super::super) fn resume(&mut self, record: &mut RecordCursor, done: Moved) {
+        self.file = Some(done.transfer.file);
+        self.offset = done.transfer.offset;
+        self.error = done.result.err();
+        record.put_back(done.transfer.len as usize);
     }
 
     /// Unpins the file, after the connection has closed.
@@ -163,12 +162,12 @@ impl Nfs {
         })
     }
 
-    /// Continues a WRITE or COMMIT. Stores the data of a small WRITE that is in `input`. Returns an order for data that has not
+    /// Continues a WRITE or COMMIT. Stores the data of a small WRITE that is in `input`. Returns a transfer for data that has not
     /// arrived, and for all data of a large WRITE, because the disk may be slow. Writes the reply after the last data. Returns its
     /// promise.
     ///
     /// # Errors
-    /// The state that the WRITE waits for.
+    /// The need for which the WRITE waits.
     #[inline(never)]
     pub(in super::super) fn store(
         &mut self,
@@ -177,11 +176,11 @@ impl Nfs {
         cx: &mut Cx<'_>,
         input: &mut Reader<'_>,
         reply: &mut Writer<'_>,
-    ) -> Result<Promise, State> {
+    ) -> Result<Promise, Next> {
         while writing.left > 0 && writing.error.is_none() {
             if record.left == 0 {
                 match (!record.last).then(|| record.next_fragment(input)) {
-                    Some(Err(State::NeedInput)) => return Err(State::NeedInput),
+                    Some(Err(Next::Input)) => return Err(Next::Rest),
                     // If the data ends early, the WRITE is answered with a smaller count (RFC 1813 section 3.3.7). It is not
                     // rejected, because a rejected request must not have stored anything. A fragment that exceeds the limit of
                     // fragments is still read if it has data.
@@ -193,12 +192,12 @@ impl Nfs {
                 continue;
             }
             if writing.count >= WORKER_WRITE_BYTES_MIN || input.rest().is_empty() {
-                return Err(writing.order_rest(record));
+                return Err(writing.move_rest(record));
             }
             writing.write_here(record, cx, input);
         }
         let Some(file) = writing.file.take() else {
-            return Err(State::NeedOutput);
+            return Err(Next::Output);
         };
         if writing.stability != Stability::Unstable && writing.error.is_none() {
             writing.error = cx.vfs.stage(&file).err();

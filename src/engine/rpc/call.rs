@@ -1,7 +1,7 @@
 //! The call that a program answers, the writer for its reply, and the reasons why it is not answered.
 
-use super::super::Order;
 use super::super::connections::Connection;
+use crate::vfs::{JobId, Pin};
 use crate::wire::rpc::{Call, NotACall, Reject};
 use crate::wire::{Malformed, Reader, Writer};
 use core::net::IpAddr;
@@ -41,8 +41,10 @@ pub(in super::super) enum Stop {
     Reject(Reject),
     /// The reply needs an empty output buffer.
     Output,
-    /// This order must end first: [`Order::Read`] or [`Order::Wait`].
-    Order(Order),
+    /// This job must end first.
+    Job(JobId),
+    /// This job must end first, which reads the data of a READ. The file stays open until then.
+    Fetch(JobId, Pin),
 }
 
 impl From<NotACall> for Stop {

@@ -4,7 +4,7 @@
 //! fragment by fragment.
 
 use crate::config::{FRAGMENT_BYTES, FRAGMENT_COUNT, RECORD_BYTES_MAX, REQUEST_BYTES};
-use crate::engine::State;
+use crate::engine::service::Next;
 use crate::text::text;
 use crate::wire::rpc::{MARK_BYTES, RecordMark};
 use crate::wire::{Reader, Writer};
@@ -40,10 +40,10 @@ impl RecordCursor {
     /// Reads the next fragment's mark.
     ///
     /// # Errors
-    /// `NeedInput`; `Closed` as [`RecordCursor::check`].
+    /// `Input`; `Close` as [`RecordCursor::check`].
     #[inline(never)]
-    pub(in super::super) fn next_fragment(&mut self, stream: &mut Reader<'_>) -> Result<(), State> {
-        let mark = RecordMark::parse(stream).ok_or(State::NeedInput)?;
+    pub(in super::super) fn next_fragment(&mut self, stream: &mut Reader<'_>) -> Result<(), Next> {
+        let mark = RecordMark::parse(stream).ok_or(Next::Input)?;
         self.left = mark.len;
         self.last = mark.last;
         self.fragments = self.fragments.saturating_add(1);
@@ -60,13 +60,13 @@ impl RecordCursor {
     ///
     /// # Errors
     /// As [`RecordCursor::next_fragment`].
-    pub(in super::super) fn skip(&mut self, stream: &mut Reader<'_>) -> Result<(), State> {
+    pub(in super::super) fn skip(&mut self, stream: &mut Reader<'_>) -> Result<(), Next> {
         if self.left == 0 {
             return self.next_fragment(stream);
         }
         self.check()?;
         match self.take(stream, u32::MAX) {
-            [] => Err(State::NeedInput),
+            [] => Err(Next::Input),
             _ => Ok(()),
         }
     }
@@ -80,8 +80,8 @@ impl RecordCursor {
     /// [`FRAGMENT_BYTES`] that have arrived.
     ///
     /// # Errors
-    /// `Closed`.
-    const fn check(&self) -> Result<(), State> {
+    /// `Close`.
+    const fn check(&self) -> Result<(), Next> {
         let arrived = self.announced - self.left;
         if self.fragments > FRAGMENT_COUNT + arrived / FRAGMENT_BYTES
             || self.announced > RECORD_BYTES_MAX
@@ -109,17 +109,17 @@ impl RecordCursor {
         &mut self,
         input: &mut Reader<'a>,
         joined: &'a mut heapless::Vec<u8, REQUEST_BYTES>,
-    ) -> Result<&'a [u8], State> {
+    ) -> Result<&'a [u8], Next> {
         // Once the input buffer is full, the record is answered from its first bytes, which hold all that a request needs.
         let full = input.rest().len() >= REQUEST_BYTES;
         while !self.last {
             match self.next_fragment(input) {
-                Err(State::NeedInput) if full => break,
+                Err(Next::Input) if full => break,
                 next => next?,
             }
             let bytes = self.take(input, u32::MAX);
             if self.left > 0 && !full {
-                return Err(State::NeedInput);
+                return Err(Next::Input);
             }
             if joined.is_empty() && (self.last || self.left > 0) {
                 return Ok(bytes);
@@ -135,7 +135,7 @@ impl RecordCursor {
     }
 }
 
-const TOO_LONG: State = State::Closed(text!(
+const TOO_LONG: Next = Next::Close(text!(
     "a record is longer, or in more fragments, than any call"
 ));
 

@@ -3,13 +3,14 @@
 use super::{Level, LoggedPath, OpenHandle, Permits, Session, Sftp};
 use crate::config::{HASHES_BYTES, SFTP_REPLY_BYTES, TALK_INPUT_BYTES};
 use crate::engine::Cx;
-use crate::engine::service::{Moved, Next, Progress, Transfer, Way};
+use crate::engine::service::{Moved, Progress};
+pub use crate::engine::testing::driver::Talk;
+use crate::engine::testing::driver::{Engine, talk};
 use crate::engine::testing::tree::Tree;
 use crate::event::Events;
 use crate::event::testing::Sink;
 use crate::mem::Slots;
 use crate::time::Instant;
-use crate::vfs::FsResult;
 use crate::vfs::Peer;
 use crate::wire::sftp::{Attributes, kind};
 use crate::wire::{Reader, Writer};
@@ -138,19 +139,6 @@ pub fn replies(mut output: &[u8]) -> Vec<Reply> {
     all
 }
 
-/// The server's reaction to a stream of packets.
-#[derive(Debug, Default)]
-pub struct Talk {
-    /// The output of the server.
-    pub output: Vec<u8>,
-    /// The reason why the server closed the connection; `None` if it did not.
-    pub closed: Option<&'static str>,
-    /// Length of the input that was consumed (bytes).
-    pub consumed: usize,
-    /// Number of calls of the engine without new input.
-    pub idle: usize,
-}
-
 impl Talk {
     /// The replies.
     pub fn replies(&self) -> Vec<Reply> {
@@ -218,114 +206,23 @@ impl World {
         self.session = Session::new(memory.handles, memory.paths, memory.hashes);
     }
 
-    fn advance(&mut self, input: &[u8]) -> Progress {
-        let mut cx = Cx {
+    /// Passes `input` in pieces. Returns when it is used up or the connection is closed.
+    pub fn talk(&mut self, input: &[u8], piece: impl FnMut() -> usize) -> Talk {
+        let mut talk = talk(self, None, input, piece);
+        if let Some(transfer) = talk.transfer.take() {
+            transfer.abandon(&mut self.tree);
+        }
+        talk
+    }
+
+    fn parts(&mut self) -> (&mut Sftp, &mut Session, Cx<'_>, &mut [u8]) {
+        let cx = Cx {
             now: Instant::default(),
             peer: Peer::NONE,
             vfs: &mut self.tree,
             events: &mut self.events,
         };
-        self.sftp
-            .advance(&mut self.session, &mut cx, input, &mut self.buffer)
-    }
-
-    fn moved(&mut self, done: Moved) -> Progress {
-        let mut cx = Cx {
-            now: Instant::default(),
-            peer: Peer::NONE,
-            vfs: &mut self.tree,
-            events: &mut self.events,
-        };
-        self.sftp
-            .moved(&mut self.session, &mut cx, done, &mut self.buffer)
-    }
-
-    /// Plays the driver: passes `input` in pieces and carries out transfers. Returns when the input is used up or the connection is
-    /// closed.
-    pub fn talk(&mut self, input: &[u8], mut piece: impl FnMut() -> usize) -> Talk {
-        let mut talk = Talk::default();
-        let mut given = 0;
-        loop {
-            let window = &input[talk.consumed..given];
-            let mut progress = self.advance(window);
-            assert!(progress.used <= window.len());
-            talk.consumed += progress.used;
-            let before = talk.output.len();
-            talk.output.extend(&self.buffer[..progress.produced]);
-            if let Next::Move(mut transfer) = progress.next {
-                assert_eq!(talk.consumed, given);
-                let moved = self.carry_out(&mut transfer, input, &mut talk, &mut piece);
-                let Some(result) = moved else {
-                    transfer.abandon(&mut self.tree);
-                    return talk;
-                };
-                given = given.max(talk.consumed);
-                progress = self.moved(Moved { transfer, result });
-                assert_eq!(progress.used, 0);
-                talk.output.extend(&self.buffer[..progress.produced]);
-                // More requests may follow.
-                continue;
-            }
-            let held = given - talk.consumed;
-            let more = piece()
-                .clamp(1, TALK_INPUT_BYTES)
-                .min(TALK_INPUT_BYTES - held);
-            match progress.next {
-                Next::Close(why) => {
-                    talk.closed = Some(why.known());
-                    return talk;
-                }
-                Next::Until(_) => {}
-                Next::Output => {
-                    assert!(
-                        talk.output.len() > before,
-                        "an empty output did not suffice"
-                    );
-                }
-                Next::Input if given == input.len() => return talk,
-                Next::Input => {
-                    assert!(held < TALK_INPUT_BYTES, "a full input did not suffice");
-                    given = (given + more).min(input.len());
-                }
-                Next::Move(_) | Next::Rest => unreachable!("carried out above, or never returned"),
-                Next::Soon => {
-                    talk.idle += usize::from(given == input.len());
-                    given = (given + more).min(input.len());
-                }
-            }
-        }
-    }
-
-    /// Carries out a transfer. Returns its result, or `None` if the input ends before its data.
-    fn carry_out(
-        &mut self,
-        Transfer {
-            file,
-            offset,
-            len,
-            way,
-        }: &mut Transfer,
-        input: &[u8],
-        talk: &mut Talk,
-        piece: &mut dyn FnMut() -> usize,
-    ) -> Option<FsResult<()>> {
-        assert!(*way == Way::ToFile && *len > 0, "a READ is copied");
-        while *len > 0 {
-            let left = input.len() - talk.consumed;
-            let here = piece().clamp(1, *len as usize).min(left);
-            if here == 0 {
-                return None;
-            }
-            let bytes = &input[talk.consumed..][..here];
-            let written = self.tree.write(file, *offset, bytes);
-            talk.consumed += here;
-            *offset += here as u64;
-            *len -= here as u64;
-            if written.is_err() {
-                return Some(written);
-            }
-        }
-        Some(Ok(()))
+        (&mut self.sftp, &mut self.session, cx, &mut self.buffer)
     }
 
     /// Closes the connection.
@@ -333,5 +230,27 @@ impl World {
         self.sftp
             .abandon(&mut self.session, &mut self.tree, &mut self.events);
         assert_eq!(self.tree.ram().pinned, 0, "a pin was kept");
+    }
+}
+
+impl Engine for World {
+    const INPUT_BYTES: usize = TALK_INPUT_BYTES;
+
+    fn advance(&mut self, input: &[u8]) -> Progress {
+        let (sftp, session, mut cx, output) = self.parts();
+        sftp.advance(session, &mut cx, input, output)
+    }
+
+    fn moved(&mut self, done: Moved) -> Progress {
+        let (sftp, session, mut cx, output) = self.parts();
+        sftp.moved(session, &mut cx, done, output)
+    }
+
+    fn replies(&mut self, progress: &Progress) -> &[u8] {
+        &self.buffer[..progress.produced]
+    }
+
+    fn tree(&mut self) -> &mut crate::vfs::Tree {
+        &mut self.tree
     }
 }

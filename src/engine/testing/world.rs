@@ -1,17 +1,19 @@
 //! A server on the model tree without sockets: bytes in, bytes out. The test plays the driver.
 
 use super::calls::{CallId, calls_in};
+use super::driver::{Engine, Talk, talk};
 use super::replies;
 use super::tree::Tree;
 use crate::config::{CREATED_BYTES, DATAGRAM_BYTES, REPLY_BYTES, REQUEST_BYTES, SHARED_BYTES};
+use crate::engine::Cx;
 use crate::engine::connections::{Connections, word_count};
-use crate::engine::nfs::Promise;
 use crate::engine::programs::{ProgramSet, Programs, Session};
-use crate::engine::{Cx, Order, Progress, State};
+use crate::engine::service::Promise;
+use crate::engine::service::{Io, Moved, Progress, Transfer};
 use crate::event::Events;
 use crate::event::testing::Sink;
 use crate::time::Instant;
-use crate::vfs::{FsResult, Job, Name, Peer, Scope, Submitted};
+use crate::vfs::{self, Job, Name, Peer, Scope, Submitted};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3, portmap};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -37,21 +39,6 @@ pub struct World {
     pub sink: Sink,
     pub(in crate::engine) events: Events,
     pub(in crate::engine) buffer: Vec<u8>,
-}
-
-/// The server's reaction to a stream of requests.
-#[derive(Debug, Default)]
-pub struct Talk {
-    /// The output of the server.
-    pub output: Vec<u8>,
-    /// The reason why the server closed the connection; `None` if it did not.
-    pub closed: Option<&'static str>,
-    /// Length of the input that was consumed (bytes).
-    pub consumed: usize,
-    /// Number of calls of the engine.
-    pub turns: usize,
-    /// An order that waits for input beyond the end of the stream.
-    pub order: Option<Order>,
 }
 
 /// Creates the programs with a portmapper table, and with `memory` for the duplicate request cache.
@@ -170,149 +157,29 @@ impl World {
         (cx, &mut self.programs, &mut self.buffer)
     }
 
-    pub(in crate::engine) fn advance(&mut self, session: &mut Session, input: &[u8]) -> Progress {
-        let (mut cx, programs, buffer) = self.parts();
-        programs.advance(session, &mut cx, input, buffer)
-    }
-
-    pub(in crate::engine) fn done(
-        &mut self,
-        session: &mut Session,
-        order: Order,
-        result: FsResult<()>,
-    ) -> Progress {
-        let (mut cx, programs, buffer) = self.parts();
-        programs.done(session, &mut cx, order, result, buffer)
-    }
-
-    /// Plays the driver: passes `input` in pieces and carries out orders. Returns when the input is used up or the connection is
-    /// closed.
+    /// Passes `input` in pieces, after the rest of a transfer. Returns when it is used up or the connection is closed.
     pub(in crate::engine) fn talk(
         &mut self,
         session: &mut Session,
+        transfer: Option<Transfer>,
         input: &[u8],
         piece: impl FnMut() -> usize,
     ) -> Talk {
-        self.resume(session, None, input, piece)
+        talk(&mut self.with(session), transfer, input, piece)
     }
 
-    /// Continues a stream that ended in the middle of an order.
-    pub(in crate::engine) fn resume(
-        &mut self,
-        session: &mut Session,
-        order: Option<Order>,
-        input: &[u8],
-        mut piece: impl FnMut() -> usize,
-    ) -> Talk {
-        let mut talk = Talk::default();
-        let mut given = 0;
-        let mut left = order.map(|order| Progress {
-            consumed: 0,
-            produced: 0,
-            state: State::Order(order),
-        });
-        loop {
-            let window = &input[talk.consumed..given];
-            let mut progress = left.take().unwrap_or_else(|| self.advance(session, window));
-            assert!(progress.consumed <= window.len());
-            talk.turns += 1;
-            talk.consumed += progress.consumed;
-            let before = talk.output.len();
-            self.send_replies(&mut talk, &progress);
-            let ordered = matches!(progress.state, State::Order(_));
-            while let Some(mut order) = progress.take_order() {
-                let Some(result) = self.carry_out(&mut order, input, &mut talk, &mut piece) else {
-                    talk.order = Some(order);
-                    return talk;
-                };
-                given = given.max(talk.consumed);
-                progress = self.done(session, order, result);
-                assert_eq!(progress.consumed, 0);
-                self.send_replies(&mut talk, &progress);
-            }
-            match progress.state {
-                State::Closed(why) => {
-                    talk.closed = Some(why.known());
-                    return talk;
-                }
-                _ if ordered => {}
-                State::Order(_) => unreachable!("the order was removed above"),
-                State::Busy => panic!("calls are answered at once"),
-                State::NeedOutput => {
-                    assert!(
-                        talk.output.len() > before,
-                        "an empty output did not suffice"
-                    );
-                }
-                State::NeedInput if given == input.len() => return talk,
-                State::NeedInput => {
-                    let held = given - talk.consumed;
-                    assert!(held < REQUEST_BYTES, "a full input did not suffice");
-                    let more = piece().clamp(1, REQUEST_BYTES - held);
-                    given = (given + more).min(input.len());
-                }
-            }
-        }
-    }
-
-    /// Appends the produced replies to the output, after the sync that they wait for.
-    fn send_replies(&mut self, talk: &mut Talk, progress: &Progress) {
-        let mut produced = progress.produced;
-        if self.programs.take_promise() != Promise::Nothing {
-            let Submitted::Done(synced) = self.tree.submit(Job::Sync(Scope::Promised)) else {
-                panic!("nothing waits here");
-            };
-            let (mut cx, programs, buffer) = self.parts();
-            produced = programs.settle(&mut cx, &mut buffer[..produced], synced);
-        }
-        talk.output.extend(&self.buffer[..produced]);
-    }
-
-    /// Carries out an order. Returns its result, or `None` if the stream ends before it.
-    pub(in crate::engine) fn carry_out(
-        &mut self,
-        order: &mut Order,
-        input: &[u8],
-        talk: &mut Talk,
-        piece: &mut dyn FnMut() -> usize,
-    ) -> Option<FsResult<()>> {
-        match order {
-            Order::Send { file, offset, len } => {
-                let start = talk.output.len();
-                talk.output.resize(start + *len as usize, 0);
-                let got = self.tree.read(file, *offset, &mut talk.output[start..]);
-                assert_eq!(got, Ok(*len), "more was promised than there is");
-                Some(Ok(()))
-            }
-            Order::Read { .. } | Order::Wait => Some(Ok(())),
-            Order::Store {
-                file, offset, len, ..
-            } => {
-                assert!(*len > 0, "an order for nothing");
-                while *len > 0 {
-                    let left = input.len() - talk.consumed;
-                    let here = piece().clamp(1, *len as usize).min(left);
-                    if here == 0 {
-                        return None;
-                    }
-                    let bytes = &input[talk.consumed..][..here];
-                    let written = self.tree.write(file, *offset, bytes);
-                    talk.consumed += here;
-                    *offset += here as u64;
-                    *len -= here as u32;
-                    if written.is_err() {
-                        return Some(written);
-                    }
-                }
-                Some(Ok(()))
-            }
+    /// The server with this session.
+    pub(in crate::engine) const fn with<'a>(&'a mut self, session: &'a mut Session) -> Served<'a> {
+        Served {
+            world: self,
+            session,
         }
     }
 
     /// Closes the connection.
-    pub(in crate::engine) fn hang_up(&mut self, mut session: Session, order: Option<Order>) {
-        if let Some(order) = order {
-            order.abandon(&mut self.tree);
+    pub(in crate::engine) fn hang_up(&mut self, mut session: Session, transfer: Option<Transfer>) {
+        if let Some(transfer) = transfer {
+            transfer.abandon(&mut self.tree);
         }
         self.programs.abandon(&mut session, &mut self.tree);
     }
@@ -320,8 +187,8 @@ impl World {
     /// Sends a whole stream in pieces on a new connection, and closes it.
     pub fn send_pieces(&mut self, input: &[u8], piece: impl FnMut() -> usize) -> Talk {
         let mut session = self.session();
-        let mut talk = self.talk(&mut session, input, piece);
-        self.hang_up(session, talk.order.take());
+        let mut talk = talk(&mut self.with(&mut session), None, input, piece);
+        self.hang_up(session, talk.transfer.take());
         talk
     }
 
@@ -352,5 +219,51 @@ impl World {
         let len = programs.answer(service, &mut cx, Some(REACHED), packet, &mut buffer)?;
         buffer.truncate(len);
         Some(buffer)
+    }
+}
+
+/// A server with one of its sessions.
+pub(in crate::engine) struct Served<'a> {
+    world: &'a mut World,
+    session: &'a mut Session,
+}
+
+impl Engine for Served<'_> {
+    const INPUT_BYTES: usize = REQUEST_BYTES;
+
+    fn advance(&mut self, input: &[u8]) -> Progress {
+        let (mut cx, programs, output) = self.world.parts();
+        let io = Io {
+            input,
+            output,
+            held: 0,
+        };
+        programs.advance(self.session, &mut cx, io)
+    }
+
+    fn moved(&mut self, done: Moved) -> Progress {
+        let (mut cx, programs, output) = self.world.parts();
+        let io = Io {
+            input: &[],
+            output,
+            held: 0,
+        };
+        programs.moved(self.session, &mut cx, done, io)
+    }
+
+    fn replies(&mut self, progress: &Progress) -> &[u8] {
+        let mut produced = progress.produced;
+        if progress.promise != Promise::Nothing {
+            let Submitted::Done(synced) = self.world.tree.submit(Job::Sync(Scope::Promised)) else {
+                panic!("nothing waits here");
+            };
+            let (mut cx, programs, buffer) = self.world.parts();
+            produced = programs.settle(&mut cx, &mut buffer[..produced], synced);
+        }
+        &self.world.buffer[..produced]
+    }
+
+    fn tree(&mut self) -> &mut vfs::Tree {
+        &mut self.world.tree
     }
 }

@@ -85,7 +85,7 @@ fn open_connections_of_one_host_do_not_share_replies() {
         world.port = port;
         let mut session = world.programs.open(slot, EVERYTHING);
         let output = world
-            .talk(&mut session, &call.record(), || usize::MAX)
+            .talk(&mut session, None, &call.record(), || usize::MAX)
             .output;
         (
             session,

@@ -12,9 +12,10 @@ mod reading;
 mod records;
 mod writing;
 
+use super::service::{Moved, Next};
+use super::testing::driver::Engine as _;
 use super::testing::replies::{Attributes, Before, Body};
 use super::testing::{Talk, VERIFIER, World, calls, replies, tree};
-use super::{Order, State};
 use crate::vfs::{Access, Caller, FsError, Peer};
 use crate::wire::nfs3::Procedure;
 use crate::wire::rpc::Reject;
@@ -136,17 +137,18 @@ fn words(bytes: &[u8]) -> Vec<u32> {
     bytes.chunks(4).map(word).collect()
 }
 
-/// If the disk fails while an order is carried out, the connection must be closed, because the head of the reply already promised
-/// the data.
+/// If the disk fails during a transfer, the connection must be closed, because the head of the reply already promised the data.
 #[test]
-fn failing_order_closes_the_connection() {
+fn failing_transfer_closes_the_connection() {
     let mut world = World::default();
     let big = world.handle("big");
     let mut session = world.session();
-    let mut progress = world.advance(&mut session, &Call::read(&big, 0, 100_000).record());
-    let order = progress.take_order().expect("an order");
-    assert!(matches!(order, Order::Send { .. }));
-    let progress = world.done(&mut session, order, Err(FsError::Io));
-    assert!(matches!(progress.state, State::Closed(_)));
-    assert_eq!(progress.produced, 0);
+    let mut served = world.with(&mut session);
+    let progress = served.advance(&Call::read(&big, 0, 100_000).record());
+    let Next::Move(transfer) = progress.next else {
+        panic!("no transfer");
+    };
+    let result = Err(FsError::Io);
+    let progress = served.moved(Moved { transfer, result });
+    assert!(matches!(progress.next, Next::Close(_)));
 }

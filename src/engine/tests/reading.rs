@@ -4,7 +4,8 @@ use super::calls::{Call, CallId};
 use super::tree::ENDLESS_BYTES;
 use super::{World, replies};
 use crate::config::READ_BYTES_MAX;
-use crate::engine::{Order, State};
+use crate::engine::service::{Moved, Next};
+use crate::engine::testing::driver::Engine as _;
 
 /// Reads from the sparse file, and compares data and end-of-file flag with the file.
 #[track_caller]
@@ -31,28 +32,28 @@ fn largest_file_is_read_to_its_last_byte() {
 }
 
 #[test]
-fn record_mark_of_order_includes_padding() {
+fn record_mark_of_transfer_includes_padding() {
     let mut world = World::default();
     let handle = world.handle("big");
     for (count, pad) in [(65_537, 3), (65_538, 2), (65_539, 1), (65_540, 0)] {
         let call = Call::read(&handle, 5, count);
         let mut session = world.session();
-        let mut progress = world.advance(&mut session, &call.record());
-        assert_eq!(progress.consumed, call.record().len());
-        let order = progress.take_order().expect("an order");
-        let Order::Send { offset, len, .. } = &order else {
-            panic!("another order for {count} bytes");
+        let progress = world.with(&mut session).advance(&call.record());
+        assert_eq!(progress.used, call.record().len());
+        let Next::Move(transfer) = progress.next else {
+            panic!("no transfer for {count} bytes");
         };
-        assert_eq!((*offset, *len), (5, count));
+        assert_eq!((transfer.offset, transfer.len), (5, count.into()));
         assert_eq!(world.tree.ram().pinned, 1);
         // Length of the reply before its data: RPC header, status, attributes, then count, eof and data length.
         let head = 24 + 4 + 88 + 12;
         assert_eq!(progress.produced, 4 + head as usize);
         let mark = u32::from_be_bytes(world.buffer[..4].try_into().unwrap());
         assert_eq!(mark, 1 << 31 | (head + count + pad));
-        let progress = world.done(&mut session, order, Ok(()));
+        let result = Ok(());
+        let progress = world.with(&mut session).moved(Moved { transfer, result });
         assert_eq!(world.tree.ram().pinned, 0);
-        assert_eq!(progress.state, State::NeedInput);
+        assert_eq!(progress.next, Next::Input);
         assert_eq!(world.buffer[..progress.produced], vec![0; pad as usize]);
     }
 }

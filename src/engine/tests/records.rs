@@ -3,8 +3,9 @@
 use super::calls::{Call, CallId, all_calls};
 use super::{World, replies};
 use crate::config::{RECORD_BYTES_MAX, REQUEST_BYTES, WRITE_BYTES_MAX};
-use crate::engine::State;
 use crate::engine::programs::ProgramSet;
+use crate::engine::service::Next;
+use crate::engine::testing::driver::Engine as _;
 use crate::wire::nfs3::{self, Procedure};
 use crate::wire::rpc::Reject;
 use crate::wire::{mount, portmap};
@@ -37,7 +38,12 @@ fn socket_of_one_program_refuses_others() {
         (portmap::PROGRAM, 2, true),
     ] {
         let call = Call::new(program, version, 0);
-        let talk = world.talk(&mut world.programs.open(0, nfs), &call.record(), || 100);
+        let talk = world.talk(
+            &mut world.programs.open(0, nfs),
+            None,
+            &call.record(),
+            || 100,
+        );
         let reply = replies::records(&talk.output).unwrap()[0];
         let answer = replies::parse(reply, CallId::of(&call.0).unwrap()).unwrap();
         assert_eq!(answer == Err(Reject::Program), refused);
@@ -129,7 +135,9 @@ fn request_in_two_parts_is_answered_once() {
             let whole = world.send(&record).output;
             for cut in 0..=record.len() {
                 let mut pieces = [cut, record.len()].into_iter();
-                let talk = world.talk(&mut world.session(), &record, || pieces.next().unwrap());
+                let talk = world.talk(&mut world.session(), None, &record, || {
+                    pieces.next().unwrap()
+                });
                 assert_eq!(talk.output, whole, "{name} cut at {cut}");
             }
         }
@@ -193,7 +201,7 @@ fn refused_write_of_1_mib_keeps_the_stream() {
     ] {
         let stream = [&record[..], &null].concat();
         for piece in [REQUEST_BYTES, 1460, 4099] {
-            let talk = world.talk(&mut world.session(), &stream, || piece);
+            let talk = world.talk(&mut world.session(), None, &stream, || piece);
             assert_eq!((talk.closed, talk.consumed), (None, stream.len()));
             let answers = replies::records(&talk.output).unwrap();
             assert_eq!(answers.len(), 2);
@@ -227,7 +235,7 @@ fn pipelined_requests_are_answered_in_order() {
         .collect();
     let stream: Vec<u8> = calls.iter().flat_map(Call::record).collect();
     for piece in [usize::MAX, 1000, 7] {
-        let talk = world.talk(&mut world.session(), &stream, || piece);
+        let talk = world.talk(&mut world.session(), None, &stream, || piece);
         assert_eq!((talk.closed, talk.consumed), (None, stream.len()));
         let answers = replies::records(&talk.output).unwrap();
         assert_eq!(answers.len(), calls.len());
@@ -239,11 +247,17 @@ fn pipelined_requests_are_answered_in_order() {
     }
     // The whole input is there, so the engine stops only when the output is full: the large pages, READs and orders fill it.
     let mut session = world.session();
-    let mut progress = world.advance(&mut session, &stream[..stream.len().min(REQUEST_BYTES)]);
-    let order = progress.take_order();
-    assert_eq!(progress.state, State::NeedOutput);
-    assert!(progress.produced > 0 && progress.consumed < stream.len());
-    world.hang_up(session, order);
+    let input = &stream[..stream.len().min(REQUEST_BYTES)];
+    let progress = world.with(&mut session).advance(input);
+    assert!(progress.produced > 0 && progress.used < stream.len());
+    let transfer = match progress.next {
+        Next::Move(transfer) => Some(transfer),
+        next => {
+            assert_eq!(next, Next::Output);
+            None
+        }
+    };
+    world.hang_up(session, transfer);
 }
 
 #[test]

@@ -466,13 +466,13 @@ fn alternating_writers_get_correct_wcc_attributes() {
             (world.session(), stream, None)
         });
         while writers.iter().any(|(_, stream, _)| !stream.is_empty()) {
-            let (session, stream, order) = &mut writers[random.below(2)];
+            let (session, stream, transfer) = &mut writers[random.below(2)];
             let piece = stream.len().min(1 + random.below(30_000));
             let turn = before(world.attributes(&hello));
-            let talk = world.resume(session, order.take(), &stream[..piece], || usize::MAX);
+            let talk = world.talk(session, transfer.take(), &stream[..piece], || usize::MAX);
             assert_eq!(talk.closed, None);
             stream.drain(..talk.consumed);
-            *order = talk.order;
+            *transfer = talk.transfer;
             for reply in replies::records(&talk.output).unwrap() {
                 let asked = CallId {
                     xid: 7,
