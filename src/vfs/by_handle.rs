@@ -1,8 +1,8 @@
 //! The tree's methods for NFS: objects by handle, for many callers, with checks of a caller's rights.
 
 use super::{
-    Access, Caller, CreateWhat, FsError, FsResult, Handle, Handles, Name, Node, ObjectType, Peer,
-    Pin, Rules, SetAttr, Tree, handle,
+    Access, Caller, FsError, FsResult, Handle, Name, Node, ObjectType, Peer, Pin, Rules, Tree, Vfs,
+    handle,
 };
 use crate::config::HAS_ISO;
 
@@ -144,24 +144,6 @@ impl Tree {
         self.backend(node)?.pin(node, access)
     }
 
-    /// Creates an object with the attributes of `change`, owned by the caller unless `change` names an owner.
-    ///
-    /// # Errors
-    /// `Exists`; `NotDirectory`; `NotSupported`: the backend has no such objects. After any error, no object was created.
-    pub fn create(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        what: CreateWhat<'_>,
-        change: &SetAttr,
-    ) -> FsResult<Node> {
-        Self::check_changeable(dir)?;
-        self.handles(dir.backend())
-            .ok_or(FsError::Stale)?
-            .create(dir, name, what, change)
-            .map(|node| node.limited_by(dir))
-    }
-
     /// Checks that the caller may open an object for this access. A file's owner may always read and write it, because the client's
     /// kernel checked the mode at open(2). Execute permission implies reading, because clients run a file by READ.
     ///
@@ -188,7 +170,7 @@ impl Tree {
 
     /// The backend that checks the caller's rights; for an object inside an image, the backend of the image file. `None`: no
     /// checks, because the caller is the process itself.
-    fn access_checker(&mut self, node: Node) -> Option<&mut dyn Handles> {
+    fn access_checker(&mut self, node: Node) -> Option<&mut dyn Vfs> {
         let mut number = node.backend();
         if node.is_inside() {
             number = self.images()?.within(node)?;

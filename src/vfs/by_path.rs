@@ -5,8 +5,7 @@
 use super::disks::TOP;
 use super::walk::{BUFFER_BYTES, End, Path, next_name};
 use super::{
-    Attr, CreateWhat, FileTime, FsError, FsResult, Name, Node, ObjectType, OpenFlags, Peer, Pin,
-    Tree, is_image,
+    Attr, FileTime, FsError, FsResult, Node, ObjectType, OpenFlags, Peer, Pin, Tree, is_image,
 };
 use core::ffi::CStr;
 
@@ -19,29 +18,29 @@ struct WalkEnd {
 }
 
 impl Tree {
-    /// Begins a request of the SFTP peer: sets UID and umask as [`super::Paths::act_as_process`]. Both stay set until a handle is
-    /// opened for a caller.
+    /// Begins a request of the SFTP peer, which is carried out with the process's own UID and the backend's umask. Both stay set
+    /// until a handle is opened for a caller.
     pub fn act_as_process(&mut self, _peer: &Peer) {
         #[cfg(bare)]
         {
             self.peer = Some(*_peer);
         }
         if let Some(paths) = self.paths() {
-            paths.act_as_process();
+            paths.act_as(None);
         }
     }
 
-    /// See [`super::Paths::root_path`].
+    /// See [`super::Vfs::root_path`].
     pub fn root_path(&mut self) -> &'static [u8] {
         self.paths().map_or(b"/", |paths| paths.root_path())
     }
 
-    /// See [`super::Paths::root_dir`].
+    /// See [`super::Vfs::root_dir`].
     pub fn root_dir(&mut self) -> FsResult<Node> {
         self.paths().ok_or(FsError::Stale)?.root_dir()
     }
 
-    /// See [`super::Paths::cwd`].
+    /// See [`super::Vfs::cwd`].
     pub fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
         self.paths().ok_or(FsError::Stale)?.cwd(out)
     }
@@ -60,7 +59,7 @@ impl Tree {
     /// Resolves a path through directories, symbolic links and images; a link at the end is followed if `follow`.
     ///
     /// # Errors
-    /// As [`super::Paths::resolve`].
+    /// As [`super::Vfs::resolve`].
     pub fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
         let found = self
             .paths()
@@ -75,9 +74,8 @@ impl Tree {
             return Ok(node);
         }
         // Opened again, because the nodes of a walk are valid only during the walk.
-        let paths = self.backend(last.parent)?.as_paths();
-        let paths = paths.ok_or(FsError::Stale)?;
-        paths.resolve(Some(last.parent), &last.name, false)
+        let backend = self.backend(last.parent)?;
+        backend.resolve(Some(last.parent), &last.name, false)
     }
 
     /// The attributes of the object at the end of a path.
@@ -98,7 +96,7 @@ impl Tree {
     /// Opens the object at the end of a path for longer than this request.
     ///
     /// # Errors
-    /// As [`super::Paths::open_at`].
+    /// As [`super::Vfs::open_at`].
     pub fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
         let opened = self.paths().ok_or(FsError::Stale)?.open_at(None, path, how);
         let Err(error) = opened else { return opened };
@@ -110,9 +108,8 @@ impl Tree {
         let mut last = WalkEnd::default();
         self.walk(path, end, error, &mut last)?;
         if !last.node.unwrap_or(last.parent).is_inside() {
-            let paths = self.backend(last.parent)?.as_paths();
-            let paths = paths.ok_or(FsError::Stale)?;
-            return paths.open_at(Some(last.parent), &last.name, how);
+            let backend = self.backend(last.parent)?;
+            return backend.open_at(Some(last.parent), &last.name, how);
         }
         if how.has(OpenFlags::WRITE | OpenFlags::TRUNCATE) || how.create.is_some() {
             return Err(FsError::ReadOnly);
@@ -155,22 +152,7 @@ impl Tree {
         Ok(())
     }
 
-    /// See [`super::Paths::make`].
-    pub fn make(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        what: CreateWhat<'_>,
-        mode: Option<u32>,
-    ) -> FsResult<()> {
-        Self::check_changeable(dir)?;
-        self.backend(dir)?
-            .as_paths()
-            .ok_or(FsError::Stale)?
-            .make(dir, name, what, mode)
-    }
-
-    /// See [`super::Paths::clock`].
+    /// See [`super::Vfs::clock`].
     pub fn clock(&mut self) -> FileTime {
         match self.paths() {
             Some(paths) => paths.clock(),

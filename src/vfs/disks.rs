@@ -2,11 +2,9 @@
 //! images. For clients that use paths, this backend has the root directory, which lists all exports.
 
 use super::volume::{Disk, Disks};
-use super::walk::put;
 use super::{
-    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, ExportRoot, FileTime, FsError,
-    FsResult, FsStat, Handles, ImageFile, Name, Node, ObjectType, OpenFlags, Paths, Peer, Pin,
-    Rights, Rules, SetAttr, Tree, Vfs, handle,
+    Attr, Backend, DirEntry, ExportRoot, FileTime, FsError, FsResult, FsStat, ImageFile, Name,
+    Node, ObjectType, OpenFlags, Peer, Pin, Rights, Tree, Vfs, handle,
 };
 use core::ffi::CStr;
 use core::ops::ControlFlow;
@@ -78,38 +76,13 @@ impl Tree {
     }
 }
 
-/// Error of operations on objects of this backend: all objects but the root directory are in the backend of images.
-const NOTHING: FsError = FsError::Stale;
-
 impl Vfs for MachineDisks {
-    fn as_handles(&mut self) -> Option<&mut dyn Handles> {
-        Some(self)
-    }
-
-    fn as_paths(&mut self) -> Option<&mut dyn Paths> {
-        Some(self)
-    }
-
     fn image(&mut self, dir: Node, _: Option<Name<'_>>) -> FsResult<ImageFile> {
         let number = dir.number();
         Ok(ImageFile {
             disk: Disk::new(self.disks, number as i32),
             handle: handle::root(TAG + number),
         })
-    }
-
-    fn unpin(&mut self, _: Pin) {}
-
-    fn read(&mut self, _: &Pin, _: u64, _: &mut [u8]) -> FsResult<u32> {
-        Err(NOTHING)
-    }
-
-    fn write(&mut self, _: &Pin, _: u64, _: &[u8]) -> FsResult<()> {
-        Err(NOTHING)
-    }
-
-    fn release_idle(&mut self) -> bool {
-        false
     }
 
     fn attr(&mut self, _: Node) -> FsResult<Attr> {
@@ -130,24 +103,6 @@ impl Vfs for MachineDisks {
         })
     }
 
-    fn lookup(&mut self, _: Node, _: Name<'_>) -> FsResult<Node> {
-        Err(NOTHING)
-    }
-
-    fn readlink(&mut self, _: Node, _: &mut [u8]) -> FsResult<u32> {
-        Err(NOTHING)
-    }
-
-    fn readdir(
-        &mut self,
-        _: Node,
-        _: u64,
-        _: Detail,
-        _: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
-    ) -> FsResult<bool> {
-        Err(NOTHING)
-    }
-
     fn statfs(&mut self, _: Node) -> FsResult<FsStat> {
         Ok(FsStat {
             read_only: true,
@@ -156,26 +111,8 @@ impl Vfs for MachineDisks {
         })
     }
 
-    fn set_attr(&mut self, _: Node, _: &SetAttr) -> FsResult<()> {
-        Err(NOTHING)
-    }
-
-    fn remove(&mut self, _: Node, _: Name<'_>, _: bool) -> FsResult<()> {
-        Err(NOTHING)
-    }
-
-    fn rename(&mut self, _: Node, _: Name<'_>, _: Node, _: Name<'_>, _: bool) -> FsResult<()> {
-        Err(NOTHING)
-    }
-
-    fn link(&mut self, _: Node, _: Node, _: Name<'_>) -> FsResult<()> {
-        Err(NOTHING)
-    }
-}
-
-impl Handles for MachineDisks {
     fn root(&mut self, tag: u32) -> FsResult<Node> {
-        let number = tag.checked_sub(TAG).ok_or(NOTHING)?;
+        let number = tag.checked_sub(TAG).ok_or(FsError::Stale)?;
         Ok(Node::of_number(Backend::ByPath, Rights::NONE, number))
     }
 
@@ -183,45 +120,12 @@ impl Handles for MachineDisks {
         self.root(handle::tag(handle)?)
     }
 
-    fn parent(&mut self, _: Node) -> FsResult<Node> {
-        Err(NOTHING)
-    }
-
-    fn act_as(&mut self, _: Option<(&Caller, &Rules)>) {}
-
-    fn access(&mut self, _: Node, _: Access) -> FsResult<()> {
-        Err(NOTHING)
-    }
-
-    fn create(&mut self, _: Node, _: Name<'_>, _: CreateWhat<'_>, _: &SetAttr) -> FsResult<Node> {
-        Err(NOTHING)
-    }
-}
-
-/// Path calls return `CrossDevice`, so that the tree walks every path: paths begin here and continue in other backends.
-impl Paths for MachineDisks {
-    fn root_path(&self) -> &'static [u8] {
-        TOP_PATH
-    }
-
     fn root_dir(&mut self) -> FsResult<Node> {
         Ok(TOP)
     }
 
-    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
-        Ok(put(out, 0, TOP_PATH) as u32)
-    }
-
-    fn chdir(&mut self, _: &'static CStr) -> FsResult<()> {
-        Err(FsError::NotSupported)
-    }
-
     fn resolve(&mut self, dir: Option<Node>, _: &[u8], _: bool) -> FsResult<Node> {
         dir.ok_or(FsError::CrossDevice)
-    }
-
-    fn attr_at(&mut self, _: &[u8], _: bool) -> FsResult<Attr> {
-        Err(FsError::CrossDevice)
     }
 
     fn open_at(&mut self, dir: Option<Node>, name: &[u8], how: &OpenFlags) -> FsResult<Pin> {
@@ -232,10 +136,6 @@ impl Paths for MachineDisks {
             // A name in the root directory is an export, so creating a name here would create an export.
             _ => Err(FsError::ReadOnly),
         }
-    }
-
-    fn make(&mut self, _: Node, _: Name<'_>, _: CreateWhat<'_>, _: Option<u32>) -> FsResult<()> {
-        Err(FsError::ReadOnly)
     }
 
     fn clock(&mut self) -> FileTime {

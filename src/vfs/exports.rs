@@ -9,8 +9,8 @@ use super::images::Images;
 use super::names::{Names, Verdict};
 use super::reading::{Client, ExportRoot, Exports, KeptHosts, Place, Reading, Room};
 use super::{
-    Access, Attr, Backend, Caller, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Handles,
-    Name, Node, Paths, Peer, Pin, Rights, SetAttr, Vfs, is_image,
+    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult, FsStat,
+    Kind, Name, Node, Peer, Pin, Rights, SetAttr, Target, Vfs, is_image,
 };
 use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_ISO, HAS_NAMES, HAS_NFS, REFUSED_USER_COUNT_MAX};
 use crate::mem::{self, Slots};
@@ -97,8 +97,10 @@ impl OpenFault {
 /// All files that a loop serves, whatever their backend.
 #[derive(Default)]
 pub struct Tree {
-    /// Backends by number. That of images is added when the first image is opened.
+    /// Backends by number, but that of images.
     pub(super) backends: [Option<&'static mut dyn Vfs>; Backend::COUNT],
+    /// The backend of images. `None`: no image was opened yet.
+    images: Option<&'static mut Images>,
     pub(super) exports: Slots<Place>,
     /// The valid reading of the exports.
     pub(super) reading: Reading,
@@ -484,37 +486,38 @@ impl Tree {
     /// The backend of this number.
     #[inline(never)]
     fn numbered(&mut self, number: usize) -> Option<&mut dyn Vfs> {
+        if HAS_ISO && number == Backend::Images as usize {
+            return self.images().map(|images| images as &mut dyn Vfs);
+        }
         match self.backends.get_mut(number) {
             Some(Some(backend)) => Some(&mut **backend),
             _ => None,
         }
     }
 
-    /// The backend of this number, if its objects have handles.
-    #[inline(never)]
-    pub(super) fn handles(&mut self, number: usize) -> Option<&mut dyn Handles> {
+    /// The backend of this number, for calls that only NFS makes.
+    pub(super) fn handles(&mut self, number: usize) -> Option<&mut dyn Vfs> {
         if !HAS_NFS {
             return None;
         }
-        self.numbered(number)?.as_handles()
+        self.numbered(number)
     }
 
     /// The backend that resolves paths.
     #[inline(never)]
-    pub(super) fn paths(&mut self) -> Option<&mut dyn Paths> {
+    pub(super) fn paths(&mut self) -> Option<&mut dyn Vfs> {
         if !cfg!(any(feature = "sftp-server", feature = "ls")) {
             return None;
         }
-        self.numbered(Backend::ByPath as usize)?.as_paths()
+        self.numbered(Backend::ByPath as usize)
     }
 
     /// The backend for the contents of images, once an image was opened.
-    #[inline(never)]
     pub(super) fn images(&mut self) -> Option<&mut Images> {
         if !HAS_ISO {
             return None;
         }
-        self.numbered(Backend::Images as usize)?.as_images()
+        self.images.as_deref_mut()
     }
 
     /// The number of the export that has this tag.
@@ -589,7 +592,7 @@ impl Tree {
         for backend in self.backends.iter_mut().flatten() {
             more |= backend.release_idle();
         }
-        more
+        more | self.images().is_some_and(Vfs::release_idle)
     }
 }
 
@@ -638,10 +641,7 @@ impl Tree {
         }
         let image = self.backend(dir)?.image(dir, name);
         let image = image.as_ref().map_err(|error| *error)?;
-        if self.images().is_none() {
-            self.add(Backend::Images, mem::leak(Images::new()));
-        }
-        let images = self.images().ok_or(FsError::Stale)?;
+        let images = self.images.get_or_insert_with(|| mem::leak(Images::new()));
         images.take(image, dir.backend())
     }
 
@@ -680,10 +680,26 @@ impl Tree {
         self.backend(node)?.set_attr(node, change)
     }
 
-    /// See [`Vfs::remove`].
-    pub fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
+    /// Creates an object with the attributes of `change`, owned by the caller unless `change` names an owner.
+    ///
+    /// # Errors
+    /// `Exists`; `NotDirectory`; `NotSupported`: the backend has no such objects. After any error, no object was created.
+    pub fn create(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        what: CreateWhat<'_>,
+        change: &SetAttr,
+    ) -> FsResult<Node> {
         Self::check_changeable(dir)?;
-        self.backend(dir)?.remove(dir, name, directory)
+        let made = self.backend(dir)?.create(dir, name, what, change)?;
+        Ok(made.limited_by(dir))
+    }
+
+    /// See [`Vfs::remove`].
+    pub fn remove(&mut self, dir: Node, name: Name<'_>, kind: Kind) -> FsResult<()> {
+        Self::check_changeable(dir)?;
+        self.backend(dir)?.remove(dir, name, kind)
     }
 
     /// See [`Vfs::rename`].
@@ -693,11 +709,10 @@ impl Tree {
         name: Name<'_>,
         to: Node,
         new_name: Name<'_>,
-        replace: bool,
+        target: Target,
     ) -> FsResult<()> {
         Self::check_both(from, to)?;
-        self.backend(from)?
-            .rename(from, name, to, new_name, replace)
+        self.backend(from)?.rename(from, name, to, new_name, target)
     }
 
     /// See [`Vfs::link`].

@@ -8,7 +8,7 @@ use super::volume::{Block as _, Disk, Run, Volume};
 use super::walk::put;
 use super::{
     Access, Attr, Backend, Detail, DirEntry, Extent, FileId, FileTime, FsError, FsResult, FsStat,
-    Handle, Name, Node, ObjectType, Pin, Rights, SetAttr, Vfs, handle, iso, udf,
+    Handle, Name, Node, ObjectType, Pin, Rights, Vfs, handle, iso, udf,
 };
 use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
 use crate::mem::Slots;
@@ -486,10 +486,6 @@ impl Images {
 
 /// Methods that change something fail: images are read-only.
 impl Vfs for Images {
-    fn as_images(&mut self) -> Option<&mut Images> {
-        Some(self)
-    }
-
     /// The image file's handle, followed by the image's identity and the object's ID.
     fn handle(&mut self, node: Node) -> FsResult<Handle> {
         self.select(node)?;
@@ -533,10 +529,6 @@ impl Vfs for Images {
             offset: run.offset,
             len: run.len as u32,
         })
-    }
-
-    fn write(&mut self, _: &Pin, _: u64, _: &[u8]) -> FsResult<()> {
-        Err(FsError::ReadOnly)
     }
 
     fn sync(&mut self, _: &Pin) -> FsResult<()> {
@@ -630,21 +622,5 @@ impl Vfs for Images {
             name_bytes_max: 255,
             ..FsStat::default()
         })
-    }
-
-    fn set_attr(&mut self, _: Node, _: &SetAttr) -> FsResult<()> {
-        Err(FsError::ReadOnly)
-    }
-
-    fn remove(&mut self, _: Node, _: Name<'_>, _: bool) -> FsResult<()> {
-        Err(FsError::ReadOnly)
-    }
-
-    fn rename(&mut self, _: Node, _: Name<'_>, _: Node, _: Name<'_>, _: bool) -> FsResult<()> {
-        Err(FsError::ReadOnly)
-    }
-
-    fn link(&mut self, _: Node, _: Node, _: Name<'_>) -> FsResult<()> {
-        Err(FsError::ReadOnly)
     }
 }

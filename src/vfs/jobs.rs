@@ -1,9 +1,9 @@
 //! Jobs: work that may wait for a disk, carried out so that neither the loop nor other clients wait.
 //!
-//! A caller submits a [`Job`] and continues; [`Storage::reap`] reports the jobs that have ended. Where no job can wait (files in
-//! memory, a host without threads, a network that cannot watch [`Storage`]) every job is [`Submitted::Done`] at once.
+//! A caller submits a [`Job`] and continues; [`Vfs::reap`] reports the jobs that have ended. Where no job can wait (files in
+//! memory, a host without threads, a network that cannot watch the workers) every job is [`Submitted::Done`] at once.
 
-use super::{FsError, FsResult, Pin, Tree};
+use super::{FsError, FsResult, Pin, Tree, Vfs};
 use crate::mem::Ends as _;
 
 /// The host's number of an open file or pipe.
@@ -91,7 +91,7 @@ pub struct Extent {
 pub enum Submitted {
     /// The job has ended.
     Done(FsResult<()>),
-    /// [`Storage::reap`] will report it.
+    /// [`Vfs::reap`] will report it.
     Pending(JobId),
 }
 
@@ -117,93 +117,71 @@ pub struct Ended {
     pub result: FsResult<()>,
 }
 
-/// A backend whose files are on a disk. Object-safe.
-pub trait Storage {
-    /// Enables workers if `watch` accepts the descriptor that is readable when [`reap`](Self::reap) has something to report.
-    /// Without this call, every job is [`Submitted::Done`].
-    fn start(&mut self, watch: &mut dyn FnMut(FileId) -> bool);
-    /// Makes the data of this file part of the next sync.
-    ///
-    /// # Errors
-    /// `Stale`: the file is not open any more.
-    fn stage(&mut self, file: &Pin) -> FsResult<()>;
-    /// Makes everything in the export with this tag part of the next sync, because another server process has changed the export.
-    fn stage_export(&mut self, tag: u32);
-    /// Carries out a job, or queues it for a worker.
-    fn submit(&mut self, job: Job<'_>) -> Submitted;
-    /// Calls `each` for every job that has ended since the last call. Syncs are reported in the order of their numbers.
-    fn reap(&mut self, each: &mut dyn FnMut(Ended));
-    /// Sleeps until [`reap`](Self::reap) has something to report.
-    fn wait(&mut self);
-}
-
 /// Jobs of the only backend that has a disk; all other backends carry out every job in place.
 impl Tree {
     /// The backend that has a disk.
     #[inline(never)]
-    fn storage(&mut self) -> Option<&mut dyn Storage> {
-        let mut backends = self.backends.iter_mut().flatten();
-        backends.find_map(|backend| backend.as_storage())
+    fn disk(&mut self) -> Option<&mut dyn Vfs> {
+        for backend in self.backends.iter_mut().flatten() {
+            if backend.has_jobs() {
+                return Some(&mut **backend);
+            }
+        }
+        None
     }
 
-    /// See [`Storage::start`].
+    /// See [`Vfs::start`].
     pub fn start_jobs(&mut self, watch: &mut dyn FnMut(FileId) -> bool) {
-        if let Some(storage) = self.storage() {
-            storage.start(watch);
+        if let Some(disk) = self.disk() {
+            disk.start(watch);
         }
     }
 
-    /// See [`Storage::stage`]. Without a backend on a disk, syncs the file at once.
-    ///
-    /// # Errors
-    /// `Stale`: the file is not open any more; without a backend on a disk, as [`Vfs::sync`](super::Vfs::sync).
+    /// See [`Vfs::stage`].
     pub fn stage(&mut self, file: &Pin) -> FsResult<()> {
-        let backend = self.backend(file.node)?;
-        match backend.as_storage() {
-            Some(storage) => storage.stage(file),
-            None => backend.sync(file),
-        }
+        self.backend(file.node)?.stage(file)
     }
 
-    /// See [`Storage::stage_export`].
+    /// See [`Vfs::stage_export`].
     pub fn stage_export(&mut self, handle: &[u8]) {
         if let Ok(tag) = super::handle::tag(handle)
-            && let Some(storage) = self.storage()
+            && let Some(disk) = self.disk()
         {
-            storage.stage_export(tag);
+            disk.stage_export(tag);
         }
     }
 
-    /// See [`Storage::submit`].
+    /// See [`Vfs::submit`].
     pub fn submit(&mut self, job: Job<'_>) -> Submitted {
         if let Job::Write(file, offset, bytes) = job {
             let Ok(backend) = self.backend(file.node) else {
                 return Submitted::Done(Err(FsError::Stale));
             };
-            return match (backend.as_storage(), bytes) {
-                (Some(storage), _) => storage.submit(job),
-                (None, Bytes::Here(bytes)) => Submitted::Done(backend.write(file, offset, bytes)),
-                // Never called: the driver receives into a pipe only if the file has an extent.
-                (None, Bytes::Piped(..)) => Submitted::Done(Err(FsError::NotSupported)),
-            };
-        }
-        match self.storage() {
-            Some(storage) => storage.submit(job),
-            None => Submitted::Done(Ok(())),
+            match bytes {
+                Bytes::Here(bytes) if !backend.has_jobs() => {
+                    Submitted::Done(backend.write(file, offset, bytes))
+                }
+                _ => backend.submit(job),
+            }
+        } else if let Some(disk) = self.disk() {
+            disk.submit(job)
+        } else {
+            // Nothing waits for a disk.
+            Submitted::Done(Ok(()))
         }
     }
 
-    /// See [`Storage::reap`].
+    /// See [`Vfs::reap`].
     pub fn reap(&mut self, each: &mut dyn FnMut(Ended)) {
-        if let Some(storage) = self.storage() {
-            storage.reap(each);
+        if let Some(disk) = self.disk() {
+            disk.reap(each);
         }
     }
 
-    /// See [`Storage::wait`].
+    /// See [`Vfs::wait`].
     pub fn wait_for_jobs(&mut self) {
-        if let Some(storage) = self.storage() {
-            storage.wait();
+        if let Some(disk) = self.disk() {
+            disk.wait();
         }
     }
 }

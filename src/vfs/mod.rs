@@ -5,7 +5,7 @@
 //! Invariant: no name, handle or symbolic link resolves to an object outside its export; a [`Name`] cannot contain a separator.
 //! Engines use [`Tree`], which knows the exports, their rules and the backend of each object. Backends: `ram` (files in memory),
 //! `host` (the kernel's files by handle), `user` (the kernel's files by path), `images` (contents of images, which `iso`
-//! and `udf` read). Every backend passes the tests of `conformance`.
+//! and `udf` read). Every backend implements [`Vfs`] and passes the tests of `conformance`.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -55,7 +55,7 @@ pub use error::{FsError, FsResult};
 pub use exports::{OpenFault, Rules, Tree};
 pub use handle::{Form, Handle};
 pub use images::{ImageFile, Images};
-pub use jobs::{Bytes, Ended, Extent, FileId, Job, JobId, JobKind, Scope, Storage, Submitted};
+pub use jobs::{Bytes, Ended, Extent, FileId, Job, JobId, JobKind, Scope, Submitted};
 pub use name::{Name, is_image};
 pub use names::{Addresses, NamedPeer};
 pub use node::{Backend, Node, Pin, Rights};
@@ -125,7 +125,25 @@ pub enum Detail {
     Objects,
 }
 
-/// A backend: reads and changes objects, whether they were found by handle or by path. Object-safe.
+/// The kind of object whose name is removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// An empty directory (rmdir).
+    Directory,
+    /// Any other object (unlink).
+    Other,
+}
+
+/// Treatment of an object that already has the new name of a rename.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// The rename fails with `Exists`.
+    Keep,
+    /// The object is overwritten if it is of the same kind.
+    Replace,
+}
+
+/// A backend: reads and changes objects. A backend implements what it offers; each method has a default for the others. Object-safe.
 ///
 /// A node is valid until the request that looked it up is answered; later uses fail with `Stale`. Any method can fail with `Io`
 /// (the disk failed), `TryLater` (descriptors or memory ran out for now), and `Access` or `Permission` (the host denied it).
@@ -134,21 +152,103 @@ pub enum Detail {
 ///
 /// A change is not durable when its method returns: [`sync`](Vfs::sync) makes data durable, [`Job::Sync`] everything.
 pub trait Vfs {
-    /// This backend, if its objects have handles.
-    fn as_handles(&mut self) -> Option<&mut dyn Handles> {
-        None
+    /// The object's current attributes.
+    ///
+    /// # Errors
+    /// `Stale`: the object was removed.
+    fn attr(&mut self, _node: Node) -> FsResult<Attr> {
+        Err(FsError::Stale)
     }
-    /// This backend, if its files are on a disk.
-    fn as_storage(&mut self) -> Option<&mut dyn Storage> {
-        None
+    /// Looks up `name` in `dir`. Does not follow symbolic links.
+    ///
+    /// # Errors
+    /// `NoEntry`; `NotDirectory`: `dir` is not a directory; `OtherFileSystem`: a mount point, because handles cannot name the
+    /// objects of the mounted file system.
+    fn lookup(&mut self, _dir: Node, _name: Name<'_>) -> FsResult<Node> {
+        Err(FsError::Stale)
     }
-    /// This backend, if it serves the contents of images.
-    fn as_images(&mut self) -> Option<&mut Images> {
-        None
+    /// Returns false only if `dir` certainly has no such name (`NoEntry`); any other error counts as true.
+    fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {
+        self.lookup(dir, name) != Err(FsError::NoEntry)
     }
-    /// This backend, if it can resolve paths.
-    fn as_paths(&mut self) -> Option<&mut dyn Paths> {
-        None
+    /// Reads a symbolic link's target, truncated to `out`. Returns the length.
+    ///
+    /// # Errors
+    /// `Invalid`: not a symbolic link.
+    fn readlink(&mut self, _node: Node, _out: &mut [u8]) -> FsResult<u32> {
+        Err(FsError::Stale)
+    }
+    /// Calls `each` with the entries after the cookie `from` (0: from the start) until it breaks. Returns true at the end of the
+    /// directory.
+    ///
+    /// # Errors
+    /// `NotDirectory`; `BadCookie`: not a cookie of this directory.
+    fn readdir(
+        &mut self,
+        _dir: Node,
+        _from: u64,
+        _detail: Detail,
+        _each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
+    ) -> FsResult<bool> {
+        Err(FsError::Stale)
+    }
+    /// Space and limits of the file system of `node`.
+    ///
+    /// # Errors
+    /// None of its own.
+    fn statfs(&mut self, _node: Node) -> FsResult<FsStat> {
+        Err(FsError::Stale)
+    }
+    /// Changes attributes. Even without a change, the next [`Job::Sync`] makes the object's attributes durable, and the names in it
+    /// if it is a directory.
+    ///
+    /// # Errors
+    /// `Invalid`: this kind of object has no such attribute; `NotSupported`: symbolic links have no mode; `TooLarge`; `Permission`:
+    /// not the owner. These change nothing. After `Io` or `Quota`, some attributes may have changed.
+    fn set_attr(&mut self, _node: Node, _change: &SetAttr) -> FsResult<()> {
+        Err(FsError::ReadOnly)
+    }
+    /// Creates an object, owned by the caller. Without a mode in `change`, it has the backend's default.
+    ///
+    /// # Errors
+    /// As [`Tree::create`].
+    fn create(
+        &mut self,
+        _dir: Node,
+        _name: Name<'_>,
+        _what: CreateWhat<'_>,
+        _change: &SetAttr,
+    ) -> FsResult<Node> {
+        Err(FsError::ReadOnly)
+    }
+    /// Removes the name of an object of this kind.
+    ///
+    /// # Errors
+    /// `NoEntry`; `NotEmpty`; `NotDirectory` and `IsDirectory`: the object is not of this kind.
+    fn remove(&mut self, _dir: Node, _name: Name<'_>, _kind: Kind) -> FsResult<()> {
+        Err(FsError::ReadOnly)
+    }
+    /// Renames an object.
+    ///
+    /// # Errors
+    /// `NoEntry`; `Exists`: the target exists, and is kept; `NotEmpty`, `NotDirectory`, `IsDirectory`: the target cannot be
+    /// overwritten; `CrossDevice`: not the same file system and export; `Invalid`: a directory would be inside itself.
+    fn rename(
+        &mut self,
+        _from: Node,
+        _name: Name<'_>,
+        _to: Node,
+        _new_name: Name<'_>,
+        _target: Target,
+    ) -> FsResult<()> {
+        Err(FsError::ReadOnly)
+    }
+    /// Creates a hard link to an object.
+    ///
+    /// # Errors
+    /// `Exists`; `CrossDevice` as in [`rename`](Self::rename); `Permission`: the object is a directory; `TooManyLinks`.
+    fn link(&mut self, _node: Node, _dir: Node, _name: Name<'_>) -> FsResult<()> {
+        Err(FsError::ReadOnly)
     }
     /// Opens the file `name` in `dir`, or `dir` itself, as an image.
     ///
@@ -157,14 +257,11 @@ pub trait Vfs {
     fn image(&mut self, _dir: Node, _name: Option<Name<'_>>) -> FsResult<ImageFile> {
         Err(FsError::NotDirectory)
     }
-    /// The handle of `node`.
-    ///
-    /// # Errors
-    /// `NotSupported`: this backend has no handles.
-    fn handle(&mut self, _node: Node) -> FsResult<Handle> {
-        Err(FsError::NotSupported)
-    }
-    /// Keeps a regular file open for longer than this request. For files that were not opened by path (see [`Paths::open_at`]).
+
+    // Open files.
+
+    /// Keeps a regular file open for longer than this request. For files that were not opened by path (see
+    /// [`open_at`](Self::open_at)).
     ///
     /// # Errors
     /// As [`Tree::pin`]; `NotSupported`: this backend opens files by path only.
@@ -172,12 +269,14 @@ pub trait Vfs {
         Err(FsError::NotSupported)
     }
     /// Releases a pin.
-    fn unpin(&mut self, pin: Pin);
+    fn unpin(&mut self, _pin: Pin) {}
     /// Reads from `offset` of a pinned file into `out` (at most 2 GiB). A short count means the end of the file.
     ///
     /// # Errors
     /// None of its own.
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32>;
+    fn read(&mut self, _pin: &Pin, _offset: u64, _out: &mut [u8]) -> FsResult<u32> {
+        Err(FsError::Stale)
+    }
     /// As [`read`](Self::read), but never waits for a disk.
     ///
     /// # Errors
@@ -194,95 +293,30 @@ pub trait Vfs {
     ///
     /// # Errors
     /// `TooLarge`: the offset is beyond the largest file. After any error, some bytes may be written.
-    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
+    fn write(&mut self, _pin: &Pin, _offset: u64, _bytes: &[u8]) -> FsResult<()> {
+        Err(FsError::ReadOnly)
+    }
     /// Waits until a file's data and its name are durable.
     ///
     /// # Errors
-    /// After any error, earlier WRITEs may be lost. `NotSupported`: use [`Storage::stage`] and [`Job::Sync`].
+    /// After any error, earlier WRITEs may be lost. `NotSupported`: use [`stage`](Self::stage) and [`Job::Sync`].
     fn sync(&mut self, _pin: &Pin) -> FsResult<()> {
         Err(FsError::NotSupported)
     }
     /// Releases resources that were not used since the last call. Returns true if a later call can release more.
-    fn release_idle(&mut self) -> bool;
-    /// The object's current attributes.
-    ///
-    /// # Errors
-    /// `Stale`: the object was removed.
-    fn attr(&mut self, node: Node) -> FsResult<Attr>;
-    /// Looks up `name` in `dir`. Does not follow symbolic links.
-    ///
-    /// # Errors
-    /// `NoEntry`; `NotDirectory`: `dir` is not a directory; `OtherFileSystem`: a mount point, because handles cannot name the
-    /// objects of the mounted file system.
-    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node>;
-    /// Returns false only if `dir` certainly has no such name (`NoEntry`); any other error counts as true.
-    fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {
-        self.lookup(dir, name) != Err(FsError::NoEntry)
+    fn release_idle(&mut self) -> bool {
+        false
     }
-    /// Reads a symbolic link's target, truncated to `out`. Returns the length.
-    ///
-    /// # Errors
-    /// `Invalid`: not a symbolic link.
-    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32>;
-    /// Calls `each` with the entries after the cookie `from` (0: from the start) until it breaks. Returns true at the end of the
-    /// directory.
-    ///
-    /// # Errors
-    /// `NotDirectory`; `BadCookie`: not a cookie of this directory.
-    fn readdir(
-        &mut self,
-        dir: Node,
-        from: u64,
-        detail: Detail,
-        each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
-    ) -> FsResult<bool>;
-    /// Space and limits of the file system of `node`.
-    ///
-    /// # Errors
-    /// None of its own.
-    fn statfs(&mut self, node: Node) -> FsResult<FsStat>;
-    /// Changes attributes. Even without a change, the next [`Job::Sync`] makes the object's attributes durable, and the names in it
-    /// if it is a directory.
-    ///
-    /// # Errors
-    /// `Invalid`: this kind of object has no such attribute; `NotSupported`: symbolic links have no mode; `TooLarge`; `Permission`:
-    /// not the owner. These change nothing. After `Io` or `Quota`, some attributes may have changed.
-    fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()>;
-    /// Removes a name. With `directory`, an empty directory (rmdir); else any other object (unlink).
-    ///
-    /// # Errors
-    /// `NoEntry`; `NotEmpty`; `NotDirectory` and `IsDirectory`: the object is not of the kind that `directory` asks for.
-    fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()>;
-    /// Renames an object. With `replace`, overwrites a target of the same kind.
-    ///
-    /// # Errors
-    /// `NoEntry`; `Exists`: the target exists and `replace` is false; `NotEmpty`, `NotDirectory`, `IsDirectory`: the target cannot
-    /// be overwritten; `CrossDevice`: not the same file system and export; `Invalid`: a directory would be inside itself.
-    fn rename(
-        &mut self,
-        from: Node,
-        name: Name<'_>,
-        to: Node,
-        new_name: Name<'_>,
-        replace: bool,
-    ) -> FsResult<()>;
-    /// Creates a hard link to an object.
-    ///
-    /// # Errors
-    /// `Exists`; `CrossDevice` as in [`rename`](Self::rename); `Permission`: the object is a directory; `TooManyLinks`.
-    fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()>;
-}
 
-/// The part of a [`Vfs`] that only NFS needs: objects by handle, for many callers. Object-safe. Methods without details here are
-/// described at the method of the same name of [`Tree`].
-pub trait Handles {
+    // Exports, and objects by handle, for many callers.
+
     /// Opens the directory or image at `path` as the top of the export with this number, again if it was opened before. Objects of
     /// an earlier top that is not the same object are forgotten. The tag is the option `fsid`, or a hash of file system and inode.
     ///
     /// # Errors
     /// A number of [`OpenFault`], or of an errno: `OPNOTSUPP`: no kernel handles there; else those of open(2) and statx(2).
     fn open_top(&mut self, _number: usize, _path: &CStr, _rules: &Rules) -> Result<ExportRoot, u8> {
-        Err(FsError::Stale.number())
+        Err(OpenFault::NOT_MOUNTED)
     }
     /// Closes the top of an export, and its objects.
     fn close_top(&mut self, _number: usize) {}
@@ -294,25 +328,41 @@ pub trait Handles {
     ///
     /// # Errors
     /// `Stale`: no such export, or its directory was removed.
-    fn root(&mut self, tag: u32) -> FsResult<Node>;
+    fn root(&mut self, _tag: u32) -> FsResult<Node> {
+        Err(FsError::Stale)
+    }
+    /// The handle of `node`.
+    ///
+    /// # Errors
+    /// `NotSupported`: this backend has no handles.
+    fn handle(&mut self, _node: Node) -> FsResult<Handle> {
+        Err(FsError::NotSupported)
+    }
     /// Opens the object of a handle with the server's own rights. The caller has checked that the handle's tag is that of an
     /// export.
     ///
     /// # Errors
     /// As [`Tree::open`].
-    fn open(&mut self, handle: &[u8]) -> FsResult<Node>;
+    fn open(&mut self, _handle: &[u8]) -> FsResult<Node> {
+        Err(FsError::Stale)
+    }
     /// The parent of a directory, with the server's own rights. The top of an export is its own parent.
     ///
     /// # Errors
     /// `Stale`: the directory is not in its export any more.
-    fn parent(&mut self, dir: Node) -> FsResult<Node>;
-    /// Carries out the following calls as this caller, squashed by the rules. `None`: with the server's own rights.
-    fn act_as(&mut self, caller: Option<(&Caller, &Rules)>);
+    fn parent(&mut self, _dir: Node) -> FsResult<Node> {
+        Err(FsError::Stale)
+    }
+    /// Carries out the following calls as this caller, squashed by the rules. `None`: with the rights and the umask of the server,
+    /// which another backend of the process may have changed.
+    fn act_as(&mut self, _caller: Option<(&Caller, &Rules)>) {}
     /// Checks that the caller has this access to the object.
     ///
     /// # Errors
     /// `Access`: the caller has not.
-    fn access(&mut self, node: Node, access: Access) -> FsResult<()>;
+    fn access(&mut self, _node: Node, _access: Access) -> FsResult<()> {
+        Err(FsError::Stale)
+    }
     /// Checks that the caller has this access to an object inside an image of this backend, by the object's attributes.
     ///
     /// # Errors
@@ -325,72 +375,89 @@ pub trait Handles {
     fn caller(&self) -> Option<u32> {
         None
     }
-    /// Creates an object.
-    ///
-    /// # Errors
-    /// As [`Tree::create`].
-    fn create(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        what: CreateWhat<'_>,
-        change: &SetAttr,
-    ) -> FsResult<Node>;
-}
 
-/// The part of a [`Vfs`] that only SFTP needs: objects by path, for a single peer. Object-safe. Paths are as clients write them;
-/// [`walk`] has their rules.
-pub trait Paths {
-    /// Switches to the process's own UID and this backend's umask, because another backend of the process may have changed them.
-    fn act_as_process(&mut self) {}
+    // Objects by path, for a single peer. Paths are as clients write them; [`walk`] has their rules.
+
     /// The absolute path of the root directory. All absolute paths begin with it; others do not exist.
-    fn root_path(&self) -> &'static [u8];
+    fn root_path(&self) -> &'static [u8] {
+        b"/"
+    }
     /// The root directory.
     ///
     /// # Errors
-    /// None of its own.
-    fn root_dir(&mut self) -> FsResult<Node>;
+    /// `Stale`: this backend resolves no paths.
+    fn root_dir(&mut self) -> FsResult<Node> {
+        Err(FsError::Stale)
+    }
     /// Writes the absolute path of the working directory, at which relative paths begin, truncated to `out`. Returns the length.
     ///
     /// # Errors
     /// `NoEntry`: the directory was removed.
-    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32>;
+    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
+        Ok(walk::put(out, 0, self.root_path()) as u32)
+    }
     /// Sets the working directory.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
-    fn chdir(&mut self, dir: &'static CStr) -> FsResult<()>;
+    fn chdir(&mut self, _dir: &'static CStr) -> FsResult<()> {
+        Err(FsError::NotSupported)
+    }
     /// Resolves a path through directories and symbolic links; a link at the end is followed if `follow`. With `dir`, `path` is one
     /// name in it, which is not followed ("." is `dir` itself).
     ///
     /// # Errors
     /// `NoEntry`, `NotDirectory`, `NameTooLong`; `TooManyFollowed`: a loop of links; `Invalid`: the path contains a NUL;
     /// `CrossDevice`: the backend cannot resolve this path in one call, so the tree must walk it.
-    fn resolve(&mut self, dir: Option<Node>, path: &[u8], follow: bool) -> FsResult<Node>;
+    fn resolve(&mut self, _dir: Option<Node>, _path: &[u8], _follow: bool) -> FsResult<Node> {
+        Err(FsError::CrossDevice)
+    }
     /// The attributes of the object at the end of a path.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
-    fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr>;
+    fn attr_at(&mut self, _path: &[u8], _follow: bool) -> FsResult<Attr> {
+        Err(FsError::CrossDevice)
+    }
     /// Opens the object at the end of a path, or the name `path` in `dir`, for longer than this request.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve); `IsDirectory`, `NotDirectory`: not the kind that `how` asks for; `Exists`; `Access`: neither
     /// a regular file nor a directory.
-    fn open_at(&mut self, dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin>;
-    /// Creates an object with this mode, or with the host's default.
+    fn open_at(&mut self, _dir: Option<Node>, _path: &[u8], _how: &OpenFlags) -> FsResult<Pin> {
+        Err(FsError::CrossDevice)
+    }
+    /// The current time of the clock that sets file times.
+    fn clock(&mut self) -> FileTime {
+        FileTime::default()
+    }
+
+    // Jobs of a backend whose files are on a disk. Others carry out every job in place.
+
+    /// Returns true if the backend's files are on a disk, so that jobs are for it.
+    fn has_jobs(&self) -> bool {
+        false
+    }
+    /// Enables workers if `watch` accepts the descriptor that is readable when [`reap`](Self::reap) has something to report.
+    /// Without this call, every job is [`Submitted::Done`].
+    fn start(&mut self, _watch: &mut dyn FnMut(FileId) -> bool) {}
+    /// Makes the data of this file part of the next sync, or syncs it at once.
     ///
     /// # Errors
-    /// `Exists`; `NotDirectory`; `NotSupported`: this backend has no such objects.
-    fn make(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        what: CreateWhat<'_>,
-        mode: Option<u32>,
-    ) -> FsResult<()>;
-    /// The current time of the clock that sets file times.
-    fn clock(&mut self) -> FileTime;
+    /// `Stale`: the file is not open any more; else as [`sync`](Self::sync).
+    fn stage(&mut self, file: &Pin) -> FsResult<()> {
+        self.sync(file)
+    }
+    /// Makes everything in the export with this tag part of the next sync, because another server process has changed the export.
+    fn stage_export(&mut self, _tag: u32) {}
+    /// Carries out a job, or queues it for a worker.
+    fn submit(&mut self, _job: Job<'_>) -> Submitted {
+        Submitted::Done(Err(FsError::NotSupported))
+    }
+    /// Calls `each` for every job that has ended since the last call. Syncs are reported in the order of their numbers.
+    fn reap(&mut self, _each: &mut dyn FnMut(Ended)) {}
+    /// Sleeps until [`reap`](Self::reap) has something to report.
+    fn wait(&mut self) {}
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use super::{
     Access, Attr, Backend, Caller, Client, CreateWhat, Detail, DirEntry, Ended, ExportRoot, Extent,
-    FileId, FileTime, FsResult, FsStat, Handle, Handles, ImageFile, Job, Name, Node, OpenFlags,
-    Paths, Peer, Pin, Rules, SetAttr, Storage, Submitted, Tree, Vfs,
+    FileId, FileTime, FsResult, FsStat, Handle, ImageFile, Job, Kind, Name, Node, OpenFlags, Peer,
+    Pin, Rules, SetAttr, Submitted, Target, Tree, Vfs,
 };
 use core::cell::RefCell;
 use core::ffi::CStr;
@@ -43,7 +43,7 @@ impl Tree {
 /// A backend in a tree, which its test can reach too.
 pub struct Shared<B>(Weak<RefCell<B>>);
 
-impl<B: Vfs + Handles + Paths + 'static> Shared<B> {
+impl<B: Vfs + 'static> Shared<B> {
     /// Wraps a backend for a tree.
     pub fn lend(backend: &Rc<RefCell<B>>) -> &'static mut dyn Vfs {
         Box::leak(Box::new(Self(Rc::downgrade(backend))))
@@ -53,11 +53,6 @@ impl<B: Vfs + Handles + Paths + 'static> Shared<B> {
     fn to_backend<T>(&self, call: impl FnOnce(&mut B) -> T) -> T {
         let backend = self.0.upgrade().expect("the test keeps it");
         call(&mut backend.borrow_mut())
-    }
-
-    /// Calls the backend's storage.
-    fn to_storage<T>(&self, call: impl FnOnce(&mut dyn Storage) -> T) -> T {
-        self.to_backend(|backend| call(backend.as_storage().expect("it has a disk")))
     }
 }
 
@@ -78,24 +73,32 @@ macro_rules! delegate {
 }
 pub(crate) use delegate;
 
-impl<B: Vfs + Handles + Paths + 'static> Vfs for Shared<B> {
-    fn as_handles(&mut self) -> Option<&mut dyn Handles> {
-        Some(self)
+impl<B: Vfs + 'static> Vfs for Shared<B> {
+    fn caller(&self) -> Option<u32> {
+        self.to_backend(|backend| backend.caller())
     }
 
-    fn as_paths(&mut self) -> Option<&mut dyn Paths> {
-        Some(self)
+    fn root_path(&self) -> &'static [u8] {
+        self.to_backend(|backend| backend.root_path())
     }
 
-    fn as_storage(&mut self) -> Option<&mut dyn Storage> {
-        let has_disk = self.to_backend(|backend| backend.as_storage().is_some());
-        if has_disk { Some(self) } else { None }
+    fn has_jobs(&self) -> bool {
+        self.to_backend(|backend| backend.has_jobs())
     }
 
     delegate! {
         to_backend:
+        fn attr(node: Node) -> FsResult<Attr>;
+        fn lookup(dir: Node, name: Name<'_>) -> FsResult<Node>;
+        fn readlink(node: Node, out: &mut [u8]) -> FsResult<u32>;
+        fn readdir(dir: Node, from: u64, detail: Detail, each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>) -> FsResult<bool>;
+        fn statfs(node: Node) -> FsResult<FsStat>;
+        fn set_attr(node: Node, change: &SetAttr) -> FsResult<()>;
+        fn create(dir: Node, name: Name<'_>, what: CreateWhat<'_>, change: &SetAttr) -> FsResult<Node>;
+        fn remove(dir: Node, name: Name<'_>, kind: Kind) -> FsResult<()>;
+        fn rename(from: Node, name: Name<'_>, to: Node, new_name: Name<'_>, target: Target) -> FsResult<()>;
+        fn link(node: Node, dir: Node, name: Name<'_>) -> FsResult<()>;
         fn image(dir: Node, name: Option<Name<'_>>) -> FsResult<ImageFile>;
-        fn handle(node: Node) -> FsResult<Handle>;
         fn pin(node: Node, access: Option<Access>) -> FsResult<Pin>;
         fn unpin(pin: Pin);
         fn read(pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32>;
@@ -103,65 +106,28 @@ impl<B: Vfs + Handles + Paths + 'static> Vfs for Shared<B> {
         fn write(pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
         fn sync(pin: &Pin) -> FsResult<()>;
         fn release_idle() -> bool;
-        fn attr(node: Node) -> FsResult<Attr>;
-        fn lookup(dir: Node, name: Name<'_>) -> FsResult<Node>;
-        fn readlink(node: Node, out: &mut [u8]) -> FsResult<u32>;
-        fn readdir(dir: Node, from: u64, detail: Detail, each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>) -> FsResult<bool>;
-        fn statfs(node: Node) -> FsResult<FsStat>;
-        fn set_attr(node: Node, change: &SetAttr) -> FsResult<()>;
-        fn remove(dir: Node, name: Name<'_>, directory: bool) -> FsResult<()>;
-        fn rename(from: Node, name: Name<'_>, to: Node, new_name: Name<'_>, replace: bool) -> FsResult<()>;
-        fn link(node: Node, dir: Node, name: Name<'_>) -> FsResult<()>;
-    }
-}
-
-impl<B: Vfs + Handles + Paths + 'static> Handles for Shared<B> {
-    fn caller(&self) -> Option<u32> {
-        self.to_backend(|backend| backend.caller())
-    }
-
-    delegate! {
-        to_backend:
         fn open_top(number: usize, path: &CStr, rules: &Rules) -> Result<ExportRoot, u8>;
         fn close_top(number: usize);
         fn real_path(number: usize, out: &mut [u8]) -> usize;
         fn root(tag: u32) -> FsResult<Node>;
+        fn handle(node: Node) -> FsResult<Handle>;
         fn open(handle: &[u8]) -> FsResult<Node>;
         fn parent(dir: Node) -> FsResult<Node>;
         fn act_as(caller: Option<(&Caller, &Rules)>);
         fn access(node: Node, access: Access) -> FsResult<()>;
         fn access_by_mode(attr: &Attr, access: Access) -> FsResult<()>;
-        fn create(dir: Node, name: Name<'_>, what: CreateWhat<'_>, change: &SetAttr) -> FsResult<Node>;
-    }
-}
-
-impl<B: Vfs + Handles + Paths + 'static> Storage for Shared<B> {
-    delegate! {
-        to_storage:
-        fn start(watch: &mut dyn FnMut(FileId) -> bool);
-        fn stage(file: &Pin) -> FsResult<()>;
-        fn stage_export(tag: u32);
-        fn submit(job: Job<'_>) -> Submitted;
-        fn reap(each: &mut dyn FnMut(Ended));
-        fn wait();
-    }
-}
-
-impl<B: Vfs + Handles + Paths + 'static> Paths for Shared<B> {
-    fn root_path(&self) -> &'static [u8] {
-        self.to_backend(|backend| backend.root_path())
-    }
-
-    delegate! {
-        to_backend:
-        fn act_as_process();
         fn root_dir() -> FsResult<Node>;
         fn cwd(out: &mut [u8]) -> FsResult<u32>;
         fn chdir(dir: &'static CStr) -> FsResult<()>;
         fn resolve(dir: Option<Node>, path: &[u8], follow: bool) -> FsResult<Node>;
         fn attr_at(path: &[u8], follow: bool) -> FsResult<Attr>;
         fn open_at(dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin>;
-        fn make(dir: Node, name: Name<'_>, what: CreateWhat<'_>, mode: Option<u32>) -> FsResult<()>;
         fn clock() -> FileTime;
+        fn start(watch: &mut dyn FnMut(FileId) -> bool);
+        fn stage(file: &Pin) -> FsResult<()>;
+        fn stage_export(tag: u32);
+        fn submit(job: Job<'_>) -> Submitted;
+        fn reap(each: &mut dyn FnMut(Ended));
+        fn wait();
     }
 }

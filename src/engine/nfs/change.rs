@@ -10,7 +10,8 @@ use super::directory::NAME_BYTES_MAX;
 use super::{Fault, Nfs, Object, open, post_op, pre_op, wcc_attr};
 use crate::config::{CREATE_VERIFIER_BYTES, CREATE_VERIFIER_COUNT, LINK_BYTES_MAX};
 use crate::vfs::{
-    Caller, CreateWhat, FileTime, FsError, FsResult, Name, NewTime, Node, ObjectType, SetAttr,
+    Caller, CreateWhat, FileTime, FsError, FsResult, Kind, Name, NewTime, Node, ObjectType,
+    SetAttr, Target,
 };
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, Status};
 use crate::wire::{Malformed, Reader, Writer};
@@ -281,8 +282,11 @@ impl Nfs {
         args.check()?;
         let name = name(raw, false)?;
         if !self.is_name_done(cx, wcc_data, dir, name) {
-            let directory = wcc_data.procedure == Procedure::RmDir;
-            cx.vfs.remove(dir, name, directory)?;
+            let kind = match wcc_data.procedure {
+                Procedure::RmDir => Kind::Directory,
+                _ => Kind::Other,
+            };
+            cx.vfs.remove(dir, name, kind)?;
         }
         Ok(())
     }
@@ -307,7 +311,7 @@ impl Nfs {
         if wcc_data.procedure == Procedure::Rename {
             let (old, new) = (name(raw, false)?, name(new_raw, false)?);
             if !self.is_name_done(cx, wcc_data, object, old) {
-                cx.vfs.rename(object, old, dir, new, true)?;
+                cx.vfs.rename(object, old, dir, new, Target::Replace)?;
             }
         } else {
             let new = name(new_raw, true)?;

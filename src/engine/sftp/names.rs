@@ -4,7 +4,7 @@ use super::Turn;
 use super::requests::Ask;
 use super::status::{Fault, Outcome, done};
 use crate::mem::Ends as _;
-use crate::vfs::{CreateWhat, FsError, Name, ObjectType};
+use crate::vfs::{CreateWhat, FsError, Kind, Name, ObjectType, SetAttr, Target};
 
 /// The mode of a new directory if the client requests none.
 pub(super) const DIRECTORY_MODE: u32 = 0o777;
@@ -63,7 +63,13 @@ impl<'a> Turn<'a> {
         };
         let (dir, vfs) = (self.request.node, &mut *self.vfs);
         let make = match ask {
-            Ask::Remove | Ask::RemoveDirectory => return done(vfs.remove(dir, name, directory)),
+            Ask::Remove | Ask::RemoveDirectory => {
+                let kind = match ask {
+                    Ask::Remove => Kind::Other,
+                    _ => Kind::Directory,
+                };
+                return done(vfs.remove(dir, name, kind));
+            }
             Ask::HardLink => return done(vfs.link(first, dir, name)),
             Ask::MakeDirectory => CreateWhat::Directory,
             Ask::SymbolicLink if self.request.path.is_empty() => return Err(Fault::MISSING),
@@ -76,13 +82,19 @@ impl<'a> Turn<'a> {
                         return Err(Fault::MISSING);
                     }
                 }
-                // RENAME does not overwrite an existing name.
-                let replace = ask == Ask::PosixRename;
-                return done(vfs.rename(first, old, dir, name, replace));
+                let target = match ask {
+                    Ask::PosixRename => Target::Replace,
+                    _ => Target::Keep,
+                };
+                return done(vfs.rename(first, old, dir, name, target));
             }
         };
         // A new directory gets only its mode from the request, a symbolic link no attribute.
         let mode = self.request.set_attr.mode.unwrap_or(DIRECTORY_MODE);
-        done(vfs.make(dir, name, make, directory.then_some(mode)))
+        let attributes = SetAttr {
+            mode: directory.then_some(mode),
+            ..SetAttr::default()
+        };
+        done(vfs.create(dir, name, make, &attributes).map(drop))
     }
 }

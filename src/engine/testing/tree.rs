@@ -4,11 +4,10 @@ use crate::vfs::ram::{Ram, TAG};
 use crate::vfs::shared::delegate;
 use crate::vfs::{
     self, Access, Attr, Backend, Bytes, Caller, CreateWhat, Detail, DirEntry, Ended, Extent,
-    FileId, FileTime, FsError, FsResult, FsStat, Handle, Handles, Job, JobId, JobKind, Name, Node,
-    OpenFlags, Paths, Pin, Rules, SetAttr, Storage, Submitted, Vfs,
+    FileId, FileTime, FsError, FsResult, FsStat, Handle, Job, JobId, JobKind, Kind, Name, Node,
+    OpenFlags, Pin, Rules, SetAttr, Submitted, Target, Vfs,
 };
 use core::cell::{Cell, RefCell, RefMut};
-use core::ffi::CStr;
 use core::ops::{ControlFlow, Deref, DerefMut};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
@@ -192,7 +191,7 @@ struct Store {
 struct Misbehaving {
     ram: Weak<RefCell<Ram>>,
     host: Weak<Host>,
-    /// True for the backend that offers handles and storage besides paths; false for the one that offers only paths.
+    /// True for the backend that offers handles and jobs besides paths; false for the one that offers only paths.
     has_handles: bool,
     /// Files that the next sync covers.
     staged: Vec<Pin>,
@@ -295,16 +294,8 @@ impl Misbehaving {
 }
 
 impl Vfs for Misbehaving {
-    fn as_handles(&mut self) -> Option<&mut dyn Handles> {
-        if self.has_handles { Some(self) } else { None }
-    }
-
-    fn as_paths(&mut self) -> Option<&mut dyn Paths> {
-        Some(self)
-    }
-
-    fn as_storage(&mut self) -> Option<&mut dyn Storage> {
-        if self.has_handles { Some(self) } else { None }
+    fn has_jobs(&self) -> bool {
+        self.has_handles
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
@@ -378,21 +369,15 @@ impl Vfs for Misbehaving {
     delegate! {
         to_model_as_change:
         fn set_attr(node: Node, change: &SetAttr) -> FsResult<()>;
-        fn remove(dir: Node, name: Name<'_>, directory: bool) -> FsResult<()>;
-        fn rename(from: Node, name: Name<'_>, to: Node, new_name: Name<'_>, replace: bool) -> FsResult<()>;
+        fn remove(dir: Node, name: Name<'_>, kind: Kind) -> FsResult<()>;
+        fn rename(from: Node, name: Name<'_>, to: Node, new_name: Name<'_>, target: Target) -> FsResult<()>;
         fn link(node: Node, dir: Node, name: Name<'_>) -> FsResult<()>;
+        fn create(dir: Node, name: Name<'_>, make: CreateWhat<'_>, change: &SetAttr) -> FsResult<Node>;
     }
-}
 
-impl Handles for Misbehaving {
     fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
         self.host().open_error.get().map_or(Ok(()), Err)?;
         self.to_model(|ram| ram.open(handle))
-    }
-
-    delegate! {
-        to_model_as_change:
-        fn create(dir: Node, name: Name<'_>, make: CreateWhat<'_>, change: &SetAttr) -> FsResult<Node>;
     }
 
     delegate! {
@@ -406,9 +391,7 @@ impl Handles for Misbehaving {
         to_model_if_it_works:
         fn access(node: Node, access: Access) -> FsResult<()>;
     }
-}
 
-impl Storage for Misbehaving {
     fn start(&mut self, watch: &mut dyn FnMut(FileId) -> bool) {
         self.host().has_threads.set(watch(FileId(0)));
     }
@@ -484,22 +467,6 @@ impl Storage for Misbehaving {
     fn wait(&mut self) {
         self.end_all();
     }
-}
-
-impl Paths for Misbehaving {
-    fn make(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        what: CreateWhat<'_>,
-        mode: Option<u32>,
-    ) -> FsResult<()> {
-        let change = SetAttr {
-            mode,
-            ..SetAttr::default()
-        };
-        self.create(dir, name, what, &change).map(drop)
-    }
 
     fn root_path(&self) -> &'static [u8] {
         self.to_model(|ram| ram.root_path())
@@ -509,7 +476,6 @@ impl Paths for Misbehaving {
         to_model:
         fn root_dir() -> FsResult<Node>;
         fn cwd(out: &mut [u8]) -> FsResult<u32>;
-        fn chdir(dir: &'static CStr) -> FsResult<()>;
         fn clock() -> FileTime;
     }
 

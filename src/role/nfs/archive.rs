@@ -3,7 +3,7 @@
 use crate::mem::parts;
 use crate::vfs::ram::{Counts, Ram};
 use crate::vfs::{
-    Access, CreateWhat, ExportRoot, FileTime, FsError, FsResult, Handles as _, Name, NewTime, Node,
+    Access, CreateWhat, ExportRoot, FileTime, FsError, FsResult, Kind, Name, NewTime, Node,
     ObjectType, Rules, SetAttr, Vfs as _,
 };
 use crate::wire::cpio::{ArchiveEntry, Entries, MAGIC};
@@ -57,7 +57,7 @@ pub(super) fn unpack(ram: &mut Ram, archive: &[u8], rules: &Rules) -> FsResult<E
                 match (ram.attr(present)?.kind, kind(&entry)) {
                     (ObjectType::Directory, ObjectType::Directory) => continue,
                     (ObjectType::Directory, _) => return Err(FsError::Exists),
-                    _ => ram.remove(dir, name, false)?,
+                    _ => ram.remove(dir, name, Kind::Other)?,
                 }
             }
             let mut earlier = None;

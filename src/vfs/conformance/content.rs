@@ -1,7 +1,7 @@
 //! Conformance tests of contents and attributes: bytes, sizes, modes, owners, times.
 
 use super::super::{
-    Access, Attr, CreateWhat, FileTime, FsError, NewTime, Node, ObjectType, SetAttr,
+    Access, Attr, CreateWhat, FileTime, FsError, Kind, NewTime, Node, ObjectType, SetAttr, Target,
 };
 use super::{Tree, World, content, instant, make, name, read, walk, writable, write, write_file};
 
@@ -289,7 +289,7 @@ pub(super) fn pinned_file_is_writable_after_removal(world: &mut dyn World) {
     let vfs = writable(world);
     let (dir, file) = (walk(vfs, "dir").unwrap(), walk(vfs, "dir/inner").unwrap());
     let pin = vfs.pin(file, Some(Access::Write)).unwrap();
-    vfs.remove(dir, name("inner"), false).unwrap();
+    vfs.remove(dir, name("inner"), Kind::Other).unwrap();
     write_file(vfs, "dir/inner", b"another");
     assert_eq!(vfs.write(&pin, 2, b"XY"), Ok(()));
     assert_eq!(vfs.sync(&pin), Ok(()));
@@ -351,10 +351,10 @@ pub(super) fn read_only_export_refuses_every_change(world: &mut dyn World) {
         assert_eq!(vfs.set_attr(file, &change), REFUSED);
     }
     assert_eq!(vfs.pin(file, Some(Access::Write)).map(drop), REFUSED);
-    assert_eq!(vfs.remove(dir, name("inner"), false), REFUSED);
-    assert_eq!(vfs.remove(dir, name("sub"), true), REFUSED);
+    assert_eq!(vfs.remove(dir, name("inner"), Kind::Other), REFUSED);
+    assert_eq!(vfs.remove(dir, name("sub"), Kind::Directory), REFUSED);
     assert_eq!(
-        vfs.rename(dir, name("inner"), dir, name("new"), true),
+        vfs.rename(dir, name("inner"), dir, name("new"), Target::Replace),
         REFUSED
     );
     assert_eq!(vfs.link(file, dir, name("new")), REFUSED);

@@ -3,8 +3,8 @@
 use super::super::iso::testing::{DATA, NAMES, ROOT, record, sample};
 use super::super::udf::testing as udf;
 use super::super::{
-    Access, Attr, Caller, CreateWhat, Detail, FsError, FsResult, Name, Node, ObjectType, OpenFlags,
-    SetAttr,
+    Access, Attr, Caller, CreateWhat, Detail, FsError, FsResult, Kind, Name, Node, ObjectType,
+    OpenFlags, SetAttr, Target,
 };
 use super::paths::resolve_all_ways;
 use super::{Tree, World, content, list, make, name, open, read, walk};
@@ -219,19 +219,25 @@ pub(super) fn image_contents_cannot_be_changed(world: &mut dyn World) {
             refused
         );
     }
-    assert_eq!(vfs.remove(image_root, name("Hello World"), false), refused);
-    assert_eq!(vfs.remove(image_root, name("sub"), true), refused);
-    for replace in [false, true] {
+    assert_eq!(
+        vfs.remove(image_root, name("Hello World"), Kind::Other),
+        refused
+    );
+    assert_eq!(
+        vfs.remove(image_root, name("sub"), Kind::Directory),
+        refused
+    );
+    for target in [Target::Keep, Target::Replace] {
         assert_eq!(
-            vfs.rename(image_root, name("sub"), image_root, new, replace),
+            vfs.rename(image_root, name("sub"), image_root, new, target),
             refused
         );
         assert_eq!(
-            vfs.rename(root, name("file"), image_root, new, replace),
+            vfs.rename(root, name("file"), image_root, new, target),
             refused
         );
         assert_eq!(
-            vfs.rename(image_root, name("sub"), root, new, replace),
+            vfs.rename(image_root, name("sub"), root, new, target),
             refused
         );
     }

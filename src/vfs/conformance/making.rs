@@ -1,7 +1,8 @@
 //! Conformance tests of created objects: existence, owner, and that no existing object is replaced.
 
 use super::super::{
-    Caller, CreateWhat, Detail, FileTime, FsError, Name, NewTime, Node, ObjectType, SetAttr,
+    Caller, CreateWhat, Detail, FileTime, FsError, Kind, Name, NewTime, Node, ObjectType, SetAttr,
+    Target,
 };
 use super::{World, content, make, name, split, walk, writable};
 use core::ops::ControlFlow;
@@ -56,7 +57,7 @@ pub(super) fn created_object_has_its_attributes(world: &mut dyn World) {
             }
             if make == CreateWhat::Directory {
                 // A directory without permissions could be removed after the test by root only.
-                vfs.remove(dir, name(&text), true).unwrap();
+                vfs.remove(dir, name(&text), Kind::Directory).unwrap();
             }
         }
     }
@@ -240,13 +241,17 @@ pub(super) fn name_changes_need_a_directory(world: &mut dyn World) {
             let made = vfs.create(node, name("new"), kind, &mode(0o600));
             assert_eq!(made.map(drop), REFUSED, "{path}");
         }
-        assert_eq!(vfs.remove(node, name("x"), false), REFUSED, "{path}");
-        assert_eq!(vfs.remove(node, name("x"), true), REFUSED, "{path}");
+        assert_eq!(vfs.remove(node, name("x"), Kind::Other), REFUSED, "{path}");
+        assert_eq!(
+            vfs.remove(node, name("x"), Kind::Directory),
+            REFUSED,
+            "{path}"
+        );
         assert_eq!(vfs.link(file, node, name("x")), REFUSED, "{path}");
         let (inside, outside) = ((node, name("x")), (root, name("file")));
         for (from, to) in [(inside, outside), (outside, inside), (inside, inside)] {
             assert_eq!(
-                vfs.rename(from.0, from.1, to.0, to.1, true),
+                vfs.rename(from.0, from.1, to.0, to.1, Target::Replace),
                 REFUSED,
                 "{path}"
             );

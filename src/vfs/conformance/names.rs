@@ -1,7 +1,8 @@
 //! Conformance tests of names: REMOVE, RENAME and LINK.
 
 use super::super::{
-    Caller, CreateWhat, Detail, FileTime, FsError, FsResult, NewTime, Node, ObjectType, SetAttr,
+    Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Kind, NewTime, Node, ObjectType,
+    SetAttr, Target,
 };
 use super::{
     Tree, World, content, instant, list, make, name, open, split, sync_all, walk, writable,
@@ -14,24 +15,24 @@ pub(super) fn remove_checks_the_object_type(world: &mut dyn World) {
     let vfs = writable(world);
     make(vfs, "empty", CreateWhat::Directory).unwrap();
     let root = walk(vfs, "").unwrap();
-    for (text, directory, expect) in [
-        ("none", false, Err(FsError::NoEntry)),
-        ("none", true, Err(FsError::NoEntry)),
-        ("file", true, Err(FsError::NotDirectory)),
-        ("link", true, Err(FsError::NotDirectory)),
-        ("fifo", true, Err(FsError::NotDirectory)),
-        ("empty", false, Err(FsError::IsDirectory)),
-        ("dir", false, Err(FsError::IsDirectory)),
-        ("dir", true, Err(FsError::NotEmpty)),
-        ("file", false, Ok(())),
-        ("file", false, Err(FsError::NoEntry)),
-        ("link", false, Ok(())),
-        ("fifo", false, Ok(())),
-        ("empty", true, Ok(())),
-        ("empty", true, Err(FsError::NoEntry)),
+    for (text, kind, expect) in [
+        ("none", Kind::Other, Err(FsError::NoEntry)),
+        ("none", Kind::Directory, Err(FsError::NoEntry)),
+        ("file", Kind::Directory, Err(FsError::NotDirectory)),
+        ("link", Kind::Directory, Err(FsError::NotDirectory)),
+        ("fifo", Kind::Directory, Err(FsError::NotDirectory)),
+        ("empty", Kind::Other, Err(FsError::IsDirectory)),
+        ("dir", Kind::Other, Err(FsError::IsDirectory)),
+        ("dir", Kind::Directory, Err(FsError::NotEmpty)),
+        ("file", Kind::Other, Ok(())),
+        ("file", Kind::Other, Err(FsError::NoEntry)),
+        ("link", Kind::Other, Ok(())),
+        ("fifo", Kind::Other, Ok(())),
+        ("empty", Kind::Directory, Ok(())),
+        ("empty", Kind::Directory, Err(FsError::NoEntry)),
     ] {
-        let removed = vfs.remove(root, name(text), directory);
-        assert_eq!(removed, expect, "{text}, directory: {directory}");
+        let removed = vfs.remove(root, name(text), kind);
+        assert_eq!(removed, expect, "{text}, {kind:?}");
         let found = vfs.lookup(root, name(text)).is_ok();
         let expect = expect.is_err() && expect != Err(FsError::NoEntry);
         assert_eq!(found, expect, "{text}");
@@ -55,7 +56,7 @@ pub(super) fn sync_ignores_objects_removed_before_it(world: &mut dyn World) {
     let dir = walk(vfs, "made").unwrap();
     let file = walk(vfs, "made/file").unwrap();
     vfs.set_attr(file, &mode).unwrap();
-    vfs.remove(dir, name("file"), false).unwrap();
+    vfs.remove(dir, name("file"), Kind::Other).unwrap();
     let fifo = make(
         vfs,
         "made/fifo",
@@ -63,9 +64,9 @@ pub(super) fn sync_ignores_objects_removed_before_it(world: &mut dyn World) {
     )
     .unwrap();
     vfs.set_attr(fifo, &mode).unwrap();
-    vfs.remove(dir, name("fifo"), false).unwrap();
+    vfs.remove(dir, name("fifo"), Kind::Other).unwrap();
     let root = walk(vfs, "").unwrap();
-    vfs.remove(root, name("made"), true).unwrap();
+    vfs.remove(root, name("made"), Kind::Directory).unwrap();
     assert_eq!(sync_all(vfs), Ok(()));
 }
 
@@ -78,8 +79,8 @@ pub(super) fn unlinked_object_is_stale(world: &mut dyn World) {
         let node = walk(vfs, path).unwrap();
         vfs.handle(node).unwrap()
     });
-    vfs.remove(dir, name("inner"), false).unwrap();
-    vfs.remove(dir, name("empty"), true).unwrap();
+    vfs.remove(dir, name("inner"), Kind::Other).unwrap();
+    vfs.remove(dir, name("empty"), Kind::Directory).unwrap();
     let opened = |vfs: &mut Tree, handle: &[u8]| {
         let node = open(vfs, handle)?;
         vfs.attr(node)
@@ -111,14 +112,14 @@ pub(super) fn removing_listed_names_skips_no_entry(world: &mut dyn World) {
         from = names.last().map_or(from, |(_, cookie)| *cookie);
         for (text, _) in names.iter().filter(|(text, _)| text.len() == 3) {
             let text = core::str::from_utf8(text).unwrap();
-            vfs.remove(many, name(text), false).unwrap();
+            vfs.remove(many, name(text), Kind::Other).unwrap();
             removed += 1;
         }
         end = last;
     }
     assert_eq!(removed, 200);
     let root = walk(vfs, "").unwrap();
-    assert_eq!(vfs.remove(root, name("many"), true), Ok(()));
+    assert_eq!(vfs.remove(root, name("many"), Kind::Directory), Ok(()));
 }
 
 /// All paths below `dir`, with the contents of files.
@@ -147,7 +148,7 @@ fn tree(vfs: &mut Tree, dir: Node, path: &str) -> BTreeMap<String, Vec<u8>> {
 fn rename(vfs: &mut Tree, from: &str, to: &str) -> FsResult<()> {
     let (dir, text) = split(vfs, from);
     let (new_dir, new_text) = split(vfs, to);
-    vfs.rename(dir, text, new_dir, new_text, true)
+    vfs.rename(dir, text, new_dir, new_text, Target::Replace)
 }
 
 pub(super) fn rename_follows_the_table(world: &mut dyn World) {
@@ -260,8 +261,8 @@ pub(super) fn moved_directory_has_its_new_parent(world: &mut dyn World) {
     assert_eq!(walk(vfs, "dir/sub"), Err(FsError::NoEntry));
     // The old parent `dir` can be removed once its last name is removed.
     let (root, dir) = (walk(vfs, "").unwrap(), walk(vfs, "dir").unwrap());
-    vfs.remove(dir, name("inner"), false).unwrap();
-    assert_eq!(vfs.remove(root, name("dir"), true), Ok(()));
+    vfs.remove(dir, name("inner"), Kind::Other).unwrap();
+    assert_eq!(vfs.remove(root, name("dir"), Kind::Directory), Ok(()));
     assert_eq!(rename(vfs, "many", "many/moved/x"), Err(FsError::Invalid));
 }
 
@@ -351,7 +352,7 @@ pub(super) fn link_count_follows_names(world: &mut dyn World) {
         };
         assert_eq!(count(path), Ok(3), "{path}");
         assert_eq!(count(&other), Ok(3), "{path}");
-        vfs.remove(root, name(path), false).unwrap();
+        vfs.remove(root, name(path), Kind::Other).unwrap();
         let mut count = |text: &str| {
             let node = walk(vfs, text)?;
             vfs.attr(node).map(|attr| attr.nlink)
@@ -394,7 +395,7 @@ pub(super) fn rename_without_replace_keeps_the_target(world: &mut dyn World) {
         let (dir, text) = split(vfs, from);
         let before = vfs.lookup(dir, text).and_then(|node| vfs.attr(node));
         let (new_dir, new_text) = split(vfs, to);
-        let renamed = vfs.rename(dir, text, new_dir, new_text, false);
+        let renamed = vfs.rename(dir, text, new_dir, new_text, Target::Keep);
         assert_eq!(renamed, expect, "{from} to {to}");
         let path = if expect.is_ok() { to } else { from };
         let after = walk(vfs, path).and_then(|node| vfs.attr(node));
@@ -430,11 +431,11 @@ pub(super) fn name_changes_update_times(world: &mut dyn World) {
         }),
         ("remove", &["dir"], |vfs| {
             let dir = walk(vfs, "dir").unwrap();
-            vfs.remove(dir, name("d"), false).unwrap();
+            vfs.remove(dir, name("d"), Kind::Other).unwrap();
         }),
         ("rmdir", &["dir"], |vfs| {
             let dir = walk(vfs, "dir").unwrap();
-            vfs.remove(dir, name("b"), true).unwrap();
+            vfs.remove(dir, name("b"), Kind::Directory).unwrap();
         }),
     ];
     world.make_writable();
@@ -484,7 +485,7 @@ pub(super) fn names_may_have_255_bytes(world: &mut dyn World) {
     let names = list(vfs, dir, 0, usize::MAX).0;
     for text in [&one, &two] {
         assert!(names.iter().any(|(name, _)| name == text.as_bytes()));
-        vfs.remove(dir, name(text), false).unwrap();
+        vfs.remove(dir, name(text), Kind::Other).unwrap();
     }
     let deep = format!("dir/{one}");
     make(vfs, &deep, CreateWhat::Directory).unwrap();

@@ -1,6 +1,6 @@
 //! Conformance tests of unchanged trees: attributes, names, reading, listing, handles.
 
-use super::super::{Access, Attr, Caller, Detail, FsError, Handle, Name, ObjectType};
+use super::super::{Access, Attr, Caller, Detail, FsError, Handle, Kind, Name, ObjectType};
 use super::worlds::{SPARSE_BYTES, TAIL_OFFSET};
 use super::{World, list, open, read, walk, writable};
 use crate::config::SEARCH_ENTRY_COUNT;
@@ -235,7 +235,7 @@ pub(super) fn released_node_is_stale_for_changes(world: &mut dyn World) {
     let dir = walk(vfs, "dir").unwrap();
     while vfs.release_idle() {}
     let inner = Name::new(b"inner").unwrap();
-    assert_eq!(vfs.remove(dir, inner, false), Err(FsError::Stale));
+    assert_eq!(vfs.remove(dir, inner, Kind::Other), Err(FsError::Stale));
 }
 
 pub(super) fn handle_of_removed_object_is_stale(world: &mut dyn World) {

@@ -6,13 +6,11 @@ use super::super::ram::{Ram, TAG};
 use super::super::shared::Shared;
 use super::super::user::User;
 use super::super::{
-    Attr, Backend, Caller, Client, CreateWhat, ExportRoot, FileTime, FsError, FsResult,
-    Handles as _, Name, NewTime, Node, OpenFault, OpenFlags, Paths, Peer, Pin, Room, Rules,
-    SetAttr, Tree,
+    Backend, Caller, Client, CreateWhat, ExportRoot, FileTime, FsError, FsResult, Name, NewTime,
+    OpenFault, OpenFlags, Peer, Room, Rules, SetAttr, Tree,
 };
 use crate::sys::linux::sandbox;
 use core::cell::RefCell;
-use core::ffi::CStr;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt;
@@ -391,55 +389,6 @@ impl World for OfUser {
 
     fn is_privileged(&self) -> bool {
         rustix::process::geteuid().is_root()
-    }
-}
-
-/// The host backend supports handles only.
-impl Paths for Host {
-    fn make(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        what: CreateWhat<'_>,
-        mode: Option<u32>,
-    ) -> FsResult<()> {
-        let change = SetAttr {
-            mode,
-            ..SetAttr::default()
-        };
-        self.create(dir, name, what, &change).map(drop)
-    }
-
-    fn root_path(&self) -> &'static [u8] {
-        b""
-    }
-
-    fn root_dir(&mut self) -> FsResult<Node> {
-        Err(FsError::NotSupported)
-    }
-
-    fn chdir(&mut self, _: &'static CStr) -> FsResult<()> {
-        Err(FsError::NotSupported)
-    }
-
-    fn cwd(&mut self, _: &mut [u8]) -> FsResult<u32> {
-        Err(FsError::NotSupported)
-    }
-
-    fn resolve(&mut self, _: Option<Node>, _: &[u8], _: bool) -> FsResult<Node> {
-        Err(FsError::NotSupported)
-    }
-
-    fn attr_at(&mut self, _: &[u8], _: bool) -> FsResult<Attr> {
-        Err(FsError::NotSupported)
-    }
-
-    fn open_at(&mut self, _: Option<Node>, _: &[u8], _: &OpenFlags) -> FsResult<Pin> {
-        Err(FsError::NotSupported)
-    }
-
-    fn clock(&mut self) -> FileTime {
-        FileTime::default()
     }
 }
 

@@ -5,7 +5,8 @@
 
 use super::super::kernel::{self, PATH, WRITE, change, error};
 use super::super::{
-    Access, CreateWhat, FsError, FsResult, Name, NewTime, Node, ObjectType, Pin, SetAttr,
+    Access, CreateWhat, FsError, FsResult, Kind, Name, NewTime, Node, ObjectType, Pin, SetAttr,
+    Target,
 };
 use super::Host;
 use super::table::{OpenEntry, Opened};
@@ -122,7 +123,7 @@ impl Host {
         }
         if rest.needs_check() {
             let user = self.acting.file_user();
-            rest.check(&super::Vfs::attr(self, node)?, user)?;
+            rest.check(&super::super::Vfs::attr(self, node)?, user)?;
         }
         self.seen.take();
         // The size before the mode: truncation clears set-user-ID bits, which the mode may set.
@@ -156,7 +157,7 @@ impl Host {
     }
 
     fn pin_to_write(&mut self, node: Node) -> FsResult<Pin> {
-        super::Vfs::pin(self, node, Some(Access::Write))
+        super::super::Vfs::pin(self, node, Some(Access::Write))
     }
 
     fn cut(&self, pin: &Pin, size: u64) -> FsResult<()> {
@@ -187,7 +188,11 @@ impl Host {
         let made = file.and_then(|file| self.finish(dir, File::of(file), opened, change));
         if made.is_err() {
             // Do not leave a half-made object.
-            let _ = self.unlink(dir, name, matches!(make, CreateWhat::Directory));
+            let kind = match make {
+                CreateWhat::Directory => Kind::Directory,
+                _ => Kind::Other,
+            };
+            let _ = self.unlink(dir, name, kind);
         }
         self.mark_dirty(dir)?;
         made
@@ -216,9 +221,10 @@ impl Host {
         Ok(node)
     }
 
-    pub(super) fn unlink(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
+    pub(super) fn unlink(&mut self, dir: Node, name: Name<'_>, kind: Kind) -> FsResult<()> {
         let dir_file = &self.names_of(dir)?.file;
         let file = self.open_large(dir_file, name);
+        let directory = kind == Kind::Directory;
         fs::unlinkat::<FsError>(dir_file.as_raw_fd(), name.bytes(), directory)?;
         self.dirty.close_by_worker(file);
         self.mark_dirty(dir)
@@ -228,7 +234,7 @@ impl Host {
         &mut self,
         (from, name): (Node, Name<'_>),
         (to, new_name): (Node, Name<'_>),
-        replace: bool,
+        target: Target,
     ) -> FsResult<()> {
         let (from_dir, to_dir) = (self.names_of(from)?, self.names_of(to)?);
         if from_dir.export_index != to_dir.export_index {
@@ -237,7 +243,7 @@ impl Host {
         let old = (from_dir.file.as_raw_fd(), name.bytes());
         let new = (to_dir.file.as_raw_fd(), new_name.bytes());
         let replaced = self.open_large(&to_dir.file, new_name);
-        fs::renameat::<FsError>(old, new, replace)?;
+        fs::renameat::<FsError>(old, new, target == Target::Replace)?;
         self.dirty.close_by_worker(replaced);
         // The new name first: after a crash, two names are better than none.
         self.mark_dirty(to)?;

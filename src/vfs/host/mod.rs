@@ -17,30 +17,28 @@ mod removed;
 mod search;
 mod storage;
 mod table;
+mod vfs;
 mod volume;
 mod writes;
 
 use super::handle::{self, Key};
-use super::jobs::{Extent, FileId, Scope, Storage};
 use super::kernel::{self, PATH, READ, error, terminated};
 use super::{
-    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, ExportRoot, Form, FsError,
-    FsResult, FsStat, Handle, Handles, ImageFile, Name, Node, ObjectType, OpenFault, Pin, Rules,
-    SetAttr, Vfs,
+    Backend, ExportRoot, Form, FsError, FsResult, Name, Node, ObjectType, OpenFault, Rules,
+    Vfs as _,
 };
-use crate::config::{EXPORT_PATH_BYTES_MAX, SEARCH_DEPTH_MAX};
+use crate::config::EXPORT_PATH_BYTES_MAX;
 use crate::mem::Slots;
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File, KernelHandle, Statx};
 use acting::Acting;
 use core::cell::Cell;
 use core::ffi::CStr;
-use core::ops::ControlFlow;
 use durable::Dirty;
 use groups::GroupTable;
 use rustix::fd::AsRawFd as _;
 use search::Search;
-use table::{OpenEntry, Opened, Table};
+use table::{OpenEntry, Table};
 use volume::Volumes;
 
 /// The top of an export.
@@ -266,274 +264,6 @@ impl Host {
     fn entry_and_export(&self, node: Node) -> Option<(&OpenEntry, &HostExport)> {
         let entry = self.table.get(node)?;
         Some((entry, self.export(entry.export_index)?))
-    }
-}
-
-impl Vfs for Host {
-    fn as_handles(&mut self) -> Option<&mut dyn Handles> {
-        Some(self)
-    }
-
-    fn as_storage(&mut self) -> Option<&mut dyn Storage> {
-        Some(self)
-    }
-
-    fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        let (entry, _) = self.at(node)?;
-        if self.seen.take() == Some(node) {
-            return Ok(entry.volume.attr(&self.seen_stat));
-        }
-        let mut stat = fs::blank();
-        kernel::stat(&entry.file, &mut stat)?;
-        // The object was removed; only our descriptor keeps its inode.
-        if stat.stx_nlink == 0 {
-            return Err(FsError::Stale);
-        }
-        Ok(entry.volume.attr(&stat))
-    }
-
-    #[inline(never)]
-    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        self.acting.caller()?;
-        let at = self.at(dir)?;
-        let parent = &at.0.file;
-        if at.0.kind != ObjectType::Directory {
-            return Err(FsError::NotDirectory);
-        }
-        let (mut text, mut handle, mut stat) = ([0; 256], Handle::EMPTY, fs::blank());
-        let name = terminated(name, &mut text);
-        self.identify(at, parent, name, &mut handle, &mut stat, false)?;
-        if let Some(node) = self.table.find(handle.bytes()) {
-            return Ok(node);
-        }
-        let file = kernel::open(parent, name, PATH, 0)?;
-        self.adopt(dir, file, Opened::Path)
-    }
-
-    fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {
-        self.ask_name(dir, name) != Err(FsError::NoEntry)
-    }
-
-    #[inline(never)]
-    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
-        let (entry, _) = self.at(node)?;
-        if entry.kind != ObjectType::SymbolicLink {
-            return Err(FsError::Invalid);
-        }
-        fs::readlinkat(entry.file.as_raw_fd(), out)
-    }
-
-    fn readdir(
-        &mut self,
-        dir: Node,
-        from: u64,
-        detail: Detail,
-        each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
-    ) -> FsResult<bool> {
-        if self.at(dir)?.0.kind != ObjectType::Directory {
-            return Err(FsError::NotDirectory);
-        }
-        self.reopen(dir, Opened::Read)?;
-        self.acting.caller()?;
-        let at @ (entry, export) = self.at(dir)?;
-        let (mut handle, mut stat) = (Handle::EMPTY, fs::blank());
-        let listed = fs::list(entry.file.as_raw_fd(), from, &mut |found| {
-            let dots = found.is_dots();
-            let known = detail == Detail::Objects
-                && !dots
-                && self
-                    .identify(at, &entry.file, found.name, &mut handle, &mut stat, true)
-                    .is_ok()
-                // The ID of a subvolume is known only after it was opened.
-                && export.volumes.is_in(entry.volume, &stat);
-            let attr = entry.volume.attr(&stat);
-            // For ".." of the export's top, show the top's own inode number instead of its parent's.
-            let is_top = dots && export.is_top(entry);
-            each(&DirEntry {
-                name: found.name.to_bytes(),
-                cookie: found.cookie,
-                inode: match known {
-                    true => attr.inode,
-                    false if is_top => export.inode,
-                    false => found.inode,
-                },
-                object: known.then_some((&attr, Some(&handle))),
-            })
-        });
-        match listed {
-            Err(Errno::INVAL) if from != 0 => Err(FsError::BadCookie),
-            // The directory was removed while it was open, so it is empty.
-            Err(Errno::NOENT) => Ok(true),
-            listed => listed.map_err(error),
-        }
-    }
-
-    fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
-        kernel::statfs(self.at(node)?.1.dir.as_raw_fd())
-    }
-
-    fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        Ok(self.at(node)?.0.handle)
-    }
-
-    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
-        match self.at(node)?.0.kind {
-            ObjectType::Regular => {}
-            ObjectType::Directory => return Err(FsError::IsDirectory),
-            _ => return Err(FsError::Invalid),
-        }
-        let wanted = if access == Some(Access::Write) {
-            Opened::Write
-        } else {
-            Opened::Read
-        };
-        self.reopen(node, wanted)?;
-        self.table.pin(node, self.acting.uid())
-    }
-
-    fn image(&mut self, mut file: Node, name: Option<Name<'_>>) -> FsResult<ImageFile> {
-        if !crate::config::HAS_ISO {
-            return Err(FsError::NotDirectory);
-        }
-        if let Some(name) = name {
-            file = self.lookup(file, name)?;
-        }
-        self.open_image_file(file)
-    }
-
-    fn unpin(&mut self, pin: Pin) {
-        self.table.unpin(pin);
-    }
-
-    fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
-        let file = FileId(self.table.get(pin.node)?.file.as_raw_fd());
-        Some(Extent { file, offset, len })
-    }
-
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        kernel::read(&self.at(pin.node)?.0.file, offset, out)
-    }
-
-    fn read_cached(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        self.read_at_once(pin, offset, out)
-    }
-
-    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        self.write_all(pin, offset, bytes)
-    }
-
-    #[cfg(any(test, fuzzing))]
-    fn sync(&mut self, pin: &Pin) -> FsResult<()> {
-        use super::Submitted;
-        self.stage(pin)?;
-        let mut synced = Ok(());
-        loop {
-            match self.sync_changes(Scope::All) {
-                Submitted::Done(last) => return synced.and(last),
-                Submitted::Pending(_) => self.wait(),
-            }
-            self.reap(&mut |ended| synced = synced.and(ended.result));
-        }
-    }
-
-    fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
-        self.change(node, change)?;
-        self.mark_dirty(node)
-    }
-
-    fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
-        self.unlink(dir, name, directory)
-    }
-
-    fn rename(
-        &mut self,
-        from: Node,
-        name: Name<'_>,
-        to: Node,
-        new_name: Name<'_>,
-        replace: bool,
-    ) -> FsResult<()> {
-        self.move_name((from, name), (to, new_name), replace)
-    }
-
-    fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        self.add_name(node, dir, name)
-    }
-
-    fn release_idle(&mut self) -> bool {
-        self.acting.server();
-        self.dirty.writes.release_idle();
-        self.sync_objects(Scope::All);
-        let Self { table, dirty, .. } = self;
-        table.release_idle(&mut |entry| dirty.close_idle(entry))
-    }
-}
-
-impl Handles for Host {
-    #[inline(never)]
-    fn open_top(&mut self, number: usize, path: &CStr, rules: &Rules) -> Result<ExportRoot, u8> {
-        self.acting.server();
-        let opened = self.replace_top(number, path, rules);
-        opened.map_err(|errno| errno.raw_os_error() as u8)
-    }
-
-    fn close_top(&mut self, number: usize) {
-        self.table.forget(number as u16);
-        self.search.stop();
-        if let Some(place) = self.exports.get_mut(number) {
-            *place = None;
-        }
-    }
-
-    fn real_path(&mut self, number: usize, out: &mut [u8]) -> usize {
-        let export = self.export(number as u16);
-        export.map_or(0, |export| fs::path_of(export.dir.as_raw_fd(), out).len())
-    }
-
-    fn root(&mut self, tag: u32) -> FsResult<Node> {
-        self.find_or_open(handle::root(tag).bytes())
-    }
-
-    fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
-        self.find_or_open(handle)
-    }
-
-    fn parent(&mut self, dir: Node) -> FsResult<Node> {
-        let (entry, export) = self.at(dir)?;
-        if export.is_top(entry) {
-            return Ok(dir);
-        }
-        self.acting.server();
-        let above = kernel::open(&entry.file, c"..", PATH, 0)?;
-        let export_index = entry.export_index;
-        self.adopt_directory(export_index, above, SEARCH_DEPTH_MAX)
-    }
-
-    fn act_as(&mut self, caller: Option<(&Caller, &Rules)>) {
-        self.acting.ask_for(caller);
-    }
-
-    fn access(&mut self, node: Node, access: Access) -> FsResult<()> {
-        self.ask_access(node, access)
-    }
-
-    fn access_by_mode(&mut self, attr: &Attr, access: Access) -> FsResult<()> {
-        let owner = (attr.uid, attr.gid);
-        self.acting.mode_lets(attr.mode, owner, access as u32)
-    }
-
-    fn caller(&self) -> Option<u32> {
-        self.acting.is_other().then(|| self.acting.uid())
-    }
-
-    fn create(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        make: CreateWhat<'_>,
-        change: &SetAttr,
-    ) -> FsResult<Node> {
-        self.make(dir, name, make, change)
     }
 }
 

@@ -226,7 +226,7 @@ impl Host {
         self.insert(export_index, file, &stat, &handle, Opened::Path)
     }
 
-    /// As [`Handles::access`](super::Handles::access).
+    /// As [`Vfs::access`](super::super::Vfs::access).
     pub(super) fn ask_access(&self, node: Node, access: Access) -> FsResult<()> {
         let bit = access as u32;
         self.acting.caller()?;

@@ -1,17 +1,17 @@
 //! The jobs of this backend: submits them to workers or carries them out in place, and completes those that workers have ended.
 
-use super::super::jobs::{Ended, FileId, Job, JobId, JobKind, Storage, Submitted};
+use super::super::jobs::{Ended, JobId, JobKind, Submitted};
 use super::super::{Extent, FsResult, Pin};
 use super::Host;
 use super::durable::Scheduled;
 use super::records::PendingJob;
 use crate::sys;
 use crate::sys::linux::fs;
-use crate::sys::linux::workers::{FinishedJob, Work, Workers};
+use crate::sys::linux::workers::{FinishedJob, Work};
 
 impl Host {
     /// Has a worker read an extent into the page cache, if sendfile(2) would wait for the disk.
-    fn read_into_cache(&mut self, extent: &Extent) -> Submitted {
+    pub(super) fn read_into_cache(&mut self, extent: &Extent) -> Submitted {
         let &Extent { file, offset, len } = extent;
         let in_place = Submitted::Done(Ok(()));
         if self.dirty.workers.is_none() || len == 0 {
@@ -43,15 +43,9 @@ impl Host {
         };
         Some(Ended { id, kind, result })
     }
-}
 
-impl Storage for Host {
-    fn start(&mut self, watch: &mut dyn FnMut(FileId) -> bool) {
-        let workers = Workers::new();
-        self.dirty.workers = workers.filter(|workers| watch(FileId(workers.wake())));
-    }
-
-    fn stage(&mut self, file: &Pin) -> FsResult<()> {
+    /// As [`Vfs::stage`].
+    pub(super) fn stage_file(&mut self, file: &Pin) -> FsResult<()> {
         let (entry, _) = self.at(file.node)?;
         if crate::config::HAS_SERVE && self.is_shared {
             // Another server process may have written to the file, so it is synced even if this process has not changed it.
@@ -63,7 +57,8 @@ impl Storage for Host {
         self.schedule(file.node, Scheduled::Promised)
     }
 
-    fn stage_export(&mut self, tag: u32) {
+    /// As [`Vfs::stage_export`].
+    pub(super) fn stage_system(&mut self, tag: u32) {
         if crate::config::HAS_SERVE
             && let Ok(export) = self.find_or_open(super::handle::root(tag).bytes())
             && let Ok((entry, _)) = self.at(export)
@@ -73,15 +68,8 @@ impl Storage for Host {
         }
     }
 
-    fn submit(&mut self, job: Job<'_>) -> Submitted {
-        match job {
-            Job::Sync(scope) => self.sync_changes(scope),
-            Job::Read(extent) => self.read_into_cache(&extent),
-            Job::Write(file, offset, bytes) => self.store(file, offset, bytes),
-        }
-    }
-
-    fn reap(&mut self, each: &mut dyn FnMut(Ended)) {
+    /// As [`Vfs::reap`].
+    pub(super) fn complete_all(&mut self, each: &mut dyn FnMut(Ended)) {
         if let Some(workers) = &mut self.dirty.workers {
             workers.drain();
             workers.collect(sys::now());
@@ -92,12 +80,6 @@ impl Storage for Host {
             if let Some(ended) = self.complete(&worked) {
                 each(ended);
             }
-        }
-    }
-
-    fn wait(&mut self) {
-        if let Some(workers) = &self.dirty.workers {
-            workers.wait();
         }
     }
 }

@@ -5,11 +5,9 @@
 //! atime. The link count of a directory is 1, as on btrfs.
 
 use super::{
-    Access, Attr, Backend, Detail, DirEntry, ExportRoot, FileTime, FsError, FsResult, FsStat,
-    Handle, Handles, Name, Node, ObjectType, Paths, Pin, Rights, Rules, SetAttr, Vfs, handle,
+    Access, Attr, Backend, ExportRoot, FileTime, FsError, FsResult, Handle, Kind, Node, ObjectType,
+    Pin, Rights, Rules, handle,
 };
-use bytes::SIZE_MAX;
-use core::ops::ControlFlow;
 use inode::{Content, Directory, Inode};
 #[cfg(any(test, fuzzing))]
 pub use owner::TAG;
@@ -29,6 +27,7 @@ mod store;
 mod tests;
 #[cfg(any(test, fuzzing))]
 mod unsynced;
+mod vfs;
 
 /// Most hard links of an object.
 pub const LINK_COUNT_MAX: u32 = 1000;
@@ -218,270 +217,17 @@ impl Ram {
         }
     }
 
-    /// Checks that a rename may overwrite `replaced` with a directory (`by_directory`) or another object.
-    fn can_replace(&self, replaced: u32, by_directory: bool) -> FsResult<()> {
-        match (&self.store.inodes.at(replaced)?.content, by_directory) {
-            (Content::Directory(directory), true) if directory.name_count > 0 => {
+    /// Checks that `number` may be removed as an object of this kind, or be overwritten by one.
+    fn can_replace(&self, number: u32, kind: Kind) -> FsResult<()> {
+        match (&self.store.inodes.at(number)?.content, kind) {
+            (Content::Directory(directory), Kind::Directory) if directory.name_count > 0 => {
                 Err(FsError::NotEmpty)
             }
-            (Content::Directory(_), false) => Err(FsError::IsDirectory),
-            (Content::Directory(_), true) => Ok(()),
-            (_, true) => Err(FsError::NotDirectory),
-            (_, false) => Ok(()),
+            (Content::Directory(_), Kind::Other) => Err(FsError::IsDirectory),
+            (Content::Directory(_), Kind::Directory) => Ok(()),
+            (_, Kind::Directory) => Err(FsError::NotDirectory),
+            (_, Kind::Other) => Ok(()),
         }
-    }
-}
-
-impl Vfs for Ram {
-    fn as_handles(&mut self) -> Option<&mut dyn Handles> {
-        Some(self)
-    }
-
-    /// Paths are for tests and machines without a kernel. On a host, paths resolve only to the host's files.
-    fn as_paths(&mut self) -> Option<&mut dyn Paths> {
-        if cfg!(any(test, fuzzing, bare)) {
-            return Some(self);
-        }
-        None
-    }
-
-    fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        let number = self.find(node)?;
-        Ok(self.handle_of(number))
-    }
-
-    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
-        match self.get(node)?.attr.kind {
-            ObjectType::Regular => {}
-            ObjectType::Directory => return Err(FsError::IsDirectory),
-            _ => return Err(FsError::Invalid),
-        }
-        if access == Some(Access::Write) {
-            self.is_writable()?;
-        }
-        self.add_pin(node, use_of(access))
-    }
-
-    fn unpin(&mut self, pin: Pin) {
-        let Ok(number) = self.find(pin.node) else {
-            return;
-        };
-        if let Ok(inode) = self.store.inodes.at_mut(number) {
-            inode.pins = inode.pins.saturating_sub(1);
-            self.pinned = self.pinned.saturating_sub(1);
-        }
-        self.store.release_unlinked(number);
-    }
-
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        // For a file that was opened by path, the engine checks that it was opened for reading.
-        let fits = pin.user != use_of(None);
-        debug_assert!(fits, "pinned for another use");
-        if !fits {
-            return Err(FsError::Invalid);
-        }
-        let number = self.find(pin.node)?;
-        self.store.read(number, ObjectType::Regular, offset, out)
-    }
-
-    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        let appends = pin.user == OPENED | 3;
-        let fits = appends || [use_of(Some(Access::Write)), OPENED | 2].contains(&pin.user);
-        debug_assert!(fits, "pinned for another use");
-        let number = self.find(pin.node)?;
-        let inode = self.store.inodes.at(number)?;
-        if !fits || inode.attr.kind != ObjectType::Regular {
-            return Err(FsError::Invalid);
-        }
-        let offset = if appends { inode.attr().size } else { offset };
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        if offset > SIZE_MAX || bytes.len() as u64 > SIZE_MAX - offset {
-            return Err(FsError::TooLarge);
-        }
-        self.has_space(self.store.growth(number, offset, bytes.len()))?;
-        self.touch(number, true);
-        #[cfg(any(test, fuzzing))]
-        if let Some(error) = self.begin_write(number, offset, bytes) {
-            return Err(error);
-        }
-        self.store.write(number, offset, bytes)
-    }
-
-    fn sync(&mut self, pin: &Pin) -> FsResult<()> {
-        self.get(pin.node)?;
-        #[cfg(any(test, fuzzing))]
-        self.end_writes(pin)?;
-        #[cfg(any(test, fuzzing))]
-        self.end_changes();
-        Ok(())
-    }
-
-    fn release_idle(&mut self) -> bool {
-        false
-    }
-
-    fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        let attr = self.get(node)?.attr();
-        // The object was removed; only a pin keeps it.
-        if attr.nlink == 0 {
-            return Err(FsError::Stale);
-        }
-        Ok(attr)
-    }
-
-    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        let number = self.store.named(self.find(dir)?, name.bytes())?;
-        Ok(self.node(number))
-    }
-
-    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
-        let number = self.find(node)?;
-        self.store.read(number, ObjectType::SymbolicLink, 0, out)
-    }
-
-    fn readdir(
-        &mut self,
-        dir: Node,
-        mut from: u64,
-        detail: Detail,
-        each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
-    ) -> FsResult<bool> {
-        let number = self.find(dir)?;
-        let directory = self.store.directory(number)?;
-        if from > directory.last_cookie {
-            return Err(FsError::BadCookie);
-        }
-        for (cookie, name, inode) in [(1, &b"."[..], number), (2, b"..", directory.parent)] {
-            let entry = DirEntry {
-                name,
-                cookie,
-                inode: inode.into(),
-                object: None,
-            };
-            if cookie > from && each(&entry).is_break() {
-                return Ok(false);
-            }
-        }
-        while let Some((cookie, name)) = self.store.names.entries.first_of((number, from + 1)) {
-            from = cookie;
-            let attr = self.store.inodes.at(name.object)?.attr();
-            let handle = self.handle_of(name.object);
-            let entry = DirEntry {
-                name: name.name(),
-                cookie,
-                inode: attr.inode,
-                object: (detail == Detail::Objects).then_some((&attr, Some(&handle))),
-            };
-            if each(&entry).is_break() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
-        self.get(node)?;
-        let free = self
-            .capacity_bytes
-            .saturating_sub(self.store.stored_bytes());
-        let (files, free_files) = (self.store.inodes.used(), self.store.inodes.left());
-        Ok(FsStat {
-            unit_bytes: 512,
-            id: self.tag.into(),
-            read_only: !self.writable,
-            ignores_set_user: false,
-            total_bytes: self.capacity_bytes,
-            free_bytes: free,
-            available_bytes: free,
-            total_files: (files + free_files) as u64,
-            free_files: free_files as u64,
-            name_bytes_max: 255,
-        })
-    }
-
-    fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
-        self.is_writable()?;
-        let number = self.find(node)?;
-        let kind = self.store.inodes.at(number)?.attr.kind;
-        Self::can_change(kind, change)?;
-        if kind == ObjectType::SymbolicLink && change.mode.is_some() {
-            return Err(FsError::NotSupported);
-        }
-        #[cfg(any(test, fuzzing))]
-        self.keep_durable();
-        self.change(number, change)
-    }
-
-    fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
-        self.is_writable()?;
-        let dir = self.find(dir)?;
-        let number = self.store.named(dir, name.bytes())?;
-        self.can_replace(number, directory)?;
-        #[cfg(any(test, fuzzing))]
-        self.keep_durable();
-        self.remove_name(dir, name.bytes(), number)
-    }
-
-    fn rename(
-        &mut self,
-        from: Node,
-        name: Name<'_>,
-        to: Node,
-        new_name: Name<'_>,
-        replace: bool,
-    ) -> FsResult<()> {
-        self.is_writable()?;
-        let (from, to) = (self.find(from)?, self.find(to)?);
-        let number = self.store.named(from, name.bytes())?;
-        let replaced = self.store.named_or_free(to, new_name.bytes())?;
-        if !replace && replaced.is_some() {
-            return Err(FsError::Exists);
-        }
-        if replaced == Some(number) {
-            // rename(2) of a hard link to another link of the same object does nothing.
-            return Ok(());
-        }
-        if self.store.lies_in(to, number) {
-            return Err(FsError::Invalid);
-        }
-        if replaced.is_some_and(|replaced| self.store.lies_in(from, replaced)) {
-            return Err(FsError::NotEmpty);
-        }
-        if let Some(replaced) = replaced {
-            let is_directory = self.store.directory(number).is_ok();
-            self.can_replace(replaced, is_directory)?;
-        }
-        #[cfg(any(test, fuzzing))]
-        self.keep_durable();
-        if let Some(replaced) = replaced {
-            self.remove_name(to, new_name.bytes(), replaced)?;
-        }
-        // Removing the old name frees space for the new one. The link count stays, so the object is not released.
-        self.store.remove_name(from, name.bytes())?;
-        self.touch(from, true);
-        self.add_name(to, new_name.bytes(), number)
-    }
-
-    fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        self.is_writable()?;
-        let attr = self.attr(node)?;
-        let (number, dir) = (self.find(node)?, self.find(dir)?);
-        if self.store.named_or_free(dir, name.bytes())?.is_some() {
-            return Err(FsError::Exists);
-        }
-        if attr.kind == ObjectType::Directory {
-            return Err(FsError::Permission);
-        }
-        if attr.nlink >= LINK_COUNT_MAX {
-            return Err(FsError::TooManyLinks);
-        }
-        self.has_space_for_name()?;
-        #[cfg(any(test, fuzzing))]
-        self.keep_durable();
-        self.store.inodes.at_mut(number)?.attr.nlink += 1;
-        self.add_name(dir, name.bytes(), number)
     }
 }
 

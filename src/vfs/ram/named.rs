@@ -1,60 +1,18 @@
-//! Objects by handle, and by paths of one name; the tree walks longer paths.
+//! Creates objects, and opens them by paths of one name; the tree walks longer paths.
 
-use super::super::walk::put;
 use super::super::{
-    Access, Attr, Caller, CreateWhat, FileTime, FsError, FsResult, Handles, Name, Node, ObjectType,
-    OpenFlags, Paths, Pin, Rules, SetAttr, Vfs as _, handle,
+    CreateWhat, FsError, FsResult, Name, Node, ObjectType, OpenFlags, Pin, SetAttr, Vfs as _,
 };
 use super::bytes::{BLOCK_BYTES, Bytes};
 use super::inode::{Content, Directory};
-use super::{OPENED, Ram, TOP};
-use core::ffi::CStr;
+use super::{OPENED, Ram};
 
 /// Set-group-ID bit (S_ISGID): new objects in such a directory get the directory's group.
 const SET_GROUP: u32 = 0o2000;
 
-impl Handles for Ram {
-    fn root(&mut self, tag: u32) -> FsResult<Node> {
-        if tag != self.tag {
-            return Err(FsError::Stale);
-        }
-        self.root_dir()
-    }
-
-    fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
-        let (tag, number, generation) = handle::ram_parts(handle).ok_or(FsError::BadHandle)?;
-        let inode = self.store.inodes.at(number)?;
-        let is_it = self.store.inodes.generation(number) == generation;
-        if tag != self.tag || !is_it || inode.attr.nlink == 0 {
-            return Err(FsError::Stale);
-        }
-        Ok(self.node(number))
-    }
-
-    fn parent(&mut self, dir: Node) -> FsResult<Node> {
-        let parent = self.store.directory(self.find(dir)?)?.parent;
-        Ok(self.node(parent))
-    }
-
-    fn act_as(&mut self, caller: Option<(&Caller, &Rules)>) {
-        let mut squashed = Caller::default();
-        if let Some((caller, rules)) = caller {
-            rules.squash(caller, &mut squashed);
-        }
-        self.caller = (squashed.uid, squashed.gid);
-    }
-
-    fn access(&mut self, node: Node, access: Access) -> FsResult<()> {
-        let mode = self.get(node)?.attr.mode;
-        let may = match access {
-            Access::Read => true,
-            Access::Write => self.writable && mode & 0o222 != 0,
-            Access::Execute => mode & 0o111 != 0,
-        };
-        if may { Ok(()) } else { Err(FsError::Access) }
-    }
-
-    fn create(
+impl Ram {
+    /// As [`Vfs::create`](super::super::Vfs::create).
+    pub(super) fn make(
         &mut self,
         dir: Node,
         name: Name<'_>,
@@ -113,9 +71,7 @@ impl Handles for Ram {
         }
         Ok(self.node(number))
     }
-}
 
-impl Ram {
     /// The object to open. Creates it if it is absent and `how.create` says so.
     fn found_or_made(&mut self, dir: Node, name: &[u8], how: &OpenFlags) -> FsResult<Node> {
         match (self.entry(dir, name), how.create) {
@@ -125,64 +81,22 @@ impl Ram {
                     mode: Some(mode),
                     ..SetAttr::default()
                 };
-                self.create(dir, Name::new(name)?, CreateWhat::File, &change)
+                self.make(dir, Name::new(name)?, CreateWhat::File, &change)
             }
             (found, _) => found,
         }
     }
 
     /// Looks up a name in a directory; "." is the directory itself.
-    fn entry(&mut self, dir: Node, name: &[u8]) -> FsResult<Node> {
+    pub(super) fn entry(&mut self, dir: Node, name: &[u8]) -> FsResult<Node> {
         if name == b"." {
             return Ok(dir);
         }
         self.lookup(dir, Name::new(name)?)
     }
-}
 
-impl Paths for Ram {
-    fn make(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        what: CreateWhat<'_>,
-        mode: Option<u32>,
-    ) -> FsResult<()> {
-        let change = SetAttr {
-            mode,
-            ..SetAttr::default()
-        };
-        self.create(dir, name, what, &change).map(drop)
-    }
-
-    fn root_path(&self) -> &'static [u8] {
-        self.path
-    }
-
-    fn root_dir(&mut self) -> FsResult<Node> {
-        self.store.inodes.at(TOP)?;
-        Ok(self.node(TOP))
-    }
-
-    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
-        Ok(put(out, 0, self.path) as u32)
-    }
-
-    fn chdir(&mut self, _: &'static CStr) -> FsResult<()> {
-        Err(FsError::NotSupported)
-    }
-
-    fn resolve(&mut self, dir: Option<Node>, path: &[u8], _: bool) -> FsResult<Node> {
-        let dir = dir.ok_or(FsError::CrossDevice)?;
-        self.entry(dir, path)
-    }
-
-    fn attr_at(&mut self, _: &[u8], _: bool) -> FsResult<Attr> {
-        Err(FsError::CrossDevice)
-    }
-
-    fn open_at(&mut self, dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
-        let dir = dir.ok_or(FsError::CrossDevice)?;
+    /// Opens a name in a directory.
+    pub(super) fn open_name(&mut self, dir: Node, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
         let node = self.found_or_made(dir, path, how)?;
         let kind = self.get(node)?.attr.kind;
         match (kind, how.has(OpenFlags::DIRECTORY)) {
@@ -206,9 +120,5 @@ impl Paths for Ram {
         let [writes, appends] =
             [OpenFlags::WRITE, OpenFlags::APPEND].map(|bit| u32::from(how.has(bit)));
         self.add_pin(node, OPENED | writes << 1 | appends)
-    }
-
-    fn clock(&mut self) -> FileTime {
-        self.clock.now()
     }
 }

@@ -1,8 +1,8 @@
 //! Tests of the in-memory backend beyond the conformance tests: full tables, restarts, failures, power loss.
 
 use super::super::{
-    Access, Backend, Caller, Client, CreateWhat, Detail, FileTime, FsError, FsResult, Handles as _,
-    Name, Node, Rules, SetAttr, Tree, Vfs as _,
+    Access, Backend, Caller, Client, CreateWhat, Detail, FileTime, FsError, FsResult, Kind, Name,
+    Node, Rules, SetAttr, Target, Tree, Vfs as _,
 };
 use super::store::{Counts, Store};
 use super::{LINK_COUNT_MAX, Ram, TAG};
@@ -110,7 +110,10 @@ fn full_tree_refuses_more_until_objects_are_removed() {
         let linked = ram.link(file, root, name("more"));
         assert_eq!(linked, Err(FsError::NoSpace));
         // Renaming needs no additional space.
-        assert_eq!(ram.rename(root, name("0"), root, name("x"), true), Ok(()));
+        assert_eq!(
+            ram.rename(root, name("0"), root, name("x"), Target::Replace),
+            Ok(())
+        );
         let blocks = ram.statfs(root).unwrap().free_bytes / 4096;
         assert_eq!(blocks, block_count - 2 * link_count as u64);
         let mut written = Vec::new();
@@ -132,8 +135,11 @@ fn full_tree_refuses_more_until_objects_are_removed() {
         for text in list(&mut ram, root) {
             let node = ram.lookup(root, name(&text)).unwrap();
             let kind = ram.attr(node).unwrap().kind;
-            let is_directory = kind == super::ObjectType::Directory;
-            ram.remove(root, name(&text), is_directory).unwrap();
+            let kind = match kind {
+                super::ObjectType::Directory => Kind::Directory,
+                _ => Kind::Other,
+            };
+            ram.remove(root, name(&text), kind).unwrap();
         }
         ram.check();
         assert_eq!(ram.statfs(root).unwrap(), stat);
@@ -157,7 +163,7 @@ fn write_beyond_free_space_writes_nothing() {
 
 #[test]
 fn removed_open_directory_refuses_new_names() {
-    use super::super::{OpenFlags, Paths as _};
+    use super::super::OpenFlags;
     let (mut ram, root) = served(100_000, 1);
     let dir = create(&mut ram, root, "dir", CreateWhat::Directory).unwrap();
     let file = create(&mut ram, root, "file", CreateWhat::File).unwrap();
@@ -166,11 +172,11 @@ fn removed_open_directory_refuses_new_names() {
         create: None,
     };
     let pin = ram.open_at(Some(root), b"dir", &how).unwrap();
-    ram.remove(root, name("dir"), true).unwrap();
+    ram.remove(root, name("dir"), Kind::Directory).unwrap();
     let made = ram.create(dir, name("new"), CreateWhat::File, &SetAttr::default());
     assert_eq!(made, Err(FsError::NoEntry));
     assert_eq!(ram.link(file, dir, name("new")), Err(FsError::NoEntry));
-    let moved = ram.rename(root, name("file"), dir, name("new"), true);
+    let moved = ram.rename(root, name("file"), dir, name("new"), Target::Replace);
     assert_eq!(moved, Err(FsError::NoEntry));
     assert_eq!(list(&mut ram, dir), [""; 0]);
     ram.unpin(pin);
@@ -204,7 +210,7 @@ fn reused_inode_gets_a_new_handle() {
     let (mut ram, root) = served(1 << 20, 1);
     let file = create(&mut ram, root, "file", CreateWhat::File).unwrap();
     let (inode, handle) = (ram.attr(file).unwrap().inode, ram.handle(file).unwrap());
-    ram.remove(root, name("file"), false).unwrap();
+    ram.remove(root, name("file"), Kind::Other).unwrap();
     let next = create(&mut ram, root, "next", CreateWhat::File).unwrap();
     assert_eq!(ram.attr(next).unwrap().inode, inode);
     assert_eq!(ram.open(handle.bytes()), Err(FsError::Stale));
@@ -265,7 +271,8 @@ fn large_directory_is_listed_in_linear_time() {
         });
         from = page.last().map_or(from, |(cookie, _)| *cookie);
         for (_, name) in page.iter().filter(|(cookie, _)| *cookie > 2) {
-            ram.remove(root, Name::new(name).unwrap(), false).unwrap();
+            ram.remove(root, Name::new(name).unwrap(), Kind::Other)
+                .unwrap();
             seen += 1;
         }
         if end == Ok(true) {
@@ -323,12 +330,12 @@ fn uncommitted_metadata_is_lost_on_power_loss() {
             assert!(made.is_ok());
         },
         |ram, root, _, _| {
-            ram.rename(root, name("file"), root, name("x"), true)
+            ram.rename(root, name("file"), root, name("x"), Target::Replace)
                 .unwrap()
         },
         |ram, root, file, _| ram.link(file, root, name("linked")).unwrap(),
         |ram, _, file, change| ram.set_attr(file, change).unwrap(),
-        |ram, root, _, _| ram.remove(root, name("file"), false).unwrap(),
+        |ram, root, _, _| ram.remove(root, name("file"), Kind::Other).unwrap(),
     ];
     for change in changes {
         let before = ram.clone();

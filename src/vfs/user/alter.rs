@@ -4,8 +4,8 @@
 //! again.
 
 use super::super::kernel::change;
-use super::super::kernel::{READ, WRITE};
-use super::super::{CreateWhat, FsError, FsResult, Node, ObjectType, SetAttr, Vfs as _};
+use super::super::kernel::{PATH, READ, WRITE};
+use super::super::{CreateWhat, FsError, FsResult, Name, Node, ObjectType, SetAttr, Vfs as _};
 use super::{User, number};
 use crate::sys::linux::fs;
 use crate::sys::user_id;
@@ -14,7 +14,7 @@ use rustix::fd::RawFd;
 use rustix::fs::OFlags;
 
 /// Flags of open(2) that create a new file.
-pub(super) const NEW: OFlags = WRITE
+const NEW: OFlags = WRITE
     .union(OFlags::CREATE)
     .union(OFlags::EXCL)
     .union(OFlags::NOFOLLOW);
@@ -54,19 +54,20 @@ impl User {
     }
 
     /// Creates an object.
-    pub(super) fn name(
+    pub(super) fn make(
         &mut self,
-        into: RawFd,
-        raw: &[u8],
+        dir: Node,
+        name: Name<'_>,
         make: CreateWhat<'_>,
         mode: Option<u32>,
-    ) -> FsResult<()> {
-        if make != CreateWhat::File {
-            return change::make(into, raw, make, mode);
+    ) -> FsResult<Node> {
+        let (into, raw, mut flags) = (number(dir), name.bytes(), PATH);
+        match make {
+            CreateWhat::File => flags = NEW,
+            _ => change::make(into, raw, make, mode)?,
         }
-        let made = fs::open_entry::<FsError>(into, raw, NEW, mode.unwrap_or(0o666))?;
-        fs::close(made);
-        Ok(())
+        let opened = fs::open_entry(into, raw, flags, mode.unwrap_or(0o666));
+        self.found.store(opened)
     }
 }
 
