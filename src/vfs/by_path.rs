@@ -123,7 +123,7 @@ impl Tree {
     /// backend cannot resolve (`CrossDevice`). Else returns `error`.
     #[inline(never)]
     fn walk(&mut self, path: &[u8], end: End, error: FsError, last: &mut WalkEnd) -> FsResult<()> {
-        let follows = self.enters_all_images;
+        let follows = crate::config::HAS_ISO && self.enters_all_images;
         let (mut rest, mut may) = (path, error == FsError::CrossDevice);
         while let Some(name) = next_name(&mut rest) {
             may |= error == FsError::NotDirectory && (follows || is_image(name));

@@ -143,7 +143,7 @@ pub enum Target {
     Replace,
 }
 
-/// A backend: reads and changes objects. A backend implements what it offers; each method has a default for the others. Object-safe.
+/// A backend: reads and changes objects. A backend has methods for its abilities, and the defaults for all others. Object-safe.
 ///
 /// A node is valid until the request that looked it up is answered; later uses fail with `Stale`. Any method can fail with `Io`
 /// (the disk failed), `TryLater` (descriptors or memory ran out for now), and `Access` or `Permission` (the host denied it).

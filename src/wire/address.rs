@@ -1,57 +1,68 @@
 //! Numeric IP addresses as text. RFC 4291 section 2.2.
 
 use super::label::number as digits;
-use crate::mem::{Ends as _, nth, parts};
+use crate::mem::{has_any, parts};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// Parses a numeric IP address: `2001:db8::1`, `::ffff:192.0.2.1`, or `192.0.2.1`, which is returned as an IPv4-mapped IPv6 address.
 #[inline(never)]
 pub fn address(text: &[u8]) -> Option<Ipv6Addr> {
-    if let Some(address) = dotted(text) {
-        return Some(Ipv4Addr::from_bits(address).to_ipv6_mapped());
-    }
-    // The groups before and after "::", which is at bit `gap`. Without it, `after` holds all groups.
-    let (mut before, mut after, mut bits, mut gap) = (0_u128, 0_u128, 0, u128::BITS);
-    let mut rest = text;
-    while !rest.is_empty() {
-        if let [b':', b':', behind @ ..] = rest
-            && gap == u128::BITS
-            && bits < gap
-        {
-            (before, after, gap, rest) = (after, 0, bits, behind);
-            if rest.is_empty() {
-                break;
-            }
-        } else if bits > 0 {
-            rest = rest.strip_prefix(b":")?;
+    let separator = *text.iter().find(|byte| matches!(byte, b':' | b'.'))?;
+    let is_v6 = separator == b':';
+    let mut groups = text;
+    if is_v6 {
+        // A leading or trailing "::" counts as one empty part. A single ":" at the start or the end is malformed.
+        match text {
+            [b':', b':', ..] => groups = groups.get(1..)?,
+            [b':', ..] => return None,
+            _ => {}
         }
-        let part = nth(rest, b':', 0);
-        rest = rest.tail(part.len());
-        let (group, size) = match dotted(part) {
+        match text {
+            [.., b':', b':'] => groups = groups.split_last()?.1,
+            [.., b':'] => return None,
+            _ => {}
+        }
+    }
+    let mut octets = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().octets();
+    let (mut index, base, bits) = if is_v6 {
+        octets = [0; 16];
+        (0, 16, 16)
+    } else {
+        (12, 10, 8)
+    };
+    let mut may_skip = is_v6;
+    let mut parts = parts(groups, separator);
+    while let Some(part) = parts.next() {
+        if may_skip && part.is_empty() {
+            may_skip = false;
             // An IPv4 address at the end counts as two groups.
-            Some(address) if rest.is_empty() => (address, u32::BITS),
-            _ => (digits(part, 16).filter(|number| number >> 16 == 0)?, 16),
-        };
-        after = after << size | u128::from(group);
-        bits += size;
+            let group_count = parts.clone().count() + usize::from(has_any(groups, b"."));
+            let after = octets.len().checked_sub(2 * group_count)?;
+            // "::" replaces at least one group.
+            if after <= index {
+                return None;
+            }
+            index = after;
+            continue;
+        }
+        if is_v6
+            && parts.rest.is_none()
+            && let Some(last) = address(part)
+        {
+            let last = last.to_ipv4_mapped()?.octets();
+            octets.get_mut(index..index + 4)?.copy_from_slice(&last);
+            index += 4;
+            break;
+        }
+        let number = digits(part, base).filter(|number| number >> bits == 0)?;
+        if is_v6 {
+            *octets.get_mut(index)? = (number >> 8) as u8;
+            index += 1;
+        }
+        *octets.get_mut(index)? = number as u8;
+        index += 1;
     }
-    // "::" replaces at least one group.
-    if bits > u128::BITS || (bits < u128::BITS) != (gap < u128::BITS) {
-        return None;
-    }
-    let before = before.checked_shl(u128::BITS - gap).unwrap_or(0);
-    Some(Ipv6Addr::from_bits(before | after))
-}
-
-/// Parses an IPv4 address.
-#[inline(never)]
-fn dotted(text: &[u8]) -> Option<u32> {
-    let (mut address, mut count) = (0, 0);
-    for part in parts(text, b'.') {
-        address = address << 8 | digits(part, 10).filter(|number| number >> 8 == 0)?;
-        count += 1;
-    }
-    (count == 4).then_some(address)
+    (index == octets.len()).then_some(octets.into())
 }
 
 #[cfg(test)]

@@ -290,7 +290,7 @@ impl Turn<'_> {
 /// The progress of one call. While jobs remain, it is not input that is needed.
 #[inline(always)]
 fn progress(session: &Session, used: usize, reply: &Writer<'_>, mut next: Next) -> Progress {
-    if next == Next::Input && !session.jobs.is_empty() {
+    if matches!(next, Next::Input) && !session.jobs.is_empty() {
         next = Next::Soon;
     }
     Progress::of(used, reply.position(), next)
@@ -318,7 +318,7 @@ impl Sftp {
         let waits = turn.continue_job();
         loop {
             if let Err(mut next) = turn.step() {
-                if waits && next == Next::Input {
+                if waits && matches!(next, Next::Input) {
                     next = Next::Until(JobId::OUTSIDE);
                 }
                 let used = input.len() - turn.input.rest().len();

@@ -1,6 +1,6 @@
 //! Common steps of changes: names, times, attributes.
 
-use super::super::{FileTime, FsError, FsResult, NewTime, ObjectType, SetAttr};
+use super::super::{FileTime, FsError, FsResult, NewTime, Node, ObjectType, SetAttr};
 use super::Ram;
 use super::bytes::SIZE_MAX;
 
@@ -8,6 +8,20 @@ use super::bytes::SIZE_MAX;
 const MODE_MASK: u32 = 0o7777;
 
 impl Ram {
+    /// Changes attributes.
+    pub(super) fn alter(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
+        self.is_writable()?;
+        let number = self.find(node)?;
+        let kind = self.store.inodes.at(number)?.attr.kind;
+        Self::can_change(kind, change)?;
+        if kind == ObjectType::SymbolicLink && change.mode.is_some() {
+            return Err(FsError::NotSupported);
+        }
+        #[cfg(any(test, fuzzing))]
+        self.keep_durable();
+        self.change(number, change)
+    }
+
     /// Sets ctime of an object to now, and mtime too if its `content` was changed. Returns that time.
     pub(super) fn touch(&mut self, number: u32, content: bool) -> FileTime {
         let now = self.clock.of_change();

@@ -1,7 +1,7 @@
 //! Creates objects, and opens them by paths of one name; the tree walks longer paths.
 
 use super::super::{
-    CreateWhat, FsError, FsResult, Name, Node, ObjectType, OpenFlags, Pin, SetAttr, Vfs as _,
+    CreateWhat, FsError, FsResult, Name, Node, ObjectType, OpenFlags, Pin, SetAttr,
 };
 use super::bytes::{BLOCK_BYTES, Bytes};
 use super::inode::{Content, Directory};
@@ -87,12 +87,18 @@ impl Ram {
         }
     }
 
+    /// Looks up a name in a directory.
+    pub(super) fn named(&self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        let number = self.store.named(self.find(dir)?, name.bytes())?;
+        Ok(self.node(number))
+    }
+
     /// Looks up a name in a directory; "." is the directory itself.
     pub(super) fn entry(&mut self, dir: Node, name: &[u8]) -> FsResult<Node> {
         if name == b"." {
             return Ok(dir);
         }
-        self.lookup(dir, Name::new(name)?)
+        self.named(dir, Name::new(name)?)
     }
 
     /// Opens a name in a directory.
@@ -109,7 +115,7 @@ impl Ram {
             self.is_writable()?;
         }
         if how.has(OpenFlags::TRUNCATE) {
-            self.set_attr(
+            self.alter(
                 node,
                 &SetAttr {
                     size: Some(0),

@@ -92,8 +92,7 @@ impl Vfs for Ram {
     }
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        let number = self.store.named(self.find(dir)?, name.bytes())?;
-        Ok(self.node(number))
+        self.named(dir, name)
     }
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
@@ -162,16 +161,7 @@ impl Vfs for Ram {
     }
 
     fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
-        self.is_writable()?;
-        let number = self.find(node)?;
-        let kind = self.store.inodes.at(number)?.attr.kind;
-        Self::can_change(kind, change)?;
-        if kind == ObjectType::SymbolicLink && change.mode.is_some() {
-            return Err(FsError::NotSupported);
-        }
-        #[cfg(any(test, fuzzing))]
-        self.keep_durable();
-        self.change(number, change)
+        self.alter(node, change)
     }
 
     fn remove(&mut self, dir: Node, name: Name<'_>, kind: Kind) -> FsResult<()> {

@@ -5,8 +5,8 @@
 
 use super::super::kernel::change;
 use super::super::kernel::{PATH, READ, WRITE};
-use super::super::{CreateWhat, FsError, FsResult, Name, Node, ObjectType, SetAttr, Vfs as _};
-use super::{User, number};
+use super::super::{CreateWhat, FsError, FsResult, Name, Node, ObjectType, SetAttr};
+use super::{User, number, stat};
 use crate::sys::linux::fs;
 use crate::sys::user_id;
 use core::ffi::CStr;
@@ -26,7 +26,7 @@ impl User {
             return Err(FsError::TooLarge);
         }
         if by.needs_check() {
-            by.check(&self.attr(node)?, user_id())?;
+            by.check(&stat(node)?, user_id())?;
         }
         let (file, mut buffer) = (number(node), [0; 25]);
         match set_attr(file, None, by) {
@@ -39,13 +39,13 @@ impl User {
             Err(FsError::NoEntry | FsError::NotDirectory) if self.named == file => {}
             done => return done,
         }
-        let attr = self.attr(node)?;
+        let attr = stat(node)?;
         if !matches!(attr.kind, ObjectType::Regular | ObjectType::Directory) {
             return Err(FsError::Invalid);
         }
         let again = self.open_taken(READ, 0);
         let again = self.found.store(again)?;
-        let found = self.attr(again)?;
+        let found = stat(again)?;
         if (found.fsid, found.inode) != (attr.fsid, attr.inode) {
             // The path now names another object.
             return Err(FsError::TryLater);

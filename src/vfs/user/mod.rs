@@ -70,6 +70,11 @@ const fn number(node: Node) -> RawFd {
     node.number() as RawFd
 }
 
+/// The attributes of an object.
+fn stat(node: Node) -> FsResult<Attr> {
+    stat_path(number(node), c"", AtFlags::empty())
+}
+
 /// The node of a descriptor.
 const fn node_of(file: RawFd) -> Node {
     Node::of_number(Backend::ByPath, Rights::ALL, file as u32)

@@ -2,14 +2,14 @@
 
 #[cfg(test)]
 use super::super::Access;
-use super::super::kernel::{self, PATH, READ, WRITE, change, stat_path};
+use super::super::kernel::{self, PATH, READ, WRITE, change};
 use super::super::{
     Attr, Caller, CreateWhat, Detail, DirEntry, FileTime, FsError, FsResult, FsStat, Handle,
     ImageFile, Kind, Name, Node, ObjectType, OpenFlags, Pin, Rules, SetAttr, Target, Vfs,
 };
 use super::jail::Jail;
 use super::ring::NONE;
-use super::{User, node_of, number};
+use super::{User, node_of, number, stat};
 use crate::sys;
 use crate::sys::linux::fs::{self, AT_FDCWD};
 use core::ffi::CStr;
@@ -40,7 +40,7 @@ impl Vfs for User {
     }
 
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        stat_path(number(node), c"", AtFlags::empty())
+        stat(node)
     }
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {

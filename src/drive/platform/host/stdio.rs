@@ -211,7 +211,7 @@ impl<'a> StdioSession<'a> {
             }
             match self.turn() {
                 Next::Close(end) => break end,
-                next => is_busy = next == Next::Soon,
+                next => is_busy = matches!(next, Next::Soon),
             }
             if !is_busy {
                 self.tree.release_idle();
@@ -248,7 +248,7 @@ impl<'a> StdioSession<'a> {
             if !is_sent {
                 return Next::Close(Text::NOTHING);
             }
-            if next != Next::Output {
+            if !matches!(next, Next::Output) {
                 return next;
             }
         }
