@@ -4,7 +4,6 @@
 
 mod arguments;
 mod contents;
-mod framing;
 mod handles;
 mod jail;
 mod log;

@@ -1,4 +1,4 @@
-//! Paths and names that are too long, circular or with a NUL or other special bytes, and objects that cannot be removed.
+//! Paths and names that are too long, circular or with special bytes, and objects that cannot be removed.
 
 use super::samples::with_path;
 use super::{Scene, ensure_unchanged, snapshot};
@@ -8,28 +8,6 @@ use std::time::{Duration, Instant};
 use xtask::clients::sftp::{Attrs, Request, Status, open};
 
 const AT_ONCE: Duration = Duration::from_secs(2);
-
-#[test]
-fn paths_with_nul_are_malformed() -> Result<()> {
-    Scene::for_each_server(|scene| {
-        let before = snapshot(scene.directory.path())?;
-        for path in [
-            &b"small\0"[..],
-            b"\0",
-            b"\0small",
-            b"sm\0all",
-            b"small\0/../other",
-            b"free\0x",
-        ] {
-            for request in with_path(path) {
-                scene.expect_status(&request, &[Status::BAD_MESSAGE])?;
-            }
-            let target = Request::SymLink(path, b"free");
-            scene.expect_status(&target, &[Status::BAD_MESSAGE])?;
-        }
-        ensure_unchanged(scene.directory.path(), &before, "a path with a NUL")
-    })
-}
 
 #[test]
 fn overlong_paths_are_refused_at_once() -> Result<()> {

@@ -393,3 +393,21 @@ fn silent_client_costs_no_cpu() -> Result<()> {
     ensure!(scene.client.process.is_alive()?);
     scene.client.finish_quietly()
 }
+
+#[test]
+fn request_before_malformed_packet_is_answered() -> Result<()> {
+    let mut scene = Scene::unjailed()?;
+    let request = Request::Stat(b"small");
+    let id = scene.client.next_id();
+    let bytes = [request.packet(id), vec![0xff; 100]].concat();
+    scene.client.push(&bytes, Duration::from_secs(2))?;
+    let reply = scene.client.answer(id, &request)?;
+    ensure!(matches!(reply, Reply::Attrs(_)), "{reply:?}");
+    ensure!(scene.client.receive()?.is_none());
+    let ended = scene.client.wait()?;
+    ensure!(
+        ended.code() == Some(11) && ended.lines.len() == 1,
+        "{ended:?}"
+    );
+    Ok(())
+}

@@ -129,27 +129,3 @@ pub(super) fn with_path(path: &[u8]) -> Vec<Request<'_>> {
     ]);
     all
 }
-
-/// Every request that takes a handle, with `handle` in each position; `good` is a valid handle of a file.
-pub(super) fn with_handle<'a>(handle: &'a [u8], good: &'a [u8]) -> Vec<Request<'a>> {
-    let copy = |from, to| Request::copy(from, to);
-    let check = |name| Request::check(name, handle, b"md5");
-    vec![
-        Request::Close(handle),
-        Request::Read(handle, 0, 100),
-        Request::Read(handle, 0, 250_000),
-        Request::Write(handle, 0, b"data"),
-        Request::Write(handle, 0, &[0; 100_000]),
-        Request::FStat(handle),
-        Request::FSetStat(handle, Attrs::mode(0o600)),
-        Request::FSetStat(handle, Attrs::size(0)),
-        Request::ReadDir(handle),
-        Request::FStatVfs(handle),
-        Request::FSync(handle),
-        copy(handle, good),
-        copy(good, handle),
-        copy(handle, handle),
-        check("check-file"),
-        check("check-file-handle"),
-    ]
-}

@@ -75,7 +75,10 @@ fn users_groups_by_id_reads_passwd_and_group() {
         b"\0\0\0\x12\0\0\0\x02me\0\0\0\0\0\0\0\x04root\0\0\0\x0d\0\0\0\x05wheel\0\0\0\0"
     );
     assert_eq!(world.ask(ask(&[], &[])).body, [0; 8]);
-    world.expect_status(openssh("users-groups-by-id", &[b"\0\0\0", b""]), BadMessage);
+    for len in [1, 2, 3, 5, 7] {
+        let list = vec![0; len];
+        world.expect_status(openssh("users-groups-by-id", &[&list, b""]), BadMessage);
+    }
     world.expect_status(openssh("users-groups-by-id", &[b""]), BadMessage);
     // Two replies that each fit only an empty output buffer are sent one after the other. A reply that is larger than the buffer
     // fails.

@@ -84,6 +84,18 @@ fn truncated_request_is_a_bad_message() {
             let part = Packet(packet.0[..len].to_vec());
             world.expect_status(part, BadMessage);
         }
+        // The first string: a path, a handle or the name of an extension.
+        let len = u32::from_be_bytes(packet.0[5..9].try_into().unwrap());
+        for wrong in [
+            packet.0.len() as u32 - 8,
+            len | 1 << 24,
+            len | 1 << 31,
+            u32::MAX,
+        ] {
+            let mut beyond = packet.clone();
+            beyond.0[5..9].copy_from_slice(&wrong.to_be_bytes());
+            world.expect_status(beyond, BadMessage);
+        }
         let id = u32::from_be_bytes(packet.0[1..5].try_into().unwrap());
         let reply = world.ask(packet.clone());
         let failed = reply.kind == kind::STATUS && reply.body[..4] != [0; 4];
@@ -109,6 +121,8 @@ fn invalid_packet_length_closes_the_connection() {
         (&b"\0\0\0\0"[..], LENGTH),
         (b"\0\x04\0\x01\x05", LENGTH),
         (b"\xff\xff\xff\xff", LENGTH),
+        (b"\x80\0\0\0\x06\0\0\0\x01", LENGTH),
+        (b"\x01\0\0\0\xc8\0\0\0\x01", LENGTH),
         (b"\x7f\xff\xff\xff\x05\0\0\0\x01", LENGTH),
         (b"\0\0\0\x01\x05", "a packet has no request id"),
         (b"\0\0\0\x04\x05\0\0\0", "a packet has no request id"),
@@ -147,6 +161,26 @@ fn session_without_init_is_closed() {
 }
 
 #[test]
+fn init_of_any_version_and_length_gets_version_3() {
+    let mut world = World::connected();
+    let handle = world.open_handle(open_file(b"hello", open::READ));
+    for version in [0, 1, 3, 4, 6, u32::MAX] {
+        for extensions in [&b""[..], b"\0\0\0\x07newline\0\0\0\x01\n", &[0xff; 200_000]] {
+            let init = Packet(vec![kind::INIT]).u32(version).raw(extensions);
+            let input = stream(&[init, about(kind::STAT, b"hello")]);
+            let replies = world.talk(&input, || usize::MAX).replies();
+            assert_eq!((replies[0].kind, replies[0].id), (kind::VERSION, 3));
+            assert_eq!((replies.len(), replies[1].kind), (2, kind::ATTRS));
+        }
+    }
+    assert_eq!(
+        world.ask(read(&handle, 0, 5)).kind,
+        kind::DATA,
+        "INIT closes no handle"
+    );
+}
+
+#[test]
 fn oversized_request_is_refused_and_skipped() {
     let path = vec![b'x'; PACKET_WHOLE_BYTES_MAX as usize - 9];
     for piece in [1000, usize::MAX] {
@@ -177,6 +211,9 @@ fn path_with_nul_byte_is_refused() {
             open_file(path, open::READ),
             about(kind::STAT, path),
             about(kind::SETSTAT, path).attributes(&none),
+            about(kind::OPENDIR, path),
+            about(kind::REMOVE, path),
+            about(kind::MKDIR, path).attributes(&none),
             from_to(kind::RENAME, b"hello", path),
             from_to(kind::SYMLINK, path, b"new"),
             openssh("statvfs", &[path]),
@@ -193,7 +230,9 @@ fn path_with_nul_byte_is_refused() {
 fn excess_attribute_count_is_a_bad_message() {
     let mut world = World::connected();
     let endless = b"\x80\0\0\0\xff\xff\xff\xff";
+    let handle = world.open_handle(open_file(b"hello", open::READ | open::WRITE));
     for packet in [
+        about(kind::FSETSTAT, &handle),
         about(kind::SETSTAT, b"hello"),
         about(kind::MKDIR, b"new"),
         about(kind::OPEN, b"hello").u32(open::READ),

@@ -183,15 +183,24 @@ fn invalid_handle_status_matches_openssh() {
     let mut world = World::connected();
     let file = world.open_handle(open_file(b"hello", open::READ));
     let dir = world.open_handle(about(kind::OPENDIR, b"dir"));
-    let unknown: [&[u8]; 5] = [
-        b"",
-        b"\0\0\0",
-        b"\xff\xff\xff\xff",
-        b"\0\0\0\0\0",
-        &[7; 256],
-    ];
+    let closed = world.open_handle(open_file(b"hello", open::READ));
+    world.expect_ok(close(&closed));
+    let flipped = |bit: usize| {
+        let mut handle = file.clone();
+        handle[bit / 8] ^= 1 << (bit % 8);
+        handle
+    };
+    let flipped = (0..file.len() * 8)
+        .map(flipped)
+        .filter(|handle| *handle != dir);
+    let resized = (0..=256).filter(|len| *len != file.len()).flat_map(|len| {
+        let mut longer = file.clone();
+        longer.resize(len, 0);
+        [longer, vec![0xff; len]]
+    });
+    let unknown: Vec<Vec<u8>> = flipped.chain(resized).chain([closed]).collect();
     let asked = |kind, handle: &[u8]| Packet::new(kind, 5).string(handle);
-    for handle in unknown.into_iter().chain([&dir[..]]) {
+    for handle in unknown.iter().chain([&dir]) {
         world.expect_status(read(handle, 0, 1), Failure);
         world.expect_status(write(handle, 0, b"x"), Failure);
         world.expect_status(asked(kind::FSTAT, handle), Failure);
@@ -201,7 +210,7 @@ fn invalid_handle_status_matches_openssh() {
         world.expect_status(extended(b"fstatvfs@openssh.com"), Failure);
         world.expect_status(extended(b"fsync@openssh.com"), NoSuchFile);
     }
-    for handle in unknown {
+    for handle in &unknown {
         world.expect_status(close(handle), NoSuchFile);
         world.expect_status(asked(kind::READDIR, handle), Failure);
     }
@@ -350,7 +359,13 @@ fn denied_write_is_skipped_whole() {
 #[test]
 fn unknown_request_is_answered_as_unsupported() {
     let mut world = World::connected();
-    for kind in [0, 2, 21, 22, 100, 101, 105, 199, 201, 255] {
+    let known = |kind: &u8| {
+        matches!(
+            *kind,
+            kind::INIT | kind::OPEN..=kind::SYMLINK | kind::EXTENDED
+        )
+    };
+    for kind in (0..=255).filter(|kind| !known(kind)) {
         world.expect_status(Packet::new(kind, 5), Unsupported);
         world.expect_status(Packet::new(kind, 5).raw(&[0xff; 1000]), Unsupported);
     }
@@ -364,6 +379,9 @@ fn unknown_request_is_answered_as_unsupported() {
         b"@openssh.com",
         b"check-file-",
         b"text-seek",
+        b"statvfs@openssh.com\0",
+        b"STATVFS@OPENSSH.COM",
+        &[b'e'; 30_000],
     ] {
         world.expect_status(Packet::extended(name, 5), Unsupported);
         world.expect_status(Packet::extended(name, 5).raw(&[0xff; 1000]), Unsupported);

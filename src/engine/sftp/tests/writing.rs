@@ -118,12 +118,27 @@ fn write_packet_shorter_than_its_data_is_refused() {
         less.0.truncate(4000);
         let mut least = write(&handle, 0, b"yyy");
         least.0.truncate(25);
+        let mut most = write(&handle, 0, b"yyyy");
+        let count = most.0.len() - 8;
+        most.0[count..count + 4].fill(0xff);
         let empty = Packet::new(kind::WRITE, 1);
         let long = write(&handle, 0, &[b'z'; 70_000]).raw(&[b'x'; 70_000]);
-        let packets = [more, less, least, empty, long, write(&handle, 2, b"LLO")];
+        let packets = [
+            more,
+            less,
+            least,
+            most,
+            empty,
+            long,
+            write(&handle, 2, b"LLO"),
+        ];
         let talk = world.talk(&stream(&packets), || piece);
         let bad = BadMessage as u32;
-        assert_eq!(statuses(&talk.output), [0, bad, bad, bad, 0, 0], "{piece}");
+        assert_eq!(
+            statuses(&talk.output),
+            [0, bad, bad, bad, bad, 0, 0],
+            "{piece}"
+        );
         let there = world.content(b"hello");
         assert_eq!(there[..6], *b"zzLLOz");
     }
