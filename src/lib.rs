@@ -47,7 +47,7 @@
 //! | what | where |
 //! |---|---|
 //! | RPC records and their fragments | `engine/rpc/record.rs` |
-//! | the duplicate request cache | `engine/drc.rs`; `engine/connections.rs` has the open connections |
+//! | the duplicate request cache | `engine/rpc/drc.rs`; `engine/rpc/connections.rs` has the open connections |
 //! | weak cache consistency (WCC): attributes before and after | `WccData` in `engine/nfs/change.rs`, for WRITE `WccAttr` in `engine/nfs/write.rs` |
 //! | the tree: the exports, their rules, the backend of an object | `vfs/exports.rs`, `vfs/node.rs` |
 //! | the tree as used by NFS, by SFTP | `vfs/by_handle.rs`, `vfs/by_path.rs` |

@@ -22,8 +22,6 @@ use crate::time::Instant;
 use crate::vfs::{Peer, Tree};
 use core::net::Ipv6Addr;
 
-pub mod connections;
-mod drc;
 pub mod mdns;
 pub mod mount;
 #[cfg(any(all(feature = "nfs", feature = "mdns"), test))]
@@ -31,7 +29,7 @@ pub mod names;
 pub mod nfs;
 pub mod portmap;
 pub mod programs;
-mod rpc;
+pub mod rpc;
 pub mod service;
 pub mod sessions;
 pub mod sftp;
@@ -39,7 +37,6 @@ pub mod sftp;
 pub mod testing;
 #[cfg(test)]
 mod tests;
-pub mod turns;
 
 /// The context of one call: clock, peer, files and events.
 pub struct Cx<'a> {

@@ -4,13 +4,13 @@
 //! cache.
 
 use super::Cx;
-use super::connections::{Connection, Connections};
 use super::mount::{self, Mounts};
 use super::nfs::{self, Answer, Nfs, Promise, Writing};
 use super::portmap::{self, Mappings};
+use super::rpc::connections::{Connection, Connections};
+use super::rpc::lock::ServerLock;
 use super::rpc::{Patience, RecordCursor, Request, Stop, patch_mark};
 use super::service::{Io, Moved, Next, Progress, Transfer, Way};
-use super::turns::Turns;
 use crate::config::REPLY_HEAD_BYTES;
 use crate::log;
 use crate::mem::Ends as _;
@@ -51,17 +51,17 @@ pub struct Programs {
 impl Programs {
     /// Creates the programs. `verifier` is the write verifier and differs for every start. `memory` of
     /// [`SHARED_BYTES`](crate::config::SHARED_BYTES) is zeros or an earlier server's; it holds the duplicate request cache and the
-    /// verifiers of exclusive CREATEs. `is_kept`: other servers use that memory too, either now (synchronised by `turns`) or after
+    /// verifiers of exclusive CREATEs. `is_kept`: other servers use that memory too, either now (synchronised by `lock`) or after
     /// a restart. `connections` are those of all servers that use the memory.
     pub fn new(
         verifier: [u8; VERIFIER_BYTES],
         memory: &'static mut [u8],
         is_kept: bool,
-        turns: Option<&'static dyn Turns>,
+        lock: Option<&'static dyn ServerLock>,
         connections: Connections,
     ) -> Self {
         Self {
-            nfs: Nfs::new(verifier, memory, is_kept, turns, connections),
+            nfs: Nfs::new(verifier, memory, is_kept, lock, connections),
             mappings: Mappings::new(),
             mounts: Mounts::default(),
             syncs_each: false,
@@ -93,9 +93,9 @@ impl Programs {
         let mut len = replies.len();
         self.syncs_each = synced.is_err();
         if let Err(error) = synced {
-            let turns = self.nfs.turns();
-            if let Some(turns) = turns {
-                turns.acquire();
+            let lock = self.nfs.lock();
+            if let Some(lock) = lock {
+                lock.acquire();
             }
             self.break_promises();
             let status = nfs::error_status(cx, error);
@@ -103,8 +103,8 @@ impl Programs {
             len = nfs::fail(replies, status, &mut |call, old, new| {
                 drc.replace(&cx.peer, call, old, new);
             });
-            if let Some(turns) = turns {
-                turns.release();
+            if let Some(lock) = lock {
+                lock.release();
             }
         }
         nfs::settle(replies.head_mut(len));

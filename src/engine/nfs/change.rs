@@ -3,8 +3,8 @@
 //! All arguments are parsed before the first change.
 
 use super::super::Cx;
-use super::super::drc::NewCall;
 use super::super::rpc::Request;
+use super::super::rpc::drc::NewCall;
 use super::attributes::{KINDS, to_wire};
 use super::directory::NAME_BYTES_MAX;
 use super::{Fault, Nfs, Object, open, post_op, pre_op, wcc_attr};

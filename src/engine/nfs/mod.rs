@@ -4,10 +4,10 @@
 //! Neither attributes nor names are cached between requests.
 
 use super::Cx;
-use super::connections::{Connection, Connections};
-use super::drc::{DuplicateRequestCache, Key, Lookup, NewCall};
+use super::rpc::connections::{Connection, Connections};
+use super::rpc::drc::{DuplicateRequestCache, Key, Lookup, NewCall};
+use super::rpc::lock::ServerLock;
 use super::rpc::{Request, Stop};
-use super::turns::Turns;
 use crate::config::{
     CREATED_BYTES, HAS_SERVE, READ_BYTES_MAX, READ_INLINE_BYTES, READ_INLINE_TIME, REPLY_HEAD_BYTES,
 };
@@ -86,10 +86,10 @@ struct Object {
 /// The state of NFS that all connections share.
 pub(super) struct Nfs {
     /// The write verifier, incremented whenever unstable data may be lost. If other servers run, it keeps its first value, and
-    /// clients get its sum with [`Turns::loss_count`].
+    /// clients get its sum with [`ServerLock::loss_count`].
     verifier: u64,
     /// The lock shared with other servers of the same files, if there are any.
-    turns: Option<&'static dyn Turns>,
+    lock: Option<&'static dyn ServerLock>,
     create_verifiers: change::CreateVerifiers,
     /// The connection that was served last, and when.
     served: (Connection, Instant),
@@ -129,14 +129,14 @@ impl Nfs {
         verifier: [u8; VERIFIER_BYTES],
         memory: &'static mut [u8],
         is_kept: bool,
-        turns: Option<&'static dyn Turns>,
+        lock: Option<&'static dyn ServerLock>,
         connections: Connections,
     ) -> Self {
         let (created, replies) = memory.split_at_mut(CREATED_BYTES.min(memory.len()));
         Self {
             drc: DuplicateRequestCache::new(replies, is_kept, connections),
             verifier: u64::from_be_bytes(verifier),
-            turns,
+            lock,
             create_verifiers: change::CreateVerifiers::new(created),
             served: (Connection::NONE, Instant::NEVER),
             change_count: 0,
@@ -160,14 +160,14 @@ impl Nfs {
     }
 
     /// The lock and counter shared with the other servers of the same files. `None` if this is the only server.
-    pub(super) fn turns(&self) -> Option<&'static dyn Turns> {
-        self.turns.filter(|_| HAS_SERVE)
+    pub(super) fn lock(&self) -> Option<&'static dyn ServerLock> {
+        self.lock.filter(|_| HAS_SERVE)
     }
 
     /// Acquires the lock for a call that changes names or attributes. Before that, looks the name up, so that the kernel reads it
     /// from the disk now and other servers do not wait for a slow disk.
-    fn acquire_turn(&self, cx: &mut Cx<'_>, request: &Request<'_, '_>) {
-        let Some(turns) = self.turns() else { return };
+    fn acquire_lock(&self, cx: &mut Cx<'_>, request: &Request<'_, '_>) {
+        let Some(lock) = self.lock() else { return };
         let mut args = request.args.clone();
         let handle = args.opaque(HANDLE_BYTES_MAX);
         let mut caller = Caller::default();
@@ -177,13 +177,13 @@ impl Nfs {
         {
             cx.vfs.has_name(node, name);
         }
-        turns.acquire();
+        lock.acquire();
     }
 
     /// Changes the write verifier, because unstable data may be lost: clients send that data again (RFC 1813 section 3.3.7).
     pub(super) fn break_promises(&mut self) {
-        match self.turns() {
-            Some(turns) => _ = turns.loss_count().fetch_add(1, Ordering::Relaxed),
+        match self.lock() {
+            Some(lock) => _ = lock.loss_count().fetch_add(1, Ordering::Relaxed),
             None => self.verifier = self.verifier.wrapping_add(1),
         }
     }
@@ -191,8 +191,8 @@ impl Nfs {
     /// The current write verifier.
     fn verifier(&self) -> u64 {
         let loss_count = self
-            .turns()
-            .map(|turns| turns.loss_count().load(Ordering::Relaxed));
+            .lock()
+            .map(|lock| lock.loss_count().load(Ordering::Relaxed));
         self.verifier.wrapping_add(loss_count.unwrap_or(0).into())
     }
 
@@ -225,10 +225,10 @@ impl Nfs {
         if !changes(procedure) {
             return self.carry_out(procedure, None, cx, request);
         }
-        self.acquire_turn(cx, request);
+        self.acquire_lock(cx, request);
         let answer = self.change_once(procedure, cx, request);
-        if let Some(turns) = self.turns() {
-            turns.release();
+        if let Some(lock) = self.lock() {
+            lock.release();
         }
         answer
     }

@@ -158,7 +158,7 @@ impl Nfs {
             stability,
             error: None,
             // If other servers run, this one cannot know if the file changed meanwhile.
-            before: self.turns().is_none().then_some(before),
+            before: self.lock().is_none().then_some(before),
         })
     }
 

@@ -1,6 +1,6 @@
 //! The call that a program answers, the writer for its reply, and the reasons why it is not answered.
 
-use super::super::connections::Connection;
+use super::connections::Connection;
 use crate::vfs::{JobId, Pin};
 use crate::wire::rpc::{Call, NotACall, Reject};
 use crate::wire::{Malformed, Reader, Writer};

@@ -5,8 +5,8 @@ use super::World;
 use super::calls::{Call, NO_CHANGE, all_calls};
 use crate::config::{DRC_AGE_SECS, DRC_SET_COUNT, DRC_WAY_COUNT, SHARED_BYTES};
 use crate::engine::programs::Programs;
+use crate::engine::rpc::lock::ServerLock;
 use crate::engine::testing::{EVERYTHING, connections};
-use crate::engine::turns::Turns;
 use crate::time::Instant;
 use crate::wire::nfs3::Procedure;
 use core::net::Ipv4Addr;
@@ -18,8 +18,8 @@ const EXISTS: u32 = 17;
 const NOT_SYNCHRONOUS: u32 = 10_002;
 
 /// Programs under `serve`, with the `memory` that an earlier server left.
-fn programs(memory: &'static mut [u8], turns: Option<&'static dyn Turns>) -> Programs {
-    Programs::new([0; 8], memory, true, turns, connections())
+fn programs(memory: &'static mut [u8], lock: Option<&'static dyn ServerLock>) -> Programs {
+    Programs::new([0; 8], memory, true, lock, connections())
 }
 
 fn mkdir(top: &[u8], name: &[u8]) -> Call {
@@ -256,7 +256,7 @@ struct Beside {
     loss_count: AtomicU32,
 }
 
-impl Turns for Beside {
+impl ServerLock for Beside {
     fn acquire(&self) {
         assert_eq!(
             self.begun.fetch_add(1, Ordering::Relaxed),
@@ -277,15 +277,15 @@ impl Turns for Beside {
 /// server repeats a reply of another server, it syncs the change. Its own cached reply needs no second sync.
 #[test]
 fn parallel_servers_take_turns_for_changes() {
-    let turns: &'static Beside = Box::leak(Box::default());
-    let count = || turns.ended.load(Ordering::Relaxed);
+    let lock: &'static Beside = Box::leak(Box::default());
+    let count = || lock.ended.load(Ordering::Relaxed);
     let mut world = World::writable();
     let top = world.handle("");
-    world.programs = programs(vec![0; SHARED_BYTES].leak(), Some(turns));
+    world.programs = programs(vec![0; SHARED_BYTES].leak(), Some(lock));
     for (name, call) in all_calls(&mut World::default()) {
         let (before, was) = (count(), world.tree.ram().clone());
         world.ask(&call).unwrap();
-        assert_eq!(turns.begun.load(Ordering::Relaxed), count(), "{name}");
+        assert_eq!(lock.begun.load(Ordering::Relaxed), count(), "{name}");
         let taken = count() - before;
         let writes = name.starts_with("Write");
         assert!(
@@ -304,5 +304,5 @@ fn parallel_servers_take_turns_for_changes() {
     assert_eq!(world.ask(&call).unwrap().status, OK);
     assert_eq!(world.tree.host.staged_exports.get(), 1);
     world.programs.break_promises();
-    assert_eq!(turns.loss_count.load(Ordering::Relaxed), 1);
+    assert_eq!(lock.loss_count.load(Ordering::Relaxed), 1);
 }

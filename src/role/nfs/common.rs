@@ -4,8 +4,8 @@ use super::Fatal;
 use super::failed;
 use super::options::Options;
 use crate::config::HAS_SERVE;
-use crate::engine::connections::{Connections, word_count};
-use crate::engine::turns::Turns;
+use crate::engine::rpc::connections::{Connections, word_count};
+use crate::engine::rpc::lock::ServerLock;
 use crate::mem;
 use crate::sys;
 use crate::text::text;
@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// State that this server shares with its predecessor and with the other NFS processes of `serve`.
 pub(super) struct Common {
     /// The lock between the NFS processes, if there are several.
-    pub(super) turns: Option<&'static dyn Turns>,
+    pub(super) lock: Option<&'static dyn ServerLock>,
     /// The open connections of all NFS processes.
     pub(super) connections: Connections,
     /// Memory of the duplicate request cache, which outlives this process under `serve`.
@@ -42,15 +42,15 @@ pub(super) fn common(
         let is_first = shared.number == 0;
         let joined = shared.join();
         let joined = joined.map_err(|errno| failed(text!("cannot share memory"), b"", errno))?;
-        if let Some(turns) = joined.turns {
+        if let Some(lock) = joined.lock {
             entropy = joined.entropy;
             // Counts the restart, which changes the write verifier: unsynced data of the predecessor may be lost.
             let loss_count = u32::from(joined.was_used);
-            turns.loss_count().fetch_add(loss_count, Ordering::Relaxed);
+            lock.loss_count().fetch_add(loss_count, Ordering::Relaxed);
             tree.share_changes(joined.export_changes);
         }
         return Ok(Common {
-            turns: joined.turns,
+            lock: joined.lock,
             connections: joined.connections,
             memory: Some(joined.memory),
             was_used: joined.was_used,
@@ -61,7 +61,7 @@ pub(super) fn common(
     }
     let words = mem::words(word_count(1, connection_count));
     Ok(Common {
-        turns: None,
+        lock: None,
         connections: Connections::new(words, 1, 0),
         memory: None,
         was_used: false,

@@ -120,7 +120,7 @@ pub(super) fn task(
     files.load(options, tree, &mut |_, _, _| ())?;
     let (connection_count, node_count) = counts(network, tree)?;
     let Common {
-        turns,
+        lock,
         connections,
         memory,
         was_used,
@@ -137,7 +137,7 @@ pub(super) fn task(
     } else {
         let host = Host::new(node_count, tree.export_count_max());
         let host = mem::leak(host);
-        host.is_shared = turns.is_some();
+        host.is_shared = lock.is_some();
         host.was_used = HAS_SERVE && was_used;
         export_host(options, host, is_first, files, tree)?
     };
@@ -147,7 +147,7 @@ pub(super) fn task(
     #[cfg(feature = "ipxe")]
     ipxe::print_script(tree, &options.exports);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
-    let mut programs = Programs::new(verifier, memory, is_kept, turns, connections);
+    let mut programs = Programs::new(verifier, memory, is_kept, lock, connections);
     programs.set_listener(*options.address.ip());
     Ok(mem::leak(Nfs {
         rpc: Rpc::new(programs, connection_count),

@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 use crate::config::{CONNECTION_COUNT_MAX, SHARED_BYTES};
-use crate::engine::connections::{Connections, word_count};
-use crate::engine::turns::Turns;
+use crate::engine::rpc::connections::{Connections, word_count};
+use crate::engine::rpc::lock::ServerLock;
 use crate::event::Line;
 use crate::mem;
 use crate::sys::linux::shared::{Lock, Shared, share};
@@ -33,7 +33,7 @@ pub struct SharedState {
 /// State of one loop after [`SharedState::join`].
 pub struct Joined {
     /// The lock between the loops, if there are several.
-    pub turns: Option<&'static dyn Turns>,
+    pub lock: Option<&'static dyn ServerLock>,
     /// The open connections of all loops.
     pub connections: Connections,
     /// Counter of the changes of exports that any loop has found.
@@ -86,13 +86,13 @@ impl SharedState {
         let shared = self.shared;
         let count = LOOP_COUNT_MAX as usize;
         let connections = Connections::new(self.words, count, self.number as usize);
-        let mut turns = None;
+        let mut joined = None;
         if self.loop_count > 1 {
             let lock = Lock::of(shared, connections.life())?;
-            turns = Some(&*mem::leak(Member { lock, shared }) as &dyn Turns);
+            joined = Some(&*mem::leak(Member { lock, shared }) as &dyn ServerLock);
         }
         Ok(Joined {
-            turns,
+            lock: joined,
             connections,
             export_changes: &shared.export_changes,
             registered: &shared.registered,
@@ -120,7 +120,7 @@ pub fn is_taken(at: SocketAddrV6, bound: SocketAddr) -> bool {
         || matches!(open_at(bound, true, false), Err(Errno::ADDRINUSE))
 }
 
-impl Turns for Member {
+impl ServerLock for Member {
     fn acquire(&self) {
         self.lock.acquire();
     }

@@ -7,8 +7,8 @@
 //! next one ignores a reply with a wrong checksum. Before a name is made or removed, the cache records if it exists, and before a
 //! guarded change, if the guard holds: if a retransmission finds the opposite, the killed server did the change.
 
+use super::super::share;
 use super::connections::{Connection, Connections};
-use super::share;
 use crate::config::{DRC_AGE_SECS, DRC_BYTES, DRC_REPLY_BYTES, DRC_SET_COUNT, DRC_WAY_COUNT};
 use crate::mem::Ends as _;
 use crate::time::Instant;
@@ -39,7 +39,7 @@ type Set = [u8; WORD_BYTES + SLOT_BYTES * DRC_WAY_COUNT];
 
 /// The identity of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Key {
+pub(in super::super) struct Key {
     bytes: [u8; KEY_BYTES],
     /// Number of the set. Modulo the number of sets, it is the index of the set.
     set: u32,
@@ -62,7 +62,7 @@ fn hash(seed: u32, bytes: &[u8]) -> u32 {
 
 impl Key {
     /// The key of a call with these arguments, which came from `peer` by `connection` at `now`.
-    pub(super) fn new(
+    pub(in super::super) fn new(
         (peer, connection): (&Peer, Connection),
         now: Instant,
         call: &Call<'_>,
@@ -195,7 +195,7 @@ fn choose(slots: &[Slot], key: &Key, last: u32) -> usize {
 
 /// The answer to a look-up.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) enum Lookup<'a> {
+pub(in super::super) enum Lookup<'a> {
     /// The call is a retransmission.
     Reply {
         /// The results that the call got.
@@ -209,7 +209,7 @@ pub(super) enum Lookup<'a> {
 
 /// A call without a reply in the cache.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) struct NewCall {
+pub(in super::super) struct NewCall {
     key: Key,
     /// Index, in its set, of the slot for the call.
     place: usize,
@@ -219,10 +219,10 @@ pub(super) struct NewCall {
 
 /// The cache. Server processes that share its memory access it in turn.
 #[derive(Debug)]
-pub(super) struct DuplicateRequestCache {
+pub(in super::super) struct DuplicateRequestCache {
     sets: &'static mut [Set],
     /// The open connections of all servers that use this memory.
-    pub(super) connections: Connections,
+    pub(in super::super) connections: Connections,
     /// True if other servers use this memory now, or a restarted one will.
     is_kept: bool,
 }
@@ -230,7 +230,7 @@ pub(super) struct DuplicateRequestCache {
 impl DuplicateRequestCache {
     /// Opens the cache in `memory`, which may hold an earlier server's replies; all zeros are an empty cache. Its size is
     /// [`DRC_BYTES`], or less for fewer sets.
-    pub(super) const fn new(
+    pub(in super::super) const fn new(
         memory: &'static mut [u8],
         is_kept: bool,
         connections: Connections,
@@ -245,7 +245,7 @@ impl DuplicateRequestCache {
     /// A copy of the memory, as left by a server that was killed after it carried out an answered call and before it stored the
     /// results.
     #[cfg(test)]
-    pub(super) fn left_begun(
+    pub(in super::super) fn left_begun(
         &self,
         peer: &Peer,
         packet: &[u8],
@@ -286,7 +286,7 @@ impl DuplicateRequestCache {
     }
 
     /// Looks up the reply to an earlier transmission of the call with this key.
-    pub(super) fn lookup(&mut self, key: Key) -> Lookup<'_> {
+    pub(in super::super) fn lookup(&mut self, key: Key) -> Lookup<'_> {
         let is_kept = self.is_kept();
         let found = self.place_of(&key);
         let connections = &self.connections;
@@ -319,7 +319,11 @@ impl DuplicateRequestCache {
 
     /// Returns true if an earlier server carried out the call. `is_there` returns true if the name exists, or the guard holds, now.
     /// If the call was not carried out, stores the result of `is_there` in the call's slot, for the next server.
-    pub(super) fn is_done(&mut self, call: &NewCall, is_there: impl FnOnce() -> bool) -> bool {
+    pub(in super::super) fn is_done(
+        &mut self,
+        call: &NewCall,
+        is_there: impl FnOnce() -> bool,
+    ) -> bool {
         self.is_kept() && {
             let is_there = is_there();
             let is_done = call.begun == Some(!is_there);
@@ -331,14 +335,20 @@ impl DuplicateRequestCache {
     }
 
     /// Stores the results of a call, unless they are longer than [`DRC_REPLY_BYTES`].
-    pub(super) fn insert(&mut self, call: &NewCall, results: &[u8]) {
+    pub(in super::super) fn insert(&mut self, call: &NewCall, results: &[u8]) {
         self.put(call, results, None);
     }
 
     /// Replaces the cached results `old` of the call of `peer` with this xid and procedure.
     #[inline(never)]
     #[cold]
-    pub(super) fn replace(&mut self, peer: &Peer, call: [u32; 2], old: &[u8], new: &[u8]) {
+    pub(in super::super) fn replace(
+        &mut self,
+        peer: &Peer,
+        call: [u32; 2],
+        old: &[u8],
+        new: &[u8],
+    ) {
         let [xid, procedure] = call;
         let mut key = Key::of_words(peer, &[xid, procedure, 0, 0, 0]);
         for place in 0..DRC_WAY_COUNT {

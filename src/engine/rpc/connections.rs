@@ -33,17 +33,17 @@ impl Connection {
     };
 
     /// The connection as two words, and back.
-    pub(super) const fn to_words(self) -> [u32; 2] {
+    pub(in super::super) const fn to_words(self) -> [u32; 2] {
         [self.place, self.number]
     }
 
     /// The connection that `to_words` returned as `words`.
-    pub(super) const fn from_words([place, number]: [u32; 2]) -> Self {
+    pub(in super::super) const fn from_words([place, number]: [u32; 2]) -> Self {
         Self { place, number }
     }
 
     /// Returns true if this connection was opened after the one with `number`. Numbers may wrap.
-    pub(super) const fn is_after(self, number: u32) -> bool {
+    pub(in super::super) const fn is_after(self, number: u32) -> bool {
         self.number.wrapping_sub(number) as i32 > 0
     }
 }
@@ -79,7 +79,7 @@ impl Connections {
 
     /// View of a server that was started in place of this one.
     #[cfg(test)]
-    pub(super) fn restarted(&self) -> Self {
+    pub(in super::super) fn restarted(&self) -> Self {
         Self::new(self.words, 1, 0)
     }
 
@@ -98,12 +98,12 @@ impl Connections {
     }
 
     /// The number of the newest connection of all servers.
-    pub(super) fn newest(&self) -> u32 {
+    pub(in super::super) fn newest(&self) -> u32 {
         self.read(0)
     }
 
     /// Opens this server's connection in `slot`. A slot outside the table yields a connection that counts as closed.
-    pub(super) fn open(&self, slot: usize) -> Connection {
+    pub(in super::super) fn open(&self, slot: usize) -> Connection {
         let Some(newest) = self.word(0) else {
             return Connection::NONE;
         };
@@ -124,7 +124,7 @@ impl Connections {
     }
 
     /// Closes a connection of this server.
-    pub(super) fn close(&self, connection: Connection) {
+    pub(in super::super) fn close(&self, connection: Connection) {
         if connection.place > 0
             && let Some(word) = self.word(connection.place as usize)
         {
@@ -139,7 +139,7 @@ impl Connections {
     }
 
     /// Returns true if the connection is open and its server runs.
-    pub(super) fn is_open(&self, connection: Connection) -> bool {
+    pub(in super::super) fn is_open(&self, connection: Connection) -> bool {
         let Some(server) = self.server_of(connection) else {
             return false;
         };
@@ -150,7 +150,7 @@ impl Connections {
     }
 
     /// Returns true if the connection is, or was, one of this server, and not of an earlier one with the same index.
-    pub(super) fn is_own(&self, connection: Connection) -> bool {
+    pub(in super::super) fn is_own(&self, connection: Connection) -> bool {
         self.server_of(connection) == Some(self.own) && !self.precedes(connection, self.own)
     }
 

@@ -7,7 +7,7 @@
 use core::sync::atomic::AtomicU32;
 
 /// The lock and the counter that the servers share.
-pub trait Turns {
+pub trait ServerLock {
     /// Acquires the lock; blocks while another server has it. If the process that holds the lock ends, at whatever point, the lock
     /// is released, too.
     fn acquire(&self);
