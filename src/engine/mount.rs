@@ -35,6 +35,9 @@ impl Default for Mounts {
     }
 }
 
+/// The status of a refused mount, and the reason. `None`: a disk, or a look-up of host names, must end first.
+type Refusal = Option<(Status, Text)>;
+
 /// Answers one call. Lists that do not fit into the reply are truncated.
 pub(super) fn answer(
     mounts: &mut Mounts,
@@ -82,7 +85,7 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
             .as_ref()
             .map(Handle::padded)
         {
-            Err(refused) => *refused,
+            Err(refused) => refused.ok_or(Stop::Job(JobId::OUTSIDE))?,
             Ok(handle) if version < VERSION_3 && handle.len() > HANDLE_V1_BYTES => (
                 Status::ServerFault,
                 text!("the handle is too long for MOUNT versions 1 and 2; use version 3"),
@@ -104,10 +107,6 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
             }
         },
     };
-    if (cfg!(bare) || HAS_NAMES) && status == Status::Ok {
-        // A disk, or a look-up of host names, must end first.
-        return Err(Stop::Job(JobId::OUTSIDE));
-    }
     if !is_check {
         cx.report(event::MAY_NOT_MOUNT, path, why);
     }
@@ -124,20 +123,20 @@ fn is_check(listener: Ipv6Addr, cx: &Cx<'_>, request: &Request<'_, '_>) -> bool 
 }
 
 /// Checks that the peer may mount an export, and opens the export again, because the host may have another directory there now.
-fn admit(cx: &mut Cx<'_>, export: usize) -> Result<Rules, (Status, Text)> {
+fn admit(cx: &mut Cx<'_>, export: usize) -> Result<Rules, Refusal> {
     let rules = cx.vfs.rules(export, &cx.peer).map_err(|error| {
         let why = match error {
             FsError::Permission => text!("the port is not below 1024; see the option insecure"),
-            // Not refused: the call is repeated once a look-up has ended.
-            FsError::TryLater if HAS_NAMES && cx.vfs.may_wait(cx.peer.address) => {
-                return (Status::Ok, Text::NOTHING);
-            }
+            FsError::TryLater if HAS_NAMES && cx.vfs.may_wait(cx.peer.address) => return None,
             _ => text!("not exported to this host"),
         };
-        (Status::Access, why)
+        Some((Status::Access, why))
     })?;
     if cx.vfs.reopens && cx.vfs.reopen_export(export).is_err() {
-        return Err((Status::NoEntry, text!("the exported directory is missing")));
+        return Err(Some((
+            Status::NoEntry,
+            text!("the exported directory is missing"),
+        )));
     }
     Ok(rules)
 }
@@ -156,8 +155,8 @@ fn walk(cx: &mut Cx<'_>, export: usize, below: &[u8], rules: &Rules) -> FsResult
     }
 }
 
-const fn refusal(error: FsError) -> (Status, Text) {
-    match error {
+const fn refusal(error: FsError) -> Refusal {
+    Some(match error {
         FsError::NoEntry => (Status::NoEntry, text!("no such directory in the export")),
         FsError::NotDirectory | FsError::IsDirectory => {
             (Status::NotDirectory, text!("not a directory"))
@@ -175,8 +174,7 @@ const fn refusal(error: FsError) -> (Status, Text) {
             text!("the server may not access the directory"),
         ),
         FsError::Io => (Status::Io, text!("the disk failed")),
-        // Not refused: the call is repeated once the disk has read the line.
-        FsError::Waits => (Status::Ok, Text::NOTHING),
+        FsError::Waits => return None,
         FsError::NotSupported => (
             Status::NotSupported,
             text!("the file system is not supported (UDF?)"),
@@ -193,7 +191,7 @@ const fn refusal(error: FsError) -> (Status, Text) {
             Status::ServerFault,
             text!("the directory cannot be opened now"),
         ),
-    }
+    })
 }
 
 /// The export that contains `path`. Shortens `path` to the part below the export's top. The exports' paths as configured are tried
