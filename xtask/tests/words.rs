@@ -80,7 +80,7 @@ fn wrong_usage_prints_one_line_and_exits_two() -> Result<()> {
     let good = directory.path().display().to_string();
     let unknown_option = format!("{good}:wibble");
     let long_path = format!("/{}", "x".repeat(107));
-    let cases: [(&[&str], &str); 40] = [
+    let cases: [(&[&str], &str); 48] = [
         (&["wibble"], "wibble"),
         (&["nfs", "-e", ""], ": missing file of exports (-e): a path"),
         (&["nfs", "-p", "-e"], "-e"),
@@ -157,6 +157,26 @@ fn wrong_usage_prints_one_line_and_exits_two() -> Result<()> {
             "--i-trust-this-network",
         ),
         (&["sftp-server", "--listen", &long_path], "107 bytes"),
+        (&["sftp-server", "-u"], ": missing umask (-u): octal"),
+        (&["sftp-server", "-u", "-1"], ": invalid umask -1 (-u)"),
+        (&["sftp-server", "-d"], ": missing directory (-d): a path"),
+        (&["sftp-server", "-p", ","], ": invalid requests , (-p)"),
+        (
+            &["sftp-server", "--jail", ""],
+            ": missing directory (--jail)",
+        ),
+        (
+            &["sftp-server", "--listen", "x"],
+            ": invalid address x (--listen)",
+        ),
+        (
+            &["sftp-server", "--listen", "[::]:0"],
+            "--i-trust-this-network",
+        ),
+        (
+            &["sftp-server", "--\u{1b}[2J"],
+            "unknown option --\\033[2J;",
+        ),
         (&["check"], "only nfs, mdns, sftp and all can be checked"),
         (
             &["check", "wibble"],

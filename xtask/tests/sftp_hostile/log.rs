@@ -55,47 +55,6 @@ fn names_are_escaped_in_log_lines() -> Result<()> {
 }
 
 #[test]
-fn invalid_options_are_refused() -> Result<()> {
-    for words in [
-        &["-x"][..],
-        &["--nonsense"],
-        &["-u"],
-        &["-u", "9"],
-        &["-u", "777777777777777777777"],
-        &["-u", "-1"],
-        &["-d"],
-        &["-l", "NOPE"],
-        &["-f", "NOPE"],
-        &["-Q", "other"],
-        &["-P", "no-such-request"],
-        &["-p", ","],
-        &["--jail"],
-        &["--jail", ""],
-        &["--listen"],
-        &["--listen", "nonsense"],
-        &["--listen", "127.0.0.1:99999"],
-        &["--listen", "0.0.0.0:0"],
-        &["--listen", "[::]:0"],
-        &["--\u{1b}[2J"],
-    ] {
-        let mut client = Sftp::spawn(&SftpOptions::default().with_arguments(words))?;
-        let reply = client.receive()?;
-        let ended = client.wait()?;
-        ensure!(
-            reply.is_none() && ended.code() == Some(2) && !ended.lines.is_empty(),
-            "{words:?}: {ended:?}"
-        );
-        let plain = ended
-            .lines
-            .iter()
-            .flat_map(|line| line.chars())
-            .all(|letter| letter == '\t' || (' '..='~').contains(&letter) || letter == '…');
-        ensure!(plain, "{words:?}: {:?}", ended.lines);
-    }
-    Ok(())
-}
-
-#[test]
 fn denied_requests_are_refused_and_hidden() -> Result<()> {
     let directory = sample()?;
     let options = SftpOptions::in_directory(directory.path()).with_arguments(&[

@@ -3,7 +3,7 @@
 use super::samples::{Opened, with_path};
 use super::{Scene, ensure_unchanged, snapshot};
 use anyhow::{Result, ensure};
-use xtask::clients::sftp::{Attrs, Reply, Request, SftpOptions, Status, kind, open};
+use xtask::clients::sftp::{Request, SftpOptions, Status, open};
 
 /// Runs `test` without and with a jail.
 fn for_each_server(test: impl Fn(&mut Scene) -> Result<()>) -> Result<()> {
@@ -38,32 +38,6 @@ fn modifies(request: &Request<'_>) -> bool {
 }
 
 #[test]
-fn read_only_open_changes_nothing() -> Result<()> {
-    for_each_server(|scene| {
-        let before = snapshot(scene.directory.path())?;
-        for flags in 0..64 {
-            for path in ["small", "made", "sub/made", "link", "sub"] {
-                let request = Request::Open(path.as_bytes(), flags, Attrs::mode(0o777));
-                let reply = scene.client.exchange(&request)?;
-                let exclusive = flags & !(open::READ | open::EXCLUSIVE) == 0;
-                ensure!(
-                    exclusive || reply.status() == Some(Status::PERMISSION_DENIED),
-                    "{request:?} was answered {reply:?}"
-                );
-                ensure_unchanged(scene.directory.path(), &before, &format!("{request:?}"))?;
-                if let Reply::Handle(handle) = reply {
-                    // The handle can only be used for reading.
-                    let write = Request::Write(&handle, 0, b"data");
-                    scene.expect_status(&write, &[Status::PERMISSION_DENIED])?;
-                    scene.client.close(&handle)?;
-                }
-            }
-        }
-        Ok(())
-    })
-}
-
-#[test]
 fn read_only_refuses_modifying_requests_only() -> Result<()> {
     for_each_server(|scene| {
         let opened = Opened {
@@ -89,33 +63,5 @@ fn read_only_refuses_modifying_requests_only() -> Result<()> {
         let write = Request::Write(&opened.file, 0, &vec![0; 200_000]);
         scene.expect_status(&write, &[Status::PERMISSION_DENIED, Status::FAILURE])?;
         ensure_unchanged(scene.directory.path(), &before, "a large WRITE")
-    })
-}
-
-#[test]
-fn read_only_hides_modifying_extensions() -> Result<()> {
-    for_each_server(|scene| {
-        let opened = Opened {
-            file: scene.client.open_read("small")?,
-            other: scene.client.open_read("other")?,
-            dir: scene.client.open_dir(".")?,
-        };
-        for request in opened.requests() {
-            let Some(name) = request.extension() else {
-                continue;
-            };
-            let name = std::str::from_utf8(name)?;
-            let advertised = scene.client.version.extension(name).is_some();
-            ensure!(!(advertised && modifies(&request)), "{name} is advertised");
-            ensure!(request.kind() == kind::EXTENDED);
-        }
-        ensure!(
-            scene
-                .client
-                .version
-                .extension("limits@openssh.com")
-                .is_some()
-        );
-        Ok(())
     })
 }
