@@ -78,13 +78,10 @@ pub const NAME_RETRY: Duration = Duration::from_secs(30);
 pub const NAME_KEEP: Duration = Duration::from_secs(900);
 /// Time for which a MNT waits for look-ups, and for which other calls of the client get NFS3ERR_JUKEBOX.
 pub const NAME_WAIT: Duration = Duration::from_secs(2);
-/// MNTs that wait at the same time; others are refused at once.
-pub const NAME_WAIT_COUNT_MAX: u32 = 32;
 /// Questions sent at once, so that the queue of a server or of the own socket does not overflow.
 pub const NAME_BURST_COUNT: u32 = 64;
 /// Pause after [`NAME_BURST_COUNT`] questions.
 pub const NAME_BURST_PAUSE: Duration = Duration::from_ms(5);
-const _: () = assert!((NAME_WAIT_COUNT_MAX as usize) < REQUEST_BLOCK_COUNT / 2);
 /// Time between attempts to open missing exports.
 pub const RETRY: Duration = Duration::from_secs(2);
 /// Most users whose refusal for want of groups is reported, once for each.

@@ -121,11 +121,7 @@ impl Names {
                 self.resolver.unsent(&transmit, now);
             }
         }
-        let has_progress = self.resolver.take_progress();
-        if has_progress {
-            world.tree.end_waits();
-        }
-        has_progress
+        self.resolver.take_progress()
     }
 
     /// The next time at which [`Names::turn`] has work.

@@ -4,12 +4,12 @@
 
 use super::Cx;
 use super::rpc::{Request, Stop};
-use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_NAMES, MOUNT_COUNT_MAX};
+use crate::config::{EXPORT_PATH_BYTES_MAX, MOUNT_COUNT_MAX};
 use crate::event::{self, Line};
 use crate::mem::{Ends as _, copy_into};
 use crate::text::{Text, text};
 use crate::vfs::walk::{self, below};
-use crate::vfs::{Export, Exports, FsError, FsResult, Handle, JobId, ObjectType, Rules, Tree};
+use crate::vfs::{Export, Exports, FsError, FsResult, Handle, ObjectType, Rules, Tree, Until};
 use crate::wire::Writer;
 use crate::wire::exports::Hosts;
 use crate::wire::mount::{
@@ -34,9 +34,6 @@ impl Default for Mounts {
         }
     }
 }
-
-/// The status of a refused mount, and the reason. `None`: a disk, or a look-up of host names, must end first.
-type Refusal = Option<(Status, Text)>;
 
 /// Answers one call. Lists that do not fit into the reply are truncated.
 pub(super) fn answer(
@@ -75,37 +72,32 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
     let version = request.call.version;
     let is_check = is_check(mounts.listener, cx, request);
     let reply = &mut *request.reply;
-    let (status, why) = match export {
-        None => (Status::Access, text!("not exported")),
-        Some(export) => match admit(cx, export)
-            .and_then(|rules| {
-                let handle = walk(cx, export, below, &rules);
-                handle.as_ref().map_err(|error| refusal(*error)).copied()
-            })
-            .as_ref()
-            .map(Handle::padded)
-        {
-            Err(refused) => refused.ok_or(Stop::Job(JobId::OUTSIDE))?,
-            Ok(handle) if version < VERSION_3 && handle.len() > HANDLE_V1_BYTES => (
-                Status::ServerFault,
-                text!("the handle is too long for MOUNT versions 1 and 2; use version 3"),
-            ),
-            Ok(handle) => {
-                if !is_check {
-                    mounts.add(cx.peer.address, export);
-                    cx.report(event::MOUNTED, path, Text::NOTHING);
-                }
-                reply.u32(Status::Ok as u32);
-                if version == VERSION_3 {
-                    reply.opaque(handle);
-                    reply.words(&[1, 1]); // One flavor: AUTH_SYS.
-                } else {
-                    reply.put(handle);
-                    reply.put([0; HANDLE_V1_BYTES].tail(handle.len()));
-                }
-                return Ok(());
+    let handle = match export {
+        None => Err(Refusal::Status(Status::Access, text!("not exported"))),
+        Some(export) => admit(cx, export).and_then(|rules| Ok(walk(cx, export, below, &rules)?)),
+    };
+    let (status, why) = match handle.as_ref().map(Handle::padded) {
+        Err(Refusal::Stop(until)) => return Err(Stop::Again(*until)),
+        Err(Refusal::Status(status, why)) => (*status, *why),
+        Ok(handle) if version < VERSION_3 && handle.len() > HANDLE_V1_BYTES => (
+            Status::ServerFault,
+            text!("the handle is too long for MOUNT versions 1 and 2; use version 3"),
+        ),
+        Ok(handle) => {
+            if let Some(export) = export.filter(|_| !is_check) {
+                mounts.add(cx.peer.address, export);
+                cx.report(event::MOUNTED, path, Text::NOTHING);
             }
-        },
+            reply.u32(Status::Ok as u32);
+            if version == VERSION_3 {
+                reply.opaque(handle);
+                reply.words(&[1, 1]); // One flavor: AUTH_SYS.
+            } else {
+                reply.put(handle);
+                reply.put([0; HANDLE_V1_BYTES].tail(handle.len()));
+            }
+            return Ok(());
+        }
     };
     if !is_check {
         cx.report(event::MAY_NOT_MOUNT, path, why);
@@ -126,17 +118,15 @@ fn is_check(listener: Ipv6Addr, cx: &Cx<'_>, request: &Request<'_, '_>) -> bool 
 fn admit(cx: &mut Cx<'_>, export: usize) -> Result<Rules, Refusal> {
     let rules = cx.vfs.rules(export, &cx.peer).map_err(|error| {
         let why = match error {
+            FsError::Again(until) => return Refusal::Stop(until),
             FsError::Permission => text!("the port is not below 1024; see the option insecure"),
-            FsError::TryLater if HAS_NAMES && cx.vfs.may_wait(cx.peer.address) => return None,
             _ => text!("not exported to this host"),
         };
-        Some((Status::Access, why))
+        Refusal::Status(Status::Access, why)
     })?;
     if cx.vfs.reopens && cx.vfs.reopen_export(export).is_err() {
-        return Err(Some((
-            Status::NoEntry,
-            text!("the exported directory is missing"),
-        )));
+        let why = text!("the exported directory is missing");
+        return Err(Refusal::Status(Status::NoEntry, why));
     }
     Ok(rules)
 }
@@ -155,43 +145,54 @@ fn walk(cx: &mut Cx<'_>, export: usize, below: &[u8], rules: &Rules) -> FsResult
     }
 }
 
-const fn refusal(error: FsError) -> Refusal {
-    Some(match error {
-        FsError::NoEntry => (Status::NoEntry, text!("no such directory in the export")),
-        FsError::NotDirectory | FsError::IsDirectory => {
-            (Status::NotDirectory, text!("not a directory"))
-        }
-        FsError::NameTooLong => (Status::NameTooLong, text!("a name in the path is too long")),
-        FsError::Invalid | FsError::BadHandle | FsError::BadCookie => {
-            (Status::Invalid, text!("not an absolute path"))
-        }
-        FsError::OtherFileSystem => (
-            Status::Access,
-            text!("another file system is mounted there; export it too"),
-        ),
-        FsError::Access | FsError::Permission | FsError::ReadOnly | FsError::Exists => (
-            Status::Access,
-            text!("the server may not access the directory"),
-        ),
-        FsError::Io => (Status::Io, text!("the disk failed")),
-        FsError::Waits => return None,
-        FsError::NotSupported => (
-            Status::NotSupported,
-            text!("the file system is not supported (UDF?)"),
-        ),
-        FsError::Stale
-        | FsError::TryLater
-        | FsError::CrossDevice
-        | FsError::TooLarge
-        | FsError::NoSpace
-        | FsError::Quota
-        | FsError::TooManyLinks
-        | FsError::TooManyFollowed
-        | FsError::NotEmpty => (
-            Status::ServerFault,
-            text!("the directory cannot be opened now"),
-        ),
-    })
+/// The reason why a path is not mounted.
+enum Refusal {
+    /// The path is not refused: this event must come first.
+    Stop(Until),
+    /// The status, and the reason for the log.
+    Status(Status, Text),
+}
+
+impl From<FsError> for Refusal {
+    fn from(error: FsError) -> Self {
+        let (status, why) = match error {
+            FsError::Again(until) => return Self::Stop(until),
+            FsError::NoEntry => (Status::NoEntry, text!("no such directory in the export")),
+            FsError::NotDirectory | FsError::IsDirectory => {
+                (Status::NotDirectory, text!("not a directory"))
+            }
+            FsError::NameTooLong => (Status::NameTooLong, text!("a name in the path is too long")),
+            FsError::Invalid | FsError::BadHandle | FsError::BadCookie => {
+                (Status::Invalid, text!("not an absolute path"))
+            }
+            FsError::OtherFileSystem => (
+                Status::Access,
+                text!("another file system is mounted there; export it too"),
+            ),
+            FsError::Access | FsError::Permission | FsError::ReadOnly | FsError::Exists => (
+                Status::Access,
+                text!("the server may not access the directory"),
+            ),
+            FsError::Io => (Status::Io, text!("the disk failed")),
+            FsError::NotSupported => (
+                Status::NotSupported,
+                text!("the file system is not supported (UDF?)"),
+            ),
+            FsError::Stale
+            | FsError::TryLater
+            | FsError::CrossDevice
+            | FsError::TooLarge
+            | FsError::NoSpace
+            | FsError::Quota
+            | FsError::TooManyLinks
+            | FsError::TooManyFollowed
+            | FsError::NotEmpty => (
+                Status::ServerFault,
+                text!("the directory cannot be opened now"),
+            ),
+        };
+        Self::Status(status, why)
+    }
 }
 
 /// The export that contains `path`. Shortens `path` to the part below the export's top. The exports' paths as configured are tried

@@ -9,7 +9,7 @@ use super::nfs::{self, Answer, Nfs, Promise, Writing};
 use super::portmap::{self, Mappings};
 use super::rpc::connections::{Connection, Connections};
 use super::rpc::lock::ServerLock;
-use super::rpc::{Patience, RecordCursor, Request, Stop, patch_mark};
+use super::rpc::{RecordCursor, Request, Stop, patch_mark};
 use super::service::{Io, Moved, Next, Progress, Transfer, Way};
 use crate::config::REPLY_HEAD_BYTES;
 use crate::log;
@@ -17,7 +17,7 @@ use crate::mem::Ends as _;
 use crate::text::text;
 #[cfg(test)]
 use crate::vfs::Peer;
-use crate::vfs::{FsResult, Pin, Tree};
+use crate::vfs::{FsResult, Patience, Pin, Tree};
 use crate::wire::nfs3::VERIFIER_BYTES;
 use crate::wire::rpc::{Call, MARK_BYTES, Reject, emit_reply};
 use crate::wire::xdr::padding;
@@ -171,8 +171,7 @@ impl Session {
         Err(match stop {
             Stop::Silence | Stop::Reject(_) => return Ok(()),
             Stop::Malformed => Next::Close(text!("not an RPC call")),
-            Stop::Output => Next::Output,
-            Stop::Job(id) => Next::Until(id),
+            Stop::Again(until) => until.into(),
             Stop::Fetch(id, file) => {
                 self.phase = Phase::Fetching(file);
                 Next::Until(id)

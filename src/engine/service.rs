@@ -7,7 +7,7 @@
 use super::Cx;
 use crate::text::Text;
 use crate::time::Instant;
-use crate::vfs::{Ended, FsResult, JobId, Pin, Tree};
+use crate::vfs::{Ended, FsResult, JobId, Pin, Tree, Until};
 use core::net::{IpAddr, SocketAddr};
 
 /// The number of a connection, from 0. Numbers of closed connections are used again.
@@ -103,6 +103,16 @@ pub enum Next {
     Move(Transfer),
     /// The end of the connection, with this reason (empty: none to report), once the produced replies are sent.
     Close(Text),
+}
+
+impl From<Until> for Next {
+    fn from(until: Until) -> Self {
+        match until {
+            Until::Job(id) => Self::Until(id),
+            Until::Output => Self::Output,
+            Until::Turn => Self::Soon,
+        }
+    }
 }
 
 /// The result of one call.

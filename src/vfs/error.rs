@@ -1,8 +1,9 @@
 //! Errors of a backend: the POSIX errors that protocols distinguish.
 
-/// A backend's error.
+use super::Until;
+
+/// The reason why a call failed, or did not begin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)] // `FsResult<u32>` and `FsResult<Node>` then fit in two registers.
 pub enum FsError {
     /// Not the owner.
     Permission,
@@ -48,18 +49,20 @@ pub enum FsError {
     BadCookie,
     /// The host's file system does not support the operation.
     NotSupported,
-    /// Descriptors, memory or time ran out. The same request may succeed later.
+    /// Descriptors, memory or table entries ran out. The same request may succeed later.
     TryLater,
-    /// The disk reads a sector that the call needs. The driver repeats the call once the disk has read something.
-    Waits,
+    /// Nothing was done yet. The caller repeats the call after this event.
+    Again(Until),
 }
 
 impl FsError {
-    /// Returns true for [`Self::Waits`], which only disks of a machine without an operating system return.
-    pub const fn waits(self) -> bool {
-        cfg!(bare) && matches!(self, Self::Waits)
+    /// Returns true for [`Self::Again`].
+    pub const fn stops(self) -> bool {
+        matches!(self, Self::Again(_))
     }
 }
+
+const _: () = assert!(size_of::<FsError>() == 4);
 
 /// Result of a backend's method.
 pub type FsResult<T> = Result<T, FsError>;

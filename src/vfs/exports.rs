@@ -10,7 +10,7 @@ use super::names::{Names, Verdict};
 use super::reading::{Client, ExportRoot, Exports, KeptHosts, Place, Reading, Room};
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult, FsStat,
-    Kind, Name, Node, Peer, Pin, Rights, SetAttr, Target, Vfs, is_image,
+    JobId, Kind, Name, Node, Patience, Peer, Pin, Rights, SetAttr, Target, Until, Vfs, is_image,
 };
 use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_ISO, HAS_NAMES, HAS_NFS, REFUSED_USER_COUNT_MAX};
 use crate::mem::{self, Slots};
@@ -397,7 +397,7 @@ impl Tree {
     /// The rules of an export for a host.
     ///
     /// # Errors
-    /// `Stale`: no such export, or not for that host; `Permission`: the request must come from a port below 1024; `TryLater`: that
+    /// `Stale`: no such export, or not for that host; `Permission`: the request must come from a port below 1024; `Again`: that
     /// depends on a look-up of host names, which has begun.
     #[inline(never)]
     pub fn rules(&mut self, number: usize, peer: &Peer) -> FsResult<Rules> {
@@ -454,7 +454,7 @@ impl Tree {
             }
         }
         if undecided < best {
-            return Err(FsError::TryLater);
+            return Err(FsError::Again(Until::Job(JobId::NAMES)));
         }
         if best == NO_HOST {
             return Err(FsError::Stale);
@@ -558,14 +558,26 @@ impl Tree {
         }
     }
 
-    /// See [`Vfs::read`].
+    /// See [`Vfs::read`]. Waits for the disk.
+    ///
+    /// # Errors
+    /// As [`Vfs::read`].
     pub fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        self.backend(pin.node)?.read(pin, offset, out)
+        self.read_with(pin, offset, out, Patience::Forever)
     }
 
-    /// See [`Vfs::read_cached`].
-    pub fn read_cached(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        self.backend(pin.node)?.read_cached(pin, offset, out)
+    /// See [`Vfs::read`].
+    ///
+    /// # Errors
+    /// As [`Vfs::read`].
+    pub fn read_with(
+        &mut self,
+        pin: &Pin,
+        offset: u64,
+        out: &mut [u8],
+        patience: Patience,
+    ) -> FsResult<u32> {
+        self.backend(pin.node)?.read(pin, offset, out, patience)
     }
 
     /// See [`Vfs::extent`].

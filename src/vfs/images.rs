@@ -8,7 +8,7 @@ use super::volume::{Block as _, Disk, Run, Volume};
 use super::walk::put;
 use super::{
     Access, Attr, Backend, Detail, DirEntry, Extent, FileId, FileTime, FsError, FsResult, FsStat,
-    Handle, Name, Node, ObjectType, Pin, Rights, Vfs, handle, iso, udf,
+    Handle, Name, Node, ObjectType, Patience, Pin, Rights, Vfs, handle, iso, udf,
 };
 use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
 use crate::mem::Slots;
@@ -52,7 +52,7 @@ impl Readers {
     fn open(&mut self, disk: Disk, layout: &mut Layout) -> FsResult<()> {
         let (iso, udf) = (self.iso.open(disk), self.udf.open(disk));
         let is_udf = match (iso, udf) {
-            (Err(FsError::Waits), _) | (_, Err(FsError::Waits)) => return Err(FsError::Waits),
+            (Err(error), _) | (_, Err(error)) if error.stops() => return Err(error),
             (Ok(()), Ok(())) => self.udf_has_more()?,
             (Ok(()), Err(_)) => false,
             (Err(fault), Err(FsError::Invalid)) => return Err(fault),
@@ -74,7 +74,7 @@ impl Readers {
             reader.list(0)?;
             loop {
                 match reader.next() {
-                    Err(error) if error.waits() => return Err(error),
+                    Err(error) if error.stops() => return Err(error),
                     Err(_) => break,
                     Ok(_) => *count += u32::from(!matches!(reader.name(), b"." | b"..")),
                 }
@@ -503,7 +503,7 @@ impl Vfs for Images {
     }
 
     #[inline(never)]
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8], _: Patience) -> FsResult<u32> {
         let mut done = 0;
         while done < out.len() {
             let rest = out.get_mut(done..).unwrap_or_default();

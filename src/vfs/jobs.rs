@@ -10,14 +10,22 @@ use crate::mem::Ends as _;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileId(pub i32);
 
-/// The number of a pending job. Wraps around.
+/// The number of a pending job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct JobId(pub u32);
+pub struct JobId(u16);
 
 impl JobId {
-    /// The job that stands for work outside of the tree: reads of the disks of a machine without an operating system, and look-ups of
-    /// host names.
-    pub const OUTSIDE: Self = Self(u32::MAX);
+    /// Numbers of the jobs of workers, which are used again.
+    const COUNT: u32 = 0xff00;
+    /// A read by any disk of a machine without an operating system.
+    pub const DISKS: Self = Self(0xfffe);
+    /// A look-up of host names.
+    pub const NAMES: Self = Self(0xffff);
+
+    /// The number of a worker's job that is counted from 0 and wraps around.
+    pub const fn of(number: u32) -> Self {
+        Self((number % Self::COUNT) as u16)
+    }
 }
 
 /// Changes that a sync makes durable.

@@ -44,6 +44,7 @@ pub mod ram;
 mod reading;
 #[cfg(any(test, fuzzing))]
 pub mod shared;
+mod stop;
 pub mod udf;
 pub mod user;
 pub mod volume;
@@ -60,6 +61,7 @@ pub use name::{Name, is_image};
 pub use names::{Addresses, NamedPeer};
 pub use node::{Backend, Node, Pin, Rights};
 pub use reading::{Client, Export, ExportRoot, Exports, HostName, Room};
+pub use stop::{Patience, Until};
 
 /// The object to create under a new name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -273,16 +275,15 @@ pub trait Vfs {
     /// Reads from `offset` of a pinned file into `out` (at most 2 GiB). A short count means the end of the file.
     ///
     /// # Errors
-    /// None of its own.
-    fn read(&mut self, _pin: &Pin, _offset: u64, _out: &mut [u8]) -> FsResult<u32> {
+    /// `Again`: with [`Patience::Now`], a job reads the bytes into memory; the file must stay pinned until it has ended.
+    fn read(
+        &mut self,
+        _pin: &Pin,
+        _offset: u64,
+        _out: &mut [u8],
+        _patience: Patience,
+    ) -> FsResult<u32> {
         Err(FsError::Stale)
-    }
-    /// As [`read`](Self::read), but never waits for a disk.
-    ///
-    /// # Errors
-    /// `TryLater`: the bytes are not in memory; submit a [`Job::Read`].
-    fn read_cached(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        self.read(pin, offset, out)
     }
     /// The extent of at most `len` bytes at `offset` of a file that is pinned for reading. `None`: use [`read`](Self::read).
     /// If the file changes later, the extent may contain other bytes.

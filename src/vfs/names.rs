@@ -4,8 +4,7 @@
 use super::Tree;
 use super::reading::{HostName, Reading};
 use crate::config::{
-    NAME_ADDRESS_COUNT_MAX, NAME_WAIT_COUNT_MAX, NAMED_PEER_BYTES, NAMED_PEER_COUNT_MAX,
-    NAMED_PEER_COUNT_MIN,
+    NAME_ADDRESS_COUNT_MAX, NAMED_PEER_BYTES, NAMED_PEER_COUNT_MAX, NAMED_PEER_COUNT_MIN,
 };
 use crate::mem::{Ends as _, Slots, copy_into, parts, scaled};
 use crate::wire::wildcard;
@@ -70,8 +69,6 @@ pub struct NamedPeer {
     pub is_decided: bool,
     /// True if the names were compared with wildcards since [`Self::is_used`] was set to false.
     pub is_used: bool,
-    /// Number of MNTs of the client that wait.
-    wait_count: u8,
     /// A number that grows with each use.
     used: u32,
     len: u16,
@@ -104,8 +101,6 @@ pub(super) struct Names {
     peers: Slots<NamedPeer>,
     /// Counts uses of `peers`.
     use_count: u32,
-    /// Number of MNTs that may still wait.
-    waits_left: u32,
     /// True if a client was added, or is used again.
     has_new_peer: bool,
 }
@@ -122,7 +117,6 @@ impl Names {
         self.hosts.reserve(count);
         self.peers
             .reserve(scaled(NAMED_PEER_COUNT_MIN, NAMED_PEER_COUNT_MAX));
-        self.waits_left = NAME_WAIT_COUNT_MAX;
     }
 
     /// Keeps the addresses of the names that a new reading has. The others are undecided.
@@ -182,7 +176,6 @@ impl Names {
             address,
             is_decided: false,
             is_used: true,
-            wait_count: 0,
             used: 0,
             len: 0,
             names: [0; _],
@@ -237,34 +230,5 @@ impl Tree {
     pub fn take_new_peer(&mut self) -> bool {
         let names = self.names.as_mut();
         names.is_some_and(|names| core::mem::take(&mut names.has_new_peer))
-    }
-
-    /// Returns true if a MNT of the client may wait until a look-up has ended. A client has one such call, so that one client does
-    /// not keep the others from waiting.
-    pub fn may_wait(&mut self, address: Ipv6Addr) -> bool {
-        let Some(names) = &mut self.names else {
-            return false;
-        };
-        let mut peers = names.peers.iter_mut();
-        if let Some(peer) = peers.find(|peer| peer.address == address) {
-            peer.wait_count += 1;
-            if peer.wait_count > 1 {
-                peer.wait_count = 1;
-                return false;
-            }
-        }
-        let left = names.waits_left.checked_sub(1);
-        names.waits_left = left.unwrap_or(0);
-        left.is_some()
-    }
-
-    /// Called before all calls that wait are repeated.
-    pub fn end_waits(&mut self) {
-        if let Some(names) = &mut self.names {
-            names.waits_left = NAME_WAIT_COUNT_MAX;
-            for peer in names.peers.iter_mut() {
-                peer.wait_count = 0;
-            }
-        }
     }
 }

@@ -8,7 +8,7 @@ use crate::config::{
 use crate::engine::service::{Transfer, Way};
 use crate::mem::Ends as _;
 use crate::net::{self, Connections, FileRange, Interest, NetError, NetResult, Socket};
-use crate::vfs::{Bytes, Extent, FileId, FsError, FsResult, Job, JobId, Pin, Submitted, Tree};
+use crate::vfs::{Bytes, Extent, FileId, FsError, FsResult, Job, Pin, Submitted, Tree, Until};
 use core::ops::Range;
 
 /// A connection with its unsent replies, which precede a transfer's data, and the received input.
@@ -105,7 +105,7 @@ impl<'a> Carrier<'a> {
                         .map_err(to_send)?;
                     match sent {
                         Ok(count) => (count, Submitted::Done(Ok(()))),
-                        Err(error) if error.waits() => return Err(Halt::Job(JobId::OUTSIDE)),
+                        Err(FsError::Again(Until::Job(id))) => return Err(Halt::Job(id)),
                         Err(error) => return Ok(Err(error)),
                     }
                 }

@@ -136,10 +136,10 @@ mod tests {
         let now = Instant::default();
         let mut connection = Connection::new(SessionId(0), Socket::ONLY, Peer::NONE, now);
         let mut group = GroupCommit::default();
-        connection.waits.sync = group.add(JobId(5));
+        connection.waits.sync = group.add(JobId::of(5));
         let mut connections = [None, Some(connection)];
         let ended = |number, result| Ended {
-            id: JobId(number),
+            id: JobId::of(number),
             kind: JobKind::Sync,
             result,
         };

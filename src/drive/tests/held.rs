@@ -37,7 +37,7 @@ impl Service for Letters {
         let mut end = held;
         while let Some(letter) = input.get(progress.used) {
             let next = match letter {
-                b'j' => Next::Until(JobId(1000 + u32::from(id.0))),
+                b'j' => Next::Until(JobId::of(1000 + u32::from(id.0))),
                 b'o' => Next::Output,
                 b't' => Next::Soon,
                 _ => Next::Input,

@@ -4,10 +4,13 @@ use super::message::Answer;
 use super::*;
 use crate::config::{NAME_REFRESH, NAME_RETRY};
 use crate::event::testing::Sink;
-use crate::vfs::{Client, FsError, FsResult, Peer, Room, Rules};
+use crate::vfs::{Client, FsError, FsResult, JobId, Peer, Room, Rules, Until};
 use crate::wire::dns::{CLASS_IN, Head, Name, Section, Writer, flag, kind};
 use crate::wire::exports::hosts;
 use std::boxed::Box;
+
+/// A look-up must end before the rules are known.
+const UNDECIDED: FsError = FsError::Again(Until::Job(JobId::NAMES));
 
 /// The behaviour of the name servers.
 type Zone = fn(name: &str, kind: u16) -> Reply;
@@ -267,7 +270,7 @@ fn usual(name: &str, kind: u16) -> Reply {
 #[test]
 fn names_resolve_by_search_list_alias_and_family() {
     let mut world = World::new(&["one", "two", "six.example", "old.example"], CONF, usual);
-    assert_eq!(world.rules("192.0.2.1"), Err(FsError::TryLater));
+    assert_eq!(world.rules("192.0.2.1"), Err(UNDECIDED));
     world.run(100);
     let admitted = [
         "192.0.2.1",
@@ -299,7 +302,7 @@ fn hosts_file_precedes_name_servers() {
     let text = b"192.0.2.70 gate.home gate One # x\n2001:db8::70 one\n";
     world.resolver.hosts_buffer()[..text.len()].copy_from_slice(text);
     world.resolver.set_hosts(text.len());
-    assert_eq!(world.rules("192.0.2.70"), Err(FsError::TryLater));
+    assert_eq!(world.rules("192.0.2.70"), Err(UNDECIDED));
     world.run(10);
     world.check(&["192.0.2.70", "2001:db8::70"], &[]);
     assert!(world.names_asked().is_empty());
@@ -310,12 +313,12 @@ fn client_without_forward_confirmation_is_refused() {
     let mut world = World::new(&["*.wild.example"], CONF, usual);
     world.run(10);
     for from in ["192.0.2.4", "192.0.2.5", "192.0.2.6", "192.0.2.7"] {
-        assert_eq!(world.rules(from), Err(FsError::TryLater), "{from}");
+        assert_eq!(world.rules(from), Err(UNDECIDED), "{from}");
     }
     world.run(1900);
     world.check(&["192.0.2.4"], &["192.0.2.5", "192.0.2.6"]);
     // No answer: the call waits for two seconds.
-    assert_eq!(world.rules("192.0.2.7"), Err(FsError::TryLater));
+    assert_eq!(world.rules("192.0.2.7"), Err(UNDECIDED));
     world.run(200);
     world.check(&["192.0.2.4"], &["192.0.2.5", "192.0.2.7"]);
     // Remembered for five minutes, and refreshed without a pause if it was used.
@@ -429,7 +432,7 @@ fn server_that_disappears_leaves_known_names_for_a_while() {
     world.check(&["192.0.2.1", "192.0.2.4"], &[]);
     world.run(1_000_000);
     // Its own name is asked for, because of the wildcards.
-    assert_eq!(world.rules("192.0.2.1"), Err(FsError::TryLater));
+    assert_eq!(world.rules("192.0.2.1"), Err(UNDECIDED));
     world.run(2100);
     world.check(&[], &["192.0.2.1"]);
     world.zone = usual;
@@ -455,7 +458,7 @@ fn local_names_are_asked_by_multicast() {
     world.resolver.set_links(&mut links.into_iter());
     world.run(100);
     world.check(&["192.0.2.9"], &[]);
-    assert_eq!(world.rules("192.0.2.8"), Err(FsError::TryLater));
+    assert_eq!(world.rules("192.0.2.8"), Err(UNDECIDED));
     let asked = world.names_asked();
     assert!(
         asked
@@ -488,7 +491,7 @@ fn silent_names_delay_no_other_of_four_thousand() {
     let mut world = World::new(&entries, CONF, zone);
     world.run(1000);
     world.check(&["192.0.2.1"], &[]);
-    assert_eq!(world.rules("192.0.2.99"), Err(FsError::TryLater));
+    assert_eq!(world.rules("192.0.2.99"), Err(UNDECIDED));
     world.run(1100);
     world.check(&["192.0.2.1"], &["192.0.2.99"]);
 }

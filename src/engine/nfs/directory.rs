@@ -4,7 +4,7 @@ use super::super::Cx;
 use super::super::rpc::{Request, Stop};
 use super::{Fault, Object, post_op};
 use crate::config::{DIRECTORY_BYTES_MAX, REPLY_HEAD_BYTES};
-use crate::vfs::{Access, Detail, DirEntry, FsError, Name, ObjectType};
+use crate::vfs::{Access, Detail, DirEntry, FsError, Name, ObjectType, Until};
 use crate::wire::Writer;
 use crate::wire::nfs3::{ATTRIBUTES_BYTES, Status, VERIFIER_BYTES};
 use crate::wire::xdr::padding;
@@ -65,7 +65,7 @@ pub(super) fn list(
     args.check()?;
     let bytes_max = bytes_max.min(DIRECTORY_BYTES_MAX);
     if reply.space().len() < bytes_max as usize + REPLY_HEAD_BYTES / 2 {
-        return Err(Fault::Stop(Stop::Output));
+        return Err(Fault::Stop(Stop::Again(Until::Output)));
     }
     let mut page = Page {
         detail,

@@ -14,7 +14,7 @@ use crate::config::{
 use crate::event;
 use crate::text::{Text, text};
 use crate::time::Instant;
-use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, JobId, Name, Node, ObjectType, Pin};
+use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Name, Node, ObjectType, Pin};
 use crate::wire::Malformed;
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION};
 use crate::wire::rpc::{Call, Reject};
@@ -290,7 +290,7 @@ impl Nfs {
             Ok(()) => Status::Ok,
             Err(Fault::Stop(stop)) => return Err(stop),
             Err(Fault::Status(status)) => status,
-            Err(Fault::Files(error)) if error.waits() => return Err(Stop::Job(JobId::OUTSIDE)),
+            Err(Fault::Files(FsError::Again(until))) => return Err(Stop::Again(until)),
             Err(Fault::Files(error)) => {
                 if let (FsError::Access, Some(object)) = (error, object) {
                     groups::report_refusal(cx, &request.call, &object.attr);

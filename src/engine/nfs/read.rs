@@ -1,12 +1,12 @@
 //! READ and READLINK.
 
 use super::super::Cx;
-use super::super::rpc::{Patience, Request, Stop};
+use super::super::rpc::{Request, Stop};
 use super::{Answer, Fault, Object, check_regular};
 use crate::config::{LINK_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
 use crate::event;
 use crate::text::Text;
-use crate::vfs::{Access, FsError, Job, Submitted};
+use crate::vfs::{Access, FsError, Patience, Until};
 
 const WORD_BYTES: usize = 4;
 /// Length of count, eof and the data's length word, between the attributes and the data (bytes).
@@ -30,7 +30,7 @@ pub(super) fn read(
     let is_large = len > READ_INLINE_BYTES;
     let inline = if is_large { 0 } else { len as usize };
     if reply.space().len() < inline + REPLY_HEAD_BYTES / 2 {
-        return Err(Fault::Stop(Stop::Output));
+        return Err(Fault::Stop(Stop::Again(Until::Output)));
     }
     let file = cx.vfs.pin(object.node, Some(Access::Read))?;
     if cx.vfs.finds_compressed(object.node) {
@@ -42,18 +42,9 @@ pub(super) fn read(
     }
     // Read the data to its final position first, because the count in front of it is not known yet.
     let data = reply.ahead(COUNTS_BYTES, inline);
-    let mut got = Err(FsError::TryLater);
-    if request.patience == Patience::Now {
-        got = cx.vfs.read_cached(&file, offset, data);
-        if got == Err(FsError::TryLater)
-            && let Some(extent) = cx.vfs.extent(&file, offset, len)
-            && let Submitted::Pending(id) = cx.vfs.submit(Job::Read(extent))
-        {
-            return Err(Fault::Stop(Stop::Fetch(id, file)));
-        }
-    }
-    if got == Err(FsError::TryLater) {
-        got = cx.vfs.read(&file, offset, data);
+    let got = cx.vfs.read_with(&file, offset, data, request.patience);
+    if let (Patience::Now, Err(FsError::Again(Until::Job(id)))) = (request.patience, got) {
+        return Err(Fault::Stop(Stop::Fetch(id, file)));
     }
     cx.vfs.unpin(file);
     let got = got?;

@@ -1,7 +1,7 @@
 //! The call that a program answers, the writer for its reply, and the reasons why it is not answered.
 
 use super::connections::Connection;
-use crate::vfs::{JobId, Pin};
+use crate::vfs::{JobId, Patience, Pin, Until};
 use crate::wire::rpc::{Call, NotACall, Reject};
 use crate::wire::{Malformed, Reader, Writer};
 use core::net::IpAddr;
@@ -22,15 +22,6 @@ pub(in super::super) struct Request<'a, 'o> {
     pub(in super::super) patience: Patience,
 }
 
-/// The time for which a call may wait for a disk that has a file's data.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in super::super) enum Patience {
-    /// Not at all: a job reads the data first.
-    Now,
-    /// Until the disk has read the data. A job has just read it, so it is in memory, unless other data has replaced it.
-    Forever,
-}
-
 /// The reason why a call is not answered now. Nothing of it was done, and its reply is empty.
 pub(in super::super) enum Stop {
     /// The message is neither a call nor a reply.
@@ -39,10 +30,8 @@ pub(in super::super) enum Stop {
     Silence,
     /// The call is rejected.
     Reject(Reject),
-    /// The reply needs an empty output buffer.
-    Output,
-    /// This job must end first.
-    Job(JobId),
+    /// This event must come first.
+    Again(Until),
     /// This job must end first, which reads the data of a READ. The file stays open until then.
     Fetch(JobId, Pin),
 }

@@ -7,7 +7,7 @@ use super::requests::{
 use super::status::{Fault, Outcome};
 use super::{Next, Turn};
 use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
-use crate::vfs::JobId;
+use crate::vfs::FsError;
 use crate::wire::sftp::kind;
 
 impl Turn<'_> {
@@ -31,7 +31,7 @@ impl Turn<'_> {
         match fault {
             Fault::NeedOutput => return Err(Next::Output),
             Fault::Busy => return Err(Next::Soon),
-            Fault::Files(error) if error.waits() => return Err(Next::Until(JobId::OUTSIDE)),
+            Fault::Files(FsError::Again(until)) => return Err(until.into()),
             Fault::Later => {}
             fault => {
                 let (level, reply) = (self.sftp.level, &mut self.reply);

@@ -10,7 +10,7 @@ use super::status::{Fault, Outcome};
 use super::{Session, Turn};
 use crate::config::{JOB_COUNT_MAX, SFTP_BATCH_BYTES};
 use crate::mem::Ends as _;
-use crate::vfs::Tree;
+use crate::vfs::{FsError, Tree, Until};
 use crate::wire::sftp::kind;
 
 /// Length (bytes) of a copy up to the end of the file.
@@ -142,23 +142,21 @@ fn continue_job(
 }
 
 impl Turn<'_> {
-    /// Continues the running job by a slice, with the output's space as its buffer, and answers it when it is complete. Returns true
-    /// if the job must wait for a disk.
+    /// Continues the running job by a slice, with the output's space as its buffer, and answers it when it is complete. Returns the event
+    /// until which the job must wait.
     #[inline(never)]
-    pub(super) fn continue_job(&mut self) -> bool {
+    pub(super) fn continue_job(&mut self) -> Option<Until> {
         let Session { handles, jobs, .. } = &mut *self.session;
         if jobs.is_empty() {
-            return false;
+            return None;
         }
         let Jobs { check, hashes, .. } = jobs;
-        let Some(job) = jobs.ring.get_mut(jobs.first) else {
-            return false;
-        };
+        let job = jobs.ring.get_mut(jobs.first)?;
         let reply = &mut self.reply;
         let fault = match continue_job(job, check, hashes, handles, self.vfs, reply.space()) {
             Ok(()) => Fault::Done,
-            Err(Fault::Later) => return false,
-            Err(Fault::Files(error)) if error.waits() => return true,
+            Err(Fault::Later) => return None,
+            Err(Fault::Files(FsError::Again(until))) => return Some(until),
             Err(fault) => fault,
         };
         jobs.first = (jobs.first + 1) % JOB_COUNT_MAX;
@@ -167,7 +165,7 @@ impl Turn<'_> {
         handles.release(job.to, true, self.vfs);
         if job.copies || fault != Fault::Done {
             fault.emit(reply, job.id, self.sftp.level, self.events);
-            return false;
+            return None;
         }
         let start = reply.start_packet(kind::EXTENDED_REPLY, job.id);
         if job.labelled {
@@ -177,7 +175,7 @@ impl Turn<'_> {
         let len = check.finish(hashes);
         reply.put(hashes.head(len));
         reply.finish(start);
-        false
+        None
     }
 
     /// Queues the job that the caller has filled in at [`Jobs::next`], and holds its two files open.

@@ -12,7 +12,7 @@ use crate::config::{
 use crate::event::Events;
 use crate::mem::Slots;
 use crate::text::text;
-use crate::vfs::{JobId, Name, Node, Pin, SetAttr, Tree};
+use crate::vfs::{Name, Node, Pin, SetAttr, Tree};
 use crate::wire::sftp::{HEAD_BYTES, LENGTH_BYTES, kind};
 use crate::wire::{Reader, Writer};
 use accounts::Accounts;
@@ -318,8 +318,8 @@ impl Sftp {
         let waits = turn.continue_job();
         loop {
             if let Err(mut next) = turn.step() {
-                if waits && matches!(next, Next::Input) {
-                    next = Next::Until(JobId::OUTSIDE);
+                if let (Some(until), Next::Input) = (waits, &next) {
+                    next = until.into();
                 }
                 let used = input.len() - turn.input.rest().len();
                 return progress(turn.session, used, &turn.reply, next);

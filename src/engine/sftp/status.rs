@@ -86,31 +86,27 @@ const _: () = {
     assert!(Message::Unsupported as u8 == Status::Unsupported as u8);
 };
 
-/// The message for each of the backend's errors.
-#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
-static MESSAGES: [Message; FsError::Waits as usize + 1] = {
-    use FsError as Error;
-    let mut messages = [Message::Failure; _];
-    messages[Error::NoEntry as usize] = Message::NoSuchFile;
-    messages[Error::NotDirectory as usize] = Message::NoSuchFile;
-    messages[Error::TooManyFollowed as usize] = Message::NoSuchFile;
-    messages[Error::Permission as usize] = Message::PermissionDenied;
-    messages[Error::Access as usize] = Message::PermissionDenied;
-    messages[Error::OtherFileSystem as usize] = Message::PermissionDenied;
-    messages[Error::Invalid as usize] = Message::BadMessage;
-    messages[Error::NameTooLong as usize] = Message::BadMessage;
-    messages[Error::NotSupported as usize] = Message::Unsupported;
-    messages[Error::Io as usize] = Message::Io;
-    messages[Error::Exists as usize] = Message::Exists;
-    messages[Error::CrossDevice as usize] = Message::CrossDevice;
-    messages[Error::IsDirectory as usize] = Message::IsDirectory;
-    messages[Error::TooLarge as usize] = Message::TooLarge;
-    messages[Error::NoSpace as usize] = Message::NoSpace;
-    messages[Error::Quota as usize] = Message::Quota;
-    messages[Error::NotEmpty as usize] = Message::NotEmpty;
-    messages[Error::ReadOnly as usize] = Message::ReadOnly;
-    messages
-};
+/// The message for a backend's error.
+const fn message(error: FsError) -> Message {
+    match error {
+        FsError::NoEntry | FsError::NotDirectory | FsError::TooManyFollowed => Message::NoSuchFile,
+        FsError::Permission | FsError::Access | FsError::OtherFileSystem => {
+            Message::PermissionDenied
+        }
+        FsError::Invalid | FsError::NameTooLong => Message::BadMessage,
+        FsError::NotSupported => Message::Unsupported,
+        FsError::Io => Message::Io,
+        FsError::Exists => Message::Exists,
+        FsError::CrossDevice => Message::CrossDevice,
+        FsError::IsDirectory => Message::IsDirectory,
+        FsError::TooLarge => Message::TooLarge,
+        FsError::NoSpace => Message::NoSpace,
+        FsError::Quota => Message::Quota,
+        FsError::NotEmpty => Message::NotEmpty,
+        FsError::ReadOnly => Message::ReadOnly,
+        _ => Message::Failure,
+    }
+}
 
 // Errors found before a backend is called use the same codes.
 impl Fault {
@@ -128,10 +124,7 @@ impl Fault {
     #[inline(never)]
     fn message(self) -> Message {
         match self {
-            Self::Files(error) => {
-                let message = MESSAGES.get(error as usize).copied();
-                message.unwrap_or(Message::Success)
-            }
+            Self::Files(error) => message(error),
             Self::Eof => Message::Eof,
             // `Done`, and the variants that cause no STATUS and therefore need no message.
             _ => Message::Success,

@@ -5,7 +5,7 @@ use crate::vfs::shared::delegate;
 use crate::vfs::{
     self, Access, Attr, Backend, Bytes, Caller, CreateWhat, Detail, DirEntry, Ended, Extent,
     FileId, FileTime, FsError, FsResult, FsStat, Handle, Job, JobId, JobKind, Kind, Name, Node,
-    OpenFlags, Pin, Rules, SetAttr, Submitted, Target, Vfs,
+    OpenFlags, Patience, Pin, Rules, SetAttr, Submitted, Target, Until, Vfs,
 };
 use core::cell::{Cell, RefCell, RefMut};
 use core::ops::{ControlFlow, Deref, DerefMut};
@@ -74,7 +74,7 @@ impl Host {
     fn works(&self) -> FsResult<()> {
         if let Some(left) = self.waits_left.get().checked_sub(1) {
             self.waits_left.set(left);
-            return Err(FsError::Waits);
+            return Err(FsError::Again(Until::Job(JobId::DISKS)));
         }
         self.io_error.get().map_or(Ok(()), Err)
     }
@@ -243,7 +243,7 @@ impl Misbehaving {
         host.in_flight.set(true);
         let number = host.jobs.get();
         host.jobs.set(number + 1);
-        JobId(number)
+        JobId::of(number)
     }
 
     /// Ends all pending jobs.
@@ -298,7 +298,21 @@ impl Vfs for Misbehaving {
         self.has_handles
     }
 
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+    fn read(
+        &mut self,
+        pin: &Pin,
+        offset: u64,
+        out: &mut [u8],
+        patience: Patience,
+    ) -> FsResult<u32> {
+        if patience == Patience::Now && self.host().is_cold.get() {
+            let len = out.len() as u32;
+            if let Some(extent) = self.extent(pin, offset, len)
+                && let Submitted::Pending(id) = self.submit(Job::Read(extent))
+            {
+                return Err(FsError::Again(Until::Job(id)));
+            }
+        }
         self.host().works()?;
         let left = self
             .host()
@@ -306,14 +320,7 @@ impl Vfs for Misbehaving {
             .get()
             .map_or(u64::MAX, |cut| cut.saturating_sub(offset));
         let len = left.min(out.len() as u64) as usize;
-        self.to_model(|ram| ram.read(pin, offset, &mut out[..len]))
-    }
-
-    fn read_cached(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        if self.host().is_cold.get() {
-            return Err(FsError::TryLater);
-        }
-        self.read(pin, offset, out)
+        self.to_model(|ram| ram.read(pin, offset, &mut out[..len], patience))
     }
 
     fn extent(&mut self, _: &Pin, offset: u64, len: u32) -> Option<Extent> {

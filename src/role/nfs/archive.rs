@@ -176,7 +176,8 @@ mod tests {
             match attr.kind {
                 ObjectType::Regular => {
                     let pin = self.ram.pin(node, Some(Access::Read))?;
-                    self.ram.read(&pin, 0, &mut bytes)?;
+                    self.ram
+                        .read(&pin, 0, &mut bytes, crate::vfs::Patience::Forever)?;
                     self.ram.unpin(pin);
                 }
                 ObjectType::SymbolicLink => _ = self.ram.readlink(node, &mut bytes)?,

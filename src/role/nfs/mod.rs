@@ -345,11 +345,11 @@ impl Task for Nfs {
 
     fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
         if cfg!(bare) && signals.disk {
-            self.served.job_ended(JobId::OUTSIDE);
+            self.served.job_ended(JobId::DISKS);
         }
         self.served.turn(world, &mut self.rpc);
         if self.names.turn(world) {
-            self.served.job_ended(JobId::OUTSIDE);
+            self.served.job_ended(JobId::NAMES);
         }
         if let Some(number) = world.tree.opened.take() {
             self.reopened(world, number, Ok(()));

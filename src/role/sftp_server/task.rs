@@ -104,7 +104,7 @@ impl Task for Server {
 
     fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
         if cfg!(bare) && signals.disk {
-            self.served.job_ended(JobId::OUTSIDE);
+            self.served.job_ended(JobId::DISKS);
         }
         self.served.turn(world, &mut self.sessions);
     }

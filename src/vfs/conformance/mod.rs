@@ -259,12 +259,12 @@ fn walk(vfs: &mut Tree, path: &str) -> FsResult<Node> {
         })
 }
 
-/// Opens a handle, and like a client retries on TryLater: Linux returns ENOMEM for a handle whose inode number is just being reused
+/// Opens a handle, and like a client retries on TryLater, and like the driver on Again: Linux returns ENOMEM for a handle whose inode number is just being reused
 /// for a new object.
 fn open(vfs: &mut Tree, handle: &[u8]) -> FsResult<Node> {
     (0..1000)
         .map(|_| vfs.open_as(handle, &Caller::default()))
-        .find(|opened| *opened != Err(FsError::TryLater))
+        .find(|opened| !matches!(opened, Err(FsError::TryLater | FsError::Again(_))))
         .unwrap_or(Err(FsError::TryLater))
 }
 

@@ -1,14 +1,16 @@
 //! READs that the page cache answers.
 
-use super::super::{FsError, FsResult, Pin};
+use super::super::{Extent, FileId, FsError, FsResult, Pin, Submitted, Until};
 use super::Host;
 use crate::sys::Errno;
 use crate::sys::linux::fs;
 use rustix::fd::AsRawFd as _;
 
 impl Host {
-    /// Reads bytes of a file. `TryLater`: bytes are not in the page cache (RWF_NOWAIT), and a worker can read them. Without workers
-    /// or RWF_NOWAIT, and after EIO, the call may wait for the disk.
+    /// Reads bytes of a file. Without workers or RWF_NOWAIT, and after EIO, the call may wait for the disk.
+    ///
+    /// # Errors
+    /// `Again`: bytes are not in the page cache (RWF_NOWAIT), and a worker reads them.
     pub(super) fn read_at_once(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
         let (entry, export) = self.at(pin.node)?;
         let file = entry.file.as_raw_fd();
@@ -22,7 +24,17 @@ impl Host {
                 // The file ends here.
                 Ok(0) => return Ok(done as u32),
                 Ok(more) => done += more,
-                Err(Errno::AGAIN) => return Err(FsError::TryLater),
+                Err(Errno::AGAIN) => {
+                    let extent = Extent {
+                        file: FileId(file),
+                        offset,
+                        len: out.len() as u32,
+                    };
+                    match self.read_into_cache(&extent) {
+                        Submitted::Pending(id) => return Err(FsError::Again(Until::Job(id))),
+                        Submitted::Done(_) => break,
+                    }
+                }
                 Err(Errno::IO | Errno::INTR) => break,
                 Err(_) => export.tells_cached.set(false),
             }

@@ -85,7 +85,7 @@ impl Host {
         }
         let workers = self.dirty.workers.as_ref();
         match workers.and_then(Workers::last_sync) {
-            Some(number) => Submitted::Pending(JobId(number)),
+            Some(number) => Submitted::Pending(JobId::of(number)),
             None => Submitted::Done(Ok(())),
         }
     }

@@ -173,8 +173,7 @@ impl Host {
     /// Searches for the object of a path handle that is not in the table.
     fn find(&mut self, export_index: u16, handle: &Handle) -> FsResult<Node> {
         if self.search.handle != *handle {
-            // Only one search can be in progress. A search for another object is finished first; until then, this request fails
-            // with `TryLater`.
+            // Only one search can be in progress. A search for another object is finished first.
             self.end_search()?;
         }
         if !self.search.is_under_way() {
@@ -184,10 +183,10 @@ impl Host {
     }
 
     fn end_search(&mut self) -> FsResult<()> {
-        if self.search.is_under_way() && self.advance() == Err(FsError::TryLater) {
-            return Err(FsError::TryLater);
+        match self.search.is_under_way().then(|| self.advance()) {
+            Some(Err(error)) if error.stops() => Err(error),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Begins a search at the export's top. If a directory in the table is the parent according to the handle, the search looks
@@ -218,7 +217,7 @@ impl Host {
         }
     }
 
-    /// Continues the search. `TryLater`: the next request continues it. `Stale`: the object is not in the export.
+    /// Continues the search. `Again`: it goes on in the next turn. `Stale`: the object is not in the export.
     fn advance(&mut self) -> FsResult<Node> {
         let mut stat = fs::blank();
         let file = self.search.step(PATH, &mut stat)?;

@@ -1,11 +1,11 @@
 //! The search for the object of a path handle, downwards from the export's top.
 //!
 //! Needed after a restart, or after the table evicted the descriptor. Two bounds: the traces rule out 255 of 256 directories at
-//! each level; and a request reads a limited number of entries, then fails with `TryLater` so that the client retries.
+//! each level; and a call reads a limited number of entries; then the search goes on in the next turn.
 
 use super::super::handle::PathHandle;
 use super::super::kernel::{self, READ};
-use super::super::{FsError, FsResult, Handle};
+use super::super::{FsError, FsResult, Handle, Until};
 use super::volume::{Volume, Volumes};
 use crate::config::{SEARCH_DEPTH_MAX, SEARCH_ENTRY_COUNT, SEARCH_STAT_COST};
 use crate::sys::linux::fs::{self, File, Statx};
@@ -72,7 +72,7 @@ impl Search {
     /// Continues the search, and opens the object with `flags`.
     ///
     /// # Errors
-    /// `TryLater`: the request's limit was reached; `Stale`: not found.
+    /// `Again`: the limit of a turn was reached; `Stale`: not found.
     pub(super) fn step(&mut self, flags: OFlags, stat: &mut Statx) -> FsResult<File> {
         let wanted = PathHandle(self.handle.bytes());
         let (volumes, mut budget) = (self.volumes, SEARCH_ENTRY_COUNT);
@@ -89,7 +89,7 @@ impl Search {
             // A directory that cannot be read counts as searched.
             let _ = fs::list::<FsError>(dir.as_raw_fd(), *cookie, &mut |entry| {
                 if budget == 0 {
-                    hit = Err(FsError::TryLater);
+                    hit = Err(FsError::Again(Until::Turn));
                     return ControlFlow::Break(());
                 }
                 budget -= 1;

@@ -24,14 +24,14 @@ impl Host {
         }
         let work = Work::Read { offset, len };
         match self.dirty.start_job(work, file.0, PendingJob::Read) {
-            Some(number) => Submitted::Pending(JobId(number)),
+            Some(number) => Submitted::Pending(JobId::of(number)),
             None => in_place,
         }
     }
 
     /// Completes a job that a worker has ended.
     fn complete(&mut self, worked: &FinishedJob<PendingJob>) -> Option<Ended> {
-        let id = JobId(worked.number);
+        let id = JobId::of(worked.number);
         let (kind, result) = match worked.tag {
             PendingJob::Sync(changes) => (JobKind::Sync, self.complete_sync(changes, worked)),
             PendingJob::Read => (JobKind::Read, Ok(())),

@@ -4,7 +4,8 @@ use super::super::jobs::{Ended, Extent, FileId, Job, Scope, Submitted};
 use super::super::kernel::{self, PATH, error, terminated};
 use super::super::{
     Access, Attr, Caller, CreateWhat, Detail, DirEntry, ExportRoot, FsError, FsResult, FsStat,
-    Handle, ImageFile, Kind, Name, Node, ObjectType, Pin, Rules, SetAttr, Target, Vfs, handle,
+    Handle, ImageFile, Kind, Name, Node, ObjectType, Patience, Pin, Rules, SetAttr, Target, Vfs,
+    handle,
 };
 use super::Host;
 use super::table::Opened;
@@ -149,12 +150,17 @@ impl Vfs for Host {
         Some(Extent { file, offset, len })
     }
 
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        kernel::read(&self.at(pin.node)?.0.file, offset, out)
-    }
-
-    fn read_cached(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        self.read_at_once(pin, offset, out)
+    fn read(
+        &mut self,
+        pin: &Pin,
+        offset: u64,
+        out: &mut [u8],
+        patience: Patience,
+    ) -> FsResult<u32> {
+        match patience {
+            Patience::Now => self.read_at_once(pin, offset, out),
+            Patience::Forever => kernel::read(&self.at(pin.node)?.0.file, offset, out),
+        }
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {

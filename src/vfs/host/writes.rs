@@ -98,7 +98,7 @@ impl Host {
             write.number = number;
             self.count_unsynced(pin, len);
             let _ = self.dirty.writes.writes.push(write);
-            return Some(Submitted::Pending(JobId(number)));
+            return Some(Submitted::Pending(JobId::of(number)));
         }
         let stored = self.store_rest(&write);
         let rest = offset.saturating_add(moved as u64);

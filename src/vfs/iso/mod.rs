@@ -12,7 +12,7 @@ pub mod testing;
 
 use super::volume::{Block, Run};
 use super::walk::put;
-use super::{Attr, FileTime, FsError, FsResult, ObjectType};
+use super::{Attr, FileTime, FsError, FsResult, ObjectType, Until};
 use crate::config::IMAGE_LOOK_COUNT_MAX;
 use crate::mem;
 use crate::wire::iso9660::{
@@ -188,8 +188,8 @@ pub struct Image<B> {
     /// True if the listing continues where it stopped, or has begun.
     resumes: bool,
     looks_left: i32,
-    /// True if the last sector was not read because its disk must be waited for.
-    waits: bool,
+    /// The event that must come before the last sector can be read.
+    until: Option<Until>,
     sector: &'static mut [u8; SECTOR_BYTES as usize],
     names: Names,
 }
@@ -207,7 +207,7 @@ impl<B: Block> Image<B> {
             end: 0,
             resumes: false,
             looks_left: 0,
-            waits: false,
+            until: None,
             sector: mem::array(),
             names: Names::new(),
         }
@@ -451,17 +451,15 @@ impl<B: Block> Image<B> {
 
     /// Fails if the request needs a sector that a disk of a machine without an operating system reads now.
     fn check_wait(&self) -> FsResult<()> {
-        match cfg!(bare) && self.waits {
-            true => Err(FsError::Waits),
-            false => Ok(()),
-        }
+        self.until
+            .map_or(Ok(()), |until| Err(FsError::Again(until)))
     }
 
     /// Returns the sector that contains `at`, from there to its end. `None`: a read error, or the request's budget is used up.
     #[inline(never)]
     fn fetch(&mut self, at: u64) -> Option<&[u8]> {
         self.looks_left -= 1;
-        self.waits = false;
+        self.until = None;
         if self.looks_left < 0 {
             return None;
         }
@@ -473,7 +471,9 @@ impl<B: Block> Image<B> {
             let (part, missing) = self.sector.split_at_mut_checked(len).filter(|_| len > 0)?;
             missing.fill(0);
             let read = self.block.read(start, part);
-            self.waits = read.is_err_and(FsError::waits);
+            if let Err(FsError::Again(until)) = read {
+                self.until = Some(until);
+            }
             read.ok()?;
             self.at = start;
         }

@@ -2,7 +2,7 @@
 
 use super::super::{
     Access, Backend, Caller, Client, CreateWhat, Detail, FileTime, FsError, FsResult, Kind, Name,
-    Node, Rules, SetAttr, Target, Tree, Vfs as _,
+    Node, Patience, Rules, SetAttr, Target, Tree, Vfs as _,
 };
 use super::store::{Counts, Store};
 use super::{LINK_COUNT_MAX, Ram, TAG};
@@ -25,7 +25,7 @@ fn writable() -> (Ram, Node) {
 fn content(ram: &mut Ram, file: Node) -> Vec<u8> {
     let mut out = [0; 64];
     let pin = ram.pin(file, Some(Access::Read)).unwrap();
-    let len = ram.read(&pin, 0, &mut out).unwrap();
+    let len = ram.read(&pin, 0, &mut out, Patience::Forever).unwrap();
     ram.unpin(pin);
     out[..len as usize].to_vec()
 }

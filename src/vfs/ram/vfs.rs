@@ -2,7 +2,8 @@
 
 use super::super::{
     Access, Attr, Caller, CreateWhat, Detail, DirEntry, FileTime, FsError, FsResult, FsStat,
-    Handle, Kind, Name, Node, ObjectType, OpenFlags, Pin, Rules, SetAttr, Target, Vfs, handle,
+    Handle, Kind, Name, Node, ObjectType, OpenFlags, Patience, Pin, Rules, SetAttr, Target, Vfs,
+    handle,
 };
 use super::bytes::SIZE_MAX;
 use super::{LINK_COUNT_MAX, OPENED, Ram, TOP, use_of};
@@ -37,7 +38,7 @@ impl Vfs for Ram {
         self.store.release_unlinked(number);
     }
 
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8], _: Patience) -> FsResult<u32> {
         // For a file that was opened by path, the engine checks that it was opened for reading.
         let fits = pin.user != use_of(None);
         debug_assert!(fits, "pinned for another use");

@@ -220,7 +220,7 @@ impl<B: Block> Reader<B> {
             let offset = at.saturating_add(self.page_len as u64);
             let run = match self.find(&content, &mut cursor, offset, false) {
                 // An error is reported once the listing is there.
-                Err(error) if self.page_len == 0 || error.waits() => return Err(error),
+                Err(error) if self.page_len == 0 || error.stops() => return Err(error),
                 Err(_) => break,
                 Ok(run) => run,
             };
@@ -253,7 +253,7 @@ impl<B: Block> Reader<B> {
     /// The inode number of an object: the block of its ICB, as on Linux.
     fn inode_of(&mut self, place: Place) -> FsResult<u64> {
         match self.resolve(place, false) {
-            Err(error) if error.waits() => Err(error),
+            Err(error) if error.stops() => Err(error),
             run => Ok(run.map_or(u32::MAX.into(), |run| run.offset >> self.layout.shift)),
         }
     }

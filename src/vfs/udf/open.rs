@@ -104,7 +104,7 @@ impl<B: Block> Reader<B> {
                 };
                 match self.open_at(number, last) {
                     Ok(()) => return Ok(()),
-                    Err(error) if error.waits() => return Err(error),
+                    Err(error) if error.stops() => return Err(error),
                     Err(FsError::Io) => fault = FsError::Io,
                     Err(_) => {}
                 }
@@ -119,7 +119,7 @@ impl<B: Block> Reader<B> {
         for sector in SECTORS {
             let at = sector * SECTOR_BYTES as u64;
             let bytes = match self.nodes.fetch(&mut self.block, at, SECTOR_BYTES) {
-                Err(error) if error.waits() => return Err(error),
+                Err(error) if error.stops() => return Err(error),
                 bytes => bytes.unwrap_or_default(),
             };
             match udf::has_udf(bytes) {
@@ -140,14 +140,14 @@ impl<B: Block> Reader<B> {
             self.layout.block_bytes(),
         );
         let block = match self.nodes.fetch(&mut self.block, at, unit) {
-            Err(error) if !error.waits() => return Err(FsError::NotSupported),
+            Err(error) if !error.stops() => return Err(FsError::NotSupported),
             block => block?,
         };
         let sequences = udf::anchor(block, number).ok_or(FsError::NotSupported)?;
         let mut opened = Err(FsError::Io);
         for sequence in sequences {
             opened = self.open_volume(sequence, last);
-            if !matches!(opened, Err(error) if !error.waits()) {
+            if !matches!(opened, Err(error) if !error.stops()) {
                 break;
             }
         }
@@ -167,7 +167,7 @@ impl<B: Block> Reader<B> {
             self.look()?;
             let at = u64::from(number) << shift;
             let block = match self.nodes.fetch(&mut self.block, at, unit) {
-                Err(error) if !error.waits() => break,
+                Err(error) if !error.stops() => break,
                 block => block?,
             };
             let (Some(kind), Some(head)) = (udf::descriptor(block, number), block.first_chunk())
@@ -256,7 +256,7 @@ impl<B: Block> Reader<B> {
                 for number in map.tables {
                     let at = u64::from(number) << self.layout.shift;
                     let block = match self.tables.fetch(&mut self.block, at, unit) {
-                        Err(error) if error.waits() => return Err(error),
+                        Err(error) if error.stops() => return Err(error),
                         block => block.unwrap_or_default(),
                     };
                     if udf::is_sparing_table(block, number) {
@@ -290,7 +290,7 @@ impl<B: Block> Reader<B> {
     /// The content of a file of a partition's structure; empty if there is no such file.
     fn open_table(&mut self, partition: u16, block: u32) -> FsResult<Content> {
         match self.read_entry(Place { partition, block }) {
-            Err(error) if error.waits() => Err(error),
+            Err(error) if error.stops() => Err(error),
             content => Ok(content.unwrap_or_default()),
         }
     }

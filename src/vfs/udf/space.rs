@@ -142,7 +142,7 @@ impl<B: Block> Reader<B> {
                     self.extent = (block, run);
                     return Ok(run);
                 }
-                Err(error) if error.waits() => return Err(error),
+                Err(error) if error.stops() => return Err(error),
                 _ => {}
             }
         }

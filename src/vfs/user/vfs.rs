@@ -5,7 +5,7 @@ use super::super::Access;
 use super::super::kernel::{self, PATH, READ, WRITE, change};
 use super::super::{
     Attr, Caller, CreateWhat, Detail, DirEntry, FileTime, FsError, FsResult, FsStat, Handle,
-    ImageFile, Kind, Name, Node, ObjectType, OpenFlags, Pin, Rules, SetAttr, Target, Vfs,
+    ImageFile, Kind, Name, Node, ObjectType, OpenFlags, Patience, Pin, Rules, SetAttr, Target, Vfs,
 };
 use super::jail::Jail;
 use super::ring::NONE;
@@ -87,7 +87,7 @@ impl Vfs for User {
         fs::close(number(pin.node));
     }
 
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8], _: Patience) -> FsResult<u32> {
         fs::read_some(number(pin.node), offset, out)
     }
 
