@@ -1,12 +1,14 @@
 //! The tree's methods for SFTP: objects by path, for a single peer. Paths are as clients write them; [`walk`](super::walk) has
-//! their rules. The backend tries to resolve a path in one call. If it cannot, or an image is in the path, the tree walks it.
+//! their rules. The backend tries to resolve a path in one call. If it cannot, or an image is in the path, the tree walks it. Without
+//! a backend for paths, the tree walks every path from the pseudo root.
 
-#[cfg(bare)]
-use super::disks::TOP;
-use super::walk::{BUFFER_BYTES, End, Path, next_name};
+use super::root::{self, ROOT};
+use super::walk::{BUFFER_BYTES, End, Path, next_name, put};
 use super::{
-    Attr, FileTime, FsError, FsResult, Node, ObjectType, OpenFlags, Peer, Pin, Tree, is_image,
+    Attr, Backend, FileTime, FsError, FsResult, Node, ObjectType, OpenFlags, Peer, Pin, Tree,
+    is_image,
 };
+use crate::config::HAS_NFS;
 use core::ffi::CStr;
 
 /// The result of a walk: a directory, a name in it, and the object of that name if it exists.
@@ -20,10 +22,9 @@ struct WalkEnd {
 impl Tree {
     /// Begins a request of the SFTP peer, which is carried out with the process's own UID and the backend's umask. Both stay set
     /// until a handle is opened for a caller.
-    pub fn act_as_process(&mut self, _peer: &Peer) {
-        #[cfg(bare)]
-        {
-            self.peer = Some(*_peer);
+    pub fn act_as_process(&mut self, peer: &Peer) {
+        if HAS_NFS {
+            self.peer = Some(*peer);
         }
         if let Some(paths) = self.paths() {
             paths.act_as(None);
@@ -37,12 +38,18 @@ impl Tree {
 
     /// See [`super::Vfs::root_dir`].
     pub fn root_dir(&mut self) -> FsResult<Node> {
-        self.paths().ok_or(FsError::Stale)?.root_dir()
+        match self.paths() {
+            None if HAS_NFS => Ok(ROOT),
+            paths => paths.ok_or(FsError::Stale)?.root_dir(),
+        }
     }
 
     /// See [`super::Vfs::cwd`].
     pub fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
-        self.paths().ok_or(FsError::Stale)?.cwd(out)
+        match self.paths() {
+            None if HAS_NFS => Ok(put(out, 0, b"/") as u32),
+            paths => paths.ok_or(FsError::Stale)?.cwd(out),
+        }
     }
 
     /// Sets the working directory.
@@ -63,14 +70,14 @@ impl Tree {
     pub fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
         let found = self
             .paths()
-            .ok_or(FsError::Stale)?
-            .resolve(None, path, follow);
+            .ok_or(FsError::CrossDevice)
+            .and_then(|paths| paths.resolve(None, path, follow));
         let Err(error) = found else { return found };
         let end = if follow { End::Follow } else { End::Keep };
         let mut last = WalkEnd::default();
         self.walk(path, end, error, &mut last)?;
         let node = last.node.ok_or(FsError::NoEntry)?;
-        if node.is_inside() {
+        if node.is_inside() || HAS_NFS && node == ROOT {
             return Ok(node);
         }
         // Opened again, because the nodes of a walk are valid only during the walk.
@@ -83,7 +90,8 @@ impl Tree {
     /// # Errors
     /// As [`Tree::resolve`].
     pub fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
-        let attr = self.paths().ok_or(FsError::Stale)?.attr_at(path, follow);
+        let paths = self.paths().ok_or(FsError::CrossDevice);
+        let attr = paths.and_then(|paths| paths.attr_at(path, follow));
         match attr {
             Err(FsError::NotDirectory | FsError::CrossDevice) => {
                 let node = self.resolve(path, follow)?;
@@ -98,7 +106,8 @@ impl Tree {
     /// # Errors
     /// As [`super::Vfs::open_at`].
     pub fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
-        let opened = self.paths().ok_or(FsError::Stale)?.open_at(None, path, how);
+        let paths = self.paths().ok_or(FsError::CrossDevice);
+        let opened = paths.and_then(|paths| paths.open_at(None, path, how));
         let Err(error) = opened else { return opened };
         let end = match how.create {
             Some(_) if how.has(OpenFlags::EXCLUSIVE) => End::New,
@@ -107,7 +116,11 @@ impl Tree {
         };
         let mut last = WalkEnd::default();
         self.walk(path, end, error, &mut last)?;
-        if !last.node.unwrap_or(last.parent).is_inside() {
+        let object = last.node.unwrap_or(last.parent);
+        if HAS_NFS && object == ROOT {
+            return root::open(&last.name, how);
+        }
+        if !object.is_inside() {
             let backend = self.backend(last.parent)?;
             return backend.open_at(Some(last.parent), &last.name, how);
         }
@@ -135,18 +148,14 @@ impl Tree {
         done.follows = follows;
         done.walk(path, &mut [0; BUFFER_BYTES], end)?;
         (last.parent, last.node) = (done.parent, done.node());
-        let name = match done.name() {
-            b"" => b".",
-            name => name,
-        };
-        #[cfg(bare)]
-        let name = match last.node {
-            // Opens an export's top as "." of itself, because the root directory's backend cannot open objects of other backends.
-            Some(top) if last.parent == TOP => {
+        let name = match (done.name(), last.node) {
+            (b"", _) => b".",
+            // Opens an export's top as "." of itself, because the pseudo root has no backend that could open it.
+            (_, Some(top)) if HAS_NFS && last.parent == ROOT => {
                 last.parent = top;
                 b"."
             }
-            _ => name,
+            (name, _) => name,
         };
         let _ = last.name.extend_from_slice(name);
         Ok(())
@@ -154,8 +163,12 @@ impl Tree {
 
     /// See [`super::Vfs::clock`].
     pub fn clock(&mut self) -> FileTime {
-        match self.paths() {
-            Some(paths) => paths.clock(),
+        let backend = match self.paths().is_none() && HAS_NFS {
+            true => self.numbered(Backend::Media as usize),
+            false => self.paths(),
+        };
+        match backend {
+            Some(backend) => backend.clock(),
             None => FileTime::default(),
         }
     }

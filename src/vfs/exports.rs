@@ -3,14 +3,13 @@
 //! [`Tree::add`] registers a backend, which knows only its own objects. The tree enters ISO images when it resolves a name or a
 //! handle; their contents are read-only. `by_handle` has the methods for NFS, `by_path` those for SFTP.
 
-#[cfg(bare)]
-use super::disks::TOP;
 use super::images::Images;
 use super::names::{Names, Verdict};
 use super::reading::{Client, ExportRoot, Exports, KeptHosts, Place, Reading, Room};
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult, FsStat,
     JobId, Kind, Name, Node, Patience, Peer, Pin, Rights, SetAttr, Target, Until, Vfs, is_image,
+    root,
 };
 use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_ISO, HAS_NAMES, HAS_NFS, REFUSED_USER_COUNT_MAX};
 use crate::mem::{self, Slots};
@@ -122,7 +121,6 @@ pub struct Tree {
     /// The value of `changes` for which all exports were opened.
     changes_seen: u32,
     /// The SFTP peer of the current request.
-    #[cfg(bare)]
     pub(super) peer: Option<Peer>,
     /// True if paths may continue inside every image file, whatever its name, also if the path reached it by a symbolic link.
     pub(super) enters_all_images: bool,
@@ -287,7 +285,7 @@ impl Tree {
         if let Some(export) = self.exports.get_mut(number) {
             export.root = None;
         }
-        if let Some(backend) = self.handles(Backend::ByHandle as usize) {
+        if let Some(backend) = self.handles(Backend::Host as usize) {
             backend.close_top(number);
         }
     }
@@ -312,7 +310,7 @@ impl Tree {
         let rules = export.common_rules();
         let mut path = [0; EXPORT_PATH_BYTES_MAX];
         mem::copy_into(&mut path, export.path.to_bytes_with_nul());
-        let backend = self.handles(Backend::ByHandle as usize).ok_or_else(gone)?;
+        let backend = self.handles(Backend::Host as usize).ok_or_else(gone)?;
         let root = backend
             .open_top(number, mem::c_str(&path), &rules)
             .map_err(OpenFault::of)?;
@@ -485,7 +483,7 @@ impl Tree {
 
     /// The backend of this number.
     #[inline(never)]
-    fn numbered(&mut self, number: usize) -> Option<&mut dyn Vfs> {
+    pub(super) fn numbered(&mut self, number: usize) -> Option<&mut dyn Vfs> {
         if HAS_ISO && number == Backend::Images as usize {
             return self.images().map(|images| images as &mut dyn Vfs);
         }
@@ -509,7 +507,7 @@ impl Tree {
         if !cfg!(any(feature = "sftp-server", feature = "ls")) {
             return None;
         }
-        self.numbered(Backend::ByPath as usize)
+        self.numbered(Backend::User as usize)
     }
 
     /// The backend for the contents of images, once an image was opened.
@@ -612,6 +610,9 @@ impl Tree {
 impl Tree {
     /// See [`Vfs::attr`].
     pub fn attr(&mut self, node: Node) -> FsResult<Attr> {
+        if HAS_NFS && node == root::ROOT {
+            return Ok(root::attr());
+        }
         self.backend(node)?.attr(node)
     }
 
@@ -620,8 +621,7 @@ impl Tree {
         if dir.is_inside() {
             self.admit(dir, Access::Execute)?;
         }
-        #[cfg(bare)]
-        if dir == TOP {
+        if HAS_NFS && dir == root::ROOT {
             return self.lookup_export(name);
         }
         Ok(self.backend(dir)?.lookup(dir, name)?.limited_by(dir))
@@ -670,8 +670,7 @@ impl Tree {
         detail: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        #[cfg(bare)]
-        if dir == TOP {
+        if HAS_NFS && dir == root::ROOT {
             return self.list_exports(from, each);
         }
         self.admit(dir, Access::Read)?;
@@ -680,6 +679,9 @@ impl Tree {
 
     /// See [`Vfs::statfs`].
     pub fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
+        if HAS_NFS && node == root::ROOT {
+            return Ok(root::statfs());
+        }
         self.backend(node)?.statfs(node)
     }
 

@@ -27,8 +27,6 @@ mod by_handle;
 mod by_path;
 #[cfg(test)]
 mod conformance;
-#[cfg(bare)]
-pub mod disks;
 mod error;
 mod exports;
 mod handle;
@@ -37,11 +35,14 @@ mod images;
 pub mod iso;
 mod jobs;
 mod kernel;
+#[cfg(bare)]
+pub mod media;
 mod name;
 mod names;
 mod node;
 pub mod ram;
 mod reading;
+mod root;
 #[cfg(any(test, fuzzing))]
 pub mod shared;
 mod stop;

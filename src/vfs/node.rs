@@ -3,12 +3,14 @@
 /// The kinds of backends. A tree has at most one of each; the top 3 bits of a node are its number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Backend {
-    /// The host's files by handle. On a machine without a kernel: files of an archive, in memory.
-    ByHandle,
+    /// The host's files by handle. On a machine without an operating system: files of an archive, in memory.
+    Host,
     /// Files in memory.
     Ram,
-    /// The host's files by path. On a machine without a kernel: its disks, as images whose contents are exported.
-    ByPath = 3,
+    /// Disks of a machine without an operating system.
+    Media,
+    /// The host's files by path.
+    User,
     /// Contents of ISO images. Must be the last: [`Node::is_inside`] tests the highest bit, which only its nodes have.
     Images,
 }
@@ -51,6 +53,9 @@ impl Node {
     /// Mask of the bits of a generation that fit a node.
     pub(super) const GENERATION_MASK: u16 = 0x7ff;
 
+    /// The largest backend-private number.
+    pub(super) const NUMBER_MAX: u32 = (1 << 27) - 1;
+
     /// Creates a node from a slot in the backend's table and the generation of the object in that slot.
     pub(super) const fn new(
         backend: Backend,
@@ -79,7 +84,7 @@ impl Node {
 
     /// The backend-private number.
     pub(super) const fn number(self) -> u32 {
-        self.0 & ((1 << 27) - 1)
+        self.0 & Self::NUMBER_MAX
     }
 
     /// Returns true if the export's rules allow changes of the object.

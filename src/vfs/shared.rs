@@ -23,7 +23,7 @@ impl Tree {
         self.open(handle, caller, &Peer::NONE)
     }
 
-    /// A tree with one export, `path`. Its backend is registered twice: as `kind` and as [`Backend::ByPath`].
+    /// A tree with one export, `path`. Its backend is registered twice: as `kind` and as [`Backend::User`].
     pub fn of(
         kind: Backend,
         backend: [&'static mut dyn Vfs; 2],
@@ -32,7 +32,7 @@ impl Tree {
     ) -> Self {
         let mut tree = Self::default();
         let [one, other] = backend;
-        tree.add(Backend::ByPath, other);
+        tree.add(Backend::User, other);
         tree.add(kind, one);
         let root = ExportRoot::fixed(kind, tag, false);
         tree.export(path, &[Client::everyone(RULES)], root).unwrap();

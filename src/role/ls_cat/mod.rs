@@ -50,7 +50,7 @@ pub(super) fn run(args: Args, whole: bool) -> Result<(), Fatal> {
         path: walk::Text::new(),
         tree: Tree::default(),
     });
-    look.tree.add(Backend::ByPath, mem::leak(User::new(1)));
+    look.tree.add(Backend::User, mem::leak(User::new(1)));
     look.tree.enter_all_images();
     for word in args {
         let word = word.to_bytes();

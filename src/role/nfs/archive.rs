@@ -163,7 +163,7 @@ mod tests {
         fn new(bytes: &[u8]) -> Self {
             let counts = counts(bytes).unwrap();
             let mut ram = Ram::new(b"/initrd", counts, instance(bytes), FileTime::default);
-            ram.backend = crate::vfs::Backend::ByHandle;
+            ram.backend = crate::vfs::Backend::Host;
             let result = unpack(&mut ram, bytes, &Rules::default());
             Self { ram, result }
         }

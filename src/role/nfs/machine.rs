@@ -16,7 +16,7 @@ use crate::net::link::FRAME_BYTES_MAX;
 use crate::sys::{self, Errno, bare};
 use crate::text::text;
 use crate::vfs::ram::{Counts, Ram};
-use crate::vfs::{Backend, ExportRoot, FileTime, Rules, Tree, disks};
+use crate::vfs::{Backend, ExportRoot, FileTime, Rules, Tree, media};
 
 /// Export path of the files in memory.
 pub(in super::super) const RAM: &[u8] = b"/ram";
@@ -66,8 +66,8 @@ pub(in super::super) fn ram_bytes() -> usize {
 /// Adds all exports to the tree.
 pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
     tree.add(
-        Backend::ByPath,
-        mem::leak(disks::MachineDisks::new(Media::open(), clock)),
+        Backend::Media,
+        mem::leak(media::Media::new(Media::open(), clock)),
     );
     // A medium that cannot be exported is reported, but a server without any export ends.
     let mut first = None;
@@ -101,7 +101,7 @@ fn add_export(wanted: &ExportArgument, tree: &mut Tree) -> Result<(), Fatal> {
         path => {
             let number = Media::number_of(path);
             let number = number.ok_or_else(|| cannot_export(wanted, Errno::NOENT))?;
-            disks::MachineDisks::export(number as u32)
+            media::Media::export(number as u32)
         }
     };
     // The tree has the export's hosts already. Opens an exported image now, so that a disk without a file system is reported.
@@ -150,12 +150,12 @@ fn unpack(wanted: &ExportArgument, tree: &mut Tree) -> Result<ExportRoot, Fatal>
     let (path, module) = (wanted.path.to_bytes(), bare::module());
     let counts = archive::counts(module).unwrap_or(Counts::within(0));
     let ram = mem::leak(Ram::new(path, counts, archive::instance(module), clock));
-    ram.backend = Backend::ByHandle;
+    ram.backend = Backend::Host;
     let root = archive::unpack(ram, module, &wanted.rules);
     let root = root.map_err(|_| {
         let why = text!("the archive is damaged, lacks a directory, or has 65,535 objects or more");
         complain(FAILED, text!("cannot export"), path, why)
     })?;
-    tree.add(Backend::ByHandle, ram);
+    tree.add(Backend::Host, ram);
     Ok(root)
 }

@@ -218,7 +218,7 @@ fn export_host(
         files.groups = groups::Groups::start(options, file_user, host)?;
     }
     let form = choose_form(options, host, tree)?;
-    tree.add(Backend::ByHandle, host);
+    tree.add(Backend::Host, host);
     tree.reopens = true;
     let mut is_any = tree.exports().is_empty();
     for number in 0..tree.exports().len() {

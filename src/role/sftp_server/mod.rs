@@ -181,7 +181,7 @@ fn server(
             return Err(failed(what, jail.to_bytes(), errno));
         }
         jail = user.jail_descriptor();
-        tree.add(Backend::ByPath, user);
+        tree.add(Backend::User, user);
     }
     let text = || mem::bytes(ACCOUNT_BYTES_MAX);
     let uid = sys::user_id();

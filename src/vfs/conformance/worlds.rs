@@ -161,7 +161,7 @@ impl Served {
     pub(super) fn several(host: Host, exports: &[(&Path, Rules)]) -> FsResult<Self> {
         let host = Rc::new(RefCell::new(host));
         let mut tree = Tree::default();
-        tree.add(Backend::ByHandle, Shared::lend(&host));
+        tree.add(Backend::Host, Shared::lend(&host));
         tree.reserve(&Room {
             paths: exports.len(),
             entries: exports.len(),
@@ -327,9 +327,9 @@ impl OfUser {
             }
             let user = Rc::new(RefCell::new(user));
             let mut tree = Tree::default();
-            tree.add(Backend::ByPath, Shared::lend(&user));
+            tree.add(Backend::User, Shared::lend(&user));
             // Tests of objects start at the tree's root directory.
-            let root = ExportRoot::fixed(Backend::ByPath, 0, false);
+            let root = ExportRoot::fixed(Backend::User, 0, false);
             tree.export(b"/", &[Client::everyone(crate::vfs::shared::RULES)], root)
                 .unwrap();
             check(&mut Self {
@@ -403,7 +403,7 @@ fn two_backends_keep_their_own_umask_and_user() {
     std::fs::set_permissions(&host.dir, PermissionsExt::from_mode(0o777)).unwrap();
     let is_privileged = host.is_privileged();
     let tree = host.vfs();
-    tree.add(Backend::ByPath, Shared::lend(&user));
+    tree.add(Backend::User, Shared::lend(&user));
     let root = tree.root(0).unwrap();
     let handle = tree.handle(root).unwrap();
     let caller = Caller {

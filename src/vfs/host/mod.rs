@@ -211,7 +211,7 @@ impl Host {
         let mut buffer = [0; EXPORT_PATH_BYTES_MAX];
         let real = fs::path_of(top.dir.as_raw_fd(), &mut buffer);
         let mut root = ExportRoot {
-            backend: Backend::ByHandle,
+            backend: Backend::Host,
             tag: top.tag,
             is_image: top.is_image,
             is_linked: !real.is_empty() && real != path.to_bytes(),

@@ -44,7 +44,7 @@ impl Host {
         Some(Ended { id, kind, result })
     }
 
-    /// As [`Vfs::stage`].
+    /// As [`Vfs::stage`](super::super::Vfs::stage).
     pub(super) fn stage_file(&mut self, file: &Pin) -> FsResult<()> {
         let (entry, _) = self.at(file.node)?;
         if crate::config::HAS_SERVE && self.is_shared {
@@ -57,7 +57,7 @@ impl Host {
         self.schedule(file.node, Scheduled::Promised)
     }
 
-    /// As [`Vfs::stage_export`].
+    /// As [`Vfs::stage_export`](super::super::Vfs::stage_export).
     pub(super) fn stage_system(&mut self, tag: u32) {
         if crate::config::HAS_SERVE
             && let Ok(export) = self.find_or_open(super::handle::root(tag).bytes())
@@ -68,7 +68,7 @@ impl Host {
         }
     }
 
-    /// As [`Vfs::reap`].
+    /// As [`Vfs::reap`](super::super::Vfs::reap).
     pub(super) fn complete_all(&mut self, each: &mut dyn FnMut(Ended)) {
         if let Some(workers) = &mut self.dirty.workers {
             workers.drain();

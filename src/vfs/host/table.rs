@@ -277,7 +277,7 @@ impl Table {
 
 impl Slot {
     fn node(&self, at: usize) -> Node {
-        Node::new(Backend::ByHandle, Rights::ALL, at, self.generation)
+        Node::new(Backend::Host, Rights::ALL, at, self.generation)
     }
 }
 

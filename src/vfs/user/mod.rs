@@ -77,7 +77,7 @@ fn stat(node: Node) -> FsResult<Attr> {
 
 /// The node of a descriptor.
 const fn node_of(file: RawFd) -> Node {
-    Node::of_number(Backend::ByPath, Rights::ALL, file as u32)
+    Node::of_number(Backend::User, Rights::ALL, file as u32)
 }
 
 impl User {

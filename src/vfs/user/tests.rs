@@ -47,7 +47,7 @@ impl Served {
     fn new(pin_count: usize) -> Self {
         let user = Rc::new(RefCell::new(User::new(pin_count)));
         let mut tree = Tree::default();
-        tree.add(Backend::ByPath, Shared::lend(&user));
+        tree.add(Backend::User, Shared::lend(&user));
         Self { tree, user }
     }
 
