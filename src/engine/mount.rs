@@ -117,8 +117,10 @@ fn is_check(listener: Ipv6Addr, cx: &Cx<'_>, request: &Request<'_, '_>) -> bool 
 /// Checks that the peer may mount an export, and opens the export again, because the host may have another directory there now.
 fn admit(cx: &mut Cx<'_>, export: usize) -> Result<Rules, Refusal> {
     let rules = cx.vfs.rules(export, &cx.peer).map_err(|error| {
+        if let Some(until) = error.until() {
+            return Refusal::Stop(until);
+        }
         let why = match error {
-            FsError::Again(until) => return Refusal::Stop(until),
             FsError::Permission => text!("the port is not below 1024; see the option insecure"),
             _ => text!("not exported to this host"),
         };
@@ -156,7 +158,9 @@ enum Refusal {
 impl From<FsError> for Refusal {
     fn from(error: FsError) -> Self {
         let (status, why) = match error {
-            FsError::Again(until) => return Self::Stop(until),
+            FsError::AwaitsDisk | FsError::AwaitsNames | FsError::AwaitsTurn => {
+                return Self::Stop(error.until().unwrap_or(Until::Turn));
+            }
             FsError::NoEntry => (Status::NoEntry, text!("no such directory in the export")),
             FsError::NotDirectory | FsError::IsDirectory => {
                 (Status::NotDirectory, text!("not a directory"))

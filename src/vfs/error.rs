@@ -1,9 +1,10 @@
 //! Errors of a backend: the POSIX errors that protocols distinguish.
 
-use super::Until;
+use super::{JobId, Until};
 
 /// The reason why a call failed, or did not begin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)] // `FsResult<u32>` and `FsResult<Node>` then fit in two registers.
 pub enum FsError {
     /// Not the owner.
     Permission,
@@ -51,18 +52,30 @@ pub enum FsError {
     NotSupported,
     /// Descriptors, memory or table entries ran out. The same request may succeed later.
     TryLater,
-    /// Nothing was done yet. The caller repeats the call after this event.
-    Again(Until),
+    /// Nothing was done yet: a disk of a machine without an operating system must read something first.
+    AwaitsDisk,
+    /// Nothing was done yet: a look-up of host names must end first.
+    AwaitsNames,
+    /// Nothing was done yet: a bounded search goes on in the next turn.
+    AwaitsTurn,
 }
 
 impl FsError {
-    /// Returns true for [`Self::Again`].
+    /// The event that must come before the call is repeated; `None` after a failure.
+    pub const fn until(self) -> Option<Until> {
+        match self {
+            Self::AwaitsDisk => Some(Until::Job(JobId::DISKS)),
+            Self::AwaitsNames => Some(Until::Job(JobId::NAMES)),
+            Self::AwaitsTurn => Some(Until::Turn),
+            _ => None,
+        }
+    }
+
+    /// Returns true if the call has done nothing yet and is to be repeated.
     pub const fn stops(self) -> bool {
-        matches!(self, Self::Again(_))
+        self as u32 >= Self::AwaitsDisk as u32
     }
 }
-
-const _: () = assert!(size_of::<FsError>() == 4);
 
 /// Result of a backend's method.
 pub type FsResult<T> = Result<T, FsError>;

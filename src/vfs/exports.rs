@@ -8,8 +8,7 @@ use super::names::{Names, Verdict};
 use super::reading::{Client, ExportRoot, Exports, KeptHosts, Place, Reading, Room};
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult, FsStat,
-    JobId, Kind, Name, Node, Patience, Peer, Pin, Rights, SetAttr, Target, Until, Vfs, is_image,
-    root,
+    Kind, Name, Node, Patience, Peer, Pin, Rights, SetAttr, Stop, Target, Vfs, is_image, root,
 };
 use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_ISO, HAS_NAMES, HAS_NFS, REFUSED_USER_COUNT_MAX};
 use crate::mem::{self, Slots};
@@ -452,7 +451,7 @@ impl Tree {
             }
         }
         if undecided < best {
-            return Err(FsError::Again(Until::Job(JobId::NAMES)));
+            return Err(FsError::AwaitsNames);
         }
         if best == NO_HOST {
             return Err(FsError::Stale);
@@ -561,7 +560,11 @@ impl Tree {
     /// # Errors
     /// As [`Vfs::read`].
     pub fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        self.read_with(pin, offset, out, Patience::Forever)
+        let read = self.read_with(pin, offset, out, Patience::Forever);
+        read.map_err(|stop| match stop {
+            Stop::Failed(error) => error,
+            Stop::Again(_) => FsError::AwaitsDisk,
+        })
     }
 
     /// See [`Vfs::read`].
@@ -574,7 +577,7 @@ impl Tree {
         offset: u64,
         out: &mut [u8],
         patience: Patience,
-    ) -> FsResult<u32> {
+    ) -> Result<u32, Stop> {
         self.backend(pin.node)?.read(pin, offset, out, patience)
     }
 

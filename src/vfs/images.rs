@@ -8,7 +8,7 @@ use super::volume::{Block as _, Disk, Run, Volume};
 use super::walk::put;
 use super::{
     Access, Attr, Backend, Detail, DirEntry, Extent, FileId, FileTime, FsError, FsResult, FsStat,
-    Handle, Name, Node, ObjectType, Patience, Pin, Rights, Vfs, handle, iso, udf,
+    Handle, Name, Node, ObjectType, Patience, Pin, Rights, Stop, Vfs, handle, iso, udf,
 };
 use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
 use crate::mem::Slots;
@@ -503,7 +503,7 @@ impl Vfs for Images {
     }
 
     #[inline(never)]
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8], _: Patience) -> FsResult<u32> {
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8], _: Patience) -> Result<u32, Stop> {
         let mut done = 0;
         while done < out.len() {
             let rest = out.get_mut(done..).unwrap_or_default();

@@ -62,7 +62,7 @@ pub use name::{Name, is_image};
 pub use names::{Addresses, NamedPeer};
 pub use node::{Backend, Node, Pin, Rights};
 pub use reading::{Client, Export, ExportRoot, Exports, HostName, Room};
-pub use stop::{Patience, Until};
+pub use stop::{Patience, Stop, Until};
 
 /// The object to create under a new name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -283,8 +283,8 @@ pub trait Vfs {
         _offset: u64,
         _out: &mut [u8],
         _patience: Patience,
-    ) -> FsResult<u32> {
-        Err(FsError::Stale)
+    ) -> Result<u32, Stop> {
+        Err(FsError::Stale.into())
     }
     /// The extent of at most `len` bytes at `offset` of a file that is pinned for reading. `None`: use [`read`](Self::read).
     /// If the file changes later, the extent may contain other bytes.

@@ -44,7 +44,9 @@ impl Tree {
         let mut number = from as usize;
         while number < self.exports().len() {
             let top = self.enter(number, &peer);
-            if let Err(error @ FsError::Again(_)) = top {
+            if let Err(error) = top
+                && error.stops()
+            {
                 return Err(error);
             }
             let is_seen = top != Err(FsError::Access);

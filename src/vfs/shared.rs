@@ -3,7 +3,7 @@
 use super::{
     Access, Attr, Backend, Caller, Client, CreateWhat, Detail, DirEntry, Ended, ExportRoot, Extent,
     FileId, FileTime, FsResult, FsStat, Handle, ImageFile, Job, Kind, Name, Node, OpenFlags,
-    Patience, Peer, Pin, Rules, SetAttr, Submitted, Target, Tree, Vfs,
+    Patience, Peer, Pin, Rules, SetAttr, Stop, Submitted, Target, Tree, Vfs,
 };
 use core::cell::RefCell;
 use core::ffi::CStr;
@@ -101,7 +101,7 @@ impl<B: Vfs + 'static> Vfs for Shared<B> {
         fn image(dir: Node, name: Option<Name<'_>>) -> FsResult<ImageFile>;
         fn pin(node: Node, access: Option<Access>) -> FsResult<Pin>;
         fn unpin(pin: Pin);
-        fn read(pin: &Pin, offset: u64, out: &mut [u8], patience: Patience) -> FsResult<u32>;
+        fn read(pin: &Pin, offset: u64, out: &mut [u8], patience: Patience) -> Result<u32, Stop>;
         fn extent(pin: &Pin, offset: u64, len: u32) -> Option<Extent>;
         fn write(pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
         fn sync(pin: &Pin) -> FsResult<()>;

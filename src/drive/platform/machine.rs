@@ -6,7 +6,7 @@ use crate::net::link::FRAME_BYTES_MAX;
 use crate::sys::bare;
 use crate::sys::bare::virtio::{self, DiskRead};
 use crate::vfs::volume::{Disks, sum};
-use crate::vfs::{Attr, FileTime, FsError, FsResult, JobId, ObjectType, Until};
+use crate::vfs::{Attr, FileTime, FsError, FsResult, ObjectType};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Number of media: the boot module, then the disks.
@@ -107,9 +107,7 @@ fn read(number: usize, offset: u64, out: &mut [u8]) -> FsResult<u32> {
     };
     match read {
         DiskRead::Done => Ok(len as u32),
-        DiskRead::Pending if patience == PATIENCE_MS => {
-            Err(FsError::Again(Until::Job(JobId::DISKS)))
-        }
+        DiskRead::Pending if patience == PATIENCE_MS => Err(FsError::AwaitsDisk),
         _ => Err(FsError::Io),
     }
 }

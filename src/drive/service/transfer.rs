@@ -105,8 +105,10 @@ impl<'a> Carrier<'a> {
                         .map_err(to_send)?;
                     match sent {
                         Ok(count) => (count, Submitted::Done(Ok(()))),
-                        Err(FsError::Again(Until::Job(id))) => return Err(Halt::Job(id)),
-                        Err(error) => return Ok(Err(error)),
+                        Err(error) => match error.until() {
+                            Some(Until::Job(id)) => return Err(Halt::Job(id)),
+                            _ => return Ok(Err(error)),
+                        },
                     }
                 }
                 _ => {

@@ -4,13 +4,13 @@ use super::message::Answer;
 use super::*;
 use crate::config::{NAME_REFRESH, NAME_RETRY};
 use crate::event::testing::Sink;
-use crate::vfs::{Client, FsError, FsResult, JobId, Peer, Room, Rules, Until};
+use crate::vfs::{Client, FsError, FsResult, Peer, Room, Rules};
 use crate::wire::dns::{CLASS_IN, Head, Name, Section, Writer, flag, kind};
 use crate::wire::exports::hosts;
 use std::boxed::Box;
 
 /// A look-up must end before the rules are known.
-const UNDECIDED: FsError = FsError::Again(Until::Job(JobId::NAMES));
+const UNDECIDED: FsError = FsError::AwaitsNames;
 
 /// The behaviour of the name servers.
 type Zone = fn(name: &str, kind: u16) -> Reply;

@@ -52,6 +52,15 @@ impl From<FsError> for Fault {
     }
 }
 
+impl From<crate::vfs::Stop> for Fault {
+    fn from(stop: crate::vfs::Stop) -> Self {
+        match stop {
+            crate::vfs::Stop::Failed(error) => Self::Files(error),
+            crate::vfs::Stop::Again(until) => Self::Stop(Stop::Again(until)),
+        }
+    }
+}
+
 impl From<Malformed> for Fault {
     fn from(why: Malformed) -> Self {
         Self::Stop(why.into())
@@ -290,8 +299,10 @@ impl Nfs {
             Ok(()) => Status::Ok,
             Err(Fault::Stop(stop)) => return Err(stop),
             Err(Fault::Status(status)) => status,
-            Err(Fault::Files(FsError::Again(until))) => return Err(Stop::Again(until)),
             Err(Fault::Files(error)) => {
+                if let Some(until) = error.until() {
+                    return Err(Stop::Again(until));
+                }
                 if let (FsError::Access, Some(object)) = (error, object) {
                     groups::report_refusal(cx, &request.call, &object.attr);
                 }

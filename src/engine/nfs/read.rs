@@ -6,7 +6,7 @@ use super::{Answer, Fault, Object, check_regular};
 use crate::config::{LINK_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
 use crate::event;
 use crate::text::Text;
-use crate::vfs::{Access, FsError, Patience, Until};
+use crate::vfs::{self, Access, Patience, Until};
 
 const WORD_BYTES: usize = 4;
 /// Length of count, eof and the data's length word, between the attributes and the data (bytes).
@@ -42,10 +42,12 @@ pub(super) fn read(
     }
     // Read the data to its final position first, because the count in front of it is not known yet.
     let data = reply.ahead(COUNTS_BYTES, inline);
-    let got = cx.vfs.read_with(&file, offset, data, request.patience);
-    if let (Patience::Now, Err(FsError::Again(Until::Job(id)))) = (request.patience, got) {
-        return Err(Fault::Stop(Stop::Fetch(id, file)));
-    }
+    let got = match cx.vfs.read_with(&file, offset, data, request.patience) {
+        Err(vfs::Stop::Again(Until::Job(id))) if request.patience == Patience::Now => {
+            return Err(Fault::Stop(Stop::Fetch(id, file)));
+        }
+        got => got,
+    };
     cx.vfs.unpin(file);
     let got = got?;
     // The file shrank meanwhile if fewer bytes were read than its size allowed; then these bytes end at the file's end.

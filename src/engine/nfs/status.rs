@@ -29,8 +29,11 @@ impl From<FsError> for Status {
             FsError::BadHandle => Self::BadHandle,
             FsError::BadCookie => Self::BadCookie,
             FsError::NotSupported => Self::NotSupported,
-            // The call is repeated instead of answered if it stops.
-            FsError::TryLater | FsError::Again(_) => Self::TryLater,
+            // A call that stops is repeated instead of answered.
+            FsError::TryLater
+            | FsError::AwaitsDisk
+            | FsError::AwaitsNames
+            | FsError::AwaitsTurn => Self::TryLater,
         }
     }
 }

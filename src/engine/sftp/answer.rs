@@ -7,7 +7,6 @@ use super::requests::{
 use super::status::{Fault, Outcome};
 use super::{Next, Turn};
 use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
-use crate::vfs::FsError;
 use crate::wire::sftp::kind;
 
 impl Turn<'_> {
@@ -28,10 +27,14 @@ impl Turn<'_> {
             Ok(()) => Fault::NeedOutput,
         };
         self.reply.truncate(start);
+        if let Fault::Files(error) = fault
+            && let Some(until) = error.until()
+        {
+            return Err(until.into());
+        }
         match fault {
             Fault::NeedOutput => return Err(Next::Output),
             Fault::Busy => return Err(Next::Soon),
-            Fault::Files(FsError::Again(until)) => return Err(until.into()),
             Fault::Later => {}
             fault => {
                 let (level, reply) = (self.sftp.level, &mut self.reply);

@@ -10,7 +10,7 @@ use super::status::{Fault, Outcome};
 use super::{Session, Turn};
 use crate::config::{JOB_COUNT_MAX, SFTP_BATCH_BYTES};
 use crate::mem::Ends as _;
-use crate::vfs::{FsError, Tree, Until};
+use crate::vfs::{Tree, Until};
 use crate::wire::sftp::kind;
 
 /// Length (bytes) of a copy up to the end of the file.
@@ -156,7 +156,7 @@ impl Turn<'_> {
         let fault = match continue_job(job, check, hashes, handles, self.vfs, reply.space()) {
             Ok(()) => Fault::Done,
             Err(Fault::Later) => return None,
-            Err(Fault::Files(FsError::Again(until))) => return Some(until),
+            Err(Fault::Files(error)) if error.stops() => return error.until(),
             Err(fault) => fault,
         };
         jobs.first = (jobs.first + 1) % JOB_COUNT_MAX;

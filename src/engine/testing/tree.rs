@@ -5,7 +5,7 @@ use crate::vfs::shared::delegate;
 use crate::vfs::{
     self, Access, Attr, Backend, Bytes, Caller, CreateWhat, Detail, DirEntry, Ended, Extent,
     FileId, FileTime, FsError, FsResult, FsStat, Handle, Job, JobId, JobKind, Kind, Name, Node,
-    OpenFlags, Patience, Pin, Rules, SetAttr, Submitted, Target, Until, Vfs,
+    OpenFlags, Patience, Pin, Rules, SetAttr, Stop, Submitted, Target, Until, Vfs,
 };
 use core::cell::{Cell, RefCell, RefMut};
 use core::ops::{ControlFlow, Deref, DerefMut};
@@ -74,7 +74,7 @@ impl Host {
     fn works(&self) -> FsResult<()> {
         if let Some(left) = self.waits_left.get().checked_sub(1) {
             self.waits_left.set(left);
-            return Err(FsError::Again(Until::Job(JobId::DISKS)));
+            return Err(FsError::AwaitsDisk);
         }
         self.io_error.get().map_or(Ok(()), Err)
     }
@@ -304,13 +304,13 @@ impl Vfs for Misbehaving {
         offset: u64,
         out: &mut [u8],
         patience: Patience,
-    ) -> FsResult<u32> {
+    ) -> Result<u32, Stop> {
         if patience == Patience::Now && self.host().is_cold.get() {
             let len = out.len() as u32;
             if let Some(extent) = self.extent(pin, offset, len)
                 && let Submitted::Pending(id) = self.submit(Job::Read(extent))
             {
-                return Err(FsError::Again(Until::Job(id)));
+                return Err(Stop::Again(Until::Job(id)));
             }
         }
         self.host().works()?;

@@ -177,7 +177,8 @@ mod tests {
                 ObjectType::Regular => {
                     let pin = self.ram.pin(node, Some(Access::Read))?;
                     self.ram
-                        .read(&pin, 0, &mut bytes, crate::vfs::Patience::Forever)?;
+                        .read(&pin, 0, &mut bytes, crate::vfs::Patience::Forever)
+                        .unwrap();
                     self.ram.unpin(pin);
                 }
                 ObjectType::SymbolicLink => _ = self.ram.readlink(node, &mut bytes)?,

@@ -259,12 +259,14 @@ fn walk(vfs: &mut Tree, path: &str) -> FsResult<Node> {
         })
 }
 
-/// Opens a handle, and like a client retries on TryLater, and like the driver on Again: Linux returns ENOMEM for a handle whose inode number is just being reused
+/// Opens a handle, and like a client retries on TryLater, and like the driver after a stop: Linux returns ENOMEM for a handle whose inode number is just being reused
 /// for a new object.
 fn open(vfs: &mut Tree, handle: &[u8]) -> FsResult<Node> {
     (0..1000)
         .map(|_| vfs.open_as(handle, &Caller::default()))
-        .find(|opened| !matches!(opened, Err(FsError::TryLater | FsError::Again(_))))
+        .find(
+            |opened| !matches!(opened, Err(error) if error.stops() || *error == FsError::TryLater),
+        )
         .unwrap_or(Err(FsError::TryLater))
 }
 

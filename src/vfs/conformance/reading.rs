@@ -1,6 +1,6 @@
 //! Conformance tests of unchanged trees: attributes, names, reading, listing, handles.
 
-use super::super::{Access, Attr, Caller, Detail, FsError, Handle, Kind, Name, ObjectType, Until};
+use super::super::{Access, Attr, Caller, Detail, FsError, Handle, Kind, Name, ObjectType};
 use super::worlds::{SPARSE_BYTES, TAIL_OFFSET};
 use super::{World, list, open, read, walk, writable};
 use crate::config::SEARCH_ENTRY_COUNT;
@@ -216,7 +216,7 @@ pub(super) fn search_continues_for_its_own_handle(world: &mut dyn World) {
     world.restart();
     let vfs = world.vfs();
     let first = vfs.open_as(lost.0.bytes(), &Caller::default());
-    assert_eq!(first, Err(FsError::Again(Until::Turn)));
+    assert_eq!(first, Err(FsError::AwaitsTurn));
     let node = open(vfs, inner.0.bytes()).unwrap();
     assert_eq!(vfs.attr(node).unwrap().inode, inner.1);
     assert_eq!(open(vfs, lost.0.bytes()), Err(FsError::Stale));

@@ -1,6 +1,6 @@
 //! READs that the page cache answers.
 
-use super::super::{Extent, FileId, FsError, FsResult, Pin, Submitted, Until};
+use super::super::{Extent, FileId, FsError, Pin, Stop, Submitted, Until};
 use super::Host;
 use crate::sys::Errno;
 use crate::sys::linux::fs;
@@ -11,7 +11,12 @@ impl Host {
     ///
     /// # Errors
     /// `Again`: bytes are not in the page cache (RWF_NOWAIT), and a worker reads them.
-    pub(super) fn read_at_once(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+    pub(super) fn read_at_once(
+        &mut self,
+        pin: &Pin,
+        offset: u64,
+        out: &mut [u8],
+    ) -> Result<u32, Stop> {
         let (entry, export) = self.at(pin.node)?;
         let file = entry.file.as_raw_fd();
         let mut done = 0;
@@ -31,7 +36,7 @@ impl Host {
                         len: out.len() as u32,
                     };
                     match self.read_into_cache(&extent) {
-                        Submitted::Pending(id) => return Err(FsError::Again(Until::Job(id))),
+                        Submitted::Pending(id) => return Err(Stop::Again(Until::Job(id))),
                         Submitted::Done(_) => break,
                     }
                 }
@@ -39,6 +44,6 @@ impl Host {
                 Err(_) => export.tells_cached.set(false),
             }
         }
-        fs::pread(file, offset, out)
+        Ok(fs::pread::<FsError>(file, offset, out)?)
     }
 }

@@ -5,7 +5,7 @@
 
 use super::super::handle::PathHandle;
 use super::super::kernel::{self, READ};
-use super::super::{FsError, FsResult, Handle, Until};
+use super::super::{FsError, FsResult, Handle};
 use super::volume::{Volume, Volumes};
 use crate::config::{SEARCH_DEPTH_MAX, SEARCH_ENTRY_COUNT, SEARCH_STAT_COST};
 use crate::sys::linux::fs::{self, File, Statx};
@@ -89,7 +89,7 @@ impl Search {
             // A directory that cannot be read counts as searched.
             let _ = fs::list::<FsError>(dir.as_raw_fd(), *cookie, &mut |entry| {
                 if budget == 0 {
-                    hit = Err(FsError::Again(Until::Turn));
+                    hit = Err(FsError::AwaitsTurn);
                     return ControlFlow::Break(());
                 }
                 budget -= 1;

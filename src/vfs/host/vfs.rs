@@ -4,8 +4,8 @@ use super::super::jobs::{Ended, Extent, FileId, Job, Scope, Submitted};
 use super::super::kernel::{self, PATH, error, terminated};
 use super::super::{
     Access, Attr, Caller, CreateWhat, Detail, DirEntry, ExportRoot, FsError, FsResult, FsStat,
-    Handle, ImageFile, Kind, Name, Node, ObjectType, Patience, Pin, Rules, SetAttr, Target, Vfs,
-    handle,
+    Handle, ImageFile, Kind, Name, Node, ObjectType, Patience, Pin, Rules, SetAttr, Stop, Target,
+    Vfs, handle,
 };
 use super::Host;
 use super::table::Opened;
@@ -156,10 +156,10 @@ impl Vfs for Host {
         offset: u64,
         out: &mut [u8],
         patience: Patience,
-    ) -> FsResult<u32> {
+    ) -> Result<u32, Stop> {
         match patience {
             Patience::Now => self.read_at_once(pin, offset, out),
-            Patience::Forever => kernel::read(&self.at(pin.node)?.0.file, offset, out),
+            Patience::Forever => Ok(kernel::read(&self.at(pin.node)?.0.file, offset, out)?),
         }
     }
 

@@ -12,7 +12,7 @@ pub mod testing;
 
 use super::volume::{Block, Run};
 use super::walk::put;
-use super::{Attr, FileTime, FsError, FsResult, ObjectType, Until};
+use super::{Attr, FileTime, FsError, FsResult, ObjectType};
 use crate::config::IMAGE_LOOK_COUNT_MAX;
 use crate::mem;
 use crate::wire::iso9660::{
@@ -189,7 +189,7 @@ pub struct Image<B> {
     resumes: bool,
     looks_left: i32,
     /// The event that must come before the last sector can be read.
-    until: Option<Until>,
+    stop: Option<FsError>,
     sector: &'static mut [u8; SECTOR_BYTES as usize],
     names: Names,
 }
@@ -207,7 +207,7 @@ impl<B: Block> Image<B> {
             end: 0,
             resumes: false,
             looks_left: 0,
-            until: None,
+            stop: None,
             sector: mem::array(),
             names: Names::new(),
         }
@@ -451,15 +451,14 @@ impl<B: Block> Image<B> {
 
     /// Fails if the request needs a sector that a disk of a machine without an operating system reads now.
     fn check_wait(&self) -> FsResult<()> {
-        self.until
-            .map_or(Ok(()), |until| Err(FsError::Again(until)))
+        self.stop.map_or(Ok(()), Err)
     }
 
     /// Returns the sector that contains `at`, from there to its end. `None`: a read error, or the request's budget is used up.
     #[inline(never)]
     fn fetch(&mut self, at: u64) -> Option<&[u8]> {
         self.looks_left -= 1;
-        self.until = None;
+        self.stop = None;
         if self.looks_left < 0 {
             return None;
         }
@@ -471,9 +470,7 @@ impl<B: Block> Image<B> {
             let (part, missing) = self.sector.split_at_mut_checked(len).filter(|_| len > 0)?;
             missing.fill(0);
             let read = self.block.read(start, part);
-            if let Err(FsError::Again(until)) = read {
-                self.until = Some(until);
-            }
+            self.stop = read.err().filter(|error| error.stops());
             read.ok()?;
             self.at = start;
         }

@@ -2,8 +2,8 @@
 
 use super::super::{
     Access, Attr, Caller, CreateWhat, Detail, DirEntry, FileTime, FsError, FsResult, FsStat,
-    Handle, Kind, Name, Node, ObjectType, OpenFlags, Patience, Pin, Rules, SetAttr, Target, Vfs,
-    handle,
+    Handle, Kind, Name, Node, ObjectType, OpenFlags, Patience, Pin, Rules, SetAttr, Stop, Target,
+    Vfs, handle,
 };
 use super::bytes::SIZE_MAX;
 use super::{LINK_COUNT_MAX, OPENED, Ram, TOP, use_of};
@@ -38,15 +38,15 @@ impl Vfs for Ram {
         self.store.release_unlinked(number);
     }
 
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8], _: Patience) -> FsResult<u32> {
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8], _: Patience) -> Result<u32, Stop> {
         // For a file that was opened by path, the engine checks that it was opened for reading.
         let fits = pin.user != use_of(None);
         debug_assert!(fits, "pinned for another use");
         if !fits {
-            return Err(FsError::Invalid);
+            return Err(FsError::Invalid.into());
         }
         let number = self.find(pin.node)?;
-        self.store.read(number, ObjectType::Regular, offset, out)
+        Ok(self.store.read(number, ObjectType::Regular, offset, out)?)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {

@@ -5,7 +5,8 @@ use super::super::Access;
 use super::super::kernel::{self, PATH, READ, WRITE, change};
 use super::super::{
     Attr, Caller, CreateWhat, Detail, DirEntry, FileTime, FsError, FsResult, FsStat, Handle,
-    ImageFile, Kind, Name, Node, ObjectType, OpenFlags, Patience, Pin, Rules, SetAttr, Target, Vfs,
+    ImageFile, Kind, Name, Node, ObjectType, OpenFlags, Patience, Pin, Rules, SetAttr, Stop,
+    Target, Vfs,
 };
 use super::jail::Jail;
 use super::ring::NONE;
@@ -87,8 +88,8 @@ impl Vfs for User {
         fs::close(number(pin.node));
     }
 
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8], _: Patience) -> FsResult<u32> {
-        fs::read_some(number(pin.node), offset, out)
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8], _: Patience) -> Result<u32, Stop> {
+        Ok(fs::read_some::<FsError>(number(pin.node), offset, out)?)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
