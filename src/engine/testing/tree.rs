@@ -32,8 +32,10 @@ pub struct Host {
     pub open_error: Cell<Option<FsError>>,
     /// Error returned by operations on open objects, although their attributes are known.
     pub io_error: Cell<Option<FsError>>,
-    /// Number of further operations on open objects that must wait for a disk.
+    /// Number of further operations that must wait for a disk.
     pub waits_left: Cell<u32>,
+    /// Number of operations before one that must wait for a disk, once.
+    pub stops_after: Cell<Option<u32>>,
     /// Length (bytes) to which files shrink after their size was reported.
     pub shrunk_len: Cell<Option<u64>>,
     /// True if files have file descriptors (`extent` returns one). The simulated network cannot send from them.
@@ -71,16 +73,28 @@ pub struct Host {
 }
 
 impl Host {
-    fn works(&self) -> FsResult<()> {
+    /// Fails if the operation must wait for a disk.
+    fn stops(&self) -> FsResult<()> {
+        if let Some(left) = self.stops_after.get() {
+            self.stops_after.set(left.checked_sub(1));
+            if left == 0 {
+                return Err(FsError::AwaitsDisk);
+            }
+        }
         if let Some(left) = self.waits_left.get().checked_sub(1) {
             self.waits_left.set(left);
             return Err(FsError::AwaitsDisk);
         }
+        Ok(())
+    }
+
+    fn works(&self) -> FsResult<()> {
         self.io_error.get().map_or(Ok(()), Err)
     }
 
     /// Fails with `io_error` if that is set; otherwise records that names or attributes were changed.
     fn changes(&self) -> FsResult<()> {
+        self.stops()?;
         self.works()?;
         self.is_dirty.set(true);
         Ok(())
@@ -227,6 +241,7 @@ impl Misbehaving {
 
     /// Calls the model, unless the host fails with `io_error`.
     fn to_model_if_it_works<T>(&self, call: impl FnOnce(&mut Ram) -> FsResult<T>) -> FsResult<T> {
+        self.host().stops()?;
         self.host().works()?;
         self.to_model(call)
     }
@@ -305,6 +320,7 @@ impl Vfs for Misbehaving {
         out: &mut [u8],
         patience: Patience,
     ) -> Result<u32, Stop> {
+        self.host().stops()?;
         if patience == Patience::Now && self.host().is_cold.get() {
             let len = out.len() as u32;
             if let Some(extent) = self.extent(pin, offset, len)
@@ -367,7 +383,6 @@ impl Vfs for Misbehaving {
     delegate! {
         to_model_if_it_works:
         fn pin(node: Node, access: Option<Access>) -> FsResult<Pin>;
-        fn write(pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
         fn lookup(dir: Node, name: Name<'_>) -> FsResult<Node>;
         fn readlink(node: Node, out: &mut [u8]) -> FsResult<u32>;
         fn readdir(dir: Node, from: u64, detail: Detail, each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>) -> FsResult<bool>;
@@ -382,7 +397,14 @@ impl Vfs for Misbehaving {
         fn create(dir: Node, name: Name<'_>, make: CreateWhat<'_>, change: &SetAttr) -> FsResult<Node>;
     }
 
+    /// The work of a job, which waits for the disk itself.
+    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
+        self.host().works()?;
+        self.to_model(|ram| ram.write(pin, offset, bytes))
+    }
+
     fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
+        self.host().stops()?;
         self.host().open_error.get().map_or(Ok(()), Err)?;
         self.to_model(|ram| ram.open(handle))
     }

@@ -9,17 +9,24 @@ use cases::laws::{self, Case, Peer, Server};
 /// The engines as the server, and the state of the objects at the last `save`.
 pub(super) struct InProcess {
     pub(super) world: World,
+    /// Number of a call's operations before one that must wait for a disk.
+    stops_after: Option<u32>,
     saved: Option<Ram>,
 }
 
 impl InProcess {
     pub(super) fn new(world: World) -> Self {
-        Self { world, saved: None }
+        Self {
+            world,
+            stops_after: None,
+            saved: None,
+        }
     }
 }
 
 impl Server for InProcess {
     fn exchange(&mut self, message: &[u8]) -> Result<Vec<u8>> {
+        self.world.tree.host.stops_after.set(self.stops_after);
         let reply = self.world.reply(&super::Call(message.to_vec()));
         assert_eq!(self.world.tree.ram().pinned, 0, "a pin was kept");
         Ok(reply)
@@ -50,7 +57,7 @@ impl Server for InProcess {
 }
 
 /// Runs each case on a tree of its own.
-fn check(cases: impl IntoIterator<Item = Case>, tree: fn() -> Tree) {
+fn check(cases: impl IntoIterator<Item = Case>, tree: fn() -> Tree, stops_after: Option<u32>) {
     let mut failed = Vec::new();
     for (name, case) in cases {
         let mut world = World {
@@ -58,11 +65,14 @@ fn check(cases: impl IntoIterator<Item = Case>, tree: fn() -> Tree) {
             ..World::with_reply_cache()
         };
         let root = world.handle("");
-        let mut server = InProcess::new(world);
+        let mut server = InProcess {
+            stops_after,
+            ..InProcess::new(world)
+        };
         let mut peer = Peer::new(&mut server, root, 0);
         peer.auth = Auth::sys(b"box", 1000, 100, &[]);
         if let Err(error) = case(&mut peer) {
-            failed.push(format!("{name}: {error:#}"));
+            failed.push(format!("{name}, stopped after {stops_after:?}: {error:#}"));
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
@@ -70,10 +80,19 @@ fn check(cases: impl IntoIterator<Item = Case>, tree: fn() -> Tree) {
 
 #[test]
 fn laws_of_writable_exports_hold() {
-    check(laws::writable(), Tree::writable);
+    check(laws::writable(), Tree::writable, None);
 }
 
 #[test]
 fn laws_of_read_only_exports_hold() {
-    check(laws::read_only(), Tree::default);
+    check(laws::read_only(), Tree::default, None);
+}
+
+/// Whichever operation of a call stops first, the call goes on with the same reply, and changes nothing twice.
+#[test]
+fn laws_hold_if_any_operation_stops_once() {
+    for stops_after in 0..8 {
+        check(laws::writable(), Tree::writable, Some(stops_after));
+        check(laws::read_only(), Tree::default, Some(stops_after));
+    }
 }

@@ -320,3 +320,32 @@ fn random_pieces_give_equal_replies() {
         assert!(whole.tree.ram().is_like(&pieces.tree.ram()));
     });
 }
+
+/// Whichever operation of a request stops first, the request goes on with the same reply, and changes nothing twice.
+#[test]
+fn stopped_request_is_answered_as_any_other() {
+    let count = every(&mut World::connected()).len();
+    let answer = |at: usize, stops_after: Option<u32>| {
+        let mut world = World::connected();
+        let request = every(&mut world).swap_remove(at);
+        world.tree.host.stops_after.set(stops_after);
+        let output = world.talk(&request.bytes(), || usize::MAX).output;
+        let has_stopped = world.tree.host.stops_after.take().is_none();
+        world.hang_up();
+        (output, world, has_stopped)
+    };
+    let mut stop_count = 0;
+    for at in 0..count {
+        let (expect, whole, _) = answer(at, None);
+        for stops_after in 0..8 {
+            let (output, world, has_stopped) = answer(at, Some(stops_after));
+            assert_eq!(output, expect, "request {at}, operation {stops_after}");
+            assert!(whole.tree.ram().is_like(&world.tree.ram()), "request {at}");
+            stop_count += usize::from(has_stopped);
+        }
+    }
+    assert!(
+        stop_count > count,
+        "only {stop_count} operations have stopped"
+    );
+}
