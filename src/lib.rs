@@ -49,8 +49,8 @@
 //! | RPC records and their fragments | `engine/rpc/record.rs` |
 //! | the duplicate request cache | `engine/rpc/drc.rs`; `engine/rpc/connections.rs` has the open connections |
 //! | weak cache consistency (WCC): attributes before and after | `WccData` in `engine/nfs/change.rs`, for WRITE `WccAttr` in `engine/nfs/write.rs` |
-//! | the tree: the exports, their rules, the backend of an object | `vfs/exports.rs`, `vfs/node.rs` |
-//! | the tree as used by NFS, by SFTP | `vfs/by_handle.rs`, `vfs/by_path.rs` |
+//! | the tree: the exports, their rules, the backend of an object | `vfs/tree`, `vfs/node.rs` |
+//! | the tree as used by NFS, by SFTP | `vfs/tree/handles.rs`, `vfs/tree/paths.rs` |
 //! | file handles: kernel handles, path handles | `vfs/handle.rs`; `vfs/host/key.rs` has the secret of their MAC |
 //! | when a change is durable | `vfs/host/durable.rs` |
 //! | jobs: their trait, the worker threads, the waiting connections | `vfs/jobs.rs`, `sys/linux/workers.rs`, `drive/service/waits.rs` |

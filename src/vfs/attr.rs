@@ -1,6 +1,6 @@
 //! Attributes of objects, changes of them (SETATTR), and the state of a file system (FSSTAT).
 
-use super::exports::ROOT;
+use super::tree::rules::ROOT;
 use super::{FsError, FsResult};
 
 /// Kinds of objects. The values are bits 12 to 15 of `st_mode` (`S_IFMT`).

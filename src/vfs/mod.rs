@@ -23,12 +23,9 @@ use core::ops::ControlFlow;
 
 mod access;
 mod attr;
-mod by_handle;
-mod by_path;
 #[cfg(test)]
 mod conformance;
 mod error;
-mod exports;
 mod handle;
 pub mod host;
 mod images;
@@ -42,10 +39,10 @@ mod names;
 mod node;
 pub mod ram;
 mod reading;
-mod root;
 #[cfg(any(test, fuzzing))]
 pub mod shared;
 mod stop;
+mod tree;
 pub mod udf;
 pub mod user;
 pub mod volume;
@@ -54,7 +51,6 @@ pub mod walk;
 pub use access::{Access, Caller, GROUP_COUNT_MAX, Peer};
 pub use attr::{Attr, FileTime, FsStat, NewTime, ObjectType, SetAttr};
 pub use error::{FsError, FsResult};
-pub use exports::{OpenFault, Rules, Tree};
 pub use handle::{Form, Handle};
 pub use images::{ImageFile, Images};
 pub use jobs::{Bytes, Ended, Extent, FileId, Job, JobId, JobKind, Scope, Submitted};
@@ -63,6 +59,7 @@ pub use names::{Addresses, NamedPeer};
 pub use node::{Backend, Node, Pin, Rights};
 pub use reading::{Client, Export, ExportRoot, Exports, HostName, Room};
 pub use stop::{Patience, Stop, Until};
+pub use tree::{OpenFault, Rules, Tree};
 
 /// The object to create under a new name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,7 +3,7 @@
 //!
 //! Only a server that was started by root can switch. The export's rules squash callers as in exports(5).
 
-use super::super::exports::ROOT;
+use super::super::tree::rules::ROOT;
 use super::super::{Caller, FsError, FsResult, Rules};
 use super::groups::{GroupTable, Managed};
 use crate::sys::linux::{fsuid, group_id};

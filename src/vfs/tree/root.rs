@@ -1,7 +1,7 @@
 //! The pseudo root: a directory of the exports that a peer may see, for clients that begin above them. The names are the exports'
 //! paths without the leading "/". Nothing in it can be changed.
 
-use super::{
+use super::super::{
     Attr, Backend, DirEntry, FileTime, FsError, FsResult, FsStat, Name, Node, ObjectType,
     OpenFlags, Peer, Pin, Rights, Tree,
 };
@@ -117,8 +117,8 @@ pub(super) fn open(name: &[u8], how: &OpenFlags) -> FsResult<Pin> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ram::{Ram, TAG};
-    use super::super::{Client, Detail, ExportRoot};
+    use super::super::super::ram::{Ram, TAG};
+    use super::super::super::{Client, Detail, ExportRoot};
     use super::*;
     use crate::mem;
     use crate::wire::exports::{Hosts, Rules};

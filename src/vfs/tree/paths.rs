@@ -1,13 +1,13 @@
-//! The tree's methods for SFTP: objects by path, for a single peer. Paths are as clients write them; [`walk`](super::walk) has
+//! The tree's methods for SFTP: objects by path, for a single peer. Paths are as clients write them; [`walk`](super::super::walk) has
 //! their rules. The backend tries to resolve a path in one call. If it cannot, or an image is in the path, the tree walks it. Without
 //! a backend for paths, the tree walks every path from the pseudo root.
 
-use super::root::{self, ROOT};
-use super::walk::{BUFFER_BYTES, End, Path, next_name, put};
-use super::{
+use super::super::walk::{BUFFER_BYTES, End, Path, next_name, put};
+use super::super::{
     Attr, Backend, FileTime, FsError, FsResult, Node, ObjectType, OpenFlags, Peer, Pin, Tree,
     is_image,
 };
+use super::root::{self, ROOT};
 use crate::config::HAS_NFS;
 use core::ffi::CStr;
 

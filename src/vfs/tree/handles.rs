@@ -1,6 +1,6 @@
 //! The tree's methods for NFS: objects by handle, for many callers, with checks of a caller's rights.
 
-use super::{
+use super::super::{
     Access, Caller, FsError, FsResult, Handle, Name, Node, ObjectType, Peer, Pin, Rules, Tree, Vfs,
     handle,
 };

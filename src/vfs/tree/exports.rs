@@ -1,0 +1,287 @@
+//! The exports of a tree: their list, and the opening of their tops.
+
+use super::super::names::Names;
+use super::super::reading::{Client, ExportRoot, Place, Room};
+use super::super::{Backend, FsError, FsResult};
+use super::Tree;
+use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_NAMES};
+use crate::mem::{self};
+use core::ffi::CStr;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// The reason why an export cannot be opened.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenFault {
+    /// Number of the errno, or one of the numbers below; `EXIST`: another export has the same `fsid` or directory.
+    pub errno: u8,
+    /// The number of that export.
+    pub other: Option<usize>,
+}
+
+impl OpenFault {
+    /// The file is no ISO image. This number and the next ones are above those of Linux, whose errnos are passed on.
+    pub const NO_IMAGE: u8 = 200;
+    /// The files of the image are in UDF.
+    pub const OTHER_IMAGE: u8 = 201;
+    /// Nothing is mounted at the path.
+    pub const NOT_MOUNTED: u8 = 202;
+    /// A file system such as proc.
+    pub const PSEUDO: u8 = 203;
+
+    /// The number for an error of an image.
+    pub const fn of_image(error: FsError) -> Option<u8> {
+        match error {
+            FsError::Invalid => Some(Self::NO_IMAGE),
+            FsError::NotSupported => Some(Self::OTHER_IMAGE),
+            _ => None,
+        }
+    }
+
+    const fn of(errno: u8) -> Self {
+        Self { errno, other: None }
+    }
+}
+
+impl Tree {
+    /// Lets paths continue inside every image file, whatever its name, also if the path reached it by a symbolic link.
+    pub const fn enter_all_images(&mut self) {
+        self.enters_all_images = true;
+    }
+
+    /// Exports `root` as `path`, to these hosts besides those of earlier calls. Returns the number of the export. Called at the
+    /// start only.
+    ///
+    /// # Errors
+    /// `Exists`: another export has this tag.
+    pub fn export(
+        &mut self,
+        path: &[u8],
+        clients: &[Client<'_>],
+        root: ExportRoot,
+    ) -> FsResult<usize> {
+        if self.tagged(root.tag).is_some() {
+            return Err(FsError::Exists);
+        }
+        let mut room = self.reading.used();
+        room.paths += 1;
+        room.entries += clients.len();
+        room.bytes += path.len() + 1;
+        self.reserve(&room);
+        for client in clients {
+            self.reading.add(path, client);
+        }
+        self.number_new();
+        let number = self.number_of(path).ok_or(FsError::Stale)?;
+        if let Some(export) = self.exports.get_mut(number) {
+            export.root = Some(root);
+        }
+        Ok(number)
+    }
+
+    /// Returns true if the file system of an export is read-only, whatever the export's rules.
+    pub fn is_read_only(&mut self, number: usize) -> bool {
+        let root = self.root(number);
+        let stat = root.and_then(|root| self.statfs(root));
+        stat.is_ok_and(|stat| stat.read_only)
+    }
+
+    /// The number of the export of this path.
+    pub fn number_of(&self, path: &[u8]) -> Option<usize> {
+        let at = self.reading.find(path)? as u32;
+        self.exports.iter().position(|place| place.path == at)
+    }
+
+    /// Makes memory for readings of the exports. Called at the start only.
+    pub fn reserve(&mut self, room: &Room) {
+        self.reading.reserve(room);
+        self.next.reserve(room);
+        self.exports.reserve(room.paths);
+        if HAS_NAMES && room.names > 0 {
+            let names = self
+                .names
+                .get_or_insert_with(|| mem::leak(Names::default()));
+            names.reserve(room.names);
+        }
+    }
+
+    /// The largest number of exports.
+    pub const fn export_count_max(&self) -> usize {
+        self.exports.count()
+    }
+
+    /// Adds hosts that [`Tree::replace_clients`] will let mount the export of this path, which may be new. Returns false if these
+    /// hosts were added to it before: the first rules apply. `None`: no space.
+    pub fn add_client(&mut self, path: &[u8], client: &Client<'_>) -> Option<bool> {
+        self.next.add(path, client)
+    }
+
+    /// Records the file, line and column of the host name that [`Tree::add_client`] added last.
+    pub fn locate_name(&mut self, file: &[u8], at: (u32, u32)) {
+        self.next.locate_name(file, at);
+    }
+
+    /// Forgets the hosts added since the last call of [`Tree::replace_clients`].
+    pub fn drop_clients(&mut self) {
+        self.next.clear();
+    }
+
+    /// Replaces the hosts of all exports by those added since the last call. Exports without hosts end: each is passed to `ended`,
+    /// with true if it was open, and its number is free.
+    pub fn replace_clients(&mut self, ended: &mut dyn FnMut(usize, &[u8], bool)) {
+        for number in 0..self.exports.len() {
+            let Some(place) = self.exports.get_mut(number) else {
+                break;
+            };
+            let Some(path) = self.reading.path(place.path) else {
+                continue;
+            };
+            if let Some(at) = self.next.find(path) {
+                place.path = at as u32;
+                self.next.set_number(at, number);
+            } else {
+                ended(number, path, place.root.is_some());
+                place.path = Place::FREE;
+                self.close_export(number);
+            }
+        }
+        core::mem::swap(&mut self.reading, &mut self.next);
+        self.next.clear();
+        self.number_new();
+        if HAS_NAMES && let Some(names) = &mut self.names {
+            names.follow(&self.reading);
+        }
+    }
+
+    /// Gives each path of the valid reading that has no number yet a free one.
+    fn number_new(&mut self) {
+        let (mut at, mut number) = (0, 0);
+        while let Some(new) = self.reading.next_without_number(at) {
+            at = new;
+            let mut places = self.exports.iter().skip(number);
+            let free = places.position(|place| place.path == Place::FREE);
+            number = free.map_or(self.exports.len(), |free| number + free);
+            let place = Place {
+                root: None,
+                path: new as u32,
+            };
+            match self.exports.get_mut(number) {
+                Some(free) => *free = place,
+                // Cannot fail: the table has as many places as a reading has paths.
+                None => _ = self.exports.push(place),
+            }
+            self.reading.set_number(new, number);
+        }
+    }
+
+    /// Ends an export, until [`Tree::open_export`] opens it again.
+    pub fn close_export(&mut self, number: usize) {
+        if let Some(export) = self.exports.get_mut(number) {
+            export.root = None;
+        }
+        if let Some(backend) = self.handles(Backend::Host as usize) {
+            backend.close_top(number);
+        }
+    }
+
+    /// Opens an export's directory or image on the host, again if it was opened before: another one may be there now.
+    ///
+    /// # Errors
+    /// The reason; the export is missing then.
+    #[inline(never)]
+    pub fn open_export(&mut self, number: usize) -> Result<(), OpenFault> {
+        let opened = self.try_open(number);
+        if opened.is_err() {
+            self.has_missing = true;
+            self.close_export(number);
+        }
+        opened
+    }
+
+    fn try_open(&mut self, number: usize) -> Result<(), OpenFault> {
+        let gone = || OpenFault::of(FsError::Stale.number());
+        let export = self.exports().get(number).ok_or_else(gone)?;
+        let rules = export.common_rules();
+        let mut path = [0; EXPORT_PATH_BYTES_MAX];
+        mem::copy_into(&mut path, export.path.to_bytes_with_nul());
+        let backend = self.handles(Backend::Host as usize).ok_or_else(gone)?;
+        let root = backend
+            .open_top(number, mem::c_str(&path), &rules)
+            .map_err(OpenFault::of)?;
+        let other = self.tagged(root.tag).filter(|other| *other != number);
+        if other.is_some() {
+            let errno = FsError::Exists.number();
+            return Err(OpenFault { errno, other });
+        }
+        if let Some(export) = self.exports.get_mut(number) {
+            export.root = Some(root);
+        }
+        // Opens an image now, so that a file that is no image is an error.
+        let opened = self.root(number).map(drop);
+        opened.map_err(|error| {
+            let of_image = OpenFault::of_image(error).filter(|_| root.is_image);
+            OpenFault::of(of_image.unwrap_or_else(|| error.number()))
+        })
+    }
+
+    /// Opens an export as [`Tree::open_export`], at a time that only this loop knows of. If that changes the export, the other loops
+    /// will open theirs again.
+    ///
+    /// # Errors
+    /// As [`Tree::open_export`].
+    pub fn reopen_export(&mut self, number: usize) -> Result<(), OpenFault> {
+        let was_open = self.is_open(number);
+        let opened = self.open_export(number);
+        let place = self.exports.get(number);
+        let is_new = place.is_some_and(|place| place.root.is_some_and(|root| root.is_new));
+        if !was_open && opened.is_ok() {
+            self.opened = Some(number);
+        }
+        if (is_new || was_open != self.is_open(number))
+            && let Some(changes) = self.changes
+        {
+            let before = changes.fetch_add(1, Ordering::AcqRel);
+            // Another loop's change may have come between.
+            if before == self.changes_seen {
+                self.changes_seen = before.wrapping_add(1);
+            }
+        }
+        opened
+    }
+
+    /// Shares the changes of exports with other loops.
+    pub fn share_changes(&mut self, changes: &'static AtomicU32) {
+        self.changes_seen = changes.load(Ordering::Acquire);
+        self.changes = Some(changes);
+    }
+
+    /// Returns true once after another loop has found a changed export: this loop must open its exports again.
+    pub fn must_reopen(&mut self) -> bool {
+        let Some(changes) = self.changes else {
+            return false;
+        };
+        let count = changes.load(Ordering::Acquire);
+        core::mem::replace(&mut self.changes_seen, count) != count
+    }
+
+    /// The path of an export; empty if the number is free.
+    pub fn path(&self, number: usize) -> &CStr {
+        let export = self.exports().get(number);
+        export.map_or(c"", |export| export.path)
+    }
+
+    /// Returns true if an export is open.
+    pub fn is_open(&self, number: usize) -> bool {
+        let place = self.exports.get(number);
+        place.is_some_and(|place| place.root.is_some())
+    }
+
+    /// Writes the path of an export's top without symbolic links to `out`, and returns its length; 0: the exported path has none.
+    pub fn real_path(&mut self, number: usize, out: &mut [u8]) -> usize {
+        let root = self.exports.get(number).and_then(|place| place.root);
+        let Some(root) = root.filter(|root| root.is_linked) else {
+            return 0;
+        };
+        let backend = self.handles(root.backend as usize);
+        backend.map_or(0, |backend| backend.real_path(number, out))
+    }
+}
