@@ -111,11 +111,12 @@
 //! - **task**: a server, a responder or a browser; several can run in one loop.
 //! - **world**: what a loop passes to a task for one call: time, network, files, events, buffers.
 //! - **turn**: one pass of a loop; one call of a task.
-//! - **order**: an engine's request to the driver to send, store or read bytes of a file.
+//! - **service**: a protocol as the driver sees it; **transfer**: bytes that the driver moves between a file and a peer for it.
+//! - **to stop**: a call or a request does nothing before an event (`vfs::Until`), and is then repeated from there.
 //! - **job**: work that may block on a disk, carried out by a worker thread while the loop continues.
 //! - **event**: a message for people, one escaped line; **trace**: a message for developers, by defmt.
 //! - **text**: the constant part of a message, compressed in the binary.
-//! - **tree**, **backend**: all files that a loop serves; one kind of files, implemented behind the traits of `vfs`.
+//! - **tree**, **backend**: all files that a loop serves; one kind of files, implemented behind the trait `Vfs`.
 //! - **node**, **pin**: an object of a backend during one request; an object held open for longer.
 //! - **path handle**: an NFS file handle that the server resolves by names and inode numbers.
 //! - **jail**: a directory to which an SFTP session is confined.
