@@ -133,6 +133,11 @@ fn managed_groups_replace_those_of_the_credential() -> Result<()> {
                 reads == [member, member, true, true, false, false],
                 "{is_managed}: {reads:?}"
             );
+            if !is_managed {
+                // The last refusal, whose line may arrive after the reply.
+                let last = "was refused as user 1001";
+                scene.server.wait_for_line(last, Duration::from_secs(10))?;
+            }
             let lines = scene.server.lines();
             let named = |uid| {
                 let part = format!("was refused as user {uid}: sends 16 groups");
