@@ -300,7 +300,11 @@ impl Nfs {
             Err(Fault::Stop(stop)) => return Err(stop),
             Err(Fault::Status(status)) => status,
             Err(Fault::Files(error)) => {
-                if let Some(until) = error.until() {
+                // A look-up of host names ends after 2 s without a result, and the call would get ESTALE. JUKEBOX gives a slow name
+                // server five.
+                if error != FsError::AwaitsNames
+                    && let Some(until) = error.until()
+                {
                     return Err(Stop::Again(until));
                 }
                 if let (FsError::Access, Some(object)) = (error, object) {

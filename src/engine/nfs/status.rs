@@ -29,7 +29,7 @@ impl From<FsError> for Status {
             FsError::BadHandle => Self::BadHandle,
             FsError::BadCookie => Self::BadCookie,
             FsError::NotSupported => Self::NotSupported,
-            // A call that stops is repeated instead of answered.
+            // A call that stops is repeated instead of answered, unless it awaits names.
             FsError::TryLater
             | FsError::AwaitsDisk
             | FsError::AwaitsNames
