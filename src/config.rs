@@ -11,6 +11,8 @@ pub const HAS_SENDS: bool = HAS_NFS;
 pub const HAS_DATAGRAMS: bool = HAS_NFS;
 /// True if the executable has `serve`, with its supervisor and the loops that share files.
 pub const HAS_SERVE: bool = cfg!(any(feature = "serve", test));
+/// True if the executable has HTTP.
+pub const HAS_HTTP: bool = cfg!(any(feature = "http", test));
 /// True if the executable looks up the host names of exports.
 pub const HAS_NAMES: bool = cfg!(any(all(feature = "nfs", feature = "mdns"), test));
 /// True if the executable serves the files inside ISO images.
@@ -224,6 +226,14 @@ const _: () = assert!(STORE_BYTES <= REPLY_BYTES && STORE_BYTES.is_multiple_of(P
 const _: () = assert!(LINK_BYTES_MAX < REPLY_HEAD_BYTES);
 const _: () = assert!(REQUEST_INLINE_BYTES < REQUEST_BYTES);
 
+/// Limit of HTTP connections of a loop.
+pub const HTTP_CONNECTION_COUNT_MAX: usize = 2048;
+/// Largest body of an HTTP request (bytes) that is skipped, so that the connection stays open.
+pub const HTTP_BODY_BYTES_MAX: u64 = 64 << 10;
+/// Most names of one part of an HTTP listing, about as many as fit a reply buffer.
+pub const HTTP_NAME_COUNT: usize = 512;
+/// Most names of an HTTP listing that is sorted.
+pub const HTTP_SORTED_COUNT_MAX: usize = 2000;
 /// Largest SFTP packet (bytes) without its length field: OpenSSH's limit.
 pub const PACKET_BYTES_MAX: u32 = 256 << 10;
 /// Largest SFTP READ or WRITE (bytes), as in OpenSSH.

@@ -22,6 +22,8 @@ use crate::time::Instant;
 use crate::vfs::{Peer, Tree};
 use core::net::Ipv6Addr;
 
+#[cfg(any(feature = "http", test))]
+pub mod http;
 pub mod mdns;
 pub mod mount;
 #[cfg(any(all(feature = "nfs", feature = "mdns"), test))]

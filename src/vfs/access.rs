@@ -66,4 +66,11 @@ pub struct Caller {
 impl Caller {
     /// UID and GID of no user: the kernel reads -1 as "no change".
     pub const NOBODY: u32 = u32::MAX;
+
+    /// A caller without credentials: each export maps it to its anonymous user.
+    pub const ANONYMOUS: Self = Self {
+        uid: Self::NOBODY,
+        gid: Self::NOBODY,
+        groups: heapless::Vec::new(),
+    };
 }

@@ -93,7 +93,7 @@ impl Node {
     }
 
     /// Returns true if paths may continue inside image files of this directory.
-    pub(super) const fn may_enter(self) -> bool {
+    pub const fn may_enter(self) -> bool {
         self.0 & Rights::of(false, true).0 != 0
     }
 

@@ -5,8 +5,8 @@
 //! After the name of an ISO image the path continues inside the image, unless a symbolic link led to the image. The path of an
 //! image's top directory ends with "/".
 
-use super::{FsError, FsResult, Name, Node, ObjectType, Tree};
-use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_ISO, HAS_NFS, PATH_BYTES_MAX};
+use super::{FsError, FsResult, Name, Node, ObjectType, Rules, Tree};
+use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_HTTP, HAS_ISO, HAS_NFS, PATH_BYTES_MAX};
 
 /// Most symbolic links followed by one walk, as in Linux.
 pub(super) const LINK_COUNT_MAX: u16 = 40;
@@ -48,6 +48,8 @@ pub struct Path<'a> {
     pub(super) follows: bool,
     /// The export at whose top the walk begins; `None`: at the root directory.
     export: Option<usize>,
+    /// The rules by which the walk is carried out as the export's anonymous user; `None`: with the server's own rights.
+    rules: Option<Rules>,
     text: Text,
 }
 
@@ -63,6 +65,7 @@ impl<'a> Path<'a> {
             link_count: 0,
             follows: false,
             export: None,
+            rules: None,
             text: Text::new(),
         }
     }
@@ -93,7 +96,7 @@ impl<'a> Path<'a> {
 
 /// The last name of a path; empty if the path ends with "/" or contains no "/".
 #[inline(never)]
-fn last(text: &[u8]) -> &[u8] {
+pub fn last(text: &[u8]) -> &[u8] {
     let slash = text.iter().rposition(|byte| *byte == b'/');
     slash.and_then(|at| text.get(at + 1..)).unwrap_or_default()
 }
@@ -101,20 +104,49 @@ fn last(text: &[u8]) -> &[u8] {
 /// Resolves the path `below` an export's top, with the server's own rights. Follows symbolic links inside the export, and enters
 /// images, also one at the end.
 #[inline(never)]
-pub fn find(tree: &mut Tree, export: usize, mut below: &[u8]) -> FsResult<Node> {
+pub fn find(tree: &mut Tree, export: usize, below: &[u8]) -> FsResult<Node> {
     let mut path = Path::new(tree);
     path.export = Some(export);
     path.follows = true;
     path.start_at_top()?;
-    while let [b'/', rest @ ..] = below {
-        below = rest;
-    }
-    path.walk_names(below, &mut [0; BUFFER_BYTES], End::Follow)?;
+    path.walk_names(without_slashes(below), &mut [0; BUFFER_BYTES], End::Follow)?;
     match path.enter_image_here(true) {
         Err(FsError::NotDirectory) => {}
         entered => entered?,
     }
     path.node().ok_or(FsError::NoEntry)
+}
+
+/// Resolves the path `below` an export's top for a peer without credentials, to read only: as the export's anonymous user. Follows
+/// symbolic links inside the export, and enters an image whose name is followed by a "/". The following calls are carried out as
+/// that user, too. The peer's port does not matter.
+///
+/// # Errors
+/// `Stale`: no such export, or not for that host; `AwaitsNames` as [`Tree::rules`].
+#[cfg(any(feature = "http", test))]
+pub fn find_for(
+    tree: &mut Tree,
+    export: usize,
+    peer: &super::Peer,
+    below: &[u8],
+) -> FsResult<Node> {
+    let peer = super::Peer { port: 0, ..*peer };
+    let rules = tree.rules(export, &peer)?;
+    let mut path = Path::new(tree);
+    path.export = Some(export);
+    path.rules = Some(rules);
+    path.follows = true;
+    path.start_at_top()?;
+    path.walk_names(without_slashes(below), &mut [0; BUFFER_BYTES], End::Follow)?;
+    path.node().ok_or(FsError::NoEntry)
+}
+
+/// A path without the "/"s at its start.
+fn without_slashes(mut path: &[u8]) -> &[u8] {
+    while let [b'/', rest @ ..] = path {
+        path = rest;
+    }
+    path
 }
 
 /// Removes and returns the first name of a path; skips empty names and ".".
@@ -214,9 +246,10 @@ impl Path<'_> {
     fn start_at_top(&mut self) -> FsResult<()> {
         self.text.clear();
         self.node = None;
-        self.parent = match self.export() {
-            Some(number) => self.tree.root(number)?,
-            None => self.tree.root_dir()?,
+        self.parent = match (self.export(), &self.rules) {
+            (Some(number), Some(rules)) if HAS_HTTP => self.tree.root_to_read(number, rules)?,
+            (Some(number), _) => self.tree.root(number)?,
+            _ => self.tree.root_dir()?,
         };
         Ok(())
     }

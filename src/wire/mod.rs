@@ -21,6 +21,8 @@ pub mod cpio;
 pub mod dns;
 pub mod exports;
 pub mod hosts;
+#[cfg(any(feature = "http", test, fuzzing))]
+pub mod http;
 pub mod inventory;
 pub mod iso9660;
 pub mod label;

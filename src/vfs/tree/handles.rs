@@ -1,8 +1,8 @@
 //! The tree's methods for NFS: objects by handle, for many callers, with checks of a caller's rights.
 
 use super::super::{
-    Access, Caller, FsError, FsResult, Handle, Name, Node, ObjectType, Peer, Pin, Rules, Tree, Vfs,
-    handle,
+    Access, Caller, FsError, FsResult, Handle, Name, Node, ObjectType, Peer, Pin, Rights, Rules,
+    Tree, Vfs, handle,
 };
 use crate::config::HAS_ISO;
 
@@ -22,6 +22,23 @@ impl Tree {
             return self.open_image(node, None);
         }
         Ok(node.limited(rights))
+    }
+
+    /// The top of an export, to read only. The following calls are carried out as the anonymous user of `rules`.
+    ///
+    /// # Errors
+    /// As [`Tree::root`].
+    pub(in super::super) fn root_to_read(
+        &mut self,
+        number: usize,
+        rules: &Rules,
+    ) -> FsResult<Node> {
+        let top = self.root(number)?;
+        let export = self.exports.get(number).ok_or(FsError::Stale)?;
+        let root = export.root.ok_or(FsError::Stale)?;
+        let backend = self.handles(root.backend as usize).ok_or(FsError::Stale)?;
+        backend.act_as(Some((&Caller::ANONYMOUS, rules)));
+        Ok(top.limited(Rights::of(false, rules.has(Rules::ISOS))))
     }
 
     /// Opens the object of a handle for a request of `peer`. The following calls are carried out as `caller`, as far as the host and the export's rules

@@ -1,0 +1,184 @@
+//! The choice of the reply: the object at a path, or an error.
+
+use super::conditions::{Validators, Verdict};
+use super::place::{Place, Refusal};
+use super::reply::{Asked, Extent, Head};
+use super::{Http, Session, Step};
+use crate::engine::Cx;
+use crate::engine::service::{Transfer, Way};
+use crate::event;
+use crate::mem::Ends as _;
+use crate::text::Text;
+use crate::vfs::{Access, Attr, FsError, Node, ObjectType};
+use crate::wire::Writer;
+use crate::wire::http::{Method, Part, Version, content_type, reason};
+
+/// Reports an error of the host's disk.
+pub(super) fn report(cx: &mut Cx<'_>, error: FsError) {
+    if error == FsError::Io {
+        cx.report(event::DISK_FAILED, b"", Text::NOTHING);
+    }
+}
+
+impl Http {
+    /// Answers a request that could not be parsed. The connection ends.
+    pub(super) fn refuse(&mut self, cx: &Cx<'_>, input: &[u8], status: u16, out: &mut Writer<'_>) {
+        let body = reason(status);
+        let head = Head {
+            kind: "text/plain",
+            len: Some(body.len() as u64 + 1),
+            ..Head::of(status)
+        };
+        head.write(out, self.wall_secs, Version::Http11, true);
+        out.put(body.as_bytes());
+        out.put(b"\n");
+        self.log(cx, input, None, (status, body.len() as u64 + 1));
+    }
+
+    /// Answers a request. There is space for [`HEAD_BYTES_MAX`](super::reply::HEAD_BYTES_MAX) bytes.
+    pub(super) fn answer(
+        &mut self,
+        session: &mut Session,
+        cx: &mut Cx<'_>,
+        asked: &Asked<'_>,
+        out: &mut Writer<'_>,
+    ) -> Step {
+        let answered = match asked.request.method {
+            Method::Unknown => Err(Refusal::Status(501)),
+            Method::Other => Err(Refusal::Status(405)),
+            Method::Get | Method::Head => self.read(session, cx, asked, out),
+        };
+        match answered {
+            Ok(step) => step,
+            Err(Refusal::Again(until)) => Step::Again(until),
+            Err(Refusal::Status(status)) => {
+                if status == 500 {
+                    report(cx, FsError::Io);
+                }
+                self.write_line(cx, asked, Head::of(status), reason(status), out)
+            }
+        }
+    }
+
+    /// Answers GET or HEAD.
+    fn read(
+        &mut self,
+        session: &mut Session,
+        cx: &mut Cx<'_>,
+        asked: &Asked<'_>,
+        out: &mut Writer<'_>,
+    ) -> Result<Step, Refusal> {
+        Ok(match self.find(cx, asked.request.path)? {
+            Place::State(status, word) => self.write_line(cx, asked, Head::of(status), word, out),
+            Place::Exports => self.list(session, cx, asked, None, out)?,
+            Place::Object(export, node, attr) => match attr.kind {
+                ObjectType::Regular => self.send(cx, asked, (export, node, &attr), out)?,
+                ObjectType::Directory => self.list(session, cx, asked, Some(node), out)?,
+                // A FIFO or a device is never opened.
+                _ => return Err(Refusal::Status(404)),
+            },
+        })
+    }
+
+    /// Writes a reply whose body is one line, even to an error: shim waits for the body of a reply without one.
+    fn write_line(
+        &mut self,
+        cx: &Cx<'_>,
+        asked: &Asked<'_>,
+        head: Head<'_>,
+        body: &str,
+        out: &mut Writer<'_>,
+    ) -> Step {
+        let len = body.len() as u64 + 1;
+        let status = head.status;
+        let head = Head {
+            kind: "text/plain",
+            len: Some(len),
+            fields: match status {
+                405 => "Allow: GET, HEAD\r\n",
+                503 => "Retry-After: 1\r\nCache-Control: no-store\r\n",
+                _ => "Cache-Control: no-store\r\n",
+            },
+            ..head
+        };
+        self.write_head(asked, &head, out);
+        if asked.request.method != Method::Head {
+            out.put(body.as_bytes());
+            out.put(b"\n");
+        }
+        self.log(cx, asked.input, Some(&asked.request.fields), (status, len));
+        Step::Done
+    }
+
+    /// Answers a request for a file.
+    fn send(
+        &mut self,
+        cx: &mut Cx<'_>,
+        asked: &Asked<'_>,
+        (export, node, attr): (usize, Node, &Attr),
+        out: &mut Writer<'_>,
+    ) -> Result<Step, Refusal> {
+        let tag = cx.vfs.exports().get(export).and_then(|export| export.root);
+        let space = match node.is_inside() {
+            true => attr.fsid,
+            false => tag.map_or(0, |root| root.tag.into()),
+        };
+        let (request, size) = (asked.request, attr.size);
+        let known = Validators::of(attr, space);
+        let mut head = Head {
+            tag: Some(&known.tag),
+            modified: Some(known.modified),
+            ..Head::of(200)
+        };
+        match known.verdict(request, self.wall_secs) {
+            Verdict::Proceed => {}
+            Verdict::Failed => return Err(Refusal::Status(412)),
+            Verdict::NotModified => {
+                head.status = 304;
+                self.write_head(asked, &head, out);
+                self.log(cx, asked.input, Some(&request.fields), (304, 0));
+                return Ok(Step::Done);
+            }
+        }
+        let (from, to) = match known.part(request, size, self.wall_secs) {
+            Part::Whole => (0, size),
+            Part::Range { from, to } => {
+                head.status = 206;
+                head.range = Some(Extent { from, to, size });
+                (from, to)
+            }
+            Part::Unsatisfiable => {
+                let (from, to) = (0, 0);
+                let head = Head {
+                    range: Some(Extent { from, to, size }),
+                    ..Head::of(416)
+                };
+                return Ok(self.write_line(cx, asked, head, reason(416), out));
+            }
+        };
+        let file = cx.vfs.pin(node, Some(Access::Read))?;
+        if cx.vfs.finds_compressed(node) {
+            cx.report(event::COMPRESSED, b"", Text::NOTHING);
+        }
+        head.kind = content_type(self.path.head(self.path_len));
+        head.len = Some(to - from);
+        self.write_head(asked, &head, out);
+        self.log(
+            cx,
+            asked.input,
+            Some(&request.fields),
+            (head.status, to - from),
+        );
+        let transfer = Transfer {
+            offset: from,
+            len: to - from,
+            file,
+            way: Way::ToPeer,
+        };
+        if request.method == Method::Head || from == to {
+            transfer.abandon(cx.vfs);
+            return Ok(Step::Done);
+        }
+        Ok(Step::Send(transfer))
+    }
+}

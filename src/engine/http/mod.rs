@@ -1,0 +1,240 @@
+//! HTTP over the exports: files and directories to read, and the state of the server. RFC 9110, RFC 9112.
+//!
+//! A path is the path of an export, then a path in it. Each request is carried out as the export's anonymous user, whatever it says
+//! about itself. `place` finds the object, `answer` chooses the reply, `conditions` has those of a file, `listing` that of a directory, whose names `names`
+//! selects; `reply` writes heads, `access_log` a line for each reply.
+//! Invariant: a reply has a length, or the connection ends after it; after a request that cannot be framed, the connection ends.
+
+mod access_log;
+mod answer;
+mod conditions;
+mod listing;
+mod names;
+mod place;
+mod reply;
+
+use super::Cx;
+use super::service::{Io, Local, Moved, Next, Progress, Service, SessionId, Transfer};
+use crate::config::{HTTP_BODY_BYTES_MAX, HTTP_NAME_COUNT, PATH_BYTES_MAX, REQUEST_BYTES};
+use crate::event::Sink;
+use crate::mem::{self, Ends as _, Slots, scaled};
+use crate::text::{Text, text};
+use crate::time::{Duration, Instant};
+use crate::vfs::Until;
+use crate::wire::Writer;
+use crate::wire::http::{self, Body, Request};
+use listing::Listed;
+use names::Names;
+use reply::Asked;
+
+/// The object at the path `/`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Root {
+    /// A list of the exports that the peer may read.
+    Exports,
+    /// The top of the only export.
+    Single,
+}
+
+/// The state of the server that `/healthz` reports, besides that of the exports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Health {
+    /// All is well.
+    #[default]
+    Fine,
+    /// A request has waited for a disk for too long.
+    Disk,
+    /// A process of the server hangs or has ended.
+    Role,
+}
+
+/// A server.
+pub struct Http {
+    /// Indexed by connection number.
+    sessions: Slots<Session>,
+    root: Root,
+    /// Receives a line for each reply.
+    log: Option<&'static mut dyn Sink>,
+    /// The state of the server. The caller sets it before each call.
+    pub health: Health,
+    /// Seconds since 1970. The caller sets it before each call.
+    pub wall_secs: i64,
+    /// The export that was opened again last, and the time from which it may be opened again.
+    reopened: (usize, Instant),
+    /// The time from which `/healthz` may look at all exports again.
+    state_at: Instant,
+    /// Begins with the path of the current request, decoded.
+    path: &'static mut [u8],
+    /// Length of that path (bytes).
+    path_len: usize,
+    /// The names of the listing in progress.
+    names: Names,
+}
+
+/// State of a connection between two calls.
+#[derive(Clone, Copy, Debug, Default)]
+struct Session {
+    /// The listing of which a part was sent.
+    listed: Option<Listed>,
+    /// Number of bytes to skip: the body of a request.
+    skip_bytes: u64,
+    /// True if the connection ends: the last reply is written.
+    closes: bool,
+}
+
+/// The next step after a request was looked at.
+enum Step {
+    /// The reply is written.
+    Done,
+    /// The head of the reply is written; this part of a file follows.
+    Send(Transfer),
+    /// A part of a listing is written.
+    Continue,
+    /// Nothing was done: the request is to be looked at again after this event.
+    Again(Until),
+}
+
+impl Http {
+    /// A server of at most `connection_count` connections. `log` receives a line for each reply.
+    pub fn new(connection_count: usize, root: Root, log: Option<&'static mut dyn Sink>) -> Self {
+        Self {
+            sessions: Slots::new(connection_count),
+            root,
+            log,
+            health: Health::Fine,
+            wall_secs: 0,
+            reopened: (usize::MAX, Instant::default()),
+            state_at: Instant::default(),
+            path: mem::bytes(PATH_BYTES_MAX),
+            path_len: 0,
+            names: Names::new(scaled(HTTP_NAME_COUNT / 8, HTTP_NAME_COUNT)),
+        }
+    }
+
+    /// Looks at the request at the start of `input`. Returns the number of bytes that are done with, and the next need.
+    fn take(
+        &mut self,
+        session: &mut Session,
+        cx: &mut Cx<'_>,
+        input: &[u8],
+        out: &mut Writer<'_>,
+    ) -> (usize, Next) {
+        let parsed = match http::parse(input) {
+            Ok(None) if input.len() < REQUEST_BYTES => return (0, Next::Input),
+            Ok(None) => Err(http::too_long(input)),
+            Ok(Some(parsed)) => Ok(parsed),
+            Err(fault) => Err(fault),
+        };
+        let (request, len) = match parsed {
+            Ok(parsed) => parsed,
+            Err(fault) => {
+                self.refuse(cx, input, fault.status(), out);
+                return (input.len(), Next::Close(Text::NOTHING));
+            }
+        };
+        let asked = Asked {
+            request: &request,
+            input,
+            closes: !request.keeps || skip_bytes(&request) == u64::MAX,
+        };
+        let next = match self.answer(session, cx, &asked, out) {
+            Step::Again(until) => return (0, until.into()),
+            Step::Continue => return (0, Next::Output),
+            Step::Send(transfer) => Next::Move(transfer),
+            Step::Done => Next::Output,
+        };
+        session.skip_bytes = skip_bytes(&request);
+        session.closes |= asked.closes;
+        (len, next)
+    }
+}
+
+/// Length of the request's body, which is skipped. [`u64::MAX`] if that is unknown or long: the reply is the last, and what the
+/// client still sends is skipped until it closes the connection. A close with unread input would reset the connection, perhaps
+/// before the client has read the reply.
+const fn skip_bytes(request: &Request<'_>) -> u64 {
+    match request.body {
+        Body::None => 0,
+        Body::Length(len) if len <= HTTP_BODY_BYTES_MAX && !request.expects => len,
+        _ => u64::MAX,
+    }
+}
+
+impl Service for Http {
+    fn open(&mut self, id: SessionId, _at: Local) {
+        match self.sessions.get_mut(id.index()) {
+            Some(session) => *session = Session::default(),
+            // Numbers are used again first, so this one is the next.
+            None => _ = self.sessions.push(Session::default()),
+        }
+    }
+
+    fn advance(&mut self, id: SessionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
+        let Some(mut session) = self.sessions.get(id.index()).copied() else {
+            return Progress::CLOSED;
+        };
+        let mut out = Writer::new(io.output);
+        let mut used = 0;
+        let next = loop {
+            let skipped = session.skip(io.input.len() - used);
+            used += skipped;
+            if session.skip_bytes > 0 {
+                break Next::Rest;
+            }
+            if session.closes {
+                break Next::Close(Text::NOTHING);
+            }
+            let rest = io.input.tail(used);
+            if rest.is_empty() {
+                break Next::Input;
+            }
+            if out.space().len() < reply::HEAD_BYTES_MAX {
+                break Next::Output;
+            }
+            let before = out.position();
+            let (len, next) = self.take(&mut session, cx, rest, &mut out);
+            if len == 0 && matches!(next, Next::Output) && before == out.position() {
+                // A reply that needs the whole buffer.
+                break Next::Output;
+            }
+            used += len;
+            if len == 0 || !matches!(next, Next::Output) {
+                break next;
+            }
+        };
+        if let Some(place) = self.sessions.get_mut(id.index()) {
+            *place = session;
+        }
+        Progress::of(used, out.written().unwrap_or(0), next)
+    }
+
+    fn moved(&mut self, id: SessionId, cx: &mut Cx<'_>, done: Moved, _io: Io<'_>) -> Progress {
+        done.transfer.abandon(cx.vfs);
+        let session = self.sessions.get(id.index()).copied().unwrap_or_default();
+        let closes = session.closes && session.skip_bytes == 0;
+        let next = match done.result {
+            Err(error) => {
+                answer::report(cx, error);
+                Next::Close(text!("a file could not be read to its end"))
+            }
+            Ok(()) if closes => Next::Close(Text::NOTHING),
+            Ok(()) => Next::Output,
+        };
+        Progress::of(0, 0, next)
+    }
+}
+
+impl Session {
+    /// Skips as many of `have` bytes as are to be skipped, and returns their number.
+    fn skip(&mut self, have: usize) -> usize {
+        let skipped = self.skip_bytes.min(have as u64);
+        self.skip_bytes -= skipped;
+        skipped as usize
+    }
+}
+
+/// Shortest time between two looks at an export's directory.
+const REOPEN: Duration = Duration::SECOND;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! The object at a path: an export's file or directory, a list of exports, or the state of the server.
+
+use super::{Health, Http, REOPEN, Root};
+use crate::engine::Cx;
+use crate::mem::Ends as _;
+use crate::vfs::walk::{below, find_for};
+use crate::vfs::{Attr, FsError, FsResult, Node, Peer, Until};
+use crate::wire::http::{Decoded, decode};
+
+/// The path of the state of the server.
+const HEALTH_PATH: &[u8] = b"/healthz";
+/// The state of a server without faults.
+const FINE: &str = "ok";
+
+/// The object at a path.
+pub(super) enum Place {
+    /// A file or directory of the export with this number.
+    Object(usize, Node, Attr),
+    /// A list of the exports below the path.
+    Exports,
+    /// The state of the server: a status and a word.
+    State(u16, &'static str),
+}
+
+/// The reason why a request gets no object.
+pub(super) enum Refusal {
+    /// The status of the reply.
+    Status(u16),
+    /// Nothing was done: the request is to be looked at again after this event.
+    Again(Until),
+}
+
+impl From<FsError> for Refusal {
+    fn from(error: FsError) -> Self {
+        if let Some(until) = error.until() {
+            return Self::Again(until);
+        }
+        Self::Status(match error {
+            FsError::Access | FsError::Permission => 403,
+            FsError::Io => 500,
+            FsError::TryLater => 503,
+            _ => 404,
+        })
+    }
+}
+
+impl Http {
+    /// Finds the object at a path that is still percent-encoded. `self.path` then begins with the decoded path, which is
+    /// `self.path_len` bytes long.
+    pub(super) fn find(&mut self, cx: &mut Cx<'_>, raw: &[u8]) -> Result<Place, Refusal> {
+        self.path_len = match decode(raw, self.path) {
+            Decoded::Path(path) => path.len(),
+            Decoded::Absent => return Err(Refusal::Status(404)),
+            Decoded::Malformed => return Err(Refusal::Status(400)),
+        };
+        if self.path.head(self.path_len) == HEALTH_PATH {
+            let word = self.state(cx);
+            return Ok(Place::State(if word == FINE { 200 } else { 503 }, word));
+        }
+        let path = self.path.head(self.path_len);
+        let mut best: Option<(usize, &[u8])> = None;
+        let mut has_exports = path == b"/";
+        for number in 0..cx.vfs.exports().len() {
+            let top = cx.vfs.path(number).to_bytes();
+            if top.is_empty() {
+                continue;
+            }
+            let rest = match self.root {
+                Root::Exports => below(top, path),
+                Root::Single => Some(path),
+            };
+            match (rest, &best) {
+                // If exports are nested, the innermost has the object.
+                (Some(rest), Some((_, other))) if rest.len() >= other.len() => {}
+                (Some(rest), _) => best = Some((number, rest)),
+                (None, _) => has_exports |= below(path, top).is_some() && is_visible(cx, number)?,
+            }
+        }
+        let Some((number, rest)) = best else {
+            let place = has_exports.then_some(Place::Exports);
+            return place.ok_or(Refusal::Status(404));
+        };
+        if cx.vfs.reopens && (number != self.reopened.0 || cx.now >= self.reopened.1) {
+            self.reopened = (number, cx.now.after(REOPEN));
+            // A failure is found again by the walk.
+            let _ = cx.vfs.reopen_export(number);
+        }
+        let peer = cx.peer;
+        let node = find_for(cx.vfs, number, &peer, rest)?;
+        let attr = cx.vfs.attr(node)?;
+        Ok(Place::Object(number, node, attr))
+    }
+
+    /// The state of the server in one word.
+    fn state(&mut self, cx: &mut Cx<'_>) -> &'static str {
+        if cx.vfs.reopens && cx.now >= self.state_at {
+            self.state_at = cx.now.after(REOPEN);
+            for number in 0..cx.vfs.exports().len() {
+                if !cx.vfs.path(number).is_empty() {
+                    // A failure is found below.
+                    let _ = cx.vfs.reopen_export(number);
+                }
+            }
+        }
+        match self.health {
+            Health::Role => "role",
+            Health::Disk => "disk",
+            _ if cx.vfs.exports().iter().any(|export| export.is_missing()) => "export",
+            Health::Fine => FINE,
+        }
+    }
+}
+
+/// Returns true if the peer may read an export.
+pub(super) fn is_visible(cx: &mut Cx<'_>, number: usize) -> FsResult<bool> {
+    let peer = Peer { port: 0, ..cx.peer };
+    match cx.vfs.rules(number, &peer) {
+        Err(error) if error.stops() => Err(error),
+        rules => Ok(rules.is_ok()),
+    }
+}

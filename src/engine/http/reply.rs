@@ -1,0 +1,142 @@
+//! Heads of replies.
+
+use super::Http;
+use crate::wire::Writer;
+use crate::wire::http::{DATE_BYTES, Request, Version, reason, write_date};
+
+/// Longest head of a reply with a body of an error (bytes).
+pub(super) const HEAD_BYTES_MAX: usize = 768;
+
+/// A strong entity tag, with its quotes.
+pub(super) type Tag = [u8; 18];
+
+/// The part of a file that a reply has.
+#[derive(Clone, Copy)]
+pub(super) struct Extent {
+    /// Offset of the first byte.
+    pub(super) from: u64,
+    /// Offset after the last byte.
+    pub(super) to: u64,
+    /// Length of the file (bytes).
+    pub(super) size: u64,
+}
+
+/// A request, as far as a reply needs it.
+pub(super) struct Asked<'a> {
+    pub(super) request: &'a Request<'a>,
+    /// The input from the request on.
+    pub(super) input: &'a [u8],
+    /// True if the connection ends after the reply.
+    pub(super) closes: bool,
+}
+
+/// The head of a reply.
+pub(super) struct Head<'a> {
+    pub(super) status: u16,
+    /// Content-Type; empty: none.
+    pub(super) kind: &'a str,
+    /// Content-Length (bytes). `None`: the body ends with the connection, or there is none.
+    pub(super) len: Option<u64>,
+    /// Content-Range, for the statuses 206 and 416.
+    pub(super) range: Option<Extent>,
+    /// ETag.
+    pub(super) tag: Option<&'a Tag>,
+    /// Last-Modified (seconds since 1970).
+    pub(super) modified: Option<i64>,
+    /// Further field lines.
+    pub(super) fields: &'a str,
+}
+
+impl Head<'_> {
+    /// A head without optional fields.
+    pub(super) const fn of(status: u16) -> Self {
+        Self {
+            status,
+            kind: "",
+            len: None,
+            range: None,
+            tag: None,
+            modified: None,
+            fields: "",
+        }
+    }
+
+    /// Writes the head. `wall_secs`: the time of the reply. With `closes` the connection ends after the reply.
+    pub(super) fn write(
+        &self,
+        out: &mut Writer<'_>,
+        wall_secs: i64,
+        version: Version,
+        closes: bool,
+    ) {
+        out.put(b"HTTP/1.1 ");
+        number(out, self.status.into());
+        out.put(b" ");
+        out.put(reason(self.status).as_bytes());
+        date_field(out, b"\r\nDate: ", wall_secs);
+        if !self.kind.is_empty() {
+            out.put(b"\r\nContent-Type: ");
+            out.put(self.kind.as_bytes());
+        }
+        if let Some(len) = self.len {
+            out.put(b"\r\nContent-Length: ");
+            number(out, len);
+        }
+        if let Some(Extent { from, to, size }) = self.range {
+            out.put(b"\r\nContent-Range: bytes ");
+            if from < to {
+                number(out, from);
+                out.put(b"-");
+                number(out, to - 1);
+            } else {
+                out.put(b"*");
+            }
+            out.put(b"/");
+            number(out, size);
+        }
+        if let Some(tag) = self.tag {
+            out.put(b"\r\nAccept-Ranges: bytes\r\nETag: ");
+            out.put(tag);
+        }
+        // A time in the future would make caches keep the file too long.
+        if let Some(modified) = self.modified.filter(|secs| *secs <= wall_secs) {
+            date_field(out, b"\r\nLast-Modified: ", modified);
+        }
+        out.put(b"\r\n");
+        out.put(self.fields.as_bytes());
+        match (closes, version) {
+            (true, _) => out.put(b"Connection: close\r\n"),
+            (false, Version::Http10) => out.put(b"Connection: keep-alive\r\n"),
+            (false, Version::Http11) => {}
+        }
+        out.put(b"\r\n");
+    }
+}
+
+impl Http {
+    /// Writes the head of a reply.
+    pub(super) fn write_head(&self, asked: &Asked<'_>, head: &Head<'_>, out: &mut Writer<'_>) {
+        head.write(out, self.wall_secs, asked.request.version, asked.closes);
+    }
+}
+
+fn date_field(out: &mut Writer<'_>, name: &[u8], secs: i64) {
+    out.put(name);
+    let date: [u8; DATE_BYTES] = write_date(secs);
+    out.put(&date);
+}
+
+/// Writes a number in decimal.
+pub(super) fn number(out: &mut Writer<'_>, number: u64) {
+    let mut digits = [0; 20];
+    let (mut rest, mut at) = (number, digits.len());
+    for place in digits.iter_mut().rev() {
+        *place = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        at -= 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.put(digits.get(at..).unwrap_or_default());
+}

@@ -1,0 +1,114 @@
+//! Dates. RFC 9110 section 5.6.7.
+
+use super::fields::number;
+use crate::mem::Ends as _;
+
+/// Length of a date (bytes).
+pub const DATE_BYTES: usize = 29;
+
+const DAYS: &[u8; 21] = b"ThuFriSatSunMonTueWed";
+const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+const DAY_SECS: i64 = 86_400;
+/// The end of the year 9999.
+const SECS_MAX: i64 = 253_402_300_799;
+
+/// Writes a time (seconds since 1970) as "Sun, 29 Nov 2026 01:31:07 GMT". Times before 1970 become 1970.
+pub fn write_date(secs: i64) -> [u8; DATE_BYTES] {
+    let secs = secs.clamp(0, SECS_MAX);
+    let (days, rest) = (secs / DAY_SECS, secs % DAY_SECS);
+    let (year, month, day) = civil(days);
+    let mut text = *b"Thu, 00 Jan 1970 00:00:00 GMT";
+    let name = |names: &'static [u8], at: i64| names.tail(3 * at as usize).head(3);
+    put(&mut text, 0, name(DAYS, days % 7));
+    put(&mut text, 8, name(MONTHS, month - 1));
+    let times = [rest / 3600, rest / 60 % 60, rest % 60];
+    let pairs = [day, year / 100, year % 100];
+    let places = [5, 12, 14, 17, 20, 23];
+    for (at, value) in places.into_iter().zip(pairs.into_iter().chain(times)) {
+        put(
+            &mut text,
+            at,
+            &[b'0' + (value / 10) as u8, b'0' + (value % 10) as u8],
+        );
+    }
+    text
+}
+
+fn put(text: &mut [u8], at: usize, bytes: &[u8]) {
+    for (place, byte) in text.iter_mut().skip(at).zip(bytes) {
+        *place = *byte;
+    }
+}
+
+/// Year, month and day of a number of days since 1970: the algorithm of H. Hinnant, `civil_from_days`.
+const fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let of_era = days % 146_097;
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = year_of_era + era * 400 + (month <= 2) as i64;
+    (year, month, day)
+}
+
+/// Days from 1970 to a date: `days_from_civil` of the same author.
+const fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - (month <= 2) as i64;
+    let (era, year_of_era) = (year / 400, year % 400);
+    let of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
+    let of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
+    era * 146_097 + of_era - 719_468
+}
+
+/// Parses a date of one of the three formats. A year of two digits is the one nearest to that of `now` (seconds since 1970).
+pub fn parse_date(text: &[u8], now: i64) -> Option<i64> {
+    let mut words = text
+        .split(|byte| matches!(byte, b' ' | b'-' | b','))
+        .filter(|word| !word.is_empty());
+    let mut next = || words.next();
+    let (_day_name, first) = (next()?, next()?);
+    let (day, month, year, time);
+    if first.first()?.is_ascii_digit() {
+        // "Sun, 29 Nov 2026 01:31:07 GMT", or "Sunday, 29-Nov-26 01:31:07 GMT".
+        (day, month, year, time) = (first, next()?, next()?, next()?);
+        if next()? != b"GMT" {
+            return None;
+        }
+    } else {
+        // "Sun Nov 29 01:31:07 2026".
+        (month, day, time, year) = (first, next()?, next()?, next()?);
+    }
+    if next().is_some() {
+        return None;
+    }
+    let (months, _) = MONTHS.as_chunks::<3>();
+    let month = months.iter().position(|name| name == month)? as i64 + 1;
+    let [day, mut full] =
+        [day, year].map(|digits| number(digits).map(|number| number.min(9999) as i64));
+    if year.len() == 2 {
+        let (this, ..) = civil(now.clamp(0, SECS_MAX) / DAY_SECS);
+        let in_century = full? + this / 100 * 100;
+        // A year more than 50 years ahead is a past one.
+        full = Some(if in_century > this + 50 {
+            in_century - 100
+        } else {
+            in_century
+        });
+    }
+    let mut times = time.split(|byte| *byte == b':').map(number);
+    let (hour, minute, second) = (times.next()??, times.next()??, times.next()??);
+    let is_valid = times.next().is_none() && hour < 24 && minute < 60 && second <= 60;
+    let (day, year) = (day?, full?);
+    if !is_valid || !(1..=31).contains(&day) || !(1601..=9999).contains(&year) {
+        return None;
+    }
+    let of_day = (hour * 3600 + minute * 60 + second) as i64;
+    Some(days(year, month, day) * DAY_SECS + of_day)
+}

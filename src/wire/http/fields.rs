@@ -1,0 +1,169 @@
+//! Field lines, and the values of some fields: ranges and entity tags. RFC 9110 sections 5, 8.8.3 and 14.
+
+use super::fault::Fault;
+use crate::mem::Ends as _;
+
+/// The field lines of a request. Every line is valid.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// Checks the lines up to the empty one.
+    pub(super) fn parse(text: &'a [u8]) -> Result<Self, Fault> {
+        for line in lines(text) {
+            let colon = line.iter().position(|byte| *byte == b':');
+            let name = line.head(colon.ok_or(Fault::Malformed)?);
+            // An obsolete line fold begins with white space, which is no token. RFC 9112 section 5.2.
+            let has_control = |byte: &u8| *byte < b' ' && *byte != b'\t' || *byte == 0x7f;
+            if !is_token(name) || line.iter().any(has_control) {
+                return Err(Fault::Malformed);
+            }
+        }
+        Ok(Self(text))
+    }
+
+    /// The value of the first line with this name.
+    pub fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
+        self.all(name).next()
+    }
+
+    /// The values of all lines with this name.
+    pub fn all<'n>(&self, name: &'n [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        lines(self.0).filter_map(move |line| {
+            let (found, value) = line.split_at_checked(name.len())?;
+            let value = value.strip_prefix(b":")?;
+            found.eq_ignore_ascii_case(name).then_some(trim(value))
+        })
+    }
+}
+
+/// The lines up to an empty one.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = text.split(|byte| *byte == b'\n').map(without_return);
+    lines.take_while(|line| !line.is_empty())
+}
+
+/// A line without the CR at its end.
+pub(super) fn without_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Returns true if `text` is a token. RFC 9110 section 5.6.2.
+pub(super) fn is_token(text: &[u8]) -> bool {
+    let is_in = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !text.is_empty() && text.iter().all(is_in)
+}
+
+/// A text without blanks and tabs at its ends.
+pub(super) fn trim(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
+}
+
+/// The elements of a list without quoted strings.
+pub(super) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|byte| *byte == b',').map(trim)
+}
+
+/// Parses a decimal number of 64 bits: digits only.
+pub(super) fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// The part of a file that a Range asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// The whole file.
+    Whole,
+    /// At least one byte.
+    Range {
+        /// Offset of the first byte.
+        from: u64,
+        /// Offset after the last byte.
+        to: u64,
+    },
+    /// No byte of the file.
+    Unsatisfiable,
+}
+
+/// The part of a file of `size` bytes that the value of a Range asks for. A malformed one, and one with several parts, asks for the
+/// whole file. RFC 9110 section 14.2.
+pub fn range(value: &[u8], size: u64) -> Part {
+    let equals = value.iter().position(|byte| *byte == b'=');
+    let (unit, set) = value
+        .split_at_checked(equals.unwrap_or(0))
+        .unwrap_or_default();
+    let set = trim(set.tail(1));
+    let dash = set.iter().position(|byte| *byte == b'-');
+    let (Some(dash), true) = (dash, unit.eq_ignore_ascii_case(b"bytes")) else {
+        return Part::Whole;
+    };
+    let (first, last) = (set.head(dash), set.tail(dash + 1));
+    // A number beyond 64 bits is beyond each file.
+    let parse = |digits: &[u8]| {
+        let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+        is_number.then(|| number(digits).unwrap_or(u64::MAX))
+    };
+    let (from, to) = match (parse(first), parse(last)) {
+        (Some(from), Some(to)) if to >= from => (from, to.saturating_add(1).min(size)),
+        (Some(from), None) if last.is_empty() => (from, size),
+        (None, Some(len)) if first.is_empty() => match (len, size) {
+            // The last bytes of an empty file are none, and the reply is the whole.
+            (1.., 0) => return Part::Whole,
+            _ => (size.saturating_sub(len), size),
+        },
+        _ => return Part::Whole,
+    };
+    match from < to {
+        true => Part::Range { from, to },
+        false => Part::Unsatisfiable,
+    }
+}
+
+/// The comparison of entity tags. RFC 9110 section 8.8.3.2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Comparison {
+    /// Weak tags match, too.
+    Weak,
+    /// Both tags must be strong.
+    Strong,
+}
+
+/// Returns true if one of the lists has `tag`, a strong tag with its quotes, or is "*".
+pub fn lists_tag<'a>(
+    mut lists: impl Iterator<Item = &'a [u8]>,
+    tag: &[u8],
+    how: Comparison,
+) -> bool {
+    lists.any(|mut list| {
+        if list == b"*" {
+            return true;
+        }
+        loop {
+            while let [b' ' | b'\t' | b',', rest @ ..] = list {
+                list = rest;
+            }
+            let strong = list.strip_prefix(b"W/");
+            let text = strong.unwrap_or(list);
+            let Some(inside) = text.strip_prefix(b"\"") else {
+                return false;
+            };
+            let Some(end) = inside.iter().position(|byte| *byte == b'"') else {
+                return false;
+            };
+            let may_match = strong.is_none() || how == Comparison::Weak;
+            if may_match && text.head(end + 2) == tag {
+                return true;
+            }
+            list = text.tail(end + 2);
+        }
+    })
+}

@@ -1,0 +1,238 @@
+//! Tests of requests and of the values of fields.
+
+use super::*;
+use std::string::String;
+
+#[test]
+fn heads_are_parsed_or_refused() {
+    let cases: [(&str, Result<u16, u16>); 34] = [
+        ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", Ok(0)),
+        ("\r\n\nGET / HTTP/1.0\n\n", Ok(0)),
+        (
+            "GET http://h:8080/x?y HTTP/1.1\r\nhOST:\t h \r\n\r\n",
+            Ok(0),
+        ),
+        ("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", Ok(0)),
+        ("CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n", Ok(0)),
+        (
+            "GET / HTTP/1.2\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
+            Ok(0),
+        ),
+        (
+            "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\n\r\n",
+            Ok(7),
+        ),
+        (
+            "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n",
+            Ok(1),
+        ),
+        ("GET / HTTP/1.1\r\n\r\n", Err(400)),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Err(400)),
+        ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", Err(400)),
+        ("GET / HTTP/1.1\r\nHost : h\r\n\r\n", Err(400)),
+        ("GET / HTTP/1.1\r\nHost: h\r\n fold\r\n\r\n", Err(400)),
+        ("GET / HTTP/1.1\r\nHost: h\r\nX: a\rb\r\n\r\n", Err(400)),
+        ("GET / HTTP/1.1\r\nHost: h\r\nX: a\0b\r\n\r\n", Err(400)),
+        ("GET / HTTP/1.1\r\nHost: h\r\nno colon\r\n\r\n", Err(400)),
+        ("GET /a b HTTP/1.1\r\nHost: h\r\n\r\n", Err(400)),
+        ("GET  / HTTP/1.1\r\nHost: h\r\n\r\n", Err(400)),
+        ("GET /\r\n\r\n", Err(400)),
+        ("GET x HTTP/1.1\r\nHost: h\r\n\r\n", Err(400)),
+        ("GET https://h/ HTTP/1.1\r\nHost: h\r\n\r\n", Err(400)),
+        ("GET / http/1.1\r\nHost: h\r\n\r\n", Err(400)),
+        ("G(T / HTTP/1.1\r\nHost: h\r\n\r\n", Err(400)),
+        ("GET / HTTP/2.0\r\nHost: h\r\n\r\n", Err(505)),
+        (
+            "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: +5\r\n\r\n",
+            Err(400),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 5, 5\r\n\r\n",
+            Err(400),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
+            Err(400),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: h\r\nContent-Length:\r\n\r\n",
+            Err(400),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999\r\n\r\n",
+            Err(400),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Err(400),
+        ),
+        (
+            "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Err(400),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
+            Err(400),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n",
+            Err(501),
+        ),
+        ("\x16\x03\x01 HTTP/1.1\r\nHost: h\r\n\r\n", Err(400)),
+    ];
+    for (head, expect) in cases {
+        let parsed = parse(head.as_bytes());
+        let found = match &parsed {
+            Ok(Some((request, len))) => {
+                assert_eq!(*len, head.len(), "{head}");
+                Ok(match request.body {
+                    Body::None => 0,
+                    Body::Length(len) => len as u16,
+                    Body::Chunked => 1,
+                })
+            }
+            Ok(None) => panic!("{head} is incomplete"),
+            Err(fault) => Err(fault.status()),
+        };
+        assert_eq!(found, expect, "{head}");
+        // A prefix is incomplete, or has the same fault.
+        for end in 0..head.len() {
+            match parse(&head.as_bytes()[..end]) {
+                Ok(None) => {}
+                Err(fault) => assert_eq!(Err(fault.status()), expect, "{head}"),
+                Ok(Some(_)) => panic!("{head} has a whole prefix"),
+            }
+        }
+    }
+}
+
+#[test]
+fn connection_is_kept_as_asked() {
+    for (version, field, keeps) in [
+        ("1.1", "", true),
+        ("1.1", "Connection: x, Close\r\n", false),
+        ("1.0", "", false),
+        ("1.0", "Connection: Keep-Alive\r\n", true),
+        ("1.0", "Connection: keep-alive, close\r\n", false),
+    ] {
+        let head = format!("GET / HTTP/{version}\r\nHost: h\r\n{field}\r\n");
+        let (request, _) = parse(head.as_bytes()).unwrap().unwrap();
+        assert_eq!(request.keeps, keeps, "{head}");
+    }
+}
+
+#[test]
+fn paths_are_decoded_once() {
+    use Decoded::{Absent, Malformed, Path};
+    for (raw, expect) in [
+        ("/", Path(b"/")),
+        ("//a//b/", Path(b"/a/b/")),
+        ("/a%20%2525", Path(b"/a %25")),
+        ("/a/./b/../c", Path(b"/a/c")),
+        ("/a/%2e%2E/", Path(b"/")),
+        ("/a/..", Path(b"/")),
+        ("/a/.", Path(b"/a/")),
+        ("/..", Malformed),
+        ("/a/../..", Malformed),
+        ("/%2f", Absent),
+        ("/a%00", Malformed),
+        ("/%g0", Malformed),
+        ("/%4", Malformed),
+        ("/...", Path(b"/...")),
+        ("/0123456789012345", Absent),
+    ] {
+        assert_eq!(decode(raw.as_bytes(), &mut [0; 16]), expect, "{raw}");
+    }
+}
+
+#[test]
+fn ranges_select_parts() {
+    let part = |from, to| Part::Range { from, to };
+    for (value, size, expect) in [
+        ("bytes=0-0", 10, part(0, 1)),
+        ("Bytes= 2-", 10, part(2, 10)),
+        ("bytes=2-99999999999999999999", 10, part(2, 10)),
+        ("bytes=-3", 10, part(7, 10)),
+        ("bytes=-30", 10, part(0, 10)),
+        ("bytes=-0", 10, Part::Unsatisfiable),
+        ("bytes=10-", 10, Part::Unsatisfiable),
+        ("bytes=99999999999999999999-", 10, Part::Unsatisfiable),
+        ("bytes=0-", 0, Part::Unsatisfiable),
+        ("bytes=-1", 0, Part::Whole),
+        ("bytes=3-2", 10, Part::Whole),
+        ("bytes=u-u", 10, Part::Whole),
+        ("bytes=0-1,3-4", 10, Part::Whole),
+        ("lines=0-1", 10, Part::Whole),
+        ("bytes", 10, Part::Whole),
+        ("bytes=-", 10, Part::Whole),
+        ("", 10, Part::Whole),
+    ] {
+        assert_eq!(range(value.as_bytes(), size), expect, "{value}");
+    }
+}
+
+#[test]
+fn dates_round_trip_in_three_formats() {
+    const NOW: i64 = 1_795_915_867;
+    assert_eq!(&write_date(NOW), b"Sun, 29 Nov 2026 01:31:07 GMT");
+    for secs in [0, 951_782_400, NOW, 4_107_542_400, SECS_MAX] {
+        assert_eq!(parse_date(&write_date(secs), NOW), Some(secs));
+    }
+    for (text, expect) in [
+        ("Sunday, 29-Nov-26 01:31:07 GMT", Some(NOW)),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", Some(784_111_777)),
+        ("Sun Nov  6 08:49:37 1994", Some(784_111_777)),
+        ("Sun, 06 Nov 1994 08:49:37 CET", None),
+        ("Sun, 06 Nov 1994 24:49:37 GMT", None),
+        ("Sun, 06 Foo 1994 08:49:37 GMT", None),
+        ("Sun, 06 Nov 1994 08:49 GMT", None),
+        ("784111777", None),
+        ("", None),
+    ] {
+        assert_eq!(parse_date(text.as_bytes(), NOW), expect, "{text}");
+    }
+}
+
+const SECS_MAX: i64 = 253_402_300_799;
+
+#[test]
+fn tags_are_compared_in_lists() {
+    let tag = b"\"a,b\"";
+    for (list, weak, strong) in [
+        ("\"a,b\"", true, true),
+        ("\"x\", W/\"a,b\"", true, false),
+        (", \"x\" ,\"a,b\"", true, true),
+        ("*", true, true),
+        ("a,b", false, false),
+        ("\"a", false, false),
+        ("", false, false),
+    ] {
+        let lists = || [list.as_bytes()].into_iter();
+        assert_eq!(lists_tag(lists(), tag, Comparison::Weak), weak, "{list}");
+        assert_eq!(
+            lists_tag(lists(), tag, Comparison::Strong),
+            strong,
+            "{list}"
+        );
+    }
+}
+
+#[test]
+fn names_are_escaped() {
+    let name = b"a \"<&\\\n\xff\xc3\xa4";
+    for (write, expect) in [
+        (
+            encode as fn(&mut crate::wire::Writer<'_>, &[u8]),
+            "a%20%22%3C%26%5C%0A%FF%C3%A4",
+        ),
+        (escape_html, "a &quot;&lt;&amp;\\\u{fffd}\u{fffd}ä"),
+        (escape_json, "a \\\"<&\\\\\u{fffd}\u{fffd}ä"),
+        (escape_log, "a \\x22<&\\x5C\\x0A\\xFF\\xC3\\xA4"),
+    ] {
+        let mut buffer = [0; 64];
+        let mut out = crate::wire::Writer::new(&mut buffer);
+        write(&mut out, name);
+        let len = out.written().unwrap();
+        assert_eq!(String::from_utf8_lossy(&buffer[..len]), expect);
+    }
+}
