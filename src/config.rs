@@ -230,6 +230,8 @@ const _: () = assert!(REQUEST_INLINE_BYTES < REQUEST_BYTES);
 pub const HTTP_CONNECTION_COUNT_MAX: usize = 2048;
 /// Largest body of an HTTP request (bytes) that is skipped, so that the connection stays open.
 pub const HTTP_BODY_BYTES_MAX: u64 = 64 << 10;
+/// Most input (bytes) that is skipped after a malformed HTTP request: a close with unread input would reset the connection.
+pub const HTTP_LINGER_BYTES: u64 = 1 << 20;
 /// Most names of one part of an HTTP listing, about as many as fit a reply buffer.
 pub const HTTP_NAME_COUNT: usize = 512;
 /// Most names of an HTTP listing that is sorted.

@@ -15,7 +15,9 @@ mod reply;
 
 use super::Cx;
 use super::service::{Io, Local, Moved, Next, Progress, Service, SessionId, Transfer};
-use crate::config::{HTTP_BODY_BYTES_MAX, HTTP_NAME_COUNT, PATH_BYTES_MAX, REQUEST_BYTES};
+use crate::config::{
+    HTTP_BODY_BYTES_MAX, HTTP_LINGER_BYTES, HTTP_NAME_COUNT, PATH_BYTES_MAX, REQUEST_BYTES,
+};
 use crate::event::Sink;
 use crate::mem::{self, Ends as _, Slots, scaled};
 use crate::text::{Text, text};
@@ -80,6 +82,8 @@ struct Session {
     skip_bytes: u64,
     /// True if the connection ends: the last reply is written.
     closes: bool,
+    /// True if the connection ends as soon as no more input arrives, because it is not certain where requests begin.
+    faulty: bool,
 }
 
 /// The next step after a request was looked at.
@@ -129,7 +133,8 @@ impl Http {
             Ok(parsed) => parsed,
             Err(fault) => {
                 self.refuse(cx, input, fault.status(), out);
-                return (input.len(), Next::Close(Text::NOTHING));
+                (session.faulty, session.skip_bytes) = (true, HTTP_LINGER_BYTES);
+                return (input.len(), Next::Soon);
             }
         };
         let asked = Asked {
@@ -178,10 +183,13 @@ impl Service for Http {
         let next = loop {
             let skipped = session.skip(io.input.len() - used);
             used += skipped;
-            if session.skip_bytes > 0 {
+            if session.faulty && skipped > 0 && session.skip_bytes > 0 {
+                break Next::Soon;
+            }
+            if session.skip_bytes > 0 && !session.faulty {
                 break Next::Rest;
             }
-            if session.closes {
+            if session.closes || session.faulty {
                 break Next::Close(Text::NOTHING);
             }
             let rest = io.input.tail(used);
@@ -191,12 +199,7 @@ impl Service for Http {
             if out.space().len() < reply::HEAD_BYTES_MAX {
                 break Next::Output;
             }
-            let before = out.position();
             let (len, next) = self.take(&mut session, cx, rest, &mut out);
-            if len == 0 && matches!(next, Next::Output) && before == out.position() {
-                // A reply that needs the whole buffer.
-                break Next::Output;
-            }
             used += len;
             if len == 0 || !matches!(next, Next::Output) {
                 break next;
