@@ -4,7 +4,7 @@ use super::super::args::canonical;
 use super::mounting::{LOOK_INTERVAL, Mounting};
 #[cfg(feature = "serve")]
 use super::options::Options;
-use super::reports::{report_exports, report_listening, report_nothing};
+use super::reports::report_listening;
 use super::rpcbind::{OURS, REGISTERED};
 use super::{Nfs, cannot_listen, failed, net_errno};
 use crate::config::HAS_SERVE;
@@ -84,9 +84,8 @@ impl Nfs {
         }
         // Reports only after all required sockets are open. Ports are reported last: a program that waits for the line
         // "listening on" has read the exports by then.
-        if self.is_first {
-            report_exports(world.tree, self.files.file_user, world.events);
-            report_nothing(world.tree, options.exports_file(), world.events);
+        if self.upkeep.is_first {
+            self.upkeep.report(world);
             report_listening(world.events, &nfs_at, what);
             if separate_port.is_some() {
                 report_listening(world.events, &mount_at, text!(" for MOUNT"));
@@ -97,7 +96,7 @@ impl Nfs {
             let bound = self.bind(world, &mount_at, MOUNT_DATAGRAMS, MOUNT);
             has_datagrams = bound.is_ok();
             if let Err(error) = bound
-                && self.is_first
+                && self.upkeep.is_first
             {
                 failed(
                     text!("no MOUNT over UDP, only over TCP"),
@@ -108,15 +107,16 @@ impl Nfs {
         }
         self.register(&nfs_at, mount_at.port(), has_datagrams);
         // SET changes the table of one process only.
-        let has_portmap = options.portmap && self.is_first && self.open_portmap(world, nfs_at);
-        let reports = self.is_first && !options.leaves_commands;
+        let has_portmap =
+            options.portmap && self.upkeep.is_first && self.open_portmap(world, nfs_at);
+        let reports = self.upkeep.is_first && !options.leaves_commands;
         self.mounting = reports.then_some(Mounting {
             nfs_at,
             mount_port: mount_at.port(),
             has_portmap,
         });
         self.report_commands(world);
-        if HAS_SERVE && self.is_first && options.background.detaches {
+        if HAS_SERVE && self.upkeep.is_first && options.background.detaches {
             daemon::tell_ready();
         }
         Ok(())

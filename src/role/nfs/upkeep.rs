@@ -1,0 +1,367 @@
+//! The upkeep of exports: opens them at the start, again when they appear or change, and after SIGHUP. Opens no sockets.
+
+use super::exports::Files;
+use super::file_user::FileUser;
+use super::names::HostNames;
+use super::options::Options;
+use super::reports::{report_export, report_exports, report_nothing};
+use super::{AFTER_COMMA, REASONS, failed};
+use crate::config::{HAS_SERVE, KEY_DIRECTORY, KEY_FILE, RETRY};
+use crate::drive::World;
+use crate::drive::platform;
+use crate::event::{Fatal, Line};
+use crate::mem::{self, has_any};
+use crate::net::Signals;
+use crate::role::reasons::{self, Reason};
+use crate::sys::{self, Access, Errno, Needs};
+use crate::text::{Text, text};
+use crate::time::Instant;
+use crate::vfs::host::Host;
+use crate::vfs::{Backend, Export, Form, FsError, OpenFault, Tree};
+
+/// The place of a process among those that serve the same exports.
+pub(in super::super) struct Part {
+    /// True if several processes change the files.
+    pub(in super::super) is_shared: bool,
+    /// True if a predecessor of this process changed them.
+    pub(in super::super) was_used: bool,
+    /// True if a supervisor starts the process again when it ends.
+    pub(in super::super) is_kept: bool,
+    /// True in the process that alone reports the exports.
+    pub(in super::super) is_first: bool,
+}
+
+/// The exports of a server.
+pub(in super::super) struct Upkeep {
+    options: &'static Options,
+    form: Form,
+    /// True in the process that alone reports the exports.
+    pub(super) is_first: bool,
+    /// True if the process has a supervisor, and a sandbox that allows only the exports of its start.
+    ends_to_widen: bool,
+    /// Time of the next attempt to open missing exports.
+    retry_at: Instant,
+    files: &'static mut Files,
+    names: HostNames,
+}
+
+impl Upkeep {
+    /// Reads the exports of arguments and files, and adds them to `tree`.
+    ///
+    /// # Errors
+    /// Exit status 1: a file cannot be read or is malformed; that is reported.
+    pub(in super::super) fn load(
+        options: &'static Options,
+        tree: &mut Tree,
+    ) -> Result<Self, Fatal> {
+        let files = mem::leak(Files::new(options, tree));
+        files.load(options, tree, &mut |_, _, _| ())?;
+        Ok(Self {
+            options,
+            form: Form::Path,
+            is_first: true,
+            ends_to_widen: false,
+            retry_at: Instant::NEVER,
+            names: HostNames::new(0, true),
+            files,
+        })
+    }
+
+    /// Opens the exports with a cache of `node_count` descriptors.
+    ///
+    /// # Errors
+    /// Exit status 1: no export can be opened, and none can appear later. Each reason is reported.
+    pub(in super::super) fn open(
+        &mut self,
+        node_count: usize,
+        part: &Part,
+        tree: &mut Tree,
+    ) -> Result<(), Fatal> {
+        self.is_first = part.is_first;
+        if sys::is_bare() {
+            #[cfg(bare)]
+            super::machine::export(self.options, tree)?;
+            self.files.file_user = FileUser::Own;
+        } else {
+            let host = mem::leak(Host::new(node_count, tree.export_count_max()));
+            host.is_shared = part.is_shared;
+            host.was_used = HAS_SERVE && part.was_used;
+            self.open_host(host, tree)?;
+        }
+        #[cfg(feature = "serve")]
+        super::groups::watch_refusals(self.options, self.files.file_user, tree);
+        self.ends_to_widen = part.is_kept && self.form == Form::Path;
+        self.names = HostNames::new(self.files.name_count_max, part.is_first);
+        Ok(())
+    }
+
+    /// Adds the host's exported directories to the tree. Chooses the form of their handles, and the user of file accesses.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    #[inline(always)]
+    fn open_host(&mut self, host: &'static mut Host, tree: &mut Tree) -> Result<(), Fatal> {
+        // The user first: another user may have no kernel handles, and may not open an exported directory.
+        let file_user = FileUser::choose(self.options, host, tree)?;
+        self.files.file_user = file_user;
+        #[cfg(feature = "serve")]
+        {
+            self.files.groups = super::groups::Groups::start(self.options, file_user, host)?;
+        }
+        self.form = choose_form(self.options, host, tree)?;
+        tree.add(Backend::Host, host);
+        tree.reopens = true;
+        let mut is_any = tree.exports().is_empty();
+        for number in 0..tree.exports().len() {
+            match open(tree, number, self.is_first) {
+                Err(FEW_DESCRIPTORS) => return Err(Fatal::Failed),
+                Err(errno) => is_any |= may_appear(errno),
+                Ok(()) => is_any = true,
+            }
+        }
+        if !is_any {
+            return Err(Fatal::Failed);
+        }
+        Ok(())
+    }
+
+    /// Begins the look-ups of host names, and the attempts to open missing exports.
+    pub(in super::super) fn start(&mut self, world: &mut World<'_>) {
+        self.ends_to_widen &= self.is_confinable(world.tree);
+        self.schedule_retry(world);
+        self.names.start(world);
+    }
+
+    /// Reports the exports, and the user of file accesses.
+    pub(in super::super) fn report(&self, world: &mut World<'_>) {
+        report_exports(world.tree, self.files.file_user, world.events);
+        report_nothing(world.tree, self.options.exports_file(), world.events);
+    }
+
+    /// See [`Task::add_needs`](crate::drive::Task::add_needs).
+    pub(in super::super) fn add_needs(&self, tree: &Tree, needs: &mut Needs) {
+        // Landlock cannot be widened, and it refuses kernel handles of files that are not in the kernel's cache.
+        if self.form == Form::Kernel || !self.is_confinable(tree) {
+            needs.add_all_files();
+            return;
+        }
+        for export in tree.exports().iter() {
+            needs.add_directory(export.path, Access::Change);
+        }
+        self.names.add_needs(needs);
+    }
+
+    /// See [`Task::ready`](crate::drive::Task::ready). Returns true if `local` is a socket of the look-ups.
+    pub(in super::super) fn ready(&mut self, world: &mut World<'_>, local: u32) -> bool {
+        let is_own = self.names.ready(world, local);
+        if !is_own {
+            self.reopen_changed(world);
+        }
+        is_own
+    }
+
+    /// See [`Task::turn`](crate::drive::Task::turn). `ended` gets the number of each export that ends. Returns true if look-ups have
+    /// ended: [`JobId::NAMES`](crate::vfs::JobId::NAMES).
+    pub(in super::super) fn turn(
+        &mut self,
+        world: &mut World<'_>,
+        signals: Signals,
+        ended: &mut dyn FnMut(usize),
+    ) -> bool {
+        let has_names = self.names.turn(world);
+        if let Some(number) = world.tree.opened.take() {
+            self.reopened(world, number, Ok(()));
+        }
+        if signals.reload {
+            self.reload(world, ended);
+        }
+        self.reopen_changed(world);
+        self.schedule_retry(world);
+        if world.now >= self.retry_at {
+            self.retry_at = Instant::NEVER;
+            self.retry(world);
+        }
+        has_names
+    }
+
+    /// The next time at which [`Self::turn`] has work.
+    pub(in super::super) fn poll_at(&self) -> Instant {
+        self.names.poll_at().min(self.retry_at)
+    }
+
+    /// Returns true if the server opens no files but those below its exports from now on.
+    fn is_confinable(&self, tree: &Tree) -> bool {
+        !self.options.background.logs_to_file()
+            && self.options.exports_file().is_none()
+            && !self.options.manages_groups
+            && !tree.exports().iter().any(|export| export.is_missing())
+    }
+
+    /// Reads the files with exports again, and those of users and groups. If one is malformed, nothing changes.
+    fn reload(&mut self, world: &mut World<'_>, ended: &mut dyn FnMut(usize)) {
+        #[cfg(feature = "serve")]
+        if let Some(groups) = &mut self.files.groups {
+            let _ = groups.load();
+        }
+        let events = &mut *world.events;
+        let loaded = self
+            .files
+            .load(self.options, world.tree, &mut |number, path, was_open| {
+                ended(number);
+                if was_open {
+                    events.report(text!("no longer exporting"), path, Text::NOTHING);
+                }
+            });
+        if loaded.is_err() {
+            return;
+        }
+        if self.names.reload(world) == Err(FsError::Access) && self.ends_to_widen {
+            // The sandbox allows the files of the start only.
+            world.exit = Some(Fatal::Done);
+        }
+        report_nothing(world.tree, self.options.exports_file(), world.events);
+        for number in 0..world.tree.exports().len() {
+            if is_exported(world.tree, number) {
+                let opened = open(world.tree, number, self.is_first);
+                self.reopened(world, number, opened);
+            }
+        }
+    }
+
+    /// Opens the exports again if another loop has found that one of them changed.
+    fn reopen_changed(&mut self, world: &mut World<'_>) {
+        if !HAS_SERVE || !world.tree.must_reopen() {
+            return;
+        }
+        for number in 0..world.tree.exports().len() {
+            let was_open = world.tree.is_open(number);
+            if is_exported(world.tree, number) {
+                // Other loops may not know what this one finds now; that ends when no loop finds anything.
+                let opened = world.tree.reopen_export(number);
+                world.tree.opened = None;
+                if opened.is_ok() != was_open {
+                    self.reopened(world, number, opened.map_err(|fault| fault.errno));
+                }
+            }
+        }
+    }
+
+    /// Sets the time of the next attempt to open exports, if some are missing.
+    fn schedule_retry(&mut self, world: &mut World<'_>) {
+        if core::mem::take(&mut world.tree.has_missing) {
+            // A client that mounts again and again does not put the next attempt off.
+            self.retry_at = self.retry_at.min(world.now.after(RETRY));
+        }
+    }
+
+    /// Opens missing exports.
+    fn retry(&mut self, world: &mut World<'_>) {
+        for number in 0..world.tree.exports().len() {
+            if is_exported(world.tree, number) && !world.tree.is_open(number) {
+                let opened = world.tree.reopen_export(number);
+                world.tree.opened = None;
+                self.reopened(world, number, opened.map_err(|fault| fault.errno));
+            }
+        }
+    }
+
+    /// Reports an export that was opened after the start. Ends the process if the sandbox may have refused the directory: the
+    /// supervisor starts it again.
+    fn reopened(&self, world: &mut World<'_>, number: usize, opened: Result<(), u8>) {
+        const REFUSED: u8 = Errno::ACCESS.raw_os_error() as u8;
+        match opened {
+            Ok(()) if self.is_first => {
+                report_export(world.tree, number, world.events);
+            }
+            Err(REFUSED) if self.ends_to_widen => world.exit = Some(Fatal::Done),
+            _ => {}
+        }
+    }
+}
+
+/// Number of EMFILE: the process has no free descriptor.
+const FEW_DESCRIPTORS: u8 = Errno::MFILE.raw_os_error() as u8;
+
+/// Returns true if an export that cannot be opened for this reason may appear later without a change of the arguments: a disk is
+/// not mounted yet, or does not answer.
+const fn may_appear(errno: u8) -> bool {
+    errno == OpenFault::NOT_MOUNTED
+        || matches!(
+            Errno::from_raw_os_error(errno as i32),
+            Errno::NOENT
+                | Errno::NXIO
+                | Errno::NODEV
+                | Errno::IO
+                | Errno::STALE
+                | Errno::NOMEDIUM
+                | Errno::NOTCONN
+                | Errno::TIMEDOUT
+                | Errno::HOSTDOWN
+        )
+}
+
+/// Opens an export, and reports why that failed. Returns the number of the errno. `is_first`: reports also what may appear later,
+/// of which each process knows.
+fn open(tree: &mut Tree, number: usize, is_first: bool) -> Result<(), u8> {
+    let Err(fault) = tree.open_export(number) else {
+        return Ok(());
+    };
+    let mut about = Line::default();
+    about.raw(tree.path(number).to_bytes());
+    if let Some(other) = fault.other {
+        about
+            .say(text!(", the same as "))
+            .raw(tree.path(other).to_bytes());
+    }
+    let what = match may_appear(fault.errno) {
+        true => text!("waiting for"),
+        false => text!("cannot export"),
+    };
+    if is_first || !may_appear(fault.errno) {
+        let has_comma = has_any(tree.path(number).to_bytes(), b",");
+        let reasons: &[Reason] = if has_comma { &[AFTER_COMMA] } else { &REASONS };
+        reasons::failed_with(what, about.bytes(), fault.errno, reasons);
+    }
+    Err(fault.errno)
+}
+
+/// Returns true unless the number of an export is free.
+fn is_exported(tree: &Tree, number: usize) -> bool {
+    let export = tree.exports().get(number);
+    export.is_some_and(|export| export.is_exported())
+}
+
+/// Chooses kernel handles if all exports support them and the key file is usable, else path handles. A choice of the user
+/// (`--handles`, `--key-file`) that fails is an error.
+fn choose_form(options: &Options, host: &mut Host, tree: &Tree) -> Result<Form, Fatal> {
+    let possible = |export: Export<'_>| Host::gives_kernel_handles(export.path);
+    if options.form == Some(Form::Path)
+        || options.form.is_none() && !tree.exports().iter().all(possible)
+    {
+        return Ok(Form::Path);
+    }
+    let path = options.key_file.unwrap_or_else(|| {
+        // An error is ignored here: opening the key file then fails, and that is reported.
+        platform::host::files::make_private_directory(KEY_DIRECTORY);
+        KEY_FILE
+    });
+    // Falls back to path handles only if the user did not ask for kernel handles.
+    let is_required = options.form.is_some() || options.key_file.is_some();
+    host.may_use_paths = !is_required;
+    let Err(errno) = host.use_kernel_handles(path) else {
+        return Ok(Form::Kernel);
+    };
+    let what = if is_required {
+        text!("cannot use the key file")
+    } else {
+        text!(
+            "handles: by path (a file that moves to another directory goes stale); cannot use the key file"
+        )
+    };
+    let status = failed(what, path.to_bytes(), errno);
+    if is_required {
+        Err(status)
+    } else {
+        Ok(Form::Path)
+    }
+}
