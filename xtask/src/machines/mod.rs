@@ -4,6 +4,7 @@ pub mod cable;
 pub mod debian;
 pub mod ext4;
 pub mod faulty;
+pub mod http;
 pub mod injection;
 pub mod iso;
 pub mod lockdown;

@@ -6,6 +6,7 @@
 
 mod boot;
 mod frame;
+mod http;
 mod isos;
 mod links;
 mod load;
@@ -42,6 +43,8 @@ enum Bench {
     Nfs(nfs::Args),
     /// The SFTP server
     Sftp(sftp::Args),
+    /// The HTTP server
+    Http(http::Args),
     /// The mDNS responder
     Mdns(mdns::Args),
     /// stowaway's own network stack, compared with the host's
@@ -68,7 +71,7 @@ struct Common {
     /// Use smaller files and fewer requests: checks that the bench works; the figures are rough
     #[arg(long)]
     quick: bool,
-    /// Also measure another file of stowaway, such as the build before a change; nfs, sftp and wait measure it in addition to
+    /// Also measure another file of stowaway, such as the build before a change; nfs, sftp, http and wait measure it in addition to
     /// their peer
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
@@ -157,6 +160,7 @@ pub fn main(args: Args) -> Result<()> {
     match args.bench {
         Bench::Nfs(args) => nfs::main(&args),
         Bench::Sftp(args) => sftp::main(&args),
+        Bench::Http(args) => http::main(&args),
         Bench::Mdns(args) => mdns::main(&args),
         Bench::Stack(args) => stack::main(&args),
         Bench::Links(args) => links::main(&args),

@@ -1,0 +1,150 @@
+//! A small HTTP/1.1 client over TCP for tests and measurements: one connection, requests as text, replies with a Content-Length or
+//! until the connection closes.
+//!
+//! No redirects, no chunks (the server sends none), no reconnects. Errors are returned, not panics.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+/// Longest time without a byte of a reply.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// Status line and fields of a reply.
+#[derive(Debug)]
+pub struct Head {
+    pub status: u16,
+    lines: String,
+}
+
+impl Head {
+    /// Value of the first field `name`, in any case.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let fields = self.lines.lines().filter_map(|line| line.split_once(':'));
+        let mut values = fields.filter(|(field, _)| field.eq_ignore_ascii_case(name));
+        values.next().map(|(_, value)| value.trim())
+    }
+
+    /// Content-Length, if there is one.
+    fn length(&self) -> Result<Option<u64>> {
+        let value = self.field("Content-Length").map(str::parse).transpose();
+        value.with_context(|| format!("Content-Length is no number in {self:?}"))
+    }
+}
+
+/// A reply.
+#[derive(Debug)]
+pub struct Reply {
+    pub head: Head,
+    pub body: Vec<u8>,
+}
+
+/// A connection to a server.
+pub struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    /// Connects to the server. Later calls fail if no data arrives for 20 seconds.
+    pub fn connect(server: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(server);
+        let stream = stream.with_context(|| format!("cannot connect to {server}"))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(SILENCE_MAX))?;
+        Ok(Self {
+            stream: BufReader::with_capacity(256 << 10, stream),
+        })
+    }
+
+    /// Sends bytes of requests.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        let sent = self.stream.get_mut().write_all(bytes);
+        sent.context("cannot send to the server")
+    }
+
+    /// Sends `GET path` and receives the reply.
+    pub fn get(&mut self, path: &str) -> Result<Reply> {
+        self.send(request("GET", path, "").as_bytes())?;
+        self.receive()
+    }
+
+    /// Receives the reply to a request other than HEAD.
+    pub fn receive(&mut self) -> Result<Reply> {
+        let mut body = Vec::new();
+        let head = self.receive_by(|_, part| {
+            body.extend_from_slice(part);
+            Ok(())
+        })?;
+        Ok(Reply { head, body })
+    }
+
+    /// As [`Self::receive`], but passes each part of the body, and its offset, to `take`.
+    pub fn receive_by(&mut self, mut take: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<Head> {
+        let head = self.receive_head()?;
+        let bodiless = head.status < 200 || [204, 304].contains(&head.status);
+        let len = head.length()?.filter(|_| !bodiless);
+        let end = len.unwrap_or(if bodiless { 0 } else { u64::MAX });
+        let mut offset = 0;
+        while offset < end {
+            let part = self.stream.fill_buf().context("cannot receive a body")?;
+            if part.is_empty() {
+                ensure!(
+                    len.is_none(),
+                    "the body of {head:?} ends after {offset} bytes"
+                );
+                break;
+            }
+            let part = &part[..part
+                .len()
+                .min((end - offset).try_into().unwrap_or(usize::MAX))];
+            take(offset, part)?;
+            let part_len = part.len();
+            offset += part_len as u64;
+            self.stream.consume(part_len);
+        }
+        Ok(head)
+    }
+
+    /// Receives status line and fields: all of a reply to HEAD.
+    pub fn receive_head(&mut self) -> Result<Head> {
+        let mut lines = String::new();
+        while !lines.ends_with("\r\n\r\n") {
+            let read = self.stream.read_line(&mut lines);
+            let len = read.context("cannot receive a reply's head")?;
+            ensure!(
+                len > 0,
+                "the connection ends within a reply's head: {lines:?}"
+            );
+        }
+        let status = lines
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|line| line.get(..3));
+        let status = status.and_then(|digits| digits.parse().ok());
+        let status = status.with_context(|| format!("no status line: {lines:?}"))?;
+        Ok(Head { status, lines })
+    }
+
+    /// Fails unless the server closes the connection without another byte.
+    pub fn expect_end(&mut self) -> Result<()> {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest)?;
+        ensure!(
+            rest.is_empty(),
+            "after the reply: {:?}",
+            rest.escape_ascii()
+        );
+        Ok(())
+    }
+}
+
+/// Text of a request without a body. `fields` are whole lines.
+pub fn request(method: &str, target: &str, fields: &str) -> String {
+    format!("{method} {target} HTTP/1.1\r\nHost: server\r\n{fields}\r\n")
+}
+
+/// Sends `GET path` on a connection of its own and receives the reply.
+pub fn get(server: SocketAddr, path: &str) -> Result<Reply> {
+    Client::connect(server)?.get(path)
+}

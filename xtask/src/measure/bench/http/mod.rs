@@ -1,0 +1,232 @@
+//! `cargo xtask bench http`: stowaway compared with nginx and with the `--against` file, on the same tmpfs. Each server holds 2,000
+//! idle connections while others are busy.
+
+mod nginx;
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum;
+
+use super::frame::{self, Frame};
+use super::measure::Cost;
+use super::table::{Aim, Reference, Subject, Unit};
+use super::workspace::{self, BIG, Export, Scale, Workspace};
+use super::{BEFORE, Choice, Common, built};
+use crate::clients::http::{Client, Reply, request};
+use crate::machines::http::HttpServer;
+use crate::setup;
+
+/// Name of the peer in tables.
+const PEER: &str = "nginx";
+/// Number of idle connections to each server.
+const IDLE_COUNT: usize = 2000;
+/// Aim: after the last request, with all idle connections, a server's resident memory is smaller than this (KiB): that of `nfs`.
+const MEMORY_KIB: u64 = 8192;
+/// The directory of small files.
+const SMALL: &str = "small";
+/// Number of small files, and the size of each in bytes.
+const SMALL_COUNT: u64 = 10_000;
+const SMALL_BYTES: usize = 4096;
+/// Number of busy connections of [`Workload::Crowd`].
+const CROWD_COUNT: usize = 64;
+/// Length of a range in bytes: a sector of a CD, as BMCs read.
+const RANGE_BYTES: u64 = 2048;
+
+/// `cargo xtask bench http`
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    choice: Choice<Workload>,
+}
+
+/// A workload. Files are in the page cache, on a tmpfs.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Workload {
+    /// GET of a large file
+    Big,
+    /// GET of 10,000 files of 4 KiB, one after the other
+    Small,
+    /// GET of the same files by 64 clients at once
+    Crowd,
+    /// GET of 10,000 ranges of 2 KiB of a large file, one after the other
+    Ranges,
+}
+
+impl frame::Workload for Workload {
+    fn subject(&self) -> Subject {
+        let of_peer = |limit| Aim::at_most(limit).relative_to(Reference::Peer);
+        let asked = |title: &str| Subject::new(title, Unit::Request);
+        match self {
+            Self::Big => Subject::new("GET, large file", Unit::Byte).cpu(of_peer(1.1)),
+            Self::Small => asked("GET 4 KiB").cpu(of_peer(1.2)),
+            Self::Crowd => asked("GET 4 KiB, 64 clients").cpu(of_peer(1.2)),
+            Self::Ranges => asked("GET, range of 2 KiB"),
+        }
+    }
+}
+
+impl Workload {
+    /// Runs one turn and returns the number of bytes or requests.
+    fn run(self, clients: &mut [Client], scale: &Scale) -> Result<u64> {
+        let first = clients.first_mut().context("no connection")?;
+        match self {
+            Self::Big => {
+                first.send(request("GET", &format!("/{BIG}"), "").as_bytes())?;
+                let head = first.receive_by(|start, part| workspace::check_stamps(part, start))?;
+                ensure!(head.status == 200, "{head:?}");
+                return Ok(scale.big_bytes);
+            }
+            Self::Small => {
+                (0..SMALL_COUNT).try_for_each(|index| get_small(first, index))?;
+            }
+            Self::Crowd => {
+                for start in (0..SMALL_COUNT).step_by(CROWD_COUNT) {
+                    for (client, index) in clients.iter_mut().zip(start..SMALL_COUNT) {
+                        ask_small(client, index)?;
+                    }
+                    for (client, index) in clients.iter_mut().zip(start..SMALL_COUNT) {
+                        receive_small(client, index)?;
+                    }
+                }
+            }
+            Self::Ranges => {
+                // The stride is odd, so that the ranges are spread over the whole file.
+                let blocks = scale.big_bytes / RANGE_BYTES;
+                for start in (0..SMALL_COUNT).map(|index| index * 7919 % blocks * RANGE_BYTES) {
+                    get_range(first, start)?;
+                }
+            }
+        }
+        Ok(SMALL_COUNT)
+    }
+}
+
+/// Starts all servers, and compares them.
+pub fn main(args: &Args) -> Result<()> {
+    setup::install_packages(&["iproute2", "e2fsprogs"])?;
+    let before = args.common.against()?;
+    let with_peer = !args.choice.no_peer;
+    if with_peer {
+        setup::install_packages(&["nginx-light"])?;
+    }
+    let ours = args.choice.ours(built)?;
+
+    let names = args.choice.sides(PEER, &args.common);
+    let mut frame = Frame::compare("http", names, &args.common, [2, 5])?;
+    frame.memory_aim = Some(MEMORY_KIB);
+    let scale = Scale::of(&args.common);
+    let workspace = Workspace::new(scale)?;
+    let tree = workspace.path(Export::Tree);
+    make_small_files(&tree)?;
+    let mut sides = Vec::new();
+    for (name, file) in [("stowaway", Some(ours)), (BEFORE, before)] {
+        if let Some(file) = file {
+            sides.push((name, HttpServer::start_file(&file, "http", [&tree])?));
+        }
+    }
+    if with_peer {
+        sides.push((PEER, nginx::start(&tree, &workspace.scratch_path(""))?));
+    }
+    let mut connected = Vec::new();
+    for (name, server) in sides {
+        frame.attach(name, server.pid())?;
+        connected.push(Side::new(server)?);
+    }
+    frame.rounds(args.choice.workloads(), |workload, number| {
+        let side = connected.get_mut(number);
+        side.map(|side| side.turn(*workload, &scale)).transpose()
+    })?;
+    frame.detach()?;
+    for side in &mut connected {
+        side.idle
+            .iter_mut()
+            .try_for_each(|client| get_small(client, 0))?;
+    }
+    frame.finish(&[
+        &format!("{IDLE_COUNT} idle connections to each server; each request waits for the reply to the one before"),
+        "on a tmpfs; neither server writes an access log; nginx: one process, sendfile",
+    ])
+}
+
+/// Creates the small files, each with its own bytes.
+fn make_small_files(tree: &Path) -> Result<()> {
+    fs::create_dir(tree.join(SMALL))?;
+    for index in 0..SMALL_COUNT {
+        let mut file = File::create(tree.join(small(index).trim_start_matches('/')))?;
+        file.write_all(&[index as u8; SMALL_BYTES])?;
+    }
+    Ok(())
+}
+
+/// Path of small file `index` in a URL.
+fn small(index: u64) -> String {
+    format!("/{SMALL}/file-{index:05}")
+}
+
+/// A running server, and the connections to it.
+struct Side {
+    server: HttpServer,
+    /// The first one is the only one of most workloads.
+    busy: Vec<Client>,
+    idle: Vec<Client>,
+}
+
+impl Side {
+    fn new(server: HttpServer) -> Result<Self> {
+        // A reply shows that the server, not only the kernel, has accepted the connection.
+        let connect = |_| {
+            let mut client = Client::connect(server.address())?;
+            get_small(&mut client, 0).map(|()| client)
+        };
+        Ok(Self {
+            busy: (0..CROWD_COUNT).map(connect).collect::<Result<_>>()?,
+            idle: (0..IDLE_COUNT).map(connect).collect::<Result<_>>()?,
+            server,
+        })
+    }
+
+    fn turn(&mut self, workload: Workload, scale: &Scale) -> Result<Cost> {
+        Cost::measure(&[self.server.pid()], || workload.run(&mut self.busy, scale))
+    }
+}
+
+/// Sends `GET` for a small file.
+fn ask_small(client: &mut Client, index: u64) -> Result<()> {
+    client.send(request("GET", &small(index), "").as_bytes())
+}
+
+/// Receives a small file and checks its bytes.
+fn receive_small(client: &mut Client, index: u64) -> Result<()> {
+    let (mut len, mut is_right) = (0, true);
+    let head = client.receive_by(|_, part| {
+        len += part.len();
+        is_right &= part.iter().all(|byte| *byte == index as u8);
+        Ok(())
+    })?;
+    let is_whole = head.status == 200 && len == SMALL_BYTES;
+    ensure!(
+        is_whole && is_right,
+        "file {index}: {head:?} and {len} bytes"
+    );
+    Ok(())
+}
+
+fn get_small(client: &mut Client, index: u64) -> Result<()> {
+    ask_small(client, index)?;
+    receive_small(client, index)
+}
+
+/// Gets one range of the large file.
+fn get_range(client: &mut Client, start: u64) -> Result<()> {
+    let range = format!("Range: bytes={start}-{}\r\n", start + RANGE_BYTES - 1);
+    client.send(request("GET", &format!("/{BIG}"), &range).as_bytes())?;
+    let Reply { head, body } = client.receive()?;
+    let is_whole = head.status == 206 && body.len() as u64 == RANGE_BYTES;
+    ensure!(is_whole, "{head:?} and {} bytes", body.len());
+    workspace::check_stamps(&body, start)
+}

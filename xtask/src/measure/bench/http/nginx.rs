@@ -1,0 +1,34 @@
+//! The peer: nginx as Debian ships it, one process with sendfile.
+//!
+//! Settings are the defaults except for those that a server of files would change: sendfile, tcp_nopush, and limits that admit the
+//! idle connections and all requests of a turn. Neither server writes an access log.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::machines::http::HttpServer;
+use crate::machines::port::Port;
+
+/// Starts nginx for the files in `tree`; `scratch` is a directory for its own files.
+pub fn start(tree: &Path, scratch: &Path) -> Result<HttpServer> {
+    let port = Port::reserve()?;
+    let settings = format!(
+        "daemon off; master_process off; pid {scratch}/nginx.pid; error_log stderr error;
+         events {{ worker_connections 8192; }}
+         http {{
+             access_log off; sendfile on; tcp_nopush on; autoindex on;
+             include /etc/nginx/mime.types; default_type application/octet-stream;
+             keepalive_timeout 3600s; keepalive_requests 1000000000;
+             server {{ listen 127.0.0.1:{port}; root {tree}; }}
+         }}\n",
+        scratch = scratch.display(),
+        tree = tree.display(),
+        port = port.number(),
+    );
+    let path = scratch.join("nginx.conf");
+    fs::write(&path, settings).with_context(|| format!("cannot write {}", path.display()))?;
+    HttpServer::spawn(Command::new("/usr/sbin/nginx").arg("-c").arg(path), port)
+}
