@@ -12,7 +12,7 @@ pub const HAS_DATAGRAMS: bool = HAS_NFS;
 /// True if the executable has `serve`, with its supervisor and the loops that share files.
 pub const HAS_SERVE: bool = cfg!(any(feature = "serve", test));
 /// True if the executable has HTTP.
-pub const HAS_HTTP: bool = cfg!(any(feature = "http", test));
+pub const HAS_HTTP: bool = cfg!(any(feature = "http", test, fuzzing));
 /// True if the executable looks up the host names of exports.
 pub const HAS_NAMES: bool = cfg!(any(all(feature = "nfs", feature = "mdns"), test));
 /// True if the executable serves the files inside ISO images.

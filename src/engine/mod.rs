@@ -22,7 +22,7 @@ use crate::time::Instant;
 use crate::vfs::{Peer, Tree};
 use core::net::Ipv6Addr;
 
-#[cfg(any(feature = "http", test))]
+#[cfg(any(feature = "http", test, fuzzing))]
 pub mod http;
 pub mod mdns;
 pub mod mount;

@@ -123,7 +123,7 @@ pub fn find(tree: &mut Tree, export: usize, below: &[u8]) -> FsResult<Node> {
 ///
 /// # Errors
 /// `Stale`: no such export, or not for that host; `AwaitsNames` as [`Tree::rules`].
-#[cfg(any(feature = "http", test))]
+#[cfg(any(feature = "http", test, fuzzing))]
 pub fn find_for(
     tree: &mut Tree,
     export: usize,

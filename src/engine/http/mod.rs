@@ -239,5 +239,7 @@ impl Session {
 /// Shortest time between two looks at an export's directory.
 const REOPEN: Duration = Duration::SECOND;
 
+#[cfg(any(test, fuzzing))]
+pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -62,10 +62,12 @@ pub fn decode<'o>(raw: &[u8], out: &'o mut [u8]) -> Decoded<'o> {
                 };
                 rest = after;
                 byte = match hex(digits) {
-                    None | Some(0) => return Decoded::Malformed,
                     Some(b'/') => return Decoded::Absent,
-                    Some(byte) => byte,
+                    byte => byte.unwrap_or(0),
                 };
+            }
+            if byte == 0 {
+                return Decoded::Malformed;
             }
             if !push(out, &mut len, byte) {
                 return Decoded::Absent;

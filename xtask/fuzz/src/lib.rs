@@ -3,6 +3,7 @@
 pub mod announced;
 pub mod exports;
 pub mod frames;
+pub mod http;
 mod image;
 pub mod mdns;
 mod play;

@@ -58,6 +58,8 @@ pub enum Target {
     Announced,
     /// Files of exports: arbitrary bytes
     Exports,
+    /// HTTP: arbitrary bytes as requests on a connection
+    Http,
     /// Multicast DNS: datagrams received by the responder and the browser
     Mdns,
     /// Ethernet frames received by the built-in network stack
@@ -75,6 +77,7 @@ impl Target {
     const fn input_bytes_max(self) -> u32 {
         match self {
             Self::Records => 24_000,
+            Self::Http => 10_000,
             Self::Calls | Self::Sftp | Self::Announced | Self::Mdns | Self::Frames => 4096,
             Self::Exports => 1024,
             Self::Iso | Self::Udf => 600,

@@ -1,0 +1,111 @@
+//! A server for tests and fuzzers: bytes in, bytes out, over the model tree, without streams or sleeping.
+
+use super::{Http, Root};
+use crate::config::REQUEST_BYTES;
+use crate::engine::Cx;
+use crate::engine::service::{Io, Local, Moved, Progress, Service as _, SessionId};
+use crate::engine::testing::driver::{self, Engine, Talk};
+use crate::engine::testing::tree::Tree;
+use crate::event::{Events, Sink};
+use crate::time::Instant;
+use crate::vfs::ram::Ram;
+use crate::vfs::{self, Peer};
+use std::sync::Mutex;
+
+/// 29 November 2026, 00:00 UTC.
+const NOW: i64 = 1_795_910_400;
+
+/// Keeps the lines of the access log.
+struct Lines(&'static Mutex<Vec<u8>>);
+
+impl Sink for Lines {
+    fn write_line(&mut self, line: &[u8]) {
+        self.0.lock().unwrap().extend_from_slice(line);
+    }
+}
+
+/// A server with one connection.
+pub struct World {
+    /// The files.
+    pub tree: Tree,
+    http: Http,
+    events: Events,
+    output: Vec<u8>,
+    /// The lines of the access log.
+    pub log: &'static Mutex<Vec<u8>>,
+}
+
+impl World {
+    /// A server of these files.
+    pub fn of(ram: Ram) -> Self {
+        let log: &'static Mutex<Vec<u8>> = Box::leak(Box::default());
+        let mut http = Http::new(4, Root::Exports, Some(Box::leak(Box::new(Lines(log)))));
+        http.wall_secs = NOW;
+        http.open(SessionId(0), LOCAL);
+        Self {
+            tree: Tree::of(ram),
+            http,
+            events: Events::new(Box::new(Lines(Box::leak(Box::default())))),
+            output: vec![0; 72 << 10],
+            log,
+        }
+    }
+
+    fn context<'a>(tree: &'a mut Tree, events: &'a mut Events) -> Cx<'a> {
+        Cx {
+            now: Instant::from_ms(1000),
+            peer: Peer::NONE,
+            vfs: tree,
+            events,
+        }
+    }
+
+    /// Sends requests on a new connection.
+    pub fn send(&mut self, input: &[u8], piece: usize) -> Talk {
+        self.talk(input, || piece)
+    }
+
+    /// Sends requests in pieces on a new connection.
+    pub fn talk(&mut self, input: &[u8], piece: impl FnMut() -> usize) -> Talk {
+        self.http.open(SessionId(0), LOCAL);
+        driver::talk(self, None, input, piece)
+    }
+}
+
+const LOCAL: Local = Local {
+    socket: 0,
+    interface: 0,
+    address: None,
+};
+
+impl Engine for World {
+    const INPUT_BYTES: usize = REQUEST_BYTES;
+
+    fn advance(&mut self, input: &[u8]) -> Progress {
+        let io = Io {
+            input,
+            output: &mut self.output,
+            held: 0,
+        };
+        let mut cx = Self::context(&mut self.tree, &mut self.events);
+        self.http.advance(SessionId(0), &mut cx, io)
+    }
+
+    fn moved(&mut self, done: Moved) -> Progress {
+        let io = Io {
+            input: &[],
+            output: &mut self.output,
+            held: 0,
+        };
+        let mut cx = Self::context(&mut self.tree, &mut self.events);
+        self.http.moved(SessionId(0), &mut cx, done, io)
+    }
+
+    fn replies(&mut self, progress: &Progress) -> &[u8] {
+        &self.output[..progress.produced]
+    }
+
+    fn tree(&mut self) -> &mut vfs::Tree {
+        &mut self.tree
+    }
+}
