@@ -109,7 +109,7 @@ impl Http {
             None => self.list_exports(session.listed, cx, form, &mut body)?,
         };
         let len = body.position();
-        if listed.is_some() && is_first && start > 0 {
+        if start > 0 && (listed.is_some() || body.written().is_none()) {
             // Earlier replies leave first: the part needs the buffer.
             return Ok(Step::Continue);
         }
@@ -188,7 +188,7 @@ impl Http {
                 continue;
             }
             if !write_row(out, form, path, &row, last.is_none()) {
-                return Ok(last);
+                return Ok(Some(last.unwrap_or(Listed { order, cookie: 0 })));
             }
             last = Some(Listed { order, cookie });
         }
@@ -230,7 +230,7 @@ impl Http {
                 is_image: false,
             };
             if !write_row(out, form, path, &row, last.is_none()) {
-                return Ok(last);
+                return Ok(Some(last.unwrap_or(Listed { order, cookie: 0 })));
             }
             last = Some(Listed {
                 order,

@@ -95,6 +95,16 @@ fn access_log_has_a_line_for_each_reply() {
 }
 
 #[test]
+fn listing_after_many_replies_is_whole() {
+    let mut world = World::new();
+    let lists = b"GET /srv/dir/ HTTP/1.1\r\nHost: h\r\n\r\n".repeat(190);
+    let talk = world.send(&lists, usize::MAX);
+    let all = replies(&talk, &["GET"; 190]);
+    assert!(all.iter().all(|reply| reply.body == all[0].body));
+    assert!(talk.turns > 2);
+}
+
+#[test]
 fn replaced_file_has_another_tag() {
     let mut world = World::new();
     let before = world.known();
