@@ -1,5 +1,5 @@
-//! stowaway: a static binary without libc that serves files over NFS and SFTP and announces them by multicast DNS, also on hosts
-//! where nothing else runs.
+//! stowaway: a static binary without libc that serves files over NFS, HTTP and SFTP and announces them by multicast DNS, also on
+//! hosts where nothing else runs.
 //!
 //! # The map
 //!
@@ -36,6 +36,9 @@
 //! knows which replies, transfers and requests wait for which job. A reply that promises a durable change waits in
 //! a block for its sync; if the sync fails, `engine::nfs::promises` turns the reply into an error.
 //!
+//! HTTP (`engine::http`) has the shortest way: `place` walks the path below an export as its anonymous user, `answer` writes the head,
+//! and a transfer sends the file.
+//!
 //! An SFTP READ of any length is copied into the reply when it is answered; an SFTP session has an output buffer of 256 KiB.
 //! `engine::sftp::Sessions` is served in two places: over standard input and output in its own process, as
 //! started by sshd (`drive::platform::host::stdio`), or over sockets in a loop (`drive::service`). Multicast DNS is a task, too:
@@ -57,6 +60,7 @@
 //! | jobs on the host's files: sync, read, write, free removed files | `vfs/host/storage.rs`, `durable.rs`, `writes.rs`, `removed.rs` there |
 //! | files in memory: storage of files and names, limits | `vfs/ram/store.rs`, `vfs/ram/map.rs` |
 //! | the user as whom a request accesses files | `vfs/host/acting.rs`, `sys/linux/fsuid.rs` |
+//! | HTTP: requests, the object at a path, ranges, listings | `wire/http`, `engine/http/{place,conditions,listing}.rs`; cases in `xtask/cases/src/http` |
 //! | SFTP requests, and which of them write | the table in `engine/sftp/requests.rs` |
 //! | the path walk that keeps a session in its jail | `vfs/walk.rs`, with the kernel's help `vfs/user/jail.rs` |
 //! | ISO images: the format, the tree, images entered by a path | `wire/iso9660`, `vfs/iso`, `vfs/images.rs` |
