@@ -19,12 +19,16 @@ mod tests;
 
 pub use task::{Task, World};
 
+use crate::config::HAS_NFS;
 use crate::event::{Events, Fatal, STOPPING};
-use crate::net::{Net, Ready};
+use crate::net::{FileId, Net, Ready, Token};
 use crate::sys::{Needs, has_supervisor};
 use crate::text::{Text, text};
 use crate::time::Instant;
-use crate::vfs::Tree;
+use crate::vfs::{JobId, Tree};
+
+/// Token of the descriptor that is readable once a job has ended. No task has this number.
+const JOBS: Token = Token::new(u8::MAX, 0);
 
 /// A network and the tasks that share it.
 pub struct Loop<'a, 't> {
@@ -71,11 +75,15 @@ impl<'a, 't> Loop<'a, 't> {
         }
     }
 
-    /// Starts all tasks.
+    /// Starts all tasks, and the workers if the network can watch their wake-up descriptor.
     ///
     /// # Errors
     /// The error of the first task that cannot start.
     pub fn start(&mut self) -> Result<(), Fatal> {
+        if HAS_NFS {
+            let World { tree, net, .. } = &mut self.world;
+            tree.start_jobs(&mut |file| net.watch_file(FileId(file.0), JOBS).is_ok());
+        }
         let mut started = Ok(());
         self.each(&mut |task, world| {
             if started.is_ok() {
@@ -140,7 +148,10 @@ impl<'a, 't> Loop<'a, 't> {
     #[inline(never)]
     pub fn turn(&mut self, ready: &mut Ready) {
         let due = self.tasks.iter().map(|task| task.poll_at());
-        let until = due.min().unwrap_or(Instant::NEVER);
+        let mut until = due.min().unwrap_or(Instant::NEVER);
+        if HAS_NFS && self.world.tree.has_ended() {
+            until = Instant::default();
+        }
         self.world.now = self.world.net.wait(self.world.now, until, ready);
         #[cfg(feature = "smol")]
         if let Some(address) = self.world.net.take_conflict() {
@@ -150,6 +161,7 @@ impl<'a, 't> Loop<'a, 't> {
             let why = text!("change one of the two (--ip, or the boot argument ip=)");
             self.world.events.report(what, about, why);
         }
+        let ended_count = self.reap(ready);
         self.each(&mut |task, world| {
             for token in &ready.tokens {
                 if token.task() == world.task {
@@ -158,5 +170,23 @@ impl<'a, 't> Loop<'a, 't> {
             }
             task.turn(world, ready.signals);
         });
+        if HAS_NFS {
+            self.world.tree.forget_ended(ended_count);
+        }
+    }
+
+    /// Lists the jobs that have ended, of which each task learns in this turn. Returns their number since the start.
+    fn reap(&mut self, ready: &Ready) -> u32 {
+        if !HAS_NFS {
+            return 0;
+        }
+        let tree = &mut *self.world.tree;
+        if ready.tokens.contains(&JOBS) {
+            tree.reap();
+        }
+        if cfg!(bare) && ready.signals.disk {
+            tree.end_job(JobId::DISKS);
+        }
+        tree.ended_count()
     }
 }

@@ -1,10 +1,12 @@
 //! Jobs: work that may wait for a disk, carried out so that neither the loop nor other clients wait.
 //!
-//! A caller submits a [`Job`] and continues; [`Vfs::reap`] reports the jobs that have ended. Where no job can wait (files in
-//! memory, a host without threads, a network that cannot watch the workers) every job is [`Submitted::Done`] at once.
+//! A caller submits a [`Job`] and continues; [`Tree::reap`] lists the jobs that have ended, for all tasks of the loop. Where no job
+//! can wait (files in memory, a host without threads, a network that cannot watch the workers) every job is [`Submitted::Done`] at
+//! once.
 
 use super::{FsError, FsResult, Pin, Tree, Vfs};
-use crate::mem::Ends as _;
+use crate::config::{ENDED_COUNT_MAX, JOB_COUNT};
+use crate::mem::{self, Ends as _};
 
 /// The host's number of an open file or pipe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,7 +101,7 @@ pub struct Extent {
 pub enum Submitted {
     /// The job has ended.
     Done(FsResult<()>),
-    /// [`Vfs::reap`] will report it.
+    /// [`Tree::reap`] will list it.
     Pending(JobId),
 }
 
@@ -125,21 +127,78 @@ pub struct Ended {
     pub result: FsResult<()>,
 }
 
+/// Jobs that have ended, until all tasks of the loop know it. They are counted in the order of their ends; the counts wrap around.
+#[derive(Debug)]
+pub(super) struct EndedJobs {
+    /// The job that was the `n`th to end is at `n` modulo the size.
+    ring: [Ended; ENDED_COUNT_MAX],
+    /// Number of jobs that have ended.
+    count: u32,
+    /// Number of those that all tasks know.
+    known_count: u32,
+}
+
+/// Calls of [`Tree::end_job`] until all tasks know a job: twice in each of two turns.
+const OTHER_COUNT_MAX: usize = 4;
+const _: () = assert!(ENDED_COUNT_MAX.is_power_of_two());
+const _: () = assert!(JOB_COUNT + OTHER_COUNT_MAX < ENDED_COUNT_MAX);
+
+impl Default for EndedJobs {
+    fn default() -> Self {
+        Self {
+            ring: [Ended::other(JobId::NAMES); _],
+            count: 0,
+            known_count: 0,
+        }
+    }
+}
+
+impl EndedJobs {
+    fn push(&mut self, ended: Ended) {
+        if let Some(place) = self.ring.get_mut(self.count as usize % ENDED_COUNT_MAX) {
+            *place = ended;
+        }
+        self.count = self.count.wrapping_add(1);
+    }
+}
+
+impl Ended {
+    /// The end of [`JobId::DISKS`] or [`JobId::NAMES`].
+    const fn other(id: JobId) -> Self {
+        Self {
+            id,
+            kind: JobKind::Read,
+            result: Ok(()),
+        }
+    }
+}
+
+/// The backend that has a disk.
+#[inline(never)]
+fn disk<'a>(backends: &'a mut [Option<&'static mut dyn Vfs>]) -> Option<&'a mut dyn Vfs> {
+    for backend in backends.iter_mut().flatten() {
+        if backend.has_jobs() {
+            return Some(&mut **backend);
+        }
+    }
+    None
+}
+
 /// Jobs of the only backend that has a disk; all other backends carry out every job in place.
 impl Tree {
-    /// The backend that has a disk.
-    #[inline(never)]
     fn disk(&mut self) -> Option<&mut dyn Vfs> {
-        for backend in self.backends.iter_mut().flatten() {
-            if backend.has_jobs() {
-                return Some(&mut **backend);
-            }
-        }
-        None
+        disk(&mut self.backends)
     }
 
-    /// See [`Vfs::start`].
+    fn ended(&self) -> Option<&EndedJobs> {
+        self.ended.first()?.as_deref()
+    }
+
+    /// See [`Vfs::start`]. Called before the other calls for jobs.
     pub fn start_jobs(&mut self, watch: &mut dyn FnMut(FileId) -> bool) {
+        if let Some(jobs) = self.ended.first_mut() {
+            *jobs = Some(mem::leak(EndedJobs::default()));
+        }
         if let Some(disk) = self.disk() {
             disk.start(watch);
         }
@@ -179,10 +238,50 @@ impl Tree {
         }
     }
 
-    /// See [`Vfs::reap`].
-    pub fn reap(&mut self, each: &mut dyn FnMut(Ended)) {
-        if let Some(disk) = self.disk() {
-            disk.reap(each);
+    /// Counts the jobs that have ended. Returns false if there is no space for them before [`Tree::forget_ended`].
+    pub fn reap(&mut self) -> bool {
+        let Some(Some(jobs)) = self.ended.first_mut() else {
+            return true;
+        };
+        let kept_count = jobs.count.wrapping_sub(jobs.known_count) as usize;
+        let has_space = kept_count + JOB_COUNT + OTHER_COUNT_MAX <= ENDED_COUNT_MAX;
+        if has_space && let Some(disk) = disk(&mut self.backends) {
+            disk.reap(&mut |ended| jobs.push(ended));
+        }
+        has_space
+    }
+
+    /// Counts an end of [`JobId::DISKS`] or [`JobId::NAMES`]. Called at most once for each in a turn.
+    pub fn end_job(&mut self, id: JobId) {
+        if let Some(Some(jobs)) = self.ended.first_mut() {
+            jobs.push(Ended::other(id));
+        }
+    }
+
+    /// Returns the job that has ended after `count` others, if there is one.
+    pub fn ended_after(&self, count: u32) -> Option<Ended> {
+        let jobs = self.ended()?;
+        if jobs.count == count {
+            return None;
+        }
+        jobs.ring.get(count as usize % ENDED_COUNT_MAX).copied()
+    }
+
+    /// Number of jobs that have ended.
+    pub fn ended_count(&self) -> u32 {
+        self.ended().map_or(0, |jobs| jobs.count)
+    }
+
+    /// Returns true if there are ends of jobs that not all tasks know.
+    pub fn has_ended(&self) -> bool {
+        let jobs = self.ended();
+        jobs.is_some_and(|jobs| jobs.count != jobs.known_count)
+    }
+
+    /// From now on, all tasks know the first `count` ends.
+    pub fn forget_ended(&mut self, count: u32) {
+        if let Some(Some(jobs)) = self.ended.first_mut() {
+            jobs.known_count = count;
         }
     }
 

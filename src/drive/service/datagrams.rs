@@ -14,7 +14,7 @@ use core::net::SocketAddr;
 const TURN_COUNT: usize = 64;
 
 impl Served {
-    /// Binds a datagram socket at `at`. `local`, below [`super::JOBS_TOKEN`], is its number in the service; no listener has it.
+    /// Binds a datagram socket at `at`. `local`, below [`super::CONNECTION_TOKEN`], is its number in the service; no listener has it.
     ///
     /// # Errors
     /// As [`crate::net::Datagrams::bind`]; `Full` if there are too many sockets.

@@ -34,9 +34,6 @@ use waits::GroupCommit;
 /// First token of the connections; smaller ones are the task's own.
 pub const CONNECTION_TOKEN: u32 = 8;
 
-/// Token of the descriptor that is readable once a job has ended. Listeners and datagram sockets have smaller tokens.
-pub const JOBS_TOKEN: u32 = CONNECTION_TOKEN - 1;
-
 /// Most datagram sockets of a service.
 const SOCKET_COUNT_MAX: usize = 4;
 
@@ -73,6 +70,8 @@ pub struct Served {
     moved_bytes: usize,
     /// Counts the connections' waits for jobs.
     group: GroupCommit,
+    /// Number of ended jobs of the tree that are recorded.
+    heard_count: u32,
     /// Size (bytes) of the longest request.
     request_bytes: usize,
     /// Size (bytes) of a reply block, and of the part of the transmit buffer for replies.
@@ -109,10 +108,11 @@ impl Served {
             wants_block: false,
             moved_bytes: 0,
             group: GroupCommit::default(),
+            heard_count: 0,
         }
     }
 
-    /// Listens at `at` and returns the bound address. `local`, below [`JOBS_TOKEN`], is the listener's number in the service.
+    /// Listens at `at` and returns the bound address. `local`, below [`CONNECTION_TOKEN`], is the listener's number in the service.
     ///
     /// # Errors
     /// As [`crate::net::Streams::listen`]; `Full` if there are too many listeners.

@@ -78,7 +78,7 @@ impl Served {
         if core::mem::replace(&mut batch.promise, Promise::Nothing) != Promise::Nothing {
             let synced = match self.group.flush(turn.world.tree) {
                 Submitted::Done(synced) => synced,
-                Submitted::Pending(id) if self.replies.is_used_up() => self.wait_here(turn, id),
+                Submitted::Pending(id) if self.replies.is_used_up() => self.wait_here(turn, id)?,
                 Submitted::Pending(id) => {
                     let replies = 0..core::mem::take(&mut batch.produced);
                     self.keep(turn, connection, replies, false)?;

@@ -3,12 +3,11 @@
 use super::super::task::World;
 use super::connection::CloseReason;
 use super::turn::{Halt, Turn};
-use super::{CONNECTION_TOKEN, JOBS_TOKEN, Served};
-use crate::config::{HAS_DATAGRAMS, NODE_IDLE};
+use super::{CONNECTION_TOKEN, Served};
+use crate::config::{HAS_DATAGRAMS, HAS_NFS, NODE_IDLE};
 use crate::engine::service::Service;
-use crate::net::FileId;
 use crate::time::{Duration, Instant};
-use crate::vfs::{Ended, Job, JobId, JobKind, Scope, Submitted};
+use crate::vfs::{Job, Scope, Submitted};
 
 impl Served {
     /// The next time at which [`Served::turn`] has work.
@@ -23,36 +22,24 @@ impl Served {
         at.min(self.listeners.accept_at)
     }
 
-    /// Serves the connection, listener, datagram socket or job descriptor with the token `local`, which is ready.
+    /// Serves the connection, listener or datagram socket with the token `local`, which is ready.
     #[inline(never)]
     pub fn ready(&mut self, world: &mut World<'_>, service: &mut dyn Service, local: u32) {
         let turn = &mut Turn { world, service };
+        self.serve_ended(turn);
         match local.checked_sub(CONNECTION_TOKEN) {
             Some(at) => self.serve(turn, at as usize),
-            None if local == JOBS_TOKEN => self.serve_ended(turn),
             None if HAS_DATAGRAMS && self.receive_datagrams(turn, local) => {}
             None => self.accept(turn, local),
         }
         self.release_at = self.release_at.min(turn.world.now.after(NODE_IDLE));
     }
 
-    /// Continues the connections that wait for a job that is not one of the tree's own.
-    pub fn job_ended(&mut self, id: JobId) {
-        let ended = Ended {
-            id,
-            kind: JobKind::Read,
-            result: Ok(()),
-        };
-        self.group.on_ended(&mut self.connections, ended);
-    }
-
     /// Serves the connections whose jobs have ended, closes connections and files that timed out, sends the datagrams that are due,
     /// and resumes accepting connections after a pause.
     pub fn turn(&mut self, world: &mut World<'_>, service: &mut dyn Service) {
         let turn = &mut Turn { world, service };
-        if self.group.has_ended() {
-            self.serve_ended(turn);
-        }
+        self.serve_ended(turn);
         if self.has_block_for_other() {
             self.serve_wanting(turn);
         }
@@ -81,9 +68,13 @@ impl Served {
     }
 
     /// Serves the connections whose jobs have ended.
-    #[cold]
     fn serve_ended(&mut self, turn: &mut Turn<'_, '_>) {
-        self.reap(turn, &mut |_| {});
+        if !HAS_NFS || !self.group.has_ended() && turn.world.tree.ended_count() == self.heard_count
+        {
+            return;
+        }
+        while self.hear_ended(turn).is_some() {}
+        self.release_at = self.release_at.min(turn.world.now.after(NODE_IDLE));
         for at in 0..self.connections.len() {
             if !self.group.has_ended() {
                 return;
@@ -172,22 +163,13 @@ impl Served {
         }
     }
 
-    /// Starts the workers if the network can watch their wake-up descriptor.
-    pub fn start_jobs(&mut self, world: &mut World<'_>) {
-        let token = world.token(JOBS_TOKEN);
-        let World { tree, net, .. } = world;
-        tree.start_jobs(&mut |file| net.watch_file(FileId(file.0), token).is_ok());
-    }
-
     /// Syncs everything before the loop ends.
     pub fn stop(&mut self, world: &mut World<'_>) {
         world.tree.release_idle();
-        let (group, connections) = (&mut self.group, &mut self.connections);
         while let Submitted::Pending(_) = world.tree.submit(Job::Sync(Scope::All)) {
             world.tree.wait_for_jobs();
-            world
-                .tree
-                .reap(&mut |ended| _ = group.on_ended(connections, ended));
+            world.tree.reap();
+            world.tree.forget_ended(world.tree.ended_count());
         }
     }
 }

@@ -4,7 +4,7 @@
 //! was submitted.
 
 use super::Served;
-use super::connection::{Connection, Wait, Waits};
+use super::connection::{CloseReason, Connection, Wait, Waits};
 use super::turn::Turn;
 use crate::vfs::{Ended, FsError, FsResult, Job, JobId, JobKind, Scope, Submitted, Tree};
 
@@ -93,31 +93,35 @@ impl GroupCommit {
 }
 
 impl Served {
-    /// Records the jobs that have ended, and calls `each` with them.
-    pub(super) fn reap(&mut self, turn: &mut Turn<'_, '_>, each: &mut dyn FnMut(Ended)) {
-        let (group, connections) = (&mut self.group, &mut self.connections);
-        let service = &mut *turn.service;
-        turn.world.tree.reap(&mut |ended| {
-            if !group.on_ended(connections, ended) {
-                service.ended(ended);
-            }
-            each(ended);
-        });
+    /// Records the next job that has ended, and returns it.
+    pub(super) fn hear_ended(&mut self, turn: &mut Turn<'_, '_>) -> Option<Ended> {
+        let ended = turn.world.tree.ended_after(self.heard_count)?;
+        self.heard_count = self.heard_count.wrapping_add(1);
+        if !self.group.on_ended(&mut self.connections, ended) {
+            turn.service.ended(ended);
+        }
+        Some(ended)
     }
 
     /// Blocks the loop until job `id` ends, and returns its result. Used if no block is free for the replies that wait for the job.
+    ///
+    /// # Errors
+    /// `NoReplyBlock`: too many jobs have ended in this turn.
     #[cold]
-    pub(super) fn wait_here(&mut self, turn: &mut Turn<'_, '_>, id: JobId) -> FsResult<()> {
-        let mut result = None;
+    pub(super) fn wait_here(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        id: JobId,
+    ) -> Result<FsResult<()>, CloseReason> {
         loop {
-            turn.world.tree.wait_for_jobs();
-            self.reap(turn, &mut |ended| {
+            while let Some(ended) = self.hear_ended(turn) {
                 if ended.id == id {
-                    result = Some(ended.result);
+                    return Ok(ended.result);
                 }
-            });
-            if let Some(result) = result {
-                return result;
+            }
+            turn.world.tree.wait_for_jobs();
+            if !turn.world.tree.reap() {
+                return Err(CloseReason::NoReplyBlock);
             }
         }
     }

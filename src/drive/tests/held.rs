@@ -92,7 +92,7 @@ fn server() -> Serving<Letters> {
 fn run(sim: &Sim, tree: &mut Tree, server: &mut Serving<Letters>) {
     let sink = Sink::default();
     for job in core::mem::take(&mut server.service.jobs) {
-        server.served.job_ended(job);
+        tree.end_job(job);
     }
     with_loop(sim, tree, &mut [server], &sink, |all| {
         sim.allow(MOMENT);

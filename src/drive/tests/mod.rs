@@ -52,7 +52,6 @@ struct Serving<S> {
 
 impl<S: Service> Task for Serving<S> {
     fn start(&mut self, world: &mut Lent<'_>) -> Result<(), Fatal> {
-        self.served.start_jobs(world);
         assert_eq!(self.served.listen(world, self.at, 0), Ok(self.at));
         if let Some(at) = self.datagrams_at {
             assert_eq!(self.served.bind(world, at, 1), Ok(()));

@@ -1,13 +1,14 @@
 //! All tasks in one loop, over a network that loses datagrams and sends short: each serves as if it were alone.
 
 use super::endpoint::host::{self, Host, PEER, QUERY};
-use super::{AT, MOMENT, Serving, limits, numbered_calls, rpc_server, with_loop};
+use super::{AT, MOMENT, Serving, limits, numbered_calls, read, rpc_server, with_loop};
 use crate::drive::Task;
 use crate::drive::endpoint::{Choice, Mdns};
 use crate::drive::service::Served;
 use crate::engine::sftp::testing::{Memory, Packet, UID, replies, stream};
 use crate::engine::sftp::{Level, Permits, REQUEST_BYTES, Session, Sessions, Sftp};
-use crate::engine::testing::calls::Call;
+use crate::engine::testing::World;
+use crate::engine::testing::calls::{Call, stable};
 use crate::engine::testing::replies::records;
 use crate::engine::testing::tree::Tree;
 use crate::event::testing::Sink;
@@ -95,4 +96,49 @@ fn tasks_share_one_loop_on_lossy_network() {
             assert!(!sim.is_closed(rpc_peer) && !sim.is_closed(sftp_peer));
         });
     });
+}
+
+/// Two services over the same files. The jobs of both end together, and each service continues the requests that wait for its own.
+#[test]
+fn each_service_learns_of_the_end_of_its_job() {
+    let cold_read = read(0, 4);
+    let stable_write = Call::write(
+        &World::default().handle("big"),
+        0,
+        stable::FILE_SYNC,
+        b"data",
+    );
+    for calls in [
+        [&cold_read, &cold_read],
+        [&cold_read, &stable_write],
+        [&stable_write, &cold_read],
+    ] {
+        let sim = Sim::new(1);
+        let mut tree = Tree::writable();
+        let (host, watched) = (tree.host.clone(), tree.host.clone());
+        sim.set_file_to_watch(move || watched.in_flight.get() && !watched.holds_jobs.get());
+        host.holds_jobs.set(true);
+        host.has_descriptors.set(true);
+        host.is_cold.set(true);
+        let mut servers = [rpc_server(10), rpc_server(10)];
+        servers[1].at = sftp_at();
+        servers[1].datagrams_at = None;
+        let [one, other] = &mut servers;
+        let tasks: &mut [&mut dyn Task] = &mut [one, other];
+        with_loop(&sim, &mut tree, tasks, &Sink::default(), |all| {
+            assert_eq!(all.start(), Ok(()));
+            let peers = [AT, sftp_at()].map(|at| sim.connect(at));
+            for (peer, call) in peers.iter().zip(calls) {
+                sim.send(*peer, &call.record());
+            }
+            let mut run = || {
+                sim.allow(MOMENT);
+                all.turns();
+                peers.map(|peer| records(&sim.read_sent(peer)).unwrap().len())
+            };
+            assert_eq!(run(), [0, 0], "both wait");
+            host.holds_jobs.set(false);
+            assert_eq!(run(), [1, 1]);
+        });
+    }
 }

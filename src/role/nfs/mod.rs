@@ -204,7 +204,6 @@ struct Nfs {
 
 impl Task for Nfs {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
-        self.served.start_jobs(world);
         self.upkeep.start(world);
         self.open_sockets(world)
     }
@@ -228,14 +227,11 @@ impl Task for Nfs {
     }
 
     fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
-        if cfg!(bare) && signals.disk {
-            self.served.job_ended(JobId::DISKS);
-        }
         self.served.turn(world, &mut self.rpc);
         let programs = &mut self.rpc.programs;
         let ended = &mut |number| programs.end_export(number);
         if self.upkeep.turn(world, signals, ended) {
-            self.served.job_ended(JobId::NAMES);
+            world.tree.end_job(JobId::NAMES);
         }
         #[cfg(bare)]
         machine::report_stalled_disk(world.events);

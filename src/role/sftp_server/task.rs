@@ -14,7 +14,7 @@ use crate::net::Signals;
 use crate::sys::{self, Access, Calls, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
-use crate::vfs::{JobId, Tree};
+use crate::vfs::Tree;
 use core::net::SocketAddrV6;
 
 /// Serves all connections over the built-in network stack (`--net`), in one loop, until SIGTERM or SIGINT.
@@ -102,10 +102,7 @@ impl Task for Server {
         self.served.ready(world, &mut self.sessions, local);
     }
 
-    fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
-        if cfg!(bare) && signals.disk {
-            self.served.job_ended(JobId::DISKS);
-        }
+    fn turn(&mut self, world: &mut World<'_>, _: Signals) {
         self.served.turn(world, &mut self.sessions);
     }
 

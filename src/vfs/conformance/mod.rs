@@ -2,7 +2,7 @@
 
 use super::Form;
 use super::{
-    Access, Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Job, Name, Node, Scope,
+    Access, Caller, CreateWhat, Detail, Ended, FileTime, FsError, FsResult, Job, Name, Node, Scope,
     SetAttr, Submitted, Tree,
 };
 use content::*;
@@ -328,11 +328,22 @@ fn sync_all(vfs: &mut Tree) -> FsResult<()> {
         match vfs.submit(Job::Sync(Scope::All)) {
             Submitted::Done(synced) => return synced,
             Submitted::Pending(_) => {
-                vfs.wait_for_jobs();
-                vfs.reap(&mut |_| {});
+                take_ended(vfs);
             }
         }
     }
+}
+
+/// Waits until a job ends, and returns all that have ended.
+fn take_ended(vfs: &mut Tree) -> Vec<Ended> {
+    let known_count = vfs.ended_count();
+    vfs.wait_for_jobs();
+    assert!(vfs.reap());
+    let count = vfs.ended_count();
+    vfs.forget_ended(count);
+    (known_count..count)
+        .filter_map(|at| vfs.ended_after(at))
+        .collect()
 }
 
 /// A time as a value that can be compared.

@@ -1,10 +1,9 @@
 //! WRITEs that a worker of the host backend carries out, because many bytes of the file are not on disk.
 
 use super::super::{
-    Access, Bytes, CreateWhat, Ended, FileId, FsError, FsResult, Job, JobId, Node, Pin, Submitted,
-    Tree,
+    Access, Bytes, CreateWhat, FileId, FsError, FsResult, Job, JobId, Node, Pin, Submitted, Tree,
 };
-use super::{World, make, read, sync_all, writable};
+use super::{World, make, read, sync_all, take_ended, writable};
 use crate::config::{UNSYNCED_BYTES_MAX, WORKER_WRITE_COUNT};
 use crate::sys::linux::fs;
 use rustix::fd::AsRawFd as _;
@@ -52,16 +51,11 @@ fn pending(submitted: Submitted) -> Option<JobId> {
 
 /// Waits for one job. Results of other jobs are dropped.
 fn result(vfs: &mut Tree, id: JobId) -> FsResult<()> {
-    let mut result = None;
-    while result.is_none() {
-        vfs.wait_for_jobs();
-        vfs.reap(&mut |ended: Ended| {
-            if ended.id == id {
-                result = Some(ended.result);
-            }
-        });
+    loop {
+        if let Some(ended) = take_ended(vfs).iter().find(|ended| ended.id == id) {
+            return ended.result;
+        }
     }
-    result.unwrap()
 }
 
 pub(super) fn bytes_stored_by_worker_are_read_back(world: &mut dyn World) {
@@ -111,11 +105,10 @@ pub(super) fn writes_beyond_worker_limit_are_stored_in_place(world: &mut dyn Wor
         assert!((1..=WORKER_WRITE_COUNT).contains(&jobs.len()));
         let mut ended = Vec::new();
         while ended.len() < jobs.len() {
-            vfs.wait_for_jobs();
-            vfs.reap(&mut |job: Ended| {
+            for job in take_ended(vfs) {
                 assert_eq!(job.result, Ok(()));
                 ended.push(job.id);
-            });
+            }
         }
         assert!(jobs.iter().all(|job| ended.contains(job)));
     }

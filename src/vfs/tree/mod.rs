@@ -11,6 +11,7 @@ mod root;
 pub(super) mod rules;
 
 use super::images::Images;
+use super::jobs::EndedJobs;
 use super::names::Names;
 use super::reading::{Exports, Place, Reading};
 use super::{
@@ -51,6 +52,8 @@ pub struct Tree {
     changes: Option<&'static AtomicU32>,
     /// The value of `changes` for which all exports were opened.
     changes_seen: u32,
+    /// The jobs that have ended, in executables with jobs. `None`: no job was started yet.
+    pub(super) ended: [Option<&'static mut EndedJobs>; HAS_NFS as usize],
     /// The SFTP peer of the current request.
     pub(super) peer: Option<Peer>,
     /// True if paths may continue inside every image file, whatever its name, also if the path reached it by a symbolic link.
