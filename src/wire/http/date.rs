@@ -67,7 +67,8 @@ const fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + of_era - 719_468
 }
 
-/// Parses a date of one of the three formats. A year of two digits is the one nearest to that of `now` (seconds since 1970).
+/// Parses a date of one of the three formats. A year of two digits is in the century of `now` (seconds since 1970), or
+/// in the one before if it were more than 50 years ahead.
 pub fn parse_date(text: &[u8], now: i64) -> Option<i64> {
     let mut words = text
         .split(|byte| matches!(byte, b' ' | b'-' | b','))
@@ -110,5 +111,6 @@ pub fn parse_date(text: &[u8], now: i64) -> Option<i64> {
         return None;
     }
     let of_day = (hour * 3600 + minute * 60 + second) as i64;
-    Some(days(year, month, day) * DAY_SECS + of_day)
+    // A leap second may end the last year.
+    Some((days(year, month, day) * DAY_SECS + of_day).min(SECS_MAX))
 }

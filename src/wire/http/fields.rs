@@ -151,15 +151,15 @@ pub fn lists_tag<'a>(
             while let [b' ' | b'\t' | b',', rest @ ..] = list {
                 list = rest;
             }
-            let strong = list.strip_prefix(b"W/");
-            let text = strong.unwrap_or(list);
+            let weak = list.strip_prefix(b"W/");
+            let text = weak.unwrap_or(list);
             let Some(inside) = text.strip_prefix(b"\"") else {
                 return false;
             };
             let Some(end) = inside.iter().position(|byte| *byte == b'"') else {
                 return false;
             };
-            let may_match = strong.is_none() || how == Comparison::Weak;
+            let may_match = weak.is_none() || how == Comparison::Weak;
             if may_match && text.head(end + 2) == tag {
                 return true;
             }

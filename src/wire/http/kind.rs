@@ -1,5 +1,7 @@
 //! Media types by suffix, and the names of statuses.
 
+use crate::mem::Ends as _;
+
 /// Suffixes in lower case, and the media types of their files. All others are bytes: firmware tells images and programs by suffix.
 const KINDS: [(&[u8], &str); 21] = [
     (b"txt", "text/plain; charset=utf-8"),
@@ -27,7 +29,9 @@ const KINDS: [(&[u8], &str); 21] = [
 
 /// The media type of a file by the suffix of its name.
 pub fn content_type(name: &[u8]) -> &'static str {
-    let suffix = name.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+    // A name without a dot has no suffix.
+    let dot = name.iter().rposition(|byte| *byte == b'.');
+    let suffix = name.tail(dot.map_or(name.len(), |dot| dot + 1));
     let mut kinds = KINDS.iter();
     let kind = kinds.find(|(known, _)| suffix.eq_ignore_ascii_case(known));
     kind.map_or("application/octet-stream", |(_, kind)| kind)

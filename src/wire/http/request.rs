@@ -191,12 +191,13 @@ fn parse_body(fields: &Fields<'_>, version: Version) -> Result<Body, Fault> {
     })
 }
 
-/// The fault of a transfer coding other than "chunked" alone. If "chunked" is not last, or not the only one, the end of the request
-/// is unknown.
+/// The fault of a transfer coding other than "chunked" alone. If "chunked" is not last, or there twice, the end of the request is
+/// unknown.
 fn coding_fault(coding: &[u8]) -> Fault {
     let is_chunked = |element: &[u8]| element.eq_ignore_ascii_case(b"chunked");
-    match elements(coding).any(is_chunked) {
-        true => Fault::Malformed,
-        false => Fault::Coding,
+    // Only the last element may be "chunked".
+    match elements(coding).position(is_chunked) {
+        Some(at) if at + 1 < elements(coding).count() => Fault::Malformed,
+        _ => Fault::Coding,
     }
 }

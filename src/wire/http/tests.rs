@@ -5,7 +5,7 @@ use std::string::String;
 
 #[test]
 fn heads_are_parsed_or_refused() {
-    let cases: [(&str, Result<u16, u16>); 34] = [
+    let cases: [(&str, Result<u16, u16>); 36] = [
         ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", Ok(0)),
         ("\r\n\nGET / HTTP/1.0\n\n", Ok(0)),
         (
@@ -77,6 +77,14 @@ fn heads_are_parsed_or_refused() {
         (
             "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n",
             Err(501),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            Err(501),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
+            Err(400),
         ),
         ("\x16\x03\x01 HTTP/1.1\r\nHost: h\r\n\r\n", Err(400)),
     ];
@@ -182,6 +190,7 @@ fn dates_round_trip_in_three_formats() {
         ("Sunday, 29-Nov-26 01:31:07 GMT", Some(NOW)),
         ("Sunday, 06-Nov-94 08:49:37 GMT", Some(784_111_777)),
         ("Sun Nov  6 08:49:37 1994", Some(784_111_777)),
+        ("Fri, 31 Dec 9999 23:59:60 GMT", Some(SECS_MAX)),
         ("Sun, 06 Nov 1994 08:49:37 CET", None),
         ("Sun, 06 Nov 1994 24:49:37 GMT", None),
         ("Sun, 06 Foo 1994 08:49:37 GMT", None),
@@ -214,6 +223,22 @@ fn tags_are_compared_in_lists() {
             strong,
             "{list}"
         );
+    }
+}
+
+#[test]
+fn media_types_follow_suffixes() {
+    let bytes = "application/octet-stream";
+    for (name, expect) in [
+        ("README.TXT", "text/plain; charset=utf-8"),
+        ("a.b.html", "text/html; charset=utf-8"),
+        ("page.html.gz", bytes),
+        ("boot.efi", bytes),
+        ("html", bytes),
+        ("html.", bytes),
+        ("", bytes),
+    ] {
+        assert_eq!(content_type(name.as_bytes()), expect, "{name}");
     }
 }
 

@@ -483,7 +483,7 @@ pub const ROWS: &[Row] = &[
     ),
     Row(
         "raw GET /srv/a.txt HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-        "400 ;; closes",
+        "501 ;; closes",
     ),
     Row(
         "raw GET /srv/a.txt HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
