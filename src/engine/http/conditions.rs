@@ -90,7 +90,10 @@ impl Validators {
         let is_same = match fields.get(b"If-Range") {
             None => true,
             Some([b'"', ..]) => fields.get(b"If-Range") == Some(&self.tag),
-            Some(date) => parse_date(date, wall_secs) == Some(self.modified),
+            // A date is strong only if the file cannot be written again in its second. RFC 9110 section 8.8.2.2.
+            Some(date) => {
+                self.modified < wall_secs && parse_date(date, wall_secs) == Some(self.modified)
+            }
         };
         match is_same {
             true => range(asked, size),

@@ -10,7 +10,8 @@ pub struct Fields<'a>(&'a [u8]);
 impl<'a> Fields<'a> {
     /// Checks the lines up to the empty one.
     pub(super) fn parse(text: &'a [u8]) -> Result<Self, Fault> {
-        for line in lines(text) {
+        let mut rest = text;
+        while let Some(line) = next_line(&mut rest) {
             let colon = line.iter().position(|byte| *byte == b':');
             let name = line.head(colon.ok_or(Fault::Malformed)?);
             // An obsolete line fold begins with white space, which is no token. RFC 9112 section 5.2.
@@ -23,24 +24,48 @@ impl<'a> Fields<'a> {
     }
 
     /// The value of the first line with this name.
+    #[inline(never)]
     pub fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
         self.all(name).next()
     }
 
     /// The values of all lines with this name.
-    pub fn all<'n>(&self, name: &'n [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        lines(self.0).filter_map(move |line| {
-            let (found, value) = line.split_at_checked(name.len())?;
-            let value = value.strip_prefix(b":")?;
-            found.eq_ignore_ascii_case(name).then_some(trim(value))
-        })
+    pub const fn all<'n>(&self, name: &'n [u8]) -> Values<'a, 'n> {
+        Values { rest: self.0, name }
     }
 }
 
-/// The lines up to an empty one.
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let lines = text.split(|byte| *byte == b'\n').map(without_return);
-    lines.take_while(|line| !line.is_empty())
+/// The values of the lines with a name, without white space at their ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Values<'a, 'n> {
+    rest: &'a [u8],
+    name: &'n [u8],
+}
+
+impl<'a> Iterator for Values<'a, '_> {
+    type Item = &'a [u8];
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        loop {
+            let line = next_line(&mut self.rest)?;
+            if let Some((name, value)) = line.split_at_checked(self.name.len())
+                && let [b':', value @ ..] = value
+                && name.eq_ignore_ascii_case(self.name)
+            {
+                return Some(trim(value));
+            }
+        }
+    }
+}
+
+/// Removes and returns the first line, without its end. `None`: the line is empty.
+#[inline(never)]
+fn next_line<'a>(text: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let end = text.iter().position(|byte| *byte == b'\n')?;
+    let line = without_return(text.head(end));
+    *text = text.tail(end + 1);
+    (!line.is_empty()).then_some(line)
 }
 
 /// A line without the CR at its end.
@@ -49,12 +74,14 @@ pub(super) fn without_return(line: &[u8]) -> &[u8] {
 }
 
 /// Returns true if `text` is a token. RFC 9110 section 5.6.2.
+#[inline(never)]
 pub(super) fn is_token(text: &[u8]) -> bool {
     let is_in = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !text.is_empty() && text.iter().all(is_in)
 }
 
 /// A text without blanks and tabs at its ends.
+#[inline(never)]
 pub(super) fn trim(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;
@@ -68,6 +95,7 @@ pub(super) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Parses a decimal number of 64 bits: digits only.
+#[inline(never)]
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
