@@ -230,6 +230,10 @@ const _: () = assert!(REQUEST_INLINE_BYTES < REQUEST_BYTES);
 
 /// Limit of HTTP connections of a loop.
 pub const HTTP_CONNECTION_COUNT_MAX: usize = 2048;
+/// [`HTTP_CONNECTION_COUNT_MAX`] with minimum memory.
+pub const HTTP_CONNECTION_COUNT_MIN: usize = 4;
+/// HTTP connections of our own stack beside NFS: what NFS and SFTP leave of its slots, less some for handshakes.
+pub const HTTP_STACK_COUNT_MAX: usize = 96;
 /// Largest body of an HTTP request (bytes) that is skipped, so that the connection stays open.
 pub const HTTP_BODY_BYTES_MAX: u64 = 64 << 10;
 /// Most input (bytes) that is skipped after a malformed HTTP request: a close with unread input would reset the connection.
@@ -407,10 +411,12 @@ pub const STACK_CONNECTION_COUNT_MAX: usize = 1280;
 /// [`STACK_CONNECTION_COUNT_MAX`] with minimum memory.
 pub const STACK_CONNECTION_COUNT_MIN: usize = 8;
 
-/// NFS connections of our own stack. The remaining slots are for handshakes, unaccepted and closing connections, and SFTP.
+/// NFS connections of our own stack. The remaining slots are for handshakes, unaccepted and closing connections, SFTP and HTTP.
 pub const STACK_NFS_COUNT_MAX: usize = 1024;
-const _: () =
-    assert!(STACK_NFS_COUNT_MAX + SFTP_CONNECTION_COUNT_MAX + 128 < STACK_CONNECTION_COUNT_MAX);
+const _: () = assert!(
+    STACK_NFS_COUNT_MAX + SFTP_CONNECTION_COUNT_MAX + HTTP_STACK_COUNT_MAX + 128
+        < STACK_CONNECTION_COUNT_MAX
+);
 
 /// Sizes of the TCP buffers of our own stack. A connection gets those of the first entry whose count exceeds that of the open
 /// connections. A buffer limits the rate to its size per round trip: 512 KiB to 13 MB/s at 40 ms.

@@ -9,9 +9,9 @@ use crate::text::{Text, text};
 use crate::wire::Writer;
 
 /// Options of `serve` that are accepted as boot arguments. All but the last one have a value.
-const WORDS: &[u8] = b"ip gw name export service trace handles sftp hwid identify";
+const WORDS: &[u8] = b"ip gw name export service trace handles sftp hwid http identify";
 /// Index in [`WORDS`] of the option without a value, `identify`.
-const LAST: usize = 9;
+const LAST: usize = 10;
 /// Buffer size (bytes) for the arguments of `serve`.
 pub(super) const LINE_BYTES: usize = 8 << 10;
 

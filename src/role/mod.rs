@@ -27,6 +27,8 @@ mod browse_common;
 mod check;
 #[cfg(feature = "flags")]
 mod flags;
+#[cfg(feature = "http")]
+mod http;
 #[cfg(feature = "init")]
 mod init;
 #[cfg(feature = "ls")]
@@ -139,6 +141,7 @@ roles! {
     "nfs": Unfsd "unfsd" => Text::NOTHING, |args, build_id| nfs::run(args, build_id, true);
     "serve": Serve "serve" => serve::SUMMARY, |args, build_id| serve::run(args, build_id);
     "sftp-server": SftpServer "sftp-server" => sftp_server::SUMMARY, |args, _| sftp_server::run(args);
+    "http": Http "http" => http::SUMMARY, |args, _| http::run(args);
     "ls": Ls "ls" => ls_cat::SUMMARY, |args, _| ls_cat::run(args, false);
     "ls": Cat "cat" => Text::NOTHING, |args, _| ls_cat::run(args, true);
     "check": Check "check" => check::SUMMARY, |args, _| check::run(args);
@@ -352,7 +355,7 @@ fn memory(role: Option<Role>, args: &Args) -> (usize, usize) {
     }
     #[cfg(feature = "serve")]
     if role == Some(Role::Serve) && serve::is_one_process(args.clone()) {
-        bytes *= 2;
+        bytes *= 3;
     }
     let uses_stack = may_use_stack(args);
     #[cfg(feature = "init")]

@@ -1,10 +1,11 @@
-//! `serve`: runs NFS, mDNS unless that is turned off, and SFTP if that is asked for, each in its own process under a supervisor.
-//! Accepts the options of `nfs` and `mdns`, and announces the exports.
+//! `serve`: runs NFS, mDNS unless that is turned off, and SFTP and HTTP if they are asked for, each in its own process under a
+//! supervisor. Accepts the options of `nfs` and `mdns`, and announces the exports.
 
 use super::DONE;
 use super::args::digits;
 use super::args::socket;
 use super::flags::{Flags, ParsedFlag, flags};
+use super::http;
 use super::mdns;
 use super::{Console, Fatal, network, nfs};
 use crate::config;
@@ -38,10 +39,13 @@ flags! {
     }
 }
 
-/// The flags of `nfs`, then those of `serve`, then those of `mdns`.
+/// The flags of `nfs`, then those of `serve`, of `http` and of `mdns`.
 const FLAGS: Flags = Flags {
     more: Some(&Flags {
-        more: Some(&mdns::FLAGS),
+        more: Some(&Flags {
+            more: Some(&mdns::FLAGS),
+            ..http::FLAGS
+        }),
         ..Flag::table(&[])
     }),
     ..nfs::FLAGS
@@ -55,10 +59,17 @@ enum TaskKind {
     Nfs,
     Mdns,
     Sftp,
+    Http,
 }
 
 impl TaskKind {
-    const ALL: &[Self] = &[Self::Addresses, Self::Nfs, Self::Mdns, Self::Sftp];
+    const ALL: &[Self] = &[
+        Self::Addresses,
+        Self::Nfs,
+        Self::Mdns,
+        Self::Sftp,
+        Self::Http,
+    ];
     /// The tasks that can share one loop.
     const TOGETHER: &[Self] = Self::ALL.split_at(1).1;
 
@@ -69,6 +80,7 @@ impl TaskKind {
             Self::Nfs => "nfs",
             Self::Mdns => "mdns",
             Self::Sftp => "sftp",
+            Self::Http => "http",
         }
     }
 }
@@ -77,7 +89,7 @@ impl TaskKind {
 const _: () = assert!(LOOP_COUNT_MAX == 4);
 
 /// Limit of tasks in one loop.
-const KIND_COUNT: usize = 4;
+const KIND_COUNT: usize = 5;
 /// Limit of loops: [`LOOP_COUNT_MAX`] for NFS, and one for each other kind of task.
 const LOOP_COUNT: usize = KIND_COUNT - 1 + LOOP_COUNT_MAX as usize;
 
@@ -97,6 +109,7 @@ pub(super) struct Served {
     /// Number of loops for NFS (`--loops`); 0: not given, which means one.
     loop_count: u32,
     network: Network,
+    http: http::Options,
     nfs: nfs::Options,
     pub(super) sftp_options: super::sftp_server::Options,
 }
@@ -115,6 +128,7 @@ impl Served {
                 }
                 Flag::Sftp => self.sftp = Some(socket(given.value.to_bytes())?),
             },
+            2 => return self.http.set(http::Flag::of(given.number)?, given.value),
             _ => {
                 let flag = mdns::Flag::of(given.number)?;
                 return self.mdns.get_mut().as_deref_mut()?.set(flag, given.value);
@@ -145,17 +159,19 @@ impl Served {
                     .card
                     .map(|card| (platform::stack::LinkKind::Host, card));
             }
-            if let Some(task) = self.task(*kind, build_id, tree)? {
+            if let Some(task) = self.task(*kind, kinds.len() == 1, build_id, tree)? {
                 let _ = tasks.push(task);
             }
         }
         platform::serve(&network, &mut tasks, tree, Console::leak(), Signals::RELOAD)
     }
 
-    /// Makes the task of this kind and adds its files to the tree. `None`: the arguments do not ask for it.
+    /// Makes the task of this kind and adds its files to the tree. `None`: the arguments do not ask for it. `is_alone`: it is the only
+    /// one of its loop.
     fn task(
         &'static self,
         kind: TaskKind,
+        is_alone: bool,
         build_id: &[u8; BUILD_ID_BYTES],
         tree: &mut Tree,
     ) -> Result<Option<&'static mut dyn Task>, Fatal> {
@@ -173,6 +189,15 @@ impl Served {
                 Some(at) => Some(super::sftp_server::task(&self.sftp_options, at, tree)?),
                 None => None,
             },
+            TaskKind::Http if !self.http.is_asked => None,
+            TaskKind::Http => {
+                let place = match is_alone {
+                    true => http::Kind::Beside,
+                    false => http::Kind::Within,
+                };
+                let (options, exports) = (&self.http, &self.nfs);
+                Some(http::task(options, exports, place, &self.network, tree)?)
+            }
         })
     }
 }
@@ -191,6 +216,7 @@ pub(super) fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     served.mdns.set(Some(mdns::Options::none()));
     served.network = network::parse(&FLAGS, args, &mut |given| served.set(given))?;
     served.nfs.check()?;
+    served.http.check(&served.nfs)?;
     if let Some(announced) = served.mdns.get_mut() {
         announced.check()?;
         served.network = served.network.named(announced.name);
@@ -252,6 +278,7 @@ impl Served {
                 TaskKind::Nfs => nfs_count,
                 TaskKind::Mdns => (!self.is_silent).into(),
                 TaskKind::Sftp => self.sftp.is_some().into(),
+                TaskKind::Http => self.http.is_asked.into(),
             };
             for _ in 0..count {
                 let _ = kinds.push(*kind);
@@ -270,7 +297,7 @@ impl Served {
         let mut children: heapless::Vec<_, LOOP_COUNT> =
             kinds.iter().map(|kind| Child::new(kind.name())).collect();
         let run_alone = || {
-            let mut bytes = 2 * (config::REGION_BYTES + config::EXPORTS_BYTES);
+            let mut bytes = 3 * (config::REGION_BYTES + config::EXPORTS_BYTES);
             if self.nfs.manages_groups {
                 bytes += config::GROUPS_BYTES;
             }

@@ -29,6 +29,12 @@ impl Background {
         HAS_SERVE && matches!(self.log, Some(Log::File(_)))
     }
 
+    /// Returns true if the server leaves its terminal.
+    #[cfg(feature = "http")]
+    pub(in super::super) const fn detaches(&self) -> bool {
+        HAS_SERVE && self.detaches
+    }
+
     /// Calls `serve` in the background, if that is asked for.
     ///
     /// # Errors

@@ -231,7 +231,7 @@ impl Files {
 ///
 /// # Errors
 /// Exit status 0 after the last one; 1: a file cannot be read or is malformed; that is reported.
-pub(super) fn show(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
+pub(in super::super) fn show(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
     Files::new(options, tree).load(options, tree, &mut |_, _, _| ())?;
     for export in tree.exports().iter() {
         if let Err(error) = files::find(export.path) {

@@ -5,6 +5,7 @@
 
 use super::super::{FAILED, Fatal, complain};
 use super::options::Options;
+use super::protocol::Protocol;
 use crate::event::Line;
 use crate::sys::{self, Errno};
 use crate::text::text;
@@ -29,7 +30,12 @@ impl FileUser {
     ///
     /// # Errors
     /// Exit status 1: exports have different anonymous users, or the process cannot become theirs; that is reported.
-    pub(super) fn choose(options: &Options, host: &mut Host, tree: &Tree) -> Result<Self, Fatal> {
+    pub(super) fn choose(
+        options: &Options,
+        protocol: Protocol,
+        host: &mut Host,
+        tree: &Tree,
+    ) -> Result<Self, Fatal> {
         if options.is_single_user {
             return Ok(Self::Own);
         }
@@ -39,7 +45,7 @@ impl FileUser {
         if sys::user_id() != 0 {
             return Ok(Self::Own);
         }
-        let user = Self::of_all(&tree.exports()).map_err(|(one, other)| {
+        let user = Self::of_all(protocol, &tree.exports()).map_err(|(one, other)| {
             let mut about = Line::default();
             about.raw(one.path.to_bytes()).say(text!(" and "));
             about.raw(other.path.to_bytes());
@@ -59,13 +65,17 @@ impl FileUser {
     ///
     /// # Errors
     /// Two exports with different anonymous users, or twice an export that has both.
-    fn of_all<'a>(exports: &Exports<'a>) -> Result<Self, (Export<'a>, Export<'a>)> {
+    fn of_all<'a>(
+        protocol: Protocol,
+        exports: &Exports<'a>,
+    ) -> Result<Self, (Export<'a>, Export<'a>)> {
         let clients = |export: Export<'a>| {
             let clients = export.clients();
             clients.map(move |client| (export, client.rules))
         };
         let all = || exports.iter().flat_map(clients);
-        if all().all(|(_, rules)| Self::Root.serves(&rules)) && all().next().is_some() {
+        let is_root = protocol.is_nfs() && all().next().is_some();
+        if is_root && all().all(|(_, rules)| Self::Root.serves(&rules)) {
             return Ok(Self::Root);
         }
         let Some((one, first)) = all().next() else {

@@ -27,6 +27,8 @@ const FIXED_BYTES: usize = REGION_FIXED_BYTES + STACK_FIXED_BYTES + 16 * FRAME_B
 
 /// Memory (bytes) for SFTP: buffers and open files of its sessions.
 const SFTP_BYTES: usize = 2 << 20;
+/// Least memory (bytes) for HTTP: a block for a request and one for a reply, a path and names.
+const HTTP_BYTES: usize = 256 << 10;
 
 /// Returns true if, after the memory of [`more_bytes`], too little is left for large frames and tables.
 pub(in super::super) fn is_small() -> bool {
@@ -46,11 +48,13 @@ fn archive_bytes() -> usize {
     archive::counts(bare::module()).map_or(0, Counts::bytes)
 }
 
-/// Returns the memory (bytes) for the files of the boot module, and for SFTP if a boot argument turns it on.
+/// Returns the memory (bytes) for the files of the boot module, and for SFTP and HTTP if a boot argument turns them on.
 pub(in super::super) fn more_bytes() -> usize {
-    let mut values = boot_words::values(bare::command_line(), b"sftp=");
-    let has_sftp = values.next().is_some();
-    archive_bytes() + if has_sftp { SFTP_BYTES } else { 0 }
+    let of = |name, bytes| {
+        let mut values = boot_words::values(bare::command_line(), name);
+        values.next().map_or(0, |_| bytes)
+    };
+    archive_bytes() + of(b"sftp=", SFTP_BYTES) + of(b"http=", HTTP_BYTES)
 }
 
 /// Returns the memory (bytes) for the export `/ram`: the larger of half the memory and all that [`MEMORY_BYTES`] leaves free, but

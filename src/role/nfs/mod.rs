@@ -22,6 +22,7 @@ mod names;
 #[path = "no_names.rs"]
 mod names;
 mod options;
+mod protocol;
 mod reports;
 mod rpcbind;
 mod sockets;
@@ -61,13 +62,21 @@ use rpcbind::Rpcbind;
 pub(super) use rpcbind::end_registration;
 #[cfg(feature = "serve")]
 pub(super) use sockets::check_ports;
-use upkeep::{Part, Upkeep};
+#[cfg(feature = "http")]
+pub(super) use {exports::show, reports::report_listening, sockets::listen};
+
+#[cfg(feature = "http")]
+pub(super) use {protocol::Protocol, upkeep::Part, upkeep::Upkeep};
+#[cfg(not(feature = "http"))]
+use {protocol::Protocol, upkeep::Part, upkeep::Upkeep};
 
 #[cfg(feature = "init")]
 pub(super) use argument::ExportArgument;
-pub(super) use options::Options;
 #[cfg(feature = "serve")]
-pub(super) use options::{FLAGS, Flag};
+pub(super) use options::FLAGS;
+#[cfg(feature = "http")]
+pub(super) use options::Flag;
+pub(super) use options::Options;
 
 /// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
@@ -128,6 +137,7 @@ pub(super) fn task(
     let is_kept = memory.is_some();
     let memory = memory.unwrap_or_else(|| mem::bytes(scaled(SHARED_BYTES_MIN, SHARED_BYTES)));
     let part = Part {
+        protocol: Protocol::Nfs,
         is_shared: lock.is_some(),
         was_used,
         is_kept,
@@ -161,7 +171,7 @@ pub(super) fn task(
 }
 
 /// Divides the descriptors: returns the limits of connections and of open files.
-fn counts(network: &Network, tree: &Tree) -> Result<(usize, usize), Fatal> {
+pub(super) fn counts(network: &Network, tree: &Tree) -> Result<(usize, usize), Fatal> {
     let descriptors = sys::raise_descriptor_limit();
     // With a small RLIMIT_NOFILE, at most half of the descriptors is reserved for exports, listeners and the like.
     let reserve = DESCRIPTOR_RESERVE + tree.exports().len();
@@ -330,7 +340,7 @@ const fn export_errno(error: FsError) -> Errno {
 
 /// Returns the errno whose reason describes a network error.
 #[inline(never)]
-const fn net_errno(error: NetError) -> Errno {
+pub(super) const fn net_errno(error: NetError) -> Errno {
     match error {
         NetError::InUse => Errno::ADDRINUSE,
         NetError::Denied => Errno::CONNREFUSED,

@@ -13,6 +13,8 @@ use crate::mem::index_of;
 use crate::sys::Args;
 use crate::text::text;
 use crate::vfs::Form;
+#[cfg(feature = "http")]
+use crate::vfs::Rules;
 use crate::wire::exports::Flaw;
 use core::cell::Cell;
 use core::ffi::CStr;
@@ -85,7 +87,7 @@ pub(in super::super) struct Options {
     /// True under `init`: another process sets the address, and reports the commands that mount the exports.
     pub(in super::super) leaves_commands: bool,
     /// True if the exports are only checked (`-T`).
-    pub(super) tests: bool,
+    pub(in super::super) tests: bool,
     /// Under `serve`, memory that outlives the server and is shared by all NFS processes. `None`: not under `serve`, or mmap
     /// failed.
     pub(in super::super) shared: Cell<Option<SharedState>>,
@@ -154,6 +156,20 @@ impl Options {
             Ok(export) => self.exports.push_more(export),
         }
         Some(())
+    }
+
+    /// Adds an export of the command line with the option `isos`.
+    #[cfg(feature = "http")]
+    pub(in super::super) fn export_images(&mut self, text: &'static [u8]) -> Option<()> {
+        self.export(text, false)?;
+        self.exports.last_mut()?.rules.set |= Rules::ISOS;
+        Some(())
+    }
+
+    /// Returns true if there is one export, which the command line names.
+    #[cfg(feature = "http")]
+    pub(in super::super) fn is_single(&self) -> bool {
+        self.file.is_none() && self.exports.len() == 1
     }
 
     /// The path of the file with exports: that of `-e`, or /etc/exports if the command line names no export.

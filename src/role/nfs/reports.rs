@@ -1,6 +1,7 @@
 //! Lines about a server that has started: its exports and ports.
 
 use super::file_user::FileUser;
+use super::protocol::Protocol;
 use crate::drive::platform::host::files::Directory;
 use crate::event::{self, Events, Line};
 use crate::mem::{Ends as _, nth, parts};
@@ -16,7 +17,12 @@ use core::net::SocketAddrV6;
 const MOUNTS_BYTES: usize = 4 << 10;
 
 /// Reports an export with its mode and kind of handles, unless it is missing.
-pub(super) fn report_export(tree: &mut Tree, number: usize, events: &mut Events) {
+pub(super) fn report_export(
+    tree: &mut Tree,
+    protocol: Protocol,
+    number: usize,
+    events: &mut Events,
+) {
     let is_read_only = tree.is_read_only(number);
     let Some(export) = tree.exports().get(number) else {
         return;
@@ -24,6 +30,10 @@ pub(super) fn report_export(tree: &mut Tree, number: usize, events: &mut Events)
     let Some(root) = export.root else {
         return;
     };
+    if !protocol.is_nfs() {
+        let path = export.path.to_bytes();
+        return events.report(text!("exporting"), path, text!("read-only"));
+    }
     let is_writable = export.common_rules().has(Rules::WRITABLE) && !is_read_only;
     let kind = match (is_writable, root.form) {
         (false, Form::Kernel) => text!("read-only, kernel handles"),
@@ -129,19 +139,23 @@ fn is_mounted_below(tree: &Tree, at: &[u8]) -> bool {
 }
 
 /// Reports each export, and the UID used for file access.
-pub(super) fn report_exports(tree: &mut Tree, file_user: FileUser, events: &mut Events) {
+pub(super) fn report_exports(
+    tree: &mut Tree,
+    protocol: Protocol,
+    file_user: FileUser,
+    events: &mut Events,
+) {
     for number in 0..tree.exports().len() {
-        report_export(tree, number, events);
+        report_export(tree, protocol, number, events);
     }
     report_mounts_below(tree, events);
     let why = match file_user {
         FileUser::Caller => {
-            events.report(
-                text!("clients access files with the UID that they send"),
-                b"",
-                Text::NOTHING,
-            );
-            return;
+            let who = match protocol.is_nfs() {
+                true => text!("clients access files with the UID that they send"),
+                false => text!("clients access files as the anonymous user of each export"),
+            };
+            return events.report(who, b"", Text::NOTHING);
         }
         FileUser::Own => Text::NOTHING,
         FileUser::Anonymous(_) => text!("this host has no setfsuid"),
@@ -157,7 +171,7 @@ pub(super) fn report_exports(tree: &mut Tree, file_user: FileUser, events: &mut 
 }
 
 /// Reports the address of a service.
-pub(super) fn report_listening(events: &mut Events, at: &SocketAddrV6, what: Text) {
+pub(in super::super) fn report_listening(events: &mut Events, at: &SocketAddrV6, what: Text) {
     let mut line = Line::default();
     line.socket(at).say(what);
     events.report(event::LISTENING, line.bytes(), Text::NOTHING);

@@ -12,6 +12,7 @@ use crate::drive::World;
 use crate::drive::platform::host::daemon;
 #[cfg(feature = "serve")]
 use crate::drive::platform::host::loops;
+use crate::drive::service::Served;
 use crate::engine::programs::ProgramSet;
 use crate::event::Fatal;
 use crate::net::{NetError, NetResult};
@@ -62,6 +63,27 @@ pub(in super::super) fn check_ports(options: &Options) -> Result<(), Fatal> {
         }
     }
     Ok(())
+}
+
+/// Listens at `at`. Replaces port 0 by the port that the kernel chose. On a host without IPv6, `::` falls back to 0.0.0.0.
+pub(in super::super) fn listen(
+    served: &mut Served,
+    world: &mut World<'_>,
+    at: &mut SocketAddrV6,
+    local: u32,
+) -> NetResult<()> {
+    match served.listen(world, canonical(at), local) {
+        Err(NetError::Unsupported | NetError::NoSuchAddress | NetError::Gone)
+            if at.ip().is_unspecified() =>
+        {
+            at.set_ip(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped());
+            listen(served, world, at, local)
+        }
+        opened => {
+            at.set_port(opened?.port());
+            Ok(())
+        }
+    }
 }
 
 impl Nfs {
@@ -199,7 +221,7 @@ impl Nfs {
         opened.map_err(|error| cannot_listen(at, net_errno(error)))
     }
 
-    /// Listens at `at` without reporting a failure. On a host without IPv6, `::` falls back to 0.0.0.0.
+    /// Listens at `at` without reporting a failure.
     fn open(
         &mut self,
         world: &mut World<'_>,
@@ -207,19 +229,9 @@ impl Nfs {
         local: u32,
         service: ProgramSet,
     ) -> NetResult<()> {
-        match self.served.listen(world, canonical(at), local) {
-            Err(NetError::Unsupported | NetError::NoSuchAddress | NetError::Gone)
-                if at.ip().is_unspecified() =>
-            {
-                at.set_ip(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped());
-                self.open(world, at, local, service)
-            }
-            opened => {
-                at.set_port(opened?.port());
-                self.rpc.set_service(local as u16, service);
-                Ok(())
-            }
-        }
+        listen(&mut self.served, world, at, local)?;
+        self.rpc.set_service(local as u16, service);
+        Ok(())
     }
 
     /// Binds a UDP socket for the programs of `service`.

@@ -4,6 +4,7 @@ use super::exports::Files;
 use super::file_user::FileUser;
 use super::names::HostNames;
 use super::options::Options;
+use super::protocol::Protocol;
 use super::reports::{report_export, report_exports, report_nothing};
 use super::{AFTER_COMMA, REASONS, failed};
 use crate::config::{HAS_SERVE, KEY_DIRECTORY, KEY_FILE, RETRY};
@@ -21,6 +22,7 @@ use crate::vfs::{Backend, Export, Form, FsError, OpenFault, Tree};
 
 /// The place of a process among those that serve the same exports.
 pub(in super::super) struct Part {
+    pub(in super::super) protocol: Protocol,
     /// True if several processes change the files.
     pub(in super::super) is_shared: bool,
     /// True if a predecessor of this process changed them.
@@ -34,6 +36,7 @@ pub(in super::super) struct Part {
 /// The exports of a server.
 pub(in super::super) struct Upkeep {
     options: &'static Options,
+    protocol: Protocol,
     form: Form,
     /// True in the process that alone reports the exports.
     pub(super) is_first: bool,
@@ -58,6 +61,7 @@ impl Upkeep {
         files.load(options, tree, &mut |_, _, _| ())?;
         Ok(Self {
             options,
+            protocol: Protocol::Nfs,
             form: Form::Path,
             is_first: true,
             ends_to_widen: false,
@@ -77,7 +81,7 @@ impl Upkeep {
         part: &Part,
         tree: &mut Tree,
     ) -> Result<(), Fatal> {
-        self.is_first = part.is_first;
+        (self.protocol, self.is_first) = (part.protocol, part.is_first);
         if sys::is_bare() {
             #[cfg(bare)]
             super::machine::export(self.options, tree)?;
@@ -89,7 +93,9 @@ impl Upkeep {
             self.open_host(host, tree)?;
         }
         #[cfg(feature = "serve")]
-        super::groups::watch_refusals(self.options, self.files.file_user, tree);
+        if self.protocol.is_nfs() {
+            super::groups::watch_refusals(self.options, self.files.file_user, tree);
+        }
         self.ends_to_widen = part.is_kept && self.form == Form::Path;
         self.names = HostNames::new(self.files.name_count_max, part.is_first);
         Ok(())
@@ -102,13 +108,15 @@ impl Upkeep {
     #[inline(always)]
     fn open_host(&mut self, host: &'static mut Host, tree: &mut Tree) -> Result<(), Fatal> {
         // The user first: another user may have no kernel handles, and may not open an exported directory.
-        let file_user = FileUser::choose(self.options, host, tree)?;
+        let file_user = FileUser::choose(self.options, self.protocol, host, tree)?;
         self.files.file_user = file_user;
-        #[cfg(feature = "serve")]
-        {
-            self.files.groups = super::groups::Groups::start(self.options, file_user, host)?;
+        if self.protocol.is_nfs() {
+            #[cfg(feature = "serve")]
+            {
+                self.files.groups = super::groups::Groups::start(self.options, file_user, host)?;
+            }
+            self.form = choose_form(self.options, host, tree)?;
         }
-        self.form = choose_form(self.options, host, tree)?;
         tree.add(Backend::Host, host);
         tree.reopens = true;
         let mut is_any = tree.exports().is_empty();
@@ -134,7 +142,12 @@ impl Upkeep {
 
     /// Reports the exports, and the user of file accesses.
     pub(in super::super) fn report(&self, world: &mut World<'_>) {
-        report_exports(world.tree, self.files.file_user, world.events);
+        report_exports(
+            world.tree,
+            self.protocol,
+            self.files.file_user,
+            world.events,
+        );
         report_nothing(world.tree, self.options.exports_file(), world.events);
     }
 
@@ -145,8 +158,12 @@ impl Upkeep {
             needs.add_all_files();
             return;
         }
+        let access = match self.protocol.is_nfs() {
+            true => Access::Change,
+            false => Access::Read,
+        };
         for export in tree.exports().iter() {
-            needs.add_directory(export.path, Access::Change);
+            needs.add_directory(export.path, access);
         }
         self.names.add_needs(needs);
     }
@@ -271,7 +288,7 @@ impl Upkeep {
         const REFUSED: u8 = Errno::ACCESS.raw_os_error() as u8;
         match opened {
             Ok(()) if self.is_first => {
-                report_export(world.tree, number, world.events);
+                report_export(world.tree, self.protocol, number, world.events);
             }
             Err(REFUSED) if self.ends_to_widen => world.exit = Some(Fatal::Done),
             _ => {}

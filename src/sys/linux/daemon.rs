@@ -61,8 +61,7 @@ impl OpenLog {
             Log::Host(at) => datagrams_to_host(*at.ip(), at.port())?,
             Log::File(path) => {
                 to = Some(path);
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOCTTY;
-                File::open(path, flags | OFlags::NONBLOCK | OFlags::NOFOLLOW, 0o644)?
+                open_lines(path)?
             }
         };
         Ok(Self { file, path: to })
@@ -139,6 +138,17 @@ fn limit_log() {
 
 fn stat<'a>(dir: i32, path: &CStr, out: &'a mut MaybeUninit<Stat>) -> Result<&'a Stat, Errno> {
     fstatat(dir, path, AtFlags::SYMLINK_NOFOLLOW, out)
+}
+
+/// Opens or creates a file, to write at its end.
+///
+/// # Errors
+/// Those of open(2); ELOOP: it is a link.
+pub fn open_lines(path: &CStr) -> Result<File, Errno> {
+    // The server may have set the file-system UID of a caller.
+    fsuid::restore();
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOCTTY;
+    File::open(path, flags | OFlags::NONBLOCK | OFlags::NOFOLLOW, 0o644)
 }
 
 /// Opens /dev/null.

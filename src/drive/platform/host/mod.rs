@@ -8,6 +8,8 @@ pub mod exec;
 pub mod files;
 pub mod helper;
 pub mod init;
+#[cfg(any(feature = "http", test))]
+pub mod log_file;
 pub mod loops;
 #[cfg(feature = "check")]
 pub mod one_shot;

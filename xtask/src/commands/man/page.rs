@@ -30,6 +30,12 @@ pub(super) const NOT_IN_HELP: &[(&str, &[&str], &str)] = &[
         &["-b", "-C", "-d", "-s", "-t", "-u", "--trace"],
         "those of nfs",
     ),
+    ("http", &["-d", "-s"], "those of nfs"),
+    (
+        "serve",
+        &["--http", "--http-root", "--access-log"],
+        "in the help of http",
+    ),
     (
         "sftp-server",
         &["-c"],

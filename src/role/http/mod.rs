@@ -1,0 +1,47 @@
+//! The role `http`: serves directories over HTTP, to read, with the exports of NFS. RFC 9110, RFC 9112.
+
+mod options;
+mod task;
+
+use super::nfs;
+use super::{Console, Fatal, network};
+use crate::drive::platform;
+use crate::mem;
+use crate::net::Signals;
+use crate::sys::Args;
+use crate::text::{Text, text};
+use options::Arguments;
+
+#[cfg(feature = "serve")]
+pub(super) use options::Flag;
+pub(super) use options::{FLAGS, Options};
+pub(super) use task::{Kind, task};
+
+/// The line of `stowaway --help`.
+pub(super) const SUMMARY: Text = text!("  http DIR\t\tserves a directory over HTTP, to read\n");
+const HELP: &[Text] = &[text!(include_str!("help.txt")), super::network::HELP];
+
+/// Serves until SIGTERM or SIGINT.
+pub(super) fn run(args: Args) -> Result<(), Fatal> {
+    let arguments = mem::leak(Arguments::default());
+    arguments.http.is_asked = true;
+    arguments.nfs.exports.reserve(args.remaining_count());
+    let network = network::read(&FLAGS, args, &mut |given| arguments.set(given))?;
+    let Arguments { http, nfs } = &*arguments;
+    nfs.check()?;
+    http.check(nfs)?;
+    let tree = platform::tree();
+    if nfs.tests {
+        return nfs::show(nfs, tree);
+    }
+    nfs.background.run(&mut || {
+        let task = task(http, nfs, Kind::Alone, &network, tree)?;
+        platform::serve(
+            &network,
+            &mut [task],
+            tree,
+            Console::leak(),
+            Signals::RELOAD,
+        )
+    })
+}

@@ -1,0 +1,168 @@
+//! The arguments of HTTP: address and port, the path `/`, and the access log.
+
+use super::super::args::{port, socket};
+use super::super::flags::{Flags, ParsedFlag, flags};
+use super::super::{Fatal, network, refuse};
+use super::nfs;
+use crate::engine::http::Root;
+use crate::sys;
+use crate::text::{Text, text};
+use core::ffi::CStr;
+use core::net::{Ipv6Addr, SocketAddrV6};
+
+flags! {
+    pub(in super::super) enum Flag {
+        bare {
+            Root "--http-root",
+        }
+        valued {
+            Http "--http" => "address: PORT or ADDRESS:PORT, such as 8080 or 192.0.2.1:8080",
+            AccessLog "--access-log" => "file: a path",
+        }
+    }
+}
+
+// Flags of `nfs` that have a meaning here.
+flags! {
+    enum Shared {
+        bare {
+            Test "T",
+            SingleUser "s",
+            #[cfg(feature = "serve")]
+            Foreground "d",
+            #[cfg(feature = "serve")]
+            Daemon "D",
+        }
+        valued {
+            Address "l" => "address: numeric, such as 192.0.2.1 or 2001:db8::1, not the name of an interface",
+            #[cfg(feature = "serve")]
+            Log "--log" => "log: a path below 250 bytes, or ADDRESS:PORT",
+            #[cfg(feature = "serve")]
+            PidFile "i" => "file: a path",
+            File "e" => "file of exports: a path; see exports(5)",
+            Export "--export" => "export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
+            Dir "*" => "export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
+        }
+    }
+}
+
+/// The table of all flags of the role. `serve` has the first part, too.
+pub(in super::super) const FLAGS: Flags = Flags {
+    more: Some(&network::with(Shared::table(&[]))),
+    foreign:
+        b"--port --http -p --http --bind -l --listen -l --address -l --directory DIR -v --version",
+    ..Flag::table(super::HELP)
+};
+
+/// The parsed arguments of the role.
+#[derive(Default)]
+#[repr(C)] // Largest field last: the others have short offsets.
+pub(super) struct Arguments {
+    pub(super) http: Options,
+    pub(super) nfs: nfs::Options,
+}
+
+impl Arguments {
+    /// Sets the option of a flag. Returns `None` if the value is wrong.
+    pub(super) fn set(&mut self, given: ParsedFlag) -> Option<()> {
+        if given.table == 0 {
+            return self.http.set(Flag::of(given.number)?, given.value);
+        }
+        let flag = match Shared::of(given.number)? {
+            Shared::Test => nfs::Flag::Test,
+            Shared::SingleUser => nfs::Flag::SingleUser,
+            #[cfg(feature = "serve")]
+            Shared::Foreground => nfs::Flag::Foreground,
+            #[cfg(feature = "serve")]
+            Shared::Daemon => nfs::Flag::Daemon,
+            Shared::Address => nfs::Flag::Address,
+            #[cfg(feature = "serve")]
+            Shared::Log => nfs::Flag::Log,
+            #[cfg(feature = "serve")]
+            Shared::PidFile => nfs::Flag::PidFile,
+            Shared::File => nfs::Flag::File,
+            Shared::Export => nfs::Flag::Export,
+            Shared::Dir => {
+                self.http.has_dir = true;
+                return self.nfs.export_images(given.value.to_bytes());
+            }
+        };
+        self.nfs.set(flag, given.value)
+    }
+}
+
+/// The default port of root, and of other users.
+const PORTS: [u16; 2] = [80, 8080];
+
+/// The parsed arguments.
+#[derive(Default)]
+pub(in super::super) struct Options {
+    /// True if HTTP is to be served.
+    pub(in super::super) is_asked: bool,
+    /// True if the only export is `/` (`--http-root`).
+    has_root: bool,
+    /// True if a DIR without a flag is named.
+    has_dir: bool,
+    /// The port; `None`: the default.
+    port: Option<u16>,
+    /// The address; `None`: that of `-l`.
+    address: Option<Ipv6Addr>,
+    /// The file of the access log.
+    pub(super) access_log: Option<&'static CStr>,
+}
+
+impl Options {
+    /// Sets the option of a flag. Returns `None` if the value is wrong.
+    pub(in super::super) fn set(&mut self, flag: Flag, value: &'static CStr) -> Option<()> {
+        let text = value.to_bytes();
+        match flag {
+            Flag::Root => self.has_root = true,
+            Flag::Http => {
+                self.is_asked = true;
+                if let Some(port) = port(text) {
+                    self.port = Some(port);
+                } else if !text.is_empty() {
+                    let at = socket(text)?;
+                    (self.address, self.port) = (Some(*at.ip()), Some(at.port()));
+                }
+            }
+            Flag::AccessLog if text.is_empty() => return None,
+            Flag::AccessLog => self.access_log = Some(value),
+        }
+        Some(())
+    }
+
+    /// Checks that the options fit each other and the exports.
+    ///
+    /// # Errors
+    /// Exit status 2: they do not; that is reported.
+    pub(in super::super) fn check(&self, exports: &nfs::Options) -> Result<(), Fatal> {
+        const ROOT: &[u8] = b"--http-root";
+        let refused = |option, why: Text| Err(refuse(option, b"", why));
+        let needs = text!("works with --http only");
+        match (self.is_asked, self.has_root, self.access_log) {
+            (false, true, _) => refused(ROOT, needs),
+            (false, _, Some(_)) => refused(b"--access-log", needs),
+            (true, true, _) if !exports.is_single() => {
+                refused(ROOT, text!("needs one export on the command line"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The object at `/`. A DIR of `http` is that, if it is the only export.
+    pub(super) fn root(&self, exports: &nfs::Options) -> Root {
+        match self.has_root || self.has_dir && exports.is_single() {
+            true => Root::Single,
+            false => Root::Exports,
+        }
+    }
+
+    /// The address at which to listen, an IPv4 address as IPv4-mapped.
+    pub(super) fn at(&self, exports: &nfs::Options) -> SocketAddrV6 {
+        let [root, other] = PORTS;
+        let default = if sys::user_id() == 0 { root } else { other };
+        let ip = self.address.unwrap_or(*exports.address.ip());
+        SocketAddrV6::new(ip, self.port.unwrap_or(default), 0, 0)
+    }
+}

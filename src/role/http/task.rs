@@ -1,0 +1,218 @@
+//! The task that serves HTTP: by itself, in a process beside NFS, or in the loop of NFS.
+
+use super::super::reasons::{self, Reason, reason};
+use super::Options;
+use super::nfs::{self, Part, Protocol, Upkeep};
+use crate::config::{
+    HTTP_CONNECTION_COUNT_MAX, HTTP_CONNECTION_COUNT_MIN, HTTP_STACK_COUNT_MAX, REPLY_BLOCK_COUNT,
+    REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES,
+};
+use crate::drive::platform::host::daemon;
+use crate::drive::platform::host::log_file::LogFile;
+use crate::drive::platform::network::Network;
+use crate::drive::service::{Limits, Served};
+use crate::drive::{Task, World};
+use crate::engine::http::{Health, Http};
+use crate::event::{Fatal, Sink};
+use crate::mem::{self, scaled};
+use crate::net::Signals;
+use crate::sys::{self, Calls, Errno, Needs};
+use crate::text::text;
+use crate::time::Instant;
+use crate::vfs::{JobId, Tree};
+use core::net::SocketAddrV6;
+
+/// The place of the task.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Kind {
+    /// The only task of the server: reports the exports.
+    Alone,
+    /// In a process of its own, beside that of NFS, which reports the exports.
+    #[cfg(feature = "serve")]
+    Beside,
+    /// In the loop of NFS, which keeps the exports.
+    #[cfg(feature = "serve")]
+    Within,
+}
+
+impl Kind {
+    const fn is_within(self) -> bool {
+        #[cfg(feature = "serve")]
+        return matches!(self, Self::Within);
+        #[cfg(not(feature = "serve"))]
+        false
+    }
+}
+
+/// The server's task.
+#[repr(C)] // Largest field last: the others have short offsets.
+struct Server {
+    kind: Kind,
+    /// True if the process leaves its terminal once it serves.
+    detaches: bool,
+    /// Listening address; IPv4 is IPv4-mapped.
+    at: SocketAddrV6,
+    /// The access log.
+    log: Option<&'static LogFile>,
+    /// The exports, unless NFS keeps them.
+    upkeep: Option<Upkeep>,
+    served: Served,
+    http: Http,
+}
+
+/// Makes the task, not started yet, and adds the exports to `tree`, unless NFS does. The task is never freed.
+pub(in super::super) fn task(
+    options: &Options,
+    exports: &'static nfs::Options,
+    kind: Kind,
+    network: &Network,
+    tree: &mut Tree,
+) -> Result<&'static mut dyn Task, Fatal> {
+    let is_within = kind.is_within();
+    let mut connection_count = match network.is_own() && is_within {
+        true => HTTP_STACK_COUNT_MAX,
+        false => HTTP_CONNECTION_COUNT_MAX,
+    };
+    connection_count = scaled(HTTP_CONNECTION_COUNT_MIN, connection_count);
+    let mut upkeep = None;
+    if !is_within {
+        let kept = upkeep.insert(Upkeep::load(exports, tree)?);
+        let (most, node_count) = nfs::counts(network, tree)?;
+        connection_count = connection_count.min(most);
+        let part = Part {
+            protocol: Protocol::Http,
+            is_shared: false,
+            was_used: false,
+            is_kept: sys::has_supervisor(),
+            is_first: kind == Kind::Alone,
+        };
+        kept.open(node_count, &part, tree)?;
+    }
+    let log = match options.access_log {
+        Some(path) => {
+            let opened = LogFile::open(path);
+            let what = text!("cannot write the access log");
+            let opened = opened.map_err(|errno| failed(what, path.to_bytes(), errno))?;
+            Some(&*mem::leak(opened))
+        }
+        None => None,
+    };
+    let sink = log.map(|log| mem::leak(log) as &'static mut dyn Sink);
+    Ok(mem::leak(Server {
+        kind,
+        detaches: kind == Kind::Alone && exports.background.detaches(),
+        at: options.at(exports),
+        log,
+        upkeep,
+        served: Served::new(&Limits {
+            connection_count,
+            request_bytes: REQUEST_BYTES,
+            request_count: scaled(1, REQUEST_BLOCK_COUNT),
+            reply_bytes: REPLY_BYTES,
+            reply_count: scaled(1, REPLY_BLOCK_COUNT),
+            held_bytes: 0,
+            held_count: 0,
+        }),
+        http: Http::new(connection_count, options.root(exports), sink),
+    }))
+}
+
+impl Server {
+    /// Sets the engine's time and the state of the server.
+    fn prepare(&mut self, _world: &World<'_>) {
+        self.http.health = Health::Fine;
+        (self.http.wall_secs, _) = sys::wall_clock();
+    }
+}
+
+impl Task for Server {
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
+        if let Some(upkeep) = &mut self.upkeep {
+            self.served.start_jobs(world);
+            upkeep.start(world);
+        }
+        nfs::listen(&mut self.served, world, &mut self.at, 0)
+            .map_err(|error| cannot_listen(&self.at, nfs::net_errno(error)))?;
+        if let Some(upkeep) = self.upkeep.as_ref().filter(|_| self.kind == Kind::Alone) {
+            upkeep.report(world);
+        }
+        nfs::report_listening(world.events, &self.at, text!(" for HTTP"));
+        if self.detaches {
+            daemon::tell_ready();
+        }
+        Ok(())
+    }
+
+    fn add_needs(&self, tree: &Tree, needs: &mut Needs) {
+        if self.kind == Kind::Alone {
+            needs.report_for("http");
+        }
+        needs.add(Calls::NFS);
+        needs.add(Calls::STREAMS);
+        if let Some(upkeep) = &self.upkeep {
+            upkeep.add_needs(tree, needs);
+        }
+        if let Some(log) = self.log {
+            log.add_needs(needs);
+        }
+    }
+
+    fn ready(&mut self, world: &mut World<'_>, local: u32) {
+        let kept = self.upkeep.as_mut();
+        if !kept.is_some_and(|upkeep| upkeep.ready(world, local)) {
+            self.prepare(world);
+            self.served.ready(world, &mut self.http, local);
+        }
+    }
+
+    fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
+        if cfg!(bare) && signals.disk {
+            self.served.job_ended(JobId::DISKS);
+        }
+        self.prepare(world);
+        self.served.turn(world, &mut self.http);
+        let kept = self.upkeep.as_mut();
+        if kept.is_some_and(|upkeep| upkeep.turn(world, signals, &mut |_| ())) {
+            self.served.job_ended(JobId::NAMES);
+        }
+        if let Some(log) = self.log.filter(|_| signals.reload)
+            && let Err(errno) = log.reopen()
+        {
+            let what = text!("cannot open the access log again");
+            failed(what, log.path.to_bytes(), errno);
+        }
+    }
+
+    fn poll_at(&self) -> Instant {
+        let at = self.served.poll_at(&self.http);
+        let kept = self.upkeep.as_ref();
+        kept.map_or(at, |upkeep| at.min(upkeep.poll_at()))
+    }
+
+    fn stop(&mut self, world: &mut World<'_>) {
+        self.served.stop(world);
+    }
+}
+
+fn cannot_listen(at: &SocketAddrV6, errno: Errno) -> Fatal {
+    let mut line = crate::event::Line::default();
+    failed(text!("cannot listen on"), line.socket(at).bytes(), errno)
+}
+
+/// Reports that `what` failed on `about`, with the reason of `errno`. Returns exit status 1.
+fn failed(what: crate::text::Text, about: &[u8], errno: Errno) -> Fatal {
+    reasons::failed(what, about, errno, &REASONS)
+}
+
+/// Reasons and advice that are specific to this role.
+static REASONS: [Reason; 3] = [
+    reason(Errno::ADDRINUSE, text!("the port is in use; see --http")),
+    reason(
+        Errno::CONNREFUSED,
+        text!("ports below 1024 are for root only; see --http"),
+    ),
+    reason(
+        Errno::ADDRNOTAVAIL,
+        text!("this host has no such address; see --http and -l"),
+    ),
+];
