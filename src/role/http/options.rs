@@ -166,3 +166,53 @@ impl Options {
         SocketAddrV6::new(ip, self.port.unwrap_or(default), 0, 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::Rules;
+
+    fn parsed(line: &'static [u8]) -> Result<Arguments, Fatal> {
+        let mut arguments = Arguments::default();
+        arguments.http.is_asked = true;
+        let args = crate::sys::Args::split(line);
+        network::read(&FLAGS, args, &mut |given| arguments.set(given))?;
+        arguments.http.check(&arguments.nfs)?;
+        Ok(arguments)
+    }
+
+    #[test]
+    fn address_is_that_of_http_else_of_l() {
+        let [root, other] = PORTS;
+        let port = if sys::user_id() == 0 { root } else { other };
+        for (line, at) in [
+            (&b"/srv"[..], format!("[::]:{port}")),
+            (b"/srv --http 8000 -l ::1", "[::1]:8000".to_owned()),
+            (b"/srv --http= -l ::1", format!("[::1]:{port}")),
+            (b"/srv -l ::1 --http [::2]:0", "[::2]:0".to_owned()),
+        ] {
+            let Arguments { http, nfs } = parsed(line).unwrap();
+            assert_eq!(http.at(&nfs).to_string(), at);
+        }
+        assert!(parsed(b"/srv --http 192.0.2.1").is_err());
+        assert!(parsed(b"/srv -p").is_err());
+    }
+
+    #[test]
+    fn an_only_directory_is_the_root_and_has_images() {
+        for (line, root) in [
+            (&b"/srv"[..], Root::Single),
+            (b"--export /srv", Root::Exports),
+            (b"--export /srv --http-root", Root::Single),
+            (b"/srv /home", Root::Exports),
+        ] {
+            let Arguments { http, nfs } = parsed(line).unwrap();
+            assert_eq!(http.root(&nfs), root);
+            let has_images = |export: &nfs::ExportArgument| export.rules.has(Rules::ISOS);
+            let is_plain = line.starts_with(b"--export");
+            assert_eq!(nfs.exports.iter().all(has_images), !is_plain);
+        }
+        assert!(parsed(b"/srv /home --http-root").is_err());
+        assert!(parsed(b"-e /exports --http-root").is_err());
+    }
+}

@@ -19,7 +19,7 @@ use crate::net::Signals;
 use crate::sys::{self, Calls, Errno, Needs};
 use crate::text::text;
 use crate::time::Instant;
-use crate::vfs::{JobId, Tree};
+use crate::vfs::Tree;
 use core::net::SocketAddrV6;
 
 /// The place of the task.
@@ -128,7 +128,6 @@ impl Server {
 impl Task for Server {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         if let Some(upkeep) = &mut self.upkeep {
-            self.served.start_jobs(world);
             upkeep.start(world);
         }
         nfs::listen(&mut self.served, world, &mut self.at, 0)
@@ -166,14 +165,10 @@ impl Task for Server {
     }
 
     fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
-        if cfg!(bare) && signals.disk {
-            self.served.job_ended(JobId::DISKS);
-        }
         self.prepare(world);
         self.served.turn(world, &mut self.http);
-        let kept = self.upkeep.as_mut();
-        if kept.is_some_and(|upkeep| upkeep.turn(world, signals, &mut |_| ())) {
-            self.served.job_ended(JobId::NAMES);
+        if let Some(upkeep) = &mut self.upkeep {
+            upkeep.turn(world, signals, &mut |_| ());
         }
         if let Some(log) = self.log.filter(|_| signals.reload)
             && let Err(errno) = log.reopen()

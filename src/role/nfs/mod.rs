@@ -49,7 +49,7 @@ use crate::text::{Text, text};
 use crate::time::Instant;
 #[cfg(bare)]
 use crate::vfs::FsError;
-use crate::vfs::{JobId, OpenFault, Tree};
+use crate::vfs::{OpenFault, Tree};
 use common::{Common, common};
 use core::net::SocketAddrV6;
 use mounting::LOOK_COUNT;
@@ -240,9 +240,7 @@ impl Task for Nfs {
         self.served.turn(world, &mut self.rpc);
         let programs = &mut self.rpc.programs;
         let ended = &mut |number| programs.end_export(number);
-        if self.upkeep.turn(world, signals, ended) {
-            world.tree.end_job(JobId::NAMES);
-        }
+        self.upkeep.turn(world, signals, ended);
         #[cfg(bare)]
         machine::report_stalled_disk(world.events);
         if world.now >= self.look_at {

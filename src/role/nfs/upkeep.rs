@@ -18,7 +18,7 @@ use crate::sys::{self, Access, Errno, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::host::Host;
-use crate::vfs::{Backend, Export, Form, FsError, OpenFault, Tree};
+use crate::vfs::{Backend, Export, Form, FsError, JobId, OpenFault, Tree};
 
 /// The place of a process among those that serve the same exports.
 pub(in super::super) struct Part {
@@ -177,15 +177,16 @@ impl Upkeep {
         is_own
     }
 
-    /// See [`Task::turn`](crate::drive::Task::turn). `ended` gets the number of each export that ends. Returns true if look-ups have
-    /// ended: [`JobId::NAMES`](crate::vfs::JobId::NAMES).
+    /// See [`Task::turn`](crate::drive::Task::turn). `ended` gets the number of each export that ends.
     pub(in super::super) fn turn(
         &mut self,
         world: &mut World<'_>,
         signals: Signals,
         ended: &mut dyn FnMut(usize),
-    ) -> bool {
-        let has_names = self.names.turn(world);
+    ) {
+        if self.names.turn(world) {
+            world.tree.end_job(JobId::NAMES);
+        }
         if let Some(number) = world.tree.opened.take() {
             self.reopened(world, number, Ok(()));
         }
@@ -198,7 +199,6 @@ impl Upkeep {
             self.retry_at = Instant::NEVER;
             self.retry(world);
         }
-        has_names
     }
 
     /// The next time at which [`Self::turn`] has work.
