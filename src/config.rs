@@ -163,6 +163,8 @@ pub const WORKER_COUNT: usize = 4;
 pub const WORKER_STACK_BYTES: usize = 8 << 10;
 /// Limit of jobs that are queued or running at the workers; further jobs run on the loop's thread.
 pub const JOB_COUNT: usize = 64;
+/// Children of a supervisor, at most.
+pub const CHILD_COUNT_MAX: usize = 16;
 /// Limit of jobs whose end is not known to all tasks of a loop yet. A loop that blocks until a job ends lists others meanwhile.
 pub const ENDED_COUNT_MAX: usize = 4 * JOB_COUNT;
 /// Bytes written to a file since its last sync after which a WRITE goes to a worker: the kernel may throttle the writer.

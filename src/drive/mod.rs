@@ -8,6 +8,8 @@
 
 #[cfg(feature = "multicast")]
 pub mod endpoint;
+#[cfg(any(feature = "http", test))]
+pub mod health;
 #[cfg(all(feature = "nfs", feature = "mdns"))]
 pub mod names;
 pub mod platform;
@@ -17,6 +19,8 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(feature = "http", test))]
+pub use health::Health;
 pub use task::{Task, World};
 
 use crate::config::HAS_NFS;
@@ -59,6 +63,8 @@ impl<'a, 't> Loop<'a, 't> {
             rx,
             tx,
             exit: None,
+            #[cfg(any(feature = "http", test))]
+            pulse: health::Pulse::NONE,
         };
         Self {
             tasks,
@@ -152,6 +158,10 @@ impl<'a, 't> Loop<'a, 't> {
         if HAS_NFS && self.world.tree.has_ended() {
             until = Instant::default();
         }
+        #[cfg(any(feature = "http", test))]
+        {
+            until = until.min(self.world.pulse.poll_at());
+        }
         self.world.now = self.world.net.wait(self.world.now, until, ready);
         #[cfg(feature = "smol")]
         if let Some(address) = self.world.net.take_conflict() {
@@ -161,6 +171,8 @@ impl<'a, 't> Loop<'a, 't> {
             let why = text!("change one of the two (--ip, or the boot argument ip=)");
             self.world.events.report(what, about, why);
         }
+        #[cfg(any(feature = "http", test))]
+        self.beat();
         let ended_count = self.reap(ready);
         self.each(&mut |task, world| {
             for token in &ready.tokens {
@@ -173,6 +185,22 @@ impl<'a, 't> Loop<'a, 't> {
         if HAS_NFS {
             self.world.tree.forget_ended(ended_count);
         }
+    }
+
+    /// Looks for stalled connections and writes the heartbeat, if that is due.
+    #[cfg(any(feature = "http", test))]
+    fn beat(&mut self) {
+        let now = self.world.now;
+        if self.world.pulse.is_due(now) {
+            let is_stalled = self.tasks.iter().any(|task| task.is_stalled(now));
+            self.world.pulse.beat(now, is_stalled);
+        }
+    }
+
+    /// Makes the loop write heartbeats.
+    #[cfg(any(feature = "http", test))]
+    pub const fn set_beats(&mut self, beats: health::Beats) {
+        self.world.pulse = health::Pulse::of(beats);
     }
 
     /// Lists the jobs that have ended, of which each task learns in this turn. Returns their number since the start.

@@ -24,6 +24,9 @@ pub struct World<'a> {
     pub tx: &'a mut [u8],
     /// Set by a task that has finished: the loop ends and the process exits with this status.
     pub exit: Option<Fatal>,
+    /// The heartbeat of the loop.
+    #[cfg(any(feature = "http", test))]
+    pub(super) pulse: super::health::Pulse,
 }
 
 impl World<'_> {
@@ -48,6 +51,11 @@ pub trait Task {
     fn turn(&mut self, world: &mut World<'_>, signals: Signals);
     /// The next time at which [`Task::turn`] has work.
     fn poll_at(&self) -> Instant;
+    /// Returns true if a connection has waited for a job for more than [`STALL`](super::health::STALL).
+    #[cfg(any(feature = "http", test))]
+    fn is_stalled(&self, _now: Instant) -> bool {
+        false
+    }
     /// Called when the loop ends: sends goodbyes, makes promised changes durable.
     fn stop(&mut self, world: &mut World<'_>);
 }

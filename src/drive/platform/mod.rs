@@ -66,6 +66,10 @@ pub fn serve(
     let (rx, tx) = (mem::bytes(RX_BYTES), mem::bytes(tx_bytes));
     let mut events = Events::to(sink);
     let mut serving = Loop::new(net, tree, tasks, &mut events, rx, tx, sys::now());
+    #[cfg(any(feature = "http", test))]
+    if let Some((all, own)) = crate::sys::linux::shared::beats() {
+        serving.set_beats(super::health::Beats { all, own });
+    }
     serving.start()?;
     if !sys::is_bare() {
         let mut needs = Needs::none();

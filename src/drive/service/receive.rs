@@ -4,7 +4,7 @@ use super::Served;
 use super::connection::{CloseReason, Connection, Held};
 use super::transfer::Carrier;
 use super::turn::{Batch, Halt, Turn};
-use crate::config::{HAS_SENDS, REPLY_BYTES, REQUEST_INLINE_BYTES, TRANSFER_TURN_BYTES};
+use crate::config::{HAS_HTTP, HAS_SENDS, REPLY_BYTES, REQUEST_INLINE_BYTES, TRANSFER_TURN_BYTES};
 use crate::engine::service::{Io, Moved, Next, Progress, Promise, Way};
 use crate::event;
 use crate::mem::{self, Ends as _};
@@ -256,6 +256,10 @@ impl Served {
         self.count(moved_bytes, turn, connection);
         let halt = match carried {
             Err(Halt::Job(id)) => {
+                if HAS_HTTP && ended.is_none() {
+                    // The wait begins. The peer may have taken nothing for long.
+                    connection.progress = turn.world.now;
+                }
                 connection.waits.job = self.group.add(id);
                 Halt::Socket(Interest::None)
             }

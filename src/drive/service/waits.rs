@@ -6,6 +6,10 @@
 use super::Served;
 use super::connection::{CloseReason, Connection, Wait, Waits};
 use super::turn::Turn;
+#[cfg(any(feature = "http", test))]
+use crate::drive::health::STALL;
+#[cfg(any(feature = "http", test))]
+use crate::time::Instant;
 use crate::vfs::{Ended, FsError, FsResult, Job, JobId, JobKind, Scope, Submitted, Tree};
 
 /// Counts the connections' waits for jobs, and stores the error of a sync that no connection waited for.
@@ -103,6 +107,15 @@ impl Served {
         Some(ended)
     }
 
+    /// Returns true if a connection has waited for a job for more than [`STALL`].
+    #[cfg(any(feature = "http", test))]
+    pub fn is_stalled(&self, now: Instant) -> bool {
+        let mut connections = self.connections.iter().flatten();
+        connections.any(|connection| {
+            connection.waits.is_pending() && now.since(connection.progress) > STALL
+        })
+    }
+
     /// Blocks the loop until job `id` ends, and returns its result. Used if no block is free for the replies that wait for the job.
     ///
     /// # Errors
@@ -132,7 +145,6 @@ mod tests {
     use super::*;
     use crate::engine::service::SessionId;
     use crate::net::Socket;
-    use crate::time::Instant;
     use crate::vfs::Peer;
 
     #[test]

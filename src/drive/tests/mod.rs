@@ -2,6 +2,7 @@
 
 mod busy;
 mod endpoint;
+mod health;
 mod held;
 mod limits;
 mod storing;
@@ -71,6 +72,10 @@ impl<S: Service> Task for Serving<S> {
 
     fn poll_at(&self) -> Instant {
         self.served.poll_at(&self.service)
+    }
+
+    fn is_stalled(&self, now: Instant) -> bool {
+        self.served.is_stalled(now)
     }
 
     fn stop(&mut self, world: &mut Lent<'_>) {

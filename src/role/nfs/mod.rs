@@ -253,6 +253,11 @@ impl Task for Nfs {
         at.min(self.upkeep.poll_at())
     }
 
+    #[cfg(any(feature = "http", test))]
+    fn is_stalled(&self, now: Instant) -> bool {
+        self.served.is_stalled(now)
+    }
+
     fn stop(&mut self, world: &mut World<'_>) {
         self.rpcbind.end();
         self.served.stop(world);

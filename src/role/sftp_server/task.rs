@@ -110,6 +110,11 @@ impl Task for Server {
         self.served.poll_at(&self.sessions)
     }
 
+    #[cfg(any(feature = "http", test))]
+    fn is_stalled(&self, now: Instant) -> bool {
+        self.served.is_stalled(now)
+    }
+
     fn stop(&mut self, world: &mut World<'_>) {
         self.served.stop(world);
     }

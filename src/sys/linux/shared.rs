@@ -5,7 +5,11 @@
 use super::memory::{READ_WRITE, SHARED, map};
 use super::optional;
 use super::{Errno, outcome};
+#[cfg(any(feature = "http", test))]
+use crate::config::CHILD_COUNT_MAX;
 use crate::mem;
+#[cfg(any(feature = "http", test))]
+use core::sync::atomic::AtomicPtr;
 use core::sync::atomic::{AtomicU32, Ordering};
 use syscalls::{Sysno, raw_syscall};
 
@@ -50,6 +54,43 @@ pub fn share_counters<const COUNT: usize>() -> Option<&'static [AtomicU32; COUNT
     let at = map(size_of::<[u32; COUNT]>(), READ_WRITE, SHARED)?;
     // SAFETY: zeros are valid counters, and the mapping is never removed.
     Some(unsafe { &*at.cast() })
+}
+
+/// The heartbeats of all processes of a supervisor, and that of this process; null: there are none, or this is the supervisor.
+#[cfg(any(feature = "http", test))]
+static BEATS: AtomicPtr<[AtomicU32; CHILD_COUNT_MAX]> = AtomicPtr::new(core::ptr::null_mut());
+#[cfg(any(feature = "http", test))]
+static OWN_BEAT: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Maps heartbeats that this process shares with `count` children, all of the value `first`; the words of others are 0.
+#[cfg(any(feature = "http", test))]
+pub fn share_beats(count: usize, first: u32) {
+    if let Some(beats) = share_counters::<CHILD_COUNT_MAX>() {
+        for beat in beats.iter().take(count) {
+            beat.store(first, Ordering::Relaxed);
+        }
+        BEATS.store((&raw const *beats).cast_mut(), Ordering::Relaxed);
+    }
+}
+
+/// Makes a heartbeat that of this process.
+#[cfg(any(feature = "http", test))]
+pub fn take_beat(number: usize) {
+    // SAFETY: the pointer is null or was a static reference.
+    let beats = unsafe { BEATS.load(Ordering::Relaxed).as_ref() };
+    if let Some(own) = beats.and_then(|beats| beats.get(number)) {
+        OWN_BEAT.store((&raw const *own).cast_mut(), Ordering::Relaxed);
+    }
+}
+
+/// Returns the heartbeats of all processes and that of this one. `None`: there are none, or this is the supervisor.
+#[cfg(any(feature = "http", test))]
+pub fn beats() -> Option<(&'static [AtomicU32], &'static AtomicU32)> {
+    // SAFETY: the pointers are null or were static references; words of a mapping are never removed.
+    unsafe {
+        let all = BEATS.load(Ordering::Relaxed).as_ref()?;
+        Some((all, OWN_BEAT.load(Ordering::Relaxed).as_ref()?))
+    }
 }
 
 impl Shared {

@@ -2,6 +2,7 @@
 //!
 //! A stalled disk or a crash in one child does not delay the others. The supervisor itself serves no sockets and no files.
 
+use crate::config::CHILD_COUNT_MAX;
 use crate::event::{self, Fatal, Line, NO_PROCESS, STOPPING, Sink};
 use crate::sys;
 use crate::sys::linux::process::{self, Signal, SignalRequest};
@@ -10,8 +11,6 @@ use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 use core::sync::atomic::{AtomicU32, Ordering};
 
-/// Number of children at most.
-const CHILD_COUNT_MAX: usize = 8;
 /// Pause (ms) before the first restart; each further pause doubles, up to [`PAUSE_MAX_MS`], unless the child did its work.
 const PAUSE_MIN_MS: u32 = 100;
 /// Longest pause (ms) before a restart.
@@ -175,6 +174,20 @@ fn share_turns(children: &mut [Child]) {
     }
 }
 
+/// Shares heartbeats with `count` children, before they start, for [`World::health`](crate::drive::World::health).
+#[cfg(any(feature = "http", test))]
+pub fn share_beats(count: usize) {
+    let first = crate::drive::health::heartbeat(sys::now(), false);
+    sys::linux::shared::share_beats(count, first);
+}
+
+/// Runs the child with this index, in its process.
+fn run_child(place: usize, run: &dyn Fn(usize) -> Result<(), Fatal>) -> Result<(), Fatal> {
+    #[cfg(any(feature = "http", test))]
+    sys::linux::shared::take_beat(place);
+    run(place)
+}
+
 /// Sends SIGTERM to all children, and SIGKILL to those that do not end in time.
 fn stop(children: &mut [Child]) {
     let until = sys::now().after(STOP_TIMEOUT);
@@ -238,7 +251,7 @@ pub fn run(
         let mut refused = None;
         for (place, child) in children.iter_mut().enumerate() {
             if child.restart_at <= now {
-                match child.start(now, &|| run(place)) {
+                match child.start(now, &|| run_child(place, run)) {
                     true => is_refused = false,
                     false => refused = Some(child.name),
                 }

@@ -1,0 +1,134 @@
+//! The health of a server: the heartbeats of its processes, and connections that wait for a disk.
+//!
+//! Under a supervisor each loop writes a word that all processes share, also while it is idle. A loop that blocks, or whose
+//! process has ended, writes none.
+
+use super::task::World;
+use crate::time::{Duration, Instant};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// The health of all roles of a server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Health {
+    /// All roles run.
+    #[default]
+    Fine,
+    /// A connection has waited for a job for more than [`STALL`].
+    Disk,
+    /// A role has not run its loop for some seconds.
+    Role,
+}
+
+/// A connection that waits for a job for longer shows that a disk hangs.
+pub const STALL: Duration = Duration::from_secs(5);
+/// Interval of heartbeats.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// Age of a heartbeat (whole seconds) beyond which its process hangs or has ended.
+const AGE_SECS_MAX: u32 = 5;
+
+/// Bits of a heartbeat below the time in seconds. A word without `USED` is no process's.
+const USED: u32 = 1;
+const STALLED: u32 = 2;
+const TIME_SHIFT: u32 = 2;
+
+/// Returns the heartbeat of a loop of which no connection, or one, is stalled.
+pub const fn heartbeat(now: Instant, is_stalled: bool) -> u32 {
+    let stalled = if is_stalled { STALLED } else { 0 };
+    now.secs() << TIME_SHIFT | stalled | USED
+}
+
+/// The heartbeats that processes share.
+#[derive(Clone, Copy, Debug)]
+pub struct Beats {
+    /// The heartbeats of all processes.
+    pub all: &'static [AtomicU32],
+    /// The heartbeat of this process.
+    pub own: &'static AtomicU32,
+}
+
+/// The heartbeat of a loop.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    /// `None`: the loop is alone, and writes none.
+    beats: Option<Beats>,
+    /// Time of the next look at the tasks. Never, unless a task or another process asks for the health.
+    at: Instant,
+    /// True if a connection was stalled at the last look.
+    is_stalled: bool,
+}
+
+impl Pulse {
+    pub(super) const NONE: Self = Self {
+        beats: None,
+        at: Instant::NEVER,
+        is_stalled: false,
+    };
+
+    /// A pulse that writes heartbeats.
+    pub(super) const fn of(beats: Beats) -> Self {
+        Self {
+            beats: Some(beats),
+            at: Instant::from_ms(0),
+            is_stalled: false,
+        }
+    }
+
+    /// Time at which the loop has to wake up. A loop that is alone looks when it is awake: only a request asks for its health.
+    pub(super) fn poll_at(&self) -> Instant {
+        self.beats.map_or(Instant::NEVER, |_| self.at)
+    }
+
+    /// Returns true if the loop has to look at its tasks.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.at <= now
+    }
+
+    /// Records the look, and writes the heartbeat.
+    pub(super) fn beat(&mut self, now: Instant, is_stalled: bool) {
+        (self.at, self.is_stalled) = (now.after(INTERVAL), is_stalled);
+        if let Some(beats) = self.beats {
+            beats
+                .own
+                .store(heartbeat(now, is_stalled), Ordering::Relaxed);
+        }
+    }
+
+    fn health(&self, now: Instant) -> Health {
+        let own = self.is_stalled.then_some(Health::Disk);
+        let all = self.beats.map_or(&[][..], |beats| beats.all).iter();
+        let others = all.filter_map(|word| health_of(word.load(Ordering::Relaxed), now));
+        own.into_iter()
+            .chain(others)
+            .max_by_key(|health| *health as u8)
+            .unwrap_or_default()
+    }
+}
+
+/// The health that a heartbeat shows.
+const fn health_of(word: u32, now: Instant) -> Option<Health> {
+    // Seconds, and one more: a heartbeat of another process may be a little later than `now`.
+    let age = now.secs().wrapping_add(1).wrapping_sub(word >> TIME_SHIFT) & u32::MAX >> TIME_SHIFT;
+    if word & USED == 0 {
+        None
+    } else if age > AGE_SECS_MAX + 1 {
+        Some(Health::Role)
+    } else if word & STALLED != 0 {
+        Some(Health::Disk)
+    } else {
+        None
+    }
+}
+
+impl World<'_> {
+    /// Lets the loop look for stalled connections. Called once by a task that asks for the health.
+    pub const fn watch_health(&mut self) {
+        if self.pulse.beats.is_none() {
+            self.pulse.at = Instant::from_ms(0);
+        }
+    }
+
+    /// The health of this process and of those that share a supervisor with it.
+    pub fn health(&self) -> Health {
+        self.pulse.health(self.now)
+    }
+}
