@@ -10,6 +10,7 @@ mod ends;
 mod exports;
 mod fault_table;
 mod hostile;
+mod http;
 mod image;
 mod inside;
 mod ipxe;

@@ -20,11 +20,13 @@ const START_MAX: Duration = Duration::from_secs(30);
 /// A running server. Drop kills it.
 pub struct HttpServer {
     process: Process,
-    port: Port,
+    address: SocketAddr,
+    /// The port, unless it was chosen by the caller.
+    _port: Option<Port>,
 }
 
 impl HttpServer {
-    /// Starts the built stowaway as `role` (`http` or `serve`) with more arguments.
+    /// Starts the built stowaway as `role` (`http` or `serve`) with more arguments, on a free port.
     pub fn start<S: AsRef<OsStr>>(
         role: &str,
         arguments: impl IntoIterator<Item = S>,
@@ -39,39 +41,56 @@ impl HttpServer {
         arguments: impl IntoIterator<Item = S>,
     ) -> Result<Self> {
         let port = Port::reserve()?;
-        let mut command = Command::new(file);
-        command
-            .args([role, "--http", &format!("127.0.0.1:{}", port.number())])
-            .args(arguments);
-        Self::spawn(&mut command, port)
+        let address = (Ipv4Addr::LOCALHOST, port.number()).into();
+        let mut server = Self::spawn(own(file, role, address).args(arguments), address)?;
+        server._port = Some(port);
+        Ok(server)
     }
 
-    /// Starts a command whose server listens on `port`, and waits until it accepts connections.
-    pub fn spawn(command: &mut Command, port: Port) -> Result<Self> {
+    /// As [`Self::start`], at an address of the calling thread's network namespace.
+    pub fn start_at<S: AsRef<OsStr>>(
+        address: SocketAddr,
+        role: &str,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Result<Self> {
+        let file = runnable(Arch::X86_64)?;
+        Self::spawn(own(&file, role, address).args(arguments), address)
+    }
+
+    /// Starts a command whose server listens on `address`, and waits until it accepts connections.
+    pub fn spawn(command: &mut Command, address: SocketAddr) -> Result<Self> {
         let mut process = Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()))?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number()));
         let ready = wait_for(START_MAX, || {
             let ended = !process.is_alive()?;
             Ok((ended || TcpStream::connect(address).is_ok()).then_some(ended))
         })?;
         if ready != Some(false) {
-            bail!(
-                "{command:?} does not listen on {address}; stderr:\n{}",
-                process.lines().join("\n")
-            );
+            let lines = process.lines().join("\n");
+            bail!("{command:?} does not listen on {address}; stderr:\n{lines}");
         }
-        Ok(Self { process, port })
+        Ok(Self {
+            process,
+            address,
+            _port: None,
+        })
     }
 
     /// The address on which the server listens.
     pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port.number()).into()
+        self.address
     }
 
     /// The URL of a path, which starts with a slash.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address())
+        format!("http://{}{path}", self.address)
     }
+}
+
+/// The command of a role of stowaway that serves HTTP at `address`.
+fn own(file: &Path, role: &str, address: SocketAddr) -> Command {
+    let mut command = Command::new(file);
+    command.args([role, "--http", &address.to_string()]);
+    command
 }
 
 impl Deref for HttpServer {

@@ -17,6 +17,7 @@ use super::workspace::{self, BIG, Export, Scale, Workspace};
 use super::{BEFORE, Choice, Common, built};
 use crate::clients::http::{Client, Reply, request};
 use crate::machines::http::HttpServer;
+use crate::machines::port::Port;
 use crate::setup;
 
 /// Name of the peer in tables.
@@ -123,6 +124,7 @@ pub fn main(args: &Args) -> Result<()> {
     let workspace = Workspace::new(scale)?;
     let tree = workspace.path(Export::Tree);
     make_small_files(&tree)?;
+    let port = Port::reserve()?;
     let mut sides = Vec::new();
     for (name, file) in [("stowaway", Some(ours)), (BEFORE, before)] {
         if let Some(file) = file {
@@ -130,7 +132,8 @@ pub fn main(args: &Args) -> Result<()> {
         }
     }
     if with_peer {
-        sides.push((PEER, nginx::start(&tree, &workspace.scratch_path(""))?));
+        let server = nginx::start(&port, &tree, &workspace.scratch_path(""))?;
+        sides.push((PEER, server));
     }
     let mut connected = Vec::new();
     for (name, server) in sides {

@@ -4,6 +4,7 @@
 //! idle connections and all requests of a turn. Neither server writes an access log.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 
@@ -12,9 +13,8 @@ use anyhow::{Context as _, Result};
 use crate::machines::http::HttpServer;
 use crate::machines::port::Port;
 
-/// Starts nginx for the files in `tree`; `scratch` is a directory for its own files.
-pub fn start(tree: &Path, scratch: &Path) -> Result<HttpServer> {
-    let port = Port::reserve()?;
+/// Starts nginx on `port` for the files in `tree`; `scratch` is a directory for its own files.
+pub fn start(port: &Port, tree: &Path, scratch: &Path) -> Result<HttpServer> {
     let settings = format!(
         "daemon off; master_process off; pid {scratch}/nginx.pid; error_log stderr error;
          events {{ worker_connections 8192; }}
@@ -30,5 +30,6 @@ pub fn start(tree: &Path, scratch: &Path) -> Result<HttpServer> {
     );
     let path = scratch.join("nginx.conf");
     fs::write(&path, settings).with_context(|| format!("cannot write {}", path.display()))?;
-    HttpServer::spawn(Command::new("/usr/sbin/nginx").arg("-c").arg(path), port)
+    let address = (Ipv4Addr::LOCALHOST, port.number()).into();
+    HttpServer::spawn(Command::new("/usr/sbin/nginx").arg("-c").arg(path), address)
 }
