@@ -310,6 +310,9 @@ impl Served {
             Some(_) => None,
             None => Some(&run_alone),
         };
+        if self.http.is_asked {
+            supervisor::share_beats(children.len());
+        }
         let ended = supervisor::run(&mut children, &run, run_alone, &mut Console);
         nfs::end_registration(&self.nfs);
         ended

@@ -4,12 +4,13 @@ use super::conditions::{Validators, Verdict};
 use super::place::{Place, Refusal};
 use super::reply::{Asked, Extent, Head};
 use super::{Http, Session, Step};
+use crate::config::READ_INLINE_BYTES;
 use crate::engine::Cx;
 use crate::engine::service::{Transfer, Way};
 use crate::event;
 use crate::mem::Ends as _;
 use crate::text::Text;
-use crate::vfs::{Access, Attr, FsError, Node, ObjectType};
+use crate::vfs::{Access, Attr, FsError, FsResult, Node, ObjectType, Patience, Pin, Stop};
 use crate::wire::Writer;
 use crate::wire::http::{Method, Part, Version, content_type, reason};
 
@@ -162,23 +163,63 @@ impl Http {
         }
         head.kind = content_type(self.path.head(self.path_len));
         head.len = Some(to - from);
+        let before = out.position();
         self.write_head(asked, &head, out);
+        let is_whole = request.method == Method::Head
+            || match read_here(cx, &file, from, to - from, out) {
+                Ok(is_whole) => is_whole,
+                Err(error) => {
+                    out.truncate(before);
+                    cx.vfs.unpin(file);
+                    return Err(error.into());
+                }
+            };
         self.log(
             cx,
             asked.input,
             Some(&request.fields),
             (head.status, to - from),
         );
+        if is_whole {
+            cx.vfs.unpin(file);
+            return Ok(Step::Done);
+        }
         let transfer = Transfer {
             offset: from,
             len: to - from,
             file,
             way: Way::ToPeer,
         };
-        if request.method == Method::Head || from == to {
-            transfer.abandon(cx.vfs);
-            return Ok(Step::Done);
-        }
         Ok(Step::Send(transfer))
+    }
+}
+
+/// Reads a part of a file to the end of the output, if that is short and in memory. Returns true if all of it was read.
+fn read_here(
+    cx: &mut Cx<'_>,
+    file: &Pin,
+    from: u64,
+    len: u64,
+    out: &mut Writer<'_>,
+) -> FsResult<bool> {
+    if len == 0 {
+        return Ok(true);
+    }
+    if len > u64::from(READ_INLINE_BYTES) {
+        return Ok(false);
+    }
+    let len = len as usize;
+    let space = out.ahead(0, len);
+    if space.is_empty() {
+        return Ok(false);
+    }
+    match cx.vfs.read_with(file, from, space, Patience::Now) {
+        Ok(got) if got as usize == len => {
+            out.put_ahead(len);
+            Ok(true)
+        }
+        // The transfer waits for the disk, or finds that the file became shorter.
+        Ok(_) | Err(Stop::Again(_)) => Ok(false),
+        Err(Stop::Failed(error)) => Err(error),
     }
 }

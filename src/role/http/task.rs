@@ -11,14 +11,14 @@ use crate::drive::platform::host::daemon;
 use crate::drive::platform::host::log_file::LogFile;
 use crate::drive::platform::network::Network;
 use crate::drive::service::{Limits, Served};
-use crate::drive::{Task, World};
+use crate::drive::{self, Task, World};
 use crate::engine::http::{Health, Http};
 use crate::event::{Fatal, Sink};
 use crate::mem::{self, scaled};
 use crate::net::Signals;
 use crate::sys::{self, Calls, Errno, Needs};
 use crate::text::text;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::vfs::Tree;
 use core::net::SocketAddrV6;
 
@@ -56,9 +56,16 @@ struct Server {
     log: Option<&'static LogFile>,
     /// The exports, unless NFS keeps them.
     upkeep: Option<Upkeep>,
+    /// Time from which the wall clock is read again.
+    clock_at: Instant,
+    /// The wall clock minus the monotonic one (ms).
+    clock_ms: i64,
     served: Served,
     http: Http,
 }
+
+/// Interval between two looks at the wall clock, which costs a system call.
+const CLOCK_INTERVAL: Duration = Duration::SECOND;
 
 /// Makes the task, not started yet, and adds the exports to `tree`, unless NFS does. The task is never freed.
 pub(in super::super) fn task(
@@ -104,6 +111,8 @@ pub(in super::super) fn task(
         at: options.at(exports),
         log,
         upkeep,
+        clock_at: Instant::default(),
+        clock_ms: 0,
         served: Served::new(&Limits {
             connection_count,
             request_bytes: REQUEST_BYTES,
@@ -119,14 +128,25 @@ pub(in super::super) fn task(
 
 impl Server {
     /// Sets the engine's time and the state of the server.
-    fn prepare(&mut self, _world: &World<'_>) {
-        self.http.health = Health::Fine;
-        (self.http.wall_secs, _) = sys::wall_clock();
+    fn prepare(&mut self, world: &World<'_>) {
+        let now_ms = world.now.since(Instant::default()).as_ms() as i64;
+        if world.now >= self.clock_at {
+            let (secs, nanos) = sys::wall_clock();
+            self.clock_ms = secs * 1000 + i64::from(nanos / 1_000_000) - now_ms;
+            self.clock_at = world.now.after(CLOCK_INTERVAL);
+        }
+        self.http.wall_secs = (self.clock_ms + now_ms) / 1000;
+        self.http.health = match world.health() {
+            drive::Health::Fine => Health::Fine,
+            drive::Health::Disk => Health::Disk,
+            drive::Health::Role => Health::Role,
+        };
     }
 }
 
 impl Task for Server {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
+        world.watch_health();
         if let Some(upkeep) = &mut self.upkeep {
             upkeep.start(world);
         }
@@ -182,6 +202,10 @@ impl Task for Server {
         let at = self.served.poll_at(&self.http);
         let kept = self.upkeep.as_ref();
         kept.map_or(at, |upkeep| at.min(upkeep.poll_at()))
+    }
+
+    fn is_stalled(&self, now: Instant) -> bool {
+        self.served.is_stalled(now)
     }
 
     fn stop(&mut self, world: &mut World<'_>) {

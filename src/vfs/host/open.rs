@@ -249,22 +249,31 @@ impl Host {
         if entry.opened >= wanted {
             return Ok(());
         }
-        self.acting.server();
         let flags = if wanted == Opened::Write { WRITE } else { READ };
+        if (entry.kind, self.form) != (ObjectType::Regular, Form::Path) {
+            self.acting.server();
+        }
+        // The caller may open most of the files that it may access: that saves two switches of the UID.
+        let as_server = |_: Errno| {
+            self.acting.server();
+            entry.file.reopen(flags)
+        };
         let file = match (entry.kind, self.form) {
             (ObjectType::Directory, _) => kernel::open(&entry.file, c".", flags, 0)?,
             (ObjectType::Regular, Form::Kernel) => export.open(&entry.handle, flags)?,
-            (ObjectType::Regular, Form::Path) => match entry.file.reopen(flags) {
-                // Without /proc, the object is searched by its path handle.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-                    let (export_index, handle) = (entry.export_index, entry.handle);
-                    self.end_search()?;
-                    self.begin_search(export_index, &handle)?;
-                    self.search.step(flags, &mut fs::blank())?
+            (ObjectType::Regular, Form::Path) => {
+                match entry.file.reopen(flags).or_else(as_server) {
+                    // Without /proc, the object is searched by its path handle.
+                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+                        let (export_index, handle) = (entry.export_index, entry.handle);
+                        self.end_search()?;
+                        self.begin_search(export_index, &handle)?;
+                        self.search.step(flags, &mut fs::blank())?
+                    }
+                    Err(Errno::ACCESS) => change::open_own(&entry.file, flags)?,
+                    opened => opened.map_err(error)?,
                 }
-                Err(Errno::ACCESS) => change::open_own(&entry.file, flags)?,
-                opened => opened.map_err(error)?,
-            },
+            }
             _ => return Err(FsError::Invalid),
         };
         let entry = self.table.get_mut(node).ok_or(FsError::Stale)?;

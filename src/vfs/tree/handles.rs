@@ -33,9 +33,13 @@ impl Tree {
         number: usize,
         rules: &Rules,
     ) -> FsResult<Node> {
-        let top = self.root(number)?;
         let export = self.exports.get(number).ok_or(FsError::Stale)?;
         let root = export.root.ok_or(FsError::Stale)?;
+        let backend = self.handles(root.backend as usize).ok_or(FsError::Stale)?;
+        let mut top = backend.root(root.tag)?;
+        if root.is_image {
+            top = self.root(number)?;
+        }
         let backend = self.handles(root.backend as usize).ok_or(FsError::Stale)?;
         backend.act_as(Some((&Caller::ANONYMOUS, rules)));
         Ok(top.limited(Rights::of(false, rules.has(Rules::ISOS))))

@@ -22,8 +22,8 @@ use crate::setup;
 
 /// Name of the peer in tables.
 const PEER: &str = "nginx";
-/// Number of idle connections to each server.
-const IDLE_COUNT: usize = 2000;
+/// Number of idle connections to each server: 2,000 with the busy ones.
+const IDLE_COUNT: usize = 2000 - CROWD_COUNT;
 /// Aim: after the last request, with all idle connections, a server's resident memory is smaller than this (KiB): that of `nfs`.
 const MEMORY_KIB: u64 = 8192;
 /// The directory of small files.
