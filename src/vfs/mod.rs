@@ -167,6 +167,14 @@ pub trait Vfs {
     fn lookup(&mut self, _dir: Node, _name: Name<'_>) -> FsResult<Node> {
         Err(FsError::Stale)
     }
+    /// As [`lookup`](Self::lookup), for an object that is read next if it is a file.
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup).
+    #[cfg(any(feature = "http", test, fuzzing))]
+    fn lookup_to_read(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        self.lookup(dir, name)
+    }
     /// Returns false only if `dir` certainly has no such name (`NoEntry`); any other error counts as true.
     fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {
         self.lookup(dir, name) != Err(FsError::NoEntry)

@@ -357,11 +357,11 @@ impl Path<'_> {
         direct: bool,
     ) -> FsResult<Option<usize>> {
         let mut dir = self.node.unwrap_or(self.parent);
-        let mut found = self.tree.lookup(dir, name);
+        let mut found = self.look_up(dir, name);
         if found == Err(FsError::NotDirectory) {
             self.enter_image_here(direct)?;
             dir = self.node.unwrap_or(dir);
-            found = self.tree.lookup(dir, name);
+            found = self.look_up(dir, name);
         }
         let found = match found {
             Err(FsError::NoEntry) if matches!(end, End::Absent | End::New) => None,
@@ -388,6 +388,15 @@ impl Path<'_> {
         add(&mut self.text, name.bytes())?;
         (self.parent, self.node) = (dir, found);
         Ok(None)
+    }
+
+    /// Looks up a name.
+    fn look_up(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        #[cfg(any(feature = "http", test, fuzzing))]
+        if self.rules.is_some() {
+            return self.tree.lookup_to_read(dir, name);
+        }
+        self.tree.lookup(dir, name)
     }
 
     /// Enters the image file at which the walk is; does nothing at a directory. Fails with `NotDirectory` unless `direct`.

@@ -76,6 +76,8 @@ pub struct Host {
     pub may_use_paths: bool,
     /// The object that was opened last; `None` after any change.
     seen: Cell<Option<Node>>,
+    /// The file that the caller of this request has opened for reading.
+    readable: Option<Node>,
     table: Table,
     exports: Slots<Option<HostExport>>,
     acting: Acting,
@@ -101,6 +103,7 @@ impl Host {
             search: Search::NONE,
             dirty: Dirty::default(),
             seen: Cell::new(None),
+            readable: None,
             seen_stat: fs::blank(),
         }
     }

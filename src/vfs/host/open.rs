@@ -4,11 +4,12 @@
 //! caller's access was checked.
 
 use super::super::handle::{self, Body, PathHandle};
-use super::super::kernel::{self, PATH, READ, WRITE, error};
-use super::super::{Access, FsError, FsResult, Handle, ImageFile, Node, ObjectType};
+use super::super::kernel::{self, PATH, READ, WRITE, error, terminated};
+use super::super::{Access, FsError, FsResult, Handle, ImageFile, Name, Node, ObjectType};
 use super::table::{OpenEntry, Opened};
 use super::volume::Identity;
 use super::{Form, Host, HostExport, change};
+use crate::config::HAS_HTTP;
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File, KernelHandle, Statx};
 use core::cell::Cell;
@@ -40,6 +41,36 @@ impl Host {
         }
         let (kind, bytes) = kernel.parts();
         handle::kernel(export.tag, &self.key, kind, bytes, handle)
+    }
+
+    /// Looks up a name as the caller. With [`Opened::Read`], opens a regular file for reading if the caller may: that saves a second
+    /// open.
+    pub(super) fn look_up(&mut self, dir: Node, name: Name<'_>, wanted: Opened) -> FsResult<Node> {
+        self.acting.caller()?;
+        let at = self.at(dir)?;
+        let parent = &at.0.file;
+        if at.0.kind != ObjectType::Directory {
+            return Err(FsError::NotDirectory);
+        }
+        let (mut text, mut handle, mut stat) = ([0; 256], Handle::EMPTY, fs::blank());
+        let name = terminated(name, &mut text);
+        self.identify(at, parent, name, &mut handle, &mut stat, false)?;
+        if let Some(node) = self.table.find(handle.bytes()) {
+            return Ok(node);
+        }
+        // Without path handles the kind is not known here, and a device must not be opened.
+        if HAS_HTTP
+            && wanted == Opened::Read
+            && self.form == Form::Path
+            && ObjectType::of_mode(stat.stx_mode.into()) == ObjectType::Regular
+            && let Ok(file) = kernel::open(parent, name, READ.union(OFlags::NOFOLLOW), 0)
+        {
+            let node = self.adopt(dir, file, Opened::Read)?;
+            self.readable = Some(node);
+            return Ok(node);
+        }
+        let file = kernel::open(parent, name, PATH, 0)?;
+        self.adopt(dir, file, Opened::Path)
     }
 
     /// Adds an opened object of the directory `dir` to the table. Identifies it by descriptor, because its name may have changed.
@@ -117,6 +148,7 @@ impl Host {
     pub(super) fn find_or_open(&mut self, bytes: &[u8]) -> FsResult<Node> {
         // A new request: other processes may have changed the object that `seen` caches.
         self.seen.take();
+        self.readable = None;
         if let Some(node) = self.table.find(bytes) {
             return Ok(node);
         }
@@ -227,6 +259,9 @@ impl Host {
 
     /// As [`Vfs::access`](super::super::Vfs::access).
     pub(super) fn ask_access(&self, node: Node, access: Access) -> FsResult<()> {
+        if HAS_HTTP && access == Access::Read && self.readable == Some(node) {
+            return Ok(());
+        }
         let bit = access as u32;
         self.acting.caller()?;
         let (entry, _) = self.at(node)?;

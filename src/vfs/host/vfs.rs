@@ -1,7 +1,7 @@
 //! The backend's methods.
 
 use super::super::jobs::{Ended, Extent, FileId, Job, Scope, Submitted};
-use super::super::kernel::{self, PATH, error, terminated};
+use super::super::kernel::{self, PATH, error};
 use super::super::{
     Access, Attr, Caller, CreateWhat, Detail, DirEntry, ExportRoot, FsError, FsResult, FsStat,
     Handle, ImageFile, Kind, Name, Node, ObjectType, Patience, Pin, Rules, SetAttr, Stop, Target,
@@ -34,20 +34,12 @@ impl Vfs for Host {
 
     #[inline(never)]
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        self.acting.caller()?;
-        let at = self.at(dir)?;
-        let parent = &at.0.file;
-        if at.0.kind != ObjectType::Directory {
-            return Err(FsError::NotDirectory);
-        }
-        let (mut text, mut handle, mut stat) = ([0; 256], Handle::EMPTY, fs::blank());
-        let name = terminated(name, &mut text);
-        self.identify(at, parent, name, &mut handle, &mut stat, false)?;
-        if let Some(node) = self.table.find(handle.bytes()) {
-            return Ok(node);
-        }
-        let file = kernel::open(parent, name, PATH, 0)?;
-        self.adopt(dir, file, Opened::Path)
+        self.look_up(dir, name, Opened::Path)
+    }
+
+    #[cfg(any(feature = "http", test, fuzzing))]
+    fn lookup_to_read(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        self.look_up(dir, name, Opened::Read)
     }
 
     fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {

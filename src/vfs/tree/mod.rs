@@ -251,6 +251,16 @@ impl Tree {
         Ok(self.backend(dir)?.lookup(dir, name)?.limited_by(dir))
     }
 
+    /// See [`Vfs::lookup_to_read`]. `dir` is not the pseudo root.
+    #[cfg(any(feature = "http", test, fuzzing))]
+    pub fn lookup_to_read(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        if dir.is_inside() {
+            self.admit(dir, Access::Execute)?;
+        }
+        let found = self.backend(dir)?.lookup_to_read(dir, name)?;
+        Ok(found.limited_by(dir))
+    }
+
     /// See [`Vfs::has_name`].
     pub fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {
         self.backend(dir)
