@@ -13,6 +13,7 @@ use crate::text::Text;
 use crate::vfs::{Access, Attr, FsError, FsResult, Node, ObjectType, Patience, Pin, Stop};
 use crate::wire::Writer;
 use crate::wire::http::{Method, Part, Version, content_type, reason};
+use core::ops::Range;
 
 /// Reports an error of the host's disk.
 pub(super) fn report(cx: &mut Cx<'_>, error: FsError) {
@@ -157,16 +158,30 @@ impl Http {
                 return Ok(self.write_line(cx, asked, head, reason(416), out));
             }
         };
+        head.kind = content_type(self.path.head(self.path_len));
+        head.len = Some(to - from);
+        self.send_part(cx, asked, node, &head, from..to, out)
+    }
+
+    /// Writes the head, and sends a part of a file: at once, or by a transfer.
+    fn send_part(
+        &mut self,
+        cx: &mut Cx<'_>,
+        asked: &Asked<'_>,
+        node: Node,
+        head: &Head<'_>,
+        part: Range<u64>,
+        out: &mut Writer<'_>,
+    ) -> Result<Step, Refusal> {
         let file = cx.vfs.pin(node, Some(Access::Read))?;
         if cx.vfs.finds_compressed(node) {
             cx.report(event::COMPRESSED, b"", Text::NOTHING);
         }
-        head.kind = content_type(self.path.head(self.path_len));
-        head.len = Some(to - from);
+        let (request, len) = (asked.request, part.end - part.start);
         let before = out.position();
-        self.write_head(asked, &head, out);
+        self.write_head(asked, head, out);
         let is_whole = request.method == Method::Head
-            || match read_here(cx, &file, from, to - from, out) {
+            || match read_here(cx, &file, part.start, len, out) {
                 Ok(is_whole) => is_whole,
                 Err(error) => {
                     out.truncate(before);
@@ -174,19 +189,14 @@ impl Http {
                     return Err(error.into());
                 }
             };
-        self.log(
-            cx,
-            asked.input,
-            Some(&request.fields),
-            (head.status, to - from),
-        );
+        self.log(cx, asked.input, Some(&request.fields), (head.status, len));
         if is_whole {
             cx.vfs.unpin(file);
             return Ok(Step::Done);
         }
         let transfer = Transfer {
-            offset: from,
-            len: to - from,
+            offset: part.start,
+            len,
             file,
             way: Way::ToPeer,
         };
