@@ -4,10 +4,12 @@
 //! No redirects, no chunks (the server sends none), no reconnects. Errors are returned, not panics.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+
+use super::connect_from;
 
 /// Longest time without a byte of a reply.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
@@ -50,7 +52,15 @@ impl Client {
     /// Connects to the server. Later calls fail if no data arrives for 20 seconds.
     pub fn connect(server: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(server);
-        let stream = stream.with_context(|| format!("cannot connect to {server}"))?;
+        Self::from_stream(stream.with_context(|| format!("cannot connect to {server}"))?)
+    }
+
+    /// Connects from the local address `source`.
+    pub fn connect_from(source: Ipv4Addr, server: SocketAddr) -> Result<Self> {
+        Self::from_stream(connect_from(source, server)?)
+    }
+
+    fn from_stream(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SILENCE_MAX))?;
         Ok(Self {

@@ -3,6 +3,7 @@
 mod boot;
 mod clients;
 mod listing;
+mod rules;
 
 use std::fs;
 use std::os::unix::fs::symlink;

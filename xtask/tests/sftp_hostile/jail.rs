@@ -17,14 +17,14 @@ use xtask::machines::server::{public_dir, users};
 const SECRET: &str = "OUTSIDE";
 
 /// A directory with `jail` (a sample, with symbolic links that point outside) and `outside` (with `secret` and `dir/inner`).
-pub(super) struct JailTree {
+pub(crate) struct JailTree {
     pub(super) base: TempDir,
     before: BTreeMap<PathBuf, ObjectState>,
     user: Option<u32>,
 }
 
 impl JailTree {
-    pub(super) fn new(user: Option<u32>) -> Result<Self> {
+    pub(crate) fn new(user: Option<u32>) -> Result<Self> {
         let base = public_dir()?;
         let outside = base.path().join("outside");
         fs::create_dir_all(outside.join("dir"))?;
@@ -41,7 +41,7 @@ impl JailTree {
         Ok(tree)
     }
 
-    pub(super) fn jail(&self) -> PathBuf {
+    pub(crate) fn jail(&self) -> PathBuf {
         self.base.path().join("jail")
     }
 
@@ -82,7 +82,7 @@ impl JailTree {
     }
 
     /// Checks that nothing outside the jail was changed.
-    pub(super) fn outside_is_untouched(&self, by: &str) -> Result<()> {
+    pub(crate) fn outside_is_untouched(&self, by: &str) -> Result<()> {
         ensure_unchanged(&self.outside(), &self.before, by)?;
         let names: Vec<_> = fs::read_dir(self.base.path())?
             .map(|entry| Ok(entry?.file_name()))
@@ -92,7 +92,7 @@ impl JailTree {
     }
 
     /// Paths that would resolve outside without the jail.
-    fn ways_out(&self) -> Vec<String> {
+    pub(crate) fn ways_out(&self) -> Vec<String> {
         let outside = self.outside().display().to_string();
         let jail = self.jail().display().to_string();
         let mut all: Vec<String> = [
@@ -147,14 +147,20 @@ impl JailTree {
         all
     }
 
+    /// Words that no reply may contain: contents from outside, and the jail's real path.
+    pub(crate) fn secrets(&self) -> [String; 3] {
+        let base = self.base.path().display().to_string();
+        [SECRET.to_owned(), "root:x:0".to_owned(), base]
+    }
+
     /// Checks that a reply reveals neither contents from outside nor the jail's real path.
     fn reveals_nothing(&self, message: &[u8], request: &Request<'_>) -> Result<()> {
         // A word that is in the request may be in its reply: the client knew it already.
         let base = self.base.path().display().to_string();
         let asked = request.message(0);
-        for word in [SECRET, "root:x:0", base.as_str()] {
+        for word in &self.secrets() {
             // READLINK returns a link's target unchanged, so its reply may contain the jail's real path.
-            let is_link = word == base && matches!(request, Request::ReadLink(..));
+            let is_link = *word == base && matches!(request, Request::ReadLink(..));
             ensure!(
                 is_link || contains(&asked, word) || !contains(message, word),
                 "{word} is in the answer to {request:?}: {}",

@@ -15,6 +15,8 @@ mod read_only;
 mod samples;
 mod system;
 
+pub(crate) use jail::JailTree;
+
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::fs;

@@ -19,13 +19,13 @@ use anyhow::{Context, Result, bail, ensure};
 use cases::nfs3_types::xdr_codec::{Pack, Unpack};
 use cases::replies::Results;
 use nfs3::{ACCESS3res, GETATTR3res, LOOKUP3res, LOOKUP3resok, READ3res, READLINK3res};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 use std::io::{BufReader, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
-use std::os::fd::AsRawFd;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use xdr::Reader;
+
+use super::connect_from;
 
 /// Largest reply (bytes): 1 MiB of data and the head.
 const REPLY_MAX: u32 = (1 << 20) + 4096;
@@ -56,21 +56,7 @@ impl Client {
 
     /// Connects from the local address `source`.
     pub fn connect_from(source: Ipv4Addr, server: SocketAddr) -> Result<Self> {
-        let SocketAddr::V4(server) = server else {
-            bail!("{server} is not an IPv4 address");
-        };
-        let socket = socket(
-            AddressFamily::Inet,
-            SockType::Stream,
-            SockFlag::SOCK_CLOEXEC,
-            None,
-        )?;
-        let local_address = SockaddrIn::from(SocketAddrV4::new(source, 0));
-        bind(socket.as_raw_fd(), &local_address)
-            .with_context(|| format!("cannot bind to {source}"))?;
-        connect(socket.as_raw_fd(), &SockaddrIn::from(server))
-            .with_context(|| format!("cannot connect from {source} to {server}"))?;
-        Self::from_stream(socket.into())
+        Self::from_stream(connect_from(source, server)?)
     }
 
     fn from_stream(stream: TcpStream) -> Result<Self> {
