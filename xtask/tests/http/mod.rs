@@ -2,6 +2,7 @@
 
 mod boot;
 mod clients;
+mod health;
 mod listing;
 mod rules;
 
