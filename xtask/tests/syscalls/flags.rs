@@ -125,6 +125,18 @@ const SESSIONS: &[(&str, &str, &str)] = &[
         "--listen 127.0.0.1:% --i-trust-this-network --jail @/files",
         "listening on",
     ),
+    (
+        "http",
+        "--http 127.0.0.1:% --http-root --access-log @/access -s -D -i @/pid --log @/log --export @/files:isos",
+        "for HTTP",
+    ),
+    ("http", "-e @/exports -T", ""),
+    ("http", "-e @/exports -l 127.0.0.1 --http %", "for HTTP"),
+    (
+        "serve",
+        "--no-mdns -p -n % --http 127.0.0.1:% --http-root --access-log @/access --export @/files:isos",
+        "for HTTP",
+    ),
     ("check", "nfs -n 9 -m 9 -l 127.0.0.1 --json", ""),
     ("check", "sftp -s 127.0.0.1:9 --sftp 127.0.0.1:9", ""),
 ];
@@ -249,6 +261,25 @@ fn visit(words: &[&str], scratch: &Path) -> Result<()> {
             ensure!(stream.read(reply)? > 9, "no VERSION");
         }
     }
+    if let Some(place) = value("--http") {
+        let place = match place.contains(':') {
+            true => (*place).to_owned(),
+            false => format!("127.0.0.1:{place}"),
+        };
+        let top = match words.contains(&"--http-root") {
+            true => String::new(),
+            false => scratch.join("files").display().to_string(),
+        };
+        for path in ["/", "/sub/large", "/image.iso/large", "/none"] {
+            let mut stream = std::net::TcpStream::connect(&place)?;
+            write!(stream, "GET {top}{path} HTTP/1.0\r\n\r\n")?;
+            let mut reply = Vec::new();
+            stream.read_to_end(&mut reply)?;
+            let status = if path == "/none" { "404" } else { "200" };
+            let start = format!("HTTP/1.1 {status} ");
+            ensure!(reply.starts_with(start.as_bytes()), "{top}{path}");
+        }
+    }
     let Some(port) = value("-n").filter(|port| **port != "4049") else {
         return Ok(());
     };
@@ -312,6 +343,7 @@ fn flags_of(help: &str) -> impl Iterator<Item = &str> {
 fn each_flag_of_the_help_has_a_session() -> Result<()> {
     for role in [
         "nfs",
+        "http",
         "mdns",
         "browse",
         "resolve",
