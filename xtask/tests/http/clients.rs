@@ -1,7 +1,7 @@
 //! Downloaders, Python's Requests and QEMU's block driver: whole files, the rest of a file, ranges, copies of a tree, uploads refused.
 
 use std::fs;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use xtask::setup;
@@ -159,12 +159,14 @@ fn wget_copies_the_tree_and_updates_the_copy() -> Result<()> {
     }
     world.run(&format!("{copy} $URL/x.iso/"))?;
     world.ensure_same("copy/x.iso/a b/ü#?%.txt", "a b/ü#?%.txt")?;
-    // -N fetches a file only if it has changed: the first time, the mark stays.
+    // -N fetches a file only if it has changed: the first time, the mark stays. Last-Modified has whole seconds.
+    let file = fs::File::open(world.tree.path().join("big"))?;
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000))?;
     let mark = "printf mark | dd of=big conv=notrunc status=none; touch -r reference big";
     let update = format!("wget -nv -N $URL/big; cp -p big reference; {mark}; wget -nv -N $URL/big");
     world.run(&update)?;
     ensure!(fs::read(world.got("big"))?.starts_with(b"mark"));
-    fs::File::open(world.tree.path().join("big"))?.set_modified(SystemTime::now())?;
+    file.set_modified(SystemTime::now())?;
     world.run("wget -nv -N $URL/big")?;
     world.ensure_same("big", "big")
 }
