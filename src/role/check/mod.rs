@@ -2,6 +2,8 @@
 //!
 //! The questions to mDNS and SFTP are sent before those to NFS, so that their answers are there even if NFS takes all the time.
 
+#[cfg(feature = "http")]
+mod http;
 mod mdns;
 mod nfs;
 mod sftp;
@@ -19,6 +21,8 @@ use crate::mem::index_of;
 use crate::sys;
 use crate::sys::Args;
 use crate::text::{Text, text};
+#[cfg(feature = "http")]
+use crate::time::Instant;
 use crate::wire::Writer;
 use core::ffi::CStr;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
@@ -39,6 +43,8 @@ flags! {
             MountPort "m" => "port: a number below 65536",
             Address "l" => "address: numeric, such as 192.0.2.1 or 2001:db8::1",
             Sftp "s" | "--sftp" => "address: ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file (107 bytes at most)",
+            #[cfg(feature = "http")]
+            Http "--http" => "address: ADDRESS:PORT, such as 127.0.0.1:80",
             Host "*" => "host: one numeric address, such as 192.0.2.1 or 2001:db8::1",
         }
     }
@@ -48,11 +54,13 @@ const FLAGS: Flags = Flag::table(HELP);
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
 /// The words that select protocols, and their indices.
-const WORDS: &[u8] = b"nfs mdns sftp all";
+const WORDS: &[u8] = b"nfs mdns sftp all http";
 const NFS: usize = 0;
 const MDNS: usize = 1;
 const SFTP: usize = 2;
 const ALL: usize = 3;
+#[cfg(feature = "http")]
+const HTTP: usize = 4;
 
 /// The parsed arguments.
 struct Options {
@@ -68,6 +76,9 @@ struct Options {
     sftp: Option<Address>,
     /// The value of `--sftp`.
     sftp_text: &'static [u8],
+    /// Address of the HTTP server, if given.
+    #[cfg(feature = "http")]
+    http: Option<SocketAddrV6>,
 }
 
 /// Checks the servers that the arguments name.
@@ -76,7 +87,7 @@ pub(super) fn run(mut args: Args) -> Result<(), Fatal> {
     answer_help(word, HELP)?;
     let Some(index) = index_of(WORDS, word) else {
         let what = text!("cannot check");
-        let why = text!("only nfs, mdns, sftp and all can be checked");
+        let why = text!("only nfs, mdns, sftp, http and all can be checked");
         return Err(complain(USAGE, what, word, why));
     };
     let mut options = Options {
@@ -88,6 +99,8 @@ pub(super) fn run(mut args: Args) -> Result<(), Fatal> {
         is_json: false,
         sftp: None,
         sftp_text: b"",
+        #[cfg(feature = "http")]
+        http: None,
     };
     FLAGS.read(args, &mut |given| {
         options.set(Flag::of(given.number)?, given.value)
@@ -123,6 +136,8 @@ impl Options {
                 }
                 (self.sftp, self.sftp_text) = (Some(to), text);
             }
+            #[cfg(feature = "http")]
+            Flag::Http => self.http = Some(socket(text)?),
         }
         Some(())
     }
@@ -199,7 +214,18 @@ impl Options {
                 report.fail("sftp", about.bytes(), sftp.why);
             }
         }
+        #[cfg(feature = "http")]
+        self.check_http(&mut report, until);
         report.end()
+    }
+
+    /// Checks HTTP, if asked for.
+    #[cfg(feature = "http")]
+    fn check_http(&self, report: &mut Report, until: Instant) {
+        if self.word == HTTP || self.word == ALL && self.http.is_some() {
+            let default = || SocketAddrV6::new(self.host, super::http::default_port(), 0, 0);
+            report.http(self.http.unwrap_or_else(default), until);
+        }
     }
 }
 
@@ -279,6 +305,19 @@ impl Report {
         line.text("nfs: ").raw(address.bytes());
         line.say(text!(" serves, exports: ")).raw(digits.bytes());
         print(line.end_line());
+    }
+
+    /// Checks HTTP.
+    #[cfg(feature = "http")]
+    fn http(&mut self, at: SocketAddrV6, until: Instant) {
+        let (mut about, mut to) = (Line::default(), Address::empty());
+        about.socket(&at);
+        to.set_host(*at.ip(), at.port());
+        let about = about.bytes();
+        match http::ask(to, until) {
+            Ok(()) => self.pass("http", about, text!(" serves HTTP"), "at", about),
+            Err(why) => self.fail("http", about, why),
+        }
     }
 
     /// Prints the JSON, and returns the exit status.

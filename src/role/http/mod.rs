@@ -14,6 +14,8 @@ use options::Arguments;
 
 #[cfg(feature = "serve")]
 pub(super) use options::Flag;
+#[cfg(feature = "check")]
+pub(super) use options::default_port;
 pub(super) use options::{FLAGS, Options};
 pub(super) use task::{Kind, task};
 

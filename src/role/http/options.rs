@@ -94,6 +94,12 @@ impl Arguments {
 /// The default port of root, and of other users.
 const PORTS: [u16; 2] = [80, 8080];
 
+/// The port without `--http`.
+pub(in super::super) fn default_port() -> u16 {
+    let [root, other] = PORTS;
+    if sys::user_id() == 0 { root } else { other }
+}
+
 /// The parsed arguments.
 #[derive(Default)]
 pub(in super::super) struct Options {
@@ -160,10 +166,8 @@ impl Options {
 
     /// The address at which to listen, an IPv4 address as IPv4-mapped.
     pub(super) fn at(&self, exports: &nfs::Options) -> SocketAddrV6 {
-        let [root, other] = PORTS;
-        let default = if sys::user_id() == 0 { root } else { other };
         let ip = self.address.unwrap_or(*exports.address.ip());
-        SocketAddrV6::new(ip, self.port.unwrap_or(default), 0, 0)
+        SocketAddrV6::new(ip, self.port.unwrap_or_else(default_port), 0, 0)
     }
 }
 

@@ -197,6 +197,11 @@ fn all_checks_each_served_protocol_and_is_not_logged() -> Result<()> {
             "stowaway: sftp fails at 127.0.0.1:2222: cannot connect; start the server, or see --sftp\n",
         ),
         (
+            "http",
+            1,
+            "stowaway: http fails at 127.0.0.1:80: cannot connect; start the server, or see --http\n",
+        ),
+        (
             "all",
             1,
             "mdns: not served\nsftp: not served\n\
@@ -216,7 +221,7 @@ fn all_checks_each_served_protocol_and_is_not_logged() -> Result<()> {
             ..ServerOptions::default()
         })
     };
-    let server = start(&["--name", "box", "--sftp", "127.0.0.1:2222"])?;
+    let server = start(&["--name", "box", "--sftp", "127.0.0.1:2222", "--http", "80"])?;
     let all = "nfs: 127.0.0.1:2049 serves, exports: 1\nmdns: box.local is announced\n\
                sftp: 127.0.0.1:2222 serves SFTP\n";
     let far =
@@ -229,6 +234,7 @@ fn all_checks_each_served_protocol_and_is_not_logged() -> Result<()> {
             "sftp -s 127.0.0.1:2222",
             "sftp: 127.0.0.1:2222 serves SFTP\n",
         ),
+        (&network, "http", "http: 127.0.0.1:80 serves HTTP\n"),
         (
             &network,
             "all --json",
@@ -260,6 +266,8 @@ fn all_checks_each_served_protocol_and_is_not_logged() -> Result<()> {
          stowaway: sftp fails at 127.0.0.1:2222: {silent}\n"
     );
     ensure_prints(&network, "all", 1, &stopped)?;
+    let silent_http = format!("stowaway: http fails at 127.0.0.1:80: {silent}\n");
+    ensure_prints(&network, "http", 1, &silent_http)?;
     signal_all(Signal::SIGCONT)?;
     server.terminate()?;
     // A server at one address, which a check of this host calls from that address.

@@ -4,6 +4,7 @@ mod boot;
 mod clients;
 mod health;
 mod listing;
+mod rows;
 mod rules;
 
 use std::fs;

@@ -139,6 +139,7 @@ const SESSIONS: &[(&str, &str, &str)] = &[
     ),
     ("check", "nfs -n 9 -m 9 -l 127.0.0.1 --json", ""),
     ("check", "sftp -s 127.0.0.1:9 --sftp 127.0.0.1:9", ""),
+    ("check", "http --http 127.0.0.1:9", ""),
 ];
 
 /// Flags that syscalls.md excludes.
