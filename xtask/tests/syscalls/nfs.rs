@@ -110,6 +110,11 @@ fn calls_of_nfs_are_listed() -> Result<()> {
 }
 
 #[test]
+fn calls_of_http_are_listed() -> Result<()> {
+    compare(&["http"], &[], |log| super::flags::run(log, "http"))
+}
+
+#[test]
 fn calls_of_serve_are_listed() -> Result<()> {
     compare(&["serve"], &POORER, |log| {
         if log.profile.is_some() {
