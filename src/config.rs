@@ -463,7 +463,7 @@ pub const STACK_HEAP_BYTES: usize = {
 };
 
 /// [`STACK_HEAP_BYTES`] with minimum memory: enough for a few connections.
-pub const STACK_HEAP_BYTES_MIN: usize = 480 << 10;
+pub const STACK_HEAP_BYTES_MIN: usize = 448 << 10;
 
 /// Smallest free memory (bytes) with which a machine without an operating system starts: what the program leaves of 4 MiB.
 pub const MACHINE_BYTES_MIN: usize = 1_280 << 10;

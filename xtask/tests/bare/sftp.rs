@@ -1,9 +1,10 @@
-//! SFTP without SSH, which a boot argument enables, with OpenSSH's client.
+//! SFTP without SSH, with OpenSSH's client, and HTTP: each enabled by a boot argument.
 
 use super::LEASED;
 use anyhow::{Result, ensure};
 use std::fs;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use xtask::clients::http::Client;
 use xtask::machines::iso::{ROCK_RIDGE, image, sample};
 use xtask::machines::qemu::bare::Bare;
 
@@ -97,5 +98,34 @@ fn without_sftp_argument_sftp_is_refused() -> Result<()> {
     ensure!(refused.is_err(), "{refused:?}");
     ensure!(!machine.console().contains("SFTP"), "{}", machine.console());
     TcpStream::connect(("127.0.0.1", machine.port))?;
+    Ok(())
+}
+
+#[test]
+fn http_serves_the_files_of_an_image() -> Result<()> {
+    let tree = sample(20, 50)?;
+    let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
+    // The port of SFTP is forwarded.
+    let mut machine = Bare::boot("export=/initrd http=2222", Some(&iso), &[])?;
+    machine.wait_for_line("listening on [::]:2222 for HTTP")?;
+    machine.wait_for_line(LEASED)?;
+    let server = SocketAddr::from(([127, 0, 0, 1], machine.sftp_port()?));
+    let mut client = Client::connect(server)?;
+    for (path, expect) in [
+        ("/initrd/large", fs::read(tree.path().join("large"))?),
+        (
+            "/initrd/hello.txt",
+            fs::read(tree.path().join("hello.txt"))?,
+        ),
+        ("/healthz", b"ok\n".to_vec()),
+    ] {
+        let reply = client.get(path)?;
+        ensure!(
+            reply.head.status == 200 && reply.body == expect,
+            "{path}: {:?}",
+            reply.head
+        );
+    }
+    ensure!(client.get("/initrd/none")?.head.status == 404);
     Ok(())
 }

@@ -239,18 +239,22 @@ impl Bare {
         format!("nfs://127.0.0.1{path}?version=3&nfsport={port}&mountport={port}")
     }
 
+    /// The port of this host that is forwarded to [`SFTP_PORT`].
+    pub fn sftp_port(&self) -> Result<u16> {
+        let mut ports = self.ports.iter();
+        let forwarded = ports.find(|(machine_port, _)| *machine_port == SFTP_PORT);
+        let (_, port) = forwarded.context("the port of SFTP is not forwarded")?;
+        Ok(port.number())
+    }
+
     /// Runs `commands` by OpenSSH's sftp against [`SFTP_PORT`], with `directory` as the working directory. Returns the output
     /// without the echoed commands.
     pub fn sftp(&self, directory: &Path, commands: &str) -> Result<String> {
         setup::install_packages(&["openssh-client", "busybox-static"])?;
-        let forwarded = self
-            .ports
-            .iter()
-            .find(|(machine_port, _)| *machine_port == SFTP_PORT);
-        let (_, port) = forwarded.context("the port of SFTP is not forwarded")?;
+        let port = self.sftp_port()?;
         let batch = self.path("batch");
         fs::write(&batch, commands)?;
-        let server = format!("busybox nc 127.0.0.1 {}", port.number());
+        let server = format!("busybox nc 127.0.0.1 {port}");
         let mut sftp = Command::new("timeout");
         sftp.args(["120", "sftp", "-D", &server, "-b"]).arg(batch);
         let said = setup::run_captured(sftp.current_dir(directory));
