@@ -18,8 +18,8 @@ pub(super) fn ask(at: Address, until: Instant) -> Result<(), Text> {
     let mut why = text!("cannot connect; start the server, or see --http");
     let client = note(Client::connect(at, until), &mut why);
     let mut client = client.ok_or(why)?;
-    why = text!("no HTTP server, or the connection was closed; see --http");
     note(client.send(REQUEST), &mut why).ok_or(why)?;
+    why = text!("no HTTP server, or the connection was closed; see --http");
     let reply = &mut [0; REPLY_BYTES_MAX];
     let status = reply.head_mut(STATUS_BYTES);
     note(client.recv_exact(status), &mut why).ok_or(why)?;

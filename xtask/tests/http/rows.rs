@@ -1,12 +1,12 @@
 //! The table of requests, over TCP: each row on a connection that the client half-closes after its request.
 
 use std::collections::VecDeque;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use cases::http::{Object, ROWS, Reply, Row, TREE, Validators, pattern};
@@ -45,6 +45,12 @@ fn rows_are_answered_over_tcp() -> Result<()> {
             Object::Fifo => setup::run_captured(Command::new("mkfifo").arg(&path)).map(drop)?,
         }
     }
+    // A date is strong only if it is older than the reply.
+    let past = SystemTime::now() - Duration::from_secs(60);
+    File::options()
+        .write(true)
+        .open(top.join("a.txt"))?
+        .set_modified(past)?;
     let server = HttpServer::start("http", [parent.path()])?;
     let address = server.address();
     let known = ask(address, b"HEAD /srv/a.txt HTTP/1.0\r\n\r\n", "HEAD")?;
@@ -56,7 +62,7 @@ fn rows_are_answered_over_tcp() -> Result<()> {
     let check = |row: &Row| {
         let reply = ask(address, &row.request(&known), row.method());
         let reply = reply.with_context(|| format!("{row:?}"))?;
-        row.check(&reply).map_err(|wrong| anyhow!(wrong))
+        row.check(&reply, &known).map_err(|wrong| anyhow!(wrong))
     };
     let wrong: Vec<_> = ROWS.iter().filter_map(|row| check(row).err()).collect();
     ensure!(wrong.is_empty(), "{wrong:#?}");

@@ -179,9 +179,10 @@ impl Row {
     ///
     /// # Errors
     /// The difference.
-    pub fn check(&self, reply: &Reply) -> Result<(), String> {
+    pub fn check(&self, reply: &Reply, known: &Validators) -> Result<(), String> {
+        let expect = self.1.replace("{tag}", &known.tag);
         let body = String::from_utf8_lossy(&reply.body);
-        let mut parts = self.1.split(" ;; ");
+        let mut parts = expect.split(" ;; ");
         let status = parts.next().unwrap_or_default();
         let mut wrong = Vec::new();
         if reply.status.to_string() != status {
