@@ -32,8 +32,12 @@ const POORER: [&str; 7] = [
 ];
 
 /// Calls that other suites cause, and these sessions not at all or not each time: role and call.
-const RARE: [(&str, &str); 12] = [
+const RARE: [(&str, &str); 16] = [
     ("browse", "ppoll"),
+    ("http", "clone"),
+    ("http", "futex"),
+    ("http", "recvmsg"),
+    ("http", "sendmsg"),
     ("nfs", "dup2"),
     ("nfs", "ioctl"),
     ("nfs", "recvmsg"),
