@@ -10,7 +10,7 @@ use crate::engine::service::{Transfer, Way};
 use crate::event;
 use crate::mem::Ends as _;
 use crate::text::Text;
-use crate::vfs::{Access, Attr, FsError, FsResult, Node, ObjectType, Patience, Pin, Stop};
+use crate::vfs::{Access, Attr, FsError, FsResult, ObjectType, Patience, Pin, Stop};
 use crate::wire::Writer;
 use crate::wire::http::{Method, Part, Version, content_type, reason};
 use core::ops::Range;
@@ -74,7 +74,15 @@ impl Http {
             Place::State(status, word) => self.write_line(cx, asked, Head::of(status), word, out),
             Place::Exports => self.list(session, cx, asked, None, out)?,
             Place::Object(export, node, attr) => match attr.kind {
-                ObjectType::Regular => self.send(cx, asked, (export, node, &attr), out)?,
+                ObjectType::Regular => {
+                    // Before the conditions: they count only if the user may read the file. RFC 9110 section 13.2.1.
+                    let file = cx.vfs.pin(node, Some(Access::Read))?;
+                    let step = self.send(cx, asked, (export, &file, &attr), out);
+                    if !matches!(step, Ok(Step::Send(_))) {
+                        cx.vfs.unpin(file);
+                    }
+                    step?
+                }
                 ObjectType::Directory => self.list(session, cx, asked, Some(node), out)?,
                 // A FIFO or a device is never opened.
                 _ => return Err(Refusal::Status(404)),
@@ -112,16 +120,16 @@ impl Http {
         Step::Done
     }
 
-    /// Answers a request for a file.
+    /// Answers a request for a file. Only [`Step::Send`] keeps the pin.
     fn send(
         &mut self,
         cx: &mut Cx<'_>,
         asked: &Asked<'_>,
-        (export, node, attr): (usize, Node, &Attr),
+        (export, file, attr): (usize, &Pin, &Attr),
         out: &mut Writer<'_>,
     ) -> Result<Step, Refusal> {
         let tag = cx.vfs.exports().get(export).and_then(|export| export.root);
-        let space = match node.is_inside() {
+        let space = match file.node().is_inside() {
             true => attr.fsid,
             false => tag.map_or(0, |root| root.tag.into()),
         };
@@ -160,7 +168,7 @@ impl Http {
         };
         head.kind = content_type(self.path.head(self.path_len));
         head.len = Some(to - from);
-        self.send_part(cx, asked, node, &head, from..to, out)
+        self.send_part(cx, asked, file, &head, from..to, out)
     }
 
     /// Writes the head, and sends a part of a file: at once, or by a transfer.
@@ -168,36 +176,33 @@ impl Http {
         &mut self,
         cx: &mut Cx<'_>,
         asked: &Asked<'_>,
-        node: Node,
+        file: &Pin,
         head: &Head<'_>,
         part: Range<u64>,
         out: &mut Writer<'_>,
     ) -> Result<Step, Refusal> {
-        let file = cx.vfs.pin(node, Some(Access::Read))?;
-        if cx.vfs.finds_compressed(node) {
+        if cx.vfs.finds_compressed(file.node()) {
             cx.report(event::COMPRESSED, b"", Text::NOTHING);
         }
         let (request, len) = (asked.request, part.end - part.start);
         let before = out.position();
         self.write_head(asked, head, out);
         let is_whole = request.method == Method::Head
-            || match read_here(cx, &file, part.start, len, out) {
+            || match read_here(cx, file, part.start, len, out) {
                 Ok(is_whole) => is_whole,
                 Err(error) => {
                     out.truncate(before);
-                    cx.vfs.unpin(file);
                     return Err(error.into());
                 }
             };
         self.log(cx, asked.input, Some(&request.fields), (head.status, len));
         if is_whole {
-            cx.vfs.unpin(file);
             return Ok(Step::Done);
         }
         let transfer = Transfer {
             offset: part.start,
             len,
-            file,
+            file: file.lend(),
             way: Way::ToPeer,
         };
         Ok(Step::Send(transfer))

@@ -171,6 +171,15 @@ fn files_are_read_as_the_anonymous_user() -> Result<()> {
             got == status && (body == name) == (status == 200),
             "{name}: {got} {body}"
         );
+        // A condition does not tell whether there is a file that the user may not read.
+        let mut client = Client::connect(world.server.address())?;
+        let path = world.path(&format!("one/{name}"));
+        client.send(request("GET", &path, "If-Match: \"x\"\r\n").as_bytes())?;
+        let got = client.receive()?.head.status;
+        ensure!(
+            got == if status == 200 { 412 } else { 403 },
+            "{name}: {got}"
+        );
     }
     Ok(())
 }
