@@ -10,6 +10,7 @@
 //!       ┌──────┼──────┐
 //!      net   engine  vfs    network stacks · protocols without sockets · trees of files
 //!       │    │    │   │
+//!      os    │    │   │     services of a Linux host to the roles: its files, logs, programs, child processes, clients
 //!       │  wire ──┼───┘     bytes ↔ values
 //!      sys ───────┘         the platform: Linux, or a machine without an operating system
 //!       │
@@ -73,8 +74,10 @@
 //! | a role, a flag, an error, a fallback, a backend, a bench: every file to touch | `image/doc/contributing.md` |
 //! | a new role | a folder of `role`, and a line of `roles!` in `role/mod.rs` |
 //! | the built-in network stack (`--net`): links, smoltcp | `net/link`, `net/smol`; `drive/platform/network.rs` selects it or the host's stack |
-//! | a machine without an operating system: entry, devices, boot arguments, files | `sys/arch/pvh.rs`, `sys/bare`, `role/boot.rs`, `role/nfs/machine.rs`; `drive/platform` makes no system call there |
-//! | a machine with a Linux kernel: process 1, its system calls | `role/init.rs`, `drive/platform/host/init.rs`, `sys/linux/init.rs` |
+//! | a machine without an operating system: entry, devices, boot arguments, files | `sys/arch/pvh.rs`, `sys/bare`, `role/machine.rs`, `role/nfs/machine.rs`; `drive/platform` makes no system call there |
+//! | a machine with a Linux kernel: process 1, its system calls | `role/init.rs`, `os/init.rs`, `sys/linux/init.rs` |
+//! | files, logs, programs and processes of a host, as a role uses them | `os` |
+//! | virtual machines and the hardware ID, as announced | `os/machines`, `os/hardware`; `role/mdns` announces them |
 //! | fallbacks for missing system calls | `sys/linux/fs`, `sys/linux/sockets.rs` |
 //!
 //! # Invariants
@@ -148,6 +151,7 @@ pub mod event;
 pub mod log;
 pub mod mem;
 pub mod net;
+pub mod os;
 pub mod role;
 pub mod sys;
 pub mod text;

@@ -30,3 +30,14 @@ pub const fn shift(bytes: &mut [u8], used: usize) -> usize {
     unsafe { to.copy_from(to.add(used), left) };
     left
 }
+
+/// Hash of no bytes, for [`fnv1a`].
+pub const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+/// The prime of [`fnv1a`]; multiplication spreads similar numbers.
+pub const FNV_PRIME: u64 = 0x100_0000_01b3;
+
+/// Adds `bytes` to a hash: FNV-1a with 64 bits (RFC 9923).
+pub fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
+    let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
+    bytes.iter().fold(hash, mix)
+}

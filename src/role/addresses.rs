@@ -3,11 +3,11 @@
 
 use super::Fatal;
 use super::nfs::{self, Mounting};
-use crate::drive::platform::host::init;
 use crate::drive::{Task, World};
 use crate::event::Line;
 use crate::mem;
 use crate::net::{Interfaces, Signals, Socket};
+use crate::os::init;
 use crate::sys::{Calls, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;

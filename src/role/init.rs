@@ -6,9 +6,9 @@ use super::boot_words::{LINE_BYTES, nothing_to_export, report, report_ignored, t
 use super::reasons::{self, Reason, reason};
 use super::serve::{self, Served};
 use super::{Fatal, USAGE, complain};
-use crate::drive::platform::host::init::{self, MountResult};
 use crate::event::Line;
 use crate::mem;
+use crate::os::init::{self, MountResult};
 use crate::sys::{self, Args, BUILD_ID_BYTES, Errno};
 use crate::text::{Text, text};
 use crate::vfs::Rules;

@@ -15,8 +15,6 @@ use core::sync::atomic::{AtomicU8, Ordering};
 mod addresses;
 #[allow(dead_code, reason = "each role uses a part of it")]
 mod args;
-#[cfg(bare)]
-mod boot;
 #[cfg(any(bare, feature = "init"))]
 mod boot_words;
 #[cfg(feature = "browse")]
@@ -33,6 +31,8 @@ mod http;
 mod init;
 #[cfg(feature = "ls")]
 mod ls_cat;
+#[cfg(bare)]
+mod machine;
 #[cfg(feature = "mdns")]
 mod mdns;
 #[cfg(feature = "network")]
@@ -57,7 +57,7 @@ mod stack;
 mod terminal_safe;
 
 #[cfg(bare)]
-pub use boot::boot;
+pub use machine::boot;
 
 const HELP_HEAD: Text =
     text!("stowaway ROLE ..., or run through a link that has the name of the ROLE:\n\n");

@@ -109,6 +109,11 @@ static COMMON: [Reason; 14] = [
     reason(Errno::IO, text!("the disk failed; see the host's log")),
 ];
 
+/// Returns the reason for an errno, as [`why`].
+pub(super) fn of(errno: Errno, table: &[Reason]) -> Text {
+    why(errno.raw_os_error() as u8, table)
+}
+
 /// Returns the reason for the error `number`: from `table`, else from [`COMMON`], else a general one.
 pub(super) fn why(number: u8, table: &[Reason]) -> Text {
     for table in [table, &COMMON] {

@@ -333,6 +333,7 @@ fn announce_exports(
     use crate::mem::Ends as _;
     use crate::wire::Writer;
     use crate::wire::announce::{Flaw, HOST, STRING_BYTES_MAX};
+    use crate::wire::txt;
     if options.address.port() == 0 {
         return;
     }
@@ -343,7 +344,7 @@ fn announce_exports(
         }
         let path = wanted.path.to_bytes();
         let mut buffer = [0; _];
-        let txt = mdns::pairs(b"path", &[path], None, &mut buffer);
+        let txt = txt::write(b"path", &[path], None, &mut buffer);
         if txt.is_empty() {
             let what = text!("left out");
             super::complain(DONE, what, path, mdns::advice(Flaw::String));

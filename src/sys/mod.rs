@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod address;
 mod args;
 #[cfg(not(bare))]
 #[path = "absent.rs"]
@@ -14,6 +15,8 @@ mod bare;
 pub mod bare;
 pub mod interface;
 pub mod linux;
+#[cfg(feature = "probe")]
+pub mod loss;
 
 pub use args::Args;
 pub use linux::process::has_supervisor;

@@ -6,7 +6,7 @@ use super::reading::{HostName, Reading};
 use crate::config::{
     NAME_ADDRESS_COUNT_MAX, NAMED_PEER_BYTES, NAMED_PEER_COUNT_MAX, NAMED_PEER_COUNT_MIN,
 };
-use crate::mem::{Ends as _, Slots, copy_into, parts, scaled};
+use crate::mem::{self, Ends as _, Slots, copy_into, parts, scaled};
 use crate::wire::wildcard;
 use core::net::Ipv6Addr;
 
@@ -107,8 +107,7 @@ pub(super) struct Names {
 
 /// FNV-1a with 64 bits.
 fn key(name: &[u8]) -> u64 {
-    let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-    name.iter().fold(0xcbf2_9ce4_8422_2325, mix)
+    mem::fnv1a(mem::FNV_START, name)
 }
 
 impl Names {

@@ -1,5 +1,10 @@
 //! The TXT record of a service: strings of a key and an optional value. RFC 6763 section 6.
 
+use super::announce::STRING_BYTES_MAX;
+use super::uuid::Uuid;
+use super::{Writer, label};
+use crate::mem::{Ends as _, parts};
+
 /// Iterator over the keys and values of a record. Of duplicate keys only the first is returned; strings without a valid key are
 /// skipped.
 #[derive(Clone, Debug)]
@@ -62,6 +67,37 @@ impl<'a> Iterator for Pairs<'a> {
             }
         }
     }
+}
+
+/// Buffer size (bytes) for [`write`].
+pub const PAIRS_BYTES: usize = 600;
+
+/// Writes the strings `key=value` of a TXT record. `keys` are separated by spaces; a key without an entry in `values` has the UUID
+/// as its value. Empty values, and strings over 255 bytes, are left out.
+pub fn write<'r>(
+    keys: &[u8],
+    values: &[&[u8]],
+    uuid: Option<Uuid>,
+    buffer: &'r mut [u8; PAIRS_BYTES],
+) -> &'r [u8] {
+    let mut txt = Writer::new(buffer);
+    let mut text = [0; Uuid::TEXT_BYTES];
+    let mut last = Writer::new(&mut text);
+    if let Some(uuid) = uuid {
+        uuid.emit(&mut last);
+    }
+    for (index, key) in parts(keys, b' ').enumerate() {
+        let value = values.get(index).copied().unwrap_or(last.since(0));
+        let len = key.len() + 1 + value.len();
+        if !value.is_empty() && len <= STRING_BYTES_MAX {
+            label::put_byte(&mut txt, len as u8);
+            txt.put(key);
+            label::put_byte(&mut txt, b'=');
+            txt.put(value);
+        }
+    }
+    let len = txt.position();
+    buffer.head(len)
 }
 
 #[cfg(test)]

@@ -177,7 +177,10 @@ fn wrong_usage_prints_one_line_and_exits_two() -> Result<()> {
             &["sftp-server", "--\u{1b}[2J"],
             "unknown option --\\033[2J;",
         ),
-        (&["check"], "only nfs, mdns, sftp, http and all can be checked"),
+        (
+            &["check"],
+            "only nfs, mdns, sftp, http and all can be checked",
+        ),
         (
             &["check", "wibble"],
             "cannot check wibble: only nfs, mdns, sftp, http and all",

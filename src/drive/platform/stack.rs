@@ -105,10 +105,7 @@ impl Stack {
         let mut id = [0; MACHINE_ID_BYTES_MAX];
         read_machine_id(kind, link, &mut id);
         let parts = [&id[..], &host[..len], link.to_bytes(), self.name];
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for byte in parts.into_iter().flatten() {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-        }
+        let hash = parts.into_iter().fold(mem::FNV_START, mem::fnv1a);
         let [_, _, _, a, b, c, d, e] = hash.to_be_bytes();
         [2, a, b, c, d, e]
     }

@@ -6,17 +6,16 @@
 
 use super::super::Fatal;
 use super::super::browse_common::Links;
-use super::super::reasons::{Reason, failed_with, reason};
+use super::super::reasons::{Reason, failed, reason};
 use super::super::terminal_safe::{Out, strings};
 use super::line::{Form, put_location, put_service};
-use crate::drive::platform::host::files;
 use crate::engine::mdns::browser::{Event, EventKind};
 use crate::mem;
 use crate::mem::{Ends as _, Parts, nth, parts};
+use crate::os::files;
 use crate::sys::{self, Errno};
 use crate::text::text;
 use crate::time::{Duration, Instant};
-use crate::vfs::{FsError, FsResult};
 use crate::wire::dns::escape::{self, decimal};
 use crate::wire::label::is_like;
 use core::ffi::CStr;
@@ -157,22 +156,22 @@ impl Keep {
             has_failed: false,
         };
         match keep.load() {
-            Ok(()) | Err(FsError::NoEntry) => Ok(keep),
-            Err(error) => Err(failed_with(
+            Ok(()) | Err(Errno::NOENT) => Ok(keep),
+            Err(error) => Err(failed(
                 text!("cannot use the --keep file"),
                 path.to_bytes(),
-                error.number(),
+                error,
                 &REASONS,
             )),
         }
     }
 
-    fn load(&mut self) -> FsResult<()> {
+    fn load(&mut self) -> Result<(), Errno> {
         let path = self.path.to_bytes();
         let suffix = b".new\0";
         let len = path.len() + suffix.len();
         if path.is_empty() || len > PATH_BYTES_MAX {
-            return Err(FsError::Invalid);
+            return Err(Errno::INVAL);
         }
         for (to, from) in self.new_path.iter_mut().zip(path.iter().chain(suffix)) {
             *to = *from;
@@ -340,12 +339,12 @@ impl Keep {
             && !self.has_failed
         {
             let what = text!("cannot use the --keep file");
-            failed_with(what, self.path.to_bytes(), error.number(), &REASONS);
+            failed(what, self.path.to_bytes(), error, &REASONS);
         }
         self.has_failed = done.is_err();
     }
 
-    fn write(&self) -> FsResult<()> {
+    fn write(&self) -> Result<(), Errno> {
         let new_path = mem::c_str(self.new_path);
         files::replace(self.path, new_path, self.lines.head(self.len))
     }

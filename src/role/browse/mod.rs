@@ -23,7 +23,7 @@ use crate::wire::announce::is_kind;
 use crate::wire::dns::{NAME_BYTES_MAX, Name};
 use crate::wire::label::{is_local, without_dot};
 use core::ffi::CStr;
-use exec::{JOB_COUNT_MAX, Runner};
+use exec::{PROCESS_COUNT_MAX, Runner};
 use keep::Keep;
 use line::Form;
 
@@ -103,7 +103,7 @@ struct Options {
 }
 
 // The message of `--jobs` names this limit.
-const _: () = assert!(JOB_COUNT_MAX == 64);
+const _: () = assert!(PROCESS_COUNT_MAX == 64);
 
 impl Options {
     fn set(&mut self, flag: Flag, word: &'static CStr) -> Option<()> {
@@ -130,7 +130,7 @@ impl Options {
             Flag::Exec => (self.program, self.resolves) = (Some(word), true),
             Flag::Jobs => {
                 let count = digits(value, 10)? as usize;
-                self.job_count_max = (1..=JOB_COUNT_MAX).contains(&count).then_some(count)?;
+                self.job_count_max = (1..=PROCESS_COUNT_MAX).contains(&count).then_some(count)?;
             }
             Flag::Keep => (self.file, self.resolves) = (Some(word), true),
             Flag::Argument => {

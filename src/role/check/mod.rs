@@ -2,33 +2,29 @@
 //!
 //! The questions to mDNS and SFTP are sent before those to NFS, so that their answers are there even if NFS takes all the time.
 
-#[cfg(feature = "http")]
-mod http;
-mod mdns;
-mod nfs;
-mod sftp;
-
 use super::args::{address, port, socket};
 use super::flags::{Flags, flags};
 use super::{Console, DONE, FAILED, Fatal, USAGE, answer_help, complain, print, quote};
 use crate::config::{
     CHECK_JSON_BYTES, CHECK_NFS_TIMEOUT, CHECK_SFTP_PORT, CHECK_TIMEOUT, NFS_PORT,
 };
-use crate::drive::platform::host::client::{Address, CallError};
 use crate::event::{Line, Sink as _};
 use crate::mem;
 use crate::mem::index_of;
+#[cfg(feature = "http")]
+use crate::os::check::http;
+use crate::os::check::mdns::{Answer, Mdns};
+use crate::os::check::nfs::Nfs;
+use crate::os::check::sftp::Sftp;
 use crate::sys;
 use crate::sys::Args;
+use crate::sys::address::ServerAddress;
 use crate::text::{Text, text};
 #[cfg(feature = "http")]
 use crate::time::Instant;
 use crate::wire::Writer;
 use core::ffi::CStr;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
-use mdns::{Answer, Mdns};
-use nfs::Nfs;
-use sftp::Sftp;
 
 /// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
@@ -73,7 +69,7 @@ struct Options {
     mount_port: Option<u16>,
     is_json: bool,
     /// Address of the SFTP server, if given.
-    sftp: Option<Address>,
+    sftp: Option<ServerAddress>,
     /// The value of `--sftp`.
     sftp_text: &'static [u8],
     /// Address of the HTTP server, if given.
@@ -127,14 +123,11 @@ impl Options {
             Flag::Port => self.port = port(text)?,
             Flag::MountPort => self.mount_port = Some(port(text)?),
             Flag::Sftp => {
-                let mut to = Address::empty();
-                if text.starts_with(b"/") {
-                    to.set_file(value)?;
-                } else {
-                    let at = socket(text)?;
-                    to.set_host(*at.ip(), at.port());
-                }
-                (self.sftp, self.sftp_text) = (Some(to), text);
+                let at = match text.starts_with(b"/") {
+                    true => ServerAddress::file(value)?,
+                    false => ServerAddress::Host(socket(text)?),
+                };
+                (self.sftp, self.sftp_text) = (Some(at), text);
             }
             #[cfg(feature = "http")]
             Flag::Http => self.http = Some(socket(text)?),
@@ -148,7 +141,7 @@ impl Options {
     }
 
     /// Checks and reports each protocol.
-    fn check(mut self) -> Result<(), Fatal> {
+    fn check(self) -> Result<(), Fatal> {
         let start = sys::now();
         let until = start.after(CHECK_TIMEOUT);
         let mut report = Report {
@@ -159,15 +152,14 @@ impl Options {
         };
         let mdns = self.asks(MDNS).then(|| Mdns::ask(self.host));
         let sftp = self.asks(SFTP).then(|| {
-            let (mut about, mut to) = (Line::default(), Address::empty());
-            let at = SocketAddrV6::new(self.host, CHECK_SFTP_PORT, 0, 0);
-            about.socket(&at);
-            to.set_host(*at.ip(), at.port());
-            if let Some(given) = self.sftp.take() {
-                (about, to) = (Line::default(), given);
-                about.escaped(self.sftp_text);
-            }
-            (Sftp::ask(to), about)
+            let mut about = Line::default();
+            let at = self.sftp.unwrap_or_else(|| {
+                let at = SocketAddrV6::new(self.host, CHECK_SFTP_PORT, 0, 0);
+                about.socket(&at);
+                ServerAddress::Host(at)
+            });
+            about.escaped(self.sftp_text);
+            (Sftp::ask(&at), about)
         });
         if self.asks(NFS) {
             let is_alone = self.word == NFS;
@@ -310,11 +302,9 @@ impl Report {
     /// Checks HTTP.
     #[cfg(feature = "http")]
     fn http(&mut self, at: SocketAddrV6, until: Instant) {
-        let (mut about, mut to) = (Line::default(), Address::empty());
-        about.socket(&at);
-        to.set_host(*at.ip(), at.port());
-        let about = about.bytes();
-        match http::ask(to, until) {
+        let mut about = Line::default();
+        let about = about.socket(&at).bytes();
+        match http::ask(at, until) {
             Ok(()) => self.pass("http", about, text!(" serves HTTP"), "at", about),
             Err(why) => self.fail("http", about, why),
         }
@@ -331,18 +321,4 @@ impl Report {
             status => Err(status),
         }
     }
-}
-
-/// Sets the reason if a call on a connection hit the deadline or there is no route.
-fn note<T>(done: Result<T, CallError>, why: &mut Text) -> Option<T> {
-    match done {
-        Err(CallError::TimedOut) => {
-            *why = text!("no answer within 3 s; check the server's disks, load and firewall");
-        }
-        Err(CallError::Unreachable) => {
-            *why = text!("network unreachable: no route to the address; see -l");
-        }
-        _ => {}
-    }
-    done.ok()
 }

@@ -7,8 +7,6 @@ use crate::config::{
     HTTP_CONNECTION_COUNT_MAX, HTTP_CONNECTION_COUNT_MIN, HTTP_STACK_COUNT_MAX, REPLY_BLOCK_COUNT,
     REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES,
 };
-use crate::drive::platform::host::daemon;
-use crate::drive::platform::host::log_file::LogFile;
 use crate::drive::platform::network::Network;
 use crate::drive::service::{Limits, Served};
 use crate::drive::{self, Task, World};
@@ -16,6 +14,8 @@ use crate::engine::http::{Health, Http};
 use crate::event::{Fatal, Sink};
 use crate::mem::{self, scaled};
 use crate::net::Signals;
+use crate::os::daemon;
+use crate::os::log_file::LogFile;
 use crate::sys::{self, Calls, Errno, Needs};
 use crate::text::text;
 use crate::time::{Duration, Instant};

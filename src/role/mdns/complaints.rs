@@ -1,8 +1,8 @@
 //! Messages about files that are read repeatedly. Each line is printed once, as long as each reading reports it again.
 
 use super::super::Console;
-use super::vms::mixed;
 use crate::event::Sink;
+use crate::os::source::stamped;
 
 /// Most lines of one reading that are recognised in the next; further ones are printed again.
 const LINE_COUNT_MAX: usize = 32;
@@ -30,7 +30,7 @@ impl Complaints {
 
 impl Sink for Complaints {
     fn write_line(&mut self, line: &[u8]) {
-        let hash = mixed(line, 0);
+        let hash = stamped(line, 0);
         let _ = self.current.push(hash);
         // `contains` is unrolled: 200 bytes.
         if self.before.iter().all(|other| *other ^ hash != 0) {

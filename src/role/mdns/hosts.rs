@@ -1,13 +1,13 @@
 //! Reads the file of `--hosts`: host names to announce for addresses of other hosts, in lines of `ADDRESS NAME`. avahi.hosts(5).
 
 use super::super::args::address;
-use super::source::{self, Memory};
-use super::vms::mixed;
-use crate::drive::platform::host::files::Directory;
 use crate::event::{self, Line, Sink};
 use crate::mem::parts;
+use crate::os::files::Directory;
+use crate::os::source::stamped;
+use crate::os::source::{self, Memory};
+use crate::sys::Errno;
 use crate::text::text;
-use crate::vfs::FsResult;
 use crate::wire::announce::host_labels;
 use crate::wire::label::cut;
 use core::ffi::CStr;
@@ -23,7 +23,7 @@ pub(super) fn read(
     memory: &mut Memory,
     sink: &mut dyn Sink,
     each: &mut dyn FnMut(&[u8], Option<&IpAddr>),
-) -> FsResult<u64> {
+) -> Result<u64, Errno> {
     let file = source::read(&Directory::open(c".")?, path.to_bytes(), memory)?;
     for (line, number) in parts(file, b'\n').zip(1..) {
         if read_line(line, each).is_none() {
@@ -33,7 +33,7 @@ pub(super) fn read(
             event::report(sink, text!("left out"), about.bytes(), why);
         }
     }
-    Ok(mixed(file, 0))
+    Ok(stamped(file, 0))
 }
 
 /// Parses a line, which may be empty or a comment. `None`: malformed.
@@ -52,8 +52,8 @@ fn read_line(line: &[u8], each: &mut dyn FnMut(&[u8], Option<&IpAddr>)) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use super::super::source::tests::{TestDir, memory};
     use super::*;
+    use crate::os::source::tests::{TestDir, memory};
 
     #[test]
     fn malformed_lines_are_left_out() {

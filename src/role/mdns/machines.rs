@@ -5,16 +5,16 @@
 
 use super::super::Console;
 use super::announced::Announced;
-use super::source::{self, Memory};
-use super::vms::{self, FOUND_BYTES, Found, MACHINE_COUNT_MAX};
 use super::{plain, reasons};
-use crate::drive::platform::host::files::Directory;
-use crate::drive::platform::host::helper::{Helper, Received};
 use crate::engine::mdns::Responder;
 use crate::event::{self, Line};
+use crate::os::files::Directory;
+use crate::os::helper::{Helper, Output};
+use crate::os::machines::{self, FOUND_BYTES, Found, MACHINE_COUNT_MAX};
+use crate::os::source::Memory;
+use crate::sys::Errno;
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
-use crate::vfs::FsError;
 use crate::wire::announce::Service;
 use core::ffi::CStr;
 
@@ -93,11 +93,11 @@ impl Machines {
             }
         }
         // Until the child reports a result: it may be killed.
-        let mut result = [0, FsError::Io.number()];
+        let mut result = [0, Errno::IO.raw_os_error() as u8];
         let mut buffer = [0; FOUND_BYTES];
         while let Some(helper) = &self.helper {
             match helper.receive(&mut buffer) {
-                Received::Nothing => {
+                Output::Nothing => {
                     let took = now.since(self.since);
                     if took >= PATIENCE {
                         self.report_silence();
@@ -106,12 +106,12 @@ impl Machines {
                     self.next = now.after(pause.min(SCAN_INTERVAL));
                     return self.next;
                 }
-                Received::Record(record) => match (record, Found::parse(record)) {
+                Output::Record(record) => match (record, Found::parse(record)) {
                     (_, Some(found)) => self.update(&found, now, responder),
                     ([is_all, errno], None) => result = [*is_all, *errno],
                     _ => {}
                 },
-                Received::End => {
+                Output::End => {
                     self.helper = None;
                     self.finish(now, result, responder);
                 }
@@ -125,11 +125,11 @@ impl Machines {
     fn scan(&self, memory: &mut Memory, send: &mut dyn FnMut(&[u8])) {
         let all = Directory::open(c"/").and_then(|root| {
             let is_known = |id| self.announced.has(id);
-            vms::scan(&root, self.path, self.is_first, memory, &is_known, send)
+            machines::scan(&root, self.path, self.is_first, memory, &is_known, send)
         });
         send(&match all {
             Ok(is_all) => [is_all.into(), 0],
-            Err(error) => [0, error.number()],
+            Err(error) => [0, error.raw_os_error() as u8],
         });
     }
 
@@ -166,7 +166,7 @@ impl Machines {
         let (path, has_failed) = (self.path.to_bytes(), errno != 0);
         if has_failed && !self.has_failed {
             let what = text!("cannot read the directory");
-            reasons::failed_with(what, path, errno, &source::REASONS);
+            reasons::failed_with(what, path, errno, &super::REASONS);
         }
         self.has_failed = has_failed;
         // Removes missing machines only after a complete scan.

@@ -3,13 +3,10 @@
 mod announced;
 mod complaints;
 mod files;
-mod hardware_id;
 mod hosts;
 mod machines;
 mod options;
-mod source;
 mod specifiers;
-mod vms;
 
 #[cfg(any(feature = "publish", feature = "serve"))]
 pub(super) use files::advice;
@@ -17,39 +14,38 @@ pub(super) use options::Options;
 #[cfg(feature = "serve")]
 pub(super) use options::{FLAGS, Flag};
 
-use super::reasons;
+use super::reasons::{self, Reason, reason};
 use super::{Console, FAILED, Fatal};
 use crate::config::{
     ANNOUNCED_NAME_COUNT, ANNOUNCED_NAME_COUNT_MIN, ANNOUNCED_RECORD_COUNT,
     ANNOUNCED_RECORD_COUNT_MIN, ANNOUNCED_TEXT_BYTES, ANNOUNCED_TEXT_BYTES_MIN,
 };
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
-use crate::drive::platform::host::files::Directory;
-use crate::drive::platform::host::watch::Watch;
 use crate::drive::{Task, platform};
 use crate::engine::mdns::{
     Limits, Link, LinkId, Meta, NameId, Renamed, Responder, Rival, Transmit,
 };
 use crate::event::{self, Events, Line, Sink};
-use crate::mem::{self, parts, scaled};
+use crate::mem::{self, scaled};
 use crate::mem::{Ends as _, index_of};
 use crate::net::{FileId, Signals};
+use crate::os::files::Directory;
+use crate::os::source::Memory;
+use crate::os::watch::Watch;
 use crate::sys;
-use crate::sys::{Args, Needs};
+use crate::sys::{Args, Errno, Needs};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
-use crate::vfs::FsError;
 use crate::wire::Writer;
-use crate::wire::announce::{self, Draft, STRING_BYTES_MAX, Service};
+use crate::wire::announce::{self, Draft, Service};
 use crate::wire::label::{self, Word, cut};
-use crate::wire::uuid::Uuid;
+use crate::wire::txt;
 use complaints::Complaints;
 use core::ffi::CStr;
 use core::net::IpAddr;
 use files::Files;
 use machines::{Machines, SCAN_INTERVAL};
 use options::DIRECTORY_COUNT_MAX;
-use source::Memory;
 
 /// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
@@ -172,7 +168,7 @@ impl Announcer {
         }
         let words = [model.bytes(), vendor.bytes(), serial.bytes()];
         let keys = b"model vendor serial uuid";
-        let txt = pairs(keys, &words, hardware.uuid, &mut buffer);
+        let txt = txt::write(keys, &words, hardware.uuid, &mut buffer);
         if !txt.is_empty() {
             add(&plain(b"_device-info._tcp", 0, txt));
         }
@@ -255,7 +251,7 @@ impl Announcer {
 
 impl Endpoint for Announcer {
     fn start(&mut self, now: Instant, watch: &mut dyn FnMut(FileId) -> bool) {
-        if !self.watch.start(watch) && self.has_files() {
+        if !self.watch.start(&mut |file| watch(FileId(file))) && self.has_files() {
             self.files_at = now.after(SCAN_INTERVAL);
         }
     }
@@ -435,37 +431,6 @@ pub(super) fn plain<'a>(kind: &'a [u8], port: u16, txt: &'a [u8]) -> Service<'a>
     }
 }
 
-/// Buffer size (bytes) for [`pairs`].
-const PAIRS_BYTES: usize = 600;
-
-/// Writes the strings `key=value` of a TXT record. `keys` are separated by spaces; a key without an entry in `values` has the UUID
-/// as its value. Empty values, and strings over 255 bytes, are left out.
-pub(super) fn pairs<'r>(
-    keys: &[u8],
-    values: &[&[u8]],
-    uuid: Option<Uuid>,
-    buffer: &'r mut [u8; PAIRS_BYTES],
-) -> &'r [u8] {
-    let mut txt = Writer::new(buffer);
-    let mut text = [0; Uuid::TEXT_BYTES];
-    let mut last = Writer::new(&mut text);
-    if let Some(uuid) = uuid {
-        uuid.emit(&mut last);
-    }
-    for (index, key) in parts(keys, b' ').enumerate() {
-        let value = values.get(index).copied().unwrap_or(last.since(0));
-        let len = key.len() + 1 + value.len();
-        if !value.is_empty() && len <= STRING_BYTES_MAX {
-            label::put_byte(&mut txt, len as u8);
-            txt.put(key);
-            label::put_byte(&mut txt, b'=');
-            txt.put(value);
-        }
-    }
-    let len = txt.position();
-    buffer.head(len)
-}
-
 /// Announces a service and returns its name. If the tables are full, reports that `file` (empty: the service's type) is left out.
 pub(super) fn add(
     responder: &mut Responder,
@@ -491,17 +456,23 @@ fn add_alias(responder: &mut Responder, labels: &[u8], address: Option<&IpAddr>)
     }
 }
 
-/// Reports to `sink` that `what` failed on `about`, with the reason of `error`. Returns exit status 1.
-fn report(sink: &mut dyn Sink, what: Text, about: &[u8], error: FsError) -> Fatal {
-    let why = reasons::why(error.number(), &source::REASONS);
+/// Reasons why a file of [`crate::os::source`] cannot be read, added to the common ones.
+static REASONS: [Reason; 2] = [
+    reason(Errno::INVAL, text!("not a regular file")),
+    reason(Errno::FBIG, text!("longer than 64 KiB")),
+];
+
+/// Reports to `sink` that `what` failed on `about`, with the reason of `errno`. Returns exit status 1.
+fn report(sink: &mut dyn Sink, what: Text, about: &[u8], errno: Errno) -> Fatal {
+    let why = reasons::of(errno, &REASONS);
     event::report(sink, what, about, why);
     FAILED
 }
 
 #[cfg(test)]
 mod tests {
-    use super::source::tests::TestDir;
     use super::*;
+    use crate::os::source::tests::TestDir;
 
     /// Between changes, the responder sleeps. Without inotify, it reads the files every ten seconds.
     #[test]
@@ -524,5 +495,12 @@ mod tests {
         assert_eq!(announcer.files_at, Instant::NEVER);
         announcer.handle_readable(now);
         assert_eq!(announcer.files_at, now.after(SETTLE));
+    }
+
+    #[test]
+    fn file_reasons_match_their_errno() {
+        reasons::check(Errno::INVAL, &REASONS, "not a regular file");
+        reasons::check(Errno::FBIG, &REASONS, "64 KiB");
+        reasons::check(Errno::LOOP, &REASONS, "symbolic link");
     }
 }

@@ -1,6 +1,6 @@
 //! Values of the specifiers (`%m`, `%v`, …) in the service name of a systemd unit. systemd.dnssd(5), os-release(5).
 
-use crate::drive::platform::host::files::Directory;
+use crate::os::files::Directory;
 use crate::wire::Writer;
 use crate::wire::label::{cut, put_byte, strip_prefix};
 

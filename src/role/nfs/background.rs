@@ -4,8 +4,8 @@ use super::super::Fatal;
 use super::super::args::socket;
 use super::failed;
 use crate::config::HAS_SERVE;
-use crate::drive::platform::host::daemon::{self, LOG_PATH_BYTES_MAX, Log, OpenLog, PidFile};
 use crate::event::Line;
+use crate::os::daemon::{self, LOG_PATH_BYTES_MAX, Log, OpenLog, PidFile};
 use crate::text::text;
 use core::ffi::CStr;
 

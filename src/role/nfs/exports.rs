@@ -10,13 +10,13 @@ use crate::config::{
     CLIENT_COUNT_MAX, CLIENT_COUNT_MIN, EXPORT_PATH_BYTES_MAX, EXPORTS_FILE_BYTES_MAX,
     EXPORTS_SUBDIRECTORY, TEXTS_BYTES_MAX, TEXTS_BYTES_MIN,
 };
-use crate::drive::platform::host::files::{self, Directory};
 use crate::engine::mount::write_hosts;
 use crate::event::Line;
 use crate::mem::{self, Ends as _, scaled};
+use crate::os::files::{self, Directory};
 use crate::sys::Errno;
 use crate::text::{Text, text};
-use crate::vfs::{Client, FsError, Room, Rules, Tree};
+use crate::vfs::{Client, Room, Rules, Tree};
 use crate::wire::exports::{self, Entry, Fault, Flaw, Hosts, Ignored};
 use core::ops::ControlFlow;
 
@@ -108,7 +108,7 @@ impl Files {
         {
             Ok(len) if len <= EXPORTS_FILE_BYTES_MAX => len,
             other => {
-                let number = other.map_or_else(FsError::number, |_| TOO_LONG);
+                let number = other.map_or_else(|errno| errno.raw_os_error() as u8, |_| TOO_LONG);
                 let what = text!("cannot read");
                 return Err(reasons::failed_with(what, path, number, &REASONS));
             }
@@ -234,9 +234,9 @@ impl Files {
 pub(in super::super) fn show(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
     Files::new(options, tree).load(options, tree, &mut |_, _, _| ())?;
     for export in tree.exports().iter() {
-        if let Err(error) = files::find(export.path) {
+        if let Err(errno) = files::find(export.path) {
             let path = export.path.to_bytes();
-            reasons::failed_with(text!("cannot export"), path, error.number(), &REASONS);
+            reasons::failed(text!("cannot export"), path, errno, &REASONS);
         }
         for Client { hosts, rules } in export.clients() {
             let mut line = Line::default();

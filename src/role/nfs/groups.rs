@@ -6,8 +6,8 @@ use super::REASONS;
 use super::file_user::FileUser;
 use super::options::Options;
 use crate::config::{ACCOUNTS_FILE_BYTES_MAX, GROUP_MEMBER_COUNT_MAX, GROUP_USER_COUNT_MAX};
-use crate::drive::platform::host::files::Directory;
 use crate::mem::{self, Ends as _, Slots};
+use crate::os::files::Directory;
 use crate::text::text;
 use crate::vfs::Tree;
 use crate::vfs::host::Host;
@@ -96,9 +96,9 @@ fn read<'b>(path: &[u8], buffer: &'b mut [u8]) -> Result<&'b [u8], Fatal> {
             let why = text!("longer than 256 KiB");
             Err(complain(FAILED, text!("cannot read"), path, why))
         }
-        Err(error) => {
+        Err(errno) => {
             let what = text!("cannot read");
-            Err(reasons::failed_with(what, path, error.number(), &REASONS))
+            Err(reasons::failed(what, path, errno, &REASONS))
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Exports of a machine without an operating system: ISO images on its disks and in the boot module, and files in memory.
 
 use super::super::{FAILED, Fatal, boot_words, complain};
-use super::archive;
 use super::argument::ExportArgument;
 use super::options::Options;
 use super::{cannot_export, export_errno};
@@ -15,7 +14,7 @@ use crate::mem;
 use crate::net::link::FRAME_BYTES_MAX;
 use crate::sys::{self, Errno, bare};
 use crate::text::text;
-use crate::vfs::ram::{Counts, Ram};
+use crate::vfs::ram::{Counts, Ram, archive};
 use crate::vfs::{Backend, ExportRoot, FileTime, Rules, Tree, media};
 
 /// Export path of the files in memory.

@@ -2,8 +2,6 @@
 //!
 //! The flags of one letter are those of unfsd(8), except -T and -D.
 
-#[cfg(bare)]
-mod archive;
 mod argument;
 mod background;
 mod common;

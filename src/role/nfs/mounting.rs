@@ -2,9 +2,9 @@
 
 #[cfg(feature = "init")]
 use super::Options;
-use crate::drive::platform::host::files::{self, Directory};
 use crate::event::{Events, Line};
 use crate::mem::Ends as _;
+use crate::os::files::{self, Directory};
 use crate::sys;
 use crate::text::{Text, text};
 use crate::time::Duration;

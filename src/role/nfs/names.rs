@@ -4,16 +4,16 @@ use super::super::{Console, Fatal, reasons};
 use super::REASONS;
 use crate::config::{HOSTS_FILE, RESOLV_CONF_BYTES_MAX, RESOLV_CONF_FILE};
 use crate::drive::names::Names;
-use crate::drive::platform::host::files::Directory;
 use crate::drive::platform::network::Network;
 use crate::drive::{Task, World, platform};
 use crate::engine::names::Resolver;
 use crate::mem::{self, Ends as _};
 use crate::net::{Interfaces, Signals};
-use crate::sys::{self, Calls, Needs};
+use crate::os::files::Directory;
+use crate::sys::{self, Calls, Errno, Needs};
 use crate::text::text;
 use crate::time::Instant;
-use crate::vfs::{FsError, FsResult, Tree};
+use crate::vfs::Tree;
 use crate::wire::label::cut;
 use crate::wire::resolv_conf::Config;
 use core::ffi::CStr;
@@ -66,8 +66,8 @@ impl HostNames {
     /// Reads the files again, and begins the look-ups of all names.
     ///
     /// # Errors
-    /// `Access`: the sandbox does not allow a file that was replaced.
-    pub(super) fn reload(&mut self, world: &mut World<'_>) -> FsResult<()> {
+    /// EACCES: the sandbox does not allow a file that was replaced.
+    pub(super) fn reload(&mut self, world: &mut World<'_>) -> Result<(), Errno> {
         let Some(kept) = &mut self.0 else {
             return Ok(());
         };
@@ -105,7 +105,7 @@ impl HostNames {
 
 impl Kept {
     /// Reads /etc/hosts and /etc/resolv.conf, which may be missing. The earlier content stays valid if that fails.
-    fn read_files(&mut self) -> FsResult<()> {
+    fn read_files(&mut self) -> Result<(), Errno> {
         let resolver = &mut self.names.resolver;
         let dir = Directory::current();
         let hosts = dir.read(HOSTS_FILE.to_bytes(), resolver.hosts_buffer());
@@ -135,15 +135,15 @@ impl Kept {
     }
 
     /// Reports that a file cannot be read. A missing file is empty.
-    fn is_usable(&self, path: &CStr, len: FsResult<usize>) -> FsResult<usize> {
+    fn is_usable(&self, path: &CStr, len: Result<usize, Errno>) -> Result<usize, Errno> {
         match len {
-            Err(FsError::NoEntry) => Ok(0),
-            Err(error) => {
+            Err(Errno::NOENT) => Ok(0),
+            Err(errno) => {
                 if self.is_first {
                     let what = text!("cannot read");
-                    reasons::failed_with(what, path.to_bytes(), error.number(), &REASONS);
+                    reasons::failed(what, path.to_bytes(), errno, &REASONS);
                 }
-                Err(error)
+                Err(errno)
             }
             len => len,
         }

@@ -1,9 +1,10 @@
 //! The interface of `names` in an executable that looks up no host names: exports with names are refused.
 
 use crate::drive::World;
+use crate::sys::Errno;
 use crate::sys::Needs;
 use crate::time::Instant;
-use crate::vfs::{FsResult, Tree};
+use crate::vfs::Tree;
 
 /// The resolver, which is missing.
 pub(super) struct HostNames;
@@ -16,7 +17,7 @@ impl HostNames {
 
     pub(super) const fn start(&mut self, _: &mut World<'_>) {}
 
-    pub(super) const fn reload(&mut self, _: &mut World<'_>) -> FsResult<()> {
+    pub(super) const fn reload(&mut self, _: &mut World<'_>) -> Result<(), Errno> {
         Ok(())
     }
 

@@ -2,9 +2,9 @@
 
 use super::file_user::FileUser;
 use super::protocol::Protocol;
-use crate::drive::platform::host::files::Directory;
 use crate::event::{self, Events, Line};
 use crate::mem::{Ends as _, nth, parts};
+use crate::os::files::Directory;
 use crate::sys;
 use crate::text::{Text, text};
 use crate::vfs::{Client, Form, Rules, Tree};

@@ -6,17 +6,18 @@
 #[cfg(feature = "serve")]
 use super::options::Options;
 use crate::config::{RPCBIND_TIMEOUT, WITHDRAW_TIMEOUT};
-use crate::drive::platform::host::client::{Client, Unconnected};
 use crate::engine::portmap::address;
 use crate::mem::Ends as _;
 use crate::net::NetError;
+use crate::os::client::{Client, Unconnected};
 use crate::sys;
+use crate::sys::address::ServerAddress;
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::portmap::{self, Mapping, Transport, procedure};
 use crate::wire::rpc::{RecordMark, emit_call, parse_reply};
 use crate::wire::{Reader, Writer, mount, nfs3};
-use core::ffi::CStr;
+use core::net::{Ipv4Addr, SocketAddrV6};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// The programs and versions that are registered.
@@ -34,11 +35,16 @@ const REFUSES: Text = text!(
 /// The portmapper of another program has registered NFS and MOUNT.
 pub(super) const REGISTERED: Text = text!("registered with this host's portmapper (rpcbind)");
 
-/// Places at which a portmapper of this host listens. `None`: port 111 of 127.0.0.1.
-const PLACES: [Option<&CStr>; 3] = [
-    Some(c"/run/rpcbind.sock"),
-    Some(c"/var/run/rpcbind.sock"),
-    None,
+/// Places at which a portmapper of this host listens: socket files, and port 111 of 127.0.0.1.
+const PLACES: [ServerAddress; 3] = [
+    ServerAddress::File(c"/run/rpcbind.sock"),
+    ServerAddress::File(c"/var/run/rpcbind.sock"),
+    ServerAddress::Host(SocketAddrV6::new(
+        Ipv4Addr::LOCALHOST.to_ipv6_mapped(),
+        portmap::PORT,
+        0,
+        0,
+    )),
 ];
 
 /// Longest call and longest reply (bytes).
@@ -142,11 +148,11 @@ fn register(mappings: &[Mapping], keeps: bool) -> Registration {
     let until = sys::now().after(RPCBIND_TIMEOUT);
     let mut outcome = Registration::NotFound;
     for place in PLACES {
-        let Some(mut portmapper) = Portmapper::connect(open(place), until) else {
+        let Some(mut portmapper) = Portmapper::connect(Unconnected::open(&place), until) else {
             continue;
         };
         if portmapper.replace_all(mappings, keeps) == Some(true) {
-            return Registration::Done(open(place));
+            return Registration::Done(Unconnected::open(&place));
         }
         if portmapper.has_answered {
             outcome = Registration::Refused;
@@ -160,17 +166,13 @@ fn register(mappings: &[Mapping], keeps: bool) -> Registration {
 fn withdraw(prepared: Option<Unconnected>) {
     let until = sys::now().after(WITHDRAW_TIMEOUT);
     let places: &[_] = if prepared.is_some() { &[] } else { &PLACES };
-    let new = places.iter().map(|place| open(*place));
+    let new = places.iter().map(Unconnected::open);
     for socket in core::iter::once(prepared).chain(new) {
         let portmapper = Portmapper::connect(socket, until);
         if portmapper.is_some_and(|mut portmapper| portmapper.unset_all().is_some()) {
             return;
         }
     }
-}
-
-fn open(place: Option<&CStr>) -> Option<Unconnected> {
-    Unconnected::open(place, portmap::PORT)
 }
 
 impl Portmapper {

@@ -9,13 +9,13 @@ use super::rpcbind::{OURS, REGISTERED};
 use super::{Nfs, cannot_listen, failed, net_errno};
 use crate::config::HAS_SERVE;
 use crate::drive::World;
-use crate::drive::platform::host::daemon;
 #[cfg(feature = "serve")]
 use crate::drive::platform::host::loops;
 use crate::drive::service::Served;
 use crate::engine::programs::ProgramSet;
 use crate::event::Fatal;
 use crate::net::{NetError, NetResult};
+use crate::os::daemon;
 #[cfg(feature = "serve")]
 use crate::sys::Errno;
 use crate::text::{Text, text};

@@ -9,7 +9,6 @@ use super::reports::{report_export, report_exports, report_nothing};
 use super::{AFTER_COMMA, REASONS, failed};
 use crate::config::{HAS_SERVE, KEY_DIRECTORY, KEY_FILE, RETRY};
 use crate::drive::World;
-use crate::drive::platform;
 use crate::event::{Fatal, Line};
 use crate::mem::{self, has_any};
 use crate::net::Signals;
@@ -18,7 +17,7 @@ use crate::sys::{self, Access, Errno, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::host::Host;
-use crate::vfs::{Backend, Export, Form, FsError, JobId, OpenFault, Tree};
+use crate::vfs::{Backend, Export, Form, JobId, OpenFault, Tree};
 
 /// The place of a process among those that serve the same exports.
 pub(in super::super) struct Part {
@@ -232,7 +231,7 @@ impl Upkeep {
         if loaded.is_err() {
             return;
         }
-        if self.names.reload(world) == Err(FsError::Access) && self.ends_to_widen {
+        if self.names.reload(world) == Err(Errno::ACCESS) && self.ends_to_widen {
             // The sandbox allows the files of the start only.
             world.exit = Some(Fatal::Done);
         }
@@ -359,7 +358,7 @@ fn choose_form(options: &Options, host: &mut Host, tree: &Tree) -> Result<Form, 
     }
     let path = options.key_file.unwrap_or_else(|| {
         // An error is ignored here: opening the key file then fails, and that is reported.
-        platform::host::files::make_private_directory(KEY_DIRECTORY);
+        crate::os::files::make_private_directory(KEY_DIRECTORY);
         KEY_FILE
     });
     // Falls back to path handles only if the user did not ask for kernel handles.

@@ -5,13 +5,13 @@
 use super::flags::{Flags, flags};
 use super::{Fatal, print, quote};
 use crate::config::NFS_PORT;
-use crate::drive::platform::host::probe::{
-    Loss, NAMES, Presence, Use, can_become, list_interfaces, loss, path_use, port_use, test,
-    with_kernel_release,
-};
 use crate::event::Line;
 use crate::mem::{c_str, parts};
+use crate::os::probe::{
+    Use, calls, can_become, list_interfaces, path_use, port_use, with_kernel_release,
+};
 use crate::sys::interface::Interfaces;
+use crate::sys::loss::{Loss, Presence};
 use crate::sys::{self, Args};
 use crate::text::{Text, text, texts};
 use crate::wire::Writer;
@@ -162,18 +162,16 @@ const fn bit(loss: Loss) -> u16 {
 fn print_missing(report: &mut Report) -> u16 {
     let mut losses = 0;
     report.begin("missing");
-    const NAME: Text = Text::row(NAMES);
-    for index in 0..NAMES.len() {
+    for (name, loss, presence) in calls() {
         let mut line = Line::default();
-        match test(index) {
+        match presence {
             Ok(Presence::Present) => continue,
             Ok(Presence::Fails(errno)) => line.say(text!("errno ")).number(errno.into()),
             Ok(Presence::WithoutEffect) => line.say(text!("has no effect")),
             Ok(Presence::Kills) => line.say(text!("kills the process")),
             Err(_) => line.say(text!("not tested: fork fails")),
         };
-        losses |= bit(loss(index));
-        let name = NAME.plus(index as u8);
+        losses |= bit(loss);
         report.item(name.decode(&mut [0; 64]), line.bytes());
     }
     losses

@@ -11,17 +11,16 @@ use super::{Console, DONE, FAILED, Fatal, complain, refuse};
 use crate::config::{
     ACCOUNT_BYTES_MAX, HANDLE_COUNT_MAX, HANDLE_DESCRIPTOR_RESERVE, HASHES_BYTES, PATH_BYTES_MAX,
 };
-use crate::drive::platform::host::per_connection::{self, Reach};
+use crate::drive::platform;
+use crate::drive::platform::host::per_connection;
 use crate::drive::platform::host::stdio::{self, Standard, StdioSession};
-use crate::drive::platform::{
-    self,
-    host::{self, syslog},
-};
 use crate::engine::sftp::Sessions;
 use crate::engine::sftp::{Level, LoggedPath, Session, Sftp, log, requests};
 use crate::event::{self, Events, Line, Sink};
 use crate::mem::Ends as _;
 use crate::mem::{self, Slots, nth};
+use crate::os::{self, syslog};
+use crate::sys::address::{Reach, ServerAddress};
 use crate::sys::{self, Access, Args, Calls, Errno, Needs};
 use crate::text::{Text, text};
 use crate::vfs::user::User;
@@ -52,15 +51,15 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     if options.lists {
         return list_requests();
     }
-    host::set_undumpable();
+    os::set_undumpable();
     #[cfg(feature = "smol")]
     if network.is_own() {
         return task::serve_all(&network, &options);
     }
-    if options.listen_text.is_empty() {
-        serve(&options)
+    match options.listen {
+        None => serve(&options),
+        Some(at) => listen(&options, at),
     }
-    listen(&mut options)
 }
 
 /// Message for `--listen` on an address other than loopback without `--i-trust-this-network`.
@@ -70,11 +69,11 @@ const NOT_TRUSTED: Text = text!(
 );
 
 /// Accepts connections and serves each in its own process, until SIGTERM or SIGINT.
-fn listen(options: &mut Options) -> Result<(), Fatal> {
+fn listen(options: &Options, mut at: ServerAddress) -> Result<(), Fatal> {
     const OWNER: Text = text!("only this user and root can connect");
     sys::hold_streams(0);
     let mut text = options.listen_text.to_bytes();
-    let access = match options.listen.reach() {
+    let access = match at.reach() {
         Reach::Owner => OWNER,
         Reach::Host => text!(
             "every user of this host can connect, without a password; a socket file is for one user"
@@ -82,14 +81,14 @@ fn listen(options: &mut Options) -> Result<(), Fatal> {
         Reach::Anywhere if !options.trusts => return Err(refuse(b"--listen", text, NOT_TRUSTED)),
         Reach::Anywhere => text!("anyone on the network can connect, without a password"),
     };
-    let listener = per_connection::listen(&mut options.listen);
+    let listener = per_connection::listen(&mut at);
     let listener = listener.map_err(|errno| failed(text!("cannot listen on"), text, errno))?;
     let mut line = Line::default();
-    if access != OWNER
+    if let ServerAddress::Host(at) = at
         && let Some(host) = text.strip_suffix(b":0")
     {
         // Port 0: reports the port that the kernel chose.
-        let port = options.listen.port();
+        let port = at.port();
         text = line.raw(host).byte(b':').number(port.into()).bytes();
     }
     event::report(&mut Console, event::LISTENING, text, access);

@@ -3,11 +3,11 @@
 use super::super::args::{digits, socket};
 use super::super::flags::{Flags, flags};
 use super::super::{Fatal, network, refuse};
-use crate::drive::platform::host::per_connection::Address;
 use crate::drive::platform::network::Network;
 use crate::engine::sftp::{Level, Permits};
 use crate::mem::index_of;
 use crate::sys::Args;
+use crate::sys::address::ServerAddress;
 use crate::text::{Text, text};
 use core::ffi::CStr;
 
@@ -60,7 +60,7 @@ pub(in super::super) struct Options {
     /// Value of `--listen`; empty: standard input and output.
     pub(super) listen_text: &'static CStr,
     /// Parsed value of `--listen`.
-    pub(super) listen: Address,
+    pub(super) listen: Option<ServerAddress>,
 }
 
 impl Default for Options {
@@ -77,7 +77,7 @@ impl Default for Options {
             jail: None,
             command: b"",
             shown_path: b"/",
-            listen: Address::empty(),
+            listen: None,
             listen_text: c"",
             trusts: false,
             lists: false,
@@ -95,7 +95,7 @@ impl Options {
         if !self.command.is_empty() {
             self.read_flags(Args::split(self.command))?;
             // A login shell serves only its own user, also if the command has --listen.
-            self.listen_text = c"";
+            (self.listen_text, self.listen) = (c"", None);
         }
         if self.jail.is_none() && self.shown_path.len() > 1 {
             return Err(refuse(
@@ -163,7 +163,7 @@ impl Options {
             Flag::Jail => self.jail = Some(value),
             Flag::At => self.shown_path = Some(text).filter(|text| text.starts_with(b"/"))?,
             Flag::Listen => {
-                listen_at(&mut self.listen, value)?;
+                self.listen = Some(listen_at(value)?);
                 self.listen_text = value;
             }
         }
@@ -182,12 +182,10 @@ fn index_ignoring_case(words: Text, word: &[u8]) -> Option<usize> {
 }
 
 /// Parses the value of `--listen`: `/path`, `ADDRESS:PORT` or `[ADDRESS]:PORT`.
-fn listen_at(at: &mut Address, value: &CStr) -> Option<()> {
+fn listen_at(value: &'static CStr) -> Option<ServerAddress> {
     let text = value.to_bytes();
     if text.starts_with(b"/") {
-        return at.set_file(value);
+        return ServerAddress::file(value);
     }
-    let host = socket(text)?;
-    at.set_host(*host.ip(), host.port());
-    Some(())
+    socket(text).map(ServerAddress::Host)
 }

@@ -13,7 +13,7 @@ pub mod interfaces;
 pub mod link;
 pub mod memory;
 pub mod multicast;
-mod optional;
+pub mod optional;
 #[cfg(feature = "probe")]
 pub mod probe;
 pub mod process;

@@ -7,9 +7,11 @@
 use super::Errno;
 #[cfg(feature = "probe")]
 use super::rows::{
-    EBADF, EFAULT, EINVAL, ENOENT, ESTALE, FORBID_PRIVILEGES, HANDLE, HERE, Loss, NONE, Row,
-    SOCKET, ZEROS, arguments,
+    EBADF, EFAULT, EINVAL, ENOENT, ESTALE, FORBID_PRIVILEGES, HANDLE, HERE, NONE, Row, SOCKET,
+    ZEROS, arguments,
 };
+#[cfg(feature = "probe")]
+use crate::sys::loss::Loss;
 #[cfg(target_pointer_width = "64")]
 use Sysno::{
     geteuid as GETEUID_CALL, sendfile as SENDFILE_CALL, setfsgid as SETFSGID_CALL,

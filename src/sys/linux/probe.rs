@@ -1,12 +1,10 @@
 //! Tests of the optional system calls, each in a process of its own.
 
-pub use super::optional::NAMES;
-pub use super::rows::Loss;
-
 use super::optional::{NO_NEW_PRIVILEGES, ROWS, SETFSUID};
 use super::process::{reap_any, split};
 use super::rows::{FORBID_PRIVILEGES, HANDLE, Row, SOCKET, ZEROS};
 use super::{Errno, exit, outcome, sockets};
+use crate::sys::loss::{Loss, Presence};
 use rustix::fd::AsRawFd as _;
 use syscalls::{Sysno, raw_syscall};
 
@@ -18,19 +16,6 @@ pub fn loss(index: usize) -> Loss {
 /// Calls `use_it` with the release of the kernel. uname(2).
 pub fn with_kernel_release(use_it: impl FnOnce(&[u8])) {
     use_it(rustix::system::uname().release().to_bytes());
-}
-
-/// Result of a test.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Presence {
-    /// The host has the call or option.
-    Present,
-    /// The call fails with this errno.
-    Fails(u8),
-    /// The call succeeds without effect.
-    WithoutEffect,
-    /// The host kills a process that makes the call.
-    Kills,
 }
 
 /// Returns true if a process of root can become `user` for good. Tried in a child process.

@@ -1,42 +1,7 @@
 //! The form of the table of optional system calls.
 
+use crate::sys::loss::Loss;
 use syscalls::Sysno;
-
-/// Loss of a program on a host that lacks a row of the table.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Loss {
-    /// Nothing is lost: another call does the same.
-    Nothing,
-    /// No role works.
-    Everything,
-    /// Kernel handles: a file that is renamed while the server restarts is stale for its clients.
-    Handles,
-    /// The users of clients.
-    Users,
-    /// Several loops that serve the same files.
-    Loops,
-    /// Reads that are answered at once from the page cache, and copies inside the kernel.
-    Speed,
-    /// Parts of the sandbox: no_new_privs, seccomp or Landlock.
-    Sandbox,
-    /// Notice of changed files: they are read again every few seconds.
-    FileNotice,
-    /// Notice of changed interfaces: they are listed again every few seconds.
-    InterfaceNotice,
-    /// IPv6.
-    Ipv6,
-    /// The own network stack on an interface.
-    Stack,
-    /// Programs that are run for events.
-    Programs,
-    /// Port 111. No row loses it: another process may have the port.
-    Portmap,
-    /// Port 2049.
-    NfsPort,
-    /// The users of clients, and root's process cannot become another user. No row loses it.
-    Squash,
-}
 
 /// A call with arguments, and its result where it exists.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use super::fs::{AT_FDCWD, File};
 use super::{Errno, outcome};
 use crate::mem::c_str;
+use crate::sys::address::ServerAddress;
 use core::ffi::CStr;
 use core::mem::ManuallyDrop;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -100,14 +101,15 @@ impl Address {
         u16::from_be_bytes([self.bytes[2], self.bytes[3]])
     }
 
-    /// Returns which clients can reach a listener at this address.
-    pub fn reach(&self) -> Reach {
-        match self.family() {
-            UNIX => Reach::Owner,
-            INET if self.bytes[4] == 127 => Reach::Host,
-            INET6 if self.bytes[8..24] == Ipv6Addr::LOCALHOST.octets() => Reach::Host,
-            _ => Reach::Anywhere,
+    /// Address of a server: `sockaddr_in`, `sockaddr_in6` or `sockaddr_un`.
+    pub fn of_server(at: &ServerAddress) -> Self {
+        let mut to = Self::empty();
+        match at {
+            ServerAddress::Host(at) => to.set_host(*at.ip(), at.port()),
+            // `ServerAddress::file` has checked the length. A longer path leaves the address empty, which no call accepts.
+            ServerAddress::File(path) => _ = to.set_file(path),
         }
+        to
     }
 
     pub(super) fn new(from: SocketAddr) -> Self {
@@ -142,17 +144,6 @@ impl Address {
             .map_or(0, |bytes| u32::from_ne_bytes(*bytes));
         SocketAddr::V6(SocketAddrV6::new(address, port, 0, scope))
     }
-}
-
-/// Clients that can reach a listener.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reach {
-    /// Users with access to the socket file.
-    Owner,
-    /// All users of this host.
-    Host,
-    /// All users of this host and of other hosts.
-    Anywhere,
 }
 
 /// A socket system call. Old kernels on 32-bit x86 have only `socketcall`, whose first argument is the call's number (`$number`).

@@ -14,6 +14,8 @@ pub use owner::TAG;
 pub use store::Counts;
 use store::Store;
 
+#[cfg(any(bare, test))]
+pub mod archive;
 mod bytes;
 mod change;
 mod inode;

@@ -1,6 +1,7 @@
 //! A process per connection: a crash affects one connection only, and each process has its own sandbox.
 
 use crate::config::{PROCESS_COUNT_MAX, SILENCE_SECS};
+use crate::sys::address::ServerAddress;
 use crate::sys::linux::fs::File;
 use crate::sys::linux::poll::{PollFd, PollFlags};
 use crate::sys::linux::process;
@@ -12,9 +13,6 @@ use crate::time::Duration;
 use core::sync::atomic::{AtomicU32, Ordering};
 use rustix::fd::AsRawFd as _;
 
-/// Listening addresses: IP address and port, or a socket file.
-pub use sockets::{Address, Reach};
-
 /// Interval of looking for sessions that have ended, for hosts that do not deliver SIGCHLD, and pause after an error.
 const LOOK: Duration = Duration::SECOND;
 
@@ -22,8 +20,13 @@ const LOOK: Duration = Duration::SECOND;
 ///
 /// # Errors
 /// Those of bind(2) and listen(2).
-pub fn listen(at: &mut Address) -> Result<File, Errno> {
-    sockets::listen(at)
+pub fn listen(at: &mut ServerAddress) -> Result<File, Errno> {
+    let mut bound = sockets::Address::of_server(at);
+    let listener = sockets::listen(&mut bound)?;
+    if let ServerAddress::Host(at) = at {
+        at.set_port(bound.port());
+    }
+    Ok(listener)
 }
 
 /// Accepts connections until the process ends. Each gets a process with the connection as standard input and output, which calls

@@ -7,17 +7,17 @@ mod reader;
 use super::super::Fatal;
 use super::announced::Announced;
 use super::report;
-use super::source::Memory;
 use super::specifiers;
-use super::vms::mixed;
 use crate::config::ANNOUNCED_NAME_COUNT;
-use crate::drive::platform::host::files::Directory;
-use crate::drive::platform::host::watch::Watch;
 use crate::engine::mdns::Responder;
 use crate::event::{self, Line, Sink};
+use crate::os::files::Directory;
+use crate::os::source::Memory;
+use crate::os::source::stamped;
+use crate::os::watch::Watch;
+use crate::sys::Errno;
 use crate::text::{text, texts};
 use crate::time::Instant;
-use crate::vfs::FsError;
 use crate::wire::announce::{self, Draft, Flaw, Service};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
@@ -79,11 +79,11 @@ impl Files {
         announced.start_scan();
         let done = read(&self.paths, memory, watch, sink, &mut |service, file| {
             let host = service.host.unwrap_or_default();
-            let id = mixed(service.kind, mixed(service.name, 0));
+            let id = stamped(service.kind, stamped(service.name, 0));
             let mut stamp = u64::from(service.families) << 48 | u64::from(service.port) << 32;
             stamp |= u64::from(service.priority) << 16 | u64::from(service.weight);
-            stamp = mixed(service.interface, stamp);
-            stamp = mixed(service.subtypes, mixed(service.txt, mixed(host, stamp)));
+            stamp = stamped(service.interface, stamp);
+            stamp = stamped(service.subtypes, stamped(service.txt, stamped(host, stamp)));
             if !announced.mark_present(now, (id, stamp), responder) {
                 let _ = announced.announce(now, (id, stamp), service, file, responder);
             }
@@ -130,13 +130,13 @@ pub(super) fn read<'p>(
     watch: &mut Watch,
     sink: &mut dyn Sink,
     each: &mut dyn FnMut(&Service<'_>, &[u8]),
-) -> Result<(), (&'p CStr, FsError)> {
+) -> Result<(), (&'p CStr, Errno)> {
     let mut dirs = Dirs::new();
     for path in paths {
         watch.add(path.to_bytes());
         match Directory::open(path) {
             Ok(dir) => _ = dirs.push((*path, dir)),
-            Err(FsError::NoEntry) if path.to_bytes().ends_with(b"/systemd/dnssd") => {}
+            Err(Errno::NOENT) if path.to_bytes().ends_with(b"/systemd/dnssd") => {}
             Err(error) => return Err((*path, error)),
         }
     }

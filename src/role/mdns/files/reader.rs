@@ -1,13 +1,14 @@
 //! Reads one service file: a file of avahi's, or a unit of systemd's with its drop-ins, `UNIT.d/*.conf`.
 
-use super::super::source::{self, Memory, REASONS};
+use super::super::REASONS;
 use super::{Dirs, advice};
-use crate::drive::platform::host::files::Directory;
-use crate::drive::platform::host::watch::Watch;
 use crate::event::{self, Line, Sink};
-use crate::role::reasons::why;
+use crate::os::files::Directory;
+use crate::os::source::{self, Memory};
+use crate::os::watch::Watch;
+use crate::role::reasons;
+use crate::sys::Errno;
 use crate::text::{Text, text};
-use crate::vfs::{FsError, FsResult};
 use crate::wire::announce::{self, Draft, FileError, Flaw, Service};
 use core::ops::ControlFlow;
 
@@ -108,7 +109,7 @@ impl Reader<'_, '_> {
 
 /// Adds a unit or drop-in to the draft. If it is malformed, appends the line to its path `about`.
 fn add(
-    file: FsResult<&[u8]>,
+    file: Result<&[u8], Errno>,
     about: &mut Line,
     draft: &mut Draft<'_>,
     sink: &mut dyn Sink,
@@ -134,6 +135,6 @@ fn at(about: &mut Line, wrong: FileError) -> Text {
 }
 
 /// Returns the reason why a file cannot be read.
-fn reason(error: FsError) -> Text {
-    why(error.number(), &REASONS)
+fn reason(errno: Errno) -> Text {
+    reasons::of(errno, &REASONS)
 }

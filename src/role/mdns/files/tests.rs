@@ -1,9 +1,9 @@
 //! Directories with valid, malformed and unreadable service files.
 
-use super::super::source;
-use super::super::source::tests::{TestDir, memory};
 use super::*;
-use crate::vfs::FsError;
+use crate::os::source;
+use crate::os::source::tests::{TestDir, memory};
+use crate::sys::Errno;
 
 /// The reported lines.
 #[derive(Debug)]
@@ -263,10 +263,7 @@ fn odd_file_names_are_escaped_in_reports() {
 fn unreadable_directory_fails() {
     let test_dir = TestDir::new("none");
     test_dir.put("file", "");
-    for (name, error) in [
-        ("file", FsError::NotDirectory),
-        ("missing", FsError::NoEntry),
-    ] {
+    for (name, error) in [("file", Errno::NOTDIR), ("missing", Errno::NOENT)] {
         let path = std::ffi::CString::new(test_dir.0.join(name).to_str().unwrap()).unwrap();
         let (watch, sink) = (&mut Watch::default(), &mut Reported(vec![]));
         let done = super::read(&[&path], &mut memory(), watch, sink, &mut |_, _| {});

@@ -20,14 +20,14 @@ pub enum RunResult {
 }
 
 /// Limit of processes that run at a time.
-pub const JOB_COUNT_MAX: usize = 64;
+pub const PROCESS_COUNT_MAX: usize = 64;
 
 /// A program and its running processes.
 #[derive(Debug)]
 pub struct Program {
     path: &'static CStr,
     /// Each process with the key that it was started for.
-    children: heapless::Vec<(Child, usize), JOB_COUNT_MAX>,
+    children: heapless::Vec<(Child, usize), PROCESS_COUNT_MAX>,
 }
 
 impl Program {
@@ -58,7 +58,7 @@ impl Program {
 
     /// Starts the program for `key`, without arguments. Its environment is `more` (NUL-terminated strings), then this process's
     /// environment except the strings that begin with `but`. Returns false if fork failed. The caller starts at most
-    /// [`JOB_COUNT_MAX`] processes at a time.
+    /// [`PROCESS_COUNT_MAX`] processes at a time.
     pub fn start(&mut self, key: usize, more: &[u8], but: &[u8]) -> bool {
         let child = process::start(self.path, more, but);
         child.is_ok_and(|child| self.children.push((child, key)).is_ok())

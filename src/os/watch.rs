@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use crate::mem::Ends as _;
-use crate::net::FileId;
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File};
 use rustix::fd::AsRawFd as _;
@@ -25,8 +24,8 @@ impl Watch {
     }
 
     /// Passes the descriptor to `watch`. Returns false if the host has no inotify, or if `watch` does.
-    pub fn start(&mut self, watch: &mut dyn FnMut(FileId) -> bool) -> bool {
-        let is_watched = |file: &File| watch(FileId(file.as_raw_fd()));
+    pub fn start(&mut self, watch: &mut dyn FnMut(i32) -> bool) -> bool {
+        let is_watched = |file: &File| watch(file.as_raw_fd());
         self.inotify = self.inotify.take().filter(is_watched);
         self.inotify.is_some()
     }

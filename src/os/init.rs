@@ -15,7 +15,20 @@ use core::net::{IpAddr, Ipv4Addr};
 use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
 
-pub use init::{is_first, power_off, set_host_name};
+/// Returns true if this is process 1.
+pub fn is_first() -> bool {
+    init::is_first()
+}
+
+/// Sets the host name.
+pub fn set_host_name(name: &[u8]) {
+    init::set_host_name(name);
+}
+
+/// Powers the machine off after sync(2).
+pub fn power_off() {
+    init::power_off();
+}
 
 /// Buffer size (bytes) for files of /proc that list disks or file systems, and for the list of modules.
 const TOLD_BYTES: usize = 4 << 10;

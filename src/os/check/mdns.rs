@@ -3,9 +3,9 @@
 use crate::config::{
     CHECK_ASK_INTERVAL, CHECK_FOREIGN_TIMEOUT, CHECK_FREE_PORT_WAIT, CHECK_NAME_WAIT,
 };
-use crate::drive::platform::host::one_shot::OneShot;
 use crate::event::Line;
 use crate::mem::{self, Ends as _};
+use crate::os::one_shot::OneShot;
 use crate::sys;
 use crate::time::Instant;
 use crate::wire::dns::{
@@ -21,7 +21,7 @@ const QUESTION_BYTES_MAX: usize = 256;
 const SERVICES: &[u8] = b"\x09_services\x07_dns-sd\x04_udp\x05local\0";
 
 /// The result.
-pub(super) enum Answer {
+pub enum Answer {
     /// The host answered.
     Announced,
     /// No program of this host is bound to the port, or another host did not answer.
@@ -37,7 +37,7 @@ enum Content {
 }
 
 /// A check of a responder.
-pub(super) struct Mdns {
+pub struct Mdns {
     sockets: OneShot,
     host: IpAddr,
     /// True if `host` is this host.
@@ -46,7 +46,7 @@ pub(super) struct Mdns {
 
 impl Mdns {
     /// Asks the responder of `host`.
-    pub(super) fn ask(host: Ipv6Addr) -> Self {
+    pub fn ask(host: Ipv6Addr) -> Self {
         let (sockets, host) = (OneShot::open(PORT), host.to_canonical());
         let mut mdns = Self {
             sockets,
@@ -98,7 +98,7 @@ impl Mdns {
     }
 
     /// Waits for the answer, and appends the host's name in it to `line`.
-    pub(super) fn answer(&self, until: Instant, line: &mut Line) -> Answer {
+    pub fn answer(&self, until: Instant, line: &mut Line) -> Answer {
         let buffer = mem::bytes(MESSAGE_BYTES_MAX);
         let mut now = sys::now();
         let until = match self.is_own {

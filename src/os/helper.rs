@@ -25,7 +25,7 @@ pub struct Helper(File);
 
 /// Result of [`Helper::receive`].
 #[derive(Debug)]
-pub enum Received<'r> {
+pub enum Output<'r> {
     /// No record yet.
     Nothing,
     /// A record.
@@ -53,17 +53,17 @@ impl Helper {
     }
 
     /// Receives the next record into `out`.
-    pub fn receive<'o>(&self, out: &'o mut [u8]) -> Received<'o> {
+    pub fn receive<'o>(&self, out: &'o mut [u8]) -> Output<'o> {
         let (mut len, pipe) = ([0; 2], self.0.as_raw_fd());
         match fs::read(pipe, &mut len) {
-            Ok(0) => Received::End,
+            Ok(0) => Output::End,
             Ok(_) => {
                 let record = out.head_mut(u16::from_ne_bytes(len).into());
                 let len = fs::read(pipe, record).unwrap_or(0);
-                Received::Record(record.head(len))
+                Output::Record(record.head(len))
             }
-            Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
-            Err(_) => Received::End,
+            Err(Errno::AGAIN | Errno::INTR) => Output::Nothing,
+            Err(_) => Output::End,
         }
     }
 }
@@ -97,15 +97,15 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             match helper.receive(&mut out) {
-                Received::Nothing => {
+                Output::Nothing => {
                     assert!(Instant::now() < deadline, "{} records", lengths.len());
                     let _ = sys::linux::sleep(&mut [PollFd::new(&helper.0, PollFlags::IN)], None);
                 }
-                Received::Record(record) => {
+                Output::Record(record) => {
                     assert!(record.iter().all(|byte| *byte == lengths.len() as u8));
                     lengths.push(record.len());
                 }
-                Received::End => return lengths,
+                Output::End => return lengths,
             }
         }
     }

@@ -3,16 +3,15 @@
 #![forbid(unsafe_code)]
 
 use crate::mem::Ends as _;
+use crate::sys::address::ServerAddress;
 use crate::sys::linux::fd::AsRawFd as _;
 use crate::sys::linux::fs::File;
 use crate::sys::linux::fsuid;
 use crate::sys::linux::poll::{PollFd, PollFlags};
 use crate::sys::linux::sockets;
-pub use crate::sys::linux::sockets::Address;
+use crate::sys::linux::sockets::Address;
 use crate::sys::{self, Errno};
 use crate::time::Instant;
-use core::ffi::CStr;
-use core::net::Ipv4Addr;
 
 /// The reason why a call failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,13 +40,9 @@ pub struct Unconnected {
 }
 
 impl Unconnected {
-    /// Opens a socket for the socket file `path`, or for a TCP port of 127.0.0.1. `None`: the host has no such sockets.
-    pub fn open(path: Option<&CStr>, port: u16) -> Option<Self> {
-        let mut to = Address::empty();
-        match path {
-            Some(path) => to.set_file(path)?,
-            None => to.set_host(Ipv4Addr::LOCALHOST.to_ipv6_mapped(), port),
-        }
+    /// Opens a socket for a server. `None`: the host has no such sockets.
+    pub fn open(at: &ServerAddress) -> Option<Self> {
+        let to = Address::of_server(at);
         let socket = sockets::open_for(&to).ok()?;
         Some(Self { socket, to })
     }
@@ -81,7 +76,8 @@ impl Client {
     /// # Errors
     /// `Closed` or `Unreachable`.
     #[cfg(feature = "check")]
-    pub fn connect(mut at: Address, until: Instant) -> Result<Self, CallError> {
+    pub fn connect(at: &ServerAddress, until: Instant) -> Result<Self, CallError> {
+        let mut at = Address::of_server(at);
         let socket = sockets::open_for(&at).map_err(reason)?;
         sockets::connect_to(socket.as_raw_fd(), &mut at).map_err(reason)?;
         Ok(Self { socket, until })

@@ -1,10 +1,12 @@
 //! `check http`: asks an HTTP server for its state, and reads the word of a fault.
 
 use super::note;
-use crate::drive::platform::host::client::{Address, Client};
 use crate::mem::{Ends as _, parts};
+use crate::os::client::Client;
+use crate::sys::address::ServerAddress;
 use crate::text::{Text, text};
 use crate::time::Instant;
+use core::net::SocketAddrV6;
 
 const REQUEST: &[u8] = b"GET /healthz HTTP/1.0\r\n\r\n";
 /// Longest reply that is read (bytes).
@@ -14,9 +16,9 @@ const REPLY_BYTES_MAX: usize = 512;
 ///
 /// # Errors
 /// The reason why it does not work.
-pub(super) fn ask(at: Address, until: Instant) -> Result<(), Text> {
+pub fn ask(at: SocketAddrV6, until: Instant) -> Result<(), Text> {
     let mut why = text!("cannot connect; start the server, or see --http");
-    let client = note(Client::connect(at, until), &mut why);
+    let client = note(Client::connect(&ServerAddress::Host(at), until), &mut why);
     let mut client = client.ok_or(why)?;
     note(client.send(REQUEST), &mut why).ok_or(why)?;
     why = text!("no HTTP server, or the connection was closed; see --http");

@@ -14,7 +14,7 @@ struct Machine {
 }
 
 /// Scans below `top` for a host whose lists are below `root`. Also returns true if no limit was reached.
-fn scan_at(root: &TestDir, top: &CStr, known: &[Id]) -> FsResult<(Vec<Machine>, bool)> {
+fn scan_at(root: &TestDir, top: &CStr, known: &[Id]) -> Result<(Vec<Machine>, bool), Errno> {
     let mut found = Vec::new();
     let root = Directory::open(&root.path()).unwrap();
     let is_known = |id| known.contains(&id);
@@ -139,10 +139,7 @@ fn machine_limit_ends_the_scan() {
 fn unreadable_directory_fails() {
     let test_dir = TestDir::new("novms");
     test_dir.put("file", "");
-    for (name, error) in [
-        ("file", FsError::NotDirectory),
-        ("missing", FsError::NoEntry),
-    ] {
+    for (name, error) in [("file", Errno::NOTDIR), ("missing", Errno::NOENT)] {
         let path = std::ffi::CString::new(test_dir.0.join(name).to_str().unwrap()).unwrap();
         let result = scan_at(&test_dir, &path, &[]);
         assert_eq!(result.map(|_| ()), Err(error), "{name}");

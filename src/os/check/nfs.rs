@@ -3,9 +3,10 @@
 
 use super::note;
 use crate::config::REPLY_BYTES;
-use crate::drive::platform::host::client::{Address, CallError, Client};
 use crate::mem;
 use crate::mem::Ends as _;
+use crate::os::client::{CallError, Client};
+use crate::sys::address::ServerAddress;
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::nfs3::{self, Procedure};
@@ -19,21 +20,22 @@ const _: () = assert!(mount::PATH_BYTES_MAX as usize + 256 < BUFFER_BYTES);
 
 /// A check of an NFS server.
 #[repr(C)] // Most-used fields first, where short instructions reach them.
-pub(super) struct Nfs {
+pub struct Nfs {
     /// Deadline of the whole check.
-    pub(super) until: Instant,
+    pub until: Instant,
     /// Path of the export being checked; empty: the check concerns the server as a whole.
-    pub(super) about: &'static [u8],
+    pub about: &'static [u8],
     xid: u32,
     /// Address and port of the next connection; IPv4 is IPv4-mapped.
-    pub(super) address: SocketAddrV6,
+    pub address: SocketAddrV6,
     mount_port: u16,
     /// Reason that is reported if the current step fails.
-    pub(super) why: Text,
+    pub why: Text,
 }
 
 impl Nfs {
-    pub(super) const fn new(until: Instant, address: SocketAddrV6, mount_port: u16) -> Self {
+    /// A check that ends at `until`.
+    pub const fn new(until: Instant, address: SocketAddrV6, mount_port: u16) -> Self {
         Self {
             until,
             about: b"",
@@ -47,7 +49,7 @@ impl Nfs {
     /// Calls NULL of NFS, lists the exports, mounts each and reads the attributes of its root. Returns the number of exports.
     /// `None`: a step failed, and `self.why` has the reason.
     #[inline(never)]
-    pub(super) fn count_exports(&mut self) -> Option<u32> {
+    pub fn count_exports(&mut self) -> Option<u32> {
         const NULL: u32 = Procedure::Null as u32;
         const GET_ATTR: u32 = Procedure::GetAttr as u32;
         let (buffer, mount_buffer) = (mem::bytes(BUFFER_BYTES), mem::bytes(BUFFER_BYTES));
@@ -95,9 +97,7 @@ impl Nfs {
     #[inline(never)]
     fn connect(&mut self) -> Option<Client> {
         self.why = text!("cannot connect; start the server, or see -n, -m and -l");
-        let mut to = Address::empty();
-        to.set_host(*self.address.ip(), self.address.port());
-        let connected = Client::connect(to, self.until);
+        let connected = Client::connect(&ServerAddress::Host(self.address), self.until);
         self.note(connected)
     }
 

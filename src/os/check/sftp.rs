@@ -2,9 +2,10 @@
 
 use super::note;
 use crate::config::CHECK_CONNECT_WAIT;
-use crate::drive::platform::host::client::{Address, CallError, Client};
 use crate::mem::Ends as _;
+use crate::os::client::{CallError, Client};
 use crate::sys;
+use crate::sys::address::ServerAddress;
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::Reader;
@@ -16,18 +17,18 @@ const INIT: [u8; 9] = [0, 0, 0, 5, kind::INIT, 0, 0, 0, VERSION as u8];
 const VERSION_BYTES_MAX: usize = 2 << 10;
 
 /// A check of an SFTP server.
-pub(super) struct Sftp {
+pub struct Sftp {
     client: Result<Client, CallError>,
     is_sent: bool,
     /// True if a server accepted INIT and speaks SFTP or has not answered.
-    pub(super) is_served: bool,
+    pub is_served: bool,
     /// Reason that is reported if the check fails.
-    pub(super) why: Text,
+    pub why: Text,
 }
 
 impl Sftp {
     /// Connects and sends INIT, if the server accepts both at once.
-    pub(super) fn ask(at: Address) -> Self {
+    pub fn ask(at: &ServerAddress) -> Self {
         let until = sys::now().after(CHECK_CONNECT_WAIT);
         let mut sftp = Self {
             client: Client::connect(at, until),
@@ -52,7 +53,7 @@ impl Sftp {
     }
 
     /// Waits for VERSION. `None`: the check failed, and `self.why` has the reason.
-    pub(super) fn answer(&mut self, until: Instant) -> Option<()> {
+    pub fn answer(&mut self, until: Instant) -> Option<()> {
         if let Ok(client) = &mut self.client {
             client.set_deadline(until);
         }

@@ -5,18 +5,17 @@
 //! On storage that several hosts share, a host announces only its own machines, if it has a list of them. No state is kept between
 //! scans: the caller compares a machine's identity and stamp to detect new, changed and duplicate machines.
 
-use super::pairs;
+use super::files::{Directory, Info};
 use super::source::{self, Memory};
-use crate::drive::platform::host::files::{Directory, Info};
-use crate::mem::c_str;
-use crate::vfs::{FsError, FsResult};
+use crate::mem::{FNV_PRIME, c_str};
+use crate::sys::Errno;
 use crate::wire::vmx::Machine;
-use crate::wire::{Reader, Writer, inventory, label};
+use crate::wire::{Reader, Writer, inventory, label, txt};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 
 /// Limit of machines per scan; a file that is found twice counts twice.
-pub(super) const MACHINE_COUNT_MAX: usize = 2000;
+pub const MACHINE_COUNT_MAX: usize = 2000;
 /// Limit of directory entries per scan.
 const ENTRY_COUNT_MAX: usize = 50_000;
 /// Limit of directory levels below the top: a datastore, folders in it, a machine.
@@ -38,26 +37,25 @@ static LISTS: [&[u8]; 3] = [
     b"etc/pve/qemu-server",
 ];
 
-/// The FNV-1a prime; multiplication spreads similar numbers.
-pub(super) const PRIME: u64 = 0x100_0000_01b3;
-
 /// Identity of a machine, unaffected by renaming its file, and a stamp that changes with its content.
-pub(super) type Id = (u64, u64);
+pub type Id = (u64, u64);
 
 /// Buffer size (bytes) for a [`Found`] in its binary form.
-pub(super) const FOUND_BYTES: usize = 16 + 4 + (label::BYTES_MAX + 1) + 4 + super::PAIRS_BYTES;
+pub const FOUND_BYTES: usize = 16 + 4 + (label::BYTES_MAX + 1) + 4 + txt::PAIRS_BYTES;
 
 /// A machine as found by a scan.
-pub(super) struct Found<'a> {
-    pub(super) id: Id,
-    /// Name and TXT record; empty if the caller knows the machine with this identity and stamp.
-    pub(super) name: &'a [u8],
-    pub(super) txt: &'a [u8],
+pub struct Found<'a> {
+    /// Its identity and stamp.
+    pub id: Id,
+    /// Name; empty if the caller knows the machine with this identity and stamp.
+    pub name: &'a [u8],
+    /// TXT record; empty if the name is.
+    pub txt: &'a [u8],
 }
 
 impl<'a> Found<'a> {
     /// Parses the binary form. `None`: too short.
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         let id = (reader.u64(), reader.u64());
         reader.check().ok()?;
@@ -69,19 +67,12 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Hashes the length and content of `bytes` into `number` (as FNV-1a).
-#[inline(never)]
-pub(super) fn mixed(bytes: &[u8], number: u64) -> u64 {
-    let mix = |number: u64, byte: &u8| (number ^ u64::from(*byte)).wrapping_mul(PRIME);
-    bytes.iter().fold(number ^ bytes.len() as u64, mix)
-}
-
 /// Identities of files.
 type Ids = heapless::Vec<u64, MACHINE_COUNT_MAX>;
 
 /// Returns the identity of a file. Inode numbers are unique only within a device.
 const fn identity(info: &Info) -> u64 {
-    info.inode ^ info.device.wrapping_mul(PRIME)
+    info.inode ^ info.device.wrapping_mul(FNV_PRIME)
 }
 
 /// A scan.
@@ -104,14 +95,14 @@ struct Scan<'s> {
 
 /// Scans for the machines below `path`, or for those in the host's lists, which are passed on only with `is_first`. The lists are
 /// below `root`, which is "/" except in tests. Returns false if a limit was reached.
-pub(super) fn scan(
+pub fn scan(
     root: &Directory,
     path: &CStr,
     is_first: bool,
     memory: &mut Memory,
     is_known: &dyn Fn(Id) -> bool,
     send: &mut dyn FnMut(&[u8]),
-) -> FsResult<bool> {
+) -> Result<bool, Errno> {
     let dir = Directory::open(path)?;
     let mut ids = Ids::new();
     let mut buffer = [0; PATH_BYTES_MAX];
@@ -136,7 +127,7 @@ pub(super) fn scan(
     scan.path.truncate(0);
     scan.path.put(path.strip_suffix(b"/").unwrap_or(path));
     if scan.path.written().is_none() {
-        return Err(FsError::NameTooLong);
+        return Err(Errno::NAMETOOLONG);
     }
     let is_all = scan.visit_dir(&dir, 0)?;
     scan.visits_links = false;
@@ -194,7 +185,7 @@ impl Scan<'_> {
                     for part in [b"/", list, b"/", name] {
                         self.path.put(part);
                     }
-                    self.pass_on(mixed(name, 0), 0, &machine);
+                    self.pass_on(source::stamped(name, 0), 0, &machine);
                 }
             }
             ControlFlow::Continue(())
@@ -207,10 +198,10 @@ impl Scan<'_> {
         let mut buffer = [0; _];
         let state: &[u8] = if machine.is_running { b"running" } else { b"" };
         let words = [self.path.since(0), machine.guest.bytes(), state];
-        let txt = pairs(b"path guest state uuid", &words, machine.uuid, &mut buffer);
+        let txt = txt::write(b"path guest state uuid", &words, machine.uuid, &mut buffer);
         let name = machine.name.bytes();
         let stamp = match stamp {
-            0 => mixed(txt, mixed(name, 0)),
+            0 => source::stamped(txt, source::stamped(name, 0)),
             stamp => stamp,
         };
         if !self.passes_known((id, stamp)) {
@@ -240,7 +231,7 @@ impl Scan<'_> {
     }
 
     /// Visits all entries of a directory `depth` levels below the top, and of its subdirectories.
-    fn visit_dir(&mut self, dir: &Directory, depth: u8) -> FsResult<bool> {
+    fn visit_dir(&mut self, dir: &Directory, depth: u8) -> Result<bool, Errno> {
         dir.list(&mut |name| {
             let before = self.path.position();
             let done = self.visit_entry(dir, name, depth);
@@ -307,7 +298,8 @@ impl Scan<'_> {
         };
         self.path.truncate(end);
         // The size is part of the stamp, because a file moved over another one may have an older mtime.
-        let stamp = info.written ^ info.size.wrapping_mul(PRIME) ^ u64::from(machine.is_running);
+        let stamp =
+            info.written ^ info.size.wrapping_mul(FNV_PRIME) ^ u64::from(machine.is_running);
         if !self.passes_known((id, stamp))
             && let Ok(file) = source::read(dir, name, self.memory)
             && machine.parse_vmx(file, stem)

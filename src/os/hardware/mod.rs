@@ -2,10 +2,10 @@
 //!
 //! Serial number and UUID are private: they are read only with `--identify`.
 
+use super::files::Directory;
 use super::source::{FILE_BYTES_MAX, Memory};
-use crate::drive::platform::host::files::Directory;
 use crate::mem::{Ends as _, nth, parts};
-use crate::vfs::{FsError, FsResult};
+use crate::sys::Errno;
 use crate::wire::Writer;
 use crate::wire::announce::next_field;
 use crate::wire::label::Word;
@@ -14,23 +14,24 @@ use crate::wire::uuid::Uuid;
 
 /// The machine's identity, as far as known.
 #[derive(Default, Debug)]
-pub(super) struct HardwareId {
+pub struct HardwareId {
     /// Vendor, product, serial number.
-    pub(super) words: [Word; 3],
-    pub(super) uuid: Option<Uuid>,
+    pub words: [Word; 3],
+    /// The UUID.
+    pub uuid: Option<Uuid>,
     /// True if serial number and UUID are read, too.
     is_private: bool,
 }
 
 impl HardwareId {
     /// Returns true if the product is known.
-    pub(super) const fn is_known(&self) -> bool {
+    pub const fn is_known(&self) -> bool {
         let [_, product, _] = &self.words;
         !product.is_empty()
     }
 
     /// Parses the value of `--hwid`: `VENDOR,PRODUCT[,SERIAL[,UUID]]`. A backslash escapes a comma or a backslash.
-    pub(super) fn parse(&mut self, text: &[u8]) -> Option<()> {
+    pub fn parse(&mut self, text: &[u8]) -> Option<()> {
         let mut remaining = Some(text);
         for index in 0..4 {
             let mut buffer = [0; 256];
@@ -47,7 +48,7 @@ impl HardwareId {
     }
 
     /// Reads the identity from the host's files below `root`, which is "/" except in tests.
-    pub(super) fn find(&mut self, root: &Directory, is_private: bool, memory: &mut Memory) {
+    pub fn find(&mut self, root: &Directory, is_private: bool, memory: &mut Memory) {
         self.is_private = is_private;
         let tables = self.read_tables(root, memory);
         self.read_files(root, memory);
@@ -62,7 +63,7 @@ impl HardwareId {
 
     /// Reads the identity from the firmware of a machine without an operating system (QEMU's fw_cfg).
     #[cfg(bare)]
-    pub(super) fn ask_firmware(&mut self, is_private: bool, memory: &mut Memory) -> Option<()> {
+    pub fn ask_firmware(&mut self, is_private: bool, memory: &mut Memory) -> Option<()> {
         use crate::sys::bare::read_firmware;
         self.is_private = is_private;
         let mut anchor = [0; 32];
@@ -108,9 +109,9 @@ impl HardwareId {
     }
 
     /// Reads the SMBIOS tables in sysfs. Only root may read them.
-    fn read_tables(&mut self, root: &Directory, memory: &mut Memory) -> FsResult<()> {
+    fn read_tables(&mut self, root: &Directory, memory: &mut Memory) -> Result<(), Errno> {
         const ENTRY: &[u8] = b"sys/firmware/dmi/tables/smbios_entry_point";
-        let entry = EntryPoint::parse(root.read(ENTRY, memory)?).ok_or(FsError::Invalid)?;
+        let entry = EntryPoint::parse(root.read(ENTRY, memory)?).ok_or(Errno::INVAL)?;
         let structures = root.read(b"sys/firmware/dmi/tables/DMI", memory)?;
         self.set_all(structures, entry.version);
         Ok(())
@@ -150,10 +151,10 @@ impl HardwareId {
     }
 
     /// Reads the SMBIOS tables of a PC from /dev/mem, for hosts whose kernel does not provide them in sysfs. Only root may do so.
-    fn read_memory(&mut self, root: &Directory, memory: &mut Memory) -> FsResult<()> {
+    fn read_memory(&mut self, root: &Directory, memory: &mut Memory) -> Result<(), Errno> {
         const NAME: &[u8] = b"dev/mem";
         let area = root.read_at(NAME, AREA_START, memory.head_mut(AREA_BYTES))?;
-        let entry = EntryPoint::find(area).ok_or(FsError::NoEntry)?;
+        let entry = EntryPoint::find(area).ok_or(Errno::NOENT)?;
         let table = memory.head_mut(FILE_BYTES_MAX.min(entry.len as usize));
         let table = root.read_at(NAME, entry.address, table)?;
         self.set_all(table, entry.version);

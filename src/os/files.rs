@@ -5,9 +5,9 @@
 #![forbid(unsafe_code)]
 
 use crate::mem::Ends as _;
+use crate::sys::Errno;
 use crate::sys::linux::fs::{self, AT_FDCWD, File, Stat};
 use crate::sys::linux::fsuid;
-use crate::vfs::{FsError, FsResult};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use core::ops::ControlFlow;
@@ -49,10 +49,9 @@ pub struct Info {
 impl Info {
     /// Reads the attributes of the entry `path` of `dir`, or of `dir` itself if `path` is empty.
     #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
-    fn of(dir: RawFd, path: &CStr) -> FsResult<Self> {
+    fn of(dir: RawFd, path: &CStr) -> Result<Self, Errno> {
         let mut buffer = MaybeUninit::uninit();
-        let stat: &Stat =
-            fs::fstatat::<FsError>(dir, path, AtFlags::SYMLINK_NOFOLLOW, &mut buffer)?;
+        let stat: &Stat = fs::fstatat::<Errno>(dir, path, AtFlags::SYMLINK_NOFOLLOW, &mut buffer)?;
         let kind = stat.st_mode >> 12 & 0o17;
         // Overflows in the year 2554.
         let written = (stat.st_mtime as u64).wrapping_mul(1_000_000_000);
@@ -77,9 +76,9 @@ impl Directory {
     ///
     /// # Errors
     /// Those of open(2).
-    pub fn open(path: &CStr) -> FsResult<Self> {
+    pub fn open(path: &CStr) -> Result<Self, Errno> {
         if crate::sys::is_bare() {
-            return Err(FsError::NotSupported);
+            return Err(Errno::OPNOTSUPP);
         }
         // A file server in the same loop may have set the file-system UID of another user.
         fsuid::restore();
@@ -95,8 +94,8 @@ impl Directory {
     /// Opens the subdirectory `name`; follows a link if `follows`.
     ///
     /// # Errors
-    /// Those of openat(2); `NotDirectory` for a file, or for a link unless `follows`.
-    pub fn directory(&self, name: &[u8], follows: bool) -> FsResult<Self> {
+    /// Those of openat(2); ENOTDIR for a file, or for a link unless `follows`.
+    pub fn directory(&self, name: &[u8], follows: bool) -> Result<Self, Errno> {
         let mut flags = FOLLOW.union(OFlags::DIRECTORY);
         flags.set(OFlags::NOFOLLOW, !follows);
         self.open_entry(name, flags).map(Self)
@@ -106,7 +105,7 @@ impl Directory {
     ///
     /// # Errors
     /// Those of fstatat(2).
-    pub fn own_info(&self) -> FsResult<Info> {
+    pub fn own_info(&self) -> Result<Info, Errno> {
         Info::of(self.0.as_raw_fd(), c"")
     }
 
@@ -114,7 +113,7 @@ impl Directory {
     ///
     /// # Errors
     /// Those of fstatat(2).
-    pub fn info(&self, name: &CStr) -> FsResult<Info> {
+    pub fn info(&self, name: &CStr) -> Result<Info, Errno> {
         Info::of(self.0.as_raw_fd(), name)
     }
 
@@ -122,11 +121,11 @@ impl Directory {
     ///
     /// # Errors
     /// Those of getdents64(2).
-    pub fn list(&self, each: &mut dyn FnMut(&CStr) -> ControlFlow<()>) -> FsResult<bool> {
+    pub fn list(&self, each: &mut dyn FnMut(&CStr) -> ControlFlow<()>) -> Result<bool, Errno> {
         fs::list(self.0.as_raw_fd(), 0, &mut |found| each(found.name))
     }
 
-    fn open_entry(&self, name: &[u8], flags: OFlags) -> FsResult<File> {
+    fn open_entry(&self, name: &[u8], flags: OFlags) -> Result<File, Errno> {
         fs::open_entry(self.0.as_raw_fd(), name, flags, 0).map(File::of)
     }
 
@@ -134,9 +133,13 @@ impl Directory {
     /// as an empty file.
     ///
     /// # Errors
-    /// `IsDirectory`; `Invalid`: neither a file nor a directory; those of open(2) and pread(2).
-    pub fn read<'o>(&self, name: &[u8], out: &'o mut [u8]) -> FsResult<&'o [u8]> {
-        let file = self.open_entry(name, FOLLOW)?;
+    /// EISDIR; EINVAL: neither a file nor a directory; those of open(2) and pread(2).
+    pub fn read<'o>(&self, name: &[u8], out: &'o mut [u8]) -> Result<&'o [u8], Errno> {
+        let file = self.open_entry(name, FOLLOW).map_err(|errno| match errno {
+            // A socket file.
+            Errno::NXIO => Errno::INVAL,
+            errno => errno,
+        })?;
         let info = Info::of(file.as_raw_fd(), c"")?;
         if info.is_device {
             return Ok(&[]);
@@ -148,22 +151,27 @@ impl Directory {
     ///
     /// # Errors
     /// Those of open(2) and pread(2).
-    pub fn read_at<'o>(&self, name: &[u8], offset: u64, out: &'o mut [u8]) -> FsResult<&'o [u8]> {
+    pub fn read_at<'o>(
+        &self,
+        name: &[u8],
+        offset: u64,
+        out: &'o mut [u8],
+    ) -> Result<&'o [u8], Errno> {
         let file = self.open_entry(name, READ)?;
-        let len = fs::pread::<FsError>(file.as_raw_fd(), offset, out)?;
+        let len = fs::pread::<Errno>(file.as_raw_fd(), offset, out)?;
         Ok(out.head(len as usize))
     }
 }
 
 /// Reads an open file if it is a regular file.
-fn read_file<'o>(file: &File, info: &Info, out: &'o mut [u8]) -> FsResult<&'o [u8]> {
+fn read_file<'o>(file: &File, info: &Info, out: &'o mut [u8]) -> Result<&'o [u8], Errno> {
     if info.is_directory {
-        return Err(FsError::IsDirectory);
+        return Err(Errno::ISDIR);
     }
     if !info.is_file {
-        return Err(FsError::Invalid);
+        return Err(Errno::INVAL);
     }
-    let len = fs::pread::<FsError>(file.as_raw_fd(), 0, out)?;
+    let len = fs::pread::<Errno>(file.as_raw_fd(), 0, out)?;
     Ok(out.head(len as usize))
 }
 
@@ -171,9 +179,9 @@ fn read_file<'o>(file: &File, info: &Info, out: &'o mut [u8]) -> FsResult<&'o [u
 ///
 /// # Errors
 /// As [`Directory::read`].
-pub fn read<'o>(path: &CStr, out: &'o mut [u8]) -> FsResult<&'o [u8]> {
+pub fn read<'o>(path: &CStr, out: &'o mut [u8]) -> Result<&'o [u8], Errno> {
     fsuid::restore();
-    let file = File::open::<FsError>(path, READ, 0)?;
+    let file = File::open::<Errno>(path, READ, 0)?;
     read_file(&file, &Info::of(file.as_raw_fd(), c"")?, out)
 }
 
@@ -185,10 +193,10 @@ pub fn exists(path: &CStr) -> bool {
 /// Checks that there is an object at `path`. Links are followed.
 ///
 /// # Errors
-/// `NotSupported` without an operating system; those of open(2).
-pub fn find(path: &CStr) -> FsResult<()> {
+/// EOPNOTSUPP without an operating system; those of open(2).
+pub fn find(path: &CStr) -> Result<(), Errno> {
     if crate::sys::is_bare() {
-        return Err(FsError::NotSupported);
+        return Err(Errno::OPNOTSUPP);
     }
     fsuid::restore();
     File::open(path, OFlags::PATH, 0).map(drop)
@@ -198,26 +206,25 @@ pub fn find(path: &CStr) -> FsResult<()> {
 ///
 /// # Errors
 /// Those of open(2), pwrite(2), fsync(2) and rename(2). `new_path` is then removed.
-pub fn replace(path: &CStr, new_path: &CStr, bytes: &[u8]) -> FsResult<()> {
-    let file = File::open::<FsError>(new_path, WRITE, 0o644)?;
-    let done =
-        fill(&file, bytes).and_then(|()| Ok(rustix::fs::renameat(CWD, new_path, CWD, path)?));
+pub fn replace(path: &CStr, new_path: &CStr, bytes: &[u8]) -> Result<(), Errno> {
+    let file = File::open::<Errno>(new_path, WRITE, 0o644)?;
+    let done = fill(&file, bytes).and_then(|()| rustix::fs::renameat(CWD, new_path, CWD, path));
     if done.is_err() {
         let _ = rustix::fs::unlinkat(CWD, new_path, AtFlags::empty());
     }
     done
 }
 
-fn fill(file: &File, bytes: &[u8]) -> FsResult<()> {
+fn fill(file: &File, bytes: &[u8]) -> Result<(), Errno> {
     let file = file.as_raw_fd();
-    let written = fs::pwrite::<FsError>(file, 0, bytes)?;
+    let written = fs::pwrite::<Errno>(file, 0, bytes)?;
     if written as usize != bytes.len() {
-        return Err(FsError::NoSpace);
+        return Err(Errno::NOSPC);
     }
     fs::fsync(file)
 }
 
 /// Creates a directory with mode 0700 unless it exists.
 pub fn make_private_directory(path: &CStr) {
-    let _ = fs::mkdirat::<FsError>(AT_FDCWD, path.to_bytes(), 0o700);
+    let _ = fs::mkdirat::<Errno>(AT_FDCWD, path.to_bytes(), 0o700);
 }

@@ -1,46 +1,45 @@
 //! Reads regular files up to a limit, also through links. Other objects, such as FIFOs, are refused without blocking.
 
-use super::super::reasons::{Reason, reason};
-use crate::drive::platform::host::files::Directory;
+use super::files::Directory;
+use crate::mem;
 use crate::sys::Errno;
-use crate::text::text;
-use crate::vfs::{FsError, FsResult};
 
 /// Largest file (bytes).
-pub(super) const FILE_BYTES_MAX: usize = 64 << 10;
+pub const FILE_BYTES_MAX: usize = 64 << 10;
 
 /// Buffer for a file, one byte longer than the limit to detect a larger file.
-pub(super) type Memory = [u8; FILE_BYTES_MAX + 1];
+pub type Memory = [u8; FILE_BYTES_MAX + 1];
 
-/// Reasons why such a file cannot be read, added to the common ones.
-pub(super) static REASONS: [Reason; 2] = [
-    reason(Errno::INVAL, text!("not a regular file")),
-    reason(Errno::FBIG, text!("longer than 64 KiB")),
-];
+/// Adds the length and the content of `bytes` to a stamp, which changes with the files that were read.
+pub fn stamped(bytes: &[u8], stamp: u64) -> u64 {
+    mem::fnv1a(stamp ^ bytes.len() as u64, bytes)
+}
 
 /// Reads a whole regular file.
 ///
 /// # Errors
-/// `TooLarge`: longer than [`FILE_BYTES_MAX`]; those of [`Directory::read`].
-pub(super) fn read<'m>(dir: &Directory, name: &[u8], memory: &'m mut Memory) -> FsResult<&'m [u8]> {
+/// EFBIG: longer than [`FILE_BYTES_MAX`]; those of [`Directory::read`].
+pub fn read<'m>(dir: &Directory, name: &[u8], memory: &'m mut Memory) -> Result<&'m [u8], Errno> {
     let bytes = dir.read(name, memory)?;
     if bytes.len() > FILE_BYTES_MAX {
-        return Err(FsError::TooLarge);
+        return Err(Errno::FBIG);
     }
     Ok(bytes)
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::super::super::reasons::check;
+pub mod tests {
+    //! Directories for tests of readers.
+
     use super::*;
     use std::path::{Path, PathBuf};
 
     /// A directory that is removed at the end of the test.
-    pub(in super::super) struct TestDir(pub(in super::super) PathBuf);
+    pub struct TestDir(pub PathBuf);
 
     impl TestDir {
-        pub(in super::super) fn new(test: &str) -> Self {
+        /// Makes an empty directory, named after a test.
+        pub fn new(test: &str) -> Self {
             let name = format!("stowaway-mdns-{}-{test}", std::process::id());
             let dir = std::env::temp_dir().join(name);
             let _ = std::fs::remove_dir_all(&dir);
@@ -49,18 +48,20 @@ pub(super) mod tests {
         }
 
         /// Creates a file and its parent directories.
-        pub(in super::super) fn put(&self, path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
+        pub fn put(&self, path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
             let path = self.0.join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, bytes).unwrap();
         }
 
-        pub(in super::super) fn fifo(&self, name: &str) {
+        /// Makes a FIFO.
+        pub fn fifo(&self, name: &str) {
             let path = self.0.join(name);
             rustix::fs::mkfifoat(rustix::fs::CWD, path.to_str().unwrap(), 0o600.into()).unwrap();
         }
 
-        pub(in super::super) fn path(&self) -> std::ffi::CString {
+        /// Its path.
+        pub fn path(&self) -> std::ffi::CString {
             std::ffi::CString::new(self.0.to_str().unwrap()).unwrap()
         }
     }
@@ -71,7 +72,8 @@ pub(super) mod tests {
         }
     }
 
-    pub(in super::super) fn memory() -> Box<Memory> {
+    /// A buffer for files.
+    pub fn memory() -> Box<Memory> {
         vec![0xaa; FILE_BYTES_MAX + 1]
             .into_boxed_slice()
             .try_into()
@@ -102,24 +104,17 @@ pub(super) mod tests {
         let some = dir.read(b"longer", &mut *memory);
         assert_eq!(some.map(<[u8]>::len), Ok(FILE_BYTES_MAX + 1));
         for (name, error) in [
-            (c"long", FsError::TooLarge),
-            (c"longer", FsError::TooLarge),
-            (c"loop", FsError::TooManyFollowed),
-            (c"to-fifo", FsError::Invalid),
-            (c"dir", FsError::IsDirectory),
-            (c"fifo", FsError::Invalid),
-            (c"socket", FsError::Access),
-            (c"none", FsError::NoEntry),
+            (c"long", Errno::FBIG),
+            (c"longer", Errno::FBIG),
+            (c"loop", Errno::LOOP),
+            (c"to-fifo", Errno::INVAL),
+            (c"dir", Errno::ISDIR),
+            (c"fifo", Errno::INVAL),
+            (c"socket", Errno::INVAL),
+            (c"none", Errno::NOENT),
         ] {
             let done = read(&dir, name.to_bytes(), &mut memory);
             assert_eq!(done, Err(error), "{name:?}");
         }
-    }
-
-    #[test]
-    fn file_reasons_match_their_errno() {
-        check(Errno::INVAL, &REASONS, "not a regular file");
-        check(Errno::FBIG, &REASONS, "64 KiB");
-        check(Errno::LOOP, &REASONS, "symbolic link");
     }
 }

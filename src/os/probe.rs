@@ -1,13 +1,14 @@
 //! Questions of `probe` to a host.
 
-pub use crate::sys::linux::interfaces::list as list_interfaces;
-pub use crate::sys::linux::probe::{
-    Loss, NAMES, Presence, can_become, loss, test, with_kernel_release,
-};
+#![forbid(unsafe_code)]
 
 use crate::sys::Errno;
-use crate::sys::linux::fs;
+use crate::sys::interface::Interfaces;
+use crate::sys::linux::optional::NAMES;
 use crate::sys::linux::sockets::open_at;
+use crate::sys::linux::{fs, interfaces, probe};
+use crate::sys::loss::{Loss, Presence};
+use crate::text::Text;
 use core::ffi::CStr;
 use core::net::{Ipv4Addr, SocketAddr};
 
@@ -38,4 +39,27 @@ pub fn port_use(port: u16) -> Use {
         Err(Errno::ADDRINUSE) => Use::Impossible,
         Err(_) => Use::Denied,
     }
+}
+
+/// Optional system calls and options, each with its name, the loss of a host that lacks it, and the result of its test.
+///
+/// A test is an error if no process can be made.
+pub fn calls() -> impl Iterator<Item = (Text, Loss, Result<Presence, Errno>)> {
+    const NAME: Text = Text::row(NAMES);
+    (0..NAMES.len()).map(|row| (NAME.plus(row as u8), probe::loss(row), probe::test(row)))
+}
+
+/// Returns true if a process of root can become `user` for good. Tried in a child process.
+pub fn can_become(user: u32) -> bool {
+    probe::can_become(user)
+}
+
+/// Calls `use_it` with the release of the kernel.
+pub fn with_kernel_release(use_it: impl FnOnce(&[u8])) {
+    probe::with_kernel_release(use_it);
+}
+
+/// Lists the interfaces of the host.
+pub fn list_interfaces(out: &mut Interfaces) {
+    interfaces::list(out);
 }

@@ -1,7 +1,7 @@
 //! Unpacks the boot module (initrd), if it is a cpio archive, into read-only files in memory.
 
-use crate::mem::parts;
-use crate::vfs::ram::{Counts, Ram};
+use super::{Counts, Ram};
+use crate::mem::{FNV_START, fnv1a, parts};
 use crate::vfs::{
     Access, CreateWhat, ExportRoot, FileTime, FsError, FsResult, Kind, Name, NewTime, Node,
     ObjectType, Rules, SetAttr, Vfs as _,
@@ -12,7 +12,7 @@ use crate::wire::cpio::{ArchiveEntry, Entries, MAGIC};
 const COMPARE_COUNT_MAX: usize = 1 << 22;
 
 /// Counts the objects and blocks that the archive needs when unpacked. `None`: no cpio archive.
-pub(super) fn counts(archive: &[u8]) -> Option<Counts> {
+pub fn counts(archive: &[u8]) -> Option<Counts> {
     archive.starts_with(MAGIC).then(|| {
         let mut counts = Counts {
             objects: 1,
@@ -28,14 +28,12 @@ pub(super) fn counts(archive: &[u8]) -> Option<Counts> {
 
 /// Returns the instance number in file handles: an FNV-1a hash of inode number, mode, mtime, size and name of every entry. So
 /// handles of another archive are rejected, and handles of the same archive stay valid after a restart.
-pub(super) fn instance(archive: &[u8]) -> u64 {
-    let mut sum = 0xcbf2_9ce4_8422_2325_u64;
+pub fn instance(archive: &[u8]) -> u64 {
+    let mut sum = FNV_START;
     for entry in Entries::new(archive).flatten() {
         let [inode, ..] = entry.identity;
         let words = [inode, entry.mode, entry.mtime, entry.data.len() as u32].map(u32::to_le_bytes);
-        for byte in words.as_flattened().iter().chain(entry.name) {
-            sum = (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-        }
+        sum = fnv1a(fnv1a(sum, words.as_flattened()), entry.name);
     }
     sum
 }
@@ -44,7 +42,7 @@ pub(super) fn instance(archive: &[u8]) -> u64 {
 ///
 /// # Errors
 /// `Invalid`: a malformed archive, or too many hard links. Errors of the tree, such as `NoEntry`: an entry precedes its directory.
-pub(super) fn unpack(ram: &mut Ram, archive: &[u8], rules: &Rules) -> FsResult<ExportRoot> {
+pub fn unpack(ram: &mut Ram, archive: &[u8], rules: &Rules) -> FsResult<ExportRoot> {
     let export = ram.export(rules);
     ram.writable = true;
     let root = ram.root(export.tag)?;

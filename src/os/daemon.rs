@@ -1,0 +1,149 @@
+//! Daemons: a process without a terminal, in the background, and its messages.
+
+#![forbid(unsafe_code)]
+
+use crate::mem::Ends as _;
+use crate::sys::Errno;
+use crate::sys::linux::daemon as log;
+use crate::sys::linux::fs::{self, File};
+use crate::sys::linux::process;
+use crate::sys::linux::sockets::{datagrams_to, datagrams_to_host};
+use crate::sys::linux::stdio::Stdio;
+use core::ffi::CStr;
+use core::net::SocketAddrV6;
+use rustix::fd::{AsFd as _, AsRawFd as _};
+use rustix::fs::{FlockOperation, OFlags};
+
+/// A path of a log file is shorter than this (bytes), so that the path of a full one fits into 255.
+pub const LOG_PATH_BYTES_MAX: usize = log::PATH_BYTES_MAX;
+
+/// Where messages go.
+#[derive(Clone, Copy, Debug)]
+pub enum Log {
+    /// The socket of the system logger (/dev/log); nowhere if the host has none.
+    System,
+    /// A system logger that receives UDP datagrams: RFC 3164, without a priority, which means user.notice.
+    Host(SocketAddrV6),
+    /// A file, whose path is shorter than [`LOG_PATH_BYTES_MAX`].
+    File(&'static CStr),
+}
+
+/// An open log.
+#[derive(Debug)]
+pub struct OpenLog {
+    file: File,
+    /// The path if the log is a file.
+    path: Option<&'static CStr>,
+}
+
+impl OpenLog {
+    /// Opens a log.
+    ///
+    /// # Errors
+    /// Those of open(2) and socket(2).
+    pub fn open(log: Log) -> Result<Self, Errno> {
+        let mut to = None;
+        let file = match log {
+            Log::System => datagrams_to(c"/dev/log").or_else(|_| open_null())?,
+            Log::Host(at) => datagrams_to_host(*at.ip(), at.port())?,
+            Log::File(path) => {
+                to = Some(path);
+                log::open_lines(path)?
+            }
+        };
+        Ok(Self { file, path: to })
+    }
+
+    /// Makes the log standard error.
+    ///
+    /// # Errors
+    /// Those of dup(2).
+    pub fn start(self) -> Result<(), Errno> {
+        log::log_to(&self.file, self.path)
+    }
+}
+
+/// Opens /dev/null.
+///
+/// # Errors
+/// Those of open(2).
+pub fn open_null() -> Result<File, Errno> {
+    File::open(c"/dev/null", OFlags::RDWR, 0)
+}
+
+/// A locked pid file. The lock ends with the last process that has the descriptor.
+#[derive(Debug)]
+pub struct PidFile(File);
+
+impl PidFile {
+    /// Opens or creates the file at `path` and locks it.
+    ///
+    /// # Errors
+    /// EBUSY: another process has locked it. ELOOP: it is a link. Those of open(2).
+    pub fn lock(path: &CStr) -> Result<Self, Errno> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
+        let file: File =
+            File::open::<Errno>(path, flags | OFlags::NONBLOCK | OFlags::NOCTTY, 0o644)?;
+        let locked = rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive);
+        locked.map_err(|_| Errno::BUSY)?;
+        Ok(Self(file))
+    }
+
+    /// Replaces the content of the file.
+    pub fn write(&self, text: &[u8]) {
+        self.clear();
+        let _ = fs::pwrite::<Errno>(self.0.as_raw_fd(), 0, text);
+    }
+
+    /// Empties the file.
+    pub fn clear(&self) {
+        let _ = fs::truncate::<Errno>(self.0.as_raw_fd(), None, 0);
+    }
+}
+
+/// Number of this process.
+pub fn process_id() -> u32 {
+    rustix::process::getpid().as_raw_pid().unsigned_abs()
+}
+
+/// Goes on in a child process, the daemon: in a session of its own, with `null` as standard input and output and `log` as standard
+/// error. The process that was started ends with status 0 when the daemon calls [`tell_ready`], or with the daemon's exit status.
+///
+/// # Errors
+/// The errors of pipe(2) and clone(2).
+pub fn detach(null: &File, log: OpenLog) -> Result<(), Errno> {
+    let (from, to) = fs::pipe()?;
+    if process::split()?.is_some() {
+        drop(to);
+        Stdio::Input.replace(from.as_raw_fd())?;
+        relay();
+    }
+    let _ = rustix::process::setsid();
+    Stdio::Input.replace(null.as_raw_fd())?;
+    Stdio::Output.replace(null.as_raw_fd())?;
+    log.start()?;
+    log::set_starter(to);
+    Ok(())
+}
+
+/// Makes the process that was started end with status 0.
+pub fn tell_ready() {
+    log::tell_ready();
+}
+
+/// Copies messages of the daemon from standard input to standard error until one has a NUL. Ends the process.
+fn relay() -> ! {
+    let buffer = &mut [0; 1024];
+    loop {
+        let len = Stdio::Input.receive(buffer);
+        let text = buffer.head(len);
+        let end = text.iter().position(|byte| *byte == 0);
+        Stdio::Error.offer(text.head(end.unwrap_or(len)));
+        if end.is_some() {
+            process::exit(0);
+        }
+        if len == 0 {
+            process::exit(process::reap_any(true).map_or(1, |(_, status)| status));
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Services of a Linux host to the roles, beside sockets and exported files: its files and logs, programs, child processes,
+//! connections of a client, process 1.
+//!
+//! Calls may block. No role imports the system calls below (`sys::linux`).
+
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "check")]
+pub mod check;
+#[cfg(any(feature = "check", feature = "nfs"))]
+pub mod client;
+#[cfg(feature = "nfs")]
+pub mod daemon;
+pub mod exec;
+pub mod files;
+#[cfg(feature = "mdns")]
+pub mod hardware;
+pub mod helper;
+pub mod init;
+#[cfg(any(feature = "http", test))]
+pub mod log_file;
+#[cfg(feature = "mdns")]
+pub mod machines;
+#[cfg(feature = "check")]
+pub mod one_shot;
+#[cfg(feature = "probe")]
+pub mod probe;
+#[cfg(feature = "mdns")]
+pub mod source;
+#[cfg(feature = "sftp-server")]
+pub mod syslog;
+pub mod watch;
+
+/// Forbids other processes of the same user to trace this one, and the kernel to dump its core.
+#[doc(alias = "PR_SET_DUMPABLE")]
+pub fn set_undumpable() {
+    crate::sys::linux::sandbox::set_undumpable();
+}
