@@ -41,24 +41,6 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
         "inline-threshold=12",
         "inline-call-penalty=30",
         "inline-memaccess-cost=3",
-        // Loop strength reduction: prefer fewer registers to fewer instructions. Spills: choose the smallest code, not the fastest.
-        // Saves 0.2 %.
-        "lsr-insns-cost=false",
-        "split-spill-mode=size",
-        // Keep two branches to the same target instead of merging their conditions, and keep branches instead of selects.
-        // Saves 0.2 %.
-        "simplifycfg-branch-fold-threshold=0",
-        "phi-node-folding-threshold=0",
-        // No partial redundancy elimination of loads: it inserts loads into predecessors. No shrink-wrapping: saving registers
-        // at function entry allows shared epilogues. Saves 0.2 %.
-        "enable-load-pre=false",
-        "enable-shrink-wrap=false",
-        "enable-gvn-hoist",
-        // Merge equal ends of blocks, even short ones and if many predecessors share them. Saves 0.1 %.
-        "tail-merge-threshold=1000",
-        "tail-merge-size=2",
-        // Schedule instructions for the fewest registers. Saves 0.1 %.
-        "pre-RA-sched=list-burr",
     ];
     if Arch::NATIVE.contains(&arch) {
         // A function that uses the red zone cannot use push/pop, which load a small constant in three bytes instead of ten.
@@ -88,8 +70,6 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
             // Run the LTO passes twice. Between them remove checks that inlining has made redundant, and move equal instructions of
             // several branches behind these (gvn-sink). Saves 1.6 %.
             "--lto-newpm-passes=lto<Oz>,function(constraint-elimination,correlated-propagation,gvn-sink,simplifycfg),lto<Oz>".into(),
-            // Merge functions with identical machine code. Saves 0.1 %.
-            "--icf=all".into(),
         ];
         for argument in arguments {
             to_linker.extend(["-mllvm".into(), format!("-{argument}")]);
