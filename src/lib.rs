@@ -18,7 +18,8 @@
 //! ```
 //!
 //! An arrow down is an import. `cargo xtask tidy` has the table of allowed imports and refuses cycles. `config` (all limits),
-//! `time`, `log` (traces), `event` (messages for people) and `text` (their constant parts) are used by all layers above `sys`.
+//! `time`, `log` (traces), `event` (messages for people) and `text` (their constant parts) are used by all layers above `sys`;
+//! `console` writes messages outside a loop.
 //!
 //! ## A request's way
 //!
@@ -145,6 +146,7 @@
 extern crate alloc;
 
 pub mod config;
+pub mod console;
 pub mod drive;
 pub mod engine;
 pub mod event;

@@ -3,21 +3,17 @@
 //! off.
 
 use super::boot_words::{LINE_BYTES, nothing_to_export, report, report_ignored, translate};
-use super::reasons::{self, Reason, reason};
 use super::serve::{self, Served};
 use super::{Fatal, USAGE, complain};
-use crate::event::Line;
+use crate::console::reasons::{self, Reason, reason};
+use crate::console::stamp_lines;
 use crate::mem;
 use crate::os::init::{self, MountResult};
-use crate::sys::{self, Args, BUILD_ID_BYTES, Errno};
+use crate::sys::{Args, BUILD_ID_BYTES, Errno};
 use crate::text::{Text, text};
 use crate::vfs::Rules;
 use crate::wire::Writer;
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicBool, Ordering};
-
-/// True in process 1 and its children after [`run`] began: console lines then have a time stamp.
-static IS_RUNNING: AtomicBool = AtomicBool::new(false);
 
 /// Serves until SIGTERM, SIGINT, Ctrl-Alt-Del or the power button, then switches the machine off.
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
@@ -25,7 +21,7 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
         let what = text!("init runs only as process 1, started by the Linux kernel");
         return Err(complain(USAGE, what, b"", Text::NOTHING));
     }
-    IS_RUNNING.store(true, Ordering::Relaxed);
+    stamp_lines();
     let card = init::prepare_machine(&mut report_module);
     if card.is_none() {
         let why = match init::has_driver(b"virtio_net") {
@@ -131,17 +127,4 @@ fn report_found(path: &CStr, found: MountResult) {
         MountResult::Nothing => text!("neither a readable disk nor a share"),
     };
     report(text!("found"), path, what);
-}
-
-/// Puts a kernel-style time stamp (seconds since boot) before a console line. `None` unless this is process 1 or its child.
-pub(super) fn stamped(line: &[u8]) -> Option<Line> {
-    if !IS_RUNNING.load(Ordering::Relaxed) {
-        return None;
-    }
-    let ms = sys::now().since(Default::default()).as_ms();
-    let mut stamped = Line::default();
-    stamped.text("[").digits(ms / 1000, 10, 1);
-    stamped.text(".").digits(ms % 1000, 10, 3).text("] ");
-    stamped.raw(line.strip_suffix(b"\n").unwrap_or(line));
-    Some(stamped)
 }

@@ -1,11 +1,15 @@
 //! Multi-call binary: `argv[0]` or the first argument selects the role. One file or folder per role.
 
 use crate::config::{self, HAS_NFS, REGION_BYTES, REGION_FIXED_BYTES};
+#[cfg(any(feature = "check", feature = "probe"))]
+use crate::console::quote;
+use crate::console::{Console, DONE, FAILED, USAGE, complain, print};
+#[cfg(feature = "flags")]
+#[allow(unused_imports, reason = "some roles have no such options")]
+use crate::console::{refuse, refuse_value};
 #[cfg(feature = "resolve")]
 use crate::engine::mdns::browser::Goal;
-use crate::event::{self, Fatal, Line, Sink};
-#[cfg(feature = "flags")]
-use crate::mem::Ends as _;
+use crate::event::{Fatal, Line, Sink as _};
 use crate::mem::{index_of, nth, parts, set_region};
 use crate::sys::{self, Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
@@ -43,8 +47,6 @@ mod nfs;
 mod probe;
 #[cfg(feature = "publish")]
 mod publish;
-#[allow(dead_code, reason = "each role uses a part of it")]
-mod reasons;
 #[cfg(feature = "resolve")]
 mod resolve;
 #[cfg(feature = "serve")]
@@ -53,8 +55,6 @@ mod serve;
 mod sftp_server;
 #[cfg(feature = "smol")]
 mod stack;
-#[cfg(any(feature = "browse", feature = "resolve"))]
-mod terminal_safe;
 
 #[cfg(bare)]
 pub use machine::boot;
@@ -182,22 +182,6 @@ fn index_of_alias(names: &[u8], name: &[u8]) -> Option<usize> {
     parts(names, b' ').position(|names| parts(names, b'|').any(is_name))
 }
 
-/// Writes a JSON string. Bytes that an event line escapes as `\NNN` are escaped in the same way.
-#[inline(never)]
-#[cfg(any(feature = "check", feature = "probe"))]
-fn quote(json: &mut crate::wire::Writer<'_>, text: &[u8]) {
-    json.put(b"\"");
-    for byte in text {
-        for letter in Line::default().escaped(&[*byte]).bytes() {
-            if matches!(letter, b'"' | b'\\') {
-                json.put(b"\\");
-            }
-            json.put(&[*letter]);
-        }
-    }
-    json.put(b"\"");
-}
-
 /// The commit of the source; `unknown` unless `cargo xtask build` compiled it.
 const COMMIT: &str = env!("STOWAWAY_COMMIT");
 const PROCESSOR: &str = if cfg!(target_arch = "x86_64") {
@@ -247,13 +231,6 @@ const FIRST_STEPS: &[Text] = &[
 
 /// Index of the selected role; see [`Role::name`].
 static SELECTED: AtomicU8 = AtomicU8::new(0);
-
-/// Exit status 0: all work is done.
-const DONE: Fatal = Fatal::Done;
-/// Exit status 1: a failure.
-const FAILED: Fatal = Fatal::Failed;
-/// Exit status 2: wrong arguments.
-const USAGE: Fatal = Fatal::Usage;
 
 /// Runs the role that the arguments select and returns the exit status. `build_id` is written at the start of a trace file.
 pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> i32 {
@@ -391,21 +368,6 @@ fn answer_help(word: &[u8], help: &[Text]) -> Result<(), Fatal> {
     Err(DONE)
 }
 
-/// Writes `bytes` to standard output. If that fails, reports the failure and exits with status 1.
-fn print(bytes: &[u8]) {
-    if !sys::print(bytes) {
-        let what = text!("standard output cannot be written");
-        sys::exit(complain(FAILED, what, b"", Text::NOTHING) as i32);
-    }
-}
-
-/// Reports one line on standard error: `what` failed, `about` which object, and `why` or the advice. Returns `status`.
-#[inline(never)]
-fn complain(status: Fatal, what: Text, about: &[u8], why: Text) -> Fatal {
-    event::report(&mut Console, what, about, why);
-    status
-}
-
 /// Reports wrong arguments of the role that runs on standard error: `what` about which word, with the option `near` that is perhaps
 /// meant. Returns [`USAGE`].
 #[inline(never)]
@@ -422,55 +384,4 @@ fn refuse_usage(what: Text, about: &[u8], near: &[u8]) -> Fatal {
     line.raw(name).say(text!(" --help"));
     Console.write_line(line.end_line());
     USAGE
-}
-
-/// Reports one line on standard error: option `word` has a wrong `value`, and `why` is the advice. Returns [`USAGE`].
-#[cfg(feature = "flags")]
-#[allow(dead_code, reason = "some roles have no such options")]
-#[inline(never)]
-fn refuse(word: &[u8], value: &[u8], why: Text) -> Fatal {
-    event::report_name(&mut Console, word, value, why);
-    USAGE
-}
-
-/// Reports one line on standard error: `option` has a wrong `value`, or none. `wanted` names the value and says which are right, with
-/// ": " between. A positional argument has no `option`. Returns [`USAGE`].
-#[cfg(feature = "flags")]
-#[inline(never)]
-fn refuse_value(option: &[u8], value: &[u8], wanted: Text) -> Fatal {
-    let (mut line, mut said) = (Line::default(), Line::default());
-    let wanted = said.say(wanted).bytes();
-    let noun = wanted.iter().position(|byte| *byte == b':').unwrap_or(0);
-    line.prefix().say(match value {
-        [] => text!("missing "),
-        _ => text!("invalid "),
-    });
-    line.raw(wanted.head(noun)).details(value, Text::NOTHING);
-    if !option.is_empty() {
-        line.text(" (").escaped(option).byte(b')');
-    }
-    line.raw(wanted.tail(noun));
-    Console.write_line(line.end_line());
-    USAGE
-}
-
-/// A sink that writes events to standard error.
-struct Console;
-
-#[cfg(feature = "network")]
-impl Console {
-    /// Returns a `'static` console. The type has no size, so nothing is allocated.
-    fn leak() -> &'static mut Self {
-        crate::mem::leak(Self)
-    }
-}
-
-impl Sink for Console {
-    fn write_line(&mut self, line: &[u8]) {
-        #[cfg(feature = "init")]
-        if let Some(mut stamped) = init::stamped(line) {
-            return sys::console(stamped.end_line());
-        }
-        sys::console(line);
-    }
 }

@@ -289,6 +289,11 @@ impl Names {
     pub const fn labels(&self, name: NameId) -> Labels<'_> {
         Labels { names: self, name }
     }
+
+    /// Iterates over the bytes of the labels of a name.
+    pub fn texts(&self, name: NameId) -> impl Iterator<Item = &[u8]> {
+        self.labels(name).map(|label| label.bytes)
+    }
 }
 
 /// Iterator over the labels of a name in the table, the first label first.

@@ -4,9 +4,9 @@
 //! reported. An event of a service waits until the program of its previous event has ended; all later events wait with it.
 
 use super::super::browse_common::Links;
-use super::super::terminal_safe::{Out, strings};
 use super::super::{Console, FAILED, Fatal, complain, refuse};
-use super::line::{KIND_LABELS, family, put_address, put_scoped};
+use super::line::{family, labels, put_address, put_scoped};
+use crate::console::terminal::{Out, strings};
 use crate::engine::mdns::browser::{Event, EventKind};
 use crate::event::{self, NO_PROCESS};
 use crate::mem::{Ends as _, parts};
@@ -120,12 +120,14 @@ pub(super) fn describe(out: &mut Out, word: &[u8], links: &Links, event: &Event<
     set(out, b"FAMILY", family(event));
     set(out, b"NAME", names.label(event.name));
     name(out, b"TYPE");
-    out.labels(names, names.parent(event.name), KIND_LABELS)
+    out.labels(&mut labels(names, names.parent(event.name)))
         .byte(0);
     if !matches!(event.kind, EventKind::Resolved | EventKind::Changed) {
         return;
     }
-    name(out, b"HOST").name(names, event.host).byte(0);
+    name(out, b"HOST")
+        .labels(&mut names.texts(event.host))
+        .byte(0);
     put_address(name(out, b"ADDRESS"), links.name(event.link), event);
     out.byte(0);
     name(out, b"ADDRESSES");

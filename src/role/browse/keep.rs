@@ -6,9 +6,9 @@
 
 use super::super::Fatal;
 use super::super::browse_common::Links;
-use super::super::reasons::{Reason, failed, reason};
-use super::super::terminal_safe::{Out, strings};
 use super::line::{Form, put_location, put_service};
+use crate::console::reasons::{Reason, failed, reason};
+use crate::console::terminal::{Out, strings};
 use crate::engine::mdns::browser::{Event, EventKind};
 use crate::mem;
 use crate::mem::{Ends as _, Parts, nth, parts};

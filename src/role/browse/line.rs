@@ -1,8 +1,9 @@
 //! Output lines for events: in columns, in fields (`-p`) as by avahi-browse(1), or in JSON.
 
 use super::super::Console;
-use super::super::terminal_safe::{Out, strings};
+use crate::console::terminal::{Out, strings};
 use crate::engine::mdns::browser::{Event, EventKind};
+use crate::engine::mdns::{NameId, Names};
 use crate::event::Sink as _;
 use crate::mem::{Ends as _, parts};
 use crate::text::{Text, text, texts};
@@ -50,7 +51,12 @@ const KIND_COLUMNS: usize = 20;
 /// Width of an interface's name (columns).
 const INTERFACE_COLUMNS: usize = 6;
 /// Number of labels in a type, without the domain.
-pub(super) const KIND_LABELS: usize = 2;
+const KIND_LABELS: usize = 2;
+
+/// The labels of a type, without the domain.
+pub(super) fn labels(names: &Names, kind: NameId) -> impl Iterator<Item = &[u8]> {
+    names.texts(kind).take(KIND_LABELS)
+}
 
 /// Common types and their names in avahi's database: each line has a type, a space and the name.
 const KINDS: Text = text!(include_str!("kinds.txt"));
@@ -93,7 +99,7 @@ pub(super) fn report_unresolved(out: &mut Out, event: &Event<'_>) {
         .put(b"Failed to resolve service '")
         .safe(names.label(event.name))
         .put(b"' of type '")
-        .labels(names, names.parent(event.name), KIND_LABELS)
+        .labels(&mut labels(names, names.parent(event.name)))
         .put(b"' in domain 'local': Timeout reached\n");
     Console.write_line(out.bytes());
 }
@@ -114,7 +120,7 @@ pub(super) fn put_service(out: &mut Out, mark: u8, interface: &[u8], event: &Eve
         kind = names.parent(kind);
     }
     let start = out.len();
-    out.labels(names, kind, KIND_LABELS);
+    out.labels(&mut labels(names, kind));
     start
 }
 
@@ -137,7 +143,8 @@ pub(super) fn put_address(out: &mut Out, interface: &[u8], event: &Event<'_>) {
 /// Writes `;local;HOST;ADDRESS;PORT;`.
 #[inline(never)]
 pub(super) fn put_location(out: &mut Out, interface: &[u8], event: &Event<'_>) {
-    out.put(b";local;").name(event.names(), event.host);
+    out.put(b";local;")
+        .labels(&mut event.names().texts(event.host));
     out.byte(b';');
     put_address(out, interface, event);
     out.byte(b';').number(event.port.into()).byte(b';');
@@ -146,7 +153,7 @@ pub(super) fn put_location(out: &mut Out, interface: &[u8], event: &Event<'_>) {
 /// Writes host, address, port and TXT of a service in columns: a line for each.
 fn put_resolved_lines(out: &mut Out, interface: &[u8], event: &Event<'_>) {
     out.put(b"\n   hostname = [")
-        .name(event.names(), event.host);
+        .labels(&mut event.names().texts(event.host));
     out.put(b"]\n   address = [");
     put_address(out, interface, event);
     out.put(b"]\n   port = [").number(event.port.into());
@@ -155,7 +162,8 @@ fn put_resolved_lines(out: &mut Out, interface: &[u8], event: &Event<'_>) {
 
 /// Writes host, address, port and TXT of a service as members of a JSON object.
 fn put_resolved_members(out: &mut Out, interface: &[u8], event: &Event<'_>) {
-    out.put(b",\"host\":\"").name(event.names(), event.host);
+    out.put(b",\"host\":\"")
+        .labels(&mut event.names().texts(event.host));
     out.put(b"\",\"address\":\"");
     put_address(out, interface, event);
     out.put(b"\",\"port\":").number(event.port.into());
@@ -209,7 +217,7 @@ impl Form {
                     out.safe(instance).pad(start, NAME_COLUMNS).byte(b' ');
                 }
                 let start = out.len();
-                out.labels(names, kind, KIND_LABELS);
+                out.labels(&mut labels(names, kind));
                 if looks_up {
                     put_kinds(out, Some(start), false);
                 }
@@ -226,7 +234,7 @@ impl Form {
                 if what != Shown::Type {
                     out.put(b",\"name\":").quoted(instance);
                 }
-                out.put(b",\"type\":\"").labels(names, kind, KIND_LABELS);
+                out.put(b",\"type\":\"").labels(&mut labels(names, kind));
                 out.put(b"\",\"domain\":\"local\"");
                 if is_resolved {
                     put_resolved_members(out, interface, event);

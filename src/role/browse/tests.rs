@@ -1,10 +1,10 @@
 //! Output lines, the file of `--keep`, and the environment of `--exec`.
 
 use super::super::browse_common::Links;
-use super::super::terminal_safe::Out;
 use super::exec::describe;
 use super::keep::{Keep, write_lost};
 use super::line::Form;
+use crate::console::terminal::Out;
 use crate::engine::mdns::Destination;
 use crate::engine::mdns::browser::tests::world::{PEER, Say, World, answer, wire};
 use crate::engine::mdns::browser::{Event, EventKind, Goal};

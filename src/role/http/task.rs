@@ -1,12 +1,12 @@
 //! The task that serves HTTP: by itself, in a process beside NFS, or in the loop of NFS.
 
-use super::super::reasons::{self, Reason, reason};
 use super::Options;
 use super::nfs::{self, Part, Protocol, Upkeep};
 use crate::config::{
     HTTP_CONNECTION_COUNT_MAX, HTTP_CONNECTION_COUNT_MIN, HTTP_STACK_COUNT_MAX, REPLY_BLOCK_COUNT,
     REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES,
 };
+use crate::console::reasons::{self, Reason, reason};
 use crate::drive::platform::network::Network;
 use crate::drive::service::{Limits, Served};
 use crate::drive::{self, Task, World};

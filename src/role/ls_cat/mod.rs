@@ -2,9 +2,9 @@
 //!
 //! The path of a file is the image's path, followed by the path inside; the image may have any name. There are no flags.
 
-use super::reasons::cannot_read;
 use super::{DONE, Fatal, USAGE, answer_help, complain, print, refuse_usage};
 use crate::config::READ_INLINE_BYTES;
+use crate::console::reasons::cannot_read;
 use crate::engine::sftp::longname::longname;
 use crate::event::Line;
 use crate::mem;

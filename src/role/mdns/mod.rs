@@ -14,12 +14,12 @@ pub(super) use options::Options;
 #[cfg(feature = "serve")]
 pub(super) use options::{FLAGS, Flag};
 
-use super::reasons::{self, Reason, reason};
 use super::{Console, FAILED, Fatal};
 use crate::config::{
     ANNOUNCED_NAME_COUNT, ANNOUNCED_NAME_COUNT_MIN, ANNOUNCED_RECORD_COUNT,
     ANNOUNCED_RECORD_COUNT_MIN, ANNOUNCED_TEXT_BYTES, ANNOUNCED_TEXT_BYTES_MIN,
 };
+use crate::console::reasons::{self, Reason, reason};
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::drive::{Task, platform};
 use crate::engine::mdns::{

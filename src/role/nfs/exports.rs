@@ -1,6 +1,6 @@
 //! Exports: from the arguments, and from files as exports(5) has them. Read at the start, and again at SIGHUP.
 
-use super::super::{DONE, FAILED, Fatal, complain, print, reasons};
+use super::super::{DONE, FAILED, Fatal, complain, print};
 use super::REASONS;
 use super::argument::{absolute, advice, refuse_names, report_doubt};
 use super::file_user::FileUser;
@@ -10,6 +10,7 @@ use crate::config::{
     CLIENT_COUNT_MAX, CLIENT_COUNT_MIN, EXPORT_PATH_BYTES_MAX, EXPORTS_FILE_BYTES_MAX,
     EXPORTS_SUBDIRECTORY, TEXTS_BYTES_MAX, TEXTS_BYTES_MIN,
 };
+use crate::console::reasons;
 use crate::engine::mount::write_hosts;
 use crate::event::Line;
 use crate::mem::{self, Ends as _, scaled};

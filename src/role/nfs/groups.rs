@@ -1,11 +1,12 @@
 //! `--manage-gids`: reads the groups of users from /etc/passwd and /etc/group at the start and at SIGHUP, as rpc.mountd does at each
 //! use.
 
-use super::super::{DONE, FAILED, Fatal, complain, reasons};
+use super::super::{DONE, FAILED, Fatal, complain};
 use super::REASONS;
 use super::file_user::FileUser;
 use super::options::Options;
 use crate::config::{ACCOUNTS_FILE_BYTES_MAX, GROUP_MEMBER_COUNT_MAX, GROUP_USER_COUNT_MAX};
+use crate::console::reasons;
 use crate::mem::{self, Ends as _, Slots};
 use crate::os::files::Directory;
 use crate::text::text;

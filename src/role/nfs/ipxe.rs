@@ -3,10 +3,10 @@
 //! An image is recognised by its kernel and initial RAM disk ([`LAYOUTS`]). Alpine and Proxmox VE cannot use an NFS root: their init
 //! scripts look for the image on a disk, or fetch it by HTTP.
 
-use super::super::reasons::cannot_read;
 use super::super::{DONE, complain, print};
 use super::argument::Exports;
 use crate::config::EXPORT_PATH_BYTES_MAX;
+use crate::console::reasons::cannot_read;
 use crate::event::Line;
 use crate::mem::{self, Ends as _};
 use crate::text::{Text, text};

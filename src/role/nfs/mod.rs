@@ -26,13 +26,13 @@ mod rpcbind;
 mod sockets;
 mod upkeep;
 
-use super::reasons::{self, Reason, own_reason, reason};
 use super::{Console, Fatal};
 use crate::config::{
     CONNECTION_COUNT_MIN, DESCRIPTOR_RESERVE, HAS_SERVE, NODE_COUNT_MAX, NODE_COUNT_MIN,
     REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES, SHARED_BYTES,
     SHARED_BYTES_MIN,
 };
+use crate::console::reasons::{self, Reason, own_reason, reason};
 use crate::drive::platform::network::Network;
 use crate::drive::service::{Limits, Served};
 use crate::drive::{Task, World, platform};

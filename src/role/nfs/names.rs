@@ -1,8 +1,9 @@
 //! Host names in exports: reads /etc/hosts and /etc/resolv.conf at the start and at SIGHUP, and runs the resolver beside the server.
 
-use super::super::{Console, Fatal, reasons};
+use super::super::{Console, Fatal};
 use super::REASONS;
 use crate::config::{HOSTS_FILE, RESOLV_CONF_BYTES_MAX, RESOLV_CONF_FILE};
+use crate::console::reasons;
 use crate::drive::names::Names;
 use crate::drive::platform::network::Network;
 use crate::drive::{Task, World, platform};

@@ -7,8 +7,8 @@
 use super::args::address;
 use super::browse_common::{self, Choice, Finder, Interfaces, Links, in_local};
 use super::flags::{Flags, flags};
-use super::terminal_safe::Out;
 use super::{DONE, FAILED, Fatal, complain, network, refuse_usage, refuse_value};
+use crate::console::terminal::Out;
 use crate::engine::mdns::LinkSet;
 use crate::engine::mdns::browser::{Event, EventKind, Goal, LOOKUP_COUNT_MAX, Lookup};
 use crate::sys::Args;
@@ -216,7 +216,7 @@ impl Finder for Asker<'_> {
                     let (out, is_service) = (self.out.clear(), event.kind == EventKind::Resolved);
                     out.put(sought.text).byte(b'\t');
                     if is_service || event.address.is_none() {
-                        out.name(names, event.host);
+                        out.labels(&mut names.texts(event.host));
                     } else {
                         out.address(event.address);
                     }

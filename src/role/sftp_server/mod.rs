@@ -6,11 +6,11 @@ mod options;
 #[cfg(any(feature = "serve", feature = "smol"))]
 mod task;
 
-use super::reasons::{self, Reason, reason};
 use super::{Console, DONE, FAILED, Fatal, complain, refuse};
 use crate::config::{
     ACCOUNT_BYTES_MAX, HANDLE_COUNT_MAX, HANDLE_DESCRIPTOR_RESERVE, HASHES_BYTES, PATH_BYTES_MAX,
 };
+use crate::console::reasons::{self, Reason, reason};
 use crate::drive::platform;
 use crate::drive::platform::host::per_connection;
 use crate::drive::platform::host::stdio::{self, Standard, StdioSession};

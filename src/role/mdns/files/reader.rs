@@ -2,11 +2,11 @@
 
 use super::super::REASONS;
 use super::{Dirs, advice};
+use crate::console::reasons;
 use crate::event::{self, Line, Sink};
 use crate::os::files::Directory;
 use crate::os::source::{self, Memory};
 use crate::os::watch::Watch;
-use crate::role::reasons;
 use crate::sys::Errno;
 use crate::text::{Text, text};
 use crate::wire::announce::{self, Draft, FileError, Flaw, Service};

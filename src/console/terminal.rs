@@ -1,7 +1,6 @@
 //! Output of names, addresses and texts from the network, escaped so that no terminal interprets control characters in them.
 
 use super::print;
-use crate::engine::mdns::{NameId, Names};
 use crate::event::Line;
 use crate::mem;
 use crate::mem::Ends as _;
@@ -13,19 +12,19 @@ use core::net::IpAddr;
 const OUT_BYTES: usize = 64 << 10;
 
 /// A buffer for one piece of output. Bytes that do not fit are dropped.
-pub(super) struct Out {
+pub struct Out {
     len: usize,
     /// True for JSON output, in which a backslash must be doubled.
-    pub(super) is_json: bool,
+    pub is_json: bool,
     /// True if link-local addresses are followed by their interface, as in `fe80::1%eth0`.
     #[cfg(feature = "browse")]
-    pub(super) has_scopes: bool,
+    pub has_scopes: bool,
     bytes: &'static mut [u8],
 }
 
 impl Out {
     /// Allocates the buffer, which is never freed. Called at start only.
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             len: 0,
             is_json: false,
@@ -35,19 +34,21 @@ impl Out {
         }
     }
 
+    /// The text in the buffer.
     #[inline(never)]
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         self.bytes.head(self.len)
     }
 
     /// Empties the buffer.
-    pub(super) const fn clear(&mut self) -> &mut Self {
+    pub const fn clear(&mut self) -> &mut Self {
         self.len = 0;
         self
     }
 
+    /// Appends a byte.
     #[inline(never)]
-    pub(super) fn byte(&mut self, byte: u8) -> &mut Self {
+    pub fn byte(&mut self, byte: u8) -> &mut Self {
         if let Some(free) = self.bytes.get_mut(self.len) {
             *free = byte;
             self.len += 1;
@@ -55,15 +56,16 @@ impl Out {
         self
     }
 
+    /// Appends bytes.
     #[inline(never)]
-    pub(super) fn put(&mut self, bytes: &[u8]) -> &mut Self {
+    pub fn put(&mut self, bytes: &[u8]) -> &mut Self {
         bytes.iter().for_each(|byte| _ = self.byte(*byte));
         self
     }
 
     /// Appends a label escaped as by avahi: letters and digits unchanged, other bytes as `\DDD`.
     #[inline(never)]
-    pub(super) fn label(&mut self, label: &[u8]) -> &mut Self {
+    pub fn label(&mut self, label: &[u8]) -> &mut Self {
         let mut buffer = [0; LABEL_TEXT_BYTES_MAX];
         let len = escape(label, &mut buffer);
         for byte in buffer.head(len) {
@@ -75,26 +77,21 @@ impl Out {
         self
     }
 
-    /// Appends the first `count` labels of a name, separated by dots.
+    /// Appends labels, separated by dots.
     #[inline(never)]
-    pub(super) fn labels(&mut self, names: &Names, name: NameId, count: usize) -> &mut Self {
-        for (index, label) in names.labels(name).take(count).enumerate() {
+    pub fn labels<'l>(&mut self, labels: &mut dyn Iterator<Item = &'l [u8]>) -> &mut Self {
+        for (index, label) in labels.enumerate() {
             if index > 0 {
                 self.byte(b'.');
             }
-            self.label(label.bytes);
+            self.label(label);
         }
         self
     }
 
-    /// Appends all labels of a name, separated by dots.
+    /// Appends an IP address, if there is one.
     #[inline(never)]
-    pub(super) fn name(&mut self, names: &Names, name: NameId) -> &mut Self {
-        self.labels(names, name, usize::MAX)
-    }
-
-    #[inline(never)]
-    pub(super) fn address(&mut self, address: Option<IpAddr>) -> &mut Self {
+    pub fn address(&mut self, address: Option<IpAddr>) -> &mut Self {
         let mut line = Line::default();
         let text = match address {
             None => return self,
@@ -104,12 +101,13 @@ impl Out {
         self.put(text.bytes())
     }
 
-    pub(super) fn number(&mut self, number: u32) -> &mut Self {
+    /// Appends a decimal number.
+    pub fn number(&mut self, number: u32) -> &mut Self {
         self.put(Line::default().number(number).bytes())
     }
 
     /// Appends a byte as `\DDD`.
-    pub(super) fn coded(&mut self, byte: u8) -> &mut Self {
+    pub fn coded(&mut self, byte: u8) -> &mut Self {
         self.byte(b'\\').put(&decimal(byte))
     }
 
@@ -135,7 +133,7 @@ impl Out {
     }
 
     /// Appends the non-empty strings of a TXT record, each in quotation marks.
-    pub(super) fn texts(&mut self, txt: &[u8]) -> &mut Self {
+    pub fn texts(&mut self, txt: &[u8]) -> &mut Self {
         for (index, text) in strings(txt).enumerate() {
             self.put(if index == 0 { b"\"" } else { b" \"" })
                 .put_safe(text, true)
@@ -145,7 +143,7 @@ impl Out {
     }
 
     /// Prints the buffer and a newline on standard output.
-    pub(super) fn print_line(&mut self) {
+    pub fn print_line(&mut self) {
         self.len = self.len.min(OUT_BYTES - 1);
         self.byte(b'\n');
         print(self.bytes());
@@ -156,18 +154,18 @@ impl Out {
 #[cfg(feature = "browse")]
 impl Out {
     /// Returns the number of bytes in the buffer.
-    pub(super) const fn len(&self) -> usize {
+    pub const fn len(&self) -> usize {
         self.len
     }
 
     /// Removes all but the first `len` bytes.
-    pub(super) fn truncate(&mut self, len: usize) {
+    pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
 
     /// Pads the text from offset `start` with spaces to `columns` UTF-8 characters.
     #[inline(never)]
-    pub(super) fn pad(&mut self, start: usize, columns: usize) -> &mut Self {
+    pub fn pad(&mut self, start: usize, columns: usize) -> &mut Self {
         let letters = self.bytes().tail(start).iter();
         let count = letters.filter(|byte| **byte & 0xc0 != 0x80).count();
         for _ in count..columns {
@@ -178,13 +176,13 @@ impl Out {
 
     /// Appends a text from the network: printable UTF-8 characters unchanged, all other bytes as `\DDD`.
     #[inline(never)]
-    pub(super) fn safe(&mut self, text: &[u8]) -> &mut Self {
+    pub fn safe(&mut self, text: &[u8]) -> &mut Self {
         self.put_safe(text, false)
     }
 
     /// Appends a JSON string. Bytes that are not valid UTF-8 are read as Latin-1.
     #[inline(never)]
-    pub(super) fn quoted(&mut self, text: &[u8]) -> &mut Self {
+    pub fn quoted(&mut self, text: &[u8]) -> &mut Self {
         self.byte(b'"');
         let mut remaining = text;
         while let Some(first) = remaining.first() {
@@ -214,7 +212,7 @@ impl Out {
 }
 
 /// Returns the non-empty strings of a TXT record.
-pub(super) fn strings(txt: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn strings(txt: &[u8]) -> impl Iterator<Item = &[u8]> {
     crate::wire::txt::Strings(txt).filter(|text| !text.is_empty())
 }
 

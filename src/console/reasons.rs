@@ -1,6 +1,7 @@
 //! Reasons and advice for failures at the start, by errno.
 
-use super::{FAILED, Fatal, complain};
+use super::{FAILED, complain};
+use crate::event::Fatal;
 use crate::event::{Line, NO_PROCESS};
 use crate::sys::Errno;
 use crate::text::{Text, text};
@@ -8,12 +9,12 @@ use crate::text::{Text, text};
 use crate::vfs::OpenFault;
 
 /// Reports that `what` failed on `about`, with the reason of `errno` from `table` or the common ones. Returns exit status 1.
-pub(super) fn failed(what: Text, about: &[u8], errno: Errno, table: &[Reason]) -> Fatal {
+pub fn failed(what: Text, about: &[u8], errno: Errno, table: &[Reason]) -> Fatal {
     failed_with(what, about, errno.raw_os_error() as u8, table)
 }
 
 /// Like [`failed`], for the number of an errno or [`FsError`](crate::vfs::FsError).
-pub(super) fn failed_with(what: Text, about: &[u8], number: u8, table: &[Reason]) -> Fatal {
+pub fn failed_with(what: Text, about: &[u8], number: u8, table: &[Reason]) -> Fatal {
     let why = why(number, table);
     let mut line = Line::default();
     line.raw(about);
@@ -28,28 +29,28 @@ const ERRNO_MAX: u8 = 133;
 
 /// An errno and its reason.
 #[derive(Clone, Copy)]
-pub(super) struct Reason(u8, Text);
+pub struct Reason(u8, Text);
 
 /// Makes a row of a table of reasons.
-pub(super) const fn reason(errno: Errno, text: Text) -> Reason {
+pub const fn reason(errno: Errno, text: Text) -> Reason {
     Reason(errno.raw_os_error() as u8, text)
 }
 
 /// Makes a row for a reason that Linux has no errno for.
 #[cfg(any(feature = "nfs", feature = "ls"))]
-pub(super) const fn own_reason(number: u8, text: Text) -> Reason {
+pub const fn own_reason(number: u8, text: Text) -> Reason {
     Reason(number, text)
 }
 
 /// Reason for an export or argument that is a file, but not an ISO image.
 #[cfg(any(feature = "nfs", feature = "ls"))]
-pub(super) const NO_IMAGE: Reason = own_reason(
+pub const NO_IMAGE: Reason = own_reason(
     OpenFault::NO_IMAGE,
     text!("neither a directory nor an ISO 9660 or UDF image"),
 );
 /// Reason for an image whose UDF file system has an unknown layout.
 #[cfg(any(feature = "nfs", feature = "ls"))]
-pub(super) const OTHER_IMAGE: Reason = own_reason(
+pub const OTHER_IMAGE: Reason = own_reason(
     OpenFault::OTHER_IMAGE,
     text!("the files are in UDF of an unknown layout; unpack the image with another program"),
 );
@@ -63,7 +64,7 @@ const FEW: Text = text!("too few file descriptors; raise the limit (ulimit -n)")
 
 /// Reports that `about`, an image or a path inside one, cannot be read because of `error`. Returns exit status 1.
 #[cfg(any(feature = "ls", feature = "ipxe"))]
-pub(super) fn cannot_read(about: &[u8], error: crate::vfs::FsError) -> Fatal {
+pub fn cannot_read(about: &[u8], error: crate::vfs::FsError) -> Fatal {
     static REASONS: [Reason; 4] = [
         NO_IMAGE,
         OTHER_IMAGE,
@@ -110,12 +111,12 @@ static COMMON: [Reason; 14] = [
 ];
 
 /// Returns the reason for an errno, as [`why`].
-pub(super) fn of(errno: Errno, table: &[Reason]) -> Text {
+pub fn of(errno: Errno, table: &[Reason]) -> Text {
     why(errno.raw_os_error() as u8, table)
 }
 
 /// Returns the reason for the error `number`: from `table`, else from [`COMMON`], else a general one.
-pub(super) fn why(number: u8, table: &[Reason]) -> Text {
+pub fn why(number: u8, table: &[Reason]) -> Text {
     for table in [table, &COMMON] {
         for Reason(row, text) in table {
             if *row == number {
@@ -126,13 +127,15 @@ pub(super) fn why(number: u8, table: &[Reason]) -> Text {
     UNKNOWN
 }
 
+/// Fails unless the reason of an errno contains `part`.
 #[cfg(test)]
-pub(super) fn check(errno: Errno, table: &[Reason], part: &str) {
+pub fn check(errno: Errno, table: &[Reason], part: &str) {
     check_number(errno.raw_os_error() as u8, table, part);
 }
 
+/// Fails unless the reason of a number contains `part`.
 #[cfg(test)]
-pub(super) fn check_number(number: u8, table: &[Reason], part: &str) {
+pub fn check_number(number: u8, table: &[Reason], part: &str) {
     let why = why(number, table).known();
     assert!(why.contains(part), "{number}: {why}");
 }

@@ -1,0 +1,128 @@
+//! Messages of the program for people: lines on standard error, and output on standard output. Tasks in a loop report events instead
+//! (`event::Events`), which arrive here, too.
+
+#[allow(dead_code, reason = "each role uses a part of it")]
+pub mod reasons;
+#[cfg(any(feature = "browse", feature = "resolve"))]
+pub mod terminal;
+
+use crate::event::{self, Fatal, Line, Sink};
+#[cfg(feature = "flags")]
+use crate::mem::Ends as _;
+use crate::sys;
+use crate::text::{Text, text};
+#[cfg(feature = "init")]
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// Exit status 0: all work is done.
+pub const DONE: Fatal = Fatal::Done;
+/// Exit status 1: a failure.
+pub const FAILED: Fatal = Fatal::Failed;
+/// Exit status 2: wrong arguments.
+pub const USAGE: Fatal = Fatal::Usage;
+
+/// Writes `bytes` to standard output. If that fails, reports the failure and exits with status 1.
+pub fn print(bytes: &[u8]) {
+    if !sys::print(bytes) {
+        let what = text!("standard output cannot be written");
+        sys::exit(complain(FAILED, what, b"", Text::NOTHING) as i32);
+    }
+}
+
+/// Reports one line on standard error: `what` failed, `about` which object, and `why` or the advice. Returns `status`.
+#[inline(never)]
+pub fn complain(status: Fatal, what: Text, about: &[u8], why: Text) -> Fatal {
+    event::report(&mut Console, what, about, why);
+    status
+}
+
+/// Writes a JSON string. Bytes that an event line escapes as `\NNN` are escaped in the same way.
+#[inline(never)]
+#[cfg(any(feature = "check", feature = "probe"))]
+pub fn quote(json: &mut crate::wire::Writer<'_>, text: &[u8]) {
+    json.put(b"\"");
+    for byte in text {
+        for letter in Line::default().escaped(&[*byte]).bytes() {
+            if matches!(letter, b'"' | b'\\') {
+                json.put(b"\\");
+            }
+            json.put(&[*letter]);
+        }
+    }
+    json.put(b"\"");
+}
+
+/// Reports one line on standard error: option `word` has a wrong `value`, and `why` is the advice. Returns [`USAGE`].
+#[cfg(feature = "flags")]
+#[allow(dead_code, reason = "some roles have no such options")]
+#[inline(never)]
+pub fn refuse(word: &[u8], value: &[u8], why: Text) -> Fatal {
+    event::report_name(&mut Console, word, value, why);
+    USAGE
+}
+
+/// Reports one line on standard error: `option` has a wrong `value`, or none. `wanted` names the value and says which are right, with
+/// ": " between. A positional argument has no `option`. Returns [`USAGE`].
+#[cfg(feature = "flags")]
+#[inline(never)]
+pub fn refuse_value(option: &[u8], value: &[u8], wanted: Text) -> Fatal {
+    let (mut line, mut said) = (Line::default(), Line::default());
+    let wanted = said.say(wanted).bytes();
+    let noun = wanted.iter().position(|byte| *byte == b':').unwrap_or(0);
+    line.prefix().say(match value {
+        [] => text!("missing "),
+        _ => text!("invalid "),
+    });
+    line.raw(wanted.head(noun)).details(value, Text::NOTHING);
+    if !option.is_empty() {
+        line.text(" (").escaped(option).byte(b')');
+    }
+    line.raw(wanted.tail(noun));
+    Console.write_line(line.end_line());
+    USAGE
+}
+
+/// A sink that writes events to standard error.
+pub struct Console;
+
+#[cfg(feature = "network")]
+impl Console {
+    /// Returns a `'static` console. The type has no size, so nothing is allocated.
+    pub fn leak() -> &'static mut Self {
+        crate::mem::leak(Self)
+    }
+}
+
+impl Sink for Console {
+    fn write_line(&mut self, line: &[u8]) {
+        #[cfg(feature = "init")]
+        if let Some(mut stamped) = stamped(line) {
+            return sys::console(stamped.end_line());
+        }
+        sys::console(line);
+    }
+}
+
+/// True if console lines begin with the time since boot.
+#[cfg(feature = "init")]
+static HAS_STAMPS: AtomicBool = AtomicBool::new(false);
+
+/// Puts the time since boot before all further console lines, as the kernel does.
+#[cfg(feature = "init")]
+pub fn stamp_lines() {
+    HAS_STAMPS.store(true, Ordering::Relaxed);
+}
+
+#[cfg(feature = "init")]
+/// Puts a kernel-style time stamp (seconds since boot) before a console line. `None` unless this is process 1 or its child.
+fn stamped(line: &[u8]) -> Option<Line> {
+    if !HAS_STAMPS.load(Ordering::Relaxed) {
+        return None;
+    }
+    let ms = sys::now().since(Default::default()).as_ms();
+    let mut stamped = Line::default();
+    stamped.text("[").digits(ms / 1000, 10, 1);
+    stamped.text(".").digits(ms % 1000, 10, 3).text("] ");
+    stamped.raw(line.strip_suffix(b"\n").unwrap_or(line));
+    Some(stamped)
+}
