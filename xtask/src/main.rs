@@ -22,7 +22,7 @@ use xtask::commands::run;
 More commands, compiled on first use; each has a --help:
   test       Run every test, from formatting to real clients
   bench      Benchmark stowaway and other servers side by side
-  size       Compare the bytes per section, crate and module with image/size.toml
+  size       Compare the files' bytes with image/size.toml; print them per crate and module
   man        Make man pages and shell completions from the tables of --help and image/man
   image      Build container images without a container engine
   release    Make everything that people download: executables, packages, images, sums

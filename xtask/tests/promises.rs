@@ -1,6 +1,6 @@
-//! Properties of the built file: static, within its size budget, no writable code.
+//! Properties of the built file: static, no writable code.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use xtask::build::loader::{Headers, PF_R, PF_W, PF_X, PT_LOAD, load};
 use xtask::build::{Arch, workspace_root};
@@ -26,29 +26,6 @@ fn segments_are_three_and_share_no_page() -> Result<()> {
         );
         let lowest = loaded[0].address.value;
         ensure!(lowest == LOWEST, "the lowest address is {lowest:#x}");
-    }
-    Ok(())
-}
-
-#[test]
-fn file_is_within_its_size_budget() -> Result<()> {
-    let path = workspace_root().join("image/size.toml");
-    let budgets =
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let budgets: toml::Table = budgets
-        .parse()
-        .with_context(|| format!("cannot parse {}", path.display()))?;
-    for arch in [Arch::X86_64, Arch::I686] {
-        let budget = budgets
-            .get(arch.name())
-            .and_then(|arch| arch.get("file")?.as_integer());
-        let budget =
-            budget.with_context(|| format!("{} has no budget for {arch:?}", path.display()))?;
-        let size = fs::metadata(binary(arch)?)?.len();
-        ensure!(
-            size <= budget.try_into()?,
-            "the file for {arch:?} has {size} bytes, more than its budget of {budget}"
-        );
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ enum Command {
     Run(run::Args),
     /// Build the finished file; the last line printed is its path
     Build(build::Args),
-    /// Compare the bytes per section, crate and module with the budgets in image/size.toml
+    /// Compare the files' bytes with the ceilings in image/size.toml; print them per section, crate and module
     Size(size::Args),
     /// Check src/ against the import table and the house rules
     Tidy(tidy::Args),

@@ -1,5 +1,5 @@
-//! `cargo xtask size`: prints the file's bytes by section, crate and module and compares them with the budgets in image/size.toml;
-//! prints what each build step saves, and the sizes of other servers installed on this machine.
+//! `cargo xtask size`: compares stowaway's files with the ceilings in image/size.toml; prints the bytes by section, crate and
+//! module, what each build step saves, and the sizes of other servers installed on this machine.
 //!
 //! Bytes are attributed by the symbols of the debug file. Bytes without a symbol (string constants, padding) have a row of their
 //! own. An inlined function counts for its caller.
@@ -13,11 +13,12 @@ use std::fs;
 
 use anyhow::{Context as _, Result, bail};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, SectionKind};
-use serde::Deserialize;
 
 use crate::build::{self, Arch, Build, Role, workspace_root};
 use table::Column;
 
+/// The file with all roles, in image/size.toml and in the tables.
+const ALL_ROLES: &str = "all roles";
 /// Processor of the sizes in the documents.
 const PAGES_ARCH: Arch = Arch::X86_64;
 
@@ -35,7 +36,7 @@ pub struct Args {
     write: bool,
 }
 
-/// Prints the tables. Fails if a budget is exceeded or the file contains code of `core::fmt`.
+/// Prints the tables. Fails if a ceiling is exceeded or a file contains code of `core::fmt`.
 pub fn main(args: Args) -> Result<()> {
     let archs = Arch::ALL
         .into_iter()
@@ -52,7 +53,7 @@ pub fn main(args: Args) -> Result<()> {
             println!("{}", table::steps(arch, &measured.columns).markdown());
         } else {
             println!("{}", table::steps(arch, &measured.columns).text());
-            measured.sizes.print(arch, &measured.budget);
+            measured.sizes.print(arch);
         }
         if arch == shown {
             let peers = peers::find_installed()?;
@@ -67,7 +68,7 @@ pub fn main(args: Args) -> Result<()> {
     refuse(&breaches)
 }
 
-/// Fails if a budget of any processor is exceeded or a file contains code of `core::fmt`. Prints no tables.
+/// Fails if a ceiling of any processor is exceeded or a file contains code of `core::fmt`. Prints no tables.
 pub fn check() -> Result<()> {
     let mut breaches = Vec::new();
     for arch in Arch::ALL {
@@ -80,14 +81,14 @@ pub fn check() -> Result<()> {
 fn role(name: &str) -> Result<Role> {
     let mut roles = Role::all().iter().copied();
     roles.find(|role| role.name() == name).with_context(|| {
-        format!("image/size.toml has a budget for the role {name:?}, which does not exist")
+        format!("image/size.toml has a ceiling for the role {name:?}, which does not exist")
     })
 }
 
-/// Sizes of one processor's files: one file for each entry of `roles` in the budget, and the file with all roles.
+/// Sizes of one processor's files: those that image/size.toml has a ceiling for.
 struct Measured {
     arch: Arch,
-    budget: Budget,
+    ceilings: Ceilings,
     /// Sizes of each file. The last column is the file with all roles.
     columns: Vec<Column>,
     /// Sizes within the file with all roles.
@@ -96,9 +97,9 @@ struct Measured {
 
 impl Measured {
     fn of(arch: Arch) -> Result<Self> {
-        let budget = Budget::of(arch)?;
+        let ceilings = ceilings(arch)?;
         let mut columns = Vec::new();
-        for name in budget.roles.keys() {
+        for name in ceilings.keys().filter(|name| *name != ALL_ROLES) {
             let roles: Result<Vec<Role>> = name.split('+').map(role).collect();
             let steps = build::build_with_steps(arch, &roles?)?.steps;
             columns.push(Column {
@@ -114,24 +115,19 @@ impl Measured {
         let file = steps.last().map_or(0, |step| step.bytes);
         let sizes = Sizes::measure(file, &linked)
             .with_context(|| format!("cannot read the symbols of {}", path.display()))?;
-        let name = "all roles".to_owned();
+        let name = ALL_ROLES.to_owned();
         columns.push(Column { name, steps });
         Ok(Self {
             arch,
-            budget,
+            ceilings,
             columns,
             sizes,
         })
     }
 
     fn breaches(&self) -> Result<Vec<String>> {
-        let mut breaches = self.sizes.breaches(self.arch, &self.budget);
-        for column in &self.columns {
-            if let Some(most) = self.budget.roles.get(&column.name) {
-                let what = format!("{} alone", column.name);
-                breaches.extend(over(self.arch, &what, column.bytes(), *most));
-            }
-        }
+        let mut breaches = exceeded(self.arch, &self.ceilings, &self.columns);
+        breaches.extend(self.sizes.formatting(self.arch));
         if self.arch == PAGES_ARCH {
             breaches.extend(pages::breaches(&self.columns)?);
         }
@@ -139,15 +135,22 @@ impl Measured {
     }
 }
 
-/// The message for a `size` above its budget `most`; None if it is within.
-fn over(arch: Arch, what: &str, size: u64, most: u64) -> Option<String> {
-    (size > most).then(|| {
-        format!(
-            "{}: {what} is {size} bytes, {} over its budget of {most} (image/size.toml)",
-            arch.name(),
-            size - most
-        )
-    })
+/// Messages for files that are larger than their ceiling. A file without a ceiling is larger than its own.
+fn exceeded(arch: Arch, ceilings: &Ceilings, columns: &[Column]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for column in columns {
+        let ceiling = ceilings.get(&column.name).copied().unwrap_or_default();
+        if column.bytes() > ceiling {
+            breaches.push(format!(
+                "{}, {}: {} bytes, {} above the ceiling of {ceiling} (image/size.toml)",
+                arch.name(),
+                column.name,
+                column.bytes(),
+                column.bytes() - ceiling
+            ));
+        }
+    }
+    breaches
 }
 
 fn refuse(breaches: &[String]) -> Result<()> {
@@ -158,28 +161,18 @@ fn refuse(breaches: &[String]) -> Result<()> {
     }
 }
 
-/// Size limits in bytes for one processor: its table in image/size.toml.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Budget {
-    file: u64,
-    #[serde(default)]
-    modules: BTreeMap<String, u64>,
-    /// Limits of files built with a subset of roles. Keys are role names joined by `+`.
-    #[serde(default)]
-    roles: BTreeMap<String, u64>,
-}
+/// Largest size in bytes of each file for one processor: its table in image/size.toml. Keys are role names joined by `+`, or
+/// [`ALL_ROLES`].
+type Ceilings = BTreeMap<String, u64>;
 
-impl Budget {
-    fn of(arch: Arch) -> Result<Self> {
-        let path = workspace_root().join("image/size.toml");
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut all: BTreeMap<String, Self> =
-            toml::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
-        all.remove(arch.name())
-            .with_context(|| format!("{} has no budget for {}", path.display(), arch.name()))
-    }
+fn ceilings(arch: Arch) -> Result<Ceilings> {
+    let path = workspace_root().join("image/size.toml");
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut all: BTreeMap<String, Ceilings> =
+        toml::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
+    all.remove(arch.name())
+        .with_context(|| format!("{} has no ceiling for {}", path.display(), arch.name()))
 }
 
 /// Sizes of the sections, crates and modules of the shipped file, in bytes.
@@ -265,51 +258,30 @@ impl Sizes {
         }
     }
 
-    fn print(&self, arch: Arch, budget: &Budget) {
-        println!("{}: {} bytes of {}", arch.name(), self.file, budget.file);
+    fn print(&self, arch: Arch) {
+        println!("{}: {} bytes", arch.name(), self.file);
         println!("  {:<24}{:>10}{:>10}", "section", "memory", "file");
         for (name, memory, file) in &self.sections {
             println!("  {name:<24}{memory:>10}{file:>10}");
         }
-        println!("  {:<24}{:>10}", "crate", "file");
-        for (name, size) in by_size(&self.crates) {
-            println!("  {name:<24}{size:>10}");
-        }
-        println!("  {:<24}{:>10}{:>10}", "module", "file", "budget");
-        for (name, size) in by_size(&self.modules) {
-            let budget = budget
-                .modules
-                .get(name)
-                .map_or_else(|| "-".to_owned(), u64::to_string);
-            println!("  {name:<24}{size:>10}{budget:>10}");
+        for (title, sizes) in [("crate", &self.crates), ("module", &self.modules)] {
+            println!("  {title:<24}{:>10}", "file");
+            for (name, size) in by_size(sizes) {
+                println!("  {name:<24}{size:>10}");
+            }
         }
         println!();
     }
 
-    fn breaches(&self, arch: Arch, budget: &Budget) -> Vec<String> {
-        let modules = budget
-            .modules
-            .iter()
-            .map(|(name, most)| match self.modules.get(name) {
-                Some(size) => over(arch, name, *size, *most),
-                None => Some(format!(
-                    "{}: image/size.toml has a budget for the module {name:?}, which does not exist",
-                    arch.name()
-                )),
-            });
-        let formatting = (!self.formatting.is_empty()).then(|| {
+    /// A message if the file contains functions of `core::fmt`.
+    fn formatting(&self, arch: Arch) -> Option<String> {
+        (!self.formatting.is_empty()).then(|| {
             format!(
                 "{}: core::fmt is linked; format without it:\n  {}",
                 arch.name(),
                 self.formatting.join("\n  ")
             )
-        });
-        [over(arch, "the file", self.file, budget.file)]
-            .into_iter()
-            .chain(modules)
-            .flatten()
-            .chain(formatting)
-            .collect()
+        })
     }
 }
 
@@ -338,6 +310,7 @@ fn by_size(sizes: &BTreeMap<String, u64>) -> Vec<(&String, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::Step;
 
     fn sizes(symbols: &[(u64, &str)]) -> Sizes {
         let (crates, modules) = (BTreeMap::new(), BTreeMap::new());
@@ -377,32 +350,25 @@ mod tests {
     }
 
     #[test]
-    fn exceeded_budgets_and_text_formatting_are_reported() {
-        let over = sizes(&[
-            (31, "stowaway::wire::xdr::padding"),
-            (5, "<u8 as core::fmt::Display>::fmt"),
-        ]);
-        let budget = |file, wire| Budget {
-            file,
-            modules: BTreeMap::from([("wire".to_owned(), wire)]),
-            roles: BTreeMap::new(),
+    fn exceeded_ceilings_and_text_formatting_are_reported() {
+        let column = |bytes| Column {
+            name: "nfs".to_owned(),
+            steps: vec![Step { name: "", bytes }],
         };
-        assert_eq!(
-            over.breaches(Arch::X86_64, &budget(1000, 31)).len(),
-            1,
-            "formatting"
-        );
-        assert_eq!(over.breaches(Arch::X86_64, &budget(999, 30)).len(), 3);
-        let fits = sizes(&[(31, "stowaway::wire::xdr::padding")]);
-        assert_eq!(fits.breaches(Arch::X86_64, &budget(1000, 31)), [""; 0]);
-        let gone = sizes(&[]);
-        assert_eq!(gone.breaches(Arch::X86_64, &budget(1000, 31)).len(), 1);
+        let ceilings = BTreeMap::from([("nfs".to_owned(), 1000)]);
+        let columns = [column(1000), column(1001)];
+        assert_eq!(exceeded(Arch::X86_64, &ceilings, &columns).len(), 1);
+        let formats = sizes(&[(5, "<u8 as core::fmt::Display>::fmt")]);
+        assert!(formats.formatting(Arch::X86_64).is_some());
+        let plain = sizes(&[(31, "stowaway::wire::xdr::padding")]);
+        assert_eq!(plain.formatting(Arch::X86_64), None);
     }
 
     #[test]
-    fn every_processor_has_a_budget() -> Result<()> {
-        Arch::ALL
-            .into_iter()
-            .try_for_each(|arch| Budget::of(arch).map(drop))
+    fn every_processor_has_a_ceiling() -> Result<()> {
+        for arch in Arch::ALL {
+            assert!(ceilings(arch)?.contains_key(ALL_ROLES), "{arch:?}");
+        }
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The sizes of stowaway's files in the documents: measured ones in README and size.md, limits in promises.md. All are for x86_64.
+//! The sizes of stowaway's files for x86_64 in README and size.md.
 
 use std::fs;
 
@@ -12,7 +12,6 @@ const MEASURED: [&str; 2] = ["README.md", "image/doc/size.md"];
 const ROW: &str = "| stowaway";
 /// Largest difference of a row from the file's size, in thousandths: not each commit needs to change the documents.
 const TOLERANCE: u64 = 10;
-const PROMISES: &str = "image/doc/promises.md";
 
 fn read(page: &str) -> Result<String> {
     fs::read_to_string(workspace_root().join(page)).with_context(|| format!("cannot read {page}"))
@@ -84,30 +83,6 @@ pub(super) fn breaches(columns: &[Column]) -> Result<Vec<String>> {
             ));
         }
     }
-    let promises = read(PROMISES)?;
-    breaches.extend(broken(&promises, columns)?);
-    Ok(breaches)
-}
-
-/// Reports rows of promises.md with a limit in KiB that is missing, or below the file's size.
-fn broken(promises: &str, columns: &[Column]) -> Result<Vec<String>> {
-    let mut breaches = Vec::new();
-    for column in columns.iter().filter(|column| column.name != "all roles") {
-        let row = promises.lines().find(|row| {
-            row.contains("`cargo xtask size`")
-                && row.split(" | ").next().map(roles).as_ref() == Some(&column.name)
-        });
-        let limit = row.and_then(|row| row.split_once(" at most ")?.1.split_once(" KiB"));
-        let (kib, _) =
-            limit.with_context(|| format!("{PROMISES} has no limit in KiB for {}", column.name))?;
-        if column.bytes() > kib.parse::<u64>()? << 10 {
-            breaches.push(format!(
-                "{} has {} bytes, more than the {kib} KiB in {PROMISES}",
-                column.name,
-                column.bytes()
-            ));
-        }
-    }
     Ok(breaches)
 }
 
@@ -117,7 +92,7 @@ mod tests {
     use crate::build::Step;
 
     #[test]
-    fn stale_sizes_and_broken_limits_are_found() -> Result<()> {
+    fn stale_sizes_are_found() -> Result<()> {
         let column = |name: &str, bytes| Column {
             name: name.into(),
             steps: vec![Step { name: "", bytes }],
@@ -130,11 +105,6 @@ mod tests {
         let mended = "| stowaway, all roles | 4,080 | 4,096 |\n";
         assert_eq!(updated(near, &columns, TOLERANCE)?, mended);
         assert!(updated("| stowaway `ls` | 1 |", &columns, 0).is_err());
-        for (kib, count) in [(1, 1), (2, 0)] {
-            let row = format!("| `nfs` and `iso` are at most {kib} KiB | `cargo xtask size` |");
-            assert_eq!(broken(&row, &columns)?.len(), count);
-        }
-        assert!(broken("", &columns).is_err());
         Ok(())
     }
 }
