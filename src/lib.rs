@@ -6,6 +6,8 @@
 //! ```text
 //!            role      the program's roles, selected by the first argument: one folder each; parses arguments, makes tasks
 //!              │
+//!           exports    the exports of a server: read from arguments and files, opened, checked again, reported
+//!              │
 //!            drive     the loop: waits once, passes network, files and buffers to each task; connections, orders; the supervisor
 //!       ┌──────┼──────┐
 //!      net   engine  vfs    network stacks · protocols without sockets · trees of files
@@ -68,8 +70,9 @@
 //! | ISO images: the format, the tree, images entered by a path | `wire/iso9660`, `vfs/iso`, `vfs/images.rs` |
 //! | UDF images: the format, the volume, the tree | `wire/udf`, `vfs/udf/open.rs`, `vfs/udf/mod.rs` |
 //! | the life of a name in multicast DNS | `engine/mdns/{claim,probe,conflict,announce,answer,goodbye}.rs` |
-//! | host names in exports: look-ups, the sockets, the comparison | `engine/names`, `drive/names.rs`, `vfs/names.rs`; `role/nfs/names.rs` reads the files |
-//! | groups of `--manage-gids`; the rpcbind that owns port 111; the mount commands | `role/nfs/{groups,rpcbind,mounting}.rs` |
+//! | host names in exports: look-ups, the sockets, the comparison | `engine/names`, `drive/names.rs`, `vfs/names.rs`; `exports/names.rs` reads the files |
+//! | why an export is read-only, missing or refused; its users, groups and mount commands | `exports/{upkeep,reports,file_user,groups,mounting}.rs`; the rules are `vfs::Rules` |
+//! | the rpcbind that owns port 111 | `role/nfs/rpcbind.rs` |
 //! | a browser's cache and questions | `engine/mdns/browser/{cache,questions}.rs` |
 //! | a new backend | a folder of `vfs` that implements its traits and passes `vfs/conformance`, a number in `vfs/node.rs`; `Tree::add` registers it (`role/nfs/mod.rs`, `task`) |
 //! | a role, a flag, an error, a fallback, a backend, a bench: every file to touch | `image/doc/contributing.md` |
@@ -150,6 +153,8 @@ pub mod console;
 pub mod drive;
 pub mod engine;
 pub mod event;
+#[cfg(feature = "nfs")]
+pub mod exports;
 pub mod log;
 pub mod mem;
 pub mod net;

@@ -24,7 +24,7 @@ pub struct Out {
 
 impl Out {
     /// Allocates the buffer, which is never freed. Called at start only.
-    pub fn new() -> Self {
+    pub fn allocate() -> Self {
         Self {
             len: 0,
             is_json: false,
@@ -79,7 +79,7 @@ impl Out {
 
     /// Appends labels, separated by dots.
     #[inline(never)]
-    pub fn labels<'l>(&mut self, labels: &mut dyn Iterator<Item = &'l [u8]>) -> &mut Self {
+    pub fn labels(&mut self, labels: &mut dyn Iterator<Item = &[u8]>) -> &mut Self {
         for (index, label) in labels.enumerate() {
             if index > 0 {
                 self.byte(b'.');
@@ -153,11 +153,6 @@ impl Out {
 /// Functions used by `browse` only.
 #[cfg(feature = "browse")]
 impl Out {
-    /// Returns the number of bytes in the buffer.
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
     /// Removes all but the first `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
@@ -238,7 +233,7 @@ mod tests {
     use super::*;
 
     fn output(write: impl Fn(&mut Out)) -> String {
-        let mut out = Out::new();
+        let mut out = Out::allocate();
         write(&mut out);
         String::from_utf8(out.bytes().to_vec()).unwrap()
     }

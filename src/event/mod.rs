@@ -280,6 +280,13 @@ impl Events {
         }
     }
 
+    /// Reports the address of a service: `what` is served there.
+    pub fn report_listening(&mut self, at: &SocketAddrV6, what: Text) {
+        let mut line = Line::default();
+        line.socket(at).say(what);
+        self.report(LISTENING, line.bytes(), Text::NOTHING);
+    }
+
     /// Reports an event of the server itself; `about` and `why` may be empty.
     pub fn report(&mut self, event: Text, about: &[u8], why: Text) {
         report(self.sink, event, about, why);

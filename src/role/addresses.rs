@@ -2,7 +2,7 @@
 //! `init`, nothing else does. Under `init` it also sets each address on the kernel's interface.
 
 use super::Fatal;
-use super::nfs::{self, Mounting};
+use super::nfs;
 use crate::drive::{Task, World};
 use crate::event::Line;
 use crate::mem;
@@ -86,8 +86,10 @@ impl Task for Addresses {
                 if address.0.is_ipv4()
                     && let Some(options) = self.mounting.take()
                 {
-                    let paths = &mut options.exports.iter().map(|export| export.path);
-                    Mounting::of(options).report(Some(address.0), paths, world.events);
+                    let paths = &mut options.exports.list.iter().map(|export| export.path);
+                    options
+                        .mounting()
+                        .report(Some(address.0), paths, world.events);
                 }
             }
         }

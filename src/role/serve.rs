@@ -215,7 +215,7 @@ pub(super) fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     let served = mem::leak(Served::default());
     served.mdns.set(Some(mdns::Options::none()));
     served.network = network::parse(&FLAGS, args, &mut |given| served.set(given))?;
-    served.nfs.check()?;
+    served.nfs.exports.check()?;
     served.http.check(&served.nfs)?;
     if let Some(announced) = served.mdns.get_mut() {
         announced.check()?;
@@ -246,8 +246,8 @@ impl Served {
     }
 
     /// Returns the exports.
-    pub(super) fn exports(&self) -> impl Iterator<Item = &nfs::ExportArgument> {
-        self.nfs.exports.iter()
+    pub(super) fn exports(&self) -> impl Iterator<Item = &crate::exports::ExportArgument> {
+        self.nfs.exports.list.iter()
     }
 
     /// Returns the host name of the arguments; empty: not given.
@@ -298,7 +298,7 @@ impl Served {
             kinds.iter().map(|kind| Child::new(kind.name())).collect();
         let run_alone = || {
             let mut bytes = 3 * (config::REGION_BYTES + config::EXPORTS_BYTES);
-            if self.nfs.manages_groups {
+            if self.nfs.exports.manages_groups {
                 bytes += config::GROUPS_BYTES;
             }
             mem::set_region(sys::region(bytes), bytes, config::REGION_FIXED_BYTES);
@@ -337,8 +337,8 @@ fn announce_exports(
     if options.address.port() == 0 {
         return;
     }
-    for (at, wanted) in options.exports.iter().enumerate() {
-        let mut earlier = options.exports.iter().take(at);
+    for (at, wanted) in options.exports.list.iter().enumerate() {
+        let mut earlier = options.exports.list.iter().take(at);
         if earlier.any(|earlier| earlier.path == wanted.path) {
             continue;
         }

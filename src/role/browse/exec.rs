@@ -136,7 +136,7 @@ pub(super) fn describe(out: &mut Out, word: &[u8], links: &Links, event: &Event<
     let keys = strings(event.txt).filter_map(txt::split);
     let mut count = 0;
     for (key, value) in keys {
-        let start = out.len();
+        let start = out.bytes().len();
         out.put(PREFIX).put(b"TXT_");
         for byte in key {
             let is_safe = byte.is_ascii_alphanumeric();
@@ -159,9 +159,9 @@ pub(super) fn describe(out: &mut Out, word: &[u8], links: &Links, event: &Event<
 /// Writes all known addresses of an event's host, with spaces between them and a NUL at the end. A link-local address has its
 /// interface: `fe80::1%eth0`.
 fn put_addresses(out: &mut Out, links: &Links, event: &Event<'_>) {
-    let first = out.len();
+    let first = out.bytes().len();
     for (link, address) in event.addresses() {
-        let start = out.len();
+        let start = out.bytes().len();
         put_scoped(out, address, links.name(link));
         // Two links to one network have the same addresses.
         let (before, new) = (out.bytes().head(start).tail(first), out.bytes().tail(start));
@@ -171,7 +171,7 @@ fn put_addresses(out: &mut Out, links: &Links, event: &Event<'_>) {
             out.byte(b' ');
         }
     }
-    out.truncate(out.len() - 1);
+    out.truncate(out.bytes().len() - 1);
     out.byte(0);
 }
 

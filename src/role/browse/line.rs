@@ -119,7 +119,7 @@ pub(super) fn put_service(out: &mut Out, mark: u8, interface: &[u8], event: &Eve
         out.label(names.label(kind)).byte(b';');
         kind = names.parent(kind);
     }
-    let start = out.len();
+    let start = out.bytes().len();
     out.labels(&mut labels(names, kind));
     start
 }
@@ -212,11 +212,11 @@ impl Form {
                 out.byte(sign).byte(b' ');
                 out.pad(2, INTERFACE_COLUMNS.saturating_sub(interface.len()));
                 out.put(interface).byte(b' ').put(family).byte(b' ');
-                let start = out.len();
+                let start = out.bytes().len();
                 if what != Shown::Type {
                     out.safe(instance).pad(start, NAME_COLUMNS).byte(b' ');
                 }
-                let start = out.len();
+                let start = out.bytes().len();
                 out.labels(&mut labels(names, kind));
                 if looks_up {
                     put_kinds(out, Some(start), false);

@@ -151,11 +151,11 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         options.set(Flag::of(given.number)?, given.value)
     })?;
     if options.lists_domains {
-        line::put_domain(&mut Out::new(), options.form);
+        line::put_domain(&mut Out::allocate(), options.form);
         return Err(DONE);
     }
     if options.lists_kinds {
-        line::put_kinds(&mut Out::new(), None, options.is_plain);
+        line::put_kinds(&mut Out::allocate(), None, options.is_plain);
         return Err(DONE);
     }
     let (goal, kind) = match (options.goal, options.kind) {
@@ -181,7 +181,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         families: 3,
     });
     let mut printer = Printer {
-        out: Out::new(),
+        out: Out::allocate(),
         now: Instant::default(),
         runner,
         keep,

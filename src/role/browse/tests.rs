@@ -74,7 +74,7 @@ fn written(out: &Out) -> String {
 
 /// Returns the output lines of a service that is announced, changes its port and says goodbye.
 fn lines(form: Form, instance: &[u8], content: &[u8]) -> Vec<String> {
-    let (mut world, mut out, mut lines) = (browsing(), Out::new(), Vec::new());
+    let (mut world, mut out, mut lines) = (browsing(), Out::allocate(), Vec::new());
     out.is_json = form == Form::Json;
     let mut each = |event: &Event<'_>| {
         if form.write(out.clear(), b"eth0", event, false).is_some() {
@@ -104,7 +104,7 @@ fn lines(form: Form, instance: &[u8], content: &[u8]) -> Vec<String> {
 #[test]
 fn link_local_addresses_have_a_scope_with_once() {
     for (has_scopes, shown) in [(true, "fe80::9%eth0"), (false, "fe80::9")] {
-        let (mut world, mut out, mut lines) = (browsing(), Out::new(), Vec::new());
+        let (mut world, mut out, mut lines) = (browsing(), Out::allocate(), Vec::new());
         out.has_scopes = has_scopes;
         let mut each = |event: &Event<'_>| {
             for form in [Form::Columns, Form::Fields, Form::Json] {
@@ -194,7 +194,7 @@ fn hostile_names_are_escaped_in_every_form() {
 
 /// Returns the program's environment for the event `pick`.
 fn environment(content: &[u8], pick: EventKind) -> Vec<Vec<u8>> {
-    let (mut world, mut out, mut found) = (browsing(), Out::new(), None);
+    let (mut world, mut out, mut found) = (browsing(), Out::allocate(), None);
     let mut each = |event: &Event<'_>| {
         if event.kind == pick {
             describe(&mut out, b"word", &Links::of("eth0", true), event);
@@ -301,7 +301,7 @@ fn without_time(line: &str) -> String {
 fn service_is_kept_until_its_goodbye() {
     let test_dir = TestDir::new("remembered");
     let path = test_dir.path("file");
-    let (links, mut out) = (Links::of("eth0", true), Out::new());
+    let (links, mut out) = (Links::of("eth0", true), Out::allocate());
     let content = txt(&[b"a=b", b"path=/srv;\x1b\"\xc3\xb6"]);
     let line = r#"eth0;IPv4;My\032Files;_nfs._tcp;local;h.local;192.0.2.9;2049;"path=/srv;\027\034\195\182""#;
     for farewell in [true, false] {
@@ -359,7 +359,7 @@ fn service_is_kept_until_its_goodbye() {
 #[test]
 fn own_link_down_keeps_services_without_output() {
     let test_dir = TestDir::new("away");
-    let mut out = Out::new();
+    let mut out = Out::allocate();
     let (mut world, mut keep) = (browsing(), Keep::read(test_dir.path("file")).unwrap());
     let links = Links::of("eth0", true);
     let mut each = |event: &Event<'_>| keep.update(Form::Fields, &mut out, &links, event);
@@ -436,7 +436,7 @@ fn malformed_lines_and_files_are_rejected() {
 #[test]
 fn present_services_evict_the_oldest_lost() {
     let test_dir = TestDir::new("buffer");
-    let (links, mut out) = (Links::of("eth0", true), Out::new());
+    let (links, mut out) = (Links::of("eth0", true), Out::allocate());
     let old: String = (0..1024)
         .map(|at| {
             format!("=;eth0;IPv4;old{at};_nfs._tcp;local;h.local;192.0.2.9;2049;1795176000;\n")
@@ -481,7 +481,7 @@ fn failed_save_leaves_the_old_file() {
 fn lost_service_is_printed_with_time_and_host() {
     let line = br#"?;eth0;IPv4;My\032F\195\182\.;_vm._tcp;local;h.local;192.0.2.9;0;1795222861;"path=/v \027\"""#;
     let lost = |form| {
-        let mut out = Out::new();
+        let mut out = Out::allocate();
         out.is_json = form == Form::Json;
         write_lost(form, &mut out, line);
         written(&out)
@@ -496,7 +496,7 @@ fn lost_service_is_printed_with_time_and_host() {
         r#"{"event":"lost","interface":"eth0","family":"IPv4","name":"My Fö.","type":"_vm._tcp","domain":"local","host":"h.local","address":"192.0.2.9","port":0,"time":1795222861,"path":"/v \u001b\""}"#
     );
     let date = |time: &str| {
-        let mut out = Out::new();
+        let mut out = Out::allocate();
         super::keep::put_date(&mut out, time.as_bytes());
         written(&out)
     };

@@ -6,6 +6,7 @@ mod task;
 use super::nfs;
 use super::{Console, Fatal, network};
 use crate::drive::platform;
+use crate::exports;
 use crate::mem;
 use crate::net::Signals;
 use crate::sys::Args;
@@ -27,14 +28,14 @@ const HELP: &[Text] = &[text!(include_str!("help.txt")), super::network::HELP];
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let arguments = mem::leak(Arguments::default());
     arguments.http.is_asked = true;
-    arguments.nfs.exports.reserve(args.remaining_count());
+    arguments.nfs.exports.list.reserve(args.remaining_count());
     let network = network::read(&FLAGS, args, &mut |given| arguments.set(given))?;
     let Arguments { http, nfs } = &*arguments;
-    nfs.check()?;
+    nfs.exports.check()?;
     http.check(nfs)?;
     let tree = platform::tree();
     if nfs.tests {
-        return nfs::show(nfs, tree);
+        return exports::show(&nfs.exports, tree);
     }
     nfs.background.run(&mut || {
         let task = task(http, nfs, Kind::Alone, &network, tree)?;

@@ -84,7 +84,7 @@ impl Arguments {
             Shared::Export => nfs::Flag::Export,
             Shared::Dir => {
                 self.http.has_dir = true;
-                return self.nfs.export_images(given.value.to_bytes());
+                return self.nfs.exports.add_images(given.value.to_bytes());
             }
         };
         self.nfs.set(flag, given.value)
@@ -149,7 +149,7 @@ impl Options {
         match (self.is_asked, self.has_root, self.access_log) {
             (false, true, _) => refused(ROOT, needs),
             (false, _, Some(_)) => refused(b"--access-log", needs),
-            (true, true, _) if !exports.is_single() => {
+            (true, true, _) if !exports.exports.is_single() => {
                 refused(ROOT, text!("needs one export on the command line"))
             }
             _ => Ok(()),
@@ -158,7 +158,7 @@ impl Options {
 
     /// The object at `/`. A DIR of `http` is that, if it is the only export.
     pub(super) fn root(&self, exports: &nfs::Options) -> Root {
-        match self.has_root || self.has_dir && exports.is_single() {
+        match self.has_root || self.has_dir && exports.exports.is_single() {
             true => Root::Single,
             false => Root::Exports,
         }
@@ -174,6 +174,7 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exports::ExportArgument;
     use crate::vfs::Rules;
 
     fn parsed(line: &'static [u8]) -> Result<Arguments, Fatal> {
@@ -212,9 +213,9 @@ mod tests {
         ] {
             let Arguments { http, nfs } = parsed(line).unwrap();
             assert_eq!(http.root(&nfs), root);
-            let has_images = |export: &nfs::ExportArgument| export.rules.has(Rules::ISOS);
+            let has_images = |export: &ExportArgument| export.rules.has(Rules::ISOS);
             let is_plain = line.starts_with(b"--export");
-            assert_eq!(nfs.exports.iter().all(has_images), !is_plain);
+            assert_eq!(nfs.exports.list.iter().all(has_images), !is_plain);
         }
         assert!(parsed(b"/srv /home --http-root").is_err());
         assert!(parsed(b"-e /exports --http-root").is_err());

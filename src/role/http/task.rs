@@ -1,7 +1,7 @@
 //! The task that serves HTTP: by itself, in a process beside NFS, or in the loop of NFS.
 
 use super::Options;
-use super::nfs::{self, Part, Protocol, Upkeep};
+use super::nfs;
 use crate::config::{
     HTTP_CONNECTION_COUNT_MAX, HTTP_CONNECTION_COUNT_MIN, HTTP_STACK_COUNT_MAX, REPLY_BLOCK_COUNT,
     REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES,
@@ -12,6 +12,7 @@ use crate::drive::service::{Limits, Served};
 use crate::drive::{self, Task, World};
 use crate::engine::http::{Health, Http};
 use crate::event::{Fatal, Sink};
+use crate::exports::{Part, Protocol, Upkeep};
 use crate::mem::{self, scaled};
 use crate::net::Signals;
 use crate::os::daemon;
@@ -83,7 +84,7 @@ pub(in super::super) fn task(
     connection_count = scaled(HTTP_CONNECTION_COUNT_MIN, connection_count);
     let mut upkeep = None;
     if !is_within {
-        let kept = upkeep.insert(Upkeep::load(exports, tree)?);
+        let kept = upkeep.insert(Upkeep::load(&exports.exports, tree)?);
         let (most, node_count) = nfs::counts(network, tree)?;
         connection_count = connection_count.min(most);
         let part = Part {
@@ -92,7 +93,10 @@ pub(in super::super) fn task(
             was_used: false,
             is_kept: sys::has_supervisor(),
             is_first: kind == Kind::Alone,
+            logs_to_file: exports.background.logs_to_file(),
         };
+        #[cfg(bare)]
+        nfs::machine::export(&exports.exports, tree)?;
         kept.open(node_count, &part, tree)?;
     }
     let log = match options.access_log {
@@ -155,7 +159,7 @@ impl Task for Server {
         if let Some(upkeep) = self.upkeep.as_ref().filter(|_| self.kind == Kind::Alone) {
             upkeep.report(world);
         }
-        nfs::report_listening(world.events, &self.at, text!(" for HTTP"));
+        world.events.report_listening(&self.at, text!(" for HTTP"));
         if self.detaches {
             daemon::tell_ready();
         }

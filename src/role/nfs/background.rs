@@ -25,7 +25,7 @@ pub(in super::super) struct Background {
 
 impl Background {
     /// Returns true if messages go to a file, which is opened again when it is full.
-    pub(super) const fn logs_to_file(&self) -> bool {
+    pub(in super::super) const fn logs_to_file(&self) -> bool {
         HAS_SERVE && matches!(self.log, Some(Log::File(_)))
     }
 

@@ -4,10 +4,11 @@
 //! scripts look for the image on a disk, or fetch it by HTTP.
 
 use super::super::{DONE, complain, print};
-use super::argument::Exports;
 use crate::config::EXPORT_PATH_BYTES_MAX;
 use crate::console::reasons::cannot_read;
 use crate::event::Line;
+use crate::exports::ExportArgument;
+use crate::mem::Slots;
 use crate::mem::{self, Ends as _};
 use crate::text::{Text, text};
 use crate::vfs::walk::{self, without_slash};
@@ -162,7 +163,7 @@ struct Script<'a> {
 
 /// Prints the iPXE script for the images in the directories of `--isos`, if there are any.
 #[inline(never)]
-pub(super) fn print_script(tree: &mut Tree, exports: &Exports) {
+pub(super) fn print_script(tree: &mut Tree, exports: &Slots<ExportArgument>) {
     if !exports.iter().any(|wanted| wanted.boots) {
         return;
     }

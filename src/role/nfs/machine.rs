@@ -1,15 +1,13 @@
 //! Exports of a machine without an operating system: ISO images on its disks and in the boot module, and files in memory.
 
 use super::super::{FAILED, Fatal, boot_words, complain};
-use super::argument::ExportArgument;
-use super::options::Options;
-use super::{cannot_export, export_errno};
 use crate::config::{
     MACHINE_BYTES_MIN, MACHINE_SMALL_BYTES, REGION_BYTES, REGION_FIXED_BYTES, STACK_FIXED_BYTES,
     STACK_HEAP_BYTES,
 };
 use crate::drive::platform::machine::{self, MODULE, Media};
 use crate::event::Events;
+use crate::exports::{ExportArgument, Wanted, cannot_export, export_errno};
 use crate::mem;
 use crate::net::link::FRAME_BYTES_MAX;
 use crate::sys::{self, Errno, bare};
@@ -67,22 +65,22 @@ pub(in super::super) fn ram_bytes() -> usize {
 }
 
 /// Adds all exports to the tree.
-pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
+pub(in super::super) fn export(wanted: &Wanted, tree: &mut Tree) -> Result<(), Fatal> {
     tree.add(
         Backend::Media,
         mem::leak(media::Media::new(Media::open(), clock)),
     );
     // A medium that cannot be exported is reported, but a server without any export ends.
     let mut first = None;
-    for (number, wanted) in options.exports.iter().enumerate() {
-        let mut earlier = options.exports.iter().take(number);
-        let added = match earlier.any(|other| other.path == wanted.path) {
+    for (number, export) in wanted.list.iter().enumerate() {
+        let mut earlier = wanted.list.iter().take(number);
+        let added = match earlier.any(|other| other.path == export.path) {
             true => {
                 let why = text!("the path is given twice; name all its options at once");
-                let path = wanted.path.to_bytes();
+                let path = export.path.to_bytes();
                 Err(complain(FAILED, text!("cannot export"), path, why))
             }
-            false => add_export(wanted, tree),
+            false => add_export(export, tree),
         };
         if let Err(status) = added {
             first = first.or(Some(status));

@@ -2,29 +2,15 @@
 //!
 //! The flags of one letter are those of unfsd(8), except -T and -D.
 
-mod argument;
 mod background;
 mod common;
-mod exports;
-mod file_user;
-#[cfg(feature = "serve")]
-mod groups;
 #[cfg(feature = "ipxe")]
 mod ipxe;
 #[cfg(bare)]
 pub(super) mod machine;
-mod mounting;
-#[cfg(feature = "mdns")]
-mod names;
-#[cfg(not(feature = "mdns"))]
-#[path = "no_names.rs"]
-mod names;
 mod options;
-mod protocol;
-mod reports;
 mod rpcbind;
 mod sockets;
-mod upkeep;
 
 use super::{Console, Fatal};
 use crate::config::{
@@ -32,49 +18,35 @@ use crate::config::{
     REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES, SHARED_BYTES,
     SHARED_BYTES_MIN,
 };
-use crate::console::reasons::{self, Reason, own_reason, reason};
+use crate::console::reasons::{self, Reason, reason};
 use crate::drive::platform::network::Network;
 use crate::drive::service::{Limits, Served};
 use crate::drive::{Task, World, platform};
 use crate::engine::programs::Programs;
 use crate::engine::sessions::Rpc;
 use crate::event::Line;
+use crate::exports::{self, Mounting, Part, Protocol, Upkeep};
 use crate::log;
 use crate::mem::{self, scaled};
 use crate::net::{NetError, Signals};
 use crate::sys::{self, Args, BUILD_ID_BYTES, Calls, Errno, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
-#[cfg(bare)]
-use crate::vfs::FsError;
-use crate::vfs::{OpenFault, Tree};
+use crate::vfs::Tree;
 use common::{Common, common};
 use core::net::SocketAddrV6;
-use mounting::LOOK_COUNT;
-#[cfg(feature = "init")]
-pub(super) use mounting::Mounting;
-#[cfg(not(feature = "init"))]
-use mounting::Mounting;
+#[cfg(feature = "serve")]
+pub(super) use options::FLAGS;
+#[cfg(feature = "http")]
+pub(super) use options::Flag;
+pub(super) use options::Options;
 use rpcbind::Rpcbind;
 #[cfg(feature = "serve")]
 pub(super) use rpcbind::end_registration;
 #[cfg(feature = "serve")]
 pub(super) use sockets::check_ports;
 #[cfg(feature = "http")]
-pub(super) use {exports::show, reports::report_listening, sockets::listen};
-
-#[cfg(feature = "http")]
-pub(super) use {protocol::Protocol, upkeep::Part, upkeep::Upkeep};
-#[cfg(not(feature = "http"))]
-use {protocol::Protocol, upkeep::Part, upkeep::Upkeep};
-
-#[cfg(feature = "init")]
-pub(super) use argument::ExportArgument;
-#[cfg(feature = "serve")]
-pub(super) use options::FLAGS;
-#[cfg(feature = "http")]
-pub(super) use options::Flag;
-pub(super) use options::Options;
+pub(super) use sockets::listen;
 
 /// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
@@ -100,7 +72,7 @@ pub(super) fn run(
     let options = &*options;
     let tree = platform::tree();
     if options.tests {
-        return exports::show(options, tree);
+        return exports::show(&options.exports, tree);
     }
     let mut serve = || {
         let task = task(options, &network, build_id, tree)?;
@@ -121,7 +93,7 @@ pub(super) fn task(
         sys::trace_to(path, build_id)
             .map_err(|errno| failed(text!("cannot write traces to"), path.to_bytes(), errno))?;
     }
-    let mut upkeep = Upkeep::load(options, tree)?;
+    let mut upkeep = Upkeep::load(&options.exports, tree)?;
     let (connection_count, node_count) = counts(network, tree)?;
     let Common {
         lock,
@@ -140,10 +112,13 @@ pub(super) fn task(
         was_used,
         is_kept,
         is_first,
+        logs_to_file: options.background.logs_to_file(),
     };
+    #[cfg(bare)]
+    machine::export(&options.exports, tree)?;
     upkeep.open(node_count, &part, tree)?;
     #[cfg(feature = "ipxe")]
-    ipxe::print_script(tree, &options.exports);
+    ipxe::print_script(tree, &options.exports.list);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
     let mut programs = Programs::new(verifier, memory, is_kept, lock, connections);
     programs.set_listener(*options.address.ip());
@@ -164,7 +139,7 @@ pub(super) fn task(
         gets_address: network.is_own(),
         mounting: None,
         look_at: Instant::NEVER,
-        look_count: LOOK_COUNT,
+        look_count: exports::LOOK_COUNT,
     }))
 }
 
@@ -273,42 +248,9 @@ fn failed(what: Text, about: &[u8], errno: Errno) -> Fatal {
     reasons::failed(what, about, errno, &REASONS)
 }
 
-/// Reason for a missing path with a comma, which perhaps has options after it.
-const AFTER_COMMA: Reason = reason(
-    Errno::NOENT,
-    text!("does not exist; options follow a colon, as in DIR:rw"),
-);
-
 /// Reasons and advice that are specific to this role.
-static REASONS: [Reason; 13] = [
-    reason(Errno::FBIG, text!("longer than 64 KiB")),
-    own_reason(
-        OpenFault::NOT_MOUNTED,
-        text!("nothing is mounted there; mount it, or remove mountpoint"),
-    ),
-    reason(
-        Errno::MSGSIZE,
-        text!("not 16 bytes long; remove the file, and a new one is created"),
-    ),
-    reason(
-        Errno::BADMSG,
-        text!("other users may access the file; run chmod 600"),
-    ),
-    own_reason(
-        OpenFault::PSEUDO,
-        text!("shows kernel state, not files; export an ordinary directory"),
-    ),
+static REASONS: [Reason; 4] = [
     reason(Errno::BUSY, text!("a running server has locked it")),
-    reasons::NO_IMAGE,
-    reasons::OTHER_IMAGE,
-    reason(
-        Errno::EXIST,
-        text!("already exported; name a directory once, or set different fsid="),
-    ),
-    reason(
-        Errno::OPNOTSUPP,
-        text!("no kernel handles for this file system or user; omit --handles"),
-    ),
     reason(
         Errno::ADDRINUSE,
         text!("the port is in use; see -n, -m and -p"),
@@ -322,22 +264,6 @@ static REASONS: [Reason; 13] = [
         text!("this host has no such address; see -l"),
     ),
 ];
-
-#[cfg(bare)]
-#[inline(never)]
-fn cannot_export(wanted: &ExportArgument, errno: Errno) -> Fatal {
-    failed(text!("cannot export"), wanted.path.to_bytes(), errno)
-}
-
-/// Returns the errno whose reason describes an error of [`Tree::export`] or [`Tree::root`].
-#[cfg(bare)]
-const fn export_errno(error: FsError) -> Errno {
-    match (error, OpenFault::of_image(error)) {
-        (FsError::Exists, _) => Errno::EXIST,
-        (_, Some(number)) => Errno::from_raw_os_error(number as i32),
-        _ => Errno::IO,
-    }
-}
 
 /// Returns the errno whose reason describes a network error.
 #[inline(never)]

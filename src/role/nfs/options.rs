@@ -2,20 +2,18 @@
 
 use super::super::args::{address, port};
 use super::super::flags::{Flags, flags};
-use super::super::{DONE, Fatal, USAGE, complain, network};
-use super::argument::{self, ExportArgument, Exports};
+use super::super::{DONE, Fatal, complain, network};
 use super::background::Background;
-use crate::config::{EXPORTS_FILE, NFS_PORT};
+use crate::config::NFS_PORT;
 use crate::drive::platform::host::loops::SharedState;
 use crate::drive::platform::network::Network;
+#[cfg(feature = "init")]
+use crate::exports::Mounting;
+use crate::exports::Wanted;
 use crate::mem::index_of;
-use crate::os::files;
 use crate::sys::Args;
 use crate::text::text;
 use crate::vfs::Form;
-#[cfg(feature = "http")]
-use crate::vfs::Rules;
-use crate::wire::exports::Flaw;
 use core::cell::Cell;
 use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
@@ -70,18 +68,10 @@ pub(in super::super) struct Options {
     pub(in super::super) address: SocketAddrV6,
     pub(super) mount_port: Option<u16>,
     pub(super) portmap: bool,
-    pub(super) form: Option<Form>,
-    pub(super) key_file: Option<&'static CStr>,
     pub(super) trace: Option<&'static CStr>,
     pub(in super::super) background: Background,
     /// True if MOUNT is not served over UDP (`-t`).
     pub(super) has_no_datagrams: bool,
-    /// True if files are accessed as the server's own user for all clients (`-s`).
-    pub(super) is_single_user: bool,
-    /// True if the host's files name the groups of users (`--manage-gids`).
-    pub(in super::super) manages_groups: bool,
-    /// The file with exports (`-e`).
-    pub(super) file: Option<&'static CStr>,
     /// True if an option of unfsd was given that has no effect here.
     is_for_unfsd: bool,
     /// True under `init`: another process sets the address, and reports the commands that mount the exports.
@@ -91,26 +81,22 @@ pub(in super::super) struct Options {
     /// Under `serve`, memory that outlives the server and is shared by all NFS processes. `None`: not under `serve`, or mmap
     /// failed.
     pub(in super::super) shared: Cell<Option<SharedState>>,
-    pub(in super::super) exports: Exports,
+    /// The exports, and how they are opened.
+    pub(in super::super) exports: Wanted,
 }
 
 impl Default for Options {
     #[inline(never)]
     fn default() -> Self {
         Self {
-            exports: Exports::default(),
+            exports: Wanted::default(),
             shared: Cell::default(),
             address: SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, NFS_PORT, 0, 0),
             mount_port: None,
             portmap: true,
-            form: None,
-            key_file: None,
             trace: None,
             background: Background::default(),
             has_no_datagrams: false,
-            is_single_user: false,
-            manages_groups: false,
-            file: None,
             is_for_unfsd: false,
             leaves_commands: false,
             tests: false,
@@ -124,11 +110,11 @@ impl Options {
     /// # Errors
     /// The exit status: wrong arguments (reported), or help was printed.
     pub(in super::super) fn read(&mut self, args: Args) -> Result<Network, Fatal> {
-        self.exports.reserve(args.remaining_count());
+        self.exports.list.reserve(args.remaining_count());
         let network = network::read(&FLAGS, args, &mut |given| {
             self.set(Flag::of(given.number)?, given.value)
         })?;
-        self.check()?;
+        self.exports.check()?;
         if self.is_for_unfsd {
             let why = text!("-b, -C, -c, -r and -w of unfsd are accepted for its scripts");
             complain(DONE, text!("options without effect"), b"", why);
@@ -136,46 +122,14 @@ impl Options {
         Ok(network)
     }
 
-    /// Reports a usage error if no export is named.
-    pub(in super::super) fn check(&self) -> Result<(), Fatal> {
-        let has_file = self
-            .exports_file()
-            .is_some_and(|path| self.file.is_some() || files::exists(path));
-        if self.exports.is_empty() && !has_file {
-            let why = text!("name a directory, as in stowaway nfs /srv, or write /etc/exports");
-            return Err(complain(USAGE, text!("nothing to export"), b"", why));
+    /// The address and the ports by which clients mount the exports.
+    #[cfg(feature = "init")]
+    pub(in super::super) fn mounting(&self) -> Mounting {
+        Mounting {
+            nfs_at: self.address,
+            mount_port: self.mount_port.unwrap_or(self.address.port()),
+            has_portmap: self.portmap,
         }
-        Ok(())
-    }
-
-    /// Adds an export of the command line. A malformed word of the list ends the process.
-    fn export(&mut self, text: &'static [u8], boots: bool) -> Option<()> {
-        match ExportArgument::parse(text, boots) {
-            Err((Flaw::Path, _)) => return None,
-            Err(flaw) => crate::sys::exit(argument::refuse_word(flaw) as i32),
-            Ok(export) => self.exports.push_more(export),
-        }
-        Some(())
-    }
-
-    /// Adds an export of the command line with the option `isos`.
-    #[cfg(feature = "http")]
-    pub(in super::super) fn export_images(&mut self, text: &'static [u8]) -> Option<()> {
-        self.export(text, false)?;
-        self.exports.last_mut()?.rules.set |= Rules::ISOS;
-        Some(())
-    }
-
-    /// Returns true if there is one export, which the command line names.
-    #[cfg(feature = "http")]
-    pub(in super::super) fn is_single(&self) -> bool {
-        self.file.is_none() && self.exports.len() == 1
-    }
-
-    /// The path of the file with exports: that of `-e`, or /etc/exports if the command line names no export.
-    pub(super) fn exports_file(&self) -> Option<&'static CStr> {
-        let default = self.exports.is_empty().then_some(EXPORTS_FILE);
-        self.file.or(default)
     }
 
     /// Calls `access` with the shared state, if any, and returns the result.
@@ -202,14 +156,14 @@ impl Options {
                 self.mount_port = None;
             }
             Flag::NoDatagrams => self.has_no_datagrams = true,
-            Flag::SingleUser => self.is_single_user = true,
+            Flag::SingleUser => self.exports.is_single_user = true,
             Flag::NoEffect | Flag::ClusterPath => self.is_for_unfsd = true,
             #[cfg(feature = "serve")]
             Flag::Foreground => self.background.detaches = false,
             #[cfg(feature = "serve")]
             Flag::Daemon => self.background.detaches = true,
             #[cfg(feature = "serve")]
-            Flag::ManageGids => self.manages_groups = true,
+            Flag::ManageGids => self.exports.manages_groups = true,
             _ if text.is_empty() => return None,
             Flag::Port => self.address.set_port(port(text)?),
             Flag::MountPort => self.mount_port = Some(port(text)?),
@@ -220,21 +174,21 @@ impl Options {
                 self.address.set_ip(address(inside.unwrap_or(text))?);
             }
             Flag::Handles => {
-                self.form = Some(match index_of(b"path kernel", text)? {
+                self.exports.form = Some(match index_of(b"path kernel", text)? {
                     0 => Form::Path,
                     _ => Form::Kernel,
                 })
             }
-            Flag::KeyFile => self.key_file = Some(value),
+            Flag::KeyFile => self.exports.key_file = Some(value),
             Flag::Trace => self.trace = Some(value),
             #[cfg(feature = "serve")]
             Flag::Log => self.background.log = Some(super::background::log(value)?),
             #[cfg(feature = "serve")]
             Flag::PidFile => self.background.pid_file = Some(value),
-            Flag::Export => self.export(text, false)?,
+            Flag::Export => self.exports.add(text, false)?,
             #[cfg(feature = "ipxe")]
-            Flag::Isos => self.export(text, true)?,
-            Flag::File => self.file = Some(value),
+            Flag::Isos => self.exports.add(text, true)?,
+            Flag::File => self.exports.file = Some(value),
         }
         Some(())
     }
@@ -244,6 +198,7 @@ impl Options {
 #[cfg(feature = "ipxe")]
 mod tests {
     use super::*;
+    use crate::exports::ExportArgument;
     use crate::vfs::Rules;
 
     #[test]
@@ -252,7 +207,7 @@ mod tests {
         options.set(Flag::Isos, c"/srv:fsid=7").unwrap();
         options.set(Flag::Export, c"/srv/x").unwrap();
         let rules = |wanted: &ExportArgument| -> Rules { wanted.rules };
-        let all = options.exports.iter();
+        let all = options.exports.list.iter();
         let parsed: Vec<_> = all
             .map(|wanted| {
                 (

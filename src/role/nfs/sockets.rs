@@ -1,10 +1,8 @@
 //! The sockets of NFS, MOUNT and the portmapper, and the table of programs that the portmapper answers from.
 
 use super::super::args::canonical;
-use super::mounting::{LOOK_INTERVAL, Mounting};
 #[cfg(feature = "serve")]
 use super::options::Options;
-use super::reports::report_listening;
 use super::rpcbind::{OURS, REGISTERED};
 use super::{Nfs, cannot_listen, failed, net_errno};
 use crate::config::HAS_SERVE;
@@ -14,6 +12,7 @@ use crate::drive::platform::host::loops;
 use crate::drive::service::Served;
 use crate::engine::programs::ProgramSet;
 use crate::event::Fatal;
+use crate::exports::{LOOK_INTERVAL, Mounting};
 use crate::net::{NetError, NetResult};
 use crate::os::daemon;
 #[cfg(feature = "serve")]
@@ -108,9 +107,11 @@ impl Nfs {
         // "listening on" has read the exports by then.
         if self.upkeep.is_first {
             self.upkeep.report(world);
-            report_listening(world.events, &nfs_at, what);
+            world.events.report_listening(&nfs_at, what);
             if separate_port.is_some() {
-                report_listening(world.events, &mount_at, text!(" for MOUNT"));
+                world
+                    .events
+                    .report_listening(&mount_at, text!(" for MOUNT"));
             }
         }
         let mut has_datagrams = false;
@@ -200,7 +201,9 @@ impl Nfs {
             }
         }
         let Err(error) = opened else {
-            report_listening(world.events, &portmap_at, text!(" for portmap"));
+            world
+                .events
+                .report_listening(&portmap_at, text!(" for portmap"));
             return true;
         };
         let registered = self.rpcbind.register(&self.rpc.programs.mappings, error);

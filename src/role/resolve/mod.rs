@@ -168,7 +168,7 @@ pub(super) fn run(args: Args, goal: Option<Goal>) -> Result<(), Fatal> {
     let mut asker = Asker {
         pending: (1 << sought.len()) - 1,
         sought,
-        out: Out::new(),
+        out: Out::allocate(),
         status: DONE,
     };
     browse_common::run(

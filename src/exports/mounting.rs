@@ -1,7 +1,5 @@
 //! The commands by which clients mount the exports, printed when the server has started and has an address.
 
-#[cfg(feature = "init")]
-use super::Options;
 use crate::event::{Events, Line};
 use crate::mem::Ends as _;
 use crate::os::files::{self, Directory};
@@ -12,9 +10,9 @@ use core::ffi::CStr;
 use core::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 
 /// Interval of the looks for an address.
-pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Number of looks after which an IPv6 address suffices.
-pub(super) const LOOK_COUNT: u8 = 10;
+pub const LOOK_COUNT: u8 = 10;
 
 /// A command of one system: the text before the source, and after it.
 struct Command {
@@ -64,28 +62,19 @@ static OTHERS: [Command; 3] = [
 
 /// The address and the ports of NFS and MOUNT.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Mounting {
+pub struct Mounting {
     /// Address and port of NFS. Unspecified: all addresses of the host.
-    pub(super) nfs_at: SocketAddrV6,
-    pub(super) mount_port: u16,
+    pub nfs_at: SocketAddrV6,
+    /// The port of MOUNT.
+    pub mount_port: u16,
     /// True if clients learn the ports from a portmapper on port 111.
-    pub(super) has_portmap: bool,
+    pub has_portmap: bool,
 }
 
 impl Mounting {
-    /// The ports that the options name.
-    #[cfg(feature = "init")]
-    pub(in super::super) fn of(options: &Options) -> Self {
-        Self {
-            nfs_at: options.address,
-            mount_port: options.mount_port.unwrap_or(options.address.port()),
-            has_portmap: options.portmap,
-        }
-    }
-
     /// Reports the command for each of `paths`. `own`: the address by which other hosts reach this one, if known; otherwise the
     /// commands have the host's name.
-    pub(in super::super) fn report(
+    pub fn report(
         self,
         own: Option<IpAddr>,
         paths: &mut dyn Iterator<Item = &CStr>,

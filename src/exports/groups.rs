@@ -1,10 +1,12 @@
 //! `--manage-gids`: reads the groups of users from /etc/passwd and /etc/group at the start and at SIGHUP, as rpc.mountd does at each
 //! use.
 
-use super::super::{DONE, FAILED, Fatal, complain};
+use crate::console::{DONE, FAILED, complain};
+use crate::event::Fatal;
+
 use super::REASONS;
+use super::Wanted;
 use super::file_user::FileUser;
-use super::options::Options;
 use crate::config::{ACCOUNTS_FILE_BYTES_MAX, GROUP_MEMBER_COUNT_MAX, GROUP_USER_COUNT_MAX};
 use crate::console::reasons;
 use crate::mem::{self, Ends as _, Slots};
@@ -34,8 +36,8 @@ pub(super) struct Groups {
 }
 
 /// Makes the server report refused users who may have more groups than they send.
-pub(super) fn watch_refusals(options: &Options, file_user: FileUser, tree: &mut Tree) {
-    let may_help = file_user == FileUser::Caller && !options.manages_groups;
+pub(super) fn watch_refusals(wanted: &Wanted, file_user: FileUser, tree: &mut Tree) {
+    let may_help = file_user == FileUser::Caller && !wanted.manages_groups;
     tree.refused_users = may_help.then(heapless::Vec::new);
 }
 
@@ -45,11 +47,11 @@ impl Groups {
     /// # Errors
     /// As [`Self::load`].
     pub(super) fn start(
-        options: &Options,
+        wanted: &Wanted,
         file_user: FileUser,
         host: &mut Host,
     ) -> Result<Option<&'static mut Self>, Fatal> {
-        if !options.manages_groups {
+        if !wanted.manages_groups {
             return Ok(None);
         }
         if file_user != FileUser::Caller {

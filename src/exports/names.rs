@@ -1,6 +1,8 @@
 //! Host names in exports: reads /etc/hosts and /etc/resolv.conf at the start and at SIGHUP, and runs the resolver beside the server.
 
-use super::super::{Console, Fatal};
+use crate::console::Console;
+use crate::event::Fatal;
+
 use super::REASONS;
 use crate::config::{HOSTS_FILE, RESOLV_CONF_BYTES_MAX, RESOLV_CONF_FILE};
 use crate::console::reasons;

@@ -2,7 +2,7 @@
 
 /// The protocol of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in super::super) enum Protocol {
+pub enum Protocol {
     /// Clients have handles, and name their users and groups.
     Nfs,
     /// Clients have paths, and are the export's anonymous user.
@@ -11,7 +11,8 @@ pub(in super::super) enum Protocol {
 }
 
 impl Protocol {
-    pub(super) const fn is_nfs(self) -> bool {
+    /// Returns true for NFS.
+    pub const fn is_nfs(self) -> bool {
         matches!(self, Self::Nfs)
     }
 }

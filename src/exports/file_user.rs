@@ -3,8 +3,10 @@
 //! A server of root acts as its callers by setfsuid(2). Where that call is missing or has no effect (gVisor, FreeBSD), it would
 //! serve all clients as root, whatever the exports say. It becomes the anonymous user instead, before it opens an export or listens.
 
-use super::super::{FAILED, Fatal, complain};
-use super::options::Options;
+use crate::console::{FAILED, complain};
+use crate::event::Fatal;
+
+use super::Wanted;
 use super::protocol::Protocol;
 use crate::event::Line;
 use crate::sys::{self, Errno};
@@ -31,12 +33,12 @@ impl FileUser {
     /// # Errors
     /// Exit status 1: exports have different anonymous users, or the process cannot become theirs; that is reported.
     pub(super) fn choose(
-        options: &Options,
+        wanted: &Wanted,
         protocol: Protocol,
         host: &mut Host,
         tree: &Tree,
     ) -> Result<Self, Fatal> {
-        if options.is_single_user {
+        if wanted.is_single_user {
             return Ok(Self::Own);
         }
         if host.act_as_callers() {

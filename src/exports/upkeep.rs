@@ -1,9 +1,9 @@
 //! The upkeep of exports: opens them at the start, again when they appear or change, and after SIGHUP. Opens no sockets.
 
-use super::exports::Files;
+use super::Wanted;
 use super::file_user::FileUser;
+use super::files::Files;
 use super::names::HostNames;
-use super::options::Options;
 use super::protocol::Protocol;
 use super::reports::{report_export, report_exports, report_nothing};
 use super::{AFTER_COMMA, REASONS, failed};
@@ -20,25 +20,30 @@ use crate::vfs::host::Host;
 use crate::vfs::{Backend, Export, Form, JobId, OpenFault, Tree};
 
 /// The place of a process among those that serve the same exports.
-pub(in super::super) struct Part {
-    pub(in super::super) protocol: Protocol,
+pub struct Part {
+    /// The protocol that it serves.
+    pub protocol: Protocol,
     /// True if several processes change the files.
-    pub(in super::super) is_shared: bool,
+    pub is_shared: bool,
     /// True if a predecessor of this process changed them.
-    pub(in super::super) was_used: bool,
+    pub was_used: bool,
     /// True if a supervisor starts the process again when it ends.
-    pub(in super::super) is_kept: bool,
+    pub is_kept: bool,
     /// True in the process that alone reports the exports.
-    pub(in super::super) is_first: bool,
+    pub is_first: bool,
+    /// True if the process opens its log file again.
+    pub logs_to_file: bool,
 }
 
 /// The exports of a server.
-pub(in super::super) struct Upkeep {
-    options: &'static Options,
+pub struct Upkeep {
+    wanted: &'static Wanted,
     protocol: Protocol,
+    /// True if the process opens its log file again.
+    logs_to_file: bool,
     form: Form,
     /// True in the process that alone reports the exports.
-    pub(super) is_first: bool,
+    pub is_first: bool,
     /// True if the process has a supervisor, and a sandbox that allows only the exports of its start.
     ends_to_widen: bool,
     /// Time of the next attempt to open missing exports.
@@ -52,15 +57,13 @@ impl Upkeep {
     ///
     /// # Errors
     /// Exit status 1: a file cannot be read or is malformed; that is reported.
-    pub(in super::super) fn load(
-        options: &'static Options,
-        tree: &mut Tree,
-    ) -> Result<Self, Fatal> {
-        let files = mem::leak(Files::new(options, tree));
-        files.load(options, tree, &mut |_, _, _| ())?;
+    pub fn load(wanted: &'static Wanted, tree: &mut Tree) -> Result<Self, Fatal> {
+        let files = mem::leak(Files::new(wanted, tree));
+        files.load(wanted, tree, &mut |_, _, _| ())?;
         Ok(Self {
-            options,
+            wanted,
             protocol: Protocol::Nfs,
+            logs_to_file: false,
             form: Form::Path,
             is_first: true,
             ends_to_widen: false,
@@ -74,16 +77,10 @@ impl Upkeep {
     ///
     /// # Errors
     /// Exit status 1: no export can be opened, and none can appear later. Each reason is reported.
-    pub(in super::super) fn open(
-        &mut self,
-        node_count: usize,
-        part: &Part,
-        tree: &mut Tree,
-    ) -> Result<(), Fatal> {
+    pub fn open(&mut self, node_count: usize, part: &Part, tree: &mut Tree) -> Result<(), Fatal> {
         (self.protocol, self.is_first) = (part.protocol, part.is_first);
+        self.logs_to_file = part.logs_to_file;
         if sys::is_bare() {
-            #[cfg(bare)]
-            super::machine::export(self.options, tree)?;
             self.files.file_user = FileUser::Own;
         } else {
             let host = mem::leak(Host::new(node_count, tree.export_count_max()));
@@ -93,7 +90,7 @@ impl Upkeep {
         }
         #[cfg(feature = "serve")]
         if self.protocol.is_nfs() {
-            super::groups::watch_refusals(self.options, self.files.file_user, tree);
+            super::groups::watch_refusals(self.wanted, self.files.file_user, tree);
         }
         self.ends_to_widen = part.is_kept && self.form == Form::Path;
         self.names = HostNames::new(self.files.name_count_max, part.is_first);
@@ -107,14 +104,14 @@ impl Upkeep {
     #[inline(always)]
     fn open_host(&mut self, host: &'static mut Host, tree: &mut Tree) -> Result<(), Fatal> {
         // The user first: another user may have no kernel handles, and may not open an exported directory.
-        let file_user = FileUser::choose(self.options, self.protocol, host, tree)?;
+        let file_user = FileUser::choose(self.wanted, self.protocol, host, tree)?;
         self.files.file_user = file_user;
         if self.protocol.is_nfs() {
             #[cfg(feature = "serve")]
             {
-                self.files.groups = super::groups::Groups::start(self.options, file_user, host)?;
+                self.files.groups = super::groups::Groups::start(self.wanted, file_user, host)?;
             }
-            self.form = choose_form(self.options, host, tree)?;
+            self.form = choose_form(self.wanted, host, tree)?;
         }
         tree.add(Backend::Host, host);
         tree.reopens = true;
@@ -133,25 +130,25 @@ impl Upkeep {
     }
 
     /// Begins the look-ups of host names, and the attempts to open missing exports.
-    pub(in super::super) fn start(&mut self, world: &mut World<'_>) {
+    pub fn start(&mut self, world: &mut World<'_>) {
         self.ends_to_widen &= self.is_confinable(world.tree);
         self.schedule_retry(world);
         self.names.start(world);
     }
 
     /// Reports the exports, and the user of file accesses.
-    pub(in super::super) fn report(&self, world: &mut World<'_>) {
+    pub fn report(&self, world: &mut World<'_>) {
         report_exports(
             world.tree,
             self.protocol,
             self.files.file_user,
             world.events,
         );
-        report_nothing(world.tree, self.options.exports_file(), world.events);
+        report_nothing(world.tree, self.wanted.files_path(), world.events);
     }
 
     /// See [`Task::add_needs`](crate::drive::Task::add_needs).
-    pub(in super::super) fn add_needs(&self, tree: &Tree, needs: &mut Needs) {
+    pub fn add_needs(&self, tree: &Tree, needs: &mut Needs) {
         // Landlock cannot be widened, and it refuses kernel handles of files that are not in the kernel's cache.
         if self.form == Form::Kernel || !self.is_confinable(tree) {
             needs.add_all_files();
@@ -168,7 +165,7 @@ impl Upkeep {
     }
 
     /// See [`Task::ready`](crate::drive::Task::ready). Returns true if `local` is a socket of the look-ups.
-    pub(in super::super) fn ready(&mut self, world: &mut World<'_>, local: u32) -> bool {
+    pub fn ready(&mut self, world: &mut World<'_>, local: u32) -> bool {
         let is_own = self.names.ready(world, local);
         if !is_own {
             self.reopen_changed(world);
@@ -177,12 +174,7 @@ impl Upkeep {
     }
 
     /// See [`Task::turn`](crate::drive::Task::turn). `ended` gets the number of each export that ends.
-    pub(in super::super) fn turn(
-        &mut self,
-        world: &mut World<'_>,
-        signals: Signals,
-        ended: &mut dyn FnMut(usize),
-    ) {
+    pub fn turn(&mut self, world: &mut World<'_>, signals: Signals, ended: &mut dyn FnMut(usize)) {
         if self.names.turn(world) {
             world.tree.end_job(JobId::NAMES);
         }
@@ -201,15 +193,15 @@ impl Upkeep {
     }
 
     /// The next time at which [`Self::turn`] has work.
-    pub(in super::super) fn poll_at(&self) -> Instant {
+    pub fn poll_at(&self) -> Instant {
         self.names.poll_at().min(self.retry_at)
     }
 
     /// Returns true if the server opens no files but those below its exports from now on.
     fn is_confinable(&self, tree: &Tree) -> bool {
-        !self.options.background.logs_to_file()
-            && self.options.exports_file().is_none()
-            && !self.options.manages_groups
+        !self.logs_to_file
+            && self.wanted.files_path().is_none()
+            && !self.wanted.manages_groups
             && !tree.exports().iter().any(|export| export.is_missing())
     }
 
@@ -222,7 +214,7 @@ impl Upkeep {
         let events = &mut *world.events;
         let loaded = self
             .files
-            .load(self.options, world.tree, &mut |number, path, was_open| {
+            .load(self.wanted, world.tree, &mut |number, path, was_open| {
                 ended(number);
                 if was_open {
                     events.report(text!("no longer exporting"), path, Text::NOTHING);
@@ -235,7 +227,7 @@ impl Upkeep {
             // The sandbox allows the files of the start only.
             world.exit = Some(Fatal::Done);
         }
-        report_nothing(world.tree, self.options.exports_file(), world.events);
+        report_nothing(world.tree, self.wanted.files_path(), world.events);
         for number in 0..world.tree.exports().len() {
             if is_exported(world.tree, number) {
                 let opened = open(world.tree, number, self.is_first);
@@ -349,20 +341,20 @@ fn is_exported(tree: &Tree, number: usize) -> bool {
 
 /// Chooses kernel handles if all exports support them and the key file is usable, else path handles. A choice of the user
 /// (`--handles`, `--key-file`) that fails is an error.
-fn choose_form(options: &Options, host: &mut Host, tree: &Tree) -> Result<Form, Fatal> {
+fn choose_form(wanted: &Wanted, host: &mut Host, tree: &Tree) -> Result<Form, Fatal> {
     let possible = |export: Export<'_>| Host::gives_kernel_handles(export.path);
-    if options.form == Some(Form::Path)
-        || options.form.is_none() && !tree.exports().iter().all(possible)
+    if wanted.form == Some(Form::Path)
+        || wanted.form.is_none() && !tree.exports().iter().all(possible)
     {
         return Ok(Form::Path);
     }
-    let path = options.key_file.unwrap_or_else(|| {
+    let path = wanted.key_file.unwrap_or_else(|| {
         // An error is ignored here: opening the key file then fails, and that is reported.
         crate::os::files::make_private_directory(KEY_DIRECTORY);
         KEY_FILE
     });
     // Falls back to path handles only if the user did not ask for kernel handles.
-    let is_required = options.form.is_some() || options.key_file.is_some();
+    let is_required = wanted.form.is_some() || wanted.key_file.is_some();
     host.may_use_paths = !is_required;
     let Err(errno) = host.use_kernel_handles(path) else {
         return Ok(Form::Kernel);

@@ -2,7 +2,7 @@
 
 use super::file_user::FileUser;
 use super::protocol::Protocol;
-use crate::event::{self, Events, Line};
+use crate::event::{Events, Line};
 use crate::mem::{Ends as _, nth, parts};
 use crate::os::files::Directory;
 use crate::sys;
@@ -11,7 +11,6 @@ use crate::vfs::{Client, Form, Rules, Tree};
 use crate::wire::exports::Hosts;
 use crate::wire::label::number;
 use core::ffi::CStr;
-use core::net::SocketAddrV6;
 
 /// Length of the part of the list of mounts that is read at a time (bytes).
 const MOUNTS_BYTES: usize = 4 << 10;
@@ -168,11 +167,4 @@ pub(super) fn report_exports(
         user.bytes(),
         why,
     );
-}
-
-/// Reports the address of a service.
-pub(in super::super) fn report_listening(events: &mut Events, at: &SocketAddrV6, what: Text) {
-    let mut line = Line::default();
-    line.socket(at).say(what);
-    events.report(event::LISTENING, line.bytes(), Text::NOTHING);
 }

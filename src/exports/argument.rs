@@ -1,9 +1,11 @@
 //! The arguments of `--export` and `--isos`: directories, and the hosts that may mount them.
 
-use super::super::{DONE, Fatal, complain, refuse};
+use crate::console::{DONE, complain, refuse};
+use crate::event::Fatal;
+
 use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_NAMES};
 use crate::event::Line;
-use crate::mem::{self, Ends as _, Slots, has_any, parts};
+use crate::mem::{self, Ends as _, has_any, parts};
 use crate::text::{text, texts};
 use crate::vfs::{Client, Rules};
 use crate::wire::Writer;
@@ -16,20 +18,17 @@ const _: () = assert!(EXPORT_PATH_BYTES_MAX == 1024);
 
 /// An export of the command line (`--export` or `--isos`).
 #[derive(Debug)]
-pub(in super::super) struct ExportArgument {
+pub struct ExportArgument {
     /// Absolute path, as clients name it in MNT.
-    pub(in super::super) path: &'static CStr,
+    pub path: &'static CStr,
     /// The rules of all hosts that it names.
-    pub(in super::super) rules: Rules,
+    pub rules: Rules,
     /// The words after the path, which are well-formed; `*` if none of them names hosts.
     words: &'static [u8],
     /// True for `--isos`: prints an iPXE script for the images in the directory.
     #[cfg_attr(not(feature = "ipxe"), expect(dead_code))]
-    pub(super) boots: bool,
+    pub boots: bool,
 }
-
-/// The exports of the command line.
-pub(super) type Exports = Slots<ExportArgument>;
 
 texts! {
     /// Returns the cause of a fault, and the correction.
@@ -94,7 +93,7 @@ impl ExportArgument {
     ///
     /// # Errors
     /// The malformed word.
-    pub(super) fn parse(text: &'static [u8], boots: bool) -> Result<Self, (Flaw, &'static [u8])> {
+    pub fn parse(text: &'static [u8], boots: bool) -> Result<Self, (Flaw, &'static [u8])> {
         let buffer = &mut [0; EXPORT_PATH_BYTES_MAX];
         let mut path = Writer::new(buffer);
         let mut rest = text;
@@ -139,7 +138,7 @@ impl ExportArgument {
     }
 
     /// The hosts that may mount the export: every host if none is named.
-    pub(super) fn clients(&self) -> impl Iterator<Item = Client<'static>> + use<> {
+    pub fn clients(&self) -> impl Iterator<Item = Client<'static>> + use<> {
         let rules = self.rules;
         let words = parts(self.words, b',').filter(|word| names_hosts(word));
         words.filter_map(move |word| {

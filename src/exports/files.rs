@@ -1,11 +1,13 @@
 //! Exports: from the arguments, and from files as exports(5) has them. Read at the start, and again at SIGHUP.
 
-use super::super::{DONE, FAILED, Fatal, complain, print};
+use crate::console::{DONE, FAILED, complain, print};
+use crate::event::Fatal;
+
 use super::REASONS;
+use super::Wanted;
 use super::argument::{absolute, advice, refuse_names, report_doubt};
 use super::file_user::FileUser;
 use super::names;
-use super::options::Options;
 use crate::config::{
     CLIENT_COUNT_MAX, CLIENT_COUNT_MIN, EXPORT_PATH_BYTES_MAX, EXPORTS_FILE_BYTES_MAX,
     EXPORTS_SUBDIRECTORY, TEXTS_BYTES_MAX, TEXTS_BYTES_MIN,
@@ -27,12 +29,12 @@ const TOO_LONG: u8 = Errno::FBIG.raw_os_error() as u8;
 /// The files. Reads them with one buffer, and collects their options without effect.
 pub(super) struct Files {
     /// Most host names.
-    pub(super) name_count_max: usize,
+    pub name_count_max: usize,
     /// The user of file accesses. A reload must not add exports that need another user.
-    pub(super) file_user: FileUser,
+    pub file_user: FileUser,
     /// The groups of users, with `--manage-gids`.
     #[cfg(feature = "serve")]
-    pub(super) groups: Option<&'static mut super::groups::Groups>,
+    pub groups: Option<&'static mut super::groups::Groups>,
     buffer: Option<&'static mut [u8]>,
     ignored: Ignored,
 }
@@ -69,12 +71,12 @@ impl Files {
     ///
     /// # Errors
     /// Exit status 1: a file cannot be read or is malformed; that is reported.
-    fn read(&mut self, options: &Options, each: Each<'_>) -> Result<(), Fatal> {
-        let Some(path) = options.exports_file() else {
+    fn read(&mut self, wanted: &Wanted, each: Each<'_>) -> Result<(), Fatal> {
+        let Some(path) = wanted.files_path() else {
             return Ok(());
         };
         self.read_file(path.to_bytes(), each)?;
-        if options.file.is_some() {
+        if wanted.file.is_some() {
             return Ok(());
         }
         // A host without the directory has no further files.
@@ -134,15 +136,15 @@ impl Files {
 
 impl Files {
     /// Makes memory in the tree for the exports of the arguments, and for the most that files may name: a reload allocates nothing.
-    pub(super) fn new(options: &Options, tree: &mut Tree) -> Self {
+    pub(super) fn new(wanted: &Wanted, tree: &mut Tree) -> Self {
         let mut room = Room::default();
-        if options.exports_file().is_some() {
+        if wanted.files_path().is_some() {
             room.entries = scaled(CLIENT_COUNT_MIN, CLIENT_COUNT_MAX);
             room.paths = room.entries;
             room.names = room.entries;
             room.bytes = scaled(TEXTS_BYTES_MIN, TEXTS_BYTES_MAX);
         }
-        for export in options.exports.iter() {
+        for export in wanted.list.iter() {
             room.paths += 1;
             room.bytes += export.path.count_bytes() + 1;
             for client in export.clients() {
@@ -171,11 +173,11 @@ impl Files {
     /// Exit status 1: a file cannot be read or is malformed; that is reported.
     pub(super) fn load(
         &mut self,
-        options: &Options,
+        wanted: &Wanted,
         tree: &mut Tree,
         ended: &mut dyn FnMut(usize, &[u8], bool),
     ) -> Result<(), Fatal> {
-        for export in options.exports.iter() {
+        for export in wanted.list.iter() {
             for client in export.clients() {
                 // There is memory for all exports of the arguments.
                 match tree.add_client(export.path.to_bytes(), &client) {
@@ -185,7 +187,7 @@ impl Files {
             }
         }
         let file_user = self.file_user;
-        let read = self.read(options, &mut |file, entry| {
+        let read = self.read(wanted, &mut |file, entry| {
             if !file_user.serves(&entry.rules) {
                 return Err(Flaw::User);
             }
@@ -232,8 +234,8 @@ impl Files {
 ///
 /// # Errors
 /// Exit status 0 after the last one; 1: a file cannot be read or is malformed; that is reported.
-pub(in super::super) fn show(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
-    Files::new(options, tree).load(options, tree, &mut |_, _, _| ())?;
+pub fn show(wanted: &Wanted, tree: &mut Tree) -> Result<(), Fatal> {
+    Files::new(wanted, tree).load(wanted, tree, &mut |_, _, _| ())?;
     for export in tree.exports().iter() {
         if let Err(errno) = files::find(export.path) {
             let path = export.path.to_bytes();
