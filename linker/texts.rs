@@ -12,17 +12,6 @@ use std::vec::IntoIter;
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
-/// Modules without a `#[cfg]` whose code the linker removes unless one of these roles is included.
-const ONLY_WITH: [(&str, &[&str]); 7] = [
-    ("engine/mount", &["nfs"]),
-    ("engine/nfs", &["nfs"]),
-    ("engine/programs", &["nfs"]),
-    ("engine/rpc", &["nfs"]),
-    ("engine/sftp", &["sftp-server"]),
-    ("event/peers", &["nfs", "smol"]),
-    ("role/nfs/background", &["serve"]),
-];
-
 /// Texts that must be adjacent in the packed table, because they are indexed by the value of an enum.
 pub(crate) type Row = Vec<String>;
 
@@ -51,11 +40,11 @@ impl Texts {
             below: src.to_path_buf(),
             ..Self::default()
         };
-        texts.file(&src.join("lib.rs"), src);
+        texts.file(&src.join("lib.rs"));
         texts
     }
 
-    fn file(&mut self, file: &Path, src: &Path) {
+    fn file(&mut self, file: &Path) {
         let text =
             fs::read_to_string(file).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
         let tokens: TokenStream = match text.parse() {
@@ -67,18 +56,13 @@ impl Texts {
             Some("lib" | "mod") => file.with_file_name(""),
             _ => file.with_extension(""),
         };
-        let module = below.strip_prefix(src).unwrap_or(&below);
-        let roles = ONLY_WITH.iter().find(|(of, _)| module.starts_with(of));
-        let is_left_out =
-            roles.is_some_and(|(_, roles)| !roles.iter().any(|role| has_feature(role)));
-        let before = (self.file.clone(), self.below.clone(), self.is_absent);
+        let before = (self.file.clone(), self.below.clone());
         (self.file, self.below) = (file.to_path_buf(), below);
-        self.is_absent |= is_left_out;
-        self.scan(tokens, src);
-        (self.file, self.below, self.is_absent) = before;
+        self.scan(tokens);
+        (self.file, self.below) = before;
     }
 
-    fn scan(&mut self, tokens: TokenStream, src: &Path) {
+    fn scan(&mut self, tokens: TokenStream) {
         let mut tokens = peekable(tokens);
         while let Some(token) = tokens.next() {
             match token {
@@ -87,10 +71,10 @@ impl Texts {
                         && is_disabled(attribute.stream())
                     {
                         let item = skip_item(&mut tokens);
-                        self.leave_out(item, src);
+                        self.leave_out(item);
                     }
                 }
-                TokenTree::Ident(word) if word == "mod" => self.module(&mut tokens, src),
+                TokenTree::Ident(word) if word == "mod" => self.module(&mut tokens),
                 TokenTree::Ident(word) => {
                     match (word.to_string().as_str(), macro_body(&mut tokens)) {
                         // Skip the name and body of a macro definition: its texts depend on the arguments.
@@ -103,25 +87,25 @@ impl Texts {
                         ("optional", Some(body)) if has_feature("probe") => {
                             self.row(literals(body.stream()))
                         }
-                        (_, Some(body)) => self.scan(body.stream(), src),
+                        (_, Some(body)) => self.scan(body.stream()),
                         _ => {}
                     }
                 }
-                TokenTree::Group(group) => self.scan(group.stream(), src),
+                TokenTree::Group(group) => self.scan(group.stream()),
                 _ => {}
             }
         }
     }
 
     /// Scans a disabled item: its texts go to `absent`.
-    fn leave_out(&mut self, item: TokenStream, src: &Path) {
+    fn leave_out(&mut self, item: TokenStream) {
         let before = core::mem::replace(&mut self.is_absent, true);
-        self.scan(item, src);
+        self.scan(item);
         self.is_absent = before;
     }
 
     /// Scans the file of a `mod name;`. An inline module is scanned like any other block.
-    fn module(&mut self, tokens: &mut Tokens, src: &Path) {
+    fn module(&mut self, tokens: &mut Tokens) {
         let Some(TokenTree::Ident(name)) = tokens.next() else {
             return;
         };
@@ -134,7 +118,7 @@ impl Texts {
                 directory.with_extension("rs")
             };
             if file.exists() {
-                self.file(&file, src);
+                self.file(&file);
             }
         }
     }

@@ -17,6 +17,7 @@
 )]
 
 use crate::event::Events;
+#[cfg(any(feature = "nfs", test, fuzzing))]
 use crate::text::Text;
 use crate::time::Instant;
 use crate::vfs::{Peer, Tree};
@@ -25,15 +26,22 @@ use core::net::Ipv6Addr;
 #[cfg(any(feature = "http", test, fuzzing))]
 pub mod http;
 pub mod mdns;
+#[cfg(any(feature = "nfs", test, fuzzing))]
 pub mod mount;
 #[cfg(any(all(feature = "nfs", feature = "mdns"), test))]
 pub mod names;
+#[cfg(any(feature = "nfs", test, fuzzing))]
 pub mod nfs;
+#[cfg(any(feature = "nfs", test, fuzzing))]
 pub mod portmap;
+#[cfg(any(feature = "nfs", test, fuzzing))]
 pub mod programs;
+#[cfg(any(feature = "nfs", test, fuzzing))]
 pub mod rpc;
 pub mod service;
+#[cfg(any(feature = "nfs", test, fuzzing))]
 pub mod sessions;
+#[cfg(any(feature = "sftp-server", feature = "ls", test, fuzzing))]
 pub mod sftp;
 #[cfg(any(test, fuzzing))]
 pub mod testing;
@@ -52,6 +60,7 @@ pub struct Cx<'a> {
     pub events: &'a mut Events,
 }
 
+#[cfg(any(feature = "nfs", test, fuzzing))]
 impl Cx<'_> {
     /// Reports an event of this client, with its subject and the reason.
     fn report(&mut self, event: Text, about: &[u8], why: Text) {

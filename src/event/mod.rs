@@ -2,17 +2,18 @@
 //!
 //! A line is a text, then its subject and the reason.
 
+#[cfg(any(feature = "nfs", test, fuzzing))]
+mod exports;
 mod peers;
 
 use crate::log;
 use crate::mem::Ends as _;
 use crate::text::{Text, text};
 use core::net::{Ipv6Addr, SocketAddrV6};
-pub use peers::{
-    COMPRESSED, DISCONNECTED, DISK_FAILED, DISK_FULL, MAY_NOT_MOUNT, MOUNTED, OTHER_FILE_SYSTEM,
-    TABLE_FULL,
-};
+#[cfg(any(feature = "nfs", test, fuzzing))]
+pub use exports::{COMPRESSED, DISK_FAILED, DISK_FULL, MAY_NOT_MOUNT, MOUNTED, OTHER_FILE_SYSTEM};
 use peers::{Counters, UNUSED};
+pub use peers::{DISCONNECTED, TABLE_FULL};
 
 /// A socket is bound.
 pub const LISTENING: Text = text!("listening on");

@@ -31,6 +31,7 @@ pub(crate) use text;
 ///     }
 /// }
 /// ```
+#[cfg(any(feature = "network", feature = "probe", feature = "ls", test))]
 macro_rules! texts {
     ($(#[$of_all:meta])* $scope:vis enum $name:ident {
         $($(#[doc = $doc:literal])* $(#[cfg($when:meta)])? $value:ident => $text:expr),+ $(,)?
@@ -69,6 +70,7 @@ macro_rules! texts {
         }
     };
 }
+#[cfg(any(feature = "network", feature = "probe", feature = "ls", test))]
 pub(crate) use texts;
 
 /// Number of a text: two bytes if NFS and another large role are compiled in, because there may then be more than 256 texts.

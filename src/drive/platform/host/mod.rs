@@ -1,5 +1,6 @@
 //! A host with processes: the supervisor and its loops, a process per connection, sessions on standard input and output.
 
+#[cfg(feature = "nfs")]
 pub mod loops;
 #[cfg(feature = "sftp-server")]
 pub mod per_connection;
