@@ -6,7 +6,9 @@
 //! ```text
 //!            role      the program's roles, selected by the first argument: one folder each; parses arguments, makes tasks
 //!              │
-//!           exports    the exports of a server: read from arguments and files, opened, checked again, reported
+//!      ┌───────┴──────┐
+//!   exports         services    a server's exports: read, opened, reported · services of DNS-SD: announced, browsed
+//!      └───────┬──────┘
 //!              │
 //!            drive     the loop: waits once, passes network, files and buffers to each task; connections, orders; the supervisor
 //!       ┌──────┼──────┐
@@ -160,6 +162,8 @@ pub mod mem;
 pub mod net;
 pub mod os;
 pub mod role;
+#[cfg(feature = "multicast")]
+pub mod services;
 pub mod sys;
 pub mod text;
 pub mod time;

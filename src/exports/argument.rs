@@ -26,7 +26,6 @@ pub struct ExportArgument {
     /// The words after the path, which are well-formed; `*` if none of them names hosts.
     words: &'static [u8],
     /// True for `--isos`: prints an iPXE script for the images in the directory.
-    #[cfg_attr(not(feature = "ipxe"), expect(dead_code))]
     pub boots: bool,
 }
 

@@ -23,8 +23,6 @@ mod args;
 mod boot_words;
 #[cfg(feature = "browse")]
 mod browse;
-#[cfg(any(feature = "browse", feature = "resolve"))]
-mod browse_common;
 #[cfg(feature = "check")]
 mod check;
 #[cfg(feature = "flags")]

@@ -15,6 +15,7 @@ use crate::drive::platform::network::Network;
 use crate::drive::{Task, platform};
 use crate::mem;
 use crate::net::Signals;
+use crate::services::announce::{files::advice, plain};
 use crate::sys::{self, Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
 use crate::vfs::Tree;
@@ -347,7 +348,7 @@ fn announce_exports(
         let txt = txt::write(b"path", &[path], None, &mut buffer);
         if txt.is_empty() {
             let what = text!("left out");
-            super::complain(DONE, what, path, mdns::advice(Flaw::String));
+            super::complain(DONE, what, path, advice(Flaw::String));
             continue;
         }
         let mut name = [0; 2 + STRING_BYTES_MAX];
@@ -358,7 +359,7 @@ fn announce_exports(
         let name_len = named.position();
         add(&crate::wire::announce::Service {
             name: name.head(name_len),
-            ..mdns::plain(b"_nfs._tcp", options.address.port(), txt)
+            ..plain(b"_nfs._tcp", options.address.port(), txt)
         });
     }
 }

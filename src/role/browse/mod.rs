@@ -2,20 +2,19 @@
 //!
 //! Names and texts from the network are escaped before they are printed.
 
-mod exec;
-mod keep;
-mod line;
-#[cfg(test)]
-mod tests;
-
 use super::args::digits;
-use super::browse_common::{self, Choice, Finder, Interfaces, Links};
 use super::flags::{Flags, flags};
 use super::{DONE, FAILED, Fatal, complain, network, refuse, refuse_usage, refuse_value};
 use crate::console::terminal::Out;
+use crate::drive::endpoint::Choice;
 use crate::engine::mdns::browser::{Event, EventKind, Goal, Lookup};
 use crate::engine::mdns::{LinkSet, family};
 use crate::mem::Ends as _;
+use crate::os::exec::PROCESS_COUNT_MAX;
+use crate::services::browse::exec::Runner;
+use crate::services::browse::keep::Keep;
+use crate::services::browse::line::{self, Form};
+use crate::services::browse::{self, Finder, Interfaces, Links};
 use crate::sys::Args;
 use crate::text::{Text, text};
 use crate::time::Instant;
@@ -23,9 +22,6 @@ use crate::wire::announce::is_kind;
 use crate::wire::dns::{NAME_BYTES_MAX, Name};
 use crate::wire::label::{is_local, without_dot};
 use core::ffi::CStr;
-use exec::{PROCESS_COUNT_MAX, Runner};
-use keep::Keep;
-use line::Form;
 
 /// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
@@ -167,7 +163,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         (Some(_), kind) => return Err(refuse(b"-a", kind, text!("either a type or -a"))),
     };
     let mut buffer = [0; NAME_BYTES_MAX];
-    if browse_common::in_local(kind, &mut buffer).is_none() {
+    if browse::in_local(kind, &mut buffer).is_none() {
         return Err(refuse_value(b"", kind, Flag::Argument.wanted()));
     }
     let keep = options.file.map(Keep::read).transpose()?;
@@ -191,7 +187,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     printer.out.is_json = options.form == Form::Json;
     printer.out.has_scopes = options.reports_once;
     let runs = printer.runner.is_some();
-    browse_common::run(
+    browse::run(
         &network,
         &mut printer,
         Choice {

@@ -1,15 +1,7 @@
 //! `mdns`: announces the host, its hardware, its services and its virtual machines by multicast DNS. RFC 6762, RFC 6763.
 
-mod announced;
-mod complaints;
-mod files;
-mod hosts;
-mod machines;
 mod options;
-mod specifiers;
 
-#[cfg(any(feature = "publish", feature = "serve"))]
-pub(super) use files::advice;
 pub(super) use options::Options;
 #[cfg(feature = "serve")]
 pub(super) use options::{FLAGS, Flag};
@@ -19,32 +11,31 @@ use crate::config::{
     ANNOUNCED_NAME_COUNT, ANNOUNCED_NAME_COUNT_MIN, ANNOUNCED_RECORD_COUNT,
     ANNOUNCED_RECORD_COUNT_MIN, ANNOUNCED_TEXT_BYTES, ANNOUNCED_TEXT_BYTES_MIN,
 };
-use crate::console::reasons::{self, Reason, reason};
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::drive::{Task, platform};
 use crate::engine::mdns::{
     Limits, Link, LinkId, Meta, NameId, Renamed, Responder, Rival, Transmit,
 };
-use crate::event::{self, Events, Line, Sink};
+use crate::event::{self, Events, Line};
 use crate::mem::{self, scaled};
 use crate::mem::{Ends as _, index_of};
 use crate::net::{FileId, Signals};
 use crate::os::files::Directory;
 use crate::os::source::Memory;
 use crate::os::watch::Watch;
+use crate::services::announce::complaints::Complaints;
+use crate::services::announce::files::Files;
+use crate::services::announce::machines::{Machines, SCAN_INTERVAL};
+use crate::services::announce::{add, add_alias, hosts, plain, report};
 use crate::sys;
-use crate::sys::{Args, Errno, Needs};
+use crate::sys::{Args, Needs};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 use crate::wire::Writer;
 use crate::wire::announce::{self, Draft, Service};
 use crate::wire::label::{self, Word, cut};
 use crate::wire::txt;
-use complaints::Complaints;
 use core::ffi::CStr;
-use core::net::IpAddr;
-use files::Files;
-use machines::{Machines, SCAN_INTERVAL};
 use options::DIRECTORY_COUNT_MAX;
 
 /// The line of `stowaway --help`.
@@ -55,8 +46,6 @@ const HELP: &[Text] = &[
     super::network::HELP,
     text!("\nList what is announced:  stowaway browse -art\n"),
 ];
-
-const NO_MEMORY: Text = text!("no memory for more names and services");
 
 /// Port (9, discard) that is announced for a service without a server, such as `_workstation._tcp`.
 const DISCARD_PORT: u16 = 9;
@@ -228,7 +217,7 @@ impl Announcer {
         };
         Self {
             responder: Responder::new(limits, &sys::seed()),
-            services: Files::new(),
+            services: Files::allocate(),
             hosts: None,
             hosts_hash: 0,
             watch: Watch::default(),
@@ -414,61 +403,6 @@ pub(super) const fn omit(responder: &mut Responder, host: bool, reverse: bool) {
     }
 }
 
-/// Makes a service that has the host's name, and no subtypes.
-#[inline(never)]
-pub(super) fn plain<'a>(kind: &'a [u8], port: u16, txt: &'a [u8]) -> Service<'a> {
-    Service {
-        name: &[announce::HOST],
-        kind,
-        subtypes: b"",
-        host: None,
-        interface: b"",
-        families: announce::ANY_FAMILY,
-        port,
-        priority: 0,
-        weight: 0,
-        txt,
-    }
-}
-
-/// Announces a service and returns its name. If the tables are full, reports that `file` (empty: the service's type) is left out.
-pub(super) fn add(
-    responder: &mut Responder,
-    now: Instant,
-    service: &Service<'_>,
-    file: &[u8],
-) -> Option<NameId> {
-    let added = responder.add_service(now, service).ok();
-    if added.is_none() {
-        let about = match file {
-            [] => service.kind,
-            file => file,
-        };
-        event::report(&mut Console, text!("left out"), about, NO_MEMORY);
-    }
-    added
-}
-
-/// Announces an alias. If the tables are full, reports that it is left out.
-fn add_alias(responder: &mut Responder, labels: &[u8], address: Option<&IpAddr>) {
-    if responder.add_alias(labels, address).is_err() {
-        event::report(&mut Console, text!("left out"), labels, NO_MEMORY);
-    }
-}
-
-/// Reasons why a file of [`crate::os::source`] cannot be read, added to the common ones.
-static REASONS: [Reason; 2] = [
-    reason(Errno::INVAL, text!("not a regular file")),
-    reason(Errno::FBIG, text!("longer than 64 KiB")),
-];
-
-/// Reports to `sink` that `what` failed on `about`, with the reason of `errno`. Returns exit status 1.
-fn report(sink: &mut dyn Sink, what: Text, about: &[u8], errno: Errno) -> Fatal {
-    let why = reasons::of(errno, &REASONS);
-    event::report(sink, what, about, why);
-    FAILED
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -495,12 +429,5 @@ mod tests {
         assert_eq!(announcer.files_at, Instant::NEVER);
         announcer.handle_readable(now);
         assert_eq!(announcer.files_at, now.after(SETTLE));
-    }
-
-    #[test]
-    fn file_reasons_match_their_errno() {
-        reasons::check(Errno::INVAL, &REASONS, "not a regular file");
-        reasons::check(Errno::FBIG, &REASONS, "64 KiB");
-        reasons::check(Errno::LOOP, &REASONS, "symbolic link");
     }
 }

@@ -3,12 +3,12 @@
 use super::super::args::{host_label, ttl};
 use super::super::flags::{Flags, flags};
 use super::super::{Fatal, network, refuse};
-use super::files::{self, advice};
 use crate::config::LINK_COUNT_MAX;
 use crate::drive::platform::network::Network;
 use crate::engine::mdns::{ALIAS_COUNT_MAX, family};
 use crate::mem;
 use crate::os::hardware::HardwareId;
+use crate::services::announce::files::{self, advice};
 use crate::sys::Args;
 use crate::wire::announce::{self, Draft, Service, host_labels};
 use core::ffi::CStr;

@@ -9,6 +9,7 @@ use crate::drive::endpoint::Choice;
 use crate::drive::platform;
 use crate::mem;
 use crate::net::Signals;
+use crate::services::announce::{add, files::advice};
 use crate::sys;
 use crate::sys::Args;
 use crate::text::{Text, text};
@@ -129,8 +130,7 @@ pub(super) fn run(args: Args, is_address: bool) -> Result<(), Fatal> {
         mdns::set_host(responder, network.name());
         let mut buffer = [0; announce::ROOM_BYTES];
         let mut draft = Draft::new(&mut buffer);
-        let wrong =
-            |about, flaw| complain(USAGE, text!("cannot announce"), about, mdns::advice(flaw));
+        let wrong = |about, flaw| complain(USAGE, text!("cannot announce"), about, advice(flaw));
         let mut put = |part, bytes| draft.put(part, bytes).map_err(|flaw| wrong(bytes, flaw));
         if options.words.len() < 3 {
             let what = text!("a service is missing: NAME TYPE PORT");
@@ -149,7 +149,7 @@ pub(super) fn run(args: Args, is_address: bool) -> Result<(), Fatal> {
             put(Part::Txt, string)?;
         }
         // Cannot fail: name and type are set above.
-        let _ = draft.hand_out(&mut |service| subject = mdns::add(responder, now, service, b""));
+        let _ = draft.hand_out(&mut |service| subject = add(responder, now, service, b""));
     }
     announcer.subject = subject.unwrap_or(announcer.responder.host());
     let task = announcer.task(Choice {

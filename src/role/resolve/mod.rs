@@ -5,12 +5,13 @@
 //! search at once. RFC 6762 section 6.1.
 
 use super::args::address;
-use super::browse_common::{self, Choice, Finder, Interfaces, Links, in_local};
 use super::flags::{Flags, flags};
 use super::{DONE, FAILED, Fatal, complain, network, refuse_usage, refuse_value};
 use crate::console::terminal::Out;
+use crate::drive::endpoint::Choice;
 use crate::engine::mdns::LinkSet;
 use crate::engine::mdns::browser::{Event, EventKind, Goal, LOOKUP_COUNT_MAX, Lookup};
+use crate::services::browse::{self, Finder, Interfaces, Links, in_local};
 use crate::sys::Args;
 use crate::text::{Text, text};
 use crate::wire::announce::is_kind;
@@ -171,7 +172,7 @@ pub(super) fn run(args: Args, goal: Option<Goal>) -> Result<(), Fatal> {
         out: Out::allocate(),
         status: DONE,
     };
-    browse_common::run(
+    browse::run(
         &network,
         &mut asker,
         Choice {

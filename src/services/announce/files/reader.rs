@@ -17,11 +17,11 @@ const DROP_IN_COUNT_MAX: usize = 256;
 
 /// The parts that all files share.
 pub(super) struct Reader<'a, 'd> {
-    pub(super) dirs: &'a Dirs<'a>,
-    pub(super) memory: &'a mut Memory,
-    pub(super) watch: &'a mut Watch,
-    pub(super) sink: &'a mut dyn Sink,
-    pub(super) draft: &'a mut Draft<'d>,
+    pub dirs: &'a Dirs<'a>,
+    pub memory: &'a mut Memory,
+    pub watch: &'a mut Watch,
+    pub sink: &'a mut dyn Sink,
+    pub draft: &'a mut Draft<'d>,
 }
 
 impl Reader<'_, '_> {

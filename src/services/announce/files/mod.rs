@@ -4,12 +4,12 @@
 
 mod reader;
 
-use super::super::Fatal;
 use super::announced::Announced;
 use super::report;
 use super::specifiers;
 use crate::config::ANNOUNCED_NAME_COUNT;
 use crate::engine::mdns::Responder;
+use crate::event::Fatal;
 use crate::event::{self, Line, Sink};
 use crate::os::files::Directory;
 use crate::os::source::Memory;
@@ -30,7 +30,7 @@ const ENTRY_COUNT_MAX: usize = 20_000;
 
 texts! {
     /// Returns the message for a flaw in a service's description.
-    pub(in super::super) fn advice(Flaw) {
+    pub fn advice(Flaw) {
         Name => "a name has 1 to 63 bytes of UTF-8 and no control characters",
         Kind => "a type is _x._tcp or _x._udp; x has letters, digits, hyphens and underscores",
         Subtype => "a subtype has 1 to 63 bytes and no dots; ._sub. and the type may follow",
@@ -52,14 +52,15 @@ texts! {
 }
 
 /// The services of the directories of `--services`.
-pub(super) struct Files {
-    pub(super) paths: Paths,
+pub struct Files {
+    /// The files and directories that are read.
+    pub paths: Paths,
     announced: Announced,
 }
 
 impl Files {
     /// Makes an empty list without directories.
-    pub(super) fn new() -> Self {
+    pub fn allocate() -> Self {
         Self {
             paths: Paths::new(),
             announced: Announced::new(ANNOUNCED_NAME_COUNT),
@@ -67,7 +68,7 @@ impl Files {
     }
 
     /// Reads the directories, at the start or again: announces new services and removes those that are gone. Reports to `sink`.
-    pub(super) fn read(
+    pub fn read(
         &mut self,
         now: Instant,
         memory: &mut Memory,
@@ -107,10 +108,10 @@ static UNIT_PATH: [&CStr; 4] = [
 type Dirs<'p> = heapless::Vec<(&'p CStr, Directory), PATH_COUNT_MAX>;
 
 /// The directories of the options `--services`.
-pub(super) type Paths = heapless::Vec<&'static CStr, PATH_COUNT_MAX>;
+pub type Paths = heapless::Vec<&'static CStr, PATH_COUNT_MAX>;
 
 /// Appends a directory; after the first of [`UNIT_PATH`], the others, too. `None`: there are too many.
-pub(super) fn push(paths: &mut Paths, path: &'static CStr) -> Option<()> {
+pub fn push(paths: &mut Paths, path: &'static CStr) -> Option<()> {
     let [first, others @ ..] = &UNIT_PATH;
     paths.push(path).ok()?;
     if path == *first {
@@ -124,7 +125,7 @@ pub(super) fn push(paths: &mut Paths, path: &'static CStr) -> Option<()> {
 ///
 /// # Errors
 /// The directory, and the error of [`Directory::open`] or [`Directory::list`]. A directory of systemd may be missing.
-pub(super) fn read<'p>(
+pub fn read<'p>(
     paths: &[&'p CStr],
     memory: &mut Memory,
     watch: &mut Watch,

@@ -1,13 +1,22 @@
-//! Code shared by `browse` and `resolve`: runs an mDNS browser on the links of this host and passes its events to the role.
+//! Browses by multicast DNS: runs a browser on the links of this host, and passes its events to a role. Events of services are
+//! printed, kept in a file, and passed to a program.
 
-use super::{Console, DONE, Fatal};
+#[cfg(feature = "browse")]
+pub mod exec;
+#[cfg(feature = "browse")]
+pub mod keep;
+#[cfg(feature = "browse")]
+pub mod line;
+#[cfg(all(test, feature = "browse"))]
+mod tests;
+
 use crate::config::LINK_COUNT_MAX;
-pub(super) use crate::drive::endpoint::Choice;
-use crate::drive::endpoint::{Endpoint, Mdns};
+use crate::console::{Console, DONE};
+use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::drive::platform::{self, network::Network};
 use crate::engine::mdns::browser::{Browser, Event, Limits, Lookup};
 use crate::engine::mdns::{Link, LinkId, LinkSet, Meta, Random, Transmit, link_count};
-use crate::event::Events;
+use crate::event::{Events, Fatal};
 use crate::mem::{self, Slots};
 use crate::net::Signals;
 use crate::sys::{self, Calls, Needs};
@@ -17,10 +26,10 @@ use crate::wire::dns::NAME_BYTES_MAX;
 use crate::wire::dns::escape::parse;
 
 /// Names of the interfaces to query on.
-pub(super) type Interfaces = heapless::Vec<&'static [u8], LINK_COUNT_MAX>;
+pub type Interfaces = heapless::Vec<&'static [u8], LINK_COUNT_MAX>;
 
 /// The part of a role that receives the browser's events.
-pub(super) trait Finder {
+pub trait Finder {
     /// Does work that is due and returns true if an event can be handled now. Until then events stay in the browser, which merges
     /// them with later changes. An error ends the role.
     fn is_ready(&mut self, _: Instant) -> Result<bool, Fatal> {
@@ -42,7 +51,7 @@ pub(super) trait Finder {
 
 /// The interfaces of the links.
 #[derive(Default)]
-pub(super) struct Links {
+pub struct Links {
     /// Interface names of the links that have been in use, padded with NULs.
     names: Slots<[u8; 16]>,
     up: LinkSet,
@@ -51,7 +60,7 @@ pub(super) struct Links {
 #[cfg(all(test, feature = "browse"))]
 impl Links {
     /// Makes the interfaces of one link, on interface `name`.
-    pub(super) fn of(name: &str, is_up: bool) -> Self {
+    pub fn of(name: &str, is_up: bool) -> Self {
         let mut all = Self::default();
         all.names.push_more([0; 16]);
         for (to, byte) in all.names[0].iter_mut().zip(name.bytes()) {
@@ -67,31 +76,31 @@ impl Links {
 #[cfg(feature = "browse")]
 impl Links {
     /// Returns the name of a link's interface, also after the link went down.
-    pub(super) fn name(&self, id: LinkId) -> &[u8] {
+    pub fn name(&self, id: LinkId) -> &[u8] {
         let name = self.names.get(usize::from(id));
         let name = name.map_or(&[][..], |name| &name[..]);
         mem::parts(name, 0).next().unwrap_or_default()
     }
 
     /// Returns true if a link is or was up. The first one has number 0.
-    pub(super) fn have_been_up(&self) -> bool {
+    pub fn have_been_up(&self) -> bool {
         !self.name(0).is_empty()
     }
 
     /// Returns true if a link is up.
-    pub(super) fn is_up(&self, id: LinkId) -> bool {
+    pub fn is_up(&self, id: LinkId) -> bool {
         self.up.has(id)
     }
 
     /// Returns true if a link on the interface `name` is up.
-    pub(super) fn has(&self, name: &[u8]) -> bool {
+    pub fn has(&self, name: &[u8]) -> bool {
         let mut links = 0..self.names.len() as LinkId;
         links.any(|id| self.is_up(id) && self.name(id) == name)
     }
 }
 
 /// Writes `text` with the domain `local` appended, in uncompressed wire form. `None`: no valid name, or too long.
-pub(super) fn in_local(text: &[u8], buffer: &mut [u8; NAME_BYTES_MAX]) -> Option<()> {
+pub fn in_local(text: &[u8], buffer: &mut [u8; NAME_BYTES_MAX]) -> Option<()> {
     let len = parse(text, buffer)?;
     let end = buffer.get_mut(len.checked_sub(1)?..)?;
     *end.first_chunk_mut()? = *b"\x05local\0";
@@ -107,7 +116,7 @@ struct Seeker<'a> {
 
 /// Browses for `lookups` on the interfaces of `choice` and passes the events to `finder`, until `finder` ends the role or SIGTERM
 /// or SIGINT arrives. With `runs`, SIGCHLD also wakes the loop, so that `finder` notices the end of its child processes.
-pub(super) fn run(
+pub fn run(
     network: &Network,
     finder: &mut dyn Finder,
     choice: Choice<'_>,

@@ -3,9 +3,10 @@
 //! A child process scans the directory every ten seconds, because a datastore may not answer: this process never waits for one. It
 //! reads a file if it is new or was modified.
 
-use super::super::Console;
 use super::announced::Announced;
-use super::{plain, reasons};
+use super::plain;
+use crate::console::Console;
+use crate::console::reasons;
 use crate::engine::mdns::Responder;
 use crate::event::{self, Line};
 use crate::os::files::Directory;
@@ -19,7 +20,7 @@ use crate::wire::announce::Service;
 use core::ffi::CStr;
 
 /// Interval of scans.
-pub(super) const SCAN_INTERVAL: Duration = Duration::from_secs(10);
+pub const SCAN_INTERVAL: Duration = Duration::from_secs(10);
 /// Duration of a scan after which it is reported that the directory does not answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Delay (milliseconds) before the first look at the results of a scan; later delays grow with the scan's duration.
@@ -39,7 +40,7 @@ enum Report {
 }
 
 /// The machines in a directory.
-pub(super) struct Machines {
+pub struct Machines {
     path: &'static CStr,
     announced: Announced,
     /// The child process that scans, if one is running.
@@ -59,7 +60,7 @@ pub(super) struct Machines {
 
 impl Machines {
     /// Makes an empty list for the directory at `path`.
-    pub(super) fn new(path: &'static CStr, is_first: bool) -> Self {
+    pub fn new(path: &'static CStr, is_first: bool) -> Self {
         Self {
             path,
             announced: Announced::new(MACHINE_COUNT_MAX),
@@ -75,7 +76,7 @@ impl Machines {
 
     /// Starts a scan if one is due, and updates the responder with what the current one has found. Returns the time of the next
     /// call.
-    pub(super) fn poll(
+    pub fn poll(
         &mut self,
         now: Instant,
         memory: &mut Memory,
@@ -186,7 +187,7 @@ impl Machines {
 
     /// Reports the number of machines once: after the first scan, and after probing has shown which of the machines other
     /// responders announce.
-    pub(super) fn report_count(&mut self, responder: &Responder) {
+    pub fn report_count(&mut self, responder: &Responder) {
         let Report::AwaitsProbes { is_all } = self.report else {
             return;
         };

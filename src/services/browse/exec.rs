@@ -3,14 +3,14 @@
 //! While that many programs run, events stay in the browser, which merges them: a service that comes and goes meanwhile is not
 //! reported. An event of a service waits until the program of its previous event has ended; all later events wait with it.
 
-use super::super::browse_common::Links;
-use super::super::{Console, FAILED, Fatal, complain, refuse};
+use super::Links;
 use super::line::{family, labels, put_address, put_scoped};
 use crate::console::terminal::{Out, strings};
+use crate::console::{Console, FAILED, complain, refuse};
 use crate::engine::mdns::browser::{Event, EventKind};
+use crate::event::Fatal;
 use crate::event::{self, NO_PROCESS};
 use crate::mem::{Ends as _, parts};
-pub(super) use crate::os::exec::PROCESS_COUNT_MAX;
 use crate::os::exec::{Program, RunResult};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
@@ -26,7 +26,7 @@ const KEY_COUNT_MAX: usize = 64;
 const PREFIX: &[u8] = b"DNSSD_";
 
 /// Runs the program of `--exec`.
-pub(super) struct Runner {
+pub struct Runner {
     program: Program,
     /// Limit of processes at a time.
     job_count_max: usize,
@@ -40,7 +40,7 @@ pub(super) struct Runner {
 
 impl Runner {
     /// Prepares to run `program`. An error is already reported.
-    pub(super) fn new(program: &'static CStr, job_count_max: usize) -> Result<Self, Fatal> {
+    pub fn new(program: &'static CStr, job_count_max: usize) -> Result<Self, Fatal> {
         let Some(program) = Program::new(program) else {
             let why = text!("no such program, or not executable; name the full path");
             refuse(b"--exec", program.to_bytes(), why);
@@ -57,7 +57,7 @@ impl Runner {
 
     /// Reports runs that failed. Starts the program for the event in `out`, unless it still runs for the previous event of the same
     /// service. Returns true if a further event can be passed to [`Self::add`].
-    pub(super) fn is_ready(&mut self, now: Instant, out: &Out) -> bool {
+    pub fn is_ready(&mut self, now: Instant, out: &Out) -> bool {
         while let Some(ended) = self.program.ended() {
             if ended != RunResult::Well {
                 let what = if ended == RunResult::NotRun {
@@ -88,17 +88,17 @@ impl Runner {
     }
 
     /// Returns true if no process runs.
-    pub(super) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.program.count() == 0
     }
 
     /// Returns the time at which [`Self::is_ready`] must be called again.
-    pub(super) const fn poll_at(&self) -> Instant {
+    pub const fn poll_at(&self) -> Instant {
         self.reap_at
     }
 
     /// Prepares to run the program for an event that resolves, changes or removes a service. Ignores other events.
-    pub(super) fn add(&mut self, out: &mut Out, links: &Links, event: &Event<'_>) {
+    pub fn add(&mut self, out: &mut Out, links: &Links, event: &Event<'_>) {
         let what = match event.kind {
             EventKind::Resolved => text!("add"),
             EventKind::Changed => text!("change"),
@@ -112,7 +112,7 @@ impl Runner {
 }
 
 /// Writes the variables that describe an event, each NUL-terminated, into `out`.
-pub(super) fn describe(out: &mut Out, word: &[u8], links: &Links, event: &Event<'_>) {
+pub fn describe(out: &mut Out, word: &[u8], links: &Links, event: &Event<'_>) {
     let names = event.names();
     out.clear();
     set(out, b"EVENT", word);

@@ -1,6 +1,6 @@
 //! Output lines, the file of `--keep`, and the environment of `--exec`.
 
-use super::super::browse_common::Links;
+use super::Links;
 use super::exec::describe;
 use super::keep::{Keep, write_lost};
 use super::line::Form;

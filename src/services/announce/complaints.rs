@@ -1,6 +1,6 @@
 //! Messages about files that are read repeatedly. Each line is printed once, as long as each reading reports it again.
 
-use super::super::Console;
+use crate::console::Console;
 use crate::event::Sink;
 use crate::os::source::stamped;
 
@@ -9,7 +9,7 @@ const LINE_COUNT_MAX: usize = 32;
 
 /// A sink that passes on only new lines.
 #[derive(Default)]
-pub(super) struct Complaints {
+pub struct Complaints {
     /// Hashes of the lines of the last reading.
     before: heapless::Vec<u64, LINE_COUNT_MAX>,
     /// Hashes of the lines of the current reading.
@@ -18,12 +18,12 @@ pub(super) struct Complaints {
 
 impl Complaints {
     /// Starts a reading.
-    pub(super) fn start_scan(&mut self) {
+    pub fn start_scan(&mut self) {
         self.before = core::mem::take(&mut self.current);
     }
 
     /// Forgets all lines: the next reading prints its lines again.
-    pub(super) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.current.clear();
     }
 }

@@ -4,12 +4,12 @@
 //! `box.local;192.0.2.1;2049;1790000000;"path=/srv"`. A leading `?` marks a service that vanished without a goodbye.
 //! The lines are kept in memory in the same form: at most 1,024 lines in 256 KiB.
 
-use super::super::Fatal;
-use super::super::browse_common::Links;
+use super::Links;
 use super::line::{Form, put_location, put_service};
 use crate::console::reasons::{Reason, failed, reason};
 use crate::console::terminal::{Out, strings};
 use crate::engine::mdns::browser::{Event, EventKind};
+use crate::event::Fatal;
 use crate::mem;
 use crate::mem::{Ends as _, Parts, nth, parts};
 use crate::os::files;
@@ -59,7 +59,7 @@ static REASONS: [Reason; 1] = [reason(
 )];
 
 /// The services of the file.
-pub(super) struct Keep {
+pub struct Keep {
     path: &'static CStr,
     /// Path of the temporary file, which is renamed to `path`.
     new_path: &'static mut [u8; PATH_BYTES_MAX],
@@ -146,7 +146,7 @@ fn read_plain<'r>(text: &[u8], buffer: &'r mut [u8; LINE_BYTES_MAX]) -> &'r [u8]
 
 impl Keep {
     /// Reads the file, if it exists, and marks all services as lost until the browser finds them. An error is already reported.
-    pub(super) fn read(path: &'static CStr) -> Result<Self, Fatal> {
+    pub fn read(path: &'static CStr) -> Result<Self, Fatal> {
         let mut keep = Self {
             path,
             new_path: mem::array(),
@@ -244,7 +244,7 @@ impl Keep {
     }
 
     /// Updates the lines after an event, and prints a service that becomes lost.
-    pub(super) fn update(&mut self, form: Form, out: &mut Out, links: &Links, event: &Event<'_>) {
+    pub fn update(&mut self, form: Form, out: &mut Out, links: &Links, event: &Event<'_>) {
         let is_present = match event.kind {
             EventKind::Resolved | EventKind::Changed => true,
             EventKind::Lost | EventKind::Removed => false,
@@ -299,7 +299,7 @@ impl Keep {
     }
 
     /// Prints the lost services of type `kind` (empty: of all types). Called when every present service should have answered.
-    pub(super) fn print_lost(&self, form: Form, out: &mut Out, links: &Links, kind: &[u8]) {
+    pub fn print_lost(&self, form: Form, out: &mut Out, links: &Links, kind: &[u8]) {
         for line in self.all() {
             let is_asked = kind.is_empty() || is_like(get(line, field::KIND), kind);
             if is_asked && line.first() == Some(&LOST) && links.has(get(line, field::INTERFACE)) {
@@ -310,19 +310,19 @@ impl Keep {
     }
 
     /// Time of the next save.
-    pub(super) const fn poll_at(&self) -> Instant {
+    pub const fn poll_at(&self) -> Instant {
         self.save_at
     }
 
     /// Writes the file if a save is due.
-    pub(super) fn save_if_due(&mut self, now: Instant) {
+    pub fn save_if_due(&mut self, now: Instant) {
         if self.save_at <= now {
             self.save(now);
         }
     }
 
     /// Sets the times of present services to now and replaces the file atomically. Reports only the first of several failures.
-    pub(super) fn save(&mut self, now: Instant) {
+    pub fn save(&mut self, now: Instant) {
         self.save_at = now.after(SAVE_INTERVAL);
         let mut offset = 0;
         while offset < self.len {
@@ -351,7 +351,7 @@ impl Keep {
 }
 
 /// Writes the output for the lost service of `line`.
-pub(super) fn write_lost(form: Form, out: &mut Out, line: &[u8]) {
+pub fn write_lost(form: Form, out: &mut Out, line: &[u8]) {
     let mut buffer = [0; LINE_BYTES_MAX];
     out.clear();
     match form {
@@ -392,7 +392,7 @@ pub(super) fn write_lost(form: Form, out: &mut Out, line: &[u8]) {
 }
 
 /// Writes a Unix time, given in decimal digits, as `YYYY-MM-DD hh:mm:ss` in UTC.
-pub(super) fn put_date(out: &mut Out, time: &[u8]) {
+pub fn put_date(out: &mut Out, time: &[u8]) {
     let secs = time
         .iter()
         .fold(0u64, |number, digit| number * 10 + u64::from(digit - b'0'));

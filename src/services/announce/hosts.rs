@@ -1,6 +1,5 @@
 //! Reads the file of `--hosts`: host names to announce for addresses of other hosts, in lines of `ADDRESS NAME`. avahi.hosts(5).
 
-use super::super::args::address;
 use crate::event::{self, Line, Sink};
 use crate::mem::parts;
 use crate::os::files::Directory;
@@ -8,6 +7,7 @@ use crate::os::source::stamped;
 use crate::os::source::{self, Memory};
 use crate::sys::Errno;
 use crate::text::text;
+use crate::wire::address::address;
 use crate::wire::announce::host_labels;
 use crate::wire::label::cut;
 use core::ffi::CStr;
@@ -18,7 +18,7 @@ use core::net::IpAddr;
 ///
 /// # Errors
 /// Those of [`source::read`].
-pub(super) fn read(
+pub fn read(
     path: &CStr,
     memory: &mut Memory,
     sink: &mut dyn Sink,

@@ -1,6 +1,6 @@
 //! Output lines for events: in columns, in fields (`-p`) as by avahi-browse(1), or in JSON.
 
-use super::super::Console;
+use crate::console::Console;
 use crate::console::terminal::{Out, strings};
 use crate::engine::mdns::browser::{Event, EventKind};
 use crate::engine::mdns::{NameId, Names};
@@ -12,10 +12,13 @@ use core::net::IpAddr;
 
 /// The form of output.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Form {
+pub enum Form {
     #[default]
+    /// Columns for people.
     Columns,
+    /// Fields with `;` between them (`-p`).
     Fields,
+    /// JSON, one object on a line.
     Json,
 }
 
@@ -54,7 +57,7 @@ const INTERFACE_COLUMNS: usize = 6;
 const KIND_LABELS: usize = 2;
 
 /// The labels of a type, without the domain.
-pub(super) fn labels(names: &Names, kind: NameId) -> impl Iterator<Item = &[u8]> {
+pub fn labels(names: &Names, kind: NameId) -> impl Iterator<Item = &[u8]> {
     names.texts(kind).take(KIND_LABELS)
 }
 
@@ -65,7 +68,7 @@ const KINDS_BYTES: usize = include_str!("kinds.txt").len();
 
 /// Without `start`, prints the names of all known types; with `is_plain`, the types themselves. With `start`, replaces the type at
 /// that offset of `out` by its name, if the type is known.
-pub(super) fn put_kinds(out: &mut Out, start: Option<usize>, is_plain: bool) {
+pub fn put_kinds(out: &mut Out, start: Option<usize>, is_plain: bool) {
     for line in parts(KINDS.decode(&mut [0; KINDS_BYTES]), b'\n') {
         let (kind, name) = cut(line, b' ');
         match start {
@@ -83,7 +86,7 @@ pub(super) fn put_kinds(out: &mut Out, start: Option<usize>, is_plain: bool) {
 }
 
 /// Prints the only domain that is browsed. The interface and the family are any.
-pub(super) fn put_domain(out: &mut Out, form: Form) {
+pub fn put_domain(out: &mut Out, form: Form) {
     let line = match form {
         Form::Columns => text!("+  n/a  n/a local"),
         Form::Fields => text!("+;;;local"),
@@ -93,7 +96,7 @@ pub(super) fn put_domain(out: &mut Out, form: Form) {
 }
 
 /// Reports on standard error that a service was not resolved in time, in the words of avahi-browse.
-pub(super) fn report_unresolved(out: &mut Out, event: &Event<'_>) {
+pub fn report_unresolved(out: &mut Out, event: &Event<'_>) {
     let names = event.names();
     out.clear()
         .put(b"Failed to resolve service '")
@@ -105,13 +108,13 @@ pub(super) fn report_unresolved(out: &mut Out, event: &Event<'_>) {
 }
 
 /// Returns the address family over which the event's record was received.
-pub(super) const fn family(event: &Event<'_>) -> &'static [u8] {
+pub const fn family(event: &Event<'_>) -> &'static [u8] {
     if event.is_v6 { b"IPv6" } else { b"IPv4" }
 }
 
 /// Writes `MARK;INTERFACE;FAMILY;NAME;TYPE`, without the name for the event of a type. Returns the offset of the type.
 #[inline(never)]
-pub(super) fn put_service(out: &mut Out, mark: u8, interface: &[u8], event: &Event<'_>) -> usize {
+pub fn put_service(out: &mut Out, mark: u8, interface: &[u8], event: &Event<'_>) -> usize {
     let (names, mut kind) = (event.names(), event.name);
     out.clear().byte(mark).byte(b';').put(interface);
     out.byte(b';').put(family(event)).byte(b';');
@@ -125,7 +128,7 @@ pub(super) fn put_service(out: &mut Out, mark: u8, interface: &[u8], event: &Eve
 }
 
 /// Writes an address; one that is link-local with its interface, as in `fe80::1%eth0`.
-pub(super) fn put_scoped(out: &mut Out, address: IpAddr, interface: &[u8]) {
+pub fn put_scoped(out: &mut Out, address: IpAddr, interface: &[u8]) {
     out.address(Some(address));
     if matches!(address, IpAddr::V6(address) if address.is_unicast_link_local()) {
         out.byte(b'%').put(interface);
@@ -133,7 +136,7 @@ pub(super) fn put_scoped(out: &mut Out, address: IpAddr, interface: &[u8]) {
 }
 
 /// Writes the address of the event's host, with its interface if [`Out::has_scopes`].
-pub(super) fn put_address(out: &mut Out, interface: &[u8], event: &Event<'_>) {
+pub fn put_address(out: &mut Out, interface: &[u8], event: &Event<'_>) {
     match event.address {
         Some(address) if out.has_scopes => put_scoped(out, address, interface),
         address => _ = out.address(address),
@@ -142,7 +145,7 @@ pub(super) fn put_address(out: &mut Out, interface: &[u8], event: &Event<'_>) {
 
 /// Writes `;local;HOST;ADDRESS;PORT;`.
 #[inline(never)]
-pub(super) fn put_location(out: &mut Out, interface: &[u8], event: &Event<'_>) {
+pub fn put_location(out: &mut Out, interface: &[u8], event: &Event<'_>) {
     out.put(b";local;")
         .labels(&mut event.names().texts(event.host));
     out.byte(b';');
@@ -176,7 +179,7 @@ fn put_resolved_members(out: &mut Out, interface: &[u8], event: &Event<'_>) {
 
 impl Form {
     /// Writes the line for an event; with `looks_up`, known types are replaced by their names. `None`: the event is not printed.
-    pub(super) fn write(
+    pub fn write(
         self,
         out: &mut Out,
         interface: &[u8],
