@@ -122,11 +122,13 @@
 //!
 //! - **role**: a function of the program, selected by its first argument or by the name it is started by.
 //! - **task**: a server, a responder or a browser; several can run in one loop.
-//! - **world**: what a loop passes to a task for one call: time, network, files, events, buffers.
-//! - **turn**: one pass of a loop; one call of a task.
+//! - **world**: what a loop passes to a task for one call: time, network, files, events, buffers. In tests, **bench**: all that
+//!   an engine needs around it.
+//! - **turn**: one pass of a loop, and the part that a task or connection has in it.
 //! - **service**: a protocol as the driver sees it; **transfer**: bytes that the driver moves between a file and a peer for it.
 //! - **to stop**: a call or a request does nothing before an event (`vfs::Until`), and is then repeated from there.
-//! - **job**: work that may block on a disk, carried out by a worker thread while the loop continues.
+//! - **job**: work that may block on a disk, carried out by a worker thread while the loop continues; **completion**: its result.
+//! - **access**: reading or writing, as a request asks for; **file rights**: what the sandbox leaves to a process.
 //! - **event**: a message for people, one escaped line; **trace**: a message for developers, by defmt.
 //! - **text**: the constant part of a message, compressed in the binary.
 //! - **tree**, **backend**: all files that a loop serves; one kind of files, implemented behind the trait `Vfs`.

@@ -13,7 +13,7 @@ use crate::engine::mdns::{
 use crate::event::{Events, Fatal};
 use crate::mem::{Ends as _, Slots, nth};
 use crate::net::{FileId, Interface, Interfaces, NetError, NetResult, Own, Signals, Socket, Token};
-use crate::sys::{Access, Calls, Needs};
+use crate::sys::{Calls, FileRights, Needs};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 use crate::vfs::Tree;
@@ -200,7 +200,7 @@ impl Task for Mdns<'_> {
     fn add_needs(&self, _: &Tree, needs: &mut Needs) {
         needs.add(Calls::MULTICAST);
         // The kernel lists IPv6 addresses in /proc only. An empty directory /proc has no entry "self".
-        if !needs.add_directory(c"/proc/self/..", Access::Read) {
+        if !needs.add_directory(c"/proc/self/..", FileRights::Read) {
             needs.add(Calls::CONNECT);
         }
         self.endpoint.add_needs(needs);

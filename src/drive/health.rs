@@ -4,20 +4,9 @@
 //! process has ended, writes none.
 
 use super::task::World;
+use crate::engine::service::Health;
 use crate::time::{Duration, Instant};
 use core::sync::atomic::{AtomicU32, Ordering};
-
-/// The health of all roles of a server.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Health {
-    /// All roles run.
-    #[default]
-    Fine,
-    /// A connection has waited for a job for more than [`STALL`].
-    Disk,
-    /// A role has not run its loop for some seconds.
-    Role,
-}
 
 /// A connection that waits for a job for longer shows that a disk hangs.
 pub const STALL: Duration = Duration::from_secs(5);

@@ -19,8 +19,6 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-#[cfg(any(feature = "http", test))]
-pub use health::Health;
 pub use task::{Task, World};
 
 use crate::config::HAS_NFS;

@@ -214,3 +214,15 @@ impl Transfer {
         tree.unpin(self.file);
     }
 }
+
+/// The health of all roles of a server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Health {
+    /// All roles run.
+    #[default]
+    Fine,
+    /// A connection has waited for a job for too long.
+    Disk,
+    /// A role hangs, or has ended.
+    Role,
+}

@@ -20,7 +20,7 @@ use crate::os::files::{self, Directory};
 use crate::sys::Errno;
 use crate::text::{Text, text};
 use crate::vfs::{Client, Room, Rules, Tree};
-use crate::wire::exports::{self, Entry, Fault, Flaw, Hosts, Ignored};
+use crate::wire::exports::{self, Entry, Flaw, Hosts, Ignored, Misplaced};
 use core::ops::ControlFlow;
 
 /// Number of the errno whose reason describes a file that is too long.
@@ -57,7 +57,7 @@ fn place(path: &[u8], (line, column): (u32, u32)) -> Line {
 }
 
 /// The hosts at the place of a fault.
-fn word_at<'t>(text: &'t [u8], fault: &Fault) -> &'t [u8] {
+fn word_at<'t>(text: &'t [u8], fault: &Misplaced) -> &'t [u8] {
     let line = mem::nth(text, b'\n', (fault.line as usize).saturating_sub(1));
     let word = line.tail((fault.column as usize).saturating_sub(1));
     let end = word

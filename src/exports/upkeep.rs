@@ -13,7 +13,7 @@ use crate::drive::World;
 use crate::event::{Fatal, Line};
 use crate::mem::{self, has_any};
 use crate::net::Signals;
-use crate::sys::{self, Access, Errno, Needs};
+use crate::sys::{self, Errno, FileRights, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::host::Host;
@@ -155,8 +155,8 @@ impl Upkeep {
             return;
         }
         let access = match self.protocol.is_nfs() {
-            true => Access::Change,
-            false => Access::Read,
+            true => FileRights::Change,
+            false => FileRights::Read,
         };
         for export in tree.exports().iter() {
             needs.add_directory(export.path, access);

@@ -6,7 +6,7 @@ use crate::event::Sink;
 use crate::mem::Ends as _;
 use crate::sys::linux::daemon::open_lines;
 use crate::sys::linux::fs::{self, File};
-use crate::sys::{Access, Errno, Needs};
+use crate::sys::{Errno, FileRights, Needs};
 use core::cell::RefCell;
 use core::ffi::CStr;
 use rustix::fd::AsRawFd as _;
@@ -52,7 +52,7 @@ impl LogFile {
         let place = buffer.get_mut(..dir.len());
         let copied = place.map(|place| place.copy_from_slice(dir)).is_some();
         match CStr::from_bytes_until_nul(&buffer) {
-            Ok(dir) if copied => _ = needs.add_directory(dir, Access::Change),
+            Ok(dir) if copied => _ = needs.add_directory(dir, FileRights::Change),
             _ => needs.add_all_files(),
         }
     }

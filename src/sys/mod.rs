@@ -20,7 +20,7 @@ pub mod loss;
 
 pub use args::Args;
 pub use linux::process::has_supervisor;
-pub use linux::sandbox::{Access, Calls, Needs};
+pub use linux::sandbox::{Calls, FileRights, Needs};
 pub use linux::{Errno, trace_to};
 
 use crate::time::Instant;

@@ -84,13 +84,13 @@ const ROOT_BYTES: usize = 32;
 const MAC_BYTES: usize = 8;
 /// Longest kernel handle in bytes. The rest of our handle is the head, the type of the kernel handle, and the MAC.
 pub(super) const KERNEL_BYTES_MAX: usize = Handle::BYTES_MAX - HEAD_BYTES - 1 - MAC_BYTES;
-/// Offsets in a path handle: inode, generation, parent, depth, then up to [`TRACE_COUNT_MAX`] traces.
+/// Offsets in a path handle: inode, generation, parent, depth, then up to [`ANCESTOR_COUNT_MAX`] hash bytes.
 const INODE_AT: usize = HEAD_BYTES;
 const GENERATION_AT: usize = INODE_AT + 8;
 const PARENT_AT: usize = GENERATION_AT + 4;
 const DEPTH_AT: usize = PARENT_AT + 8;
-/// Most ancestors with a trace in a path handle. Deeper ones are only counted.
-const TRACE_COUNT_MAX: usize = Handle::BYTES_MAX - DEPTH_AT - 1;
+/// Most ancestors with a hash byte in a path handle. Deeper ones are only counted.
+const ANCESTOR_COUNT_MAX: usize = Handle::BYTES_MAX - DEPTH_AT - 1;
 
 /// Secret key of a MAC. Handles that depend on it are valid only as long as the key stays the same.
 pub(super) type Key = [u8; 16];
@@ -106,7 +106,7 @@ pub(super) enum Body {
     Path,
 }
 
-/// A path handle: inode numbers of object and parent, and a trace (hash byte) of each directory between parent and export's top.
+/// A path handle: inode numbers of object and parent, and a hash byte of each directory between parent and export's top.
 ///
 /// Holds bytes that [`check`] has accepted.
 #[derive(Clone, Copy, Debug)]
@@ -139,18 +139,18 @@ impl PathHandle<'_> {
     }
 
     /// Returns true if the directory `inode` can be the ancestor at `level` (0: directly below the top). False positives are
-    /// possible: a trace is one byte.
+    /// possible: an ancestor's byte is one of its hash.
     pub(super) fn passes(&self, level: usize, inode: u64) -> bool {
         let at_parent = level + 1 == self.depth();
         self.0
             .get(DEPTH_AT + 1 + level)
-            .is_none_or(|seen| *seen == trace(inode))
+            .is_none_or(|seen| *seen == ancestor_byte(inode))
             && (!at_parent || inode == self.parent())
     }
 }
 
 /// One hash byte of an inode number.
-const fn trace(inode: u64) -> u8 {
+const fn ancestor_byte(inode: u64) -> u8 {
     (inode.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
 }
 
@@ -214,7 +214,7 @@ pub(super) fn kernel(
 
 /// Makes the path handle of an object that was looked up in the directory with handle `dir` and inode number `parent`.
 pub(super) fn path(dir: &Handle, parent: u64, inode: u64, generation: u32, out: &mut Handle) {
-    // Tag and traces are those of the directory's handle.
+    // Copies the export's tag and the ancestors' hash bytes.
     *out = *dir;
     out.len = INODE_AT as u8;
     out.push(&inode.to_le_bytes());
@@ -223,7 +223,7 @@ pub(super) fn path(dir: &Handle, parent: u64, inode: u64, generation: u32, out: 
     if dir.bytes[FORM_AT] == FORM_PATH {
         out.push(&[dir.bytes[DEPTH_AT].saturating_add(1)]);
         out.len = dir.len;
-        out.push(&[trace(parent)]);
+        out.push(&[ancestor_byte(parent)]);
     } else {
         out.bytes[FORM_AT] = FORM_PATH;
         out.push(&[0]);
@@ -293,7 +293,7 @@ pub(super) fn unpadded(handle: &[u8]) -> &[u8] {
 /// Length of a path handle, computed from its depth.
 fn path_bytes(handle: &[u8]) -> usize {
     handle.get(DEPTH_AT).map_or(0, |depth| {
-        DEPTH_AT + 1 + usize::from(*depth).min(TRACE_COUNT_MAX)
+        DEPTH_AT + 1 + usize::from(*depth).min(ANCESTOR_COUNT_MAX)
     })
 }
 

@@ -84,10 +84,10 @@ impl Readers {
     }
 
     /// Switches to another image.
-    fn turn_to(&mut self, disk: Disk, layout: &Layout) {
+    fn switch_to(&mut self, disk: Disk, layout: &Layout) {
         match layout {
-            Layout::Iso(layout) => self.iso.turn_to(disk, *layout),
-            Layout::Udf(layout) => self.udf.turn_to(disk, layout),
+            Layout::Iso(layout) => self.iso.switch_to(disk, *layout),
+            Layout::Udf(layout) => self.udf.switch_to(disk, layout),
         }
         self.is_udf = matches!(layout, Layout::Udf(_));
     }
@@ -136,7 +136,7 @@ struct Object {
 #[repr(C)] // Frequently used fields first: small offsets make short instructions.
 pub struct Images {
     /// Index of the slot of the image in `now`.
-    turned: u32,
+    loaded: u32,
     /// Index of the slot of the image that was opened last.
     last: u32,
     /// ID of the selected object, or [`NOTHING`].
@@ -207,7 +207,7 @@ impl Images {
     pub(super) fn find(&mut self, file: &[u8], handle: &[u8]) -> Option<Node> {
         let (identity, id) = handle::name(handle)?;
         let at = self.place(identity)?;
-        self.turn(at).ok()?;
+        self.load(at).ok()?;
         if self.now.handle.bytes() != file {
             return None;
         }
@@ -222,7 +222,7 @@ impl Images {
         }
         let identity = self.now.identity;
         let is_known = self.compressed.contains(&identity);
-        if let Some(place) = self.compressed.get_mut(self.turned as usize)
+        if let Some(place) = self.compressed.get_mut(self.loaded as usize)
             && !is_known
         {
             *place = identity;
@@ -267,7 +267,7 @@ impl Images {
         }
         Self {
             now: SLOT,
-            turned: 0,
+            loaded: 0,
             last: 0,
             known: 0,
             node: 0,
@@ -316,7 +316,7 @@ impl Images {
             slot.close();
             let mut disk = file.disk;
             disk.resize(attr.size);
-            (self.last, self.turned) = (at, IMAGE_COUNT_MAX as u32);
+            (self.last, self.loaded) = (at, IMAGE_COUNT_MAX as u32);
             let layout = self.layouts.get_mut(at as usize).ok_or(FsError::Io)?;
             self.readers.open(disk, layout)?;
             *slot = Slot {
@@ -329,7 +329,7 @@ impl Images {
                 disk,
             };
         }
-        self.turn(at)?;
+        self.load(at)?;
         let root = self.readers.current().root();
         self.name(root)
     }
@@ -349,7 +349,7 @@ impl Images {
             if let Some(object) = self.objects.get_mut(self.node as usize)
                 && object.pins == 0
             {
-                (object.id, object.image) = (id, self.turned);
+                (object.id, object.image) = (id, self.loaded);
                 return Ok(Node::new(
                     Backend::Images,
                     Rights::NONE,
@@ -363,16 +363,16 @@ impl Images {
 
     /// Makes the image in slot `at` the current one.
     #[inline(never)]
-    fn turn(&mut self, at: u32) -> FsResult<()> {
+    fn load(&mut self, at: u32) -> FsResult<()> {
         match self.slots.get_mut(at as usize) {
             Some(slot) if slot.identity != 0 => {
                 slot.used = true;
-                if self.turned != at
+                if self.loaded != at
                     && let Some(layout) = self.layouts.get(at as usize)
                 {
-                    self.readers.turn_to(slot.disk, layout);
+                    self.readers.switch_to(slot.disk, layout);
                     self.now = *slot;
-                    (self.turned, self.known) = (at, NOTHING);
+                    (self.loaded, self.known) = (at, NOTHING);
                 }
                 self.readers.current().reset_budget();
                 Ok(())
@@ -386,7 +386,7 @@ impl Images {
     fn select(&mut self, node: Node) -> FsResult<()> {
         let object = self.objects.get(node.slot()).ok_or(FsError::Stale)?;
         let id = object.id;
-        self.turn(object.image)?;
+        self.load(object.image)?;
         if self.known != id {
             self.look_at(id)?;
         }

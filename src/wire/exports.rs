@@ -390,7 +390,7 @@ pub struct Entry<'a> {
 
 /// A malformed word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Fault {
+pub struct Misplaced {
     /// Its line, from 1.
     pub line: u32,
     /// Its first column, from 1.
@@ -423,7 +423,7 @@ pub fn parse(
     text: &mut [u8],
     ignored: &mut Ignored,
     each: &mut dyn FnMut(&Entry<'_>) -> Result<(), Flaw>,
-) -> Result<(), Fault> {
+) -> Result<(), Misplaced> {
     let mut scanner = Scanner {
         text,
         at: 0,
@@ -443,7 +443,7 @@ pub fn parse(
     };
     read.map_err(|flaw| {
         let (line, column) = scanner.word;
-        Fault { line, column, flaw }
+        Misplaced { line, column, flaw }
     })
 }
 

@@ -2,7 +2,8 @@
 
 use super::{MOMENT, read, with_loop, with_server_on};
 use crate::drive::health::{Beats, heartbeat};
-use crate::drive::{Health, Task, World};
+use crate::drive::{Task, World};
+use crate::engine::service::Health;
 use crate::engine::testing::tree::Tree;
 use crate::event::Fatal;
 use crate::event::testing::Sink;

@@ -11,7 +11,7 @@ mod together;
 mod waiting;
 
 use super::service::{Limits, Served};
-use super::{Loop, Task, World as Lent};
+use super::{Loop, Task, World};
 use crate::config::{
     ACCEPT_PAUSE, DRC_BYTES, NODE_IDLE, READ_INLINE_BYTES, READ_INLINE_TIME, REPLY_BLOCK_COUNT,
     REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES, RX_BYTES, TX_BYTES,
@@ -22,7 +22,7 @@ use crate::engine::sessions::Rpc;
 use crate::engine::testing::calls::{Call, CallId, all_calls, large_calls};
 use crate::engine::testing::replies::{self, Body};
 use crate::engine::testing::tree::{BIG_BYTES, Host, Tree, big_byte};
-use crate::engine::testing::{EVERYTHING, World, programs};
+use crate::engine::testing::{Bench as Programs, EVERYTHING, programs};
 use crate::event::testing::Sink;
 use crate::event::{self, Events, Fatal};
 use crate::net::sim::{Peer, Sim};
@@ -52,7 +52,7 @@ struct Serving<S> {
 }
 
 impl<S: Service> Task for Serving<S> {
-    fn start(&mut self, world: &mut Lent<'_>) -> Result<(), Fatal> {
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         assert_eq!(self.served.listen(world, self.at, 0), Ok(self.at));
         if let Some(at) = self.datagrams_at {
             assert_eq!(self.served.bind(world, at, 1), Ok(()));
@@ -62,11 +62,11 @@ impl<S: Service> Task for Serving<S> {
 
     fn add_needs(&self, _: &vfs::Tree, _: &mut Needs) {}
 
-    fn ready(&mut self, world: &mut Lent<'_>, local: u32) {
+    fn ready(&mut self, world: &mut World<'_>, local: u32) {
         self.served.ready(world, &mut self.service, local);
     }
 
-    fn turn(&mut self, world: &mut Lent<'_>, _: Signals) {
+    fn turn(&mut self, world: &mut World<'_>, _: Signals) {
         self.served.turn(world, &mut self.service);
     }
 
@@ -78,7 +78,7 @@ impl<S: Service> Task for Serving<S> {
         self.served.is_stalled(now)
     }
 
-    fn stop(&mut self, world: &mut Lent<'_>) {
+    fn stop(&mut self, world: &mut World<'_>) {
         self.served.stop(world);
     }
 }
@@ -254,7 +254,7 @@ impl Bench {
 
 /// READ of the big file.
 fn read(offset: u64, count: u32) -> Call {
-    Call::read(&World::default().handle("big"), offset, count)
+    Call::read(&Programs::default().handle("big"), offset, count)
 }
 
 #[track_caller]
@@ -272,7 +272,7 @@ fn check_data(body: &Body, offset: usize, len: usize) {
 
 /// The calls of [`all_calls`], with distinct xids.
 fn numbered_calls() -> Vec<Call> {
-    let calls = all_calls(&mut World::default()).into_iter();
+    let calls = all_calls(&mut Programs::default()).into_iter();
     calls
         .zip(1..)
         .map(|((_, call), xid)| call.xid(xid))
@@ -283,7 +283,7 @@ fn numbered_calls() -> Vec<Call> {
 fn every_request_gets_its_reply() {
     with_server(0, 10, |bench| {
         let peer = bench.connect();
-        let large = large_calls(&mut World::default()).into_iter();
+        let large = large_calls(&mut Programs::default()).into_iter();
         for call in numbered_calls()
             .into_iter()
             .chain(large.map(|(_, call)| call))

@@ -2,7 +2,7 @@
 
 use super::{Bench, MOMENT};
 use crate::config::{REQUEST_BYTES, REQUEST_TIMEOUT, TRANSFER_TURN_BYTES};
-use crate::engine::testing::World;
+use crate::engine::testing::Bench as Programs;
 use crate::engine::testing::calls::{Call, NO_CHANGE, stable};
 use crate::engine::testing::replies;
 use crate::engine::testing::tree::{BIG_BYTES, big_byte};
@@ -30,7 +30,7 @@ fn data(seed: usize, len: usize) -> Vec<u8> {
 
 /// WRITE to the big file.
 fn write(offset: usize, how: u32, data: &[u8]) -> Call {
-    Call::write(&World::default().handle("big"), offset as u64, how, data)
+    Call::write(&Programs::default().handle("big"), offset as u64, how, data)
 }
 
 /// Runs `script` with three servers: one writes from its buffer, one splices through a pipe, one uses workers.
@@ -347,7 +347,7 @@ fn unread_replies_stop_the_writer() {
 #[test]
 fn unsynced_change_fails_again_when_retransmitted() {
     with_writers(0, 10, |bench| {
-        let top = World::default().handle("");
+        let top = Programs::default().handle("");
         let make = Call::of(Procedure::MkDir, &top)
             .opaque(b"new")
             .words(NO_CHANGE);

@@ -7,7 +7,7 @@ use crate::drive::endpoint::{Choice, Mdns};
 use crate::drive::service::Served;
 use crate::engine::sftp::testing::{Memory, Packet, UID, replies, stream};
 use crate::engine::sftp::{Level, Permits, REQUEST_BYTES, Session, Sessions, Sftp};
-use crate::engine::testing::World;
+use crate::engine::testing::Bench as Programs;
 use crate::engine::testing::calls::{Call, stable};
 use crate::engine::testing::replies::records;
 use crate::engine::testing::tree::Tree;
@@ -103,7 +103,7 @@ fn tasks_share_one_loop_on_lossy_network() {
 fn each_service_learns_of_the_end_of_its_job() {
     let cold_read = read(0, 4);
     let stable_write = Call::write(
-        &World::default().handle("big"),
+        &Programs::default().handle("big"),
         0,
         stable::FILE_SYNC,
         b"data",

@@ -2,7 +2,7 @@
 
 use super::{AT, Bench, MOMENT, read, with_server_on};
 use crate::config::{REPLY_BLOCK_COUNT, REQUEST_BLOCK_COUNT};
-use crate::engine::testing::World;
+use crate::engine::testing::Bench as Programs;
 use crate::engine::testing::calls::{Call, NO_CHANGE, stable};
 use crate::net::sim::Peer;
 use crate::time::Duration;
@@ -15,11 +15,16 @@ const IO: u32 = 5;
 const EXISTS: u32 = 17;
 
 fn write(data: &[u8]) -> Call {
-    Call::write(&World::default().handle("big"), 0, stable::FILE_SYNC, data)
+    Call::write(
+        &Programs::default().handle("big"),
+        0,
+        stable::FILE_SYNC,
+        data,
+    )
 }
 
 fn make(name: &[u8]) -> Call {
-    Call::of(Procedure::MkDir, &World::default().handle(""))
+    Call::of(Procedure::MkDir, &Programs::default().handle(""))
         .opaque(name)
         .words(NO_CHANGE)
 }
@@ -77,7 +82,7 @@ fn waiting_for_disk_does_not_delay_others() {
 
 #[test]
 fn cold_read_delays_no_other_client() {
-    let lookup = Call::lookup(&World::default().handle(""), b"hello");
+    let lookup = Call::lookup(&Programs::default().handle(""), b"hello");
     // The data of a short READ is inline in the reply; that of a long READ is sent by an order.
     for count in [4, 100_000] {
         with_slow_disk(|bench| {
@@ -155,7 +160,7 @@ fn sync_covers_name_changes_of_other_clients() {
         let made = bench.begin(&make(b"new"));
         bench.begin(&write(b"data"));
         // This COMMIT follows no WRITE of its file, but its sync still covers the earlier changes.
-        let commit = Call::commit(&World::default().handle("hello"));
+        let commit = Call::commit(&Programs::default().handle("hello"));
         let peer = bench.begin(&commit);
         bench.let_through();
         assert_eq!(bench.answer(peer, &commit).status, OK);

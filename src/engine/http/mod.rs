@@ -14,6 +14,7 @@ mod place;
 mod reply;
 
 use super::Cx;
+use super::service::Health;
 use super::service::{Io, Local, Moved, Next, Progress, Service, SessionId, Transfer};
 use crate::config::{
     HTTP_BODY_BYTES_MAX, HTTP_LINGER_BYTES, HTTP_NAME_COUNT, PATH_BYTES_MAX, REQUEST_BYTES,
@@ -36,18 +37,6 @@ pub enum Root {
     Exports,
     /// The top of the only export.
     Single,
-}
-
-/// The state of the server that `/healthz` reports, besides that of the exports.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Health {
-    /// All is well.
-    #[default]
-    Fine,
-    /// A request has waited for a disk for too long.
-    Disk,
-    /// A process of the server hangs or has ended.
-    Role,
 }
 
 /// A server.

@@ -25,7 +25,7 @@ impl Sink for Lines {
 }
 
 /// A server with one connection.
-pub struct World {
+pub struct Bench {
     /// The files.
     pub tree: Tree,
     http: Http,
@@ -35,7 +35,7 @@ pub struct World {
     pub log: &'static Mutex<Vec<u8>>,
 }
 
-impl World {
+impl Bench {
     /// A server of these files.
     pub fn of(ram: Ram) -> Self {
         let log: &'static Mutex<Vec<u8>> = Box::leak(Box::default());
@@ -78,7 +78,7 @@ const LOCAL: Local = Local {
     address: None,
 };
 
-impl Engine for World {
+impl Engine for Bench {
     const INPUT_BYTES: usize = REQUEST_BYTES;
 
     fn advance(&mut self, input: &[u8]) -> Progress {

@@ -1,12 +1,12 @@
 //! Tests of HTTP over the model tree.
 
-use super::testing::World;
+use super::testing::Bench;
 use crate::engine::testing::driver::Talk;
 use crate::vfs::ram::Ram;
 use cases::http::{Object, Reply, Validators};
 use std::string::String;
 
-impl World {
+impl Bench {
     /// The tree of the table, at `/srv`.
     fn new() -> Self {
         let mut ram = Ram::model(b"/srv");
@@ -52,21 +52,21 @@ fn replies(talk: &Talk, methods: &[&str]) -> Vec<Reply> {
 
 #[test]
 fn rows_are_answered_whole_in_pieces_and_pipelined() {
-    let mut world = World::new();
-    let known = world.known();
+    let mut bench = Bench::new();
+    let known = bench.known();
     let mut wrong = Vec::new();
     for row in cases::http::ROWS {
         let input = row.request(&known);
-        let whole = world.send(&input, usize::MAX);
+        let whole = bench.send(&input, usize::MAX);
         let first = replies(&whole, &[row.method()]);
         wrong.extend(row.check(&first[0], &known).err());
         for cut in 1..input.len().min(200) {
             let mut pieces = [cut].into_iter();
-            let talk = world.talk(&input, || pieces.next().unwrap_or(usize::MAX));
+            let talk = bench.talk(&input, || pieces.next().unwrap_or(usize::MAX));
             assert!(talk.output == whole.output, "{row:?}, cut at {cut}");
         }
         let twice = [&*input, b"GET /srv/a.txt HTTP/1.1\r\nHost: h\r\n\r\n"].concat();
-        let both = replies(&world.send(&twice, usize::MAX), &[row.method(), "GET"]);
+        let both = replies(&bench.send(&twice, usize::MAX), &[row.method(), "GET"]);
         match row.closes() {
             true => assert_eq!(both.len(), 1, "{row:?}"),
             false => assert_eq!(
@@ -81,13 +81,13 @@ fn rows_are_answered_whole_in_pieces_and_pipelined() {
 
 #[test]
 fn access_log_has_a_line_for_each_reply() {
-    let mut world = World::new();
-    world.send(
+    let mut bench = Bench::new();
+    bench.send(
         b"GET /srv/a.txt?\" HTTP/1.0\r\nUser-Agent: a \"b\"\r\n\r\n",
         usize::MAX,
     );
-    world.send(b"\x16\x03\0", usize::MAX);
-    let log = String::from_utf8(world.log.lock().unwrap().clone()).unwrap();
+    bench.send(b"\x16\x03\0", usize::MAX);
+    let log = String::from_utf8(bench.log.lock().unwrap().clone()).unwrap();
     let expect = [
         r#":: - - [29/Nov/2026:00:00:00 +0000] "GET /srv/a.txt?\x22 HTTP/1.0" 200 6 "-" "a \x22b\x22""#,
         r#":: - - [29/Nov/2026:00:00:00 +0000] "\x16\x03\x00" 400 12 "-" "-""#,
@@ -97,9 +97,9 @@ fn access_log_has_a_line_for_each_reply() {
 
 #[test]
 fn listing_after_many_replies_is_whole() {
-    let mut world = World::new();
+    let mut bench = Bench::new();
     let lists = b"GET /srv/dir/ HTTP/1.1\r\nHost: h\r\n\r\n".repeat(190);
-    let talk = world.send(&lists, usize::MAX);
+    let talk = bench.send(&lists, usize::MAX);
     let all = replies(&talk, &["GET"; 190]);
     assert!(all.iter().all(|reply| reply.body == all[0].body));
     assert!(talk.turns > 2);
@@ -107,10 +107,10 @@ fn listing_after_many_replies_is_whole() {
 
 #[test]
 fn replaced_file_has_another_tag() {
-    let mut world = World::new();
-    let before = world.known();
-    world.tree.ram().overwrite("a.txt", b"HELLO\n");
-    assert_ne!(world.known().tag, before.tag);
+    let mut bench = Bench::new();
+    let before = bench.known();
+    bench.tree.ram().overwrite("a.txt", b"HELLO\n");
+    assert_ne!(bench.known().tag, before.tag);
 }
 
 #[test]
@@ -126,9 +126,9 @@ fn long_listings_arrive_whole() {
             );
             ram.file(&name, b"");
         }
-        let mut world = World::of(ram);
+        let mut bench = Bench::of(ram);
         let request = b"GET /srv/many/ HTTP/1.1\r\nHost: h\r\n\r\n";
-        let talk = world.send(request, usize::MAX);
+        let talk = bench.send(request, usize::MAX);
         let page = String::from_utf8(talk.output).unwrap();
         assert_eq!(talk.closed, Some(""));
         assert!(talk.turns > 2 && !page.contains("Content-Length") && page.ends_with("</table>\n"));

@@ -3,7 +3,7 @@
 use super::link_state::LinkState;
 use super::names::NameId;
 use super::probe::TIE_PAUSE_MS;
-use super::record_state::{Phase, later};
+use super::record_state::{Probing, later};
 use super::responder::{PROBE_JITTER_MS, Renamed, Responder};
 use super::zone::{RenameStyle, Zone};
 use crate::event::Line;
@@ -81,7 +81,7 @@ impl LinkState {
     pub(super) fn has_left(&self, zone: &Zone, name: NameId) -> bool {
         zone.claim(name).rename_style == RenameStyle::Machine
             && self.link.is_up()
-            && self.phase(zone, name) == Phase::Idle
+            && self.phase(zone, name) == Probing::Idle
     }
 
     /// Gives a virtual machine up if it is stopped here and `message` is the probe of the host that runs it.
@@ -252,7 +252,7 @@ impl Responder {
         }
         let _ = self.renamed.push(renamed);
         for link_state in self.links.iter_mut() {
-            if link_state.phase(&self.zone, name) != Phase::Idle {
+            if link_state.phase(&self.zone, name) != Probing::Idle {
                 link_state.start_probing(&self.zone, name, now, ms);
             }
         }

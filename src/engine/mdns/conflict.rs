@@ -3,7 +3,7 @@
 
 use super::link_state::LinkState;
 use super::names::NameId;
-use super::record_state::Phase;
+use super::record_state::Probing;
 use super::responder::{Renamed, Responder};
 use super::zone::Zone;
 use super::{Destination, Meta};
@@ -98,6 +98,6 @@ impl LinkState {
             // NSEC alone is no conflict: its sender also has other records of this name, which conflict when they are received.
             return has_kind && record.kind != kind::NSEC;
         }
-        self.phase(zone, name) >= Phase::First
+        self.phase(zone, name) >= Probing::First
     }
 }

@@ -10,7 +10,7 @@ use super::announcer::Announcer;
 use super::link::LinkSet;
 use super::link_state::LinkState;
 use super::names::NameId;
-use super::record_state::{Phase, Probe, later};
+use super::record_state::{Probe, Probing, later};
 use super::responder::{PROBE_JITTER_MS, Renamed, Responder, Rival};
 use super::zone::{HOST_TTL, RenameStyle, Zone};
 use crate::time::Instant;
@@ -78,7 +78,7 @@ impl Responder {
         // Jitter: otherwise two instances of this responder that ask for each other would claim the host at the same time.
         self.ask_at = later(now, ms + self.random.ms(0, PROBE_JITTER_MS));
         let asking = Probe {
-            phase: Phase::Ask,
+            phase: Probing::Ask,
             is_new,
             ..Probe::NEW
         };
@@ -112,7 +112,7 @@ impl Responder {
     /// Becomes the announcer once three questions for the host's name got no answer on a link.
     pub(super) fn claim_host(&mut self) {
         let host = self.zone.host;
-        let is_free = |link_state: &LinkState| link_state.phase(&self.zone, host) >= Phase::Wait;
+        let is_free = |link_state: &LinkState| link_state.phase(&self.zone, host) >= Probing::Wait;
         if self.announcer != Announcer::Ours && self.links.iter().any(is_free) {
             self.announcer = Announcer::Ours;
             self.zone.names.add_use(host);

@@ -2,7 +2,7 @@
 
 use super::link::{Link, LinkId, LinkSet};
 use super::names::NameId;
-use super::record_state::{Phase, RecordState};
+use super::record_state::{Probing, RecordState};
 use super::zone::{OwnRecord, Zone};
 use super::{HEAD_BYTES, MESSAGE_BYTES, Transmit};
 use crate::time::Instant;
@@ -67,9 +67,9 @@ impl LinkState {
     }
 
     /// Returns the probing phase of a name on this link.
-    pub(super) fn phase(&self, zone: &Zone, name: NameId) -> Phase {
+    pub(super) fn phase(&self, zone: &Zone, name: NameId) -> Probing {
         let state = self.name_state(zone, name);
-        state.map_or(Phase::Idle, |state| state.probe.get().phase)
+        state.map_or(Probing::Idle, |state| state.probe.get().phase)
     }
 
     /// Returns true if we own a name on this link: we answer queries for the name and defend it.

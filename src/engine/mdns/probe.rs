@@ -4,7 +4,7 @@
 use super::Transmit;
 use super::link_state::{LinkState, PACE_MS};
 use super::names::NameId;
-use super::record_state::{Phase, Probe, later};
+use super::record_state::{Probe, Probing, later};
 use super::zone::Zone;
 use crate::mem::Ends as _;
 use crate::time::Instant;
@@ -53,7 +53,7 @@ impl LinkState {
             if state.probe_due.get() <= now {
                 let phase = state.probe.get().phase;
                 let size = zone.probe_bytes(record.name, self.only);
-                if phase == Phase::Third {
+                if phase == Probing::Third {
                     state.probe.set(Probe::CLAIMED);
                     state.probe_due.set(Instant::NEVER);
                     has_claimed = true;
@@ -86,7 +86,7 @@ impl LinkState {
         for name in &asked {
             // Names in a phase before `First` are only asked for: their questions have no proposed records in the authority
             // section.
-            if self.phase(zone, *name) >= Phase::First {
+            if self.phase(zone, *name) >= Probing::First {
                 zone.write_tentative(&mut writer, *name, self.only);
             }
         }
@@ -140,7 +140,7 @@ impl LinkState {
         message: &Message<'_>,
     ) {
         // There is no tie if the name is ours, because we then answer the probe, or if we have not sent a probe yet.
-        if self.holds(zone, name) || self.phase(zone, name) < Phase::First {
+        if self.holds(zone, name) || self.phase(zone, name) < Probing::First {
             return;
         }
         let mut buffer = [0; TIE_BYTES];

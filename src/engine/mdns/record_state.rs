@@ -117,7 +117,7 @@ impl RecordState {
 /// Probing phase of a name on a link.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 #[repr(u8)]
-pub(super) enum Phase {
+pub(super) enum Probing {
     /// The name has no records on the link, or was given up.
     #[default]
     Idle,
@@ -139,18 +139,18 @@ pub(super) enum Phase {
     Done,
 }
 
-impl Phase {
+impl Probing {
     /// Returns the phase that follows when a question or a probe was sent, or when the last probe got no answer.
     pub(super) fn next(self) -> Self {
-        const NEXT: [Phase; 8] = [
-            Phase::Idle,
-            Phase::AskAgain,
-            Phase::AskLast,
-            Phase::Wait,
-            Phase::First,
-            Phase::Second,
-            Phase::Third,
-            Phase::Done,
+        const NEXT: [Probing; 8] = [
+            Probing::Idle,
+            Probing::AskAgain,
+            Probing::AskLast,
+            Probing::Wait,
+            Probing::First,
+            Probing::Second,
+            Probing::Third,
+            Probing::Done,
         ];
         *NEXT.get(self as usize).unwrap_or(&self)
     }
@@ -160,7 +160,7 @@ impl Phase {
 #[derive(Clone, Copy, Debug)]
 #[repr(align(4))] // Copied as one word.
 pub(super) struct Probe {
-    pub(super) phase: Phase,
+    pub(super) phase: Probing,
     /// True if the name is ours and stays so while it is probed for again.
     pub(super) is_held: bool,
     /// True if the name has become ours and is not announced yet.
@@ -170,20 +170,20 @@ pub(super) struct Probe {
 impl Probe {
     /// State of a name that is not probed for.
     pub(super) const NEW: Self = Self {
-        phase: Phase::Idle,
+        phase: Probing::Idle,
         is_held: false,
         is_new: false,
     };
 
     /// State of a name whose first probe is due.
     pub(super) const WAIT: Self = Self {
-        phase: Phase::Wait,
+        phase: Probing::Wait,
         ..Self::NEW
     };
 
     /// State of a name for which three probes got no response: it is ours, but not announced yet.
     pub(super) const CLAIMED: Self = Self {
-        phase: Phase::Done,
+        phase: Probing::Done,
         is_held: false,
         is_new: true,
     };
@@ -198,6 +198,6 @@ impl Probe {
 
     /// Returns true if the name is ours.
     pub(super) const fn holds(&self) -> bool {
-        self.is_held || matches!(self.phase, Phase::Done)
+        self.is_held || matches!(self.phase, Probing::Done)
     }
 }

@@ -28,7 +28,7 @@ enum Reply {
     Other(&'static str),
 }
 
-struct World {
+struct Bench {
     now: Instant,
     tree: Tree,
     events: Events,
@@ -113,8 +113,8 @@ fn add(writer: &mut Writer<'_>, owner: &str, kind: u16, value: &str) {
     );
 }
 
-impl World {
-    /// A world whose tree exports /srv to these hosts.
+impl Bench {
+    /// A bench whose tree exports /srv to these hosts.
     fn new(entries: &[&str], conf: &str, zone: Zone) -> Self {
         let mut tree = Tree::default();
         tree.reserve(&Room {
@@ -124,7 +124,7 @@ impl World {
             bytes: 200_000,
         });
         let sink = Sink::default();
-        let mut world = Self {
+        let mut bench = Self {
             now: Instant::from_ms(1_000_000),
             tree,
             events: Events::new(Box::new(sink.clone())),
@@ -136,11 +136,11 @@ impl World {
             asked: Vec::new(),
             queue: Vec::new(),
         };
-        world.resolver.set_socket_count(8);
+        bench.resolver.set_socket_count(8);
         let config = Config::parse(conf.as_bytes(), b"", &|_| 0);
-        world.resolver.set_config(config);
-        world.export(entries);
-        world
+        bench.resolver.set_config(config);
+        bench.export(entries);
+        bench
     }
 
     fn export(&mut self, entries: &[&str]) {
@@ -269,9 +269,9 @@ fn usual(name: &str, kind: u16) -> Reply {
 
 #[test]
 fn names_resolve_by_search_list_alias_and_family() {
-    let mut world = World::new(&["one", "two", "six.example", "old.example"], CONF, usual);
-    assert_eq!(world.rules("192.0.2.1"), Err(UNDECIDED));
-    world.run(100);
+    let mut bench = Bench::new(&["one", "two", "six.example", "old.example"], CONF, usual);
+    assert_eq!(bench.rules("192.0.2.1"), Err(UNDECIDED));
+    bench.run(100);
     let admitted = [
         "192.0.2.1",
         "192.0.2.2",
@@ -279,78 +279,78 @@ fn names_resolve_by_search_list_alias_and_family() {
         "192.0.2.3",
         "192.0.2.11",
     ];
-    world.check(&admitted, &["192.0.2.4", "2001:db8::2"]);
-    let asked = world.names_asked();
+    bench.check(&admitted, &["192.0.2.4", "2001:db8::2"]);
+    let asked = bench.names_asked();
     assert!(asked.iter().any(|text| text == "10.0.0.1 two.a.example 1"));
-    let lines = world.lines();
+    let lines = bench.lines();
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(
         lines[0].contains("unknown host /etc/exports:3:6 six.example: neither"),
         "{lines:?}"
     );
     // Again after five minutes, without a message.
-    world.run(NAME_REFRESH.as_ms() as u32 - 200);
-    assert!(world.names_asked().is_empty());
-    world.run(400);
-    assert!(!world.names_asked().is_empty());
-    assert!(world.lines().is_empty());
+    bench.run(NAME_REFRESH.as_ms() as u32 - 200);
+    assert!(bench.names_asked().is_empty());
+    bench.run(400);
+    assert!(!bench.names_asked().is_empty());
+    assert!(bench.lines().is_empty());
 }
 
 #[test]
 fn hosts_file_precedes_name_servers() {
-    let mut world = World::new(&["one", "*.home"], CONF, usual);
+    let mut bench = Bench::new(&["one", "*.home"], CONF, usual);
     let text = b"192.0.2.70 gate.home gate One # x\n2001:db8::70 one\n";
-    world.resolver.hosts_buffer()[..text.len()].copy_from_slice(text);
-    world.resolver.set_hosts(text.len());
-    assert_eq!(world.rules("192.0.2.70"), Err(UNDECIDED));
-    world.run(10);
-    world.check(&["192.0.2.70", "2001:db8::70"], &[]);
-    assert!(world.names_asked().is_empty());
+    bench.resolver.hosts_buffer()[..text.len()].copy_from_slice(text);
+    bench.resolver.set_hosts(text.len());
+    assert_eq!(bench.rules("192.0.2.70"), Err(UNDECIDED));
+    bench.run(10);
+    bench.check(&["192.0.2.70", "2001:db8::70"], &[]);
+    assert!(bench.names_asked().is_empty());
 }
 
 #[test]
 fn client_without_forward_confirmation_is_refused() {
-    let mut world = World::new(&["*.wild.example"], CONF, usual);
-    world.run(10);
+    let mut bench = Bench::new(&["*.wild.example"], CONF, usual);
+    bench.run(10);
     for from in ["192.0.2.4", "192.0.2.5", "192.0.2.6", "192.0.2.7"] {
-        assert_eq!(world.rules(from), Err(UNDECIDED), "{from}");
+        assert_eq!(bench.rules(from), Err(UNDECIDED), "{from}");
     }
-    world.run(1900);
-    world.check(&["192.0.2.4"], &["192.0.2.5", "192.0.2.6"]);
+    bench.run(1900);
+    bench.check(&["192.0.2.4"], &["192.0.2.5", "192.0.2.6"]);
     // No answer: the call waits for two seconds.
-    assert_eq!(world.rules("192.0.2.7"), Err(UNDECIDED));
-    world.run(200);
-    world.check(&["192.0.2.4"], &["192.0.2.5", "192.0.2.7"]);
+    assert_eq!(bench.rules("192.0.2.7"), Err(UNDECIDED));
+    bench.run(200);
+    bench.check(&["192.0.2.4"], &["192.0.2.5", "192.0.2.7"]);
     // Remembered for five minutes, and refreshed without a pause if it was used.
-    world.names_asked();
-    world.run(NAME_REFRESH.as_ms() as u32);
-    let asked = world.names_asked();
+    bench.names_asked();
+    bench.run(NAME_REFRESH.as_ms() as u32);
+    let asked = bench.names_asked();
     assert!(
         asked
             .iter()
             .any(|text| text.contains(" 4.2.0.192.in-addr.arpa"))
     );
-    world.check(&["192.0.2.4"], &[]);
+    bench.check(&["192.0.2.4"], &[]);
 }
 
 #[test]
 fn wrong_or_truncated_answers_are_ignored() {
-    let mut world = World::new(
+    let mut bench = Bench::new(
         &["lie.example", "cut.example", "one.a.example"],
         CONF,
         usual,
     );
-    world.run(25_000);
-    world.check(&["192.0.2.1"], &["192.0.2.66"]);
-    let lines = world.lines();
+    bench.run(25_000);
+    bench.check(&["192.0.2.1"], &["192.0.2.66"]);
+    let lines = bench.lines();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("too long for UDP")));
     assert!(lines.iter().any(|line| line.contains("no name server of")));
     // Another ID, another sender, another socket, a query.
-    let mut world = World::new(&["slow.example"], CONF, usual);
-    world.send();
+    let mut bench = Bench::new(&["slow.example"], CONF, usual);
+    bench.send();
     let out = &mut [0; 512];
-    let ask = world.resolver.names[0];
+    let ask = bench.resolver.names[0];
     let server = "10.0.0.1:53".parse().unwrap();
     let records = Reply::Records(&[(kind::A, "192.0.2.66")]);
     let (socket, id) = (usize::from(ask.socket), ask.id);
@@ -377,76 +377,76 @@ fn wrong_or_truncated_answers_are_ignored() {
         ),
         (socket, server, query),
     ];
-    let (now, tree, events) = (world.now, &mut world.tree, &mut world.events);
+    let (now, tree, events) = (bench.now, &mut bench.tree, &mut bench.events);
     for (socket, from, bytes) in cases {
-        world
+        bench
             .resolver
             .handle(now, (socket, from), &bytes, tree, events);
         for len in 0..bytes.len() {
-            world
+            bench
                 .resolver
                 .handle(now, (socket, from), &bytes[..len], tree, events);
         }
         assert!(
-            world
+            bench
                 .resolver
                 .poll_transmit(now, tree, events, out)
                 .is_none()
         );
     }
-    world
+    bench
         .resolver
         .handle(now, (socket, server), &good, tree, events);
-    world.check(&["192.0.2.66"], &[]);
+    bench.check(&["192.0.2.66"], &[]);
 }
 
 #[test]
 fn late_answer_and_second_server_count() {
-    let mut world = World::new(&["one.a.example"], CONF, usual);
-    world.delay_ms = 7000;
-    world.run(6000);
-    let asked = world.names_asked();
+    let mut bench = Bench::new(&["one.a.example"], CONF, usual);
+    bench.delay_ms = 7000;
+    bench.run(6000);
+    let asked = bench.names_asked();
     assert_eq!(
         asked,
         ["10.0.0.1 one.a.example 1", "10.0.0.2 one.a.example 1"]
     );
-    world.run(2000);
-    world.check(&["192.0.2.1"], &[]);
+    bench.run(2000);
+    bench.check(&["192.0.2.1"], &[]);
 }
 
 #[test]
 fn server_that_disappears_leaves_known_names_for_a_while() {
-    let mut world = World::new(&["one.a.example", "*.wild.example"], CONF, usual);
-    world.run(50);
-    let _ = world.rules("192.0.2.4");
-    world.run(50);
-    world.check(&["192.0.2.1", "192.0.2.4"], &[]);
-    world.zone = |_, _| Reply::Silence;
+    let mut bench = Bench::new(&["one.a.example", "*.wild.example"], CONF, usual);
+    bench.run(50);
+    let _ = bench.rules("192.0.2.4");
+    bench.run(50);
+    bench.check(&["192.0.2.1", "192.0.2.4"], &[]);
+    bench.zone = |_, _| Reply::Silence;
     for _ in 0..3 {
-        world.run(200_000);
-        world.check(&["192.0.2.1", "192.0.2.4"], &[]);
+        bench.run(200_000);
+        bench.check(&["192.0.2.1", "192.0.2.4"], &[]);
     }
     // A reload does not lose them either.
-    world.export(&["x.a.example", "one.a.example", "*.wild.example"]);
-    world.run(100_000);
-    world.check(&["192.0.2.1", "192.0.2.4"], &[]);
-    world.run(1_000_000);
+    bench.export(&["x.a.example", "one.a.example", "*.wild.example"]);
+    bench.run(100_000);
+    bench.check(&["192.0.2.1", "192.0.2.4"], &[]);
+    bench.run(1_000_000);
     // Its own name is asked for, because of the wildcards.
-    assert_eq!(world.rules("192.0.2.1"), Err(UNDECIDED));
-    world.run(2100);
-    world.check(&[], &["192.0.2.1"]);
-    world.zone = usual;
-    world.run(NAME_RETRY.as_ms() as u32 + 25_000);
-    world.check(&["192.0.2.1"], &[]);
+    assert_eq!(bench.rules("192.0.2.1"), Err(UNDECIDED));
+    bench.run(2100);
+    bench.check(&[], &["192.0.2.1"]);
+    bench.zone = usual;
+    bench.run(NAME_RETRY.as_ms() as u32 + 25_000);
+    bench.check(&["192.0.2.1"], &[]);
     // An answer that there is no such host counts at once.
-    world.zone = |_, _| Reply::Code(3);
-    world.run(NAME_REFRESH.as_ms() as u32 + 1000);
-    world.check(&[], &["192.0.2.1"]);
+    bench.zone = |_, _| Reply::Code(3);
+    bench.run(NAME_REFRESH.as_ms() as u32 + 1000);
+    bench.check(&[], &["192.0.2.1"]);
 }
 
 #[test]
 fn local_names_are_asked_by_multicast() {
-    let mut world = World::new(
+    let mut bench = Bench::new(
         &["box.local", "gone.local"],
         CONF,
         |name, kind| match name {
@@ -455,20 +455,20 @@ fn local_names_are_asked_by_multicast() {
         },
     );
     let links = ["192.0.2.100", "fe80::1"].map(|own| (own.parse().unwrap(), 3));
-    world.resolver.set_links(&mut links.into_iter());
-    world.run(100);
-    world.check(&["192.0.2.9"], &[]);
-    assert_eq!(world.rules("192.0.2.8"), Err(UNDECIDED));
-    let asked = world.names_asked();
+    bench.resolver.set_links(&mut links.into_iter());
+    bench.run(100);
+    bench.check(&["192.0.2.9"], &[]);
+    assert_eq!(bench.rules("192.0.2.8"), Err(UNDECIDED));
+    let asked = bench.names_asked();
     assert!(
         asked
             .iter()
             .all(|text| text.starts_with("224.0.0.251 ") || text.starts_with("ff02::fb ")),
         "{asked:?}"
     );
-    world.run(8000);
-    world.check(&["192.0.2.9"], &["192.0.2.8"]);
-    let lines = world.lines();
+    bench.run(8000);
+    bench.check(&["192.0.2.9"], &["192.0.2.8"]);
+    let lines = bench.lines();
     assert!(
         lines.len() == 1 && lines[0].contains("gone.local: no host answers"),
         "{lines:?}"
@@ -488,28 +488,28 @@ fn silent_names_delay_no_other_of_four_thousand() {
         true => Reply::Silence,
         false => usual(name, kind),
     };
-    let mut world = World::new(&entries, CONF, zone);
-    world.run(1000);
-    world.check(&["192.0.2.1"], &[]);
-    assert_eq!(world.rules("192.0.2.99"), Err(UNDECIDED));
-    world.run(1100);
-    world.check(&["192.0.2.1"], &["192.0.2.99"]);
+    let mut bench = Bench::new(&entries, CONF, zone);
+    bench.run(1000);
+    bench.check(&["192.0.2.1"], &[]);
+    assert_eq!(bench.rules("192.0.2.99"), Err(UNDECIDED));
+    bench.run(1100);
+    bench.check(&["192.0.2.1"], &["192.0.2.99"]);
 }
 
 #[test]
 fn reload_keeps_addresses_by_name() {
-    let mut world = World::new(&["one.a.example", "two.b.example"], CONF, usual);
-    world.run(100);
-    world.zone = |_, _| Reply::Silence;
-    world.export(&[
+    let mut bench = Bench::new(&["one.a.example", "two.b.example"], CONF, usual);
+    bench.run(100);
+    bench.zone = |_, _| Reply::Silence;
+    bench.export(&[
         "new.example",
         "two.b.example",
         "other.example",
         "one.a.example",
     ]);
-    world.check(&["192.0.2.1", "192.0.2.3"], &[]);
-    world.export(&["two.b.example"]);
-    world.check(&["192.0.2.3"], &["192.0.2.1"]);
+    bench.check(&["192.0.2.1", "192.0.2.3"], &[]);
+    bench.export(&["two.b.example"]);
+    bench.check(&["192.0.2.3"], &["192.0.2.1"]);
 }
 
 #[test]

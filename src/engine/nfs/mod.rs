@@ -37,7 +37,7 @@ pub(super) use promises::{fail, mark_promise, settle};
 pub(super) use write::Writing;
 
 /// The reason why a procedure failed.
-enum Fault {
+enum Refusal {
     /// An error of the file system, which becomes a status.
     Files(FsError),
     /// An error of the protocol.
@@ -46,13 +46,13 @@ enum Fault {
     Stop(Stop),
 }
 
-impl From<FsError> for Fault {
+impl From<FsError> for Refusal {
     fn from(error: FsError) -> Self {
         Self::Files(error)
     }
 }
 
-impl From<crate::vfs::Stop> for Fault {
+impl From<crate::vfs::Stop> for Refusal {
     fn from(stop: crate::vfs::Stop) -> Self {
         match stop {
             crate::vfs::Stop::Failed(error) => Self::Files(error),
@@ -61,7 +61,7 @@ impl From<crate::vfs::Stop> for Fault {
     }
 }
 
-impl From<Malformed> for Fault {
+impl From<Malformed> for Refusal {
     fn from(why: Malformed) -> Self {
         Self::Stop(why.into())
     }
@@ -297,9 +297,9 @@ impl Nfs {
         let object = object.ok();
         let status = match status {
             Ok(()) => Status::Ok,
-            Err(Fault::Stop(stop)) => return Err(stop),
-            Err(Fault::Status(status)) => status,
-            Err(Fault::Files(error)) => {
+            Err(Refusal::Stop(stop)) => return Err(stop),
+            Err(Refusal::Status(status)) => status,
+            Err(Refusal::Files(error)) => {
                 // A look-up of host names ends after 2 s without a result, and the call would get ESTALE. JUKEBOX gives a slow name
                 // server five.
                 if error != FsError::AwaitsNames
@@ -338,7 +338,7 @@ impl Nfs {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         object: &Object,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<Answer, Refusal> {
         if writes(procedure) {
             let writing = self.write(procedure, cx, request, object)?;
             return Ok(Answer::Write(writing));

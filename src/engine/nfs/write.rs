@@ -7,7 +7,7 @@ use super::super::Cx;
 use super::super::rpc::{RecordCursor, Request, patch_mark};
 use super::super::service::{Moved, Next, Transfer, Way};
 use super::attributes::WccAttr;
-use super::{Fault, Nfs, Object, Promise, error_status, mark_promise, post_op, pre_op, wcc_attr};
+use super::{Nfs, Object, Promise, Refusal, error_status, mark_promise, post_op, pre_op, wcc_attr};
 use crate::config::{WORKER_WRITE_BYTES_MIN, WRITE_BYTES_MAX};
 use crate::mem::Ends as _;
 use crate::vfs::{Access, FsError, Pin, Tree};
@@ -113,7 +113,7 @@ impl Nfs {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         object: &Object,
-    ) -> Result<Writing, Fault> {
+    ) -> Result<Writing, Refusal> {
         let args = &mut request.args;
         let (offset, count) = (args.u64(), args.u32());
         let (mut left, mut stability, mut access) = (0, Stability::Commit, None);

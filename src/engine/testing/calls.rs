@@ -1,7 +1,7 @@
 //! NFS, MOUNT and portmap calls as a client encodes them: valid ones of every procedure, laid out by `nfs3_types`, and arbitrary
 //! words.
 
-use super::World;
+use super::Bench;
 use super::tree::{BIG_BYTES, big_byte};
 use crate::wire::nfs3;
 use crate::wire::nfs3::Procedure;
@@ -152,9 +152,9 @@ pub mod stable {
 
 /// A call of every procedure. Each succeeds on a writable export, alone or after those before it. Calls that change nothing succeed
 /// on any export.
-pub fn all_calls(world: &mut World) -> Vec<(String, Call)> {
+pub fn all_calls(bench: &mut Bench) -> Vec<(String, Call)> {
     let [top, file, big, link, many] =
-        ["", "hello", "big", "link", "many"].map(|path| world.handle(path));
+        ["", "hello", "big", "link", "many"].map(|path| bench.handle(path));
     let objects = Objects {
         top,
         file,
@@ -169,8 +169,8 @@ pub fn all_calls(world: &mut World) -> Vec<(String, Call)> {
 
 /// Calls with more data than arrives at once. Each WRITE writes the bytes that the file "big" already has there, so that later
 /// READs return the same data.
-pub fn large_calls(world: &mut World) -> Vec<(String, Call)> {
-    let big = world.handle("big");
+pub fn large_calls(bench: &mut Bench) -> Vec<(String, Call)> {
+    let big = bench.handle("big");
     let data: Vec<u8> = (0..BIG_BYTES).map(big_byte).collect();
     let write = |from: usize, to: usize, how| Call::write(&big, from as u64, how, &data[from..to]);
     [

@@ -1,6 +1,6 @@
 //! All calls that change something: alone, in sequence, truncated and in fragments. Then errors that only the model can cause.
 
-use super::World;
+use super::Bench;
 use super::calls::{Call, HEADER_BYTES, all_calls, large_calls};
 use super::replies::Body;
 use crate::wire::nfs3::Procedure;
@@ -13,12 +13,12 @@ const STALE: u32 = 70;
 /// Makes a call. Compares its status, and the attributes in its reply with those of the objects `around`. A call that fails must
 /// not change anything.
 #[track_caller]
-pub(super) fn check(world: &mut World, call: &Call, around: &[&[u8]], status: u32) -> Body {
-    let was = world.tree.ram().clone();
-    let body = world.ask_around(call, around);
+pub(super) fn check(bench: &mut Bench, call: &Call, around: &[&[u8]], status: u32) -> Body {
+    let was = bench.tree.ram().clone();
+    let body = bench.ask_around(call, around);
     assert_eq!(body.status, status, "{call:?}");
-    assert_eq!(world.tree.ram().is_like(&was), status != OK, "{call:?}");
-    world.tree.ram().check();
+    assert_eq!(bench.tree.ram().is_like(&was), status != OK, "{call:?}");
+    bench.tree.ram().check();
     body
 }
 
@@ -31,30 +31,30 @@ fn rename(from: &[u8], name: &[u8], to: &[u8], new_name: &[u8]) -> Call {
 
 #[test]
 fn stale_target_directory_has_no_attributes() {
-    let mut world = World::writable();
-    let [top, hello, stale] = ["", "hello", "fifo"].map(|path| world.handle(path));
-    world.tree.ram().unlink("fifo");
-    let was = world.tree.ram().clone();
+    let mut bench = Bench::writable();
+    let [top, hello, stale] = ["", "hello", "fifo"].map(|path| bench.handle(path));
+    bench.tree.ram().unlink("fifo");
+    let was = bench.tree.ram().clone();
     for (handle, status) in [(&stale[..], STALE), (b"rubbish", 10001)] {
-        let body = world.ask(&rename(&top, b"hello", handle, b"x")).unwrap();
+        let body = bench.ask(&rename(&top, b"hello", handle, b"x")).unwrap();
         assert_eq!(body.status, status);
         assert!(body.before[0].is_some() && body.attributes[0].is_some());
         assert_eq!((body.before[1], body.attributes[1]), (None, None));
         let link = Call::of(Procedure::Link, &hello)
             .opaque(handle)
             .opaque(b"x");
-        let body = world.ask(&link).unwrap();
+        let body = bench.ask(&link).unwrap();
         assert_eq!(body.status, status);
         assert!(body.attributes[0].is_some());
         assert_eq!((body.before[0], body.attributes[1]), (None, None));
     }
-    assert!(world.tree.ram().is_like(&was));
+    assert!(bench.tree.ram().is_like(&was));
 }
 
 #[test]
 fn link_count_is_limited() {
-    let mut world = World::writable();
-    let [hello, dir] = ["hello", "dir"].map(|path| world.handle(path));
+    let mut bench = Bench::writable();
+    let [hello, dir] = ["hello", "dir"].map(|path| bench.handle(path));
     let link = |number: u32| {
         let name = format!("{number}");
         Call::of(Procedure::Link, &hello)
@@ -62,22 +62,22 @@ fn link_count_is_limited() {
             .opaque(name.as_bytes())
     };
     for number in 1..crate::vfs::ram::LINK_COUNT_MAX {
-        assert_eq!(world.ask(&link(number)).unwrap().status, OK);
+        assert_eq!(bench.ask(&link(number)).unwrap().status, OK);
     }
-    check(&mut world, &link(0), &[&dir], TOO_MANY_LINKS);
+    check(&mut bench, &link(0), &[&dir], TOO_MANY_LINKS);
 }
 
 /// BSD and macOS programs set the modes of links.
 #[test]
 fn mode_of_a_link_is_ignored_and_the_rest_done() {
-    let mut world = World::writable();
-    let link = world.handle("link");
-    let before = world.ask(&Call::of(Procedure::GetAttr, &link)).unwrap();
+    let mut bench = Bench::writable();
+    let link = bench.handle("link");
+    let before = bench.ask(&Call::of(Procedure::GetAttr, &link)).unwrap();
     let set = |words: &[u32]| Call::of(Procedure::SetAttr, &link).words(words);
     let mode = set(&[1, 0o600, 0, 0, 0, 0, 0, 0]);
-    assert_eq!(world.ask(&mode).unwrap().status, OK);
+    assert_eq!(bench.ask(&mode).unwrap().status, OK);
     let all = set(&[1, 0o600, 1, 7, 1, 8, 0, 2, 9, 10, 2, 11, 12, 0]);
-    let body = check(&mut world, &all, &[&link], OK);
+    let body = check(&mut bench, &all, &[&link], OK);
     let [before, after] = [before, body].map(|body| body.attributes[0].unwrap());
     // fattr3: mode, UID, GID; seconds of atime and mtime.
     assert_eq!([after[1], after[3], after[4]], [before[1], 7, 8]);
@@ -86,8 +86,8 @@ fn mode_of_a_link_is_ignored_and_the_rest_done() {
 
 #[test]
 fn invalid_unions_of_attributes_are_garbage() {
-    let mut world = World::writable();
-    let hello = world.handle("hello");
+    let mut bench = Bench::writable();
+    let hello = bench.handle("hello");
     for wrong in [
         &[2, 0, 0, 0, 0, 0, 0][..],
         &[0, 2, 0, 0, 0, 0, 0],
@@ -98,18 +98,18 @@ fn invalid_unions_of_attributes_are_garbage() {
         &[1, 0, 0, 0, 0, 0, 0, 2],
     ] {
         let call = Call::of(Procedure::SetAttr, &hello).words(wrong);
-        assert_eq!(world.ask(&call), Err(Reject::Arguments), "{wrong:?}");
+        assert_eq!(bench.ask(&call), Err(Reject::Arguments), "{wrong:?}");
     }
 }
 
 /// All calls that change something on a writable export.
-fn changes(world: &mut World) -> Vec<(String, Call)> {
+fn changes(bench: &mut Bench) -> Vec<(String, Call)> {
     const STARTS: [&str; 10] = [
         "SetAttr", "Write", "Create", "MkDir", "SymLink", "MkNod", "Remove", "RmDir", "Rename",
         "Link",
     ];
-    let mut calls = all_calls(world);
-    calls.extend(large_calls(world));
+    let mut calls = all_calls(bench);
+    calls.extend(large_calls(bench));
     calls.retain(|(name, _)| STARTS.iter().any(|start| name.starts_with(start)));
     assert_eq!(calls.len(), 10 + 5 + 3);
     calls
@@ -117,20 +117,20 @@ fn changes(world: &mut World) -> Vec<(String, Call)> {
 
 #[test]
 fn each_change_succeeds_alone_and_in_sequence() {
-    let mut world = World::writable();
-    let pristine = world.tree.ram().clone();
+    let mut bench = Bench::writable();
+    let pristine = bench.tree.ram().clone();
     for alone in [true, false] {
-        for (name, call) in changes(&mut World::default()) {
-            let was = world.tree.ram().clone();
+        for (name, call) in changes(&mut Bench::default()) {
+            let was = bench.tree.ram().clone();
             assert_eq!(
-                world.ask(&call).unwrap().status,
+                bench.ask(&call).unwrap().status,
                 OK,
                 "{name}, alone: {alone}"
             );
-            assert!(!world.tree.ram().is_like(&was), "{name}");
-            world.tree.ram().check();
+            assert!(!bench.tree.ram().is_like(&was), "{name}");
+            bench.tree.ram().check();
             if alone {
-                *world.tree.ram() = pristine.clone();
+                *bench.tree.ram() = pristine.clone();
             }
         }
     }
@@ -138,39 +138,39 @@ fn each_change_succeeds_alone_and_in_sequence() {
 
 #[test]
 fn truncated_arguments_are_garbage_without_effect() {
-    let mut world = World::writable();
-    let was = world.tree.ram().clone();
-    let mut calls = all_calls(&mut world);
-    calls.extend(large_calls(&mut world));
+    let mut bench = Bench::writable();
+    let was = bench.tree.ram().clone();
+    let mut calls = all_calls(&mut bench);
+    calls.extend(large_calls(&mut bench));
     calls.retain(|(name, _)| !name.ends_with("Null") && !name.ends_with("null"));
     for (name, call) in calls {
         let ends = (HEADER_BYTES..call.0.len()).step_by(4);
         for end in ends.clone().take(100).chain(ends.rev().take(2)) {
             let cut = Call(call.0[..end].to_vec());
             assert_eq!(
-                world.ask(&cut),
+                bench.ask(&cut),
                 Err(Reject::Arguments),
                 "{name} cut to {end}"
             );
-            assert!(world.tree.ram().is_like(&was), "{name} cut to {end}");
+            assert!(bench.tree.ram().is_like(&was), "{name} cut to {end}");
         }
     }
 }
 
 #[test]
 fn fragmented_change_is_carried_out_once() {
-    for (name, call) in changes(&mut World::default()).into_iter().take(15) {
-        let mut world = World::writable();
-        let pristine = world.tree.ram().clone();
-        let whole = world.send(&call.record()).output;
-        let changed = core::mem::replace(&mut *world.tree.ram(), pristine.clone());
+    for (name, call) in changes(&mut Bench::default()).into_iter().take(15) {
+        let mut bench = Bench::writable();
+        let pristine = bench.tree.ram().clone();
+        let whole = bench.send(&call.record()).output;
+        let changed = core::mem::replace(&mut *bench.tree.ram(), pristine.clone());
         for cut in 0..call.0.len() {
             for record in [call.record(), call.fragments(&[cut])] {
                 let mut pieces = [cut].into_iter();
-                let talk = world.send_pieces(&record, || pieces.next().unwrap_or(usize::MAX));
+                let talk = bench.send_pieces(&record, || pieces.next().unwrap_or(usize::MAX));
                 assert_eq!(talk.output, whole, "{name} cut at {cut}");
-                assert!(world.tree.ram().is_like(&changed), "{name} cut at {cut}");
-                *world.tree.ram() = pristine.clone();
+                assert!(bench.tree.ram().is_like(&changed), "{name} cut at {cut}");
+                *bench.tree.ram() = pristine.clone();
             }
         }
     }

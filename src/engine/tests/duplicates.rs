@@ -1,7 +1,7 @@
 //! The duplicate request cache: a retransmitted call that is not idempotent is not carried out again and gets the same reply, byte
 //! for byte.
 
-use super::World;
+use super::Bench;
 use super::calls::{Call, NO_CHANGE, all_calls};
 use crate::config::{DRC_AGE_SECS, DRC_SET_COUNT, DRC_WAY_COUNT, SHARED_BYTES};
 use crate::engine::programs::Programs;
@@ -33,21 +33,21 @@ fn retransmitted_change_is_carried_out_once() {
     let names = [
         "SetAttr", "Create", "MkDir", "SymLink", "MkNod", "Remove", "RmDir", "Rename", "Link",
     ];
-    let calls = all_calls(&mut World::default());
+    let calls = all_calls(&mut Bench::default());
     for (name, call) in calls {
         if !names.iter().any(|start| name.starts_with(start)) {
             continue;
         }
-        let mut world = World::with_reply_cache();
-        let first = world.send(&call.record()).output;
-        let was = world.tree.ram().clone();
+        let mut bench = Bench::with_reply_cache();
+        let first = bench.send(&call.record()).output;
+        let was = bench.tree.ram().clone();
         // Retransmit on other connections, in one fragment or several.
         for cuts in [&[][..], &[30], &[4, 50, 80]] {
-            let again = world.send(&call.fragments(cuts)).output;
+            let again = bench.send(&call.fragments(cuts)).output;
             assert_eq!(again, first, "{name}");
-            assert!(world.tree.ram().is_like(&was), "{name}");
+            assert!(bench.tree.ram().is_like(&was), "{name}");
         }
-        let other = world.ask(&call.clone().xid(8)).unwrap();
+        let other = bench.ask(&call.clone().xid(8)).unwrap();
         let fails = !["SetAttr", "Create", "Create exclusive"].contains(&&name[..]);
         assert_eq!(other.status != OK, fails, "{name}");
     }
@@ -55,36 +55,36 @@ fn retransmitted_change_is_carried_out_once() {
 
 #[test]
 fn similar_request_is_not_a_duplicate() {
-    let mut world = World::with_reply_cache();
-    let top = world.handle("");
-    let make = |world: &mut World, call: &Call| world.ask(call).unwrap().status;
-    assert_eq!(make(&mut world, &mkdir(&top, b"a")), OK);
+    let mut bench = Bench::with_reply_cache();
+    let top = bench.handle("");
+    let make = |bench: &mut Bench, call: &Call| bench.ask(call).unwrap().status;
+    assert_eq!(make(&mut bench, &mkdir(&top, b"a")), OK);
     // Each of these calls differs from an earlier one in its arguments, xid, procedure or peer, so it must be carried out. Only the
     // last repeats the first call.
-    assert_eq!(make(&mut world, &mkdir(&top, b"b")), OK);
-    assert_eq!(make(&mut world, &mkdir(&top, b"a").xid(8)), EXISTS);
+    assert_eq!(make(&mut bench, &mkdir(&top, b"b")), OK);
+    assert_eq!(make(&mut bench, &mkdir(&top, b"a").xid(8)), EXISTS);
     let remove = |procedure| Call::of(procedure, &top).opaque(b"none");
-    assert_eq!(make(&mut world, &remove(Procedure::Remove)), NO_ENTRY);
-    world.tree.ram().dir("none");
-    assert_eq!(make(&mut world, &remove(Procedure::RmDir)), OK);
-    world.peer = Ipv4Addr::new(192, 0, 2, 8).to_ipv6_mapped();
-    assert_eq!(make(&mut world, &mkdir(&top, b"a")), EXISTS);
-    world.peer = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
-    assert_eq!(make(&mut world, &mkdir(&top, b"a")), OK);
-    world.now = Instant::from_ms(1000 * u64::from(DRC_AGE_SECS + 1));
-    assert_eq!(make(&mut world, &mkdir(&top, b"a")), EXISTS);
+    assert_eq!(make(&mut bench, &remove(Procedure::Remove)), NO_ENTRY);
+    bench.tree.ram().dir("none");
+    assert_eq!(make(&mut bench, &remove(Procedure::RmDir)), OK);
+    bench.peer = Ipv4Addr::new(192, 0, 2, 8).to_ipv6_mapped();
+    assert_eq!(make(&mut bench, &mkdir(&top, b"a")), EXISTS);
+    bench.peer = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
+    assert_eq!(make(&mut bench, &mkdir(&top, b"a")), OK);
+    bench.now = Instant::from_ms(1000 * u64::from(DRC_AGE_SECS + 1));
+    assert_eq!(make(&mut bench, &mkdir(&top, b"a")), EXISTS);
 }
 
 /// Two programs of one host use equal xids, each on its connection. A new connection gets the replies of a closed one.
 #[test]
 fn open_connections_of_one_host_do_not_share_replies() {
-    let mut world = World::with_reply_cache();
-    let top = world.handle("");
+    let mut bench = Bench::with_reply_cache();
+    let top = bench.handle("");
     let call = mkdir(&top, b"lock");
-    let status = |world: &mut World, slot, port| {
-        world.port = port;
-        let mut session = world.programs.open(slot, EVERYTHING);
-        let output = world
+    let status = |bench: &mut Bench, slot, port| {
+        bench.port = port;
+        let mut session = bench.programs.open(slot, EVERYTHING);
+        let output = bench
             .talk(&mut session, None, &call.record(), || usize::MAX)
             .output;
         (
@@ -92,43 +92,43 @@ fn open_connections_of_one_host_do_not_share_replies() {
             u32::from_be_bytes(*output[28..].first_chunk().unwrap()),
         )
     };
-    let (mut first, got) = status(&mut world, 1, 700);
+    let (mut first, got) = status(&mut bench, 1, 700);
     assert_eq!(got, OK);
     for (slot, port, expect) in [(2, 701, EXISTS), (3, 700, OK)] {
-        assert_eq!(status(&mut world, slot, port).1, expect, "{port}");
+        assert_eq!(status(&mut bench, slot, port).1, expect, "{port}");
     }
     // The reply was sent again by the connection 3, which is still open.
-    let World { programs, tree, .. } = &mut world;
+    let Bench { programs, tree, .. } = &mut bench;
     programs.abandon(&mut first, tree);
-    assert_eq!(status(&mut world, 4, 702).1, EXISTS);
+    assert_eq!(status(&mut bench, 4, 702).1, EXISTS);
     // Another connection takes the place of the connection 3.
-    world.programs.open(3, EVERYTHING);
-    assert_eq!(status(&mut world, 5, 703).1, OK);
+    bench.programs.open(3, EVERYTHING);
+    assert_eq!(status(&mut bench, 5, 703).1, OK);
 }
 
 #[test]
 fn truncated_call_is_not_cached() {
-    let mut world = World::with_reply_cache();
-    let top = world.handle("");
+    let mut bench = Bench::with_reply_cache();
+    let top = bench.handle("");
     let whole = mkdir(&top, b"new");
     let cut = Call(whole.0[..whole.0.len() - 4].to_vec());
-    assert!(world.ask(&cut).is_err());
-    assert_eq!(world.ask(&whole).unwrap().status, OK);
+    assert!(bench.ask(&cut).is_err());
+    assert_eq!(bench.ask(&whole).unwrap().status, OK);
 }
 
 #[test]
 fn full_cache_evicts_the_oldest_reply() {
     const COUNT: usize = DRC_SET_COUNT * DRC_WAY_COUNT;
-    let mut world = World::with_reply_cache();
-    let top = world.handle("");
+    let mut bench = Bench::with_reply_cache();
+    let top = bench.handle("");
     let call = |xid: usize| mkdir(&top, format!("{xid}").as_bytes()).xid(xid as u32);
     for xid in 0..=COUNT {
-        assert_eq!(world.ask(&call(xid)).unwrap().status, OK);
+        assert_eq!(bench.ask(&call(xid)).unwrap().status, OK);
     }
     for xid in (1..=COUNT).rev() {
-        assert_eq!(world.ask(&call(xid)).unwrap().status, OK, "{xid}");
+        assert_eq!(bench.ask(&call(xid)).unwrap().status, OK, "{xid}");
     }
-    assert_eq!(world.ask(&call(0)).unwrap().status, EXISTS);
+    assert_eq!(bench.ask(&call(0)).unwrap().status, EXISTS);
 }
 
 /// The server is killed after it has carried out 200 calls of one client; the reply to the last is lost. The client sends all of
@@ -136,30 +136,30 @@ fn full_cache_evicts_the_oldest_reply() {
 #[test]
 fn calls_in_flight_survive_a_killed_server() {
     for backwards in [false, true] {
-        let mut world = World::writable();
-        let top = world.handle("");
+        let mut bench = Bench::writable();
+        let top = bench.handle("");
         let kept = vec![0; SHARED_BYTES].leak();
-        world.programs = programs(kept, None);
+        bench.programs = programs(kept, None);
         let remove = |xid: u32| Call::of(Procedure::Remove, &top).opaque(b"none").xid(xid);
         let mut calls: Vec<_> = (0..200)
             .map(|xid| mkdir(&top, format!("{xid}").as_bytes()).xid(xid))
             .collect();
         for call in &calls[..199] {
-            assert_eq!(world.ask(call).unwrap().status, OK);
+            assert_eq!(bench.ask(call).unwrap().status, OK);
         }
-        world.peer = Ipv4Addr::new(192, 0, 2, 8).to_ipv6_mapped();
+        bench.peer = Ipv4Addr::new(192, 0, 2, 8).to_ipv6_mapped();
         for xid in 0..4000 {
-            assert_eq!(world.ask(&remove(xid)).unwrap().status, NO_ENTRY);
+            assert_eq!(bench.ask(&remove(xid)).unwrap().status, NO_ENTRY);
         }
-        world.peer = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
-        assert_eq!(world.ask(&calls[199]).unwrap().status, OK);
-        let left = world.left_begun(&calls[199], false);
-        world.programs = programs(left, None);
+        bench.peer = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
+        assert_eq!(bench.ask(&calls[199]).unwrap().status, OK);
+        let left = bench.left_begun(&calls[199], false);
+        bench.programs = programs(left, None);
         if backwards {
             calls.reverse();
         }
         for (number, call) in calls.iter().enumerate() {
-            assert_eq!(world.ask(call).unwrap().status, OK, "{number}");
+            assert_eq!(bench.ask(call).unwrap().status, OK, "{number}");
         }
     }
 }
@@ -171,7 +171,7 @@ fn next_server_recognises_changes_of_killed_one() {
     let makes = ["Create", "MkDir", "SymLink", "MkNod", "Link"];
     let takes = ["Remove", "RmDir", "Rename"];
     let starts = |name: &str, all: &[&str]| all.iter().any(|start| name.starts_with(start));
-    let calls = all_calls(&mut World::default());
+    let calls = all_calls(&mut Bench::default());
     let mut seen = 0;
     for (name, call) in calls {
         let was_there = starts(&name, &takes);
@@ -179,24 +179,24 @@ fn next_server_recognises_changes_of_killed_one() {
             continue;
         }
         seen += 1;
-        let serve = |world: &mut World, left| {
-            world.programs = programs(left, None);
+        let serve = |bench: &mut Bench, left| {
+            bench.programs = programs(left, None);
         };
-        let mut first = World::writable();
+        let mut first = Bench::writable();
         serve(&mut first, vec![0; SHARED_BYTES].leak());
         assert_eq!(first.ask(&call).unwrap().status, OK, "{name}");
         let was = first.tree.ram().clone();
         let left = first.left_begun(&call, was_there).to_vec();
-        for mut world in [first, World::writable()] {
-            let is_done = world.tree.ram().is_like(&was);
-            serve(&mut world, left.clone().leak());
+        for mut bench in [first, Bench::writable()] {
+            let is_done = bench.tree.ram().is_like(&was);
+            serve(&mut bench, left.clone().leak());
             // Other calls precede the retransmission.
-            let top = world.handle("");
+            let top = bench.handle("");
             let none = Call::of(Procedure::Remove, &top).opaque(b"none").xid(8);
-            assert_eq!(world.ask(&none).unwrap().status, NO_ENTRY);
+            assert_eq!(bench.ask(&none).unwrap().status, NO_ENTRY);
             for _ in 0..2 {
-                assert_eq!(world.ask(&call).unwrap().status, OK, "{name} {is_done}");
-                assert!(world.tree.ram().is_like(&was), "{name} {is_done}");
+                assert_eq!(bench.ask(&call).unwrap().status, OK, "{name} {is_done}");
+                assert!(bench.tree.ram().is_like(&was), "{name} {is_done}");
             }
         }
     }
@@ -207,25 +207,25 @@ fn next_server_recognises_changes_of_killed_one() {
 /// retransmission must succeed. If the guard never matched, the retransmission must fail.
 #[test]
 fn next_server_recognises_which_guard_matched() {
-    let mut world = World::writable();
-    let hello = world.handle("hello");
+    let mut bench = Bench::writable();
+    let hello = bench.handle("hello");
     let call = |guard: [u32; 2]| {
         let set_mode = Call::of(Procedure::SetAttr, &hello).words(&[1, 0o600, 0, 0, 0, 0, 0, 1]);
         set_mode.words(&guard)
     };
-    world.programs = programs(vec![0; SHARED_BYTES].leak(), None);
+    bench.programs = programs(vec![0; SHARED_BYTES].leak(), None);
     let (right, wrong) = (call([1_000_000_000, 123_456_789]), call([1, 2]).xid(8));
     for (call, held, status) in [(wrong, false, NOT_SYNCHRONOUS), (right, true, OK)] {
-        assert_eq!(world.ask(&call).unwrap().status, status);
-        let was = world.tree.ram().clone();
-        let left = world.left_begun(&call, held);
-        world.programs = programs(left, None);
+        assert_eq!(bench.ask(&call).unwrap().status, status);
+        let was = bench.tree.ram().clone();
+        let left = bench.left_begun(&call, held);
+        bench.programs = programs(left, None);
         for _ in 0..2 {
-            assert_eq!(world.ask(&call).unwrap().status, status);
-            assert!(world.tree.ram().is_like(&was));
+            assert_eq!(bench.ask(&call).unwrap().status, status);
+            assert!(bench.tree.ram().is_like(&was));
         }
         // Another call with the same guard fails: ctime has changed.
-        assert_eq!(world.ask(&call.xid(9)).unwrap().status, NOT_SYNCHRONOUS);
+        assert_eq!(bench.ask(&call.xid(9)).unwrap().status, NOT_SYNCHRONOUS);
     }
 }
 
@@ -233,18 +233,18 @@ fn next_server_recognises_which_guard_matched() {
 /// that the name exists does not mean that the call was carried out.
 #[test]
 fn failed_call_fails_again_in_next_server() {
-    let mut world = World::writable();
-    let top = world.handle("");
-    world.programs = programs(vec![0; SHARED_BYTES].leak(), None);
+    let mut bench = Bench::writable();
+    let top = bench.handle("");
+    bench.programs = programs(vec![0; SHARED_BYTES].leak(), None);
     let remove = Call::of(Procedure::Remove, &top).opaque(b"none");
     for (call, was_there, status) in [
         (mkdir(&top, b"hello"), true, EXISTS),
         (remove, false, NO_ENTRY),
     ] {
-        assert_eq!(world.ask(&call).unwrap().status, status);
-        let left = world.left_begun(&call, was_there);
-        world.programs = programs(left, None);
-        assert_eq!(world.ask(&call).unwrap().status, status);
+        assert_eq!(bench.ask(&call).unwrap().status, status);
+        let left = bench.left_begun(&call, was_there);
+        bench.programs = programs(left, None);
+        assert_eq!(bench.ask(&call).unwrap().status, status);
     }
 }
 
@@ -279,30 +279,30 @@ impl ServerLock for Beside {
 fn parallel_servers_take_turns_for_changes() {
     let lock: &'static Beside = Box::leak(Box::default());
     let count = || lock.ended.load(Ordering::Relaxed);
-    let mut world = World::writable();
-    let top = world.handle("");
-    world.programs = programs(vec![0; SHARED_BYTES].leak(), Some(lock));
-    for (name, call) in all_calls(&mut World::default()) {
-        let (before, was) = (count(), world.tree.ram().clone());
-        world.ask(&call).unwrap();
+    let mut bench = Bench::writable();
+    let top = bench.handle("");
+    bench.programs = programs(vec![0; SHARED_BYTES].leak(), Some(lock));
+    for (name, call) in all_calls(&mut Bench::default()) {
+        let (before, was) = (count(), bench.tree.ram().clone());
+        bench.ask(&call).unwrap();
         assert_eq!(lock.begun.load(Ordering::Relaxed), count(), "{name}");
         let taken = count() - before;
         let writes = name.starts_with("Write");
         assert!(
-            taken == 1 || writes || world.tree.ram().is_like(&was),
+            taken == 1 || writes || bench.tree.ram().is_like(&was),
             "{name}"
         );
         assert!(taken == 0 || !name.starts_with("Read"), "{name}");
     }
     let call = mkdir(&top, b"another").xid(77);
-    assert_eq!(world.ask(&call).unwrap().status, OK);
-    assert_eq!(world.ask(&call).unwrap().status, OK);
-    assert_eq!(world.tree.host.staged_exports.get(), 0);
+    assert_eq!(bench.ask(&call).unwrap().status, OK);
+    assert_eq!(bench.ask(&call).unwrap().status, OK);
+    assert_eq!(bench.tree.host.staged_exports.get(), 0);
     // A server that is started later finds the reply of the earlier one.
-    let restarted = world.programs.connections();
+    let restarted = bench.programs.connections();
     *restarted = restarted.restarted();
-    assert_eq!(world.ask(&call).unwrap().status, OK);
-    assert_eq!(world.tree.host.staged_exports.get(), 1);
-    world.programs.break_promises();
+    assert_eq!(bench.ask(&call).unwrap().status, OK);
+    assert_eq!(bench.tree.host.staged_exports.get(), 1);
+    bench.programs.break_promises();
     assert_eq!(lock.loss_count.load(Ordering::Relaxed), 1);
 }

@@ -1,6 +1,6 @@
 //! The laws that the engines share with the built server: the table is in the crate `cases`.
 
-use super::{World, tree::Tree};
+use super::{Bench, tree::Tree};
 use crate::vfs::ram::Ram;
 use anyhow::Result;
 use cases::calls::Auth;
@@ -8,16 +8,16 @@ use cases::laws::{self, Case, Peer, Server};
 
 /// The engines as the server, and the state of the objects at the last `save`.
 pub(super) struct InProcess {
-    pub(super) world: World,
+    pub(super) bench: Bench,
     /// Number of a call's operations before one that must wait for a disk.
     stops_after: Option<u32>,
     saved: Option<Ram>,
 }
 
 impl InProcess {
-    pub(super) fn new(world: World) -> Self {
+    pub(super) fn new(bench: Bench) -> Self {
         Self {
-            world,
+            bench,
             stops_after: None,
             saved: None,
         }
@@ -26,9 +26,9 @@ impl InProcess {
 
 impl Server for InProcess {
     fn exchange(&mut self, message: &[u8]) -> Result<Vec<u8>> {
-        self.world.tree.host.stops_after.set(self.stops_after);
-        let reply = self.world.reply(&super::Call(message.to_vec()));
-        assert_eq!(self.world.tree.ram().pinned, 0, "a pin was kept");
+        self.bench.tree.host.stops_after.set(self.stops_after);
+        let reply = self.bench.reply(&super::Call(message.to_vec()));
+        assert_eq!(self.bench.tree.ram().pinned, 0, "a pin was kept");
         Ok(reply)
     }
 
@@ -41,17 +41,17 @@ impl Server for InProcess {
     fn tick(&mut self) {}
 
     fn save(&mut self) -> Result<()> {
-        self.saved = Some(self.world.tree.ram().clone());
+        self.saved = Some(self.bench.tree.ram().clone());
         Ok(())
     }
 
     fn is_as_saved(&mut self) -> Result<bool> {
         let saved = self.saved.as_ref().expect("saved before");
-        Ok(self.world.tree.ram().is_like(saved))
+        Ok(self.bench.tree.ram().is_like(saved))
     }
 
     fn check(&mut self) -> Result<()> {
-        self.world.tree.ram().check();
+        self.bench.tree.ram().check();
         Ok(())
     }
 }
@@ -60,14 +60,14 @@ impl Server for InProcess {
 fn check(cases: impl IntoIterator<Item = Case>, tree: fn() -> Tree, stops_after: Option<u32>) {
     let mut failed = Vec::new();
     for (name, case) in cases {
-        let mut world = World {
+        let mut bench = Bench {
             tree: tree(),
-            ..World::with_reply_cache()
+            ..Bench::with_reply_cache()
         };
-        let root = world.handle("");
+        let root = bench.handle("");
         let mut server = InProcess {
             stops_after,
-            ..InProcess::new(world)
+            ..InProcess::new(bench)
         };
         let mut peer = Peer::new(&mut server, root, 0);
         peer.auth = Auth::sys(b"box", 1000, 100, &[]);

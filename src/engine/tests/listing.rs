@@ -1,6 +1,6 @@
 //! READDIR and READDIRPLUS with every page size.
 
-use super::World;
+use super::Bench;
 use super::laws::InProcess;
 use cases::calls::Call;
 use cases::laws::Peer;
@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 /// Lists the directory with every page size. From `suffices` bytes on, no page may be too small.
 fn check(suffices: u32, counts: fn(u32) -> (u32, Option<u32>)) {
-    let mut server = InProcess::new(World::default());
-    let many = server.world.handle("many");
+    let mut server = InProcess::new(Bench::default());
+    let many = server.bench.handle("many");
     let mut peer = Peer::new(&mut server, Vec::new(), 0);
     let mut list = |size| peer.list(&many, counts(size)).unwrap();
     let whole = list(65_536).unwrap();
@@ -46,8 +46,8 @@ fn small_dircount_never_makes_a_page_empty() {
 #[test]
 fn unknown_cookie_is_refused() {
     use nfsstat3::{NFS3_OK, NFS3ERR_BAD_COOKIE};
-    let mut server = InProcess::new(World::default());
-    let many = server.world.handle("many");
+    let mut server = InProcess::new(Bench::default());
+    let many = server.bench.handle("many");
     let mut peer = Peer::new(&mut server, Vec::new(), 0);
     for (cookie, status) in [
         (103, NFS3_OK),

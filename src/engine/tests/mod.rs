@@ -15,13 +15,13 @@ mod writing;
 use super::service::{Moved, Next};
 use super::testing::driver::Engine as _;
 use super::testing::replies::{Attributes, Before, Body};
-use super::testing::{Talk, VERIFIER, World, calls, replies, tree};
+use super::testing::{Bench, Talk, VERIFIER, calls, replies, tree};
 use crate::vfs::{Access, Caller, FsError, Peer};
 use crate::wire::nfs3::Procedure;
 use crate::wire::rpc::Reject;
 use calls::{Call, CallId};
 
-impl World {
+impl Bench {
     /// The handle of a file that was then removed.
     fn stale_handle(&mut self) -> Vec<u8> {
         self.tree.ram().file("gone", b"");
@@ -116,13 +116,13 @@ fn before(attributes: Attributes) -> Before {
 }
 
 /// The whole contents of a small file.
-fn content(world: &mut World, path: &str) -> Vec<u8> {
-    let handle = world.handle(path);
-    let node = world.tree.open_as(&handle, &Caller::default()).unwrap();
-    let pin = world.tree.pin(node, Some(Access::Read)).unwrap();
+fn content(bench: &mut Bench, path: &str) -> Vec<u8> {
+    let handle = bench.handle(path);
+    let node = bench.tree.open_as(&handle, &Caller::default()).unwrap();
+    let pin = bench.tree.pin(node, Some(Access::Read)).unwrap();
     let mut out = vec![0; 2 << 20];
-    let len = world.tree.read(&pin, 0, &mut out).unwrap();
-    world.tree.unpin(pin);
+    let len = bench.tree.read(&pin, 0, &mut out).unwrap();
+    bench.tree.unpin(pin);
     out.truncate(len as usize);
     out
 }
@@ -140,10 +140,10 @@ fn words(bytes: &[u8]) -> Vec<u32> {
 /// If the disk fails during a transfer, the connection must be closed, because the head of the reply already promised the data.
 #[test]
 fn failing_transfer_closes_the_connection() {
-    let mut world = World::default();
-    let big = world.handle("big");
-    let mut session = world.session();
-    let mut served = world.with(&mut session);
+    let mut bench = Bench::default();
+    let big = bench.handle("big");
+    let mut session = bench.session();
+    let mut served = bench.with(&mut session);
     let progress = served.advance(&Call::read(&big, 0, 100_000).record());
     let Next::Move(transfer) = progress.next else {
         panic!("no transfer");

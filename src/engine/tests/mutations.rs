@@ -2,7 +2,7 @@
 //!
 //! `STOWAWAY_FULL=1` runs twenty times as many; `STOWAWAY_SEED=n` repeats one run.
 
-use super::World;
+use super::Bench;
 use super::calls::{Call, all_calls, large_calls};
 use crate::config::{EVENT_COUNT_PER_MINUTE, REQUEST_BYTES};
 use crate::vfs::FsError;
@@ -38,11 +38,11 @@ fn stream(random: &mut Random, calls: &[(String, Call)]) -> Vec<u8> {
 #[test]
 fn mutated_requests_get_well_formed_replies() {
     let full = std::env::var_os("STOWAWAY_FULL").is_some_and(|value| value == "1");
-    let mut world = World::with_reply_cache();
-    let pristine = world.tree.ram().clone();
-    let calls = all_calls(&mut world);
+    let mut bench = Bench::with_reply_cache();
+    let pristine = bench.tree.ram().clone();
+    let calls = all_calls(&mut bench);
     let mut more = calls.clone();
-    more.extend(large_calls(&mut world));
+    more.extend(large_calls(&mut bench));
     let mut answered = 0;
     let mut closed = 0;
     for_seeds(if full { 2_000_000 } else { 100_000 }, |seed| {
@@ -52,21 +52,21 @@ fn mutated_requests_get_well_formed_replies() {
         let stream = stream(&mut random, calls);
         let largest = *random.pick(&[REQUEST_BYTES, 200, 9]);
         if seed % 200 == 0 {
-            world.tree.ram().check();
-            *world.tree.ram() = pristine.clone();
+            bench.tree.ram().check();
+            *bench.tree.ram() = pristine.clone();
         }
         if random.below(50) == 0 {
             let error = *random.pick(&[FsError::Io, FsError::NoSpace]);
-            world.tree.ram().write_fails = Some(error);
-            world.tree.ram().sync_fails = Some(error);
+            bench.tree.ram().write_fails = Some(error);
+            bench.tree.ram().sync_fails = Some(error);
         }
-        let talk = world.send_any_bytes(&stream, || 1 + random.below(largest));
+        let talk = bench.send_any_bytes(&stream, || 1 + random.below(largest));
         answered += usize::from(!talk.output.is_empty());
         closed += usize::from(talk.closed.is_some());
     });
     let one_seed = std::env::var_os("STOWAWAY_SEED").is_some();
     assert!(one_seed || (answered > 50_000 && closed > 1_000));
-    let lines = world.sink.lines();
+    let lines = bench.sink.lines();
     assert!(lines.len() <= EVENT_COUNT_PER_MINUTE as usize * EVENT_KIND_COUNT);
     assert!(
         lines

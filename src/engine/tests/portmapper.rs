@@ -1,6 +1,6 @@
 //! The portmapper: lookups in all versions, and registrations of other servers.
 
-use super::World;
+use super::Bench;
 use super::calls::Call;
 use crate::engine::portmap::MAPPING_COUNT_MAX;
 use crate::wire::portmap::{PROGRAM, Transport};
@@ -35,20 +35,20 @@ fn string(text: &str) -> Vec<u32> {
 
 /// Compares the words of the reply after its header.
 #[track_caller]
-fn check(world: &mut World, call: &Call, expect: &[&[u32]]) {
+fn check(bench: &mut Bench, call: &Call, expect: &[&[u32]]) {
     assert_eq!(
-        words(&world.reply(call)),
+        words(&bench.reply(call)),
         [&[7, 1, 0, 0, 0, 0], &expect.concat()[..]].concat()
     );
 }
 
 /// Checks that a call is rejected.
 #[track_caller]
-fn refuse(world: &mut World, call: &Call, why: Reject) {
+fn refuse(bench: &mut Bench, call: &Call, why: Reject) {
     let mut buffer = [0; 64];
     let mut reply = Writer::new(&mut buffer);
     emit_reply(&mut reply, 7, Err(why));
-    assert_eq!(world.reply(call), reply.since(0));
+    assert_eq!(bench.reply(call), reply.since(0));
 }
 
 fn words(bytes: &[u8]) -> Vec<u32> {
@@ -56,18 +56,18 @@ fn words(bytes: &[u8]) -> Vec<u32> {
     words.iter().map(|word| u32::from_be_bytes(*word)).collect()
 }
 
-/// A world whose client uses a port below 1024 of this host.
-fn local() -> World {
-    World {
+/// A bench whose client uses a port below 1024 of this host.
+fn local() -> Bench {
+    Bench {
         peer: Ipv4Addr::LOCALHOST.to_ipv6_mapped(),
-        ..World::default()
+        ..Bench::default()
     }
 }
 
 #[test]
 fn getaddr_returns_the_host_that_the_client_reached() {
-    let mut world = local();
-    check(&mut world, &rpcb(4, 1, LOCKD, "tcp6", "::.3.231"), &[&[1]]);
+    let mut bench = local();
+    check(&mut bench, &rpcb(4, 1, LOCKD, "tcp6", "::.3.231"), &[&[1]]);
     for version in [3, 4] {
         for (program, netid, asked, expect) in [
             (nfs3::PROGRAM, "tcp", "192.0.2.1.0.111", "192.0.2.1.8.1"),
@@ -80,14 +80,14 @@ fn getaddr_returns_the_host_that_the_client_reached() {
             (LOCKD, "tcp", "192.0.2.1.0.111", ""),
         ] {
             let call = rpcb(version, 3, program, netid, asked);
-            check(&mut world, &call, &[&string(expect)]);
+            check(&mut bench, &call, &[&string(expect)]);
         }
     }
     let asked = "192.0.2.1.0.111";
     let call = rpcb(4, 9, nfs3::PROGRAM, "tcp", asked);
-    check(&mut world, &call, &[&string("192.0.2.1.8.1")]);
+    check(&mut bench, &call, &[&string("192.0.2.1.8.1")]);
     refuse(
-        &mut world,
+        &mut bench,
         &rpcb(3, 9, nfs3::PROGRAM, "tcp", asked),
         Reject::Procedure,
     );
@@ -100,8 +100,8 @@ fn call_it(version: u32, procedure: u32, asked: [u32; 3]) -> Call {
 
 #[test]
 fn callit_of_own_null_is_answered_and_nothing_else() {
-    let mut world = World::default();
-    let mut ask = |call: &Call| world.datagram(&call.0);
+    let mut bench = Bench::default();
+    let mut ask = |call: &Call| bench.datagram(&call.0);
     for (procedure, versions) in [(5, 2..5), (10, 4..5)] {
         for version in versions {
             let reply = match version {
@@ -131,29 +131,29 @@ fn callit_of_own_null_is_answered_and_nothing_else() {
         }
     }
     // A client that uses IPv6 gets a port of IPv6, and no address of the other family.
-    let mut world = World {
+    let mut bench = Bench {
         peer: Ipv6Addr::LOCALHOST,
-        ..World::default()
+        ..Bench::default()
     };
-    for mapping in &mut world.programs.mappings {
+    for mapping in &mut bench.programs.mappings {
         mapping.transport = Transport::Tcp6;
     }
-    let answer = world.datagram(&call_it(3, 5, [nfs3::PROGRAM, 3, 0]).0);
+    let answer = bench.datagram(&call_it(3, 5, [nfs3::PROGRAM, 3, 0]).0);
     assert_eq!(
         words(&answer.unwrap())[6..],
         [string("::.8.1"), vec![0]].concat()
     );
     // A stream continues after a call that is not answered.
-    let mut world = World::default();
+    let mut bench = Bench::default();
     let silent = call_it(2, 5, [LOCKD, 3, 0]).record();
-    let talk = world.send_pieces(&[silent, call(2, 0).record()].concat(), || 9);
+    let talk = bench.send_pieces(&[silent, call(2, 0).record()].concat(), || 9);
     assert_eq!(talk.output.len(), 4 + 24);
 }
 
 #[test]
 fn dump_has_ports_or_universal_addresses() {
-    let mut world = local();
-    check(&mut world, &rpcb(4, 1, LOCKD, "udp6", "::.3.231"), &[&[1]]);
+    let mut bench = local();
+    check(&mut bench, &rpcb(4, 1, LOCKD, "udp6", "::.3.231"), &[&[1]]);
     let owner = string("");
     let entry = |program, netid, address| {
         let strings = [&string(netid)[..], &string(address), &owner].concat();
@@ -165,61 +165,61 @@ fn dump_has_ports_or_universal_addresses() {
         entry(LOCKD, "udp6", "::.3.231"),
     ]
     .concat();
-    check(&mut world, &call(3, 4), &[&all, &[0]]);
-    check(&mut world, &call(4, 4), &[&all, &[0]]);
+    check(&mut bench, &call(3, 4), &[&all, &[0]]);
+    check(&mut bench, &call(4, 4), &[&all, &[0]]);
     let nfs = [1, nfs3::PROGRAM, 3, TCP, 2049];
     let mount = [1, mount::PROGRAM, 3, TCP, 2049];
-    check(&mut world, &call(2, 4), &[&nfs, &mount, &[0]]);
+    check(&mut bench, &call(2, 4), &[&nfs, &mount, &[0]]);
 }
 
 #[test]
 fn set_keeps_another_port_and_unset_removes() {
-    let mut world = local();
+    let mut bench = local();
     let set = |port| call(2, 1).words(&[LOCKD, 3, TCP, port]);
     let get = call(2, 3).words(&[LOCKD, 3, TCP, 0]);
-    check(&mut world, &set(999), &[&[1]]);
-    check(&mut world, &set(999), &[&[1]]);
-    check(&mut world, &set(998), &[&[0]]);
-    check(&mut world, &get, &[&[999]]);
-    check(&mut world, &rpcb(4, 2, LOCKD, "udp", ""), &[&[0]]);
-    check(&mut world, &rpcb(4, 2, LOCKD, "tcp", ""), &[&[1]]);
-    check(&mut world, &get, &[&[0]]);
+    check(&mut bench, &set(999), &[&[1]]);
+    check(&mut bench, &set(999), &[&[1]]);
+    check(&mut bench, &set(998), &[&[0]]);
+    check(&mut bench, &get, &[&[999]]);
+    check(&mut bench, &rpcb(4, 2, LOCKD, "udp", ""), &[&[0]]);
+    check(&mut bench, &rpcb(4, 2, LOCKD, "tcp", ""), &[&[1]]);
+    check(&mut bench, &get, &[&[0]]);
     // Version 2 ignores the protocol of UNSET; in version 4 no netid means all.
     for unset in [
         call(2, 2).words(&[LOCKD, 3, 0, 0]),
         rpcb(4, 2, LOCKD, "", ""),
     ] {
-        check(&mut world, &rpcb(3, 1, LOCKD, "udp6", "::1.3.231"), &[&[1]]);
-        check(&mut world, &set(999), &[&[1]]);
-        check(&mut world, &unset, &[&[1]]);
-        check(&mut world, &unset, &[&[0]]);
-        check(&mut world, &get, &[&[0]]);
+        check(&mut bench, &rpcb(3, 1, LOCKD, "udp6", "::1.3.231"), &[&[1]]);
+        check(&mut bench, &set(999), &[&[1]]);
+        check(&mut bench, &unset, &[&[1]]);
+        check(&mut bench, &unset, &[&[0]]);
+        check(&mut bench, &get, &[&[0]]);
     }
 }
 
 #[test]
 fn invalid_sets_and_those_of_a_full_table_are_refused() {
-    let mut world = local();
+    let mut bench = local();
     for (netid, address) in [
         ("", "::.3.231"),
         ("local", "::.3.231"),
         ("tcp6", ""),
         ("tcp6", "::.0.0"),
     ] {
-        check(&mut world, &rpcb(4, 1, LOCKD, netid, address), &[&[0]]);
+        check(&mut bench, &rpcb(4, 1, LOCKD, netid, address), &[&[0]]);
     }
     for port in [0, 65536] {
         check(
-            &mut world,
+            &mut bench,
             &call(2, 1).words(&[LOCKD, 3, TCP, port]),
             &[&[0]],
         );
     }
-    check(&mut world, &call(2, 1).words(&[LOCKD, 3, 1, 99]), &[&[0]]);
-    let own_count = world.programs.mappings.len();
+    check(&mut bench, &call(2, 1).words(&[LOCKD, 3, 1, 99]), &[&[0]]);
+    let own_count = bench.programs.mappings.len();
     for version in own_count..=MAPPING_COUNT_MAX {
         let set = call(2, 1).words(&[LOCKD, version as u32, TCP, 99]);
-        check(&mut world, &set, &[&[(version < MAPPING_COUNT_MAX).into()]]);
+        check(&mut bench, &set, &[&[(version < MAPPING_COUNT_MAX).into()]]);
     }
 }
 
@@ -230,40 +230,40 @@ fn other_hosts_cannot_change_the_table() {
         Ipv6Addr::UNSPECIFIED,
         Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1),
     ] {
-        let mut world = local();
+        let mut bench = local();
         let set = call(2, 1).words(&[LOCKD, 3, TCP, 99]);
-        check(&mut world, &set, &[&[1]]);
-        world.peer = peer;
-        check(&mut world, &call(2, 1).words(&[LOCKD, 4, TCP, 99]), &[&[0]]);
-        check(&mut world, &call(2, 2).words(&[LOCKD, 3, TCP, 99]), &[&[0]]);
-        check(&mut world, &rpcb(4, 2, LOCKD, "", ""), &[&[0]]);
-        check(&mut world, &call(2, 3).words(&[LOCKD, 3, TCP, 0]), &[&[99]]);
+        check(&mut bench, &set, &[&[1]]);
+        bench.peer = peer;
+        check(&mut bench, &call(2, 1).words(&[LOCKD, 4, TCP, 99]), &[&[0]]);
+        check(&mut bench, &call(2, 2).words(&[LOCKD, 3, TCP, 99]), &[&[0]]);
+        check(&mut bench, &rpcb(4, 2, LOCKD, "", ""), &[&[0]]);
+        check(&mut bench, &call(2, 3).words(&[LOCKD, 3, TCP, 0]), &[&[99]]);
     }
 }
 
 #[test]
 fn mappings_of_our_programs_cannot_be_changed() {
-    let mut world = local();
+    let mut bench = local();
     for program in [PROGRAM, nfs3::PROGRAM, mount::PROGRAM] {
         check(
-            &mut world,
+            &mut bench,
             &call(2, 1).words(&[program, 9, TCP, 99]),
             &[&[0]],
         );
         check(
-            &mut world,
+            &mut bench,
             &rpcb(4, 1, program, "udp6", "::.3.231"),
             &[&[0]],
         );
-        check(&mut world, &rpcb(4, 2, program, "", ""), &[&[0]]);
+        check(&mut bench, &rpcb(4, 2, program, "", ""), &[&[0]]);
     }
     let get = call(2, 3).words(&[nfs3::PROGRAM, 3, TCP, 0]);
-    check(&mut world, &get, &[&[2049]]);
+    check(&mut bench, &get, &[&[2049]]);
 }
 
 #[test]
 fn other_procedures_and_short_arguments_are_refused() {
-    let mut world = local();
+    let mut bench = local();
     for (version, procedure, why) in [
         (1, 0, Reject::Version(2, 4)),
         (5, 0, Reject::Version(2, 4)),
@@ -276,10 +276,10 @@ fn other_procedures_and_short_arguments_are_refused() {
         (4, 1, Reject::Arguments),
     ] {
         let call = call(version, procedure).words(&[LOCKD, 3, 6]);
-        refuse(&mut world, &call, why);
+        refuse(&mut bench, &call, why);
     }
     for version in [2, 3, 4] {
-        check(&mut world, &call(version, 0), &[]);
+        check(&mut bench, &call(version, 0), &[]);
     }
 }
 
@@ -294,19 +294,19 @@ fn datagram_to_another_network_is_not_longer_than_its_call() {
         (Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1), true),
         (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), false),
     ] {
-        let mut world = World {
+        let mut bench = Bench {
             peer,
-            ..World::default()
+            ..Bench::default()
         };
         let dump = Call(call(4, 4).0[..24].to_vec()).words(&[0; 4]);
-        let reply = world.datagram(&dump.0).unwrap();
+        let reply = bench.datagram(&dump.0).unwrap();
         assert_eq!(reply.len() > dump.0.len(), is_near, "{peer}");
         let stat = words(&reply)[5];
         assert_eq!(stat, if is_near { 0 } else { 5 }, "{peer}");
         let get = call(2, 3).words(&[nfs3::PROGRAM, 3, TCP, 0]);
-        assert_eq!(words(&world.datagram(&get.0).unwrap())[5..], [0, 2049]);
+        assert_eq!(words(&bench.datagram(&get.0).unwrap())[5..], [0, 2049]);
         // The rejection is longer than this call of another RPC version.
         let short = Call(vec![0; 8]).word(3);
-        assert_eq!(world.datagram(&short.0).is_some(), is_near, "{peer}");
+        assert_eq!(bench.datagram(&short.0).is_some(), is_near, "{peer}");
     }
 }

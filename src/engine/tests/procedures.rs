@@ -1,7 +1,7 @@
 //! Each procedure's successful reply in golden words, and its errors.
 
 use super::calls::{Call, HEADER_BYTES, all_calls, large_calls};
-use super::{VERIFIER, World, attributes, before, words};
+use super::{Bench, VERIFIER, attributes, before, words};
 use crate::event;
 use crate::text::Text;
 use crate::vfs::FsError;
@@ -24,9 +24,9 @@ fn hello() -> [u32; 21] {
 }
 
 /// The call of `procedure` in the list of all calls.
-fn sample(world: &mut World, procedure: Procedure) -> Call {
+fn sample(bench: &mut Bench, procedure: Procedure) -> Call {
     let name = format!("{procedure:?}");
-    let found = all_calls(world)
+    let found = all_calls(bench)
         .into_iter()
         .find(|(other, _)| *other == name);
     found.unwrap().1
@@ -34,9 +34,9 @@ fn sample(world: &mut World, procedure: Procedure) -> Call {
 
 #[track_caller]
 fn check(procedure: Procedure, expect: &[&[u32]]) {
-    let mut world = World::default();
-    let call = sample(&mut world, procedure);
-    world.check(&call, expect);
+    let mut bench = Bench::default();
+    let call = sample(&mut bench, procedure);
+    bench.check(&call, expect);
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn getattr_reply_has_attributes_only() {
 
 #[test]
 fn lookup_reply_has_handle_object_and_directory() {
-    let handle = words(&World::default().handle("hello"));
+    let handle = words(&Bench::default().handle("hello"));
     check(
         Procedure::Lookup,
         &[&[0, 16], &handle, &[1], &hello(), &[1], &top()],
@@ -60,7 +60,7 @@ fn lookup_reply_has_handle_object_and_directory() {
 
 #[test]
 fn access_grants_only_requested_read_rights() {
-    let mut world = World::default();
+    let mut bench = Bench::default();
     for (path, attributes, asked, granted) in [
         ("", top(), 0x3f, 0x03),
         ("", top(), 0x02, 0x02),
@@ -69,8 +69,8 @@ fn access_grants_only_requested_read_rights() {
         ("hello", hello(), 0x20, 0x00),
         ("hello", hello(), u32::MAX, 0x01),
     ] {
-        let call = Call::of(Procedure::Access, &world.handle(path)).word(asked);
-        world.check(&call, &[&[0, 1], &attributes, &[granted]]);
+        let call = Call::of(Procedure::Access, &bench.handle(path)).word(asked);
+        bench.check(&call, &[&[0, 1], &attributes, &[granted]]);
     }
 }
 
@@ -81,9 +81,9 @@ fn readlink_returns_the_raw_target() {
         Procedure::ReadLink,
         &[&[0, 1], &link, &[11], &words(b"/etc/passwd")],
     );
-    let mut world = World::default();
-    let long = world.handle("long link");
-    let target = world.ask(&Call::of(Procedure::ReadLink, &long)).unwrap();
+    let mut bench = Bench::default();
+    let long = bench.handle("long link");
+    let target = bench.ask(&Call::of(Procedure::ReadLink, &long)).unwrap();
     assert_eq!(target.bytes, [b'l'; 4096]);
 }
 
@@ -91,24 +91,24 @@ fn readlink_returns_the_raw_target() {
 fn read_reply_has_count_eof_and_data() {
     check(
         Procedure::Read,
-        &[&[0, 1], &hello(), &[11, 1, 11], &words(b"hello world")],
+        &[&[0, 1], &hello(), &[11, 1, 11], &words(b"hello bench")],
     );
 }
 
 #[test]
 fn empty_directory_lists_dot_and_dot_dot() {
-    let mut world = World::default();
-    let handle = world.handle("empty");
+    let mut bench = Bench::default();
+    let handle = bench.handle("empty");
     let empty = attributes(2, 0o755, 4096, EMPTY);
     let head: &[&[u32]] = &[&[0, 1], &empty, &[0, 0]];
     let dot = [1, 0, EMPTY, 1, 0x2e00_0000, 0, 1];
     let dots = [1, 0, TOP, 2, 0x2e2e_0000, 0, 2];
     let end = [0, 1];
     let names = Call::of(Procedure::ReadDir, &handle).words(&[0, 0, 0, 0, 512]);
-    world.check(&names, &[head, &[&dot, &dots, &end]].concat());
+    bench.check(&names, &[head, &[&dot, &dots, &end]].concat());
     let objects = Call::of(Procedure::ReadDirPlus, &handle).words(&[0, 0, 0, 0, 512, 512]);
     let no_object = [0, 0];
-    world.check(
+    bench.check(
         &objects,
         &[head, &[&dot, &no_object, &dots, &no_object, &end]].concat(),
     );
@@ -117,9 +117,9 @@ fn empty_directory_lists_dot_and_dot_dot() {
 #[test]
 fn fsstat_fsinfo_and_pathconf_return_space_and_limits() {
     let head: &[&[u32]] = &[&[0, 1], &top()];
-    let mut world = World::default();
-    let root = world.tree.root(0).unwrap();
-    let stat = world.tree.statfs(root).unwrap();
+    let mut bench = Bench::default();
+    let root = bench.tree.root(0).unwrap();
+    let stat = bench.tree.statfs(root).unwrap();
     // All values but the last two differ, so a swapped field is detected.
     let words = [
         stat.total_bytes,
@@ -172,9 +172,9 @@ const fn shape_of_failure(procedure: Procedure) -> &'static [u32] {
 }
 
 /// The call of `procedure` with `handle` as its first handle.
-fn with_handle(world: &mut World, procedure: Procedure, handle: &[u8]) -> Call {
+fn with_handle(bench: &mut Bench, procedure: Procedure, handle: &[u8]) -> Call {
     const OWN_BYTES: usize = 4 + 16;
-    let Call(sample) = sample(world, procedure);
+    let Call(sample) = sample(bench, procedure);
     let mut call = Call(sample[..HEADER_BYTES].to_vec()).opaque(handle);
     call.0.extend(&sample[HEADER_BYTES + OWN_BYTES..]);
     call
@@ -182,18 +182,18 @@ fn with_handle(world: &mut World, procedure: Procedure, handle: &[u8]) -> Call {
 
 #[test]
 fn stale_handle_fails_in_each_procedures_layout() {
-    let mut world = World::default();
-    let stale = world.stale_handle();
+    let mut bench = Bench::default();
+    let stale = bench.stale_handle();
     for procedure in &Procedure::ALL[1..] {
         let shape = shape_of_failure(*procedure);
-        let call = with_handle(&mut world, *procedure, &stale);
-        world.check(&call, &[&[70], shape]);
+        let call = with_handle(&mut bench, *procedure, &stale);
+        bench.check(&call, &[&[70], shape]);
         for len in [0, 1, 15, 17, 63, 64] {
-            let call = with_handle(&mut world, *procedure, &vec![9; len]);
-            world.check(&call, &[&[10001], shape]);
+            let call = with_handle(&mut bench, *procedure, &vec![9; len]);
+            bench.check(&call, &[&[10001], shape]);
         }
-        let call = with_handle(&mut world, *procedure, &[1; 65]);
-        assert_eq!(world.ask(&call), Err(Reject::Arguments), "{procedure:?}");
+        let call = with_handle(&mut bench, *procedure, &[1; 65]);
+        assert_eq!(bench.ask(&call), Err(Reject::Arguments), "{procedure:?}");
     }
 }
 
@@ -225,32 +225,32 @@ const STATUSES: &[(FsError, u32)] = &[
 
 #[test]
 fn backend_errors_map_to_statuses_in_every_procedure() {
-    let mut world = World::default();
+    let mut bench = Bench::default();
     for (error, status) in STATUSES {
-        let handle = world.handle("hello");
-        world.tree.host.open_error.set(Some(*error));
+        let handle = bench.handle("hello");
+        bench.tree.host.open_error.set(Some(*error));
         for procedure in &Procedure::ALL[1..] {
             let shape = shape_of_failure(*procedure);
-            let call = with_handle(&mut world, *procedure, &handle);
-            world.check(&call, &[&[*status], shape]);
+            let call = with_handle(&mut bench, *procedure, &handle);
+            bench.check(&call, &[&[*status], shape]);
         }
     }
 }
 
 #[test]
 fn late_failure_reply_has_attributes() {
-    let mut world = World::writable();
-    let mut calls = all_calls(&mut world);
-    calls.extend(large_calls(&mut world));
+    let mut bench = Bench::writable();
+    let mut calls = all_calls(&mut bench);
+    calls.extend(large_calls(&mut bench));
     calls.retain(|(name, _)| {
         let others = ["Null", "GetAttr", "FsInfo", "Mount", "Portmap"];
         !others.iter().any(|start| name.starts_with(start))
     });
     assert_eq!(calls.len(), 29);
     for (error, status) in STATUSES {
-        world.tree.host.io_error.set(Some(*error));
+        bench.tree.host.io_error.set(Some(*error));
         for (name, call) in &calls {
-            let body = world.ask(call).unwrap();
+            let body = bench.ask(call).unwrap();
             // On EACCES, ACCESS succeeds and grants nothing.
             let is_answer = name == "Access" && *error == FsError::Access;
             let status = if is_answer { 0 } else { *status };
@@ -260,9 +260,9 @@ fn late_failure_reply_has_attributes() {
             assert!(body.before.iter().all(Option::is_some), "{name}");
         }
     }
-    assert!(world.tree.ram().is_like(&World::default().tree.ram()));
+    assert!(bench.tree.ram().is_like(&Bench::default().tree.ram()));
     let is_logged = |event: Text| {
-        let lines = world.sink.lines();
+        let lines = bench.sink.lines();
         lines.iter().any(|line| line.contains(event.known()))
     };
     assert!(
@@ -274,8 +274,8 @@ fn late_failure_reply_has_attributes() {
 
 #[test]
 fn mount_returns_directory_handle_in_both_versions() {
-    let mut world = World::default();
-    let [top, dir] = ["", "dir"].map(|path| world.handle(path));
+    let mut bench = Bench::default();
+    let [top, dir] = ["", "dir"].map(|path| bench.handle(path));
     for (path, handle) in [
         ("/export", &top),
         ("/export/", &top),
@@ -283,18 +283,18 @@ fn mount_returns_directory_handle_in_both_versions() {
     ] {
         let handle = words(handle);
         let call = |version| Call::mount(version, path.as_bytes());
-        world.check(&call(3), &[&[0, 16], &handle, &[1, 1]]);
-        world.check(&call(1), &[&[0], &handle, &[0; 4]]);
+        bench.check(&call(3), &[&[0, 16], &handle, &[1, 1]]);
+        bench.check(&call(1), &[&[0], &handle, &[0; 4]]);
     }
-    assert_eq!(world.sink.lines()[0], "stowaway: 192.0.2.7 mounted /export");
+    assert_eq!(bench.sink.lines()[0], "stowaway: 192.0.2.7 mounted /export");
 }
 
 #[test]
 fn unmountable_path_has_its_error() {
-    let mut world = World::default();
+    let mut bench = Bench::default();
     let long = [b"/export/", &[b'x'; 256][..]].concat();
-    world.tree.ram().symlink("out", b"/etc");
-    world.tree.ram().symlink("loop", b"dir/../loop");
+    bench.tree.ram().symlink("out", b"/etc");
+    bench.tree.ram().symlink("loop", b"dir/../loop");
     for (path, status) in [
         (&b"/exports"[..], 13),
         (b"/", 13),
@@ -310,28 +310,28 @@ fn unmountable_path_has_its_error() {
         (&long, 63),
     ] {
         for version in [1, 3] {
-            world.check(&Call::mount(version, path), &[&[status]]);
+            bench.check(&Call::mount(version, path), &[&[status]]);
         }
     }
-    let lines = world.sink.lines();
+    let lines = bench.sink.lines();
     assert!(lines[0].starts_with("stowaway: 192.0.2.7 may not mount /exports: "));
     assert_eq!(lines.len(), 10, "one peer has ten lines a minute");
     for (len, refused) in [(1024, false), (1025, true)] {
-        let answer = world.ask(&Call::mount(3, &vec![b'/'; len]));
+        let answer = bench.ask(&Call::mount(3, &vec![b'/'; len]));
         assert_eq!(answer == Err(Reject::Arguments), refused);
     }
 }
 
 #[test]
 fn mount_follows_links_inside_the_export() {
-    let mut world = World::default();
+    let mut bench = Bench::default();
     for (link, target) in [
         ("current", &b"dir"[..]),
         ("dir/up", b"../hello"),
         ("above", b"../../current/./up"),
         ("absolute", b"/export/current/inner"),
     ] {
-        world.tree.ram().symlink(link, target);
+        bench.tree.ram().symlink(link, target);
     }
     for (path, expect) in [
         (&b"/export/.."[..], ""),
@@ -343,8 +343,8 @@ fn mount_follows_links_inside_the_export() {
         (b"/export/absolute", "dir/inner"),
         (b"/export/hello", "hello"),
     ] {
-        let handle = world.handle(expect);
-        let body = world.ask(&Call::mount(3, path)).unwrap();
+        let handle = bench.handle(expect);
+        let body = bench.ask(&Call::mount(3, path)).unwrap();
         assert_eq!((body.status, &body.handle), (0, &handle), "{expect}");
     }
 }
@@ -352,38 +352,38 @@ fn mount_follows_links_inside_the_export() {
 #[test]
 fn dump_lists_mounts_until_umount() {
     use mount::procedure::{DUMP, EXPORT, UMNT, UMNTALL};
-    let mut world = World::default();
+    let mut bench = Bench::default();
     for version in [1, 3] {
         let call = |procedure| Call::new(mount::PROGRAM, version, procedure);
-        let list = |world: &mut World| world.ask(&call(DUMP)).unwrap().names;
+        let list = |bench: &mut Bench| bench.ask(&call(DUMP)).unwrap().names;
         let export = b"/export".to_vec();
         assert_eq!(
-            world.ask(&call(EXPORT)).unwrap().names,
+            bench.ask(&call(EXPORT)).unwrap().names,
             core::slice::from_ref(&export)
         );
-        assert!(list(&mut world).is_empty());
+        assert!(list(&mut bench).is_empty());
         for gone in [call(UMNT).opaque(b"/export"), call(UMNTALL)] {
-            world.ask(&Call::mount(version, b"/export/dir")).unwrap();
-            world.ask(&Call::mount(version, b"/export")).unwrap();
+            bench.ask(&Call::mount(version, b"/export/dir")).unwrap();
+            bench.ask(&Call::mount(version, b"/export")).unwrap();
             let once = [b"192.0.2.7".to_vec(), export.clone()];
-            assert_eq!(list(&mut world), once);
-            world.check(&gone, &[]);
-            assert!(list(&mut world).is_empty());
+            assert_eq!(list(&mut bench), once);
+            bench.check(&gone, &[]);
+            assert!(list(&mut bench).is_empty());
         }
-        world.check(&call(UMNT).opaque(b"/nowhere"), &[]);
+        bench.check(&call(UMNT).opaque(b"/nowhere"), &[]);
     }
 }
 
 #[test]
 fn portmapper_returns_its_table() {
-    let mut world = World::default();
+    let mut bench = Bench::default();
     let call = |procedure| Call::new(portmap::PROGRAM, 2, procedure);
-    world.check(&call(3).words(&[100_003, 3, 6, 0]), &[&[2049]]);
-    world.check(&call(3).words(&[100_003, 4, 6, 0]), &[&[0]]);
+    bench.check(&call(3).words(&[100_003, 3, 6, 0]), &[&[2049]]);
+    bench.check(&call(3).words(&[100_003, 4, 6, 0]), &[&[0]]);
     let nfs = [1, 100_003, 3, 6, 2049];
     let mount = [1, 100_005, 3, 6, 2049];
-    world.check(&call(4), &[&nfs, &mount, &[0]]);
-    world.check(&call(0), &[]);
+    bench.check(&call(4), &[&nfs, &mount, &[0]]);
+    bench.check(&call(0), &[]);
 }
 
 /// A machine without an operating system repeats a call for which a disk must read something. Only its files are on such disks, and
@@ -392,17 +392,17 @@ fn portmapper_returns_its_table() {
 #[test]
 fn call_that_waits_for_a_disk_is_answered_as_any_other() {
     let mut waited = 0;
-    for (name, call) in all_calls(&mut World::default()) {
-        let mut world = World::default();
-        world.tree.ram().writable = false;
-        let expect = format!("{:?}", world.ask(&call));
+    for (name, call) in all_calls(&mut Bench::default()) {
+        let mut bench = Bench::default();
+        bench.tree.ram().writable = false;
+        let expect = format!("{:?}", bench.ask(&call));
         for waits in 1..4 {
-            let mut world = World::default();
-            world.tree.ram().writable = false;
-            world.tree.host.waits_left.set(waits);
-            assert_eq!(format!("{:?}", world.ask(&call)), expect, "{name}");
-            waited += u32::from(world.tree.host.waits_left.take() == 0);
-            assert_eq!(world.tree.ram().pinned, 0, "{name}");
+            let mut bench = Bench::default();
+            bench.tree.ram().writable = false;
+            bench.tree.host.waits_left.set(waits);
+            assert_eq!(format!("{:?}", bench.ask(&call)), expect, "{name}");
+            waited += u32::from(bench.tree.host.waits_left.take() == 0);
+            assert_eq!(bench.tree.ram().pinned, 0, "{name}");
         }
     }
     assert!(waited > 10, "only {waited} calls have waited");

@@ -2,7 +2,7 @@
 
 use super::calls::{Call, CallId, stable};
 use super::replies::Body;
-use super::{VERIFIER, World, before, content, replies, words};
+use super::{Bench, VERIFIER, before, content, replies, words};
 use crate::config::{FRAGMENT_COUNT, REQUEST_BYTES, WRITE_BYTES_MAX};
 use crate::event;
 use crate::text::Text;
@@ -21,7 +21,7 @@ fn data(len: usize) -> Vec<u8> {
 
 /// Contents of "hello" after a write.
 fn written(offset: usize, data: &[u8]) -> Vec<u8> {
-    let mut bytes = b"hello world".to_vec();
+    let mut bytes = b"hello bench".to_vec();
     if !data.is_empty() {
         bytes.resize(bytes.len().max(offset + data.len()), 0);
         bytes[offset..][..data.len()].copy_from_slice(data);
@@ -31,8 +31,8 @@ fn written(offset: usize, data: &[u8]) -> Vec<u8> {
 
 #[test]
 fn write_reply_has_wcc_count_stable_and_verifier() {
-    let mut world = World::writable();
-    let hello = world.handle("hello");
+    let mut bench = Bench::writable();
+    let hello = bench.handle("hello");
     for (how, said) in [
         (stable::UNSTABLE, stable::UNSTABLE),
         (stable::DATA_SYNC, stable::FILE_SYNC),
@@ -40,9 +40,9 @@ fn write_reply_has_wcc_count_stable_and_verifier() {
     ] {
         for (offset, data) in [(0, &b"J"[..]), (9, b"lds"), (20, b""), (4093, b"far")] {
             let call = Call::write(&hello, offset, how, data);
-            let was = world.attributes(&hello);
-            let reply = world.reply(&call);
-            let now = world.attributes(&hello);
+            let was = bench.attributes(&hello);
+            let reply = bench.reply(&call);
+            let now = bench.attributes(&hello);
             let golden = [
                 &[OK, 1][..],
                 &before(was),
@@ -52,13 +52,13 @@ fn write_reply_has_wcc_count_stable_and_verifier() {
                 &words(&VERIFIER),
             ];
             assert_eq!(words(&reply[24..]), golden.concat());
-            assert_eq!(world.tree.ram().is_durable(), said != stable::UNSTABLE);
+            assert_eq!(bench.tree.ram().is_durable(), said != stable::UNSTABLE);
         }
     }
-    let mut expect = b"Jello worlds".to_vec();
+    let mut expect = b"Jello benches".to_vec();
     expect.resize(4093, 0);
     expect.extend(b"far");
-    assert_eq!(content(&mut world, "hello"), expect);
+    assert_eq!(content(&mut bench, "hello"), expect);
 }
 
 #[test]
@@ -70,23 +70,23 @@ fn stable_or_committed_data_survives_power_loss() {
         (stable::FILE_SYNC, false, true),
     ] {
         for len in [5, 50_000] {
-            let mut world = World::writable();
-            let hello = world.handle("hello");
+            let mut bench = Bench::writable();
+            let hello = bench.handle("hello");
             let data = data(len);
-            let body = world.ask(&Call::write(&hello, 3, how, &data)).unwrap();
+            let body = bench.ask(&Call::write(&hello, 3, how, &data)).unwrap();
             assert_eq!(body.status, OK);
             if commits {
-                let body = world.ask_around(&Call::commit(&hello), &[&hello]);
+                let body = bench.ask_around(&Call::commit(&hello), &[&hello]);
                 assert_eq!((body.status, &body.words[..]), (OK, &words(&VERIFIER)[..]));
             }
-            world.tree.ram().lose_power();
+            bench.tree.ram().lose_power();
             let expect = if kept {
                 written(3, &data)
             } else {
-                b"hello world".to_vec()
+                b"hello bench".to_vec()
             };
             assert!(
-                content(&mut world, "hello") == expect,
+                content(&mut bench, "hello") == expect,
                 "{how}, {commits}, {len}"
             );
         }
@@ -111,7 +111,7 @@ fn check_same(got: &[u8], whole: &[u8], call: &Call, about: &str) {
 
 /// Sends a WRITE to "hello" as the bytes `record`, then another call, in pieces. Checks both replies and the contents.
 fn check_stream(
-    world: &mut World,
+    bench: &mut Bench,
     call: &Call,
     record: &[u8],
     piece: impl FnMut() -> usize,
@@ -120,8 +120,8 @@ fn check_stream(
 ) {
     let (whole, bytes) = expect;
     let null = Call::nfs(Procedure::Null).xid(8).record();
-    let pristine = world.tree.ram().clone();
-    let talk = world.send_pieces(&[record, &null].concat(), piece);
+    let pristine = bench.tree.ram().clone();
+    let talk = bench.send_pieces(&[record, &null].concat(), piece);
     assert_eq!(
         (talk.closed, talk.consumed),
         (None, record.len() + null.len()),
@@ -131,22 +131,22 @@ fn check_stream(
     assert_eq!(answers.len(), 2, "{about}");
     check_same(answers[0], whole, call, about);
     assert_eq!(answers[1][..4], 8u32.to_be_bytes());
-    assert!(content(world, "hello") == bytes, "{about}");
-    assert_eq!(world.tree.ram().pinned, 0, "{about}");
-    *world.tree.ram() = pristine;
+    assert!(content(bench, "hello") == bytes, "{about}");
+    assert_eq!(bench.tree.ram().pinned, 0, "{about}");
+    *bench.tree.ram() = pristine;
 }
 
-/// Creates a world and a WRITE of `len` bytes to "hello". Returns both, the WRITE's reply, and the contents that the file then had.
+/// Creates a bench and a WRITE of `len` bytes to "hello". Returns both, the WRITE's reply, and the contents that the file then had.
 /// The WRITE is undone.
-fn a_write(len: usize, how: u32) -> (World, Call, Vec<u8>, Vec<u8>) {
-    let mut world = World::writable();
-    let hello = world.handle("hello");
+fn a_write(len: usize, how: u32) -> (Bench, Call, Vec<u8>, Vec<u8>) {
+    let mut bench = Bench::writable();
+    let hello = bench.handle("hello");
     let data = data(len);
     let call = Call::write(&hello, 5, how, &data);
-    let pristine = world.tree.ram().clone();
-    let whole = world.reply(&call);
-    *world.tree.ram() = pristine;
-    (world, call, whole, written(5, &data))
+    let pristine = bench.tree.ram().clone();
+    let whole = bench.reply(&call);
+    *bench.tree.ram() = pristine;
+    (bench, call, whole, written(5, &data))
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn write_in_two_parts_is_one_write() {
         (8190, stable::UNSTABLE),
         (8803, stable::FILE_SYNC),
     ] {
-        let (mut world, call, whole, bytes) = a_write(len, how);
+        let (mut bench, call, whole, bytes) = a_write(len, how);
         for record in [
             call.record(),
             call.fragments(&[30, 110, 111, call.0.len() - 3]),
@@ -165,7 +165,7 @@ fn write_in_two_parts_is_one_write() {
                 let mut pieces = [cut].into_iter();
                 let piece = || pieces.next().unwrap_or(usize::MAX);
                 let about = format!("{len} bytes cut at {cut}");
-                check_stream(&mut world, &call, &record, piece, (&whole, &bytes), &about);
+                check_stream(&mut bench, &call, &record, piece, (&whole, &bytes), &about);
             }
         }
     }
@@ -174,13 +174,13 @@ fn write_in_two_parts_is_one_write() {
 #[test]
 fn write_in_two_fragments_is_one_write() {
     for (len, how) in [(14, stable::FILE_SYNC), (8803, stable::UNSTABLE)] {
-        let (mut world, call, whole, bytes) = a_write(len, how);
+        let (mut bench, call, whole, bytes) = a_write(len, how);
         for cut in 0..call.0.len() {
             for piece in [usize::MAX, 1000] {
                 let about = format!("{len} bytes in fragments at {cut}, {piece} at a time");
                 let record = call.fragments(&[cut]);
                 let expect = (&whole[..], &bytes[..]);
-                check_stream(&mut world, &call, &record, || piece, expect, &about);
+                check_stream(&mut bench, &call, &record, || piece, expect, &about);
             }
         }
     }
@@ -192,7 +192,7 @@ fn write_in_random_fragments_is_one_write() {
         let mut random = Random::new(seed);
         let largest = *random.pick(&[20, 5000, 20_000, 200_000]);
         let how = *random.pick(&[stable::UNSTABLE, stable::FILE_SYNC]);
-        let (mut world, call, whole, bytes) = a_write(random.below(largest), how);
+        let (mut bench, call, whole, bytes) = a_write(random.below(largest), how);
         let count = random.below(FRAGMENT_COUNT as usize);
         let mut cuts: Vec<usize> = (0..count).map(|_| random.below(call.0.len())).collect();
         cuts.sort();
@@ -200,7 +200,7 @@ fn write_in_random_fragments_is_one_write() {
         let largest = *random.pick(&[9, 300, 5000, 100_000]);
         let piece = || 1 + random.below(largest);
         check_stream(
-            &mut world,
+            &mut bench,
             &call,
             &record,
             piece,
@@ -213,11 +213,11 @@ fn write_in_random_fragments_is_one_write() {
 #[test]
 fn largest_write_succeeds_and_larger_one_fails() {
     let most = WRITE_BYTES_MAX as usize;
-    let (mut world, call, whole, bytes) = a_write(most, stable::FILE_SYNC);
-    world.tree.ram().capacity_bytes = 4 << 20;
-    let pristine = world.tree.ram().clone();
-    let whole_again = world.reply(&call);
-    *world.tree.ram() = pristine;
+    let (mut bench, call, whole, bytes) = a_write(most, stable::FILE_SYNC);
+    bench.tree.ram().capacity_bytes = 4 << 20;
+    let pristine = bench.tree.ram().clone();
+    let whole_again = bench.reply(&call);
+    *bench.tree.ram() = pristine;
     assert_ne!(
         whole, whole_again,
         "the first WRITE must have failed for lack of space"
@@ -226,19 +226,19 @@ fn largest_write_succeeds_and_larger_one_fails() {
     for record in [call.record(), call.fragments(&cuts)] {
         for piece in [usize::MAX, REQUEST_BYTES, 1460] {
             let expect = (&whole_again[..], &bytes[..]);
-            check_stream(&mut world, &call, &record, || piece, expect, "the largest");
+            check_stream(&mut bench, &call, &record, || piece, expect, "the largest");
         }
     }
-    let hello = world.handle("hello");
+    let hello = bench.handle("hello");
     let more = Call::write(&hello, 0, stable::UNSTABLE, &data(most + 1));
-    assert_eq!(world.ask(&more).unwrap().status, 22);
-    assert_eq!(content(&mut world, "hello"), b"hello world");
+    assert_eq!(bench.ask(&more).unwrap().status, 22);
+    assert_eq!(content(&mut bench, "hello"), b"hello bench");
 }
 
 #[test]
 fn write_offset_may_reach_the_largest_file() {
-    let mut world = World::writable();
-    let hello = world.handle("hello");
+    let mut bench = Bench::writable();
+    let hello = bench.handle("hello");
     let last = i64::MAX as u64;
     for (offset, bytes, status) in [
         ((1 << 32) - 2, &b"four"[..], OK),
@@ -252,30 +252,30 @@ fn write_offset_may_reach_the_largest_file() {
     ] {
         for how in [stable::UNSTABLE, stable::FILE_SYNC] {
             let call = Call::write(&hello, offset, how, bytes);
-            let body = world.ask_around(&call, &[&hello]);
+            let body = bench.ask_around(&call, &[&hello]);
             assert_eq!(body.status, status, "{offset:#x}");
             if status == OK && !bytes.is_empty() {
-                let read = world.ask(&Call::read(&hello, offset, 10)).unwrap();
+                let read = bench.ask(&Call::read(&hello, offset, 10)).unwrap();
                 assert_eq!((&read.bytes[..], read.words[1]), (bytes, 1));
             }
         }
     }
-    assert_eq!(world.attributes(&hello)[5..7], [0x7fff_ffff, u32::MAX]);
+    assert_eq!(bench.attributes(&hello)[5..7], [0x7fff_ffff, u32::MAX]);
 }
 
 /// Sends a WRITE of 20,000 bytes to "hello" as the bytes `record`. The reply must say that `expect` bytes were stored, and the file
 /// must hold them. Returns why the connection was closed, if it was.
 fn check_shorter(record: &[u8], expect: u32) -> Option<&'static str> {
-    let (mut world, call, ..) = a_write(20_000, stable::FILE_SYNC);
-    let talk = world.send(record);
+    let (mut bench, call, ..) = a_write(20_000, stable::FILE_SYNC);
+    let talk = bench.send(record);
     let answers = replies::records(&talk.output).unwrap();
     let reply = replies::parse(answers[0], CallId::of(&call.0).unwrap());
     let body = reply.unwrap().unwrap();
     assert_eq!((answers.len(), body.status), (1, OK));
     assert_eq!(body.words[..2], [expect, stable::FILE_SYNC]);
     let stored = &data(20_000)[..expect as usize];
-    assert_eq!(content(&mut world, "hello"), written(5, stored));
-    assert_eq!(world.tree.ram().pinned, 0);
+    assert_eq!(content(&mut bench, "hello"), written(5, stored));
+    assert_eq!(bench.tree.ram().pinned, 0);
     talk.closed
 }
 
@@ -301,11 +301,11 @@ fn write_accepts_the_fragment_sizes_of_clients() {
         (700_000, 4000),
         (100_000, 256),
     ] {
-        let (mut world, call, whole, bytes) = a_write(len, stable::FILE_SYNC);
+        let (mut bench, call, whole, bytes) = a_write(len, stable::FILE_SYNC);
         let cuts: Vec<usize> = (fragment..call.0.len()).step_by(fragment).collect();
         for piece in [usize::MAX, 1460] {
             let (record, expect) = (call.fragments(&cuts), (&whole[..], &bytes[..]));
-            check_stream(&mut world, &call, &record, || piece, expect, "a client's");
+            check_stream(&mut bench, &call, &record, || piece, expect, "a client's");
         }
     }
 }
@@ -315,20 +315,20 @@ fn write_with_excess_fragments_is_all_or_nothing() {
     for len in [40, 8000, 9000, 50_000] {
         for from in [0, 50, 130, 1000, 8000, 8200, 30_000] {
             for fragment in [1, 20, 200] {
-                let (mut world, call, whole, bytes) = a_write(len, stable::UNSTABLE);
+                let (mut bench, call, whole, bytes) = a_write(len, stable::UNSTABLE);
                 let cuts: Vec<usize> = (from..call.0.len()).step_by(fragment).collect();
                 for piece in [usize::MAX, 1460, 33] {
-                    let pristine = world.tree.ram().clone();
-                    let talk = world.send_pieces(&call.fragments(&cuts), || piece);
+                    let pristine = bench.tree.ram().clone();
+                    let talk = bench.send_pieces(&call.fragments(&cuts), || piece);
                     if let Ok([reply]) = replies::records(&talk.output).as_deref() {
                         check_same(reply, &whole, &call, "whole");
-                        assert!(content(&mut world, "hello") == bytes);
+                        assert!(content(&mut bench, "hello") == bytes);
                     } else {
                         assert!(talk.closed.is_some() && talk.output.is_empty());
-                        assert_eq!(content(&mut world, "hello"), b"hello world");
+                        assert_eq!(content(&mut bench, "hello"), b"hello bench");
                     }
-                    assert_eq!(world.tree.ram().pinned, 0);
-                    *world.tree.ram() = pristine;
+                    assert_eq!(bench.tree.ram().pinned, 0);
+                    *bench.tree.ram() = pristine;
                 }
             }
         }
@@ -336,14 +336,14 @@ fn write_with_excess_fragments_is_all_or_nothing() {
 }
 
 /// Makes a WRITE that fails with `status` after `prepare`, then another call on the same connection, which must succeed.
-fn check_failure(len: usize, cuts: &[usize], status: u32, prepare: impl FnOnce(&mut World)) {
-    let mut world = World::writable();
-    let hello = world.handle("hello");
+fn check_failure(len: usize, cuts: &[usize], status: u32, prepare: impl FnOnce(&mut Bench)) {
+    let mut bench = Bench::writable();
+    let hello = bench.handle("hello");
     let call = Call::write(&hello, 5, stable::FILE_SYNC, &data(len));
-    prepare(&mut world);
+    prepare(&mut bench);
     let next = Call::of(Procedure::GetAttr, &hello).xid(8);
     let stream = [call.fragments(cuts), next.record()].concat();
-    let talk = world.send(&stream);
+    let talk = bench.send(&stream);
     assert_eq!(
         (talk.closed, talk.consumed),
         (None, stream.len()),
@@ -362,13 +362,13 @@ fn check_failure(len: usize, cuts: &[usize], status: u32, prepare: impl FnOnce(&
         *attributes == next.attributes || attributes[..] == [None],
         "{len}, {cuts:?}"
     );
-    assert_eq!(world.tree.ram().pinned, 0);
+    assert_eq!(bench.tree.ram().pinned, 0);
     let (event, is_logged) = match status {
         IO => (event::DISK_FAILED, true),
         NO_SPACE => (event::DISK_FULL, true),
-        _ => (Text::NOTHING, world.sink.lines().is_empty()),
+        _ => (Text::NOTHING, bench.sink.lines().is_empty()),
     };
-    let lines = world.sink.lines();
+    let lines = bench.sink.lines();
     assert!(is_logged && lines.iter().all(|line| line.contains(event.known())));
 }
 
@@ -389,19 +389,19 @@ fn failed_write_keeps_the_stream() {
             (FsError::TooLarge, 27),
         ] {
             // First, every write to the file fails; then only the sync fails.
-            check_failure(len, cuts, status, |world| {
-                world.tree.ram().write_fails = Some(error);
+            check_failure(len, cuts, status, |bench| {
+                bench.tree.ram().write_fails = Some(error);
             });
-            check_failure(len, cuts, status, |world| {
-                world.tree.ram().sync_fails = Some(error);
+            check_failure(len, cuts, status, |bench| {
+                bench.tree.ram().sync_fails = Some(error);
             });
         }
     }
     // The disk has space for only part of the data.
     for len in [50_000, 150_000] {
         for cuts in [&[][..], &[9_000], &[45_000]] {
-            check_failure(len, cuts, NO_SPACE, |world| {
-                world.tree.ram().set_free_bytes(30_000);
+            check_failure(len, cuts, NO_SPACE, |bench| {
+                bench.tree.ram().set_free_bytes(30_000);
             });
         }
     }
@@ -409,40 +409,40 @@ fn failed_write_keeps_the_stream() {
 
 #[test]
 fn failed_commit_changes_the_write_verifier() {
-    let mut world = World::writable();
-    let [hello, big] = ["hello", "big"].map(|path| world.handle(path));
+    let mut bench = Bench::writable();
+    let [hello, big] = ["hello", "big"].map(|path| bench.handle(path));
     let write = |handle: &[u8]| Call::write(handle, 0, stable::UNSTABLE, b"data");
     let verifier = |body: &Body| body.words[body.words.len() - 2..].to_vec();
-    let promised = world.ask(&write(&hello)).unwrap();
+    let promised = bench.ask(&write(&hello)).unwrap();
     assert_eq!(verifier(&promised), words(&VERIFIER));
-    world.ask(&write(&big)).unwrap();
+    bench.ask(&write(&big)).unwrap();
     for call in [
         Call::commit(&big),
         Call::write(&big, 0, stable::DATA_SYNC, b"data"),
         Call::write(&big, 0, stable::FILE_SYNC, &data(50_000)),
     ] {
-        let before = world.ask(&Call::commit(&hello)).unwrap();
-        world.tree.ram().sync_fails = Some(FsError::Io);
-        let failed = world.ask(&call).unwrap();
+        let before = bench.ask(&Call::commit(&hello)).unwrap();
+        bench.tree.ram().sync_fails = Some(FsError::Io);
+        let failed = bench.ask(&call).unwrap();
         assert_eq!((failed.status, &failed.words[..]), (IO, &[][..]));
-        let after = world.ask(&Call::commit(&hello)).unwrap();
+        let after = bench.ask(&Call::commit(&hello)).unwrap();
         assert_ne!(verifier(&before), verifier(&after));
-        let again = world.ask(&write(&big)).unwrap();
+        let again = bench.ask(&write(&big)).unwrap();
         assert_eq!(verifier(&again), verifier(&after));
     }
 }
 
 #[test]
 fn disconnected_writer_leaves_nothing_pinned() {
-    let mut world = World::writable();
-    let hello = world.handle("hello");
+    let mut bench = Bench::writable();
+    let hello = bench.handle("hello");
     let call = Call::write(&hello, 5, stable::FILE_SYNC, &data(20_000));
     for record in [call.record(), call.fragments(&[9_000, 9_001, 18_000])] {
         for end in (0..record.len()).step_by(7).chain(8_900..9_300) {
             for piece in [usize::MAX, 1_000] {
-                let talk = world.send_pieces(&record[..end.min(record.len() - 5)], || piece);
+                let talk = bench.send_pieces(&record[..end.min(record.len() - 5)], || piece);
                 assert!(talk.output.is_empty() && talk.closed.is_none());
-                assert_eq!(world.tree.ram().pinned, 0);
+                assert_eq!(bench.tree.ram().pinned, 0);
             }
         }
     }
@@ -452,8 +452,8 @@ fn disconnected_writer_leaves_nothing_pinned() {
 fn alternating_writers_get_correct_wcc_attributes() {
     let (mut reply_count, mut omitted_count) = (0, 0);
     for_seeds(500, |seed| {
-        let mut world = World::writable();
-        let hello = world.handle("hello");
+        let mut bench = Bench::writable();
+        let hello = bench.handle("hello");
         let mut random = Random::new(seed);
         let mut writers = [0, 1].map(|_| {
             let mut stream = Vec::new();
@@ -463,13 +463,13 @@ fn alternating_writers_get_correct_wcc_attributes() {
                 let call = Call::write(&hello, offset as u64, random.below(3) as u32, &data);
                 stream.extend(call.fragments(&[random.below(call.0.len())]));
             }
-            (world.session(), stream, None)
+            (bench.session(), stream, None)
         });
         while writers.iter().any(|(_, stream, _)| !stream.is_empty()) {
             let (session, stream, transfer) = &mut writers[random.below(2)];
             let piece = stream.len().min(1 + random.below(30_000));
-            let turn = before(world.attributes(&hello));
-            let talk = world.talk(session, transfer.take(), &stream[..piece], || usize::MAX);
+            let turn = before(bench.attributes(&hello));
+            let talk = bench.talk(session, transfer.take(), &stream[..piece], || usize::MAX);
             assert_eq!(talk.closed, None);
             stream.drain(..talk.consumed);
             *transfer = talk.transfer;
@@ -489,7 +489,7 @@ fn alternating_writers_get_correct_wcc_attributes() {
                 reply_count += 1;
             }
         }
-        assert_eq!(world.tree.ram().pinned, 0);
+        assert_eq!(bench.tree.ram().pinned, 0);
     });
     let one_seed = std::env::var_os("STOWAWAY_SEED").is_some();
     assert!(one_seed || omitted_count > 100 && reply_count > 2 * omitted_count);

@@ -9,8 +9,8 @@ use crate::config::{
 use crate::console::reasons::{self, Reason, reason};
 use crate::drive::platform::network::Network;
 use crate::drive::service::{Limits, Served};
-use crate::drive::{self, Task, World};
-use crate::engine::http::{Health, Http};
+use crate::drive::{Task, World};
+use crate::engine::http::Http;
 use crate::event::{Fatal, Sink};
 use crate::exports::{Part, Protocol, Upkeep};
 use crate::mem::{self, scaled};
@@ -140,11 +140,7 @@ impl Server {
             self.clock_at = world.now.after(CLOCK_INTERVAL);
         }
         self.http.wall_secs = (self.clock_ms + now_ms) / 1000;
-        self.http.health = match world.health() {
-            drive::Health::Fine => Health::Fine,
-            drive::Health::Disk => Health::Disk,
-            drive::Health::Role => Health::Role,
-        };
+        self.http.health = world.health();
     }
 }
 

@@ -21,7 +21,7 @@ use crate::mem::Ends as _;
 use crate::mem::{self, Slots, nth};
 use crate::os::{self, syslog};
 use crate::sys::address::{Reach, ServerAddress};
-use crate::sys::{self, Access, Args, Calls, Errno, Needs};
+use crate::sys::{self, Args, Calls, Errno, FileRights, Needs};
 use crate::text::{Text, text};
 use crate::vfs::user::User;
 use crate::vfs::{Backend, Tree};
@@ -126,7 +126,7 @@ fn run_session(options: &Options) -> Fatal {
     let mut needs = Needs::all_files();
     if let Some(jail) = jail {
         needs = Needs::none();
-        needs.add_opened(jail, Access::Change);
+        needs.add_opened(jail, FileRights::Change);
     }
     needs.add(Calls::SFTP);
     needs.confine();

@@ -11,7 +11,7 @@ use crate::engine::sftp::{REQUEST_BYTES, Sessions};
 use crate::event::{self, Line};
 use crate::mem;
 use crate::net::Signals;
-use crate::sys::{self, Access, Calls, Needs};
+use crate::sys::{self, Calls, FileRights, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::Tree;
@@ -93,7 +93,7 @@ impl Task for Server {
         needs.add(Calls::SFTP);
         needs.add(Calls::STREAMS);
         match self.jail {
-            Some(jail) => needs.add_opened(jail, Access::Change),
+            Some(jail) => needs.add_opened(jail, FileRights::Change),
             None => needs.add_all_files(),
         }
     }

@@ -6,7 +6,7 @@ use super::keep::{Keep, write_lost};
 use super::line::Form;
 use crate::console::terminal::Out;
 use crate::engine::mdns::Destination;
-use crate::engine::mdns::browser::tests::world::{PEER, Say, World, answer, wire};
+use crate::engine::mdns::browser::tests::bench::{Bench, PEER, Say, answer, wire};
 use crate::engine::mdns::browser::{Event, EventKind, Goal};
 use crate::wire::dns::{CLASS_IN, kind};
 use std::ffi::CString;
@@ -15,34 +15,34 @@ use std::path::PathBuf;
 const NFS: &str = "_nfs._tcp.local";
 
 /// Passes a message to the browser and lets 20 ms pass; calls `each` for the events.
-fn hear(world: &mut World, say: Say, each: &mut dyn FnMut(&Event<'_>)) {
-    world.handle(0, PEER, Destination::Multicast, &say.0);
-    pass(world, 20, each);
+fn hear(bench: &mut Bench, say: Say, each: &mut dyn FnMut(&Event<'_>)) {
+    bench.handle(0, PEER, Destination::Multicast, &say.0);
+    pass(bench, 20, each);
 }
 
 /// Lets `ms` milliseconds pass and calls `each` for the events.
-fn pass(world: &mut World, ms: u64, each: &mut dyn FnMut(&Event<'_>)) {
-    let end = world.ms + ms;
+fn pass(bench: &mut Bench, ms: u64, each: &mut dyn FnMut(&Event<'_>)) {
+    let end = bench.ms + ms;
     let mut buffer = [0; 2000];
     loop {
-        let now = world.now();
-        while world.browser.poll_transmit(now, &mut buffer).is_some() {}
-        while let Some(event) = world.browser.next_event(now) {
+        let now = bench.now();
+        while bench.browser.poll_transmit(now, &mut buffer).is_some() {}
+        while let Some(event) = bench.browser.next_event(now) {
             each(&event);
         }
-        let next = world.browser.poll_at().since(now).as_ms();
-        if world.ms + next > end {
-            world.ms = end;
+        let next = bench.browser.poll_at().since(now).as_ms();
+        if bench.ms + next > end {
+            bench.ms = end;
             return;
         }
-        world.ms += next;
+        bench.ms += next;
     }
 }
 
-fn browsing() -> World {
-    let mut world = World::new();
-    world.look_up(Goal::Services, NFS).wait(2000).lines();
-    world
+fn browsing() -> Bench {
+    let mut bench = Bench::new();
+    bench.look_up(Goal::Services, NFS).wait(2000).lines();
+    bench
 }
 
 fn txt(strings: &[&[u8]]) -> Vec<u8> {
@@ -74,7 +74,7 @@ fn written(out: &Out) -> String {
 
 /// Returns the output lines of a service that is announced, changes its port and says goodbye.
 fn lines(form: Form, instance: &[u8], content: &[u8]) -> Vec<String> {
-    let (mut world, mut out, mut lines) = (browsing(), Out::allocate(), Vec::new());
+    let (mut bench, mut out, mut lines) = (browsing(), Out::allocate(), Vec::new());
     out.is_json = form == Form::Json;
     let mut each = |event: &Event<'_>| {
         if form.write(out.clear(), b"eth0", event, false).is_some() {
@@ -82,13 +82,13 @@ fn lines(form: Form, instance: &[u8], content: &[u8]) -> Vec<String> {
         }
     };
     hear(
-        &mut world,
+        &mut bench,
         service(instance, "h.local", 2049, content),
         &mut each,
     );
-    pass(&mut world, 2000, &mut each);
+    pass(&mut bench, 2000, &mut each);
     hear(
-        &mut world,
+        &mut bench,
         service(instance, "h.local", 80, content),
         &mut each,
     );
@@ -96,15 +96,15 @@ fn lines(form: Form, instance: &[u8], content: &[u8]) -> Vec<String> {
     name.extend_from_slice(instance);
     name.extend_from_slice(&wire(NFS));
     let bye = answer().record(1, &wire(NFS), kind::PTR, CLASS_IN, 0, &name);
-    hear(&mut world, bye, &mut each);
-    pass(&mut world, 2000, &mut each);
+    hear(&mut bench, bye, &mut each);
+    pass(&mut bench, 2000, &mut each);
     lines
 }
 
 #[test]
 fn link_local_addresses_have_a_scope_with_once() {
     for (has_scopes, shown) in [(true, "fe80::9%eth0"), (false, "fe80::9")] {
-        let (mut world, mut out, mut lines) = (browsing(), Out::allocate(), Vec::new());
+        let (mut bench, mut out, mut lines) = (browsing(), Out::allocate(), Vec::new());
         out.has_scopes = has_scopes;
         let mut each = |event: &Event<'_>| {
             for form in [Form::Columns, Form::Fields, Form::Json] {
@@ -130,8 +130,8 @@ fn link_local_addresses_have_a_scope_with_once() {
         srv.extend_from_slice(&wire("g.local"));
         let name = [&[1, b'x'][..], &wire(NFS)].concat();
         said = said.record(1, &name, kind::SRV, 0x8001, 120, &srv);
-        hear(&mut world, said, &mut each);
-        pass(&mut world, 2000, &mut each);
+        hear(&mut bench, said, &mut each);
+        pass(&mut bench, 2000, &mut each);
         assert_eq!(lines.len(), 3, "{lines:?}");
         for (line, end) in lines.iter().zip(["]", ";", "\""]) {
             assert!(line.contains(&format!("{shown}{end}")), "{line}");
@@ -194,7 +194,7 @@ fn hostile_names_are_escaped_in_every_form() {
 
 /// Returns the program's environment for the event `pick`.
 fn environment(content: &[u8], pick: EventKind) -> Vec<Vec<u8>> {
-    let (mut world, mut out, mut found) = (browsing(), Out::allocate(), None);
+    let (mut bench, mut out, mut found) = (browsing(), Out::allocate(), None);
     let mut each = |event: &Event<'_>| {
         if event.kind == pick {
             describe(&mut out, b"word", &Links::of("eth0", true), event);
@@ -202,7 +202,7 @@ fn environment(content: &[u8], pick: EventKind) -> Vec<Vec<u8>> {
         }
     };
     hear(
-        &mut world,
+        &mut bench,
         service(b"A \x1b\0b", "h.local", 2049, content),
         &mut each,
     );
@@ -214,8 +214,8 @@ fn environment(content: &[u8], pick: EventKind) -> Vec<Vec<u8>> {
         0,
         &[&b"\x05A \x1b\0b"[..], &wire(NFS)].concat(),
     );
-    hear(&mut world, bye, &mut each);
-    pass(&mut world, 2000, &mut each);
+    hear(&mut bench, bye, &mut each);
+    pass(&mut bench, 2000, &mut each);
     let found = found.unwrap();
     let (last, all) = found.split_last().unwrap();
     assert_eq!(*last, 0);
@@ -306,27 +306,27 @@ fn service_is_kept_until_its_goodbye() {
     let line = r#"eth0;IPv4;My\032Files;_nfs._tcp;local;h.local;192.0.2.9;2049;"path=/srv;\027\034\195\182""#;
     for farewell in [true, false] {
         let _ = std::fs::remove_file(test_dir.0.join("file"));
-        let (mut world, mut keep) = (browsing(), Keep::read(path).unwrap());
+        let (mut bench, mut keep) = (browsing(), Keep::read(path).unwrap());
         let mut each = |event: &Event<'_>| keep.update(Form::Fields, &mut out, &links, event);
         hear(
-            &mut world,
+            &mut bench,
             service(b"My Files", "h.local", 2049, &content),
             &mut each,
         );
         hear(
-            &mut world,
+            &mut bench,
             service(b"other", "h.local", 2049, &content),
             &mut each,
         );
         if farewell {
             let bye = answer().ptr(NFS, 0, "My Files._nfs._tcp.local");
-            hear(&mut world, bye, &mut each);
-            pass(&mut world, 2000, &mut each);
+            hear(&mut bench, bye, &mut each);
+            pass(&mut bench, 2000, &mut each);
         } else {
             // Without a goodbye, the SRV and A records expire after 120 s.
-            pass(&mut world, 121_000, &mut each);
+            pass(&mut bench, 121_000, &mut each);
         }
-        keep.save(world.now());
+        keep.save(bench.now());
         let text = test_dir.text("file");
         let lines: Vec<_> = text.lines().map(without_time).collect();
         let other = line.replace(r"My\032Files", "other");
@@ -338,14 +338,14 @@ fn service_is_kept_until_its_goodbye() {
         assert!(!test_dir.0.join("file.new").exists());
     }
     // A lost service that is found on another host is present again. Its line then names the new host.
-    let (mut world, mut keep) = (browsing(), Keep::read(path).unwrap());
+    let (mut bench, mut keep) = (browsing(), Keep::read(path).unwrap());
     let mut each = |event: &Event<'_>| keep.update(Form::Fields, &mut out, &links, event);
     hear(
-        &mut world,
+        &mut bench,
         service(b"My Files", "i.local", 2050, &content),
         &mut each,
     );
-    keep.save(world.now());
+    keep.save(bench.now());
     let text = test_dir.text("file");
     let lines: Vec<_> = text.lines().map(without_time).collect();
     assert!(lines[0].starts_with("?;eth0;IPv4;other;"), "{text}");
@@ -360,22 +360,22 @@ fn service_is_kept_until_its_goodbye() {
 fn own_link_down_keeps_services_without_output() {
     let test_dir = TestDir::new("away");
     let mut out = Out::allocate();
-    let (mut world, mut keep) = (browsing(), Keep::read(test_dir.path("file")).unwrap());
+    let (mut bench, mut keep) = (browsing(), Keep::read(test_dir.path("file")).unwrap());
     let links = Links::of("eth0", true);
     let mut each = |event: &Event<'_>| keep.update(Form::Fields, &mut out, &links, event);
-    hear(&mut world, service(b"a", "h.local", 2049, b"\0"), &mut each);
-    world.links[0].addresses.clear();
-    let now = world.now();
-    world.browser.link_changed(now, 0, &world.links[0]);
+    hear(&mut bench, service(b"a", "h.local", 2049, b"\0"), &mut each);
+    bench.links[0].addresses.clear();
+    let now = bench.now();
+    bench.browser.link_changed(now, 0, &bench.links[0]);
     let away = Links::of("eth0", false);
     let mut count = 0;
     let mut each = |event: &Event<'_>| {
         count += 1;
         keep.update(Form::Fields, &mut out, &away, event);
     };
-    pass(&mut world, 100, &mut each);
+    pass(&mut bench, 100, &mut each);
     assert_eq!(count, 1);
-    keep.save(world.now());
+    keep.save(bench.now());
     assert!(test_dir.text("file").starts_with("?;eth0;IPv4;a;"));
 }
 
@@ -443,16 +443,16 @@ fn present_services_evict_the_oldest_lost() {
         })
         .collect();
     std::fs::write(test_dir.0.join("file"), old).unwrap();
-    let (mut world, mut keep) = (browsing(), Keep::read(test_dir.path("file")).unwrap());
+    let (mut bench, mut keep) = (browsing(), Keep::read(test_dir.path("file")).unwrap());
     let mut each = |event: &Event<'_>| keep.update(Form::Fields, &mut out, &links, event);
     for instance in ["a", "b"] {
         hear(
-            &mut world,
+            &mut bench,
             service(instance.as_bytes(), "h.local", 2049, b"\0"),
             &mut each,
         );
     }
-    keep.save(world.now());
+    keep.save(bench.now());
     let text = test_dir.text("file");
     assert_eq!(text.lines().count(), 1024);
     assert!(

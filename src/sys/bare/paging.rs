@@ -16,7 +16,7 @@ const DIRECTORY_COUNT: usize = 4;
 
 /// Memory for a page table.
 #[repr(C, align(4096))]
-struct Table([u64; ENTRY_COUNT]);
+struct PageTable([u64; ENTRY_COUNT]);
 
 /// Sets page rights so that no page is both writable and executable: each segment of the image has its own rights, all else is
 /// writable and not executable. The first 2 MiB (null pointers) and the stack guards are unmapped. `base` is the end of the image;
@@ -71,7 +71,7 @@ pub(super) fn map(address: usize) -> bool {
         // SAFETY: the entry is within a table that the processor and this function use.
         unsafe {
             if *entry & PRESENT == 0 {
-                let page = alloc_zeroed(Layout::new::<Table>());
+                let page = alloc_zeroed(Layout::new::<PageTable>());
                 if page.is_null() {
                     return false;
                 }

@@ -63,7 +63,7 @@ impl Calls {
 /// Landlock's rights on files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u16)]
-pub enum Access {
+pub enum FileRights {
     /// Reading files and directories.
     Read = 1 << 2 | 1 << 3,
     /// Reading a file.
@@ -122,7 +122,7 @@ impl Needs {
     }
 
     /// Adds the files below the directory `path`. If it cannot be opened, adds all files and returns false.
-    pub fn add_directory(&mut self, path: &CStr, access: Access) -> bool {
+    pub fn add_directory(&mut self, path: &CStr, access: FileRights) -> bool {
         let dir = File::open::<Errno>(path, OFlags::PATH | OFlags::DIRECTORY, 0);
         match &dir {
             Ok(dir) => self.add_opened(dir.as_raw_fd(), access),
@@ -134,12 +134,12 @@ impl Needs {
     /// Adds the file at `path`, for reading, unless it is missing. A file that replaces it later is not added.
     pub fn add_file(&mut self, path: &CStr) {
         if let Ok(file) = File::open::<Errno>(path, OFlags::PATH, 0) {
-            self.add_opened(file.as_raw_fd(), Access::ReadFile);
+            self.add_opened(file.as_raw_fd(), FileRights::ReadFile);
         }
     }
 
     /// Adds the files below an open directory.
-    pub fn add_opened(&mut self, dir: RawFd, access: Access) {
+    pub fn add_opened(&mut self, dir: RawFd, access: FileRights) {
         let rules = self.rules.take();
         self.rules = rules.filter(|rules| rules.allow(dir, access));
     }
@@ -159,7 +159,7 @@ impl Needs {
             && let Some(rules) = &self.rules
             && let Ok(tun) = File::open::<Errno>(c"/dev/net/tun", OFlags::PATH, 0)
         {
-            rules.allow(tun.as_raw_fd(), Access::Device);
+            rules.allow(tun.as_raw_fd(), FileRights::Device);
         }
         // SFTP opens files by path.
         if !self.has(Calls::SFTP) {
@@ -235,7 +235,7 @@ impl Ruleset {
     }
 
     /// Allows accesses to a file, or to the files below a directory. Returns false if that failed.
-    fn allow(&self, file: RawFd, access: Access) -> bool {
+    fn allow(&self, file: RawFd, access: FileRights) -> bool {
         const PATH_BENEATH: usize = 1;
         let beneath = PathBeneathAttr {
             rights: access as u64,
@@ -568,7 +568,7 @@ mod tests {
             unshare(false);
             let mut needs = Needs::none();
             needs.add(Calls::SFTP);
-            needs.add_opened(dir.as_raw_fd(), Access::Change);
+            needs.add_opened(dir.as_raw_fd(), FileRights::Change);
             attempt(needs.confine())
         });
         attempt.join().unwrap()

@@ -27,28 +27,28 @@ impl Work {
 }
 
 #[derive(Debug)]
-struct Job<T> {
+struct Queued<T> {
     number: u32,
     work: Work,
     file: RawFd,
     tag: T,
-    phase: Phase,
+    phase: Progress,
 }
 
 /// Progress of a job.
 #[derive(Clone, Copy, Debug)]
-enum Phase {
+enum Progress {
     /// The job waits for an idle worker.
     Waits,
     /// A worker runs the job: the worker's index, and the start time.
     Runs(usize, Instant),
     /// The job has ended and is not popped yet.
-    Ended(Outcome),
+    Ended(Completion),
 }
 
 /// Result of a job.
 #[derive(Clone, Copy, Debug)]
-pub struct Outcome {
+pub struct Completion {
     /// The result of the system call.
     pub result: Result<(), Errno>,
     /// Number of bytes that a [`Work::Write`] stored, even if it failed.
@@ -65,7 +65,7 @@ pub struct FinishedJob<T> {
     /// The owner's record of the job.
     pub tag: T,
     /// Result of the job.
-    pub outcome: Outcome,
+    pub outcome: Completion,
 }
 
 /// The worker threads, and the jobs that were not popped yet. `T` is the owner's own record of a job.
@@ -73,7 +73,7 @@ pub struct FinishedJob<T> {
 pub struct Workers<T> {
     workers: heapless::Vec<&'static Worker, WORKER_COUNT>,
     /// Jobs that were not popped, oldest first.
-    jobs: heapless::Vec<Job<T>, JOB_COUNT>,
+    jobs: heapless::Vec<Queued<T>, JOB_COUNT>,
     /// Number of the next job.
     next: u32,
     /// Stacks of the threads that were not started yet.
@@ -116,25 +116,25 @@ impl<T: Copy> Workers<T> {
             .jobs
             .iter()
             .filter(|job| matches!(job.work, Work::Close));
-        closing.any(|job| !matches!(job.phase, Phase::Ended(_)))
+        closing.any(|job| !matches!(job.phase, Progress::Ended(_)))
     }
 
     /// Returns the owner's record of the first job that waits for a worker and that `is_same` accepts.
     pub fn find_waiting(&mut self, is_same: impl Fn(&T) -> bool) -> Option<&mut T> {
         let mut jobs = self.jobs.iter_mut();
-        let found = jobs.find(|job| matches!(job.phase, Phase::Waits) && is_same(&job.tag));
+        let found = jobs.find(|job| matches!(job.phase, Progress::Waits) && is_same(&job.tag));
         found.map(|job| &mut job.tag)
     }
 
     /// Adds a job, after which the worker closes `file`. Returns false if the table is full, or if there is no thread and none can
     /// be started.
     pub fn push(&mut self, work: Work, file: RawFd, tag: T, now: Instant) -> bool {
-        let job = Job {
+        let job = Queued {
             number: self.next,
             work,
             file,
             tag,
-            phase: Phase::Waits,
+            phase: Progress::Waits,
         };
         if self.jobs.is_full() || !self.has_thread() || self.jobs.push(job).is_err() {
             return false;
@@ -176,13 +176,13 @@ impl<T: Copy> Workers<T> {
     /// Passes waiting jobs to idle workers.
     fn assign_jobs(&mut self, now: Instant) {
         let jobs = self.jobs.iter_mut();
-        let mut waiting = jobs.filter(|job| matches!(job.phase, Phase::Waits));
+        let mut waiting = jobs.filter(|job| matches!(job.phase, Progress::Waits));
         for (place, worker) in self.workers.iter().enumerate() {
             if worker.state.load(Ordering::Acquire) != IDLE {
                 continue;
             }
             let Some(job) = waiting.next() else { return };
-            job.phase = Phase::Runs(place, now);
+            job.phase = Progress::Runs(place, now);
             // SAFETY: the worker is idle and reads `job` only after `state` is ASSIGNED.
             unsafe { *worker.job.get() = (job.work, job.file) };
             worker.state.store(ASSIGNED, Ordering::Release);
@@ -203,7 +203,7 @@ impl<T: Copy> Workers<T> {
     /// Marks the jobs that their workers have finished, and passes these workers the next jobs.
     pub fn collect(&mut self, now: Instant) {
         for job in &mut self.jobs {
-            let Phase::Runs(place, begun) = job.phase else {
+            let Progress::Runs(place, begun) = job.phase else {
                 continue;
             };
             let Some(worker) = self.workers.get(place) else {
@@ -216,7 +216,7 @@ impl<T: Copy> Workers<T> {
                 0 => Ok(()),
                 errno => Err(Errno::from_raw_os_error(errno)),
             };
-            job.phase = Phase::Ended(Outcome {
+            job.phase = Progress::Ended(Completion {
                 result,
                 stored: worker.stored.load(Ordering::Relaxed),
                 took: now.since(begun),
@@ -231,14 +231,14 @@ impl<T: Copy> Workers<T> {
         let mut has_older_sync = false;
         let at = self.jobs.iter().position(|job| {
             let is_sync = job.work.is_sync();
-            let is_next = matches!(job.phase, Phase::Ended(_)) && !(is_sync && has_older_sync);
+            let is_next = matches!(job.phase, Progress::Ended(_)) && !(is_sync && has_older_sync);
             has_older_sync |= is_sync;
             is_next
         })?;
-        let Job {
+        let Queued {
             number, tag, phase, ..
         } = self.jobs.remove(at);
-        let Phase::Ended(outcome) = phase else {
+        let Progress::Ended(outcome) = phase else {
             return None;
         };
         Some(FinishedJob {

@@ -3,7 +3,7 @@
 use super::super::{
     Access, Attr, CreateWhat, FileTime, FsError, Kind, NewTime, Node, ObjectType, SetAttr, Target,
 };
-use super::{Tree, World, content, instant, make, name, read, walk, writable, write, write_file};
+use super::{Bench, Tree, content, instant, make, name, read, walk, writable, write, write_file};
 
 /// Largest file size.
 const SIZE_MAX: u64 = i64::MAX as u64;
@@ -12,8 +12,8 @@ const LONG_AGO: FileTime = FileTime {
     nanos: 123_456_789,
 };
 
-pub(super) fn written_bytes_are_read_back_at_any_offset(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn written_bytes_are_read_back_at_any_offset(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let file = make(vfs, "dir/new", CreateWhat::File).unwrap();
     for (offset, bytes, size) in [
         (0, &b"beginning"[..], 9),
@@ -37,8 +37,8 @@ pub(super) fn written_bytes_are_read_back_at_any_offset(world: &mut dyn World) {
     assert_eq!(&out, b"\0\0\0\0\0\0in the gap\0\0\0\0\0\0\0\0");
 }
 
-pub(super) fn empty_write_changes_nothing(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn empty_write_changes_nothing(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let file = walk(vfs, "file").unwrap();
     let before = vfs.attr(file).unwrap();
     for offset in [0, 11, 1 << 33] {
@@ -49,11 +49,11 @@ pub(super) fn empty_write_changes_nothing(world: &mut dyn World) {
         (after.size, after.mtime, after.ctime),
         (before.size, before.mtime, before.ctime)
     );
-    assert_eq!(content(vfs, file), b"hello world");
+    assert_eq!(content(vfs, file), b"hello bench");
 }
 
-pub(super) fn write_beyond_largest_size_fails(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn write_beyond_largest_size_fails(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let file = walk(vfs, "file").unwrap();
     for (offset, bytes) in [
         (SIZE_MAX, &b"x"[..]),
@@ -84,8 +84,8 @@ fn resize(vfs: &mut Tree, node: Node, size: u64) {
     assert_eq!(vfs.attr(node).unwrap().size, size);
 }
 
-pub(super) fn new_size_truncates_or_appends_zeros(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn new_size_truncates_or_appends_zeros(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let file = walk(vfs, "file").unwrap();
     resize(vfs, file, 5);
     assert_eq!(content(vfs, file), b"hello");
@@ -119,11 +119,11 @@ fn check_change(before: &Attr, after: &Attr, change: &SetAttr, about: &str) {
     );
 }
 
-pub(super) fn each_attribute_changes_alone(world: &mut dyn World) {
-    world.make_writable();
-    let root = walk(world.vfs(), "").unwrap();
-    let own = world.vfs().attr(root).unwrap();
-    let (uid, gid) = if world.is_privileged() {
+pub(super) fn each_attribute_changes_alone(bench: &mut dyn Bench) {
+    bench.make_writable();
+    let root = walk(bench.vfs(), "").unwrap();
+    let own = bench.vfs().attr(root).unwrap();
+    let (uid, gid) = if bench.is_privileged() {
         (1234, 5678)
     } else {
         (own.uid, own.gid)
@@ -165,8 +165,8 @@ pub(super) fn each_attribute_changes_alone(world: &mut dyn World) {
         ("fifo", owner),
         ("link", owner),
     ] {
-        world.pass_time();
-        let vfs = world.vfs();
+        bench.pass_time();
+        let vfs = bench.vfs();
         let node = walk(vfs, path).unwrap();
         let before = vfs.attr(node).unwrap();
         vfs.set_attr(node, &change).unwrap();
@@ -184,7 +184,7 @@ pub(super) fn each_attribute_changes_alone(world: &mut dyn World) {
         };
         check_change(&before, &after, &change, path);
     }
-    let vfs = world.vfs();
+    let vfs = bench.vfs();
     let file = walk(vfs, "file").unwrap();
     let before = vfs.attr(file).unwrap();
     vfs.set_attr(file, &none).unwrap();
@@ -192,8 +192,8 @@ pub(super) fn each_attribute_changes_alone(world: &mut dyn World) {
 }
 
 /// A change of owner clears the set-ID bits, unless the same call sets them.
-pub(super) fn set_id_bits_of_the_same_change_survive(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn set_id_bits_of_the_same_change_survive(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let file = walk(vfs, "file").unwrap();
     let own = vfs.attr(file).unwrap();
     let change = SetAttr {
@@ -208,8 +208,8 @@ pub(super) fn set_id_bits_of_the_same_change_survive(world: &mut dyn World) {
     assert_eq!((attr.mode, attr.size), (0o6755, 3));
 }
 
-pub(super) fn refused_mode_of_a_link_changes_nothing(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn refused_mode_of_a_link_changes_nothing(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let link = walk(vfs, "link").unwrap();
     let before = vfs.attr(link).unwrap();
     let change = SetAttr {
@@ -223,15 +223,15 @@ pub(super) fn refused_mode_of_a_link_changes_nothing(world: &mut dyn World) {
     assert_eq!(vfs.attr(link).unwrap(), before);
 }
 
-pub(super) fn times_are_set_exactly_or_to_now(world: &mut dyn World) {
-    world.make_writable();
+pub(super) fn times_are_set_exactly_or_to_now(bench: &mut dyn Bench) {
+    bench.make_writable();
     let later = FileTime {
         secs: LONG_AGO.secs + 7,
         nanos: 999_999_999,
     };
     for path in ["file", "dir", "link", "fifo"] {
-        world.pass_time();
-        let vfs = world.vfs();
+        bench.pass_time();
+        let vfs = bench.vfs();
         let node = walk(vfs, path).unwrap();
         let at = |atime, mtime| SetAttr {
             atime,
@@ -254,7 +254,7 @@ pub(super) fn times_are_set_exactly_or_to_now(world: &mut dyn World) {
         let attr = set(NewTime::Now, NewTime::At(LONG_AGO));
         assert_eq!((attr.atime, attr.mtime), (attr.ctime, LONG_AGO), "{path}");
     }
-    let vfs = world.vfs();
+    let vfs = bench.vfs();
     let file = walk(vfs, "file").unwrap();
     write(vfs, file, 0, b"H").unwrap();
     assert!(instant(vfs.attr(file).unwrap().mtime) > instant(LONG_AGO));
@@ -269,8 +269,8 @@ pub(super) fn times_are_set_exactly_or_to_now(world: &mut dyn World) {
     assert!(instant(vfs.attr(file).unwrap().mtime) > instant(LONG_AGO));
 }
 
-pub(super) fn size_is_set_on_files_only(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn size_is_set_on_files_only(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     for (path, error) in [
         ("dir", FsError::IsDirectory),
         ("link", FsError::Invalid),
@@ -285,8 +285,8 @@ pub(super) fn size_is_set_on_files_only(world: &mut dyn World) {
     }
 }
 
-pub(super) fn pinned_file_is_writable_after_removal(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn pinned_file_is_writable_after_removal(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let (dir, file) = (walk(vfs, "dir").unwrap(), walk(vfs, "dir/inner").unwrap());
     let pin = vfs.pin(file, Some(Access::Write)).unwrap();
     vfs.remove(dir, name("inner"), Kind::Other).unwrap();
@@ -303,14 +303,14 @@ pub(super) fn pinned_file_is_writable_after_removal(world: &mut dyn World) {
     assert_eq!(content(vfs, file), b"another");
 }
 
-pub(super) fn hard_links_share_their_contents(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn hard_links_share_their_contents(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let (file, dir) = (walk(vfs, "file").unwrap(), walk(vfs, "dir").unwrap());
     vfs.link(file, dir, name("other")).unwrap();
     let other = walk(vfs, "dir/other").unwrap();
     write(vfs, other, 0, b"HELLO").unwrap();
     let file = walk(vfs, "file").unwrap();
-    assert_eq!(content(vfs, file), b"HELLO world");
+    assert_eq!(content(vfs, file), b"HELLO bench");
     resize(vfs, file, 3);
     let other = walk(vfs, "dir/other").unwrap();
     assert_eq!(content(vfs, other), b"HEL");
@@ -319,9 +319,9 @@ pub(super) fn hard_links_share_their_contents(world: &mut dyn World) {
     vfs.unpin(pin);
 }
 
-pub(super) fn read_only_export_refuses_every_change(world: &mut dyn World) {
+pub(super) fn read_only_export_refuses_every_change(bench: &mut dyn Bench) {
     const REFUSED: Result<(), FsError> = Err(FsError::ReadOnly);
-    let vfs = world.vfs();
+    let vfs = bench.vfs();
     let (dir, file) = (walk(vfs, "dir").unwrap(), walk(vfs, "file").unwrap());
     let before = [dir, file].map(|node| vfs.attr(node).unwrap());
     for kind in [

@@ -3,8 +3,8 @@
 use super::super::host::Host;
 use super::super::iso::testing::{DATA, ROOT, field, record, sample};
 use super::super::{Caller, FsError, ObjectType, Rules};
+use super::benches::Served;
 use super::images::{find, go_in};
-use super::worlds::Served;
 use super::{content, open};
 use std::path::PathBuf;
 
@@ -45,7 +45,7 @@ fn exported_image_serves_its_contents_only() {
     assert_eq!(open(host, handle.bytes()), Err(FsError::Stale));
     host.open_export(0).unwrap();
     let root = host.root(0).unwrap();
-    let file = find(host, root, "Hello World").unwrap();
+    let file = find(host, root, "Hello Bench").unwrap();
     assert_eq!(content(host, file), b"other");
     std::fs::remove_file(dir.join("one.img")).unwrap();
     assert_eq!(host.attr(file).map(drop), Err(FsError::Stale));

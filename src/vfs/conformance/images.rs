@@ -7,14 +7,14 @@ use super::super::{
     OpenFlags, SetAttr, Target,
 };
 use super::paths::resolve_all_ways;
-use super::{Tree, World, content, list, make, name, open, read, walk};
+use super::{Bench, Tree, content, list, make, name, open, read, walk};
 use core::ops::ControlFlow;
 
 /// Stores the sample image under a name and returns its root directory.
-fn enter(world: &mut dyn World, file: &str) -> FsResult<Node> {
-    world.write_file(file, &sample().0);
-    world.pass_time();
-    go_in(world.vfs(), file)
+fn enter(bench: &mut dyn Bench, file: &str) -> FsResult<Node> {
+    bench.write_file(file, &sample().0);
+    bench.pass_time();
+    go_in(bench.vfs(), file)
 }
 
 pub(super) fn go_in(vfs: &mut Tree, file: &str) -> FsResult<Node> {
@@ -32,10 +32,10 @@ fn samples() -> impl Iterator<Item = Sample> {
 }
 
 /// Stores an image and returns its root directory.
-fn enter_sample(world: &mut dyn World, (bytes, _): &Sample) -> Node {
-    world.write_file("one.iso", bytes);
-    world.pass_time();
-    go_in(world.vfs(), "one.iso").unwrap()
+fn enter_sample(bench: &mut dyn Bench, (bytes, _): &Sample) -> Node {
+    bench.write_file("one.iso", bytes);
+    bench.pass_time();
+    go_in(bench.vfs(), "one.iso").unwrap()
 }
 
 /// Looks up a path inside an image.
@@ -50,10 +50,10 @@ fn attr_of(vfs: &mut Tree, image_root: Node, path: &str) -> FsResult<Attr> {
     vfs.attr(node)
 }
 
-pub(super) fn image_is_a_file_unless_entered(world: &mut dyn World) {
-    let image_root = enter(world, "one.IsO").unwrap();
-    world.write_file("plain.img", &sample().0);
-    let vfs = world.vfs();
+pub(super) fn image_is_a_file_unless_entered(bench: &mut dyn Bench) {
+    let image_root = enter(bench, "one.IsO").unwrap();
+    bench.write_file("plain.img", &sample().0);
+    let vfs = bench.vfs();
     let file = walk(vfs, "one.IsO").unwrap();
     let (inside, outside) = (vfs.attr(image_root).unwrap(), vfs.attr(file).unwrap());
     assert_eq!(
@@ -76,12 +76,12 @@ pub(super) fn image_is_a_file_unless_entered(world: &mut dyn World) {
     );
 }
 
-pub(super) fn symbolic_link_to_image_is_not_entered(world: &mut dyn World) {
-    enter(world, "one.iso").unwrap();
-    world.create_symlink("also.iso", "one.iso");
-    world.create_symlink("dir.iso", "dir");
+pub(super) fn symbolic_link_to_image_is_not_entered(bench: &mut dyn Bench) {
+    enter(bench, "one.iso").unwrap();
+    bench.create_symlink("also.iso", "one.iso");
+    bench.create_symlink("dir.iso", "dir");
     for link in ["also.iso", "dir.iso"] {
-        let entered = go_in(world.vfs(), link);
+        let entered = go_in(bench.vfs(), link);
         assert!(
             matches!(
                 entered,
@@ -92,18 +92,18 @@ pub(super) fn symbolic_link_to_image_is_not_entered(world: &mut dyn World) {
     }
 }
 
-pub(super) fn image_contents_match_the_image(world: &mut dyn World) {
-    samples().for_each(|sample| contents_match_the_image(world, &sample));
+pub(super) fn image_contents_match_the_image(bench: &mut dyn Bench) {
+    samples().for_each(|sample| contents_match_the_image(bench, &sample));
 }
 
-fn contents_match_the_image(world: &mut dyn World, image: &Sample) {
-    let image_root = enter_sample(world, image);
-    let vfs = world.vfs();
+fn contents_match_the_image(bench: &mut dyn Bench, image: &Sample) {
+    let image_root = enter_sample(bench, image);
+    let vfs = bench.vfs();
     let names = list(vfs, image_root, 0, usize::MAX).0;
     let names: Vec<_> = names.iter().map(|(name, _)| name.as_slice()).collect();
     assert_eq!(names, NAMES.map(str::as_bytes));
     for (path, kind, mode, size) in [
-        ("Hello World", ObjectType::Regular, 0o644, 5),
+        ("Hello Bench", ObjectType::Regular, 0o644, 5),
         ("link", ObjectType::SymbolicLink, 0o777, 8),
         ("sub", ObjectType::Directory, 0o711, image.1),
         ("sub/file", ObjectType::Regular, 0o640, 4),
@@ -120,7 +120,7 @@ fn contents_match_the_image(world: &mut dyn World, image: &Sample) {
         assert_eq!((attr.uid, attr.gid), (1000, 100), "{path}");
         assert_eq!(attr.fsid, vfs.attr(image_root).unwrap().fsid);
     }
-    let hello = find(vfs, image_root, "Hello World").unwrap();
+    let hello = find(vfs, image_root, "Hello Bench").unwrap();
     assert_eq!(content(vfs, hello), b"hello");
     // Read from every offset around the end of an extent, so that some reads cross it.
     let large = find(vfs, image_root, "large").unwrap();
@@ -150,13 +150,13 @@ fn contents_match_the_image(world: &mut dyn World, image: &Sample) {
     assert_eq!(stat.total_bytes, image.0.len() as u64);
 }
 
-pub(super) fn image_listing_continues_after_any_entry(world: &mut dyn World) {
-    samples().for_each(|sample| listing_continues_after_any_entry(world, &sample));
+pub(super) fn image_listing_continues_after_any_entry(bench: &mut dyn Bench) {
+    samples().for_each(|sample| listing_continues_after_any_entry(bench, &sample));
 }
 
-fn listing_continues_after_any_entry(world: &mut dyn World, image: &Sample) {
-    let image_root = enter_sample(world, image);
-    let vfs = world.vfs();
+fn listing_continues_after_any_entry(bench: &mut dyn Bench, image: &Sample) {
+    let image_root = enter_sample(bench, image);
+    let vfs = bench.vfs();
     let all = list(vfs, image_root, 0, usize::MAX).0;
     for (at, (_, cookie)) in all.iter().enumerate() {
         let (rest, end) = list(vfs, image_root, *cookie, usize::MAX);
@@ -188,12 +188,12 @@ fn listing_continues_after_any_entry(world: &mut dyn World, image: &Sample) {
     assert_eq!(between, (all[1..].to_vec(), true));
 }
 
-pub(super) fn image_contents_cannot_be_changed(world: &mut dyn World) {
-    let image_root = enter(world, "one.iso").unwrap();
-    world.make_writable();
-    let image_root = go_in(world.vfs(), "one.iso").unwrap_or(image_root);
-    let vfs = world.vfs();
-    let (file, new) = (find(vfs, image_root, "Hello World").unwrap(), name("new"));
+pub(super) fn image_contents_cannot_be_changed(bench: &mut dyn Bench) {
+    let image_root = enter(bench, "one.iso").unwrap();
+    bench.make_writable();
+    let image_root = go_in(bench.vfs(), "one.iso").unwrap_or(image_root);
+    let vfs = bench.vfs();
+    let (file, new) = (find(vfs, image_root, "Hello Bench").unwrap(), name("new"));
     let root = vfs.root(0).unwrap();
     let change = SetAttr {
         mode: Some(0o600),
@@ -220,7 +220,7 @@ pub(super) fn image_contents_cannot_be_changed(world: &mut dyn World) {
         );
     }
     assert_eq!(
-        vfs.remove(image_root, name("Hello World"), Kind::Other),
+        vfs.remove(image_root, name("Hello Bench"), Kind::Other),
         refused
     );
     assert_eq!(
@@ -244,28 +244,28 @@ pub(super) fn image_contents_cannot_be_changed(world: &mut dyn World) {
     assert_eq!(vfs.link(file, image_root, new), refused);
     assert_eq!(vfs.link(file, root, new), refused);
     assert_eq!(vfs.access(image_root, Access::Write), Err(FsError::Access));
-    assert_eq!(world.vfs().attr(file).unwrap().size, 5);
+    assert_eq!(bench.vfs().attr(file).unwrap().size, 5);
 }
 
-pub(super) fn changed_image_is_stale(world: &mut dyn World) {
+pub(super) fn changed_image_is_stale(bench: &mut dyn Bench) {
     let mut longer = sample();
     longer.put(40, 0, b"more");
-    let changes: [fn(&mut dyn World, &[u8]); 4] = [
-        |world, bytes| world.write_file("one.iso", bytes),
-        |world, bytes| world.write_file("one.iso", &bytes[..(DATA as usize + 1) * 2048]),
-        |world, _| world.remove("one.iso"),
-        |world, bytes| {
-            world.write_file("next", bytes);
-            world.rename("next", "one.iso");
+    let changes: [fn(&mut dyn Bench, &[u8]); 4] = [
+        |bench, bytes| bench.write_file("one.iso", bytes),
+        |bench, bytes| bench.write_file("one.iso", &bytes[..(DATA as usize + 1) * 2048]),
+        |bench, _| bench.remove("one.iso"),
+        |bench, bytes| {
+            bench.write_file("next", bytes);
+            bench.rename("next", "one.iso");
         },
     ];
     for change in changes {
-        let image_root = enter(world, "one.iso").unwrap();
-        enter(world, "other.iso").unwrap();
-        let file = find(world.vfs(), image_root, "sub/file").unwrap();
-        let pin = world.vfs().pin(file, Some(Access::Read)).unwrap();
-        change(world, &longer.0);
-        let vfs = world.vfs();
+        let image_root = enter(bench, "one.iso").unwrap();
+        enter(bench, "other.iso").unwrap();
+        let file = find(bench.vfs(), image_root, "sub/file").unwrap();
+        let pin = bench.vfs().pin(file, Some(Access::Read)).unwrap();
+        change(bench, &longer.0);
+        let vfs = bench.vfs();
         assert_eq!(vfs.attr(image_root).map(drop), Err(FsError::Stale));
         assert_eq!(vfs.attr(file).map(drop), Err(FsError::Stale));
         assert_eq!(vfs.read(&pin, 0, &mut [0; 100]), Err(FsError::Stale));
@@ -280,9 +280,9 @@ pub(super) fn changed_image_is_stale(world: &mut dyn World) {
     }
 }
 
-pub(super) fn pin_inside_image_survives_release_idle(world: &mut dyn World) {
-    let image_root = enter(world, "one.iso").unwrap();
-    let vfs = world.vfs();
+pub(super) fn pin_inside_image_survives_release_idle(bench: &mut dyn Bench) {
+    let image_root = enter(bench, "one.iso").unwrap();
+    let vfs = bench.vfs();
     let file = find(vfs, image_root, "sub/file").unwrap();
     let pin = vfs.pin(file, Some(Access::Read)).unwrap();
     for _ in 0..4 {
@@ -309,18 +309,18 @@ pub(super) fn pin_inside_image_survives_release_idle(world: &mut dyn World) {
     assert!(attr_of(vfs, image_root, "sub/file").is_ok());
 }
 
-pub(super) fn images_beyond_open_limit_take_turns(world: &mut dyn World) {
+pub(super) fn images_beyond_open_limit_take_turns(bench: &mut dyn Bench) {
     let names: Vec<String> = (0..40).map(|number| format!("{number}.iso")).collect();
     for (number, file) in names.iter().enumerate() {
         let mut draft = sample();
         draft.put(DATA, 0, format!("{number:05}").as_bytes());
-        world.write_file(file, &draft.0);
+        bench.write_file(file, &draft.0);
     }
-    let vfs = world.vfs();
+    let vfs = bench.vfs();
     for _ in 0..2 {
         for (number, file) in names.iter().enumerate() {
             let image_root = go_in(vfs, file).unwrap();
-            let node = find(vfs, image_root, "Hello World").unwrap();
+            let node = find(vfs, image_root, "Hello Bench").unwrap();
             assert_eq!(content(vfs, node), format!("{number:05}").as_bytes());
         }
     }
@@ -331,7 +331,7 @@ pub(super) fn images_beyond_open_limit_take_turns(world: &mut dyn World) {
         let Ok(image_root) = entered else {
             break entered;
         };
-        let node = find(vfs, image_root, "Hello World").unwrap();
+        let node = find(vfs, image_root, "Hello Bench").unwrap();
         pins.push(vfs.pin(node, Some(Access::Read)).unwrap());
     };
     assert_eq!((full, pins.len()), (Err(FsError::TryLater), 16));
@@ -344,7 +344,7 @@ pub(super) fn images_beyond_open_limit_take_turns(world: &mut dyn World) {
     assert!(go_in(vfs, &names[39]).is_ok());
 }
 
-pub(super) fn invalid_images_have_their_errors(world: &mut dyn World) {
+pub(super) fn invalid_images_have_their_errors(bench: &mut dyn Bench) {
     let mut udf = sample();
     udf.put(18, 0, b"\0BEA01");
     udf.put(19, 0, b"\0NSR02");
@@ -363,31 +363,31 @@ pub(super) fn invalid_images_have_their_errors(world: &mut dyn World) {
         (&sample().0[..40_000], FsError::Io),
         (&udf.0, FsError::NotSupported),
     ] {
-        world.write_file("bad.iso", bytes);
+        bench.write_file("bad.iso", bytes);
         assert_eq!(
-            go_in(world.vfs(), "bad.iso"),
+            go_in(bench.vfs(), "bad.iso"),
             Err(error),
             "{} bytes",
             bytes.len()
         );
     }
     // After these errors, a valid image can still be opened.
-    assert!(enter(world, "good.iso").is_ok());
+    assert!(enter(bench, "good.iso").is_ok());
 }
 
-pub(super) fn directory_named_like_image_is_not_entered(world: &mut dyn World) {
-    world.make_writable();
-    let vfs = world.vfs();
+pub(super) fn directory_named_like_image_is_not_entered(bench: &mut dyn Bench) {
+    bench.make_writable();
+    let vfs = bench.vfs();
     make(vfs, "folder.iso", CreateWhat::Directory).unwrap();
     assert_eq!(go_in(vfs, "folder.iso"), Err(FsError::NotDirectory));
 }
 
-pub(super) fn file_beyond_end_of_image_is_not_pinned(world: &mut dyn World) {
+pub(super) fn file_beyond_end_of_image_is_not_pinned(bench: &mut dyn Bench) {
     // The second extent of "large" is two blocks behind the first, which is the first of the data.
-    for (blocks, file) in [(DATA, "Hello World"), (DATA + 2, "large")] {
-        world.write_file("cut.iso", &sample().0[..blocks as usize * 2048]);
-        world.pass_time();
-        let vfs = world.vfs();
+    for (blocks, file) in [(DATA, "Hello Bench"), (DATA + 2, "large")] {
+        bench.write_file("cut.iso", &sample().0[..blocks as usize * 2048]);
+        bench.pass_time();
+        let vfs = bench.vfs();
         let image_root = go_in(vfs, "cut.iso").unwrap();
         let node = find(vfs, image_root, file).unwrap();
         let pinned = vfs.pin(node, Some(Access::Read));
@@ -395,9 +395,9 @@ pub(super) fn file_beyond_end_of_image_is_not_pinned(world: &mut dyn World) {
     }
 }
 
-pub(super) fn parent_chain_inside_image_reaches_its_root(world: &mut dyn World) {
-    let image_root = enter(world, "one.iso").unwrap();
-    let vfs = world.vfs();
+pub(super) fn parent_chain_inside_image_reaches_its_root(bench: &mut dyn Bench) {
+    let image_root = enter(bench, "one.iso").unwrap();
+    let vfs = bench.vfs();
     let handle = vfs.handle(image_root).unwrap();
     let root = vfs.open_as(handle.padded(), &Caller::default()).unwrap();
     // "deep" is a relocated directory: the ISO 9660 tree without Rock Ridge has it in another directory.
@@ -413,18 +413,18 @@ pub(super) fn parent_chain_inside_image_reaches_its_root(world: &mut dyn World) 
     assert_eq!(vfs.parent(file), Err(FsError::NotDirectory));
 }
 
-pub(super) fn handles_inside_image_survive_a_restart(world: &mut dyn World) {
-    let image_root = enter(world, "one.iso").unwrap();
+pub(super) fn handles_inside_image_survive_a_restart(bench: &mut dyn Bench) {
+    let image_root = enter(bench, "one.iso").unwrap();
     let caller = Caller::default();
     let mut handles = Vec::new();
-    for path in ["Hello World", "sub", "sub/file", "link", "deep/end"] {
-        let vfs = world.vfs();
+    for path in ["Hello Bench", "sub", "sub/file", "link", "deep/end"] {
+        let vfs = bench.vfs();
         let node = find(vfs, image_root, path).unwrap();
         handles.push((vfs.handle(node).unwrap(), vfs.attr(node).unwrap()));
     }
-    world.restart();
+    bench.restart();
     for (handle, attr) in &handles {
-        let vfs = world.vfs();
+        let vfs = bench.vfs();
         for bytes in [handle.bytes(), handle.padded()] {
             let node = vfs.open_as(bytes, &caller).unwrap();
             assert_eq!(vfs.attr(node).unwrap(), *attr);
@@ -432,24 +432,24 @@ pub(super) fn handles_inside_image_survive_a_restart(world: &mut dyn World) {
         }
     }
     // A replaced image is a different image; a renamed one stays the same.
-    world.rename("one.iso", "two.iso");
-    world.restart();
-    if world.follows_renames() {
-        let node = world.vfs().open_as(handles[0].0.bytes(), &caller).unwrap();
-        assert!(world.vfs().attr(node).is_ok());
+    bench.rename("one.iso", "two.iso");
+    bench.restart();
+    if bench.follows_renames() {
+        let node = bench.vfs().open_as(handles[0].0.bytes(), &caller).unwrap();
+        assert!(bench.vfs().attr(node).is_ok());
     }
-    world.rename("two.iso", "one.iso");
-    world.pass_time();
-    world.write_file("one.iso", &sample().0);
-    world.restart();
+    bench.rename("two.iso", "one.iso");
+    bench.pass_time();
+    bench.write_file("one.iso", &sample().0);
+    bench.restart();
     for (handle, _) in &handles {
-        assert_eq!(open(world.vfs(), handle.bytes()), Err(FsError::Stale));
+        assert_eq!(open(bench.vfs(), handle.bytes()), Err(FsError::Stale));
     }
 }
 
-pub(super) fn altered_handles_inside_image_stay_inside(world: &mut dyn World) {
-    let image_root = enter(world, "one.iso").unwrap();
-    let vfs = world.vfs();
+pub(super) fn altered_handles_inside_image_stay_inside(bench: &mut dyn Bench) {
+    let image_root = enter(bench, "one.iso").unwrap();
+    let vfs = bench.vfs();
     let caller = Caller::default();
     let node = find(vfs, image_root, "sub/file").unwrap();
     let handle = vfs.handle(node).unwrap();
@@ -474,17 +474,17 @@ pub(super) fn altered_handles_inside_image_stay_inside(world: &mut dyn World) {
     }
 }
 
-pub(super) fn paths_resolve_through_images(world: &mut dyn World) {
-    world.write_file("one.iso", &sample().0);
-    world.write_file("dir/two.iso", &sample().0);
-    world.create_symlink("also.iso", "one.iso");
-    world.create_symlink("linked", "dir");
-    let root = world.root_path();
-    let vfs = world.vfs();
+pub(super) fn paths_resolve_through_images(bench: &mut dyn Bench) {
+    bench.write_file("one.iso", &sample().0);
+    bench.write_file("dir/two.iso", &sample().0);
+    bench.create_symlink("also.iso", "one.iso");
+    bench.create_symlink("linked", "dir");
+    let root = bench.root_path();
+    let vfs = bench.vfs();
     let mut resolve =
         |relative: &str, follow| resolve_all_ways(vfs, &format!("{root}/{relative}"), follow);
     for (relative, size) in [
-        ("one.iso/Hello World", 5),
+        ("one.iso/Hello Bench", 5),
         ("one.iso/sub/file", 4),
         ("dir/two.iso/sub/file", 4),
         ("linked/two.iso/sub/file", 4),
@@ -532,10 +532,10 @@ pub(super) fn paths_resolve_through_images(world: &mut dyn World) {
     }
 }
 
-pub(super) fn files_inside_image_open_for_reading(world: &mut dyn World) {
-    world.write_file("one.iso", &sample().0);
-    let root = world.root_path();
-    let vfs = world.vfs();
+pub(super) fn files_inside_image_open_for_reading(bench: &mut dyn Bench) {
+    bench.write_file("one.iso", &sample().0);
+    let root = bench.root_path();
+    let vfs = bench.vfs();
     let mut open = |relative: &str, how, create| {
         let path = format!("{root}/{relative}");
         let opened = vfs.open_at(path.as_bytes(), &OpenFlags { bits: how, create });
@@ -583,11 +583,11 @@ pub(super) fn files_inside_image_open_for_reading(world: &mut dyn World) {
     );
 }
 
-pub(super) fn realpath_inside_image_resolves_again(world: &mut dyn World) {
+pub(super) fn realpath_inside_image_resolves_again(bench: &mut dyn Bench) {
     use super::super::walk::{BUFFER_BYTES, End, Path};
-    world.write_file("one.iso", &sample().0);
-    let root = world.root_path();
-    let vfs = world.vfs();
+    bench.write_file("one.iso", &sample().0);
+    let root = bench.root_path();
+    let vfs = bench.vfs();
     for (relative, end, expect) in [
         ("one.iso", End::Absent, "one.iso"),
         ("one.iso/", End::Absent, "one.iso/"),

@@ -4,7 +4,7 @@ use super::super::{
     Caller, CreateWhat, Detail, FileTime, FsError, Kind, Name, NewTime, Node, ObjectType, SetAttr,
     Target,
 };
-use super::{World, content, make, name, split, walk, writable};
+use super::{Bench, content, make, name, split, walk, writable};
 use core::ops::ControlFlow;
 
 const KINDS: [(CreateWhat<'_>, ObjectType); 5] = [
@@ -32,8 +32,8 @@ const fn mode(mode: u32) -> SetAttr {
     }
 }
 
-pub(super) fn created_object_has_its_attributes(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn created_object_has_its_attributes(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let dir = walk(vfs, "dir").unwrap();
     for (number, (make, kind)) in KINDS.into_iter().enumerate() {
         for bits in [0, 0o600, 0o666, 0o777, 0o1751, 0o4711] {
@@ -61,16 +61,16 @@ pub(super) fn created_object_has_its_attributes(world: &mut dyn World) {
             }
         }
     }
-    world.restart();
-    let vfs = world.vfs();
+    bench.restart();
+    let vfs = bench.vfs();
     let file = walk(vfs, "dir/new 0 600").unwrap();
     assert_eq!(content(vfs, file), b"");
 }
 
-pub(super) fn create_applies_initial_attributes(world: &mut dyn World) {
-    world.make_writable();
-    let privileged = world.is_privileged();
-    let vfs = world.vfs();
+pub(super) fn create_applies_initial_attributes(bench: &mut dyn Bench) {
+    bench.make_writable();
+    let privileged = bench.is_privileged();
+    let vfs = bench.vfs();
     let dir = walk(vfs, "dir").unwrap();
     let own = vfs.attr(dir).unwrap();
     let change = SetAttr {
@@ -103,10 +103,10 @@ pub(super) fn create_applies_initial_attributes(world: &mut dyn World) {
     assert_eq!(content(vfs, file), [0; 5]);
 }
 
-pub(super) fn created_object_belongs_to_the_caller(world: &mut dyn World) {
-    world.make_writable();
-    let privileged = world.is_privileged();
-    let vfs = world.vfs();
+pub(super) fn created_object_belongs_to_the_caller(bench: &mut dyn Bench) {
+    bench.make_writable();
+    let privileged = bench.is_privileged();
+    let vfs = bench.vfs();
     let dir = walk(vfs, "dir").unwrap();
     vfs.set_attr(dir, &mode(0o777)).unwrap();
     let handle = vfs.handle(dir).unwrap();
@@ -149,10 +149,10 @@ const fn own_uid(privileged: bool, uid: u32) -> u32 {
     if privileged { 0 } else { uid }
 }
 
-pub(super) fn set_gid_directory_passes_its_group_on(world: &mut dyn World) {
-    world.make_writable();
-    let privileged = world.is_privileged();
-    let vfs = world.vfs();
+pub(super) fn set_gid_directory_passes_its_group_on(bench: &mut dyn Bench) {
+    bench.make_writable();
+    let privileged = bench.is_privileged();
+    let vfs = bench.vfs();
     let dir = walk(vfs, "dir").unwrap();
     let gid = if privileged {
         5678
@@ -178,10 +178,10 @@ pub(super) fn set_gid_directory_passes_its_group_on(world: &mut dyn World) {
     }
 }
 
-pub(super) fn mknod_of_devices_needs_privilege(world: &mut dyn World) {
-    world.make_writable();
-    let privileged = world.is_privileged();
-    let vfs = world.vfs();
+pub(super) fn mknod_of_devices_needs_privilege(bench: &mut dyn Bench) {
+    bench.make_writable();
+    let privileged = bench.is_privileged();
+    let vfs = bench.vfs();
     let dir = walk(vfs, "dir").unwrap();
     for (text, kind, rdev) in [
         ("null", ObjectType::CharacterDevice, (1, 3)),
@@ -199,8 +199,8 @@ pub(super) fn mknod_of_devices_needs_privilege(world: &mut dyn World) {
     }
 }
 
-pub(super) fn symlink_target_is_kept_exactly(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn symlink_target_is_kept_exactly(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let dir = walk(vfs, "dir").unwrap();
     let long = [b'l'; 1000];
     for (text, target) in [
@@ -215,8 +215,8 @@ pub(super) fn symlink_target_is_kept_exactly(world: &mut dyn World) {
     }
 }
 
-pub(super) fn create_refuses_existing_names(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn create_refuses_existing_names(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     for path in ["file", "dir", "link", "fifo", "dir/sub"] {
         let before = walk(vfs, path).and_then(|node| vfs.attr(node)).unwrap();
         for (kind, _) in KINDS {
@@ -231,9 +231,9 @@ pub(super) fn create_refuses_existing_names(world: &mut dyn World) {
     }
 }
 
-pub(super) fn name_changes_need_a_directory(world: &mut dyn World) {
+pub(super) fn name_changes_need_a_directory(bench: &mut dyn Bench) {
     const REFUSED: Result<(), FsError> = Err(FsError::NotDirectory);
-    let vfs = writable(world);
+    let vfs = writable(bench);
     let (root, file) = (walk(vfs, "").unwrap(), walk(vfs, "file").unwrap());
     for path in ["file", "link", "fifo"] {
         let node = walk(vfs, path).unwrap();
@@ -259,8 +259,8 @@ pub(super) fn name_changes_need_a_directory(world: &mut dyn World) {
     }
 }
 
-pub(super) fn created_object_is_listed_with_its_handle(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn created_object_is_listed_with_its_handle(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let dir = make(vfs, "dir/new", CreateWhat::Directory).unwrap();
     let made: Vec<(String, Node)> = KINDS
         .into_iter()

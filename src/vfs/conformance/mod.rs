@@ -5,6 +5,7 @@ use super::{
     Access, Caller, CreateWhat, Detail, Ended, FileTime, FsError, FsResult, Job, Name, Node, Scope,
     SetAttr, Submitted, Tree,
 };
+use benches::{Bench, OfUser, OnHost, OnRam, Surroundings};
 use content::*;
 use core::ops::ControlFlow;
 use images::*;
@@ -13,8 +14,8 @@ use names::*;
 use paths::*;
 use reading::*;
 use storing::*;
-use worlds::{OfUser, OnHost, OnRam, Surroundings, World};
 
+mod benches;
 mod content;
 mod exported_images;
 mod images;
@@ -23,14 +24,13 @@ mod names;
 mod paths;
 mod reading;
 mod storing;
-mod worlds;
 
 macro_rules! with_ram {
     ($($test:ident)*) => {
         $(#[test] fn $test() {
-            let mut world = super::super::OnRam::new();
-            super::super::$test(&mut world);
-            world.check();
+            let mut bench = super::super::OnRam::new();
+            super::super::$test(&mut bench);
+            bench.check();
         })*
     };
 }
@@ -54,8 +54,8 @@ macro_rules! tests_of_images {
         }
         mod on_host_with_kernel_handles {
             $(#[test] fn $test() {
-                if let Some(mut world) = super::super::OnHost::new(stringify!($test), super::super::Form::Kernel) {
-                    super::super::$test(&mut world);
+                if let Some(mut bench) = super::super::OnHost::new(stringify!($test), super::super::Form::Kernel) {
+                    super::super::$test(&mut bench);
                 }
             })*
         }
@@ -218,8 +218,8 @@ mod open_objects {
     #[test]
     fn search_continues_for_its_own_handle() {
         let test = "search_continues_for_its_own_handle";
-        let mut world = super::OnHost::new(test, super::Form::Path).unwrap();
-        super::search_continues_for_its_own_handle(&mut world);
+        let mut bench = super::OnHost::new(test, super::Form::Path).unwrap();
+        super::search_continues_for_its_own_handle(&mut bench);
     }
 }
 
@@ -271,9 +271,9 @@ fn open(vfs: &mut Tree, handle: &[u8]) -> FsResult<Node> {
 }
 
 /// Makes the export writable and returns the tree.
-fn writable(world: &mut dyn World) -> &mut Tree {
-    world.make_writable();
-    world.vfs()
+fn writable(bench: &mut dyn Bench) -> &mut Tree {
+    bench.make_writable();
+    bench.vfs()
 }
 
 fn name(text: &str) -> Name<'_> {

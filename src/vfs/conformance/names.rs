@@ -5,14 +5,14 @@ use super::super::{
     SetAttr, Target,
 };
 use super::{
-    Tree, World, content, instant, list, make, name, open, split, sync_all, walk, writable,
+    Bench, Tree, content, instant, list, make, name, open, split, sync_all, walk, writable,
     write_file,
 };
 use core::ops::ControlFlow;
 use std::collections::BTreeMap;
 
-pub(super) fn remove_checks_the_object_type(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn remove_checks_the_object_type(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     make(vfs, "empty", CreateWhat::Directory).unwrap();
     let root = walk(vfs, "").unwrap();
     for (text, kind, expect) in [
@@ -42,8 +42,8 @@ pub(super) fn remove_checks_the_object_type(world: &mut dyn World) {
     assert!(!names.iter().any(|(name, _)| name == b"file"));
 }
 
-pub(super) fn sync_ignores_objects_removed_before_it(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn sync_ignores_objects_removed_before_it(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let mode = SetAttr {
         mode: Some(0o600),
         ..SetAttr::default()
@@ -70,8 +70,8 @@ pub(super) fn sync_ignores_objects_removed_before_it(world: &mut dyn World) {
     assert_eq!(sync_all(vfs), Ok(()));
 }
 
-pub(super) fn unlinked_object_is_stale(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn unlinked_object_is_stale(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     make(vfs, "dir/empty", CreateWhat::Directory).unwrap();
     let dir = walk(vfs, "dir").unwrap();
     let paths = ["dir/inner", "dir/empty"];
@@ -90,21 +90,21 @@ pub(super) fn unlinked_object_is_stale(world: &mut dyn World) {
     }
     // New objects with the same names may get the same inode numbers. Path handles distinguish them by their birth time, which has
     // the resolution of a kernel tick (at most 10 ms).
-    world.pass_time();
-    let vfs = world.vfs();
+    bench.pass_time();
+    let vfs = bench.vfs();
     write_file(vfs, "dir/inner", b"another");
     make(vfs, "dir/empty", CreateWhat::Directory).unwrap();
     for handle in &handles {
         assert_eq!(opened(vfs, handle.bytes()), Err(FsError::Stale));
     }
-    world.restart();
+    bench.restart();
     for handle in &handles {
-        assert_eq!(opened(world.vfs(), handle.bytes()), Err(FsError::Stale));
+        assert_eq!(opened(bench.vfs(), handle.bytes()), Err(FsError::Stale));
     }
 }
 
-pub(super) fn removing_listed_names_skips_no_entry(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn removing_listed_names_skips_no_entry(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let many = walk(vfs, "many").unwrap();
     let (mut removed, mut from, mut end) = (0, 0, false);
     while !end {
@@ -151,8 +151,8 @@ fn rename(vfs: &mut Tree, from: &str, to: &str) -> FsResult<()> {
     vfs.rename(dir, text, new_dir, new_text, Target::Replace)
 }
 
-pub(super) fn rename_follows_the_table(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn rename_follows_the_table(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     for (number, (from, to, expect)) in [
         ("f", "new", Ok(())),
         ("f", "d/new", Ok(())),
@@ -242,8 +242,8 @@ pub(super) fn rename_follows_the_table(world: &mut dyn World) {
     }
 }
 
-pub(super) fn moved_directory_has_its_new_parent(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn moved_directory_has_its_new_parent(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     rename(vfs, "dir/sub", "many/moved").unwrap();
     let (many, moved) = (walk(vfs, "many").unwrap(), walk(vfs, "many/moved").unwrap());
     let expect = vfs.attr(many).unwrap().inode;
@@ -266,8 +266,8 @@ pub(super) fn moved_directory_has_its_new_parent(world: &mut dyn World) {
     assert_eq!(rename(vfs, "many", "many/moved/x"), Err(FsError::Invalid));
 }
 
-pub(super) fn parent_chain_reaches_the_root(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn parent_chain_reaches_the_root(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     make(vfs, "dir/sub/low", CreateWhat::Directory).unwrap();
     make(vfs, "dir/sub/low/lowest", CreateWhat::Directory).unwrap();
     let check = |vfs: &mut Tree, path: &str, above: &str| {
@@ -293,23 +293,23 @@ pub(super) fn parent_chain_reaches_the_root(world: &mut dyn World) {
     assert_eq!(vfs.parent(file), Err(FsError::NotDirectory));
 }
 
-pub(super) fn object_moved_out_has_no_parent(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn object_moved_out_has_no_parent(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     make(vfs, "dir/sub/low", CreateWhat::Directory).unwrap();
     let nodes = ["dir/sub", "dir/sub/low"].map(|path| walk(vfs, path).unwrap());
     let outside = format!("../stowaway-{}-outside", std::process::id());
-    world.rename("dir/sub", &outside);
+    bench.rename("dir/sub", &outside);
     for node in nodes {
-        assert_eq!(world.vfs().parent(node), Err(FsError::Stale));
+        assert_eq!(bench.vfs().parent(node), Err(FsError::Stale));
     }
-    world.rename(&outside, "dir/sub");
+    bench.rename(&outside, "dir/sub");
     for node in nodes {
-        assert!(world.vfs().parent(node).is_ok());
+        assert!(bench.vfs().parent(node).is_ok());
     }
 }
 
-pub(super) fn handles_survive_rename_within_directory(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn handles_survive_rename_within_directory(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let pairs = [
         ("dir/inner", "dir/renamed"),
         ("dir/sub", "dir/other"),
@@ -324,19 +324,19 @@ pub(super) fn handles_survive_rename_within_directory(world: &mut dyn World) {
         rename(vfs, from, to).unwrap();
     }
     for _ in 0..2 {
-        let vfs = world.vfs();
+        let vfs = bench.vfs();
         for ((handle, inode), (_, to)) in known.iter().zip(pairs) {
             let node = vfs.open_as(handle.bytes(), &Caller::default()).unwrap();
             assert_eq!(vfs.attr(node).unwrap().inode, *inode, "{to}");
             let found = walk(vfs, to).unwrap();
             assert!(vfs.handle(found).unwrap() == *handle, "{to}");
         }
-        world.restart();
+        bench.restart();
     }
 }
 
-pub(super) fn link_count_follows_names(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn link_count_follows_names(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let (root, dir) = (walk(vfs, "").unwrap(), walk(vfs, "dir").unwrap());
     for path in ["file", "fifo", "link"] {
         let node = walk(vfs, path).unwrap();
@@ -375,8 +375,8 @@ pub(super) fn link_count_follows_names(world: &mut dyn World) {
 }
 
 /// RENAME of SFTP, which does not replace an existing name.
-pub(super) fn rename_without_replace_keeps_the_target(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn rename_without_replace_keeps_the_target(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     make(vfs, "empty", CreateWhat::Directory).unwrap();
     for (from, to, expect) in [
         ("file", "link", Err(FsError::Exists)),
@@ -408,7 +408,7 @@ pub(super) fn rename_without_replace_keeps_the_target(world: &mut dyn World) {
     }
 }
 
-pub(super) fn name_changes_update_times(world: &mut dyn World) {
+pub(super) fn name_changes_update_times(bench: &mut dyn Bench) {
     type Step = (&'static str, &'static [&'static str], fn(&mut Tree));
     const LONG_AGO: FileTime = FileTime { secs: 9, nanos: 9 };
     let steps: [Step; 8] = [
@@ -438,9 +438,9 @@ pub(super) fn name_changes_update_times(world: &mut dyn World) {
             vfs.remove(dir, name("b"), Kind::Directory).unwrap();
         }),
     ];
-    world.make_writable();
+    bench.make_writable();
     for (what, dirs, step) in steps {
-        let vfs = world.vfs();
+        let vfs = bench.vfs();
         let change = SetAttr {
             mtime: NewTime::At(LONG_AGO),
             ..SetAttr::default()
@@ -451,8 +451,8 @@ pub(super) fn name_changes_update_times(world: &mut dyn World) {
         }
         let file = walk(vfs, "file").unwrap();
         let before = vfs.attr(file).unwrap();
-        world.pass_time();
-        let vfs = world.vfs();
+        bench.pass_time();
+        let vfs = bench.vfs();
         step(vfs);
         for path in ["dir", "many"] {
             let node = walk(vfs, path).unwrap();
@@ -474,8 +474,8 @@ pub(super) fn name_changes_update_times(world: &mut dyn World) {
     }
 }
 
-pub(super) fn names_may_have_255_bytes(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn names_may_have_255_bytes(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let [one, two] = ["1", "2"].map(|text| text.repeat(255));
     let dir = walk(vfs, "dir").unwrap();
     write_file(vfs, &format!("dir/{one}"), b"one");

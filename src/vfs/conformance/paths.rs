@@ -4,7 +4,7 @@ use super::super::walk::{BUFFER_BYTES, End, Path};
 use super::super::{
     Attr, CreateWhat, FsError, FsResult, Name, NewTime, ObjectType, OpenFlags, SetAttr,
 };
-use super::{Tree, World, writable};
+use super::{Bench, Tree, writable};
 
 const READ: OpenFlags = OpenFlags {
     bits: OpenFlags::READ,
@@ -24,14 +24,14 @@ const LIST: OpenFlags = OpenFlags {
 };
 
 /// Spellings of the same path: absolute, and relative if relative paths start at the tree's root.
-fn spellings(world: &dyn World, relative: &str) -> Vec<String> {
-    let absolute = format!("{}/{relative}", world.root_path());
+fn spellings(bench: &dyn Bench, relative: &str) -> Vec<String> {
+    let absolute = format!("{}/{relative}", bench.root_path());
     let mut all = vec![absolute.clone(), absolute.replace('/', "//")];
-    if all[1].starts_with("//") && !world.root_path().is_empty() {
+    if all[1].starts_with("//") && !bench.root_path().is_empty() {
         // A jail that is shown under another path compares that prefix byte by byte, so "//" in the prefix is not tested.
         all.pop();
     }
-    if world.is_bounded() && !relative.is_empty() && !relative.starts_with('/') {
+    if bench.is_bounded() && !relative.is_empty() && !relative.starts_with('/') {
         all.push(relative.into());
         all.push(format!("./{relative}"));
     }
@@ -71,7 +71,7 @@ fn create_symlink(vfs: &mut Tree, root: &str, relative: &str, target: &str) {
     vfs.create(dir, name, make, &SetAttr::default()).unwrap();
 }
 
-pub(super) fn paths_resolve_through_directories_and_dots(world: &mut dyn World) {
+pub(super) fn paths_resolve_through_directories_and_dots(bench: &mut dyn Bench) {
     for (relative, same) in [
         ("", ""),
         (".", ""),
@@ -88,22 +88,22 @@ pub(super) fn paths_resolve_through_directories_and_dots(world: &mut dyn World) 
         ("./dir/./sub//deep", "dir/sub/deep"),
         ("fifo", "fifo"),
     ] {
-        for path in spellings(world, relative) {
-            let expect = format!("{}/{same}", world.root_path());
-            let vfs = world.vfs();
+        for path in spellings(bench, relative) {
+            let expect = format!("{}/{same}", bench.root_path());
+            let vfs = bench.vfs();
             let expect = vfs.attr_at(expect.as_bytes(), true).unwrap();
             expect_resolved(vfs, &path, true, Ok(expect));
             expect_resolved(vfs, &path, false, Ok(expect));
         }
     }
-    let (root, vfs) = (world.root_path(), world.vfs());
+    let (root, vfs) = (bench.root_path(), bench.vfs());
     let file = vfs
         .attr_at(format!("{root}/file").as_bytes(), true)
         .unwrap();
     assert_eq!((file.kind, file.size), (ObjectType::Regular, 11));
 }
 
-pub(super) fn unresolvable_paths_have_their_errors(world: &mut dyn World) {
+pub(super) fn unresolvable_paths_have_their_errors(bench: &mut dyn Bench) {
     let long = "l".repeat(256);
     for (relative, error) in [
         ("none", FsError::NoEntry),
@@ -123,8 +123,8 @@ pub(super) fn unresolvable_paths_have_their_errors(world: &mut dyn World) {
         ("dir/\0", FsError::Invalid),
         (&long, FsError::NameTooLong),
     ] {
-        for path in spellings(world, relative) {
-            let vfs = world.vfs();
+        for path in spellings(bench, relative) {
+            let vfs = bench.vfs();
             expect_resolved(vfs, &path, true, Err(error));
             expect_resolved(vfs, &path, false, Err(error));
             let opened = vfs.open_at(path.as_bytes(), &READ);
@@ -132,7 +132,7 @@ pub(super) fn unresolvable_paths_have_their_errors(world: &mut dyn World) {
         }
     }
     // The longest valid path resolves, a longer one does not.
-    let (root, vfs) = (world.root_path(), world.vfs());
+    let (root, vfs) = (bench.root_path(), bench.vfs());
     let dots = "/.".repeat(5000);
     let path = format!("{root}{dots}");
     let longest = &path.as_bytes()[..4094];
@@ -146,9 +146,9 @@ pub(super) fn unresolvable_paths_have_their_errors(world: &mut dyn World) {
     assert_eq!(opened.unwrap_err(), FsError::NameTooLong);
 }
 
-pub(super) fn symbolic_links_resolve_to_their_targets(world: &mut dyn World) {
-    let root = world.root_path();
-    let vfs = writable(world);
+pub(super) fn symbolic_links_resolve_to_their_targets(bench: &mut dyn Bench) {
+    let root = bench.root_path();
+    let vfs = writable(bench);
     let absolute = |relative: &str| format!("{root}/{relative}");
     for (relative, target) in [
         ("to file", "file"),
@@ -197,8 +197,8 @@ pub(super) fn symbolic_links_resolve_to_their_targets(world: &mut dyn World) {
         ("loop/x", LOOP),
         ("self", LOOP),
     ] {
-        for path in spellings(world, relative) {
-            let vfs = world.vfs();
+        for path in spellings(bench, relative) {
+            let vfs = bench.vfs();
             let expect = expect.map(|same| {
                 let same = format!("{root}/{same}");
                 vfs.attr_at(same.as_bytes(), false).unwrap()
@@ -225,9 +225,9 @@ pub(super) fn symbolic_links_resolve_to_their_targets(world: &mut dyn World) {
     }
 }
 
-pub(super) fn forty_links_are_followed(world: &mut dyn World) {
-    let root = world.root_path();
-    let vfs = writable(world);
+pub(super) fn forty_links_are_followed(bench: &mut dyn Bench) {
+    let root = bench.root_path();
+    let vfs = writable(bench);
     create_symlink(vfs, &root, "link 1", "file");
     for number in 2..=41 {
         let target = format!("link {}", number - 1);
@@ -242,9 +242,9 @@ pub(super) fn forty_links_are_followed(world: &mut dyn World) {
     assert_eq!(size("link 41", false), Ok(7));
 }
 
-pub(super) fn paths_stay_below_the_root(world: &mut dyn World) {
-    let (root, is_bounded) = (world.root_path(), world.is_bounded());
-    let vfs = writable(world);
+pub(super) fn paths_stay_below_the_root(bench: &mut dyn Bench) {
+    let (root, is_bounded) = (bench.root_path(), bench.is_bounded());
+    let vfs = writable(bench);
     for (relative, target) in [
         ("dir/out", "../../../../../../../../etc/passwd"),
         ("dir/above", "../.."),
@@ -303,9 +303,9 @@ pub(super) fn paths_stay_below_the_root(world: &mut dyn World) {
     }
 }
 
-pub(super) fn realpath_has_no_links_or_dots(world: &mut dyn World) {
-    let root = world.root_path();
-    let vfs = writable(world);
+pub(super) fn realpath_has_no_links_or_dots(bench: &mut dyn Bench) {
+    let root = bench.root_path();
+    let vfs = writable(bench);
     create_symlink(vfs, &root, "to dir", "dir");
     create_symlink(vfs, &root, "dir/up", &format!("{root}/to dir/sub"));
     create_symlink(vfs, &root, "nowhere", "dir/none");
@@ -328,8 +328,8 @@ pub(super) fn realpath_has_no_links_or_dots(world: &mut dyn World) {
         ("none/..", End::Absent, Err(FsError::NoEntry)),
         ("file/none", End::Absent, Err(FsError::NotDirectory)),
     ] {
-        for path in spellings(world, relative) {
-            let (mut done, mut out) = (Path::new(world.vfs()), [0; BUFFER_BYTES]);
+        for path in spellings(bench, relative) {
+            let (mut done, mut out) = (Path::new(bench.vfs()), [0; BUFFER_BYTES]);
             let found = done.walk(path.as_bytes(), &mut out, end);
             let written = found.map(|()| {
                 let len = done.write(&mut out);
@@ -352,14 +352,14 @@ fn open(vfs: &mut Tree, path: &str, how: &OpenFlags) -> FsResult<Attr> {
     attr
 }
 
-pub(super) fn open_at_follows_its_flags(world: &mut dyn World) {
-    let root = world.root_path();
-    let vfs = writable(world);
+pub(super) fn open_at_follows_its_flags(bench: &mut dyn Bench) {
+    let root = bench.root_path();
+    let vfs = writable(bench);
     let absolute = |relative: &str| format!("{root}/{relative}");
     let pin = vfs.open_at(absolute("file").as_bytes(), &READ).unwrap();
     let mut out = [0; 32];
     assert_eq!(vfs.read(&pin, 6, &mut out), Ok(5));
-    assert_eq!(out[..5], *b"world");
+    assert_eq!(out[..5], *b"bench");
     while vfs.release_idle() {}
     assert_eq!(vfs.read(&pin, 0, &mut out[..5]), Ok(5));
     vfs.unpin(pin);
@@ -384,9 +384,9 @@ pub(super) fn open_at_follows_its_flags(world: &mut dyn World) {
     vfs.unpin(pin);
 }
 
-pub(super) fn file_created_by_path_exists(world: &mut dyn World) {
-    let root = world.root_path();
-    let vfs = writable(world);
+pub(super) fn file_created_by_path_exists(bench: &mut dyn Bench) {
+    let root = bench.root_path();
+    let vfs = writable(bench);
     create_symlink(vfs, &root, "dir/nowhere", "../made");
     create_symlink(vfs, &root, "to made", &format!("{root}/dir/also made"));
     for (relative, resolved) in [
@@ -415,13 +415,13 @@ pub(super) fn file_created_by_path_exists(world: &mut dyn World) {
     }
 }
 
-pub(super) fn exclusive_open_refuses_existing_names(world: &mut dyn World) {
+pub(super) fn exclusive_open_refuses_existing_names(bench: &mut dyn Bench) {
     let how = OpenFlags {
         bits: MAKE.bits | OpenFlags::EXCLUSIVE,
         ..MAKE
     };
-    let root = world.root_path();
-    let vfs = writable(world);
+    let root = bench.root_path();
+    let vfs = writable(bench);
     create_symlink(vfs, &root, "nowhere", "dir/none");
     create_symlink(vfs, &root, "absolute", &format!("{root}/dir/none"));
     create_symlink(vfs, &root, "dir/out", "../../../../../../none");
@@ -448,9 +448,9 @@ pub(super) fn exclusive_open_refuses_existing_names(world: &mut dyn World) {
     }
 }
 
-pub(super) fn only_files_and_directories_are_opened(world: &mut dyn World) {
-    let root = world.root_path();
-    let vfs = writable(world);
+pub(super) fn only_files_and_directories_are_opened(bench: &mut dyn Bench) {
+    let root = bench.root_path();
+    let vfs = writable(bench);
     let absolute = |relative: &str| format!("{root}/{relative}");
     let before = resolve_all_ways(vfs, &absolute("file"), true).unwrap();
     for how in [READ, WRITE, MAKE] {
@@ -468,13 +468,13 @@ pub(super) fn only_files_and_directories_are_opened(world: &mut dyn World) {
     assert_eq!(resolve_all_ways(vfs, &absolute("file"), true), Ok(before));
 }
 
-pub(super) fn append_ignores_the_offset(world: &mut dyn World) {
+pub(super) fn append_ignores_the_offset(bench: &mut dyn Bench) {
     let how = OpenFlags {
         bits: MAKE.bits | OpenFlags::APPEND,
         ..MAKE
     };
-    let root = world.root_path();
-    let vfs = writable(world);
+    let root = bench.root_path();
+    let vfs = writable(bench);
     let path = format!("{root}/file");
     let first = vfs.open_at(path.as_bytes(), &how).unwrap();
     let second = vfs.open_at(path.as_bytes(), &how).unwrap();
@@ -483,14 +483,14 @@ pub(super) fn append_ignores_the_offset(world: &mut dyn World) {
     assert_eq!(vfs.write(&first, 1 << 40, b"!"), Ok(()));
     let mut out = [0; 32];
     assert_eq!(vfs.read(&first, 0, &mut out), Ok(19));
-    assert_eq!(out[..19], *b"hello world, twice!");
+    assert_eq!(out[..19], *b"hello bench, twice!");
     vfs.unpin(first);
     vfs.unpin(second);
 }
 
-pub(super) fn attributes_are_set_by_path(world: &mut dyn World) {
-    let root = world.root_path();
-    let vfs = writable(world);
+pub(super) fn attributes_are_set_by_path(bench: &mut dyn Bench) {
+    let root = bench.root_path();
+    let vfs = writable(bench);
     let absolute = |relative: &str| format!("{root}/{relative}");
     let none = SetAttr::default();
     let mode = SetAttr {

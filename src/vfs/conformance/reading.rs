@@ -1,13 +1,13 @@
 //! Conformance tests of unchanged trees: attributes, names, reading, listing, handles.
 
 use super::super::{Access, Attr, Caller, Detail, FsError, Handle, Kind, Name, ObjectType};
-use super::worlds::{SPARSE_BYTES, TAIL_OFFSET};
-use super::{World, list, open, read, walk, writable};
+use super::benches::{SPARSE_BYTES, TAIL_OFFSET};
+use super::{Bench, list, open, read, walk, writable};
 use crate::config::SEARCH_ENTRY_COUNT;
 use core::ops::ControlFlow;
 
-pub(super) fn attributes_match_the_object(world: &mut dyn World) {
-    let vfs = world.vfs();
+pub(super) fn attributes_match_the_object(bench: &mut dyn Bench) {
+    let vfs = bench.vfs();
     for (path, kind, size) in [
         ("", ObjectType::Directory, None),
         ("file", ObjectType::Regular, Some(11)),
@@ -25,8 +25,8 @@ pub(super) fn attributes_match_the_object(world: &mut dyn World) {
     }
 }
 
-pub(super) fn lookup_finds_names_one_by_one(world: &mut dyn World) {
-    let vfs = world.vfs();
+pub(super) fn lookup_finds_names_one_by_one(bench: &mut dyn Bench) {
+    let vfs = bench.vfs();
     assert!(walk(vfs, "dir/sub/deep").is_ok());
     assert_eq!(walk(vfs, "dir/none"), Err(FsError::NoEntry));
     let first = walk(vfs, "dir/inner").unwrap();
@@ -35,8 +35,8 @@ pub(super) fn lookup_finds_names_one_by_one(world: &mut dyn World) {
     assert_eq!(vfs.attr(again).unwrap(), attr);
 }
 
-pub(super) fn lookup_in_other_objects_fails(world: &mut dyn World) {
-    let vfs = world.vfs();
+pub(super) fn lookup_in_other_objects_fails(bench: &mut dyn Bench) {
+    let vfs = bench.vfs();
     for path in ["file/x", "link/x", "fifo/x"] {
         assert_eq!(walk(vfs, path), Err(FsError::NotDirectory), "{path}");
     }
@@ -45,20 +45,20 @@ pub(super) fn lookup_in_other_objects_fails(world: &mut dyn World) {
     assert_eq!(listed, Err(FsError::NotDirectory));
 }
 
-pub(super) fn reads_stop_at_end_of_file(world: &mut dyn World) {
-    let vfs = world.vfs();
+pub(super) fn reads_stop_at_end_of_file(bench: &mut dyn Bench) {
+    let vfs = bench.vfs();
     let file = walk(vfs, "file").unwrap();
     let mut out = [0; 32];
     assert_eq!(read(vfs, file, 0, &mut out), Ok(11));
-    assert_eq!(&out[..11], b"hello world");
+    assert_eq!(&out[..11], b"hello bench");
     assert_eq!(read(vfs, file, 6, &mut out[..3]), Ok(3));
     assert_eq!(&out[..3], b"wor");
     assert_eq!(read(vfs, file, 11, &mut out), Ok(0));
     assert_eq!(read(vfs, file, 1 << 40, &mut out), Ok(0));
 }
 
-pub(super) fn reads_work_beyond_4_gib(world: &mut dyn World) {
-    let vfs = world.vfs();
+pub(super) fn reads_work_beyond_4_gib(bench: &mut dyn Bench) {
+    let vfs = bench.vfs();
     let file = walk(vfs, "sparse").unwrap();
     let mut out = [1; 8];
     assert_eq!(read(vfs, file, TAIL_OFFSET - 2, &mut out), Ok(8));
@@ -66,8 +66,8 @@ pub(super) fn reads_work_beyond_4_gib(world: &mut dyn World) {
     assert_eq!(read(vfs, file, SPARSE_BYTES - 3, &mut out), Ok(3));
 }
 
-pub(super) fn only_regular_files_are_read(world: &mut dyn World) {
-    let vfs = world.vfs();
+pub(super) fn only_regular_files_are_read(bench: &mut dyn Bench) {
+    let vfs = bench.vfs();
     for (path, error) in [
         ("", FsError::IsDirectory),
         ("dir", FsError::IsDirectory),
@@ -81,8 +81,8 @@ pub(super) fn only_regular_files_are_read(world: &mut dyn World) {
     }
 }
 
-pub(super) fn symbolic_links_are_read_and_not_followed(world: &mut dyn World) {
-    let vfs = world.vfs();
+pub(super) fn symbolic_links_are_read_and_not_followed(bench: &mut dyn Bench) {
+    let vfs = bench.vfs();
     let link = walk(vfs, "link").unwrap();
     let mut out = [0; 32];
     assert_eq!(vfs.readlink(link, &mut out), Ok(11));
@@ -92,8 +92,8 @@ pub(super) fn symbolic_links_are_read_and_not_followed(world: &mut dyn World) {
     assert_eq!(vfs.readlink(file, &mut out), Err(FsError::Invalid));
 }
 
-pub(super) fn listing_continues_after_any_cookie(world: &mut dyn World) {
-    let vfs = world.vfs();
+pub(super) fn listing_continues_after_any_cookie(bench: &mut dyn Bench) {
+    let vfs = bench.vfs();
     let many = walk(vfs, "many").unwrap();
     let (whole, end) = list(vfs, many, 0, usize::MAX);
     assert!(end);
@@ -118,8 +118,8 @@ pub(super) fn listing_continues_after_any_cookie(world: &mut dyn World) {
     }
 }
 
-pub(super) fn listed_attributes_match_lookup(world: &mut dyn World) {
-    let vfs = world.vfs();
+pub(super) fn listed_attributes_match_lookup(bench: &mut dyn Bench) {
+    let vfs = bench.vfs();
     for path in ["", "dir", "many"] {
         let dir = walk(vfs, path).unwrap();
         let mut listed = Vec::new();
@@ -150,8 +150,8 @@ pub(super) fn listed_attributes_match_lookup(world: &mut dyn World) {
     }
 }
 
-pub(super) fn listed_handles_match_lookup(world: &mut dyn World) {
-    let vfs = world.vfs();
+pub(super) fn listed_handles_match_lookup(bench: &mut dyn Bench) {
+    let vfs = bench.vfs();
     for path in ["", "dir", "dir/sub"] {
         let dir = walk(vfs, path).unwrap();
         let mut listed: Vec<(Vec<u8>, Option<Handle>, u64)> = Vec::new();
@@ -176,15 +176,15 @@ pub(super) fn listed_handles_match_lookup(world: &mut dyn World) {
     }
 }
 
-pub(super) fn handles_survive_a_restart(world: &mut dyn World) {
+pub(super) fn handles_survive_a_restart(bench: &mut dyn Bench) {
     let paths = ["", "file", "dir", "dir/sub/deep", "many/150", "link"];
-    let vfs = world.vfs();
+    let vfs = bench.vfs();
     let before = paths.map(|path| {
         let node = walk(vfs, path).unwrap();
         (vfs.handle(node).unwrap(), vfs.attr(node).unwrap().inode)
     });
-    world.restart();
-    let vfs = world.vfs();
+    bench.restart();
+    let vfs = bench.vfs();
     for ((handle, inode), path) in before.iter().zip(paths) {
         // Clients send a handle as it was returned, or padded.
         for bytes in [handle.bytes(), handle.padded()] {
@@ -203,18 +203,18 @@ pub(super) fn handles_survive_a_restart(world: &mut dyn World) {
 }
 
 /// A search that a request leaves unfinished belongs to its handle: a request for another handle does not get its result.
-pub(super) fn search_continues_for_its_own_handle(world: &mut dyn World) {
-    let vfs = world.vfs();
+pub(super) fn search_continues_for_its_own_handle(bench: &mut dyn Bench) {
+    let vfs = bench.vfs();
     let [lost, inner] = ["many/150", "dir/inner"].map(|path| {
         let node = walk(vfs, path).unwrap();
         (vfs.handle(node).unwrap(), vfs.attr(node).unwrap().inode)
     });
-    world.remove("many/150");
+    bench.remove("many/150");
     for number in 0..SEARCH_ENTRY_COUNT {
-        world.write_file(&format!("many/more-{number}"), b"");
+        bench.write_file(&format!("many/more-{number}"), b"");
     }
-    world.restart();
-    let vfs = world.vfs();
+    bench.restart();
+    let vfs = bench.vfs();
     let first = vfs.open_as(lost.0.bytes(), &Caller::default());
     assert_eq!(first, Err(FsError::AwaitsTurn));
     let node = open(vfs, inner.0.bytes()).unwrap();
@@ -223,34 +223,34 @@ pub(super) fn search_continues_for_its_own_handle(world: &mut dyn World) {
 }
 
 /// Objects used since the last release stay open, so the first call reports that more can be released.
-pub(super) fn release_idle_reports_remaining_objects(world: &mut dyn World) {
-    let vfs = world.vfs();
+pub(super) fn release_idle_reports_remaining_objects(bench: &mut dyn Bench) {
+    let vfs = bench.vfs();
     walk(vfs, "dir/inner").unwrap();
     assert!(vfs.release_idle());
     assert!(!vfs.release_idle());
 }
 
-pub(super) fn released_node_is_stale_for_changes(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn released_node_is_stale_for_changes(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let dir = walk(vfs, "dir").unwrap();
     while vfs.release_idle() {}
     let inner = Name::new(b"inner").unwrap();
     assert_eq!(vfs.remove(dir, inner, Kind::Other), Err(FsError::Stale));
 }
 
-pub(super) fn handle_of_removed_object_is_stale(world: &mut dyn World) {
-    let vfs = world.vfs();
+pub(super) fn handle_of_removed_object_is_stale(bench: &mut dyn Bench) {
+    let vfs = bench.vfs();
     let node = walk(vfs, "dir/inner").unwrap();
     let handle = vfs.handle(node).unwrap();
-    world.remove("dir/inner");
-    world.restart();
-    let vfs = world.vfs();
+    bench.remove("dir/inner");
+    bench.restart();
+    let vfs = bench.vfs();
     assert_eq!(open(vfs, handle.bytes()), Err(FsError::Stale));
     assert_eq!(walk(vfs, "dir/inner"), Err(FsError::NoEntry));
 }
 
-pub(super) fn altered_handles_are_refused(world: &mut dyn World) {
-    let vfs = world.vfs();
+pub(super) fn altered_handles_are_refused(bench: &mut dyn Bench) {
+    let vfs = bench.vfs();
     let node = walk(vfs, "dir/inner").unwrap();
     let handle = vfs.handle(node).unwrap();
     for len in [0, 1, 63, 64, 65] {
@@ -274,22 +274,22 @@ pub(super) fn altered_handles_are_refused(world: &mut dyn World) {
     }
 }
 
-pub(super) fn access_follows_the_servers_rights(world: &mut dyn World) {
-    let vfs = world.vfs();
+pub(super) fn access_follows_the_servers_rights(bench: &mut dyn Bench) {
+    let vfs = bench.vfs();
     let (file, dir) = (walk(vfs, "file").unwrap(), walk(vfs, "dir").unwrap());
     assert_eq!(vfs.access(file, Access::Read), Ok(()));
     assert_eq!(vfs.access(file, Access::Execute), Err(FsError::Access));
     assert_eq!(vfs.access(dir, Access::Execute), Ok(()));
     assert_eq!(vfs.access(file, Access::Write), Err(FsError::Access));
-    let vfs = writable(world);
+    let vfs = writable(bench);
     for path in ["file", "dir"] {
         let node = walk(vfs, path).unwrap();
         assert_eq!(vfs.access(node, Access::Write), Ok(()), "{path}");
     }
 }
 
-pub(super) fn pin_survives_release_idle(world: &mut dyn World) {
-    let vfs = world.vfs();
+pub(super) fn pin_survives_release_idle(bench: &mut dyn Bench) {
+    let vfs = bench.vfs();
     let node = walk(vfs, "file").unwrap();
     let pin = vfs.pin(node, Some(Access::Read)).unwrap();
     while vfs.release_idle() {}
@@ -300,27 +300,27 @@ pub(super) fn pin_survives_release_idle(world: &mut dyn World) {
     assert!(walk(vfs, "file").is_ok());
 }
 
-pub(super) fn external_change_is_visible_to_next_request(world: &mut dyn World) {
-    let vfs = world.vfs();
+pub(super) fn external_change_is_visible_to_next_request(bench: &mut dyn Bench) {
+    let vfs = bench.vfs();
     let handles = ["file", "dir"].map(|path| {
         let node = walk(vfs, path).unwrap();
         vfs.handle(node).unwrap()
     });
-    world.restart();
-    let vfs = world.vfs();
+    bench.restart();
+    let vfs = bench.vfs();
     let caller = Caller::default();
     let [file, dir] = handles;
     // The first request only opens the handle. The next request must not use attributes that the first one cached.
     vfs.open_as(file.bytes(), &caller).unwrap();
-    world.write_file("file", b"another");
-    let vfs = world.vfs();
+    bench.write_file("file", b"another");
+    let vfs = bench.vfs();
     let node = vfs.open_as(file.bytes(), &caller).unwrap();
     assert_eq!(vfs.attr(node).unwrap().size, 7);
     let mut out = [0; 32];
     assert_eq!(read(vfs, node, 0, &mut out), Ok(7));
     vfs.open_as(dir.bytes(), &caller).unwrap();
-    world.write_file("dir/new", b"");
-    let vfs = world.vfs();
+    bench.write_file("dir/new", b"");
+    let vfs = bench.vfs();
     let dir = vfs.open_as(dir.bytes(), &caller).unwrap();
     assert!(
         list(vfs, dir, 0, 9)
@@ -329,8 +329,8 @@ pub(super) fn external_change_is_visible_to_next_request(world: &mut dyn World) 
             .any(|(name, _)| name == b"new")
     );
     vfs.open_as(file.bytes(), &caller).unwrap();
-    world.remove("file");
-    let vfs = world.vfs();
+    bench.remove("file");
+    let vfs = bench.vfs();
     let gone = open(vfs, file.bytes());
     assert_eq!(gone.and_then(|node| vfs.attr(node)), Err(FsError::Stale));
 }

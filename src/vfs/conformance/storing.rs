@@ -3,7 +3,7 @@
 use super::super::{
     Access, Bytes, CreateWhat, FileId, FsError, FsResult, Job, JobId, Node, Pin, Submitted, Tree,
 };
-use super::{World, make, read, sync_all, take_ended, writable};
+use super::{Bench, make, read, sync_all, take_ended, writable};
 use crate::config::{UNSYNCED_BYTES_MAX, WORKER_WRITE_COUNT};
 use crate::sys::linux::fs;
 use rustix::fd::AsRawFd as _;
@@ -58,8 +58,8 @@ fn result(vfs: &mut Tree, id: JobId) -> FsResult<()> {
     }
 }
 
-pub(super) fn bytes_stored_by_worker_are_read_back(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn bytes_stored_by_worker_are_read_back(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let Some((node, pin)) = behind_much(vfs) else {
         return;
     };
@@ -92,8 +92,8 @@ pub(super) fn bytes_stored_by_worker_are_read_back(world: &mut dyn World) {
     vfs.unpin(pin);
 }
 
-pub(super) fn writes_beyond_worker_limit_are_stored_in_place(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn writes_beyond_worker_limit_are_stored_in_place(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let Some((node, pin)) = behind_much(vfs) else {
         return;
     };
@@ -120,8 +120,8 @@ pub(super) fn writes_beyond_worker_limit_are_stored_in_place(world: &mut dyn Wor
     vfs.unpin(pin);
 }
 
-pub(super) fn invalid_worker_writes_fail(world: &mut dyn World) {
-    let vfs = writable(world);
+pub(super) fn invalid_worker_writes_fail(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
     let Some((node, pin)) = behind_much(vfs) else {
         return;
     };

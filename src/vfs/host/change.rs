@@ -9,7 +9,7 @@ use super::super::{
     Target,
 };
 use super::Host;
-use super::table::{OpenEntry, Opened};
+use super::open_files::{OpenEntry, Opened};
 use crate::mem::Ends as _;
 use crate::sys::linux::fs::{self, AT_FDCWD, File};
 use crate::sys::linux::fsuid;

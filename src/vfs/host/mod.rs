@@ -12,11 +12,11 @@ mod durable;
 pub mod groups;
 mod key;
 mod open;
+mod open_files;
 mod records;
 mod removed;
 mod search;
 mod storage;
-mod table;
 mod vfs;
 mod volume;
 mod writes;
@@ -36,9 +36,9 @@ use core::cell::Cell;
 use core::ffi::CStr;
 use durable::Dirty;
 use groups::GroupTable;
+use open_files::{OpenEntry, OpenFiles};
 use rustix::fd::AsRawFd as _;
 use search::Search;
-use table::{OpenEntry, Table};
 use volume::Volumes;
 
 /// The top of an export.
@@ -78,7 +78,7 @@ pub struct Host {
     seen: Cell<Option<Node>>,
     /// The file that the caller of this request has opened for reading.
     readable: Option<Node>,
-    table: Table,
+    table: OpenFiles,
     exports: Slots<Option<HostExport>>,
     acting: Acting,
     key: Key,
@@ -95,7 +95,7 @@ impl Host {
             is_shared: false,
             was_used: false,
             exports: Slots::new(export_count),
-            table: Table::new(node_count),
+            table: OpenFiles::new(node_count),
             form: Form::Path,
             may_use_paths: false,
             acting: Acting::alone(),

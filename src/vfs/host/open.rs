@@ -6,7 +6,7 @@
 use super::super::handle::{self, Body, PathHandle};
 use super::super::kernel::{self, PATH, READ, WRITE, error, terminated};
 use super::super::{Access, FsError, FsResult, Handle, ImageFile, Name, Node, ObjectType};
-use super::table::{OpenEntry, Opened};
+use super::open_files::{OpenEntry, Opened};
 use super::volume::Identity;
 use super::{Form, Host, HostExport, change};
 use crate::config::HAS_HTTP;

@@ -1,6 +1,6 @@
 //! The search for the object of a path handle, downwards from the export's top.
 //!
-//! Needed after a restart, or after the table evicted the descriptor. Two bounds: the traces rule out 255 of 256 directories at
+//! Needed after a restart, or after the table evicted the descriptor. Two bounds: the hash bytes rule out 255 of 256 directories at
 //! each level; and a call reads a limited number of entries; then the search goes on in the next turn.
 
 use super::super::handle::PathHandle;

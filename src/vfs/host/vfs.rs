@@ -8,7 +8,7 @@ use super::super::{
     Vfs, handle,
 };
 use super::Host;
-use super::table::Opened;
+use super::open_files::Opened;
 use crate::config::SEARCH_DEPTH_MAX;
 use crate::sys::Errno;
 use crate::sys::linux::fs;

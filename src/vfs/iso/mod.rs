@@ -195,7 +195,7 @@ pub struct Image<B> {
 }
 
 impl<B: Block> Image<B> {
-    /// A reader. Call [`open`](Self::open) or [`turn_to`](Self::turn_to) before other methods.
+    /// A reader. Call [`open`](Self::open) or [`switch_to`](Self::switch_to) before other methods.
     pub fn new(block: B) -> Self {
         Self {
             block,
@@ -286,13 +286,13 @@ impl<B: Block> Image<B> {
         self.list(0, entry)
     }
 
-    /// The image's layout, for [`turn_to`](Self::turn_to).
+    /// The image's layout, for [`switch_to`](Self::switch_to).
     pub const fn layout(&self) -> Layout {
         self.tree
     }
 
     /// Switches to another image, so that one reader serves many. `tree` is the layout after [`open`](Self::open).
-    pub fn turn_to(&mut self, block: B, tree: Layout) {
+    pub fn switch_to(&mut self, block: B, tree: Layout) {
         (self.at, self.tree) = (NOWHERE, tree);
         self.names.clear();
         self.block = block;

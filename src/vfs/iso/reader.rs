@@ -5,7 +5,7 @@ use super::super::{Attr, FsError, FsResult};
 use super::{Block as _, Image, IsoEntry, Layout};
 use crate::mem;
 
-/// A reader of images. One serves many: see [`turn_to`](Self::turn_to).
+/// A reader of images. One serves many: see [`switch_to`](Self::switch_to).
 #[repr(C)] // Frequently used fields first: small offsets make short instructions.
 pub struct Reader {
     /// The object selected last.
@@ -32,19 +32,19 @@ impl Reader {
     /// # Errors
     /// As [`Image::open`].
     pub fn open(&mut self, disk: Disk) -> FsResult<()> {
-        self.image.turn_to(disk, Layout::EMPTY);
+        self.image.switch_to(disk, Layout::EMPTY);
         self.image.open(self.entry)?;
         self.select(self.image.root())
     }
 
-    /// The image's layout, for [`turn_to`](Self::turn_to).
+    /// The image's layout, for [`switch_to`](Self::switch_to).
     pub const fn layout(&self) -> Layout {
         self.image.layout()
     }
 
     /// Switches to another image.
-    pub fn turn_to(&mut self, disk: Disk, layout: Layout) {
-        self.image.turn_to(disk, layout);
+    pub fn switch_to(&mut self, disk: Disk, layout: Layout) {
+        self.image.switch_to(disk, layout);
     }
 }
 

@@ -303,7 +303,7 @@ pub fn walk<B: Block>(image: &mut Image<B>, names: &str, entry: &mut IsoEntry) -
 /// An image that has been selected for reading.
 pub fn image(block: Counted<'_>) -> Image<Counted<'_>> {
     let mut image = Image::new(Counted::new(&[]));
-    image.turn_to(block, Layout::EMPTY);
+    image.switch_to(block, Layout::EMPTY);
     image
 }
 
@@ -329,7 +329,7 @@ thread_local! {
 /// caller tests that nothing panics or loops.
 pub fn explore(bytes: &[u8]) -> u32 {
     EXPLORER.with_borrow_mut(|image| {
-        image.turn_to(Owned(bytes.to_vec()), Layout::EMPTY);
+        image.switch_to(Owned(bytes.to_vec()), Layout::EMPTY);
         explore_with(image)
     })
 }

@@ -152,12 +152,12 @@ mod tests {
     const DIRECTORY: u32 = 0o40751;
     const FILE: u32 = 0o100_640;
 
-    struct World {
+    struct Bench {
         ram: Ram,
         result: FsResult<ExportRoot>,
     }
 
-    impl World {
+    impl Bench {
         fn new(bytes: &[u8]) -> Self {
             let counts = counts(bytes).unwrap();
             let mut ram = Ram::new(b"/initrd", counts, instance(bytes), FileTime::default);
@@ -197,29 +197,29 @@ mod tests {
             ("link", 0, 0o120_777, b"a/one"),
             ("null", 0, 0o20666, b""),
         ]);
-        let mut world = World::new(&bytes);
+        let mut bench = Bench::new(&bytes);
         for path in ["a/one", "a/two"] {
-            let (attr, content) = world.found(path).unwrap();
+            let (attr, content) = bench.found(path).unwrap();
             assert_eq!((attr.mode, attr.nlink, attr.mtime.secs), (0o640, 2, 30));
             assert_eq!((attr.uid, attr.gid), (10, 20));
             assert!(content == long, "{path}");
         }
-        let (attr, content) = world.found("link").unwrap();
+        let (attr, content) = bench.found("link").unwrap();
         assert_eq!(
             (attr.kind, &content[..]),
             (ObjectType::SymbolicLink, &b"a/one"[..])
         );
-        let (attr, _) = world.found("null").unwrap();
+        let (attr, _) = bench.found("null").unwrap();
         assert_eq!(
             (attr.kind, attr.rdev),
             (ObjectType::CharacterDevice, (3, 4))
         );
         for (path, mode) in [("", 0o700), ("a", 0o751)] {
-            let (attr, _) = world.found(path).unwrap();
+            let (attr, _) = bench.found(path).unwrap();
             assert_eq!((attr.mode, attr.mtime.secs), (mode, 30), "{path}");
         }
-        let root = world.ram.root(world.result.unwrap().tag).unwrap();
-        let made = world.ram.create(
+        let root = bench.ram.root(bench.result.unwrap().tag).unwrap();
+        let made = bench.ram.create(
             root,
             Name::new(b"b").unwrap(),
             CreateWhat::File,
@@ -231,8 +231,8 @@ mod tests {
     #[test]
     fn impossible_entries_fail() {
         let check = |objects: &[Object<'_>], expect| {
-            let world = World::new(&archive(objects));
-            assert_eq!(world.result.err(), Some(expect), "{objects:?}");
+            let bench = Bench::new(&archive(objects));
+            assert_eq!(bench.result.err(), Some(expect), "{objects:?}");
         };
         check(&[("a/b", 0, FILE, b"")], FsError::NoEntry);
         check(&[("..", 0, FILE, b"")], FsError::Exists);
@@ -261,7 +261,7 @@ mod tests {
         check(&objects, FsError::Invalid);
         let mut cut = archive(&[("a", 0, FILE, b"")]);
         cut.truncate(cut.len() - 20);
-        assert_eq!(World::new(&cut).result.err(), Some(FsError::Invalid));
+        assert_eq!(Bench::new(&cut).result.err(), Some(FsError::Invalid));
         assert_eq!(counts(b"CD001"), None);
     }
 
@@ -277,16 +277,16 @@ mod tests {
             ("etc/a", 0, FILE, b"second"),
             ("etc/c", 7, FILE, b"new"),
         ]));
-        let mut world = World::new(&bytes);
+        let mut bench = Bench::new(&bytes);
         for (path, text) in [("etc/a", "second"), ("etc/b", "kept"), ("etc/c", "new")] {
-            assert_eq!(world.found(path).unwrap().1, text.as_bytes(), "{path}");
+            assert_eq!(bench.found(path).unwrap().1, text.as_bytes(), "{path}");
         }
     }
 
     #[test]
     fn handles_survive_a_restart_with_the_same_archive() {
         let tag = |name| {
-            World::new(&archive(&[(name, 0, FILE, b"")]))
+            Bench::new(&archive(&[(name, 0, FILE, b"")]))
                 .result
                 .unwrap()
                 .tag

@@ -40,7 +40,7 @@ struct Open {
     cursor: Cursor,
 }
 
-/// A reader of images. One serves many: see [`turn_to`](Self::turn_to).
+/// A reader of images. One serves many: see [`switch_to`](Self::switch_to).
 #[repr(C)] // Frequently used fields first: small offsets make short instructions.
 pub struct Reader<B> {
     block: B,
@@ -83,7 +83,7 @@ const fn place_of(id: u64) -> Place {
 }
 
 impl<B: Block> Reader<B> {
-    /// A reader. Call [`open`](Self::open) or [`turn_to`](Self::turn_to) before other methods.
+    /// A reader. Call [`open`](Self::open) or [`switch_to`](Self::switch_to) before other methods.
     pub fn new(block: B) -> Self {
         Self {
             block,
@@ -107,13 +107,13 @@ impl<B: Block> Reader<B> {
         }
     }
 
-    /// The layout of the image that was opened last, for [`turn_to`](Self::turn_to).
+    /// The layout of the image that was opened last, for [`switch_to`](Self::switch_to).
     pub const fn layout(&self) -> &Layout {
         &self.layout
     }
 
     /// Switches to another image. `layout` is that after [`open`](Self::open).
-    pub fn turn_to(&mut self, block: B, layout: &Layout) {
+    pub fn switch_to(&mut self, block: B, layout: &Layout) {
         self.layout = *layout;
         self.replace_block(block);
     }

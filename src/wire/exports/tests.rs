@@ -10,7 +10,7 @@ fn read(text: &str) -> Result<Vec<String>, (u32, u32, Flaw)> {
         entries.push(shown(entry));
         Ok(())
     });
-    parsed.map_err(|Fault { line, column, flaw }| (line, column, flaw))?;
+    parsed.map_err(|Misplaced { line, column, flaw }| (line, column, flaw))?;
     Ok(entries)
 }
 
@@ -255,7 +255,7 @@ fn refused_entry_is_located_by_its_path_and_a_name_by_itself() {
             },
         );
         let line = 1;
-        assert_eq!(refused.err(), Some(Fault { line, column, flaw }));
+        assert_eq!(refused.err(), Some(Misplaced { line, column, flaw }));
     }
 }
 

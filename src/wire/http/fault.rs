@@ -2,7 +2,7 @@
 
 /// The reason why the connection cannot go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fault {
+pub enum BadRequest {
     /// The head is malformed, or it is not certain where the request ends.
     Malformed,
     /// The target is too long.
@@ -15,7 +15,7 @@ pub enum Fault {
     Coding,
 }
 
-impl Fault {
+impl BadRequest {
     /// The status of the reply.
     pub const fn status(self) -> u16 {
         match self {

@@ -1,6 +1,6 @@
 //! Field lines, and the values of some fields: ranges and entity tags. RFC 9110 sections 5, 8.8.3 and 14.
 
-use super::fault::Fault;
+use super::fault::BadRequest;
 use crate::mem::Ends as _;
 
 /// The field lines of a request. Every line is valid.
@@ -9,15 +9,15 @@ pub struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
     /// Checks the lines up to the empty one.
-    pub(super) fn parse(text: &'a [u8]) -> Result<Self, Fault> {
+    pub(super) fn parse(text: &'a [u8]) -> Result<Self, BadRequest> {
         let mut rest = text;
         while let Some(line) = next_line(&mut rest) {
             let colon = line.iter().position(|byte| *byte == b':');
-            let name = line.head(colon.ok_or(Fault::Malformed)?);
+            let name = line.head(colon.ok_or(BadRequest::Malformed)?);
             // An obsolete line fold begins with white space, which is no token. RFC 9112 section 5.2.
             let has_control = |byte: &u8| *byte < b' ' && *byte != b'\t' || *byte == 0x7f;
             if !is_token(name) || line.iter().any(has_control) {
-                return Err(Fault::Malformed);
+                return Err(BadRequest::Malformed);
             }
         }
         Ok(Self(text))

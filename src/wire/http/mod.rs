@@ -10,7 +10,7 @@ mod target;
 mod write;
 
 pub use date::{DATE_BYTES, parse_date, write_date};
-pub use fault::Fault;
+pub use fault::BadRequest;
 pub use fields::{Comparison, Fields, Part, lists_tag, range};
 pub use kind::{content_type, reason};
 pub use method::{Method, Version};

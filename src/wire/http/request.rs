@@ -1,6 +1,6 @@
 //! The head of a request: request line, framing, and the end of the connection. RFC 9112.
 
-use super::fault::Fault;
+use super::fault::BadRequest;
 use super::fields::{Fields, elements, is_token, number, trim, without_return};
 use super::method::{Method, Version};
 use super::target;
@@ -44,7 +44,7 @@ pub struct Request<'a> {
 ///
 /// # Errors
 /// The request is faulty; the connection cannot go on.
-pub fn parse(input: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
+pub fn parse(input: &[u8]) -> Result<Option<(Request<'_>, usize)>, BadRequest> {
     let mut rest = input;
     for _ in 0..EMPTY_LINE_COUNT_MAX {
         rest = match rest {
@@ -64,14 +64,14 @@ pub fn parse(input: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
     let (Some(method), Some(target), Some(version), None) =
         (words.next(), words.next(), words.next(), words.next())
     else {
-        return Err(Fault::Malformed);
+        return Err(BadRequest::Malformed);
     };
     let version = parse_version(version)?;
     if !is_token(method) {
-        return Err(Fault::Malformed);
+        return Err(BadRequest::Malformed);
     }
     let method = parse_method(method);
-    let path = target::path(target, method).ok_or(Fault::Malformed)?;
+    let path = target::path(target, method).ok_or(BadRequest::Malformed)?;
     check_host(&fields, version)?;
     let body = parse_body(&fields, version)?;
     let has = |option: &[u8]| {
@@ -91,20 +91,20 @@ pub fn parse(input: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
 }
 
 /// The fault of an input that is full, and has no whole head.
-pub fn too_long(input: &[u8]) -> Fault {
+pub fn too_long(input: &[u8]) -> BadRequest {
     match input.contains(&b'\n') {
-        true => Fault::Fields,
-        false => Fault::Target,
+        true => BadRequest::Fields,
+        false => BadRequest::Target,
     }
 }
 
 /// Returns the length of the head with its empty line. `None`: incomplete. A line may end without CR. RFC 9112 section 2.2.
-fn head_len(input: &[u8]) -> Result<Option<usize>, Fault> {
+fn head_len(input: &[u8]) -> Result<Option<usize>, BadRequest> {
     let mut before = [0; 2];
     for (at, byte) in input.iter().enumerate() {
         let is_bare = before[1] == b'\r' && *byte != b'\n';
         if is_bare || *byte == 0 {
-            return Err(Fault::Malformed);
+            return Err(BadRequest::Malformed);
         }
         match (before, byte) {
             ([b'\n', b'\r'], b'\n') | ([_, b'\n'], b'\n') => return Ok(Some(at + 1)),
@@ -137,17 +137,17 @@ fn parse_method(name: &[u8]) -> Method {
     }
 }
 
-fn parse_version(text: &[u8]) -> Result<Version, Fault> {
+fn parse_version(text: &[u8]) -> Result<Version, BadRequest> {
     match text.strip_prefix(b"HTTP/") {
         Some(b"1.0") => Ok(Version::Http10),
         Some([b'1', b'.', b'1'..=b'9']) => Ok(Version::Http11),
-        Some([b'0'..=b'9', b'.', b'0'..=b'9']) => Err(Fault::Version),
-        _ => Err(Fault::Malformed),
+        Some([b'0'..=b'9', b'.', b'0'..=b'9']) => Err(BadRequest::Version),
+        _ => Err(BadRequest::Malformed),
     }
 }
 
 /// Checks that there is one valid Host, or none in version 1.0. RFC 9112 section 3.2.
-fn check_host(fields: &Fields<'_>, version: Version) -> Result<(), Fault> {
+fn check_host(fields: &Fields<'_>, version: Version) -> Result<(), BadRequest> {
     let mut hosts = fields.all(b"Host");
     let is_right = match hosts.next() {
         None => version == Version::Http10,
@@ -159,22 +159,22 @@ fn check_host(fields: &Fields<'_>, version: Version) -> Result<(), Fault> {
     };
     match is_right && hosts.next().is_none() {
         true => Ok(()),
-        false => Err(Fault::Malformed),
+        false => Err(BadRequest::Malformed),
     }
 }
 
 /// The body of a request. It must be certain where the request ends, for each server that may have seen it. RFC 9112 section 6.
-fn parse_body(fields: &Fields<'_>, version: Version) -> Result<Body, Fault> {
+fn parse_body(fields: &Fields<'_>, version: Version) -> Result<Body, BadRequest> {
     let mut lengths = fields.all(b"Content-Length");
     let length = lengths.next();
     let mut codings = fields.all(b"Transfer-Encoding");
     let coding = codings.next();
     if lengths.next().is_some() || coding.is_some() && length.is_some() {
-        return Err(Fault::Malformed);
+        return Err(BadRequest::Malformed);
     }
     if let Some(coding) = coding {
         if version == Version::Http10 || codings.next().is_some() {
-            return Err(Fault::Malformed);
+            return Err(BadRequest::Malformed);
         }
         return match trim(coding).eq_ignore_ascii_case(b"chunked") {
             true => Ok(Body::Chunked),
@@ -184,7 +184,7 @@ fn parse_body(fields: &Fields<'_>, version: Version) -> Result<Body, Fault> {
     let Some(digits) = length else {
         return Ok(Body::None);
     };
-    let number = number(digits).ok_or(Fault::Malformed)?;
+    let number = number(digits).ok_or(BadRequest::Malformed)?;
     Ok(match number {
         0 => Body::None,
         number => Body::Length(number),
@@ -193,11 +193,11 @@ fn parse_body(fields: &Fields<'_>, version: Version) -> Result<Body, Fault> {
 
 /// The fault of a transfer coding other than "chunked" alone. If "chunked" is not last, or there twice, the end of the request is
 /// unknown.
-fn coding_fault(coding: &[u8]) -> Fault {
+fn coding_fault(coding: &[u8]) -> BadRequest {
     let is_chunked = |element: &[u8]| element.eq_ignore_ascii_case(b"chunked");
     // Only the last element may be "chunked".
     match elements(coding).position(is_chunked) {
-        Some(at) if at + 1 < elements(coding).count() => Fault::Malformed,
-        _ => Fault::Coding,
+        Some(at) if at + 1 < elements(coding).count() => BadRequest::Malformed,
+        _ => BadRequest::Coding,
     }
 }

@@ -92,7 +92,7 @@ impl Link for End {
 }
 
 /// A stack, its sockets and its link.
-struct World {
+struct Bench {
     stack: Smol,
     listener: Socket,
     datagrams: Socket,
@@ -101,7 +101,7 @@ struct World {
     buffer: Vec<u8>,
 }
 
-impl World {
+impl Bench {
     fn new(how: u8) -> Self {
         let now = Instant::from_ms(1000);
         let end = End::default();
@@ -185,7 +185,7 @@ pub fn receive(input: &[u8]) {
     let Some((how, mut steps)) = input.split_first() else {
         return;
     };
-    let mut world = World::new(*how);
+    let mut bench = Bench::new(*how);
     while let [pause, after_pause @ ..] = steps {
         let Some((len, after_len)) = after_pause.split_first_chunk() else {
             break;
@@ -194,10 +194,10 @@ pub fn receive(input: &[u8]) {
         let (frame, after_frame) = after_len.split_at(len);
         steps = after_frame;
         let arriving = frame[..len.min(MTU + ETHERNET_BYTES)].to_vec();
-        world.end.0.borrow_mut().arriving.push_back(arriving);
+        bench.end.0.borrow_mut().arriving.push_back(arriving);
         // A step lasts from 0 to 65 s.
-        let until = world.now.after(Duration::from_ms(u32::from(*pause).pow(2)));
-        world.run(until);
+        let until = bench.now.after(Duration::from_ms(u32::from(*pause).pow(2)));
+        bench.run(until);
     }
 }
 
@@ -207,10 +207,10 @@ pub fn write_seeds() {
         return;
     };
     for how in 0..4 {
-        let mut world = World::new(how);
-        world.run(Instant::from_ms(20_000));
+        let mut bench = Bench::new(how);
+        bench.run(Instant::from_ms(20_000));
         let mut steps = vec![how];
-        let sent = world.end.0.borrow().sent.clone();
+        let sent = bench.end.0.borrow().sent.clone();
         for mut frame in sent.into_iter().chain([SYN.to_vec()]) {
             frame[6..12].copy_from_slice(&PEER);
             steps.push(20);

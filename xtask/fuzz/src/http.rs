@@ -3,13 +3,13 @@
 use cases::http::{Object, ROWS, TREE, Validators, pattern};
 use std::cell::RefCell;
 use std::path::Path;
-use stowaway::engine::http::testing::World;
+use stowaway::engine::http::testing::Bench;
 use stowaway::vfs::ram::Ram;
 use stowaway::wire::http::{Decoded, Part, decode, parse_date, range, write_date};
 
 thread_local! {
     /// The server. A request changes nothing in it.
-    static WORLD: RefCell<World> = RefCell::new(World::of(files()));
+    static WORLD: RefCell<Bench> = RefCell::new(Bench::of(files()));
 }
 
 fn files() -> Ram {
@@ -32,11 +32,11 @@ pub fn send(input: &[u8]) {
         return;
     };
     let piece = usize::from(*size) + 1;
-    WORLD.with_borrow_mut(|world| {
-        let whole = world.send(stream, usize::MAX);
-        let pieces = world.send(stream, piece);
+    WORLD.with_borrow_mut(|bench| {
+        let whole = bench.send(stream, usize::MAX);
+        let pieces = bench.send(stream, piece);
         assert!(whole.output == pieces.output && whole.closed == pieces.closed);
-        world.log.lock().expect("no other thread has it").clear();
+        bench.log.lock().expect("no other thread has it").clear();
     });
     check_values(stream);
 }

@@ -13,7 +13,7 @@ pub mod sftp;
 use std::path::Path;
 
 use stowaway::config::DRC_BYTES;
-use stowaway::engine::testing::World;
+use stowaway::engine::testing::Bench;
 use stowaway::engine::testing::calls::{all_calls, large_calls};
 use stowaway::engine::testing::tree::Tree;
 
@@ -30,11 +30,11 @@ thread_local! {
 }
 
 /// Runs `case` with a new server, so that an input always has the same effect.
-fn with_world(case: impl FnOnce(World)) {
+fn with_bench(case: impl FnOnce(Bench)) {
     let memory = Box::into_raw(vec![0; DRC_BYTES].into_boxed_slice());
     // SAFETY: no other reference to the box exists, and `case` drops the server that borrows it before the box is dropped.
     let replies = unsafe { &mut *memory };
-    case(World::new(TREE.with(Tree::copy), replies));
+    case(Bench::new(TREE.with(Tree::copy), replies));
     // SAFETY: the pointer came from Box::into_raw above and is used only once.
     drop(unsafe { Box::from_raw(memory) });
 }
@@ -48,9 +48,9 @@ pub fn records(input: &[u8]) {
         0 => usize::MAX,
         size => usize::from(size) * usize::from(size) / 8 + 1,
     };
-    with_world(|mut world| {
-        world.send_any_bytes(stream, || piece);
-        world.tree.ram().check();
+    with_bench(|mut bench| {
+        bench.send_any_bytes(stream, || piece);
+        bench.tree.ram().check();
     });
 }
 
@@ -59,9 +59,9 @@ pub fn write_seeds() {
     let Some(dir) = std::env::var_os(SEEDS) else {
         return;
     };
-    let mut world = World::default();
-    let mut calls = all_calls(&mut world);
-    calls.extend(large_calls(&mut world).into_iter().take(1));
+    let mut bench = Bench::default();
+    let mut calls = all_calls(&mut bench);
+    calls.extend(large_calls(&mut bench).into_iter().take(1));
     for (number, (_, call)) in calls.iter().enumerate() {
         let next = &calls[(number + 1) % calls.len()].1;
         let both = [call.record(), next.clone().xid(8).record()].concat();

@@ -3,13 +3,13 @@
 
 use stowaway::engine::testing::calls::{Call, CallId};
 use stowaway::engine::testing::replies::{self, Body};
-use stowaway::engine::testing::{VERIFIER, World};
+use stowaway::engine::testing::{Bench, VERIFIER};
 use stowaway::vfs::FsError;
 use stowaway::wire::nfs3::{self, Procedure};
 use stowaway::wire::rpc::Reject;
 
 use crate::script::{Framing, Script, Step};
-use crate::with_world;
+use crate::with_bench;
 
 /// Largest number of remembered handles.
 const KNOWN_COUNT: usize = 256;
@@ -23,14 +23,14 @@ type Answer = Result<Body, Reject>;
 
 /// Runs a script.
 pub fn play(script: &Script) {
-    with_world(|whole| with_world(|parts| Play::new(whole, parts).run(script)));
+    with_bench(|whole| with_bench(|parts| Play::new(whole, parts).run(script)));
 }
 
 struct Play {
     /// The server that receives each call as one record.
-    whole: World,
+    whole: Bench,
     /// The server that receives each call in fragments and pieces.
-    parts: World,
+    parts: Bench,
     /// True while both servers have the same files. After a failed WRITE they may have stored different parts of the data.
     alike: bool,
     /// Handles that calls use: those of the model tree, an invalid one, and those in earlier replies.
@@ -45,7 +45,7 @@ struct Play {
 }
 
 impl Play {
-    fn new(mut whole: World, parts: World) -> Self {
+    fn new(mut whole: Bench, parts: Bench) -> Self {
         let paths = [
             "",
             "hello",
@@ -92,8 +92,8 @@ impl Play {
                     }
                 }
                 Step::DiskIsFull(left) => {
-                    for world in [&mut self.whole, &mut self.parts] {
-                        world.tree.ram().set_free_bytes(u64::from(*left) * 16);
+                    for bench in [&mut self.whole, &mut self.parts] {
+                        bench.tree.ram().set_free_bytes(u64::from(*left) * 16);
                     }
                 }
             }
@@ -104,9 +104,9 @@ impl Play {
                 "a stable change is not on the disk after {step:?}"
             );
         }
-        for world in [&self.whole, &self.parts] {
-            world.tree.ram().check();
-            assert_eq!(world.tree.ram().pinned, 0);
+        for bench in [&self.whole, &self.parts] {
+            bench.tree.ram().check();
+            assert_eq!(bench.tree.ram().pinned, 0);
         }
     }
 
@@ -227,7 +227,7 @@ fn changes(asked: CallId) -> bool {
 }
 
 /// Sends a call, in fragments and pieces if `framing` is given, and returns its reply, which must be the only one.
-fn send(world: &mut World, call: &Call, framing: Option<&Framing>) -> Vec<u8> {
+fn send(bench: &mut Bench, call: &Call, framing: Option<&Framing>) -> Vec<u8> {
     let mut cuts: Vec<usize> = Vec::new();
     let mut piece = usize::MAX;
     if let Some(framing) = framing {
@@ -243,12 +243,12 @@ fn send(world: &mut World, call: &Call, framing: Option<&Framing>) -> Vec<u8> {
     }
     let record = call.fragments(&cuts);
     let asked = CallId::of(&call.0);
-    let talk = world.send_pieces(&record, || piece);
+    let talk = bench.send_pieces(&record, || piece);
     let end = (talk.closed, talk.consumed);
     assert_eq!(end, (None, record.len()), "{asked:?}");
     let answers = replies::records(&talk.output).expect("whole records");
     assert_eq!(answers.len(), 1, "{asked:?}");
-    assert_eq!(world.tree.ram().pinned, 0, "{asked:?}");
+    assert_eq!(bench.tree.ram().pinned, 0, "{asked:?}");
     answers[0].to_vec()
 }
 

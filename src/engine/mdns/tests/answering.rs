@@ -1,7 +1,7 @@
 //! Answers to queries: their records, delay and destination.
 
+use super::bench::{Bench, LEGACY, PEER};
 use super::script::{self, query};
-use super::world::{LEGACY, PEER, World};
 use crate::engine::mdns::Destination;
 
 const V4: &str = "= box.local 120 flush A 192.0.2.1";
@@ -12,13 +12,13 @@ const POINTER: &str = "= _nfs._tcp.local 4500 PTR a~box._nfs._tcp.local";
 /// RFC 6762 section 6.2: "it MUST include all addresses that are valid on the interface".
 #[test]
 fn unique_records_are_answered_without_delay() {
-    let mut world = World::serving(1);
-    let multicasts = world.ask(&["? box.local A"]);
+    let mut bench = Bench::serving(1);
+    let multicasts = bench.ask(&["? box.local A"]);
     assert_eq!(multicasts.len(), 1);
     let (after, lines) = &multicasts[0];
     assert_eq!(*after, 0);
     assert_eq!(lines[..], [V4, "+ box.local 120 flush AAAA fe80::1"]);
-    let multicasts = world.ask(&["? a~box._nfs._tcp.local SRV"]);
+    let multicasts = bench.ask(&["? a~box._nfs._tcp.local SRV"]);
     assert_eq!(multicasts[0].0, 0);
     assert_eq!(
         multicasts[0].1,
@@ -29,10 +29,10 @@ fn unique_records_are_answered_without_delay() {
         ]
     );
     assert_eq!(
-        world.answers(&["? a~box._nfs._tcp.local TXT"]),
+        bench.answers(&["? a~box._nfs._tcp.local TXT"]),
         ["= a~box._nfs._tcp.local 4500 flush TXT path=/srv"]
     );
-    world.expect_answer(
+    bench.expect_answer(
         "? 1.2.0.192.in-addr.arpa PTR",
         "= 1.2.0.192.in-addr.arpa 120 flush PTR box.local",
     );
@@ -42,10 +42,10 @@ fn unique_records_are_answered_without_delay() {
 /// RFC 6763 section 12.1: the records of a PTR's target are additional records.
 #[test]
 fn shared_records_are_answered_after_a_random_delay() {
-    let mut world = World::serving(1);
+    let mut bench = Bench::serving(1);
     let mut quarters = [0; 4];
     for _ in 0..400 {
-        let multicasts = world.ask(&["? _nfs._tcp.local PTR"]);
+        let multicasts = bench.ask(&["? _nfs._tcp.local PTR"]);
         assert_eq!(multicasts.len(), 1);
         let (after, lines) = &multicasts[0];
         assert!((20..120).contains(after), "{after}");
@@ -69,10 +69,10 @@ fn shared_records_are_answered_after_a_random_delay() {
 /// RFC 6763 section 9: each service type is listed once in the answer to a query for service types.
 #[test]
 fn service_types_are_enumerated() {
-    let mut world = World::serving(1);
-    world.serve("other", 1, &[]);
-    world.settle();
-    let lines = world.answers(&["? _services._dns-sd._udp.local PTR"]);
+    let mut bench = Bench::serving(1);
+    bench.serve("other", 1, &[]);
+    bench.settle();
+    let lines = bench.answers(&["? _services._dns-sd._udp.local PTR"]);
     assert_eq!(
         lines,
         ["= _services._dns-sd._udp.local 4500 PTR _nfs._tcp.local"]
@@ -82,8 +82,8 @@ fn service_types_are_enumerated() {
 /// RFC 6762 section 6.3: "MUST correctly handle DNS query messages containing more than one question, by answering any or all".
 #[test]
 fn several_questions_are_answered_together() {
-    let mut world = World::serving(1);
-    let multicasts = world.ask(&[
+    let mut bench = Bench::serving(1);
+    let multicasts = bench.ask(&[
         "? box.local A",
         "? cat.local A",
         "? _nfs._tcp.local PTR",
@@ -103,11 +103,11 @@ fn several_questions_are_answered_together() {
 /// RFC 6762 section 6: "should client software use classes other than 1, the matching rules described above MUST be used".
 #[test]
 fn any_is_answered_with_all_records() {
-    let mut world = World::serving(1);
-    let mut lines = world.answers(&["? box.local ANY"]);
+    let mut bench = Bench::serving(1);
+    let mut lines = bench.answers(&["? box.local ANY"]);
     lines.sort();
     assert_eq!(lines, [V4, V6]);
-    let mut lines = world.answers(&["? a~box._nfs._tcp.local ANY CLASS-ANY"]);
+    let mut lines = bench.answers(&["? a~box._nfs._tcp.local ANY CLASS-ANY"]);
     lines.retain(|line| line.starts_with('='));
     lines.sort();
     assert_eq!(
@@ -117,8 +117,8 @@ fn any_is_answered_with_all_records() {
             "= a~box._nfs._tcp.local 4500 flush TXT path=/srv",
         ]
     );
-    world.expect_answer("? box.local A CLASS-ANY", V4);
-    assert!(world.answers(&["? box.local A CHAOS"]).is_empty());
+    bench.expect_answer("? box.local A CLASS-ANY", V4);
+    assert!(bench.answers(&["? box.local A CHAOS"]).is_empty());
 }
 
 /// RFC 6762 section 6.1: "the responder MUST (except as allowed in (a) below) respond asserting the nonexistence of that record
@@ -129,28 +129,28 @@ fn any_is_answered_with_all_records() {
 /// RFC 6762 section 6.1: "MUST at least correctly generate and parse the restricted DNS NSEC record format".
 #[test]
 fn missing_record_types_are_denied_by_nsec() {
-    let mut world = World::new(1);
-    world.set_link(0, &["192.0.2.1/24"]);
-    world.serve("a box", 2049, &[]);
-    world.settle();
+    let mut bench = Bench::new(1);
+    bench.set_link(0, &["192.0.2.1/24"]);
+    bench.serve("a box", 2049, &[]);
+    bench.settle();
     let denial = "= box.local 120 flush NSEC box.local A";
-    let multicasts = world.ask(&["? box.local AAAA"]);
+    let multicasts = bench.ask(&["? box.local AAAA"]);
     assert_eq!(multicasts, [(0, vec![denial.to_owned()])]);
-    assert_eq!(world.answers(&["? box.local TXT"]), [denial]);
-    assert_eq!(world.answers(&["? box.local NSEC"]), [denial]);
+    assert_eq!(bench.answers(&["? box.local TXT"]), [denial]);
+    assert_eq!(bench.answers(&["? box.local NSEC"]), [denial]);
     assert_eq!(
-        world.answers(&["? a~box._nfs._tcp.local A"]),
+        bench.answers(&["? a~box._nfs._tcp.local A"]),
         ["= a~box._nfs._tcp.local 120 flush NSEC a~box._nfs._tcp.local TXT SRV"]
     );
     assert_eq!(
-        world.answers(&["? 1.2.0.192.in-addr.arpa A"]),
+        bench.answers(&["? 1.2.0.192.in-addr.arpa A"]),
         ["= 1.2.0.192.in-addr.arpa 120 flush NSEC 1.2.0.192.in-addr.arpa PTR"]
     );
     // The answer with the IPv4 address has an NSEC record as an additional record, which denies IPv6 addresses.
-    let lines = world.answers(&["? box.local A"]);
+    let lines = bench.answers(&["? box.local A"]);
     assert_eq!(lines, [V4, "+ box.local 120 flush NSEC box.local A"]);
     // A unicast reply has the NSEC record, too.
-    let reply = world.reply(LEGACY, &["? box.local AAAA"]).unwrap();
+    let reply = bench.reply(LEGACY, &["? box.local AAAA"]).unwrap();
     assert_eq!(
         reply,
         ["? box.local AAAA", "= box.local 10 NSEC box.local A"]
@@ -163,7 +163,7 @@ fn missing_record_types_are_denied_by_nsec() {
 /// RFC 6762 section 6.1: "MUST only generate negative responses to queries for which it has legitimate ownership".
 #[test]
 fn queries_for_foreign_names_are_not_answered() {
-    let mut world = World::serving(1);
+    let mut bench = Bench::serving(1);
     for question in [
         "? cat.local A",
         "? _nfs._tcp.local A",
@@ -174,32 +174,32 @@ fn queries_for_foreign_names_are_not_answered() {
         "? box.local.local A",
         "? _services._dns-sd._udp.local TXT",
     ] {
-        assert!(world.answers(&[question]).is_empty(), "{question}");
-        assert_eq!(world.reply(LEGACY, &[question]), None, "{question}");
+        assert!(bench.answers(&[question]).is_empty(), "{question}");
+        assert_eq!(bench.reply(LEGACY, &[question]), None, "{question}");
     }
 }
 
 /// RFC 6762 section 8.1: queries for names that are not ours yet are not answered.
 #[test]
 fn names_are_not_answered_while_probing() {
-    let mut world = World::up(1);
-    world.run(600);
-    world.sent.clear();
-    world.hear_query(&["? box.local A"]);
-    assert_eq!(world.reply(LEGACY, &["? box.local A"]), None);
-    assert!(!world.all().iter().any(|line| line.starts_with('=')));
+    let mut bench = Bench::up(1);
+    bench.run(600);
+    bench.sent.clear();
+    bench.hear_query(&["? box.local A"]);
+    assert_eq!(bench.reply(LEGACY, &["? box.local A"]), None);
+    assert!(!bench.all().iter().any(|line| line.starts_with('=')));
 }
 
 /// RFC 6762 section 6: "MUST NOT (except in the one special case of answering probe queries) multicast a record on a given
 /// interface until at least one second has elapsed since the last time that record was multicast".
 #[test]
 fn records_are_multicast_at_most_once_a_second() {
-    let mut world = World::serving(1);
+    let mut bench = Bench::serving(1);
     let mut records = Vec::new();
     for _ in 0..1000 {
-        world.hear_query(&["? box.local A", "? _nfs._tcp.local PTR"]);
-        world.run(10);
-        for sent in world.sent.drain(..) {
+        bench.hear_query(&["? box.local A", "? _nfs._tcp.local PTR"]);
+        bench.run(10);
+        for sent in bench.sent.drain(..) {
             for line in sent.lines() {
                 records.push((line[2..].to_owned(), sent.at));
             }
@@ -221,18 +221,18 @@ fn records_are_multicast_at_most_once_a_second() {
 /// take action".
 #[test]
 fn probes_for_our_name_are_answered_at_once() {
-    let mut world = World::serving(1);
+    let mut bench = Bench::serving(1);
     let probe = &["? box.local ANY", "! box.local 120 A 192.0.2.200"];
-    let multicasts = world.ask(probe);
+    let multicasts = bench.ask(probe);
     assert_eq!(multicasts[0].0, 0);
     assert!(multicasts[0].1.iter().any(|line| line == V4));
     // Further probes at intervals of 250 ms are answered as well.
     let mut times = Vec::new();
     for _ in 0..3 {
-        world.sent.clear();
-        world.hear_query(probe);
-        world.run(250);
-        times.extend(world.sent.first().map(|sent| sent.at));
+        bench.sent.clear();
+        bench.hear_query(probe);
+        bench.run(250);
+        times.extend(bench.sent.first().map(|sent| sent.at));
     }
     assert_eq!(times.len(), 3);
 }
@@ -242,21 +242,21 @@ fn probes_for_our_name_are_answered_at_once() {
 /// a query that explicitly requested a unicast response".
 #[test]
 fn qu_question_for_recent_record_gets_unicast_reply() {
-    let mut world = World::serving(1);
-    let lines = world.answers(&["? box.local A"]);
+    let mut bench = Bench::serving(1);
+    let lines = bench.answers(&["? box.local A"]);
     assert_eq!(lines[0], V4);
-    world.sent.clear();
-    let reply = world.reply(PEER, &["? box.local A QU"]).unwrap();
+    bench.sent.clear();
+    let reply = bench.reply(PEER, &["? box.local A QU"]).unwrap();
     assert_eq!(reply[0], V4);
-    world.run(2000);
-    assert!(world.sent.is_empty());
+    bench.run(2000);
+    assert!(bench.sent.is_empty());
     // A quarter of the TTL after the last multicast, the answer is multicast again.
-    world.run(30_000);
-    assert_eq!(world.reply(PEER, &["? box.local A QU"]), None);
-    assert_eq!(world.sent[0].lines()[0], V4);
+    bench.run(30_000);
+    assert_eq!(bench.reply(PEER, &["? box.local A QU"]), None);
+    assert_eq!(bench.sent[0].lines()[0], V4);
     // If both a QU and a QM question ask for the record, the answer is multicast.
     assert_eq!(
-        world.reply(PEER, &["? box.local A QU", "? box.local A"]),
+        bench.reply(PEER, &["? box.local A QU", "? box.local A"]),
         None
     );
 }
@@ -264,26 +264,26 @@ fn qu_question_for_recent_record_gets_unicast_reply() {
 /// RFC 6762 section 5.5: a query sent to us by unicast is answered by unicast if the querier is on the link.
 #[test]
 fn unicast_query_from_the_link_gets_unicast_reply() {
-    let mut world = World::serving(1);
+    let mut bench = Bench::serving(1);
     let asked = query(&["? box.local A"]);
-    let reply = world
+    let reply = bench
         .hear_on(0, PEER, Destination::Unicast, &asked)
         .unwrap();
     assert_eq!(super::script::lines(&reply)[0], V4);
-    assert!(world.sent.is_empty());
+    assert!(bench.sent.is_empty());
     let foreign = "198.51.100.1:5353";
     assert_eq!(
-        world.hear_on(0, foreign, Destination::Unicast, &asked),
+        bench.hear_on(0, foreign, Destination::Unicast, &asked),
         None
     );
     assert_eq!(
-        world.hear_on(0, foreign, Destination::Unknown, &asked),
+        bench.hear_on(0, foreign, Destination::Unknown, &asked),
         None
     );
-    assert!(world.sent.is_empty());
+    assert!(bench.sent.is_empty());
     // A multicast can only come from the link, whatever its source address.
-    world.hear_on(0, foreign, Destination::Multicast, &asked);
-    assert_eq!(world.sent.len(), 1);
+    bench.hear_on(0, foreign, Destination::Multicast, &asked);
+    assert_eq!(bench.sent.len(), 1);
 }
 
 /// RFC 6762 section 6.7: "MUST send a UDP response directly back to the querier".
@@ -292,9 +292,9 @@ fn unicast_query_from_the_link_gets_unicast_reply() {
 /// RFC 6762 section 18.1: "the Query Identifier MUST match the ID from the query message".
 #[test]
 fn legacy_queries_get_conventional_dns_replies() {
-    let mut world = World::serving(1);
+    let mut bench = Bench::serving(1);
     let asked = super::script::message(0x0100, 0xbeef, &["? a~box._nfs._tcp.local SRV"]);
-    let reply = world.hear(LEGACY, &asked).unwrap();
+    let reply = bench.hear(LEGACY, &asked).unwrap();
     assert_eq!(reply[..4], [0xbe, 0xef, 0x84, 0]);
     assert_eq!(
         super::script::lines(&reply),
@@ -305,22 +305,22 @@ fn legacy_queries_get_conventional_dns_replies() {
             "+ box.local 10 A 192.0.2.1",
         ]
     );
-    world.run(2000);
-    assert!(world.sent.is_empty());
+    bench.run(2000);
+    assert!(bench.sent.is_empty());
 }
 
 /// RFC 6762 section 18.14: "name compression MUST NOT be performed on SRV records" in replies to legacy queries.
 #[test]
 fn srv_targets_in_legacy_replies_are_uncompressed() {
-    let mut world = World::serving(1);
-    let reply = world
+    let mut bench = Bench::serving(1);
+    let reply = bench
         .hear(LEGACY, &query(&["? a~box._nfs._tcp.local SRV"]))
         .unwrap();
     let plain = b"\0\0\0\0\x08\x01\x03box\x05local\0";
     assert!(reply.windows(plain.len()).any(|part| part == plain));
-    world.sent.clear();
-    world.hear_query(&["? a~box._nfs._tcp.local SRV"]);
-    let bytes = &world.sent[0].bytes;
+    bench.sent.clear();
+    bench.hear_query(&["? a~box._nfs._tcp.local SRV"]);
+    let bytes = &bench.sent[0].bytes;
     assert!(!bytes.windows(plain.len()).any(|part| part == plain));
 }
 
@@ -329,28 +329,28 @@ fn srv_targets_in_legacy_replies_are_uncompressed() {
 /// RFC 6762 section 17: "a Multicast DNS packet, including IP and UDP headers, MUST NOT exceed 9000 bytes".
 #[test]
 fn many_answers_are_split_into_several_messages() {
-    let mut world = World::new(1);
-    world.set_link(0, &["192.0.2.1/24"]);
+    let mut bench = Bench::new(1);
+    bench.set_link(0, &["192.0.2.1/24"]);
     for number in 0..15 {
         let text = format!("path=/{}", "x".repeat(90));
-        world.serve(&format!("service number {number}"), 1000 + number, &[&text]);
+        bench.serve(&format!("service number {number}"), 1000 + number, &[&text]);
     }
-    world.settle();
-    let multicasts = world.ask(&["? _nfs._tcp.local PTR"]);
+    bench.settle();
+    let multicasts = bench.ask(&["? _nfs._tcp.local PTR"]);
     let lines: Vec<_> = multicasts.iter().flat_map(|(_, lines)| lines).collect();
     let pointers = lines
         .iter()
         .filter(|line| line.starts_with("= _nfs._tcp.local"));
     assert_eq!(pointers.count(), 15);
     // Repeat the query on a link with a smaller MTU.
-    let mut link = super::world::link(&["192.0.2.1/24"]);
+    let mut link = super::bench::link(&["192.0.2.1/24"]);
     link.mtu = 576;
-    let now = world.instant();
-    world.responder.set_link(now, 0, &link).unwrap();
-    world.settle();
-    world.ask(&["? _nfs._tcp.local PTR"]);
-    assert!(world.sent.iter().all(|sent| sent.bytes.len() <= 576 - 48));
-    let lines = world.all();
+    let now = bench.instant();
+    bench.responder.set_link(now, 0, &link).unwrap();
+    bench.settle();
+    bench.ask(&["? _nfs._tcp.local PTR"]);
+    assert!(bench.sent.iter().all(|sent| sent.bytes.len() <= 576 - 48));
+    let lines = bench.all();
     let pointers = lines
         .iter()
         .filter(|line| line.starts_with("= _nfs._tcp.local"));
@@ -361,17 +361,17 @@ fn many_answers_are_split_into_several_messages() {
 /// IP fragments".
 #[test]
 fn record_larger_than_mtu_is_sent_alone() {
-    let mut world = World::new(1);
-    let mut link = super::world::link(&["192.0.2.1/24"]);
+    let mut bench = Bench::new(1);
+    let mut link = super::bench::link(&["192.0.2.1/24"]);
     link.mtu = 1280;
-    let now = world.instant();
-    world.responder.set_link(now, 0, &link).unwrap();
+    let now = bench.instant();
+    bench.responder.set_link(now, 0, &link).unwrap();
     let text = format!("k={}", "x".repeat(250));
-    world.serve("long", 1, &[text.as_str(); 5]);
-    world.serve("short", 2, &["k=v"]);
-    world.run(5000);
+    bench.serve("long", 1, &[text.as_str(); 5]);
+    bench.serve("short", 2, &["k=v"]);
+    bench.run(5000);
     for _ in 0..2 {
-        let (long, others): (Vec<_>, Vec<_>) = world
+        let (long, others): (Vec<_>, Vec<_>) = bench
             .sent
             .iter()
             .partition(|sent| sent.bytes.len() > 1280 - 48);
@@ -383,55 +383,55 @@ fn record_larger_than_mtu_is_sent_alone() {
             assert!(line.starts_with("= long._nfs._tcp.local 4500 flush TXT k=xx"));
             assert!(sent.bytes.len() <= super::super::MESSAGE_BYTES);
         }
-        world.sent.clear();
-        world.run(5000);
-        world.hear("192.0.2.7:5353", &query(&["? long._nfs._tcp.local ANY"]));
-        world.run(2000);
+        bench.sent.clear();
+        bench.run(5000);
+        bench.hear("192.0.2.7:5353", &query(&["? long._nfs._tcp.local ANY"]));
+        bench.run(2000);
     }
 }
 
 /// RFC 6762 section 6: queriers that ask at about the same time get one common answer.
 #[test]
 fn simultaneous_queries_get_one_answer() {
-    let mut world = World::serving(1);
-    world.sent.clear();
+    let mut bench = Bench::serving(1);
+    bench.sent.clear();
     for from in ["192.0.2.7:5353", "192.0.2.8:5353", "192.0.2.9:5353"] {
-        world.hear(from, &query(&["? _nfs._tcp.local PTR"]));
-        world.run(5);
+        bench.hear(from, &query(&["? _nfs._tcp.local PTR"]));
+        bench.run(5);
     }
-    world.run(2000);
-    assert_eq!(world.sent.len(), 1);
+    bench.run(2000);
+    assert_eq!(bench.sent.len(), 1);
 }
 
 /// avahi.service(5): a service may be announced in one address family only.
 #[test]
 fn one_family_service_is_hidden_from_the_other() {
-    let mut world = World::up(1);
-    world.serve_in(2, "six", 6, &[]);
-    world.serve_in(1, "four", 4, &[]);
-    world.serve("both", 46, &[]);
-    world.run(10_000);
+    let mut bench = Bench::up(1);
+    bench.serve_in(2, "six", 6, &[]);
+    bench.serve_in(1, "four", 4, &[]);
+    bench.serve("both", 46, &[]);
+    bench.run(10_000);
     let queries = [
         ("192.0.2.9:5353", ["four", "both"], "six"),
         ("[fe80::9]:5353", ["six", "both"], "four"),
     ];
     for (from, known, unknown) in queries {
-        world.hear(from, &query(&["? _nfs._tcp.local PTR"]));
-        world.run(1500);
+        bench.hear(from, &query(&["? _nfs._tcp.local PTR"]));
+        bench.run(1500);
         let asked = query(&[&format!("? {unknown}._nfs._tcp.local SRV")]);
-        assert_eq!(world.hear_on(0, from, Destination::Unicast, &asked), None);
+        assert_eq!(bench.hear_on(0, from, Destination::Unicast, &asked), None);
         let asked = query(&["? _nfs._tcp.local PTR"]);
-        let reply = world
+        let reply = bench
             .hear_on(0, from, Destination::Unicast, &asked)
             .unwrap();
         let lines = script::lines(&reply).join("\n");
         assert!(known.iter().all(|name| lines.contains(name)), "{lines}");
         assert!(!lines.contains(unknown), "{lines}");
     }
-    world.goodbye();
-    world.run(1000);
+    bench.goodbye();
+    bench.run(1000);
     let mut counts = [0; 3];
-    for sent in &world.sent {
+    for sent in &bench.sent {
         let lines = sent.lines().join("\n");
         let has = |name: &str| lines.contains(&format!("{name}._nfs._tcp.local"));
         counts[usize::from(sent.families) - 1] += 1;

@@ -1,6 +1,6 @@
 //! Random delays and hashes must not be predictable.
 
-use super::world::World;
+use super::bench::Bench;
 use crate::engine::mdns::Random;
 use std::collections::HashSet;
 
@@ -40,9 +40,9 @@ fn random_numbers_depend_on_entropy_and_are_uniform() {
 #[test]
 fn hosts_started_together_probe_at_different_times() {
     let times = (0..100).map(|number| {
-        let mut world = World::up(2 * number + 1);
-        world.run(400);
-        world.sent[0].at
+        let mut bench = Bench::up(2 * number + 1);
+        bench.run(400);
+        bench.sent[0].at
     });
     let times: HashSet<u64> = times.collect();
     assert!(times.len() > 60, "{}", times.len());

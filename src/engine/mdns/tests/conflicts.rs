@@ -1,7 +1,7 @@
 //! Conflicts: another host has one of our names.
 
+use super::bench::{Bench, LIMITS, PEER};
 use super::script::{lines, query, response};
-use super::world::{LIMITS, PEER, World};
 use crate::engine::mdns::{NameId, Renamed, Responder, Rival};
 
 /// A record of another host with our host's name.
@@ -14,15 +14,15 @@ const RIVAL: &str = "= box.local 120 flush A 192.0.2.77";
 #[test]
 fn conflict_with_owned_name_restarts_probing() {
     for section in ['=', '!', '+'] {
-        let mut world = World::serving(1);
-        world.hear_response(&[&RIVAL.replace('=', &section.to_string())]);
+        let mut bench = Bench::serving(1);
+        bench.hear_response(&[&RIVAL.replace('=', &section.to_string())]);
         // Queries for the name are not answered while it is probed for again.
-        world.hear_query(&["? box.local A"]);
-        assert!(world.sent.is_empty());
-        world.run(5000);
+        bench.hear_query(&["? box.local A"]);
+        assert!(bench.sent.is_empty());
+        bench.run(5000);
         // The other host does not answer the probes, so we keep the name.
-        assert_eq!(world.host(), "box");
-        world.expect_answer("? box.local A", "= box.local 120 flush A 192.0.2.1");
+        assert_eq!(bench.host(), "box");
+        bench.expect_answer("? box.local A", "= box.local 120 flush A 192.0.2.1");
     }
 }
 
@@ -47,14 +47,14 @@ fn malformed_record_is_no_conflict() {
         bytes.truncate(bytes.len() - whole + kept);
         let at = bytes.len() - kept - 2;
         bytes[at..at + 2].copy_from_slice(&(kept as u16).to_be_bytes());
-        let mut world = World::serving(1);
-        world.hear(PEER, &bytes);
-        world.expect_answer("? box.local A", "= box.local 120 flush A 192.0.2.1");
-        world.expect_answer(
+        let mut bench = Bench::serving(1);
+        bench.hear(PEER, &bytes);
+        bench.expect_answer("? box.local A", "= box.local 120 flush A 192.0.2.1");
+        bench.expect_answer(
             "? a~box._nfs._tcp.local SRV",
             "= a~box._nfs._tcp.local 120 flush SRV 2049 box.local",
         );
-        assert_eq!(world.host(), "box", "{line}");
+        assert_eq!(bench.host(), "box", "{line}");
     }
 }
 
@@ -63,38 +63,38 @@ fn malformed_record_is_no_conflict() {
 /// the name, and reconfigure".
 #[test]
 fn second_conflict_renames_the_host() {
-    let mut world = World::serving(1);
-    world.hear_response(&[RIVAL]);
-    world.run(400);
-    world.hear_response(&[RIVAL]);
-    world.sent.clear();
-    world.run(5000);
-    assert_eq!(world.host(), "box-2");
-    world.expect_sent("? box-2.local ANY QU", 3);
-    world.expect_sent("= box-2.local 120 flush A 192.0.2.1", 2);
+    let mut bench = Bench::serving(1);
+    bench.hear_response(&[RIVAL]);
+    bench.run(400);
+    bench.hear_response(&[RIVAL]);
+    bench.sent.clear();
+    bench.run(5000);
+    assert_eq!(bench.host(), "box-2");
+    bench.expect_sent("? box-2.local ANY QU", 3);
+    bench.expect_sent("= box-2.local 120 flush A 192.0.2.1", 2);
     // SRV and PTR records get the new name as their target.
-    world.expect_sent("= a~box._nfs._tcp.local 120 flush SRV 2049 box-2.local", 2);
-    world.expect_sent("= 1.2.0.192.in-addr.arpa 120 flush PTR box-2.local", 2);
+    bench.expect_sent("= a~box._nfs._tcp.local 120 flush SRV 2049 box-2.local", 2);
+    bench.expect_sent("= 1.2.0.192.in-addr.arpa 120 flush PTR box-2.local", 2);
     // There was no conflict about the service's instance name, so it is not probed for.
-    world.expect_sent("? a~box._nfs._tcp.local ANY QU", 0);
-    assert!(world.answers(&["? box.local A"]).is_empty());
+    bench.expect_sent("? a~box._nfs._tcp.local ANY QU", 0);
+    assert!(bench.answers(&["? box.local A"]).is_empty());
 }
 
 #[test]
 fn conflicting_service_gets_a_number_in_parentheses() {
-    let mut world = World::up(1);
-    world.serve("a box", 2049, &[]);
-    world.run(300);
-    world.hear_response(&["= a~box._nfs._tcp.local 120 flush SRV 1 cat.local"]);
-    world.settle();
-    world.expect_answer(
+    let mut bench = Bench::up(1);
+    bench.serve("a box", 2049, &[]);
+    bench.run(300);
+    bench.hear_response(&["= a~box._nfs._tcp.local 120 flush SRV 1 cat.local"]);
+    bench.settle();
+    bench.expect_answer(
         "? _nfs._tcp.local PTR",
         "= _nfs._tcp.local 4500 PTR a~box~(2)._nfs._tcp.local",
     );
     // Our renamed service already uses the name `a box (2)`, so a further service of ours with this name also gets a number.
-    world.serve("a box (2)", 1, &[]);
-    world.settle();
-    let lines = world.answers(&["? _nfs._tcp.local PTR"]);
+    bench.serve("a box (2)", 1, &[]);
+    bench.settle();
+    let lines = bench.answers(&["? _nfs._tcp.local PTR"]);
     let further = "= _nfs._tcp.local 4500 PTR a~box~(2)~(2)._nfs._tcp.local";
     assert!(lines.iter().any(|line| line == further), "{lines:?}");
 }
@@ -118,44 +118,44 @@ fn dots_and_backslashes_in_labels_are_no_escapes() {
         "a.b", ".", "..", "\\", "a\\", "\\046", "a\\.b", ").", &slashes, &dots, &ends_so,
     ];
     for wished in wished {
-        let mut world = World::up(1);
-        let name = world.serve(wished, 1, &[]);
-        world.run(300);
+        let mut bench = Bench::up(1);
+        let name = bench.serve(wished, 1, &[]);
+        bench.run(300);
         // Two labels `a` and `b`, and a label with a backslash, are other names and no conflict.
         if wished == "a.b" {
-            world.hear_response(&["= a.b._nfs._tcp.local 120 flush SRV 1 cat.local"]);
-            world.hear(
+            bench.hear_response(&["= a.b._nfs._tcp.local 120 flush SRV 1 cat.local"]);
+            bench.hear(
                 PEER,
                 &taken("a\\.b", b"\x04_nfs\x04_tcp\x05local\0", 33, &[0; 7]),
             );
-            assert_eq!(world.responder.label(name), b"a.b");
+            assert_eq!(bench.responder.label(name), b"a.b");
         }
         let rival = taken(wished, b"\x04_nfs\x04_tcp\x05local\0", 33, &[0; 7]);
-        world.hear(PEER, &rival);
+        bench.hear(PEER, &rival);
         let expect = format!("{} (2)", &wished[..wished.len().min(59)]);
-        assert_eq!(world.responder.label(name), expect.as_bytes());
-        world.run(5000);
+        assert_eq!(bench.responder.label(name), expect.as_bytes());
+        bench.run(5000);
         // The new name is sent as one label, in probes and announcements.
-        let messages = world.sent.iter().map(|sent| &sent.bytes);
+        let messages = bench.sent.iter().map(|sent| &sent.bytes);
         let label = [&[expect.len() as u8], expect.as_bytes(), b"\x04_nfs"].concat();
         let count = messages.filter(|bytes| bytes.windows(label.len()).any(|part| part == label));
         assert!(count.count() >= 3, "{expect}");
-        assert!(world.responder.is_settled());
+        assert!(bench.responder.is_settled());
     }
     for wished in ["a\\", "\\046", "\\", &slashes] {
-        let mut world = World::up(1);
-        world.responder = Responder::new(LIMITS, &[1; 16]);
-        world.responder.set_host(wished.as_bytes()).unwrap();
-        world.set_link(0, &["192.0.2.1/24"]);
-        world.run(300);
+        let mut bench = Bench::up(1);
+        bench.responder = Responder::new(LIMITS, &[1; 16]);
+        bench.responder.set_host(wished.as_bytes()).unwrap();
+        bench.set_link(0, &["192.0.2.1/24"]);
+        bench.run(300);
         let rival = taken(wished, b"\x05local\0", 1, &[192, 0, 2, 77]);
-        world.hear(PEER, &rival);
-        world.run(5000);
+        bench.hear(PEER, &rival);
+        bench.run(5000);
         assert_eq!(
-            world.host(),
+            bench.host(),
             format!("{}-2", &wished[..wished.len().min(61)])
         );
-        assert!(world.responder.is_settled());
+        assert!(bench.responder.is_settled());
     }
 }
 
@@ -166,12 +166,12 @@ fn long_labels_are_cut_between_characters() {
         ("ä".repeat(31), format!("{} (2)", "ä".repeat(29))),
         ("€".repeat(21), format!("{} (2)", "€".repeat(19))),
     ] {
-        let mut world = World::up(1);
-        let name = world.serve(&wished, 1, &[]);
-        world.run(300);
+        let mut bench = Bench::up(1);
+        let name = bench.serve(&wished, 1, &[]);
+        bench.run(300);
         let taken = format!("= {wished}._nfs._tcp.local 120 flush SRV 1 cat.local");
-        world.hear_response(&[&taken]);
-        let label = world.responder.label(name);
+        bench.hear_response(&[&taken]);
+        let label = bench.responder.label(name);
         assert_eq!(core::str::from_utf8(label), Ok(expect.as_str()));
         assert!(label.len() <= 63);
     }
@@ -180,22 +180,22 @@ fn long_labels_are_cut_between_characters() {
 /// A bridge connects our two links, so messages that we send on one link arrive on the other. They are no conflict.
 #[test]
 fn own_records_from_another_link_are_no_conflict() {
-    let mut world = World::new(1);
-    world.set_link(0, &["192.0.2.1/24"]);
-    world.set_link(1, &["192.0.2.2/24"]);
-    world.serve("a box", 2049, &["path=/srv"]);
+    let mut bench = Bench::new(1);
+    bench.set_link(0, &["192.0.2.1/24"]);
+    bench.set_link(1, &["192.0.2.2/24"]);
+    bench.serve("a box", 2049, &["path=/srv"]);
     let mut seen = 0;
     for _ in 0..10_000 {
-        world.run(1);
+        bench.run(1);
         // Deliver each message on both links.
-        for sent in world.sent.split_off(seen.min(world.sent.len())) {
+        for sent in bench.sent.split_off(seen.min(bench.sent.len())) {
             for link in [0, 1] {
                 let from = if sent.link == 0 {
                     "192.0.2.1:5353"
                 } else {
                     "192.0.2.2:5353"
                 };
-                world.hear_on(
+                bench.hear_on(
                     link,
                     from,
                     crate::engine::mdns::Destination::Multicast,
@@ -203,61 +203,61 @@ fn own_records_from_another_link_are_no_conflict() {
                 );
             }
         }
-        seen = world.sent.len();
+        seen = bench.sent.len();
     }
-    assert_eq!(world.host(), "box");
-    assert!(world.responder.is_settled());
-    assert_eq!(world.responder.pop_renamed(), None);
+    assert_eq!(bench.host(), "box");
+    assert!(bench.responder.is_settled());
+    assert_eq!(bench.responder.pop_renamed(), None);
 }
 
 /// A peer claims the reverse mapping of our address: we give up the PTR record, but keep the host's name.
 #[test]
 fn conflicting_reverse_mapping_is_given_up() {
-    let mut world = World::settled(1);
-    world.hear_response(&["= 1.2.0.192.in-addr.arpa 120 flush PTR cat.local"]);
-    world.run(10_000);
-    assert_eq!(world.host(), "box");
-    assert!(world.answers(&["? 1.2.0.192.in-addr.arpa PTR"]).is_empty());
-    assert!(!world.answers(&["? box.local A"]).is_empty());
+    let mut bench = Bench::settled(1);
+    bench.hear_response(&["= 1.2.0.192.in-addr.arpa 120 flush PTR cat.local"]);
+    bench.run(10_000);
+    assert_eq!(bench.host(), "box");
+    assert!(bench.answers(&["? 1.2.0.192.in-addr.arpa PTR"]).is_empty());
+    assert!(!bench.answers(&["? box.local A"]).is_empty());
 }
 
 #[test]
 fn repeated_conflicts_do_not_cause_a_storm() {
     // A peer announces our name again and again, but does not answer our probes.
-    let mut world = World::serving(1);
+    let mut bench = Bench::serving(1);
     for _ in 0..600 {
-        world.hear_response(&[RIVAL]);
-        world.run(100);
+        bench.hear_response(&[RIVAL]);
+        bench.run(100);
     }
     // In this minute the peer sends 600 messages, and we send at most one per 300 milliseconds.
-    assert!(world.sent.len() < 200, "{}", world.sent.len());
+    assert!(bench.sent.len() < 200, "{}", bench.sent.len());
 }
 
 /// RFC 6762 section 8.1: "When sending probe queries, a host MUST NOT consult its cache for potential answers".
 /// RFC 6762 section 10.2: known records of other hosts do not replace probing.
 #[test]
 fn earlier_responses_do_not_replace_probing() {
-    let mut world = World::new(1);
-    world.hear_response(&[RIVAL]);
-    world.set_link(0, &["192.0.2.1/24"]);
-    world.run(5000);
-    world.expect_sent("? box.local ANY QU", 3);
+    let mut bench = Bench::new(1);
+    bench.hear_response(&[RIVAL]);
+    bench.set_link(0, &["192.0.2.1/24"]);
+    bench.run(5000);
+    bench.expect_sent("? box.local ANY QU", 3);
 }
 
 /// A peer's query has known answers that contradict our records. They are no conflict.
 #[test]
 fn queries_for_our_name_are_no_conflict() {
-    let mut world = World::serving(1);
-    world.hear_query(&["? box.local ANY", "= box.local 120 A 192.0.2.77"]);
-    world.run(5000);
-    assert_eq!(world.host(), "box");
+    let mut bench = Bench::serving(1);
+    bench.hear_query(&["? box.local ANY", "= box.local 120 A 192.0.2.77"]);
+    bench.run(5000);
+    assert_eq!(bench.host(), "box");
 }
 
 /// An alias of the host has the host's addresses on each link, but no reverse mapping. An alias with a static address has that
 /// address.
 #[test]
 fn aliases_are_claimed_and_given_up_on_conflict() {
-    let mut world = World::new(1);
+    let mut bench = Bench::new(1);
     for (labels, address) in [
         ("www", None),
         ("a.b", None),
@@ -266,56 +266,56 @@ fn aliases_are_claimed_and_given_up_on_conflict() {
         ("gate", Some("2001:db8::7")),
     ] {
         let address = address.map(|address: &str| address.parse().unwrap());
-        let added = world
+        let added = bench
             .responder
             .add_alias(labels.as_bytes(), address.as_ref());
         added.unwrap();
     }
-    world.set_link(0, &["192.0.2.1/24"]);
-    world.run(300);
+    bench.set_link(0, &["192.0.2.1/24"]);
+    bench.run(300);
     let rivals = ["www", "gate"].map(|name| format!("= {name}.local 120 flush A 192.0.2.77"));
-    world.hear_response(&rivals.each_ref().map(String::as_str));
-    let mut lost = [world.responder.pop_renamed(), world.responder.pop_renamed()]
-        .map(|lost| String::from_utf8(world.responder.label(lost.unwrap().name).to_vec()).unwrap());
+    bench.hear_response(&rivals.each_ref().map(String::as_str));
+    let mut lost = [bench.responder.pop_renamed(), bench.responder.pop_renamed()]
+        .map(|lost| String::from_utf8(bench.responder.label(lost.unwrap().name).to_vec()).unwrap());
     lost.sort();
     assert_eq!(lost, ["gate", "www"]);
-    assert_eq!(world.responder.pop_renamed(), None);
-    world.settle();
-    assert!(world.answers(&["? www.local A"]).is_empty());
-    assert!(world.answers(&["? gate.local AAAA"]).is_empty());
-    world.expect_answer("? a.b.local A", "= a.b.local 120 flush A 192.0.2.1");
-    let reverse = world.answers(&["? 1.2.0.192.in-addr.arpa PTR"]);
+    assert_eq!(bench.responder.pop_renamed(), None);
+    bench.settle();
+    assert!(bench.answers(&["? www.local A"]).is_empty());
+    assert!(bench.answers(&["? gate.local AAAA"]).is_empty());
+    bench.expect_answer("? a.b.local A", "= a.b.local 120 flush A 192.0.2.1");
+    let reverse = bench.answers(&["? 1.2.0.192.in-addr.arpa PTR"]);
     assert_eq!(
         reverse[0],
         "= 1.2.0.192.in-addr.arpa 120 flush PTR box.local"
     );
     assert!(!reverse.join(" ").contains("a.b"), "{reverse:?}");
     // A conflict with an alias that is already ours restarts probing. The alias is not given up, because the peer does not answer.
-    world.hear_response(&["= a.b.local 120 flush A 192.0.2.77"]);
-    world.settle();
-    assert_eq!(world.responder.pop_renamed(), None);
-    world.expect_answer("? a.b.local A", "= a.b.local 120 flush A 192.0.2.1");
+    bench.hear_response(&["= a.b.local 120 flush A 192.0.2.77"]);
+    bench.settle();
+    assert_eq!(bench.responder.pop_renamed(), None);
+    bench.expect_answer("? a.b.local A", "= a.b.local 120 flush A 192.0.2.1");
     // When the link's address changes, the alias gets the new address only.
-    world.set_link(0, &["192.0.2.5/24"]);
-    world.settle();
-    let lines = world.answers(&["? a.b.local A"]);
+    bench.set_link(0, &["192.0.2.5/24"]);
+    bench.settle();
+    let lines = bench.answers(&["? a.b.local A"]);
     assert_eq!(lines[0], "= a.b.local 120 flush A 192.0.2.5");
     assert!(!lines.concat().contains("192.0.2.1"), "{lines:?}");
-    world.goodbye();
-    world.run(1000);
-    world.expect_sent("= a.b.local 0 flush A 192.0.2.5", 1);
+    bench.goodbye();
+    bench.run(1000);
+    bench.expect_sent("= a.b.local 0 flush A 192.0.2.5", 1);
 }
 
 /// The TXT record of a virtual machine in these tests.
 const MACHINE: [&str; 2] = ["path=/a.vmx", "uuid=1"];
 
 /// Returns a host that announces, or probes for, the machine `vm`.
-fn with_machine(texts: &[&str], ms: u64) -> (World, NameId) {
-    let mut world = World::up(1);
-    let name = world.serve("vm", 0, texts);
-    world.responder.set_machine(name);
-    world.run(ms);
-    (world, name)
+fn with_machine(texts: &[&str], ms: u64) -> (Bench, NameId) {
+    let mut bench = Bench::up(1);
+    let name = bench.serve("vm", 0, texts);
+    bench.responder.set_machine(name);
+    bench.run(ms);
+    (bench, name)
 }
 
 /// Another host's records of the machine `vm`, with this TTL and TXT record.
@@ -329,25 +329,25 @@ fn machine_elsewhere(ttl: u32, txt: &str) -> Vec<u8> {
 #[test]
 fn machine_with_the_same_uuid_is_left_to_the_other_host() {
     for txt in ["path=/a.vmx uuid=1", "path=/other.vmx state=running uuid=1"] {
-        let (mut world, name) = with_machine(&MACHINE, 300);
-        world.hear(PEER, &machine_elsewhere(120, txt));
-        assert!(world.responder.is_left(name));
-        assert_eq!(world.responder.label(name), b"vm");
-        world.settle();
-        assert!(world.answers(&["? vm._nfs._tcp.local ANY"]).is_empty());
-        assert!(world.answers(&["? _nfs._tcp.local PTR"]).is_empty());
+        let (mut bench, name) = with_machine(&MACHINE, 300);
+        bench.hear(PEER, &machine_elsewhere(120, txt));
+        assert!(bench.responder.is_left(name));
+        assert_eq!(bench.responder.label(name), b"vm");
+        bench.settle();
+        assert!(bench.answers(&["? vm._nfs._tcp.local ANY"]).is_empty());
+        assert!(bench.answers(&["? _nfs._tcp.local PTR"]).is_empty());
         // The host itself is announced.
-        world.expect_sent("= box.local 120 flush A 192.0.2.1", 0);
-        assert!(!world.answers(&["? box.local A"]).is_empty());
+        bench.expect_sent("= box.local 120 flush A 192.0.2.1", 0);
+        assert!(!bench.answers(&["? box.local A"]).is_empty());
         // Later records of the other host change nothing.
-        world.hear(PEER, &machine_elsewhere(120, txt));
-        assert_eq!(world.responder.pop_renamed(), None);
+        bench.hear(PEER, &machine_elsewhere(120, txt));
+        assert_eq!(bench.responder.pop_renamed(), None);
         // The other host withdraws the machine, so it is ours.
-        world.hear(PEER, &machine_elsewhere(0, txt));
-        world.settle();
+        bench.hear(PEER, &machine_elsewhere(0, txt));
+        bench.settle();
         let ours = "= _nfs._tcp.local 4500 PTR vm._nfs._tcp.local";
-        world.expect_answer("? _nfs._tcp.local PTR", ours);
-        assert!(!world.responder.is_left(name));
+        bench.expect_answer("? _nfs._tcp.local PTR", ours);
+        assert!(!bench.responder.is_left(name));
     }
 }
 
@@ -358,41 +358,41 @@ fn machine_with_another_uuid_is_renamed() {
         ("uuid=1", "path=/a.vmx", PEER, Rival::OtherHost),
         ("a=b", "a=b", "192.0.2.1:5353", Rival::ThisHost),
     ] {
-        let (mut world, name) = with_machine(&[ours], 300);
-        world.hear(from, &machine_elsewhere(120, theirs));
-        let renamed = world.responder.pop_renamed();
+        let (mut bench, name) = with_machine(&[ours], 300);
+        bench.hear(from, &machine_elsewhere(120, theirs));
+        let renamed = bench.responder.pop_renamed();
         assert_eq!(renamed, Some(Renamed { name, rival }));
-        assert!(!world.responder.is_left(name));
-        assert_eq!(world.responder.label(name), b"vm (2)");
+        assert!(!bench.responder.is_left(name));
+        assert_eq!(bench.responder.label(name), b"vm (2)");
     }
 }
 
 /// The other host's SRV and TXT records are in two messages.
 #[test]
 fn machine_waits_for_the_other_hosts_uuid() {
-    let (mut world, name) = with_machine(&MACHINE, 300);
+    let (mut bench, name) = with_machine(&MACHINE, 300);
     let srv = response(&["= vm._nfs._tcp.local 120 flush SRV 0 cat.local"]);
-    world.hear(PEER, &srv);
-    assert!(!world.responder.is_left(name));
-    world.sent.clear();
-    world.run(900);
-    world.expect_sent("? vm._nfs._tcp.local ANY QU", 0);
-    world.run(600);
-    assert!(world.count("? vm._nfs._tcp.local ANY QU") > 0);
-    world.hear(PEER, &machine_elsewhere(120, "uuid=1"));
-    assert!(world.responder.is_left(name));
+    bench.hear(PEER, &srv);
+    assert!(!bench.responder.is_left(name));
+    bench.sent.clear();
+    bench.run(900);
+    bench.expect_sent("? vm._nfs._tcp.local ANY QU", 0);
+    bench.run(600);
+    assert!(bench.count("? vm._nfs._tcp.local ANY QU") > 0);
+    bench.hear(PEER, &machine_elsewhere(120, "uuid=1"));
+    assert!(bench.responder.is_left(name));
 }
 
 /// Hosts that share a datastore without a list of their machines propose equal TXT records.
 #[test]
 fn probe_with_our_txt_record_is_answered_with_all_records() {
-    let (mut world, _) = with_machine(&MACHINE, 10_000);
+    let (mut bench, _) = with_machine(&MACHINE, 10_000);
     let probe = query(&[
         "? vm._nfs._tcp.local ANY QU",
         "! vm._nfs._tcp.local 120 SRV 0 cat.local",
         "! vm._nfs._tcp.local 4500 TXT path=/a.vmx uuid=1",
     ]);
-    let reply = lines(&world.hear(PEER, &probe).unwrap()).join(" ");
+    let reply = lines(&bench.hear(PEER, &probe).unwrap()).join(" ");
     assert!(
         reply.contains(" SRV ") && reply.contains(" TXT "),
         "{reply}"
@@ -414,10 +414,10 @@ fn stopped_machine_is_left_to_the_host_that_runs_it() {
         ("state=running uuid=2", false),
         ("uuid=1", false),
     ] {
-        let (mut world, _) = with_machine(&MACHINE, 10_000);
-        world.hear(PEER, &probe(theirs));
+        let (mut bench, _) = with_machine(&MACHINE, 10_000);
+        bench.hear(PEER, &probe(theirs));
         assert_eq!(
-            world.answers(&["? vm._nfs._tcp.local SRV"]).is_empty(),
+            bench.answers(&["? vm._nfs._tcp.local SRV"]).is_empty(),
             is_left,
             "{theirs}"
         );
@@ -426,21 +426,21 @@ fn stopped_machine_is_left_to_the_host_that_runs_it() {
 
 #[test]
 fn many_machines_left_to_others_do_not_slow_probing() {
-    let mut world = World::up(1);
+    let mut bench = Bench::up(1);
     for number in 0..20 {
-        let name = world.serve(&format!("vm{number}"), 0, &["uuid=1"]);
-        world.responder.set_machine(name);
+        let name = bench.serve(&format!("vm{number}"), 0, &["uuid=1"]);
+        bench.responder.set_machine(name);
     }
-    world.run(400);
+    bench.run(400);
     for number in 0..20 {
         let name = format!("vm{number}._nfs._tcp.local");
-        world.hear_response(&[
+        bench.hear_response(&[
             &format!("= {name} 120 flush SRV 0 cat.local"),
             &format!("= {name} 120 flush TXT uuid=1"),
         ]);
     }
-    world.sent.clear();
-    world.serve("other", 1, &[]);
-    world.run(1500);
-    assert!(world.count("? other._nfs._tcp.local ANY QU") == 3);
+    bench.sent.clear();
+    bench.serve("other", 1, &[]);
+    bench.run(1500);
+    assert!(bench.count("? other._nfs._tcp.local ANY QU") == 3);
 }

@@ -1,6 +1,6 @@
 //! Many hosts that request the same names, on a link that loses and duplicates messages.
 
-use super::world::{SERVICE, link};
+use super::bench::{SERVICE, link};
 use crate::engine::mdns::{Destination, Limits, Meta, Responder};
 use crate::time::Instant;
 use crate::wire::announce::Service;

@@ -4,6 +4,7 @@
 
 mod announcing;
 mod answering;
+mod bench;
 mod chance;
 mod conflicts;
 mod crowd;
@@ -15,4 +16,3 @@ mod probing;
 mod same_host;
 mod script;
 mod standard;
-mod world;

@@ -1,18 +1,18 @@
 //! Probing, tie-breaking and announcing.
 
+use super::bench::{Bench, PEER};
 use super::script::query;
-use super::world::{PEER, World};
 
 /// RFC 6762 section 2: "a responder MUST probe to verify that no other responder already claims ownership".
 /// RFC 6762 section 8.1: "it MUST send a Multicast DNS query asking for those resource records".
 #[test]
 fn new_names_are_probed_three_times_then_announced() {
     for seed in 1..50 {
-        let mut world = World::new(seed);
+        let mut bench = Bench::new(seed);
         // The virtual time is one millisecond when the link comes up, not zero.
-        world.run(1);
-        world.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
-        world.run(5000);
+        bench.run(1);
+        bench.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
+        bench.run(5000);
         let probes = [
             "? box.local ANY QU",
             "? 1.2.0.192.in-addr.arpa ANY QU",
@@ -22,9 +22,9 @@ fn new_names_are_probed_three_times_then_announced() {
             "! 1.2.0.192.in-addr.arpa 120 PTR box.local",
             "! 1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.e.f.ip6.arpa 120 PTR box.local",
         ];
-        let first = world.sent[0].at;
+        let first = bench.sent[0].at;
         assert!((1..=250).contains(&first), "{first}");
-        for (number, sent) in world.sent[..3].iter().enumerate() {
+        for (number, sent) in bench.sent[..3].iter().enumerate() {
             assert_eq!(sent.at, first + 250 * number as u64);
             assert_eq!(sent.lines(), probes);
         }
@@ -34,11 +34,11 @@ fn new_names_are_probed_three_times_then_announced() {
             "= box.local 120 flush AAAA fe80::1",
             "= 1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.e.f.ip6.arpa 120 flush PTR box.local",
         ];
-        assert_eq!(world.sent[3].at, first + 750);
-        assert_eq!(world.sent[3].lines(), announced);
-        assert_eq!(world.sent[4].at, first + 1750);
-        assert_eq!(world.sent[4].lines(), announced);
-        assert_eq!(world.sent.len(), 5);
+        assert_eq!(bench.sent[3].at, first + 750);
+        assert_eq!(bench.sent[3].lines(), announced);
+        assert_eq!(bench.sent[4].at, first + 1750);
+        assert_eq!(bench.sent[4].lines(), announced);
+        assert_eq!(bench.sent.len(), 5);
     }
 }
 
@@ -47,10 +47,10 @@ fn new_names_are_probed_three_times_then_announced() {
 /// and unique records that have completed the probing step)".
 #[test]
 fn new_service_is_announced_twice() {
-    let mut world = World::settled(1);
-    world.serve("a box", 2049, &["path=/srv"]);
-    world.run(5000);
-    let announced = world.announcements();
+    let mut bench = Bench::settled(1);
+    bench.serve("a box", 2049, &["path=/srv"]);
+    bench.run(5000);
+    let announced = bench.announcements();
     assert_eq!(announced.len(), 2);
     assert_eq!(announced[1].at, announced[0].at + 1000);
     for sent in announced {
@@ -69,21 +69,21 @@ fn new_service_is_announced_twice() {
 /// RFC 6762 section 8.3: "a Multicast DNS responder MUST NOT send regular periodic announcements".
 #[test]
 fn unchanged_records_are_not_announced_again() {
-    let mut world = World::serving(1);
-    assert_eq!(world.responder.poll_at(), crate::time::Instant::NEVER);
-    world.run(24 * 3600 * 1000);
-    assert!(world.sent.is_empty());
+    let mut bench = Bench::serving(1);
+    assert_eq!(bench.responder.poll_at(), crate::time::Instant::NEVER);
+    bench.run(24 * 3600 * 1000);
+    assert!(bench.sent.is_empty());
 }
 
 /// RFC 6762 section 8.1: "Apparently conflicting Multicast DNS responses received *before* the first probe packet is sent MUST be
 /// silently ignored".
 #[test]
 fn responses_before_the_first_probe_are_no_conflict() {
-    let mut world = World::up(1);
-    world.hear_response(&["= box.local 120 flush A 192.0.2.77"]);
-    world.run(5000);
-    assert_eq!(world.host(), "box");
-    assert_eq!(world.sent[0].lines()[0], "? box.local ANY QU");
+    let mut bench = Bench::up(1);
+    bench.hear_response(&["= box.local 120 flush A 192.0.2.77"]);
+    bench.run(5000);
+    assert_eq!(bench.host(), "box");
+    assert_eq!(bench.sent[0].lines()[0], "? box.local ANY QU");
 }
 
 /// RFC 6762 section 8.1: "if any conflicting Multicast DNS response is received, then the probing host MUST defer to the existing
@@ -91,27 +91,27 @@ fn responses_before_the_first_probe_are_no_conflict() {
 #[test]
 fn conflicting_response_while_probing_renames_the_host() {
     for probe in 0..3 {
-        let mut world = World::up(1);
-        while world.sent.len() <= probe {
-            world.run(10);
+        let mut bench = Bench::up(1);
+        while bench.sent.len() <= probe {
+            bench.run(10);
         }
-        world.run(200);
-        world.hear_response(&["= box.local 120 flush A 192.0.2.77"]);
-        world.sent.clear();
-        world.run(5000);
-        assert_eq!(world.host(), "box-2");
-        let lines = world.all();
+        bench.run(200);
+        bench.hear_response(&["= box.local 120 flush A 192.0.2.77"]);
+        bench.sent.clear();
+        bench.run(5000);
+        assert_eq!(bench.host(), "box-2");
+        let lines = bench.all();
         let asked = lines.iter().filter(|line| *line == "? box-2.local ANY QU");
         assert_eq!(asked.count(), 3);
         assert!(
-            !world.all().iter().any(|line| line.contains(" box.local")),
+            !bench.all().iter().any(|line| line.contains(" box.local")),
             "{:?}",
-            world.all()
+            bench.all()
         );
-        let id = world.responder.pop_renamed().unwrap().name;
+        let id = bench.responder.pop_renamed().unwrap().name;
         assert_eq!(
-            (id, world.responder.pop_renamed()),
-            (world.responder.host(), None)
+            (id, bench.responder.pop_renamed()),
+            (bench.responder.host(), None)
         );
     }
 }
@@ -125,10 +125,10 @@ fn records_of_any_type_conflict_while_probing() {
         "! box.local 120 A 192.0.2.77",
         "+ box.local 120 flush NSEC box.local A",
     ] {
-        let mut world = World::up(1);
-        world.run(300);
-        world.hear_response(&[line]);
-        assert_eq!(world.host(), "box-2", "{line}");
+        let mut bench = Bench::up(1);
+        bench.run(300);
+        bench.hear_response(&[line]);
+        assert_eq!(bench.host(), "box-2", "{line}");
     }
 }
 
@@ -143,10 +143,10 @@ fn records_equal_to_ours_are_no_conflict() {
         "= cat.local 120 flush A 192.0.2.1",
         "= box.local 120 CHAOS A 192.0.2.77",
     ] {
-        let mut world = World::up(1);
-        world.run(300);
-        world.hear_response(&[line]);
-        assert_eq!(world.host(), "box", "{line}");
+        let mut bench = Bench::up(1);
+        bench.run(300);
+        bench.hear_response(&[line]);
+        assert_eq!(bench.host(), "box", "{line}");
     }
 }
 
@@ -160,9 +160,9 @@ fn tie_break_compares_uncompressed_names() {
         ("cat.local", true),
         ("BOX.local", false),
     ] {
-        let mut world = World::up(1);
-        world.serve("a box", 2049, &[]);
-        world.run(300);
+        let mut bench = Bench::up(1);
+        bench.serve("a box", 2049, &[]);
+        bench.run(300);
         let other = format!("? {target} ANY");
         let mut probe = query(&["? a~box._nfs._tcp.local ANY QU", &other]);
         let at = 0xc000 | (probe.len() - 4 - target.len() - 2) as u16;
@@ -171,12 +171,12 @@ fn tie_break_compares_uncompressed_names() {
         probe.extend_from_slice(b"\xc0\x0c\0\x10\0\x01\0\0\0\x78\0\x01\0");
         probe.extend_from_slice(b"\xc0\x0c\0\x21\0\x01\0\0\0\x78\0\x08\0\0\0\0\x08\x01");
         probe.extend_from_slice(&at.to_be_bytes());
-        world.sent.clear();
-        let start = world.now;
-        world.hear(PEER, &probe);
-        world.run(5000);
-        let asks = |sent: &&super::world::Sent| sent.lines()[0] == "? a~box._nfs._tcp.local ANY QU";
-        let first = world.sent.iter().find(asks).unwrap();
+        bench.sent.clear();
+        let start = bench.now;
+        bench.hear(PEER, &probe);
+        bench.run(5000);
+        let asks = |sent: &&super::bench::Sent| sent.lines()[0] == "? a~box._nfs._tcp.local ANY QU";
+        let first = bench.sent.iter().find(asks).unwrap();
         assert_eq!(
             first.at == start + 1000,
             loses,
@@ -222,20 +222,20 @@ fn earlier_records_lose_the_tie_for_one_second() {
         (&["! box.local 120 TXT a"], true),
         (&[], false),
     ] {
-        let mut world = World::up(1);
-        world.run(300);
+        let mut bench = Bench::up(1);
+        bench.run(300);
         let mut lines = vec!["? box.local ANY QU"];
         lines.extend_from_slice(theirs);
-        world.sent.clear();
-        let start = world.now;
-        assert_eq!(world.hear_query(&lines), None);
-        world.run(5000);
-        assert_eq!(world.host(), "box", "{theirs:?}");
-        let asks = |sent: &&super::world::Sent| sent.lines()[0] == "? box.local ANY QU";
-        let first = world.sent.iter().find(asks).unwrap();
+        bench.sent.clear();
+        let start = bench.now;
+        assert_eq!(bench.hear_query(&lines), None);
+        bench.run(5000);
+        assert_eq!(bench.host(), "box", "{theirs:?}");
+        let asks = |sent: &&super::bench::Sent| sent.lines()[0] == "? box.local ANY QU";
+        let first = bench.sent.iter().find(asks).unwrap();
         if loses {
             assert_eq!(first.at, start + 1000, "{theirs:?}");
-            assert_eq!(world.sent.iter().filter(asks).count(), 3);
+            assert_eq!(bench.sent.iter().filter(asks).count(), 3);
         } else {
             assert!(first.at < start + 250, "{theirs:?}");
         }
@@ -245,28 +245,28 @@ fn earlier_records_lose_the_tie_for_one_second() {
 /// The peer proposes only the first of our two records. Its records are earlier than ours, so we win and continue to probe.
 #[test]
 fn peer_with_fewer_records_loses_the_tie() {
-    let mut world = World::up(1);
-    world.run(300);
-    world.sent.clear();
-    world.hear_query(&["? box.local ANY QU", "! box.local 120 A 192.0.2.1"]);
-    world.run(240);
-    assert_eq!(world.sent[0].lines()[0], "? box.local ANY QU");
+    let mut bench = Bench::up(1);
+    bench.run(300);
+    bench.sent.clear();
+    bench.hear_query(&["? box.local ANY QU", "! box.local 120 A 192.0.2.1"]);
+    bench.run(240);
+    assert_eq!(bench.sent[0].lines()[0], "? box.local ANY QU");
 }
 
 /// RFC 6762 section 8.1: "If fifteen conflicts occur within any ten-second period, then the host MUST wait at least five seconds
 /// before each successive additional probe attempt".
 #[test]
 fn fifteen_conflicts_delay_probes_by_five_seconds() {
-    let mut world = World::up(1);
+    let mut bench = Bench::up(1);
     let mut conflicts = Vec::new();
-    while world.now < 60_000 && conflicts.len() < 20 {
-        world.run(1);
-        let question = format!("? {}.local ANY QU", world.host());
-        if world.all().contains(&question) {
-            conflicts.push(world.now);
-            let taken = format!("= {}.local 120 flush TXT mine", world.host());
-            world.hear_response(&[&taken]);
-            world.sent.clear();
+    while bench.now < 60_000 && conflicts.len() < 20 {
+        bench.run(1);
+        let question = format!("? {}.local ANY QU", bench.host());
+        if bench.all().contains(&question) {
+            conflicts.push(bench.now);
+            let taken = format!("= {}.local 120 flush TXT mine", bench.host());
+            bench.hear_response(&[&taken]);
+            bench.sent.clear();
         }
     }
     assert!(conflicts.len() >= 18, "{conflicts:?}");
@@ -281,13 +281,13 @@ fn fifteen_conflicts_delay_probes_by_five_seconds() {
 /// unsolicited announcements".
 #[test]
 fn names_are_probed_again_when_link_returns() {
-    let mut world = World::serving(1);
-    world.set_link(0, &[]);
-    world.run(5000);
-    assert!(world.sent.is_empty());
-    world.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
-    world.run(5000);
-    let lines = world.all();
+    let mut bench = Bench::serving(1);
+    bench.set_link(0, &[]);
+    bench.run(5000);
+    assert!(bench.sent.is_empty());
+    bench.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
+    bench.run(5000);
+    let lines = bench.all();
     let count = |line: &str| lines.iter().filter(|other| *other == line).count();
     assert_eq!(count("? box.local ANY QU"), 3);
     assert_eq!(count("? a~box._nfs._tcp.local ANY QU"), 3);
@@ -297,11 +297,11 @@ fn names_are_probed_again_when_link_returns() {
 
 #[test]
 fn probe_on_shared_port_asks_for_multicast_answers() {
-    let mut world = World::new(1);
-    let mut link = super::world::link(&["192.0.2.1/24"]);
+    let mut bench = Bench::new(1);
+    let mut link = super::bench::link(&["192.0.2.1/24"]);
     link.shares_port = true;
-    let now = world.instant();
-    world.responder.set_link(now, 0, &link).unwrap();
-    world.run(300);
-    assert_eq!(world.sent[0].lines()[0], "? box.local ANY");
+    let now = bench.instant();
+    bench.responder.set_link(now, 0, &link).unwrap();
+    bench.run(300);
+    assert_eq!(bench.sent[0].lines()[0], "? box.local ANY");
 }

@@ -1,42 +1,42 @@
 //! Further requirements of RFC 6762 and RFC 6763: complete record sets, the cache-flush bit, and the encoding of names and texts.
 
+use super::bench::{ASK_TYPES, Bench, LEGACY, PEER, sorted};
 use super::script::query;
-use super::world::{ASK_TYPES, LEGACY, PEER, World, sorted};
 use crate::engine::mdns::Destination;
 
 /// RFC 6762 section 5: "a Multicast DNS responder MUST also implement a Multicast DNS querier so that it can first verify the
 /// uniqueness of those records before it begins answering queries for them".
 #[test]
 fn name_is_probed_before_queries_are_answered() {
-    let mut world = World::up(1);
-    while world.sent.is_empty() {
-        world.run(10);
+    let mut bench = Bench::up(1);
+    while bench.sent.is_empty() {
+        bench.run(10);
     }
-    assert_eq!(world.all()[0], "? box.local ANY QU");
-    assert!(world.hear(LEGACY, &query(&["? box.local A"])).is_none());
-    world.settle();
-    assert!(world.hear(LEGACY, &query(&["? box.local A"])).is_some());
+    assert_eq!(bench.all()[0], "? box.local ANY QU");
+    assert!(bench.hear(LEGACY, &query(&["? box.local A"])).is_none());
+    bench.settle();
+    assert!(bench.hear(LEGACY, &query(&["? box.local A"])).is_some());
 }
 
 /// RFC 6762 section 6: "A Multicast DNS responder MUST NOT place records from its cache, which have been learned from other
 /// responders on the network, in the Resource Record Sections of outgoing response messages".
 #[test]
 fn records_learned_from_peers_are_not_answered() {
-    let mut world = World::serving(1);
+    let mut bench = Bench::serving(1);
     let others = [
         "= other.local 120 flush A 192.0.2.9",
         "= _nfs._tcp.local 4500 PTR theirs._nfs._tcp.local",
         "= theirs._nfs._tcp.local 120 flush SRV 2049 other.local",
         "= 9.2.0.192.in-addr.arpa 120 flush PTR other.local",
     ];
-    world.hear_response(&others);
+    bench.hear_response(&others);
     let asked = [
         "? other.local ANY",
         "? theirs._nfs._tcp.local SRV",
         "? 9.2.0.192.in-addr.arpa PTR",
         "? _nfs._tcp.local PTR",
     ];
-    let lines = world.answers(&asked);
+    let lines = bench.answers(&asked);
     assert!(lines.iter().any(|line| line.contains("a~box")), "{lines:?}");
     assert!(
         !lines
@@ -49,7 +49,7 @@ fn records_learned_from_peers_are_not_answered() {
 /// RFC 6762 section 6: "Except for these three specific cases, responses MUST NOT be sent via unicast".
 #[test]
 fn multicast_questions_get_multicast_answers() {
-    let mut world = World::serving(1);
+    let mut bench = Bench::serving(1);
     let kinds = [
         "? box.local A",
         "? box.local ANY",
@@ -59,11 +59,11 @@ fn multicast_questions_get_multicast_answers() {
     ];
     for question in kinds {
         for cast in [Destination::Multicast, Destination::Unknown] {
-            world.run(2000);
-            world.sent.clear();
-            assert_eq!(world.hear_on(0, PEER, cast, &query(&[question])), None);
-            world.run(500);
-            assert_eq!(world.sent.len(), 1, "{question}");
+            bench.run(2000);
+            bench.sent.clear();
+            assert_eq!(bench.hear_on(0, PEER, cast, &query(&[question])), None);
+            bench.run(500);
+            assert_eq!(bench.sent.len(), 1, "{question}");
         }
     }
 }
@@ -72,10 +72,10 @@ fn multicast_questions_get_multicast_answers() {
 /// entire RRSet", "The host MUST set the cache-flush bit on all members of the unique RRSet".
 #[test]
 fn unique_record_sets_are_sent_complete_with_flush() {
-    let mut world = World::new(1);
-    world.set_link(0, &["192.0.2.1/24", "192.0.2.5/24", "fe80::1/64"]);
-    world.serve("a box", 2049, &["path=/srv"]);
-    world.settle();
+    let mut bench = Bench::new(1);
+    bench.set_link(0, &["192.0.2.1/24", "192.0.2.5/24", "fe80::1/64"]);
+    bench.serve("a box", 2049, &["path=/srv"]);
+    bench.settle();
     let both = [
         "= box.local 120 flush A 192.0.2.1",
         "= box.local 120 flush A 192.0.2.5",
@@ -83,7 +83,7 @@ fn unique_record_sets_are_sent_complete_with_flush() {
     // A querier that knows one of the two addresses also gets both.
     let known = ["? box.local A", "= box.local 120 A 192.0.2.1"];
     for asked in [&known[..1], &known] {
-        let lines = world.answers(asked);
+        let lines = bench.answers(asked);
         let answers = lines.into_iter().filter(|line| line.starts_with('='));
         assert_eq!(sorted(answers.collect()), both);
     }
@@ -94,7 +94,7 @@ fn unique_record_sets_are_sent_complete_with_flush() {
         ("? box.local SRV", 1),
     ];
     for (question, count) in unique {
-        let lines = world.answers(&[question]);
+        let lines = bench.answers(&[question]);
         let answers: Vec<_> = lines.iter().filter(|line| line.starts_with('=')).collect();
         assert_eq!(answers.len(), count, "{lines:?}");
         assert!(
@@ -107,15 +107,15 @@ fn unique_record_sets_are_sent_complete_with_flush() {
 /// RFC 6762 section 10.2: "The cache-flush bit MUST NOT ever be set in any shared resource record".
 #[test]
 fn shared_records_never_have_the_flush_bit() {
-    let mut world = World::up(1);
-    world.serve("a box", 2049, &["path=/srv"]);
+    let mut bench = Bench::up(1);
+    bench.serve("a box", 2049, &["path=/srv"]);
     // The announcements, then the answers, then the goodbye.
-    world.run(5000);
-    world.hear_query(&["? _nfs._tcp.local PTR", ASK_TYPES]);
-    world.run(2000);
-    world.goodbye();
-    world.run(2000);
-    let lines = world.all();
+    bench.run(5000);
+    bench.hear_query(&["? _nfs._tcp.local PTR", ASK_TYPES]);
+    bench.run(2000);
+    bench.goodbye();
+    bench.run(2000);
+    let lines = bench.all();
     let shared = lines
         .iter()
         .filter(|line| line.starts_with("= _nfs._tcp") || line.starts_with("= _services."));
@@ -129,7 +129,7 @@ fn shared_records_never_have_the_flush_bit() {
 /// unicast responses to UDP ports other than 5353".
 #[test]
 fn legacy_replies_never_have_the_flush_bit() {
-    let mut world = World::serving(1);
+    let mut bench = Bench::serving(1);
     for question in [
         "? box.local ANY",
         "? box.local SRV",
@@ -137,7 +137,7 @@ fn legacy_replies_never_have_the_flush_bit() {
         "? a~box._nfs._tcp.local ANY",
         "? 1.2.0.192.in-addr.arpa PTR",
     ] {
-        let lines = world.reply(LEGACY, &[question]).unwrap();
+        let lines = bench.reply(LEGACY, &[question]).unwrap();
         let records = || lines.iter().filter(|line| !line.starts_with('?'));
         assert!(records().count() > 0, "{lines:?}");
         assert!(!records().any(|line| line.contains("flush")), "{lines:?}");
@@ -148,70 +148,70 @@ fn legacy_replies_never_have_the_flush_bit() {
 /// network stack loops them back to the responder.
 #[test]
 fn looped_back_announcements_suppress_nothing() {
-    let mut world = World::up(1);
+    let mut bench = Bench::up(1);
     let mut heard = 0;
     for _ in 0..1000 {
-        world.run(5);
-        while let Some(sent) = world.sent.get(heard) {
+        bench.run(5);
+        while let Some(sent) = bench.sent.get(heard) {
             let bytes = sent.bytes.clone();
-            world.hear("192.0.2.1:5353", &bytes);
+            bench.hear("192.0.2.1:5353", &bytes);
             heard += 1;
         }
     }
-    let announced = world.announcements();
+    let announced = bench.announcements();
     assert_eq!(announced.len(), 2);
     assert_eq!(announced[1].at, announced[0].at + 1000);
     assert_eq!(announced[1].lines(), announced[0].lines());
     // Looped-back messages do not suppress answers either.
-    world.run(2000);
-    assert!(!world.ask(&["? box.local A"]).is_empty());
+    bench.run(2000);
+    assert!(!bench.ask(&["? box.local A"]).is_empty());
 }
 
 /// After a change of addresses, names are probed for again while queries for them are still answered. The responder must not
 /// answer its own looped-back probes.
 #[test]
 fn looped_back_probes_are_not_answered() {
-    let mut world = World::serving(1);
-    world.run(100_000_000);
-    world.set_link(0, &["192.0.2.1/24", "192.0.2.5/24", "fe80::1/64"]);
+    let mut bench = Bench::serving(1);
+    bench.run(100_000_000);
+    bench.set_link(0, &["192.0.2.1/24", "192.0.2.5/24", "fe80::1/64"]);
     let (mut heard, mut probes) = (0, 0);
     for _ in 0..1000 {
-        world.run(5);
-        while let Some(sent) = world.sent.get(heard) {
+        bench.run(5);
+        while let Some(sent) = bench.sent.get(heard) {
             let bytes = sent.bytes.clone();
             probes += usize::from(sent.lines()[0].starts_with('?'));
             for from in ["192.0.2.1:5353", "[fe80::1]:5353"] {
-                assert_eq!(world.hear(from, &bytes), None);
+                assert_eq!(bench.hear(from, &bytes), None);
             }
             heard += 1;
         }
     }
     // Three probes and two announcements are sent, and no answers to the probes.
-    assert_eq!((probes, heard), (3, 5), "{:?}", world.all());
+    assert_eq!((probes, heard), (3, 5), "{:?}", bench.all());
 }
 
 /// RFC 6762 section 14: "addresses in IPv4 or IPv6 address records in Multicast DNS responses MUST be valid for use on the
 /// interface on which the response is being sent".
 #[test]
 fn sent_addresses_are_valid_on_their_link() {
-    let mut world = World::new(1);
+    let mut bench = Bench::new(1);
     let own = [
         (0, ["192.0.2.1/24", "fe80::1/64"]),
         (3, ["198.51.100.1/24", "2001:db8::1/64"]),
     ];
     for (id, addresses) in own {
-        world.set_link(id, &addresses);
+        bench.set_link(id, &addresses);
     }
-    world.serve("a box", 2049, &["path=/srv"]);
-    world.run(5000);
+    bench.serve("a box", 2049, &["path=/srv"]);
+    bench.run(5000);
     let asked = query(&["? _nfs._tcp.local PTR", "? box.local ANY"]);
-    world.hear_on(0, PEER, Destination::Multicast, &asked);
-    world.hear_on(3, "198.51.100.9:5353", Destination::Multicast, &asked);
-    world.run(5000);
-    world.goodbye();
-    world.run(2000);
+    bench.hear_on(0, PEER, Destination::Multicast, &asked);
+    bench.hear_on(3, "198.51.100.9:5353", Destination::Multicast, &asked);
+    bench.run(5000);
+    bench.goodbye();
+    bench.run(2000);
     let mut count = 0;
-    for sent in &world.sent {
+    for sent in &bench.sent {
         let (_, valid) = own.iter().find(|(id, _)| *id == sent.link).unwrap();
         for line in sent.lines() {
             let words: Vec<&str> = line.split(' ').collect();
@@ -242,22 +242,22 @@ fn sent_addresses_are_valid_on_their_link() {
 #[test]
 fn names_are_sent_as_unmodified_utf8() {
     for name in ["B\u{fc}ro \u{1f5c4}", "with\u{feff}in"] {
-        let mut world = World::up(1);
-        world.serve(name, 2049, &["path=/srv"]);
-        world.settle();
-        world.hear_query(&["? _nfs._tcp.local PTR"]);
-        world.run(1000);
+        let mut bench = Bench::up(1);
+        bench.serve(name, 2049, &["path=/srv"]);
+        bench.settle();
+        bench.hear_query(&["? _nfs._tcp.local PTR"]);
+        bench.run(1000);
         let mut label = vec![name.len() as u8];
         label.extend_from_slice(name.as_bytes());
-        let bytes = &world.sent[0].bytes;
+        let bytes = &bench.sent[0].bytes;
         let found = bytes.windows(label.len()).filter(|part| *part == label);
         assert_eq!(found.count(), 1, "{name}");
         let name = name.replace(' ', "~");
         let asked = |name: &str| format!("? {name}._nfs._tcp.local SRV");
-        assert_eq!(world.answers(&[&asked(&name)]).len(), 3);
+        assert_eq!(bench.answers(&[&asked(&name)]).len(), 3);
         let without = name.replace('\u{feff}', "");
         if without != name {
-            assert!(world.answers(&[&asked(&without)]).is_empty());
+            assert!(bench.answers(&[&asked(&without)]).is_empty());
         }
     }
 }
@@ -266,9 +266,9 @@ fn names_are_sent_as_unmodified_utf8() {
 #[test]
 fn txt_strings_are_sent_unmodified() {
     let texts = ["path=/srv", "empty=", "none", "quoted=\"a\"", "a==b"];
-    let mut world = World::up(1);
-    world.serve("a box", 2049, &texts);
-    world.settle();
+    let mut bench = Bench::up(1);
+    bench.serve("a box", 2049, &texts);
+    bench.settle();
     let expect = format!("= a~box._nfs._tcp.local 4500 flush TXT {}", texts.join(" "));
-    assert_eq!(world.answers(&["? a~box._nfs._tcp.local TXT"]), [expect]);
+    assert_eq!(bench.answers(&["? a~box._nfs._tcp.local TXT"]), [expect]);
 }

@@ -56,28 +56,28 @@ fn every_kind_of_job_reports_its_result() {
 #[test]
 fn syncs_pop_in_order_and_reads_at_once() {
     let mut workers = Workers::<u32>::new().unwrap();
-    let outcome = Outcome {
+    let outcome = Completion {
         result: Ok(()),
         stored: 0,
         took: Duration::default(),
     };
     let read = Work::Read { offset: 0, len: 1 };
     for (number, work) in (0..).zip([Work::Sync, Work::SyncSystem, read, Work::Sync]) {
-        let job = Job {
+        let job = Queued {
             number,
             work,
             file: -1,
             tag: 0,
-            phase: Phase::Ended(outcome),
+            phase: Progress::Ended(outcome),
         };
         workers.jobs.push(job).unwrap();
     }
-    workers.jobs[0].phase = Phase::Waits;
+    workers.jobs[0].phase = Progress::Waits;
     let pop = |workers: &mut Workers<u32>| workers.pop_ended().map(|ended| ended.number);
     assert_eq!(pop(&mut workers), Some(2));
     assert_eq!(pop(&mut workers), None);
     assert_eq!(workers.last_sync(), Some(3));
-    workers.jobs[0].phase = Phase::Ended(outcome);
+    workers.jobs[0].phase = Progress::Ended(outcome);
     let rest = core::iter::from_fn(|| pop(&mut workers)).collect::<Vec<_>>();
     assert_eq!(rest, [0, 1, 3]);
 }

@@ -62,7 +62,7 @@ fn sample_image_is_read_completely() {
         assert_eq!(moved, [".", ".."]);
         for (path, kind, mode, size) in [
             ("", ObjectType::Directory, 0o755, 2048),
-            ("Hello World", ObjectType::Regular, 0o644, 5),
+            ("Hello Bench", ObjectType::Regular, 0o644, 5),
             ("link", ObjectType::SymbolicLink, 0o777, 8),
             ("sub", ObjectType::Directory, 0o711, 2048),
             ("sub/.", ObjectType::Directory, 0o711, 2048),
@@ -100,9 +100,9 @@ fn sample_image_is_read_completely() {
         assert_eq!(image.run(0, entry), Err(FsError::Invalid));
         for (path, error) in [
             ("none", FsError::NoEntry),
-            ("Hello World/x", FsError::NotDirectory),
+            ("Hello Bench/x", FsError::NotDirectory),
             ("link/file", FsError::NotDirectory),
-            ("hello world", FsError::NoEntry),
+            ("hello bench", FsError::NoEntry),
         ] {
             assert_eq!(walk(image, path, entry), Err(error), "{path}");
         }
@@ -363,7 +363,7 @@ fn several_images_share_one_window() {
     inside(&first, |image, entry| {
         walk(image, "sub/file", entry).unwrap();
         let layout = image.layout();
-        image.turn_to(Counted::new(second.0.leak()), layout);
+        image.switch_to(Counted::new(second.0.leak()), layout);
         walk(image, "sub", entry).unwrap();
         assert_eq!(entry.attr(7).mode, 0o500);
     });

@@ -1,7 +1,7 @@
 //! Queries: when they are sent, and their contents.
 
 use super::super::{Goal, Limits};
-use super::world::{PEER, Say, World, answer, is_query, query};
+use super::bench::{Bench, PEER, Say, answer, is_query, query};
 use crate::engine::mdns::{Destination, MESSAGE_BYTES};
 use crate::wire::dns::{CLASS_IN, TOP_BIT, flag, kind};
 
@@ -12,10 +12,10 @@ const A: &str = "a._http._tcp.local";
 /// successive queries MUST increase by at least a factor of two"
 #[test]
 fn query_interval_doubles_up_to_one_hour() {
-    let mut world = World::new();
-    let start = world.ms;
-    world.look_up(Goal::Services, HTTP).wait(24 * 3_600_000);
-    let at = world.query_times(start, HTTP, kind::PTR);
+    let mut bench = Bench::new();
+    let start = bench.ms;
+    bench.look_up(Goal::Services, HTTP).wait(24 * 3_600_000);
+    let at = bench.query_times(start, HTTP, kind::PTR);
     assert!((20..=120).contains(&at[0]), "{at:?}");
     let gaps: Vec<_> = at
         .windows(2)
@@ -29,25 +29,25 @@ fn query_interval_doubles_up_to_one_hour() {
     );
     assert!(at.len() < 36);
     // The browser woke up only for these queries and for `AllForNow`.
-    assert_eq!((world.idle_count, world.events.len()), (0, 1));
+    assert_eq!((bench.idle_count, bench.events.len()), (0, 1));
 }
 
 /// RFC 6762 sections 3 and 4: queries for any name are multicast; a `Transmit` has no destination address.
 #[test]
 fn queries_for_any_name_are_multicast() {
-    let mut world = World::new();
+    let mut bench = Bench::new();
     let names = [
         "h.local",
         "9.0.254.169.in-addr.arpa",
         "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.e.f.ip6.arpa",
     ];
-    world.look_up(Goal::Host, names[0]);
-    world
+    bench.look_up(Goal::Host, names[0]);
+    bench
         .look_up(Goal::Address, names[1])
         .look_up(Goal::Address, names[2]);
-    world.wait(10_000);
+    bench.wait(10_000);
     let asked = |name: &&str| {
-        world
+        bench
             .sent
             .iter()
             .any(|sent| sent.asks.iter().any(|ask| ask.0 == **name))
@@ -58,16 +58,16 @@ fn queries_for_any_name_are_multicast() {
 /// RFC 6762 section 5.2: "SHOULD also delay the first query of the series by a randomly chosen amount in the range 20-120 ms"
 #[test]
 fn first_query_is_delayed_randomly() {
-    let mut world = World::new();
+    let mut bench = Bench::new();
     let mut delays = std::collections::HashSet::new();
     for count in 0..40 {
         let name = format!("_x{count}._tcp.local");
-        let start = world.ms;
-        world.look_up(Goal::Services, &name).wait(500);
-        let at = world.query_times(start, &name, kind::PTR);
+        let start = bench.ms;
+        bench.look_up(Goal::Services, &name).wait(500);
+        let at = bench.query_times(start, &name, kind::PTR);
         assert!(at.len() == 1 && (20..=120).contains(&at[0]), "{at:?}");
         delays.insert(at[0]);
-        world.forget(&name);
+        bench.forget(&name);
     }
     assert!(delays.len() > 15, "{delays:?}");
 }
@@ -75,17 +75,17 @@ fn first_query_is_delayed_randomly() {
 /// RFC 6762 section 5.4: "the first query in the series ... SHOULD be sent as a QU question"
 #[test]
 fn first_query_requests_unicast_response() {
-    let mut world = World::new();
-    world.look_up(Goal::Services, HTTP).wait(10_000);
-    let unicast: Vec<_> = world.sent.iter().map(|sent| sent.asks[0].2).collect();
+    let mut bench = Bench::new();
+    bench.look_up(Goal::Services, HTTP).wait(10_000);
+    let unicast: Vec<_> = bench.sent.iter().map(|sent| sent.asks[0].2).collect();
     assert_eq!(unicast, [true, false, false, false]);
     // If another process shares port 5353, it might receive the unicast response.
-    let mut world = World::new();
-    world.links[0].shares_port = true;
-    world.notify_link_change(0);
-    world.look_up(Goal::Services, HTTP).wait(10_000);
-    assert!(world.sent.iter().all(|sent| !sent.asks[0].2));
-    assert_eq!(world.sent.len(), 4);
+    let mut bench = Bench::new();
+    bench.links[0].shares_port = true;
+    bench.notify_link_change(0);
+    bench.look_up(Goal::Services, HTTP).wait(10_000);
+    assert!(bench.sent.iter().all(|sent| !sent.asks[0].2));
+    assert_eq!(bench.sent.len(), 4);
 }
 
 /// RFC 6762 section 18.2: "In query messages the QR bit MUST be zero."
@@ -99,29 +99,29 @@ fn first_query_requests_unicast_response() {
 /// RFC 6762 section 18.11: "the Response Code MUST be zero on transmission"
 #[test]
 fn query_header_flags_are_zero() {
-    let mut world = World::new();
-    world.look_up(Goal::Services, HTTP).wait(200);
+    let mut bench = Bench::new();
+    bench.look_up(Goal::Services, HTTP).wait(200);
     for count in 0..200 {
         let name = format!("a service whose name is long {count}.{HTTP}");
-        world.receive(answer().ptr(HTTP, 4500, &name));
+        bench.receive(answer().ptr(HTTP, 4500, &name));
     }
-    world.wait(60_000);
+    bench.wait(60_000);
     assert!(
-        world
+        bench
             .sent
             .iter()
             .any(|sent| sent.flags & flag::TRUNCATED != 0)
     );
-    assert!(world.sent.iter().all(|sent| is_query(sent.flags)));
+    assert!(bench.sent.iter().all(|sent| is_query(sent.flags)));
 }
 
 /// RFC 6762 section 5.2: "the querier MUST implement Known-Answer Suppression"
 #[test]
 fn query_lists_known_answers() {
-    let mut world = World::browsing(HTTP);
-    world.receive(answer().service(A, "h.local", 120));
-    world.wait(1000);
-    let sent = world.sent.last().unwrap().clone();
+    let mut bench = Bench::browsing(HTTP);
+    bench.receive(answer().service(A, "h.local", 120));
+    bench.wait(1000);
+    let sent = bench.sent.last().unwrap().clone();
     assert_eq!(sent.asks, [(HTTP.into(), kind::PTR, false)]);
     let [(name, kind, class, ttl)] = &sent.knows[..] else {
         panic!("{sent:?}");
@@ -136,31 +136,31 @@ fn query_lists_known_answers() {
 /// message."
 #[test]
 fn known_answers_have_no_cache_flush_bit() {
-    let mut world = World::new();
+    let mut bench = Bench::new();
     let reverse = "9.2.0.192.in-addr.arpa";
-    world.look_up(Goal::Address, reverse);
-    world.receive(answer().record(
+    bench.look_up(Goal::Address, reverse);
+    bench.receive(answer().record(
         1,
-        &super::world::wire(reverse),
+        &super::bench::wire(reverse),
         kind::PTR,
-        super::world::FLUSH,
+        super::bench::FLUSH,
         120,
-        &super::world::wire("h.local"),
+        &super::bench::wire("h.local"),
     ));
-    world.wait(300);
-    assert_eq!(world.sent[0].knows[0].2, CLASS_IN);
+    bench.wait(300);
+    assert_eq!(bench.sent[0].knows[0].2, CLASS_IN);
 }
 
 /// RFC 6762 section 7.1: "A Multicast DNS querier SHOULD NOT include resource records in the Known-Answer list whose remaining
 /// TTL is less than half of their original TTL."
 #[test]
 fn known_answer_needs_half_its_ttl() {
-    let mut world = World::new();
-    let start = world.ms;
-    world.look_up(Goal::Services, HTTP).wait(300);
-    world.receive(answer().ptr(HTTP, 20, A));
-    world.wait(15_700);
-    for sent in world
+    let mut bench = Bench::new();
+    let start = bench.ms;
+    bench.look_up(Goal::Services, HTTP).wait(300);
+    bench.receive(answer().ptr(HTTP, 20, A));
+    bench.wait(15_700);
+    for sent in bench
         .sent
         .iter()
         .filter(|sent| sent.asks_for(HTTP, kind::PTR))
@@ -178,7 +178,7 @@ fn known_answer_needs_half_its_ttl() {
 /// RFC 6762 section 7.2: "It MUST immediately follow the packet with another query packet containing no questions and as many more Known-Answer records as will fit."
 #[test]
 fn further_known_answers_follow_immediately() {
-    let mut world = World::browsing(HTTP);
+    let mut bench = Bench::browsing(HTTP);
     let names: Vec<_> = (0..90)
         .map(|count| format!("some service with a name of its own {count}.{HTTP}"))
         .collect();
@@ -186,17 +186,17 @@ fn further_known_answers_follow_immediately() {
         let say = some
             .iter()
             .fold(answer(), |say, name| say.ptr(HTTP, 4500, name));
-        world.receive(say);
+        bench.receive(say);
     }
-    world.sent.clear();
-    world.wait(1200);
-    let at = world
+    bench.sent.clear();
+    bench.wait(1200);
+    let at = bench
         .sent
         .iter()
         .position(|sent| sent.asks_for(HTTP, kind::PTR))
         .unwrap();
-    let ms = world.sent[at].ms;
-    let burst: Vec<_> = world.sent[at..]
+    let ms = bench.sent[at].ms;
+    let burst: Vec<_> = bench.sent[at..]
         .iter()
         .filter(|sent| sent.ms == ms)
         .collect();
@@ -215,12 +215,12 @@ fn further_known_answers_follow_immediately() {
 /// Multicast DNS queries."
 #[test]
 fn known_answers_of_others_are_not_cached() {
-    let mut world = World::new();
-    world.look_up(Goal::Services, HTTP);
-    world.receive(query().asks(HTTP, kind::PTR, CLASS_IN).ptr(HTTP, 4500, A));
-    world.wait(5000);
-    assert_eq!(world.browser.weight().0, 0);
-    assert!(!world.has_service("a._http"));
+    let mut bench = Bench::new();
+    bench.look_up(Goal::Services, HTTP);
+    bench.receive(query().asks(HTTP, kind::PTR, CLASS_IN).ptr(HTTP, 4500, A));
+    bench.wait(5000);
+    assert_eq!(bench.browser.weight().0, 0);
+    assert!(!bench.has_service("a._http"));
 }
 
 /// RFC 6762 section 7.3: "it sees another host on the network send a QM query containing the same question ... it should treat
@@ -255,11 +255,11 @@ fn question_of_other_host_suppresses_ours() {
         (ask(), "192.0.2.1:5353", Multicast, false),
     ];
     for (number, (say, from, cast, counts)) in rounds.into_iter().enumerate() {
-        let mut world = World::browsing(HTTP);
-        world.receive(answer().service(A, "h.local", 4500));
-        let start = world.ms;
-        world.wait(500).receive_from(from, cast, &say.0).wait(3000);
-        let at = world.query_times(start, HTTP, kind::PTR);
+        let mut bench = Bench::browsing(HTTP);
+        bench.receive(answer().service(A, "h.local", 4500));
+        let start = bench.ms;
+        bench.wait(500).receive_from(from, cast, &say.0).wait(3000);
+        let at = bench.query_times(start, HTTP, kind::PTR);
         // If the other host's query counts as ours, our next query follows it by two seconds. Otherwise our next query follows our
         // first one by one second.
         let first = at.first().copied().unwrap_or(u64::MAX);
@@ -270,13 +270,13 @@ fn question_of_other_host_suppresses_ours() {
 
 #[test]
 fn due_questions_share_one_message() {
-    let mut world = World::new();
+    let mut bench = Bench::new();
     for count in 0..12 {
-        world.look_up(Goal::Services, &format!("_x{count}._tcp.local"));
+        bench.look_up(Goal::Services, &format!("_x{count}._tcp.local"));
     }
-    world.wait(300);
-    assert_eq!(world.sent.len(), 1);
-    assert_eq!(world.sent[0].asks.len(), 12);
+    bench.wait(300);
+    assert_eq!(bench.sent.len(), 1);
+    assert_eq!(bench.sent[0].asks.len(), 12);
 }
 
 /// RFC 6762 section 17: "A Multicast DNS packet larger than the interface MTU, which is sent using fragments, MUST NOT contain
@@ -284,69 +284,69 @@ fn due_questions_share_one_message() {
 /// RFC 6762 section 17: "a Multicast DNS packet, including IP and UDP headers, MUST NOT exceed 9000 bytes"
 #[test]
 fn queries_stay_below_mtu() {
-    let mut world = World::new();
-    world.links[0].mtu = 600;
-    world.notify_link_change(0);
-    world.look_up(Goal::Services, HTTP).wait(300);
+    let mut bench = Bench::new();
+    bench.links[0].mtu = 600;
+    bench.notify_link_change(0);
+    bench.look_up(Goal::Services, HTTP).wait(300);
     for count in 0..40 {
-        world.receive(answer().ptr(HTTP, 4500, &format!("instance number {count}.{HTTP}")));
+        bench.receive(answer().ptr(HTTP, 4500, &format!("instance number {count}.{HTTP}")));
     }
-    world.sent.clear();
-    world.wait(400);
-    let asked: usize = world.sent.iter().map(|sent| sent.asks.len()).sum();
+    bench.sent.clear();
+    bench.wait(400);
+    let asked: usize = bench.sent.iter().map(|sent| sent.asks.len()).sum();
     assert_eq!(asked, 80);
-    assert!(world.sent.len() > 2 && world.sent.iter().all(|sent| sent.len <= 552));
+    assert!(bench.sent.len() > 2 && bench.sent.iter().all(|sent| sent.len <= 552));
 }
 
 #[test]
 fn only_links_that_are_up_are_queried() {
-    let mut world = World::new();
-    world.look_up(Goal::Services, HTTP).wait(10_000);
-    let start = world.ms;
-    world.up(3);
-    world.wait(10_000);
-    let on = |world: &World, link| -> Vec<u64> {
-        let sent = world
+    let mut bench = Bench::new();
+    bench.look_up(Goal::Services, HTTP).wait(10_000);
+    let start = bench.ms;
+    bench.up(3);
+    bench.wait(10_000);
+    let on = |bench: &Bench, link| -> Vec<u64> {
+        let sent = bench
             .sent
             .iter()
             .filter(|sent| sent.link == link && sent.ms >= start);
         sent.map(|sent| sent.ms - start).collect()
     };
-    assert_eq!(on(&world, 3).len(), 4);
-    world.down(3);
-    world.wait(100_000);
-    assert_eq!(on(&world, 3).len(), 4);
+    assert_eq!(on(&bench, 3).len(), 4);
+    bench.down(3);
+    bench.wait(100_000);
+    assert_eq!(on(&bench, 3).len(), 4);
     // A changed link restarts its questions.
-    world.sent.clear();
-    world.notify_link_change(0);
-    world.wait(2000);
-    assert_eq!(world.sent.len(), 2);
+    bench.sent.clear();
+    bench.notify_link_change(0);
+    bench.wait(2000);
+    assert_eq!(bench.sent.len(), 2);
 }
 
 #[test]
 fn stopped_lookup_stops_queries() {
-    let mut world = World::browsing(HTTP);
-    world.receive(answer().service(A, "h.local", 120));
-    world.wait(1000);
-    world.forget(HTTP);
-    world.sent.clear();
-    world.wait(1_000_000);
-    assert_eq!(world.sent, []);
-    assert_eq!(world.idle_count, 0);
+    let mut bench = Bench::browsing(HTTP);
+    bench.receive(answer().service(A, "h.local", 120));
+    bench.wait(1000);
+    bench.forget(HTTP);
+    bench.sent.clear();
+    bench.wait(1_000_000);
+    assert_eq!(bench.sent, []);
+    assert_eq!(bench.idle_count, 0);
 }
 
 #[test]
 fn full_question_table_drops_questions() {
-    let mut world = World::with_limits(&Limits {
+    let mut bench = Bench::with_limits(&Limits {
         questions: 8,
         ..Limits::DEFAULT
     });
-    world.look_up(Goal::Services, HTTP).wait(300);
+    bench.look_up(Goal::Services, HTTP).wait(300);
     for count in 0..100 {
-        world.receive(answer().ptr(HTTP, 4500, &format!("i{count}.{HTTP}")));
+        bench.receive(answer().ptr(HTTP, 4500, &format!("i{count}.{HTTP}")));
     }
-    world.wait(60_000);
-    let all: std::collections::HashSet<_> = world
+    bench.wait(60_000);
+    let all: std::collections::HashSet<_> = bench
         .sent
         .iter()
         .flat_map(|sent| sent.asks.iter().map(|ask| (&ask.0, ask.1)))

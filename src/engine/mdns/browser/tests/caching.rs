@@ -1,7 +1,7 @@
 //! The cache: which records it keeps, and for how long.
 
 use super::super::Goal;
-use super::world::{FLUSH, PEER, PEER_V6, World, answer, query, wire};
+use super::bench::{Bench, FLUSH, PEER, PEER_V6, answer, query, wire};
 use crate::engine::mdns::Destination;
 use crate::wire::dns::{CLASS_IN, kind};
 
@@ -10,21 +10,21 @@ const A: &str = "a._http._tcp.local";
 const HOST: &str = "h.local";
 
 /// Returns a browser that has just received a service. All its records have this TTL (seconds).
-fn settled(ttl: u32) -> World {
-    let mut world = World::browsing(HTTP);
-    world.receive(answer().service(A, HOST, ttl));
-    world
+fn settled(ttl: u32) -> Bench {
+    let mut bench = Bench::browsing(HTTP);
+    bench.receive(answer().service(A, HOST, ttl));
+    bench
 }
 
 /// RFC 6762 section 5.2: "The querier should plan to issue a query at 80% of the record lifetime, and then if no answer is
 /// received, at 85%, 90%, and 95%"
 #[test]
 fn wanted_record_is_refreshed_before_expiry() {
-    let mut world = settled(1000);
-    let start = world.ms;
-    world.wait(1_001_000);
+    let mut bench = settled(1000);
+    let start = bench.ms;
+    bench.wait(1_001_000);
     for (name, kind) in [(A, kind::SRV), (A, kind::TXT), (HOST, kind::A)] {
-        let at = world.query_times(start, name, kind);
+        let at = bench.query_times(start, name, kind);
         for (at, percent) in at.iter().zip([80, 85, 90, 95]) {
             let from = percent * 10_000;
             assert!((from..=from + 20_000).contains(at), "{name}: {at}");
@@ -32,35 +32,35 @@ fn wanted_record_is_refreshed_before_expiry() {
         assert!(at.len() >= 4, "{at:?}");
     }
     // Records that one host sent at the same time are refreshed in one message.
-    let of = |kind| world.query_times(start, if kind == kind::A { HOST } else { A }, kind)[0];
+    let of = |kind| bench.query_times(start, if kind == kind::A { HOST } else { A }, kind)[0];
     assert_eq!((of(kind::SRV), of(kind::TXT)), (of(kind::A), of(kind::A)));
-    assert!(!world.has_service(A));
+    assert!(!bench.has_service(A));
 }
 
 /// RFC 6762 section 5.2: "A Multicast DNS querier MUST NOT perform this cache maintenance for records for which it has no local
 /// clients with an active interest."
 #[test]
 fn unwanted_record_is_never_queried() {
-    let mut world = World::new();
-    world.receive(answer().service(A, HOST, 120));
-    world.wait(200_000);
-    assert_eq!((world.sent.len(), world.events.len()), (0, 0));
+    let mut bench = Bench::new();
+    bench.receive(answer().service(A, HOST, 120));
+    bench.wait(200_000);
+    assert_eq!((bench.sent.len(), bench.events.len()), (0, 0));
     // The browser wakes up for at most one pass over the new records.
-    assert!(world.idle_count <= 1);
+    assert!(bench.idle_count <= 1);
 }
 
 #[test]
 fn refresh_response_keeps_service() {
-    let mut world = settled(100);
+    let mut bench = settled(100);
     for _ in 0..10 {
-        world.wait(81_900);
-        let asked = world.sent.last().unwrap();
+        bench.wait(81_900);
+        let asked = bench.sent.last().unwrap();
         assert!(asked.asks_for(A, kind::SRV) && asked.asks_for(HOST, kind::A));
-        world.receive(answer().service(A, HOST, 100));
+        bench.receive(answer().service(A, HOST, 100));
     }
-    assert!(world.has_service(A));
+    assert!(bench.has_service(A));
     assert_eq!(
-        world
+        bench
             .events
             .iter()
             .filter(|line| !line.1.starts_with("AllForNow"))
@@ -73,70 +73,70 @@ fn refresh_response_keeps_service() {
 /// record from the cache, but instead record a TTL of 1 and then delete the record one second later."
 #[test]
 fn goodbye_removes_service_after_one_second() {
-    let mut world = settled(4500);
-    world.wait(5000);
-    world.lines();
-    let start = world.ms;
-    world.receive(answer().ptr(HTTP, 0, A));
-    world.wait(999);
-    assert_eq!(world.lines(), [""; 0]);
-    world.wait(2);
-    assert_eq!(world.events, [(start + 1000, format!("Removed 0 {A}"))]);
+    let mut bench = settled(4500);
+    bench.wait(5000);
+    bench.lines();
+    let start = bench.ms;
+    bench.receive(answer().ptr(HTTP, 0, A));
+    bench.wait(999);
+    assert_eq!(bench.lines(), [""; 0]);
+    bench.wait(2);
+    assert_eq!(bench.events, [(start + 1000, format!("Removed 0 {A}"))]);
     // Another host has the record, too, and sends it within a second: the service stays.
-    let mut world = settled(4500);
-    world.wait(5000);
-    world.lines();
-    world.receive(answer().ptr(HTTP, 0, A)).wait(500);
-    world.receive(answer().ptr(HTTP, 4500, A)).wait(10_000);
-    assert_eq!(world.lines(), [""; 0]);
+    let mut bench = settled(4500);
+    bench.wait(5000);
+    bench.lines();
+    bench.receive(answer().ptr(HTTP, 0, A)).wait(500);
+    bench.receive(answer().ptr(HTTP, 4500, A)).wait(10_000);
+    assert_eq!(bench.lines(), [""; 0]);
 }
 
 #[test]
 fn goodbye_of_unknown_record_is_ignored() {
-    let mut world = World::new();
-    world.receive(answer().ptr(HTTP, 0, A).srv(A, 0, 80, HOST));
-    assert_eq!(world.browser.weight(), (0, 0));
+    let mut bench = Bench::new();
+    bench.receive(answer().ptr(HTTP, 0, A).srv(A, 0, 80, HOST));
+    assert_eq!(bench.browser.weight(), (0, 0));
 }
 
 /// RFC 6762 section 10.2: "all cached resource records with the same name, rrtype, and rrclass that were received more than one
 /// second ago are declared invalid, and marked to expire from the cache in one second."
 #[test]
 fn cache_flush_spares_records_under_one_second_old() {
-    let mut world = World::new();
-    world.look_up(Goal::Host, HOST);
+    let mut bench = Bench::new();
+    bench.look_up(Goal::Host, HOST);
     let say = |last: u8| answer().a(HOST, 120, [192, 0, 2, last]);
-    world.receive(say(1)).wait(500);
+    bench.receive(say(1)).wait(500);
     // The second record arrives less than one second after the first: both stay valid.
-    world.receive(say(2)).wait(5000);
-    assert_eq!(world.browser.weight().0, 2);
-    world.receive(say(3)).wait(900);
-    assert_eq!(world.browser.weight().0, 3);
-    world.wait(200);
-    assert_eq!(world.browser.weight().0, 1);
+    bench.receive(say(2)).wait(5000);
+    assert_eq!(bench.browser.weight().0, 2);
+    bench.receive(say(3)).wait(900);
+    assert_eq!(bench.browser.weight().0, 3);
+    bench.wait(200);
+    assert_eq!(bench.browser.weight().0, 1);
     // Records of one message never flush each other.
-    world
+    bench
         .receive(say(4).a(HOST, 120, [192, 0, 2, 5]))
         .wait(5000);
-    assert_eq!(world.browser.weight().0, 2);
-    world
+    assert_eq!(bench.browser.weight().0, 2);
+    bench
         .receive(say(4).a(HOST, 120, [192, 0, 2, 5]))
         .wait(5000);
-    assert_eq!(world.browser.weight().0, 2);
+    assert_eq!(bench.browser.weight().0, 2);
 }
 
 #[test]
 fn cache_flush_spares_other_links() {
-    let mut world = World::new();
-    world.up(1);
-    world.look_up(Goal::Host, HOST);
+    let mut bench = Bench::new();
+    bench.up(1);
+    bench.look_up(Goal::Host, HOST);
     let say = |last: u8| answer().a(HOST, 120, [192, 0, 2, last]);
-    world.receive(say(1));
-    world.receive_via(1, PEER, &say(2)).wait(3000);
-    assert_eq!(world.browser.weight().0, 2);
-    world.receive_via(1, PEER, &say(3)).wait(3000);
-    assert_eq!(world.browser.weight().0, 2);
+    bench.receive(say(1));
+    bench.receive_via(1, PEER, &say(2)).wait(3000);
+    assert_eq!(bench.browser.weight().0, 2);
+    bench.receive_via(1, PEER, &say(3)).wait(3000);
+    assert_eq!(bench.browser.weight().0, 2);
     assert_eq!(
-        world.lines(),
+        bench.lines(),
         [
             "Found 0 h.local h.local 192.0.2.1",
             "Found 1 h.local h.local 192.0.2.2",
@@ -149,13 +149,13 @@ fn cache_flush_spares_other_links() {
 /// If a host sets the bit in its PTR record, the PTR records of other hosts stay.
 #[test]
 fn cache_flush_bit_spares_shared_records() {
-    let mut world = settled(4500);
-    world.wait(5000);
+    let mut bench = settled(4500);
+    bench.wait(5000);
     let b = wire("b._http._tcp.local");
-    world
+    bench
         .receive(answer().record(1, &wire(HTTP), kind::PTR, FLUSH, 4500, &b))
         .wait(5000);
-    assert!(world.has_service(A) && world.has_service("b._http"));
+    assert!(bench.has_service(A) && bench.has_service("b._http"));
 }
 
 /// RFC 6762 section 10.5: "If a host sees queries, for which a record in its cache would be expected to be given as an answer in a
@@ -185,41 +185,41 @@ fn record_that_stays_away_is_queried_and_expires() {
         ([known(), known()], 1000, None, false),
     ];
     for (number, (questions, apart, reply, expires)) in rounds.into_iter().enumerate() {
-        let mut world = settled(4500);
-        world.wait(20_000);
-        let start = world.ms;
+        let mut bench = settled(4500);
+        bench.wait(20_000);
+        let start = bench.ms;
         let mut at = 0;
         for (question, time) in questions.into_iter().zip([0, apart]) {
             if let Some(reply) = reply.filter(|reply| (at..time).contains(reply)) {
-                world
+                bench
                     .wait(reply - at)
                     .receive(answer().service(A, HOST, 4500));
                 at = reply;
             }
-            world.wait(time - at).receive(question);
+            bench.wait(time - at).receive(question);
             at = time;
         }
         if let Some(reply) = reply.filter(|reply| *reply > at) {
-            world
+            bench
                 .wait(reply - at)
                 .receive(answer().service(A, HOST, 4500));
             at = reply;
         }
         let end = apart + 10_100;
-        world.wait(apart + 9900 - at);
-        assert!(world.has_service(A));
-        let asked = world.query_times(start, A, kind::SRV);
+        bench.wait(apart + 9900 - at);
+        assert!(bench.has_service(A));
+        let asked = bench.query_times(start, A, kind::SRV);
         let is_queried = expires || reply.is_some_and(|reply| reply > apart + 1000);
         assert_eq!(!asked.is_empty(), is_queried, "{number}: {asked:?}");
         if is_queried {
             assert_eq!(asked.len(), 2, "{number}: {asked:?}");
-            assert!(world.query_times(start, HTTP, kind::PTR).len() >= 2);
+            assert!(bench.query_times(start, HTTP, kind::PTR).len() >= 2);
             // Records being reconfirmed are not sent as known answers.
-            let asked = world.sent.iter().filter(|sent| sent.ms >= start);
+            let asked = bench.sent.iter().filter(|sent| sent.ms >= start);
             assert!(asked.clone().all(|sent| sent.knows.is_empty()));
         }
-        world.wait(end - apart - 9900);
-        assert_eq!(world.has_service(A), !expires, "{number}");
+        bench.wait(end - apart - 9900);
+        assert_eq!(bench.has_service(A), !expires, "{number}");
     }
 }
 
@@ -227,13 +227,13 @@ fn record_that_stays_away_is_queried_and_expires() {
 /// source UDP port is not 5353."
 #[test]
 fn response_from_wrong_port_is_ignored() {
-    let mut world = World::browsing(HTTP);
+    let mut bench = Bench::browsing(HTTP);
     for port in [0, 53, 5352, 5354, 65535] {
         let from = format!("192.0.2.9:{port}");
-        world.receive_via(0, &from, &answer().service(A, HOST, 120));
+        bench.receive_via(0, &from, &answer().service(A, HOST, 120));
     }
-    assert_eq!(world.browser.weight().0, 0);
-    assert!(world.wait(100).lines().is_empty());
+    assert_eq!(bench.browser.weight().0, 0);
+    assert!(bench.wait(100).lines().is_empty());
 }
 
 /// RFC 6762 section 6: "A Multicast DNS querier MUST only accept unicast responses if they answer a recently sent query (e.g.,
@@ -244,26 +244,26 @@ fn unicast_response_needs_recent_qu_question() {
     let say = answer().service(A, HOST, 120).0;
     let other = answer().service("a._ipp._tcp.local", HOST, 120).0;
     // A unicast response is ignored before the query for its records, and accepted after it.
-    let mut world = World::new();
-    world.receive_from(PEER, Destination::Unicast, &say);
-    assert_eq!(world.browser.weight().0, 0);
-    world.look_up(Goal::Services, HTTP).wait(300);
-    world.receive_from(PEER, Destination::Unicast, &other);
-    assert_eq!(world.browser.weight().0, 0);
-    world.receive_from(PEER, Destination::Unicast, &say);
-    assert_eq!(world.browser.weight().0, 5);
+    let mut bench = Bench::new();
+    bench.receive_from(PEER, Destination::Unicast, &say);
+    assert_eq!(bench.browser.weight().0, 0);
+    bench.look_up(Goal::Services, HTTP).wait(300);
+    bench.receive_from(PEER, Destination::Unicast, &other);
+    assert_eq!(bench.browser.weight().0, 0);
+    bench.receive_from(PEER, Destination::Unicast, &say);
+    assert_eq!(bench.browser.weight().0, 5);
     // A unicast response more than 2 s after the query is ignored.
-    let mut world = World::new();
-    world.look_up(Goal::Services, HTTP).wait(2200);
-    world.receive_from(PEER, Destination::Unicast, &say);
-    assert_eq!(world.browser.weight().0, 0);
+    let mut bench = Bench::new();
+    bench.look_up(Goal::Services, HTTP).wait(2200);
+    bench.receive_from(PEER, Destination::Unicast, &say);
+    assert_eq!(bench.browser.weight().0, 0);
     // A unicast response to a query without the unicast-response bit is ignored.
-    let mut world = World::new();
-    world.links[0].shares_port = true;
-    world.notify_link_change(0);
-    world.look_up(Goal::Services, HTTP).wait(300);
-    world.receive_from(PEER, Destination::Unicast, &say);
-    assert_eq!(world.browser.weight().0, 0);
+    let mut bench = Bench::new();
+    bench.links[0].shares_port = true;
+    bench.notify_link_change(0);
+    bench.look_up(Goal::Services, HTTP).wait(300);
+    bench.receive_from(PEER, Destination::Unicast, &say);
+    assert_eq!(bench.browser.weight().0, 0);
 }
 
 /// RFC 6762 section 11: "MUST only accept responses to that query that originate from the local link, and silently discard any
@@ -271,16 +271,16 @@ fn unicast_response_needs_recent_qu_question() {
 #[test]
 fn response_from_other_network_is_ignored() {
     let say = answer().service(A, HOST, 120).0;
-    let mut world = World::browsing(HTTP);
+    let mut bench = Bench::browsing(HTTP);
     for from in [
         "198.51.100.1:5353",
         "[2001:db8::1]:5353",
         "[::ffff:198.51.100.1]:5353",
     ] {
-        world.receive_from(from, Destination::Unicast, &say);
-        world.receive_from(from, Destination::Unknown, &say);
+        bench.receive_from(from, Destination::Unicast, &say);
+        bench.receive_from(from, Destination::Unknown, &say);
     }
-    assert_eq!(world.browser.weight().0, 0);
+    assert_eq!(bench.browser.weight().0, 0);
     // A datagram to the multicast group cannot come from another network. If the destination is unknown, the source address must be
     // on the link.
     for (from, cast) in [
@@ -289,9 +289,9 @@ fn response_from_other_network_is_ignored() {
         ("[::ffff:192.0.2.7]:5353", Destination::Unknown),
         ("198.51.100.1:5353", Destination::Multicast),
     ] {
-        let mut world = World::browsing(HTTP);
-        world.receive_from(from, cast, &say);
-        assert_eq!(world.browser.weight().0, 5, "{from}");
+        let mut bench = Bench::browsing(HTTP);
+        bench.receive_from(from, cast, &say);
+        assert_eq!(bench.browser.weight().0, 5, "{from}");
     }
 }
 
@@ -309,12 +309,12 @@ fn header_fields_of_responses_are_ignored() {
     for flags in [
         0x8000, 0x8400, 0x8600, 0x8500, 0x8480, 0x8440, 0x8420, 0x8410, 0x87f0,
     ] {
-        let mut world = World::new();
+        let mut bench = Bench::new();
         let mut say = answer().flags(flags).asks(HTTP, kind::PTR, CLASS_IN);
         say = say.ptr(HTTP, 120, A);
         say.0[0..2].copy_from_slice(&[0x12, 0x34]);
-        world.receive(say);
-        assert_eq!(world.browser.weight().0, 1, "{flags:x}");
+        bench.receive(say);
+        assert_eq!(bench.browser.weight().0, 1, "{flags:x}");
     }
 }
 
@@ -323,20 +323,20 @@ fn header_fields_of_responses_are_ignored() {
 #[test]
 fn nonzero_opcode_or_rcode_is_ignored() {
     for flags in (1..16).chain((1..16).map(|code| code << 11)) {
-        let mut world = World::new();
-        world.receive(answer().flags(0x8400 | flags).ptr(HTTP, 120, A));
-        assert_eq!(world.browser.weight().0, 0, "{flags:x}");
+        let mut bench = Bench::new();
+        bench.receive(answer().flags(0x8400 | flags).ptr(HTTP, 120, A));
+        assert_eq!(bench.browser.weight().0, 0, "{flags:x}");
     }
 }
 
 /// RFC 6762 section 6: "should client software use classes other than 1, the matching rules described above MUST be used"
 #[test]
 fn records_of_other_classes_are_ignored() {
-    let mut world = World::new();
+    let mut bench = Bench::new();
     for class in [0, 3, 4, 254, 255, 0x8003] {
-        world.receive(answer().record(1, &wire(HTTP), kind::PTR, class, 120, &wire(A)));
+        bench.receive(answer().record(1, &wire(HTTP), kind::PTR, class, 120, &wire(A)));
     }
-    assert_eq!(world.browser.weight().0, 0);
+    assert_eq!(bench.browser.weight().0, 0);
 }
 
 /// python-zeroconf #1747: `.LOCAL.` is the same domain as `.local`.
@@ -345,52 +345,52 @@ fn records_of_other_classes_are_ignored() {
 /// of the name"
 #[test]
 fn names_differing_in_ascii_case_are_equal() {
-    let mut world = World::new();
-    world.look_up(Goal::Services, "_HTTP._TCP.LOCAL.").wait(300);
-    world.receive(answer().service("Näme._http._tcp.local", HOST, 120));
-    world
+    let mut bench = Bench::new();
+    bench.look_up(Goal::Services, "_HTTP._TCP.LOCAL.").wait(300);
+    bench.receive(answer().service("Näme._http._tcp.local", HOST, 120));
+    bench
         .receive(answer().service("nämE._Http._tcp.Local", "H.LOCAL", 120))
         .wait(20);
-    assert_eq!(world.browser.weight().0, 5);
-    world
+    assert_eq!(bench.browser.weight().0, 5);
+    bench
         .receive(answer().service("NÄME._http._tcp.local", HOST, 120))
         .wait(20);
-    assert_eq!(world.browser.weight().0, 8);
-    world
+    assert_eq!(bench.browser.weight().0, 8);
+    bench
         .receive(answer().service("\u{feff}Näme._http._tcp.local", HOST, 120))
         .wait(20);
-    assert_eq!(world.browser.weight().0, 11);
+    assert_eq!(bench.browser.weight().0, 11);
 }
 
 #[test]
 fn ttl_is_exact_up_to_one_day() {
-    let mut world = World::browsing(HTTP);
-    world.receive(answer().ptr(HTTP, 2, A)).wait(1999);
-    assert!(world.has_service(A));
-    world.wait(2);
-    assert!(!world.has_service(A));
-    world
+    let mut bench = Bench::browsing(HTTP);
+    bench.receive(answer().ptr(HTTP, 2, A)).wait(1999);
+    assert!(bench.has_service(A));
+    bench.wait(2);
+    assert!(!bench.has_service(A));
+    bench
         .receive(answer().ptr(HTTP, u32::MAX, A))
         .wait(86_399_000);
-    assert!(world.has_service(A));
-    world.wait(2000);
-    assert!(!world.has_service(A));
+    assert!(bench.has_service(A));
+    bench.wait(2000);
+    assert!(!bench.has_service(A));
 }
 
 #[test]
 fn link_down_removes_its_services() {
-    let mut world = settled(4500);
-    world.up(1);
-    world.wait(300);
-    world
+    let mut bench = settled(4500);
+    bench.up(1);
+    bench.wait(300);
+    bench
         .receive_via(1, PEER, &answer().service(A, HOST, 120))
         .wait(2000);
-    world.lines();
-    world.down(0);
-    world.wait(20);
-    world.expect_event(&format!("Removed 0 {A}"));
-    assert_eq!(world.browser.weight().0, 5);
+    bench.lines();
+    bench.down(0);
+    bench.wait(20);
+    bench.expect_event(&format!("Removed 0 {A}"));
+    assert_eq!(bench.browser.weight().0, 5);
     // Responses received on a link that is down are ignored.
-    world.receive(answer().service(A, HOST, 120)).wait(20);
-    assert_eq!(world.browser.weight().0, 5);
+    bench.receive(answer().service(A, HOST, 120)).wait(20);
+    assert_eq!(bench.browser.weight().0, 5);
 }

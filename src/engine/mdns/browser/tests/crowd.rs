@@ -1,7 +1,7 @@
 //! Load: thousands of hosts, and a limit on processing time.
 
 use super::super::{Goal, Limits};
-use super::world::{World, answer};
+use super::bench::{Bench, answer};
 use crate::wire::dns::kind;
 use std::time::Instant;
 
@@ -10,8 +10,8 @@ const HTTP: &str = "_http._tcp.local";
 #[test]
 fn thousands_of_hosts_stay_within_limits() {
     let limits = Limits::DEFAULT;
-    let mut world = World::with_limits(&limits);
-    world.look_up(Goal::Services, HTTP).wait(300);
+    let mut bench = Bench::with_limits(&limits);
+    bench.look_up(Goal::Services, HTTP).wait(300);
     let start = Instant::now();
     for count in 0..5000 {
         let say = answer().service(
@@ -19,8 +19,8 @@ fn thousands_of_hosts_stay_within_limits() {
             &format!("host-{count}.local"),
             120,
         );
-        world.receive(say).wait(12);
-        let (records, bytes) = world.browser.weight();
+        bench.receive(say).wait(12);
+        let (records, bytes) = bench.browser.weight();
         assert!(records <= limits.records && bytes <= limits.rdata_bytes);
     }
     let took = start.elapsed();
@@ -28,28 +28,28 @@ fn thousands_of_hosts_stay_within_limits() {
     assert!(took.as_secs() < 30, "{took:?}");
     println!(
         "{took:?}, {:?}, {} messages",
-        world.browser.weight(),
-        world.sent.len()
+        bench.browser.weight(),
+        bench.sent.len()
     );
-    assert!(world.browser.weight().0 > limits.records * 3 / 4);
-    assert!(world.sent.len() < 200, "{}", world.sent.len());
+    assert!(bench.browser.weight().0 > limits.records * 3 / 4);
+    assert!(bench.sent.len() < 200, "{}", bench.sent.len());
     // A full cache keeps the known services and drops the records of new ones.
-    let count = |world: &World, what: &str| {
-        let of = world.events.iter().filter(|line| line.1.starts_with(what));
+    let count = |bench: &Bench, what: &str| {
+        let of = bench.events.iter().filter(|line| line.1.starts_with(what));
         of.count()
     };
-    let known = count(&world, "Resolved");
+    let known = count(&bench, "Resolved");
     assert!(
-        (1200..1700).contains(&known) && count(&world, "Removed") == 0,
+        (1200..1700).contains(&known) && count(&bench, "Removed") == 0,
         "{known}"
     );
     // Without further responses the known services expire (TTL 120 s); then a new service fits into the cache.
-    world.wait(130_000);
-    assert_eq!(count(&world, "Removed"), count(&world, "Added"));
-    world
+    bench.wait(130_000);
+    assert_eq!(count(&bench, "Removed"), count(&bench, "Added"));
+    bench
         .receive(answer().service(&format!("late.{HTTP}"), "late.local", 120))
         .wait(20);
-    assert_eq!(count(&world, "Resolved"), known + 1);
+    assert_eq!(count(&bench, "Resolved"), known + 1);
 }
 
 /// `take_overflow` returns true once. After goodbyes for the known services, the browser queries for the others at once, although its
@@ -64,16 +64,16 @@ fn freed_space_is_used_at_once() {
         names: 64,
         ..Limits::DEFAULT
     };
-    let mut world = World::with_limits(&limits);
-    world.look_up(Goal::Services, HTTP).wait(300);
-    assert!(!world.browser.take_overflow());
-    world.receive(all(0..100, 4500)).wait(30_000);
-    assert!(world.browser.take_overflow() && !world.browser.take_overflow());
-    let start = world.ms;
-    world.receive(all(0..100, 0)).wait(2000);
-    assert!(!world.query_times(start, HTTP, kind::PTR).is_empty());
-    world.receive(all(60..100, 4500)).wait(100);
-    assert!((60..100).all(|count| world.has_service(&name(count))));
+    let mut bench = Bench::with_limits(&limits);
+    bench.look_up(Goal::Services, HTTP).wait(300);
+    assert!(!bench.browser.take_overflow());
+    bench.receive(all(0..100, 4500)).wait(30_000);
+    assert!(bench.browser.take_overflow() && !bench.browser.take_overflow());
+    let start = bench.ms;
+    bench.receive(all(0..100, 0)).wait(2000);
+    assert!(!bench.query_times(start, HTTP, kind::PTR).is_empty());
+    bench.receive(all(60..100, 4500)).wait(100);
+    assert!((60..100).all(|count| bench.has_service(&name(count))));
 }
 
 /// Messages of 200 new records each: a browser with a full cache takes at most 20 times as long as one with an empty cache.
@@ -84,19 +84,19 @@ fn full_cache_is_not_much_slower() {
             say.ptr(HTTP, 4500, &format!("{number} {count}.{HTTP}"))
         })
     };
-    let took = |world: &mut World, from: usize| {
+    let took = |bench: &mut Bench, from: usize| {
         let messages: Vec<_> = (from..from + 10).map(message).collect();
         let start = Instant::now();
         for say in messages {
-            world.receive(say);
+            bench.receive(say);
         }
         start.elapsed()
     };
-    let mut world = World::with_limits(&Limits::DEFAULT);
-    (0..10).for_each(|round| _ = took(&mut world, round * 10));
+    let mut bench = Bench::with_limits(&Limits::DEFAULT);
+    (0..10).for_each(|round| _ = took(&mut bench, round * 10));
     let rounds = (10..20).map(|round| {
-        let mut other = World::with_limits(&Limits::DEFAULT);
-        (took(&mut world, round * 10), took(&mut other, round * 10))
+        let mut other = Bench::with_limits(&Limits::DEFAULT);
+        (took(&mut bench, round * 10), took(&mut other, round * 10))
     });
     let (full, empty): (Vec<_>, Vec<_>) = rounds.unzip();
     // Compare the fastest rounds, because other processes on the machine delay some rounds.
@@ -109,14 +109,14 @@ fn full_cache_is_not_much_slower() {
 /// One host has 1000 services. All PTR records arrive first, and all other records in one burst after the queries.
 #[test]
 fn thousand_services_of_one_host_are_resolved() {
-    let mut world = World::with_limits(&Limits::DEFAULT);
-    world.look_up(Goal::Services, HTTP).wait(300);
+    let mut bench = Bench::with_limits(&Limits::DEFAULT);
+    bench.look_up(Goal::Services, HTTP).wait(300);
     let name = |number: usize| format!("Service {number:04}.{HTTP}");
     for first in (0..1000).step_by(40) {
         let say = (first..first + 40).fold(answer(), |say, at| say.ptr(HTTP, 4500, &name(at)));
-        world.receive(say);
+        bench.receive(say);
     }
-    world.wait(200);
+    bench.wait(200);
     let text = [&[99], &[b'x'; 99][..]].concat();
     for first in (0..1000).step_by(5) {
         let say = (first..first + 5).fold(answer(), |say, at| {
@@ -124,12 +124,12 @@ fn thousand_services_of_one_host_are_resolved() {
                 .txt(&name(at), 4500, &text)
                 .nsec(&name(at), 120, &[kind::SRV, kind::TXT])
         });
-        world.receive(say);
+        bench.receive(say);
     }
-    world.receive(answer().a("crowd.local", 120, [192, 0, 2, 9]));
-    world.wait(20);
-    let lines = world.lines();
+    bench.receive(answer().a("crowd.local", 120, [192, 0, 2, 9]));
+    bench.wait(20);
+    let lines = bench.lines();
     let count = |what: &str| lines.iter().filter(|line| line.starts_with(what)).count();
-    println!("{:?}", world.browser.weight());
+    println!("{:?}", bench.browser.weight());
     assert_eq!((count("Added"), count("Resolved")), (1000, 1000));
 }

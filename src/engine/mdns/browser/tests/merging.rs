@@ -1,7 +1,7 @@
 //! Services that are reported once for all links and families.
 
 use super::super::Goal;
-use super::world::{PEER, PEER_V6, World, answer};
+use super::bench::{Bench, PEER, PEER_V6, answer};
 use crate::engine::mdns::Destination;
 
 const HTTP: &str = "_http._tcp.local";
@@ -9,20 +9,20 @@ const A: &str = "a._http._tcp.local";
 const HOST: &str = "h.local";
 
 /// Starts a search on two links, on which the host of [`A`] announces the service in both families.
-fn searched() -> World {
-    let mut world = World::new();
-    world.browser.reports_once = true;
-    world.up(1);
-    world.look_up(Goal::Services, HTTP).wait(2000).lines();
+fn searched() -> Bench {
+    let mut bench = Bench::new();
+    bench.browser.reports_once = true;
+    bench.up(1);
+    bench.look_up(Goal::Services, HTTP).wait(2000).lines();
     for (link, last) in [(0, 9), (1, 10)] {
-        announce(&mut world, link, last);
-        world.wait(300);
+        announce(&mut bench, link, last);
+        bench.wait(300);
     }
-    world
+    bench
 }
 
 /// Announces the service on a link with one IPv4 address, in both families.
-fn announce(world: &mut World, link: u8, last: u8) {
+fn announce(bench: &mut Bench, link: u8, last: u8) {
     let say = answer()
         .ptr(HTTP, 4500, A)
         .srv(A, 120, 80, HOST)
@@ -30,7 +30,7 @@ fn announce(world: &mut World, link: u8, last: u8) {
         .a(HOST, 120, [192, 0, 2, last])
         .aaaa(HOST, 120, 9);
     for from in [PEER, PEER_V6] {
-        world.receive_via(link, from, &say);
+        bench.receive_via(link, from, &say);
     }
 }
 
@@ -42,21 +42,21 @@ fn resolved(link: u8, last: u8) -> [String; 2] {
 
 #[test]
 fn service_is_reported_once_after_a_second() {
-    let mut world = searched();
-    assert!(world.lines().is_empty());
-    world.wait(3000);
-    assert_eq!(world.lines(), resolved(0, 9));
+    let mut bench = searched();
+    assert!(bench.lines().is_empty());
+    bench.wait(3000);
+    assert_eq!(bench.lines(), resolved(0, 9));
 }
 
 #[test]
 fn search_ends_after_the_second() {
-    let mut world = World::new();
-    world.browser.reports_once = true;
-    world.look_up(Goal::Services, HTTP).wait(1400);
-    assert!(world.lines().is_empty());
-    announce(&mut world, 0, 9);
-    world.wait(3000);
-    let lines = world.lines();
+    let mut bench = Bench::new();
+    bench.browser.reports_once = true;
+    bench.look_up(Goal::Services, HTTP).wait(1400);
+    assert!(bench.lines().is_empty());
+    announce(&mut bench, 0, 9);
+    bench.wait(3000);
+    let lines = bench.lines();
     assert_eq!(lines[..2], resolved(0, 9));
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert!(lines[2].starts_with("AllForNow"));
@@ -64,57 +64,57 @@ fn search_ends_after_the_second() {
 
 #[test]
 fn service_is_reported_for_the_next_link_after_a_removal() {
-    let mut world = searched();
-    world.wait(3000).lines();
-    world.down(0);
-    world.wait(3000);
+    let mut bench = searched();
+    bench.wait(3000).lines();
+    bench.down(0);
+    bench.wait(3000);
     let [added, resolved] = resolved(1, 10);
-    assert_eq!(world.lines(), [format!("Removed 0 {A}"), added, resolved]);
+    assert_eq!(bench.lines(), [format!("Removed 0 {A}"), added, resolved]);
     // Records of the first link that are back cause no event.
-    world.up(0);
-    announce(&mut world, 0, 9);
-    world.wait(3000);
-    assert!(world.lines().is_empty());
+    bench.up(0);
+    announce(&mut bench, 0, 9);
+    bench.wait(3000);
+    assert!(bench.lines().is_empty());
 }
 
 #[test]
 fn goodbye_on_all_links_is_reported_once() {
-    let mut world = searched();
-    world.wait(3000).lines();
+    let mut bench = searched();
+    bench.wait(3000).lines();
     let bye = answer().ptr(HTTP, 0, A).0;
     for link in [0, 1] {
-        world.receive_on(link, PEER, Destination::Multicast, &bye);
-        world.wait(500);
+        bench.receive_on(link, PEER, Destination::Multicast, &bye);
+        bench.wait(500);
     }
-    world.wait(3000);
-    world.expect_event(&format!("Removed 0 {A}"));
+    bench.wait(3000);
+    bench.expect_event(&format!("Removed 0 {A}"));
 }
 
 #[test]
 fn lost_service_is_reported_for_a_link_that_has_it() {
-    let mut world = searched();
-    world.wait(60_000).lines();
+    let mut bench = searched();
+    bench.wait(60_000).lines();
     // Only the second link's records are refreshed.
-    announce(&mut world, 1, 10);
-    world.wait(70_000);
+    announce(&mut bench, 1, 10);
+    bench.wait(70_000);
     let [added, resolved] = resolved(1, 10);
-    assert_eq!(world.lines(), [format!("Lost 0 {A}"), added, resolved]);
+    assert_eq!(bench.lines(), [format!("Lost 0 {A}"), added, resolved]);
     // Without any refresh, the loss is reported once.
-    world.wait(130_000);
-    world.expect_event(&format!("Lost 1 {A}"));
+    bench.wait(130_000);
+    bench.expect_event(&format!("Lost 1 {A}"));
 }
 
 #[test]
 fn services_of_the_same_name_on_two_hosts_are_both_reported() {
-    let mut world = searched();
-    world.wait(3000).lines();
+    let mut bench = searched();
+    bench.wait(3000).lines();
     let other = answer()
         .srv(A, 120, 80, "other.local")
         .a("other.local", 120, [192, 0, 2, 77])
         .0;
-    world.receive_on(1, PEER, Destination::Multicast, &other);
-    world.wait(3000);
-    let lines = world.lines();
+    bench.receive_on(1, PEER, Destination::Multicast, &other);
+    bench.wait(3000);
+    let lines = bench.lines();
     assert!(
         lines
             .iter()

@@ -1,6 +1,7 @@
 //! Tests of the browser without sockets and clock: messages in, messages and events out.
 
 mod asking;
+pub(crate) mod bench;
 mod caching;
 mod crowd;
 mod hostile;
@@ -8,4 +9,3 @@ mod merging;
 mod ourselves;
 mod resolving;
 mod services;
-pub(crate) mod world;

@@ -1,7 +1,7 @@
 //! Addresses of hosts, and names of addresses.
 
 use super::super::Goal;
-use super::world::{PEER, World, answer};
+use super::bench::{Bench, PEER, answer};
 use crate::wire::dns::kind;
 
 const HOST: &str = "h.local";
@@ -9,51 +9,51 @@ const REVERSE: &str = "9.2.0.192.in-addr.arpa";
 
 #[test]
 fn host_lookup_finds_addresses() {
-    let mut world = World::new();
-    world.look_up(Goal::Host, HOST).wait(200);
+    let mut bench = Bench::new();
+    bench.look_up(Goal::Host, HOST).wait(200);
     assert_eq!(
-        world.sent[0].asks,
+        bench.sent[0].asks,
         [
             (HOST.into(), kind::A, true),
             (HOST.into(), kind::AAAA, true)
         ]
     );
-    world
+    bench
         .receive(answer().a(HOST, 120, [192, 0, 2, 9]).aaaa(HOST, 120, 9))
         .wait(10_000);
     assert_eq!(
-        world.lines(),
+        bench.lines(),
         [
             "Found 0 h.local h.local 192.0.2.9",
             "Found 0 h.local h.local fe80::9"
         ]
     );
-    assert_eq!(world.sent.len(), 1);
+    assert_eq!(bench.sent.len(), 1);
 }
 
 /// RFC 6762 section 6.1: "Multicast DNS implementations MUST at least correctly generate and parse the restricted DNS NSEC
 /// record format"
 #[test]
 fn nsec_denial_is_reported_at_once() {
-    let mut world = World::new();
-    let start = world.ms;
-    world.look_up_families(Goal::Host, HOST, 2).wait(200);
-    world
+    let mut bench = Bench::new();
+    let start = bench.ms;
+    bench.look_up_families(Goal::Host, HOST, 2).wait(200);
+    bench
         .receive(answer().nsec(HOST, 120, &[kind::A]))
         .wait(10_000);
-    assert_eq!(world.events, [(start + 210, "Absent 0 h.local".into())]);
-    assert_eq!(world.sent.len(), 1);
+    assert_eq!(bench.events, [(start + 210, "Absent 0 h.local".into())]);
+    assert_eq!(bench.sent.len(), 1);
     // The host lacks an IPv6 address but has an IPv4 address: the address is reported, not the denial.
-    let mut world = World::new();
-    world.look_up(Goal::Host, HOST).wait(200);
-    world
+    let mut bench = Bench::new();
+    bench.look_up(Goal::Host, HOST).wait(200);
+    bench
         .receive(
             answer()
                 .nsec(HOST, 120, &[kind::A])
                 .a(HOST, 120, [1, 2, 3, 4]),
         )
         .wait(10_000);
-    world.expect_event("Found 0 h.local h.local 1.2.3.4");
+    bench.expect_event("Found 0 h.local h.local 1.2.3.4");
 }
 
 /// RFC 6762 section 14: records of one link say nothing about another.
@@ -66,17 +66,17 @@ fn denial_on_one_link_ends_no_lookup_on_others() {
         (Some(&denial), 320, "Absent 0 h.local"),
         (None, 5000, "Absent 0 h.local"),
     ] {
-        let mut world = World::new();
-        world.up(1);
-        let start = world.ms;
-        world.look_up_families(Goal::Host, HOST, 1).wait(200);
-        world.receive_via(0, PEER, &denial).wait(120);
+        let mut bench = Bench::new();
+        bench.up(1);
+        let start = bench.ms;
+        bench.look_up_families(Goal::Host, HOST, 1).wait(200);
+        bench.receive_via(0, PEER, &denial).wait(120);
         if let Some(second) = second {
-            world.receive_via(1, PEER, second);
+            bench.receive_via(1, PEER, second);
         }
-        world.wait(10_000);
-        assert_eq!(world.events.len(), 1, "{:?}", world.events);
-        let (at, event) = &world.events[0];
+        bench.wait(10_000);
+        assert_eq!(bench.events.len(), 1, "{:?}", bench.events);
+        let (at, event) = &bench.events[0];
         assert_eq!(event, expected);
         assert!((start + ms..start + ms + 30).contains(at), "{at}");
     }
@@ -89,14 +89,14 @@ fn denial_on_one_link_ends_no_lookup_on_others() {
 /// that the Multicast DNS implementation cannot parse."
 #[test]
 fn malformed_nsec_is_ignored() {
-    let name = super::world::wire(HOST);
+    let name = super::bench::wire(HOST);
     let nsec = |data: &[u8]| answer().record(1, &name, kind::NSEC, 0x8001, 120, data);
-    let mut world = World::new();
-    world.look_up_families(Goal::Host, HOST, 2).wait(200);
-    world
+    let mut bench = Bench::new();
+    bench.look_up_families(Goal::Host, HOST, 2).wait(200);
+    bench
         .receive(nsec(b"\x05other\x04next\0\0\x01\x40"))
         .wait(20);
-    world.expect_event("Absent 0 h.local");
+    bench.expect_event("Absent 0 h.local");
     for broken in [
         &b""[..],
         b"\xc0",
@@ -107,11 +107,11 @@ fn malformed_nsec_is_ignored() {
         b"\0\0\x09\x40",
         b"\0\0\0",
     ] {
-        let mut world = World::new();
-        world.look_up_families(Goal::Host, HOST, 2).wait(200);
-        world.receive(nsec(broken).aaaa(HOST, 120, 3)).wait(20);
+        let mut bench = Bench::new();
+        bench.look_up_families(Goal::Host, HOST, 2).wait(200);
+        bench.receive(nsec(broken).aaaa(HOST, 120, 3)).wait(20);
         assert_eq!(
-            world.lines(),
+            bench.lines(),
             ["Found 0 h.local h.local fe80::3"],
             "{broken:?}"
         );
@@ -120,54 +120,54 @@ fn malformed_nsec_is_ignored() {
 
 #[test]
 fn silent_host_times_out() {
-    let mut world = World::new();
-    let start = world.ms;
-    world.look_up(Goal::Host, HOST).wait(100_000);
-    assert_eq!(world.events, [(start + 5000, "TimedOut 0 h.local".into())]);
+    let mut bench = Bench::new();
+    let start = bench.ms;
+    bench.look_up(Goal::Host, HOST).wait(100_000);
+    assert_eq!(bench.events, [(start + 5000, "TimedOut 0 h.local".into())]);
     // A response after the timeout is still reported.
-    world.receive(answer().a(HOST, 120, [1, 2, 3, 4])).wait(100);
-    assert_eq!(world.events.len(), 2);
+    bench.receive(answer().a(HOST, 120, [1, 2, 3, 4])).wait(100);
+    assert_eq!(bench.events.len(), 2);
 }
 
 #[test]
 fn reverse_lookup_finds_name() {
-    let mut world = World::new();
-    world.look_up(Goal::Address, REVERSE).wait(200);
-    assert_eq!(world.sent[0].asks, [(REVERSE.into(), kind::PTR, true)]);
-    world.receive(answer().ptr(REVERSE, 120, HOST)).wait(10_000);
-    world.expect_event(&format!("Found 0 {REVERSE} {HOST}"));
-    let mut world = World::new();
-    world.look_up(Goal::Address, REVERSE).wait(200);
-    world.receive(answer().nsec(REVERSE, 120, &[])).wait(10_000);
-    world.expect_event(&format!("Absent 0 {REVERSE}"));
+    let mut bench = Bench::new();
+    bench.look_up(Goal::Address, REVERSE).wait(200);
+    assert_eq!(bench.sent[0].asks, [(REVERSE.into(), kind::PTR, true)]);
+    bench.receive(answer().ptr(REVERSE, 120, HOST)).wait(10_000);
+    bench.expect_event(&format!("Found 0 {REVERSE} {HOST}"));
+    let mut bench = Bench::new();
+    bench.look_up(Goal::Address, REVERSE).wait(200);
+    bench.receive(answer().nsec(REVERSE, 120, &[])).wait(10_000);
+    bench.expect_event(&format!("Absent 0 {REVERSE}"));
 }
 
 #[test]
 fn cname_is_followed() {
-    let mut world = World::new();
-    world.look_up(Goal::Host, "alias.local").wait(200);
-    let start = world.ms;
-    world
+    let mut bench = Bench::new();
+    bench.look_up(Goal::Host, "alias.local").wait(200);
+    let start = bench.ms;
+    bench
         .receive(answer().cname("alias.local", 120, HOST))
         .wait(200);
-    assert_eq!(world.query_times(start, HOST, kind::A).len(), 1);
-    world
+    assert_eq!(bench.query_times(start, HOST, kind::A).len(), 1);
+    bench
         .receive(answer().a(HOST, 120, [1, 2, 3, 4]))
         .wait(10_000);
-    world.expect_event("Found 0 h.local h.local 1.2.3.4");
+    bench.expect_event("Found 0 h.local h.local 1.2.3.4");
 }
 
 #[test]
 fn cached_address_is_reported_without_query() {
-    let mut world = World::new();
-    world
+    let mut bench = Bench::new();
+    bench
         .receive(
             answer()
                 .a(HOST, 120, [1, 2, 3, 4])
                 .nsec(HOST, 120, &[kind::A]),
         )
         .wait(1000);
-    world.look_up(Goal::Host, HOST).wait(10_000);
-    world.expect_event("Found 0 h.local h.local 1.2.3.4");
-    assert_eq!(world.sent.len(), 0);
+    bench.look_up(Goal::Host, HOST).wait(10_000);
+    bench.expect_event("Found 0 h.local h.local 1.2.3.4");
+    assert_eq!(bench.sent.len(), 0);
 }

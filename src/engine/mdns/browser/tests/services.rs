@@ -1,7 +1,7 @@
 //! Service types, services, and their events.
 
 use super::super::Goal;
-use super::world::{PEER, PEER_V6, Say, World, answer, wire};
+use super::bench::{Bench, PEER, PEER_V6, Say, answer, wire};
 use crate::engine::mdns::Destination;
 use crate::wire::dns::{CLASS_IN, kind};
 
@@ -12,20 +12,20 @@ const TYPES: &str = "_services._dns-sd._udp.local";
 
 #[test]
 fn complete_response_resolves_service() {
-    let mut world = World::browsing(HTTP);
-    world.receive(answer().service(A, HOST, 120)).wait(20);
+    let mut bench = Bench::browsing(HTTP);
+    bench.receive(answer().service(A, HOST, 120)).wait(20);
     assert_eq!(
-        world.lines(),
+        bench.lines(),
         [
             format!("Added 0 {A}"),
             format!("Resolved 0 {A} {HOST} 192.0.2.9 80 \u{3}a=1")
         ]
     );
     // All records were in one message: the browser sends no queries except the repeated one for the type.
-    world.sent.clear();
-    world.wait(60_000);
+    bench.sent.clear();
+    bench.wait(60_000);
     assert!(
-        world
+        bench
             .sent
             .iter()
             .all(|sent| sent.asks == [(HTTP.into(), kind::PTR, false)])
@@ -37,29 +37,29 @@ fn complete_response_resolves_service() {
 /// require."
 #[test]
 fn missing_additional_records_are_queried() {
-    let mut world = World::browsing(HTTP);
-    let start = world.ms;
-    world.receive(answer().ptr(HTTP, 4500, A)).wait(200);
-    assert_eq!(world.query_times(start, A, kind::SRV).len(), 1);
+    let mut bench = Bench::browsing(HTTP);
+    let start = bench.ms;
+    bench.receive(answer().ptr(HTTP, 4500, A)).wait(200);
+    assert_eq!(bench.query_times(start, A, kind::SRV).len(), 1);
     assert_eq!(
-        world.query_times(start, A, kind::TXT),
-        world.query_times(start, A, kind::SRV)
+        bench.query_times(start, A, kind::TXT),
+        bench.query_times(start, A, kind::SRV)
     );
-    let start = world.ms;
-    world.receive(answer().srv(A, 120, 80, HOST)).wait(200);
-    assert_eq!(world.query_times(start, HOST, kind::A).len(), 1);
+    let start = bench.ms;
+    bench.receive(answer().srv(A, 120, 80, HOST)).wait(200);
+    assert_eq!(bench.query_times(start, HOST, kind::A).len(), 1);
     assert_eq!(
-        world.query_times(start, HOST, kind::AAAA),
-        world.query_times(start, HOST, kind::A)
+        bench.query_times(start, HOST, kind::AAAA),
+        bench.query_times(start, HOST, kind::A)
     );
-    world.receive(answer().txt(A, 4500, b"\x01k")).wait(2000);
-    world.expect_event(&format!("Added 0 {A}"));
+    bench.receive(answer().txt(A, 4500, b"\x01k")).wait(2000);
+    bench.expect_event(&format!("Added 0 {A}"));
     // The address query is repeated until a response is received.
-    assert_eq!(world.query_times(start, HOST, kind::A).len(), 2);
-    assert_eq!(world.query_times(start, A, kind::SRV).len(), 0);
-    world.receive(answer().aaaa(HOST, 120, 7)).wait(20);
+    assert_eq!(bench.query_times(start, HOST, kind::A).len(), 2);
+    assert_eq!(bench.query_times(start, A, kind::SRV).len(), 0);
+    bench.receive(answer().aaaa(HOST, 120, 7)).wait(20);
     assert_eq!(
-        world.lines()[0],
+        bench.lines()[0],
         format!("Resolved 0 {A} {HOST} fe80::7 80 \u{1}k")
     );
 }
@@ -68,7 +68,7 @@ fn missing_additional_records_are_queried() {
 #[test]
 fn missing_txt_equals_empty_txt() {
     for text in [Some(&b""[..]), Some(b"\0"), None] {
-        let mut world = World::browsing(HTTP);
+        let mut bench = Bench::browsing(HTTP);
         let mut say = answer()
             .ptr(HTTP, 120, A)
             .srv(A, 120, 80, HOST)
@@ -77,16 +77,16 @@ fn missing_txt_equals_empty_txt() {
             Some(text) => say.txt(A, 120, text),
             None => say.nsec(A, 120, &[kind::SRV]),
         };
-        world.receive(say).wait(20);
-        let lines = world.lines();
+        bench.receive(say).wait(20);
+        let lines = bench.lines();
         assert_eq!(lines[1], format!("Resolved 0 {A} {HOST} 1.2.3.4 80 \0"));
         // TXT rdata without a byte and TXT rdata with one zero byte are the same record.
         if text.is_some() {
-            let weight = world.browser.weight();
-            world
+            let weight = bench.browser.weight();
+            bench
                 .receive(answer().txt(A, 120, b"\0").txt(A, 120, b""))
                 .wait(2000);
-            assert_eq!((world.browser.weight(), world.lines().len()), (weight, 1));
+            assert_eq!((bench.browser.weight(), bench.lines().len()), (weight, 1));
         }
     }
 }
@@ -95,63 +95,63 @@ fn missing_txt_equals_empty_txt() {
 /// have, although RFC 6762 section 6.1 requires the types that the name has. The service must be resolved nevertheless.
 #[test]
 fn service_with_wrong_nsec_is_resolved() {
-    let mut world = World::browsing(HTTP);
+    let mut bench = Bench::browsing(HTTP);
     let nsec = answer().ptr(HTTP, 4500, A).nsec(A, 120, &[kind::AAAA]);
-    let start = world.ms;
-    world.receive(nsec).wait(200);
-    assert_eq!(world.query_times(start, A, kind::SRV).len(), 1);
+    let start = bench.ms;
+    bench.receive(nsec).wait(200);
+    assert_eq!(bench.query_times(start, A, kind::SRV).len(), 1);
     let srv_and_address = answer().srv(A, 120, 80, HOST).a(HOST, 120, [192, 0, 2, 9]);
-    world.receive(srv_and_address).wait(20);
-    world.expect_event(&format!("Added 0 {A}"));
-    world.receive(answer().txt(A, 4500, b"\x01k")).wait(20);
+    bench.receive(srv_and_address).wait(20);
+    bench.expect_event(&format!("Added 0 {A}"));
+    bench.receive(answer().txt(A, 4500, b"\x01k")).wait(20);
     let expect = format!("Resolved 0 {A} {HOST} 192.0.2.9 80 \u{1}k");
-    world.expect_event(&expect);
+    bench.expect_event(&expect);
 }
 
 #[test]
 fn changed_record_is_reported_once() {
-    let mut world = World::browsing(HTTP);
-    world.receive(answer().service(A, HOST, 120)).wait(3000);
-    world.lines();
-    world.receive(answer().txt(A, 120, b"\x03a=2")).wait(5000);
-    world.expect_event(&format!("Changed 0 {A} {HOST} 192.0.2.9 80 \u{3}a=2"));
-    world.receive(answer().srv(A, 120, 81, HOST)).wait(5000);
-    world.expect_event(&format!("Changed 0 {A} {HOST} 192.0.2.9 81 \u{3}a=2"));
+    let mut bench = Bench::browsing(HTTP);
+    bench.receive(answer().service(A, HOST, 120)).wait(3000);
+    bench.lines();
+    bench.receive(answer().txt(A, 120, b"\x03a=2")).wait(5000);
+    bench.expect_event(&format!("Changed 0 {A} {HOST} 192.0.2.9 80 \u{3}a=2"));
+    bench.receive(answer().srv(A, 120, 81, HOST)).wait(5000);
+    bench.expect_event(&format!("Changed 0 {A} {HOST} 192.0.2.9 81 \u{3}a=2"));
     // The SRV record changes to a host whose address is not known yet: `Changed` follows once the address is received.
-    world
+    bench
         .receive(answer().srv(A, 120, 81, "i.local"))
         .wait(1000);
-    assert_eq!(world.lines(), [""; 0]);
-    world
+    assert_eq!(bench.lines(), [""; 0]);
+    bench
         .receive(answer().a("i.local", 120, [192, 0, 2, 5]))
         .wait(5000);
-    world.expect_event(&format!("Changed 0 {A} i.local 192.0.2.5 81 \u{3}a=2"));
+    bench.expect_event(&format!("Changed 0 {A} i.local 192.0.2.5 81 \u{3}a=2"));
     // Repeated records cause no event.
-    world
+    bench
         .receive(answer().srv(A, 120, 81, "i.local").txt(A, 120, b"\x03a=2"))
         .wait(5000);
-    assert_eq!(world.lines(), [""; 0]);
+    assert_eq!(bench.lines(), [""; 0]);
 }
 
 #[test]
 fn replaced_address_is_reported_but_additional_is_not() {
-    let mut world = World::browsing(HTTP);
-    world.receive(answer().service(A, HOST, 120)).wait(3000);
-    world.lines();
+    let mut bench = Bench::browsing(HTTP);
+    bench.receive(answer().service(A, HOST, 120)).wait(3000);
+    bench.lines();
     let both = answer()
         .a(HOST, 120, [192, 0, 2, 9])
         .a(HOST, 120, [192, 0, 2, 8]);
-    world.receive(both.aaaa(HOST, 120, 1)).wait(3000);
-    assert_eq!(world.lines(), [""; 0]);
-    world
+    bench.receive(both.aaaa(HOST, 120, 1)).wait(3000);
+    assert_eq!(bench.lines(), [""; 0]);
+    bench
         .receive(answer().a(HOST, 120, [192, 0, 2, 7]))
         .wait(3000);
-    world.expect_event(&format!("Changed 0 {A} {HOST} 192.0.2.7 80 \u{3}a=1"));
+    bench.expect_event(&format!("Changed 0 {A} {HOST} 192.0.2.7 80 \u{3}a=1"));
 }
 
 #[test]
 fn global_address_is_preferred_to_link_local() {
-    let mut world = World::browsing(HTTP);
+    let mut bench = Bench::browsing(HTTP);
     let name = wire(HOST);
     let global = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5];
     for last in [1, 2] {
@@ -159,9 +159,9 @@ fn global_address_is_preferred_to_link_local() {
         let say = say
             .record(1, &name, kind::AAAA, CLASS_IN, 120, &global)
             .aaaa(HOST, 120, 3);
-        world.receive_via(0, PEER_V6, &say).wait(20);
+        bench.receive_via(0, PEER_V6, &say).wait(20);
     }
-    let lines = world.lines();
+    let lines = bench.lines();
     assert_eq!(
         lines[1],
         format!("Resolved 0v6 {A} {HOST} 2001:db8::5 80 \u{3}a=1")
@@ -171,24 +171,24 @@ fn global_address_is_preferred_to_link_local() {
 
 #[test]
 fn service_is_reported_per_address_family() {
-    let mut world = World::browsing(HTTP);
-    world.receive(answer().service(A, HOST, 120)).wait(20);
-    world.lines();
+    let mut bench = Bench::browsing(HTTP);
+    bench.receive(answer().service(A, HOST, 120)).wait(20);
+    bench.lines();
     let say = answer().service(A, HOST, 120).aaaa(HOST, 120, 9);
-    world.receive_via(0, PEER_V6, &say).wait(2000);
+    bench.receive_via(0, PEER_V6, &say).wait(2000);
     assert_eq!(
-        world.lines()[..2],
+        bench.lines()[..2],
         [
             format!("Added 0v6 {A}"),
             format!("Resolved 0v6 {A} {HOST} fe80::9 80 \u{3}a=1")
         ]
     );
-    world.receive(answer().ptr(HTTP, 0, A)).wait(1100);
+    bench.receive(answer().ptr(HTTP, 0, A)).wait(1100);
     assert_eq!(
-        world.lines(),
+        bench.lines(),
         [format!("Removed 0 {A}"), format!("Removed 0v6 {A}")]
     );
-    assert_eq!(world.browser.weight().0, 5);
+    assert_eq!(bench.browser.weight().0, 5);
 }
 
 /// The browser reports `Resolved` once per address family, with an address of that family. Records received over one family cause
@@ -205,16 +205,16 @@ fn each_family_resolves_once_with_own_address() {
     let line =
         |what: &str, v6: &str, address: &str| format!("{what} 0{v6} {A} {HOST} {address} 80 \0");
     let browse = || {
-        let mut world = World::browsing(HTTP);
-        world.wait(2000).lines();
-        world
+        let mut bench = Bench::browsing(HTTP);
+        bench.wait(2000).lines();
+        bench
     };
     // Records arrive over IPv6 first. Then an IPv4 address arrives over IPv4.
-    let mut world = browse();
-    world.receive_via(0, PEER_V6, &v6).wait(500);
-    world.receive(v4.clone()).wait(500);
+    let mut bench = browse();
+    bench.receive_via(0, PEER_V6, &v6).wait(500);
+    bench.receive(v4.clone()).wait(500);
     assert_eq!(
-        world.lines(),
+        bench.lines(),
         [
             added("v6"),
             line("Resolved", "v6", "fe80::9"),
@@ -223,11 +223,11 @@ fn each_family_resolves_once_with_own_address() {
         ]
     );
     // Records arrive over both families before the next pass over the cache.
-    let mut world = browse();
-    world.receive_via(0, PEER_V6, &v6);
-    world.receive(v4.clone()).wait(500);
+    let mut bench = browse();
+    bench.receive_via(0, PEER_V6, &v6);
+    bench.receive(v4.clone()).wait(500);
     assert_eq!(
-        world.lines(),
+        bench.lines(),
         [
             added(""),
             added("v6"),
@@ -236,13 +236,13 @@ fn each_family_resolves_once_with_own_address() {
         ]
     );
     // A changed address in one family causes no event in the other.
-    world.wait(2000);
+    bench.wait(2000);
     let other = answer().aaaa(HOST, 120, 8);
-    world.receive_via(0, PEER_V6, &other).wait(3000);
-    world.expect_event(&line("Changed", "v6", "fe80::8"));
+    bench.receive_via(0, PEER_V6, &other).wait(3000);
+    bench.expect_event(&line("Changed", "v6", "fe80::8"));
     // A new port causes a change in both families.
-    world.receive(answer().srv(A, 120, 81, HOST)).wait(3000);
-    let lines = world.lines();
+    bench.receive(answer().srv(A, 120, 81, HOST)).wait(3000);
+    let lines = bench.lines();
     assert_eq!(lines.len(), 2);
     assert!(
         lines
@@ -250,12 +250,12 @@ fn each_family_resolves_once_with_own_address() {
             .all(|line| line.starts_with("Changed") && line.contains(" 81 "))
     );
     // The address of the other family is reported until an address of the same family is received.
-    let mut world = browse();
-    world.receive(Say(v6.0.clone())).wait(500);
-    world.receive(v4).wait(500);
-    world.receive_via(0, PEER_V6, &v6).wait(500);
+    let mut bench = browse();
+    bench.receive(Say(v6.0.clone())).wait(500);
+    bench.receive(v4).wait(500);
+    bench.receive_via(0, PEER_V6, &v6).wait(500);
     assert_eq!(
-        world.lines(),
+        bench.lines(),
         [
             added(""),
             line("Resolved", "", "fe80::9"),
@@ -270,22 +270,22 @@ fn each_family_resolves_once_with_own_address() {
 /// new family.
 #[test]
 fn records_before_link_change_are_no_known_answers() {
-    let mut world = World::browsing(HTTP);
-    world.receive(answer().service(A, HOST, 120)).wait(3000);
-    world.sent.clear();
-    let _ = world.links[0]
+    let mut bench = Bench::browsing(HTTP);
+    bench.receive(answer().service(A, HOST, 120)).wait(3000);
+    bench.sent.clear();
+    let _ = bench.links[0]
         .addresses
         .push(("2001:db8::1".parse().unwrap(), 64));
-    world.notify_link_change(0);
-    world.wait(300);
-    let sent = world.sent.first().unwrap();
+    bench.notify_link_change(0);
+    bench.wait(300);
+    let sent = bench.sent.first().unwrap();
     assert!(
         sent.asks_for(HTTP, kind::PTR) && sent.knows.is_empty(),
         "{sent:?}"
     );
     // Records received after the change are sent as known answers.
-    world.receive(answer().service(A, HOST, 120)).wait(3000);
-    let sent = world.sent.last().unwrap();
+    bench.receive(answer().service(A, HOST, 120)).wait(3000);
+    let sent = bench.sent.last().unwrap();
     assert!(
         sent.asks_for(HTTP, kind::PTR) && sent.knows.len() == 1,
         "{sent:?}"
@@ -294,42 +294,42 @@ fn records_before_link_change_are_no_known_answers() {
 
 #[test]
 fn expired_srv_reports_lost_until_host_returns() {
-    let mut world = World::browsing(HTTP);
-    world.wait(2000).lines();
-    world.receive(answer().service(A, HOST, 120));
-    world.receive(answer().ptr(HTTP, 4500, A)).wait(119_000);
-    assert_eq!(world.lines().len(), 2);
-    world.wait(60_000);
-    world.expect_event(&format!("Lost 0 {A}"));
-    world.receive(answer().service(A, HOST, 120)).wait(1000);
-    world.expect_event(&format!("Resolved 0 {A} {HOST} 192.0.2.9 80 \u{3}a=1"));
+    let mut bench = Bench::browsing(HTTP);
+    bench.wait(2000).lines();
+    bench.receive(answer().service(A, HOST, 120));
+    bench.receive(answer().ptr(HTTP, 4500, A)).wait(119_000);
+    assert_eq!(bench.lines().len(), 2);
+    bench.wait(60_000);
+    bench.expect_event(&format!("Lost 0 {A}"));
+    bench.receive(answer().service(A, HOST, 120)).wait(1000);
+    bench.expect_event(&format!("Resolved 0 {A} {HOST} 192.0.2.9 80 \u{3}a=1"));
     // A goodbye removes the service without a `Lost` event.
     let bye = answer().srv(A, 0, 80, HOST).ptr(HTTP, 0, A);
-    world.receive(bye).wait(5000);
-    world.expect_event(&format!("Removed 0 {A}"));
+    bench.receive(bye).wait(5000);
+    bench.expect_event(&format!("Removed 0 {A}"));
 }
 
 /// Events that the caller does not fetch are kept. Meanwhile `poll_at` returns no time that has passed.
 #[test]
 fn unfetched_events_are_kept() {
-    let mut world = World::browsing(HTTP);
+    let mut bench = Bench::browsing(HTTP);
     let bytes = answer().service(A, HOST, 4500).0;
-    world.handle(0, PEER, Destination::Multicast, &bytes);
+    bench.handle(0, PEER, Destination::Multicast, &bytes);
     let (mut buffer, mut count) = ([0; 2000], 0);
-    let start = world.ms;
-    while world.ms < start + 100_000 {
-        let now = world.now();
-        while world.browser.poll_transmit(now, &mut buffer).is_some() {}
+    let start = bench.ms;
+    while bench.ms < start + 100_000 {
+        let now = bench.now();
+        while bench.browser.poll_transmit(now, &mut buffer).is_some() {}
         // Fetch only the first event. `AllForNow` becomes due later.
         if count == 0 {
-            count += usize::from(world.browser.next_event(now).is_some());
+            count += usize::from(bench.browser.next_event(now).is_some());
         }
-        let next = world.browser.poll_at();
+        let next = bench.browser.poll_at();
         assert!(next > now, "the browser is due again at once");
-        world.ms += next.since(now).as_ms();
+        bench.ms += next.since(now).as_ms();
     }
-    world.drain();
-    let lines = world.lines();
+    bench.drain();
+    let lines = bench.lines();
     assert!(lines[0].starts_with("Resolved"), "{lines:?}");
     assert!(lines[1].starts_with("AllForNow"), "{lines:?}");
 }
@@ -338,40 +338,40 @@ fn unfetched_events_are_kept() {
 #[test]
 fn subtype_finds_services_of_its_type_only() {
     let sub = "_printer._sub._http._tcp.local";
-    let mut world = World::new();
-    world.look_up(Goal::Services, sub).wait(300);
-    world
+    let mut bench = Bench::new();
+    bench.look_up(Goal::Services, sub).wait(300);
+    bench
         .receive(answer().service(A, HOST, 120).ptr(sub, 120, A))
         .wait(20);
-    assert_eq!(world.lines()[0], format!("Added 0 {A}"));
-    assert_eq!(world.lines().len(), 0);
-    world
+    assert_eq!(bench.lines()[0], format!("Added 0 {A}"));
+    assert_eq!(bench.lines().len(), 0);
+    bench
         .receive(answer().ptr(sub, 120, "b._ipp._tcp.local"))
         .wait(20);
-    assert_eq!(world.lines(), [""; 0]);
+    assert_eq!(bench.lines(), [""; 0]);
 }
 
 /// RFC 6763 section 9: "_services._dns-sd._udp" enumerates the types on the network.
 #[test]
 fn enumerated_types_are_browsed_for_services() {
-    let mut world = World::new();
-    let start = world.ms;
-    world.look_up(Goal::Everything, TYPES).wait(200);
-    assert_eq!(world.query_times(start, TYPES, kind::PTR).len(), 1);
-    let start = world.ms;
-    world.receive(
+    let mut bench = Bench::new();
+    let start = bench.ms;
+    bench.look_up(Goal::Everything, TYPES).wait(200);
+    assert_eq!(bench.query_times(start, TYPES, kind::PTR).len(), 1);
+    let start = bench.ms;
+    bench.receive(
         answer()
             .ptr(TYPES, 4500, HTTP)
             .ptr(TYPES, 4500, "_ipp._tcp.local"),
     );
-    world.wait(200);
-    assert_eq!(world.query_times(start, HTTP, kind::PTR).len(), 1);
+    bench.wait(200);
+    assert_eq!(bench.query_times(start, HTTP, kind::PTR).len(), 1);
     assert_eq!(
-        world.query_times(start, "_ipp._tcp.local", kind::PTR),
-        world.query_times(start, HTTP, kind::PTR)
+        bench.query_times(start, "_ipp._tcp.local", kind::PTR),
+        bench.query_times(start, HTTP, kind::PTR)
     );
-    world.receive(answer().service(A, HOST, 120)).wait(20);
-    let lines = world.lines();
+    bench.receive(answer().service(A, HOST, 120)).wait(20);
+    let lines = bench.lines();
     assert_eq!(
         lines[..2],
         ["Type 0 _http._tcp.local", "Type 0 _ipp._tcp.local"]
@@ -379,23 +379,23 @@ fn enumerated_types_are_browsed_for_services() {
     assert_eq!(lines[2], format!("Added 0 {A}"));
     assert!(lines[3].starts_with("Resolved") && lines.len() == 4);
     // Without further responses `AllForNow` is reported after 1.5 s.
-    world.wait(3000);
+    bench.wait(3000);
     assert_eq!(
-        world.events,
+        bench.events,
         [(start + 210 + 1500, format!("AllForNow 0 {TYPES}"))]
     );
     // `Goal::Types` sends no queries for instances.
-    let mut world = World::new();
-    world.look_up(Goal::Types, TYPES).wait(200);
-    world.receive(answer().ptr(TYPES, 4500, HTTP)).wait(5000);
-    assert_eq!(world.query_times(0, HTTP, kind::PTR).len(), 0);
-    assert_eq!(world.lines().len(), 2);
+    let mut bench = Bench::new();
+    bench.look_up(Goal::Types, TYPES).wait(200);
+    bench.receive(answer().ptr(TYPES, 4500, HTTP)).wait(5000);
+    assert_eq!(bench.query_times(0, HTTP, kind::PTR).len(), 0);
+    assert_eq!(bench.lines().len(), 2);
 }
 
 #[test]
 fn malformed_type_and_service_names_are_ignored() {
-    let mut world = World::new();
-    world.look_up(Goal::Everything, TYPES).wait(200);
+    let mut bench = Bench::new();
+    bench.look_up(Goal::Everything, TYPES).wait(200);
     for strange in [
         TYPES,
         "local",
@@ -406,9 +406,9 @@ fn malformed_type_and_service_names_are_ignored() {
         "_http._tcp.example",
         "a._http._tcp.local",
     ] {
-        world.receive(answer().ptr(TYPES, 4500, strange));
+        bench.receive(answer().ptr(TYPES, 4500, strange));
     }
-    world.receive(answer().ptr(TYPES, 4500, HTTP)).wait(200);
+    bench.receive(answer().ptr(TYPES, 4500, HTTP)).wait(200);
     for strange in [
         HTTP,
         "",
@@ -417,14 +417,14 @@ fn malformed_type_and_service_names_are_ignored() {
         "a._ipp._tcp.local",
         TYPES,
     ] {
-        world.receive(answer().ptr(HTTP, 4500, strange));
+        bench.receive(answer().ptr(HTTP, 4500, strange));
     }
-    world.wait(10_000);
+    bench.wait(10_000);
     assert_eq!(
-        world.lines(),
+        bench.lines(),
         ["Type 0 _http._tcp.local", &format!("AllForNow 0 {TYPES}")]
     );
-    let asked = world.sent.iter().flat_map(|sent| &sent.asks);
+    let asked = bench.sent.iter().flat_map(|sent| &sent.asks);
     assert!(
         asked
             .clone()
@@ -435,23 +435,23 @@ fn malformed_type_and_service_names_are_ignored() {
 #[test]
 fn all_for_now_follows_resolution_or_timeout() {
     // No host responds.
-    let mut world = World::new();
-    let start = world.ms;
-    world.look_up(Goal::Services, HTTP).wait(10_000);
+    let mut bench = Bench::new();
+    let start = bench.ms;
+    bench.look_up(Goal::Services, HTTP).wait(10_000);
     assert_eq!(
-        world.events,
+        bench.events,
         [(start + 1500, format!("AllForNow 0 {HTTP}"))]
     );
     // A host that responds late is resolved. A host that never responds is reported once, as unresolved.
     for answers in [true, false] {
-        let mut world = World::new();
-        let start = world.ms;
-        world.look_up(Goal::Services, HTTP).wait(200);
-        world.receive(answer().ptr(HTTP, 4500, A)).wait(1800);
+        let mut bench = Bench::new();
+        let start = bench.ms;
+        bench.look_up(Goal::Services, HTTP).wait(200);
+        bench.receive(answer().ptr(HTTP, 4500, A)).wait(1800);
         if answers {
-            world.receive(answer().service(A, HOST, 120));
+            bench.receive(answer().service(A, HOST, 120));
         }
-        world.wait(60_000);
+        bench.wait(60_000);
         let all = format!("AllForNow 0 {HTTP}");
         let expect = if answers {
             let resolved = format!("Resolved 0 {A} {HOST} 192.0.2.9 80 \u{3}a=1");
@@ -462,14 +462,14 @@ fn all_for_now_follows_resolution_or_timeout() {
                 (start + 5210, all),
             ]
         };
-        assert_eq!(world.events[1..], expect);
+        assert_eq!(bench.events[1..], expect);
         // A late response resolves the service. When its records expire, `Lost` is reported, not `Unresolved` again.
-        world.lines();
+        bench.lines();
         let back = answer().service(A, HOST, 120).ptr(HTTP, 4500, A);
-        world.receive(back).wait(20);
-        assert_eq!(world.lines().len(), usize::from(!answers));
-        world.wait(200_000);
-        world.expect_event(&format!("Lost 0 {A}"));
+        bench.receive(back).wait(20);
+        assert_eq!(bench.lines().len(), usize::from(!answers));
+        bench.wait(200_000);
+        bench.expect_event(&format!("Lost 0 {A}"));
     }
 }
 
@@ -481,17 +481,17 @@ fn all_for_now_waits_at_most_30_s() {
         (1600, 4, 210 + 1500),
         (900, 100, 30_000),
     ] {
-        let mut world = World::new();
-        let start = world.ms;
-        world.look_up(Goal::Services, HTTP).wait(200);
+        let mut bench = Bench::new();
+        let start = bench.ms;
+        bench.look_up(Goal::Services, HTTP).wait(200);
         for number in 0..count {
             let name = format!("{number}.{HTTP}");
-            world
+            bench
                 .receive(answer().service(&name, HOST, 120))
                 .wait(every);
         }
-        world.wait(3000);
-        let all = world
+        bench.wait(3000);
+        let all = bench
             .events
             .iter()
             .filter(|events| events.1.starts_with("AllForNow"));
@@ -504,7 +504,7 @@ fn all_for_now_waits_at_most_30_s() {
 /// servers should be used in preference"
 #[test]
 fn srv_with_lowest_priority_is_used() {
-    let mut world = World::browsing(HTTP);
+    let mut bench = Bench::browsing(HTTP);
     let srv = |priority: u8, host: &str| [&[0, priority, 0, 0, 0, 80], &wire(host)[..]].concat();
     let mut say = answer()
         .ptr(HTTP, 120, A)
@@ -513,9 +513,9 @@ fn srv_with_lowest_priority_is_used() {
     for (priority, host) in [(9, "i.local"), (3, "j.local"), (5, "k.local")] {
         say = say.record(1, &wire(A), kind::SRV, CLASS_IN, 120, &srv(priority, host));
     }
-    world.receive(say).wait(20);
+    bench.receive(say).wait(20);
     assert_eq!(
-        world.lines()[1],
+        bench.lines()[1],
         format!("Resolved 0 {A} j.local 1.2.3.4 80 \0")
     );
 }
@@ -524,22 +524,22 @@ fn srv_with_lowest_priority_is_used() {
 /// RFC 6763 section 4.1.1: "otherwise is allowed to contain any characters, without restriction, including ... dots"
 #[test]
 fn instance_name_may_contain_any_character() {
-    let mut world = World::browsing(HTTP);
+    let mut bench = Bench::browsing(HTTP);
     let name = "Dr\\. Ä\\.\u{1} x._http._tcp.local";
-    world.receive(answer().ptr(HTTP, 120, name)).wait(20);
-    assert_eq!(world.lines()[0], "Added 0 Dr. Ä.\u{1} x._http._tcp.local");
-    assert!(world.find(name).is_some());
+    bench.receive(answer().ptr(HTTP, 120, name)).wait(20);
+    assert_eq!(bench.lines()[0], "Added 0 Dr. Ä.\u{1} x._http._tcp.local");
+    assert!(bench.find(name).is_some());
 }
 
 #[test]
 fn service_of_this_host_is_marked_own() {
-    let mut world = World::browsing(HTTP);
+    let mut bench = Bench::browsing(HTTP);
     let bytes = answer().service(A, HOST, 120).0;
-    world.handle(0, "192.0.2.1:5353", Destination::Multicast, &bytes);
-    world.ms += 10;
-    let now = world.now();
-    let event = world.browser.next_event(now).unwrap();
+    bench.handle(0, "192.0.2.1:5353", Destination::Multicast, &bytes);
+    bench.ms += 10;
+    let now = bench.now();
+    let event = bench.browser.next_event(now).unwrap();
     assert!(event.is_own);
-    let event = world.browser.next_event(now).unwrap();
+    let event = bench.browser.next_event(now).unwrap();
     assert_eq!(event.addresses().count(), 1);
 }

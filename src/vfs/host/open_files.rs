@@ -59,7 +59,7 @@ struct Slot {
 
 /// The table.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct OpenFiles {
     /// A hash table in sets of [`WAYS`] places. Each place has the index + 1 of its slot, or 0 if it has no slot.
     places: Slots<u16>,
     /// Slots that were ever used. Grows on demand, so that unused memory is not touched.
@@ -68,7 +68,7 @@ pub(super) struct Table {
     released: u32,
 }
 
-impl Table {
+impl OpenFiles {
     /// A table of `count` descriptors, rounded up to whole sets.
     pub(super) fn new(count: usize) -> Self {
         let count = count.next_multiple_of(WAYS).min(1 << 15);
@@ -205,7 +205,7 @@ impl Table {
         self.slot(node)?.entry.as_mut()
     }
 
-    /// Protects the entry of a node from eviction until [`Table::unpin`]. Writes are done as `user`.
+    /// Protects the entry of a node from eviction until [`OpenFiles::unpin`]. Writes are done as `user`.
     pub(super) fn pin(&mut self, node: Node, user: u32) -> FsResult<Pin> {
         let slot = self.slot(node).ok_or(FsError::Stale)?;
         slot.pins = slot.pins.checked_add(1).ok_or(FsError::TryLater)?;
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn full_table_evicts_the_oldest_entry() {
-        let mut table = Table::new(WAYS);
+        let mut table = OpenFiles::new(WAYS);
         let nodes: Vec<Node> = (0..8)
             .map(|number| table.insert(entry(number)).unwrap())
             .collect();
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn set_full_of_pinned_entries_returns_try_later() {
-        let mut table = Table::new(WAYS);
+        let mut table = OpenFiles::new(WAYS);
         let pins: Vec<Pin> = (0..8)
             .map(|number| {
                 let node = table.insert(entry(number)).unwrap();
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn release_idle_frees_entries_unused_since_last_call() {
-        let mut table = Table::new(64);
+        let mut table = OpenFiles::new(64);
         (0..3).for_each(|number| assert!(table.insert(entry(number)).is_ok()));
         assert!(table.find(&[0; 30]).is_some());
         assert!(table.release_idle(&mut drop));
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn only_unlinked_files_are_dropped() {
-        let mut table = Table::new(WAYS);
+        let mut table = OpenFiles::new(WAYS);
         let path = std::env::temp_dir().join(format!("stowaway-table-{}", std::process::id()));
         std::fs::write(&path, b"").unwrap();
         let text = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
@@ -371,7 +371,7 @@ mod tests {
 
     #[test]
     fn nodes_do_not_repeat_for_10_000_inserts() {
-        let mut table = Table::new(WAYS);
+        let mut table = OpenFiles::new(WAYS);
         let mut nodes = HashSet::new();
         for number in 0..10_000_u32 {
             let node = table.insert(entry(number as u8)).unwrap();

@@ -25,7 +25,7 @@ const PEER: Ipv6Addr = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
 /// A write verifier that differs from the other contents of replies.
 pub const VERIFIER: [u8; 8] = *b"verifier";
 /// The engine's programs, and everything they need.
-pub struct World {
+pub struct Bench {
     /// The files.
     pub tree: Tree,
     pub(in crate::engine) programs: Programs,
@@ -74,7 +74,7 @@ pub const EVERYTHING: ProgramSet = ProgramSet {
     portmap: true,
 };
 
-impl Default for World {
+impl Default for Bench {
     /// A new, read-only server. It has no duplicate request cache, so every call is carried out.
     fn default() -> Self {
         Self::new(Tree::default(), &mut [])
@@ -100,7 +100,7 @@ fn check_order(answers: &[&[u8]], asked: &[CallId]) -> Result<(), String> {
     }
 }
 
-impl World {
+impl Bench {
     /// A server of this tree, with zeroed `memory` for the duplicate request cache.
     pub fn new(tree: Tree, memory: &'static mut [u8]) -> Self {
         let sink = Sink::default();
@@ -171,7 +171,7 @@ impl World {
     /// The server with this session.
     pub(in crate::engine) const fn with<'a>(&'a mut self, session: &'a mut Session) -> Served<'a> {
         Served {
-            world: self,
+            bench: self,
             session,
         }
     }
@@ -224,7 +224,7 @@ impl World {
 
 /// A server with one of its sessions.
 pub(in crate::engine) struct Served<'a> {
-    world: &'a mut World,
+    bench: &'a mut Bench,
     session: &'a mut Session,
 }
 
@@ -232,7 +232,7 @@ impl Engine for Served<'_> {
     const INPUT_BYTES: usize = REQUEST_BYTES;
 
     fn advance(&mut self, input: &[u8]) -> Progress {
-        let (mut cx, programs, output) = self.world.parts();
+        let (mut cx, programs, output) = self.bench.parts();
         let io = Io {
             input,
             output,
@@ -242,7 +242,7 @@ impl Engine for Served<'_> {
     }
 
     fn moved(&mut self, done: Moved) -> Progress {
-        let (mut cx, programs, output) = self.world.parts();
+        let (mut cx, programs, output) = self.bench.parts();
         let io = Io {
             input: &[],
             output,
@@ -254,16 +254,16 @@ impl Engine for Served<'_> {
     fn replies(&mut self, progress: &Progress) -> &[u8] {
         let mut produced = progress.produced;
         if progress.promise != Promise::Nothing {
-            let Submitted::Done(synced) = self.world.tree.submit(Job::Sync(Scope::Promised)) else {
+            let Submitted::Done(synced) = self.bench.tree.submit(Job::Sync(Scope::Promised)) else {
                 panic!("nothing waits here");
             };
-            let (mut cx, programs, buffer) = self.world.parts();
+            let (mut cx, programs, buffer) = self.bench.parts();
             produced = programs.settle(&mut cx, &mut buffer[..produced], synced);
         }
-        &self.world.buffer[..produced]
+        &self.bench.buffer[..produced]
     }
 
     fn tree(&mut self) -> &mut vfs::Tree {
-        &mut self.world.tree
+        &mut self.bench.tree
     }
 }

@@ -161,7 +161,7 @@ impl Sent {
     }
 }
 
-pub(crate) struct World {
+pub(crate) struct Bench {
     pub(crate) browser: Browser,
     pub(crate) links: [Link; 8],
     pub(crate) ms: u64,
@@ -182,7 +182,7 @@ fn dotted(names: &Names, name: NameId) -> String {
     labels.join(".")
 }
 
-impl World {
+impl Bench {
     /// Creates a browser with link 0 up. The virtual time does not start at 0.
     pub(crate) fn new() -> Self {
         Self::with_limits(&Limits {
@@ -195,13 +195,13 @@ impl World {
 
     /// Creates a browser that has asked for the services of a type.
     pub(crate) fn browsing(kind: &str) -> Self {
-        let mut world = Self::new();
-        world.look_up(Goal::Services, kind).wait(300);
-        world
+        let mut bench = Self::new();
+        bench.look_up(Goal::Services, kind).wait(300);
+        bench
     }
 
     pub(crate) fn with_limits(limits: &Limits) -> Self {
-        let mut world = Self {
+        let mut bench = Self {
             browser: Browser::new(limits, Random::new(&[7; 16])),
             links: Default::default(),
             ms: 100_000,
@@ -210,8 +210,8 @@ impl World {
             idle_count: 0,
             echoes: Vec::new(),
         };
-        world.up(0);
-        world
+        bench.up(0);
+        bench
     }
 
     pub(crate) fn now(&self) -> Instant {

@@ -50,7 +50,7 @@ pub(super) const SERVICE: Service<'static> = Service {
 };
 
 /// A responder with the messages that it sent.
-pub(super) struct World {
+pub(super) struct Bench {
     pub(super) responder: Responder,
     /// Virtual time (milliseconds).
     pub(super) now: u64,
@@ -74,7 +74,7 @@ pub(super) fn link(addresses: &[&str]) -> Link {
     link
 }
 
-impl World {
+impl Bench {
     /// Creates the host `box` without a link.
     pub(super) fn new(seed: u8) -> Self {
         Self::with_host_box(Self::responder_without_host(seed))
@@ -105,24 +105,24 @@ impl World {
 
     /// Creates the host `box`, whose link 0 has just come up.
     pub(super) fn up(seed: u8) -> Self {
-        let mut world = Self::new(seed);
-        world.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
-        world
+        let mut bench = Self::new(seed);
+        bench.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
+        bench
     }
 
     /// Creates the host `box` and runs until its announcements are sent.
     pub(super) fn settled(seed: u8) -> Self {
-        let mut world = Self::up(seed);
-        world.settle();
-        world
+        let mut bench = Self::up(seed);
+        bench.settle();
+        bench
     }
 
     /// Creates the host `box` with the service `a box`, and runs until its announcements are sent.
     pub(super) fn serving(seed: u8) -> Self {
-        let mut world = Self::up(seed);
-        world.serve("a box", 2049, &["path=/srv"]);
-        world.settle();
-        world
+        let mut bench = Self::up(seed);
+        bench.serve("a box", 2049, &["path=/srv"]);
+        bench.settle();
+        bench
     }
 
     /// Runs for ten seconds, so that probing and announcing end, and clears the sent messages.

@@ -1,4 +1,4 @@
-//! Worlds of the conformance tests: each backend with the same small tree.
+//! Benches of the conformance tests: each backend with the same small tree.
 
 use super::super::Form;
 use super::super::host::Host;
@@ -22,7 +22,7 @@ use syscalls::Sysno;
 ///
 /// `file` (11 bytes), `dir/inner` (5 bytes), `dir/sub/deep` (4 bytes), `link` to `/etc/passwd`, `many/000` to `many/199`,
 /// `fifo`, `sparse` of 5 GiB with "tail" at 4.5 GiB.
-pub(super) trait World {
+pub(super) trait Bench {
     fn vfs(&mut self) -> &mut Tree;
     fn remove(&mut self, path: &str);
     /// Creates a file with these contents, or replaces its contents.
@@ -78,7 +78,7 @@ impl OnRam {
     }
 }
 
-impl World for OnRam {
+impl Bench for OnRam {
     fn vfs(&mut self) -> &mut Tree {
         &mut self.tree
     }
@@ -102,7 +102,7 @@ impl World for OnRam {
 
 fn ram() -> Ram {
     let mut ram = Ram::model(b"/export");
-    ram.file("file", b"hello world");
+    ram.file("file", b"hello bench");
     ram.dir("dir");
     ram.file("dir/inner", b"inner");
     ram.dir("dir/sub");
@@ -124,7 +124,7 @@ fn fresh(name: &str) -> PathBuf {
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(dir.join("dir/sub")).unwrap();
     std::fs::create_dir(dir.join("many")).unwrap();
-    std::fs::write(dir.join("file"), "hello world").unwrap();
+    std::fs::write(dir.join("file"), "hello bench").unwrap();
     std::fs::write(dir.join("dir/inner"), "inner").unwrap();
     std::fs::write(dir.join("dir/sub/deep"), "deep").unwrap();
     std::os::unix::fs::symlink("/etc/passwd", dir.join("link")).unwrap();
@@ -228,7 +228,7 @@ impl Drop for OnHost {
     }
 }
 
-impl World for OnHost {
+impl Bench for OnHost {
     fn vfs(&mut self) -> &mut Tree {
         &mut self.served.tree
     }
@@ -309,7 +309,7 @@ impl OfUser {
         test: &'static str,
         around: Surroundings,
         starts_at_tree: bool,
-        check: fn(&mut dyn World),
+        check: fn(&mut dyn Bench),
     ) {
         let run = move || {
             sandbox::unshare(around.is_bare);
@@ -350,7 +350,7 @@ impl Drop for OfUser {
     }
 }
 
-impl World for OfUser {
+impl Bench for OfUser {
     fn vfs(&mut self) -> &mut Tree {
         &mut self.tree
     }
