@@ -50,7 +50,6 @@ struct LinkSocket {
 
 impl LinkSocket {
     /// Sends the first `len` bytes of the transmit buffer.
-    #[inline(never)]
     fn send(&self, world: &mut World<'_>, to: &SocketAddr, len: usize) {
         let bytes = world.tx.head(len);
         // Errors are ignored as packet loss is: messages and queries are repeated.
@@ -465,7 +464,7 @@ impl Mdns<'_> {
     }
 
     /// Receives one datagram from a socket of a link and handles it. A closed socket counts as empty.
-    #[inline(never)]
+    #[inline(never)] // −99 bytes: one caller, whose frame stays small.
     fn receive_datagram(
         &mut self,
         world: &mut World<'_>,
@@ -545,7 +544,7 @@ fn tx(tx: &mut [u8]) -> &mut [u8] {
 }
 
 /// The multicast group for `own`'s family, on interface `index`.
-#[inline(never)]
+#[inline(never)] // −72 bytes: two callers.
 const fn group(index: u32, own: IpAddr) -> SocketAddr {
     match own {
         IpAddr::V4(_) => SocketAddr::V4(SocketAddrV4::new(GROUP_V4, PORT)),

@@ -213,7 +213,6 @@ fn find(tree: &mut Tree, path: &mut &[u8]) -> Option<usize> {
 
 /// The innermost of `count` exports that contains `path`. `write_top` writes the path of an export's top, and returns its length.
 /// Shortens `path` to the part below the export's top.
-#[inline(never)]
 fn innermost(
     count: usize,
     path: &mut &[u8],

@@ -135,7 +135,6 @@ fn dump(table: &Mappings, version: u32, reply: &mut Writer<'_>) {
 }
 
 /// Returns the index of the first mapping that the query names.
-#[inline(never)]
 fn find(table: &Mappings, query: &Query<'_>) -> Option<usize> {
     table.iter().position(|mapping| query.names(mapping))
 }

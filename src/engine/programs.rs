@@ -187,7 +187,6 @@ impl Programs {
     ///
     /// # Errors
     /// The reason why the call is not answered; never [`Stop::Reject`].
-    #[inline(never)]
     fn call(
         &mut self,
         programs: ProgramSet,
@@ -245,7 +244,7 @@ impl Programs {
     ///
     /// # Errors
     /// The need for which the session stops here.
-    #[inline(never)]
+    #[inline(never)] // −251 bytes: one caller, whose frame stays small.
     fn step(
         &mut self,
         session: &mut Session,
@@ -348,7 +347,6 @@ impl Programs {
     }
 
     /// Answers the calls in the input until `step` needs the driver.
-    #[inline(never)]
     fn answer_calls(
         &mut self,
         session: &mut Session,

@@ -36,7 +36,7 @@ pub struct Line {
 }
 
 impl Default for Line {
-    #[inline(never)]
+    #[inline(never)] // −314 bytes: 83 callers.
     fn default() -> Self {
         Self {
             len: 0,
@@ -67,7 +67,6 @@ impl Line {
     }
 
     /// Appends bytes that are already escaped.
-    #[inline(never)]
     pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
         for byte in bytes {
             self.byte(*byte);
@@ -76,7 +75,7 @@ impl Line {
     }
 
     /// Appends a number in decimal.
-    #[inline(never)]
+    #[inline(never)] // −301 bytes: 39 callers.
     pub fn number(&mut self, number: u32) -> &mut Self {
         self.digits(number.into(), 10, 1)
     }
@@ -173,7 +172,7 @@ impl Line {
     }
 
     /// The text without a newline.
-    #[inline(never)]
+    #[inline(never)] // −439 bytes: 82 callers.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.head(self.len as usize)
     }
@@ -188,7 +187,6 @@ impl Line {
     }
 
     /// Appends a number with at least `count_min` digits.
-    #[inline(never)]
     pub fn digits(&mut self, number: u64, base: u64, count_min: u32) -> &mut Self {
         if number >= base || count_min > 1 {
             self.digits(number / base, base, count_min.saturating_sub(1));
@@ -198,7 +196,7 @@ impl Line {
     }
 
     /// Appends a byte, unless the line is full.
-    #[inline(never)]
+    #[inline(never)] // −793 bytes: 50 callers.
     pub fn byte(&mut self, byte: u8) -> &mut Self {
         // Leaves the last byte for the newline.
         let (buffer, _) = self.bytes.split_at_mut(LINE_BYTES - 1);
@@ -217,7 +215,7 @@ pub trait Sink {
 }
 
 /// Reports an event; `about` and `why` may be empty.
-#[inline(never)]
+#[inline(never)] // −474 bytes: 41 callers.
 pub fn report(sink: &mut dyn Sink, what: Text, about: &[u8], why: Text) {
     report_line(sink, what, b"", about, why);
 }
@@ -227,7 +225,6 @@ pub fn report_name(sink: &mut dyn Sink, name: &[u8], about: &[u8], why: Text) {
     report_line(sink, Text::NOTHING, name, about, why);
 }
 
-#[inline(never)]
 fn report_line(sink: &mut dyn Sink, what: Text, name: &[u8], about: &[u8], why: Text) {
     let mut line = Line::default();
     line.prefix().say(what).escaped(name).details(about, why);

@@ -54,7 +54,7 @@ pub fn set_region(region: &'static mut [MaybeUninit<u8>], wanted: usize, fixed: 
 }
 
 /// Returns the number of entries for a table that would have `count` if the region had its wanted size; at least `least`.
-#[inline(never)]
+#[inline(never)] // −517 bytes: 35 callers.
 pub fn scaled(least: usize, count: usize) -> usize {
     (count * ARENA.share.get() / WHOLE).max(least)
 }

@@ -6,7 +6,6 @@ pub fn index_of(words: &[u8], word: &[u8]) -> Option<usize> {
 }
 
 /// Returns true if one of the bytes of `text` is one of `signs`.
-#[inline(never)]
 pub fn has_any(text: &[u8], signs: &[u8]) -> bool {
     let is_sign = |byte: &u8| signs.iter().any(|sign| sign == byte);
     text.iter().any(is_sign)

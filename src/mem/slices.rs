@@ -12,7 +12,7 @@ pub fn c_str(bytes: &[u8]) -> &CStr {
 }
 
 /// Copies as many bytes as fit.
-#[inline(never)]
+#[inline(never)] // −103 bytes: 21 callers.
 pub fn copy_into(to: &mut [u8], from: &[u8]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to = *from;
@@ -20,7 +20,7 @@ pub fn copy_into(to: &mut [u8], from: &[u8]) {
 }
 
 /// Removes the first `used` bytes by moving the rest to the start; returns the length of the rest.
-#[inline(never)]
+#[inline(never)] // −99 bytes: 12 callers.
 pub const fn shift(bytes: &mut [u8], used: usize) -> usize {
     let Some(left) = bytes.len().checked_sub(used) else {
         return 0;

@@ -40,7 +40,7 @@ fn cut(count: usize, size: usize) -> NonNull<u8> {
 ///
 /// # Safety
 /// There are `len` elements of `size` bytes at `old`, and `count` is not smaller.
-#[inline(never)]
+#[inline(never)] // −375 bytes: 13 callers.
 unsafe fn moved(old: NonNull<u8>, len: usize, count: usize, size: usize) -> NonNull<u8> {
     let places = cut(count, size);
     // SAFETY: required of the caller; the new memory is part of no other.
@@ -201,7 +201,6 @@ pub fn words(count: usize) -> &'static [AtomicU32] {
 }
 
 /// Copies `from` into memory with static lifetime.
-#[inline(never)]
 pub fn copy(from: &[u8]) -> &'static mut [u8] {
     if from.is_empty() {
         return &mut [];

@@ -58,7 +58,7 @@ impl Path {
         (len < PATH_BYTES).then_some(path)
     }
 
-    #[inline(never)]
+    #[inline(never)] // −59 bytes: eight callers.
     fn c_str(&self) -> &CStr {
         c_str(&self.0)
     }

@@ -22,7 +22,6 @@ pub(super) fn ttl(text: &[u8]) -> Option<u32> {
 }
 
 /// Turns an IPv4-mapped IPv6 address back into IPv4.
-#[inline(never)]
 pub(super) fn canonical(at: &SocketAddrV6) -> SocketAddr {
     SocketAddr::new(at.ip().to_canonical(), at.port())
 }

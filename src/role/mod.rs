@@ -173,7 +173,6 @@ const fn joined(texts: &[&str], buffer: &mut [u8]) -> usize {
 }
 
 /// Returns the index of the entry of `names` that has `name`. Entries are separated by spaces, the names of an entry by `|`.
-#[inline(never)]
 fn index_of_alias(names: &[u8], name: &[u8]) -> Option<usize> {
     // An empty part follows the last `|` of an entry, so an empty name must not match.
     let is_name = |one: &[u8]| one == name && !name.is_empty();
@@ -368,7 +367,6 @@ fn answer_help(word: &[u8], help: &[Text]) -> Result<(), Fatal> {
 
 /// Reports wrong arguments of the role that runs on standard error: `what` about which word, with the option `near` that is perhaps
 /// meant. Returns [`USAGE`].
-#[inline(never)]
 fn refuse_usage(what: Text, about: &[u8], near: &[u8]) -> Fatal {
     let (mut line, name) = (Line::default(), Role::name());
     line.prefix().raw(name).text(": ").say(what);

@@ -204,7 +204,6 @@ impl Served {
 }
 
 /// Serves until SIGTERM or SIGINT.
-#[inline(never)]
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let served: &'static Served = read(args)?;
     network::check_link(&served.network)?;

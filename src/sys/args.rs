@@ -24,7 +24,6 @@ impl Args {
     }
 
     /// Splits a command line into words at blanks. Quotes have no special meaning.
-    #[inline(never)]
     pub fn split(line: &[u8]) -> Self {
         let count_max = line.len() + 1;
         let mut words = Slots::new(count_max);

@@ -137,7 +137,6 @@ impl Text {
     }
 
     /// Decodes the text to the start of `buffer`, cut at its end, and returns the decoded part.
-    #[inline(never)]
     pub fn decode(self, buffer: &mut [u8]) -> &mut [u8] {
         static EVERY: [u32; PLACES.len()] = PLACES;
         let mut passed = usize::from(self.0) % PLACE_EVERY;
@@ -178,7 +177,6 @@ fn next_symbol(bit: &mut u32) -> usize {
 
 /// Appends the letters of a symbol to `buffer`. Symbol `LETTERS.len()` + N is entry N of the table of pairs: two symbols, each of
 /// them a letter or another entry.
-#[inline(never)]
 fn put_symbol(symbol: usize, buffer: &mut [u8], len: &mut usize) {
     static LETTER: [u8; LETTERS.len()] = LETTERS;
     let Some(pair) = symbol.checked_sub(LETTERS.len()) else {
@@ -194,7 +192,7 @@ fn put_symbol(symbol: usize, buffer: &mut [u8], len: &mut usize) {
 }
 
 /// Returns `count` bits, at most 25, at bit `offset` of the packed data: the table of pairs, then the codes of all texts.
-#[inline(never)]
+#[inline(never)] // −27 bytes: three callers.
 fn bits(offset: u32, count: u32) -> usize {
     static BITS: [u8; packed::BITS.len()] = packed::BITS;
     let four = BITS.tail((offset / 8) as usize).first_chunk();

@@ -30,7 +30,7 @@ impl Peer {
     };
 
     /// The host that sent from a port of this address.
-    #[inline(never)]
+    #[inline(never)] // −284 bytes: three callers.
     pub const fn new(from: SocketAddr) -> Self {
         const MAPPED: u128 = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().to_bits();
         let (bits, port) = match from {

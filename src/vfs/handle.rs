@@ -40,7 +40,6 @@ impl Handle {
     }
 
     /// The bytes for the wire, zero-padded to a multiple of 4: iPXE does not skip the XDR padding of other lengths.
-    #[inline(never)]
     pub fn padded(&self) -> &[u8] {
         front(&self.bytes, usize::from(self.len).next_multiple_of(4))
     }
@@ -162,7 +161,7 @@ fn head(form: u8, tag: u32) -> Handle {
 }
 
 /// The handle of an export's top.
-#[inline(never)]
+#[inline(never)] // −87 bytes: five callers.
 pub(super) fn root(tag: u32) -> Handle {
     let mut handle = head(FORM_ROOT, tag);
     handle.push(&[0; ROOT_BYTES - HEAD_BYTES]);
@@ -348,7 +347,6 @@ pub(super) fn kernel_parts(handle: &Handle) -> (u8, &[u8]) {
 }
 
 /// SipHash-2-4 (Aumasson, Bernstein). Our own, because a crate with an incremental API takes three times the code size.
-#[inline(never)]
 pub(super) fn mac(key: &Key, bytes: &[u8]) -> u64 {
     let [k0, k1] = [word(key), word(key.get(8..).unwrap_or_default())];
     let mut v = [
@@ -390,7 +388,7 @@ fn rounds(v: &mut [u64; 4], count: usize) {
 }
 
 /// The first eight bytes as a little-endian number. A shorter slice is extended with zeros.
-#[inline(never)]
+#[inline(never)] // −64 bytes: five callers.
 fn word(bytes: &[u8]) -> u64 {
     bytes
         .iter()
@@ -400,7 +398,7 @@ fn word(bytes: &[u8]) -> u64 {
 }
 
 /// A 32-bit hash of two words. Not cryptographic.
-#[inline(never)]
+#[inline(never)] // −125 bytes: four callers.
 pub(super) const fn digest(first: u64, second: u64) -> u32 {
     let folded = (first.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ second)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15);

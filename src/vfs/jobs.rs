@@ -174,7 +174,6 @@ impl Ended {
 }
 
 /// The backend that has a disk.
-#[inline(never)]
 fn disk<'a>(backends: &'a mut [Option<&'static mut dyn Vfs>]) -> Option<&'a mut dyn Vfs> {
     for backend in backends.iter_mut().flatten() {
         if backend.has_jobs() {

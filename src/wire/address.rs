@@ -5,7 +5,6 @@ use crate::mem::{has_any, parts};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// Parses a numeric IP address: `2001:db8::1`, `::ffff:192.0.2.1`, or `192.0.2.1`, which is returned as an IPv4-mapped IPv6 address.
-#[inline(never)]
 pub fn address(text: &[u8]) -> Option<Ipv6Addr> {
     let separator = *text.iter().find(|byte| matches!(byte, b':' | b'.'))?;
     let is_v6 = separator == b':';

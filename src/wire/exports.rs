@@ -239,7 +239,6 @@ impl Ignored {
 ///
 /// # Errors
 /// `Option`, `Value`, `Unkept`.
-#[inline(never)]
 pub fn set_option(rules: &mut Rules, word: &[u8], ignored: &mut Ignored) -> Result<(), Flaw> {
     let (name, value) = cut(word, b'=');
     match index_of(VALUED, name) {
@@ -316,7 +315,6 @@ fn id(value: &[u8]) -> Option<u32> {
 ///
 /// # Errors
 /// `Netgroup`, `Security`, `Second`, `Network`, `Host`.
-#[inline(never)]
 pub fn hosts(word: &[u8]) -> Result<Hosts<'_>, Flaw> {
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || has_any(b"-_.*?[]!^", &[*byte]);
     match word {

@@ -76,7 +76,7 @@ impl Transport {
     }
 
     /// Returns the address of a server that listens on all addresses.
-    #[inline(never)]
+    #[inline(never)] // −22 bytes: four callers.
     pub const fn any_host(self) -> &'static [u8] {
         if self.is_v6() { b"::" } else { b"0.0.0.0" }
     }
@@ -187,7 +187,6 @@ fn parse_address(address: &[u8]) -> Option<(&[u8], u16)> {
 }
 
 /// Splits off the last dot and the decimal byte after it.
-#[inline(never)]
 fn split_byte(address: &[u8]) -> Option<(&[u8], u8)> {
     let dot = address.iter().rposition(|byte| *byte == b'.')?;
     let byte = number(address.tail(dot + 1), 10)?;

@@ -174,7 +174,6 @@ fn auth_sys<'a>(body: &mut Reader<'a>) -> Credential<'a> {
 }
 
 /// Writes the header of a reply: the 24 bytes before the results of an accepted call, or the whole reply to a rejected one.
-#[inline(never)]
 pub fn emit_reply(reply: &mut Writer<'_>, xid: u32, outcome: Result<(), Reject>) {
     // REPLY; then MSG_ACCEPTED with an AUTH_NONE verifier of length 0, or MSG_DENIED.
     reply.words(&[xid, 1]);

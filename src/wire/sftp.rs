@@ -185,14 +185,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Parses a string: length and bytes.
-    #[inline(never)]
     pub fn string(&mut self) -> &'a [u8] {
         let len = self.u32();
         self.take(len as usize)
     }
 
     /// Parses a path. A NUL byte in it is malformed.
-    #[inline(never)]
     pub fn path(&mut self) -> &'a [u8] {
         let path = self.string();
         // Byte by byte: paths are short, and a faster search is more code.
@@ -243,7 +241,6 @@ impl Writer<'_> {
     }
 
     /// Begins a packet. Returns its start, for [`Writer::finish`].
-    #[inline(never)]
     pub fn start_packet(&mut self, kind: u8, id: u32) -> usize {
         let start = self.position();
         let mut head = [0; HEAD_BYTES];
@@ -261,7 +258,6 @@ impl Writer<'_> {
     }
 
     /// Ends the packet or string that began at `start`.
-    #[inline(never)]
     pub fn finish(&mut self, start: usize) {
         // After an overrun, which is detected later, `start` may be the current position.
         let len = (self.position() - start).saturating_sub(LENGTH_BYTES) as u32;

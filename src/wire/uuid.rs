@@ -12,7 +12,6 @@ impl Uuid {
     pub const TEXT_BYTES: usize = 36;
 
     /// Parses 32 digits, ignoring spaces and hyphens. `None`: not a UUID, or one that means "unknown".
-    #[inline(never)]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let (mut bytes, mut count) = ([0; 16], 0_usize);
         for byte in text {

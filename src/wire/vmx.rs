@@ -32,7 +32,6 @@ impl Machine {
 
     /// Reads lines of a key, `separator` and a value. The first three of `keys` are those of the name, the guest and the UUID; a
     /// file without any of the keys does not describe a machine.
-    #[inline(never)]
     pub(super) fn parse_lines(
         &mut self,
         file: &[u8],

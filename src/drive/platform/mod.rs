@@ -26,7 +26,6 @@ pub use no_stack as stack;
 
 /// Creates an empty tree with static lifetime. It is in this module, not in `vfs`, so that roles without files do not load the
 /// tree's code pages (linker/stowaway.ld).
-#[inline(never)]
 pub fn tree() -> &'static mut Tree {
     mem::leak(Tree::default())
 }
@@ -49,7 +48,6 @@ pub fn run(
 ///
 /// # Errors
 /// The exit status; the reason is already reported.
-#[inline(never)]
 pub fn serve(
     network: &Network,
     tasks: &mut [&mut dyn Task],

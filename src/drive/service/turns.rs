@@ -23,7 +23,6 @@ impl Served {
     }
 
     /// Serves the connection, listener or datagram socket with the token `local`, which is ready.
-    #[inline(never)]
     pub fn ready(&mut self, world: &mut World<'_>, service: &mut dyn Service, local: u32) {
         let turn = &mut Turn { world, service };
         self.serve_ended(turn);

@@ -28,7 +28,6 @@ const NUMBER_COUNT: u32 = 1 << 16;
 impl Zone {
     /// Adds the unique name `label`.`parent`. Appends a number to the label if another name of ours has it. `None`: a table is
     /// full.
-    #[inline(never)]
     pub(super) fn claim_name(
         &mut self,
         parent: NameId,
@@ -77,7 +76,6 @@ impl Zone {
 
 impl LinkState {
     /// Returns true if `name` is a virtual machine that was given up on this link.
-    #[inline(never)]
     pub(super) fn has_left(&self, zone: &Zone, name: NameId) -> bool {
         zone.claim(name).rename_style == RenameStyle::Machine
             && self.link.is_up()
@@ -107,7 +105,6 @@ enum Match {
 const RUNNING: &[u8] = b"state=running";
 
 /// Returns true if the rdata of a TXT record has this string.
-#[inline(never)]
 fn has_string(txt: &[u8], string: &[u8]) -> bool {
     Strings(txt).any(|other| other == string)
 }
@@ -115,7 +112,6 @@ fn has_string(txt: &[u8], string: &[u8]) -> bool {
 impl Zone {
     /// Compares another host's TXT record for a virtual machine with ours. `None`: the message has none, or the name is no virtual
     /// machine.
-    #[inline(never)]
     fn compare_machine(&self, name: NameId, message: &Message<'_>) -> Option<Match> {
         if self.claim(name).rename_style != RenameStyle::Machine {
             return None;

@@ -21,7 +21,7 @@ use crate::wire::dns::{Message, Section, kind};
 const PAUSE_MS: u32 = 1000;
 impl Responder {
     /// Handles a message of another program on this host. If that program announces the host, stops announcing the host's records.
-    #[inline(never)]
+    #[inline(never)] // −31 bytes: one caller, whose frame stays small.
     pub(super) fn detect_announcer(
         &mut self,
         now: Instant,
@@ -72,7 +72,6 @@ impl Responder {
 
     /// Stops announcing the host because another responder does. Schedules a question to that responder `ms` milliseconds from now,
     /// to check that it still runs. `is_new` is true if its name for the host differs from the previous one.
-    #[inline(never)]
     pub(super) fn ask_for_host(&mut self, now: Instant, ms: u32, is_new: bool) {
         let zone = &self.zone;
         // Jitter: otherwise two instances of this responder that ask for each other would claim the host at the same time.
@@ -123,7 +122,6 @@ impl Responder {
 
 impl Zone {
     /// Returns true if a name is the host's, or the reverse mapping of one of the host's addresses.
-    #[inline(never)]
     pub(super) fn is_host_name(&self, name: NameId) -> bool {
         self.unique(name)
             .is_some_and(|record| match self.claim(name).rename_style {

@@ -79,7 +79,6 @@ impl Link {
         self.has_address(&address)
     }
 
-    #[inline(never)]
     pub(super) fn covers(&self, address: &IpAddr) -> bool {
         let mut addresses = self.addresses.iter();
         addresses.any(|(local, bits)| shares(local, address, *bits))
@@ -90,7 +89,6 @@ impl Link {
     }
 
     /// Returns the prefix length of `address` (bits), or `None` if the address is not ours.
-    #[inline(never)]
     pub fn prefix_len(&self, address: &IpAddr) -> Option<u8> {
         let mut addresses = self.addresses.iter();
         addresses.find_map(|(local, bits)| is_same(local, address).then_some(*bits))
@@ -122,7 +120,6 @@ pub(super) fn is_same(left: &IpAddr, right: &IpAddr) -> bool {
 }
 
 /// Returns true if both addresses are of the same family and their first `bits` bits are equal.
-#[inline(never)]
 fn shares(left: &IpAddr, right: &IpAddr, bits: u8) -> bool {
     let (mut left_buffer, mut right_buffer) = ([0; ADDRESS_BYTES_MAX], [0; ADDRESS_BYTES_MAX]);
     let (left, right) = (

@@ -47,7 +47,7 @@ impl LinkState {
     }
 
     /// Returns the length (bytes) of the longest message that fits the link's MTU.
-    #[inline(never)]
+    #[inline(never)] // −37 bytes: three callers.
     pub(super) fn message_bytes(&self) -> usize {
         match self.link.mtu {
             0 => MESSAGE_BYTES,
@@ -56,7 +56,7 @@ impl LinkState {
     }
 
     /// Returns the state of a record on this link.
-    #[inline(never)]
+    #[inline(never)] // −51 bytes: 14 callers.
     pub(super) fn state<'a>(&self, zone: &'a Zone, record: &OwnRecord) -> &'a RecordState {
         zone.states.get(record.id(), self.id)
     }

@@ -125,7 +125,7 @@ impl Random {
     }
 
     /// Returns a random number of milliseconds: at least `from`, less than `from + count`.
-    #[inline(never)]
+    #[inline(never)] // −88 bytes: 14 callers.
     pub fn ms(&mut self, from: u32, count: u32) -> u32 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

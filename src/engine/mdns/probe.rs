@@ -113,7 +113,6 @@ impl LinkState {
     }
 
     /// Sets the probing state of a name, and when its next probe is due. Does nothing while the link is down.
-    #[inline(never)]
     pub(super) fn set_probe(&mut self, zone: &Zone, name: NameId, probe: Probe, due: Instant) {
         if self.link.is_up()
             && let Some(state) = self.name_state(zone, name)
@@ -198,7 +197,6 @@ fn is_less(bytes: &[u8], records: &TieRecords) -> bool {
 
 /// Returns the next record of one host in sorted order: the smallest that is larger than `last`. Empty after the last. Equal
 /// records of one host count once.
-#[inline(never)]
 fn next_record<'a>(bytes: &'a [u8], records: &TieRecords, are_ours: bool, last: &[u8]) -> &'a [u8] {
     let mut found: &[u8] = &[];
     for (is_ours, start, end) in records {

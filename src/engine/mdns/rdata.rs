@@ -27,7 +27,6 @@ pub(super) enum Form {
 
 impl Zone {
     /// Returns true if a received record has the type and rdata of one of ours. Always false for NSEC.
-    #[inline(never)]
     pub(super) fn is_equal(&self, ours: &OwnRecord, received: &dns::Record<'_>) -> bool {
         if ours.kind != received.kind || ours.kind == kind::NSEC {
             return false;
@@ -42,7 +41,6 @@ impl Zone {
     }
 
     /// Writes a record. Returns true if it fitted.
-    #[inline(never)]
     pub(super) fn write(
         &self,
         writer: &mut Writer<'_>,
@@ -83,7 +81,7 @@ impl Zone {
     }
 
     /// Returns the size (bytes) that a name adds to a probe, at most.
-    #[inline(never)]
+    #[inline(never)] // −99 bytes: one caller, whose frame stays small.
     pub(super) fn probe_bytes(&self, name: NameId, links: LinkSet) -> usize {
         let mut buffer = [0; MESSAGE_BYTES];
         let mut writer = Writer::new(&mut buffer, 0, 0);

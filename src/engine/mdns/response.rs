@@ -75,7 +75,6 @@ impl LinkState {
     /// Writes a multicast response with the records that are due. Also returns true if it contains a goodbye. With `alone`, writes
     /// only the first record that is due: it exceeds the MTU, so the message is sent in fragments. The records in one message have
     /// the same address families; the others follow in further messages.
-    #[inline(never)]
     pub(super) fn send_multicast(
         &mut self,
         zone: &Zone,
@@ -148,7 +147,6 @@ impl LinkState {
 
     /// Writes the additional records that may be sent in these address families: SRV and TXT of a PTR's target, the addresses of an
     /// SRV's target, the host's other addresses. RFC 6763 section 12.
-    #[inline(never)]
     fn add_additional(
         &self,
         zone: &Zone,

@@ -72,7 +72,6 @@ impl Zone {
 
     /// Adds the shared PTR record `record` at `name`, unless that name already has a PTR record with the same target. Decrements
     /// the use count of `name`, which the caller has incremented.
-    #[inline(never)]
     fn add_shared(&mut self, record: &mut OwnRecord, name: Option<NameId>) -> Option<()> {
         record.name = name?;
         let is_equal = |other: &OwnRecord| {
@@ -96,7 +95,6 @@ impl Zone {
     }
 
     /// Adds a record, unless its name already has that record on these links. The record is then no longer stale.
-    #[inline(never)]
     fn add_once(&mut self, record: &OwnRecord, prefix: &[u8]) -> Option<()> {
         let mut others = self.records_of(record.name);
         let other = others.find(|(_, other)| {

@@ -77,7 +77,6 @@ impl States {
     }
 
     /// Returns a record's state on a link.
-    #[inline(never)]
     pub(super) fn get(&self, record: RecordId, link: LinkId) -> &RecordState {
         let state = self.of(record).get(usize::from(link));
         state.unwrap_or(&self.unused)

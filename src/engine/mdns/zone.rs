@@ -99,7 +99,7 @@ impl OwnRecord {
     }
 
     /// Returns true if the record is positive data on one of these links: neither NSEC nor withdrawn.
-    #[inline(never)]
+    #[inline(never)] // −31 bytes: four callers.
     pub(super) const fn is_active(&self, links: LinkSet) -> bool {
         self.is_on(links) && self.kind != kind::NSEC && !self.is_goodbye
     }
@@ -185,7 +185,6 @@ pub(super) struct Zone {
 
 impl Zone {
     /// Returns the TTL (seconds) of a record.
-    #[inline(never)]
     pub(super) const fn ttl(&self, record: &OwnRecord) -> u32 {
         let is_of_service = !record.is_unique || matches!(record.kind, kind::SRV | kind::TXT);
         if is_of_service && self.service_ttl != 0 {
@@ -236,7 +235,6 @@ impl Zone {
     }
 
     /// Returns an interface's links.
-    #[inline(never)]
     fn links_of(&self, interface: u32) -> LinkSet {
         let mut links = LinkSet::default();
         for (other, id) in self.link_interfaces.iter().zip(0..) {
@@ -270,7 +268,6 @@ impl Zone {
     }
 
     /// Returns the claim of a name and creates it if necessary. `None`: the table is full.
-    #[inline(never)]
     pub(super) fn claim_mut(&mut self, name: NameId) -> Option<&mut Claim> {
         while self.claims.len() <= name.index() {
             self.claims.push(Claim::default())?;
@@ -280,7 +277,6 @@ impl Zone {
 
     /// Returns the type bit map for a name's NSEC record on these links, without the NSEC bit. The most significant bit is type 0; the
     /// responder has no types above 63.
-    #[inline(never)]
     pub(super) fn kinds(&self, name: NameId, links: LinkSet) -> u64 {
         let held = self
             .records_of(name)
@@ -289,7 +285,6 @@ impl Zone {
     }
 
     /// Iterates over the records of a name.
-    #[inline(never)]
     pub(super) fn records_of(&self, name: NameId) -> RecordsOf<'_> {
         RecordsOf {
             records: &self.records,
@@ -298,7 +293,6 @@ impl Zone {
     }
 
     /// Adds a record with `prefix` as its rdata prefix. `None`: a table is full.
-    #[inline(never)]
     pub(super) fn add(&mut self, record: &OwnRecord, prefix: &[u8]) -> Option<()> {
         let first = self.claim_mut(record.name)?.first;
         let (at, end) = (self.prefixes_len, self.prefixes_len + prefix.len());
@@ -335,7 +329,6 @@ impl Zone {
 
     /// Copies the probing state of a name from its first record to another record, which becomes the first. The arguments are index
     /// + 1. Does nothing if one of them is 0.
-    #[inline(never)]
     fn move_probing_state(&self, from: u16, to: u16) {
         let id = |number: u16| number.checked_sub(1).map(usize::from);
         if let (Some(from), Some(to)) = (id(from), id(to)) {
@@ -347,7 +340,6 @@ impl Zone {
     }
 
     /// Returns the first record of a unique name. `None` for a shared name, and for a name without records.
-    #[inline(never)]
     pub(super) fn unique(&self, name: NameId) -> Option<&OwnRecord> {
         let (_, first) = self.records_of(name).next()?;
         first.is_unique.then_some(first)
@@ -361,7 +353,6 @@ impl Zone {
     }
 
     /// Removes a record. Does nothing if the slot is free.
-    #[inline(never)]
     pub(super) fn remove(&mut self, id: RecordId) {
         let number = id as u16 + 1;
         let Some(gone) = self.records.get(id).copied() else {

@@ -39,7 +39,6 @@ pub(super) fn wcc_attr(attr: &Attr) -> WccAttr {
 
 /// Writes the optional size and times of an object before an operation.
 #[doc(alias = "pre_op_attr")]
-#[inline(never)]
 pub(super) fn pre_op(reply: &mut Writer<'_>, attr: Option<WccAttr>) {
     reply.u32(attr.is_some().into());
     if let Some(words) = &attr {
@@ -49,7 +48,6 @@ pub(super) fn pre_op(reply: &mut Writer<'_>, attr: Option<WccAttr>) {
 
 /// Writes attributes, as one array: each GETATTR and LOOKUP pays for it.
 #[doc(alias = "fattr3")]
-#[inline(never)]
 pub(super) fn emit(reply: &mut Writer<'_>, attr: &Attr) {
     let place = KINDS.iter().position(|kind| *kind == attr.kind);
     let kind = place.map_or(0, |place| (place + 1) as u32);
@@ -77,7 +75,7 @@ fn halves(number: u64) -> [u32; 2] {
 
 /// Converts a time to nfstime3, which covers 1970 to 2106. Earlier times become the first second of that range, later times the
 /// last.
-#[inline(never)]
+#[inline(never)] // −98 bytes: six callers.
 pub(super) fn to_wire(time: FileTime) -> (u32, u32) {
     match u32::try_from(time.secs) {
         Ok(secs) => (secs, time.nanos),

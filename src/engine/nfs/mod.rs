@@ -271,7 +271,6 @@ impl Nfs {
     }
 
     /// Carries out a call and writes its results. `call` is its place in the duplicate request cache.
-    #[inline(never)]
     fn carry_out(
         &mut self,
         procedure: Procedure,
@@ -374,7 +373,6 @@ impl Nfs {
 }
 
 /// Maps an error to its status. Reports errors that need an administrator.
-#[inline(never)]
 pub(super) fn error_status(cx: &mut Cx<'_>, error: FsError) -> Status {
     let event = match error {
         FsError::Io => event::DISK_FAILED,

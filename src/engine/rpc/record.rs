@@ -41,7 +41,6 @@ impl RecordCursor {
     ///
     /// # Errors
     /// `Input`; `Close` as [`RecordCursor::check`].
-    #[inline(never)]
     pub(in super::super) fn next_fragment(&mut self, stream: &mut Reader<'_>) -> Result<(), Next> {
         let mark = RecordMark::parse(stream).ok_or(Next::Input)?;
         self.left = mark.len;
@@ -92,7 +91,6 @@ impl RecordCursor {
     }
 
     /// Reads the bytes of the fragment that have arrived, at most `len_max`.
-    #[inline(never)]
     pub(in super::super) fn take<'a>(&mut self, stream: &mut Reader<'a>, len_max: u32) -> &'a [u8] {
         let wanted = self.left.min(len_max) as usize;
         let bytes = stream.take(wanted.min(stream.rest().len()));

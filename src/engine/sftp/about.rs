@@ -60,7 +60,6 @@ impl Turn<'_> {
     }
 
     /// Writes these 64-bit numbers into the reply.
-    #[inline(never)]
     pub(super) fn numbers(&mut self, numbers: &[u64]) {
         for number in numbers {
             self.reply.u64(*number);

@@ -41,7 +41,6 @@ impl Accounts {
     }
 
     /// Reads the files at the first call. A file that cannot be read counts as empty.
-    #[inline(never)]
     pub fn load(&mut self, vfs: &mut Tree) {
         if !self.loaded {
             self.loaded = true;
@@ -85,7 +84,6 @@ impl Accounts {
 }
 
 /// Writes a space, then the number, right-aligned in at least `places` columns.
-#[inline(never)]
 pub(super) fn number(out: &mut Writer<'_>, number: u64, places: usize) {
     let mut text = [b' '; 21];
     let (mut rest, mut len) = (number, 0_usize);
@@ -136,7 +134,6 @@ impl File {
     }
 
     /// Reads the file, up to the last whole line that fits into the memory.
-    #[inline(never)]
     fn load(&mut self, vfs: &mut Tree, dir: &[u8], name: &[u8]) {
         let memory = core::mem::take(&mut self.memory);
         let mut whole = Text::new();
@@ -183,7 +180,6 @@ impl Table {
     }
 
     /// Finds the first line whose field at index `place` is `wanted`. Returns the field at index `wish` of that line.
-    #[inline(never)]
     fn find(&self, place: usize, wanted: &[u8], wish: usize) -> Option<&'static [u8]> {
         let mut rest = self.file.text;
         while let Some(first) = rest.first() {
@@ -196,7 +192,6 @@ impl Table {
         None
     }
 
-    #[inline(never)]
     fn find_number(&self, number: u32, wish: usize) -> Option<&'static [u8]> {
         let mut buffer = [0; 11];
         let mut digits = Writer::new(&mut buffer);
@@ -205,7 +200,6 @@ impl Table {
         self.find(NUMBER, digits.since(1), wish)
     }
 
-    #[inline(never)]
     fn name(&self, number: u32) -> Option<&'static [u8]> {
         let place = self.recent.get(number as usize % Self::RECENT_COUNT)?;
         match place.get() {
@@ -221,7 +215,6 @@ impl Table {
 }
 
 /// The field at index `place` of the first line of `text`; empty if there is none.
-#[inline(never)]
 fn field(text: &'static [u8], place: usize) -> &'static [u8] {
     let (mut rest, mut left) = (text, place);
     let mut len = 0;

@@ -160,7 +160,6 @@ impl Check {
     }
 
     /// Appends the block's hash to `hashes` and begins the next block.
-    #[inline(never)]
     fn put(&mut self, hashes: &mut [u8]) {
         let algorithm = self.sum.algorithm;
         self.sum.finish();
@@ -194,7 +193,6 @@ impl Sum {
         self.len = 0;
     }
 
-    #[inline(never)]
     fn update(&mut self, bytes: &[u8]) {
         let begun = self.len as usize % CHUNK_BYTES;
         self.len += bytes.len() as u64;
@@ -250,7 +248,6 @@ impl Sum {
 }
 
 /// Adds whole chunks to the state.
-#[inline(never)]
 fn mix(algorithm: Algorithm, words: &mut [u32; 8], chunks: &[[u8; CHUNK_BYTES]]) {
     let rounds = match algorithm {
         Algorithm::Sha256 => return sha2::block_api::compress256(words, chunks),

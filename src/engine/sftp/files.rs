@@ -50,7 +50,6 @@ impl Turn<'_> {
     }
 
     /// Opens the object at a path. Sets the request's `slot` to its slot and `uint32` to its handle.
-    #[inline(never)]
     pub(super) fn pin(&mut self, path: &[u8], how: &OpenFlags) -> Outcome {
         let handles = &mut self.session.handles;
         self.request.slot = handles.free().ok_or(Fault::FAILURE)?;
@@ -67,7 +66,6 @@ impl Turn<'_> {
     }
 
     /// Sets the request's slot, mode, node and pin to those of a handle.
-    #[inline(never)]
     pub(super) fn find(&mut self, handle: &[u8], traits: u16) -> Outcome {
         let open = self.session.handles.find(handle, traits);
         let open = open.ok_or(Fault::FAILURE)?;

@@ -143,7 +143,6 @@ impl Handles {
 
     /// Ends one use of the object in a slot. With `known`, a job ends; without it, the client closes its handle, which becomes
     /// invalid. The end of the last use closes the object.
-    #[inline(never)]
     pub(super) fn release(&mut self, slot: u16, known: bool, vfs: &mut Tree) {
         if let Some(place) = self.place(slot)
             && let Some(open) = place
@@ -158,7 +157,6 @@ impl Handles {
     }
 
     /// Adds to the numbers of bytes read from and written to the file in a slot.
-    #[inline(never)]
     pub(super) fn count(&mut self, slot: u16, read: u32, written: u32) {
         if let Some(open) = self.at(slot) {
             open.cookie += u64::from(read);
@@ -183,7 +181,6 @@ impl Handles {
     }
 }
 
-#[inline(never)]
 fn unpin(place: &mut Option<OpenHandle>, vfs: &mut Tree) {
     if let Some(open) = place.take() {
         vfs.unpin(open.pin);

@@ -144,7 +144,7 @@ fn continue_job(
 impl Turn<'_> {
     /// Continues the running job by a slice, with the output's space as its buffer, and answers it when it is complete. Returns the event
     /// until which the job must wait.
-    #[inline(never)]
+    #[inline(never)] // −44 bytes: one caller, whose frame stays small.
     pub(super) fn continue_job(&mut self) -> Option<Until> {
         let Session { handles, jobs, .. } = &mut *self.session;
         if jobs.is_empty() {
@@ -179,7 +179,6 @@ impl Turn<'_> {
     }
 
     /// Queues the job that the caller has filled in at [`Jobs::next`], and holds its two files open.
-    #[inline(never)]
     fn start_job(&mut self, from: u16, to: u16) -> Outcome {
         let Session { handles, jobs, .. } = &mut *self.session;
         if let Some(job) = jobs.next() {

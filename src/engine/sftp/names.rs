@@ -12,7 +12,6 @@ pub(super) const DIRECTORY_MODE: u32 = 0o777;
 impl<'a> Turn<'a> {
     /// Resolves the parent directory of a path and stores the path's last name. A trailing "/" is an error unless `directory`: the
     /// object is, or will be, a directory.
-    #[inline(never)]
     fn parent(&mut self, path: &'a [u8], directory: bool) -> Outcome {
         let mut whole = path;
         while let [before @ .., b'/'] = whole {

@@ -10,7 +10,6 @@ use crate::vfs::walk::{BUFFER_BYTES, End, Path, Text, add};
 
 impl Turn<'_> {
     /// Answers with the first `len` bytes of `buffer` as a name without attributes.
-    #[inline(never)]
     fn named(&mut self, buffer: &[u8], len: usize) {
         let name = buffer.head(len);
         // For these two requests, the log shows the path in the reply, not the argument.
@@ -27,7 +26,6 @@ impl Turn<'_> {
     }
 
     /// Answers with the real path of an object. The last name need not exist.
-    #[inline(never)]
     fn true_path(&mut self, path: &[u8]) -> Outcome {
         let mut done = Path::new(self.vfs);
         let mut buffer = [0; BUFFER_BYTES];
@@ -51,7 +49,6 @@ impl Turn<'_> {
     }
 
     /// The home directory of the user with this name.
-    #[inline(never)]
     fn home_of(&mut self, name: &[u8]) -> Option<&'static [u8]> {
         self.sftp.accounts.load(self.vfs);
         self.sftp.accounts.home(name)

@@ -132,7 +132,6 @@ impl Fault {
     }
 
     /// Writes a STATUS and logs it.
-    #[inline(never)]
     pub(super) fn emit(self, reply: &mut Writer<'_>, id: u32, level: Level, events: &mut Events) {
         let mut status = self.message() as u8;
         if status > Status::Unsupported as u8 {

@@ -28,7 +28,6 @@ pub(super) fn offset(file: &[u8], rule: &[u8], secs: i64) -> i64 {
 /// Converts seconds since 1970 to year, month, day, and second of the day. `None`: the year is not between 0 and 9999.
 ///
 /// Years begin in March here, so that a leap day is the last of its year, of its century and of its four centuries.
-#[inline(never)]
 pub(super) fn calendar(secs: i64) -> Option<[u32; 4]> {
     // A year outside 0 to 9999 gives a number that is too large: negative ones wrap.
     let since = secs.wrapping_add(const { MARCH_DAYS * DAY_SECS }) as u64;
@@ -93,7 +92,6 @@ fn by_file(file: &[u8], secs: i64) -> Option<i64> {
 
 /// Offset from UTC (seconds) at `secs` since 1970 by a POSIX rule, `std offset [dst [offset] ,start[/time],end[/time]]`. `None`:
 /// the rule is malformed.
-#[inline(never)]
 fn by_rule(rule: &[u8], secs: i64) -> Option<i64> {
     let rest = &mut { rule };
     skip_name(rest);
@@ -124,7 +122,6 @@ fn by_rule(rule: &[u8], secs: i64) -> Option<i64> {
 /// Parses the date and time of a yearly change. Returns that time in `year`, in seconds since 1970, without the offset from UTC.
 /// The date is `Mm.w.d`, or `Jn` (days from 1, not counting a leap day), or `n` (days from 0, counting a leap day). An optional
 /// `/time` follows it.
-#[inline(never)]
 fn change(rest: &mut &[u8], year: i32) -> i64 {
     let mut day;
     if skip(rest, b'M') {
@@ -156,7 +153,6 @@ fn change(rest: &mut &[u8], year: i32) -> i64 {
 }
 
 /// Days from March of the year 0 to the first of a month; month 13 is the next year's January. (Approximate in the year 0.)
-#[inline(never)]
 const fn month_start(year: i32, month: i32) -> i32 {
     // From March on a leap day is the last of its year, of its century and of its four centuries.
     let months = year * 12 + month - 3;
@@ -165,7 +161,7 @@ const fn month_start(year: i32, month: i32) -> i32 {
 }
 
 /// Skips a byte if it comes next. Returns true if it did.
-#[inline(never)]
+#[inline(never)] // −53 bytes: 13 callers.
 fn skip(rest: &mut &[u8], byte: u8) -> bool {
     if let [first, behind @ ..] = *rest
         && *first == byte
@@ -180,7 +176,6 @@ fn skip(rest: &mut &[u8], byte: u8) -> bool {
 const WRONG: &[u8] = b"?";
 
 /// Skips the name of a time: letters, or anything between < and >.
-#[inline(never)]
 fn skip_name(rest: &mut &[u8]) {
     let len = rest.len();
     let is_quoted = skip(rest, b'<');
@@ -196,7 +191,6 @@ fn skip_name(rest: &mut &[u8]) {
 }
 
 /// Parses a number.
-#[inline(never)]
 fn number(rest: &mut &[u8]) -> i32 {
     let (mut number, len) = (0, rest.len());
     while let [digit @ b'0'..=b'9', behind @ ..] = *rest
@@ -212,7 +206,6 @@ fn number(rest: &mut &[u8]) -> i32 {
 }
 
 /// Parses `[+-]hh[:mm[:ss]]` into seconds.
-#[inline(never)]
 fn time(rest: &mut &[u8]) -> i64 {
     let is_negative = skip(rest, b'-');
     skip(rest, b'+');

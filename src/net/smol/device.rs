@@ -187,7 +187,6 @@ impl Port {
 
     /// Sends the packet that smoltcp has written to the buffer of [`Self::space`]; it may answer the frame `answered`. The packet is
     /// dropped if the MAC address of its destination is unknown, or if it repeats a SYN-ACK too early.
-    #[inline(never)] // Smaller: smoltcp calls it in two places.
     fn send_packet(
         &mut self,
         len: usize,

@@ -98,7 +98,7 @@ fn alerts_routers(packet: &[u8]) -> bool {
 
 /// Removes the extension headers of the IPv6 packet in a frame. Returns the frame without them, or unchanged if smoltcp refuses it
 /// with an ICMPv6 error. `None`: the frame is dropped.
-#[inline(never)] // Smaller.
+#[inline(never)] // −51 bytes: one caller, whose frame stays small.
 pub(super) fn remove(frame: &mut [u8]) -> Option<&mut [u8]> {
     const LENGTH: usize = ETHERNET_BYTES + 4;
     if frame.tail(12).first_chunk() != Some(&IPV6) {

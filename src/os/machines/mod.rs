@@ -193,7 +193,6 @@ impl Scan<'_> {
     }
 
     /// Passes on a machine with the current path. The stamp 0 is replaced by a hash of the content.
-    #[inline(never)]
     fn pass_on(&mut self, id: u64, stamp: u64, machine: &Machine) {
         let mut buffer = [0; _];
         let state: &[u8] = if machine.is_running { b"running" } else { b"" };
@@ -219,7 +218,6 @@ impl Scan<'_> {
     }
 
     /// Sends a [`Found`] in its binary form.
-    #[inline(never)]
     fn send_found(&mut self, (id, stamp): Id, name: &[u8], txt: &[u8]) {
         let mut buffer = [0; FOUND_BYTES];
         let mut out = Writer::new(&mut buffer);

@@ -150,7 +150,6 @@ impl LsRun {
     }
 
     /// Appends the target of a symbolic link and prints the line.
-    #[inline(never)]
     fn print_line(&mut self, is_link: bool) -> FsResult<()> {
         if is_link {
             let link = self.tree.resolve(&self.path, false)?;
@@ -166,7 +165,6 @@ impl LsRun {
 }
 
 /// Writes an object's line. Returns true for a symbolic link, whose target must be appended.
-#[inline(never)]
 fn start_line(out: &mut Writer<'_>, attr: &Attr, name: &[u8]) -> bool {
     out.truncate(0);
     // No user names: the UIDs of an image are not those of this host.
@@ -176,7 +174,6 @@ fn start_line(out: &mut Writer<'_>, attr: &Attr, name: &[u8]) -> bool {
 }
 
 /// Writes a name with control bytes escaped as `\NNN`.
-#[inline(never)]
 fn escape(out: &mut Writer<'_>, name: &[u8]) {
     for byte in name {
         out.put(Line::default().escaped(&[*byte]).bytes());

@@ -86,7 +86,7 @@ pub(in super::super) struct Options {
 }
 
 impl Default for Options {
-    #[inline(never)]
+    #[inline(never)] // −233 bytes: three callers.
     fn default() -> Self {
         Self {
             exports: Wanted::default(),
@@ -145,7 +145,6 @@ impl Options {
     }
 
     /// Sets the option of a flag. Returns `None` if the value is wrong.
-    #[inline(never)]
     pub(in super::super) fn set(&mut self, flag: Flag, value: &'static CStr) -> Option<()> {
         let text = value.to_bytes();
         match flag {

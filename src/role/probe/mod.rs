@@ -191,7 +191,7 @@ fn print_host(report: &mut Report) {
 }
 
 /// Prints the addresses of each interface.
-#[inline(never)]
+#[inline(never)] // −16 bytes: one caller, whose frame stays small.
 fn print_interfaces(report: &mut Report) {
     report.begin("interface");
     let mut interfaces = Interfaces::default();
@@ -229,7 +229,6 @@ impl Report {
     }
 
     /// Prints whether a path or port can be used.
-    #[inline(never)]
     fn say(&mut self, name: &[u8], what: Use) {
         let text = match what {
             Use::Allowed => text!("usable"),
@@ -241,7 +240,6 @@ impl Report {
     }
 
     /// Prints a number.
-    #[inline(never)]
     fn number(&mut self, name: &[u8], number: u32) {
         self.item(name, Line::default().number(number).bytes());
     }

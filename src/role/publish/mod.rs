@@ -94,7 +94,6 @@ impl Options {
 }
 
 /// Announces until SIGTERM or SIGINT. `is_address`: a name of an address, unless `-s` is given.
-#[inline(never)]
 pub(super) fn run(args: Args, is_address: bool) -> Result<(), Fatal> {
     let options = mem::leak(Options::default());
     options.is_address = is_address;

@@ -123,7 +123,6 @@ impl SoughtName {
 }
 
 /// Resolves all arguments: prints each result, and reports each name without one. `goal`: if no flag selects one.
-#[inline(never)]
 pub(super) fn run(args: Args, goal: Option<Goal>) -> Result<(), Fatal> {
     let mut options = Options {
         goal,

@@ -107,7 +107,6 @@ impl Options {
         Ok(network)
     }
 
-    #[inline(never)]
     fn read_flags(&mut self, args: Args) -> Result<Network, Fatal> {
         network::read(&FLAGS, args, &mut |given| {
             self.set(Flag::of(given.number)?, given.value)

@@ -20,7 +20,7 @@ use core::net::IpAddr;
 const NO_MEMORY: Text = text!("no memory for more names and services");
 
 /// Makes a service that has the host's name, and no subtypes.
-#[inline(never)]
+#[inline(never)] // −27 bytes: four callers.
 pub fn plain<'a>(kind: &'a [u8], port: u16, txt: &'a [u8]) -> Service<'a> {
     Service {
         name: &[announce::HOST],

@@ -46,7 +46,6 @@ pub(super) fn write(letter: u8, out: &mut Writer<'_>) -> Option<()> {
 }
 
 /// Splits `text` at `separator`, and returns the remainder of the first part that starts with `start`.
-#[inline(never)]
 fn find<'a>(text: &'a [u8], separator: u8, start: &[u8]) -> Option<&'a [u8]> {
     let mut remaining = text;
     while !remaining.is_empty() {

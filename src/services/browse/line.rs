@@ -113,7 +113,6 @@ pub const fn family(event: &Event<'_>) -> &'static [u8] {
 }
 
 /// Writes `MARK;INTERFACE;FAMILY;NAME;TYPE`, without the name for the event of a type. Returns the offset of the type.
-#[inline(never)]
 pub fn put_service(out: &mut Out, mark: u8, interface: &[u8], event: &Event<'_>) -> usize {
     let (names, mut kind) = (event.names(), event.name);
     out.clear().byte(mark).byte(b';').put(interface);
@@ -144,7 +143,6 @@ pub fn put_address(out: &mut Out, interface: &[u8], event: &Event<'_>) {
 }
 
 /// Writes `;local;HOST;ADDRESS;PORT;`.
-#[inline(never)]
 pub fn put_location(out: &mut Out, interface: &[u8], event: &Event<'_>) {
     out.put(b";local;")
         .labels(&mut event.names().texts(event.host));

@@ -66,7 +66,7 @@ pub(super) fn ticks() -> u64 {
 }
 
 /// Milliseconds since the start.
-#[inline(never)]
+#[inline(never)] // −174 bytes: eight callers.
 pub(super) fn elapsed_ms() -> u64 {
     let Clock { began, khz, .. } = CLOCK.get();
     (ticks() - began) / khz

@@ -46,7 +46,6 @@ impl Epoll {
     }
 
     /// Watches `file` for the events in the mask `what`, whose bits are those of poll.
-    #[inline(never)]
     pub fn set(&self, change: Change, file: RawFd, token: u32, what: u16) -> Result<(), Errno> {
         let event = Event {
             what: what.into(),

@@ -62,7 +62,6 @@ fn effective<R>(with: impl FnOnce(&Effective) -> R) -> R {
 
 /// Sets the UID of file system calls. Returns false if the kernel refuses; the current UID is then unknown, and the next call sets
 /// it in any case.
-#[inline(never)]
 pub fn set_user(user: u32) -> bool {
     effective(|now| {
         if now.user.load(Relaxed) == user {
@@ -88,7 +87,6 @@ pub fn set_thread_user(user: u32) -> bool {
 
 /// Sets the GID and supplementary groups of file system calls; returns the number of this setting for [`has_groups`]. `None` if the
 /// kernel refuses.
-#[inline(never)]
 pub fn set_groups(group: u32, groups: &[u32]) -> Option<u32> {
     let [_, group_call, groups_call] = CALLS;
     effective(|now| {
@@ -120,7 +118,6 @@ pub fn can_switch() -> bool {
 }
 
 /// Restores UID 0 and GID 0, undoing [`set_user`] and [`set_groups`].
-#[inline(never)]
 pub fn restore() {
     // A process that is root may always set UID 0.
     let _ = set_user(0);
@@ -195,7 +192,6 @@ pub fn become_user(user: u32, group: u32) -> Result<(), Errno> {
 }
 
 /// Sets the umask.
-#[inline(never)]
 pub fn set_umask(mask: u32) {
     effective(|now| {
         if now.umask.load(Relaxed) != mask {

@@ -60,7 +60,6 @@ pub fn hold_streams(first: i32) -> bool {
 }
 
 /// Sets the action of a signal: SIG_DFL, SIG_IGN, or the address of a handler.
-#[inline(never)]
 fn act_on(signal: usize, handler: usize, flags: usize) {
     // The kernel's sigaction: handler, flags, restorer, mask. Eight words are enough on every architecture.
     let action = [handler, flags | RESTORER, return_address(), 0, 0, 0, 0, 0];

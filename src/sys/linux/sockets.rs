@@ -33,7 +33,7 @@ pub struct Address {
 
 impl Address {
     /// An empty address, to be filled in by a setter or by the kernel.
-    #[inline(never)]
+    #[inline(never)] // −450 bytes: 20 callers.
     pub fn empty() -> Self {
         Self {
             len: 110,
@@ -126,7 +126,7 @@ impl Address {
     }
 
     /// Returns the IP address that the kernel wrote. It is IPv4 or IPv6, as are the sockets whose addresses are read.
-    #[inline(never)]
+    #[inline(never)] // −275 bytes: six callers.
     pub fn get(&self) -> SocketAddr {
         let port = self.port();
         let (start, scope) = self.bytes[4..28].split_at(20);
@@ -181,7 +181,7 @@ pub(super) enum AddressCall {
 }
 
 /// Calls bind, connect or getsockname.
-#[inline(never)]
+#[inline(never)] // −60 bytes: 19 callers.
 pub(super) fn call(socket: i32, verb: AddressCall, at: &mut Address) -> Result<(), Errno> {
     let (bytes, len) = (at.bytes.as_mut_ptr(), at.len);
     // SAFETY: the kernel reads `len` bytes of the address, or writes at most `len` and their number.
@@ -243,7 +243,6 @@ pub(super) fn stop_listening() {
 ///
 /// # Errors
 /// ENOTSOCK: another kind of file, for which connect(2) returns ECONNREFUSED, too, or a symbolic link. Those of open(2).
-#[inline(never)]
 fn remove_unused(socket: RawFd, at: &mut Address) -> Result<(), Errno> {
     if at.family() == UNIX
         && let Err(errno) = call(socket, AddressCall::Connect, at)
@@ -265,7 +264,6 @@ fn remove_unused(socket: RawFd, at: &mut Address) -> Result<(), Errno> {
 }
 
 /// Sets an integer option.
-#[inline(never)]
 pub(super) fn set(socket: i32, level: u8, name: u8, value: u32) -> Result<(), Errno> {
     set_bytes(socket, (level, name), &value.to_ne_bytes())
 }

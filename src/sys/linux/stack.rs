@@ -37,7 +37,6 @@ impl Iterator for Environment {
 }
 
 /// The value of the auxiliary vector's entry `kind`. `None` if the kernel supplied none.
-#[inline(never)]
 pub(super) fn auxiliary(kind: usize) -> Option<usize> {
     let stack = STACK.load(Ordering::Relaxed).cast_const();
     if stack.is_null() {

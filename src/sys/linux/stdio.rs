@@ -43,7 +43,6 @@ impl Stdio {
     ///
     /// # Errors
     /// Those of poll(2).
-    #[inline(never)]
     pub fn is_ready(self, timeout: Option<Duration>) -> Result<bool, Errno> {
         let mut watched = [self.watch()];
         super::sleep(&mut watched, timeout)?;
@@ -148,7 +147,6 @@ impl Stdio {
     }
 
     /// Writes all of `bytes`. Returns false if the write fails.
-    #[inline(never)]
     pub fn write_all(self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             match self.send(bytes) {

@@ -56,7 +56,6 @@ impl Host {
         }
     }
 
-    #[inline(never)]
     pub(super) fn write_all(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
         self.count_unsynced(pin, bytes.len());
         let mut done = 0;
@@ -110,7 +109,6 @@ impl Host {
     }
 
     /// Changes attributes as the caller. A change that the kernel would refuse in part is refused before its first part.
-    #[inline(never)]
     pub(super) fn change(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
         if change.size > Some(i64::MAX as u64) {
             return Err(FsError::TooLarge);

@@ -61,7 +61,6 @@ impl Host {
     }
 
     /// Schedules an object for a sync, and pins it until then.
-    #[inline(never)]
     pub(super) fn schedule(&mut self, node: Node, scheduled: Scheduled) -> FsResult<()> {
         let objects = &mut self.dirty.objects;
         if let Some((_, sooner)) = objects.iter_mut().find(|(other, _)| *other == node) {
@@ -199,7 +198,6 @@ impl Host {
 impl Dirty {
     /// Submits a job on a file to the workers, with a duplicate of the descriptor. Returns the number of the job. `None`: no
     /// worker, job entry or descriptor is free.
-    #[inline(never)]
     pub(super) fn start_job(&mut self, work: Work, file: RawFd, job: PendingJob) -> Option<u32> {
         let workers = self.workers.as_mut()?;
         let own = fs::dup::<FsError>(file).ok()?;

@@ -263,7 +263,6 @@ impl Host {
         self.entry_and_export(node).ok_or(FsError::Stale)
     }
 
-    #[inline(never)]
     fn entry_and_export(&self, node: Node) -> Option<(&OpenEntry, &HostExport)> {
         let entry = self.table.get(node)?;
         Some((entry, self.export(entry.export_index)?))

@@ -74,7 +74,6 @@ impl Host {
     }
 
     /// Adds an opened object of the directory `dir` to the table. Identifies it by descriptor, because its name may have changed.
-    #[inline(never)]
     pub(super) fn adopt(&mut self, dir: Node, file: File, opened: Opened) -> FsResult<Node> {
         let at = self.at(dir)?;
         let (mut handle, mut stat) = (Handle::EMPTY, fs::blank());
@@ -87,7 +86,6 @@ impl Host {
     }
 
     /// Adds an object to the table.
-    #[inline(never)]
     fn insert(
         &mut self,
         export_index: u16,
@@ -144,7 +142,6 @@ impl Host {
     }
 
     /// Returns the object of a handle: from the table, else opened by its kernel handle or searched by its path handle.
-    #[inline(never)]
     pub(super) fn find_or_open(&mut self, bytes: &[u8]) -> FsResult<Node> {
         // A new request: other processes may have changed the object that `seen` caches.
         self.seen.take();
@@ -278,7 +275,6 @@ impl Host {
     }
 
     /// Reopens a regular file or directory for reading or writing, unless its descriptor is already open for that.
-    #[inline(never)]
     pub(super) fn reopen(&mut self, node: Node, wanted: Opened) -> FsResult<()> {
         let (entry, export) = self.at(node)?;
         if entry.opened >= wanted {

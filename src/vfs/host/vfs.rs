@@ -46,7 +46,6 @@ impl Vfs for Host {
         self.ask_name(dir, name) != Err(FsError::NoEntry)
     }
 
-    #[inline(never)]
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
         let (entry, _) = self.at(node)?;
         if entry.kind != ObjectType::SymbolicLink {
@@ -204,7 +203,6 @@ impl Vfs for Host {
         table.release_idle(&mut |entry| dirty.close_idle(entry))
     }
 
-    #[inline(never)]
     fn open_top(&mut self, number: usize, path: &CStr, rules: &Rules) -> Result<ExportRoot, u8> {
         self.acting.server();
         let opened = self.replace_top(number, path, rules);

@@ -26,7 +26,6 @@ pub(super) struct Volume {
 impl Volume {
     /// The attributes of an object in this volume. In an overlay, the `fileid` of an object with another device number than the
     /// directories depends on that number: its inode number is unique in its layer only.
-    #[inline(never)]
     pub(super) fn attr(self, stat: &Statx) -> Attr {
         let mut attr = kernel::attr(stat, self.id);
         attr.inode ^= u64::from(self.layer(stat)) << 32;
@@ -95,7 +94,6 @@ impl Volumes {
     ///
     /// # Errors
     /// `OtherFileSystem`: no subvolume of the export's btrfs; those of openat(2).
-    #[inline(never)]
     pub(super) fn find(
         &self,
         near: Volume,
@@ -125,7 +123,6 @@ impl Volumes {
     ///
     /// # Errors
     /// As [`Volumes::find`].
-    #[inline(never)]
     pub(super) fn enter(
         &self,
         near: Volume,
@@ -180,7 +177,6 @@ impl Volumes {
     /// In an overlay, copying a file up changes its birth time, but neither its inode number nor its kernel handle, which is the
     /// origin's. If the layers are on different file systems, directories get new inode numbers when the kernel drops them from its
     /// cache, but no new kernel handles. Linux before 6.6 returns kernel handles only if the overlay was mounted with nfs_export=on.
-    #[inline(never)]
     pub(super) fn identify(
         &self,
         volume: Volume,

@@ -46,7 +46,6 @@ impl Host {
         given.unwrap_or_else(|| Submitted::Done(self.store_in_place(pin, offset, bytes)))
     }
 
-    #[inline(never)]
     fn store_in_place(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> FsResult<()> {
         match bytes {
             Bytes::Here(bytes) => self.write_all(pin, offset, bytes),

@@ -62,7 +62,6 @@ impl Names {
 
 impl<B: Block> Image<B> {
     /// Begins to list a directory after the cookie `from` (0: from the start). `dir` is from [`entry`](Self::entry).
-    #[inline(never)]
     pub fn list(&mut self, from: u64, dir: &IsoEntry) -> FsResult<()> {
         if !dir.record.is_directory() {
             return Err(FsError::NotDirectory);
@@ -148,7 +147,6 @@ impl<B: Block> Image<B> {
     }
 
     /// Reads the next entry that is not hidden.
-    #[inline(never)]
     fn advance(&mut self, out: &mut IsoEntry) -> FsResult<()> {
         while self.next < self.end {
             self.read(self.next, 0, out)?;
@@ -161,7 +159,6 @@ impl<B: Block> Image<B> {
     }
 
     /// Reads the `count`th of the next entries whose names, cut to `room` bytes, are `name`.
-    #[inline(never)]
     fn find(&mut self, name: &[u8], count: u32, room: usize, out: &mut IsoEntry) -> FsResult<()> {
         let mut left = count;
         while left > 0 {

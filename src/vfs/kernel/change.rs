@@ -32,7 +32,6 @@ fn time(time: NewTime) -> Timespec {
 
 /// Changes attributes of an open file, or of the object at `path`. The owner first: only chown(2) can be refused to an owner. None
 /// undoes another: chown and truncate clear set-user-ID. The owner is always changed through the descriptor.
-#[inline(never)]
 pub(in super::super) fn set_attr(
     file: RawFd,
     path: Option<&CStr>,
@@ -54,7 +53,6 @@ pub(in super::super) fn set_attr(
 }
 
 /// Creates any object but a regular file, which open(2) creates.
-#[inline(never)]
 pub(in super::super) fn make(
     dir: RawFd,
     name: &[u8],
@@ -79,7 +77,6 @@ pub(in super::super) fn make(
 }
 
 /// Appends `bytes` and a NUL to a path. `Invalid`: the path contains another NUL.
-#[inline(never)]
 pub(in super::super) fn terminate<'a>(text: &'a mut Text, bytes: &[u8]) -> FsResult<&'a CStr> {
     add(text, bytes)?;
     add(text, b"\0")?;
@@ -92,7 +89,6 @@ pub(in super::super) fn terminate<'a>(text: &'a mut Text, bytes: &[u8]) -> FsRes
 }
 
 /// Creates a hard link to an open object.
-#[inline(never)]
 pub(in super::super) fn link(file: RawFd, dir: RawFd, name: &[u8]) -> FsResult<()> {
     let mut buffer = [0; 25];
     let path = fs::proc_path(file, &mut buffer);

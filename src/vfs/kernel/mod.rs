@@ -97,7 +97,6 @@ pub(super) fn attr(stat: &Statx, tag: u32) -> Attr {
 
 /// The attributes of the object at `path` relative to `dir`, or of the open object `dir` if `path` is empty (fstatat).
 #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
-#[inline(never)]
 pub(super) fn stat_path(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
     let mut buffer = MaybeUninit::uninit();
     let stat = fs::fstatat::<FsError>(dir, path, flags, &mut buffer)?;
@@ -120,7 +119,6 @@ pub(super) fn stat_path(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Att
 }
 
 /// Space and limits of the file system of `file`.
-#[inline(never)]
 pub(super) fn statfs(file: RawFd) -> FsResult<FsStat> {
     const READ_ONLY: u64 = 1;
     const NO_SET_USER: u64 = 2;
@@ -201,19 +199,16 @@ static SHORT: ([u8; ERROR_COUNT], [FsError; ERROR_COUNT]) = {
 };
 
 /// Calls statx(2) for an open file.
-#[inline(never)]
 pub(super) fn stat(file: &File, out: &mut Statx) -> FsResult<()> {
     fs::statx(file, c"", out).map_err(error)
 }
 
 /// Opens the entry `name` of a directory.
-#[inline(never)]
 pub(super) fn open(dir: &File, name: &CStr, flags: OFlags, mode: u32) -> FsResult<File> {
     fs::openat(dir.as_raw_fd(), name, flags, mode).map(File::of)
 }
 
 /// Translates an errno.
-#[inline(never)]
 pub(super) fn error(errno: Errno) -> FsError {
     for (known, meaning) in SHORT.0.iter().zip(&SHORT.1) {
         if u16::from(*known) == errno.raw_os_error() as u16 {

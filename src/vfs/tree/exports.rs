@@ -187,7 +187,6 @@ impl Tree {
     ///
     /// # Errors
     /// The reason; the export is missing then.
-    #[inline(never)]
     pub fn open_export(&mut self, number: usize) -> Result<(), OpenFault> {
         let opened = self.try_open(number);
         if opened.is_err() {

@@ -170,7 +170,6 @@ impl Tree {
     ///
     /// # Errors
     /// `Access`: the caller may not.
-    #[inline(never)]
     pub(super) fn admit(&mut self, node: Node, access: Access) -> FsResult<()> {
         let backend = self.access_checker(node);
         let Some(uid) = backend.and_then(|backend| backend.caller()) else {

@@ -134,7 +134,6 @@ impl Tree {
 
     /// Walks a path after the backend returned `error`, if that can mean an image in the path (`NotDirectory`) or a path that the
     /// backend cannot resolve (`CrossDevice`). Else returns `error`.
-    #[inline(never)]
     fn walk(&mut self, path: &[u8], end: End, error: FsError, last: &mut WalkEnd) -> FsResult<()> {
         let follows = crate::config::HAS_ISO && self.enters_all_images;
         let (mut rest, mut may) = (path, error == FsError::CrossDevice);

@@ -55,7 +55,6 @@ impl Tree {
     /// # Errors
     /// `Stale`: no such export, or not for that host; `Permission`: the request must come from a port below 1024; `Again`: that
     /// depends on a look-up of host names, which has begun.
-    #[inline(never)]
     pub fn rules(&mut self, number: usize, peer: &Peer) -> FsResult<Rules> {
         /// The rank of wildcards, and one below that of every host.
         const WILDCARDS: u8 = 2;

@@ -139,7 +139,6 @@ impl<B: Block> Reader<B> {
     }
 
     /// Reads a file entry, the newest of a chain, and returns its content.
-    #[inline(never)]
     fn read_entry(&mut self, mut place: Place) -> FsResult<Content> {
         for _ in 0..UDF_ICB_COUNT_MAX {
             let at = self.resolve(place, false)?.offset;

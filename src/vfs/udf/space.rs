@@ -66,7 +66,6 @@ pub(super) struct Space {
 impl<B: Block> Reader<B> {
     /// The part of the image from a block of a partition to where contiguous blocks end. With `is_base`, only for partitions whose
     /// blocks need no file to be found.
-    #[inline(never)]
     pub(super) fn resolve(&mut self, place: Place, is_base: bool) -> FsResult<Run> {
         let space = self.layout.space(place.partition).ok_or(FsError::Io)?;
         let (block, shift) = (place.block, self.layout.shift);
@@ -151,7 +150,6 @@ impl<B: Block> Reader<B> {
 
     /// The contiguous part at `offset` of a file. `cursor` is a position in its descriptors. With `is_table`, the file is part of the
     /// structure of a partition.
-    #[inline(never)]
     pub(super) fn find(
         &mut self,
         content: &Content,

@@ -28,7 +28,6 @@ impl Window {
     }
 
     /// The bytes from `at` to the end of its block of `unit` bytes (a power of two). Reads ahead if the block follows those in memory.
-    #[inline(never)]
     pub(super) fn fetch(
         &mut self,
         image: &mut impl Block,

@@ -82,7 +82,6 @@ const fn node_of(file: RawFd) -> Node {
 
 impl User {
     /// A backend that keeps at most `pin_count` files and directories open, besides a few descriptors of its own.
-    #[inline(never)]
     pub fn new(pin_count: usize) -> Self {
         Self {
             top: NONE,
@@ -109,7 +108,6 @@ impl User {
     }
 
     /// Sets the current path: `path` translated for the kernel, or the name `path` in `dir`.
-    #[inline(never)]
     fn set_path(&mut self, dir: Option<Node>, path: &[u8]) -> FsResult<()> {
         self.named = NONE;
         self.text.clear();
@@ -126,7 +124,6 @@ impl User {
     }
 
     /// Opens the current path. `CrossDevice`: the path leaves the jail, or the kernel cannot exclude that.
-    #[inline(never)]
     fn open_taken(&mut self, flags: OFlags, mode: u32) -> FsResult<RawFd> {
         if self.at == NONE {
             return match fs::open_beneath(self.top, self.text(), flags, mode) {
@@ -148,7 +145,6 @@ impl User {
     }
 
     /// The current path.
-    #[inline(never)]
     fn text(&self) -> &CStr {
         crate::mem::c_str(&self.text)
     }
@@ -183,7 +179,6 @@ impl User {
 
     /// Checks that objects of this kind may be opened. A FIFO may not: open(2) would wait for another process, or wake one. A
     /// device may not in a jail.
-    #[inline(never)]
     fn check_kind(&self, kind: ObjectType, directory: bool) -> FsResult<()> {
         match kind {
             ObjectType::Directory if !directory => Err(FsError::IsDirectory),
@@ -195,7 +190,6 @@ impl User {
 
     /// Refuses an object of a pseudo file system in a jail, because it may show or change processes outside. Without a jail, the
     /// client opens what its user may open.
-    #[inline(never)]
     fn refuse_system(&self, file: RawFd) -> FsResult<()> {
         if self.jail.is_some() && kernel::is_pseudo(&fs::fstatfs(file).map_err(error)?) {
             return Err(FsError::Access);
@@ -212,7 +206,6 @@ impl User {
     }
 
     /// Opens the current path as a node.
-    #[inline(never)]
     fn resolve_taken(&mut self, follow: bool) -> FsResult<Node> {
         let opened = self.open_taken(path_flags(follow), 0);
         let node = self.found.store(opened);
@@ -221,7 +214,6 @@ impl User {
     }
 
     /// The attributes of the object at the current path.
-    #[inline(never)]
     fn attr_taken(&mut self, follow: bool) -> FsResult<Attr> {
         if self.at == NONE {
             let node = self.resolve_taken(follow)?;
@@ -230,7 +222,6 @@ impl User {
         stat_path(self.at, self.text(), end_flags(follow))
     }
 
-    #[inline(never)]
     fn list(
         &self,
         dir: RawFd,

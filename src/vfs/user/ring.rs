@@ -35,7 +35,6 @@ impl Ring {
     }
 
     /// Stores the descriptor of an open(2), if that succeeded.
-    #[inline(never)]
     pub(super) fn store(&mut self, opened: FsResult<RawFd>) -> FsResult<Node> {
         let file = opened?;
         self.turn += 1;
@@ -50,7 +49,6 @@ impl Ring {
     }
 
     /// Closes all descriptors.
-    #[inline(never)]
     pub(super) fn release_idle(&mut self) {
         for place in &mut self.files {
             if *place != NONE {

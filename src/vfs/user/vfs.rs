@@ -49,7 +49,6 @@ impl Vfs for User {
             .store(fs::open_entry(number(dir), name.bytes(), PATH, 0))
     }
 
-    #[inline(never)]
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
         let read = fs::readlinkat::<FsError>(number(node), out);
         let len = read.map_err(|error| match error {

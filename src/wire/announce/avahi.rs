@@ -171,7 +171,6 @@ impl<'f> Reader<'f, '_, '_, '_> {
     }
 
     /// Appends a byte of text. Between elements only whitespace is allowed.
-    #[inline(never)]
     fn put(&mut self, byte: u8) -> Result<(), Flaw> {
         match byte {
             // Lines end with a line feed; carriage returns are dropped.
@@ -204,7 +203,6 @@ impl<'f> Reader<'f, '_, '_, '_> {
     }
 
     /// Returns true and skips `text` if it comes next.
-    #[inline(never)]
     pub(super) fn passes(&mut self, text: &[u8]) -> bool {
         match strip_prefix(self.rest, text) {
             Some(rest) => {
@@ -226,7 +224,6 @@ impl<'f> Reader<'f, '_, '_, '_> {
     }
 
     /// Returns the text before `end`, and skips both.
-    #[inline(never)]
     fn until(&mut self, end: &[u8]) -> Result<&'f [u8], Flaw> {
         let start = self.rest;
         until(&mut self.rest, end).ok_or_else(|| {
@@ -237,7 +234,6 @@ impl<'f> Reader<'f, '_, '_, '_> {
     }
 
     /// Parses an element's name. Returns its number.
-    #[inline(never)]
     fn word(&mut self) -> Result<usize, Flaw> {
         let is_end = |byte: &u8| !matches!(byte, b'a'..=b'z' | b'-');
         let len = self.rest.iter().position(is_end).unwrap_or(0);

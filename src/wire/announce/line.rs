@@ -36,7 +36,6 @@ pub fn parse(
 }
 
 /// Appends the text up to the next comma, and skips the comma. A missing field is empty. What exceeds the buffer is dropped.
-#[inline(never)]
 pub fn next_field(rest: &mut Option<&[u8]>, out: &mut Writer<'_>) -> Result<(), Flaw> {
     let mut left = rest.take().unwrap_or_default();
     while let [byte, tail @ ..] = left {

@@ -75,7 +75,7 @@ pub struct Service<'a> {
 
 impl Service<'_> {
     /// The instance's name on a host named `host`, truncated to 63 bytes without splitting a character.
-    #[inline(never)]
+    #[inline(never)] // −48 bytes: one caller, whose frame stays small.
     pub fn name_on<'r>(&self, host: &[u8], buffer: &'r mut [u8; label::BYTES_MAX]) -> &'r [u8] {
         let mut whole = [0; 256];
         let mut bytes = Writer::new(&mut whole);
@@ -146,7 +146,7 @@ pub struct FileError {
 
 impl FileError {
     /// An error at the start of `rest`, the unparsed end of `file`.
-    #[inline(never)]
+    #[inline(never)] // −69 bytes: one caller, whose frame stays small.
     fn at(file: &[u8], rest: &[u8], flaw: Flaw) -> Self {
         let read = file.len().saturating_sub(rest.len());
         let read = file.head(read);
@@ -231,7 +231,6 @@ pub struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     /// Creates an empty draft.
-    #[inline(never)]
     pub fn new(buffer: &'a mut [u8; ROOM_BYTES]) -> Self {
         let mut rest = &mut buffer[..];
         let mut writer = |len| {
@@ -266,7 +265,6 @@ impl<'a> Draft<'a> {
     }
 
     /// Clears all parts but the name.
-    #[inline(never)]
     fn clear_service(&mut self) {
         let [_, others @ ..] = &mut self.parts;
         others.iter_mut().for_each(|part| part.truncate(0));
@@ -286,7 +284,6 @@ impl<'a> Draft<'a> {
     /// Checks a part and stores it. Subtypes and strings are appended; other parts replace the previous value. A subtype may be
     /// followed by its type, which must be the service's. A type or a host name may end with a dot. A host name of one label gets
     /// the domain `local`.
-    #[inline(never)]
     pub fn put(&mut self, part: Part, bytes: &[u8]) -> Result<(), Flaw> {
         let bytes = match part {
             Part::Kind | Part::Host | Part::Subtype => without_dot(bytes),
@@ -362,7 +359,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Decodes a string whose value is in hex or base64, and stores it.
-    #[inline(never)]
+    #[inline(never)] // −17 bytes: one caller, whose frame stays small.
     fn put_coded(&mut self, bytes: &[u8], coding: Coding) -> Result<(), Flaw> {
         let bits = coding as u32;
         let mut buffer = [0; STRING_BYTES_MAX + 1];
@@ -424,7 +421,6 @@ impl<'a> Draft<'a> {
     }
 
     /// Passes the service to `each`, if it has a type.
-    #[inline(never)]
     fn pass(&self, each: &mut dyn FnMut(&Service<'_>)) -> Result<(), Flaw> {
         let [name, kind, subtypes, host, txt] = &self.parts;
         let [port, priority, weight] = self.numbers;
@@ -451,7 +447,6 @@ impl<'a> Draft<'a> {
 
 /// Returns true for a type, such as `_http._tcp`. As avahi, accepts names that RFC 6335 forbids but that are in use: longer than 15
 /// bytes, without letters, with underscores.
-#[inline(never)]
 pub fn is_kind(kind: &[u8]) -> bool {
     let (name, transport) = cut(kind, b'.');
     let [b'_', name @ ..] = name else {
@@ -515,7 +510,6 @@ fn put_behind_len(out: &mut Writer<'_>, bytes: &[u8]) -> Option<()> {
 
 /// Parses a name and stores it. If `host` is not 0, `%` followed by the byte `host` stands for the host's name. If `host` is `H`,
 /// as in systemd's units, `%%` also stands for a `%`, and `%` before another letter is a specifier.
-#[inline(never)]
 fn put_name(draft: &mut Draft<'_>, text: &[u8], host: u8) -> Result<(), Flaw> {
     // One byte more than a name may have, so that a longer one is detected.
     let mut buffer = [0; label::BYTES_MAX + 1];

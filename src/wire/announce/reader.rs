@@ -46,7 +46,6 @@ pub fn parse_unit(file: &[u8], draft: &mut Draft<'_>) -> Result<(), FileError> {
     parse(file, draft, &mut |_| {}, true)
 }
 
-#[inline(never)]
 fn parse(
     file: &[u8],
     draft: &mut Draft<'_>,
@@ -77,7 +76,6 @@ fn parse(
 
 impl Reader<'_, '_, '_, '_> {
     /// Stores the current text as the part with index `place`. In a name, `%` followed by the byte `host` is the host's name.
-    #[inline(never)]
     pub(super) fn store_part(
         &mut self,
         place: usize,
@@ -100,7 +98,7 @@ impl Reader<'_, '_, '_, '_> {
     }
 
     /// Skips whitespace.
-    #[inline(never)]
+    #[inline(never)] // −35 bytes: five callers.
     pub(super) fn blanks(&mut self) {
         self.rest = self.rest.trim_ascii_start();
     }

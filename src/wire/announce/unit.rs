@@ -146,7 +146,6 @@ enum Unit {
 
 /// The next unit of a value; `None` at the end of the line. A backslash at the end of a line continues the value with a space;
 /// comment lines in between are skipped.
-#[inline(never)]
 fn next(rest: &mut &[u8]) -> Option<Unit> {
     let (byte, tail) = match *rest {
         [] | [b'\n', ..] => return None,

@@ -27,7 +27,6 @@ pub fn escape(label: &[u8], buffer: &mut [u8]) -> usize {
 }
 
 /// The three digits of a number.
-#[inline(never)]
 pub fn decimal(number: u8) -> [u8; 3] {
     [
         (number / 100) | b'0',
@@ -37,7 +36,6 @@ pub fn decimal(number: u8) -> [u8; 3] {
 }
 
 /// The first byte of a text, unescaped, and the rest. `None`: an invalid escape sequence.
-#[inline(never)]
 pub fn byte(text: &[u8]) -> Option<(u8, &[u8])> {
     let (first, rest) = text.split_first()?;
     if *first != b'\\' {
@@ -73,7 +71,6 @@ pub fn unescape<'a>(text: &'a [u8], buffer: &mut [u8]) -> Option<(usize, &'a [u8
 
 /// Parses a name into `buffer`, in wire format without pointers. Returns its length. A trailing dot is ignored. `None`: a label is
 /// invalid, or the name does not fit.
-#[inline(never)]
 pub fn parse(text: &[u8], buffer: &mut [u8]) -> Option<usize> {
     let (mut at, mut rest) = (0usize, text);
     while !rest.is_empty() {

@@ -160,7 +160,6 @@ impl<'a> Record<'a> {
 
 impl<'a> Message<'a> {
     /// Checks the structure of a message.
-    #[inline(never)]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         if bytes.len() < HEADER_BYTES {
             return Err(Malformed);
@@ -213,7 +212,7 @@ impl<'a> Message<'a> {
     }
 
     /// The questions.
-    #[inline(never)]
+    #[inline(never)] // −129 bytes: six callers.
     pub fn questions(&self) -> Questions<'a> {
         Questions {
             bytes: self.bytes,
@@ -223,7 +222,6 @@ impl<'a> Message<'a> {
     }
 
     /// All records.
-    #[inline(never)]
     pub fn records(&self) -> Records<'a> {
         Records {
             bytes: self.bytes,
@@ -244,7 +242,6 @@ pub struct Questions<'a> {
 impl<'a> Iterator for Questions<'a> {
     type Item = Question<'a>;
 
-    #[inline(never)]
     fn next(&mut self) -> Option<Question<'a>> {
         let left = self.left.checked_sub(1)?;
         let (name, offset) = Name::parse(self.bytes, self.offset).ok()?;
@@ -273,7 +270,6 @@ pub struct Records<'a> {
 impl<'a> Iterator for Records<'a> {
     type Item = Record<'a>;
 
-    #[inline(never)]
     fn next(&mut self) -> Option<Record<'a>> {
         let mut sections = SECTIONS.iter().zip(&mut self.left);
         let (section, left) = sections.find(|(_, left)| **left != 0)?;

@@ -133,7 +133,6 @@ pub struct Labels<'a> {
 
 impl<'a> Labels<'a> {
     /// The next label, preceded by its length byte.
-    #[inline(never)]
     pub(super) fn label_with_length(&mut self) -> Option<&'a [u8]> {
         loop {
             let begin = self.offset;

@@ -36,7 +36,6 @@ impl<'a> UncompressedRdata<'a> {
     }
 
     /// Writes all pieces, as far as they fit into `buffer`. Returns their total length.
-    #[inline(never)]
     pub fn emit(self, buffer: &mut [u8]) -> usize {
         let mut len = 0;
         for piece in self {
@@ -78,7 +77,6 @@ const fn layout(kind: u16) -> (usize, u8) {
 impl<'a> Iterator for UncompressedRdata<'a> {
     type Item = &'a [u8];
 
-    #[inline(never)]
     fn next(&mut self) -> Option<&'a [u8]> {
         loop {
             if let Some(labels) = &mut self.labels {

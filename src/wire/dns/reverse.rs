@@ -8,7 +8,6 @@ use core::net::IpAddr;
 pub const REVERSE_BYTES_MAX: usize = 64 + 4 + 5 + 1;
 
 /// Writes the name for the reverse lookup of `address`. Returns its length.
-#[inline(never)]
 pub fn reverse(address: IpAddr, buffer: &mut [u8; REVERSE_BYTES_MAX]) -> usize {
     let mut out = Writer::new(buffer);
     match address {

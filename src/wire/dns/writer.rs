@@ -57,13 +57,11 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends a 16-bit number.
-    #[inline(never)]
     pub fn word(&mut self, word: u16) {
         self.put(&word.to_be_bytes());
     }
 
     /// Appends a name. With `shortens`, ends with a pointer if the rest of the name is already in the message.
-    #[inline(never)]
     pub fn name(&mut self, labels: &mut dyn Iterator<Item = Label<'_>>, shortens: bool) {
         for label in labels {
             let mut known = self.places.iter().take(self.place_count);
@@ -86,7 +84,6 @@ impl<'a> Writer<'a> {
 
     /// Appends the output of `write`, or nothing if it does not fit. Increments word `which` of the header. Returns true if it
     /// fitted.
-    #[inline(never)]
     fn add_whole(&mut self, which: usize, write: &mut dyn FnMut(&mut Self)) -> bool {
         let (len, place_count) = (self.len(), self.place_count);
         write(self);
@@ -116,7 +113,6 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends a record, whose rdata `write` writes. Returns true if it fitted.
-    #[inline(never)]
     pub fn record(
         &mut self,
         section: Section,

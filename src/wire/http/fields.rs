@@ -24,7 +24,6 @@ impl<'a> Fields<'a> {
     }
 
     /// The value of the first line with this name.
-    #[inline(never)]
     pub fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
         self.all(name).next()
     }
@@ -45,7 +44,6 @@ pub struct Values<'a, 'n> {
 impl<'a> Iterator for Values<'a, '_> {
     type Item = &'a [u8];
 
-    #[inline(never)]
     fn next(&mut self) -> Option<&'a [u8]> {
         loop {
             let line = next_line(&mut self.rest)?;
@@ -60,7 +58,6 @@ impl<'a> Iterator for Values<'a, '_> {
 }
 
 /// Removes and returns the first line, without its end. `None`: the line is empty.
-#[inline(never)]
 fn next_line<'a>(text: &mut &'a [u8]) -> Option<&'a [u8]> {
     let end = text.iter().position(|byte| *byte == b'\n')?;
     let line = without_return(text.head(end));
@@ -74,14 +71,12 @@ pub(super) fn without_return(line: &[u8]) -> &[u8] {
 }
 
 /// Returns true if `text` is a token. RFC 9110 section 5.6.2.
-#[inline(never)]
 pub(super) fn is_token(text: &[u8]) -> bool {
     let is_in = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !text.is_empty() && text.iter().all(is_in)
 }
 
 /// A text without blanks and tabs at its ends.
-#[inline(never)]
 pub(super) fn trim(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;
@@ -95,7 +90,6 @@ pub(super) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Parses a decimal number of 64 bits: digits only.
-#[inline(never)]
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;

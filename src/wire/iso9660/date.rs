@@ -26,7 +26,6 @@ impl<'a> Dates<'a> {
     }
 
     /// The next date in seconds since 1970. Invalid dates give what Linux' mktime64 computes.
-    #[inline(never)]
     pub(super) fn seconds(&mut self) -> i64 {
         let mut year = 1900;
         if self.flags & DIGITS != 0 {
@@ -67,7 +66,6 @@ impl<'a> Dates<'a> {
     }
 
     /// A byte, or a pair of digits.
-    #[inline(never)]
     fn number(&mut self) -> u32 {
         let mut number = self.byte();
         if self.flags & DIGITS != 0 {
@@ -77,7 +75,6 @@ impl<'a> Dates<'a> {
         number.into()
     }
 
-    #[inline(never)]
     fn byte(&mut self) -> u8 {
         match self.rest {
             [byte, rest @ ..] => {

@@ -7,7 +7,6 @@ use super::{DirRecord, NAME_BYTES_MAX, TARGET_BYTES_MAX, name};
 impl DirRecord {
     /// Parses the fields of an area. Attributes without a field, or with one that is too short, keep their values. Bytes that are
     /// not a field end the area. As on Linux, the name is then that of the identifier.
-    #[inline(never)]
     pub fn read(&mut self, area: &[u8]) {
         let mut rest = area;
         // Up to two bytes may follow the last field.

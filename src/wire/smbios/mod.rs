@@ -152,7 +152,6 @@ const FILLERS: &[u8] = b"To be filled by O.E.M.|O.E.M.|OEM|Default string|Empty|
     System manufacturer|System Product Name|System Serial Number|Not Specified|Not Applicable|0123456789";
 
 /// Returns true for a placeholder.
-#[inline(never)]
 pub fn is_filler(text: &[u8]) -> bool {
     let text = text.trim_ascii();
     let is_first = |byte: &u8| Some(byte) == text.first();

@@ -97,7 +97,6 @@ fn place_at<const LEN: usize>(bytes: &[u8; LEN], at: usize) -> Place {
 ///
 /// Words of eight bytes are first reduced modulo P^4 = x^64 + x^48 + x^20 + 1, which has as few terms. This takes a quarter of the
 /// time of going byte by byte.
-#[inline(never)]
 pub fn crc(bytes: &[u8]) -> u16 {
     let (words, rest) = bytes.as_chunks();
     let mut state = 0_u64;
@@ -118,7 +117,6 @@ pub fn crc(bytes: &[u8]) -> u16 {
 
 /// Checks the tag of the descriptor at the start of `block`, and its CRC. Returns its kind. `None`: there is no descriptor, it is
 /// damaged, or it belongs to another location.
-#[inline(never)]
 pub fn descriptor(block: &[u8], location: u32) -> Option<u16> {
     let (tag, rest) = block.split_first_chunk::<16>()?;
     let checksum = u16_at(tag, 4) as u8;

@@ -82,7 +82,6 @@ impl Output<'_> {
 
     /// Writes the character at an offset, or one replacement for all illegal characters there. Returns false at the end of the text
     /// or of the output.
-    #[inline(never)]
     fn add(&mut self, text: &Text<'_>, at: &mut usize) -> bool {
         let mut letter = None;
         loop {
@@ -122,7 +121,6 @@ impl Output<'_> {
 
 /// Converts a name, as on Linux: one with characters that no name can have, or too long for `out`, gets a checksum before its
 /// extension. Returns the length.
-#[inline(never)]
 pub fn decode(name: &[u8], out: &mut [u8]) -> usize {
     let (unit, units) = match name {
         [8, units @ ..] => (1, units),

@@ -42,7 +42,6 @@ impl Chains {
     }
 
     /// Allocates a free slot and puts it at the front of the chain of `key`. `None` if the table is full.
-    #[inline(never)]
     pub(super) fn allocate(&mut self, key: usize) -> Option<u16> {
         let first = self.first(key);
         let mut index = self.first_free;
@@ -63,7 +62,6 @@ impl Chains {
     }
 
     /// Frees a slot that is in the chain of `key`.
-    #[inline(never)]
     pub(super) fn free(&mut self, key: usize, index: u16) {
         let (list, after, free) = (self.list(key), self.next(index), self.first_free);
         let mut link = self.heads.get_mut(list);

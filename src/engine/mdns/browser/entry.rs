@@ -120,7 +120,6 @@ impl CacheEntry {
 
     /// Returns when the record is due for its next refresh query or for its expiry. NEVER if no lookup needs the record and it was
     /// not reported.
-    #[inline(never)]
     pub(super) fn due(&self) -> Instant {
         if self.flags & (record_flag::USED | record_flag::GONE) != record_flag::USED {
             return Instant::NEVER;

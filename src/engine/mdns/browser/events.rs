@@ -137,7 +137,7 @@ fn first_family(flags: u16, has: u16, lacks: u16) -> Option<bool> {
 }
 
 /// Adds bytes to an FNV-1 hash.
-#[inline(never)]
+#[inline(never)] // −31 bytes: three callers.
 fn extend_hash(hash: u32, bytes: &[u8]) -> u32 {
     bytes.iter().fold(hash, |hash, byte| {
         hash.wrapping_mul(0x0100_0193) ^ u32::from(*byte)
@@ -368,7 +368,7 @@ impl Browser {
     }
 
     /// Returns the final event of a lookup and marks the lookup as done. `None` if the event is not due or the lookup was answered.
-    #[inline(never)]
+    #[inline(never)] // −128 bytes: one caller, whose frame stays small.
     fn lookup_event(&mut self, now: Instant, index: usize) -> Option<EventKind> {
         let lookup = *self.lookups.get(index)?;
         if lookup.is_done {
@@ -418,7 +418,7 @@ impl Browser {
     }
 
     /// Builds the event of the cached record at `index`. If `lookup` is set, builds the event of that lookup instead.
-    #[inline(never)]
+    #[inline(never)] // −221 bytes: two callers.
     fn event(
         &self,
         event_kind: EventKind,

@@ -382,7 +382,6 @@ impl Browser {
 
     /// Returns a random time 20 to 120 ms from now. If another host sends the same question before that time, ours is suppressed.
     /// RFC 6762 section 5.2.
-    #[inline(never)]
     pub(super) fn random_query_time(&mut self) -> Instant {
         self.cache
             .now

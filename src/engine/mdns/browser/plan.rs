@@ -157,7 +157,6 @@ impl Browser {
 
     /// Marks the records of a name and type as wanted. Adds a question if the cache has neither a record nor a denial. A PTR
     /// question is always added: further instances may exist.
-    #[inline(never)]
     fn want(&mut self, name: NameId, kind: u16, link: LinkId, role: Role, flags: u8) {
         let now = self.cache.now;
         let mut is_answered = false;

@@ -95,7 +95,6 @@ impl Questions {
     }
 
     /// Returns the index of the next question for a name after index `from`, of any type and link.
-    #[inline(never)]
     pub(super) fn of(&self, name: NameId, from: Option<usize>) -> Option<usize> {
         let mut index = match from {
             Some(from) => self.chains.next(from as u16),
@@ -111,7 +110,6 @@ impl Questions {
     }
 
     /// Returns the question with this name, type and link.
-    #[inline(never)]
     pub(super) fn find(&mut self, name: NameId, kind: u16, link: LinkId) -> Option<&mut Question> {
         let mut index = None;
         loop {

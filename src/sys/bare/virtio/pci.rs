@@ -86,7 +86,7 @@ pub(super) struct Pci {
 }
 
 /// Reads a word of the configuration space of the function `at`: bus << 16 | device << 11 | function << 8.
-#[inline(never)]
+#[inline(never)] // −83 bytes: 12 callers.
 fn read(at: u32, register: u32) -> u32 {
     write_port_32(ADDRESS, IS_ENABLED | at | register);
     read_port_32(DATA)

@@ -14,7 +14,6 @@ use syscalls::{Sysno, raw_syscall};
 ///
 /// The requirements of the system call `what`.
 #[cfg(target_pointer_width = "64")]
-#[inline(never)]
 unsafe fn carry<E: From<Errno>>(
     file: RawFd,
     at: usize,
@@ -56,7 +55,7 @@ fn carry<E: From<Errno>>(
 }
 
 /// Reads from `offset` of a file until `out` is full or the file ends; returns the number of bytes.
-#[inline(never)]
+#[inline(never)] // −16 bytes: seven callers.
 pub fn pread<E: From<Errno>>(file: RawFd, offset: u64, out: &mut [u8]) -> Result<u32, E> {
     #[cfg(target_pointer_width = "64")]
     {

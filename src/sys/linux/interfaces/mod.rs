@@ -29,7 +29,6 @@ pub fn list(out: &mut Interfaces) {
 }
 
 /// Adds an address of the interface `index`, and the interface itself if it is new. `None` if the list is full.
-#[inline(never)]
 fn add(
     out: &mut Interfaces,
     index: u32,

@@ -54,7 +54,7 @@ impl Request {
     }
 
     /// Sends the request to the kernel. Returns false if the ioctl fails.
-    #[inline(never)]
+    #[inline(never)] // −31 bytes: four callers.
     fn ask(&mut self, socket: &File, what: u32) -> bool {
         ask(socket, what, self)
     }
