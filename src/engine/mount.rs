@@ -57,7 +57,6 @@ pub(super) fn answer(
 }
 
 /// Answers MNT and UMNT, whose argument is a path.
-#[inline(never)]
 fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> Result<(), Stop> {
     let path = request.args.opaque(PATH_BYTES_MAX);
     request.args.check()?;

@@ -23,7 +23,6 @@ pub type Mappings = heapless::Vec<Mapping, MAPPING_COUNT_MAX>;
 const CALLIT_ADDRESS_BYTES_MAX: usize = 24;
 
 /// Answers one call.
-#[inline(never)]
 pub(super) fn answer(
     table: &mut Mappings,
     cx: &Cx<'_>,

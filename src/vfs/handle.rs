@@ -34,7 +34,6 @@ impl Handle {
     };
 
     /// The bytes, without padding.
-    #[inline(never)]
     pub fn bytes(&self) -> &[u8] {
         front(&self.bytes, self.len.into())
     }
@@ -269,7 +268,6 @@ pub(super) fn name(handle: &[u8]) -> Option<(u64, u64)> {
 
 /// Removes the zeros that [`Handle::padded`] added from a client's handle. Handles of earlier versions of this server have no
 /// padding.
-#[inline(never)]
 pub(super) fn unpadded(handle: &[u8]) -> &[u8] {
     let inside_bytes = if is_inside(handle) { INSIDE_BYTES } else { 0 };
     let own_bytes = match handle.get(FORM_AT) {

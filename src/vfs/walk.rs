@@ -55,7 +55,6 @@ pub struct Path<'a> {
 
 impl<'a> Path<'a> {
     /// A walk that has not begun.
-    #[inline(never)]
     pub fn new(tree: &'a mut Tree) -> Self {
         Self {
             tree,

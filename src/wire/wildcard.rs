@@ -3,7 +3,6 @@
 use crate::mem::Ends as _;
 
 /// Returns true if the pattern matches the whole name, ignoring ASCII case.
-#[inline(never)]
 pub fn is_match(pattern: &[u8], name: &[u8]) -> bool {
     let (mut pattern, mut name) = (pattern, name);
     // The pattern after the last `*`, and the rest of the name where the next attempt starts.

@@ -44,7 +44,6 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `len` bytes.
-    #[inline(never)]
     pub fn take(&mut self, len: usize) -> &'a [u8] {
         match self.rest.split_at_checked(len) {
             Some((head, rest)) => {
@@ -197,7 +196,6 @@ impl<'a> Writer<'a> {
     }
 
     /// `len` bytes of the buffer, `skip` bytes ahead; empty if there is less space.
-    #[inline(never)]
     pub fn ahead(&mut self, skip: usize, len: usize) -> &mut [u8] {
         let start = self.len.saturating_add(skip);
         let end = start.saturating_add(len);

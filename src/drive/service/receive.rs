@@ -233,7 +233,6 @@ impl Served {
 
     /// Carries out the connection's transfer, until the socket would block or a job is pending. Returns the transfer's result once it
     /// has ended. Replies to be sent before the data are those of the batch; unsent ones are copied to a block.
-    #[inline(never)]
     fn carry(
         &mut self,
         turn: &mut Turn<'_, '_>,

@@ -142,7 +142,6 @@ impl Served {
     }
 
     /// Allocates a block. If none is free, closes the connection that has not read its replies for longest.
-    #[inline(never)]
     fn reply_block(&mut self, turn: &mut Turn<'_, '_>) -> Option<Block> {
         let block = self.replies.allocate();
         if block.is_some() {

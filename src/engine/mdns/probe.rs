@@ -130,7 +130,6 @@ impl LinkState {
 
     /// Breaks the tie with another host that probes for the same name: the lexicographically later records win. If we lose, we wait
     /// for [`TIE_PAUSE_MS`] and probe again. RFC 6762 section 8.2.
-    #[inline(never)]
     pub(super) fn break_tie(
         &mut self,
         zone: &Zone,

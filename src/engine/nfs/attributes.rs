@@ -16,7 +16,6 @@ pub(super) static KINDS: [ObjectType; 7] = [
 
 /// Writes optional attributes.
 #[doc(alias = "post_op_attr")]
-#[inline(never)]
 pub(super) fn post_op(reply: &mut Writer<'_>, attr: Option<&Attr>) {
     reply.u32(attr.is_some().into());
     if let Some(attr) = attr {
@@ -29,7 +28,6 @@ pub(super) fn post_op(reply: &mut Writer<'_>, attr: Option<&Attr>) {
 pub(super) type WccAttr = [u32; 6];
 
 /// Converts the attributes that [`pre_op`] writes.
-#[inline(never)]
 pub(super) fn wcc_attr(attr: &Attr) -> WccAttr {
     let [size_high, size] = halves(attr.size);
     let (mtime, mtime_nanos) = to_wire(attr.mtime);

@@ -110,7 +110,6 @@ impl<'a> WccData<'a> {
 }
 
 /// Writes an object's current attributes.
-#[inline(never)]
 fn emit_after(cx: &mut Cx<'_>, node: Option<Node>, reply: &mut Writer<'_>) {
     let attr = node.and_then(|node| cx.vfs.attr(node).ok());
     post_op(reply, attr.as_ref());

@@ -330,7 +330,6 @@ impl Nfs {
     }
 
     /// Carries out a procedure that changes neither attributes nor names, and writes its successful results.
-    #[inline(never)]
     fn look_up(
         &mut self,
         procedure: Procedure,

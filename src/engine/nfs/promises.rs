@@ -28,7 +28,6 @@ pub(in super::super) fn mark_promise(reply: &mut Writer<'_>, mark: usize, proced
 }
 
 /// Clears the procedure in the record mark of each reply.
-#[inline(never)]
 pub(in super::super) fn settle(replies: &mut [u8]) {
     let mut rest = replies;
     while let Some((bytes, reply)) = rest.split_first_chunk_mut() {
@@ -45,7 +44,6 @@ type Failed<'a> = &'a mut dyn FnMut([u32; 2], &[u8], &[u8]);
 /// Turns each reply whose record mark carries a procedure into an error with this status, and calls `failed`. Returns the
 /// length of all replies (bytes).
 #[cold]
-#[inline(never)]
 pub(in super::super) fn fail(replies: &mut [u8], status: Status, failed: Failed<'_>) -> usize {
     let (mut at, mut end) = (0, replies.len());
     while at < end {

@@ -168,7 +168,6 @@ impl Nfs {
     ///
     /// # Errors
     /// The need for which the WRITE waits.
-    #[inline(never)]
     pub(in super::super) fn store(
         &mut self,
         writing: &mut Writing,
@@ -206,7 +205,6 @@ impl Nfs {
     }
 
     /// Writes the reply to a WRITE or COMMIT whose data is stored or could not be stored.
-    #[inline(never)]
     fn finish(
         &mut self,
         writing: &Writing,

@@ -59,7 +59,6 @@ impl Turn<'_> {
     }
 
     /// Sets the request's `node` to the object at a path.
-    #[inline(never)]
     pub(super) fn resolve(&mut self, path: &[u8], follow: bool) -> Outcome {
         self.request.node = self.vfs.resolve(path, follow)?;
         Ok(())

@@ -129,7 +129,6 @@ impl Handles {
     }
 
     /// The open object in a slot.
-    #[inline(never)]
     pub(super) fn at(&mut self, slot: u16) -> Option<&mut OpenHandle> {
         self.place(slot)?.as_mut()
     }

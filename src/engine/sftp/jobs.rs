@@ -83,7 +83,6 @@ impl Jobs {
     }
 
     /// The entry for the next job, or `None` if the queue is full.
-    #[inline(never)]
     fn next(&mut self) -> Option<&mut Job> {
         if self.count == JOB_COUNT_MAX {
             return None;

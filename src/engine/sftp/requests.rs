@@ -316,7 +316,6 @@ fn listed(list: &[u8]) -> Option<u32> {
 }
 
 /// The request of a packet with this type; if the type is EXTENDED, the extension with this name.
-#[inline(never)]
 pub(super) fn lookup(kind: u8, name: &[u8]) -> Option<&'static RequestInfo> {
     let mut suffix = false;
     let extended = kind == kind::EXTENDED;

@@ -121,7 +121,6 @@ impl Fault {
     /// The request is unknown.
     pub(super) const UNSUPPORTED: Self = Self::Files(FsError::NotSupported);
 
-    #[inline(never)]
     fn message(self) -> Message {
         match self {
             Self::Files(error) => message(error),

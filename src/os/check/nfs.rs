@@ -166,7 +166,6 @@ impl Nfs {
 }
 
 /// Returns `Some` if all results were well-formed and no byte is left.
-#[inline(never)]
 fn check_end(results: Reader<'_>) -> Option<()> {
     (results.check().is_ok() && results.rest().is_empty()).then_some(())
 }

@@ -101,7 +101,6 @@ impl HardwareId {
         self.set_uuid(found.uuid);
     }
 
-    #[inline(never)]
     fn set_uuid(&mut self, uuid: Option<Uuid>) {
         if self.is_private && self.uuid.is_none() {
             self.uuid = uuid;

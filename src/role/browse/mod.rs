@@ -140,7 +140,6 @@ impl Options {
 }
 
 /// Prints events until SIGTERM or SIGINT; with `-t`, until all hosts should have answered.
-#[inline(never)]
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let mut options = Options::default();
     let network = network::read(&FLAGS, args, &mut |given| {

@@ -72,7 +72,6 @@ pub(super) fn run(args: Args, whole: bool) -> Result<(), Fatal> {
 
 impl LsRun {
     /// Lists the directory or image at a path, or prints a line for any other object. With `whole`, writes out the file instead.
-    #[inline(never)]
     fn visit(&mut self, word: &[u8], whole: bool) -> FsResult<()> {
         self.path.clear();
         add(&mut self.path, word)?;

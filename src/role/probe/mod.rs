@@ -158,7 +158,6 @@ const fn bit(loss: Loss) -> u16 {
 }
 
 /// Tests all calls and prints the missing ones; returns the bits of their losses.
-#[inline(never)]
 fn print_missing(report: &mut Report) -> u16 {
     let mut losses = 0;
     report.begin("missing");
@@ -178,7 +177,6 @@ fn print_missing(report: &mut Report) -> u16 {
 }
 
 /// Prints the versions, the user, the limit of descriptors and the state of the clock.
-#[inline(never)]
 fn print_host(report: &mut Report) {
     report.begin("host");
     report.item(b"stowaway", env!("CARGO_PKG_VERSION").as_bytes());

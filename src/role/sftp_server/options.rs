@@ -64,7 +64,6 @@ pub(in super::super) struct Options {
 }
 
 impl Default for Options {
-    #[inline(never)]
     fn default() -> Self {
         const AUTH: u32 = 4;
         Self {
@@ -114,7 +113,6 @@ impl Options {
     }
 
     /// Sets the option of a flag. Returns `None` if the value is wrong.
-    #[inline(never)]
     fn set(&mut self, flag: Flag, value: &'static CStr) -> Option<()> {
         let text = value.to_bytes();
         match flag {

@@ -236,7 +236,6 @@ fn id(own: &AtomicU32, kind: usize, call: syscalls::Sysno) -> u32 {
 }
 
 /// Value of the environment variable `name`, which ends with "=".
-#[inline(never)]
 pub fn variable(name: &[u8]) -> Option<&'static [u8]> {
     stack::environment().find_map(|text| text.to_bytes().strip_prefix(name))
 }

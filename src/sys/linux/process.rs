@@ -100,7 +100,6 @@ enum Block {
 }
 
 /// Empties the signal mask, which exec(2) keeps: a parent that blocks SIGTERM must not make this process deaf to it.
-#[inline(never)]
 pub(super) fn unblock_signals() {
     mask(Block::Only, 0);
 }
@@ -146,7 +145,6 @@ pub fn signals(reload: bool, children: bool) -> Option<File> {
     signalfd(signals).or_else(|| handled(signals))
 }
 
-#[inline(never)]
 fn signalfd(signals: u64) -> Option<File> {
     const CLOEXEC_NONBLOCK: usize = 0o2_004_000;
     mask(Block::On, signals);
@@ -174,7 +172,6 @@ const SIGNAL_WORD_COUNT: usize = 32;
 static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
 
 /// Installs a handler for `signals` that writes to a pipe; returns the pipe's read end, which behaves like a signalfd.
-#[inline(never)]
 fn handled(signals: u64) -> Option<File> {
     /// SA_RESTART: interrupted calls are repeated.
     const RESTART: usize = 0x1000_0000;

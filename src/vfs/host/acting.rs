@@ -145,7 +145,6 @@ impl Acting {
     }
 
     /// Switches to the UID `user` and leaves the groups as they are.
-    #[inline(never)]
     pub(super) fn user(&self, user: u32) -> FsResult<()> {
         if self.switches && !fsuid::set_user(user) {
             return Err(FsError::Access);

@@ -186,7 +186,6 @@ impl Host {
     }
 
     /// Syncs the file system of an export that is not `async`, if an earlier server may have been killed before its sync.
-    #[inline(never)]
     pub(super) fn sync_system(&mut self, export: &HostExport) {
         if self.was_used && !export.is_async.get() {
             let synced = fs::syncfs(export.dir.as_raw_fd()).map_err(error);

@@ -237,7 +237,6 @@ impl Host {
     }
 
     /// Checks as the caller that a name exists (statx), without opening it.
-    #[inline(never)]
     fn ask_name(&self, dir: Node, name: Name<'_>) -> FsResult<()> {
         // Without `serve`, no other server process can have carried out a retransmitted request, so the name is not looked up.
         if !crate::config::HAS_SERVE {

@@ -126,7 +126,6 @@ impl Host {
     }
 
     /// Opens a regular file as an image, or the block device of an export that is an image. The image gets a descriptor of its own.
-    #[inline(never)]
     pub(super) fn open_image_file(&mut self, file: Node) -> FsResult<ImageFile> {
         let (entry, export) = self.at(file)?;
         if entry.kind != ObjectType::Regular && !export.is_image {

@@ -32,7 +32,6 @@ impl Vfs for Host {
         Ok(entry.volume.attr(&stat))
     }
 
-    #[inline(never)]
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         self.look_up(dir, name, Opened::Path)
     }

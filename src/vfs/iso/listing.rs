@@ -84,7 +84,6 @@ impl<B: Block> Image<B> {
     ///
     /// # Errors
     /// `NoEntry`: the end.
-    #[inline(never)]
     pub fn next(&mut self, out: &mut IsoEntry) -> FsResult<()> {
         if !self.resumes {
             self.names.hashes.fill(0);
@@ -170,7 +169,6 @@ impl<B: Block> Image<B> {
     }
 
     /// Adds a number to the name of the entry read last if earlier entries of the directory have the same name.
-    #[inline(never)]
     fn number(&mut self, out: &mut IsoEntry) -> FsResult<()> {
         let mut name = [0; NAME_BYTES_MAX];
         let len = put(&mut name, 0, out.name());

@@ -15,7 +15,6 @@ fn times(atime: NewTime, mtime: NewTime) -> Timestamps {
     }
 }
 
-#[inline(never)]
 fn time(time: NewTime) -> Timespec {
     const NOW: i64 = 0x3fff_ffff;
     const OMIT: i64 = 0x3fff_fffe;

@@ -75,7 +75,6 @@ pub(super) fn terminated<'a>(name: Name<'_>, buffer: &'a mut [u8; 256]) -> &'a C
 }
 
 /// The attributes of an object in the export of `tag`.
-#[inline(never)]
 pub(super) fn attr(stat: &Statx, tag: u32) -> Attr {
     let time = |(secs, nanos)| FileTime { secs, nanos };
     Attr {

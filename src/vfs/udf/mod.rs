@@ -207,7 +207,6 @@ impl<B: Block> Reader<B> {
     }
 
     /// Reads the part of the directory that begins at `at` into `page`.
-    #[inline(never)]
     fn read_page(&mut self, at: u64) -> FsResult<()> {
         let Open {
             content,

@@ -217,7 +217,6 @@ impl<B: Block> Reader<B> {
     }
 
     /// Moves to the next extent of a file. After the last follows one without end that is not stored, as on Linux.
-    #[inline(never)]
     fn step(&mut self, content: &Content, cursor: &mut Cursor, is_table: bool) -> FsResult<()> {
         self.look()?;
         cursor.before += cursor.len;

@@ -214,7 +214,6 @@ impl<'f> Reader<'f, '_, '_, '_> {
     }
 
     /// Skips `text`, which must come next.
-    #[inline(never)]
     fn expect(&mut self, text: &[u8]) -> Result<(), Flaw> {
         if self.passes(text) {
             Ok(())

@@ -170,7 +170,6 @@ fn next(rest: &mut &[u8]) -> Option<Unit> {
     Some(Unit::Plain(*byte))
 }
 
-#[inline(never)]
 fn pass(rest: &mut &[u8], len: usize) {
     *rest = rest.tail(len);
 }

@@ -296,7 +296,6 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-#[inline(never)]
 fn word(bytes: &[u8], offset: usize) -> u16 {
     let word = bytes.get(offset..).and_then(|rest| rest.first_chunk());
     word.map_or(0, |word| u16::from_be_bytes(*word))

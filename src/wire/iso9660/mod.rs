@@ -132,7 +132,6 @@ impl Text {
     }
 
     /// The contents.
-    #[inline(never)]
     pub fn bytes(&self) -> &[u8] {
         let len = self.len.min(self.buffer.len());
         self.buffer.get(..len).unwrap_or_default()

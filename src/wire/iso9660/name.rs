@@ -41,7 +41,6 @@ pub(super) fn read(id: &[u8], joliet: bool, out: &mut Text) {
 }
 
 /// Ends the name that begins at `start` at its first NUL.
-#[inline(never)]
 pub(super) fn end_at_nul(names: &mut Text, start: usize) {
     let name = names.bytes().get(start..).unwrap_or_default();
     if let Some(len) = name.iter().position(|byte| *byte == 0) {
@@ -50,7 +49,6 @@ pub(super) fn end_at_nul(names: &mut Text, start: usize) {
 }
 
 /// Changes the name that begins at `start` so that Linux accepts it: no "/", not empty, not "." or "..", at most 255 bytes.
-#[inline(never)]
 pub(super) fn make_valid(names: &mut Text, start: usize) {
     let name = names.buffer.get_mut(start..names.len).unwrap_or_default();
     if name.len() > super::NAME_BYTES_MAX {

@@ -114,7 +114,6 @@ impl DirRecord {
     }
 
     /// The name. Only after `finish`; then valid as a name on Linux, except those of "." and "..".
-    #[inline(never)]
     pub fn name(&self) -> &[u8] {
         self.names.bytes().get(self.start..).unwrap_or_default()
     }

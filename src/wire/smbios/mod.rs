@@ -136,7 +136,6 @@ fn next<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8], &'a [u8])> {
 }
 
 /// The string whose number is in the field at `at`; empty if there is none, or it is a placeholder.
-#[inline(never)]
 fn string<'a>(fields: &[u8], strings: &'a [u8], at: usize) -> &'a [u8] {
     let mut left = fields.get(at).copied().unwrap_or(0);
     let (mut string, mut rest) = (&b""[..], strings);

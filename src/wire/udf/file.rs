@@ -191,7 +191,6 @@ impl Ad {
     }
 
     /// Reads an allocation descriptor. `partition` is that of the ICB. `None`: the end.
-    #[inline(never)]
     pub fn parse(bytes: &[u8], form: Form, partition: u16) -> Option<Self> {
         let head = bytes.first_chunk::<8>()?;
         let place = match form {

@@ -192,7 +192,6 @@ pub fn decode(name: &[u8], out: &mut [u8]) -> usize {
 
 /// Converts the path components of a symbolic link (ECMA-167 4/14.16.1) to a path, as on Linux. Returns its length; `None`: they are
 /// malformed, or the path is too long.
-#[inline(never)]
 pub fn target(components: &[u8], out: &mut [u8]) -> Option<usize> {
     let mut rest = components;
     let mut path = Output {

@@ -161,7 +161,6 @@ pub fn is_sparing_table(block: &[u8], location: u32) -> bool {
 
 /// Looks up a packet, by its first block, in a sparing table. Returns the block of the volume at which it is instead, and the next
 /// packet in the table. Packets in the table are in ascending order.
-#[inline(never)]
 pub fn spared(table: &[u8], packet: u32) -> (Option<u32>, u32) {
     const UNUSED: u32 = 0xffff_fff0;
     let (head, entries) = table.split_first_chunk::<56>().unwrap_or((&[0; 56], &[]));

@@ -92,7 +92,6 @@ impl CacheEntry {
     }
 
     /// Returns true if the record has not expired.
-    #[inline(never)]
     pub(super) fn is_live(&self, now: Instant) -> bool {
         self.flags & (record_flag::USED | record_flag::GONE) == record_flag::USED
             && self.expires > now

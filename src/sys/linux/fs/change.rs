@@ -190,7 +190,6 @@ fn utimensat(
 
 /// Changes the times of an open file, in microseconds, as only its owner may do. ENOENT if /proc is not mounted.
 #[cfg(not(target_arch = "aarch64"))]
-#[inline(never)]
 #[allow(clippy::unnecessary_cast, reason = "32-bit machines have other types")]
 fn futimesat(file: RawFd, times: &Timestamps) -> Result<(), Errno> {
     const UTIME_NOW: u32 = 0x3fff_ffff;

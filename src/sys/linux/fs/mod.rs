@@ -159,7 +159,6 @@ unsafe fn call<E: From<Errno>>(
 /// # Safety
 ///
 /// The requirements of the system call `what`.
-#[inline(never)]
 unsafe fn act<E: From<Errno>>(
     first: usize,
     second: usize,

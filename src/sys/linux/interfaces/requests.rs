@@ -60,7 +60,6 @@ impl Request {
     }
 
     /// Sends the request and returns the number in the result; 0 if the ioctl fails.
-    #[inline(never)]
     fn get(&mut self, socket: &File, what: u32) -> u32 {
         self.value = [0; _];
         self.ask(socket, what);
@@ -76,7 +75,6 @@ fn ask<T>(socket: &File, what: u32, of: &mut T) -> bool {
 }
 
 /// Lists all interfaces that have an address.
-#[inline(never)]
 pub(super) fn list(out: &mut Interfaces) {
     /// ARPHRD_ETHER: hardware addresses have six bytes.
     const ETHERNET: u16 = 1;
