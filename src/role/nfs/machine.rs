@@ -64,8 +64,11 @@ pub(in super::super) fn ram_bytes() -> usize {
         .min(left(MACHINE_BYTES_MIN))
 }
 
-/// Adds all exports to the tree.
+/// Adds all exports to the tree. Does nothing under an operating system.
 pub(in super::super) fn export(wanted: &Wanted, tree: &mut Tree) -> Result<(), Fatal> {
+    if !sys::is_bare() {
+        return Ok(());
+    }
     tree.add(
         Backend::Media,
         mem::leak(media::Media::new(Media::open(), clock)),
