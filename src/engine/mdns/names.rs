@@ -274,7 +274,6 @@ impl Names {
     }
 
     /// Returns the name without its first label.
-    #[inline(never)]
     pub fn parent(&self, name: NameId) -> NameId {
         self.entry(name).map_or(NameId::ROOT, |entry| entry.parent)
     }

@@ -107,7 +107,6 @@ impl LinkState {
     }
 
     /// Schedules the first probe for a name `ms` milliseconds from now.
-    #[inline(never)]
     pub(super) fn start_probing(&mut self, zone: &Zone, name: NameId, now: Instant, ms: u32) {
         self.set_probe(zone, name, Probe::WAIT, later(now, ms));
     }
