@@ -18,6 +18,7 @@ pub mod accounts;
 pub mod address;
 pub mod announce;
 pub mod cpio;
+pub mod dhcp;
 pub mod dns;
 pub mod exports;
 pub mod hosts;

@@ -1,40 +1,11 @@
-//! DHCP client (RFC 2131).
+//! DHCP client (RFC 2131 section 4.4).
 
 use super::chance::Chance;
 use super::packet::{self, Mac};
 use crate::mem::Ends as _;
 use crate::time::{Duration, Instant};
+use crate::wire::dhcp::{CLIENT_PORT, Head, Kind, Op, SERVER_PORT, Writer, option, parse};
 use core::net::{Ipv4Addr, SocketAddr};
-
-/// UDP ports of DHCP servers and clients.
-const SERVER_PORT: u16 = 67;
-pub(super) const CLIENT_PORT: u16 = 68;
-
-/// Message types (RFC 2132 section 9.6).
-const DISCOVER: u8 = 1;
-const OFFER: u8 = 2;
-const REQUEST: u8 = 3;
-const DECLINE: u8 = 4;
-const ACK: u8 = 5;
-const NAK: u8 = 6;
-
-/// Numbers of DHCP options (RFC 2132).
-mod option {
-    pub(super) const SUBNET_MASK: u8 = 1;
-    pub(super) const ROUTER: u8 = 3;
-    pub(super) const HOST_NAME: u8 = 12;
-    pub(super) const REQUESTED_ADDRESS: u8 = 50;
-    pub(super) const LEASE_SECS: u8 = 51;
-    pub(super) const OVERLOAD: u8 = 52;
-    pub(super) const MESSAGE_TYPE: u8 = 53;
-    pub(super) const SERVER: u8 = 54;
-    pub(super) const PARAMETER_LIST: u8 = 55;
-    pub(super) const RENEWAL_SECS: u8 = 58;
-    pub(super) const REBINDING_SECS: u8 = 59;
-    pub(super) const CLIENT: u8 = 61;
-    pub(super) const PAD: u8 = 0;
-    pub(super) const END: u8 = 255;
-}
 
 /// Waits for a reply are 4, 8, 16, 32, 64, 64, … seconds, plus or minus one (section 4.1).
 const WAIT_SECS: u32 = 4;
@@ -45,6 +16,12 @@ const REQUEST_COUNT_MAX: u8 = 3;
 const EXTEND_WAIT_SECS: u32 = 60;
 /// Waits after a DHCPNAK or an unusable lease: one second, doubled each time up to 2^6 seconds.
 const REFUSAL_COUNT_MAX: u8 = 6;
+
+/// Longest message of the client, and longest host name in it (bytes).
+const MESSAGE_BYTES_MAX: usize = 368;
+const NAME_BYTES_MAX: usize = 63;
+/// Lease time (seconds) if the reply has no such option.
+const LEASE_SECS: u32 = 120;
 
 /// A lease.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,45 +54,49 @@ struct Times {
 
 /// A reply of a server.
 struct Reply {
-    kind: u8,
+    kind: Option<Kind>,
     lease: Lease,
     lease_secs: u32,
     /// T1 and T2, if the server gives them.
     renewal_secs: Option<u32>,
     rebinding_secs: Option<u32>,
-    /// Fields of the message's head that hold options, too: 1 `file`, 2 `sname` (RFC 2132 section 9.3).
-    overload: u8,
 }
 
 impl Reply {
-    /// Parses options up to the first [`option::END`].
-    fn add_options(&mut self, mut options: &[u8]) -> Option<()> {
-        while let [kind, after @ ..] = options
-            && *kind != option::END
-        {
-            options = after;
-            if *kind == option::PAD {
-                continue;
-            }
-            let (len, after) = after.split_first()?;
-            let (value, after) = after.split_at_checked(usize::from(*len))?;
-            options = after;
-            let secs = || address(value).map(Ipv4Addr::to_bits);
-            match *kind {
-                option::MESSAGE_TYPE => self.kind = *value.first()?,
-                option::SERVER => self.lease.server = address(value)?,
-                option::ROUTER => self.lease.router = address(value),
-                option::SUBNET_MASK => {
-                    self.lease.prefix = secs()?.leading_ones() as u8;
-                }
-                option::LEASE_SECS => self.lease_secs = secs()?,
-                option::RENEWAL_SECS => self.renewal_secs = secs(),
-                option::REBINDING_SECS => self.rebinding_secs = secs(),
-                option::OVERLOAD => self.overload = *value.first()?,
+    /// Parses a reply in a transaction of this host. `None`: another message, or a malformed one.
+    fn parse(message: &[u8], xid: u32, own: Mac) -> Option<Self> {
+        let (head, options) = parse(message).ok()?;
+        if (head.op, head.xid, head.chaddr) != (Op::Reply, xid, own.0) {
+            return None;
+        }
+        let mut reply = Self {
+            kind: None,
+            lease: Lease {
+                address: head.yiaddr,
+                prefix: 24,
+                router: None,
+                server: Ipv4Addr::UNSPECIFIED,
+            },
+            lease_secs: LEASE_SECS,
+            renewal_secs: None,
+            rebinding_secs: None,
+        };
+        for item in options {
+            let item = item.ok()?;
+            let number = item.number().ok();
+            match item.code {
+                option::MESSAGE_TYPE => reply.kind = Kind::of(item.byte().ok()?),
+                option::SERVER => reply.lease.server = Ipv4Addr::from_bits(number?),
+                option::ROUTER => reply.lease.router = number.map(Ipv4Addr::from_bits),
+                option::SUBNET_MASK => reply.lease.prefix = number?.leading_ones() as u8,
+                option::LEASE_SECS => reply.lease_secs = number?,
+                option::RENEWAL_SECS => reply.renewal_secs = number,
+                option::REBINDING_SECS => reply.rebinding_secs = number,
                 _ => {}
             }
         }
-        Some(())
+        // A reply without the server's identifier is malformed.
+        (!reply.lease.server.is_unspecified()).then_some(reply)
     }
 }
 
@@ -126,7 +107,7 @@ pub(super) struct Dhcp {
     name: &'static [u8],
     chance: Chance,
     /// Transaction ID. It stays the same from a DHCPDISCOVER to the end of the lease that follows.
-    xid: [u8; 4],
+    xid: u32,
     state: State,
     times: Times,
     /// MAC address that sent the DHCPACK: the server's or its relay's.
@@ -148,7 +129,7 @@ impl Dhcp {
             own,
             name,
             chance: Chance::new(seed),
-            xid: [0; 4],
+            xid: 0,
             state: State::Selecting,
             times: Times::default(),
             server: Mac::BROADCAST,
@@ -166,7 +147,7 @@ impl Dhcp {
         if let State::Bound(_) = self.state {
             self.event = Some(None);
         }
-        self.xid = self.chance.number().to_be_bytes();
+        self.xid = self.chance.number();
         (self.state, self.sent_count, self.next_at) = (State::Selecting, 0, start_at);
     }
 
@@ -195,8 +176,8 @@ impl Dhcp {
             _ => {}
         }
         let (kind, lease) = match self.state {
-            State::Selecting => (DISCOVER, None),
-            State::Requesting(lease) | State::Bound(lease) => (REQUEST, Some(lease)),
+            State::Selecting => (Kind::Discover, None),
+            State::Requesting(lease) | State::Bound(lease) => (Kind::Request, Some(lease)),
         };
         let broadcast = (Mac::BROADCAST, Ipv4Addr::BROADCAST);
         let mut message = Message {
@@ -233,9 +214,9 @@ impl Dhcp {
         message.write(self.own, self.xid, out)
     }
 
-    /// Handles a received datagram to [`CLIENT_PORT`], sent by a MAC address from a port.
-    pub(super) fn handle(&mut self, now: Instant, mac: Mac, port: u16, message: &[u8]) {
-        let Some(reply) = self.parse(message).filter(|_| port == SERVER_PORT) else {
+    /// Handles a datagram to [`CLIENT_PORT`] that was sent by a MAC address.
+    pub(super) fn handle(&mut self, now: Instant, mac: Mac, message: &[u8]) {
+        let Some(reply) = Reply::parse(message, self.xid, self.own) else {
             return;
         };
         let Reply {
@@ -244,10 +225,9 @@ impl Dhcp {
             lease_secs,
             renewal_secs,
             rebinding_secs,
-            ..
         } = reply;
         let is_asked = match self.state {
-            State::Selecting => kind == OFFER,
+            State::Selecting => kind == Some(Kind::Offer),
             State::Requesting(offer) => lease.server == offer.server,
             // A reply counts only after a request to extend the lease. Before T2 it must come from the lease's server, because no
             // other server was asked.
@@ -260,11 +240,11 @@ impl Dhcp {
             return;
         }
         match (kind, self.state) {
-            (OFFER, State::Selecting) if is_host_of(lease.address, lease.prefix) => {
+            (Some(Kind::Offer), State::Selecting) if is_host_of(lease.address, lease.prefix) => {
                 (self.state, self.sent_count, self.next_at) = (State::Requesting(lease), 0, now);
             }
-            (NAK, _) => self.refuse(now),
-            (ACK, state) => {
+            (Some(Kind::Nak), _) => self.refuse(now),
+            (Some(Kind::Ack), state) => {
                 if lease_secs == 0 || !is_host_of(lease.address, lease.prefix) {
                     self.refuse(now);
                     return;
@@ -292,55 +272,6 @@ impl Dhcp {
             _ => {}
         }
     }
-
-    /// Parses a server's message to this client.
-    fn parse(&self, message: &[u8]) -> Option<Reply> {
-        /// Fields op (BOOTREPLY), htype (Ethernet) and hlen (bytes of a MAC address).
-        const HEAD: [u8; 3] = [2, 1, 6];
-        /// Lease time (seconds) if the reply has no such option.
-        const LEASE_SECS: u32 = 120;
-        let (head, options) = message.split_first_chunk::<OPTIONS_AT>()?;
-        let is_for_us = head.starts_with(&HEAD)
-            && head[4..8] == self.xid
-            && head[28..34] == self.own.0
-            && head.ends_with(&COOKIE);
-        if !is_for_us {
-            return None;
-        }
-        let mut reply = Reply {
-            kind: 0,
-            lease: Lease {
-                address: address(&head[16..20])?,
-                prefix: 24,
-                router: None,
-                server: Ipv4Addr::UNSPECIFIED,
-            },
-            lease_secs: LEASE_SECS,
-            renewal_secs: None,
-            rebinding_secs: None,
-            overload: 0,
-        };
-        reply.add_options(options)?;
-        // RFC 2131 section 4.1: `file` comes before `sname`.
-        for (bit, field) in [(1, &head[108..236]), (2, &head[44..108])] {
-            if reply.overload & bit != 0 {
-                reply.add_options(field)?;
-            }
-        }
-        // A reply without the server's identifier is malformed.
-        (!reply.lease.server.is_unspecified()).then_some(reply)
-    }
-}
-
-/// Length of a message up to its first option (bytes), the magic cookie included.
-const OPTIONS_AT: usize = 240;
-/// Length of a message that every relay and server accepts (RFC 1542 section 2.1), in bytes.
-const MESSAGE_BYTES_MIN: usize = 300;
-const COOKIE: [u8; 4] = [99, 130, 83, 99];
-
-/// Parses the first address of an option.
-fn address(value: &[u8]) -> Option<Ipv4Addr> {
-    value.first_chunk::<4>().copied().map(Ipv4Addr::from)
 }
 
 /// Returns true if a host on this network can have the address.
@@ -360,7 +291,7 @@ pub fn is_network_or_broadcast(address: Ipv4Addr, prefix: u8) -> bool {
 
 /// A message of the client.
 struct Message {
-    kind: u8,
+    kind: Kind,
     /// Address of this host, if it has one.
     from: Ipv4Addr,
     to: (Mac, Ipv4Addr),
@@ -372,59 +303,46 @@ struct Message {
 
 impl Message {
     /// Writes a frame with the message to `out`; returns its length, or 0 if it does not fit.
-    fn write(&self, own: Mac, xid: [u8; 4], out: &mut [u8]) -> usize {
-        let mut message = heapless::Vec::<u8, { OPTIONS_AT + 128 }>::new();
-        // Fields op (BOOTREQUEST), htype (Ethernet) and hlen (bytes of a MAC address).
-        let mut head = [0; OPTIONS_AT];
-        head[..3].copy_from_slice(&[1, 1, 6]);
-        head[4..8].copy_from_slice(&xid);
-        head[12..16].copy_from_slice(&self.from.octets());
-        head[28..34].copy_from_slice(&own.0);
-        head[OPTIONS_AT - COOKIE.len()..].copy_from_slice(&COOKIE);
-        let _ = message.extend_from_slice(&head);
-        let mut add = |kind, value: &[u8]| {
-            let _ = message.extend_from_slice(&[kind, value.len() as u8]);
-            let _ = message.extend_from_slice(value);
-        };
-        add(option::MESSAGE_TYPE, &[self.kind]);
+    fn write(&self, own: Mac, xid: u32, out: &mut [u8]) -> usize {
+        const REQUESTED: [u8; 4] = [
+            option::SUBNET_MASK,
+            option::ROUTER,
+            option::RENEWAL_SECS,
+            option::REBINDING_SECS,
+        ];
+        let mut buffer = [0; MESSAGE_BYTES_MAX];
+        let head = Head::request(xid, self.from, own.0);
+        let mut message = Writer::new(&mut buffer, &head, self.kind);
         let [a, b, c, d, e, f] = own.0;
-        add(option::CLIENT, &[1, a, b, c, d, e, f]);
+        message.option(option::CLIENT, &[1, a, b, c, d, e, f]);
         if let Some(offer) = &self.offer {
-            add(option::REQUESTED_ADDRESS, &offer.address.octets());
-            add(option::SERVER, &offer.server.octets());
+            message.option(option::REQUESTED_ADDRESS, &offer.address.octets());
+            message.option(option::SERVER, &offer.server.octets());
         }
-        if self.kind != DECLINE {
-            add(
-                option::PARAMETER_LIST,
-                &[
-                    option::SUBNET_MASK,
-                    option::ROUTER,
-                    option::RENEWAL_SECS,
-                    option::REBINDING_SECS,
-                ],
-            );
+        if self.kind != Kind::Decline {
+            message.option(option::PARAMETER_LIST, &REQUESTED);
             if !self.name.is_empty() {
-                add(option::HOST_NAME, self.name.head(self.name.len().min(63)));
+                let name = self.name.head(self.name.len().min(NAME_BYTES_MAX));
+                message.option(option::HOST_NAME, name);
             }
         }
-        let _ = message.push(option::END);
-        let message_bytes = message.len().max(MESSAGE_BYTES_MIN);
-        let _ = message.resize(message_bytes, option::PAD);
+        let len = message.finish().unwrap_or_default();
         let (mac, to) = self.to;
         let from = SocketAddr::new(self.from.into(), CLIENT_PORT);
         let to = SocketAddr::new(to.into(), SERVER_PORT);
-        packet::write_datagram([own, mac], [from, to], packet::HOP_LIMIT, &message, out)
+        let message = buffer.head(len);
+        packet::write_datagram([own, mac], [from, to], packet::HOP_LIMIT, message, out)
     }
 }
 
 /// Writes a DHCPDECLINE frame: another host has the leased address (RFC 2131 section 4.4.4).
 pub(super) fn decline(own: Mac, lease: &Lease, chance: u32, out: &mut [u8]) -> usize {
     let message = Message {
-        kind: DECLINE,
+        kind: Kind::Decline,
         from: Ipv4Addr::UNSPECIFIED,
         to: (Mac::BROADCAST, Ipv4Addr::BROADCAST),
         offer: Some(*lease),
         name: &[],
     };
-    message.write(own, chance.to_be_bytes(), out)
+    message.write(own, chance, out)
 }

@@ -33,6 +33,7 @@ use super::{
 use crate::config::{STACK_CONNECTION_COUNT_MAX, STACK_CONNECTION_COUNT_MIN};
 use crate::mem::{Slots, scaled};
 use crate::time::{Duration, Instant};
+use crate::wire::dhcp::{CLIENT_PORT, SERVER_PORT};
 use addresses::Addresses;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use datagrams::Queue;
@@ -314,11 +315,11 @@ impl Smol {
                 if !self.port.limits().has_offloads && !packet::is_intact(frame) {
                     return;
                 }
-                if to.port() == dhcp::CLIENT_PORT {
-                    if let (Some(dhcp), Some((mac, ..))) =
-                        (&mut self.dhcp, packet::endpoints(frame))
+                if to.port() == CLIENT_PORT {
+                    if let (SERVER_PORT, Some(dhcp), Some((mac, ..))) =
+                        (from.port(), &mut self.dhcp, packet::endpoints(frame))
                     {
-                        dhcp.handle(now, mac, from.port(), bytes);
+                        dhcp.handle(now, mac, bytes);
                     }
                     return;
                 }
