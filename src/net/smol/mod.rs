@@ -2,9 +2,7 @@
 //!
 //! smoltcp handles TCP and ICMP; the rest is ours. It has no backlog: a listening socket becomes the connection. So a smoltcp socket
 //! is created only when a SYN for one of our listeners arrives, just before smoltcp sees that SYN.
-//!
-//! smoltcp's shortest retransmission timeout is one second and cannot be set. Therefore its clock runs 15 times as fast as real
-//! time: the timeout is 67 ms (Linux: 200 ms), or longer if the measured round-trip time demands it. Only SYN-ACKs wait a second.
+//! smoltcp has a clock of its own, faster than real time: see [`forge`].
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +14,7 @@ mod datagrams;
 mod device;
 mod dhcp;
 mod extensions;
+mod forge;
 mod groups;
 mod neighbors;
 mod packet;
@@ -32,23 +31,20 @@ use super::{
 };
 use crate::config::{STACK_CONNECTION_COUNT_MAX, STACK_CONNECTION_COUNT_MIN};
 use crate::mem::{Slots, scaled};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wire::dhcp::{CLIENT_PORT, SERVER_PORT};
 use addresses::Addresses;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use datagrams::Queue;
 use device::Port;
 use dhcp::Dhcp;
+use forge::{paced, unpaced};
 use groups::Groups;
 use packet::{Content, Mac, solicited_node};
 use smoltcp::iface::{Config, Interface, SocketSet};
-use smoltcp::time;
 use smoltcp::wire::{HardwareAddress, IpCidr};
 use streams::{Connection, Verdict};
 
-/// Speed of smoltcp's clock, relative to real time. Its fourth repetition of a SYN-ACK is due after 1 + 2 + 4 + 8 of its seconds,
-/// exactly one second of real time.
-const PACE: u64 = 15;
 /// Frames received in one turn, at most, so that a flood leaves time for other work.
 const FRAME_COUNT_MAX: usize = 256;
 /// Limit of sockets other than connections.
@@ -117,16 +113,6 @@ pub struct Smol {
 /// Maximum number of connections in all phases; depends on the memory size.
 fn connection_count_max() -> usize {
     scaled(STACK_CONNECTION_COUNT_MIN, STACK_CONNECTION_COUNT_MAX)
-}
-
-/// Converts a time to smoltcp's faster clock.
-fn paced(now: Instant) -> time::Instant {
-    time::Instant::from_millis((now.since(Instant::default()).as_ms() * PACE) as i64)
-}
-
-/// Converts seconds to smoltcp's faster clock.
-const fn paced_secs(secs: u64) -> time::Duration {
-    time::Duration::from_secs(secs * PACE)
 }
 
 impl Smol {
@@ -342,21 +328,11 @@ impl Smol {
                 packet::limit_window(frame, window);
                 self.process(now, frame);
                 if is_loss {
-                    // smoltcp retransmits when the third duplicate arrives.
-                    for _ in 0..3 {
-                        self.process(now, frame);
-                    }
+                    self.forge_duplicate_acks(now, frame);
                 }
             }
             Verdict::Drop => {}
-            Verdict::Challenge { number } => {
-                // smoltcp answers an acknowledgment of data that was not sent with a challenge ACK, and limits their rate. One of
-                // these two numbers is such an acknowledgment, as half of all numbers are.
-                for acknowledged in [0, 1 << 31] {
-                    packet::make_ack(frame, number, acknowledged);
-                    self.process(now, frame);
-                }
-            }
+            Verdict::Challenge { number } => self.forge_challenge(now, frame, number),
         }
     }
 
@@ -424,8 +400,7 @@ impl Smol {
         at = at.min(self.addresses.poll_at());
         at = at.min(self.groups.poll_at());
         if let Some(due) = self.interface.poll_at(paced(now), &self.sockets) {
-            let wait = (due - paced(now).min(due)).total_millis().div_ceil(PACE);
-            at = at.min(now.after(Duration::from_ms(wait as u32)));
+            at = at.min(unpaced(now, due));
         }
         at
     }

@@ -1,8 +1,9 @@
 //! TCP listeners and connections, from SYN to the last ACK.
 
 use super::congestion::Congestion;
+use super::forge::paced_secs;
 use super::packet::{Content, Segment};
-use super::{Interest, OpenSocket, Smol, SocketKind, covers, paced_secs};
+use super::{Interest, OpenSocket, Smol, SocketKind, covers};
 use crate::config::{REPLY_BYTES, Rings, STACK_RINGS};
 use crate::mem::{Ends as _, heap, scaled};
 use crate::net::{Connections, NetError, NetResult, Socket, Streams, Token};
