@@ -10,6 +10,8 @@ use crate::build::workspace_root;
 /// Documents with rows that begin with [`ROW`], and have the size of one file.
 const MEASURED: [&str; 2] = ["README.md", "image/doc/size.md"];
 const ROW: &str = "| stowaway";
+/// Head of the table of build steps in size.md.
+const STEPS: &str = "| step | left | saved |\n|---|--:|--:|\n";
 /// Largest difference of a row from the file's size, in thousandths: not each commit needs to change the documents.
 const TOLERANCE: u64 = 10;
 
@@ -62,10 +64,29 @@ fn updated(page: &str, columns: &[Column], tolerance: u64) -> Result<String> {
     Ok(text)
 }
 
+/// Returns `page` with the build steps of the file with all roles, the last of `columns`, in the table that begins with [`STEPS`].
+fn with_steps(page: &str, columns: &[Column]) -> String {
+    let steps = columns.last().map_or(&[][..], |column| &column.steps);
+    let mut rows = String::new();
+    let mut before = None;
+    for step in steps {
+        let saved = before.map_or_else(String::new, |before: u64| grouped(before - step.bytes));
+        rows += &format!("| {} | {} | {saved} |\n", step.name, grouped(step.bytes));
+        before = Some(step.bytes);
+    }
+    match page.split_once(STEPS) {
+        Some((above, below)) => {
+            let (_, rest) = below.split_once("\n\n").unwrap_or_default();
+            format!("{above}{STEPS}{rows}\n{rest}")
+        }
+        None => page.to_owned(),
+    }
+}
+
 /// Writes the sizes into the documents.
 pub(super) fn write(columns: &[Column]) -> Result<()> {
     for page in MEASURED {
-        let text = updated(&read(page)?, columns, 0)?;
+        let text = with_steps(&updated(&read(page)?, columns, 0)?, columns);
         fs::write(workspace_root().join(page), text)
             .with_context(|| format!("cannot write {page}"))?;
     }
@@ -105,6 +126,8 @@ mod tests {
         let mended = "| stowaway, all roles | 4,080 | 4,096 |\n";
         assert_eq!(updated(near, &columns, TOLERANCE)?, mended);
         assert!(updated("| stowaway `ls` | 1 |", &columns, 0).is_err());
+        let page = with_steps(&format!("a\n{STEPS}| old | 1 | |\n\nb"), &columns);
+        assert_eq!(page, format!("a\n{STEPS}|  | 4,096 |  |\n\nb"));
         Ok(())
     }
 }
