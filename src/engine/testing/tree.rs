@@ -127,7 +127,7 @@ impl Default for Tree {
     /// The read-only tree on a host without failures.
     fn default() -> Self {
         let mut ram = Ram::model(b"/export");
-        ram.file("hello", b"hello bench");
+        ram.file("hello", b"hello world");
         ram.file("big", &(0..BIG_BYTES).map(big_byte).collect::<Vec<_>>());
         ram.sparse(
             "endless",

@@ -91,7 +91,7 @@ fn readlink_returns_the_raw_target() {
 fn read_reply_has_count_eof_and_data() {
     check(
         Procedure::Read,
-        &[&[0, 1], &hello(), &[11, 1, 11], &words(b"hello bench")],
+        &[&[0, 1], &hello(), &[11, 1, 11], &words(b"hello world")],
     );
 }
 

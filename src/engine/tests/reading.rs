@@ -80,7 +80,7 @@ fn replies_keep_their_order_around_an_order() {
         .collect();
     assert_eq!(bytes[0], b"hello");
     assert_eq!(bytes[1].len(), 100_001);
-    assert_eq!(bytes[2], b"bench");
+    assert_eq!(bytes[2], b"world");
 }
 
 #[test]

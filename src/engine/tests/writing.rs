@@ -21,7 +21,7 @@ fn data(len: usize) -> Vec<u8> {
 
 /// Contents of "hello" after a write.
 fn written(offset: usize, data: &[u8]) -> Vec<u8> {
-    let mut bytes = b"hello bench".to_vec();
+    let mut bytes = b"hello world".to_vec();
     if !data.is_empty() {
         bytes.resize(bytes.len().max(offset + data.len()), 0);
         bytes[offset..][..data.len()].copy_from_slice(data);
@@ -55,7 +55,7 @@ fn write_reply_has_wcc_count_stable_and_verifier() {
             assert_eq!(bench.tree.ram().is_durable(), said != stable::UNSTABLE);
         }
     }
-    let mut expect = b"Jello benches".to_vec();
+    let mut expect = b"Jello worlds".to_vec();
     expect.resize(4093, 0);
     expect.extend(b"far");
     assert_eq!(content(&mut bench, "hello"), expect);
@@ -83,7 +83,7 @@ fn stable_or_committed_data_survives_power_loss() {
             let expect = if kept {
                 written(3, &data)
             } else {
-                b"hello bench".to_vec()
+                b"hello world".to_vec()
             };
             assert!(
                 content(&mut bench, "hello") == expect,
@@ -232,7 +232,7 @@ fn largest_write_succeeds_and_larger_one_fails() {
     let hello = bench.handle("hello");
     let more = Call::write(&hello, 0, stable::UNSTABLE, &data(most + 1));
     assert_eq!(bench.ask(&more).unwrap().status, 22);
-    assert_eq!(content(&mut bench, "hello"), b"hello bench");
+    assert_eq!(content(&mut bench, "hello"), b"hello world");
 }
 
 #[test]
@@ -325,7 +325,7 @@ fn write_with_excess_fragments_is_all_or_nothing() {
                         assert!(content(&mut bench, "hello") == bytes);
                     } else {
                         assert!(talk.closed.is_some() && talk.output.is_empty());
-                        assert_eq!(content(&mut bench, "hello"), b"hello bench");
+                        assert_eq!(content(&mut bench, "hello"), b"hello world");
                     }
                     assert_eq!(bench.tree.ram().pinned, 0);
                     *bench.tree.ram() = pristine;

@@ -102,7 +102,7 @@ impl Bench for OnRam {
 
 fn ram() -> Ram {
     let mut ram = Ram::model(b"/export");
-    ram.file("file", b"hello bench");
+    ram.file("file", b"hello world");
     ram.dir("dir");
     ram.file("dir/inner", b"inner");
     ram.dir("dir/sub");
@@ -124,7 +124,7 @@ fn fresh(name: &str) -> PathBuf {
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(dir.join("dir/sub")).unwrap();
     std::fs::create_dir(dir.join("many")).unwrap();
-    std::fs::write(dir.join("file"), "hello bench").unwrap();
+    std::fs::write(dir.join("file"), "hello world").unwrap();
     std::fs::write(dir.join("dir/inner"), "inner").unwrap();
     std::fs::write(dir.join("dir/sub/deep"), "deep").unwrap();
     std::os::unix::fs::symlink("/etc/passwd", dir.join("link")).unwrap();

@@ -49,7 +49,7 @@ pub(super) fn empty_write_changes_nothing(bench: &mut dyn Bench) {
         (after.size, after.mtime, after.ctime),
         (before.size, before.mtime, before.ctime)
     );
-    assert_eq!(content(vfs, file), b"hello bench");
+    assert_eq!(content(vfs, file), b"hello world");
 }
 
 pub(super) fn write_beyond_largest_size_fails(bench: &mut dyn Bench) {
@@ -310,7 +310,7 @@ pub(super) fn hard_links_share_their_contents(bench: &mut dyn Bench) {
     let other = walk(vfs, "dir/other").unwrap();
     write(vfs, other, 0, b"HELLO").unwrap();
     let file = walk(vfs, "file").unwrap();
-    assert_eq!(content(vfs, file), b"HELLO bench");
+    assert_eq!(content(vfs, file), b"HELLO world");
     resize(vfs, file, 3);
     let other = walk(vfs, "dir/other").unwrap();
     assert_eq!(content(vfs, other), b"HEL");

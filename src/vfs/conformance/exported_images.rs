@@ -45,7 +45,7 @@ fn exported_image_serves_its_contents_only() {
     assert_eq!(open(host, handle.bytes()), Err(FsError::Stale));
     host.open_export(0).unwrap();
     let root = host.root(0).unwrap();
-    let file = find(host, root, "Hello Bench").unwrap();
+    let file = find(host, root, "Hello World").unwrap();
     assert_eq!(content(host, file), b"other");
     std::fs::remove_file(dir.join("one.img")).unwrap();
     assert_eq!(host.attr(file).map(drop), Err(FsError::Stale));

@@ -103,7 +103,7 @@ fn contents_match_the_image(bench: &mut dyn Bench, image: &Sample) {
     let names: Vec<_> = names.iter().map(|(name, _)| name.as_slice()).collect();
     assert_eq!(names, NAMES.map(str::as_bytes));
     for (path, kind, mode, size) in [
-        ("Hello Bench", ObjectType::Regular, 0o644, 5),
+        ("Hello World", ObjectType::Regular, 0o644, 5),
         ("link", ObjectType::SymbolicLink, 0o777, 8),
         ("sub", ObjectType::Directory, 0o711, image.1),
         ("sub/file", ObjectType::Regular, 0o640, 4),
@@ -120,7 +120,7 @@ fn contents_match_the_image(bench: &mut dyn Bench, image: &Sample) {
         assert_eq!((attr.uid, attr.gid), (1000, 100), "{path}");
         assert_eq!(attr.fsid, vfs.attr(image_root).unwrap().fsid);
     }
-    let hello = find(vfs, image_root, "Hello Bench").unwrap();
+    let hello = find(vfs, image_root, "Hello World").unwrap();
     assert_eq!(content(vfs, hello), b"hello");
     // Read from every offset around the end of an extent, so that some reads cross it.
     let large = find(vfs, image_root, "large").unwrap();
@@ -193,7 +193,7 @@ pub(super) fn image_contents_cannot_be_changed(bench: &mut dyn Bench) {
     bench.make_writable();
     let image_root = go_in(bench.vfs(), "one.iso").unwrap_or(image_root);
     let vfs = bench.vfs();
-    let (file, new) = (find(vfs, image_root, "Hello Bench").unwrap(), name("new"));
+    let (file, new) = (find(vfs, image_root, "Hello World").unwrap(), name("new"));
     let root = vfs.root(0).unwrap();
     let change = SetAttr {
         mode: Some(0o600),
@@ -220,7 +220,7 @@ pub(super) fn image_contents_cannot_be_changed(bench: &mut dyn Bench) {
         );
     }
     assert_eq!(
-        vfs.remove(image_root, name("Hello Bench"), Kind::Other),
+        vfs.remove(image_root, name("Hello World"), Kind::Other),
         refused
     );
     assert_eq!(
@@ -320,7 +320,7 @@ pub(super) fn images_beyond_open_limit_take_turns(bench: &mut dyn Bench) {
     for _ in 0..2 {
         for (number, file) in names.iter().enumerate() {
             let image_root = go_in(vfs, file).unwrap();
-            let node = find(vfs, image_root, "Hello Bench").unwrap();
+            let node = find(vfs, image_root, "Hello World").unwrap();
             assert_eq!(content(vfs, node), format!("{number:05}").as_bytes());
         }
     }
@@ -331,7 +331,7 @@ pub(super) fn images_beyond_open_limit_take_turns(bench: &mut dyn Bench) {
         let Ok(image_root) = entered else {
             break entered;
         };
-        let node = find(vfs, image_root, "Hello Bench").unwrap();
+        let node = find(vfs, image_root, "Hello World").unwrap();
         pins.push(vfs.pin(node, Some(Access::Read)).unwrap());
     };
     assert_eq!((full, pins.len()), (Err(FsError::TryLater), 16));
@@ -384,7 +384,7 @@ pub(super) fn directory_named_like_image_is_not_entered(bench: &mut dyn Bench) {
 
 pub(super) fn file_beyond_end_of_image_is_not_pinned(bench: &mut dyn Bench) {
     // The second extent of "large" is two blocks behind the first, which is the first of the data.
-    for (blocks, file) in [(DATA, "Hello Bench"), (DATA + 2, "large")] {
+    for (blocks, file) in [(DATA, "Hello World"), (DATA + 2, "large")] {
         bench.write_file("cut.iso", &sample().0[..blocks as usize * 2048]);
         bench.pass_time();
         let vfs = bench.vfs();
@@ -417,7 +417,7 @@ pub(super) fn handles_inside_image_survive_a_restart(bench: &mut dyn Bench) {
     let image_root = enter(bench, "one.iso").unwrap();
     let caller = Caller::default();
     let mut handles = Vec::new();
-    for path in ["Hello Bench", "sub", "sub/file", "link", "deep/end"] {
+    for path in ["Hello World", "sub", "sub/file", "link", "deep/end"] {
         let vfs = bench.vfs();
         let node = find(vfs, image_root, path).unwrap();
         handles.push((vfs.handle(node).unwrap(), vfs.attr(node).unwrap()));
@@ -484,7 +484,7 @@ pub(super) fn paths_resolve_through_images(bench: &mut dyn Bench) {
     let mut resolve =
         |relative: &str, follow| resolve_all_ways(vfs, &format!("{root}/{relative}"), follow);
     for (relative, size) in [
-        ("one.iso/Hello Bench", 5),
+        ("one.iso/Hello World", 5),
         ("one.iso/sub/file", 4),
         ("dir/two.iso/sub/file", 4),
         ("linked/two.iso/sub/file", 4),

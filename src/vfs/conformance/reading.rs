@@ -50,7 +50,7 @@ pub(super) fn reads_stop_at_end_of_file(bench: &mut dyn Bench) {
     let file = walk(vfs, "file").unwrap();
     let mut out = [0; 32];
     assert_eq!(read(vfs, file, 0, &mut out), Ok(11));
-    assert_eq!(&out[..11], b"hello bench");
+    assert_eq!(&out[..11], b"hello world");
     assert_eq!(read(vfs, file, 6, &mut out[..3]), Ok(3));
     assert_eq!(&out[..3], b"wor");
     assert_eq!(read(vfs, file, 11, &mut out), Ok(0));

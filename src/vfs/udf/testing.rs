@@ -395,7 +395,7 @@ pub fn data_ad(kind: u32, len: u32, block: u32) -> Vec<u8> {
 pub const NAMES: [&str; 9] = [
     ".",
     "..",
-    "Hello Bench",
+    "Hello World",
     "link",
     "sub",
     "a name that goes on",
@@ -412,7 +412,7 @@ pub fn sample(kind: Kind) -> Draft {
     let named = |text: &str, number| entry(&name(text), 0, place(number));
     let root = [
         parent(1),
-        named("Hello Bench", 2),
+        named("Hello World", 2),
         entry(&name(&"gone".repeat(30)), 4, place(15)),
         named("link", 3),
         named("sub", 4),

@@ -67,7 +67,7 @@ fn volumes_of_each_kind_are_read_completely() {
         assert_eq!(names(&mut reader, 0), Ok(NAMES.map(str::to_owned).to_vec()));
         for (path, kind, mode, nlink, size) in [
             ("", ObjectType::Directory, 0o755, 2, 584),
-            ("Hello Bench", ObjectType::Regular, 0o644, 1, 5),
+            ("Hello World", ObjectType::Regular, 0o644, 1, 5),
             ("link", ObjectType::SymbolicLink, 0o777, 1, 8),
             ("sub", ObjectType::Directory, 0o711, 2, 84),
             ("sub/../sub/file", ObjectType::Regular, 0o640, 1, 4),
@@ -113,7 +113,7 @@ fn volumes_of_each_kind_are_read_completely() {
             ("none", FsError::NoEntry),
             ("gone", FsError::NoEntry),
             ("hidden", FsError::NoEntry),
-            ("Hello Bench/x", FsError::NotDirectory),
+            ("Hello World/x", FsError::NotDirectory),
         ] {
             assert_eq!(walk(&mut reader, root, path), Err(error), "{path}");
         }
@@ -158,7 +158,7 @@ fn volume_is_found_by_any_intact_descriptor() {
 
 #[test]
 fn contents_have_holes_and_several_forms() {
-    let of = |node: Node| read(|draft| draft.put_node(2, &node), "Hello Bench");
+    let of = |node: Node| read(|draft| draft.put_node(2, &node), "Hello World");
     let node = |form, size, descriptors: &[Vec<u8>]| Node {
         form,
         size,
@@ -254,7 +254,7 @@ fn file_beyond_4_gib_has_several_extents() {
     draft.resize_partition(6 * blocks);
     let mut image = Long(&draft.bytes, 5 * part + (1 << 20));
     let (mut reader, root) = open(image).unwrap();
-    walk(&mut reader, root, "Hello Bench").unwrap();
+    walk(&mut reader, root, "Hello World").unwrap();
     assert_eq!(reader.attr(7).size, node.size);
     let start = u64::from(START + 150) * BLOCK as u64;
     for offset in [0, 4 << 30, part - 1, part, node.size - 1, 1] {
@@ -266,7 +266,7 @@ fn file_beyond_4_gib_has_several_extents() {
     // The image ends within the last extent.
     image.1 -= 1 << 21;
     let (mut reader, root) = open(image).unwrap();
-    walk(&mut reader, root, "Hello Bench").unwrap();
+    walk(&mut reader, root, "Hello World").unwrap();
     assert_eq!(reader.check_content(), Err(FsError::Io));
     assert_eq!(reader.run(node.size - 1), Err(FsError::Io));
     assert!(reader.run(0).is_ok());

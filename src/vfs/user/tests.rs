@@ -86,10 +86,10 @@ fn file_is_created_written_and_read_by_path() {
     let path = scratch.path("new");
     assert_eq!(user.open_at(&path, &READ).unwrap_err(), FsError::NoEntry);
     let pin = user.open_at(&path, &WRITE).unwrap();
-    assert_eq!(user.write(&pin, 0, b"hello bench"), Ok(()));
+    assert_eq!(user.write(&pin, 0, b"hello world"), Ok(()));
     let mut out = [0; 16];
     assert_eq!(user.read(&pin, 6, &mut out), Ok(5));
-    assert_eq!(out[..5], *b"bench");
+    assert_eq!(out[..5], *b"world");
     assert_eq!(user.sync(&pin), Ok(()));
     let change = SetAttr {
         mode: Some(0o600),

@@ -28,7 +28,7 @@ fn unknown_object_numbers_are_stale() {
         assert!(good.len() < 100);
         for path in [
             "",
-            "Hello Bench",
+            "Hello World",
             "link",
             "sub",
             "sub/file",
@@ -71,7 +71,7 @@ fn malformed_records_are_errors() {
         let bytes = changed("link", |bytes, id| bytes[id + at] = value);
         assert_eq!(root(&bytes), Err(FsError::Io), "{at} {value}");
         // Entries before the damaged record are still found.
-        assert!(ask(&bytes, "Hello Bench").is_ok());
+        assert!(ask(&bytes, "Hello World").is_ok());
     }
     // A record length of 0 skips the rest of the sector, so entries after it are not listed.
     let bytes = changed("link", |bytes, id| bytes[id] = 0);
@@ -93,27 +93,27 @@ fn malformed_records_are_errors() {
 fn only_damage_to_the_position_is_an_error() {
     // The big-endian halves of block, size and mode, and the length of PX, whose fields then end early.
     for (at, value) in [(6, 1), (9, 1), (14, 1), (46, 1), (44, 0), (44, 200)] {
-        let bytes = changed("Hello Bench", |bytes, id| {
+        let bytes = changed("Hello World", |bytes, id| {
             assert_eq!(&bytes[id + 42..id + 44], b"PX");
             bytes[id + at] = value;
         });
-        let name = if at == 44 { "hello" } else { "Hello Bench" };
+        let name = if at == 44 { "hello" } else { "Hello World" };
         assert_eq!(root(&bytes).unwrap()[2..4], [name, "link"]);
         assert_eq!(ask(&bytes, name).unwrap().size, 5);
         assert!(ask(&bytes, "sub/file").is_ok());
     }
     // An interleaved file is listed, with its attributes, but not read.
-    let bytes = changed("Hello Bench", |bytes, id| bytes[id + 27] = 1);
+    let bytes = changed("Hello World", |bytes, id| bytes[id + 27] = 1);
     inside(&bytes, |image, entry| {
-        walk(image, "Hello Bench", entry).unwrap();
+        walk(image, "Hello World", entry).unwrap();
         assert_eq!(entry.attr(7).size, 5);
         assert_eq!(image.run(0, entry), Err(FsError::Io));
     });
     // The mode says that a file is a directory.
-    let bytes = changed("Hello Bench", |bytes, id| {
+    let bytes = changed("Hello World", |bytes, id| {
         bytes[id + 46..id + 54].copy_from_slice(&both(0o040_755));
     });
-    let attr = ask(&bytes, "Hello Bench").unwrap();
+    let attr = ask(&bytes, "Hello World").unwrap();
     assert_eq!((attr.kind, attr.mode), (ObjectType::Regular, 0o755));
     // The position of a relocated directory is missing.
     let bytes = changed("deep", |bytes, id| {
@@ -127,11 +127,11 @@ fn only_damage_to_the_position_is_an_error() {
 #[test]
 fn extent_beyond_end_is_listed_but_not_readable() {
     for block in [0x7fff_ffff, u32::MAX, 40] {
-        let bytes = changed("Hello Bench", |bytes, id| {
+        let bytes = changed("Hello World", |bytes, id| {
             bytes[id + 2..id + 10].copy_from_slice(&both(block));
         });
         inside(&bytes, |image, entry| {
-            walk(image, "Hello Bench", entry).unwrap();
+            walk(image, "Hello World", entry).unwrap();
             assert_eq!(entry.attr(7).size, 5);
             assert_eq!(image.run(0, entry), Err(FsError::Io));
         });
@@ -150,7 +150,7 @@ fn extent_beyond_end_is_listed_but_not_readable() {
     let bytes = changed("sub", |bytes, id| {
         bytes[id + 2..id + 10].copy_from_slice(&both(ROOT))
     });
-    assert!(ask(&bytes, "sub/sub/sub/sub/Hello Bench").is_ok());
+    assert!(ask(&bytes, "sub/sub/sub/sub/Hello World").is_ok());
     // The extent (CL) of the relocated directory is a file's contents, its own parent, or beyond the image. Only the parent is
     // accepted.
     for (block, expect) in [(DATA, false), (ROOT, true), (u32::MAX, false)] {
@@ -248,7 +248,7 @@ fn truncated_image_never_panics() {
     let end = (DATA * SECTOR_BYTES) as usize;
     inside(&bytes[..end], |image, entry| {
         assert_eq!(names(image, image.root()).unwrap(), NAMES);
-        walk(image, "Hello Bench", entry).unwrap();
+        walk(image, "Hello World", entry).unwrap();
         assert_eq!(image.run(0, entry), Err(FsError::Io));
     });
 }

@@ -62,7 +62,7 @@ fn sample_image_is_read_completely() {
         assert_eq!(moved, [".", ".."]);
         for (path, kind, mode, size) in [
             ("", ObjectType::Directory, 0o755, 2048),
-            ("Hello Bench", ObjectType::Regular, 0o644, 5),
+            ("Hello World", ObjectType::Regular, 0o644, 5),
             ("link", ObjectType::SymbolicLink, 0o777, 8),
             ("sub", ObjectType::Directory, 0o711, 2048),
             ("sub/.", ObjectType::Directory, 0o711, 2048),
@@ -100,9 +100,9 @@ fn sample_image_is_read_completely() {
         assert_eq!(image.run(0, entry), Err(FsError::Invalid));
         for (path, error) in [
             ("none", FsError::NoEntry),
-            ("Hello Bench/x", FsError::NotDirectory),
+            ("Hello World/x", FsError::NotDirectory),
             ("link/file", FsError::NotDirectory),
-            ("hello bench", FsError::NoEntry),
+            ("hello world", FsError::NoEntry),
         ] {
             assert_eq!(walk(image, path, entry), Err(error), "{path}");
         }
