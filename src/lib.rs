@@ -76,14 +76,14 @@
 //! | why an export is read-only, missing or refused; its users, groups and mount commands | `exports/{upkeep,reports,file_user,groups,mounting}.rs`; the rules are `vfs::Rules` |
 //! | the rpcbind that owns port 111 | `role/nfs/rpcbind.rs` |
 //! | a browser's cache and questions | `engine/mdns/browser/{cache,questions}.rs` |
-//! | a new backend | a folder of `vfs` that implements its traits and passes `vfs/conformance`, a number in `vfs/node.rs`; `Tree::add` registers it (`role/nfs/mod.rs`, `task`) |
+//! | a new backend | a folder of `vfs` that implements its traits and passes `vfs/conformance`, a number in `vfs/node.rs`; `Tree::add` registers it (`exports/upkeep.rs`) |
 //! | a role, a flag, an error, a fallback, a backend, a bench: every file to touch | `image/doc/contributing.md` |
 //! | a new role | a folder of `role`, and a line of `roles!` in `role/mod.rs` |
 //! | the built-in network stack (`--net`): links, smoltcp | `net/link`, `net/smol`; `drive/platform/network.rs` selects it or the host's stack |
 //! | a machine without an operating system: entry, devices, boot arguments, files | `sys/arch/pvh.rs`, `sys/bare`, `role/machine.rs`, `role/nfs/machine.rs`; `drive/platform` makes no system call there |
 //! | a machine with a Linux kernel: process 1, its system calls | `role/init.rs`, `os/init.rs`, `sys/linux/init.rs` |
 //! | files, logs, programs and processes of a host, as a role uses them | `os` |
-//! | virtual machines and the hardware ID, as announced | `os/machines`, `os/hardware`; `role/mdns` announces them |
+//! | virtual machines and the hardware ID, as announced | `os/machines`, `os/hardware`; `services/announce` and `role/mdns` announce them |
 //! | fallbacks for missing system calls | `sys/linux/fs`, `sys/linux/sockets.rs` |
 //!
 //! # Invariants

@@ -6,6 +6,8 @@ mod file_user;
 mod files;
 #[cfg(feature = "serve")]
 mod groups;
+#[cfg(feature = "ipxe")]
+mod ipxe;
 mod mounting;
 #[cfg(feature = "mdns")]
 mod names;
@@ -18,6 +20,8 @@ mod upkeep;
 
 pub use argument::ExportArgument;
 pub use files::show;
+#[cfg(feature = "ipxe")]
+pub use ipxe::print_script;
 pub use mounting::{LOOK_COUNT, LOOK_INTERVAL, Mounting};
 pub use protocol::Protocol;
 pub use upkeep::{Part, Upkeep};

@@ -4,8 +4,6 @@
 
 mod background;
 mod common;
-#[cfg(feature = "ipxe")]
-mod ipxe;
 #[cfg(bare)]
 pub(super) mod machine;
 mod options;
@@ -118,7 +116,7 @@ pub(super) fn task(
     machine::export(&options.exports, tree)?;
     upkeep.open(node_count, &part, tree)?;
     #[cfg(feature = "ipxe")]
-    ipxe::print_script(tree, &options.exports.list);
+    exports::print_script(tree, &options.exports.list);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
     let mut programs = Programs::new(verifier, memory, is_kept, lock, connections);
     programs.set_listener(*options.address.ip());

@@ -3,11 +3,11 @@
 //! An image is recognised by its kernel and initial RAM disk ([`LAYOUTS`]). Alpine and Proxmox VE cannot use an NFS root: their init
 //! scripts look for the image on a disk, or fetch it by HTTP.
 
-use super::super::{DONE, complain, print};
+use super::ExportArgument;
 use crate::config::EXPORT_PATH_BYTES_MAX;
 use crate::console::reasons::cannot_read;
+use crate::console::{DONE, complain, print};
 use crate::event::Line;
-use crate::exports::ExportArgument;
 use crate::mem::Slots;
 use crate::mem::{self, Ends as _};
 use crate::text::{Text, text};
@@ -163,7 +163,7 @@ struct Script<'a> {
 
 /// Prints the iPXE script for the images in the directories of `--isos`, if there are any.
 #[inline(never)] // −116 bytes: one caller, whose frame stays small.
-pub(super) fn print_script(tree: &mut Tree, exports: &Slots<ExportArgument>) {
+pub fn print_script(tree: &mut Tree, exports: &Slots<ExportArgument>) {
     if !exports.iter().any(|wanted| wanted.boots) {
         return;
     }
