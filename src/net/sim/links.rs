@@ -1,6 +1,6 @@
 //! Simulated interfaces. The test configures them, injects datagrams, and reads the datagrams sent to groups.
 
-use super::{Sim, SocketKind, World};
+use super::{Medium, Sim, SocketKind};
 use crate::net::{
     Interest, Interface, Interfaces, Multicast, NetError, NetResult, Own, Socket, Token,
 };
@@ -28,9 +28,9 @@ fn at(index: u32, address: IpAddr, port: u16) -> SocketAddr {
 impl Sim {
     /// Replaces the interfaces. Groups on removed interfaces receive nothing more.
     pub fn set_interfaces(&self, interfaces: &[Interface]) {
-        let mut world = self.world();
-        world.interfaces = interfaces.to_vec();
-        for open in world.sockets.iter_mut().flatten() {
+        let mut medium = self.medium();
+        medium.interfaces = interfaces.to_vec();
+        for open in medium.sockets.iter_mut().flatten() {
             if let SocketKind::Changes(any) = &mut open.kind {
                 *any = true;
             }
@@ -40,16 +40,16 @@ impl Sim {
     /// Injects a datagram that arrives on an interface. Multicast DNS sockets there receive it if their group has the address
     /// family of `from`.
     pub fn arrive(&self, index: u32, from: SocketAddr, bytes: &[u8]) {
-        self.world().deliver_to_group(index, from, bytes);
+        self.medium().deliver_to_group(index, from, bytes);
     }
 
     /// Returns the datagrams sent to groups since the last call: interface, bytes, destination.
     pub fn take_multicast(&self) -> Vec<(u32, Vec<u8>, SocketAddr)> {
-        core::mem::take(&mut self.world().multicast)
+        core::mem::take(&mut self.medium().multicast)
     }
 }
 
-impl World {
+impl Medium {
     /// Sends to `to` if it is a multicast group; other sockets of this network that have joined the group receive the datagram too.
     /// Returns false if `to` is no group or the socket has not joined one.
     pub(super) fn send_to_group(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> bool {
@@ -97,7 +97,7 @@ impl World {
 impl Multicast for Sim {
     fn interfaces(&self, out: &mut Interfaces) {
         while out.pop().is_some() {}
-        for interface in &self.world().interfaces {
+        for interface in &self.medium().interfaces {
             out.push_more(interface.clone());
         }
     }
@@ -105,7 +105,7 @@ impl Multicast for Sim {
     fn changes(&mut self, token: Token) -> NetResult<Socket> {
         let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
         let kind = SocketKind::Changes(false);
-        self.world().open(kind, nowhere, token, Interest::Input)
+        self.medium().open(kind, nowhere, token, Interest::Input)
     }
 
     fn join(
@@ -115,24 +115,24 @@ impl Multicast for Sim {
         group: SocketAddr,
         token: Token,
     ) -> NetResult<Socket> {
-        let mut world = self.world();
-        world.has(index, own)?;
+        let mut medium = self.medium();
+        medium.has(index, own)?;
         let kind = SocketKind::Group(Group {
             index,
             own,
             inbox: VecDeque::new(),
         });
-        world.open(kind, group, token, Interest::Input)
+        medium.open(kind, group, token, Interest::Input)
     }
 
     fn claim(&mut self, index: u32, own: SocketAddr, token: Token) -> NetResult<Socket> {
-        let (mut world, at) = (self.world(), at(index, own.ip(), own.port()));
-        world.has(index, own.ip())?;
-        if world.sockets.iter().flatten().any(|open| open.at == at) {
+        let (mut medium, at) = (self.medium(), at(index, own.ip(), own.port()));
+        medium.has(index, own.ip())?;
+        if medium.sockets.iter().flatten().any(|open| open.at == at) {
             return Err(NetError::InUse);
         }
         let kind = SocketKind::Datagrams(VecDeque::new());
-        world.open(kind, at, token, Interest::Input)
+        medium.open(kind, at, token, Interest::Input)
     }
 }
 

@@ -31,9 +31,9 @@ pub struct Peer(usize);
 /// Type of a socket.
 #[derive(Debug)]
 enum SocketKind {
-    /// A listener; its backlog has indices in `World::wires`.
+    /// A listener; its backlog has indices in `Medium::wires`.
     Listener(VecDeque<usize>),
-    /// A connection; its index in `World::wires`.
+    /// A connection; its index in `Medium::wires`.
     Connection(usize),
     /// A datagram socket; the datagrams it has received, with their senders.
     Datagrams(VecDeque<(Vec<u8>, SocketAddr)>),
@@ -86,7 +86,7 @@ impl core::fmt::Debug for Witness {
 }
 
 #[derive(Debug)]
-struct World {
+struct Medium {
     random: Random,
     /// One in this many datagrams to and from groups is lost at random; 0: none.
     lose_one_in: usize,
@@ -122,12 +122,12 @@ struct World {
 
 /// The simulated network. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Sim(Rc<RefCell<World>>);
+pub struct Sim(Rc<RefCell<Medium>>);
 
 impl Sim {
     /// Creates a network whose random choices are derived from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self(Rc::new(RefCell::new(World {
+        Self(Rc::new(RefCell::new(Medium {
             random: Random::new(seed),
             parts: false,
             lose_one_in: 0,
@@ -150,31 +150,31 @@ impl Sim {
         })))
     }
 
-    fn world(&self) -> RefMut<'_, World> {
+    fn medium(&self) -> RefMut<'_, Medium> {
         self.0.borrow_mut()
     }
 
     /// Makes sends accept a random part of the bytes.
     pub fn send_in_parts(&self) {
-        self.world().parts = true;
+        self.medium().parts = true;
     }
 
     /// Loses one in `count` datagrams to and from groups, at random.
     pub fn lose_one_in(&self, count: usize) {
-        self.world().lose_one_in = count;
+        self.medium().lose_one_in = count;
     }
 
     /// Connects to the listener at `at`, from a new address.
     pub fn connect(&self, at: SocketAddr) -> Peer {
-        let [high, low] = (self.world().wires.len() as u16).to_be_bytes();
+        let [high, low] = (self.medium().wires.len() as u16).to_be_bytes();
         self.connect_from(IpAddr::from([10, 0, high, low]), at)
     }
 
     /// Connects to the listener at `at`, from the address `from`.
     pub fn connect_from(&self, from: IpAddr, at: SocketAddr) -> Peer {
-        let mut world = self.world();
-        let peer = world.wires.len();
-        world.wires.push(Wire {
+        let mut medium = self.medium();
+        let peer = medium.wires.len();
+        medium.wires.push(Wire {
             from: SocketAddr::new(from, 700),
             to_server: VecDeque::new(),
             to_peer: VecDeque::new(),
@@ -184,7 +184,7 @@ impl Sim {
             hung_up: false,
             closed: false,
         });
-        let listener = world.sockets.iter_mut().flatten().find_map(|open| {
+        let listener = medium.sockets.iter_mut().flatten().find_map(|open| {
             let is_there = open.at == at;
             match &mut open.kind {
                 SocketKind::Listener(backlog) if is_there => Some(backlog),
@@ -197,42 +197,42 @@ impl Sim {
 
     /// Sends bytes from the peer.
     pub fn send(&self, peer: Peer, bytes: &[u8]) {
-        self.world().wires[peer.0].to_server.extend(bytes);
+        self.medium().wires[peer.0].to_server.extend(bytes);
     }
 
     /// Makes the peer read, or stop reading. Initially it reads.
     pub fn set_reading(&self, peer: Peer, reads: bool) {
-        self.world().wires[peer.0].reads = reads;
+        self.medium().wires[peer.0].reads = reads;
     }
 
     /// Sets the capacity of the send buffer to the peer, in bytes.
     pub fn set_capacity(&self, peer: Peer, capacity: usize) {
-        self.world().wires[peer.0].capacity = capacity;
+        self.medium().wires[peer.0].capacity = capacity;
     }
 
     /// Closes the connection from the peer's side.
     pub fn hang_up(&self, peer: Peer) {
-        self.world().wires[peer.0].hung_up = true;
+        self.medium().wires[peer.0].hung_up = true;
     }
 
     /// Returns the bytes that the peer has read since the last call.
     pub fn read_sent(&self, peer: Peer) -> Vec<u8> {
-        core::mem::take(&mut self.world().wires[peer.0].read)
+        core::mem::take(&mut self.medium().wires[peer.0].read)
     }
 
     /// Number of bytes that the peer has sent and the server has not received.
     pub fn unreceived(&self, peer: Peer) -> usize {
-        self.world().wires[peer.0].to_server.len()
+        self.medium().wires[peer.0].to_server.len()
     }
 
     /// Returns true if the server closed the connection.
     pub fn is_closed(&self, peer: Peer) -> bool {
-        self.world().wires[peer.0].closed
+        self.medium().wires[peer.0].closed
     }
 
     /// Sends a datagram to the socket bound to `at`.
     pub fn send_datagram(&self, at: SocketAddr, from: SocketAddr, bytes: &[u8]) {
-        for open in self.world().sockets.iter_mut().flatten() {
+        for open in self.medium().sockets.iter_mut().flatten() {
             if let (true, SocketKind::Datagrams(inbox)) = (open.at == at, &mut open.kind) {
                 inbox.push_back((bytes.to_vec(), from));
             }
@@ -241,63 +241,63 @@ impl Sim {
 
     /// Returns the datagrams that the loop has sent since the last call, with their destinations.
     pub fn read_sent_datagrams(&self) -> Vec<(Vec<u8>, SocketAddr)> {
-        core::mem::take(&mut self.world().sent)
+        core::mem::take(&mut self.medium().sent)
     }
 
     /// Limits the number of open sockets.
     pub fn set_descriptors(&self, count: usize) {
-        self.world().descriptors = count;
+        self.medium().descriptors = count;
     }
 
     /// Enables [`Connections::send_file`]; `bytes` is the content of every file.
     pub fn set_file(&self, bytes: Vec<u8>) {
-        self.world().file = Some(bytes);
+        self.medium().file = Some(bytes);
     }
 
     /// Enables [`Connections::recv_pipe`] with this pipe, from which the files read.
     pub fn set_pipe(&self, pipe: Rc<RefCell<VecDeque<u8>>>) {
-        self.world().pipe = Some(pipe);
+        self.medium().pipe = Some(pipe);
     }
 
     /// Enables [`Datagrams::watch_file`]; the file is ready while `is_readable` returns true.
     pub fn set_file_to_watch(&self, is_readable: impl Fn() -> bool + 'static) {
-        self.world().file_to_watch = Some(Asked(Rc::new(is_readable)));
+        self.medium().file_to_watch = Some(Asked(Rc::new(is_readable)));
     }
 
     /// Sets a callback that is called before each send.
     pub fn set_witness(&self, witness: impl Fn() + 'static) {
-        self.world().witness = Some(Witness(Rc::new(witness)));
+        self.medium().witness = Some(Witness(Rc::new(witness)));
     }
 
     /// Number of open sockets.
     pub fn open_count(&self) -> usize {
-        self.world().sockets.iter().flatten().count()
+        self.medium().sockets.iter().flatten().count()
     }
 
     /// Number of calls of [`Streams::accept`].
     pub fn accept_calls(&self) -> usize {
-        self.world().accept_calls
+        self.medium().accept_calls
     }
 
     /// Time until which the loop would sleep if nothing arrived.
     pub fn sleep(&self) -> Option<Instant> {
-        self.world().sleep
+        self.medium().sleep
     }
 
     /// The simulated time.
     pub fn now(&self) -> Instant {
-        self.world().now
+        self.medium().now
     }
 
     /// Lets the loop run for `time`, from now.
     pub fn allow(&self, time: Duration) {
-        let mut world = self.world();
-        world.until = world.now.after(time);
-        world.turns = 0;
+        let mut medium = self.medium();
+        medium.until = medium.now.after(time);
+        medium.turns = 0;
     }
 }
 
-impl World {
+impl Medium {
     fn get(&mut self, socket: Socket) -> NetResult<&mut OpenSocket> {
         let open = self.sockets.get_mut(socket.0);
         open.and_then(Option::as_mut).ok_or(NetError::Gone)
@@ -392,17 +392,17 @@ impl Net for Sim {}
 impl Datagrams for Sim {
     fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
         let kind = SocketKind::Datagrams(VecDeque::new());
-        self.world().open(kind, at, token, Interest::Input)
+        self.medium().open(kind, at, token, Interest::Input)
     }
 
     fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
-        self.world().get(socket).map(|open| open.at)
+        self.medium().get(socket).map(|open| open.at)
     }
 
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received> {
-        let mut world = self.world();
-        let at = world.get(socket)?.at;
-        if let SocketKind::Changes(any) = &mut world.get(socket)?.kind {
+        let mut medium = self.medium();
+        let at = medium.get(socket)?.at;
+        if let SocketKind::Changes(any) = &mut medium.get(socket)?.kind {
             return match core::mem::take(any) {
                 true => Ok(Received {
                     len: 0,
@@ -413,7 +413,7 @@ impl Datagrams for Sim {
             };
         }
         let (SocketKind::Datagrams(inbox) | SocketKind::Group(links::Group { inbox, .. })) =
-            &mut world.get(socket)?.kind
+            &mut medium.get(socket)?.kind
         else {
             return Err(NetError::Unsupported);
         };
@@ -425,75 +425,75 @@ impl Datagrams for Sim {
     }
 
     fn send_to(&mut self, socket: Socket, _: Own, to: SocketAddr, bytes: &[u8]) -> NetResult<()> {
-        let mut world = self.world();
-        if !world.send_to_group(socket, to, bytes) {
-            world.sent.push((bytes.to_vec(), to));
+        let mut medium = self.medium();
+        if !medium.send_to_group(socket, to, bytes) {
+            medium.sent.push((bytes.to_vec(), to));
         }
         Ok(())
     }
 
     fn close(&mut self, socket: Socket) {
-        let mut world = self.world();
-        let open = world.sockets.get_mut(socket.0);
+        let mut medium = self.medium();
+        let open = medium.sockets.get_mut(socket.0);
         if let Some(SocketKind::Connection(peer)) =
             open.and_then(Option::take).map(|open| open.kind)
         {
-            world.wires[peer].closed = true;
+            medium.wires[peer].closed = true;
         }
     }
 
     fn watch_file(&mut self, _: FileId, token: Token) -> NetResult<()> {
-        let mut world = self.world();
-        let can_be_watched = world.file_to_watch.as_ref().map(|_| ());
+        let mut medium = self.medium();
+        let can_be_watched = medium.file_to_watch.as_ref().map(|_| ());
         can_be_watched.ok_or(NetError::Unsupported)?;
-        world.file_token = Some(token);
+        medium.file_token = Some(token);
         Ok(())
     }
 
     fn wait(&mut self, now: Instant, until: Instant, ready: &mut Ready) -> Instant {
-        let mut world = self.world();
+        let mut medium = self.medium();
         ready.tokens.clear();
         ready.signals = Signals::default();
-        world.turns += 1;
-        assert!(world.turns < TURN_COUNT_MAX, "the loop spins");
-        let now = world.now.max(now).since(Instant::default()).as_ms();
+        medium.turns += 1;
+        assert!(medium.turns < TURN_COUNT_MAX, "the loop spins");
+        let now = medium.now.max(now).since(Instant::default()).as_ms();
         let now = Instant::from_ms(now + TURN_MS);
-        world.now = now;
-        world.deliver();
+        medium.now = now;
+        medium.deliver();
         // Starts at a random socket, so that no task relies on the order.
-        let count = world.sockets.len();
-        let first = world.random.below(count);
+        let count = medium.sockets.len();
+        let first = medium.random.below(count);
         for at in (first..count).chain(0..first) {
-            let open = world.sockets[at].as_ref();
-            if let Some(open) = open.filter(|open| world.is_ready(open)) {
+            let open = medium.sockets[at].as_ref();
+            if let Some(open) = open.filter(|open| medium.is_ready(open)) {
                 let _ = ready.tokens.push(open.token);
             }
         }
-        if let (Some(token), Some(Asked(is_readable))) = (world.file_token, &world.file_to_watch)
+        if let (Some(token), Some(Asked(is_readable))) = (medium.file_token, &medium.file_to_watch)
             && is_readable()
         {
             let _ = ready.tokens.push(token);
         }
         if ready.tokens.is_empty() {
             let until = (until < Instant::NEVER).then_some(until);
-            world.sleep = until;
-            let end = world.until;
+            medium.sleep = until;
+            let end = medium.until;
             match until.filter(|until| *until < end) {
-                Some(until) => world.now = until.max(now),
+                Some(until) => medium.now = until.max(now),
                 None => {
-                    world.now = end.max(now);
+                    medium.now = end.max(now);
                     ready.signals.stop = true;
                 }
             }
         }
-        world.now
+        medium.now
     }
 }
 
 impl Connections for Sim {
     fn peek(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
-        let mut world = self.world();
-        let wire = world.wire(socket)?;
+        let mut medium = self.medium();
+        let wire = medium.wire(socket)?;
         let len = wire.to_server.len().min(buffer.len());
         for (to, from) in buffer.iter_mut().zip(&wire.to_server) {
             *to = *from;
@@ -506,29 +506,29 @@ impl Connections for Sim {
     }
 
     fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
-        let chance = self.world().random.number() as usize;
+        let chance = self.medium().random.number() as usize;
         let most = match self.peek(socket, buffer)? {
             0 => return Ok(0),
             most => most,
         };
         let len = part(chance, most);
-        self.world().wire(socket)?.to_server.drain(..len);
+        self.medium().wire(socket)?.to_server.drain(..len);
         Ok(len)
     }
 
     fn send(&mut self, socket: Socket, bytes: &[u8], _more: bool) -> NetResult<usize> {
-        self.world().buffer_bytes(socket, bytes)
+        self.medium().buffer_bytes(socket, bytes)
     }
 
     fn send_file(&mut self, socket: Socket, range: FileRange) -> NetResult<usize> {
-        let mut world = self.world();
-        let file = world.file.clone().ok_or(NetError::Unsupported)?;
+        let mut medium = self.medium();
+        let file = medium.file.clone().ok_or(NetError::Unsupported)?;
         let rest = file.get(range.offset as usize..).unwrap_or_default();
-        world.buffer_bytes(socket, &rest[..rest.len().min(range.len as usize)])
+        medium.buffer_bytes(socket, &rest[..rest.len().min(range.len as usize)])
     }
 
     fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, FileId)> {
-        let pipe = self.world().pipe.clone().ok_or(NetError::Unsupported)?;
+        let pipe = self.medium().pipe.clone().ok_or(NetError::Unsupported)?;
         let mut bytes = vec![0; len as usize];
         let count = self.recv(socket, &mut bytes)?;
         assert!(
@@ -543,27 +543,27 @@ impl Connections for Sim {
 impl Streams for Sim {
     fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
         let kind = SocketKind::Listener(VecDeque::new());
-        self.world().open(kind, at, token, Interest::Input)
+        self.medium().open(kind, at, token, Interest::Input)
     }
 
     fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
-        let mut world = self.world();
-        world.accept_calls += 1;
-        let SocketKind::Listener(backlog) = &world.get(listener)?.kind else {
+        let mut medium = self.medium();
+        medium.accept_calls += 1;
+        let SocketKind::Listener(backlog) = &medium.get(listener)?.kind else {
             return Err(NetError::Unsupported);
         };
         let peer = *backlog.front().ok_or(NetError::WouldBlock)?;
-        let from = world.wires[peer].from;
-        let socket = world.open(SocketKind::Connection(peer), from, Token(0), Interest::None)?;
-        if let SocketKind::Listener(backlog) = &mut world.get(listener)?.kind {
+        let from = medium.wires[peer].from;
+        let socket = medium.open(SocketKind::Connection(peer), from, Token(0), Interest::None)?;
+        if let SocketKind::Listener(backlog) = &mut medium.get(listener)?.kind {
             backlog.pop_front();
         }
         Ok((socket, from))
     }
 
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()> {
-        let mut world = self.world();
-        let open = world.get(socket)?;
+        let mut medium = self.medium();
+        let open = medium.get(socket)?;
         (open.token, open.interest) = (token, interest);
         Ok(())
     }

@@ -259,7 +259,7 @@ pub(super) struct Device<'a> {
 
 impl phy::Device for Device<'_> {
     type RxToken<'a>
-        = Received<'a>
+        = Incoming<'a>
     where
         Self: 'a;
     type TxToken<'a>
@@ -267,11 +267,11 @@ impl phy::Device for Device<'_> {
     where
         Self: 'a;
 
-    fn receive(&mut self, _: time::Instant) -> Option<(Received<'_>, Sending<'_>)> {
+    fn receive(&mut self, _: time::Instant) -> Option<(Incoming<'_>, Sending<'_>)> {
         let frame = core::mem::take(&mut self.frame);
         let packet = packet::payload(frame)?;
         Some((
-            Received(packet),
+            Incoming(packet),
             Sending::new(self.port, frame, self.sockets),
         ))
     }
@@ -298,9 +298,9 @@ impl phy::Device for Device<'_> {
     }
 }
 
-pub(super) struct Received<'a>(&'a [u8]);
+pub(super) struct Incoming<'a>(&'a [u8]);
 
-impl phy::RxToken for Received<'_> {
+impl phy::RxToken for Incoming<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
         read(self.0)
     }

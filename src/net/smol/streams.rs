@@ -33,9 +33,9 @@ const LINGER: Duration = Duration::from_secs(30);
 /// Time that a closed connection stays in TIME-WAIT.
 const TIME_WAIT: Duration = Duration::SECOND;
 
-/// Phase of a connection.
+/// Stage of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
+enum Stage {
     /// SYN received.
     HalfOpen,
     /// Established, in the backlog.
@@ -55,8 +55,8 @@ pub(super) struct Connection {
     peer: SocketAddr,
     /// Sequence number of the first byte that the task has not received.
     next: u32,
-    phase: Phase,
-    /// Time at which the phase began.
+    stage: Stage,
+    /// Time at which the stage began.
     since: Instant,
     /// Earliest time of the next SYN-ACK, and the wait after it.
     syn_ack_at: Instant,
@@ -108,7 +108,7 @@ impl Smol {
             .any(|(_, one, open)| (one.peer, open.at) == (peer, own))
     }
 
-    /// Returns the connection whose phase began first, among those that `is_it` accepts.
+    /// Returns the connection whose stage began first, among those that `is_it` accepts.
     fn oldest(&self, is_it: impl Fn(&Connection) -> bool) -> Option<usize> {
         let all = self.connections().filter(|(_, one, _)| is_it(one));
         let oldest = all.min_by_key(|(_, one, _)| one.since);
@@ -200,7 +200,7 @@ impl Smol {
             if let SocketKind::Connection(one) = &mut open.kind
                 && (one.peer, open.at) == (peer, own)
             {
-                if one.phase == Phase::HalfOpen {
+                if one.stage == Stage::HalfOpen {
                     one.congestion.begin(segment.acked);
                 }
                 let queued = self.sockets.get::<Tcp<'_>>(one.handle).send_queue() as u32;
@@ -246,8 +246,8 @@ impl Smol {
         let count = self.connections().count();
         if count >= super::connection_count_max() {
             // Evicts the oldest half-open connection, or else the oldest closing one.
-            let half_open = self.oldest(|one| one.phase == Phase::HalfOpen);
-            let index = half_open.or_else(|| self.oldest(|one| one.phase == Phase::Closing));
+            let half_open = self.oldest(|one| one.stage == Stage::HalfOpen);
+            let index = half_open.or_else(|| self.oldest(|one| one.stage == Stage::Closing));
             let is_young = |(at, one, _): (usize, &Connection, _)| {
                 let age = now.since(one.since);
                 Some(at) == half_open && age < HALF_OPEN_MIN
@@ -294,7 +294,7 @@ impl Smol {
                 listener,
                 peer,
                 next: number.wrapping_add(1),
-                phase: Phase::HalfOpen,
+                stage: Stage::HalfOpen,
                 since: now,
                 syn_ack_at: now,
                 syn_ack_wait: SYN_ACK_WAIT,
@@ -323,24 +323,24 @@ impl Smol {
             };
             let socket = self.sockets.get_mut::<Tcp<'_>>(connection.handle);
             let age = now.since(connection.since);
-            let is_over = match (connection.phase, socket.state()) {
-                (Phase::HalfOpen, State::SynReceived) => false,
-                (Phase::HalfOpen, State::Established | State::CloseWait) => {
-                    (connection.phase, connection.since) = (Phase::Waiting, now);
+            let is_over = match (connection.stage, socket.state()) {
+                (Stage::HalfOpen, State::SynReceived) => false,
+                (Stage::HalfOpen, State::Established | State::CloseWait) => {
+                    (connection.stage, connection.since) = (Stage::Waiting, now);
                     socket.set_timeout(Some(paced_secs(TIMEOUT_SECS)));
                     false
                 }
                 // The handshake failed, or the peer has reset the connection.
-                (Phase::HalfOpen, _) => true,
+                (Stage::HalfOpen, _) => true,
                 // An error is reported at the next call on the socket.
-                (Phase::Waiting | Phase::Accepted, _) => false,
-                (Phase::Closing, State::Closed) => true,
-                (Phase::Closing, State::TimeWait) => age >= TIME_WAIT,
-                (Phase::Closing, _) if age >= LINGER => {
+                (Stage::Waiting | Stage::Accepted, _) => false,
+                (Stage::Closing, State::Closed) => true,
+                (Stage::Closing, State::TimeWait) => age >= TIME_WAIT,
+                (Stage::Closing, _) if age >= LINGER => {
                     socket.abort();
                     false
                 }
-                (Phase::Closing, _) => false,
+                (Stage::Closing, _) => false,
             };
             let idle_secs = match socket.send_queue() {
                 0 => KEEP_ALIVE_SECS,
@@ -355,15 +355,15 @@ impl Smol {
 
     /// Returns the connection that has been longest in the backlog of this listener.
     pub(super) fn waiting(&self, listener: usize) -> Option<usize> {
-        self.oldest(|one| one.phase == Phase::Waiting && one.listener == listener)
+        self.oldest(|one| one.stage == Stage::Waiting && one.listener == listener)
     }
 
     pub(super) fn can_continue(&self, connection: &Connection, interest: Interest) -> bool {
         let socket = self.sockets.get::<Tcp<'_>>(connection.handle);
-        match (connection.phase, interest) {
-            (Phase::Accepted, Interest::Input) => socket.can_recv() || !socket.may_recv(),
-            (Phase::Accepted, Interest::Output) => socket.can_send() || !socket.may_send(),
-            (Phase::Accepted, Interest::Reply) => has_reply_space(socket) || !socket.may_send(),
+        match (connection.stage, interest) {
+            (Stage::Accepted, Interest::Input) => socket.can_recv() || !socket.may_recv(),
+            (Stage::Accepted, Interest::Output) => socket.can_send() || !socket.may_send(),
+            (Stage::Accepted, Interest::Reply) => has_reply_space(socket) || !socket.may_send(),
             _ => false,
         }
     }
@@ -377,7 +377,7 @@ impl Smol {
             && let SocketKind::Connection(connection) = &mut open.kind
         {
             open.interest = Interest::None;
-            (connection.phase, connection.since) = (Phase::Closing, self.now);
+            (connection.stage, connection.since) = (Stage::Closing, self.now);
         }
     }
 
@@ -389,9 +389,9 @@ impl Smol {
         for open in self.open_sockets.iter_mut().flatten() {
             if let SocketKind::Connection(connection) = &mut open.kind
                 && connection.listener == socket.0
-                && matches!(connection.phase, Phase::HalfOpen | Phase::Waiting)
+                && matches!(connection.stage, Stage::HalfOpen | Stage::Waiting)
             {
-                connection.phase = Phase::Closing;
+                connection.stage = Stage::Closing;
                 self.sockets.get_mut::<Tcp<'_>>(connection.handle).abort();
             }
         }
@@ -509,7 +509,7 @@ impl Streams for Smol {
         let open = self.get_mut(Socket(index))?;
         match &mut open.kind {
             SocketKind::Connection(connection) => {
-                connection.phase = Phase::Accepted;
+                connection.stage = Stage::Accepted;
                 Ok((Socket(index), connection.peer))
             }
             _ => Err(NetError::WouldBlock),

@@ -1,6 +1,6 @@
 //! Tests of address conflicts, DHCP and router advertisements.
 
-use super::{Ip, PEER_MAC, World};
+use super::{Bench, Ip, PEER_MAC};
 use crate::net::Datagrams as _;
 use crate::net::smol::packet::{self, Discovery, Mac};
 use crate::time::{Duration, Instant};
@@ -17,13 +17,13 @@ const PEER_ETHERNET: EthernetAddress = EthernetAddress(PEER_MAC);
 /// Callback for a frame, its parsed content and its time; returns a reply, if any.
 type Look<'a> = dyn FnMut(&[u8], &packet::Content<'_>, Instant) -> Option<Vec<u8>> + 'a;
 
-impl World {
+impl Bench {
     /// Advances time by `secs`. Calls `look` with the content of each frame that the stack sends, and sends the replies of `look`.
     fn watch(&mut self, secs: u32, look: &mut dyn FnMut(&packet::Content<'_>) -> Option<Vec<u8>>) {
         self.watch_frames(secs, &mut |_, content, _| look(content));
     }
 
-    /// As [`World::watch`], with frames and times.
+    /// As [`Bench::watch`], with frames and times.
     fn watch_frames(&mut self, secs: u32, look: &mut Look<'_>) {
         self.peer.is_on = false;
         let end = self.now.after(Duration::from_secs(secs));
@@ -59,21 +59,21 @@ fn arp(sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
 
 #[test]
 fn used_link_local_address_is_not_claimed() {
-    let mut world = World::new(5, 0, Ip::LinkLocal);
+    let mut bench = Bench::new(5, 0, Ip::LinkLocal);
     let mut refused = None;
-    world.watch(20, &mut |content| match *content {
+    bench.watch(20, &mut |content| match *content {
         packet::Content::Arp { sender, target, .. } if sender.is_unspecified() => {
             let first = *refused.get_or_insert(target);
             (first == target).then(|| arp(target, target))
         }
         _ => None,
     });
-    let own = world.ipv4().expect("another one");
+    let own = bench.ipv4().expect("another one");
     assert!(own.is_link_local() && Some(own) != refused);
     // The first conflict is answered by an announcement; a second one soon after makes the stack choose another address.
     let mut announced = 0;
-    world.end.put(&arp(own, own));
-    world.watch(3, &mut |content| {
+    bench.end.put(&arp(own, own));
+    bench.watch(3, &mut |content| {
         if let packet::Content::Arp {
             sender, is_reply, ..
         } = content
@@ -82,19 +82,19 @@ fn used_link_local_address_is_not_claimed() {
         }
         None
     });
-    assert_eq!((announced, world.ipv4()), (1, Some(own)));
-    world.end.put(&arp(own, own));
-    world.watch(20, &mut |_| None);
-    assert!(world.ipv4().is_some_and(|other| other != own));
+    assert_eq!((announced, bench.ipv4()), (1, Some(own)));
+    bench.end.put(&arp(own, own));
+    bench.watch(20, &mut |_| None);
+    assert!(bench.ipv4().is_some_and(|other| other != own));
 }
 
 #[test]
 fn missing_dhcp_falls_back_to_link_local() {
-    let mut world = World::new(6, 0, Ip::Dhcp);
-    world.watch(5, &mut |_| None);
-    assert_eq!(world.ipv4(), None);
-    world.watch(20, &mut |_| None);
-    assert!(world.ipv4().is_some_and(|own| own.is_link_local()));
+    let mut bench = Bench::new(6, 0, Ip::Dhcp);
+    bench.watch(5, &mut |_| None);
+    assert_eq!(bench.ipv4(), None);
+    bench.watch(20, &mut |_| None);
+    assert!(bench.ipv4().is_some_and(|own| own.is_link_local()));
 }
 
 /// A DHCP server at the peer's addresses.
@@ -239,10 +239,10 @@ impl Server {
 /// RFC 2131 section 4.1: waits of 4, 8, 16, 32, 64, 64 seconds, plus or minus one; one transaction, so that a late offer counts.
 #[test]
 fn discover_is_repeated_ever_more_rarely() {
-    let mut world = World::new(27, 0, Ip::Dhcp);
+    let mut bench = Bench::new(27, 0, Ip::Dhcp);
     let mut server = Server::new(Ipv4Addr::new(192, 0, 2, 50), 3600);
     server.is_on = false;
-    world.watch_frames(190, &mut |frame, content, now| {
+    bench.watch_frames(190, &mut |frame, content, now| {
         server.answer(frame, content, now)
     });
     let times: Vec<_> = server.asked.iter().map(|(at, ..)| *at).collect();
@@ -268,10 +268,10 @@ fn refusing_server_is_asked_ever_more_rarely() {
         (Message::Ack, 0, usable),
         (Message::Ack, 3600, Ipv4Addr::new(192, 0, 2, 255)),
     ] {
-        let mut world = World::new(28, 0, Ip::Dhcp);
+        let mut bench = Bench::new(28, 0, Ip::Dhcp);
         let mut server = Server::new(offer, secs);
         server.to_request = reply;
-        world.watch_frames(600, &mut |frame, content, now| {
+        bench.watch_frames(600, &mut |frame, content, now| {
             server.answer(frame, content, now)
         });
         let count = server.asked.len();
@@ -279,7 +279,7 @@ fn refusing_server_is_asked_ever_more_rarely() {
             (6..40).contains(&count),
             "{reply:?} {secs} {offer}: {count}"
         );
-        assert!(world.ipv4().is_some_and(|own| own.is_link_local()));
+        assert!(bench.ipv4().is_some_and(|own| own.is_link_local()));
     }
 }
 
@@ -305,25 +305,25 @@ fn reply(sender: Ipv4Addr, mac: Mac, target: Ipv4Addr) -> Vec<u8> {
 #[test]
 fn lease_is_renewed_rebound_lost_and_reacquired() {
     let offer = Ipv4Addr::new(192, 0, 2, 50);
-    let mut world = World::new(8, 0, Ip::Dhcp);
+    let mut bench = Bench::new(8, 0, Ip::Dhcp);
     let mut server = Server::new(offer, 3600);
-    world.watch_frames(10, &mut |frame, content, now| {
+    bench.watch_frames(10, &mut |frame, content, now| {
         server.answer(frame, content, now)
     });
-    assert_eq!(world.ipv4(), Some(offer));
+    assert_eq!(bench.ipv4(), Some(offer));
     // The lease is renewed after half its time, by unicast to the server.
-    let since = world.now;
-    world.watch_frames(1800, &mut |frame, content, now| {
+    let since = bench.now;
+    bench.watch_frames(1800, &mut |frame, content, now| {
         server.answer(frame, content, now)
     });
     assert_eq!(server.count(since, Message::Request, Server::ADDRESS), 1);
     // The server is down: the client asks it again (T1), then broadcasts after seven eighths of the lease (T2).
     server.is_on = false;
-    let since = world.now;
-    world.watch_frames(3500, &mut |frame, content, now| {
+    let since = bench.now;
+    bench.watch_frames(3500, &mut |frame, content, now| {
         server.answer(frame, content, now)
     });
-    assert_eq!(world.ipv4(), Some(offer));
+    assert_eq!(bench.ipv4(), Some(offer));
     let renewals = server.count(since, Message::Request, Server::ADDRESS);
     let rebinds = server.count(since, Message::Request, Ipv4Addr::BROADCAST);
     assert!(
@@ -331,15 +331,15 @@ fn lease_is_renewed_rebound_lost_and_reacquired() {
         "{renewals} {rebinds}"
     );
     // After the lease has expired, the stack uses a link-local address.
-    world.watch_frames(200, &mut |frame, content, now| {
+    bench.watch_frames(200, &mut |frame, content, now| {
         server.answer(frame, content, now)
     });
-    assert!(world.ipv4().is_some_and(|own| own.is_link_local()));
+    assert!(bench.ipv4().is_some_and(|own| own.is_link_local()));
     server.is_on = true;
-    world.watch_frames(70, &mut |frame, content, now| {
+    bench.watch_frames(70, &mut |frame, content, now| {
         server.answer(frame, content, now)
     });
-    assert_eq!(world.ipv4(), Some(offer));
+    assert_eq!(bench.ipv4(), Some(offer));
 }
 
 /// T1 (58) and T2 (59) hold if T1 < T2 < the lease's end, also in the field `file` (RFC 2131 section 4.4.5, RFC 2132 section 9.3).
@@ -356,13 +356,13 @@ fn server_sets_the_times_of_renewal_and_rebinding() {
         (&[(58, 700), (59, 600)], false, [300, 525]),
     ];
     for (times, is_overloaded, expected) in rows {
-        let mut world = World::new(8, 0, Ip::Dhcp);
+        let mut bench = Bench::new(8, 0, Ip::Dhcp);
         let mut server = Server::new(Ipv4Addr::new(192, 0, 2, 50), 600);
         (server.times, server.is_overloaded) = (times, is_overloaded);
         let mut announcements = 0;
-        let since = world.now;
+        let since = bench.now;
         for secs in [10, 580] {
-            world.watch_frames(secs, &mut |frame, content, now| {
+            bench.watch_frames(secs, &mut |frame, content, now| {
                 if let packet::Content::Arp { sender, target, .. } = *content {
                     announcements += u32::from(sender == target);
                 }
@@ -388,7 +388,7 @@ fn server_sets_the_times_of_renewal_and_rebinding() {
 fn used_leased_address_is_declined() {
     let offers = [Ipv4Addr::new(192, 0, 2, 50), Ipv4Addr::new(192, 0, 2, 51)];
     for learns in [true, false] {
-        let mut world = World::new(9, 0, Ip::Dhcp);
+        let mut bench = Bench::new(9, 0, Ip::Dhcp);
         let mut server = Server::new(offers[0], 3600);
         let mut is_used = false;
         let mut answer = |frame: &[u8], content: &packet::Content<'_>, now| match *content {
@@ -410,16 +410,16 @@ fn used_leased_address_is_declined() {
                 answer
             }
         };
-        world.watch_frames(30, &mut answer);
-        let own = world.ipv4();
+        bench.watch_frames(30, &mut answer);
+        let own = bench.ipv4();
         if learns {
             assert_eq!(own, Some(offers[1]));
         } else {
             // The server keeps offering the used address; between its leases the stack uses a link-local one.
             let mut times = 0;
             for _ in 0..300 {
-                world.watch_frames(1, &mut answer);
-                times += usize::from(world.ipv4().is_some_and(|own| own.is_link_local()));
+                bench.watch_frames(1, &mut answer);
+                times += usize::from(bench.ipv4().is_some_and(|own| own.is_link_local()));
             }
             assert!(times > 200, "{times} of 300");
         }
@@ -434,7 +434,7 @@ fn leased_address_is_used_while_probed() {
     let offer = Ipv4Addr::new(192, 0, 2, 50);
     // Another host has the address. If its ARP arrives within 1 s, the lease is given up; later, the address is defended.
     for (secs, is_kept) in [(1, false), (4, true)] {
-        let mut world = World::new(12, 0, Ip::Dhcp);
+        let mut bench = Bench::new(12, 0, Ip::Dhcp);
         let mut server = Server::new(offer, 3600);
         let mut asked = None;
         let mut answer = |frame: &[u8], content: &packet::Content<'_>, now| {
@@ -445,11 +445,11 @@ fn leased_address_is_used_while_probed() {
             }
             server.answer(frame, content, now)
         };
-        world.watch_frames(secs, &mut answer);
-        assert_eq!(world.ipv4(), Some(offer));
-        world.end.put(&arp(offer, Ipv4Addr::BROADCAST));
-        world.watch_frames(1, &mut answer);
-        assert_eq!(world.ipv4(), is_kept.then_some(offer));
+        bench.watch_frames(secs, &mut answer);
+        assert_eq!(bench.ipv4(), Some(offer));
+        bench.end.put(&arp(offer, Ipv4Addr::BROADCAST));
+        bench.watch_frames(1, &mut answer);
+        assert_eq!(bench.ipv4(), is_kept.then_some(offer));
         assert_eq!(asked, Some(Ipv4Addr::UNSPECIFIED), "a probe is first");
         let declined = server.count(Instant::default(), Message::Decline, Ipv4Addr::BROADCAST);
         assert_eq!(declined, usize::from(!is_kept));
@@ -459,13 +459,13 @@ fn leased_address_is_used_while_probed() {
 #[test]
 fn static_address_is_defended_once_in_ten_seconds() {
     let own = Ipv4Addr::from(super::ADDRESS);
-    let mut world = World::with_address(10, 0);
+    let mut bench = Bench::with_address(10, 0);
     // Another host already has the address and announces it every second. The stack keeps it, and sends 3 to 6 announcements in 25
     // s.
     let mut times = Vec::new();
     for _ in 0..25 {
-        world.end.put(&arp(own, own));
-        world.watch_frames(1, &mut |_, content, now| {
+        bench.end.put(&arp(own, own));
+        bench.watch_frames(1, &mut |_, content, now| {
             if let packet::Content::Arp {
                 sender,
                 is_reply: false,
@@ -478,20 +478,20 @@ fn static_address_is_defended_once_in_ten_seconds() {
             None
         });
     }
-    assert_eq!(world.ipv4(), Some(own));
+    assert_eq!(bench.ipv4(), Some(own));
     assert!((3..=6).contains(&times.len()), "{times:?}");
 }
 
 #[test]
 fn static_address_conflict_is_reported_once() {
     let own = Ipv4Addr::from(super::ADDRESS);
-    let mut world = World::with_address(13, 0);
+    let mut bench = Bench::with_address(13, 0);
     // The other host is there for 80 s and answers only probes, as Linux does. One conflict is reported.
     let mut is_there = true;
     let mut conflicts = 0;
     for secs in 0..100 {
         is_there &= secs < 80;
-        world.watch(1, &mut |content| match *content {
+        bench.watch(1, &mut |content| match *content {
             packet::Content::Arp {
                 mac,
                 sender,
@@ -503,39 +503,39 @@ fn static_address_conflict_is_reported_once() {
             _ => None,
         });
         if secs % 7 == 6 && is_there {
-            world.end.put(&arp(own, own));
+            bench.end.put(&arp(own, own));
         }
-        conflicts += u32::from(world.stack.take_conflict() == Some(own.to_ipv6_mapped()));
+        conflicts += u32::from(bench.stack.take_conflict() == Some(own.to_ipv6_mapped()));
         assert_eq!(conflicts, 1, "after {secs} s");
     }
-    assert_eq!(world.ipv4(), Some(own));
+    assert_eq!(bench.ipv4(), Some(own));
     // A conflict more than ten minutes later is reported as a new one.
-    world.watch(600, &mut |_| None);
-    assert_eq!(world.stack.take_conflict(), None);
-    world.end.put(&arp(own, own));
-    world.watch(1, &mut |_| None);
-    assert!(world.stack.take_conflict().is_some());
+    bench.watch(600, &mut |_| None);
+    assert_eq!(bench.stack.take_conflict(), None);
+    bench.end.put(&arp(own, own));
+    bench.watch(1, &mut |_| None);
+    assert!(bench.stack.take_conflict().is_some());
     // An ARP request from a host with another address, or without one, is no conflict.
-    let mut world = World::with_address(14, 0);
+    let mut bench = Bench::with_address(14, 0);
     for sender in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::from(super::PEER_ADDRESS)] {
-        world.end.put(&arp(sender, own));
-        world.watch(5, &mut |_| None);
+        bench.end.put(&arp(sender, own));
+        bench.watch(5, &mut |_| None);
     }
-    assert_eq!(world.stack.take_conflict(), None);
+    assert_eq!(bench.stack.take_conflict(), None);
     // A conflict of an address that is not static is not reported, because the stack chooses another address.
-    let mut world = World::new(15, 0, Ip::LinkLocal);
-    world.watch(20, &mut |_| None);
-    let own = world.ipv4().expect("an address");
-    world.end.put(&arp(own, own));
-    world.watch(1, &mut |_| None);
-    assert_eq!(world.stack.take_conflict(), None);
+    let mut bench = Bench::new(15, 0, Ip::LinkLocal);
+    bench.watch(20, &mut |_| None);
+    let own = bench.ipv4().expect("an address");
+    bench.end.put(&arp(own, own));
+    bench.watch(1, &mut |_| None);
+    assert_eq!(bench.stack.take_conflict(), None);
 }
 
 #[test]
 fn used_static_ipv6_address_is_reported_and_unused() {
     let given: Ipv6Addr = "fd00::1".parse().unwrap();
-    let mut world = World::new(16, 0, Ip::Static(given.into(), 64));
-    world.watch(5, &mut |content| match *content {
+    let mut bench = Bench::new(16, 0, Ip::Static(given.into(), 64));
+    bench.watch(5, &mut |content| match *content {
         packet::Content::Solicit { target, from, .. }
             if from.is_unspecified() && target == given =>
         {
@@ -548,16 +548,16 @@ fn used_static_ipv6_address_is_reported_and_unused() {
         }
         _ => None,
     });
-    assert!(!world.addresses().contains(&given.into()));
-    assert_eq!(world.stack.take_conflict(), Some(given));
+    assert!(!bench.addresses().contains(&given.into()));
+    assert_eq!(bench.stack.take_conflict(), Some(given));
 }
 
 #[test]
 fn slaac_replaces_an_address_in_use() {
-    let mut world = World::new(7, 0, Ip::LinkLocal);
+    let mut bench = Bench::new(7, 0, Ip::LinkLocal);
     let first: Ipv6Addr = "2001:db8::ff:fe00:1".parse().unwrap();
     let (mut solicited, mut advertised) = (0, false);
-    world.watch(30, &mut |content| match *content {
+    bench.watch(30, &mut |content| match *content {
         packet::Content::Solicit { target, from, .. }
             if from.is_unspecified() && target == first =>
         {
@@ -580,14 +580,14 @@ fn slaac_replaces_an_address_in_use() {
         }
         _ => None,
     });
-    let own = world.addresses();
+    let own = bench.addresses();
     let network = |own: &&IpAddr| own.to_string().starts_with("2001:db8:");
     let found: Vec<_> = own.iter().filter(network).collect();
     assert_eq!(found.len(), 1, "{own:?}");
     assert_ne!(*found[0], IpAddr::V6(first));
     // Without further advertisements, the prefix expires after 100 s.
-    world.watch(120, &mut |_| None);
-    assert_eq!(world.addresses().iter().filter(network).count(), 0);
+    bench.watch(120, &mut |_| None);
+    assert_eq!(bench.addresses().iter().filter(network).count(), 0);
 }
 
 /// A router's address.
@@ -636,20 +636,20 @@ pub(super) fn advertisement(router: Ipv6Addr, number: u16, secs: u64) -> Vec<u8>
 
 #[test]
 fn no_deadline_before_link_accepts_frames() {
-    let mut world = World::new(11, 0, Ip::Dhcp);
-    world.end.set_full(true);
+    let mut bench = Bench::new(11, 0, Ip::Dhcp);
+    bench.end.set_full(true);
     for _ in 0..20 {
-        world.now = world.now.after(Duration::SECOND);
-        world.end.set_now(world.now);
-        world.turn();
+        bench.now = bench.now.after(Duration::SECOND);
+        bench.end.set_now(bench.now);
+        bench.turn();
     }
-    assert_eq!(world.stack.poll_at(world.now), Instant::NEVER);
+    assert_eq!(bench.stack.poll_at(bench.now), Instant::NEVER);
     // Queued frames are sent first, even if no timer is due.
-    world.end.set_full(false);
-    world.stack.run(world.now);
-    assert!(!world.stack.port.is_blocked());
-    world.watch(20, &mut |_| None);
-    assert!(world.ipv4().is_some_and(|own| own.is_link_local()));
+    bench.end.set_full(false);
+    bench.stack.run(bench.now);
+    assert!(!bench.stack.port.is_blocked());
+    bench.watch(20, &mut |_| None);
+    assert!(bench.ipv4().is_some_and(|own| own.is_link_local()));
 }
 
 #[test]

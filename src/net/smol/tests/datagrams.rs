@@ -1,7 +1,7 @@
 //! Tests of datagram sockets.
 
 use super::neighbors::datagram_to;
-use super::{ADDRESS, PEER_ADDRESS, PEER_MAC, World};
+use super::{ADDRESS, Bench, PEER_ADDRESS, PEER_MAC};
 use crate::net::smol::packet::Mac;
 use crate::net::{Datagrams as _, Multicast as _, NetError, Socket, Token};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,23 +10,23 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 const PORT: u16 = 111;
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 
-fn world(seed: u64) -> World {
-    let mut world = World::with_address(seed, 0);
-    world.settle();
-    world
+fn bench(seed: u64) -> Bench {
+    let mut bench = Bench::with_address(seed, 0);
+    bench.settle();
+    bench
 }
 
 /// Passes a datagram from the peer to the stack.
-fn put(world: &mut World, to: Ipv4Addr) {
+fn put(bench: &mut Bench, to: Ipv4Addr) {
     let frame = datagram_to(to, Mac(PEER_MAC), PEER_ADDRESS.into());
-    world.end.put(&frame);
-    world.sent();
+    bench.end.put(&frame);
+    bench.sent();
 }
 
 /// Returns the destinations of the datagrams that a socket has received.
-fn received(world: &mut World, socket: Socket) -> Vec<IpAddr> {
+fn received(bench: &mut Bench, socket: Socket) -> Vec<IpAddr> {
     let mut destinations = Vec::new();
-    while let Ok(received) = world.stack.recv_from(socket, &mut [0; 16]) {
+    while let Ok(received) = bench.stack.recv_from(socket, &mut [0; 16]) {
         assert_eq!(received.len, 4);
         assert_eq!(received.from, SocketAddr::from((PEER_ADDRESS, 700)));
         destinations.extend(received.to.address);
@@ -36,62 +36,62 @@ fn received(world: &mut World, socket: Socket) -> Vec<IpAddr> {
 
 #[test]
 fn datagram_goes_to_the_socket_of_its_destination() {
-    let mut world = world(51);
+    let mut bench = bench(51);
     let own = Ipv4Addr::from(ADDRESS);
     let [all, one, group] = [1, 2, 3].map(|number| Token::new(0, number));
-    let index = world.stack.index;
+    let index = bench.stack.index;
     let at = SocketAddr::new(GROUP.into(), PORT);
-    let group = world.stack.join(index, own.into(), at, group).unwrap();
-    let all = world.stack.bind(([0; 4], PORT).into(), all).unwrap();
-    let again = world.stack.bind((own, PORT).into(), one);
+    let group = bench.stack.join(index, own.into(), at, group).unwrap();
+    let all = bench.stack.bind(([0; 4], PORT).into(), all).unwrap();
+    let again = bench.stack.bind((own, PORT).into(), one);
     assert_eq!(again.map(drop), Err(NetError::InUse));
     let subnet = Ipv4Addr::new(192, 0, 2, 255);
     for to in [own, GROUP, subnet, Ipv4Addr::BROADCAST] {
-        put(&mut world, to);
+        put(&mut bench, to);
     }
     // Replies to broadcasts leave from the own address.
-    assert_eq!(received(&mut world, all), [own; 3]);
-    assert_eq!(received(&mut world, group), [GROUP]);
+    assert_eq!(received(&mut bench, all), [own; 3]);
+    assert_eq!(received(&mut bench, group), [GROUP]);
     // Another host, a group and a network that this host does not belong to.
     for to in [
         PEER_ADDRESS.into(),
         Ipv4Addr::new(224, 0, 0, 252),
         Ipv4Addr::new(192, 0, 3, 255),
     ] {
-        put(&mut world, to);
+        put(&mut bench, to);
     }
-    assert_eq!(received(&mut world, all), [] as [IpAddr; 0]);
-    world.stack.close(group);
-    put(&mut world, GROUP);
-    assert_eq!(received(&mut world, all), [] as [IpAddr; 0]);
+    assert_eq!(received(&mut bench, all), [] as [IpAddr; 0]);
+    bench.stack.close(group);
+    put(&mut bench, GROUP);
+    assert_eq!(received(&mut bench, all), [] as [IpAddr; 0]);
 }
 
 #[test]
 fn full_queue_drops_the_newest_datagrams() {
-    let mut world = world(52);
-    let flooded = world
+    let mut bench = bench(52);
+    let flooded = bench
         .stack
         .bind(([0; 4], PORT).into(), Token::new(0, 1))
         .unwrap();
     for _ in 0..200 {
-        world.end.put(&datagram_to(
+        bench.end.put(&datagram_to(
             ADDRESS.into(),
             Mac(PEER_MAC),
             PEER_ADDRESS.into(),
         ));
     }
-    world.sent();
-    assert_eq!(received(&mut world, flooded).len(), 64);
-    put(&mut world, ADDRESS.into());
-    assert_eq!(received(&mut world, flooded).len(), 1);
+    bench.sent();
+    assert_eq!(received(&mut bench, flooded).len(), 64);
+    put(&mut bench, ADDRESS.into());
+    assert_eq!(received(&mut bench, flooded).len(), 1);
 }
 
 /// A reply would go to all hosts.
 #[test]
 fn datagram_from_a_group_or_a_broadcast_address_is_dropped() {
-    let mut world = world(53);
+    let mut bench = bench(53);
     let all = Token::new(0, 1);
-    let all = world.stack.bind(([0; 4], PORT).into(), all).unwrap();
+    let all = bench.stack.bind(([0; 4], PORT).into(), all).unwrap();
     for from in [
         GROUP,
         Ipv4Addr::BROADCAST,
@@ -99,11 +99,11 @@ fn datagram_from_a_group_or_a_broadcast_address_is_dropped() {
         Ipv4Addr::UNSPECIFIED,
     ] {
         let frame = datagram_to(ADDRESS.into(), Mac(PEER_MAC), from);
-        world.end.put(&frame);
-        assert!(world.sent().is_empty(), "{from}");
-        let received = world.stack.recv_from(all, &mut [0; 16]);
+        bench.end.put(&frame);
+        assert!(bench.sent().is_empty(), "{from}");
+        let received = bench.stack.recv_from(all, &mut [0; 16]);
         assert_eq!(received.map(drop), Err(NetError::WouldBlock), "{from}");
     }
-    put(&mut world, ADDRESS.into());
-    assert_eq!(received(&mut world, all), [IpAddr::from(ADDRESS)]);
+    put(&mut bench, ADDRESS.into());
+    assert_eq!(received(&mut bench, all), [IpAddr::from(ADDRESS)]);
 }

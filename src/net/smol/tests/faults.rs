@@ -2,7 +2,7 @@
 
 use super::addresses::{ROUTER, Server, advertisement};
 use super::segments::{LISTENER, PORT, segment};
-use super::{Ip, World, cable::PerMille};
+use super::{Bench, Ip, cable::PerMille};
 use crate::net::smol::packet::{self, Content, Mac};
 use crate::net::{
     Connections as _, Datagrams as _, Interest, NetError, Socket, Streams as _, Token,
@@ -48,70 +48,70 @@ fn transfer(seed: u64, faults: PerMille, beside: Beside, to_stack: bool) -> Time
         _ => 0,
     };
     let mut prefix_count = 0;
-    let mut world = World::with_address(seed, 0);
-    world.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
+    let mut bench = Bench::with_address(seed, 0);
+    bench.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
     // A second socket keeps the link busy.
-    let other = world
+    let other = bench
         .stack
         .bind((super::ADDRESS, PORT).into(), OTHER)
         .unwrap();
-    let handle = world.peer.connect(PORT);
+    let handle = bench.peer.connect(PORT);
     let (data, mut sent, mut got) = (sample(), 0, Vec::<u8>::new());
     let (mut accepted, mut began, mut last) = (None::<Socket>, Instant::NEVER, Instant::NEVER);
     let mut stall = Duration::default();
-    let end = world.now.after(Duration::from_secs(600));
+    let end = bench.now.after(Duration::from_secs(600));
     while got.len() < BYTES {
         assert!(
-            world.now < end,
+            bench.now < end,
             "{seed} {faults}: {} of {BYTES} arrived",
             got.len()
         );
-        let since_start = world.now.since(Instant::from_ms(1000)).as_ms();
+        let since_start = bench.now.since(Instant::from_ms(1000)).as_ms();
         if matches!(beside, Beside::NewAddresses) && since_start > prefix_count * 100 {
             prefix_count += 1;
-            world
+            bench
                 .end
                 .put(&advertisement(ROUTER, prefix_count as u16, 2));
         }
-        let ready = world.turn();
+        let ready = bench.turn();
         let before = got.len();
         if ready.contains(&LISTENER)
-            && let Ok((socket, _)) = world.stack.accept(world_listener())
+            && let Ok((socket, _)) = bench.stack.accept(world_listener())
         {
             let interest = if to_stack {
                 Interest::Input
             } else {
                 Interest::Output
             };
-            world.stack.watch(socket, CONNECTION, interest).unwrap();
+            bench.stack.watch(socket, CONNECTION, interest).unwrap();
             accepted = Some(socket);
-            world.end.set_faults(faults);
-            world.end.set_refused(refused);
+            bench.end.set_faults(faults);
+            bench.end.set_refused(refused);
             match beside {
-                Beside::ShortQueue => world.end.set_queue(32),
-                Beside::Router { mtu } => world.end.set_router_mtu(mtu),
+                Beside::ShortQueue => bench.end.set_queue(32),
+                Beside::Router { mtu } => bench.end.set_router_mtu(mtu),
                 _ => {}
             }
-            (began, last) = (world.now, world.now);
+            (began, last) = (bench.now, bench.now);
         }
         if refused > 0 {
             let to = (super::PEER_ADDRESS, PORT).into();
-            let _ = world
+            let _ = bench
                 .stack
                 .send_to(other, crate::net::Own::default(), to, b"datagram");
         }
         let mut buffer = vec![0; 64 << 10];
         if let Some(socket) = accepted {
             if to_stack {
-                while let Ok(len) = world.stack.recv(socket, &mut buffer) {
+                while let Ok(len) = bench.stack.recv(socket, &mut buffer) {
                     assert!(len > 0);
                     got.extend(&buffer[..len]);
                 }
-                let peer = world.peer.socket(handle);
+                let peer = bench.peer.socket(handle);
                 sent += peer.send_slice(&data[sent..]).unwrap();
             } else {
                 while sent < BYTES {
-                    match world.stack.send(socket, &data[sent..], false) {
+                    match bench.stack.send(socket, &data[sent..], false) {
                         Ok(len) => sent += len,
                         Err(NetError::WouldBlock) => break,
                         Err(error) => {
@@ -119,25 +119,25 @@ fn transfer(seed: u64, faults: PerMille, beside: Beside, to_stack: bool) -> Time
                         }
                     }
                 }
-                let peer = world.peer.socket(handle);
+                let peer = bench.peer.socket(handle);
                 let len = peer.recv_slice(&mut buffer).unwrap();
                 got.extend(&buffer[..len]);
             }
         }
         if got.len() > before {
-            stall = stall.max(world.now.since(last));
-            last = world.now;
+            stall = stall.max(bench.now.since(last));
+            last = bench.now;
         }
-        world.sleep(end);
+        bench.sleep(end);
     }
     assert!(got == data, "{seed} {faults}: not what was sent");
     Time {
-        total: world.now.since(began),
+        total: bench.now.since(began),
         stall,
     }
 }
 
-/// The listener: it is the first socket that `World` opens.
+/// The listener: it is the first socket that `Bench` opens.
 const fn world_listener() -> Socket {
     Socket(0)
 }
@@ -199,47 +199,47 @@ fn busy_link_and_new_addresses_stall_no_connection() {
 
 /// Returns the longest stall of a connection that reads while the stack starts: it gets a lease, probes it, and gets two IPv6 addresses.
 fn stall_at_boot(seed: u64) -> Duration {
-    let mut world = World::new(seed, 0, Ip::Dhcp);
+    let mut bench = Bench::new(seed, 0, Ip::Dhcp);
     let mut server = Server::new(super::ADDRESS.into(), 3600);
-    world.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
-    let handle = world.peer.connect(PORT);
+    bench.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
+    let handle = bench.peer.connect(PORT);
     let (mut accepted, mut received_at, mut stall) = (None, Instant::NEVER, Duration::default());
     let (mut address_count, mut change_count, mut is_routed) = (0, 0, false);
-    let start = world.now;
-    while world.now < start.after(Duration::from_secs(5)) {
-        if !is_routed && world.now > start.after(Duration::SECOND) {
+    let start = bench.now;
+    while bench.now < start.after(Duration::from_secs(5)) {
+        if !is_routed && bench.now > start.after(Duration::SECOND) {
             is_routed = true;
-            world.end.put(&advertisement(ROUTER, 1, 3600));
+            bench.end.put(&advertisement(ROUTER, 1, 3600));
         }
         fn content(frame: &[u8]) -> Option<Content<'_>> {
             packet::content(frame, Mac(super::PEER_MAC))
         }
         let is_dhcp = |frame: &[u8]| matches!(content(frame), Some(Content::Datagram { to, .. }) if to.port() == 67);
-        while let Some(frame) = world.end.take_if(is_dhcp) {
-            let reply = server.answer(&frame, &content(&frame).unwrap(), world.now);
-            world.end.put(&reply.unwrap());
+        while let Some(frame) = bench.end.take_if(is_dhcp) {
+            let reply = server.answer(&frame, &content(&frame).unwrap(), bench.now);
+            bench.end.put(&reply.unwrap());
         }
         if let Some(socket) = accepted {
             // If the connection stalls, the buffer becomes full.
-            let _ = world.stack.send(socket, &[7; 100], false);
+            let _ = bench.stack.send(socket, &[7; 100], false);
         }
-        if world.turn().contains(&LISTENER) {
-            let (socket, _) = world.stack.accept(world_listener()).unwrap();
-            (accepted, received_at) = (Some(socket), world.now);
-            address_count = world.stack.addresses.usable().count();
+        if bench.turn().contains(&LISTENER) {
+            let (socket, _) = bench.stack.accept(world_listener()).unwrap();
+            (accepted, received_at) = (Some(socket), bench.now);
+            address_count = bench.stack.addresses.usable().count();
         }
-        let count = world.stack.addresses.usable().count();
+        let count = bench.stack.addresses.usable().count();
         change_count += u32::from(accepted.is_some() && count != address_count);
         address_count = count;
-        let peer = world.peer.socket(handle);
+        let peer = bench.peer.socket(handle);
         if peer.can_recv() && peer.recv_slice(&mut [0; 4096]) != Ok(0) {
-            received_at = world.now;
+            received_at = bench.now;
         }
         if accepted.is_some() {
-            stall = stall.max(world.now.since(received_at));
+            stall = stall.max(bench.now.since(received_at));
         }
         // Data is sent in each millisecond, so in each moment in which an address comes.
-        world.sleep(world.now.after(Duration::from_ms(1)));
+        bench.sleep(bench.now.after(Duration::from_ms(1)));
     }
     assert!(
         accepted.is_some() && change_count >= 2,
@@ -258,20 +258,20 @@ fn two_hundred_boots_stall_no_connection() {
 
 #[test]
 fn thousand_simultaneous_connections_are_all_answered() {
-    let mut world = World::with_address(3, 0);
-    world.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
+    let mut bench = Bench::with_address(3, 0);
+    bench.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
     // Opens a first connection, by which the stack learns the peer's MAC address.
-    let first = world.peer.connect(PORT);
-    while !world.peer.socket(first).may_send() {
-        world.turn();
-        world.sleep(Instant::NEVER);
+    let first = bench.peer.connect(PORT);
+    while !bench.peer.socket(first).may_send() {
+        bench.turn();
+        bench.sleep(Instant::NEVER);
     }
     for port in 0..1000 {
         let syn = segment(20_000 + port, TcpControl::Syn, 7, None, &[]);
-        world.end.put(&syn);
+        bench.end.put(&syn);
     }
     let mut answered = std::collections::BTreeSet::new();
-    for segment in world.segments(1000) {
+    for segment in bench.segments(1000) {
         assert!(segment.is_syn && !segment.is_rst);
         answered.insert(segment.port);
     }
@@ -280,27 +280,27 @@ fn thousand_simultaneous_connections_are_all_answered() {
 
 #[test]
 fn idle_connection_is_first_probed_after_a_minute() {
-    let mut world = World::with_address(4, 0);
-    world.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
-    let handle = world.peer.connect(PORT);
-    while !world.peer.socket(handle).may_send() {
-        world.turn();
-        world.sleep(Instant::NEVER);
+    let mut bench = Bench::with_address(4, 0);
+    bench.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
+    let handle = bench.peer.connect(PORT);
+    while !bench.peer.socket(handle).may_send() {
+        bench.turn();
+        bench.sleep(Instant::NEVER);
     }
-    let connected = world.now;
+    let connected = bench.now;
     let mut probed = None;
     while probed.is_none() {
-        world.peer.is_on = false;
-        world.turn();
-        world.peer.is_on = true;
-        while let Some(frame) = world.end.take() {
+        bench.peer.is_on = false;
+        bench.turn();
+        bench.peer.is_on = true;
+        while let Some(frame) = bench.end.take() {
             let is_tcp = frame[12..14] == [8, 0] && frame[23] == 6;
             // A keepalive probe is a segment with one octet and without TCP options.
             if is_tcp && frame.len() == 14 + 20 + 20 + 1 {
-                probed = Some(world.now.since(connected).as_ms());
+                probed = Some(bench.now.since(connected).as_ms());
             }
         }
-        world.sleep(Instant::NEVER);
+        bench.sleep(Instant::NEVER);
     }
     assert!(
         probed.is_some_and(|ms| (59_000..=61_000).contains(&ms)),

@@ -2,7 +2,7 @@
 
 use super::neighbors::frame;
 use super::segments::{LISTENER, PORT, segment};
-use super::{ADDRESS, MAC, PEER_ADDRESS, PEER_MAC, World};
+use super::{ADDRESS, Bench, MAC, PEER_ADDRESS, PEER_MAC};
 use crate::net::smol::{Ip, extensions, packet::Mac};
 use crate::net::{Datagrams as _, Multicast as _, Socket, Streams as _, Token};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -31,12 +31,12 @@ const PROBLEM: u8 = 4;
 const ECHO_REPLY: u8 = 129;
 const REPORT: u8 = 143;
 
-fn ipv6_world(seed: u64) -> World {
-    let mut world = World::new(seed, 0, Ip::Static(OWN.into(), 64));
+fn ipv6_bench(seed: u64) -> Bench {
+    let mut bench = Bench::new(seed, 0, Ip::Static(OWN.into(), 64));
     // No router answers the solicitations.
-    world.settle();
-    world.settle();
-    world
+    bench.settle();
+    bench.settle();
+    bench
 }
 
 /// Builds a frame with an IPv6 packet from `from`: extension headers, the first of type `first`, and a payload.
@@ -86,24 +86,24 @@ fn udp([from, to]: [Ipv6Addr; 2]) -> Vec<u8> {
 /// The group's address has the interface as its scope ID, as the multicast DNS endpoint opens it.
 #[test]
 fn datagram_to_an_ipv6_group_reaches_its_socket() {
-    let mut world = ipv6_world(46);
-    for scope in [0, world.stack.index] {
+    let mut bench = ipv6_bench(46);
+    for scope in [0, bench.stack.index] {
         let at = SocketAddrV6::new(MDNS_V6, 9, 0, scope).into();
-        let index = world.stack.index;
-        let socket = world.stack.join(index, OWN.into(), at, TOKEN);
+        let index = bench.stack.index;
+        let socket = bench.stack.join(index, OWN.into(), at, TOKEN);
         let socket = socket.unwrap();
         let both = [PEER, MDNS_V6];
         let mut frame = ipv6(both, 255, UDP, &[], &udp(both));
         frame[..6].copy_from_slice(&[0x33, 0x33, 0, 0, 0, 0xfb]);
-        world.end.put(&frame);
-        world.sent();
-        let received = world.stack.recv_from(socket, &mut [0; 16]);
+        bench.end.put(&frame);
+        bench.sent();
+        let received = bench.stack.recv_from(socket, &mut [0; 16]);
         assert_eq!(
             received.map(|got| got.to.address),
             Ok(Some(MDNS_V6.into())),
             "scope {scope}"
         );
-        world.stack.close(socket);
+        bench.stack.close(socket);
     }
 }
 
@@ -150,7 +150,7 @@ fn extension_headers_are_removed() {
 
 #[test]
 fn echo_request_after_options_is_answered() {
-    let mut world = ipv6_world(41);
+    let mut bench = ipv6_bench(41);
     let both = [PEER, OWN];
     let echo = icmpv6(both, &[128, 0, 0, 0, 0, 1, 0, 1]);
     for (first, extensions, is_answered) in [
@@ -183,8 +183,8 @@ fn echo_request_after_options_is_answered() {
         (DESTINATION, &[ICMPV6, 0, 0x40, 4, 0, 0, 0, 0], false),
         (DESTINATION, &[ICMPV6, 9, 1, 4, 0, 0, 0, 0], false),
     ] {
-        world.end.put(&ipv6(both, 64, first, extensions, &echo));
-        let sent = world.sent();
+        bench.end.put(&ipv6(both, 64, first, extensions, &echo));
+        let sent = bench.sent();
         let count = messages(&sent, &[ECHO_REPLY, PROBLEM]).len();
         assert_eq!(count, usize::from(is_answered), "{first} {extensions:?}");
         assert!(
@@ -197,7 +197,7 @@ fn echo_request_after_options_is_answered() {
 /// RFC 4443 section 3.4, RFC 8200 section 4.2.
 #[test]
 fn parameter_problem_points_at_the_field() {
-    let mut world = ipv6_world(42);
+    let mut bench = ipv6_bench(42);
     for (to, first, extensions, expected) in [
         (
             OWN,
@@ -225,8 +225,8 @@ fn parameter_problem_points_at_the_field() {
     ] {
         let both = [PEER, to];
         let frame = ipv6(both, 64, first, extensions, &udp(both));
-        world.end.put(&frame);
-        let problems = messages(&world.sent(), &[PROBLEM]);
+        bench.end.put(&frame);
+        let problems = messages(&bench.sent(), &[PROBLEM]);
         let problems: Vec<_> = problems
             .iter()
             .map(|message| {
@@ -249,11 +249,11 @@ fn parameter_problem_points_at_the_field() {
 /// RFC 4443 section 2.4 e; RFC 1122 section 3.2.2.
 #[test]
 fn no_icmp_error_answers_a_packet_to_a_group() {
-    let mut world = ipv6_world(43);
+    let mut bench = ipv6_bench(43);
     for (to, count) in [(OWN, 1), (ALL_NODES, 0)] {
         let both = [PEER, to];
-        world.end.put(&ipv6(both, 64, UDP, &[], &udp(both)));
-        let errors = messages(&world.sent(), &[UNREACHABLE]);
+        bench.end.put(&ipv6(both, 64, UDP, &[], &udp(both)));
+        let errors = messages(&bench.sent(), &[UNREACHABLE]);
         assert_eq!(errors.len(), count, "{to}");
         // Port unreachable (RFC 4443 section 3.1), without a pointer.
         assert!(
@@ -267,16 +267,16 @@ fn no_icmp_error_answers_a_packet_to_a_group() {
         let both = [PEER, to];
         let mut frame = ipv6(both, 64, UDP, &[], &udp(both));
         frame[..6].copy_from_slice(&mac);
-        world.end.put(&frame);
-        assert_eq!(messages(&world.sent(), &[UNREACHABLE]).len(), 0, "{to}");
+        bench.end.put(&frame);
+        assert_eq!(messages(&bench.sent(), &[UNREACHABLE]).len(), 0, "{to}");
     }
 }
 
 /// Joins the group of multicast DNS.
-fn join(world: &mut World, own: IpAddr, group: IpAddr) -> Socket {
-    let index = world.stack.index;
+fn join(bench: &mut Bench, own: IpAddr, group: IpAddr) -> Socket {
+    let index = bench.stack.index;
     let group = SocketAddr::new(group, 5353);
-    world.stack.join(index, own, group, TOKEN).unwrap()
+    bench.stack.join(index, own, group, TOKEN).unwrap()
 }
 
 /// Returns the types of the records of `group` in MLD reports.
@@ -295,20 +295,20 @@ fn mld_reports_joining_and_leaving() {
     const MODE_IS_EXCLUDE: u8 = 2;
     const CHANGE_TO_INCLUDE: u8 = 3;
     const CHANGE_TO_EXCLUDE: u8 = 4;
-    let mut world = ipv6_world(44);
-    let group = join(&mut world, OWN.into(), MDNS_V6.into());
-    assert_eq!(records(&world.sent(), MDNS_V6), [CHANGE_TO_EXCLUDE]);
+    let mut bench = ipv6_bench(44);
+    let group = join(&mut bench, OWN.into(), MDNS_V6.into());
+    assert_eq!(records(&bench.sent(), MDNS_V6), [CHANGE_TO_EXCLUDE]);
     // A general query with the router alert option, and a maximum response time of ten seconds.
     let both = [Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), ALL_NODES];
     let mut query = [0; 28];
     (query[0], query[4], query[5]) = (130, 0x27, 0x10);
     let alert = [ICMPV6, 0, 5, 2, 0, 0, 1, 0];
-    world
+    bench
         .end
         .put(&ipv6(both, 1, HOP_BY_HOP, &alert, &icmpv6(both, &query)));
-    assert_eq!(records(&world.sent_within(10), MDNS_V6), [MODE_IS_EXCLUDE]);
-    world.stack.close(group);
-    assert_eq!(records(&world.sent(), MDNS_V6), [CHANGE_TO_INCLUDE]);
+    assert_eq!(records(&bench.sent_within(10), MDNS_V6), [MODE_IS_EXCLUDE]);
+    bench.stack.close(group);
+    assert_eq!(records(&bench.sent(), MDNS_V6), [CHANGE_TO_INCLUDE]);
 }
 
 /// RFC 4861 section 7.1.1 and RFC 3810 section 6.2 say which messages to discard. Each row differs from a good one in one point.
@@ -454,19 +454,19 @@ fn invalid_solicitations_and_queries_are_discarded() {
         ),
     ];
     for (what, both, hops, alert, bytes, is_answered) in rows {
-        let mut world = ipv6_world(47);
-        join(&mut world, OWN.into(), MDNS_V6.into());
-        world.sent();
+        let mut bench = ipv6_bench(47);
+        join(&mut bench, OWN.into(), MDNS_V6.into());
+        bench.sent();
         let first = alert.map_or(ICMPV6, |_| HOP_BY_HOP);
         let message = icmpv6(both, &bytes);
-        world.end.put(&ipv6(
+        bench.end.put(&ipv6(
             both,
             hops,
             first,
             alert.unwrap_or_default(),
             &message,
         ));
-        let answers = messages(&world.sent(), &[ADVERTISEMENT, REPORT]);
+        let answers = messages(&bench.sent(), &[ADVERTISEMENT, REPORT]);
         assert_eq!(!answers.is_empty(), is_answered, "{what}");
     }
 }
@@ -523,10 +523,10 @@ fn igmp_queries_are_answered_on_a_quiet_link() {
     const REPORT_V1: u8 = 0x12;
     const REPORT_V2: u8 = 0x16;
     const LEAVE: u8 = 0x17;
-    let mut world = World::with_address(45, 0);
-    world.settle();
-    let group = join(&mut world, IpAddr::from(ADDRESS), MDNS_V4.into());
-    assert_eq!(igmp(&world.sent()), [REPORT_V2]);
+    let mut bench = Bench::with_address(45, 0);
+    bench.settle();
+    let group = join(&mut bench, IpAddr::from(ADDRESS), MDNS_V4.into());
+    assert_eq!(igmp(&bench.sent()), [REPORT_V2]);
     // Queries of version 3, also with a response time of 0, of version 2 and of version 1; one with a wrong checksum.
     for (message, expected) in [
         (
@@ -539,25 +539,25 @@ fn igmp_queries_are_answered_on_a_quiet_link() {
     ] {
         let mut message = message.to_vec();
         IgmpPacket::new_unchecked(&mut message).fill_checksum();
-        world.end.put(&igmp_query(&message));
-        assert_eq!(igmp(&world.sent_within(12)), expected, "{message:?}");
+        bench.end.put(&igmp_query(&message));
+        assert_eq!(igmp(&bench.sent_within(12)), expected, "{message:?}");
         message[2] ^= 1;
-        world.end.put(&igmp_query(&message));
-        assert!(igmp(&world.sent_within(12)).is_empty(), "{message:?}");
+        bench.end.put(&igmp_query(&message));
+        assert!(igmp(&bench.sent_within(12)).is_empty(), "{message:?}");
     }
-    world.stack.close(group);
-    assert_eq!(igmp(&world.sent()), [LEAVE]);
+    bench.stack.close(group);
+    assert_eq!(igmp(&bench.sent()), [LEAVE]);
 }
 
 /// RFC 6298: after one second, then after at least twice the time before.
 #[test]
 fn syn_ack_is_repeated_after_a_second() {
-    let mut world = World::with_address(46, 0);
-    world.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
-    world.end.put(&segment(700, TcpControl::Syn, 7, None, &[]));
+    let mut bench = Bench::with_address(46, 0);
+    bench.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
+    bench.end.put(&segment(700, TcpControl::Syn, 7, None, &[]));
     let mut sent_at = Vec::new();
     for ms in 0..60_000 {
-        let sent = world.segments(1);
+        let sent = bench.segments(1);
         sent_at.extend(sent.iter().filter(|sent| sent.is_syn).map(|_| ms));
     }
     let waits: Vec<u32> = sent_at.windows(2).map(|pair| pair[1] - pair[0]).collect();

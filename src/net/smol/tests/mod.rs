@@ -24,14 +24,14 @@ const ADDRESS: [u8; 4] = [192, 0, 2, 1];
 const PEER_ADDRESS: [u8; 4] = [192, 0, 2, 2];
 
 /// A stack and its peer, connected by a cable.
-struct World {
+struct Bench {
     now: Instant,
     stack: Smol,
     peer: Peer,
     end: End,
 }
 
-impl World {
+impl Bench {
     fn new(seed: u64, faults: PerMille, ip: Ip) -> Self {
         let now = Instant::from_ms(1000);
         let [own, end] = cable(seed, faults);

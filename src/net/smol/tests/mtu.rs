@@ -1,7 +1,7 @@
 //! Tests of path MTU discovery (RFC 1191, RFC 8201), besides `faults::router_with_a_smaller_mtu_delays_no_transfer`.
 
 use super::segments::{CLIENT, PORT};
-use super::{ADDRESS, MAC, PEER_ADDRESS, PEER_MAC, World};
+use super::{ADDRESS, Bench, MAC, PEER_ADDRESS, PEER_MAC};
 use crate::net::Connections as _;
 use crate::net::smol::packet::{self, Content, Mac};
 use core::net::{Ipv6Addr, SocketAddr};
@@ -62,25 +62,25 @@ fn sent_start(client: u16, number: u32) -> Vec<u8> {
 }
 
 /// Lengths of the payloads that the stack sends within ten seconds.
-fn payload_lengths(world: &mut World) -> Vec<usize> {
-    let sent = world.segments(10_000);
+fn payload_lengths(bench: &mut Bench) -> Vec<usize> {
+    let sent = bench.segments(10_000);
     sent.iter().map(|segment| segment.payload.len()).collect()
 }
 
 #[test]
 fn only_error_about_a_segment_in_flight_lowers_the_path_mtu() {
-    let mut world = World::with_address(31, 0);
-    let (socket, own) = world.open();
-    world.stack.send(socket, &[7; 1460], false).unwrap();
+    let mut bench = Bench::with_address(31, 0);
+    let (socket, own) = bench.open();
+    bench.stack.send(socket, &[7; 1460], false).unwrap();
     let before = own.wrapping_sub(1);
     let behind = own.wrapping_add(1460);
     for (client, number) in [(CLIENT, before), (CLIENT, behind), (CLIENT + 1, own)] {
-        world.end.put(&too_big(&sent_start(client, number), 1400));
-        assert!(payload_lengths(&mut world).iter().all(|len| *len == 1460));
+        bench.end.put(&too_big(&sent_start(client, number), 1400));
+        assert!(payload_lengths(&mut bench).iter().all(|len| *len == 1460));
     }
-    world.end.put(&too_big(&sent_start(CLIENT, own), 1400));
-    world.segments(5);
-    let lengths = payload_lengths(&mut world);
+    bench.end.put(&too_big(&sent_start(CLIENT, own), 1400));
+    bench.segments(5);
+    let lengths = payload_lengths(&mut bench);
     assert!(lengths.len() >= 2);
     assert!(lengths.chunks(2).all(|pair| pair == [1360, 100]));
 }
@@ -89,13 +89,13 @@ fn only_error_about_a_segment_in_flight_lowers_the_path_mtu() {
 #[test]
 fn path_mtu_has_a_lower_limit() {
     for (mtu, first) in [(0, 536), (1, 536), (575, 536), (577, 537)] {
-        let mut world = World::with_address(32, 0);
-        let (socket, own) = world.open();
-        world.stack.send(socket, &[7; 1460], false).unwrap();
-        world.segments(5);
-        world.end.put(&too_big(&sent_start(CLIENT, own), mtu));
-        world.segments(5);
-        assert_eq!(payload_lengths(&mut world)[0], first);
+        let mut bench = Bench::with_address(32, 0);
+        let (socket, own) = bench.open();
+        bench.stack.send(socket, &[7; 1460], false).unwrap();
+        bench.segments(5);
+        bench.end.put(&too_big(&sent_start(CLIENT, own), mtu));
+        bench.segments(5);
+        assert_eq!(payload_lengths(&mut bench)[0], first);
     }
 }
 

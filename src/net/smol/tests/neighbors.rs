@@ -1,6 +1,6 @@
 //! Tests of address resolution: the stack answers ARP and neighbor solicitations, and replies without either.
 
-use super::{ADDRESS, MAC, PEER_ADDRESS, PEER_MAC, World};
+use super::{ADDRESS, Bench, MAC, PEER_ADDRESS, PEER_MAC};
 use crate::net::smol::Ip;
 use crate::net::smol::packet::{self, Content, Discovery, Mac};
 use crate::net::{Datagrams as _, NetError, Streams as _, Token};
@@ -17,7 +17,7 @@ const OWN: EthernetAddress = EthernetAddress(MAC);
 const PORT: u16 = 111;
 const TOKEN: Token = Token::new(0, 1);
 
-impl World {
+impl Bench {
     /// Returns the frames that the stack sends within two seconds.
     pub(super) fn sent(&mut self) -> Vec<Vec<u8>> {
         self.sent_within(2)
@@ -86,15 +86,15 @@ pub(super) fn datagram_to(to: Ipv4Addr, mac: Mac, from: Ipv4Addr) -> Vec<u8> {
 }
 
 /// Answers every datagram that has arrived; returns how many.
-fn answer_all(world: &mut World, socket: crate::net::Socket) -> usize {
+fn answer_all(bench: &mut Bench, socket: crate::net::Socket) -> usize {
     let mut count = 0;
-    while let Ok(received) = world.stack.recv_from(socket, &mut [0; 16]) {
-        let sent = world
+    while let Ok(received) = bench.stack.recv_from(socket, &mut [0; 16]) {
+        let sent = bench
             .stack
             .send_to(socket, crate::net::Own::default(), received.from, b"reply");
         assert_eq!(sent, Ok(()));
         count += 1;
-        world.turn();
+        bench.turn();
     }
     count
 }
@@ -116,23 +116,23 @@ fn replied_to(bytes: &[u8]) -> Option<(Mac, Ipv4Addr)> {
 /// Neither a sleeping host, which answers no ARP, nor a host behind a router delays replies to others.
 #[test]
 fn replies_go_where_their_requests_came_from() {
-    let mut world = World::with_address(21, 0);
-    world.settle();
-    let socket = world.stack.bind((ADDRESS, PORT).into(), TOKEN).unwrap();
+    let mut bench = Bench::with_address(21, 0);
+    bench.settle();
+    let socket = bench.stack.bind((ADDRESS, PORT).into(), TOKEN).unwrap();
     let router = Mac([2, 0, 0, 0, 0, 9]);
     let mut expected = vec![(PEER, Ipv4Addr::new(192, 0, 2, 77))];
     expected.extend((0..1000).map(|number| (router, Ipv4Addr::from_bits(0x0a00_0001 + number))));
     let mut replied = Vec::new();
     for (mac, from) in &expected {
-        world.end.put(&datagram(*mac, *from));
-        world.now = world.now.after(Duration::from_ms(5));
-        world.end.set_now(world.now);
-        world.peer.is_on = false;
-        world.turn();
-        assert_eq!(answer_all(&mut world, socket), 1, "{from}");
-        world.now = world.now.after(Duration::from_ms(5));
-        world.end.set_now(world.now);
-        while let Some(frame) = world.end.take() {
+        bench.end.put(&datagram(*mac, *from));
+        bench.now = bench.now.after(Duration::from_ms(5));
+        bench.end.set_now(bench.now);
+        bench.peer.is_on = false;
+        bench.turn();
+        assert_eq!(answer_all(&mut bench, socket), 1, "{from}");
+        bench.now = bench.now.after(Duration::from_ms(5));
+        bench.end.set_now(bench.now);
+        while let Some(frame) = bench.end.take() {
             replied.extend(replied_to(&frame));
         }
     }
@@ -147,9 +147,9 @@ fn replies_go_where_their_requests_came_from() {
 /// 1,000 hosts that this host has no gateway to, and 250 neighbors ask at once. None of them answers ARP. The peer asks among them.
 #[test]
 fn silent_hosts_delay_no_reply_and_take_no_memory() {
-    let mut world = World::with_address(27, 0);
-    world.settle();
-    let socket = world.stack.bind((ADDRESS, PORT).into(), TOKEN).unwrap();
+    let mut bench = Bench::with_address(27, 0);
+    bench.settle();
+    let socket = bench.stack.bind((ADDRESS, PORT).into(), TOKEN).unwrap();
     let mut sources: Vec<_> = (0..1000)
         .map(|number| Ipv4Addr::from_bits(0x0a00_0001 + number))
         .collect();
@@ -158,18 +158,18 @@ fn silent_hosts_delay_no_reply_and_take_no_memory() {
     for (number, sources) in sources.chunks(10).enumerate() {
         for (source, from) in sources.iter().enumerate() {
             let mac = Mac([2, 0, 0, 1, number as u8, source as u8]);
-            world.end.put(&datagram(mac, *from));
+            bench.end.put(&datagram(mac, *from));
         }
-        world.end.put(&datagram(PEER, PEER_ADDRESS.into()));
+        bench.end.put(&datagram(PEER, PEER_ADDRESS.into()));
         // The latency of the cable is a millisecond in each direction.
         for _ in 0..2 {
-            world.now = world.now.after(Duration::from_ms(1));
-            world.end.set_now(world.now);
-            world.peer.is_on = false;
-            world.turn();
-            answer_all(&mut world, socket);
+            bench.now = bench.now.after(Duration::from_ms(1));
+            bench.end.set_now(bench.now);
+            bench.peer.is_on = false;
+            bench.turn();
+            answer_all(&mut bench, socket);
         }
-        let frames: Vec<_> = core::iter::from_fn(|| world.end.take()).collect();
+        let frames: Vec<_> = core::iter::from_fn(|| bench.end.take()).collect();
         let to_peer = (PEER, Ipv4Addr::from(PEER_ADDRESS));
         let count = frames
             .iter()
@@ -177,59 +177,59 @@ fn silent_hosts_delay_no_reply_and_take_no_memory() {
             .count();
         assert_eq!(count, 1, "{number}");
         replied += frames.iter().filter_map(|frame| replied_to(frame)).count();
-        for open in world.stack.open_sockets.iter().flatten() {
+        for open in bench.stack.open_sockets.iter().flatten() {
             assert!(
                 matches!(&open.kind, crate::net::smol::SocketKind::Datagrams(queue) if queue.is_empty())
             );
         }
-        assert!(world.stack.port.neighbors.len() <= 64);
+        assert!(bench.stack.port.neighbors.len() <= 64);
     }
     assert_eq!(replied, sources.len() + sources.len() / 10);
-    assert_eq!(world.stack.open_sockets.iter().flatten().count(), 1);
+    assert_eq!(bench.stack.open_sockets.iter().flatten().count(), 1);
 }
 
 /// A host that sends datagrams with the address of a connected peer gets none of the peer's segments.
 #[test]
 fn forged_datagram_redirects_no_connection() {
-    let mut world = World::with_address(26, 0);
-    world.stack.listen(([0; 4], 2049).into(), TOKEN).unwrap();
-    let handle = world.peer.connect(2049);
-    let end = world.now.after(Duration::from_secs(60));
+    let mut bench = Bench::with_address(26, 0);
+    bench.stack.listen(([0; 4], 2049).into(), TOKEN).unwrap();
+    let handle = bench.peer.connect(2049);
+    let end = bench.now.after(Duration::from_secs(60));
     let peer = core::net::IpAddr::from(super::PEER_ADDRESS);
     let forger = Mac([2, 0, 0, 0, 0, 7]);
     let mut is_connected = false;
-    while world.now < end {
-        world.end.put(&datagram(forger, super::PEER_ADDRESS.into()));
-        world.turn();
-        is_connected |= world.peer.socket(handle).may_send();
+    while bench.now < end {
+        bench.end.put(&datagram(forger, super::PEER_ADDRESS.into()));
+        bench.turn();
+        is_connected |= bench.peer.socket(handle).may_send();
         if is_connected {
-            assert_eq!(world.stack.port.neighbors.mac(peer), Some(PEER));
+            assert_eq!(bench.stack.port.neighbors.mac(peer), Some(PEER));
         }
-        world.sleep(world.now.after(Duration::SECOND));
+        bench.sleep(bench.now.after(Duration::SECOND));
     }
     assert!(is_connected);
 }
 
 #[test]
 fn datagram_to_unknown_host_is_refused() {
-    let mut world = World::with_address(22, 0);
-    world.settle();
-    let socket = world.stack.bind((ADDRESS, PORT).into(), TOKEN).unwrap();
+    let mut bench = Bench::with_address(22, 0);
+    bench.settle();
+    let socket = bench.stack.bind((ADDRESS, PORT).into(), TOKEN).unwrap();
     for unknown in [[192, 0, 2, 88], [198, 51, 100, 1]] {
         let to = SocketAddr::from((unknown, 700));
-        let refused = world
+        let refused = bench
             .stack
             .send_to(socket, crate::net::Own::default(), to, b"nobody asked");
         assert_eq!(refused, Err(NetError::Unreachable));
     }
     let group = SocketAddr::from(([224, 0, 0, 251], 5353));
     assert_eq!(
-        world
+        bench
             .stack
             .send_to(socket, crate::net::Own::default(), group, b"all"),
         Ok(())
     );
-    let sent = world.sent();
+    let sent = bench.sent();
     assert!(
         sent.iter()
             .any(|frame| frame[..6] == [1, 0, 0x5e, 0, 0, 251])
@@ -239,14 +239,14 @@ fn datagram_to_unknown_host_is_refused() {
 /// Sends an ARP request, and a probe by a host that has no address yet (RFC 5227 section 2.4).
 #[test]
 fn arp_for_own_address_is_answered() {
-    let mut world = World::with_address(23, 0);
-    world.settle();
+    let mut bench = Bench::with_address(23, 0);
+    bench.settle();
     let own = Ipv4Addr::from(ADDRESS);
     for sender in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::new(192, 0, 2, 2)] {
         for (target, count) in [(own, 1), (Ipv4Addr::new(192, 0, 2, 3), 0)] {
             let mut request = vec![0; packet::ARP_BYTES];
             packet::arp(PEER, sender, target, &mut request);
-            world.end.put(&request);
+            bench.end.put(&request);
             let reply = ArpRepr::EthernetIpv4 {
                 operation: ArpOperation::Reply,
                 source_hardware_addr: OWN,
@@ -254,7 +254,7 @@ fn arp_for_own_address_is_answered() {
                 target_hardware_addr: EthernetAddress(PEER_MAC),
                 target_protocol_addr: sender,
             };
-            let replies = world.sent();
+            let replies = bench.sent();
             let replies = replies.iter().filter(|bytes| {
                 let frame = EthernetFrame::new_unchecked(bytes);
                 frame.ethertype() == EthernetProtocol::Arp
@@ -270,8 +270,8 @@ fn arp_for_own_address_is_answered() {
 #[test]
 fn neighbor_solicitation_for_own_address_is_answered() {
     let own: Ipv6Addr = "fd00::1:2".parse().unwrap();
-    let mut world = World::new(24, 0, Ip::Static(own.into(), 64));
-    world.settle();
+    let mut bench = Bench::new(24, 0, Ip::Static(own.into(), 64));
+    bench.settle();
     let group = packet::solicited_node(own);
     let all_nodes = Mac([0x33, 0x33, 0, 0, 0, 1]);
     let other = "fd00::f1:2".parse().unwrap();
@@ -285,8 +285,8 @@ fn neighbor_solicitation_for_own_address_is_answered() {
             let mut request = vec![0; 128];
             let from = from.parse().unwrap();
             let len = packet::discover(PEER, from, group, Discovery::Solicit(target), &mut request);
-            world.end.put(&request[..len]);
-            let sent = world.sent();
+            bench.end.put(&request[..len]);
+            let sent = bench.sent();
             let mut adverts = sent.iter().filter(|frame| {
                 packet::content(frame, PEER) == Some(Content::Advertise { target })
             });
@@ -301,8 +301,8 @@ fn neighbor_solicitation_for_own_address_is_answered() {
 #[test]
 fn packet_to_other_hosts_ipv6_address_is_ignored() {
     let own: Ipv6Addr = "fd00::1:2".parse().unwrap();
-    let mut world = World::new(25, 0, Ip::Static(own.into(), 64));
-    world.settle();
+    let mut bench = Bench::new(25, 0, Ip::Static(own.into(), 64));
+    bench.settle();
     let from: Ipv6Addr = "fd00::9".parse().unwrap();
     for (to, count) in [(own, 1), ("2001:db8::ff:2".parse().unwrap(), 0)] {
         let echo = Icmpv6Repr::EchoRequest {
@@ -322,8 +322,8 @@ fn packet_to_other_hosts_ipv6_address_is_ignored() {
         head.emit(&mut packet);
         let message = &mut Icmpv6Packet::new_unchecked(packet.payload_mut());
         echo.emit(&from, &to, message, &Default::default());
-        world.end.put(&request.into_inner());
-        let sent = world.sent();
+        bench.end.put(&request.into_inner());
+        let sent = bench.sent();
         let replies = sent.iter().filter(|bytes| {
             bytes[..6] == PEER_MAC && bytes[12..14] == [0x86, 0xdd] && bytes[20] == 58
         });
@@ -333,12 +333,12 @@ fn packet_to_other_hosts_ipv6_address_is_ignored() {
 
 #[test]
 fn few_icmp_errors_are_sent_in_a_second() {
-    let mut world = World::with_address(5, 0);
-    world.settle();
+    let mut bench = Bench::with_address(5, 0);
+    bench.settle();
     for _ in 0..1000 {
-        world.end.put(&datagram(PEER, PEER_ADDRESS.into()));
+        bench.end.put(&datagram(PEER, PEER_ADDRESS.into()));
     }
-    let frames = world.sent();
+    let frames = bench.sent();
     let is_icmp = |frame: &&Vec<u8>| frame[12..14] == [8, 0] && frame[23] == 1;
     let errors: Vec<_> = frames.iter().filter(is_icmp).collect();
     assert!((1..=20).contains(&errors.len()), "{}", errors.len());

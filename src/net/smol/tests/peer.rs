@@ -19,10 +19,10 @@ pub(super) struct Peer {
 }
 
 struct Plug(End);
-struct Received(Vec<u8>);
+struct Incoming(Vec<u8>);
 struct Sending<'a>(&'a End);
 
-impl RxToken for Received {
+impl RxToken for Incoming {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
         read(&self.0)
     }
@@ -38,11 +38,11 @@ impl TxToken for Sending<'_> {
 }
 
 impl Device for Plug {
-    type RxToken<'a> = Received;
+    type RxToken<'a> = Incoming;
     type TxToken<'a> = Sending<'a>;
 
-    fn receive(&mut self, _: time::Instant) -> Option<(Received, Sending<'_>)> {
-        Some((Received(self.0.take()?), Sending(&self.0)))
+    fn receive(&mut self, _: time::Instant) -> Option<(Incoming, Sending<'_>)> {
+        Some((Incoming(self.0.take()?), Sending(&self.0)))
     }
 
     fn transmit(&mut self, _: time::Instant) -> Option<Sending<'_>> {

@@ -1,6 +1,6 @@
 //! Runs one script of a server and its clients on the kernel's stack and on ours. Both transcripts must be equal.
 
-use super::World;
+use super::Bench;
 use crate::net::kernel::Kernel;
 use crate::net::{Interest, Net, NetError, Ready, Socket, Token};
 use crate::sys;
@@ -89,13 +89,13 @@ impl Stage for Host {
 }
 
 struct Own {
-    world: World,
+    bench: Bench,
     clients: Vec<SocketHandle>,
 }
 
 impl Stage for Own {
     fn net(&mut self) -> &mut dyn Net {
-        &mut self.world.stack
+        &mut self.bench.stack
     }
 
     fn address(&self) -> Ipv4Addr {
@@ -103,16 +103,16 @@ impl Stage for Own {
     }
 
     fn step(&mut self) -> Vec<Token> {
-        let ready = self.world.turn().to_vec();
-        let next = self.world.now.after(Duration::from_ms(1));
-        self.world.sleep(next);
+        let ready = self.bench.turn().to_vec();
+        let next = self.bench.now.after(Duration::from_ms(1));
+        self.bench.sleep(next);
         ready
     }
 
     fn connect(&mut self, port: u16) -> usize {
-        let client = self.world.peer.connect(port);
+        let client = self.bench.peer.connect(port);
         self.clients.push(client);
-        while !self.world.peer.socket(client).may_send() {
+        while !self.bench.peer.socket(client).may_send() {
             self.step();
         }
         self.clients.len() - 1
@@ -122,7 +122,7 @@ impl Stage for Own {
         let mut rest = bytes;
         while !rest.is_empty() {
             let len = self
-                .world
+                .bench
                 .peer
                 .socket(self.clients[client])
                 .send_slice(rest)
@@ -136,7 +136,7 @@ impl Stage for Own {
         let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
         loop {
             match self
-                .world
+                .bench
                 .peer
                 .socket(self.clients[client])
                 .recv_slice(&mut buffer)
@@ -150,11 +150,11 @@ impl Stage for Own {
     }
 
     fn shut_down(&mut self, client: usize) {
-        self.world.peer.socket(self.clients[client]).close();
+        self.bench.peer.socket(self.clients[client]).close();
     }
 
     fn reset(&mut self, client: usize) {
-        self.world.peer.socket(self.clients.remove(client)).abort();
+        self.bench.peer.socket(self.clients.remove(client)).abort();
     }
 }
 
@@ -303,9 +303,9 @@ fn both_network_stacks_behave_alike() {
     net.probe_epoll(None);
     let clients = Vec::new();
     let host = play(&mut Host { net, clients });
-    let world = World::with_address(11, 0);
+    let bench = Bench::with_address(11, 0);
     let clients = Vec::new();
-    let own = play(&mut Own { world, clients });
+    let own = play(&mut Own { bench, clients });
     assert_eq!(host, own);
     println!("{host:#?}");
 }

@@ -1,6 +1,6 @@
 //! Tests of TCP segments that the peer's stack would not send: RSTs and SYNs that a third host may have forged.
 
-use super::World;
+use super::Bench;
 use crate::net::smol::packet;
 use crate::net::{Connections as _, Datagrams as _, NetError, Socket, Streams as _, Token};
 use crate::time::Duration;
@@ -74,7 +74,7 @@ pub(super) struct Sent {
     pub(super) payload: Vec<u8>,
 }
 
-impl World {
+impl Bench {
     /// Runs the stack for `ms` milliseconds. Returns the segments that it sends.
     pub(super) fn segments(&mut self, ms: u32) -> Vec<Sent> {
         self.peer.is_on = false;
@@ -162,13 +162,13 @@ fn syn_between_no_hosts_is_dropped() {
         (Ipv4Addr::BROADCAST, own, false),
     ] {
         for is_open in [true, false] {
-            let mut world = World::with_address(48, 0);
+            let mut bench = Bench::with_address(48, 0);
             if is_open {
-                world.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
+                bench.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
             }
             let syn = segment(CLIENT, TcpControl::Syn, FIRST, None, &[]);
-            world.end.put(&between(syn, from, to));
-            let sent = world.segments(100);
+            bench.end.put(&between(syn, from, to));
+            let sent = bench.segments(100);
             assert_eq!(!sent.is_empty(), is_answered, "{from} to {to}, {is_open}");
         }
     }
@@ -178,28 +178,28 @@ fn syn_between_no_hosts_is_dropped() {
 /// FIN. The last RST is the peer's.
 #[test]
 fn only_rst_with_next_sequence_number_ends_connection() {
-    let mut world = World::with_address(21, 0);
-    let (socket, own) = world.open();
+    let mut bench = Bench::with_address(21, 0);
+    let (socket, own) = bench.open();
     for offset in [2, 3, 1000, 8000] {
-        world.put(TcpControl::Rst, offset, 0, &[]);
-        world.expect_challenge(socket, own, 1);
+        bench.put(TcpControl::Rst, offset, 0, &[]);
+        bench.expect_challenge(socket, own, 1);
     }
     // The task reads four of ten bytes.
-    world.put(TcpControl::None, 1, own, b"0123456789");
-    world.segments(5);
-    assert_eq!(world.stack.recv(socket, &mut [0; 4]), Ok(4));
-    world.put(TcpControl::Rst, 12, own, &[]);
-    let [ref answer] = world.segments(100)[..] else {
+    bench.put(TcpControl::None, 1, own, b"0123456789");
+    bench.segments(5);
+    assert_eq!(bench.stack.recv(socket, &mut [0; 4]), Ok(4));
+    bench.put(TcpControl::Rst, 12, own, &[]);
+    let [ref answer] = bench.segments(100)[..] else {
         panic!()
     };
     assert_eq!(answer.acknowledged, FIRST.wrapping_add(11));
-    assert_eq!(world.stack.recv(socket, &mut [0; 9]), Ok(6));
-    world.put(TcpControl::Fin, 11, own, &[]);
-    world.segments(100);
+    assert_eq!(bench.stack.recv(socket, &mut [0; 9]), Ok(6));
+    bench.put(TcpControl::Fin, 11, own, &[]);
+    bench.segments(100);
     for (number, is_open) in [(11, true), (13, true), (12, false)] {
-        world.put(TcpControl::Rst, number, own, &[]);
-        world.segments(100);
-        assert_eq!(world.stack.send(socket, b"", false).is_ok(), is_open);
+        bench.put(TcpControl::Rst, number, own, &[]);
+        bench.segments(100);
+        assert_eq!(bench.stack.send(socket, b"", false).is_ok(), is_open);
     }
 }
 
@@ -207,19 +207,19 @@ fn only_rst_with_next_sequence_number_ends_connection() {
 /// 4.2), and its next SYN opens another one.
 #[test]
 fn syn_in_connection_is_challenged() {
-    let mut world = World::with_address(22, 0);
-    let (socket, own) = world.open();
+    let mut bench = Bench::with_address(22, 0);
+    let (socket, own) = bench.open();
     for offset in [0, 1, 5, 1 << 20, 1 << 31] {
-        world.put(TcpControl::Syn, offset, 0, &[]);
-        world.expect_challenge(socket, own, 1);
+        bench.put(TcpControl::Syn, offset, 0, &[]);
+        bench.expect_challenge(socket, own, 1);
     }
-    world.put(TcpControl::Rst, 1, 0, &[]);
-    assert!(world.segments(5).is_empty());
-    assert_eq!(world.stack.send(socket, b"1", false), Err(NetError::Gone));
-    world.stack.close(socket);
-    world.segments(5);
-    world.put(TcpControl::Syn, 100, 0, &[]);
-    let [ref answer] = world.segments(5)[..] else {
+    bench.put(TcpControl::Rst, 1, 0, &[]);
+    assert!(bench.segments(5).is_empty());
+    assert_eq!(bench.stack.send(socket, b"1", false), Err(NetError::Gone));
+    bench.stack.close(socket);
+    bench.segments(5);
+    bench.put(TcpControl::Syn, 100, 0, &[]);
+    let [ref answer] = bench.segments(5)[..] else {
         panic!()
     };
     assert!(answer.is_syn && answer.acknowledged == FIRST.wrapping_add(101));
@@ -227,14 +227,14 @@ fn syn_in_connection_is_challenged() {
 
 #[test]
 fn challenges_are_limited() {
-    let mut world = World::with_address(23, 0);
-    let (_, own) = world.open();
+    let mut bench = Bench::with_address(23, 0);
+    let (_, own) = bench.open();
     let mut answer_count = 0;
     for _ in 0..100 {
         for control in [TcpControl::Rst, TcpControl::Syn] {
-            world.put(control, 3, own, &[]);
+            bench.put(control, 3, own, &[]);
         }
-        answer_count += world.segments(10).len();
+        answer_count += bench.segments(10).len();
     }
     assert!((10..=17).contains(&answer_count), "{answer_count}");
 }
@@ -243,35 +243,35 @@ fn challenges_are_limited() {
 /// SYN may be lost, but its handshake is not reset.
 #[test]
 fn syn_flood_blocks_no_client() {
-    let mut world = World::with_address(24, 0);
-    let (socket, own) = world.open();
+    let mut bench = Bench::with_address(24, 0);
+    let (socket, own) = bench.open();
     let (mut next, mut answered_at) = (None, 0);
     for ms in 0..1000 {
         let (syn, ack) = (TcpControl::Syn, TcpControl::None);
         match ms {
-            900 => world.put(ack, 1, own, b"data"),
+            900 => bench.put(ack, 1, own, b"data"),
             500.. if next.is_none() => {
-                world.end.put(&segment(CLIENT + 1, syn, 1, None, &[]));
+                bench.end.put(&segment(CLIENT + 1, syn, 1, None, &[]));
             }
             _ if next.is_some() && ms == answered_at + 90 => {
                 let hello = segment(CLIENT + 1, ack, 2, next, b"hello");
-                world.end.put(&hello);
+                bench.end.put(&hello);
             }
             _ => {}
         }
         for number in 0..20 {
             let port = 10_000 + (ms * 20 + number) % 50_000;
             let syn = segment(port as u16, TcpControl::Syn, ms, None, &[]);
-            world.end.put(&syn);
+            bench.end.put(&syn);
         }
-        for sent in world.segments(1) {
+        for sent in bench.segments(1) {
             assert!(!sent.is_rst);
             if sent.port == CLIENT + 1 && sent.is_syn && next.is_none() {
                 (next, answered_at) = (Some(sent.number.wrapping_add(1)), ms);
             }
         }
     }
-    assert_eq!(world.stack.recv(socket, &mut [0; 9]), Ok(4));
-    let (other, _) = world.stack.accept(Socket(0)).unwrap();
-    assert_eq!(world.stack.recv(other, &mut [0; 9]), Ok(5));
+    assert_eq!(bench.stack.recv(socket, &mut [0; 9]), Ok(4));
+    let (other, _) = bench.stack.accept(Socket(0)).unwrap();
+    assert_eq!(bench.stack.recv(other, &mut [0; 9]), Ok(5));
 }
