@@ -6,7 +6,14 @@ pub mod reasons;
 #[cfg(any(feature = "browse", feature = "resolve"))]
 pub mod terminal;
 
-use crate::event::{self, Fatal, Line, Sink};
+#[cfg(any(
+    feature = "flags",
+    feature = "check",
+    feature = "probe",
+    feature = "init"
+))]
+use crate::event::Line;
+use crate::event::{self, Fatal, Sink};
 #[cfg(feature = "flags")]
 use crate::mem::Ends as _;
 use crate::sys;

@@ -115,7 +115,7 @@ pub fn of(errno: Errno, table: &[Reason]) -> Text {
     why(errno.raw_os_error() as u8, table)
 }
 
-/// Returns the reason for the error `number`: from `table`, else from [`COMMON`], else a general one.
+/// Returns the reason for the error `number`: from `table`, else from the common ones, else a general one.
 pub fn why(number: u8, table: &[Reason]) -> Text {
     for table in [table, &COMMON] {
         for Reason(row, text) in table {

@@ -149,6 +149,7 @@ impl<'a, 't> Loop<'a, 't> {
     }
 
     /// Waits once and runs each task that is ready or due. Not inlined, so that debuggers find the loop by its address.
+    #[inline(never)]
     pub fn turn(&mut self, ready: &mut Ready) {
         let due = self.tasks.iter().map(|task| task.poll_at());
         let mut until = due.min().unwrap_or(Instant::NEVER);

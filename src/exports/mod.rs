@@ -151,7 +151,7 @@ pub fn cannot_export(wanted: &ExportArgument, errno: Errno) -> Fatal {
     failed(text!("cannot export"), wanted.path.to_bytes(), errno)
 }
 
-/// Returns the errno whose reason describes an error of [`Tree::export`] or [`Tree::root`].
+/// Returns the errno whose reason describes an error of [`Tree::export`](crate::vfs::Tree::export) or [`Tree::root`](crate::vfs::Tree::root).
 #[cfg(bare)]
 pub const fn export_errno(error: FsError) -> Errno {
     match (error, OpenFault::of_image(error)) {

@@ -32,6 +32,10 @@ pub(crate) use text;
 /// }
 /// ```
 #[cfg(any(feature = "network", feature = "probe", feature = "ls", test))]
+#[allow(
+    unused_macros,
+    reason = "an executable may lack all roles with such texts"
+)]
 macro_rules! texts {
     ($(#[$of_all:meta])* $scope:vis enum $name:ident {
         $($(#[doc = $doc:literal])* $(#[cfg($when:meta)])? $value:ident => $text:expr),+ $(,)?
@@ -71,6 +75,10 @@ macro_rules! texts {
     };
 }
 #[cfg(any(feature = "network", feature = "probe", feature = "ls", test))]
+#[allow(
+    unused_imports,
+    reason = "an executable may lack all roles with such texts"
+)]
 pub(crate) use texts;
 
 /// Number of a text: two bytes if NFS and another large role are compiled in, because there may then be more than 256 texts.

@@ -69,7 +69,7 @@ impl<'a> Iterator for Pairs<'a> {
     }
 }
 
-/// Buffer size (bytes) for [`write`].
+/// Buffer size (bytes) for [`write()`].
 pub const PAIRS_BYTES: usize = 600;
 
 /// Writes the strings `key=value` of a TXT record. `keys` are separated by spaces; a key without an entry in `values` has the UUID

@@ -2,7 +2,7 @@
 //!
 //! smoltcp handles TCP and ICMP; the rest is ours. It has no backlog: a listening socket becomes the connection. So a smoltcp socket
 //! is created only when a SYN for one of our listeners arrives, just before smoltcp sees that SYN.
-//! smoltcp has a clock of its own, faster than real time: see [`forge`].
+//! smoltcp has a clock of its own, faster than real time: see `forge`.
 
 #![forbid(unsafe_code)]
 

@@ -27,7 +27,7 @@ static PATH: AtomicPtr<c_char> = AtomicPtr::new(core::ptr::null_mut());
 /// The pipe to the process that the user started, or -1: this is no daemon, or that process has ended.
 static STARTER: AtomicI32 = AtomicI32::new(-1);
 
-/// Makes `file` standard error. `path` is that of a log file, which is then limited to [`LOG_BYTES_MAX`].
+/// Makes `file` standard error. `path` is that of a log file, which is then limited to `LOG_BYTES_MAX`.
 ///
 /// # Errors
 /// Those of dup(2).

@@ -110,7 +110,7 @@ type Dirs<'p> = heapless::Vec<(&'p CStr, Directory), PATH_COUNT_MAX>;
 /// The directories of the options `--services`.
 pub type Paths = heapless::Vec<&'static CStr, PATH_COUNT_MAX>;
 
-/// Appends a directory; after the first of [`UNIT_PATH`], the others, too. `None`: there are too many.
+/// Appends a directory; after the first of `UNIT_PATH`, the others, too. `None`: there are too many.
 pub fn push(paths: &mut Paths, path: &'static CStr) -> Option<()> {
     let [first, others @ ..] = &UNIT_PATH;
     paths.push(path).ok()?;
