@@ -94,7 +94,7 @@ impl Directory {
     /// Opens the subdirectory `name`; follows a link if `follows`.
     ///
     /// # Errors
-    /// Those of openat(2); ENOTDIR for a file, or for a link unless `follows`.
+    /// Errors of openat(2). ENOTDIR: `name` is a file, or a link and `follows` is false.
     pub fn directory(&self, name: &[u8], follows: bool) -> Result<Self, Errno> {
         let mut flags = FOLLOW.union(OFlags::DIRECTORY);
         flags.set(OFlags::NOFOLLOW, !follows);
