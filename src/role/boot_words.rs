@@ -4,14 +4,25 @@ use super::{Console, FAILED, Fatal, complain};
 use crate::event;
 #[cfg(any(bare, test))]
 use crate::mem::Ends as _;
-use crate::mem::{index_of, parts};
+use crate::mem::parts;
 use crate::text::{Text, text};
 use crate::wire::Writer;
+use crate::wire::label::cut;
 
-/// Options of `serve` that are accepted as boot arguments. All but the last one have a value.
-const WORDS: &[u8] = b"ip gw name export service trace handles sftp hwid http identify";
-/// Index in [`WORDS`] of the option without a value, `identify`.
-const LAST: usize = 10;
+/// Options of `serve` that are accepted as boot arguments. A value follows "=".
+const WORDS: [&[u8]; 11] = [
+    b"ip=",
+    b"gw=",
+    b"name=",
+    b"export=",
+    b"service=",
+    b"trace=",
+    b"handles=",
+    b"sftp=",
+    b"hwid=",
+    b"http=",
+    b"identify",
+];
 /// Buffer size (bytes) for the arguments of `serve`.
 pub(super) const LINE_BYTES: usize = 8 << 10;
 
@@ -31,30 +42,34 @@ pub(super) fn values<'a>(line: &'a [u8], name: &'static [u8]) -> impl Iterator<I
 pub(super) fn translate(line: &[u8], to: &mut Writer<'_>, unknown: &mut dyn FnMut(&[u8])) -> bool {
     let mut exports = false;
     for word in words(line) {
-        let name = parts(word, b'=').next().unwrap_or_default();
-        match index_of(WORDS, name) {
-            Some(index) if (name.len() < word.len()) == (index < LAST) => {
-                exports |= name == b"export";
-                to.put(b" --");
-                to.put(word);
-            }
-            _ if word == b"serve" => {}
-            _ => unknown(word),
+        let form = form_of(word);
+        if WORDS.iter().any(|known| form_of(known) == form) {
+            exports |= word.starts_with(b"export=");
+            to.put(b" --");
+            to.put(word);
+        } else if word != b"serve" {
+            unknown(word);
         }
     }
     exports
+}
+
+/// Returns the name of an argument, and true if it has a value.
+fn form_of(word: &[u8]) -> (&[u8], bool) {
+    let (name, _) = cut(word, b'=');
+    (name, name.len() < word.len())
 }
 
 /// Returns the argument that was perhaps meant by an unknown `word`: its name is at an edit distance of at most 2, but does not
 /// differ in each letter, and both have a value, or neither has.
 #[cfg(any(bare, test))]
 pub(super) fn meant(word: &[u8]) -> Option<&'static [u8]> {
-    let name = parts(word, b'=').next().unwrap_or_default();
-    let known = parts(WORDS, b' ').enumerate().find(|(index, known)| {
-        let has_form = (name.len() < word.len()) == (*index < LAST);
-        has_form && is_near(name, known, 2.min(known.len() - 1))
+    let (name, has_value) = form_of(word);
+    let mut known = WORDS.iter().map(|known| form_of(known));
+    let meant = known.find(|(known, takes_value)| {
+        *takes_value == has_value && is_near(name, known, 2.min(known.len() - 1))
     });
-    known.map(|(_, known)| known)
+    meant.map(|(known, _)| known)
 }
 
 /// Returns true if `one` becomes `other` when at most `count` letters are inserted, removed or replaced.

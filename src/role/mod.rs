@@ -58,7 +58,7 @@ mod stack;
 pub use machine::boot;
 
 const HELP_HEAD: Text =
-    text!("stowaway ROLE ..., or run through a link that has the name of the ROLE:\n\n");
+    text!("usage: stowaway ROLE [OPTION]... (or by a link named ROLE). Roles:\n\n");
 const HELP_END: Text = text!("\nstowaway ROLE --help prints the options of a role.\n");
 
 /// Defines the roles in the order of `--help`. A row has the cargo feature, the enum value, the names on the command line, the
@@ -351,13 +351,12 @@ fn may_use_stack(args: &Args) -> bool {
 
 /// If `word` asks for help or the version, prints that and returns `Err(DONE)`; any other word is `Ok`.
 fn answer_help(word: &[u8], help: &[Text]) -> Result<(), Fatal> {
-    match index_of(b"-h --help help --version -V", word) {
-        None => return Ok(()),
-        Some(0..3) => {}
-        Some(_) => {
-            print(VERSION);
-            return Err(DONE);
-        }
+    if index_of(b"--version -V", word).is_some() {
+        print(VERSION);
+        return Err(DONE);
+    }
+    if index_of(b"-h --help help", word).is_none() {
+        return Ok(());
     }
     for part in help.iter().filter(|part| **part != Text::NOTHING) {
         print(part.decode(&mut [0; HELP_BYTES_MAX]));

@@ -6,7 +6,7 @@ use super::{Fatal, answer_help, refuse};
 use crate::drive::platform::network::Network;
 use crate::drive::platform::stack::{LinkKind, Stack};
 use crate::mem::Ends as _;
-use crate::mem::{c_str, index_of, parts};
+use crate::mem::{c_str, parts};
 use crate::net::smol::{Ip, is_network_or_broadcast};
 use crate::sys;
 use crate::text::{Text, text};
@@ -44,20 +44,25 @@ pub(super) fn set(network: &mut Network, given: ParsedFlag) -> Option<()> {
             if answer_help(text, &[MORE_HELP]).is_err() {
                 sys::exit(0);
             }
-            let (kind, name) = cut(text, b':');
-            let kinds = [LinkKind::Packet, LinkKind::Tap, LinkKind::Stream];
-            let kind_of = match index_of(b"packet tap stream kernel", kind)? {
-                3 if text == kind => None,
-                index => Some(*kinds.get(index).filter(|_| !name.is_empty())?),
+            let (word, name) = cut(text, b':');
+            let kind = match word {
+                b"kernel" if text == word => {
+                    stack.link = None;
+                    return Some(());
+                }
+                b"packet" => LinkKind::Packet,
+                b"tap" => LinkKind::Tap,
+                b"stream" => LinkKind::Stream,
+                _ => return None,
             };
-            let name = c_str(value.to_bytes_with_nul().tail(kind.len() + 1));
-            stack.link = kind_of.map(|kind| (kind, name));
+            let link = c_str(value.to_bytes_with_nul().tail(word.len() + 1));
+            stack.link = (!name.is_empty()).then_some(Some((kind, link)))?;
         }
         Flag::Ip => {
-            stack.ip = match index_of(b"dhcp link-local", text) {
-                Some(0) => Ip::Dhcp,
-                Some(_) => Ip::LinkLocal,
-                None => static_address(text)?,
+            stack.ip = match text {
+                b"dhcp" => Ip::Dhcp,
+                b"link-local" => Ip::LinkLocal,
+                _ => static_address(text)?,
             }
         }
         Flag::Gateway => match address(text)?.to_canonical() {

@@ -10,7 +10,6 @@ use crate::config::{
 };
 use crate::event::{Line, Sink as _};
 use crate::mem;
-use crate::mem::index_of;
 #[cfg(feature = "http")]
 use crate::os::check::http;
 use crate::os::check::mdns::{Answer, Mdns};
@@ -49,19 +48,33 @@ flags! {
 const FLAGS: Flags = Flag::table(HELP);
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
-/// The words that select protocols, and their indices.
-const WORDS: &[u8] = b"nfs mdns sftp all http";
-const NFS: usize = 0;
-const MDNS: usize = 1;
-const SFTP: usize = 2;
-const ALL: usize = 3;
-#[cfg(feature = "http")]
-const HTTP: usize = 4;
+/// The protocol to check.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Nfs,
+    Mdns,
+    Sftp,
+    Http,
+    All,
+}
+
+impl Protocol {
+    /// Returns the protocol that the first argument selects.
+    fn of(word: &[u8]) -> Option<Self> {
+        Some(match word {
+            b"nfs" => Self::Nfs,
+            b"mdns" => Self::Mdns,
+            b"sftp" => Self::Sftp,
+            b"http" => Self::Http,
+            b"all" => Self::All,
+            _ => return None,
+        })
+    }
+}
 
 /// The parsed arguments.
 struct Options {
-    /// Index of the word in [`WORDS`].
-    word: usize,
+    protocol: Protocol,
     /// The server; IPv4 is IPv4-mapped.
     host: Ipv6Addr,
     has_host: bool,
@@ -81,13 +94,13 @@ struct Options {
 pub(super) fn run(mut args: Args) -> Result<(), Fatal> {
     let word = args.next().unwrap_or_default().to_bytes();
     answer_help(word, HELP)?;
-    let Some(index) = index_of(WORDS, word) else {
+    let Some(protocol) = Protocol::of(word) else {
         let what = text!("cannot check");
         let why = text!("only nfs, mdns, sftp, http and all can be checked");
         return Err(complain(USAGE, what, word, why));
     };
     let mut options = Options {
-        word: index,
+        protocol,
         host: Ipv4Addr::LOCALHOST.to_ipv6_mapped(),
         has_host: false,
         port: NFS_PORT,
@@ -135,9 +148,9 @@ impl Options {
         Some(())
     }
 
-    /// Returns true if the protocol with this index in [`WORDS`] is to be checked.
-    const fn asks(&self, index: usize) -> bool {
-        self.word == index || self.word == ALL
+    /// Returns true if `protocol` is to be checked.
+    fn asks(&self, protocol: Protocol) -> bool {
+        self.protocol == protocol || self.protocol == Protocol::All
     }
 
     /// Checks and reports each protocol.
@@ -150,8 +163,8 @@ impl Options {
                 .then(|| Writer::new(mem::bytes(CHECK_JSON_BYTES))),
             status: DONE,
         };
-        let mdns = self.asks(MDNS).then(|| Mdns::ask(self.host));
-        let sftp = self.asks(SFTP).then(|| {
+        let mdns = self.asks(Protocol::Mdns).then(|| Mdns::ask(self.host));
+        let sftp = self.asks(Protocol::Sftp).then(|| {
             let mut about = Line::default();
             let at = self.sftp.unwrap_or_else(|| {
                 let at = SocketAddrV6::new(self.host, CHECK_SFTP_PORT, 0, 0);
@@ -161,8 +174,8 @@ impl Options {
             about.escaped(self.sftp_text);
             (Sftp::ask(&at), about)
         });
-        if self.asks(NFS) {
-            let is_alone = self.word == NFS;
+        if self.asks(Protocol::Nfs) {
+            let is_alone = self.protocol == Protocol::Nfs;
             let until = if is_alone {
                 until
             } else {
@@ -184,7 +197,7 @@ impl Options {
                 Answer::Announced => {
                     report.pass("mdns", about, text!(" is announced"), "name", about);
                 }
-                Answer::NotServed if self.word == ALL => report.lack("mdns"),
+                Answer::NotServed if self.protocol == Protocol::All => report.lack("mdns"),
                 Answer::NotServed => {
                     let why = text!("not served; no responder uses UDP port 5353, or none answers");
                     report.fail("mdns", about, why);
@@ -196,7 +209,7 @@ impl Options {
             }
         }
         if let Some((mut sftp, about)) = sftp {
-            let is_optional = self.word == ALL && self.sftp_text.is_empty();
+            let is_optional = self.protocol == Protocol::All && self.sftp_text.is_empty();
             if sftp.answer(until).is_some() {
                 let serves = text!(" serves SFTP");
                 report.pass("sftp", about.bytes(), serves, "at", about.bytes());
@@ -214,7 +227,8 @@ impl Options {
     /// Checks HTTP, if asked for.
     #[cfg(feature = "http")]
     fn check_http(&self, report: &mut Report, until: Instant) {
-        if self.word == HTTP || self.word == ALL && self.http.is_some() {
+        if self.protocol == Protocol::Http || self.protocol == Protocol::All && self.http.is_some()
+        {
             let default = || SocketAddrV6::new(self.host, super::http::default_port(), 0, 0);
             report.http(self.http.unwrap_or_else(default), until);
         }

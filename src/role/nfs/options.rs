@@ -10,7 +10,6 @@ use crate::drive::platform::network::Network;
 #[cfg(feature = "init")]
 use crate::exports::Mounting;
 use crate::exports::Wanted;
-use crate::mem::index_of;
 use crate::sys::Args;
 use crate::text::text;
 use crate::vfs::Form;
@@ -173,9 +172,10 @@ impl Options {
                 self.address.set_ip(address(inside.unwrap_or(text))?);
             }
             Flag::Handles => {
-                self.exports.form = Some(match index_of(b"path kernel", text)? {
-                    0 => Form::Path,
-                    _ => Form::Kernel,
+                self.exports.form = Some(match text {
+                    b"path" => Form::Path,
+                    b"kernel" => Form::Kernel,
+                    _ => return None,
                 })
             }
             Flag::KeyFile => self.exports.key_file = Some(value),
