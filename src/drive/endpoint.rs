@@ -17,6 +17,7 @@ use crate::sys::{Calls, FileRights, Needs};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 use crate::vfs::Tree;
+use core::mem::replace;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// Interval of polling the interfaces if the host does not report changes.
@@ -163,10 +164,21 @@ pub struct Mdns<'a> {
     is_taken: bool,
     /// True once the endpoint has ended the loop.
     is_over: bool,
-    /// True if the message was already reported. Index 0: an interface cannot be served; 1: too many interfaces; 2: no interface.
-    has_complained: [bool; 3],
+    /// The messages that were reported.
+    complained: Complained,
     /// True once the interfaces were read when no interface could be used: they are read again before that is reported.
     has_waited: bool,
+}
+
+/// Messages that are reported once.
+#[derive(Debug, Default)]
+struct Complained {
+    /// The host refuses an interface.
+    refused: bool,
+    /// There are more interfaces than links.
+    too_many: bool,
+    /// No interface can be used.
+    none: bool,
 }
 
 impl<'a> Mdns<'a> {
@@ -181,7 +193,7 @@ impl<'a> Mdns<'a> {
             scan_at: FIRST_SCAN,
             is_taken: false,
             is_over: false,
-            has_complained: [false; 3],
+            complained: Complained::default(),
             has_waited: false,
         }
     }
@@ -314,8 +326,8 @@ impl Mdns<'_> {
             let first = names.first().copied().unwrap_or(b"any interface");
             let why = text!("down, or without an address; waiting");
             // A host that has just started may get its address now.
-            match core::mem::replace(&mut self.has_waited, true) {
-                true => self.complain(world, 2, first, why),
+            match replace(&mut self.has_waited, true) {
+                true => self.complain(world, |said| &mut said.none, first, why),
                 false => self.schedule_scan(world.now, SCAN_INTERVAL),
             }
         }
@@ -339,7 +351,7 @@ impl Mdns<'_> {
         let add = || self.links.push_up_to(link_count(), LinkSockets::default());
         let Some(id) = known.or_else(add) else {
             let why = text!("too many interfaces; choose with --interface or --deny");
-            return self.complain(world, 1, name(interface), why);
+            return self.complain(world, |said| &mut said.too_many, name(interface), why);
         };
         let Some(open) = self.links.get(id) else {
             return;
@@ -363,10 +375,10 @@ impl Mdns<'_> {
                 NetError::Full => text!("too few file descriptors (raise `ulimit -n`)"),
                 _ => text!("the host refuses multicast on this interface"),
             };
-            return self.complain(world, 0, name(interface), why);
+            return self.complain(world, |said| &mut said.refused, name(interface), why);
         }
         open.index = interface.index;
-        self.has_complained[0] = false;
+        self.complained.refused = false;
         let name = name(interface);
         if !self
             .endpoint
@@ -379,10 +391,15 @@ impl Mdns<'_> {
 
     /// Reports once that an interface cannot be served, or that no interface can be. Opening is retried whenever the interfaces are
     /// read.
-    fn complain(&mut self, world: &mut World<'_>, which: usize, interface: &[u8], why: Text) {
-        let what = text!("cannot use multicast DNS on");
-        if let Some(has_complained @ false) = self.has_complained.get_mut(which) {
-            *has_complained = true;
+    fn complain(
+        &mut self,
+        world: &mut World<'_>,
+        said: fn(&mut Complained) -> &mut bool,
+        interface: &[u8],
+        why: Text,
+    ) {
+        if !replace(said(&mut self.complained), true) {
+            let what = text!("cannot use multicast DNS on");
             world.events.report(what, interface, why);
         }
     }

@@ -78,8 +78,8 @@ impl From<OwnedFd> for File {
 
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: a `BorrowedFd` has the layout of a number, which must not be -1: `of` ensures that. `self` owns the descriptor, so
-        // it stays open while it is borrowed; one that was never open (see `of`) makes calls fail with EBADF.
+        // SAFETY: a `BorrowedFd` has the layout of an `i32` and must not be -1: `of` maps negative numbers. `self` owns the descriptor,
+        // so it stays open while it is borrowed; if it was never open (see `of`), calls fail with EBADF.
         unsafe { transmute(self.0) }
     }
 }
