@@ -166,6 +166,7 @@ pub mod os;
 pub mod role;
 #[cfg(feature = "multicast")]
 pub mod services;
+pub mod stats;
 pub mod sys;
 pub mod text;
 pub mod time;

@@ -13,6 +13,7 @@ use crate::engine::mdns::{
 use crate::event::{Events, Fatal};
 use crate::mem::{Ends as _, Slots, nth};
 use crate::net::{FileId, Interface, Interfaces, NetError, NetResult, Own, Signals, Socket, Token};
+use crate::stats::{Figure, Protocol};
 use crate::sys::{Calls, FileRights, Needs};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
@@ -53,6 +54,8 @@ impl LinkSocket {
     /// Sends the first `len` bytes of the transmit buffer.
     fn send(&self, world: &mut World<'_>, to: &SocketAddr, len: usize) {
         let bytes = world.tx.head(len);
+        world.stats.add(Protocol::Mdns, Figure::Sent, len as u64);
+        world.stats.add(Protocol::Mdns, Figure::Responses, 1);
         // Errors are ignored as packet loss is: messages and queries are repeated.
         let _ = world
             .net
@@ -142,6 +145,10 @@ pub trait Endpoint {
     }
     /// Another program on this host has opened port 5353 while [`Self::is_claiming`].
     fn on_port_taken(&mut self, _now: Instant) {}
+    /// Records announced now, and queries received and conflicts since the start.
+    fn figures(&self) -> [u64; 3] {
+        [0; 3]
+    }
     /// Handles signals to the process.
     fn on_signals(&mut self, _now: Instant, _signals: Signals) {}
     /// Prepares the messages to send before the end: goodbyes (RFC 6762 section 10.1).
@@ -164,6 +171,8 @@ pub struct Mdns<'a> {
     is_taken: bool,
     /// True once the endpoint has ended the loop.
     is_over: bool,
+    /// The endpoint's figures in the last turn.
+    figures: [u64; 3],
     /// The messages that were reported.
     complained: Complained,
     /// True once the interfaces were read when no interface could be used: they are read again before that is reported.
@@ -193,6 +202,7 @@ impl<'a> Mdns<'a> {
             scan_at: FIRST_SCAN,
             is_taken: false,
             is_over: false,
+            figures: [0; 3],
             complained: Complained::default(),
             has_waited: false,
         }
@@ -236,6 +246,7 @@ impl Task for Mdns<'_> {
             self.schedule_scan(world.now, SCAN_INTERVAL);
         }
         self.send_all(world);
+        self.count(world);
         // Messages that follow from an event are sent in the next turn, which is due at once.
         if let Err(status) = self.endpoint.poll_event(world.now, world.events) {
             self.is_over = true;
@@ -256,6 +267,18 @@ impl Task for Mdns<'_> {
 }
 
 impl Mdns<'_> {
+    /// Adds what the endpoint has counted since the last turn.
+    fn count(&mut self, world: &World<'_>) {
+        let figures = self.endpoint.figures();
+        let [records, queries, conflicts] = figures;
+        let [_, queries_before, conflicts_before] = replace(&mut self.figures, figures);
+        let stats = &world.stats;
+        stats.set(Protocol::Mdns, Figure::Records, records);
+        stats.add(Protocol::Mdns, Figure::Queries, queries - queries_before);
+        let conflicts = conflicts - conflicts_before;
+        stats.add(Protocol::Mdns, Figure::Conflicts, conflicts);
+    }
+
     /// Schedules reading the interfaces after `time`, unless it is already scheduled earlier.
     fn schedule_scan(&mut self, now: Instant, time: Duration) {
         self.scan_at = self.scan_at.min(now.after(time));

@@ -24,6 +24,7 @@ pub use task::{Task, World};
 use crate::config::HAS_NFS;
 use crate::event::{Events, Fatal, STOPPING};
 use crate::net::{FileId, Net, Ready, Token};
+use crate::stats::Meter;
 use crate::sys::{Needs, has_supervisor};
 use crate::text::{Text, text};
 use crate::time::Instant;
@@ -50,6 +51,7 @@ impl<'a, 't> Loop<'a, 't> {
         events: &'a mut Events,
         rx: &'a mut [u8],
         tx: &'a mut [u8],
+        stats: &'a mut Meter,
         now: Instant,
     ) -> Self {
         let world = World {
@@ -60,6 +62,7 @@ impl<'a, 't> Loop<'a, 't> {
             events,
             rx,
             tx,
+            stats,
             exit: None,
             #[cfg(any(feature = "http", test))]
             pulse: health::Pulse::NONE,
@@ -161,6 +164,7 @@ impl<'a, 't> Loop<'a, 't> {
             until = until.min(self.world.pulse.poll_at());
         }
         self.world.now = self.world.net.wait(self.world.now, until, ready);
+        self.world.stats.turn(self.world.now);
         #[cfg(feature = "smol")]
         if let Some(address) = self.world.net.take_conflict() {
             let mut line = crate::event::Line::default();

@@ -2,6 +2,7 @@
 
 use crate::event::{Events, Fatal};
 use crate::net::{Net, Signals, Token};
+use crate::stats::Meter;
 use crate::sys::Needs;
 use crate::time::Instant;
 use crate::vfs::Tree;
@@ -22,6 +23,8 @@ pub struct World<'a> {
     pub rx: &'a mut [u8],
     /// Transmit buffer. Its content is lost after the call.
     pub tx: &'a mut [u8],
+    /// Figures of the process.
+    pub stats: &'a mut Meter,
     /// Set by a task that has finished: the loop ends and the process exits with this status.
     pub exit: Option<Fatal>,
     /// The heartbeat of the loop.

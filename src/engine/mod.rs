@@ -17,6 +17,7 @@
 )]
 
 use crate::event::Events;
+use crate::stats::Meter;
 #[cfg(any(feature = "nfs", test, fuzzing))]
 use crate::text::Text;
 use crate::time::Instant;
@@ -58,6 +59,8 @@ pub struct Cx<'a> {
     pub vfs: &'a mut Tree,
     /// The sink for messages to the administrator.
     pub events: &'a mut Events,
+    /// Counts the calls that are answered.
+    pub stats: &'a mut Meter,
 }
 
 #[cfg(any(feature = "nfs", test, fuzzing))]

@@ -7,6 +7,7 @@ use super::rpc::{Request, Stop};
 use crate::config::{EXPORT_PATH_BYTES_MAX, MOUNT_COUNT_MAX};
 use crate::event::{self, Line};
 use crate::mem::{Ends as _, copy_into};
+use crate::stats::{Figure, Protocol};
 use crate::text::{Text, text};
 use crate::vfs::walk::{self, below};
 use crate::vfs::{Export, Exports, FsError, FsResult, Handle, ObjectType, Rules, Tree, Until};
@@ -49,7 +50,10 @@ pub(super) fn answer(
         procedure::NULL => {}
         procedure::MNT | procedure::UMNT => return mnt(mounts, cx, request),
         procedure::DUMP => emit_list(&cx.vfs.exports(), Some(&mounts.list), reply),
-        procedure::UMNTALL => mounts.remove(cx.peer.address, None),
+        procedure::UMNTALL => {
+            mounts.remove(cx.peer.address, None);
+            mounts.count(cx);
+        }
         procedure::EXPORT => emit_list(&cx.vfs.exports(), None, reply),
         _ => return Err(Reject::Procedure.into()),
     }
@@ -65,6 +69,7 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
     if request.call.procedure == procedure::UMNT {
         if export.is_some() {
             mounts.remove(cx.peer.address, export);
+            mounts.count(cx);
         }
         return Ok(());
     }
@@ -85,6 +90,7 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
         Ok(handle) => {
             if let Some(export) = export.filter(|_| !is_check) {
                 mounts.add(cx.peer.address, export);
+                mounts.count(cx);
                 cx.report(event::MOUNTED, path, Text::NOTHING);
             }
             reply.u32(Status::Ok as u32);
@@ -99,6 +105,7 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
         }
     };
     if !is_check {
+        cx.stats.add(Protocol::Rpc, Figure::Refused, 1);
         cx.report(event::MAY_NOT_MOUNT, path, why);
     }
     reply.u32(status as u32);
@@ -237,6 +244,13 @@ impl Mounts {
     /// Removes all mounts of an export that has ended.
     pub(super) fn end(&mut self, export: usize) {
         self.list.retain(|(_, mounted)| *mounted != export);
+    }
+
+    /// Counts the peer's mounts.
+    fn count(&self, cx: &Cx<'_>) {
+        let address = cx.peer.address;
+        let own = self.list.iter().filter(|(peer, _)| *peer == address);
+        cx.stats.mounted(address, own.count());
     }
 
     fn add(&mut self, peer: Ipv6Addr, export: usize) {

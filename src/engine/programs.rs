@@ -14,14 +14,15 @@ use super::service::{Io, Moved, Next, Progress, Transfer, Way};
 use crate::config::REPLY_HEAD_BYTES;
 use crate::log;
 use crate::mem::Ends as _;
+use crate::stats::{Operation, Outcome};
 use crate::text::text;
 #[cfg(test)]
 use crate::vfs::Peer;
 use crate::vfs::{FsResult, Patience, Pin, Tree};
-use crate::wire::nfs3::VERIFIER_BYTES;
+use crate::wire::nfs3::{self, Procedure, VERIFIER_BYTES};
 use crate::wire::rpc::{Call, MARK_BYTES, Reject, emit_reply};
 use crate::wire::xdr::padding;
-use crate::wire::{Reader, Writer};
+use crate::wire::{self, Reader, Writer};
 use core::net::{IpAddr, Ipv6Addr};
 
 /// The programs that one socket serves.
@@ -102,12 +103,17 @@ impl Programs {
             let drc = &mut self.nfs.drc;
             len = nfs::fail(replies, status, &mut |call, old, new| {
                 drc.replace(&cx.peer, call, old, new);
+                let [_, procedure] = call;
+                cx.stats.called(nfs_operation(procedure), Outcome::Failed);
             });
             if let Some(lock) = lock {
                 lock.release();
             }
         }
-        nfs::settle(replies.head_mut(len));
+        nfs::settle(replies.head_mut(len), &mut |procedure, status| {
+            let outcome = Outcome::of_error(status != 0);
+            cx.stats.called(nfs_operation(procedure), outcome);
+        });
         len
     }
 
@@ -207,7 +213,14 @@ impl Programs {
         }
         if let Err(Stop::Reject(why)) = answer {
             emit_reply(request.reply, request.call.xid, Err(why));
-            return Ok(Answer::Reply(None));
+            answer = Ok(Answer::Reply(None));
+        }
+        // A reply with a promise is counted once that is kept.
+        if let Ok(Answer::Reply(None)) = answer {
+            let call = &request.call;
+            let operation = Operation::rpc(call.program, call.procedure);
+            let outcome = outcome(call, request.reply.since(start));
+            cx.stats.called(operation, outcome);
         }
         answer
     }
@@ -388,6 +401,9 @@ impl Programs {
         match &mut session.phase {
             Phase::Sending(pad) => {
                 done.transfer.abandon(cx.vfs);
+                let outcome = Outcome::of_error(done.result.is_err());
+                cx.stats
+                    .called(nfs_operation(Procedure::Read as u32), outcome);
                 if done.result.is_err() {
                     // The reply's head, with the count, is already sent, so the error can be reported only by closing the
                     // connection.
@@ -460,6 +476,26 @@ impl Programs {
         }
         reply.written()
     }
+}
+
+/// The operation of a procedure of NFS, for the figures.
+const fn nfs_operation(procedure: u32) -> Option<Operation> {
+    Operation::rpc(nfs3::PROGRAM, procedure)
+}
+
+/// The outcome of a call: an error is in the header of the reply, or it is the status, which most procedures of NFS, and MNT, have.
+fn outcome(call: &Call<'_>, reply: &[u8]) -> Outcome {
+    let has_status = match call.program {
+        nfs3::PROGRAM => call.procedure != Procedure::Null as u32,
+        wire::mount::PROGRAM => call.procedure == wire::mount::procedure::MNT,
+        _ => false,
+    };
+    const OK: [u8; 4] = [0; 4];
+    Outcome::of_error(match reply.as_chunks().0 {
+        // The xid, REPLY, MSG_ACCEPTED; the verifier, which is empty; SUCCESS; the status.
+        [_, _, OK, _, _, OK, results @ ..] => has_status && results.first() != Some(&OK),
+        _ => true,
+    })
 }
 
 /// Returns true for the addresses of loopback, of links and of private networks (RFC 1918, RFC 4193). An IPv4 address is mapped into

@@ -162,6 +162,7 @@ pub(super) fn test(tree: &mut Tree) {
     let task = mem::leak(Test(HostNames::new(count, true)));
     // The outcome is always the same: what failed is reported.
     let _ = platform::serve(
+        "",
         &Network::default(),
         &mut [task],
         tree,

@@ -15,4 +15,4 @@ mod slots;
 pub use arena::{Allocator, scaled, set_region, shortage};
 pub use parts::{Ends, Parts, has_any, index_of, nth, parts};
 pub use slices::{FNV_PRIME, FNV_START, c_str, copy_into, fnv1a, shift};
-pub use slots::{Slots, array, bytes, copy, leak, words};
+pub use slots::{Slots, array, bytes, copy, leak, long_words, words};

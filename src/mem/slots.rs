@@ -3,7 +3,7 @@
 use core::alloc::Layout;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// A vector with fixed capacity. A slot's memory is untouched until the slot is first used.
 ///
@@ -196,6 +196,18 @@ pub fn words(count: usize) -> &'static [AtomicU32] {
     // SAFETY: `count` aligned words, which nothing else refers to and which are never freed; zeros are valid.
     unsafe {
         let words = cut(count, size_of::<AtomicU32>()).cast();
+        core::slice::from_raw_parts(words.as_ptr(), count)
+    }
+}
+
+/// As [`words`], of 64 bits.
+pub fn long_words(count: usize) -> &'static [AtomicU64] {
+    if count == 0 {
+        return &[];
+    }
+    // SAFETY: as for `words`.
+    unsafe {
+        let words = cut(count, size_of::<AtomicU64>()).cast();
         core::slice::from_raw_parts(words.as_ptr(), count)
     }
 }

@@ -92,7 +92,6 @@ pub enum Interest {
 
 /// Signals received since the last turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(align(4))] // Copied as one word.
 pub struct Signals {
     /// Stop cleanly (SIGTERM, SIGINT, Ctrl-Alt-Del).
     pub stop: bool,
@@ -100,6 +99,8 @@ pub struct Signals {
     pub reload: bool,
     /// A child process may have ended (SIGCHLD).
     pub child: bool,
+    /// Report the figures (SIGUSR1).
+    pub figures: bool,
     /// A disk of a machine without an operating system has read something.
     pub disk: bool,
 }
@@ -110,6 +111,7 @@ impl Signals {
         stop: false,
         reload: true,
         child: false,
+        figures: false,
         disk: false,
     };
 }

@@ -164,7 +164,18 @@ impl Served {
                 let _ = tasks.push(task);
             }
         }
-        platform::serve(&network, &mut tasks, tree, Console::leak(), Signals::RELOAD)
+        let role = match kinds {
+            [kind] => kind.name(),
+            _ => "serve",
+        };
+        platform::serve(
+            role,
+            &network,
+            &mut tasks,
+            tree,
+            Console::leak(),
+            Signals::RELOAD,
+        )
     }
 
     /// Makes the task of this kind and adds its files to the tree. `None`: the arguments do not ask for it. `is_alone`: it is the only
@@ -313,6 +324,7 @@ impl Served {
         if self.http.is_asked {
             supervisor::share_beats(children.len());
         }
+        supervisor::share_sheets();
         let ended = supervisor::run(&mut children, &run, run_alone, &mut Console);
         nfs::end_registration(&self.nfs);
         ended

@@ -35,6 +35,27 @@ pub fn is_bare() -> bool {
     bare::is_beneath()
 }
 
+/// A counter of the processor that runs at a constant rate, read without a system call. Constant on processors without one that a
+/// process may read.
+#[inline(always)]
+pub fn ticks() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the instruction rdtsc only reads a counter. Every x86_64 processor has it.
+    return unsafe { core::arch::x86_64::_rdtsc() };
+    #[cfg(target_arch = "x86")]
+    // SAFETY: as above; every i686 processor has it.
+    return unsafe { core::arch::x86::_rdtsc() };
+    #[cfg(target_arch = "aarch64")]
+    {
+        let ticks;
+        // SAFETY: the instruction only reads a counter, which Linux lets processes read.
+        unsafe { core::arch::asm!("mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack)) };
+        return ticks;
+    }
+    #[cfg(target_arch = "arm")]
+    0
+}
+
 macro_rules! facade {
     ($($(#[$doc:meta])* fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {$(
         $(#[$doc])*

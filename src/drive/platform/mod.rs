@@ -17,12 +17,16 @@ use crate::config::{RX_BYTES, TX_BYTES, TX_BYTES_MIN};
 use crate::event::{Events, Fatal, Sink};
 use crate::mem;
 use crate::net::Signals;
+use crate::stats::Meter;
 use crate::sys::linux::process;
 use crate::sys::{self, Calls, Needs};
 use crate::vfs::Tree;
 use network::Network;
 #[cfg(not(feature = "smol"))]
 pub use no_stack as stack;
+
+/// Most tasks of a loop.
+const TASK_COUNT_MAX: usize = 8;
 
 /// Creates an empty tree with static lifetime. It is in this module, not in `vfs`, so that roles without files do not load the
 /// tree's code pages (linker/stowaway.ld).
@@ -35,20 +39,23 @@ pub fn tree() -> &'static mut Tree {
 /// # Errors
 /// As [`serve`].
 pub fn run(
+    role: &'static str,
     network: &Network,
     tasks: &mut [&mut dyn Task],
     sink: &'static mut dyn Sink,
     signals: Signals,
 ) -> Result<(), Fatal> {
-    serve(network, tasks, tree(), sink, signals)
+    serve(role, network, tasks, tree(), sink, signals)
 }
 
-/// Runs tasks until the process gets a signal to stop, or a task ends the loop. Events go to `sink`; `signals` are additional
+/// Runs tasks until the process gets a signal to stop, or a task ends the loop. `role` is the name under which the process counts;
+/// empty: it does not. Events go to `sink`; `signals` are additional
 /// signals that the tasks handle.
 ///
 /// # Errors
 /// The exit status; the reason is already reported.
 pub fn serve(
+    role: &'static str,
     network: &Network,
     tasks: &mut [&mut dyn Task],
     tree: &mut Tree,
@@ -63,7 +70,20 @@ pub fn serve(
     let tx_bytes = mem::scaled(TX_BYTES_MIN, TX_BYTES);
     let (rx, tx) = (mem::bytes(RX_BYTES), mem::bytes(tx_bytes));
     let mut events = Events::to(sink);
-    let mut serving = Loop::new(net, tree, tasks, &mut events, rx, tx, sys::now());
+    let mut all = heapless::Vec::<&mut dyn Task, TASK_COUNT_MAX>::new();
+    for task in tasks {
+        let _ = all.push(&mut **task);
+    }
+    #[cfg(any(feature = "nfs", feature = "mdns"))]
+    if !role.is_empty() && !sys::is_bare() {
+        let _ = all.push(mem::leak(host::status::Status::new(role)));
+    }
+    let stats = mem::leak(Meter::IDLE);
+    #[cfg(any(feature = "nfs", feature = "mdns"))]
+    if !role.is_empty() {
+        *stats = host::status::meter(role);
+    }
+    let mut serving = Loop::new(net, tree, &mut all, &mut events, rx, tx, stats, sys::now());
     #[cfg(any(feature = "http", test))]
     if let Some((all, own)) = crate::sys::linux::shared::beats() {
         serving.set_beats(super::health::Beats { all, own });

@@ -86,7 +86,9 @@ impl Served {
         log::debug!("connection {=usize} accepted", at);
         let id = SessionId(at as u16);
         if let Some(place) = self.connections.get_mut(at) {
-            *place = Some(Connection::new(id, socket, Peer::new(peer), world.now));
+            let peer = Peer::new(peer);
+            let client = world.stats.opened(self.protocol, peer.address, world.now);
+            *place = Some(Connection::new(id, socket, peer, client, world.now));
         }
         let own = Local {
             socket: local as u16,
@@ -108,7 +110,7 @@ impl Served {
             .most_overdue(now, SILENT_TIMEOUT, |other| !other.answered)
             .or_else(|| self.most_overdue(now, IDLE_TIMEOUT, |_| true));
         if let Some(at) = silent {
-            self.close(turn, at, CloseReason::Gone);
+            self.cut_off(turn, at);
         }
         silent.is_some()
     }
@@ -159,12 +161,12 @@ impl Served {
     fn cut_share(&mut self, turn: &mut Turn<'_, '_>, (count, oldest): Share) {
         let now = turn.world.now;
         let (share, longest) = self.share(oldest, now);
-        self.close(turn, oldest, CloseReason::Gone);
+        self.cut_off(turn, oldest);
         let mut others = (count / SHARE_CUT).min(ACCEPT_COUNT);
         for at in 0..self.connections.len() {
             let (other, silence) = self.share(at, now);
             if others > 0 && other == share && silence.as_ms() * 2 >= longest.as_ms() {
-                self.close(turn, at, CloseReason::Gone);
+                self.cut_off(turn, at);
                 others -= 1;
             }
         }

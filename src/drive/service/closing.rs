@@ -7,6 +7,7 @@ use crate::config::SILENT_TIMEOUT;
 use crate::event;
 use crate::log;
 use crate::mem::Ends as _;
+use crate::stats::Figure;
 use crate::time::{Duration, Instant};
 
 impl Served {
@@ -38,8 +39,14 @@ impl Served {
     ) -> Option<()> {
         let now = turn.world.now;
         let stalled = self.most_overdue(now, SILENT_TIMEOUT, is_meant)?;
-        self.close(turn, stalled, CloseReason::Gone);
+        self.cut_off(turn, stalled);
         Some(())
+    }
+
+    /// Closes a connection whose slot or block is needed.
+    pub(super) fn cut_off(&mut self, turn: &mut Turn<'_, '_>, at: usize) {
+        turn.world.stats.add(self.protocol, Figure::Evicted, 1);
+        self.close(turn, at, CloseReason::Gone);
     }
 
     /// Closes a connection, reports the reason if users may want it, and frees its resources.
@@ -49,7 +56,9 @@ impl Served {
             return;
         };
         log::debug!("connection {=usize} closed", at);
+        world.stats.closed(self.protocol, connection.client);
         if reason != CloseReason::Gone {
+            world.stats.add(self.protocol, Figure::Evicted, 1);
             let (peer, why) = (connection.peer.address, reason.message());
             let events = &mut world.events;
             events.report_for_peer(world.now, peer, event::DISCONNECTED, b"", why);

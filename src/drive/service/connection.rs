@@ -97,6 +97,8 @@ pub(super) struct Connection {
     /// Time of the last sent or received byte.
     pub(super) progress: Instant,
     pub(super) peer: Peer,
+    /// The client's number in the figures.
+    pub(super) client: u16,
     pub(super) unsent: Option<Unsent>,
     pub(super) waits: Waits,
     /// The connection's number.
@@ -120,11 +122,18 @@ pub(super) struct Connection {
 const _: () = assert!(size_of::<Option<Connection>>() <= CONNECTION_BYTES_MAX);
 
 impl Connection {
-    pub(super) const fn new(id: SessionId, socket: Socket, peer: Peer, now: Instant) -> Self {
+    pub(super) const fn new(
+        id: SessionId,
+        socket: Socket,
+        peer: Peer,
+        client: u16,
+        now: Instant,
+    ) -> Self {
         Self {
             socket,
             id,
             peer,
+            client,
             input_len: 0,
             input: None,
             inline: [0; REQUEST_INLINE_BYTES],

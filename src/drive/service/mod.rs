@@ -23,6 +23,7 @@ use crate::config::CONNECTION_COUNT_MAX;
 use crate::engine::Cx;
 use crate::mem::Slots;
 use crate::net::{NetResult, Socket};
+use crate::stats::Protocol;
 use crate::time::Instant;
 use crate::vfs::Peer;
 use connection::Connection;
@@ -40,6 +41,8 @@ const SOCKET_COUNT_MAX: usize = 4;
 /// The limits of a [`Served`].
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// The protocol, for the figures.
+    pub protocol: Protocol,
     /// Largest number of connections.
     pub connection_count: usize,
     /// Size (bytes) of the longest request.
@@ -59,6 +62,7 @@ pub struct Limits {
 /// The connections and sockets of a service.
 #[repr(C)] // Short instructions reach the first fields, which are used most.
 pub struct Served {
+    protocol: Protocol,
     connections: Slots<Option<Connection>>,
     /// Next time at which to check the connections' timeouts.
     patrol_at: Instant,
@@ -92,6 +96,7 @@ impl Served {
     pub fn new(limits: &Limits) -> Self {
         let count = limits.connection_count.min(CONNECTION_COUNT_MAX);
         Self {
+            protocol: limits.protocol,
             connections: Slots::new(count),
             free: Slots::new(count),
             requests: Pool::new(limits.request_count, limits.request_bytes),
@@ -139,6 +144,7 @@ impl World<'_> {
             peer,
             vfs: self.tree,
             events: self.events,
+            stats: self.stats,
         };
         (cx, self.rx, self.tx)
     }

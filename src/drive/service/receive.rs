@@ -120,7 +120,10 @@ impl Served {
             Ok(count) => {
                 batch.have += count;
                 match may_keep {
-                    true => connection.progress = turn.world.now,
+                    true => {
+                        connection.progress = turn.world.now;
+                        turn.world.stats.received(count);
+                    }
                     false => batch.peeked = count,
                 }
                 Ok(count)
@@ -184,7 +187,10 @@ impl Served {
             match turn.world.net.recv(connection.socket, space) {
                 // Errors are found again by the next receive.
                 Ok(0) | Err(_) => return,
-                Ok(count) => at += count,
+                Ok(count) => {
+                    at += count;
+                    turn.world.stats.received(count);
+                }
             }
             connection.progress = turn.world.now;
         }
@@ -252,6 +258,10 @@ impl Served {
         let carried = carrier.carry_out(&mut connection.transfer, ended, world.tree);
         let (unsent, moved_bytes) = (carrier.unsent, carrier.moved_bytes);
         batch.used += carrier.used;
+        match is_store {
+            true => world.stats.received(moved_bytes),
+            false => world.stats.sent(moved_bytes),
+        }
         self.count(moved_bytes, turn, connection);
         let halt = match carried {
             Err(Halt::Job(id)) => {

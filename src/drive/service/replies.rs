@@ -62,6 +62,7 @@ impl Served {
         let sent = carrier.send(unsent.more);
         unsent.from = carrier.unsent.start as u32;
         if carrier.moved_bytes > 0 {
+            turn.world.stats.sent(carrier.moved_bytes);
             connection.progress = turn.world.now;
         }
         sent.map_err(|error| Halt::by(error, Interest::Output))
@@ -98,6 +99,7 @@ impl Served {
         let mut carrier = Carrier::new(world.net, connection.socket, world.tx, replies, &[]);
         let sent = carrier.send(false);
         let (unsent, moved_bytes) = (carrier.unsent, carrier.moved_bytes);
+        world.stats.sent(moved_bytes);
         self.count(moved_bytes, turn, connection);
         sent.or_else(|error| {
             let halt = Halt::by(error, Interest::Output);
@@ -151,7 +153,7 @@ impl Served {
         let stalled = self.most_overdue(now, Duration::default(), |other| {
             other.unsent.is_some() && !other.waits.is_pending()
         })?;
-        self.close(turn, stalled, CloseReason::Gone);
+        self.cut_off(turn, stalled);
         self.replies.allocate()
     }
 }

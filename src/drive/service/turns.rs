@@ -6,6 +6,7 @@ use super::turn::{Halt, Turn};
 use super::{CONNECTION_TOKEN, Served};
 use crate::config::{HAS_DATAGRAMS, HAS_NFS, NODE_IDLE};
 use crate::engine::service::Service;
+use crate::stats::Figure;
 use crate::time::{Duration, Instant};
 use crate::vfs::{Job, Scope, Submitted};
 
@@ -42,6 +43,9 @@ impl Served {
         if self.has_block_for_other() {
             self.serve_wanting(turn);
         }
+        let waiting = self.pending_count() as u64;
+        let stats = &turn.world.stats;
+        stats.set(self.protocol, Figure::Waiting, waiting);
         let now = turn.world.now;
         if self.patrol_at <= now {
             self.patrol(turn);
@@ -117,11 +121,19 @@ impl Served {
             return;
         };
         self.moved_bytes = 0;
+        // The request waits for a job since the last byte arrived.
+        let since = match connection.waits.has_ended() {
+            true => connection.progress,
+            false => turn.world.now,
+        };
+        let stats = &mut turn.world.stats;
+        stats.serve(self.protocol, connection.client, since);
         let mut halt = match self.send_kept(turn, connection) {
             Ok(()) => self.answer_input(turn, connection),
             Err(halt) => halt,
         };
         let world = &mut *turn.world;
+        world.stats.served();
         let token = world.token(CONNECTION_TOKEN + at as u32);
         if let Halt::Socket(interest) = halt
             && world.net.watch(connection.socket, token, interest).is_err()

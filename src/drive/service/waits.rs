@@ -97,6 +97,11 @@ impl GroupCommit {
 }
 
 impl Served {
+    /// Number of waits that are pending.
+    pub(super) const fn pending_count(&self) -> usize {
+        self.group.pending_count
+    }
+
     /// Records the next job that has ended, and returns it.
     pub(super) fn hear_ended(&mut self, turn: &mut Turn<'_, '_>) -> Option<Ended> {
         let ended = turn.world.tree.ended_after(self.heard_count)?;
@@ -145,12 +150,14 @@ mod tests {
     use super::*;
     use crate::engine::service::SessionId;
     use crate::net::Socket;
+    use crate::stats::CLIENT_NONE;
     use crate::vfs::Peer;
 
     #[test]
     fn failed_sync_without_later_waiter_is_lost() {
         let now = Instant::default();
-        let mut connection = Connection::new(SessionId(0), Socket::ONLY, Peer::NONE, now);
+        let mut connection =
+            Connection::new(SessionId(0), Socket::ONLY, Peer::NONE, CLIENT_NONE, now);
         let mut group = GroupCommit::default();
         connection.waits.sync = group.add(JobId::of(5));
         let mut connections = [None, Some(connection)];

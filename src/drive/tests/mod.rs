@@ -27,6 +27,7 @@ use crate::event::testing::Sink;
 use crate::event::{self, Events, Fatal};
 use crate::net::sim::{Peer, Sim};
 use crate::net::{Ready, Signals};
+use crate::stats::Meter;
 use crate::sys::Needs;
 use crate::text::Text;
 use crate::time::{Duration, Instant};
@@ -86,6 +87,7 @@ impl<S: Service> Task for Serving<S> {
 /// Limits for `connection_count` connections of a service whose requests have at most `request_bytes` bytes.
 fn limits(connection_count: usize, request_bytes: usize) -> Limits {
     Limits {
+        protocol: crate::stats::Protocol::Rpc,
         connection_count,
         request_bytes,
         request_count: REQUEST_BLOCK_COUNT,
@@ -126,7 +128,14 @@ fn with_loop<T>(
     let (mut net, now) = (sim.clone(), sim.now());
     let (net, events) = (&mut net, &mut events);
     run(&mut Loop::new(
-        net, tree, tasks, events, &mut rx, &mut tx, now,
+        net,
+        tree,
+        tasks,
+        events,
+        &mut rx,
+        &mut tx,
+        &mut Meter::default(),
+        now,
     ))
 }
 

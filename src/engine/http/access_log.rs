@@ -5,6 +5,7 @@ use super::reply::number;
 use crate::engine::Cx;
 use crate::event::Line;
 use crate::mem::{Ends as _, parts};
+use crate::stats::{Operation, Outcome};
 use crate::wire::Writer;
 use crate::wire::http::{Fields, escape_log, write_date};
 
@@ -15,15 +16,23 @@ const FIELD_BYTES_MAX: usize = 192;
 const BYTES_MAX: usize = 4 * (LINE_BYTES_MAX + 2 * FIELD_BYTES_MAX) + 256;
 
 impl Http {
-    /// Writes the line of a reply. `input` begins with the request; `fields` is `None` if it could not be parsed; `len` is the length
+    /// Counts a reply, and writes its line. `input` begins with the request; `fields` is `None` if it could not be parsed; `len` is the length
     /// of the body (bytes).
     pub(super) fn log(
         &mut self,
-        cx: &Cx<'_>,
+        cx: &mut Cx<'_>,
         input: &[u8],
         fields: Option<&Fields<'_>>,
         (status, len): (u16, u64),
     ) {
+        let method = match input {
+            [b'G', b'E', b'T', b' ', ..] => 0,
+            [b'H', b'E', b'A', b'D', b' ', ..] => 1,
+            [b'O', b'P', b'T', ..] => 2,
+            _ => 3,
+        };
+        let outcome = Outcome::of_error(status >= 400);
+        cx.stats.called(Operation::http(method), outcome);
         let Some(sink) = &mut self.log else {
             return;
         };

@@ -24,7 +24,13 @@ pub(super) fn report(cx: &mut Cx<'_>, error: FsError) {
 
 impl Http {
     /// Answers a request that could not be parsed. The connection ends.
-    pub(super) fn refuse(&mut self, cx: &Cx<'_>, input: &[u8], status: u16, out: &mut Writer<'_>) {
+    pub(super) fn refuse(
+        &mut self,
+        cx: &mut Cx<'_>,
+        input: &[u8],
+        status: u16,
+        out: &mut Writer<'_>,
+    ) {
         let body = reason(status);
         let head = Head {
             kind: "text/plain",
@@ -93,7 +99,7 @@ impl Http {
     /// Writes a reply whose body is one line, even to an error: shim waits for the body of a reply without one.
     fn write_line(
         &mut self,
-        cx: &Cx<'_>,
+        cx: &mut Cx<'_>,
         asked: &Asked<'_>,
         head: Head<'_>,
         body: &str,

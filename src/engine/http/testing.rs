@@ -7,6 +7,7 @@ use crate::engine::service::{Io, Local, Moved, Progress, Service as _, SessionId
 use crate::engine::testing::driver::{self, Engine, Talk};
 use crate::engine::testing::tree::Tree;
 use crate::event::{Events, Sink};
+use crate::stats::Meter;
 use crate::time::Instant;
 use crate::vfs::ram::Ram;
 use crate::vfs::{self, Peer};
@@ -30,6 +31,7 @@ pub struct Bench {
     pub tree: Tree,
     http: Http,
     events: Events,
+    stats: Meter,
     output: Vec<u8>,
     /// The lines of the access log.
     pub log: &'static Mutex<Vec<u8>>,
@@ -46,17 +48,19 @@ impl Bench {
             tree: Tree::of(ram),
             http,
             events: Events::new(Box::new(Lines(Box::leak(Box::default())))),
+            stats: Meter::IDLE,
             output: vec![0; 72 << 10],
             log,
         }
     }
 
-    fn context<'a>(tree: &'a mut Tree, events: &'a mut Events) -> Cx<'a> {
+    fn context<'a>(tree: &'a mut Tree, events: &'a mut Events, stats: &'a mut Meter) -> Cx<'a> {
         Cx {
             now: Instant::from_ms(1000),
             peer: Peer::NONE,
             vfs: tree,
             events,
+            stats,
         }
     }
 
@@ -87,7 +91,7 @@ impl Engine for Bench {
             output: &mut self.output,
             held: 0,
         };
-        let mut cx = Self::context(&mut self.tree, &mut self.events);
+        let mut cx = Self::context(&mut self.tree, &mut self.events, &mut self.stats);
         self.http.advance(SessionId(0), &mut cx, io)
     }
 
@@ -97,7 +101,7 @@ impl Engine for Bench {
             output: &mut self.output,
             held: 0,
         };
-        let mut cx = Self::context(&mut self.tree, &mut self.events);
+        let mut cx = Self::context(&mut self.tree, &mut self.events, &mut self.stats);
         self.http.moved(SessionId(0), &mut cx, done, io)
     }
 

@@ -210,6 +210,7 @@ impl Responder {
 
     /// Counts a conflict. Limits the rate of probes after 15 conflicts within [`CONFLICT_MS`].
     pub(super) fn count_conflict(&mut self, now: Instant) {
+        self.conflict_count += 1;
         let mut expiry = later(now, CONFLICT_MS);
         for slot in self.conflicts.iter_mut().rev() {
             expiry = core::mem::replace(slot, expiry);

@@ -64,6 +64,9 @@ pub struct Responder {
     /// Until this time the host is being claimed or announced. Each message before probing has ended sets it.
     claiming_until: Instant,
     sent: SentHashes,
+    /// Queries received and conflicts, since the start.
+    pub(super) query_count: u64,
+    pub(super) conflict_count: u64,
     /// When each of the last conflicts stops counting towards the rate limit, the oldest first.
     pub(super) conflicts: [Instant; CONFLICT_COUNT],
     pub(super) truncated_queries: TruncatedQueries,
@@ -80,6 +83,8 @@ impl Responder {
             zone: Zone::new(&limits, seed),
             links: Slots::default(),
             truncated_queries: TruncatedQueries::NONE,
+            query_count: 0,
+            conflict_count: 0,
             conflicts: [Instant::default(); CONFLICT_COUNT],
             rate_limited_until: Instant::default(),
             renamed: heapless::Vec::new(),
@@ -246,6 +251,12 @@ impl Responder {
         self.links.get_mut(usize::from(id))
     }
 
+    /// The records announced now, and the queries received and conflicts since the start.
+    pub fn figures(&self) -> [u64; 3] {
+        let record_count = self.zone.records.len() as u64;
+        [record_count, self.query_count, self.conflict_count]
+    }
+
     /// Handles a received datagram. Returns the length of a unicast reply to its sender, which is written to `out`, or `None`.
     pub fn handle(
         &mut self,
@@ -271,6 +282,7 @@ impl Responder {
             self.handle_response(now, &meta, &from, &message);
             None
         } else {
+            self.query_count += 1;
             self.handle_query(now, &meta, &from, &message, out)
         }
     }

@@ -12,6 +12,7 @@ use crate::config::{
     CREATED_BYTES, HAS_SERVE, READ_BYTES_MAX, READ_INLINE_BYTES, READ_INLINE_TIME, REPLY_HEAD_BYTES,
 };
 use crate::event;
+use crate::stats::{Figure, Protocol};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Name, Node, ObjectType, Pin};
@@ -258,6 +259,7 @@ impl Nfs {
                 is_of_other,
             } => {
                 request.reply.put(results);
+                cx.stats.add(Protocol::Rpc, Figure::Duplicates, 1);
                 if is_of_other {
                     cx.vfs.stage_export(request.args.opaque(HANDLE_BYTES_MAX));
                 }

@@ -27,12 +27,16 @@ pub(in super::super) fn mark_promise(reply: &mut Writer<'_>, mark: usize, proced
     reply.patch(mark, len | (procedure as u32) << LEN_BITS);
 }
 
-/// Clears the procedure in the record mark of each reply.
-pub(in super::super) fn settle(replies: &mut [u8]) {
+/// Clears the procedure in the record mark of each reply. Calls `settled` with each procedure and the status of its reply.
+pub(in super::super) fn settle(replies: &mut [u8], settled: &mut dyn FnMut(u32, u32)) {
     let mut rest = replies;
     while let Some((bytes, reply)) = rest.split_first_chunk_mut() {
         let mark = ReplyMark::of(u32::from_be_bytes(*bytes));
         *bytes = (LAST_FRAGMENT | mark.len).to_be_bytes();
+        if mark.procedure > 0 {
+            let status = Reader::new(reply.tail(HEAD_BYTES)).u32();
+            settled(mark.procedure, status);
+        }
         // The data of a READ at the end is sent later.
         rest = reply.tail_mut(mark.len as usize);
     }

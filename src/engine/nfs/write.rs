@@ -10,8 +10,9 @@ use super::attributes::WccAttr;
 use super::{Nfs, Object, Promise, Refusal, error_status, mark_promise, post_op, pre_op, wcc_attr};
 use crate::config::{WORKER_WRITE_BYTES_MIN, WRITE_BYTES_MAX};
 use crate::mem::Ends as _;
+use crate::stats::{Operation, Outcome};
 use crate::vfs::{Access, FsError, Pin, Tree};
-use crate::wire::nfs3::{Procedure, Status};
+use crate::wire::nfs3::{self, Procedure, Status};
 use crate::wire::rpc::emit_reply;
 use crate::wire::{Reader, Writer};
 
@@ -219,7 +220,12 @@ impl Nfs {
         patch_mark(reply, mark, 0);
         cx.vfs.unpin(file);
         let procedure = match writing.stability {
-            Stability::Unstable => return Promise::Nothing,
+            Stability::Unstable => {
+                let outcome = Outcome::of_error(writing.error.is_some());
+                let operation = Operation::rpc(nfs3::PROGRAM, Procedure::Write as u32);
+                cx.stats.called(operation, outcome);
+                return Promise::Nothing;
+            }
             Stability::Commit => Procedure::Commit,
             Stability::Stable => Procedure::Write,
         };

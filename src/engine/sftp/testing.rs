@@ -10,6 +10,7 @@ use crate::engine::testing::tree::Tree;
 use crate::event::Events;
 use crate::event::testing::Sink;
 use crate::mem::Slots;
+use crate::stats::Meter;
 use crate::time::Instant;
 use crate::vfs::Peer;
 use crate::wire::sftp::{Attributes, kind};
@@ -177,6 +178,7 @@ pub struct World {
     /// The messages to the administrator.
     pub sink: Sink,
     events: Events,
+    stats: Meter,
     sftp: Sftp,
     session: Session,
     buffer: Vec<u8>,
@@ -189,6 +191,7 @@ impl World {
         Self {
             tree,
             events: Events::new(Box::new(sink.clone())),
+            stats: Meter::IDLE,
             sink,
             sftp: Sftp::new(permits, level, UID, None, memory.texts),
             session: Session::new(memory.handles, memory.paths, memory.hashes),
@@ -221,6 +224,7 @@ impl World {
             peer: Peer::NONE,
             vfs: &mut self.tree,
             events: &mut self.events,
+            stats: &mut self.stats,
         };
         (&mut self.sftp, &mut self.session, cx, &mut self.buffer)
     }

@@ -12,6 +12,7 @@ use crate::engine::service::Promise;
 use crate::engine::service::{Io, Moved, Progress, Transfer};
 use crate::event::Events;
 use crate::event::testing::Sink;
+use crate::stats::Meter;
 use crate::time::Instant;
 use crate::vfs::{self, Job, Name, Peer, Scope, Submitted};
 use crate::wire::portmap::{Mapping, Transport};
@@ -38,6 +39,7 @@ pub struct Bench {
     /// The messages to the administrator.
     pub sink: Sink,
     pub(in crate::engine) events: Events,
+    pub(in crate::engine) stats: Meter,
     pub(in crate::engine) buffer: Vec<u8>,
 }
 
@@ -111,6 +113,7 @@ impl Bench {
             port: 700,
             now: Instant::default(),
             events: Events::new(Box::new(sink.clone())),
+            stats: Meter::IDLE,
             sink,
             buffer: vec![0; REPLY_BYTES],
         }
@@ -153,6 +156,7 @@ impl Bench {
             },
             vfs: &mut self.tree,
             events: &mut self.events,
+            stats: &mut self.stats,
         };
         (cx, &mut self.programs, &mut self.buffer)
     }

@@ -168,12 +168,18 @@ impl Kernel {
         if token != SIGNALS {
             let _ = ready.tokens.push(token);
         } else if let Some(Ok(watched)) = self.signals.map(|socket| self.get(socket)) {
-            match process::read_signal(watched.file.as_fd()) {
-                SignalRequest::Nothing => ready.signals.child = true,
-                SignalRequest::Reload => ready.signals.reload = true,
-                SignalRequest::Stop => ready.signals.stop = true,
-            }
+            note_signal(&watched.file, &mut ready.signals);
         }
+    }
+}
+
+/// Reads a signal from a signalfd, and notes its request.
+pub(super) fn note_signal(file: &File, signals: &mut Signals) {
+    match process::read_signal(file.as_fd()) {
+        SignalRequest::Nothing => signals.child = true,
+        SignalRequest::Reload => signals.reload = true,
+        SignalRequest::Figures => signals.figures = true,
+        SignalRequest::Stop => signals.stop = true,
     }
 }
 

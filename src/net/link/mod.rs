@@ -1,11 +1,11 @@
 //! Links: they carry Ethernet frames between our own network stack and other hosts.
 
+use super::kernel::note_signal;
 use super::{NetError, NetResult, Signals};
 use crate::sys::linux::fd::{AsFd as _, AsRawFd as _, RawFd};
 use crate::sys::linux::fs::File;
 use crate::sys::linux::link;
 use crate::sys::linux::poll::{PollFd, PollFlags};
-use crate::sys::linux::process::{self, SignalRequest};
 use crate::sys::linux::sockets;
 use crate::sys::{self, Errno};
 use crate::time::{Duration, Instant};
@@ -186,11 +186,7 @@ impl Descriptor {
         let (is_asked, is_changed) = (is_told(polled.first()), is_told(polled.last()));
         drop(polled);
         if let Some(asked) = self.signals.as_ref().filter(|_| is_asked) {
-            match process::read_signal(asked.as_fd()) {
-                SignalRequest::Nothing => signals.child = true,
-                SignalRequest::Reload => signals.reload = true,
-                SignalRequest::Stop => signals.stop = true,
-            }
+            note_signal(asked, signals);
         }
         if let Some(changes) = self.changes.as_ref().filter(|_| is_changed) {
             // The messages are not parsed: the state of the interface is queried instead.

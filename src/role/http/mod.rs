@@ -40,6 +40,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     nfs.background.run(&mut || {
         let task = task(http, nfs, Kind::Alone, &network, tree)?;
         platform::serve(
+            "http",
             &network,
             &mut [task],
             tree,

@@ -17,6 +17,7 @@ use crate::mem::{self, scaled};
 use crate::net::Signals;
 use crate::os::daemon;
 use crate::os::log_file::LogFile;
+use crate::stats;
 use crate::sys::{self, Calls, Errno, Needs};
 use crate::text::text;
 use crate::time::{Duration, Instant};
@@ -118,6 +119,7 @@ pub(in super::super) fn task(
         clock_at: Instant::default(),
         clock_ms: 0,
         served: Served::new(&Limits {
+            protocol: stats::Protocol::Http,
             connection_count,
             request_bytes: REQUEST_BYTES,
             request_count: scaled(1, REQUEST_BLOCK_COUNT),

@@ -59,7 +59,13 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let network = options.read(args)?;
     options.check()?;
     let task = task(options, &|_| {})?;
-    platform::run(&network, &mut [task], Console::leak(), Signals::RELOAD)
+    platform::run(
+        "mdns",
+        &network,
+        &mut [task],
+        Console::leak(),
+        Signals::RELOAD,
+    )
 }
 
 /// A function that calls its argument with each further service, such as the exports of `serve`.
@@ -277,6 +283,10 @@ impl Endpoint for Announcer {
 
     fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
         self.responder.poll_transmit(now, out)
+    }
+
+    fn figures(&self) -> [u64; 3] {
+        self.responder.figures()
     }
 
     fn poll_at(&self) -> Instant {

@@ -27,6 +27,7 @@ use crate::exports::{self, Mounting, Part, Protocol, Upkeep};
 use crate::log;
 use crate::mem::{self, scaled};
 use crate::net::{NetError, Signals};
+use crate::stats;
 use crate::sys::{self, Args, BUILD_ID_BYTES, Calls, Errno, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
@@ -75,7 +76,7 @@ pub(super) fn run(
     let mut serve = || {
         let task = task(options, &network, build_id, tree)?;
         let console = Console::leak();
-        platform::serve(&network, &mut [task], tree, console, Signals::RELOAD)
+        platform::serve("nfs", &network, &mut [task], tree, console, Signals::RELOAD)
     };
     options.background.run(&mut serve)
 }
@@ -123,6 +124,7 @@ pub(super) fn task(
     Ok(mem::leak(Nfs {
         rpc: Rpc::new(programs, connection_count),
         served: Served::new(&Limits {
+            protocol: stats::Protocol::Rpc,
             connection_count,
             request_bytes: REQUEST_BYTES,
             request_count: scaled(1, REQUEST_BLOCK_COUNT),

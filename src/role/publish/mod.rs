@@ -155,5 +155,11 @@ pub(super) fn run(args: Args, is_address: bool) -> Result<(), Fatal> {
         names: &options.interfaces,
         ..Choice::default()
     });
-    platform::run(&network, &mut [task], Console::leak(), Signals::RELOAD)
+    platform::run(
+        "publish",
+        &network,
+        &mut [task],
+        Console::leak(),
+        Signals::RELOAD,
+    )
 }

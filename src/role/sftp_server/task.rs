@@ -11,6 +11,7 @@ use crate::engine::sftp::{REQUEST_BYTES, Sessions};
 use crate::event::{self, Line};
 use crate::mem;
 use crate::net::Signals;
+use crate::stats;
 use crate::sys::{self, Calls, FileRights, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
@@ -29,7 +30,14 @@ pub(super) fn serve_all(network: &Network, options: &Options) -> Result<(), Fata
     }
     let tree = platform::tree();
     let task = task(options, at, tree)?;
-    platform::serve(network, &mut [task], tree, Console::leak(), Signals::RELOAD)
+    platform::serve(
+        "sftp",
+        network,
+        &mut [task],
+        tree,
+        Console::leak(),
+        Signals::RELOAD,
+    )
 }
 
 /// Makes the task, not started yet, that serves SFTP at a TCP address, and adds its files to the tree. The task is never freed.
@@ -46,6 +54,7 @@ pub(in super::super) fn task(
             sessions(SFTP_CONNECTION_COUNT_MAX, handle_count, options.level),
         ),
         served: Served::new(&Limits {
+            protocol: stats::Protocol::Sftp,
             connection_count: SFTP_CONNECTION_COUNT_MAX,
             request_bytes: REQUEST_BYTES,
             request_count: SFTP_CONNECTION_COUNT_MAX,

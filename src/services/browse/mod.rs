@@ -143,7 +143,7 @@ pub fn run(
         ..Signals::default()
     };
     let mdns = mem::leak(Mdns::new(&mut *seeker, choice));
-    let ended = platform::run(network, &mut [mdns], Console::leak(), signals);
+    let ended = platform::run("", network, &mut [mdns], Console::leak(), signals);
     seeker.finder.finish();
     ended
 }

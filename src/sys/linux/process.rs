@@ -108,6 +108,11 @@ const STOP_SIGNALS: u64 = 1 << (2 - 1) | 1 << (15 - 1); // SIGINT, SIGTERM
 const CHILD_SIGNAL: u64 = 1 << (17 - 1); // SIGCHLD
 const HANG_UP_SIGNAL: u64 = 1; // SIGHUP
 const ASK_SIGNAL: u64 = 1 << (23 - 1); // SIGURG
+const FIGURES_SIGNAL: u64 = 1 << (10 - 1); // SIGUSR1
+/// Signals that would end a process and mean nothing to a server: SIGUSR2, SIGALRM, SIGSTKFLT, SIGVTALRM, SIGPROF, SIGIO, SIGPWR,
+/// and the real-time signals from 34 on. Those of faults, of limits and of the terminal keep their meaning.
+const OTHER_SIGNALS: u64 =
+    1 << (12 - 1) | 1 << (14 - 1) | 1 << (16 - 1) | 0b11 << (26 - 1) | 0b11 << (29 - 1) | !0 << 33;
 
 fn mask(how: Block, signals: u64) {
     // SAFETY: the kernel only reads the eight bytes of the signal set.
@@ -131,7 +136,8 @@ fn mask(how: Block, signals: u64) {
 pub fn signals(reload: bool, children: bool) -> Option<File> {
     let mut signals = STOP_SIGNALS | ASK_SIGNAL;
     if reload {
-        signals |= HANG_UP_SIGNAL;
+        signals |= HANG_UP_SIGNAL | FIGURES_SIGNAL;
+        act_on_all(OTHER_SIGNALS, SIG_IGN, 0);
         let mut before = [0usize; 8];
         // SAFETY: the kernel writes a sigaction, whose first word is the handler.
         unsafe { raw_syscall!(Sysno::rt_sigaction, SIGHUP, 0, before.as_mut_ptr(), 8) };
@@ -202,12 +208,15 @@ fn act_on_all(signals: u64, handler: usize, flags: usize) {
 /// Gives a child process the default actions of the signals that its parent watches: unblocked, and not written to its pipe.
 fn forget_signals() {
     unblock_signals();
+    act_on_all(OTHER_SIGNALS, SIG_DFL, 0);
     if SIGNAL_PIPE.load(Ordering::Relaxed) >= 0 {
-        act_on_all(STOP_SIGNALS | CHILD_SIGNAL | ASK_SIGNAL, SIG_DFL, 0);
+        let handled = STOP_SIGNALS | CHILD_SIGNAL | ASK_SIGNAL | FIGURES_SIGNAL;
+        act_on_all(handled, SIG_DFL, 0);
     }
 }
 
 const SIG_DFL: usize = 0;
+const SIG_IGN: usize = 1;
 
 /// Meaning of a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -216,6 +225,8 @@ pub enum SignalRequest {
     Nothing,
     /// SIGHUP: read files again.
     Reload,
+    /// SIGUSR1: report the figures.
+    Figures,
     /// SIGINT, SIGTERM.
     Stop,
 }
@@ -250,6 +261,7 @@ pub fn read_signal(signals: BorrowedFd<'_>) -> SignalRequest {
             SignalRequest::Nothing
         }
         SIGHUP => SignalRequest::Reload,
+        SIGUSR1 => SignalRequest::Figures,
         _ => SignalRequest::Stop,
     }
 }
@@ -290,6 +302,7 @@ pub fn stop_when_asked() {
 }
 
 const SIGHUP: u32 = 1;
+const SIGUSR1: u32 = 10;
 const SIGCHLD: u32 = 17;
 const SIGURG: u32 = 23;
 
@@ -474,6 +487,8 @@ fn wait(which: i32, blocks: bool) -> Result<Option<(Child, i32)>, Errno> {
 pub enum Signal {
     /// SIGHUP: read files again.
     Reload = 1,
+    /// SIGUSR1: report the figures.
+    Figures = 10,
     /// SIGKILL.
     Kill = 9,
     /// SIGTERM.

@@ -343,7 +343,7 @@ const NEEDED: &[(Sysno, u16)] = &[
     (Sysno::mkdirat, FILES),
     (Sysno::symlinkat, FILES),
     (Sysno::linkat, FILES),
-    (Sysno::unlinkat, FILES),
+    (Sysno::unlinkat, EACH),
     (Sysno::renameat, EACH),
     (Sysno::renameat2, SFTP),
     (Sysno::mknodat, NFS),
@@ -364,7 +364,9 @@ const NEEDED: &[(Sysno, u16)] = &[
     #[cfg(not(target_arch = "aarch64"))]
     (Sysno::pipe, NET),
     #[cfg(not(target_arch = "x86"))]
-    (Sysno::accept, STREAMS),
+    (Sysno::accept, STREAMS | MULTICAST),
+    #[cfg(not(target_arch = "x86"))]
+    (Sysno::getsockopt, STREAMS | MULTICAST),
     (Sysno::futex, STREAMS),
     (Sysno::clone, MULTICAST),
     (Sysno::wait4, MULTICAST),

@@ -5,12 +5,9 @@
 use super::memory::{READ_WRITE, SHARED, map};
 use super::optional;
 use super::{Errno, outcome};
-#[cfg(any(feature = "http", test))]
 use crate::config::CHILD_COUNT_MAX;
 use crate::mem;
-#[cfg(any(feature = "http", test))]
-use core::sync::atomic::AtomicPtr;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use syscalls::{Sysno, raw_syscall};
 
 /// Header of the shared memory.
@@ -91,6 +88,41 @@ pub fn beats() -> Option<(&'static [AtomicU32], &'static AtomicU32)> {
         let all = BEATS.load(Ordering::Relaxed).as_ref()?;
         Some((all, OWN_BEAT.load(Ordering::Relaxed).as_ref()?))
     }
+}
+
+/// The words in which all processes of a supervisor count, the number of words of each, and the number of this process. Null: there
+/// are none.
+static SHEETS: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
+static SHEET_WORDS: AtomicUsize = AtomicUsize::new(0);
+static OWN_SHEET: AtomicUsize = AtomicUsize::new(0);
+
+/// Maps `word_count` words for each child, all 0 and untouched until first used.
+pub fn share_sheets(word_count: usize) {
+    let len = CHILD_COUNT_MAX * word_count * size_of::<AtomicU64>();
+    if let Some(at) = map(len, READ_WRITE, SHARED) {
+        SHEETS.store(at.cast(), Ordering::Relaxed);
+        SHEET_WORDS.store(word_count, Ordering::Relaxed);
+    }
+}
+
+/// Makes a part of these words that of this process.
+pub fn take_sheet(number: usize) {
+    OWN_SHEET.store(number, Ordering::Relaxed);
+}
+
+/// Returns the words of all processes, the number of words of each, and the number of this process. `None`: the process has no
+/// supervisor.
+pub fn sheets() -> Option<(&'static [AtomicU64], usize, usize)> {
+    let (at, count) = (
+        SHEETS.load(Ordering::Relaxed),
+        SHEET_WORDS.load(Ordering::Relaxed),
+    );
+    if at.is_null() {
+        return None;
+    }
+    // SAFETY: a mapping of that many words, zeros at first, which is never removed.
+    let all = unsafe { core::slice::from_raw_parts(at, CHILD_COUNT_MAX * count) };
+    Some((all, count, OWN_SHEET.load(Ordering::Relaxed)))
 }
 
 impl Shared {

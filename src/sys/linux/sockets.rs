@@ -69,6 +69,14 @@ impl Address {
         Some(())
     }
 
+    /// Sets an abstract name, which begins with a zero byte. `None` if it is too long.
+    fn set_abstract(&mut self, name: &[u8]) -> Option<()> {
+        let place = self.bytes.get_mut(3..3 + name.len())?;
+        place.copy_from_slice(name);
+        self.become_one_of(UNIX, 3 + name.len() as u32);
+        Some(())
+    }
+
     /// A netlink address that receives these multicast groups of rtnetlink.
     pub(super) fn of_listener(groups: u32) -> Self {
         let mut to = Self::empty();
@@ -372,12 +380,75 @@ pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
 pub fn reserve(name: &[u8]) -> Result<File, Errno> {
     let socket = open(UNIX, DATAGRAM)?;
     let mut at = Address::empty();
-    // A zero byte begins an abstract name.
-    let place = at.bytes.get_mut(3..3 + name.len());
-    place.ok_or(Errno::NAMETOOLONG)?.copy_from_slice(name);
-    at.become_one_of(UNIX, 3 + name.len() as u32);
+    at.set_abstract(name).ok_or(Errno::NAMETOOLONG)?;
     call(socket.as_raw_fd(), AddressCall::Bind, &mut at)?;
     Ok(socket)
+}
+
+/// The name of a local socket.
+#[derive(Clone, Copy, Debug)]
+pub enum LocalName<'a> {
+    /// A file.
+    File(&'a CStr),
+    /// A name in the network namespace, without the zero byte that begins it.
+    Abstract(&'a [u8]),
+}
+
+impl LocalName<'_> {
+    fn address(self) -> Result<Address, Errno> {
+        let mut at = Address::empty();
+        let set = match self {
+            Self::File(path) => at.set_file(path),
+            Self::Abstract(name) => at.set_abstract(name),
+        };
+        set.map(|()| at).ok_or(Errno::NAMETOOLONG)
+    }
+}
+
+/// Listens at a local name, without blocking. Only the owner of the file may connect to it.
+pub fn listen_locally(name: LocalName<'_>) -> Result<File, Errno> {
+    let mut at = name.address()?;
+    let socket = open(UNIX, STREAM | NONBLOCK)?;
+    let mask = rustix::process::umask(Mode::from_bits_retain(0o177));
+    let bound = call(socket.as_raw_fd(), AddressCall::Bind, &mut at);
+    rustix::process::umask(mask);
+    bound?;
+    // SAFETY: no argument is a pointer.
+    outcome(unsafe { socket_call!(listen, 4, socket.as_raw_fd(), 16) })?;
+    Ok(socket)
+}
+
+/// Connects to a local name. Calls on the socket block.
+pub fn connect_locally(name: LocalName<'_>) -> Result<File, Errno> {
+    let socket = open(UNIX, STREAM)?;
+    call(
+        socket.as_raw_fd(),
+        AddressCall::Connect,
+        &mut name.address()?,
+    )?;
+    Ok(socket)
+}
+
+/// The UID of the process at the other end of a local connection (SO_PEERCRED).
+pub fn peer_user(socket: &File) -> Result<u32, Errno> {
+    const SOL_SOCKET: usize = 1;
+    const PEERCRED: usize = 17;
+    let (mut credentials, mut len) = ([u32::MAX; 3], size_of::<[u32; 3]>() as u32);
+    let (to, socket) = (credentials.as_mut_ptr(), socket.as_raw_fd());
+    // SAFETY: the kernel writes at most `len` bytes: PID, UID and GID.
+    outcome(unsafe {
+        socket_call!(
+            getsockopt,
+            15,
+            socket,
+            SOL_SOCKET,
+            PEERCRED,
+            to,
+            &raw mut len
+        )
+    })?;
+    let [_, user, _] = credentials;
+    Ok(user)
 }
 
 /// Opens a non-blocking rtnetlink socket.

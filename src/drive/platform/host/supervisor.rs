@@ -4,6 +4,7 @@
 
 use crate::config::CHILD_COUNT_MAX;
 use crate::event::{self, Fatal, Line, NO_PROCESS, STOPPING, Sink};
+use crate::stats;
 use crate::sys;
 use crate::sys::linux::process::{self, Signal, SignalRequest};
 use crate::sys::linux::shared::share_counters;
@@ -181,11 +182,24 @@ pub fn share_beats(count: usize) {
     sys::linux::shared::share_beats(count, first);
 }
 
+/// Shares memory in which each child counts, before they start.
+pub fn share_sheets() {
+    sys::linux::shared::share_sheets(stats::word_count(stats::CLIENT_COUNT_MAX));
+}
+
 /// Runs the child with this index, in its process.
 fn run_child(place: usize, run: &dyn Fn(usize) -> Result<(), Fatal>) -> Result<(), Fatal> {
     #[cfg(any(feature = "http", test))]
     sys::linux::shared::take_beat(place);
+    sys::linux::shared::take_sheet(place);
     run(place)
+}
+
+/// Reports that the host makes no process for the child `name`.
+fn report_refused(name: &str, sink: &mut dyn Sink) {
+    let mut line = Line::default();
+    line.text(name).say(text!(" cannot be started yet"));
+    event::report_name(sink, line.bytes(), b"", NO_PROCESS);
 }
 
 /// Sends SIGTERM to all children, and SIGKILL to those that do not end in time.
@@ -197,6 +211,14 @@ fn stop(children: &mut [Child]) {
         reap(children);
     }
     signal_all(children, Signal::Kill);
+}
+
+/// Makes one child report the figures: each knows those of all.
+fn ask_for_figures(children: &mut [Child]) {
+    let mut running = children.iter_mut();
+    if let Some(child) = running.find(|child| child.process.is_some()) {
+        child.signal(Signal::Figures);
+    }
 }
 
 /// Sends a signal to all children.
@@ -240,9 +262,7 @@ pub fn run(
         let now = sys::now();
         if now >= ask_at {
             ask_at = now.after(ASK);
-            for child in &mut *children {
-                child.ask(now, sink);
-            }
+            children.iter_mut().for_each(|child| child.ask(now, sink));
         }
         let mut until = match signals {
             Some(_) => ask_at,
@@ -268,14 +288,13 @@ pub fn run(
                 return run_alone();
             }
             if !core::mem::replace(&mut is_refused, true) {
-                let mut line = Line::default();
-                line.text(name).say(text!(" cannot be started yet"));
-                event::report_name(sink, line.bytes(), b"", NO_PROCESS);
+                report_refused(name, sink);
             }
         }
         match process::wait_for_signal(signals.as_ref(), Some(until.since(now))) {
             SignalRequest::Nothing => {}
             SignalRequest::Reload => signal_all(children, Signal::Reload),
+            SignalRequest::Figures => ask_for_figures(children),
             SignalRequest::Stop => {
                 event::report(sink, STOPPING, b"", Text::NOTHING);
                 stop(children);

@@ -363,6 +363,7 @@ impl Bench<'_> {
             &mut events,
             &mut rx,
             &mut tx,
+            &mut crate::stats::Meter::default(),
             now,
         ))
     }

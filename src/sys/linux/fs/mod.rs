@@ -112,7 +112,7 @@ impl File {
     }
 
     /// Sets non-blocking mode, and clears the other modes that can be changed.
-    pub(super) fn never_block(&self) -> Result<(), Errno> {
+    pub fn never_block(&self) -> Result<(), Errno> {
         const SET_MODES: usize = 4;
         self.control(SET_MODES, OFlags::NONBLOCK.bits() as usize)
     }

@@ -1,0 +1,254 @@
+//! The figures of a process: the memory in which it counts, and the socket at which `stowaway status` reads them.
+//!
+//! The socket is /run/stowaway/ROLE.PID, in a directory for root alone, else the abstract name stowaway/ROLE/PID. A process that
+//! connects gets Prometheus' text to its end. Only root and the server's own user are answered. SIGUSR1 writes the figures that are
+//! not 0 to the log.
+
+#![forbid(unsafe_code)]
+
+use crate::drive::{Task, World};
+use crate::event::Line;
+use crate::mem::{self, Ends as _, scaled};
+use crate::net::{FileId, Signals};
+use crate::stats::{self, CLIENT_COUNT_MAX, Meter, Part, Place, Reader, Sheet, render, word_count};
+use crate::sys::linux::fs::{self, AT_FDCWD, File};
+use crate::sys::linux::sockets::{LocalName, accept_any, listen_locally, peer_user};
+use crate::sys::linux::{fsuid, shared};
+use crate::sys::{self, Errno, FileRights, Needs};
+use crate::time::{Duration, Instant};
+use crate::vfs::Tree;
+use core::ffi::CStr;
+use core::ops::Range;
+use rustix::fd::AsRawFd as _;
+
+/// Directory of the sockets.
+const DIRECTORY: &CStr = c"/run/stowaway";
+/// Begins an abstract name.
+const ABSTRACT: &str = "stowaway/";
+
+/// Readers that are served at a time; one more takes the place of the first.
+const READER_COUNT: usize = 4;
+/// Size (bytes) of the pieces in which a reader gets the text.
+const PIECE_BYTES: usize = 4 << 10;
+/// Interval of writing to a reader that does not read.
+const RETRY: Duration = Duration::from_ms(20);
+/// Time after which such a reader is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest name of a socket (bytes).
+const NAME_BYTES: usize = 64;
+
+/// A meter that counts in the sheet of this process, which begins now.
+pub(in super::super) fn meter(role: &str) -> Meter {
+    let (own, all): (Sheet, &'static [Sheet]) = match shared::sheets() {
+        Some((words, count, number)) => {
+            let sheets = mem::leak(mem::Slots::new(words.len() / count.max(1)));
+            for words in words.chunks_exact(count) {
+                sheets.push(Sheet::of(words));
+            }
+            (sheets.get(number).copied().unwrap_or(Sheet::NONE), sheets)
+        }
+        None => {
+            let count = word_count(scaled(16, CLIENT_COUNT_MAX));
+            let sheet = Sheet::of(mem::long_words(count));
+            (sheet, core::slice::from_ref(mem::leak(sheet)))
+        }
+    };
+    let pid = match sys::is_bare() {
+        true => 1,
+        false => process_id(),
+    };
+    own.begin(role, pid, sys::wall_clock().0);
+    Meter::new(own, all, sys::ticks)
+}
+
+fn process_id() -> u32 {
+    rustix::process::getpid().as_raw_pid().unsigned_abs()
+}
+
+/// A process that reads the figures.
+struct Asking {
+    file: File,
+    since: Instant,
+    /// The line that is rendered next; `None`: all are.
+    place: Option<Place>,
+    /// The rest of the piece.
+    rest: Range<usize>,
+}
+
+/// Serves the figures to `stowaway status`.
+pub(in super::super) struct Status {
+    role: &'static str,
+    listener: Option<File>,
+    /// The name of the socket file, with a zero byte at the end; empty: the socket has an abstract name.
+    path: heapless::Vec<u8, NAME_BYTES>,
+    asking: [Option<Asking>; READER_COUNT],
+    /// A piece for each reader.
+    pieces: &'static mut [u8],
+    retry_at: Instant,
+}
+
+impl Status {
+    pub(in super::super) const fn new(role: &'static str) -> Self {
+        Self {
+            role,
+            listener: None,
+            path: heapless::Vec::new(),
+            asking: [const { None }; READER_COUNT],
+            pieces: &mut [],
+            retry_at: Instant::NEVER,
+        }
+    }
+
+    /// Listens at the socket file, else at the abstract name.
+    fn listen(&mut self) -> Result<File, Errno> {
+        let mut name = Line::default();
+        let directory = fs::mkdirat::<Errno>(AT_FDCWD, DIRECTORY.to_bytes(), 0o700);
+        if matches!(directory, Ok(()) | Err(Errno::EXIST)) {
+            name.raw(DIRECTORY.to_bytes()).text("/").text(self.role);
+            name.text(".").number(process_id()).byte(0);
+            let path = CStr::from_bytes_with_nul(name.bytes()).unwrap_or_default();
+            // A process that had this PID before, and was killed, left its file.
+            let _ = fs::unlinkat::<Errno>(AT_FDCWD, path.to_bytes(), false);
+            if let Ok(listener) = listen_locally(LocalName::File(path)) {
+                _ = self.path.extend_from_slice(name.bytes());
+                return Ok(listener);
+            }
+        }
+        let mut name = Line::default();
+        name.text(ABSTRACT).text(self.role).text("/");
+        listen_locally(LocalName::Abstract(name.number(process_id()).bytes()))
+    }
+
+    /// Accepts a reader, unless it is another user's.
+    fn accept(&mut self, now: Instant) {
+        let Some(Ok(file)) = self.listener.as_ref().map(accept_any) else {
+            return;
+        };
+        let own = rustix::process::geteuid().as_raw();
+        let is_ours = peer_user(&file).is_ok_and(|user| user == 0 || user == own);
+        if !is_ours || file.never_block().is_err() {
+            return;
+        }
+        let waited = |place: &&mut Option<Asking>| {
+            let asking = place.as_ref();
+            asking.map_or(Instant::default(), |asking| asking.since)
+        };
+        if let Some(place) = self.asking.iter_mut().min_by_key(waited) {
+            *place = Some(Asking {
+                file,
+                since: now,
+                place: Some(Place::default()),
+                rest: 0..0,
+            });
+        }
+    }
+
+    /// Reports each figure that is not 0.
+    fn report(world: &mut World<'_>) {
+        let mut place = Some(Place::default());
+        while let Some(next) = place {
+            let mut text = [0; PIECE_BYTES];
+            let exports = exports(world.tree);
+            let (len, next) = render(&reader(world, Part::Public, &exports), next, &mut text);
+            place = next;
+            for line in text.head(len).split(|byte| *byte == b'\n') {
+                if !line.is_empty() && !line.starts_with(b"#") && !line.ends_with(b" 0") {
+                    world
+                        .events
+                        .report_line(Line::default().prefix().escaped(line));
+                }
+            }
+        }
+    }
+}
+
+impl Asking {
+    /// Writes as much as the reader takes. Returns false once it has all, or is gone.
+    fn write(&mut self, world: &World<'_>, piece: &mut [u8]) -> bool {
+        loop {
+            if self.rest.is_empty() {
+                let Some(place) = self.place else {
+                    return false;
+                };
+                let exports = exports(world.tree);
+                let (len, next) = render(&reader(world, Part::Whole, &exports), place, piece);
+                (self.rest, self.place) = (0..len, next);
+            }
+            let bytes = piece.head(self.rest.end).tail(self.rest.start);
+            match rustix::io::write(&self.file, bytes) {
+                Ok(count) => self.rest.start += count,
+                Err(Errno::AGAIN) => return world.now.since(self.since) < PATIENCE,
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+/// The figures of all processes of the server, and the exports of this one.
+fn reader<'a>(world: &World<'_>, part: Part, exports: stats::Exports<'a>) -> Reader<'a> {
+    Reader {
+        sheets: world.stats.sheets(),
+        exports,
+        now_ms: world.now.since(Instant::default()).as_ms(),
+        part,
+    }
+}
+
+/// The exports of a tree, as [`Reader`] takes them.
+fn exports(tree: &Tree) -> impl Fn(usize, &mut dyn FnMut(&[u8], bool)) {
+    move |number, tell| {
+        if let Some(export) = tree.exports().get(number) {
+            tell(export.path.to_bytes(), tree.is_open(number));
+        }
+    }
+}
+
+impl Task for Status {
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), crate::event::Fatal> {
+        // A host that refuses the socket has no `status`; the server serves.
+        if let Ok(listener) = self.listen() {
+            let file = FileId(listener.as_raw_fd());
+            if world.net.watch_file(file, world.token(0)).is_ok() {
+                self.listener = Some(listener);
+                self.pieces = mem::bytes(READER_COUNT * PIECE_BYTES);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_needs(&self, _: &Tree, needs: &mut Needs) {
+        if !self.path.is_empty() {
+            let _ = needs.add_directory(DIRECTORY, FileRights::Change);
+        }
+    }
+
+    fn ready(&mut self, world: &mut World<'_>, _: u32) {
+        self.accept(world.now);
+    }
+
+    fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
+        if signals.figures {
+            Self::report(world);
+        }
+        self.retry_at = Instant::NEVER;
+        let pieces = self.pieces.chunks_exact_mut(PIECE_BYTES);
+        for (place, piece) in self.asking.iter_mut().zip(pieces) {
+            place.take_if(|asking| !asking.write(world, piece));
+            if place.is_some() {
+                self.retry_at = world.now.after(RETRY);
+            }
+        }
+    }
+
+    fn poll_at(&self) -> Instant {
+        self.retry_at
+    }
+
+    fn stop(&mut self, _: &mut World<'_>) {
+        if !self.path.is_empty() {
+            fsuid::restore();
+            let path = self.path.strip_suffix(b"\0").unwrap_or_default();
+            let _ = fs::unlinkat::<Errno>(AT_FDCWD, path, false);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The meter of a loop: the client that is served, the time since when it waits, and the calls that are answered.
+
+use super::clients::{CLIENT_NONE, Work};
+use super::{BUCKET_COUNT, ERRORS, Figure, IS_ON, LIMITS_US, Operation, Protocol, SUM, Sheet, add};
+use crate::time::Instant;
+use core::net::Ipv6Addr;
+
+/// Largest number of ticks of one turn that are converted; more count as these.
+const TICKS_MAX: u64 = 1 << 40;
+/// Base-2 logarithm of the unit of [`Meter::rate`], and its largest value: a product with the ticks does not overflow.
+const RATE_SHIFT: u32 = 20;
+const RATE_MAX: u64 = (1 << 23) - 1;
+/// Times (ms) after the start at which the ticks are compared with the clock.
+const COMPARED_MS: [u64; 3] = [50, 1_000, 20_000];
+
+/// The result of a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The call was carried out.
+    Done,
+    /// The reply is an error.
+    Failed,
+}
+
+impl Outcome {
+    /// The outcome of a call whose reply is an error, or not.
+    pub const fn of_error(is_error: bool) -> Self {
+        if is_error { Self::Failed } else { Self::Done }
+    }
+}
+
+/// Counts the calls of a loop.
+#[derive(Debug)]
+pub struct Meter {
+    sheet: Sheet,
+    /// All sheets of the server, for readers.
+    sheets: &'static [Sheet],
+    /// A counter that runs at a constant rate; it costs no system call. Constant where the processor has none.
+    ticks: fn() -> u64,
+    /// The ticks when the present turn began.
+    began: u64,
+    /// Microseconds for each tick, times 2²⁰; 0 while that is unknown.
+    rate: u64,
+    /// Clock and ticks at the first turn.
+    first: Option<(Instant, u64)>,
+    /// Number of the comparisons of ticks and clock.
+    compared: usize,
+    now: Instant,
+    protocol: Protocol,
+    /// The client that is served.
+    client: u16,
+    /// Time (µs) for which the served request had waited before this turn.
+    waited_us: u64,
+    work: Work,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self::IDLE
+    }
+}
+
+impl Meter {
+    /// A meter that counts nothing.
+    pub const IDLE: Self = Self::new(Sheet::NONE, &[], || 0);
+
+    /// Counts in `sheet`, one of `sheets`.
+    pub const fn new(sheet: Sheet, sheets: &'static [Sheet], ticks: fn() -> u64) -> Self {
+        Self {
+            sheet,
+            sheets,
+            ticks,
+            began: 0,
+            rate: 0,
+            first: None,
+            compared: 0,
+            now: Instant::from_ms(0),
+            protocol: Protocol::Rpc,
+            client: CLIENT_NONE,
+            waited_us: 0,
+            work: Work {
+                calls: 0,
+                received: 0,
+                sent: 0,
+            },
+        }
+    }
+
+    /// The sheets of all processes of the server.
+    pub const fn sheets(&self) -> &'static [Sheet] {
+        self.sheets
+    }
+
+    /// A turn of the loop begins: it has waited until `now`.
+    pub fn turn(&mut self, now: Instant) {
+        if !IS_ON {
+            return;
+        }
+        (self.now, self.began) = (now, (self.ticks)());
+        let (clock, ticks) = *self.first.get_or_insert((now, self.began));
+        let elapsed_ms = now.since(clock).as_ms();
+        let due_ms = COMPARED_MS.get(self.compared);
+        if due_ms.is_some_and(|due_ms| elapsed_ms >= *due_ms) {
+            self.compared += 1;
+            let ticks = self.began.wrapping_sub(ticks);
+            let scaled = elapsed_ms.saturating_mul(1000 << RATE_SHIFT);
+            self.rate = scaled.checked_div(ticks).unwrap_or(0).min(RATE_MAX);
+        }
+    }
+
+    /// The driver begins to serve a client. Its request has been there since `since`, which is this turn if it did not wait for a
+    /// disk.
+    pub const fn serve(&mut self, protocol: Protocol, client: u16, since: Instant) {
+        (self.protocol, self.client) = (protocol, client);
+        self.waited_us = self.now.since(since).as_ms() * 1000;
+    }
+
+    /// Bytes were received from the client that is served.
+    pub const fn received(&mut self, count: usize) {
+        self.work.received += count as u64;
+    }
+
+    /// Bytes were sent to the client that is served.
+    pub const fn sent(&mut self, count: usize) {
+        self.work.sent += count as u64;
+    }
+
+    /// The driver has served the client.
+    pub fn served(&mut self) {
+        if !IS_ON {
+            return;
+        }
+        let work = core::mem::take(&mut self.work);
+        self.add(self.protocol, Figure::Received, work.received);
+        self.add(self.protocol, Figure::Sent, work.sent);
+        let now_ms = self.now.since(Instant::from_ms(0)).as_ms();
+        self.sheet.add_work(self.client, now_ms, work);
+        self.client = CLIENT_NONE;
+    }
+
+    /// Counts a call that is answered.
+    pub fn called(&mut self, operation: Option<Operation>, outcome: Outcome) {
+        let Some(operation) = operation.filter(|_| IS_ON) else {
+            return;
+        };
+        let ticks = (self.ticks)().wrapping_sub(self.began).min(TICKS_MAX);
+        let us = self.waited_us + ((ticks * self.rate) >> RATE_SHIFT);
+        let bucket = LIMITS_US.iter().position(|limit| us <= *limit);
+        let at = operation.at();
+        add(self.sheet.word(at + bucket.unwrap_or(BUCKET_COUNT - 1)), 1);
+        add(self.sheet.word(at + SUM), us);
+        if outcome == Outcome::Failed {
+            add(self.sheet.word(at + ERRORS), 1);
+        }
+        self.work.calls += 1;
+    }
+
+    /// Adds to a figure; `u64::MAX` subtracts 1.
+    #[inline(never)] // Ten callers.
+    pub fn add(&self, protocol: Protocol, figure: Figure, count: u64) {
+        add(self.sheet.word(figure.at(protocol)), count);
+    }
+
+    /// Sets a figure that tells a present state.
+    #[inline(never)] // Four callers.
+    pub fn set(&self, protocol: Protocol, figure: Figure, value: u64) {
+        self.sheet.write(figure.at(protocol), value);
+    }
+
+    /// A connection of `address` was accepted. Returns the client's number for [`Meter::serve`].
+    pub fn opened(&self, protocol: Protocol, address: Ipv6Addr, now: Instant) -> u16 {
+        if !IS_ON {
+            return CLIENT_NONE;
+        }
+        self.add(protocol, Figure::Accepted, 1);
+        self.add(protocol, Figure::Open, 1);
+        let now_ms = now.since(Instant::from_ms(0)).as_ms();
+        let client = self.sheet.place_of(address, now_ms);
+        self.sheet.add_open(client, 1);
+        client
+    }
+
+    /// A connection of this client was closed.
+    pub fn closed(&self, protocol: Protocol, client: u16) {
+        self.add(protocol, Figure::Open, u64::MAX);
+        self.sheet.add_open(client, -1);
+    }
+
+    /// A client has mounted or unmounted an export: it now has `count`.
+    pub fn mounted(&self, address: Ipv6Addr, count: usize) {
+        if IS_ON {
+            let now_ms = self.now.since(Instant::from_ms(0)).as_ms();
+            let client = self.sheet.place_of(address, now_ms);
+            self.sheet.set_mounts(client, count as u64);
+        }
+    }
+}

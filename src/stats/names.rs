@@ -1,0 +1,241 @@
+//! The names of figures and operations, and their places in a sheet.
+
+use super::{FIGURES_AT, OPERATION_WORDS, OPERATIONS_AT};
+
+/// A family of operations and connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// NFS, MOUNT and the portmapper.
+    Rpc,
+    /// SFTP.
+    Sftp,
+    /// HTTP.
+    Http,
+    /// Multicast DNS.
+    Mdns,
+}
+
+pub(super) const PROTOCOL_COUNT: usize = 4;
+
+impl Protocol {
+    /// All protocols.
+    pub const ALL: [Self; PROTOCOL_COUNT] = [Self::Rpc, Self::Sftp, Self::Http, Self::Mdns];
+
+    /// The name as a label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rpc => "rpc",
+            Self::Sftp => "sftp",
+            Self::Http => "http",
+            Self::Mdns => "mdns",
+        }
+    }
+}
+
+macro_rules! figures {
+    ($($(#[$doc:meta])* $figure:ident $name:literal $kind:ident $help:literal,)*) => {
+        /// A figure of a protocol.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Figure {
+            $($(#[$doc])* $figure,)*
+        }
+
+        /// A row: name, help, and true if the figure tells a present state.
+        type FigureRow = (&'static str, &'static str, bool);
+
+        const ROWS: &[FigureRow] = &[$(($name, $help, figures!($kind)),)*];
+
+        impl Figure {
+            /// All figures.
+            pub const ALL: [Self; FIGURE_COUNT] = [$(Self::$figure),*];
+        }
+
+        pub(super) const FIGURE_COUNT: usize = ROWS.len();
+    };
+    (gauge) => { true };
+    (counter) => { false };
+}
+
+figures! {
+    /// Connections accepted.
+    Accepted "connections_accepted_total" counter "Connections accepted.",
+    /// Clients and calls that were refused.
+    Refused "refused_total" counter "Connections, mounts and messages that were refused.",
+    /// Connections closed by the server.
+    Evicted "evicted_total" counter "Connections that the server closed: idle, too slow, or for want of room.",
+    /// Bytes received.
+    Received "received_bytes_total" counter "Bytes received.",
+    /// Bytes sent.
+    Sent "sent_bytes_total" counter "Bytes sent.",
+    /// Calls answered from the duplicate request cache.
+    Duplicates "duplicate_replies_total" counter "Repeated calls that were answered from the cache.",
+    /// Queries received by multicast DNS.
+    Queries "queries_total" counter "Queries received.",
+    /// Messages sent by multicast DNS.
+    Responses "responses_total" counter "Messages sent: answers, announcements and probes.",
+    /// Names that another host had.
+    Conflicts "conflicts_total" counter "Names that another host had.",
+    /// Open connections.
+    Open "connections" gauge "Open connections.",
+    /// Connections that wait for a disk.
+    Waiting "waiting" gauge "Connections that wait for a disk.",
+    /// Records that multicast DNS announces.
+    Records "records" gauge "Records announced.",
+}
+
+impl Figure {
+    pub(super) const fn at(self, protocol: Protocol) -> usize {
+        FIGURES_AT + protocol as usize * FIGURE_COUNT + self as usize
+    }
+
+    fn row(self) -> FigureRow {
+        ROWS.get(self as usize).copied().unwrap_or(("", "", false))
+    }
+
+    /// The name of the figure, without the program's.
+    pub fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// One sentence.
+    pub fn help(self) -> &'static str {
+        self.row().1
+    }
+
+    /// True if the figure may become smaller.
+    pub fn is_state(self) -> bool {
+        self.row().2
+    }
+}
+
+/// A kind of call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Operation(u16);
+
+/// A program or protocol, and the names of its operations, in the order of their numbers.
+struct Operations {
+    program: &'static str,
+    protocol: Protocol,
+    names: &'static str,
+    first: u16,
+    count: u16,
+}
+
+const NFS: Operations = Operations {
+    program: "nfs",
+    protocol: Protocol::Rpc,
+    names: "null getattr setattr lookup access readlink read write create mkdir symlink mknod remove rmdir rename link readdir \
+            readdirplus fsstat fsinfo pathconf commit",
+    first: 0,
+    count: 22,
+};
+const MOUNT: Operations = Operations {
+    program: "mount",
+    protocol: Protocol::Rpc,
+    names: "null mnt dump umnt umntall export",
+    first: NFS.first + NFS.count,
+    count: 6,
+};
+const PORTMAP: Operations = Operations {
+    program: "portmap",
+    protocol: Protocol::Rpc,
+    names: "null set unset getport dump callit",
+    first: MOUNT.first + MOUNT.count,
+    count: 6,
+};
+const SFTP: Operations = Operations {
+    program: "sftp",
+    protocol: Protocol::Sftp,
+    names: "init open close read write lstat fstat setstat fsetstat opendir readdir remove mkdir rmdir realpath stat rename readlink \
+            symlink extended",
+    first: PORTMAP.first + PORTMAP.count,
+    count: 20,
+};
+const HTTP: Operations = Operations {
+    program: "http",
+    protocol: Protocol::Http,
+    names: "get head options other",
+    first: SFTP.first + SFTP.count,
+    count: 4,
+};
+const PROGRAMS: [&Operations; 5] = [&NFS, &MOUNT, &PORTMAP, &SFTP, &HTTP];
+
+pub(super) const OPERATION_COUNT: usize = (HTTP.first + HTTP.count) as usize;
+
+impl Operations {
+    /// The operation of this number.
+    const fn number(&self, number: u32) -> Option<Operation> {
+        if number < self.count as u32 {
+            Some(Operation(self.first + number as u16))
+        } else {
+            None
+        }
+    }
+}
+
+impl Operation {
+    /// The procedure of a program, by its numbers in RPC.
+    pub const fn rpc(program: u32, procedure: u32) -> Option<Self> {
+        match program {
+            100_003 => NFS.number(procedure),
+            100_005 => MOUNT.number(procedure),
+            100_000 => PORTMAP.number(procedure),
+            _ => None,
+        }
+    }
+
+    /// The request of SFTP with this packet type. SSH_FXP_INIT is 1, SSH_FXP_OPEN 3; SSH_FXP_EXTENDED is 200.
+    pub const fn sftp(packet: u8) -> Option<Self> {
+        match packet {
+            1 => SFTP.number(0),
+            3..=20 => SFTP.number(packet as u32 - 2),
+            200 => SFTP.number(19),
+            _ => None,
+        }
+    }
+
+    /// The method of HTTP: `Some(0)` GET, 1 HEAD, 2 OPTIONS, 3 another.
+    pub const fn http(method: u32) -> Option<Self> {
+        HTTP.number(method)
+    }
+
+    /// All operations, in order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..OPERATION_COUNT as u16).map(Self)
+    }
+
+    /// The operation at this place in [`Operation::all`].
+    pub const fn nth(at: usize) -> Option<Self> {
+        if at < OPERATION_COUNT {
+            Some(Self(at as u16))
+        } else {
+            None
+        }
+    }
+
+    pub(super) const fn at(self) -> usize {
+        OPERATIONS_AT + self.0 as usize * OPERATION_WORDS
+    }
+
+    fn program(self) -> &'static Operations {
+        let of = |program: &&&Operations| self.0 < program.first + program.count;
+        PROGRAMS.iter().find(of).copied().unwrap_or(&HTTP)
+    }
+
+    /// The name of its program, such as "nfs".
+    pub fn family(self) -> &'static str {
+        self.program().program
+    }
+
+    /// Its protocol.
+    pub fn protocol(self) -> Protocol {
+        self.program().protocol
+    }
+
+    /// Its name, such as "getattr".
+    pub fn name(self) -> &'static str {
+        let program = self.program();
+        let mut names = program.names.split(' ');
+        names.nth((self.0 - program.first).into()).unwrap_or("")
+    }
+}

@@ -1,0 +1,355 @@
+//! The figures as Prometheus' text (exposition format 0.0.4), in lines that can be written piece by piece.
+
+use super::{BUCKET_COUNT, Figure, LIMITS_US, Operation, Protocol, Sheet};
+use crate::event::Line;
+use crate::mem::{Ends as _, copy_into};
+
+/// Longest label (bytes), before bytes are escaped.
+const LABEL_BYTES_MAX: usize = 80;
+
+/// The families that a reader wants.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Part {
+    /// All but the clients.
+    Public,
+    /// All.
+    Whole,
+}
+
+/// The next line: a family, and the number of the line in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Place {
+    family: u8,
+    line: u32,
+}
+
+/// Passes the path of the export with this number to the given function, and true if it is open. Does nothing after the last.
+pub type Exports<'a> = &'a dyn Fn(usize, &mut dyn FnMut(&[u8], bool));
+
+/// The figures to read.
+#[derive(Clone, Copy)]
+pub struct Reader<'a> {
+    /// The sheets of the server.
+    pub sheets: &'a [Sheet],
+    /// The exports.
+    pub exports: Exports<'a>,
+    /// The monotonic clock (ms).
+    pub now_ms: u64,
+    /// The families.
+    pub part: Part,
+}
+
+const FIGURES: u8 = 2;
+const DURATIONS: u8 = FIGURES + Figure::ALL.len() as u8;
+const ERRORS: u8 = DURATIONS + 1;
+const EXPORTS: u8 = ERRORS + 1;
+const CLIENTS: u8 = EXPORTS + 1;
+
+/// The figures of a client: name, help, kind.
+const CLIENT_ROWS: [[&str; 3]; 6] = [
+    ["client_connections", "Open connections.", "gauge"],
+    [
+        "client_mounts",
+        "Exports that the client has mounted.",
+        "gauge",
+    ],
+    ["client_calls_total", "Calls of the client.", "counter"],
+    [
+        "client_received_bytes_total",
+        "Bytes received from the client.",
+        "counter",
+    ],
+    [
+        "client_sent_bytes_total",
+        "Bytes sent to the client.",
+        "counter",
+    ],
+    [
+        "client_idle_seconds",
+        "Time since the client was last served.",
+        "gauge",
+    ],
+];
+
+/// Writes lines from `place` on, as many as fit into `out`, which has space for a line of 512 bytes. Returns their length (bytes) and
+/// the next place, `None` after the last line.
+pub fn render(reader: &Reader<'_>, mut place: Place, out: &mut [u8]) -> (usize, Option<Place>) {
+    let mut len = 0;
+    loop {
+        let end = match reader.part {
+            Part::Public => CLIENTS,
+            Part::Whole => CLIENTS + CLIENT_ROWS.len() as u8,
+        };
+        if place.family >= end {
+            return (len, None);
+        }
+        let mut line = Line::default();
+        let is_there = reader.line(place, &mut line);
+        let bytes = match line.bytes() {
+            [] => &[],
+            _ => line.end_line(),
+        };
+        let space = out.tail_mut(len);
+        if bytes.len() > space.len() {
+            return (len, Some(place));
+        }
+        copy_into(space, bytes);
+        len += bytes.len();
+        place = match is_there {
+            true => Place {
+                line: place.line + 1,
+                ..place
+            },
+            false => Place {
+                family: place.family + 1,
+                line: 0,
+            },
+        };
+    }
+}
+
+impl Reader<'_> {
+    /// Writes the line at `place`, or nothing if it tells nothing. Returns false if the family has ended.
+    fn line(&self, place: Place, line: &mut Line) -> bool {
+        let Some(at) = place.line.checked_sub(2) else {
+            let [name, help, kind] = heading(place.family);
+            match place.line {
+                0 => line
+                    .text("# HELP stowaway_")
+                    .text(name)
+                    .text(" ")
+                    .text(help),
+                _ => line
+                    .text("# TYPE stowaway_")
+                    .text(name)
+                    .text(" ")
+                    .text(kind),
+            };
+            return true;
+        };
+        let at = at as usize;
+        let family = place.family;
+        match family {
+            0 | 1 => self.process(family, at, line),
+            DURATIONS => self.duration(at, line),
+            ERRORS => self.errors(at, line),
+            EXPORTS => self.export(at, line),
+            FIGURES..DURATIONS => self.figure(family, at, line),
+            _ => self.client(family, at, line),
+        }
+    }
+
+    fn sum(&self, value: impl Fn(Sheet) -> u64) -> u64 {
+        let values = self.sheets.iter().map(|sheet| value(*sheet));
+        values.fold(0, u64::wrapping_add)
+    }
+
+    fn process(&self, family: u8, at: usize, line: &mut Line) -> bool {
+        let Some(sheet) = self.sheets.get(at) else {
+            return false;
+        };
+        if sheet.pid() != 0 {
+            let role = sheet.role();
+            begin(line, family);
+            label(line, '{', "role", used(&role));
+            line.text(",pid=\"").digits(sheet.pid(), 10, 1).text("\"");
+            let value = match family {
+                0 => sheet.started(),
+                _ => sheet.restarts(),
+            };
+            end(line, value);
+        }
+        true
+    }
+
+    fn figure(&self, family: u8, at: usize, line: &mut Line) -> bool {
+        let figure = Figure::ALL.get(usize::from(family - FIGURES));
+        let (Some(figure), Some(protocol)) = (figure, Protocol::ALL.get(at)) else {
+            return false;
+        };
+        begin(line, family);
+        label(line, '{', "protocol", protocol.name().as_bytes());
+        end(line, self.sum(|sheet| sheet.figure(*protocol, *figure)));
+        true
+    }
+
+    /// The buckets, the sum and the number of an operation's calls.
+    fn duration(&self, at: usize, line: &mut Line) -> bool {
+        let Some(operation) = Operation::nth(at / (BUCKET_COUNT + 2)) else {
+            return false;
+        };
+        let bucket = at % (BUCKET_COUNT + 2);
+        let calls = |until: usize| {
+            self.sum(|sheet| {
+                let (buckets, ..) = sheet.calls(operation);
+                buckets.iter().take(until).fold(0, |sum, count| sum + count)
+            })
+        };
+        if calls(BUCKET_COUNT) == 0 {
+            return true;
+        }
+        begin(line, DURATIONS);
+        line.text(match bucket {
+            BUCKET_COUNT => "_sum",
+            0..BUCKET_COUNT => "_bucket",
+            _ => "_count",
+        });
+        labels_of(line, operation);
+        if bucket < BUCKET_COUNT {
+            line.text(",le=\"");
+            match LIMITS_US.get(bucket) {
+                Some(limit) => seconds(line, *limit),
+                None => _ = line.text("+Inf"),
+            }
+            line.text("\"");
+        }
+        match bucket {
+            BUCKET_COUNT => {
+                line.text("} ");
+                seconds(line, self.sum(|sheet| sheet.calls(operation).1));
+            }
+            _ => end(line, calls(bucket + 1)),
+        }
+        true
+    }
+
+    fn errors(&self, at: usize, line: &mut Line) -> bool {
+        let Some(operation) = Operation::nth(at) else {
+            return false;
+        };
+        let count = self.sum(|sheet| sheet.calls(operation).2);
+        if count > 0 {
+            begin(line, ERRORS);
+            labels_of(line, operation);
+            end(line, count);
+        }
+        true
+    }
+
+    fn export(&self, at: usize, line: &mut Line) -> bool {
+        // Prometheus keeps a series for each value of a label.
+        const EXPORT_COUNT_MAX: usize = 100;
+        let mut has_more = false;
+        (self.exports)(EXPORT_COUNT_MAX, &mut |_, _| has_more = true);
+        if has_more {
+            return false;
+        }
+        let mut is_there = false;
+        (self.exports)(at, &mut |path, is_open| {
+            is_there = true;
+            begin(line, EXPORTS);
+            label(line, '{', "export", path);
+            // Paths of which only the end differs have equal labels.
+            line.text(",number=\"").number(at as u32).text("\"");
+            end(line, is_open.into());
+        });
+        is_there
+    }
+
+    fn client(&self, family: u8, at: usize, line: &mut Line) -> bool {
+        let per_sheet = super::CLIENT_COUNT_MAX;
+        let Some(sheet) = self.sheets.get(at / per_sheet) else {
+            return false;
+        };
+        if let Some(client) = sheet.client(at % per_sheet) {
+            begin(line, family);
+            line.text("{client=\"").address(client.address).text("\"");
+            label(line, ',', "role", used(&sheet.role()));
+            let idle_ms = self.now_ms.saturating_sub(client.seen_ms);
+            let value = match family - CLIENTS {
+                0 => client.open,
+                1 => client.mounts,
+                2 => client.calls,
+                3 => client.received,
+                4 => client.sent,
+                _ => idle_ms / 1000,
+            };
+            end(line, value);
+        }
+        true
+    }
+}
+
+/// Name, help and type of a family.
+fn heading(family: u8) -> [&'static str; 3] {
+    match family {
+        0 => [
+            "process_start_time_seconds",
+            "Time at which a process was started, since 1970.",
+            "gauge",
+        ],
+        1 => [
+            "process_restarts_total",
+            "Times that a process was started again.",
+            "counter",
+        ],
+        DURATIONS => [
+            "call_duration_seconds",
+            "Time from the arrival of a call to its reply.",
+            "histogram",
+        ],
+        ERRORS => [
+            "call_errors_total",
+            "Calls that were answered by an error.",
+            "counter",
+        ],
+        EXPORTS => [
+            "export_open",
+            "1 if an export is served, 0 if its directory is missing.",
+            "gauge",
+        ],
+        CLIENTS.. => {
+            let row = CLIENT_ROWS.get(usize::from(family - CLIENTS));
+            row.copied().unwrap_or_default()
+        }
+        _ => {
+            let figure = Figure::ALL.get(usize::from(family - FIGURES));
+            figure.map_or([""; 3], |figure| {
+                let kind = if figure.is_state() {
+                    "gauge"
+                } else {
+                    "counter"
+                };
+                [figure.name(), figure.help(), kind]
+            })
+        }
+    }
+}
+
+fn begin(line: &mut Line, family: u8) {
+    let [name, ..] = heading(family);
+    line.text("stowaway_").text(name);
+}
+
+fn end(line: &mut Line, value: u64) {
+    line.text("} ").digits(value, 10, 1);
+}
+
+fn labels_of(line: &mut Line, operation: Operation) {
+    label(line, '{', "program", operation.family().as_bytes());
+    label(line, ',', "procedure", operation.name().as_bytes());
+}
+
+/// Microseconds as seconds.
+fn seconds(line: &mut Line, us: u64) {
+    line.digits(us / 1_000_000, 10, 1);
+    line.text(".").digits(us % 1_000_000, 10, 6);
+}
+
+/// The bytes before the first zero.
+fn used(name: &[u8; 8]) -> &[u8] {
+    name.split(|byte| *byte == 0).next().unwrap_or(name)
+}
+
+/// Writes a label after `before`. Bytes that are not printable ASCII become `\\NNN`, so that the value is UTF-8.
+fn label(line: &mut Line, before: char, name: &str, value: &[u8]) {
+    line.byte(before as u8).text(name).text("=\"");
+    for byte in value.iter().take(LABEL_BYTES_MAX) {
+        match byte {
+            b'"' | b'\\' => line.byte(b'\\').byte(*byte),
+            b' '..=b'~' => line.byte(*byte),
+            _ => line.text("\\\\").digits((*byte).into(), 8, 3),
+        };
+    }
+    line.text("\"");
+}

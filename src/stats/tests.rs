@@ -1,0 +1,120 @@
+//! A sheet that is counted in and read.
+
+use super::clients::CLIENT_NONE;
+use super::*;
+use crate::time::Instant;
+use core::net::Ipv6Addr;
+
+fn sheet(client_count: usize) -> Sheet {
+    let words = (0..word_count(client_count)).map(|_| AtomicU64::new(0));
+    let sheet = Sheet::of(words.collect::<Vec<_>>().leak());
+    sheet.begin("nfs", 7, 1000);
+    sheet
+}
+
+fn text(sheets: &[Sheet], part: Part, piece: usize) -> String {
+    let exports = |number: usize, tell: &mut dyn FnMut(&[u8], bool)| match number {
+        0 => tell(b"/srv \"\xff", true),
+        1 => tell(b"/gone", false),
+        _ => {}
+    };
+    let reader = Reader {
+        sheets,
+        exports: &exports,
+        now_ms: 5000,
+        part,
+    };
+    let (mut whole, mut place) = (Vec::new(), Some(Place::default()));
+    while let Some(next) = place {
+        let mut buffer = vec![0; piece];
+        let (len, next) = render(&reader, next, &mut buffer);
+        place = next;
+        whole.extend(&buffer[..len]);
+    }
+    String::from_utf8(whole).unwrap()
+}
+
+#[test]
+fn calls_are_in_the_bucket_of_their_duration() {
+    let ticks = || 3_000_000;
+    let sheet = sheet(2);
+    let mut meter = Meter::new(sheet, &[], ticks);
+    meter.turn(Instant::from_ms(500));
+    let getattr = Operation::rpc(100_003, 1).unwrap();
+    for (since, outcome) in [
+        (500, Outcome::Done),
+        (495, Outcome::Failed),
+        (200, Outcome::Done),
+    ] {
+        meter.serve(Protocol::Rpc, CLIENT_NONE, Instant::from_ms(since));
+        meter.called(Some(getattr), outcome);
+        meter.served();
+    }
+    assert_eq!(sheet.calls(getattr), ([1, 0, 1, 0, 1, 0], 305_000, 1));
+    assert_eq!((getattr.family(), getattr.name()), ("nfs", "getattr"));
+    let last = Operation::all().last().unwrap();
+    assert_eq!((last.family(), last.name()), ("http", "other"));
+    assert_eq!(Operation::sftp(200).unwrap().name(), "extended");
+}
+
+#[test]
+fn clients_that_are_connected_keep_their_place() {
+    let sheet = sheet(2);
+    let meter = Meter::new(sheet, &[], || 0);
+    let address = |last: u16| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
+    let open = |last| meter.opened(Protocol::Http, address(last), Instant::from_ms(last.into()));
+    assert_eq!([open(1), open(2), open(1), open(3)], [0, 1, 0, CLIENT_NONE]);
+    meter.closed(Protocol::Http, 1);
+    assert_eq!(open(3), 1);
+    let clients: Vec<_> = sheet
+        .clients()
+        .map(|client| (client.address, client.open))
+        .collect();
+    assert_eq!(clients, [(address(1), 2), (address(3), 1)]);
+    assert_eq!(sheet.figure(Protocol::Http, Figure::Open), 4);
+}
+
+#[test]
+fn restart_keeps_counters_and_clears_states() {
+    let sheet = sheet(1);
+    let meter = Meter::new(sheet, &[], || 0);
+    meter.add(Protocol::Rpc, Figure::Accepted, 5);
+    meter.set(Protocol::Rpc, Figure::Waiting, 3);
+    sheet.begin("nfs", 8, 2000);
+    let figures = [Figure::Accepted, Figure::Waiting].map(|it| sheet.figure(Protocol::Rpc, it));
+    assert_eq!((figures, sheet.restarts(), sheet.pid()), ([5, 0], 1, 8));
+}
+
+#[test]
+fn text_is_the_same_in_pieces() {
+    let (one, two) = (sheet(2), sheet(2));
+    for sheet in [one, two] {
+        let mut meter = Meter::new(sheet, &[], || 0);
+        meter.opened(Protocol::Rpc, Ipv6Addr::LOCALHOST, Instant::from_ms(1000));
+        meter.serve(Protocol::Rpc, 0, Instant::from_ms(0));
+        meter.called(Operation::rpc(100_003, 6), Outcome::Failed);
+        meter.received(100);
+        meter.served();
+    }
+    let whole = text(&[one, two], Part::Whole, 1 << 16);
+    assert_eq!(text(&[one, two], Part::Whole, 512), whole);
+    for line in [
+        "# TYPE stowaway_call_duration_seconds histogram",
+        "stowaway_call_duration_seconds_bucket{program=\"nfs\",procedure=\"read\",le=\"0.000100\"} 2",
+        "stowaway_call_duration_seconds_bucket{program=\"nfs\",procedure=\"read\",le=\"+Inf\"} 2",
+        "stowaway_call_duration_seconds_sum{program=\"nfs\",procedure=\"read\"} 0.000000",
+        "stowaway_call_duration_seconds_count{program=\"nfs\",procedure=\"read\"} 2",
+        "stowaway_call_errors_total{program=\"nfs\",procedure=\"read\"} 2",
+        "stowaway_received_bytes_total{protocol=\"rpc\"} 200",
+        "stowaway_process_start_time_seconds{role=\"nfs\",pid=\"7\"} 1000",
+        "stowaway_export_open{export=\"/srv \\\"\\\\377\",number=\"0\"} 1",
+        "stowaway_export_open{export=\"/gone\",number=\"1\"} 0",
+        "stowaway_client_calls_total{client=\"::1\",role=\"nfs\"} 1",
+    ] {
+        assert!(
+            whole.lines().any(|other| other == line),
+            "{line} is not in {whole}"
+        );
+    }
+    assert!(!text(&[one], Part::Public, 4096).contains("client_"));
+}
