@@ -61,7 +61,6 @@ pub fn quote(json: &mut crate::wire::Writer<'_>, text: &[u8]) {
 /// Reports one line on standard error: option `word` has a wrong `value`, and `why` is the advice. Returns [`USAGE`].
 #[cfg(feature = "flags")]
 #[allow(dead_code, reason = "some roles have no such options")]
-#[inline(never)]
 pub fn refuse(word: &[u8], value: &[u8], why: Text) -> Fatal {
     event::report_name(&mut Console, word, value, why);
     USAGE

@@ -35,7 +35,7 @@ impl Out {
     }
 
     /// The text in the buffer.
-    #[inline(never)]
+    #[inline(never)] // −64 bytes.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.head(self.len)
     }
@@ -57,14 +57,12 @@ impl Out {
     }
 
     /// Appends bytes.
-    #[inline(never)]
     pub fn put(&mut self, bytes: &[u8]) -> &mut Self {
         bytes.iter().for_each(|byte| _ = self.byte(*byte));
         self
     }
 
     /// Appends a label escaped as by avahi: letters and digits unchanged, other bytes as `\DDD`.
-    #[inline(never)]
     pub fn label(&mut self, label: &[u8]) -> &mut Self {
         let mut buffer = [0; LABEL_TEXT_BYTES_MAX];
         let len = escape(label, &mut buffer);
@@ -166,7 +164,7 @@ impl Out {
     }
 
     /// Appends a text from the network: printable UTF-8 characters unchanged, all other bytes as `\DDD`.
-    #[inline(never)]
+    #[inline(never)] // −16 bytes.
     pub fn safe(&mut self, text: &[u8]) -> &mut Self {
         self.put_safe(text, false)
     }

@@ -148,7 +148,7 @@ enum Phase {
 
 /// The state of one connection.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C)] // −40 bytes.
 pub struct Session {
     phase: Phase,
     programs: ProgramSet,

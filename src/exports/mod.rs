@@ -146,7 +146,7 @@ fn failed(what: Text, about: &[u8], errno: Errno) -> Fatal {
 
 /// Reports that a medium of a machine without an operating system cannot be exported. Returns exit status 1.
 #[cfg(bare)]
-#[inline(never)]
+#[inline(never)] // −16 bytes.
 pub fn cannot_export(wanted: &ExportArgument, errno: Errno) -> Fatal {
     failed(text!("cannot export"), wanted.path.to_bytes(), errno)
 }

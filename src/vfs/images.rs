@@ -107,7 +107,6 @@ const READS_UNCHECKED: u32 = 8;
 
 /// A slot for an open image; free if `identity` is 0.
 #[derive(Clone, Copy)]
-#[repr(C)]
 struct Slot {
     /// Hash that identifies the image, and changes when the image is written to.
     identity: u64,
@@ -359,7 +358,6 @@ impl Images {
     }
 
     /// Makes the image in slot `at` the current one.
-    #[inline(never)]
     fn load(&mut self, at: u32) -> FsResult<()> {
         match self.slots.get_mut(at as usize) {
             Some(slot) if slot.identity != 0 => {

@@ -28,7 +28,6 @@ pub struct Strings<'a>(pub &'a [u8]);
 impl<'a> Iterator for Strings<'a> {
     type Item = &'a [u8];
 
-    #[inline(never)]
     fn next(&mut self) -> Option<&'a [u8]> {
         let (len, rest) = self.0.split_first()?;
         let (string, rest) = rest.split_at_checked(usize::from(*len))?;

@@ -26,7 +26,6 @@ const BUCKET_COUNT: u32 = 256;
 
 /// A name: its first label, and the parent, that is, the name without that label.
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
 struct NameEntry {
     parent: NameId,
     /// The next name in the same hash bucket, or the next free entry.

@@ -29,7 +29,6 @@ const SHORT_BYTES: usize = 4;
 
 /// A record that the responder may announce.
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
 pub(super) struct OwnRecord {
     /// Links on which the record is announced: one link, those of its interface, or [`LinkSet::ALL`].
     pub(super) links: LinkSet,
@@ -150,7 +149,6 @@ pub struct Full;
 
 /// The table of all records.
 #[derive(Debug)]
-#[repr(C)]
 pub(super) struct Zone {
     pub(super) records: Slots<OwnRecord>,
     /// The states of all records on the links. The first record of a name also holds the name's probing states.

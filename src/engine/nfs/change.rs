@@ -60,7 +60,6 @@ impl CreateVerifiers {
 }
 
 /// State of one request that changes attributes or names: the procedure, and the objects it affects besides its first argument.
-#[repr(C)]
 pub(super) struct WccData<'a> {
     procedure: Procedure,
     /// The call's place in the duplicate request cache.

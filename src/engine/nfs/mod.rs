@@ -87,7 +87,6 @@ pub(super) enum Answer {
 
 /// An object and its attributes.
 #[derive(Debug)]
-#[repr(C)]
 struct Object {
     node: Node,
     attr: Attr,

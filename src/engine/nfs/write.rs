@@ -29,7 +29,6 @@ enum Stability {
 
 /// A WRITE or COMMIT that is not answered yet.
 #[derive(Debug)]
-#[repr(C)]
 pub(in super::super) struct Writing {
     /// The file; `None` while a transfer holds it.
     file: Option<Pin>,

@@ -7,7 +7,6 @@ use crate::wire::{Malformed, Reader, Writer};
 use core::net::IpAddr;
 
 /// A call, its arguments and its reply.
-#[repr(C)]
 pub(in super::super) struct Request<'a, 'o> {
     pub(in super::super) reply: &'a mut Writer<'o>,
     /// The arguments, after the call's header. The data of a WRITE stays unread.

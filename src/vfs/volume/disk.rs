@@ -43,7 +43,6 @@ pub trait Disks: Sync {
 }
 
 /// Checksum (FNV-1a) of the first volume descriptor, to distinguish images of the same size; 0 if it cannot be read.
-#[inline(never)]
 pub fn sum(read: &dyn Fn(u64, &mut [u8]) -> FsResult<u32>) -> u32 {
     const DESCRIPTOR_AT: u64 = 0x8000;
     let mut descriptor = [0; 2048];

@@ -33,7 +33,7 @@ fn step(message: &[u8], offset: usize) -> Option<Step> {
 }
 
 /// Checks the name at `offset`. Returns the offset after it.
-#[inline(never)]
+#[inline(never)] // −440 bytes.
 fn end(message: &[u8], offset: usize) -> Result<usize, Malformed> {
     let (mut place, mut begin, mut end, mut len) = (offset, offset, None, 0usize);
     let mut pointers_left = POINTER_COUNT_MAX;

@@ -107,7 +107,7 @@ const NSR0: u32 = u32::from_le_bytes(*b"NSR0");
 
 /// A byte string with a fixed capacity.
 #[derive(Clone, Debug)]
-#[repr(C)]
+#[repr(C)] // −16 bytes.
 pub struct Text {
     len: usize,
     buffer: [u8; TARGET_BYTES_MAX + 1],

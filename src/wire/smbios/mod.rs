@@ -83,7 +83,6 @@ pub struct Hardware<'a> {
 
 impl<'a> Hardware<'a> {
     /// Parses the structures: type 1 (system), then type 2 (board), then type 3 (chassis) for values that are still missing.
-    #[inline(never)]
     pub fn parse(structures: &'a [u8], version: (u8, u8)) -> Self {
         let mut hardware = Self::default();
         for wanted in 1..=3 {

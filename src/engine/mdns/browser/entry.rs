@@ -60,7 +60,6 @@ const RESPONSE_TIME: Duration = Duration::from_ms(750);
 const RECONFIRM_TIME: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
 pub(super) struct CacheEntry {
     pub(super) received: Instant,
     pub(super) expires: Instant,

@@ -34,7 +34,6 @@ const INTERVAL_MS_MAX: u32 = 3_600_000;
 const UNICAST_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
 pub(super) struct Question {
     /// Time of the next scheduled query.
     pub(super) due: Instant,

@@ -178,7 +178,6 @@ pub const DISK_COUNT_MAX: usize = 24;
 
 static DEVICES: Single<Option<NonNull<Devices>>> = Single::new(None);
 
-#[inline(never)]
 fn devices() -> Option<&'static mut Devices> {
     // SAFETY: the devices are never freed, and no function below keeps the reference after it returns.
     DEVICES.get().map(|mut devices| unsafe { devices.as_mut() })
