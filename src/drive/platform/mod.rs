@@ -17,7 +17,7 @@ use crate::config::{RX_BYTES, TX_BYTES, TX_BYTES_MIN};
 use crate::event::{Events, Fatal, Sink};
 use crate::mem;
 use crate::net::Signals;
-use crate::stats::Meter;
+use crate::stats::{IS_ON, Meter};
 use crate::sys::linux::process;
 use crate::sys::{self, Calls, Needs};
 use crate::vfs::Tree;
@@ -74,13 +74,12 @@ pub fn serve(
     for task in tasks {
         let _ = all.push(&mut **task);
     }
-    #[cfg(any(feature = "nfs", feature = "mdns"))]
-    if !role.is_empty() && !sys::is_bare() {
+    let counts = IS_ON && !role.is_empty();
+    if counts && !sys::is_bare() {
         let _ = all.push(mem::leak(host::status::Status::new(role)));
     }
     let stats = mem::leak(Meter::IDLE);
-    #[cfg(any(feature = "nfs", feature = "mdns"))]
-    if !role.is_empty() {
+    if counts {
         *stats = host::status::meter(role);
     }
     let mut serving = Loop::new(net, tree, &mut all, &mut events, rx, tx, stats, sys::now());

@@ -5,7 +5,6 @@
 pub mod loops;
 #[cfg(feature = "sftp-server")]
 pub mod per_connection;
-#[cfg(any(feature = "nfs", feature = "mdns"))]
 pub(super) mod status;
 #[cfg(feature = "sftp-server")]
 pub mod stdio;

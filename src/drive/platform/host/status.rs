@@ -143,7 +143,7 @@ impl Status {
         }
     }
 
-    /// Reports each figure that is not 0.
+    /// Reports each figure that is not 0, but not the buckets of histograms.
     fn report(world: &mut World<'_>) {
         let mut place = Some(Place::default());
         while let Some(next) = place {
@@ -152,7 +152,12 @@ impl Status {
             let (len, next) = render(&reader(world, Part::Public, &exports), next, &mut text);
             place = next;
             for line in text.head(len).split(|byte| *byte == b'\n') {
-                if !line.is_empty() && !line.starts_with(b"#") && !line.ends_with(b" 0") {
+                let is_bucket = line.windows(8).any(|word| word == b"_bucket{");
+                if !line.is_empty()
+                    && !line.starts_with(b"#")
+                    && !line.ends_with(b" 0")
+                    && !is_bucket
+                {
                     world
                         .events
                         .report_line(Line::default().prefix().escaped(line));
