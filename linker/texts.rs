@@ -1,5 +1,4 @@
-//! Collects the texts of `src`: the argument of each `text!(…)`, the rows of `texts! { enum … }` and `flags! { enum … }`, and the
-//! names in `optional! { … }`.
+//! Collects the texts of `src`: the argument of each `text!(…)`, the rows of `texts! { enum … }`, and the names in `optional! { … }`.
 //!
 //! Follows the modules from lib.rs as the compiler does, and skips items that a `#[cfg]` disables. Such an item is assumed to end
 //! at its first `,`, `;` or block. If the item is longer, the executable may get a text that it does not need.
@@ -83,7 +82,7 @@ impl Texts {
                             let text = self.text(body.stream());
                             self.row(vec![text]);
                         }
-                        ("texts" | "flags", Some(body)) => self.texts(body.stream()),
+                        ("texts", Some(body)) => self.texts(body.stream()),
                         ("optional", Some(body)) if has_feature("probe") => {
                             self.row(literals(body.stream()))
                         }

@@ -1,90 +1,124 @@
 //! The arguments of a role, parsed as by getopt_long(3): `-e -R`, `-eR`, `-l INFO`, `-lINFO`, `--at DIR`, `--at=DIR`.
 
-use super::{Fatal, answer_help, index_of_alias, refuse_usage, refuse_value};
+use super::{Fatal, answer_help, refuse_usage, refuse_value};
 use crate::config::HAS_NFS;
-use crate::mem::{Ends as _, nth, parts};
+#[cfg(feature = "nfs")]
+use crate::mem::parts;
+use crate::mem::{Ends as _, c_str, nth};
 use crate::sys::Args;
 use crate::text::{Text, text};
 use core::ffi::CStr;
 
-/// True if a compiled role has one-letter flags.
-const HAS_LETTERS: bool = cfg!(any(feature = "network", feature = "check"));
-
-/// Defines the flags of a role as an enum with their names: a short flag without its dash, a long one with its dashes, `*` for
-/// positional arguments. Each flag of `valued` names its value and says which are right.
+/// Defines the flags of a role: an enum, and a [`Row`] for each value. Fields that are not named are left as in [`Row::of`].
 ///
 /// ```ignore
 /// flags! {
-///     enum Flag {
-///         bare { Resolve "r" | "--resolve" }
-///         valued { Domain "d" | "--domain" => "domain: only local is supported" }
+///     enum Flag of Resolve {
+///         Service { short: Some(b's'), long: text!("--service") },
+///         Interface { long: text!("--interface"), takes: Value(text!("interface: such as eth0; 64 at most")) },
 ///     }
 /// }
 /// ```
 macro_rules! flags {
-    ($scope:vis enum $name:ident {
-        bare { $($(#[cfg($bare_when:meta)])? $bare:ident $($bare_name:literal)|+),* $(,)? }
-        valued { $($(#[cfg($when:meta)])? $flag:ident $($flag_name:literal)|+ => $text:expr),* $(,)? }
+    ($scope:vis enum $name:ident of $table:ident {
+        $($(#[cfg($when:meta)])? $flag:ident { $($field:ident: $value:expr),* }),* $(,)?
     }) => {
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        $scope enum $name { $($(#[cfg($bare_when)])? $bare,)* $($(#[cfg($when)])? $flag),* }
+        $scope enum $name { $($(#[cfg($when)])? $flag),* }
 
         impl $name {
-            const ALL: &[Self] = &[$($(#[cfg($bare_when)])? Self::$bare,)* $($(#[cfg($when)])? Self::$flag),*];
-            const BARE: &[Self] = &[$($(#[cfg($bare_when)])? Self::$bare),*];
-            const WANTED: $crate::text::Text =
-                $crate::text::Text::row(&[$($(#[cfg($when)])? $text),*]);
+            $scope const ROWS: &[$crate::role::flags::Row] = {
+                #[allow(unused_imports, reason = "the flags of a role may all lack values")]
+                use $crate::role::flags::{AnyFlag, Row, Takes::{Operand, Value}};
+                &[$($(#[cfg($when)])? Row {
+                    $($field: $value,)*
+                    ..Row::of(AnyFlag::$table(Self::$flag))
+                }),*]
+            };
 
-            /// Returns the table of these flags; `help` is the text of `--help`.
-            $scope const fn table(help: &'static [$crate::text::Text]) -> $crate::role::flags::Flags {
-                const NAMES: &[&str] = &[
-                    $($(#[cfg($bare_when)])? concat!($($bare_name, "|",)+ " "),)*
-                    $($(#[cfg($when)])? concat!($($flag_name, "|",)+ " ")),*
-                ];
-                const LEN: usize = $crate::role::joined(NAMES, &mut []);
-                const JOINED: [u8; LEN] = {
-                    let mut joined = [0; LEN];
-                    $crate::role::joined(NAMES, &mut joined);
-                    joined
-                };
-                $crate::role::flags::Flags {
-                    names: &JOINED,
-                    bare_count: Self::BARE.len(),
-                    wanted: Self::WANTED,
-                    help,
-                    foreign: b"",
-                    more: None,
+            /// Returns the flag, if it is one of these.
+            $scope const fn of(flag: $crate::role::flags::AnyFlag) -> Option<Self> {
+                match flag {
+                    $crate::role::flags::AnyFlag::$table(flag) => Some(flag),
+                    #[allow(unreachable_patterns, reason = "an executable may have one role")]
+                    _ => None,
                 }
-            }
-
-            /// Returns the flag at index `number` of the table.
-            $scope fn of(number: usize) -> Option<Self> {
-                Self::ALL.get(number).copied()
-            }
-
-            /// Returns the message for a wrong value of this flag.
-            #[allow(dead_code)]
-            $scope const fn wanted(self) -> $crate::text::Text {
-                Self::WANTED.plus(self as u8 - Self::BARE.len() as u8)
             }
         }
     };
 }
 pub(super) use flags;
 
+/// A flag of a role.
+#[derive(Clone, Copy)]
+pub(super) enum AnyFlag {
+    #[cfg(feature = "browse")]
+    Browse(super::browse::Flag),
+    #[cfg(feature = "check")]
+    Check(super::check::Flag),
+    #[cfg(feature = "http")]
+    Http(super::http::Flag),
+    /// A flag of `http` that `nfs` has, too.
+    #[cfg(feature = "http")]
+    HttpExports(super::http::Shared),
+    #[cfg(feature = "mdns")]
+    Mdns(super::mdns::Flag),
+    #[cfg(feature = "nfs")]
+    Nfs(super::nfs::Flag),
+    #[cfg(feature = "probe")]
+    Probe(super::probe::Flag),
+    #[cfg(feature = "publish")]
+    Publish(super::publish::Flag),
+    #[cfg(feature = "resolve")]
+    Resolve(super::resolve::Flag),
+    #[cfg(feature = "serve")]
+    Serve(super::serve::Flag),
+    #[cfg(feature = "sftp-server")]
+    Sftp(super::sftp_server::Flag),
+    #[cfg(feature = "smol")]
+    Stack(super::stack::Flag),
+}
+
+/// The names of a flag, and its value.
+pub(super) struct Row {
+    pub(super) flag: AnyFlag,
+    /// The letter of `-l`.
+    pub(super) short: Option<u8>,
+    /// The name with its dashes; empty: none.
+    pub(super) long: Text,
+    pub(super) takes: Takes,
+}
+
+impl Row {
+    /// Returns a row without names and value.
+    pub(super) const fn of(flag: AnyFlag) -> Self {
+        Self {
+            flag,
+            short: None,
+            long: Text::NOTHING,
+            takes: Takes::Nothing,
+        }
+    }
+}
+
+/// The value of a flag, with the message for a wrong one: it names the value and says which are right.
+#[derive(Clone, Copy)]
+pub(super) enum Takes {
+    Nothing,
+    #[allow(dead_code, reason = "the flags of a role may all lack values")]
+    Value(Text),
+    /// A value that may also be an argument of its own, without the flag's name.
+    #[allow(dead_code, reason = "a role may have no operands")]
+    Operand(Text),
+}
+
 /// The table of a role's flags.
 pub(super) struct Flags {
-    /// Names of all flags: a `|` follows each name, and a space follows the last name of a flag. [`ParsedFlag::number`] is the
-    /// index of a flag in this list.
-    pub(super) names: &'static [u8],
-    /// Number of flags without a value. They are the first in `names`.
-    pub(super) bare_count: usize,
-    /// Message for a wrong value of the first flag that has one; the messages of the next flags follow this text.
-    pub(super) wanted: Text,
+    pub(super) rows: &'static [Row],
     /// The text of `--help`.
     pub(super) help: &'static [Text],
-    /// Words that other programs have for these flags, each followed by a space and the word to use here.
-    pub(super) foreign: &'static [u8],
+    /// Names that other programs have for these flags, each with the name to use here.
+    pub(super) foreign: &'static [(Text, Text)],
     /// A further table, such as another role's, whose flags are accepted too.
     pub(super) more: Option<&'static Self>,
 }
@@ -92,14 +126,21 @@ pub(super) struct Flags {
 /// A flag of the command line.
 #[derive(Clone, Copy)]
 pub(super) struct ParsedFlag {
-    /// Index of the flag's table in the chain of [`Flags::more`].
-    #[allow(dead_code, reason = "only roles with several tables use it")]
-    pub(super) table: usize,
-    /// Index of the flag in that table.
-    pub(super) number: usize,
+    pub(super) flag: AnyFlag,
     /// The flag's value; empty for a flag without one.
     pub(super) value: &'static CStr,
 }
+
+/// The form of a flag on the command line.
+#[derive(Clone, Copy)]
+enum Name<'a> {
+    Short(u8),
+    Long(&'a [u8]),
+    Operand,
+}
+
+/// Limit of a long name (bytes).
+const NAME_BYTES_MAX: usize = 32;
 
 /// Returns the length of the part in which two words differ: that of the longer word, without its start and end that the other
 /// word has, too.
@@ -132,43 +173,52 @@ pub(super) fn nearest_role(names: &'static [u8], word: &[u8]) -> Option<&'static
 }
 
 impl Flags {
-    /// Finds a flag by name in this table and those of [`Self::more`].
-    fn find(&self, name: &[u8]) -> Option<(&Self, ParsedFlag)> {
-        let (mut flags, mut table) = (self, 0);
-        loop {
-            if let Some(number) = index_of_alias(flags.names, name) {
-                let given = ParsedFlag {
-                    table,
-                    number,
-                    value: c"",
-                };
-                return Some((flags, given));
-            }
-            (flags, table) = (flags.more?, table + 1);
+    /// Returns the table of these flags alone; `help` is the text of `--help`.
+    pub(super) const fn of(rows: &'static [Row], help: &'static [Text]) -> Self {
+        Self {
+            rows,
+            help,
+            foreign: &[],
+            more: None,
         }
     }
 
-    /// Returns the word that is to be used for `word` of another program, or else the long flag that differs least from it, before
-    /// any "="; empty: all differ in half of their letters or more. Left out of executables without NFS, which have few flags and shall be small.
-    fn nearest(&self, word: &[u8]) -> &'static [u8] {
-        if !HAS_NFS {
-            return b"";
-        }
-        let (word, mut nearest, mut least) = (nth(word, b'=', 0), &b""[..], usize::MAX);
-        let mut table = Some(self);
-        while let Some(flags) = table {
-            let mut foreign = parts(flags.foreign, b' ');
-            while let (Some(name), Some(meant)) = (foreign.next(), foreign.next()) {
-                if name == word {
-                    return meant;
-                }
+    fn find(&self, name: Name<'_>) -> Option<&Row> {
+        let is_named = |row: &&Row| match name {
+            Name::Short(letter) => row.short == Some(letter),
+            Name::Long(name) => row.long.decode(&mut [0; NAME_BYTES_MAX]) == name,
+            Name::Operand => matches!(row.takes, Takes::Operand(_)),
+        };
+        let mut table = self;
+        loop {
+            match table.rows.iter().find(is_named) {
+                None => table = table.more?,
+                found => return found,
             }
-            for names in parts(flags.names, b' ') {
-                for name in parts(names, b'|') {
-                    let count = difference(word, name);
-                    if name.starts_with(b"--") && 2 * count + 2 < name.len() && count < least {
-                        (nearest, least) = (name, count);
-                    }
+        }
+    }
+
+    /// Returns the name that is to be used for `word` of another program, or else the long flag that differs least from it, before
+    /// any "="; empty: all differ in half of their letters or more. Left out of executables without NFS, which have few flags and
+    /// shall be small.
+    fn nearest(&self, word: &[u8]) -> Text {
+        if !HAS_NFS {
+            return Text::NOTHING;
+        }
+        let (mut nearest, mut least) = (Text::NOTHING, usize::MAX);
+        let (word, mut table) = (nth(word, b'=', 0), Some(self));
+        while let Some(flags) = table {
+            let is_word = |name: Text| name.decode(&mut [0; NAME_BYTES_MAX]) == word;
+            let mut foreign = flags.foreign.iter();
+            if let Some((_, meant)) = foreign.find(|(name, _)| is_word(*name)) {
+                return *meant;
+            }
+            for row in flags.rows {
+                let mut buffer = [0; NAME_BYTES_MAX];
+                let name = row.long.decode(&mut buffer);
+                let count = difference(word, name);
+                if 2 * count + 2 < name.len() && count < least {
+                    (nearest, least) = (row.long, count);
                 }
             }
             table = flags.more;
@@ -186,55 +236,51 @@ impl Flags {
         set: &mut dyn FnMut(ParsedFlag) -> Option<()>,
     ) -> Result<(), Fatal> {
         while let Some(word) = args.next() {
-            let about = word.to_bytes();
-            answer_help(about, self.help)?;
+            answer_help(word.to_bytes(), self.help)?;
             let text = word.to_bytes_with_nul();
-            let (mut remaining, len) = match text {
+            // The rest is what follows the name in this argument, up to its NUL.
+            let (mut name, mut rest) = match text {
                 [b'-', b'-', ..] => {
-                    let end = text.iter().position(|byte| matches!(byte, b'=' | 0));
-                    (text, end.unwrap_or(0))
+                    let len = text.iter().position(|byte| matches!(byte, b'=' | 0));
+                    let len = len.unwrap_or(0);
+                    (Name::Long(text.head(len)), text.tail(len))
                 }
-                // Short flags in one argument; the value of the last one may follow its letter.
-                [b'-', letters @ ..] if HAS_LETTERS => (letters, 1),
-                // A positional argument: the flag `*`, whose value is the argument itself.
-                _ => (&b"*"[..], 1),
+                [b'-', letter, rest @ ..] => (Name::Short(*letter), rest),
+                _ => (Name::Operand, text),
             };
             loop {
-                let (name, after) = (remaining.head(len), remaining.tail(len));
-                let Some((flags, mut given)) = self.find(name) else {
-                    let what = text!("unknown option");
-                    return Err(refuse_usage(what, about, self.nearest(about)));
+                let Some(row) = self.find(name) else {
+                    let (what, word) = (text!("unknown option"), word.to_bytes());
+                    return Err(refuse_usage(what, word, self.nearest(word)));
                 };
-                remaining = after;
-                if given.number >= flags.bare_count {
-                    given.value = match after {
-                        [] => word,
-                        [0] => args.next().unwrap_or_default(),
-                        [b'=', value @ ..] if !HAS_LETTERS || len > 1 => crate::mem::c_str(value),
-                        _ => crate::mem::c_str(after),
+                let (mut value, mut wanted) = (c"", Text::NOTHING);
+                if let Takes::Value(text) | Takes::Operand(text) = row.takes {
+                    wanted = text;
+                    value = match (name, rest) {
+                        (Name::Operand, _) => word,
+                        (_, [0]) => args.next().unwrap_or_default(),
+                        (Name::Long(_), [_, value @ ..]) => c_str(value),
+                        _ => c_str(rest),
                     };
-                    remaining = b"";
                 }
-                if set(given).is_none() {
-                    let letter = [b'-', name.first().copied().unwrap_or_default()];
-                    let (about, value) = match after {
-                        [] if name == b"*" => (&b""[..], about),
-                        [] => (about, &b""[..]),
-                        _ if HAS_LETTERS && len == 1 => (&letter[..], given.value.to_bytes()),
-                        _ => (name, given.value.to_bytes()),
+                let flag = row.flag;
+                if set(ParsedFlag { flag, value }).is_none() {
+                    let option: &[u8] = match &name {
+                        Name::Short(letter) => &[b'-', *letter],
+                        Name::Long(name) => name,
+                        Name::Operand => b"",
                     };
-                    return Err(refuse_value(about, value, flags.wanted(given)));
+                    return Err(refuse_value(option, value.to_bytes(), wanted));
                 }
-                if !HAS_LETTERS || len > 1 || remaining.len() <= 1 {
-                    break;
+                match (name, rest, row.takes) {
+                    // The next flag of several letters in one argument.
+                    (Name::Short(_), [letter, more @ ..], Takes::Nothing) if *letter != 0 => {
+                        (name, rest) = (Name::Short(*letter), more);
+                    }
+                    _ => break,
                 }
             }
         }
         Ok(())
-    }
-
-    /// Returns the message for a wrong value of the flag `given`.
-    fn wanted(&self, given: ParsedFlag) -> Text {
-        self.wanted.plus((given.number - self.bare_count) as u8)
     }
 }

@@ -366,14 +366,14 @@ fn answer_help(word: &[u8], help: &[Text]) -> Result<(), Fatal> {
 
 /// Reports wrong arguments of the role that runs on standard error: `what` about which word, with the option `near` that is perhaps
 /// meant. Returns [`USAGE`].
-fn refuse_usage(what: Text, about: &[u8], near: &[u8]) -> Fatal {
+fn refuse_usage(what: Text, about: &[u8], near: Text) -> Fatal {
     let (mut line, name) = (Line::default(), Role::name());
     line.prefix().raw(name).text(": ").say(what);
     line.details(about, Text::NOTHING);
-    if near.is_empty() {
+    if near == Text::NOTHING {
         line.say(text!("; see stowaway "));
     } else {
-        line.say(text!("; did you mean ")).raw(near);
+        line.say(text!("; did you mean ")).say(near);
         line.say(text!("? See stowaway "));
     }
     line.raw(name).say(text!(" --help"));

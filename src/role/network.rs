@@ -1,6 +1,8 @@
 //! The arguments of a role that uses the network: the role's own flags, and those that select the network stack (`--net`).
 
 use super::Fatal;
+#[cfg(not(feature = "smol"))]
+use super::flags::AnyFlag;
 use super::flags::{Flags, ParsedFlag};
 use crate::drive::platform::network::Network;
 use crate::sys::Args;
@@ -16,13 +18,17 @@ pub(super) use stack::check_link;
 /// The options of the built-in network stack in an executable without it.
 #[cfg(not(feature = "smol"))]
 mod no_stack {
-    use super::{Fatal, Flags, ParsedFlag};
+    use super::{AnyFlag, Fatal, Flags, ParsedFlag};
     use crate::drive::platform::network::Network;
     use crate::drive::platform::no_stack::Stack;
     use crate::text::Text;
 
     pub(in super::super) const HELP: Text = Text::NOTHING;
     pub(super) const FLAGS: Option<&Flags> = None;
+
+    pub(super) const fn has(_: AnyFlag) -> bool {
+        false
+    }
 
     pub(super) const fn set(_: &mut Network, _: ParsedFlag) -> Option<()> {
         None
@@ -62,12 +68,7 @@ pub(super) fn parse(
     set: &mut dyn FnMut(ParsedFlag) -> Option<()>,
 ) -> Result<Network, Fatal> {
     let mut network = Network::default();
-    if stack::FLAGS.is_none() {
-        flags.read(args, set)?;
-        return Ok(network);
-    }
-    let last = core::iter::successors(flags.more, |flags| flags.more).count();
-    flags.read(args, &mut |given| match given.table == last {
+    flags.read(args, &mut |given| match stack::has(given.flag) {
         true => stack::set(&mut network, given),
         false => set(given),
     })?;
@@ -78,16 +79,8 @@ pub(super) fn parse(
 #[cfg(all(test, feature = "smol", feature = "init"))]
 mod tests {
     use super::*;
-    use crate::text::Text;
 
-    const FLAGS: Flags = with(Flags {
-        names: b"",
-        bare_count: 0,
-        wanted: Text::NOTHING,
-        help: &[],
-        foreign: b"",
-        more: None,
-    });
+    const FLAGS: Flags = with(Flags::of(&[], &[]));
 
     #[test]
     fn off_link_gateway_is_refused() {

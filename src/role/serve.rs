@@ -4,7 +4,7 @@
 use super::DONE;
 use super::args::digits;
 use super::args::socket;
-use super::flags::{Flags, ParsedFlag, flags};
+use super::flags::{AnyFlag, Flags, ParsedFlag, flags};
 use super::http;
 use super::mdns;
 use super::{Console, Fatal, network, nfs};
@@ -27,16 +27,12 @@ pub(super) const SUMMARY: Text =
     text!("  serve --export DIR ...\tthe same, restarted when it exits\n");
 
 flags! {
-    enum Flag {
-        bare {
-            NoMdns "--no-mdns",
-            // Not in --help: lets Linux run all tasks in one loop, as a machine without an operating system does.
-            OneProcess "--one-process",
-        }
-        valued {
-            Loops "--loops" => "number: from 1 to 4",
-            Sftp "--sftp" => "address: ADDRESS:PORT, such as 127.0.0.1:2222",
-        }
+    pub(super) enum Flag of Serve {
+        NoMdns { long: text!("--no-mdns") },
+        // Not in --help: lets Linux run all tasks in one loop, as a machine without an operating system does.
+        OneProcess { long: text!("--one-process") },
+        Loops { long: text!("--loops"), takes: Value(text!("number: from 1 to 4")) },
+        Sftp { long: text!("--sftp"), takes: Value(text!("address: ADDRESS:PORT, such as 127.0.0.1:2222")) },
     }
 }
 
@@ -47,7 +43,7 @@ const FLAGS: Flags = Flags {
             more: Some(&mdns::FLAGS),
             ..http::FLAGS
         }),
-        ..Flag::table(&[])
+        ..Flags::of(Flag::ROWS, &[])
     }),
     ..nfs::FLAGS
 };
@@ -118,22 +114,21 @@ pub(super) struct Served {
 impl Served {
     /// Sets the option of a flag. Returns `None` if the value is wrong.
     fn set(&mut self, given: ParsedFlag) -> Option<()> {
-        match given.table {
-            0 => return self.nfs.set(nfs::Flag::of(given.number)?, given.value),
-            1 => match Flag::of(given.number)? {
-                Flag::NoMdns => self.is_silent = true,
-                Flag::OneProcess => self.is_one_process = true,
-                Flag::Loops => {
-                    let count = digits(given.value.to_bytes(), 10)?;
-                    self.loop_count = (1..=LOOP_COUNT_MAX).contains(&count).then_some(count)?;
-                }
-                Flag::Sftp => self.sftp = Some(socket(given.value.to_bytes())?),
-            },
-            2 => return self.http.set(http::Flag::of(given.number)?, given.value),
-            _ => {
-                let flag = mdns::Flag::of(given.number)?;
-                return self.mdns.get_mut().as_deref_mut()?.set(flag, given.value);
+        let value = given.value;
+        let own = match given.flag {
+            AnyFlag::Nfs(flag) => return self.nfs.set(flag, value),
+            AnyFlag::Http(flag) => return self.http.set(flag, value),
+            AnyFlag::Mdns(flag) => return self.mdns.get_mut().as_deref_mut()?.set(flag, value),
+            flag => Flag::of(flag)?,
+        };
+        match own {
+            Flag::NoMdns => self.is_silent = true,
+            Flag::OneProcess => self.is_one_process = true,
+            Flag::Loops => {
+                let count = digits(value.to_bytes(), 10)?;
+                self.loop_count = (1..=LOOP_COUNT_MAX).contains(&count).then_some(count)?;
             }
+            Flag::Sftp => self.sftp = Some(socket(value.to_bytes())?),
         }
         Some(())
     }

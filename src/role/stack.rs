@@ -1,7 +1,7 @@
 //! The options of the built-in network stack (`--net`): the link for its frames, its addresses and host name.
 
 use super::args::{address, digits, host_label};
-use super::flags::{Flags, ParsedFlag, flags};
+use super::flags::{AnyFlag, Flags, ParsedFlag, flags};
 use super::{Fatal, answer_help, refuse};
 use crate::drive::platform::network::Network;
 use crate::drive::platform::stack::{LinkKind, Stack};
@@ -14,20 +14,17 @@ use crate::wire::label::cut;
 use core::net::IpAddr;
 
 flags! {
-    pub(super) enum Flag {
-        bare {}
-        valued {
-            Net "--net" => "network: kernel, packet:IFACE, tap:NAME or stream:PATH; see --net help",
-            Ip "--ip" => "address: a host's ADDRESS/PREFIX, such as 192.0.2.1/24 (not 192.0.2.0/24 or 192.0.2.255/24), dhcp or link-local",
-            Gateway "--gw" => "gateway: an IPv4 address, such as 192.0.2.254",
-            Mac "--mac" => "MAC address: a unicast one, such as 02:00:00:00:00:01",
-            Name "--name" => "host name: 1 to 63 bytes without dots",
-        }
+    pub(super) enum Flag of Stack {
+        Net { long: text!("--net"), takes: Value(text!("network: kernel, packet:IFACE, tap:NAME or stream:PATH; see --net help")) },
+        Ip { long: text!("--ip"), takes: Value(text!("address: a host's ADDRESS/PREFIX, such as 192.0.2.1/24 (not 192.0.2.0/24 or 192.0.2.255/24), dhcp or link-local")) },
+        Gateway { long: text!("--gw"), takes: Value(text!("gateway: an IPv4 address, such as 192.0.2.254")) },
+        Mac { long: text!("--mac"), takes: Value(text!("MAC address: a unicast one, such as 02:00:00:00:00:01")) },
+        Name { long: text!("--name"), takes: Value(text!("host name: 1 to 63 bytes without dots")) },
     }
 }
 
 /// The table of these flags.
-pub(super) const FLAGS: Option<&Flags> = Some(&{ Flag::table(&[]) });
+pub(super) const FLAGS: Option<&Flags> = Some(&Flags::of(Flag::ROWS, &[]));
 
 /// The line on `--net` in the help of each role.
 pub(super) const HELP: Text =
@@ -35,11 +32,16 @@ pub(super) const HELP: Text =
 /// The text of `--net help`.
 const MORE_HELP: Text = text!(include_str!("stack.txt"));
 
+/// Returns true if a flag is one of these.
+pub(super) const fn has(flag: AnyFlag) -> bool {
+    Flag::of(flag).is_some()
+}
+
 /// Sets the option of a flag. Returns `None` if the value is wrong.
 pub(super) fn set(network: &mut Network, given: ParsedFlag) -> Option<()> {
     let (stack, value) = (&mut network.stack, given.value);
     let text = value.to_bytes();
-    match Flag::of(given.number)? {
+    match Flag::of(given.flag)? {
         Flag::Net => {
             if answer_help(text, &[MORE_HELP]).is_err() {
                 sys::exit(0);
@@ -146,8 +148,7 @@ mod tests {
     fn parse(flag: Flag, value: &'static CStr) -> Option<Network> {
         let mut network = Network::default();
         let given = ParsedFlag {
-            table: 0,
-            number: flag as usize,
+            flag: AnyFlag::Stack(flag),
             value,
         };
         set(&mut network, given)?;

@@ -33,37 +33,33 @@ const HELP: &[Text] = &[
 ];
 
 flags! {
-    enum Flag {
-        bare {
-            All "a" | "--all",
-            Types "--types",
-            Database "b" | "--dump-db",
-            Domains "D" | "--browse-domains",
-            Resolve "r" | "--resolve",
-            Terminate "t" | "--terminate",
-            Parsable "p" | "--parsable",
-            IgnoreLocal "l" | "--ignore-local",
-            NoLookup "k" | "--no-db-lookup",
-            Verbose "v" | "--verbose",
-            Cache "c" | "--cache",
-            NoFail "f" | "--no-fail",
-            Json "--json",
-            Once "--once",
-            Ipv4 "4",
-            Ipv6 "6",
-        }
-        valued {
-            Domain "d" | "--domain" => "domain: only local is supported",
-            Interface "--interface" => "interface: such as eth0; 64 at most",
-            Exec "--exec" => "program: its path",
-            Jobs "--jobs" => "number: from 1 to 64",
-            Keep "--keep" => "file: a path",
-            Argument "*" => "type: one, such as _ssh._tcp or _printer._sub._http._tcp",
-        }
+    pub(super) enum Flag of Browse {
+        All { short: Some(b'a'), long: text!("--all") },
+        Types { long: text!("--types") },
+        Database { short: Some(b'b'), long: text!("--dump-db") },
+        Domains { short: Some(b'D'), long: text!("--browse-domains") },
+        Resolve { short: Some(b'r'), long: text!("--resolve") },
+        Terminate { short: Some(b't'), long: text!("--terminate") },
+        Parsable { short: Some(b'p'), long: text!("--parsable") },
+        IgnoreLocal { short: Some(b'l'), long: text!("--ignore-local") },
+        NoLookup { short: Some(b'k'), long: text!("--no-db-lookup") },
+        Verbose { short: Some(b'v'), long: text!("--verbose") },
+        Cache { short: Some(b'c'), long: text!("--cache") },
+        NoFail { short: Some(b'f'), long: text!("--no-fail") },
+        Json { long: text!("--json") },
+        Once { long: text!("--once") },
+        Ipv4 { short: Some(b'4') },
+        Ipv6 { short: Some(b'6') },
+        Domain { short: Some(b'd'), long: text!("--domain"), takes: Value(text!("domain: only local is supported")) },
+        Interface { long: text!("--interface"), takes: Value(text!("interface: such as eth0; 64 at most")) },
+        Exec { long: text!("--exec"), takes: Value(text!("program: its path")) },
+        Jobs { long: text!("--jobs"), takes: Value(text!("number: from 1 to 64")) },
+        Keep { long: text!("--keep"), takes: Value(text!("file: a path")) },
+        Argument { takes: Operand(text!("type: one, such as _ssh._tcp or _printer._sub._http._tcp")) },
     }
 }
 
-const FLAGS: Flags = network::with(Flag::table(HELP));
+const FLAGS: Flags = network::with(Flags::of(Flag::ROWS, HELP));
 
 /// The parsed arguments.
 #[derive(Default)]
@@ -143,7 +139,7 @@ impl Options {
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let mut options = Options::default();
     let network = network::read(&FLAGS, args, &mut |given| {
-        options.set(Flag::of(given.number)?, given.value)
+        options.set(Flag::of(given.flag)?, given.value)
     })?;
     if options.lists_domains {
         line::put_domain(&mut Out::allocate(), options.form);
@@ -155,7 +151,8 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     }
     let (goal, kind) = match (options.goal, options.kind) {
         (None, b"") => {
-            return Err(refuse_usage(text!("a type, or -a, is missing"), b"", b""));
+            let what = text!("a type, or -a, is missing");
+            return Err(refuse_usage(what, b"", Text::NOTHING));
         }
         (Some(goal), b"") => (goal, &b"_services._dns-sd._udp"[..]),
         (None, kind) => (Goal::Services, kind),
@@ -163,7 +160,11 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     };
     let mut buffer = [0; NAME_BYTES_MAX];
     if browse::in_local(kind, &mut buffer).is_none() {
-        return Err(refuse_value(b"", kind, Flag::Argument.wanted()));
+        return Err(refuse_value(
+            b"",
+            kind,
+            text!("type: one, such as _ssh._tcp or _printer._sub._http._tcp"),
+        ));
     }
     let keep = options.file.map(Keep::read).transpose()?;
     let runner = |program| Runner::new(program, options.job_count_max.max(1));

@@ -29,23 +29,19 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
 pub(super) const SUMMARY: Text =
     text!("  check nfs|all\t\texits with 0 if the server works, else 1\n");
 flags! {
-    enum Flag {
-        bare {
-            Json "--json",
-        }
-        valued {
-            Port "n" => "port: a number below 65536",
-            MountPort "m" => "port: a number below 65536",
-            Address "l" => "address: numeric, such as 192.0.2.1 or 2001:db8::1",
-            Sftp "s" | "--sftp" => "address: ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file (107 bytes at most)",
-            #[cfg(feature = "http")]
-            Http "--http" => "address: ADDRESS:PORT, such as 127.0.0.1:80",
-            Host "*" => "host: one numeric address, such as 192.0.2.1 or 2001:db8::1",
-        }
+    pub(super) enum Flag of Check {
+        Json { long: text!("--json") },
+        Port { short: Some(b'n'), takes: Value(text!("port: a number below 65536")) },
+        MountPort { short: Some(b'm'), takes: Value(text!("port: a number below 65536")) },
+        Address { short: Some(b'l'), takes: Value(text!("address: numeric, such as 192.0.2.1 or 2001:db8::1")) },
+        Sftp { short: Some(b's'), long: text!("--sftp"), takes: Value(text!("address: ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file (107 bytes at most)")) },
+        #[cfg(feature = "http")]
+        Http { long: text!("--http"), takes: Value(text!("address: ADDRESS:PORT, such as 127.0.0.1:80")) },
+        Host { takes: Operand(text!("host: one numeric address, such as 192.0.2.1 or 2001:db8::1")) },
     }
 }
 
-const FLAGS: Flags = Flag::table(HELP);
+const FLAGS: Flags = Flags::of(Flag::ROWS, HELP);
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
 /// The protocol to check.
@@ -112,7 +108,7 @@ pub(super) fn run(mut args: Args) -> Result<(), Fatal> {
         http: None,
     };
     FLAGS.read(args, &mut |given| {
-        options.set(Flag::of(given.number)?, given.value)
+        options.set(Flag::of(given.flag)?, given.value)
     })?;
     options.check()
 }

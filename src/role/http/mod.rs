@@ -13,11 +13,11 @@ use crate::sys::Args;
 use crate::text::{Text, text};
 use options::Arguments;
 
-#[cfg(feature = "serve")]
-pub(super) use options::Flag;
 #[cfg(feature = "check")]
 pub(super) use options::default_port;
 pub(super) use options::{FLAGS, Options};
+#[cfg(feature = "serve")]
+pub(super) use options::{Flag, Shared};
 pub(super) use task::{Kind, task};
 
 /// The line of `stowaway --help`.

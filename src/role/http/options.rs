@@ -11,47 +11,46 @@ use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
 
 flags! {
-    pub(in super::super) enum Flag {
-        bare {
-            Root "--http-root",
-        }
-        valued {
-            Http "--http" => "address: PORT or ADDRESS:PORT, such as 8080 or 192.0.2.1:8080",
-            AccessLog "--access-log" => "file: a path",
-        }
+    pub(in super::super) enum Flag of Http {
+        Root { long: text!("--http-root") },
+        Http { long: text!("--http"), takes: Value(text!("address: PORT or ADDRESS:PORT, such as 8080 or 192.0.2.1:8080")) },
+        AccessLog { long: text!("--access-log"), takes: Value(text!("file: a path")) },
     }
 }
 
 // Flags of `nfs` that have a meaning here.
 flags! {
-    enum Shared {
-        bare {
-            Test "T",
-            SingleUser "s",
-            #[cfg(feature = "serve")]
-            Foreground "d",
-            #[cfg(feature = "serve")]
-            Daemon "D",
-        }
-        valued {
-            Address "l" => "address: numeric, such as 192.0.2.1 or 2001:db8::1, not the name of an interface",
-            #[cfg(feature = "serve")]
-            Log "--log" => "log: a path below 250 bytes, or ADDRESS:PORT",
-            #[cfg(feature = "serve")]
-            PidFile "i" => "file: a path",
-            File "e" => "file of exports: a path; see exports(5)",
-            Export "--export" => "export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
-            Dir "*" => "export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
-        }
+    pub(in super::super) enum Shared of HttpExports {
+        Test { short: Some(b'T') },
+        SingleUser { short: Some(b's') },
+        #[cfg(feature = "serve")]
+        Foreground { short: Some(b'd') },
+        #[cfg(feature = "serve")]
+        Daemon { short: Some(b'D') },
+        Address { short: Some(b'l'), takes: Value(text!("address: numeric, such as 192.0.2.1 or 2001:db8::1, not the name of an interface")) },
+        #[cfg(feature = "serve")]
+        Log { long: text!("--log"), takes: Value(text!("log: a path below 250 bytes, or ADDRESS:PORT")) },
+        #[cfg(feature = "serve")]
+        PidFile { short: Some(b'i'), takes: Value(text!("file: a path")) },
+        File { short: Some(b'e'), takes: Value(text!("file of exports: a path; see exports(5)")) },
+        Export { long: text!("--export"), takes: Value(text!("export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help")) },
+        Dir { takes: Operand(text!("export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help")) },
     }
 }
 
 /// The table of all flags of the role. `serve` has the first part, too.
 pub(in super::super) const FLAGS: Flags = Flags {
-    more: Some(&network::with(Shared::table(&[]))),
-    foreign:
-        b"--port --http -p --http --bind -l --listen -l --address -l --directory DIR -v --version",
-    ..Flag::table(super::HELP)
+    more: Some(&network::with(Flags::of(Shared::ROWS, &[]))),
+    foreign: &[
+        (text!("--port"), text!("--http")),
+        (text!("-p"), text!("--http")),
+        (text!("--bind"), text!("-l")),
+        (text!("--listen"), text!("-l")),
+        (text!("--address"), text!("-l")),
+        (text!("--directory"), text!("DIR")),
+        (text!("-v"), text!("--version")),
+    ],
+    ..Flags::of(Flag::ROWS, super::HELP)
 };
 
 /// The parsed arguments of the role.
@@ -65,10 +64,10 @@ pub(super) struct Arguments {
 impl Arguments {
     /// Sets the option of a flag. Returns `None` if the value is wrong.
     pub(super) fn set(&mut self, given: ParsedFlag) -> Option<()> {
-        if given.table == 0 {
-            return self.http.set(Flag::of(given.number)?, given.value);
+        if let Some(flag) = Flag::of(given.flag) {
+            return self.http.set(flag, given.value);
         }
-        let flag = match Shared::of(given.number)? {
+        let flag = match Shared::of(given.flag)? {
             Shared::Test => nfs::Flag::Test,
             Shared::SingleUser => nfs::Flag::SingleUser,
             #[cfg(feature = "serve")]

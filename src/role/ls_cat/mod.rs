@@ -56,7 +56,7 @@ pub(super) fn run(args: Args, whole: bool) -> Result<(), Fatal> {
         let word = word.to_bytes();
         answer_help(word, &[HELP])?;
         if let [b'-', ..] = word {
-            return Err(refuse_usage(text!("unknown option"), word, b""));
+            return Err(refuse_usage(text!("unknown option"), word, Text::NOTHING));
         }
         look.worst = look.worst.max(Some(DONE));
         let done = look.visit(word, whole);

@@ -10,6 +10,7 @@ use crate::mem;
 use crate::os::hardware::HardwareId;
 use crate::services::announce::files::{self, advice};
 use crate::sys::Args;
+use crate::text::text;
 use crate::wire::announce::{self, Draft, Service, host_labels};
 use core::ffi::CStr;
 
@@ -19,32 +20,28 @@ const SERVICE_COUNT_MAX: usize = 32;
 pub(super) const DIRECTORY_COUNT_MAX: usize = 8;
 
 flags! {
-    pub(in super::super) enum Flag {
-        bare {
-            Identify "--identify",
-            Workstation "--workstation",
-            NoHost "--no-host",
-            NoReverse "--no-reverse",
-            Ipv4 "4",
-            Ipv6 "6",
-        }
-        valued {
-            Name "--name" => "host name: 1 to 63 bytes without dots",
-            Service "--service" => "service: NAME,TYPE,PORT[,KEY=VALUE ...], 32 at most",
-            Services "--services" => "directory: a path; 8 at most",
-            Vms "--vms" => "directory: a path; 8 at most",
-            Hwid "--hwid" => "machine: VENDOR,PRODUCT[,SERIAL[,UUID]]",
-            Alias "--alias" => "host name: such as www or www.local; 8 at most",
-            Hosts "--hosts" => "file: a path",
-            Ttl "--ttl" => "number of seconds: from 1 to 86400",
-            Deny "--deny" => "interface: such as eth0; 64 at most",
-            Interface "--interface" => "interface: such as eth0; 64 at most",
-        }
+    pub(in super::super) enum Flag of Mdns {
+        Identify { long: text!("--identify") },
+        Workstation { long: text!("--workstation") },
+        NoHost { long: text!("--no-host") },
+        NoReverse { long: text!("--no-reverse") },
+        Ipv4 { short: Some(b'4') },
+        Ipv6 { short: Some(b'6') },
+        Name { long: text!("--name"), takes: Value(text!("host name: 1 to 63 bytes without dots")) },
+        Service { long: text!("--service"), takes: Value(text!("service: NAME,TYPE,PORT[,KEY=VALUE ...], 32 at most")) },
+        Services { long: text!("--services"), takes: Value(text!("directory: a path; 8 at most")) },
+        Vms { long: text!("--vms"), takes: Value(text!("directory: a path; 8 at most")) },
+        Hwid { long: text!("--hwid"), takes: Value(text!("machine: VENDOR,PRODUCT[,SERIAL[,UUID]]")) },
+        Alias { long: text!("--alias"), takes: Value(text!("host name: such as www or www.local; 8 at most")) },
+        Hosts { long: text!("--hosts"), takes: Value(text!("file: a path")) },
+        Ttl { long: text!("--ttl"), takes: Value(text!("number of seconds: from 1 to 86400")) },
+        Deny { long: text!("--deny"), takes: Value(text!("interface: such as eth0; 64 at most")) },
+        Interface { long: text!("--interface"), takes: Value(text!("interface: such as eth0; 64 at most")) },
     }
 }
 
 /// The table of these flags and those of the network stack.
-pub(in super::super) const FLAGS: Flags = network::with(Flag::table(super::HELP));
+pub(in super::super) const FLAGS: Flags = network::with(Flags::of(Flag::ROWS, super::HELP));
 
 // The messages of the flags name these limits.
 const _: () = assert!(SERVICE_COUNT_MAX == 32 && LINK_COUNT_MAX == 64 && ALIAS_COUNT_MAX == 8);
@@ -88,7 +85,7 @@ impl Options {
     /// The exit status: wrong arguments (reported), or help was printed.
     pub(super) fn read(&mut self, args: Args) -> Result<Network, Fatal> {
         let network = network::read(&FLAGS, args, &mut |given| {
-            self.set(Flag::of(given.number)?, given.value)
+            self.set(Flag::of(given.flag)?, given.value)
         })?;
         Ok(network.named(self.name))
     }

@@ -18,46 +18,52 @@ use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
 
 flags! {
-    pub(in super::super) enum Flag {
-        bare {
-            NoPortmap "p",
-            Test "T",
-            AnyPort "u",
-            NoDatagrams "t",
-            SingleUser "s",
-            NoEffect "b" | "c" | "r" | "w",
-            #[cfg(feature = "serve")]
-            Foreground "d",
-            #[cfg(feature = "serve")]
-            Daemon "D",
-            #[cfg(feature = "serve")]
-            ManageGids "--manage-gids",
-        }
-        valued {
-            Port "n" => "port: a number below 65536",
-            MountPort "m" => "port: a number below 65536",
-            Address "l" => "address: numeric, such as 192.0.2.1 or 2001:db8::1, not the name of an interface",
-            Handles "--handles" => "handles: kernel or path",
-            KeyFile "--key-file" => "file: a path",
-            Trace "--trace" => "file: a path",
-            #[cfg(feature = "serve")]
-            Log "--log" => "log: a path below 250 bytes, or ADDRESS:PORT",
-            #[cfg(feature = "serve")]
-            PidFile "i" => "file: a path",
-            ClusterPath "C" => "path: any",
-            File "e" => "file of exports: a path; see exports(5)",
-            Export "--export" | "*" => "export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
-            #[cfg(feature = "ipxe")]
-            Isos "--isos" => "export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
-        }
+    pub(in super::super) enum Flag of Nfs {
+        NoPortmap { short: Some(b'p') },
+        Test { short: Some(b'T') },
+        AnyPort { short: Some(b'u') },
+        NoDatagrams { short: Some(b't') },
+        SingleUser { short: Some(b's') },
+        IgnoredB { short: Some(b'b') },
+        IgnoredC { short: Some(b'c') },
+        IgnoredR { short: Some(b'r') },
+        IgnoredW { short: Some(b'w') },
+        #[cfg(feature = "serve")]
+        Foreground { short: Some(b'd') },
+        #[cfg(feature = "serve")]
+        Daemon { short: Some(b'D') },
+        #[cfg(feature = "serve")]
+        ManageGids { long: text!("--manage-gids") },
+        Port { short: Some(b'n'), takes: Value(text!("port: a number below 65536")) },
+        MountPort { short: Some(b'm'), takes: Value(text!("port: a number below 65536")) },
+        Address { short: Some(b'l'), takes: Value(text!("address: numeric, such as 192.0.2.1 or 2001:db8::1, not the name of an interface")) },
+        Handles { long: text!("--handles"), takes: Value(text!("handles: kernel or path")) },
+        KeyFile { long: text!("--key-file"), takes: Value(text!("file: a path")) },
+        Trace { long: text!("--trace"), takes: Value(text!("file: a path")) },
+        #[cfg(feature = "serve")]
+        Log { long: text!("--log"), takes: Value(text!("log: a path below 250 bytes, or ADDRESS:PORT")) },
+        #[cfg(feature = "serve")]
+        PidFile { short: Some(b'i'), takes: Value(text!("file: a path")) },
+        ClusterPath { short: Some(b'C'), takes: Value(text!("path: any")) },
+        File { short: Some(b'e'), takes: Value(text!("file of exports: a path; see exports(5)")) },
+        Export { long: text!("--export"), takes: Operand(text!("export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help")) },
+        #[cfg(feature = "ipxe")]
+        Isos { long: text!("--isos"), takes: Value(text!("export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help")) },
     }
 }
 
 /// The table of these flags and those of the network stack.
 pub(in super::super) const FLAGS: Flags = network::with(Flags {
-    foreign:
-        b"--port -n --bind -l --listen -l --address -l --config -e -o DIR:OPTION,... -v --version",
-    ..Flag::table(super::HELP)
+    foreign: &[
+        (text!("--port"), text!("-n")),
+        (text!("--bind"), text!("-l")),
+        (text!("--listen"), text!("-l")),
+        (text!("--address"), text!("-l")),
+        (text!("--config"), text!("-e")),
+        (text!("-o"), text!("DIR:OPTION,...")),
+        (text!("-v"), text!("--version")),
+    ],
+    ..Flags::of(Flag::ROWS, super::HELP)
 });
 
 /// The parsed arguments.
@@ -111,7 +117,7 @@ impl Options {
     pub(in super::super) fn read(&mut self, args: Args) -> Result<Network, Fatal> {
         self.exports.list.reserve(args.remaining_count());
         let network = network::read(&FLAGS, args, &mut |given| {
-            self.set(Flag::of(given.number)?, given.value)
+            self.set(Flag::of(given.flag)?, given.value)
         })?;
         self.exports.check()?;
         if self.is_for_unfsd {
@@ -155,7 +161,11 @@ impl Options {
             }
             Flag::NoDatagrams => self.has_no_datagrams = true,
             Flag::SingleUser => self.exports.is_single_user = true,
-            Flag::NoEffect | Flag::ClusterPath => self.is_for_unfsd = true,
+            Flag::IgnoredB
+            | Flag::IgnoredC
+            | Flag::IgnoredR
+            | Flag::IgnoredW
+            | Flag::ClusterPath => self.is_for_unfsd = true,
             #[cfg(feature = "serve")]
             Flag::Foreground => self.background.detaches = false,
             #[cfg(feature = "serve")]

@@ -24,15 +24,12 @@ pub(super) const SUMMARY: Text =
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
 flags! {
-    enum Flag {
-        bare {
-            Json "--json",
-        }
-        valued {}
+    pub(super) enum Flag of Probe {
+        Json { long: text!("--json") },
     }
 }
 
-const FLAGS: Flags = Flag::table(HELP);
+const FLAGS: Flags = Flags::of(Flag::ROWS, HELP);
 
 const SECONDS_OF_YEAR: i64 = 31_556_952;
 const PORTMAP_PORT: u16 = 111;
@@ -103,7 +100,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         is_first: true,
     };
     FLAGS.read(args, &mut |given| {
-        report.is_json = Flag::of(given.number)? == Flag::Json;
+        report.is_json = Flag::of(given.flag)? == Flag::Json;
         Some(())
     })?;
     let mut losses = print_missing(&mut report);

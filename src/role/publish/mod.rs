@@ -31,27 +31,23 @@ const WORD_COUNT_MAX: usize = 64;
 const SUBTYPE_COUNT_MAX: usize = 8;
 
 flags! {
-    enum Flag {
-        bare {
-            Service "s" | "--service",
-            Address "a" | "--address",
-            NoReverse "R" | "--no-reverse",
-            NoHost "--no-host",
-            Verbose "v" | "--verbose",
-            NoFail "f" | "--no-fail",
-        }
-        valued {
-            Host "H" | "--host" => "host: such as other.local",
-            Subtype "--subtype" => "subtype: such as _x._sub._http._tcp; 8 at most",
-            Ttl "--ttl" => "number of seconds: from 1 to 86400",
-            Domain "d" | "--domain" => "domain: only local is supported",
-            Interface "--interface" => "interface: such as eth0; 64 at most",
-            Argument "*" => "service: NAME TYPE PORT and at most 61 TXT strings",
-        }
+    pub(super) enum Flag of Publish {
+        Service { short: Some(b's'), long: text!("--service") },
+        Address { short: Some(b'a'), long: text!("--address") },
+        NoReverse { short: Some(b'R'), long: text!("--no-reverse") },
+        NoHost { long: text!("--no-host") },
+        Verbose { short: Some(b'v'), long: text!("--verbose") },
+        NoFail { short: Some(b'f'), long: text!("--no-fail") },
+        Host { short: Some(b'H'), long: text!("--host"), takes: Value(text!("host: such as other.local")) },
+        Subtype { long: text!("--subtype"), takes: Value(text!("subtype: such as _x._sub._http._tcp; 8 at most")) },
+        Ttl { long: text!("--ttl"), takes: Value(text!("number of seconds: from 1 to 86400")) },
+        Domain { short: Some(b'd'), long: text!("--domain"), takes: Value(text!("domain: only local is supported")) },
+        Interface { long: text!("--interface"), takes: Value(text!("interface: such as eth0; 64 at most")) },
+        Argument { takes: Operand(text!("service: NAME TYPE PORT and at most 61 TXT strings")) },
     }
 }
 
-const FLAGS: Flags = network::with(Flag::table(HELP));
+const FLAGS: Flags = network::with(Flags::of(Flag::ROWS, HELP));
 
 /// The parsed arguments.
 #[derive(Default)]
@@ -98,7 +94,7 @@ pub(super) fn run(args: Args, is_address: bool) -> Result<(), Fatal> {
     let options = mem::leak(Options::default());
     options.is_address = is_address;
     let network = network::read(&FLAGS, args, &mut |given| {
-        options.set(Flag::of(given.number)?, given.value.to_bytes())
+        options.set(Flag::of(given.flag)?, given.value.to_bytes())
     })?;
     let mut words = options.words.iter().copied();
     let mut next = || words.next().unwrap_or_default();
@@ -133,7 +129,7 @@ pub(super) fn run(args: Args, is_address: bool) -> Result<(), Fatal> {
         let mut put = |part, bytes| draft.put(part, bytes).map_err(|flaw| wrong(bytes, flaw));
         if options.words.len() < 3 {
             let what = text!("a service is missing: NAME TYPE PORT");
-            return Err(refuse_usage(what, b"", b""));
+            return Err(refuse_usage(what, b"", Text::NOTHING));
         }
         put(Part::Name, name)?;
         put(Part::Kind, next())?;

@@ -29,23 +29,19 @@ const HELP: &[Text] = &[
 ];
 
 flags! {
-    enum Flag {
-        bare {
-            Name "n" | "--name",
-            Address "a" | "--address",
-            Service "s" | "--service",
-            Ipv4 "4",
-            Ipv6 "6",
-            Verbose "v" | "--verbose",
-        }
-        valued {
-            Interface "--interface" => "interface: such as eth0; 64 at most",
-            Argument "*" => "host: such as box.local; 16 at most",
-        }
+    pub(super) enum Flag of Resolve {
+        Name { short: Some(b'n'), long: text!("--name") },
+        Address { short: Some(b'a'), long: text!("--address") },
+        Service { short: Some(b's'), long: text!("--service") },
+        Ipv4 { short: Some(b'4') },
+        Ipv6 { short: Some(b'6') },
+        Verbose { short: Some(b'v'), long: text!("--verbose") },
+        Interface { long: text!("--interface"), takes: Value(text!("interface: such as eth0; 64 at most")) },
+        Argument { takes: Operand(text!("host: such as box.local; 16 at most")) },
     }
 }
 
-const FLAGS: Flags = network::with(Flag::table(HELP));
+const FLAGS: Flags = network::with(Flags::of(Flag::ROWS, HELP));
 
 /// A name or address to resolve.
 struct SoughtName {
@@ -131,16 +127,16 @@ pub(super) fn run(args: Args, goal: Option<Goal>) -> Result<(), Fatal> {
         sought: heapless::Vec::new(),
     };
     let network = network::read(&FLAGS, args, &mut |given| {
-        options.set(Flag::of(given.number)?, given.value.to_bytes())
+        options.set(Flag::of(given.flag)?, given.value.to_bytes())
     })?;
     let Some(goal) = options.goal else {
         let what = text!("add -n to resolve names, -a for addresses, or -s for a service");
-        return Err(refuse_usage(what, b"", b""));
+        return Err(refuse_usage(what, b"", Text::NOTHING));
     };
     let wanted = match goal {
         Goal::Address => text!("address: such as 192.0.2.1 or fe80::1; 16 at most"),
         Goal::Services => text!("service: its name and its type, such as box _sftp-ssh._tcp"),
-        _ => Flag::Argument.wanted(),
+        _ => text!("host: such as box.local; 16 at most"),
     };
     // A service, the first argument, is searched among those of its type, the second one.
     let is_service = goal == Goal::Services;

@@ -27,7 +27,7 @@ use crate::vfs::user::User;
 use crate::vfs::{Backend, Tree};
 use crate::wire::Writer;
 use core::ffi::CStr;
-pub(super) use options::Options;
+pub(super) use options::{Flag, Options};
 #[cfg(feature = "serve")]
 pub(super) use task::task;
 

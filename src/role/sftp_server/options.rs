@@ -12,30 +12,26 @@ use crate::text::{Text, text};
 use core::ffi::CStr;
 
 flags! {
-    enum Flag {
-        bare {
-            ToStderr "e",
-            ReadOnly "R",
-            Trust "--i-trust-this-network",
-        }
-        valued {
-            Start "d" => "directory: a path",
-            Facility "f" => "log facility: DAEMON, USER, AUTH, AUTHPRIV or LOCAL0 to LOCAL7",
-            Level "l" => "log level: QUIET, FATAL, ERROR, INFO, VERBOSE, DEBUG, DEBUG1, DEBUG2 or DEBUG3",
-            Deny "P" => "requests: with commas between them; see -Q requests",
-            Allow "p" => "requests: with commas between them; see -Q requests",
-            List "Q" => "list: requests",
-            Umask "u" => "umask: octal, such as 022",
-            Command "c" => "this account allows SFTP only; use sftp or scp",
-            Jail "--jail" => "directory: a path",
-            At "--at" => "path: it must be absolute",
-            Operand "*" | "--" => "",
-            Listen "--listen" => "address: ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file (107 bytes at most)",
-        }
+    pub(in super::super) enum Flag of Sftp {
+        ToStderr { short: Some(b'e') },
+        ReadOnly { short: Some(b'R') },
+        Trust { long: text!("--i-trust-this-network") },
+        Start { short: Some(b'd'), takes: Value(text!("directory: a path")) },
+        Facility { short: Some(b'f'), takes: Value(text!("log facility: DAEMON, USER, AUTH, AUTHPRIV or LOCAL0 to LOCAL7")) },
+        Level { short: Some(b'l'), takes: Value(text!("log level: QUIET, FATAL, ERROR, INFO, VERBOSE, DEBUG, DEBUG1, DEBUG2 or DEBUG3")) },
+        Deny { short: Some(b'P'), takes: Value(text!("requests: with commas between them; see -Q requests")) },
+        Allow { short: Some(b'p'), takes: Value(text!("requests: with commas between them; see -Q requests")) },
+        List { short: Some(b'Q'), takes: Value(text!("list: requests")) },
+        Umask { short: Some(b'u'), takes: Value(text!("umask: octal, such as 022")) },
+        Command { short: Some(b'c'), takes: Value(text!("this account allows SFTP only; use sftp or scp")) },
+        Jail { long: text!("--jail"), takes: Value(text!("directory: a path")) },
+        At { long: text!("--at"), takes: Value(text!("path: it must be absolute")) },
+        Operand { long: text!("--"), takes: Operand(Text::NOTHING) },
+        Listen { long: text!("--listen"), takes: Value(text!("address: ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file (107 bytes at most)")) },
     }
 }
 
-const FLAGS: Flags = network::with(Flag::table(super::HELP));
+const FLAGS: Flags = network::with(Flags::of(Flag::ROWS, super::HELP));
 
 /// The parsed arguments.
 #[repr(C)] // Largest field last: the others have short offsets.
@@ -108,7 +104,7 @@ impl Options {
 
     fn read_flags(&mut self, args: Args) -> Result<Network, Fatal> {
         network::read(&FLAGS, args, &mut |given| {
-            self.set(Flag::of(given.number)?, given.value)
+            self.set(Flag::of(given.flag)?, given.value)
         })
     }
 

@@ -22,12 +22,16 @@ pub(super) const NOT_IN_HELP: &[(&str, &[&str], &str)] = &[
     ),
     (
         "nfs",
-        &["-b", "-C", "-d", "-s", "-t", "-u", "--trace"],
+        &[
+            "-b", "-C", "-c", "-d", "-r", "-s", "-t", "-u", "-w", "--trace",
+        ],
         "for scripts that start unfsd; --trace for developers",
     ),
     (
         "serve",
-        &["-b", "-C", "-d", "-s", "-t", "-u", "--trace"],
+        &[
+            "-b", "-C", "-c", "-d", "-r", "-s", "-t", "-u", "-w", "--trace",
+        ],
         "those of nfs",
     ),
     ("http", &["-d", "-s"], "those of nfs"),

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use super::page::section_of;
 use anyhow::{Context as _, Result, bail};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use syn::parse::Parser as _;
+use syn::punctuated::Punctuated;
 use syn::spanned::Spanned as _;
-use syn::{Expr, Item};
+use syn::{Expr, FieldValue, Item, Lit, Member, Token};
 use walkdir::WalkDir;
 
 /// A role: a line of `roles!`.
@@ -262,54 +264,43 @@ fn all_roles(file: &Path) -> Result<Vec<Role>> {
     Ok(roles)
 }
 
-/// The flags in the body of `flags!`, which has one list for flags without a value (`bare`) and one for flags with a value (`valued`).
+/// The flags in the body of `flags!`, which has a row `Name { short: …, long: …, takes: … }` for each.
 fn flags(body: TokenStream) -> Result<Vec<Flag>> {
     let mut found: Vec<Flag> = Vec::new();
-    let variants = body.into_iter().filter_map(|token| match token {
+    let rows = body.into_iter().filter_map(|token| match token {
         TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Some(group.stream()),
         _ => None,
     });
-    let mut has_value = false;
-    for part in variants.flatten() {
-        let list = match part {
-            TokenTree::Ident(name) => {
-                has_value = name == "valued";
-                continue;
-            }
-            TokenTree::Group(list) => list.stream(),
-            _ => continue,
+    for token in rows.flatten() {
+        let TokenTree::Group(row) = token else {
+            continue;
         };
-        let new = || Flag {
-            has_value,
-            ..Flag::default()
-        };
-        let mut flag = new();
-        let mut is_text = false;
-        for token in list {
-            match token {
-                TokenTree::Punct(punct) if punct.as_char() == ',' => {
-                    found.push(core::mem::replace(&mut flag, new()));
-                    is_text = false;
+        if row.delimiter() != Delimiter::Brace {
+            continue;
+        }
+        let fields = Punctuated::<FieldValue, Token![,]>::parse_terminated.parse2(row.stream())?;
+        let mut flag = Flag::default();
+        for field in fields {
+            match (&field.member, field.expr) {
+                (Member::Named(name), _) if name == "takes" => flag.has_value = true,
+                (Member::Named(name), Expr::Call(some)) if name == "short" => {
+                    if let Some(Expr::Lit(literal)) = some.args.first()
+                        && let Lit::Byte(letter) = &literal.lit
+                    {
+                        flag.names.push(format!("-{}", char::from(letter.value())));
+                    }
                 }
-                TokenTree::Punct(punct) if punct.as_char() == '=' => is_text = true,
-                TokenTree::Literal(literal) if !is_text => {
-                    flag.names.push(string(&literal.to_string())?);
+                (Member::Named(name), Expr::Macro(text)) if name == "long" => {
+                    flag.names
+                        .push(syn::parse2::<syn::LitStr>(text.mac.tokens)?.value());
                 }
-                _ => {}
+                _ => bail!("a row of flags! has an unknown field"),
             }
         }
         found.push(flag);
     }
-    // Removes operands, which have the name "*" in `flags!`, alone or as another name of a flag.
-    found.retain(|flag| flag.names.first().is_some_and(|name| name != "*"));
-    for flag in &mut found {
-        flag.names.retain(|name| name != "*");
-    }
-    for name in found.iter_mut().flat_map(|flag| &mut flag.names) {
-        if !name.starts_with('-') {
-            name.insert(0, '-');
-        }
-    }
+    // Removes operands: they have no name, or "--", which ends the options.
+    found.retain(|flag| flag.names.first().is_some_and(|name| name != "--"));
     Ok(found)
 }
 
