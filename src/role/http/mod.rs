@@ -16,7 +16,6 @@ use options::Arguments;
 #[cfg(feature = "check")]
 pub(super) use options::default_port;
 pub(super) use options::{FLAGS, Options};
-#[cfg(feature = "serve")]
 pub(super) use options::{Flag, Shared};
 pub(super) use task::{Kind, task};
 

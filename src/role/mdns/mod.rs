@@ -2,9 +2,9 @@
 
 mod options;
 
-pub(super) use options::Options;
 #[cfg(feature = "serve")]
-pub(super) use options::{FLAGS, Flag};
+pub(super) use options::FLAGS;
+pub(super) use options::{Flag, Options};
 
 use super::{Console, FAILED, Fatal};
 use crate::config::{

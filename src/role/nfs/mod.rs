@@ -36,7 +36,6 @@ use common::{Common, common};
 use core::net::SocketAddrV6;
 #[cfg(feature = "serve")]
 pub(super) use options::FLAGS;
-#[cfg(feature = "http")]
 pub(super) use options::Flag;
 pub(super) use options::Options;
 use rpcbind::Rpcbind;
