@@ -1,6 +1,6 @@
 //! The clients that a process remembers: their share of the work, and when they were last seen.
 
-use super::{CLIENTS_AT, Sheet, add};
+use super::{CLIENTS_AT, Sheet};
 use core::net::Ipv6Addr;
 
 /// Most clients that a process remembers. One more takes the place of the one that was not seen for the longest time.
@@ -115,7 +115,7 @@ impl Sheet {
                 (RECEIVED, work.received),
                 (SENT, work.sent),
             ] {
-                add(self.word(first + word), count);
+                self.add(first + word, count);
             }
         }
     }

@@ -49,14 +49,6 @@ pub const fn word_count(client_count: usize) -> usize {
     CLIENTS_AT + client_count * clients::WORDS
 }
 
-/// Adds to a word that only this process writes.
-fn add(word: Option<&AtomicU64>, count: u64) {
-    if let Some(word) = word {
-        let sum = word.load(Ordering::Relaxed).wrapping_add(count);
-        word.store(sum, Ordering::Relaxed);
-    }
-}
-
 /// The figures of one process.
 #[derive(Clone, Copy, Debug)]
 pub struct Sheet(&'static [AtomicU64]);
@@ -78,6 +70,14 @@ impl Sheet {
         self.word(at).map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
+    /// Adds to a word that only this process writes.
+    fn add(self, at: usize, count: u64) {
+        if let Some(word) = self.word(at) {
+            let sum = word.load(Ordering::Relaxed).wrapping_add(count);
+            word.store(sum, Ordering::Relaxed);
+        }
+    }
+
     fn write(self, at: usize, value: u64) {
         if let Some(word) = self.word(at) {
             word.store(value, Ordering::Relaxed);
@@ -92,7 +92,7 @@ impl Sheet {
         self.write(ROLE, u64::from_be_bytes(name));
         self.write(PID, pid.into());
         self.write(STARTED, wall_secs.unsigned_abs());
-        add(self.word(STARTS), 1);
+        self.add(STARTS, 1);
         for protocol in Protocol::ALL {
             for figure in Figure::ALL {
                 if figure.is_state() {

@@ -169,7 +169,7 @@ pub struct StdioSession<'a> {
     peer: &'a mut dyn Blocking,
     events: &'a mut Events,
     /// Counts nothing: the session's process ends with it.
-    stats: Meter,
+    stats: &'static mut Meter,
 }
 
 impl<'a> StdioSession<'a> {
@@ -185,7 +185,7 @@ impl<'a> StdioSession<'a> {
             service,
             tree,
             events,
-            stats: Meter::IDLE,
+            stats: mem::leak(Meter::IDLE),
             buffer: mem::array(),
             have: 0,
         }
@@ -220,7 +220,7 @@ impl<'a> StdioSession<'a> {
                 self.tree.release_idle();
             }
         };
-        let mut cx = lend(self.tree, self.events, &mut self.stats);
+        let mut cx = lend(self.tree, self.events, self.stats);
         self.service.close(ONLY, &mut cx, &[]);
         end
     }
@@ -231,7 +231,7 @@ impl<'a> StdioSession<'a> {
             let start = self.have.min(TALK_INPUT_BYTES);
             let (input, output) = self.buffer.split_at_mut(start);
             let output = output.head_mut(SFTP_REPLY_BYTES);
-            let mut cx = lend(self.tree, self.events, &mut self.stats);
+            let mut cx = lend(self.tree, self.events, self.stats);
             let io = Io {
                 input,
                 output,
@@ -283,7 +283,7 @@ impl<'a> StdioSession<'a> {
             *len -= bytes.len() as u64;
             self.have = mem::shift(rx.head_mut(self.have), used);
         }
-        let mut cx = lend(self.tree, self.events, &mut self.stats);
+        let mut cx = lend(self.tree, self.events, self.stats);
         let io = Io {
             input: &[],
             output: tx,
