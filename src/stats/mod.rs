@@ -6,12 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-#[allow(dead_code, reason = "an executable may count nothing")]
 mod clients;
-#[cfg(any(feature = "nfs", feature = "mdns", test, fuzzing))]
-mod meter;
-#[cfg(not(any(feature = "nfs", feature = "mdns", test, fuzzing)))]
-#[path = "no_meter.rs"]
 mod meter;
 mod names;
 mod render;
@@ -19,7 +14,7 @@ mod render;
 mod tests;
 
 pub use clients::{CLIENT_COUNT_MAX, CLIENT_NONE, Client};
-pub use meter::Meter;
+pub use meter::{Meter, Outcome};
 pub use names::{Figure, Operation, Protocol};
 pub use render::{Exports, Part, Place, Reader, render};
 
@@ -28,23 +23,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use names::{FIGURE_COUNT, OPERATION_COUNT, PROTOCOL_COUNT};
 
 /// True if the program counts: `sftp-server` alone does not.
-pub const IS_ON: bool = cfg!(any(feature = "nfs", feature = "mdns", test, fuzzing));
-
-/// The result of a call.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// The call was carried out.
-    Done,
-    /// The reply is an error.
-    Failed,
-}
-
-impl Outcome {
-    /// The outcome of a call whose reply is an error, or not.
-    pub const fn of_error(is_error: bool) -> Self {
-        if is_error { Self::Failed } else { Self::Done }
-    }
-}
+pub const IS_ON: bool = cfg!(any(feature = "nfs", feature = "mdns", test));
 
 /// Upper limits (µs) of the durations of calls in the buckets of a histogram; the last bucket has none.
 pub const LIMITS_US: [u64; 5] = [100, 1_000, 10_000, 100_000, 1_000_000];

@@ -11,6 +11,8 @@ pub mod commands;
 pub mod machines;
 #[cfg(feature = "workshop")]
 pub mod measure;
+#[cfg(feature = "workshop")]
+pub mod pictures;
 pub mod setup;
 #[cfg(feature = "workshop")]
 pub mod testing;

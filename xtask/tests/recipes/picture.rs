@@ -1,115 +1,99 @@
-//! The terminal picture of README.md, `image/terminal.svg`: drawn from a run with a guest as client, and compared with the file.
+//! The session in the terminal picture of README.md, `image/doc/terminal.txt`: compared with a run, with a guest as client.
 
-use super::{LISTENING, Recipe};
-use anyhow::{Result, ensure};
+use super::{LISTENING, Recipe, Running};
+use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use xtask::build::workspace_root;
+use xtask::machines::iso;
 use xtask::machines::qemu::Guest;
+use xtask::pictures::terminal::{comparable, draw};
 use xtask::setup::run_captured;
 
-/// The commands of the client.
-const CLIENT: [&str; 3] = [
-    "mount -t nfs -o nolock 192.0.2.1:/srv /mnt",
-    "ls /mnt",
-    "stowaway browse -4 -rt _nfs._tcp",
-];
-const WIDTH_MAX: usize = 100;
-/// Width of a character and height of a line, in pixels.
-const CELL: (usize, usize) = (8, 18);
-const MARGIN: usize = 16;
+const MOUNT: &str = "mount it with: ";
+/// The part of README's block that builds the file.
+const BUILD: &str = "cargo xtask build && ";
 
-/// Draws the picture with `guest` on a TAP interface that is configured as in the recipe `tap`, and compares it with the file, apart
-/// from the order of lines (of two processes) and from what the sandbox of this kernel can do.
+/// Plays the four scenes with `guest` on a TAP interface that is configured as in the recipe `tap`, and compares them with the file.
 pub fn ensure_current(directory: &Path, guest: &mut Guest) -> Result<()> {
-    for name in ["debian.iso", "photos", "backup"] {
-        fs::create_dir(Path::new("/srv").join(name))?;
-    }
-    // The guest has no stowaway. `ls` does not show this copy.
-    run_captured(Command::new("cp").args(["/usr/sbin/stowaway", "/srv/.stowaway"]))?;
+    make_files(directory)?;
     let recipe = Recipe::load("fleet-host")?;
-    let mut lines = prompt("box", recipe.text().trim_end());
     let mut server = recipe.start(directory)?;
-    server.wait_for(LISTENING)?;
     server.wait_for("announced box.local")?;
-    lines.extend(server.output()?.lines().map(str::to_owned));
-    for command in CLIENT {
-        lines.extend(prompt("client", command));
-        lines.extend(guest.run_ok(command)?.lines().map(str::to_owned));
-        if command.starts_with("mount") {
-            guest.run_ok("cp /mnt/.stowaway /bin/stowaway")?;
-        }
+    server.wait_for(LISTENING)?;
+    let mut session = scene("1. Serve a directory", "box", recipe.text());
+    session += &server.output()?;
+
+    let mount = server.wait_for(MOUNT)?;
+    let (_, mount) = mount.split_once(MOUNT).context("no command")?;
+    session += &scene("2. Paste the line on a client", "client", mount);
+    session += &guest.run_ok(mount)?;
+    for command in ["ls /mnt", "cat /mnt/hello.txt"] {
+        session += &format!("client# {command}\n{}", guest.run_ok(command)?);
     }
     server.stop()?;
-    let (drawn, root) = (svg(&lines), workspace_root());
-    let kept = fs::read_to_string(root.join("image/terminal.svg")).unwrap_or_default();
-    if comparable(&kept) != comparable(&drawn) {
-        fs::write(root.join("target/terminal.svg"), &drawn)?;
+
+    let list = "stowaway ls /srv/debian.iso/";
+    session += &scene("3. Look into an ISO image without a mount", "box", list);
+    session += &run_captured(Command::new("sh").args(["-c", list]))?;
+
+    let boot = Recipe::load("readme-microvm")?
+        .with(BUILD, "")?
+        .with("target/stowaway/x86_64/stowaway", "/usr/sbin/stowaway")?;
+    session += &scene(
+        "4. Boot the same file as a microVM, without an operating system",
+        "box",
+        boot.text(),
+    );
+    session += &console(boot.start(directory)?)?;
+
+    let session = session.trim_start();
+    let root = workspace_root();
+    let kept = fs::read_to_string(root.join("image/doc/terminal.txt")).unwrap_or_default();
+    if comparable(&kept) != comparable(session) {
+        fs::write(root.join("target/terminal.txt"), session)?;
+        fs::write(root.join("target/terminal.svg"), draw(session))?;
     }
     ensure!(
-        comparable(&kept) == comparable(&drawn),
-        "image/terminal.svg differs from the run: cp target/terminal.svg image/\n{}",
-        lines.join("\n")
+        comparable(&kept) == comparable(session),
+        "image/doc/terminal.txt differs from the run: cp target/terminal.txt image/doc/; cp target/terminal.svg image/\n{session}"
     );
     Ok(())
 }
 
-/// A command after its prompt, with an empty line before.
-fn prompt(host: &str, command: &str) -> Vec<String> {
-    vec![String::new(), format!("{host}# {command}")]
+/// Fills /srv. The files in the image are from a day more than six months ago, for which `ls` always prints the year.
+fn make_files(directory: &Path) -> Result<()> {
+    let tree = directory.join("debian");
+    fs::create_dir_all(tree.join("install.amd"))?;
+    fs::create_dir_all(tree.join("pool"))?;
+    fs::write(tree.join("README.txt"), "Debian GNU/Linux\n")?;
+    fs::write(tree.join("install.amd/vmlinuz"), [0; 4096])?;
+    fs::create_dir("/srv/photos")?;
+    fs::write("/srv/hello.txt", "hello\n")?;
+    touch(&tree)?;
+    iso::write_image(iso::ROCK_RIDGE[0], &tree, Path::new("/srv/debian.iso"))
 }
 
-/// Draws lines of text as a terminal shows them.
-fn svg(lines: &[String]) -> String {
-    let lines = lines.get(1..).unwrap_or_default();
-    let columns = lines.iter().map(|line| line.chars().count()).max();
-    let width = columns.unwrap_or_default().min(WIDTH_MAX) * CELL.0 + 2 * MARGIN;
-    let height = lines.len() * CELL.1 + 2 * MARGIN;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\"\n    \
-         font-family=\"monospace\" font-size=\"13\" fill=\"#d8dee9\" xml:space=\"preserve\">\n\
-         <rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#20242c\"/>\n"
-    );
-    for (index, line) in lines.iter().enumerate() {
-        let y = MARGIN + (index + 1) * CELL.1 - 5;
-        let text = line.replace('&', "&amp;").replace('<', "&lt;");
-        let is_command = ["box# ", "client# "]
-            .iter()
-            .any(|prompt| line.starts_with(prompt));
-        let colour = if is_command { " fill=\"#a3be8c\"" } else { "" };
-        svg += &format!("<text x=\"{MARGIN}\" y=\"{y}\"{colour}>{text}</text>\n");
-    }
-    svg + "</svg>\n"
+/// Sets the times of a directory and of its entries.
+fn touch(directory: &Path) -> Result<()> {
+    let mut find = Command::new("find");
+    find.arg(directory)
+        .args(["-exec", "touch", "-d", "2026-01-02T08:00:00Z", "{}", "+"]);
+    run_captured(&mut find).map(drop)
 }
 
-/// The lines of text in a picture, sorted, without what depends on the kernel.
-fn comparable(svg: &str) -> Vec<&str> {
-    let texts = svg.lines().filter_map(|line| {
-        let (_, text) = line.strip_suffix("</text>")?.split_once('>')?;
-        Some(text)
-    });
-    let mut lines: Vec<_> = texts
-        .map(|text| {
-            text.split_once("sandbox: ")
-                .map_or(text, |(start, _)| start)
-        })
-        .collect();
-    lines.sort_unstable();
-    lines.dedup();
-    lines
+/// Head of a scene with its first command.
+fn scene(title: &str, host: &str, command: &str) -> String {
+    format!("\n## {title}\n{host}# {}\n", command.trim_end())
 }
 
-#[test]
-fn picture_escapes_text_and_ignores_order() {
-    let of = |lines: &[&str]| {
-        svg(&lines
-            .iter()
-            .map(|line| (*line).to_owned())
-            .collect::<Vec<_>>())
-    };
-    let (one, other) = (of(&["", "box# a", "b <&"]), of(&["", "b <&", "box# a"]));
-    assert!(one.contains("fill=\"#a3be8c\">box# a</text>") && one.contains(">b &lt;&amp;</text>"));
-    assert_eq!(comparable(&one), comparable(&other));
-    assert_ne!(comparable(&one), comparable(&of(&["", "box# a"])));
+/// The lines of a machine's console up to its mount command; ends the machine.
+fn console(mut machine: Running) -> Result<String> {
+    machine.wait_for(MOUNT)?;
+    let output = machine.output()?;
+    machine.stop()?;
+    let end = output.find(MOUNT).context("no mount command")?;
+    let rest = output[end..].find('\n').unwrap_or(output.len() - end);
+    Ok(format!("{}\n", &output[..end + rest]))
 }

@@ -13,6 +13,7 @@ mod load;
 mod mdns;
 mod measure;
 mod nfs;
+mod record;
 mod report;
 mod sftp;
 mod stack;
@@ -31,9 +32,16 @@ use crate::machines::server::binary;
 
 /// `cargo xtask bench`
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 pub struct Args {
     #[command(subcommand)]
-    bench: Bench,
+    bench: Option<Bench>,
+    /// Measure what README's picture shows: write image/doc/figures.json, and draw image/compare.svg
+    #[arg(long)]
+    record: bool,
+    /// Use smaller files and fewer requests; the figures are rough
+    #[arg(long, requires = "record")]
+    quick: bool,
 }
 
 /// Subcommand: the bench to run.
@@ -157,7 +165,10 @@ pub fn main(args: Args) -> Result<()> {
         nix::unistd::geteuid().is_root(),
         "cargo xtask bench needs root to create network and mount namespaces; run: sudo -E cargo xtask bench"
     );
-    match args.bench {
+    let Some(bench) = args.bench else {
+        return record::main(args.quick);
+    };
+    match bench {
         Bench::Nfs(args) => nfs::main(&args),
         Bench::Sftp(args) => sftp::main(&args),
         Bench::Http(args) => http::main(&args),

@@ -25,7 +25,7 @@ pub(crate) struct Peer {
 }
 
 /// The known servers that are installed on this machine, smallest first.
-pub(super) fn find_installed() -> Result<Vec<Peer>> {
+pub(crate) fn find_installed() -> Result<Vec<Peer>> {
     let is_installed = |path: &&Path| path.is_file();
     let mut peers = Vec::new();
     for line in KNOWN.lines().filter(|line| !line.starts_with('#')) {

@@ -1,10 +1,11 @@
 //! `cargo xtask bench http`: stowaway compared with nginx and with the `--against` file, on the same tmpfs. Each server holds 2,000
 //! idle connections while others are busy.
 
-mod nginx;
+pub(super) mod nginx;
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
@@ -222,6 +223,13 @@ fn receive_small(client: &mut Client, index: u64) -> Result<()> {
 fn get_small(client: &mut Client, index: u64) -> Result<()> {
     ask_small(client, index)?;
     receive_small(client, index)
+}
+
+/// Gets a byte of the large file from a server.
+pub(super) fn get(server: SocketAddr) -> Result<()> {
+    let mut client = Client::connect(server)?;
+    client.send(request("GET", &format!("/{BIG}"), "Range: bytes=0-0\r\n").as_bytes())?;
+    client.receive().map(drop)
 }
 
 /// Gets one range of the large file.

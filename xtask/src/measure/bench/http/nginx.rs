@@ -15,6 +15,12 @@ use crate::machines::port::Port;
 
 /// Starts nginx on `port` for the files in `tree`; `scratch` is a directory for its own files.
 pub fn start(port: &Port, tree: &Path, scratch: &Path) -> Result<HttpServer> {
+    let address = (Ipv4Addr::LOCALHOST, port.number()).into();
+    HttpServer::spawn(&mut command(port, tree, scratch)?, address)
+}
+
+/// The command that [`start`] runs.
+pub fn command(port: &Port, tree: &Path, scratch: &Path) -> Result<Command> {
     let settings = format!(
         "daemon off; master_process off; pid {scratch}/nginx.pid; error_log stderr error;
          events {{ worker_connections 8192; }}
@@ -30,6 +36,7 @@ pub fn start(port: &Port, tree: &Path, scratch: &Path) -> Result<HttpServer> {
     );
     let path = scratch.join("nginx.conf");
     fs::write(&path, settings).with_context(|| format!("cannot write {}", path.display()))?;
-    let address = (Ipv4Addr::LOCALHOST, port.number()).into();
-    HttpServer::spawn(Command::new("/usr/sbin/nginx").arg("-c").arg(path), address)
+    let mut command = Command::new("/usr/sbin/nginx");
+    command.arg("-c").arg(path);
+    Ok(command)
 }
