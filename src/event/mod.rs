@@ -46,6 +46,14 @@ impl Default for Line {
 }
 
 impl Line {
+    /// Starts a line with the program's name and one of our texts.
+    #[inline(never)]
+    pub fn start(text: Text) -> Self {
+        let mut line = Self::default();
+        line.prefix().say(text);
+        line
+    }
+
     /// Appends the program's name.
     pub fn prefix(&mut self) -> &mut Self {
         self.say(text!("stowaway: "))
@@ -103,6 +111,18 @@ impl Line {
     /// As [`Line::escaped`], in double quotes.
     pub fn quoted(&mut self, bytes: &[u8]) -> &mut Self {
         self.byte(b'"').escaped(bytes).byte(b'"')
+    }
+
+    /// Appends one of our texts, then bytes as [`Line::quoted`] does.
+    #[inline(never)]
+    pub fn say_quoted(&mut self, text: Text, bytes: &[u8]) -> &mut Self {
+        self.say(text).quoted(bytes)
+    }
+
+    /// Appends one of our texts, then a number in decimal.
+    #[inline(never)]
+    pub fn say_number(&mut self, text: Text, number: u64) -> &mut Self {
+        self.say(text).digits(number, 10, 1)
     }
 
     /// Appends an address in its usual notation, an IPv4-mapped one as IPv4.

@@ -111,7 +111,6 @@ pub mod attribute {
 }
 
 /// Attributes as a client sends and receives them.
-#[cfg(any(test, fuzzing))]
 #[doc(alias = "ATTRS")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Attributes {
@@ -125,9 +124,10 @@ pub struct Attributes {
     pub times: Option<(u32, u32)>,
 }
 
-#[cfg(any(test, fuzzing))]
 impl Attributes {
-    fn read(&mut self, from: &mut Reader<'_>) {
+    /// Parses attributes. Fields that were not sent keep their values.
+    #[inline(never)]
+    pub fn read(&mut self, from: &mut Reader<'_>) {
         let flags = from.u32();
         if flags & attribute::SIZE != 0 {
             self.size = Some(from.u64());
@@ -145,13 +145,15 @@ impl Attributes {
     }
 
     /// Parses attributes.
+    #[cfg(any(test, fuzzing))]
     pub fn parse(from: &mut Reader<'_>) -> Self {
-        let mut told = Self::default();
-        told.read(from);
-        told
+        let mut attributes = Self::default();
+        attributes.read(from);
+        attributes
     }
 
     /// Writes attributes.
+    #[cfg(any(test, fuzzing))]
     pub fn emit(&self, to: &mut Writer<'_>) {
         let bit = |there: bool, flag: u32| if there { flag } else { 0 };
         to.u32(

@@ -1,8 +1,9 @@
 //! VERSION and the extensions about file systems, accounts and the server itself.
 
-use super::Turn;
-use super::requests::{Ask, extensions, name};
+use super::requests::{Operation, extensions};
 use super::status::Outcome;
+use super::{Exchange, Level};
+use crate::event::Line;
 use crate::text::text;
 use crate::wire::Reader;
 use crate::wire::sftp::{VERSION, kind};
@@ -36,11 +37,12 @@ const VENDOR: [u8; {
 };
 const MADE: [&str; 3] = ["stowaway", "stowaway", env!("CARGO_PKG_VERSION")];
 
-impl Turn<'_> {
+impl Exchange<'_> {
     /// Writes VERSION with the extensions that are permitted.
     pub(super) fn greet(&mut self) {
         let version = self.request.id;
-        self.log_more(text!("received client version #"), b"", version);
+        let mut line = Line::start(text!("received client version "));
+        self.report(Level::Verbose, line.number(version));
         let start = self.reply.start_packet(kind::VERSION, VERSION);
         for entry in extensions() {
             if !self.permits(entry) {
@@ -48,12 +50,13 @@ impl Turn<'_> {
             }
             let reply = &mut self.reply;
             let whole = reply.start_string();
-            reply.put(name(entry.ask as usize));
+            reply.put(entry.name());
             reply.put(entry.suffix().as_bytes());
             reply.finish(whole);
-            reply.string(match entry.ask {
-                Ask::Vendor => &VENDOR,
-                _ => entry.version(),
+            let version = entry.version();
+            reply.string(match entry.operation {
+                Operation::Vendor => &VENDOR,
+                _ => version.as_slice(),
             });
         }
         self.reply.finish(start);
@@ -68,13 +71,13 @@ impl Turn<'_> {
 
     /// Answers statvfs@openssh.com and fstatvfs@openssh.com, and space-available as in draft-ietf-secsh-filexfer-13.
     pub(super) fn statfs(&mut self) -> Outcome {
-        if self.request.ask != Ask::OpenSpace {
+        if self.request.operation != Operation::OpenSpace {
             self.resolve(self.request.path, true)?;
         }
         let stat = &self.vfs.statfs(self.request.node)?;
         let unit = u64::from(stat.unit_bytes).max(1);
         let (total, free, mine) = (stat.total_bytes, stat.free_bytes, stat.available_bytes);
-        if self.request.ask == Ask::SpaceAvailable {
+        if self.request.operation == Operation::SpaceAvailable {
             // Free bytes that are reserved for root, so this user cannot use them.
             let kept = free.saturating_sub(mine);
             self.numbers(&[total, free, total.saturating_sub(kept), mine]);

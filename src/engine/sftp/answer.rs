@@ -1,15 +1,12 @@
 //! Parses a request's arguments, dispatches it and writes its reply.
 
-use super::attributes;
-use super::requests::{
-    self, ATTRIBUTES, Ask, DIRECTORY, FILE, MISSING, OFFSET, OTHER, PATH, RequestInfo, UINT32,
-};
+use super::requests::{self, Arg, Entry, Operation};
 use super::status::{Fault, Outcome};
-use super::{Next, Turn};
+use super::{Exchange, Next};
 use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
 use crate::wire::sftp::kind;
 
-impl Turn<'_> {
+impl Exchange<'_> {
     /// Answers a request, or sets the transfer that its reply must wait for.
     ///
     /// # Errors
@@ -44,8 +41,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Looks the request up in the table, reads its paths, and carries it out if it is permitted.
-    #[inline(never)] // −525 bytes: one caller, whose frame stays small.
+    /// Looks the request up in the table, parses its arguments, logs it, and carries it out if it is permitted.
+    #[inline(never)]
     fn handle_request(&mut self, kind: u8) -> Outcome {
         let mut name: &[u8] = &[];
         if kind == kind::EXTENDED {
@@ -54,54 +51,59 @@ impl Turn<'_> {
             self.request.args.check()?;
         }
         let entry = requests::lookup(kind, name).ok_or(Fault::UNSUPPORTED)?;
-        self.request.ask = entry.ask;
-        if entry.has(PATH) {
-            self.request.path = self.request.args.path();
-            // In the draft, "" is the directory in which the session began.
-            if self.request.path.is_empty() && entry.ask != Ask::SymbolicLink {
-                self.request.path = b".";
-            }
-        }
-        if entry.has(OTHER) {
-            self.request.other = self.request.args.path();
-        }
+        self.request.operation = entry.operation;
+        let found = self.parse(entry);
         if !self.permits(entry) {
             return Err(Fault::DENIED);
         }
-        self.carry_out(entry)
-    }
-
-    /// Parses the rest of the arguments, logs the request and carries it out.
-    #[inline(always)]
-    fn carry_out(&mut self, entry: &RequestInfo) -> Outcome {
-        let mut found = Ok(());
-        if entry.has(FILE | DIRECTORY) {
-            let handle = self.request.args.handle();
-            found = self.find(handle, entry.traits);
-        }
-        let args = &mut self.request.args;
-        if entry.has(OFFSET) {
-            self.request.offset = args.u64();
-        }
-        if entry.has(UINT32) {
-            self.request.uint32 = args.u32();
-        }
-        if entry.has(ATTRIBUTES) {
-            attributes::read(&mut self.request);
-        }
         self.request.args.check()?;
-        if entry.is_logged(self.sftp.level) {
+        if self.sftp.level >= entry.level {
             self.log(entry);
         }
         if found.is_err() {
-            return Err(if entry.has(MISSING) {
-                Fault::MISSING
-            } else {
-                Fault::FAILURE
+            // As with OpenSSH, an invalid handle has this status for two requests.
+            return Err(match entry.operation {
+                Operation::Close | Operation::Sync => Fault::MISSING,
+                _ => Fault::FAILURE,
             });
         }
         self.reply.start_packet(entry.reply, self.request.id);
-        self.dispatch()
+        self.carry_out(entry.operation)
+    }
+
+    /// Parses the arguments that the table lists. Malformed ones are reported by `args.check()`.
+    ///
+    /// # Errors
+    /// The handle is invalid.
+    #[inline(always)]
+    fn parse(&mut self, entry: &Entry) -> Outcome {
+        let (request, args) = (&mut self.request, entry.args);
+        if args.has(Arg::Path) || args.has(Arg::Target) {
+            request.path = request.args.path();
+        }
+        // In the draft, "" is the directory in which the session began.
+        if args.has(Arg::Path) && request.path.is_empty() {
+            request.path = b".";
+        }
+        if args.has(Arg::Other) {
+            request.other = request.args.path();
+        }
+        let mut found = Ok(());
+        if args.has(Arg::File) || args.has(Arg::Directory) {
+            let handle = request.args.handle();
+            found = self.find(handle, args);
+        }
+        let request = &mut self.request;
+        if args.has(Arg::Offset) {
+            request.offset = request.args.u64();
+        }
+        if args.has(Arg::Uint32) {
+            request.uint32 = request.args.u32();
+        }
+        if args.has(Arg::Attributes) {
+            request.attributes.read(&mut request.args);
+        }
+        found
     }
 
     pub(super) fn close(&mut self) -> Outcome {

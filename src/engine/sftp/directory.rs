@@ -1,6 +1,6 @@
 //! READDIR.
 
-use super::Turn;
+use super::Exchange;
 use super::attributes::put;
 use super::longname::{HEAD_BYTES_MAX, longname};
 use super::status::{Fault, Outcome};
@@ -11,7 +11,7 @@ use core::ops::ControlFlow;
 /// Size of the largest entry (bytes): name, longname, attributes.
 const ENTRY_BYTES_MAX: usize = 4 + 255 + HEAD_BYTES_MAX + 255 + 32;
 
-impl Turn<'_> {
+impl Exchange<'_> {
     /// Writes as many entries as fit into a page. If the host does not report attributes of "." and "..", the directory's own are
     /// used. Other entries without attributes have been removed meanwhile and are skipped; inside an ISO image such an entry is
     /// damaged, and is listed by name alone, as over NFS.

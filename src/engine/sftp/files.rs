@@ -1,9 +1,10 @@
 //! OPEN, READ and WRITE.
 
+use super::attributes::MODE_MASK;
 use super::handles::{APPEND, LIST, READ, WRITE};
-use super::requests::{self, Ask};
+use super::requests::{Args, Operation, Refusal};
 use super::status::{Fault, Outcome};
-use super::{LentHandle, Transfer, Turn};
+use super::{Exchange, LentHandle, Transfer};
 use crate::config::PACKET_DATA_BYTES_MAX;
 use crate::engine::service::Way;
 use crate::vfs::{FsError, FsResult, OpenFlags};
@@ -22,7 +23,7 @@ const _: () = assert!(
     FROM_WIRE as u32 == open::READ | open::WRITE | open::APPEND | open::TRUNCATE | open::EXCLUSIVE
 );
 
-impl Turn<'_> {
+impl Exchange<'_> {
     /// Has the driver store the rest of a WRITE's data. `None`: the handle has no file.
     fn store_rest(&mut self, offset: u64, len: u32) -> Option<()> {
         let (slot, id) = (self.request.slot, self.request.id);
@@ -65,8 +66,8 @@ impl Turn<'_> {
     }
 
     /// Sets the request's slot, mode, node and pin to those of a handle.
-    pub(super) fn find(&mut self, handle: &[u8], traits: u16) -> Outcome {
-        let open = self.session.handles.find(handle, traits);
+    pub(super) fn find(&mut self, handle: &[u8], args: Args) -> Outcome {
+        let open = self.session.handles.find(handle, args);
         let open = open.ok_or(Fault::FAILURE)?;
         (self.request.slot, self.request.mode) = (open.slot, open.mode);
         self.request.node = open.pin.node();
@@ -82,17 +83,17 @@ impl Turn<'_> {
         if how & WRITE == 0 {
             how |= READ;
         }
-        if self.request.ask == Ask::OpenDirectory {
+        if self.request.operation == Operation::OpenDirectory {
             (flags, how) = (0, READ | LIST);
         }
         if !self.sftp.permits.opening(flags) {
-            self.log_more(requests::READ_ONLY, b"open", 0);
+            self.log_refusal(Refusal::ReadOnly, b"open");
             return Err(Fault::DENIED);
         }
-        let create = self.request.set_attr.mode.unwrap_or(FILE_MODE);
+        let mode = self.request.attributes.mode.unwrap_or(FILE_MODE);
         let opening = OpenFlags {
             bits: how,
-            create: (flags & open::CREATE != 0).then_some(create),
+            create: (flags & open::CREATE != 0).then_some(mode & MODE_MASK),
         };
         self.pin(self.request.path, &opening)?;
         self.reply.words(&[

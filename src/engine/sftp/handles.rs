@@ -2,7 +2,7 @@
 //!
 //! A closed handle stays invalid after its slot is reused. A file stays open until the last job on it has ended.
 
-use super::requests::{DIRECTORY, FILE};
+use super::requests::{Arg, Args};
 use crate::mem::Slots;
 use crate::vfs::{OpenFlags, Pin, Tree};
 
@@ -115,16 +115,15 @@ impl Handles {
         u32::from(slot) << 16 | u32::from(stamp)
     }
 
-    /// Returns the open object of a valid handle, if `traits` allows its kind (`FILE` or `DIRECTORY`).
-    pub(super) fn find(&mut self, handle: &[u8], traits: u16) -> Option<&mut OpenHandle> {
+    /// Returns the open object of a valid handle, if `args` has its kind of handle.
+    pub(super) fn find(&mut self, handle: &[u8], args: Args) -> Option<&mut OpenHandle> {
         let handle = u32::from_be_bytes(*handle.as_array()?);
         let open = self.at((handle >> 16) as u16)?;
-        let kind = if open.mode & LIST > 0 {
-            DIRECTORY
-        } else {
-            FILE
+        let kind = match open.mode & LIST {
+            0 => Arg::File,
+            _ => Arg::Directory,
         };
-        let named = open.known && open.stamp == handle as u16 && traits & kind != 0;
+        let named = open.known && open.stamp == handle as u16 && args.has(kind);
         named.then_some(open)
     }
 

@@ -7,7 +7,7 @@ use super::check::{Algorithm, Check};
 use super::handles::{Handles, READ, TO_READ, WRITE};
 use super::requests::{CHECK, CHECK_NAME, FILE};
 use super::status::{Fault, Outcome};
-use super::{Session, Turn};
+use super::{Exchange, Session};
 use crate::config::{JOB_COUNT_MAX, SFTP_BATCH_BYTES};
 use crate::mem::Ends as _;
 use crate::vfs::{Tree, Until};
@@ -140,7 +140,7 @@ fn continue_job(
     Ok(())
 }
 
-impl Turn<'_> {
+impl Exchange<'_> {
     /// Continues the running job by a slice, with the output's space as its buffer, and answers it when it is complete. Returns the event
     /// until which the job must wait.
     #[inline(never)] // −44 bytes: one caller, whose frame stays small.

@@ -12,13 +12,13 @@ use crate::config::{
 use crate::event::Events;
 use crate::mem::Slots;
 use crate::text::text;
-use crate::vfs::{Name, Node, Pin, SetAttr, Tree};
-use crate::wire::sftp::{HEAD_BYTES, LENGTH_BYTES, kind};
+use crate::vfs::{Name, Node, Pin, Tree};
+use crate::wire::sftp::{Attributes, HEAD_BYTES, LENGTH_BYTES, kind};
 use crate::wire::{Reader, Writer};
 use accounts::Accounts;
 use handles::Handles;
 use jobs::Jobs;
-use requests::Ask;
+use requests::Operation;
 use status::Fault;
 
 mod about;
@@ -30,7 +30,6 @@ mod directory;
 mod files;
 mod handles;
 mod jobs;
-mod lines;
 mod log;
 pub mod longname;
 mod names;
@@ -46,7 +45,6 @@ mod tests;
 mod zone;
 
 pub use handles::{LoggedPath, OpenHandle};
-pub use lines::log;
 pub use requests::{Permits, requests};
 pub use service::{REQUEST_BYTES, Sessions};
 
@@ -142,9 +140,9 @@ impl Session {
     }
 }
 
-/// The context of one call of [`Sftp::advance`].
+/// The request that is being answered, its reply, and what its handler needs.
 #[repr(C)] // Most-used fields first, where short instructions reach them.
-struct Turn<'a> {
+struct Exchange<'a> {
     vfs: &'a mut Tree,
     session: &'a mut Session,
     sftp: &'a mut Sftp,
@@ -166,9 +164,7 @@ struct Request<'a> {
     /// For OPEN: its flags, then the handle of the reply. For READ and WRITE: the length.
     uint32: u32,
     id: u32,
-    /// Flags of the attributes that the request sets.
-    attributes_told: u32,
-    ask: Ask,
+    operation: Operation,
     /// The open object that the handle of the request refers to: access mode, slot, node and pin.
     mode: u8,
     slot: u16,
@@ -176,10 +172,8 @@ struct Request<'a> {
     pin: Option<Pin>,
     /// For an extension: length of its name (bytes).
     extension_name_len: usize,
-    /// The attributes to change.
-    set_attr: SetAttr,
-    /// Values for the log: size, mode, mtime, UID and GID. Only those in `attributes_told` are valid.
-    numbers: [u64; 5],
+    /// The attributes to set.
+    attributes: Attributes,
     /// The second path of a request with two.
     other: &'a [u8],
     /// The last name of the path whose parent directory was resolved last.
@@ -197,15 +191,13 @@ impl Request<'_> {
             offset: 0,
             uint32: 0,
             id: 0,
-            attributes_told: 0,
-            ask: Ask::OpenHandle,
+            operation: Operation::Open,
             mode: 0,
             slot: handles::NONE,
             node: Node::default(),
             pin: None,
             extension_name_len: 0,
-            set_attr: SetAttr::default(),
-            numbers: [0; 5],
+            attributes: Attributes::default(),
             other: &[],
             last_name: None,
             transfer: None,
@@ -213,7 +205,7 @@ impl Request<'_> {
     }
 }
 
-impl Turn<'_> {
+impl Exchange<'_> {
     /// Skips bytes of an answered packet, or answers the next packet. Fails with the need for which the driver must act first.
     fn step(&mut self) -> Result<(), Next> {
         let have = self.input.rest().len();
@@ -305,7 +297,7 @@ impl Sftp {
         input: &[u8],
         output: &mut [u8],
     ) -> Progress {
-        let turn = &mut Turn {
+        let exchange = &mut Exchange {
             vfs: cx.vfs,
             session,
             sftp: self,
@@ -315,14 +307,14 @@ impl Sftp {
             events: cx.events,
         };
         // One slice of a job, then requests, so that neither starves the other.
-        let waits = turn.continue_job();
+        let waits = exchange.continue_job();
         loop {
-            if let Err(mut next) = turn.step() {
+            if let Err(mut next) = exchange.step() {
                 if let (Some(until), Next::Input) = (waits, &next) {
                     next = until.into();
                 }
-                let used = input.len() - turn.input.rest().len();
-                return progress(turn.session, used, &turn.reply, next);
+                let used = input.len() - exchange.input.rest().len();
+                return progress(exchange.session, used, &exchange.reply, next);
             }
         }
     }

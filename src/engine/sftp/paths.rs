@@ -1,22 +1,26 @@
 //! REALPATH, READLINK, expand-path@openssh.com, home-directory: requests that are answered with a path.
 
-use super::Turn;
-use super::requests::Ask;
+use super::requests::Operation;
 use super::status::{Fault, Outcome};
+use super::{Exchange, Level};
 use crate::config::LINK_BYTES_MAX;
+use crate::event::Line;
 use crate::mem::Ends as _;
-use crate::text::text;
-use crate::vfs::walk::{BUFFER_BYTES, End, Path, Text, add};
+use crate::text::{Text, text};
+use crate::vfs::walk::{self, BUFFER_BYTES, End, Path, add};
 
-impl Turn<'_> {
+impl Exchange<'_> {
     /// Answers with the first `len` bytes of `buffer` as a name without attributes.
     fn named(&mut self, buffer: &[u8], len: usize) {
         let name = buffer.head(len);
         // For these two requests, the log shows the path in the reply, not the argument.
-        match self.request.ask {
-            Ask::ExpandPath => self.log_more(text!("expand \"$\""), name, 0),
-            Ask::Home => self.log_more(text!("home-directory \"$\""), name, 0),
-            _ => {}
+        let what = match self.request.operation {
+            Operation::ExpandPath => text!("expand "),
+            Operation::Home => text!("home-directory "),
+            _ => Text::NOTHING,
+        };
+        if what != Text::NOTHING {
+            self.report(Level::Verbose, Line::start(what).quoted(name));
         }
         let reply = &mut self.reply;
         reply.u32(1);
@@ -71,7 +75,7 @@ impl Turn<'_> {
         if !user.is_empty() {
             home = self.home_of(user).ok_or(Fault::MISSING)?;
         }
-        let mut whole = Text::new();
+        let mut whole = walk::Text::new();
         add(&mut whole, home)?;
         add(&mut whole, rest)?;
         self.true_path(&whole)

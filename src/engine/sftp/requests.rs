@@ -1,249 +1,255 @@
-//! The table of requests: arguments, handler, type of the reply, log format, and whether it writes.
+//! The table of requests: how each is sent, its arguments, handler and reply, its line in the log, and whether it writes.
 
 use super::status::Outcome;
-use super::{Level, Turn};
-use crate::mem::{index_of, nth, parts};
-use crate::text::{Text, text, texts};
+use super::{Exchange, Level};
+use crate::mem::{nth, parts};
+use crate::text::texts;
 use crate::wire::sftp::{kind, open};
 
-texts! {
-    /// Formats of log lines. `$` is a string; `#` is a decimal number, `%` an octal one, `&` an octal one of at least four digits;
-    /// `)` stands for flags of OPEN; `'` is a time; `(` skips a number.
-    #[expect(dead_code, reason = "what is set is found by its place")]
-    pub(super) enum Format {
-        Bare => "$",
-        Path => "$ \"$\"",
-        Name => "$ name \"$\"",
-        Two => "$ old \"$\" new \"$\"",
-        OpenHandle => "$ \"$\" flags ) mode 0%",
-        MakeDirectory => "$ name \"$\") mode 0%",
-        Size => "$ \"$\" size #",
-        Mode => "$ \"$\" mode (&",
-        Time => "$ \"$\" modtime (('",
-        Owner => "$ \"$\" owner (((# group #",
+/// A row of the table. Its name is in [`NAMES`].
+pub(super) struct Entry {
+    pub(super) operation: Operation,
+    sent: Sent,
+    /// The arguments that every handler finds parsed; the handler parses any others.
+    pub(super) args: Args,
+    /// Packet type of the reply.
+    pub(super) reply: u8,
+    effect: Effect,
+    /// The lowest level at which the request is logged.
+    pub(super) level: Level,
+    pub(super) format: Format,
+}
+
+/// The packet of a request.
+#[derive(Clone, Copy)]
+enum Sent {
+    /// A packet type of its own.
+    Packet(u8),
+    /// An extension whose name ends with "@openssh.com", and the digit of its version.
+    Openssh(u8),
+    /// An extension without that suffix, version 1.
+    Plain,
+}
+
+/// An argument of a request, in the order in which arguments are sent.
+#[derive(Clone, Copy)]
+pub(super) enum Arg {
+    /// A path; "" is the directory in which the session began.
+    Path,
+    /// The target of a symbolic link, which may be empty.
+    Target,
+    /// The second path.
+    Other,
+    /// The handle of a file.
+    File,
+    /// The handle of a directory.
+    Directory,
+    Offset,
+    /// Flags of OPEN, or a length (bytes).
+    Uint32,
+    Attributes,
+}
+
+/// A set of arguments; with `File` and `Directory`, one handle of either.
+#[derive(Clone, Copy)]
+pub(super) struct Args(u8);
+
+impl Args {
+    #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
+    const fn of(list: &[Arg]) -> Self {
+        let mut args = Self(0);
+        let mut place = 0;
+        while place < list.len() {
+            args.0 |= 1 << list[place] as u8;
+            place += 1;
+        }
+        args
+    }
+
+    pub(super) const fn has(self, arg: Arg) -> bool {
+        self.0 & 1 << arg as u8 != 0
     }
 }
 
-/// Defines `Ask`, `TABLE` and `dispatch` from one list of requests.
+/// The arguments of a request that refers to an open file.
+pub(super) const FILE: Args = Args::of(&[Arg::File]);
+
+/// The effect of a request on files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// No change of files. OPEN checks its own flags.
+    Reads,
+    Writes,
+}
+
+texts! {
+    /// The line of a request in the log, and its text between the request's name and its path.
+    pub(super) enum Format {
+        /// Only the name.
+        Bare => "",
+        Path => " ",
+        Name => " name ",
+        /// Two paths.
+        Two => " old ",
+        /// The path, flags and mode.
+        Open => " ",
+        /// The path and mode.
+        MakeDirectory => " name ",
+        /// The path, and the bytes read and written.
+        Close => "",
+        /// A line for each attribute that is set.
+        Set => "",
+        /// No line: the handler logs the path of its reply.
+        ByHandler => "",
+    }
+}
+
+texts! {
+    /// The reason why a request is refused, and the text before the request's name in the log.
+    pub(super) enum Refusal {
+        ReadOnly => "Refusing ",
+        Denylisted => "Refusing denylisted ",
+        NotAllowlisted => "Refusing non-allowlisted ",
+    }
+}
+
+/// Defines `Operation`, `TABLE` and `NAMES` from one list of requests.
 macro_rules! requests {
-    ($($ask:ident = $kind:ident $name:literal, $handler:ident => $reply:ident, $traits:expr;)+) => {
+    ($($operation:ident: $name:literal, $sent:expr, [$($arg:ident),*], $handler:ident => $reply:ident, $effect:ident,
+        $level:ident, $format:ident;)+) => {
         /// A request or extension.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub(super) enum Ask {
-            $($ask),+
+        pub(super) enum Operation {
+            $($operation),+
         }
 
-        /// Number of requests and extensions.
-        const COUNT: usize = [$(Ask::$ask),+].len();
+        /// One entry per request, in the order of the packet types, then in the order in which extensions are advertised.
+        static TABLE: [Entry; [$(Operation::$operation),+].len()] = [$(Entry {
+            operation: Operation::$operation,
+            sent: $sent,
+            args: const { Args::of(&[$(Arg::$arg),*]) },
+            reply: kind::$reply,
+            effect: Effect::$effect,
+            level: Level::$level,
+            format: Format::$format,
+        }),+];
 
-        /// One entry per request: name, `Ask`, packet type, type of the reply, traits. In the order of the packet types, then in
-        /// the order in which extensions are advertised.
-        const TABLE: [(&str, Ask, u8, u8, u16); COUNT] =
-            [$(($name, Ask::$ask, kind::$kind, kind::$reply, $traits)),+];
-
-        impl Turn<'_> {
-            /// Carries out the request.
-            #[inline(always)]
-            pub(super) fn dispatch(&mut self) -> Outcome {
-                match self.request.ask {
-                    $(Ask::$ask => self.$handler()),+
+        impl Exchange<'_> {
+            /// Carries out a request, whose arguments are parsed.
+            pub(super) fn carry_out(&mut self, operation: Operation) -> Outcome {
+                match operation {
+                    $(Operation::$operation => self.$handler(),)+
                 }
             }
         }
+
+        /// The names in the order of the table, a space after each.
+        const NAMES: &str = concat!($($name, " "),+);
     };
 }
 
-/// The request always changes files. Not set for OPEN, which checks its flags itself.
-const WRITES: u16 = 1 << 0;
-/// The arguments begin with a path.
-pub(super) const PATH: u16 = 1 << 1;
-/// After the first path, the arguments have a second one.
-pub(super) const OTHER: u16 = 1 << 2;
-/// The arguments begin with the handle of a file.
-pub(super) const FILE: u16 = 1 << 3;
-/// The arguments begin with the handle of a directory.
-pub(super) const DIRECTORY: u16 = 1 << 4;
-/// An offset is among the arguments.
-pub(super) const OFFSET: u16 = 1 << 5;
-/// A uint32 is among the arguments.
-pub(super) const UINT32: u16 = 1 << 6;
-/// Attributes are among the arguments.
-pub(super) const ATTRIBUTES: u16 = 1 << 7;
-/// Logged from level VERBOSE on; without this flag, from INFO on.
-const VERBOSE: u16 = 1 << 8;
-/// Logged from level DEBUG on.
-const DEBUG: u16 = 1 << 9;
-/// The request is not logged before it is carried out; its handler logs the resulting path instead.
-const NEVER: u16 = VERBOSE | DEBUG;
-/// The extension's name ends with [`SUFFIX`].
-const OPENSSH: u16 = 1 << 10;
-/// The extension's version is 2, not 1.
-const SECOND: u16 = 1 << 11;
-/// An invalid handle is answered with NO_SUCH_FILE, as with OpenSSH; without this flag, with FAILURE.
-pub(super) const MISSING: u16 = 1 << 12;
-/// Position of the lowest bit of the log format in the traits.
-const FORMAT_SHIFT: u32 = 13;
-/// Logged with its path.
-const BY_PATH: u16 = (Format::Path as u16) << FORMAT_SHIFT;
-/// Logged with its path, labelled "name".
-const BY_NAME: u16 = (Format::Name as u16) << FORMAT_SHIFT;
-/// Logged with both paths.
-const BY_TWO: u16 = (Format::Two as u16) << FORMAT_SHIFT;
-/// Logged with its path, flags and mode.
-const OPENS: u16 = (Format::OpenHandle as u16) << FORMAT_SHIFT;
-/// Logged with its path and mode.
-const MAKES: u16 = (Format::MakeDirectory as u16) << FORMAT_SHIFT;
-/// Logged with a line for each attribute that it sets.
-const SET: u16 = (Format::Size as u16) << FORMAT_SHIFT;
+use Sent::{Openssh, Packet, Plain};
 
+requests! {
+    // Operation: name, packet, arguments, handler => reply, effect, lowest level and format in the log.
+    Open: "open", Packet(kind::OPEN), [Path, Uint32, Attributes], open => HANDLE, Reads, Info, Open;
+    Close: "close", Packet(kind::CLOSE), [File, Directory], close => STATUS, Reads, Info, Close;
+    Read: "read", Packet(kind::READ), [File, Offset, Uint32], read => DATA, Reads, Debug, Path;
+    Write: "write", Packet(kind::WRITE), [File, Offset, Uint32], write => STATUS, Writes, Debug, Path;
+    LinkStat: "lstat", Packet(kind::LSTAT), [Path], stat => ATTRS, Reads, Verbose, Name;
+    OpenStat: "fstat", Packet(kind::FSTAT), [File], stat => ATTRS, Reads, Debug, Path;
+    SetStat: "setstat", Packet(kind::SETSTAT), [Path, Attributes], set => STATUS, Writes, Info, Set;
+    OpenSetStat: "fsetstat", Packet(kind::FSETSTAT), [File, Attributes], set => STATUS, Writes, Info, Set;
+    OpenDirectory: "opendir", Packet(kind::OPENDIR), [Path], open => HANDLE, Reads, Info, Path;
+    ReadDirectory: "readdir", Packet(kind::READDIR), [Directory], list => NAME, Reads, Debug, Path;
+    Remove: "remove", Packet(kind::REMOVE), [Path], change_names => STATUS, Writes, Info, Name;
+    MakeDirectory: "mkdir", Packet(kind::MKDIR), [Path, Attributes], change_names => STATUS, Writes, Info, MakeDirectory;
+    RemoveDirectory: "rmdir", Packet(kind::RMDIR), [Path], change_names => STATUS, Writes, Info, Name;
+    RealPath: "realpath", Packet(kind::REALPATH), [Path], real_path => NAME, Reads, Verbose, Path;
+    Stat: "stat", Packet(kind::STAT), [Path], stat => ATTRS, Reads, Verbose, Name;
+    Rename: "rename", Packet(kind::RENAME), [Path, Other], change_names => STATUS, Writes, Info, Two;
+    ReadLink: "readlink", Packet(kind::READLINK), [Path], read_link => NAME, Reads, Verbose, Path;
+    SymbolicLink: "symlink", Packet(kind::SYMLINK), [Target, Other], change_names => STATUS, Writes, Info, Two;
+    PosixRename: "posix-rename", Openssh(b'1'), [Path, Other], change_names => STATUS, Writes, Info, Two;
+    Space: "statvfs", Openssh(b'2'), [Path], statfs => EXTENDED_REPLY, Reads, Info, Path;
+    OpenSpace: "fstatvfs", Openssh(b'2'), [File], statfs => EXTENDED_REPLY, Reads, Debug, Path;
+    HardLink: "hardlink", Openssh(b'1'), [Path, Other], change_names => STATUS, Writes, Info, Two;
+    Sync: "fsync", Openssh(b'1'), [File], sync => STATUS, Writes, Verbose, Path;
+    LinkSetStat: "lsetstat", Openssh(b'1'), [Path, Attributes], set => STATUS, Writes, Info, Set;
+    Limits: "limits", Openssh(b'1'), [], limits => EXTENDED_REPLY, Reads, Debug, Bare;
+    ExpandPath: "expand-path", Openssh(b'1'), [Path], expand => NAME, Reads, Debug, ByHandler;
+    Copy: "copy-data", Plain, [File, Offset], copy => STATUS, Writes, Debug, Path;
+    Home: "home-directory", Plain, [Path], home => NAME, Reads, Debug, ByHandler;
+    Accounts: "users-groups-by-id", Openssh(b'1'), [], names => EXTENDED_REPLY, Reads, Verbose, Bare;
+    Check: "check-file", Plain, [], check => STATUS, Reads, Verbose, Bare;
+    SpaceAvailable: "space-available", Plain, [Path], statfs => EXTENDED_REPLY, Reads, Verbose, Path;
+    Vendor: "vendor-id", Plain, [], vendor => STATUS, Reads, Verbose, Bare;
+}
+
+/// The suffix of OpenSSH's extension names.
+const SUFFIX: &str = "@openssh.com";
 /// Name of the extension that checks an open file.
-pub(super) const CHECK_HANDLE: &[u8] = b"check-file-handle";
+const CHECK_HANDLE: &[u8] = b"check-file-handle";
 /// Name of the extension that checks a file by its path.
 pub(super) const CHECK_NAME: &[u8] = b"check-file-name";
 /// paramiko's name for [`CHECK_HANDLE`].
 pub(super) const CHECK: &[u8] = b"check-file";
-/// The suffix of OpenSSH's extension names.
-const SUFFIX: &str = "@openssh.com";
-/// Number of requests with a packet type of their own; the types are consecutive.
-const PACKET_COUNT: usize = (kind::SYMLINK - kind::OPEN) as usize + 1;
 
-requests! {
-    // Packet type, OpenSSH's name for the request, handler, type of the reply, traits.
-    OpenHandle = OPEN "open", open => HANDLE, PATH | UINT32 | ATTRIBUTES | OPENS;
-    Close = CLOSE "close", close => STATUS, FILE | DIRECTORY | MISSING;
-    Read = READ "read", read => DATA, FILE | OFFSET | UINT32 | DEBUG | BY_PATH;
-    Write = WRITE "write", write => STATUS, WRITES | FILE | OFFSET | UINT32 | DEBUG | BY_PATH;
-    LinkStat = LSTAT "lstat", stat => ATTRS, PATH | VERBOSE | BY_NAME;
-    OpenStat = FSTAT "fstat", stat => ATTRS, FILE | DEBUG | BY_PATH;
-    SetStat = SETSTAT "setstat", set => STATUS, WRITES | PATH | ATTRIBUTES | SET;
-    OpenSetStat = FSETSTAT "fsetstat", set => STATUS, WRITES | FILE | ATTRIBUTES | SET;
-    OpenDirectory = OPENDIR "opendir", open => HANDLE, PATH | BY_PATH;
-    ReadDirectory = READDIR "readdir", list => NAME, DIRECTORY | DEBUG | BY_PATH;
-    Remove = REMOVE "remove", change_names => STATUS, WRITES | PATH | BY_NAME;
-    MakeDirectory = MKDIR "mkdir", change_names => STATUS, WRITES | PATH | ATTRIBUTES | MAKES;
-    RemoveDirectory = RMDIR "rmdir", change_names => STATUS, WRITES | PATH | BY_NAME;
-    RealPath = REALPATH "realpath", real_path => NAME, PATH | VERBOSE | BY_PATH;
-    Stat = STAT "stat", stat => ATTRS, PATH | VERBOSE | BY_NAME;
-    Rename = RENAME "rename", change_names => STATUS, WRITES | PATH | OTHER | BY_TWO;
-    ReadLink = READLINK "readlink", read_link => NAME, PATH | VERBOSE | BY_PATH;
-    SymbolicLink = SYMLINK "symlink", change_names => STATUS, WRITES | PATH | OTHER | BY_TWO;
-    PosixRename = EXTENDED "posix-rename", change_names => STATUS, OPENSSH | WRITES | PATH | OTHER | BY_TWO;
-    Space = EXTENDED "statvfs", statfs => EXTENDED_REPLY, OPENSSH | SECOND | PATH | BY_PATH;
-    OpenSpace = EXTENDED "fstatvfs", statfs => EXTENDED_REPLY, OPENSSH | SECOND | FILE | DEBUG | BY_PATH;
-    HardLink = EXTENDED "hardlink", change_names => STATUS, OPENSSH | WRITES | PATH | OTHER | BY_TWO;
-    Sync = EXTENDED "fsync", sync => STATUS, OPENSSH | WRITES | FILE | MISSING | VERBOSE | BY_PATH;
-    LinkSetStat = EXTENDED "lsetstat", set => STATUS, OPENSSH | WRITES | PATH | ATTRIBUTES | SET;
-    Limits = EXTENDED "limits", limits => EXTENDED_REPLY, OPENSSH | DEBUG;
-    ExpandPath = EXTENDED "expand-path", expand => NAME, OPENSSH | PATH | NEVER;
-    Copy = EXTENDED "copy-data", copy => STATUS, WRITES | FILE | OFFSET | DEBUG | BY_PATH;
-    Home = EXTENDED "home-directory", home => NAME, PATH | NEVER;
-    Accounts = EXTENDED "users-groups-by-id", names => EXTENDED_REPLY, OPENSSH | VERBOSE;
-    Check = EXTENDED "check-file", check => STATUS, VERBOSE;
-    SpaceAvailable = EXTENDED "space-available", statfs => EXTENDED_REPLY, PATH | VERBOSE | BY_PATH;
-    Vendor = EXTENDED "vendor-id", vendor => STATUS, VERBOSE;
-}
-
-/// An entry of the table without its name. All names are in one text, [`NAMES`].
-#[derive(Clone, Copy)]
-pub(super) struct RequestInfo {
-    pub(super) ask: Ask,
-    /// The type of the reply.
-    pub(super) reply: u8,
-    pub(super) traits: u16,
-}
-
-#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
-static ENTRIES: [RequestInfo; COUNT] = {
-    let mut entries = [RequestInfo {
-        ask: Ask::OpenHandle,
-        reply: 0,
-        traits: 0,
-    }; COUNT];
-    let mut place = 0;
-    while place < COUNT {
-        let (_, ask, kind, reply, traits) = TABLE[place];
-        let is_packet = place < PACKET_COUNT;
-        assert!(
-            is_packet && kind == kind::OPEN + ask as u8 || !is_packet && kind == kind::EXTENDED
-        );
-        entries[place] = RequestInfo { ask, reply, traits };
-        place += 1;
-    }
-    entries
-};
-
-/// The names, separated by spaces.
-#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
-static NAMES: [u8; {
-    let (mut len, mut place) = (COUNT - 1, 0);
-    while place < COUNT {
-        len += TABLE[place].0.len();
-        place += 1;
-    }
-    len
-}] = {
-    let mut names = [b' '; _];
-    let (mut len, mut place) = (0, 0);
-    while place < COUNT {
-        let name = TABLE[place].0.as_bytes();
-        let mut at = 0;
-        while at < name.len() {
-            names[len] = name[at];
-            at += 1;
-            len += 1;
-        }
-        len += 1;
-        place += 1;
-    }
-    names
-};
-
-/// The names of the requests, as OpenSSH lists them.
-pub fn requests() -> impl Iterator<Item = &'static [u8]> {
-    (0..COUNT).map(name)
-}
-
-/// The name of the request at this index of the table.
-pub(super) fn name(place: usize) -> &'static [u8] {
-    nth(&NAMES, b' ', place)
-}
-
-/// The extensions.
-pub(super) fn extensions() -> &'static [RequestInfo] {
-    ENTRIES.get(PACKET_COUNT..).unwrap_or_default()
-}
-
-/// The log line of a request that is refused because it would write.
-pub(super) const READ_ONLY: Text = text!("Refusing $ request in read-only mode");
-
-impl RequestInfo {
-    /// The log format.
-    pub(super) fn format(&self) -> Text {
-        Format::Bare
-            .text()
-            .plus((self.traits >> FORMAT_SHIFT) as u8)
-    }
-
-    /// Returns true if the request has one of these traits.
-    pub(super) const fn has(&self, traits: u16) -> bool {
-        self.traits & traits != 0
+impl Entry {
+    /// OpenSSH's name for the request; for an extension, its name on the wire without [`Entry::suffix`].
+    pub(super) fn name(&self) -> &'static [u8] {
+        nth(NAMES.as_bytes(), b' ', self.operation as usize)
     }
 
     /// The suffix of the extension's name.
     pub(super) const fn suffix(&self) -> &'static str {
-        if self.has(OPENSSH) { SUFFIX } else { "" }
+        match self.sent {
+            Openssh(_) => SUFFIX,
+            _ => "",
+        }
     }
 
-    /// The extension's version.
-    pub(super) const fn version(&self) -> &'static [u8] {
-        if self.has(SECOND) { b"2" } else { b"1" }
+    /// The digit of the extension's version. `None`: the request is no extension.
+    pub(super) const fn version(&self) -> Option<u8> {
+        match self.sent {
+            Packet(_) => None,
+            Openssh(digit) => Some(digit),
+            Plain => Some(b'1'),
+        }
     }
+}
 
-    /// Returns true if the request is logged at this level.
-    pub(super) const fn is_logged(&self, level: Level) -> bool {
-        const { assert!(DEBUG / VERBOSE == Level::Debug as u16 - Level::Info as u16) };
-        level as u16 >= Level::Info as u16 + self.traits / VERBOSE % 4
+/// The names of the requests, as OpenSSH lists them.
+pub fn requests() -> impl Iterator<Item = &'static [u8]> {
+    TABLE.iter().map(Entry::name)
+}
+
+/// The extensions.
+pub(super) fn extensions() -> impl Iterator<Item = &'static Entry> {
+    TABLE.iter().filter(|entry| entry.version().is_some())
+}
+
+/// The request with this name.
+#[inline(never)]
+fn by_name(name: &[u8]) -> Option<&'static Entry> {
+    TABLE.iter().find(|entry| entry.name() == name)
+}
+
+/// The request of a packet with this type; if the type is EXTENDED, the extension with this name.
+pub(super) fn lookup(kind: u8, name: &[u8]) -> Option<&'static Entry> {
+    if kind != kind::EXTENDED {
+        return TABLE
+            .iter()
+            .find(|entry| matches!(entry.sent, Packet(own) if own == kind));
     }
+    // check-file has two names in the draft, with different arguments, and a third one in paramiko, which is in the table.
+    if name == CHECK_NAME || name == CHECK_HANDLE {
+        return by_name(CHECK);
+    }
+    let plain = name.strip_suffix(SUFFIX.as_bytes());
+    let entry = by_name(plain.unwrap_or(name))?;
+    let is_sent_so = entry.suffix().is_empty() == plain.is_none();
+    (is_sent_so && entry.version().is_some()).then_some(entry)
 }
 
 /// The requests that are permitted; by default every one.
@@ -287,52 +293,35 @@ impl Permits {
         !self.read_only || flags & CHANGES == 0
     }
 
-    /// The log line that reports the refusal of a request. `None`: it is permitted.
-    pub(super) fn refusal(self, entry: &RequestInfo) -> Option<Text> {
-        let is_in = |bits: u32| bits & bit(entry.ask as usize) > 0;
-        if self.read_only && entry.has(WRITES) {
-            Some(READ_ONLY)
-        } else if is_in(self.denied) {
-            Some(text!("Refusing denylisted $ request"))
+    /// The reason to refuse a request. `None`: it is permitted.
+    pub(super) const fn refusal(self, entry: &Entry) -> Option<Refusal> {
+        let bit = entry.operation.bit();
+        if self.read_only && matches!(entry.effect, Effect::Writes) {
+            Some(Refusal::ReadOnly)
+        } else if self.denied & bit > 0 {
+            Some(Refusal::Denylisted)
+        } else if self.unlisted & bit > 0 {
+            Some(Refusal::NotAllowlisted)
         } else {
-            is_in(self.unlisted).then_some(text!("Refusing non-allowlisted $ request"))
+            None
         }
     }
 }
 
-const fn bit(place: usize) -> u32 {
-    1_u32 << place
+impl Operation {
+    /// The bit of this operation in a mask.
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
 }
 
-const _: () = assert!(COUNT <= u32::BITS as usize);
+const _: () = assert!(TABLE.len() <= u32::BITS as usize);
 
 /// Bit mask of the requests in a comma-separated list.
 fn listed(list: &[u8]) -> Option<u32> {
     let mut bits = 0;
     for name in parts(list, b',') {
-        bits |= bit(index_of(&NAMES, name)?);
+        bits |= by_name(name)?.operation.bit();
     }
     Some(bits)
-}
-
-/// The request of a packet with this type; if the type is EXTENDED, the extension with this name.
-pub(super) fn lookup(kind: u8, name: &[u8]) -> Option<&'static RequestInfo> {
-    let mut suffix = false;
-    let extended = kind == kind::EXTENDED;
-    let place = if extended {
-        let mut plain = name;
-        if let Some(before) = name.strip_suffix(SUFFIX.as_bytes()) {
-            (plain, suffix) = (before, true);
-        }
-        // check-file has two names in the draft, with different arguments, and a third one in paramiko. Only the third is in the
-        // table.
-        if name == CHECK_NAME || name == CHECK_HANDLE {
-            plain = CHECK;
-        }
-        index_of(&NAMES, plain)?
-    } else {
-        kind.checked_sub(kind::OPEN)?.into()
-    };
-    let entry = ENTRIES.get(place)?;
-    (entry.has(OPENSSH) == suffix && (place >= PACKET_COUNT) == extended).then_some(entry)
 }

@@ -1,8 +1,7 @@
 //! STATUS replies: the status and message of each backend error, as in OpenSSH's table of errnos.
 
 use super::Level;
-use super::lines::log;
-use crate::event::Events;
+use crate::event::{Events, Line};
 use crate::mem::nth;
 use crate::text::{text, texts};
 use crate::vfs::{FsError, FsResult};
@@ -153,7 +152,7 @@ impl Fault {
         if level > Level::Verbose || level > Level::Error && is_failure {
             // Log only the part before the colon: OpenSSH has no details after it.
             let message = nth(message, b':', 0);
-            log(events, text!("sent status $"), &[message], &[]);
+            events.report_line(Line::start(text!("sent status ")).raw(message));
         }
     }
 }

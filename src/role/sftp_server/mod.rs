@@ -15,7 +15,7 @@ use crate::drive::platform;
 use crate::drive::platform::host::per_connection;
 use crate::drive::platform::host::stdio::{self, Standard, StdioSession};
 use crate::engine::sftp::Sessions;
-use crate::engine::sftp::{Level, LoggedPath, Session, Sftp, log, requests};
+use crate::engine::sftp::{Level, LoggedPath, Session, Sftp, requests};
 use crate::event::{self, Events, Line, Sink};
 use crate::mem::Ends as _;
 use crate::mem::{self, Slots, nth};
@@ -121,7 +121,7 @@ fn run_session(options: &Options) -> Fatal {
     }
     let mut events = Events::to(sink);
     let level = options.level;
-    let opened = text!("session opened for local user $ from [$]");
+    let opened = text!("session opened for local user ");
     log_session(level, opened, &mut events);
     let mut needs = Needs::all_files();
     if let Some(jail) = jail {
@@ -135,7 +135,7 @@ fn run_session(options: &Options) -> Fatal {
     let mut session = StdioSession::new(&mut transport, &mut protocol, tree, &mut events);
     let end = session.run();
     transport.finish();
-    let closed = text!("session closed for local user $ from [$]");
+    let closed = text!("session closed for local user ");
     log_session(level, closed, &mut events);
     match end {
         Text::NOTHING => DONE,
@@ -150,11 +150,15 @@ fn run_session(options: &Options) -> Fatal {
 
 /// Logs the start or end of a session with the user and client address. Both come from the environment that sshd set, not from
 /// /etc/passwd: in a jail the user may have written that file.
-fn log_session(level: Level, format: Text, events: &mut Events) {
+#[inline(never)]
+fn log_session(level: Level, what: Text, events: &mut Events) {
     let variable = |name| nth(sys::variable(name).unwrap_or(b"UNKNOWN"), b' ', 0);
     if level >= Level::Info {
-        let client = [variable(b"LOGNAME="), variable(b"SSH_CONNECTION=")];
-        log(events, format, &client, &[]);
+        let mut line = Line::start(what);
+        line.escaped(variable(b"LOGNAME="));
+        line.say(text!(" from ["))
+            .escaped(variable(b"SSH_CONNECTION="));
+        events.report_line(line.byte(b']'));
     }
 }
 
@@ -209,6 +213,7 @@ fn handle_count(descriptor_count: usize) -> usize {
 
 /// Allocates `count` sessions, which divide `handle_count` handles among them. From [`Level::Info`] on, each handle also has memory
 /// for the path to log.
+#[inline(never)]
 fn sessions(count: usize, handle_count: usize, level: Level) -> &'static mut [Session] {
     let handle_count = (handle_count / count).max(1);
     let mut sessions = Slots::new(count);
