@@ -49,8 +49,7 @@ impl<'a, 't> Loop<'a, 't> {
         tree: &'a mut Tree,
         tasks: &'a mut [&'t mut dyn Task],
         events: &'a mut Events,
-        rx: &'a mut [u8],
-        tx: &'a mut [u8],
+        [rx, tx]: [&'a mut [u8]; 2],
         stats: &'a mut Meter,
         now: Instant,
     ) -> Self {

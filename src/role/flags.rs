@@ -1,6 +1,6 @@
 //! The arguments of a role, parsed as by getopt_long(3): `-e -R`, `-eR`, `-l INFO`, `-lINFO`, `--at DIR`, `--at=DIR`.
 
-use super::{Fatal, answer_help, refuse_usage, refuse_value};
+use super::{AnyFlag, Fatal, answer_help, refuse_usage, refuse_value};
 use crate::config::HAS_NFS;
 #[cfg(feature = "nfs")]
 use crate::mem::parts;
@@ -28,8 +28,9 @@ macro_rules! flags {
 
         impl $name {
             $scope const ROWS: &[$crate::role::flags::Row] = {
+                use $crate::role::AnyFlag;
                 #[allow(unused_imports, reason = "the flags of a role may all lack values")]
-                use $crate::role::flags::{AnyFlag, Row, Takes::{Operand, Value}};
+                use $crate::role::flags::{Row, Takes::{Operand, Value}};
                 &[$($(#[cfg($when)])? Row {
                     $($field: $value,)*
                     ..Row::of(AnyFlag::$table(Self::$flag))
@@ -37,9 +38,9 @@ macro_rules! flags {
             };
 
             /// Returns the flag, if it is one of these.
-            $scope const fn of(flag: $crate::role::flags::AnyFlag) -> Option<Self> {
+            $scope const fn of(flag: $crate::role::AnyFlag) -> Option<Self> {
                 match flag {
-                    $crate::role::flags::AnyFlag::$table(flag) => Some(flag),
+                    $crate::role::AnyFlag::$table(flag) => Some(flag),
                     #[allow(unreachable_patterns, reason = "an executable may have one role")]
                     _ => None,
                 }
@@ -48,36 +49,6 @@ macro_rules! flags {
     };
 }
 pub(super) use flags;
-
-/// A flag of a role.
-#[derive(Clone, Copy)]
-pub(super) enum AnyFlag {
-    #[cfg(feature = "browse")]
-    Browse(super::browse::Flag),
-    #[cfg(feature = "check")]
-    Check(super::check::Flag),
-    #[cfg(feature = "http")]
-    Http(super::http::Flag),
-    /// A flag of `http` that `nfs` has, too.
-    #[cfg(feature = "http")]
-    HttpExports(super::http::Shared),
-    #[cfg(feature = "mdns")]
-    Mdns(super::mdns::Flag),
-    #[cfg(feature = "nfs")]
-    Nfs(super::nfs::Flag),
-    #[cfg(feature = "probe")]
-    Probe(super::probe::Flag),
-    #[cfg(feature = "publish")]
-    Publish(super::publish::Flag),
-    #[cfg(feature = "resolve")]
-    Resolve(super::resolve::Flag),
-    #[cfg(feature = "serve")]
-    Serve(super::serve::Flag),
-    #[cfg(feature = "sftp-server")]
-    Sftp(super::sftp_server::Flag),
-    #[cfg(feature = "smol")]
-    Stack(super::stack::Flag),
-}
 
 /// The names of a flag, and its value.
 pub(super) struct Row {

@@ -61,6 +61,37 @@ const HELP_HEAD: Text =
     text!("usage: stowaway ROLE [OPTION]... (or by a link named ROLE). Roles:\n\n");
 const HELP_END: Text = text!("\nstowaway ROLE --help prints the options of a role.\n");
 
+/// A flag of a role.
+#[cfg(feature = "flags")]
+#[derive(Clone, Copy)]
+enum AnyFlag {
+    #[cfg(feature = "browse")]
+    Browse(browse::Flag),
+    #[cfg(feature = "check")]
+    Check(check::Flag),
+    #[cfg(feature = "http")]
+    Http(http::Flag),
+    /// A flag of `http` that `nfs` has, too.
+    #[cfg(feature = "http")]
+    HttpExports(http::Shared),
+    #[cfg(feature = "mdns")]
+    Mdns(mdns::Flag),
+    #[cfg(feature = "nfs")]
+    Nfs(nfs::Flag),
+    #[cfg(feature = "probe")]
+    Probe(probe::Flag),
+    #[cfg(feature = "publish")]
+    Publish(publish::Flag),
+    #[cfg(feature = "resolve")]
+    Resolve(resolve::Flag),
+    #[cfg(feature = "serve")]
+    Serve(serve::Flag),
+    #[cfg(feature = "sftp-server")]
+    Sftp(sftp_server::Flag),
+    #[cfg(feature = "smol")]
+    Stack(stack::Flag),
+}
+
 /// Defines the roles in the order of `--help`. A row has the cargo feature, the enum value, the names on the command line, the
 /// line of `--help` and the entry point.
 macro_rules! roles {

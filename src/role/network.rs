@@ -1,8 +1,8 @@
 //! The arguments of a role that uses the network: the role's own flags, and those that select the network stack (`--net`).
 
-use super::Fatal;
 #[cfg(not(feature = "smol"))]
-use super::flags::AnyFlag;
+use super::AnyFlag;
+use super::Fatal;
 use super::flags::{Flags, ParsedFlag};
 use crate::drive::platform::network::Network;
 use crate::sys::Args;

@@ -1,10 +1,11 @@
 //! `serve`: runs NFS, mDNS unless that is turned off, and SFTP and HTTP if they are asked for, each in its own process under a
 //! supervisor. Accepts the options of `nfs` and `mdns`, and announces the exports.
 
+use super::AnyFlag;
 use super::DONE;
 use super::args::digits;
 use super::args::socket;
-use super::flags::{AnyFlag, Flags, ParsedFlag, flags};
+use super::flags::{Flags, ParsedFlag, flags};
 use super::http;
 use super::mdns;
 use super::{Console, Fatal, network, nfs};

@@ -1,7 +1,8 @@
 //! The options of the built-in network stack (`--net`): the link for its frames, its addresses and host name.
 
+use super::AnyFlag;
 use super::args::{address, digits, host_label};
-use super::flags::{AnyFlag, Flags, ParsedFlag, flags};
+use super::flags::{Flags, ParsedFlag, flags};
 use super::{Fatal, answer_help, refuse};
 use crate::drive::platform::network::Network;
 use crate::drive::platform::stack::{LinkKind, Stack};

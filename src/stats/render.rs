@@ -182,7 +182,7 @@ impl Reader<'_> {
         let calls = |until: usize| {
             self.sum(|sheet| {
                 let (buckets, ..) = sheet.calls(operation);
-                buckets.iter().take(until).fold(0, |sum, count| sum + count)
+                buckets.iter().take(until).sum()
             })
         };
         if calls(BUCKET_COUNT) == 0 {

@@ -82,7 +82,15 @@ pub fn serve(
     if counts {
         *stats = host::status::meter(role);
     }
-    let mut serving = Loop::new(net, tree, &mut all, &mut events, rx, tx, stats, sys::now());
+    let mut serving = Loop::new(
+        net,
+        tree,
+        &mut all,
+        &mut events,
+        [rx, tx],
+        stats,
+        sys::now(),
+    );
     #[cfg(any(feature = "http", test))]
     if let Some((all, own)) = crate::sys::linux::shared::beats() {
         serving.set_beats(super::health::Beats { all, own });

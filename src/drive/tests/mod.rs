@@ -132,8 +132,7 @@ fn with_loop<T>(
         tree,
         tasks,
         events,
-        &mut rx,
-        &mut tx,
+        [&mut rx, &mut tx],
         &mut Meter::default(),
         now,
     ))

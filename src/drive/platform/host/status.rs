@@ -148,7 +148,9 @@ impl Status {
         let mut place = Some(Place::default());
         while let Some(next) = place {
             let mut text = [0; PIECE_BYTES];
-            let exports = exports(world.tree);
+            let exports = |number: usize, tell: &mut dyn FnMut(&[u8], bool)| {
+                tell_export(world.tree, number, tell)
+            };
             let (len, next) = render(&reader(world, Part::Public, &exports), next, &mut text);
             place = next;
             for line in text.head(len).split(|byte| *byte == b'\n') {
@@ -175,7 +177,9 @@ impl Asking {
                 let Some(place) = self.place else {
                     return false;
                 };
-                let exports = exports(world.tree);
+                let exports = |number: usize, tell: &mut dyn FnMut(&[u8], bool)| {
+                    tell_export(world.tree, number, tell)
+                };
                 let (len, next) = render(&reader(world, Part::Whole, &exports), place, piece);
                 (self.rest, self.place) = (0..len, next);
             }
@@ -199,12 +203,10 @@ fn reader<'a>(world: &World<'_>, part: Part, exports: stats::Exports<'a>) -> Rea
     }
 }
 
-/// The exports of a tree, as [`Reader`] takes them.
-fn exports(tree: &Tree) -> impl Fn(usize, &mut dyn FnMut(&[u8], bool)) {
-    move |number, tell| {
-        if let Some(export) = tree.exports().get(number) {
-            tell(export.path.to_bytes(), tree.is_open(number));
-        }
+/// Passes an export of a tree on, as [`stats::Exports`] does.
+fn tell_export(tree: &Tree, number: usize, tell: &mut dyn FnMut(&[u8], bool)) {
+    if let Some(export) = tree.exports().get(number) {
+        tell(export.path.to_bytes(), tree.is_open(number));
     }
 }
 

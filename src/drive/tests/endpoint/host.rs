@@ -361,8 +361,7 @@ impl Bench<'_> {
             &mut Tree::default(),
             &mut [&mut self.mdns],
             &mut events,
-            &mut rx,
-            &mut tx,
+            [&mut rx, &mut tx],
             &mut crate::stats::Meter::default(),
             now,
         ))
