@@ -22,7 +22,8 @@
 //! ```
 //!
 //! An arrow down is an import. `cargo xtask tidy` has the table of allowed imports and refuses cycles. `config` (all limits),
-//! `time`, `log` (traces), `event` (messages for people) and `text` (their constant parts) are used by all layers above `sys`;
+//! `time`, `log` (traces), `event` (messages for people), `stats` (figures) and `text` (constant parts of messages) are used by all
+//! layers above `sys`;
 //! `console` writes messages outside a loop.
 //!
 //! ## A request's way
@@ -75,6 +76,7 @@
 //! | host names in exports: look-ups, the sockets, the comparison | `engine/names`, `drive/names.rs`, `vfs/names.rs`; `exports/names.rs` reads the files |
 //! | why an export is read-only, missing or refused; its users, groups and mount commands | `exports/{upkeep,reports,file_user,groups,mounting}.rs`; the rules are `vfs::Rules` |
 //! | the rpcbind that owns port 111 | `role/nfs/rpcbind.rs` |
+//! | the figures: counters, clients, durations, Prometheus' text | `stats`; `drive/platform/host/status.rs` has the socket of `stowaway status` |
 //! | a browser's cache and questions | `engine/mdns/browser/{cache,questions}.rs` |
 //! | a new backend | a folder of `vfs` that implements its traits and passes `vfs/conformance`, a number in `vfs/node.rs`; `Tree::add` registers it (`exports/upkeep.rs`) |
 //! | a role, a flag, an error, a fallback, a backend, a bench: every file to touch | `image/doc/contributing.md` |
@@ -130,6 +132,7 @@
 //! - **job**: work that may block on a disk, carried out by a worker thread while the loop continues; **completion**: its result.
 //! - **access**: reading or writing, as a request asks for; **file rights**: what the sandbox leaves to a process.
 //! - **event**: a message for people, one escaped line; **trace**: a message for developers, by defmt.
+//! - **figure**: a number that a server counts, for people; **sheet**: the words in which one process counts.
 //! - **text**: the constant part of a message, compressed in the binary.
 //! - **tree**, **backend**: all files that a loop serves; one kind of files, implemented behind the trait `Vfs`.
 //! - **node**, **pin**: an object of a backend during one request; an object held open for longer.
