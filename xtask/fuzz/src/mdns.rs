@@ -112,10 +112,11 @@ fn drain(
             continue;
         }
         let next = responder.poll_at().min(browser.poll_at());
+        assert!(next > *now, "responder or browser is due again at once");
         if *now >= until {
             return;
         }
-        *now = next.max(*now).min(until);
+        *now = next.min(until);
     }
     panic!("responder or browser sends messages without end");
 }

@@ -307,11 +307,12 @@ impl Browser {
             let tried = family_bit(record_flag::TRIED, is_v6);
             let Some(resolution) = self.resolution(entry, is_v6) else {
                 if *flags & tried == 0 {
-                    if self.last_found_at.after(ANSWER_TIMEOUT) <= now {
+                    let fails_at = self.last_found_at.after(ANSWER_TIMEOUT);
+                    if fails_at <= now {
                         *flags |= tried;
                         return Some((EventKind::Unresolved, is_v6));
                     }
-                    self.is_resolving = true;
+                    self.report_at = self.report_at.min(fails_at);
                 }
                 // `Lost` is not reported while a goodbye removes the service or a cache flush replaces its SRV record.
                 let is_there = entry.is(record_flag::ENDING) || self.cache.has_server(entry);
@@ -362,8 +363,7 @@ impl Browser {
         if waits_until <= now {
             return is_known;
         }
-        self.is_resolving = true;
-        self.settle_at = self.settle_at.min(waits_until);
+        self.report_at = self.report_at.min(waits_until);
         false
     }
 

@@ -128,8 +128,8 @@ pub struct Browser {
     pub reports_once: bool,
     /// True once [`Browser::take_overflow`] has returned true.
     has_told_overflow: bool,
-    /// True if the current event pass has found a service that is to be reported later.
-    is_resolving: bool,
+    /// Time of the next event pass for records that the last one left to be reported later. [`Instant::NEVER`]: it left none.
+    report_at: Instant,
     /// Time at which a type or service was last found or resolved.
     last_found_at: Instant,
     /// Link and cache index at which the known answers of a truncated query continue.
@@ -154,7 +154,7 @@ impl Browser {
             event_cursor: IDLE,
             reports_once: false,
             has_told_overflow: false,
-            is_resolving: false,
+            report_at: Instant::NEVER,
             last_found_at: Instant::default(),
             sending: None,
         }
@@ -418,7 +418,7 @@ impl Browser {
             self.event_cursor = 0;
         }
         if self.event_cursor == 0 {
-            self.is_resolving = false;
+            self.report_at = Instant::NEVER;
         }
     }
 
@@ -433,23 +433,19 @@ impl Browser {
         (0..self.links.len() as LinkId).filter(move |link| up.has(*link))
     }
 
-    /// Returns when the next event is due that missing responses cause: `AllForNow`, `TimedOut` or `Unresolved`.
+    /// Returns when the next event is due that no response causes: `AllForNow`, `TimedOut`, `Unresolved`, or one that waits until
+    /// [`Self::report_at`].
     fn next_timeout_at(&self) -> Instant {
         let lookups = self.lookups.iter().filter(|lookup| !lookup.is_done);
         let all = lookups.map(|lookup| lookup.deadline.min(self.quiet_at(lookup.goal)));
-        let failed = if self.is_resolving {
-            self.last_found_at.after(ANSWER_TIMEOUT)
-        } else {
-            Instant::NEVER
-        };
-        all.fold(failed, Instant::min)
+        all.fold(self.report_at, Instant::min)
     }
 
     /// Returns when a search for services or types is complete if no more are found. NEVER for lookups of one host or address.
-    /// NEVER while a service is being resolved.
+    /// NEVER while an event is left to be reported later.
     fn quiet_at(&self, goal: Goal) -> Instant {
         let is_one = matches!(goal, Goal::Host | Goal::Address);
-        if is_one || self.is_resolving {
+        if is_one || self.report_at != Instant::NEVER {
             return Instant::NEVER;
         }
         self.last_found_at.after(QUIET)

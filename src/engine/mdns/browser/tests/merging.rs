@@ -63,6 +63,29 @@ fn search_ends_after_the_second() {
 }
 
 #[test]
+fn late_service_waits_without_wake_ups() {
+    for goal in [Goal::Services, Goal::Types] {
+        let mut bench = Bench::new();
+        bench.browser.reports_once = true;
+        let name = match goal {
+            Goal::Types => "_services._dns-sd._udp.local",
+            _ => HTTP,
+        };
+        // The last service was found more than 5 s ago.
+        bench.look_up(goal, name).wait(8000).lines();
+        bench.receive(answer().ptr("_services._dns-sd._udp.local", 4500, HTTP));
+        announce(&mut bench, 0, 9);
+        bench.idle_count = 0;
+        bench.wait(900);
+        assert!(bench.lines().is_empty());
+        // The pass after the announcement.
+        assert_eq!(bench.idle_count, 1);
+        bench.wait(200);
+        assert!(!bench.lines().is_empty());
+    }
+}
+
+#[test]
 fn service_is_reported_for_the_next_link_after_a_removal() {
     let mut bench = searched();
     bench.wait(3000).lines();
