@@ -27,6 +27,8 @@ pub mod one_shot;
 pub mod probe;
 #[cfg(feature = "mdns")]
 pub mod source;
+#[cfg(feature = "status")]
+pub mod status;
 #[cfg(feature = "sftp-server")]
 pub mod syslog;
 pub mod watch;

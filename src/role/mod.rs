@@ -53,6 +53,8 @@ mod serve;
 mod sftp_server;
 #[cfg(feature = "smol")]
 mod stack;
+#[cfg(feature = "status")]
+mod status;
 
 #[cfg(bare)]
 pub use machine::boot;
@@ -90,6 +92,8 @@ enum AnyFlag {
     Sftp(sftp_server::Flag),
     #[cfg(feature = "smol")]
     Stack(stack::Flag),
+    #[cfg(feature = "status")]
+    Status(status::Flag),
 }
 
 /// Defines the roles in the order of `--help`. A row has the cargo feature, the enum value, the names on the command line, the
@@ -175,6 +179,7 @@ roles! {
     "ls": Cat "cat" => Text::NOTHING, |args, _| ls_cat::run(args, true);
     "check": Check "check" => check::SUMMARY, |args, _| check::run(args);
     "probe": Probe "probe" => probe::SUMMARY, |args, _| probe::run(args);
+    "status": Status "status" => status::SUMMARY, |args, _| status::run(args);
     "mdns": Mdns "mdns" => mdns::SUMMARY, |args, _| mdns::run(args);
     "browse": Browse "browse"|"avahi-browse" => browse::SUMMARY, |args, _| browse::run(args);
     "publish": Publish "publish"|"avahi-publish"|"avahi-publish-service" => publish::SUMMARY, |args, _| publish::run(args, false);

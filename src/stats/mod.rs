@@ -6,16 +6,24 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(any(feature = "status", test))]
+mod answer;
 mod clients;
 mod meter;
 mod names;
+#[cfg(any(feature = "status", feature = "http", test))]
+mod page;
 mod render;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(feature = "status", test))]
+pub use answer::Answer;
 pub use clients::{CLIENT_COUNT_MAX, CLIENT_NONE, Client};
 pub use meter::{Meter, Outcome};
 pub use names::{Figure, Operation, Protocol};
+#[cfg(any(feature = "status", feature = "http", test))]
+pub use page::{Form, Page, RowPlace};
 pub use render::{Exports, Part, Place, Reader, render};
 
 use crate::mem::copy_into;
@@ -23,7 +31,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use names::{FIGURE_COUNT, OPERATION_COUNT, PROTOCOL_COUNT};
 
 /// True if the program counts: `sftp-server` alone does not.
-pub const IS_ON: bool = cfg!(any(feature = "nfs", feature = "mdns", test));
+pub const IS_ON: bool = cfg!(any(
+    feature = "nfs",
+    feature = "mdns",
+    feature = "status",
+    test
+));
 
 /// Upper limits (µs) of the durations of calls in the buckets of a histogram; the last bucket has none.
 pub const LIMITS_US: [u64; 5] = [100, 1_000, 10_000, 100_000, 1_000_000];

@@ -46,7 +46,7 @@ const EXPORTS: u8 = ERRORS + 1;
 const CLIENTS: u8 = EXPORTS + 1;
 
 /// The figures of a client: name, help, kind.
-const CLIENT_ROWS: [[&str; 3]; 6] = [
+pub(super) const CLIENT_ROWS: [[&str; 3]; 6] = [
     ["client_connections", "Open connections.", "gauge"],
     [
         "client_mounts",
@@ -139,7 +139,7 @@ impl Reader<'_> {
         }
     }
 
-    fn sum(&self, value: impl Fn(Sheet) -> u64) -> u64 {
+    pub(super) fn sum(&self, value: impl Fn(Sheet) -> u64) -> u64 {
         let values = self.sheets.iter().map(|sheet| value(*sheet));
         values.fold(0, u64::wrapping_add)
     }
@@ -237,6 +237,10 @@ impl Reader<'_> {
         let mut is_there = false;
         (self.exports)(at, &mut |path, is_open| {
             is_there = true;
+            // An export that is removed at SIGHUP keeps its number.
+            if path.is_empty() {
+                return;
+            }
             begin(line, EXPORTS);
             label(line, '{', "export", path);
             // Paths of which only the end differs have equal labels.
@@ -337,7 +341,7 @@ fn seconds(line: &mut Line, us: u64) {
 }
 
 /// The bytes before the first zero.
-fn used(name: &[u8; 8]) -> &[u8] {
+pub(super) fn used(name: &[u8; 8]) -> &[u8] {
     name.split(|byte| *byte == 0).next().unwrap_or(name)
 }
 

@@ -118,3 +118,141 @@ fn text_is_the_same_in_pieces() {
     }
     assert!(!text(&[one], Part::Public, 4096).contains("client_"));
 }
+
+/// A page in pieces.
+fn page(reader: Reader<'_>, form: Form, piece: usize) -> String {
+    let (wall_secs, mut whole, mut next) = (1100, Vec::new(), Some(RowPlace::default()));
+    let page = Page {
+        reader,
+        wall_secs,
+        form,
+    };
+    while let Some(place) = next {
+        let mut buffer = vec![0; piece];
+        let (len, place) = page.write(place, &mut buffer);
+        next = place;
+        whole.extend(&buffer[..len]);
+    }
+    String::from_utf8(whole).unwrap()
+}
+
+/// What a reader makes of the text of two processes with a call and a client each.
+fn answer() -> Answer {
+    let (one, two) = (sheet(2), sheet(2));
+    for (sheet, last) in [(one, 1), (two, 2)] {
+        let mut meter = Meter::new(sheet, &[], || 0);
+        let client = meter.opened(
+            Protocol::Rpc,
+            Ipv6Addr::from_bits(last),
+            Instant::from_ms(1000),
+        );
+        for procedure in [1, 6] {
+            meter.serve(Protocol::Rpc, client, Instant::from_ms(0));
+            meter.called(
+                Operation::rpc(100_003, procedure),
+                Outcome::of_error(procedure == 6),
+            );
+            meter.received(1 << 20);
+            meter.served();
+        }
+    }
+    two.begin("nfs", 8, 1000);
+    let mut answer = Answer::default();
+    for _ in 0..2 {
+        answer.clear();
+        text(&[one, two], Part::Whole, 4096)
+            .lines()
+            .for_each(|line| answer.read(line.as_bytes()));
+    }
+    answer
+}
+
+#[test]
+fn text_is_read_into_the_same_figures() {
+    let answer = answer();
+    let [one, two] = answer.sheets() else {
+        panic!("two processes");
+    };
+    assert_eq!((one.pid(), two.pid(), two.restarts()), (7, 8, 1));
+    assert_eq!(
+        one.calls(Operation::rpc(100_003, 6).unwrap()),
+        ([2, 0, 0, 0, 0, 0], 0, 2)
+    );
+    assert_eq!(one.figure(Protocol::Rpc, Figure::Received), 4 << 20);
+    assert_eq!(one.clients().map(|client| client.calls).sum::<u64>(), 4);
+}
+
+#[test]
+fn pages_have_the_same_rows_in_all_forms_and_pieces() {
+    let rows = [
+        (
+            Form::Plain,
+            vec![
+                "role             pid  uptime restarts",
+                "nfs                7    100s        0",
+                "protocol    open accepted received    sent refused evicted duplicates waiting",
+                "rpc            1        2    4096K      0B       0       0          0       0",
+                "nfs      getattr            2     50%       0     0us   100us      100%",
+                "open     /srv \"\\377",
+                "MISSING  /gone",
+                "::1                              1       0       2    2048K      0B      5s",
+            ],
+        ),
+        (
+            Form::Html,
+            vec![
+                "<h2>exports</h2><table><tr><th>state<th>path",
+                "<tr><td>MISSING<td>/gone",
+            ],
+        ),
+        (
+            Form::Json,
+            vec![
+                "{\"processes\":[",
+                "{\"role\":\"nfs\",\"pid\":7,\"uptime_seconds\":100,\"restarts\":0},",
+                "{\"state\":\"open\",\"path\":\"/srv \\\"\\\\377\"},",
+            ],
+        ),
+    ];
+    for (form, rows) in rows {
+        answer().read_by(&mut |reader| {
+            let whole = page(reader, form, 1 << 16);
+            assert_eq!(page(reader, form, 1024), whole);
+            for row in rows.iter() {
+                assert!(
+                    whole.lines().any(|line| line == *row),
+                    "{row} is not in {whole}"
+                );
+            }
+        });
+    }
+}
+
+#[test]
+fn hostile_text_is_skipped_or_bounded() {
+    let mut answer = Answer::default();
+    for line in [
+        "",
+        "stowaway_",
+        "stowaway_{",
+        "stowaway_x{a=\"",
+        "stowaway_x{a=\"\\\"} 1",
+        "stowaway_connections{protocol=\"rpc\"} 99999999999999999999999999",
+        "stowaway_call_duration_seconds_count{program=\"nfs\",procedure=\"x\"} 1",
+        "stowaway_export_open{export=\"<b>&\x1b\",number=\"0\"} 1",
+        "stowaway_client_calls_total{client=\"<\",role=\"nfs\"} 1",
+    ] {
+        for len in 0..=line.len() {
+            answer.read(&line.as_bytes()[..len]);
+        }
+    }
+    for pid in 0..100 {
+        answer.read(
+            format!("stowaway_process_start_time_seconds{{role=\"a\",pid=\"{pid}\"}} 1").as_bytes(),
+        );
+    }
+    assert_eq!(answer.sheets().len(), 16);
+    answer.read_by(&mut |reader| {
+        assert!(page(reader, Form::Html, 1024).contains("<td>&#60;b&#62;&#38;\\033\n"));
+    });
+}

@@ -292,6 +292,7 @@ fn unknown_option_names_the_role_and_the_nearest_option() -> Result<()> {
         (&["resolve", "--interfaec"], "--interface"),
         (&["check", "nfs", "--jason"], "--json"),
         (&["probe", "--jason"], "--json"),
+        (&["status", "--wach"], "--watch"),
         (&["publish", "--subtyp"], "--subtype"),
         (&["nfs", "--port"], "-n"),
         (&["serve", "--bind"], "-l"),
@@ -470,6 +471,7 @@ fn help_and_version_go_to_stdout_and_fit_a_terminal() -> Result<()> {
         &["check", "--help"],
         &["check", "nfs", "-h"],
         &["probe", "--help"],
+        &["status", "--help"],
     ] {
         let output = run(words)?;
         let text = String::from_utf8(output.stdout)?;

@@ -418,9 +418,9 @@ pub fn listen_locally(name: LocalName<'_>) -> Result<File, Errno> {
     Ok(socket)
 }
 
-/// Connects to a local name. Calls on the socket block.
+/// Connects to a local name, without blocking. EAGAIN: the listener has not accepted the connections before this one.
 pub fn connect_locally(name: LocalName<'_>) -> Result<File, Errno> {
-    let socket = open(UNIX, STREAM)?;
+    let socket = open(UNIX, STREAM | NONBLOCK)?;
     call(
         socket.as_raw_fd(),
         AddressCall::Connect,

@@ -1,0 +1,172 @@
+//! `status`: prints the figures of the servers that run on this host.
+//!
+//! Each process of a server gives the figures of all. One is enough, but each is asked, so that one that hangs is seen.
+
+use super::args::digits;
+use super::flags::{Flags, flags};
+use super::{FAILED, Fatal, complain, print};
+use crate::event::Line;
+use crate::mem::Ends as _;
+use crate::os::status::{self, SOCKET_COUNT_MAX, Silence, Socket, find};
+use crate::stats::{Answer, Form, Page, RowPlace};
+use crate::sys::{self, Args};
+use crate::text::{Text, text};
+use crate::time::Duration;
+
+/// The line of `stowaway --help`.
+pub(super) const SUMMARY: Text =
+    text!("  status\t\tprints what the servers of this host have done\n");
+const HELP: &[Text] = &[text!(include_str!("help.txt"))];
+
+flags! {
+    pub(super) enum Flag of Status {
+        Json { long: text!("--json") },
+        Watch { long: text!("--watch") },
+        Pid { takes: Operand(text!("process: a number")) },
+    }
+}
+
+const FLAGS: Flags = Flags::of(Flag::ROWS, HELP);
+
+/// Interval of `--watch`.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// Size (bytes) of the pieces in which a page is printed.
+const PIECE_BYTES: usize = 4 << 10;
+
+/// The arguments.
+struct Options {
+    form: Form,
+    watches: bool,
+    /// The process whose server is wanted.
+    pid: Option<u32>,
+}
+
+/// Prints the figures, with `--watch` until the process is ended.
+pub(super) fn run(args: Args) -> Result<(), Fatal> {
+    let mut options = Options {
+        form: Form::Plain,
+        watches: false,
+        pid: None,
+    };
+    FLAGS.read(args, &mut |given| {
+        match Flag::of(given.flag)? {
+            Flag::Json => options.form = Form::Json,
+            Flag::Watch => options.watches = true,
+            Flag::Pid => options.pid = Some(digits(given.value.to_bytes(), 10)?),
+        }
+        Some(())
+    })?;
+    let mut answer = Answer::default();
+    loop {
+        if options.watches && options.form == Form::Plain && status::prints_to_terminal() {
+            print(b"\x1b[H\x1b[J");
+        }
+        let found = options.look(&mut answer);
+        if !options.watches {
+            return found;
+        }
+        status::pause(INTERVAL);
+    }
+}
+
+impl Options {
+    /// Asks all servers, and prints what they answer.
+    fn look(&self, answer: &mut Answer) -> Result<(), Fatal> {
+        let mut known = heapless::Vec::<u32, SOCKET_COUNT_MAX>::new();
+        let mut silent = heapless::Vec::<(Socket, Silence), SOCKET_COUNT_MAX>::new();
+        let mut count = 0;
+        let is_json = self.form == Form::Json;
+        find(&mut |socket| {
+            let is_known = known.contains(&socket.pid);
+            answer.clear();
+            let result = socket.ask(&mut |line| answer.read(line));
+            let is_wanted = self.pid.is_none_or(|pid| {
+                let pids = answer.sheets().iter().map(|sheet| sheet.pid());
+                is_known
+                    || pids.chain([socket.pid.into()]).any(|of| of == pid.into())
+                    || socket.parent() == pid
+            });
+            match result {
+                _ if !is_wanted => {}
+                Err(Silence::Ended) => {}
+                Err(silence) => _ = silent.push((socket, silence)),
+                Ok(()) if is_known => {}
+                Ok(()) => {
+                    for sheet in answer.sheets() {
+                        let _ = known.push(sheet.pid() as u32);
+                    }
+                    if is_json {
+                        print(if count == 0 { b"{\"servers\":[" } else { b"," });
+                    } else if count > 0 {
+                        print(b"\n\n");
+                    }
+                    count += 1;
+                    self.print(answer);
+                }
+            }
+        });
+        if is_json {
+            print(if count == 0 { b"{\"servers\":[" } else { b"" });
+        }
+        self.print_silent(&silent);
+        match count {
+            0 => Err(complain(
+                FAILED,
+                text!("no server is found"),
+                b"",
+                match sys::user_id() {
+                    0 => Text::NOTHING,
+                    _ => text!("servers of other users are shown to root only"),
+                },
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn print(&self, answer: &Answer) {
+        let (wall_secs, form) = (sys::wall_clock().0.unsigned_abs(), self.form);
+        answer.read_by(&mut |reader| {
+            let page = Page {
+                reader,
+                wall_secs,
+                form,
+            };
+            let mut next = Some(RowPlace::default());
+            while let Some(place) = next {
+                let mut piece = [0; PIECE_BYTES];
+                let (len, place) = page.write(place, &mut piece);
+                print(piece.head(len));
+                next = place;
+            }
+        });
+    }
+
+    /// Prints the processes that gave no figures.
+    fn print_silent(&self, silent: &[(Socket, Silence)]) {
+        let is_json = self.form == Form::Json;
+        for (at, (socket, silence)) in silent.iter().enumerate() {
+            let mut line = Line::default();
+            let state = match silence {
+                Silence::Foreign => text!("is another user's"),
+                _ => text!("does not answer"),
+            };
+            if is_json {
+                line.text(if at == 0 { "],\"silent\":[" } else { "," });
+                line.text("{\"role\":\"").raw(socket.role());
+                line.text("\",\"pid\":").number(socket.pid);
+                line.text(",\"state\":\"").say(state);
+                print(line.text("\"}").bytes());
+            } else {
+                line.raw(socket.role()).text(" (PID ").number(socket.pid);
+                print(line.text(") ").say(state).end_line());
+            }
+        }
+        if is_json {
+            print(if silent.is_empty() {
+                b"],\"silent\":[]}\n"
+            } else {
+                b"]}\n"
+            });
+        }
+    }
+}
