@@ -197,7 +197,7 @@ impl Served {
                 Some(at) => Some(super::sftp_server::task(&self.sftp_options, at, tree)?),
                 None => None,
             },
-            TaskKind::Http if !self.http.is_asked => None,
+            TaskKind::Http if !self.http.serves() => None,
             TaskKind::Http => {
                 let place = match is_alone {
                     true => http::Kind::Beside,
@@ -285,7 +285,7 @@ impl Served {
                 TaskKind::Nfs => nfs_count,
                 TaskKind::Mdns => (!self.is_silent).into(),
                 TaskKind::Sftp => self.sftp.is_some().into(),
-                TaskKind::Http => self.http.is_asked.into(),
+                TaskKind::Http => self.http.serves().into(),
             };
             for _ in 0..count {
                 let _ = kinds.push(*kind);
@@ -317,7 +317,7 @@ impl Served {
             Some(_) => None,
             None => Some(&run_alone),
         };
-        if self.http.is_asked {
+        if self.http.serves() {
             supervisor::share_beats(children.len());
         }
         supervisor::share_sheets();

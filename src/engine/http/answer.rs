@@ -1,6 +1,7 @@
 //! The choice of the reply: the object at a path, or an error.
 
 use super::conditions::{Validators, Verdict};
+use super::listing::Source;
 use super::place::{Place, Refusal};
 use super::reply::{Asked, Extent, Head};
 use super::{Http, Session, Step};
@@ -76,9 +77,10 @@ impl Http {
         asked: &Asked<'_>,
         out: &mut Writer<'_>,
     ) -> Result<Step, Refusal> {
-        Ok(match self.find(cx, asked.request.path)? {
+        Ok(match self.find(session, cx, asked.request.path)? {
             Place::State(status, word) => self.write_line(cx, asked, Head::of(status), word, out),
-            Place::Exports => self.list(session, cx, asked, None, out)?,
+            Place::Exports => self.list(session, cx, asked, Source::Exports, out)?,
+            Place::Figures(page) => self.list(session, cx, asked, Source::Figures(page), out)?,
             Place::Object(export, node, attr) => match attr.kind {
                 ObjectType::Regular => {
                     // Before the conditions: they count only if the user may read the file. RFC 9110 section 13.2.1.
@@ -89,7 +91,9 @@ impl Http {
                     }
                     step?
                 }
-                ObjectType::Directory => self.list(session, cx, asked, Some(node), out)?,
+                ObjectType::Directory => {
+                    self.list(session, cx, asked, Source::Directory(node), out)?
+                }
                 // A FIFO or a device is never opened.
                 _ => return Err(Refusal::Status(404)),
             },

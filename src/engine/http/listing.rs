@@ -1,8 +1,9 @@
-//! Listings of directories, and of exports: as a page, as JSON or as plain names.
+//! Listings of directories, and of exports: as a page, as JSON or as plain names. Other pages in parts are sent in the same way.
 //!
 //! A listing that does not fit into one buffer is sent in parts, without a length, and the connection ends after it. The engine keeps
 //! only the last name's cookie between parts: the next one reads the directory again.
 
+use super::figures::Figures;
 use super::names::Order;
 use super::place::is_visible;
 use super::reply::{Asked, HEAD_BYTES_MAX, Head, number};
@@ -21,6 +22,22 @@ pub(super) struct Listed {
     order: Order,
     /// Cookie of the last name that was sent.
     cookie: u64,
+}
+
+/// The start of a page that was sent: where it goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sent {
+    Names(Listed),
+    Figures(Figures),
+}
+
+/// The object that is listed.
+#[derive(Clone, Copy)]
+pub(super) enum Source {
+    Directory(Node),
+    /// The exports below the path.
+    Exports,
+    Figures(Figures),
 }
 
 /// The form of a listing.
@@ -90,34 +107,55 @@ const END_BYTES: usize = 16;
 const _: () = assert!(crate::config::HTTP_SORTED_COUNT_MAX == 2000);
 
 impl Http {
-    /// Answers a request for the listing of `dir`, or of the exports below the path.
+    /// Answers a request for a listing, or for another page that may be sent in parts.
     pub(super) fn list(
         &mut self,
         session: &mut Session,
         cx: &mut Cx<'_>,
         asked: &Asked<'_>,
-        dir: Option<Node>,
+        source: Source,
         out: &mut Writer<'_>,
     ) -> FsResult<Step> {
         let start = out.position();
-        let is_first = session.listed.is_none();
+        let is_first = session.sent.is_none();
         let form = Form::of(asked.request);
+        let listed = match session.sent {
+            Some(Sent::Names(listed)) => Some(listed),
+            _ => None,
+        };
         let buffer = out.space();
         let mut body = Writer::new(buffer.tail_mut(HEAD_BYTES_MAX));
-        let listed = match dir {
-            Some(dir) => self.list_names(session.listed, cx, dir, form, &mut body)?,
-            None => self.list_exports(session.listed, cx, form, &mut body)?,
+        let sent = match source {
+            Source::Directory(dir) => {
+                let listed = self.list_names(listed, cx, dir, form, &mut body)?;
+                listed.map(Sent::Names)
+            }
+            Source::Exports => {
+                let listed = self.list_exports(listed, cx, form, &mut body)?;
+                listed.map(Sent::Names)
+            }
+            Source::Figures(start) => {
+                let from = match session.sent {
+                    Some(Sent::Figures(from)) => from,
+                    _ => start,
+                };
+                self.write_figures(cx, from, &mut body).map(Sent::Figures)
+            }
+        };
+        let kind = match source {
+            Source::Figures(page) => page.kind(),
+            _ => form.kind(),
         };
         let len = body.position();
-        if start > 0 && (listed.is_some() || body.written().is_none()) {
+        if start > 0 && (sent.is_some() || body.written().is_none()) {
             // Earlier replies leave first: the part needs the buffer.
             return Ok(Step::Continue);
         }
-        let closes = asked.closes || listed.is_some() || !is_first;
+        let closes = asked.closes || sent.is_some() || !is_first;
         if is_first {
             let head = Head {
-                kind: form.kind(),
-                len: listed.is_none().then_some(len as u64),
+                kind,
+                len: sent.is_none().then_some(len as u64),
                 fields: "Cache-Control: no-cache\r\nVary: Accept\r\n",
                 ..Head::of(200)
             };
@@ -138,9 +176,9 @@ impl Http {
         let space = out.space();
         space.copy_within(from..(from + len).min(space.len()), 0);
         out.put_ahead(len);
-        session.listed = listed;
-        session.closes |= listed.is_none() && closes;
-        Ok(match listed {
+        session.sent = sent;
+        session.closes |= sent.is_none() && closes;
+        Ok(match sent {
             Some(_) => Step::Continue,
             None => Step::Done,
         })
@@ -243,7 +281,7 @@ impl Http {
 }
 
 /// Writes one of our texts.
-fn say(out: &mut Writer<'_>, text: Text) {
+pub(super) fn say(out: &mut Writer<'_>, text: Text) {
     out.put(text.decode(&mut [0; PAGE_BYTES]));
 }
 

@@ -2,12 +2,13 @@
 //!
 //! A path is the path of an export, then a path in it. Each request is carried out as the export's anonymous user, whatever it says
 //! about itself. `place` finds the object, `answer` chooses the reply, `conditions` has those of a file, `listing` that of a directory, whose names `names`
-//! selects; `reply` writes heads, `access_log` a line for each reply.
+//! selects; `figures` writes those of the server, `reply` heads, `access_log` a line for each reply.
 //! Invariant: a reply has a length, or the connection ends after it; after a request that cannot be framed, the connection ends.
 
 mod access_log;
 mod answer;
 mod conditions;
+pub mod figures;
 mod listing;
 mod names;
 mod place;
@@ -26,7 +27,7 @@ use crate::time::{Duration, Instant};
 use crate::vfs::Until;
 use crate::wire::Writer;
 use crate::wire::http::{self, Body, Request};
-use listing::Listed;
+use listing::Sent;
 use names::Names;
 use reply::Asked;
 
@@ -60,13 +61,17 @@ pub struct Http {
     path_len: usize,
     /// The names of the listing in progress.
     names: Names,
+    /// The peers that may read the figures.
+    pub figures: figures::Access,
 }
 
 /// State of a connection between two calls.
 #[derive(Clone, Copy, Debug, Default)]
 struct Session {
-    /// The listing of which a part was sent.
-    listed: Option<Listed>,
+    /// The listing or page of which a part was sent.
+    sent: Option<Sent>,
+    /// Number of the listener.
+    listener: u16,
     /// Number of bytes to skip: the body of a request.
     skip_bytes: u64,
     /// True if the connection ends: the last reply is written.
@@ -101,6 +106,7 @@ impl Http {
             path: mem::bytes(PATH_BYTES_MAX),
             path_len: 0,
             names: Names::new(scaled(HTTP_NAME_COUNT / 8, HTTP_NAME_COUNT)),
+            figures: figures::Access::default(),
         }
     }
 
@@ -155,11 +161,15 @@ const fn skip_bytes(request: &Request<'_>) -> u64 {
 }
 
 impl Service for Http {
-    fn open(&mut self, id: SessionId, _at: Local) {
+    fn open(&mut self, id: SessionId, at: Local) {
+        let opened = Session {
+            listener: at.socket,
+            ..Session::default()
+        };
         match self.sessions.get_mut(id.index()) {
-            Some(session) => *session = Session::default(),
+            Some(session) => *session = opened,
             // Numbers are used again first, so this one is the next.
-            None => _ = self.sessions.push(Session::default()),
+            None => _ = self.sessions.push(opened),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The object at a path: an export's file or directory, a list of exports, or the state of the server.
 
-use super::{Health, Http, REOPEN, Root};
+use super::figures::{FILES, Figures};
+use super::{Health, Http, REOPEN, Root, Session};
 use crate::engine::Cx;
 use crate::mem::Ends as _;
 use crate::vfs::walk::{below, find_for};
@@ -18,6 +19,8 @@ pub(super) enum Place {
     Object(usize, Node, Attr),
     /// A list of the exports below the path.
     Exports,
+    /// A page of the server's figures.
+    Figures(Figures),
     /// The state of the server: a status and a word.
     State(u16, &'static str),
 }
@@ -47,7 +50,12 @@ impl From<FsError> for Refusal {
 impl Http {
     /// Finds the object at a path that is still percent-encoded. `self.path` then begins with the decoded path, which is
     /// `self.path_len` bytes long.
-    pub(super) fn find(&mut self, cx: &mut Cx<'_>, raw: &[u8]) -> Result<Place, Refusal> {
+    pub(super) fn find(
+        &mut self,
+        session: &Session,
+        cx: &mut Cx<'_>,
+        raw: &[u8],
+    ) -> Result<Place, Refusal> {
         self.path_len = match decode(raw, self.path) {
             Decoded::Path(path) => path.len(),
             Decoded::Absent => return Err(Refusal::Status(404)),
@@ -57,6 +65,18 @@ impl Http {
             let word = self.state(cx);
             return Ok(Place::State(if word == FINE { 200 } else { 503 }, word));
         }
+        let found = match session.listener {
+            FILES => self.find_object(cx),
+            _ => Err(Refusal::Status(404)),
+        };
+        match (found, self.find_figures(session, cx)) {
+            (Err(Refusal::Status(404)), Some(page)) => Ok(Place::Figures(page)),
+            (found, _) => found,
+        }
+    }
+
+    /// Finds the object of the exports at `self.path`.
+    fn find_object(&mut self, cx: &mut Cx<'_>) -> Result<Place, Refusal> {
         let path = self.path.head(self.path_len);
         let mut best: Option<(usize, &[u8])> = None;
         let mut has_exports = path == b"/";
@@ -92,7 +112,7 @@ impl Http {
     }
 
     /// The state of the server in one word.
-    fn state(&mut self, cx: &mut Cx<'_>) -> &'static str {
+    pub(super) fn state(&mut self, cx: &mut Cx<'_>) -> &'static str {
         if cx.vfs.reopens && cx.now >= self.state_at {
             self.state_at = cx.now.after(REOPEN);
             for number in 0..cx.vfs.exports().len() {

@@ -1,12 +1,15 @@
-//! The arguments of HTTP: address and port, the path `/`, and the access log.
+//! The arguments of HTTP: address and port, the path `/`, the access log, and the readers of the figures.
 
 use super::super::args::{port, socket};
 use super::super::flags::{Flags, ParsedFlag, flags};
 use super::super::{Fatal, network, refuse};
 use super::nfs;
 use crate::engine::http::Root;
+use crate::engine::http::figures::{Access, FIGURES, FILES, NETWORK_COUNT_MAX};
+use crate::mem::parts;
 use crate::sys;
 use crate::text::{Text, text};
+use crate::wire::exports::{Hosts, hosts};
 use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
 
@@ -15,6 +18,8 @@ flags! {
         Root { long: text!("--http-root") },
         Http { long: text!("--http"), takes: Value(text!("address: PORT or ADDRESS:PORT, such as 8080 or 192.0.2.1:8080")) },
         AccessLog { long: text!("--access-log"), takes: Value(text!("file: a path")) },
+        Metrics { long: text!("--metrics"), takes: Value(text!("address: PORT or ADDRESS:PORT, such as 9100 or 127.0.0.1:9100")) },
+        MetricsFrom { long: text!("--metrics-from"), takes: Value(text!("networks: up to 8, such as 192.0.2.0/24,2001:db8::1")) },
     }
 }
 
@@ -108,12 +113,23 @@ pub(in super::super) struct Options {
     has_root: bool,
     /// True if a DIR without a flag is named.
     has_dir: bool,
-    /// The port; `None`: the default.
+    /// Port and address; `None`: the default port, the address of `-l`.
     port: Option<u16>,
-    /// The address; `None`: that of `-l`.
     address: Option<Ipv6Addr>,
+    /// Port and address of the figures, if they have their own; `None`: the address of `-l`.
+    metrics: Option<(Option<Ipv6Addr>, u16)>,
+    /// The networks that may read the figures.
+    networks: heapless::Vec<Hosts<'static>, NETWORK_COUNT_MAX>,
     /// The file of the access log.
     pub(super) access_log: Option<&'static CStr>,
+}
+
+/// Parses PORT or ADDRESS:PORT.
+fn listener(text: &[u8]) -> Option<(Option<Ipv6Addr>, u16)> {
+    match port(text) {
+        Some(port) => Some((None, port)),
+        None => socket(text).map(|at| (Some(*at.ip()), at.port())),
+    }
 }
 
 impl Options {
@@ -124,15 +140,23 @@ impl Options {
             Flag::Root => self.has_root = true,
             Flag::Http => {
                 self.is_asked = true;
-                if let Some(port) = port(text) {
+                if !text.is_empty() {
+                    let (address, port) = listener(text)?;
+                    self.address = address.or(self.address);
                     self.port = Some(port);
-                } else if !text.is_empty() {
-                    let at = socket(text)?;
-                    (self.address, self.port) = (Some(*at.ip()), Some(at.port()));
                 }
             }
             Flag::AccessLog if text.is_empty() => return None,
             Flag::AccessLog => self.access_log = Some(value),
+            Flag::Metrics => self.metrics = Some(listener(text)?),
+            Flag::MetricsFrom => {
+                for word in parts(text, b',') {
+                    match hosts(word) {
+                        Ok(network @ Hosts::Network { .. }) => self.networks.push(network).ok()?,
+                        _ => return None,
+                    }
+                }
+            }
         }
         Some(())
     }
@@ -145,6 +169,12 @@ impl Options {
         const ROOT: &[u8] = b"--http-root";
         let refused = |option, why: Text| Err(refuse(option, b"", why));
         let needs = text!("works with --http only");
+        if !self.networks.is_empty() && !self.serves() {
+            return refused(
+                b"--metrics-from",
+                text!("works with --http or --metrics only"),
+            );
+        }
         match (self.is_asked, self.has_root, self.access_log) {
             (false, true, _) => refused(ROOT, needs),
             (false, _, Some(_)) => refused(b"--access-log", needs),
@@ -163,10 +193,31 @@ impl Options {
         }
     }
 
-    /// The address at which to listen, an IPv4 address as IPv4-mapped.
-    pub(super) fn at(&self, exports: &nfs::Options) -> SocketAddrV6 {
-        let ip = self.address.unwrap_or(*exports.address.ip());
-        SocketAddrV6::new(ip, self.port.unwrap_or_else(default_port), 0, 0)
+    /// Returns true if files or figures are served.
+    pub(in super::super) const fn serves(&self) -> bool {
+        self.is_asked || self.metrics.is_some()
+    }
+
+    /// The addresses at which to listen for files and for figures, an IPv4 address as IPv4-mapped.
+    pub(super) fn at(&self, exports: &nfs::Options) -> [Option<SocketAddrV6>; 2] {
+        let at = |(address, port): (Option<Ipv6Addr>, u16)| {
+            let ip = address.unwrap_or(*exports.address.ip());
+            SocketAddrV6::new(ip, port, 0, 0)
+        };
+        let port = self.port.unwrap_or_else(default_port);
+        let files = self.is_asked.then_some((self.address, port));
+        [files.map(at), self.metrics.map(at)]
+    }
+
+    /// The peers that may read the figures.
+    pub(super) fn access(&self) -> Access {
+        Access {
+            networks: self.networks.clone(),
+            listener: match self.metrics {
+                Some(_) => FIGURES,
+                None => FILES,
+            },
+        }
     }
 }
 
@@ -196,10 +247,17 @@ mod tests {
             (b"/srv -l ::1 --http [::2]:0", "[::2]:0".to_owned()),
         ] {
             let Arguments { http, nfs } = parsed(line).unwrap();
-            assert_eq!(http.at(&nfs).to_string(), at);
+            assert_eq!(http.at(&nfs)[0].unwrap().to_string(), at);
         }
+        let Arguments { http, nfs } = parsed(b"/srv -l ::1 --metrics 9100").unwrap();
+        assert_eq!(http.at(&nfs)[1].unwrap().to_string(), "[::1]:9100");
         assert!(parsed(b"/srv --http 192.0.2.1").is_err());
         assert!(parsed(b"/srv -p").is_err());
+        assert!(parsed(b"/srv --metrics-from 10.0.0.0/8,::1 --metrics-from 192.0.2.1").is_ok());
+        for wrong in ["*", "", "10.0.0.0/8,", "host", "10.0.0.0/33", "@netgroup"] {
+            let line = format!("/srv --metrics-from={wrong}").leak();
+            assert!(parsed(line.as_bytes()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -52,8 +52,8 @@ struct Server {
     kind: Kind,
     /// True if the process leaves its terminal once it serves.
     detaches: bool,
-    /// Listening address; IPv4 is IPv4-mapped.
-    at: SocketAddrV6,
+    /// Listening addresses of files and figures, by the number of the listener; IPv4 is IPv4-mapped.
+    at: [Option<SocketAddrV6>; 2],
     /// The access log.
     log: Option<&'static LogFile>,
     /// The exports, unless NFS keeps them.
@@ -110,6 +110,8 @@ pub(in super::super) fn task(
         None => None,
     };
     let sink = log.map(|log| mem::leak(log) as &'static mut dyn Sink);
+    let mut http = Http::new(connection_count, options.root(exports), sink);
+    http.figures = options.access();
     Ok(mem::leak(Server {
         kind,
         detaches: kind == Kind::Alone && exports.background.detaches(),
@@ -128,7 +130,7 @@ pub(in super::super) fn task(
             held_bytes: 0,
             held_count: 0,
         }),
-        http: Http::new(connection_count, options.root(exports), sink),
+        http,
     }))
 }
 
@@ -152,12 +154,21 @@ impl Task for Server {
         if let Some(upkeep) = &mut self.upkeep {
             upkeep.start(world);
         }
-        nfs::listen(&mut self.served, world, &mut self.at, 0)
-            .map_err(|error| cannot_listen(&self.at, nfs::net_errno(error)))?;
+        for (number, at) in (0..).zip(&mut self.at) {
+            if let Some(at) = at {
+                nfs::listen(&mut self.served, world, at, number)
+                    .map_err(|error| cannot_listen(at, nfs::net_errno(error)))?;
+            }
+        }
         if let Some(upkeep) = self.upkeep.as_ref().filter(|_| self.kind == Kind::Alone) {
             upkeep.report(world);
         }
-        world.events.report_listening(&self.at, text!(" for HTTP"));
+        let purposes = [text!(" for HTTP"), text!(" for /metrics and /status")];
+        for (at, purpose) in self.at.iter().zip(purposes) {
+            if let Some(at) = at {
+                world.events.report_listening(at, purpose);
+            }
+        }
         if self.detaches {
             daemon::tell_ready();
         }
@@ -227,13 +238,16 @@ fn failed(what: crate::text::Text, about: &[u8], errno: Errno) -> Fatal {
 
 /// Reasons and advice that are specific to this role.
 static REASONS: [Reason; 3] = [
-    reason(Errno::ADDRINUSE, text!("the port is in use; see --http")),
+    reason(
+        Errno::ADDRINUSE,
+        text!("the port is in use; see --http and --metrics"),
+    ),
     reason(
         Errno::CONNREFUSED,
         text!("ports below 1024 are for root only; see --http"),
     ),
     reason(
         Errno::ADDRNOTAVAIL,
-        text!("this host has no such address; see --http and -l"),
+        text!("this host has no such address; see --http, --metrics and -l"),
     ),
 ];

@@ -137,6 +137,17 @@ const SESSIONS: &[(&str, &str, &str)] = &[
         "--no-mdns -p -n % --http 127.0.0.1:% --http-root --access-log @/access --export @/files:isos",
         "for HTTP",
     ),
+    (
+        "http",
+        "--http 127.0.0.1:% --metrics 127.0.0.1:% --metrics-from 192.0.2.0/24,::1 -s --export @/files:isos",
+        "for HTTP",
+    ),
+    (
+        "serve",
+        "--no-mdns -p -n % --metrics 127.0.0.1:% --metrics-from 192.0.2.1 --export @/files",
+        "for /metrics",
+    ),
+    ("status", "--json 1", ""),
     ("check", "nfs -n 9 -m 9 -l 127.0.0.1 --json", ""),
     ("check", "sftp -s 127.0.0.1:9 --sftp 127.0.0.1:9", ""),
     ("check", "http --http 127.0.0.1:9", ""),

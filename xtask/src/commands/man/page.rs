@@ -37,7 +37,13 @@ pub(super) const NOT_IN_HELP: &[(&str, &[&str], &str)] = &[
     ("http", &["-d", "-s"], "those of nfs"),
     (
         "serve",
-        &["--http", "--http-root", "--access-log"],
+        &[
+            "--http",
+            "--http-root",
+            "--access-log",
+            "--metrics",
+            "--metrics-from",
+        ],
         "in the help of http",
     ),
     (

@@ -1,0 +1,110 @@
+//! The pages `/metrics` and `/status`: the figures of the server, for this host and for the networks of `--metrics-from`.
+//!
+//! They are found where no export has an object. To other peers they do not exist.
+
+use super::listing::say;
+use super::{Http, Session};
+use crate::engine::Cx;
+use crate::mem::Ends as _;
+use crate::stats::{self, Form, Page, Part, Reader, RowPlace, render};
+use crate::text::{Text, text};
+use crate::time::Instant;
+use crate::wire::Writer;
+use crate::wire::exports::Hosts;
+
+/// Most networks of `--metrics-from`.
+pub const NETWORK_COUNT_MAX: usize = 8;
+
+/// The listener of files.
+pub const FILES: u16 = 0;
+/// The listener of the figures, if they have one of their own.
+pub const FIGURES: u16 = 1;
+
+const HEAD: Text = text!(include_str!("status.html"));
+
+/// The peers that may read the figures.
+#[derive(Debug, Default)]
+pub struct Access {
+    /// Networks beside the loopback addresses.
+    pub networks: heapless::Vec<Hosts<'static>, NETWORK_COUNT_MAX>,
+    /// The listener whose connections get them: [`FILES`] or [`FIGURES`].
+    pub listener: u16,
+}
+
+/// A page, from the place at which it goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Figures {
+    Metrics(stats::Place),
+    Status(RowPlace),
+}
+
+impl Figures {
+    pub(super) const fn kind(self) -> &'static str {
+        match self {
+            Self::Metrics(_) => "text/plain; version=0.0.4; charset=utf-8",
+            Self::Status(_) => "text/html; charset=utf-8",
+        }
+    }
+}
+
+impl Http {
+    /// The page at the decoded path of the request, if the peer may read it.
+    pub(super) fn find_figures(&self, session: &Session, cx: &Cx<'_>) -> Option<Figures> {
+        let host = cx.peer.address;
+        let access = &self.figures;
+        let may_read = host.to_canonical().is_loopback()
+            || access.networks.iter().any(|network| network.contains(host));
+        if session.listener != access.listener || !may_read {
+            return None;
+        }
+        match self.path.head(self.path_len) {
+            b"/metrics" => Some(Figures::Metrics(stats::Place::default())),
+            b"/status" => Some(Figures::Status(RowPlace::default())),
+            _ => None,
+        }
+    }
+
+    /// Writes as much of a page as fits. Returns the place at which it goes on; `None`: it is complete.
+    pub(super) fn write_figures(
+        &mut self,
+        cx: &mut Cx<'_>,
+        figures: Figures,
+        out: &mut Writer<'_>,
+    ) -> Option<Figures> {
+        let state = self.state(cx);
+        let tree = &*cx.vfs;
+        let exports = |number: usize, tell: &mut dyn FnMut(&[u8], bool)| {
+            if number < tree.exports().len() {
+                tell(tree.path(number).to_bytes(), tree.is_open(number));
+            }
+        };
+        let reader = Reader {
+            sheets: cx.stats.sheets(),
+            exports: &exports,
+            now_ms: cx.now.since(Instant::default()).as_ms(),
+            part: Part::Public,
+        };
+        let (len, next) = match figures {
+            Figures::Metrics(place) => {
+                let (len, next) = render(&reader, place, out.space());
+                (len, next.map(Figures::Metrics))
+            }
+            Figures::Status(place) => {
+                if place == RowPlace::default() {
+                    say(out, HEAD);
+                    out.put(state.as_bytes());
+                    out.put(b"</h1>\n");
+                }
+                let page = Page {
+                    reader,
+                    wall_secs: self.wall_secs.unsigned_abs(),
+                    form: Form::Html,
+                };
+                let (len, next) = page.write(place, out.space());
+                (len, next.map(Figures::Status))
+            }
+        };
+        out.put_ahead(len);
+        next
+    }
+}
