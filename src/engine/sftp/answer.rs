@@ -4,6 +4,7 @@ use super::requests::{self, Arg, Entry, Operation};
 use super::status::{Fault, Outcome};
 use super::{Exchange, Next};
 use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
+use crate::stats;
 use crate::wire::sftp::kind;
 
 impl Exchange<'_> {
@@ -17,6 +18,7 @@ impl Exchange<'_> {
             Err(fault) => fault,
             Ok(()) if self.reply.written().is_some() => {
                 self.reply.finish(start);
+                self.count(kind, Fault::Done);
                 return Ok(());
             }
             // The reply does not fit into an empty output. Nothing was changed.
@@ -36,9 +38,17 @@ impl Exchange<'_> {
             fault => {
                 let (level, reply) = (self.sftp.level, &mut self.reply);
                 fault.emit(reply, self.request.id, level, self.events);
+                self.count(kind, fault);
             }
         }
         Ok(())
+    }
+
+    /// Counts a request of this packet type that is answered.
+    #[inline(always)]
+    pub(super) fn count(&mut self, kind: u8, fault: Fault) {
+        self.stats
+            .called(stats::Operation::sftp(kind), fault.outcome());
     }
 
     /// Looks the request up in the table, parses its arguments, logs it, and carries it out if it is permitted.

@@ -10,6 +10,7 @@ use super::status::{Fault, Outcome};
 use super::{Exchange, Session};
 use crate::config::{JOB_COUNT_MAX, SFTP_BATCH_BYTES};
 use crate::mem::Ends as _;
+use crate::stats::Operation;
 use crate::vfs::{Tree, Until};
 use crate::wire::sftp::kind;
 
@@ -162,6 +163,8 @@ impl Exchange<'_> {
         jobs.count -= 1;
         handles.release(job.from, true, self.vfs);
         handles.release(job.to, true, self.vfs);
+        self.stats
+            .called(Operation::sftp(kind::EXTENDED), fault.outcome());
         if job.copies || fault != Fault::Done {
             fault.emit(reply, job.id, self.sftp.level, self.events);
             return None;

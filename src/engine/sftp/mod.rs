@@ -11,6 +11,7 @@ use crate::config::{
 };
 use crate::event::Events;
 use crate::mem::Slots;
+use crate::stats::{self, Meter};
 use crate::text::text;
 use crate::vfs::{Name, Node, Pin, Tree};
 use crate::wire::sftp::{Attributes, HEAD_BYTES, LENGTH_BYTES, kind};
@@ -152,6 +153,7 @@ struct Exchange<'a> {
     /// The stream from this request on.
     input: Reader<'a>,
     events: &'a mut Events,
+    stats: &'a mut Meter,
 }
 
 /// The current request.
@@ -259,6 +261,7 @@ impl Exchange<'_> {
         if kind == kind::INIT {
             session.greeted = true;
             self.greet();
+            self.count(kind, Fault::Done);
             self.input.take(here);
             return Ok(());
         }
@@ -305,6 +308,7 @@ impl Sftp {
             request: Request::new(),
             input: Reader::new(input),
             events: cx.events,
+            stats: cx.stats,
         };
         // One slice of a job, then requests, so that neither starves the other.
         let waits = exchange.continue_job();
@@ -339,6 +343,8 @@ impl Sftp {
         // The rest of a WRITE that failed is skipped.
         session.skip += transfer.len as u32;
         fault.emit(&mut reply, id, self.level, cx.events);
+        cx.stats
+            .called(stats::Operation::sftp(kind::WRITE), fault.outcome());
         progress(session, 0, &reply, Next::Input)
     }
 

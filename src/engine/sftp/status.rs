@@ -3,6 +3,7 @@
 use super::Level;
 use crate::event::{Events, Line};
 use crate::mem::nth;
+use crate::stats;
 use crate::text::{text, texts};
 use crate::vfs::{FsError, FsResult};
 use crate::wire::sftp::{Status, kind};
@@ -127,6 +128,11 @@ impl Fault {
             // `Done`, and the variants that cause no STATUS and therefore need no message.
             _ => Message::Success,
         }
+    }
+
+    /// The outcome of the request, for the figures.
+    pub(super) const fn outcome(self) -> stats::Outcome {
+        stats::Outcome::of_error(!matches!(self, Self::Done | Self::Eof))
     }
 
     /// Writes a STATUS and logs it.
