@@ -157,6 +157,11 @@ impl PythonPackage {
         name: "podman-compose",
         version: "1.5.0",
     };
+    /// The client library of Prometheus, with the parser of its text.
+    pub const PROMETHEUS: Self = Self {
+        name: "prometheus_client",
+        version: "0.26.0",
+    };
     /// zeroconf, a multicast DNS responder and browser.
     pub const ZEROCONF: Self = Self {
         name: "zeroconf",
@@ -164,10 +169,11 @@ impl PythonPackage {
     };
 
     /// Every package.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::CYCLONEDX,
         Self::PARAMIKO,
         Self::PODMAN_COMPOSE,
+        Self::PROMETHEUS,
         Self::ZEROCONF,
     ];
 

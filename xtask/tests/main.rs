@@ -39,6 +39,7 @@ mod sftp_poor;
 mod sftp_promises;
 mod stack;
 mod starts;
+mod status;
 mod syscalls;
 mod wide;
 mod words;

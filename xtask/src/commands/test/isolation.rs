@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Shell commands that set loopback up and mount an empty /run/netns for `ip netns`.
-const PREPARE_NETWORK: &str =
-    "ip link set lo up && mkdir -p /run/netns && mount -t tmpfs netns /run/netns";
+/// Shell commands that set loopback up and mount an empty /run/netns for `ip netns`, and an empty /run/stowaway: servers of two tests
+/// may have the same PID.
+const PREPARE_NETWORK: &str = "ip link set lo up && mkdir -p /run/netns && mount -t tmpfs netns /run/netns \
+     && mkdir -p -m 700 /run/stowaway && mount -t tmpfs -o mode=700 status /run/stowaway";
 /// Shell commands that mount a file system in memory and let programs create their temporary files there. ext4 without a journal
 /// needs several milliseconds to create a file after a few thousand were removed. The directory is neither /run, because tests
 /// mount their own files there, nor /tmp, which may contain the checkout.
