@@ -137,7 +137,7 @@ pub fn signals(reload: bool, children: bool) -> Option<File> {
     let mut signals = STOP_SIGNALS | ASK_SIGNAL;
     if reload {
         signals |= HANG_UP_SIGNAL | FIGURES_SIGNAL;
-        act_on_all(OTHER_SIGNALS, SIG_IGN, 0);
+        mask(Block::On, OTHER_SIGNALS);
         let mut before = [0usize; 8];
         // SAFETY: the kernel writes a sigaction, whose first word is the handler.
         unsafe { raw_syscall!(Sysno::rt_sigaction, SIGHUP, 0, before.as_mut_ptr(), 8) };
@@ -208,7 +208,6 @@ fn act_on_all(signals: u64, handler: usize, flags: usize) {
 /// Gives a child process the default actions of the signals that its parent watches: unblocked, and not written to its pipe.
 fn forget_signals() {
     unblock_signals();
-    act_on_all(OTHER_SIGNALS, SIG_DFL, 0);
     if SIGNAL_PIPE.load(Ordering::Relaxed) >= 0 {
         let handled = STOP_SIGNALS | CHILD_SIGNAL | ASK_SIGNAL | FIGURES_SIGNAL;
         act_on_all(handled, SIG_DFL, 0);
@@ -216,7 +215,6 @@ fn forget_signals() {
 }
 
 const SIG_DFL: usize = 0;
-const SIG_IGN: usize = 1;
 
 /// Meaning of a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -283,7 +281,7 @@ fn act_on_hang_up(what: HangUp) {
     act_on(SIGHUP as usize, what as usize, 0);
 }
 
-/// Ignores SIGHUP, and installs handlers for SIGINT and SIGTERM that exit with 0. They are needed in a container, where process 1 ignores signals
+/// Ignores SIGHUP, blocks signals that mean nothing to a server, and installs handlers for SIGINT and SIGTERM that exit with 0. They are needed in a container, where process 1 ignores signals
 /// without a handler. The handler also closes the listening socket, except in a child process made by [`fork`]. SIGCHLD interrupts
 /// poll(2).
 pub fn stop_when_asked() {
@@ -295,6 +293,7 @@ pub fn stop_when_asked() {
     }
     extern "C" fn wake(_: i32) {}
     let handler = stop as extern "C" fn(i32) -> ! as usize;
+    mask(Block::On, OTHER_SIGNALS | FIGURES_SIGNAL);
     act_on(SIGCHLD as usize, wake as extern "C" fn(i32) as usize, 0);
     act_on_hang_up(HangUp::Ignored);
     act_on(2, handler, 0);
