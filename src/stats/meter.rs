@@ -1,7 +1,7 @@
 //! The meter of a loop: the client that is served, the time since when it waits, and the calls that are answered.
 
 use super::clients::{CLIENT_NONE, Work};
-use super::{BUCKET_COUNT, ERRORS, Figure, IS_ON, LIMITS_US, Operation, Protocol, SUM, Sheet};
+use super::{BUCKET_COUNT, ERRORS, Figure, LIMITS_US, Operation, Outcome, Protocol, SUM, Sheet};
 use crate::time::Instant;
 use core::net::Ipv6Addr;
 
@@ -12,22 +12,6 @@ const RATE_SHIFT: u32 = 20;
 const RATE_MAX: u64 = (1 << 23) - 1;
 /// Times (ms) after the start at which the ticks are compared with the clock.
 const COMPARED_MS: [u64; 3] = [50, 1_000, 20_000];
-
-/// The result of a call.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// The call was carried out.
-    Done,
-    /// The reply is an error.
-    Failed,
-}
-
-impl Outcome {
-    /// The outcome of a call whose reply is an error, or not.
-    pub const fn of_error(is_error: bool) -> Self {
-        if is_error { Self::Failed } else { Self::Done }
-    }
-}
 
 /// Counts the calls of a loop.
 #[derive(Debug)]
@@ -93,9 +77,6 @@ impl Meter {
 
     /// A turn of the loop begins: it has waited until `now`.
     pub fn turn(&mut self, now: Instant) {
-        if !IS_ON {
-            return;
-        }
         (self.now, self.began) = (now, (self.ticks)());
         let (clock, ticks) = *self.first.get_or_insert((now, self.began));
         let elapsed_ms = now.since(clock).as_ms();
@@ -111,31 +92,22 @@ impl Meter {
     /// The driver begins to serve a client. Its request has been there since `since`, which is this turn if it did not wait for a
     /// disk.
     pub const fn serve(&mut self, protocol: Protocol, client: u16, since: Instant) {
-        if IS_ON {
-            (self.protocol, self.client) = (protocol, client);
-            self.waited_us = self.now.since(since).as_ms() * 1000;
-        }
+        (self.protocol, self.client) = (protocol, client);
+        self.waited_us = self.now.since(since).as_ms() * 1000;
     }
 
     /// Bytes were received from the client that is served.
     pub const fn received(&mut self, count: usize) {
-        if IS_ON {
-            self.work.received += count as u64;
-        }
+        self.work.received += count as u64;
     }
 
     /// Bytes were sent to the client that is served.
     pub const fn sent(&mut self, count: usize) {
-        if IS_ON {
-            self.work.sent += count as u64;
-        }
+        self.work.sent += count as u64;
     }
 
     /// The driver has served the client.
     pub fn served(&mut self) {
-        if !IS_ON {
-            return;
-        }
         let work = core::mem::take(&mut self.work);
         self.add(self.protocol, Figure::Received, work.received);
         self.add(self.protocol, Figure::Sent, work.sent);
@@ -146,7 +118,7 @@ impl Meter {
 
     /// Counts a call that is answered.
     pub fn called(&mut self, operation: Option<Operation>, outcome: Outcome) {
-        let Some(operation) = operation.filter(|_| IS_ON) else {
+        let Some(operation) = operation else {
             return;
         };
         let ticks = (self.ticks)().wrapping_sub(self.began).min(TICKS_MAX);
@@ -164,24 +136,17 @@ impl Meter {
     /// Adds to a figure; `u64::MAX` subtracts 1.
     #[inline(always)]
     pub fn add(&self, protocol: Protocol, figure: Figure, count: u64) {
-        if IS_ON {
-            self.sheet.add(figure.at(protocol), count);
-        }
+        self.sheet.add(figure.at(protocol), count);
     }
 
     /// Sets a figure that tells a present state.
     #[inline(always)]
     pub fn set(&self, protocol: Protocol, figure: Figure, value: u64) {
-        if IS_ON {
-            self.sheet.write(figure.at(protocol), value);
-        }
+        self.sheet.write(figure.at(protocol), value);
     }
 
     /// A connection of `address` was accepted. Returns the client's number for [`Meter::serve`].
     pub fn opened(&self, protocol: Protocol, address: Ipv6Addr, now: Instant) -> u16 {
-        if !IS_ON {
-            return CLIENT_NONE;
-        }
         self.add(protocol, Figure::Accepted, 1);
         self.add(protocol, Figure::Open, 1);
         let now_ms = now.since(Instant::from_ms(0)).as_ms();
@@ -193,17 +158,13 @@ impl Meter {
     /// A connection of this client was closed.
     pub fn closed(&self, protocol: Protocol, client: u16) {
         self.add(protocol, Figure::Open, u64::MAX);
-        if IS_ON {
-            self.sheet.add_open(client, -1);
-        }
+        self.sheet.add_open(client, -1);
     }
 
     /// A client has mounted or unmounted an export: it now has `count`.
     pub fn mounted(&self, address: Ipv6Addr, count: usize) {
-        if IS_ON {
-            let now_ms = self.now.since(Instant::from_ms(0)).as_ms();
-            let client = self.sheet.place_of(address, now_ms);
-            self.sheet.set_mounts(client, count as u64);
-        }
+        let now_ms = self.now.since(Instant::from_ms(0)).as_ms();
+        let client = self.sheet.place_of(address, now_ms);
+        self.sheet.set_mounts(client, count as u64);
     }
 }

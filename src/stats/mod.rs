@@ -8,7 +8,12 @@
 
 #[cfg(any(feature = "status", test))]
 mod answer;
+#[allow(dead_code, reason = "an executable may count nothing")]
 mod clients;
+#[cfg(any(feature = "nfs", feature = "mdns", test, fuzzing))]
+mod meter;
+#[cfg(not(any(feature = "nfs", feature = "mdns", test, fuzzing)))]
+#[path = "no_meter.rs"]
 mod meter;
 mod names;
 #[cfg(any(feature = "status", feature = "http", test))]
@@ -20,7 +25,7 @@ mod tests;
 #[cfg(any(feature = "status", test))]
 pub use answer::Answer;
 pub use clients::{CLIENT_COUNT_MAX, CLIENT_NONE, Client};
-pub use meter::{Meter, Outcome};
+pub use meter::Meter;
 pub use names::{Figure, Operation, Protocol};
 #[cfg(any(feature = "status", feature = "http", test))]
 pub use page::{Form, Page, RowPlace};
@@ -35,8 +40,25 @@ pub const IS_ON: bool = cfg!(any(
     feature = "nfs",
     feature = "mdns",
     feature = "status",
-    test
+    test,
+    fuzzing
 ));
+
+/// The result of a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The call was carried out.
+    Done,
+    /// The reply is an error.
+    Failed,
+}
+
+impl Outcome {
+    /// The outcome of a call whose reply is an error, or not.
+    pub const fn of_error(is_error: bool) -> Self {
+        if is_error { Self::Failed } else { Self::Done }
+    }
+}
 
 /// Upper limits (µs) of the durations of calls in the buckets of a histogram; the last bucket has none.
 pub const LIMITS_US: [u64; 5] = [100, 1_000, 10_000, 100_000, 1_000_000];
