@@ -80,6 +80,7 @@
 //! | a browser's cache and questions | `engine/mdns/browser/{cache,questions}.rs` |
 //! | a new backend | a folder of `vfs` that implements its traits and passes `vfs/conformance`, a number in `vfs/node.rs`; `Tree::add` registers it (`exports/upkeep.rs`) |
 //! | a role, a flag, an error, a fallback, a backend, a bench: every file to touch | `image/doc/contributing.md` |
+//! | completions of shells: the scripts, the words that they ask for | `role/completion`, `role/flags.rs` |
 //! | a new role | a folder of `role`, and a line of `roles!` in `role/mod.rs` |
 //! | the built-in network stack (`--net`): links, smoltcp | `net/link`, `net/smol`; `drive/platform/network.rs` selects it or the host's stack |
 //! | a machine without an operating system: entry, devices, boot arguments, files | `sys/arch/pvh.rs`, `sys/bare`, `role/machine.rs`, `role/nfs/machine.rs`; `drive/platform` makes no system call there |

@@ -1,8 +1,10 @@
 //! The arguments of a role, parsed as by getopt_long(3): `-e -R`, `-eR`, `-l INFO`, `-lINFO`, `--at DIR`, `--at=DIR`.
 
 use super::{AnyFlag, Fatal, answer_help, refuse_usage, refuse_value};
+#[cfg(feature = "completion")]
+use super::{DONE, HELP_BYTES_MAX, print};
 use crate::config::HAS_NFS;
-#[cfg(feature = "nfs")]
+#[cfg(any(feature = "nfs", feature = "completion"))]
 use crate::mem::parts;
 use crate::mem::{Ends as _, c_str, nth};
 use crate::sys::Args;
@@ -110,6 +112,32 @@ enum Name<'a> {
     Operand,
 }
 
+/// The argument by which the scripts of `completion` ask for words.
+#[cfg(feature = "completion")]
+pub(super) const WORDS: &[u8] = b"--words";
+
+/// Prints a word on a line of its own.
+#[cfg(feature = "completion")]
+pub(super) fn print_word(word: &[u8]) {
+    if !word.is_empty() {
+        print(word);
+        print(b"\n");
+    }
+}
+
+/// Prints the values that a message lists after "one of".
+#[cfg(feature = "completion")]
+fn print_values(message: Text) {
+    let mut buffer = [0; HELP_BYTES_MAX];
+    let message = message.decode(&mut buffer);
+    let mark = b"one of ";
+    if let Some(start) = message.windows(mark.len()).position(|part| part == mark) {
+        for word in parts(message.tail(start + mark.len()), b' ') {
+            print_word(nth(word, b',', 0));
+        }
+    }
+}
+
 /// Limit of a long name (bytes).
 const NAME_BYTES_MAX: usize = 32;
 
@@ -197,6 +225,38 @@ impl Flags {
         nearest
     }
 
+    /// Prints the words that may follow the first of `args` on a command line: the values of that flag, else those of operands, which
+    /// are listed in `operands`, and the flags. Flags whose values are not listed have none, and the shell completes files.
+    #[cfg(feature = "completion")]
+    pub(super) fn print_words(&self, mut args: Args, operands: Text) -> Fatal {
+        let before = args.next().unwrap_or_default().to_bytes();
+        let flag = match before {
+            [b'-', b'-', ..] => self.find(Name::Long(before)),
+            [b'-', letter] => self.find(Name::Short(*letter)),
+            _ => None,
+        };
+        if let Some(Row {
+            takes: Takes::Value(values) | Takes::Operand(values),
+            ..
+        }) = flag
+        {
+            print_values(*values);
+            return DONE;
+        }
+        print_values(operands);
+        let mut table = Some(self);
+        while let Some(flags) = table {
+            for row in flags.rows {
+                if let Takes::Operand(values) = row.takes {
+                    print_values(values);
+                }
+                print_word(row.long.decode(&mut [0; NAME_BYTES_MAX]));
+            }
+            table = flags.more;
+        }
+        DONE
+    }
+
     /// Parses `args` and passes each flag to `set`, which returns `None` if the value is wrong.
     ///
     /// # Errors
@@ -208,6 +268,10 @@ impl Flags {
     ) -> Result<(), Fatal> {
         while let Some(word) = args.next() {
             answer_help(word.to_bytes(), self.help)?;
+            #[cfg(feature = "completion")]
+            if word.to_bytes() == WORDS {
+                return Err(self.print_words(args, Text::NOTHING));
+            }
             let text = word.to_bytes_with_nul();
             // The rest is what follows the name in this argument, up to its NUL.
             let (mut name, mut rest) = match text {

@@ -25,6 +25,8 @@ mod boot_words;
 mod browse;
 #[cfg(feature = "check")]
 mod check;
+#[cfg(feature = "completion")]
+mod completion;
 #[cfg(feature = "flags")]
 mod flags;
 #[cfg(feature = "http")]
@@ -71,6 +73,8 @@ enum AnyFlag {
     Browse(browse::Flag),
     #[cfg(feature = "check")]
     Check(check::Flag),
+    #[cfg(feature = "completion")]
+    Completion(completion::Flag),
     #[cfg(feature = "http")]
     Http(http::Flag),
     /// A flag of `http` that `nfs` has, too.
@@ -187,6 +191,7 @@ roles! {
     "resolve": Resolve "resolve"|"avahi-resolve" => resolve::SUMMARY, |args, _| resolve::run(args, None);
     "resolve": ResolveName "avahi-resolve-host-name" => Text::NOTHING, |args, _| resolve::run(args, Some(Goal::Host));
     "resolve": ResolveAddress "avahi-resolve-address" => Text::NOTHING, |args, _| resolve::run(args, Some(Goal::Address));
+    "completion": Completion "completion" => completion::SUMMARY, |args, _| completion::run(args);
     "init": Init "init" => Text::NOTHING, |args, build_id| init::run(args, build_id);
 }
 
@@ -301,6 +306,13 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
                 return Err(complain(FAILED, text!("cannot start"), word, why));
             }
             role.run(args, build_id)
+        }
+        #[cfg(feature = "completion")]
+        None if word == flags::WORDS => {
+            for names in parts(Role::JOINED, b' ') {
+                flags::print_word(nth(names, b'|', 0));
+            }
+            Err(DONE)
         }
         None => {
             answer_help(

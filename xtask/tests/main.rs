@@ -4,6 +4,7 @@
 
 mod bare;
 mod check;
+mod completion;
 mod daemon;
 mod debuggers;
 mod ends;

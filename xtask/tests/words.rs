@@ -110,7 +110,7 @@ fn wrong_usage_prints_one_line_and_exits_two() -> Result<()> {
         ),
         (
             &["nfs", "--export", &good, "--handles=wibble"],
-            ": invalid handles wibble (--handles): kernel or path",
+            ": invalid handles wibble (--handles): one of kernel, path",
         ),
         (&["sftp-server", "-x"], "-x"),
         (&["sftp-server", "-Rx"], "-Rx"),
@@ -179,11 +179,11 @@ fn wrong_usage_prints_one_line_and_exits_two() -> Result<()> {
         ),
         (
             &["check"],
-            "only nfs, mdns, sftp, http and all can be checked",
+            "cannot check: choose one of nfs, mdns, sftp, http, all",
         ),
         (
             &["check", "wibble"],
-            "cannot check wibble: only nfs, mdns, sftp, http and all",
+            "cannot check wibble: choose one of nfs, mdns, sftp, http, all",
         ),
         (
             &["check", "nfs", "192.0.2.1", "192.0.2.2"],

@@ -92,7 +92,11 @@ pub(super) fn run(mut args: Args) -> Result<(), Fatal> {
     answer_help(word, HELP)?;
     let Some(protocol) = Protocol::of(word) else {
         let what = text!("cannot check");
-        let why = text!("only nfs, mdns, sftp, http and all can be checked");
+        let why = text!("choose one of nfs, mdns, sftp, http, all");
+        #[cfg(feature = "completion")]
+        if word == super::flags::WORDS {
+            return Err(FLAGS.print_words(args, why));
+        }
         return Err(complain(USAGE, what, word, why));
     };
     let mut options = Options {

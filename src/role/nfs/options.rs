@@ -37,7 +37,7 @@ flags! {
         Port { short: Some(b'n'), takes: Value(text!("port: a number below 65536")) },
         MountPort { short: Some(b'm'), takes: Value(text!("port: a number below 65536")) },
         Address { short: Some(b'l'), takes: Value(text!("address: numeric, such as 192.0.2.1 or 2001:db8::1, not the name of an interface")) },
-        Handles { long: text!("--handles"), takes: Value(text!("handles: kernel or path")) },
+        Handles { long: text!("--handles"), takes: Value(text!("handles: one of kernel, path")) },
         KeyFile { long: text!("--key-file"), takes: Value(text!("file: a path")) },
         Trace { long: text!("--trace"), takes: Value(text!("file: a path")) },
         #[cfg(feature = "serve")]

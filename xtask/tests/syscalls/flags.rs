@@ -67,6 +67,7 @@ const SESSIONS: &[(&str, &str, &str)] = &[
         "announced services",
     ),
     ("mdns", "--name box -6", "announced box.local"),
+    ("completion", "bash", ""),
     ("browse", "-b", ""),
     ("browse", "-D", ""),
     ("browse", "--types -t -4", ""),
