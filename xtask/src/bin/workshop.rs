@@ -34,7 +34,7 @@ enum Command {
     Tidy(tidy::Args),
     /// List every MUST of multicast DNS with the tests that check it
     Scorecard(scorecard::Args),
-    /// Make man pages and shell completions from the tables of --help and image/man
+    /// Make man pages from the tables of --help and image/man
     Man(man::Args),
     /// Decode defmt traces
     Log(log::Args),

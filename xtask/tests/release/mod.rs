@@ -6,7 +6,6 @@
 mod install;
 mod packages;
 mod sbom;
-mod shells;
 
 use anyhow::{Context as _, Result, ensure};
 use sha1::Digest as _;

@@ -1,11 +1,9 @@
-//! `cargo xtask man`: man pages in target/stowaway/man, from the tables of `src/role` and from `image/man`, and shell completions in
-//! target/stowaway/completions, from the tables.
+//! `cargo xtask man`: man pages in target/stowaway/man, from the tables of `src/role` and from `image/man`.
 //!
 //! `image/man` has the hand-written part of each page: the date (`.Dd`), the sections from DESCRIPTION on, and optionally the
 //! one-line description (`.Nd`), which replaces the role's line in `stowaway --help`. A section OPTIONS there documents the flags
 //! that `--help` leaves out.
 
-mod completions;
 mod page;
 mod tables;
 
@@ -17,7 +15,6 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::build::workspace_root;
 use crate::setup;
-use completions::Titles;
 use tables::Tables;
 
 /// `cargo xtask man`
@@ -28,17 +25,16 @@ pub struct Args {
     lint: bool,
 }
 
-/// Makes the pages and the completions; prints their paths.
+/// Makes the pages; prints their paths.
 pub fn main(args: Args) -> Result<()> {
     let out = workspace_root().join("target/stowaway");
-    let mut paths = write_pages(&out.join("man"))?;
+    let paths = write_pages(&out.join("man"))?;
     if args.lint {
         let complaints = lint(&paths)?;
         if !complaints.is_empty() {
             bail!("mandoc -Tlint: {}", complaints.join("\n"));
         }
     }
-    paths.extend(write_completions(&out.join("completions"))?);
     for path in paths {
         println!("{}", path.display());
     }
@@ -48,18 +44,6 @@ pub fn main(args: Args) -> Result<()> {
 /// Writes the pages to `man1` and `man8` in `dir`, where `man -M DIR` finds them; returns their paths.
 pub fn write_pages(dir: &Path) -> Result<Vec<PathBuf>> {
     write(&pages(&workspace_root())?, dir)
-}
-
-/// Writes the completions for bash, zsh and fish to `dir`; returns their paths.
-pub fn write_completions(dir: &Path) -> Result<Vec<PathBuf>> {
-    let root = workspace_root();
-    let mut titles = Titles::new();
-    for page in pages(&root)? {
-        let role = page.name.rsplit_once('.').map_or("", |(name, _)| name);
-        let role = role.trim_start_matches("stowaway-").to_owned();
-        titles.insert(role, page::title(&page.text).unwrap_or_default().to_owned());
-    }
-    completions::write(&Tables::read(&root)?, &titles, dir)
 }
 
 /// A finished page.
@@ -184,11 +168,8 @@ mod tests {
         assert!(browse.iter().any(|flag| flag.names == all), "{browse:?}");
         let serve = tables.flags("serve");
         for flag in ["--export", "--loops", "--workstation", "--net", "-4"] {
-            let is_there = |known: &&&tables::Flag| known.names.contains(&flag.to_owned());
-            let found = serve.iter().find(is_there);
-            let found = found.with_context(|| format!("{flag} {serve:?}"))?;
-            let has_value = !matches!(flag, "--workstation" | "-4");
-            assert_eq!(found.has_value, has_value, "{flag}");
+            let is_there = |known: &&tables::Flag| known.names.contains(&flag.to_owned());
+            assert!(serve.iter().any(is_there), "{flag} {serve:?}");
         }
         assert!(tables.help("serve").contains("--export DIR:isos"));
         Ok(())

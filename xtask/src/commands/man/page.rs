@@ -164,31 +164,6 @@ pub(super) fn title(page: &str) -> Option<&str> {
     page.lines().find_map(|line| line.strip_prefix(".Nd "))
 }
 
-/// A flag's argument and description, as a `--help` text has them.
-pub(super) struct Described {
-    pub(super) argument: String,
-    pub(super) text: String,
-}
-
-/// Finds the row of a flag in the help of a role and of the modules that it includes. None: `--help` leaves the flag out.
-pub(super) fn describe(tables: &Tables, module: &str, names: &[String]) -> Option<Described> {
-    let included = tables.with_included(module).into_iter();
-    let more = included.filter_map(|name| tables.modules.get(name));
-    let more = more.flat_map(|module| [&module.help, &module.more_help]);
-    let helps = std::iter::once(tables.help(module)).chain(more.map(String::as_str));
-    let mut rows = helps.flat_map(|help| Help::parse(help).rows);
-    let row = rows.find(|row| row.flags.iter().any(|flag| names.contains(flag)))?;
-    Some(Described {
-        argument: row.argument,
-        text: row.text,
-    })
-}
-
-/// The usage lines of a role, without the word `stowaway`.
-pub(super) fn usage(tables: &Tables, module: &str) -> Vec<String> {
-    Help::parse(tables.help(module)).usage
-}
-
 /// All flags in the rows of an mdoc list, each with its dashes.
 fn flags_in_rows(list: &str) -> Vec<String> {
     let rows = list.lines().filter_map(|line| line.strip_prefix(".It "));

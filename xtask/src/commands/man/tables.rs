@@ -28,8 +28,6 @@ pub(super) struct Role {
 pub(super) struct Flag {
     /// All names of the flag, such as `-a` and `--all`.
     pub(super) names: Vec<String>,
-    /// True if the next argument is the flag's value.
-    pub(super) has_value: bool,
 }
 
 /// The command line of a module of `src/role`, as its constants and `flags!` declare it.
@@ -282,7 +280,7 @@ fn flags(body: TokenStream) -> Result<Vec<Flag>> {
         let mut flag = Flag::default();
         for field in fields {
             match (&field.member, field.expr) {
-                (Member::Named(name), _) if name == "takes" => flag.has_value = true,
+                (Member::Named(name), _) if name == "takes" => {}
                 (Member::Named(name), Expr::Call(some)) if name == "short" => {
                     if let Some(Expr::Lit(literal)) = some.args.first()
                         && let Lit::Byte(letter) = &literal.lit

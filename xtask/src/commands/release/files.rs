@@ -47,9 +47,14 @@ pub(super) fn add(release: &Release, tree: &mut Tree, _: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default().display();
         tree.add(format!("man/{name}"), read(&path)?);
     }
-    for path in man::write_completions(dir.path())? {
-        let name = path.file_name().unwrap_or_default().display();
-        tree.add(format!("completions/{name}"), read(&path)?);
+    let scripts = workspace_root().join("src/role/completion");
+    for (shell, name) in [
+        ("bash", "stowaway.bash"),
+        ("zsh", "_stowaway"),
+        ("fish", "stowaway.fish"),
+    ] {
+        let script = read(&scripts.join(shell).with_extension("txt"))?;
+        tree.add(format!("completions/{name}"), script);
     }
     for name in ["LICENSE-APACHE", "LICENSE-MIT"] {
         tree.add(name.into(), read(&workspace_root().join(name))?);
