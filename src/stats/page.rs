@@ -99,6 +99,13 @@ struct Column {
     width: Option<usize>,
 }
 
+impl Column {
+    /// The first byte of the unit; 0: a number without one, or a text.
+    fn kind(&self) -> u8 {
+        self.unit.first().copied().unwrap_or(0)
+    }
+}
+
 impl Row {
     fn new(form: Form, columns: &'static str) -> Self {
         Self {
@@ -122,14 +129,18 @@ impl Row {
         })
     }
 
-    /// Begins the next cell. Returns its column.
-    fn begin(&mut self) -> Option<Column> {
+    /// Begins the next cell, of a share as a bar. Returns its column.
+    fn begin(&mut self, value: u64) -> Option<Column> {
         let column = self.column()?;
         let line = &mut self.line;
         match self.form {
             Form::Plain if self.count > 0 => _ = line.byte(b' '),
             Form::Plain => {}
             Form::Html if column.width.is_some() => _ = line.text("<td>"),
+            Form::Html if column.kind() == b'p' => {
+                line.text("<td class=\"n p\" style=background-size:");
+                line.digits(value, 10, 1).text("%>");
+            }
             Form::Html => _ = line.text("<td class=n>"),
             Form::Json => {
                 line.byte(if self.count == 0 { b'{' } else { b',' });
@@ -166,7 +177,7 @@ impl Row {
 
     /// Writes a cell with a text, whose bytes are escaped.
     fn text(&mut self, text: &[u8]) -> &mut Self {
-        let Some(column) = self.begin() else {
+        let Some(column) = self.begin(0) else {
             return self;
         };
         let mut escaped = Line::default();
@@ -193,7 +204,7 @@ impl Row {
 
     /// Writes a cell with a number.
     fn value(&mut self, value: u64) -> &mut Self {
-        let Some(column) = self.begin() else {
+        let Some(column) = self.begin(value) else {
             return self;
         };
         match self.form {
@@ -201,12 +212,7 @@ impl Row {
             Form::Json => _ = self.line.digits(value, 10, 1),
             _ => {
                 let mut text = Line::default();
-                let kind = column.unit.first().copied().unwrap_or(0);
-                if self.form == Form::Html && kind == b'p' {
-                    text.text("<progress max=100 value=").digits(value, 10, 1);
-                    text.text("></progress> ");
-                }
-                measure(&mut text, kind, value);
+                measure(&mut text, column.kind(), value);
                 self.put(text.bytes(), &column);
             }
         }
@@ -234,7 +240,7 @@ impl Row {
     }
 }
 
-/// Writes a number for people, in the largest unit of which there are ten.
+/// Writes a number for people: in the largest unit of which there are ten, or a whole number.
 fn measure(line: &mut Line, kind: u8, value: u64) {
     if value == ABOVE {
         line.text(">1s");
@@ -244,7 +250,7 @@ fn measure(line: &mut Line, kind: u8, value: u64) {
     let mut units = units.map_or(&[][..], |(_, units)| units).iter();
     let (mut rest, mut unit) = (value, units.next());
     while let Some(next) = units.next()
-        && rest >= 10 * next.0
+        && (rest >= 10 * next.0 || rest >= next.0 && rest.is_multiple_of(next.0))
     {
         (rest, unit) = (rest / next.0, Some(next));
     }

@@ -191,11 +191,11 @@ fn pages_have_the_same_rows_in_all_forms_and_pieces() {
                 "role             pid  uptime restarts",
                 "nfs                7    100s        0",
                 "protocol    open accepted received    sent refused evicted duplicates waiting",
-                "rpc            1        2    4096K      0B       0       0          0       0",
+                "rpc            1        2       4M      0B       0       0          0       0",
                 "nfs      getattr            2     50%       0     0us   100us      100%",
                 "open     /srv \"\\377",
                 "MISSING  /gone",
-                "::1                              1       0       2    2048K      0B      5s",
+                "::1                              1       0       2       2M      0B      5s",
             ],
         ),
         (

@@ -102,7 +102,7 @@ fn chromium_shows_the_page() -> Result<()> {
                 .arg(format!("http://{}/status", world.metrics))
                 .env("HOME", work.path()),
         )?;
-        for word in ["getattr", "127.0.0.1", "progress", "uptime"] {
+        for word in ["getattr", "127.0.0.1", "background-size", "uptime"] {
             ensure!(dom.contains(word), "no {word} in {dom}");
         }
         ensure!(fs::metadata(&picture).context("no picture")?.len() > 5000);
