@@ -138,8 +138,8 @@ impl Row {
             Form::Plain => {}
             Form::Html if column.width.is_some() => _ = line.text("<td>"),
             Form::Html if column.kind() == b'p' => {
-                line.text("<td class=\"n p\" style=background-size:");
-                line.digits(value, 10, 1).text("%>");
+                line.text("<td class=\"n p\" style=\"background-size:");
+                line.digits(value, 10, 1).text("% 4px\">");
             }
             Form::Html => _ = line.text("<td class=n>"),
             Form::Json => {

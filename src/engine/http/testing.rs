@@ -32,7 +32,10 @@ pub struct Bench {
     http: Http,
     events: Events,
     stats: Meter,
-    output: Vec<u8>,
+    /// The output buffer.
+    pub output: Vec<u8>,
+    /// The peer of all connections.
+    pub peer: Peer,
     /// The lines of the access log.
     pub log: &'static Mutex<Vec<u8>>,
 }
@@ -50,17 +53,8 @@ impl Bench {
             events: Events::new(Box::new(Lines(Box::leak(Box::default())))),
             stats: Meter::IDLE,
             output: vec![0; 72 << 10],
-            log,
-        }
-    }
-
-    fn context<'a>(tree: &'a mut Tree, events: &'a mut Events, stats: &'a mut Meter) -> Cx<'a> {
-        Cx {
-            now: Instant::from_ms(1000),
             peer: Peer::NONE,
-            vfs: tree,
-            events,
-            stats,
+            log,
         }
     }
 
@@ -91,7 +85,13 @@ impl Engine for Bench {
             output: &mut self.output,
             held: 0,
         };
-        let mut cx = Self::context(&mut self.tree, &mut self.events, &mut self.stats);
+        let mut cx = Cx {
+            now: Instant::from_ms(1000),
+            peer: self.peer,
+            vfs: &mut self.tree,
+            events: &mut self.events,
+            stats: &mut self.stats,
+        };
         self.http.advance(SessionId(0), &mut cx, io)
     }
 
@@ -101,7 +101,13 @@ impl Engine for Bench {
             output: &mut self.output,
             held: 0,
         };
-        let mut cx = Self::context(&mut self.tree, &mut self.events, &mut self.stats);
+        let mut cx = Cx {
+            now: Instant::from_ms(1000),
+            peer: self.peer,
+            vfs: &mut self.tree,
+            events: &mut self.events,
+            stats: &mut self.stats,
+        };
         self.http.moved(SessionId(0), &mut cx, done, io)
     }
 

@@ -2,8 +2,10 @@
 
 use super::testing::Bench;
 use crate::engine::testing::driver::Talk;
+use crate::vfs::Peer;
 use crate::vfs::ram::Ram;
 use cases::http::{Object, Reply, Validators};
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::string::String;
 
 impl Bench {
@@ -140,5 +142,35 @@ fn long_listings_arrive_whole() {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
+    }
+}
+
+#[test]
+fn figures_are_whole_in_parts_and_hidden_from_other_peers() {
+    let loopback = [Ipv6Addr::LOCALHOST, Ipv4Addr::LOCALHOST.to_ipv6_mapped()];
+    for path in ["/metrics", "/status"] {
+        let request = |method| format!("{method} {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+        let mut bench = Bench::new();
+        let hidden = bench.send(request("GET").as_bytes(), usize::MAX).output;
+        let absent = bench.send(b"GET /none HTTP/1.1\r\nHost: h\r\n\r\n", usize::MAX);
+        assert_eq!(hidden, absent.output);
+        for address in loopback {
+            bench.peer = Peer {
+                address,
+                port: 1000,
+            };
+            bench.output = vec![0; 72 << 10];
+            let whole = bench.send(request("GET").as_bytes(), usize::MAX);
+            let reply = &replies(&whole, &["GET"])[0];
+            assert_eq!(reply.status, 200);
+            let head = bench.send(request("HEAD").as_bytes(), usize::MAX);
+            assert_eq!(replies(&head, &["HEAD"])[0].status, 200);
+            bench.output = vec![0; 3 << 10];
+            let talk = bench.send(request("GET").as_bytes(), usize::MAX);
+            let output = String::from_utf8(talk.output).unwrap();
+            let (head, body) = output.split_once("\r\n\r\n").unwrap();
+            assert_eq!(body.as_bytes(), reply.body);
+            assert_eq!(head.contains("Connection: close"), talk.turns > 2, "{head}");
+        }
     }
 }

@@ -97,7 +97,7 @@ impl World {
     fn samples(&self) -> Result<BTreeMap<String, f64>> {
         let script = "import sys\n\
              from prometheus_client.parser import text_string_to_metric_families as parse\n\
-             for family in parse(sys.stdin.read()):\n\
+             for family in parse(open(sys.argv[1]).read()):\n\
              \tfor sample in family.samples: print(sample.name, sorted(sample.labels.items()), sample.value, sep='\\t')\n";
         let file = self.directory.path().join("metrics");
         let reply = get(self.metrics, "/metrics")?;
@@ -111,8 +111,8 @@ impl World {
         let parse = run_captured(
             Command::new(PythonPackage::PYTHON)
                 .args(["-c", script])
-                .env("PYTHONPATH", PythonPackage::PROMETHEUS.path()?)
-                .stdin(fs::File::open(&file)?),
+                .arg(&file)
+                .env("PYTHONPATH", PythonPackage::PROMETHEUS.path()?),
         )?;
         let mut samples = BTreeMap::new();
         for line in parse.lines() {
