@@ -17,6 +17,7 @@
 pub mod accounts;
 pub mod address;
 pub mod announce;
+pub mod calendar;
 pub mod cpio;
 pub mod dhcp;
 pub mod dns;
@@ -40,6 +41,7 @@ pub mod uuid;
 pub mod vmx;
 pub mod wildcard;
 pub mod xdr;
+pub mod zone;
 
 pub use xdr::{Reader, Writer};
 

@@ -4,11 +4,10 @@
 //! user or group that is not in the files.
 
 use super::handles::TO_READ;
-use super::zone;
 use crate::mem::Ends as _;
 use crate::vfs::Tree;
 use crate::vfs::walk::{Text, add};
-use crate::wire::Writer;
+use crate::wire::{Writer, zone};
 use core::cell::Cell;
 
 /// Length that is read of passwd and of group (bytes), cut to whole lines.

@@ -7,11 +7,11 @@ use super::files::FILE_MODE;
 use super::handles::{Handles, LIST, NONE};
 use super::names::DIRECTORY_MODE;
 use super::requests::{Entry, Format, Refusal};
-use super::zone::calendar;
 use super::{Exchange, Level};
 use crate::event::{Events, Line};
 use crate::mem::nth;
 use crate::text::{Text, text};
+use crate::wire::calendar::calendar;
 use crate::wire::sftp::{attribute, open};
 
 impl Handles {

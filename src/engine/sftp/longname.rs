@@ -4,9 +4,9 @@
 //! name.
 
 use super::accounts::{Accounts, NAME_BYTES_MAX, number};
-use super::zone::{DAY_SECS, calendar};
 use crate::vfs::Attr;
 use crate::wire::Writer;
+use crate::wire::calendar::{DAY_SECS, calendar};
 
 /// Maximum length of the length word and the line up to the name (bytes).
 pub const HEAD_BYTES_MAX: usize =
@@ -116,10 +116,10 @@ fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64, ahead_secs: i64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::zone::{MARCH_DAYS, YEARS_DAYS};
     use super::*;
     use crate::vfs::FileTime;
     use crate::vfs::ObjectType;
+    use crate::wire::calendar::{MARCH_DAYS, YEARS_DAYS};
 
     /// Noon of 20 November 2026.
     const NOW: i64 = 1_795_176_000;

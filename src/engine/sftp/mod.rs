@@ -43,7 +43,6 @@ mod status;
 pub mod testing;
 #[cfg(test)]
 mod tests;
-mod zone;
 
 pub use handles::{LoggedPath, OpenHandle};
 pub use requests::{Permits, requests};

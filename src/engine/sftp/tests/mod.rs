@@ -9,6 +9,7 @@ mod opening;
 mod paths;
 mod reading;
 mod writing;
+mod zone;
 
 use super::testing::{Memory, Packet, Reply, World, replies, stream};
 use super::{Level, Permits};
