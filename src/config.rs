@@ -9,6 +9,8 @@ pub const HAS_NFS: bool = cfg!(any(feature = "nfs", test));
 pub const HAS_SENDS: bool = HAS_NFS;
 /// True if a service has datagrams and timers.
 pub const HAS_DATAGRAMS: bool = HAS_NFS;
+/// True if lines of a log have a time and a level. `sftp-server` alone has the lines of OpenSSH.
+pub const HAS_LOG: bool = cfg!(any(feature = "nfs", feature = "mdns", test));
 /// True if the executable has `serve`, with its supervisor and the loops that share files.
 pub const HAS_SERVE: bool = cfg!(any(feature = "serve", test));
 /// True if the executable has HTTP.

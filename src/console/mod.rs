@@ -1,6 +1,8 @@
 //! Messages of the program for people: lines on standard error, and output on standard output. Tasks in a loop report events instead
 //! (`event::Events`), which arrive here, too.
 
+#[cfg(any(feature = "nfs", feature = "mdns"))]
+pub mod log;
 #[allow(dead_code, reason = "each role uses a part of it")]
 pub mod reasons;
 #[cfg(any(feature = "browse", feature = "resolve"))]
@@ -13,7 +15,7 @@ pub mod terminal;
     feature = "init"
 ))]
 use crate::event::Line;
-use crate::event::{self, Fatal, Sink};
+use crate::event::{self, Fatal, Level, Marks, Sink};
 #[cfg(feature = "flags")]
 use crate::mem::Ends as _;
 use crate::sys;
@@ -39,7 +41,11 @@ pub fn print(bytes: &[u8]) {
 /// Reports one line on standard error: `what` failed, `about` which object, and `why` or the advice. Returns `status`.
 #[inline(never)] // −470 bytes: 31 callers.
 pub fn complain(status: Fatal, what: Text, about: &[u8], why: Text) -> Fatal {
-    event::report(&mut Console, what, about, why);
+    let level = match status {
+        DONE => Level::Warn,
+        _ => Level::Error,
+    };
+    event::report(&mut Console, what.at(level), about, why);
     status
 }
 
@@ -62,7 +68,7 @@ pub fn quote(json: &mut crate::wire::Writer<'_>, text: &[u8]) {
 #[cfg(feature = "flags")]
 #[allow(dead_code, reason = "some roles have no such options")]
 pub fn refuse(word: &[u8], value: &[u8], why: Text) -> Fatal {
-    event::report_name(&mut Console, word, value, why);
+    event::report_name(&mut Console, Level::Error, word, value, why);
     USAGE
 }
 
@@ -82,7 +88,7 @@ pub fn refuse_value(option: &[u8], value: &[u8], wanted: Text) -> Fatal {
         line.text(" (").escaped(option).byte(b')');
     }
     line.raw(wanted.tail(noun));
-    Console.write_line(line.end_line());
+    Console.write_line(line.end_line(), Marks::ERROR);
     USAGE
 }
 
@@ -98,11 +104,15 @@ impl Console {
 }
 
 impl Sink for Console {
-    fn write_line(&mut self, line: &[u8]) {
+    #[allow(unused_variables, reason = "an executable may lack the log")]
+    fn write_line(&mut self, line: &[u8], marks: Marks) {
         #[cfg(feature = "init")]
         if let Some(mut stamped) = stamped(line) {
             return sys::console(stamped.end_line());
         }
+        #[cfg(any(feature = "nfs", feature = "mdns"))]
+        return log::write(line, marks);
+        #[allow(unreachable_code, reason = "an executable may lack the log")]
         sys::console(line);
     }
 }

@@ -407,7 +407,7 @@ impl Mdns<'_> {
             .endpoint
             .set_link(world.now, id as LinkId, &open.link, name)
         {
-            let what = text!("too many addresses on");
+            let what = text!("too many addresses on").warn();
             world.events.report(what, name, Text::NOTHING);
         }
     }
@@ -422,7 +422,7 @@ impl Mdns<'_> {
         why: Text,
     ) {
         if !replace(said(&mut self.complained), true) {
-            let what = text!("cannot use multicast DNS on");
+            let what = text!("cannot use multicast DNS on").warn();
             world.events.report(what, interface, why);
         }
     }

@@ -168,7 +168,7 @@ impl<'a, 't> Loop<'a, 't> {
         if let Some(address) = self.world.net.take_conflict() {
             let mut line = crate::event::Line::default();
             let about = line.address(address).bytes();
-            let what = text!("another host uses the address");
+            let what = text!("another host uses the address").warn();
             let why = text!("change one of the two (--ip, or the boot argument ip=)");
             self.world.events.report(what, about, why);
         }

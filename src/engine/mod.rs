@@ -16,6 +16,8 @@
     )
 )]
 
+#[cfg(any(feature = "nfs", test, fuzzing))]
+use crate::event::Event;
 use crate::event::Events;
 use crate::stats::Meter;
 #[cfg(any(feature = "nfs", test, fuzzing))]
@@ -66,7 +68,7 @@ pub struct Cx<'a> {
 #[cfg(any(feature = "nfs", test, fuzzing))]
 impl Cx<'_> {
     /// Reports an event of this client, with its subject and the reason.
-    fn report(&mut self, event: Text, about: &[u8], why: Text) {
+    fn report(&mut self, event: impl Into<Event>, about: &[u8], why: Text) {
         self.events
             .report_for_peer(self.now, self.peer.address, event, about, why);
     }

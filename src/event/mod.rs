@@ -4,14 +4,18 @@
 
 #[cfg(any(feature = "nfs", test, fuzzing))]
 mod exports;
+mod level;
 mod peers;
 
 use crate::log;
 use crate::mem::Ends as _;
 use crate::text::{Text, text};
 use core::net::{Ipv6Addr, SocketAddrV6};
+#[cfg(any(feature = "http", test, fuzzing))]
+pub use exports::MAY_NOT_READ;
 #[cfg(any(feature = "nfs", test, fuzzing))]
 pub use exports::{COMPRESSED, DISK_FAILED, DISK_FULL, MAY_NOT_MOUNT, MOUNTED, OTHER_FILE_SYSTEM};
+pub use level::{Event, Level, Marks, PREFIX_BYTES};
 use peers::{Counters, UNUSED};
 pub use peers::{DISCONNECTED, TABLE_FULL};
 
@@ -22,7 +26,7 @@ pub const NO_PROCESS: Text = text!("too many processes; raise the limit (ulimit 
 /// The process got a signal to stop.
 pub const STOPPING: Text = text!("stopping");
 /// No descriptor is left for a connection.
-pub const FULL: Text = text!("too few file descriptors; raise the limit (ulimit -n)");
+pub const FULL: Event = text!("too few file descriptors; raise the limit (ulimit -n)").warn();
 
 /// Longest line (bytes); the excess is cut.
 const LINE_BYTES: usize = 512;
@@ -32,6 +36,8 @@ const LINE_BYTES: usize = 512;
 #[repr(C)] // Short instructions reach the first fields.
 pub struct Line {
     len: u32,
+    /// The parts of the line, for the log.
+    pub marks: Marks,
     bytes: [u8; LINE_BYTES],
 }
 
@@ -40,6 +46,7 @@ impl Default for Line {
     fn default() -> Self {
         Self {
             len: 0,
+            marks: Marks::default(),
             bytes: [0; LINE_BYTES],
         }
     }
@@ -183,7 +190,9 @@ impl Line {
     /// Appends the subject and the reason; both may be empty.
     pub fn details(&mut self, about: &[u8], why: Text) -> &mut Self {
         if !about.is_empty() {
-            self.byte(b' ').escaped(about);
+            let start = self.byte(b' ').len;
+            let end = self.escaped(about).len;
+            self.marks.set_about(start, end);
         }
         if why != Text::NOTHING {
             self.byte(b':').byte(b' ').say(why);
@@ -230,30 +239,37 @@ impl Line {
 
 /// The destination of lines.
 pub trait Sink {
-    /// Writes a whole line, or drops it if writing would block.
-    fn write_line(&mut self, line: &[u8]);
+    /// Writes a whole line, whose parts `marks` has, or drops it if writing would block.
+    fn write_line(&mut self, line: &[u8], marks: Marks);
 }
 
 /// Reports an event; `about` and `why` may be empty.
+#[inline(always)]
+pub fn report(sink: &mut dyn Sink, what: impl Into<Event>, about: &[u8], why: Text) {
+    report_event(sink, what.into(), about, why);
+}
+
 #[inline(never)] // −474 bytes: 41 callers.
-pub fn report(sink: &mut dyn Sink, what: Text, about: &[u8], why: Text) {
+fn report_event(sink: &mut dyn Sink, what: Event, about: &[u8], why: Text) {
     report_line(sink, what, b"", about, why);
 }
 
 /// Reports a line that starts with `name`, such as a command-line argument, instead of a text of ours.
-pub fn report_name(sink: &mut dyn Sink, name: &[u8], about: &[u8], why: Text) {
-    report_line(sink, Text::NOTHING, name, about, why);
+pub fn report_name(sink: &mut dyn Sink, level: Level, name: &[u8], about: &[u8], why: Text) {
+    report_line(sink, Text::NOTHING.at(level), name, about, why);
 }
 
-fn report_line(sink: &mut dyn Sink, what: Text, name: &[u8], about: &[u8], why: Text) {
+fn report_line(sink: &mut dyn Sink, what: Event, name: &[u8], about: &[u8], why: Text) {
     let mut line = Line::default();
-    line.prefix().say(what).escaped(name).details(about, why);
-    hand_over(sink, &mut line);
+    line.marks.set_level(what.level);
+    let started = line.prefix().say(what.text).escaped(name);
+    hand_over(sink, started.details(about, why));
 }
 
 fn hand_over(sink: &mut dyn Sink, line: &mut Line) {
     log::info!("{=[u8]:a}", line.bytes());
-    sink.write_line(line.end_line());
+    let marks = line.marks;
+    sink.write_line(line.end_line(), marks);
 }
 
 /// Exit status of a process or task that ended or cannot start. The reason is already reported.
@@ -306,11 +322,12 @@ impl Events {
     }
 
     /// Reports an event of the server itself; `about` and `why` may be empty.
-    pub fn report(&mut self, event: Text, about: &[u8], why: Text) {
-        report(self.sink, event, about, why);
+    #[inline(always)]
+    pub fn report(&mut self, event: impl Into<Event>, about: &[u8], why: Text) {
+        report_event(self.sink, event.into(), about, why);
     }
 
-    /// Reports a complete line.
+    /// Reports a complete line, of level [`Level::Info`] unless its marks have another.
     pub fn report_line(&mut self, line: &mut Line) {
         hand_over(self.sink, line);
     }
@@ -332,7 +349,7 @@ pub mod testing {
     pub struct Sink(Arc<Mutex<Vec<u8>>>);
 
     impl super::Sink for Sink {
-        fn write_line(&mut self, line: &[u8]) {
+        fn write_line(&mut self, line: &[u8], _: super::Marks) {
             self.0.lock().unwrap().extend(line);
         }
     }

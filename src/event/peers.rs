@@ -1,15 +1,15 @@
 //! Messages about clients, which are rate-limited. A line starts with the client's address.
 
-use super::{Events, Line, hand_over};
+use super::{Event, Events, Line, hand_over};
 use crate::config::EVENT_COUNT_PER_MINUTE;
 use crate::text::{Text, text};
 use crate::time::Instant;
 use core::net::Ipv6Addr;
 
 /// No slot is left for a connection; the subject is the number of slots.
-pub const TABLE_FULL: Text = text!("a client must wait: connections are limited to");
+pub const TABLE_FULL: Event = text!("a client must wait: connections are limited to").warn();
 /// The server closed a client's connection.
-pub const DISCONNECTED: Text = text!("was disconnected");
+pub const DISCONNECTED: Event = text!("was disconnected").warn();
 
 /// The counters of the rate limit.
 pub(super) type Counters = [Counter; 64];
@@ -33,20 +33,34 @@ pub(super) const UNUSED: Counters = [Counter {
 
 impl Events {
     /// Reports an event of a client, at most [`EVENT_COUNT_PER_MINUTE`] of each kind a minute.
+    #[inline(always)]
     pub fn report_for_peer(
         &mut self,
         now: Instant,
         peer: Ipv6Addr,
-        event: Text,
+        event: impl Into<Event>,
         about: &[u8],
         why: Text,
     ) {
-        let Some(withheld) = self.count(now.secs(), peer, event) else {
+        self.report_event_for_peer(now, peer, event.into(), about, why);
+    }
+
+    fn report_event_for_peer(
+        &mut self,
+        now: Instant,
+        peer: Ipv6Addr,
+        event: Event,
+        about: &[u8],
+        why: Text,
+    ) {
+        let Some(withheld) = self.count(now.secs(), peer, event.text) else {
             return;
         };
         let mut line = Line::default();
-        line.prefix();
-        line.address(peer).byte(b' ').say(event).details(about, why);
+        line.marks.set_level(event.level);
+        let end = line.prefix().address(peer).len;
+        line.marks.end_peer(end);
+        line.byte(b' ').say(event.text).details(about, why);
         if withheld > 0 {
             line.say(text!(" (and "))
                 .number(withheld)
@@ -88,7 +102,7 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::super::testing::Sink;
-    use super::super::{FULL, MOUNTED};
+    use super::super::{MOUNTED, STOPPING};
     use super::*;
     use crate::time::Duration;
 
@@ -103,7 +117,7 @@ mod tests {
             events.report_for_peer(start, PEER, MOUNTED, b"/a", Text::NOTHING);
         }
         assert_eq!(sink.lines().len(), 10);
-        events.report_for_peer(start, PEER, DISCONNECTED, b"", FULL);
+        events.report_for_peer(start, PEER, DISCONNECTED, b"", STOPPING);
         assert_eq!(sink.lines().len(), 11);
         events.report_for_peer(
             start.after(Duration::from_secs(61)),

@@ -217,7 +217,7 @@ mod tests {
     struct Kept(std::rc::Rc<core::cell::RefCell<Vec<String>>>);
 
     impl crate::event::Sink for Kept {
-        fn write_line(&mut self, line: &[u8]) {
+        fn write_line(&mut self, line: &[u8], _: crate::event::Marks) {
             let line = String::from_utf8(line.to_vec()).unwrap();
             self.0.borrow_mut().push(line.trim_end().to_owned());
         }

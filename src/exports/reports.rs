@@ -2,7 +2,7 @@
 
 use super::file_user::FileUser;
 use super::protocol::Protocol;
-use crate::event::{Events, Line};
+use crate::event::{Events, Level, Line};
 use crate::mem::{Ends as _, nth, parts};
 use crate::os::files::Directory;
 use crate::sys;
@@ -46,6 +46,7 @@ pub(super) fn report_export(
             "read-only: rw was asked, but the file system is read-only here (systemd: ReadWritePaths="
         );
         let mut line = Line::default();
+        line.marks.level = Level::Warn;
         line.prefix().say(text!("exporting")).details(path, why);
         events.report_line(line.escaped(path).byte(b')'));
     } else {
@@ -55,7 +56,7 @@ pub(super) fn report_export(
         |client: Client<'_>| client.hosts == Hosts::Everyone && client.rules.has(Rules::WRITABLE);
     if is_writable && export.clients().any(may_write) {
         let advice = text!("limit them, as in --export /srv:rw,192.0.2.0/24");
-        events.report(text!("all hosts may write to"), path, advice);
+        events.report(text!("all hosts may write to").warn(), path, advice);
     }
     if path.len() == 1 {
         events.report(
@@ -71,7 +72,7 @@ pub(super) fn report_nothing(tree: &Tree, file: Option<&CStr>, events: &mut Even
     if !tree.exports().iter().any(|export| export.is_exported()) {
         let file = file.unwrap_or_default().to_bytes();
         let advice = text!("write an export there, and send SIGHUP");
-        events.report(text!("nothing is exported yet in"), file, advice);
+        events.report(text!("nothing is exported yet in").warn(), file, advice);
     }
 }
 
@@ -99,6 +100,7 @@ fn report_mounts_below(tree: &Tree, events: &mut Events) {
             let at = at.bytes();
             if is_mounted_below(tree, at) {
                 let mut line = Line::default();
+                line.marks.level = Level::Warn;
                 line.prefix().escaped(at);
                 line.say(text!(" is another file system: not entered; export it too"));
                 events.report_line(&mut line);

@@ -31,16 +31,12 @@ pub struct Part {
     pub is_kept: bool,
     /// True in the process that alone reports the exports.
     pub is_first: bool,
-    /// True if the process opens its log file again.
-    pub logs_to_file: bool,
 }
 
 /// The exports of a server.
 pub struct Upkeep {
     wanted: &'static Wanted,
     protocol: Protocol,
-    /// True if the process opens its log file again.
-    logs_to_file: bool,
     form: Form,
     /// True in the process that alone reports the exports.
     pub is_first: bool,
@@ -63,7 +59,6 @@ impl Upkeep {
         Ok(Self {
             wanted,
             protocol: Protocol::Nfs,
-            logs_to_file: false,
             form: Form::Path,
             is_first: true,
             ends_to_widen: false,
@@ -79,7 +74,6 @@ impl Upkeep {
     /// Exit status 1: no export can be opened, and none can appear later. Each reason is reported.
     pub fn open(&mut self, node_count: usize, part: &Part, tree: &mut Tree) -> Result<(), Fatal> {
         (self.protocol, self.is_first) = (part.protocol, part.is_first);
-        self.logs_to_file = part.logs_to_file;
         if sys::is_bare() {
             self.files.file_user = FileUser::Own;
         } else {
@@ -199,8 +193,7 @@ impl Upkeep {
 
     /// Returns true if the server opens no files but those below its exports from now on.
     fn is_confinable(&self, tree: &Tree) -> bool {
-        !self.logs_to_file
-            && self.wanted.files_path().is_none()
+        self.wanted.files_path().is_none()
             && !self.wanted.manages_groups
             && !tree.exports().iter().any(|export| export.is_missing())
     }

@@ -6,6 +6,8 @@
 #![allow(unsafe_code)]
 
 mod arena;
+#[cfg(any(feature = "nfs", feature = "mdns", test))]
+mod global;
 #[cfg(feature = "smol")]
 pub mod heap;
 pub mod parts;
@@ -13,6 +15,8 @@ mod slices;
 mod slots;
 
 pub use arena::{Allocator, scaled, set_region, shortage};
+#[cfg(any(feature = "nfs", feature = "mdns", test))]
+pub use global::Global;
 pub use parts::{Ends, Parts, has_any, index_of, nth, parts};
 pub use slices::{FNV_PRIME, FNV_START, c_str, copy_into, fnv1a, shift};
 pub use slots::{Slots, array, bytes, copy, leak, long_words, words};

@@ -22,7 +22,7 @@ pub const LOG_PATH_BYTES_MAX: usize = log::PATH_BYTES_MAX;
 pub enum Log {
     /// The socket of the system logger (/dev/log); nowhere if the host has none.
     System,
-    /// A system logger that receives UDP datagrams: RFC 3164, without a priority, which means user.notice.
+    /// A system logger that receives UDP datagrams: RFC 3164.
     Host(SocketAddrV6),
     /// A file, whose path is shorter than [`LOG_PATH_BYTES_MAX`].
     File(&'static CStr),
@@ -61,6 +61,11 @@ impl OpenLog {
     pub fn start(self) -> Result<(), Errno> {
         log::log_to(&self.file, self.path)
     }
+}
+
+/// Keeps the present standard error open, for messages about the log that replaces it.
+pub fn keep_standard_error() {
+    log::keep_standard_error();
 }
 
 /// Opens /dev/null.

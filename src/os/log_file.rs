@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::event::Sink;
+use crate::event::{Marks, Sink};
 use crate::mem::Ends as _;
 use crate::sys::linux::daemon::open_lines;
 use crate::sys::linux::fs::{self, File};
@@ -59,7 +59,7 @@ impl LogFile {
 }
 
 impl Sink for &LogFile {
-    fn write_line(&mut self, line: &[u8]) {
+    fn write_line(&mut self, line: &[u8], _: Marks) {
         // A full disk loses lines; replies go on.
         let _ = fs::write(self.file.borrow().as_raw_fd(), line);
     }

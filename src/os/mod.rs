@@ -32,6 +32,8 @@ pub mod status;
 #[cfg(feature = "sftp-server")]
 pub mod syslog;
 pub mod watch;
+#[cfg(all(feature = "sftp-server", any(feature = "nfs", feature = "mdns")))]
+pub mod zone;
 
 /// Forbids other processes of the same user to trace this one, and the kernel to dump its core.
 #[doc(alias = "PR_SET_DUMPABLE")]

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::event::{Line, Sink};
+use crate::event::{Line, Marks, PREFIX_BYTES, Sink};
 use crate::mem::Ends as _;
 use crate::sys::linux::fs::File;
 use crate::sys::linux::sockets;
@@ -11,8 +11,6 @@ use crate::sys::linux::sockets;
 const PATH: &core::ffi::CStr = c"/dev/log";
 /// LOG_INFO.
 const SEVERITY: u32 = 6;
-/// Length (bytes) of the prefix "stowaway: " of every line, which is removed.
-const HEAD_BYTES: usize = 10;
 
 /// A sink whose lines begin as those of syslog(3): priority, program name, PID.
 pub struct Syslog {
@@ -33,7 +31,7 @@ impl Syslog {
 }
 
 impl Sink for Syslog {
-    fn write_line(&mut self, line: &[u8]) {
+    fn write_line(&mut self, line: &[u8], _: Marks) {
         let mut whole = Line::default();
         whole
             .text("<")
@@ -43,7 +41,7 @@ impl Sink for Syslog {
             .text("]: ");
         // The line is already escaped and ends with a newline.
         let end = line.len().saturating_sub(1);
-        whole.raw(line.head(end).tail(HEAD_BYTES));
+        whole.raw(line.head(end).tail(PREFIX_BYTES));
         if let Some(socket) = &self.socket {
             let _ = rustix::io::write(socket, whole.bytes());
         }

@@ -114,7 +114,7 @@ fn set_address(
     if let Some(card) = card
         && init::set_address(card, address, gateway).is_err()
     {
-        let what = text!("the kernel refuses the address for interface");
+        let what = text!("the kernel refuses the address for interface").error();
         world.events.report(what, card.to_bytes(), Text::NOTHING);
     }
 }

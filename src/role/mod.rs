@@ -9,7 +9,7 @@ use crate::console::{Console, DONE, FAILED, USAGE, complain, print};
 use crate::console::{refuse, refuse_value};
 #[cfg(feature = "resolve")]
 use crate::engine::mdns::browser::Goal;
-use crate::event::{Fatal, Line, Sink as _};
+use crate::event::{Fatal, Line, Marks, Sink as _};
 use crate::mem::{index_of, nth, parts, set_region};
 use crate::sys::{self, Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
@@ -33,6 +33,8 @@ mod flags;
 mod http;
 #[cfg(feature = "init")]
 mod init;
+#[cfg(any(feature = "nfs", feature = "mdns"))]
+mod log;
 #[cfg(feature = "ls")]
 mod ls_cat;
 #[cfg(bare)]
@@ -357,7 +359,7 @@ fn refuse_role(word: &[u8]) -> Fatal {
                 line.say(text!("stowaway nfs "));
             }
             line.escaped(near).say(text!("? See stowaway --help"));
-            Console.write_line(line.end_line());
+            Console.write_line(line.end_line(), Marks::ERROR);
             return USAGE;
         }
     }
@@ -425,6 +427,6 @@ fn refuse_usage(what: Text, about: &[u8], near: Text) -> Fatal {
         line.say(text!("? See stowaway "));
     }
     line.raw(name).say(text!(" --help"));
-    Console.write_line(line.end_line());
+    Console.write_line(line.end_line(), Marks::ERROR);
     USAGE
 }

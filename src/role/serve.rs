@@ -10,12 +10,14 @@ use super::http;
 use super::mdns;
 use super::{Console, Fatal, network, nfs};
 use crate::config;
+use crate::console;
 use crate::drive::platform::host::loops::{LOOP_COUNT_MAX, SharedState};
 use crate::drive::platform::host::supervisor::{self, Child};
 use crate::drive::platform::network::Network;
 use crate::drive::{Task, platform};
 use crate::mem;
 use crate::net::Signals;
+use crate::os::daemon::process_id;
 use crate::services::announce::{files::advice, plain};
 use crate::sys::{self, Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
@@ -296,6 +298,7 @@ impl Served {
             let Some(kind) = kinds.get(index) else {
                 return Ok(());
             };
+            console::log::set_process(kind.name().as_bytes(), process_id());
             self.nfs.with_shared(|shared| {
                 shared.number = index.wrapping_sub(first.unwrap_or(0)) as u32
             });

@@ -73,7 +73,7 @@ impl Stack {
             LinkKind::Virtio => leak(Virtio::open().ok_or(Errno::NODEV)),
         };
         let link = link.map_err(|errno| {
-            let what = text!("cannot start the IP stack over");
+            let what = text!("cannot start the IP stack over").error();
             event::report(sink, what, name.to_bytes(), why(kind, errno));
             Fatal::Failed
         })?;

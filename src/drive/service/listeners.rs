@@ -3,6 +3,7 @@
 use super::super::task::World;
 use super::CONNECTION_TOKEN;
 use crate::config::ACCEPT_PAUSE;
+use crate::event::Event;
 use crate::net::{Interest, NetError, NetResult, Socket};
 use crate::text::Text;
 use crate::time::{Duration, Instant};
@@ -71,7 +72,7 @@ impl Listeners {
     }
 
     /// Stops accepting connections for [`ACCEPT_PAUSE`], and reports why.
-    pub(super) fn pause(&mut self, world: &mut World<'_>, what: Text, about: &[u8]) {
+    pub(super) fn pause(&mut self, world: &mut World<'_>, what: Event, about: &[u8]) {
         let now = world.now;
         if self.report_at <= now {
             self.report_at = now.after(FULL_SILENCE);

@@ -24,12 +24,11 @@ use crate::engine::testing::replies::{self, Body};
 use crate::engine::testing::tree::{BIG_BYTES, Host, Tree, big_byte};
 use crate::engine::testing::{Bench as Programs, EVERYTHING, programs};
 use crate::event::testing::Sink;
-use crate::event::{self, Events, Fatal};
+use crate::event::{self, Event, Events, Fatal};
 use crate::net::sim::{Peer, Sim};
 use crate::net::{Ready, Signals};
 use crate::stats::Meter;
 use crate::sys::Needs;
-use crate::text::Text;
 use crate::time::{Duration, Instant};
 use crate::vfs::{self, FsError};
 use crate::wire::portmap;
@@ -251,12 +250,10 @@ impl Bench {
     }
 
     /// Counts the log lines that contain `words`.
-    fn reported_count(&self, words: Text) -> usize {
+    fn reported_count(&self, event: impl Into<Event>) -> usize {
+        let words = event.into().text.known();
         let lines = self.sink.lines();
-        lines
-            .iter()
-            .filter(|line| line.contains(words.known()))
-            .count()
+        lines.iter().filter(|line| line.contains(words)).count()
     }
 }
 

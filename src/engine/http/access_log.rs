@@ -3,7 +3,7 @@
 use super::Http;
 use super::reply::number;
 use crate::engine::Cx;
-use crate::event::Line;
+use crate::event::{Line, Marks};
 use crate::mem::{Ends as _, parts};
 use crate::stats::{Operation, Outcome};
 use crate::wire::Writer;
@@ -61,7 +61,7 @@ impl Http {
             out.put(b"\"");
         }
         out.put(b"\n");
-        sink.write_line(out.since(0));
+        sink.write_line(out.since(0), Marks::default());
     }
 }
 

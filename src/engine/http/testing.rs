@@ -6,7 +6,7 @@ use crate::engine::Cx;
 use crate::engine::service::{Io, Local, Moved, Progress, Service as _, SessionId};
 use crate::engine::testing::driver::{self, Engine, Talk};
 use crate::engine::testing::tree::Tree;
-use crate::event::{Events, Sink};
+use crate::event::{Events, Marks, Sink};
 use crate::stats::Meter;
 use crate::time::Instant;
 use crate::vfs::ram::Ram;
@@ -20,7 +20,7 @@ const NOW: i64 = 1_795_910_400;
 struct Lines(&'static Mutex<Vec<u8>>);
 
 impl Sink for Lines {
-    fn write_line(&mut self, line: &[u8]) {
+    fn write_line(&mut self, line: &[u8], _: Marks) {
         self.0.lock().unwrap().extend_from_slice(line);
     }
 }

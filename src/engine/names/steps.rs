@@ -615,5 +615,5 @@ fn report(number: usize, end: End, tree: &Tree, events: &mut Events) {
             text!("neither /etc/hosts nor DNS has its address; the entry admits no host")
         }
     };
-    events.report(text!("unknown host"), about.bytes(), why);
+    events.report(text!("unknown host").warn(), about.bytes(), why);
 }

@@ -30,5 +30,5 @@ pub(super) fn report_refusal(cx: &mut Cx<'_>, call: &Call<'_>, attr: &Attr) {
     let mut about = Line::default();
     about.number(credential.uid);
     let why = text!("sends 16 groups, the most of NFS; if it has more, start with --manage-gids");
-    cx.report(text!("was refused as user"), about.bytes(), why);
+    cx.report(text!("was refused as user").warn(), about.bytes(), why);
 }

@@ -2,8 +2,7 @@
 
 use super::calls::{Call, HEADER_BYTES, all_calls, large_calls};
 use super::{Bench, VERIFIER, attributes, before, words};
-use crate::event;
-use crate::text::Text;
+use crate::event::{self, Event};
 use crate::vfs::FsError;
 use crate::wire::nfs3::Procedure;
 use crate::wire::rpc::Reject;
@@ -261,9 +260,9 @@ fn late_failure_reply_has_attributes() {
         }
     }
     assert!(bench.tree.ram().is_like(&Bench::default().tree.ram()));
-    let is_logged = |event: Text| {
+    let is_logged = |event: Event| {
         let lines = bench.sink.lines();
-        lines.iter().any(|line| line.contains(event.known()))
+        lines.iter().any(|line| line.contains(event.text.known()))
     };
     assert!(
         is_logged(event::DISK_FAILED)

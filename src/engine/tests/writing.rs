@@ -366,10 +366,10 @@ fn check_failure(len: usize, cuts: &[usize], status: u32, prepare: impl FnOnce(&
     let (event, is_logged) = match status {
         IO => (event::DISK_FAILED, true),
         NO_SPACE => (event::DISK_FULL, true),
-        _ => (Text::NOTHING, bench.sink.lines().is_empty()),
+        _ => (Text::NOTHING.into(), bench.sink.lines().is_empty()),
     };
     let lines = bench.sink.lines();
-    assert!(is_logged && lines.iter().all(|line| line.contains(event.known())));
+    assert!(is_logged && lines.iter().all(|line| line.contains(event.text.known())));
 }
 
 #[test]

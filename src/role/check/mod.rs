@@ -8,7 +8,7 @@ use super::{Console, DONE, FAILED, Fatal, USAGE, answer_help, complain, print, q
 use crate::config::{
     CHECK_JSON_BYTES, CHECK_NFS_TIMEOUT, CHECK_SFTP_PORT, CHECK_TIMEOUT, NFS_PORT,
 };
-use crate::event::{Line, Sink as _};
+use crate::event::{Line, Marks, Sink as _};
 use crate::mem;
 #[cfg(feature = "http")]
 use crate::os::check::http;
@@ -286,7 +286,7 @@ impl Report {
         }
         let mut line = Line::default();
         line.prefix().text(protocol).say(text!(" fails at"));
-        Console.write_line(line.details(about, why).end_line());
+        Console.write_line(line.details(about, why).end_line(), Marks::ERROR);
     }
 
     /// Checks NFS and reports the number of exports.

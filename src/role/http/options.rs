@@ -33,8 +33,11 @@ flags! {
         #[cfg(feature = "serve")]
         Daemon { short: Some(b'D') },
         Address { short: Some(b'l'), takes: Value(text!("address: numeric, such as 192.0.2.1 or 2001:db8::1, not the name of an interface")) },
+        LogLevel { long: text!("--log-level"), takes: Value(text!("level: error, warn, info or debug")) },
         #[cfg(feature = "serve")]
-        Log { long: text!("--log"), takes: Value(text!("log: a path below 250 bytes, or ADDRESS:PORT")) },
+        LogFormat { long: text!("--log-format"), takes: Value(text!("format: text or json")) },
+        #[cfg(feature = "serve")]
+        Log { long: text!("--log"), takes: Value(text!("log: a path below 250 bytes, syslog, or syslog:ADDRESS[:PORT]")) },
         #[cfg(feature = "serve")]
         PidFile { short: Some(b'i'), takes: Value(text!("file: a path")) },
         File { short: Some(b'e'), takes: Value(text!("file of exports: a path; see exports(5)")) },
@@ -80,6 +83,9 @@ impl Arguments {
             #[cfg(feature = "serve")]
             Shared::Daemon => nfs::Flag::Daemon,
             Shared::Address => nfs::Flag::Address,
+            Shared::LogLevel => nfs::Flag::LogLevel,
+            #[cfg(feature = "serve")]
+            Shared::LogFormat => nfs::Flag::LogFormat,
             #[cfg(feature = "serve")]
             Shared::Log => nfs::Flag::Log,
             #[cfg(feature = "serve")]

@@ -94,7 +94,6 @@ pub(in super::super) fn task(
             was_used: false,
             is_kept: sys::has_supervisor(),
             is_first: kind == Kind::Alone,
-            logs_to_file: exports.background.logs_to_file(),
         };
         #[cfg(bare)]
         nfs::machine::export(&exports.exports, tree)?;

@@ -11,6 +11,7 @@ use crate::config::{
     ANNOUNCED_NAME_COUNT, ANNOUNCED_NAME_COUNT_MIN, ANNOUNCED_RECORD_COUNT,
     ANNOUNCED_RECORD_COUNT_MIN, ANNOUNCED_TEXT_BYTES, ANNOUNCED_TEXT_BYTES_MIN,
 };
+use crate::console::log::Channel;
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::drive::{Task, platform};
 use crate::engine::mdns::{
@@ -58,6 +59,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let options = Options::none();
     let network = options.read(args)?;
     options.check()?;
+    options.log.start(Channel::Stream);
     let task = task(options, &|_| {})?;
     platform::run(
         "mdns",
@@ -157,7 +159,7 @@ impl Announcer {
         let mut buffer = [0; _];
         let [vendor, model, serial] = &hardware.words;
         if options.identifies && serial.is_empty() && hardware.uuid.is_none() {
-            let what = text!("this host provides neither its serial number nor its UUID");
+            let what = text!("this host provides neither its serial number nor its UUID").warn();
             let why = text!("name them with --hwid, or start as root");
             event::report(&mut Console, what, b"", why);
         }
@@ -317,12 +319,12 @@ impl Endpoint for Announcer {
                 Rival::OtherHost => text!("another host has the name"),
                 Rival::ThisHost => text!("another responder on this host has the name"),
             };
-            let mut what = text!("is now called");
+            let mut what = text!("is now called").warn();
             let is_alias = self.responder.is_alias(name);
             if is_alias {
-                what = text!("cannot announce");
+                what = text!("cannot announce").error();
             } else if self.responder.other_host() == Some(name) {
-                what = text!("announces services alone, on");
+                what = text!("announces services alone, on").warn();
                 why = text!("another responder on this host announces that");
                 self.is_reported = false;
             }

@@ -2,6 +2,7 @@
 
 use super::super::args::{host_label, ttl};
 use super::super::flags::{Flags, flags};
+use super::super::log::LogOptions;
 use super::super::{Fatal, network, refuse};
 use crate::config::LINK_COUNT_MAX;
 use crate::drive::platform::network::Network;
@@ -37,6 +38,9 @@ flags! {
         Ttl { long: text!("--ttl"), takes: Value(text!("number of seconds: from 1 to 86400")) },
         Deny { long: text!("--deny"), takes: Value(text!("interface: such as eth0; 64 at most")) },
         Interface { long: text!("--interface"), takes: Value(text!("interface: such as eth0; 64 at most")) },
+        LogLevel { long: text!("--log-level"), takes: Value(text!("level: error, warn, info or debug")) },
+        #[cfg(feature = "serve")]
+        LogFormat { long: text!("--log-format"), takes: Value(text!("format: text or json")) },
     }
 }
 
@@ -62,6 +66,8 @@ pub(in super::super) struct Options {
     /// TTL of `--ttl` (seconds); 0: as usual.
     pub(super) service_ttl: u32,
     pub(super) hosts: Option<&'static CStr>,
+    /// The level and the format of messages.
+    pub(super) log: LogOptions,
     pub(super) files: files::Paths,
     pub(super) machines: heapless::Vec<&'static CStr, DIRECTORY_COUNT_MAX>,
     pub(super) interfaces: heapless::Vec<&'static [u8], LINK_COUNT_MAX>,
@@ -111,6 +117,9 @@ impl Options {
             Flag::Ipv4 => self.families |= family::IPV4,
             Flag::Ipv6 => self.families |= family::IPV6,
             _ if text.is_empty() => return None,
+            Flag::LogLevel => self.log.set_level(text)?,
+            #[cfg(feature = "serve")]
+            Flag::LogFormat => self.log.set_format(text)?,
             Flag::Name => self.name = host_label(text)?,
             Flag::Service => self.services.push(text).ok()?,
             Flag::Services => files::push(&mut self.files, value)?,

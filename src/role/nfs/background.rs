@@ -1,13 +1,16 @@
 //! The background: how the server runs without a terminal, and where its messages go.
 
 use super::super::Fatal;
-use super::super::args::socket;
+use super::super::args::{address, socket};
+use super::super::log::LogOptions;
 use super::failed;
 use crate::config::HAS_SERVE;
+use crate::console::log::Channel;
 use crate::event::Line;
 use crate::os::daemon::{self, LOG_PATH_BYTES_MAX, Log, OpenLog, PidFile};
 use crate::text::text;
 use core::ffi::CStr;
+use core::net::SocketAddrV6;
 
 // The message of `--log` names this limit.
 const _: () = assert!(LOG_PATH_BYTES_MAX == 250);
@@ -21,14 +24,11 @@ pub(in super::super) struct Background {
     pub(super) pid_file: Option<&'static CStr>,
     /// Where messages go (`--log`). `None`: to standard error, or to the system logger if the server detaches.
     pub(super) log: Option<Log>,
+    /// The level and the format of messages.
+    pub(super) log_options: LogOptions,
 }
 
 impl Background {
-    /// Returns true if messages go to a file, which is opened again when it is full.
-    pub(in super::super) const fn logs_to_file(&self) -> bool {
-        HAS_SERVE && matches!(self.log, Some(Log::File(_)))
-    }
-
     /// Returns true if the server leaves its terminal.
     #[cfg(feature = "http")]
     pub(in super::super) const fn detaches(&self) -> bool {
@@ -44,6 +44,7 @@ impl Background {
         serve: &mut dyn FnMut() -> Result<(), Fatal>,
     ) -> Result<(), Fatal> {
         if !HAS_SERVE {
+            self.log_options.start(Channel::Stream);
             return serve();
         }
         let pid_file = match self.pid_file {
@@ -61,7 +62,8 @@ impl Background {
             })?),
             false => None,
         };
-        if let Some(log) = self.log.or(self.detaches.then_some(Log::System)) {
+        let log = self.log.or(self.detaches.then_some(Log::System));
+        if let Some(log) = log {
             let path = match log {
                 Log::File(path) => path.to_bytes(),
                 _ => b"",
@@ -73,9 +75,17 @@ impl Background {
                 let detached = daemon::detach(null, opened);
                 detached.map_err(|errno| failed(text!("cannot start a daemon"), b"", errno))?;
             } else {
+                daemon::keep_standard_error();
                 opened.start().map_err(no_log)?;
             }
         }
+        self.log_options.start(match log {
+            #[cfg(feature = "serve")]
+            Some(Log::System) => Channel::Syslog,
+            #[cfg(feature = "serve")]
+            Some(Log::Host(_)) => Channel::SyslogHost,
+            _ => Channel::Stream,
+        });
         if let Some(file) = &pid_file {
             let mut number = Line::default();
             number.number(daemon::process_id());
@@ -89,11 +99,22 @@ impl Background {
     }
 }
 
-/// Parses the value of `--log`: ADDRESS:PORT of a system logger, or a file.
+/// Parses the value of `--log`: `syslog`, `syslog:ADDRESS[:PORT]` or ADDRESS:PORT of a system logger, or a file.
 #[allow(dead_code, reason = "only serve has the flag")]
 pub(super) fn log(text: &'static CStr) -> Option<Log> {
-    if let Some(at) = socket(text.to_bytes()) {
+    /// The port of system loggers.
+    const PORT: u16 = 514;
+    let bytes = text.to_bytes();
+    let named = bytes.strip_prefix(b"syslog");
+    if named == Some(b"") {
+        return Some(Log::System);
+    }
+    let named = named.and_then(|rest| rest.strip_prefix(b":"));
+    if let Some(at) = socket(named.unwrap_or(bytes)) {
         return Some(Log::Host(at));
+    }
+    if let Some(named) = named {
+        return Some(Log::Host(SocketAddrV6::new(address(named)?, PORT, 0, 0)));
     }
     (text.count_bytes() < LOG_PATH_BYTES_MAX).then_some(Log::File(text))
 }

@@ -122,7 +122,7 @@ fn add_export(wanted: &ExportArgument, tree: &mut Tree) -> Result<(), Fatal> {
 pub(super) fn report_stalled_disk(events: &mut Events) {
     if let Some(path) = machine::stalled_disk() {
         let why = text!("its clients wait until it answers; see the host's log");
-        events.report(text!("the disk stalls:"), &path, why);
+        events.report(text!("the disk stalls:").warn(), &path, why);
     }
 }
 

@@ -110,7 +110,6 @@ pub(super) fn task(
         was_used,
         is_kept,
         is_first,
-        logs_to_file: options.background.logs_to_file(),
     };
     #[cfg(bare)]
     machine::export(&options.exports, tree)?;

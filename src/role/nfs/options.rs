@@ -40,8 +40,11 @@ flags! {
         Handles { long: text!("--handles"), takes: Value(text!("handles: one of kernel, path")) },
         KeyFile { long: text!("--key-file"), takes: Value(text!("file: a path")) },
         Trace { long: text!("--trace"), takes: Value(text!("file: a path")) },
+        LogLevel { long: text!("--log-level"), takes: Value(text!("level: error, warn, info or debug")) },
         #[cfg(feature = "serve")]
-        Log { long: text!("--log"), takes: Value(text!("log: a path below 250 bytes, or ADDRESS:PORT")) },
+        LogFormat { long: text!("--log-format"), takes: Value(text!("format: text or json")) },
+        #[cfg(feature = "serve")]
+        Log { long: text!("--log"), takes: Value(text!("log: a path below 250 bytes, syslog, or syslog:ADDRESS[:PORT]")) },
         #[cfg(feature = "serve")]
         PidFile { short: Some(b'i'), takes: Value(text!("file: a path")) },
         ClusterPath { short: Some(b'C'), takes: Value(text!("path: any")) },
@@ -190,6 +193,9 @@ impl Options {
             }
             Flag::KeyFile => self.exports.key_file = Some(value),
             Flag::Trace => self.trace = Some(value),
+            Flag::LogLevel => self.background.log_options.set_level(text)?,
+            #[cfg(feature = "serve")]
+            Flag::LogFormat => self.background.log_options.set_format(text)?,
             #[cfg(feature = "serve")]
             Flag::Log => self.background.log = Some(super::background::log(value)?),
             #[cfg(feature = "serve")]

@@ -1,7 +1,7 @@
 //! Messages about files that are read repeatedly. Each line is printed once, as long as each reading reports it again.
 
 use crate::console::Console;
-use crate::event::Sink;
+use crate::event::{Marks, Sink};
 use crate::os::source::stamped;
 
 /// Most lines of one reading that are recognised in the next; further ones are printed again.
@@ -29,12 +29,12 @@ impl Complaints {
 }
 
 impl Sink for Complaints {
-    fn write_line(&mut self, line: &[u8]) {
+    fn write_line(&mut self, line: &[u8], marks: Marks) {
         let hash = stamped(line, 0);
         let _ = self.current.push(hash);
         // `contains` is unrolled: 200 bytes.
         if self.before.iter().all(|other| *other ^ hash != 0) {
-            Console.write_line(line);
+            Console.write_line(line, marks);
         }
     }
 }

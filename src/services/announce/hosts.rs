@@ -30,7 +30,7 @@ pub fn read(
             let mut about = Line::default();
             about.raw(path.to_bytes()).byte(b':').number(number);
             let why = text!("a line has a numeric address and a name that ends with .local");
-            event::report(sink, text!("left out"), about.bytes(), why);
+            event::report(sink, text!("left out").warn(), about.bytes(), why);
         }
     }
     Ok(stamped(file, 0))

@@ -157,7 +157,7 @@ impl Machines {
     fn report_silence(&mut self) {
         if !core::mem::replace(&mut self.has_failed, true) {
             let why = text!("no answer for 10 s; its machines stay announced");
-            let what = text!("cannot read the directory");
+            let what = text!("cannot read the directory").warn();
             event::report(&mut Console, what, self.path.to_bytes(), why);
         }
     }

@@ -49,7 +49,7 @@ pub fn add(
             [] => service.kind,
             file => file,
         };
-        event::report(&mut Console, text!("left out"), about, NO_MEMORY);
+        event::report(&mut Console, text!("left out").warn(), about, NO_MEMORY);
     }
     added
 }
@@ -57,7 +57,7 @@ pub fn add(
 /// Announces an alias. If the tables are full, reports that it is left out.
 pub fn add_alias(responder: &mut Responder, labels: &[u8], address: Option<&IpAddr>) {
     if responder.add_alias(labels, address).is_err() {
-        event::report(&mut Console, text!("left out"), labels, NO_MEMORY);
+        event::report(&mut Console, text!("left out").warn(), labels, NO_MEMORY);
     }
 }
 
@@ -70,7 +70,7 @@ static REASONS: [Reason; 2] = [
 /// Reports to `sink` that `what` failed on `about`, with the reason of `errno`. Returns exit status 1.
 pub fn report(sink: &mut dyn Sink, what: Text, about: &[u8], errno: Errno) -> Fatal {
     let why = reasons::of(errno, &REASONS);
-    event::report(sink, what, about, why);
+    event::report(sink, what.error(), about, why);
     FAILED
 }
 

@@ -4,7 +4,7 @@ use crate::console::Console;
 use crate::console::terminal::{Out, strings};
 use crate::engine::mdns::browser::{Event, EventKind};
 use crate::engine::mdns::{NameId, Names};
-use crate::event::Sink as _;
+use crate::event::{Marks, Sink as _};
 use crate::mem::{Ends as _, parts};
 use crate::text::{Text, text, texts};
 use crate::wire::label::cut;
@@ -104,7 +104,7 @@ pub fn report_unresolved(out: &mut Out, event: &Event<'_>) {
         .put(b"' of type '")
         .labels(&mut labels(names, names.parent(event.name)))
         .put(b"' in domain 'local': Timeout reached\n");
-    Console.write_line(out.bytes());
+    Console.write_line(out.bytes(), Marks::ERROR);
 }
 
 /// Returns the address family over which the event's record was received.

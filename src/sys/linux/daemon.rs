@@ -1,17 +1,19 @@
-//! The log of a daemon. `console` writes each message through it, also one of `mem` or of a panic.
+//! The log of a server. `console` writes each message through it, also one of `mem` or of a panic.
 //!
-//! The daemon's standard error is the log. The process that the user started stays until the server is ready: each message also goes
-//! to a pipe that it reads. `os::daemon` opens the log and makes the daemon.
+//! Standard error is the log; the former standard error is kept for messages about the log. The process that started a daemon stays
+//! until the server is ready: each message also goes to a pipe that it reads. `os::daemon` opens the log and makes the daemon.
 
 use super::Errno;
 use super::fs::{self, AT_FDCWD, File, Stat, fstatat};
 use super::fsuid;
 use super::stdio::Stdio;
 use crate::mem::{Ends as _, copy_into};
+use crate::time::Duration;
 use core::ffi::{CStr, c_char};
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
-use rustix::fd::{AsRawFd as _, BorrowedFd};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::{AsRawFd as _, BorrowedFd, IntoRawFd as _};
 use rustix::fs::{AtFlags, OFlags};
 
 /// Size (bytes) at which a log file gets the name FILE.1 and a new one is begun.
@@ -26,6 +28,20 @@ const SUFFIX: &[u8] = b".1";
 static PATH: AtomicPtr<c_char> = AtomicPtr::new(core::ptr::null_mut());
 /// The pipe to the process that the user started, or -1: this is no daemon, or that process has ended.
 static STARTER: AtomicI32 = AtomicI32::new(-1);
+
+/// The standard error that the log has replaced, or -1.
+static FORMER: AtomicI32 = AtomicI32::new(-1);
+/// True while the log cannot be written.
+static HAS_FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Keeps the present standard error open, for messages about the log that replaces it.
+pub fn keep_standard_error() {
+    // SAFETY: standard error is open for the whole life of the process.
+    let now = unsafe { BorrowedFd::borrow_raw(Stdio::Error as i32) };
+    if let Ok(kept) = rustix::io::fcntl_dupfd_cloexec(now, Stdio::Error as i32 + 1) {
+        FORMER.store(kept.into_raw_fd(), Ordering::Relaxed);
+    }
+}
 
 /// Makes `file` standard error. `path` is that of a log file, which is then limited to `LOG_BYTES_MAX`.
 ///
@@ -42,11 +58,49 @@ pub fn set_starter(pipe: File) {
     STARTER.store(pipe.leak(), Ordering::Relaxed);
 }
 
-/// Writes a message to standard error, and to the process that the user started as long as that waits.
-pub(super) fn write(message: &[u8]) {
-    Stdio::Error.offer(message);
+/// Writes a line to standard error, and `message` to the process that the user started as long as that waits.
+///
+/// # Errors
+/// The first error of a log file since its last success.
+pub(super) fn write(line: &[u8], message: &[u8]) -> Result<(), Errno> {
     write_to_starter(message);
+    if PATH.load(Ordering::Relaxed).is_null() {
+        Stdio::Error.offer(line);
+        return Ok(());
+    }
+    let written = Stdio::Error.append(line);
+    let has_failed = HAS_FAILED.swap(written.is_err(), Ordering::Relaxed);
     limit_log();
+    match written {
+        Err(errno) if !has_failed => Err(errno),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a message about the log to the former standard error, and to the process that the user started.
+pub(super) fn report(message: &[u8]) {
+    write_to_starter(message);
+    let former = FORMER.load(Ordering::Relaxed);
+    if former >= 0 {
+        // SAFETY: the descriptor is open: `keep_standard_error` has leaked it.
+        let former = unsafe { BorrowedFd::borrow_raw(former) };
+        let mut watched = [PollFd::from_borrowed_fd(former, PollFlags::OUT)];
+        let _ = super::sleep(&mut watched, Some(Duration::from_ms(0)));
+        if !watched[0].revents().is_empty() {
+            let _ = rustix::io::write(former, message);
+        }
+    }
+}
+
+/// Opens the log file again, or makes a new one, in case another program has renamed it. After an error, lines still go to the old
+/// file.
+pub(super) fn reopen() {
+    let path = PATH.load(Ordering::Relaxed);
+    if !path.is_null() {
+        // SAFETY: the pointer is that of a static string.
+        let path = unsafe { CStr::from_ptr(path) };
+        let _ = open_lines(path).and_then(|file| log_to(&file, Some(path)));
+    }
 }
 
 /// Writes to the process that the user started. The pipe never blocks; it is closed once that process has ended.
@@ -96,6 +150,23 @@ fn limit_log() {
         let _ = fs::renameat::<Errno>((AT_FDCWD, name), (AT_FDCWD, former), true);
     }
     let _ = open_lines(path).and_then(|file| log_to(&file, Some(path)));
+}
+
+/// Opens the directory of the log file, in which a new file is made. `None`: the log is no file.
+pub(super) fn open_directory() -> Option<File> {
+    let path = PATH.load(Ordering::Relaxed);
+    if path.is_null() {
+        return None;
+    }
+    // SAFETY: the pointer is that of a static string.
+    let path = unsafe { CStr::from_ptr(path) }.to_bytes();
+    let dir = &mut [0; PATH_BYTES_MAX];
+    match path.iter().rposition(|byte| *byte == b'/') {
+        None => copy_into(dir, b"."),
+        Some(slash) => copy_into(dir, path.head(slash.max(1))),
+    }
+    let dir = CStr::from_bytes_until_nul(dir).ok()?;
+    File::open::<Errno>(dir, OFlags::PATH | OFlags::DIRECTORY, 0).ok()
 }
 
 fn stat<'a>(dir: i32, path: &CStr, out: &'a mut MaybeUninit<Stat>) -> Result<&'a Stat, Errno> {

@@ -168,10 +168,32 @@ pub fn seed() -> [u8; 16] {
 
 /// Writes to standard error; output that the reader does not accept soon is dropped.
 pub fn console(bytes: &[u8]) {
+    let _ = log(bytes, bytes);
+}
+
+/// Writes a line to the log, and its message to the process that has started this daemon and still waits.
+///
+/// # Errors
+/// The first error of a log file since its last success.
+pub fn log(line: &[u8], message: &[u8]) -> Result<(), Errno> {
     if HAS_SERVE {
-        daemon::write(bytes);
-    } else {
-        stdio::Stdio::Error.offer(bytes);
+        return daemon::write(line, message);
+    }
+    stdio::Stdio::Error.offer(line);
+    Ok(())
+}
+
+/// Opens a log file again, in case another program has renamed it.
+pub fn reopen_log() {
+    if HAS_SERVE {
+        daemon::reopen();
+    }
+}
+
+/// Writes a message about the log itself to the standard error that the log has replaced.
+pub fn report(message: &[u8]) {
+    if HAS_SERVE {
+        daemon::report(message);
     }
 }
 

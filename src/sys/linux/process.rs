@@ -258,8 +258,8 @@ pub fn read_signal(signals: BorrowedFd<'_>) -> SignalRequest {
             count_turn();
             SignalRequest::Nothing
         }
-        SIGHUP => SignalRequest::Reload,
         SIGUSR1 => SignalRequest::Figures,
+        SIGHUP => SignalRequest::Reload,
         _ => SignalRequest::Stop,
     }
 }

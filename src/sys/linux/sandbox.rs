@@ -6,11 +6,12 @@
 //! supervisor.
 //! Specification: Documentation/userspace-api/{landlock,seccomp_filter}.rst of Linux.
 
+use super::daemon;
 use super::fs::{self, File};
 use super::fsuid;
 use super::optional;
 use super::{Errno, outcome};
-use crate::config::HAS_NFS;
+use crate::config::{HAS_NFS, HAS_SERVE};
 use core::ffi::CStr;
 use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::OFlags;
@@ -160,6 +161,12 @@ impl Needs {
             && let Ok(tun) = File::open::<Errno>(c"/dev/net/tun", OFlags::PATH, 0)
         {
             rules.allow(tun.as_raw_fd(), FileRights::Device);
+        }
+        if HAS_SERVE
+            && let Some(rules) = &self.rules
+            && let Some(log) = daemon::open_directory()
+        {
+            rules.allow(log.as_raw_fd(), FileRights::Change);
         }
         // SFTP opens files by path.
         if !self.has(Calls::SFTP) {

@@ -146,6 +146,19 @@ impl Stdio {
         }
     }
 
+    /// Writes a line to a file in place of the stream.
+    ///
+    /// # Errors
+    /// Those of write(2); ENOSPC: a part of the line was written.
+    pub fn append(self, line: &[u8]) -> Result<(), Errno> {
+        let (at, len) = (line.as_ptr(), line.len());
+        // SAFETY: the kernel reads at most `len` bytes.
+        match outcome(unsafe { raw_syscall!(Sysno::write, self as i32, at, len) })? {
+            count if count < len => Err(Errno::NOSPC),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes all of `bytes`. Returns false if the write fails.
     pub fn write_all(self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {

@@ -3,7 +3,7 @@
 //! A stalled disk or a crash in one child does not delay the others. The supervisor itself serves no sockets and no files.
 
 use crate::config::CHILD_COUNT_MAX;
-use crate::event::{self, Fatal, Line, NO_PROCESS, STOPPING, Sink};
+use crate::event::{self, Fatal, Level, Line, NO_PROCESS, STOPPING, Sink};
 use crate::stats;
 use crate::sys;
 use crate::sys::linux::process::{self, Signal, SignalRequest};
@@ -122,7 +122,7 @@ impl Child {
             let mut line = Line::default();
             line.text(self.name)
                 .say(text!(" has not answered for 30 s; killing it"));
-            event::report_name(sink, line.bytes(), b"", Text::NOTHING);
+            event::report_name(sink, Level::Warn, line.bytes(), b"", Text::NOTHING);
             self.answered_at = now;
             signal = Signal::Kill;
         }
@@ -151,7 +151,7 @@ impl Child {
             line.say(text!(" was killed"));
         }
         line.say(text!("; restarting"));
-        event::report_name(sink, line.bytes(), b"", Text::NOTHING);
+        event::report_name(sink, Level::Warn, line.bytes(), b"", Text::NOTHING);
     }
 
     /// Schedules the restart of a child whose process ran for `lived`. A run that answered a client, or was longer than the pause
@@ -199,7 +199,7 @@ fn run_child(place: usize, run: &dyn Fn(usize) -> Result<(), Fatal>) -> Result<(
 fn report_refused(name: &str, sink: &mut dyn Sink) {
     let mut line = Line::default();
     line.text(name).say(text!(" cannot be started yet"));
-    event::report_name(sink, line.bytes(), b"", NO_PROCESS);
+    event::report_name(sink, Level::Warn, line.bytes(), b"", NO_PROCESS);
 }
 
 /// Sends SIGTERM to all children, and SIGKILL to those that do not end in time.
@@ -281,7 +281,7 @@ pub fn run(
         let first = run_alone.take();
         if let Some(name) = refused {
             if let Some(run_alone) = first {
-                let what = text!("all roles run in one process");
+                let what = text!("all roles run in one process").warn();
                 event::report(sink, what, b"", NO_PROCESS);
                 stop(children);
                 drop(signals);
@@ -293,7 +293,10 @@ pub fn run(
         }
         match process::wait_for_signal(signals.as_ref(), Some(until.since(now))) {
             SignalRequest::Nothing => {}
-            SignalRequest::Reload => signal_all(children, Signal::Reload),
+            SignalRequest::Reload => {
+                sys::reopen_log();
+                signal_all(children, Signal::Reload);
+            }
             SignalRequest::Figures => ask_for_figures(children),
             SignalRequest::Stop => {
                 event::report(sink, STOPPING, b"", Text::NOTHING);
@@ -326,7 +329,7 @@ mod tests {
     struct Silent;
 
     impl Sink for Silent {
-        fn write_line(&mut self, _: &[u8]) {}
+        fn write_line(&mut self, _: &[u8], _: event::Marks) {}
     }
 
     /// Returns the PID of the role that a supervisor in another thread has started.

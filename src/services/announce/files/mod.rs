@@ -170,14 +170,19 @@ pub fn read<'p>(
                     true => files.read_unit(dir, bytes, &mut about, each),
                 };
                 if let Err(why) = done {
-                    event::report(files.sink, text!("left out"), about.bytes(), why);
+                    event::report(files.sink, text!("left out").warn(), about.bytes(), why);
                 }
             }
             ControlFlow::Continue(())
         });
         if !is_all.map_err(|error| (*path, error))? {
             let why = text!("the directory has more than 20000 files");
-            event::report(files.sink, text!("left out some of"), path.to_bytes(), why);
+            event::report(
+                files.sink,
+                text!("left out some of").warn(),
+                path.to_bytes(),
+                why,
+            );
         }
     }
     Ok(())

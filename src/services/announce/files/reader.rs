@@ -124,7 +124,7 @@ fn add(
         *about = place;
         return Err(why);
     }
-    event::report(sink, text!("ignored"), place.bytes(), why);
+    event::report(sink, text!("ignored").warn(), place.bytes(), why);
     Ok(())
 }
 

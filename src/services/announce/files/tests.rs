@@ -10,7 +10,7 @@ use crate::sys::Errno;
 struct Reported(Vec<String>);
 
 impl Sink for Reported {
-    fn write_line(&mut self, line: &[u8]) {
+    fn write_line(&mut self, line: &[u8], _: event::Marks) {
         self.0.push(String::from_utf8(line.to_vec()).unwrap());
     }
 }
