@@ -6,12 +6,13 @@
 use super::Cx;
 use super::mount::{self, Mounts};
 use super::nfs::{self, Answer, Nfs, Promise, Writing};
-use super::portmap::{self, Mappings};
+use super::portmap::{self as mappings, Mappings};
 use super::rpc::connections::{Connection, Connections};
 use super::rpc::lock::ServerLock;
 use super::rpc::{RecordCursor, Request, Stop, patch_mark};
 use super::service::{Io, Moved, Next, Progress, Transfer, Way};
 use crate::config::REPLY_HEAD_BYTES;
+use crate::event::{Level, Line};
 use crate::log;
 use crate::mem::Ends as _;
 use crate::stats::{Operation, Outcome};
@@ -20,6 +21,7 @@ use crate::text::text;
 use crate::vfs::Peer;
 use crate::vfs::{FsResult, Patience, Pin, Tree};
 use crate::wire::nfs3::{self, Procedure, VERIFIER_BYTES};
+use crate::wire::portmap;
 use crate::wire::rpc::{Call, MARK_BYTES, Reject, emit_reply};
 use crate::wire::xdr::padding;
 use crate::wire::{self, Reader, Writer};
@@ -212,6 +214,7 @@ impl Programs {
             request.reply.truncate(start);
         }
         if let Err(Stop::Reject(why)) = answer {
+            report_refused(cx, &request.call, why);
             emit_reply(request.reply, request.call.xid, Err(why));
             answer = Ok(Answer::Reply(None));
         }
@@ -240,12 +243,12 @@ impl Programs {
         );
         emit_reply(request.reply, call.xid, Ok(()));
         match call.program {
-            crate::wire::nfs3::PROGRAM if programs.nfs => return self.nfs.answer(cx, request),
+            nfs3::PROGRAM if programs.nfs => return self.nfs.answer(cx, request),
             crate::wire::mount::PROGRAM if programs.mount => {
                 mount::answer(&mut self.mounts, cx, request)?;
             }
-            crate::wire::portmap::PROGRAM if programs.portmap => {
-                portmap::answer(&mut self.mappings, cx, request)?;
+            portmap::PROGRAM if programs.portmap => {
+                mappings::answer(&mut self.mappings, cx, request)?;
             }
             _ => return Err(Reject::Program.into()),
         }
@@ -496,6 +499,33 @@ fn outcome(call: &Call<'_>, reply: &[u8]) -> Outcome {
         [_, _, OK, _, _, OK, results @ ..] => has_status && results.first() != Some(&OK),
         _ => true,
     })
+}
+
+/// Reports a call of a program, a version or an authentication that is not served.
+fn report_refused(cx: &mut Cx<'_>, call: &Call<'_>, why: Reject) {
+    /// NFS_ACL. Linux asks for it at each mount.
+    const ACL_PROGRAM: u32 = 100_227;
+    let mut about = Line::default();
+    let (event, advice) = match (why, call.program) {
+        (Reject::Version(..), nfs3::PROGRAM) if call.version == 4 => (
+            text!("asks for NFS version 4, which is not served").warn(),
+            text!("mount with vers=3 (macOS: never vers=4)"),
+        ),
+        (Reject::Version(..) | Reject::Program, program) => {
+            about.number(program).text(" version ").number(call.version);
+            // Clients of the portmapper try newer versions first.
+            let is_usual = matches!(program, ACL_PROGRAM | portmap::PROGRAM);
+            let level = if is_usual { Level::Debug } else { Level::Warn };
+            let event = text!("asks for RPC program").at(level);
+            (event, text!("not served"))
+        }
+        (Reject::UnknownFlavor, _) => (
+            text!("cannot be authenticated").warn(),
+            text!("its RPC authentication is neither sys nor none; mount with sec=sys"),
+        ),
+        _ => return,
+    };
+    cx.report(event, about.bytes(), advice);
 }
 
 /// Returns true for the addresses of loopback, of links and of private networks (RFC 1918, RFC 4193). An IPv4 address is mapped into

@@ -45,8 +45,7 @@ impl Served {
 
     /// Closes a connection whose slot or block is needed.
     pub(super) fn cut_off(&mut self, turn: &mut Turn<'_, '_>, at: usize) {
-        turn.world.stats.add(self.protocol, Figure::Evicted, 1);
-        self.close(turn, at, CloseReason::Gone);
+        self.close(turn, at, CloseReason::Evicted);
     }
 
     /// Closes a connection, reports the reason if users may want it, and frees its resources.

@@ -12,8 +12,10 @@ use crate::vfs::{FsResult, JobId, Peer};
 texts! {
     /// The reason for closing a connection.
     pub(crate) enum CloseReason {
-        /// Nothing to report: the peer closed it, it was evicted, or the reason is already reported.
+        /// Nothing to report: the peer closed it, or the reason is already reported.
         Gone => "",
+        /// Another connection needs its slot or block.
+        Evicted => "others need its place; it was silent for long, or had many connections",
         /// A request exceeds the size limit.
         Large => "a request does not fit",
         /// No block is free for an unsent reply.

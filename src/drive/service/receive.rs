@@ -9,6 +9,7 @@ use crate::engine::service::{Io, Moved, Next, Progress, Promise, Way};
 use crate::event;
 use crate::mem::{self, Ends as _};
 use crate::net::{Interest, NetError};
+use crate::text::Text;
 use crate::vfs::FsResult;
 
 impl Served {
@@ -328,8 +329,11 @@ impl Served {
                 Halt::Socket(Interest::None)
             }
             Next::Close(why) => {
-                let (now, events) = (turn.world.now, &mut turn.world.events);
-                events.report_for_peer(now, connection.peer.address, event::DISCONNECTED, b"", why);
+                if why != Text::NOTHING {
+                    let (now, events) = (turn.world.now, &mut turn.world.events);
+                    let peer = connection.peer.address;
+                    events.report_for_peer(now, peer, event::DISCONNECTED, b"", why);
+                }
                 CloseReason::Gone.into()
             }
             _ if self.moved_bytes >= TRANSFER_TURN_BYTES as usize => Halt::Socket(Interest::Output),

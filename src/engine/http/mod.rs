@@ -127,6 +127,15 @@ impl Http {
         let (request, len) = match parsed {
             Ok(parsed) => parsed,
             Err(fault) => {
+                // The start of a ClientHello.
+                if input.starts_with(b"\x16\x03") {
+                    let advice = text!("use http:// or a proxy");
+                    cx.report(
+                        text!("asks for TLS, which is not served").warn(),
+                        b"",
+                        advice,
+                    );
+                }
                 self.refuse(cx, input, fault.status(), out);
                 (session.faulty, session.skip_bytes) = (true, HTTP_LINGER_BYTES);
                 return (input.len(), Next::Soon);

@@ -3,7 +3,9 @@
 use super::figures::{FILES, Figures};
 use super::{Health, Http, REOPEN, Root, Session};
 use crate::engine::Cx;
+use crate::event;
 use crate::mem::Ends as _;
+use crate::text::text;
 use crate::vfs::walk::{below, find_for};
 use crate::vfs::{Attr, FsError, FsResult, Node, Peer, Until};
 use crate::wire::http::{Decoded, decode};
@@ -106,7 +108,12 @@ impl Http {
             let _ = cx.vfs.reopen_export(number);
         }
         let peer = cx.peer;
-        let node = find_for(cx.vfs, number, &peer, rest)?;
+        let found = find_for(cx.vfs, number, &peer, rest);
+        if found.is_err() && !is_visible(cx, number)? {
+            let why = text!("not exported to this host");
+            cx.report(event::MAY_NOT_READ, self.path.head(self.path_len), why);
+        }
+        let node = found?;
         let attr = cx.vfs.attr(node)?;
         Ok(Place::Object(number, node, attr))
     }

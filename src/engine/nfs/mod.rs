@@ -13,7 +13,7 @@ use crate::config::{
 };
 use crate::event;
 use crate::stats::{Figure, Protocol};
-use crate::text::{Text, text};
+use crate::text::Text;
 use crate::time::Instant;
 use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Name, Node, ObjectType, Pin};
 use crate::wire::Malformed;
@@ -106,8 +106,6 @@ pub(super) struct Nfs {
     change_count: u32,
     /// Until this time, READs are limited to [`READ_INLINE_BYTES`], because sendfile failed for a longer one.
     reads_inline_until: Instant,
-    /// True once a client asked for version 4.
-    has_reported_version: bool,
     /// The replies to calls that are not idempotent.
     pub(super) drc: DuplicateRequestCache,
 }
@@ -150,7 +148,6 @@ impl Nfs {
             served: (Connection::NONE, Instant::NEVER),
             change_count: 0,
             reads_inline_until: Instant::from_ms(0),
-            has_reported_version: false,
         }
     }
 
@@ -205,18 +202,6 @@ impl Nfs {
         self.verifier.wrapping_add(loss_count.unwrap_or(0).into())
     }
 
-    /// Reports the first client that asks for version 4: clients that are set to it do not mount.
-    fn report_version(&mut self, cx: &mut Cx<'_>, version: u32) {
-        if version == 4 && !core::mem::replace(&mut self.has_reported_version, true) {
-            let advice = text!("mount with vers=3 (macOS: never vers=4)");
-            cx.report(
-                text!("asks for NFS version 4, which is not served"),
-                b"",
-                advice,
-            );
-        }
-    }
-
     /// Answers one call. The reply's header is written.
     pub(super) fn answer(
         &mut self,
@@ -224,7 +209,6 @@ impl Nfs {
         request: &mut Request<'_, '_>,
     ) -> Result<Answer, Stop> {
         if request.call.version != VERSION {
-            self.report_version(cx, request.call.version);
             return Err(Reject::Version(VERSION as u8, VERSION as u8).into());
         }
         let procedure = Procedure::new(request.call.procedure).ok_or(Reject::Procedure)?;

@@ -10,7 +10,7 @@ use cases::mutate::mutate;
 use cases::random::{Random, for_seeds};
 
 /// Number of event kinds that concern a peer.
-const EVENT_KIND_COUNT: usize = 5;
+const EVENT_KIND_COUNT: usize = 8;
 
 /// Returns up to three requests in a row, whole or in fragments. Mutates bytes of the calls, bytes of the stream with its record
 /// marks, or nothing.
