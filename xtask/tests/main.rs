@@ -20,6 +20,7 @@ mod libnfs;
 mod linux_vm;
 mod loads;
 mod lockdown;
+mod log;
 mod mdns;
 mod memory;
 mod mount_commands;

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use xtask::build::{self, Arch};
 use xtask::clients::nfs::{Client, nfsstat3};
 use xtask::machines::port::Port;
-use xtask::machines::server::{Namespace, Server, ServerOptions, binary, public_dir, root_for};
+use xtask::machines::server::{
+    Namespace, Server, ServerOptions, binary, message, public_dir, root_for,
+};
 use xtask::setup;
 
 const USAGE: i32 = 2;
@@ -62,7 +64,7 @@ fn ensure_error(words: &[&str], code: i32, parts: &[&str]) -> Result<()> {
         "stowaway {words:?} did not print exactly one line:\n{stderr}"
     );
     ensure!(
-        stderr.starts_with("stowaway: "),
+        message(&stderr).starts_with("stowaway: "),
         "stowaway {words:?} printed {stderr}"
     );
     for part in parts {

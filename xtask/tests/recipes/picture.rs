@@ -8,6 +8,7 @@ use std::process::Command;
 use xtask::build::workspace_root;
 use xtask::machines::iso;
 use xtask::machines::qemu::Guest;
+use xtask::machines::server::message;
 use xtask::pictures::terminal::{comparable, draw};
 use xtask::setup::run_captured;
 
@@ -23,7 +24,10 @@ pub fn ensure_current(directory: &Path, guest: &mut Guest) -> Result<()> {
     server.wait_for("announced box.local")?;
     server.wait_for(LISTENING)?;
     let mut session = scene("1. Serve a directory", "box", recipe.text());
-    session += &server.output()?;
+    for line in server.output()?.lines() {
+        session += message(line);
+        session += "\n";
+    }
 
     let mount = server.wait_for(MOUNT)?;
     let (_, mount) = mount.split_once(MOUNT).context("no command")?;

@@ -26,12 +26,12 @@ const SESSIONS: &[(&str, &str, &str)] = &[
     ("nfs", "-e @/exports -T", ""),
     (
         "nfs",
-        "-p -n % -m % -l 127.0.0.1 --handles path -D -i @/pid --log @/log --export @/files:rw",
+        "-p -n % -m % -l 127.0.0.1 --handles path -D -i @/pid --log @/log --log-level debug --export @/files:rw",
         "for MOUNT",
     ),
     (
         "nfs",
-        "-p -n % -m % -e @/exports --manage-gids --handles kernel --key-file @/key -D -i @/pid --log 127.0.0.1:514",
+        "-p -n % -m % -e @/exports --manage-gids --handles kernel --key-file @/key -D -i @/pid --log syslog:127.0.0.1 --log-format json",
         "for MOUNT",
     ),
     (
@@ -58,7 +58,7 @@ const SESSIONS: &[(&str, &str, &str)] = &[
     (
         "mdns",
         "--name box --alias other --hosts @/hosts --service Files,_sftp-ssh._tcp,22 --services @/services --vms @/machines \
-         --workstation --hwid Maker,Thing,1 --identify --ttl 120 --interface eth0 --deny lo",
+         --workstation --hwid Maker,Thing,1 --identify --ttl 120 --interface eth0 --deny lo --log-level debug --log-format json",
         "announced box.local",
     ),
     (
@@ -128,7 +128,7 @@ const SESSIONS: &[(&str, &str, &str)] = &[
     ),
     (
         "http",
-        "--http 127.0.0.1:% --http-root --access-log @/access -s -D -i @/pid --log @/log --export @/files:isos",
+        "--http 127.0.0.1:% --http-root --access-log @/access -s -D -i @/pid --log @/log --log-level debug --log-format json --export @/files:isos",
         "for HTTP",
     ),
     ("http", "-e @/exports -T", ""),

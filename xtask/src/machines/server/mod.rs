@@ -9,7 +9,7 @@ mod process;
 pub use emulation::{emulated, runnable};
 pub use namespace::{Namespace, ip};
 pub(crate) use process::Lines;
-pub use process::Process;
+pub use process::{Process, message};
 
 use crate::build::{self, Arch};
 use crate::clients::nfs::Client;

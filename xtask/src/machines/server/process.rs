@@ -119,7 +119,19 @@ impl Drop for Process {
     }
 }
 
-/// The lines of a pipe, which a thread reads. The bool is true once the thread has reached end of file.
+/// Returns a line of a log without its time and level.
+pub fn message(line: &str) -> &str {
+    let mut parts = line.splitn(3, ' ');
+    let (time, level) = (parts.next().unwrap_or_default(), parts.next());
+    let is_level = level.is_some_and(|level| ["error", "warn", "info", "debug"].contains(&level));
+    let is_time = time.get(10..11) == Some("T") && time.starts_with(|c: char| c.is_ascii_digit());
+    match parts.next() {
+        Some(message) if is_time && is_level => message,
+        _ => line,
+    }
+}
+
+/// The lines of a pipe, without times and levels. A thread reads the pipe. The bool is true once the thread has reached end of file.
 #[derive(Default)]
 pub(crate) struct Lines {
     lines: Mutex<(Vec<String>, bool)>,
@@ -136,7 +148,7 @@ impl Lines {
             let mut raw = Vec::new();
             while reader.read_until(b'\n', &mut raw).is_ok_and(|n| n > 0) {
                 let line = String::from_utf8_lossy(&raw);
-                let line = line.trim_end_matches('\n').to_owned();
+                let line = message(line.trim_end_matches('\n')).to_owned();
                 reading.locked().0.push(line);
                 reading.more.notify_all();
                 raw.clear();
