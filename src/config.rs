@@ -370,6 +370,14 @@ pub const CHECK_SFTP_PORT: u16 = 2222;
 pub const CHECK_JSON_BYTES: usize = 16 << 10;
 const _: () = assert!((EXPORT_PATH_BYTES_MAX + 256 + 107) * 5 + 1024 < CHECK_JSON_BYTES);
 
+/// Longest directory (bytes) of `install`.
+pub const INSTALL_DIR_BYTES_MAX: usize = 128;
+/// Longest file (bytes) that `install` writes, beside the executable: a text that names the directory up to eight times.
+pub const INSTALLED_TEXT_BYTES_MAX: usize = 3 << 10;
+const _: () = assert!(INSTALL_DIR_BYTES_MAX * 8 + 2048 <= INSTALLED_TEXT_BYTES_MAX);
+/// Longest script of the host (bytes) to which `install` adds lines.
+pub const HOST_SCRIPT_BYTES_MAX: usize = 64 << 10;
+
 /// Limit of announced names, a shared label counted once: enough for more than a thousand virtual machines, and for the reverse
 /// mappings of [`LINK_COUNT_MAX`] interfaces with one IPv4 and two IPv6 addresses each.
 pub const ANNOUNCED_NAME_COUNT: usize = 1536 + 40 * LINK_COUNT_MAX;

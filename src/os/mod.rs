@@ -17,6 +17,8 @@ pub mod files;
 pub mod hardware;
 pub mod helper;
 pub mod init;
+#[cfg(feature = "install")]
+pub mod install;
 #[cfg(any(feature = "http", test))]
 pub mod log_file;
 #[cfg(feature = "mdns")]

@@ -33,6 +33,8 @@ mod flags;
 mod http;
 #[cfg(feature = "init")]
 mod init;
+#[cfg(feature = "install")]
+mod install;
 #[cfg(any(feature = "nfs", feature = "mdns"))]
 mod log;
 #[cfg(feature = "ls")]
@@ -82,6 +84,8 @@ enum AnyFlag {
     /// A flag of `http` that `nfs` has, too.
     #[cfg(feature = "http")]
     HttpExports(http::Shared),
+    #[cfg(feature = "install")]
+    Install(install::Flag),
     #[cfg(feature = "mdns")]
     Mdns(mdns::Flag),
     #[cfg(feature = "nfs")]
@@ -186,6 +190,8 @@ roles! {
     "check": Check "check" => check::SUMMARY, |args, _| check::run(args);
     "probe": Probe "probe" => probe::SUMMARY, |args, _| probe::run(args);
     "status": Status "status" => status::SUMMARY, |args, _| status::run(args);
+    "install": Install "install" => install::SUMMARY, |args, _| install::run(args, install::Verb::Install);
+    "install": Uninstall "uninstall" => Text::NOTHING, |args, _| install::run(args, install::Verb::Uninstall);
     "mdns": Mdns "mdns" => mdns::SUMMARY, |args, _| mdns::run(args);
     "browse": Browse "browse"|"avahi-browse" => browse::SUMMARY, |args, _| browse::run(args);
     "publish": Publish "publish"|"avahi-publish"|"avahi-publish-service" => publish::SUMMARY, |args, _| publish::run(args, false);

@@ -14,6 +14,7 @@ mod hostile;
 mod http;
 mod image;
 mod inside;
+mod install;
 mod ipxe;
 mod iso;
 mod libnfs;

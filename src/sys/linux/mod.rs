@@ -257,6 +257,12 @@ fn id(own: &AtomicU32, kind: usize, call: syscalls::Sysno) -> u32 {
     found.unwrap_or(UNKNOWN) as u32
 }
 
+/// The name by which the process was started (`argv[0]`); empty if there is none.
+#[cfg(feature = "install")]
+pub fn program_name() -> &'static core::ffi::CStr {
+    stack::program_name()
+}
+
 /// Value of the environment variable `name`, which ends with "=".
 pub fn variable(name: &[u8]) -> Option<&'static [u8]> {
     stack::environment().find_map(|text| text.to_bytes().strip_prefix(name))

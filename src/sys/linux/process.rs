@@ -411,11 +411,18 @@ pub fn close_all_but(file: &File) {
 
 /// Runs the program at `path` without arguments. Its environment is `more` (NUL-terminated strings), then this process's variables,
 /// except those that begin with `but`.
-#[doc(alias = "execve")]
 pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
     if let Some(child) = clone()? {
         return Ok(child);
     }
+    become_program(path, &[], more, but)
+}
+
+/// Replaces this process, a child, by the program at `path`, with `words` as arguments after its name. The environment is that of
+/// [`start`]. Exits with [`CANNOT_RUN`] if execve fails.
+#[doc(alias = "execve")]
+#[inline(always)]
+pub fn become_program(path: &CStr, words: &[&CStr], more: &[u8], but: &[u8]) -> ! {
     forget_signals();
     on_failed_write(FailedWrite::Ends);
     if !IS_NOHUP.load(Ordering::Relaxed) {
@@ -434,7 +441,13 @@ pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
     for (place, text) in places.iter_mut().zip(more.chain(own.map(CStr::as_ptr))) {
         *place = text;
     }
-    let arguments = [path.as_ptr(), core::ptr::null()];
+    let mut arguments = [core::ptr::null(); ARGUMENT_COUNT_MAX + 1];
+    let (places, _) = arguments.split_at_mut(ARGUMENT_COUNT_MAX);
+    let words = words.iter().map(|word| word.as_ptr());
+    let words = core::iter::once(path.as_ptr()).chain(words);
+    for (place, word) in places.iter_mut().zip(words) {
+        *place = word;
+    }
     // SAFETY: the kernel reads NUL-terminated strings, and null-terminated lists of them.
     unsafe {
         raw_syscall!(
@@ -449,6 +462,8 @@ pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
 
 /// Environment variables of a started program, at most.
 const ENVIRONMENT_COUNT_MAX: usize = 512;
+/// Arguments of a program that replaces a child, at most, with its name.
+const ARGUMENT_COUNT_MAX: usize = 8;
 /// Exit status of a child if execve failed, as in shells.
 pub const CANNOT_RUN: i32 = 127;
 

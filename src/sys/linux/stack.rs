@@ -11,6 +11,22 @@ pub(super) fn remember(stack: *const usize) {
     STACK.store(stack.cast_mut(), Ordering::Relaxed);
 }
 
+/// The name by which the process was started (`argv[0]`); empty if there is none.
+#[cfg(feature = "install")]
+pub(super) fn program_name() -> &'static CStr {
+    let stack = STACK.load(Ordering::Relaxed).cast_const();
+    if stack.is_null() {
+        return c"";
+    }
+    // SAFETY: `stack` is the initial stack pointer; argv follows argc. A null ends argv, else its strings live as long as the process.
+    unsafe {
+        match (*stack.add(1) as *const core::ffi::c_char).as_ref() {
+            Some(name) => CStr::from_ptr(name),
+            None => c"",
+        }
+    }
+}
+
 /// The environment of the process.
 pub(super) fn environment() -> impl Iterator<Item = &'static CStr> {
     let stack = STACK.load(Ordering::Relaxed).cast_const();

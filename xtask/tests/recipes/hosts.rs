@@ -75,23 +75,39 @@ fn esxi_commands_start_a_server_without_esxis_missing_calls() -> Result<()> {
         fs::create_dir_all("/etc/vmware/firewall")?;
         let calls = at("esxcli");
         install_script("/usr/bin/esxcli", &format!("echo \"$@\" >>{calls}"))?;
-        let server = format!(
-            "exec '{}' lockdown esxi-7 -- /usr/sbin/stowaway \"$@\"",
-            env!("CARGO_BIN_EXE_workshop")
-        );
-        install_script(&datastore.join("stowaway").to_string_lossy(), &server)?;
+        fs::create_dir_all("/etc/rc.local.d")?;
+        fs::write("/etc/rc.local.d/local.sh", "exit 0\n")?;
+        fs::copy(
+            binary(Arch::X86_64)?,
+            directory.join("datastore1/stowaway.new"),
+        )?;
+        let lockdown = format!("'{}' lockdown esxi-7 -- ", env!("CARGO_BIN_EXE_workshop"));
+        let volumes = directory.display().to_string();
+        let options = datastore.join("options");
+        fs::write(
+            &options,
+            format!(
+                "PID={}\nROLE=\"serve -e {}/exports -p --log {}/log\"\n",
+                at("pid"),
+                datastore.display(),
+                datastore.display()
+            ),
+        )?;
         let start = Recipe::load("esxi")?
-            .with("/vmfs/volumes", &directory.display().to_string())?
-            .with("/var/run/stowaway.pid", &at("pid"))?;
+            .with(
+                "/vmfs/volumes/datastore1/stowaway.new install $D",
+                &format!(
+                    "{lockdown}{volumes}/datastore1/stowaway.new install $D --for esxi --force"
+                ),
+            )?
+            .with("D=/vmfs/volumes", &format!("D={volumes}"))?
+            .with("$D/stowaway.sh", &format!("{lockdown}$D/stowaway.sh"))?;
         // With -D, the command ends when the server listens.
         start.run(directory, "")?;
         let log = || fs::read_to_string(datastore.join("log"));
         let esxcli = fs::read_to_string(&calls)?;
-        ensure!(
-            esxcli
-                == "system settings advanced set -o /User/execInstalledOnly -i 0\nnetwork firewall refresh\n",
-            "{esxcli}"
-        );
+        let expect = "system settings kernel set -s execinstalledonly -v FALSE\nnetwork firewall refresh\nsystem settings kernel list -o execinstalledonly\n";
+        ensure!(esxcli == expect, "{esxcli}");
         setup::install_packages(&["python3"])?;
         // The firewall's file is well-formed XML.
         let parse = "import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])";

@@ -3,6 +3,7 @@
 //!
 //! The release has one architecture and one role, because it is made twice.
 
+pub mod debian;
 mod install;
 mod packages;
 mod sbom;
