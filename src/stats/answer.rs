@@ -144,9 +144,8 @@ impl Answer {
                     all.add(figure.at(*protocol), value);
                 }
                 None => {
-                    let is_named =
-                        |row: &[&str; 3]| row.iter().take(1).any(|it| it.as_bytes() == name);
-                    let family = CLIENT_ROWS.iter().position(is_named)?;
+                    let mut rows = CLIENT_ROWS.iter();
+                    let family = rows.position(|(known, ..)| known.as_bytes() == name)?;
                     let client = all.place_of(address(first)?, 0);
                     all.add_figure(client, family, value, NOW_MS);
                 }

@@ -1,6 +1,7 @@
 //! The names of figures and operations, and their places in a sheet.
 
 use super::{FIGURES_AT, OPERATION_WORDS, OPERATIONS_AT};
+use crate::text::{Text, text};
 
 /// A family of operations and connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,7 +34,7 @@ impl Protocol {
 }
 
 macro_rules! figures {
-    ($($(#[$doc:meta])* $figure:ident $name:literal $kind:ident $help:literal,)*) => {
+    ($($(#[$doc:meta])* $figure:ident $name:literal $kind:ident $help:expr,)*) => {
         /// A figure of a protocol.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Figure {
@@ -41,7 +42,7 @@ macro_rules! figures {
         }
 
         /// A row: name, help, and true if the figure tells a present state.
-        type FigureRow = (&'static str, &'static str, bool);
+        type FigureRow = (&'static str, Text, bool);
 
         const ROWS: &[FigureRow] = &[$(($name, $help, figures!($kind)),)*];
 
@@ -58,29 +59,29 @@ macro_rules! figures {
 
 figures! {
     /// Connections accepted.
-    Accepted "connections_accepted_total" counter "Connections accepted.",
+    Accepted "connections_accepted_total" counter text!("Connections accepted."),
     /// Clients and calls that were refused.
-    Refused "refused_total" counter "Connections, mounts and messages that were refused.",
+    Refused "refused_total" counter text!("Connections, mounts and messages that were refused."),
     /// Connections closed by the server.
-    Evicted "evicted_total" counter "Connections that the server closed: idle, too slow, or for want of room.",
+    Evicted "evicted_total" counter text!("Connections that the server closed: idle, too slow, or for want of room."),
     /// Bytes received.
-    Received "received_bytes_total" counter "Bytes received.",
+    Received "received_bytes_total" counter text!("Bytes received."),
     /// Bytes sent.
-    Sent "sent_bytes_total" counter "Bytes sent.",
+    Sent "sent_bytes_total" counter text!("Bytes sent."),
     /// Calls answered from the duplicate request cache.
-    Duplicates "duplicate_replies_total" counter "Repeated calls that were answered from the cache.",
+    Duplicates "duplicate_replies_total" counter text!("Repeated calls that were answered from the cache."),
     /// Queries received by multicast DNS.
-    Queries "queries_total" counter "Queries received.",
+    Queries "queries_total" counter text!("Queries received."),
     /// Messages sent by multicast DNS.
-    Responses "responses_total" counter "Messages sent: answers, announcements and probes.",
+    Responses "responses_total" counter text!("Messages sent: answers, announcements and probes."),
     /// Names that another host had.
-    Conflicts "conflicts_total" counter "Names that another host had.",
+    Conflicts "conflicts_total" counter text!("Names that another host had."),
     /// Open connections.
-    Open "connections" gauge "Open connections.",
+    Open "connections" gauge text!("Open connections."),
     /// Connections that wait for a disk.
-    Waiting "waiting" gauge "Connections that wait for a disk.",
+    Waiting "waiting" gauge text!("Connections that wait for a disk."),
     /// Records that multicast DNS announces.
-    Records "records" gauge "Records announced.",
+    Records "records" gauge text!("Records announced."),
 }
 
 impl Figure {
@@ -89,7 +90,9 @@ impl Figure {
     }
 
     fn row(self) -> FigureRow {
-        ROWS.get(self as usize).copied().unwrap_or(("", "", false))
+        ROWS.get(self as usize)
+            .copied()
+            .unwrap_or(("", Text::NOTHING, false))
     }
 
     /// The name of the figure, without the program's.
@@ -98,7 +101,7 @@ impl Figure {
     }
 
     /// One sentence.
-    pub fn help(self) -> &'static str {
+    pub fn help(self) -> Text {
         self.row().1
     }
 

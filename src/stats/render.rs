@@ -1,8 +1,10 @@
 //! The figures as Prometheus' text (exposition format 0.0.4), in lines that can be written piece by piece.
 
 use super::{BUCKET_COUNT, Figure, LIMITS_US, Operation, Protocol, Sheet};
+use crate::config::HAS_STREAMS;
 use crate::event::Line;
 use crate::mem::{Ends as _, copy_into};
+use crate::text::{Text, text};
 
 /// Longest label (bytes), before bytes are escaped.
 const LABEL_BYTES_MAX: usize = 80;
@@ -45,30 +47,49 @@ const ERRORS: u8 = DURATIONS + 1;
 const EXPORTS: u8 = ERRORS + 1;
 const CLIENTS: u8 = EXPORTS + 1;
 
-/// The figures of a client: name, help, kind.
-pub(super) const CLIENT_ROWS: [[&str; 3]; 6] = [
-    ["client_connections", "Open connections.", "gauge"],
-    [
+/// The type of a family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// Name, help and type of a family.
+pub(super) type Heading = (&'static str, Text, Kind);
+
+/// The figures of a client.
+pub(super) const CLIENT_ROWS: [Heading; 6] = [
+    (
+        "client_connections",
+        text!("Open connections."),
+        Kind::Gauge,
+    ),
+    (
         "client_mounts",
-        "Exports that the client has mounted.",
-        "gauge",
-    ],
-    ["client_calls_total", "Calls of the client.", "counter"],
-    [
+        text!("Exports that the client has mounted."),
+        Kind::Gauge,
+    ),
+    (
+        "client_calls_total",
+        text!("Calls of the client."),
+        Kind::Counter,
+    ),
+    (
         "client_received_bytes_total",
-        "Bytes received from the client.",
-        "counter",
-    ],
-    [
+        text!("Bytes received from the client."),
+        Kind::Counter,
+    ),
+    (
         "client_sent_bytes_total",
-        "Bytes sent to the client.",
-        "counter",
-    ],
-    [
+        text!("Bytes sent to the client."),
+        Kind::Counter,
+    ),
+    (
         "client_idle_seconds",
-        "Time since the client was last served.",
-        "gauge",
-    ],
+        text!("Time since the client was last served."),
+        Kind::Gauge,
+    ),
 ];
 
 /// Writes lines from `place` on, as many as fit into `out`, which has space for a line of 512 bytes. Returns their length (bytes) and
@@ -77,6 +98,8 @@ pub fn render(reader: &Reader<'_>, mut place: Place, out: &mut [u8]) -> (usize, 
     let mut len = 0;
     loop {
         let end = match reader.part {
+            // Without connections there are neither calls nor clients.
+            _ if !HAS_STREAMS => DURATIONS,
             Part::Public => CLIENTS,
             Part::Whole => CLIENTS + CLIENT_ROWS.len() as u8,
         };
@@ -112,18 +135,14 @@ impl Reader<'_> {
     /// Writes the line at `place`, or nothing if it tells nothing. Returns false if the family has ended.
     fn line(&self, place: Place, line: &mut Line) -> bool {
         let Some(at) = place.line.checked_sub(2) else {
-            let [name, help, kind] = heading(place.family);
+            let (name, help, kind) = heading(place.family);
             match place.line {
-                0 => line
-                    .text("# HELP stowaway_")
-                    .text(name)
-                    .text(" ")
-                    .text(help),
-                _ => line
-                    .text("# TYPE stowaway_")
-                    .text(name)
-                    .text(" ")
-                    .text(kind),
+                0 => line.text("# HELP stowaway_").text(name).text(" ").say(help),
+                _ => line.text("# TYPE stowaway_").text(name).text(match kind {
+                    Kind::Counter => " counter",
+                    Kind::Gauge => " gauge",
+                    Kind::Histogram => " histogram",
+                }),
             };
             return true;
         };
@@ -131,6 +150,7 @@ impl Reader<'_> {
         let family = place.family;
         match family {
             0 | 1 => self.process(family, at, line),
+            DURATIONS.. if !HAS_STREAMS => false,
             DURATIONS => self.duration(at, line),
             ERRORS => self.errors(at, line),
             EXPORTS => self.export(at, line),
@@ -274,54 +294,54 @@ impl Reader<'_> {
     }
 }
 
-/// Name, help and type of a family.
-fn heading(family: u8) -> [&'static str; 3] {
+fn heading(family: u8) -> Heading {
+    const NOTHING: Heading = ("", Text::NOTHING, Kind::Gauge);
     match family {
-        0 => [
+        0 => (
             "process_start_time_seconds",
-            "Time at which a process was started, since 1970.",
-            "gauge",
-        ],
-        1 => [
+            text!("Time at which a process was started, since 1970."),
+            Kind::Gauge,
+        ),
+        1 => (
             "process_restarts_total",
-            "Times that a process was started again.",
-            "counter",
-        ],
-        DURATIONS => [
+            text!("Times that a process was started again."),
+            Kind::Counter,
+        ),
+        DURATIONS.. if !HAS_STREAMS => NOTHING,
+        DURATIONS => (
             "call_duration_seconds",
-            "Time from the arrival of a call to its reply.",
-            "histogram",
-        ],
-        ERRORS => [
+            text!("Time from the arrival of a call to its reply."),
+            Kind::Histogram,
+        ),
+        ERRORS => (
             "call_errors_total",
-            "Calls that were answered by an error.",
-            "counter",
-        ],
-        EXPORTS => [
+            text!("Calls that were answered by an error."),
+            Kind::Counter,
+        ),
+        EXPORTS => (
             "export_open",
-            "1 if an export is served, 0 if its directory is missing.",
-            "gauge",
-        ],
+            text!("1 if an export is served, 0 if its directory is missing."),
+            Kind::Gauge,
+        ),
         CLIENTS.. => {
             let row = CLIENT_ROWS.get(usize::from(family - CLIENTS));
-            row.copied().unwrap_or_default()
+            row.copied().unwrap_or(NOTHING)
         }
         _ => {
             let figure = Figure::ALL.get(usize::from(family - FIGURES));
-            figure.map_or([""; 3], |figure| {
-                let kind = if figure.is_state() {
-                    "gauge"
-                } else {
-                    "counter"
+            figure.map_or(NOTHING, |figure| {
+                let kind = match figure.is_state() {
+                    true => Kind::Gauge,
+                    false => Kind::Counter,
                 };
-                [figure.name(), figure.help(), kind]
+                (figure.name(), figure.help(), kind)
             })
         }
     }
 }
 
 fn begin(line: &mut Line, family: u8) {
-    let [name, ..] = heading(family);
+    let (name, ..) = heading(family);
     line.text("stowaway_").text(name);
 }
 
