@@ -205,7 +205,7 @@ fn esxi_keeps_its_installation_on_a_datastore() -> Result<()> {
         "{script}"
     );
     ensure!(fs::metadata(&local)?.permissions().mode() & 0o7777 == 0o1755);
-    // The next start of the host: what is not on the datastore has gone, and local.sh runs.
+    // The next start of the host: files outside of the datastore have gone, and local.sh runs.
     for path in ["sbin/stowaway", "etc/vmware/firewall/stowaway.xml"] {
         fs::remove_file(host.path(path))?;
     }
