@@ -21,7 +21,7 @@ const NUMBER_MAX: u64 = 1 << 48;
 /// The present (ms) of [`Client::seen_ms`](super::Client).
 const NOW_MS: u64 = 1000 << 48;
 
-/// What a server has answered.
+/// The figures in a server's answer.
 pub struct Answer {
     /// A sheet for each process. The first has the figures of all.
     sheets: [Sheet; PROCESS_COUNT],

@@ -136,7 +136,7 @@ fn page(reader: Reader<'_>, form: Form, piece: usize) -> String {
     String::from_utf8(whole).unwrap()
 }
 
-/// What a reader makes of the text of two processes with a call and a client each.
+/// The text of two processes, with two calls and a client each, in the hands of a reader.
 fn answer() -> Answer {
     let (one, two) = (sheet(2), sheet(2));
     for (sheet, last) in [(one, 1), (two, 2)] {

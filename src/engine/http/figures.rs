@@ -2,15 +2,15 @@
 //!
 //! They are found where no export has an object. To other peers they do not exist.
 
-use super::listing::say;
-use super::{Http, Session};
+use super::Http;
+use super::reply::say;
 use crate::engine::Cx;
-use crate::mem::Ends as _;
 use crate::stats::{self, Form, Page, Part, Reader, RowPlace, render};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::Writer;
 use crate::wire::exports::Hosts;
+use core::net::Ipv6Addr;
 
 /// Most networks of `--metrics-from`.
 pub const NETWORK_COUNT_MAX: usize = 8;
@@ -47,23 +47,23 @@ impl Figures {
     }
 }
 
-impl Http {
-    /// The page at the decoded path of the request, if the peer may read it.
-    pub(super) fn find_figures(&self, session: &Session, cx: &Cx<'_>) -> Option<Figures> {
-        let host = cx.peer.address;
-        let access = &self.figures;
+impl Access {
+    /// The page at this path for a peer at a listener, if it may read that.
+    pub(super) fn find(&self, listener: u16, host: Ipv6Addr, path: &[u8]) -> Option<Figures> {
         let may_read = host.to_canonical().is_loopback()
-            || access.networks.iter().any(|network| network.contains(host));
-        if session.listener != access.listener || !may_read {
+            || self.networks.iter().any(|network| network.contains(host));
+        if listener != self.listener || !may_read {
             return None;
         }
-        match self.path.head(self.path_len) {
+        match path {
             b"/metrics" => Some(Figures::Metrics(stats::Place::default())),
             b"/status" => Some(Figures::Status(RowPlace::default())),
             _ => None,
         }
     }
+}
 
+impl Http {
     /// Writes as much of a page as fits. Returns the place at which it goes on; `None`: it is complete.
     pub(super) fn write_figures(
         &mut self,

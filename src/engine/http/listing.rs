@@ -6,7 +6,7 @@
 use super::figures::Figures;
 use super::names::Order;
 use super::place::is_visible;
-use super::reply::{Asked, HEAD_BYTES_MAX, Head, number};
+use super::reply::{Asked, HEAD_BYTES_MAX, Head, number, say};
 use super::{Http, Session, Step};
 use crate::engine::Cx;
 use crate::mem::{Ends as _, parts};
@@ -98,8 +98,6 @@ impl Row<'_> {
 const PAGE_START: Text = text!(include_str!("page.html"));
 const UNSORTED: Text = text!("<p>More than 2,000 names, in the order of the directory.</p>");
 
-/// Longest of these texts (bytes).
-const PAGE_BYTES: usize = 1024;
 /// Longest end of a listing (bytes).
 const END_BYTES: usize = 16;
 
@@ -119,29 +117,9 @@ impl Http {
         let start = out.position();
         let is_first = session.sent.is_none();
         let form = Form::of(asked.request);
-        let listed = match session.sent {
-            Some(Sent::Names(listed)) => Some(listed),
-            _ => None,
-        };
         let buffer = out.space();
         let mut body = Writer::new(buffer.tail_mut(HEAD_BYTES_MAX));
-        let sent = match source {
-            Source::Directory(dir) => {
-                let listed = self.list_names(listed, cx, dir, form, &mut body)?;
-                listed.map(Sent::Names)
-            }
-            Source::Exports => {
-                let listed = self.list_exports(listed, cx, form, &mut body)?;
-                listed.map(Sent::Names)
-            }
-            Source::Figures(start) => {
-                let from = match session.sent {
-                    Some(Sent::Figures(from)) => from,
-                    _ => start,
-                };
-                self.write_figures(cx, from, &mut body).map(Sent::Figures)
-            }
-        };
+        let sent = self.write_part(session.sent, cx, source, form, &mut body)?;
         let kind = match source {
             Source::Figures(page) => page.kind(),
             _ => form.kind(),
@@ -182,6 +160,34 @@ impl Http {
             Some(_) => Step::Continue,
             None => Step::Done,
         })
+    }
+
+    /// Writes as much of a listing or page as fits, from the place at which the last part ended. Returns the place at which it goes on;
+    /// `None`: it is complete.
+    fn write_part(
+        &mut self,
+        sent: Option<Sent>,
+        cx: &mut Cx<'_>,
+        source: Source,
+        form: Form,
+        body: &mut Writer<'_>,
+    ) -> FsResult<Option<Sent>> {
+        let listed = match sent {
+            Some(Sent::Names(listed)) => Some(listed),
+            _ => None,
+        };
+        let listed = match source {
+            Source::Directory(dir) => self.list_names(listed, cx, dir, form, body)?,
+            Source::Exports => self.list_exports(listed, cx, form, body)?,
+            Source::Figures(start) => {
+                let from = match sent {
+                    Some(Sent::Figures(from)) => from,
+                    _ => start,
+                };
+                return Ok(self.write_figures(cx, from, body).map(Sent::Figures));
+            }
+        };
+        Ok(listed.map(Sent::Names))
     }
 
     /// Writes the names of a directory, as many as fit. Returns the place at which the listing goes on; `None`: it is complete.
@@ -278,11 +284,6 @@ impl Http {
         end(out, form);
         Ok(None)
     }
-}
-
-/// Writes one of our texts.
-pub(super) fn say(out: &mut Writer<'_>, text: Text) {
-    out.put(text.decode(&mut [0; PAGE_BYTES]));
 }
 
 /// Writes the start of a listing of `path`.

@@ -71,7 +71,9 @@ impl Http {
             FILES => self.find_object(cx),
             _ => Err(Refusal::Status(404)),
         };
-        match (found, self.find_figures(session, cx)) {
+        let path = self.path.head(self.path_len);
+        let page = self.figures.find(session.listener, cx.peer.address, path);
+        match (found, page) {
             (Err(Refusal::Status(404)), Some(page)) => Ok(Place::Figures(page)),
             (found, _) => found,
         }

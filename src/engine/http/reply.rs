@@ -1,11 +1,15 @@
 //! Heads of replies.
 
 use super::Http;
+use crate::text::Text;
 use crate::wire::Writer;
 use crate::wire::http::{DATE_BYTES, Request, Version, reason, write_date};
 
 /// Longest head of a reply with a body of an error (bytes).
 pub(super) const HEAD_BYTES_MAX: usize = 768;
+
+/// Longest of our texts (bytes).
+const TEXT_BYTES: usize = 1024;
 
 /// A strong entity tag, with its quotes.
 pub(super) type Tag = [u8; 18];
@@ -118,6 +122,11 @@ impl Http {
     pub(super) fn write_head(&self, asked: &Asked<'_>, head: &Head<'_>, out: &mut Writer<'_>) {
         head.write(out, self.wall_secs, asked.request.version, asked.closes);
     }
+}
+
+/// Writes one of our texts.
+pub(super) fn say(out: &mut Writer<'_>, text: Text) {
+    out.put(text.decode(&mut [0; TEXT_BYTES]));
 }
 
 fn date_field(out: &mut Writer<'_>, name: &[u8], secs: i64) {

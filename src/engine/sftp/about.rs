@@ -1,7 +1,7 @@
 //! VERSION and the extensions about file systems, accounts and the server itself.
 
 use super::requests::{Operation, extensions};
-use super::status::Outcome;
+use super::status::{Fault, Outcome};
 use super::{Exchange, Level};
 use crate::event::Line;
 use crate::text::text;
@@ -60,6 +60,7 @@ impl Exchange<'_> {
             });
         }
         self.reply.finish(start);
+        self.count(kind::INIT, Fault::Done);
     }
 
     /// Writes these 64-bit numbers into the reply.

@@ -260,7 +260,6 @@ impl Exchange<'_> {
         if kind == kind::INIT {
             session.greeted = true;
             self.greet();
-            self.count(kind, Fault::Done);
             self.input.take(here);
             return Ok(());
         }

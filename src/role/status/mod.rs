@@ -70,7 +70,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
 }
 
 impl Options {
-    /// Asks all servers, and prints what they answer.
+    /// Asks all servers, and prints their figures.
     fn look(&self, answer: &mut Answer) -> Result<(), Fatal> {
         let mut known = heapless::Vec::<u32, SOCKET_COUNT_MAX>::new();
         let mut silent = heapless::Vec::<(Socket, Silence), SOCKET_COUNT_MAX>::new();

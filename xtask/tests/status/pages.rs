@@ -1,4 +1,4 @@
-//! /metrics and /status over HTTP: who may read them, what wins over them, and how the page looks.
+//! /metrics and /status over HTTP: access, files of the same names, and the look of the page.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
