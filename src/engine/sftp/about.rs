@@ -1,9 +1,10 @@
 //! VERSION and the extensions about file systems, accounts and the server itself.
 
 use super::requests::{Operation, extensions};
-use super::status::{Fault, Outcome};
+use super::status::Outcome;
 use super::{Exchange, Level};
 use crate::event::Line;
+use crate::stats;
 use crate::text::text;
 use crate::wire::Reader;
 use crate::wire::sftp::{VERSION, kind};
@@ -60,7 +61,8 @@ impl Exchange<'_> {
             });
         }
         self.reply.finish(start);
-        self.count(kind::INIT, Fault::Done);
+        let init = stats::Operation::sftp(kind::INIT);
+        self.stats.called(init, stats::Outcome::Done);
     }
 
     /// Writes these 64-bit numbers into the reply.

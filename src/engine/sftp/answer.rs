@@ -46,7 +46,7 @@ impl Exchange<'_> {
 
     /// Counts a request of this packet type that is answered.
     #[inline(always)]
-    pub(super) fn count(&mut self, kind: u8, fault: Fault) {
+    fn count(&mut self, kind: u8, fault: Fault) {
         self.stats
             .called(stats::Operation::sftp(kind), fault.outcome());
     }
