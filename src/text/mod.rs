@@ -82,9 +82,15 @@ macro_rules! texts {
 pub(crate) use texts;
 
 /// Number of a text: two bytes if NFS and another large role are compiled in, because there may then be more than 256 texts.
-#[cfg(all(feature = "nfs", any(feature = "mdns", feature = "sftp-server")))]
+#[cfg(all(
+    feature = "nfs",
+    any(feature = "mdns", feature = "sftp-server", feature = "http")
+))]
 type Number = u16;
-#[cfg(not(all(feature = "nfs", any(feature = "mdns", feature = "sftp-server"))))]
+#[cfg(not(all(
+    feature = "nfs",
+    any(feature = "mdns", feature = "sftp-server", feature = "http")
+)))]
 type Number = u8;
 
 /// A compressed text, identified by its number.
