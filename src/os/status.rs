@@ -50,7 +50,7 @@ pub enum Silence {
 
 impl Socket {
     fn of(role: &[u8], pid: &[u8], is_file: bool) -> Option<Self> {
-        let pid = core::str::from_utf8(pid).ok()?.parse().ok()?;
+        let pid = number(pid)?;
         Some(Self {
             role: index_of(ROLES, role)? as u8,
             is_file,
@@ -116,11 +116,16 @@ impl Socket {
         // PID (NAME) STATE PARENT; the name may have spaces and brackets.
         let after = text.iter().rposition(|byte| *byte == b')');
         let parent = nth(text.tail(after.unwrap_or(0)), b' ', 2);
-        core::str::from_utf8(parent)
-            .ok()
-            .and_then(|it| it.parse().ok())
-            .unwrap_or(0)
+        number(parent).unwrap_or(0)
     }
+}
+
+/// Parses a PID.
+fn number(text: &[u8]) -> Option<u32> {
+    let digit = |digit: &u8| digit.is_ascii_digit().then_some(u32::from(digit & 0xf));
+    let add = |number: u32, byte| number.checked_mul(10)?.checked_add(digit(byte)?);
+    (!text.is_empty()).then_some(())?;
+    text.iter().try_fold(0, add)
 }
 
 /// Passes the lines that arrive before `until` to `call`. The end of a longer line than [`LINE_BYTES`] is a line of its own.
@@ -174,8 +179,12 @@ pub fn find(call: &mut dyn FnMut(Socket)) {
             }
         });
     }
-    sockets.sort_unstable_by_key(|socket| (socket.role, socket.pid));
-    sockets.into_iter().for_each(call);
+    for role in 0..parts(ROLES, b' ').count() {
+        let of_role = sockets
+            .iter()
+            .filter(|socket| usize::from(socket.role) == role);
+        of_role.for_each(|socket| call(*socket));
+    }
 }
 
 /// Waits.
