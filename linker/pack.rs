@@ -74,9 +74,15 @@ pub(crate) fn pack(texts: &Texts) -> String {
             .map(|counts| format!("{counts:?}"))
             .collect::<Vec<_>>(),
     );
-    table("BITS", "u8", &shown(&bits.padded()));
     let offsets: Vec<String> = offsets.into_iter().step_by(PLACE_EVERY).collect();
     table("PLACES", "u32", &offsets);
+    let padded = bits.padded();
+    writeln!(
+        out,
+        "pub(super) static BITS: [u8; {}] = {padded:?};",
+        padded.len()
+    )
+    .unwrap();
     let absent: Vec<&str> = texts.absent.iter().map(String::as_str).collect();
     let mut sorted: Vec<(&str, usize)> = ordered.iter().copied().zip(0..).collect();
     sorted.sort_unstable();

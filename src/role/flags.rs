@@ -101,6 +101,7 @@ pub(super) struct Flags {
 pub(super) struct ParsedFlag {
     pub(super) flag: AnyFlag,
     /// The flag's value; empty for a flag without one.
+    #[allow(dead_code, reason = "the flags of a role may all lack values")]
     pub(super) value: &'static CStr,
 }
 

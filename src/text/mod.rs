@@ -208,8 +208,7 @@ fn put_symbol(symbol: usize, buffer: &mut [u8], len: &mut usize) {
 /// Returns `count` bits, at most 25, at bit `offset` of the packed data: the table of pairs, then the codes of all texts.
 #[inline(never)] // −27 bytes: three callers.
 fn bits(offset: u32, count: u32) -> usize {
-    static BITS: [u8; packed::BITS.len()] = packed::BITS;
-    let four = BITS.tail((offset / 8) as usize).first_chunk();
+    let four = packed::BITS.tail((offset / 8) as usize).first_chunk();
     let four = u32::from_be_bytes(four.copied().unwrap_or_default());
     (four << (offset % 8) >> (u32::BITS - count)) as usize
 }
