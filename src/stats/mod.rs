@@ -10,14 +10,15 @@
 mod answer;
 #[allow(dead_code, reason = "an executable may count nothing")]
 mod clients;
-#[cfg(any(feature = "nfs", feature = "mdns", test, fuzzing))]
+#[cfg(any(feature = "figures", test, fuzzing))]
 mod meter;
-#[cfg(not(any(feature = "nfs", feature = "mdns", test, fuzzing)))]
+#[cfg(not(any(feature = "figures", test, fuzzing)))]
 #[path = "no_meter.rs"]
 mod meter;
 mod names;
 #[cfg(any(feature = "status", feature = "http", test))]
 mod page;
+#[cfg(any(feature = "figures", test, fuzzing))]
 mod render;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use meter::Meter;
 pub use names::{Figure, Operation, Protocol};
 #[cfg(any(feature = "status", feature = "http", test))]
 pub use page::{Form, Page, RowPlace};
+#[cfg(any(feature = "figures", test, fuzzing))]
 pub use render::{Exports, Part, Place, Reader, render};
 
 use crate::mem::copy_into;
@@ -36,13 +38,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use names::{FIGURE_COUNT, OPERATION_COUNT, PROTOCOL_COUNT};
 
 /// True if the program counts: `sftp-server` alone does not.
-pub const IS_ON: bool = cfg!(any(
-    feature = "nfs",
-    feature = "mdns",
-    feature = "status",
-    test,
-    fuzzing
-));
+pub const IS_ON: bool = cfg!(any(feature = "figures", test, fuzzing));
 
 /// The result of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,7 +1,6 @@
 //! The names of figures and operations, and their places in a sheet.
 
 use super::{FIGURES_AT, OPERATION_WORDS, OPERATIONS_AT};
-use crate::text::{Text, text};
 
 /// A family of operations and connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,17 +33,17 @@ impl Protocol {
 }
 
 macro_rules! figures {
-    ($($(#[$doc:meta])* $figure:ident $name:literal $kind:ident $help:expr,)*) => {
+    ($($(#[$doc:meta])* $figure:ident $name:literal $kind:ident,)*) => {
         /// A figure of a protocol.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Figure {
             $($(#[$doc])* $figure,)*
         }
 
-        /// A row: name, help, and true if the figure tells a present state.
-        type FigureRow = (&'static str, Text, bool);
+        /// A row: name, and true if the figure tells a present state.
+        type FigureRow = (&'static str, bool);
 
-        const ROWS: &[FigureRow] = &[$(($name, $help, figures!($kind)),)*];
+        const ROWS: &[FigureRow] = &[$(($name, figures!($kind)),)*];
 
         impl Figure {
             /// All figures.
@@ -59,29 +58,29 @@ macro_rules! figures {
 
 figures! {
     /// Connections accepted.
-    Accepted "connections_accepted_total" counter text!("Connections accepted."),
+    Accepted "connections_accepted_total" counter,
     /// Clients and calls that were refused.
-    Refused "refused_total" counter text!("Connections, mounts and messages that were refused."),
+    Refused "refused_total" counter,
     /// Connections closed by the server.
-    Evicted "evicted_total" counter text!("Connections that the server closed: idle, too slow, or for want of room."),
+    Evicted "evicted_total" counter,
     /// Bytes received.
-    Received "received_bytes_total" counter text!("Bytes received."),
+    Received "received_bytes_total" counter,
     /// Bytes sent.
-    Sent "sent_bytes_total" counter text!("Bytes sent."),
+    Sent "sent_bytes_total" counter,
     /// Calls answered from the duplicate request cache.
-    Duplicates "duplicate_replies_total" counter text!("Repeated calls that were answered from the cache."),
+    Duplicates "duplicate_replies_total" counter,
     /// Queries received by multicast DNS.
-    Queries "queries_total" counter text!("Queries received."),
+    Queries "queries_total" counter,
     /// Messages sent by multicast DNS.
-    Responses "responses_total" counter text!("Messages sent: answers, announcements and probes."),
+    Responses "responses_total" counter,
     /// Names that another host had.
-    Conflicts "conflicts_total" counter text!("Names that another host had."),
+    Conflicts "conflicts_total" counter,
     /// Open connections.
-    Open "connections" gauge text!("Open connections."),
+    Open "connections" gauge,
     /// Connections that wait for a disk.
-    Waiting "waiting" gauge text!("Connections that wait for a disk."),
+    Waiting "waiting" gauge,
     /// Records that multicast DNS announces.
-    Records "records" gauge text!("Records announced."),
+    Records "records" gauge,
 }
 
 impl Figure {
@@ -90,9 +89,7 @@ impl Figure {
     }
 
     fn row(self) -> FigureRow {
-        ROWS.get(self as usize)
-            .copied()
-            .unwrap_or(("", Text::NOTHING, false))
+        ROWS.get(self as usize).copied().unwrap_or(("", false))
     }
 
     /// The name of the figure, without the program's.
@@ -100,14 +97,9 @@ impl Figure {
         self.row().0
     }
 
-    /// One sentence.
-    pub fn help(self) -> Text {
-        self.row().1
-    }
-
     /// True if the figure may become smaller.
     pub fn is_state(self) -> bool {
-        self.row().2
+        self.row().1
     }
 }
 

@@ -334,9 +334,29 @@ fn heading(family: u8) -> Heading {
                     true => Kind::Gauge,
                     false => Kind::Counter,
                 };
-                (figure.name(), figure.help(), kind)
+                (figure.name(), help(*figure), kind)
             })
         }
+    }
+}
+
+/// The help of a figure.
+const fn help(figure: Figure) -> Text {
+    match figure {
+        Figure::Accepted => text!("Connections accepted."),
+        Figure::Refused => text!("Connections, mounts and messages that were refused."),
+        Figure::Evicted => {
+            text!("Connections that the server closed: idle, too slow, or for want of room.")
+        }
+        Figure::Received => text!("Bytes received."),
+        Figure::Sent => text!("Bytes sent."),
+        Figure::Duplicates => text!("Repeated calls that were answered from the cache."),
+        Figure::Queries => text!("Queries received."),
+        Figure::Responses => text!("Messages sent: answers, announcements and probes."),
+        Figure::Conflicts => text!("Names that another host had."),
+        Figure::Open => text!("Open connections."),
+        Figure::Waiting => text!("Connections that wait for a disk."),
+        Figure::Records => text!("Records announced."),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::config::{RX_BYTES, TX_BYTES, TX_BYTES_MIN};
 use crate::event::{Events, Fatal, Sink};
 use crate::mem;
 use crate::net::Signals;
-use crate::stats::{IS_ON, Meter};
+use crate::stats::Meter;
 use crate::sys::linux::process;
 use crate::sys::{self, Calls, Needs};
 use crate::vfs::Tree;
@@ -55,7 +55,7 @@ pub fn run(
 /// # Errors
 /// The exit status; the reason is already reported.
 pub fn serve(
-    role: &'static str,
+    #[cfg_attr(not(feature = "figures"), allow(unused_variables))] role: &'static str,
     network: &Network,
     tasks: &mut [&mut dyn Task],
     tree: &mut Tree,
@@ -74,13 +74,13 @@ pub fn serve(
     for task in tasks {
         let _ = all.push(&mut **task);
     }
-    let counts = IS_ON && !role.is_empty();
-    if counts && !sys::is_bare() {
-        let _ = all.push(mem::leak(host::status::Status::new(role)));
-    }
     let stats = mem::leak(Meter::IDLE);
-    if counts {
+    #[cfg(any(feature = "figures", test, fuzzing))]
+    if !role.is_empty() {
         *stats = host::status::meter(role);
+        if !sys::is_bare() {
+            let _ = all.push(mem::leak(host::status::Status::new(role)));
+        }
     }
     let mut serving = Loop::new(
         net,

@@ -5,6 +5,7 @@
 pub mod loops;
 #[cfg(feature = "sftp-server")]
 pub mod per_connection;
+#[cfg(any(feature = "figures", test, fuzzing))]
 pub(super) mod status;
 #[cfg(feature = "sftp-server")]
 pub mod stdio;
