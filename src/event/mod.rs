@@ -54,7 +54,6 @@ impl Default for Line {
 
 impl Line {
     /// Starts a line with the program's name and one of our texts.
-    #[inline(never)]
     pub fn start(text: Text) -> Self {
         let mut line = Self::default();
         line.prefix().say(text);
@@ -121,13 +120,11 @@ impl Line {
     }
 
     /// Appends one of our texts, then bytes as [`Line::quoted`] does.
-    #[inline(never)]
     pub fn say_quoted(&mut self, text: Text, bytes: &[u8]) -> &mut Self {
         self.say(text).quoted(bytes)
     }
 
     /// Appends one of our texts, then a number in decimal.
-    #[inline(never)]
     pub fn say_number(&mut self, text: Text, number: u64) -> &mut Self {
         self.say(text).digits(number, 10, 1)
     }

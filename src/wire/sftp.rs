@@ -126,7 +126,6 @@ pub struct Attributes {
 
 impl Attributes {
     /// Parses attributes. Fields that were not sent keep their values.
-    #[inline(never)]
     pub fn read(&mut self, from: &mut Reader<'_>) {
         let flags = from.u32();
         if flags & attribute::SIZE != 0 {

@@ -52,7 +52,7 @@ impl Exchange<'_> {
     }
 
     /// Looks the request up in the table, parses its arguments, logs it, and carries it out if it is permitted.
-    #[inline(never)]
+    #[inline(never)] // −544 bytes of sftp-server: one caller, whose frame stays small.
     fn handle_request(&mut self, kind: u8) -> Outcome {
         let mut name: &[u8] = &[];
         if kind == kind::EXTENDED {

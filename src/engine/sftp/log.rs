@@ -53,7 +53,6 @@ impl Handles {
 
 impl Exchange<'_> {
     /// Logs a line at this level and above.
-    #[inline(never)]
     pub(super) fn report(&mut self, level: Level, line: &mut Line) {
         if self.sftp.level >= level {
             self.events.report_line(line);
@@ -101,7 +100,6 @@ impl Exchange<'_> {
     }
 
     /// Logs the name of a request, its path, and what its format lists after it.
-    #[inline(never)]
     fn log_request(&mut self, entry: &Entry) {
         let request = &self.request;
         let mut line = Line::start(Text::NOTHING);
@@ -139,7 +137,6 @@ impl Exchange<'_> {
     }
 
     /// Logs the attribute with this flag, if the request sets it.
-    #[inline(never)]
     fn log_attribute(&mut self, flag: u32) {
         let mut line = Line::start(Text::NOTHING);
         line.say_quoted(text!("set "), self.logged_path());
@@ -187,7 +184,6 @@ fn put_flags(line: &mut Line, flags: u32) {
 }
 
 /// Writes seconds since 1970 as `20261123-04:25:00`.
-#[inline(never)]
 fn put_time(line: &mut Line, secs: i64) {
     if let Some([year, month, day, second]) = calendar(secs) {
         line.number(year * 10_000 + month * 100 + day);

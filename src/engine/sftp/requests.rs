@@ -230,7 +230,6 @@ pub(super) fn extensions() -> impl Iterator<Item = &'static Entry> {
 }
 
 /// The request with this name.
-#[inline(never)]
 fn by_name(name: &[u8]) -> Option<&'static Entry> {
     TABLE.iter().find(|entry| entry.name() == name)
 }

@@ -150,7 +150,6 @@ fn run_session(options: &Options) -> Fatal {
 
 /// Logs the start or end of a session with the user and client address. Both come from the environment that sshd set, not from
 /// /etc/passwd: in a jail the user may have written that file.
-#[inline(never)]
 fn log_session(level: Level, what: Text, events: &mut Events) {
     let variable = |name| nth(sys::variable(name).unwrap_or(b"UNKNOWN"), b' ', 0);
     if level >= Level::Info {
@@ -213,7 +212,6 @@ fn handle_count(descriptor_count: usize) -> usize {
 
 /// Allocates `count` sessions, which divide `handle_count` handles among them. From [`Level::Info`] on, each handle also has memory
 /// for the path to log.
-#[inline(never)]
 fn sessions(count: usize, handle_count: usize, level: Level) -> &'static mut [Session] {
     let handle_count = (handle_count / count).max(1);
     let mut sessions = Slots::new(count);
