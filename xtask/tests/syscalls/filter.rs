@@ -13,8 +13,9 @@ const CHECKED: [&str; 3] = ["clone", "ioctl", "openat"];
 /// Calls for a log file that is full. Only `nfs` and `serve` have such files, and their lists have the calls.
 const EACH: [&str; 3] = ["dup2", "newfstatat", "renameat"];
 const NFS: [&str; 1] = ["prctl"];
-/// Files of services are read again, and a process reads the directory of virtual machines.
-const MDNS: [&str; 14] = [
+/// Files of services are read again, and a process reads the directory of virtual machines. `stowaway status` asks the responder.
+const MDNS: [&str; 17] = [
+    "accept",
     "clone",
     "close_range",
     "epoll_ctl",
@@ -22,12 +23,14 @@ const MDNS: [&str; 14] = [
     "getdents64",
     "getpid",
     "getppid",
+    "getsockopt",
     "inotify_add_watch",
     "lseek",
     "prctl",
     "pread64",
     "rt_sigaction",
     "rt_sigprocmask",
+    "unlinkat",
     "wait4",
 ];
 

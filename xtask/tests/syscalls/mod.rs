@@ -32,19 +32,26 @@ const POORER: [&str; 7] = [
 ];
 
 /// Calls that other suites cause, and these sessions not at all or not each time: role and call.
-const RARE: [(&str, &str); 16] = [
+const RARE: [(&str, &str); 23] = [
     ("browse", "ppoll"),
     ("http", "clone"),
     ("http", "futex"),
+    ("http", "getsockopt"),
     ("http", "recvmsg"),
     ("http", "sendmsg"),
+    ("mdns", "accept"),
+    ("mdns", "getsockopt"),
     ("nfs", "dup2"),
+    ("nfs", "getsockopt"),
     ("nfs", "ioctl"),
     ("nfs", "recvmsg"),
     ("nfs", "sendmsg"),
     ("nfs", "syncfs"),
+    ("publish", "accept"),
+    ("publish", "getsockopt"),
     ("resolve", "ppoll"),
     ("serve", "dup2"),
+    ("serve", "getsockopt"),
     ("serve", "ioctl"),
     ("serve", "recvmsg"),
     ("serve", "sendmsg"),

@@ -78,6 +78,8 @@ struct Asking {
 /// Serves the figures to `stowaway status`.
 pub(in super::super) struct Status {
     role: &'static str,
+    /// The effective UID of the process at its start.
+    user: u32,
     listener: Option<File>,
     /// The name of the socket file, with a zero byte at the end; empty: the socket has an abstract name.
     path: heapless::Vec<u8, NAME_BYTES>,
@@ -91,6 +93,7 @@ impl Status {
     pub(in super::super) const fn new(role: &'static str) -> Self {
         Self {
             role,
+            user: 0,
             listener: None,
             path: heapless::Vec::new(),
             asking: [const { None }; READER_COUNT],
@@ -124,8 +127,7 @@ impl Status {
         let Some(Ok(file)) = self.listener.as_ref().map(accept_any) else {
             return;
         };
-        let own = rustix::process::geteuid().as_raw();
-        let is_ours = peer_user(&file).is_ok_and(|user| user == 0 || user == own);
+        let is_ours = peer_user(&file).is_ok_and(|user| user == 0 || user == self.user);
         if !is_ours || file.never_block().is_err() {
             return;
         }
@@ -213,6 +215,7 @@ fn tell_export(tree: &Tree, number: usize, tell: &mut dyn FnMut(&[u8], bool)) {
 impl Task for Status {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), crate::event::Fatal> {
         // A host that refuses the socket has no `status`; the server serves.
+        self.user = rustix::process::geteuid().as_raw();
         if let Ok(listener) = self.listen() {
             let file = FileId(listener.as_raw_fd());
             if world.net.watch_file(file, world.token(0)).is_ok() {
