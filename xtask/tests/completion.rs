@@ -7,13 +7,15 @@ use xtask::machines::server::binary;
 use xtask::setup::{self, run_captured};
 
 /// Words that are typed, the last one unfinished and what the shell offers for it.
-const CASES: [(&str, &[&str]); 8] = [
+const CASES: [(&str, &[&str]); 10] = [
     ("bro", &["browse"]),
     ("completion ", &["bash", "fish", "zsh"]),
     ("completion f", &["fish"]),
     ("check a", &["all"]),
     ("nfs --han", &["--handles"]),
     ("nfs --handles ", &["kernel", "path"]),
+    ("serve --log-level ", &["debug", "error", "info", "warn"]),
+    ("install --for ", &["busybox", "esxi", "systemd"]),
     ("serve --no-m", &["--no-mdns"]),
     ("mdns --no-h", &["--no-host"]),
 ];

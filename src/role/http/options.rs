@@ -33,9 +33,9 @@ flags! {
         #[cfg(feature = "serve")]
         Daemon { short: Some(b'D') },
         Address { short: Some(b'l'), takes: Value(text!("address: numeric, such as 192.0.2.1 or 2001:db8::1, not the name of an interface")) },
-        LogLevel { long: text!("--log-level"), takes: Value(text!("level: error, warn, info or debug")) },
+        LogLevel { long: text!("--log-level"), takes: Value(text!("level: one of error, warn, info, debug")) },
         #[cfg(feature = "serve")]
-        LogFormat { long: text!("--log-format"), takes: Value(text!("format: text or json")) },
+        LogFormat { long: text!("--log-format"), takes: Value(text!("format: one of text, json")) },
         #[cfg(feature = "serve")]
         Log { long: text!("--log"), takes: Value(text!("log: a path below 250 bytes, syslog, or syslog:ADDRESS[:PORT]")) },
         #[cfg(feature = "serve")]

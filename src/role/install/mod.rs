@@ -31,7 +31,7 @@ const WANTED: Text = text!("directory: one absolute path, at most 128 letters, d
 
 flags! {
     pub(super) enum Flag of Install {
-        For { long: text!("--for"), takes: Value(text!("kind of host: busybox, systemd or esxi")) },
+        For { long: text!("--for"), takes: Value(text!("kind of host: one of busybox, systemd, esxi")) },
         DryRun { long: text!("--dry-run") },
         Force { long: text!("--force") },
         Dir { takes: Operand(WANTED) },

@@ -38,9 +38,9 @@ flags! {
         Ttl { long: text!("--ttl"), takes: Value(text!("number of seconds: from 1 to 86400")) },
         Deny { long: text!("--deny"), takes: Value(text!("interface: such as eth0; 64 at most")) },
         Interface { long: text!("--interface"), takes: Value(text!("interface: such as eth0; 64 at most")) },
-        LogLevel { long: text!("--log-level"), takes: Value(text!("level: error, warn, info or debug")) },
+        LogLevel { long: text!("--log-level"), takes: Value(text!("level: one of error, warn, info, debug")) },
         #[cfg(feature = "serve")]
-        LogFormat { long: text!("--log-format"), takes: Value(text!("format: text or json")) },
+        LogFormat { long: text!("--log-format"), takes: Value(text!("format: one of text, json")) },
     }
 }
 

@@ -40,9 +40,9 @@ flags! {
         Handles { long: text!("--handles"), takes: Value(text!("handles: one of kernel, path")) },
         KeyFile { long: text!("--key-file"), takes: Value(text!("file: a path")) },
         Trace { long: text!("--trace"), takes: Value(text!("file: a path")) },
-        LogLevel { long: text!("--log-level"), takes: Value(text!("level: error, warn, info or debug")) },
+        LogLevel { long: text!("--log-level"), takes: Value(text!("level: one of error, warn, info, debug")) },
         #[cfg(feature = "serve")]
-        LogFormat { long: text!("--log-format"), takes: Value(text!("format: text or json")) },
+        LogFormat { long: text!("--log-format"), takes: Value(text!("format: one of text, json")) },
         #[cfg(feature = "serve")]
         Log { long: text!("--log"), takes: Value(text!("log: a path below 250 bytes, syslog, or syslog:ADDRESS[:PORT]")) },
         #[cfg(feature = "serve")]

@@ -12,7 +12,9 @@ use crate::mem::{self, Ends as _, scaled};
 use crate::net::{FileId, Signals};
 use crate::stats::{self, CLIENT_COUNT_MAX, Meter, Part, Place, Reader, Sheet, render, word_count};
 use crate::sys::linux::fs::{self, AT_FDCWD, File};
-use crate::sys::linux::sockets::{LocalName, accept_any, listen_locally, peer_user};
+use crate::sys::linux::sockets::{
+    LocalName, accept_any, connect_locally, listen_locally, peer_user,
+};
 use crate::sys::linux::{fsuid, shared};
 use crate::sys::{self, Errno, FileRights, Needs};
 use crate::time::{Duration, Instant};
@@ -110,9 +112,18 @@ impl Status {
             name.raw(DIRECTORY.to_bytes()).text("/").text(self.role);
             name.text(".").number(process_id()).byte(0);
             let path = CStr::from_bytes_with_nul(name.bytes()).unwrap_or_default();
-            // A process that had this PID before, and was killed, left its file.
-            let _ = fs::unlinkat::<Errno>(AT_FDCWD, path.to_bytes(), false);
-            if let Ok(listener) = listen_locally(LocalName::File(path)) {
+            let mut listener = listen_locally(LocalName::File(path));
+            // A process that had this PID before, and was killed, left its file. One of another PID namespace still answers.
+            if matches!(listener, Err(Errno::ADDRINUSE))
+                && matches!(
+                    connect_locally(LocalName::File(path)),
+                    Err(Errno::CONNREFUSED)
+                )
+            {
+                let _ = fs::unlinkat::<Errno>(AT_FDCWD, path.to_bytes(), false);
+                listener = listen_locally(LocalName::File(path));
+            }
+            if let Ok(listener) = listener {
                 _ = self.path.extend_from_slice(name.bytes());
                 return Ok(listener);
             }
