@@ -30,8 +30,12 @@ impl LogOptions {
         Some(())
     }
 
-    /// Begins the log of a server: from now on lines have times, unless standard error is a terminal.
+    /// Begins the log of a server: from now on lines have times, unless standard error is a terminal. On a machine without an operating
+    /// system, lines have the time since boot.
     pub(super) fn start(self, channel: Channel) {
+        if sys::is_bare() {
+            return;
+        }
         let mut settings = Settings {
             level: self.level,
             channel,
