@@ -84,7 +84,7 @@ fn help_and_probe_work_in_an_empty_root() -> Result<()> {
     }
     let root = Root::new()?;
     let help = root.run(&["--help"])?;
-    ensure!(help.stdout.starts_with(b"stowaway ROLE"), "{help:?}");
+    ensure!(help.stdout.starts_with(b"usage: stowaway ROLE"), "{help:?}");
     let report = String::from_utf8(root.run(&["probe"])?.stdout)?;
     for line in [
         "host user: 65534\n",

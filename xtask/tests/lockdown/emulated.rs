@@ -47,7 +47,7 @@ fn serves(arch: Arch) -> Result<()> {
 /// `help` and `probe --json`: each role works, perhaps without a feature.
 fn check_probe(file: &Path) -> Result<()> {
     let help = Command::new(file).arg("--help").output()?;
-    ensure!(help.stdout.starts_with(b"stowaway ROLE"), "{help:?}");
+    ensure!(help.stdout.starts_with(b"usage: stowaway ROLE"), "{help:?}");
     let output = Command::new(file).args(["probe", "--json"]).output()?;
     let report: Value = serde_json::from_slice(&output.stdout)?;
     let roles = report["role"].as_object().context("no roles")?;
