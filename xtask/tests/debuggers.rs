@@ -152,14 +152,21 @@ fn panic_addresses_resolve_in_the_debug_file() -> Result<()> {
     setup::install_packages(&["gdb", "binutils"])?;
     let directory = public_dir()?;
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
-    // Jumps to the panic function as if the interrupted function had called it. At the entry of a function, the ABI requires a
-    // stack pointer 8 bytes below a multiple of 16.
+    // Jumps to the panic function as if the caller of the interrupted function had called it, whose own frame may have longer arrays
+    // than the words that a panic looks at. At the entry of a function, the ABI requires a stack pointer 8 bytes below a multiple
+    // of 16.
+    let find_caller = concat!(
+        r"python exec('frame = gdb.newest_frame()\n",
+        r"while frame.type() == gdb.INLINE_FRAME: frame = frame.older()\n",
+        r#"gdb.execute("set $caller = %d" % int(frame.older().read_register("rsp")))')"#,
+    );
     gdb(
         &server,
         &[
             "set language c",
+            find_caller,
             &format!("set $pc = {:#x}", address_of("4core9panicking5panic")?),
-            "set $sp = ((long)$sp & -16) - 8",
+            "set $sp = (($caller - 8) & -16) - 8",
             "continue",
         ],
     )?;
