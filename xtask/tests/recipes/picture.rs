@@ -99,5 +99,8 @@ fn console(mut machine: Running) -> Result<String> {
     machine.stop()?;
     let end = output.find(MOUNT).context("no mount command")?;
     let rest = output[end..].find('\n').unwrap_or(output.len() - end);
-    Ok(format!("{}\n", &output[..end + rest]))
+    // The name is announced before that command or after it.
+    let is_shown = |line: &&str| !line.contains("announced");
+    let lines = output[..end + rest].lines().filter(is_shown);
+    Ok(lines.map(|line| format!("{line}\n")).collect())
 }
