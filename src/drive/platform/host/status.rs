@@ -225,8 +225,8 @@ fn tell_export(tree: &Tree, number: usize, tell: &mut dyn FnMut(&[u8], bool)) {
 
 impl Task for Status {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), crate::event::Fatal> {
-        // A host that refuses the socket has no `status`; the server serves.
         self.user = rustix::process::geteuid().as_raw();
+        // A host that refuses the socket has no `status`; the server serves.
         if let Ok(listener) = self.listen() {
             let file = FileId(listener.as_raw_fd());
             if world.net.watch_file(file, world.token(0)).is_ok() {
