@@ -198,11 +198,11 @@ pub trait Datagrams {
     -> NetResult<()>;
     /// Closes a socket.
     fn close(&mut self, socket: Socket);
-    /// Watches a pipe or similar file for input, until the process ends. Other code reads it.
+    /// Watches a pipe or similar file for input, until the returned socket is closed. Other code reads it.
     ///
     /// # Errors
     /// `Unsupported`: this network can watch only its own sockets.
-    fn watch_file(&mut self, _file: FileId, _token: Token) -> NetResult<()> {
+    fn watch_file(&mut self, _file: FileId, _token: Token) -> NetResult<Socket> {
         Err(NetError::Unsupported)
     }
     /// Sleeps until a watched socket is ready, until `until` ([`Instant::NEVER`]: no limit), or until a signal. Returns the time.

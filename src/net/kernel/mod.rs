@@ -254,13 +254,20 @@ impl Datagrams for Kernel {
 
     fn close(&mut self, socket: Socket) {
         if let Some(place) = self.sockets.get_mut(socket.0) {
+            // A closed descriptor stays watched while another one of the same file is open.
+            if HAS_STREAMS
+                && let Some(epoll) = &self.epoll
+                && place.is_some()
+            {
+                let _ = epoll.set(Change::Remove, number(socket), 0, 0);
+            }
             *place = None;
         }
     }
 
-    fn watch_file(&mut self, file: FileId, token: Token) -> NetResult<()> {
+    fn watch_file(&mut self, file: FileId, token: Token) -> NetResult<Socket> {
         let own = fs::dup::<Errno>(file.0).map(File::of);
-        self.watch_input(own, token).map(drop)
+        self.watch_input(own, token)
     }
 
     fn wait(&mut self, now: Instant, until: Instant, ready: &mut Ready) -> Instant {

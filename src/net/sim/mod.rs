@@ -442,12 +442,12 @@ impl Datagrams for Sim {
         }
     }
 
-    fn watch_file(&mut self, _: FileId, token: Token) -> NetResult<()> {
+    fn watch_file(&mut self, _: FileId, token: Token) -> NetResult<Socket> {
         let mut medium = self.medium();
         let can_be_watched = medium.file_to_watch.as_ref().map(|_| ());
         can_be_watched.ok_or(NetError::Unsupported)?;
         medium.file_token = Some(token);
-        Ok(())
+        Ok(Socket(usize::MAX))
     }
 
     fn wait(&mut self, now: Instant, until: Instant, ready: &mut Ready) -> Instant {

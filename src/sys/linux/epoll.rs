@@ -33,6 +33,8 @@ pub type EventBuffer = [MaybeUninit<Event>; 64];
 pub enum Change {
     /// EPOLL_CTL_ADD.
     Add = 1,
+    /// EPOLL_CTL_DEL.
+    Remove = 2,
     /// EPOLL_CTL_MOD.
     Modify = 3,
 }

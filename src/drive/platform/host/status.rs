@@ -6,10 +6,11 @@
 
 #![forbid(unsafe_code)]
 
+use crate::config::ACCEPT_PAUSE;
 use crate::drive::{Task, World};
 use crate::event::Line;
 use crate::mem::{self, Ends as _, scaled};
-use crate::net::{FileId, Signals};
+use crate::net::{FileId, Signals, Socket};
 use crate::stats::{self, CLIENT_COUNT_MAX, Meter, Part, Place, Reader, Sheet, render, word_count};
 use crate::sys::linux::fs::{self, AT_FDCWD, File};
 use crate::sys::linux::sockets::{
@@ -83,6 +84,9 @@ pub(in super::super) struct Status {
     /// The effective UID of the process at its start.
     user: u32,
     listener: Option<File>,
+    /// The watched listener; `None`: it is watched again at `watch_at`.
+    watched: Option<Socket>,
+    watch_at: Instant,
     /// The name of the socket file, with a zero byte at the end; empty: the socket has an abstract name.
     path: heapless::Vec<u8, NAME_BYTES>,
     asking: [Option<Asking>; READER_COUNT],
@@ -97,6 +101,8 @@ impl Status {
             role,
             user: 0,
             listener: None,
+            watched: None,
+            watch_at: Instant::NEVER,
             path: heapless::Vec::new(),
             asking: [const { None }; READER_COUNT],
             pieces: &mut [],
@@ -133,10 +139,28 @@ impl Status {
         listen_locally(LocalName::Abstract(name.number(process_id()).bytes()))
     }
 
+    /// Watches the listener. Returns whether the network can.
+    fn watch(&mut self, world: &mut World<'_>) -> bool {
+        self.watch_at = Instant::NEVER;
+        let listener = self.listener.as_ref();
+        let file = listener.map(|listener| FileId(listener.as_raw_fd()));
+        self.watched = file.and_then(|file| world.net.watch_file(file, world.token(0)).ok());
+        self.watched.is_some()
+    }
+
     /// Accepts a reader, unless it is another user's.
-    fn accept(&mut self, now: Instant) {
-        let Some(Ok(file)) = self.listener.as_ref().map(accept_any) else {
-            return;
+    fn accept(&mut self, world: &mut World<'_>) {
+        let file = match self.listener.as_ref().map(accept_any) {
+            Some(Ok(file)) => file,
+            None | Some(Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED)) => return,
+            // The listener stays ready, for instance while no descriptor is free (EMFILE).
+            Some(Err(_)) => {
+                if let Some(watched) = self.watched.take() {
+                    world.net.close(watched);
+                }
+                self.watch_at = world.now.after(ACCEPT_PAUSE);
+                return;
+            }
         };
         let is_ours = peer_user(&file).is_ok_and(|user| user == 0 || user == self.user);
         if !is_ours || file.never_block().is_err() {
@@ -149,7 +173,7 @@ impl Status {
         if let Some(place) = self.asking.iter_mut().min_by_key(waited) {
             *place = Some(Asking {
                 file,
-                since: now,
+                since: world.now,
                 place: Some(Place::default()),
                 rest: 0..0,
             });
@@ -228,10 +252,10 @@ impl Task for Status {
         self.user = rustix::process::geteuid().as_raw();
         // A host that refuses the socket has no `status`; the server serves.
         if let Ok(listener) = self.listen() {
-            let file = FileId(listener.as_raw_fd());
-            if world.net.watch_file(file, world.token(0)).is_ok() {
-                self.listener = Some(listener);
-                self.pieces = mem::bytes(READER_COUNT * PIECE_BYTES);
+            self.listener = Some(listener);
+            match self.watch(world) {
+                true => self.pieces = mem::bytes(READER_COUNT * PIECE_BYTES),
+                false => self.listener = None,
             }
         }
         Ok(())
@@ -244,12 +268,15 @@ impl Task for Status {
     }
 
     fn ready(&mut self, world: &mut World<'_>, _: u32) {
-        self.accept(world.now);
+        self.accept(world);
     }
 
     fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
         if signals.figures {
             Self::report(world);
+        }
+        if self.watch_at <= world.now && !self.watch(world) {
+            self.watch_at = world.now.after(ACCEPT_PAUSE);
         }
         self.retry_at = Instant::NEVER;
         let pieces = self.pieces.chunks_exact_mut(PIECE_BYTES);
@@ -262,7 +289,7 @@ impl Task for Status {
     }
 
     fn poll_at(&self) -> Instant {
-        self.retry_at
+        self.retry_at.min(self.watch_at)
     }
 
     fn stop(&mut self, _: &mut World<'_>) {
