@@ -35,7 +35,17 @@ pub struct Meter {
     client: u16,
     /// Time (µs) for which the served request had waited before this turn.
     waited_us: u64,
+    run: Run,
     work: Work,
+}
+
+/// Calls of one operation in succession, which are counted together: their replies are sent together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    /// Place of the operation's figures.
+    at: usize,
+    calls: u64,
+    errors: u64,
 }
 
 impl Default for Meter {
@@ -62,6 +72,11 @@ impl Meter {
             protocol: Protocol::Rpc,
             client: CLIENT_NONE,
             waited_us: 0,
+            run: Run {
+                at: 0,
+                calls: 0,
+                errors: 0,
+            },
             work: Work {
                 calls: 0,
                 received: 0,
@@ -108,6 +123,7 @@ impl Meter {
 
     /// The driver has served the client.
     pub fn served(&mut self) {
+        self.end_run();
         let work = core::mem::take(&mut self.work);
         self.add(self.protocol, Figure::Received, work.received);
         self.add(self.protocol, Figure::Sent, work.sent);
@@ -121,16 +137,28 @@ impl Meter {
         let Some(operation) = operation else {
             return;
         };
+        if self.run.at != operation.at() {
+            self.end_run();
+            self.run.at = operation.at();
+        }
+        self.run.calls += 1;
+        self.run.errors += u64::from(outcome == Outcome::Failed);
+    }
+
+    /// Counts the calls of the run, all with the time that has passed now.
+    fn end_run(&mut self) {
+        let Run { at, calls, errors } = core::mem::take(&mut self.run);
+        if calls == 0 {
+            return;
+        }
         let ticks = (self.ticks)().wrapping_sub(self.began).min(TICKS_MAX);
         let us = self.waited_us + ((ticks * self.rate) >> RATE_SHIFT);
         let bucket = LIMITS_US.iter().position(|limit| us <= *limit);
-        let at = operation.at();
-        self.sheet.add(at + bucket.unwrap_or(BUCKET_COUNT - 1), 1);
-        self.sheet.add(at + SUM, us);
-        if outcome == Outcome::Failed {
-            self.sheet.add(at + ERRORS, 1);
-        }
-        self.work.calls += 1;
+        self.sheet
+            .add(at + bucket.unwrap_or(BUCKET_COUNT - 1), calls);
+        self.sheet.add(at + SUM, us * calls);
+        self.sheet.add(at + ERRORS, errors);
+        self.work.calls += calls;
     }
 
     /// Adds to a figure; `u64::MAX` subtracts 1.
