@@ -5,6 +5,7 @@ use super::podman::Podman;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use tempfile::TempDir;
@@ -141,6 +142,19 @@ fn container_serves_unprivileged_on_read_only_root() -> Result<()> {
         ensure!(
             root[3].split(',').any(|option| option == "ro"),
             "{tag} may write to {root:?}"
+        );
+
+        // nfs-ls and nfs-cat each mount once.
+        let status = ["exec", NAME, "/stowaway", "status", "--json"];
+        let figures: Value = serde_json::from_str(&scene.podman.podman(&status)?)?;
+        let calls = figures["servers"][0]["calls"].as_array();
+        let mounts = calls
+            .into_iter()
+            .flatten()
+            .find(|call| call["procedure"] == "mnt");
+        ensure!(
+            mounts.is_some_and(|mounts| mounts["calls"] == 3),
+            "{tag} tells {figures:#}"
         );
     }
     Ok(())
