@@ -61,6 +61,8 @@ mod sftp_server;
 mod stack;
 #[cfg(feature = "status")]
 mod status;
+#[cfg(all(test, feature = "serve", feature = "init", feature = "completion"))]
+mod tests;
 
 #[cfg(bare)]
 pub use machine::boot;

@@ -40,7 +40,7 @@ flags! {
 }
 
 /// The flags of `nfs`, then those of `serve`, of `http` and of `mdns`.
-const FLAGS: Flags = Flags {
+pub(super) const FLAGS: Flags = Flags {
     more: Some(&Flags {
         more: Some(&Flags {
             more: Some(&mdns::FLAGS),

@@ -31,7 +31,7 @@ pub(super) const FLAGS: Option<&Flags> = Some(&Flags::of(Flag::ROWS, &[]));
 pub(super) const HELP: Text =
     text!("  --net LINK		use a built-in IP stack, not the host's; see --net help\n");
 /// The text of `--net help`.
-const MORE_HELP: Text = text!(include_str!("stack.txt"));
+pub(super) const MORE_HELP: Text = text!(include_str!("stack.txt"));
 
 /// Returns true if a flag is one of these.
 pub(super) const fn has(flag: AnyFlag) -> bool {

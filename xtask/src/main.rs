@@ -23,7 +23,6 @@ More commands, compiled on first use; each has a --help:
   test       Run every test, from formatting to real clients
   bench      Benchmark stowaway and other servers side by side
   size       Compare the files' bytes with image/size.toml; print them per crate and module
-  man        Make man pages from the tables of --help and image/man
   image      Build container images without a container engine
   release    Make everything that people download: executables, packages, images, sums
   qemu       Start the virtual machine that a file in qemu/ describes

@@ -41,7 +41,7 @@ flags! {
     }
 }
 
-const FLAGS: Flags = Flags::of(Flag::ROWS, HELP);
+pub(super) const FLAGS: Flags = Flags::of(Flag::ROWS, HELP);
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
 /// The protocol to check.

@@ -16,7 +16,7 @@ flags! {
     }
 }
 
-const FLAGS: Flags = Flags::of(Flag::ROWS, HELP);
+pub(super) const FLAGS: Flags = Flags::of(Flag::ROWS, HELP);
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
 /// Prints the script of the shell that the argument names.

@@ -38,7 +38,7 @@ flags! {
     }
 }
 
-const FLAGS: Flags = Flags::of(Flag::ROWS, HELP);
+pub(super) const FLAGS: Flags = Flags::of(Flag::ROWS, HELP);
 // The message of the directory names this limit.
 const _: () = assert!(INSTALL_DIR_BYTES_MAX == 128);
 

@@ -22,7 +22,7 @@ use core::ops::ControlFlow;
 
 /// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text = text!("  ls, cat\t\tlists and reads files inside an ISO image\n");
-const HELP: Text = text!(include_str!("help.txt"));
+pub(super) const HELP: Text = text!(include_str!("help.txt"));
 /// Size (bytes) of the buffers for reading and for output lines.
 const BUFFER_BYTES: usize = READ_INLINE_BYTES as usize;
 

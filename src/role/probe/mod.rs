@@ -29,7 +29,7 @@ flags! {
     }
 }
 
-const FLAGS: Flags = Flags::of(Flag::ROWS, HELP);
+pub(super) const FLAGS: Flags = Flags::of(Flag::ROWS, HELP);
 
 const SECONDS_OF_YEAR: i64 = 31_556_952;
 const PORTMAP_PORT: u16 = 111;

@@ -47,7 +47,7 @@ flags! {
     }
 }
 
-const FLAGS: Flags = network::with(Flags::of(Flag::ROWS, HELP));
+pub(super) const FLAGS: Flags = network::with(Flags::of(Flag::ROWS, HELP));
 
 /// The parsed arguments.
 #[derive(Default)]

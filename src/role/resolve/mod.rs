@@ -41,7 +41,7 @@ flags! {
     }
 }
 
-const FLAGS: Flags = network::with(Flags::of(Flag::ROWS, HELP));
+pub(super) const FLAGS: Flags = network::with(Flags::of(Flag::ROWS, HELP));
 
 /// A name or address to resolve.
 struct SoughtName {

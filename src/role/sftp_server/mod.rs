@@ -27,6 +27,8 @@ use crate::vfs::user::User;
 use crate::vfs::{Backend, Tree};
 use crate::wire::Writer;
 use core::ffi::CStr;
+#[cfg(test)]
+pub(super) use options::FLAGS;
 pub(super) use options::{Flag, Options};
 #[cfg(feature = "serve")]
 pub(super) use task::task;

@@ -31,7 +31,7 @@ flags! {
     }
 }
 
-const FLAGS: Flags = network::with(Flags::of(Flag::ROWS, super::HELP));
+pub(in super::super) const FLAGS: Flags = network::with(Flags::of(Flag::ROWS, super::HELP));
 
 /// The parsed arguments.
 #[repr(C)] // Largest field last: the others have short offsets.

@@ -26,7 +26,7 @@ flags! {
     }
 }
 
-const FLAGS: Flags = Flags::of(Flag::ROWS, HELP);
+pub(super) const FLAGS: Flags = Flags::of(Flag::ROWS, HELP);
 
 /// Interval of `--watch`.
 const INTERVAL: Duration = Duration::from_secs(2);

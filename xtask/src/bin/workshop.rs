@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::build;
 use xtask::commands::{
-    faults, fuzz, hello, image, lockdown, log, man, mutants, release, run, scorecard, syscalls,
-    test, tidy,
+    faults, fuzz, hello, image, lockdown, log, mutants, release, run, scorecard, syscalls, test,
+    tidy,
 };
 use xtask::machines::qemu;
 use xtask::measure::{bench, size};
@@ -34,8 +34,6 @@ enum Command {
     Tidy(tidy::Args),
     /// List every MUST of multicast DNS with the tests that check it
     Scorecard(scorecard::Args),
-    /// Make man pages from the tables of --help and image/man
-    Man(man::Args),
     /// Decode defmt traces
     Log(log::Args),
     /// Benchmark stowaway and other servers side by side
@@ -69,7 +67,6 @@ fn main() -> ExitCode {
         Command::Size(args) => size::main(args),
         Command::Tidy(args) => tidy::main(args),
         Command::Scorecard(args) => scorecard::main(args),
-        Command::Man(args) => man::main(args),
         Command::Log(args) => log::main(args),
         Command::Bench(args) => bench::main(args),
         Command::Fuzz(args) => fuzz::main(args),

@@ -15,8 +15,6 @@ pub mod lockdown;
 #[cfg(feature = "workshop")]
 pub mod log;
 #[cfg(feature = "workshop")]
-pub mod man;
-#[cfg(feature = "workshop")]
 pub mod mutants;
 #[cfg(feature = "workshop")]
 pub mod release;

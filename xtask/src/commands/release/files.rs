@@ -4,14 +4,14 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use flate2::{Compression, GzBuilder};
+use walkdir::WalkDir;
 
 use super::{Release, Tree, read, replace_once, template};
 use crate::build::workspace_root;
-use crate::commands::man;
 
 /// A file to install.
 pub(super) struct File {
@@ -42,8 +42,7 @@ const PLACES: Places = Places {
 
 /// Adds the files to the release, each alone and as `share.tar.gz`.
 pub(super) fn add(release: &Release, tree: &mut Tree, _: &Path) -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    for path in man::write_pages(dir.path())? {
+    for path in man_pages()? {
         let name = path.file_name().unwrap_or_default().display();
         tree.add(format!("man/{name}"), read(&path)?);
     }
@@ -63,6 +62,14 @@ pub(super) fn add(release: &Release, tree: &mut Tree, _: &Path) -> Result<()> {
     let files = list(tree, &PLACES)?;
     tree.add("share.tar.gz".into(), archive(release, &files)?);
     Ok(())
+}
+
+/// The man pages, sorted by name.
+fn man_pages() -> Result<Vec<PathBuf>> {
+    let dir = workspace_root().join("image/man");
+    let pages = WalkDir::new(dir).min_depth(1).sort_by_file_name();
+    let pages = pages.into_iter().map(|page| Ok(page?.into_path()));
+    pages.collect()
 }
 
 /// The files to install, sorted by path.
@@ -170,6 +177,46 @@ pub(super) fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::setup;
+    use std::process::Command;
+
+    #[test]
+    fn man_pages_reference_existing_pages_and_pass_mandoc() -> Result<()> {
+        let pages = man_pages()?;
+        for path in &pages {
+            let (place, page) = (path.display(), fs::read_to_string(path)?);
+            for reference in page
+                .lines()
+                .filter_map(|line| line.strip_prefix(".Xr stowaway"))
+            {
+                let mut words = reference.split(' ');
+                let (name, number) = (
+                    words.next().unwrap_or_default(),
+                    words.next().unwrap_or_default(),
+                );
+                let name = format!("stowaway{name}.{number}");
+                assert!(path.with_file_name(&name).exists(), "{place}: no {name}");
+            }
+            for section in ["DESCRIPTION", "EXAMPLES", "EXIT STATUS", "SEE ALSO"] {
+                let is_there = page.contains(&format!("\n.Sh {section}\n"));
+                assert!(is_there, "{place} has no section {section}");
+            }
+        }
+        setup::install_packages(&["mandoc"])?;
+        let mandoc = Command::new("mandoc").arg("-Tlint").args(pages).output()?;
+        // mandoc also reports references to pages that are not installed on this machine.
+        let is_about_machine = |line: &&str| {
+            line.contains("referenced manual not found") || line.contains("outdated mandoc.db")
+        };
+        let printed = [mandoc.stdout, mandoc.stderr].concat();
+        let printed = String::from_utf8_lossy(&printed);
+        let complaints: Vec<_> = printed
+            .lines()
+            .filter(|line| !is_about_machine(line))
+            .collect();
+        assert_eq!(complaints, [""; 0]);
+        Ok(())
+    }
 
     #[test]
     fn unit_of_packages_has_their_paths() -> Result<()> {
