@@ -58,41 +58,24 @@ mod tests {
     use anyhow::Result;
 
     #[test]
-    fn test_sees_only_loopback_and_own_processes() -> Result<()> {
-        if !is_possible() {
-            eprintln!("SKIPPED: namespaces (needs root)");
-            return Ok(());
-        }
-        let script = "cat /proc/net/dev | grep -c : ; ip link show lo | grep -c UP; ls -d /proc/[0-9]* | wc -l";
-        let output = setup::run_captured(command(Path::new("sh"), false).args(["-c", script]))?;
-        let numbers: Vec<u32> = output.lines().map(str::parse).collect::<Result<_, _>>()?;
-        assert_eq!(numbers[..2], [1, 1], "{output}");
-        assert!(numbers[2] <= 4, "{output}");
-        Ok(())
-    }
-
-    #[test]
-    fn temporary_files_are_in_memory() -> Result<()> {
-        if !is_possible() {
-            eprintln!("SKIPPED: namespaces (needs root)");
-            return Ok(());
-        }
-        let script = "stat -f -c %T \"$(mktemp)\"";
-        let output = setup::run_captured(command(Path::new("sh"), false).args(["-c", script]))?;
-        assert_eq!(output.trim(), "tmpfs");
-        Ok(())
-    }
-
-    #[test]
-    fn background_processes_end_with_the_test() -> Result<()> {
+    fn test_is_isolated_and_leaves_nothing_behind() -> Result<()> {
         if !is_possible() {
             eprintln!("SKIPPED: namespaces (needs root)");
             return Ok(());
         }
         // The duration of `sleep`, unusual enough to identify the process in pgrep.
         let duration = format!("86399.{}", std::process::id());
-        let script = format!("setsid sleep {duration} >/dev/null 2>&1 & exit 0");
-        setup::run_captured(command(Path::new("sh"), false).args(["-c", &script]))?;
+        let script = format!(
+            "grep -c : /proc/net/dev; ip link show lo | grep -c UP; ls -d /proc/[0-9]* | wc -l
+             stat -f -c %T \"$(mktemp)\"; setsid sleep {duration} >/dev/null 2>&1 &"
+        );
+        let output = setup::run_captured(command(Path::new("sh"), false).args(["-c", &script]))?;
+        let lines: Vec<&str> = output.lines().collect();
+        let [interfaces, up, processes, temporary] = lines[..] else {
+            anyhow::bail!("{output}");
+        };
+        assert_eq!((interfaces, up, temporary), ("1", "1", "tmpfs"));
+        assert!(processes.trim().parse::<u32>()? <= 4, "{output}");
         let survivors = Command::new("pgrep").args(["-f", &duration]).output()?;
         assert!(survivors.stdout.is_empty(), "{survivors:?}");
         Ok(())

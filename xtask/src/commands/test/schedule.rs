@@ -2,7 +2,7 @@
 //! keeps busy. A job that mostly waits has a small share.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,11 @@ const TOLERANCE: f64 = 1e-6;
 pub struct Job {
     /// Name of the row in the report to which the job is added.
     pub suite: String,
-    /// Part of the suite; empty for the whole suite.
-    pub part: String,
+    /// Test of the suite; empty for the whole suite.
+    pub test: String,
     /// Average number of processors that the job keeps busy.
     pub share: f64,
-    /// Usual duration of the job; used to choose the next job and to estimate the remaining time.
+    /// Usual duration of the job.
     pub usual: Duration,
     /// Priority: of the jobs that can start, one of the highest rank starts first, and among these the longest.
     pub rank: u8,
@@ -41,22 +41,13 @@ impl Job {
     pub fn new(suite: &str, work: impl FnOnce() -> Result<Outcome> + Send + 'static) -> Self {
         Self {
             suite: suite.into(),
-            part: String::new(),
+            test: String::new(),
             share: 1.0,
             usual: Duration::ZERO,
             rank: 1,
             after: Vec::new(),
             alone: false,
             work: Box::new(work),
-        }
-    }
-
-    /// Name in progress and failure messages: SUITE or SUITE::PART.
-    pub fn name(&self) -> String {
-        if self.part.is_empty() {
-            self.suite.clone()
-        } else {
-            format!("{}::{}", self.suite, self.part)
         }
     }
 }
@@ -70,152 +61,115 @@ pub struct Outcome {
     pub failed: u64,
     /// Number of tests that printed SKIPPED.
     pub skipped: u64,
-    /// Processor time of the programs that the job ran; zero if the job did not measure it.
-    pub processor: Duration,
     /// Output of the job to print, such as that of a failed test.
     pub output: String,
     /// Further jobs to run, which this one discovered.
     pub more: Vec<Job>,
 }
 
-/// A job that ended.
-pub struct FinishedJob {
+impl Outcome {
+    /// One test passed.
+    pub fn pass() -> Self {
+        Self {
+            passed: 1,
+            ..Self::default()
+        }
+    }
+}
+
+/// A job that was started.
+pub struct Started {
+    /// SUITE or SUITE::TEST.
+    pub name: String,
     /// See `Job::suite`.
     pub suite: String,
-    /// See `Job::part`.
-    pub part: String,
-    /// Duration of the job.
-    pub took: Duration,
-    /// An error means that the job could not be run to its end.
-    pub outcome: Result<Outcome>,
-}
-
-/// The progress of a run, which is reported after each change.
-pub struct RunProgress<'a> {
-    /// Names of the running jobs.
-    pub running: Vec<&'a str>,
-    /// Number of jobs that ended.
-    pub done_count: usize,
-    /// Number of known jobs that have not ended.
-    pub left_count: usize,
-    /// Estimated time until all known jobs have ended.
-    pub left: Duration,
-}
-
-struct Running {
-    name: String,
-    suite: String,
+    pub start: Instant,
+    number: usize,
     share: f64,
-    end_usual: Instant,
     alone: bool,
 }
 
-/// Runs `jobs` and the jobs that they add. Calls `ended` after each job; once it returns false, starts no more jobs.
+/// The jobs of a run that have not ended.
+struct Queue {
+    waiting: Vec<Job>,
+    running: Vec<Started>,
+    capacity: f64,
+}
+
+/// Runs `jobs` and the jobs that they add. Calls `ended` for each job that ended, with its result (an error: the job could not be run
+/// to its end), the running jobs and the number of waiting ones. Once it returns false, no more jobs are started.
 pub fn run(
     jobs: Vec<Job>,
     cores: usize,
-    mut ended: impl FnMut(FinishedJob) -> bool,
-    mut progress: impl FnMut(&RunProgress<'_>),
+    mut ended: impl FnMut(Started, Result<Outcome>, &[Started], usize) -> bool,
 ) {
-    let capacity = cores as f64 * OVERCOMMIT;
     let (sender, receiver) = channel();
-    let mut waiting = jobs;
-    let mut running: Vec<Running> = Vec::new();
-    let mut done_count = 0;
-    loop {
-        while let Some(job) = pop_next(&mut waiting, &running, capacity) {
-            running.push(start_job(job, &sender));
+    let mut queue = Queue {
+        waiting: jobs,
+        running: Vec::new(),
+        capacity: cores as f64 * OVERCOMMIT,
+    };
+    for number in 0.. {
+        if let Some(job) = queue.pop_next() {
+            let name = [&*job.suite, &*job.test].join("::");
+            queue.running.push(Started {
+                name: name.trim_end_matches("::").into(),
+                suite: job.suite,
+                start: Instant::now(),
+                number,
+                share: job.share,
+                alone: job.alone,
+            });
+            let sender = sender.clone();
+            // One thread per job, not a pool: the job's processes have PDEATHSIG set, which kills them when this thread ends.
+            // `send` fails only if `run` has returned.
+            thread::spawn(move || sender.send((number, (job.work)())));
+            continue;
         }
-        let now = Instant::now();
-        progress(&RunProgress {
-            running: running.iter().map(|job| job.name.as_str()).collect(),
-            done_count,
-            left_count: running.len() + waiting.len(),
-            left: estimate_left(&waiting, &running, now, capacity),
-        });
-        if running.is_empty() {
+        if queue.running.is_empty() {
             return;
         }
-        let Ok((name, mut done)) = receiver.recv() else {
+        let Ok((number, mut outcome)) = receiver.recv() else {
             return;
         };
-        running.retain(|job| job.name != name);
-        done_count += 1;
-        if let Ok(outcome) = &mut done.outcome {
-            waiting.append(&mut outcome.more);
+        let is_it = |job: &Started| job.number == number;
+        let Some(index) = queue.running.iter().position(is_it) else {
+            return;
+        };
+        let done = queue.running.swap_remove(index);
+        if let Ok(outcome) = &mut outcome {
+            queue.waiting.append(&mut outcome.more);
         }
-        if !ended(done) {
-            waiting.clear();
+        if !ended(done, outcome, &queue.running, queue.waiting.len()) {
+            queue.waiting.clear();
         }
     }
 }
 
-/// Removes and returns the most urgent job that can start now: all jobs on which it depends have ended, and enough processors are
-/// free.
-fn pop_next(waiting: &mut Vec<Job>, running: &[Running], capacity: f64) -> Option<Job> {
-    let busy: f64 = running.iter().map(|job| job.share).sum();
-    if running.len() >= RUNNING_MAX || running.iter().any(|job| job.alone) {
-        return None;
-    }
-    let unfinished: BTreeSet<&str> = waiting
-        .iter()
-        .map(|job| job.suite.as_str())
-        .chain(running.iter().map(|job| job.suite.as_str()))
-        .collect();
-    let can_start = |job: &Job| {
-        let fits = running.is_empty() || (!job.alone && busy + job.share <= capacity + TOLERANCE);
-        fits && !job.after.iter().any(|suite| unfinished.contains(suite))
-    };
-    let urgency = |job: &Job| (!job.alone, job.rank, job.usual);
-    let index = (0..waiting.len())
-        .filter(|&index| can_start(&waiting[index]))
-        .max_by_key(|&index| urgency(&waiting[index]))?;
-    Some(waiting.swap_remove(index))
-}
-
-fn start_job(job: Job, sender: &Sender<(String, FinishedJob)>) -> Running {
-    let name = job.name();
-    let running = Running {
-        name: name.clone(),
-        suite: job.suite.clone(),
-        share: job.share,
-        end_usual: Instant::now() + job.usual,
-        alone: job.alone,
-    };
-    let sender = sender.clone();
-    // One thread per job, not a pool: the job's processes have PDEATHSIG set, which kills them when this thread ends.
-    thread::spawn(move || {
-        let start = Instant::now();
-        let outcome = (job.work)();
-        let done = FinishedJob {
-            suite: job.suite,
-            part: job.part,
-            took: start.elapsed(),
-            outcome,
+impl Queue {
+    /// Removes and returns the most urgent job that can start now: all jobs on which it depends have ended, and enough processors
+    /// are free.
+    fn pop_next(&mut self) -> Option<Job> {
+        let running = &self.running;
+        let busy: f64 = running.iter().map(|job| job.share).sum();
+        if running.len() >= RUNNING_MAX || running.iter().any(|job| job.alone) {
+            return None;
+        }
+        let waiting = self.waiting.iter().map(|job| &job.suite);
+        let unfinished: BTreeSet<&String> = waiting
+            .chain(running.iter().map(|job| &job.suite))
+            .collect();
+        let can_start = |job: &Job| {
+            let fits = !job.alone && busy + job.share <= self.capacity + TOLERANCE;
+            let is_pending = |suite: &&str| unfinished.iter().any(|name| name == suite);
+            (fits || running.is_empty()) && !job.after.iter().any(is_pending)
         };
-        // `send` fails only if `run` has returned.
-        let _ = sender.send((name, done));
-    });
-    running
-}
-
-/// Estimates the remaining time: all work distributed evenly over the processors, but at least the longest job.
-fn estimate_left(waiting: &[Job], running: &[Running], now: Instant, capacity: f64) -> Duration {
-    let waiting = waiting.iter().map(|job| (job.usual, job.share));
-    let running = running
-        .iter()
-        .map(|job| (job.end_usual.saturating_duration_since(now), job.share));
-    let all: Vec<(Duration, f64)> = waiting.chain(running).collect();
-    let longest = all.iter().map(|(usual, _)| *usual).max();
-    let busy: f64 = all
-        .iter()
-        .map(|(usual, share)| usual.as_secs_f64() * share)
-        .sum();
-    let total: f64 = all.iter().map(|(usual, _)| usual.as_secs_f64()).sum();
-    let even = (busy / capacity).max(total / RUNNING_MAX as f64);
-    longest
-        .unwrap_or_default()
-        .max(Duration::from_secs_f64(even))
+        let urgency = |job: &Job| (!job.alone, job.rank, job.usual);
+        let index = (0..self.waiting.len())
+            .filter(|&index| can_start(&self.waiting[index]))
+            .max_by_key(|&index| urgency(&self.waiting[index]))?;
+        Some(self.waiting.swap_remove(index))
+    }
 }
 
 #[cfg(test)]
@@ -223,113 +177,87 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
-    type Log = Arc<Mutex<Vec<String>>>;
-
-    /// A job that logs its start (`+`) and its end (`-`).
-    fn logging_job(log: &Log, suite: &str) -> Job {
-        let (log, name) = (log.clone(), suite.to_owned());
-        Job::new(suite, move || {
-            log.lock().unwrap().push(format!("+{name}"));
-            thread::sleep(Duration::from_millis(30));
-            log.lock().unwrap().push(format!("-{name}"));
-            Ok(Outcome {
-                passed: 1,
-                ..Outcome::default()
-            })
-        })
+    /// Runs a job for each of `shares`. Returns the starts (`+`) and ends (`-`) of the jobs by their numbers.
+    fn play(shares: &[f64], cores: usize, change: impl Fn(usize, &mut Job)) -> Vec<String> {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let jobs = shares.iter().enumerate().map(|(number, &share)| {
+            let log = log.clone();
+            let mut job = Job::new(&number.to_string(), move || {
+                log.lock().unwrap().push(format!("+{number}"));
+                thread::sleep(Duration::from_millis(30));
+                log.lock().unwrap().push(format!("-{number}"));
+                Ok(Outcome::pass())
+            });
+            job.share = share;
+            change(number, &mut job);
+            job
+        });
+        let mut passed = 0;
+        run(jobs.collect(), cores, |_, outcome, _, _| {
+            passed += outcome.unwrap().passed;
+            true
+        });
+        assert_eq!(passed, shares.len() as u64);
+        Arc::into_inner(log).unwrap().into_inner().unwrap()
     }
 
-    /// Runs the jobs and returns the number of tests passed.
-    fn run_all(jobs: Vec<Job>, cores: usize) -> u64 {
-        let mut passed = 0;
-        run(
-            jobs,
-            cores,
-            |done| {
-                passed += done.outcome.map_or(0, |outcome| outcome.passed);
-                true
-            },
-            |_| {},
-        );
-        passed
+    /// The largest number of jobs that ran at the same time.
+    fn most(log: &[String]) -> i32 {
+        let steps = log
+            .iter()
+            .map(|line| if line.starts_with('+') { 1 } else { -1 });
+        let counts = steps.scan(0, |count, step| {
+            *count += step;
+            Some(*count)
+        });
+        counts.max().unwrap_or(0)
     }
 
     #[test]
     fn dependent_job_starts_after_its_dependency() {
-        let log = Log::default();
-        let mut second = logging_job(&log, "second");
-        second.after = vec!["first"];
-        second.rank = 9;
-        assert_eq!(run_all(vec![second, logging_job(&log, "first")], 4), 2);
-        assert_eq!(
-            *log.lock().unwrap(),
-            ["+first", "-first", "+second", "-second"]
-        );
+        let log = play(&[1.0, 1.0], 4, |number, job| {
+            if number == 0 {
+                (job.after, job.rank) = (vec!["1"], 9);
+            }
+        });
+        assert_eq!(log, ["+1", "-1", "+0", "-0"]);
     }
 
     #[test]
-    fn shares_limit_parallel_jobs_and_alone_excludes_others() {
-        let log = Log::default();
-        let mut alone = logging_job(&log, "alone");
-        alone.alone = true;
-        let jobs = vec![
-            alone,
-            logging_job(&log, "a"),
-            logging_job(&log, "b"),
-            logging_job(&log, "c"),
-        ];
-        assert_eq!(run_all(jobs, 2), 4);
-        let log = log.lock().unwrap();
-        let mut count_max = 0;
-        let mut count = 0;
-        for line in log.iter() {
-            count += if line.starts_with('+') { 1 } else { -1 };
-            count_max = count_max.max(count);
-            assert!(count <= 1 || !line.ends_with("alone"), "{log:?}");
+    fn sum_of_shares_limits_parallel_jobs() {
+        for (shares, cores, expected) in [
+            (&[1.0; 4][..], 2, 2),
+            (&[0.1; 6], 1, 6),
+            // The sum is exactly the capacity, but not in floating point.
+            (&[0.4, 1.2, 0.8], 2, 3),
+        ] {
+            let log = play(shares, cores, |_, _| {});
+            assert_eq!(most(&log), expected, "{shares:?}: {log:?}");
         }
-        assert_eq!(count_max, 2, "{log:?}");
     }
 
     #[test]
-    fn jobs_with_small_shares_run_in_parallel() {
-        let log = Log::default();
-        let jobs = (0..6).map(|n| {
-            let mut job = logging_job(&log, &format!("job {n}"));
-            job.share = 0.1;
-            job
-        });
-        assert_eq!(run_all(jobs.collect(), 1), 6);
-        assert!(
-            log.lock().unwrap()[..6]
-                .iter()
-                .all(|line| line.starts_with('+'))
-        );
+    fn lone_job_excludes_others() {
+        let log = play(&[0.1; 4], 2, |number, job| job.alone = number == 2);
+        assert_eq!(most(&log), 3, "{log:?}");
+        let start = log.iter().position(|line| line == "+2").unwrap();
+        assert_eq!(log[start + 1], "-2", "{log:?}");
+        assert_eq!(most(&log[..start]) % 3, 0, "{log:?}");
     }
 
     #[test]
-    fn shares_that_fit_exactly_run_in_parallel() {
-        let log = Log::default();
-        let jobs = [0.4, 1.2, 0.8].map(|share| {
-            let mut job = logging_job(&log, &format!("job {share}"));
-            job.share = share;
-            job
-        });
-        assert_eq!(run_all(jobs.into(), 2), 3);
-        let log = log.lock().unwrap();
-        assert!(log[..3].iter().all(|line| line.starts_with('+')), "{log:?}");
-    }
-
-    #[test]
-    fn jobs_added_by_a_job_are_run() {
-        let log = Log::default();
-        let inner = logging_job(&log, "inner");
-        let outer = Job::new("outer", move || {
+    fn job_added_by_a_job_is_run() {
+        let outer = Job::new("outer", || {
             Ok(Outcome {
-                passed: 1,
-                more: vec![inner],
-                ..Outcome::default()
+                more: vec![Job::new("inner", || Ok(Outcome::pass()))],
+                ..Outcome::pass()
             })
         });
-        assert_eq!(run_all(vec![outer], 2), 2);
+        let mut names = Vec::new();
+        run(vec![outer], 2, |done, _, _, _| {
+            names.push(done.name);
+            true
+        });
+        assert_eq!(names, ["outer", "inner"]);
     }
 }

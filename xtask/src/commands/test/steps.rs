@@ -1,37 +1,33 @@
-//! The checks that need no NFS or SFTP client: formatting, lints, tidy, documentation, unit tests, builds, sizes, fuzzing.
+//! The checks that need no NFS or SFTP client: formatting, lints, tidy, documentation, unit tests, builds, sizes, fuzzing; and the
+//! steps on which the suites depend.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum as _;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
 
 use super::schedule::{Job, Outcome};
 use super::{Mode, isolation};
 use crate::build::{self, Arch, Role, workspace_root};
 use crate::commands::fuzz::{self, Target};
 use crate::commands::tidy;
+use crate::machines::{debian, iso, qemu, wait_for};
 use crate::measure::size;
-use crate::setup;
+use crate::setup::{self, PythonPackage};
 
 /// Name of the step that builds the executable for every architecture.
 pub const BUILD: &str = "build";
-
-/// Steps that run cargo in the target directories of unoptimised builds. They run one after the other.
-const LINTS: [&str; 5] = [
-    "clippy",
-    "clippy-alone",
-    "clippy-tools",
-    "doc",
-    "unit-xtask",
-];
+/// Name of the step that compiles the suites.
+pub const COMPILE: &str = "compile";
+/// Name of the step that downloads.
+pub const PREPARE: &str = "prepare";
+/// Steps without which no test of a suite can run.
+pub const REQUIRED: [&str; 3] = [BUILD, COMPILE, PREPARE];
 
 /// Unit tests that run again on the machine's own file system, one form of each backend; all others run in memory, where creating
 /// files takes less time.
@@ -41,8 +37,11 @@ const ON_DISK: [&str; 3] = [
     "vfs::host",
 ];
 
-/// Duration of fuzzing for each target, in seconds.
-const FUZZ_SECS: u32 = 10;
+/// Roles that need others, and so are linted with them only.
+const NOT_ALONE: [&str; 2] = ["serve", "iso"];
+
+/// Time limit of a step: none fails by it, because cargo waits for the locks of others.
+const STEP_MAX: Duration = Duration::from_secs(7200);
 
 /// The fuzz step that runs before the others: it compiles the crates that all targets share. In parallel, the others would only
 /// wait for cargo's lock.
@@ -51,116 +50,135 @@ const FUZZ_FIRST: &str = "fuzz-records";
 /// Jobs for all steps. A step that many jobs depend on has a higher rank.
 pub fn jobs(mode: &Mode) -> Vec<Job> {
     let mut jobs = vec![
-        ranked(8, build_job()),
-        ranked(
-            2,
-            command_job("format", || Ok(cargo(&["fmt", "--all", "--", "--check"]))),
-        ),
-        ranked(6, command_job("clippy", || Ok(clippy(PRODUCT)))),
-        ranked(6, command_job("clippy-tools", || Ok(clippy(TOOLS)))),
-        ranked(
-            6,
-            check_job("clippy-alone", || {
-                lint(&["-p", "xtask", "--profile", "tools", "--features", "image"])?;
-                roles_alone()?.iter().try_for_each(lint_alone)
-            }),
-        ),
-        ranked(2, check_job("tidy", || tidy::main(tidy::Args {}))),
-        ranked(6, command_job("doc", || Ok(documentation()))),
+        check_job(8, BUILD, &[], build_all),
+        command_job(mode, 2, "format", &[], || {
+            Ok(cargo(&["fmt", "--all", "--", "--check"]))
+        }),
+        check_job(2, "tidy", &[], || tidy::main(tidy::Args {})),
+        // The lints, the documentation and the unit tests of xtask run one after another, because cargo locks its target directory.
+        // In parallel, all but one would only wait, while the scheduler counts them as running.
+        command_job(mode, 6, "clippy", &[], || Ok(clippy(PRODUCT))),
+        check_job(6, "clippy-alone", &["clippy"], lint_alone),
+        command_job(mode, 6, "clippy-tools", &["clippy-alone"], || {
+            Ok(clippy(TOOLS))
+        }),
+        command_job(mode, 6, "doc", &["clippy-tools"], || Ok(documentation())),
+        command_job(mode, 5, "unit-xtask", &["doc"], || Ok(unit_xtask())),
+        command_job(mode, 5, "unit-disk", &["unit-x86_64"], || {
+            let mut tests = build::unit_tests(Arch::X86_64)?;
+            tests.arg("--").args(ON_DISK);
+            Ok(tests)
+        }),
+        // Measures the executables of the step `build`.
+        check_job(6, "size", &[BUILD], size::check),
     ];
     for arch in Arch::NATIVE {
         let name = format!("unit-{}", arch.name());
-        let unit_tests = move || {
+        let prefixes = mode.prefixes(&name);
+        jobs.push(command_job(mode, 5, &name, &[], move || {
             let mut tests = build::unit_tests(arch)?;
             tests.args(isolation::memory_arguments(arch.triple()));
+            tests.arg("--").args(prefixes);
             Ok(tests)
-        };
-        jobs.push(ranked(5, command_job(&name, unit_tests)));
+        }));
     }
-    let mut on_disk = command_job("unit-disk", || {
-        let mut tests = build::unit_tests(Arch::X86_64)?;
-        tests.arg("--").args(ON_DISK);
-        Ok(tests)
-    });
-    on_disk.after = vec!["unit-x86_64"];
-    jobs.push(ranked(5, on_disk));
-    jobs.push(ranked(5, command_job("unit-xtask", || Ok(unit_xtask()))));
-    // These jobs run one after another, because cargo locks its target directory. In parallel, all but one would only wait, while
-    // the scheduler counts them as running.
-    for (first, second) in LINTS.iter().zip(&LINTS[1..]) {
-        for job in jobs.iter_mut().filter(|job| job.suite == *second) {
-            job.after = vec![first];
-        }
-    }
-    let mut sizes = check_job("size", size::check);
-    // Runs after the build step, which builds the executables that are measured.
-    sizes.after = vec![BUILD];
-    jobs.push(ranked(6, sizes));
+    let secs = if mode.is_full { 300 } else { 10 };
     for &target in Target::value_variants() {
-        let mut job = Job::new(&format!("fuzz-{}", target.name()), move || {
-            let output = fuzz::run(target, FUZZ_SECS)?;
-            Ok(Outcome {
-                passed: 1,
-                output,
-                ..Outcome::default()
-            })
-        });
-        if job.suite == FUZZ_FIRST {
-            job.rank = 5;
-        } else {
-            job.rank = 3;
-            job.after = vec![FUZZ_FIRST];
-        }
-        jobs.push(job);
+        let name = format!("fuzz-{}", target.name());
+        let (rank, after) = match &*name {
+            FUZZ_FIRST => (5, &[][..]),
+            _ => (3, &[FUZZ_FIRST][..]),
+        };
+        jobs.push(check_job(rank, &name, after, move || {
+            fuzz::run(target, secs).map(drop)
+        }));
     }
-    for job in &mut jobs {
-        let budget = mode.suites.find(&job.suite);
-        job.usual = mode.usual(&job.suite, &job.part, budget.seconds);
-        job.share = budget.share;
-    }
+    jobs.iter_mut().for_each(|job| set_budget(mode, job));
     jobs
 }
 
-/// A job that builds all executables that tests start, plain and packed, so that no test has to build.
-fn build_job() -> Job {
-    check_job(BUILD, || {
-        for arch in Arch::ALL {
-            build::build(arch)?;
-        }
-        for arch in Arch::NATIVE {
-            build::build_packed(arch, Role::all())?;
-        }
-        // Needed by the tests of the responder's memory use.
-        build::build_roles(Arch::X86_64, &[Role::MDNS]).map(drop)
-    })
+/// Sets the share and the usual duration of a job to those of suites.toml.
+pub fn set_budget(mode: &Mode, job: &mut Job) {
+    let budget = mode.suites.find(&job.suite);
+    job.usual = Duration::from_secs_f64(budget.seconds);
+    job.share = budget.share;
 }
 
-fn ranked(rank: u8, mut job: Job) -> Job {
-    job.rank = rank;
+/// A job that fetches crates, Python packages, kernels for virtual machines, Debian's boot images and, as root, a Debian system. The
+/// tests themselves cannot: their network namespaces have only loopback.
+pub fn prepare(mode: &Mode) -> Job {
+    let mut job = Job::new(PREPARE, || {
+        setup::run_captured(&mut cargo(&["fetch", "--locked"]))?;
+        for package in PythonPackage::ALL {
+            package.path()?;
+        }
+        qemu::prepare_all()?;
+        let packages = iso::SHIPPED.map(|(package, _, _)| package);
+        for package in packages.into_iter().chain([iso::EXPORTFS]) {
+            iso::unpack_package(package)?;
+        }
+        if isolation::is_possible() {
+            debian::system()?;
+        }
+        Ok(Outcome::default())
+    });
+    job.rank = 10;
+    set_budget(mode, &mut job);
     job
 }
 
+/// Builds all executables that tests start, plain and packed, so that no test has to build.
+fn build_all() -> Result<()> {
+    for arch in Arch::ALL {
+        build::build(arch)?;
+    }
+    for arch in Arch::NATIVE {
+        build::build_packed(arch, Role::all())?;
+    }
+    // Needed by the tests of the responder's memory use.
+    build::build_roles(Arch::X86_64, &[Role::MDNS]).map(drop)
+}
+
 /// A job that runs a check of xtask in this process; counts as one test.
-fn check_job(suite: &str, check: impl FnOnce() -> Result<()> + Send + 'static) -> Job {
-    Job::new(suite, move || {
-        check()?;
-        Ok(Outcome {
-            passed: 1,
-            ..Outcome::default()
-        })
-    })
+fn check_job(
+    rank: u8,
+    suite: &str,
+    after: &[&'static str],
+    check: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Job {
+    let mut job = Job::new(suite, || check().map(|()| Outcome::pass()));
+    (job.rank, job.after) = (rank, after.into());
+    job
 }
 
 /// A job that runs another program and counts the tests it reports; if it reports none, the program counts as one test.
-fn command_job(suite: &str, make: impl FnOnce() -> Result<Command> + Send + 'static) -> Job {
-    let log = log_path(suite);
-    Job::new(suite, move || {
-        let (success, mut outcome) = run_logged(&mut make()?, &log, None)?;
-        if success && outcome.passed == 0 {
-            outcome.passed = 1;
-        }
-        Ok(outcome)
-    })
+fn command_job(
+    mode: &Mode,
+    rank: u8,
+    suite: &str,
+    after: &[&'static str],
+    make: impl FnOnce() -> Result<Command> + Send + 'static,
+) -> Job {
+    let (log, mode) = (log_path(suite), mode.clone());
+    let mut job = Job::new(suite, move || {
+        let mut command = make()?;
+        set_form(&mode, &mut command);
+        let outcome = run_logged(&mut command, &log, STEP_MAX)?;
+        Ok(if outcome.passed + outcome.failed == 0 {
+            Outcome::pass()
+        } else {
+            outcome
+        })
+    });
+    (job.rank, job.after) = (rank, after.into());
+    job
+}
+
+/// Makes tests run in their long form if it is asked for.
+pub fn set_form(mode: &Mode, command: &mut Command) {
+    if mode.is_full {
+        command.env("STOWAWAY_FULL", "1");
+    }
 }
 
 /// Path of a job's log file; unique, also for repetitions of a job.
@@ -175,77 +193,40 @@ pub fn log_path(name: &str) -> PathBuf {
         String::new()
     };
     let file = name.replace("::", "/");
-    workspace_root()
-        .join("target/test")
-        .join(format!("{file}{number}.log"))
+    workspace_root().join(format!("target/test/{file}{number}.log"))
 }
 
-/// Runs a program, writes its output to `log` and counts the tests it reports. Kills the program if it still runs at `end`.
-pub fn run_logged(
-    command: &mut Command,
-    log: &Path,
-    end: Option<Instant>,
-) -> Result<(bool, Outcome)> {
+/// Runs a program, writes its output to `log` and counts the tests it reports. Kills the program after `time_max`.
+pub fn run_logged(command: &mut Command, log: &Path, time_max: Duration) -> Result<Outcome> {
     let dir = log.parent().context("no parent directory")?;
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let stdout =
-        fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    let stderr = stdout.try_clone()?;
+    let file = fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file);
     let mut child = command
-        .stdin(Stdio::null())
-        .stdout(stdout)
-        .stderr(stderr)
         .spawn()
         .with_context(|| format!("cannot start {command:?}"))?;
+    let status = wait_for(time_max, || Ok(child.try_wait()?))?;
+    if status.is_none() {
+        child.kill()?;
+        child.wait()?;
+    }
+    let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
     let mut outcome = Outcome::default();
-    let success = wait(&mut child, end, &mut outcome.processor)?;
-    // The output may not be UTF-8, so it is read as bytes.
-    let text = fs::read(log).with_context(|| format!("cannot read {}", log.display()))?;
-    for line in String::from_utf8_lossy(&text).lines() {
+    for line in text.lines() {
         outcome.skipped += u64::from(line.starts_with("SKIPPED"));
         if let Some((passed, failed)) = parse_counts(line) {
             outcome.passed += passed;
             outcome.failed += failed;
         }
     }
-    if !success {
+    if !status.is_some_and(|status| status.success()) {
         outcome.failed = outcome.failed.max(1);
-        outcome.output = String::from_utf8_lossy(&text).into_owned();
+        outcome.output = text;
     }
-    Ok((success, outcome))
-}
-
-/// Waits until the program exits, and kills it at `end`. Returns true if it succeeded. Adds the processor time of the program and
-/// its descendants to `processor`.
-fn wait(child: &mut Child, end: Option<Instant>, processor: &mut Duration) -> Result<bool> {
-    let pid = Pid::from_raw(child.id().cast_signed());
-    loop {
-        let is_late = end.is_some_and(|end| Instant::now() > end);
-        if is_late {
-            child.kill()?;
-        }
-        // WNOWAIT leaves the ended process as it is, so that its times can still be read.
-        let mut flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-        flags.set(WaitPidFlag::WNOHANG, end.is_some() && !is_late);
-        if waitid(Id::Pid(pid), flags)? != WaitStatus::StillAlive {
-            *processor += processor_time(child.id())?;
-            return Ok(child.wait()?.success() && !is_late);
-        }
-        sleep(Duration::from_millis(5));
-    }
-}
-
-/// Processor time of a process that ended but was not waited for, and of its descendants (proc_pid_stat(5): utime, stime, cutime,
-/// cstime).
-fn processor_time(pid: u32) -> Result<Duration> {
-    let path = format!("/proc/{pid}/stat");
-    let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    // The second field is the program's name in parentheses and may contain spaces.
-    let (_, fields) = stat.rsplit_once(") ").context("unexpected format")?;
-    let ticks = fields.split(' ').skip(11).take(4).map(str::parse::<u64>);
-    let ticks: u64 = ticks.sum::<Result<_, _>>()?;
-    // Linux reports ticks of 10 ms to programs, whatever its own timer does.
-    Ok(Duration::from_millis(ticks * 10))
+    Ok(outcome)
 }
 
 /// Arguments that select the packages of the product for linting. The tools are linted in a separate run: in one run cargo would
@@ -277,38 +258,15 @@ fn lint(arguments: &[&str]) -> Result<()> {
     setup::run_captured(&mut lint).map(drop)
 }
 
-/// The roles (lines of `roles!`) whose features depend on no other role. Each is linted alone, to find code that is unused in a
-/// build with one role.
-fn roles_alone() -> Result<Vec<Role>> {
-    let read =
-        |path: &str| fs::read_to_string(workspace_root().join(path)).context(path.to_owned());
-    let text = read("src/role/mod.rs")?;
-    let rows = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("    \"")?.split_once("\": "));
-    let roles: BTreeSet<&str> = rows.map(|(feature, _)| feature).collect();
-    let manifest: toml::Table = read("Cargo.toml")?.parse().context("Cargo.toml")?;
-    let features = manifest
-        .get("features")
-        .context("Cargo.toml has no features")?;
-    let is_alone = |role: &Role| {
-        let mut pending = vec![role.name()];
-        let mut of_role = BTreeSet::new();
-        while let Some(feature) = pending.pop() {
-            if of_role.insert(feature) {
-                let needed = features.get(feature).and_then(toml::Value::as_array);
-                pending.extend(needed.into_iter().flatten().filter_map(toml::Value::as_str));
-            }
-        }
-        of_role.intersection(&roles).eq([&role.name()])
-    };
-    Ok(Role::all().iter().copied().filter(is_alone).collect())
-}
-
-/// Lints the library with only one role.
-fn lint_alone(role: &Role) -> Result<()> {
-    let library = ["-p", "stowaway", "--lib", "--no-default-features"];
-    lint(&[&library[..], &["--features", role.name()]].concat())
+/// Lints the program `image` alone, and the library with each role alone, to find code that is unused there.
+fn lint_alone() -> Result<()> {
+    lint(&["-p", "xtask", "--profile", "tools", "--features", "image"])?;
+    let roles = Role::all().iter().map(|role| role.name());
+    for role in roles.filter(|role| !NOT_ALONE.contains(role)) {
+        let library = ["-p", "stowaway", "--lib", "--no-default-features"];
+        lint(&[&library[..], &["--features", role]].concat())?;
+    }
+    Ok(())
 }
 
 /// Builds the documentation; a broken link in a doc comment is an error.
@@ -361,26 +319,11 @@ mod tests {
     }
 
     #[test]
-    fn roles_without_other_roles_are_linted_alone() -> Result<()> {
-        let names: Vec<&str> = roles_alone()?.iter().map(|role| role.name()).collect();
-        for (name, is_alone) in [
-            ("sftp-server", true),
-            ("ls", true),
-            ("serve", false),
-            ("iso", false),
-        ] {
-            assert_eq!(names.contains(&name), is_alone, "{names:?}");
-        }
-        Ok(())
-    }
-
-    #[test]
     fn failing_program_is_counted_and_its_output_kept() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let log = dir.path().join("planted.log");
         let script = "echo 'test result: FAILED. 3 passed; 2 failed; 0 ignored'; echo SKIPPED: it; echo oops >&2; exit 1";
-        let (success, outcome) = run_logged(Command::new("sh").args(["-c", script]), &log, None)?;
-        assert!(!success);
+        let outcome = run_logged(Command::new("sh").args(["-c", script]), &log, STEP_MAX)?;
         assert_eq!((outcome.passed, outcome.failed, outcome.skipped), (3, 2, 1));
         assert!(outcome.output.contains("oops"));
         Ok(())
@@ -388,14 +331,9 @@ mod tests {
 
     #[test]
     fn hanging_program_is_killed_and_fails() -> Result<()> {
-        let dir = tempfile::tempdir()?;
-        let end = Some(Instant::now() + Duration::from_millis(50));
-        let (success, outcome) = run_logged(
-            Command::new("sleep").arg("60"),
-            &dir.path().join("log"),
-            end,
-        )?;
-        assert!(!success);
+        let log = tempfile::NamedTempFile::new()?;
+        let time_max = Duration::from_millis(50);
+        let outcome = run_logged(Command::new("sleep").arg("60"), log.path(), time_max)?;
         assert_eq!(outcome.failed, 1);
         Ok(())
     }

@@ -1,13 +1,12 @@
-//! Parser of xtask/suites.toml: time budget, scheduling constraints and affecting paths of each suite, and the parts of the long
-//! form.
+//! Parser of xtask/suites.toml: time budget, scheduling constraints and affecting paths of each suite.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::build::workspace_root;
 
@@ -18,8 +17,6 @@ pub struct Suites {
     /// Duration of [`calibrate`] on the reference machine, where the budgets were measured, in milliseconds.
     reference_ms: f64,
     suite: BTreeMap<String, Suite>,
-    /// Parts of the long form, each at most nine minutes.
-    pub full: BTreeMap<String, Part>,
     /// Path prefixes whose changes affect every suite.
     reach_all: Vec<String>,
 }
@@ -45,19 +42,6 @@ pub struct Suite {
     /// Path prefixes whose changes can make the suite fail.
     #[serde(default)]
     pub reach: Vec<String>,
-}
-
-/// A part of the long form.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Part {
-    /// Type of the tests in the part: `unit` (unit tests), `fuzz`, or the name of a suite.
-    pub suite: String,
-    /// Prefix of the tests' names, or the fuzz target; empty for all tests of the suite.
-    #[serde(default)]
-    pub test: String,
-    /// Description for `--list`: the coverage that the part adds to the short form.
-    pub adds: String,
 }
 
 fn one() -> f64 {
@@ -90,19 +74,24 @@ impl Suites {
         self.suite.keys().map(String::as_str)
     }
 
-    /// Suites that a change of `path` can make fail. None means all: `path` is in `reach_all`, or no suite lists it.
-    pub fn affected_by(&self, path: &str) -> Option<Vec<&str>> {
-        let has_prefix =
-            |list: &[String]| list.iter().any(|prefix| path.starts_with(prefix.as_str()));
-        if has_prefix(&self.reach_all) {
-            return None;
+    /// Suites that changes of `paths` can make fail. None means all: a path is in `reach_all`, or no suite lists it.
+    pub fn affected<'p>(&self, paths: impl Iterator<Item = &'p str>) -> Option<BTreeSet<&str>> {
+        let mut affected = BTreeSet::new();
+        for path in paths {
+            let has_prefix =
+                |list: &[String]| list.iter().any(|prefix| path.starts_with(prefix.as_str()));
+            let mut names = self
+                .suite
+                .iter()
+                .filter(|(_, suite)| has_prefix(&suite.reach))
+                .map(|(name, _)| name.as_str())
+                .peekable();
+            if has_prefix(&self.reach_all) || names.peek().is_none() {
+                return None;
+            }
+            affected.extend(names);
         }
-        let affected = self
-            .suite
-            .iter()
-            .filter(|(_, suite)| has_prefix(&suite.reach));
-        let names: Vec<&str> = affected.map(|(name, _)| name.as_str()).collect();
-        (!names.is_empty()).then_some(names)
+        Some(affected)
     }
 
     /// Returns the duration of a fixed computation on this machine divided by its duration on the reference machine.
@@ -111,19 +100,26 @@ impl Suites {
     }
 }
 
-/// Duration of a short fixed computation on this machine; the shortest of three runs.
+/// Duration of a fixed computation on this machine: integer work and copies of memory, with no instruction that only some processors
+/// have. The shortest of several runs, in which no other process ran.
 fn calibrate() -> Duration {
-    let block = [0x5a; 1 << 16];
-    let measure = || {
+    let from = vec![0x5a_u8; 1 << 20];
+    let mut to = vec![0; from.len()];
+    let mut measure = || {
         let start = Instant::now();
-        let mut sum = Sha256::new();
-        for _ in 0..256 {
-            sum.update(block);
+        let mut number = black_box(1_u64);
+        for _ in 0..100 {
+            to.copy_from_slice(black_box(&from));
+            for _ in 0..5_000 {
+                number ^= number << 13;
+                number ^= number >> 7;
+                number ^= number << 17;
+            }
         }
-        std::hint::black_box(sum.finalize());
+        black_box((number, &to));
         start.elapsed()
     };
-    (0..3).map(|_| measure()).min().unwrap_or_default()
+    (0..10).map(|_| measure()).min().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -131,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn suites_have_budgets_and_parts_have_suites() -> Result<()> {
+    fn every_suite_has_a_budget() -> Result<()> {
         let suites = Suites::load()?;
         let main = fs::read_to_string(workspace_root().join("xtask/tests/main.rs"))?;
         let modules = main
@@ -139,10 +135,6 @@ mod tests {
             .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
         for name in modules.chain(["guest", "isos"]) {
             assert!(suites.suite.contains_key(name), "{name} has no budget");
-        }
-        for (name, part) in &suites.full {
-            let known = ["unit", "fuzz"].contains(&part.suite.as_str());
-            assert!(known || suites.suite.contains_key(&part.suite), "{name}");
         }
         Ok(())
     }
@@ -155,12 +147,11 @@ mod tests {
         for entry in walkdir::WalkDir::new(root.join("src")) {
             let entry = entry?;
             let path = entry.path().strip_prefix(&root)?.display().to_string();
-            let Some(affected) = suites.affected_by(&path) else {
+            let Some(affected) = suites.affected([&*path].into_iter()) else {
                 continue;
             };
-            let has_client = |name: &&str| {
-                tests.join(name).exists() || tests.join(format!("{name}.rs")).exists()
-            };
+            let has_client =
+                |name: &str| tests.join(name).exists() || tests.join(format!("{name}.rs")).exists();
             // A suite that lists all of src in `reach` checks the form of the executable, not its behaviour, so such a suite does
             // not count. Sources in src/unpack need no other suite.
             let covers_all =
@@ -178,17 +169,18 @@ mod tests {
     }
 
     #[test]
-    fn unlisted_path_affects_all_suites() -> Result<()> {
+    fn one_shared_or_unlisted_path_affects_all_suites() -> Result<()> {
         let suites = Suites::load()?;
-        assert_eq!(suites.affected_by("Cargo.lock"), None);
-        assert_eq!(suites.affected_by("something/new.rs"), None);
-        let affected = suites
-            .affected_by("src/engine/mdns/zone.rs")
-            .context("zone.rs affects all suites")?;
+        let affected = |paths: &[&'static str]| suites.affected(paths.iter().copied());
+        let of_zone = affected(&["src/engine/mdns/zone.rs"]).context("all suites")?;
         assert!(
-            affected.contains(&"mdns") && !affected.contains(&"sftp"),
-            "{affected:?}"
+            of_zone.contains("mdns") && !of_zone.contains("sftp"),
+            "{of_zone:?}"
         );
+        assert_eq!(affected(&[]), Some(BTreeSet::new()));
+        for path in ["Cargo.lock", "something/new.rs"] {
+            assert_eq!(affected(&["src/engine/mdns/zone.rs", path]), None, "{path}");
+        }
         Ok(())
     }
 }
