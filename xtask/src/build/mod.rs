@@ -247,18 +247,6 @@ pub fn build_with_steps(arch: Arch, roles: &[Role]) -> Result<Build> {
     })
 }
 
-/// Builds the x86_64 executable with all roles from a copy of the workspace at `root`. Returns the length of its mapped part in
-/// bytes.
-pub fn bytes_of_copy(root: &Path) -> Result<u64> {
-    let mut cargo = toolchain::for_file(Arch::X86_64)?;
-    cargo.current_dir(root);
-    cargo.env("CARGO_TARGET_DIR", root.with_file_name("target"));
-    cargo.args(["--quiet", "--bin", "stowaway", "--release"]);
-    let linked = run_cargo(cargo, "a copy of stowaway")?;
-    let elf = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
-    minimise::mapped_len(&elf)
-}
-
 /// Address of the entry point on a machine without an operating system; None if the file does not boot there.
 pub fn pvh_entry(linked: &[u8]) -> Result<Option<u64>> {
     let symbol = object::File::parse(linked)?

@@ -4,14 +4,12 @@
 //! Bytes are attributed by the symbols of the debug file. Bytes without a symbol (string constants, padding) have a row of their
 //! own. An inlined function counts for its caller.
 
-mod attributes;
 mod pages;
 pub(crate) mod peers;
 mod table;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, SectionKind};
@@ -30,23 +28,13 @@ pub struct Args {
     /// Processor to build for [default: all]
     #[arg(long)]
     arch: Option<Arch>,
-    /// Print Markdown: the tables of build steps and of programs found on this machine
-    #[arg(long)]
-    markdown: bool,
     /// Write the sizes of stowaway's files into README.md and image/doc/size.md
     #[arg(long)]
     write: bool,
-    /// Instead, print what each inline(never) and repr(C) of these files of src saves in the x86_64 file [default: all files]; takes
-    /// half a minute for each
-    #[arg(long, value_name = "FILE", num_args = 0.., conflicts_with_all = ["arch", "markdown", "write"])]
-    attributes: Option<Vec<PathBuf>>,
 }
 
 /// Prints the tables. Fails if a ceiling is exceeded or a file contains code of `core::fmt`.
 pub fn main(args: Args) -> Result<()> {
-    if let Some(files) = &args.attributes {
-        return attributes::run(files);
-    }
     let archs = Arch::ALL
         .into_iter()
         .filter(|arch| args.arch.is_none_or(|only| only == *arch));
@@ -58,20 +46,11 @@ pub fn main(args: Args) -> Result<()> {
             pages::write(&measured.columns)?;
         }
         breaches.extend(measured.breaches()?);
-        if args.markdown {
-            println!("{}", table::steps(arch, &measured.columns).markdown());
-        } else {
-            println!("{}", table::steps(arch, &measured.columns).text());
-            measured.sizes.print(arch);
-        }
+        println!("{}", table::steps(arch, &measured.columns));
+        measured.sizes.print(arch);
         if arch == shown {
             let peers = peers::find_installed()?;
-            let programs = table::programs(&measured.columns, &peers);
-            if args.markdown {
-                println!("{}", programs.markdown());
-            } else {
-                println!("{}", programs.text());
-            }
+            println!("{}", table::programs(&measured.columns, &peers));
         }
     }
     refuse(&breaches)

@@ -49,7 +49,7 @@ pub(crate) fn find_installed() -> Result<Vec<Peer>> {
 
 /// Measures the program at `path` with its libraries, and with the `plugins` that it loads at run time. Leaves `name` and `purpose`
 /// empty.
-pub(crate) fn measure<'a>(path: &'a Path, plugins: impl Iterator<Item = &'a Path>) -> Result<Peer> {
+fn measure<'a>(path: &'a Path, plugins: impl Iterator<Item = &'a Path>) -> Result<Peer> {
     let mut counted = BTreeSet::new();
     for file in std::iter::once(path).chain(plugins) {
         let needs = || format!("cannot list the libraries of {}", file.display());

@@ -1,4 +1,4 @@
-//! The tables of `cargo xtask size`, for a terminal and for `image/doc/size.md`.
+//! The tables of `cargo xtask size`, in Markdown as for `image/doc/size.md`.
 
 use super::peers::Peer;
 use crate::build::{Arch, Step};
@@ -17,30 +17,20 @@ impl Column {
     }
 }
 
-/// A table with a head, names in the first column and numbers in the others.
-pub(super) struct Table {
-    head: Vec<String>,
-    rows: Vec<(String, Vec<u64>)>,
-}
-
 /// The size in bytes of each file after each build step.
-pub(super) fn steps(arch: Arch, columns: &[Column]) -> Table {
+pub(super) fn steps(arch: Arch, columns: &[Column]) -> String {
+    let mut head = vec![format!("bytes for {}", arch.name())];
+    head.extend(columns.iter().map(|column| column.name.clone()));
     let steps = columns.first().map_or(&[][..], |column| &column.steps);
     let rows = steps.iter().enumerate().map(|(index, step)| {
         let bytes = |column: &Column| column.steps.get(index).map_or(0, |step| step.bytes);
         (step.name.to_owned(), columns.iter().map(bytes).collect())
     });
-    let names = columns.iter().map(|column| column.name.clone());
-    Table {
-        head: std::iter::once(format!("bytes for {}", arch.name()))
-            .chain(names)
-            .collect(),
-        rows: rows.collect(),
-    }
+    markdown(&head, rows)
 }
 
 /// stowaway's files and the other programs, sorted by bytes with libraries, smallest first.
-pub(super) fn programs(columns: &[Column], peers: &[Peer]) -> Table {
+pub(super) fn programs(columns: &[Column], peers: &[Peer]) -> String {
     let ours = columns.iter().map(|column| {
         let bytes = column.bytes();
         (format!("stowaway: {}", column.name), vec![bytes, 0, bytes])
@@ -51,43 +41,19 @@ pub(super) fn programs(columns: &[Column], peers: &[Peer]) -> Table {
     });
     let mut rows: Vec<(String, Vec<u64>)> = ours.chain(others).collect();
     rows.sort_by_key(|(_, numbers)| numbers.last().copied());
-    Table {
-        head: ["program", "bytes", "libraries", "bytes with them"]
-            .map(str::to_owned)
-            .into(),
-        rows,
-    }
+    let head = ["program", "its file", "libraries", "with them"];
+    markdown(&head.map(str::to_owned), rows)
 }
 
-impl Table {
-    /// Formats the table for a terminal.
-    pub(super) fn text(&self) -> String {
-        let numbers = |row: &[u64]| {
-            row.iter()
-                .map(|number| format!("{number:>17}"))
-                .collect::<String>()
-        };
-        let names = self.head.iter().skip(1).map(|name| format!("{name:>17}"));
-        let mut text = format!("{:<52}{}\n", self.head[0], names.collect::<String>());
-        for (name, row) in &self.rows {
-            text += &format!("  {name:<50}{}\n", numbers(row));
-        }
-        text
+/// A Markdown table with names in the first column and numbers in the others.
+fn markdown(head: &[String], rows: impl IntoIterator<Item = (String, Vec<u64>)>) -> String {
+    let lines = "--:|".repeat(head.len() - 1);
+    let mut text = format!("| {} |\n|---|{lines}\n", head.join(" | "));
+    for (name, row) in rows {
+        let numbers: Vec<String> = row.into_iter().map(grouped).collect();
+        text += &format!("| {name} | {} |\n", numbers.join(" | "));
     }
-
-    /// Formats the table as Markdown, for `image/doc/size.md`.
-    pub(super) fn markdown(&self) -> String {
-        let mut text = format!(
-            "| {} |\n|---|{}\n",
-            self.head.join(" | "),
-            "--:|".repeat(self.head.len() - 1)
-        );
-        for (name, row) in &self.rows {
-            let numbers: Vec<String> = row.iter().copied().map(grouped).collect();
-            text += &format!("| {name} | {} |\n", numbers.join(" | "));
-        }
-        text
-    }
+    text
 }
 
 /// Inserts commas between groups of three digits: 94,332.
@@ -120,8 +86,8 @@ mod tests {
             libraries: 2,
         };
         let peers = [peer("heavy", 100, 2_000_000), peer("light", 40, 50)];
-        let text = programs(&[column], &peers).markdown();
-        let expect = "| program | bytes | libraries | bytes with them |\n|---|--:|--:|--:|\n\
+        let text = programs(&[column], &peers);
+        let expect = "| program | its file | libraries | with them |\n|---|--:|--:|--:|\n\
             | light: NFS | 40 | 2 | 50 |\n| stowaway: nfs | 53,724 | 0 | 53,724 |\n\
             | heavy: NFS | 100 | 2 | 2,000,000 |\n";
         assert_eq!(text, expect);
