@@ -72,7 +72,7 @@ impl Cable {
 
 /// Creates a TAP interface. The returned file reads and writes its frames.
 #[allow(unsafe_code)]
-pub(super) fn tap(name: &str) -> Result<File> {
+fn tap(name: &str) -> Result<File> {
     let path = "/dev/net/tun";
     let file = OpenOptions::new().read(true).write(true).open(path);
     let file = file.with_context(|| format!("cannot open {path}"))?;

@@ -10,7 +10,6 @@ pub mod iso;
 pub mod lockdown;
 pub mod mounts;
 pub mod nbd;
-pub mod path;
 #[cfg(target_arch = "x86_64")]
 pub mod planted;
 pub mod port;

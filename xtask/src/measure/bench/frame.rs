@@ -1,23 +1,27 @@
-//! Runs a bench: rounds in which each workload runs on each side, the servers' memory before and after, and the report.
+//! Runs a bench: rounds in which each workload runs on each side, the servers' memory before and after, and the report, which is a
+//! table on standard output and a JSON file.
 //!
 //! A bench is a list of workloads and a function that runs one workload on one side. A wrong reply fails the command, a slow
 //! figure does not. A server's main cost is its CPU time, which varies less on a busy machine than wall time.
 
-use anyhow::{Context as _, Result};
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
-use super::measure::{Cost, Memory};
-use super::report::Report;
-use super::table::{Figure, Measured, Subject, verdict};
+use super::measure::Cost;
+use super::table::{Figure, Measured, Subject};
 use super::{BEFORE, Common};
+use crate::build::workspace_root;
+use crate::machines::server::proc_field;
 use crate::setup::{self, Progress};
 
 /// Smallest number of rounds with `--against`, unless `--rounds` or `--quick` is given.
 const AGAINST_ROUNDS_MIN: u32 = 7;
 
-/// One line of a table.
+/// One workload: a few lines of the table.
 pub trait Workload {
-    /// The title, unit and aims of this line.
+    /// The title, unit and gates of this workload.
     fn subject(&self) -> Subject;
 }
 
@@ -27,37 +31,33 @@ pub struct Frame<'a> {
     name: &'static str,
     common: &'a Common,
     pub progress: Progress,
-    /// Aim: after the last request, the resident memory of each server is smaller than this (KiB).
-    pub memory_aim: Option<u64>,
     report: Report,
-    floors: Vec<Figure>,
-    servers: Vec<(u32, MemoryUse)>,
 }
 
-/// Memory of a server, before the first request and after the last.
+/// The results of a bench, as written to the JSON file.
 #[derive(Serialize)]
-struct MemoryUse {
+struct Report {
+    machine: String,
+    rounds: u32,
+    /// Names of the sides. The first one is compared with all others.
+    sides: Vec<&'static str>,
+    figures: Vec<Figure>,
+    /// Workloads that were not measured, and why.
+    skipped: Vec<[String; 2]>,
+    memory: Vec<Memory>,
+}
+
+/// Resident memory of a server (KiB), before the first request and after the last.
+#[derive(Serialize)]
+struct Memory {
     server: String,
-    at_rest: Memory,
-    at_end: Memory,
+    #[serde(skip)]
+    pid: u32,
+    at_rest: u64,
+    at_end: u64,
 }
 
 impl<'a> Frame<'a> {
-    /// Creates the frame of a bench with two sides, `ours` and `peer`. With `--against`, the sides are stowaway and that file
-    /// instead.
-    pub fn new(
-        name: &'static str,
-        [ours, peer]: [&'static str; 2],
-        common: &'a Common,
-        [quick, usual]: [u32; 2],
-    ) -> Result<Self> {
-        let sides = match common.against {
-            Some(_) => vec!["stowaway", BEFORE],
-            None => vec![ours, peer],
-        };
-        Self::compare(name, sides, common, [quick, usual])
-    }
-
     /// Creates the frame of a bench that compares the first of `sides` with all others. `quick` and `usual` are the numbers of
     /// rounds with and without `--quick`, unless `--rounds` is given.
     pub fn compare(
@@ -66,31 +66,41 @@ impl<'a> Frame<'a> {
         common: &'a Common,
         [quick, usual]: [u32; 2],
     ) -> Result<Self> {
-        let mut usual = if common.quick { quick } else { usual };
-        if common.against.is_some() && !common.quick {
-            usual = usual.max(AGAINST_ROUNDS_MIN);
-        }
+        let least = if sides.contains(&BEFORE) {
+            AGAINST_ROUNDS_MIN
+        } else {
+            0
+        };
+        let rounds = if common.quick {
+            quick
+        } else {
+            usual.max(least)
+        };
         Ok(Self {
             name,
             common,
             progress: setup::progress(&format!("measuring {name}")),
-            memory_aim: None,
-            report: Report::new(sides, common.rounds.unwrap_or(usual))?,
-            floors: Vec::new(),
-            servers: Vec::new(),
+            report: Report {
+                machine: machine()?,
+                rounds: common.rounds.unwrap_or(rounds),
+                sides,
+                figures: Vec::new(),
+                skipped: Vec::new(),
+                memory: Vec::new(),
+            },
         })
     }
 
     /// Prints a server's process id and measures its memory before the first request.
     pub fn attach(&mut self, server: impl Into<String>, pid: u32) -> Result<()> {
-        let (server, at_rest) = (server.into(), Memory::read(pid)?);
+        let (server, at_rest) = (server.into(), resident(pid)?);
         self.progress.println(&format!("{server} is process {pid}"));
-        let holding = MemoryUse {
+        self.report.memory.push(Memory {
             server,
+            pid,
             at_rest,
             at_end: at_rest,
-        };
-        self.servers.push((pid, holding));
+        });
         Ok(())
     }
 
@@ -101,7 +111,7 @@ impl<'a> Frame<'a> {
         workloads: impl IntoIterator<Item = W>,
         mut turn: impl FnMut(&W, usize) -> Result<Option<Cost>>,
     ) -> Result<()> {
-        let (rounds, names) = (self.report.rounds, self.report.sides.clone());
+        let (rounds, sides) = (self.report.rounds, self.report.sides.clone());
         let mut lines = Vec::new();
         for workload in workloads {
             let subject = workload.subject();
@@ -109,20 +119,18 @@ impl<'a> Frame<'a> {
                 self.report.skipped.push([subject.title, reason]);
                 continue;
             }
-            let costs = vec![Vec::new(); names.len()];
+            let costs = vec![Vec::new(); sides.len()];
             lines.push((workload, Measured { subject, costs }));
         }
-        // Round 0 fills caches and does not count.
         for round in 0..=rounds {
             for (workload, Measured { subject, costs }) in &mut lines {
-                let first = if subject.has_warm_up { 0 } else { 1 };
-                if !(first..=subject.round_max).contains(&round) {
+                if !subject.rounds.contains(&round) {
                     continue;
                 }
                 // Later sides find warmer caches, so the order changes from round to round.
-                for position in 0..names.len() {
-                    let side = (position + round as usize) % names.len();
-                    let what = format!("{}, {}", subject.title, names[side]);
+                for position in 0..sides.len() {
+                    let side = (position + round as usize) % sides.len();
+                    let what = format!("{}, {}", subject.title, sides[side]);
                     self.progress
                         .set_message(format!("round {round} of {rounds}: {what}"));
                     let cost = turn(workload, side).context(what)?;
@@ -131,70 +139,90 @@ impl<'a> Frame<'a> {
             }
         }
         let all: Vec<_> = lines.into_iter().map(|(_, measured)| measured).collect();
-        for (index, Measured { subject, .. }) in all.iter().enumerate() {
-            let figure = |what| {
-                let figure = Figure::new(&all, index, what, &names);
-                figure.with_context(|| format!("{}: nothing was measured", subject.title))
-            };
-            let figures = subject.metrics().into_iter().map(figure);
-            if subject.is_floor {
-                // A floor is printed without its third figure: the generator's CPU, or the longest wait.
-                let figures = figures.take(2).collect::<Result<Vec<_>>>()?;
-                self.floors.extend(figures);
-            } else {
-                let figures = figures.collect::<Result<Vec<_>>>()?;
-                self.report.figures.extend(figures);
-            }
+        for (line, Measured { subject, .. }) in all.iter().enumerate() {
+            let figures = Figure::of(&all, line, &sides);
+            ensure!(
+                !figures.is_empty(),
+                "{}: nothing was measured",
+                subject.title
+            );
+            self.report.figures.extend(figures);
         }
         Ok(())
     }
 
     /// Measures the servers' memory after the last request; the servers must still run.
     pub fn detach(&mut self) -> Result<()> {
-        for (pid, holding) in &mut self.servers {
-            holding.at_end = Memory::read(*pid)?;
+        for memory in &mut self.report.memory {
+            memory.at_end = resident(memory.pid)?;
         }
         Ok(())
     }
 
-    /// Adds a table to the report. `name` is the key of `data` in the JSON file.
-    pub fn section(
-        &mut self,
-        name: &'static str,
-        title: &str,
-        data: &impl Serialize,
-        rows: Vec<Vec<String>>,
-    ) -> Result<()> {
-        self.report.section(name, title, data, rows)
-    }
-
     /// Prints the tables, with `setting` above them, and writes JSON.
-    pub fn finish(mut self, setting: &[&str]) -> Result<()> {
-        let title = "the kernel alone, without a server";
-        let rows = self.floors.iter().map(Figure::floor_row).collect();
-        self.report.section("floors", title, &self.floors, rows)?;
-        let servers: Vec<_> = self.servers.into_iter().map(|(_, it)| it).collect();
-        let mut title = "memory in KiB, resident (anonymous, proportional)".to_owned();
-        if let Some(aim) = self.memory_aim {
-            title += &format!("; the aim is less than {aim}");
-        }
-        let row = |holding: &MemoryUse| {
-            let reached = self.memory_aim.map(|aim| holding.at_end.resident < aim);
-            vec![
-                holding.server.clone(),
-                format!("at rest {}", holding.at_rest),
-                format!("at the end {}", holding.at_end),
-                reached.map_or_else(String::new, |it| format!("reached: {}", verdict(it))),
-            ]
-        };
-        let rows = servers.iter().map(row).collect();
-        self.report.section("memory", &title, &servers, rows)?;
+    pub fn finish(self, setting: &[&str]) -> Result<()> {
         self.progress.done();
-        self.report.print(setting);
+        let report = &self.report;
+        println!("{}", report.machine);
+        println!("{} rounds; {}", report.rounds, setting.join("\n"));
+        println!(
+            "median (min–max); ratio = {} / other, less is better except for rates\n",
+            report.sides[0]
+        );
+        let mut rows = vec![Figure::head(&report.sides)];
+        rows.extend(report.figures.iter().map(Figure::row));
+        println!("{}", aligned(&rows));
+        for [workload, reason] in &report.skipped {
+            println!("SKIPPED: {workload}: {reason}\n");
+        }
+        for it in &report.memory {
+            let (server, at_rest, at_end) = (&it.server, it.at_rest, it.at_end);
+            println!("{server}: {at_rest} KiB resident at rest, {at_end} at the end");
+        }
         let kind = self.common.against.as_ref().map_or("", |_| "-against");
-        let usual = format!("target/bench/{}{kind}.json", self.name);
-        let usual = crate::build::workspace_root().join(usual);
-        self.report
-            .write_json(self.common.json.as_ref().unwrap_or(&usual))
+        let usual = workspace_root().join(format!("target/bench/{}{kind}.json", self.name));
+        let path = self.common.json.as_ref().unwrap_or(&usual);
+        fs::create_dir_all(usual.parent().context("no directory")?)?;
+        fs::write(path, serde_json::to_string_pretty(report)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        println!("{}", path.display());
+        Ok(())
     }
+}
+
+/// Resident memory of a process in KiB.
+fn resident(pid: u32) -> Result<u64> {
+    proc_field(pid, "smaps_rollup", "Rss")
+}
+
+/// Formats rows in columns, each as wide as its widest cell.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let mut widths = vec![0; count];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths);
+        let line: String = cells
+            .map(|(cell, width)| format!("{cell:<width$}  "))
+            .collect();
+        format!("{}\n", line.trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Returns the kernel version and the number and model of the processors, because figures depend on all three.
+fn machine() -> Result<String> {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")
+        .context("cannot read the kernel's version")?;
+    let cpus = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("?", |(_, name)| name);
+    let count = std::thread::available_parallelism()?;
+    Ok(format!("Linux {}, {count} × {model}", kernel.trim()))
 }

@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice, Read as _, Write as _};
 use std::os::fd::AsFd as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -65,8 +65,6 @@ pub struct Load<P> {
     /// Received bytes that are not yet parsed: `inbox[start..end]`.
     start: usize,
     end: usize,
-    /// Longest time in which no byte arrived and the socket accepted none.
-    longest_silence: Duration,
 }
 
 impl<P: Protocol> Load<P> {
@@ -87,7 +85,6 @@ impl<P: Protocol> Load<P> {
             inbox: vec![0; 4 + P::REPLY_MAX + READ_MIN],
             start: 0,
             end: 0,
-            longest_silence: Duration::ZERO,
         })
     }
 
@@ -137,11 +134,6 @@ impl<P: Protocol> Load<P> {
             }
         }
         Ok(())
-    }
-
-    /// Returns the longest time without a byte since the last call.
-    pub fn take_longest_silence(&mut self) -> Duration {
-        std::mem::take(&mut self.longest_silence)
     }
 
     /// Sends the outbox, then `data`, as far as the socket accepts them. Returns true if all bytes were sent.
@@ -198,7 +190,7 @@ impl<P: Protocol> Load<P> {
     }
 
     /// Waits for an event of `wanted`. Returns true if there are bytes to read.
-    fn wait(&mut self, wanted: PollFlags) -> Result<bool> {
+    fn wait(&self, wanted: PollFlags) -> Result<bool> {
         let mut fds = [
             PollFd::new(self.from.as_fd(), wanted & PollFlags::POLLIN),
             PollFd::new(self.to.as_fd(), wanted & PollFlags::POLLOUT),
@@ -210,13 +202,11 @@ impl<P: Protocol> Load<P> {
         } else {
             1
         };
-        let start = Instant::now();
         let ready = poll(&mut fds[..count], PollTimeout::try_from(SILENCE_MAX)?)?;
         ensure!(
             ready > 0,
             "the server neither sent nor accepted bytes for {SILENCE_MAX:?}"
         );
-        self.longest_silence = self.longest_silence.max(start.elapsed());
         Ok(fds[0].any() == Some(true))
     }
 }

@@ -10,7 +10,7 @@ use nix::time::ClockId;
 use nix::unistd::Pid;
 use serde::Serialize;
 
-use crate::machines::server::{open_files, proc_field};
+use crate::machines::server::open_files;
 use crate::machines::wait_for;
 
 /// Cost of one turn: a workload run once on one server.
@@ -167,39 +167,6 @@ impl std::fmt::Display for Spread {
             "{:.digits$} ({:.digits$}–{:.digits$})",
             self.median, self.min, self.max
         )
-    }
-}
-
-/// Memory of a process in KiB, from /proc/PID/smaps_rollup.
-#[derive(Clone, Copy, Serialize)]
-pub struct Memory {
-    pub resident: u64,
-    /// Resident pages that are not backed by a file.
-    anonymous: u64,
-    /// Resident memory, with each page divided by the number of processes that map it (Pss).
-    proportional: u64,
-}
-
-impl Memory {
-    /// Reads the memory of the process `pid`.
-    pub fn read(pid: u32) -> Result<Self> {
-        let field = |name| proc_field(pid, "smaps_rollup", name);
-        Ok(Self {
-            resident: field("Rss")?,
-            anonymous: field("Anonymous")?,
-            proportional: field("Pss")?,
-        })
-    }
-}
-
-impl std::fmt::Display for Memory {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            resident,
-            anonymous,
-            proportional,
-        } = self;
-        write!(f, "{resident} ({anonymous}, {proportional})")
     }
 }
 

@@ -1,34 +1,30 @@
 //! `cargo xtask bench`: measures stowaway and a peer in the same run and compares them. Each bench has a module with its workloads;
-//! `frame`, `load`, `measure`, `table` and `report` are shared.
+//! `frame`, `load`, `measure`, `table` and `workspace` are shared.
 //!
 //! A *side* is a program to compare. A *turn* runs one workload once on one side, and in a *round* each workload has a turn on each
-//! side. A *floor* is a lower bound, measured without the compared programs.
+//! side.
 
 mod boot;
 mod frame;
 mod http;
-mod isos;
-mod links;
 mod load;
 mod mdns;
 mod measure;
 mod nfs;
 mod record;
-mod report;
 mod sftp;
-mod stack;
 mod table;
 mod wait;
 mod workspace;
 
-use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
 use crate::build::Arch;
 use crate::machines::server::binary;
+use crate::setup;
 
 /// `cargo xtask bench`
 #[derive(clap::Args)]
@@ -55,19 +51,10 @@ enum Bench {
     Http(http::Args),
     /// The mDNS responder
     Mdns(mdns::Args),
-    /// stowaway's own network stack, compared with the host's
-    Stack(stack::Args),
-    /// stowaway's own network stack, compared with the host's over links with short queues, losses and delay
-    Links(links::Args),
-    /// stowaway as a machine without an operating system
+    /// Boots of stowaway as a machine without an operating system, until the first reply
     Boot(boot::Args),
-    /// Files and directories in UDF images, compared with ISO 9660
-    Isos(isos::Args),
     /// Waits of a client while other clients keep the disk busy
     Wait(wait::Args),
-    /// The minimal server that `bench nfs` starts
-    #[command(hide = true)]
-    Floor(nfs::minimal::Args),
 }
 
 /// Arguments of all benches.
@@ -79,8 +66,7 @@ struct Common {
     /// Use smaller files and fewer requests: checks that the bench works; the figures are rough
     #[arg(long)]
     quick: bool,
-    /// Also measure another file of stowaway, such as the build before a change; nfs, sftp, http and wait measure it in addition to
-    /// their peer
+    /// Also measure another file of stowaway, such as the build before a change
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     /// Write the figures to this file [default: target/bench/BENCH.json]
@@ -90,18 +76,6 @@ struct Common {
 
 /// Name of the `--against` file in tables.
 const BEFORE: &str = "before";
-
-impl Common {
-    /// Absolute path of the `--against` file.
-    fn against(&self) -> Result<Option<PathBuf>> {
-        self.against.as_deref().map(existing).transpose()
-    }
-}
-
-fn existing(path: &Path) -> Result<PathBuf> {
-    path.canonicalize()
-        .with_context(|| format!("cannot find {}", path.display()))
-}
 
 /// Arguments of benches that compare stowaway with another program.
 #[derive(clap::Args)]
@@ -134,28 +108,27 @@ impl<W: ValueEnum + Send + Sync + 'static> Choice<W> {
         ["stowaway"].into_iter().chain(before).chain(peer).collect()
     }
 
-    /// Path of the file to measure: `--ours` if given, else the file that `build` makes.
-    fn ours(&self, build: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
-        match &self.ours {
-            Some(path) => existing(path),
-            None => build(),
-        }
+    /// Names and paths of the files of stowaway to measure: `--ours` if given, else a new build, and the `--against` file.
+    fn files(&self, common: &Common) -> Result<Vec<(&'static str, PathBuf)>> {
+        let existing = |path: &PathBuf| {
+            path.canonicalize()
+                .with_context(|| format!("cannot find {}", path.display()))
+        };
+        let ours = match &self.ours {
+            Some(path) => existing(path)?,
+            None => binary(Arch::X86_64)?,
+        };
+        let before = common.against.as_ref().map(existing).transpose()?;
+        let before = before.map(|path| (BEFORE, path));
+        Ok([("stowaway", ours)].into_iter().chain(before).collect())
     }
-}
 
-/// Builds the file with all roles and returns its path.
-fn built() -> Result<PathBuf> {
-    binary(Arch::X86_64)
-}
-
-/// A child process that is killed on drop.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        // Both fail only if the process has already ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+    /// Returns true if the peer is measured, too, and then installs its packages.
+    fn install_peer(&self, packages: &[&str]) -> Result<bool> {
+        if !self.no_peer {
+            setup::install_packages(packages)?;
+        }
+        Ok(!self.no_peer)
     }
 }
 
@@ -173,11 +146,7 @@ pub fn main(args: Args) -> Result<()> {
         Bench::Sftp(args) => sftp::main(&args),
         Bench::Http(args) => http::main(&args),
         Bench::Mdns(args) => mdns::main(&args),
-        Bench::Stack(args) => stack::main(&args),
-        Bench::Links(args) => links::main(&args),
         Bench::Boot(args) => boot::main(&args),
-        Bench::Isos(args) => isos::main(&args),
         Bench::Wait(args) => wait::main(&args),
-        Bench::Floor(args) => nfs::minimal::main(&args),
     }
 }

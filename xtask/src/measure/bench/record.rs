@@ -16,12 +16,12 @@ use serde_json::Value;
 
 use super::http::{self, nginx};
 use super::measure::Spread;
-use super::nfs::ganesha::Ganesha;
+use super::nfs::ganesha::{Ganesha, is_serving};
+use super::table::{CPU, WALL};
 use super::workspace::{Export, Scale, Workspace};
-use super::{Killed, built};
-use crate::build::workspace_root;
-use crate::clients::nfs::{Call, Client};
+use crate::build::{Arch, workspace_root};
 use crate::machines::port::Port;
+use crate::machines::server::{Process, binary};
 use crate::measure::size::peers;
 use crate::pictures::compare::{self, Chart, Figures, Pair, Unit};
 use crate::setup::{self, run_captured};
@@ -81,7 +81,7 @@ const SOURCES: [Source; 4] = [
 pub fn main(quick: bool) -> Result<()> {
     let packages: Vec<_> = SOURCES.iter().map(|source| source.package).collect();
     setup::install_packages(&packages)?;
-    let ours = built()?;
+    let ours = binary(Arch::X86_64)?;
     let reports: Vec<Value> = SOURCES
         .iter()
         .map(|source| source.run(&ours, quick))
@@ -105,7 +105,7 @@ pub fn main(quick: bool) -> Result<()> {
     };
     let cpu = |(source, report): (&Source, &Value)| {
         let [name, title] = source.operation;
-        Ok(source.pair(name, medians(report, title, "server_cpu")?))
+        Ok(source.pair(name, medians(report, title, CPU)?))
     };
     let chart = |title: &str, unit, pairs: Result<Vec<Pair>>| {
         anyhow::Ok(Chart {
@@ -114,7 +114,7 @@ pub fn main(quick: bool) -> Result<()> {
             pairs: pairs?,
         })
     };
-    let spawned = medians(&reports[1], "spawn to VERSION, socketpair", "wall")?;
+    let spawned = medians(&reports[1], "spawn to VERSION, socketpair", WALL)?;
     let mut charts = vec![
         chart(
             "File and libraries (stowaway: all roles)",
@@ -191,7 +191,7 @@ impl Source {
         let servers = report["memory"].as_array().context("no memory")?;
         let is_wanted = |server: &&Value| names.iter().any(|name| server["server"] == **name);
         let found = servers.iter().find(is_wanted);
-        let resident = found.and_then(|server| server["at_rest"]["resident"].as_f64());
+        let resident = found.and_then(|server| server["at_rest"].as_f64());
         resident.with_context(|| format!("{}: no memory of {side}", self.bench))
     }
 
@@ -228,23 +228,22 @@ fn first_replies(ours: &Path, spawned: [f64; 2]) -> Result<Vec<Pair>> {
     let tree = workspace.path(Export::Tree);
     let [nfs, http, nginx] = [Port::reserve()?, Port::reserve()?, Port::reserve()?];
     let local = |port: &Port| SocketAddr::from((Ipv4Addr::LOCALHOST, port.number()));
-    let is_null_answered = |address| Client::connect(address)?.call(&Call::null()).map(drop);
 
     let mut command = Command::new(ours);
     command.args(["nfs", "-p", "-l", "127.0.0.1", "--export"]);
     command.arg(&tree).args(["-n", &nfs.number().to_string()]);
-    let our_nfs = first_reply(|| spawn(&mut command), || is_null_answered(local(&nfs)))?;
+    let our_nfs = first_reply(|| spawn(&mut command), || is_serving(local(&nfs)))?;
     // The first one runs with its rpcbind meanwhile.
     let ganesha = Ganesha::start(&workspace)?;
-    let another = || ganesha.another(&workspace, &[]);
-    let their_nfs = first_reply(another, || Ok(()))?;
+    let another = || ganesha.another(&workspace);
+    let their_nfs = first_reply(another, || true)?;
 
     let mut command = Command::new(ours);
     command.args(["http", "--http", &local(&http).to_string()]);
     command.arg(&tree);
-    let our_http = first_reply(|| spawn(&mut command), || http::get(local(&http)))?;
+    let our_http = first_reply(|| spawn(&mut command), || http::get(local(&http)).is_ok())?;
     let mut command = nginx::command(&nginx, &tree, &workspace.scratch_path(""))?;
-    let their_http = first_reply(|| spawn(&mut command), || http::get(local(&nginx)))?;
+    let their_http = first_reply(|| spawn(&mut command), || http::get(local(&nginx)).is_ok())?;
 
     let [nfs, sftp, http, _] = &SOURCES;
     Ok(vec![
@@ -254,28 +253,21 @@ fn first_replies(ours: &Path, spawned: [f64; 2]) -> Result<Vec<Pair>> {
     ])
 }
 
-fn spawn(command: &mut Command) -> Result<Killed> {
-    let quiet = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let child = quiet.spawn();
-    Ok(Killed(
-        child.with_context(|| format!("cannot start {command:?}"))?,
-    ))
+fn spawn(command: &mut Command) -> Result<Process> {
+    Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()))
 }
 
-/// The median time (ms) from `start`, which spawns a server, until `ask` succeeds.
+/// The median time (ms) from `start`, which spawns a server, until `is_answered`.
 fn first_reply<S>(
     mut start: impl FnMut() -> Result<S>,
-    ask: impl Fn() -> Result<()>,
+    is_answered: impl Fn() -> bool,
 ) -> Result<f64> {
     let mut times = Vec::new();
     for _ in 0..START_COUNT {
         let begin = Instant::now();
         let server = start()?;
-        while let Err(why) = ask() {
-            ensure!(begin.elapsed() < START_MAX, "no reply: {why:#}");
+        while !is_answered() {
+            ensure!(begin.elapsed() < START_MAX, "no reply within {START_MAX:?}");
             sleep(Duration::from_micros(50));
         }
         times.push(begin.elapsed().as_secs_f64() * 1e3);

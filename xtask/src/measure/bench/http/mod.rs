@@ -13,9 +13,9 @@ use clap::ValueEnum;
 
 use super::frame::{self, Frame};
 use super::measure::Cost;
-use super::table::{Aim, Reference, Subject, Unit};
+use super::table::{Subject, Unit};
 use super::workspace::{self, BIG, Export, Scale, Workspace};
-use super::{BEFORE, Choice, Common, built};
+use super::{Choice, Common};
 use crate::clients::http::{Client, Reply, request};
 use crate::machines::http::HttpServer;
 use crate::machines::port::Port;
@@ -25,8 +25,6 @@ use crate::setup;
 const PEER: &str = "nginx";
 /// Number of idle connections to each server: 2,000 with the busy ones.
 const IDLE_COUNT: usize = 2000 - CROWD_COUNT;
-/// Aim: after the last request, with all idle connections, a server's resident memory is smaller than this (KiB): that of `nfs`.
-const MEMORY_KIB: u64 = 8192;
 /// The directory of small files.
 const SMALL: &str = "small";
 /// Number of small files, and the size of each in bytes.
@@ -61,12 +59,11 @@ enum Workload {
 
 impl frame::Workload for Workload {
     fn subject(&self) -> Subject {
-        let of_peer = |limit| Aim::at_most(limit).relative_to(Reference::Peer);
         let asked = |title: &str| Subject::new(title, Unit::Request);
         match self {
-            Self::Big => Subject::new("GET, large file", Unit::Byte).cpu(of_peer(1.1)),
-            Self::Small => asked("GET 4 KiB").cpu(of_peer(1.2)),
-            Self::Crowd => asked("GET 4 KiB, 64 clients").cpu(of_peer(1.2)),
+            Self::Big => Subject::new("GET, large file", Unit::Byte).cpu(1.1),
+            Self::Small => asked("GET 4 KiB").cpu(1.2),
+            Self::Crowd => asked("GET 4 KiB, 64 clients").cpu(1.2),
             Self::Ranges => asked("GET, range of 2 KiB"),
         }
     }
@@ -111,28 +108,20 @@ impl Workload {
 /// Starts all servers, and compares them.
 pub fn main(args: &Args) -> Result<()> {
     setup::install_packages(&["iproute2", "e2fsprogs"])?;
-    let before = args.common.against()?;
-    let with_peer = !args.choice.no_peer;
-    if with_peer {
-        setup::install_packages(&["nginx-light"])?;
-    }
-    let ours = args.choice.ours(built)?;
-
+    let has_peer = args.choice.install_peer(&["nginx-light"])?;
+    let files = args.choice.files(&args.common)?;
     let names = args.choice.sides(PEER, &args.common);
     let mut frame = Frame::compare("http", names, &args.common, [2, 5])?;
-    frame.memory_aim = Some(MEMORY_KIB);
     let scale = Scale::of(&args.common);
     let workspace = Workspace::new(scale)?;
     let tree = workspace.path(Export::Tree);
     make_small_files(&tree)?;
     let port = Port::reserve()?;
     let mut sides = Vec::new();
-    for (name, file) in [("stowaway", Some(ours)), (BEFORE, before)] {
-        if let Some(file) = file {
-            sides.push((name, HttpServer::start_file(&file, "http", [&tree])?));
-        }
+    for (name, file) in &files {
+        sides.push((*name, HttpServer::start_file(file, "http", [&tree])?));
     }
-    if with_peer {
+    if has_peer {
         let server = nginx::start(&port, &tree, &workspace.scratch_path(""))?;
         sides.push((PEER, server));
     }

@@ -10,7 +10,7 @@ use super::responder::{Program, Running};
 use crate::clients::dns::{Message, Querier, TYPE, query, unicast_query};
 use crate::measure::bench::frame;
 use crate::measure::bench::measure::{self, Cost};
-use crate::measure::bench::table::{Aim, Metric, Subject, Unit};
+use crate::measure::bench::table::{CPU, Reference, Subject, Unit, WALL};
 
 /// Queries in a batch: all are sent, then their replies are awaited.
 pub const DEPTH: usize = 16;
@@ -44,13 +44,15 @@ impl frame::Workload for Workload {
     fn subject(&self) -> Subject {
         let asked = |title| Subject::new(title, Unit::Request);
         let start = |title, limit_ms| {
-            Subject::new(title, Unit::Start).aim(Metric::Wall, Aim::at_most(limit_ms))
+            Subject::new(title, Unit::Start).gate(WALL, limit_ms, Reference::Unit)
         };
         match self {
-            Self::Address => asked("A of the host").cpu(Aim::at_most(4.0)),
-            Self::Services => asked("PTR of ten instances").cpu(Aim::at_most(15.0)),
-            Self::MemberAddress => asked("A, QU from port 5353").cpu(Aim::at_most(4.0)),
-            Self::MemberServices => asked("PTR of ten, QU from 5353").cpu(Aim::at_most(15.0)),
+            Self::Address => asked("A of the host").gate(CPU, 4.0, Reference::Unit),
+            Self::Services => asked("PTR of ten instances").gate(CPU, 15.0, Reference::Unit),
+            Self::MemberAddress => asked("A, QU from port 5353").gate(CPU, 4.0, Reference::Unit),
+            Self::MemberServices => {
+                asked("PTR of ten, QU from 5353").gate(CPU, 15.0, Reference::Unit)
+            }
             Self::Others => asked("queries for other names"),
             // A random delay of up to 250 ms precedes the first of three probes, 250 ms apart (RFC 6762 section 8.1).
             Self::Probe => start("exec to first probe", 250.0),

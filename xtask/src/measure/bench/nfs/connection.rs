@@ -95,67 +95,6 @@ impl Protocol for Connection {
     }
 }
 
-/// Length of a file's attributes (`fattr3`) in bytes.
-const ATTRIBUTES: usize = 84;
-
-/// The size in the results of a successful GETATTR of a regular file.
-pub fn size_of(results: &[u8]) -> Result<u64> {
-    // The results begin with status, type, mode, nlink, uid, gid, size.
-    let is_file = results.len() == 4 + ATTRIBUTES && results[..8] == [0, 0, 0, 0, 0, 0, 0, 1];
-    ensure!(
-        is_file,
-        "GETATTR does not return a regular file: {results:02x?}"
-    );
-    number(&results[24..])
-}
-
-/// Checks the results of a successful LOOKUP: a handle, the file's attributes, the directory's.
-pub fn check_found(results: &[u8]) -> Result<()> {
-    let len = results
-        .get(4..8)
-        .map(|it| u32::from_be_bytes([it[0], it[1], it[2], it[3]]) as usize);
-    let is_found = len.is_some_and(|len| {
-        let end = 8 + len.next_multiple_of(4);
-        let whole = end + 2 * (4 + ATTRIBUTES);
-        (1..=64).contains(&len)
-            && results.len() == whole
-            && results[..4] == [0; 4]
-            && results[end..end + 4] == [0, 0, 0, 1]
-    });
-    ensure!(
-        is_found,
-        "LOOKUP does not return a handle and attributes: {results:02x?}"
-    );
-    Ok(())
-}
-
-/// The data in the results of a successful READ that has no padding.
-pub fn data_of(results: &[u8]) -> Result<&[u8]> {
-    let has_attributes = results.get(7) == Some(&1);
-    let start = 8 + if has_attributes { ATTRIBUTES } else { 0 };
-    let words = results.get(start..start + 12);
-    let is_data = words.is_some_and(|words| {
-        let len = results.len() - start - 12;
-        // The words before the data: count, EOF flag, length of the data.
-        results[..4] == [0; 4]
-            && words[..4] == words[8..]
-            && words[..4] == (len as u32).to_be_bytes()
-            && words[4..7] == [0; 3]
-    });
-    ensure!(
-        is_data,
-        "READ returns malformed results of {} bytes: {:02x?}",
-        results.len(),
-        &results[..results.len().min(120)]
-    );
-    Ok(&results[start + 12..])
-}
-
-fn number(bytes: &[u8]) -> Result<u64> {
-    let bytes = bytes.first_chunk().context("the results are cut short")?;
-    Ok(u64::from_be_bytes(*bytes))
-}
-
 impl Load<Connection> {
     /// Connects to a server, as root.
     pub fn connect(server: SocketAddr) -> Result<Self> {
@@ -174,12 +113,6 @@ impl Load<Connection> {
 mod tests {
     use super::*;
 
-    /// Results with the status `NFS3_OK`, followed by these words.
-    fn results(words: &[u32]) -> Vec<u8> {
-        let words = [0].iter().chain(words);
-        words.flat_map(|word| word.to_be_bytes()).collect()
-    }
-
     #[test]
     fn packed_call_equals_the_call_with_its_xid() {
         let connection = Connection(Auth::root());
@@ -189,33 +122,5 @@ mod tests {
         let call = Call::read(b"file", 1 << 33, 4096);
         connection.encode(&call.into(), 7, &mut plain);
         assert_eq!(packed, plain);
-    }
-
-    #[test]
-    fn size_is_read_from_regular_files_only() -> Result<()> {
-        let mut words = [0; 21];
-        (words[0], words[5], words[6]) = (1, 1, 2);
-        assert_eq!(size_of(&results(&words))?, (1 << 32) + 2);
-        words[0] = 2;
-        assert!(size_of(&results(&words)).is_err());
-        assert!(size_of(&[0, 0, 0, 70]).is_err());
-        Ok(())
-    }
-
-    #[test]
-    fn data_length_must_match_count_and_results() -> Result<()> {
-        assert_eq!(data_of(&results(&[0, 4, 1, 4, 0x0102_0304]))?, [1, 2, 3, 4]);
-        assert!(data_of(&results(&[0, 8, 1, 4, 0])).is_err());
-        assert!(data_of(&results(&[0, 8, 1, 8, 0])).is_err());
-        assert!(data_of(&[0, 0, 0, 5, 0, 0, 0, 0]).is_err());
-        Ok(())
-    }
-
-    #[test]
-    fn lookup_results_need_handle_and_attributes() {
-        let with = |words: usize| results(&[&[4, 9, 1][..], &vec![0; words]].concat());
-        assert!(check_found(&with(21 + 22)).is_ok());
-        assert!(check_found(&with(21)).is_err());
-        assert!(check_found(&[0, 0, 0, 2]).is_err());
     }
 }

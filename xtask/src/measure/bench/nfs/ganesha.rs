@@ -2,19 +2,23 @@
 //!
 //! Settings are the defaults except for NFSv3 alone, no root squashing, and a limit of connections that admits the idle ones.
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::clients::nfs::{Call, Client};
+use crate::machines::server::Process;
 use crate::machines::wait_for;
-use crate::measure::bench::Killed;
 use crate::measure::bench::workspace::{Export, Workspace};
 
+/// Name in tables.
+pub const NAME: &str = "nfs-ganesha";
+/// The packages of ganesha and of rpcbind.
+pub const PACKAGES: [&str; 3] = ["rpcbind", "nfs-ganesha", "nfs-ganesha-vfs"];
 /// Longest time until ganesha or rpcbind is ready.
 const START_MAX: Duration = Duration::from_secs(30);
 
@@ -31,51 +35,33 @@ impl Ganesha {
 
     /// Starts rpcbind and ganesha in the current network namespace, and waits until NFS answers.
     pub fn start(workspace: &Workspace) -> Result<Self> {
-        let mut rpcbind = Process::spawn(
-            Command::new("/usr/sbin/rpcbind").arg("-f"),
-            &workspace.scratch_path("rpcbind.log"),
-        )?;
-        rpcbind.wait_until(|| Path::new("/run/rpcbind.sock").exists())?;
-        Self::serve(workspace, Self::PORTS, &[], Some(rpcbind))
+        let is_ready = || Path::new("/run/rpcbind.sock").exists();
+        let rpcbind = start(Command::new("/usr/sbin/rpcbind").arg("-f"), is_ready)?;
+        Self::serve(workspace, Self::PORTS, Some(rpcbind))
     }
 
-    /// Starts another ganesha, on the next ports. `through` is a command that ends by executing its arguments, such as strace.
-    pub fn another(&self, workspace: &Workspace, through: &[String]) -> Result<Self> {
-        Self::serve(workspace, self.ports.map(|port| port + 1), through, None)
+    /// Starts another ganesha, on the next ports.
+    pub fn another(&self, workspace: &Workspace) -> Result<Self> {
+        Self::serve(workspace, self.ports.map(|port| port + 1), None)
     }
 
-    fn serve(
-        workspace: &Workspace,
-        ports: [u16; 2],
-        through: &[String],
-        rpcbind: Option<Process>,
-    ) -> Result<Self> {
+    fn serve(workspace: &Workspace, ports: [u16; 2], rpcbind: Option<Process>) -> Result<Self> {
         let file = |extension| workspace.scratch_path(&format!("ganesha-{}.{extension}", ports[0]));
         let config = file("conf");
         fs::write(&config, settings(workspace, ports, &file("state")))
             .with_context(|| format!("cannot write {}", config.display()))?;
-        let program = "/usr/bin/ganesha.nfsd".to_owned();
-        let words = [through, &[program]].concat();
-        let mut command = Command::new(&words[0]);
+        let mut command = Command::new("/usr/bin/ganesha.nfsd");
         command
-            .args(&words[1..])
             .args(["-F", "-L", "STDERR", "-N", "CRIT", "-f"])
             .arg(&config)
             .arg("-p")
             .arg(file("pid"));
-        let daemon = Process::spawn(&mut command, &file("log"))?;
-        let mut ganesha = Self {
-            daemon,
+        let is_ready = || is_serving((Ipv4Addr::LOCALHOST, ports[0]).into());
+        Ok(Self {
+            daemon: start(&mut command, is_ready)?,
             ports,
             _rpcbind: rpcbind,
-        };
-        let nfs = ganesha.nfs();
-        ganesha.daemon.wait_until(|| {
-            Client::connect(nfs)
-                .and_then(|mut client| client.call(&Call::null()).map(drop))
-                .is_ok()
-        })?;
-        Ok(ganesha)
+        })
     }
 
     /// Address of NFS.
@@ -90,8 +76,14 @@ impl Ganesha {
 
     /// The process id.
     pub fn pid(&self) -> u32 {
-        self.daemon.child.0.id()
+        self.daemon.pid()
     }
+}
+
+/// Returns true if a server answers a NULL call.
+pub fn is_serving(nfs: SocketAddr) -> bool {
+    let answered = Client::connect(nfs).and_then(|mut client| client.call(&Call::null()).map(drop));
+    answered.is_ok()
 }
 
 /// Content of ganesha's configuration file.
@@ -121,44 +113,17 @@ fn settings(workspace: &Workspace, [nfs, mount]: [u16; 2], state: &Path) -> Stri
     text
 }
 
-/// A child process with a log file.
-struct Process {
-    child: Killed,
-    name: String,
-    log: std::path::PathBuf,
-}
-
-impl Process {
-    fn spawn(command: &mut Command, log: &Path) -> Result<Self> {
-        let name = command.get_program().display().to_string();
-        let file = File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file);
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {name}"))?;
-        Ok(Self {
-            child: Killed(child),
-            name,
-            log: log.to_owned(),
-        })
-    }
-
-    fn wait_until(&mut self, is_ready: impl Fn() -> bool) -> Result<()> {
-        let started = wait_for(START_MAX, || {
-            let ended = self.child.0.try_wait()?;
-            Ok(ended.map(Err).or_else(|| is_ready().then_some(Ok(()))))
-        })?;
-        if started != Some(Ok(())) {
-            let log = fs::read(&self.log).unwrap_or_default();
-            bail!(
-                "{} was not ready within {START_MAX:?} ({started:?}); its log:\n{}",
-                self.name,
-                String::from_utf8_lossy(&log)
-            );
-        }
-        Ok(())
-    }
+/// Starts a program, and waits until it is ready.
+fn start(command: &mut Command, is_ready: impl Fn() -> bool) -> Result<Process> {
+    let mut process = Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()))?;
+    let started = wait_for(START_MAX, || {
+        let is_alive = process.is_alive()?;
+        Ok((!is_alive || is_ready()).then_some(is_alive))
+    })?;
+    ensure!(
+        started == Some(true),
+        "{command:?} was not ready within {START_MAX:?}; its log:\n{}",
+        process.lines().join("\n")
+    );
+    Ok(process)
 }

@@ -13,8 +13,7 @@ use super::frame::Frame;
 use super::measure::{self, Cost};
 use super::table::Subject;
 use super::workspace::{Scale, Workspace};
-use super::{BEFORE, Choice, Common, built, frame};
-use crate::setup;
+use super::{Choice, Common, frame};
 use server::{Program, Server, Transport};
 use session::DEPTH;
 use workload::{Objects, Workload};
@@ -56,21 +55,16 @@ impl frame::Workload for Line {
 
 /// Measures all workloads over both transports.
 pub fn main(args: &Args) -> Result<()> {
-    setup::install_packages(&["openssh-sftp-server"])?;
-    let ours = args.choice.ours(built)?;
-
+    let has_peer = args.choice.install_peer(&["openssh-sftp-server"])?;
+    let files = args.choice.files(&args.common)?;
     let names = args.choice.sides(PEER, &args.common);
     let mut frame = Frame::compare("sftp", names, &args.common, [2, 5])?;
-    frame.memory_aim = Some(640);
     let scale = Scale::of(&args.common);
     let workspace = Workspace::in_memory(scale)?;
-    let mut programs = vec![Program::new("stowaway", &ours, &workspace)?];
-    if let Some(before) = args.common.against()? {
-        programs.push(Program::new(BEFORE, &before, &workspace)?);
-    }
-    if !args.choice.no_peer {
-        programs.push(Program::new(PEER, &args.peer, &workspace)?);
-    }
+    let peer = has_peer.then(|| (PEER, args.peer.clone()));
+    let programs = files.into_iter().chain(peer);
+    let programs = programs.map(|(name, file)| Program::new(name, &file, &workspace));
+    let programs = programs.collect::<Result<Vec<_>>>()?;
     // Indexed by transport, then by program.
     let mut sides = Vec::new();
     for transport in Transport::ALL {

@@ -5,14 +5,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::session::Session;
-use crate::machines::wait_for;
-use crate::measure::bench::Killed;
+use crate::machines::server::Process;
 use crate::measure::bench::load::Load;
 use crate::measure::bench::workspace::Workspace;
 
@@ -62,7 +61,7 @@ impl Program {
 /// A running server.
 pub struct Server {
     pub load: Load<Session>,
-    process: Killed,
+    process: Process,
 }
 
 impl Server {
@@ -80,23 +79,20 @@ impl Server {
                 (to.into(), from.into(), stdin.into(), stdout.into())
             }
         };
-        let child = Command::new(&program.path)
-            // cargo sets this. The dynamic linker would search these directories first, which would slow the start.
-            .env_remove("LD_LIBRARY_PATH")
-            .stdin(Stdio::from(stdin))
-            .stdout(Stdio::from(stdout))
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.path.display()))?;
+        let process = Process::start(
+            Command::new(&program.path)
+                // cargo sets this. The dynamic linker would search these directories first, which would slow the start.
+                .env_remove("LD_LIBRARY_PATH")
+                .stdin(stdin)
+                .stdout(stdout),
+        )?;
         let load = Load::new(Session, File::from(to), File::from(from))?;
-        Ok(Self {
-            load,
-            process: Killed(child),
-        })
+        Ok(Self { load, process })
     }
 
     /// Process id of the server.
     pub fn pid(&self) -> u32 {
-        self.process.0.id()
+        self.process.pid()
     }
 
     /// Ends the session by closing the connection, as a daemon does if its client has left. The server must exit with status 0.
@@ -104,10 +100,7 @@ impl Server {
         const WAIT_MAX: Duration = Duration::from_secs(10);
         let Self { load, mut process } = self;
         drop(load);
-        let status = wait_for(WAIT_MAX, || Ok(process.0.try_wait()?))?;
-        let status = status.with_context(|| {
-            format!("the server still runs {WAIT_MAX:?} after the end of its session")
-        })?;
+        let status = process.wait(WAIT_MAX)?;
         ensure!(status.success(), "the server ended with {status}");
         Ok(())
     }

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use super::session::{DEPTH, Reply, Session, ok};
 use crate::clients::sftp::{self, Attrs, NameEntry, Request, Status, open};
 use crate::measure::bench::load::{self, Refill};
-use crate::measure::bench::table::{Aim, Reference, Subject, Unit};
+use crate::measure::bench::table::{Subject, Unit};
 use crate::measure::bench::workspace::{
     self, BIG, CHUNK, CROWD, Export, ListedNames, NAME_COUNT, NAMES, Pattern, STANDING, Scale,
     Workspace,
@@ -59,31 +59,18 @@ impl Workload {
     pub fn subject(self) -> Subject {
         let moved = |title| Subject::new(title, Unit::Byte);
         let asked = |title| Subject::new(title, Unit::Request);
-        let of_peer = |limit| Aim::at_most(limit).relative_to(Reference::Peer);
-        // No limit relative to the `--against` file, because an older build does not copy the data of a READ into the reply.
-        let read = |title| Subject {
-            before_max: None,
-            ..moved(title).cpu(of_peer(0.92).goal(0.85))
-        };
         match self {
-            Self::Read32 => read("READ 32 KiB"),
-            Self::Read255 => read("READ 255 KiB"),
-            Self::Write32 => moved("WRITE 32 KiB").cpu(of_peer(1.0)),
-            Self::Write255 => moved("WRITE 255 KiB").cpu(of_peer(1.0)),
-            Self::Over32 => moved("overwrite 32 KiB").cpu(of_peer(1.0)),
-            Self::Over255 => moved("overwrite 255 KiB").cpu(of_peer(1.0)),
-            Self::Stat => asked("STAT").cpu(of_peer(0.7)),
-            Self::StatAlone => asked("STAT, one by one").cpu(of_peer(1.0)),
-            Self::OpenClose => {
-                let before = Aim::at_most(0.88).relative_to(Reference::Before).goal(0.8);
-                let subject = asked("OPEN + CLOSE").cpu(of_peer(0.9)).cpu(before);
-                Subject {
-                    before_max: None,
-                    ..subject
-                }
-            }
-            Self::Readdir => Subject::new("READDIR", Unit::Entry).cpu(of_peer(0.7)),
-            Self::Start => Subject::new("spawn to VERSION", Unit::Start).cpu(of_peer(0.3)),
+            Self::Read32 => moved("READ 32 KiB").cpu(0.92),
+            Self::Read255 => moved("READ 255 KiB").cpu(0.92),
+            Self::Write32 => moved("WRITE 32 KiB").cpu(1.0),
+            Self::Write255 => moved("WRITE 255 KiB").cpu(1.0),
+            Self::Over32 => moved("overwrite 32 KiB").cpu(1.0),
+            Self::Over255 => moved("overwrite 255 KiB").cpu(1.0),
+            Self::Stat => asked("STAT").cpu(0.7),
+            Self::StatAlone => asked("STAT, one by one").cpu(1.0),
+            Self::OpenClose => asked("OPEN + CLOSE").cpu(0.9),
+            Self::Readdir => asked("READDIR").cpu(0.7),
+            Self::Start => Subject::new("spawn to VERSION", Unit::Start).cpu(0.3),
         }
     }
 

@@ -13,9 +13,9 @@ use nix::fcntl::posix_fallocate;
 use nix::sys::statvfs::statvfs;
 
 use super::disk::{self, Disk, FileSystem};
-use super::workload::{Question, SYNC, Work};
+use super::workload::Work;
 use crate::clients::nfs::{Call, Client, data, parse_write, stable_how};
-use crate::machines::{at_once, wait_for};
+use crate::machines::wait_for;
 use crate::measure::bench::load::{Load, Refill};
 use crate::measure::bench::measure::{Cost, Waits};
 use crate::measure::bench::nfs::connection::{Connection, SLIDE};
@@ -26,8 +26,6 @@ use crate::measure::bench::workspace::{
 
 /// Time between a reply and the client's next request.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Largest number of clients that write at the same time.
-const WRITER_COUNT: usize = 4;
 /// Length of a READ and of a stable WRITE in bytes.
 const BLOCK: usize = 4096;
 /// Size of a file that is written over, in blocks.
@@ -41,21 +39,14 @@ const COLD_DEPTH: usize = 4;
 /// Name of the file that is removed.
 const REMOVED: &str = "removed";
 
-/// Name of the file that writer `index` writes over.
-fn written(index: usize) -> String {
-    format!("written-{index}")
-}
+/// Name of the file that is written over.
+const WRITTEN: &str = "written";
 
-/// Makes the files that are written over.
-pub fn make_files(workspace: &Workspace) -> Result<()> {
-    let bytes = vec![0; BLOCK * BLOCK_COUNT as usize];
-    for storage in [Storage::Tmpfs, Storage::Ext4] {
-        for index in 0..WRITER_COUNT {
-            fs::write(workspace.directory_of(storage).join(written(index)), &bytes)?;
-        }
-        workspace.sync(storage)?;
-    }
-    Ok(())
+/// Makes the file that is written over.
+pub fn make_file(workspace: &Workspace) -> Result<()> {
+    let path = workspace.directory_of(Storage::Ext4).join(WRITTEN);
+    fs::write(path, vec![0; BLOCK * BLOCK_COUNT as usize])?;
+    workspace.sync(Storage::Ext4)
 }
 
 /// All clients of a server, and the file handles that they use.
@@ -64,14 +55,15 @@ pub struct Clients {
     pid: u32,
     /// The client whose waits are measured.
     waiting: Client,
-    writers: Vec<Client>,
+    /// The client that removes a file, and checks files, which is not measured.
+    other: Client,
     load: Load<Connection>,
     /// Handle of the large file, which `waiting` reads.
     big: Vec<u8>,
     /// Handles of the writable directories on the tmpfs and on the ext4.
     plain: [Vec<u8>; 2],
-    /// Handles of the files that are written over, on the tmpfs and on the ext4.
-    written: [Vec<Vec<u8>>; 2],
+    /// Handle of the file that is written over, on the ext4.
+    written: Vec<u8>,
     /// Handles of the files on slow disks.
     cold: Vec<(FileSystem, Vec<u8>)>,
     pattern: Pattern,
@@ -99,22 +91,17 @@ impl Clients {
             let mut root =
                 |export: Export| mount.mount(&workspace.path(export).display().to_string());
             let big = waiting.walk(&root(Export::Tree)?, BIG)?;
-            let mut storage = |storage: Storage| {
-                let directory = waiting.walk(&root(storage.export())?, storage.name())?;
-                let file = |index| waiting.lookup(&directory, &written(index));
-                let files = (0..WRITER_COUNT).map(file).collect::<Result<Vec<_>>>()?;
-                anyhow::Ok((directory, files))
-            };
-            let [tmpfs, ext4] = [storage(Storage::Tmpfs)?, storage(Storage::Ext4)?];
-            let connect = |_| Client::connect(nfs);
+            let mut directory =
+                |storage: Storage| waiting.walk(&root(storage.export())?, storage.name());
+            let plain = [directory(Storage::Tmpfs)?, directory(Storage::Ext4)?];
             anyhow::Ok(Self {
                 pid,
-                writers: (0..WRITER_COUNT).map(connect).collect::<Result<_>>()?,
+                other: Client::connect(nfs)?,
                 load: Load::connect(nfs)?,
+                written: waiting.lookup(&plain[1], WRITTEN)?,
                 big,
                 cold,
-                plain: [tmpfs.0, ext4.0],
-                written: [tmpfs.1, ext4.1],
+                plain,
                 // A different seed for each server: bytes written by one server fail the check of another.
                 pattern: Pattern::new(scale.big_bytes, pid.into()),
                 waiting,
@@ -123,14 +110,8 @@ impl Clients {
         find().with_context(|| format!("cannot look up files on {name}"))
     }
 
-    /// Measures the waits of one client for `question` while the others do `work`.
-    pub fn wait(
-        &mut self,
-        question: Question,
-        work: Work,
-        workspace: &Workspace,
-        scale: &Scale,
-    ) -> Result<Cost> {
+    /// Measures the waits of one client while the others do `work`.
+    pub fn wait(&mut self, work: Work, workspace: &Workspace, scale: &Scale) -> Result<Cost> {
         let directory = workspace.directory_of(Storage::Tmpfs);
         let [tmpfs, ext4] = &self.plain;
         let before = free(&directory)?;
@@ -138,40 +119,38 @@ impl Clients {
             // The READ makes the server open the file, so that the file is open when REMOVE arrives.
             let file = File::create(directory.join(REMOVED))?;
             posix_fallocate(&file, 0, REMOVED_BYTES)?;
-            let removed = self.writers[0].lookup(tmpfs, REMOVED)?;
-            self.writers[0].read(&removed, 0, BLOCK as u32)?;
+            let removed = self.other.lookup(tmpfs, REMOVED)?;
+            self.other.read(&removed, 0, BLOCK as u32)?;
         }
         self.pattern.turn();
         let mut random = fastrand::Rng::with_seed(1);
         let ask = || {
             let offset = random.u64(0..scale.big_bytes / BLOCK as u64) * BLOCK as u64;
-            ask(&mut self.waiting, question, &self.big, offset, scale)
+            ask(&mut self.waiting, &self.big, offset, scale)
         };
         let cost = waits(ask, || match work {
-            Work::Writer => write(&mut self.writers[..1], &self.written[0], scale),
-            Work::Writers => write(&mut self.writers, &self.written[0], scale),
             Work::Commit => {
                 let bytes = scale.big_bytes;
                 writing::make_and_fill(&mut self.load, ext4, &self.pattern, bytes).map(drop)
             }
             Work::Removed => {
-                let removed = self.writers[0].remove(tmpfs, REMOVED);
+                let removed = self.other.remove(tmpfs, REMOVED);
                 removed.and_then(|()| wait_until_free(&directory, before))
             }
-            Work::Nobody | Work::Cold | Work::Stable | Work::StableExt4 => {
+            Work::Nobody | Work::Cold | Work::Stable => {
                 sleep(span(scale));
                 Ok(())
             }
         })?;
         if work == Work::Commit {
-            let client = &mut self.writers[0];
+            let client = &mut self.other;
             writing::check_made(client, ext4, &self.pattern, scale.big_bytes)?;
             workspace.sync(Storage::Ext4)?;
         }
         Ok(cost)
     }
 
-    /// Measures the waits of GETATTR while another connection reads an uncached file from a slow disk.
+    /// Measures the waits while another connection reads an uncached file from a slow disk.
     pub fn cold(&mut self, disk: &Disk, scale: &Scale) -> Result<Cost> {
         let file = self.cold.iter().find(|(kind, _)| *kind == disk.kind);
         let (_, file) = file.context("the file of this disk was not looked up")?;
@@ -179,7 +158,7 @@ impl Clients {
         let count = if scale.is_quick() { quick } else { usual };
         let offset = |index| disk::FIRST_OFFSET + index * CHUNK as u64;
         disk.forget()?;
-        let ask = || ask(&mut self.waiting, Question::GetAttr, &self.big, 0, scale);
+        let ask = || ask(&mut self.waiting, &self.big, 0, scale);
         waits(ask, || {
             let start = Instant::now();
             self.load.run(
@@ -198,12 +177,8 @@ impl Clients {
     }
 
     /// Measures stable WRITEs over an existing file, 16 in flight.
-    pub fn stable(&mut self, work: Work, scale: &Scale) -> Result<Cost> {
-        let [tmpfs, ext4] = &self.written;
-        let (file, count) = match work {
-            Work::StableExt4 => (&ext4[0], scale.made_count * 2),
-            _ => (&tmpfs[0], scale.made_count / 4),
-        };
+    pub fn stable(&mut self, scale: &Scale) -> Result<Cost> {
+        let (file, count) = (&self.written, scale.made_count * 2);
         self.pattern.turn();
         let data = &self.pattern.chunk(0)[..BLOCK];
         let cost = Cost::measure(&[self.pid], || {
@@ -261,38 +236,20 @@ fn waits(
     })
 }
 
-/// Sends one request and returns the time until the reply. Checking the reply is not part of that time.
-fn ask(
-    client: &mut Client,
-    question: Question,
-    big: &[u8],
-    offset: u64,
-    scale: &Scale,
-) -> Result<Duration> {
+/// Sends GETATTR and then a READ of `big`, and returns the time until the reply to the second. Both need no disk.
+fn ask(client: &mut Client, big: &[u8], offset: u64, scale: &Scale) -> Result<Duration> {
     let asked = Instant::now();
-    match question {
-        Question::GetAttr => {
-            let size = client.attr(big)?.size;
-            let took = asked.elapsed();
-            ensure!(
-                size == scale.big_bytes,
-                "GETATTR returned a size of {size} bytes instead of {}",
-                scale.big_bytes
-            );
-            Ok(took)
-        }
-        Question::Read => {
-            let (data, _) = client.read(big, offset, BLOCK as u32)?;
-            let took = asked.elapsed();
-            ensure!(
-                data.len() == BLOCK,
-                "READ of {BLOCK} bytes returned {}",
-                data.len()
-            );
-            check_stamps(data, offset)?;
-            Ok(took)
-        }
-    }
+    let size = client.attr(big)?.size;
+    let (data, _) = client.read(big, offset, BLOCK as u32)?;
+    let took = asked.elapsed();
+    let is_right = size == scale.big_bytes && data.len() == BLOCK;
+    ensure!(
+        is_right,
+        "a size of {size} bytes, and READ of {}",
+        data.len()
+    );
+    check_stamps(data, offset)?;
+    Ok(took)
 }
 
 /// Measures the floor: the waits for four bytes that a thread of this process sends back over loopback.
@@ -318,26 +275,6 @@ pub fn echo(scale: &Scale) -> Result<Cost> {
         sleep(span(scale));
         Ok(())
     })
-}
-
-/// Each writer sends stable WRITEs to its own file, one after the other, for [`span`]. Fails if a WRITE took less time than a slow
-/// sync, [`SYNC`].
-fn write(writers: &mut [Client], files: &[Vec<u8>], scale: &Scale) -> Result<()> {
-    let (start, span) = (Instant::now(), span(scale));
-    let write = |(writer, file): (&mut Client, &Vec<u8>)| {
-        while start.elapsed() < span {
-            let asked = Instant::now();
-            writer.write(file, 0, stable_how::FILE_SYNC, &[1; BLOCK])?;
-            let took = asked.elapsed();
-            ensure!(
-                took >= SYNC,
-                "a stable WRITE took {took:?}, less than the slow sync of {SYNC:?}"
-            );
-        }
-        Ok(())
-    };
-    let works = writers.iter_mut().zip(files);
-    at_once(works.map(|work| || write(work))).map(drop)
 }
 
 /// Free bytes of the file system that contains `directory`.
