@@ -330,22 +330,3 @@ fn listing_of_a_removed_directory_ends() -> Result<()> {
         Ok(())
     })
 }
-
-#[test]
-fn shrinking_file_is_never_padded() -> Result<()> {
-    let mut scene = Scene::unjailed()?;
-    let handle = scene.client.open_read("large")?;
-    for len in [100_u64, 0] {
-        fs::File::options()
-            .write(true)
-            .open(scene.path("large"))?
-            .set_len(len)?;
-        let data = scene.client.read(&handle, 0, 100_000)?.unwrap_or_default();
-        ensure!(
-            data == vec![b'x'; len as usize],
-            "{} bytes of {len}",
-            data.len()
-        );
-    }
-    Ok(())
-}
