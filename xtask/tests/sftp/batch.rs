@@ -4,7 +4,7 @@ use super::{Direct, create_file, ensure_same};
 use anyhow::{Result, ensure};
 use nix::sys::statvfs::statvfs;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use xtask::machines::mounts;
 use xtask::setup;
@@ -49,147 +49,6 @@ fn files_of_every_size_are_transferred() -> Result<()> {
         })?;
     }
     Ok(())
-}
-
-#[test]
-fn reput_and_reget_resume_transfers() -> Result<()> {
-    Direct::for_each_user(|direct| {
-        const LEN: usize = 1_000_003;
-        const HAVE: usize = 400_001;
-        let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
-        create_file(&client_dir.join("up"), 1, LEN)?;
-        create_file(&server_dir.join("down"), 2, LEN)?;
-        // The target files contain the first `HAVE` bytes, with other values than the source files. These values
-        // must remain, because reput and reget transfer only the missing part.
-        create_file(&server_dir.join("up"), 3, HAVE)?;
-        create_file(&client_dir.join("down"), 4, HAVE)?;
-        for path in [client_dir.join("down"), server_dir.join("up")] {
-            direct.set_owner(&path)?;
-        }
-        let joined = |first: &Path, then: &Path| -> Result<Vec<u8>> {
-            let mut bytes = fs::read(first)?;
-            bytes.extend_from_slice(&fs::read(then)?[HAVE..]);
-            Ok(bytes)
-        };
-        let up = joined(&server_dir.join("up"), &client_dir.join("up"))?;
-        let down = joined(&client_dir.join("down"), &server_dir.join("down"))?;
-        direct.batch("reput up\nreget down")?;
-        ensure!(fs::read(server_dir.join("up"))? == up, "reput");
-        ensure!(fs::read(client_dir.join("down"))? == down, "reget");
-        Ok(())
-    })
-}
-
-#[test]
-fn posix_rename_replaces_and_rename_refuses() -> Result<()> {
-    Direct::for_each_user(|direct| {
-        let server_dir = direct.server_dir();
-        for name in ["a", "b", "c"] {
-            fs::write(server_dir.join(name), name)?;
-        }
-        direct.batch("rename a b")?;
-        ensure!(fs::read(server_dir.join("b"))? == b"a");
-        ensure!(!server_dir.join("a").exists(), "rename left the old name");
-        direct.ensure_refused("rename -l b c", "Failure")?;
-        ensure!(fs::read(server_dir.join("b"))? == b"a" && fs::read(server_dir.join("c"))? == b"c");
-        direct.batch("rename -l b d\nmkdir one\nrename -l one two")?;
-        ensure!(fs::read(server_dir.join("d"))? == b"a");
-        ensure!(!server_dir.join("b").exists() && server_dir.join("two").is_dir());
-        direct.ensure_refused("rename -l two c", "Failure")?;
-        direct.ensure_refused("rename nothing e", "No such file or directory")?;
-        direct.ensure_refused("rename -l nothing e", "No such file or directory")
-    })
-}
-
-#[test]
-fn links_keep_their_targets() -> Result<()> {
-    Direct::for_each_user(|direct| {
-        let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
-        fs::write(server_dir.join("file"), "content")?;
-        direct.set_owner(&server_dir.join("file"))?;
-        direct.batch(
-            "ln -s file soft\nln -s ../no/such/place broken\nmkdir sub\nln -s sub way\nln file hard\n\
-             get soft\ncd way\nput soft inside",
-        )?;
-        ensure!(fs::read_link(server_dir.join("soft"))? == Path::new("file"));
-        ensure!(fs::read_link(server_dir.join("broken"))? == Path::new("../no/such/place"));
-        ensure!(fs::read(client_dir.join("soft"))? == b"content");
-        ensure!(fs::read(server_dir.join("sub/inside"))? == b"content");
-        let (file, hard) = (
-            fs::metadata(server_dir.join("file"))?,
-            fs::metadata(server_dir.join("hard"))?,
-        );
-        ensure!((file.ino(), file.nlink()) == (hard.ino(), 2));
-        direct.ensure_refused("ln file hard", "Failure")?;
-        direct.ensure_refused("ln -s file soft", "Failure")?;
-        // rm removes the link, not its target.
-        direct.batch("rm soft\nrm hard")?;
-        ensure!(
-            !server_dir.join("soft").is_symlink()
-                && server_dir.join("file").metadata()?.nlink() == 1
-        );
-        Ok(())
-    })
-}
-
-#[test]
-fn cp_copies_on_the_server() -> Result<()> {
-    Direct::for_each_user(|direct| {
-        let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
-        // `file` is longer than what the client copies by one request. `old`, which cp overwrites, is longer and has another mode.
-        create_file(&server_dir.join("file"), 5, 5_000_011)?;
-        create_file(&server_dir.join("old"), 6, 6_000_000)?;
-        for (name, mode) in [("file", 0o640), ("old", 0o600)] {
-            fs::set_permissions(server_dir.join(name), Permissions::from_mode(mode))?;
-            direct.set_owner(&server_dir.join(name))?;
-        }
-        direct.batch("cp file new\ncp file old\nget new\nmkdir sub\ncp file sub/file")?;
-        for copy in [
-            server_dir.join("new"),
-            server_dir.join("old"),
-            client_dir.join("new"),
-            server_dir.join("sub/file"),
-        ] {
-            ensure_same(&server_dir.join("file"), &copy)?;
-        }
-        ensure!(mode(&server_dir.join("new"))? == 0o640);
-        direct.ensure_refused("cp nothing x", "No such file or directory")
-    })
-}
-
-#[test]
-fn chmod_and_chown_set_modes_and_owners() -> Result<()> {
-    Direct::for_each_user(|direct| {
-        let server_dir = direct.server_dir();
-        fs::write(server_dir.join("file"), "content")?;
-        symlink("file", server_dir.join("soft"))?;
-        let (uid, gid) = match direct.user {
-            Some(id) => (id, id),
-            None => (12_345, 54_321),
-        };
-        for name in ["file", "soft"] {
-            direct.set_owner(&server_dir.join(name))?;
-        }
-        direct.batch(&format!(
-            "chmod 2741 soft\nchown {uid} file\nchgrp {gid} file\nchown -h {uid} soft\nchgrp -h {gid} soft"
-        ))?;
-        for name in ["file", "soft"] {
-            let meta = fs::symlink_metadata(server_dir.join(name))?;
-            ensure!((meta.uid(), meta.gid()) == (uid, gid), "{name}: {meta:?}");
-        }
-        // A change of owner may clear the setgid bit, so that only the permission bits are compared.
-        ensure!(mode(&server_dir.join("file"))? & 0o777 == 0o741);
-        direct.batch("chmod 0604 soft")?;
-        ensure!(mode(&server_dir.join("file"))? == 0o604);
-        // Linux does not support modes of symbolic links.
-        ensure!(direct.batch("chmod -h 0600 soft").is_err());
-        ensure!(mode(&server_dir.join("file"))? == 0o604);
-        direct.ensure_refused("chmod 0600 nothing", "No such file or directory")?;
-        if direct.user.is_some() {
-            direct.ensure_refused("chown 0 file", "Permission denied")?;
-        }
-        Ok(())
-    })
 }
 
 #[test]
@@ -243,57 +102,6 @@ fn umask_option_applies_to_new_files() -> Result<()> {
         let modes = ["one", "two", "three", "four"].map(|name| mode(&server_dir.join(name)));
         let [one, two, three, four] = modes;
         ensure!((one?, two?, three?, four?) == (0o640, 0o750, 0o600, 0o700));
-        Ok(())
-    })
-}
-
-#[test]
-fn directories_are_created_copied_and_removed() -> Result<()> {
-    Direct::for_each_user(|direct| {
-        let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
-        fs::create_dir_all(client_dir.join("tree/a/b/c"))?;
-        fs::create_dir(client_dir.join("tree/empty"))?;
-        for (seed, name) in ["top", "a/one", "a/b/two", "a/b/c/three with spaces"]
-            .into_iter()
-            .enumerate()
-        {
-            create_file(
-                &client_dir.join("tree").join(name),
-                seed as u64,
-                50_000 * seed,
-            )?;
-        }
-        for entry in walkdir::WalkDir::new(&client_dir) {
-            direct.set_owner(entry?.path())?;
-        }
-        direct.batch("put -R tree\nget -R tree back")?;
-        for copy in [server_dir.join("tree"), client_dir.join("back")] {
-            let compare = std::process::Command::new("diff")
-                .arg("-r")
-                .args([client_dir.join("tree"), copy])
-                .output()?;
-            ensure!(
-                compare.status.success(),
-                "{}",
-                String::from_utf8_lossy(&compare.stdout)
-            );
-        }
-        direct.ensure_refused("rmdir tree", "Failure")?;
-        direct.ensure_refused("mkdir tree", "Failure")?;
-        direct.ensure_refused("rm tree/a", "Failure")?;
-        direct.ensure_refused("rmdir tree/top", "No such file or directory")?;
-        direct.ensure_refused("cd nowhere", "No such file or directory")?;
-        direct.batch("rmdir tree/empty\nrm tree/a/b/c/*\nrmdir tree/a/b/c")?;
-        ensure!(!server_dir.join("tree/a/b/c").exists() && !server_dir.join("tree/empty").exists());
-        let output = direct.batch("cd tree/a/../a/b\npwd")?;
-        ensure!(
-            output.trim()
-                == format!(
-                    "Remote working directory: {}/tree/a/b",
-                    server_dir.display()
-                ),
-            "{output}"
-        );
         Ok(())
     })
 }

@@ -1,72 +1,8 @@
 //! Handles of the wrong kind, and opens beyond the limit.
 
-use super::{Scene, ensure_unchanged, snapshot};
+use super::Scene;
 use anyhow::{Result, ensure};
 use xtask::clients::sftp::{Attrs, Reply, Request, SftpOptions, Status, open};
-
-#[test]
-fn handles_of_the_wrong_kind_are_refused() -> Result<()> {
-    Scene::for_each_server(|scene| {
-        let client = &mut scene.client;
-        let dir = client.open_dir("sub")?;
-        let reading = client.open_read("small")?;
-        let writing = client.open("other", open::WRITE, Attrs::default())?;
-        let before = snapshot(scene.directory.path())?;
-        let data = b"data".as_slice();
-        let read = |handle| Request::Read(handle, 0, 10);
-        let write = |handle| Request::Write(handle, 0, data);
-        let copy = |from, to| Request::copy(from, to);
-        let large = vec![0; 200_000];
-        let (dir, reading, writing) = (&dir[..], &reading[..], &writing[..]);
-        for request in [
-            read(dir),
-            write(dir),
-            read(writing),
-            write(reading),
-            Request::Write(reading, 0, &large),
-            Request::ReadDir(reading),
-            copy(writing, reading),
-            copy(dir, writing),
-            copy(reading, dir),
-            Request::FSetStat(reading, Attrs::size(0)),
-            Request::check("check-file-handle", writing, b"md5"),
-        ] {
-            scene.expect_status(
-                &request,
-                &[
-                    Status::FAILURE,
-                    Status::NO_SUCH_FILE,
-                    Status::PERMISSION_DENIED,
-                    Status::BAD_MESSAGE,
-                ],
-            )?;
-        }
-        ensure_unchanged(
-            scene.directory.path(),
-            &before,
-            "a handle of the wrong kind",
-        )
-    })
-}
-
-#[test]
-fn append_handle_ignores_the_offset() -> Result<()> {
-    Scene::for_each_server(|scene| {
-        let flags = open::WRITE | open::APPEND;
-        let handle = scene.client.open("small", flags, Attrs::default())?;
-        for (offset, data) in [(0, "1"), (u64::MAX, "2"), (1 << 63, "3"), (100, "4")] {
-            scene.client.write_at(&handle, offset, data.as_bytes())?;
-        }
-        scene.client.write_at(&handle, 0, &vec![b'5'; 200_000])?;
-        let expected = [b"small\n1234".to_vec(), vec![b'5'; 200_000]].concat();
-        ensure!(
-            scene.client.read_file("small")? == expected,
-            "data was not appended"
-        );
-        std::fs::write(scene.path("small"), "small\n")?;
-        Ok(())
-    })
-}
 
 /// Sends `count` OPENs of `small` in pipelines; returns the handles and the number of refused OPENs.
 fn open_many(scene: &mut Scene, count: usize) -> Result<(Vec<Vec<u8>>, usize)> {

@@ -1,9 +1,8 @@
 //! Log lines that clients cause: no control characters, and a limited number of lines.
 
 use super::sample;
-use super::samples::with_path;
 use anyhow::{Result, ensure};
-use xtask::clients::sftp::{Request, Sftp, SftpOptions};
+use xtask::clients::sftp::{Request, Sftp, SftpOptions, with_path};
 
 #[test]
 fn names_are_escaped_in_log_lines() -> Result<()> {

@@ -2,17 +2,14 @@
 //!
 //! One module per kind of hostility. STOWAWAY_FULL=1 runs more iterations; STOWAWAY_SEED=N replays a seed.
 
-mod arguments;
 mod contents;
 mod handles;
 mod jail;
 mod log;
 mod mutations;
-mod paths;
 mod pipelines;
 mod races;
-mod read_only;
-mod samples;
+mod rows;
 mod system;
 
 pub(crate) use jail::JailTree;

@@ -1,13 +1,13 @@
 //! Clients that send requests without reading replies, and clients that disconnect at any moment.
 
-use super::samples::Opened;
 use super::{Scene, is_full_run, sample};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::time::{Duration, Instant};
 use xtask::build::Arch;
 use xtask::clients::sftp::{
-    Attrs, Program, Reply, Request, ServerExit, Sftp, SftpOptions, Status, Wire, open, request,
+    Attrs, Opened, Program, Reply, Request, ServerExit, Sftp, SftpOptions, Status, Wire, open,
+    request,
 };
 use xtask::machines::server::{binary, root_for};
 use xtask::machines::sshd::{Daemon, Implementation};
@@ -208,14 +208,14 @@ fn conversation(len: usize) -> Result<Vec<u8>> {
     let directory = sample()?;
     let mut client = Sftp::start(&SftpOptions::in_directory(directory.path()))?;
     let data = vec![b'w'; len];
-    let opened = Opened::new(&mut client)?;
+    let opened = Opened::new(|request| client.exchange(request))?;
     // Handles are deterministic: these are valid in another session, too.
-    let path = |path| Request::Open(path, open::READ | open::WRITE, Attrs::default());
+    let open = |path, flags| Request::Open(path, flags, Attrs::default());
+    let both = open::READ | open::WRITE;
     let mut bytes = request::init(3);
     let mut requests = vec![
-        path(b"small"),
-        path(b"other"),
-        Request::OpenDir(b"."),
+        open(b"small", both),
+        open(b"other", both),
         Request::Write(&opened.other, 3, &data),
     ];
     requests.extend(opened.requests());

@@ -120,22 +120,6 @@ fn pipelined_readdir_returns_successive_pages() {
 }
 
 #[test]
-fn opendir_refuses_other_objects() {
-    let mut world = World::connected();
-    for (path, status) in [
-        (&b"hello"[..], NoSuchFile),
-        (b"none", NoSuchFile),
-        (b"link", NoSuchFile),
-        (b"fifo", NoSuchFile),
-        (b"a\0", BadMessage),
-    ] {
-        world.expect_status(about(kind::OPENDIR, path), status);
-    }
-    assert_eq!(world.pages(b"").len(), 1);
-    assert_eq!(world.tree.ram().pinned, 0);
-}
-
-#[test]
 fn readdir_of_removed_directory_fails() {
     let mut world = World::connected();
     let handle = world.open_handle(about(kind::OPENDIR, b"empty"));

@@ -4,10 +4,10 @@ mod extensions;
 mod jobs;
 mod listing;
 mod malformed;
-mod names;
 mod opening;
 mod paths;
 mod reading;
+mod rows;
 mod writing;
 mod zone;
 

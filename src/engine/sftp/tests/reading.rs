@@ -1,48 +1,12 @@
 //! READ.
 
 use super::*;
-use crate::config::{PACKET_DATA_BYTES_MAX, READ_INLINE_BYTES, REPLY_BYTES};
-use crate::engine::testing::tree::{BIG_BYTES, ENDLESS_BYTES, big_byte};
+use crate::config::{PACKET_DATA_BYTES_MAX, REPLY_BYTES};
+use crate::engine::testing::tree::{ENDLESS_BYTES, big_byte};
 use crate::wire::sftp::HEAD_BYTES;
 
 fn big(from: usize, len: usize) -> Vec<u8> {
     (from..from + len).map(big_byte).collect()
-}
-
-#[test]
-fn read_of_any_size_returns_file_data() {
-    let mut world = World::connected();
-    let handle = world.open_handle(open_file(b"big", open::READ));
-    let inline = READ_INLINE_BYTES as usize;
-    for (from, len) in [
-        (0, 1),
-        (1, inline - 1),
-        (3, inline),
-        (0, inline + 1),
-        (17, 100_000),
-        (0, BIG_BYTES),
-        (BIG_BYTES - 1, 1),
-    ] {
-        let reply = world.ask(read(&handle, from as u64, len as u32));
-        assert_eq!((reply.kind, reply.id), (kind::DATA, 8));
-        assert_eq!(reply.body[..4], (len as u32).to_be_bytes());
-        assert!(reply.body[4..] == big(from, len), "{from} {len}");
-    }
-    // Reads that reach beyond the end of the file.
-    for (from, len, there) in [
-        (BIG_BYTES - 5, 100, 5),
-        (BIG_BYTES - 5, 200_000, 5),
-        (100_000, u32::MAX, BIG_BYTES - 100_000),
-    ] {
-        let reply = world.ask(read(&handle, from as u64, len));
-        assert!(reply.body[4..] == big(from, there), "{from} {len}");
-    }
-    for len in [1, 1000, 200_000, u32::MAX] {
-        world.expect_status(read(&handle, BIG_BYTES as u64, len), Eof);
-        world.expect_status(read(&handle, 1 << 62, len), Eof);
-    }
-    world.expect_ok(close(&handle));
-    world.hang_up();
 }
 
 #[test]
@@ -62,14 +26,6 @@ fn empty_read_succeeds_and_oversized_read_is_cut() {
     for offset in [ENDLESS_BYTES - 9, ENDLESS_BYTES, 1 << 63, u64::MAX] {
         world.expect_status(read(&handle, offset, 10), BadMessage);
     }
-}
-
-#[test]
-fn write_only_handle_cannot_be_read() {
-    let mut world = World::connected();
-    let handle = world.open_handle(open_file(b"hello", open::WRITE));
-    world.expect_status(read(&handle, 0, 1), NoSuchFile);
-    world.expect_status(read(&handle, 0, 100_000), NoSuchFile);
 }
 
 #[test]

@@ -9,30 +9,6 @@ fn sync(handle: &[u8]) -> Packet {
 }
 
 #[test]
-fn write_stores_data_from_any_pieces() {
-    let data: Vec<u8> = (0..250_000_u32).map(|at| (at % 251) as u8).collect();
-    for piece in [1, 7, 281, 282, 4096, 65_536, usize::MAX] {
-        let mut world = World::connected();
-        let handle = world.open_handle(open_file(b"new", open::READ | open::WRITE | open::CREATE));
-        let packets = [
-            write(&handle, 0, &data[..10]),
-            write(&handle, 10, b""),
-            write(&handle, 10, &data[10..300]),
-            write(&handle, 300, &data[300..]),
-            write(&handle, 250_000, b"end"),
-            close(&handle),
-        ];
-        let talk = world.talk(&stream(&packets), || piece);
-        assert_eq!(statuses(&talk.output), [0; 6], "{piece}");
-        let handle = world.open_handle(open_file(b"new", open::READ));
-        let there = world.ask(read(&handle, 0, 260_000));
-        assert!(there.body[4..] == [&data[..], b"end"].concat(), "{piece}");
-        world.expect_ok(close(&handle));
-        world.hang_up();
-    }
-}
-
-#[test]
 fn failed_write_is_answered_once_and_skipped() {
     // The write fails on the first piece, after some, or when all data has arrived.
     for piece in [300, 20_000, 100_000, usize::MAX] {
@@ -66,46 +42,6 @@ fn disk_errors_have_their_messages() {
         let reply = world.ask(write(&handle, 0, b"some"));
         assert_eq!(strings(&reply.body[4..]), [words, b""]);
     }
-}
-
-#[test]
-fn read_only_handle_cannot_be_written() {
-    let mut world = World::connected();
-    for flags in [open::READ, 0, open::APPEND] {
-        let handle = world.open_handle(open_file(b"hello", flags));
-        let packets = [
-            write(&handle, 0, b"x"),
-            write(&handle, 0, &[7; 200_000]),
-            close(&handle),
-        ];
-        let talk = world.talk(&stream(&packets), || 70_000);
-        assert_eq!(
-            statuses(&talk.output),
-            [NoSuchFile as u32, NoSuchFile as u32, 0]
-        );
-    }
-    assert_eq!(world.content(b"hello"), b"hello world");
-}
-
-#[test]
-fn append_ignores_the_offset() {
-    let mut world = World::connected();
-    let handle = world.open_handle(open_file(b"hello", open::WRITE | open::APPEND));
-    world.expect_ok(write(&handle, 0, b", again"));
-    world.expect_ok(write(&handle, u64::MAX, b"!"));
-    assert_eq!(world.content(b"hello"), b"hello world, again!");
-}
-
-#[test]
-fn write_beyond_largest_offset_is_refused() {
-    let mut world = World::connected();
-    let handle = world.open_handle(open_file(b"hello", open::WRITE));
-    for offset in [1 << 63, u64::MAX, i64::MAX as u64 - 1] {
-        world.expect_status(write(&handle, offset, b"xy"), BadMessage);
-        let talk = world.talk(&write(&handle, offset, &[7; 90_000]).bytes(), || 1000);
-        assert_eq!(statuses(&talk.output), [BadMessage as u32]);
-    }
-    assert_eq!(world.content(b"hello"), b"hello world");
 }
 
 #[test]

@@ -139,6 +139,29 @@ requests! { <'a>
     VendorId { vendor: &'a [u8], product: &'a [u8], version: &'a [u8], build: u64 } = EXTENDED "vendor-id";
 }
 
+impl Request<'_> {
+    /// Returns true if a writable server would change something.
+    pub fn changes(&self) -> bool {
+        match self {
+            Self::Open(_, flags, _) => flags & !(open::READ | open::EXCLUSIVE) & 0x3f != 0,
+            Self::Write(..)
+            | Self::SetStat(..)
+            | Self::FSetStat(..)
+            | Self::LSetStat(..)
+            | Self::Remove(..)
+            | Self::MkDir(..)
+            | Self::RmDir(..)
+            | Self::Rename(..)
+            | Self::PosixRename(..)
+            | Self::SymLink(..)
+            | Self::HardLink(..)
+            | Self::FSync(..)
+            | Self::CopyData { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 impl<'a> Request<'a> {
     /// A request for one hash of a whole file.
     pub fn check(name: &'static str, object: &'a [u8], algorithms: &'a [u8]) -> Self {

@@ -236,17 +236,19 @@ impl Sftp {
         }
     }
 
-    /// Buffers arriving data until at least `len` bytes are available. `receive` returns the packets among these bytes later.
-    pub fn buffer(&mut self, len: usize) -> Result<()> {
+    /// Reads `len` bytes and no more. `receive` returns the packet that begins with them later.
+    pub fn buffer_exactly(&mut self, len: usize) -> Result<()> {
         let end = Instant::now() + self.time_max;
-        while self.arrived.len() - self.taken < len {
+        self.arrived.drain(..self.taken);
+        self.taken = 0;
+        while self.arrived.len() < len {
             let output = self.ends.output.as_ref().context("the output is closed")?;
             let has_data = wait(&mut [PollFd::new(output.as_fd(), PollFlags::POLLIN)], end)?;
             ensure!(has_data, "the server sent nothing for {:?}", self.time_max);
-            ensure!(
-                self.take_in()?.is_some(),
-                "the server closed the connection"
-            );
+            let mut bytes = vec![0; len - self.arrived.len()];
+            let count = read(output, &mut bytes)?;
+            ensure!(count > 0, "the server closed the connection");
+            self.arrived.extend(&bytes[..count]);
         }
         Ok(())
     }

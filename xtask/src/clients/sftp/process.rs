@@ -2,6 +2,7 @@
 //!
 //! The environment variable STOWAWAY_SFTP names another server with OpenSSH's command line, to compare behaviour.
 
+use super::TIME_MAX;
 use crate::build::Arch;
 use crate::machines::server::{Process, binary, emulation, public_dir, runnable};
 use anyhow::{Context, Result};
@@ -12,6 +13,7 @@ use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, so
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use std::io::pipe;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -27,9 +29,12 @@ pub enum Wire {
     SocketPair,
     /// One pseudoterminal in raw mode for stdin and stdout.
     Pty,
+    /// A connection to a server that listens at a Unix socket.
+    Listener,
 }
 
 impl Wire {
+    /// The types of stdin and stdout.
     pub const ALL: [Self; 3] = [Self::Pipes, Self::SocketPair, Self::Pty];
 }
 
@@ -128,11 +133,32 @@ impl SftpOptions {
 
     /// Starts the server. Also returns the directory that contains the copy of the executable for another user.
     pub(super) fn start(&self) -> Result<(Process, ClientEnds, Option<TempDir>)> {
+        if self.wire == Wire::Listener {
+            return self.listen();
+        }
         let private = self.user.map(|_| public_dir()).transpose()?;
         let (ends, stdin, stdout) = ClientEnds::new(self.wire)?;
         let mut command = self.command(private.as_ref().map(TempDir::path))?;
         let process = Process::start(command.stdin(stdin).stdout(stdout))?;
         Ok((process, ends, private))
+    }
+
+    /// Starts a listening server and connects to it.
+    fn listen(&self) -> Result<(Process, ClientEnds, Option<TempDir>)> {
+        let directory = public_dir()?;
+        let socket = directory.path().join("socket");
+        let options = self.clone();
+        let options = options.with_arguments(&["--listen", &socket.display().to_string()]);
+        let process = Process::start(&mut options.command(None)?)?;
+        process.wait_for_line("listening on", TIME_MAX)?;
+        let ours = UnixStream::connect(&socket)?;
+        ours.set_nonblocking(true)?;
+        let ends = ClientEnds {
+            input: Some(ours.try_clone()?.into()),
+            output: Some(ours.into()),
+            wire: self.wire,
+        };
+        Ok((process, ends, Some(directory)))
     }
 
     fn command(&self, private: Option<&Path>) -> Result<Command> {
@@ -184,7 +210,7 @@ impl ClientEnds {
                 let (output, stdout) = pipe()?;
                 (input.into(), output.into(), stdin.into(), stdout.into())
             }
-            Wire::SocketPair => {
+            Wire::SocketPair | Wire::Listener => {
                 let (ours, theirs) = socketpair(
                     AddressFamily::Unix,
                     SockType::Stream,
@@ -222,7 +248,7 @@ impl ClientEnds {
         };
         match self.wire {
             // shutdown(2) fails if the server has already closed its end.
-            Wire::SocketPair => drop(shutdown(input.as_raw_fd(), Shutdown::Write)),
+            Wire::SocketPair | Wire::Listener => drop(shutdown(input.as_raw_fd(), Shutdown::Write)),
             Wire::Pty => self.output = None,
             Wire::Pipes => {}
         }

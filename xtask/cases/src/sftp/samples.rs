@@ -1,30 +1,97 @@
-//! A sample of every request, valid in the sample directory; requests with a given path or handle.
+//! A sample of every request, valid in the tree of the table; requests with a given path or handle.
 
-use anyhow::Result;
-use xtask::clients::sftp::calls::Handle;
-use xtask::clients::sftp::{Attrs, Ids, Request, Sftp, open};
+use super::{Attrs, Ids, Reply, Request, open};
+use anyhow::{Result, bail};
 
-/// Handles of objects in the sample.
-pub(super) struct Opened {
+/// Handles of objects in the tree, opened in this order.
+pub struct Opened {
     /// `small`, open for reading and writing.
-    pub(super) file: Handle,
+    pub file: Vec<u8>,
     /// `other`, open for reading and writing.
-    pub(super) other: Handle,
-    /// The sample directory.
-    pub(super) dir: Handle,
+    pub other: Vec<u8>,
+    /// The tree's directory.
+    pub dir: Vec<u8>,
+    /// `small`, open for reading.
+    pub read: Vec<u8>,
+    /// `small`, open for writing.
+    pub write: Vec<u8>,
+    /// `small`, open for appending.
+    pub append: Vec<u8>,
+    /// A handle that was closed.
+    pub closed: Vec<u8>,
 }
 
 impl Opened {
-    pub(super) fn new(client: &mut Sftp) -> Result<Self> {
+    pub fn new(ask: impl FnMut(&Request<'_>) -> Result<Reply>) -> Result<Self> {
+        Self::with_flags(u32::MAX, ask)
+    }
+
+    /// Handles of a read-only server: all are open for reading.
+    pub fn read_only(ask: impl FnMut(&Request<'_>) -> Result<Reply>) -> Result<Self> {
+        Self::with_flags(open::READ, ask)
+    }
+
+    fn with_flags(mask: u32, mut ask: impl FnMut(&Request<'_>) -> Result<Reply>) -> Result<Self> {
+        let mut handle = |request: &Request<'_>| match ask(request)? {
+            Reply::Handle(handle) => Ok(handle),
+            reply => bail!("{request:?} was answered {reply:?}"),
+        };
+        let mut file = |path, flags| handle(&Request::Open(path, flags & mask, Attrs::default()));
+        const BOTH: u32 = open::READ | open::WRITE;
+        let (small, other) = (file(b"small", BOTH)?, file(b"other", BOTH)?);
+        let (read, write) = (file(b"small", open::READ)?, file(b"small", open::WRITE)?);
+        let append = file(b"small", open::WRITE | open::APPEND)?;
+        let (dir, closed) = (
+            handle(&Request::OpenDir(b"."))?,
+            handle(&Request::OpenDir(b"sub"))?,
+        );
+        ask(&Request::Close(&closed))?;
         Ok(Self {
-            file: client.open_both("small")?,
-            other: client.open_both("other")?,
-            dir: client.open_dir(".")?,
+            file: small,
+            other,
+            dir,
+            read,
+            write,
+            append,
+            closed,
         })
     }
 
+    /// The handle of this name.
+    pub fn handle(&self, name: &str) -> &[u8] {
+        match name {
+            "file" => &self.file,
+            "other" => &self.other,
+            "dir" => &self.dir,
+            "read" => &self.read,
+            "write" => &self.write,
+            "append" => &self.append,
+            "closed" => &self.closed,
+            _ => panic!("{name} is no handle"),
+        }
+    }
+
+    /// The handles that are open.
+    pub fn all(&self) -> [&Vec<u8>; 6] {
+        [
+            &self.file,
+            &self.other,
+            &self.dir,
+            &self.read,
+            &self.write,
+            &self.append,
+        ]
+    }
+
+    /// Closes the handles.
+    pub fn close(&self, mut ask: impl FnMut(&Request<'_>) -> Result<Reply>) -> Result<()> {
+        self.all()
+            .into_iter()
+            .try_for_each(|handle| ask(&Request::Close(handle)).map(drop))
+    }
+
     /// Every request at least once. Later requests change objects that earlier requests need.
-    pub(super) fn requests(&self) -> Vec<Request<'_>> {
+    pub fn requests(&self) -> Vec<Request<'_>> {
         let (file, other, dir) = (&self.file[..], &self.other[..], &self.dir[..]);
         let name = b"new".as_slice();
         let attrs = Attrs {
@@ -34,7 +101,7 @@ impl Opened {
             times: Some((1, 2)),
             extended: vec![(b"name".to_vec(), b"data".to_vec())],
         };
-        let mut all = vec![
+        vec![
             Request::RealPath(b"sub/.."),
             Request::Stat(b"small"),
             Request::LStat(b"link"),
@@ -47,7 +114,7 @@ impl Opened {
             Request::FStatVfs(file),
             Request::Limits,
             Request::ExpandPath(b"~/small"),
-            Request::HomeDirectory(b"root"),
+            Request::HomeDirectory(b""),
             Request::UsersGroupsById(Ids(&[0, 1, 65_534]), Ids(&[0, 7])),
             Request::SpaceAvailable(b"small"),
             Request::VendorId {
@@ -56,6 +123,9 @@ impl Opened {
                 version: b"version",
                 build: 7,
             },
+            Request::check("check-file-name", b"large", b"sha256,md5"),
+            Request::check("check-file-handle", file, b"sha256,md5"),
+            Request::check("check-file", file, b"sha256,md5"),
             Request::Extended(b"no-such-extension@example.com", b"data"),
             Request::Other(99, b"data"),
             Request::Open(name, open::READ | open::WRITE | open::CREATE, attrs.clone()),
@@ -79,20 +149,12 @@ impl Opened {
             Request::PosixRename(b"sub/inner", b"other"),
             Request::Remove(b"small"),
             Request::Close(other),
-        ];
-        for (name, object) in [
-            ("check-file-name", b"large".as_slice()),
-            ("check-file-handle", file),
-            ("check-file", file),
-        ] {
-            all.push(Request::check(name, object, b"sha256,md5"));
-        }
-        all
+        ]
     }
 }
 
 /// Every request that takes a path, with `path` in each position.
-pub(super) fn with_path(path: &[u8]) -> Vec<Request<'_>> {
+pub fn with_path(path: &[u8]) -> Vec<Request<'_>> {
     let free = b"free".as_slice();
     let mut all = vec![
         Request::Open(path, open::READ, Attrs::default()),
