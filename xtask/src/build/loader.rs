@@ -1,22 +1,15 @@
-//! Checks that the minimised executable has the memory image of the linked one: maps both as Linux does (fs/binfmt_elf.c,
-//! `load_elf_binary`), with every page size of the architecture.
-//!
-//! Shares neither code nor crates with `minimise`: parses the header bytes itself, as elf.h defines them.
-
-use std::ops::Range;
+//! Checks that the minimised executable has the memory image of the linked one, and that Linux maps it (fs/binfmt_elf.c,
+//! `load_elf_binary`) with every page size of the architecture.
 
 use anyhow::{Context as _, Result, bail, ensure};
+use object::elf::{
+    ET_EXEC, FileHeader32, FileHeader64, Ident, Machine, PF_R, PF_W, PF_X, PT_DYNAMIC,
+    PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_NOTE, ProgramFlags, ProgramType, SHN_UNDEF,
+};
+use object::read::elf::{FileHeader, ProgramHeader as _};
+use object::{Endianness, FileKind};
 
 use super::Arch;
-
-pub const PT_LOAD: u64 = 1;
-pub const PT_DYNAMIC: u64 = 2;
-pub const PT_INTERP: u64 = 3;
-pub const PT_NOTE: u64 = 4;
-pub const PT_GNU_STACK: u64 = 0x6474_e551;
-pub const PF_X: u64 = 1;
-pub const PF_W: u64 = 2;
-pub const PF_R: u64 = 4;
 
 /// The page sizes (bytes) of kernels for this architecture.
 const fn pages(arch: Arch) -> &'static [u64] {
@@ -27,28 +20,200 @@ const fn pages(arch: Arch) -> &'static [u64] {
     }
 }
 
+/// A program header.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment {
+    pub kind: ProgramType,
+    pub flags: ProgramFlags,
+    pub offset: u64,
+    pub address: u64,
+    pub in_file: u64,
+    pub in_memory: u64,
+}
+
+impl Segment {
+    /// The segment's bytes in the file.
+    pub fn bytes<'a>(&self, file: &'a [u8]) -> Result<&'a [u8]> {
+        let start = usize::try_from(self.offset)?;
+        let end = start.saturating_add(usize::try_from(self.in_file)?);
+        file.get(start..end)
+            .context("the file ends before the segment")
+    }
+}
+
+/// The parsed headers of an executable.
+pub struct Headers {
+    pub machine: Machine,
+    pub entry: u64,
+    pub segments: Vec<Segment>,
+    /// Length (bytes) of the ELF header and the program headers, which follow it directly.
+    pub len: usize,
+    /// All fields that a minimised file has in common with the linked one.
+    common: Vec<u64>,
+    /// True if the fields about sections, which no kernel reads, are zero.
+    is_stripped: bool,
+}
+
+impl Headers {
+    pub fn read(file: &[u8]) -> Result<Self> {
+        match FileKind::parse(file)? {
+            FileKind::Elf64 => Self::of::<FileHeader64<Endianness>>(file),
+            FileKind::Elf32 => Self::of::<FileHeader32<Endianness>>(file),
+            other => bail!("the file is {other:?}, not an ELF executable"),
+        }
+    }
+
+    fn of<H: FileHeader<Endian = Endianness>>(file: &[u8]) -> Result<Self> {
+        let header = H::parse(file)?;
+        let endian = header.endian()?;
+        ensure!(
+            header.e_type(endian) == ET_EXEC,
+            "e_type is {:?}",
+            header.e_type(endian)
+        );
+        let (head, entry) = (size_of::<H>(), header.e_entry(endian).into());
+        ensure!(
+            header.e_phoff(endian).into() == head as u64,
+            "the program headers are not directly after the ELF header"
+        );
+        let ident = file.iter().take(size_of::<Ident>());
+        let mut common: Vec<u64> = ident.map(|byte| u64::from(*byte)).collect();
+        common.extend([u64::from(header.e_machine(endian).0), entry]);
+        common.extend([header.e_version(endian), header.e_flags(endian).0].map(u64::from));
+        let sizes = [header.e_ehsize(endian), header.e_shentsize(endian)];
+        common.extend(sizes.map(u64::from));
+        let mut segments = Vec::new();
+        for part in header.program_headers(endian, file)? {
+            let segment = Segment {
+                kind: part.p_type(endian),
+                flags: part.p_flags(endian),
+                offset: part.p_offset(endian).into(),
+                address: part.p_vaddr(endian).into(),
+                in_file: part.p_filesz(endian).into(),
+                in_memory: part.p_memsz(endian).into(),
+            };
+            common.extend([segment.kind.0, segment.flags.0].map(u64::from));
+            common.extend([segment.offset, segment.address, segment.in_memory]);
+            common.extend([part.p_paddr(endian), part.p_align(endian)].map(Into::into));
+            // A minimised file omits the zeros at the end of the writable segment.
+            if segment.kind != PT_LOAD || !segment.flags.contains(PF_W) {
+                common.push(segment.in_file);
+            }
+            segments.push(segment);
+        }
+        Ok(Self {
+            machine: header.e_machine(endian),
+            entry,
+            len: head + segments.len() * usize::from(header.e_phentsize(endian)),
+            segments,
+            common,
+            is_stripped: header.e_shoff(endian).into() == 0
+                && header.e_shnum(endian) == 0
+                && header.e_shstrndx(endian) == SHN_UNDEF,
+        })
+    }
+
+    /// The program headers of one type.
+    pub fn of_kind(&self, kind: ProgramType) -> impl Iterator<Item = &Segment> {
+        let all = self.segments.iter();
+        all.filter(move |segment| segment.kind == kind)
+    }
+
+    /// Fails unless a kernel with pages of `page` bytes maps the file: no dynamic loader, no executable stack, no memory that is
+    /// writable and executable, no page of two segments, an entry that is executable.
+    pub fn check_mapping(&self, page: u64) -> Result<()> {
+        let mut dynamic = self.of_kind(PT_INTERP).chain(self.of_kind(PT_DYNAMIC));
+        ensure!(dynamic.next().is_none(), "the file needs a dynamic loader");
+        let stack = self.of_kind(PT_GNU_STACK).next();
+        ensure!(
+            stack.is_some_and(|stack| !stack.flags.contains(PF_X)),
+            "the stack is executable"
+        );
+        // Number of the first page after the previous segment.
+        let mut free = 0;
+        for segment in self.of_kind(PT_LOAD) {
+            let can_write = segment.flags.contains(PF_W);
+            // Larger values would overflow below.
+            let is_small = segment.address < 1 << 47 && segment.in_memory < 1 << 30;
+            ensure!(
+                is_small,
+                "a segment ends beyond all addresses: {segment:x?}"
+            );
+            ensure!(
+                segment.address / page >= free,
+                "a segment shares a page with the previous one: {segment:x?}"
+            );
+            ensure!(
+                segment.offset % page == segment.address % page,
+                "offset and address differ within a page: {segment:x?}"
+            );
+            ensure!(
+                !can_write || !segment.flags.contains(PF_X),
+                "a segment is writable and executable: {segment:x?}"
+            );
+            ensure!(
+                segment.in_file == segment.in_memory
+                    || can_write && segment.in_file < segment.in_memory,
+                "p_filesz and p_memsz do not fit: {segment:x?}"
+            );
+            free = (segment.address + segment.in_memory).div_ceil(page);
+        }
+        self.check_executable(self.entry)
+    }
+
+    /// Fails unless `address` is in an executable segment.
+    fn check_executable(&self, address: u64) -> Result<()> {
+        let has_address = |segment: &Segment| {
+            segment.flags == PF_R | PF_X
+                && (segment.address..segment.address + segment.in_file).contains(&address)
+        };
+        ensure!(
+            self.of_kind(PT_LOAD).any(has_address),
+            "the entry {address:x} is not in an executable segment"
+        );
+        Ok(())
+    }
+}
+
 /// Fails unless `file` has the memory image of `linked`, no section headers, and no bytes that are not mapped.
 pub fn check(arch: Arch, linked: &[u8], file: &[u8]) -> Result<()> {
+    let (before, headers) = (Headers::read(linked)?, Headers::read(file)?);
     for page in pages(arch) {
-        load(linked, *page)?.compare(&load(file, *page)?)?;
+        headers.check_mapping(*page)?;
     }
-    let headers = Headers::read(file)?;
-    let sections = headers.sections.iter().cloned();
+    ensure!(before.common == headers.common, "a header field differs");
     ensure!(
-        sections.flatten().all(|at| file[at] == 0),
+        headers.is_stripped,
         "the ELF header has fields for sections"
     );
-    let loaded: Vec<_> = headers.of_kind(PT_LOAD).map(Segment::range).collect();
-    let end = loaded.iter().map(|range| range.end).max();
+    let mut unmapped = file.to_vec();
+    let pairs = before.of_kind(PT_LOAD).zip(headers.of_kind(PT_LOAD));
+    for (before, segment) in pairs {
+        // The headers are compared above.
+        let skipped = headers.len.saturating_sub(usize::try_from(segment.offset)?);
+        let memory = |segment: &Segment, file| -> Result<Vec<u8>> {
+            let mut bytes = segment.bytes(file)?.to_vec();
+            bytes.resize(usize::try_from(segment.in_memory)?, 0);
+            Ok(bytes.split_off(skipped.min(bytes.len())))
+        };
+        ensure!(
+            memory(before, linked)? == memory(segment, file)?,
+            "a byte differs in the segment at {:x}",
+            segment.address
+        );
+        let start = usize::try_from(segment.offset)?;
+        unmapped[start..start + usize::try_from(segment.in_file)?].fill(0);
+    }
+    ensure!(
+        unmapped.iter().all(|byte| *byte == 0),
+        "a byte is not mapped"
+    );
+    let ends = headers.of_kind(PT_LOAD);
+    let end = ends.map(|segment| segment.offset + segment.in_file).max();
     ensure!(
         end == Some(file.len() as u64),
         "the file continues after the last mapped byte"
     );
-    let is_mapped = |at| loaded.iter().any(|range| range.contains(&at));
-    let unused = (0..)
-        .zip(file)
-        .find(|(at, byte)| **byte != 0 && !is_mapped(*at));
-    ensure!(unused.is_none(), "a byte is not mapped: {unused:x?}");
     Ok(())
 }
 
@@ -56,277 +221,17 @@ pub fn check(arch: Arch, linked: &[u8], file: &[u8]) -> Result<()> {
 /// (XEN_ELFNOTE_PHYS32_ENTRY) of the owner Xen.
 pub fn check_pvh(file: &[u8], entry: u64) -> Result<()> {
     let headers = Headers::read(file)?;
-    let runs = |segment: &Segment| {
-        let address = segment.address.value;
-        segment.flags.value == PF_R | PF_X
-            && (address..address + segment.in_file.value).contains(&entry)
-    };
-    ensure!(
-        headers.of_kind(PT_LOAD).any(runs),
-        "the PVH entry {entry:x} is not in an executable segment"
-    );
-    let notes: Vec<_> = headers.of_kind(PT_NOTE).map(Segment::range).collect();
+    headers.check_executable(entry)?;
+    let notes: Vec<_> = headers.of_kind(PT_NOTE).collect();
     let [note] = &notes[..] else {
         bail!("{} PVH notes instead of one", notes.len());
     };
     let mut expected = b"\x04\0\0\0\x04\0\0\0\x12\0\0\0Xen\0".to_vec();
     expected.extend(u32::try_from(entry)?.to_le_bytes());
-    let bytes = file.get(usize::try_from(note.start)?..usize::try_from(note.end)?);
+    let bytes = note.bytes(file)?;
     ensure!(
-        bytes == Some(&expected),
+        bytes == expected,
         "the PVH note is {bytes:x?}, not {expected:x?}"
     );
     Ok(())
-}
-
-/// Byte ranges of header fields for one ELF class.
-struct Layout {
-    /// In the ELF header: e_entry, e_phoff, e_phentsize and e_phnum.
-    head: [Range<usize>; 4],
-    /// Fields about sections, which no kernel reads. The first range is e_shoff, the second e_shnum and e_shstrndx.
-    sections: [Range<usize>; 2],
-    /// Size (bytes) of the ELF header.
-    header: usize,
-    /// Size (bytes) of a program header.
-    size: usize,
-    /// In a program header: p_type, p_flags, p_offset, p_vaddr, p_filesz and p_memsz.
-    part: [Range<usize>; 6],
-}
-
-const ELF32: Layout = Layout {
-    head: [24..28, 28..32, 42..44, 44..46],
-    sections: [32..36, 48..52],
-    header: 52,
-    size: 32,
-    part: [0..4, 24..28, 4..8, 8..12, 16..20, 20..24],
-};
-
-const ELF64: Layout = Layout {
-    head: [24..32, 32..40, 54..56, 56..58],
-    sections: [40..48, 60..64],
-    header: 64,
-    size: 56,
-    part: [0..4, 4..8, 8..16, 16..24, 32..40, 40..48],
-};
-
-/// The value of a header field, and its byte range in the file.
-#[derive(Clone, Debug)]
-pub struct Field {
-    pub value: u64,
-    pub range: Range<usize>,
-}
-
-fn field(file: &[u8], range: Range<usize>) -> Field {
-    let bytes = file[range.clone()].iter().rev();
-    let value = bytes.fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-    Field { value, range }
-}
-
-/// A program header.
-#[derive(Clone, Debug)]
-pub struct Segment {
-    pub kind: Field,
-    pub flags: Field,
-    pub offset: Field,
-    pub address: Field,
-    pub in_file: Field,
-    pub in_memory: Field,
-}
-
-impl Segment {
-    /// The segment's bytes in the file.
-    pub fn range(&self) -> Range<u64> {
-        self.offset.value..self.offset.value.saturating_add(self.in_file.value)
-    }
-}
-
-/// The parsed headers.
-pub struct Headers {
-    pub machine: u64,
-    pub entry: Field,
-    /// Byte ranges of the fields about sections.
-    sections: [Range<usize>; 2],
-    pub segments: Vec<Segment>,
-    /// Length (bytes) of the ELF header and the program headers, which follow it directly.
-    pub len: usize,
-}
-
-impl Headers {
-    /// Parses the headers of an executable.
-    pub fn read(file: &[u8]) -> Result<Self> {
-        // The last three bytes are EI_CLASS, EI_DATA and EI_VERSION.
-        let layout = match file.get(..7) {
-            Some(b"\x7fELF\x01\x01\x01") => ELF32,
-            Some(b"\x7fELF\x02\x01\x01") => ELF64,
-            start => {
-                bail!("the file begins with {start:x?}, which is not a known ELF identification")
-            }
-        };
-        let [entry, table, size, count] = layout.head.map(|range| field(file, range));
-        ensure!(field(file, 16..18).value == 2, "e_type is not ET_EXEC");
-        ensure!(size.value == layout.size as u64, "e_phentsize is {size:?}");
-        let segment = |start: usize| {
-            let part = layout.part.clone();
-            let [kind, flags, offset, address, in_file, in_memory] =
-                part.map(|part| field(file, start + part.start..start + part.end));
-            Segment {
-                kind,
-                flags,
-                offset,
-                address,
-                in_file,
-                in_memory,
-            }
-        };
-        let (table, count) = (usize::try_from(table.value)?, usize::try_from(count.value)?);
-        let len = table + count * layout.size;
-        ensure!(
-            table == layout.header && file.len() >= len,
-            "the program headers are not directly after the ELF header"
-        );
-        let starts = (table..).step_by(layout.size);
-        Ok(Self {
-            machine: field(file, 18..20).value,
-            entry,
-            sections: layout.sections,
-            segments: starts.take(count).map(segment).collect(),
-            len,
-        })
-    }
-
-    /// The program headers of one type.
-    pub fn of_kind(&self, kind: u64) -> impl Iterator<Item = &Segment> {
-        let all = self.segments.iter();
-        all.filter(move |segment| segment.kind.value == kind)
-    }
-}
-
-/// The initial memory of a process: address, flags and bytes of each segment.
-pub struct Image {
-    machine: u64,
-    entry: u64,
-    stack: u64,
-    parts: Vec<(u64, u64, Vec<u8>)>,
-}
-
-/// Maps a file with a page size of `page` bytes.
-pub fn load(file: &[u8], page: u64) -> Result<Image> {
-    let headers = Headers::read(file)?;
-    let mut dynamic = headers
-        .of_kind(PT_INTERP)
-        .chain(headers.of_kind(PT_DYNAMIC));
-    ensure!(dynamic.next().is_none(), "the file needs a dynamic loader");
-    let stack = headers.of_kind(PT_GNU_STACK).next();
-    let stack = stack.map_or(PF_X, |stack| stack.flags.value);
-    ensure!(stack & PF_X == 0, "the stack is executable");
-    // The headers are in the mapped memory, too. Fields that may differ between the two files are zeroed: those about sections, and
-    // p_filesz of writable segments, because the shipped file omits their zeros at the end. The memory of the segments is compared
-    // instead.
-    let mut bytes = file.to_vec();
-    headers
-        .sections
-        .iter()
-        .for_each(|range| bytes[range.clone()].fill(0));
-    for segment in headers.of_kind(PT_LOAD) {
-        if segment.flags.value & PF_W != 0 {
-            bytes[segment.in_file.range.clone()].fill(0);
-        }
-    }
-    let mut parts = Vec::new();
-    // Number of the first page after the previous segment.
-    let mut free = 0;
-    for segment in headers.of_kind(PT_LOAD) {
-        parts.push(map(&bytes, page, free, segment)?);
-        free = (segment.address.value + segment.in_memory.value).div_ceil(page);
-    }
-    let entry = headers.entry.value;
-    let has_entry = |(address, flags, bytes): &(u64, u64, Vec<u8>)| {
-        flags & PF_X != 0 && (*address..address + bytes.len() as u64).contains(&entry)
-    };
-    ensure!(
-        parts.iter().any(has_entry),
-        "the entry point {entry:x} is not in an executable segment"
-    );
-    Ok(Image {
-        machine: headers.machine,
-        entry,
-        stack,
-        parts,
-    })
-}
-
-/// Maps a segment, as `elf_load` does.
-fn map(file: &[u8], page: u64, free: u64, segment: &Segment) -> Result<(u64, u64, Vec<u8>)> {
-    let (flags, address) = (segment.flags.value, segment.address.value);
-    let (offset, in_file) = (segment.offset.value, segment.in_file.value);
-    let in_memory = segment.in_memory.value;
-    // Larger values would overflow below.
-    ensure!(
-        address < 1 << 47 && in_memory < 1 << 30,
-        "the segment ends beyond all addresses"
-    );
-    ensure!(
-        address / page >= free,
-        "the segment shares a page with the previous one"
-    );
-    ensure!(
-        offset % page == address % page,
-        "offset and address differ within a page"
-    );
-    let can_write = flags & PF_W != 0;
-    ensure!(
-        !can_write || flags & PF_X == 0,
-        "the segment is writable and executable"
-    );
-    ensure!(in_file <= in_memory, "p_filesz is larger than p_memsz");
-    ensure!(
-        in_file == in_memory || can_write,
-        "a read-only segment has p_memsz larger than p_filesz"
-    );
-    let (start, len) = (usize::try_from(offset)?, usize::try_from(in_file)?);
-    let bytes = file
-        .get(start..start.saturating_add(len))
-        .context("the file ends before the segment")?;
-    let mut bytes = bytes.to_vec();
-    bytes.resize(usize::try_from(in_memory)?, 0);
-    Ok((address, flags, bytes))
-}
-
-impl Image {
-    /// Returns an error that names the first difference.
-    pub fn compare(&self, other: &Self) -> Result<()> {
-        ensure!(self.machine == other.machine, "the machine differs");
-        ensure!(self.entry == other.entry, "the entry point differs");
-        ensure!(self.stack == other.stack, "the stack flags differ");
-        ensure!(
-            self.parts.len() == other.parts.len(),
-            "the number of segments differs"
-        );
-        let pairs = || self.parts.iter().zip(&other.parts);
-        for (part, other_part) in pairs() {
-            ensure!(part.0 == other_part.0, "the address differs: {:x}", part.0);
-            ensure!(
-                part.1 == other_part.1,
-                "the permissions differ at {:x}",
-                part.0
-            );
-            ensure!(
-                part.2.len() == other_part.2.len(),
-                "the length differs at {:x}",
-                part.0
-            );
-        }
-        // The first segment includes the headers, so all their other fields are compared too.
-        for ((address, _, bytes), (_, _, other_bytes)) in pairs() {
-            let difference = bytes
-                .iter()
-                .zip(other_bytes)
-                .position(|(byte, other_byte)| byte != other_byte);
-            ensure!(
-                difference.is_none(),
-                "a byte differs, {difference:x?} after {address:x}"
-            );
-        }
-        Ok(())
-    }
 }

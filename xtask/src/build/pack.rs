@@ -14,12 +14,13 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail, ensure};
 use lzma_rust2::{LzmaOptions, LzmaWriter};
 use object::elf::{
-    EM_386, EM_X86_64, ET_EXEC, FileFlags, Machine, OsAbi, ProgramFlags, ProgramType,
+    EM_386, EM_X86_64, ET_EXEC, FileFlags, Machine, OsAbi, PF_R, PF_W, PF_X, PT_GNU_STACK, PT_LOAD,
+    ProgramFlags,
 };
 use object::write::elf::{FileHeader, ProgramHeader, Writer};
 use object::{Endianness, Object as _, ObjectSymbol as _};
 
-use super::loader::{self, Headers, PF_R, PF_W, PF_X, PT_GNU_STACK, PT_LOAD, Segment};
+use super::loader::{Headers, Segment};
 use super::{Arch, Role, build_roles, is_built, replace_file, run_cargo, toolchain};
 
 /// Builds the plain executable and, beside it, the packed one; returns the path of the packed one.
@@ -55,7 +56,7 @@ const PAGE: u64 = 4096;
 
 /// The plain executable as mapped in memory, without the zero-initialised end (.bss).
 struct Image {
-    machine: u64,
+    machine: Machine,
     /// The three segments, in this order: read-only, executable, writable.
     parts: [Segment; 3],
     /// Contents of memory, starting at the first segment's address.
@@ -64,14 +65,14 @@ struct Image {
 
 impl Image {
     fn load(plain: &[u8]) -> Result<Self> {
-        loader::load(plain, PAGE)?;
         let headers = Headers::read(plain)?;
+        headers.check_mapping(PAGE)?;
         // The unpacker reads the first four program headers.
         ensure!(
             headers.segments.len() >= 4
                 && headers.segments[..3]
                     .iter()
-                    .all(|part| part.kind.value == PT_LOAD),
+                    .all(|part| part.kind == PT_LOAD),
             "the plain executable's first three program headers are not PT_LOAD"
         );
         let loaded = headers.of_kind(PT_LOAD).cloned();
@@ -79,18 +80,15 @@ impl Image {
             anyhow::anyhow!("expected three PT_LOAD segments in the plain executable: {parts:x?}")
         })?;
         ensure!(
-            parts.each_ref().map(|part| part.flags.value) == [PF_R, PF_R | PF_X, PF_R | PF_W]
-                && parts[0].offset.value == 0,
+            parts.each_ref().map(|part| part.flags) == [PF_R, PF_R | PF_X, PF_R | PF_W]
+                && parts[0].offset == 0,
             "expected the segments R, RX, RW in the plain executable: {parts:x?}"
         );
-        let [start, end] = [&parts[0], &parts[2]].map(|part| part.address.value);
-        let mut bytes = vec![0; usize::try_from(end + parts[2].in_file.value - start)?];
+        let [start, end] = [&parts[0], &parts[2]].map(|part| part.address);
+        let mut bytes = vec![0; usize::try_from(end + parts[2].in_file - start)?];
         for part in &parts {
-            let range = |offset: u64| -> Result<_> {
-                Ok(usize::try_from(offset)?..usize::try_from(offset + part.in_file.value)?)
-            };
-            let memory = range(part.address.value - start)?;
-            bytes[memory].copy_from_slice(&plain[range(part.offset.value)?]);
+            let (at, part) = (usize::try_from(part.address - start)?, part.bytes(plain)?);
+            bytes[at..at + part.len()].copy_from_slice(part);
         }
         Ok(Self {
             machine: headers.machine,
@@ -100,26 +98,25 @@ impl Image {
     }
 
     fn start(&self) -> u64 {
-        self.parts[0].address.value
+        self.parts[0].address
     }
 
     /// Address after the last byte of the memory image, including .bss.
     fn end(&self) -> u64 {
-        self.parts[2].address.value + self.parts[2].in_memory.value
+        self.parts[2].address + self.parts[2].in_memory
     }
 
     /// Converts the operands of calls and jumps in the code segment of `bytes`, a memory image, between relative and absolute.
     /// Absolute operands compress better, because all calls of one function are equal.
     fn convert_branches(&self, bytes: &mut [u8], way: branch::Way) -> Result<()> {
         let code = &self.parts[1];
-        let start = usize::try_from(code.address.value - self.start())?;
+        let start = usize::try_from(code.address - self.start())?;
         let code = bytes
-            .get_mut(start..start + usize::try_from(code.in_file.value)?)
+            .get_mut(start..start + usize::try_from(code.in_file)?)
             .context("the memory image ends before the code segment does")?;
-        let x86 = [EM_386, EM_X86_64].map(|machine| u64::from(machine.0));
         ensure!(
-            x86.contains(&self.machine),
-            "no branch conversion for e_machine {}",
+            [EM_386, EM_X86_64].contains(&self.machine),
+            "no branch conversion for e_machine {:?}",
             self.machine
         );
         branch::x86(code, way);
@@ -189,10 +186,10 @@ pub(super) fn pack(plain: &[u8], unpack: &[u8]) -> Result<Vec<u8>> {
         address("image")?
     );
     let packed = image.packed()?;
-    let (code_len, packed_len) = (code.in_file.value, packed.len() as u64);
-    let part = |flags: u64, p_offset, p_vaddr, p_filesz, p_memsz| ProgramHeader {
-        p_type: ProgramType(PT_LOAD as u32),
-        p_flags: ProgramFlags(flags as u32),
+    let (code_len, packed_len) = (code.in_file, packed.len() as u64);
+    let part = |p_flags: ProgramFlags, p_offset, p_vaddr, p_filesz, p_memsz| ProgramHeader {
+        p_type: PT_LOAD,
+        p_flags,
         p_offset,
         p_vaddr,
         p_paddr: p_vaddr,
@@ -209,19 +206,19 @@ pub(super) fn pack(plain: &[u8], unpack: &[u8]) -> Result<Vec<u8>> {
         os_abi: OsAbi(unpack[7]),
         abi_version: 0,
         e_type: ET_EXEC,
-        e_machine: Machine(u16::try_from(headers.machine)?),
-        e_entry: headers.entry.value,
+        e_machine: headers.machine,
+        e_entry: headers.entry,
         e_flags: FileFlags(0),
     })?;
-    let at = code.address.value;
+    let at = code.address;
     out.write_program_header(&part(PF_R | PF_X, 0, at, code_len, code_len));
     let at = address("packed")?;
     out.write_program_header(&part(PF_R, code_len, at, packed_len, packed_len));
     // p_filesz is 0, so the kernel maps the whole segment as zeros.
-    let at = scratch.address.value;
+    let at = scratch.address;
     out.write_program_header(&part(PF_R | PF_W, 0, at, 0, image.end() - at));
     out.write_program_header(&ProgramHeader {
-        p_type: ProgramType(PT_GNU_STACK as u32),
+        p_type: PT_GNU_STACK,
         p_align: 0,
         ..part(PF_R | PF_W, 0, 0, 0, 0)
     });
@@ -234,8 +231,8 @@ pub(super) fn pack(plain: &[u8], unpack: &[u8]) -> Result<Vec<u8>> {
 /// Fails unless `packed` unpacks to `plain`.
 pub(super) fn prove(plain: &[u8], packed: &[u8]) -> Result<()> {
     let image = Image::load(plain)?;
-    loader::load(packed, PAGE)?;
     let headers = Headers::read(packed)?;
+    headers.check_mapping(PAGE)?;
     ensure!(
         headers.machine == image.machine,
         "e_machine differs from the plain executable's"
@@ -245,7 +242,7 @@ pub(super) fn prove(plain: &[u8], packed: &[u8]) -> Result<()> {
         bail!("expected four segments: {parts:x?}");
     };
     ensure!(
-        [code, stream, memory].map(|part| (part.kind.value, part.flags.value))
+        [code, stream, memory].map(|part| (part.kind, part.flags))
             == [
                 (PT_LOAD, PF_R | PF_X),
                 (PT_LOAD, PF_R),
@@ -254,27 +251,27 @@ pub(super) fn prove(plain: &[u8], packed: &[u8]) -> Result<()> {
         "expected the segments code (RX), packed data (R), memory (RW): {parts:x?}"
     );
     ensure!(
-        memory.in_file.value == 0
-            && memory.address.value <= image.start()
-            && memory.address.value + memory.in_memory.value == image.end(),
+        memory.in_file == 0
+            && memory.address <= image.start()
+            && memory.address + memory.in_memory == image.end(),
         "the memory segment does not cover the plain executable's memory: {memory:x?}"
     );
     ensure!(
-        code.offset.value == 0
-            && stream.offset.value == code.in_file.value
-            && stream.range().end == packed.len() as u64,
+        code.offset == 0
+            && stream.offset == code.in_file
+            && stream.offset + stream.in_file == packed.len() as u64,
         "some bytes of the packed file are not mapped"
     );
     // When the unpacker ends, it unmaps all memory from the packed data up to the image. Neither its own code nor the image may be
     // in that range.
     ensure!(
-        code.address.value + code.in_memory.value <= stream.address.value / PAGE * PAGE
-            && stream.address.value + stream.in_memory.value <= memory.address.value,
+        code.address + code.in_memory <= stream.address / PAGE * PAGE
+            && stream.address + stream.in_memory <= memory.address,
         "the packed data is not between code and memory: {parts:x?}"
     );
     let mut bytes = vec![0; usize::try_from(image.end() - image.start())?];
     let mut chances = Box::new([0; lzma::CHANCES]);
-    let stream = &packed[usize::try_from(stream.offset.value)?..];
+    let stream = &packed[usize::try_from(stream.offset)?..];
     let len = lzma::decode(stream, &mut chances, &mut bytes).context("invalid LZMA stream")?;
     image.convert_branches(&mut bytes, branch::Way::ToRelative)?;
     ensure!(
