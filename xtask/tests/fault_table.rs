@@ -1,29 +1,27 @@
-//! Each system call of each role fails once, or succeeds without effect: no crash, hang, spin or loss. `cargo xtask faults` prints
-//! the whole table.
+//! Each system call of each role fails once, or succeeds without effect: no crash, hang, spin or loss. Each prints a line. The
+//! long form disturbs three uses of each call by every fault.
 
 use anyhow::{Result, ensure};
-use xtask::machines::injection::table::{Choice, Table, Use};
+use xtask::machines::injection::table::{Use, play_all};
 use xtask::machines::injection::{Fault, Role};
 use xtask::machines::server::root_for;
+use xtask::testing::is_full_run;
 
 /// Disturbs the first use of each call by the three faults that differ most.
 fn survives(role: Role) -> Result<()> {
     if !root_for("network namespaces") {
         return Ok(());
     }
-    let choice = Choice {
-        uses: vec![Use::First],
-        faults: [
-            Fault::Errno("ENOSYS"),
-            Fault::Errno("EINTR"),
-            Fault::NoEffect,
-        ]
-        .into(),
-        call: None,
-        workers: role.worker_count(),
+    let different = [
+        Fault::Errno("ENOSYS"),
+        Fault::Errno("EINTR"),
+        Fault::NoEffect,
+    ];
+    let failures = if is_full_run() {
+        play_all(role, &Use::ALL, &Fault::ALL)?
+    } else {
+        play_all(role, &[Use::First], &different)?
     };
-    let table = Table::of(role, &choice)?;
-    let failures = table.failures();
     ensure!(failures.is_empty(), "{failures:#?}");
     Ok(())
 }

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::build;
 use xtask::commands::{
-    faults, fuzz, hello, image, lockdown, log, mutants, release, run, scorecard, syscalls, test,
-    tidy,
+    fuzz, hello, image, lockdown, log, mutants, release, run, scorecard, syscalls, test, tidy,
 };
+use xtask::machines::injection::Suspended;
 use xtask::machines::qemu;
 use xtask::measure::{bench, size};
 
@@ -54,8 +54,9 @@ enum Command {
     Lockdown(lockdown::Args),
     /// Make the list of system calls, the seccomp profile and the unit's filter from qemu/hosts/minimal.toml
     Syscalls(syscalls::Args),
-    /// Disturb each system call of a role, and print what comes of it
-    Faults(faults::Args),
+    /// Run a command whose system calls another process decides, see machines::injection
+    #[command(hide = true)]
+    Suspend(Suspended),
 }
 
 fn main() -> ExitCode {
@@ -77,7 +78,7 @@ fn main() -> ExitCode {
         Command::Qemu(args) => qemu::main(args),
         Command::Lockdown(args) => lockdown::main(args),
         Command::Syscalls(args) => syscalls::main(args),
-        Command::Faults(args) => faults::main(args),
+        Command::Suspend(args) => args.exec(),
     })
 }
 

@@ -3,7 +3,6 @@
 pub mod run;
 
 #[cfg(feature = "workshop")]
-pub mod faults;
 #[cfg(feature = "workshop")]
 pub mod fuzz;
 #[cfg(feature = "workshop")]

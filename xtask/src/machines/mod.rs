@@ -18,7 +18,7 @@ pub mod server;
 pub mod sshd;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,14 @@ pub fn wait_for<T>(
         }
         sleep(Duration::from_millis(5));
     }
+}
+
+/// The path of the program `workshop`, which is beside this program or the directory of this test.
+pub fn workshop() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let mut files = program.ancestors().skip(1).map(|dir| dir.join("workshop"));
+    let file = files.find(|file| file.is_file());
+    file.context("cargo has not built the program workshop")
 }
 
 /// Runs `work` on a thread of its own, to which changes of namespaces, filters and the root directory are limited.

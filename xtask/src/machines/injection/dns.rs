@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 use simple_dns::rdata::RData;
 
+use super::fault::Disturbance;
 use super::process::{Program, watch_idle};
 use super::session::{Dirs, Notes, Place};
-use super::strace::Disturbance;
 use crate::build::Arch;
 use crate::clients::dns::{Message, Querier, TYPE, query};
 use crate::machines::server::binary;
@@ -22,8 +22,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 const SERVICE: &str = "Files,_sftp-ssh._tcp,22";
 const SERVICE_TYPE: &str = "_sftp-ssh._tcp.local";
 
-fn command(dirs: &Dirs, disturbance: Option<&Disturbance>, words: &[&str]) -> Result<Vec<String>> {
-    let mut command = dirs.wrapper(disturbance);
+fn command(dirs: &Dirs, words: &[&str]) -> Result<Vec<String>> {
+    let mut command = dirs.wrapper()?;
     command.push(binary(Arch::X86_64)?.display().to_string());
     command.extend(words.iter().map(|&word| word.to_owned()));
     Ok(command)
@@ -48,11 +48,11 @@ pub(super) fn start_responder(place: &Place) -> Result<Program> {
 
 /// The session of `mdns`: its announcement is heard, and three queries are answered.
 pub(super) fn announce(place: &Place, disturbance: Option<&Disturbance>) -> Result<Notes> {
-    let dirs = Dirs::new()?;
+    let dirs = Dirs::new(disturbance)?;
     let listener = place.theirs.run(|| Querier::with_mdns_port(THEIRS))?;
     let querier = place.theirs.run(|| Querier::one_shot(THEIRS))?;
     let words = ["mdns", "--name", "faulty", "--service", SERVICE];
-    let mut program = Program::start(&command(&dirs, disturbance, &words)?)?;
+    let mut program = Program::start(&command(&dirs, &words)?)?;
     let mut notes = Notes::default();
     let announces =
         |message: &Message| message.is_response && message.find(SERVICE_TYPE, TYPE::PTR).is_some();
@@ -101,7 +101,7 @@ pub(super) fn announce(place: &Place, disturbance: Option<&Disturbance>) -> Resu
         notes.spun.extend(watch_idle(program.pid()));
     }
     program.stop(&mut notes)?;
-    notes.trace = program.into_trace(&dirs)?;
+    notes.trace = dirs.trace();
     Ok(notes)
 }
 
@@ -123,8 +123,8 @@ fn wait_alive<T>(
 pub(super) fn ask(disturbance: Option<&Disturbance>, words: &[&str], part: &str) -> Result<Notes> {
     /// Time limit for the program to end: `resolve` waits 5 s for an answer.
     const END_MAX: Duration = Duration::from_secs(10);
-    let dirs = Dirs::new()?;
-    let mut program = Program::start(&command(&dirs, disturbance, words)?)?;
+    let dirs = Dirs::new(disturbance)?;
+    let mut program = Program::start(&command(&dirs, words)?)?;
     let mut notes = Notes::default();
     program.wait(&mut notes, END_MAX)?;
     let succeeded = notes.end.as_ref().is_some_and(|end| end.status.success());
@@ -136,6 +136,6 @@ pub(super) fn ask(disturbance: Option<&Disturbance>, words: &[&str], part: &str)
             notes.reduced.push(format!("output {output:?}"));
         }
     }
-    notes.trace = program.into_trace(&dirs)?;
+    notes.trace = dirs.trace();
     Ok(notes)
 }

@@ -1,9 +1,12 @@
 //! The verdict on a session.
 
 use std::fmt;
+use std::os::unix::process::ExitStatusExt as _;
 
+use nix::libc;
+
+use super::fault::{Disturbance, Fault};
 use super::session::Notes;
-use super::{Disturbance, Fault};
 
 /// The outcome of a session with a disturbed system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,26 +54,25 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Served => "served",
-            Self::Reduced => "reduced",
-            Self::Reported => "reported",
-            Self::Dropped => "dropped",
-            Self::Refused => "refused",
-            Self::Ended => "ended",
-            Self::Retried => "retried",
-            Self::Deceived => "deceived",
-            Self::Missed => "–",
-            Self::Panic => "PANIC",
-            Self::Hang => "HANG",
-            Self::Broken => "BROKEN",
-            Self::Spin => "SPIN",
-            Self::Lost => "LOST",
-            Self::Wrong => "WRONG",
-            Self::Mute => "MUTE",
+        let name = format!("{self:?}");
+        f.write_str(&if self.is_failure() {
+            name.to_uppercase()
+        } else {
+            name.to_lowercase()
         })
     }
 }
+
+/// Signals for a fault of the program.
+const CRASHES: [i32; 7] = [
+    libc::SIGSEGV,
+    libc::SIGILL,
+    libc::SIGABRT,
+    libc::SIGTRAP,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGSYS,
+];
 
 /// Judges a session. Returns the outcome, and the reason for it in a few words.
 pub(super) fn judge(notes: &Notes, disturbance: Option<&Disturbance>) -> (Outcome, String) {
@@ -79,13 +81,19 @@ pub(super) fn judge(notes: &Notes, disturbance: Option<&Disturbance>) -> (Outcom
     let lines = lines.unwrap_or_default();
     let code = notes.end.as_ref().and_then(|end| end.code());
     let said = || format!("exit status {code:?}, {lines:?}");
-    let words = |all: &[String]| all.join("; ");
-    let is_internal = lines.iter().any(|line| line.contains("internal error"));
-    if is_internal || !notes.trace.crashes.is_empty() {
-        return (
-            Outcome::Panic,
-            format!("{:?}, {}", notes.trace.crashes, said()),
-        );
+    let first = |lists: &[(&Vec<String>, Outcome)]| {
+        let mut lists = lists.iter().filter(|(list, _)| !list.is_empty());
+        lists
+            .next()
+            .map(|(list, outcome)| (*outcome, list.join("; ")))
+    };
+    let has = |part| lines.iter().any(|line: &String| line.contains(part));
+    let signal = notes.end.as_ref().and_then(|end| end.status.signal());
+    // Status 101 is that of a panic. A supervisor kills a process only after 30 s, which no session lasts.
+    let of_children = has(" was killed; restarting") || has(" with status 101; restarting");
+    let is_crash = signal.is_some_and(|signal| CRASHES.contains(&signal)) || code == Some(101);
+    if is_crash || of_children || has("internal error") {
+        return (Outcome::Panic, format!("signal {signal:?}, {}", said()));
     }
     if disturbance.is_some() && !notes.trace.is_disturbed {
         return (Outcome::Missed, said());
@@ -94,20 +102,18 @@ pub(super) fn judge(notes: &Notes, disturbance: Option<&Disturbance>) -> (Outcom
     if restarts.count() > 1 && notes.spun.is_empty() && notes.lost.is_empty() {
         return (Outcome::Retried, said());
     }
-    if !notes.unanswered.is_empty() {
-        return (Outcome::Hang, words(&notes.unanswered));
-    }
-    if notes.end.is_none() {
-        return (Outcome::Hang, "the program did not end".into());
-    }
-    if !notes.broken.is_empty() {
-        return (Outcome::Broken, words(&notes.broken));
-    }
-    if !notes.spun.is_empty() {
-        return (Outcome::Spin, words(&notes.spun));
-    }
-    if !notes.lost.is_empty() {
-        return (Outcome::Lost, words(&notes.lost));
+    let unended = match notes.end {
+        None => vec!["the program did not end".to_owned()],
+        Some(_) => Vec::new(),
+    };
+    if let Some(verdict) = first(&[
+        (&notes.unanswered, Outcome::Hang),
+        (&unended, Outcome::Hang),
+        (&notes.broken, Outcome::Broken),
+        (&notes.spun, Outcome::Spin),
+        (&notes.lost, Outcome::Lost),
+    ]) {
+        return verdict;
     }
     // Retrying does not help: the kernel reports a failed write to the disk once.
     let is_sync = |it: &&Disturbance| ["fsync", "fdatasync"].contains(&it.call.as_str());
@@ -116,28 +122,23 @@ pub(super) fn judge(notes: &Notes, disturbance: Option<&Disturbance>) -> (Outcom
     if failed_sync.is_some_and(|it| it.fault == Fault::Errno("EIO")) && !is_reported {
         return (Outcome::Lost, "no reply reports the failed sync".into());
     }
-    if !notes.wrong.is_empty() {
-        let outcome = if has_no_effect {
-            Outcome::Deceived
-        } else {
-            Outcome::Wrong
-        };
-        return (outcome, words(&notes.wrong));
+    let wrong = if has_no_effect {
+        Outcome::Deceived
+    } else {
+        Outcome::Wrong
+    };
+    if let Some(verdict) = first(&[(&notes.wrong, wrong)]) {
+        return verdict;
     }
     match code {
-        Some(0) if notes.is_ended_early => return (Outcome::Ended, words(&notes.cut)),
-        Some(0) => {}
-        _ if lines.is_empty() => return (Outcome::Mute, said()),
-        _ => return (Outcome::Refused, said()),
+        Some(0) if notes.is_ended_early => (Outcome::Ended, notes.cut.join("; ")),
+        Some(0) => first(&[
+            (&notes.cut, Outcome::Dropped),
+            (&notes.failed, Outcome::Reported),
+            (&notes.reduced, Outcome::Reduced),
+        ])
+        .unwrap_or((Outcome::Served, String::new())),
+        _ if lines.is_empty() => (Outcome::Mute, said()),
+        _ => (Outcome::Refused, said()),
     }
-    if !notes.cut.is_empty() {
-        return (Outcome::Dropped, words(&notes.cut));
-    }
-    if !notes.failed.is_empty() {
-        return (Outcome::Reported, words(&notes.failed));
-    }
-    if !notes.reduced.is_empty() {
-        return (Outcome::Reduced, words(&notes.reduced));
-    }
-    (Outcome::Served, String::new())
 }

@@ -60,11 +60,6 @@ pub(super) fn is_case(call: &str, fault: Fault) -> bool {
     !is_effective && !KNOWN.untouched.contains_key(call)
 }
 
-/// The known defects of a role.
-pub(super) fn defects(role: Role) -> impl Iterator<Item = &'static Expected> {
-    KNOWN.defect.iter().filter(move |it| it.is_of(role))
-}
-
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {} ({})", self.outcome, self.call, self.reason)

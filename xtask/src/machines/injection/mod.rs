@@ -1,64 +1,24 @@
 //! Fault injection: a session in which one use of one system call fails, or succeeds without effect, and what comes of it.
 //!
-//! A session is a short dialogue with a role under strace, which ends with an [`Outcome`]. [`table`] plays the cases of a role on
+//! A session is a short dialogue with a role whose calls are suspended, which ends with an [`Outcome`]. [`table`] plays the cases of a role on
 //! several workers. Needs root, because each worker has its own network namespaces.
 
 mod dns;
+mod fault;
 mod judge;
 mod known;
 mod nfs;
 mod process;
 mod session;
 mod sftp;
-mod strace;
 pub mod table;
-
-use std::fmt;
 
 use anyhow::Result;
 use clap::ValueEnum;
 
+pub use fault::{Disturbance, Fault, Suspended};
 pub use judge::Outcome;
 use session::Place;
-pub use strace::Disturbance;
-
-/// The result of a disturbed system call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
-    /// The call fails with this errno.
-    Errno(&'static str),
-    /// The call does nothing and returns 0.
-    NoEffect,
-}
-
-impl Fault {
-    pub const ALL: [Self; 7] = [
-        Self::Errno("EPERM"),
-        Self::Errno("ENOSYS"),
-        Self::Errno("EINTR"),
-        Self::Errno("EAGAIN"),
-        Self::Errno("ENOMEM"),
-        Self::Errno("EIO"),
-        Self::NoEffect,
-    ];
-
-    /// The words of strace's option `inject`.
-    fn injection(self) -> String {
-        match self {
-            Self::Errno(name) => format!("error={name}"),
-            Self::NoEffect => "retval=0".into(),
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Errno(name) => f.write_str(name),
-            Self::NoEffect => f.write_str("no effect"),
-        }
-    }
-}
 
 /// A role and the way it is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]

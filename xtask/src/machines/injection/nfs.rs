@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 
+use super::fault::Disturbance;
 use super::process::{Program, watch_idle};
-use super::session::{Dirs, Notes, is_timeout};
-use super::strace::Disturbance;
+use super::session::{Change, Dirs, Notes, is_timeout};
 use crate::build::Arch;
 use crate::clients::nfs::{
-    Auth, Call, Client, How, Set, SetTime, mknoddata3, nfsstat3, stable_how,
+    Auth, Call, Client, How, Set, SetTime, fattr3, mknoddata3, nfsstat3, stable_how,
 };
 use crate::machines::server::binary;
 use crate::machines::wait_for;
@@ -30,7 +30,7 @@ const NOBODY: u32 = 65534;
 
 /// Plays the session with a server of these words: the role and options.
 pub(super) fn play(words: &[&str], disturbance: Option<&Disturbance>) -> Result<Notes> {
-    let dirs = Dirs::new()?;
+    let dirs = Dirs::new(disturbance)?;
     let old = pattern(1, 0, LEN);
     for name in ["old", "to move", "to remove"] {
         dirs.fill(name, &old)?;
@@ -43,7 +43,7 @@ pub(super) fn play(words: &[&str], disturbance: Option<&Disturbance>) -> Result<
     for number in 0..5 {
         dirs.fill(&format!("full/{number}"), b"")?;
     }
-    let mut command = dirs.wrapper(disturbance);
+    let mut command = dirs.wrapper()?;
     let exports = dirs.private.path().join("exports");
     let line = format!(
         "{} *(rw,no_root_squash,insecure)\n",
@@ -93,7 +93,7 @@ pub(super) fn play(words: &[&str], disturbance: Option<&Disturbance>) -> Result<
             .unanswered
             .push(format!("after SIGTERM: {:?}", server.lines()));
     }
-    notes.trace = server.into_trace(&dirs)?;
+    notes.trace = dirs.trace();
     notes.find_losses(dirs.served.path());
     Ok(notes)
 }
@@ -179,32 +179,22 @@ fn use_portmap() -> Result<()> {
 
 fn read_objects(notes: &mut Notes, client: &mut Client, root: &[u8]) {
     if let Some(file) = notes.step("LOOKUP", || client.lookup(root, "old")) {
-        if let Some(attr) = notes.step("GETATTR", || client.attr(&file)) {
-            notes.check("GETATTR", attr.size == LEN as u64);
-        }
+        let is_whole = |size| size == LEN as u64;
+        notes.verify("GETATTR", || client.attr(&file), |it| is_whole(it.size));
         notes.step("ACCESS", || client.access(&file, 0x3f));
         for count in [4096, LEN as u32 + 1] {
             let read = || Ok(client.read(&file, 0, count)?.0.to_vec());
-            if let Some(data) = notes.step("READ", read) {
-                let len = data.len();
-                let is_right = len >= 4096 && data == pattern(1, 0, len);
-                notes.check(&format!("READ of {count}, {len} read"), is_right);
-            }
+            let is_right = |data: Vec<u8>| data.len() >= 4096 && data == pattern(1, 0, data.len());
+            notes.verify(&format!("READ of {count}"), read, is_right);
         }
     }
-    if let Some(link) = notes.step("LOOKUP of a link", || client.lookup(root, "symlink"))
-        && let Some(target) = notes.step("READLINK", || client.read_link(&link))
-    {
-        notes.check("READLINK", target == b"old");
+    if let Some(link) = notes.step("LOOKUP of a link", || client.lookup(root, "symlink")) {
+        notes.verify("READLINK", || client.read_link(&link), |to| to == b"old");
     }
     if let Some(full) = notes.step("LOOKUP of a directory", || client.lookup(root, "full")) {
-        if let Some(entries) = notes.step("READDIRPLUS", || client.list(&full)) {
-            notes.check("READDIRPLUS", entries.len() == 7);
-        }
+        notes.verify("READDIRPLUS", || client.list(&full), |all| all.len() == 7);
         let page = || client.page(&Call::read_dir(&full, 0, [0; 8], 4096));
-        if let Some(page) = notes.step("READDIR", page) {
-            notes.check("READDIR", page.entries.len() == 7);
-        }
+        notes.verify("READDIR", page, |page| page.entries.len() == 7);
     }
     for call in [
         Call::fs_stat(root),
@@ -241,7 +231,6 @@ fn write_files(notes: &mut Notes, client: &mut Client, root: &[u8]) {
 }
 
 fn change_objects(notes: &mut Notes, client: &mut Client, root: &[u8], dirs: &Dirs) {
-    let exists = |name: &str| dirs.path(name).symlink_metadata().is_ok();
     if let Some(file) = notes.step("LOOKUP again", || client.lookup(root, "old")) {
         let set = Set {
             mode: Some(0o600),
@@ -250,53 +239,39 @@ fn change_objects(notes: &mut Notes, client: &mut Client, root: &[u8], dirs: &Di
             mtime: SetTime::Server,
             ..Set::default()
         };
-        if notes
-            .step("SETATTR", || client.set_attr(&file, set))
-            .is_some()
-            && let Some(attr) = notes.step("GETATTR again", || client.attr(&file))
-        {
-            notes.check("SETATTR", attr.mode & 0o7777 == 0o600 && attr.gid == NOBODY);
-        }
-        if notes
-            .step("LINK", || client.link(&file, root, "link"))
-            .is_some()
-        {
-            notes.check("LINK", exists("link"));
-        }
+        let set = || {
+            client.set_attr(&file, set)?;
+            client.attr(&file)
+        };
+        let is_right = |attr: fattr3| attr.mode & 0o7777 == 0o600 && attr.gid == NOBODY;
+        notes.verify("SETATTR", set, is_right);
+        let link: Change<'_, Client> = ("LINK", &|it| it.link(&file, root, "link"), &["link"], &[]);
+        notes.change(client, dirs, &[link]);
     }
-    if notes
-        .step("RENAME", || client.rename(root, "to move", root, "moved"))
-        .is_some()
-    {
-        notes.check("RENAME", exists("moved") && !exists("to move"));
-    }
-    if notes
-        .step("REMOVE", || client.remove(root, "to remove"))
-        .is_some()
-    {
-        notes.check("REMOVE", !exists("to remove"));
-    }
-    if notes
-        .step("RMDIR", || client.rmdir(root, "empty"))
-        .is_some()
-    {
-        notes.check("RMDIR", !exists("empty"));
-    }
+    let rename = |it: &mut Client| it.rename(root, "to move", root, "moved");
+    let changes: &[Change<'_, Client>] = &[
+        ("RENAME", &rename, &["moved"], &["to move"]),
+        (
+            "REMOVE",
+            &|it| it.remove(root, "to remove"),
+            &[],
+            &["to remove"],
+        ),
+        ("RMDIR", &|it| it.rmdir(root, "empty"), &[], &["empty"]),
+    ];
+    notes.change(client, dirs, changes);
     if let Some(dir) = notes.step("MKDIR", || client.mkdir(root, "dir", Set::mode(0o755))) {
-        notes.check("MKDIR", exists("dir"));
-        if notes
-            .step("SYMLINK", || client.symlink(&dir, "symlink", "target"))
-            .is_some()
-        {
-            notes.check("SYMLINK", exists("dir/symlink"));
-        }
-        let fifo = mknoddata3::NF3FIFO(Set::mode(0o600).into());
-        if notes
-            .step("MKNOD", || client.mknod(&dir, "fifo", fifo))
-            .is_some()
-        {
-            notes.check("MKNOD", exists("dir/fifo"));
-        }
+        notes.check("MKDIR", dirs.path("dir").exists());
+        let fifo = |it: &mut Client| {
+            let fifo = mknoddata3::NF3FIFO(Set::mode(0o600).into());
+            it.mknod(&dir, "fifo", fifo).map(drop)
+        };
+        let symlink = |it: &mut Client| it.symlink(&dir, "symlink", "target").map(drop);
+        let changes: &[Change<'_, Client>] = &[
+            ("SYMLINK", &symlink, &["dir/symlink"], &[]),
+            ("MKNOD", &fifo, &["dir/fifo"], &[]),
+        ];
+        notes.change(client, dirs, changes);
     }
     let shrink = || {
         let set = Set {
@@ -306,8 +281,6 @@ fn change_objects(notes: &mut Notes, client: &mut Client, root: &[u8], dirs: &Di
         client.create(root, "exclusive", How::Exclusive(*b"verifier"))?;
         client.create(root, "exclusive", How::Unchecked(set))
     };
-    if notes.step("CREATE with a size", shrink).is_some() {
-        let len = fs::metadata(dirs.path("exclusive")).map_or(0, |it| it.len());
-        notes.check("CREATE with a size", len == 10);
-    }
+    let has_size = |_| fs::metadata(dirs.path("exclusive")).is_ok_and(|it| it.len() == 10);
+    notes.verify("CREATE with a size", shrink, has_size);
 }

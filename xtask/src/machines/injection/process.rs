@@ -12,8 +12,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::session::{Dirs, Notes};
-use super::strace::Trace;
+use super::session::Notes;
 use crate::clients::sftp::ServerExit;
 use crate::machines::server::{Lines, Process};
 use crate::machines::wait_for;
@@ -81,15 +80,6 @@ impl Program {
             });
         }
         Ok(())
-    }
-
-    /// Kills the program if it still runs, and returns what strace wrote.
-    pub(super) fn into_trace(mut self, dirs: &Dirs) -> Result<Trace> {
-        if self.is_alive()? {
-            self.child.kill()?;
-        }
-        // strace is in the program's process group, so the group is killed after strace has written all.
-        dirs.trace()
     }
 
     fn group(&self) -> Result<Pid> {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
+use super::fault::{Disturbance, Injector, Trace};
 use super::process::Program;
-use super::strace::{self, Disturbance, Trace};
 use super::{Role, dns};
 use crate::clients::nfs::nfsstat3;
 use crate::clients::sftp::{ServerExit, Status};
@@ -43,17 +43,20 @@ impl Place {
     }
 }
 
-/// The directories of one session: one that is served, and a private one with the trace.
+/// The directories of one session, one that is served and a private one, and what decides the program's calls.
 pub(super) struct Dirs {
     pub(super) served: TempDir,
     pub(super) private: TempDir,
+    injector: Injector,
 }
 
 impl Dirs {
-    pub(super) fn new() -> Result<Self> {
+    pub(super) fn new(disturbance: Option<&Disturbance>) -> Result<Self> {
+        let private = public_dir()?;
         Ok(Self {
             served: public_dir()?,
-            private: public_dir()?,
+            injector: Injector::new(private.path(), disturbance)?,
+            private,
         })
     }
 
@@ -67,19 +70,23 @@ impl Dirs {
         self.served.path().join(name)
     }
 
-    /// The words that start the program under strace.
-    pub(super) fn wrapper(&self, disturbance: Option<&Disturbance>) -> Vec<String> {
-        strace::wrapper(&self.trace_path(), disturbance)
+    /// Words that precede the program's.
+    pub(super) fn wrapper(&self) -> Result<Vec<String>> {
+        self.injector.wrapper()
     }
 
-    fn trace_path(&self) -> PathBuf {
-        self.private.path().join("trace")
-    }
-
-    pub(super) fn trace(&self) -> Result<Trace> {
-        Trace::read(&self.trace_path())
+    pub(super) fn trace(&self) -> Trace {
+        self.injector.trace()
     }
 }
+
+/// A request that changes names: its name, how it is sent, the files that then exist, and those that do not.
+pub(super) type Change<'a, C> = (
+    &'a str,
+    &'a dyn Fn(&mut C) -> Result<()>,
+    &'a [&'a str],
+    &'a [&'a str],
+);
 
 /// Records of a session.
 #[derive(Debug, Default)]
@@ -122,6 +129,28 @@ impl Notes {
             Err(why) => self.cut.push(format!("{name}: {why:#}")),
         }
         None
+    }
+
+    /// Sends a request, and records a contradiction unless its result `is_right`. Returns true if it succeeded.
+    pub(super) fn verify<T>(
+        &mut self,
+        name: &str,
+        send: impl FnOnce() -> Result<T>,
+        is_right: impl FnOnce(T) -> bool,
+    ) -> bool {
+        let value = self.step(name, send);
+        let succeeded = value.is_some();
+        self.check(name, value.is_none_or(is_right));
+        succeeded
+    }
+
+    /// Sends requests that change names.
+    pub(super) fn change<C>(&mut self, client: &mut C, dirs: &Dirs, changes: &[Change<'_, C>]) {
+        let exists = |name: &&str| dirs.path(name).symlink_metadata().is_ok();
+        for &(name, send, made, removed) in changes {
+            let is_right = |()| made.iter().all(exists) && !removed.iter().any(exists);
+            self.verify(name, || send(client), is_right);
+        }
     }
 
     /// Returns true if the connection is no longer usable.

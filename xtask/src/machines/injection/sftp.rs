@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use sha2::{Digest as _, Sha256};
 
+use super::fault::Disturbance;
 use super::process::watch_idle;
-use super::session::{Dirs, Notes};
-use super::strace::Disturbance;
+use super::session::{Change, Dirs, Notes};
 use crate::clients::sftp::{Attrs, Sftp, SftpOptions};
 use crate::testing::pattern;
 
@@ -17,13 +18,13 @@ const LEN: usize = 200_003;
 
 /// Plays the session. The server runs in the served directory, or with it as a jail.
 pub(super) fn play(jailed: bool, disturbance: Option<&Disturbance>) -> Result<Notes> {
-    let dirs = Dirs::new()?;
+    let dirs = Dirs::new(disturbance)?;
     let old = pattern(1, 0, LEN);
     for name in ["old", "to move", "to replace", "to remove"] {
         dirs.fill(name, &old)?;
     }
     let mut options = SftpOptions::serving(dirs.served.path(), jailed);
-    options.wrapper = dirs.wrapper(disturbance);
+    options.wrapper = dirs.wrapper()?;
     let mut client = Sftp::spawn(&options)?;
     client.time_max = REQUEST_MAX;
     let mut notes = Notes::default();
@@ -44,7 +45,7 @@ pub(super) fn play(jailed: bool, disturbance: Option<&Disturbance>) -> Result<No
     }
     finish(&mut notes, client)?;
     notes.find_losses(dirs.served.path());
-    notes.trace = dirs.trace()?;
+    notes.trace = dirs.trace();
     Ok(notes)
 }
 
@@ -104,9 +105,8 @@ fn write_files(notes: &mut Notes, client: &mut Sftp) {
 }
 
 fn read_files(notes: &mut Notes, client: &mut Sftp, old: &[u8]) {
-    if let Some(found) = notes.step("READ", || client.read_file("old")) {
-        notes.check("READ", found == old);
-    }
+    let is_whole = |size| size == Some(LEN as u64);
+    notes.verify("READ", || client.read_file("old"), |found| found == old);
     let attributes = || {
         let handle = client.open_both("old")?;
         let attrs = client.fstat(&handle)?;
@@ -115,73 +115,62 @@ fn read_files(notes: &mut Notes, client: &mut Sftp, old: &[u8]) {
         client.close(&handle)?;
         Ok(attrs.size)
     };
-    if let Some(size) = notes.step("FSTAT", attributes) {
-        notes.check("FSTAT", size == Some(LEN as u64));
-    }
-    if let Some(attrs) = notes.step("LSTAT", || client.lstat("old")) {
-        notes.check("LSTAT", attrs.size == Some(LEN as u64));
-    }
-    if notes
-        .step("SETSTAT", || client.set_stat("old", Attrs::mode(0o600)))
-        .is_some()
-        && let Some(attrs) = notes.step("STAT", || client.stat("old"))
-    {
-        notes.check("SETSTAT", attrs.mode == Some(0o100_600));
-    }
+    notes.verify("FSTAT", attributes, is_whole);
+    notes.verify("LSTAT", || client.lstat("old"), |it| is_whole(it.size));
+    let set = || {
+        client.set_stat("old", Attrs::mode(0o600))?;
+        client.stat("old")
+    };
+    notes.verify("SETSTAT", set, |attrs| attrs.mode == Some(0o100_600));
 }
 
 fn change_names(notes: &mut Notes, client: &mut Sftp, dirs: &Dirs) {
-    let exists = |name: &str| dirs.path(name).symlink_metadata().is_ok();
-    if notes
-        .step("RENAME", || client.rename("to move", "moved"))
-        .is_some()
-    {
-        notes.check("RENAME", exists("moved") && !exists("to move"));
+    let mkdir = |client: &mut Sftp, name| client.mkdir(name, Attrs::mode(0o755));
+    let changes: &[Change<'_, Sftp>] = &[
+        (
+            "RENAME",
+            &|it| it.rename("to move", "moved"),
+            &["moved"],
+            &["to move"],
+        ),
+        (
+            "posix-rename",
+            &|it| it.posix_rename("to replace", "new"),
+            &["new"],
+            &[],
+        ),
+        ("REMOVE", &|it| it.remove("to remove"), &[], &["to remove"]),
+        ("MKDIR", &|it| mkdir(it, "dir"), &["dir"], &[]),
+        (
+            "hardlink",
+            &|it| it.hard_link("old", "dir/link"),
+            &["dir/link"],
+            &[],
+        ),
+        (
+            "SYMLINK",
+            &|it| it.symlink("old", "dir/symlink"),
+            &["dir/symlink"],
+            &[],
+        ),
+        ("second MKDIR", &|it| mkdir(it, "other"), &["other"], &[]),
+        ("RMDIR", &|it| it.rmdir("other"), &[], &["other"]),
+    ];
+    notes.change(client, dirs, changes);
+    let exists = |name: &&str| dirs.path(name).symlink_metadata().is_ok();
+    if exists(&"dir/symlink") {
+        notes.verify(
+            "READLINK",
+            || client.read_link("dir/symlink"),
+            |to| to == b"old",
+        );
     }
-    if notes
-        .step("posix-rename", || {
-            client.posix_rename("to replace", "closed too")
-        })
-        .is_some()
-    {
-        notes.check("posix-rename", exists("closed too"));
-    }
-    if notes
-        .step("REMOVE", || client.remove("to remove"))
-        .is_some()
-    {
-        notes.check("REMOVE", !exists("to remove"));
-    }
-    if notes
-        .step("MKDIR", || client.mkdir("dir", Attrs::mode(0o755)))
-        .is_some()
-    {
-        notes.check("MKDIR", exists("dir"));
-        if notes
-            .step("hardlink", || client.hard_link("old", "dir/link"))
-            .is_some()
-        {
-            notes.check("hardlink", exists("dir/link"));
-        }
-        if notes
-            .step("SYMLINK", || client.symlink("old", "dir/symlink"))
-            .is_some()
-        {
-            let target = notes.step("READLINK", || client.read_link("dir/symlink"));
-            notes.check("READLINK", target.is_none_or(|target| target == b"old"));
-        }
-        if let Some(entries) = notes.step("READDIR", || client.list("dir")) {
-            let mut expected = 2;
-            expected += usize::from(exists("dir/link")) + usize::from(exists("dir/symlink"));
-            notes.check("READDIR", entries.len() == expected);
-        }
-    }
-    if notes
-        .step("second MKDIR", || client.mkdir("other", Attrs::mode(0o755)))
-        .is_some()
-        && notes.step("RMDIR", || client.rmdir("other")).is_some()
-    {
-        notes.check("RMDIR", !exists("other"));
+    if exists(&"dir") {
+        let expected = 2 + ["dir/link", "dir/symlink"]
+            .iter()
+            .filter(|it| exists(it))
+            .count();
+        notes.verify("READDIR", || client.list("dir"), |it| it.len() == expected);
     }
 }
 
@@ -190,16 +179,13 @@ fn use_extensions(notes: &mut Notes, client: &mut Sftp, old: &[u8]) {
     notes.step("statvfs", || client.stat_vfs("old"));
     notes.step("expand-path", || client.expand_path("old"));
     notes.step("users-groups-by-id", || client.account_names(&[0], &[0]));
-    if let Some(path) = notes.step("REALPATH", || client.real_path("dir/../old")) {
-        notes.check("REALPATH", path.ends_with(b"/old"));
-    }
+    let is_right = |path: Vec<u8>| path.ends_with(b"/old");
+    notes.verify("REALPATH", || client.real_path("dir/../old"), is_right);
     let sum = || {
         client
             .check_name("old", "sha256", (0, 0), 0)
             .context("check-file")
     };
-    if let Some(sum) = notes.step("check-file", sum) {
-        use sha2::{Digest as _, Sha256};
-        notes.check("check-file", sum.bytes == Sha256::digest(old).to_vec());
-    }
+    let expected = Sha256::digest(old).to_vec();
+    notes.verify("check-file", sum, |sum| sum.bytes == expected);
 }

@@ -1,7 +1,6 @@
-//! All cases of a role: counted, played on several workers, and printed as a Markdown table.
+//! All cases of a role: counted, played on several workers, and printed.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
@@ -37,160 +36,60 @@ impl Use {
     }
 }
 
-/// The cases to play.
-#[derive(Clone, Debug)]
-pub struct Choice {
-    pub uses: Vec<Use>,
-    pub faults: Vec<Fault>,
-    /// Only this call. None: all.
-    pub call: Option<String>,
-    /// Number of sessions that run at the same time.
-    pub workers: usize,
-}
-
 /// A case and its outcome.
-#[derive(Clone, Debug)]
-pub struct Played {
-    pub disturbance: Disturbance,
-    pub which: Use,
-    pub outcome: Outcome,
+struct Played {
+    disturbance: Disturbance,
+    outcome: Outcome,
     /// The reason for the outcome.
-    pub reason: String,
+    reason: String,
     /// The reason why a failure is expected.
-    pub expected: Option<&'static str>,
+    expected: Option<&'static str>,
 }
 
-/// All outcomes of a role.
-pub struct Table {
-    role: Role,
-    /// The calls of the undisturbed session, and their number in the thread that makes most of them.
-    uses: BTreeMap<String, usize>,
-    pub played: Vec<Played>,
-}
-
-impl Table {
-    /// Plays the chosen cases of a role.
-    pub fn of(role: Role, choice: &Choice) -> Result<Self> {
-        setup::install_packages(&["iproute2", "strace"])?;
-        binary(Arch::X86_64)?;
-        let place = Place::new(role)?;
-        let notes = place.ours.run(|| role.play(&place, None))?;
-        let (outcome, reason) = judge(&notes, None);
-        ensure!(
-            outcome == Outcome::Served,
-            "the undisturbed session of {} is {outcome}: {reason} {notes:?}",
-            role.name()
-        );
-        let uses = notes.trace.uses;
-        let queue = Mutex::new(cases(&uses, choice).into_iter());
-        let played = Mutex::new(Vec::new());
-        let work = |place: Place| {
-            place.ours.run(|| {
-                loop {
-                    let next = lock(&queue).next();
-                    let Some((which, disturbance)) = next else {
-                        return Ok(());
-                    };
-                    let result = play(role, &place, which, disturbance)?;
-                    lock(&played).push(result);
+/// Plays the cases of a role with these uses and faults, and prints their outcomes, one a line. Returns the unexpected failures.
+pub fn play_all(role: Role, uses: &[Use], faults: &[Fault]) -> Result<Vec<String>> {
+    setup::install_packages(&["iproute2"])?;
+    binary(Arch::X86_64)?;
+    let place = Place::new(role)?;
+    let notes = place.ours.run(|| role.play(&place, None))?;
+    let (outcome, reason) = judge(&notes, None);
+    let role_name = role.name();
+    ensure!(
+        outcome == Outcome::Served,
+        "the undisturbed session of {role_name} is {outcome}: {reason} {notes:?}"
+    );
+    let queue = Mutex::new(cases(&notes.trace.uses, uses, faults).into_iter());
+    let failures = Mutex::new(Vec::new());
+    let work = |place: Place| {
+        place.ours.run(|| {
+            loop {
+                let next = lock(&queue).next();
+                let Some((which, disturbance)) = next else {
+                    return Ok(());
+                };
+                let it = play(role, &place, which, disturbance)?;
+                let Disturbance {
+                    call,
+                    use_number,
+                    fault,
+                } = &it.disturbance;
+                let reason: String = it.reason.chars().take(300).collect();
+                let expected = it.expected.map(|why| format!(" (expected: {why})"));
+                let (outcome, expected) = (it.outcome, expected.unwrap_or_default());
+                let line = format!(
+                    "{role_name}: {call}, use {use_number}, {fault}: {outcome}{expected}: {reason}"
+                );
+                println!("{line}");
+                if it.outcome.is_failure() && it.expected.is_none() {
+                    lock(&failures).push(line);
                 }
-            })
-        };
-        at_once((0..choice.workers).map(|_| || work(Place::new(role)?)))?;
-        let mut played = played.into_inner().unwrap_or_else(PoisonError::into_inner);
-        played.sort_by_key(|it: &Played| {
-            let Disturbance { call, fault, .. } = &it.disturbance;
-            (call.clone(), *fault, it.which)
-        });
-        Ok(Self { role, uses, played })
-    }
-
-    /// The failures that are not expected, one a line.
-    pub fn failures(&self) -> Vec<String> {
-        let failures = self.played.iter();
-        let failures = failures.filter(|it| it.outcome.is_failure() && it.expected.is_none());
-        failures.map(|it| self.describe(it)).collect()
-    }
-
-    /// A case and its outcome, in one line.
-    fn describe(&self, it: &Played) -> String {
-        let Disturbance {
-            call,
-            use_number,
-            fault,
-        } = &it.disturbance;
-        let (role, outcome, reason) = (self.role.name(), it.outcome, &it.reason);
-        let reason: String = reason.chars().take(300).collect();
-        let expected = it
-            .expected
-            .map_or(String::new(), |why| format!(" (expected: {why})"));
-        format!("{role}: {call}, use {use_number}, {fault}: {outcome}{expected}: {reason}")
-    }
-
-    /// Known defects of the role that occurred in no case. Of interest after all cases were played.
-    pub fn corrected(&self) -> Vec<String> {
-        let occurred = |reason: &str| self.played.iter().any(|it| it.expected == Some(reason));
-        let defects = known::defects(self.role).filter(|it| !occurred(&it.reason));
-        defects
-            .map(|it| {
-                format!(
-                    "{}: {it} did not occur: delete the entry in known.toml?",
-                    self.role.name()
-                )
-            })
-            .collect()
-    }
-
-    /// All cases and their outcomes, one a line.
-    pub fn lines(&self) -> impl Iterator<Item = String> {
-        self.played.iter().map(|it| self.describe(it))
-    }
-
-    /// The table as Markdown: a row for each call, a column for each fault. A cell has one outcome if it is the same for all uses.
-    pub fn markdown(&self, faults: &[Fault]) -> Result<String> {
-        let mut text = String::new();
-        write!(text, "| {} | uses |", self.role.name())?;
-        for fault in faults {
-            write!(text, " {fault} |")?;
-        }
-        writeln!(text, "\n|---|--:|{}", "---|".repeat(faults.len()))?;
-        for (call, count) in &self.uses {
-            let of_call: Vec<_> = self.played.iter().collect();
-            let of_call = of_call.iter().filter(|it| it.disturbance.call == *call);
-            if of_call.clone().next().is_none() {
-                continue;
             }
-            write!(text, "| {call} | {count} |")?;
-            for fault in faults {
-                let cell = of_call.clone().filter(|it| it.disturbance.fault == *fault);
-                let mut outcomes: Vec<String> = cell.map(|it| it.outcome.to_string()).collect();
-                if outcomes.iter().all(|outcome| *outcome == outcomes[0]) {
-                    outcomes.truncate(1);
-                }
-                write!(text, " {} |", outcomes.join(", "))?;
-            }
-            writeln!(text)?;
-        }
-        Ok(text)
-    }
-
-    /// The number of cases with each outcome.
-    pub fn summary(&self) -> String {
-        let mut counts: BTreeMap<Outcome, usize> = BTreeMap::new();
-        for it in &self.played {
-            *counts.entry(it.outcome).or_default() += 1;
-        }
-        let counts: Vec<_> = counts
-            .iter()
-            .map(|(outcome, count)| format!("{count} {outcome}"))
-            .collect();
-        format!(
-            "{}: {} cases: {}",
-            self.role.name(),
-            self.played.len(),
-            counts.join(", ")
-        )
-    }
+        })
+    };
+    at_once((0..role.worker_count()).map(|_| || work(Place::new(role)?)))?;
+    Ok(failures
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -198,23 +97,23 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// The cases for these numbers of uses.
-fn cases(uses: &BTreeMap<String, usize>, choice: &Choice) -> Vec<(Use, Disturbance)> {
+fn cases(
+    counts: &BTreeMap<String, usize>,
+    uses: &[Use],
+    faults: &[Fault],
+) -> Vec<(Use, Disturbance)> {
     let mut cases = Vec::new();
-    for (call, &count) in uses {
-        let is_chosen = choice.call.as_ref().is_none_or(|chosen| chosen == call);
-        let faults = choice.faults.iter().filter(|_| is_chosen);
-        for &fault in faults.filter(|fault| known::is_case(call, **fault)) {
-            for &which in &choice.uses {
+    for (call, &count) in counts {
+        for &fault in faults.iter().filter(|fault| known::is_case(call, **fault)) {
+            for &which in uses {
                 if let Some(use_number) = which.number(count) {
                     let call = call.clone();
-                    cases.push((
-                        which,
-                        Disturbance {
-                            call,
-                            use_number,
-                            fault,
-                        },
-                    ));
+                    let disturbance = Disturbance {
+                        call,
+                        use_number,
+                        fault,
+                    };
+                    cases.push((which, disturbance));
                 }
             }
         }
@@ -248,7 +147,6 @@ fn play(role: Role, place: &Place, which: Use, mut disturbance: Disturbance) -> 
     let (outcome, reason) = verdicts.pop().context("no attempt")?;
     Ok(Played {
         disturbance,
-        which,
         outcome,
         reason,
         expected,

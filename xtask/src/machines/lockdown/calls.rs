@@ -2,6 +2,7 @@
 
 use super::filter;
 use crate::build::{replace_file, workspace_root};
+use crate::machines::workshop;
 use anyhow::{Context as _, Result, ensure};
 use nix::libc;
 use seccompiler::BpfProgram;
@@ -228,10 +229,7 @@ pub fn watched(file: PathBuf) -> Result<PathBuf> {
         return Ok(file);
     };
     let words = if value == "kill" {
-        // Tests are in target/tools/deps, the program is in target/tools.
-        let test = std::env::current_exe()?;
-        let workshop = test.ancestors().nth(2).context("no directory")?;
-        let workshop = workshop.join("workshop").display().to_string();
+        let workshop = workshop()?.display().to_string();
         let workshop = shlex::try_quote(&workshop)?.into_owned();
         format!("{workshop} lockdown minimal --unlisted-kills --argv0 \"$0\" --")
     } else {

@@ -143,6 +143,30 @@ pub(super) fn suspend(number: u32, values: &[i32]) -> BpfProgram {
     program
 }
 
+/// A program in which call `number` of x86_64 (None: every call) is suspended, and execve, but not sendmsg on the descriptor
+/// `sender`.
+pub(crate) fn suspend_uses(number: Option<u32>, sender: u32) -> BpfProgram {
+    let (execve, sendmsg) = (libc::SYS_execve as u32, libc::SYS_sendmsg as u32);
+    let mut program = vec![
+        step(LOAD, 0, 0, ARCHITECTURE),
+        step(IF_EQUAL, 1, 0, Architecture::X86_64 as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        step(LOAD, 0, 0, NUMBER),
+        step(IF_EQUAL, 0, 3, sendmsg),
+        step(LOAD, 0, 0, FIRST_ARGUMENT),
+        step(IF_EQUAL, 0, 1, sender),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        step(LOAD, 0, 0, NUMBER),
+    ];
+    if let Some(number) = number {
+        program.push(step(IF_EQUAL, 2, 0, number));
+        program.push(step(IF_EQUAL, 1, 0, execve));
+        program.push(step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
+    }
+    program.push(step(RETURN, 0, 0, libc::SECCOMP_RET_USER_NOTIF));
+    program
+}
+
 /// A program that allows these numbers of x86_64 and of i686. All other calls, and other architectures, end in `unlisted`.
 pub(super) fn allow_numbers(x86_64: &[u32], x86: &[u32], unlisted: u32) -> BpfProgram {
     let list = |numbers: &[u32]| {

@@ -5,8 +5,9 @@
 //! whole host, from a file in qemu/hosts.
 
 pub mod calls;
-mod filter;
+pub(crate) mod filter;
 mod i686;
+pub(crate) mod listener;
 mod probe;
 mod profile;
 mod supervisor;

@@ -10,7 +10,7 @@
 use super::calls::{Calls, Names, Part, RoleCalls, Unlisted};
 use super::filter::{self, Architecture, Argument, Rules, rule};
 use super::i686;
-use super::supervisor::{self, Supervisor};
+use super::supervisor;
 use crate::build::workspace_root;
 use crate::machines::toml_names;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -485,7 +485,7 @@ impl Profile {
         let program = self.program()?;
         let supervised = self.supervised();
         if !supervised.is_empty() {
-            Supervisor::start(&self.name)?.watch(&supervised)?;
+            supervisor::start(&self.name, &supervised)?;
         }
         if !self.empty.is_empty() {
             let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
