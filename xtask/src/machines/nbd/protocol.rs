@@ -13,16 +13,12 @@ const OPTION_REPLY_MAGIC: u64 = 0x3_e889_0455_65a9;
 const REQUEST_MAGIC: u32 = 0x2560_9513;
 const REPLY_MAGIC: u32 = 0x6744_6698;
 
-/// Handshake flags, which server and client both send: fixed newstyle negotiation, and no 124 zero bytes at the end of the reply to
-/// EXPORT_NAME.
-const FIXED_NEWSTYLE: u16 = 1;
-const NO_ZEROES: u16 = 2;
+/// Handshake flags: fixed newstyle negotiation, and no 124 zero bytes at the end of the reply to EXPORT_NAME.
+const HANDSHAKE_FLAGS: u16 = 1 | 2;
 /// Transmission flags of the export: HAS_FLAGS, and SEND_FLUSH (the server supports FLUSH).
 const FLAGS: u16 = 1 | 1 << 2;
 
-const OPTION_EXPORT_NAME: u32 = 1;
-const OPTION_ABORT: u32 = 2;
-const OPTION_INFO: u32 = 6;
+/// The option that QEMU takes the export with, and the greatest length of one.
 const OPTION_GO: u32 = 7;
 const OPTION_LEN_MAX: u32 = 4096;
 
@@ -34,7 +30,6 @@ const READ: u16 = 0;
 const WRITE: u16 = 1;
 const DISCONNECT: u16 = 2;
 const FLUSH: u16 = 3;
-const EINVAL: u32 = 22;
 const LEN_MAX: u32 = 32 << 20;
 
 /// Size (bytes) of a request header.
@@ -45,9 +40,7 @@ const BATCH_MAX: usize = 64;
 /// Serves one client until it disconnects.
 pub(super) fn converse(stream: UnixStream, disk: &Shared) -> Result<()> {
     let mut requests = BufReader::with_capacity(1 << 20, stream.try_clone()?);
-    if !handshake(&mut requests, &stream, disk)? {
-        return Ok(());
-    }
+    handshake(&mut requests, &stream, disk)?;
     let mut is_connected = true;
     while is_connected {
         // All requests that have arrived are started before the first reply is sent, as on a disk with a queue: the reply to one
@@ -73,15 +66,14 @@ pub(super) fn converse(stream: UnixStream, disk: &Shared) -> Result<()> {
     Ok(())
 }
 
-/// Negotiates the export. Returns false if the client aborts.
-fn handshake(mut from: impl Read, mut to: impl Write, disk: &Shared) -> Result<bool> {
-    let mut hello = [INIT_MAGIC.as_slice(), OPTION_MAGIC].concat();
-    hello.extend((FIXED_NEWSTYLE | NO_ZEROES).to_be_bytes());
-    to.write_all(&hello)?;
+/// Negotiates the export.
+fn handshake(mut from: impl Read, mut to: impl Write, disk: &Shared) -> Result<()> {
+    to.write_all(&[INIT_MAGIC.as_slice(), OPTION_MAGIC].concat())?;
+    to.write_all(&HANDSHAKE_FLAGS.to_be_bytes())?;
     let client_flags = u32::from_be_bytes(read_array(&mut from)?);
     ensure!(
-        client_flags & !u32::from(FIXED_NEWSTYLE | NO_ZEROES) == 0,
-        "the client sent unknown handshake flags: {client_flags:#x}"
+        client_flags == u32::from(HANDSHAKE_FLAGS),
+        "the client sent other handshake flags: {client_flags:#x}"
     );
     let mut export = disk.len().to_be_bytes().to_vec();
     export.extend(FLAGS.to_be_bytes());
@@ -105,28 +97,12 @@ fn handshake(mut from: impl Read, mut to: impl Write, disk: &Shared) -> Result<b
             reply.extend(data);
             to.write_all(&reply)
         };
-        match option {
-            OPTION_EXPORT_NAME => {
-                if client_flags & u32::from(NO_ZEROES) == 0 {
-                    export.extend([0; 124]);
-                }
-                to.write_all(&export)?;
-                return Ok(true);
-            }
-            OPTION_INFO | OPTION_GO => {
-                // An information reply of type 0, NBD_INFO_EXPORT: size and transmission flags of the export.
-                reply(REPLY_INFO, &[&[0, 0], export.as_slice()].concat())?;
-                reply(REPLY_ACK, &[])?;
-                if option == OPTION_GO {
-                    return Ok(true);
-                }
-            }
-            OPTION_ABORT => {
-                reply(REPLY_ACK, &[])?;
-                return Ok(false);
-            }
-            _ => reply(REPLY_UNSUPPORTED, &[])?,
+        if option == OPTION_GO {
+            // An information reply of type 0, NBD_INFO_EXPORT: size and transmission flags of the export.
+            reply(REPLY_INFO, &[&[0, 0], export.as_slice()].concat())?;
+            return Ok(reply(REPLY_ACK, &[])?);
         }
+        reply(REPLY_UNSUPPORTED, &[])?;
     }
 }
 
@@ -143,7 +119,6 @@ enum Action {
     },
     /// A WRITE or FLUSH; the value is its position in the log.
     Logged(usize),
-    Refused,
 }
 
 impl Request {
@@ -162,25 +137,19 @@ impl Request {
         let cookie = read_array(from)?;
         let offset = u64::from_be_bytes(read_array(from)?);
         let len = u32::from_be_bytes(read_array(from)?);
-        let fits = len <= LEN_MAX && disk.contains(offset, len);
+        ensure!(
+            len <= LEN_MAX && disk.contains(offset, len),
+            "the client sent a request for {len} bytes at {offset}, which the disk does not have"
+        );
         let action = match kind {
-            READ if fits => Action::Read { offset, len },
+            READ => Action::Read { offset, len },
             WRITE => {
-                ensure!(
-                    len <= LEN_MAX,
-                    "the client sent a WRITE of {len} bytes; the limit is {LEN_MAX}"
-                );
                 let mut data = vec![0; len as usize];
                 from.read_exact(&mut data)?;
-                if fits {
-                    Action::Logged(disk.write(offset, data))
-                } else {
-                    Action::Refused
-                }
+                Action::Logged(disk.write(offset, data))
             }
             FLUSH => Action::Logged(disk.flush()),
             DISCONNECT => return Ok(None),
-            READ => Action::Refused,
             command => bail!("the client sent command {command}, which was not offered"),
         };
         Ok(Some(Self { cookie, action }))
@@ -188,18 +157,13 @@ impl Request {
 
     /// Finishes the request and appends its reply.
     fn answer(self, disk: &Shared, to: &mut Vec<u8>) {
-        let (error, data) = match self.action {
-            Action::Read { offset, len } => (0, disk.read(offset, len)),
-            Action::Logged(position) => {
-                disk.done(position);
-                (0, Vec::new())
-            }
-            Action::Refused => (EINVAL, Vec::new()),
-        };
         to.extend(REPLY_MAGIC.to_be_bytes());
-        to.extend(u32::to_be_bytes(error));
+        to.extend([0; 4]);
         to.extend(self.cookie);
-        to.extend(data);
+        match self.action {
+            Action::Read { offset, len } => to.extend(disk.read(offset, len)),
+            Action::Logged(position) => disk.done(position),
+        }
     }
 }
 
@@ -217,28 +181,17 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    fn option(number: u32, data: &[u8]) -> Vec<u8> {
-        let mut bytes = OPTION_MAGIC.to_vec();
-        bytes.extend(number.to_be_bytes());
-        bytes.extend((data.len() as u32).to_be_bytes());
-        bytes.extend(data);
-        bytes
+    fn option(number: u32) -> Vec<u8> {
+        [OPTION_MAGIC.as_slice(), &number.to_be_bytes(), &[0; 4]].concat()
     }
 
-    fn request(kind: u16, cookie: u8, offset: u64, len: usize) -> Vec<u8> {
+    fn request(kind: u16, cookie: u8, offset: u64, len: u32) -> Vec<u8> {
         let mut bytes = REQUEST_MAGIC.to_be_bytes().to_vec();
         bytes.extend(0_u16.to_be_bytes());
         bytes.extend(kind.to_be_bytes());
         bytes.extend([cookie; 8]);
         bytes.extend(offset.to_be_bytes());
-        bytes.extend((len as u32).to_be_bytes());
-        bytes
-    }
-
-    fn answer(error: u32, cookie: u8) -> Vec<u8> {
-        let mut bytes = REPLY_MAGIC.to_be_bytes().to_vec();
-        bytes.extend(error.to_be_bytes());
-        bytes.extend([cookie; 8]);
+        bytes.extend(len.to_be_bytes());
         bytes
     }
 
@@ -251,101 +204,58 @@ mod tests {
         Ok(received)
     }
 
-    fn hello() -> Vec<u8> {
-        b"NBDMAGICIHAVEOPT\0\x03".to_vec()
-    }
-
-    fn export() -> Vec<u8> {
-        [&(MIB as u64).to_be_bytes()[..], &[0, 5]].concat()
-    }
-
     #[test]
-    fn unknown_option_is_rejected_and_go_selects_export() -> Result<()> {
-        let disk = Disk::serve(vec![0; MIB])?;
-        let reply = |option: u8, kind: [u8; 4], data: &[u8]| {
-            let mut bytes = OPTION_REPLY_MAGIC.to_be_bytes().to_vec();
-            bytes.extend([0, 0, 0, option]);
-            bytes.extend(kind);
-            bytes.extend((data.len() as u32).to_be_bytes());
-            bytes.extend(data);
-            bytes
-        };
+    fn session_is_answered_and_logged_in_order() -> Result<()> {
         const STRUCTURED_REPLY: u32 = 8;
-        let received = exchange(
-            &disk,
-            &[
-                option(STRUCTURED_REPLY, b""),
-                option(OPTION_GO, &[0; 6]),
-                request(DISCONNECT, 1, 0, 0),
-            ],
-        )?;
-        let expected = [
-            hello(),
-            reply(8, [0x80, 0, 0, 1], b""),
-            reply(7, [0, 0, 0, 3], &[&[0, 0], export().as_slice()].concat()),
-            reply(7, [0, 0, 0, 1], b""),
-        ];
-        assert_eq!(received, expected.concat());
-        Ok(())
-    }
-
-    #[test]
-    fn log_contains_writes_and_flushes_in_order() -> Result<()> {
         let disk = Disk::serve(vec![0; MIB])?;
-        let mut write = request(WRITE, 1, 4096, 3);
-        write.extend(b"abc");
-        let received = exchange(
-            &disk,
-            &[
-                option(OPTION_EXPORT_NAME, b""),
-                write,
-                request(FLUSH, 2, 0, 0),
-                request(READ, 3, 4095, 5),
-                request(DISCONNECT, 4, 0, 0),
-            ],
-        )?;
-        let mut answers = [hello(), export(), answer(0, 1), answer(0, 2), answer(0, 3)].concat();
-        answers.extend(b"\0abc\0");
-        assert_eq!(received, answers);
+        let write = [&*request(WRITE, 1, 4096, 3), b"abc"].concat();
+        let messages = [
+            option(STRUCTURED_REPLY),
+            option(OPTION_GO),
+            write,
+            request(FLUSH, 2, 0, 0),
+            request(READ, 3, 4095, 5),
+            request(DISCONNECT, 4, 0, 0),
+        ];
+        let option_reply = |option: u8, kind: [u8; 4], data: &[u8]| {
+            let magic = OPTION_REPLY_MAGIC.to_be_bytes();
+            let len = (data.len() as u32).to_be_bytes();
+            [&magic[..], &[0, 0, 0, option], &kind, &len, data].concat()
+        };
+        let done = |cookie: u8| [&REPLY_MAGIC.to_be_bytes()[..], &[0; 4], &[cookie; 8]].concat();
+        let size = (MIB as u64).to_be_bytes();
+        let expected = [
+            b"NBDMAGICIHAVEOPT\0\x03".to_vec(),
+            option_reply(8, [0x80, 0, 0, 1], b""),
+            option_reply(7, [0, 0, 0, 3], &[&[0, 0], &size[..], &[0, 5]].concat()),
+            option_reply(7, [0, 0, 0, 1], b""),
+            done(1),
+            done(2),
+            done(3),
+            b"\0abc\0".to_vec(),
+        ];
+        assert_eq!(exchange(&disk, &messages)?, expected.concat());
         let log = disk.log();
-        assert_eq!(disk.position(), 4);
-        assert_eq!(log.start, vec![0; MIB]);
-        // The server may or may not have read the FLUSH before it replied to the WRITE, so `Done` events are filtered out.
+        assert_eq!((disk.position(), &log.start), (4, &vec![0; MIB]));
+        // The server may or may not have read the FLUSH before it replied to the WRITE.
+        let (offset, data) = (4096, b"abc".to_vec());
         let begins = |event: &&Event| !matches!(event, Event::Done(_));
         let begun: Vec<&Event> = log.events.iter().filter(begins).collect();
-        let write = Event::Write {
-            offset: 4096,
-            data: b"abc".to_vec(),
-        };
-        assert_eq!(begun, [&write, &Event::Flush]);
-        for (index, event) in log.events.iter().enumerate() {
-            assert!(
-                index < 3 || matches!(event, Event::Done(_)),
-                "{:?}",
-                log.events
-            );
-        }
+        assert_eq!(begun, [&Event::Write { offset, data }, &Event::Flush]);
+        assert!(matches!(log.events[3], Event::Done(_)), "{:?}", log.events);
         Ok(())
     }
 
     #[test]
-    fn out_of_range_requests_are_refused_and_unlogged() -> Result<()> {
+    fn request_beyond_the_end_is_not_carried_out() -> Result<()> {
         let disk = Disk::serve(vec![0; MIB])?;
-        let mut write = request(WRITE, 1, MIB as u64 - 1, 2);
-        write.extend(b"ab");
-        let received = exchange(
-            &disk,
-            &[
-                option(OPTION_EXPORT_NAME, b""),
-                write,
-                request(READ, 2, u64::MAX, 1),
-                request(DISCONNECT, 3, 0, 0),
-            ],
-        )?;
-        assert_eq!(
-            received,
-            [hello(), export(), answer(EINVAL, 1), answer(EINVAL, 2)].concat()
-        );
+        for write in [
+            request(WRITE, 1, MIB as u64 - 1, 2),
+            request(READ, 2, u64::MAX, 1),
+        ] {
+            let messages = [option(OPTION_GO), write, b"ab".to_vec()];
+            assert_eq!(exchange(&disk, &messages)?.len(), 18 + 32 + 20, "no reply");
+        }
         assert_eq!(disk.position(), 0);
         Ok(())
     }
