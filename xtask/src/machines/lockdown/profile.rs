@@ -126,49 +126,30 @@ macro_rules! value_of {
     };
 }
 
+/// The value of a constant that an `[[answer]]` may name.
+fn constant(name: &str) -> Result<i32> {
+    value_of!(name,
+        EACCES EAFNOSUPPORT EINVAL ENOPROTOOPT ENOSYS EOPNOTSUPP EPERM
+        AF_INET6 AF_NETLINK AF_PACKET AF_VSOCK SOCK_CLOEXEC SOCK_NONBLOCK
+        IPV6_RECVPKTINFO IP_MULTICAST_ALL IP_PKTINFO SO_REUSEPORT TCP_USER_TIMEOUT
+        PR_GET_NO_NEW_PRIVS PR_SET_NO_NEW_PRIVS PR_SET_SECCOMP PR_SET_THP_DISABLE
+        F_DUPFD_CLOEXEC F_GETPIPE_SZ F_OFD_SETLK F_SETPIPE_SZ
+        RWF_DSYNC RWF_NOWAIT AT_NO_AUTOMOUNT
+    )
+}
+
 fn errno(name: &str) -> Result<i32> {
-    match name {
-        "0" => Ok(0),
-        name => {
-            value_of!(name, EACCES EAFNOSUPPORT EINVAL ENOPROTOOPT ENOSYS EOPNOTSUPP EPERM)
-        }
-    }
+    if name == "0" { Ok(0) } else { constant(name) }
 }
 
-fn family(name: &str) -> Result<i32> {
-    value_of!(name, AF_INET6 AF_NETLINK AF_PACKET AF_VSOCK)
-}
-
-fn socket_flag(name: &str) -> Result<i32> {
-    value_of!(name, SOCK_CLOEXEC SOCK_NONBLOCK)
-}
-
-/// Level and number of a socket option.
-fn option(name: &str) -> Result<(i32, i32)> {
-    let level = match name.split('_').next() {
+/// Level of a socket option.
+fn level(option: &str) -> i32 {
+    match option.split('_').next() {
         Some("IP") => libc::IPPROTO_IP,
         Some("IPV6") => libc::IPPROTO_IPV6,
         Some("TCP") => libc::IPPROTO_TCP,
         _ => libc::SOL_SOCKET,
-    };
-    let number = value_of!(name, IPV6_RECVPKTINFO IP_MULTICAST_ALL IP_PKTINFO SO_REUSEPORT TCP_USER_TIMEOUT)?;
-    Ok((level, number))
-}
-
-fn prctl(name: &str) -> Result<i32> {
-    value_of!(name, PR_GET_NO_NEW_PRIVS PR_SET_NO_NEW_PRIVS PR_SET_SECCOMP PR_SET_THP_DISABLE)
-}
-
-fn fcntl(name: &str) -> Result<i32> {
-    value_of!(name, F_DUPFD_CLOEXEC F_GETPIPE_SZ F_OFD_SETLK F_SETPIPE_SZ)
-}
-
-fn rwf_flag(name: &str) -> Result<i32> {
-    value_of!(name, RWF_DSYNC RWF_NOWAIT)
-}
-
-fn at_flag(name: &str) -> Result<i32> {
-    value_of!(name, AT_NO_AUTOMOUNT)
+    }
 }
 
 /// The number of an x86_64 system call.
@@ -210,24 +191,24 @@ impl Answer {
             add(number(name)?, &[], [X; 6]);
         }
         for name in &self.families {
-            let family = family(name)?;
+            let family = constant(name)?;
             let sample = [family as usize, libc::SOCK_RAW as usize, 0, X, X, X];
             add(Sysno::socket, &[Argument::is(0, family)], sample);
         }
         for name in &self.socket_flags {
-            let flag = socket_flag(name)?;
+            let flag = constant(name)?;
             let kind = (libc::SOCK_DGRAM | flag) as usize;
             let sample = [libc::AF_INET as usize, kind, 0, X, X, X];
             add(Sysno::socket, &[Argument::has(1, flag)], sample);
         }
         for name in &self.options {
-            let (level, option) = option(name)?;
+            let (level, option) = (level(name), constant(name)?);
             let arguments = [Argument::is(1, level), Argument::is(2, option)];
             let sample = [X, level as usize, option as usize, X, X, X];
             add(Sysno::setsockopt, &arguments, sample);
         }
         for name in &self.prctls {
-            let operation = prctl(name)?;
+            let operation = constant(name)?;
             // PR_SET_SECCOMP with SECCOMP_MODE_FILTER fails with EFAULT if the filter does not answer.
             let first = match operation {
                 libc::PR_SET_SECCOMP => libc::SECCOMP_MODE_FILTER as usize,
@@ -243,19 +224,19 @@ impl Answer {
             add(Sysno::prctl, &[Argument::is(0, operation)], sample);
         }
         for name in &self.fcntls {
-            let command = fcntl(name)?;
+            let command = constant(name)?;
             let sample = [X, command as usize, 0, X, X, X];
             add(Sysno::fcntl, &[Argument::is(1, command)], sample);
         }
         for name in &self.rwf_flags {
-            let flag = rwf_flag(name)?;
+            let flag = constant(name)?;
             for call in [Sysno::preadv2, Sysno::pwritev2] {
                 let sample = [X, X, X, 0, 0, flag as usize];
                 add(call, &[Argument::has(5, flag)], sample);
             }
         }
         for name in &self.at_flags {
-            let flag = at_flag(name)?;
+            let flag = constant(name)?;
             for (call, index) in [(Sysno::statx, 2), (Sysno::newfstatat, 3)] {
                 let mut sample = [X, X, X, 0, X, X];
                 sample[index] = flag as usize;
