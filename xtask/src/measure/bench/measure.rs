@@ -43,20 +43,18 @@ impl Cost {
         Ok(Self { server, ..cost })
     }
 
-    /// Runs `work` without a server, and returns the cost. `work` returns the amount. Both CPU times are those of this process.
+    /// As [`Self::measure`], without the CPU time of a server.
     pub fn alone(work: impl FnOnce() -> Result<u64>) -> Result<Self> {
         let generator_start = read_clock(ClockId::CLOCK_PROCESS_CPUTIME_ID)?;
         let start = Instant::now();
         let amount = work()?;
         let wall = start.elapsed().as_secs_f64();
         let generator = read_clock(ClockId::CLOCK_PROCESS_CPUTIME_ID)? - generator_start;
-        let generator = generator.as_secs_f64();
         Ok(Self {
             amount,
             wall,
-            server: generator,
-            generator,
-            waits: Waits::default(),
+            generator: generator.as_secs_f64(),
+            ..Self::default()
         })
     }
 }

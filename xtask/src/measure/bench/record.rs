@@ -79,83 +79,26 @@ const SOURCES: [Source; 4] = [
 
 /// Measures, and writes both files.
 pub fn main(quick: bool) -> Result<()> {
-    let packages: Vec<_> = SOURCES.iter().map(|source| source.package).collect();
-    setup::install_packages(&packages)?;
+    setup::install_packages(&SOURCES.map(|source| source.package))?;
     let ours = binary(Arch::X86_64)?;
-    let reports: Vec<Value> = SOURCES
-        .iter()
-        .map(|source| source.run(&ours, quick))
-        .collect::<Result<_>>()?;
-    let with_reports = || SOURCES.iter().zip(&reports);
+    let reports = SOURCES.iter().map(|source| source.run(&ours, quick));
+    let reports = reports.collect::<Result<Vec<_>>>()?;
 
-    let our_bytes = fs::metadata(&ours)?.len() as f64;
-    let installed = peers::find_installed()?;
-    let size = |source: &Source| {
-        let mut found = installed.iter();
-        let found = found.find(|peer| peer.name.starts_with(source.peer));
-        let theirs = found.with_context(|| format!("{} is not installed", source.peer))?;
-        Ok(source.pair(source.protocol, [our_bytes, theirs.total_bytes as f64]))
-    };
-    let memory = |(source, report): (&Source, &Value)| {
-        let at_rest = |side| source.memory(report, side);
-        Ok(source.pair(
-            source.protocol,
-            [at_rest("stowaway")?, at_rest(source.peer)?],
-        ))
-    };
-    let cpu = |(source, report): (&Source, &Value)| {
-        let [name, title] = source.operation;
-        Ok(source.pair(name, medians(report, title, CPU)?))
-    };
-    let chart = |title: &str, unit, pairs: Result<Vec<Pair>>| {
-        anyhow::Ok(Chart {
-            title: title.to_owned(),
-            unit,
-            pairs: pairs?,
-        })
-    };
-    let spawned = medians(&reports[1], "spawn to VERSION, socketpair", WALL)?;
-    let mut charts = vec![
-        chart(
-            "File and libraries (stowaway: all roles)",
-            Unit::Bytes,
-            SOURCES.iter().map(size).collect(),
-        )?,
-        chart(
-            "Memory at rest (resident)",
-            Unit::KiB,
-            with_reports().map(memory).collect(),
-        )?,
-        chart(
-            "CPU per operation",
-            Unit::Microseconds,
-            with_reports().map(cpu).collect(),
-        )?,
-    ];
-    let pairs = first_replies(&ours, spawned);
-    charts.push(chart(
-        "From exec to the first reply",
-        Unit::Milliseconds,
-        pairs,
-    )?);
-
-    let version = |source: &Source| {
-        let format = ["-W", "-f", "${source:Upstream-Version}", source.package];
-        let version = run_captured(Command::new("dpkg-query").args(format))?;
-        Ok(format!("{} {version}", source.peer))
-    };
     let machine = reports[0]["machine"].as_str().unwrap_or_default();
     let (kernel, processors) = machine.split_once(", ").context("no processors")?;
     let kernel = kernel.split('-').next().unwrap_or_default();
+    let mut versions = vec![format!("stowaway {}", env!("CARGO_PKG_VERSION"))];
+    for source in &SOURCES {
+        let format = ["-W", "-f", "${source:Upstream-Version}", source.package];
+        let version = run_captured(Command::new("dpkg-query").args(format))?;
+        versions.push(format!("{} {version}", source.peer));
+    }
+    let date = run_captured(Command::new("date").args(["-u", "+%F"]))?;
     let figures = Figures {
-        date: run_captured(Command::new("date").args(["-u", "+%F"]))?
-            .trim()
-            .to_owned(),
+        date: date.trim().to_owned(),
         machine: format!("{kernel}, {processors}"),
-        versions: std::iter::once(Ok(format!("stowaway {}", env!("CARGO_PKG_VERSION"))))
-            .chain(SOURCES.iter().map(version))
-            .collect::<Result<_>>()?,
-        charts,
+        versions,
+        charts: charts(&ours, &reports)?,
     };
     let text = serde_json::to_string_pretty(&figures)? + "\n";
     let image = workspace_root().join("image");
@@ -167,6 +110,40 @@ pub fn main(quick: bool) -> Result<()> {
         println!("image/{path}");
     }
     Ok(())
+}
+
+/// The charts, from the reports of [`SOURCES`], and from sizes and starts, which are measured here.
+fn charts(ours: &Path, reports: &[Value]) -> Result<Vec<Chart>> {
+    let our_bytes = fs::metadata(ours)?.len() as f64;
+    let installed = peers::find_installed()?;
+    let [mut sizes, mut memory, mut cpu] = [const { Vec::new() }; 3];
+    for (source, report) in SOURCES.iter().zip(reports) {
+        let mut found = installed.iter();
+        let found = found.find(|peer| peer.name.starts_with(source.peer));
+        let theirs = found.with_context(|| format!("{} is not installed", source.peer))?;
+        sizes.push(source.pair(source.protocol, [our_bytes, theirs.total_bytes as f64]));
+        let [ours, theirs] = ["stowaway", source.peer].map(|side| source.memory(report, side));
+        memory.push(source.pair(source.protocol, [ours?, theirs?]));
+        let [name, title] = source.operation;
+        cpu.push(source.pair(name, medians(report, title, CPU)?));
+    }
+    let spawned = medians(&reports[1], "spawn to VERSION, socketpair", WALL)?;
+    let starts = first_replies(ours, spawned)?;
+    let chart = |title: &str, unit, pairs| Chart {
+        title: title.to_owned(),
+        unit,
+        pairs,
+    };
+    Ok(vec![
+        chart(
+            "File and libraries (stowaway: all roles)",
+            Unit::Bytes,
+            sizes,
+        ),
+        chart("Memory at rest (resident)", Unit::KiB, memory),
+        chart("CPU per operation", Unit::Microseconds, cpu),
+        chart("From exec to the first reply", Unit::Milliseconds, starts),
+    ])
 }
 
 impl Source {

@@ -55,7 +55,7 @@ impl frame::Workload for Boot {
             Self::Static => boot("static address")
                 .gate(WALL, 1.5, Reference::Line(FLOOR))
                 .gate(WALL, 0.07, Reference::Peer),
-            Self::Dhcp => boot("DHCP").gate(WALL, 45.0, Reference::Unit),
+            Self::Dhcp => boot("DHCP").gate(WALL, 2.0, Reference::Line(FLOOR)),
         }
     }
 }

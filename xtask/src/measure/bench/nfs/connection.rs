@@ -25,8 +25,6 @@ pub struct Connection(Auth);
 pub enum Request<'a> {
     Call(Call<'a>),
     Packed(&'a Packed),
-    /// A READ that was encoded before, sent with this offset.
-    ReadAt(&'a Packed, u64),
 }
 
 impl<'a> From<Call<'a>> for Request<'a> {
@@ -66,15 +64,10 @@ impl Protocol for Connection {
                 out.extend(head);
                 return call.data;
             }
-            Request::Packed(packed) | Request::ReadAt(packed, _) => packed,
+            Request::Packed(packed) => packed,
         };
         out.extend_from_slice(&packed.0);
         out[start + 4..start + 8].copy_from_slice(&xid.to_be_bytes());
-        if let Request::ReadAt(_, offset) = request {
-            // A READ ends with the offset (8 bytes) and the count (4 bytes).
-            let start = out.len() - 12;
-            out[start..start + 8].copy_from_slice(&offset.to_be_bytes());
-        }
         &[]
     }
 
@@ -117,9 +110,8 @@ mod tests {
     fn packed_call_equals_the_call_with_its_xid() {
         let connection = Connection(Auth::root());
         let (mut packed, mut plain) = (Vec::new(), Vec::new());
-        let zero = Packed::new(&Call::read(b"file", 0, 4096));
-        connection.encode(&Request::ReadAt(&zero, 1 << 33), 7, &mut packed);
         let call = Call::read(b"file", 1 << 33, 4096);
+        connection.encode(&Request::Packed(&Packed::new(&call)), 7, &mut packed);
         connection.encode(&call.into(), 7, &mut plain);
         assert_eq!(packed, plain);
     }

@@ -257,11 +257,10 @@ fn get_attr(load: &mut Load, objects: &Objects, count: u64, refill: Refill) -> R
 
 /// Sends READs of `size` bytes at `offsets`. Checks the length of each reply and the offset that its data comes from.
 fn read(load: &mut Load, file: &[u8], refill: Refill, offsets: &[u64], size: u32) -> Result<()> {
-    let call = Packed::new(&Call::read(file, 0, size));
     load.run(
         offsets.len() as u64,
         refill,
-        |index| Request::ReadAt(&call, offsets[index as usize]),
+        |index| Call::read(file, offsets[index as usize], size),
         |index, results| {
             let (data, _) = data(results)?;
             ensure!(

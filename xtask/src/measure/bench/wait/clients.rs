@@ -65,7 +65,7 @@ pub struct Clients {
     /// Handle of the file that is written over, on the ext4.
     written: Vec<u8>,
     /// Handles of the files on slow disks.
-    cold: Vec<(FileSystem, Vec<u8>)>,
+    cold: Vec<Vec<u8>>,
     pattern: Pattern,
 }
 
@@ -85,7 +85,7 @@ impl Clients {
             let mut waiting = Client::connect(nfs)?;
             let cold = disks.iter().map(|disk| {
                 let root = mount.mount(&disk.path.display().to_string())?;
-                Ok((disk.kind, waiting.lookup(&root, disk::FILE)?))
+                waiting.lookup(&root, disk::FILE)
             });
             let cold = cold.collect::<Result<_>>()?;
             let mut root =
@@ -151,10 +151,11 @@ impl Clients {
     }
 
     /// Measures the waits while another connection reads an uncached file from a slow disk.
-    pub fn cold(&mut self, disk: &Disk, scale: &Scale) -> Result<Cost> {
-        let file = self.cold.iter().find(|(kind, _)| *kind == disk.kind);
-        let (_, file) = file.context("the file of this disk was not looked up")?;
-        let (quick, usual) = disk.kind.read_counts();
+    pub fn cold(&mut self, kind: FileSystem, disks: &[Disk], scale: &Scale) -> Result<Cost> {
+        let mut pairs = disks.iter().zip(&self.cold);
+        let pair = pairs.find(|(disk, _)| disk.kind == kind);
+        let (disk, file) = pair.with_context(|| format!("no slow disk with {}", kind.fs))?;
+        let (quick, usual) = kind.read_counts();
         let count = if scale.is_quick() { quick } else { usual };
         let offset = |index| disk::FIRST_OFFSET + index * CHUNK as u64;
         disk.forget()?;

@@ -57,11 +57,6 @@ impl FileSystem {
         }
     }
 
-    /// Name of the directory where the file system is mounted.
-    fn name(self) -> String {
-        format!("slow-{}-{}", self.fs, self.readahead_kib)
-    }
-
     /// Reason why this kernel cannot mount the file system; None if it can.
     pub fn missing(self) -> Option<String> {
         let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
@@ -85,97 +80,89 @@ impl Disk {
     }
 }
 
-/// The slow disks, and the control group whose reads from them are throttled.
+/// The slow disks, and the control group whose reads from them are throttled. Drop removes the group if no process is left in it.
 pub struct Disks {
-    group: Group,
+    group: PathBuf,
+    has_v2: bool,
     pub all: Vec<Disk>,
 }
 
 impl Disks {
-    /// Makes and mounts a disk of each of `kinds`.
-    pub fn new(workspace: &Workspace, group: Group, kinds: &[FileSystem]) -> Result<Self> {
-        let all = kinds.iter().map(|kind| disk(workspace, &group, *kind));
-        let all = all.collect::<Result<_>>()?;
-        Ok(Self { group, all })
-    }
-
-    /// Moves a process into the control group, so that its reads from the slow disks are throttled.
-    pub fn throttle(&self, pid: u32) -> Result<()> {
-        write_file(&self.group.directory.join("cgroup.procs"), &pid.to_string())
-    }
-}
-
-/// Makes a disk with the file [`FILE`], and throttles it.
-fn disk(workspace: &Workspace, group: &Group, kind: FileSystem) -> Result<Disk> {
-    let path = workspace.scratch_path(&kind.name());
-    fs::create_dir(&path)?;
-    let make: &[&str] = match kind.fs {
-        "ext4" => &["mkfs.ext4", "-q", "-F"],
-        _ => &["mkfs.xfs", "-q"],
-    };
-    mounts::mount_image(make, IMAGE_MIB, &path)?;
-    let device = fs::metadata(&path)?.dev();
-    let device = format!("{}:{}", major(device), minor(device));
-    write_file(
-        &Path::new("/sys/dev/block")
-            .join(&device)
-            .join("queue/read_ahead_kb"),
-        &kind.readahead_kib.to_string(),
-    )?;
-    let mut file = File::create(path.join(FILE))?;
-    for index in 0..FILE_BYTES / CHUNK as u64 {
-        file.write_all(&vec![index as u8; CHUNK])?;
-    }
-    syncfs(&file)?;
-    group.limit(&device)?;
-    Ok(Disk { kind, path })
-}
-
-/// A control group whose reads are throttled. Drop removes the group if no process is left in it.
-pub struct Group {
-    directory: PathBuf,
-    has_v2: bool,
-}
-
-impl Group {
-    /// Creates a control group. The error is the reason why this machine cannot throttle reads.
-    pub fn new() -> Result<Self, String> {
+    /// Creates the control group, and makes and mounts a disk of each kind that this kernel knows. The inner error is the reason why
+    /// this machine cannot throttle reads.
+    pub fn new(workspace: &Workspace) -> Result<Result<Self, String>> {
         let v1 = Path::new("/sys/fs/cgroup/blkio");
         let v2 = Path::new("/sys/fs/cgroup");
         let has_v1 = v1.join("blkio.throttle.read_bps_device").exists();
         let controllers = fs::read_to_string(v2.join("cgroup.controllers")).unwrap_or_default();
         let has_v2 = !has_v1 && controllers.split_whitespace().any(|word| word == "io");
         if !has_v1 && !has_v2 {
-            return Err("neither blkio (cgroup v1) nor io (v2) is in /sys/fs/cgroup".into());
+            let reason = "neither blkio (cgroup v1) nor io (v2) is in /sys/fs/cgroup";
+            return Ok(Err(reason.into()));
         }
         let root = if has_v1 { v1 } else { v2 };
-        let directory = root.join(format!("stowaway-bench-{}", std::process::id()));
+        let group = root.join(format!("stowaway-bench-{}", std::process::id()));
         let make = || {
             if has_v2 {
                 write_file(&root.join("cgroup.subtree_control"), "+io")?;
             }
-            fs::create_dir(&directory).with_context(|| format!("mkdir {}", directory.display()))
+            fs::create_dir(&group).with_context(|| format!("mkdir {}", group.display()))
         };
-        make().map_err(|why| format!("{why:#}"))?;
-        Ok(Self { directory, has_v2 })
+        if let Err(why) = make() {
+            return Ok(Err(format!("{why:#}")));
+        }
+        let mut disks = Self {
+            group,
+            has_v2,
+            all: Vec::new(),
+        };
+        for kind in FileSystem::ALL {
+            if kind.missing().is_none() {
+                disks.add(workspace, kind)?;
+            }
+        }
+        Ok(Ok(disks))
     }
 
-    /// Limits the group's reads from `device` (`MAJOR:MINOR`).
-    fn limit(&self, device: &str) -> Result<()> {
+    /// Makes a disk with the file [`FILE`], and limits the group's reads from it.
+    fn add(&mut self, workspace: &Workspace, kind: FileSystem) -> Result<()> {
+        let path = workspace.scratch_path(&format!("slow-{}-{}", kind.fs, kind.readahead_kib));
+        fs::create_dir(&path)?;
+        let make: &[&str] = match kind.fs {
+            "ext4" => &["mkfs.ext4", "-q", "-F"],
+            _ => &["mkfs.xfs", "-q"],
+        };
+        mounts::mount_image(make, IMAGE_MIB, &path)?;
+        let device = fs::metadata(&path)?.dev();
+        let device = format!("{}:{}", major(device), minor(device));
+        let readahead = format!("/sys/dev/block/{device}/queue/read_ahead_kb");
+        write_file(Path::new(&readahead), &kind.readahead_kib.to_string())?;
+        let mut file = File::create(path.join(FILE))?;
+        for index in 0..FILE_BYTES / CHUNK as u64 {
+            file.write_all(&vec![index as u8; CHUNK])?;
+        }
+        syncfs(&file)?;
         let (file, limit) = if self.has_v2 {
             ("io.max", format!("{device} rbps={BYTES_PER_SECOND}"))
         } else {
             let file = "blkio.throttle.read_bps_device";
             (file, format!("{device} {BYTES_PER_SECOND}"))
         };
-        write_file(&self.directory.join(file), &limit)
+        write_file(&self.group.join(file), &limit)?;
+        self.all.push(Disk { kind, path });
+        Ok(())
+    }
+
+    /// Moves a process into the control group, so that its reads from the slow disks are throttled.
+    pub fn throttle(&self, pid: u32) -> Result<()> {
+        write_file(&self.group.join("cgroup.procs"), &pid.to_string())
     }
 }
 
-impl Drop for Group {
+impl Drop for Disks {
     fn drop(&mut self) {
         // EBUSY: a server has not ended yet. The group then remains, which costs nothing once it is empty.
-        let _ = fs::remove_dir(&self.directory);
+        let _ = fs::remove_dir(&self.group);
     }
 }
 

@@ -5,7 +5,7 @@ mod clients;
 mod disk;
 mod workload;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::frame::Frame;
 use super::nfs::ganesha::{self, Ganesha};
@@ -15,7 +15,7 @@ use super::{Choice, Common};
 use crate::machines::server::Server;
 use crate::setup;
 use clients::Clients;
-use disk::{Disks, FileSystem, Group};
+use disk::Disks;
 use workload::{Line, Work};
 
 /// `cargo xtask bench wait`
@@ -46,21 +46,13 @@ pub fn main(args: &Args) -> Result<()> {
     };
     let mut workspace = Workspace::new(scale)?;
     clients::make_file(&workspace)?;
-    let group = if is_cold {
-        Group::new()
+    let disks = if is_cold {
+        Disks::new(&workspace)?
     } else {
         Err("not asked for".into())
     };
-    let missing = group.as_ref().err().cloned();
-    let disks = match group {
-        Ok(group) => {
-            let kinds = FileSystem::ALL
-                .into_iter()
-                .filter(|it| it.missing().is_none());
-            Some(Disks::new(&workspace, group, &kinds.collect::<Vec<_>>())?)
-        }
-        Err(_) => None,
-    };
+    let missing = disks.as_ref().err().cloned();
+    let disks = disks.ok();
     let slow_disks = disks.as_ref().map_or(&[][..], |disks| &disks.all);
     workspace.more = slow_disks.iter().map(|disk| disk.path.clone()).collect();
     let workspace = workspace;
@@ -68,9 +60,7 @@ pub fn main(args: &Args) -> Result<()> {
     let mut sides = Vec::new();
     let mut attach = |name: &str, pid, nfs, mount| {
         frame.attach(name, pid)?;
-        if let Some(disks) = &disks {
-            disks.throttle(pid)?;
-        }
+        disks.as_ref().map_or(Ok(()), |disks| disks.throttle(pid))?;
         let clients = Clients::new(name, pid, nfs, mount, &workspace, slow_disks, &scale)?;
         sides.push(clients);
         anyhow::Ok(())
@@ -88,20 +78,11 @@ pub fn main(args: &Args) -> Result<()> {
 
     let lines = works.into_iter();
     let lines = lines.flat_map(|work| Line::of(work, missing.as_deref()));
-    frame.rounds(lines, |line, side| {
-        let clients = &mut sides[side];
-        match line {
-            Line::Echo if side > 0 => return Ok(None),
-            Line::Echo => clients::echo(&scale),
-            Line::Cold(kind, _) => {
-                let disk = slow_disks.iter().find(|disk| disk.kind == *kind);
-                let disk = disk.with_context(|| format!("no slow disk with {}", kind.fs))?;
-                clients.cold(disk, &scale)
-            }
-            Line::Plain(Work::Stable) => clients.stable(&scale),
-            Line::Plain(work) => clients.wait(*work, &workspace, &scale),
-        }
-        .map(Some)
+    frame.rounds(lines, |line, side| match line {
+        Line::Echo => (side == 0).then(|| clients::echo(&scale)).transpose(),
+        Line::Cold(kind, _) => sides[side].cold(*kind, slow_disks, &scale).map(Some),
+        Line::Plain(Work::Stable) => sides[side].stable(&scale).map(Some),
+        Line::Plain(work) => sides[side].wait(*work, &workspace, &scale).map(Some),
     })?;
     frame.detach()?;
     frame.finish(&[
