@@ -2,17 +2,12 @@
 //! cause no name conflict.
 
 use super::world::{Avahi, Process};
-use anyhow::{Context as _, Result, ensure};
-use simple_dns::rdata::RData;
+use anyhow::{Result, ensure};
 use std::net::Ipv4Addr;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
-use xtask::clients::dns::{self, Querier, TYPE};
+use std::time::Duration;
 use xtask::machines::server::{Namespace, ip};
 use xtask::setup::{self, PythonPackage};
-
-/// Timeout of glibc's resolver and of avahi's tools for a query that gets no answer.
-const LOOKUP: Duration = Duration::from_secs(5);
 
 /// A namespace with Linux bridges. Each bridge is a link of its own until `join` connects two.
 pub(super) struct Bridges {
@@ -77,71 +72,6 @@ impl Bridges {
         self.plug(&host, "eth0", address, bridge)?;
         Ok((host, address))
     }
-}
-
-fn without_ipv6(host: &Namespace) -> Result<()> {
-    let disable = "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6";
-    setup::run_captured(host.command("sh").args(["-c", disable])).map(drop)
-}
-
-/// Two hosts without IPv6. For AAAA, our responder sends an NSEC record, so that the resolver need not wait; avahi sends nothing.
-#[test]
-fn missing_ipv6_address_is_denied_by_nsec() -> Result<()> {
-    let (bridges, scratch) = (Bridges::new(1)?, tempfile::tempdir()?);
-    let ((ours, _), (theirs, _), (client, address)) = (
-        bridges.host(1, 0)?,
-        bridges.host(2, 0)?,
-        bridges.host(3, 0)?,
-    );
-    without_ipv6(&ours)?;
-    without_ipv6(&theirs)?;
-    let _avahi = Avahi::start_ipv4_only(&theirs, "other", scratch.path())?;
-    let responder = Process::responder(&ours, &["--name", "box"])?;
-    responder.wait_for("announced box.local")?;
-    // Waits until the unsolicited announcements are over.
-    sleep(Duration::from_secs(3));
-    let member = client.run(|| Querier::with_mdns_port(address))?;
-    let stranger = client.run(|| Querier::one_shot(address))?;
-    for (kind_of_asker, querier) in [("multicast DNS", &member), ("legacy", &stranger)] {
-        let mut waited = Vec::new();
-        for host in ["box.local", "other.local"] {
-            let ask = |kind| {
-                querier.send(&dns::query(1, &[(host, kind)]))?;
-                let is_answer = |message: &dns::Message| {
-                    let mut about = message.records.iter().map(|it| it.name.to_string());
-                    message.is_response && about.any(|name| name == host)
-                };
-                querier.wait_for(LOOKUP, is_answer)
-            };
-            let (message, _) =
-                ask(TYPE::A)?.with_context(|| format!("no answer with the A record of {host}"))?;
-            ensure!(message.find(host, TYPE::A).is_some(), "{message:?}");
-            // RFC 6762 section 6: a record is multicast at most once a second.
-            sleep(Duration::from_millis(1200));
-            let start = Instant::now();
-            let denied = ask(TYPE::AAAA)?;
-            waited.push(start.elapsed());
-            match (host, denied) {
-                ("box.local", Some((message, _))) => {
-                    let denial = message.find(host, TYPE::NSEC).context("no denial")?;
-                    let RData::NSEC(denied) = &denial.rdata else {
-                        anyhow::bail!("{denial:?}");
-                    };
-                    ensure!(denied.types().eq([TYPE::A]), "{denial:?}");
-                }
-                ("box.local", None) => {
-                    anyhow::bail!("stowaway sent no answer to the {kind_of_asker} querier")
-                }
-                (_, Some((message, _))) => anyhow::bail!("avahi answered AAAA with: {message:?}"),
-                (_, None) => {}
-            }
-        }
-        println!(
-            "AAAA of a host without IPv6, {kind_of_asker} querier: stowaway answered after {:?}, avahi not within {:?}",
-            waited[0], waited[1]
-        );
-    }
-    responder.stop()
 }
 
 const SERVICE: &str = "_sftp-ssh._tcp";

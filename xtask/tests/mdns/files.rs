@@ -1,7 +1,7 @@
-//! Service files and VMX files: their number, symbolic links to them, and specifiers in service names.
+//! Service files and VMX files: their number, symbolic links to them, and their interfaces.
 
 use super::world::{Avahi, Process, World, ours};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -15,32 +15,6 @@ fn group(name: &str, attribute: &str) -> String {
     format!(
         "<service-group><name>{name}</name><service{attribute}><type>_http._tcp</type><port>80</port></service></service-group>\n"
     )
-}
-
-/// The value of a field of os-release(5).
-fn os_release(key: &str) -> Result<String> {
-    let text = fs::read_to_string("/etc/os-release").context("the host has os-release")?;
-    let mut lines = text.lines();
-    let value = lines.find_map(|line| line.strip_prefix(&format!("{key}=")));
-    Ok(value.unwrap_or_default().trim_matches('"').to_owned())
-}
-
-fn read(path: &str) -> Result<String> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-    Ok(text.trim_end().to_owned())
-}
-
-/// Escapes a service name as avahi's tools print it.
-fn printed(name: &str) -> String {
-    let mut line = String::new();
-    for letter in name.chars() {
-        match letter {
-            '.' => line.push_str(r"\."),
-            'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' => line.push(letter),
-            _ => line.push_str(&format!(r"\{:03}", letter as u32)),
-        }
-    }
-    line
 }
 
 #[test]
@@ -74,97 +48,6 @@ fn service_files_and_symlinks_are_read() -> Result<()> {
     let mut seen: Vec<_> = names.iter().map(String::as_str).collect();
     seen.extend(["IPv4;Absolute;", "IPv4;Relative;"]);
     avahi.wait_for_output(&["avahi-browse", "-tpk", "_http._tcp"], &seen)?;
-    responder.stop()
-}
-
-#[test]
-fn unit_specifiers_are_expanded() -> Result<()> {
-    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
-    let dir = scratch.path().join("services");
-    fs::create_dir_all(&dir)?;
-    let machine = read("/etc/machine-id").ok();
-    let boot = read("/proc/sys/kernel/random/boot_id")?.replace('-', "");
-    let mut units = vec![
-        (
-            "a",
-            "on %H %o %w 100%%",
-            format!(
-                "on box {} {} 100%",
-                os_release("ID")?,
-                os_release("VERSION_ID")?
-            ),
-        ),
-        (
-            "b",
-            "on %v %a",
-            format!("on {} x86-64", read("/proc/sys/kernel/osrelease")?),
-        ),
-        ("c", "boot %b", format!("boot {boot}")),
-        (
-            "d",
-            "image -%A-%M-%B-%W-",
-            format!(
-                "image -{}-{}-{}-{}-",
-                os_release("IMAGE_VERSION")?,
-                os_release("IMAGE_ID")?,
-                os_release("BUILD_ID")?,
-                os_release("VARIANT_ID")?
-            ),
-        ),
-    ];
-    units.extend(machine.map(|id| ("e", "machine %m", format!("machine {id}"))));
-    for (file, name, _) in &units {
-        fs::write(
-            dir.join(format!("{file}.dnssd")),
-            format!("[Service]\nName={name}\nType=_http._tcp\nPort=80\n"),
-        )?;
-    }
-    fs::write(
-        dir.join("no.dnssd"),
-        "[Service]\nName=%?\nType=_http._tcp\n",
-    )?;
-    let avahi = Avahi::start(&world, "other", scratch.path())?;
-    let responder = world.announce(&["--name", "box", "--services", &dir.to_string_lossy()])?;
-    let message = responder.wait_for("left out")?;
-    ensure!(
-        message.contains("/no.dnssd:2: % must be followed by"),
-        "{message}"
-    );
-    responder.wait_for("announced box.local")?;
-    let names: Vec<_> = units
-        .iter()
-        .map(|(_, _, name)| format!("IPv4;{};", printed(name)))
-        .collect();
-    let seen: Vec<_> = names.iter().map(String::as_str).collect();
-    avahi.wait_for_output(&["avahi-browse", "-tpk", "_http._tcp"], &seen)?;
-    responder.stop()
-}
-
-/// avahi.service(5): the attribute `protocol` of `<service>` selects IPv4, IPv6 or any.
-#[test]
-fn service_of_one_protocol_uses_that_family() -> Result<()> {
-    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
-    let dir = scratch.path().join("services");
-    fs::create_dir_all(&dir)?;
-    for (name, attribute) in [
-        ("Six", " protocol=\"ipv6\""),
-        ("Four", " protocol=\"ipv4\""),
-        ("Both", " protocol=\"any\""),
-    ] {
-        fs::write(dir.join(format!("{name}.service")), group(name, attribute))?;
-    }
-    let avahi = Avahi::start(&world, "other", scratch.path())?;
-    let responder = world.announce(&["--name", "box", "--services", &dir.to_string_lossy()])?;
-    responder.wait_for("announced box.local")?;
-    let all = ["IPv6;Six;", "IPv4;Four;", "IPv6;Both;", "IPv4;Both;"];
-    let resolved = all.map(|name| format!("=;eth0;{name}_http._tcp;local;box.local;"));
-    let seen = avahi.wait_for_output(
-        &["avahi-browse", "-rtpk", "_http._tcp"],
-        &resolved.each_ref().map(String::as_str),
-    )?;
-    for other in ["IPv4;Six;", "IPv6;Four;"] {
-        ensure!(!seen.contains(other), "{seen}");
-    }
     responder.stop()
 }
 

@@ -415,21 +415,11 @@ impl Avahi {
 
     /// Starts avahi on `host`.
     pub fn start_on(host: &Namespace, name: &str, scratch: &Path) -> Result<Self> {
-        Self::spawn(host, name, true, scratch)
-    }
-
-    /// Starts avahi on `host`, without IPv6.
-    pub fn start_ipv4_only(host: &Namespace, name: &str, scratch: &Path) -> Result<Self> {
-        Self::spawn(host, name, false, scratch)
-    }
-
-    fn spawn(host: &Namespace, name: &str, has_ipv6: bool, scratch: &Path) -> Result<Self> {
-        let ipv6 = if has_ipv6 { "yes" } else { "no" };
         let config = scratch.join("avahi.conf");
         fs::write(
             &config,
             format!(
-                "[server]\nhost-name={name}\nuse-ipv4=yes\nuse-ipv6={ipv6}\nratelimit-interval-usec=0\n[publish]\npublish-workstation=yes\n"
+                "[server]\nhost-name={name}\nuse-ipv4=yes\nuse-ipv6=yes\nratelimit-interval-usec=0\n[publish]\npublish-workstation=yes\n"
             ),
         )?;
         let services = services(scratch);
