@@ -13,6 +13,7 @@ pub mod machines;
 pub mod measure;
 #[cfg(feature = "workshop")]
 pub mod pictures;
+mod root;
 pub mod setup;
 #[cfg(feature = "workshop")]
 pub mod testing;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use indicatif::ProgressBar;
 
-use crate::build::workspace_root;
+use crate::root::workspace_root;
 
 /// The table of Debian packages.
 const PACKAGES: &str = include_str!("../packages.csv");

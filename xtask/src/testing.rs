@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::build::{Arch, workspace_root};
 use crate::clients::nfs::{Client, How, Set, stable_how};
+pub use crate::machines::pattern;
 use crate::machines::server::{Server, ServerOptions, public_dir, users};
 
 /// The files that a test suite exports.
@@ -146,14 +147,6 @@ pub fn check_alive<S: Sample>(server: &mut Server, directory: &Path) -> Result<(
     );
     let (mut client, root) = server.open(directory)?;
     S::check(&mut client, &root)
-}
-
-/// Returns `len` bytes of test data for the file offset `from`. The data depends on the offset, so that data from a wrong offset
-/// does not compare equal. `seed` should differ for each file.
-pub fn pattern(seed: u8, from: u64, len: usize) -> Vec<u8> {
-    (from..from + len as u64)
-        .map(|offset| (offset ^ (offset >> 8) ^ (offset >> 16)).wrapping_mul(0x9d) as u8 ^ seed)
-        .collect()
 }
 
 /// Checks that the file starts with the first `len` bytes of `pattern` with seed 1.

@@ -5,6 +5,8 @@ pub mod loader;
 mod minimise;
 #[cfg(feature = "workshop")]
 mod pack;
+#[cfg(feature = "workshop")]
+pub mod pieces;
 mod steps;
 mod toolchain;
 
@@ -26,6 +28,7 @@ pub use pack::build_packed;
 pub use steps::{Step, print as print_steps};
 pub use toolchain::{compiler, unit_tests};
 
+pub use crate::root::workspace_root;
 use crate::setup;
 
 /// A processor architecture that stowaway is built for.
@@ -147,21 +150,6 @@ pub fn main(args: Args) -> Result<()> {
     }
     println!("{}", made.path.display());
     Ok(())
-}
-
-/// The root directory of the workspace.
-///
-/// Determined at run time, so that a checkout that was copied together with its target directory builds itself. Under cargo,
-/// searches upwards from CARGO_MANIFEST_DIR; otherwise from this executable, which is in the workspace's target directory.
-pub fn workspace_root() -> PathBuf {
-    let started =
-        env::var_os("CARGO_MANIFEST_DIR").map_or_else(env::current_exe, |dir| Ok(dir.into()));
-    started
-        .iter()
-        .flat_map(|path| path.ancestors())
-        // File::open instead of exists(): some tests forbid the stat calls that exists() makes.
-        .find(|dir| fs::File::open(dir.join("xtask/Cargo.toml")).is_ok())
-        .map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
 /// Path of the executable that [`build`] makes for `arch`.

@@ -84,3 +84,11 @@ fn toml_names(directory: &Path) -> Result<Vec<String>> {
     names.sort_unstable();
     Ok(names)
 }
+
+/// Returns `len` bytes of test data for the file offset `from`. The data depends on the offset, so that data from a wrong offset
+/// does not compare equal. `seed` should differ for each file.
+pub fn pattern(seed: u8, from: u64, len: usize) -> Vec<u8> {
+    (from..from + len as u64)
+        .map(|offset| (offset ^ (offset >> 8) ^ (offset >> 16)).wrapping_mul(0x9d) as u8 ^ seed)
+        .collect()
+}

@@ -13,8 +13,8 @@ use super::table::Breach;
 /// Imports (or calls) between the modules of one folder: importing module, imported module, file and line of one such import.
 type Imports<'a> = BTreeMap<&'a str, BTreeMap<&'a str, String>>;
 
-/// Reports each cycle of imports once, with file and line of its imports.
-pub(super) fn check(modules: &[&Module]) -> Vec<Breach> {
+/// Reports each cycle of imports in the crate at `root` once, with file and line of its imports.
+pub(super) fn check(root: &str, modules: &[&Module]) -> Vec<Breach> {
     let names: Vec<String> = modules.iter().map(|module| module.name()).collect();
     let known: BTreeSet<&str> = names.iter().flat_map(|name| ancestors(name)).collect();
     let mut folders: BTreeMap<&str, Imports<'_>> = BTreeMap::new();
@@ -26,7 +26,7 @@ pub(super) fn check(modules: &[&Module]) -> Vec<Breach> {
                 && let Some(to) = known.get(join(folder, to).as_str())
                 && !own_types.contains(to)
             {
-                let place = format!("src/{}:{line}", module.path.display());
+                let place = format!("{root}/{}:{line}", module.path.display());
                 let imports = folders.entry(folder).or_default().entry(from).or_default();
                 imports.entry(last(to)).or_insert(place);
             }
@@ -35,10 +35,13 @@ pub(super) fn check(modules: &[&Module]) -> Vec<Breach> {
     let mut breaches = Vec::new();
     for (folder, imports) in &folders {
         breaches.extend(cycles(imports).iter().map(|cycle| Breach {
-            name: None,
+            name: Some((
+                "circles",
+                format!("{}: {}", inside(root, folder), cycle.join(", ")),
+            )),
             message: format!(
                 "{}: import cycle: {}",
-                inside(folder),
+                inside(root, folder),
                 describe(imports, cycle, "imports")
             ),
         }));
@@ -158,10 +161,10 @@ fn describe(imports: &Imports<'_>, cycle: &[&str], verb: &str) -> String {
 }
 
 /// The folder of a module.
-fn inside(module: &str) -> String {
+fn inside(root: &str, module: &str) -> String {
     match module {
-        "" => "src".to_owned(),
-        module => format!("src/{}", module.replace("::", "/")),
+        "" => root.to_owned(),
+        module => format!("{root}/{}", module.replace("::", "/")),
     }
 }
 

@@ -1,8 +1,9 @@
 //! `cargo xtask tidy`: checks the sources against the import table and the house rules that clippy and rustc do not know.
 //!
-//! Checks which module imports which, circles of imports and of methods, the head (`//!`) of every file, the length of functions,
-//! and the modules that may contain unsafe code. Test code may import everything. Also checks the licences of all dependencies, that the executable contains each crate in
-//! one version only, the links and paths in the documents, the comments, and the form of commit subjects.
+//! Checks which module imports which, circles of imports (in xtask, too) and of methods, the head (`//!`) of every file, the length
+//! of functions, and the modules that may contain unsafe code. Test code may import everything. Also checks the licences of all
+//! dependencies, that the executable contains each crate in one version only, the links and paths in the documents, the comments,
+//! and the form of commit subjects.
 
 mod circles;
 mod crates;
@@ -61,14 +62,19 @@ struct Source {
 fn check(root: &Path, rules: &Rules) -> Result<Vec<String>> {
     let crates = dependencies(root)?;
     let mut breaches = Vec::new();
-    let mut modules = Vec::new();
+    let (mut modules, mut tools) = (Vec::new(), Vec::new());
     for source in sources(root)? {
         breaches.extend(check_head(&source));
-        if let Ok(inside) = source.path.strip_prefix("src") {
-            let module = scan::Module::parse(inside, &source.text, &crates)
-                .with_context(|| format!("cannot parse {}", source.path.display()))?;
-            modules.push(module);
-        }
+        let (inside, modules) = match source.path.strip_prefix("xtask/src") {
+            Ok(inside) => (inside, &mut tools),
+            Err(_) => match source.path.strip_prefix("src") {
+                Ok(inside) => (inside, &mut modules),
+                Err(_) => continue,
+            },
+        };
+        let module = scan::Module::parse(inside, &source.text, &crates)
+            .with_context(|| format!("cannot parse {}", source.path.display()))?;
+        modules.push(module);
     }
     let tests: Vec<PathBuf> = modules
         .iter()
@@ -81,7 +87,11 @@ fn check(root: &Path, rules: &Rules) -> Result<Vec<String>> {
     };
     let product: Vec<&scan::Module> = modules.iter().filter(|module| !is_test(module)).collect();
     let aliases = Aliases::of(&product);
-    let mut found = circles::check(&product);
+    let mut found = circles::check("src", &product);
+    found.extend(circles::check(
+        "xtask/src",
+        &tools.iter().collect::<Vec<_>>(),
+    ));
     found.extend(circles::check_methods(&product));
     for module in &product {
         found.extend(rules.check(module, &aliases));

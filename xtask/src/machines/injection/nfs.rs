@@ -16,9 +16,9 @@ use crate::build::Arch;
 use crate::clients::nfs::{
     Auth, Call, Client, How, Set, SetTime, fattr3, mknoddata3, nfsstat3, stable_how,
 };
+use crate::machines::pattern;
 use crate::machines::server::binary;
 use crate::machines::wait_for;
-use crate::testing::pattern;
 
 /// Time limit of a request.
 const REQUEST_MAX: Duration = Duration::from_secs(4);

@@ -9,7 +9,7 @@ use super::fault::Disturbance;
 use super::process::watch_idle;
 use super::session::{Change, Dirs, Notes};
 use crate::clients::sftp::{Attrs, Sftp, SftpOptions};
-use crate::testing::pattern;
+use crate::machines::pattern;
 
 /// Time limit of a request.
 const REQUEST_MAX: Duration = Duration::from_secs(4);

@@ -14,8 +14,8 @@ use super::frame::{self, Frame};
 use super::measure::{Cost, read_stable_cpu};
 use super::table::{Reference, Subject, Unit, WALL};
 use super::{Choice, Common};
+use crate::build::pieces::assemble;
 use crate::clients::nfs::{Call, Client};
-use crate::commands::hello;
 use crate::machines::qemu::bare::{Bare, Options};
 use crate::machines::qemu::{initramfs, system};
 use crate::setup;
@@ -69,7 +69,7 @@ pub fn main(args: &Args) -> Result<()> {
     let init = initramfs::of_own(&fs::read(&files[0].1)?)?;
     let directory = tempfile::tempdir()?;
     let floor = directory.path().join("floor");
-    fs::write(&floor, hello::assemble(include_str!("floor.txt"))?)?;
+    fs::write(&floor, assemble(include_str!("floor.txt"))?)?;
 
     let names = args.choice.sides(PEER, &args.common);
     let mut frame = Frame::compare("boot", names, &args.common, [5, 20])?;

@@ -18,7 +18,7 @@ use super::measure::Cost;
 use super::{Choice, Common};
 use crate::setup;
 use link::{Link, Workspace};
-use responder::{Program, Running};
+use responder::{Program, Running, Until};
 use workload::{DEPTH, Workload};
 
 /// Name of the peer in tables.
@@ -51,7 +51,7 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let mut running = Vec::new();
     for (program, link) in &sides {
-        let (responder, _) = Running::start(program, &workspace, link, Workload::Announced)?;
+        let (responder, _) = Running::start(program, &workspace, link, Until::Announcement)?;
         running.push(responder);
     }
     sleep(SETTLE);

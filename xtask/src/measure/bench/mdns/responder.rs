@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::link::{HOST, Link, Workspace};
-use super::workload::Workload;
 use crate::clients::dns::{Message, TYPE};
 use crate::machines::server::Process;
 
@@ -54,17 +53,23 @@ impl Program {
     }
 }
 
+/// The first message that a start is measured to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    Probe,
+    Announcement,
+}
+
 /// A running responder. It is killed on drop, so that no goodbye packet of it reaches the next run.
 pub struct Running(Process);
 
 impl Running {
-    /// Starts a responder. Also returns the time from exec to its first message on the link: the first probe if `until` is
-    /// [`Workload::Probe`], else the first announcement.
+    /// Starts a responder. Also returns the time from exec to its first message of this kind on the link.
     pub fn start(
         program: &Program,
         workspace: &Workspace,
         link: &Link,
-        until: Workload,
+        until: Until,
     ) -> Result<(Self, Duration)> {
         let listener = link.mdns_querier()?;
         let start = Instant::now();
@@ -72,11 +77,11 @@ impl Running {
         let running = Self(link.responder.run(start_program)?);
         let host = format!("{HOST}.local");
         let is_expected = |message: &Message| match until {
-            Workload::Probe => {
+            Until::Probe => {
                 let mut asked = message.questions.iter().map(|it| it.qname.to_string());
                 !message.is_response && asked.any(|name| name == host)
             }
-            _ => message.is_response && message.find(&host, TYPE::A).is_some(),
+            Until::Announcement => message.is_response && message.find(&host, TYPE::A).is_some(),
         };
         match listener.wait_for(START_MAX, is_expected)? {
             Some(_) => Ok((running, start.elapsed())),

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
 use super::link::{HOST, INSTANCE_COUNT, Link, TYPE, Workspace};
-use super::responder::{Program, Running};
+use super::responder::{Program, Running, Until};
 use crate::clients::dns::{Message, Querier, TYPE, query, unicast_query};
 use crate::measure::bench::frame;
 use crate::measure::bench::measure::{self, Cost};
@@ -74,9 +74,13 @@ impl Workload {
 
     /// Starts a responder, measures the start, and kills the responder.
     pub fn start(self, program: &Program, workspace: &Workspace, link: &Link) -> Result<Cost> {
+        let until = match self {
+            Self::Probe => Until::Probe,
+            _ => Until::Announcement,
+        };
         let mut started = None;
         let cost = Cost::alone(|| {
-            started = Some(Running::start(program, workspace, link, self)?);
+            started = Some(Running::start(program, workspace, link, until)?);
             Ok(1)
         })?;
         let (running, wall) = started.context("nothing was started")?;
