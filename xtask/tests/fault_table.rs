@@ -2,8 +2,8 @@
 //! long form disturbs three uses of each call by every fault.
 
 use anyhow::{Result, ensure};
-use xtask::machines::injection::table::{Use, play_all};
-use xtask::machines::injection::{Fault, Role};
+use xtask::machines::injection::table::play_all;
+use xtask::machines::injection::{Fault, Role, Use};
 use xtask::machines::server::root_for;
 use xtask::testing::is_full_run;
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::slice;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -95,7 +96,7 @@ fn test_jobs(mode: &Mode, programs: &BTreeMap<String, PathBuf>) -> Result<Vec<Jo
             }
             for name in names {
                 let test = &name[suite.len() + 2..];
-                let mut job = test_job(mode, path, suite, test, &[name.clone()]);
+                let mut job = test_job(mode, path, suite, test, slice::from_ref(name));
                 // Tests of suites that take long start first, so that none of them runs alone at the end.
                 job.usual /= names.len() as u32;
                 jobs.push(job);

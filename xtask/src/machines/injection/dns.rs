@@ -9,10 +9,10 @@ use simple_dns::rdata::RData;
 
 use super::fault::Disturbance;
 use super::process::{Program, watch_idle};
-use super::session::{Dirs, Notes, Place};
+use super::session::{Dirs, Notes};
 use crate::build::Arch;
 use crate::clients::dns::{Message, Querier, TYPE, query};
-use crate::machines::server::binary;
+use crate::machines::server::{Namespace, binary, ip};
 use crate::machines::wait_for;
 
 const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -29,9 +29,35 @@ fn command(dirs: &Dirs, words: &[&str]) -> Result<Vec<String>> {
     Ok(command)
 }
 
-/// Starts a responder on the other host for `browse` and `resolve`.
-pub(super) fn start_responder(place: &Place) -> Result<Program> {
-    let mut words = place.theirs.enter();
+/// The surroundings of a worker's sessions: two hosts on a link. The worker's thread is on the first one.
+pub(super) struct Place {
+    // The responder ends before its namespace is removed.
+    _responder: Option<Program>,
+    pub(super) ours: Namespace,
+    theirs: Namespace,
+}
+
+impl Place {
+    /// Prepares the surroundings, with a responder on the other host for `browse` and `resolve`.
+    pub(super) fn new(has_responder: bool) -> Result<Self> {
+        let (ours, theirs) = Namespace::pair()?;
+        // A client of multicast DNS needs a route to the group.
+        ip(&format!(
+            "-n {} route add 224.0.0.0/4 dev eth0",
+            theirs.name()
+        ))?;
+        Ok(Self {
+            _responder: has_responder
+                .then(|| start_responder(&theirs))
+                .transpose()?,
+            ours,
+            theirs,
+        })
+    }
+}
+
+fn start_responder(host: &Namespace) -> Result<Program> {
+    let mut words = host.enter();
     words.push(binary(Arch::X86_64)?.display().to_string());
     words.extend(["mdns", "--name", "box", "--service", SERVICE].map(Into::into));
     let responder = Program::start(&words)?;

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, Result};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc::{self, seccomp_notif};
+use serde::Deserialize;
 use syscalls::Sysno;
 
 use crate::machines::lockdown::filter;
@@ -60,6 +61,28 @@ impl fmt::Display for Fault {
         match self {
             Self::Errno(name) => f.write_str(name),
             Self::NoEffect => f.write_str("no effect"),
+        }
+    }
+}
+
+/// The uses of a call that are disturbed.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
+pub enum Use {
+    First,
+    Second,
+    Last,
+}
+
+impl Use {
+    pub const ALL: [Self; 3] = [Self::First, Self::Second, Self::Last];
+
+    /// The number of the use among `count`. None if it is that of another variant.
+    pub(super) fn number(self, count: usize) -> Option<usize> {
+        match self {
+            Self::First => Some(1),
+            Self::Second => (count >= 2).then_some(2),
+            Self::Last => (count >= 3).then_some(count),
         }
     }
 }

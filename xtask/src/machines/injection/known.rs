@@ -6,8 +6,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use super::table::Use;
-use super::{Disturbance, Fault, Outcome, Role};
+use super::{Disturbance, Fault, Outcome, Role, Use};
 
 /// The content of known.toml.
 #[derive(Deserialize)]

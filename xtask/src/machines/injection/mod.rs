@@ -16,9 +16,9 @@ pub mod table;
 use anyhow::Result;
 use clap::ValueEnum;
 
-pub use fault::{Disturbance, Fault, Suspended};
+use dns::Place;
+pub use fault::{Disturbance, Fault, Suspended, Use};
 pub use judge::Outcome;
-use session::Place;
 
 /// A role and the way it is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -58,6 +58,11 @@ impl Role {
             Self::Nfs | Self::NfsPaths | Self::Serve => 12,
             Self::Sftp | Self::SftpJail => 6,
         }
+    }
+
+    /// Prepares the surroundings of the role's sessions.
+    fn place(self) -> Result<Place> {
+        Place::new(matches!(self, Self::Browse | Self::Resolve))
     }
 
     /// Plays the role's session in `place`, with or without a disturbance.

@@ -8,40 +8,9 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use super::fault::{Disturbance, Injector, Trace};
-use super::process::Program;
-use super::{Role, dns};
 use crate::clients::nfs::nfsstat3;
 use crate::clients::sftp::{ServerExit, Status};
-use crate::machines::server::{Namespace, ip, public_dir};
-
-/// The surroundings of a worker's sessions: two hosts on a link. The worker's thread is on the first one.
-pub struct Place {
-    // The responder ends before its namespace is removed.
-    _responder: Option<Program>,
-    pub(super) ours: Namespace,
-    pub(super) theirs: Namespace,
-}
-
-impl Place {
-    /// Prepares the surroundings for sessions of `role`.
-    pub(super) fn new(role: Role) -> Result<Self> {
-        let (ours, theirs) = Namespace::pair()?;
-        // A client of multicast DNS needs a route to the group.
-        ip(&format!(
-            "-n {} route add 224.0.0.0/4 dev eth0",
-            theirs.name()
-        ))?;
-        let mut place = Self {
-            _responder: None,
-            ours,
-            theirs,
-        };
-        if matches!(role, Role::Browse | Role::Resolve) {
-            place._responder = Some(dns::start_responder(&place)?);
-        }
-        Ok(place)
-    }
-}
+use crate::machines::server::public_dir;
 
 /// The directories of one session, one that is served and a private one, and what decides the program's calls.
 pub(super) struct Dirs {

@@ -5,36 +5,13 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use anyhow::{Context as _, Result, ensure};
-use serde::Deserialize;
 
 use super::judge::judge;
 use super::known;
-use super::{Disturbance, Fault, Outcome, Place, Role};
+use super::{Disturbance, Fault, Outcome, Place, Role, Use};
 use crate::machines::at_once;
 use crate::machines::server::binary;
 use crate::{build::Arch, setup};
-
-/// The use of a call that is disturbed.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(rename_all = "lowercase")]
-pub enum Use {
-    First,
-    Second,
-    Last,
-}
-
-impl Use {
-    pub const ALL: [Self; 3] = [Self::First, Self::Second, Self::Last];
-
-    /// The number of the use among `count`. None if it is that of another variant.
-    fn number(self, count: usize) -> Option<usize> {
-        match self {
-            Self::First => Some(1),
-            Self::Second => (count >= 2).then_some(2),
-            Self::Last => (count >= 3).then_some(count),
-        }
-    }
-}
 
 /// A case and its outcome.
 struct Played {
@@ -50,7 +27,7 @@ struct Played {
 pub fn play_all(role: Role, uses: &[Use], faults: &[Fault]) -> Result<Vec<String>> {
     setup::install_packages(&["iproute2"])?;
     binary(Arch::X86_64)?;
-    let place = Place::new(role)?;
+    let place = role.place()?;
     let notes = place.ours.run(|| role.play(&place, None))?;
     let (outcome, reason) = judge(&notes, None);
     let role_name = role.name();
@@ -86,7 +63,7 @@ pub fn play_all(role: Role, uses: &[Use], faults: &[Fault]) -> Result<Vec<String
             }
         })
     };
-    at_once((0..role.worker_count()).map(|_| || work(Place::new(role)?)))?;
+    at_once((0..role.worker_count()).map(|_| || work(role.place()?)))?;
     Ok(failures
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner))
