@@ -2,11 +2,9 @@
 
 use super::{Direct, create_file, ensure_same};
 use anyhow::{Result, ensure};
-use nix::sys::statvfs::statvfs;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use xtask::machines::mounts;
 use xtask::setup;
 
 fn mode(path: &Path) -> Result<u32> {
@@ -143,35 +141,6 @@ fn put_with_fsync_syncs_the_file() -> Result<()> {
         let with = calls("put -f file")?;
         ensure!(with.contains("sync(") && with.contains(" = 0\n"), "{with}");
         ensure_same(&client_dir.join("file"), &server_dir.join("file"))
-    })
-}
-
-#[test]
-fn df_agrees_with_statvfs() -> Result<()> {
-    Direct::for_each_user(|direct| {
-        let server_dir = direct.server_dir();
-        if direct.user.is_some() {
-            // Only root can mount. The test runs as root too, and statvfs does not depend on the user.
-            return Ok(());
-        }
-        mounts::private("a file system of a known size", || {
-            mounts::mount("tmpfs", "size=8m,nr_inodes=100", &server_dir)?;
-            create_file(&server_dir.join("file"), 9, 1 << 20)?;
-            let numbers = |option: &str| -> Result<Vec<String>> {
-                let output = direct.batch(&format!("df {option} ."))?;
-                let last = output.lines().last().unwrap_or_default();
-                Ok(last.split_whitespace().map(String::from).collect())
-            };
-            let actual = statvfs(&server_dir)?;
-            ensure!(actual.blocks() * actual.fragment_size() == 8 << 20);
-            let (sizes, inodes) = (numbers("")?, numbers("-i")?);
-            ensure!(
-                sizes == ["8192", "1024", "7168", "7168", "12%"],
-                "{sizes:?}"
-            );
-            ensure!(inodes == ["100", "2", "98", "98", "2%"], "{inodes:?}");
-            Ok(())
-        })
     })
 }
 

@@ -1,27 +1,10 @@
 //! Unusual transports, standard descriptors, resource limits and environments.
 
-use super::{play, repertoire};
+use super::play;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use xtask::clients::sftp::{Attrs, READ_MAX, Sftp, SftpOptions, Wire};
 use xtask::machines::server::public_dir;
-
-#[test]
-fn every_transport_works() -> Result<()> {
-    for wire in Wire::ALL {
-        let directory = public_dir()?;
-        let options = SftpOptions::in_directory(directory.path()).with_wire(wire);
-        let mut client = Sftp::start(&options)?;
-        repertoire::play(&mut client, ".").with_context(|| format!("over {wire:?}"))?;
-        if wire == Wire::Pty {
-            let ended = client.vanish()?;
-            ensure!(ended.lines.is_empty(), "{ended:?}");
-        } else {
-            client.finish_quietly()?;
-        }
-    }
-    Ok(())
-}
 
 #[test]
 fn append_mode_output_works_without_splice() -> Result<()> {
