@@ -166,7 +166,7 @@ mod tests {
     use core::net::{Ipv4Addr, Ipv6Addr};
 
     #[test]
-    fn only_low_ports_of_loopback_may_change_the_table() {
+    fn only_low_loopback_ports_change_table() {
         let other = Ipv4Addr::new(126, 0, 0, 1).to_ipv6_mapped();
         for (address, port, expect) in [
             (Ipv6Addr::LOCALHOST, 1023, true),

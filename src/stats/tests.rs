@@ -183,7 +183,7 @@ fn text_is_read_into_the_same_figures() {
 }
 
 #[test]
-fn pages_have_the_same_rows_in_all_forms_and_pieces() {
+fn pages_are_the_same_in_all_forms() {
     let rows = [
         (
             Form::Plain,

@@ -247,7 +247,7 @@ fn failure_to_start_is_shown_on_the_terminal() -> Result<()> {
 
 /// A file of the server that became descriptor 0 would be closed when the server leaves its terminal.
 #[test]
-fn daemon_started_without_standard_streams_keeps_its_pid_file() -> Result<()> {
+fn daemon_without_standard_streams_keeps_pid_file() -> Result<()> {
     if !root_for("chroot") {
         return Ok(());
     }

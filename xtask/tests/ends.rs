@@ -157,7 +157,7 @@ fn supervised(directory: &Path, wrapper: Vec<String>) -> Result<(Server, Port)> 
 
 /// At Ctrl-C, every process of the terminal's group gets the signal.
 #[test]
-fn serve_says_once_that_it_stops_and_names_its_roles() -> Result<()> {
+fn serve_says_once_that_it_stops() -> Result<()> {
     let directory = public_dir()?;
     for (more, sandboxes) in [
         (&[][..], &["mdns", "nfs"][..]),
@@ -233,7 +233,7 @@ fn pause_before_restart_stays_short_after_answers() -> Result<()> {
 
 /// A role that does nothing when its supervisor asks is killed and restarted.
 #[test]
-fn role_that_does_not_answer_its_supervisor_is_restarted() -> Result<()> {
+fn role_silent_to_its_supervisor_is_restarted() -> Result<()> {
     let directory = public_dir()?;
     let (server, _port) = supervised(directory.path(), Vec::new())?;
     let child = new_child(&server, 0, directory.path())?;
@@ -261,7 +261,7 @@ fn role_that_does_not_answer_its_supervisor_is_restarted() -> Result<()> {
 
 /// Two instances are started at once for one port: one serves, the other reports that the port is in use.
 #[test]
-fn instances_started_at_once_do_not_share_a_port() -> Result<()> {
+fn instances_started_together_share_no_port() -> Result<()> {
     let directory = public_dir()?;
     for _ in 0..10 {
         let port = Port::reserve()?.number().to_string();

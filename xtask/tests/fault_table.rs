@@ -47,7 +47,7 @@ fn sftp_server_survives_a_failing_call() -> Result<()> {
 }
 
 #[test]
-fn sftp_server_in_a_jail_survives_a_failing_call() -> Result<()> {
+fn jailed_sftp_server_survives_a_failing_call() -> Result<()> {
     survives(Role::SftpJail)
 }
 

@@ -145,7 +145,7 @@ fn showmount_and_rpcinfo_see_the_server() -> Result<()> {
 }
 
 #[test]
-fn portmap_answers_udp_and_tcp_but_keeps_its_own_mappings() -> Result<()> {
+fn portmap_answers_and_keeps_its_own_mappings() -> Result<()> {
     if !root_for("portmap on port 111") {
         return Ok(());
     }

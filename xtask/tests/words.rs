@@ -282,7 +282,7 @@ fn same_fsid_twice_names_the_other_export() -> Result<()> {
 }
 
 #[test]
-fn unknown_option_names_the_role_and_the_nearest_option() -> Result<()> {
+fn unknown_option_names_role_and_nearest_option() -> Result<()> {
     for (words, nearest) in [
         (&["nfs", "--exprot=/srv"][..], "--export"),
         (&["serve", "--no-mdsn"], "--no-mdns"),
@@ -327,7 +327,7 @@ fn unknown_option_names_the_role_and_the_nearest_option() -> Result<()> {
 }
 
 #[test]
-fn positional_argument_of_nfs_and_serve_is_an_export() -> Result<()> {
+fn positional_argument_is_an_export() -> Result<()> {
     for role in ["nfs", "serve"] {
         let directory = public_dir()?;
         let mut command = Command::new(binary(Arch::X86_64)?);
@@ -462,7 +462,7 @@ fn failed_start_prints_one_line_and_exits_one() -> Result<()> {
 }
 
 #[test]
-fn help_and_version_go_to_stdout_and_fit_a_terminal() -> Result<()> {
+fn help_and_version_fit_a_terminal() -> Result<()> {
     for words in [
         &["--help"][..],
         &["-h"],
@@ -646,7 +646,7 @@ fn traces_decode_only_with_their_builds_debug_file() -> Result<()> {
 
 /// With a full stderr pipe, lines are kept until a reader drains the pipe. Without a reader, the server still answers.
 #[test]
-fn full_stderr_pipe_loses_no_line_and_never_blocks() -> Result<()> {
+fn full_stderr_pipe_never_blocks_or_loses() -> Result<()> {
     for is_read in [true, false] {
         let directory = public_dir()?;
         let port = Port::reserve()?;

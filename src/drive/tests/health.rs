@@ -89,7 +89,7 @@ fn with_beats(
 }
 
 #[test]
-fn idle_loop_writes_heartbeats_and_sees_those_of_others() {
+fn idle_loop_writes_and_sees_heartbeats() {
     let sim = Sim::new(1);
     let beats = share(sim.now());
     let health_after = |secs: u32| with_beats(beats, &sim, |run| run(Duration::from_secs(secs)));

@@ -213,7 +213,7 @@ fn unfinished_request_times_out_after_its_last_byte() {
 
 /// A client that reads its replies is not closed, also if the kernel has no memory for its next reply for a moment.
 #[test]
-fn replies_beyond_the_blocks_close_the_longest_unread_ones() {
+fn replies_beyond_blocks_close_longest_unread_ones() {
     with_server(0, 300, |bench| {
         let old = bench.connect_stopped(REPLY_BLOCK_COUNT, 60_000);
         let new = bench.connect_stopped(8, 60_000);

@@ -100,7 +100,7 @@ fn tasks_share_one_loop_on_lossy_network() {
 
 /// Two services over the same files. The jobs of both end together, and each service continues the requests that wait for its own.
 #[test]
-fn each_service_learns_of_the_end_of_its_job() {
+fn service_learns_of_its_jobs_end() {
     let cold_read = read(0, 4);
     let stable_write = Call::write(
         &Programs::default().handle("big"),

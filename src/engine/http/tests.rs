@@ -146,7 +146,7 @@ fn long_listings_arrive_whole() {
 }
 
 #[test]
-fn figures_are_whole_in_parts_and_hidden_from_other_peers() {
+fn figures_are_whole_and_hidden_from_others() {
     let loopback = [Ipv6Addr::LOCALHOST, Ipv4Addr::LOCALHOST.to_ipv6_mapped()];
     for path in ["/metrics", "/status"] {
         let request = |method| format!("{method} {path} HTTP/1.1\r\nHost: h\r\n\r\n");

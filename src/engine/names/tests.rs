@@ -415,7 +415,7 @@ fn late_answer_and_second_server_count() {
 }
 
 #[test]
-fn server_that_disappears_leaves_known_names_for_a_while() {
+fn vanished_server_leaves_known_names_a_while() {
     let mut bench = Bench::new(&["one.a.example", "*.wild.example"], CONF, usual);
     bench.run(50);
     let _ = bench.rules("192.0.2.4");
@@ -513,7 +513,7 @@ fn reload_keeps_addresses_by_name() {
 }
 
 #[test]
-fn ids_do_not_repeat_and_depend_on_the_seed() {
+fn ids_differ_and_depend_on_seed() {
     let draw = |seed| {
         let mut chance = Chance::new([seed; 16]);
         (0..1000).map(|_| chance.next()).collect::<Vec<_>>()

@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connection_is_open_until_it_or_its_server_ends() {
+    fn connection_is_open_until_either_end_stops() {
         let words = vec![0; word_count(2, 3)];
         let words: Vec<_> = words.into_iter().map(AtomicU32::new).collect();
         let words = &*words.leak();

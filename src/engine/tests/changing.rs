@@ -69,7 +69,7 @@ fn link_count_is_limited() {
 
 /// BSD and macOS programs set the modes of links.
 #[test]
-fn mode_of_a_link_is_ignored_and_the_rest_done() {
+fn mode_of_a_link_is_ignored() {
     let mut bench = Bench::writable();
     let link = bench.handle("link");
     let before = bench.ask(&Call::of(Procedure::GetAttr, &link)).unwrap();

@@ -77,7 +77,7 @@ fn similar_request_is_not_a_duplicate() {
 
 /// Two programs of one host use equal xids, each on its connection. A new connection gets the replies of a closed one.
 #[test]
-fn open_connections_of_one_host_do_not_share_replies() {
+fn connections_of_one_host_share_no_replies() {
     let mut bench = Bench::with_reply_cache();
     let top = bench.handle("");
     let call = mkdir(&top, b"lock");

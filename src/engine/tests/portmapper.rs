@@ -99,7 +99,7 @@ fn call_it(version: u32, procedure: u32, asked: [u32; 3]) -> Call {
 }
 
 #[test]
-fn callit_of_own_null_is_answered_and_nothing_else() {
+fn callit_answers_only_own_null() {
     let mut bench = Bench::default();
     let mut ask = |call: &Call| bench.datagram(&call.0);
     for (procedure, versions) in [(5, 2..5), (10, 4..5)] {
@@ -198,7 +198,7 @@ fn set_keeps_another_port_and_unset_removes() {
 }
 
 #[test]
-fn invalid_sets_and_those_of_a_full_table_are_refused() {
+fn invalid_and_surplus_sets_are_refused() {
     let mut bench = local();
     for (netid, address) in [
         ("", "::.3.231"),
@@ -284,7 +284,7 @@ fn other_procedures_and_short_arguments_are_refused() {
 }
 
 #[test]
-fn datagram_to_another_network_is_not_longer_than_its_call() {
+fn datagram_to_another_network_amplifies_nothing() {
     for (peer, is_near) in [
         (Ipv4Addr::LOCALHOST.to_ipv6_mapped(), true),
         (Ipv4Addr::new(10, 1, 2, 3).to_ipv6_mapped(), true),

@@ -389,7 +389,7 @@ fn portmapper_returns_its_table() {
 /// those are read-only.
 #[cfg(bare)]
 #[test]
-fn call_that_waits_for_a_disk_is_answered_as_any_other() {
+fn call_waiting_for_disk_is_answered_alike() {
     let mut waited = 0;
     for (name, call) in all_calls(&mut Bench::default()) {
         let mut bench = Bench::default();

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_of_one_round_trip_halve_the_window_once() {
+    fn losses_of_one_round_trip_count_once() {
         let (mut congestion, start) = connection();
         let mut acked = start;
         for _ in 0..5 {

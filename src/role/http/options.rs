@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn an_only_directory_is_the_root_and_has_images() {
+    fn only_directory_is_root_and_has_images() {
         for (line, root) in [
             (&b"/srv"[..], Root::Single),
             (b"--export /srv", Root::Exports),

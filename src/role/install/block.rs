@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn block_goes_before_the_last_exit_and_leaves_no_trace() {
+    fn block_goes_before_last_exit_without_trace() {
         const BLOCK: &str = "# stowaway begin: 1\nrun\n# stowaway end\n";
         for (script, expect) in [
             ("#!/bin/sh\nexit 0\n", format!("#!/bin/sh\n{BLOCK}exit 0\n")),

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_of_the_table_replace_sent_ones_and_are_squashed() {
+    fn groups_of_table_replace_sent_ones() {
         let mut members: Vec<_> = (100..140).map(|gid| (1000, gid)).collect();
         members.extend([(1000, 0), (1000, 120), (7, 5), (1001, 3)]);
         let mut managed = Managed::new(table(&members), 64);

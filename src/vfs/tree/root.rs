@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_begin_at_the_pseudo_root_and_continue_in_exports() {
+    fn paths_lead_from_pseudo_root_into_exports() {
         let mut tree = tree();
         tree.act_as_process(&peer(FRIEND));
         let kind = |tree: &mut Tree, path| tree.attr_at(path, true).map(|attr| attr.kind);

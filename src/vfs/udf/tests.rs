@@ -273,7 +273,7 @@ fn file_beyond_4_gib_has_several_extents() {
 }
 
 #[test]
-fn packet_spared_beyond_the_image_makes_its_file_unreadable() {
+fn packet_spared_beyond_image_is_unreadable() {
     let mut draft = sample(Kind::Sparable);
     // Blocks 4 to 15; the packet of blocks 8 to 11 is elsewhere.
     let len = 12 * BLOCK as u32;

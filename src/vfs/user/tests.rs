@@ -115,7 +115,7 @@ fn file_is_created_written_and_read_by_path() {
 
 /// As with OpenSSH's server, which calls chown(2) last.
 #[test]
-fn set_id_bits_go_with_a_change_of_owner() {
+fn set_id_bits_go_with_owner_change() {
     let scratch = Scratch::new("set-id");
     let mut user = Served::new(4);
     let pin = user.open_at(&scratch.path("file"), &WRITE).unwrap();

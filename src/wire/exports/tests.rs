@@ -184,7 +184,7 @@ fn flaws_have_line_and_column() {
 }
 
 #[test]
-fn ids_and_fsids_have_the_forms_of_exports_5() {
+fn ids_and_fsids_are_as_in_exports_5() {
     assert_eq!(
         read("/a *(anonuid=-2,anongid=65534)").unwrap(),
         ["/a * anon=4294967294:65534"]
@@ -243,7 +243,7 @@ fn random_text_is_read_without_panic() {
 }
 
 #[test]
-fn refused_entry_is_located_by_its_path_and_a_name_by_itself() {
+fn refused_entry_is_located_by_path() {
     for (flaw, column) in [(Flaw::Unnamed, 19), (Flaw::Same, 1)] {
         let mut text = *b"/srv 192.0.2.0/24 box.example.org(ro)\n";
         let refused = parse(
@@ -260,7 +260,7 @@ fn refused_entry_is_located_by_its_path_and_a_name_by_itself() {
 }
 
 #[test]
-fn rules_are_listed_in_the_words_of_exports_5() {
+fn rules_are_listed_as_in_exports_5() {
     let words = |options: &str| {
         let mut listed = Vec::new();
         let mut text = format!("/srv *({options})").into_bytes();

@@ -137,7 +137,7 @@ fn removed_disk_gives_errors_and_machine_continues() -> Result<()> {
 /// With 8 MiB, one partial request and one unsent reply can be stored. A call that waits for the disk is not closed for want of a
 /// block.
 #[test]
-fn sixteen_clients_read_a_slow_disk_in_eight_mib() -> Result<()> {
+fn sixteen_clients_read_slow_disk_in_eight_mib() -> Result<()> {
     let tree = sample(20, 50)?;
     let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
     let file = iso.display();

@@ -321,7 +321,7 @@ fn default_arguments_serve_module_and_disk() -> Result<()> {
 }
 
 #[test]
-fn memory_above_four_gib_and_own_arguments_serve_module() -> Result<()> {
+fn module_is_served_from_high_memory() -> Result<()> {
     let (_directory, disk) = small_image("disk")?;
     let (_other_directory, module) = small_image("module")?;
     let (mut machine, _file) = start(

@@ -327,7 +327,7 @@ fn processors_qemu64_and_max_are_enough() -> Result<()> {
 }
 
 #[test]
-fn processor_without_nx_or_long_mode_prints_one_line() -> Result<()> {
+fn processor_without_long_mode_prints_a_line() -> Result<()> {
     for (kind, from) in [(MICROVM, "-cpu max"), (Q35, "-cpu qemu64")] {
         for to in ["-cpu qemu64,nx=off", "-cpu qemu32"] {
             let hardware = kind.hardware.replace(from, to);

@@ -179,7 +179,7 @@ fn ensure_prints(network: &Namespace, words: &str, code: i32, expect: &str) -> R
 }
 
 #[test]
-fn all_checks_each_served_protocol_and_is_not_logged() -> Result<()> {
+fn all_checks_each_protocol_without_being_logged() -> Result<()> {
     if !root_for("the port of NFS") {
         return Ok(());
     }

@@ -24,7 +24,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn parent_that_ignores_sigchld_and_blocks_sigterm_changes_nothing() -> Result<()> {
+fn parent_with_odd_signals_changes_nothing() -> Result<()> {
     let directory = public_dir()?;
     let (server, _port) = supervised(
         directory.path(),
@@ -66,7 +66,7 @@ kill -9 $other || exit 3
 "#;
 
 #[test]
-fn process_with_the_pid_of_a_killed_role_gets_no_signal() -> Result<()> {
+fn reused_pid_of_killed_role_gets_nothing() -> Result<()> {
     if !root_for("a PID namespace") {
         return Ok(());
     }
@@ -99,7 +99,7 @@ fn process_with_the_pid_of_a_killed_role_gets_no_signal() -> Result<()> {
 }
 
 #[test]
-fn serve_runs_in_one_process_where_none_can_be_made() -> Result<()> {
+fn serve_without_fork_runs_one_process() -> Result<()> {
     if !root_for("another user") {
         return Ok(());
     }

@@ -398,7 +398,7 @@ fn handle_of_another_host_opens_nothing() -> Result<()> {
 }
 
 #[test]
-fn squashed_users_have_the_rights_of_the_anonymous_user() -> Result<()> {
+fn squashed_users_have_anonymous_rights() -> Result<()> {
     if !root_for("users") {
         return Ok(());
     }

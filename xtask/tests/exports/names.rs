@@ -253,7 +253,7 @@ const EXPORTS: &str =
     "@ two(rw,insecure) *.wild.example(ro,insecure) five(ro,insecure) six.local(ro,insecure)\n";
 
 #[test]
-fn names_wildcards_and_local_names_admit_their_hosts_only() -> Result<()> {
+fn names_and_wildcards_admit_their_hosts_only() -> Result<()> {
     Scene::with(DNS, |scene| {
         for role in ["nfs", "serve"] {
             for behaviour in [HONEST, LYING, SLOW] {
@@ -319,7 +319,7 @@ fn p99(client: &mut Client, root: &[u8], until: impl Fn(usize) -> bool) -> Resul
 }
 
 #[test]
-fn look_ups_that_time_out_delay_no_other_call() -> Result<()> {
+fn slow_look_ups_delay_no_other_call() -> Result<()> {
     Scene::with(DNS, |scene| {
         let mut exports = EXPORTS.trim_end().to_owned();
         for number in 0..100 {
@@ -389,7 +389,7 @@ fn four_thousand_names_are_looked_up_at_once() -> Result<()> {
 
 /// Hosts that are doubtful or unknown, each with the column of its word and a part of the message.
 #[test]
-fn doubtful_and_unknown_hosts_are_reported_with_line_and_column() -> Result<()> {
+fn doubtful_hosts_are_reported_with_position() -> Result<()> {
     Scene::with(DNS, |scene| {
         let columns = scene.path().len() + 2;
         for (hosts, offset, parts) in [

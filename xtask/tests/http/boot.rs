@@ -216,7 +216,7 @@ fn ovmf_boots_an_image_by_url() -> Result<()> {
 
 /// GRUB sets `lockdown` if the firmware checks signatures.
 #[test]
-fn ovmf_boots_an_image_by_url_with_secure_boot() -> Result<()> {
+fn ovmf_boots_by_url_with_secure_boot() -> Result<()> {
     if !root_for("a network namespace") {
         return Ok(());
     }

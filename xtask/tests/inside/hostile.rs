@@ -170,7 +170,7 @@ fn loop_back(image: &mut [u8]) -> Result<()> {
 }
 
 #[test]
-fn name_without_end_is_cut_over_nfs_and_sftp() -> Result<()> {
+fn endless_name_is_cut_over_both_protocols() -> Result<()> {
     let tree = small_tree(7)?;
     fs::write(tree.path().join("n".repeat(250)), "long")?;
     let mut image = image_of(tree.path())?;

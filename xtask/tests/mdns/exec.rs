@@ -76,7 +76,7 @@ fn exec_runs_one_program_per_event() -> Result<()> {
 /// With `--jobs`, programs of several services run at the same time, but those of one service run one after the other. SIGHUP ends
 /// neither the browser nor a program.
 #[test]
-fn jobs_run_in_parallel_but_in_order_for_each_service() -> Result<()> {
+fn jobs_are_parallel_but_ordered_per_service() -> Result<()> {
     const SERVICE_COUNT: usize = 20;
     let (world, scratch) = (World::new()?, tempfile::tempdir()?);
     world.without_ipv6_on(&world.ours)?;
@@ -133,7 +133,7 @@ fn jobs_run_in_parallel_but_in_order_for_each_service() -> Result<()> {
 
 /// With `--once`, a service that a host announces on two interfaces and in both families causes one call, which has all addresses.
 #[test]
-fn once_runs_one_program_for_all_interfaces_and_families() -> Result<()> {
+fn once_runs_one_program_for_all_interfaces() -> Result<()> {
     let (world, scratch) = (World::new()?, tempfile::tempdir()?);
     let ip = |host: &Namespace, words: &str| {
         run_captured(host.command("ip").args(words.split(' '))).map(drop)

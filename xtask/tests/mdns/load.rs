@@ -95,7 +95,7 @@ fn idle_responder_never_wakes_up() -> Result<()> {
 
 /// Three interfaces, then also 20 service files and 100 virtual machines.
 #[test]
-fn memory_limits_hold_on_three_interfaces_and_with_files() -> Result<()> {
+fn memory_limits_hold_with_interfaces_and_files() -> Result<()> {
     let (world, scratch) = (
         World::of_file(build::build(Arch::X86_64)?)?,
         tempfile::tempdir()?,

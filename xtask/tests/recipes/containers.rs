@@ -147,7 +147,7 @@ fn wait_until_served(name: &str, port: u16) -> Result<()> {
 }
 
 #[test]
-fn compose_file_serves_and_pods_are_read_by_sftp() -> Result<()> {
+fn compose_file_serves_nfs_and_sftp() -> Result<()> {
     if !root_for("containers") {
         return Ok(());
     }

@@ -62,7 +62,7 @@ fn dropbear_starts_the_installed_link() -> Result<()> {
 
 /// The commands run as on a host with the system calls of ESXi 7, as far as these are known. `esxcli` is a stand-in.
 #[test]
-fn esxi_commands_start_a_server_without_esxis_missing_calls() -> Result<()> {
+fn esxi_commands_start_server_without_missing_calls() -> Result<()> {
     if !root_for("ESXi") {
         return Ok(());
     }

@@ -46,7 +46,7 @@ fn connect(socket: &Path, greets: bool) -> Result<UnixStream> {
 }
 
 #[test]
-fn silent_sessions_give_way_and_ended_ones_are_reaped() -> Result<()> {
+fn silent_sessions_give_way_ended_are_reaped() -> Result<()> {
     let directory = public_dir()?;
     let socket = directory.path().join("socket");
     let mut listener = listen(&socket, "--ignore-signal=CHLD --block-signal=TERM", None)?;
@@ -94,7 +94,7 @@ fn client_waits_until_a_process_can_be_made() -> Result<()> {
 }
 
 #[test]
-fn path_of_the_socket_that_cannot_be_used_has_its_reason() -> Result<()> {
+fn unusable_socket_path_has_its_reason() -> Result<()> {
     let directory = public_dir()?;
     let [link, file] = ["link", "file"].map(|name| directory.path().join(name));
     symlink("nowhere", &link)?;

@@ -61,7 +61,7 @@ fn settled(content: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn kernel_files_are_read_to_their_end_without_a_jail() -> Result<()> {
+fn kernel_files_are_read_whole_without_jail() -> Result<()> {
     let mut scene = Scene::unjailed()?;
     for path in READABLE.into_iter().filter(|path| Path::new(path).exists()) {
         let expected = fs::read(path).with_context(|| path)?;

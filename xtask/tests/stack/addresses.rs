@@ -375,7 +375,7 @@ fn advertised_prefix_gives_a_unique_ipv6_address() -> Result<()> {
 
 /// ISC's DHCP server names a router that is not on the link.
 #[test]
-fn lease_with_a_router_off_the_link_is_used() -> Result<()> {
+fn lease_with_router_off_link_is_used() -> Result<()> {
     setup::install_packages(&["isc-dhcp-server"])?;
     let world = World::new(Link::Tap)?;
     let directory = world.directory.path();

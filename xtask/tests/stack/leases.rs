@@ -64,7 +64,7 @@ fn start_kea(world: &World) -> Result<Daemon> {
 }
 
 #[test]
-fn lease_is_renewed_at_t1_and_rebound_at_t2() -> Result<()> {
+fn lease_renews_at_t1_rebinds_at_t2() -> Result<()> {
     for (name, start, ack) in SERVERS {
         check(name, start, ack).context(name)?;
     }

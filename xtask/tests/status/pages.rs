@@ -20,7 +20,7 @@ fn status_for(server: &HttpServer, source: Ipv4Addr, path: &str) -> Result<u16> 
 }
 
 #[test]
-fn an_export_wins_and_the_rest_is_as_if_it_did_not_exist() -> Result<()> {
+fn export_named_metrics_wins() -> Result<()> {
     let directory = public_dir()?;
     fs::write(directory.path().join("status"), "a file")?;
     let path = directory.path().display().to_string();

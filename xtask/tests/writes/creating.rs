@@ -143,7 +143,7 @@ fn symlink_without_a_valid_path_is_refused() -> Result<()> {
 }
 
 #[test]
-fn device_needs_root_and_a_number_of_the_kernel() -> Result<()> {
+fn device_needs_root_and_a_kernel_number() -> Result<()> {
     use nfsstat3::{NFS3ERR_ACCES, NFS3ERR_INVAL, NFS3ERR_PERM};
     if !root_for("devices") {
         return Ok(());

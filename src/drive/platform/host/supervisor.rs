@@ -364,7 +364,7 @@ mod tests {
     /// Kills a role that never answers, and gives its PID to another process, which the supervisor must neither ask nor kill.
     /// STOWAWAY_FULL runs 200 rounds.
     #[test]
-    fn process_with_the_pid_of_a_silent_role_gets_no_signal() {
+    fn reused_pid_of_silent_role_gets_nothing() {
         if !rustix::process::geteuid().is_root() {
             return;
         }

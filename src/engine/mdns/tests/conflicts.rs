@@ -327,7 +327,7 @@ fn machine_elsewhere(ttl: u32, txt: &str) -> Vec<u8> {
 }
 
 #[test]
-fn machine_with_the_same_uuid_is_left_to_the_other_host() {
+fn machine_with_same_uuid_is_left_alone() {
     for txt in ["path=/a.vmx uuid=1", "path=/other.vmx state=running uuid=1"] {
         let (mut bench, name) = with_machine(&MACHINE, 300);
         bench.hear(PEER, &machine_elsewhere(120, txt));
@@ -385,7 +385,7 @@ fn machine_waits_for_the_other_hosts_uuid() {
 
 /// Hosts that share a datastore without a list of their machines propose equal TXT records.
 #[test]
-fn probe_with_our_txt_record_is_answered_with_all_records() {
+fn probe_with_our_txt_is_answered_fully() {
     let (mut bench, _) = with_machine(&MACHINE, 10_000);
     let probe = query(&[
         "? vm._nfs._tcp.local ANY QU",
@@ -401,7 +401,7 @@ fn probe_with_our_txt_record_is_answered_with_all_records() {
 
 /// libvirt may define a machine on several hosts; one runs it.
 #[test]
-fn stopped_machine_is_left_to_the_host_that_runs_it() {
+fn stopped_machine_is_left_to_other_host() {
     let probe = |txt: &str| {
         query(&[
             "? vm._nfs._tcp.local ANY QU",
@@ -425,7 +425,7 @@ fn stopped_machine_is_left_to_the_host_that_runs_it() {
 }
 
 #[test]
-fn many_machines_left_to_others_do_not_slow_probing() {
+fn machines_left_to_others_slow_no_probe() {
     let mut bench = Bench::up(1);
     for number in 0..20 {
         let name = bench.serve(&format!("vm{number}"), 0, &["uuid=1"]);

@@ -41,7 +41,7 @@ impl World {
 
 #[cfg(bare)]
 #[test]
-fn requests_and_jobs_that_wait_for_a_disk_are_answered_as_others() {
+fn requests_waiting_for_disk_are_answered_alike() {
     let mut world = World::connected();
     let handle = world.open_handle(open_file(b"hello", open::READ));
     for ask in [

@@ -88,7 +88,7 @@ fn full_queue_drops_the_newest_datagrams() {
 
 /// A reply would go to all hosts.
 #[test]
-fn datagram_from_a_group_or_a_broadcast_address_is_dropped() {
+fn datagram_from_group_or_broadcast_is_dropped() {
     let mut bench = bench(53);
     let all = Token::new(0, 1);
     let all = bench.stack.bind(([0; 4], PORT).into(), all).unwrap();

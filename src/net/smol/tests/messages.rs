@@ -248,7 +248,7 @@ fn parameter_problem_points_at_the_field() {
 
 /// RFC 4443 section 2.4 e; RFC 1122 section 3.2.2.
 #[test]
-fn no_icmp_error_answers_a_packet_to_a_group() {
+fn no_icmp_error_answers_a_group_packet() {
     let mut bench = ipv6_bench(43);
     for (to, count) in [(OWN, 1), (ALL_NODES, 0)] {
         let both = [PEER, to];

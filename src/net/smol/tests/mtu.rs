@@ -68,7 +68,7 @@ fn payload_lengths(bench: &mut Bench) -> Vec<usize> {
 }
 
 #[test]
-fn only_error_about_a_segment_in_flight_lowers_the_path_mtu() {
+fn only_own_segments_lower_path_mtu() {
     let mut bench = Bench::with_address(31, 0);
     let (socket, own) = bench.open();
     bench.stack.send(socket, &[7; 1460], false).unwrap();
@@ -171,7 +171,7 @@ fn ipv6_router_reports_the_path_mtu() {
 }
 
 #[test]
-fn ipv6_packet_is_cut_into_packets_with_its_data() {
+fn ipv6_packet_is_cut_into_fragments() {
     let data: Vec<u8> = (0..1440).map(|at| at as u8).collect();
     let sent = tcp_v6(&data);
     let (mut got, mut ends) = (Vec::<u8>::new(), Vec::new());

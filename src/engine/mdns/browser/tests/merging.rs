@@ -86,7 +86,7 @@ fn late_service_waits_without_wake_ups() {
 }
 
 #[test]
-fn service_is_reported_for_the_next_link_after_a_removal() {
+fn removed_service_is_reported_for_next_link() {
     let mut bench = searched();
     bench.wait(3000).lines();
     bench.down(0);
@@ -114,7 +114,7 @@ fn goodbye_on_all_links_is_reported_once() {
 }
 
 #[test]
-fn lost_service_is_reported_for_a_link_that_has_it() {
+fn lost_service_is_reported_for_its_link() {
     let mut bench = searched();
     bench.wait(60_000).lines();
     // Only the second link's records are refreshed.
@@ -128,7 +128,7 @@ fn lost_service_is_reported_for_a_link_that_has_it() {
 }
 
 #[test]
-fn services_of_the_same_name_on_two_hosts_are_both_reported() {
+fn equal_names_on_two_hosts_are_reported() {
     let mut bench = searched();
     bench.wait(3000).lines();
     let other = answer()

@@ -58,7 +58,7 @@ fn nsec_denial_is_reported_at_once() {
 
 /// RFC 6762 section 14: records of one link say nothing about another.
 #[test]
-fn denial_on_one_link_ends_no_lookup_on_others() {
+fn denial_on_one_link_leaves_others() {
     let denial = answer().nsec(HOST, 120, &[kind::AAAA]);
     let address = answer().a(HOST, 120, [192, 0, 2, 9]);
     for (second, ms, expected) in [
