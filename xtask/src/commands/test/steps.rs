@@ -37,8 +37,10 @@ const ON_DISK: [&str; 3] = [
     "vfs::host",
 ];
 
-/// Roles that need others, and so are linted with them only.
-const NOT_ALONE: [&str; 2] = ["serve", "iso"];
+/// Features that are no role, and roles that include another one: they are not linted alone.
+const NOT_ALONE: [&str; 8] = [
+    "serve", "iso", "ipxe", "publish", "smol", "bare", "init", "http",
+];
 
 /// Time limit of a step: none fails by it, because cargo waits for the locks of others.
 const STEP_MAX: Duration = Duration::from_secs(7200);
