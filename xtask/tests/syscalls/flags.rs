@@ -239,7 +239,10 @@ pub(super) fn run(log: &Log, role: &str) -> Result<()> {
             process.wait().context(at)?;
             continue;
         }
-        process.wait_for(line).with_context(|| at.clone())?;
+        // The processes of `serve` begin to listen in any order.
+        let lines = [line, "for NFS"];
+        let lines = &lines[..1 + usize::from(role == "serve")];
+        process.wait_for_all(lines).with_context(|| at.clone())?;
         visit(&words, scratch.path()).context(at)?;
         let pid_file = scratch.path().join("pid");
         let daemon = fs::read_to_string(&pid_file).unwrap_or_default();
