@@ -148,8 +148,8 @@
 //!
 //! Every byte of the binary counts, so some code is written for size. `core::fmt` is not linked: `event::Line` formats lines, and a
 //! panic prints addresses, which the debug file resolves. `#[inline(never)]` is set where the compiler would inline a function at
-//! the cost of at least 16 bytes: its heuristics consider one call, not the whole binary. `cargo xtask size --attributes` measures
-//! that, and the line has the result. `#[repr(C)]` keeps the most-used fields of a struct first: an offset below 128 takes one byte
+//! the cost of at least 16 bytes: its heuristics consider one call, not the whole binary; the line says what the
+//! attribute saved when it was measured. `#[repr(C)]` keeps the most-used fields of a struct first: an offset below 128 takes one byte
 //! of an instruction, a larger one four. `mem::Ends` cuts slices without a panic path. Traits are used as `dyn` where a generic
 //! would be compiled twice. `xtask/src/build/toolchain.rs` has the reason of each compiler flag, `image/doc/size.md` the lessons.
 
