@@ -28,11 +28,8 @@ More commands, compiled on first use; each has a --help:
   qemu       Start the virtual machine that a file in qemu/ describes
   lockdown   Run a command as on a host that a file in qemu/hosts/ describes
   syscalls   Make the list of system calls and the seccomp profile from qemu/hosts/minimal.toml
-  faults     Disturb each system call of a role, and print what comes of it
   fuzz       Fuzz the protocol parsers and engines, guided by code coverage
-  mutants    The share of planted faults that unit tests find
   tidy       Check src/ against the import table and the house rules
-  scorecard  List every MUST of multicast DNS with the tests that check it
   log        Decode defmt traces
   hello      Build two minimal programs whose code is inside the ELF headers"
 )]

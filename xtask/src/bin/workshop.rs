@@ -4,9 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::build;
-use xtask::commands::{
-    fuzz, hello, image, lockdown, log, mutants, release, run, scorecard, syscalls, test, tidy,
-};
+use xtask::commands::{fuzz, hello, image, lockdown, log, release, run, syscalls, test, tidy};
 use xtask::machines::injection::Suspended;
 use xtask::machines::qemu;
 use xtask::measure::{bench, size};
@@ -32,16 +30,12 @@ enum Command {
     Size(size::Args),
     /// Check src/ against the import table and the house rules
     Tidy(tidy::Args),
-    /// List every MUST of multicast DNS with the tests that check it
-    Scorecard(scorecard::Args),
     /// Decode defmt traces
     Log(log::Args),
     /// Benchmark stowaway and other servers side by side
     Bench(bench::Args),
     /// Fuzz the protocol parsers and engines, guided by code coverage
     Fuzz(fuzz::Args),
-    /// Plant faults in the code and report how many the unit tests detect
-    Mutants(mutants::Args),
     /// Build container images without a container engine
     Image(image::Args),
     /// Make everything that people download: executables, packages, images, sums, list of crates
@@ -67,11 +61,9 @@ fn main() -> ExitCode {
         Command::Build(args) => build::main(args),
         Command::Size(args) => size::main(args),
         Command::Tidy(args) => tidy::main(args),
-        Command::Scorecard(args) => scorecard::main(args),
         Command::Log(args) => log::main(args),
         Command::Bench(args) => bench::main(args),
         Command::Fuzz(args) => fuzz::main(args),
-        Command::Mutants(args) => mutants::main(args),
         Command::Image(args) => image::main(args),
         Command::Release(args) => release::main(args),
         Command::Hello(args) => hello::main(args),

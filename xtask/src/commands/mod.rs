@@ -3,7 +3,6 @@
 pub mod run;
 
 #[cfg(feature = "workshop")]
-#[cfg(feature = "workshop")]
 pub mod fuzz;
 #[cfg(feature = "workshop")]
 pub mod hello;
@@ -14,11 +13,7 @@ pub mod lockdown;
 #[cfg(feature = "workshop")]
 pub mod log;
 #[cfg(feature = "workshop")]
-pub mod mutants;
-#[cfg(feature = "workshop")]
 pub mod release;
-#[cfg(feature = "workshop")]
-pub mod scorecard;
 #[cfg(feature = "workshop")]
 pub mod syscalls;
 #[cfg(feature = "workshop")]

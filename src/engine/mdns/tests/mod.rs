@@ -1,6 +1,6 @@
 //! Tests of the responder against RFC 6762, RFC 6763 and hostile peers, in virtual time.
 //!
-//! The scorecard counts the RFC requirements that the documentation of a test quotes.
+//! `cargo xtask tidy` counts the RFC requirements that the documentation of a test quotes.
 
 mod announcing;
 mod answering;

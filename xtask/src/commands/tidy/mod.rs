@@ -3,11 +3,12 @@
 //! Checks which module imports which, circles of imports (in xtask, too) and of methods, the head (`//!`) of every file, the length
 //! of functions, and the modules that may contain unsafe code. Test code may import everything. Also checks the licences of all
 //! dependencies, that the executable contains each crate in one version only, the links and paths in the documents, the comments,
-//! and the form of commit subjects.
+//! the form of commit subjects, and that every MUST of multicast DNS has a test.
 
 mod circles;
 mod crates;
 mod documents;
+mod musts;
 mod prose;
 mod reexports;
 mod scan;
@@ -39,7 +40,9 @@ pub fn main(_args: Args) -> Result<()> {
     let mut breaches = check(&root, &Rules::parse()?)?;
     breaches.extend(crates::check(&root)?);
     breaches.extend(documents::check(&root)?);
-    breaches.extend(prose::check(&sources(&root)?)?);
+    let sources = sources(&root)?;
+    breaches.extend(prose::check(&sources)?);
+    breaches.extend(musts::check(&sources)?);
     breaches.extend(prose::check_subjects(&root)?);
     for breach in &breaches {
         println!("{breach}");
