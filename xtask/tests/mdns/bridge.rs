@@ -109,7 +109,14 @@ fn each_link_sees_its_own_address() -> Result<()> {
     let avahi = Avahi::start_on(&theirs, "other", scratch.path())?;
     let _published = avahi.publish(&["bird", SERVICE, "2223", "by=avahi"])?;
     let _snake = zeroconf_announces(&python, python_address)?;
-    let words = ["--name", "box", "--service", "ship,_sftp-ssh._tcp,22,by=us"];
+    let words = [
+        "--name",
+        "box",
+        "--service",
+        "ship,_sftp-ssh._tcp,22,by=us",
+        "--service",
+        "boat,_sftp-ssh._tcp,22,interface=eth1",
+    ];
     let responder = Process::responder(&ours, &words)?;
     responder.wait_for("announced box.local")?;
     // avahi lists our service with addresses of both families, and its own service, and nothing of the second link.
@@ -122,7 +129,9 @@ fn each_link_sees_its_own_address() -> Result<()> {
         ],
     )?;
     ensure!(
-        !seen.contains("snake") && !seen.contains("198.51"),
+        ["snake", "198.51", "boat"]
+            .iter()
+            .all(|part| !seen.contains(part)),
         "{seen}"
     );
     // Our browser lists all services, each with its interface.
@@ -132,6 +141,7 @@ fn each_link_sees_its_own_address() -> Result<()> {
         "=;eth0;IPv6;bird;_sftp-ssh._tcp;local;other.local;fe80::",
         "=;eth0;IPv4;ship;_sftp-ssh._tcp;local;box.local;192.0.2.1;22;",
         "=;eth1;IPv4;ship;_sftp-ssh._tcp;local;box.local;198.51.100.7;22;",
+        "=;eth1;IPv4;boat;_sftp-ssh._tcp;local;box.local;198.51.100.7;22;",
         "=;eth1;IPv4;snake;_sftp-ssh._tcp;local;snake.local;198.51.100.3;2222;\"by=python\"",
     ])?;
     // python-zeroconf resolves our service to the address on the second link.

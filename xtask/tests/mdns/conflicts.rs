@@ -26,21 +26,3 @@ pub fn second_host_is_renamed(world: &World) -> Result<()> {
     )?;
     responder.stop()
 }
-
-#[test]
-fn first_host_keeps_the_name() -> Result<()> {
-    first_host_keeps_name(&World::new()?)
-}
-
-pub fn first_host_keeps_name(world: &World) -> Result<()> {
-    let scratch = tempfile::tempdir()?;
-    let responder = world.announce(&WORDS)?;
-    responder.wait_for("announced box.local")?;
-    let avahi = Avahi::start(world, "box", scratch.path())?;
-    avahi.wait_for_output(&["avahi-resolve", "-4", "-n", "box.local"], &["192.0.2.1"])?;
-    avahi.wait_for_output(
-        &["avahi-resolve", "-4", "-n", "box-2.local"],
-        &["192.0.2.2"],
-    )?;
-    responder.stop()
-}

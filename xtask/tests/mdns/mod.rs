@@ -84,13 +84,10 @@ pub(crate) fn avahi_sees_us(world: &World) -> Result<()> {
 
 #[test]
 fn zeroconf_sees_services_and_addresses() -> Result<()> {
-    zeroconf_sees_us(&World::new()?)
-}
-
-fn zeroconf_sees_us(world: &World) -> Result<()> {
+    let world = World::new()?;
     let kinds =
         ["_sftp-ssh", "_device-info", "_workstation"].map(|kind| format!("{kind}._tcp.local."));
-    let watch = zeroconf::browse(world, &kinds.each_ref().map(String::as_str))?;
+    let watch = zeroconf::browse(&world, &kinds.each_ref().map(String::as_str))?;
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
     // zeroconf prints the TXT strings in brackets (an empty TXT record as "="), and the addresses of both families.

@@ -1,13 +1,8 @@
-//! Default host names, aliases, and further names from a hosts file.
+//! Default host names, and aliases that another host has.
 
 use super::world::{Avahi, Process, World};
 use anyhow::{Result, ensure};
 use std::fs;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-/// Longest time until a name disappears after a goodbye. Without a goodbye, it would expire after its TTL of 120 s.
-const GOODBYE: Duration = Duration::from_secs(60);
 
 #[test]
 fn host_without_a_name_uses_its_mac() -> Result<()> {
@@ -31,48 +26,6 @@ fn host_without_a_name_uses_its_mac() -> Result<()> {
         let responder = world.announce_as(hostname, &[])?;
         responder.wait_for(&format!("announced {expect}.local"))?;
         responder.stop()?;
-    }
-    Ok(())
-}
-
-/// An alias has address records, but the reverse mapping names the host only. Goodbyes withdraw both.
-#[test]
-fn alias_resolves_to_the_hosts_addresses() -> Result<()> {
-    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", scratch.path())?;
-    let words = [
-        "--name",
-        "box",
-        "--alias",
-        "www",
-        "--alias",
-        "wiki.box.local",
-    ];
-    let responder = world.announce(&words)?;
-    responder.wait_for("announced box.local")?;
-    for name in ["box.local", "www.local", "wiki.box.local"] {
-        for (flag, address) in [("-4", "192.0.2.1"), ("-6", "fe80::")] {
-            let seen = format!("{name}\t{address}");
-            avahi.wait_for_output(&["avahi-resolve", flag, "-n", name], &[&seen])?;
-        }
-    }
-    let seen = avahi.wait_for_output(
-        &["avahi-resolve", "-a", "192.0.2.1"],
-        &["192.0.2.1\tbox.local"],
-    )?;
-    ensure!(!seen.contains("www") && !seen.contains("wiki"), "{seen}");
-    responder.stop()?;
-    let deadline = Instant::now() + GOODBYE;
-    for name in ["www.local", "wiki.box.local"] {
-        loop {
-            let words = ["-4", "-n", name];
-            let output = avahi.command("avahi-resolve").args(words).output()?;
-            if output.stdout.is_empty() {
-                break;
-            }
-            ensure!(Instant::now() < deadline, "{name} is still known");
-            sleep(Duration::from_millis(200));
-        }
     }
     Ok(())
 }
@@ -110,43 +63,6 @@ fn conflicting_aliases_are_withdrawn() -> Result<()> {
     ] {
         let (name, _) = seen.split_once('\t').unwrap_or_default();
         avahi.wait_for_output(&["avahi-resolve", "-4", "-n", name], &[seen])?;
-    }
-    responder.stop()
-}
-
-/// Entries of the hosts file are announced as avahi-publish -a announces an address: A or AAAA, and the reverse mapping.
-#[test]
-fn hosts_file_is_announced_like_avahi_publish() -> Result<()> {
-    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", scratch.path())?;
-    let hosts = scratch.path().join("hosts");
-    fs::write(
-        &hosts,
-        "# Names\n198.51.100.7 gate.local\n2001:db8::7\tgate.local # again\n\nx.local 1.2.3.4\n",
-    )?;
-    let responder = world.announce(&["--name", "box", "--hosts", &hosts.to_string_lossy()])?;
-    let message = responder.wait_for("left out")?;
-    ensure!(message.contains("/hosts:5: "), "{message}");
-    responder.wait_for("announced box.local")?;
-    let mut theirs = Vec::new();
-    for words in [
-        ["door.local", "198.51.100.8"],
-        ["door6.local", "2001:db8::8"],
-    ] {
-        let mut command = avahi.command("avahi-publish");
-        command.arg("-a").args(words);
-        theirs.push(Process::printing(command)?);
-    }
-    for (flag, name, address) in [
-        ("-4", "gate.local", "198.51.100.7"),
-        ("-6", "gate.local", "2001:db8::7"),
-        ("-4", "door.local", "198.51.100.8"),
-        ("-6", "door6.local", "2001:db8::8"),
-    ] {
-        let seen = format!("{name}\t{address}");
-        avahi.wait_for_output(&["avahi-resolve", flag, "-n", name], &[&seen])?;
-        let seen = format!("{address}\t{name}");
-        avahi.wait_for_output(&["avahi-resolve", "-a", address], &[&seen])?;
     }
     responder.stop()
 }

@@ -44,25 +44,6 @@ fn published_service_is_seen() -> Result<()> {
     service.stop()
 }
 
-/// `--ttl` decides when others forget the service of a host that died without a goodbye.
-#[test]
-fn avahi_forgets_a_dead_service_after_its_ttl() -> Result<()> {
-    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", scratch.path())?;
-    let words = ["-s", "Short", "_ipp._tcp", "631", "--ttl", "4"];
-    let short = publish(&world, &words)?;
-    let long = publish(&world, &["-s", "Long", "_ipp._tcp", "632"])?;
-    short.wait_for("announced Short")?;
-    long.wait_for("announced Long")?;
-    avahi.wait_for_output(&["avahi-browse", "-tpk", "_ipp._tcp"], &["Short", "Long"])?;
-    for process in [short, long] {
-        process.kill()?;
-    }
-    avahi.wait_until_gone(&["avahi-browse", "-cpk", "_ipp._tcp"], "Short")?;
-    avahi.wait_for_output(&["avahi-browse", "-cpk", "_ipp._tcp"], &["Long"])?;
-    Ok(())
-}
-
 #[test]
 fn published_address_is_resolved_or_refused() -> Result<()> {
     let (world, scratch) = (World::new()?, tempfile::tempdir()?);

@@ -1,4 +1,4 @@
-//! `serve` announces its NFS exports by multicast DNS.
+//! `serve` and its responder, a process of its own.
 
 use crate::mdns::world::{Avahi, Process, World};
 use anyhow::{Context as _, Result, ensure};
@@ -16,40 +16,6 @@ fn children(server: &Process) -> Result<Vec<i32>> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     let children = children.split_whitespace().map(str::parse);
     Ok(children.collect::<Result<_, _>>()?)
-}
-
-#[test]
-fn exports_are_announced_until_the_end() -> Result<()> {
-    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", scratch.path())?;
-    let path = scratch.path().join("iso");
-    fs::create_dir(&path)?;
-    let path = path.to_string_lossy();
-    let words = [
-        "--export",
-        &path,
-        "-n",
-        "4049",
-        "--name",
-        "box",
-        "--service",
-        "Files,_sftp-ssh._tcp,22",
-    ];
-    let server = serve(&world, &words)?;
-    server.wait_for("announced box.local")?;
-    let text = format!(r#";Network File System;local;box.local;192.0.2.1;4049;"path={path}""#);
-    avahi.wait_for_output(
-        &["avahi-browse", "-artp"],
-        &[
-            &text,
-            "Files;SFTP File Transfer;local;box.local;192.0.2.1;22",
-        ],
-    )?;
-    let watch = avahi.watch("_nfs._tcp")?;
-    watch.wait_for("+;eth0;IPv4;box")?;
-    server.stop()?;
-    watch.wait_for("-;eth0;IPv4;box")?;
-    Ok(())
 }
 
 /// `serve` restarts a responder that ended; the NFS server keeps running.
