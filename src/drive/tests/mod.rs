@@ -21,7 +21,7 @@ use crate::engine::service::Service;
 use crate::engine::sessions::Rpc;
 use crate::engine::testing::calls::{Call, CallId, all_calls, large_calls};
 use crate::engine::testing::replies::{self, Body};
-use crate::engine::testing::tree::{BIG_BYTES, Host, Tree, big_byte};
+use crate::engine::testing::tree::{Host, Tree, big};
 use crate::engine::testing::{Bench as Programs, EVERYTHING, programs};
 use crate::event::testing::Sink;
 use crate::event::{self, Event, Events, Fatal};
@@ -264,15 +264,7 @@ fn read(offset: u64, count: u32) -> Call {
 
 #[track_caller]
 fn check_data(body: &Body, offset: usize, len: usize) {
-    assert_eq!(body.bytes.len(), len);
-    let expect = (offset..).map(big_byte);
-    assert!(
-        body.bytes
-            .iter()
-            .copied()
-            .zip(expect)
-            .all(|(got, expect)| got == expect)
-    );
+    assert!(body.bytes == big()[offset..offset + len]);
 }
 
 /// The calls of [`all_calls`], with distinct xids.
@@ -412,11 +404,10 @@ fn large_read_continues_after_full_socket() {
 
 #[test]
 fn sendfile_is_used_where_supported() {
-    let file: Vec<u8> = (0..BIG_BYTES).map(big_byte).collect();
     for_seeds(100, |seed| {
         check_interrupted_reads(seed, |bench| {
             bench.host.has_descriptors.set(true);
-            bench.sim.set_file(file.clone());
+            bench.sim.set_file(big().to_vec());
             // Makes a copy with pread fail, so that only sendfile succeeds.
             bench.host.shrunk_len.set(Some(1000));
         });
@@ -444,9 +435,7 @@ fn file_shrinking_during_read_closes_the_connection() {
             bench.host.shrunk_len.set(Some(cut));
             if sent_from {
                 bench.host.has_descriptors.set(true);
-                bench
-                    .sim
-                    .set_file((0..cut as usize).map(big_byte).collect());
+                bench.sim.set_file(big()[..cut as usize].to_vec());
             }
             let peer = bench.connect();
             bench.sim.send(peer, &read(0, 150_001).record());

@@ -5,7 +5,7 @@ use crate::config::{REQUEST_BYTES, REQUEST_TIMEOUT, TRANSFER_TURN_BYTES};
 use crate::engine::testing::Bench as Programs;
 use crate::engine::testing::calls::{Call, NO_CHANGE, stable};
 use crate::engine::testing::replies;
-use crate::engine::testing::tree::{BIG_BYTES, big_byte};
+use crate::engine::testing::tree::{BIG_BYTES, big};
 use crate::event;
 use crate::net::sim::Peer;
 use crate::time::Duration;
@@ -92,7 +92,7 @@ fn pipelined_writes_share_one_sync() {
             let mut random = Random::new(seed);
             // Data that exceeds the request buffer is stored by an order.
             let most = *random.pick(&[4096, 20_000, 60_000]);
-            let mut expect: Vec<u8> = (0..BIG_BYTES).map(big_byte).collect();
+            let mut expect = big().to_vec();
             let mut calls = Vec::new();
             for (at, place) in expect.chunks_exact_mut(most).enumerate() {
                 let bytes = data(at, most - random.below(4000));

@@ -20,6 +20,13 @@ pub const ENDLESS_BYTES: u64 = i64::MAX as u64;
 /// The file descriptor of the only pipe.
 pub const PIPE: i32 = 4;
 
+/// The content of the file "big".
+pub fn big() -> &'static [u8] {
+    static BIG: std::sync::LazyLock<Vec<u8>> =
+        std::sync::LazyLock::new(|| (0..BIG_BYTES).map(big_byte).collect());
+    &BIG
+}
+
 /// The byte at offset `at` of the file "big".
 pub fn big_byte(at: usize) -> u8 {
     (at.wrapping_mul(31) ^ (at >> 8)) as u8
@@ -128,7 +135,7 @@ impl Default for Tree {
     fn default() -> Self {
         let mut ram = Ram::model(b"/export");
         ram.file("hello", b"hello world");
-        ram.file("big", &(0..BIG_BYTES).map(big_byte).collect::<Vec<_>>());
+        ram.file("big", big());
         ram.sparse(
             "endless",
             ENDLESS_BYTES,

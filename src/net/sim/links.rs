@@ -8,7 +8,6 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::collections::VecDeque;
 
 /// A multicast DNS socket on an interface.
-#[derive(Debug)]
 pub(super) struct Group {
     index: u32,
     own: IpAddr,
@@ -103,6 +102,9 @@ impl Multicast for Sim {
     }
 
     fn changes(&mut self, token: Token) -> NetResult<Socket> {
+        if self.faults().no_changes {
+            return Err(NetError::Unsupported);
+        }
         let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
         let kind = SocketKind::Changes(false);
         self.medium().open(kind, nowhere, token, Interest::Input)
@@ -116,6 +118,7 @@ impl Multicast for Sim {
         token: Token,
     ) -> NetResult<Socket> {
         let mut medium = self.medium();
+        medium.faults.join.map_or(Ok(()), Err)?;
         medium.has(index, own)?;
         let kind = SocketKind::Group(Group {
             index,
@@ -127,8 +130,15 @@ impl Multicast for Sim {
 
     fn claim(&mut self, index: u32, own: SocketAddr, token: Token) -> NetResult<Socket> {
         let (mut medium, at) = (self.medium(), at(index, own.ip(), own.port()));
-        medium.has(index, own.ip())?;
-        if medium.sockets.iter().flatten().any(|open| open.at == at) {
+        medium.faults.claim.map_or(Ok(()), Err)?;
+        let is_taken = match own.ip().is_loopback() {
+            true => medium.faults.is_port_taken,
+            false => {
+                medium.has(index, own.ip())?;
+                medium.sockets.iter().flatten().any(|open| open.at == at)
+            }
+        };
+        if is_taken {
             return Err(NetError::InUse);
         }
         let kind = SocketKind::Datagrams(VecDeque::new());

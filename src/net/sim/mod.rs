@@ -29,7 +29,6 @@ pub const SEND_BYTES: usize = 64 << 10;
 pub struct Peer(usize);
 
 /// Type of a socket.
-#[derive(Debug)]
 enum SocketKind {
     /// A listener; its backlog has indices in `Medium::wires`.
     Listener(VecDeque<usize>),
@@ -43,7 +42,6 @@ enum SocketKind {
     Changes(bool),
 }
 
-#[derive(Debug)]
 struct OpenSocket {
     kind: SocketKind,
     at: SocketAddr,
@@ -52,7 +50,6 @@ struct OpenSocket {
 }
 
 /// Both directions of a connection.
-#[derive(Debug)]
 struct Wire {
     from: SocketAddr,
     to_server: VecDeque<u8>,
@@ -67,27 +64,30 @@ struct Wire {
     closed: bool,
 }
 
-/// A test's callback that returns a bool.
-struct Asked(Rc<dyn Fn() -> bool>);
-
-impl core::fmt::Debug for Asked {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("a question")
-    }
+/// Faults of the host that a test injects.
+#[derive(Default)]
+pub struct Faults {
+    /// Error of every send of a datagram.
+    pub send: Option<NetError>,
+    /// Error of every receive of a datagram; all sockets count as ready.
+    pub recv: Option<NetError>,
+    /// Error of joining a group.
+    pub join: Option<NetError>,
+    /// Error of binding an own address.
+    pub claim: Option<NetError>,
+    /// True if another program has port 5353 open.
+    pub is_port_taken: bool,
+    /// True if the host does not report changes of interfaces.
+    pub no_changes: bool,
+    /// True if a group's socket also receives datagrams of other interfaces, so that their destination is unknown.
+    pub hears_others: bool,
+    /// True if SIGHUP is pending.
+    pub reload: bool,
 }
 
-/// A test's callback, called before each send.
-struct Witness(Rc<dyn Fn()>);
-
-impl core::fmt::Debug for Witness {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("a witness")
-    }
-}
-
-#[derive(Debug)]
 struct Medium {
     random: Random,
+    faults: Faults,
     /// One in this many datagrams to and from groups is lost at random; 0: none.
     lose_one_in: usize,
     /// True if sends accept a random part of the bytes. Receives always return a random part.
@@ -110,18 +110,19 @@ struct Medium {
     /// Pipe for received bytes, if the network supports one.
     pipe: Option<Rc<RefCell<VecDeque<u8>>>>,
     /// Callback that returns true while the watched file is readable.
-    file_to_watch: Option<Asked>,
+    file_to_watch: Option<Rc<dyn Fn() -> bool>>,
     /// Token of the task that watches the file of `file_to_watch`.
     file_token: Option<Token>,
     /// Callback that is called before each send.
-    witness: Option<Witness>,
+    witness: Option<Rc<dyn Fn()>>,
     accept_calls: usize,
+    recv_calls: usize,
     /// Time until which the loop would sleep if nothing arrived.
     sleep: Option<Instant>,
 }
 
 /// The simulated network. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Sim(Rc<RefCell<Medium>>);
 
 impl Sim {
@@ -129,6 +130,7 @@ impl Sim {
     pub fn new(seed: u64) -> Self {
         Self(Rc::new(RefCell::new(Medium {
             random: Random::new(seed),
+            faults: Faults::default(),
             parts: false,
             lose_one_in: 0,
             now: Instant::default(),
@@ -146,12 +148,18 @@ impl Sim {
             file_token: None,
             witness: None,
             accept_calls: 0,
+            recv_calls: 0,
             sleep: None,
         })))
     }
 
     fn medium(&self) -> RefMut<'_, Medium> {
         self.0.borrow_mut()
+    }
+
+    /// The faults of the host.
+    pub fn faults(&self) -> RefMut<'_, Faults> {
+        RefMut::map(self.medium(), |medium| &mut medium.faults)
     }
 
     /// Makes sends accept a random part of the bytes.
@@ -261,12 +269,12 @@ impl Sim {
 
     /// Enables [`Datagrams::watch_file`]; the file is ready while `is_readable` returns true.
     pub fn set_file_to_watch(&self, is_readable: impl Fn() -> bool + 'static) {
-        self.medium().file_to_watch = Some(Asked(Rc::new(is_readable)));
+        self.medium().file_to_watch = Some(Rc::new(is_readable));
     }
 
     /// Sets a callback that is called before each send.
     pub fn set_witness(&self, witness: impl Fn() + 'static) {
-        self.medium().witness = Some(Witness(Rc::new(witness)));
+        self.medium().witness = Some(Rc::new(witness));
     }
 
     /// Number of open sockets.
@@ -277,6 +285,16 @@ impl Sim {
     /// Number of calls of [`Streams::accept`].
     pub fn accept_calls(&self) -> usize {
         self.medium().accept_calls
+    }
+
+    /// Number of calls of [`Datagrams::recv_from`].
+    pub fn recv_calls(&self) -> usize {
+        self.medium().recv_calls
+    }
+
+    /// Number of calls of [`Datagrams::wait`] since the last call of [`Self::allow`].
+    pub fn turns(&self) -> usize {
+        self.medium().turns
     }
 
     /// Time until which the loop would sleep if nothing arrived.
@@ -341,7 +359,7 @@ impl Medium {
         } else {
             0
         };
-        if let Some(Witness(look)) = &self.witness {
+        if let Some(look) = &self.witness {
             look();
         }
         let wire = self.wire(socket)?;
@@ -361,7 +379,8 @@ impl Medium {
     /// Delivers sent bytes to the peers that read.
     fn deliver(&mut self) {
         for wire in self.wires.iter_mut().filter(|wire| wire.reads) {
-            wire.read.extend(wire.to_peer.drain(..));
+            wire.read.extend_from_slice(wire.to_peer.make_contiguous());
+            wire.to_peer.clear();
         }
     }
 
@@ -370,6 +389,7 @@ impl Medium {
             // EPOLLHUP is reported whatever a socket is watched for.
             (Interest::None, SocketKind::Connection(peer)) => self.wires[*peer].hung_up,
             (Interest::None, _) => false,
+            (Interest::Input, _) if self.faults.recv.is_some() => true,
             (Interest::Input, SocketKind::Listener(backlog)) => !backlog.is_empty(),
             (Interest::Input, SocketKind::Datagrams(inbox)) => !inbox.is_empty(),
             (Interest::Input, SocketKind::Group(group)) => !group.inbox.is_empty(),
@@ -401,6 +421,8 @@ impl Datagrams for Sim {
 
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received> {
         let mut medium = self.medium();
+        medium.recv_calls += 1;
+        medium.faults.recv.map_or(Ok(()), Err)?;
         let at = medium.get(socket)?.at;
         if let SocketKind::Changes(any) = &mut medium.get(socket)?.kind {
             return match core::mem::take(any) {
@@ -420,12 +442,13 @@ impl Datagrams for Sim {
         let (bytes, from) = inbox.pop_front().ok_or(NetError::WouldBlock)?;
         let len = bytes.len().min(buffer.len());
         buffer[..len].copy_from_slice(&bytes[..len]);
-        let to = Own::of(Some(at.ip()));
+        let to = Own::of((!medium.faults.hears_others).then_some(at.ip()));
         Ok(Received { len, from, to })
     }
 
     fn send_to(&mut self, socket: Socket, _: Own, to: SocketAddr, bytes: &[u8]) -> NetResult<()> {
         let mut medium = self.medium();
+        medium.faults.send.map_or(Ok(()), Err)?;
         if !medium.send_to_group(socket, to, bytes) {
             medium.sent.push((bytes.to_vec(), to));
         }
@@ -469,12 +492,13 @@ impl Datagrams for Sim {
                 let _ = ready.tokens.push(open.token);
             }
         }
-        if let (Some(token), Some(Asked(is_readable))) = (medium.file_token, &medium.file_to_watch)
+        if let (Some(token), Some(is_readable)) = (medium.file_token, &medium.file_to_watch)
             && is_readable()
         {
             let _ = ready.tokens.push(token);
         }
-        if ready.tokens.is_empty() {
+        ready.signals.reload = core::mem::take(&mut medium.faults.reload);
+        if ready.tokens.is_empty() && !ready.signals.reload {
             let until = (until < Instant::NEVER).then_some(until);
             medium.sleep = until;
             let end = medium.until;
@@ -495,9 +519,7 @@ impl Connections for Sim {
         let mut medium = self.medium();
         let wire = medium.wire(socket)?;
         let len = wire.to_server.len().min(buffer.len());
-        for (to, from) in buffer.iter_mut().zip(&wire.to_server) {
-            *to = *from;
-        }
+        buffer[..len].copy_from_slice(&wire.to_server.make_contiguous()[..len]);
         // An empty buffer receives 0 bytes, as with the kernel.
         match len == 0 && !buffer.is_empty() && !wire.hung_up {
             true => Err(NetError::WouldBlock),

@@ -5,7 +5,7 @@ pub(super) mod host;
 use crate::net::{Interface, NetError};
 use crate::time::Duration;
 use cases::random::{Random, for_seeds};
-use host::{Faults, PEER, QUERY, SETTLED, interfaces, with_announced, with_host};
+use host::{PEER, QUERY, SETTLED, interfaces, with_announced, with_host};
 
 const ERRORS: [NetError; 5] = [
     // Errors to inject: ENOBUFS, no route, denied by a packet filter, and others.
@@ -21,14 +21,14 @@ const NOWHERE: &str =
 
 #[test]
 fn stopped_responder_sends_goodbye_in_each_family() {
-    with_announced(Faults::default(), |bench| {
+    with_announced(false, |bench| {
         assert!(bench.answers());
         bench.stop();
         assert_eq!(bench.heard(), (0, 0, 2));
     });
     // No goodbyes are sent without an interface, or before the first announcement.
     for count in [0, 1] {
-        with_host(Faults::default(), |bench| {
+        with_host(false, |bench| {
             bench.sim.set_interfaces(&interfaces(count));
             bench.run(Duration::from_ms(300));
             bench.stop();
@@ -39,9 +39,9 @@ fn stopped_responder_sends_goodbye_in_each_family() {
 
 #[test]
 fn reload_signal_is_handled_at_once() {
-    with_announced(Faults::default(), |bench| {
+    with_announced(false, |bench| {
         for count in 1..4 {
-            bench.faults.borrow_mut().reload = true;
+            bench.sim.faults().reload = true;
             bench.run(Duration::from_ms(5));
             assert_eq!(*bench.calls.borrow(), count);
         }
@@ -55,14 +55,9 @@ fn reload_signal_is_handled_at_once() {
 #[test]
 fn idle_endpoint_sleeps_until_an_event() {
     for no_changes in [false, true] {
-        let faults = Faults {
-            no_changes,
-            ..Faults::default()
-        };
-        with_announced(faults, |bench| {
-            bench.faults.borrow_mut().waits = 0;
+        with_announced(no_changes, |bench| {
             bench.run(Duration::from_secs(60));
-            let waits = bench.faults.borrow().waits;
+            let waits = bench.sim.turns();
             // If the host does not report changes, the interfaces are read every five seconds.
             assert_eq!(waits, if no_changes { 13 } else { 1 });
             assert_eq!(bench.sim.sleep().is_none(), !no_changes);
@@ -74,11 +69,7 @@ fn idle_endpoint_sleeps_until_an_event() {
 #[test]
 fn lost_interface_is_left_until_it_returns() {
     for no_changes in [false, true] {
-        let faults = Faults {
-            no_changes,
-            ..Faults::default()
-        };
-        with_announced(faults, |bench| {
+        with_announced(no_changes, |bench| {
             let open = bench.sim.open_count();
             let without_cable = interfaces(1).into_iter().map(|interface| Interface {
                 is_running: false,
@@ -105,7 +96,7 @@ fn lost_interface_is_left_until_it_returns() {
 /// Without an interface, the endpoint reports that once and waits.
 #[test]
 fn missing_interface_is_reported_once() {
-    with_host(Faults::default(), |bench| {
+    with_host(false, |bench| {
         bench.run(Duration::from_secs(60));
         let alone = interfaces(1).into_iter().map(|interface| Interface {
             is_loopback: true,
@@ -122,7 +113,7 @@ fn missing_interface_is_reported_once() {
 
 #[test]
 fn changed_address_is_probed_and_replaces_lost_one() {
-    with_announced(Faults::default(), |bench| {
+    with_announced(false, |bench| {
         let mut changed = interfaces(1);
         let address = ("192.0.2.5".parse().unwrap(), 24);
         changed[0].addresses[0] = address;
@@ -150,7 +141,7 @@ fn changed_address_is_probed_and_replaces_lost_one() {
 
 #[test]
 fn excess_interfaces_are_reported_once() {
-    with_host(Faults::default(), |bench| {
+    with_host(false, |bench| {
         bench.sim.set_interfaces(&interfaces(66));
         bench.run(SETTLED);
         assert_eq!(bench.heard(), (64 * 6, 64 * 4, 0));
@@ -168,18 +159,14 @@ fn excess_interfaces_are_reported_once() {
 
 #[test]
 fn occupied_port_is_reported_once_and_retried() {
-    let faults = Faults {
-        join: Some(NetError::InUse),
-        no_changes: true,
-        ..Faults::default()
-    };
-    with_host(faults, |bench| {
+    with_host(true, |bench| {
+        bench.sim.faults().join = Some(NetError::InUse);
         bench.sim.set_interfaces(&interfaces(1));
         bench.run(Duration::from_secs(60));
         let message = "stowaway: cannot use multicast DNS on eth0: another program uses port 5353 without sharing it";
         assert_eq!(bench.sink.lines(), [message]);
         assert_eq!((bench.heard(), bench.sim.open_count()), ((0, 0, 0), 0));
-        bench.faults.borrow_mut().join = None;
+        bench.sim.faults().join = None;
         bench.run(Duration::from_secs(10));
         assert_eq!(bench.heard(), (6, 4, 0));
         assert!(bench.answers());
@@ -190,11 +177,8 @@ fn occupied_port_is_reported_once_and_retried() {
 #[test]
 fn shared_address_disables_qu_questions() {
     for claim in [None, Some(NetError::InUse)] {
-        let faults = Faults {
-            claim,
-            ..Faults::default()
-        };
-        with_host(faults, |bench| {
+        with_host(false, |bench| {
+            bench.sim.faults().claim = claim;
             bench.sim.set_interfaces(&interfaces(1));
             bench.run(SETTLED);
             let sent = bench.sim.take_multicast();
@@ -212,11 +196,11 @@ fn shared_address_disables_qu_questions() {
 #[test]
 fn port_opened_while_claiming_stops_host_records() {
     for ms in [100, 600, 1300] {
-        with_host(Faults::default(), |bench| {
+        with_host(false, |bench| {
             bench.sim.set_interfaces(&interfaces(1));
             bench.run(Duration::from_ms(ms));
             bench.sim.take_multicast();
-            bench.faults.borrow_mut().is_port_taken = true;
+            bench.sim.faults().is_port_taken = true;
             // Questions may be sent, but no records: neither answers nor those of a probe.
             bench.run(Duration::from_ms(1500));
             for (_, bytes, _) in bench.sim.take_multicast() {
@@ -235,11 +219,8 @@ fn port_opened_while_claiming_stops_host_records() {
 #[test]
 fn datagram_of_other_interface_is_not_answered() {
     for hears_others in [false, true] {
-        let faults = Faults {
-            hears_others,
-            ..Faults::default()
-        };
-        with_announced(faults, |bench| {
+        with_announced(false, |bench| {
+            bench.sim.faults().hears_others = hears_others;
             bench.run(Duration::from_secs(2));
             let from = "198.51.100.9:5353".parse().unwrap();
             bench.sim.arrive(2, from, QUERY);
@@ -252,7 +233,7 @@ fn datagram_of_other_interface_is_not_answered() {
 
 #[test]
 fn bad_datagrams_change_nothing() {
-    with_announced(Faults::default(), |bench| {
+    with_announced(false, |bench| {
         let own = "192.0.2.1:5353".parse().unwrap();
         for_seeds(200, |seed| {
             let mut random = Random::new(seed);
@@ -289,7 +270,7 @@ fn bad_datagrams_change_nothing() {
 /// A flood on one interface does not delay another.
 #[test]
 fn flooded_socket_does_not_starve_others() {
-    with_host(Faults::default(), |bench| {
+    with_host(false, |bench| {
         bench.sim.set_interfaces(&interfaces(2));
         bench.run(SETTLED);
         bench.sim.take_multicast();
@@ -313,22 +294,20 @@ fn flooded_socket_does_not_starve_others() {
 #[test]
 fn failing_sends_are_retried_without_spinning() {
     for error in ERRORS {
-        let faults = Faults {
-            send: Some(error),
-            ..Faults::default()
-        };
-        with_host(faults, |bench| {
+        with_host(false, |bench| {
+            bench.sim.faults().send = Some(error);
             bench.sim.set_interfaces(&interfaces(1));
             bench.run(Duration::from_secs(60));
+            let first = bench.sim.turns();
             bench.sim.arrive(2, PEER.parse().unwrap(), QUERY);
             bench
                 .sim
                 .arrive(2, "192.0.2.9:40000".parse().unwrap(), QUERY);
             bench.run(Duration::from_secs(1));
-            assert!(bench.faults.borrow().waits < 50);
-            bench.faults.borrow_mut().send = None;
+            assert!(first + bench.sim.turns() < 50);
+            bench.sim.faults().send = None;
             assert!(bench.answers(), "{error:?}");
-            bench.faults.borrow_mut().send = Some(error);
+            bench.sim.faults().send = Some(error);
             bench.stop();
         });
     }
@@ -342,20 +321,16 @@ fn failing_socket_is_reopened_without_spinning() {
             continue;
         }
         for no_changes in [false, true] {
-            let faults = Faults {
-                no_changes,
-                ..Faults::default()
-            };
-            with_announced(faults, |bench| {
-                bench.faults.borrow_mut().recv = Some(error);
-                bench.faults.borrow_mut().recvs = 0;
+            with_announced(no_changes, |bench| {
+                bench.sim.faults().recv = Some(error);
+                let before = bench.sim.recv_calls();
                 bench.run(Duration::from_secs(60));
-                let (waits, recvs) = (bench.faults.borrow().waits, bench.faults.borrow().recvs);
+                let (waits, recvs) = (bench.sim.turns(), bench.sim.recv_calls() - before);
                 assert!(
                     waits < 500 && recvs < 5000,
                     "{error:?}: {waits} waits, {recvs} calls"
                 );
-                bench.faults.borrow_mut().recv = None;
+                bench.sim.faults().recv = None;
                 bench.run(Duration::from_secs(10));
                 assert!(bench.answers(), "{error:?}");
             });
