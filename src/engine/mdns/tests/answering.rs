@@ -180,6 +180,8 @@ fn queries_for_foreign_names_are_not_answered() {
 }
 
 /// RFC 6762 section 8.1: queries for names that are not ours yet are not answered.
+/// RFC 6762 section 5: "a Multicast DNS responder MUST also implement a Multicast DNS querier so that it can first verify the
+/// uniqueness of those records before it begins answering queries for them".
 #[test]
 fn names_are_not_answered_while_probing() {
     let mut bench = Bench::up(1);
@@ -188,6 +190,8 @@ fn names_are_not_answered_while_probing() {
     bench.hear_query(&["? box.local A"]);
     assert_eq!(bench.reply(LEGACY, &["? box.local A"]), None);
     assert!(!bench.all().iter().any(|line| line.starts_with('=')));
+    bench.settle();
+    assert!(bench.reply(LEGACY, &["? box.local A"]).is_some());
 }
 
 /// RFC 6762 section 6: "MUST NOT (except in the one special case of answering probe queries) multicast a record on a given
@@ -261,6 +265,7 @@ fn qu_question_for_recent_record_gets_unicast_reply() {
     );
 }
 
+/// RFC 6762 section 6: "Except for these three specific cases, responses MUST NOT be sent via unicast".
 /// RFC 6762 section 5.5: a query sent to us by unicast is answered by unicast if the querier is on the link.
 #[test]
 fn unicast_query_from_the_link_gets_unicast_reply() {
@@ -281,14 +286,23 @@ fn unicast_query_from_the_link_gets_unicast_reply() {
         None
     );
     assert!(bench.sent.is_empty());
-    // A multicast can only come from the link, whatever its source address.
-    bench.hear_on(0, foreign, Destination::Multicast, &asked);
-    assert_eq!(bench.sent.len(), 1);
+    // A multicast can only come from the link, whatever its source address. A message that may be a multicast gets no unicast reply.
+    for (from, cast) in [
+        (foreign, Destination::Multicast),
+        (PEER, Destination::Unknown),
+    ] {
+        bench.run(2000);
+        bench.sent.clear();
+        assert_eq!(bench.hear_on(0, from, cast, &asked), None);
+        assert_eq!(bench.sent.len(), 1);
+    }
 }
 
 /// RFC 6762 section 6.7: "MUST send a UDP response directly back to the querier".
 /// RFC 6762 section 6.7: "it MUST repeat the query ID and the question given in the query message".
 /// RFC 6762 section 6.7: "the cache-flush bit … MUST NOT be set in legacy unicast responses".
+/// RFC 6762 section 10.2: "The cache-flush bit MUST NOT be set in any resource records in a response message sent in legacy
+/// unicast responses to UDP ports other than 5353".
 /// RFC 6762 section 18.1: "the Query Identifier MUST match the ID from the query message".
 #[test]
 fn legacy_queries_get_conventional_dns_replies() {
@@ -305,6 +319,10 @@ fn legacy_queries_get_conventional_dns_replies() {
             "+ box.local 10 A 192.0.2.1",
         ]
     );
+    for question in ["? box.local ANY", "? 1.2.0.192.in-addr.arpa PTR"] {
+        let lines = bench.reply(LEGACY, &[question]).unwrap().join(" ");
+        assert!(!lines.contains("flush"), "{lines}");
+    }
     bench.run(2000);
     assert!(bench.sent.is_empty());
 }

@@ -24,6 +24,8 @@ impl Sent {
 
 /// Another multicast DNS host on the link.
 pub(super) const PEER: &str = "192.0.2.9:5353";
+/// The host itself, as the source of its looped-back messages.
+pub(super) const HERE: &str = "192.0.2.1:5353";
 /// A legacy querier on the link: its source port is not 5353.
 pub(super) const LEGACY: &str = "192.0.2.9:40000";
 /// Question for the service types on the link.
@@ -55,6 +57,8 @@ pub(super) struct Bench {
     /// Virtual time (milliseconds).
     pub(super) now: u64,
     pub(super) sent: Vec<Sent>,
+    /// Messages that are looped back, as (link of sending, link of receiving, source address). None may get a reply.
+    pub(super) echoes: Vec<(LinkId, LinkId, &'static str)>,
 }
 
 /// Sorts the lines, where the order of the records does not matter.
@@ -100,6 +104,7 @@ impl Bench {
             responder,
             now: 0,
             sent: Vec::new(),
+            echoes: Vec::new(),
         }
     }
 
@@ -206,21 +211,34 @@ impl Bench {
         }
     }
 
-    /// Collects all messages that are due now.
+    /// Collects all messages that are due now, then loops them back.
     fn drain(&mut self) {
         let mut out = vec![0; 9000];
-        let now = self.instant();
+        let (now, mut echoed) = (self.instant(), self.sent.len());
         for _ in 0..1000 {
-            let Some(sent) = self.responder.poll_transmit(now, &mut out) else {
+            if let Some(sent) = self.responder.poll_transmit(now, &mut out) {
+                assert!(sent.len <= 1452, "message exceeds an Ethernet frame");
+                self.sent.push(Sent {
+                    at: self.now,
+                    link: sent.link,
+                    families: sent.families,
+                    bytes: out[..sent.len].to_vec(),
+                });
+                continue;
+            }
+            let Some(sent) = self.sent.get(echoed) else {
                 return;
             };
-            assert!(sent.len <= 1452, "message exceeds an Ethernet frame");
-            self.sent.push(Sent {
-                at: self.now,
-                link: sent.link,
-                families: sent.families,
-                bytes: out[..sent.len].to_vec(),
-            });
+            for (_, link, from) in self.echoes.iter().filter(|echo| echo.0 == sent.link) {
+                let meta = Meta {
+                    from: from.parse().unwrap(),
+                    link: *link,
+                    cast: Destination::Multicast,
+                };
+                let reply = self.responder.handle(now, meta, &sent.bytes, &mut out);
+                assert_eq!(reply, None);
+            }
+            echoed += 1;
         }
         panic!("poll_transmit returned 1,000 messages at the same instant");
     }

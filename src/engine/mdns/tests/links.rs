@@ -6,6 +6,8 @@ use crate::engine::mdns::Destination;
 use crate::wire::announce::Service;
 
 /// RFC 6762 section 6.2: "MUST NOT include addresses that are not valid on that interface".
+/// RFC 6762 section 14: "addresses in IPv4 or IPv6 address records in Multicast DNS responses MUST be valid for use on the
+/// interface on which the response is being sent".
 #[test]
 fn answers_have_only_the_links_own_addresses() {
     /// Peer on the second link.
@@ -13,7 +15,23 @@ fn answers_have_only_the_links_own_addresses() {
     let mut bench = Bench::new(1);
     bench.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
     bench.set_link(3, &["198.51.100.1/24"]);
-    bench.settle();
+    bench.serve("a box", 2049, &[]);
+    bench.run(10_000);
+    // Probes, announcements and, as additional records of a service, answers.
+    let pointers = query(&["? _nfs._tcp.local PTR"]);
+    bench.hear(PEER, &pointers);
+    bench.hear_on(3, OTHER, Destination::Multicast, &pointers);
+    bench.run(1000);
+    for sent in &bench.sent {
+        let lines = sent.lines().join(" ");
+        assert!(!lines.contains(if sent.link == 3 {
+            "192.0.2."
+        } else {
+            "198.51."
+        }));
+        assert!(sent.link == 0 || !lines.contains(" AAAA "), "{lines}");
+    }
+    bench.sent.clear();
     let asked = query(&["? box.local ANY"]);
     bench.hear(PEER, &asked);
     bench.hear_on(3, OTHER, Destination::Multicast, &asked);

@@ -1,6 +1,6 @@
 //! Probing, tie-breaking and announcing.
 
-use super::bench::{Bench, PEER};
+use super::bench::{Bench, HERE, PEER};
 use super::script::query;
 
 /// RFC 6762 section 2: "a responder MUST probe to verify that no other responder already claims ownership".
@@ -9,6 +9,10 @@ use super::script::query;
 fn new_names_are_probed_three_times_then_announced() {
     for seed in 1..50 {
         let mut bench = Bench::new(seed);
+        // The network stack may loop messages back; they suppress none.
+        if seed % 2 == 0 {
+            bench.echoes = vec![(0, 0, HERE)];
+        }
         // The virtual time is one millisecond when the link comes up, not zero.
         bench.run(1);
         bench.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
@@ -39,6 +43,7 @@ fn new_names_are_probed_three_times_then_announced() {
         assert_eq!(bench.sent[4].at, first + 1750);
         assert_eq!(bench.sent[4].lines(), announced);
         assert_eq!(bench.sent.len(), 5);
+        assert!(!bench.ask(&["? box.local A"]).is_empty());
     }
 }
 
