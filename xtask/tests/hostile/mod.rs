@@ -3,7 +3,6 @@
 //! One module per kind of hostility. STOWAWAY_FULL=1 runs more iterations; STOWAWAY_SEED=N replays a seed.
 
 mod crowd;
-mod framing;
 mod handles;
 mod mutations;
 mod races;

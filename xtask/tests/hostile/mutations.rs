@@ -8,12 +8,10 @@ use cases::calls::Objects;
 use cases::mutate::mutated;
 use cases::random::{Random, seed};
 use std::collections::VecDeque;
-use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::net::SocketAddr;
 use xtask::build::Arch;
 use xtask::clients::nfs::{Auth, Call, Client, Outcome, body, nfs3, nfsstat3, outcome, record};
-use xtask::machines::server::{Namespace, ServerOptions, root_for, users};
-use xtask::setup;
+use xtask::machines::server::{ServerOptions, users};
 use xtask::testing::is_full_run;
 
 /// xid of the intact call that ends each batch.
@@ -36,20 +34,6 @@ fn recorded(scene: &mut Scene) -> Result<Vec<Vec<u8>>> {
     let auth = Auth::sys(b"machine", 1000, 1000, &[4, 24, 27]);
     let calls = objects.calls().into_iter();
     Ok(calls.map(|(_, call)| call.message(1, &auth)).collect())
-}
-
-fn portmap_calls() -> Vec<Vec<u8>> {
-    let (program, version, protocol, port) = (nfs3::PROGRAM, 3, 6, 2049);
-    [
-        Call::portmap_null(),
-        Call::portmap_set(program, version, protocol, port),
-        Call::portmap_unset(program, version, protocol, port),
-        Call::get_port(program, version, protocol),
-        Call::portmap_dump(),
-        Call::call_it(program, version, 0),
-    ]
-    .map(|call| call.message(1, &Auth::none()))
-    .into()
 }
 
 /// Replaces the xid of a damaged call by its number, so that replies can be assigned.
@@ -155,55 +139,7 @@ fn send_damaged(
     Ok(closed)
 }
 
-/// Like `send_damaged`, but over UDP, which has no connection that the server could close.
-fn send_damaged_udp(
-    address: SocketAddr,
-    last: &[u8],
-    messages: impl Iterator<Item = Vec<u8>>,
-) -> Result<()> {
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
-    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
-    socket.connect(address)?;
-    let mut reply = vec![0; 65536];
-    for (number, message) in messages.enumerate() {
-        let message = numbered(message, number);
-        socket.send(&message)?;
-        socket.send(last)?;
-        loop {
-            let len = socket
-                .recv(&mut reply)
-                .with_context(|| format!("no answer after {message:02x?}"))?;
-            let (xid, outcome) = outcome(&reply[..len])?;
-            if xid == LAST_XID {
-                break;
-            }
-            ensure!(
-                xid == number as u32,
-                "a reply with xid {xid} to call {number}"
-            );
-            check_reply(&message, outcome)
-                .with_context(|| format!("the answer to {message:02x?}"))?;
-        }
-    }
-    Ok(())
-}
-
-/// Number of mutations per call: 30,000, in full runs 300,000, divided by `share`.
-fn mutation_count(share: usize) -> usize {
-    if is_full_run() {
-        300_000 / share
-    } else {
-        30_000 / share
-    }
-}
-
 /// Sends the prefixes first, which also warm up the server, and then the mutations, during which its memory must not grow.
-fn send_prefixes_and_mutations(scene: &mut Scene, each: usize) -> Result<()> {
-    check_memory_growth(scene, each)
-        .with_context(|| format!("the server said {:#?}", scene.server.lines()))?;
-    scene.check_alive()
-}
-
 fn check_memory_growth(scene: &mut Scene, each: usize) -> Result<()> {
     const GROWTH_MAX_KIB: u64 = 64;
     let (requests, seed) = (recorded(scene)?, seed());
@@ -225,77 +161,22 @@ fn check_memory_growth(scene: &mut Scene, each: usize) -> Result<()> {
     Ok(())
 }
 
+/// Servers of root, of an ordinary user, and of a 32-bit architecture. Most calls do not depend on the server, so the first gets most
+/// mutations. The unit tests and fuzz targets of the engine try far more.
 #[test]
 fn damaged_requests_are_refused_or_answered() -> Result<()> {
-    for user in users() {
-        // Most calls do not depend on the server's UID, so a server of an ordinary user gets a tenth of the mutations.
-        let share = if user.is_none() { 1 } else { 10 };
-        send_prefixes_and_mutations(&mut Scene::new(user)?, mutation_count(share))?;
-    }
-    Ok(())
-}
-
-#[test]
-fn damaged_requests_are_refused_or_answered_by_i686() -> Result<()> {
-    let mut scene = Scene::with_options(
-        "",
-        ServerOptions {
-            arch: Arch::I686,
+    let full = if is_full_run() { 100 } else { 1 };
+    let servers = users().into_iter().map(|user| (Arch::X86_64, user));
+    for ((arch, user), each) in servers.chain([(Arch::I686, None)]).zip([3000, 500, 500]) {
+        let options = ServerOptions {
+            arch,
+            user,
             ..ServerOptions::default()
-        },
-    )?;
-    send_prefixes_and_mutations(&mut scene, mutation_count(20))
-}
-
-#[test]
-fn damaged_mount_calls_over_udp_are_answered() -> Result<()> {
-    let mut scene = Scene::new(None)?;
-    let requests = recorded(&mut scene)?;
-    let last = Call::mount_null().message(LAST_XID, &Auth::none());
-    let each = mutation_count(100);
-    send_damaged_udp(
-        scene.server.mount(),
-        &last,
-        prefixes(&requests).chain(mutations(&requests, seed(), each)),
-    )?;
-    scene.check_alive()
-}
-
-#[test]
-fn damaged_portmap_calls_are_answered() -> Result<()> {
-    if !root_for("portmap on port 111") {
-        return Ok(());
+        };
+        let mut scene = Scene::with_options("", options)?;
+        check_memory_growth(&mut scene, each * full)
+            .with_context(|| format!("the server said {:#?}", scene.server.lines()))?;
+        scene.check_alive()?;
     }
-    setup::install_packages(&["iproute2"])?;
-    let namespace = Namespace::new()?;
-    let directory = super::sample()?;
-    let options = ServerOptions {
-        portmap: true,
-        wrapper: namespace.enter(),
-        ..ServerOptions::serving(&[directory.path()])
-    };
-    let mut server = xtask::machines::server::Server::start(options)?;
-    let (requests, seed) = (portmap_calls(), seed());
-    let last = Call::portmap_null().message(LAST_XID, &Auth::none());
-    let each = mutation_count(10);
-    let portmap = SocketAddr::from(([127, 0, 0, 1], 111));
-    namespace.run(|| {
-        send_damaged(
-            portmap,
-            &last,
-            prefixes(&requests).chain(mutations(&requests, seed, each)),
-        )?;
-        send_damaged_udp(
-            portmap,
-            &last,
-            prefixes(&requests).chain(mutations(&requests, seed, each)),
-        )?;
-        server.open(directory.path()).map(drop)
-    })?;
-    ensure!(
-        server.is_alive()?,
-        "the server ended; its output: {:#?}",
-        server.lines()
-    );
     Ok(())
 }
