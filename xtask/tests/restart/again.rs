@@ -187,46 +187,6 @@ fn cached_replies_survive_a_kill() -> Result<()> {
     Ok(())
 }
 
-/// Number of calls that one client has in flight when the server is killed.
-const IN_FLIGHT: usize = 200;
-
-/// The client reads no reply before the kill, and sends every call again after it.
-#[test]
-fn calls_in_flight_at_kill_run_once() -> Result<()> {
-    // The server is killed once it has removed `removed` files.
-    for (loops, removed) in [("1", IN_FLIGHT), ("1", IN_FLIGHT / 2), ("2", IN_FLIGHT)] {
-        let mut scene = Scene::new(None, loops)?;
-        let names: Vec<_> = (0..IN_FLIGHT).map(|number| format!("{number}")).collect();
-        for name in &names {
-            fs::write(scene.directory.path().join(name), name)?;
-        }
-        let (root, auth) = (scene.root.clone(), scene.client.auth.clone());
-        let messages: Vec<_> = (0x0a6d_0000..)
-            .zip(&names)
-            .map(|(xid, name)| {
-                let call = Call::remove(&root, name.as_bytes());
-                (format!("{call:?}"), call.message(xid, &auth))
-            })
-            .collect();
-        let child = scene.child()?;
-        send_all(&mut scene.client, &messages)?;
-        let start = Instant::now();
-        while fs::read_dir(scene.directory.path())?.count() > IN_FLIGHT - removed {
-            ensure!(start.elapsed() < START_MAX, "the server removes no files");
-        }
-        scene.kill(child)?;
-        scene.reconnect()?;
-        send_all(&mut scene.client, &messages)?;
-        for (call, _) in &messages {
-            let answered = receive_ok(&mut scene.client, call)
-                .with_context(|| format!("{loops} loops, {removed} files removed"))?;
-            ensure!(answered, "the connection was closed");
-        }
-        ensure!(fs::read_dir(scene.directory.path())?.next().is_none());
-    }
-    Ok(())
-}
-
 /// Number of servers that are killed in parallel. Many kills of one server would take long, because the supervisor's restart delay
 /// doubles with each kill.
 const SERVERS: usize = 4;

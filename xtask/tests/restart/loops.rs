@@ -26,11 +26,11 @@ struct Scene {
 
 impl Scene {
     fn new(directory: TempDir) -> Result<Self> {
-        Self::with_exports(directory, &[], "")
+        Self::with_exports(directory, &[])
     }
 
-    /// A server with further exports, started by the command prefix `through`.
-    fn with_exports(directory: TempDir, others: &[&Path], through: &str) -> Result<Self> {
+    /// A server with further exports.
+    fn with_exports(directory: TempDir, others: &[&Path]) -> Result<Self> {
         let port = Port::reserve()?;
         let exports = [directory.path()].into_iter().chain(others.iter().copied());
         let server = Server::start(ServerOptions {
@@ -40,7 +40,6 @@ impl Scene {
                 .collect(),
             port: port.number(),
             arguments: ["--no-mdns", "--loops", "2"].map(Into::into).to_vec(),
-            wrapper: through.split_whitespace().map(Into::into).collect(),
             ..ServerOptions::default()
         })?;
         let (first, root) = server.open(directory.path())?;
@@ -121,30 +120,6 @@ fn retransmission_to_another_loop_is_not_repeated() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn replay_by_another_loop_syncs_one_export() -> Result<()> {
-    setup::install_packages(&["strace"])?;
-    let (others, log) = ([public_dir()?, public_dir()?], NamedTempFile::new()?);
-    let trace = format!("strace -D -f -o {} -e trace=syncfs", log.path().display());
-    let others = others.each_ref().map(TempDir::path);
-    let mut scene = Scene::with_exports(public_dir()?, &others, &trace)?;
-    let call = Call::mkdir(&scene.root, b"made", Set::default());
-    let message = record(&call.message(0x5c_0001, &scene.clients[0].auth));
-    let [first, second] = &mut scene.clients;
-    first.send(&message)?;
-    ensure!(status(first.receive()?.context("closed")?)? == nfsstat3::NFS3_OK);
-    // The client's next connection is another loop's.
-    let used = serving(&scene.server, first)?;
-    first.stream().shutdown(Shutdown::Both)?;
-    *second = another_loop(&scene.server, used)?;
-    second.send(&message)?;
-    ensure!(status(second.receive()?.context("closed")?)? == nfsstat3::NFS3_OK);
-    let trace = fs::read_to_string(log.path())?;
-    let syncs = trace.lines().filter(|line| line.contains("syncfs("));
-    ensure!(syncs.count() == 1, "syncfs was not called once:\n{trace}");
-    Ok(())
-}
-
 /// An export that is replaced, mounted over or new is opened by each loop before the client of another loop uses its handle.
 #[test]
 fn changed_export_is_opened_by_every_loop() -> Result<()> {
@@ -155,7 +130,7 @@ fn changed_export_is_opened_by_every_loop() -> Result<()> {
         fs::create_dir(replaced)?;
         fs::create_dir(mounted)?;
         let paths = paths.each_ref().map(PathBuf::as_path);
-        let mut scene = Scene::with_exports(public_dir()?, &paths, "")?;
+        let mut scene = Scene::with_exports(public_dir()?, &paths)?;
         for round in 0..4 {
             fs::rename(replaced, others.path().join(round.to_string()))?;
             fs::create_dir(replaced)?;
