@@ -6,15 +6,11 @@ use nix::sys::signal::Signal;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread::{self, sleep};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 use xtask::build::Arch;
-use xtask::clients::nfs::{How, Set, stable_how};
-use xtask::machines::server::{Server, ServerOptions, binary, public_dir, root_for, status_field};
-use xtask::machines::{at_once, wait_for};
-use xtask::testing::is_full_run;
+use xtask::machines::server::{Server, ServerOptions, binary, public_dir, status_field};
+use xtask::machines::wait_for;
 
 /// Time limit for a server to read its exports.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -110,67 +106,6 @@ fn many_and_ever_new_exports_are_read_again() -> Result<()> {
     );
     scene.server.open(&scene.path("1199"))?;
     Ok(())
-}
-
-/// A file with more exports than there is memory for is refused as a whole.
-#[test]
-fn too_many_exports_leave_the_old_ones() -> Result<()> {
-    let scene = Scene::new(&names("", 1))?;
-    let host = |number: u32| format!(" 10.0.{}.{}", number / 256, number % 256);
-    let hosts: String = (0..4_096).map(host).collect();
-    let text = format!("{} *(insecure){hosts}\n", scene.path("0").display());
-    fs::write(scene.path("exports"), text)?;
-    scene.reload("too many hosts")?;
-    scene.server.open(&scene.path("0"))?;
-    Ok(())
-}
-
-/// Eight clients never notice that other exports come and go every 100 ms.
-#[test]
-fn clients_do_not_notice_reloads() -> Result<()> {
-    if !root_for("files of any user") {
-        return Ok(());
-    }
-    let scene = Scene::new(&[names("kept", 2), names("other", 40)].concat())?;
-    let (ends, count) = (AtomicBool::new(false), AtomicU32::new(0));
-    let client = |number: usize| -> Result<()> {
-        let path = scene.path(&format!("kept{}", number % 2));
-        let (mut client, root) = scene.server.open(&path)?;
-        for round in 0u32.. {
-            let name = format!("{number}-{}", round % 10);
-            let file = client.create(&root, &name, How::Unchecked(Set::default()))?;
-            client.write(&file, 0, stable_how::UNSTABLE, name.as_bytes())?;
-            ensure!(client.lookup(&root, &name)? == file);
-            ensure!(client.read(&file, 0, 100)?.0 == name.as_bytes());
-            ensure!(client.mount(&path.display().to_string())? == root);
-            count.fetch_add(1, Ordering::Relaxed);
-            if ends.load(Ordering::Relaxed) {
-                break;
-            }
-        }
-        Ok(())
-    };
-    let time = Duration::from_secs(if is_full_run() { 20 } else { 3 });
-    thread::scope(|scope| -> Result<()> {
-        let client = &client;
-        let clients = scope.spawn(move || at_once((0..8).map(|number| move || client(number))));
-        let start = Instant::now();
-        let mut reloads = 0;
-        while start.elapsed() < time && !clients.is_finished() {
-            let others = names("other", 40).split_off(if reloads % 2 == 0 { 20 } else { 0 });
-            write(&scene.dir, &[names("kept", 2), others].concat())?;
-            scene.server.signal(Signal::SIGHUP)?;
-            reloads += 1;
-            sleep(Duration::from_millis(100));
-        }
-        ends.store(true, Ordering::Relaxed);
-        clients.join().expect("no client panics")?;
-        eprintln!(
-            "{} rounds of calls beside {reloads} reloads",
-            count.load(Ordering::Relaxed)
-        );
-        Ok(())
-    })
 }
 
 /// A server whose only export is missing listens, and opens the export when it appears, without a client.
