@@ -287,27 +287,3 @@ fn idle_session_closes_removed_image() -> Result<()> {
     Change::Removed.happen(&scene.path("one.iso"), &sample(3)?)?;
     wait_until_closed(session.process.pid(), scene.directory.path())
 }
-
-#[test]
-fn reads_beyond_truncated_image_fail_for_every_length() -> Result<()> {
-    let scene = Scene::new(None)?;
-    Change::Truncated.happen(&scene.path("one.iso"), &sample(3)?)?;
-    let root = scene.mount("one.iso")?;
-    let mut client = scene.server.connect()?;
-    let file = client.walk(&root, "large")?;
-    // The engine answers a READ of 4 KiB itself. For the larger READs it makes orders (requests to the driver).
-    for count in [4 << 10, 128 << 10, 1 << 20] {
-        let status = client.status(&Call::read(&file, 8 << 20, count));
-        let status = status.with_context(|| format!("READ of {count} bytes over NFS"))?;
-        ensure!(status == nfsstat3::NFS3ERR_IO, "{count} bytes: {status:?}");
-    }
-    let mut session = Sftp::start(&SftpOptions::in_directory(scene.directory.path()))?;
-    let opened = sftp::failed_status(session.open_read("one.iso/large"))?;
-    ensure!(
-        opened.is_some(),
-        "a file that is not completely in the image was opened"
-    );
-    // The session must continue.
-    ensure!(session.read_file("other.iso/name")? == b"00002");
-    Ok(())
-}

@@ -26,11 +26,6 @@ fn images() -> usize {
     if is_full_run() { 1000 } else { 100 }
 }
 
-/// Number of damaged images over SFTP; fewer, because each path is resolved from the root.
-fn images_by_paths() -> usize {
-    if is_full_run() { 300 } else { 40 }
-}
-
 /// The image of a tree with long names, links and deep directories.
 fn undamaged() -> Result<Vec<u8>> {
     let tree = small_tree(7)?;
@@ -255,79 +250,4 @@ fn damaged_images_give_errors_over_nfs() -> Result<()> {
         println!("as user {user:?}: {opened} of {count} mounted; {before} KiB, then {after}");
     }
     Ok(())
-}
-
-#[test]
-fn damaged_images_give_errors_over_sftp() -> Result<()> {
-    let image = undamaged()?;
-    let seed = seed();
-    let dir = public_dir()?;
-    fs::write(dir.path().join("other.iso"), &sample(2)?.image)?;
-    write_image(dir.path(), &image)?;
-    let mut session = Sftp::start(&SftpOptions::in_directory(dir.path()))?;
-    let whole = explore_by_paths(&mut session)?;
-    ensure!(whole > 100, "only {whole} objects in the undamaged image");
-    let before = session.process.rss_kib()?;
-    for number in 0..images_by_paths() {
-        let mut random = Random::new(seed.wrapping_add(number as u64));
-        write_image(dir.path(), &damage(&image, &mut random))?;
-        explore_by_paths(&mut session)
-            .with_context(|| format!("mutation {number} of seed {seed}"))?;
-    }
-    let after = session.process.rss_kib()?;
-    ensure!(
-        after <= before + GROWTH_MAX,
-        "resident memory grew from {before} to {after} KiB"
-    );
-    ensure!(session.read_file("other.iso/name")? == b"00002");
-    let (_, ended) = session.finish()?;
-    ensure!(ended.code() == Some(0), "{ended:?}");
-    Ok(())
-}
-
-/// The value of a result. None if the server replied with an error status.
-fn value_of<T>(result: Result<T>) -> Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) => sftp::failed_status::<()>(Err(error)).map(|_| None),
-    }
-}
-
-/// Like [`explore`], but over SFTP and by paths.
-fn explore_by_paths(session: &mut Sftp) -> Result<usize> {
-    const DEPTH_MAX: usize = 8;
-    let mut pending = vec![(b"damaged.iso/".to_vec(), 0)];
-    let mut count = 0;
-    while let Some((path, depth)) = pending.pop() {
-        count += 1;
-        if count > OBJECTS_MAX {
-            break;
-        }
-        sftp::failed_status(session.lstat(&path))?;
-        sftp::failed_status(session.stat(&path))?;
-        sftp::failed_status(session.read_link(&path))?;
-        sftp::failed_status(session.real_path(&path))?;
-        if let Some(file) = value_of(session.open_read(&path))? {
-            for offset in [0, 100_000, 3 << 30] {
-                sftp::failed_status(session.read(&file, offset, 32 << 10))?;
-            }
-            session.close(&file)?;
-        }
-        let Some(dir) = value_of(session.open_dir(&path))? else {
-            continue;
-        };
-        for page in 0.. {
-            ensure!(page < PAGES_MAX, "a directory has no last page");
-            let Some(Some(entries)) = value_of(session.read_dir(&dir))? else {
-                break;
-            };
-            for entry in entries {
-                if depth < DEPTH_MAX && entry.name != b"." && entry.name != b".." {
-                    pending.push(([&path[..], b"/", &entry.name].concat(), depth + 1));
-                }
-            }
-        }
-        session.close(&dir)?;
-    }
-    Ok(count)
 }

@@ -1,19 +1,16 @@
 //! A directory with a thousand ISO images.
 
 use super::{image_of, open_images, serve, small_tree, wait_until_closed};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use std::fs;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 use tempfile::TempDir;
 use xtask::clients::nfs::Client;
-use xtask::clients::sftp::{Sftp, SftpOptions};
 use xtask::machines::server::{Server, public_dir, users};
 
 const COUNT: u64 = 1000;
-/// Most images that a process has open at a time.
-const OPEN_MAX: usize = 16;
 /// Limit (KiB) of the growth of resident memory after all images have been used.
 const GROWTH_MAX: u64 = 192;
 
@@ -100,37 +97,5 @@ fn thousand_images_are_served_with_bounded_memory() -> Result<()> {
             "as user {user:?}: idle {rss} KiB, {before} KiB after one image, {after} KiB after all"
         );
     }
-    Ok(())
-}
-
-#[test]
-fn sftp_session_reads_thousand_images() -> Result<()> {
-    let images = thousand()?;
-    let mut session = Sftp::start(&SftpOptions::in_directory(images.path()))?;
-    session.read_file("0.iso/name")?;
-    let before = session.process.rss_kib()?;
-    for number in 0..COUNT {
-        let read = session.read_file(format!("{number}.iso/sub/../name"))?;
-        ensure!(read == format!("{number:05}").as_bytes(), "image {number}");
-        let open = open_images(session.process.pid(), images.path())?;
-        ensure!(open <= OPEN_MAX, "{open} images are open");
-    }
-    let after = session.process.rss_kib()?;
-    ensure!(
-        after <= before + GROWTH_MAX,
-        "resident memory grew from {before} to {after} KiB"
-    );
-    // With files of OPEN_MAX images open, a file of another image cannot be opened; the open ones stay usable.
-    let mut handles = Vec::new();
-    for number in 0..OPEN_MAX {
-        handles.push(session.open_read(format!("{number}.iso/name"))?);
-    }
-    ensure!(xtask::clients::sftp::failed_status(session.open_read("500.iso/name"))?.is_some());
-    for (number, handle) in handles.iter().enumerate() {
-        let data = session.read(handle, 0, 100)?.context("no bytes")?;
-        ensure!(data == format!("{number:05}").as_bytes());
-    }
-    session.close(&handles[0])?;
-    ensure!(session.read_file("500.iso/name")? == b"00500");
     Ok(())
 }

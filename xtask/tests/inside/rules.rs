@@ -1,17 +1,16 @@
 //! Access to the contents of ISO images: by which requests they can be reached, and that they cannot be changed.
 
-use super::{Scene, content, sample, serve};
+use super::{Scene, sample};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 use xtask::clients::nfs::{
-    Call, Client, How, Outcome, Set, body, failed_status, nfs3::ftype3, nfsstat3, stable_how,
-    unpadded,
+    Call, Client, Outcome, body, failed_status, nfs3::ftype3, nfsstat3, unpadded,
 };
 use xtask::clients::sftp::{self, Attrs, Sftp, SftpOptions};
 use xtask::machines::iso::write_unknown_udf;
-use xtask::machines::server::{Server, ServerOptions, users};
+use xtask::machines::server::users;
 
 #[test]
 fn image_is_entered_by_mnt_not_lookup() -> Result<()> {
@@ -57,6 +56,13 @@ fn image_is_entered_by_mnt_not_lookup() -> Result<()> {
             let failed = failed_status(scene.mount(below))?;
             ensure!(failed == Some(status), "MNT of {below}: {failed:?}");
         }
+        // MNT, and only MNT, follows links to images.
+        symlink("one.iso", scene.path("also.iso"))?;
+        fs::create_dir(scene.path("dir"))?;
+        symlink("../one.iso", scene.path("dir/up.iso"))?;
+        for below in ["also.iso/sub/deep", "dir/up.iso/sub/deep"] {
+            ensure!(scene.mount(below)? == deep, "MNT of {below}");
+        }
         // MNT also accepts files, and follows symbolic links inside the image.
         for (below, above, name) in [
             ("one.iso/name", &inside, "name"),
@@ -66,30 +72,6 @@ fn image_is_entered_by_mnt_not_lookup() -> Result<()> {
             let file = client.lookup(above, name)?;
             ensure!(scene.mount(below)? == file, "MNT of {below}");
         }
-    }
-    Ok(())
-}
-
-#[test]
-fn only_mnt_follows_links_to_images() -> Result<()> {
-    for user in users() {
-        let scene = Scene::new(user)?;
-        symlink("one.iso", scene.path("also.iso"))?;
-        symlink(scene.path("one.iso"), scene.path("whole.iso"))?;
-        fs::create_dir(scene.path("dir"))?;
-        symlink("../one.iso", scene.path("dir/up.iso"))?;
-        let sub = scene.mount("one.iso/sub")?;
-        for below in ["also.iso/sub", "whole.iso/sub", "dir/up.iso/sub"] {
-            ensure!(scene.mount(below)? == sub, "MNT of {below}");
-        }
-        let mut session = Sftp::start(&SftpOptions::in_directory(scene.directory.path()))?;
-        for path in ["also.iso/name", "whole.iso/name", "dir/up.iso/name"] {
-            let failed = sftp::failed_status(session.stat(path))?;
-            ensure!(failed.is_some(), "STAT of {path}");
-            let failed = sftp::failed_status(session.open_read(path))?;
-            ensure!(failed.is_some(), "OPEN of {path}");
-        }
-        ensure!(session.read_file("dir/../one.iso/link")? == b"00001");
     }
     Ok(())
 }
@@ -135,86 +117,6 @@ fn mount_version_1_refuses_handles_inside_images() -> Result<()> {
         // MOUNT version 1 has handles of 32 bytes; version 3 allows up to 64, enough for this handle.
         client.mount(&path)?;
     }
-    Ok(())
-}
-
-#[test]
-fn without_the_option_images_are_files() -> Result<()> {
-    let scene = Scene::new(None)?;
-    let server = Server::start(ServerOptions::serving(&[scene.directory.path()]))?;
-    let path = scene.path("one.iso").display().to_string();
-    let mut client = Client::connect(server.mount())?;
-    let file = client.mount(&path)?;
-    ensure!(server.connect()?.attr(&file)?.type_ == ftype3::NF3REG);
-    let failed = failed_status(client.mount(&format!("{path}/sub")))?;
-    ensure!(failed == Some(nfsstat3::NFS3ERR_NOTDIR), "{failed:?}");
-    Ok(())
-}
-
-#[test]
-fn image_can_be_an_export() -> Result<()> {
-    for user in users() {
-        let scene = Scene::new(user)?;
-        let path = scene.path("one.iso");
-        let server = serve(&path, user)?;
-        let (mut client, root) = server.open(&path)?;
-        let large = client.walk(&root, "large")?;
-        ensure!(content(&mut client, &large)? == sample(1)?.large);
-        let link = client.walk(&root, "link")?;
-        ensure!(client.read_link(&link)? == b"name");
-        let listed = client.list(&root)?;
-        let mut names: Vec<_> = listed.iter().map(|entry| &*entry.name).collect();
-        names.retain(|name| ![b".".as_slice(), b".."].contains(name));
-        names.sort();
-        ensure!(
-            names == [b"large".as_slice(), b"link", b"name", b"sub"],
-            "{names:?}"
-        );
-    }
-    Ok(())
-}
-
-#[test]
-fn nfs_changes_inside_image_fail_on_rw_export() -> Result<()> {
-    let scene = Scene::new(None)?;
-    let server = Server::start(ServerOptions {
-        exports: vec![format!(
-            "{}:isos,rw,no_root_squash",
-            scene.directory.path().display()
-        )],
-        ..ServerOptions::default()
-    })?;
-    let path = scene.path("one.iso").display().to_string();
-    let root = Client::connect(server.mount())?.mount(&path)?;
-    let mut client = server.connect()?;
-    let (file, sub) = (client.walk(&root, "name")?, client.walk(&root, "sub")?);
-    let set = Set {
-        mode: Some(0o600),
-        ..Set::default()
-    };
-    let mut wrong = Vec::new();
-    for call in [
-        Call::write(&file, 0, stable_how::UNSTABLE, b"byte"),
-        Call::set_attr(&file, set, None),
-        Call::create(&root, b"new", How::Unchecked(set)),
-        Call::mkdir(&sub, b"new", set),
-        Call::symlink(&root, b"new", set, b"x"),
-        Call::remove(&root, b"name"),
-        Call::rmdir(&sub, b"deep"),
-        Call::rename(&root, b"name", &root, b"new"),
-        Call::link(&file, &root, b"new"),
-    ] {
-        let status = client.status(&call)?;
-        if status != nfsstat3::NFS3ERR_ROFS {
-            let (_, _, number) = call.procedure;
-            wrong.push((number, status));
-        }
-    }
-    ensure!(
-        wrong.is_empty(),
-        "procedures that were not answered ROFS: {wrong:?}"
-    );
-    ensure!(fs::read(&path)? == sample(1)?.image);
     Ok(())
 }
 
