@@ -12,20 +12,16 @@ use xtask::setup;
 use crate::tree;
 
 const MACHINE: &str = "nfs-client";
-/// A second address of the host. Servers that listen on all addresses are reachable there too.
-pub const SECOND_HOST: &str = "192.0.2.1";
 
 /// The environment of all tests. Its fields are dropped in this order: the guest ends before the server.
 pub struct World {
     /// Reaches the servers at 10.0.2.2.
     pub guest: Guest,
-    /// Listens on ports 111 and 2049; exports `tree` and `other`.
+    /// Listens on ports 111 and 2049; exports `tree`.
     pub server: Server,
     namespace: Namespace,
     /// The directory that `tree::create_tree` fills.
     pub tree: TempDir,
-    /// A directory with one file, `other`.
-    pub other: TempDir,
 }
 
 impl World {
@@ -37,23 +33,14 @@ impl World {
         server::binary(Arch::X86_64)?;
         server::binary(Arch::I686)?;
 
-        let (tree, other) = (public_dir()?, public_dir()?);
+        let tree = public_dir()?;
         tree::create_tree(tree.path()).context("cannot create the tree to export")?;
-        tree::create(&other.path().join("other"), b"the other export")?;
-        let exports = ServerOptions::serving(&[tree.path(), other.path()]);
         let options = ServerOptions {
             port: 2049,
             portmap: true,
-            ..exports
+            ..ServerOptions::serving(&[tree.path()])
         };
         let namespace = Namespace::new()?;
-        setup::run_captured(namespace.command("ip").args([
-            "address",
-            "add",
-            SECOND_HOST,
-            "dev",
-            "lo",
-        ]))?;
         let (server, guest) =
             namespace.run(|| Ok((Server::start(options)?, Guest::boot(MACHINE)?)))?;
         Ok(Self {
@@ -61,7 +48,6 @@ impl World {
             server,
             namespace,
             tree,
-            other,
         })
     }
 

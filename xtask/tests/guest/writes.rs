@@ -17,8 +17,8 @@ use xtask::testing::is_full_run;
 
 use crate::NOBODY;
 use crate::fixture::{Fixture, HOST, Storage};
-use crate::tree::{self, FAR, FAR_LEN, small_count};
-use crate::world::{SECOND_HOST, World};
+use crate::tree::{self, FAR, FAR_LEN};
+use crate::world::World;
 
 pub fn changes_of_every_kind_with_kernel_handles(world: &mut World) -> Result<()> {
     changes_of_every_kind(&Fixture::new(world, "kernel", Storage::Disk)?, world)
@@ -204,68 +204,6 @@ fn far_writes_reach_the_disk(fixture: &Fixture, world: &mut World) -> Result<()>
         sum == format!("{}  -\n0\n", tree::hex(&content)),
         "a new mount reads\n{sum}"
     );
-    Ok(())
-}
-
-pub fn entries_are_removed_during_readdir(world: &mut World) -> Result<()> {
-    let fixture = Fixture::new(world, "kernel", Storage::Memory)?;
-    let count = if is_full_run() { 10_000 } else { 4_000 };
-    let output = fixture.run_ok(world, &format!("exercise crowd many --count {count}"))?;
-    println!("{output}");
-    ensure!(
-        fs::read_dir(fixture.export())?.next().is_none(),
-        "entries remain on the host"
-    );
-    Ok(())
-}
-
-pub fn exclusive_create_succeeds_for_one_client(world: &mut World) -> Result<()> {
-    let options = ServerOptions {
-        address: std::net::Ipv4Addr::UNSPECIFIED,
-        ..ServerOptions::default()
-    };
-    let fixture = Fixture::with_options(world, Storage::Memory, options)?;
-    // The second mount uses another address of the server, so Linux treats it as another client: separate cache, separate
-    // connection.
-    let output = world.guest.run_ok(&format!(
-        "set -e; {}; {}; trap 'umount /mnt/1 /mnt/2' EXIT
-        mkdir /mnt/1/race; exercise race /mnt/1/race /mnt/2/race",
-        fixture.mount(HOST, "/mnt/1"),
-        fixture.mount(SECOND_HOST, "/mnt/2"),
-    ))?;
-    println!("{output}");
-    Ok(())
-}
-
-pub fn tar_archive_is_unpacked(world: &mut World) -> Result<()> {
-    let fixture = Fixture::new(world, "kernel", Storage::Disk)?;
-    let archive = fixture.export().join("archive");
-    let words = [
-        "-c",
-        "-f",
-        &archive.display().to_string(),
-        "SHA256SUMS",
-        "small",
-        "names",
-        "attributes",
-    ];
-    world.on_host("tar", &words)?;
-    fixture.run_ok(world, "mkdir unpacked; tar -x -f archive -C unpacked")?;
-    let seen = fixture.run_ok(
-        world,
-        "cd unpacked; find small -type f | wc -l; sha256sum -c SHA256SUMS | grep -c ': OK$'",
-    )?;
-    let all = small_count();
-    ensure!(
-        seen == format!("{all}\n{all}\n"),
-        "expected {all} files and {all} matching checksums, got:\n{seen}"
-    );
-    // tar --compare must find no difference in content, mode, owner or time.
-    setup::run_captured(
-        Command::new("tar")
-            .args(["--compare", "-f", "../archive"])
-            .current_dir(fixture.export().join("unpacked")),
-    )?;
     Ok(())
 }
 

@@ -2,12 +2,10 @@
 //!
 //! Contains nothing specific to NFS or stowaway: every file system must pass its checks. One module per command.
 
-mod crowd;
 mod inventory;
 mod load;
 mod manifest;
 mod posix;
-mod race;
 mod reads;
 
 use std::process::ExitCode;
@@ -23,10 +21,6 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Read a directory with many entries while some of them are removed
-    Crowd(crowd::Args),
-    /// Create the same names through two mounts of one directory
-    Race(race::Args),
     /// Change a tree in every way while the server is killed and restarted
     Load(load::Args),
     /// Print a line for each file and directory, with the attributes that must survive a server restart
@@ -41,8 +35,6 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Crowd(args) => crowd::main(args),
-        Command::Race(args) => race::main(args),
         Command::Load(args) => load::main(args),
         Command::Manifest(args) => manifest::main(args),
         Command::Reads(args) => reads::main(args),
