@@ -2,20 +2,18 @@
 //!
 //! Most tests use a network namespace of their own, so that port 111 is free.
 
-use anyhow::{Context, Result, ensure};
-use std::net::{Ipv4Addr, ToSocketAddrs, UdpSocket};
+use anyhow::{Result, ensure};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use xtask::clients::nfs::{Auth, Call, Client, Outcome, body, mount, nfs3, outcome, portmap};
+use xtask::clients::nfs::{Auth, Call, Client, mount};
 use xtask::machines::mounts;
 use xtask::machines::server::{Namespace, Process, Server, ServerOptions, public_dir, root_for};
 use xtask::setup;
 
 const PORTMAP: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 111);
-const TCP: u32 = 6;
-const UDP: u32 = 17;
 
 struct Scene {
     // Dropped before the namespace in which the server runs.
@@ -65,20 +63,6 @@ fn stdout_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Sends a datagram up to five times until a reply comes, because UDP may lose the request or the reply.
-fn datagram(to: impl ToSocketAddrs, message: &[u8]) -> Result<Vec<u8>> {
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
-    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-    let mut reply = vec![0; 65536];
-    for _ in 0..5 {
-        socket.send_to(message, &to)?;
-        if let Ok(len) = socket.recv(&mut reply) {
-            reply.truncate(len);
-            return Ok(reply);
-        }
-    }
-    anyhow::bail!("five datagrams got no reply over UDP")
-}
 #[test]
 fn showmount_and_rpcinfo_see_the_server() -> Result<()> {
     if !root_for("portmap on port 111") {
@@ -142,73 +126,6 @@ fn showmount_and_rpcinfo_see_the_server() -> Result<()> {
         );
     }
     Ok(())
-}
-
-#[test]
-fn portmap_answers_and_keeps_its_own_mappings() -> Result<()> {
-    if !root_for("portmap on port 111") {
-        return Ok(());
-    }
-    let scene = Scene::new(&[])?;
-    let nfs_port = u32::from(scene.server.nfs_port);
-    scene.namespace.run(|| {
-        // The client uses a port above 1023, so SET fails.
-        let set = Call::portmap_set(300_000, 1, TCP, 999);
-        let unset = Call::portmap_unset(nfs3::PROGRAM, 3, TCP, nfs_port);
-        let get = |program, version, protocol| Call::get_port(program, version, protocol);
-        let call_it = |program, version| Call::call_it(program, version, 0);
-        let cases: [(Call<'_>, Option<u32>); 11] = [
-            (set, Some(0)),
-            (unset, Some(0)),
-            (call_it(nfs3::PROGRAM, 3), Some(nfs_port)),
-            (call_it(mount::PROGRAM, 2), Some(nfs_port)),
-            (call_it(portmap::PROGRAM, 2), Some(111)),
-            (get(nfs3::PROGRAM, 3, TCP), Some(nfs_port)),
-            (get(nfs3::PROGRAM, 3, UDP), Some(0)),
-            (get(mount::PROGRAM, 3, TCP), Some(nfs_port)),
-            (get(mount::PROGRAM, 1, UDP), Some(nfs_port)),
-            (get(portmap::PROGRAM, 2, UDP), Some(111)),
-            (get(300_000, 1, TCP), Some(0)),
-        ];
-        for (call, port) in cases {
-            let message = call.message(7, &Auth::none());
-            let over_udp = datagram(PORTMAP, &message)?;
-            let mut client = Client::connect(PORTMAP.into())?;
-            let over_tcp = client
-                .exchange(&message)?
-                .context("portmap closed the connection")?;
-            for outcome in [outcome(&over_udp)?.1, over_tcp] {
-                let answered = match outcome {
-                    Outcome::Success(results) => Some(body(call.procedure, results)?.words[0]),
-                    Outcome::ProcedureUnavailable => None,
-                    other => anyhow::bail!("{call:?} was answered {other:?}"),
-                };
-                ensure!(
-                    answered == port,
-                    "{call:?} was answered {answered:?} instead of {port:?}"
-                );
-            }
-        }
-        // Two datagrams that are too short for a call, and a reply, must get no reply: else two servers could answer each other
-        // without end after one forged datagram. The complete call after them must get one.
-        let null = Call::portmap_null().message(8, &Auth::none());
-        let socket = UdpSocket::bind("127.0.0.1:0")?;
-        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
-        socket.connect(PORTMAP)?;
-        let mut a_reply = null.clone();
-        a_reply[7] = 1;
-        for message in [&null[..3], &[][..], &a_reply, &null] {
-            socket.send(message)?;
-        }
-        let mut reply = [0; 100];
-        let len = socket.recv(&mut reply)?;
-        ensure!(
-            outcome(&reply[..len])?.0 == 8,
-            "reply to a truncated datagram: {:?}",
-            &reply[..len]
-        );
-        Ok(())
-    })
 }
 
 /// A host with two interfaces, and a client at both. As media players do, the client sends to the broadcast address. A reply leaves
@@ -281,24 +198,6 @@ fn server_is_found_by_broadcast() -> Result<()> {
         let url = format!("nfs://{own}\n");
         ensure!(found.contains(&url), "nfs-ls -D has no {url}: {found}");
     }
-    Ok(())
-}
-
-#[test]
-fn mount_answers_over_udp() -> Result<()> {
-    let directory = public_dir()?;
-    let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
-    let path = directory.path().display().to_string();
-    let call = Call::mount(path.as_bytes());
-    let reply = datagram(server.mount(), &call.message(1, &Auth::root()))?;
-    let Outcome::Success(results) = outcome(&reply)?.1 else {
-        anyhow::bail!("MNT over UDP was answered {:?}", outcome(&reply)?)
-    };
-    let over_udp = body(call.procedure, results)?.ok()?.handle;
-    ensure!(
-        over_udp == Client::connect(server.mount())?.mount(&path)?,
-        "UDP and TCP give different handles"
-    );
     Ok(())
 }
 
