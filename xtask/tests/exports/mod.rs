@@ -9,7 +9,6 @@ use nix::sys::signal::Signal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -27,58 +26,29 @@ use xtask::setup;
 /// Time limit for a server to close the files of an ended export.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Faults: a line, the column of the word that is wrong, and a part of the message.
-const FAULTS: [(&str, usize, &str); 46] = [
+/// Faults: a line, the column of the word that is wrong, and a part of the message. One line for each message; the unit tests of the
+/// parser have more.
+const FAULTS: [(&str, usize, &str); 20] = [
     ("rel *(ro)", 1, "absolute path"),
     ("/a/../b *(ro)", 1, "without .."),
-    ("/a \"*(ro)", 4, "quoted part"),
     ("\"/a *(ro)", 1, "quoted part"),
-    ("/a *(ro", 4, "do not end"),
-    ("/a *( ro)", 4, "do not end"),
-    ("/a *(ro )", 4, "do not end"),
-    ("/a *(ro)(rw)", 4, "do not end"),
-    ("/a *()x", 4, "do not end"),
     ("/a *(ro) (rw", 10, "do not end"),
-    ("/a *(bogus)", 6, "unknown option"),
-    ("/a *(ro,bogus)", 9, "unknown option"),
     ("/a *(ro) x(rw,Bogus=1)", 15, "unknown option"),
-    ("/a -ro,bogus *(rw)", 8, "unknown option"),
-    ("/a -bad_host(ro)", 5, "unknown option"),
-    ("/a *(fsid=)", 6, "a number"),
-    ("/a *(fsid=x)", 6, "a number"),
     ("/a *(anonuid=4294967295)", 6, "a number"),
-    ("/a *(anonuid)", 6, "a number"),
-    ("/a *(anongid=-1)", 6, "a number"),
     ("/a *(sync=1)", 6, "have a value"),
     ("/a *(sec=krb5)", 6, "only AUTH_SYS"),
-    ("/a *(sec=sys:krb5p)", 6, "only AUTH_SYS"),
     ("/a *(xprtsec=tls)", 6, "without Kerberos and TLS"),
     ("/a *(refer=/x@y)", 6, "referrals"),
     ("/a *(replicas=/x@y)", 6, "replicas"),
     ("/a *(mountpoint=/x)", 6, "only mountpoint without a path"),
-    ("/a *(mp=/x)", 6, "only mountpoint without a path"),
-    ("/a @group(ro)", 4, " @group: netgroups"),
     ("/a x @group(ro)", 6, " @group: netgroups"),
     ("/a gss/krb5(rw)", 4, "only AUTH_SYS"),
     ("/a /b h", 4, "a second path"),
-    ("/a -maproot=root h", 5, "BSD or Solaris"),
     ("/a -ro -alldirs h", 9, "BSD or Solaris"),
-    (
-        "/a -network 192.0.2 -mask 255.255.255.0",
-        5,
-        "BSD or Solaris",
-    ),
-    ("/a -rw=h:i,root=h", 5, "BSD or Solaris"),
-    ("V4: / -sec=sys", 1, "BSD or Solaris"),
     ("share -F nfs /a", 1, "BSD or Solaris"),
-    ("/a \"*(ro, bogus)\"", 11, "unknown option"),
     ("/a h \"\"", 6, "not a host name"),
     ("/a 192.0.2.0/33(ro)", 4, "no such network"),
-    ("/a 192.0.2.0/255.0.255.0(ro)", 4, "no such network"),
-    ("/a 2001:db8::/129(ro)", 4, "no such network"),
-    ("/a [::1](ro)", 4, "no such network"),
     ("/a host:port(ro)", 4, "no such network"),
-    ("/a a,b(ro)", 4, "not a host name"),
 ];
 /// Lines before a fault, and how many lines and columns they add to its position.
 const BEFORE: [(&str, usize, usize); 4] = [
@@ -103,26 +73,22 @@ fn test_file(path: &Path) -> Result<String> {
 fn broken_files_are_reported_with_line_and_column() -> Result<()> {
     let dir = public_dir()?;
     let path = dir.path().join("exports");
-    let mut count = 0;
-    for (before, lines, columns) in BEFORE {
-        for (line, column, part) in FAULTS {
-            fs::write(&path, format!("{before}{line}\n/last *(ro)\n"))?;
-            let refused = test_file(&path).err().map(|error| error.to_string());
-            let message = refused.with_context(|| format!("{before}{line} is accepted"))?;
-            let place = format!(
-                "malformed exports {}:{}:{}",
-                path.display(),
-                lines + 1,
-                column + columns
-            );
-            ensure!(
-                message.contains(&place) && message.contains(part) && message.lines().count() == 1,
-                "{before}{line}: {message}"
-            );
-            count += 1;
-        }
+    for ((line, column, part), (before, lines, columns)) in FAULTS.iter().zip(BEFORE.iter().cycle())
+    {
+        fs::write(&path, format!("{before}{line}\n/last *(ro)\n"))?;
+        let refused = test_file(&path).err().map(|error| error.to_string());
+        let message = refused.with_context(|| format!("{before}{line} is accepted"))?;
+        let place = format!(
+            "malformed exports {}:{}:{}",
+            path.display(),
+            lines + 1,
+            column + columns
+        );
+        ensure!(
+            message.contains(&place) && message.contains(part) && message.lines().count() == 1,
+            "{before}{line}: {message}"
+        );
     }
-    ensure!(count > 100);
     Ok(())
 }
 
@@ -393,34 +359,6 @@ fn handle_of_another_host_opens_nothing() -> Result<()> {
             ensure_refused(other.lookup(&root, "file"), "STALE")?;
             ensure_refused(other.read(&file, 0, 10).map(drop), "STALE")?;
         }
-    }
-    Ok(())
-}
-
-#[test]
-fn squashed_users_have_anonymous_rights() -> Result<()> {
-    if !root_for("users") {
-        return Ok(());
-    }
-    let exporting = Exporting::new("nfs", "127.0.0.2(rw,insecure)")?;
-    let srv = exporting.dir.path().join("srv");
-    fs::set_permissions(&srv, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
-    for (options, owner, reads) in [
-        ("rw,insecure", 65534, false),
-        ("rw,insecure,no_root_squash", 0, true),
-        ("rw,insecure,all_squash,anonuid=1000", 1000, false),
-        ("rw,insecure,anonuid=0", 0, true),
-    ] {
-        exporting.reload(&format!("127.0.0.2({options})"))?;
-        let mut client = exporting.client(2)?;
-        let root = client.mount(&exporting.path())?;
-        let secret = client.lookup(&root, "secret")?;
-        let read = client.read(&secret, 0, 100).map(|(bytes, _)| bytes.len());
-        ensure!(read.is_ok() == reads, "{options}: {read:?}");
-        let name = format!("by-{owner}-{reads}");
-        client.create(&root, &name, How::Unchecked(Set::default()))?;
-        let created = fs::metadata(srv.join(&name))?;
-        ensure!(created.uid() == owner, "{options}: {}", created.uid());
     }
     Ok(())
 }
