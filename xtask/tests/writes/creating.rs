@@ -1,6 +1,6 @@
 //! EXCLUSIVE CREATE across a restart, the umask, and symbolic links and devices that the kernel cannot create.
 
-use super::{Scene, WRITABLE, create_file, fails, is_as_on_the_host, serve};
+use super::{Scene, WRITABLE, fails, is_as_on_the_host, serve};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::{self as unix, MetadataExt};
@@ -171,28 +171,4 @@ fn device_needs_root_and_a_kernel_number() -> Result<()> {
         }
         Ok(())
     })
-}
-
-#[test]
-fn setgid_directory_passes_its_group_on() -> Result<()> {
-    if !root_for("groups of others") {
-        return Ok(());
-    }
-    let mut scene = Scene::new(None)?;
-    let root = scene.root.clone();
-    let set = Set {
-        gid: Some(4321),
-        ..Set::default()
-    };
-    let dir = scene.client.mkdir(&root, "shared", set)?;
-    scene.client.set_attr(&dir, Set::mode(0o2777))?;
-    scene.client.auth = super::user(1000, 1000, &[]);
-    create_file(&mut scene.client, &dir, "file", b"")?;
-    scene.client.mkdir(&dir, "inner", Set::mode(0o755))?;
-    for name in ["shared/file", "shared/inner"] {
-        let meta = fs::metadata(scene.path(name))?;
-        ensure!((meta.uid(), meta.gid()) == (1000, 4321), "{name}");
-    }
-    ensure!(fs::metadata(scene.path("shared/inner"))?.mode() & 0o2000 != 0);
-    Ok(())
 }

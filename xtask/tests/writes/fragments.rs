@@ -1,6 +1,6 @@
 //! WRITEs that arrive in pieces: in fragments of any length, byte by byte, many in one segment, or incomplete.
 
-use super::{Scene, create_file, pattern};
+use super::{Scene, pattern};
 use anyhow::{Context, Result, ensure};
 use cases::calls::fragments;
 use std::fs;
@@ -64,88 +64,6 @@ fn large_write_is_accepted_in_odd_fragments() -> Result<()> {
         attempt(scene, &|_| (1..16).collect())?;
         scene.check_alive()
     })
-}
-
-/// Sends a WRITE of `len` bytes in a first fragment of `from` bytes and further fragments of `size` bytes. Returns true if the
-/// server replied. With a reply, the file must contain all of the data; without one, none of it.
-fn write_in_fragments(scene: &mut Scene, len: usize, from: usize, size: usize) -> Result<bool> {
-    let name = format!("{len} bytes in fragments of {size} from {from}");
-    let file = scene.create_file(&name, b"")?;
-    let data = pattern(size as u8, 0, len);
-    let message =
-        Call::write(&file, 0, stable_how::FILE_SYNC, &data).message(1, &scene.client.auth);
-    let cuts: Vec<usize> = (from..message.len()).step_by(size).collect();
-    let mut peer = scene.server.connect()?;
-    // The server may close the connection before the whole record is sent.
-    let _ = peer.send(&fragments(&message, &cuts));
-    let answered = expect_written(&mut peer, 1, len).is_ok();
-    let stored = fs::read(scene.path(&name))?;
-    let expect = if answered { &data[..] } else { b"" };
-    ensure!(
-        stored == expect,
-        "{name}: {} bytes were stored",
-        stored.len()
-    );
-    Ok(answered)
-}
-
-#[test]
-fn fragment_sizes_of_real_clients_are_accepted() -> Result<()> {
-    Scene::for_each_server(|scene| {
-        // YANFS (Sun's client for Java) sends a record in 23 fragments, TI-RPC in 17 and xdrrec in 263; the server must accept all.
-        for (len, size) in [
-            (32 << 10, 1456),
-            (1 << 20, 64 << 10),
-            (1 << 20, 4000),
-            (1 << 20, 1456),
-            (1 << 20, 256),
-        ] {
-            let answered = write_in_fragments(scene, len, size, size)?;
-            ensure!(answered, "{len} bytes in fragments of {size}");
-        }
-        scene.check_alive()
-    })
-}
-
-#[test]
-fn refused_write_stores_nothing() -> Result<()> {
-    Scene::for_each_server(|scene| {
-        let mut answered = 0;
-        for len in [1000, 20_000, 300_000] {
-            for from in [1, 100, 500, 8_000, 9_000, 15_000] {
-                for size in [1, 10, 100, 200] {
-                    answered += u32::from(write_in_fragments(scene, len, from, size)?);
-                }
-            }
-        }
-        ensure!(
-            (1..72).contains(&answered),
-            "{answered} of 72 WRITEs were answered"
-        );
-        scene.check_alive()
-    })
-}
-
-#[test]
-fn endless_empty_fragments_close_the_connection() -> Result<()> {
-    let mut scene = Scene::new(None)?;
-    let file = scene.create_file("file", b"")?;
-    let data = pattern(3, 0, 100_000);
-    let message =
-        Call::write(&file, 0, stable_how::FILE_SYNC, &data).message(1, &scene.client.auth);
-    let mut peer = scene.server.connect()?;
-    peer.send(&fragments(&message, &[60_000])[..60_004])?;
-    // The server closes the connection before all empty fragments are sent.
-    let _ = peer.send(&[0; 4].repeat(100_000));
-    // The reply has the number of bytes that were stored, which may be less than requested (RFC 1813 section 3.3.7).
-    let stored = 100_000 - (message.len() - 60_000);
-    expect_written(&mut peer, 1, stored)?;
-    ensure!(fs::read(scene.path("file"))? == data[..stored]);
-    ensure!(
-        peer.receive().ok().flatten().is_none(),
-        "the server still reads empty fragments"
-    );
-    scene.check_alive()
 }
 
 #[test]
@@ -268,48 +186,5 @@ fn disconnect_during_write_affects_no_other_client() -> Result<()> {
         );
         sleep(Duration::from_millis(50));
     }
-    scene.check_alive()
-}
-
-#[test]
-fn slow_writers_do_not_delay_other_clients() -> Result<()> {
-    let mut scene = Scene::new(None)?;
-    let file = scene.create_file("file", &pattern(1, 0, 1 << 20))?;
-    let auth = scene.client.auth.clone();
-    let message =
-        |data: &[u8]| record(&Call::write(&file, 0, stable_how::FILE_SYNC, data).message(1, &auth));
-    let large = message(&pattern(2, 0, 1 << 20));
-    let mut peers = Vec::new();
-    for number in 0..64 {
-        let mut peer = scene.server.connect()?;
-        let sent = [3, 100, 200, 9_000, 500_000, large.len() - 1][number % 6];
-        peer.send(&large[..sent])?;
-        peers.push((peer, sent));
-    }
-    // Another client writes and reads, each time over a new connection.
-    for round in 0..20 {
-        let start = Instant::now();
-        let (mut client, root) = scene.server.open(scene.directory.path())?;
-        let name = format!("file {round}");
-        let data = pattern(round, 0, 200_000);
-        let small = create_file(&mut client, &root, &name, &data)?;
-        ensure!(client.read(&small, 0, 200_000)?.0 == data);
-        ensure!(fs::read(scene.path(&name))? == data);
-        ensure!(
-            start.elapsed() < ANSWER_MAX * 2,
-            "round {round} took {:?}",
-            start.elapsed()
-        );
-    }
-    // Slow clients that the server did not disconnect complete their WRITEs.
-    let mut completed = 0;
-    for (mut peer, sent) in peers {
-        if peer.send(&large[sent..]).is_ok() && expect_written(&mut peer, 1, 1 << 20).is_ok() {
-            completed += 1;
-        }
-    }
-    ensure!(completed > 0, "the server disconnected every slow client");
-    eprintln!("{completed} of 64 slow clients completed their WRITE");
-    ensure!(fs::read(scene.path("file"))? == pattern(2, 0, 1 << 20));
     scene.check_alive()
 }

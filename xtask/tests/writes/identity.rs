@@ -3,13 +3,15 @@
 use super::{Scene, WRITABLE, create_file, user};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use xtask::clients::nfs::{Auth, Set};
+use xtask::clients::nfs::{Auth, Client, Set};
 use xtask::machines::mounts;
-use xtask::machines::server::{ServerOptions, public_dir, root_for};
+use xtask::machines::server::{Server, ServerOptions, public_dir, root_for};
 use xtask::setup;
 
 pub(super) const NOBODY: u32 = 65534;
@@ -21,26 +23,26 @@ pub(super) fn open_to_all(export_options: &str) -> Result<Scene> {
     Ok(scene)
 }
 
-/// UID and GID of the objects that a caller with these credentials creates.
-fn acts_as(scene: &mut Scene, auth: Auth) -> Result<(u32, u32)> {
-    let root = scene.root.clone();
-    scene.client.auth = auth;
-    create_file(&mut scene.client, &root, "made", b"data")?;
-    let meta = fs::metadata(scene.path("made"))?;
-    let entry = fs::read(scene.path("made"))?;
-    ensure!(entry == b"data");
-    scene.client.remove(&root, "made")?;
-    let made = scene.client.mkdir(&root, "made", Set::mode(0o755))?;
-    let attr = scene.client.attr(&made)?;
+/// UID and GID of the objects that a caller with these credentials creates in the directory `root`, which is `path` on the host.
+fn acts_as(client: &mut Client, root: &[u8], path: &Path, auth: Auth) -> Result<(u32, u32)> {
+    client.auth = auth;
+    let path = path.join("made");
+    create_file(client, root, "made", b"data")?;
+    let meta = fs::metadata(&path)?;
+    ensure!(fs::read(&path)? == b"data");
+    client.remove(root, "made")?;
+    let made = client.mkdir(root, "made", Set::mode(0o755))?;
+    let attr = client.attr(&made)?;
     ensure!((attr.uid, attr.gid) == (meta.uid(), meta.gid()), "{attr:?}");
-    scene.client.rmdir(&root, "made")?;
-    scene.client.symlink(&root, "made", "target")?;
-    let link = fs::symlink_metadata(scene.path("made"))?;
+    client.rmdir(root, "made")?;
+    client.symlink(root, "made", "target")?;
+    let link = fs::symlink_metadata(&path)?;
     ensure!((link.uid(), link.gid()) == (meta.uid(), meta.gid()));
-    scene.client.remove(&root, "made")?;
+    client.remove(root, "made")?;
     Ok((meta.uid(), meta.gid()))
 }
 
+/// All calls come over one connection, so that callers alternate; a server that is not root acts as its own user for each.
 #[test]
 fn export_options_determine_uid_and_gid() -> Result<()> {
     if !root_for("identities") {
@@ -54,7 +56,7 @@ fn export_options_determine_uid_and_gid() -> Result<()> {
         flavor: 0,
         body: Vec::new(),
     };
-    for (options, auth, expected) in [
+    let rows = [
         ("rw", user(0, 0, &[]), nobody),
         ("rw,root_squash", user(0, 0, &[0]), nobody),
         ("rw", user(1000, 100, &[]), (1000, 100)),
@@ -82,11 +84,33 @@ fn export_options_determine_uid_and_gid() -> Result<()> {
         (WRITABLE, user(u32::MAX - 1, 5, &[]), (u32::MAX - 1, 5)),
         (WRITABLE, Auth::none(), nobody),
         (WRITABLE, user(u32::MAX, u32::MAX, &[]), nobody),
-    ] {
-        let mut scene = open_to_all(options)?;
-        let case = format!("{options} for {auth:?}");
-        let host = acts_as(&mut scene, auth).with_context(|| case.clone())?;
-        ensure!(host == expected, "{case}: {host:?} instead of {expected:?}");
+    ];
+    for server_user in [None, Some(1000)] {
+        let place = public_dir()?;
+        let mut exports = BTreeMap::new();
+        for (options, ..) in &rows {
+            let path = place.path().join(options);
+            fs::create_dir_all(&path)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o777))?;
+            exports.insert(options, path);
+        }
+        let lines = exports.iter();
+        let server = Server::start(ServerOptions {
+            user: server_user,
+            exports: lines
+                .map(|(options, path)| format!("{}:{options}", path.display()))
+                .collect(),
+            ..ServerOptions::default()
+        })?;
+        let mut client = server.connect()?;
+        for (options, auth, expected) in &rows {
+            let (path, case) = (&exports[options], format!("{options} for {auth:?}"));
+            let (_, root) = server.open(path)?;
+            let made = acts_as(&mut client, &root, path, auth.clone());
+            let host = made.with_context(|| case.clone())?;
+            let expected = server_user.map_or(*expected, |id| (id, id));
+            ensure!(host == expected, "{case}: {host:?} instead of {expected:?}");
+        }
     }
     Ok(())
 }
@@ -173,58 +197,4 @@ fn managed_groups_replace_those_of_the_credential() -> Result<()> {
         }
         Ok(())
     })
-}
-
-#[test]
-fn unprivileged_server_acts_as_its_own_user() -> Result<()> {
-    if !root_for("a server of another user") {
-        return Ok(());
-    }
-    for options in [WRITABLE, "rw", "rw,all_squash"] {
-        let mut scene = Scene::with_options(
-            options,
-            ServerOptions {
-                user: Some(1000),
-                ..ServerOptions::default()
-            },
-        )?;
-        for auth in [
-            user(0, 0, &[0]),
-            user(1000, 1000, &[]),
-            user(7, 7, &[]),
-            Auth::none(),
-        ] {
-            let case = format!("{auth:?}");
-            let host = acts_as(&mut scene, auth).with_context(|| case.clone())?;
-            ensure!(host == (1000, 1000), "{case}: {host:?}");
-        }
-    }
-    Ok(())
-}
-
-/// Calls with different credentials alternate on one connection; each acts with its own.
-#[test]
-fn alternating_callers_keep_their_own_credentials() -> Result<()> {
-    if !root_for("identities") {
-        return Ok(());
-    }
-    let mut scene = open_to_all(WRITABLE)?;
-    let root = scene.root.clone();
-    let callers = [
-        user(0, 0, &[]),
-        user(1000, 100, &[7]),
-        user(1001, 101, &[]),
-        Auth::none(),
-    ];
-    let expected = [(0, 0), (1000, 100), (1001, 101), (NOBODY, NOBODY)];
-    for round in 0..50 {
-        for (auth, expected) in callers.iter().zip(expected) {
-            let name = format!("file {round} {}", expected.0);
-            scene.client.auth = auth.clone();
-            create_file(&mut scene.client, &root, &name, b"data")?;
-            let meta = fs::metadata(scene.path(&name))?;
-            ensure!((meta.uid(), meta.gid()) == expected, "{name}");
-        }
-    }
-    Ok(())
 }

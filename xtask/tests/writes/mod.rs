@@ -2,7 +2,6 @@
 //!
 //! Data that was acknowledged is in the file, byte for byte; a call that failed has the right status and changed nothing.
 
-mod again;
 mod creating;
 mod faults;
 mod fragments;

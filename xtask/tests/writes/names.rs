@@ -1,6 +1,6 @@
 //! Read-only exports, and calls that would cross from one export or file system to another.
 
-use super::{WRITABLE, create_file, fails, serve};
+use super::{WRITABLE, create_file, fails};
 use anyhow::{Result, ensure};
 use std::fs;
 use xtask::clients::nfs::{Call, Client, How, Set, nfsstat3, stable_how};
@@ -143,42 +143,4 @@ fn rename_and_link_across_exports_return_xdev() -> Result<()> {
         ensure!(fs::read_dir(dir.path())?.count() == 2);
     }
     Ok(())
-}
-
-#[test]
-fn mounts_inside_an_export_are_not_written() -> Result<()> {
-    let directory = public_dir()?;
-    let path = directory.path();
-    super::mounts::private("a mount beneath an export", || {
-        for name in ["mounted", "dir"] {
-            fs::create_dir(path.join(name))?;
-        }
-        fs::write(path.join("file"), "content")?;
-        super::mounts::mount("tmpfs", "size=1m", &path.join("mounted"))?;
-        fs::write(path.join("mounted/file"), "other")?;
-        let (_server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
-        let file = client.lookup(&root, "file")?;
-        for result in [
-            client.remove(&root, "mounted"),
-            client.rmdir(&root, "mounted"),
-            client.rename(&root, "mounted", &root, "moved"),
-            client.rename(&root, "dir", &root, "mounted"),
-        ] {
-            ensure!(result.is_err(), "a mount was changed");
-        }
-        // The mount point may be listed. If LOOKUP succeeds, objects cannot be moved, linked or created in it.
-        if let Ok(mounted) = client.lookup(&root, "mounted") {
-            ensure!(client.rename(&root, "file", &mounted, "new").is_err());
-            ensure!(client.link(&file, &mounted, "new").is_err());
-            let how = How::Guarded(Set::default());
-            ensure!(
-                client.create(&mounted, "new", how).is_err(),
-                "CREATE succeeded in another file system"
-            );
-        }
-        ensure!(fs::read(path.join("mounted/file"))? == b"other");
-        ensure!(fs::read_dir(path.join("mounted"))?.count() == 1);
-        ensure!(fs::read(path.join("file"))? == b"content");
-        Ok(())
-    })
 }

@@ -1,13 +1,14 @@
 //! Permissions: by group and owner, for different callers of the same file, and as reported by ACCESS.
 
 use super::identity::{NOBODY, open_to_all};
-use super::{Scene, WRITABLE, create_file, fails, is_as_on_the_host, serve, user};
+use super::{WRITABLE, create_file, fails, serve, user};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
-use xtask::clients::nfs::{Auth, Client, How, Set, nfsstat3, stable_how};
+use xtask::clients::nfs::nfsstat3::{NFS3_OK, NFS3ERR_ACCES, NFS3ERR_PERM};
+use xtask::clients::nfs::{Auth, Call, How, Set, stable_how};
 use xtask::machines::server::{ServerOptions, public_dir, root_for};
 use xtask::setup;
 
@@ -35,16 +36,14 @@ fn only_listed_groups_grant_access() -> Result<()> {
             .with_context(|| format!("group {number}"))?;
         ensure!(scene.client.read(&file, 0, 100)?.0 == b"Content");
         // Repeats WRITE and READ as this user without that group.
-        let without: Vec<u32> = groups
-            .iter()
-            .copied()
-            .filter(|g| *g != groups[number])
-            .collect();
-        scene.client.auth = user(1000, 1000, &without);
-        let wrote = scene.client.write(&file, 0, stable_how::UNSTABLE, b"D");
-        fails(wrote, &[nfsstat3::NFS3ERR_ACCES], "WRITE without the group")?;
-        let read = scene.client.read(&file, 0, 100).map(drop);
-        fails(read, &[nfsstat3::NFS3ERR_ACCES], "READ without the group")?;
+        let without = groups.iter().copied().filter(|gid| *gid != groups[number]);
+        scene.client.auth = user(1000, 1000, &without.collect::<Vec<_>>());
+        for call in [
+            Call::write(&file, 0, stable_how::UNSTABLE, b"D"),
+            Call::read(&file, 0, 100),
+        ] {
+            scene.client.expect_status(&call, NFS3ERR_ACCES)?;
+        }
     }
     // Where root is squashed, group 0 in a call's credentials grants nothing.
     let path = scene.path("root's group");
@@ -53,12 +52,8 @@ fn only_listed_groups_grant_access() -> Result<()> {
     let file = scene.client.lookup(&root, "root's group")?;
     for auth in [user(1000, 1000, &[0]), user(1000, 0, &[]), user(0, 0, &[0])] {
         scene.client.auth = auth;
-        let read = scene.client.read(&file, 0, 100).map(drop);
-        fails(
-            read,
-            &[nfsstat3::NFS3ERR_ACCES],
-            format!("READ by {:?}", scene.client.auth),
-        )?;
+        let read = Call::read(&file, 0, 100);
+        scene.client.expect_status(&read, NFS3ERR_ACCES)?;
     }
     Ok(())
 }
@@ -69,77 +64,44 @@ fn owner_reads_and_writes_whatever_the_mode() -> Result<()> {
         return Ok(());
     }
     let mut scene = open_to_all(WRITABLE)?;
-    let root = scene.root.clone();
+    let (root, owner) = (scene.root.clone(), user(1000, 1000, &[]));
     for mode in [0o444, 0o000, 0o222] {
         let name = format!("file {mode:o}");
-        scene.client.auth = user(1000, 1000, &[]);
+        let path = scene.path(&name);
+        let client = &mut scene.client;
+        client.auth = owner.clone();
         // open(O_CREAT, 0444) of a client: the file is created read-only, and then written by its owner.
-        let how = How::Guarded(Set::mode(mode));
-        let file = scene.client.create(&root, &name, how)?;
-        ensure!(
-            scene
-                .client
-                .write(&file, 0, stable_how::UNSTABLE, b"content")?
-                .count
-                == 7
-        );
-        scene.client.commit(&file, 0, 0)?;
-        ensure!(
-            scene.client.read(&file, 0, 100)?.0 == b"content",
-            "{mode:o}"
-        );
-        scene.client.set_attr(&file, Set::size(4))?;
-        ensure!(fs::read(scene.path(&name))? == b"cont");
-        ensure!(fs::metadata(scene.path(&name))?.mode() & 0o7777 == mode);
-        // For callers other than the owner, the mode decides. Each mode of this test has equal bits for the group and for others.
-        for auth in [
-            user(1001, 1000, &[]),
-            user(1001, 1001, &[1000]),
-            user(1002, 1002, &[]),
-        ] {
-            scene.client.auth = auth;
-            let (may_read, may_write) = (mode & 4 != 0, mode & 2 != 0);
-            let wrote = scene.client.write(&file, 0, stable_how::UNSTABLE, b"c");
-            if may_write {
-                wrote?;
-            } else {
-                fails(
-                    wrote,
-                    &[nfsstat3::NFS3ERR_ACCES],
-                    format!("WRITE by another, mode {mode:o}"),
-                )?;
-                let set = scene.client.set_attr(&file, Set::size(0));
-                fails(set, &[nfsstat3::NFS3ERR_ACCES], "SETATTR by another")?;
-            }
-            let read = scene.client.read(&file, 0, 100).map(drop);
-            if may_read {
-                read?;
-            } else {
-                fails(
-                    read,
-                    &[nfsstat3::NFS3ERR_ACCES],
-                    format!("READ by another, mode {mode:o}"),
-                )?;
-            }
-            let set = scene.client.set_attr(&file, Set::mode(0o777));
-            fails(
-                set,
-                &[nfsstat3::NFS3ERR_PERM, nfsstat3::NFS3ERR_ACCES],
-                "chmod by another",
-            )?;
+        let file = client.create(&root, &name, How::Guarded(Set::mode(mode)))?;
+        client.write_all(&file, 0, stable_how::UNSTABLE, b"content", 7)?;
+        client.commit(&file, 0, 0)?;
+        ensure!(client.read(&file, 0, 100)?.0 == b"content", "{mode:o}");
+        client.set_attr(&file, Set::size(4))?;
+        ensure!(fs::read(&path)? == b"cont");
+        ensure!(fs::metadata(&path)?.mode() & 0o7777 == mode);
+        // For other callers, the mode decides. Each mode of this test has equal bits for the group and for others.
+        let allowed = |bit| match mode & bit {
+            0 => NFS3ERR_ACCES,
+            _ => NFS3_OK,
+        };
+        for auth in [(1001, 1000, 1000), (1001, 1001, 1000), (1002, 1002, 1002)] {
+            client.auth = user(auth.0, auth.1, &[auth.2]);
+            let write = Call::write(&file, 0, stable_how::UNSTABLE, b"c");
+            let size = Call::set_attr(&file, Set::size(4), None);
+            client.expect_status(&write, allowed(2))?;
+            client.expect_status(&size, allowed(2))?;
+            client.expect_status(&Call::read(&file, 0, 100), allowed(4))?;
+            let chmod = client.set_attr(&file, Set::mode(0o777));
+            fails(chmod, &[NFS3ERR_PERM, NFS3ERR_ACCES], "chmod by another")?;
         }
     }
     // A client must READ a program to execute it: the server allows READ with the execute bit.
     fs::write(scene.path("program"), "program")?;
     fs::set_permissions(scene.path("program"), fs::Permissions::from_mode(0o111))?;
-    scene.client.auth = user(1000, 1000, &[]);
+    scene.client.auth = owner;
     let file = scene.client.lookup(&root, "program")?;
     ensure!(scene.client.read(&file, 0, 100)?.0 == b"program");
-    fails(
-        scene.client.write(&file, 0, stable_how::UNSTABLE, b"P"),
-        &[nfsstat3::NFS3ERR_ACCES],
-        "WRITE to a program",
-    )
+    let write = Call::write(&file, 0, stable_how::UNSTABLE, b"P");
+    scene.client.expect_status(&write, NFS3ERR_ACCES)
 }
 
 #[test]
@@ -149,77 +111,47 @@ fn access_is_checked_for_each_caller() -> Result<()> {
     }
     let mut scene = open_to_all(WRITABLE)?;
     let root = scene.root.clone();
-    let (first, second) = (user(1000, 1000, &[]), user(1001, 1001, &[]));
     fs::create_dir(scene.path("private"))?;
     fs::write(scene.path("private/inner"), "inner")?;
+    fs::write(scene.path("file"), "secret")?;
+    let set_mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
     for (name, mode) in [("file", 0o600), ("private", 0o700)] {
-        if name == "file" {
-            fs::write(scene.path(name), "secret")?;
-        }
         chown(scene.path(name), Some(1000), Some(1000))?;
-        fs::set_permissions(scene.path(name), fs::Permissions::from_mode(mode))?;
+        set_mode(&scene.path(name), mode)?;
     }
-    let (file, dir) = (
-        scene.client.lookup(&root, "file")?,
-        scene.client.lookup(&root, "private")?,
-    );
-    let mut owner = scene.server.connect()?;
-    let mut stranger = scene.server.connect()?;
-    owner.auth = first;
-    stranger.auth = second;
+    let file = scene.client.lookup(&root, "file")?;
+    let dir = scene.client.lookup(&root, "private")?;
+    let (mut owner, mut stranger) = (scene.server.connect()?, scene.server.connect()?);
+    owner.auth = user(1000, 1000, &[]);
+    stranger.auth = user(1001, 1001, &[]);
+    let read = Call::read(&file, 0, 100);
+    let write = Call::write(&file, 0, stable_how::UNSTABLE, b"secret");
     // The server keeps files open between requests, also for writing; it must still check each caller.
-    for round in 0..10 {
-        ensure!(owner.read(&file, 0, 100)?.0 == b"secret", "round {round}");
-        fails(
-            stranger.read(&file, 0, 100).map(drop),
-            &[nfsstat3::NFS3ERR_ACCES],
-            "READ",
-        )?;
-        let write = |client: &mut Client| client.write(&file, 0, stable_how::UNSTABLE, b"secret");
-        write(&mut owner)?;
-        fails(write(&mut stranger), &[nfsstat3::NFS3ERR_ACCES], "WRITE")?;
-        owner.lookup(&dir, "inner")?;
-        fails(
-            stranger.lookup(&dir, "inner"),
-            &[nfsstat3::NFS3ERR_ACCES],
-            "LOOKUP",
-        )?;
-        owner.list(&dir)?;
-        fails(
-            stranger.list(&dir),
-            &[nfsstat3::NFS3ERR_ACCES],
-            "READDIRPLUS",
-        )?;
-        create_file(&mut owner, &dir, "new", b"")?;
-        fails(
-            stranger.remove(&dir, "new"),
-            &[nfsstat3::NFS3ERR_ACCES],
-            "REMOVE",
-        )?;
-        owner.remove(&dir, "new")?;
+    for _ in 0..10 {
+        for call in [
+            read.clone(),
+            write.clone(),
+            Call::lookup(&dir, b"inner"),
+            Call::read_dir_plus(&dir, 0, [0; 8], 4096, 4096),
+            Call::mkdir(&dir, b"new", Set::mode(0o755)),
+            Call::rmdir(&dir, b"new"),
+        ] {
+            stranger.expect_status(&call, NFS3ERR_ACCES)?;
+            owner.expect_status(&call, NFS3_OK)?;
+        }
     }
-    // A permission that the host revokes is revoked at once.
-    fs::set_permissions(scene.path("file"), fs::Permissions::from_mode(0o666))?;
-    ensure!(stranger.read(&file, 0, 100)?.0 == b"secret");
-    stranger.write(&file, 0, stable_how::UNSTABLE, b"S")?;
-    fs::set_permissions(scene.path("file"), fs::Permissions::from_mode(0o600))?;
-    fails(
-        stranger.read(&file, 0, 100).map(drop),
-        &[nfsstat3::NFS3ERR_ACCES],
-        "READ",
-    )?;
-    let wrote = stranger.write(&file, 0, stable_how::UNSTABLE, b"T");
-    fails(wrote, &[nfsstat3::NFS3ERR_ACCES], "WRITE")?;
-    ensure!(fs::read(scene.path("file"))? == b"Secret");
-    // A permission that SETATTR grants or revokes takes effect at once.
-    owner.set_attr(&file, Set::mode(0o666))?;
-    ensure!(stranger.read(&file, 0, 100)?.0 == b"Secret");
-    owner.set_attr(&file, Set::mode(0o600))?;
-    fails(
-        stranger.read(&file, 0, 100).map(drop),
-        &[nfsstat3::NFS3ERR_ACCES],
-        "READ",
-    )
+    // A permission that the host or SETATTR grants or revokes takes effect at once.
+    for (mode, status) in [(0o666, NFS3_OK), (0o600, NFS3ERR_ACCES)] {
+        set_mode(&scene.path("file"), mode)?;
+        stranger.expect_status(&read, status)?;
+        stranger.expect_status(&write, status)?;
+    }
+    for (mode, status) in [(0o666, NFS3_OK), (0o600, NFS3ERR_ACCES)] {
+        owner.set_attr(&file, Set::mode(mode))?;
+        stranger.expect_status(&read, status)?;
+    }
+    ensure!(fs::read(scene.path("file"))? == b"secret");
+    Ok(())
 }
 
 #[test]
@@ -229,70 +161,47 @@ fn writes_clear_setuid_and_setgid() -> Result<()> {
     }
     let mut scene = open_to_all(WRITABLE)?;
     let root = scene.root.clone();
-    let mut client = scene.server.connect()?;
-    for (name, by) in [("by owner", 1000), ("by another", 1001)] {
-        let path = scene.path(name);
-        for mode in [0o6777, 0o4777, 0o2777] {
-            let reset = || -> Result<()> {
-                fs::write(&path, "content")?;
-                chown(&path, Some(1000), Some(1000))?;
-                fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
-                Ok(())
-            };
-            let special_bits = || -> Result<u32> { Ok(fs::metadata(&path)?.mode() & 0o6000) };
-            client.auth = user(by, by, &[]);
-            reset()?;
-            let file = client.lookup(&root, name)?;
-            for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
-                reset()?;
-                client.write(&file, 0, stable, b"C")?;
-                ensure!(
-                    special_bits()? == 0,
-                    "WRITE {name} left {:o} of {mode:o}",
-                    special_bits()?
-                );
-            }
-            reset()?;
-            client.set_attr(&file, Set::size(3))?;
-            ensure!(
-                special_bits()? == 0,
-                "a size {name} left {:o} of {mode:o}",
-                special_bits()?
-            );
+    let path = scene.path("file");
+    let file = create_file(&mut scene.client, &root, "file", b"")?;
+    let client = &mut scene.client;
+    for (by, mode) in [1000, 1001]
+        .into_iter()
+        .flat_map(|by| [0o6777, 0o4777, 0o2777].map(|mode| (by, mode)))
+    {
+        client.auth = user(by, by, &[]);
+        for call in [
+            Call::write(&file, 0, stable_how::UNSTABLE, b"C"),
+            Call::write(&file, 0, stable_how::FILE_SYNC, b"C"),
+            Call::set_attr(&file, Set::size(3), None),
+        ] {
+            fs::write(&path, "content")?;
+            chown(&path, Some(1000), Some(1000))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+            client.expect_status(&call, NFS3_OK)?;
+            let left = fs::metadata(&path)?.mode() & 0o6000;
+            ensure!(left == 0, "{call:?} by {by} left {left:o} of {mode:o}");
         }
     }
     // SETATTR must not set the setgid bit if the owner is not a member of the file's group.
-    let file = create_file(&mut scene.client, &root, "file", b"")?;
-    chown(scene.path("file"), Some(1000), Some(2000))?;
+    chown(&path, Some(1000), Some(2000))?;
     client.auth = user(1000, 1000, &[]);
     let _ = client.set_attr(&file, Set::mode(0o2755));
-    ensure!(fs::metadata(scene.path("file"))?.mode() & 0o2000 == 0);
-    let set = Set {
-        gid: Some(2001),
+    ensure!(fs::metadata(&path)?.mode() & 0o2000 == 0);
+    // An owner may give the file to a group of his own only, and to no other owner.
+    let owners = |uid, gid| Set {
+        uid,
+        gid,
         ..Set::default()
     };
-    fails(
-        client.set_attr(&file, set),
-        &[nfsstat3::NFS3ERR_PERM],
-        "chgrp to a foreign group",
-    )?;
-    let set = Set {
-        uid: Some(1001),
-        ..Set::default()
-    };
-    fails(
-        client.set_attr(&file, set),
-        &[nfsstat3::NFS3ERR_PERM],
-        "chown by its owner",
-    )?;
-    client.auth = user(1000, 1000, &[2001]);
-    let set = Set {
-        gid: Some(2001),
-        ..Set::default()
-    };
-    client
-        .set_attr(&file, set)
-        .context("chgrp to a group of one's own")
+    for (groups, set, status) in [
+        (&[][..], owners(None, Some(2001)), NFS3ERR_PERM),
+        (&[], owners(Some(1001), None), NFS3ERR_PERM),
+        (&[2001], owners(None, Some(2001)), NFS3_OK),
+    ] {
+        client.auth = user(1000, 1000, groups);
+        client.expect_status(&Call::set_attr(&file, set, None), status)?;
+    }
+    Ok(())
 }
 
 /// Permissions of a user on each of `paths`, by test(1) as that user: 1 read, 2 write, 4 execute.
@@ -390,51 +299,4 @@ fn access_agrees_with_host_permissions() -> Result<()> {
         }
     }
     Ok(())
-}
-
-#[test]
-fn only_root_changes_owners() -> Result<()> {
-    if !root_for("files of others") {
-        return Ok(());
-    }
-    Scene::for_each_server(|scene| {
-        let served_by = fs::metadata(scene.directory.path())?.uid();
-        let root = scene.root.clone();
-        scene.create_file("file", b"")?;
-        scene.client.mkdir(&root, "directory", Set::mode(0o755))?;
-        scene.client.symlink(&root, "link", "file")?;
-        for name in ["file", "directory", "link"] {
-            let object = scene.client.lookup(&root, name)?;
-            let path = scene.path(name);
-            let set = Set {
-                uid: Some(1234),
-                gid: Some(4321),
-                ..Set::default()
-            };
-            let result = scene.client.set_attr(&object, set);
-            let meta = fs::symlink_metadata(&path)?;
-            if served_by == 0 {
-                result?;
-                ensure!((meta.uid(), meta.gid()) == (1234, 4321), "{name}");
-                // Sets only the GID; the UID must stay the same.
-                let set = Set {
-                    gid: Some(99),
-                    ..Set::default()
-                };
-                scene.client.set_attr(&object, set)?;
-                is_as_on_the_host(&scene.client.attr(&object)?, &path)?;
-                let meta = fs::symlink_metadata(&path)?;
-                ensure!((meta.uid(), meta.gid()) == (1234, 99), "{name}");
-            } else {
-                fails(
-                    result,
-                    &[nfsstat3::NFS3ERR_PERM, nfsstat3::NFS3ERR_ACCES],
-                    name,
-                )?;
-                ensure!((meta.uid(), meta.gid()) == (served_by, served_by));
-            }
-        }
-        ensure!(fs::read(scene.path("file"))?.is_empty());
-        Ok(())
-    })
 }

@@ -1,6 +1,6 @@
 //! A slow disk delays only the clients that wait for it, not other clients.
 
-use super::{WRITABLE, create_file, fails, serve, user};
+use super::{WRITABLE, create_file, serve, user};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::fcntl::posix_fallocate;
 use std::fs;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, ScopedJoinHandle, sleep};
 use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
-use xtask::clients::nfs::{Client, How, Set, nfsstat3, stable_how};
+use xtask::clients::nfs::{Client, How, Set, stable_how};
 use xtask::machines::mounts::on_image;
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 use xtask::setup;
@@ -318,30 +318,6 @@ fn blocked_writes_do_not_delay_other_clients() -> Result<()> {
         })?;
         other.commit(&file, 0, 0)?;
         check_pattern(&path.join("file"), DIRTY + 6 * STEP as u64)
-    })
-}
-
-#[test]
-fn worker_write_reports_enospc() -> Result<()> {
-    on_image(&["mkfs.ext4", "-q", "-m", "0"], 64, |path| {
-        let (_server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
-        let file = create_file(&mut client, &root, "file", b"")?;
-        write_dirty(&mut client, &file)?;
-        let mut len = DIRTY;
-        loop {
-            let data = pattern(1, len, STEP);
-            match client.write(&file, len, stable_how::UNSTABLE, &data) {
-                Ok(wrote) => len += u64::from(wrote.count),
-                failed => {
-                    fails(failed, &[nfsstat3::NFS3ERR_NOSPC], "WRITE")?;
-                    break;
-                }
-            }
-            ensure!(len < 64 << 20, "more bytes fit than the disk has");
-        }
-        ensure!(len > 32 << 20, "{len} bytes fitted");
-        client.commit(&file, 0, 0)?;
-        check_pattern(&path.join("file"), len)
     })
 }
 
