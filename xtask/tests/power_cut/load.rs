@@ -5,10 +5,11 @@ use std::fmt;
 
 use anyhow::{Context as _, Result, ensure};
 use cases::random::Random;
-use xtask::clients::nfs::{Client, How, Set, SetTime, mknoddata3, stable_how};
+use xtask::clients::nfs::stable_how::{DATA_SYNC, FILE_SYNC, UNSTABLE};
+use xtask::clients::nfs::{Client, How, Set, SetTime, mknoddata3};
 use xtask::machines::nbd::Disk;
 
-use super::op::{Id, Op};
+use super::op::{Id, New, Op};
 use super::tree::{ObjectType, Tree};
 
 /// With more names than this, the load creates no new ones.
@@ -28,7 +29,9 @@ pub struct Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { op, sent, answered } = self;
-        write!(f, "sent at {sent}, answered at {answered}: {op:?}")
+        // The data of a WRITE and the target of a link are cut.
+        let op = format!("{op:?}");
+        write!(f, "sent at {sent}, answered at {answered}: {op:.150}")
     }
 }
 
@@ -80,50 +83,31 @@ impl<'a> Load<'a> {
         } = self;
         let handle = |id: &Id| handles[id].as_slice();
         let verifier = match op {
-            Op::Create {
+            Op::Make {
                 dir,
                 name,
                 new,
-                how,
+                what,
             } => {
-                let made = client.create(handle(dir), name, *how)?;
+                let at = handle(dir);
+                let made = match what {
+                    New::File(how) => client.create(at, name, *how),
+                    New::Directory(mode) => client.mkdir(at, name, Set::mode(*mode)),
+                    New::SymLink(target) => client.symlink(at, name, target),
+                    New::Fifo(mode) => {
+                        client.mknod(at, name, mknoddata3::NF3FIFO(Set::mode(*mode).into()))
+                    }
+                };
                 // An UNCHECKED CREATE may have opened an existing file.
                 let id = self.tree.names(*dir).get(name).unwrap_or(new);
-                return self.record_handle(*id, made);
+                return self.record_handle(*id, made?);
             }
-            Op::MkDir {
-                dir,
-                name,
-                new,
-                mode,
-            } => {
-                let made = client.mkdir(handle(dir), name, Set::mode(*mode))?;
-                return self.record_handle(*new, made);
+            Op::Remove { dir, name, is_dir } => {
+                return match is_dir {
+                    true => client.rmdir(handle(dir), name),
+                    false => client.remove(handle(dir), name),
+                };
             }
-            Op::SymLink {
-                dir,
-                name,
-                new,
-                target,
-            } => {
-                let made = client.symlink(handle(dir), name, target)?;
-                return self.record_handle(*new, made);
-            }
-            Op::Fifo {
-                dir,
-                name,
-                new,
-                mode,
-            } => {
-                let made = client.mknod(
-                    handle(dir),
-                    name,
-                    mknoddata3::NF3FIFO(Set::mode(*mode).into()),
-                )?;
-                return self.record_handle(*new, made);
-            }
-            Op::Remove { dir, name } => return client.remove(handle(dir), name),
-            Op::RmDir { dir, name } => return client.rmdir(handle(dir), name),
             Op::Rename {
                 from,
                 from_name,
@@ -169,167 +153,141 @@ impl<'a> Load<'a> {
     }
 }
 
+/// Directory, name and object.
+type Entry<'a> = (Id, &'a str, Id);
+
 /// A random call that must succeed; None if no object suits the chosen kind of call.
 fn choose(tree: &Tree, random: &mut Random, new: Id) -> Option<Op> {
     let all = tree.walk();
-    let mut dirs = vec![Tree::ROOT];
-    dirs.extend(
-        all.iter()
-            .map(|&(_, _, id)| id)
-            .filter(|&id| is_dir(tree, id)),
-    );
-    let files: Vec<Id> = all
+    let (dirs, others): (Vec<&Entry<'_>>, Vec<_>) =
+        all.iter().partition(|entry| is_dir(tree, entry.2));
+    let files: Vec<Id> = others
         .iter()
-        .map(|&(_, _, id)| id)
+        .map(|entry| entry.2)
         .filter(|&id| is_file(tree, id))
         .collect();
-    let non_dirs: Vec<_> = all
-        .iter()
-        .filter(|&&(_, _, id)| !is_dir(tree, id))
-        .collect();
     // Half of the calls act on the top directory.
-    let dir = if random.chance(50) {
-        Tree::ROOT
-    } else {
-        *random.pick(&dirs)
+    let dir = match random.chance(50) {
+        true => Tree::ROOT,
+        false => pick(random, &dirs).map_or(Tree::ROOT, |entry| entry.2),
     };
     let name = format!("{new}-{}", "n".repeat(random.below(20)));
-    let mode = 0o400 | random.below(0o1000) as u32;
     let grows = all.len() < NAMES_MAX;
     match random.below(100) {
-        0..12 if grows => {
-            let set = Set::mode(mode);
-            let how = match random.below(3) {
-                0 => How::Guarded(set),
-                1 => How::Unchecked(set),
-                // The server stores the verifier in the file's times. The mask keeps these times valid.
-                _ => How::Exclusive((random.number() & 0x7f7f_7f7f_7f7f_7f7f).to_be_bytes()),
-            };
-            Some(Op::Create {
-                dir,
-                name,
-                new,
-                how,
-            })
-        }
-        12..14 => {
+        kind @ 0..25 if grows => Some(Op::Make {
+            dir,
+            name,
+            new,
+            what: choose_new(random, kind),
+        }),
+        25..30 if grows => pick(random, &files).map(|&file| Op::Link { file, dir, name }),
+        30..32 => {
             // Truncates an existing file to 0 bytes.
-            let &&(dir, name, _) = non_dirs
-                .get(random.below(non_dirs.len()))
-                .filter(|other| is_file(tree, other.2))?;
-            Some(Op::Create {
-                dir,
-                name: name.to_owned(),
-                new,
-                how: How::Unchecked(Set::size(0)),
-            })
-        }
-        14..21 if grows => Some(Op::MkDir {
-            dir,
-            name,
-            new,
-            mode,
-        }),
-        21..25 if grows => {
-            // ext4 stores targets of up to 59 bytes in the inode, longer ones in a block.
-            let len_max = *random.pick(&[59, 1000]);
-            let target = "t/".repeat(1 + random.below(len_max / 2));
-            Some(Op::SymLink {
+            let &&(dir, name, _) = pick(random, &others).filter(|other| is_file(tree, other.2))?;
+            let (name, what) = (name.to_owned(), New::File(How::Unchecked(Set::size(0))));
+            Some(Op::Make {
                 dir,
                 name,
                 new,
-                target,
+                what,
             })
         }
-        25..27 if grows => Some(Op::Fifo {
-            dir,
-            name,
-            new,
-            mode,
-        }),
-        27..32 if grows => Some(Op::Link {
-            file: *pick(random, &files)?,
-            dir,
-            name,
-        }),
-        32..40 => {
-            let &&(dir, name, _) = pick(random, &non_dirs)?;
-            Some(Op::Remove {
-                dir,
-                name: name.to_owned(),
-            })
-        }
-        40..44 => {
-            let empty =
-                |&&(_, _, id): &&(Id, &str, Id)| is_dir(tree, id) && tree.names(id).is_empty();
-            let empty: Vec<_> = all.iter().filter(empty).collect();
-            let &&(dir, name, _) = pick(random, &empty)?;
-            Some(Op::RmDir {
-                dir,
-                name: name.to_owned(),
-            })
-        }
-        44..54 => {
-            let &(from, from_name, moved) = pick(random, &all)?;
-            let to_name = if random.chance(50) {
-                name
+        kind @ 32..44 => {
+            let is_dir = kind >= 40;
+            let empty = dirs.iter().filter(|entry| tree.names(entry.2).is_empty());
+            let removable = if is_dir {
+                empty.copied().collect()
             } else {
-                replaceable(tree, random, dir, moved)?
+                others
             };
-            // A directory cannot be moved into itself.
-            let fits = !is_dir(tree, moved) || !is_descendant(tree, moved, dir);
-            fits.then(|| Op::Rename {
-                from,
-                from_name: from_name.to_owned(),
-                to: dir,
-                to_name,
-            })
+            let &&(dir, name, _) = pick(random, &removable)?;
+            let name = name.to_owned();
+            Some(Op::Remove { dir, name, is_dir })
         }
+        44..54 => rename(tree, random, &all, dir, name),
         54..66 => {
             let &(_, _, object) = pick(random, &all)?;
             set_attr(tree, random, object)
         }
-        66..92 => {
-            let file = *pick(random, &files)?;
-            let len_max = *random.pick(&[5000, 5000, WRITE_LEN_MAX]);
-            let len = 1 + random.below(len_max);
-            // The offset is mostly within the file, so that the write overlaps existing bytes.
-            let offset = random.below((tree.content(file).len_max() + 5000).min(FILE_LEN_MAX));
-            let committed = *random.pick(&[
-                stable_how::UNSTABLE,
-                stable_how::UNSTABLE,
-                stable_how::DATA_SYNC,
-                stable_how::FILE_SYNC,
-            ]);
-            Some(Op::Write {
-                file,
-                offset,
-                data: random.bytes(len),
-                committed,
-            })
-        }
-        92..100 => {
-            let dirty: Vec<Id> = files
-                .into_iter()
-                .filter(|&file| !tree.content(file).pending.is_empty())
-                .collect();
-            let file = *pick(random, &dirty)?;
-            if random.chance(60) {
-                return Some(Op::Commit {
-                    file,
-                    offset: 0,
-                    count: 0,
-                });
-            }
-            let (offset, data) = pick(random, &tree.content(file).pending)?;
-            Some(Op::Commit {
-                file,
-                offset: *offset,
-                count: data.len(),
-            })
-        }
+        66..92 => write(tree, random, &files),
+        92..100 => commit(tree, random, &files),
         _ => None,
     }
+}
+
+fn choose_new(random: &mut Random, kind: usize) -> New {
+    let mode = 0o400 | random.below(0o1000) as u32;
+    match kind {
+        0..12 => {
+            let set = Set::mode(mode);
+            New::File(match random.below(3) {
+                0 => How::Guarded(set),
+                1 => How::Unchecked(set),
+                // The server stores the verifier in the file's times. The mask keeps these times valid.
+                _ => How::Exclusive((random.number() & 0x7f7f_7f7f_7f7f_7f7f).to_be_bytes()),
+            })
+        }
+        12..19 => New::Directory(mode),
+        19..23 => {
+            // ext4 stores targets of up to 59 bytes in the inode, longer ones in a block.
+            let len_max = *random.pick(&[59, 1000]);
+            New::SymLink("t/".repeat(1 + random.below(len_max / 2)))
+        }
+        _ => New::Fifo(mode),
+    }
+}
+
+fn rename(tree: &Tree, random: &mut Random, all: &[Entry<'_>], to: Id, name: String) -> Option<Op> {
+    let &(from, from_name, moved) = pick(random, all)?;
+    let to_name = match random.chance(50) {
+        true => name,
+        false => replaceable(tree, random, to, moved)?,
+    };
+    // A directory cannot be moved into itself.
+    let fits = !is_dir(tree, moved) || !is_descendant(tree, moved, to);
+    fits.then(|| Op::Rename {
+        from,
+        from_name: from_name.to_owned(),
+        to,
+        to_name,
+    })
+}
+
+fn write(tree: &Tree, random: &mut Random, files: &[Id]) -> Option<Op> {
+    let file = *pick(random, files)?;
+    let len_max = *random.pick(&[5000, 5000, WRITE_LEN_MAX]);
+    let len = 1 + random.below(len_max);
+    // The offset is mostly within the file, so that the write overlaps existing bytes.
+    let offset = random.below((tree.content(file).len_max() + 5000).min(FILE_LEN_MAX));
+    let committed = *random.pick(&[UNSTABLE, UNSTABLE, DATA_SYNC, FILE_SYNC]);
+    let data = random.bytes(len);
+    Some(Op::Write {
+        file,
+        offset,
+        committed,
+        data,
+    })
+}
+
+/// A COMMIT of a whole file, or of the range of one WRITE.
+fn commit(tree: &Tree, random: &mut Random, files: &[Id]) -> Option<Op> {
+    let dirty = files
+        .iter()
+        .copied()
+        .filter(|&file| !tree.content(file).pending.is_empty());
+    let file = *pick(random, &dirty.collect::<Vec<_>>())?;
+    let (offset, count) = match random.chance(60) {
+        true => (0, 0),
+        false => {
+            let (offset, data) = pick(random, &tree.content(file).pending)?;
+            (*offset, data.len())
+        }
+    };
+    Some(Op::Commit {
+        file,
+        offset,
+        count,
+    })
 }
 
 /// A name in `dir` that a RENAME of `moved` may replace.

@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use xtask::clients::nfs::stable_how::{DATA_SYNC, FILE_SYNC, UNSTABLE};
 use xtask::clients::nfs::{How, Set, SetTime, stable_how};
 
 use super::content::Content;
-use super::op::{Id, Op};
+use super::op::{Id, New, Op};
 
 /// An object's type, contents and attributes.
 #[derive(Clone, Default)]
@@ -148,7 +149,23 @@ impl Tree {
         }
     }
 
-    fn add(&mut self, dir: Id, name: &str, new: Id, kind: ObjectType, mode: Option<u32>) {
+    fn make(&mut self, dir: Id, name: &str, new: Id, what: &New) {
+        // For an existing file, UNCHECKED sets the size only.
+        if let (Some(&file), New::File(How::Unchecked(set))) = (self.names(dir).get(name), what) {
+            if let Some(size) = set.size {
+                self.set_attr(file, &Set::size(size));
+            }
+            return;
+        }
+        let file = ObjectType::File(Content::default());
+        let (kind, mode) = match what {
+            New::File(How::Unchecked(set) | How::Guarded(set)) => (file, set.mode),
+            // EXCLUSIVE leaves the attributes to a later SETATTR.
+            New::File(How::Exclusive(_)) => (file, None),
+            New::Directory(mode) => (ObjectType::default(), Some(*mode)),
+            New::SymLink(target) => (ObjectType::SymLink(target.clone()), None),
+            New::Fifo(mode) => (ObjectType::Fifo, Some(*mode)),
+        };
         let attributes = Attributes::new(mode);
         self.nodes.insert(new, Node { kind, attributes });
         self.change_names(dir, |names| names.insert(name.to_owned(), new));
@@ -157,53 +174,13 @@ impl Tree {
     /// Applies a call that succeeded.
     pub fn apply(&mut self, op: &Op) {
         match op {
-            Op::Create {
+            Op::Make {
                 dir,
                 name,
                 new,
-                how,
-            } => match (self.names(*dir).get(name).copied(), how) {
-                // For an existing file, only the size is set.
-                (Some(file), How::Unchecked(set)) => {
-                    if let Some(size) = set.size {
-                        self.set_attr(file, &Set::size(size));
-                    }
-                }
-                (_, How::Unchecked(set) | How::Guarded(set)) => {
-                    self.add(
-                        *dir,
-                        name,
-                        *new,
-                        ObjectType::File(Content::default()),
-                        set.mode,
-                    );
-                }
-                // EXCLUSIVE leaves the attributes to a later SETATTR.
-                _ => self.add(*dir, name, *new, ObjectType::File(Content::default()), None),
-            },
-            Op::MkDir {
-                dir,
-                name,
-                new,
-                mode,
-            } => {
-                self.add(*dir, name, *new, ObjectType::default(), Some(*mode));
-            }
-            Op::SymLink {
-                dir,
-                name,
-                new,
-                target,
-            } => {
-                self.add(*dir, name, *new, ObjectType::SymLink(target.clone()), None);
-            }
-            Op::Fifo {
-                dir,
-                name,
-                new,
-                mode,
-            } => self.add(*dir, name, *new, ObjectType::Fifo, Some(*mode)),
-            Op::Remove { dir, name } | Op::RmDir { dir, name } => {
+                what,
+            } => self.make(*dir, name, *new, what),
+            Op::Remove { dir, name, .. } => {
                 self.change_names(*dir, |names| names.remove(name));
             }
             Op::Rename {
@@ -227,8 +204,8 @@ impl Tree {
             Op::Write {
                 file,
                 offset,
-                data,
                 committed,
+                data,
             } => {
                 self.node_mut(*file).attributes.mtime = None;
                 self.content_mut(*file).write(*offset, data, *committed);
@@ -271,7 +248,7 @@ impl Tree {
                 file: *file,
                 offset: *offset,
                 data: data.clone(),
-                committed: stable_how::UNSTABLE,
+                committed: UNSTABLE,
             })],
             // A server may have to set the attributes one after another, in any order.
             Op::SetAttr { object, set } => (0..16)
@@ -294,17 +271,14 @@ impl Tree {
                 })
                 .collect(),
             // The object may exist before its attributes are set.
-            Op::Create { new, .. }
-            | Op::MkDir { new, .. }
-            | Op::SymLink { new, .. }
-            | Op::Fifo { new, .. } => {
+            Op::Make { new, .. } => {
                 let mut tree = after(op);
                 if let Some(node) = tree.nodes.get_mut(new) {
                     node.attributes = Attributes::default();
                 }
                 vec![tree]
             }
-            Op::Remove { .. } | Op::RmDir { .. } | Op::Rename { .. } | Op::Link { .. } => {
+            Op::Remove { .. } | Op::Rename { .. } | Op::Link { .. } => {
                 vec![after(op)]
             }
         }
@@ -320,13 +294,9 @@ mod tests {
     /// A tree with a file whose durable contents are `settled`.
     fn tree(settled: &[u8]) -> Tree {
         let mut tree = Tree::new();
-        tree.apply(&Op::Create {
-            dir: Tree::ROOT,
-            name: "file".into(),
-            new: FILE,
-            how: How::Guarded(Set::mode(0o600)),
-        });
-        tree.apply(&write(0, settled, stable_how::FILE_SYNC));
+        let what = New::File(How::Guarded(Set::mode(0o600)));
+        tree.make(Tree::ROOT, "file", FILE, &what);
+        tree.apply(&write(0, settled, FILE_SYNC));
         tree
     }
 
@@ -342,7 +312,7 @@ mod tests {
     #[test]
     fn uncommitted_bytes_may_be_old_or_new() {
         let mut tree = tree(b"old old");
-        tree.apply(&write(4, b"new new", stable_how::UNSTABLE));
+        tree.apply(&write(4, b"new new", UNSTABLE));
         let content = tree.content(FILE);
         assert_eq!((content.settled.len(), content.len_max()), (7, 11));
         for possible in [&b"old old"[..], b"old new", b"old new\0new", b"old oew new"] {
@@ -365,8 +335,8 @@ mod tests {
     #[test]
     fn stable_write_discards_older_unstable_bytes() {
         let mut tree = tree(b"");
-        tree.apply(&write(0, b"aaaa", stable_how::UNSTABLE));
-        tree.apply(&write(1, b"bb", stable_how::DATA_SYNC));
+        tree.apply(&write(0, b"aaaa", UNSTABLE));
+        tree.apply(&write(1, b"bb", DATA_SYNC));
         let content = tree.content(FILE);
         assert_eq!(content.wrong_byte(b"abba"), None);
         assert_eq!(content.wrong_byte(b"aaba"), Some(1));
@@ -375,7 +345,7 @@ mod tests {
     #[test]
     fn write_in_flight_may_be_partial() {
         let tree = tree(b"1234");
-        let states = tree.possible_during(&write(2, b"xy", stable_how::FILE_SYNC));
+        let states = tree.possible_during(&write(2, b"xy", FILE_SYNC));
         let content = states[0].content(FILE);
         assert_eq!(content.wrong_byte(b"123y"), None);
         assert_eq!(content.wrong_byte(b"x234"), Some(0));

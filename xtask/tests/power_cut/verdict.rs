@@ -33,6 +33,10 @@ pub fn differences(tree: &Tree, seen: &Seen) -> Vec<Difference> {
     comparison.found
 }
 
+fn shown(value: Option<impl fmt::Debug>) -> Option<String> {
+    value.map(|value| format!("{value:?}"))
+}
+
 struct Comparison<'a> {
     tree: &'a Tree,
     link_counts: BTreeMap<Id, u64>,
@@ -59,23 +63,14 @@ impl Comparison<'_> {
             report("has another inode than its other name".to_owned());
         }
         let (expected, actual) = (&node.attributes, &seen.node.attributes);
-        if expected.mode.is_some_and(|mode| actual.mode != Some(mode)) {
-            report(format!(
-                "has mode {:?} instead of {:?}",
-                actual.mode, expected.mode
-            ));
-        }
-        if expected.uid.is_some() && expected.uid != actual.uid {
-            report(format!(
-                "belongs to {:?} instead of {:?}",
-                actual.uid, expected.uid
-            ));
-        }
-        if expected.mtime.is_some() && expected.mtime != actual.mtime {
-            report(format!(
-                "was modified at {:?} instead of {:?}",
-                actual.mtime, expected.mtime
-            ));
+        for (what, expected, actual) in [
+            ("mode", shown(expected.mode), shown(actual.mode)),
+            ("UID", shown(expected.uid), shown(actual.uid)),
+            ("mtime", shown(expected.mtime), shown(actual.mtime)),
+        ] {
+            if expected.is_some() && expected != actual {
+                report(format!("has {what} {actual:?} instead of {expected:?}"));
+            }
         }
         match (&node.kind, &seen.node.kind) {
             (ObjectType::Directory(names), ObjectType::Directory(_)) => {
