@@ -17,11 +17,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 use xtask::build::Arch;
 use xtask::clients::nfs::{Client, How, Set};
-use xtask::machines::iso::{EXPORTFS, unpack_package};
 use xtask::machines::mounts::{self, mount};
 use xtask::machines::server::{Server, ServerOptions, binary, public_dir, root_for};
 use xtask::machines::wait_for;
-use xtask::setup;
 
 /// Time limit for a server to close the files of an ended export.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -165,8 +163,6 @@ const FILES: [&str; 27] = [
     "/a\x0bmaster(rw)\x0ctrusty(ro)\x0b*\n",
     "/a ::ffff:192.0.2.1(rw) \"192.0.2.0/24(ro)\"\n",
 ];
-/// The hosts of these files.
-const HOSTS: &str = "192.0.2.9 master\n192.0.2.10 trusty\n192.0.2.11 pc001\n192.0.2.12 server\n";
 
 /// Each export for each host, with the options that both programs know.
 type Exports = BTreeSet<(String, String, BTreeMap<String, String>)>;
@@ -212,42 +208,6 @@ fn parse(text: &str) -> Result<Exports> {
         exports.insert((path, hosts, set));
     }
     Ok(exports)
-}
-
-/// exportfs runs in a mount namespace, where /etc and /var/lib/nfs have the files of the test only.
-#[test]
-fn files_are_read_as_exportfs_reads_them() -> Result<()> {
-    if !root_for("a mount namespace") {
-        return Ok(());
-    }
-    setup::install_packages(&["nfs-common"])?;
-    let exportfs = unpack_package(EXPORTFS)?.join("usr/sbin/exportfs");
-    let dir = public_dir()?;
-    let path = |name: &str| dir.path().join(name);
-    fs::create_dir(path("state"))?;
-    fs::create_dir(path("etc"))?;
-    fs::write(path("etc/hosts"), HOSTS)?;
-    fs::write(path("etc/nsswitch.conf"), "hosts: files\n")?;
-    let script = format!(
-        "mkdir -p /var/lib/nfs && mount --bind {dir}/state /var/lib/nfs && : >/var/lib/nfs/etab && \
-         mount --bind {dir}/etc /etc && {exportfs} -ra",
-        dir = dir.path().display(),
-        exportfs = exportfs.display(),
-    );
-    for file in FILES {
-        fs::write(path("etc/exports"), file)?;
-        let output = Command::new("unshare")
-            .args(["-m", "sh", "-c", &script])
-            .output()?;
-        let theirs = parse(&fs::read_to_string(path("state/etab"))?)?;
-        let ours = parse(&test_file(&path("etc/exports"))?)?;
-        ensure!(
-            ours == theirs && !theirs.is_empty(),
-            "{file}: {ours:#?} is not {theirs:#?}; exportfs: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    Ok(())
 }
 
 /// A server that reads a file of exports, for one exported directory.

@@ -1,10 +1,11 @@
 //! Entries as public configurations have them, and Debian's sample: read as exportfs reads them, and the clients that they admit.
 
-use super::{Exports, parse, test_file};
+use super::{Exports, FILES, parse, test_file};
 use anyhow::{Context as _, Result, ensure};
 use nix::sched::{CloneFlags, unshare};
 use std::fs;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::Command;
 use xtask::clients::nfs::Client;
 use xtask::machines::iso::{EXPORTFS, unpack_package};
@@ -78,7 +79,7 @@ const ENTRIES: [&str; 62] = [
     "10.10.2.0/24(rw,nohide,insecure,no_subtree_check) 10.10.3.0/24(rw,nohide) 100.97.94.63(rw,nohide,insecure)",
 ];
 /// The clients, as /etc/hosts has them. Every client has a name, so that no name server is asked.
-const CLIENTS: &str = "127.0.0.1 localhost\n192.0.2.9 master\n192.0.2.10 trusty\n192.168.1.3 host1.lan.example host1\n\
+const CLIENTS: &str = "127.0.0.1 localhost\n192.0.2.9 master\n192.0.2.10 trusty\n192.0.2.11 pc001\n192.0.2.12 server\n192.168.1.3 host1.lan.example host1\n\
     192.168.1.104 host2.lan.example\n192.168.0.211 client2.example.com\n192.168.2.7 vegeta\n10.0.0.1 node1.example.com\n\
     10.0.1.77 n2.other.example\n10.1.108.4 n3.sub.example.com\n172.16.3.3 n4.lan.example.com\n100.65.84.102 n5\n\
     192.168.122.9 n6\n172.17.1.176 n7\n192.168.5.5 n8\n192.168.6.6 n9\n192.168.56.1 n10\n10.10.3.9 n11\n";
@@ -130,6 +131,30 @@ fn admits(exports: &Exports, path: &str, client: Ipv4Addr, names: &[&str]) -> bo
     })
 }
 
+/// Mounts each directory from each client.
+fn mount_from_all(server: &Server, theirs: &Exports, dir: &Path) -> Result<()> {
+    let mut count = [0; 2];
+    for line in CLIENTS.lines() {
+        let mut words = line.split_whitespace();
+        let client: Ipv4Addr = words.next().context("no address")?.parse()?;
+        let names: Vec<_> = words.collect();
+        if !client.is_loopback() {
+            ip(&format!("addr add {client}/32 dev lo"))?;
+        }
+        let mut connection = Client::connect_from(client, (SERVER, server.nfs_port).into())?;
+        for (number, entry) in ENTRIES.iter().enumerate() {
+            let path = format!("{}/p{number}", dir.display());
+            let expect = admits(theirs, &path, client, &names);
+            let mounted = connection.mount(&path);
+            ensure!(mounted.is_ok() == expect, "{client} {entry}: {mounted:?}");
+            count[usize::from(expect)] += 1;
+        }
+    }
+    println!("{} mounts were answered, {} refused", count[1], count[0]);
+    ensure!(count.iter().all(|count| *count > 100));
+    Ok(())
+}
+
 #[test]
 fn public_entries_admit_the_clients_that_exportfs_names() -> Result<()> {
     setup::install_packages(&["nfs-common"])?;
@@ -164,9 +189,15 @@ fn public_entries_admit_the_clients_that_exportfs_names() -> Result<()> {
             let theirs = by_address(parse(&fs::read_to_string(path("state/etab"))?)?);
             let ours = by_address(parse(&test_file(&path("etc/exports"))?)?);
             let differing: Vec<_> = ours.symmetric_difference(&theirs).collect();
-            ensure!(differing.is_empty(), "read in two ways: {differing:#?}");
+            ensure!(
+                differing.is_empty(),
+                "{text} is read in two ways: {differing:#?}"
+            );
             Ok(theirs)
         };
+        for file in FILES {
+            ensure!(!read(file)?.is_empty(), "{file}");
+        }
         let sample = package.join("usr/share/nfs-kernel-server/conffiles/etc.exports");
         ensure!(read(&fs::read_to_string(sample)?)?.is_empty());
         let mut text = String::new();
@@ -183,25 +214,6 @@ fn public_entries_admit_the_clients_that_exportfs_names() -> Result<()> {
             address: SERVER,
             ..ServerOptions::default()
         })?;
-        let mut count = [0; 2];
-        for line in CLIENTS.lines() {
-            let mut words = line.split_whitespace();
-            let client: Ipv4Addr = words.next().context("no address")?.parse()?;
-            let names: Vec<_> = words.collect();
-            if !client.is_loopback() {
-                ip(&format!("addr add {client}/32 dev lo"))?;
-            }
-            let mut connection = Client::connect_from(client, (SERVER, server.nfs_port).into())?;
-            for (number, entry) in ENTRIES.iter().enumerate() {
-                let path = format!("{here}/p{number}");
-                let expect = admits(&theirs, &path, client, &names);
-                let mounted = connection.mount(&path);
-                ensure!(mounted.is_ok() == expect, "{client} {entry}: {mounted:?}");
-                count[usize::from(expect)] += 1;
-            }
-        }
-        println!("{} mounts were answered, {} refused", count[1], count[0]);
-        ensure!(count.iter().all(|count| *count > 100));
-        Ok(())
+        mount_from_all(&server, &theirs, dir.path())
     })
 }
