@@ -47,7 +47,17 @@ impl Scene {
 }
 
 fn serve(namespace: &Namespace, directory: &Path, extra: &[&str]) -> Result<Server> {
+    serve_as("nfs", namespace, directory, extra)
+}
+
+fn serve_as(
+    role: &'static str,
+    namespace: &Namespace,
+    directory: &Path,
+    extra: &[&str],
+) -> Result<Server> {
     Server::start(ServerOptions {
+        role,
         portmap: true,
         wrapper: namespace.enter(),
         arguments: extra.iter().map(|&word| word.into()).collect(),
@@ -251,6 +261,33 @@ fn registered(namespace: &Namespace) -> Result<Vec<String>> {
     Ok(rows)
 }
 
+/// The rows of a server on `port`. NFS is served over TCP only.
+fn rows(port: u16, netids: &[&str]) -> Vec<String> {
+    let [high, low] = port.to_be_bytes();
+    let mut rows = Vec::new();
+    for (program, version) in [(100_003, 3), (100_005, 1), (100_005, 2), (100_005, 3)] {
+        let is_mount = program == 100_005;
+        for netid in netids
+            .iter()
+            .filter(|netid| is_mount || netid.starts_with("tcp"))
+        {
+            let host = if netid.ends_with('6') {
+                "::"
+            } else {
+                "0.0.0.0"
+            };
+            rows.push(format!("{program} {version} {netid} {host}.{high}.{low}"));
+        }
+    }
+    rows
+}
+
+fn ensure_registered(namespace: &Namespace, expect: &[String], when: &str) -> Result<()> {
+    let found = registered(namespace)?;
+    ensure!(found == expect, "{when}: {found:?} instead of {expect:?}");
+    Ok(())
+}
+
 /// Debian's rpcbind owns port 111. The first server is killed, so that the second finds its mappings.
 #[test]
 fn programs_are_registered_with_a_foreign_rpcbind() -> Result<()> {
@@ -278,49 +315,22 @@ fn programs_are_registered_with_a_foreign_rpcbind() -> Result<()> {
         let _rpcbind = Process::start(namespace.command("rpcbind").arg("-f"))?;
         wait_until("rpcbind listens", || socket.exists())?;
 
-        let start = |role, extra: &[&str]| {
-            Server::start(ServerOptions {
-                role,
-                portmap: true,
-                wrapper: namespace.enter(),
-                arguments: extra.iter().map(|&word| word.into()).collect(),
-                ..ServerOptions::serving(&[directory.path()])
-            })
-        };
+        let start = |role, extra: &[&str]| serve_as(role, &namespace, directory.path(), extra);
         start("nfs", &["-l", "::"])?.kill()?;
-        let cases: [(&str, &[&str], bool, &[&str]); 3] = [
-            ("nfs", &["-t", "-l", "::"], false, &["tcp", "tcp6"]),
-            ("nfs", &[], false, &["tcp", "udp"]),
+        let cases: [(&str, &[&str], &[&str]); 3] = [
+            ("nfs", &["-t", "-l", "::"], &["tcp", "tcp6"]),
+            ("nfs", &[], &["tcp", "udp"]),
             (
                 "serve",
                 &["--no-mdns", "--loops", "2", "-n", "2049", "-l", "::"],
-                true,
                 &["tcp", "tcp6", "udp", "udp6"],
             ),
         ];
-        for (role, extra, restarts, netids) in cases {
+        for (role, extra, netids) in cases {
             let server = start(role, extra)?;
-            let [high, low] = server.nfs_port.to_be_bytes();
-            let mut expect = Vec::new();
-            for (program, version) in [(100_003, 3), (100_005, 1), (100_005, 2), (100_005, 3)] {
-                for netid in netids
-                    .iter()
-                    .filter(|netid| program == 100_005 || netid.starts_with("tcp"))
-                {
-                    let host = if netid.ends_with('6') {
-                        "::"
-                    } else {
-                        "0.0.0.0"
-                    };
-                    expect.push(format!("{program} {version} {netid} {host}.{high}.{low}"));
-                }
-            }
-            ensure!(
-                registered(&namespace)? == expect,
-                "{role} {extra:?}: {:?}",
-                registered(&namespace)?
-            );
-            if restarts {
+            let expect = rows(server.nfs_port, netids);
+            ensure_registered(&namespace, &expect, "at the start")?;
+            if role == "serve" {
                 let first = server.children()?[0];
                 setup::run_captured(Command::new("kill").arg(first.to_string()))?;
                 server.wait_for_line("restarting", Duration::from_secs(10))?;
@@ -329,26 +339,16 @@ fn programs_are_registered_with_a_foreign_rpcbind() -> Result<()> {
                     lines.iter().filter(|line| line.contains("rpcbind")).count() == 2
                 };
                 wait_until("the loop is back", again)?;
-                ensure!(
-                    registered(&namespace)? == expect,
-                    "after a restart: {:?}",
-                    registered(&namespace)?
-                );
+                ensure_registered(&namespace, &expect, "after a restart")?;
             }
-            let list = namespace
-                .command("nfs-ls")
-                .arg(format!("nfs://127.0.0.1{path}"))
-                .output()?;
+            let url = format!("nfs://127.0.0.1{path}");
+            let list = namespace.command("nfs-ls").arg(url).output()?;
             ensure!(
                 stdout_of(&list).contains("found"),
                 "{role} {extra:?}: nfs-ls without ports: {list:?}"
             );
             server.terminate()?;
-            ensure!(
-                registered(&namespace)?.is_empty(),
-                "{role} {extra:?} left {:?}",
-                registered(&namespace)?
-            );
+            ensure_registered(&namespace, &[], "after the end")?;
         }
         Ok(())
     })
