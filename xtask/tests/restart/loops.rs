@@ -7,8 +7,9 @@ use std::net::Shutdown;
 use std::path::{Path, PathBuf};
 use tempfile::{NamedTempFile, TempDir};
 use xtask::clients::nfs::Outcome;
+use xtask::clients::nfs::nfsstat3::{NFS3_OK, NFS3ERR_EXIST, NFS3ERR_NOENT};
 use xtask::clients::nfs::{
-    Attributes, Before, Body, Call, Client, How, Set, body, nfsstat3, outcome, record, stable_how,
+    Attributes, Before, Body, Call, Client, How, Set, body, outcome, record, stable_how,
 };
 use xtask::machines::mounts::{self, mount};
 use xtask::machines::port::Port;
@@ -94,7 +95,7 @@ fn retransmission_to_another_loop_is_not_repeated() -> Result<()> {
     let answer = |client: &mut Client, (call, message): &(String, Vec<u8>)| -> Result<_> {
         client.send(message)?;
         let answer = client.receive()?.context("closed")?.to_vec();
-        ensure!(status(&answer)? == nfsstat3::NFS3_OK, "{call}");
+        ensure!(status(&answer)? == NFS3_OK, "{call}");
         Ok(answer)
     };
     let mut replies = Vec::new();
@@ -187,7 +188,7 @@ fn without_reuseport_one_loop_serves() -> Result<()> {
 }
 
 /// Growth (bytes) of a tmpfs directory for each entry.
-const ENTRY_BYTES: u64 = 20;
+const ENTRY_BYTES: i64 = 20;
 
 /// Growth of the directory according to the reply's WCC data.
 fn growth(body: &Body) -> Result<i64> {
@@ -199,7 +200,61 @@ fn growth(body: &Body) -> Result<i64> {
     Ok(size(after[5], after[6]).wrapping_sub(size(before[0], before[1])) as i64)
 }
 
-/// In each round, two clients of different loops change the same object at the same time.
+const OK: u32 = NFS3_OK as u32;
+const EXISTS: u32 = NFS3ERR_EXIST as u32;
+const GONE: u32 = NFS3ERR_NOENT as u32;
+
+/// Two calls create, remove or rename the same name: exactly one succeeds, and only its WCC data shows a change of the directory.
+fn race_for_names(scene: &mut Scene, round: u32, xid: u32) -> Result<()> {
+    let root = scene.root.clone();
+    let (made, moved) = (format!("made {round}"), format!("moved {round}"));
+    let (made, moved_to) = (made.as_bytes(), moved.as_bytes());
+    let create = Call::create(&root, made, How::Guarded(Set::default()));
+    let mkdir = Call::mkdir(&root, made, Set::default());
+    let remove = Call::remove(&root, made);
+    // The name is a file or a directory by then.
+    let rename = Call::rename(&root, made, &root, moved_to);
+    for (xid, (calls, loser, entries)) in (xid..).step_by(2).zip([
+        ([&create, &create], EXISTS, 1),
+        ([&remove, &remove], GONE, -1),
+        ([&create, &mkdir], EXISTS, 1),
+        ([&rename, &rename], GONE, 0),
+    ]) {
+        let bodies = scene.both(xid, calls)?;
+        let mut statuses = [bodies[0].status, bodies[1].status];
+        statuses.sort_unstable();
+        ensure!(statuses == [OK, loser], "{calls:?}: {statuses:?}");
+        for body in bodies.iter().filter(|_| entries != 0) {
+            let expect = if body.status == OK { entries } else { 0 } * ENTRY_BYTES;
+            let grown = growth(body)?;
+            ensure!(grown == expect, "{calls:?}: the directory grew by {grown}");
+        }
+    }
+    let path = scene.directory.path().join(moved);
+    Ok(fs::remove_file(&path).or_else(|_| fs::remove_dir(&path))?)
+}
+
+/// Two calls change the same file: it has the data of one of them, and both clients see the same.
+fn race_for_contents(scene: &mut Scene, file: &[u8], round: u32, xid: u32) -> Result<()> {
+    let blocks = [[round as u8; 4096], [!round as u8; 4096]];
+    let [first, second] = blocks
+        .each_ref()
+        .map(|block| Call::write(file, 0, stable_how::FILE_SYNC, block));
+    let cut = Call::set_attr(file, Set::size(100), None);
+    let is_cut = round % 2 == 1;
+    let bodies = scene.both(xid, [&first, if is_cut { &cut } else { &second }])?;
+    ensure!(bodies.iter().all(|body| body.status == OK), "{bodies:?}");
+    let mut seen = Vec::new();
+    for client in &mut scene.clients {
+        seen.push(client.read(file, 0, 8192)?.0.to_vec());
+    }
+    let is_whole = seen[0] == blocks[0] || !is_cut && seen[0] == blocks[1];
+    let is_short = is_cut && seen[0] == blocks[0][..100];
+    ensure!(seen[0] == seen[1] && (is_whole || is_short), "{seen:?}");
+    Ok(())
+}
+
+/// In each round, two clients of different loops change the same objects at the same time.
 #[test]
 fn racing_clients_of_two_loops_agree() -> Result<()> {
     let rounds = if xtask::testing::is_full_run() {
@@ -211,79 +266,11 @@ fn racing_clients_of_two_loops_agree() -> Result<()> {
     let mut scene = Scene::new(tempfile::tempdir_in("/dev/shm")?)?;
     let root = scene.root.clone();
     let shared = scene.clients[0].create(&root, "shared", How::Guarded(Set::default()))?;
-    let (ok, exists, gone) = (
-        nfsstat3::NFS3_OK as u32,
-        nfsstat3::NFS3ERR_EXIST as u32,
-        nfsstat3::NFS3ERR_NOENT as u32,
-    );
     for round in 0..rounds {
         let xid = 0x0b00_0000 + round * 16;
-        let context = format!("round {round}");
-        // Two calls create or remove the same name: exactly one succeeds, and only its WCC data shows a change of the directory.
-        let (made, moved) = (format!("made {round}"), format!("moved {round}"));
-        let (made, moved) = (made.as_bytes(), moved.as_bytes());
-        let guarded = || How::Guarded(Set::default());
-        let create = Call::create(&root, made, guarded());
-        let mkdir = Call::mkdir(&root, made, Set::default());
-        let remove = Call::remove(&root, made);
-        let rename = Call::rename(&root, made, &root, moved);
-        for (index, (calls, loser)) in [
-            ([&create, &create], exists),
-            ([&remove, &remove], gone),
-            ([&create, &mkdir], exists),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let bodies = scene.both(xid + 2 * index as u32, calls)?;
-            let mut statuses = [bodies[0].status, bodies[1].status];
-            statuses.sort_unstable();
-            ensure!(
-                statuses == [ok, loser],
-                "{context}: {calls:?}: {statuses:?}"
-            );
-            for body in &bodies {
-                let entries = match (body.status == ok, loser == gone) {
-                    (false, _) => 0,
-                    (true, false) => 1,
-                    (true, true) => -1,
-                };
-                let grown = growth(body)?;
-                ensure!(
-                    grown == entries * ENTRY_BYTES as i64,
-                    "{context}: {calls:?}: the directory grew by {grown}"
-                );
-            }
-        }
-        // The name is now a file or a directory. Of two RENAMEs, one moves it, and the other finds no such name.
-        let bodies = scene.both(xid + 6, [&rename, &rename])?;
-        let mut statuses = [bodies[0].status, bodies[1].status];
-        statuses.sort_unstable();
-        ensure!(statuses == [ok, gone], "{context}: {statuses:?}");
-        let path = scene.directory.path().join(std::str::from_utf8(moved)?);
-        fs::remove_file(&path).or_else(|_| fs::remove_dir(&path))?;
-
-        // The file has the data of one of the two calls, and both clients see the same.
-        let blocks = [[round as u8; 4096], [!round as u8; 4096]];
-        let write = |number: usize| Call::write(&shared, 0, stable_how::FILE_SYNC, &blocks[number]);
-        let cut = Call::set_attr(&shared, Set::size(100), None);
-        let (first, second) = (write(0), write(1));
-        let is_cut = round % 2 == 1;
-        let bodies = scene.both(xid + 8, [&first, if is_cut { &cut } else { &second }])?;
-        ensure!(
-            bodies.iter().all(|body| body.status == ok),
-            "{context}: {bodies:?}"
-        );
-        let mut seen = Vec::new();
-        for client in &mut scene.clients {
-            seen.push(client.read(&shared, 0, 8192)?.0.to_vec());
-        }
-        let is_whole = seen[0] == blocks[0] || !is_cut && seen[0] == blocks[1];
-        let is_short = is_cut && seen[0] == blocks[0][..100];
-        ensure!(
-            seen[0] == seen[1] && (is_whole || is_short),
-            "{context}: {seen:?}"
-        );
+        race_for_names(&mut scene, round, xid)
+            .and_then(|()| race_for_contents(&mut scene, &shared, round, xid + 8))
+            .with_context(|| format!("round {round}"))?;
     }
     ensure!(scene.server.children()?.len() == 2, "a loop has ended");
     Ok(())

@@ -8,8 +8,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
+use xtask::clients::nfs::nfsstat3::{NFS3_OK, NFS3ERR_EXIST, NFS3ERR_NOENT};
 use xtask::clients::nfs::{Call, Client, How, Outcome, Set, nfsstat3, outcome, record, status_of};
 use xtask::machines::port::Port;
 use xtask::machines::server::{Server, ServerOptions, public_dir};
@@ -55,10 +57,10 @@ impl Step {
     /// Carries out the step in the model. Returns the status that the server must reply.
     fn apply(self, model: &mut BTreeSet<usize>) -> nfsstat3 {
         let (is_done, error) = match self.makes {
-            true => (model.insert(self.name), nfsstat3::NFS3ERR_EXIST),
-            false => (model.remove(&self.name), nfsstat3::NFS3ERR_NOENT),
+            true => (model.insert(self.name), NFS3ERR_EXIST),
+            false => (model.remove(&self.name), NFS3ERR_NOENT),
         };
-        if is_done { nfsstat3::NFS3_OK } else { error }
+        if is_done { NFS3_OK } else { error }
     }
 }
 
@@ -86,6 +88,15 @@ fn connect(server: &Server) -> Client {
             Err(_) => sleep(Duration::from_millis(2)),
         }
     }
+}
+
+/// The names that exist on the host.
+fn names(directory: &Path) -> Result<BTreeSet<usize>> {
+    let names = fs::read_dir(directory)?.map(|entry| {
+        let name = entry?.file_name();
+        Ok(name.to_str().context("another name")?.parse()?)
+    });
+    names.collect()
 }
 
 #[test]
@@ -151,11 +162,7 @@ fn programs_with_equal_xids_get_their_own_replies() -> Result<()> {
         }
         ensure!(got == expected, "round {round}: {steps:?} got {got:?}");
         if round % 100 == 0 {
-            let names = fs::read_dir(directory.path())?.map(|entry| {
-                let name = entry?.file_name();
-                Ok(name.to_str().context("another name")?.parse()?)
-            });
-            let names = names.collect::<Result<BTreeSet<usize>>>()?;
+            let names = names(directory.path())?;
             ensure!(names == model, "round {round}: {names:?}");
         }
     }
