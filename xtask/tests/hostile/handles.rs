@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use xtask::clients::nfs::nfsstat3::{NFS3_OK, NFS3ERR_BADHANDLE, NFS3ERR_STALE};
 use xtask::clients::nfs::{Auth, Call, Client, Outcome, body, nfsstat3};
 use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, users};
 
@@ -15,17 +16,14 @@ fn status(client: &mut Client, handle: &[u8]) -> Result<nfsstat3> {
         Some(Outcome::Success(results)) => body(call.procedure, results)?.status(),
         outcome => {
             ensure!(is_refused(outcome));
-            Ok(nfsstat3::NFS3ERR_BADHANDLE)
+            Ok(NFS3ERR_BADHANDLE)
         }
     }
 }
 
 fn expect_bad(client: &mut Client, handle: &[u8]) -> Result<()> {
     let status = status(client, handle).with_context(|| format!("handle {handle:02x?}"))?;
-    let bad = matches!(
-        status,
-        nfsstat3::NFS3ERR_BADHANDLE | nfsstat3::NFS3ERR_STALE
-    );
+    let bad = matches!(status, NFS3ERR_BADHANDLE | NFS3ERR_STALE);
     ensure!(bad, "handle {handle:02x?} was answered {status:?}");
     Ok(())
 }
@@ -122,7 +120,7 @@ fn handles_are_valid_in_their_export_only() -> Result<()> {
         expect_bad(&mut client, &file)?;
         expect_bad(&mut client, &root)?;
         ensure!(
-            status(&mut client, &other_file)? == nfsstat3::NFS3_OK,
+            status(&mut client, &other_file)? == NFS3_OK,
             "the handles of the remaining export are no longer valid"
         );
     }

@@ -72,21 +72,13 @@ fn mounts_inside_the_export_are_not_entered() -> Result<()> {
         .iter()
         .filter(|entry| matches!(&entry.name[..], b"tmpfs" | b"proc"))
     {
-        let Some(handle) = &entry.handle else {
-            continue;
-        };
-        let inside = client.list(handle);
-        let seen = inside.as_ref().map(|inside| {
-            inside
-                .iter()
-                .filter(|e| !matches!(&e.name[..], b"." | b".."))
-                .count()
-        });
-        ensure!(
-            seen.as_ref().map_or(true, |&count| count == 0),
-            "{} shows {inside:?}",
-            entry.name.escape_ascii()
-        );
+        if let Some(handle) = &entry.handle
+            && let Ok(inside) = client.list(handle)
+        {
+            let is_dots = |name: &[u8]| matches!(name, b"." | b"..");
+            let only_dots = inside.iter().all(|entry| is_dots(&entry.name));
+            ensure!(only_dots, "{:?} shows {inside:?}", entry.name);
+        }
     }
     let file = client.lookup(&root, "small")?;
     client.read(&file, 0, 10).context("the export itself")?;

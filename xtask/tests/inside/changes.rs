@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
+use xtask::clients::nfs::nfsstat3::{NFS3ERR_IO, NFS3ERR_NOENT, NFS3ERR_STALE};
 use xtask::clients::nfs::{
     Auth, Call, Client, Outcome, data, failed_status, nfsstat3, outcome, record,
 };
@@ -71,7 +72,7 @@ fn ensure_gone(client: &mut Client, nodes: &[Vec<u8>; 3]) -> Result<()> {
     ] {
         let status = client.status(&call)?;
         ensure!(
-            [nfsstat3::NFS3ERR_STALE, nfsstat3::NFS3ERR_IO].contains(&status),
+            [NFS3ERR_STALE, NFS3ERR_IO].contains(&status),
             "{call:?} was answered {status:?}"
         );
     }
@@ -106,10 +107,7 @@ fn ensure_replies_are_valid(
             Err(error) => {
                 let status = error.downcast_ref::<nfsstat3>();
                 ensure!(
-                    matches!(
-                        status,
-                        Some(&nfsstat3::NFS3ERR_STALE | &nfsstat3::NFS3ERR_IO)
-                    ),
+                    matches!(status, Some(&NFS3ERR_STALE | &NFS3ERR_IO)),
                     "READ {index}: {error:#}"
                 );
                 continue;
@@ -189,13 +187,10 @@ fn stale_over_nfs(user: Option<u32>, change: Change) -> Result<()> {
     } else if change == Change::Truncated {
         // A new MNT of the truncated image succeeds. READs beyond the end of the image must fail.
         let fresh = client.walk(&fresh?, "large")?;
-        client.expect_status(&Call::read(&fresh, 8 << 20, 4096), nfsstat3::NFS3ERR_IO)?;
+        client.expect_status(&Call::read(&fresh, 8 << 20, 4096), NFS3ERR_IO)?;
     } else {
         let status = failed_status(fresh)?;
-        ensure!(
-            status == Some(nfsstat3::NFS3ERR_NOENT),
-            "a fresh MNT: {status:?}"
-        );
+        ensure!(status == Some(NFS3ERR_NOENT), "a fresh MNT: {status:?}");
     }
     ensure_gone(&mut client, &nodes)?;
     drop(reading);

@@ -7,7 +7,10 @@ use cases::random::{Random, seed};
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
-use xtask::clients::nfs::{Call, Client, failed_status, nfsstat3};
+use xtask::clients::nfs::nfsstat3::{
+    NFS3ERR_INVAL, NFS3ERR_IO, NFS3ERR_NOTDIR, NFS3ERR_SERVERFAULT,
+};
+use xtask::clients::nfs::{Call, Client, failed_status};
 use xtask::clients::sftp::{self, Sftp, SftpOptions};
 use xtask::machines::server::{public_dir, users};
 use xtask::testing::is_full_run;
@@ -224,10 +227,10 @@ fn damaged_images_give_errors_over_nfs() -> Result<()> {
                 Err(error) => {
                     let status = failed_status::<()>(Err(error))?;
                     let known = [
-                        nfsstat3::NFS3ERR_INVAL,
-                        nfsstat3::NFS3ERR_IO,
-                        nfsstat3::NFS3ERR_SERVERFAULT,
-                        nfsstat3::NFS3ERR_NOTDIR,
+                        NFS3ERR_INVAL,
+                        NFS3ERR_IO,
+                        NFS3ERR_SERVERFAULT,
+                        NFS3ERR_NOTDIR,
                     ];
                     ensure!(
                         status.is_some_and(|status| known.contains(&status)),

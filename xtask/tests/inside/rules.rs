@@ -5,9 +5,10 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
-use xtask::clients::nfs::{
-    Call, Client, Outcome, body, failed_status, nfs3::ftype3, nfsstat3, unpadded,
+use xtask::clients::nfs::nfsstat3::{
+    NFS3ERR_NOENT, NFS3ERR_NOTDIR, NFS3ERR_NOTSUPP, NFS3ERR_SERVERFAULT,
 };
+use xtask::clients::nfs::{Call, Client, Outcome, body, failed_status, nfs3::ftype3, unpadded};
 use xtask::clients::sftp::{self, Attrs, Sftp, SftpOptions};
 use xtask::machines::iso::write_unknown_udf;
 use xtask::machines::server::users;
@@ -28,7 +29,7 @@ fn image_is_entered_by_mnt_not_lookup() -> Result<()> {
             Call::read_dir(&file, 0, [0; 8], 4096),
             Call::read_dir_plus(&file, 0, [0; 8], 4096, 4096),
         ] {
-            client.expect_status(&call, nfsstat3::NFS3ERR_NOTDIR)?;
+            client.expect_status(&call, NFS3ERR_NOTDIR)?;
         }
         // LOOKUP of ".." does not leave the image.
         let inside = scene.mount("one.iso")?;
@@ -48,10 +49,10 @@ fn image_is_entered_by_mnt_not_lookup() -> Result<()> {
         ensure!(above == client.lookup(&inside, "sub")? && client.lookup(&above, ".")? == above);
         ensure!(scene.mount("one.iso/sub/deep")? == deep);
         for (below, status) in [
-            ("one.iso/none", nfsstat3::NFS3ERR_NOENT),
-            ("one.iso/name/none", nfsstat3::NFS3ERR_NOTDIR),
-            ("plain/none", nfsstat3::NFS3ERR_NOTDIR),
-            ("none.iso", nfsstat3::NFS3ERR_NOENT),
+            ("one.iso/none", NFS3ERR_NOENT),
+            ("one.iso/name/none", NFS3ERR_NOTDIR),
+            ("plain/none", NFS3ERR_NOTDIR),
+            ("none.iso", NFS3ERR_NOENT),
         ] {
             let failed = failed_status(scene.mount(below))?;
             ensure!(failed == Some(status), "MNT of {below}: {failed:?}");
@@ -82,7 +83,7 @@ fn udf_image_of_unknown_layout_is_unsupported() -> Result<()> {
         let scene = Scene::new(user)?;
         write_unknown_udf(&scene.path("udf.iso"))?;
         let failed = failed_status(scene.mount("udf.iso"))?;
-        ensure!(failed == Some(nfsstat3::NFS3ERR_NOTSUPP), "{failed:?}");
+        ensure!(failed == Some(NFS3ERR_NOTSUPP), "{failed:?}");
         scene.server.wait_for_line("UDF", Duration::from_secs(10))?;
         let mut session = Sftp::start(&SftpOptions::in_directory(scene.directory.path()))?;
         for path in ["udf.iso/README.TXT", "udf.iso/none"] {
@@ -110,7 +111,7 @@ fn mount_version_1_refuses_handles_inside_images() -> Result<()> {
             anyhow::bail!("MNT was answered {outcome:?}")
         };
         let status = body(call.procedure, results)?.status()?;
-        ensure!(status == nfsstat3::NFS3ERR_SERVERFAULT, "{status:?}");
+        ensure!(status == NFS3ERR_SERVERFAULT, "{status:?}");
         scene
             .server
             .wait_for_line("use version 3", Duration::from_secs(10))?;
