@@ -7,17 +7,21 @@ use std::fs;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
-use xtask::clients::nfs::{Call, Client, How, Outcome, Set, nfsstat3, stable_how, status_of};
+use xtask::clients::nfs::nfsstat3::{
+    NFS3_OK, NFS3ERR_ACCES, NFS3ERR_DQUOT, NFS3ERR_FBIG, NFS3ERR_IO, NFS3ERR_NOSPC, NFS3ERR_ROFS,
+};
+use xtask::clients::nfs::stable_how::{DATA_SYNC, FILE_SYNC, UNSTABLE};
+use xtask::clients::nfs::{Call, Client, How, Outcome, Set, nfsstat3, status_of};
 use xtask::machines::faulty::{Faulty, Op};
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 
 const ERRORS: [(i32, nfsstat3); 6] = [
-    (EIO, nfsstat3::NFS3ERR_IO),
-    (ENOSPC, nfsstat3::NFS3ERR_NOSPC),
-    (EDQUOT, nfsstat3::NFS3ERR_DQUOT),
-    (EROFS, nfsstat3::NFS3ERR_ROFS),
-    (EFBIG, nfsstat3::NFS3ERR_FBIG),
-    (ETXTBSY, nfsstat3::NFS3ERR_ACCES),
+    (EIO, NFS3ERR_IO),
+    (ENOSPC, NFS3ERR_NOSPC),
+    (EDQUOT, NFS3ERR_DQUOT),
+    (EROFS, NFS3ERR_ROFS),
+    (EFBIG, NFS3ERR_FBIG),
+    (ETXTBSY, NFS3ERR_ACCES),
 ];
 
 /// Number of failures to inject so that every call fails. A single failure might not reach the server, because a layer below the
@@ -110,14 +114,8 @@ fn every_errno_becomes_its_nfs_status() -> Result<()> {
         let calls = [
             (Op::SetAttr, Call::set_attr(&file, set, None)),
             (Op::SetAttr, Call::set_attr(&file, Set::size(3), None)),
-            (
-                Op::Write,
-                Call::write(&file, 0, stable_how::UNSTABLE, b"data"),
-            ),
-            (
-                Op::Write,
-                Call::write(&file, 0, stable_how::FILE_SYNC, b"data"),
-            ),
+            (Op::Write, Call::write(&file, 0, UNSTABLE, b"data")),
+            (Op::Write, Call::write(&file, 0, FILE_SYNC, b"data")),
             (Op::Create, Call::create(dir, name, How::Guarded(set))),
             (Op::Create, Call::create(dir, name, How::Unchecked(set))),
             (Op::Create, Call::create(dir, name, How::Exclusive([5; 8]))),
@@ -157,7 +155,7 @@ fn every_errno_becomes_its_nfs_status() -> Result<()> {
         }
         // The server remembers no failure: without faults, the first five calls succeed.
         for (_, call) in &calls[..5] {
-            scene.client.expect_status(call, nfsstat3::NFS3_OK)?;
+            scene.client.expect_status(call, NFS3_OK)?;
         }
         Ok(())
     })
@@ -173,7 +171,7 @@ fn failed_open_fails_the_write() -> Result<()> {
         sleep(Duration::from_millis(2500));
         for (errno, expected) in ERRORS {
             scene.faulty.fail(Op::Open, errno, ALWAYS);
-            let wrote = scene.client.write(&file, 0, stable_how::FILE_SYNC, b"data");
+            let wrote = scene.client.write(&file, 0, FILE_SYNC, b"data");
             scene.faulty.clear_faults();
             fails(wrote, &[expected], format!("open failed by {errno}"))?;
             ensure!(fs::read(scene.path.join("file"))? == b"content");
@@ -190,44 +188,30 @@ fn durable_changes_are_synced_before_the_reply() -> Result<()> {
         let sub = scene.client.mkdir(dir, "sub", Set::mode(0o755))?;
         let file = scene.client.create(dir, "file", How::Guarded(set))?;
         let target = b"target".as_slice();
+        let (file_sync, dir_sync) = (Some(Op::Sync), Some(Op::SyncDir));
         for (call, needed) in [
-            (Call::write(&file, 0, stable_how::UNSTABLE, b"data"), None),
-            (
-                Call::write(&file, 0, stable_how::DATA_SYNC, b"data"),
-                Some(Op::Sync),
-            ),
-            (
-                Call::write(&file, 0, stable_how::FILE_SYNC, b"data"),
-                Some(Op::Sync),
-            ),
-            (Call::write(&file, 9, stable_how::UNSTABLE, b"data"), None),
-            (Call::commit(&file, 0, 0), Some(Op::Sync)),
-            (Call::set_attr(&file, Set::size(2), None), Some(Op::Sync)),
-            (
-                Call::set_attr(&sub, Set::mode(0o700), None),
-                Some(Op::SyncDir),
-            ),
-            (
-                Call::create(dir, b"created", How::Guarded(set)),
-                Some(Op::SyncDir),
-            ),
+            (Call::write(&file, 0, UNSTABLE, b"data"), None),
+            (Call::write(&file, 0, DATA_SYNC, b"data"), file_sync),
+            (Call::write(&file, 0, FILE_SYNC, b"data"), file_sync),
+            (Call::write(&file, 9, UNSTABLE, b"data"), None),
+            (Call::commit(&file, 0, 0), file_sync),
+            (Call::set_attr(&file, Set::size(2), None), file_sync),
+            (Call::set_attr(&sub, Set::mode(0o700), None), dir_sync),
+            (Call::create(dir, b"created", How::Guarded(set)), dir_sync),
             (
                 Call::create(dir, b"exclusive", How::Exclusive([1; 8])),
-                Some(Op::SyncDir),
+                dir_sync,
             ),
-            (Call::mkdir(dir, b"made", set), Some(Op::SyncDir)),
+            (Call::mkdir(dir, b"made", set), dir_sync),
             (
                 Call::symlink(dir, b"link", Set::default(), target),
-                Some(Op::SyncDir),
+                dir_sync,
             ),
-            (Call::fifo(dir, b"fifo", set), Some(Op::SyncDir)),
-            (Call::link(&file, &sub, b"second"), Some(Op::SyncDir)),
-            (
-                Call::rename(dir, b"created", dir, b"renamed"),
-                Some(Op::SyncDir),
-            ),
-            (Call::remove(dir, b"renamed"), Some(Op::SyncDir)),
-            (Call::rmdir(dir, b"made"), Some(Op::SyncDir)),
+            (Call::fifo(dir, b"fifo", set), dir_sync),
+            (Call::link(&file, &sub, b"second"), dir_sync),
+            (Call::rename(dir, b"created", dir, b"renamed"), dir_sync),
+            (Call::remove(dir, b"renamed"), dir_sync),
+            (Call::rmdir(dir, b"made"), dir_sync),
         ] {
             scene.faulty.take_operations();
             scene.client.answer(&call)?.ok()?;
@@ -263,19 +247,13 @@ fn every_procedure_reports_a_failed_sync() -> Result<()> {
         let (dir, set) = (&root[..], Set::mode(0o600));
         let file = create_file(&mut scene.client, dir, "file", b"content")?;
         for (errno, expected) in [
-            (EIO, nfsstat3::NFS3ERR_IO),
-            (ENOSPC, nfsstat3::NFS3ERR_NOSPC),
-            (EDQUOT, nfsstat3::NFS3ERR_DQUOT),
+            (EIO, NFS3ERR_IO),
+            (ENOSPC, NFS3ERR_NOSPC),
+            (EDQUOT, NFS3ERR_DQUOT),
         ] {
             for (op, call) in [
-                (
-                    Op::Sync,
-                    Call::write(&file, 0, stable_how::DATA_SYNC, b"data"),
-                ),
-                (
-                    Op::Sync,
-                    Call::write(&file, 0, stable_how::FILE_SYNC, b"data"),
-                ),
+                (Op::Sync, Call::write(&file, 0, DATA_SYNC, b"data")),
+                (Op::Sync, Call::write(&file, 0, FILE_SYNC, b"data")),
                 (Op::Sync, Call::set_attr(&file, set, None)),
                 (
                     Op::SyncDir,
@@ -328,11 +306,11 @@ fn create_of_existing_file_syncs_its_directory() -> Result<()> {
         let made = Call::create(&root, b"made", How::Exclusive([6; 8]));
         scene.faulty.fail(Op::SyncDir, EIO, 1);
         let status = scene.status_of_new(&made)?;
-        ensure!(scene.faulty.clear_faults() && status != Some(nfsstat3::NFS3_OK));
+        ensure!(scene.faulty.clear_faults() && status != Some(NFS3_OK));
         for call in [found, made] {
             scene.faulty.take_operations();
             let status = scene.status_of_new(&call)?;
-            ensure!(status == Some(nfsstat3::NFS3_OK), "{call:?}: {status:?}");
+            ensure!(status == Some(NFS3_OK), "{call:?}: {status:?}");
             let operations = scene.faulty.take_operations();
             ensure!(
                 operations.contains(&Op::SyncDir),
@@ -350,10 +328,10 @@ fn partly_failed_write_reports_its_count() -> Result<()> {
         let file = create_file(&mut scene.client, &root, "file", &pattern(1, 0, 1 << 20))?;
         let (before, data) = (pattern(1, 0, 1 << 20), pattern(2, 0, 1 << 20));
         for (errno, expected) in ERRORS {
-            for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
+            for stable in [UNSTABLE, FILE_SYNC] {
                 scene
                     .client
-                    .write_all(&file, 0, stable_how::FILE_SYNC, &before, 1 << 20)?;
+                    .write_all(&file, 0, FILE_SYNC, &before, 1 << 20)?;
                 // The kernel splits a large write into several FUSE requests; the second half of them fails.
                 scene.faulty.take_operations();
                 let part = scene.client.write(&file, 0, stable, &data)?;
@@ -366,7 +344,7 @@ fn partly_failed_write_reports_its_count() -> Result<()> {
                     .count();
                 scene
                     .client
-                    .write_all(&file, 0, stable_how::FILE_SYNC, &before, 1 << 20)?;
+                    .write_all(&file, 0, FILE_SYNC, &before, 1 << 20)?;
                 ensure!(parts > 1, "FUSE got the WRITE of 1 MiB in one request");
                 scene.faulty.fail_after(Op::Write, errno, parts / 2, ALWAYS);
                 let wrote = scene.client.write(&file, 0, stable, &data);

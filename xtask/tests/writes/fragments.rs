@@ -6,7 +6,8 @@ use cases::calls::fragments;
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::clients::nfs::{Call, Client, Outcome, outcome, parse_write, record, stable_how};
+use xtask::clients::nfs::stable_how::{FILE_SYNC, UNSTABLE};
+use xtask::clients::nfs::{Call, Client, Outcome, outcome, parse_write, record};
 
 /// Longest time that a client waits for its reply while another one is slow.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -36,7 +37,7 @@ fn large_write_is_accepted_in_odd_fragments() -> Result<()> {
         let mut attempt = |scene: &mut Scene, cuts: &dyn Fn(usize) -> Vec<usize>| -> Result<()> {
             xid += 1;
             let data = pattern(xid as u8, 0, LEN);
-            let message = Call::write(&file, 0, stable_how::UNSTABLE, &data).message(xid, &auth);
+            let message = Call::write(&file, 0, UNSTABLE, &data).message(xid, &auth);
             let cuts = cuts(message.len());
             scene.client.send(&fragments(&message, &cuts))?;
             expect_written(&mut scene.client, xid, LEN)
@@ -73,7 +74,7 @@ fn write_in_tiny_sends_is_stored() -> Result<()> {
         let auth = scene.client.auth.clone();
         for (len, step) in [(30, 1), (9_001, 7), (70_003, 1021), (1 << 20, 65_521)] {
             let data = pattern(step as u8, 0, len);
-            let call = Call::write(&file, 0, stable_how::UNSTABLE, &data);
+            let call = Call::write(&file, 0, UNSTABLE, &data);
             for bytes in record(&call.message(9, &auth)).chunks(step) {
                 scene.client.send(bytes)?;
                 // Gives the server time to receive some of the pieces one by one.
@@ -113,7 +114,7 @@ fn pipelined_writes_are_answered_in_order() -> Result<()> {
         let mut bytes = Vec::new();
         for (xid, len) in (0..).zip(lens) {
             let data = pattern(7, offset, len);
-            let call = Call::write(&file, offset, stable_how::UNSTABLE, &data);
+            let call = Call::write(&file, offset, UNSTABLE, &data);
             bytes.extend(record(&call.message(xid, &auth)));
             offsets.push(offset);
             offset += len as u64;
@@ -143,7 +144,7 @@ fn disconnect_during_write_affects_no_other_client() -> Result<()> {
     let idle_count = scene.server.fd_count()?;
     let after = pattern(2, 0, 1 << 20);
     let auth = scene.client.auth.clone();
-    let message = record(&Call::write(&file, 0, stable_how::FILE_SYNC, &after).message(1, &auth));
+    let message = record(&Call::write(&file, 0, FILE_SYNC, &after).message(1, &auth));
     for sent in [
         3,
         5,

@@ -115,24 +115,29 @@ fn export_options_determine_uid_and_gid() -> Result<()> {
     Ok(())
 }
 
+/// Mounts the file `group`, and a file of users beside it, over those of the host.
+fn bind_accounts(group: &Path) -> Result<()> {
+    let passwd = group.with_file_name("passwd");
+    let users = "root:x:0:0::/:/bin/sh\nalice:x:1000:100::/:/bin/sh\n";
+    fs::write(&passwd, users)?;
+    for (file, target) in [(&*passwd, "/etc/passwd"), (group, "/etc/group")] {
+        setup::run_captured(Command::new("mount").arg("--bind").arg(file).arg(target))?;
+    }
+    Ok(())
+}
+
 /// A user with 20 groups, of which a credential carries 16, and a file of the 18th.
 #[test]
 fn managed_groups_replace_those_of_the_credential() -> Result<()> {
     let sent: Vec<u32> = (200..216).collect();
     let etc = public_dir()?;
-    let (passwd, group) = (etc.path().join("passwd"), etc.path().join("group"));
+    let group = etc.path().join("group");
     let groups: String = (200..220)
         .map(|gid| format!("g{gid}:x:{gid}:bob, alice\n"))
         .collect();
     mounts::private("files of users and groups", || {
-        fs::write(
-            &passwd,
-            "root:x:0:0::/:/bin/sh\nalice:x:1000:100::/:/bin/sh\n",
-        )?;
-        for (file, target) in [(&passwd, "/etc/passwd"), (&group, "/etc/group")] {
-            fs::write(&group, &groups)?;
-            setup::run_captured(Command::new("mount").arg("--bind").arg(file).arg(target))?;
-        }
+        fs::write(&group, &groups)?;
+        bind_accounts(&group)?;
         for is_managed in [false, true] {
             let flag = is_managed.then(|| "--manage-gids".to_owned());
             let options = ServerOptions {
@@ -152,38 +157,30 @@ fn managed_groups_replace_those_of_the_credential() -> Result<()> {
                 reads.push(scene.client.read(&file, 0, 9).is_ok());
                 reads.push(scene.client.read(&file, 0, 9).is_ok());
             }
-            let member = is_managed;
-            ensure!(
-                reads == [member, member, true, true, false, false],
-                "{is_managed}: {reads:?}"
-            );
+            let expect = [is_managed, is_managed, true, true, false, false];
+            ensure!(reads == expect, "{is_managed}: {reads:?}");
             if !is_managed {
                 // The last refusal, whose line may arrive after the reply.
                 let last = "was refused as user 1001";
                 scene.server.wait_for_line(last, Duration::from_secs(10))?;
             }
             let lines = scene.server.lines();
-            let named = |uid| {
+            for uid in [1000, 1001] {
                 let part = format!("was refused as user {uid}: sends 16 groups");
-                lines
+                let named = lines
                     .iter()
-                    .filter(|line| line.contains(&part) && line.contains("--manage-gids"))
-                    .count()
-            };
-            let expect = if is_managed { [0, 0] } else { [1, 1] };
-            ensure!([named(1000), named(1001)] == expect, "{lines:#?}");
+                    .filter(|line| line.contains(&part) && line.contains("--manage-gids"));
+                ensure!(named.count() == usize::from(!is_managed), "{lines:#?}");
+            }
             if !is_managed {
                 continue;
             }
             // The user leaves the group; before that, the file is too long, and the table stays.
             scene.client.auth = user(1000, 100, &sent);
             let file = scene.client.lookup(&root, "file")?;
+            let long = "cannot read /etc/group: longer than 256 KiB";
             for (text, line, may_read) in [
-                (
-                    "#".repeat(300 << 10),
-                    "cannot read /etc/group: longer than 256 KiB",
-                    true,
-                ),
+                ("#".repeat(300 << 10), long, true),
                 (groups.replace("alice", "carol"), "", false),
             ] {
                 fs::write(&group, text)?;

@@ -3,7 +3,8 @@
 use super::{WRITABLE, create_file, fails};
 use anyhow::{Result, ensure};
 use std::fs;
-use xtask::clients::nfs::{Call, Client, How, Set, nfsstat3, stable_how};
+use xtask::clients::nfs::nfsstat3::{NFS3ERR_ROFS, NFS3ERR_XDEV};
+use xtask::clients::nfs::{Call, Client, How, Set, stable_how};
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 
 /// A server with a writable and a read-only export.
@@ -59,7 +60,7 @@ fn read_only_export_leaves_its_neighbour_writable() -> Result<()> {
         Call::remove(&ro_root, b"file"),
         Call::rename(&ro_root, b"file", &ro_root, b"new"),
     ] {
-        client.expect_status(&call, nfsstat3::NFS3ERR_ROFS)?;
+        client.expect_status(&call, NFS3ERR_ROFS)?;
     }
     // Bits of ACCESS: MODIFY, EXTEND and DELETE are not granted, READ and LOOKUP may be.
     const ALL: u32 = 0x3f;
@@ -102,24 +103,12 @@ fn rename_and_link_across_exports_return_xdev() -> Result<()> {
     for (from, to) in [(&one, &two), (&two, &one)] {
         for name in ["file", "dir"] {
             let renamed = client.rename(from, name, to, "new");
-            fails(
-                renamed,
-                &[nfsstat3::NFS3ERR_XDEV],
-                format!("RENAME of {name}"),
-            )?;
+            fails(renamed, &[NFS3ERR_XDEV], format!("RENAME of {name}"))?;
             let onto = client.rename(from, name, to, name);
-            fails(
-                onto,
-                &[nfsstat3::NFS3ERR_XDEV],
-                format!("RENAME onto {name}"),
-            )?;
+            fails(onto, &[NFS3ERR_XDEV], format!("RENAME onto {name}"))?;
         }
     }
-    fails(
-        client.link(&file, &two, "new"),
-        &[nfsstat3::NFS3ERR_XDEV],
-        "LINK",
-    )?;
+    fails(client.link(&file, &two, "new"), &[NFS3ERR_XDEV], "LINK")?;
     for dir in directories {
         ensure!(
             fs::read_dir(dir)?.count() == 2,
@@ -130,7 +119,7 @@ fn rename_and_link_across_exports_return_xdev() -> Result<()> {
     // RENAME and LINK between a writable and a read-only export, in both directions.
     let pair = TwoExports::new()?;
     let (mut client, [[root, file, _], [ro_root, ro_file, _]]) = pair.open()?;
-    let either = [nfsstat3::NFS3ERR_XDEV, nfsstat3::NFS3ERR_ROFS];
+    let either = [NFS3ERR_XDEV, NFS3ERR_ROFS];
     fails(client.rename(&root, "file", &ro_root, "new"), &either, "in")?;
     fails(
         client.rename(&ro_root, "file", &root, "new"),

@@ -8,7 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::clients::nfs::{How, Set, nfsstat3, stable_how};
+use xtask::clients::nfs::nfsstat3::NFS3ERR_ACCES;
+use xtask::clients::nfs::stable_how::{FILE_SYNC, UNSTABLE};
+use xtask::clients::nfs::{How, Set};
 
 /// Longest time that the server keeps a file open after the last WRITE: two seconds, plus time for a slow machine.
 const IDLE_MAX: Duration = Duration::from_millis(3500);
@@ -34,15 +36,15 @@ fn running_program_refuses_writes() -> Result<()> {
         let file = scene.client.lookup(&root, "sleep")?;
         let running = Command::new(scene.path("sleep")).arg("60").spawn();
         let mut running = Running(running.context("cannot run a program from the export")?);
-        for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
+        for stable in [UNSTABLE, FILE_SYNC] {
             let wrote = scene.client.write(&file, 0, stable, b"broken");
-            fails(wrote, &[nfsstat3::NFS3ERR_ACCES], "WRITE")?;
+            fails(wrote, &[NFS3ERR_ACCES], "WRITE")?;
         }
         let cut = scene.client.set_attr(&file, Set::size(0));
-        fails(cut, &[nfsstat3::NFS3ERR_ACCES], "SETATTR of the size")?;
+        fails(cut, &[NFS3ERR_ACCES], "SETATTR of the size")?;
         let truncating = How::Unchecked(Set::size(0));
         let cut = scene.client.create(&root, "sleep", truncating);
-        fails(cut, &[nfsstat3::NFS3ERR_ACCES], "CREATE of size 0")?;
+        fails(cut, &[NFS3ERR_ACCES], "CREATE of size 0")?;
         ensure!(
             fs::read(scene.path("sleep"))? == before,
             "the running program was written"
@@ -53,13 +55,7 @@ fn running_program_refuses_writes() -> Result<()> {
         scene.client.rename(&root, "new", &root, "sleep")?;
         ensure!(running.0.try_wait()?.is_none(), "the program ended");
         drop(running);
-        ensure!(
-            scene
-                .client
-                .write(&new, 0, stable_how::FILE_SYNC, b"NEW")?
-                .count
-                == 3
-        );
+        ensure!(scene.client.write(&new, 0, FILE_SYNC, b"NEW")?.count == 3);
         scene.check_alive()
     })
 }
@@ -73,7 +69,7 @@ fn written_program_can_run_after_idle_close() -> Result<()> {
         let file = scene.client.create(&root, "true", how)?;
         let verifier = scene
             .client
-            .write_all(&file, 0, stable_how::UNSTABLE, &program, 65_536)?;
+            .write_all(&file, 0, UNSTABLE, &program, 65_536)?;
         ensure!(scene.client.commit(&file, 0, 0)? == verifier);
         let start = Instant::now();
         loop {
@@ -98,7 +94,7 @@ fn written_program_can_run_after_idle_close() -> Result<()> {
         ensure!(
             scene
                 .client
-                .write(&file, 0, stable_how::FILE_SYNC, &program[..4])?
+                .write(&file, 0, FILE_SYNC, &program[..4])?
                 .count
                 == 4
         );

@@ -5,10 +5,11 @@ use super::{WRITABLE, create_file, fails, serve, user};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use xtask::clients::nfs::nfsstat3::{NFS3_OK, NFS3ERR_ACCES, NFS3ERR_PERM};
-use xtask::clients::nfs::{Auth, Call, How, Set, stable_how};
+use xtask::clients::nfs::stable_how::{FILE_SYNC, UNSTABLE};
+use xtask::clients::nfs::{Auth, Call, How, Set};
 use xtask::machines::server::{ServerOptions, public_dir, root_for};
 use xtask::setup;
 
@@ -32,14 +33,14 @@ fn only_listed_groups_grant_access() -> Result<()> {
         scene.client.auth = user(1000, 1000, &groups);
         scene
             .client
-            .write(&file, 0, stable_how::UNSTABLE, b"C")
+            .write(&file, 0, UNSTABLE, b"C")
             .with_context(|| format!("group {number}"))?;
         ensure!(scene.client.read(&file, 0, 100)?.0 == b"Content");
         // Repeats WRITE and READ as this user without that group.
         let without = groups.iter().copied().filter(|gid| *gid != groups[number]);
         scene.client.auth = user(1000, 1000, &without.collect::<Vec<_>>());
         for call in [
-            Call::write(&file, 0, stable_how::UNSTABLE, b"D"),
+            Call::write(&file, 0, UNSTABLE, b"D"),
             Call::read(&file, 0, 100),
         ] {
             scene.client.expect_status(&call, NFS3ERR_ACCES)?;
@@ -72,7 +73,7 @@ fn owner_reads_and_writes_whatever_the_mode() -> Result<()> {
         client.auth = owner.clone();
         // open(O_CREAT, 0444) of a client: the file is created read-only, and then written by its owner.
         let file = client.create(&root, &name, How::Guarded(Set::mode(mode)))?;
-        client.write_all(&file, 0, stable_how::UNSTABLE, b"content", 7)?;
+        client.write_all(&file, 0, UNSTABLE, b"content", 7)?;
         client.commit(&file, 0, 0)?;
         ensure!(client.read(&file, 0, 100)?.0 == b"content", "{mode:o}");
         client.set_attr(&file, Set::size(4))?;
@@ -85,7 +86,7 @@ fn owner_reads_and_writes_whatever_the_mode() -> Result<()> {
         };
         for auth in [(1001, 1000, 1000), (1001, 1001, 1000), (1002, 1002, 1002)] {
             client.auth = user(auth.0, auth.1, &[auth.2]);
-            let write = Call::write(&file, 0, stable_how::UNSTABLE, b"c");
+            let write = Call::write(&file, 0, UNSTABLE, b"c");
             let size = Call::set_attr(&file, Set::size(4), None);
             client.expect_status(&write, allowed(2))?;
             client.expect_status(&size, allowed(2))?;
@@ -100,7 +101,7 @@ fn owner_reads_and_writes_whatever_the_mode() -> Result<()> {
     scene.client.auth = owner;
     let file = scene.client.lookup(&root, "program")?;
     ensure!(scene.client.read(&file, 0, 100)?.0 == b"program");
-    let write = Call::write(&file, 0, stable_how::UNSTABLE, b"P");
+    let write = Call::write(&file, 0, UNSTABLE, b"P");
     scene.client.expect_status(&write, NFS3ERR_ACCES)
 }
 
@@ -125,7 +126,7 @@ fn access_is_checked_for_each_caller() -> Result<()> {
     owner.auth = user(1000, 1000, &[]);
     stranger.auth = user(1001, 1001, &[]);
     let read = Call::read(&file, 0, 100);
-    let write = Call::write(&file, 0, stable_how::UNSTABLE, b"secret");
+    let write = Call::write(&file, 0, UNSTABLE, b"secret");
     // The server keeps files open between requests, also for writing; it must still check each caller.
     for _ in 0..10 {
         for call in [
@@ -170,8 +171,8 @@ fn writes_clear_setuid_and_setgid() -> Result<()> {
     {
         client.auth = user(by, by, &[]);
         for call in [
-            Call::write(&file, 0, stable_how::UNSTABLE, b"C"),
-            Call::write(&file, 0, stable_how::FILE_SYNC, b"C"),
+            Call::write(&file, 0, UNSTABLE, b"C"),
+            Call::write(&file, 0, FILE_SYNC, b"C"),
             Call::set_attr(&file, Set::size(3), None),
         ] {
             fs::write(&path, "content")?;
@@ -205,7 +206,7 @@ fn writes_clear_setuid_and_setgid() -> Result<()> {
 }
 
 /// Permissions of a user on each of `paths`, by test(1) as that user: 1 read, 2 write, 4 execute.
-fn host_says(auth: &Auth, paths: &[&Path]) -> Result<Vec<u32>> {
+fn host_says(auth: &Auth, paths: &[PathBuf]) -> Result<Vec<u32>> {
     let caller = auth.caller().context("the credentials have no UID")?;
     let (uid, gid, groups) = (caller.uid, caller.gid, caller.gids);
     let script = r#"for f; do n=0; [ -r "$f" ] && n=$((n+1)); [ -w "$f" ] && n=$((n+2)); [ -x "$f" ] && n=$((n+4)); echo $n; done"#;
@@ -223,13 +224,8 @@ fn host_says(auth: &Auth, paths: &[&Path]) -> Result<Vec<u32>> {
     output.lines().map(|line| Ok(line.parse()?)).collect()
 }
 
-#[test]
-fn access_agrees_with_host_permissions() -> Result<()> {
-    const ALL: u32 = 0x3f;
-    if !root_for("identities") {
-        return Ok(());
-    }
-    let directory = public_dir()?;
+/// Creates files and directories of several owners and groups with several modes. Returns their names, and true for directories.
+fn fill_with_modes(directory: &Path) -> Result<Vec<(String, bool)>> {
     let mut names = Vec::new();
     for (owner, group) in [
         (0, 0),
@@ -243,7 +239,7 @@ fn access_agrees_with_host_permissions() -> Result<()> {
         ] {
             for is_dir in [false, true] {
                 let name = format!("{owner} {group} {mode:03o} {is_dir}");
-                let path = directory.path().join(&name);
+                let path = directory.join(&name);
                 if is_dir {
                     fs::create_dir(&path)?;
                 } else {
@@ -255,11 +251,19 @@ fn access_agrees_with_host_permissions() -> Result<()> {
             }
         }
     }
-    let paths: Vec<_> = names
-        .iter()
-        .map(|(name, _)| directory.path().join(name))
-        .collect();
-    let paths: Vec<&Path> = paths.iter().map(|path| path.as_path()).collect();
+    Ok(names)
+}
+
+#[test]
+fn access_agrees_with_host_permissions() -> Result<()> {
+    const ALL: u32 = 0x3f;
+    if !root_for("identities") {
+        return Ok(());
+    }
+    let directory = public_dir()?;
+    let names = fill_with_modes(directory.path())?;
+    let paths = names.iter().map(|(name, _)| directory.path().join(name));
+    let paths: Vec<PathBuf> = paths.collect();
     let (_server, mut client, root) = serve(directory.path(), WRITABLE, ServerOptions::default())?;
     for auth in [
         user(0, 0, &[]),

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, ScopedJoinHandle, sleep};
 use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
-use xtask::clients::nfs::{Client, How, Set, stable_how};
+use xtask::clients::nfs::stable_how::{FILE_SYNC, UNSTABLE};
+use xtask::clients::nfs::{Client, How, Set};
 use xtask::machines::mounts::on_image;
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 use xtask::setup;
@@ -69,11 +70,7 @@ fn ensure_late_after(
 type SyncedCall = fn(&mut Client, &[u8], &[u8]) -> Result<()>;
 
 const WAITS: [SyncedCall; 4] = [
-    |client, _, file| {
-        client
-            .write(file, 0, stable_how::FILE_SYNC, b"data")
-            .map(drop)
-    },
+    |client, _, file| client.write(file, 0, FILE_SYNC, b"data").map(drop),
     |client, _, file| client.commit(file, 0, 0).map(drop),
     |client, root, _| {
         client
@@ -91,7 +88,7 @@ fn slow_fsync_does_not_delay_other_clients() -> Result<()> {
     let (mut neighbour, root) = server.open(directory.path())?;
     let file = neighbour.lookup(&root, "file")?;
     // Writes unstable data, which a client's COMMIT must sync.
-    neighbour.write(&file, 0, stable_how::UNSTABLE, b"first")?;
+    neighbour.write(&file, 0, UNSTABLE, b"first")?;
     let mut clients = Vec::new();
     for _ in WAITS {
         clients.push(server.connect()?);
@@ -253,12 +250,7 @@ const STEP: usize = 1 << 20;
 /// Writes a file's first `DIRTY` bytes, so that worker threads store the next ones.
 fn write_dirty(client: &mut Client, file: &[u8]) -> Result<()> {
     for offset in (0..DIRTY).step_by(STEP) {
-        client.write(
-            file,
-            offset,
-            stable_how::UNSTABLE,
-            &pattern(1, offset, STEP),
-        )?;
+        client.write(file, offset, UNSTABLE, &pattern(1, offset, STEP))?;
     }
     Ok(())
 }
@@ -298,7 +290,7 @@ fn blocked_writes_do_not_delay_other_clients() -> Result<()> {
                     let (file, done) = (&file, &done);
                     scope.spawn(move || -> Result<Duration> {
                         let (start, data) = (Instant::now(), pattern(1, *offset, STEP));
-                        client.write(file, *offset, stable_how::UNSTABLE, &data)?;
+                        client.write(file, *offset, UNSTABLE, &data)?;
                         done.fetch_add(1, Ordering::Relaxed);
                         Ok(start.elapsed())
                     })
@@ -335,7 +327,7 @@ fn worker_writes_with_the_callers_credentials() -> Result<()> {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o4755))?;
         client.auth = user(uid, uid, &[]);
         let data = pattern(1, DIRTY, STEP);
-        client.write(&file, DIRTY, stable_how::UNSTABLE, &data)?;
+        client.write(&file, DIRTY, UNSTABLE, &data)?;
         let actual = fs::metadata(&path)?.permissions().mode();
         ensure!(actual == mode, "mode {actual:o} after a WRITE by {uid}");
     }
