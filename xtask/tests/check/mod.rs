@@ -178,80 +178,34 @@ fn ensure_prints(network: &Namespace, words: &str, code: i32, expect: &str) -> R
     Ok(())
 }
 
-#[test]
-fn all_checks_each_protocol_without_being_logged() -> Result<()> {
-    if !root_for("the port of NFS") {
-        return Ok(());
-    }
-    setup::install_packages(&["iproute2"])?;
-    let ((network, other), directory) = (Namespace::pair()?, public_dir()?);
-    for (words, code, expect) in [
+/// Checks of a host without servers.
+fn fails_without_servers(network: &Namespace) -> Result<()> {
+    for (words, expect) in [
         (
             "mdns",
-            1,
             "stowaway: mdns fails at 127.0.0.1: not served; no responder uses UDP port 5353, or none answers\n",
         ),
         (
             "sftp",
-            1,
             "stowaway: sftp fails at 127.0.0.1:2222: cannot connect; start the server, or see --sftp\n",
         ),
         (
             "http",
-            1,
             "stowaway: http fails at 127.0.0.1:80: cannot connect; start the server, or see --http\n",
         ),
         (
             "all",
-            1,
             "mdns: not served\nsftp: not served\n\
              stowaway: nfs fails at 127.0.0.1:2049: cannot connect; start the server, or see -n, -m and -l\n",
         ),
     ] {
-        ensure_prints(&network, words, code, expect)?;
+        ensure_prints(network, words, 1, expect)?;
     }
-    let start = |more: &[&str]| {
-        Server::start(ServerOptions {
-            role: "serve",
-            address: Ipv4Addr::UNSPECIFIED,
-            port: 2049,
-            wrapper: network.enter(),
-            exports: vec![format!("{}:secure", directory.path().display())],
-            arguments: more.iter().map(ToString::to_string).collect(),
-            ..ServerOptions::default()
-        })
-    };
-    let server = start(&["--name", "box", "--sftp", "127.0.0.1:2222", "--http", "80"])?;
-    let all = "nfs: 127.0.0.1:2049 serves, exports: 1\nmdns: box.local is announced\n\
-               sftp: 127.0.0.1:2222 serves SFTP\n";
-    let far =
-        "nfs: 192.0.2.1:2049 serves, exports: 1\nmdns: box.local is announced\nsftp: not served\n";
-    for (network, words, expect) in [
-        (&network, "all", all),
-        (&network, "mdns", "mdns: box.local is announced\n"),
-        (
-            &network,
-            "sftp -s 127.0.0.1:2222",
-            "sftp: 127.0.0.1:2222 serves SFTP\n",
-        ),
-        (&network, "http", "http: 127.0.0.1:80 serves HTTP\n"),
-        (
-            &network,
-            "all --json",
-            "{\"nfs\":{\"ok\":true,\"exports\":1},\"mdns\":{\"ok\":true,\"name\":\"box.local\"},\
-             \"sftp\":{\"ok\":true,\"at\":\"127.0.0.1:2222\"}}\n",
-        ),
-        // Calls from another host are logged.
-        (&other, "all 192.0.2.1", far),
-    ] {
-        ensure_prints(network, words, 0, expect)?;
-    }
-    server.wait_for_line("192.0.2.2 mounted", TIME_MAX)?;
-    let lines = server.lines();
-    ensure!(
-        !lines.iter().any(|line| line.contains("127.0.0.1 mounted")),
-        "{lines:?}"
-    );
+    Ok(())
+}
+
+/// Checks of a server whose processes are stopped: each protocol is named.
+fn fails_while_stopped(network: &Namespace, server: &Server) -> Result<()> {
     let signal_all = |signal| -> Result<()> {
         for pid in server.children()? {
             kill(Pid::from_raw(pid.try_into()?), signal)?;
@@ -265,32 +219,73 @@ fn all_checks_each_protocol_without_being_logged() -> Result<()> {
          stowaway: mdns fails at 127.0.0.1: not announced (no answer within 3 s; see the log of mdns)\n\
          stowaway: sftp fails at 127.0.0.1:2222: {silent}\n"
     );
-    ensure_prints(&network, "all", 1, &stopped)?;
+    ensure_prints(network, "all", 1, &stopped)?;
     let silent_http = format!("stowaway: http fails at 127.0.0.1:80: {silent}\n");
-    ensure_prints(&network, "http", 1, &silent_http)?;
-    signal_all(Signal::SIGCONT)?;
+    ensure_prints(network, "http", 1, &silent_http)?;
+    signal_all(Signal::SIGCONT)
+}
+
+/// Ensures that the server logs the mount by 192.0.2.2, and none by its own host's address `own`.
+fn ensure_own_calls_are_not_logged(server: &Server, own: &str) -> Result<()> {
+    server.wait_for_line("192.0.2.2 mounted", TIME_MAX)?;
+    let (lines, own) = (server.lines(), format!("{own} mounted"));
+    ensure!(!lines.iter().any(|line| line.contains(&own)), "{lines:?}");
+    Ok(())
+}
+
+#[test]
+fn all_checks_each_protocol_without_being_logged() -> Result<()> {
+    if !root_for("the port of NFS") {
+        return Ok(());
+    }
+    setup::install_packages(&["iproute2"])?;
+    let ((network, other), directory) = (Namespace::pair()?, public_dir()?);
+    fails_without_servers(&network)?;
+    let start = |more: &[&str]| {
+        Server::start(ServerOptions {
+            role: "serve",
+            address: Ipv4Addr::UNSPECIFIED,
+            port: 2049,
+            wrapper: network.enter(),
+            exports: vec![format!("{}:secure", directory.path().display())],
+            arguments: more.iter().map(ToString::to_string).collect(),
+            ..ServerOptions::default()
+        })
+    };
+    let server = start(&["--name", "box", "--sftp", "127.0.0.1:2222", "--http", "80"])?;
+    let nfs = "nfs: 127.0.0.1:2049 serves, exports: 1\n";
+    let (mdns, sftp) = (
+        "mdns: box.local is announced\n",
+        "sftp: 127.0.0.1:2222 serves SFTP\n",
+    );
+    let far =
+        "nfs: 192.0.2.1:2049 serves, exports: 1\nmdns: box.local is announced\nsftp: not served\n";
+    for (network, words, expect) in [
+        (&network, "all", [nfs, mdns, sftp].concat().as_str()),
+        (&network, "mdns", mdns),
+        (&network, "sftp -s 127.0.0.1:2222", sftp),
+        (&network, "http", "http: 127.0.0.1:80 serves HTTP\n"),
+        (
+            &network,
+            "all --json",
+            "{\"nfs\":{\"ok\":true,\"exports\":1},\"mdns\":{\"ok\":true,\"name\":\"box.local\"},\
+             \"sftp\":{\"ok\":true,\"at\":\"127.0.0.1:2222\"}}\n",
+        ),
+        // Calls from another host are logged.
+        (&other, "all 192.0.2.1", far),
+    ] {
+        ensure_prints(network, words, 0, expect)?;
+    }
+    ensure_own_calls_are_not_logged(&server, "127.0.0.1")?;
+    fails_while_stopped(&network, &server)?;
     server.terminate()?;
     // A server at one address, which a check of this host calls from that address.
     let server = start(&["--no-mdns", "-l", "192.0.2.1"])?;
-    ensure_prints(
-        &network,
-        "nfs 192.0.2.1",
-        0,
-        "nfs: 192.0.2.1:2049 serves, exports: 1\n",
-    )?;
-    ensure_prints(
-        &other,
-        "nfs 192.0.2.1",
-        0,
-        "nfs: 192.0.2.1:2049 serves, exports: 1\n",
-    )?;
-    server.wait_for_line("192.0.2.2 mounted", TIME_MAX)?;
-    let lines = server.lines();
-    ensure!(
-        !lines.iter().any(|line| line.contains("192.0.2.1 mounted")),
-        "{lines:?}"
-    );
-    Ok(())
+    for network in [&network, &other] {
+        let expect = "nfs: 192.0.2.1:2049 serves, exports: 1\n";
+        ensure_prints(network, "nfs 192.0.2.1", 0, expect)?;
+    }
+    ensure_own_calls_are_not_logged(&server, "192.0.2.1")
 }
 
 #[test]

@@ -13,15 +13,19 @@ pub(super) const CASES: &[Case] = &[
     ("SETATTR refuses invalid attributes", refuse),
 ];
 
+/// SETATTR with these times.
+fn times(atime: SetTime, mtime: SetTime) -> Set {
+    Set {
+        atime,
+        mtime,
+        ..Set::default()
+    }
+}
+
 fn set_each(peer: &mut Peer<'_>) -> Result<()> {
     let owner = |uid, gid| Set {
         uid,
         gid,
-        ..Set::default()
-    };
-    let times = |atime, mtime| Set {
-        atime,
-        mtime,
         ..Set::default()
     };
     let (keep, client) = (SetTime::Keep, SetTime::Client);
@@ -56,58 +60,61 @@ fn set_each(peer: &mut Peer<'_>) -> Result<()> {
         let files = files.iter().filter(|_| path == "hello");
         let all = owners.chain(&common).chain(modes).chain(files);
         for set in all.copied().collect::<Vec<_>>() {
-            let was = peer.attr(&object)?;
-            peer.server.tick();
-            let call = Call::set_attr(&object, set, None);
-            let now = peer.change(&call, &[&object], NFS3_OK)?.attr(0)?;
-            let given = |set, was| match set {
-                SetTime::Client(seconds, nanoseconds) => time((seconds, nanoseconds)),
-                _ => was,
-            };
-            let mut expect = fattr3 {
-                mode: set.mode.map_or(was.mode, |mode| mode & 0o7777),
-                uid: set.uid.unwrap_or(was.uid),
-                gid: set.gid.unwrap_or(was.gid),
-                size: set.size.unwrap_or(was.size),
-                used: now.used,
-                atime: given(set.atime, was.atime),
-                mtime: given(set.mtime, was.mtime),
-                ctime: now.ctime,
-                ..was.clone()
-            };
-            if set.size.is_some() && set.mtime == SetTime::Keep {
-                ensure!(now.mtime != was.mtime, "{path} {set:?}: {now:?}");
-                expect.mtime = now.mtime;
-            }
-            ensure!(
-                pack(&now) == pack(&expect),
-                "{path} {set:?}: {now:?} after {was:?}"
-            );
-            ensure!(
-                pack(&now.ctime) > pack(&was.ctime),
-                "{path} {set:?}: the old ctime"
-            );
+            set_one(peer, &object, set).with_context(|| format!("{path} {set:?}"))?;
         }
-        let (now, was) = (SetTime::Server, peer.attr(&object)?);
-        for (set, times) in [
-            (times(now, keep), [true, false]),
-            (times(keep, now), [false, true]),
-            (times(now, now), [true, true]),
-        ] {
-            peer.server.tick();
-            let call = Call::set_attr(&object, set, None);
-            let attr = peer.change(&call, &[&object], NFS3_OK)?.attr(0)?;
-            // The file system's clock sets all three times, but may read ctime later.
-            for (time, is_set) in [attr.atime, attr.mtime].into_iter().zip(times) {
-                let is_now = time.seconds.abs_diff(attr.ctime.seconds) < 2;
-                ensure!(!is_set || is_now, "{path} {set:?}: {attr:?}");
-            }
-            ensure!(
-                times[1] || attr.mtime == was.mtime,
-                "{path} {set:?}: {attr:?}"
-            );
+        for is_set in [[true, false], [false, true], [true, true]] {
+            set_to_now(peer, &object, is_set).with_context(|| format!("{path} {is_set:?}"))?;
         }
     }
+    Ok(())
+}
+
+/// SETATTR changes what it names and ctime, and nothing else.
+fn set_one(peer: &mut Peer<'_>, object: &[u8], set: Set) -> Result<()> {
+    let was = peer.attr(object)?;
+    peer.server.tick();
+    let call = Call::set_attr(object, set, None);
+    let now = peer.change(&call, &[object], NFS3_OK)?.attr(0)?;
+    let given = |set, was| match set {
+        SetTime::Client(seconds, nanoseconds) => time((seconds, nanoseconds)),
+        _ => was,
+    };
+    let mut expect = fattr3 {
+        mode: set.mode.map_or(was.mode, |mode| mode & 0o7777),
+        uid: set.uid.unwrap_or(was.uid),
+        gid: set.gid.unwrap_or(was.gid),
+        size: set.size.unwrap_or(was.size),
+        used: now.used,
+        atime: given(set.atime, was.atime),
+        mtime: given(set.mtime, was.mtime),
+        ctime: now.ctime,
+        ..was.clone()
+    };
+    if set.size.is_some() && set.mtime == SetTime::Keep {
+        ensure!(now.mtime != was.mtime, "{now:?}");
+        expect.mtime = now.mtime;
+    }
+    ensure!(pack(&now) == pack(&expect), "{now:?} after {was:?}");
+    ensure!(pack(&now.ctime) > pack(&was.ctime), "the old ctime");
+    Ok(())
+}
+
+/// SETATTR sets atime, mtime or both to the server's time.
+fn set_to_now(peer: &mut Peer<'_>, object: &[u8], is_set: [bool; 2]) -> Result<()> {
+    let was = peer.attr(object)?;
+    let [atime, mtime] = is_set.map(|is_set| match is_set {
+        true => SetTime::Server,
+        false => SetTime::Keep,
+    });
+    peer.server.tick();
+    let call = Call::set_attr(object, times(atime, mtime), None);
+    let attr = peer.change(&call, &[object], NFS3_OK)?.attr(0)?;
+    // The file system's clock sets all three times, but may read ctime later.
+    for (time, is_set) in [attr.atime, attr.mtime].into_iter().zip(is_set) {
+        let is_now = time.seconds.abs_diff(attr.ctime.seconds) < 2;
+        ensure!(!is_set || is_now, "{attr:?}");
+    }
+    ensure!(is_set[1] || attr.mtime == was.mtime, "{attr:?}");
     Ok(())
 }
 
