@@ -69,7 +69,7 @@ fn set_each(peer: &mut Peer<'_>) -> Result<()> {
     Ok(())
 }
 
-/// SETATTR changes what it names and ctime, and nothing else.
+/// SETATTR changes the given attributes and ctime, and no other.
 fn set_one(peer: &mut Peer<'_>, object: &[u8], set: Set) -> Result<()> {
     let was = peer.attr(object)?;
     peer.server.tick();
