@@ -155,14 +155,8 @@ pub fn write_unknown_udf(image: &Path) -> Result<()> {
 /// Size (bytes) of the file `huge` in the image that [`huge()`] makes.
 pub const HUGE_BYTES: u64 = (5 << 30) + 12_345;
 
-/// Makes the image `directory`/`name` with a sparse file of 5 GiB. The file consists of zeros except for a few short marks, and
-/// `dd` leaves holes for the zeros in the image.
-pub fn huge(directory: &Path, name: &str) -> Result<()> {
-    setup::install_packages(&["xorriso"])?;
-    let tree = directory.join("tree");
-    fs::create_dir(&tree)?;
-    let file = File::create(tree.join("huge"))?;
-    file.set_len(HUGE_BYTES)?;
+/// Offsets of the bytes of `huge` that are not zero: everywhere, at the border of its extents, and at its end.
+pub fn huge_marks() -> impl Iterator<Item = u64> {
     let around_extents = [
         0,
         1 << 20,
@@ -172,7 +166,18 @@ pub fn huge(directory: &Path, name: &str) -> Result<()> {
         HUGE_BYTES - 9,
     ];
     let everywhere = (1..HUGE_BYTES >> 16).map(|block| block << 16 | block & 0xffff);
-    for offset in everywhere.step_by(41).chain(around_extents) {
+    everywhere.step_by(41).chain(around_extents)
+}
+
+/// Makes the image `directory`/`name` with a sparse file of 5 GiB. The file consists of zeros except for a few short marks, and
+/// `dd` leaves holes for the zeros in the image.
+pub fn huge(directory: &Path, name: &str) -> Result<()> {
+    setup::install_packages(&["xorriso"])?;
+    let tree = directory.join("tree");
+    fs::create_dir(&tree)?;
+    let file = File::create(tree.join("huge"))?;
+    file.set_len(HUGE_BYTES)?;
+    for offset in huge_marks() {
         file.write_all_at(
             format!("{offset:09}").get(..9).context("short")?.as_bytes(),
             offset,
