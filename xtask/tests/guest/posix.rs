@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::fixture::{Fixture, Storage, exercise};
 use crate::world::World;
@@ -80,12 +80,10 @@ entries = [["nobody", "nogroup"], ["tests", "tests"]]
 const PJDFSTEST_SAYS: &str =
     "Summary: 0 failed, 14 skipped, 382 passed, 2 expected failures, 398 total";
 
-pub fn pjdfstest_with_kernel_handles(world: &mut World) -> Result<()> {
-    pjdfstest(world, "kernel")
-}
-
-pub fn pjdfstest_with_path_handles(world: &mut World) -> Result<()> {
-    pjdfstest(world, "path")
+pub fn pjdfstest_passes(world: &mut World) -> Result<()> {
+    ["kernel", "path"]
+        .into_iter()
+        .try_for_each(|handles| pjdfstest(world, handles).context(handles))
 }
 
 fn pjdfstest(world: &mut World, handles: &str) -> Result<()> {
@@ -104,15 +102,13 @@ END
     Ok(())
 }
 
-pub fn posix_results_match_local_with_kernel_handles(world: &mut World) -> Result<()> {
-    posix_results_match_local(world, "kernel")
+pub fn posix_results_match_local(world: &mut World) -> Result<()> {
+    ["kernel", "path"]
+        .into_iter()
+        .try_for_each(|handles| compare(world, handles).context(handles))
 }
 
-pub fn posix_results_match_local_with_path_handles(world: &mut World) -> Result<()> {
-    posix_results_match_local(world, "path")
-}
-
-fn posix_results_match_local(world: &mut World, handles: &str) -> Result<()> {
+fn compare(world: &mut World, handles: &str) -> Result<()> {
     let fixture = Fixture::new(world, handles, Storage::Disk)?;
     let local = exercise(&["posix", "."], &fixture.create_sibling("local")?)?;
     let remote = fixture.run_ok(world, "mkdir posix; exercise posix posix")?;

@@ -20,12 +20,12 @@ use crate::fixture::{Fixture, HOST, Storage};
 use crate::tree::{self, FAR, FAR_LEN};
 use crate::world::World;
 
-pub fn changes_of_every_kind_with_kernel_handles(world: &mut World) -> Result<()> {
-    changes_of_every_kind(&Fixture::new(world, "kernel", Storage::Disk)?, world)
-}
-
-pub fn changes_of_every_kind_with_path_handles(world: &mut World) -> Result<()> {
-    changes_of_every_kind(&Fixture::new(world, "path", Storage::Disk)?, world)
+pub fn changes_of_every_kind_reach_the_host(world: &mut World) -> Result<()> {
+    for handles in ["kernel", "path"] {
+        changes_of_every_kind(&Fixture::new(world, handles, Storage::Disk)?, world)
+            .context(handles)?;
+    }
+    Ok(())
 }
 
 pub fn i686_server_is_written(world: &mut World) -> Result<()> {
