@@ -13,49 +13,28 @@ use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, users
 use xtask::setup;
 use xtask::testing::is_full_run;
 
-/// Runs `test` with a server for each architecture. Native servers run as each user of [`users`], emulated ones as one user.
-fn each_server(directory: &Path, test: impl Fn(&Server) -> Result<()>) -> Result<()> {
-    setup::install_packages(&["libnfs-utils"])?;
-    let mut cases = vec![(Arch::Aarch64, None)];
-    cases.extend(users().last().map(|user| (Arch::Armv7, *user)));
-    for arch in Arch::NATIVE {
-        cases.extend(users().into_iter().map(|user| (arch, user)));
-    }
-    for (arch, user) in cases {
-        let server = Server::start(ServerOptions {
-            arch,
-            user,
-            ..ServerOptions::serving(&[directory])
-        })?;
-        test(&server).with_context(|| {
-            format!(
-                "as {arch:?} and user {user:?}; server: {:#?}",
-                server.lines()
-            )
-        })?;
-    }
-    Ok(())
-}
-
-/// Runs `test` with a writable export for each architecture: x86_64 and aarch64 as the current user, the others as an ordinary
-/// user. Without root, i686 and armv7 are skipped.
-fn each_writable(test: impl Fn(&Server, &Path) -> Result<()>) -> Result<()> {
+/// Runs `test` with a server of each architecture: x86_64 and aarch64 as the current user, the others as an ordinary user. Without
+/// root, i686 and armv7 are skipped. Each server exports `filled`, or if that is None, a writable directory of its own.
+fn each_server(filled: Option<&Path>, test: impl Fn(&Server, &Path) -> Result<()>) -> Result<()> {
     setup::install_packages(&["libnfs-utils"])?;
     let mut cases = vec![(Arch::X86_64, None), (Arch::Aarch64, None)];
     for user in users().into_iter().flatten() {
         cases.extend([(Arch::I686, Some(user)), (Arch::Armv7, Some(user))]);
     }
     for (arch, user) in cases {
-        let directory = public_dir()?;
-        chown(directory.path(), user, user)?;
-        let export = format!("{}:rw,no_root_squash", directory.path().display());
+        let empty = public_dir()?;
+        chown(empty.path(), user, user)?;
+        let (directory, options) = match filled {
+            Some(filled) => (filled, "ro"),
+            None => (empty.path(), "rw,no_root_squash"),
+        };
         let server = Server::start(ServerOptions {
             arch,
             user,
-            exports: vec![export],
+            exports: vec![format!("{}:{options}", directory.display())],
             ..ServerOptions::default()
         })?;
-        test(&server, directory.path()).with_context(|| {
+        test(&server, directory).with_context(|| {
             let lines = server.lines();
             format!("as {arch:?} and user {user:?}; server: {lines:#?}")
         })?;
@@ -112,8 +91,8 @@ fn nfs_ls_lists_ten_thousand_files_completely() -> Result<()> {
         "the tree has {} files",
         expected.len()
     );
-    each_server(directory.path(), |server| {
-        let url = url(server, directory.path());
+    each_server(Some(directory.path()), |server, directory| {
+        let url = url(server, directory);
         let output = setup::run_captured(Command::new("nfs-ls").args(["-R", &url]))?;
         // From a line `-rw-r--r--  1     0     0            3 a.txt` of a file, makes "3 a.txt" (size and name).
         let listed: BTreeSet<String> = output
@@ -165,7 +144,7 @@ fn large_file_is_written_and_read_back_unchanged() -> Result<()> {
     let back = local.path().join("back");
     // Each server is read by nfs-cat or nfs-cp, alternately, because hashing the data of both would take too long.
     let turn = Cell::new(0);
-    each_writable(|server, directory| {
+    each_server(None, |server, directory| {
         let copy = directory.join("large copy");
         let url = url(server, &copy);
         setup::run_captured(Command::new("nfs-cp").args([path.as_os_str(), url.as_ref()]))?;
@@ -270,7 +249,7 @@ fn libnfs_calls_have_their_documented_effect() -> Result<()> {
             .args([&program, &source])
             .arg("-lnfs"),
     )?;
-    each_writable(|server, directory| {
+    each_server(None, |server, directory| {
         setup::run_captured(
             Command::new(&program)
                 .arg(url(server, directory))
