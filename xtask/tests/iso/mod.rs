@@ -144,30 +144,13 @@ fn source(root: &Path) -> Result<Tree> {
             let mut mode = String::from(kind);
             for (index, letter) in "rwxrwxrwx".chars().enumerate() {
                 let set = stat.mode() >> (8 - index) & 1 != 0;
-                mode.push(match (index, set) {
-                    (2, _) if stat.mode() & 0o4000 != 0 => {
-                        if set {
-                            's'
-                        } else {
-                            'S'
-                        }
-                    }
-                    (5, _) if stat.mode() & 0o2000 != 0 => {
-                        if set {
-                            's'
-                        } else {
-                            'S'
-                        }
-                    }
-                    (8, _) if stat.mode() & 0o1000 != 0 => {
-                        if set {
-                            't'
-                        } else {
-                            'T'
-                        }
-                    }
-                    (_, true) => letter,
-                    (_, false) => '-',
+                let (bit, mark) = [(0o4000, 's'), (0o2000, 's'), (0o1000, 't')][index / 3];
+                let is_special = index % 3 == 2 && stat.mode() & bit != 0;
+                mode.push(match (is_special, set) {
+                    (true, true) => mark,
+                    (true, false) => mark.to_ascii_uppercase(),
+                    (false, true) => letter,
+                    (false, false) => '-',
                 });
             }
             let target = fs::read_link(&path).ok();
