@@ -276,6 +276,12 @@ fn numbered_calls() -> Vec<Call> {
         .collect()
 }
 
+/// The records of calls, one after the other.
+fn stream(calls: &[Call]) -> Vec<u8> {
+    let records: Vec<_> = calls.iter().map(Call::record).collect();
+    records.concat()
+}
+
 #[test]
 fn every_request_gets_its_reply() {
     with_server(0, 10, |bench| {
@@ -294,8 +300,8 @@ fn every_request_gets_its_reply() {
 #[test]
 fn requests_in_any_pieces_are_answered_in_order() {
     let calls = numbered_calls();
-    let stream: Vec<u8> = calls.iter().flat_map(Call::record).collect();
-    for_seeds(100, |seed| {
+    let stream = stream(&calls);
+    for_seeds(40, |seed| {
         with_server(seed, 10, |bench| {
             bench.sim.send_in_parts();
             let mut random = Random::new(seed);
@@ -341,7 +347,7 @@ fn bad_clients_do_not_disturb_good_ones() {
                 .map(|_| {
                     let asked = (0..10).map(|xid| random.pick(&calls).clone().xid(xid));
                     let asked: Vec<Call> = asked.collect();
-                    let stream: Vec<u8> = asked.iter().flat_map(Call::record).collect();
+                    let stream = stream(&asked);
                     let peer = bench.connect();
                     bench.sim.set_capacity(peer, 1000 + random.below(100_000));
                     (peer, *random.pick(MANNERS), asked, stream)
@@ -471,7 +477,7 @@ fn disk_error_during_read_closes_the_connection() {
 
 #[test]
 fn disconnect_leaks_nothing() {
-    let stream: Vec<u8> = numbered_calls().iter().flat_map(Call::record).collect();
+    let stream = stream(&numbered_calls());
     for_seeds(200, |seed| {
         with_server(seed, 10, |bench| {
             bench.sim.send_in_parts();

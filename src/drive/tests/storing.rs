@@ -87,7 +87,7 @@ fn slow_writer_is_kept_while_data_arrives() {
 
 #[test]
 fn pipelined_writes_share_one_sync() {
-    for_seeds(200, |seed| {
+    for_seeds(30, |seed| {
         with_writers(seed, 10, |bench| {
             let mut random = Random::new(seed);
             // Data that exceeds the request buffer is stored by an order.
@@ -101,7 +101,7 @@ fn pipelined_writes_share_one_sync() {
                 calls.push(call.xid(at as u32));
             }
             let peer = bench.connect();
-            let stream: Vec<u8> = calls.iter().flat_map(Call::record).collect();
+            let stream = super::stream(&calls);
             bench.sim.send(peer, &stream);
             bench.run(MOMENT);
             for body in bench.answers(peer, &calls) {
@@ -121,7 +121,7 @@ fn writes_after_failed_sync_get_own_results() {
         let calls: Vec<_> = (0..8)
             .map(|at| write(at * 100, stable::FILE_SYNC, &data(at, 100)).xid(at as u32))
             .collect();
-        let stream: Vec<u8> = calls.iter().flat_map(Call::record).collect();
+        let stream = super::stream(&calls);
         let mut burst = |status: u32| {
             let peer = bench.connect();
             bench
@@ -162,7 +162,7 @@ fn stalled_writer_is_closed_after_ten_seconds() {
 
 #[test]
 fn disconnected_writer_leaves_only_the_sent_data() {
-    for_seeds(200, |seed| {
+    for_seeds(60, |seed| {
         with_writers(seed, 10, |bench| {
             let mut random = Random::new(seed);
             let data = data(1, MUCH);
@@ -187,7 +187,7 @@ fn disconnected_writer_leaves_only_the_sent_data() {
 
 #[test]
 fn parallel_writers_do_not_mix_data() {
-    for_seeds(60, |seed| {
+    for_seeds(20, |seed| {
         with_writers(seed, 10, |bench| {
             bench.sim.send_in_parts();
             let mut random = Random::new(seed);
@@ -208,7 +208,8 @@ fn parallel_writers_do_not_mix_data() {
                         let cut = 1 + random.below(call.0.len() - 1);
                         call.fragments(&[cut])
                     };
-                    let stream: Vec<u8> = calls.iter().flat_map(cut).collect();
+                    let records: Vec<_> = calls.iter().map(cut).collect();
+                    let stream = records.concat();
                     (bench.connect(), data, calls, stream)
                 })
                 .collect();
@@ -330,7 +331,7 @@ fn unread_replies_stop_the_writer() {
         let call = write(0, stable::FILE_SYNC, &data(1, 20_000));
         // The calls contain more data than [`TRANSFER_TURN_BYTES`], the limit of one turn.
         let calls = vec![call; 200];
-        let stream: Vec<u8> = calls.iter().flat_map(Call::record).collect();
+        let stream = super::stream(&calls);
         bench.sim.send(stopped, &stream);
         bench.run(MOMENT);
         let waiting = bench.sim.unreceived(stopped);

@@ -32,13 +32,7 @@ fn tasks_share_one_loop_on_lossy_network() {
         let mut tree = Tree::writable();
         let mut server = rpc_server(10);
         let mut responder = Host::new();
-        let mut mdns = Mdns::new(
-            &mut responder,
-            Choice {
-                names: &[],
-                ..Choice::default()
-            },
-        );
+        let mut mdns = Mdns::new(&mut responder, Choice::default());
         let memory = Memory::leaked();
         let mut sftp = Sftp::new(Permits::ALL, Level::Quiet, UID, None, memory.texts);
         let mut sessions = [Session::new(memory.handles, memory.paths, memory.hashes)];
@@ -59,7 +53,7 @@ fn tasks_share_one_loop_on_lossy_network() {
             run(host::SETTLED);
             let (rpc_peer, sftp_peer) = (sim.connect(AT), sim.connect(sftp_at()));
             let calls = numbered_calls();
-            let requests: Vec<u8> = calls.iter().flat_map(Call::record).collect();
+            let requests = super::stream(&calls);
             let packets = [
                 Packet::init(),
                 Packet::new(kind::STAT, 1).string(b"."),

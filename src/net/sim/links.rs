@@ -1,9 +1,7 @@
 //! Simulated interfaces. The test configures them, injects datagrams, and reads the datagrams sent to groups.
 
 use super::{Medium, Sim, SocketKind};
-use crate::net::{
-    Interest, Interface, Interfaces, Multicast, NetError, NetResult, Own, Socket, Token,
-};
+use crate::net::{Interest, Interface, Interfaces, Multicast, NetError, NetResult, Socket, Token};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::collections::VecDeque;
 
@@ -143,76 +141,5 @@ impl Multicast for Sim {
         }
         let kind = SocketKind::Datagrams(VecDeque::new());
         medium.open(kind, at, token, Interest::Input)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::mdns::{GROUP_V4, PORT};
-    use crate::net::{Datagrams as _, Ready};
-    use crate::time::{Duration, Instant};
-
-    fn interface(index: u32, address: &str) -> Interface {
-        Interface {
-            index,
-            name: [0; 16],
-            is_running: true,
-            is_multicast: true,
-            is_loopback: false,
-            is_point_to_point: false,
-            mtu: 1500,
-            hardware: None,
-            gateway: None,
-            addresses: [(address.parse().unwrap(), 24)].into_iter().collect(),
-        }
-    }
-
-    #[test]
-    fn group_receives_its_own_link_and_loopback() {
-        let mut sim = Sim::new(7);
-        sim.set_interfaces(&[interface(2, "192.0.2.1"), interface(3, "198.51.100.1")]);
-        let group = SocketAddr::new(GROUP_V4.into(), PORT);
-        let [two, three] =
-            [(2, "192.0.2.1", 20), (3, "198.51.100.1", 30)].map(|(index, own, token)| {
-                let (own, token) = (own.parse().unwrap(), Token::new(0, token));
-                sim.join(index, own, group, token).unwrap()
-            });
-        sim.arrive(3, "198.51.100.9:5353".parse().unwrap(), b"peer");
-        sim.send_to(two, Own::default(), group, b"own").unwrap();
-        assert_eq!(sim.take_multicast(), [(2, b"own".to_vec(), group)]);
-        let mut buffer = [0; 9];
-        for (joined, bytes, from) in [
-            (two, &b"own"[..], "192.0.2.1:5353"),
-            (three, b"peer", "198.51.100.9:5353"),
-        ] {
-            let heard = sim.recv_from(joined, &mut buffer).unwrap();
-            assert_eq!(
-                (heard.len, heard.from),
-                (bytes.len(), from.parse().unwrap())
-            );
-            assert_eq!(heard.to.address, Some(group.ip()));
-            assert_eq!(buffer[..bytes.len()], *bytes);
-            let silence = sim.recv_from(joined, &mut buffer);
-            assert_eq!(silence, Err(NetError::WouldBlock));
-        }
-    }
-
-    #[test]
-    fn interface_change_is_reported_once() {
-        let mut sim = Sim::new(7);
-        let own = "192.0.2.1:5353".parse().unwrap();
-        let [token, changes_token] = [1, 9].map(|local| Token::new(0, local));
-        let changes = sim.changes(changes_token).unwrap();
-        assert_eq!(sim.claim(2, own, token), Err(NetError::NoSuchAddress));
-        sim.set_interfaces(&[interface(2, "192.0.2.1")]);
-        assert!(sim.claim(2, own, token).is_ok());
-        assert_eq!(sim.claim(2, own, token), Err(NetError::InUse));
-        let mut ready = Ready::default();
-        sim.allow(Duration::from_secs(1));
-        sim.wait(Instant::default(), Instant::NEVER, &mut ready);
-        assert_eq!(ready.tokens, [changes_token]);
-        let mut told = || sim.recv_from(changes, &mut []).map(|received| received.len);
-        assert_eq!([told(), told()], [Ok(0), Err(NetError::WouldBlock)]);
     }
 }

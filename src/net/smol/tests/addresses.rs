@@ -1,5 +1,6 @@
 //! Tests of address conflicts, DHCP and router advertisements.
 
+use super::messages::{ICMPV6, icmpv6_of, ipv6};
 use super::{Bench, Ip, PEER_MAC};
 use crate::net::Datagrams as _;
 use crate::net::smol::packet::{self, Discovery, Mac};
@@ -7,8 +8,8 @@ use crate::time::{Duration, Instant};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, DhcpMessageType as Message, DhcpOption, DhcpPacket, DhcpRepr,
-    EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv6Packet, Icmpv6Repr, IpProtocol,
-    Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr, NdiscRepr, UdpPacket, UdpRepr,
+    EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv6Repr, IpProtocol, Ipv4Packet, Ipv4Repr,
+    NdiscRepr, UdpPacket, UdpRepr,
 };
 
 const PEER: Mac = Mac(PEER_MAC);
@@ -37,6 +38,13 @@ impl Bench {
             }
             self.sleep(end);
         }
+    }
+
+    /// Advances time by `secs`, beside a DHCP server.
+    fn serve(&mut self, secs: u32, server: &mut Server) {
+        self.watch_frames(secs, &mut |frame, content, now| {
+            server.answer(frame, content, now)
+        });
     }
 
     fn addresses(&self) -> Vec<IpAddr> {
@@ -242,9 +250,7 @@ fn discover_is_repeated_ever_more_rarely() {
     let mut bench = Bench::new(27, 0, Ip::Dhcp);
     let mut server = Server::new(Ipv4Addr::new(192, 0, 2, 50), 3600);
     server.is_on = false;
-    bench.watch_frames(190, &mut |frame, content, now| {
-        server.answer(frame, content, now)
-    });
+    bench.serve(190, &mut server);
     let times: Vec<_> = server.asked.iter().map(|(at, ..)| *at).collect();
     let waits: Vec<_> = times
         .windows(2)
@@ -271,9 +277,7 @@ fn refusing_server_is_asked_ever_more_rarely() {
         let mut bench = Bench::new(28, 0, Ip::Dhcp);
         let mut server = Server::new(offer, secs);
         server.to_request = reply;
-        bench.watch_frames(600, &mut |frame, content, now| {
-            server.answer(frame, content, now)
-        });
+        bench.serve(600, &mut server);
         let count = server.asked.len();
         assert!(
             (6..40).contains(&count),
@@ -307,22 +311,16 @@ fn lease_is_renewed_rebound_lost_and_reacquired() {
     let offer = Ipv4Addr::new(192, 0, 2, 50);
     let mut bench = Bench::new(8, 0, Ip::Dhcp);
     let mut server = Server::new(offer, 3600);
-    bench.watch_frames(10, &mut |frame, content, now| {
-        server.answer(frame, content, now)
-    });
+    bench.serve(10, &mut server);
     assert_eq!(bench.ipv4(), Some(offer));
     // The lease is renewed after half its time, by unicast to the server.
     let since = bench.now;
-    bench.watch_frames(1800, &mut |frame, content, now| {
-        server.answer(frame, content, now)
-    });
+    bench.serve(1800, &mut server);
     assert_eq!(server.count(since, Message::Request, Server::ADDRESS), 1);
     // The server is down: the client asks it again (T1), then broadcasts after seven eighths of the lease (T2).
     server.is_on = false;
     let since = bench.now;
-    bench.watch_frames(3500, &mut |frame, content, now| {
-        server.answer(frame, content, now)
-    });
+    bench.serve(3500, &mut server);
     assert_eq!(bench.ipv4(), Some(offer));
     let renewals = server.count(since, Message::Request, Server::ADDRESS);
     let rebinds = server.count(since, Message::Request, Ipv4Addr::BROADCAST);
@@ -331,14 +329,10 @@ fn lease_is_renewed_rebound_lost_and_reacquired() {
         "{renewals} {rebinds}"
     );
     // After the lease has expired, the stack uses a link-local address.
-    bench.watch_frames(200, &mut |frame, content, now| {
-        server.answer(frame, content, now)
-    });
+    bench.serve(200, &mut server);
     assert!(bench.ipv4().is_some_and(|own| own.is_link_local()));
     server.is_on = true;
-    bench.watch_frames(70, &mut |frame, content, now| {
-        server.answer(frame, content, now)
-    });
+    bench.serve(70, &mut server);
     assert_eq!(bench.ipv4(), Some(offer));
 }
 
@@ -531,6 +525,15 @@ fn static_address_conflict_is_reported_once() {
     assert_eq!(bench.stack.take_conflict(), None);
 }
 
+/// Builds a neighbor advertisement: the peer has the address `target`.
+fn announcement(target: Ipv6Addr) -> Vec<u8> {
+    let (group, advert) = (super::super::claim::ALL_NODES, Discovery::Announce(target));
+    let mut frame = vec![0; 128];
+    let len = packet::discover(PEER, target, group, advert, &mut frame);
+    frame.truncate(len);
+    frame
+}
+
 #[test]
 fn used_static_ipv6_address_is_reported_and_unused() {
     let given: Ipv6Addr = "fd00::1".parse().unwrap();
@@ -539,12 +542,7 @@ fn used_static_ipv6_address_is_reported_and_unused() {
         packet::Content::Solicit { target, from, .. }
             if from.is_unspecified() && target == given =>
         {
-            let advert = Discovery::Announce(target);
-            let mut frame = vec![0; 128];
-            let group = super::super::claim::ALL_NODES;
-            let len = packet::discover(PEER, target, group, advert, &mut frame);
-            frame.truncate(len);
-            Some(frame)
+            Some(announcement(target))
         }
         _ => None,
     });
@@ -561,17 +559,7 @@ fn slaac_replaces_an_address_in_use() {
         packet::Content::Solicit { target, from, .. }
             if from.is_unspecified() && target == first =>
         {
-            let advert = Discovery::Announce(target);
-            let mut frame = vec![0; 128];
-            let len = packet::discover(
-                PEER,
-                target,
-                super::super::claim::ALL_NODES,
-                advert,
-                &mut frame,
-            );
-            frame.truncate(len);
-            Some(frame)
+            Some(announcement(target))
         }
         packet::Content::Solicit { .. } => {
             solicited += 1;
@@ -613,25 +601,11 @@ pub(super) fn advertisement(router: Ipv6Addr, number: u16, secs: u64) -> Vec<u8>
             prefix: Ipv6Addr::new(0x2001, 0xdb8, number, 0, 0, 0, 0, 0),
         }),
     };
-    let message = Icmpv6Repr::Ndisc(message);
-    let group = super::super::claim::ALL_NODES;
-    let mut bytes = vec![0; 14 + 40 + message.buffer_len()];
-    let mut frame = EthernetFrame::new_unchecked(&mut bytes);
-    frame.set_src_addr(PEER_ETHERNET);
-    frame.set_dst_addr(EthernetAddress([0x33, 0x33, 0, 0, 0, 1]));
-    frame.set_ethertype(EthernetProtocol::Ipv6);
-    let head = Ipv6Repr {
-        src_addr: router,
-        dst_addr: group,
-        next_header: IpProtocol::Icmpv6,
-        payload_len: message.buffer_len(),
-        hop_limit: 255,
-    };
-    let mut inner = Ipv6Packet::new_unchecked(frame.payload_mut());
-    head.emit(&mut inner);
-    let packet = &mut Icmpv6Packet::new_unchecked(inner.payload_mut());
-    message.emit(&router, &group, packet, &Default::default());
-    bytes
+    let (message, both) = (
+        Icmpv6Repr::Ndisc(message),
+        [router, super::super::claim::ALL_NODES],
+    );
+    ipv6(both, 255, ICMPV6, &[], &icmpv6_of(both, &message))
 }
 
 #[test]

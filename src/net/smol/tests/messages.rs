@@ -7,8 +7,8 @@ use crate::net::smol::{Ip, extensions, packet::Mac};
 use crate::net::{Datagrams as _, Multicast as _, Socket, Streams as _, Token};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv6Packet, IgmpPacket, IpProtocol,
-    Ipv4Packet, Ipv6Packet, TcpControl, UdpPacket,
+    EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv6Packet, Icmpv6Repr, IgmpPacket,
+    IpProtocol, Ipv4Packet, Ipv6Packet, TcpControl, UdpPacket,
 };
 
 const TOKEN: Token = Token::new(0, 1);
@@ -23,8 +23,8 @@ const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const DESTINATION: u8 = 60;
-const ICMPV6: u8 = 58;
-const UDP: u8 = 17;
+pub(super) const ICMPV6: u8 = 58;
+pub(super) const UDP: u8 = 17;
 /// Options with a router alert.
 const ALERT: [u8; 8] = [ICMPV6, 0, 5, 2, 0, 0, 1, 0];
 const ANY: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
@@ -43,7 +43,7 @@ fn ipv6_bench(seed: u64) -> Bench {
 }
 
 /// Builds a frame with an IPv6 packet from `from`: extension headers, the first of type `first`, and a payload.
-fn ipv6(
+pub(super) fn ipv6(
     [from, to]: [Ipv6Addr; 2],
     hop_limit: u8,
     first: u8,
@@ -73,9 +73,17 @@ fn ipv6(
 }
 
 /// Builds an ICMPv6 message.
-fn icmpv6([from, to]: [Ipv6Addr; 2], bytes: &[u8]) -> Vec<u8> {
+pub(super) fn icmpv6([from, to]: [Ipv6Addr; 2], bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     Icmpv6Packet::new_unchecked(&mut bytes).fill_checksum(&from, &to);
+    bytes
+}
+
+/// Builds an ICMPv6 message from its representation.
+pub(super) fn icmpv6_of([from, to]: [Ipv6Addr; 2], message: &Icmpv6Repr<'_>) -> Vec<u8> {
+    let mut bytes = vec![0; message.buffer_len()];
+    let packet = &mut Icmpv6Packet::new_unchecked(&mut bytes);
+    message.emit(&from, &to, packet, &Default::default());
     bytes
 }
 

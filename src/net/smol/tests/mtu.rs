@@ -1,13 +1,14 @@
 //! Tests of path MTU discovery (RFC 1191, RFC 8201), besides `faults::router_with_a_smaller_mtu_delays_no_transfer`.
 
+use super::messages::{ICMPV6, icmpv6, ipv6};
 use super::segments::{CLIENT, PORT};
 use super::{ADDRESS, Bench, MAC, PEER_ADDRESS, PEER_MAC};
 use crate::net::Connections as _;
 use crate::net::smol::packet::{self, Content, Mac};
 use core::net::{Ipv6Addr, SocketAddr};
 use smoltcp::wire::{
-    Icmpv4Message, Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv4Repr,
-    Ipv6Packet, Ipv6Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+    Icmpv4Message, Icmpv4Packet, IpProtocol, Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr,
+    TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 
 const ETHERNET_BYTES: usize = 14;
@@ -138,23 +139,11 @@ fn tcp_v6(payload: &[u8]) -> Vec<u8> {
 fn ipv6_router_reports_the_path_mtu() {
     let sent = tcp_v6(&[7; 1440]);
     let quoted = &sent[ETHERNET_BYTES..];
-    let head = Ipv6Repr {
-        src_addr: ROUTER_V6,
-        dst_addr: OWN_V6,
-        next_header: IpProtocol::Icmpv6,
-        payload_len: 8 + 1000,
-        hop_limit: 60,
-    };
+    let both = [ROUTER_V6, OWN_V6];
     let error = |mtu: u16| {
-        frame([0x86, 0xdd], 40 + 8 + 1000, |out| {
-            head.emit(&mut Ipv6Packet::new_unchecked(&mut *out));
-            let message = &mut out[40..];
-            message[6..8].copy_from_slice(&mtu.to_be_bytes());
-            message[8..].copy_from_slice(&quoted[..1000]);
-            let mut message = Icmpv6Packet::new_unchecked(message);
-            message.set_msg_type(Icmpv6Message::PktTooBig);
-            message.fill_checksum(&ROUTER_V6, &OWN_V6);
-        })
+        let [high, low] = mtu.to_be_bytes();
+        let message = [&[2, 0, 0, 0, 0, 0, high, low], &quoted[..1000]].concat();
+        ipv6(both, 60, ICMPV6, &[], &icmpv6(both, &message))
     };
     for (told, mtu) in [(1400, 1400), (1280, 1280), (1000, 1280), (0, 1280)] {
         let expected = Content::TooBig {

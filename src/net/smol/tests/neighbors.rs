@@ -1,5 +1,6 @@
 //! Tests of address resolution: the stack answers ARP and neighbor solicitations, and replies without either.
 
+use super::messages::{ICMPV6, UDP, icmpv6_of, ipv6};
 use super::{ADDRESS, Bench, MAC, PEER_ADDRESS, PEER_MAC};
 use crate::net::smol::Ip;
 use crate::net::smol::packet::{self, Content, Discovery, Mac};
@@ -8,8 +9,7 @@ use crate::time::Duration;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-    Icmpv4Packet, Icmpv6Packet, Icmpv6Repr, IpProtocol, Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr,
-    UdpPacket, UdpRepr,
+    Icmpv4Packet, Icmpv6Repr, IpProtocol, Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr,
 };
 
 const PEER: Mac = Mac(PEER_MAC);
@@ -310,19 +310,9 @@ fn packet_to_other_hosts_ipv6_address_is_ignored() {
             seq_no: 1,
             data: b"ping",
         };
-        let mut request = frame(PEER, EthernetProtocol::Ipv6, 40 + echo.buffer_len());
-        let head = Ipv6Repr {
-            src_addr: from,
-            dst_addr: to,
-            next_header: IpProtocol::Icmpv6,
-            payload_len: echo.buffer_len(),
-            hop_limit: 64,
-        };
-        let mut packet = Ipv6Packet::new_unchecked(request.payload_mut());
-        head.emit(&mut packet);
-        let message = &mut Icmpv6Packet::new_unchecked(packet.payload_mut());
-        echo.emit(&from, &to, message, &Default::default());
-        bench.end.put(&request.into_inner());
+        let both = [from, to];
+        let request = ipv6(both, 64, ICMPV6, &[], &icmpv6_of(both, &echo));
+        bench.end.put(&request);
         let sent = bench.sent();
         let replies = sent.iter().filter(|bytes| {
             bytes[..6] == PEER_MAC && bytes[12..14] == [0x86, 0xdd] && bytes[20] == 58
@@ -352,23 +342,12 @@ fn few_icmp_errors_are_sent_in_a_second() {
 /// RFC 8200 section 8.1.
 #[test]
 fn ipv6_datagram_without_a_checksum_is_dropped() {
-    let mut frame = frame(PEER, EthernetProtocol::Ipv6, 40 + 8);
-    let [from, to]: [Ipv6Addr; 2] = ["fe80::2", "fe80::1"].map(|address| address.parse().unwrap());
-    let head = Ipv6Repr {
-        src_addr: from,
-        dst_addr: to,
-        next_header: IpProtocol::Udp,
-        payload_len: 8,
-        hop_limit: 64,
-    };
-    let mut packet = Ipv6Packet::new_unchecked(frame.payload_mut());
-    head.emit(&mut packet);
-    let mut datagram = UdpPacket::new_unchecked(packet.payload_mut());
-    datagram.set_dst_port(PORT);
-    datagram.set_len(8);
-    let mut frame = frame.into_inner();
+    let both: [Ipv6Addr; 2] = ["fe80::2", "fe80::1"].map(|address| address.parse().unwrap());
+    let [port_high, port_low] = PORT.to_be_bytes();
+    let datagram = [0, 0, port_high, port_low, 0, 8, 0, 0];
+    let mut frame = ipv6(both, 64, UDP, &[], &datagram);
     assert_eq!(packet::content(&frame, Mac(MAC)), None);
-    UdpPacket::new_unchecked(&mut frame[54..]).fill_checksum(&from.into(), &to.into());
+    UdpPacket::new_unchecked(&mut frame[54..]).fill_checksum(&both[0].into(), &both[1].into());
     let content = packet::content(&frame, Mac(MAC));
     assert!(matches!(content, Some(Content::Datagram { to, .. }) if to.port() == PORT));
 }

@@ -1,12 +1,9 @@
 //! Queries: when they are sent, and their contents.
 
 use super::super::{Goal, Limits};
-use super::bench::{Bench, PEER, Say, answer, is_query, query};
+use super::bench::{A, Bench, HTTP, PEER, Say, answer, is_query, query};
 use crate::engine::mdns::{Destination, MESSAGE_BYTES};
 use crate::wire::dns::{CLASS_IN, TOP_BIT, flag, kind};
-
-const HTTP: &str = "_http._tcp.local";
-const A: &str = "a._http._tcp.local";
 
 /// RFC 6762 section 5.2: "the interval between the first two queries MUST be at least one second, the intervals between
 /// successive queries MUST increase by at least a factor of two"

@@ -7,6 +7,10 @@ use crate::wire::dns::{CLASS_IN, Name, TOP_BIT, flag, kind};
 use simple_dns::{CLASS, Packet};
 
 pub(crate) const PEER: &str = "192.0.2.9:5353";
+/// A service type, a service of it, and its host.
+pub(super) const HTTP: &str = "_http._tcp.local";
+pub(super) const A: &str = "a._http._tcp.local";
+pub(super) const HOST: &str = "h.local";
 pub(crate) const PEER_V6: &str = "[fe80::9]:5353";
 pub(crate) const FLUSH: u16 = CLASS_IN | TOP_BIT;
 
@@ -377,6 +381,11 @@ impl Bench {
 
     pub(crate) fn receive(&mut self, say: Say) -> &mut Self {
         self.receive_from(PEER, Destination::Multicast, &say.0)
+    }
+
+    /// Receives a multicast, then waits.
+    pub(crate) fn hear(&mut self, say: Say, ms: u64) -> &mut Self {
+        self.receive(say).wait(ms)
     }
 
     /// Delivers a multicast of this host on a link.

@@ -1,13 +1,9 @@
 //! The cache: which records it keeps, and for how long.
 
 use super::super::Goal;
-use super::bench::{Bench, FLUSH, PEER, PEER_V6, answer, query, wire};
+use super::bench::{A, Bench, FLUSH, HOST, HTTP, PEER, PEER_V6, answer, query, wire};
 use crate::engine::mdns::Destination;
 use crate::wire::dns::{CLASS_IN, kind};
-
-const HTTP: &str = "_http._tcp.local";
-const A: &str = "a._http._tcp.local";
-const HOST: &str = "h.local";
 
 /// Returns a browser that has just received a service. All its records have this TTL (seconds).
 fn settled(ttl: u32) -> Bench {
@@ -86,8 +82,8 @@ fn goodbye_removes_service_after_one_second() {
     let mut bench = settled(4500);
     bench.wait(5000);
     bench.lines();
-    bench.receive(answer().ptr(HTTP, 0, A)).wait(500);
-    bench.receive(answer().ptr(HTTP, 4500, A)).wait(10_000);
+    bench.hear(answer().ptr(HTTP, 0, A), 500);
+    bench.hear(answer().ptr(HTTP, 4500, A), 10_000);
     assert_eq!(bench.lines(), [""; 0]);
 }
 
@@ -105,22 +101,18 @@ fn cache_flush_spares_records_under_one_second_old() {
     let mut bench = Bench::new();
     bench.look_up(Goal::Host, HOST);
     let say = |last: u8| answer().a(HOST, 120, [192, 0, 2, last]);
-    bench.receive(say(1)).wait(500);
+    bench.hear(say(1), 500);
     // The second record arrives less than one second after the first: both stay valid.
-    bench.receive(say(2)).wait(5000);
+    bench.hear(say(2), 5000);
     assert_eq!(bench.browser.weight().0, 2);
-    bench.receive(say(3)).wait(900);
+    bench.hear(say(3), 900);
     assert_eq!(bench.browser.weight().0, 3);
     bench.wait(200);
     assert_eq!(bench.browser.weight().0, 1);
     // Records of one message never flush each other.
-    bench
-        .receive(say(4).a(HOST, 120, [192, 0, 2, 5]))
-        .wait(5000);
+    bench.hear(say(4).a(HOST, 120, [192, 0, 2, 5]), 5000);
     assert_eq!(bench.browser.weight().0, 2);
-    bench
-        .receive(say(4).a(HOST, 120, [192, 0, 2, 5]))
-        .wait(5000);
+    bench.hear(say(4).a(HOST, 120, [192, 0, 2, 5]), 5000);
     assert_eq!(bench.browser.weight().0, 2);
 }
 
@@ -152,9 +144,10 @@ fn cache_flush_bit_spares_shared_records() {
     let mut bench = settled(4500);
     bench.wait(5000);
     let b = wire("b._http._tcp.local");
-    bench
-        .receive(answer().record(1, &wire(HTTP), kind::PTR, FLUSH, 4500, &b))
-        .wait(5000);
+    bench.hear(
+        answer().record(1, &wire(HTTP), kind::PTR, FLUSH, 4500, &b),
+        5000,
+    );
     assert!(bench.has_service(A) && bench.has_service("b._http"));
 }
 
@@ -348,30 +341,28 @@ fn names_differing_in_ascii_case_are_equal() {
     let mut bench = Bench::new();
     bench.look_up(Goal::Services, "_HTTP._TCP.LOCAL.").wait(300);
     bench.receive(answer().service("Näme._http._tcp.local", HOST, 120));
-    bench
-        .receive(answer().service("nämE._Http._tcp.Local", "H.LOCAL", 120))
-        .wait(20);
+    bench.hear(
+        answer().service("nämE._Http._tcp.Local", "H.LOCAL", 120),
+        20,
+    );
     assert_eq!(bench.browser.weight().0, 5);
-    bench
-        .receive(answer().service("NÄME._http._tcp.local", HOST, 120))
-        .wait(20);
+    bench.hear(answer().service("NÄME._http._tcp.local", HOST, 120), 20);
     assert_eq!(bench.browser.weight().0, 8);
-    bench
-        .receive(answer().service("\u{feff}Näme._http._tcp.local", HOST, 120))
-        .wait(20);
+    bench.hear(
+        answer().service("\u{feff}Näme._http._tcp.local", HOST, 120),
+        20,
+    );
     assert_eq!(bench.browser.weight().0, 11);
 }
 
 #[test]
 fn ttl_is_exact_up_to_one_day() {
     let mut bench = Bench::browsing(HTTP);
-    bench.receive(answer().ptr(HTTP, 2, A)).wait(1999);
+    bench.hear(answer().ptr(HTTP, 2, A), 1999);
     assert!(bench.has_service(A));
     bench.wait(2);
     assert!(!bench.has_service(A));
-    bench
-        .receive(answer().ptr(HTTP, u32::MAX, A))
-        .wait(86_399_000);
+    bench.hear(answer().ptr(HTTP, u32::MAX, A), 86_399_000);
     assert!(bench.has_service(A));
     bench.wait(2000);
     assert!(!bench.has_service(A));
@@ -391,6 +382,6 @@ fn link_down_removes_its_services() {
     bench.expect_event(&format!("Removed 0 {A}"));
     assert_eq!(bench.browser.weight().0, 5);
     // Responses received on a link that is down are ignored.
-    bench.receive(answer().service(A, HOST, 120)).wait(20);
+    bench.hear(answer().service(A, HOST, 120), 20);
     assert_eq!(bench.browser.weight().0, 5);
 }

@@ -1,13 +1,10 @@
 //! Malformed and hostile messages, most of them from defects of other implementations.
 
 use super::super::{Goal, Limits};
-use super::bench::{Bench, FLUSH, PEER, PEER_V6, answer, query, wire};
+use super::bench::{A, Bench, FLUSH, HOST, HTTP, PEER, PEER_V6, answer, query, wire};
 use crate::engine::mdns::Destination;
 use crate::wire::dns::{CLASS_IN, kind};
-
-const HTTP: &str = "_http._tcp.local";
-const A: &str = "a._http._tcp.local";
-const HOST: &str = "h.local";
+use cases::random::Random;
 
 /// RFC 6762 section 18.14: "MUST correctly decode compressed names appearing in the Question Section, and compressed names of
 /// resource records appearing in other sections"
@@ -30,7 +27,7 @@ fn compressed_names_are_decoded_in_all_sections() {
         .record(3, b"\x01h\xc0\x17", kind::A, FLUSH, 120, &[192, 0, 2, 9]);
     assert_eq!(say.0[0x28..0x2c], *b"\x01a\xc0\x0c");
     assert_eq!(say.0[0x17..0x1d], *b"\x05local");
-    bench.receive(say).wait(20);
+    bench.hear(say, 20);
     assert_eq!(
         bench.lines()[1],
         "Resolved 0 a._http._tcp.local h.local 192.0.2.9 80 \0"
@@ -97,7 +94,7 @@ fn cname_loop_is_bounded() {
         bench.look_up(Goal::Host, HOST).wait(300);
         for _ in 0..10 {
             for (from, to) in ring {
-                bench.receive(answer().cname(from, 120, to)).wait(2000);
+                bench.hear(answer().cname(from, 120, to), 2000);
             }
         }
         assert!(bench.browser.weight().0 <= ring.len());
@@ -116,9 +113,9 @@ fn later_of_two_cnames_is_followed() {
     for class in [FLUSH, CLASS_IN] {
         let mut bench = Bench::new();
         bench.look_up(Goal::Host, HOST).wait(300);
-        bench.receive(alias(class, "i.local")).wait(2000);
+        bench.hear(alias(class, "i.local"), 2000);
         assert!(!bench.query_times(0, "i.local", kind::A).is_empty());
-        bench.receive(alias(class, "j.local")).wait(2000);
+        bench.hear(alias(class, "j.local"), 2000);
         assert_eq!(bench.browser.weight().0, if class == FLUSH { 1 } else { 2 });
         let since = bench.ms;
         bench.wait(50_000);
@@ -133,9 +130,7 @@ fn later_of_two_cnames_is_followed() {
         assert!((earlier == 0) != (later == 0), "{earlier} {later}");
         bench.lines();
         let to = if earlier == 0 { "j.local" } else { "i.local" };
-        bench
-            .receive(answer().a(to, 120, [1, 2, 3, 4]))
-            .wait(200_000);
+        bench.hear(answer().a(to, 120, [1, 2, 3, 4]), 200_000);
         bench.expect_event(&format!("Found 0 {to} {to} 1.2.3.4"));
         // The CNAME records have expired. No lookup needs the address record, so it may remain.
         assert!(bench.browser.weight().0 <= 1);
@@ -182,14 +177,14 @@ fn cname_may_outlive_its_target() {
 #[test]
 fn nsec_does_not_change_known_service() {
     let mut bench = Bench::browsing(HTTP);
-    bench.receive(answer().service(A, HOST, 4500)).wait(2000);
+    bench.hear(answer().service(A, HOST, 4500), 2000);
     assert!(bench.has_service(A) && bench.lines()[1].starts_with("Resolved"));
     for kinds in [&[kind::SRV, kind::TXT][..], &[kind::TXT], &[]] {
         for of in [A, HOST, HTTP] {
-            bench.receive(answer().nsec(of, 4500, kinds)).wait(2000);
+            bench.hear(answer().nsec(of, 4500, kinds), 2000);
             // The NSEC record arrives in the same message as the known records.
             let all = answer().service(A, HOST, 4500);
-            bench.receive(all.nsec(of, 4500, kinds)).wait(2000);
+            bench.hear(all.nsec(of, 4500, kinds), 2000);
         }
     }
     assert_eq!(bench.lines(), [""; 0]);
@@ -259,7 +254,7 @@ fn endless_names_stay_within_limits() {
     };
     let mut bench = Bench::with_limits(&limits);
     bench.look_up(Goal::Services, HTTP).wait(300);
-    bench.receive(answer().service(A, HOST, 4500)).wait(20);
+    bench.hear(answer().service(A, HOST, 4500), 20);
     for count in 0..10_000 {
         let name = format!("n{count}.local");
         bench.receive(
@@ -320,7 +315,7 @@ fn name_of_256_bytes_is_resolved() {
     let transmit = (0..300).find_map(&mut ask).unwrap();
     let question = [&wire(&name)[..], &[0, 1]].concat();
     assert!(sent[12..transmit.len].starts_with(&question));
-    bench.receive(answer().a(&name, 120, [1, 2, 3, 4])).wait(20);
+    bench.hear(answer().a(&name, 120, [1, 2, 3, 4]), 20);
     bench.expect_event(&format!("Found 0 {name} {name} 1.2.3.4"));
 }
 
@@ -351,8 +346,8 @@ fn large_rdata_is_stored_whole_or_rejected() {
         });
         bench.look_up(Goal::Services, HTTP).wait(300);
         let text: Vec<u8> = (0..len).map(|at| at as u8).collect();
-        bench.receive(answer().service(A, HOST, 120)).wait(2000);
-        bench.receive(answer().txt(A, 120, &text)).wait(100);
+        bench.hear(answer().service(A, HOST, 120), 2000);
+        bench.hear(answer().txt(A, 120, &text), 100);
         let lines = bench.lines();
         assert_eq!(
             lines.iter().any(|line| line.starts_with("Changed")),
@@ -383,13 +378,8 @@ fn random_bytes_leave_no_state() {
     bench
         .look_up(Goal::Everything, "_services._dns-sd._udp.local")
         .look_up(Goal::Host, "c.local");
-    let mut seed = 3u64;
-    let mut next = |below: usize| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) as usize % below
-    };
+    let mut random = Random::new(3);
+    let mut next = |below: usize| random.below(below);
     for _ in 0..30_000 {
         let mut bytes = good.0.clone();
         for _ in 0..next(6) {

@@ -1,12 +1,8 @@
 //! Services that are reported once for all links and families.
 
 use super::super::Goal;
-use super::bench::{Bench, PEER, PEER_V6, answer};
+use super::bench::{A, Bench, HOST, HTTP, PEER, PEER_V6, answer};
 use crate::engine::mdns::Destination;
-
-const HTTP: &str = "_http._tcp.local";
-const A: &str = "a._http._tcp.local";
-const HOST: &str = "h.local";
 
 /// Starts a search on two links, on which the host of [`A`] announces the service in both families.
 fn searched() -> Bench {

@@ -1,10 +1,9 @@
 //! Our own messages received again: on the same link, through another link of this host, or sent by another process of this host.
 
 use super::super::Goal;
-use super::bench::{Bench, PEER, Sent, answer, query};
+use super::bench::{Bench, HTTP, PEER, Sent, answer, query};
 use crate::wire::dns::{CLASS_IN, flag, kind};
 
-const HTTP: &str = "_http._tcp.local";
 const IPP: &str = "_ipp._tcp.local";
 
 /// Value of [`Bench::echoes`]: messages sent on link 0 are received there again, from our IPv4 and from our IPv6 address.

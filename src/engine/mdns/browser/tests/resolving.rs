@@ -1,10 +1,9 @@
 //! Addresses of hosts, and names of addresses.
 
 use super::super::Goal;
-use super::bench::{Bench, PEER, answer};
+use super::bench::{Bench, HOST, PEER, answer};
 use crate::wire::dns::kind;
 
-const HOST: &str = "h.local";
 const REVERSE: &str = "9.2.0.192.in-addr.arpa";
 
 #[test]
@@ -18,9 +17,10 @@ fn host_lookup_finds_addresses() {
             (HOST.into(), kind::AAAA, true)
         ]
     );
-    bench
-        .receive(answer().a(HOST, 120, [192, 0, 2, 9]).aaaa(HOST, 120, 9))
-        .wait(10_000);
+    bench.hear(
+        answer().a(HOST, 120, [192, 0, 2, 9]).aaaa(HOST, 120, 9),
+        10_000,
+    );
     assert_eq!(
         bench.lines(),
         [
@@ -38,21 +38,18 @@ fn nsec_denial_is_reported_at_once() {
     let mut bench = Bench::new();
     let start = bench.ms;
     bench.look_up_families(Goal::Host, HOST, 2).wait(200);
-    bench
-        .receive(answer().nsec(HOST, 120, &[kind::A]))
-        .wait(10_000);
+    bench.hear(answer().nsec(HOST, 120, &[kind::A]), 10_000);
     assert_eq!(bench.events, [(start + 210, "Absent 0 h.local".into())]);
     assert_eq!(bench.sent.len(), 1);
     // The host lacks an IPv6 address but has an IPv4 address: the address is reported, not the denial.
     let mut bench = Bench::new();
     bench.look_up(Goal::Host, HOST).wait(200);
-    bench
-        .receive(
-            answer()
-                .nsec(HOST, 120, &[kind::A])
-                .a(HOST, 120, [1, 2, 3, 4]),
-        )
-        .wait(10_000);
+    bench.hear(
+        answer()
+            .nsec(HOST, 120, &[kind::A])
+            .a(HOST, 120, [1, 2, 3, 4]),
+        10_000,
+    );
     bench.expect_event("Found 0 h.local h.local 1.2.3.4");
 }
 
@@ -93,9 +90,7 @@ fn malformed_nsec_is_ignored() {
     let nsec = |data: &[u8]| answer().record(1, &name, kind::NSEC, 0x8001, 120, data);
     let mut bench = Bench::new();
     bench.look_up_families(Goal::Host, HOST, 2).wait(200);
-    bench
-        .receive(nsec(b"\x05other\x04next\0\0\x01\x40"))
-        .wait(20);
+    bench.hear(nsec(b"\x05other\x04next\0\0\x01\x40"), 20);
     bench.expect_event("Absent 0 h.local");
     for broken in [
         &b""[..],
@@ -109,7 +104,7 @@ fn malformed_nsec_is_ignored() {
     ] {
         let mut bench = Bench::new();
         bench.look_up_families(Goal::Host, HOST, 2).wait(200);
-        bench.receive(nsec(broken).aaaa(HOST, 120, 3)).wait(20);
+        bench.hear(nsec(broken).aaaa(HOST, 120, 3), 20);
         assert_eq!(
             bench.lines(),
             ["Found 0 h.local h.local fe80::3"],
@@ -125,7 +120,7 @@ fn silent_host_times_out() {
     bench.look_up(Goal::Host, HOST).wait(100_000);
     assert_eq!(bench.events, [(start + 5000, "TimedOut 0 h.local".into())]);
     // A response after the timeout is still reported.
-    bench.receive(answer().a(HOST, 120, [1, 2, 3, 4])).wait(100);
+    bench.hear(answer().a(HOST, 120, [1, 2, 3, 4]), 100);
     assert_eq!(bench.events.len(), 2);
 }
 
@@ -134,11 +129,11 @@ fn reverse_lookup_finds_name() {
     let mut bench = Bench::new();
     bench.look_up(Goal::Address, REVERSE).wait(200);
     assert_eq!(bench.sent[0].asks, [(REVERSE.into(), kind::PTR, true)]);
-    bench.receive(answer().ptr(REVERSE, 120, HOST)).wait(10_000);
+    bench.hear(answer().ptr(REVERSE, 120, HOST), 10_000);
     bench.expect_event(&format!("Found 0 {REVERSE} {HOST}"));
     let mut bench = Bench::new();
     bench.look_up(Goal::Address, REVERSE).wait(200);
-    bench.receive(answer().nsec(REVERSE, 120, &[])).wait(10_000);
+    bench.hear(answer().nsec(REVERSE, 120, &[]), 10_000);
     bench.expect_event(&format!("Absent 0 {REVERSE}"));
 }
 
@@ -147,26 +142,21 @@ fn cname_is_followed() {
     let mut bench = Bench::new();
     bench.look_up(Goal::Host, "alias.local").wait(200);
     let start = bench.ms;
-    bench
-        .receive(answer().cname("alias.local", 120, HOST))
-        .wait(200);
+    bench.hear(answer().cname("alias.local", 120, HOST), 200);
     assert_eq!(bench.query_times(start, HOST, kind::A).len(), 1);
-    bench
-        .receive(answer().a(HOST, 120, [1, 2, 3, 4]))
-        .wait(10_000);
+    bench.hear(answer().a(HOST, 120, [1, 2, 3, 4]), 10_000);
     bench.expect_event("Found 0 h.local h.local 1.2.3.4");
 }
 
 #[test]
 fn cached_address_is_reported_without_query() {
     let mut bench = Bench::new();
-    bench
-        .receive(
-            answer()
-                .a(HOST, 120, [1, 2, 3, 4])
-                .nsec(HOST, 120, &[kind::A]),
-        )
-        .wait(1000);
+    bench.hear(
+        answer()
+            .a(HOST, 120, [1, 2, 3, 4])
+            .nsec(HOST, 120, &[kind::A]),
+        1000,
+    );
     bench.look_up(Goal::Host, HOST).wait(10_000);
     bench.expect_event("Found 0 h.local h.local 1.2.3.4");
     assert_eq!(bench.sent.len(), 0);

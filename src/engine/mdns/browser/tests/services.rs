@@ -1,19 +1,16 @@
 //! Service types, services, and their events.
 
 use super::super::Goal;
-use super::bench::{Bench, PEER, PEER_V6, Say, answer, wire};
+use super::bench::{A, Bench, HOST, HTTP, PEER, PEER_V6, Say, answer, wire};
 use crate::engine::mdns::Destination;
 use crate::wire::dns::{CLASS_IN, kind};
 
-const HTTP: &str = "_http._tcp.local";
-const A: &str = "a._http._tcp.local";
-const HOST: &str = "h.local";
 const TYPES: &str = "_services._dns-sd._udp.local";
 
 #[test]
 fn complete_response_resolves_service() {
     let mut bench = Bench::browsing(HTTP);
-    bench.receive(answer().service(A, HOST, 120)).wait(20);
+    bench.hear(answer().service(A, HOST, 120), 20);
     assert_eq!(
         bench.lines(),
         [
@@ -39,25 +36,25 @@ fn complete_response_resolves_service() {
 fn missing_additional_records_are_queried() {
     let mut bench = Bench::browsing(HTTP);
     let start = bench.ms;
-    bench.receive(answer().ptr(HTTP, 4500, A)).wait(200);
+    bench.hear(answer().ptr(HTTP, 4500, A), 200);
     assert_eq!(bench.query_times(start, A, kind::SRV).len(), 1);
     assert_eq!(
         bench.query_times(start, A, kind::TXT),
         bench.query_times(start, A, kind::SRV)
     );
     let start = bench.ms;
-    bench.receive(answer().srv(A, 120, 80, HOST)).wait(200);
+    bench.hear(answer().srv(A, 120, 80, HOST), 200);
     assert_eq!(bench.query_times(start, HOST, kind::A).len(), 1);
     assert_eq!(
         bench.query_times(start, HOST, kind::AAAA),
         bench.query_times(start, HOST, kind::A)
     );
-    bench.receive(answer().txt(A, 4500, b"\x01k")).wait(2000);
+    bench.hear(answer().txt(A, 4500, b"\x01k"), 2000);
     bench.expect_event(&format!("Added 0 {A}"));
     // The address query is repeated until a response is received.
     assert_eq!(bench.query_times(start, HOST, kind::A).len(), 2);
     assert_eq!(bench.query_times(start, A, kind::SRV).len(), 0);
-    bench.receive(answer().aaaa(HOST, 120, 7)).wait(20);
+    bench.hear(answer().aaaa(HOST, 120, 7), 20);
     assert_eq!(
         bench.lines()[0],
         format!("Resolved 0 {A} {HOST} fe80::7 80 \u{1}k")
@@ -77,15 +74,13 @@ fn missing_txt_equals_empty_txt() {
             Some(text) => say.txt(A, 120, text),
             None => say.nsec(A, 120, &[kind::SRV]),
         };
-        bench.receive(say).wait(20);
+        bench.hear(say, 20);
         let lines = bench.lines();
         assert_eq!(lines[1], format!("Resolved 0 {A} {HOST} 1.2.3.4 80 \0"));
         // TXT rdata without a byte and TXT rdata with one zero byte are the same record.
         if text.is_some() {
             let weight = bench.browser.weight();
-            bench
-                .receive(answer().txt(A, 120, b"\0").txt(A, 120, b""))
-                .wait(2000);
+            bench.hear(answer().txt(A, 120, b"\0").txt(A, 120, b""), 2000);
             assert_eq!((bench.browser.weight(), bench.lines().len()), (weight, 1));
         }
     }
@@ -98,12 +93,12 @@ fn service_with_wrong_nsec_is_resolved() {
     let mut bench = Bench::browsing(HTTP);
     let nsec = answer().ptr(HTTP, 4500, A).nsec(A, 120, &[kind::AAAA]);
     let start = bench.ms;
-    bench.receive(nsec).wait(200);
+    bench.hear(nsec, 200);
     assert_eq!(bench.query_times(start, A, kind::SRV).len(), 1);
     let srv_and_address = answer().srv(A, 120, 80, HOST).a(HOST, 120, [192, 0, 2, 9]);
-    bench.receive(srv_and_address).wait(20);
+    bench.hear(srv_and_address, 20);
     bench.expect_event(&format!("Added 0 {A}"));
-    bench.receive(answer().txt(A, 4500, b"\x01k")).wait(20);
+    bench.hear(answer().txt(A, 4500, b"\x01k"), 20);
     let expect = format!("Resolved 0 {A} {HOST} 192.0.2.9 80 \u{1}k");
     bench.expect_event(&expect);
 }
@@ -111,41 +106,36 @@ fn service_with_wrong_nsec_is_resolved() {
 #[test]
 fn changed_record_is_reported_once() {
     let mut bench = Bench::browsing(HTTP);
-    bench.receive(answer().service(A, HOST, 120)).wait(3000);
+    bench.hear(answer().service(A, HOST, 120), 3000);
     bench.lines();
-    bench.receive(answer().txt(A, 120, b"\x03a=2")).wait(5000);
+    bench.hear(answer().txt(A, 120, b"\x03a=2"), 5000);
     bench.expect_event(&format!("Changed 0 {A} {HOST} 192.0.2.9 80 \u{3}a=2"));
-    bench.receive(answer().srv(A, 120, 81, HOST)).wait(5000);
+    bench.hear(answer().srv(A, 120, 81, HOST), 5000);
     bench.expect_event(&format!("Changed 0 {A} {HOST} 192.0.2.9 81 \u{3}a=2"));
     // The SRV record changes to a host whose address is not known yet: `Changed` follows once the address is received.
-    bench
-        .receive(answer().srv(A, 120, 81, "i.local"))
-        .wait(1000);
+    bench.hear(answer().srv(A, 120, 81, "i.local"), 1000);
     assert_eq!(bench.lines(), [""; 0]);
-    bench
-        .receive(answer().a("i.local", 120, [192, 0, 2, 5]))
-        .wait(5000);
+    bench.hear(answer().a("i.local", 120, [192, 0, 2, 5]), 5000);
     bench.expect_event(&format!("Changed 0 {A} i.local 192.0.2.5 81 \u{3}a=2"));
     // Repeated records cause no event.
-    bench
-        .receive(answer().srv(A, 120, 81, "i.local").txt(A, 120, b"\x03a=2"))
-        .wait(5000);
+    bench.hear(
+        answer().srv(A, 120, 81, "i.local").txt(A, 120, b"\x03a=2"),
+        5000,
+    );
     assert_eq!(bench.lines(), [""; 0]);
 }
 
 #[test]
 fn replaced_address_is_reported_but_additional_is_not() {
     let mut bench = Bench::browsing(HTTP);
-    bench.receive(answer().service(A, HOST, 120)).wait(3000);
+    bench.hear(answer().service(A, HOST, 120), 3000);
     bench.lines();
     let both = answer()
         .a(HOST, 120, [192, 0, 2, 9])
         .a(HOST, 120, [192, 0, 2, 8]);
-    bench.receive(both.aaaa(HOST, 120, 1)).wait(3000);
+    bench.hear(both.aaaa(HOST, 120, 1), 3000);
     assert_eq!(bench.lines(), [""; 0]);
-    bench
-        .receive(answer().a(HOST, 120, [192, 0, 2, 7]))
-        .wait(3000);
+    bench.hear(answer().a(HOST, 120, [192, 0, 2, 7]), 3000);
     bench.expect_event(&format!("Changed 0 {A} {HOST} 192.0.2.7 80 \u{3}a=1"));
 }
 
@@ -172,7 +162,7 @@ fn global_address_is_preferred_to_link_local() {
 #[test]
 fn service_is_reported_per_address_family() {
     let mut bench = Bench::browsing(HTTP);
-    bench.receive(answer().service(A, HOST, 120)).wait(20);
+    bench.hear(answer().service(A, HOST, 120), 20);
     bench.lines();
     let say = answer().service(A, HOST, 120).aaaa(HOST, 120, 9);
     bench.receive_via(0, PEER_V6, &say).wait(2000);
@@ -183,7 +173,7 @@ fn service_is_reported_per_address_family() {
             format!("Resolved 0v6 {A} {HOST} fe80::9 80 \u{3}a=1")
         ]
     );
-    bench.receive(answer().ptr(HTTP, 0, A)).wait(1100);
+    bench.hear(answer().ptr(HTTP, 0, A), 1100);
     assert_eq!(
         bench.lines(),
         [format!("Removed 0 {A}"), format!("Removed 0v6 {A}")]
@@ -212,7 +202,7 @@ fn each_family_resolves_once_with_own_address() {
     // Records arrive over IPv6 first. Then an IPv4 address arrives over IPv4.
     let mut bench = browse();
     bench.receive_via(0, PEER_V6, &v6).wait(500);
-    bench.receive(v4.clone()).wait(500);
+    bench.hear(v4.clone(), 500);
     assert_eq!(
         bench.lines(),
         [
@@ -225,7 +215,7 @@ fn each_family_resolves_once_with_own_address() {
     // Records arrive over both families before the next pass over the cache.
     let mut bench = browse();
     bench.receive_via(0, PEER_V6, &v6);
-    bench.receive(v4.clone()).wait(500);
+    bench.hear(v4.clone(), 500);
     assert_eq!(
         bench.lines(),
         [
@@ -241,7 +231,7 @@ fn each_family_resolves_once_with_own_address() {
     bench.receive_via(0, PEER_V6, &other).wait(3000);
     bench.expect_event(&line("Changed", "v6", "fe80::8"));
     // A new port causes a change in both families.
-    bench.receive(answer().srv(A, 120, 81, HOST)).wait(3000);
+    bench.hear(answer().srv(A, 120, 81, HOST), 3000);
     let lines = bench.lines();
     assert_eq!(lines.len(), 2);
     assert!(
@@ -251,8 +241,8 @@ fn each_family_resolves_once_with_own_address() {
     );
     // The address of the other family is reported until an address of the same family is received.
     let mut bench = browse();
-    bench.receive(Say(v6.0.clone())).wait(500);
-    bench.receive(v4).wait(500);
+    bench.hear(Say(v6.0.clone()), 500);
+    bench.hear(v4, 500);
     bench.receive_via(0, PEER_V6, &v6).wait(500);
     assert_eq!(
         bench.lines(),
@@ -271,7 +261,7 @@ fn each_family_resolves_once_with_own_address() {
 #[test]
 fn records_before_link_change_are_no_known_answers() {
     let mut bench = Bench::browsing(HTTP);
-    bench.receive(answer().service(A, HOST, 120)).wait(3000);
+    bench.hear(answer().service(A, HOST, 120), 3000);
     bench.sent.clear();
     let _ = bench.links[0]
         .addresses
@@ -284,7 +274,7 @@ fn records_before_link_change_are_no_known_answers() {
         "{sent:?}"
     );
     // Records received after the change are sent as known answers.
-    bench.receive(answer().service(A, HOST, 120)).wait(3000);
+    bench.hear(answer().service(A, HOST, 120), 3000);
     let sent = bench.sent.last().unwrap();
     assert!(
         sent.asks_for(HTTP, kind::PTR) && sent.knows.len() == 1,
@@ -297,15 +287,15 @@ fn expired_srv_reports_lost_until_host_returns() {
     let mut bench = Bench::browsing(HTTP);
     bench.wait(2000).lines();
     bench.receive(answer().service(A, HOST, 120));
-    bench.receive(answer().ptr(HTTP, 4500, A)).wait(119_000);
+    bench.hear(answer().ptr(HTTP, 4500, A), 119_000);
     assert_eq!(bench.lines().len(), 2);
     bench.wait(60_000);
     bench.expect_event(&format!("Lost 0 {A}"));
-    bench.receive(answer().service(A, HOST, 120)).wait(1000);
+    bench.hear(answer().service(A, HOST, 120), 1000);
     bench.expect_event(&format!("Resolved 0 {A} {HOST} 192.0.2.9 80 \u{3}a=1"));
     // A goodbye removes the service without a `Lost` event.
     let bye = answer().srv(A, 0, 80, HOST).ptr(HTTP, 0, A);
-    bench.receive(bye).wait(5000);
+    bench.hear(bye, 5000);
     bench.expect_event(&format!("Removed 0 {A}"));
 }
 
@@ -340,14 +330,10 @@ fn subtype_finds_services_of_its_type_only() {
     let sub = "_printer._sub._http._tcp.local";
     let mut bench = Bench::new();
     bench.look_up(Goal::Services, sub).wait(300);
-    bench
-        .receive(answer().service(A, HOST, 120).ptr(sub, 120, A))
-        .wait(20);
+    bench.hear(answer().service(A, HOST, 120).ptr(sub, 120, A), 20);
     assert_eq!(bench.lines()[0], format!("Added 0 {A}"));
     assert_eq!(bench.lines().len(), 0);
-    bench
-        .receive(answer().ptr(sub, 120, "b._ipp._tcp.local"))
-        .wait(20);
+    bench.hear(answer().ptr(sub, 120, "b._ipp._tcp.local"), 20);
     assert_eq!(bench.lines(), [""; 0]);
 }
 
@@ -370,7 +356,7 @@ fn enumerated_types_are_browsed_for_services() {
         bench.query_times(start, "_ipp._tcp.local", kind::PTR),
         bench.query_times(start, HTTP, kind::PTR)
     );
-    bench.receive(answer().service(A, HOST, 120)).wait(20);
+    bench.hear(answer().service(A, HOST, 120), 20);
     let lines = bench.lines();
     assert_eq!(
         lines[..2],
@@ -387,7 +373,7 @@ fn enumerated_types_are_browsed_for_services() {
     // `Goal::Types` sends no queries for instances.
     let mut bench = Bench::new();
     bench.look_up(Goal::Types, TYPES).wait(200);
-    bench.receive(answer().ptr(TYPES, 4500, HTTP)).wait(5000);
+    bench.hear(answer().ptr(TYPES, 4500, HTTP), 5000);
     assert_eq!(bench.query_times(0, HTTP, kind::PTR).len(), 0);
     assert_eq!(bench.lines().len(), 2);
 }
@@ -408,7 +394,7 @@ fn malformed_type_and_service_names_are_ignored() {
     ] {
         bench.receive(answer().ptr(TYPES, 4500, strange));
     }
-    bench.receive(answer().ptr(TYPES, 4500, HTTP)).wait(200);
+    bench.hear(answer().ptr(TYPES, 4500, HTTP), 200);
     for strange in [
         HTTP,
         "",
@@ -447,7 +433,7 @@ fn all_for_now_follows_resolution_or_timeout() {
         let mut bench = Bench::new();
         let start = bench.ms;
         bench.look_up(Goal::Services, HTTP).wait(200);
-        bench.receive(answer().ptr(HTTP, 4500, A)).wait(1800);
+        bench.hear(answer().ptr(HTTP, 4500, A), 1800);
         if answers {
             bench.receive(answer().service(A, HOST, 120));
         }
@@ -466,7 +452,7 @@ fn all_for_now_follows_resolution_or_timeout() {
         // A late response resolves the service. When its records expire, `Lost` is reported, not `Unresolved` again.
         bench.lines();
         let back = answer().service(A, HOST, 120).ptr(HTTP, 4500, A);
-        bench.receive(back).wait(20);
+        bench.hear(back, 20);
         assert_eq!(bench.lines().len(), usize::from(!answers));
         bench.wait(200_000);
         bench.expect_event(&format!("Lost 0 {A}"));
@@ -486,9 +472,7 @@ fn all_for_now_waits_at_most_30_s() {
         bench.look_up(Goal::Services, HTTP).wait(200);
         for number in 0..count {
             let name = format!("{number}.{HTTP}");
-            bench
-                .receive(answer().service(&name, HOST, 120))
-                .wait(every);
+            bench.hear(answer().service(&name, HOST, 120), every);
         }
         bench.wait(3000);
         let all = bench
@@ -513,7 +497,7 @@ fn srv_with_lowest_priority_is_used() {
     for (priority, host) in [(9, "i.local"), (3, "j.local"), (5, "k.local")] {
         say = say.record(1, &wire(A), kind::SRV, CLASS_IN, 120, &srv(priority, host));
     }
-    bench.receive(say).wait(20);
+    bench.hear(say, 20);
     assert_eq!(
         bench.lines()[1],
         format!("Resolved 0 {A} j.local 1.2.3.4 80 \0")
@@ -526,7 +510,7 @@ fn srv_with_lowest_priority_is_used() {
 fn instance_name_may_contain_any_character() {
     let mut bench = Bench::browsing(HTTP);
     let name = "Dr\\. Ä\\.\u{1} x._http._tcp.local";
-    bench.receive(answer().ptr(HTTP, 120, name)).wait(20);
+    bench.hear(answer().ptr(HTTP, 120, name), 20);
     assert_eq!(bench.lines()[0], "Added 0 Dr. Ä.\u{1} x._http._tcp.local");
     assert!(bench.find(name).is_some());
 }
