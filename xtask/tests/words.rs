@@ -76,133 +76,69 @@ fn ensure_error(words: &[&str], code: i32, parts: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Wrong words, in the form of a shell, and a part of the message. GOOD is a directory, LONG a path of 108 bytes.
+const WRONG: &str = "\
+wibble => wibble
+nfs -e '' => : missing file of exports (-e): a path
+nfs -p -e => -e
+nfs --export => : missing export (--export): DIR[:OPTION,...]
+nfs --export '' => : missing export (--export): DIR
+nfs --export GOOD:wibble => wibble
+nfs --isos => : missing export (--isos): DIR
+nfs --isos GOOD:wibble => wibble
+nfs --export GOOD --wibble => --wibble
+nfs --export GOOD -x => -x
+nfs --export GOOD -n 99999 => : invalid port 99999 (-n): a number
+nfs --export GOOD -nabc => : invalid port abc (-n): a number
+nfs --export GOOD -m -1 => -1
+nfs --export GOOD -n => -n
+nfs --export GOOD -l nowhere => : invalid address nowhere (-l): numeric
+nfs --export GOOD --handles=wibble => : invalid handles wibble (--handles): one of kernel, path
+sftp-server -x => -x
+sftp-server -Rx => -Rx
+sftp-server -l LOUD => : invalid log level LOUD (-l): QUIET, FATAL,
+sftp-server -f LOCAL8 => : invalid log facility LOCAL8 (-f): DAEMON,
+sftp-server -P open,wibble => requests
+sftp-server -Q wibble => requests
+sftp-server -u 999 => : invalid umask 999 (-u): octal
+browse . => : invalid type .: one, such as
+browse --jobs 99 _ssh._tcp => : invalid number 99 (--jobs): from 1 to 64
+browse => : a type, or -a, is missing;
+resolve -n => : missing host: such as box.local
+publish -a a.b 1.2.3.4 => : invalid host name a.b (-a): it must end
+publish -a box.local x => : invalid address x: numeric
+mdns --ttl 0 => : invalid number of seconds 0 (--ttl): from 1
+nfs --net x => : invalid network x (--net): kernel, packet
+sftp-server --at /data => --jail
+sftp-server --listen 0.0.0.0:0 => --i-trust-this-network
+sftp-server --listen LONG => 107 bytes
+sftp-server -u => : missing umask (-u): octal
+sftp-server -u -1 => : invalid umask -1 (-u)
+sftp-server -d => : missing directory (-d): a path
+sftp-server -p , => : invalid requests , (-p)
+sftp-server --jail '' => : missing directory (--jail)
+sftp-server --listen x => : invalid address x (--listen)
+sftp-server --listen [::]:0 => --i-trust-this-network
+sftp-server --\u{1b}[2J => unknown option --\\033[2J;
+check => cannot check: choose one of nfs, mdns, sftp, http, all
+check wibble => cannot check wibble: choose one of nfs, mdns, sftp, http, all
+check nfs 192.0.2.1 192.0.2.2 => : invalid host 192.0.2.2:
+check sftp -s 2222 => : invalid address 2222 (-s): ADDRESS:PORT
+check nfs --wibble => --wibble
+check all -n 99999 => : invalid port 99999 (-n): a number
+";
+
 #[test]
 fn wrong_usage_prints_one_line_and_exits_two() -> Result<()> {
     let directory = public_dir()?;
     let good = directory.path().display().to_string();
-    let unknown_option = format!("{good}:wibble");
-    let long_path = format!("/{}", "x".repeat(107));
-    let cases: [(&[&str], &str); 48] = [
-        (&["wibble"], "wibble"),
-        (&["nfs", "-e", ""], ": missing file of exports (-e): a path"),
-        (&["nfs", "-p", "-e"], "-e"),
-        (
-            &["nfs", "--export"],
-            ": missing export (--export): DIR[:OPTION,...]",
-        ),
-        (&["nfs", "--export", ""], ": missing export (--export): DIR"),
-        (&["nfs", "--export", &unknown_option], "wibble"),
-        (&["nfs", "--isos"], ": missing export (--isos): DIR"),
-        (&["nfs", "--isos", &unknown_option], "wibble"),
-        (&["nfs", "--export", &good, "--wibble"], "--wibble"),
-        (&["nfs", "--export", &good, "-x"], "-x"),
-        (
-            &["nfs", "--export", &good, "-n", "99999"],
-            ": invalid port 99999 (-n): a number",
-        ),
-        (
-            &["nfs", "--export", &good, "-nabc"],
-            ": invalid port abc (-n): a number",
-        ),
-        (&["nfs", "--export", &good, "-m", "-1"], "-1"),
-        (&["nfs", "--export", &good, "-n"], "-n"),
-        (
-            &["nfs", "--export", &good, "-l", "nowhere"],
-            ": invalid address nowhere (-l): numeric",
-        ),
-        (
-            &["nfs", "--export", &good, "--handles=wibble"],
-            ": invalid handles wibble (--handles): one of kernel, path",
-        ),
-        (&["sftp-server", "-x"], "-x"),
-        (&["sftp-server", "-Rx"], "-Rx"),
-        (
-            &["sftp-server", "-l", "LOUD"],
-            ": invalid log level LOUD (-l): QUIET, FATAL,",
-        ),
-        (
-            &["sftp-server", "-f", "LOCAL8"],
-            ": invalid log facility LOCAL8 (-f): DAEMON,",
-        ),
-        (&["sftp-server", "-P", "open,wibble"], "requests"),
-        (&["sftp-server", "-Q", "wibble"], "requests"),
-        (
-            &["sftp-server", "-u", "999"],
-            ": invalid umask 999 (-u): octal",
-        ),
-        (&["browse", "."], ": invalid type .: one, such as"),
-        (
-            &["browse", "--jobs", "99", "_ssh._tcp"],
-            ": invalid number 99 (--jobs): from 1 to 64",
-        ),
-        (&["browse"], ": a type, or -a, is missing;"),
-        (&["resolve", "-n"], ": missing host: such as box.local"),
-        (
-            &["publish", "-a", "a.b", "1.2.3.4"],
-            ": invalid host name a.b (-a): it must end",
-        ),
-        (
-            &["publish", "-a", "box.local", "x"],
-            ": invalid address x: numeric",
-        ),
-        (
-            &["mdns", "--ttl", "0"],
-            ": invalid number of seconds 0 (--ttl): from 1",
-        ),
-        (
-            &["nfs", "--net", "x"],
-            ": invalid network x (--net): kernel, packet",
-        ),
-        (&["sftp-server", "--at", "/data"], "--jail"),
-        (
-            &["sftp-server", "--listen", "0.0.0.0:0"],
-            "--i-trust-this-network",
-        ),
-        (&["sftp-server", "--listen", &long_path], "107 bytes"),
-        (&["sftp-server", "-u"], ": missing umask (-u): octal"),
-        (&["sftp-server", "-u", "-1"], ": invalid umask -1 (-u)"),
-        (&["sftp-server", "-d"], ": missing directory (-d): a path"),
-        (&["sftp-server", "-p", ","], ": invalid requests , (-p)"),
-        (
-            &["sftp-server", "--jail", ""],
-            ": missing directory (--jail)",
-        ),
-        (
-            &["sftp-server", "--listen", "x"],
-            ": invalid address x (--listen)",
-        ),
-        (
-            &["sftp-server", "--listen", "[::]:0"],
-            "--i-trust-this-network",
-        ),
-        (
-            &["sftp-server", "--\u{1b}[2J"],
-            "unknown option --\\033[2J;",
-        ),
-        (
-            &["check"],
-            "cannot check: choose one of nfs, mdns, sftp, http, all",
-        ),
-        (
-            &["check", "wibble"],
-            "cannot check wibble: choose one of nfs, mdns, sftp, http, all",
-        ),
-        (
-            &["check", "nfs", "192.0.2.1", "192.0.2.2"],
-            ": invalid host 192.0.2.2: ",
-        ),
-        (
-            &["check", "sftp", "-s", "2222"],
-            ": invalid address 2222 (-s): ADDRESS:PORT",
-        ),
-        (&["check", "nfs", "--wibble"], "--wibble"),
-        (
-            &["check", "all", "-n", "99999"],
-            ": invalid port 99999 (-n): a number",
-        ),
-    ];
-    for (words, part) in cases {
-        ensure_error(words, USAGE, &[part])?;
+    let long = format!("/{}", "x".repeat(107));
+    for row in WRONG.lines() {
+        let (words, part) = row.split_once(" => ").context(row)?;
+        let words = words.replace("GOOD", &good).replace("LONG", &long);
+        let words = shlex::split(&words).context(row)?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        ensure_error(&words, USAGE, &[part])?;
     }
     Ok(())
 }
@@ -284,32 +220,33 @@ fn same_fsid_twice_names_the_other_export() -> Result<()> {
 #[test]
 fn unknown_option_names_role_and_nearest_option() -> Result<()> {
     for (words, nearest) in [
-        (&["nfs", "--exprot=/srv"][..], "--export"),
-        (&["serve", "--no-mdsn"], "--no-mdns"),
-        (&["serve", "--exports"], "--export"),
-        (&["nfs", "--hanldes"], "--handles"),
-        (&["sftp-server", "--listne"], "--listen"),
-        (&["mdns", "--serivce"], "--service"),
-        (&["browse", "--resolv"], "--resolve"),
-        (&["resolve", "--interfaec"], "--interface"),
-        (&["check", "nfs", "--jason"], "--json"),
-        (&["probe", "--jason"], "--json"),
-        (&["status", "--wach"], "--watch"),
-        (&["publish", "--subtyp"], "--subtype"),
-        (&["nfs", "--port"], "-n"),
-        (&["serve", "--bind"], "-l"),
-        (&["nfs", "-o"], "DIR:OPTION,..."),
-        (&["unfsd", "-v"], "--version"),
-        (&["nfs", "--wibble"], ""),
-        (&["sftp-server", "-x"], ""),
-        (&["mdns", "--wibble"], ""),
-        (&["browse", "--wibble"], ""),
-        (&["resolve", "--wibble"], ""),
-        (&["check", "nfs", "--wibble"], ""),
-        (&["publish", "--wibble"], ""),
-        (&["ls", "--wibble"], ""),
-        (&["cat", "--wibble"], ""),
+        ("nfs --exprot=/srv", "--export"),
+        ("serve --no-mdsn", "--no-mdns"),
+        ("serve --exports", "--export"),
+        ("nfs --hanldes", "--handles"),
+        ("sftp-server --listne", "--listen"),
+        ("mdns --serivce", "--service"),
+        ("browse --resolv", "--resolve"),
+        ("resolve --interfaec", "--interface"),
+        ("check nfs --jason", "--json"),
+        ("probe --jason", "--json"),
+        ("status --wach", "--watch"),
+        ("publish --subtyp", "--subtype"),
+        ("nfs --port", "-n"),
+        ("serve --bind", "-l"),
+        ("nfs -o", "DIR:OPTION,..."),
+        ("unfsd -v", "--version"),
+        ("nfs --wibble", ""),
+        ("sftp-server -x", ""),
+        ("mdns --wibble", ""),
+        ("browse --wibble", ""),
+        ("resolve --wibble", ""),
+        ("check nfs --wibble", ""),
+        ("publish --wibble", ""),
+        ("ls --wibble", ""),
+        ("cat --wibble", ""),
     ] {
+        let words: Vec<&str> = words.split(' ').collect();
         let (role, option) = (words[0], words[words.len() - 1]);
         let advice = match nearest {
             "" => "; see".to_owned(),
@@ -392,90 +329,46 @@ fn without_a_network_browse_and_check_fail() -> Result<()> {
 fn failed_start_prints_one_line_and_exits_one() -> Result<()> {
     let directory = public_dir()?;
     let good = directory.path().display().to_string();
-    let file = directory.path().join("a file");
+    let file = format!("{good}/file");
     fs::write(&file, "")?;
-    let file = file.display().to_string();
-    let below = format!("{file}/below");
-    ensure_error(
-        &["nfs", "--export", &below, "-p", "-n", "0"],
-        FAILED,
-        &[&below],
-    )?;
-    ensure_error(
-        &["nfs", "--export", &file, "-p", "-n", "0"],
-        FAILED,
-        &[&file, "directory"],
-    )?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port().to_string();
-    ensure_error(
-        &[
-            "nfs",
-            "--export",
-            &good,
-            "-p",
-            "-l",
-            "127.0.0.1",
-            "-n",
-            &port,
-        ],
-        FAILED,
-        &[&port, "use"],
-    )?;
-    let log = directory
-        .path()
-        .join("no such directory/log")
-        .display()
-        .to_string();
-    ensure_error(
-        &["nfs", "--export", &good, "-p", "-n", "0", "--log", &log],
-        FAILED,
-        &[&log],
-    )?;
-    if root_for("kernel handles") {
-        let key = directory
-            .path()
-            .join("no such directory/key")
-            .display()
-            .to_string();
-        ensure_error(
-            &[
-                "nfs",
-                "--export",
-                &good,
-                "-p",
-                "-n",
-                "0",
-                "--key-file",
-                &key,
-            ],
-            FAILED,
-            &[&key],
-        )?;
+    let missing = format!("{good}/no_such_directory/x");
+    let has_key = root_for("kernel handles");
+    for (words, parts) in [
+        (format!("{file}/below -n 0"), [&*file, "below"]),
+        (format!("{file} -n 0"), [&file, "directory"]),
+        (format!("{good} -l 127.0.0.1 -n {port}"), [&port, "use"]),
+        (format!("{good} -n 0 --log {missing}"), [&missing, ""]),
+        // An address reserved for documentation, which no host has.
+        (format!("{good} -l 192.0.2.1 -n 0"), ["192.0.2.1", ""]),
+        (format!("{good} -n 0 --key-file {missing}"), [&missing, ""]),
+    ] {
+        if has_key || !words.contains("--key-file") {
+            let words = format!("nfs -p --export {words}");
+            let words: Vec<&str> = words.split(' ').collect();
+            ensure_error(&words, FAILED, &parts)?;
+        }
     }
-    // An address reserved for documentation, which no host has.
-    ensure_error(
-        &["nfs", "--export", &good, "-p", "-l", "192.0.2.1", "-n", "0"],
-        FAILED,
-        &["192.0.2.1"],
-    )
+    Ok(())
 }
 
 #[test]
 fn help_and_version_fit_a_terminal() -> Result<()> {
     for words in [
-        &["--help"][..],
-        &["-h"],
-        &["help"],
-        &["nfs", "--help"],
-        &["nfs", "-h"],
-        &["serve", "--help"],
-        &["check", "--help"],
-        &["check", "nfs", "-h"],
-        &["probe", "--help"],
-        &["status", "--help"],
+        "--help",
+        "-h",
+        "help",
+        "nfs --help",
+        "nfs -h",
+        "serve --help",
+        "check --help",
+        "check nfs -h",
+        "probe --help",
+        "status --help",
     ] {
-        let output = run(words)?;
+        let words: Vec<&str> = words.split(' ').collect();
+        let output = run(&words)?;
         let text = String::from_utf8(output.stdout)?;
         ensure!(
             output.status.success() && output.stderr.is_empty(),
@@ -632,14 +525,24 @@ fn traces_decode_only_with_their_builds_debug_file() -> Result<()> {
             .context("cannot start xtask")
     };
     let good = decode(Arch::X86_64)?;
+    let text = String::from_utf8_lossy(&good.stdout);
     ensure!(
-        good.status.success() && !good.stdout.is_empty(),
+        good.status.success() && text.contains("exporting ") && !text.contains("(malformed)"),
         "xtask log: {good:?}"
     );
     let other = decode(Arch::I686)?;
     ensure!(
         !other.status.success() && other.stdout.is_empty(),
         "xtask log accepted the debug file of another build: {other:?}"
+    );
+    // A malformed frame is skipped.
+    let frames = fs::read(&trace)?;
+    let (id, rest) = frames.split_at_checked(8).context("no build ID")?;
+    fs::write(&trace, [id, b"\0kernel says hello\0", rest].concat())?;
+    let skipped = decode(Arch::X86_64)?;
+    ensure!(
+        skipped.stdout == [&b"(malformed)\n"[..], &good.stdout].concat(),
+        "{skipped:?}"
     );
     Ok(())
 }

@@ -20,139 +20,16 @@ use xtask::machines::iso::{ROCK_RIDGE, write_image};
 use xtask::machines::port::Port;
 use xtask::machines::server::{binary, public_dir};
 
-/// Role, arguments, and a part of the line after which the program is used and stopped; empty: the program ends by itself. `@` is
-/// a directory, `%` a port of its own. Roles of multicast DNS run on a link with another host.
-const SESSIONS: &[(&str, &str, &str)] = &[
-    ("nfs", "-e @/exports -T", ""),
-    (
-        "nfs",
-        "-p -n % -m % -l 127.0.0.1 --handles path -D -i @/pid --log @/log --log-level debug --export @/files:rw",
-        "for MOUNT",
-    ),
-    (
-        "nfs",
-        "-p -n % -m % -e @/exports --manage-gids --handles kernel --key-file @/key -D -i @/pid --log syslog:127.0.0.1 --log-format json",
-        "for MOUNT",
-    ),
-    (
-        "nfs",
-        "-n % -m % -l 127.0.0.1 --export @/files:isos",
-        "for MOUNT",
-    ),
-    ("nfs", "-p -n % --isos @/files", "for NFS"),
-    (
-        "serve",
-        "--no-mdns --loops 2 -p -n % -e @/exports -D -i @/pid --log @/log",
-        "for NFS",
-    ),
-    (
-        "serve",
-        "--no-mdns --loops 1 -p -n % -m % --sftp 127.0.0.1:% --isos @/files",
-        "for MOUNT",
-    ),
-    (
-        "serve",
-        "-p -n 4049 --export @/files:isos --name box --hosts @/hosts --services @/services --vms @/machines --hwid Maker,Thing",
-        "announced box.local",
-    ),
-    (
-        "mdns",
-        "--name box --alias other --hosts @/hosts --service Files,_sftp-ssh._tcp,22 --services @/services --vms @/machines \
-         --workstation --hwid Maker,Thing,1 --identify --ttl 120 --interface eth0 --deny lo --log-level debug --log-format json",
-        "announced box.local",
-    ),
-    (
-        "mdns",
-        "--no-host --no-reverse --service Files,_sftp-ssh._tcp,22 -4",
-        "announced services",
-    ),
-    ("mdns", "--name box -6", "announced box.local"),
-    ("completion", "bash", ""),
-    ("browse", "-b", ""),
-    ("browse", "-D", ""),
-    ("browse", "--types -t -4", ""),
-    (
-        "browse",
-        "-a -r -c -p -l -k -v -f -d local -6 --once --interface eth0",
-        "",
-    ),
-    (
-        "browse",
-        "-a -r -t --json --exec /bin/true --jobs 2 --keep @/keep",
-        "",
-    ),
-    ("resolve", "-4 -n box.local", ""),
-    ("resolve", "-6 --interface eth0 -n box.local", ""),
-    ("resolve", "-a 192.0.2.1", ""),
-    ("resolve", "-s Files _sftp-ssh._tcp", ""),
-    (
-        "publish",
-        "-s -H other.local --subtype _x._sub._ipp._tcp --ttl 120 -d local -v -f --interface eth0 Printer _ipp._tcp 631 a=b",
-        "announced Printer",
-    ),
-    (
-        "publish",
-        "-s --no-host Printer _ipp._tcp 631",
-        "announced Printer",
-    ),
-    (
-        "publish",
-        "-a -R third.local 192.0.2.9",
-        "announced third.local",
-    ),
-    (
-        "publish",
-        "-a --no-reverse third.local 192.0.2.9",
-        "announced third.local",
-    ),
-    ("sftp-server", "-Q requests", ""),
-    (
-        "sftp-server",
-        "-R -d @/files -u 027 -P remove,rename -l DEBUG3 -f USER",
-        "SFTP",
-    ),
-    (
-        "sftp-server",
-        "-e -p realpath,opendir,readdir,close,open,read -l VERBOSE --jail @/files --at /files",
-        "SFTP",
-    ),
-    (
-        "sftp-server",
-        "--listen @/socket -d @/files",
-        "listening on",
-    ),
-    (
-        "sftp-server",
-        "--listen 127.0.0.1:% --i-trust-this-network --jail @/files",
-        "listening on",
-    ),
-    (
-        "http",
-        "--http 127.0.0.1:% --http-root --access-log @/access -s -D -i @/pid --log @/log --log-level debug --log-format json --export @/files:isos",
-        "for HTTP",
-    ),
-    ("http", "-e @/exports -T", ""),
-    ("http", "-e @/exports -l 127.0.0.1 --http %", "for HTTP"),
-    (
-        "serve",
-        "--no-mdns -p -n % --http 127.0.0.1:% --http-root --access-log @/access --export @/files:isos",
-        "for HTTP",
-    ),
-    (
-        "http",
-        "--http 127.0.0.1:% --metrics 127.0.0.1:% --metrics-from 192.0.2.0/24,::1 -s --export @/files:isos",
-        "for HTTP",
-    ),
-    (
-        "serve",
-        "--no-mdns -p -n % --metrics 127.0.0.1:% --metrics-from 192.0.2.1 --export @/files",
-        "for /metrics",
-    ),
-    ("status", "--json 1", ""),
-    ("check", "nfs -n 9 -m 9 -l 127.0.0.1 --json", ""),
-    ("check", "sftp -s 127.0.0.1:9 --sftp 127.0.0.1:9", ""),
-    ("check", "http --http 127.0.0.1:9", ""),
-];
+/// The sessions: role, arguments, and a part of the line after which the program is used and stopped.
+fn sessions() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let lines = include_str!("sessions.txt").lines();
+    let rows = lines.filter(|line| !line.starts_with('#'));
+    rows.filter_map(|row| {
+        let (command, line) = row.split_once(" ->")?;
+        let (role, words) = command.split_once(' ')?;
+        Some((role, words, line.trim_start()))
+    })
+}
 
 /// Flags that syscalls.md excludes.
 const EXCLUDED: [&str; 1] = ["--net"];
@@ -201,7 +78,7 @@ pub(super) fn run(log: &Log, role: &str) -> Result<()> {
     if let Some(responder) = &responder {
         responder.wait_for("announced box.local")?;
     }
-    for (_, words, line) in SESSIONS.iter().filter(|(of, ..)| *of == role) {
+    for (_, words, line) in sessions().filter(|(of, ..)| *of == role) {
         let at = format!("{role} {words}");
         let ports: Vec<Port> = words
             .matches('%')
@@ -217,7 +94,7 @@ pub(super) fn run(log: &Log, role: &str) -> Result<()> {
             })
             .collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        if *line == "SFTP" {
+        if line == "SFTP" {
             talk(log, &words).context(at)?;
             continue;
         }
@@ -371,8 +248,7 @@ fn each_flag_of_the_help_has_a_session() -> Result<()> {
             .args([role, "--help"])
             .output()?;
         let help = String::from_utf8(help.stdout)?;
-        let sessions: Vec<&str> = SESSIONS
-            .iter()
+        let sessions: Vec<&str> = sessions()
             .filter(|(of, ..)| *of == role || role == "nfs" && *of == "serve")
             .flat_map(|(_, words, _)| words.split_whitespace())
             .collect();
