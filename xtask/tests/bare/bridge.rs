@@ -2,7 +2,6 @@
 
 use crate::mdns::world::Avahi;
 use crate::stack::addresses::{count_leases, dnsmasq, resolved, resolved_v4};
-use crate::stack::names;
 use crate::stack::world::{Link, World, ip_on, shell, wait_for};
 use anyhow::{Result, ensure};
 use cases::random::seed;
@@ -79,17 +78,13 @@ impl Image {
 
 /// Starts a machine with the name `box` and the image, at a TAP interface of the bridge.
 fn start(world: &World, words: &str, image: &Image) -> Result<Bare> {
-    start_at(world, words, image, &tap("tap0"))
-}
-
-fn start_at(world: &World, words: &str, image: &Image, network: &str) -> Result<Bare> {
     let mac = format!("virtio-net-device.mac={MAC}");
     world.ours.run(|| {
         Bare::start(Options {
             boot_arguments: &format!("name=box {words}"),
             module: Some(&image.file),
             more: &["-global", &mac],
-            network: Some(network),
+            network: Some(&tap("tap0")),
             ..Options::default()
         })
     })
@@ -168,16 +163,6 @@ fn linux_guest_reads_and_writes_after_link_loss() -> Result<()> {
 }
 
 #[test]
-fn without_dhcp_a_link_local_address_is_used() -> Result<()> {
-    let (world, image) = (World::new(Link::Tap)?, Image::new()?);
-    let avahi = Avahi::start_on(&world.theirs, "other", world.directory.path())?;
-    let _machine = start(&world, "", &image)?;
-    let address = resolved_v4(&avahi)?;
-    ensure!(address.is_link_local(), "{address}");
-    image.is_read(&world, address.into())
-}
-
-#[test]
 fn ipv6_only_host_is_found_and_read() -> Result<()> {
     let (world, image) = (World::new(Link::Tap)?, Image::new()?);
     shell(&world.theirs, "ip -4 addr flush dev eth0")?;
@@ -192,46 +177,6 @@ fn ipv6_only_host_is_found_and_read() -> Result<()> {
     let avahi = Avahi::start_on(&world.theirs, "other", world.directory.path())?;
     let address = resolved(&avahi, "-6")?;
     ensure!(address.is_ipv6(), "{address}");
-    Ok(())
-}
-
-#[test]
-fn names_work_beside_avahi_without_ipv4() -> Result<()> {
-    let start = |world: &World| {
-        let mut machine = world.ours.run(|| {
-            Bare::start(Options {
-                boot_arguments: "name=box ip=fd00::1/64 export=/ram",
-                network: Some(&tap("tap0")),
-                ..Options::default()
-            })
-        })?;
-        machine.wait_for_line("announced box-2.local")?;
-        Ok(machine)
-    };
-    names::work_without_ipv4(Link::Tap, start, |mut machine| {
-        machine.monitor("system_powerdown")?;
-        let status = machine.wait_for_end()?;
-        ensure!(status.success(), "{status}; {}", machine.console());
-        Ok(())
-    })
-}
-
-/// The cable loses, delays, repeats and damages 5 % of the frames each.
-#[test]
-fn faulty_cable_loses_no_file_data() -> Result<()> {
-    let (world, image) = (World::new(Link::Cable)?, Image::new()?);
-    let network = format!(
-        "stream,server=off,addr.type=unix,addr.path={}",
-        world.socket().display()
-    );
-    let machine = start_at(&world, "ip=192.0.2.1/24", &image, &network)?;
-    let address = [192, 0, 2, 1].into();
-    wait_for("its address", || {
-        Ok(image.is_read(&world, address).is_ok().then_some(()))
-    })?;
-    world.set_faults(50)?;
-    image.is_read(&world, address)?;
-    drop(machine);
     Ok(())
 }
 

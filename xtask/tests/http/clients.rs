@@ -1,4 +1,4 @@
-//! Downloaders, Python's Requests and QEMU's block driver: whole files, the rest of a file, ranges, copies of a tree, uploads refused.
+//! Downloaders, Python's Requests and QEMU's block driver: whole files, the rest of a file, ranges, copies of a tree.
 
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -103,7 +103,7 @@ fn downloaders_fetch_the_rest_of_a_file() -> Result<()> {
 }
 
 #[test]
-fn curl_gets_ranges_and_statuses() -> Result<()> {
+fn curl_gets_ranges() -> Result<()> {
     setup::install_packages(&["curl"])?;
     let world = World::new()?;
     let big = fs::read(world.tree.path().join("big"))?;
@@ -120,29 +120,6 @@ fn curl_gets_ranges_and_statuses() -> Result<()> {
             ensure!(got == wanted, "{range} of {url}: {} bytes", got.len());
         }
     }
-    // Each command, and the statuses that curl prints.
-    for (options, statuses) in [
-        ("-T {big} $URL/new", "405"),
-        ("-T {big} $URL/big", "405"),
-        ("-d word=1 $URL/big", "405"),
-        ("-X DELETE $URL/empty", "405"),
-        ("-X BREW $URL/empty", "501"),
-        ("-I $URL/big", "200"),
-        ("-r 9999999- $URL/big", "416"),
-        ("--path-as-is $URL/../../../etc/passwd", "400"),
-        ("$URL/%2e%2e/%2e%2e/etc/passwd", "400"),
-        ("$URL/none", "404"),
-        // Two requests on one connection.
-        ("$URL/big $URL/none -o /dev/null", "200404"),
-        ("-z {big} $URL/big", "304"),
-    ] {
-        let big = world.tree.path().join("big");
-        let options = options.replace("{big}", &big.display().to_string());
-        let line = format!("curl -sS -o /dev/null -w '%{{http_code}}' {options}");
-        let got = world.run(&line)?;
-        ensure!(got == statuses, "{options}: {got}");
-    }
-    ensure!(!world.tree.path().join("new").exists());
     Ok(())
 }
 

@@ -67,6 +67,10 @@ fn main() -> Result<ExitCode> {
             format!("nfs_and_linux_agree_on_{name}"),
             Box::new(move |world| same::over_nfs(world, image)),
         ));
+    }
+    // One reader of images serves both protocols, so SFTP needs only images of each kind of writer.
+    for image in IMAGES.into_iter().chain(udf::BRIDGES) {
+        let name = word(image);
         trials.push(trial(
             format!("sftp_and_linux_agree_on_{name}"),
             Box::new(move |world| same::over_sftp(world, image, Arch::X86_64)),

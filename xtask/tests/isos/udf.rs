@@ -65,7 +65,7 @@ const BLANK: [Made; 14] = [
 ];
 
 /// Images of genisoimage whose ISO 9660 tree has only a readme: without Rock Ridge, as Windows' images are, and with it.
-const BRIDGES: [&str; 2] = ["udf-windows.iso", "udf-windows-rock-ridge.iso"];
+pub const BRIDGES: [&str; 2] = ["udf-windows.iso", "udf-windows-rock-ridge.iso"];
 
 /// The names of the images.
 pub fn names() -> impl Iterator<Item = &'static str> {
