@@ -108,7 +108,7 @@ pub fn main(args: Args) -> Result<()> {
     }
 }
 
-/// Fuzzes the target for `secs` seconds and returns a line of statistics. After a failure, the error says how to reproduce it.
+/// Fuzzes the target for `secs` seconds and returns libFuzzer's last line. After a failure, the error says how to reproduce it.
 pub fn run(target: Target, secs: u32) -> Result<String> {
     let program = build(target)?;
     let directory = fuzz_directory().join(target.name());
@@ -125,7 +125,7 @@ pub fn run(target: Target, secs: u32) -> Result<String> {
         .arg(format!("-max_total_time={secs}"))
         .arg(format!("-max_len={}", target.input_bytes_max()))
         .arg(format!("-artifact_prefix={}/", found.display()))
-        .args(["-len_control=0", "-timeout=10", "-print_final_stats=1"])
+        .args(["-len_control=0", "-timeout=10"])
         .args([&corpus, &seeds])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -138,8 +138,10 @@ pub fn run(target: Target, secs: u32) -> Result<String> {
     if !status.success() {
         bail!("{}", failure(target, &output, &log));
     }
-    summary(target, &output)
-        .with_context(|| format!("{} lacks libFuzzer's final statistics", log.display()))
+    let mut lines = output.lines().rev();
+    let done = lines.find(|line| line.contains("\tDONE"));
+    let done = done.with_context(|| format!("{} lacks libFuzzer's last line", log.display()))?;
+    Ok(format!("{}: {}", target.name(), done.replace('\t', " ")))
 }
 
 /// Directory of the fuzzing builds, inputs and logs.
@@ -190,54 +192,4 @@ fn failure(target: Target, output: &str, log: &Path) -> String {
     }
     text.push_str(&format!("\nfull log: {}", log.display()));
     text
-}
-
-/// Returns a line of statistics: number of inputs, inputs per second, coverage points reached, corpus size. Returns None if
-/// `output` lacks them.
-fn summary(target: Target, output: &str) -> Option<String> {
-    let stat = |name: &str| {
-        let mut lines = output.lines();
-        let number = lines.find_map(|line| line.strip_prefix("stat::")?.strip_prefix(name))?;
-        number.trim_start_matches(':').trim().parse::<u64>().ok()
-    };
-    let count = stat("number_of_executed_units")?;
-    let rate = stat("average_exec_per_sec")?;
-    let done = output.lines().rev().find(|line| line.contains("\tDONE"))?;
-    let mut words = done.split_whitespace();
-    let mut after = |name| {
-        words.find(|word| *word == name)?;
-        words.next()
-    };
-    let (reached, kept) = (after("cov:")?, after("corp:")?);
-    let kept = kept.split('/').next()?;
-    let name = target.name();
-    Some(format!(
-        "{name}: {count} inputs, {rate}/s, {reached} coverage points reached, {kept} inputs in the corpus"
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn final_statistics_make_the_summary() {
-        let output = "#77193\tDONE   cov: 1627 ft: 3514 corp: 374/203Kb lim: 24000 exec/s: 4824 rss: 30Mb\n\
-            stat::number_of_executed_units: 77193\nstat::average_exec_per_sec:     4824\n";
-        assert_eq!(
-            summary(Target::Records, output).as_deref(),
-            Some(
-                "records: 77193 inputs, 4824/s, 1627 coverage points reached, 374 inputs in the corpus"
-            )
-        );
-        assert_eq!(summary(Target::Records, "nothing"), None);
-    }
-
-    #[test]
-    fn failure_shows_how_to_reproduce() {
-        let output = "#1 NEW\npanicked at x\nartifact_prefix='/f/'; Test unit written to /f/crash-1\nBase64: AA==\n";
-        let text = failure(Target::Calls, output, Path::new("/log"));
-        assert!(text.starts_with("panicked at x\n"));
-        assert!(text.contains("cargo xtask fuzz calls --again /f/crash-1\n"));
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::build::workspace_root;
@@ -61,26 +61,6 @@ impl Description {
             .chain(manifest_annotations.values_mut());
         for word in labels.values_mut().chain(annotations) {
             *word = word.replace("VERSION", env!("CARGO_PKG_VERSION"));
-        }
-        let numbers = |user: &str| user.split(':').all(|id| id.parse::<u32>().is_ok());
-        ensure!(
-            numbers(&description.user),
-            "user = {:?}: expected UID:GID as numbers, because the image has no /etc/passwd",
-            description.user
-        );
-        for port in &description.ports {
-            let sides = port.split_once('/');
-            ensure!(
-                sides.is_some_and(|(number, protocol)| number.parse::<u16>().is_ok()
-                    && matches!(protocol, "tcp" | "udp")),
-                "ports: {port:?} must be a port number with /tcp or /udp"
-            );
-        }
-        for path in &description.volumes {
-            ensure!(
-                path.starts_with('/'),
-                "volumes: {path:?} must be an absolute path"
-            );
         }
         description.file_name()?;
         Ok(description)
@@ -175,22 +155,5 @@ mod tests {
             r#"{"User":"1:2","ExposedPorts":{"1/tcp":{}},"Entrypoint":["/file"],"Volumes":{"/v":{}}}"#
         );
         Ok(())
-    }
-
-    #[test]
-    fn invalid_values_are_refused_with_their_key() {
-        for (good, bad, key) in [
-            ("1:2", "nobody", "user"),
-            ("1/tcp", "1", "ports"),
-            ("1/tcp", "65536/tcp", "ports"),
-            ("\"/v\"", "\"v\"", "volumes"),
-            ("/file", "file", "entrypoint"),
-            ("/file", "/bin/file", "entrypoint"),
-            ("cmd", "command", "command"),
-        ] {
-            let why = Description::parse(&GOOD.replace(good, bad)).err();
-            let why = format!("{:#}", why.expect(bad));
-            assert!(why.contains(key), "{bad}: {why}");
-        }
     }
 }
