@@ -125,19 +125,17 @@ pub enum Storage {
     Tmpfs,
     /// On the ext4
     Ext4,
-    /// On the ext4; the kernel makes every change of its names durable before it returns (`chattr +D`)
-    Ext4Synced,
 }
 
 impl Storage {
     /// All directories, in the order of the variants.
-    pub const ALL: [Self; 3] = [Self::Tmpfs, Self::Ext4, Self::Ext4Synced];
+    pub const ALL: [Self; 2] = [Self::Tmpfs, Self::Ext4];
 
     /// The export that contains the directory.
     pub fn export(self) -> Export {
         match self {
             Self::Tmpfs => Export::Tmpfs,
-            Self::Ext4 | Self::Ext4Synced => Export::Ext4,
+            Self::Ext4 => Export::Ext4,
         }
     }
 
@@ -145,7 +143,6 @@ impl Storage {
     pub fn name(self) -> &'static str {
         match self {
             Self::Tmpfs | Self::Ext4 => "plain",
-            Self::Ext4Synced => "synced",
         }
     }
 }
@@ -268,11 +265,6 @@ impl Workspace {
         for storage in Storage::ALL {
             fs::create_dir(workspace.directory_of(storage))?;
         }
-        run_captured(
-            Command::new("chattr")
-                .arg("+D")
-                .arg(workspace.directory_of(Storage::Ext4Synced)),
-        )?;
         Ok(workspace)
     }
 

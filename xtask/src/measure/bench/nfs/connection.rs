@@ -13,8 +13,6 @@ use crate::measure::bench::load::{Load, Protocol, Refill};
 pub const DEPTH: usize = 16;
 /// Refill for small replies.
 pub const BATCH: Refill = Refill::Batch(DEPTH);
-/// Refill for small replies. Two batches are in flight, so that the server never waits for the next one.
-pub const OVERLAP: Refill = Refill::Overlap(DEPTH);
 /// Refill for large requests and replies.
 pub const SLIDE: Refill = Refill::Slide(DEPTH);
 

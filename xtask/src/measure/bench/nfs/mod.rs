@@ -17,12 +17,11 @@ use super::measure::Cost;
 use super::workspace::{Export, Scale, Workspace};
 use super::{Choice, Common};
 use crate::clients::nfs::{Call, Client};
-use crate::machines::port::Port;
 use crate::machines::server::{Server, ServerOptions};
 use crate::setup;
 use connection::{Connection, DEPTH};
 use ganesha::Ganesha;
-use workload::{Objects, ServerKind, Workload};
+use workload::{Objects, Workload};
 
 /// Number of idle connections to each server.
 const IDLE_COUNT: usize = 1000;
@@ -47,47 +46,35 @@ pub fn main(args: &Args) -> Result<()> {
     let scale = Scale::of(&args.common);
     let workspace = Workspace::new(scale)?;
     let workloads = args.choice.workloads();
-    // All servers run at the same time; a server without calls uses no CPU. Indexed by side, then by the kind of server.
+    // All servers run at the same time; a server without calls uses no CPU.
     let mut sides = Vec::new();
     for (name, file) in &files {
-        let start = |kind| {
-            let is_wanted = workloads.iter().any(|it| it.server() == kind);
-            let server = is_wanted.then(|| Side::start(name, file, kind, &workspace, &scale));
-            server.transpose()
-        };
-        let [kernel, path, served] = ServerKind::ALL.map(start);
-        sides.push([kernel?, path?, served?]);
+        sides.push(Side::start(name, file, &workspace, &scale)?);
     }
     let ganesha = has_peer.then(|| Ganesha::start(&workspace)).transpose()?;
     if let Some(it) = &ganesha {
-        let (pids, nfs, mount) = (vec![it.pid()], it.nfs(), it.mount());
-        let peer = Side::new(ganesha::NAME, pids, nfs, mount, &workspace, &scale)?;
-        sides.push([Some(peer), None, None]);
+        let (pid, nfs, mount) = (it.pid(), it.nfs(), it.mount());
+        let peer = Side::new(ganesha::NAME, pid, nfs, mount, &workspace, &scale)?;
+        sides.push(peer);
     }
-    for side in sides.iter_mut().flatten().flatten() {
-        for pid in &side.pids {
-            frame.attach(&*side.name, *pid)?;
-        }
+    for side in &mut sides {
+        frame.attach(&*side.name, side.pid)?;
         side.fill_idle()?;
     }
     frame.rounds(workloads, |workload, side| {
-        let Some(side) = &mut sides[side][workload.server() as usize] else {
-            return Ok(None);
-        };
-        let cost = side.turn(*workload, &scale)?;
+        let cost = sides[side].turn(*workload, &scale)?;
         if let Some(storage) = workload.storage() {
             workspace.sync(storage)?;
         }
         Ok(Some(cost))
     })?;
     frame.detach()?;
-    let mut all = sides.iter_mut().flatten().flatten();
-    all.try_for_each(Side::check_idle)?;
+    sides.iter_mut().try_for_each(Side::check_idle)?;
     frame.finish(&[
         &format!(
             "depth {DEPTH} (a directory is read page by page); {IDLE_COUNT} idle connections to each server"
         ),
-        "on a tmpfs, or on an ext4 in memory behind a loop device; dirsync: the kernel syncs each change of a name",
+        "on a tmpfs, or on an ext4 in memory behind a loop device",
     ])
 }
 
@@ -110,8 +97,8 @@ pub(super) fn serving(file: &Path, workspace: &Workspace) -> ServerOptions {
 /// A running server, and the connections to it.
 struct Side {
     name: String,
-    /// Ids of the server's processes, whose CPU time is measured.
-    pids: Vec<u32>,
+    /// Id of the server's process, whose CPU time is measured.
+    pid: u32,
     nfs: SocketAddr,
     /// The measured connection.
     busy: Load<Connection>,
@@ -119,51 +106,27 @@ struct Side {
     aside: Client,
     idle: Vec<Client>,
     objects: Objects,
-    /// A server of stowaway, and its port if the bench has reserved it.
-    _server: Option<(Server, Option<Port>)>,
+    /// A server of stowaway.
+    _server: Option<Server>,
 }
 
 impl Side {
     /// Starts a server from a file of stowaway.
-    fn start(
-        name: &str,
-        file: &Path,
-        kind: ServerKind,
-        workspace: &Workspace,
-        scale: &Scale,
-    ) -> Result<Self> {
-        let (title, handles, more): (_, _, &[&str]) = match kind {
-            ServerKind::KernelHandles => (name.to_owned(), "kernel", &[]),
-            ServerKind::PathHandles => (format!("{name}, path handles"), "path", &[]),
-            ServerKind::Served => (format!("{name}, serve"), "kernel", &["--no-mdns"]),
-        };
-        let is_served = kind == ServerKind::Served;
-        // `serve` does not choose a free port itself, so the bench reserves one.
-        let port = is_served.then(Port::reserve).transpose()?;
-        let arguments = ["--handles", handles]
-            .into_iter()
-            .chain(more.iter().copied());
+    fn start(name: &str, file: &Path, workspace: &Workspace, scale: &Scale) -> Result<Self> {
         let server = Server::start(ServerOptions {
-            role: if is_served { "serve" } else { "nfs" },
-            port: port.as_ref().map_or(0, Port::number),
-            arguments: arguments.map(str::to_owned).collect(),
+            arguments: ["--handles", "kernel"].map(str::to_owned).into(),
             ..serving(file, workspace)
         })?;
-        let pids = if is_served {
-            server.children()?
-        } else {
-            vec![server.pid()]
-        };
-        let (nfs, mount) = (server.nfs(), server.mount());
-        let mut side = Self::new(&title, pids, nfs, mount, workspace, scale)?;
-        side._server = Some((server, port));
+        let (pid, nfs, mount) = (server.pid(), server.nfs(), server.mount());
+        let mut side = Self::new(name, pid, nfs, mount, workspace, scale)?;
+        side._server = Some(server);
         Ok(side)
     }
 
     /// Connects to a server and looks up all files.
     fn new(
         name: &str,
-        pids: Vec<u32>,
+        pid: u32,
         nfs: SocketAddr,
         mount: SocketAddr,
         workspace: &Workspace,
@@ -177,13 +140,13 @@ impl Side {
                 .into_iter()
                 .collect::<Result<Vec<_>>>()?;
             // A different seed for each server: bytes written by one server fail the check of another.
-            let objects = Objects::find(&mut aside, &roots, scale, pids[0].into())?;
+            let objects = Objects::find(&mut aside, &roots, scale, pid.into())?;
             anyhow::Ok((aside, objects))
         };
         let (aside, objects) = find().with_context(|| format!("cannot look up files on {name}"))?;
         Ok(Self {
             name: name.to_owned(),
-            pids,
+            pid,
             nfs,
             busy: Load::connect(nfs)?,
             aside,
@@ -215,7 +178,7 @@ impl Side {
     /// Runs and measures one turn, then checks the files that it changed.
     fn turn(&mut self, workload: Workload, scale: &Scale) -> Result<Cost> {
         self.objects.pattern.turn();
-        let cost = Cost::measure(&self.pids, || {
+        let cost = Cost::measure(&[self.pid], || {
             workload.run(&mut self.busy, &self.objects, scale)
         })?;
         workload.check(&mut self.aside, &self.objects, scale)?;

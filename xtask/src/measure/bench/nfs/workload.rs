@@ -3,12 +3,12 @@
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
-use super::connection::{BATCH, Connection, DEPTH, OVERLAP, Packed, Request, SLIDE};
+use super::connection::{BATCH, Connection, DEPTH, Packed, Request, SLIDE};
 use super::writing;
 use crate::clients::nfs::{Call, Client, body, data, page};
 use crate::measure::bench::frame;
 use crate::measure::bench::load::{self, Refill};
-use crate::measure::bench::table::{CPU, RATE, Reference, Subject, Unit};
+use crate::measure::bench::table::{RATE, Reference, Subject, Unit};
 use crate::measure::bench::workspace::{
     self, BIG, CROWD, Export, ListedNames, NAME_COUNT, NAMES, Pattern, STANDING, Scale, Storage,
 };
@@ -22,9 +22,6 @@ const SMALL: u32 = 4096;
 /// Largest reply (bytes) that READDIR and READDIRPLUS ask for: the size that common clients use.
 const PAGE: u32 = 64 << 10;
 
-/// Title of the line to which another line's gate refers.
-const CREATE_REMOVE: &str = "CREATE + REMOVE";
-
 /// A workload.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Workload {
@@ -32,8 +29,6 @@ pub enum Workload {
     Null,
     /// GETATTR of sixteen files in turn
     Getattr,
-    /// GETATTR with a second batch in flight
-    GetattrOverlap,
     /// GETATTR, one call after the other
     GetattrAlone,
     /// LOOKUP of 1,000 names in random order
@@ -46,8 +41,6 @@ pub enum Workload {
     Readdir,
     /// READDIRPLUS of that directory, with kernel handles
     Readdirplus,
-    /// READDIRPLUS of that directory, with path handles
-    ReaddirplusPath,
     /// Sequential WRITEs of 1 MiB to a new file on tmpfs, then COMMIT
     Write,
     /// Sequential WRITEs of 1 MiB over an existing file on tmpfs, then COMMIT
@@ -56,28 +49,8 @@ pub enum Workload {
     WriteExt4,
     /// CREATE of many files on tmpfs, then REMOVE
     CreateRemove,
-    /// CREATE and REMOVE on tmpfs, with a server that `serve` started
-    CreateRemoveServed,
     /// CREATE and REMOVE on ext4
     CreateRemoveExt4,
-    /// CREATE and REMOVE in a directory that the kernel syncs with each change (`chattr +D`)
-    CreateRemoveSynced,
-}
-
-/// The kinds of servers that the bench starts from each file of stowaway.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum ServerKind {
-    /// `nfs` with kernel handles
-    KernelHandles,
-    /// `nfs` with path handles
-    PathHandles,
-    /// `serve` with kernel handles
-    Served,
-}
-
-impl ServerKind {
-    /// All kinds of servers, in the order of the variants.
-    pub const ALL: [Self; 3] = [Self::KernelHandles, Self::PathHandles, Self::Served];
 }
 
 impl frame::Workload for Workload {
@@ -87,7 +60,6 @@ impl frame::Workload for Workload {
         match self {
             Self::Null => asked("NULL").cpu(0.15),
             Self::Getattr => asked("GETATTR").cpu(0.15),
-            Self::GetattrOverlap => asked("GETATTR, 32 in flight").cpu(0.15),
             Self::GetattrAlone => {
                 let subject = asked("GETATTR, one at a time").cpu(1.0);
                 subject.gate(RATE, 1.0, Reference::Peer)
@@ -101,39 +73,21 @@ impl frame::Workload for Workload {
             Self::Readdir => asked("READDIR").cpu(0.9),
             // Without a gate: the peer caches attributes, stowaway asks the kernel for each.
             Self::Readdirplus => asked("READDIRPLUS"),
-            Self::ReaddirplusPath => asked("READDIRPLUS, path handles"),
             Self::Write => moved("WRITE + COMMIT").cpu(0.8),
             Self::WriteOver => moved("WRITE + COMMIT, in place").cpu(0.8),
             Self::WriteExt4 => moved("WRITE + COMMIT, ext4").cpu(1.0),
-            Self::CreateRemove => asked(CREATE_REMOVE).cpu(0.3),
-            Self::CreateRemoveServed => {
-                let limit = Reference::Line(CREATE_REMOVE);
-                asked("CREATE + REMOVE, serve").gate(CPU, 1.35, limit)
-            }
+            Self::CreateRemove => asked("CREATE + REMOVE").cpu(0.3),
             Self::CreateRemoveExt4 => asked("CREATE + REMOVE, ext4").cpu(1.0),
-            Self::CreateRemoveSynced => asked("CREATE + REMOVE, dirsync").cpu(1.0),
         }
     }
 }
 
 impl Workload {
-    /// The server of stowaway that the workload runs on.
-    pub fn server(self) -> ServerKind {
-        match self {
-            Self::ReaddirplusPath => ServerKind::PathHandles,
-            Self::CreateRemoveServed => ServerKind::Served,
-            _ => ServerKind::KernelHandles,
-        }
-    }
-
     /// The directory that the workload changes; None if it only reads.
     pub fn storage(self) -> Option<Storage> {
         match self {
-            Self::Write | Self::WriteOver | Self::CreateRemove | Self::CreateRemoveServed => {
-                Some(Storage::Tmpfs)
-            }
+            Self::Write | Self::WriteOver | Self::CreateRemove => Some(Storage::Tmpfs),
             Self::WriteExt4 | Self::CreateRemoveExt4 => Some(Storage::Ext4),
-            Self::CreateRemoveSynced => Some(Storage::Ext4Synced),
             _ => None,
         }
     }
@@ -146,7 +100,6 @@ impl Workload {
         match self {
             Self::Null => repeat(load, &[Call::null()], count, BATCH, |_| 0),
             Self::Getattr => get_attr(load, objects, count, BATCH),
-            Self::GetattrOverlap => get_attr(load, objects, count, OVERLAP),
             Self::GetattrAlone => get_attr(load, objects, count / 4, Refill::Slide(1)),
             Self::Lookup => {
                 let names: Vec<_> = (0..NAME_COUNT).map(workspace::name).collect();
@@ -168,9 +121,7 @@ impl Workload {
                 Ok(scale.big_bytes)
             }
             Self::Readdir => walk(load, &objects.crowd, false, scale.crowd_count),
-            Self::Readdirplus | Self::ReaddirplusPath => {
-                walk(load, &objects.crowd, true, scale.crowd_count)
-            }
+            Self::Readdirplus => walk(load, &objects.crowd, true, scale.crowd_count),
             Self::Write | Self::WriteExt4 => {
                 let dir = self.dir(objects)?;
                 writing::make_and_fill(load, dir, &objects.pattern, scale.big_bytes)
@@ -178,10 +129,7 @@ impl Workload {
             Self::WriteOver => {
                 writing::fill(load, &objects.standing, &objects.pattern, scale.big_bytes)
             }
-            Self::CreateRemove
-            | Self::CreateRemoveServed
-            | Self::CreateRemoveExt4
-            | Self::CreateRemoveSynced => {
+            Self::CreateRemove | Self::CreateRemoveExt4 => {
                 writing::create_and_remove(load, self.dir(objects)?, scale)
             }
         }
@@ -198,10 +146,9 @@ impl Workload {
                 let file = &objects.standing;
                 writing::check_filled(client, file, &objects.pattern, scale.big_bytes)
             }
-            Self::CreateRemove
-            | Self::CreateRemoveServed
-            | Self::CreateRemoveExt4
-            | Self::CreateRemoveSynced => writing::check_removed(client, self.dir(objects)?),
+            Self::CreateRemove | Self::CreateRemoveExt4 => {
+                writing::check_removed(client, self.dir(objects)?)
+            }
             _ => Ok(()),
         }
     }
