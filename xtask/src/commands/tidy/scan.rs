@@ -1,4 +1,4 @@
-//! Finds the imports, the unsafe code and the functions of a source file, in its syntax tree and in the tokens of its macros.
+//! Finds imports, permissions of unsafe code and functions of a source file, in its syntax tree and in the tokens of its macros.
 //!
 //! Considers `use` items and qualified paths. Names are not resolved here: `reexports` follows the aliases that `use` items make.
 
@@ -18,7 +18,7 @@ pub(super) enum Found {
     Module(String),
     /// Use of another crate.
     Crate(String),
-    /// An unsafe block, function, impl, trait or attribute, or `allow(unsafe_code)`.
+    /// `allow(unsafe_code)`. Without it, rustc refuses unsafe code (Cargo.toml).
     Unsafe,
 }
 
@@ -239,7 +239,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Adds paths, `unsafe` and calls of own methods in the tokens of a macro, for which syn has no syntax tree.
+    /// Adds paths and calls of own methods in the tokens of a macro, for which syn has no syntax tree.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let is_colon = |index: usize| matches!(tokens.get(index), Some(TokenTree::Punct(p)) if p.as_char() == ':');
@@ -259,9 +259,6 @@ impl Scan<'_> {
                     {
                         self.call(ident.span(), name);
                     }
-                }
-                TokenTree::Ident(ident) if ident == "unsafe" => {
-                    self.add(ident.span(), Found::Unsafe)
                 }
                 // A crate's name counts only at the start of a path: `core` in `a::core::b` is not the crate.
                 TokenTree::Ident(ident)
@@ -374,9 +371,9 @@ impl<'ast> Visit<'ast> for Scan<'_> {
 
     fn visit_attribute(&mut self, attribute: &'ast Attribute) {
         if let Meta::List(list) = &attribute.meta {
-            let allows =
-                list.path.is_ident("allow") && list.tokens.to_string().contains("unsafe_code");
-            if list.path.is_ident("unsafe") || allows {
+            let levels = ["allow", "expect", "warn"];
+            let is_lint = levels.iter().any(|level| list.path.is_ident(level));
+            if is_lint && list.tokens.to_string().contains("unsafe_code") {
                 self.add(attribute.span(), Found::Unsafe);
             } else {
                 self.tokens(list.tokens.clone());
@@ -384,20 +381,7 @@ impl<'ast> Visit<'ast> for Scan<'_> {
         }
     }
 
-    fn visit_expr_unsafe(&mut self, block: &'ast syn::ExprUnsafe) {
-        self.add(block.unsafe_token.span, Found::Unsafe);
-        visit::visit_expr_unsafe(self, block);
-    }
-
-    fn visit_signature(&mut self, signature: &'ast syn::Signature) {
-        if let syn::Safety::Unsafe(token) = &signature.safety {
-            self.unsafety(Some(token));
-        }
-        visit::visit_signature(self, signature);
-    }
-
     fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
-        self.unsafety(item.unsafety.as_ref());
         let owner = match &*item.self_ty {
             syn::Type::Path(path) => path.path.segments.last().map(|name| name.ident.to_string()),
             _ => None,
@@ -418,24 +402,6 @@ impl<'ast> Visit<'ast> for Scan<'_> {
     fn visit_item_enum(&mut self, item: &'ast syn::ItemEnum) {
         self.module.defined.push(item.ident.to_string());
         visit::visit_item_enum(self, item);
-    }
-
-    fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
-        self.unsafety(item.unsafety.as_ref());
-        visit::visit_item_trait(self, item);
-    }
-
-    fn visit_item_foreign_mod(&mut self, item: &'ast syn::ItemForeignMod) {
-        self.unsafety(item.unsafety.as_ref());
-        visit::visit_item_foreign_mod(self, item);
-    }
-}
-
-impl Scan<'_> {
-    fn unsafety(&mut self, token: Option<&syn::token::Unsafe>) {
-        if let Some(token) = token {
-            self.add(token.span, Found::Unsafe);
-        }
     }
 }
 
