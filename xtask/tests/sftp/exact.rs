@@ -8,7 +8,7 @@ use xtask::clients::sftp::{Attrs, READ_MAX, Reply, Request, Sftp, SftpOptions, W
 use xtask::machines::server::public_dir;
 
 /// Number of READs that the test sends over each transport.
-const READ_COUNT: usize = 7000;
+const READ_COUNT: usize = 3000;
 /// Length (bytes) of the file.
 const FILE_BYTES: usize = 1 << 20;
 

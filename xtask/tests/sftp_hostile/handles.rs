@@ -34,7 +34,7 @@ fn limited(scene: impl Fn(&std::path::Path) -> SftpOptions, descriptors: usize) 
 #[test]
 fn opens_beyond_the_limit_are_refused() -> Result<()> {
     for jailed in [false, true] {
-        for descriptors in [40, 100, 256, 1024, 20_000] {
+        for descriptors in [40, 1024, 20_000] {
             let options = |path: &std::path::Path| SftpOptions::serving(path, jailed);
             let mut scene = limited(options, descriptors)?;
             let promised = scene.client.limits()?.open_handles;

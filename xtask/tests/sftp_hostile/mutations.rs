@@ -229,7 +229,7 @@ fn count(share: usize) -> usize {
     if is_full_run() {
         1_000_000 / share
     } else {
-        100_000 / share
+        40_000 / share
     }
 }
 
