@@ -150,11 +150,19 @@ macro_rules! microvm {
 }
 
 #[test]
-fn microvm_with_acpi_serves_a_disk() -> Result<()> {
+fn machines_with_acpi_serve_a_disk() -> Result<()> {
     each_serves_a_disk(&[
         microvm!("acpi=on,pic=on,pit=on,rtc=on"),
         microvm!("acpi=on,pic=off,pit=off,rtc=off"),
         microvm!("acpi=on,pic=off,pit=on,rtc=on,ioapic2=off"),
+        (
+            "-M microvm,x-option-roms=off,rtc=on -cpu qemu64 -m 64 -device virtio-net-device,netdev=net",
+            MICROVM,
+        ),
+        (
+            "-M q35 -cpu max -m 64 -device virtio-net-pci,netdev=net,romfile=",
+            Q35,
+        ),
     ])
 }
 
@@ -306,22 +314,6 @@ fn memory_from_four_mib_to_five_gib() -> Result<()> {
             Ok(())
         };
         row().with_context(|| hardware.clone())?;
-    }
-    Ok(())
-}
-
-#[test]
-fn processors_qemu64_and_max_are_enough() -> Result<()> {
-    let (_directory, file) = small_image("disk")?;
-    for (kind, from) in [(MICROVM, "-cpu max"), (Q35, "-cpu qemu64")] {
-        let mut disk = Vec::new();
-        add_disk(&mut disk, kind.block, &file, "");
-        for to in ["-cpu qemu64", "-cpu max"] {
-            let hardware = kind.hardware.replace(from, to);
-            boot(&hardware, "", &disk)
-                .and_then(|machine| expect_text(&machine, "/vda", "disk"))
-                .with_context(|| hardware.clone())?;
-        }
     }
     Ok(())
 }

@@ -273,19 +273,3 @@ fn images_of_the_archive_run() -> Result<()> {
     }
     Ok(())
 }
-
-#[test]
-fn index_selects_image_by_architecture() -> Result<()> {
-    if !root_for("a choice by an engine") {
-        return Ok(());
-    }
-    let podman = Podman::new(None)?;
-    let layout = images()?.layout;
-    let image = podman.pull(&layout, "latest", &[])?;
-    let chosen = podman.inspect(&image, "{{.Architecture}}")?;
-    ensure!(chosen == "amd64", "podman chose {chosen} by default");
-    let image = podman.pull(&layout, "latest", &["--arch", "386"])?;
-    let chosen = podman.inspect(&image, "{{.Architecture}}")?;
-    ensure!(chosen == "386", "podman chose {chosen} for 386");
-    Ok(())
-}

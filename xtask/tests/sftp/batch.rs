@@ -5,7 +5,6 @@ use anyhow::{Result, ensure};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use xtask::setup;
 
 fn mode(path: &Path) -> Result<u32> {
     Ok(fs::symlink_metadata(path)?.mode() & 0o7777)
@@ -121,26 +120,6 @@ fn names_with_any_bytes_are_transferred() -> Result<()> {
             ensure_same(&server_dir.join(name), &client_dir.join(name))?;
         }
         direct.ensure_refused(&format!("mkdir {}", "x".repeat(256)), "Bad message")
-    })
-}
-
-#[test]
-fn put_with_fsync_syncs_the_file() -> Result<()> {
-    setup::install_packages(&["strace"])?;
-    Direct::for_each_user(|direct| {
-        let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
-        create_file(&client_dir.join("file"), 8, 100_000)?;
-        let calls = |line: &str| -> Result<String> {
-            let log = client_dir.join("strace");
-            let strace = format!("strace -f -e trace=fsync,fdatasync -o {}", log.display());
-            direct.batch_by(&format!("{strace} {}", direct.command()), &[], line)?;
-            Ok(fs::read_to_string(&log)?)
-        };
-        let without = calls("put file")?;
-        ensure!(!without.contains("sync("), "{without}");
-        let with = calls("put -f file")?;
-        ensure!(with.contains("sync(") && with.contains(" = 0\n"), "{with}");
-        ensure_same(&client_dir.join("file"), &server_dir.join("file"))
     })
 }
 

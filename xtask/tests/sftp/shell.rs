@@ -1,8 +1,7 @@
-//! The executable as a login shell (`-c COMMAND`), operands after the options, and writes to device files.
+//! The executable as a login shell (`-c COMMAND`), and operands after the options.
 
 use super::{Direct, Remote, create_file, ensure_same};
 use anyhow::{Context, Result, ensure};
-use nix::sys::stat::Mode;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
@@ -96,20 +95,5 @@ fn operands_are_ignored() -> Result<()> {
         ensure_same(&direct.client_dir().join("file"), &to)?;
         ensure!(direct.batch_as("host sftp", "pwd\n")?.contains("there"));
         Ok(())
-    })
-}
-
-#[test]
-fn devices_are_written_and_fifos_never_block() -> Result<()> {
-    Direct::for_each_user(|direct| {
-        create_file(&direct.client_dir().join("file"), 43, 3_000_000)?;
-        direct.batch("put file /dev/null\n")?;
-        let mut scp = direct.program("scp");
-        scp.args(["-s", "-D"]).arg(direct.server());
-        setup::run_captured(scp.args(["file", "x:/dev/null"]))?;
-        let fifo = direct.server_dir().join("fifo");
-        nix::unistd::mkfifo(&fifo, Mode::S_IRWXU)?;
-        direct.set_owner(&fifo)?;
-        direct.ensure_refused("put file fifo", "Permission denied")
     })
 }

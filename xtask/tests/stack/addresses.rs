@@ -89,22 +89,6 @@ fn dhcp_leases_an_address_under_its_name() -> Result<()> {
     running.stop()
 }
 
-#[test]
-fn sigterm_sends_goodbyes() -> Result<()> {
-    let world = World::new(Link::Tap)?;
-    let theirs = Ipv4Addr::new(192, 0, 2, 2);
-    let neighbor = world.theirs.run(|| Querier::with_mdns_port(theirs))?;
-    let running = world.serve(&["--mac", MAC, "--ip", "192.0.2.1/24"])?;
-    running.wait_for_within("announced box.local", super::world::PATIENCE)?;
-    running.stop()?;
-    let is_goodbye = |message: &Message| {
-        let mut records = message.records.iter();
-        records.any(|record| record.name.to_string() == "_nfs._tcp.local" && record.ttl == 0)
-    };
-    let goodbye = neighbor.wait_for(Duration::from_secs(5), is_goodbye)?;
-    goodbye.context("no goodbye after SIGTERM").map(drop)
-}
-
 /// A DHCP server with a lease time of twelve seconds.
 fn udhcpd(world: &World) -> Result<Daemon> {
     setup::install_packages(&["udhcpd"])?;

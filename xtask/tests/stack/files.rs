@@ -78,23 +78,6 @@ fn nfs_sftp_and_mdns_work_over_tap() -> Result<()> {
     everything_is_served(Link::Tap)
 }
 
-#[test]
-fn sftp_server_listens_on_its_own_address() -> Result<()> {
-    setup::install_packages(&["sshfs"])?;
-    let world = World::new(Link::Packet)?;
-    let words = [
-        "--ip",
-        "192.0.2.1/24",
-        "--listen",
-        "192.0.2.1:2222",
-        "--i-trust-this-network",
-    ];
-    let running = world.start("sftp-server", &words)?;
-    running.wait_for("listening on 192.0.2.1:2222")?;
-    use_sftp(&world)?;
-    running.stop()
-}
-
 /// --jail applies to every session of the process, and restricts the process as without `--net`.
 #[test]
 fn sftp_jail_holds_over_own_stack() -> Result<()> {

@@ -529,13 +529,4 @@ mod tests {
         assert!(listed("[variants]\nmmap = [\"mmap3\"]").is_err());
         assert!(Profile::parse("above = 1\n").is_err());
     }
-
-    #[test]
-    fn unknown_profile_names_the_known_ones() {
-        let error = Profile::load("esxi-6").map(drop).unwrap_err().to_string();
-        assert!(
-            error.starts_with("no profile esxi-6; the profiles are container, esxi-7, "),
-            "{error}"
-        );
-    }
 }
