@@ -77,19 +77,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn picture_escapes_text_and_marks_commands() {
-        let drawn = draw("## A\nbox# a \\\n  -b\nc <&\n");
-        for part in [
-            ">A</text>",
-            "#a3be8c\">box# a \\<",
-            "#a3be8c\">  -b<",
-            "\">c &lt;&amp;</text>",
-        ] {
-            assert!(drawn.contains(part), "{part}: {drawn}");
-        }
-    }
-
-    #[test]
     fn sessions_of_two_machines_are_equal() {
         let one = "[0000.005] stowaway: x\n[0000.006] stowaway: clock: 1 MHz\nstowaway: sandbox: mdns: a\nb\n";
         let other = "b\n[0000.015] stowaway: x\nstowaway: sandbox: mdns: c\n";

@@ -125,35 +125,3 @@ impl Process {
 /// Serialised as `{}`: OCI represents a set as an object whose values are empty objects.
 #[derive(Serialize)]
 struct Empty {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"
-        name = "n"
-        entrypoint = ["/file"]
-        cmd = []
-        user = "1:2"
-        ports = ["1/tcp"]
-        volumes = ["/v"]
-        [labels]
-        [index_annotations]
-        [manifest_annotations]
-        version = "VERSION"
-    "#;
-
-    #[test]
-    fn version_is_inserted_and_empty_fields_are_omitted() -> Result<()> {
-        let description = Description::parse(GOOD)?;
-        assert_eq!(
-            description.manifest_annotations["version"],
-            env!("CARGO_PKG_VERSION")
-        );
-        assert_eq!(
-            serde_json::to_string(&description.process())?,
-            r#"{"User":"1:2","ExposedPorts":{"1/tcp":{}},"Entrypoint":["/file"],"Volumes":{"/v":{}}}"#
-        );
-        Ok(())
-    }
-}

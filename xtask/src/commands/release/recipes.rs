@@ -55,19 +55,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_of_missing_files_remove_their_lines() -> Result<()> {
-        let text = "v@VERSION@ @URL@/a\n a=@SHA256:a/x@;\n b=@SHA256:b/x@;\n";
-        let file = |path: &str| (path == "a/x").then_some(&b""[..]);
-        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert_eq!(
-            fill(text, "1", "u", file)?,
-            format!("v1 u/a\n a={empty};\n")
-        );
-        assert!(fill("@SHA512:a/x", "", "", file).is_err());
-        Ok(())
-    }
-
-    #[test]
     fn recipes_have_no_unknown_placeholder() -> Result<()> {
         for name in RECIPES {
             let text = fill(&template(name)?, "1", "https://host/dir", |_| Some(b""))?;

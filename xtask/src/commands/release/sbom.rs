@@ -181,29 +181,3 @@ fn serial_number(document: &[u8]) -> String {
         &hex[20..]
     )
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn linked_crates_include_stack_only_with_its_role() -> Result<()> {
-        let names = |roles: &[Role]| -> Result<BTreeSet<String>> {
-            let mut linked = BTreeMap::new();
-            add_linked(Arch::X86_64, roles, &mut linked)?;
-            Ok(linked.into_values().map(|linked| linked.name).collect())
-        };
-        let all = names(Role::all())?;
-        assert!(all.contains("stowaway") && all.contains("smoltcp"));
-        // Macros run in the compiler.
-        assert!(!all.contains("defmt-macros") && !all.contains("syn"));
-        assert!(!names(&[Role::SFTP_SERVER])?.contains("smoltcp"));
-        Ok(())
-    }
-
-    #[test]
-    fn serial_number_is_a_uuid_of_version_8() {
-        let number = serial_number(b"");
-        assert_eq!(number, "urn:uuid:e3b0c442-98fc-8c14-9afb-f4c8996fb924");
-    }
-}

@@ -102,18 +102,4 @@ mod tests {
             traces: None,
         })
     }
-
-    #[test]
-    fn filter_of_a_unit_is_replaced() -> Result<()> {
-        let calls = Profile::load("minimal")?.calls;
-        let unit = "[Service]\nSystemCallFilter=one\nSystemCallFilter=two\n# End\n";
-        let text = with_filter(unit, &calls)?;
-        assert!(text.starts_with("[Service]\nSystemCallFilter=_llseek "));
-        assert!(
-            text.ends_with("\n# End\n") && !text.contains("two"),
-            "{text}"
-        );
-        assert_eq!(with_filter(&text, &calls)?, text);
-        Ok(())
-    }
 }

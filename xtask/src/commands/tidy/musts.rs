@@ -137,13 +137,6 @@ mod tests {
     }
 
     #[test]
-    fn own_tests_quote_every_must() -> Result<()> {
-        let sources = super::super::sources(&crate::build::workspace_root())?;
-        assert_eq!(check(&sources)?, [""; 0]);
-        Ok(())
-    }
-
-    #[test]
     fn test_counts_by_standard_section_and_words() -> Result<()> {
         for (count, doc, rest) in [
             (

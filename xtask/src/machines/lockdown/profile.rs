@@ -493,17 +493,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_profile_of_the_project_is_valid() -> Result<()> {
-        let names = Profile::names()?;
-        assert!(names.len() >= 9, "{names:?}");
-        for name in names {
-            let program = Profile::load(&name)?.program()?;
-            assert!(program.len() < 4096, "{name}: {}", program.len());
-        }
-        Ok(())
-    }
-
-    #[test]
     fn unknown_names_are_errors() {
         let answer =
             |line: &str| format!("source = \"x\"\n[[answer]]\nerrno = \"EPERM\"\n{line}\n");

@@ -136,37 +136,3 @@ fn loader(path: &Path) -> Result<Option<PathBuf>> {
         Some(str::from_utf8(loader).ok()?.into())
     }))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn archive_contains_loader_and_directories_precede_entries() {
-        let archive = archive(
-            &[("/bin/sh".into(), "/bin/shell".into())],
-            &[],
-            "#!/bin/sh\n",
-        )
-        .unwrap();
-        let mut remaining = archive.as_slice();
-        let mut names = Vec::new();
-        loop {
-            let reader = cpio::NewcReader::new(remaining).unwrap();
-            if reader.entry().is_trailer() {
-                break;
-            }
-            names.push(reader.entry().name().to_owned());
-            remaining = reader.finish().unwrap();
-        }
-        let place = |name: &str| names.iter().position(|n| n == name);
-        assert!(
-            place("init").is_some() && place("bin") < place("bin/shell"),
-            "{names:?}"
-        );
-        assert!(
-            names.iter().any(|name| name.contains("ld-linux")),
-            "{names:?}"
-        );
-    }
-}

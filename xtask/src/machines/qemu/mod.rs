@@ -384,16 +384,3 @@ fn unpack(debs: &Path, tree: &Path) -> Result<()> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_machine_file_is_parsed() {
-        let directory = workspace_root().join("qemu");
-        for name in toml_names(&directory).unwrap() {
-            Machine::load(&name).unwrap();
-        }
-    }
-}
