@@ -89,15 +89,8 @@ fn decode(elf: &[u8], trace: impl Read, out: &mut impl Write) -> Result<()> {
             match decoder.decode() {
                 Ok(frame) => writeln!(out, "{}", line(&frame, &places))?,
                 Err(DecodeError::UnexpectedEof) => break,
-                // Skips a malformed frame: with the encoding rzCOBS, the next frame starts after the next zero byte.
-                Err(DecodeError::Malformed) if table.encoding().can_recover() => {
-                    writeln!(out, "(malformed)")?
-                }
-                Err(DecodeError::Malformed) => {
-                    bail!(
-                        "the trace contains a malformed frame, and its encoding cannot resynchronise"
-                    )
-                }
+                // The encoding (raw) marks no ends of frames, so nothing after a malformed one can be decoded.
+                Err(DecodeError::Malformed) => bail!("the trace contains a malformed frame"),
             }
         }
     }
