@@ -4,15 +4,8 @@ use super::bench::{Bench, LEGACY, PEER};
 use super::script::{message, query, response, truncated};
 use crate::engine::mdns::Destination;
 
-/// CVE-2008-5081: a query from port 0 crashed avahi; an answer to port 0 cannot be delivered.
-#[test]
-fn query_from_port_0_is_ignored() {
-    let mut bench = Bench::serving(1);
-    assert_eq!(bench.hear("192.0.2.9:0", &query(&["? box.local A"])), None);
-    assert!(bench.sent.is_empty());
-}
-
 /// CVE-2010-2244, CVE-2011-1002: an empty datagram, and datagrams whose bytes are all equal.
+/// CVE-2008-5081: a query from port 0 crashed avahi; an answer to port 0 cannot be delivered.
 #[test]
 fn empty_and_constant_datagrams_are_ignored() {
     let mut bench = Bench::serving(1);
@@ -27,6 +20,7 @@ fn empty_and_constant_datagrams_are_ignored() {
         assert_eq!(bench.hear(PEER, bytes), None);
         assert_eq!(bench.hear(LEGACY, bytes), None);
     }
+    assert_eq!(bench.hear("192.0.2.9:0", &query(&["? box.local A"])), None);
     bench.run(2000);
     assert!(bench.sent.is_empty());
 }

@@ -199,6 +199,8 @@ fn earlier_records_lose_the_tie_for_one_second() {
     for (theirs, loses) in [
         (&["! box.local 120 A 192.0.2.2"][..], true),
         (&["! box.local 120 A 192.0.2.0"], false),
+        // The first of our two records alone is earlier than both.
+        (&["! box.local 120 A 192.0.2.1"], false),
         // Our records and a further one are later than our records.
         (
             &[
@@ -247,17 +249,6 @@ fn earlier_records_lose_the_tie_for_one_second() {
     }
 }
 
-/// The peer proposes only the first of our two records. Its records are earlier than ours, so we win and continue to probe.
-#[test]
-fn peer_with_fewer_records_loses_the_tie() {
-    let mut bench = Bench::up(1);
-    bench.run(300);
-    bench.sent.clear();
-    bench.hear_query(&["? box.local ANY QU", "! box.local 120 A 192.0.2.1"]);
-    bench.run(240);
-    assert_eq!(bench.sent[0].lines()[0], "? box.local ANY QU");
-}
-
 /// RFC 6762 section 8.1: "If fifteen conflicts occur within any ten-second period, then the host MUST wait at least five seconds
 /// before each successive additional probe attempt".
 #[test]
@@ -298,15 +289,4 @@ fn names_are_probed_again_when_link_returns() {
     assert_eq!(count("? a~box._nfs._tcp.local ANY QU"), 3);
     assert_eq!(count("= box.local 120 flush A 192.0.2.1"), 2);
     assert_eq!(count("= _nfs._tcp.local 4500 PTR a~box._nfs._tcp.local"), 2);
-}
-
-#[test]
-fn probe_on_shared_port_asks_for_multicast_answers() {
-    let mut bench = Bench::new(1);
-    let mut link = super::bench::link(&["192.0.2.1/24"]);
-    link.shares_port = true;
-    let now = bench.instant();
-    bench.responder.set_link(now, 0, &link).unwrap();
-    bench.run(300);
-    assert_eq!(bench.sent[0].lines()[0], "? box.local ANY");
 }

@@ -1,6 +1,6 @@
 //! Further requirements of RFC 6762 and RFC 6763: complete record sets, the cache-flush bit, and the encoding of names and texts.
 
-use super::bench::{ASK_TYPES, Bench, HERE, sorted};
+use super::bench::{ASK_TYPES, Bench, HERE};
 
 /// RFC 6762 section 6: "A Multicast DNS responder MUST NOT place records from its cache, which have been learned from other
 /// responders on the network, in the Resource Record Sections of outgoing response messages".
@@ -38,18 +38,8 @@ fn unique_record_sets_are_sent_complete_with_flush() {
     bench.set_link(0, &["192.0.2.1/24", "192.0.2.5/24", "fe80::1/64"]);
     bench.serve("a box", 2049, &["path=/srv"]);
     bench.settle();
-    let both = [
-        "= box.local 120 flush A 192.0.2.1",
-        "= box.local 120 flush A 192.0.2.5",
-    ];
-    // A querier that knows one of the two addresses also gets both.
-    let known = ["? box.local A", "= box.local 120 A 192.0.2.1"];
-    for asked in [&known[..1], &known] {
-        let lines = bench.answers(asked);
-        let answers = lines.into_iter().filter(|line| line.starts_with('='));
-        assert_eq!(sorted(answers.collect()), both);
-    }
     let unique = [
+        ("? box.local A", 2),
         ("? box.local ANY", 3),
         ("? a~box._nfs._tcp.local ANY", 2),
         ("? 5.2.0.192.in-addr.arpa PTR", 1),
