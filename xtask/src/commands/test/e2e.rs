@@ -12,7 +12,7 @@ use cargo_metadata::Message;
 
 use super::schedule::{Job, Outcome};
 use super::{Mode, isolation, steps};
-use crate::build::{self, Arch, Role, workspace_root};
+use crate::build::{self, Arch, workspace_root};
 use crate::setup;
 
 /// Time limit of one test.
@@ -127,7 +127,7 @@ fn test_job(mode: &Mode, program: &Path, suite: &str, test: &str, names: &[Strin
         .env("RUST_LIB_BACKTRACE", "0")
         .env(
             build::BUILT_VARIABLE,
-            std::env::join_paths(built()).unwrap_or_default(),
+            std::env::join_paths(built(mode)).unwrap_or_default(),
         );
     steps::set_form(mode, &mut command);
     let time_max = match (mode.is_full, budget.together) {
@@ -153,10 +153,10 @@ fn test_job(mode: &Mode, program: &Path, suite: &str, test: &str, names: &[Strin
 }
 
 /// Paths of the executables that `steps::BUILD` has built, so that tests do not build them again.
-fn built() -> Vec<PathBuf> {
-    let mut built: Vec<PathBuf> = Arch::ALL.iter().map(|&arch| build::path(arch)).collect();
-    built.extend(Arch::NATIVE.map(|arch| build::path(arch).with_extension("packed")));
-    built.push(build::path_with(Arch::X86_64, &[Role::MDNS]));
+fn built(mode: &Mode) -> Vec<PathBuf> {
+    let files = mode.files();
+    let mut built: Vec<PathBuf> = files.iter().flat_map(|files| files.paths()).collect();
+    built.push(build::path(Arch::X86_64));
     built.push(build::program_path("exercise"));
     built
 }

@@ -20,7 +20,7 @@ use crate::build::workspace_root;
 use crate::setup;
 use report::Report;
 use schedule::Job;
-use suites::Suites;
+use suites::{Files, Suites};
 
 /// `cargo xtask test`
 #[derive(clap::Args)]
@@ -65,6 +65,18 @@ impl Mode {
             wanted == suite && (test.starts_with(prefix) || test.is_empty())
         };
         self.names.is_empty() || self.names.iter().any(is_match)
+    }
+
+    /// Files that the selected tests start, besides all roles for x86_64.
+    fn files(&self) -> Vec<Files> {
+        let is_needed = |files: &Files| {
+            let mut selected = self.names.iter().map(|name| {
+                let suite = name.split("::").next().unwrap_or_default();
+                suite == steps::BUILD || self.suites.find(suite).files.contains(files)
+            });
+            self.names.is_empty() || selected.any(|is_needed| is_needed)
+        };
+        Files::ALL.into_iter().filter(is_needed).collect()
     }
 
     /// The TEST of the patterns SUITE::TEST for a suite whose tests run in one process. Empty: all of its tests.

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum as _;
 
 use super::schedule::{Job, Outcome};
+use super::suites::Files;
 use super::{Mode, isolation};
 use crate::build::{self, Arch, Role, workspace_root};
 use crate::commands::fuzz::{self, Target};
@@ -51,8 +52,9 @@ const FUZZ_FIRST: &str = "fuzz-records";
 
 /// Jobs for all steps. A step that many jobs depend on has a higher rank.
 pub fn jobs(mode: &Mode) -> Vec<Job> {
+    let files = mode.files();
     let mut jobs = vec![
-        check_job(8, BUILD, &[], build_all),
+        check_job(8, BUILD, &[], move || build_all(&files)),
         command_job(mode, 2, "format", &[], || {
             Ok(cargo(&["fmt", "--all", "--", "--check"]))
         }),
@@ -129,16 +131,10 @@ pub fn prepare(mode: &Mode) -> Job {
     job
 }
 
-/// Builds all executables that tests start, plain and packed, so that no test has to build.
-fn build_all() -> Result<()> {
-    for arch in Arch::ALL {
-        build::build(arch)?;
-    }
-    for arch in Arch::NATIVE {
-        build::build_packed(arch, Role::all())?;
-    }
-    // Needed by the tests of the responder's memory use.
-    build::build_roles(Arch::X86_64, &[Role::MDNS]).map(drop)
+/// Builds the executables that the selected tests start, so that no test has to build.
+fn build_all(files: &[Files]) -> Result<()> {
+    build::build(Arch::X86_64)?;
+    files.iter().try_for_each(|files| files.build())
 }
 
 /// A job that runs a check of xtask in this process; counts as one test.

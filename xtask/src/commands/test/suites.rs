@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::hint::black_box;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use crate::build::workspace_root;
+use crate::build::{self, Arch, Role, workspace_root};
 
 /// Contents of xtask/suites.toml.
 #[derive(Deserialize)]
@@ -19,6 +20,8 @@ pub struct Suites {
     suite: BTreeMap<String, Suite>,
     /// Path prefixes whose changes affect every suite.
     reach_all: Vec<String>,
+    /// Path prefixes, and the only suites that their changes are said to affect.
+    near: BTreeMap<String, Vec<String>>,
 }
 
 /// A test suite, or a step of `cargo xtask test`.
@@ -39,9 +42,62 @@ pub struct Suite {
     /// True if the temporary files of the tests are on the machine's disk, not in memory.
     #[serde(default)]
     pub disk: bool,
+    /// Files that the tests of the suite start, besides all roles for x86_64.
+    #[serde(default)]
+    pub files: Vec<Files>,
     /// Path prefixes whose changes can make the suite fail.
     #[serde(default)]
     pub reach: Vec<String>,
+}
+
+/// Files that tests start, besides all roles for x86_64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Files {
+    I686,
+    Aarch64,
+    Armv7,
+    /// All roles, packed, for each native architecture.
+    Packed,
+    /// The role mdns alone, for x86_64.
+    Mdns,
+}
+
+impl Files {
+    pub const ALL: [Self; 5] = [
+        Self::I686,
+        Self::Aarch64,
+        Self::Armv7,
+        Self::Packed,
+        Self::Mdns,
+    ];
+
+    /// Builds the files.
+    pub fn build(self) -> Result<()> {
+        match self {
+            Self::I686 => build::build(Arch::I686).map(drop),
+            Self::Aarch64 => build::build(Arch::Aarch64).map(drop),
+            Self::Armv7 => build::build(Arch::Armv7).map(drop),
+            Self::Packed => Arch::NATIVE
+                .iter()
+                .try_for_each(|&arch| build::build_packed(arch, Role::all()).map(drop)),
+            Self::Mdns => build::build_roles(Arch::X86_64, &[Role::MDNS]).map(drop),
+        }
+    }
+
+    /// The paths of the files once they are built.
+    pub fn paths(self) -> Vec<PathBuf> {
+        match self {
+            Self::Packed => {
+                let path = |arch| build::path(arch).with_extension("packed");
+                Arch::NATIVE.map(path).into()
+            }
+            Self::Mdns => vec![build::path_with(Arch::X86_64, &[Role::MDNS])],
+            Self::I686 => vec![build::path(Arch::I686)],
+            Self::Aarch64 => vec![build::path(Arch::Aarch64)],
+            Self::Armv7 => vec![build::path(Arch::Armv7)],
+        }
+    }
 }
 
 fn one() -> f64 {
@@ -65,6 +121,7 @@ impl Suites {
             together: false,
             alone: false,
             disk: false,
+            files: Vec::new(),
             reach: Vec::new(),
         })
     }
@@ -80,6 +137,14 @@ impl Suites {
         for path in paths {
             let has_prefix =
                 |list: &[String]| list.iter().any(|prefix| path.starts_with(prefix.as_str()));
+            let near = self
+                .near
+                .iter()
+                .find(|(prefix, _)| path.starts_with(prefix.as_str()));
+            if let Some((_, suites)) = near {
+                affected.extend(suites.iter().map(String::as_str));
+                continue;
+            }
             let mut names = self
                 .suite
                 .iter()
@@ -178,6 +243,9 @@ mod tests {
             "{of_zone:?}"
         );
         assert_eq!(affected(&[]), Some(BTreeSet::new()));
+        let of_near = suites.near.values().flatten();
+        let unknown = of_near.filter(|name| !suites.suite.contains_key(*name));
+        assert_eq!(unknown.count(), 0, "{:?}", suites.near);
         for path in ["Cargo.lock", "something/new.rs"] {
             assert_eq!(affected(&["src/engine/mdns/zone.rs", path]), None, "{path}");
         }
