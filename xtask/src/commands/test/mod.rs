@@ -211,7 +211,7 @@ mod tests {
             ("mdns::load", "mdns::load::at_rest", true),
             ("guest::tar", "guest", true),
             ("mdns::browse", "mdns::load::at_rest", false),
-            ("clippy", "clippy-alone", false),
+            ("clippy", "clippy-tools", false),
             ("sftp", "sftp_faults::gone", false),
         ] {
             mode.names = vec![pattern.to_owned()];
