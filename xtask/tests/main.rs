@@ -32,7 +32,6 @@ mod promises;
 mod recipes;
 mod release;
 mod reloads;
-mod reproducible;
 mod restart;
 mod sandbox;
 mod sftp;

@@ -66,20 +66,6 @@ fn packed_and_plain_file_print_the_same() -> Result<()> {
 }
 
 #[test]
-fn packed_build_is_reproducible() -> Result<()> {
-    // The test `reproducible` covers x86_64, so this one builds for i686. No other test uses this build with only one role.
-    let path = build::build_packed(Arch::I686, &[Role::LS])?;
-    let first = fs::read(&path)?;
-    fs::remove_file(&path)?;
-    build::build_packed(Arch::I686, &[Role::LS])?;
-    ensure!(
-        fs::read(&path)? == first,
-        "the second build differs from the first"
-    );
-    Ok(())
-}
-
-#[test]
 fn packed_file_is_over_a_third_smaller() -> Result<()> {
     let percent = promised("The packed file is at most ", " %")?;
     for arch in ARCHES {

@@ -3,6 +3,7 @@
 //!
 //! The release has one architecture and one role, because it is made twice.
 
+mod copy;
 pub mod debian;
 mod install;
 mod packages;
@@ -19,7 +20,7 @@ use walkdir::WalkDir;
 use xtask::build::workspace_root;
 use xtask::setup;
 
-use crate::reproducible::xtask_of_copy;
+use copy::xtask_of_copy;
 
 const ARGUMENTS: [&str; 5] = ["release", "--arch", "x86_64", "--roles", "nfs"];
 /// SOURCE_DATE_EPOCH of both releases: 2026-01-02 03:04:05 UTC.
@@ -66,6 +67,7 @@ fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// One source gives the same bytes (plain, packed and debug files, packages, images), for any user and in any directory.
 #[test]
 fn releases_from_two_directories_are_identical() -> Result<()> {
     let directory = tempfile::tempdir()?;
