@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -281,6 +281,12 @@ fn another_user_is_refused() -> Result<()> {
 fn process_that_hangs_is_named() -> Result<()> {
     let world = World::new("serve", "--loops 2", None)?;
     let first = Pid::from_raw(children(world.server.pid())?[0].try_into()?);
+    // Another process may serve /healthz before this one listens for `status`.
+    let socket = Path::new("/run/stowaway").join(format!("nfs.{first}"));
+    let listens = wait_for(Duration::from_secs(20), || {
+        Ok(socket.exists().then_some(()))
+    })?;
+    listens.context("no socket of the first process")?;
     kill(first, Signal::SIGSTOP)?;
     let output = status(&[], None);
     kill(first, Signal::SIGCONT)?;
