@@ -621,6 +621,11 @@ pub const ROWS: &[Row] = &[
         "200 ;; ~href=\"./%C3%A4%20b%3F%23%25.txt\"",
     ),
     Row(
+        "GET /srv/dir/",
+        "200 ;; ~>b</a><td>1 B<td> ;; ~>sub/</a><td><td>",
+    ),
+    Row("HEAD /srv/dir/|Connection: close", "200 ;; #0 ;; closes"),
+    Row(
         "GET /srv/dir/|Accept: text/plain",
         "200 ;; Vary: Accept ;; =b\nsub/\nä b?#%.txt\n",
     ),
@@ -630,7 +635,7 @@ pub const ROWS: &[Row] = &[
     ),
     Row(
         "GET /srv/dir/|Accept: application/json",
-        "200 ;; ~\"size\":1}",
+        "200 ;; ~ GMT\",\"size\":1}",
     ),
     Row(
         "GET /srv/dir/|Accept: text/html,application/json",
