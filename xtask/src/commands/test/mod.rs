@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long)]
     full: bool,
 
-    /// Run only the suites that the changes since this commit can affect
+    /// Run only the suites that the changes since this commit can affect; for an engine, only the nearest (xtask/suites.toml)
     #[arg(long, value_name = "COMMIT", conflicts_with = "names")]
     changed: Option<String>,
 

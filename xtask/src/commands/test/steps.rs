@@ -254,7 +254,8 @@ fn check_alone(arguments: &[&str]) -> Result<()> {
     let warnings = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success() && warnings.is_empty(),
-        "{arguments:?}: {warnings}"
+        "cargo check {} fails or warns; gate what is unused there by its feature: {warnings}",
+        arguments.join(" ")
     );
     Ok(())
 }

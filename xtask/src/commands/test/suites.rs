@@ -20,7 +20,7 @@ pub struct Suites {
     suite: BTreeMap<String, Suite>,
     /// Path prefixes whose changes affect every suite.
     reach_all: Vec<String>,
-    /// Path prefixes, and the only suites that their changes are said to affect.
+    /// Path prefixes of engines, and the suites that test them most directly: after a change there, `--changed` runs only these.
     near: BTreeMap<String, Vec<String>>,
 }
 
@@ -131,7 +131,8 @@ impl Suites {
         self.suite.keys().map(String::as_str)
     }
 
-    /// Suites that changes of `paths` can make fail. None means all: a path is in `reach_all`, or no suite lists it.
+    /// Suites that changes of `paths` can make fail; for a path in `near`, only those that it names. None means all: a path is in
+    /// `reach_all`, or no suite lists it.
     pub fn affected<'p>(&self, paths: impl Iterator<Item = &'p str>) -> Option<BTreeSet<&str>> {
         let mut affected = BTreeSet::new();
         for path in paths {
