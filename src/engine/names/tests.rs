@@ -412,6 +412,14 @@ fn late_answer_and_second_server_count() {
     );
     bench.run(2000);
     bench.check(&["192.0.2.1"], &[]);
+    // A server that fails is passed over at once.
+    let mut bench = Bench::new(&["one.a.example"], CONF, |_, _| Reply::Code(2));
+    bench.run(100);
+    let asked = bench.names_asked();
+    assert_eq!(
+        asked[..2],
+        ["10.0.0.1 one.a.example 1", "10.0.0.2 one.a.example 1"]
+    );
 }
 
 #[test]
@@ -490,6 +498,9 @@ fn silent_names_delay_no_other_of_four_thousand() {
     };
     let mut bench = Bench::new(&entries, CONF, zone);
     bench.run(1000);
+    // RFC 5452 section 9.2: a forger has to guess the port, too.
+    let sockets = bench.resolver.names.iter().map(|ask| 1 << ask.socket);
+    assert_eq!(sockets.fold(0, |all, one: u32| all | one), 0xff);
     bench.check(&["192.0.2.1"], &[]);
     assert_eq!(bench.rules("192.0.2.99"), Err(UNDECIDED));
     bench.run(1100);

@@ -100,3 +100,26 @@ impl ReplyMark {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_without_a_promise_are_not_settled() {
+        let mut replies = Vec::new();
+        for (procedure, status) in [(7u32, 28u32), (0, 5)] {
+            let len = HEAD_BYTES as u32 + 4;
+            replies.extend((LAST_FRAGMENT | procedure << LEN_BITS | len).to_be_bytes());
+            replies.extend([0; HEAD_BYTES]);
+            replies.extend(status.to_be_bytes());
+        }
+        let mut settled = Vec::new();
+        settle(&mut replies, &mut |procedure, status| {
+            settled.push((procedure, status));
+        });
+        assert_eq!(settled, [(7, 28)]);
+        let mark = (LAST_FRAGMENT | (HEAD_BYTES as u32 + 4)).to_be_bytes();
+        assert!(replies.starts_with(&mark) && replies[replies.len() / 2..].starts_with(&mark));
+    }
+}

@@ -490,8 +490,49 @@ fn refused_change_of_size_leaves_the_file_alone() {
         assert_eq!(tree.set_attr(file, &change), Err(FsError::Permission));
         assert_eq!(tree.attr(file).unwrap().size, 11, "{change:?}");
     }
+    // Linux' client cuts a file with both, as open(2) with O_TRUNC does.
+    let now = SetAttr {
+        size: Some(3),
+        mtime: NewTime::Now,
+        ..SetAttr::default()
+    };
+    let file = tree.open_as(handle.bytes(), &stranger).unwrap();
+    assert_eq!(tree.set_attr(file, &now), Ok(()));
+    assert_eq!(tree.attr(file).unwrap().size, 3);
     let root = tree.root(0).unwrap();
     let file = tree.lookup(root, Name::new(b"file").unwrap()).unwrap();
     assert_eq!(tree.set_attr(file, &cut), Ok(()));
     assert_eq!(tree.attr(file).unwrap().size, 0);
+}
+
+/// execve(2) of a file that is open for writing fails with ETXTBSY.
+#[test]
+fn written_file_does_not_stay_open_for_writing() {
+    let mut host = OnHost::new("written", Form::Path).unwrap();
+    host.make_writable();
+    let path = host.dir.join("file");
+    let tree = host.vfs();
+    let root = tree.root(0).unwrap();
+    let file = tree.lookup(root, Name::new(b"file").unwrap()).unwrap();
+    let handle = tree.handle(file).unwrap();
+    let pin = tree.pin(file, Some(crate::vfs::Access::Write)).unwrap();
+    tree.write(&pin, 0, b"#!").unwrap();
+    tree.unpin(pin);
+    let is_writable = || {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let mut ours = open.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == path));
+        ours.any(|fd| {
+            let info = Path::new("/proc/self/fdinfo").join(fd.file_name());
+            let info = std::fs::read_to_string(info).unwrap_or_default();
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+            u32::from_str_radix(flags.unwrap().trim(), 8).unwrap() & 3 != 0
+        })
+    };
+    // Until the writer pauses, so that its next WRITE need not open the file again.
+    tree.release_idle();
+    assert!(is_writable());
+    let file = tree.open_as(handle.bytes(), &Caller::default()).unwrap();
+    tree.attr(file).unwrap();
+    tree.release_idle();
+    assert!(!is_writable());
 }
