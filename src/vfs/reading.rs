@@ -486,7 +486,7 @@ mod tests {
 
     /// Exports that stay keep their numbers, new ones get those of ended ones, and no memory is added.
     #[test]
-    fn ten_thousand_changed_readings_use_the_same_memory() {
+    fn thousand_changed_readings_use_the_same_memory() {
         const COUNT: usize = 100;
         let mut tree = Tree::default();
         let room = Room {
@@ -497,7 +497,7 @@ mod tests {
         };
         tree.reserve(&room);
         let mut before = BTreeMap::new();
-        for round in 0..10_000usize {
+        for round in 0..1000usize {
             for at in 0..COUNT {
                 // Half of the paths change with each round.
                 let number = if at % 2 == 0 { at } else { at + round * COUNT };

@@ -45,7 +45,7 @@ fn mutated_requests_get_well_formed_replies() {
     more.extend(large_calls(&mut bench));
     let mut answered = 0;
     let mut closed = 0;
-    for_seeds(if full { 2_000_000 } else { 100_000 }, |seed| {
+    for_seeds(if full { 2_000_000 } else { 25_000 }, |seed| {
         let mut random = Random::new(seed);
         // Large calls take long if they arrive in small pieces, so only every 20th seed includes them.
         let calls = if seed % 20 == 0 { &more } else { &calls };
@@ -65,7 +65,7 @@ fn mutated_requests_get_well_formed_replies() {
         closed += usize::from(talk.closed.is_some());
     });
     let one_seed = std::env::var_os("STOWAWAY_SEED").is_some();
-    assert!(one_seed || (answered > 50_000 && closed > 1_000));
+    assert!(one_seed || (answered > 12_500 && closed > 250));
     let lines = bench.sink.lines();
     assert!(lines.len() <= EVENT_COUNT_PER_MINUTE as usize * EVENT_KIND_COUNT);
     assert!(

@@ -105,9 +105,6 @@ pub fn unit_tests(arch: Arch) -> Result<Command> {
     // cargo ignores the profile's panic setting for tests, but not for a core built from source: without this, two versions of core
     // would be linked.
     cargo.arg("--lib").env("CARGO_PROFILE_DEV_PANIC", "unwind");
-    // The seeded mutation tests run millions of requests: optimised, all tests take a tenth of the time. `cargo test` does not
-    // optimise, so that one test runs sooner.
-    cargo.env("CARGO_PROFILE_TEST_OPT_LEVEL", "1");
     Ok(cargo)
 }
 

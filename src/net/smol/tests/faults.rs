@@ -189,7 +189,7 @@ fn router_with_a_smaller_mtu_delays_no_transfer() {
 #[test]
 fn busy_link_and_new_addresses_stall_no_connection() {
     for beside in [Beside::Nothing, Beside::BusyLink, Beside::NewAddresses] {
-        for seed in 1..=200 {
+        for seed in 1..=40 {
             let time = transfer(seed, 50, beside, false);
             let is_short = time.stall < Duration::from_secs(10);
             assert!(is_short, "{beside:?} {seed}: {time:?}");
@@ -249,8 +249,8 @@ fn stall_at_boot(seed: u64) -> Duration {
 }
 
 #[test]
-fn sixty_boots_stall_no_connection() {
-    for seed in 1..=60 {
+fn boots_stall_no_connection() {
+    for seed in 1..=20 {
         let stall = stall_at_boot(seed);
         assert!(stall <= Duration::from_ms(20), "{seed}: {stall:?}");
     }

@@ -263,7 +263,7 @@ fn changed_bytes_never_panic() {
         if at >= start + 256 && at % SECTOR as usize > 1100 {
             continue;
         }
-        for value in [0, 1, 0x7f, 0xff, bytes[at] ^ 0x80] {
+        for value in [0, 0xff, bytes[at] ^ 0x80] {
             other[at] = value;
             assert!(explore(&other) <= 200.max(whole));
         }
