@@ -33,7 +33,6 @@ const OTHERS: &[(&str, Other)] = &[
         same::compare_directory,
     ),
     ("one_image_alone_is_exported", same::compare_single_image),
-    ("nfsmount_mounts_an_image", live::by_nfsmount),
     ("live_boot_starts_a_system_from_an_image", live::as_it_is),
     ("nfs_reads_anywhere_with_flat_memory", reads::over_nfs),
     ("sshfs_reads_anywhere_with_flat_memory", reads::over_sshfs),

@@ -48,7 +48,7 @@ pub(super) fn run_on_this_terminal(
     report_ports: impl FnOnce(Forwarded),
 ) -> Result<()> {
     let directory = tempfile::tempdir().context("cannot create a directory for the machine")?;
-    let mut start = Machine::load(machine)?.start(directory.path(), boot_arguments, None)?;
+    let mut start = Machine::load(machine)?.start(directory.path(), boot_arguments)?;
     let forwarded = |machine_port| {
         let mut ports = start.ports.iter();
         let found = ports.find(|(port, _)| *port == machine_port);

@@ -15,9 +15,9 @@ use crate::setup;
 const TIME_MAX: Duration = Duration::from_secs(180);
 
 /// Boots qemu/`machine`.toml in the caller's network namespace and returns its console output. `words` are additional kernel
-/// arguments; `init` replaces the /init of the initramfs.
-pub fn watch(machine: &str, words: &str, init: Option<&str>) -> Result<String> {
-    let start = |machine: &Machine, directory: &Path| machine.start(directory, words, init);
+/// arguments.
+pub fn watch(machine: &str, words: &str) -> Result<String> {
+    let start = |machine: &Machine, directory: &Path| machine.start(directory, words);
     watch_started(machine, start)
 }
 

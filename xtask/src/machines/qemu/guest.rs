@@ -70,7 +70,7 @@ impl Guest {
             mut command,
             disk,
             ports,
-        } = machine.start(directory.path(), "control", None)?;
+        } = machine.start(directory.path(), "control")?;
         let _waiting = setup::progress("booting a guest");
         let (control, far_end) = UnixStream::pair().context("cannot make a socket pair")?;
         // QEMU inherits its end of the control socket as descriptor 0.

@@ -262,17 +262,9 @@ impl Machine {
         }
     }
 
-    /// Writes the initramfs, starts the disk's server and returns the QEMU command. `init` replaces /init of the initramfs.
-    fn start(
-        &self,
-        directory: &Path,
-        more_boot_words: &str,
-        init: Option<&str>,
-    ) -> Result<PreparedStart> {
-        let (kernel, mut archive) = self.system()?;
-        if let Some(init) = init {
-            initramfs::append(&mut archive, &initramfs::archive(&[], &[], init)?);
-        }
+    /// Writes the initramfs, starts the disk's server and returns the QEMU command.
+    fn start(&self, directory: &Path, more_boot_words: &str) -> Result<PreparedStart> {
+        let (kernel, archive) = self.system()?;
         let words = format!("{} {more_boot_words}", self.command_line);
         self.start_with(directory, &kernel, &archive, &words)
     }
@@ -331,7 +323,7 @@ impl Machine {
     fn on_this_terminal(&self, more_boot_words: &str) -> Result<()> {
         let directory =
             tempfile::tempdir().context("cannot create a directory for the initramfs")?;
-        let mut start = self.start(directory.path(), more_boot_words, None)?;
+        let mut start = self.start(directory.path(), more_boot_words)?;
         for (port, host_port) in &start.ports {
             println!(
                 "port {port} of the machine is port {} of 127.0.0.1",
