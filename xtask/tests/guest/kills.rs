@@ -13,12 +13,12 @@ use crate::fixture::{Fixture, HOST, Storage, differences, exercise};
 use crate::world::World;
 
 /// Number of times that each server without a supervisor is killed.
-const KILLS: u32 = 9;
+const KILLS: u32 = 5;
 /// Number of times that each server without a supervisor is killed in the full test.
 const KILLS_FULL: u32 = 50;
 /// Number of times that each server under `serve` is killed. Less than `KILLS`, because the supervisor's restart delay doubles with
 /// each kill.
-const KILLS_SERVED: u32 = 4;
+const KILLS_SERVED: u32 = 3;
 /// Number of times that each server under `serve` is killed in the full test, which has two such servers per kind of handle instead
 /// of one.
 const KILLS_SERVED_FULL: u32 = 13;

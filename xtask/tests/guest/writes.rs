@@ -207,11 +207,11 @@ fn far_writes_reach_the_disk(fixture: &Fixture, world: &mut World) -> Result<()>
     Ok(())
 }
 
-pub fn fifty_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
-    let rounds = if is_full_run() { 14 } else { 1 };
+pub fn twenty_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
+    let rounds = if is_full_run() { 35 } else { 1 };
     for handles in ["kernel", "path"] {
         let fixture = Fixture::new(world, handles, Storage::Memory)?;
-        operations_of_fsx(&fixture, world, seed(), rounds, 25_000)?;
+        operations_of_fsx(&fixture, world, seed(), rounds, 10_000)?;
     }
     Ok(())
 }
