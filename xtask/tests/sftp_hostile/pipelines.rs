@@ -43,7 +43,7 @@ fn unread_replies_throttle_the_client() -> Result<()> {
             scene.client.read(&handle, 0, 200_000)?;
             // The requests are longer in total than the buffers of the kernel and the server.
             let missing = [b"./".repeat(1500), b"missing".to_vec()].concat();
-            let requests: Vec<Request<'_>> = (0..6000)
+            let requests: Vec<Request<'_>> = (0..2400)
                 .map(|number| match number % 6 {
                     0 => Request::Stat(b"small"),
                     1 => Request::RealPath(b"sub/../link"),
