@@ -34,10 +34,10 @@ pub fn with_mount(
     })
 }
 
-/// Runs fsx with 3000 random operations on a file of the mount, and compares the server's file with the expected contents.
+/// Runs fsx with 1500 random operations on a file of the mount, and compares the server's file with the expected contents.
 fn fsx(server_dir: &Path, mounted_dir: &Path, config: &str) -> Result<()> {
     let fsx = Fsx {
-        operations: 3000,
+        operations: 1500,
         seed: seed(),
         config,
     };

@@ -95,7 +95,7 @@ fn send_all(client: &mut Sftp, tree: &JailTree, rounds: usize) -> Result<usize> 
 }
 
 fn rounds() -> usize {
-    if is_full_run() { 800 } else { 150 }
+    if is_full_run() { 800 } else { 80 }
 }
 
 #[test]

@@ -217,7 +217,7 @@ fn frame_flood_needs_little_memory_and_clients_work() -> Result<()> {
             let sent = running_flood.join().expect("the flood thread panicked")?;
             anyhow::Ok((count, closed_count, sent))
         };
-        let (count, closed_count, sent) = connect_beside_flood("10")?;
+        let (count, closed_count, sent) = connect_beside_flood("4")?;
         let after = proc_field(pid, "status", "VmRSS")?;
         eprintln!(
             "{link:?}: {} frames sent, {count} clients served meanwhile, {closed_count} closed",

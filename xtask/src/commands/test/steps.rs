@@ -84,7 +84,7 @@ pub fn jobs(mode: &Mode) -> Vec<Job> {
             Ok(tests)
         }));
     }
-    let secs = if mode.is_full { 300 } else { 5 };
+    let secs = if mode.is_full { 300 } else { 3 };
     for &target in Target::value_variants() {
         let name = format!("fuzz-{}", target.name());
         let (rank, after) = match &*name {
