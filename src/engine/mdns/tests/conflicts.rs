@@ -16,6 +16,8 @@ fn conflict_with_owned_name_restarts_probing() {
     for section in ['=', '!', '+'] {
         let mut bench = Bench::serving(1);
         bench.hear_response(&[&RIVAL.replace('=', &section.to_string())]);
+        let [.., conflict_count] = bench.responder.figures();
+        assert_eq!(conflict_count, 1);
         // Queries for the name are not answered while it is probed for again.
         bench.hear_query(&["? box.local A"]);
         assert!(bench.sent.is_empty());
