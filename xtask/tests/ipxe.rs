@@ -11,6 +11,7 @@ use xtask::machines::iso::{ROCK_RIDGE, write_image};
 use xtask::machines::qemu;
 use xtask::machines::server::{Server, ServerOptions, public_dir, root_for};
 use xtask::setup;
+use xtask::testing::is_full_run;
 
 const MACHINE: &str = "diskless";
 /// The address at which the machine reaches the host.
@@ -197,7 +198,8 @@ boot || reboot
     Ok(())
 }
 
-/// iPXE runs the script of `--isos` for two images: the menu offers both, and its choice boots the kernel of one.
+/// iPXE runs the script of `--isos` for two images: the menu offers both, and its choice boots the kernel of one. The full run boots
+/// the other one, too.
 #[test]
 fn ipxe_boots_from_the_printed_script() -> Result<()> {
     if !root_for("iPXE, which asks port 111") {
@@ -250,6 +252,10 @@ fn ipxe_boots_from_the_printed_script() -> Result<()> {
     for name in ["first.iso", "second.iso"] {
         let item = format!("item {name} {name}\n");
         ensure!(script.contains(&item), "no {item:?} in:\n{script}");
+        if name == "first.iso" && !is_full_run() {
+            // The second is the harder one.
+            continue;
+        }
         // No key is pressed in this machine, so the test makes the choice; the kernel needs a console.
         let script = script
             .replace(
