@@ -88,7 +88,7 @@ pub fn jobs(mode: &Mode) -> Vec<Job> {
     for &target in Target::value_variants() {
         let name = format!("fuzz-{}", target.name());
         let (rank, after) = match &*name {
-            FUZZ_FIRST => (5, &[][..]),
+            FUZZ_FIRST => (6, &[][..]),
             _ => (3, &[FUZZ_FIRST][..]),
         };
         jobs.push(check_job(rank, &name, after, move || {
