@@ -483,8 +483,10 @@ impl Vfs for Images {
         Ok(handle)
     }
 
-    fn pin(&mut self, node: Node, _: Option<Access>) -> FsResult<Pin> {
-        self.pin_as(node, false)
+    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
+        self.select(node)?;
+        let is_directory = self.known_attr().kind == ObjectType::Directory;
+        self.pin_as(node, is_directory && access.is_none())
     }
 
     fn unpin(&mut self, pin: Pin) {
@@ -553,6 +555,14 @@ impl Vfs for Images {
         self.name(id)
     }
 
+    #[cfg(any(feature = "http", test, fuzzing))]
+    fn entry_attr(&mut self, dir: Node, _: Name<'_>, id: u64) -> FsResult<Attr> {
+        let object = self.objects.get(dir.slot()).ok_or(FsError::Stale)?;
+        self.load(object.image)?;
+        self.look_at(id)?;
+        Ok(self.known_attr())
+    }
+
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
         self.select(node)?;
         if self.known_attr().kind != ObjectType::SymbolicLink {
@@ -580,14 +590,18 @@ impl Vfs for Images {
                 next => next?,
             };
             // A directory's attributes are in its own record ("."), so read that.
-            let known = detail == Detail::Objects && self.look_at(listed.id).is_ok();
-            let attr = self.known_attr();
-            self.write_handle(listed.id, &mut handle);
+            let mut attr = None;
+            if detail == Detail::Objects && self.look_at(listed.id).is_ok() {
+                attr = Some(self.known_attr());
+                self.write_handle(listed.id, &mut handle);
+            }
             let flow = each(&DirEntry {
                 name: self.readers.current().name(),
                 cookie: listed.cookie,
                 inode: listed.inode,
-                object: known.then_some((&attr, Some(&handle))),
+                kind: listed.kind,
+                id: listed.id,
+                object: attr.as_ref().map(|attr| (attr, Some(&handle))),
             });
             if flow.is_break() {
                 return Ok(false);

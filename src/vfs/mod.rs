@@ -111,6 +111,10 @@ pub struct DirEntry<'a> {
     pub cookie: u64,
     /// Inode number.
     pub inode: u64,
+    /// Kind of the object. `None`: unknown until its attributes are read.
+    pub kind: Option<ObjectType>,
+    /// The backend's own number of the object, for [`Tree::entry_attr`].
+    pub id: u64,
     /// Attributes, and the handle if the backend has handles. `None` if the caller did not request them, or if the object was
     /// removed or is outside the export.
     pub object: Option<(&'a Attr, Option<&'a Handle>)>,
@@ -174,6 +178,16 @@ pub trait Vfs {
     #[cfg(any(feature = "http", test, fuzzing))]
     fn lookup_to_read(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         self.lookup(dir, name)
+    }
+    /// Attributes of the object that [`readdir`](Self::readdir) listed in `dir` under this name and with this `id`. No node is used
+    /// up.
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup).
+    #[cfg(any(feature = "http", test, fuzzing))]
+    fn entry_attr(&mut self, dir: Node, name: Name<'_>, _id: u64) -> FsResult<Attr> {
+        let node = self.lookup(dir, name)?;
+        self.attr(node)
     }
     /// Returns false only if `dir` certainly has no such name (`NoEntry`); any other error counts as true.
     fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {
@@ -268,8 +282,8 @@ pub trait Vfs {
 
     // Open files.
 
-    /// Keeps a regular file open for longer than this request. For files that were not opened by path (see
-    /// [`open_at`](Self::open_at)).
+    /// Keeps a regular file, or without an access also a directory, open for longer than this request or while other objects are
+    /// looked up. For objects that were not opened by path (see [`open_at`](Self::open_at)).
     ///
     /// # Errors
     /// As [`Tree::pin`]; `NotSupported`: this backend opens files by path only.

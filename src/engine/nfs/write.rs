@@ -11,7 +11,7 @@ use super::{Nfs, Object, Promise, Refusal, error_status, mark_promise, post_op, 
 use crate::config::{WORKER_WRITE_BYTES_MIN, WRITE_BYTES_MAX};
 use crate::mem::Ends as _;
 use crate::stats::{Operation, Outcome};
-use crate::vfs::{Access, FsError, Pin, Tree};
+use crate::vfs::{Access, FsError, ObjectType, Pin, Tree};
 use crate::wire::nfs3::{self, Procedure, Status};
 use crate::wire::rpc::emit_reply;
 use crate::wire::{Reader, Writer};
@@ -133,7 +133,10 @@ impl Nfs {
             access = Some(Access::Write);
         }
         args.check()?;
-        // Errors of the file come before errors of the range.
+        // Errors of the file come before errors of the range. Without an access a directory can be pinned, too.
+        if object.attr.kind == ObjectType::Directory {
+            return Err(FsError::IsDirectory.into());
+        }
         let file = cx.vfs.pin(object.node, access)?;
         let refused = if left > WRITE_BYTES_MAX {
             Some(FsError::Invalid)

@@ -168,20 +168,25 @@ fn listing_continues_after_any_entry(bench: &mut dyn Bench, image: &Sample) {
         let (attr, handle) = entry.object.unwrap();
         assert_eq!(attr.inode, entry.inode);
         listed.push((
-            entry.name.to_vec(),
+            (entry.name.to_vec(), entry.id),
             *attr,
             handle.map(|handle| handle.bytes().to_vec()),
         ));
         ControlFlow::Continue(())
     })
     .unwrap();
-    for (name, attr, handle) in &listed[2..] {
-        let node = vfs.lookup(image_root, Name::new(name).unwrap()).unwrap();
+    // More nodes than there are for a request: only a pinned directory stays.
+    let pin = vfs.pin(image_root, None).unwrap();
+    for ((name, id), attr, handle) in listed[2..].iter().cycle().take(200) {
+        let name = Name::new(name).unwrap();
+        let node = vfs.lookup(image_root, name).unwrap();
         assert_eq!(vfs.attr(node).unwrap(), *attr);
+        assert_eq!(vfs.entry_attr(image_root, name, *id).unwrap(), *attr);
         if let Ok(found) = vfs.handle(node) {
             assert_eq!(handle.as_deref(), Some(found.bytes()));
         }
     }
+    vfs.unpin(pin);
     assert_eq!(list(vfs, image_root, 1 << 40, 1), (Vec::new(), true));
     // After an unknown cookie, the listing continues with the next entry.
     let between = list(vfs, image_root, all[0].1 + 1, usize::MAX);

@@ -75,8 +75,14 @@ pub(super) fn only_regular_files_are_read(bench: &mut dyn Bench) {
         ("fifo", FsError::Invalid),
     ] {
         let node = walk(vfs, path).unwrap();
-        for access in [None, Some(Access::Read), Some(Access::Write)] {
-            assert_eq!(vfs.pin(node, access).map(drop), Err(error), "{path}");
+        for access in [Access::Read, Access::Write] {
+            let pinned = vfs.pin(node, Some(access)).map(drop);
+            assert_eq!(pinned, Err(error), "{path}");
+        }
+        // Backends by path pin no directory.
+        if let Ok(pin) = vfs.pin(node, None) {
+            assert_eq!(error, FsError::IsDirectory, "{path}");
+            vfs.unpin(pin);
         }
     }
 }
@@ -124,19 +130,23 @@ pub(super) fn listed_attributes_match_lookup(bench: &mut dyn Bench) {
         let dir = walk(vfs, path).unwrap();
         let mut listed = Vec::new();
         vfs.readdir(dir, 0, Detail::Objects, &mut |entry| {
-            listed.push((entry.name.to_vec(), entry.object.map(|(attr, _)| *attr)));
+            let attr = entry.object.map(|(attr, _)| *attr);
+            let is_kind = |attr: &Attr| entry.kind.is_none_or(|kind| kind == attr.kind);
+            assert!(attr.as_ref().is_none_or(is_kind));
+            listed.push((entry.name.to_vec(), attr, entry.id));
             ControlFlow::Continue(())
         })
         .unwrap();
-        let known = listed.iter().filter(|(name, _)| Name::new(name).is_ok());
+        let known = listed.iter().filter(|(name, ..)| Name::new(name).is_ok());
         assert_eq!(known.count(), listed.len() - 2, "{path}");
         let own = vfs.attr(dir).unwrap();
-        for (name, attr) in listed {
+        for (name, attr, id) in listed {
             match Name::new(&name) {
                 Ok(name) => {
                     let dir = walk(vfs, path).unwrap();
                     let node = vfs.lookup(dir, name).unwrap();
                     assert_eq!(attr, Some(vfs.attr(node).unwrap()), "{path}/{name:?}");
+                    assert_eq!(attr, vfs.entry_attr(dir, name, id).ok(), "{path}/{name:?}");
                 }
                 // Listing the directory has changed its atime.
                 Err(_) if name == b"." => {

@@ -1,7 +1,7 @@
 //! The backend's methods.
 
 use super::super::jobs::{Ended, Extent, FileId, Job, Scope, Submitted};
-use super::super::kernel::{self, PATH, error};
+use super::super::kernel::{self, PATH, error, terminated};
 use super::super::{
     Access, Attr, Caller, CreateWhat, Detail, DirEntry, ExportRoot, FsError, FsResult, FsStat,
     Handle, ImageFile, Kind, Name, Node, ObjectType, Patience, Pin, Rules, SetAttr, Stop, Target,
@@ -39,6 +39,19 @@ impl Vfs for Host {
     #[cfg(any(feature = "http", test, fuzzing))]
     fn lookup_to_read(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         self.look_up(dir, name, Opened::Read)
+    }
+
+    #[cfg(any(feature = "http", test, fuzzing))]
+    fn entry_attr(&mut self, dir: Node, name: Name<'_>, _: u64) -> FsResult<Attr> {
+        self.acting.caller()?;
+        let (entry, export) = self.at(dir)?;
+        let (mut text, mut stat) = ([0; 256], fs::blank());
+        let name = terminated(name, &mut text);
+        fs::statx(&entry.file, name, &mut stat).map_err(error)?;
+        let volume = export
+            .volumes
+            .enter(entry.volume, &entry.file, name, &stat)?;
+        Ok(volume.attr(&stat))
     }
 
     fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {
@@ -87,6 +100,8 @@ impl Vfs for Host {
                     false if is_top => export.inode,
                     false => found.inode,
                 },
+                kind: found.kind(),
+                id: 0,
                 object: known.then_some((&attr, Some(&handle))),
             })
         });
@@ -109,6 +124,7 @@ impl Vfs for Host {
     fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
         match self.at(node)?.0.kind {
             ObjectType::Regular => {}
+            ObjectType::Directory if access.is_none() => return self.table.pin(node, 0),
             ObjectType::Directory => return Err(FsError::IsDirectory),
             _ => return Err(FsError::Invalid),
         }

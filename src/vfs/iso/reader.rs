@@ -94,6 +94,7 @@ impl Volume for Reader {
             id: self.listed.id,
             // As on Linux. Unique, because a record is longer than 32 bytes.
             inode: self.listed.id >> 5,
+            kind: Some(self.listed.kind()),
             cookie: self.image.cookie(),
         })
     }

@@ -202,6 +202,13 @@ pub(super) fn stat(file: &File, out: &mut Statx) -> FsResult<()> {
     fs::statx(file, c"", out).map_err(error)
 }
 
+impl fs::DirectoryRecord<'_> {
+    /// Kind of the object; `None` if the file system does not store it in the directory.
+    pub(super) fn kind(&self) -> Option<ObjectType> {
+        (self.kind != 0).then(|| ObjectType::of_mode(u32::from(self.kind) << 12))
+    }
+}
+
 /// Opens the entry `name` of a directory.
 pub(super) fn open(dir: &File, name: &CStr, flags: OFlags, mode: u32) -> FsResult<File> {
     fs::openat(dir.as_raw_fd(), name, flags, mode).map(File::of)

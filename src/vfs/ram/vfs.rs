@@ -18,6 +18,7 @@ impl Vfs for Ram {
     fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
         match self.get(node)?.attr.kind {
             ObjectType::Regular => {}
+            ObjectType::Directory if access.is_none() => {}
             ObjectType::Directory => return Err(FsError::IsDirectory),
             _ => return Err(FsError::Invalid),
         }
@@ -118,6 +119,8 @@ impl Vfs for Ram {
                 name,
                 cookie,
                 inode: inode.into(),
+                kind: Some(ObjectType::Directory),
+                id: 0,
                 object: None,
             };
             if cookie > from && each(&entry).is_break() {
@@ -132,6 +135,8 @@ impl Vfs for Ram {
                 name: name.name(),
                 cookie,
                 inode: attr.inode,
+                kind: Some(attr.kind),
+                id: 0,
                 object: (detail == Detail::Objects).then_some((&attr, Some(&handle))),
             };
             if each(&entry).is_break() {

@@ -143,8 +143,8 @@ impl Tree {
         images.is_some_and(|images| images.finds_compressed(node))
     }
 
-    /// Keeps a regular file open for longer than this request, for reading or writing; with `None`, only for a sync. A file's owner
-    /// may always read and write it.
+    /// Keeps a regular file open for longer than this request, for reading or writing; with `None`, only for a sync, and also a
+    /// directory, whose node stays valid while others are looked up. A file's owner may always read and write it.
     ///
     /// # Errors
     /// `IsDirectory`; `Invalid`: neither file nor directory; `TryLater`: the maximum of files is pinned.

@@ -260,6 +260,21 @@ impl Tree {
         Ok(found.limited_by(dir))
     }
 
+    /// Returns true if the caller may search a directory inside an image. In others the backend checks each search.
+    #[cfg(any(feature = "http", test, fuzzing))]
+    pub fn may_search(&mut self, dir: Node) -> FsResult<bool> {
+        match dir.is_inside().then(|| self.admit(dir, Access::Execute)) {
+            Some(Err(FsError::Access)) => Ok(false),
+            admitted => admitted.transpose().map(|_| true),
+        }
+    }
+
+    /// See [`Vfs::entry_attr`]. `dir` is not the pseudo root. Inside an image, [`Tree::may_search`] was true.
+    #[cfg(any(feature = "http", test, fuzzing))]
+    pub fn entry_attr(&mut self, dir: Node, name: Name<'_>, id: u64) -> FsResult<Attr> {
+        self.backend(dir)?.entry_attr(dir, name, id)
+    }
+
     /// See [`Vfs::has_name`].
     pub fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {
         self.backend(dir)

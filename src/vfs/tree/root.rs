@@ -57,6 +57,8 @@ impl Tree {
                 name,
                 cookie: number as u64,
                 inode: number as u64,
+                kind: Some(ObjectType::Directory),
+                id: 0,
                 object: attr.as_ref().ok().map(|attr| (attr, None)),
             };
             if is_seen && each(&entry).is_break() {

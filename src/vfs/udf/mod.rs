@@ -359,6 +359,7 @@ impl<B: Block> Volume for Reader<B> {
             return Ok(Listed {
                 id: self.dir.id,
                 inode: self.dir.inode,
+                kind: Some(ObjectType::Directory),
                 cookie: DOT,
             });
         }
@@ -370,7 +371,7 @@ impl<B: Block> Volume for Reader<B> {
             if entry.is_absent || self.next <= self.from {
                 continue;
             }
-            let place = entry.icb;
+            let (place, is_directory) = (entry.icb, entry.is_directory);
             self.name_len = match entry.is_parent {
                 true => put(self.name, 0, b".."),
                 false => udf::decode(entry.name, self.name),
@@ -378,6 +379,7 @@ impl<B: Block> Volume for Reader<B> {
             return Ok(Listed {
                 id: id_of(place),
                 inode: self.inode_of(place)?,
+                kind: is_directory.then_some(ObjectType::Directory),
                 cookie: self.next,
             });
         }

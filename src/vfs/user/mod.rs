@@ -239,6 +239,8 @@ impl User {
                 name: found.name.to_bytes(),
                 cookie: found.cookie,
                 inode: found.inode,
+                kind: found.kind(),
+                id: 0,
                 object: attr.as_ref().ok().map(|attr| (attr, None)),
             })
         })

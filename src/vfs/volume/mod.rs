@@ -2,7 +2,7 @@
 
 mod disk;
 
-use super::{Attr, FsResult};
+use super::{Attr, FsResult, ObjectType};
 
 pub use disk::{Block, Disk, Disks, sum};
 
@@ -32,6 +32,8 @@ pub struct Listed {
     pub id: u64,
     /// Inode number.
     pub inode: u64,
+    /// Kind of the object. `None`: unknown until it is selected.
+    pub kind: Option<ObjectType>,
     /// Cookie that continues the listing after this entry.
     pub cookie: u64,
 }

@@ -217,6 +217,8 @@ pub struct NameEntry<'a> {
     pub icb: Place,
     /// True if it is the entry of the parent directory.
     pub is_parent: bool,
+    /// True if it is a directory's.
+    pub is_directory: bool,
     /// True if it is deleted or hidden.
     pub is_absent: bool,
     /// The name, as OSTA compressed Unicode.
@@ -253,6 +255,7 @@ impl<'a> NameEntry<'a> {
         is_entry.then_some(Self {
             icb: place_at(head, 24),
             is_parent: marks & 8 != 0,
+            is_directory: marks & 2 != 0,
             is_absent: marks & 5 != 0,
             name: name.get(..name_len.into())?,
         })

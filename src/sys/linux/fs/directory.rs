@@ -20,6 +20,8 @@ pub struct DirectoryRecord<'a> {
     pub name: &'a CStr,
     /// Inode number.
     pub inode: u64,
+    /// `d_type`: the `S_IFMT` bits of the mode, shifted right by 12; 0: unknown.
+    pub kind: u8,
     /// Position after this entry, to continue the listing from.
     pub cookie: u64,
 }
@@ -69,6 +71,7 @@ pub fn list<E: From<Errno>>(
             let found = DirectoryRecord {
                 name,
                 inode: entry.inode,
+                kind: entry.kind,
                 cookie: entry.cookie,
             };
             if each(&found).is_break() {
