@@ -2,60 +2,67 @@
 
 use super::fields::number;
 use crate::mem::Ends as _;
+use crate::wire::calendar::{DAY_SECS, calendar};
 
 /// Length of a date (bytes).
 pub const DATE_BYTES: usize = 29;
 
 const DAYS: &[u8; 21] = b"ThuFriSatSunMonTueWed";
 const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
-const DAY_SECS: i64 = 86_400;
 /// The end of the year 9999.
 const SECS_MAX: i64 = 253_402_300_799;
 
 /// Writes a time (seconds since 1970) as "Sun, 29 Nov 2026 01:31:07 GMT". Times before 1970 become 1970.
 pub fn write_date(secs: i64) -> [u8; DATE_BYTES] {
     let secs = secs.clamp(0, SECS_MAX);
-    let (days, rest) = (secs / DAY_SECS, secs % DAY_SECS);
-    let (year, month, day) = civil(days);
+    let [_, month, ..] = civil(secs);
     let mut text = *b"Thu, 00 Jan 1970 00:00:00 GMT";
-    let name = |names: &'static [u8], at: i64| names.tail(3 * at as usize).head(3);
-    put(&mut text, 0, name(DAYS, days % 7));
+    let name = |names: &'static [u8], at: u32| names.tail(3 * at as usize).head(3);
+    put(&mut text, 0, name(DAYS, (secs / DAY_SECS % 7) as u32));
     put(&mut text, 8, name(MONTHS, month - 1));
-    let times = [rest / 3600, rest / 60 % 60, rest % 60];
-    let pairs = [day, year / 100, year % 100];
-    let places = [5, 12, 14, 17, 20, 23];
-    for (at, value) in places.into_iter().zip(pairs.into_iter().chain(times)) {
-        put(
-            &mut text,
-            at,
-            &[b'0' + (value / 10) as u8, b'0' + (value % 10) as u8],
-        );
-    }
+    put_numbers(&mut text, secs, &[12, 14, DATE_BYTES, 5, 17, 20, 23]);
     text
+}
+
+/// Writes a time (seconds since 1970) as "2026-11-29 01:31". Times before 1970 become 1970.
+pub fn write_minute(secs: i64) -> [u8; 16] {
+    let mut text = *b"0000-00-00 00:00";
+    put_numbers(
+        &mut text,
+        secs.clamp(0, SECS_MAX),
+        &[0, 2, 5, 8, 11, 14, 16],
+    );
+    text
+}
+
+/// Year, month, day, and second of the day of a time from 1970 on.
+fn civil(secs: i64) -> [u32; 4] {
+    calendar(secs).unwrap_or([1970, 1, 1, 0])
+}
+
+/// Writes the numbers of a time, each with two digits, to these places: century, year, month, day, hour, minute, second. A place
+/// beyond the text is skipped.
+fn put_numbers(text: &mut [u8], secs: i64, places: &[usize; 7]) {
+    let [year, month, day, rest] = civil(secs);
+    let numbers = [
+        year / 100,
+        year % 100,
+        month,
+        day,
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60,
+    ];
+    for (at, number) in places.iter().zip(numbers) {
+        let digits = [number / 10, number % 10].map(|digit| b'0' + digit as u8);
+        put(text, *at, &digits);
+    }
 }
 
 fn put(text: &mut [u8], at: usize, bytes: &[u8]) {
     for (place, byte) in text.iter_mut().skip(at).zip(bytes) {
         *place = *byte;
     }
-}
-
-/// Year, month and day of a number of days since 1970: the algorithm of H. Hinnant, `civil_from_days`.
-const fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days / 146_097;
-    let of_era = days % 146_097;
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = year_of_era + era * 400 + (month <= 2) as i64;
-    (year, month, day)
 }
 
 /// Days from 1970 to a date: `days_from_civil` of the same author.
@@ -94,7 +101,7 @@ pub fn parse_date(text: &[u8], now: i64) -> Option<i64> {
     let [day, mut full] =
         [day, year].map(|digits| number(digits).map(|number| number.min(9999) as i64));
     if year.len() == 2 {
-        let (this, ..) = civil(now.clamp(0, SECS_MAX) / DAY_SECS);
+        let [this, ..] = civil(now.clamp(0, SECS_MAX)).map(i64::from);
         let in_century = full? + this / 100 * 100;
         // A year more than 50 years ahead is a past one.
         full = Some(if in_century > this + 50 {

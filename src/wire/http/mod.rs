@@ -9,7 +9,7 @@ mod request;
 mod target;
 mod write;
 
-pub use date::{DATE_BYTES, parse_date, write_date};
+pub use date::{DATE_BYTES, parse_date, write_date, write_minute};
 pub use fault::BadRequest;
 pub use fields::{Comparison, Fields, Part, lists_tag, range};
 pub use kind::{content_type, reason};

@@ -14,51 +14,65 @@ fn put_hex(out: &mut Writer<'_>, before: &[u8], byte: u8) {
 }
 
 /// Writes a name as a segment of a path: bytes that are not unreserved are percent-encoded. RFC 3986 section 2.3.
-pub fn encode(out: &mut Writer<'_>, name: &[u8]) {
-    for byte in name {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.put(&[*byte])
-            }
-            _ => put_hex(out, b"%", *byte),
-        }
+pub fn encode(out: &mut Writer<'_>, mut name: &[u8]) {
+    let is_unreserved = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+    loop {
+        let plain = name.iter().take_while(|byte| is_unreserved(byte)).count();
+        out.put(name.head(plain));
+        let [byte, rest @ ..] = name.tail(plain) else {
+            return;
+        };
+        put_hex(out, b"%", *byte);
+        name = rest;
     }
 }
 
-/// Calls `put` with the characters of a text. Control characters, and bytes that are not UTF-8, become U+FFFD.
-fn characters(text: &[u8], put: &mut dyn FnMut(char)) {
-    for chunk in text.utf8_chunks() {
-        for letter in chunk.valid().chars() {
-            put(if letter.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                letter
-            });
-        }
-        if !chunk.invalid().is_empty() {
-            put(char::REPLACEMENT_CHARACTER);
-        }
+/// Writes a text: printable ASCII but `special` as it is, other characters by `put`. Control characters, and bytes that are not
+/// UTF-8, become U+FFFD.
+fn characters(
+    out: &mut Writer<'_>,
+    mut text: &[u8],
+    special: &[u8],
+    put: fn(&mut Writer<'_>, char),
+) {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !special.contains(byte);
+    loop {
+        let plain = text.iter().take_while(|byte| is_plain(byte)).count();
+        out.put(text.head(plain));
+        text = text.tail(plain);
+        // The longest character has four bytes.
+        let Some(chunk) = text.head(text.len().min(4)).utf8_chunks().next() else {
+            return;
+        };
+        let letter = chunk.valid().chars().next();
+        text = text.tail(letter.map_or(chunk.invalid().len(), char::len_utf8));
+        let letter = letter.filter(|letter| !letter.is_control());
+        put(out, letter.unwrap_or(char::REPLACEMENT_CHARACTER));
     }
+}
+
+fn put_char(out: &mut Writer<'_>, letter: char) {
+    out.put(letter.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
 /// Writes a text for HTML, also for an attribute in quotes.
 pub fn escape_html(out: &mut Writer<'_>, text: &[u8]) {
-    characters(text, &mut |letter| match letter {
+    characters(out, text, b"&<>\"", |out, letter| match letter {
         '&' => out.put(b"&amp;"),
         '<' => out.put(b"&lt;"),
         '>' => out.put(b"&gt;"),
         '"' => out.put(b"&quot;"),
-        letter => out.put(letter.encode_utf8(&mut [0; 4]).as_bytes()),
+        letter => put_char(out, letter),
     });
 }
 
 /// Writes a text for a JSON string.
 pub fn escape_json(out: &mut Writer<'_>, text: &[u8]) {
-    characters(text, &mut |letter| {
+    characters(out, text, b"\"\\", |out, letter| {
         if matches!(letter, '"' | '\\') {
             out.put(b"\\");
         }
-        out.put(letter.encode_utf8(&mut [0; 4]).as_bytes());
+        put_char(out, letter);
     });
 }
 
