@@ -242,10 +242,13 @@ pub const HTTP_STACK_COUNT_MAX: usize = 96;
 pub const HTTP_BODY_BYTES_MAX: u64 = 64 << 10;
 /// Most input (bytes) that is skipped after a malformed HTTP request: a close with unread input would reset the connection.
 pub const HTTP_LINGER_BYTES: u64 = 1 << 20;
-/// Most names of one part of an HTTP listing, about as many as fit a reply buffer.
-pub const HTTP_NAME_COUNT: usize = 512;
-/// Most names of an HTTP listing that is sorted.
-pub const HTTP_SORTED_COUNT_MAX: usize = 2000;
+/// Longest host name (bytes) on Linux (HOST_NAME_MAX).
+pub const HOST_NAME_BYTES: usize = 64;
+/// Most names of an HTTP listing that is sorted; the indexes of its entries have 16 bits.
+pub const HTTP_NAME_COUNT: usize = 2000;
+/// Most bytes of these names together.
+pub const HTTP_NAMES_BYTES: usize = 128 << 10;
+const _: () = assert!(HTTP_NAME_COUNT < 1 << u16::BITS);
 /// Largest SFTP packet (bytes) without its length field: OpenSSH's limit.
 pub const PACKET_BYTES_MAX: u32 = 256 << 10;
 /// Largest SFTP READ or WRITE (bytes), as in OpenSSH.

@@ -4,7 +4,7 @@ use crate::console::Console;
 use crate::event::Fatal;
 
 use super::REASONS;
-use crate::config::{HOSTS_FILE, RESOLV_CONF_BYTES_MAX, RESOLV_CONF_FILE};
+use crate::config::{HOST_NAME_BYTES, HOSTS_FILE, RESOLV_CONF_BYTES_MAX, RESOLV_CONF_FILE};
 use crate::console::reasons;
 use crate::drive::names::Names;
 use crate::drive::platform::network::Network;
@@ -20,9 +20,6 @@ use crate::vfs::Tree;
 use crate::wire::label::cut;
 use crate::wire::resolv_conf::Config;
 use core::ffi::CStr;
-
-/// Longest host name (bytes).
-const HOST_NAME_BYTES: usize = 64;
 
 /// The resolver of a server whose exports may have names.
 pub(super) struct HostNames(Option<&'static mut Kept>);

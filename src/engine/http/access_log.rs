@@ -15,9 +15,12 @@ const FIELD_BYTES_MAX: usize = 192;
 /// Longest line of the log (bytes): each byte of the parts becomes four at most.
 const BYTES_MAX: usize = 4 * (LINE_BYTES_MAX + 2 * FIELD_BYTES_MAX) + 256;
 
+/// Length of a body whose end is not known yet.
+pub(super) const UNKNOWN_LEN: u64 = u64::MAX;
+
 impl Http {
     /// Counts a reply, and writes its line. `input` begins with the request; `fields` is `None` if it could not be parsed; `len` is the length
-    /// of the body (bytes).
+    /// of the body (bytes), or [`UNKNOWN_LEN`].
     pub(super) fn log(
         &mut self,
         cx: &mut Cx<'_>,
@@ -53,7 +56,10 @@ impl Http {
         out.put(b"\" ");
         number(&mut out, status.into());
         out.put(b" ");
-        number(&mut out, len);
+        match len {
+            UNKNOWN_LEN => out.put(b"-"),
+            len => number(&mut out, len),
+        }
         for name in [&b"Referer"[..], b"User-Agent"] {
             let field = fields.and_then(|fields| fields.get(name));
             out.put(b" \"");

@@ -11,10 +11,13 @@ use crate::engine::service::{Transfer, Way};
 use crate::event;
 use crate::mem::Ends as _;
 use crate::text::Text;
+use crate::vfs::walk::{last, put};
 use crate::vfs::{Access, Attr, FsError, FsResult, ObjectType, Patience, Pin, Stop};
 use crate::wire::Writer;
 use crate::wire::http::{Method, Part, Version, content_type, reason};
 use core::ops::Range;
+
+const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 
 /// Reports an error of the host's disk.
 pub(super) fn report(cx: &mut Cx<'_>, error: FsError) {
@@ -55,11 +58,16 @@ impl Http {
         let answered = match asked.request.method {
             Method::Unknown => Err(Refusal::Status(501)),
             Method::Other => Err(Refusal::Status(405)),
+            Method::Options => {
+                return self.write_line(cx, asked, Head::of(200), reason(200), out);
+            }
             Method::Get | Method::Head => self.read(session, cx, asked, out),
         };
         match answered {
             Ok(step) => step,
             Err(Refusal::Again(until)) => Step::Again(until),
+            // A part of a listing was sent.
+            Err(Refusal::Status(_)) if session.sent.take().is_some() => Step::Cut,
             Err(Refusal::Status(status)) => {
                 if status == 500 {
                     report(cx, FsError::Io);
@@ -77,7 +85,23 @@ impl Http {
         asked: &Asked<'_>,
         out: &mut Writer<'_>,
     ) -> Result<Step, Refusal> {
-        Ok(match self.find(session, cx, asked.request.path)? {
+        let place = self.find(session, cx, asked.request.path)?;
+        let is_listing = matches!(place, Place::Exports | Place::Figures(_))
+            || place.kind() == Some(ObjectType::Directory);
+        if session.sent.is_some() && !is_listing {
+            return Err(FsError::Stale.into());
+        }
+        let path = self.path.head(self.path_len);
+        if is_listing && !path.ends_with(b"/") && !matches!(place, Place::Figures(_)) {
+            let mut name = [0; 255];
+            let len = put(&mut name, 0, last(path));
+            let head = Head {
+                location: Some((name.head(len), asked.request.query)),
+                ..Head::of(301)
+            };
+            return Ok(self.write_line(cx, asked, head, reason(301), out));
+        }
+        Ok(match place {
             Place::State(status, word) => self.write_line(cx, asked, Head::of(status), word, out),
             Place::Exports => self.list(session, cx, asked, Source::Exports, out)?,
             Place::Figures(page) => self.list(session, cx, asked, Source::Figures(page), out)?,
@@ -92,7 +116,7 @@ impl Http {
                     step?
                 }
                 ObjectType::Directory => {
-                    self.list(session, cx, asked, Source::Directory(node), out)?
+                    self.list(session, cx, asked, Source::Directory(export, node), out)?
                 }
                 // A FIFO or a device is never opened.
                 _ => return Err(Refusal::Status(404)),
@@ -115,7 +139,8 @@ impl Http {
             kind: "text/plain",
             len: Some(len),
             fields: match status {
-                405 => "Allow: GET, HEAD\r\n",
+                405 => ALLOW,
+                200 if asked.request.method == Method::Options => ALLOW,
                 503 => "Retry-After: 1\r\nCache-Control: no-store\r\n",
                 _ => "Cache-Control: no-store\r\n",
             },

@@ -1,27 +1,35 @@
-//! Listings of directories, and of exports: as a page, as JSON or as plain names. Other pages in parts are sent in the same way.
+//! Listings of directories, and of exports. Other pages in parts are sent in the same way.
 //!
-//! A listing that does not fit into one buffer is sent in parts, without a length, and the connection ends after it. The engine keeps
-//! only the last name's cookie between parts: the next one reads the directory again.
+//! A listing that does not fit into one buffer is sent in chunks, to a client of HTTP/1.0 without a length. After each part other
+//! connections have their turns. The engine keeps only the place in the listing between parts: the next one reads the directory
+//! again. If that fails the connection ends without the last chunk, so that the client knows that the listing is incomplete.
 
+use super::access_log::UNKNOWN_LEN;
 use super::figures::Figures;
-use super::names::Order;
+use super::names::{Key, Order, State};
 use super::place::is_visible;
-use super::reply::{Asked, HEAD_BYTES_MAX, Head, number, say};
+use super::reply::{Asked, HEAD_BYTES_MAX, Head};
+use super::rows::{self, Form, Row};
 use super::{Http, Session, Step};
 use crate::engine::Cx;
-use crate::mem::{Ends as _, parts};
-use crate::text::{Text, text};
-use crate::vfs::walk::{below, last};
-use crate::vfs::{FsError, FsResult, Name, Node, ObjectType, is_image};
+use crate::mem::Ends as _;
+use crate::vfs::walk::{self, add, below, find_for};
+use crate::vfs::{Attr, FsError, FsResult, Name, Node, ObjectType, is_image};
 use crate::wire::Writer;
-use crate::wire::http::{Method, Request, encode, escape_html, escape_json, write_date};
+use crate::wire::http::{Method, Version};
 
 /// A listing of which a part was sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listed {
     order: Order,
-    /// Cookie of the last name that was sent.
-    cookie: u64,
+    /// Number of the listing.
+    serial: u32,
+    /// The last name that was sent: its cookie in the order of the directory, else its hash.
+    mark: u64,
+    /// The position of the next name among those that were read.
+    position: u16,
+    /// True once a row was sent.
+    has_rows: bool,
 }
 
 /// The start of a page that was sent: where it goes on.
@@ -34,75 +42,21 @@ pub(super) enum Sent {
 /// The object that is listed.
 #[derive(Clone, Copy)]
 pub(super) enum Source {
-    Directory(Node),
+    /// A directory of the export with this number.
+    Directory(usize, Node),
     /// The exports below the path.
     Exports,
     Figures(Figures),
 }
 
-/// The form of a listing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Form {
-    Html,
-    Json,
-    /// Names, one a line; those of directories end with "/".
-    Plain,
-}
+/// Length of a chunk's head, "0abcd" and CR LF, of the end of its data, and of the last chunk (bytes). RFC 9112 section 7.1.
+const CHUNK_HEAD_BYTES: usize = 7;
+const CHUNK_END: &[u8] = b"\r\n";
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-impl Form {
-    /// The form that a request asks for.
-    fn of(request: &Request<'_>) -> Self {
-        let mut form = Self::Html;
-        for accepted in request.fields.all(b"Accept") {
-            for one in parts(accepted, b',') {
-                match one.trim_ascii().split(|byte| *byte == b';').next() {
-                    Some(b"text/html") => return Self::Html,
-                    Some(b"application/json") => form = Self::Json,
-                    Some(b"text/plain") if form == Self::Html => form = Self::Plain,
-                    _ => {}
-                }
-            }
-        }
-        form
-    }
-
-    const fn kind(self) -> &'static str {
-        match self {
-            Self::Html => "text/html; charset=utf-8",
-            Self::Json => "application/json",
-            Self::Plain => "text/plain; charset=utf-8",
-        }
-    }
-}
-
-/// A row of a listing.
-struct Row<'a> {
-    /// A name, or the rest of an export's path.
-    name: &'a [u8],
-    /// `None`: another file system is mounted there, which has no path.
-    kind: Option<ObjectType>,
-    /// Length of a file (bytes).
-    size: u64,
-    /// Time of the last write (seconds since 1970); `None`: unknown.
-    modified: Option<i64>,
-    /// True if the row is an image whose contents have a path.
-    is_image: bool,
-}
-
-impl Row<'_> {
-    const fn is_directory(&self) -> bool {
-        matches!(self.kind, Some(ObjectType::Directory))
-    }
-}
-
-const PAGE_START: Text = text!(include_str!("page.html"));
-const UNSORTED: Text = text!("<p>More than 2,000 names, in the order of the directory.</p>");
-
-/// Longest end of a listing (bytes).
-const END_BYTES: usize = 16;
-
-// The text names this limit.
-const _: () = assert!(crate::config::HTTP_SORTED_COUNT_MAX == 2000);
+const FIELDS: &str = "Cache-Control: no-cache\r\nVary: Accept\r\n";
+const CHUNKED_FIELDS: &str =
+    "Transfer-Encoding: chunked\r\nCache-Control: no-cache\r\nVary: Accept\r\n";
 
 impl Http {
     /// Answers a request for a listing, or for another page that may be sent in parts.
@@ -117,9 +71,18 @@ impl Http {
         let start = out.position();
         let is_first = session.sent.is_none();
         let form = Form::of(asked.request);
-        let buffer = out.space();
-        let mut body = Writer::new(buffer.tail_mut(HEAD_BYTES_MAX));
-        let sent = self.write_part(session.sent, cx, source, form, &mut body)?;
+        let order = Order::of(asked.request.query);
+        // Space before the part for its head, and after it for the ends of the chunks.
+        let lead = match is_first {
+            true => HEAD_BYTES_MAX + CHUNK_HEAD_BYTES,
+            false => CHUNK_HEAD_BYTES,
+        };
+        let buffer = out.space().tail_mut(lead);
+        let room = buffer
+            .len()
+            .saturating_sub(CHUNK_END.len() + LAST_CHUNK.len());
+        let mut body = Writer::new(buffer.head_mut(room));
+        let sent = self.write_part(session.sent, cx, source, (form, order), &mut body)?;
         let kind = match source {
             Source::Figures(page) => page.kind(),
             _ => form.kind(),
@@ -129,326 +92,321 @@ impl Http {
             // Earlier replies leave first: the part needs the buffer.
             return Ok(Step::Continue);
         }
-        let closes = asked.closes || sent.is_some() || !is_first;
+        let is_partial = sent.is_some() || !is_first;
+        let is_chunked = is_partial && asked.request.version == Version::Http11;
+        let closes = asked.closes || is_partial && !is_chunked;
         if is_first {
-            let head = Head {
-                kind,
-                len: sent.is_none().then_some(len as u64),
-                fields: "Cache-Control: no-cache\r\nVary: Accept\r\n",
-                ..Head::of(200)
-            };
-            let asked = Asked { closes, ..*asked };
-            self.write_head(&asked, &head, out);
-            self.log(
-                cx,
-                asked.input,
-                Some(&asked.request.fields),
-                (200, len as u64),
-            );
+            let len = (!is_partial).then_some(len as u64);
+            self.write_list_head(cx, &Asked { closes, ..*asked }, (kind, len), out);
         }
         if asked.request.method == Method::Head {
             session.closes |= closes;
             return Ok(Step::Done);
         }
-        let from = HEAD_BYTES_MAX.saturating_sub(out.position() - start);
-        let space = out.space();
-        space.copy_within(from..(from + len).min(space.len()), 0);
+        let has_chunk = is_chunked && len > 0;
+        if has_chunk {
+            write_chunk_head(out, len);
+        }
+        // The head is shorter than the space for it.
+        let from = lead - (out.position() - start);
+        if from > 0 {
+            let space = out.space();
+            space.copy_within(from..(from + len).min(space.len()), 0);
+        }
         out.put_ahead(len);
+        if has_chunk {
+            out.put(CHUNK_END);
+        }
         session.sent = sent;
-        session.closes |= sent.is_none() && closes;
-        Ok(match sent {
-            Some(_) => Step::Continue,
-            None => Step::Done,
-        })
+        if sent.is_some() {
+            return Ok(Step::Continue);
+        }
+        if is_chunked {
+            out.put(LAST_CHUNK);
+        }
+        session.closes |= closes;
+        Ok(Step::Done)
+    }
+
+    /// Writes the head of a listing of this type and length, and its line of the log. `None`: the length is unknown.
+    fn write_list_head(
+        &mut self,
+        cx: &mut Cx<'_>,
+        asked: &Asked<'_>,
+        (kind, len): (&str, Option<u64>),
+        out: &mut Writer<'_>,
+    ) {
+        let is_chunked = len.is_none() && asked.request.version == Version::Http11;
+        let head = Head {
+            kind,
+            len,
+            fields: if is_chunked { CHUNKED_FIELDS } else { FIELDS },
+            ..Head::of(200)
+        };
+        self.write_head(asked, &head, out);
+        let fields = Some(&asked.request.fields);
+        self.log(cx, asked.input, fields, (200, len.unwrap_or(UNKNOWN_LEN)));
     }
 
     /// Writes as much of a listing or page as fits, from the place at which the last part ended. Returns the place at which it goes on;
     /// `None`: it is complete.
+    ///
+    /// # Errors
+    /// `Stale`: the object of an earlier part was of another kind.
     fn write_part(
         &mut self,
         sent: Option<Sent>,
         cx: &mut Cx<'_>,
         source: Source,
-        form: Form,
+        (form, order): (Form, Order),
         body: &mut Writer<'_>,
     ) -> FsResult<Option<Sent>> {
-        let listed = match sent {
-            Some(Sent::Names(listed)) => Some(listed),
-            _ => None,
-        };
-        let listed = match source {
-            Source::Directory(dir) => self.list_names(listed, cx, dir, form, body)?,
-            Source::Exports => self.list_exports(listed, cx, form, body)?,
-            Source::Figures(start) => {
-                let from = match sent {
-                    Some(Sent::Figures(from)) => from,
-                    _ => start,
-                };
+        let listed = match (sent, source) {
+            (None, Source::Figures(from)) | (Some(Sent::Figures(from)), Source::Figures(_)) => {
                 return Ok(self.write_figures(cx, from, body).map(Sent::Figures));
             }
+            (None, _) => None,
+            (Some(Sent::Names(listed)), Source::Directory(..) | Source::Exports) => Some(listed),
+            _ => return Err(FsError::Stale),
         };
-        Ok(listed.map(Sent::Names))
+        let mut part = Part {
+            listed: listed.unwrap_or(Listed {
+                order,
+                serial: self.names.next_serial(),
+                mark: 0,
+                position: 0,
+                has_rows: false,
+            }),
+            is_first: listed.is_none(),
+            form,
+        };
+        let is_complete = match source {
+            Source::Directory(number, dir) => {
+                // Links are followed while the names are written: the directory's node must stay valid.
+                let dir = cx.vfs.pin(dir, None)?;
+                let listed = self.list_names(&mut part, cx, (number, dir.node()), body);
+                cx.vfs.unpin(dir);
+                listed?
+            }
+            _ => self.list_exports(&mut part, cx, body)?,
+        };
+        Ok((!is_complete).then_some(Sent::Names(part.listed)))
     }
 
-    /// Writes the names of a directory, as many as fit. Returns the place at which the listing goes on; `None`: it is complete.
+    /// Writes the names of a directory, as many as fit. Returns true if the listing is complete.
     fn list_names(
         &mut self,
-        listed: Option<Listed>,
+        part: &mut Part,
         cx: &mut Cx<'_>,
-        dir: Node,
-        form: Form,
+        (number, dir): (usize, Node),
         out: &mut Writer<'_>,
-    ) -> FsResult<Option<Listed>> {
-        let order = match listed {
-            None => self.names.begin(cx.vfs, dir)?,
-            Some(Listed { order, cookie }) => {
-                self.names.resume(cx.vfs, dir, order, cookie)?;
-                order
-            }
-        };
-        let path = self.path.head(self.path_len);
-        if listed.is_none() {
-            start(out, form, path, order);
+    ) -> FsResult<bool> {
+        let mut position = usize::from(part.listed.position);
+        let is_kept = self.names.serial == part.listed.serial;
+        if part.is_first || !is_kept || self.names.at(position).is_none() {
+            position = self.read_names(part, cx, (number, dir))?;
         }
-        let mut last = listed;
-        let mut at = 0;
-        while let Some((name, cookie)) = self.names.get(at) {
-            let found = cx.vfs.lookup(dir, Name::new(name)?);
-            let attr = found.and_then(|node| cx.vfs.attr(node));
-            if let Err(error) = attr
-                && error.stops()
-            {
-                return Err(error);
+        self.start(part, out);
+        let may_search = cx.vfs.may_search(dir)?;
+        let mut last = None;
+        let mut is_full = false;
+        while let Some(index) = self.names.at(position) {
+            if part.form != Form::Plain || self.is_unsettled(index) {
+                self.read_attr(cx, (number, dir), index, may_search)?;
             }
+            let entry = self.names.entry(index).map(|entry| *entry);
+            let entry = entry.ok_or(FsError::Io)?;
+            let is_file = entry.kind == Some(ObjectType::Regular);
             let row = Row {
-                name,
-                kind: attr.map(|attr| attr.kind).ok(),
-                size: attr.map_or(0, |attr| attr.size),
-                modified: attr.map(|attr| attr.mtime.secs).ok(),
-                is_image: dir.may_enter() && is_image(name),
+                name: self.names.name(index),
+                kind: entry.kind,
+                size: entry.size,
+                modified: entry.modified,
+                is_image: is_file && dir.may_enter() && is_image(self.names.name(index)),
             };
-            at += 1;
-            if attr == Err(FsError::NoEntry) {
-                continue;
+            if entry.state != State::Removed {
+                is_full = !rows::write(out, part.form, &row, !part.listed.has_rows);
+                if is_full {
+                    break;
+                }
+                part.listed.has_rows = true;
             }
-            if !write_row(out, form, path, &row, last.is_none()) {
-                return Ok(Some(last.unwrap_or(Listed { order, cookie: 0 })));
-            }
-            last = Some(Listed { order, cookie });
+            (position, last) = (position + 1, Some((index, entry.cookie)));
+        }
+        if let Some((index, cookie)) = last {
+            part.listed.mark = match part.listed.order.key {
+                Key::Directory => cookie,
+                _ => self.names.hash(index),
+            };
+        }
+        part.listed.position = position as u16;
+        let is_complete = !is_full && !self.names.has_more;
+        if is_complete {
+            rows::end(out, part.form);
+        }
+        Ok(is_complete)
+    }
+
+    /// Reads the names of the directory, and sorts them if there are not too many. Returns the position at which the part begins.
+    fn read_names(
+        &mut self,
+        part: &mut Part,
+        cx: &mut Cx<'_>,
+        dir: (usize, Node),
+    ) -> FsResult<usize> {
+        let Listed { order, mark, .. } = part.listed;
+        let from = match order.key {
+            Key::Directory => mark,
+            _ => 0,
+        };
+        self.names.read(cx.vfs, dir.1, from)?;
+        self.names.serial = part.listed.serial;
+        if order.key == Key::Directory {
+            return Ok(0);
         }
         if self.names.has_more {
-            return Ok(last);
+            // If they were few before, the client has the first ones in another order.
+            part.listed.order.key = Key::Directory;
+            return part.is_first.then_some(0).ok_or(FsError::TryLater);
         }
-        end(out, form);
-        Ok(None)
+        let may_search = cx.vfs.may_search(dir.1)?;
+        for index in 0..self.names.count() {
+            if matches!(order.key, Key::Date | Key::Size) || self.is_unsettled(index) {
+                self.read_attr(cx, dir, index, may_search)?;
+            }
+        }
+        self.names.sort(order);
+        Ok(match part.is_first {
+            true => 0,
+            false => self.names.after(mark, part.listed.position.into()),
+        })
+    }
+
+    /// Returns true if it is not known whether an object is listed as a directory: it is a symbolic link, or its kind is unknown.
+    fn is_unsettled(&mut self, index: usize) -> bool {
+        let entry = self.names.entry(index);
+        entry.is_some_and(|entry| {
+            entry.state == State::Listed
+                && matches!(entry.kind, None | Some(ObjectType::SymbolicLink))
+        })
+    }
+
+    /// Reads the attributes of a listed object, of a symbolic link those of its target. A link without a target that has a path keeps
+    /// its kind, and has no size.
+    fn read_attr(
+        &mut self,
+        cx: &mut Cx<'_>,
+        (number, dir): (usize, Node),
+        index: usize,
+        may_search: bool,
+    ) -> FsResult<()> {
+        let Some(entry) = self.names.entry(index).map(|entry| *entry) else {
+            return Ok(());
+        };
+        if entry.state != State::Listed {
+            return Ok(());
+        }
+        let name = Name::new(self.names.name(index))?;
+        let mut is_link = entry.kind == Some(ObjectType::SymbolicLink);
+        let mut attr = match (may_search, is_link) {
+            (false, _) => Err(FsError::Access),
+            (true, true) => self.follow(cx, number, name),
+            (true, false) => cx.vfs.entry_attr(dir, name, entry.id),
+        };
+        if let Ok(Attr {
+            kind: ObjectType::SymbolicLink,
+            ..
+        }) = attr
+        {
+            attr = self.follow(cx, number, name);
+            is_link = true;
+        }
+        let Some(entry) = self.names.entry(index) else {
+            return Ok(());
+        };
+        entry.state = State::Read;
+        match &attr {
+            Ok(attr) => entry.set(attr),
+            Err(error) if error.stops() => return Err(*error),
+            Err(error @ (FsError::Io | FsError::TryLater)) => return Err(*error),
+            Err(_) if is_link => entry.kind = Some(ObjectType::SymbolicLink),
+            Err(FsError::NoEntry) => entry.state = State::Removed,
+            Err(FsError::Access | FsError::Permission | FsError::OtherFileSystem) => {
+                entry.kind = None;
+            }
+            Err(error) => return Err(*error),
+        }
+        Ok(())
+    }
+
+    /// The attributes of the target of a link in the current directory.
+    fn follow(&self, cx: &mut Cx<'_>, number: usize, name: Name<'_>) -> FsResult<Attr> {
+        let mut path = walk::Text::new();
+        add(&mut path, self.below_export(cx, number).unwrap_or_default())?;
+        add(&mut path, name.bytes())?;
+        let peer = cx.peer;
+        let node = find_for(cx.vfs, number, &peer, &path)?;
+        cx.vfs.attr(node)
     }
 
     /// Writes the exports below the path that the peer may read, as [`Self::list_names`].
     fn list_exports(
         &mut self,
-        listed: Option<Listed>,
+        part: &mut Part,
         cx: &mut Cx<'_>,
-        form: Form,
         out: &mut Writer<'_>,
-    ) -> FsResult<Option<Listed>> {
+    ) -> FsResult<bool> {
+        self.start(part, out);
         let path = self.path.head(self.path_len);
-        let order = Order::Sorted;
-        let from = listed.map_or(0, |listed| listed.cookie as usize);
-        if listed.is_none() {
-            start(out, form, path, order);
-        }
-        let mut last = listed;
-        for number in from..cx.vfs.exports().len() {
+        for number in part.listed.mark as usize..cx.vfs.exports().len() {
             if cx.vfs.path(number).is_empty() || !is_visible(cx, number)? {
                 continue;
             }
             let Some(name) = below(path, cx.vfs.path(number).to_bytes()) else {
                 continue;
             };
-            let name = name.strip_prefix(b"/").unwrap_or(name);
             let row = Row {
-                name,
+                name: name.strip_prefix(b"/").unwrap_or(name),
                 kind: Some(ObjectType::Directory),
                 size: 0,
                 modified: None,
                 is_image: false,
             };
-            if !write_row(out, form, path, &row, last.is_none()) {
-                return Ok(Some(last.unwrap_or(Listed { order, cookie: 0 })));
+            if !rows::write(out, part.form, &row, !part.listed.has_rows) {
+                return Ok(false);
             }
-            last = Some(Listed {
-                order,
-                cookie: number as u64 + 1,
-            });
+            (part.listed.mark, part.listed.has_rows) = (number as u64 + 1, true);
         }
-        end(out, form);
-        Ok(None)
+        rows::end(out, part.form);
+        Ok(true)
     }
-}
 
-/// Writes the start of a listing of `path`.
-fn start(out: &mut Writer<'_>, form: Form, path: &[u8], order: Order) {
-    match form {
-        Form::Plain => {}
-        Form::Json => out.put(b"["),
-        Form::Html => {
-            say(out, PAGE_START);
-            escape_html(out, path);
-            out.put(b"</title><h1>");
-            escape_html(out, path);
-            out.put(b"</h1>");
-            if order == Order::Unsorted {
-                say(out, UNSORTED);
-            }
-            out.put(b"<table>");
-            if path != b"/" {
-                // Without a "/" at its end, the path itself is in the parent.
-                let parent = if path.ends_with(b"/") {
-                    &b"../"[..]
-                } else {
-                    b"./"
-                };
-                out.put(b"<tr><td><a href=\"");
-                out.put(parent);
-                out.put(b"\">../</a><td><td>");
-            }
+    /// Writes the start of a listing, if this is its first part.
+    fn start(&self, part: &Part, out: &mut Writer<'_>) {
+        if part.is_first {
+            let path = self.path.head(self.path_len);
+            rows::start(out, part.form, path, part.listed.order, self.host);
         }
     }
 }
 
-/// Writes the end of a listing.
-fn end(out: &mut Writer<'_>, form: Form) {
-    match form {
-        Form::Plain => {}
-        Form::Json => out.put(b"\n]\n"),
-        Form::Html => out.put(b"</table>\n"),
-    }
+/// A part of a listing while it is written.
+struct Part {
+    /// Where the part begins, then where it ended.
+    listed: Listed,
+    /// True if the part is the first.
+    is_first: bool,
+    form: Form,
 }
 
-/// Writes a row of the listing of `path`. Returns false if it does not fit; then nothing is written.
-fn write_row(out: &mut Writer<'_>, form: Form, path: &[u8], row: &Row<'_>, is_first: bool) -> bool {
-    let before = out.position();
-    match form {
-        Form::Plain => {
-            out.put(row.name);
-            out.put(if row.is_directory() { b"/\n" } else { b"\n" });
-        }
-        Form::Json => write_object(out, row, is_first),
-        Form::Html => {
-            out.put(b"\n<tr><td>");
-            write_link(out, path, row, Target::Itself);
-            if row.is_image {
-                out.put(b" (");
-                write_link(out, path, row, Target::Inside);
-                out.put(b")");
-            }
-            out.put(b"<td>");
-            if row.kind == Some(ObjectType::Regular) {
-                write_size(out, row.size);
-            }
-            out.put(b"<td>");
-            if let Some(secs) = row.modified {
-                // From "Sun, 29 Nov 2026 01:31:07 GMT".
-                out.put(write_date(secs).get(5..22).unwrap_or_default());
-            }
-        }
+/// Writes the head of a chunk with `len` bytes of data.
+fn write_chunk_head(out: &mut Writer<'_>, len: usize) {
+    for shift in [16, 12, 8, 4, 0] {
+        let digit = (len >> shift & 0xf) as u8;
+        out.put(&[match digit {
+            0..=9 => b'0' + digit,
+            _ => b'a' - 10 + digit,
+        }]);
     }
-    // Space for the end.
-    let fits = out.written().is_some() && out.space().len() >= END_BYTES;
-    if !fits {
-        out.truncate(before);
-    }
-    fits
-}
-
-/// The object to which a link of a row leads.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Target {
-    Itself,
-    /// The top of the image.
-    Inside,
-}
-
-/// Writes a row's link, relative to `path`. What has no path is not a link.
-fn write_link(out: &mut Writer<'_>, path: &[u8], row: &Row<'_>, target: Target) {
-    let has_path = matches!(
-        row.kind,
-        Some(ObjectType::Regular | ObjectType::Directory | ObjectType::SymbolicLink)
-    );
-    let slash: &[u8] = match row.is_directory() || target == Target::Inside {
-        true => b"/",
-        false => b"",
-    };
-    if has_path {
-        // With "./" before it, a name such as "javascript:x" is no scheme.
-        out.put(b"<a href=\"./");
-        let dir = last(path);
-        if !dir.is_empty() {
-            encode(out, dir);
-            out.put(b"/");
-        }
-        for (at, name) in parts(row.name, b'/').enumerate() {
-            out.put(if at > 0 { b"/" } else { b"" });
-            encode(out, name);
-        }
-        out.put(slash);
-        out.put(b"\">");
-    }
-    match target {
-        Target::Itself => {
-            escape_html(out, row.name);
-            out.put(slash);
-        }
-        Target::Inside => out.put(b"contents"),
-    }
-    if has_path {
-        out.put(b"</a>");
-    }
-}
-
-/// Writes an element of the JSON array, with nginx's keys.
-fn write_object(out: &mut Writer<'_>, row: &Row<'_>, is_first: bool) {
-    out.put(if is_first {
-        b"\n{\"name\":\""
-    } else {
-        b",\n{\"name\":\""
-    });
-    escape_json(out, row.name);
-    out.put(b"\",\"type\":\"");
-    out.put(match row.kind {
-        Some(ObjectType::Regular) => b"file",
-        Some(ObjectType::Directory) => b"directory",
-        Some(ObjectType::SymbolicLink) => b"link",
-        _ => b"other",
-    });
-    out.put(b"\"");
-    if let Some(secs) = row.modified {
-        out.put(b",\"mtime\":\"");
-        out.put(&write_date(secs));
-        out.put(b"\"");
-    }
-    if row.kind == Some(ObjectType::Regular) {
-        out.put(b",\"size\":");
-        number(out, row.size);
-    }
-    out.put(b"}");
-}
-
-/// Writes a size with at most four digits: "17 B", "651 KiB", "4.1 GiB".
-fn write_size(out: &mut Writer<'_>, size: u64) {
-    const UNITS: [&str; 7] = [" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"];
-    let mut tenths = u128::from(size) * 10;
-    let mut units = UNITS.into_iter();
-    let mut unit = units.next();
-    while tenths >= 10_240
-        && let Some(next) = units.next()
-    {
-        (tenths, unit) = (tenths / 1024, Some(next));
-    }
-    number(out, (tenths / 10) as u64);
-    if tenths < 100 && unit != Some(" B") {
-        out.put(b".");
-        number(out, (tenths % 10) as u64);
-    }
-    out.put(unit.unwrap_or_default().as_bytes());
+    out.put(b"\r\n");
 }

@@ -2,7 +2,7 @@
 //!
 //! A path is the path of an export, then a path in it. Each request is carried out as the export's anonymous user, whatever it says
 //! about itself. `place` finds the object, `answer` chooses the reply, `conditions` has those of a file, `listing` that of a directory, whose names `names`
-//! selects; `figures` writes those of the server, `reply` heads, `access_log` a line for each reply.
+//! sorts and `rows` writes; `figures` writes those of the server, `reply` heads, `access_log` a line for each reply.
 //! Invariant: a reply has a length, or the connection ends after it; after a request that cannot be framed, the connection ends.
 
 mod access_log;
@@ -13,12 +13,14 @@ mod listing;
 mod names;
 mod place;
 mod reply;
+mod rows;
 
 use super::Cx;
 use super::service::Health;
 use super::service::{Io, Local, Moved, Next, Progress, Service, SessionId, Transfer};
 use crate::config::{
-    HTTP_BODY_BYTES_MAX, HTTP_LINGER_BYTES, HTTP_NAME_COUNT, PATH_BYTES_MAX, REQUEST_BYTES,
+    HTTP_BODY_BYTES_MAX, HTTP_LINGER_BYTES, HTTP_NAME_COUNT, HTTP_NAMES_BYTES, PATH_BYTES_MAX,
+    REQUEST_BYTES,
 };
 use crate::event::Sink;
 use crate::mem::{self, Ends as _, Slots, scaled};
@@ -59,6 +61,8 @@ pub struct Http {
     path: &'static mut [u8],
     /// Length of that path (bytes).
     path_len: usize,
+    /// The host's name, for the titles of listings.
+    host: &'static [u8],
     /// The names of the listing in progress.
     names: Names,
     /// The peers that may read the figures.
@@ -88,14 +92,22 @@ enum Step {
     Send(Transfer),
     /// A part of a listing is written.
     Continue,
+    /// The rest of a listing of which a part was sent cannot be read: the connection ends.
+    Cut,
     /// Nothing was done: the request is to be looked at again after this event.
     Again(Until),
 }
 
 impl Http {
-    /// A server of at most `connection_count` connections. `log` receives a line for each reply.
-    pub fn new(connection_count: usize, root: Root, log: Option<&'static mut dyn Sink>) -> Self {
+    /// A server of at most `connection_count` connections on the host of this name. `log` receives a line for each reply.
+    pub fn new(
+        connection_count: usize,
+        root: Root,
+        host: &'static [u8],
+        log: Option<&'static mut dyn Sink>,
+    ) -> Self {
         Self {
+            host,
             sessions: Slots::new(connection_count),
             root,
             log,
@@ -105,7 +117,10 @@ impl Http {
             state_at: Instant::default(),
             path: mem::bytes(PATH_BYTES_MAX),
             path_len: 0,
-            names: Names::new(scaled(HTTP_NAME_COUNT / 8, HTTP_NAME_COUNT)),
+            names: Names::new(
+                scaled(HTTP_NAME_COUNT / 8, HTTP_NAME_COUNT),
+                scaled(HTTP_NAMES_BYTES / 8, HTTP_NAMES_BYTES),
+            ),
             figures: figures::Access::default(),
         }
     }
@@ -148,7 +163,14 @@ impl Http {
         };
         let next = match self.answer(session, cx, &asked, out) {
             Step::Again(until) => return (0, until.into()),
-            Step::Continue => return (0, Next::Output),
+            // Other connections have their turns, because the next part is as long.
+            Step::Continue => return (0, Next::Soon),
+            Step::Cut => {
+                return (
+                    0,
+                    Next::Close(text!("a listing could not be read to its end")),
+                );
+            }
             Step::Send(transfer) => Next::Move(transfer),
             Step::Done => Next::Output,
         };

@@ -7,7 +7,7 @@ use crate::event;
 use crate::mem::Ends as _;
 use crate::text::text;
 use crate::vfs::walk::{below, find_for};
-use crate::vfs::{Attr, FsError, FsResult, Node, Peer, Until};
+use crate::vfs::{Attr, FsError, FsResult, Node, ObjectType, Peer, Until};
 use crate::wire::http::{Decoded, decode};
 
 /// The path of the state of the server.
@@ -25,6 +25,16 @@ pub(super) enum Place {
     Figures(Figures),
     /// The state of the server: a status and a word.
     State(u16, &'static str),
+}
+
+impl Place {
+    /// The kind of an object.
+    pub(super) const fn kind(&self) -> Option<ObjectType> {
+        match self {
+            Self::Object(_, _, attr) => Some(attr.kind),
+            _ => None,
+        }
+    }
 }
 
 /// The reason why a request gets no object.
@@ -82,25 +92,23 @@ impl Http {
     /// Finds the object of the exports at `self.path`.
     fn find_object(&mut self, cx: &mut Cx<'_>) -> Result<Place, Refusal> {
         let path = self.path.head(self.path_len);
-        let mut best: Option<(usize, &[u8])> = None;
+        // The export, and the length of the path below its top.
+        let mut best: Option<(usize, usize)> = None;
         let mut has_exports = path == b"/";
         for number in 0..cx.vfs.exports().len() {
             let top = cx.vfs.path(number).to_bytes();
             if top.is_empty() {
                 continue;
             }
-            let rest = match self.root {
-                Root::Exports => below(top, path),
-                Root::Single => Some(path),
-            };
-            match (rest, &best) {
+            let len = self.below_export(cx, number).map(<[u8]>::len);
+            match (len, best) {
                 // If exports are nested, the innermost has the object.
-                (Some(rest), Some((_, other))) if rest.len() >= other.len() => {}
-                (Some(rest), _) => best = Some((number, rest)),
+                (Some(len), Some((_, other))) if len >= other => {}
+                (Some(len), _) => best = Some((number, len)),
                 (None, _) => has_exports |= below(path, top).is_some() && is_visible(cx, number)?,
             }
         }
-        let Some((number, rest)) = best else {
+        let Some((number, _)) = best else {
             let place = has_exports.then_some(Place::Exports);
             return place.ok_or(Refusal::Status(404));
         };
@@ -110,6 +118,7 @@ impl Http {
             let _ = cx.vfs.reopen_export(number);
         }
         let peer = cx.peer;
+        let rest = self.below_export(cx, number).unwrap_or_default();
         let found = find_for(cx.vfs, number, &peer, rest);
         if found.is_err() && !is_visible(cx, number)? {
             let why = text!("not exported to this host");
@@ -118,6 +127,15 @@ impl Http {
         let node = found?;
         let attr = cx.vfs.attr(node)?;
         Ok(Place::Object(number, node, attr))
+    }
+
+    /// The rest of `self.path` below the top of an export; `None`: it is not below that.
+    pub(super) fn below_export(&self, cx: &Cx<'_>, number: usize) -> Option<&[u8]> {
+        let path = self.path.head(self.path_len);
+        match self.root {
+            Root::Exports => below(cx.vfs.path(number).to_bytes(), path),
+            Root::Single => Some(path),
+        }
     }
 
     /// The state of the server in one word.

@@ -3,10 +3,13 @@
 use super::Http;
 use crate::text::Text;
 use crate::wire::Writer;
-use crate::wire::http::{DATE_BYTES, Request, Version, reason, write_date};
+use crate::wire::http::{DATE_BYTES, Request, Version, encode, reason, write_date};
 
 /// Longest head of a reply with a body of an error (bytes).
-pub(super) const HEAD_BYTES_MAX: usize = 768;
+pub(super) const HEAD_BYTES_MAX: usize = 1280;
+
+/// Longest query that a redirection repeats (bytes).
+const QUERY_BYTES_MAX: usize = 128;
 
 /// Longest of our texts (bytes).
 const TEXT_BYTES: usize = 1024;
@@ -47,6 +50,8 @@ pub(super) struct Head<'a> {
     pub(super) tag: Option<&'a Tag>,
     /// Last-Modified (seconds since 1970).
     pub(super) modified: Option<i64>,
+    /// Location: a directory's name, and the query of the request.
+    pub(super) location: Option<(&'a [u8], &'a [u8])>,
     /// Further field lines.
     pub(super) fields: &'a str,
 }
@@ -61,6 +66,7 @@ impl Head<'_> {
             range: None,
             tag: None,
             modified: None,
+            location: None,
             fields: "",
         }
     }
@@ -105,6 +111,16 @@ impl Head<'_> {
         // A time in the future would make caches keep the file too long.
         if let Some(modified) = self.modified.filter(|secs| *secs <= wall_secs) {
             date_field(out, b"\r\nLast-Modified: ", modified);
+        }
+        if let Some((name, query)) = self.location {
+            // Relative, because a client behind a proxy knows the server by another name.
+            out.put(b"\r\nLocation: ");
+            encode(out, name);
+            out.put(b"/");
+            if matches!(query.len(), 1..=QUERY_BYTES_MAX) {
+                out.put(b"?");
+                out.put(query);
+            }
         }
         out.put(b"\r\n");
         out.put(self.fields.as_bytes());

@@ -10,7 +10,7 @@ use crate::event::{Events, Marks, Sink};
 use crate::stats::Meter;
 use crate::time::Instant;
 use crate::vfs::ram::Ram;
-use crate::vfs::{self, Peer};
+use crate::vfs::{self, FsError, Peer};
 use std::sync::Mutex;
 
 /// 29 November 2026, 00:00 UTC.
@@ -34,6 +34,8 @@ pub struct Bench {
     stats: Meter,
     /// The output buffer.
     pub output: Vec<u8>,
+    /// Number of further calls before the disk fails.
+    pub calls_left: Option<u32>,
     /// The peer of all connections.
     pub peer: Peer,
     /// The lines of the access log.
@@ -44,7 +46,12 @@ impl Bench {
     /// A server of these files.
     pub fn of(ram: Ram) -> Self {
         let log: &'static Mutex<Vec<u8>> = Box::leak(Box::default());
-        let mut http = Http::new(4, Root::Exports, Some(Box::leak(Box::new(Lines(log)))));
+        let mut http = Http::new(
+            4,
+            Root::Exports,
+            b"nas",
+            Some(Box::leak(Box::new(Lines(log)))),
+        );
         http.wall_secs = NOW;
         http.open(SessionId(0), LOCAL);
         Self {
@@ -53,6 +60,7 @@ impl Bench {
             events: Events::new(Box::new(Lines(Box::leak(Box::default())))),
             stats: Meter::IDLE,
             output: vec![0; 72 << 10],
+            calls_left: None,
             peer: Peer::NONE,
             log,
         }
@@ -80,6 +88,12 @@ impl Engine for Bench {
     const INPUT_BYTES: usize = REQUEST_BYTES;
 
     fn advance(&mut self, input: &[u8]) -> Progress {
+        if let Some(left) = &mut self.calls_left {
+            match left.checked_sub(1) {
+                Some(fewer) => *left = fewer,
+                None => self.tree.host.io_error.set(Some(FsError::Io)),
+            }
+        }
         let io = Io {
             input,
             output: &mut self.output,

@@ -129,20 +129,39 @@ fn long_listings_arrive_whole() {
             ram.file(&name, b"");
         }
         let mut bench = Bench::of(ram);
-        let request = b"GET /srv/many/ HTTP/1.1\r\nHost: h\r\n\r\n";
-        let talk = bench.send(request, usize::MAX);
-        let page = String::from_utf8(talk.output).unwrap();
-        assert_eq!(talk.closed, Some(""));
-        assert!(talk.turns > 2 && !page.contains("Content-Length") && page.ends_with("</table>\n"));
-        let names = page.split("<a href=\"./").skip(1).map(|rest| &rest[..5]);
-        let mut names: Vec<_> = names.collect();
-        if count == 1999 {
-            assert!(names.is_sorted());
+        for version in ["1.0", "1.1"] {
+            let request = format!("GET /srv/many/ HTTP/{version}\r\nHost: h\r\n\r\n");
+            let talk = bench.send(request.as_bytes(), usize::MAX);
+            assert!(talk.turns > 2);
+            assert_eq!(talk.closed, (version == "1.0").then_some(""));
+            let reply = &replies(&talk, &["GET"])[0];
+            let is_chunked = reply.field("Transfer-Encoding") == Some("chunked");
+            assert!(is_chunked == (version == "1.1") && reply.field("Content-Length").is_none());
+            let page = String::from_utf8_lossy(&reply.body);
+            assert!(page.ends_with("</table>\n"));
+            let names = page.split("<td><a href=\"").skip(2).map(|rest| &rest[..5]);
+            let mut names: Vec<_> = names.collect();
+            assert_eq!(names.is_sorted(), count == 1999);
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count);
         }
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), count);
     }
+}
+
+#[test]
+fn listing_that_fails_midway_has_no_last_chunk() {
+    let mut ram = Ram::model(b"/srv");
+    ram.dir("many");
+    for number in 0..2500 {
+        ram.file(&format!("many/{number:040}"), b"");
+    }
+    let mut bench = Bench::of(ram);
+    bench.calls_left = Some(2);
+    let talk = bench.send(b"GET /srv/many/ HTTP/1.1\r\nHost: h\r\n\r\n", usize::MAX);
+    assert_eq!(talk.closed, Some("a listing could not be read to its end"));
+    let mut stream = talk.output.iter().copied().collect();
+    assert!(Reply::take(&mut stream, "GET").is_err());
 }
 
 #[test]
@@ -169,10 +188,10 @@ fn figures_are_whole_and_hidden_from_others() {
             assert_eq!(replies(&head, &["HEAD"])[0].status, 200);
             bench.output = vec![0; 3 << 10];
             let talk = bench.send(request("GET").as_bytes(), usize::MAX);
-            let output = String::from_utf8(talk.output).unwrap();
-            let (head, body) = output.split_once("\r\n\r\n").unwrap();
-            assert_eq!(body.as_bytes(), reply.body);
-            assert_eq!(head.contains("Connection: close"), talk.turns > 2, "{head}");
+            let parts = &replies(&talk, &["GET"])[0];
+            assert_eq!(parts.body, reply.body);
+            let is_chunked = parts.field("Transfer-Encoding").is_some();
+            assert_eq!(is_chunked, talk.turns > 2, "{parts:?}");
         }
     }
 }

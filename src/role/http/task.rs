@@ -3,8 +3,8 @@
 use super::Options;
 use super::nfs;
 use crate::config::{
-    HTTP_CONNECTION_COUNT_MAX, HTTP_CONNECTION_COUNT_MIN, HTTP_STACK_COUNT_MAX, REPLY_BLOCK_COUNT,
-    REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES,
+    HOST_NAME_BYTES, HTTP_CONNECTION_COUNT_MAX, HTTP_CONNECTION_COUNT_MIN, HTTP_STACK_COUNT_MAX,
+    REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES,
 };
 use crate::console::reasons::{self, Reason, reason};
 use crate::drive::platform::network::Network;
@@ -13,7 +13,7 @@ use crate::drive::{Task, World};
 use crate::engine::http::Http;
 use crate::event::{Fatal, Sink};
 use crate::exports::{Part, Protocol, Upkeep};
-use crate::mem::{self, scaled};
+use crate::mem::{self, Ends as _, scaled};
 use crate::net::Signals;
 use crate::os::daemon;
 use crate::os::log_file::LogFile;
@@ -109,7 +109,13 @@ pub(in super::super) fn task(
         None => None,
     };
     let sink = log.map(|log| mem::leak(log) as &'static mut dyn Sink);
-    let mut http = Http::new(connection_count, options.root(exports), sink);
+    let mut host = network.name();
+    if host.is_empty() {
+        let name = mem::bytes(HOST_NAME_BYTES);
+        let len = sys::host_name(name);
+        host = name.head(len);
+    }
+    let mut http = Http::new(connection_count, options.root(exports), host, sink);
     http.figures = options.access();
     Ok(mem::leak(Server {
         kind,

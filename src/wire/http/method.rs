@@ -7,6 +7,8 @@ pub enum Method {
     Get,
     /// As GET, without the body.
     Head,
+    /// Asks for the methods.
+    Options,
     /// A method that is known and not allowed.
     Other,
     /// An unknown method.

@@ -29,6 +29,8 @@ pub struct Request<'a> {
     pub version: Version,
     /// The path, still percent-encoded, without the query. Begins with "/"; empty for the targets of OPTIONS and CONNECT.
     pub path: &'a [u8],
+    /// The query, without "?"; empty if there is none.
+    pub query: &'a [u8],
     /// The field lines.
     pub fields: Fields<'a>,
     /// The body that follows.
@@ -71,7 +73,7 @@ pub fn parse(input: &[u8]) -> Result<Option<(Request<'_>, usize)>, BadRequest> {
         return Err(BadRequest::Malformed);
     }
     let method = parse_method(method);
-    let path = target::path(target, method).ok_or(BadRequest::Malformed)?;
+    let (path, query) = target::path(target, method).ok_or(BadRequest::Malformed)?;
     check_host(&fields, version)?;
     let body = parse_body(&fields, version)?;
     let has = |option: &[u8]| {
@@ -82,6 +84,7 @@ pub fn parse(input: &[u8]) -> Result<Option<(Request<'_>, usize)>, BadRequest> {
         method,
         version,
         path,
+        query,
         fields,
         body,
         keeps: !has(b"close") && (version == Version::Http11 || has(b"keep-alive")),
@@ -115,11 +118,10 @@ fn head_len(input: &[u8]) -> Result<Option<usize>, BadRequest> {
 }
 
 fn parse_method(name: &[u8]) -> Method {
-    const KNOWN: [&[u8]; 12] = [
+    const KNOWN: [&[u8]; 11] = [
         b"POST",
         b"PUT",
         b"DELETE",
-        b"OPTIONS",
         b"TRACE",
         b"CONNECT",
         b"PATCH",
@@ -132,6 +134,7 @@ fn parse_method(name: &[u8]) -> Method {
     match name {
         b"GET" => Method::Get,
         b"HEAD" => Method::Head,
+        b"OPTIONS" => Method::Options,
         _ if KNOWN.contains(&name) => Method::Other,
         _ => Method::Unknown,
     }

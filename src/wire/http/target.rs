@@ -3,15 +3,15 @@
 use super::method::Method;
 use crate::mem::Ends as _;
 
-/// The path of a target, without the query. `None`: malformed. Empty for the targets of OPTIONS and CONNECT.
-pub(super) fn path(target: &[u8], method: Method) -> Option<&[u8]> {
+/// The path of a target, and the query. `None`: malformed. Both are empty for the targets of OPTIONS and CONNECT.
+pub(super) fn path(target: &[u8], method: Method) -> Option<(&[u8], &[u8])> {
     let is_visible = |byte: &u8| matches!(byte, b'!'..=b'~' | 0x80..);
     if !target.iter().all(is_visible) {
         return None;
     }
     let path = match target {
         [b'/', ..] => target,
-        _ if !matches!(method, Method::Get | Method::Head) => return Some(b""),
+        _ if !matches!(method, Method::Get | Method::Head) => return Some((b"", b"")),
         _ => {
             let (scheme, rest) = target.split_at_checked(7)?;
             if !scheme.eq_ignore_ascii_case(b"http://") {
@@ -25,11 +25,15 @@ pub(super) fn path(target: &[u8], method: Method) -> Option<&[u8]> {
             rest.tail(host_len)
         }
     };
-    let end = path.iter().position(|byte| matches!(byte, b'?' | b'#'));
-    match path.head(end.unwrap_or(path.len())) {
-        b"" => Some(b"/"),
-        path => Some(path),
-    }
+    let end = path.iter().position(|byte| *byte == b'#');
+    let path = path.head(end.unwrap_or(path.len()));
+    let end = path.iter().position(|byte| *byte == b'?');
+    let end = end.unwrap_or(path.len());
+    let query = path.tail(end + 1);
+    Some(match path.head(end) {
+        b"" => (b"/", query),
+        path => (path, query),
+    })
 }
 
 /// A path after [`decode`].

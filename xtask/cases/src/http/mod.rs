@@ -32,7 +32,7 @@ pub enum Object {
 }
 
 /// The objects of the tree, by path.
-pub const TREE: [(&str, Object); 15] = [
+pub const TREE: [(&str, Object); 18] = [
     ("a.txt", Object::File(b"hello\n")),
     ("empty", Object::File(b"")),
     ("big", Object::Pattern(200_000)),
@@ -48,6 +48,9 @@ pub const TREE: [(&str, Object); 15] = [
     ("out", Object::Link("/etc/passwd")),
     ("loop", Object::Link("loop")),
     ("fifo", Object::Fifo),
+    ("to-dir", Object::Link("dir")),
+    ("gone", Object::Link("none")),
+    ("a:b", Object::Directory),
 ];
 
 /// The byte at an offset of [`Object::Pattern`].
@@ -118,6 +121,15 @@ impl Reply {
         };
         reply.field("Date").ok_or("no Date")?;
         let has_none = method == "HEAD" || status == 304;
+        if reply.field("Transfer-Encoding") == Some("chunked") {
+            if reply.field("Content-Length").is_some() {
+                return Err("chunks and a length".into());
+            }
+            if !has_none {
+                reply.body = take_chunks(stream)?;
+            }
+            return Ok(Some(reply));
+        }
         let len = match reply.field("Content-Length") {
             Some(len) => len.parse().map_err(|_| format!("length: {len}"))?,
             None if reply.closes() => stream.len(),
@@ -136,6 +148,27 @@ impl Reply {
     /// Returns true if the server announces the end of the connection.
     pub fn closes(&self) -> bool {
         self.field("Connection") == Some("close")
+    }
+}
+
+/// Parses and removes the chunks at the start of `stream`. RFC 9112 section 7.1.
+fn take_chunks(stream: &mut VecDeque<u8>) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    loop {
+        let bytes = stream.make_contiguous();
+        let end = bytes.windows(2).position(|two| two == b"\r\n");
+        let digits = std::str::from_utf8(&bytes[..end.ok_or("no chunk")?]).unwrap_or_default();
+        let len = usize::from_str_radix(digits, 16).map_err(|_| format!("chunk: {digits:?}"))?;
+        let head = digits.len() + 2;
+        let chunk = bytes
+            .get(head..head + len + 2)
+            .ok_or("the chunk ends early")?;
+        let data = chunk.strip_suffix(b"\r\n").ok_or("no end of a chunk")?;
+        body.extend_from_slice(data);
+        stream.drain(..head + len + 2);
+        if len == 0 {
+            return Ok(body);
+        }
     }
 }
 

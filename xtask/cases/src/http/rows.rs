@@ -297,35 +297,35 @@ pub const ROWS: &[Row] = &[
     Row("GET /srv/none|If-Match: *", "404"),
     Row(
         "POST /srv/a.txt",
-        "405 ;; Allow: GET, HEAD ;; =Method Not Allowed\n",
+        "405 ;; Allow: GET, HEAD, OPTIONS ;; =Method Not Allowed\n",
     ),
     Row(
         "PUT /srv/a.txt",
-        "405 ;; Allow: GET, HEAD ;; =Method Not Allowed\n",
+        "405 ;; Allow: GET, HEAD, OPTIONS ;; =Method Not Allowed\n",
     ),
     Row(
         "DELETE /srv/a.txt",
-        "405 ;; Allow: GET, HEAD ;; =Method Not Allowed\n",
+        "405 ;; Allow: GET, HEAD, OPTIONS ;; =Method Not Allowed\n",
     ),
     Row(
         "PATCH /srv/a.txt",
-        "405 ;; Allow: GET, HEAD ;; =Method Not Allowed\n",
+        "405 ;; Allow: GET, HEAD, OPTIONS ;; =Method Not Allowed\n",
     ),
     Row(
         "TRACE /srv/a.txt",
-        "405 ;; Allow: GET, HEAD ;; =Method Not Allowed\n",
+        "405 ;; Allow: GET, HEAD, OPTIONS ;; =Method Not Allowed\n",
     ),
     Row(
         "PROPFIND /srv/a.txt",
-        "405 ;; Allow: GET, HEAD ;; =Method Not Allowed\n",
+        "405 ;; Allow: GET, HEAD, OPTIONS ;; =Method Not Allowed\n",
     ),
     Row(
         "MKCOL /srv/a.txt",
-        "405 ;; Allow: GET, HEAD ;; =Method Not Allowed\n",
+        "405 ;; Allow: GET, HEAD, OPTIONS ;; =Method Not Allowed\n",
     ),
-    Row("OPTIONS *", "405 ;; Allow: GET, HEAD"),
-    Row("OPTIONS /srv/", "405 ;; Allow: GET, HEAD"),
-    Row("CONNECT server:80", "405 ;; Allow: GET, HEAD"),
+    Row("OPTIONS *", "200 ;; Allow: GET, HEAD, OPTIONS ;; =OK\n"),
+    Row("OPTIONS /srv/a.txt", "200 ;; Allow: GET, HEAD, OPTIONS"),
+    Row("CONNECT server:80", "405 ;; Allow: GET, HEAD, OPTIONS"),
     Row("get /srv/a.txt", "501 ;; =Not Implemented\n"),
     Row("Get /srv/a.txt", "501 ;; =Not Implemented\n"),
     Row("FOO /srv/a.txt", "501 ;; =Not Implemented\n"),
@@ -599,7 +599,7 @@ pub const ROWS: &[Row] = &[
     ),
     Row(
         "GET /",
-        "200 ;; Content-Type: text/html; charset=utf-8 ;; ~href=\"./srv/\"",
+        "200 ;; Content-Type: text/html; charset=utf-8 ;; ~<a href=\"srv/\">srv/</a></td>",
     ),
     Row("GET /|Accept: text/plain", "200 ;; =srv/\n"),
     Row(
@@ -610,28 +610,59 @@ pub const ROWS: &[Row] = &[
         "HEAD /",
         "200 ;; Content-Type: text/html; charset=utf-8 ;; #0",
     ),
-    Row("GET /srv", "200 ;; ~href=\"./srv/a.txt\""),
-    Row("GET /srv/", "200 ;; ~href=\"./a.txt\""),
+    Row("GET /srv", "301 ;; Location: srv/ ;; =Moved Permanently\n"),
+    Row("GET /srv?sort=size", "301 ;; Location: srv/?sort=size"),
+    Row("GET /srv?{q*129}", "301 ;; Location: srv/"),
+    Row("HEAD /srv/dir", "301 ;; Location: dir/ ;; #0"),
+    Row("GET //srv//dir", "301 ;; Location: dir/"),
+    Row("GET /srv/to-dir", "301 ;; Location: to-dir/"),
+    Row("GET /srv/a%3Ab", "301 ;; Location: a%3Ab/"),
     Row(
-        "GET /srv/dir",
-        "200 ;; ~href=\"./dir/%C3%A4%20b%3F%23%25.txt\"",
+        "GET /srv/to-dir/|Accept: text/plain",
+        "200 ;; =sub/\nb\nä b?#%.txt\n",
+    ),
+    Row("GET /srv/gone", "404 ;; =Not Found\n"),
+    Row("GET /srv/", "200 ;; ~href=\"a.txt\""),
+    Row(
+        "GET /srv/",
+        "200 ;; ~<a href=\"to-dir/\">to-dir/</a></td><td>20 ;; ~<td>gone</td><td></td><td></td></tr>",
+    ),
+    Row(
+        "GET /srv/",
+        "200 ;; ~<td>fifo</td> ;; ~<td>loop</td><td></td>",
     ),
     Row(
         "GET /srv/dir/",
-        "200 ;; ~href=\"./%C3%A4%20b%3F%23%25.txt\"",
+        "200 ;; ~href=\"%C3%A4%20b%3F%23%25.txt\" ;; ~</title><form id=s></form><h1><a href=\"../../\">",
     ),
     Row(
         "GET /srv/dir/",
-        "200 ;; ~>b</a><td>1 B<td> ;; ~>sub/</a><td><td>",
+        "200 ;; ~</a>/<a href=\"../\">srv</a>/dir/</h1> ;; ~  </td><td>1 </td></tr> ;; ~  </td><td></td></tr>",
+    ),
+    Row(
+        "GET /srv/|Accept: text/plain",
+        "200 ;; =a:b/\ndir/\nto-dir/\n.x\na.txt\nbig\nboot.efi\nempty\nfifo\ngone\nkernel.gz\nlink\nloop\nout\nPAGE.HTML\n",
+    ),
+    Row(
+        "GET /srv/?sort=-name|Accept: text/plain",
+        "200 ;; =to-dir/\ndir/\na:b/\nPAGE.HTML\nout\nloop\nlink\nkernel.gz\ngone\nfifo\nempty\nboot.efi\nbig\na.txt\n.x\n",
+    ),
+    Row(
+        "GET /srv/?x=&sort=size|Accept: text/plain",
+        "200 ;; ~to-dir/\nbig\n.x\na.txt\nlink\nPAGE.HTML\nboot.efi\nkernel.gz\n",
+    ),
+    Row(
+        "GET /srv/?sort=size",
+        "200 ;; ~value=-size>Size< ;; ~value=name>Name<",
     ),
     Row("HEAD /srv/dir/|Connection: close", "200 ;; #0 ;; closes"),
     Row(
         "GET /srv/dir/|Accept: text/plain",
-        "200 ;; Vary: Accept ;; =b\nsub/\nä b?#%.txt\n",
+        "200 ;; Vary: Accept ;; =sub/\nb\nä b?#%.txt\n",
     ),
     Row(
         "GET /srv/dir/|Accept: application/json",
-        "200 ;; ~{\"name\":\"b\",\"type\":\"file\"",
+        "200 ;; ~{\"name\":\"b\",\"type\":\"file\",\"href\":\"b\" ;; ~\"href\":\"sub/\" ;; ~\"href\":\"%C3%A4%20b%3F%23%25.txt\"",
     ),
     Row(
         "GET /srv/dir/|Accept: application/json",
