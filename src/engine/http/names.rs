@@ -78,7 +78,9 @@ impl Entry {
     /// Stores the attributes.
     pub(super) const fn set(&mut self, attr: &Attr) {
         self.kind = Some(attr.kind);
-        self.size = attr.size;
+        if matches!(attr.kind, ObjectType::Regular) {
+            self.size = attr.size;
+        }
         self.modified = Some(attr.mtime.secs);
     }
 }
