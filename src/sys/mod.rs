@@ -13,6 +13,10 @@ mod args;
 mod bare;
 #[cfg(bare)]
 pub mod bare;
+#[cfg(test)]
+#[path = "arch/builtins.rs"]
+#[allow(dead_code)] // Only memmove and memcpy are tested.
+mod builtins;
 pub mod interface;
 pub mod linux;
 #[cfg(feature = "probe")]
