@@ -1,7 +1,7 @@
-//! A small HTTP/1.1 client over TCP for tests and measurements: one connection, requests as text, replies with a Content-Length or
-//! until the connection closes.
+//! A small HTTP/1.1 client over TCP for tests and measurements: one connection, requests as text, replies with a Content-Length, in
+//! chunks, or until the connection closes.
 //!
-//! No redirects, no chunks (the server sends none), no reconnects. Errors are returned, not panics.
+//! No redirects, no reconnects. Errors are returned, not panics.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -60,7 +60,8 @@ impl Client {
         Self::from_stream(connect_from(source, server)?)
     }
 
-    fn from_stream(stream: TcpStream) -> Result<Self> {
+    /// Goes on with a connection on which no reply is due yet.
+    pub fn from_stream(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SILENCE_MAX))?;
         Ok(Self {
@@ -94,27 +95,68 @@ impl Client {
     pub fn receive_by(&mut self, mut take: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<Head> {
         let head = self.receive_head()?;
         let bodiless = head.status < 200 || [204, 304].contains(&head.status);
-        let len = head.length()?.filter(|_| !bodiless);
-        let end = len.unwrap_or(if bodiless { 0 } else { u64::MAX });
+        if bodiless {
+            return Ok(head);
+        }
+        if head.field("Transfer-Encoding") == Some("chunked") {
+            self.receive_chunks(&mut take)?;
+            return Ok(head);
+        }
+        let len = head.length()?;
+        let received = self.receive_part(0, len.unwrap_or(u64::MAX), &mut take)?;
+        ensure!(
+            len.is_none_or(|len| len == received),
+            "the body of {head:?} ends after {received} bytes"
+        );
+        Ok(head)
+    }
+
+    /// Receives a body in chunks without trailers. A missing last chunk is an error.
+    fn receive_chunks(&mut self, take: &mut impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
         let mut offset = 0;
+        loop {
+            let line = self.receive_line()?;
+            let len = u64::from_str_radix(&line, 16);
+            let len = len.with_context(|| format!("after {offset} bytes, the chunk {line:?}"))?;
+            let end = offset + len;
+            offset = self.receive_part(offset, end, take)?;
+            ensure!(offset == end, "a chunk ends {} bytes early", end - offset);
+            ensure!(self.receive_line()?.is_empty(), "no CRLF after a chunk");
+            if len == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Receives a line without its CRLF. The end of the connection is an error.
+    fn receive_line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line)?;
+        let text = line.strip_suffix("\r\n").map(str::to_owned);
+        text.with_context(|| format!("the connection ends within a chunked body: {line:?}"))
+    }
+
+    /// Passes the bytes of a body from `start` to `end` to `take`. Returns where the connection ended, else `end`.
+    fn receive_part(
+        &mut self,
+        start: u64,
+        end: u64,
+        take: &mut impl FnMut(u64, &[u8]) -> Result<()>,
+    ) -> Result<u64> {
+        let mut offset = start;
         while offset < end {
             let part = self.stream.fill_buf().context("cannot receive a body")?;
             if part.is_empty() {
-                ensure!(
-                    len.is_none(),
-                    "the body of {head:?} ends after {offset} bytes"
-                );
                 break;
             }
-            let part = &part[..part
-                .len()
-                .min((end - offset).try_into().unwrap_or(usize::MAX))];
+            let rest = usize::try_from(end - offset).unwrap_or(usize::MAX);
+            let part = &part[..part.len().min(rest)];
             take(offset, part)?;
             let part_len = part.len();
             offset += part_len as u64;
             self.stream.consume(part_len);
         }
-        Ok(head)
+        Ok(offset)
     }
 
     /// Receives status line and fields: all of a reply to HEAD.
