@@ -42,9 +42,8 @@ impl HttpServer {
     ) -> Result<Self> {
         let port = Port::reserve()?;
         let address = (Ipv4Addr::LOCALHOST, port.number()).into();
-        let mut server = Self::spawn(own(file, role, address).args(arguments), address)?;
-        server._port = Some(port);
-        Ok(server)
+        let server = Self::spawn(own(file, role, address).args(arguments), address)?;
+        Ok(server.holding(port))
     }
 
     /// As [`Self::start`], at an address of the calling thread's network namespace.
@@ -73,6 +72,12 @@ impl HttpServer {
             address,
             _port: None,
         })
+    }
+
+    /// Keeps the port of the server reserved until the drop.
+    pub fn holding(mut self, port: Port) -> Self {
+        self._port = Some(port);
+        self
     }
 
     /// The address on which the server listens.

@@ -2,7 +2,8 @@
 
 use std::ops::AddAssign;
 use std::path::PathBuf;
-use std::thread::sleep;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -12,6 +13,9 @@ use serde::Serialize;
 
 use crate::machines::server::open_files;
 use crate::machines::wait_for;
+
+/// Time between a reply and the next request of a client whose waits are measured.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Cost of one turn: a workload run once on one server.
 #[derive(Clone, Copy, Default)]
@@ -98,6 +102,34 @@ pub fn read_stable_cpu(pid: u32) -> Result<Duration> {
         before = now;
     }
     Ok(before)
+}
+
+/// Calls `ask` repeatedly until `work` has returned, and returns the waits. `ask` sends a request and returns the time until the
+/// reply.
+pub fn waits(
+    mut ask: impl FnMut() -> Result<Duration> + Send,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<Cost> {
+    let done = AtomicBool::new(false);
+    let waits = thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut waits = Vec::new();
+            while !done.load(Ordering::Relaxed) {
+                waits.push(ask()?.as_secs_f64() * 1e3);
+                sleep(PAUSE);
+            }
+            anyhow::Ok(waits)
+        });
+        let worked = work();
+        done.store(true, Ordering::Relaxed);
+        let waits = asking.join();
+        worked.and(waits.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })?;
+    let waits = Waits::of(&waits, PAUSE.as_secs_f64() * 1e3).context("no request was sent")?;
+    Ok(Cost {
+        waits,
+        ..Cost::default()
+    })
 }
 
 /// Statistics of the waits of a turn's requests, in milliseconds.

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::mount::{MntFlags, umount2};
@@ -76,6 +77,11 @@ impl Scale {
     /// Returns true if this is the scale of `--quick`.
     pub fn is_quick(&self) -> bool {
         self.request_count < Self::FULL.request_count
+    }
+
+    /// Duration of a measurement whose load does not end by itself.
+    pub fn span(&self) -> Duration {
+        Duration::from_secs(if self.is_quick() { 1 } else { 3 })
     }
 
     /// The scale for these arguments: [`Self::QUICK`] with `--quick`, else [`Self::FULL`].

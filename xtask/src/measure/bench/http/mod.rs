@@ -1,25 +1,26 @@
 //! `cargo xtask bench http`: stowaway compared with nginx and with the `--against` file, on the same tmpfs. Each server holds 2,000
 //! idle connections while others are busy.
 
+mod beside;
 pub(super) mod nginx;
 
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 
 use super::frame::{self, Frame};
 use super::measure::Cost;
-use super::table::{Subject, Unit};
-use super::workspace::{self, BIG, Export, Scale, Workspace};
+use super::table::{P99, Reference, Subject, Unit};
+use super::workspace::{self, BIG, CROWD, Export, Scale, Workspace};
 use super::{Choice, Common};
 use crate::clients::http::{Client, Reply, request};
 use crate::machines::http::HttpServer;
-use crate::machines::port::Port;
 use crate::setup;
+use beside::Listing;
 
 /// Name of the peer in tables.
 const PEER: &str = "nginx";
@@ -32,6 +33,8 @@ const SMALL_COUNT: u64 = 10_000;
 const SMALL_BYTES: usize = 4096;
 /// Number of busy connections of [`Workload::Crowd`].
 const CROWD_COUNT: usize = 64;
+/// Number of listings in a turn of [`Workload::Names`].
+const LISTING_COUNT: u64 = 10;
 /// Length of a range in bytes: a sector of a CD, as BMCs read.
 const RANGE_BYTES: u64 = 2048;
 
@@ -55,16 +58,33 @@ enum Workload {
     Crowd,
     /// GET of 10,000 ranges of 2 KiB of a large file, one after the other
     Ranges,
+    /// Listings of the directory of 10,000 files
+    Names,
+    /// Waits of GETs while another client lists a directory of 100,000 names
+    BesideListing,
+    /// Waits of GETs while 2,000 connections send a byte of a head each second
+    BesideDrips,
+    /// Waits of NFS calls while another client lists a directory of 100,000 names; one process serves both
+    NfsBesideListing,
 }
 
 impl frame::Workload for Workload {
     fn subject(&self) -> Subject {
         let asked = |title: &str| Subject::new(title, Unit::Request);
+        let waits = |title: &str| Subject::new(title, Unit::Wait).gate(P99, 1.0, Reference::Peer);
         match self {
             Self::Big => Subject::new("GET, large file", Unit::Byte).cpu(1.1),
             Self::Small => asked("GET 4 KiB").cpu(1.2),
             Self::Crowd => asked("GET 4 KiB, 64 clients").cpu(1.2),
             Self::Ranges => asked("GET, range of 2 KiB"),
+            Self::Names => asked("listing of 10,000 names: a name").cpu(1.3),
+            Self::BesideListing => waits("GET beside a listing of 100,000"),
+            Self::BesideDrips => waits("GET beside 2,000 dripping heads"),
+            Self::NfsBesideListing => Subject::new(
+                "GETATTR beside a listing of 100,000",
+                Unit::Wait,
+            )
+            .gate(P99, 3.0, Reference::Unit),
         }
     }
 }
@@ -100,6 +120,7 @@ impl Workload {
                     get_range(first, start)?;
                 }
             }
+            _ => bail!("not a sequence of requests"),
         }
         Ok(SMALL_COUNT)
     }
@@ -112,34 +133,34 @@ pub fn main(args: &Args) -> Result<()> {
     let files = args.choice.files(&args.common)?;
     let names = args.choice.sides(PEER, &args.common);
     let mut frame = Frame::compare("http", names, &args.common, [2, 5])?;
-    let scale = Scale::of(&args.common);
+    // Large listings have 100,000 names, even with `--quick`.
+    let scale = Scale {
+        crowd_count: Scale::FULL.crowd_count,
+        ..Scale::of(&args.common)
+    };
     let workspace = Workspace::new(scale)?;
     let tree = workspace.path(Export::Tree);
     make_small_files(&tree)?;
-    let port = Port::reserve()?;
-    let mut sides = Vec::new();
-    for (name, file) in &files {
-        sides.push((*name, HttpServer::start_file(file, "http", [&tree])?));
-    }
-    if has_peer {
-        let server = nginx::start(&port, &tree, &workspace.scratch_path(""))?;
-        sides.push((PEER, server));
-    }
+    let scratch = workspace.scratch_path("");
+    let programs = files.into_iter().map(|(name, file)| (name, Some(file)));
+    let peer = has_peer.then_some((PEER, None));
     let mut connected = Vec::new();
-    for (name, server) in sides {
+    for (name, file) in programs.chain(peer) {
+        let (tree, scratch) = (tree.clone(), scratch.clone());
+        let program = Program {
+            file,
+            tree,
+            scratch,
+        };
+        let server = program.start()?;
         frame.attach(name, server.pid())?;
-        connected.push(Side::new(server)?);
+        connected.push(Side::new(program, server)?);
     }
     frame.rounds(args.choice.workloads(), |workload, number| {
-        let side = connected.get_mut(number);
-        side.map(|side| side.turn(*workload, &scale)).transpose()
+        connected[number].turn(*workload, &scale)
     })?;
     frame.detach()?;
-    for side in &mut connected {
-        side.idle
-            .iter_mut()
-            .try_for_each(|client| get_small(client, 0))?;
-    }
+    connected.iter_mut().try_for_each(Side::check_connections)?;
     frame.finish(&[
         &format!("{IDLE_COUNT} idle connections to each server; each request waits for the reply to the one before"),
         "on a tmpfs; neither server writes an access log; nginx: one process, sendfile",
@@ -161,8 +182,26 @@ fn small(index: u64) -> String {
     format!("/{SMALL}/file-{index:05}")
 }
 
+/// A program, and what it serves.
+struct Program {
+    /// The file of stowaway. None: nginx
+    file: Option<PathBuf>,
+    tree: PathBuf,
+    scratch: PathBuf,
+}
+
+impl Program {
+    fn start(&self) -> Result<HttpServer> {
+        match &self.file {
+            Some(file) => HttpServer::start_file(file, "http", [&self.tree]),
+            None => nginx::start(&self.tree, &self.scratch),
+        }
+    }
+}
+
 /// A running server, and the connections to it.
 struct Side {
+    program: Program,
     server: HttpServer,
     /// The first one is the only one of most workloads.
     busy: Vec<Client>,
@@ -170,21 +209,55 @@ struct Side {
 }
 
 impl Side {
-    fn new(server: HttpServer) -> Result<Self> {
+    fn new(program: Program, server: HttpServer) -> Result<Self> {
         // A reply shows that the server, not only the kernel, has accepted the connection.
         let connect = |_| {
             let mut client = Client::connect(server.address())?;
             get_small(&mut client, 0).map(|()| client)
         };
         Ok(Self {
+            program,
             busy: (0..CROWD_COUNT).map(connect).collect::<Result<_>>()?,
             idle: (0..IDLE_COUNT).map(connect).collect::<Result<_>>()?,
             server,
         })
     }
 
-    fn turn(&mut self, workload: Workload, scale: &Scale) -> Result<Cost> {
-        Cost::measure(&[self.server.pid()], || workload.run(&mut self.busy, scale))
+    /// Fails unless a GET succeeds on every connection. Before each turn, because servers may close those that are silent for a
+    /// minute.
+    fn check_connections(&mut self) -> Result<()> {
+        let mut clients = self.busy.iter_mut().chain(&mut self.idle);
+        clients.try_for_each(|client| get_small(client, 0))
+    }
+
+    /// Runs and measures one turn. None: the program does not speak the protocol.
+    fn turn(&mut self, workload: Workload, scale: &Scale) -> Result<Option<Cost>> {
+        self.check_connections()?;
+        let (address, pids) = (self.server.address(), [self.server.pid()]);
+        let crowd = |server| Listing::new(server, CROWD, "entry-", scale.crowd_count);
+        let cost = match workload {
+            Workload::Names => {
+                let listing = Listing::new(address, SMALL, "file-", SMALL_COUNT)?;
+                Cost::measure(&pids, || {
+                    (0..LISTING_COUNT).try_for_each(|_| listing.get())?;
+                    Ok(LISTING_COUNT * SMALL_COUNT)
+                })
+            }
+            Workload::BesideListing => {
+                crowd(address)?.wait(scale.span(), beside::asking(&mut self.busy))
+            }
+            Workload::BesideDrips => {
+                let server = self.program.start()?;
+                beside::wait_for_drips(server.address(), scale.span())
+            }
+            Workload::NfsBesideListing => {
+                let Program { file, tree, .. } = &self.program;
+                let Some(file) = file else { return Ok(None) };
+                beside::wait_for_nfs(file, tree, scale.span(), crowd)
+            }
+            _ => Cost::measure(&pids, || workload.run(&mut self.busy, scale)),
+        };
+        cost.map(Some)
     }
 }
 

@@ -13,10 +13,12 @@ use anyhow::{Context as _, Result};
 use crate::machines::http::HttpServer;
 use crate::machines::port::Port;
 
-/// Starts nginx on `port` for the files in `tree`; `scratch` is a directory for its own files.
-pub fn start(port: &Port, tree: &Path, scratch: &Path) -> Result<HttpServer> {
+/// Starts nginx on a free port for the files in `tree`; `scratch` is a directory for its own files.
+pub fn start(tree: &Path, scratch: &Path) -> Result<HttpServer> {
+    let port = Port::reserve()?;
     let address = (Ipv4Addr::LOCALHOST, port.number()).into();
-    HttpServer::spawn(&mut command(port, tree, scratch)?, address)
+    let server = HttpServer::spawn(&mut command(&port, tree, scratch)?, address)?;
+    Ok(server.holding(port))
 }
 
 /// The command that [`start`] runs.

@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -17,15 +16,13 @@ use super::workload::Work;
 use crate::clients::nfs::{Call, Client, data, parse_write, stable_how};
 use crate::machines::wait_for;
 use crate::measure::bench::load::{Load, Refill};
-use crate::measure::bench::measure::{Cost, Waits};
+use crate::measure::bench::measure::{Cost, waits};
 use crate::measure::bench::nfs::connection::{Connection, SLIDE};
 use crate::measure::bench::nfs::writing;
 use crate::measure::bench::workspace::{
     BIG, CHUNK, Export, Pattern, Scale, Storage, Workspace, check_stamps,
 };
 
-/// Time between a reply and the client's next request.
-const PAUSE: Duration = Duration::from_millis(1);
 /// Length of a READ and of a stable WRITE in bytes.
 const BLOCK: usize = 4096;
 /// Size of a file that is written over, in blocks.
@@ -138,7 +135,7 @@ impl Clients {
                 removed.and_then(|()| wait_until_free(&directory, before))
             }
             Work::Nobody | Work::Cold | Work::Stable => {
-                sleep(span(scale));
+                sleep(scale.span());
                 Ok(())
             }
         })?;
@@ -204,39 +201,6 @@ impl Clients {
     }
 }
 
-/// Duration of a measurement whose load does not end by itself.
-fn span(scale: &Scale) -> Duration {
-    Duration::from_secs(if scale.is_quick() { 1 } else { 3 })
-}
-
-/// Calls `ask` repeatedly until `work` has returned, and returns the waits. `ask` sends a request and returns the time until the
-/// reply.
-fn waits(
-    mut ask: impl FnMut() -> Result<Duration> + Send,
-    work: impl FnOnce() -> Result<()>,
-) -> Result<Cost> {
-    let done = AtomicBool::new(false);
-    let waits = thread::scope(|scope| {
-        let asking = scope.spawn(|| {
-            let mut waits = Vec::new();
-            while !done.load(Ordering::Relaxed) {
-                waits.push(ask()?.as_secs_f64() * 1e3);
-                sleep(PAUSE);
-            }
-            anyhow::Ok(waits)
-        });
-        let worked = work();
-        done.store(true, Ordering::Relaxed);
-        let waits = asking.join();
-        worked.and(waits.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })?;
-    let waits = Waits::of(&waits, PAUSE.as_secs_f64() * 1e3).context("no request was sent")?;
-    Ok(Cost {
-        waits,
-        ..Cost::default()
-    })
-}
-
 /// Sends GETATTR and then a READ of `big`, and returns the time until the reply to the second. Both need no disk.
 fn ask(client: &mut Client, big: &[u8], offset: u64, scale: &Scale) -> Result<Duration> {
     let asked = Instant::now();
@@ -273,7 +237,7 @@ pub fn echo(scale: &Scale) -> Result<Cost> {
         Ok(asked.elapsed())
     };
     waits(ask, || {
-        sleep(span(scale));
+        sleep(scale.span());
         Ok(())
     })
 }
