@@ -418,6 +418,43 @@ pub(super) fn parent_chain_inside_image_reaches_its_root(bench: &mut dyn Bench) 
     assert_eq!(vfs.parent(file), Err(FsError::NotDirectory));
 }
 
+pub(super) fn file_without_rights_is_not_a_directory(bench: &mut dyn Bench) {
+    const STRANGER: Caller = Caller {
+        uid: 1234,
+        gid: 1234,
+        groups: heapless::Vec::new(),
+    };
+    bench.make_writable();
+    let image_root = enter(bench, "one.iso").unwrap();
+    let is_privileged = bench.is_privileged();
+    let vfs = bench.vfs();
+    let outside = walk(vfs, "file").unwrap();
+    let mode = SetAttr {
+        mode: Some(0),
+        ..SetAttr::default()
+    };
+    vfs.set_attr(outside, &mode).unwrap();
+    let inside = |vfs: &mut Tree, path| find(vfs, image_root, path).unwrap();
+    let no_directory = FsError::NotDirectory;
+    for (node, expect) in [
+        (outside, no_directory),
+        (inside(vfs, "Hello World"), no_directory),
+        (inside(vfs, "sub/file"), no_directory),
+        (inside(vfs, "link"), no_directory),
+        (inside(vfs, "deep"), FsError::Access),
+    ] {
+        if expect == FsError::Access && !is_privileged {
+            continue;
+        }
+        let handle = vfs.handle(node).unwrap();
+        let node = vfs.open_as(handle.bytes(), &STRANGER).unwrap();
+        assert_eq!(vfs.lookup(node, name("x")), Err(expect));
+        assert_eq!(vfs.lookup_to_read(node, name("x")), Err(expect));
+        let listed = vfs.readdir(node, 0, Detail::Names, &mut |_| ControlFlow::Continue(()));
+        assert_eq!(listed, Err(expect));
+    }
+}
+
 pub(super) fn handles_inside_image_survive_a_restart(bench: &mut dyn Bench) {
     let image_root = enter(bench, "one.iso").unwrap();
     let caller = Caller::default();

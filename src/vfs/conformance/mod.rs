@@ -225,6 +225,7 @@ mod open_objects {
 
 mod inside_by_handle {
     tests_of_images! {
+        file_without_rights_is_not_a_directory
         handles_inside_image_survive_a_restart
         parent_chain_inside_image_reaches_its_root
         altered_handles_inside_image_stay_inside

@@ -188,6 +188,19 @@ impl Tree {
         }
     }
 
+    /// As [`Tree::admit`], for a call that needs a directory.
+    ///
+    /// # Errors
+    /// `Access`: the caller may not; `NotDirectory`: the caller may not, and the object is no directory.
+    pub(super) fn admit_to_directory(&mut self, dir: Node, access: Access) -> FsResult<()> {
+        match self.admit(dir, access) {
+            Err(FsError::Access) if self.attr(dir)?.kind != ObjectType::Directory => {
+                Err(FsError::NotDirectory)
+            }
+            admitted => admitted,
+        }
+    }
+
     /// The backend that checks the caller's rights; for an object inside an image, the backend of the image file. `None`: no
     /// checks, because the caller is the process itself.
     fn access_checker(&mut self, node: Node) -> Option<&mut dyn Vfs> {

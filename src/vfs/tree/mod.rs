@@ -242,7 +242,7 @@ impl Tree {
     /// See [`Vfs::lookup`].
     pub fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         if dir.is_inside() {
-            self.admit(dir, Access::Execute)?;
+            self.admit_to_directory(dir, Access::Execute)?;
         }
         if HAS_NFS && dir == root::ROOT {
             return self.lookup_export(name);
@@ -254,7 +254,7 @@ impl Tree {
     #[cfg(any(feature = "http", test, fuzzing))]
     pub fn lookup_to_read(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         if dir.is_inside() {
-            self.admit(dir, Access::Execute)?;
+            self.admit_to_directory(dir, Access::Execute)?;
         }
         let found = self.backend(dir)?.lookup_to_read(dir, name)?;
         Ok(found.limited_by(dir))
@@ -320,7 +320,7 @@ impl Tree {
         if HAS_NFS && dir == root::ROOT {
             return self.list_exports(from, each);
         }
-        self.admit(dir, Access::Read)?;
+        self.admit_to_directory(dir, Access::Read)?;
         self.backend(dir)?.readdir(dir, from, detail, each)
     }
 

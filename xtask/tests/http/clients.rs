@@ -103,6 +103,17 @@ fn downloaders_fetch_the_rest_of_a_file() -> Result<()> {
 }
 
 #[test]
+fn path_below_a_file_does_not_exist() -> Result<()> {
+    setup::install_packages(&["curl"])?;
+    let world = World::new()?;
+    for url in ["/big/x", "/big/", "/x.iso/big/x", "/x.iso/big/", "/x.iso/x"] {
+        let status = world.run(&format!("curl -s -o got -w '%{{http_code}}' $URL{url}"))?;
+        ensure!(status == "404", "{url}: {status}");
+    }
+    Ok(())
+}
+
+#[test]
 fn curl_gets_ranges() -> Result<()> {
     setup::install_packages(&["curl"])?;
     let world = World::new()?;
