@@ -182,7 +182,7 @@ fn small(index: u64) -> String {
     format!("/{SMALL}/file-{index:05}")
 }
 
-/// A program, and what it serves.
+/// A program and its files.
 struct Program {
     /// The file of stowaway. None: nginx
     file: Option<PathBuf>,
