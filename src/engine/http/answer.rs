@@ -66,11 +66,12 @@ impl Http {
         match answered {
             Ok(step) => step,
             Err(Refusal::Again(until)) => Step::Again(until),
-            // A part of a listing was sent.
-            Err(Refusal::Status(_)) if session.sent.take().is_some() => Step::Cut,
             Err(Refusal::Status(status)) => {
                 if status == 500 {
                     report(cx, FsError::Io);
+                }
+                if session.sent.take().is_some_and(|sent| sent.has_head()) {
+                    return Step::Cut;
                 }
                 self.write_line(cx, asked, Head::of(status), reason(status), out)
             }
@@ -88,7 +89,8 @@ impl Http {
         let place = self.find(session, cx, asked.request.path)?;
         let is_listing = matches!(place, Place::Exports | Place::Figures(_))
             || place.kind() == Some(ObjectType::Directory);
-        if session.sent.is_some() && !is_listing {
+        if !is_listing && session.sent.is_some() {
+            // A directory was replaced by a file while it was listed.
             return Err(FsError::Stale.into());
         }
         let path = self.path.head(self.path_len);

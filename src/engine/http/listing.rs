@@ -18,7 +18,7 @@ use crate::vfs::{Attr, FsError, FsResult, Name, Node, ObjectType, is_image};
 use crate::wire::Writer;
 use crate::wire::http::{Method, Version};
 
-/// A listing of which a part was sent.
+/// A listing in progress.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listed {
     order: Order,
@@ -28,15 +28,31 @@ pub(super) struct Listed {
     mark: u64,
     /// The position of the next name among those that were read.
     position: u16,
+    /// True once names were read.
+    is_begun: bool,
+    /// True once the names are in their order.
+    is_sorted: bool,
+    /// True once the head of the reply was sent.
+    has_head: bool,
     /// True once a row was sent.
     has_rows: bool,
 }
 
-/// The start of a page that was sent: where it goes on.
+/// A page in progress: where it goes on.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Sent {
     Names(Listed),
     Figures(Figures),
+}
+
+impl Sent {
+    /// Returns true if the head of the reply was sent.
+    pub(super) const fn has_head(&self) -> bool {
+        match self {
+            Self::Names(listed) => listed.has_head,
+            Self::Figures(_) => true,
+        }
+    }
 }
 
 /// The object that is listed.
@@ -54,6 +70,9 @@ const CHUNK_HEAD_BYTES: usize = 7;
 const CHUNK_END: &[u8] = b"\r\n";
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
+/// Most attributes that are read in one turn before the names are sorted. A symbolic link costs a walk.
+const SETTLED_COUNT: usize = 256;
+
 const FIELDS: &str = "Cache-Control: no-cache\r\nVary: Accept\r\n";
 const CHUNKED_FIELDS: &str =
     "Transfer-Encoding: chunked\r\nCache-Control: no-cache\r\nVary: Accept\r\n";
@@ -69,7 +88,8 @@ impl Http {
         out: &mut Writer<'_>,
     ) -> FsResult<Step> {
         let start = out.position();
-        let is_first = session.sent.is_none();
+        let before = session.sent;
+        let is_first = !before.is_some_and(|sent| sent.has_head());
         let form = Form::of(asked.request);
         let order = Order::of(asked.request.query);
         // Space before the part for its head, and after it for the ends of the chunks.
@@ -82,17 +102,19 @@ impl Http {
             .len()
             .saturating_sub(CHUNK_END.len() + LAST_CHUNK.len());
         let mut body = Writer::new(buffer.head_mut(room));
-        let sent = self.write_part(session.sent, cx, source, (form, order), &mut body)?;
+        let is_complete =
+            self.write_part(&mut session.sent, cx, source, (form, order), &mut body)?;
         let kind = match source {
             Source::Figures(page) => page.kind(),
             _ => form.kind(),
         };
         let len = body.position();
-        if start > 0 && (sent.is_some() || body.written().is_none()) {
+        if start > 0 && (!is_complete || body.written().is_none()) {
             // Earlier replies leave first: the part needs the buffer.
+            session.sent = before;
             return Ok(Step::Continue);
         }
-        let is_partial = sent.is_some() || !is_first;
+        let is_partial = !is_complete || !is_first;
         let is_chunked = is_partial && asked.request.version == Version::Http11;
         let closes = asked.closes || is_partial && !is_chunked;
         if is_first {
@@ -100,6 +122,7 @@ impl Http {
             self.write_list_head(cx, &Asked { closes, ..*asked }, (kind, len), out);
         }
         if asked.request.method == Method::Head {
+            session.sent = None;
             session.closes |= closes;
             return Ok(Step::Done);
         }
@@ -117,10 +140,13 @@ impl Http {
         if has_chunk {
             out.put(CHUNK_END);
         }
-        session.sent = sent;
-        if sent.is_some() {
+        if !is_complete {
+            if let Some(Sent::Names(listed)) = &mut session.sent {
+                listed.has_head = true;
+            }
             return Ok(Step::Continue);
         }
+        session.sent = None;
         if is_chunked {
             out.put(LAST_CHUNK);
         }
@@ -148,22 +174,23 @@ impl Http {
         self.log(cx, asked.input, fields, (200, len.unwrap_or(UNKNOWN_LEN)));
     }
 
-    /// Writes as much of a listing or page as fits, from the place at which the last part ended. Returns the place at which it goes on;
-    /// `None`: it is complete.
+    /// Writes as much of a listing or page as fits, from the place at which the last part ended, which is kept in `sent`. Returns true if
+    /// it is complete.
     ///
     /// # Errors
     /// `Stale`: the object of an earlier part was of another kind.
     fn write_part(
         &mut self,
-        sent: Option<Sent>,
+        sent: &mut Option<Sent>,
         cx: &mut Cx<'_>,
         source: Source,
         (form, order): (Form, Order),
         body: &mut Writer<'_>,
-    ) -> FsResult<Option<Sent>> {
-        let listed = match (sent, source) {
+    ) -> FsResult<bool> {
+        let listed = match (*sent, source) {
             (None, Source::Figures(from)) | (Some(Sent::Figures(from)), Source::Figures(_)) => {
-                return Ok(self.write_figures(cx, from, body).map(Sent::Figures));
+                *sent = self.write_figures(cx, from, body).map(Sent::Figures);
+                return Ok(sent.is_none());
             }
             (None, _) => None,
             (Some(Sent::Names(listed)), Source::Directory(..) | Source::Exports) => Some(listed),
@@ -175,9 +202,11 @@ impl Http {
                 serial: self.names.next_serial(),
                 mark: 0,
                 position: 0,
+                is_begun: false,
+                is_sorted: false,
+                has_head: false,
                 has_rows: false,
             }),
-            is_first: listed.is_none(),
             form,
         };
         let is_complete = match source {
@@ -186,11 +215,13 @@ impl Http {
                 let dir = cx.vfs.pin(dir, None)?;
                 let listed = self.list_names(&mut part, cx, (number, dir.node()), body);
                 cx.vfs.unpin(dir);
-                listed?
+                listed
             }
-            _ => self.list_exports(&mut part, cx, body)?,
+            _ => self.list_exports(&mut part, cx, body),
         };
-        Ok((!is_complete).then_some(Sent::Names(part.listed)))
+        // After a stop, too: the attributes that were read stay with the names.
+        *sent = Some(Sent::Names(part.listed));
+        is_complete
     }
 
     /// Writes the names of a directory, as many as fit. Returns true if the listing is complete.
@@ -201,18 +232,22 @@ impl Http {
         (number, dir): (usize, Node),
         out: &mut Writer<'_>,
     ) -> FsResult<bool> {
-        let mut position = usize::from(part.listed.position);
-        let is_kept = self.names.serial == part.listed.serial;
-        if part.is_first || !is_kept || self.names.at(position).is_none() {
-            position = self.read_names(part, cx, (number, dir))?;
-        }
+        self.prepare(part, cx, (number, dir))?;
         self.start(part, out);
+        let mut position = usize::from(part.listed.position);
         let may_search = cx.vfs.may_search(dir)?;
         let mut last = None;
         let mut is_full = false;
         while let Some(index) = self.names.at(position) {
             if part.form != Form::Plain || self.is_unsettled(index) {
-                self.read_attr(cx, (number, dir), index, may_search)?;
+                match self.read_attr(cx, (number, dir), index, may_search) {
+                    // The rows before it are sent meanwhile.
+                    Err(error) if error.stops() && last.is_some() => {
+                        is_full = true;
+                        break;
+                    }
+                    done => done?,
+                }
             }
             let entry = self.names.entry(index).map(|entry| *entry);
             let entry = entry.ok_or(FsError::Io)?;
@@ -247,48 +282,68 @@ impl Http {
         Ok(is_complete)
     }
 
-    /// Reads the names of the directory, and sorts them if there are not too many. Returns the position at which the part begins.
-    fn read_names(
-        &mut self,
-        part: &mut Part,
-        cx: &mut Cx<'_>,
-        dir: (usize, Node),
-    ) -> FsResult<usize> {
-        let Listed { order, mark, .. } = part.listed;
-        let from = match order.key {
-            Key::Directory => mark,
-            _ => 0,
+    /// Reads the names for a part, unless they are there, and sorts them if there are not too many.
+    ///
+    /// # Errors
+    /// `AwaitsTurn`: many attributes must be read first.
+    fn prepare(&mut self, part: &mut Part, cx: &mut Cx<'_>, dir: (usize, Node)) -> FsResult<()> {
+        let listed = &mut part.listed;
+        let is_kept = listed.is_begun && self.names.serial == listed.serial;
+        let position = usize::from(listed.position);
+        if is_kept && listed.is_sorted && self.names.at(position).is_some() {
+            return Ok(());
+        }
+        let goes_on = is_kept && !listed.is_sorted;
+        // If another listing has taken the names, the attributes are read at once: two listings could take them from each other for ever.
+        let mut left = match goes_on || !listed.is_begun {
+            true => SETTLED_COUNT,
+            false => usize::MAX,
         };
-        self.names.read(cx.vfs, dir.1, from)?;
-        self.names.serial = part.listed.serial;
-        if order.key == Key::Directory {
-            return Ok(0);
+        if !goes_on {
+            let from = match listed.order.key {
+                Key::Directory => listed.mark,
+                _ => 0,
+            };
+            self.names.read(cx.vfs, dir.1, from)?;
+            (self.names.serial, listed.is_begun) = (listed.serial, true);
+            if self.names.has_more && listed.order.key != Key::Directory {
+                if listed.has_head {
+                    // The client has the first names in another order.
+                    return Err(FsError::TryLater);
+                }
+                listed.order.key = Key::Directory;
+            }
+            if listed.order.key == Key::Directory {
+                (listed.position, listed.is_sorted) = (0, true);
+                return Ok(());
+            }
         }
-        if self.names.has_more {
-            // If they were few before, the client has the first ones in another order.
-            part.listed.order.key = Key::Directory;
-            return part.is_first.then_some(0).ok_or(FsError::TryLater);
-        }
+        let by_attr = matches!(listed.order.key, Key::Date | Key::Size);
         let may_search = cx.vfs.may_search(dir.1)?;
         for index in 0..self.names.count() {
-            if matches!(order.key, Key::Date | Key::Size) || self.is_unsettled(index) {
+            if self.is_unsettled(index) || by_attr && self.is_listed(index) {
+                left = left.checked_sub(1).ok_or(FsError::AwaitsTurn)?;
                 self.read_attr(cx, dir, index, may_search)?;
             }
         }
-        self.names.sort(order);
-        Ok(match part.is_first {
-            true => 0,
-            false => self.names.after(mark, part.listed.position.into()),
-        })
+        self.names.sort(listed.order);
+        listed.is_sorted = true;
+        if position > 0 {
+            listed.position = self.names.after(listed.mark, position) as u16;
+        }
+        Ok(())
+    }
+
+    /// Returns true if the attributes of an object were not read yet.
+    fn is_listed(&mut self, index: usize) -> bool {
+        let entry = self.names.entry(index);
+        entry.is_some_and(|entry| entry.state == State::Listed)
     }
 
     /// Returns true if it is not known whether an object is listed as a directory: it is a symbolic link, or its kind is unknown.
     fn is_unsettled(&mut self, index: usize) -> bool {
-        let entry = self.names.entry(index);
-        entry.is_some_and(|entry| {
-            entry.state == State::Listed
-                && matches!(entry.kind, None | Some(ObjectType::SymbolicLink))
-        })
+        let kind = self.names.entry(index).and_then(|entry| entry.kind);
+        self.is_listed(index) && matches!(kind, None | Some(ObjectType::SymbolicLink))
     }
 
     /// Reads the attributes of a listed object, of a symbolic link those of its target. A link without a target that has a path keeps
@@ -383,7 +438,7 @@ impl Http {
 
     /// Writes the start of a listing, if this is its first part.
     fn start(&self, part: &Part, out: &mut Writer<'_>) {
-        if part.is_first {
+        if !part.listed.has_head {
             let path = self.path.head(self.path_len);
             rows::start(out, part.form, path, part.listed.order, self.host);
         }
@@ -394,8 +449,6 @@ impl Http {
 struct Part {
     /// Where the part begins, then where it ended.
     listed: Listed,
-    /// True if the part is the first.
-    is_first: bool,
     form: Form,
 }
 

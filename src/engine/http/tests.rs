@@ -150,6 +150,25 @@ fn long_listings_arrive_whole() {
 }
 
 #[test]
+fn links_are_followed_over_several_turns() {
+    let mut ram = Ram::model(b"/srv");
+    ram.dir("links");
+    for number in 0..900 {
+        let target: &[u8] = if number % 2 == 0 { b"." } else { b"none" };
+        ram.symlink(&format!("links/{number:03}"), target);
+    }
+    let mut bench = Bench::of(ram);
+    let request = b"GET /srv/links/ HTTP/1.1\r\nHost: h\r\nAccept: text/plain\r\n\r\n";
+    let talk = bench.send(request, usize::MAX);
+    // 256 links a turn, and one turn without input.
+    assert!(talk.turns >= 5, "{}", talk.turns);
+    let body = String::from_utf8(replies(&talk, &["GET"])[0].body.clone()).unwrap();
+    let expect = (0..900).step_by(2).map(|number| format!("{number:03}/\n"));
+    let dangling = (1..900).step_by(2).map(|number| format!("{number:03}\n"));
+    assert_eq!(body, expect.chain(dangling).collect::<String>());
+}
+
+#[test]
 fn listing_that_fails_midway_has_no_last_chunk() {
     let mut ram = Ram::model(b"/srv");
     ram.dir("many");
