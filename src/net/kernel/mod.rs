@@ -299,6 +299,10 @@ impl Connections for Kernel {
         Ok(sockets::send(number(socket), bytes, more)?)
     }
 
+    fn end_sending(&mut self, socket: Socket) {
+        sockets::end_sending(number(socket));
+    }
+
     fn send_file(&mut self, socket: Socket, range: FileRange) -> NetResult<usize> {
         let socket = &self.get(socket)?.file;
         match fs::sendfile(socket, range.file.0, range.offset, range.len) {

@@ -60,6 +60,10 @@ struct Wire {
     read: Vec<u8>,
     reads: bool,
     hung_up: bool,
+    /// True once the peer has ended its sending direction.
+    peer_ended: bool,
+    /// True once the server has ended its sending direction.
+    server_ended: bool,
     /// True once the server has closed the connection.
     closed: bool,
 }
@@ -190,6 +194,8 @@ impl Sim {
             read: Vec::new(),
             reads: true,
             hung_up: false,
+            peer_ended: false,
+            server_ended: false,
             closed: false,
         });
         let listener = medium.sockets.iter_mut().flatten().find_map(|open| {
@@ -221,6 +227,17 @@ impl Sim {
     /// Closes the connection from the peer's side.
     pub fn hang_up(&self, peer: Peer) {
         self.medium().wires[peer.0].hung_up = true;
+    }
+
+    /// Ends the sending direction of the peer.
+    pub fn end_sending(&self, peer: Peer) {
+        self.medium().wires[peer.0].peer_ended = true;
+    }
+
+    /// Returns true if the server ended its sending direction, or closed the connection, and the peer has read everything before.
+    pub fn has_ended(&self, peer: Peer) -> bool {
+        let wire = &self.medium().wires[peer.0];
+        (wire.server_ended || wire.closed) && wire.to_peer.is_empty()
     }
 
     /// Returns the bytes that the peer has read since the last call.
@@ -363,6 +380,7 @@ impl Medium {
             look();
         }
         let wire = self.wire(socket)?;
+        assert!(!wire.server_ended, "a send after the end");
         if wire.hung_up {
             return Err(NetError::Gone);
         }
@@ -396,7 +414,7 @@ impl Medium {
             (Interest::Input, SocketKind::Changes(any)) => *any,
             (Interest::Input, SocketKind::Connection(peer)) => {
                 let wire = &self.wires[*peer];
-                wire.hung_up || !wire.to_server.is_empty()
+                wire.hung_up || wire.peer_ended || !wire.to_server.is_empty()
             }
             (Interest::Output | Interest::Reply, SocketKind::Connection(peer)) => {
                 let wire = &self.wires[*peer];
@@ -521,7 +539,8 @@ impl Connections for Sim {
         let len = wire.to_server.len().min(buffer.len());
         buffer[..len].copy_from_slice(&wire.to_server.make_contiguous()[..len]);
         // An empty buffer receives 0 bytes, as with the kernel.
-        match len == 0 && !buffer.is_empty() && !wire.hung_up {
+        let has_ended = wire.hung_up || wire.peer_ended;
+        match len == 0 && !buffer.is_empty() && !has_ended {
             true => Err(NetError::WouldBlock),
             false => Ok(len),
         }
@@ -536,6 +555,10 @@ impl Connections for Sim {
         let len = part(chance, most);
         self.medium().wire(socket)?.to_server.drain(..len);
         Ok(len)
+    }
+
+    fn end_sending(&mut self, socket: Socket) {
+        self.medium().wire(socket).unwrap().server_ended = true;
     }
 
     fn send(&mut self, socket: Socket, bytes: &[u8], _more: bool) -> NetResult<usize> {

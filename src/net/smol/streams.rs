@@ -425,6 +425,12 @@ fn has_reply_space(socket: &Tcp<'_>) -> bool {
 }
 
 impl Connections for Smol {
+    fn end_sending(&mut self, socket: Socket) {
+        if let Ok(tcp) = self.tcp(socket) {
+            tcp.close();
+        }
+    }
+
     fn has_reply_space(&mut self, socket: Socket) -> bool {
         self.tcp(socket).is_ok_and(|tcp| has_reply_space(tcp))
     }

@@ -374,6 +374,8 @@ const NEEDED: &[(Sysno, u16)] = &[
     (Sysno::accept, STREAMS | MULTICAST),
     #[cfg(not(target_arch = "x86"))]
     (Sysno::getsockopt, STREAMS | MULTICAST),
+    #[cfg(not(target_arch = "x86"))]
+    (Sysno::shutdown, STREAMS),
     (Sysno::futex, STREAMS),
     (Sysno::clone, MULTICAST),
     (Sysno::wait4, MULTICAST),

@@ -521,6 +521,14 @@ pub fn send(socket: RawFd, bytes: &[u8], more: bool) -> Result<usize, Errno> {
     outcome(unsafe { socket_call!(sendto, 11, socket, bytes.as_ptr(), bytes.len(), flags, 0, 0) })
 }
 
+/// Ends the sending direction (SHUT_WR). Errors are ignored: a connection that is broken fails at its next call, and without
+/// shutdown(2) the peer sees the end when the socket is closed.
+pub fn end_sending(socket: RawFd) {
+    const SENDING: usize = 1;
+    // SAFETY: no argument is a pointer.
+    unsafe { socket_call!(shutdown, 13, socket, SENDING) };
+}
+
 /// Receives a datagram, truncated to `buffer`; returns its length, and writes the sender to `from`.
 pub fn recv_from(socket: RawFd, buffer: &mut [u8], from: &mut Address) -> Result<usize, Errno> {
     let (to, buffer) = (buffer.as_mut_ptr(), buffer.len());
