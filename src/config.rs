@@ -240,8 +240,6 @@ pub const HTTP_CONNECTION_COUNT_MIN: usize = 4;
 pub const HTTP_STACK_COUNT_MAX: usize = 96;
 /// Largest body of an HTTP request (bytes) that is skipped, so that the connection stays open.
 pub const HTTP_BODY_BYTES_MAX: u64 = 64 << 10;
-/// Most input (bytes) that is skipped after a malformed HTTP request: a close with unread input would reset the connection.
-pub const HTTP_LINGER_BYTES: u64 = 1 << 20;
 /// Longest host name (bytes) on Linux (HOST_NAME_MAX).
 pub const HOST_NAME_BYTES: usize = 64;
 /// Most names of an HTTP listing that is sorted; the indexes of its entries have 16 bits.
@@ -340,8 +338,16 @@ pub const SEARCH_STAT_COST: usize = 10;
 /// Buffer size (bytes) for getdents64(2). Entries that do not fit the reply are read again later, so a small buffer wastes less.
 pub const DIRECTORY_BUFFER_BYTES: usize = 4 << 10;
 
-/// A partial request without progress for this time closes its connection.
+/// A partial request without a byte for this time closes its connection, unless its service limits the time of requests.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time from the first byte of an HTTP request to its last one.
+pub const HTTP_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// An HTTP connection without a byte of a next request for this time is closed.
+pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest time for which the input of a connection is dropped after its last reply.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most input (bytes) that is dropped then. Clients that read no reply before they have sent their request need it.
+pub const DRAIN_BYTES_MAX: u32 = 256 << 20;
 /// An unsent reply without progress for this time closes its connection.
 pub const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 /// If all slots are used, a connection that was never answered and is silent for this time is closed for a new one.

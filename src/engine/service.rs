@@ -103,6 +103,10 @@ pub enum Next {
     Move(Transfer),
     /// The end of the connection, with this reason (empty: none to report), once the produced replies are sent.
     Close(Text),
+    /// The end of the connection once the produced replies are sent, although the peer may send more: the sending direction is ended,
+    /// and input is dropped for a while. A close with unread input would reset the connection, perhaps before the peer has read the
+    /// replies.
+    Drain,
 }
 
 impl From<Until> for Next {
@@ -182,6 +186,11 @@ pub trait Service {
         _synced: FsResult<()>,
     ) -> usize {
         replies.len()
+    }
+    /// The time limit of the connection's incomplete request has passed. Returns true if the next call of [`Service::advance`] ends
+    /// the connection, perhaps with a reply; false: it is closed.
+    fn expire(&mut self, _id: SessionId) -> bool {
+        false
     }
     /// The connection is about to be closed; `held` is its unfinished reply.
     fn close(&mut self, _id: SessionId, _cx: &mut Cx<'_>, _held: &[u8]) {}

@@ -90,6 +90,9 @@ impl Served {
             let client = world.stats.opened(self.protocol, peer.address, world.now);
             *place = Some(Connection::new(id, socket, peer, client, world.now));
         }
+        if let Some(times) = self.times {
+            self.patrol_by(world.now, world.now.after(times.idle));
+        }
         let own = Local {
             socket: local as u16,
             interface: 0,
@@ -102,12 +105,14 @@ impl Served {
         }
     }
 
-    /// Closes the never-answered connection without progress for longest, if longer than `SILENT_TIMEOUT`; else the connection
-    /// without progress for longest, if longer than `IDLE_TIMEOUT`. Returns false if none is closed.
+    /// Closes the longest draining connection; else the never-answered connection without progress for longest, if longer than
+    /// `SILENT_TIMEOUT`; else the connection without progress for longest, if longer than `IDLE_TIMEOUT`. Returns false if none is
+    /// closed.
     fn drop_silent(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let now = turn.world.now;
         let silent = self
-            .most_overdue(now, SILENT_TIMEOUT, |other| !other.answered)
+            .most_overdue(now, Duration::default(), |other| other.drains)
+            .or_else(|| self.most_overdue(now, SILENT_TIMEOUT, |other| !other.answered))
             .or_else(|| self.most_overdue(now, IDLE_TIMEOUT, |_| true));
         if let Some(at) = silent {
             self.cut_off(turn, at);

@@ -1,9 +1,9 @@
-//! Closes connections: those that ended, and the longest silent one if its slot or block is needed.
+//! Closes connections: those that ended or timed out, and the longest silent one if its slot or block is needed.
 
 use super::Served;
-use super::connection::{CloseReason, Connection};
+use super::connection::{CloseReason, Connection, Phase};
 use super::turn::Turn;
-use crate::config::SILENT_TIMEOUT;
+use crate::config::{DRAIN_TIMEOUT, REPLY_TIMEOUT, REQUEST_TIMEOUT, SILENT_TIMEOUT};
 use crate::event;
 use crate::log;
 use crate::mem::Ends as _;
@@ -31,6 +31,26 @@ impl Served {
         most
     }
 
+    /// Returns the time at which the connection is closed if nothing happens before, and the reason.
+    pub(super) fn due(&self, connection: &Connection) -> (Instant, CloseReason) {
+        let (timeout, reason) = match (connection.phase(), self.times) {
+            // Served in the next patrol.
+            _ if connection.wants_block => return (Instant::default(), CloseReason::Gone),
+            (Phase::Waits, _) | (Phase::Idle, None) => return (Instant::NEVER, CloseReason::Gone),
+            (Phase::Idle, Some(times)) => (times.idle, CloseReason::Gone),
+            (Phase::Sends, _) => (REPLY_TIMEOUT, CloseReason::Untaken),
+            (Phase::Receives, None) => (REQUEST_TIMEOUT, CloseReason::Unended),
+            (Phase::Receives, Some(times)) => (times.request, CloseReason::Unended),
+            (Phase::Drains, _) => (DRAIN_TIMEOUT, CloseReason::Gone),
+        };
+        (connection.progress.after(timeout), reason)
+    }
+
+    /// Plans the next patrol for `due`, at least a second from now.
+    pub(super) fn patrol_by(&mut self, now: Instant, due: Instant) {
+        self.patrol_at = self.patrol_at.min(due.max(now.after(Duration::SECOND)));
+    }
+
     /// Closes the connection without progress for longest, at least [`SILENT_TIMEOUT`], among those for which `is_meant` is true.
     pub(super) fn evict(
         &mut self,
@@ -56,7 +76,8 @@ impl Served {
         };
         log::debug!("connection {=usize} closed", at);
         world.stats.closed(self.protocol, connection.client);
-        if reason != CloseReason::Gone {
+        // The peer has its last reply.
+        if reason != CloseReason::Gone && !connection.drains {
             world.stats.add(self.protocol, Figure::Evicted, 1);
             let (peer, why) = (connection.peer.address, reason.message());
             let events = &mut world.events;

@@ -1,12 +1,12 @@
 //! One connection: a slot of fixed size with the state that neither the socket nor the protocol's session has.
 
 use super::pool::Block;
-use crate::config::{CONNECTION_BYTES_MAX, REPLY_TIMEOUT, REQUEST_INLINE_BYTES, REQUEST_TIMEOUT};
+use crate::config::{CONNECTION_BYTES_MAX, REQUEST_INLINE_BYTES};
 use crate::engine::service::{SessionId, Transfer, Way};
 use crate::engine::share;
 use crate::net::Socket;
 use crate::text::{Text, texts};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::vfs::{FsResult, JobId, Peer};
 
 texts! {
@@ -20,9 +20,9 @@ texts! {
         Large => "a request does not fit",
         /// No block is free for an unsent reply.
         NoReplyBlock => "too many unread replies",
-        /// A partial request timed out ([`REQUEST_TIMEOUT`]).
+        /// A partial request timed out ([`REQUEST_TIMEOUT`](crate::config::REQUEST_TIMEOUT)).
         Unended => "a request was not completed in time",
-        /// An unsent reply timed out ([`REPLY_TIMEOUT`]).
+        /// An unsent reply timed out ([`REPLY_TIMEOUT`](crate::config::REPLY_TIMEOUT)).
         Untaken => "no reply was read for a minute",
     }
 }
@@ -89,6 +89,21 @@ pub(super) struct Held {
     pub(super) len: u16,
 }
 
+/// The phase of a connection between two turns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Waits for a job or a block.
+    Waits,
+    /// Waits until the peer reads a reply.
+    Sends,
+    /// Waits for the rest of a request.
+    Receives,
+    /// Waits for a request, and holds nothing that other connections may need.
+    Idle,
+    /// Drops input after the last reply.
+    Drains,
+}
+
 /// A connection.
 #[derive(Debug)]
 #[repr(C)] // The longest field is last, so that short instructions reach the others.
@@ -96,7 +111,8 @@ pub(super) struct Connection {
     /// The rest of the current transfer.
     pub(super) transfer: Option<Transfer>,
     pub(super) socket: Socket,
-    /// Time of the last sent or received byte.
+    /// Time of the last sent or received byte. If the service limits the time of requests, bytes after the first one of a request
+    /// count only when they complete it.
     pub(super) progress: Instant,
     pub(super) peer: Peer,
     /// The client's number in the figures.
@@ -114,8 +130,11 @@ pub(super) struct Connection {
     pub(super) answered: bool,
     /// True if a part of an incomplete request is already used ([`Next::Rest`](crate::engine::service::Next::Rest)).
     pub(super) needs_rest: bool,
+    /// True if the last reply was sent, and input is dropped.
+    pub(super) drains: bool,
     pub(super) held: Option<Held>,
-    /// Length (bytes) of the partial request. It is in the block `input`, or without a block in `inline`.
+    /// Length (bytes) of the partial request. It is in the block `input`, or without a block in `inline`. With `drains`, the count of
+    /// dropped bytes.
     pub(super) input_len: u32,
     pub(super) input: Option<Block>,
     pub(super) inline: [u8; REQUEST_INLINE_BYTES],
@@ -148,6 +167,7 @@ impl Connection {
             wants_space: false,
             answered: false,
             needs_rest: false,
+            drains: false,
         }
     }
 
@@ -162,18 +182,23 @@ impl Connection {
         transfer.is_some_and(|transfer| transfer.way == way)
     }
 
-    /// Returns the time without progress after which the connection is closed, and the reason. `None` if the connection waits for a
-    /// job or a block, or holds no resource that other connections may need.
-    pub(super) fn timeout(&self) -> Option<(Duration, CloseReason)> {
-        if self.waits.is_pending() || self.wants_block {
-            return None;
-        }
-        if self.unsent.is_some() || self.wants_space || self.is_moving(Way::ToPeer) {
-            Some((REPLY_TIMEOUT, CloseReason::Untaken))
-        } else if self.input_len > 0 || self.is_moving(Way::ToFile) || self.needs_rest {
-            Some((REQUEST_TIMEOUT, CloseReason::Unended))
+    /// Returns true if a part of a request has arrived.
+    pub(super) const fn has_partial(&self) -> bool {
+        self.input_len > 0 || self.needs_rest
+    }
+
+    /// The connection's phase between two turns.
+    pub(super) fn phase(&self) -> Phase {
+        if self.drains {
+            Phase::Drains
+        } else if self.waits.is_pending() || self.wants_block {
+            Phase::Waits
+        } else if self.unsent.is_some() || self.wants_space || self.is_moving(Way::ToPeer) {
+            Phase::Sends
+        } else if self.has_partial() || self.is_moving(Way::ToFile) {
+            Phase::Receives
         } else {
-            None
+            Phase::Idle
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::engine::Cx;
 use crate::mem::Slots;
 use crate::net::{NetResult, Socket};
 use crate::stats::Protocol;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::vfs::Peer;
 use connection::Connection;
 use core::net::SocketAddr;
@@ -57,6 +57,19 @@ pub struct Limits {
     pub held_bytes: usize,
     /// Number of blocks for unfinished replies.
     pub held_count: usize,
+    /// The time limits of requests and of idle connections, for a service whose clients may also end their sending direction after a
+    /// request. `None`: only a pause of [`REQUEST_TIMEOUT`](crate::config::REQUEST_TIMEOUT) within a request is limited.
+    pub times: Option<Times>,
+}
+
+/// The time limits of connections. Time in which the server is busy, or the peer reads a reply, does not count.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// Longest time from the first byte of a request to its last one. Then [`Service::expire`](crate::engine::service::Service::expire)
+    /// is called.
+    pub request: Duration,
+    /// Longest time without a request. Then the connection is closed.
+    pub idle: Duration,
 }
 
 /// The connections and sockets of a service.
@@ -82,6 +95,7 @@ pub struct Served {
     reply_bytes: usize,
     /// Size (bytes) of a block for the start of an unfinished reply; 0: there are none.
     held_bytes: usize,
+    times: Option<Times>,
     free: Slots<u16>,
     pub(super) requests: Pool,
     pub(super) replies: Pool,
@@ -106,6 +120,7 @@ impl Served {
             request_bytes: limits.request_bytes,
             reply_bytes: limits.reply_bytes,
             held_bytes: limits.held_bytes,
+            times: limits.times,
             listeners: Listeners::new(),
             sockets: heapless::Vec::new(),
             patrol_at: Instant::NEVER,

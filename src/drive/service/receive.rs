@@ -1,7 +1,7 @@
 //! Input of a connection: partial requests, several requests at once, and the transfers that the service returns for them.
 
 use super::Served;
-use super::connection::{CloseReason, Connection, Held};
+use super::connection::{CloseReason, Connection, Held, Phase};
 use super::transfer::Carrier;
 use super::turn::{Batch, Halt, Turn};
 use crate::config::{HAS_HTTP, HAS_SENDS, REPLY_BYTES, REQUEST_INLINE_BYTES, TRANSFER_TURN_BYTES};
@@ -24,6 +24,8 @@ impl Served {
         if connection.transfer.is_none() {
             self.group.take_result(&mut connection.waits.job);
         }
+        let is_known = HAS_HTTP && self.times.is_some() && connection.has_partial();
+        let begun = is_known.then_some(connection.progress);
         let mut batch = Batch {
             have: self.restore(turn.world.rx, connection),
             peeked: 0,
@@ -41,10 +43,20 @@ impl Served {
             }
             Halt::Socket(interest) => match self.save(turn, connection, batch.used..batch.have) {
                 Err(end) => end,
-                Ok(()) => Halt::Socket(match interest {
-                    Interest::Input if batch.lacks_block => self.want_block(turn, connection),
-                    _ => interest,
-                }),
+                Ok(()) => {
+                    if let Some(begun) = begun
+                        && interest == Interest::Input
+                        && self.moved_bytes == 0
+                        && (batch.used == 0 || connection.needs_rest)
+                    {
+                        // The request is still incomplete.
+                        connection.progress = begun;
+                    }
+                    Halt::Socket(match interest {
+                        Interest::Input if batch.lacks_block => self.want_block(turn, connection),
+                        _ => interest,
+                    })
+                }
             },
             end => end,
         };
@@ -64,11 +76,11 @@ impl Served {
         if HAS_SENDS && self.held_bytes > 0 && batch.held.is_empty() && self.held.is_used_up() {
             return Halt::Socket(self.wait_for_block(connection));
         }
-        if connection.transfer.is_none()
+        let has_ended = connection.transfer.is_none()
             // A busy service may have left a full buffer of input.
             && batch.have < self.request_bytes
-            && self.receive(turn, connection, batch).is_err()
-        {
+            && self.receive(turn, connection, batch).is_err();
+        if has_ended && (batch.have == 0 || !HAS_HTTP || self.times.is_none()) {
             return CloseReason::Gone.into();
         }
         loop {
@@ -92,8 +104,13 @@ impl Served {
                     .and_then(|()| self.after(turn, connection, next)),
                 Err(halt) => Err(halt),
             };
-            if let Err(halt) = done {
-                return halt;
+            match done {
+                Ok(()) => {}
+                // The request stays incomplete.
+                Err(Halt::Socket(Interest::Input)) if HAS_HTTP && has_ended => {
+                    return CloseReason::Gone.into();
+                }
+                Err(halt) => return halt,
             }
         }
     }
@@ -328,6 +345,7 @@ impl Served {
                 connection.waits.job = self.group.add(id);
                 Halt::Socket(Interest::None)
             }
+            Next::Drain => Halt::Drain,
             Next::Close(why) => {
                 if why != Text::NOTHING {
                     let (now, events) = (turn.world.now, &mut turn.world.events);
@@ -347,10 +365,10 @@ impl Served {
     #[cold]
     fn want_block(&mut self, turn: &mut Turn<'_, '_>, connection: &mut Connection) -> Interest {
         let evicted = self.evict(turn, |other| {
-            let timeout = other.timeout();
-            other.input.is_some() && timeout.is_some_and(|(_, why)| why == CloseReason::Unended)
+            other.input.is_some() && other.phase() == Phase::Receives
         });
         if evicted.is_some() {
+            connection.progress = turn.world.now;
             return Interest::Input;
         }
         self.wait_for_block(connection)

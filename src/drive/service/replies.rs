@@ -5,6 +5,7 @@ use super::connection::{CloseReason, Connection, Unsent};
 use super::pool::Block;
 use super::transfer::Carrier;
 use super::turn::{Batch, Halt, Turn};
+use crate::config::HAS_HTTP;
 use crate::engine::service::Promise;
 use crate::mem::{self, Ends as _};
 use crate::net::Interest;
@@ -19,6 +20,9 @@ impl Served {
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
     ) -> Result<(), Halt> {
+        if HAS_HTTP && connection.drains {
+            return Err(Halt::Drain);
+        }
         // A connection that waits for a job or a block is not watched for input or output, so its socket is ready only after the
         // peer closed it.
         let waits = &connection.waits;

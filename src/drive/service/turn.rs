@@ -14,6 +14,8 @@ pub(super) enum Halt {
     Socket(Interest),
     /// The connection waits for this job.
     Job(JobId),
+    /// The sending direction is ended, and input is dropped.
+    Drain,
     /// The connection is closed.
     Close(CloseReason),
 }

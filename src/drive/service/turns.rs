@@ -1,11 +1,12 @@
 //! The turns of the connections: serves those that are ready, closes those that timed out.
 
 use super::super::task::World;
-use super::connection::CloseReason;
+use super::connection::{CloseReason, Connection, Phase};
 use super::turn::{Halt, Turn};
 use super::{CONNECTION_TOKEN, Served};
-use crate::config::{HAS_DATAGRAMS, HAS_NFS, NODE_IDLE};
+use crate::config::{DRAIN_BYTES_MAX, HAS_DATAGRAMS, HAS_HTTP, HAS_NFS, NODE_IDLE};
 use crate::engine::service::Service;
+use crate::net::Interest;
 use crate::stats::Figure;
 use crate::time::{Duration, Instant};
 use crate::vfs::{Job, Scope, Submitted};
@@ -104,8 +105,13 @@ impl Served {
 
     /// Serves a connection that waits for a block.
     fn serve_again(&mut self, turn: &mut Turn<'_, '_>, at: usize) {
+        let has_block = self.has_block_for_other();
         if let Some(Some(connection)) = self.connections.get_mut(at) {
             connection.wants_block = false;
+            if has_block {
+                // The wait does not count as time of the request.
+                connection.progress = turn.world.now;
+            }
         }
         self.serve(turn, at);
     }
@@ -132,6 +138,9 @@ impl Served {
             Ok(()) => self.answer_input(turn, connection),
             Err(halt) => halt,
         };
+        if HAS_HTTP && halt == Halt::Drain {
+            halt = drain(turn.world, connection);
+        }
         let world = &mut *turn.world;
         world.stats.served();
         let token = world.token(CONNECTION_TOKEN + at as u32);
@@ -140,8 +149,9 @@ impl Served {
         {
             halt = CloseReason::Gone.into();
         }
-        if connection.timeout().is_some() || connection.wants_block {
-            self.patrol_at = self.patrol_at.min(world.now.after(Duration::SECOND));
+        if self.times.is_some() || connection.phase() != Phase::Idle {
+            let due = self.due(connection).0;
+            self.patrol_by(world.now, due);
         }
         if let Some(place) = self.connections.get_mut(at) {
             *place = taken;
@@ -151,7 +161,7 @@ impl Served {
         }
     }
 
-    /// Closes the connections that timed out, and serves those that wait for a block. Called every second while there are any.
+    /// Closes the connections that timed out, and serves those that wait for a block, every second while there are any.
     fn patrol(&mut self, turn: &mut Turn<'_, '_>) {
         let now = turn.world.now;
         self.patrol_at = Instant::NEVER;
@@ -163,13 +173,13 @@ impl Served {
                 self.serve_again(turn, at);
                 continue;
             }
-            let Some((timeout, reason)) = connection.timeout() else {
-                continue;
-            };
-            if now.since(connection.progress) >= timeout {
-                self.close(turn, at, reason);
+            let (due, reason) = self.due(connection);
+            if due > now {
+                self.patrol_by(now, due);
+            } else if reason == CloseReason::Unended && turn.service.expire(connection.id) {
+                self.serve(turn, at);
             } else {
-                self.patrol_at = now.after(Duration::SECOND);
+                self.close(turn, at, reason);
             }
         }
     }
@@ -181,6 +191,28 @@ impl Served {
             world.tree.wait_for_jobs();
             world.tree.reap();
             world.tree.forget_ended(world.tree.ended_count());
+        }
+    }
+}
+
+/// Drops what the peer sends after its last reply, until it ends its sending direction or has sent too much. First ends our own: the
+/// replies were sent.
+fn drain(world: &mut World<'_>, connection: &mut Connection) -> Halt {
+    if !connection.drains {
+        world.net.end_sending(connection.socket);
+        connection.drains = true;
+        connection.input_len = 0;
+        connection.progress = world.now;
+    }
+    match world.net.recv(connection.socket, world.rx) {
+        Err(error) => Halt::by(error, Interest::Input),
+        Ok(count) => {
+            world.stats.received(count);
+            connection.input_len += count as u32;
+            match count > 0 && connection.input_len <= DRAIN_BYTES_MAX {
+                true => Halt::Socket(Interest::Input),
+                false => CloseReason::Gone.into(),
+            }
         }
     }
 }

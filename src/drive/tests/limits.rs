@@ -188,6 +188,7 @@ fn start_of_a_request_needs_no_block() {
             peers.iter().for_each(|peer| bench.sim.send(*peer, start));
             bench.run(REQUEST_TIMEOUT);
             bench.run(Duration::SECOND);
+            bench.run(MOMENT);
             assert_eq!(bench.closed_count(), 300);
         });
     }

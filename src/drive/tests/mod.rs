@@ -1,6 +1,7 @@
 //! The loop between the simulated network and the model tree: requests are answered, and all resources are freed at the end.
 
 mod busy;
+mod ending;
 mod endpoint;
 mod health;
 mod held;
@@ -94,6 +95,7 @@ fn limits(connection_count: usize, request_bytes: usize) -> Limits {
         reply_count: REPLY_BLOCK_COUNT,
         held_bytes: 0,
         held_count: 0,
+        times: None,
     }
 }
 

@@ -19,8 +19,7 @@ use super::Cx;
 use super::service::Health;
 use super::service::{Io, Local, Moved, Next, Progress, Service, SessionId, Transfer};
 use crate::config::{
-    HTTP_BODY_BYTES_MAX, HTTP_LINGER_BYTES, HTTP_NAME_COUNT, HTTP_NAMES_BYTES, PATH_BYTES_MAX,
-    REQUEST_BYTES,
+    HTTP_BODY_BYTES_MAX, HTTP_NAME_COUNT, HTTP_NAMES_BYTES, PATH_BYTES_MAX, REQUEST_BYTES,
 };
 use crate::event::Sink;
 use crate::mem::{self, Ends as _, Slots, scaled};
@@ -28,7 +27,7 @@ use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 use crate::vfs::Until;
 use crate::wire::Writer;
-use crate::wire::http::{self, Body, Request};
+use crate::wire::http::{self, BadRequest, Body, Request};
 use listing::Sent;
 use names::Names;
 use reply::Asked;
@@ -76,12 +75,12 @@ struct Session {
     sent: Option<Sent>,
     /// Number of the listener.
     listener: u16,
-    /// Number of bytes to skip: the body of a request.
+    /// Number of bytes to skip: the body of a request; [`u64::MAX`]: all that the client still sends.
     skip_bytes: u64,
     /// True if the connection ends: the last reply is written.
     closes: bool,
-    /// True if the connection ends as soon as no more input arrives, because it is not certain where requests begin.
-    faulty: bool,
+    /// True if the time limit of the request has passed.
+    is_late: bool,
 }
 
 /// The next step after a request was looked at.
@@ -134,6 +133,11 @@ impl Http {
         out: &mut Writer<'_>,
     ) -> (usize, Next) {
         let parsed = match http::parse(input) {
+            // Empty lines, which some clients send after a body, are no request.
+            Ok(None) if session.is_late && input.trim_ascii().is_empty() => {
+                return (0, Next::Close(Text::NOTHING));
+            }
+            Ok(None) if session.is_late => Err(BadRequest::Late),
             Ok(None) if input.len() < REQUEST_BYTES => return (0, Next::Input),
             Ok(None) => Err(http::too_long(input)),
             Ok(Some(parsed)) => Ok(parsed),
@@ -152,8 +156,8 @@ impl Http {
                     );
                 }
                 self.refuse(cx, input, fault.status(), out);
-                (session.faulty, session.skip_bytes) = (true, HTTP_LINGER_BYTES);
-                return (input.len(), Next::Soon);
+                (session.closes, session.skip_bytes) = (true, u64::MAX);
+                return (input.len(), Next::Output);
             }
         };
         let asked = Asked {
@@ -180,9 +184,7 @@ impl Http {
     }
 }
 
-/// Length of the request's body, which is skipped. [`u64::MAX`] if that is unknown or long: the reply is the last, and what the
-/// client still sends is skipped until it closes the connection. A close with unread input would reset the connection, perhaps
-/// before the client has read the reply.
+/// Length of the request's body, which is skipped. [`u64::MAX`] if that is unknown or long: the reply is the last.
 const fn skip_bytes(request: &Request<'_>) -> u64 {
     match request.body {
         Body::None => 0,
@@ -211,18 +213,18 @@ impl Service for Http {
         let mut out = Writer::new(io.output);
         let mut used = 0;
         let next = loop {
-            let skipped = session.skip(io.input.len() - used);
-            used += skipped;
-            if session.faulty && skipped > 0 && session.skip_bytes > 0 {
-                break Next::Soon;
+            used += session.skip(io.input.len() - used);
+            let rest = io.input.tail(used);
+            let is_body = session.skip_bytes > 0;
+            if session.closes || is_body && session.is_late {
+                break match is_body || !rest.is_empty() {
+                    true => Next::Drain,
+                    false => Next::Close(Text::NOTHING),
+                };
             }
-            if session.skip_bytes > 0 && !session.faulty {
+            if is_body {
                 break Next::Rest;
             }
-            if session.closes || session.faulty {
-                break Next::Close(Text::NOTHING);
-            }
-            let rest = io.input.tail(used);
             if rest.is_empty() {
                 break Next::Input;
             }
@@ -235,25 +237,28 @@ impl Service for Http {
                 break next;
             }
         };
+        session.is_late = false;
         if let Some(place) = self.sessions.get_mut(id.index()) {
             *place = session;
         }
         Progress::of(used, out.written().unwrap_or(0), next)
     }
 
-    fn moved(&mut self, id: SessionId, cx: &mut Cx<'_>, done: Moved, _io: Io<'_>) -> Progress {
+    fn moved(&mut self, _: SessionId, cx: &mut Cx<'_>, done: Moved, _io: Io<'_>) -> Progress {
         done.transfer.abandon(cx.vfs);
-        let session = self.sessions.get(id.index()).copied().unwrap_or_default();
-        let closes = session.closes && session.skip_bytes == 0;
         let next = match done.result {
             Err(error) => {
                 answer::report(cx, error);
                 Next::Close(text!("a file could not be read to its end"))
             }
-            Ok(()) if closes => Next::Close(Text::NOTHING),
             Ok(()) => Next::Output,
         };
         Progress::of(0, 0, next)
+    }
+
+    fn expire(&mut self, id: SessionId) -> bool {
+        let session = self.sessions.get_mut(id.index());
+        session.map(|session| session.is_late = true).is_some()
     }
 }
 

@@ -78,6 +78,10 @@ pub fn talk<E: Engine>(
                 talk.closed = Some(why.known());
                 return talk;
             }
+            Next::Drain => {
+                talk.closed = Some("");
+                return talk;
+            }
             // The transfer was passed no input, which may contain more requests.
             _ if has_moved => {}
             Next::Until(_) => {}

@@ -3,12 +3,13 @@
 use super::Options;
 use super::nfs;
 use crate::config::{
-    HOST_NAME_BYTES, HTTP_CONNECTION_COUNT_MAX, HTTP_CONNECTION_COUNT_MIN, HTTP_STACK_COUNT_MAX,
-    REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES,
+    HOST_NAME_BYTES, HTTP_CONNECTION_COUNT_MAX, HTTP_CONNECTION_COUNT_MIN, HTTP_IDLE_TIMEOUT,
+    HTTP_REQUEST_TIMEOUT, HTTP_STACK_COUNT_MAX, REPLY_BLOCK_COUNT, REPLY_BYTES,
+    REQUEST_BLOCK_COUNT, REQUEST_BYTES,
 };
 use crate::console::reasons::{self, Reason, reason};
 use crate::drive::platform::network::Network;
-use crate::drive::service::{Limits, Served};
+use crate::drive::service::{Limits, Served, Times};
 use crate::drive::{Task, World};
 use crate::engine::http::Http;
 use crate::event::{Fatal, Sink};
@@ -68,6 +69,12 @@ struct Server {
 
 /// Interval between two looks at the wall clock, which costs a system call.
 const CLOCK_INTERVAL: Duration = Duration::SECOND;
+
+/// The time limits of connections.
+const TIMES: Times = Times {
+    request: HTTP_REQUEST_TIMEOUT,
+    idle: HTTP_IDLE_TIMEOUT,
+};
 
 /// Makes the task, not started yet, and adds the exports to `tree`, unless NFS does. The task is never freed.
 pub(in super::super) fn task(
@@ -134,6 +141,7 @@ pub(in super::super) fn task(
             reply_count: scaled(1, REPLY_BLOCK_COUNT),
             held_bytes: 0,
             held_count: 0,
+            times: Some(TIMES),
         }),
         http,
     }))

@@ -130,6 +130,7 @@ pub(super) fn task(
             reply_count: scaled(1, REPLY_BLOCK_COUNT),
             held_bytes: 0,
             held_count: 0,
+            times: None,
         }),
         options,
         upkeep,

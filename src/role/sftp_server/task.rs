@@ -62,6 +62,7 @@ pub(in super::super) fn task(
             reply_count: SFTP_CONNECTION_COUNT_MAX,
             held_bytes: 0,
             held_count: 0,
+            times: None,
         }),
         address,
         // `serve` has no --listen: its process runs other tasks too.

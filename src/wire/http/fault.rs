@@ -13,6 +13,8 @@ pub enum BadRequest {
     Version,
     /// An unknown transfer coding.
     Coding,
+    /// The head was not completed in time.
+    Late,
 }
 
 impl BadRequest {
@@ -24,6 +26,7 @@ impl BadRequest {
             Self::Fields => 431,
             Self::Version => 505,
             Self::Coding => 501,
+            Self::Late => 408,
         }
     }
 }

@@ -48,6 +48,7 @@ pub const fn reason(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        408 => "Request Timeout",
         412 => "Precondition Failed",
         414 => "URI Too Long",
         416 => "Range Not Satisfiable",

@@ -2,6 +2,7 @@
 
 mod boot;
 mod clients;
+mod ending;
 mod health;
 mod listing;
 mod rows;

@@ -12,7 +12,8 @@ const CHECKED: [&str; 3] = ["clone", "ioctl", "openat"];
 
 /// Calls for a log file that is full. Only `nfs` and `serve` have such files, and their lists have the calls.
 const EACH: [&str; 3] = ["dup2", "newfstatat", "renameat"];
-const NFS: [&str; 1] = ["prctl"];
+/// HTTP, whose process has the same sets, ends its side of a connection.
+const NFS: [&str; 2] = ["prctl", "shutdown"];
 /// Files of services are read again, and a process reads the directory of virtual machines. `stowaway status` asks the responder.
 const MDNS: [&str; 17] = [
     "accept",

@@ -214,6 +214,7 @@ impl<'a> StdioSession<'a> {
             }
             match self.turn() {
                 Next::Close(end) => break end,
+                Next::Drain => break Text::NOTHING,
                 next => is_busy = matches!(next, Next::Soon),
             }
             if !is_busy {

@@ -235,6 +235,26 @@ fn play(stage: &mut dyn Stage) -> Vec<String> {
     say("then", &gets(stage, client, 0));
     say("closed", &received(stage, socket));
 
+    // The server ends its sending direction: the client sees the end, and still sends.
+    let client = stage.connect(port);
+    until_ready(stage, LISTENER);
+    let (socket, _) = stage.net().accept(listener).unwrap();
+    stage.watch(socket, Interest::Input);
+    stage.net().send(socket, b"last", false).unwrap();
+    stage.net().end_sending(socket);
+    say("client gets", &gets(stage, client, 4));
+    say("then", &gets(stage, client, 0));
+    say("send", &stage.net().send(socket, b"no", false));
+    for bytes in [b"more", b"rest"] {
+        stage.send(client, bytes);
+        say("something came", &until_ready(stage, CONNECTION));
+        say("recv", &received(stage, socket));
+    }
+    stage.shut_down(client);
+    say("half closed", &until_ready(stage, CONNECTION));
+    say("recv", &received(stage, socket));
+    stage.net().close(socket);
+
     // Opens a second listener; its client resets the connection.
     let client = stage.connect(other_port);
     say("connected", &until_ready(stage, OTHER));
