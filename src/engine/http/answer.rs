@@ -1,21 +1,19 @@
 //! The choice of the reply: the object at a path, or an error.
 
 use super::conditions::{Validators, Verdict};
-use super::listing::Source;
+use super::listing::{Sent, Source};
 use super::place::{Place, Refusal};
 use super::reply::{Asked, Extent, Head};
 use super::{Http, Session, Step};
 use crate::config::READ_INLINE_BYTES;
 use crate::engine::Cx;
-use crate::engine::service::{Transfer, Way};
 use crate::event;
 use crate::mem::Ends as _;
 use crate::text::Text;
 use crate::vfs::walk::{last, put};
 use crate::vfs::{Access, Attr, FsError, FsResult, ObjectType, Patience, Pin, Stop};
 use crate::wire::Writer;
-use crate::wire::http::{Method, Part, Version, content_type, reason};
-use core::ops::Range;
+use crate::wire::http::{Method, Version, reason};
 
 const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 
@@ -89,8 +87,12 @@ impl Http {
         let place = self.find(session, cx, asked.request.path)?;
         let is_listing = matches!(place, Place::Exports | Place::Figures(_))
             || place.kind() == Some(ObjectType::Directory);
-        if !is_listing && session.sent.is_some() {
-            // A directory was replaced by a file while it was listed.
+        let sends_file = |sent| matches!(sent, Sent::Parts(_));
+        if session
+            .sent
+            .is_some_and(|sent| sends_file(sent) == is_listing)
+        {
+            // A directory was replaced by a file while it was listed, or a file by a directory.
             return Err(FsError::Stale.into());
         }
         let path = self.path.head(self.path_len);
@@ -111,7 +113,7 @@ impl Http {
                 ObjectType::Regular => {
                     // Before the conditions: they count only if the user may read the file. RFC 9110 section 13.2.1.
                     let file = cx.vfs.pin(node, Some(Access::Read))?;
-                    let step = self.send(cx, asked, (export, &file, &attr), out);
+                    let step = self.send(session, cx, asked, (export, &file, &attr), out);
                     if !matches!(step, Ok(Step::Send(_))) {
                         cx.vfs.unpin(file);
                     }
@@ -160,6 +162,7 @@ impl Http {
     /// Answers a request for a file. Only [`Step::Send`] keeps the pin.
     fn send(
         &mut self,
+        session: &mut Session,
         cx: &mut Cx<'_>,
         asked: &Asked<'_>,
         (export, file, attr): (usize, &Pin, &Attr),
@@ -172,82 +175,40 @@ impl Http {
         };
         let (request, size) = (asked.request, attr.size);
         let known = Validators::of(attr, space);
-        let mut head = Head {
-            tag: Some(&known.tag),
-            modified: Some(known.modified),
-            ..Head::of(200)
-        };
-        match known.verdict(request, self.wall_secs) {
-            Verdict::Proceed => {}
-            Verdict::Failed => return Err(Refusal::Status(412)),
-            Verdict::NotModified => {
-                head.status = 304;
-                self.write_head(asked, &head, out);
-                self.log(cx, asked.input, Some(&request.fields), (304, 0));
-                return Ok(Step::Done);
-            }
-        }
-        let (from, to) = match known.part(request, size, self.wall_secs) {
-            Part::Whole => (0, size),
-            Part::Range { from, to } => {
-                head.status = 206;
-                head.range = Some(Extent { from, to, size });
-                (from, to)
-            }
-            Part::Unsatisfiable => {
-                let (from, to) = (0, 0);
-                let head = Head {
-                    range: Some(Extent { from, to, size }),
-                    ..Head::of(416)
-                };
-                return Ok(self.write_line(cx, asked, head, reason(416), out));
-            }
-        };
-        head.kind = content_type(self.path.head(self.path_len));
-        head.len = Some(to - from);
-        self.send_part(cx, asked, file, &head, from..to, out)
-    }
-
-    /// Writes the head, and sends a part of a file: at once, or by a transfer.
-    fn send_part(
-        &mut self,
-        cx: &mut Cx<'_>,
-        asked: &Asked<'_>,
-        file: &Pin,
-        head: &Head<'_>,
-        part: Range<u64>,
-        out: &mut Writer<'_>,
-    ) -> Result<Step, Refusal> {
-        if cx.vfs.finds_compressed(file.node()) {
-            cx.report(event::COMPRESSED, b"", Text::NOTHING);
-        }
-        let (request, len) = (asked.request, part.end - part.start);
-        let before = out.position();
-        self.write_head(asked, head, out);
-        let is_whole = request.method == Method::Head
-            || match read_here(cx, file, part.start, len, out) {
-                Ok(is_whole) => is_whole,
-                Err(error) => {
-                    out.truncate(before);
-                    return Err(error.into());
+        if session.sent.is_none() {
+            match known.verdict(request, self.wall_secs) {
+                Verdict::Proceed => {}
+                Verdict::Failed => return Err(Refusal::Status(412)),
+                Verdict::NotModified => {
+                    self.write_head(asked, &known.head(304), out);
+                    self.log(cx, asked.input, Some(&request.fields), (304, 0));
+                    return Ok(Step::Done);
                 }
-            };
-        self.log(cx, asked.input, Some(&request.fields), (head.status, len));
-        if is_whole {
-            return Ok(Step::Done);
+            }
+            if cx.vfs.finds_compressed(file.node()) {
+                cx.report(event::COMPRESSED, b"", Text::NOTHING);
+            }
         }
-        let transfer = Transfer {
-            offset: part.start,
-            len,
-            file: file.lend(),
-            way: Way::ToPeer,
+        let ranges = known.parts(request, size, self.wall_secs);
+        let (status, parts) = match &ranges {
+            None => (200, &[(0, size)][..]),
+            Some(parts) => (206, parts.all()),
         };
-        Ok(Step::Send(transfer))
+        if parts.is_empty() && session.sent.is_none() {
+            let (from, to) = (0, 0);
+            let head = Head {
+                range: Some(Extent { from, to, size }),
+                ..Head::of(416)
+            };
+            return Ok(self.write_line(cx, asked, head, reason(416), out));
+        }
+        let head = known.head(status);
+        self.send_parts(session, cx, asked, (file, &known, size), (head, parts), out)
     }
 }
 
 /// Reads a part of a file to the end of the output, if that is short and in memory. Returns true if all of it was read.
-fn read_here(
+pub(super) fn read_here(
     cx: &mut Cx<'_>,
     file: &Pin,
     from: u64,

@@ -1,12 +1,14 @@
 //! Conditions and ranges of a request for a file. RFC 9110 sections 13 and 14.
 
-use super::reply::Tag;
+use super::reply::{Head, Tag};
 use crate::vfs::{Attr, FileTime};
-use crate::wire::http::{Comparison, Part, Request, lists_tag, parse_date, range};
+use crate::wire::http::{Comparison, Parts, Request, lists_tag, parse_date, ranges};
 
 /// The validators of a file.
 pub(super) struct Validators {
     pub(super) tag: Tag,
+    /// The number in `tag`.
+    pub(super) version: u64,
     /// Time of the last write (seconds since 1970).
     pub(super) modified: i64,
 }
@@ -52,7 +54,17 @@ impl Validators {
         }
         Self {
             tag,
+            version: mixed,
             modified: secs,
+        }
+    }
+
+    /// The head of a reply for the file.
+    pub(super) fn head(&self, status: u16) -> Head<'_> {
+        Head {
+            tag: Some(&self.tag),
+            modified: Some(self.modified),
+            ..Head::of(status)
         }
     }
 
@@ -81,12 +93,10 @@ impl Validators {
         }
     }
 
-    /// The part of the file, of `size` bytes, that the request asks for.
-    pub(super) fn part(&self, request: &Request<'_>, size: u64, wall_secs: i64) -> Part {
+    /// The parts of the file, of `size` bytes, that the request asks for. `None`: the whole file.
+    pub(super) fn parts(&self, request: &Request<'_>, size: u64, wall_secs: i64) -> Option<Parts> {
         let fields = &request.fields;
-        let Some(asked) = fields.get(b"Range") else {
-            return Part::Whole;
-        };
+        let asked = fields.get(b"Range")?;
         let is_same = match fields.get(b"If-Range") {
             None => true,
             Some([b'"', ..]) => fields.get(b"If-Range") == Some(&self.tag),
@@ -95,9 +105,6 @@ impl Validators {
                 self.modified < wall_secs && parse_date(date, wall_secs) == Some(self.modified)
             }
         };
-        match is_same {
-            true => range(asked, size),
-            false => Part::Whole,
-        }
+        is_same.then(|| ranges(asked, size)).flatten()
     }
 }

@@ -7,6 +7,7 @@
 use super::access_log::UNKNOWN_LEN;
 use super::figures::Figures;
 use super::names::{Key, Order, State};
+use super::parts::SentParts;
 use super::place::is_visible;
 use super::reply::{Asked, HEAD_BYTES_MAX, Head};
 use super::rows::{self, Form, Row};
@@ -38,11 +39,12 @@ pub(super) struct Listed {
     has_rows: bool,
 }
 
-/// A page in progress: where it goes on.
+/// A page, or a reply with several parts of a file, in progress: where it goes on.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Sent {
     Names(Listed),
     Figures(Figures),
+    Parts(SentParts),
 }
 
 impl Sent {
@@ -50,7 +52,7 @@ impl Sent {
     pub(super) const fn has_head(&self) -> bool {
         match self {
             Self::Names(listed) => listed.has_head,
-            Self::Figures(_) => true,
+            Self::Figures(_) | Self::Parts(_) => true,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! HTTP over the exports: files and directories to read, and the state of the server. RFC 9110, RFC 9112.
 //!
 //! A path is the path of an export, then a path in it. Each request is carried out as the export's anonymous user, whatever it says
-//! about itself. `place` finds the object, `answer` chooses the reply, `conditions` has those of a file, `listing` that of a directory, whose names `names`
-//! sorts and `rows` writes; `figures` writes those of the server, `reply` heads, `access_log` a line for each reply.
+//! about itself. `place` finds the object, `answer` chooses the reply, `conditions` has those of a file, `parts` sends it or ranges of it, `listing`
+//! has that of a directory, whose names `names` sorts and `rows` writes; `figures` writes those of the server, `reply` heads, `access_log` a line
+//! for each reply.
 //! Invariant: a reply has a length, or the connection ends after it; after a request that cannot be framed, the connection ends.
 
 mod access_log;
@@ -11,6 +12,7 @@ mod conditions;
 pub mod figures;
 mod listing;
 mod names;
+mod parts;
 mod place;
 mod reply;
 mod rows;
@@ -71,7 +73,7 @@ pub struct Http {
 /// State of a connection between two calls.
 #[derive(Clone, Copy, Debug, Default)]
 struct Session {
-    /// The listing or page of which a part was sent.
+    /// The listing, page or reply with several parts of which a part was sent.
     sent: Option<Sent>,
     /// Number of the listener.
     listener: u16,
@@ -91,11 +93,14 @@ enum Step {
     Send(Transfer),
     /// A part of a listing is written.
     Continue,
-    /// The rest of a listing of which a part was sent cannot be read: the connection ends.
+    /// The rest of a reply of which a part was sent cannot be read: the connection ends.
     Cut,
     /// Nothing was done: the request is to be looked at again after this event.
     Again(Until),
 }
+
+/// The reason why a connection ends within a reply.
+const CUT: Text = text!("a file or listing could not be read to its end");
 
 impl Http {
     /// A server of at most `connection_count` connections on the host of this name. `log` receives a line for each reply.
@@ -169,12 +174,9 @@ impl Http {
             Step::Again(until) => return (0, until.into()),
             // Other connections have their turns, because the next part is as long.
             Step::Continue => return (0, Next::Soon),
-            Step::Cut => {
-                return (
-                    0,
-                    Next::Close(text!("a listing could not be read to its end")),
-                );
-            }
+            Step::Cut => return (0, Next::Close(CUT)),
+            // The next part follows: the request is looked at again.
+            Step::Send(transfer) if session.sent.is_some() => return (0, Next::Move(transfer)),
             Step::Send(transfer) => Next::Move(transfer),
             Step::Done => Next::Output,
         };
@@ -249,7 +251,7 @@ impl Service for Http {
         let next = match done.result {
             Err(error) => {
                 answer::report(cx, error);
-                Next::Close(text!("a file could not be read to its end"))
+                Next::Close(CUT)
             }
             Ok(()) => Next::Output,
         };

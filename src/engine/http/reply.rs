@@ -42,6 +42,8 @@ pub(super) struct Head<'a> {
     pub(super) status: u16,
     /// Content-Type; empty: none.
     pub(super) kind: &'a str,
+    /// The end of Content-Type.
+    pub(super) boundary: &'a [u8],
     /// Content-Length (bytes). `None`: the body ends with the connection, or there is none.
     pub(super) len: Option<u64>,
     /// Content-Range, for the statuses 206 and 416.
@@ -62,6 +64,7 @@ impl Head<'_> {
         Self {
             status,
             kind: "",
+            boundary: b"",
             len: None,
             range: None,
             tag: None,
@@ -87,22 +90,14 @@ impl Head<'_> {
         if !self.kind.is_empty() {
             out.put(b"\r\nContent-Type: ");
             out.put(self.kind.as_bytes());
+            out.put(self.boundary);
         }
         if let Some(len) = self.len {
             out.put(b"\r\nContent-Length: ");
             number(out, len);
         }
-        if let Some(Extent { from, to, size }) = self.range {
-            out.put(b"\r\nContent-Range: bytes ");
-            if from < to {
-                number(out, from);
-                out.put(b"-");
-                number(out, to - 1);
-            } else {
-                out.put(b"*");
-            }
-            out.put(b"/");
-            number(out, size);
+        if let Some(extent) = self.range {
+            content_range(out, extent);
         }
         if let Some(tag) = self.tag {
             out.put(b"\r\nAccept-Ranges: bytes\r\nETag: ");
@@ -143,6 +138,20 @@ impl Http {
 /// Writes one of our texts.
 pub(super) fn say(out: &mut Writer<'_>, text: Text) {
     out.put(text.decode(&mut [0; TEXT_BYTES]));
+}
+
+/// Writes the field Content-Range, after the end of a line.
+pub(super) fn content_range(out: &mut Writer<'_>, Extent { from, to, size }: Extent) {
+    out.put(b"\r\nContent-Range: bytes ");
+    if from < to {
+        number(out, from);
+        out.put(b"-");
+        number(out, to - 1);
+    } else {
+        out.put(b"*");
+    }
+    out.put(b"/");
+    number(out, size);
 }
 
 fn date_field(out: &mut Writer<'_>, name: &[u8], secs: i64) {

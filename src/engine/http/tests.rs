@@ -1,7 +1,8 @@
 //! Tests of HTTP over the model tree.
 
 use super::testing::Bench;
-use crate::engine::testing::driver::Talk;
+use crate::engine::service::{Moved, Next};
+use crate::engine::testing::driver::{Engine as _, Talk};
 use crate::vfs::Peer;
 use crate::vfs::ram::Ram;
 use cases::http::{Object, Reply, Validators};
@@ -98,6 +99,58 @@ fn access_log_has_a_line_for_each_reply() {
 }
 
 #[test]
+fn parts_that_fill_the_output_arrive_whole() {
+    let mut bench = Bench::new();
+    let ranges: Vec<_> = (0..20)
+        .map(|at| format!("{}-{}", at * 5000, at * 5000 + 999))
+        .collect();
+    let ask = format!(
+        "GET /srv/big HTTP/1.1\r\nHost: h\r\nRange: bytes={}\r\n\r\n",
+        ranges.join(",")
+    );
+    let whole = bench.send(ask.as_bytes(), usize::MAX);
+    for output_bytes in (1536..4608).step_by(57) {
+        bench.output = vec![0; output_bytes];
+        let talk = bench.send(ask.as_bytes(), usize::MAX);
+        assert!(talk.output == whole.output, "{output_bytes}");
+    }
+}
+
+#[test]
+fn file_changed_between_parts_ends_the_connection() {
+    let request: &[u8] =
+        b"GET /srv/big HTTP/1.1\r\nHost: h\r\nRange: bytes=0-99998,100000-199999\r\n\r\n";
+    let changes: [fn(&mut Ram); 4] = [
+        |_| {},
+        |ram| ram.overwrite("big", &[1; 200_000]),
+        |ram| ram.unlink("big"),
+        |ram| {
+            ram.unlink("big");
+            ram.dir("big");
+        },
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        let goes_on = index == 0;
+        let mut bench = Bench::new();
+        let mut progress = bench.advance(request);
+        let Next::Move(transfer) = progress.next else {
+            panic!("{progress:?}");
+        };
+        assert_eq!(progress.used, 0);
+        change(&mut bench.tree.ram());
+        let result = Ok(());
+        assert_eq!(bench.moved(Moved { transfer, result }).next, Next::Output);
+        progress = bench.advance(request);
+        assert_eq!(matches!(progress.next, Next::Move(_)), goes_on);
+        assert_eq!(matches!(progress.next, Next::Close(_)), !goes_on);
+        assert_eq!(progress.produced > 0, goes_on);
+        if let Next::Move(transfer) = progress.next {
+            transfer.abandon(&mut bench.tree);
+        }
+    }
+}
+
+#[test]
 fn listing_after_many_replies_is_whole() {
     let mut bench = Bench::new();
     let lists = b"GET /srv/dir/ HTTP/1.1\r\nHost: h\r\n\r\n".repeat(190);
@@ -178,7 +231,10 @@ fn listing_that_fails_midway_has_no_last_chunk() {
     let mut bench = Bench::of(ram);
     bench.calls_left = Some(2);
     let talk = bench.send(b"GET /srv/many/ HTTP/1.1\r\nHost: h\r\n\r\n", usize::MAX);
-    assert_eq!(talk.closed, Some("a listing could not be read to its end"));
+    assert_eq!(
+        talk.closed,
+        Some("a file or listing could not be read to its end")
+    );
     let mut stream = talk.output.iter().copied().collect();
     assert!(Reply::take(&mut stream, "GET").is_err());
 }

@@ -100,54 +100,66 @@ pub(super) fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// The part of a file that a Range asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Part {
-    /// The whole file.
-    Whole,
-    /// At least one byte.
-    Range {
-        /// Offset of the first byte.
-        from: u64,
-        /// Offset after the last byte.
-        to: u64,
-    },
-    /// No byte of the file.
-    Unsatisfiable,
+/// Most parts of a reply: zsync asks for 20 in a request.
+const PART_COUNT_MAX: usize = 20;
+
+/// A part of a file: its first offset, and the offset after its last byte.
+pub type Part = (u64, u64);
+
+/// The parts of a file that a Range asks for, in its order. They have at least one byte each, and no byte is in two of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Parts {
+    all: [Part; PART_COUNT_MAX],
+    count: usize,
 }
 
-/// The part of a file of `size` bytes that the value of a Range asks for. A malformed one, and one with several parts, asks for the
-/// whole file. RFC 9110 section 14.2.
-pub fn range(value: &[u8], size: u64) -> Part {
+impl Parts {
+    /// The parts. None: the Range asks for no byte of the file.
+    pub fn all(&self) -> &[Part] {
+        self.all.get(..self.count).unwrap_or_default()
+    }
+
+    /// Adds a part, unless there are too many, or it overlaps another one.
+    fn add(&mut self, (from, to): Part) -> Option<()> {
+        if self.all().iter().any(|part| from < part.1 && part.0 < to) {
+            return None;
+        }
+        *self.all.get_mut(self.count)? = (from, to);
+        self.count += 1;
+        Some(())
+    }
+}
+
+/// The parts of a file of `size` bytes that the value of a Range asks for. `None`: the whole file, because the value is malformed,
+/// has too many parts, or parts that overlap. RFC 9110 section 14.2.
+pub fn ranges(value: &[u8], size: u64) -> Option<Parts> {
     let equals = value.iter().position(|byte| *byte == b'=');
-    let (unit, set) = value
-        .split_at_checked(equals.unwrap_or(0))
-        .unwrap_or_default();
-    let set = trim(set.tail(1));
-    let dash = set.iter().position(|byte| *byte == b'-');
-    let (Some(dash), true) = (dash, unit.eq_ignore_ascii_case(b"bytes")) else {
-        return Part::Whole;
-    };
-    let (first, last) = (set.head(dash), set.tail(dash + 1));
+    let (unit, set) = value.split_at_checked(equals?)?;
+    if !unit.eq_ignore_ascii_case(b"bytes") {
+        return None;
+    }
     // A number beyond 64 bits is beyond each file.
     let parse = |digits: &[u8]| {
         let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
         is_number.then(|| number(digits).unwrap_or(u64::MAX))
     };
-    let (from, to) = match (parse(first), parse(last)) {
-        (Some(from), Some(to)) if to >= from => (from, to.saturating_add(1).min(size)),
-        (Some(from), None) if last.is_empty() => (from, size),
-        (None, Some(len)) if first.is_empty() => match (len, size) {
+    let mut parts = Parts::default();
+    for range in elements(set.tail(1)) {
+        let dash = range.iter().position(|byte| *byte == b'-')?;
+        let (first, last) = (range.head(dash), range.tail(dash + 1));
+        let (from, to) = match (parse(first), parse(last)) {
+            (Some(from), Some(to)) if to >= from => (from, to.saturating_add(1).min(size)),
+            (Some(from), None) if last.is_empty() => (from, size),
             // The last bytes of an empty file are none, and the reply is the whole.
-            (1.., 0) => return Part::Whole,
-            _ => (size.saturating_sub(len), size),
-        },
-        _ => return Part::Whole,
-    };
-    match from < to {
-        true => Part::Range { from, to },
-        false => Part::Unsatisfiable,
+            (None, Some(1..)) if first.is_empty() && size == 0 => return None,
+            (None, Some(len)) if first.is_empty() => (size.saturating_sub(len), size),
+            _ => return None,
+        };
+        if from < to {
+            parts.add((from, to))?;
+        }
     }
+    Some(parts)
 }
 
 /// The comparison of entity tags. RFC 9110 section 8.8.3.2.

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use stowaway::engine::http::testing::Bench;
 use stowaway::vfs::ram::Ram;
-use stowaway::wire::http::{Decoded, Part, decode, parse_date, range, write_date};
+use stowaway::wire::http::{Decoded, decode, parse_date, ranges, write_date};
 
 thread_local! {
     /// The server. A request changes nothing in it.
@@ -48,8 +48,11 @@ fn check_values(bytes: &[u8]) {
         let mut names = path.split(|byte| *byte == b'/');
         assert!(!names.any(|name| matches!(name, b"." | b"..")));
     }
-    if let Part::Range { from, to } = range(bytes, 1000) {
-        assert!(from < to && to <= 1000);
+    if let Some(parts) = ranges(bytes, 1000) {
+        let mut parts = parts.all().to_vec();
+        parts.sort_unstable();
+        assert!(parts.iter().all(|(from, to)| from < to && *to <= 1000));
+        assert!(parts.windows(2).all(|pair| pair[0].1 <= pair[1].0));
     }
     if let Some(secs) = parse_date(bytes, 0) {
         let again = parse_date(&write_date(secs), 0);

@@ -102,6 +102,28 @@ fn downloaders_fetch_the_rest_of_a_file() -> Result<()> {
     Ok(())
 }
 
+/// zsync asks for up to 20 ranges in a request.
+#[test]
+fn zsync_fetches_changed_blocks() -> Result<()> {
+    setup::install_packages(&["zsync"])?;
+    let world = World::new()?;
+    let mut old = fs::read(world.tree.path().join("big"))?;
+    for at in (0..old.len()).step_by(100_000) {
+        old[at] ^= 1;
+    }
+    fs::write(world.got("old"), old)?;
+    for url in ["/big", "/x.iso/big"] {
+        let list = world.tree.path().join("list.zsync");
+        let (big, list) = (world.tree.path().join("big"), list.display());
+        let make = format!("zsyncmake -u $URL{url} -f got -o {list} {}", big.display());
+        world.run(&format!("rm -f got; {make}"))?;
+        let log = world.run("zsync -i old $URL/list.zsync 2>&1")?;
+        ensure!(log.contains("used 4"), "{log}");
+        world.ensure_same("got", "big")?;
+    }
+    Ok(())
+}
+
 #[test]
 fn path_below_a_file_does_not_exist() -> Result<()> {
     setup::install_packages(&["curl"])?;

@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 /// with `raw `: then the bytes are sent as they are. `{tag}` and `{date}` are replaced by the validators of `/srv/a.txt`.
 ///
 /// The reply is parts with ` ;; ` between. The first is the status; then `Name: value` is a field, `-Name` an absent one, `=text` the whole
-/// body, `~text` a part of the body, `#n` its length, `closes` the end of the connection.
+/// body, `~text` a part of the body, `#n` its length, `parts a-b c-d` the ranges of a multipart body of the file, `closes` the end of
+/// the connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Row(pub &'static str, pub &'static str);
 
@@ -149,6 +150,34 @@ impl Reply {
     pub fn closes(&self) -> bool {
         self.field("Connection") == Some("close")
     }
+
+    /// Removes the parts of a multipart/byteranges body, in the form that nginx and Apache send, which zsync needs. Returns the first
+    /// and last offset, the length of the file, and the bytes of each.
+    fn parts(&self) -> Option<Vec<([usize; 3], &[u8])>> {
+        let kind = self.field("Content-Type")?;
+        let boundary = kind.strip_prefix("multipart/byteranges; boundary=")?;
+        let line = format!("\r\n--{boundary}");
+        let mut rest = &self.body[..];
+        let mut parts = Vec::new();
+        loop {
+            rest = rest.strip_prefix(line.as_bytes())?;
+            if rest == b"--\r\n" {
+                return Some(parts);
+            }
+            let end = rest.windows(4).position(|four| four == b"\r\n\r\n")?;
+            let head = std::str::from_utf8(&rest[..end]).ok()?;
+            let (kind, range) = head
+                .strip_prefix("\r\nContent-Type: ")?
+                .split_once("\r\nContent-Range: bytes ")?;
+            let mut numbers = range.split(['-', '/']).map(str::parse);
+            let (from, to) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+            let size = numbers.next()?.ok()?;
+            (!kind.contains('\r') && numbers.next().is_none()).then_some(())?;
+            let (bytes, after) = rest[end + 4..].split_at_checked(to + 1 - from)?;
+            parts.push(([from, to, size], bytes));
+            rest = after;
+        }
+    }
 }
 
 /// Parses and removes the chunks at the start of `stream`. RFC 9112 section 7.1.
@@ -208,6 +237,22 @@ impl Row {
         self.1.ends_with(" ;; closes")
     }
 
+    /// Returns true if a part has the bytes of the target.
+    fn is_in_file(&self, ([from, to, size], bytes): &([usize; 3], &[u8])) -> bool {
+        let target = self.0.split([' ', '|']).nth(1).unwrap_or_default();
+        let path = target.trim_start_matches("/srv/");
+        match TREE.iter().find(|(name, _)| *name == path) {
+            Some((_, Object::File(content))) => {
+                *size == content.len() && content.get(*from..=*to) == Some(bytes)
+            }
+            Some((_, Object::Pattern(len))) => {
+                let expect = (*from..=*to).map(pattern);
+                *size == *len && bytes.iter().copied().eq(expect)
+            }
+            _ => false,
+        }
+    }
+
     /// Compares a reply with the row.
     ///
     /// # Errors
@@ -228,6 +273,13 @@ impl Row {
                 body.contains(text)
             } else if let Some(len) = part.strip_prefix('#') {
                 reply.body.len().to_string() == len
+            } else if let Some(ranges) = part.strip_prefix("parts ") {
+                let parts = reply.parts().unwrap_or_default();
+                let found = parts
+                    .iter()
+                    .map(|([from, to, _], _)| format!("{from}-{to}"));
+                let are_right = parts.iter().all(|part| self.is_in_file(part));
+                are_right && found.collect::<Vec<_>>().join(" ") == ranges
             } else if let Some(name) = part.strip_prefix('-') {
                 reply.field(name).is_none()
             } else if let Some((name, value)) = part.split_once(": ") {

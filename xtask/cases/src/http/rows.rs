@@ -186,7 +186,64 @@ pub const ROWS: &[Row] = &[
     Row("GET /srv/a.txt|Range: bytes=u-u", "200 ;; =hello\n"),
     Row(
         "GET /srv/a.txt|Range: bytes=0-1,3-4",
+        "206 ;; -Content-Range ;; Content-Length: 214 ;; Accept-Ranges: bytes ;; parts 0-1 3-4",
+    ),
+    Row(
+        "GET /srv/a.txt|Range: bytes=-1, 2-3\t,0-0",
+        "206 ;; parts 5-5 2-3 0-0",
+    ),
+    Row(
+        "GET /srv/a.txt|Range: bytes=0-2,3-",
+        "206 ;; -Connection ;; parts 0-2 3-5",
+    ),
+    Row(
+        "GET /srv/big|Range: bytes=199999-,0-99998,100000-199998",
+        "206 ;; parts 199999-199999 0-99998 100000-199998",
+    ),
+    Row(
+        "GET /srv/big HTTP/1.0|Range: bytes=100000-199999,0-99999",
+        "206 ;; parts 100000-199999 0-99999 ;; closes",
+    ),
+    Row(
+        "GET /srv/big|Range: bytes=0-9,20-29,40-49,60-69,80-89,100-109,120-129,140-149,160-169,180-189,200-209,220-229,240-249,260-269,280-289,300-309,320-329,340-349,360-369,380-389",
+        "206 ;; parts 0-9 20-29 40-49 60-69 80-89 100-109 120-129 140-149 160-169 180-189 200-209 220-229 240-249 260-269 280-289 300-309 320-329 340-349 360-369 380-389",
+    ),
+    Row(
+        "GET /srv/big|Range: bytes=0-0,2-2,4-4,6-6,8-8,10-10,12-12,14-14,16-16,18-18,20-20,22-22,24-24,26-26,28-28,30-30,32-32,34-34,36-36,38-38,40-40",
+        "200 ;; -Content-Range ;; Content-Type: application/octet-stream ;; #200000",
+    ),
+    Row(
+        "GET /srv/a.txt|Range: bytes={0-,*1000}0-",
+        "200 ;; =hello\n",
+    ),
+    Row(
+        "GET /srv/a.txt|Range: bytes=0-2,2-3",
         "200 ;; -Content-Range ;; =hello\n",
+    ),
+    Row("GET /srv/a.txt|Range: bytes=0-0,2", "200 ;; =hello\n"),
+    Row(
+        "GET /srv/a.txt|Range: bytes=9-,1-3,-0",
+        "206 ;; Content-Type: text/plain; charset=utf-8 ;; Content-Range: bytes 1-3/6 ;; =ell",
+    ),
+    Row(
+        "GET /srv/a.txt|Range: bytes=9-,1-1,-0,3-3",
+        "206 ;; parts 1-1 3-3",
+    ),
+    Row(
+        "GET /srv/a.txt|Range: bytes=9-,6-7",
+        "416 ;; Content-Range: bytes */6",
+    ),
+    Row(
+        "GET /srv/empty|Range: bytes=0-0,1-1",
+        "416 ;; Content-Range: bytes */0",
+    ),
+    Row(
+        "HEAD /srv/a.txt|Range: bytes=0-1,3-4",
+        "206 ;; -Content-Range ;; Content-Length: 214 ;; #0",
+    ),
+    Row(
+        "HEAD /srv/big|Range: bytes=0-99998,100000-199999",
+        "206 ;; -Content-Range ;; #0",
     ),
     Row("GET /srv/a.txt|Range: bytes=0-0,", "200 ;; =hello\n"),
     Row("GET /srv/a.txt|Range: bytes", "200 ;; =hello\n"),
@@ -290,6 +347,18 @@ pub const ROWS: &[Row] = &[
     ),
     Row(
         "GET /srv/a.txt|Range: bytes=0-0|If-Range: x",
+        "200 ;; =hello\n",
+    ),
+    Row(
+        "GET /srv/a.txt|Range: bytes=0-0,2-2|If-Range: {tag}",
+        "206 ;; parts 0-0 2-2",
+    ),
+    Row(
+        "GET /srv/a.txt|Range: bytes=0-0,2-2|If-Range: {date}",
+        "206 ;; parts 0-0 2-2",
+    ),
+    Row(
+        "GET /srv/a.txt|Range: bytes=0-0,2-2|If-Range: \"x\"",
         "200 ;; =hello\n",
     ),
     Row("GET /srv/a.txt|Range: bytes=9-|If-None-Match: {tag}", "304"),
