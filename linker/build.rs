@@ -1,6 +1,7 @@
 //! Build script: link flags of the executable and of the unpacker, each with its reason. Also collects and packs the texts of
-//! `src`.
+//! `src`, and makes the table of media types.
 
+mod kinds;
 mod pack;
 mod texts;
 
@@ -30,6 +31,9 @@ fn main() {
     link("stowaway", &script);
     link("unpack", &format!("{root}/linker/unpack.ld"));
     collect_texts(&Path::new(&root).join("src"));
+    let kinds = env::var("OUT_DIR").unwrap_or_default() + "/kinds.rs";
+    let written = fs::write(&kinds, kinds::table(include_str!("kinds.txt")));
+    written.unwrap_or_else(|why| panic!("{kinds}: {why}"));
 }
 
 /// Writes a copy of the linker script with its `/*bare … bare*/` parts enabled, for machines without an operating system.

@@ -67,7 +67,7 @@
 //! | jobs on the host's files: sync, read, write, free removed files | `vfs/host/storage.rs`, `durable.rs`, `writes.rs`, `removed.rs` there |
 //! | files in memory: storage of files and names, limits | `vfs/ram/store.rs`, `vfs/ram/map.rs` |
 //! | the user as whom a request accesses files | `vfs/host/acting.rs`, `sys/linux/fsuid.rs` |
-//! | HTTP: requests, the object at a path, ranges, listings | `wire/http`, `engine/http/{place,conditions,listing}.rs`; cases in `xtask/cases/src/http` |
+//! | HTTP: requests, the object at a path, ranges, listings | `wire/http`, `engine/http/{place,conditions,parts,listing}.rs`; media types in `linker/kinds.txt`; cases in `xtask/cases/src/http` |
 //! | SFTP requests, and which of them write | the table in `engine/sftp/requests.rs` |
 //! | the path walk that keeps a session in its jail | `vfs/walk.rs`, with the kernel's help `vfs/user/jail.rs` |
 //! | ISO images: the format, the tree, images entered by a path | `wire/iso9660`, `vfs/iso`, `vfs/images.rs` |

@@ -7,7 +7,7 @@ use super::answer::read_here;
 use super::conditions::Validators;
 use super::listing::Sent;
 use super::place::Refusal;
-use super::reply::{Asked, Extent, Head, content_range};
+use super::reply::{Asked, Extent, Head, content_range, type_field};
 use super::{Http, Session, Step};
 use crate::engine::Cx;
 use crate::engine::service::{Transfer, Way};
@@ -46,8 +46,7 @@ impl Frame<'_> {
         let Some(&(from, to)) = part else {
             return out.put(b"--\r\n");
         };
-        out.put(b"\r\nContent-Type: ");
-        out.put(self.kind.as_bytes());
+        type_field(out, self.kind);
         let size = self.size;
         content_range(out, Extent { from, to, size });
         out.put(b"\r\n\r\n");

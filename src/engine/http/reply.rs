@@ -3,7 +3,7 @@
 use super::Http;
 use crate::text::Text;
 use crate::wire::Writer;
-use crate::wire::http::{DATE_BYTES, Request, Version, encode, reason, write_date};
+use crate::wire::http::{DATE_BYTES, Request, Version, encode, reason, write_date, write_type};
 
 /// Longest head of a reply with a body of an error (bytes).
 pub(super) const HEAD_BYTES_MAX: usize = 1280;
@@ -40,7 +40,7 @@ pub(super) struct Asked<'a> {
 /// The head of a reply.
 pub(super) struct Head<'a> {
     pub(super) status: u16,
-    /// Content-Type; empty: none.
+    /// Content-Type, for [`write_type`]; empty: none.
     pub(super) kind: &'a str,
     /// The end of Content-Type.
     pub(super) boundary: &'a [u8],
@@ -88,8 +88,7 @@ impl Head<'_> {
         out.put(reason(self.status).as_bytes());
         date_field(out, b"\r\nDate: ", wall_secs);
         if !self.kind.is_empty() {
-            out.put(b"\r\nContent-Type: ");
-            out.put(self.kind.as_bytes());
+            type_field(out, self.kind);
             out.put(self.boundary);
         }
         if let Some(len) = self.len {
@@ -138,6 +137,12 @@ impl Http {
 /// Writes one of our texts.
 pub(super) fn say(out: &mut Writer<'_>, text: Text) {
     out.put(text.decode(&mut [0; TEXT_BYTES]));
+}
+
+/// Writes the field Content-Type, after the end of a line.
+pub(super) fn type_field(out: &mut Writer<'_>, kind: &str) {
+    out.put(b"\r\nContent-Type: ");
+    write_type(out, kind);
 }
 
 /// Writes the field Content-Range, after the end of a line.

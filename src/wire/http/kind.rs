@@ -1,40 +1,45 @@
 //! Media types by suffix, and the names of statuses.
 
 use crate::mem::Ends as _;
+use crate::wire::Writer;
 
-/// Suffixes in lower case, and the media types of their files. All others are bytes: firmware tells images and programs by suffix.
-const KINDS: [(&[u8], &str); 21] = [
-    (b"txt", "text/plain; charset=utf-8"),
-    (b"log", "text/plain; charset=utf-8"),
-    (b"cfg", "text/plain; charset=utf-8"),
-    (b"conf", "text/plain; charset=utf-8"),
-    (b"ks", "text/plain; charset=utf-8"),
-    (b"yaml", "text/plain; charset=utf-8"),
-    (b"yml", "text/plain; charset=utf-8"),
-    (b"md", "text/plain; charset=utf-8"),
-    (b"html", "text/html; charset=utf-8"),
-    (b"htm", "text/html; charset=utf-8"),
-    (b"css", "text/css; charset=utf-8"),
-    (b"js", "text/javascript; charset=utf-8"),
-    (b"json", "application/json"),
-    (b"xml", "application/xml"),
-    (b"pdf", "application/pdf"),
-    (b"svg", "image/svg+xml"),
-    (b"png", "image/png"),
-    (b"jpg", "image/jpeg"),
-    (b"jpeg", "image/jpeg"),
-    (b"gif", "image/gif"),
-    (b"webp", "image/webp"),
-];
+mod table {
+    include!(concat!(env!("OUT_DIR"), "/kinds.rs"));
+}
 
-/// The media type of a file by the suffix of its name.
-pub fn content_type(name: &[u8]) -> &'static str {
-    // A name without a dot has no suffix.
-    let dot = name.iter().rposition(|byte| *byte == b'.');
-    let suffix = name.tail(dot.map_or(name.len(), |dot| dot + 1));
-    let mut kinds = KINDS.iter();
-    let kind = kinds.find(|(known, _)| suffix.eq_ignore_ascii_case(known));
-    kind.map_or("application/octet-stream", |(_, kind)| kind)
+use table::{KINDS, LONG, PLACES, SHORT, TYPES};
+
+/// The media type of a file by the suffix of its name, the last one of `path`, for [`write_type`]. Files without a known suffix are
+/// bytes: firmware tells images and programs by suffix.
+pub fn content_type(path: &[u8]) -> &'static str {
+    find(path).unwrap_or("octet-stream")
+}
+
+/// Writes a media type; without a "/" it is one of "application/".
+pub fn write_type(out: &mut Writer<'_>, kind: &str) {
+    if !kind.as_bytes().contains(&b'/') {
+        out.put(b"application/");
+    }
+    out.put(kind.as_bytes());
+}
+
+fn find(path: &[u8]) -> Option<&'static str> {
+    let dot = path.iter().rposition(|byte| *byte == b'.')?;
+    // A hidden file, whose name begins with the dot.
+    if matches!(path.head(dot), [] | [.., b'/']) {
+        return None;
+    }
+    // The table has suffixes as numbers, with a byte for each letter: at first those of up to four.
+    let key = path.tail(dot + 1).iter().try_fold(0_u64, |key, byte| {
+        Some(key.checked_mul(1 << 8)? | u64::from(byte.to_ascii_lowercase()))
+    })?;
+    let index = match u32::try_from(key) {
+        Ok(key) => SHORT.binary_search(&key).ok()?,
+        Err(_) => SHORT.len() + LONG.iter().position(|known| *known == key)?,
+    };
+    let mut places = PLACES.get(usize::from(*KINDS.get(index)?)..)?.iter();
+    let (from, to) = (*places.next()?, *places.next()?);
+    TYPES.get(from.into()..to.into())
 }
 
 /// The name of a status. RFC 9110 section 15.

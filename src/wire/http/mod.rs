@@ -12,7 +12,7 @@ mod write;
 pub use date::{DATE_BYTES, parse_date, write_date, write_minute};
 pub use fault::BadRequest;
 pub use fields::{Comparison, Fields, Part, Parts, lists_tag, ranges};
-pub use kind::{content_type, reason};
+pub use kind::{content_type, reason, write_type};
 pub use method::{Method, Version};
 pub use request::{Body, Request, parse, too_long};
 pub use target::{Decoded, decode};

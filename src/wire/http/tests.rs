@@ -246,17 +246,76 @@ fn tags_are_compared_in_lists() {
 
 #[test]
 fn media_types_follow_suffixes() {
-    let bytes = "application/octet-stream";
-    for (name, expect) in [
-        ("README.TXT", "text/plain; charset=utf-8"),
-        ("a.b.html", "text/html; charset=utf-8"),
-        ("page.html.gz", bytes),
-        ("boot.efi", bytes),
-        ("html", bytes),
-        ("html.", bytes),
-        ("", bytes),
-    ] {
-        assert_eq!(content_type(name.as_bytes()), expect, "{name}");
+    let rows: [(&str, &str); 48] = [
+        (
+            "README.TXT a.log preseed.cfg my.ini x.toml x.YAML x.yml README.md anaconda.ks boot.ipxe a.py a.list sums.sha256",
+            "text/plain; charset=utf-8",
+        ),
+        ("a.b.html INDEX.HTM", "text/html; charset=utf-8"),
+        ("a.css", "text/css; charset=utf-8"),
+        ("a.js a.mjs a.min.JS", "text/javascript; charset=utf-8"),
+        ("a.json", "application/json"),
+        ("a.xml", "application/xml"),
+        ("a.wasm", "application/wasm"),
+        ("a.sh", "application/x-sh"),
+        ("a.csv", "text/csv; charset=utf-8"),
+        ("a.vtt", "text/vtt; charset=utf-8"),
+        ("a.srt", "application/x-subrip"),
+        ("a.pdf", "application/pdf"),
+        ("a.epub", "application/epub+zip"),
+        (
+            "a.docx",
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        ),
+        ("a.odt", "application/vnd.oasis.opendocument.text"),
+        ("a.svg", "image/svg+xml"),
+        ("a.png", "image/png"),
+        ("a.jpg a.JPEG", "image/jpeg"),
+        ("a.gif", "image/gif"),
+        ("a.webp", "image/webp"),
+        ("a.avif", "image/avif"),
+        ("favicon.ico", "image/x-icon"),
+        ("a.mp3", "audio/mpeg"),
+        ("a.flac", "audio/flac"),
+        ("a.ogg a.opus", "audio/ogg"),
+        ("a.m4a", "audio/mp4"),
+        ("a.wav", "audio/wav"),
+        ("a.m3u8", "application/vnd.apple.mpegurl"),
+        ("a.mp4", "video/mp4"),
+        ("FILM.MKV", "video/x-matroska"),
+        ("a.webm", "video/webm"),
+        ("a.mov", "video/quicktime"),
+        ("a.avi", "video/x-msvideo"),
+        ("a.mpg", "video/mpeg"),
+        ("a.ts a.m2ts", "video/mp2t"),
+        ("a.woff", "font/woff"),
+        ("a.woff2", "font/woff2"),
+        ("a.ttf", "font/ttf"),
+        ("a.otf", "font/otf"),
+        ("a.zip", "application/zip"),
+        ("a.7z", "application/x-7z-compressed"),
+        ("a.apk", "application/vnd.android.package-archive"),
+        ("a.torrent a.TORRENT", "application/x-bittorrent"),
+        ("a.metalink", "application/metalink+xml"),
+        ("a.pac", "application/x-ns-proxy-autoconfig"),
+        ("a.crt", "application/x-x509-ca-cert"),
+        (
+            "a.iso a.img BOOTX64.EFI a.bin a.dtb initrd.gz a.xz a.zst a.tar a.tgz page.html.gz a.deb a.rpm a.AppImage a.qcow2 a.vmdk a.ova a.exe",
+            "application/octet-stream",
+        ),
+        (
+            "html html. .html dir/.html dir.html/x a.htmlx a.xhtm a.h\u{f6} a.xmetalink a.xtorrent a.webmanifest a.thtml a. ",
+            "application/octet-stream",
+        ),
+    ];
+    for (names, expect) in rows {
+        let names = names.split(' ').map(ToOwned::to_owned);
+        for name in names.flat_map(|name| [std::format!("/srv/{name}"), name]) {
+            let mut buffer = [0; 128];
+            let mut out = crate::wire::Writer::new(&mut buffer);
+            write_type(&mut out, content_type(name.as_bytes()));
+            assert_eq!(out.since(0), expect.as_bytes(), "{name}");
+        }
     }
 }
 

@@ -115,9 +115,9 @@ fn zsync_fetches_changed_blocks() -> Result<()> {
     for url in ["/big", "/x.iso/big"] {
         let list = world.tree.path().join("list.zsync");
         let (big, list) = (world.tree.path().join("big"), list.display());
-        let make = format!("zsyncmake -u $URL{url} -f got -o {list} {}", big.display());
+        let make = format!("zsyncmake -u $URL{url} -o {list} {}", big.display());
         world.run(&format!("rm -f got; {make}"))?;
-        let log = world.run("zsync -i old $URL/list.zsync 2>&1")?;
+        let log = world.run("zsync -i old -o got $URL/list.zsync 2>&1")?;
         ensure!(log.contains("used 4"), "{log}");
         world.ensure_same("got", "big")?;
     }
