@@ -75,6 +75,7 @@
 //! | the life of a name in multicast DNS | `engine/mdns/{claim,probe,conflict,announce,answer,goodbye}.rs` |
 //! | host names in exports: look-ups, the sockets, the comparison | `engine/names`, `drive/names.rs`, `vfs/names.rs`; `exports/names.rs` reads the files |
 //! | why an export is read-only, missing or refused; its users, groups and mount commands | `exports/{upkeep,reports,file_user,groups,mounting}.rs`; the rules are `vfs::Rules` |
+//! | the host's own addresses in mount commands and URLs | `exports/addresses.rs`, `role/http/urls.rs` |
 //! | the rpcbind that owns port 111 | `role/nfs/rpcbind.rs` |
 //! | the figures: counters, clients, durations, Prometheus' text | `stats`; `drive/platform/host/status.rs` has the socket of `stowaway status` |
 //! | a browser's cache and questions | `engine/mdns/browser/{cache,questions}.rs` |

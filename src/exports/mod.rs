@@ -1,6 +1,7 @@
 //! The exports of a server: as arguments and files describe them, opened at the start and again when they appear or change, and
 //! reported. Used by each server of the tree; opens no sockets of its own but those that look up host names.
 
+mod addresses;
 mod argument;
 mod file_user;
 mod files;
@@ -18,11 +19,12 @@ mod protocol;
 mod reports;
 mod upkeep;
 
+pub use addresses::{Host, Lookout, PUBLISHED, first};
 pub use argument::ExportArgument;
 pub use files::show;
 #[cfg(feature = "ipxe")]
 pub use ipxe::print_script;
-pub use mounting::{LOOK_COUNT, LOOK_INTERVAL, Mounting};
+pub use mounting::Mounting;
 pub use protocol::Protocol;
 pub use upkeep::{Part, Upkeep};
 

@@ -1,18 +1,12 @@
 //! The commands by which clients mount the exports, printed when the server has started and has an address.
 
+use super::{Host, PUBLISHED, first};
 use crate::event::{Events, Line};
-use crate::mem::Ends as _;
-use crate::os::files::{self, Directory};
+use crate::net::OwnAddresses;
 use crate::sys;
 use crate::text::{Text, text};
-use crate::time::Duration;
 use core::ffi::CStr;
-use core::net::{IpAddr, Ipv6Addr, SocketAddrV6};
-
-/// Interval of the looks for an address.
-pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Number of looks after which an IPv6 address suffices.
-pub const LOOK_COUNT: u8 = 10;
+use core::net::SocketAddrV6;
 
 /// A command of one system: the text before the source, and after it.
 struct Command {
@@ -72,39 +66,18 @@ pub struct Mounting {
 }
 
 impl Mounting {
-    /// Reports the command for each of `paths`. `own`: the address by which other hosts reach this one, if known; otherwise the
-    /// commands have the host's name.
+    /// Reports the command for each of `paths`. `own`: the addresses by which other hosts reach this one: the commands have the
+    /// IPv4 one, else the IPv6 one, else the host's name.
     pub fn report(
         self,
-        own: Option<IpAddr>,
+        own: OwnAddresses,
         paths: &mut dyn Iterator<Item = &CStr>,
         events: &mut Events,
     ) {
-        let mut host = Line::default();
-        let at = match own {
-            Some(IpAddr::V4(own)) => own.to_ipv6_mapped(),
-            Some(IpAddr::V6(own)) => own,
-            None => Ipv6Addr::UNSPECIFIED,
-        };
-        let bound = *self.nfs_at.ip();
-        let is_bound = !bound.to_canonical().is_unspecified();
-        let at = if is_bound { bound } else { at };
-        let is_published = !is_bound && is_behind_published_ports();
-        let is_v6 = !at.is_unspecified() && at.to_ipv4_mapped().is_none();
-        if is_published {
-            host.say(text!("HOST"));
-        } else if at.is_unspecified() {
-            let name = &mut [0; 64];
-            let len = sys::host_name(name);
-            host.raw(name.head(len));
-        } else {
-            host.address(at);
-        }
+        let host = Host::of(*self.nfs_at.ip(), first(&own));
         let shown = Shown {
             mounting: self,
             host,
-            is_v6: is_v6 && !is_published,
-            is_published,
         };
         for (index, path) in paths.enumerate() {
             shown.report(&LINUX, path, events);
@@ -120,10 +93,7 @@ impl Mounting {
 /// The parts that the commands of all systems have.
 struct Shown {
     mounting: Mounting,
-    host: Line,
-    is_v6: bool,
-    /// True if the ports are those of a container, which the host publishes under others.
-    is_published: bool,
+    host: Host,
 }
 
 impl Shown {
@@ -132,9 +102,9 @@ impl Shown {
         let Mounting {
             nfs_at, mount_port, ..
         } = self.mounting;
-        let names_ports = self.is_published || !self.mounting.has_portmap;
+        let names_ports = self.host.is_published || !self.mounting.has_portmap;
         // Windows has no notation for IPv6 addresses here; Windows and ESXi ask the portmapper.
-        if !command.has_ports && (names_ports || self.is_v6 && command.path_option.is_none()) {
+        if !command.has_ports && (names_ports || self.host.is_v6 && command.path_option.is_none()) {
             return;
         }
         let mut line = Line::default();
@@ -143,7 +113,7 @@ impl Shown {
             .say(command.before);
         if names_ports && command.names_transport {
             line.say(text!(",proto=tcp"));
-            if self.is_v6 {
+            if self.host.is_v6 {
                 line.byte(b'6');
             }
         }
@@ -152,12 +122,12 @@ impl Shown {
             line.say(text!(",mountport=")).number(mount_port.into());
         }
         line.byte(b' ');
-        let (host, mut source) = (self.host.bytes(), Line::default());
+        let (host, mut source) = (self.host.name.bytes(), Line::default());
         match command.path_option {
             Some(option) => {
                 line.raw(host).say(option);
             }
-            None if self.is_v6 => {
+            None if self.host.is_v6 => {
                 source.byte(b'[').raw(host).text("]:");
             }
             None => {
@@ -167,10 +137,8 @@ impl Shown {
         source.raw(path.to_bytes());
         put_word(&mut line, source.bytes(), command.quote);
         line.say(command.after);
-        if self.is_published {
-            line.say(text!(
-                "  # HOST: the host's address; ports: the published ones"
-            ));
+        if self.host.is_published {
+            line.say(PUBLISHED);
         }
         events.report_line(&mut line);
     }
@@ -193,24 +161,10 @@ fn put_word(line: &mut Line, word: &[u8], quote: u8) {
     line.byte(quote);
 }
 
-/// Returns true in a container of Docker or podman that has a network of its own: clients reach it by an address of the host, at the
-/// ports that the host publishes. Such a network is a tap or one end of a veth pair, whose other end has another number.
-fn is_behind_published_ports() -> bool {
-    let is_container = files::exists(c"/.dockerenv") || files::exists(c"/run/.containerenv");
-    let number = |name, out| -> Option<&[u8]> {
-        let card = Directory::open(c"/sys/class/net/eth0").ok()?;
-        card.read(name, out).ok()
-    };
-    let (own, other) = (&mut [0; 16], &mut [0; 16]);
-    is_container
-        && (files::exists(c"/sys/class/net/tap0")
-            || number(b"ifindex", own) != number(b"iflink", other))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::net::Ipv4Addr;
+    use core::net::{Ipv4Addr, Ipv6Addr};
     use std::boxed::Box;
 
     /// Collects lines.
@@ -223,7 +177,7 @@ mod tests {
         }
     }
 
-    fn command(bound: Ipv6Addr, own: Option<IpAddr>, has_portmap: bool, path: &CStr) -> String {
+    fn command(bound: Ipv6Addr, own: OwnAddresses, has_portmap: bool, path: &CStr) -> String {
         let lines = std::rc::Rc::default();
         let mut events = Events::new(Box::new(Kept(std::rc::Rc::clone(&lines))));
         let mounting = Mounting {
@@ -241,8 +195,9 @@ mod tests {
     #[test]
     fn commands_have_brackets_quotes_and_ports() {
         let any = Ipv6Addr::UNSPECIFIED;
-        let v4 = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 5)));
-        let v6: Option<IpAddr> = Some("2001:db8::5".parse().unwrap());
+        let global = "2001:db8::5".parse().unwrap();
+        let v4 = [Ipv4Addr::new(192, 0, 2, 5).to_ipv6_mapped(), global];
+        let v6 = [any, global];
         let loopback = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
         for (bound, own, has_portmap, path, expect) in [
             (any, v4, true, c"/srv", " 192.0.2.5:/srv /mnt"),

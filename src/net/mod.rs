@@ -286,10 +286,26 @@ pub trait Streams: Datagrams + Connections {
     /// # Errors
     /// `Gone`: the socket is not open.
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()>;
-    /// Returns the address by which other hosts reach this one: IPv4 if there is any. `None`: there is no address yet, or no route.
+    /// Returns the addresses by which other hosts reach this one.
     #[cfg(feature = "nfs")]
-    fn own_address(&mut self) -> Option<IpAddr> {
-        None
+    fn own_addresses(&mut self) -> OwnAddresses {
+        [Ipv6Addr::UNSPECIFIED; 2]
+    }
+}
+
+/// Addresses by which other hosts reach this one: the IPv4-mapped one, then IPv6. An unspecified one: there is none yet, or no route.
+pub type OwnAddresses = [Ipv6Addr; 2];
+
+/// Adds an address unless there is one of its family. A link-local IPv6 address needs a scope, which differs on other hosts.
+#[cfg(feature = "nfs")]
+fn add_own([ipv4, ipv6]: &mut OwnAddresses, address: IpAddr) {
+    let (place, address) = match address {
+        IpAddr::V4(address) => (ipv4, address.to_ipv6_mapped()),
+        IpAddr::V6(address) if address.is_unicast_link_local() => return,
+        IpAddr::V6(address) => (ipv6, address),
+    };
+    if place.is_unspecified() {
+        *place = address;
     }
 }
 

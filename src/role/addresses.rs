@@ -2,7 +2,7 @@
 //! `init`, nothing else does. Under `init` it also sets each address on the kernel's interface.
 
 use super::Fatal;
-use super::nfs;
+use super::{http, nfs};
 use crate::drive::{Task, World};
 use crate::event::Line;
 use crate::mem;
@@ -21,8 +21,8 @@ struct Addresses {
     card: Option<&'static CStr>,
     /// Becomes readable when an address changes.
     changes: Option<Socket>,
-    /// Under `init`: what clients mount, until the commands are reported. The process of NFS starts before there is an address.
-    mounting: Option<&'static nfs::Options>,
+    /// Under `init`: what clients mount and open, until commands and URLs are reported. The servers start before there is an address.
+    served: Option<(&'static nfs::Options, &'static http::Options)>,
     /// The interfaces when they were last read. The first one is the machine's.
     interfaces: Interfaces,
     /// Addresses with their prefix lengths that were reported and still exist.
@@ -32,11 +32,11 @@ struct Addresses {
 /// Makes the task, which is not started yet.
 pub(super) fn task(
     card: Option<&'static CStr>,
-    mounting: Option<&'static nfs::Options>,
+    served: Option<(&'static nfs::Options, &'static http::Options)>,
 ) -> &'static mut dyn Task {
     mem::leak(Addresses {
         card,
-        mounting,
+        served,
         changes: None,
         interfaces: Interfaces::default(),
         reported: heapless::Vec::new(),
@@ -84,12 +84,13 @@ impl Task for Addresses {
                     .events
                     .report(text!("address"), line.bytes(), Text::NOTHING);
                 if address.0.is_ipv4()
-                    && let Some(options) = self.mounting.take()
+                    && let Some((options, http)) = self.served.take()
                 {
                     let paths = &mut options.exports.list.iter().map(|export| export.path);
-                    options
-                        .mounting()
-                        .report(Some(address.0), paths, world.events);
+                    let [_, ipv6] = world.net.own_addresses();
+                    let own = [ip, ipv6];
+                    options.mounting().report(own, paths, world.events);
+                    http.report_listeners(options, own, world.events);
                 }
             }
         }

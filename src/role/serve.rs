@@ -186,7 +186,10 @@ impl Served {
         tree: &mut Tree,
     ) -> Result<Option<&'static mut dyn Task>, Fatal> {
         Ok(match kind {
-            TaskKind::Addresses => Some(super::addresses::task(self.card, Some(&self.nfs))),
+            TaskKind::Addresses => Some(super::addresses::task(
+                self.card,
+                Some((&self.nfs, &self.http)),
+            )),
             TaskKind::Nfs => Some(nfs::task(&self.nfs, &self.network, build_id, tree)?),
             TaskKind::Mdns => match self.mdns.take() {
                 Some(options) => {

@@ -1,4 +1,4 @@
-//! The commands that the server prints: a client in another network namespace carries each of them out.
+//! The commands and URLs that the server prints: a client in another network namespace carries each of them out.
 
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -13,7 +13,7 @@ const MARK: &str = "mount it with: ";
 const NAME: &str = "file-of-the-export";
 
 /// Addresses of the server's host.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Host {
     /// 192.0.2.1 and 2001:db8::1.
     Both,
@@ -147,6 +147,59 @@ fn printed_commands_mount_the_exports() -> Result<()> {
     }
     for case in CASES {
         check(top.path(), case).with_context(|| format!("{:?} {:?}", case.0, case.1))?;
+    }
+    Ok(())
+}
+
+/// Arguments after the export, host, and the URLs.
+type UrlCase = (&'static str, Host, &'static [&'static str]);
+
+#[rustfmt::skip]
+const URL_CASES: [UrlCase; 6] = [
+    ("", Host::Both, &["http://192.0.2.1/", "http://[2001:db8::1]/"]),
+    ("--http 8080", Host::Unrouted, &["http://192.0.2.1:8080/", "http://[2001:db8::1]:8080/"]),
+    ("--http :81", Host::Ipv6, &["http://[2001:db8::1]:81/"]),
+    ("-l 0.0.0.0", Host::Both, &["http://192.0.2.1/"]),
+    ("-l 192.0.2.1 --metrics 9100 --metrics-from 192.0.2.2", Host::Both, &["http://192.0.2.1/", "http://192.0.2.1:9100/status"]),
+    ("--net packet:eth0 --ip 192.0.2.7/24", Host::Both, &["http://192.0.2.7/"]),
+];
+
+fn check_urls(directory: &Path, (arguments, host, expected): UrlCase) -> Result<()> {
+    let (server, client) = hosts(host)?;
+    let mut command = server.command(&binary(Arch::X86_64)?.display().to_string());
+    command
+        .arg("http")
+        .arg(directory)
+        .args(arguments.split(' ').filter(|word| !word.is_empty()));
+    let mut child = Ended(command.stderr(Stdio::piped()).spawn()?);
+    let lines = BufReader::new(child.0.stderr.take().context("no stderr")?).lines();
+    let words = lines.map_while(Result::ok).flat_map(|line| {
+        let words = line
+            .split([' ', '(', ')'])
+            .filter(|word| word.starts_with("http://"));
+        words.map(str::to_owned).collect::<Vec<_>>()
+    });
+    let urls: Vec<String> = words.take(expected.len()).collect();
+    ensure!(urls == expected, "{urls:?}");
+    for url in urls {
+        setup::run_captured(
+            client
+                .command("curl")
+                .args(["-sfg", "--max-time", "5", &url]),
+        )?;
+    }
+    Ok(())
+}
+
+#[test]
+fn printed_urls_open_the_server() -> Result<()> {
+    if !root_for("network namespaces") {
+        return Ok(());
+    }
+    setup::install_packages(&["curl"])?;
+    let top = public_dir()?;
+    for case in URL_CASES {
+        check_urls(top.path(), case).with_context(|| format!("{case:?}"))?;
     }
     Ok(())
 }

@@ -7,6 +7,8 @@ use super::{
     Connections, Datagrams, FileId, FileRange, HAS_STREAMS, Interest, Net, NetError, NetResult,
     Own, Ready, Received, Signals, Socket, Streams, Token,
 };
+#[cfg(feature = "nfs")]
+use super::{OwnAddresses, add_own};
 use crate::config::CONNECTION_COUNT_MAX;
 use crate::mem::Slots;
 use crate::sys::linux::destinations;
@@ -359,25 +361,30 @@ impl Streams for Kernel {
         Ok(())
     }
 
-    /// Asks the kernel for the source address of datagrams on the default route: connect sends none. Without such a route, returns
-    /// the first address of a running interface.
+    /// Asks the kernel for the source addresses of datagrams on the default routes: connect sends none. Without such a route, returns
+    /// the first addresses of running interfaces.
     #[cfg(feature = "nfs")]
-    fn own_address(&mut self) -> Option<IpAddr> {
-        let source = |host| {
-            let socket = sockets::datagrams_to_host(host, 9).ok()?;
-            let mut own = Address::empty();
-            sockets::name(socket.as_raw_fd(), &mut own).ok()?;
-            Some(own.get().ip())
-        };
-        let routed = OTHER_HOSTS.into_iter().find_map(source);
+    fn own_addresses(&mut self) -> OwnAddresses {
+        let mut own = [Ipv6Addr::UNSPECIFIED; 2];
+        for host in OTHER_HOSTS {
+            let mut source = Address::empty();
+            if let Ok(socket) = sockets::datagrams_to_host(host, 9)
+                && sockets::name(socket.as_raw_fd(), &mut source).is_ok()
+            {
+                add_own(&mut own, source.get().ip());
+            }
+        }
         #[cfg(feature = "multicast")]
-        let routed = routed.or_else(|| {
+        if own == [Ipv6Addr::UNSPECIFIED; 2] {
             let mut all = super::Interfaces::default();
             crate::sys::linux::interfaces::list(&mut all);
-            let mut running = all.iter().filter(|one| one.is_running && !one.is_loopback);
-            running.find_map(|interface| Some(interface.addresses.first()?.0))
-        });
-        routed
+            for interface in all.iter().filter(|one| one.is_running && !one.is_loopback) {
+                for (address, _) in &interface.addresses {
+                    add_own(&mut own, *address);
+                }
+            }
+        }
+        own
     }
 }
 

@@ -7,10 +7,12 @@ use super::{Interest, OpenSocket, Smol, SocketKind, covers};
 use crate::config::{REPLY_BYTES, Rings, STACK_RINGS};
 use crate::mem::{Ends as _, heap, scaled};
 use crate::net::{Connections, NetError, NetResult, Socket, Streams, Token};
-use crate::time::{Duration, Instant};
 #[cfg(feature = "nfs")]
-use core::net::IpAddr;
+use crate::net::{OwnAddresses, add_own};
+use crate::time::{Duration, Instant};
 use core::net::SocketAddr;
+#[cfg(feature = "nfs")]
+use core::net::{IpAddr, Ipv6Addr};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{RecvError, Socket as Tcp, SocketBuffer, State};
 use smoltcp::wire::IpListenEndpoint;
@@ -529,13 +531,13 @@ impl Streams for Smol {
     }
 
     #[cfg(feature = "nfs")]
-    fn own_address(&mut self) -> Option<IpAddr> {
-        let all = || self.addresses.usable().map(|(address, _)| address);
-        let is_reachable = |address: &IpAddr| match address {
-            IpAddr::V4(address) => !address.is_link_local(),
-            IpAddr::V6(address) => !address.is_unicast_link_local(),
-        };
-        let ipv4 = all().find(|address| address.is_ipv4() && is_reachable(address));
-        ipv4.or_else(|| all().find(is_reachable))
+    fn own_addresses(&mut self) -> OwnAddresses {
+        let mut own = [Ipv6Addr::UNSPECIFIED; 2];
+        for (address, _) in self.addresses.usable() {
+            if !matches!(address, IpAddr::V4(ip) if ip.is_link_local()) {
+                add_own(&mut own, address);
+            }
+        }
+        own
     }
 }

@@ -2,6 +2,7 @@
 
 mod options;
 mod task;
+mod urls;
 
 use super::nfs;
 use super::{Console, Fatal, network};

@@ -4,9 +4,15 @@ use super::super::args::{port, socket};
 use super::super::flags::{Flags, ParsedFlag, flags};
 use super::super::{Fatal, network, refuse};
 use super::nfs;
+#[cfg(feature = "serve")]
+use super::urls;
 use crate::engine::http::Root;
 use crate::engine::http::figures::{Access, FIGURES, FILES, NETWORK_COUNT_MAX};
+#[cfg(feature = "serve")]
+use crate::event::Events;
 use crate::mem::parts;
+#[cfg(feature = "serve")]
+use crate::net::OwnAddresses;
 use crate::sys;
 use crate::text::{Text, text};
 use crate::wire::exports::{Hosts, hosts};
@@ -213,6 +219,18 @@ impl Options {
         let port = self.port.unwrap_or_else(default_port);
         let files = self.is_asked.then_some((self.address, port));
         [files.map(at), self.metrics.map(at)]
+    }
+
+    /// Reports the listeners of another process at all of the host's addresses, which are now known.
+    #[cfg(feature = "serve")]
+    pub(in super::super) fn report_listeners(
+        &self,
+        exports: &nfs::Options,
+        own: OwnAddresses,
+        events: &mut Events,
+    ) {
+        let is_local = self.networks.is_empty();
+        urls::report(&mut self.at(exports), Some(&own), is_local, events);
     }
 
     /// The peers that may read the figures.

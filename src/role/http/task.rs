@@ -2,6 +2,7 @@
 
 use super::Options;
 use super::nfs;
+use super::urls;
 use crate::config::{
     HOST_NAME_BYTES, HTTP_CONNECTION_COUNT_MAX, HTTP_CONNECTION_COUNT_MIN, HTTP_IDLE_TIMEOUT,
     HTTP_REQUEST_TIMEOUT, HTTP_STACK_COUNT_MAX, REPLY_BLOCK_COUNT, REPLY_BYTES,
@@ -13,7 +14,7 @@ use crate::drive::service::{Limits, Served, Times};
 use crate::drive::{Task, World};
 use crate::engine::http::Http;
 use crate::event::{Fatal, Sink};
-use crate::exports::{Part, Protocol, Upkeep};
+use crate::exports::{Lookout, Part, Protocol, Upkeep};
 use crate::mem::{self, Ends as _, scaled};
 use crate::net::Signals;
 use crate::os::daemon;
@@ -59,6 +60,10 @@ struct Server {
     log: Option<&'static LogFile>,
     /// The exports, unless NFS keeps them.
     upkeep: Option<Upkeep>,
+    /// True under `init`: another process reports the URLs.
+    leaves_urls: bool,
+    /// The looks for the addresses that URLs can name.
+    lookout: Lookout,
     /// Time from which the wall clock is read again.
     clock_at: Instant,
     /// The wall clock minus the monotonic one (ms).
@@ -130,6 +135,8 @@ pub(in super::super) fn task(
         at: options.at(exports),
         log,
         upkeep,
+        leaves_urls: exports.leaves_commands,
+        lookout: Lookout::new(network.is_own()),
         clock_at: Instant::default(),
         clock_ms: 0,
         served: Served::new(&Limits {
@@ -148,6 +155,17 @@ pub(in super::super) fn task(
 }
 
 impl Server {
+    /// Reports the listeners. With a network stack of our own that has no address yet, those without a URL are reported again when it
+    /// has one.
+    fn report_listeners(&mut self, world: &mut World<'_>) {
+        let own = match self.leaves_urls {
+            true => None,
+            false => self.lookout.look(world),
+        };
+        let is_local = self.http.figures.networks.is_empty();
+        urls::report(&mut self.at, own.as_ref(), is_local, world.events);
+    }
+
     /// Sets the engine's time and the state of the server.
     fn prepare(&mut self, world: &World<'_>) {
         let now_ms = world.now.since(Instant::default()).as_ms() as i64;
@@ -176,12 +194,7 @@ impl Task for Server {
         if let Some(upkeep) = self.upkeep.as_ref().filter(|_| self.kind == Kind::Alone) {
             upkeep.report(world);
         }
-        let purposes = [text!(" for HTTP"), text!(" for /metrics and /status")];
-        for (at, purpose) in self.at.iter().zip(purposes) {
-            if let Some(at) = at {
-                world.events.report_listening(at, purpose);
-            }
-        }
+        self.report_listeners(world);
         if self.detaches {
             daemon::tell_ready();
         }
@@ -216,6 +229,9 @@ impl Task for Server {
         if let Some(upkeep) = &mut self.upkeep {
             upkeep.turn(world, signals, &mut |_| ());
         }
+        if world.now >= self.lookout.at {
+            self.report_listeners(world);
+        }
         if let Some(log) = self.log.filter(|_| signals.reload)
             && let Err(errno) = log.reopen()
         {
@@ -225,7 +241,7 @@ impl Task for Server {
     }
 
     fn poll_at(&self) -> Instant {
-        let at = self.served.poll_at(&self.http);
+        let at = self.served.poll_at(&self.http).min(self.lookout.at);
         let kept = self.upkeep.as_ref();
         kept.map_or(at, |upkeep| at.min(upkeep.poll_at()))
     }

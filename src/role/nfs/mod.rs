@@ -23,7 +23,7 @@ use crate::drive::{Task, World, platform};
 use crate::engine::programs::Programs;
 use crate::engine::sessions::Rpc;
 use crate::event::Line;
-use crate::exports::{self, Mounting, Part, Protocol, Upkeep};
+use crate::exports::{self, Lookout, Mounting, Part, Protocol, Upkeep};
 use crate::log;
 use crate::mem::{self, scaled};
 use crate::net::{NetError, Signals};
@@ -135,10 +135,8 @@ pub(super) fn task(
         options,
         upkeep,
         rpcbind: Rpcbind::new(registered, network.is_own()),
-        gets_address: network.is_own(),
         mounting: None,
-        look_at: Instant::NEVER,
-        look_count: exports::LOOK_COUNT,
+        lookout: Lookout::new(network.is_own()),
     }))
 }
 
@@ -171,14 +169,10 @@ pub(super) fn counts(network: &Network, tree: &Tree) -> Result<(usize, usize), F
 struct Nfs {
     options: &'static Options,
     rpcbind: Rpcbind,
-    /// True with a network stack of our own, which may get its address late.
-    gets_address: bool,
     /// The commands that mount the exports, until they are reported.
     mounting: Option<Mounting>,
-    /// Time of the next look for an address that the commands can name.
-    look_at: Instant,
-    /// Number of looks after which an IPv6 address suffices: until then, DHCP may give an IPv4 address.
-    look_count: u8,
+    /// The looks for an address that the commands can name.
+    lookout: Lookout,
     upkeep: Upkeep,
     served: Served,
     rpc: Rpc,
@@ -215,13 +209,13 @@ impl Task for Nfs {
         self.upkeep.turn(world, signals, ended);
         #[cfg(bare)]
         machine::report_stalled_disk(world.events);
-        if world.now >= self.look_at {
+        if world.now >= self.lookout.at {
             self.report_commands(world);
         }
     }
 
     fn poll_at(&self) -> Instant {
-        let at = self.served.poll_at(&self.rpc).min(self.look_at);
+        let at = self.served.poll_at(&self.rpc).min(self.lookout.at);
         at.min(self.upkeep.poll_at())
     }
 

@@ -12,13 +12,12 @@ use crate::drive::platform::host::loops;
 use crate::drive::service::Served;
 use crate::engine::programs::ProgramSet;
 use crate::event::Fatal;
-use crate::exports::{LOOK_INTERVAL, Mounting};
+use crate::exports::Mounting;
 use crate::net::{NetError, NetResult};
 use crate::os::daemon;
 #[cfg(feature = "serve")]
 use crate::sys::Errno;
 use crate::text::{Text, text};
-use crate::time::Instant;
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{nfs3, portmap};
 use core::net::{Ipv4Addr, SocketAddrV6};
@@ -175,14 +174,10 @@ impl Nfs {
         let Some(mounting) = self.mounting else {
             return;
         };
-        let own = world.net.own_address();
-        let suffices = own.is_some_and(|own| own.is_ipv4() || self.look_count == 0);
-        if self.gets_address && !suffices {
-            self.look_count = self.look_count.saturating_sub(1);
-            self.look_at = world.now.after(LOOK_INTERVAL);
+        let Some(own) = self.lookout.look(world) else {
             return;
-        }
-        (self.mounting, self.look_at) = (None, Instant::NEVER);
+        };
+        self.mounting = None;
         let opened = world.tree.exports().iter();
         let opened = opened.filter(|export| !export.is_missing());
         mounting.report(own, &mut opened.map(|export| export.path), world.events);
