@@ -32,7 +32,8 @@ use crate::config::EXPORTS_FILE;
 use crate::console::reasons::{self, Reason, own_reason, reason};
 use crate::console::{USAGE, complain};
 use crate::event::Fatal;
-use crate::mem::Slots;
+use crate::mem::{Slots, has_any};
+use crate::os;
 use crate::sys::Errno;
 use crate::text::{Text, text};
 #[cfg(bare)]
@@ -83,13 +84,35 @@ impl Wanted {
     /// Exit status 2.
     pub fn check(&self) -> Result<(), Fatal> {
         let path = self.files_path();
-        let has_file =
-            path.is_some_and(|path| self.file.is_some() || crate::os::files::exists(path));
+        let has_file = path.is_some_and(|path| self.file.is_some() || os::files::exists(path));
         if self.list.is_empty() && !has_file {
             let why = text!("name a directory, as in stowaway nfs /srv, or write /etc/exports");
             return Err(complain(USAGE, text!("nothing to export"), b"", why));
         }
         Ok(())
+    }
+
+    /// Fails if the command line names a directory that does not exist.
+    ///
+    /// # Errors
+    /// Exit status 1; the directory is reported.
+    pub fn check_directories(&self) -> Result<(), Fatal> {
+        for ExportArgument { path, .. } in self.list.iter() {
+            if os::files::find(path) == Err(Errno::NOENT) {
+                let path = path.to_bytes();
+                let what = text!("cannot export");
+                return Err(reasons::failed(what, path, Errno::NOENT, reasons_for(path)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the directory of the command line that is exported for writing, if any.
+    #[cfg(feature = "http")]
+    pub fn writable(&self) -> Option<&'static CStr> {
+        let mut all = self.list.iter();
+        let found = all.find(|export| export.rules.has(Rules::WRITABLE))?;
+        Some(found.path)
     }
 
     /// Returns true if there is one export, which the command line names.
@@ -109,6 +132,14 @@ const AFTER_COMMA: Reason = reason(
     Errno::NOENT,
     text!("does not exist; options follow a colon, as in DIR:rw"),
 );
+
+/// Returns the reasons for an export with this path.
+fn reasons_for(path: &[u8]) -> &'static [Reason] {
+    match has_any(path, b",") {
+        true => &[AFTER_COMMA],
+        false => &REASONS,
+    }
+}
 
 /// Reasons and advice for exports and their files.
 static REASONS: [Reason; 9] = [

@@ -6,12 +6,12 @@ use super::files::Files;
 use super::names::HostNames;
 use super::protocol::Protocol;
 use super::reports::{report_export, report_exports, report_nothing};
-use super::{AFTER_COMMA, REASONS, failed};
+use super::{failed, reasons_for};
 use crate::config::{HAS_SERVE, KEY_DIRECTORY, KEY_FILE, RETRY};
-use crate::console::reasons::{self, Reason};
+use crate::console::reasons;
 use crate::drive::World;
 use crate::event::{Fatal, Line};
-use crate::mem::{self, has_any};
+use crate::mem;
 use crate::net::Signals;
 use crate::sys::{self, Errno, FileRights, Needs};
 use crate::text::{Text, text};
@@ -319,8 +319,7 @@ fn open(tree: &mut Tree, number: usize, is_first: bool) -> Result<(), u8> {
         false => text!("cannot export"),
     };
     if is_first || !may_appear(fault.errno) {
-        let has_comma = has_any(tree.path(number).to_bytes(), b",");
-        let reasons: &[Reason] = if has_comma { &[AFTER_COMMA] } else { &REASONS };
+        let reasons = reasons_for(tree.path(number).to_bytes());
         reasons::failed_with(what, about.bytes(), fault.errno, reasons);
     }
     Err(fault.errno)

@@ -37,6 +37,15 @@ pub mod watch;
 #[cfg(all(feature = "sftp-server", any(feature = "nfs", feature = "mdns")))]
 pub mod zone;
 
+/// Returns true if a person reads the messages: standard error is a terminal, but not /dev/console, which init passes to services.
+#[cfg(feature = "nfs")]
+pub fn is_attended() -> bool {
+    const CONSOLE: u32 = 0x501;
+    let is_console = |stat: rustix::fs::Stat| stat.st_rdev as u32 == CONSOLE;
+    crate::sys::is_terminal()
+        && !rustix::fs::fstat(crate::sys::linux::fs::borrow(2)).is_ok_and(is_console)
+}
+
 /// Forbids other processes of the same user to trace this one, and the kernel to dump its core.
 #[doc(alias = "PR_SET_DUMPABLE")]
 pub fn set_undumpable() {

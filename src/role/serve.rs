@@ -219,6 +219,7 @@ impl Served {
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let served: &'static Served = read(args)?;
     network::check_link(&served.network)?;
+    served.nfs.check_directories()?;
     served.nfs.background.run(&mut || served.run_all(build_id))
 }
 

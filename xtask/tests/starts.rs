@@ -18,7 +18,7 @@ type Case = (
 const BELOW: &str = " is another file system: not entered; export it too";
 
 #[rustfmt::skip]
-const CASES: [Case; 8] = [
+const CASES: [Case; 11] = [
     (None, "nfs DIR/ro:rw", &["exporting DIR/ro: read-only: rw was asked, but the file system is read-only here (systemd: ReadWritePaths=DIR/ro)"], BELOW),
     (None, "nfs DIR/m", &["DIR/m/a is another file system: not entered; export it too", "DIR/m/b c is another file system: not entered; export it too"], "DIR/ro"),
     (None, "nfs DIR/m DIR/m/a", &["DIR/m/b c is another file system: not entered; export it too"], "DIR/m/a is another"),
@@ -26,6 +26,9 @@ const CASES: [Case; 8] = [
     (Some(""), "nfs", &["nothing is exported yet in DIR/e: write an export there, and send SIGHUP"], "mount it with"),
     (None, "nfs", &["nothing to export: name a directory, as in stowaway nfs /srv, or write /etc/exports"], "usage"),
     (None, "serve --ip 192.0.2.1/24 DIR/m", &["--ip: only with --net, which runs a stack of its own beside the host's"], "listening"),
+    (None, "http DIR/m:rw --http 80", &["rw has no effect on DIR/m: HTTP only reads; nfs, serve and sftp-server write", "exporting DIR/m: read-only"], "[::]:80/"),
+    (None, "http DIR/m -l localhost", &["listening on 127.0.0.1:80 for HTTP (http://127.0.0.1/)"], "rw has"),
+    (None, "serve DIR/m:rw --no-mdns -p --http :8080 --metrics 9100", &["listening on [::]:9100 for /metrics and /status (http://127.0.0.1:9100/status)"], "rw has"),
     (None, "mdns --mac 02:00:00:00:00:01", &["--mac: only with --net, which runs a stack of its own beside the host's"], "announc"),
 ];
 
@@ -60,6 +63,32 @@ fn exports_that_do_less_are_named() -> Result<()> {
         }
         let absent = absent.replace("DIR", &dir);
         ensure!(!printed.contains(&absent), "{arguments}: {printed}");
+    }
+    Ok(())
+}
+
+/// Elsewhere, and in the background, it waits: `reloads`, `daemon::missing_export_does_not_keep_the_terminal`.
+#[test]
+fn missing_directory_on_a_terminal_ends_server() -> Result<()> {
+    let top = public_dir()?;
+    for role in ["http", "nfs -p -n 0", "serve --no-mdns -p -n 0"] {
+        let file = binary(Arch::X86_64)?;
+        let typed = format!(
+            "timeout 5 {} {role} {}/x",
+            file.display(),
+            top.path().display()
+        );
+        let output = Command::new("script")
+            .args(["-qec", &typed, "/dev/null"])
+            .output()?;
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let end = "/x: does not exist; check the path\r\n";
+        let is_one_line =
+            printed.starts_with("stowaway: cannot export /") && printed.ends_with(end);
+        ensure!(
+            output.status.code() == Some(1) && is_one_line,
+            "{role}: {printed}"
+        );
     }
     Ok(())
 }

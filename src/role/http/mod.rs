@@ -5,7 +5,7 @@ mod task;
 mod urls;
 
 use super::nfs;
-use super::{Console, Fatal, network};
+use super::{Console, DONE, Fatal, complain, network};
 use crate::drive::platform;
 use crate::exports;
 use crate::mem;
@@ -36,6 +36,11 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let tree = platform::tree();
     if nfs.tests {
         return exports::show(&nfs.exports, tree);
+    }
+    nfs.check_directories()?;
+    if let Some(path) = nfs.exports.writable() {
+        let why = text!("HTTP only reads; nfs, serve and sftp-server write");
+        complain(DONE, text!("rw has no effect on"), path.to_bytes(), why);
     }
     nfs.background.run(&mut || {
         let task = task(http, nfs, Kind::Alone, &network, tree)?;

@@ -22,9 +22,9 @@ use core::net::{Ipv6Addr, SocketAddrV6};
 flags! {
     pub(in super::super) enum Flag of Http {
         Root { long: text!("--http-root") },
-        Http { long: text!("--http"), takes: Value(text!("address: PORT or ADDRESS:PORT, such as 8080 or 192.0.2.1:8080")) },
+        Http { long: text!("--http"), takes: Value(text!("address: PORT or ADDRESS:PORT, such as 8080 or localhost:8080")) },
         AccessLog { long: text!("--access-log"), takes: Value(text!("file: a path")) },
-        Metrics { long: text!("--metrics"), takes: Value(text!("address: PORT or ADDRESS:PORT, such as 9100 or 127.0.0.1:9100")) },
+        Metrics { long: text!("--metrics"), takes: Value(text!("address: PORT or ADDRESS:PORT, such as 9100 or localhost:9100")) },
         MetricsFrom { long: text!("--metrics-from"), takes: Value(text!("networks: up to 8, such as 192.0.2.0/24,2001:db8::1")) },
     }
 }
@@ -38,7 +38,7 @@ flags! {
         Foreground { short: Some(b'd') },
         #[cfg(feature = "serve")]
         Daemon { short: Some(b'D') },
-        Address { short: Some(b'l'), takes: Value(text!("address: numeric, such as 192.0.2.1 or 2001:db8::1, not the name of an interface")) },
+        Address { short: Some(b'l'), takes: Value(text!("address: numeric or localhost, such as 192.0.2.1 or 2001:db8::1, not the name of an interface")) },
         LogLevel { long: text!("--log-level"), takes: Value(text!("level: one of error, warn, info, debug")) },
         #[cfg(feature = "serve")]
         LogFormat { long: text!("--log-format"), takes: Value(text!("format: one of text, json")) },
@@ -99,8 +99,13 @@ impl Arguments {
             Shared::File => nfs::Flag::File,
             Shared::Export => nfs::Flag::Export,
             Shared::Dir => {
+                let text = given.value.to_bytes();
+                if listener(text).is_some() {
+                    let advice = text!("a port is no directory; write --http");
+                    nfs::refuse_port(given.value, advice);
+                }
                 self.http.has_dir = true;
-                return self.nfs.exports.add_images(given.value.to_bytes());
+                return self.nfs.exports.add_images(text);
             }
         };
         self.nfs.set(flag, given.value)
@@ -136,7 +141,7 @@ pub(in super::super) struct Options {
     pub(super) access_log: Option<&'static CStr>,
 }
 
-/// Parses PORT or ADDRESS:PORT.
+/// Parses PORT, ADDRESS:PORT or :PORT.
 fn listener(text: &[u8]) -> Option<(Option<Ipv6Addr>, u16)> {
     match port(text) {
         Some(port) => Some((None, port)),
@@ -269,6 +274,15 @@ mod tests {
             (b"/srv --http 8000 -l ::1", "[::1]:8000".to_owned()),
             (b"/srv --http= -l ::1", format!("[::1]:{port}")),
             (b"/srv -l ::1 --http [::2]:0", "[::2]:0".to_owned()),
+            (b"/srv -l ::1 --http :8000", "[::]:8000".to_owned()),
+            (
+                b"/srv -l localhost --http 0",
+                "[::ffff:127.0.0.1]:0".to_owned(),
+            ),
+            (
+                b"/srv --http localhost:1",
+                "[::ffff:127.0.0.1]:1".to_owned(),
+            ),
         ] {
             let Arguments { http, nfs } = parsed(line).unwrap();
             assert_eq!(http.at(&nfs)[0].unwrap().to_string(), at);

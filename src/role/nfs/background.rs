@@ -30,7 +30,6 @@ pub(in super::super) struct Background {
 
 impl Background {
     /// Returns true if the server leaves its terminal.
-    #[cfg(feature = "http")]
     pub(in super::super) const fn detaches(&self) -> bool {
         HAS_SERVE && self.detaches
     }

@@ -38,6 +38,8 @@ use core::net::SocketAddrV6;
 pub(super) use options::FLAGS;
 pub(super) use options::Flag;
 pub(super) use options::Options;
+#[cfg(feature = "http")]
+pub(super) use options::refuse_port;
 use rpcbind::Rpcbind;
 #[cfg(feature = "serve")]
 pub(super) use rpcbind::end_registration;
@@ -72,6 +74,7 @@ pub(super) fn run(
     if options.tests {
         return exports::show(&options.exports, tree);
     }
+    options.check_directories()?;
     let mut serve = || {
         let task = task(options, &network, build_id, tree)?;
         let console = Console::leak();

@@ -1,8 +1,8 @@
 //! The arguments of `nfs`: exports, addresses, ports and handles.
 
-use super::super::args::{address, port};
+use super::super::args::{host, port};
 use super::super::flags::{Flags, flags};
-use super::super::{DONE, Fatal, complain, network};
+use super::super::{DONE, Fatal, USAGE, complain, network};
 use super::background::Background;
 use crate::config::NFS_PORT;
 use crate::drive::platform::host::loops::SharedState;
@@ -10,8 +10,9 @@ use crate::drive::platform::network::Network;
 #[cfg(feature = "init")]
 use crate::exports::Mounting;
 use crate::exports::Wanted;
-use crate::sys::Args;
-use crate::text::text;
+use crate::os;
+use crate::sys::{self, Args};
+use crate::text::{Text, text};
 use crate::vfs::Form;
 use core::cell::Cell;
 use core::ffi::CStr;
@@ -36,7 +37,7 @@ flags! {
         ManageGids { long: text!("--manage-gids") },
         Port { short: Some(b'n'), takes: Value(text!("port: a number below 65536")) },
         MountPort { short: Some(b'm'), takes: Value(text!("port: a number below 65536")) },
-        Address { short: Some(b'l'), takes: Value(text!("address: numeric, such as 192.0.2.1 or 2001:db8::1, not the name of an interface")) },
+        Address { short: Some(b'l'), takes: Value(text!("address: numeric or localhost, such as 192.0.2.1 or 2001:db8::1, not the name of an interface")) },
         Handles { long: text!("--handles"), takes: Value(text!("handles: one of kernel, path")) },
         KeyFile { long: text!("--key-file"), takes: Value(text!("file: a path")) },
         Trace { long: text!("--trace"), takes: Value(text!("file: a path")) },
@@ -130,6 +131,17 @@ impl Options {
         Ok(network)
     }
 
+    /// Fails if a person at a terminal names a directory that does not exist, unless the server leaves the terminal.
+    ///
+    /// # Errors
+    /// Exit status 1; the directory is reported.
+    pub(in super::super) fn check_directories(&self) -> Result<(), Fatal> {
+        match self.background.detaches() || !os::is_attended() {
+            true => Ok(()),
+            false => self.exports.check_directories(),
+        }
+    }
+
     /// The address and the ports by which clients mount the exports.
     #[cfg(feature = "init")]
     pub(in super::super) fn mounting(&self) -> Mounting {
@@ -182,7 +194,7 @@ impl Options {
                 let inside = text
                     .strip_prefix(b"[")
                     .and_then(|text| text.strip_suffix(b"]"));
-                self.address.set_ip(address(inside.unwrap_or(text))?);
+                self.address.set_ip(host(inside.unwrap_or(text))?);
             }
             Flag::Handles => {
                 self.exports.form = Some(match text {
@@ -200,12 +212,25 @@ impl Options {
             Flag::Log => self.background.log = Some(super::background::log(value)?),
             #[cfg(feature = "serve")]
             Flag::PidFile => self.background.pid_file = Some(value),
-            Flag::Export => self.exports.add(text, false)?,
+            Flag::Export => {
+                if port(text).is_some() {
+                    refuse_port(value, text!("a port is no directory; write -n"));
+                }
+                self.exports.add(text, false)?;
+            }
             #[cfg(feature = "ipxe")]
             Flag::Isos => self.exports.add(text, true)?,
             Flag::File => self.exports.file = Some(value),
         }
         Some(())
+    }
+}
+
+/// Ends the program with exit status 2 if there is no directory `operand`, which can be a port: other servers take the port as an
+/// operand. `advice` ends with the flag that is meant.
+pub(in super::super) fn refuse_port(operand: &CStr, advice: Text) {
+    if !os::files::exists(operand) {
+        sys::exit(complain(USAGE, advice, operand.to_bytes(), Text::NOTHING) as i32)
     }
 }
 
