@@ -13,7 +13,7 @@ use crate::text::Text;
 use crate::vfs::walk::{last, put};
 use crate::vfs::{Access, Attr, FsError, FsResult, ObjectType, Patience, Pin, Stop};
 use crate::wire::Writer;
-use crate::wire::http::{Method, Version, reason};
+use crate::wire::http::{Method, reason};
 
 const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 
@@ -39,7 +39,7 @@ impl Http {
             len: Some(body.len() as u64 + 1),
             ..Head::of(status)
         };
-        head.write(out, self.wall_secs, Version::Http11, true);
+        head.write(out, self.wall_secs, true);
         out.put(body.as_bytes());
         out.put(b"\n");
         self.log(cx, input, None, (status, body.len() as u64 + 1));

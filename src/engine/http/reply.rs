@@ -3,7 +3,7 @@
 use super::Http;
 use crate::text::Text;
 use crate::wire::Writer;
-use crate::wire::http::{DATE_BYTES, Request, Version, encode, reason, write_date, write_type};
+use crate::wire::http::{DATE_BYTES, Request, encode, reason, write_date, write_type};
 
 /// Longest head of a reply with a body of an error (bytes).
 pub(super) const HEAD_BYTES_MAX: usize = 1280;
@@ -75,13 +75,7 @@ impl Head<'_> {
     }
 
     /// Writes the head. `wall_secs`: the time of the reply. With `closes` the connection ends after the reply.
-    pub(super) fn write(
-        &self,
-        out: &mut Writer<'_>,
-        wall_secs: i64,
-        version: Version,
-        closes: bool,
-    ) {
+    pub(super) fn write(&self, out: &mut Writer<'_>, wall_secs: i64, closes: bool) {
         out.put(b"HTTP/1.1 ");
         number(out, self.status.into());
         out.put(b" ");
@@ -118,11 +112,10 @@ impl Head<'_> {
         }
         out.put(b"\r\n");
         out.put(self.fields.as_bytes());
-        match (closes, version) {
-            (true, _) => out.put(b"Connection: close\r\n"),
-            (false, Version::Http10) => out.put(b"Connection: keep-alive\r\n"),
-            (false, Version::Http11) => {}
-        }
+        // HTTP/1.1 keeps connections without a word, but httrack closes those that do not say so.
+        out.put(b"Connection: ");
+        out.put(if closes { &b"close"[..] } else { b"keep-alive" });
+        out.put(b"\r\n");
         out.put(b"\r\n");
     }
 }
@@ -130,7 +123,7 @@ impl Head<'_> {
 impl Http {
     /// Writes the head of a reply.
     pub(super) fn write_head(&self, asked: &Asked<'_>, head: &Head<'_>, out: &mut Writer<'_>) {
-        head.write(out, self.wall_secs, asked.request.version, asked.closes);
+        head.write(out, self.wall_secs, asked.closes);
     }
 }
 

@@ -6,7 +6,7 @@ use super::Row;
 pub const ROWS: &[Row] = &[
     Row(
         "GET /srv/a.txt",
-        "200 ;; Content-Length: 6 ;; Content-Type: text/plain; charset=utf-8 ;; Accept-Ranges: bytes ;; -Connection ;; -Transfer-Encoding ;; =hello\n",
+        "200 ;; Content-Length: 6 ;; Content-Type: text/plain; charset=utf-8 ;; Accept-Ranges: bytes ;; Connection: keep-alive ;; -Transfer-Encoding ;; =hello\n",
     ),
     Row(
         "HEAD /srv/a.txt",
@@ -428,7 +428,7 @@ pub const ROWS: &[Row] = &[
     ),
     Row(
         "GET /srv/a.txt|Connection: keep-alive",
-        "200 ;; -Connection ;; =hello\n",
+        "200 ;; Connection: keep-alive ;; =hello\n",
     ),
     Row(
         "GET /srv/a.txt HTTP/1.0",
