@@ -1,17 +1,16 @@
 //! The choice of the reply: the object at a path, or an error.
 
 use super::conditions::{Validators, Verdict};
-use super::listing::{Sent, Source};
+use super::listing::Source;
 use super::place::{Place, Refusal};
 use super::reply::{Asked, Extent, Head};
-use super::{Http, Session, Step};
-use crate::config::READ_INLINE_BYTES;
+use super::{Http, Sent, Session, Step};
 use crate::engine::Cx;
 use crate::event;
 use crate::mem::Ends as _;
 use crate::text::Text;
 use crate::vfs::walk::{last, put};
-use crate::vfs::{Access, Attr, FsError, FsResult, ObjectType, Patience, Pin, Stop};
+use crate::vfs::{Access, Attr, FsError, ObjectType, Pin};
 use crate::wire::Writer;
 use crate::wire::http::{Method, reason};
 
@@ -204,35 +203,5 @@ impl Http {
         }
         let head = known.head(status);
         self.send_parts(session, cx, asked, (file, &known, size), (head, parts), out)
-    }
-}
-
-/// Reads a part of a file to the end of the output, if that is short and in memory. Returns true if all of it was read.
-pub(super) fn read_here(
-    cx: &mut Cx<'_>,
-    file: &Pin,
-    from: u64,
-    len: u64,
-    out: &mut Writer<'_>,
-) -> FsResult<bool> {
-    if len == 0 {
-        return Ok(true);
-    }
-    if len > u64::from(READ_INLINE_BYTES) {
-        return Ok(false);
-    }
-    let len = len as usize;
-    let space = out.ahead(0, len);
-    if space.is_empty() {
-        return Ok(false);
-    }
-    match cx.vfs.read_with(file, from, space, Patience::Now) {
-        Ok(got) if got as usize == len => {
-            out.put_ahead(len);
-            Ok(true)
-        }
-        // The transfer waits for the disk, or finds that the file became shorter.
-        Ok(_) | Err(Stop::Again(_)) => Ok(false),
-        Err(Stop::Failed(error)) => Err(error),
     }
 }

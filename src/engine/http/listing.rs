@@ -7,11 +7,10 @@
 use super::access_log::UNKNOWN_LEN;
 use super::figures::Figures;
 use super::names::{Key, Order, State};
-use super::parts::SentParts;
 use super::place::is_visible;
 use super::reply::{Asked, HEAD_BYTES_MAX, Head};
 use super::rows::{self, Form, Row};
-use super::{Http, Session, Step};
+use super::{Http, Sent, Session, Step};
 use crate::engine::Cx;
 use crate::mem::Ends as _;
 use crate::vfs::walk::{self, add, below, find_for};
@@ -34,27 +33,9 @@ pub(super) struct Listed {
     /// True once the names are in their order.
     is_sorted: bool,
     /// True once the head of the reply was sent.
-    has_head: bool,
+    pub(super) has_head: bool,
     /// True once a row was sent.
     has_rows: bool,
-}
-
-/// A page, or a reply with several parts of a file, in progress: where it goes on.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Sent {
-    Names(Listed),
-    Figures(Figures),
-    Parts(SentParts),
-}
-
-impl Sent {
-    /// Returns true if the head of the reply was sent.
-    pub(super) const fn has_head(&self) -> bool {
-        match self {
-            Self::Names(listed) => listed.has_head,
-            Self::Figures(_) | Self::Parts(_) => true,
-        }
-    }
 }
 
 /// The object that is listed.
@@ -106,10 +87,6 @@ impl Http {
         let mut body = Writer::new(buffer.head_mut(room));
         let is_complete =
             self.write_part(&mut session.sent, cx, source, (form, order), &mut body)?;
-        let kind = match source {
-            Source::Figures(page) => page.kind(),
-            _ => form.kind(),
-        };
         let len = body.position();
         if start > 0 && (!is_complete || body.written().is_none()) {
             // Earlier replies leave first: the part needs the buffer.
@@ -120,39 +97,28 @@ impl Http {
         let is_chunked = is_partial && asked.request.version == Version::Http11;
         let closes = asked.closes || is_partial && !is_chunked;
         if is_first {
+            let kind = match source {
+                Source::Figures(page) => page.kind(),
+                _ => form.kind(),
+            };
             let len = (!is_partial).then_some(len as u64);
             self.write_list_head(cx, &Asked { closes, ..*asked }, (kind, len), out);
         }
         if asked.request.method == Method::Head {
-            session.sent = None;
-            session.closes |= closes;
+            session.end(closes);
             return Ok(Step::Done);
         }
-        let has_chunk = is_chunked && len > 0;
-        if has_chunk {
-            write_chunk_head(out, len);
-        }
-        // The head is shorter than the space for it.
-        let from = lead - (out.position() - start);
-        if from > 0 {
-            let space = out.space();
-            space.copy_within(from..(from + len).min(space.len()), 0);
-        }
-        out.put_ahead(len);
-        if has_chunk {
-            out.put(CHUNK_END);
+        put_part(out, start + lead, len, is_chunked && len > 0);
+        if let Some(Sent::Names(listed)) = &mut session.sent {
+            listed.has_head = true;
         }
         if !is_complete {
-            if let Some(Sent::Names(listed)) = &mut session.sent {
-                listed.has_head = true;
-            }
             return Ok(Step::Continue);
         }
-        session.sent = None;
         if is_chunked {
             out.put(LAST_CHUNK);
         }
-        session.closes |= closes;
+        session.end(closes);
         Ok(Step::Done)
     }
 
@@ -296,7 +262,8 @@ impl Http {
             return Ok(());
         }
         let goes_on = is_kept && !listed.is_sorted;
-        // If another listing has taken the names, the attributes are read at once: two listings could take them from each other for ever.
+        // If another listing has read its names meanwhile, the attributes are read at once: else the two could hinder each other without
+        // end.
         let mut left = match goes_on || !listed.is_begun {
             true => SETTLED_COUNT,
             false => usize::MAX,
@@ -452,6 +419,23 @@ struct Part {
     /// Where the part begins, then where it ended.
     listed: Listed,
     form: Form,
+}
+
+/// Appends `len` bytes that were written ahead, at `position`, as a chunk or unchanged. The head is shorter than the space for
+/// it.
+fn put_part(out: &mut Writer<'_>, position: usize, len: usize, is_chunk: bool) {
+    if is_chunk {
+        write_chunk_head(out, len);
+    }
+    let from = position.saturating_sub(out.position());
+    if from > 0 {
+        let space = out.space();
+        space.copy_within(from..(from + len).min(space.len()), 0);
+    }
+    out.put_ahead(len);
+    if is_chunk {
+        out.put(CHUNK_END);
+    }
 }
 
 /// Writes the head of a chunk with `len` bytes of data.

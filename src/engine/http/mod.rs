@@ -30,8 +30,10 @@ use crate::time::{Duration, Instant};
 use crate::vfs::Until;
 use crate::wire::Writer;
 use crate::wire::http::{self, BadRequest, Body, Request};
-use listing::Sent;
+use figures::Figures;
+use listing::Listed;
 use names::Names;
+use parts::SentParts;
 use reply::Asked;
 
 /// The object at the path `/`.
@@ -68,6 +70,24 @@ pub struct Http {
     names: Names,
     /// The peers that may read the figures.
     pub figures: figures::Access,
+}
+
+/// A page, or a reply with several parts of a file, in progress: where it goes on.
+#[derive(Clone, Copy, Debug)]
+enum Sent {
+    Names(Listed),
+    Figures(Figures),
+    Parts(SentParts),
+}
+
+impl Sent {
+    /// Returns true if the head of the reply was sent.
+    const fn has_head(&self) -> bool {
+        match self {
+            Self::Names(listed) => listed.has_head,
+            Self::Figures(_) | Self::Parts(_) => true,
+        }
+    }
 }
 
 /// State of a connection between two calls.
@@ -265,6 +285,12 @@ impl Service for Http {
 }
 
 impl Session {
+    /// Ends a listing or page. With `closes` the connection ends, too.
+    const fn end(&mut self, closes: bool) {
+        self.sent = None;
+        self.closes |= closes;
+    }
+
     /// Skips as many of `have` bytes as are to be skipped, and returns their number.
     fn skip(&mut self, have: usize) -> usize {
         let skipped = self.skip_bytes.min(have as u64);

@@ -3,16 +3,15 @@
 //! After a transfer of one of several parts, the engine looks at the request again, and the reply goes on with the next part. A
 //! connection keeps only the index of that part, and the version of the file, which must still be the same.
 
-use super::answer::read_here;
 use super::conditions::Validators;
-use super::listing::Sent;
 use super::place::Refusal;
 use super::reply::{Asked, Extent, Head, content_range, type_field};
-use super::{Http, Session, Step};
+use super::{Http, Sent, Session, Step};
+use crate::config::READ_INLINE_BYTES;
 use crate::engine::Cx;
 use crate::engine::service::{Transfer, Way};
 use crate::mem::Ends as _;
-use crate::vfs::{FsResult, Pin};
+use crate::vfs::{FsResult, Patience, Pin, Stop};
 use crate::wire::Writer;
 use crate::wire::http::{Method, Part, content_type};
 
@@ -39,7 +38,7 @@ struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// Writes what is before a part; without a part, the end.
+    /// Writes the frame before a part; without a part, the end.
     fn write(&self, out: &mut Writer<'_>, part: Option<&Part>) {
         out.put(b"\r\n--");
         out.put(self.boundary);
@@ -154,5 +153,35 @@ fn write_parts(
                 way: Way::ToPeer,
             }));
         }
+    }
+}
+
+/// Reads a part of a file to the end of the output, if that is short and in memory. Returns true if all of it was read.
+fn read_here(
+    cx: &mut Cx<'_>,
+    file: &Pin,
+    from: u64,
+    len: u64,
+    out: &mut Writer<'_>,
+) -> FsResult<bool> {
+    if len == 0 {
+        return Ok(true);
+    }
+    if len > u64::from(READ_INLINE_BYTES) {
+        return Ok(false);
+    }
+    let len = len as usize;
+    let space = out.ahead(0, len);
+    if space.is_empty() {
+        return Ok(false);
+    }
+    match cx.vfs.read_with(file, from, space, Patience::Now) {
+        Ok(got) if got as usize == len => {
+            out.put_ahead(len);
+            Ok(true)
+        }
+        // The transfer waits for the disk, or finds that the file became shorter.
+        Ok(_) | Err(Stop::Again(_)) => Ok(false),
+        Err(Stop::Failed(error)) => Err(error),
     }
 }

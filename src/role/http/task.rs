@@ -121,13 +121,12 @@ pub(in super::super) fn task(
         None => None,
     };
     let sink = log.map(|log| mem::leak(log) as &'static mut dyn Sink);
-    let mut host = network.name();
-    if host.is_empty() {
-        let name = mem::bytes(HOST_NAME_BYTES);
-        let len = sys::host_name(name);
-        host = name.head(len);
-    }
-    let mut http = Http::new(connection_count, options.root(exports), host, sink);
+    let mut http = Http::new(
+        connection_count,
+        options.root(exports),
+        host_name(network),
+        sink,
+    );
     http.figures = options.access();
     Ok(mem::leak(Server {
         kind,
@@ -152,6 +151,17 @@ pub(in super::super) fn task(
         }),
         http,
     }))
+}
+
+/// The name of this host, for the titles of listings.
+fn host_name(network: &Network) -> &'static [u8] {
+    let given = network.name();
+    if !given.is_empty() {
+        return given;
+    }
+    let name = mem::bytes(HOST_NAME_BYTES);
+    let len = sys::host_name(name);
+    name.head(len)
 }
 
 impl Server {

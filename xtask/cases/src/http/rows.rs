@@ -192,10 +192,7 @@ pub const ROWS: &[Row] = &[
         "GET /srv/a.txt|Range: bytes=-1, 2-3\t,0-0",
         "206 ;; parts 5-5 2-3 0-0",
     ),
-    Row(
-        "GET /srv/a.txt|Range: bytes=0-2,3-",
-        "206 ;; -Connection ;; parts 0-2 3-5",
-    ),
+    Row("GET /srv/a.txt|Range: bytes=0-2,3-", "206 ;; parts 0-2 3-5"),
     Row(
         "GET /srv/big|Range: bytes=199999-,0-99998,100000-199998",
         "206 ;; parts 199999-199999 0-99998 100000-199998",
