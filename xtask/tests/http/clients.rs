@@ -161,14 +161,11 @@ fn wget_copies_the_tree_and_updates_the_copy() -> Result<()> {
     setup::install_packages(&["wget"])?;
     let world = World::new()?;
     let copy = "wget -nv -r -np -nH -e robots=off -R 'index.html*' --restrict-file-names=nocontrol -P copy";
-    // wget would take the image, whose inside is a listing too, for both a file and a directory.
-    world.run(&format!("{copy} -X /x.iso $URL/"))?;
+    world.run(&format!("{copy} $URL/"))?;
     for (_, name) in FILES {
         let name = if name == "big" { "sub/link" } else { name };
         world.ensure_same(&format!("copy/{name}"), name)?;
     }
-    world.run(&format!("{copy} $URL/x.iso/"))?;
-    world.ensure_same("copy/x.iso/a b/ü#?%.txt", "a b/ü#?%.txt")?;
     // -N fetches a file only if it has changed: the first time, the mark stays. Last-Modified has whole seconds.
     let file = fs::File::open(world.tree.path().join("big"))?;
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000))?;

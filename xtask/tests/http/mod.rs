@@ -5,6 +5,7 @@ mod clients;
 mod ending;
 mod health;
 mod listing;
+mod mirror;
 mod rows;
 mod rules;
 
