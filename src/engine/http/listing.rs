@@ -53,8 +53,8 @@ const CHUNK_HEAD_BYTES: usize = 7;
 const CHUNK_END: &[u8] = b"\r\n";
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// Most attributes that are read in one turn before the names are sorted. A symbolic link costs a walk.
-const SETTLED_COUNT: usize = 256;
+/// Most objects whose attributes are read in one turn: other clients wait meanwhile. A symbolic link costs a walk.
+const READ_COUNT: usize = 256;
 
 const FIELDS: &str = "Cache-Control: no-cache\r\nVary: Accept\r\n";
 const CHUNKED_FIELDS: &str =
@@ -206,8 +206,14 @@ impl Http {
         let may_search = cx.vfs.may_search(dir)?;
         let mut last = None;
         let mut is_full = false;
+        let mut left = READ_COUNT;
         while let Some(index) = self.names.at(position) {
             if part.form != Form::Plain || self.is_unsettled(index) {
+                if left == 0 {
+                    is_full = true;
+                    break;
+                }
+                left -= 1;
                 match self.read_attr(cx, (number, dir), index, may_search) {
                     // The rows before it are sent meanwhile.
                     Err(error) if error.stops() && last.is_some() => {
@@ -265,7 +271,7 @@ impl Http {
         // If another listing has read its names meanwhile, the attributes are read at once: else the two could hinder each other without
         // end.
         let mut left = match goes_on || !listed.is_begun {
-            true => SETTLED_COUNT,
+            true => READ_COUNT,
             false => usize::MAX,
         };
         if !goes_on {
