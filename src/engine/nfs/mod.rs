@@ -226,13 +226,18 @@ impl Nfs {
         answer
     }
 
-    /// Carries out a call that changes names or attributes. If it is a retransmission, writes the results of the earlier one.
+    /// Carries out a call that changes names or attributes. If it is a retransmission, writes the results of the earlier one, unless
+    /// the export's rules refuse the peer by now: the results may contain a handle.
     fn change_once(
         &mut self,
         procedure: Procedure,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
     ) -> Result<Answer, Stop> {
+        let handle = request.args.clone().opaque(HANDLE_BYTES_MAX);
+        if cx.vfs.check_peer(handle, &cx.peer).is_err() {
+            return self.carry_out(procedure, None, cx, request);
+        }
         let from = (&cx.peer, request.connection);
         let key = Key::new(from, cx.now, &request.call, request.args.rest());
         let call = match self.drc.lookup(key) {
@@ -244,7 +249,7 @@ impl Nfs {
                 request.reply.put(results);
                 cx.stats.add(Protocol::Rpc, Figure::Duplicates, 1);
                 if is_of_other {
-                    cx.vfs.stage_export(request.args.opaque(HANDLE_BYTES_MAX));
+                    cx.vfs.stage_export(handle);
                 }
                 return Ok(Answer::Reply(Some(procedure)));
             }

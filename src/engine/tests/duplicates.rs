@@ -8,13 +8,17 @@ use crate::engine::programs::Programs;
 use crate::engine::rpc::lock::ServerLock;
 use crate::engine::testing::{EVERYTHING, connections};
 use crate::time::Instant;
+use crate::vfs::{Client, Room, Rules};
+use crate::wire::exports;
 use crate::wire::nfs3::Procedure;
 use core::net::Ipv4Addr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 const OK: u32 = 0;
+const NOT_PERMITTED: u32 = 1;
 const NO_ENTRY: u32 = 2;
 const EXISTS: u32 = 17;
+const STALE: u32 = 70;
 const NOT_SYNCHRONOUS: u32 = 10_002;
 
 /// Programs under `serve`, with the `memory` that an earlier server left.
@@ -104,6 +108,38 @@ fn connections_of_one_host_share_no_replies() {
     // Another connection takes the place of the connection 3.
     bench.programs.open(3, EVERYTHING);
     assert_eq!(status(&mut bench, 5, 703).1, OK);
+}
+
+/// An export admits a client, and answers its call. Then its rules change, or the client sends the call again from a port of
+/// another user.
+#[test]
+fn refused_client_gets_no_kept_reply() {
+    for (rules, hosts, port, expect) in [
+        (Rules::DEFAULT, "192.0.2.7", 40_000, OK),
+        (Rules::OF_FILE, "192.0.2.7", 700, OK),
+        (Rules::OF_FILE, "192.0.2.7", 40_000, NOT_PERMITTED),
+        (Rules::DEFAULT, "192.0.2.8", 700, STALE),
+    ] {
+        let mut bench = Bench::with_reply_cache();
+        let call = mkdir(&bench.handle(""), b"new");
+        assert_eq!(bench.ask(&call).unwrap().status, OK);
+        let client = Client {
+            hosts: exports::hosts(hosts.as_bytes()).unwrap(),
+            rules,
+        };
+        let (paths, entries, names, bytes) = (1, 1, 0, 100);
+        bench.tree.reserve(&Room {
+            paths,
+            entries,
+            names,
+            bytes,
+        });
+        bench.tree.add_client(b"/export", &client).unwrap();
+        bench.tree.replace_clients(&mut |_, _, _| ());
+        bench.port = port;
+        let got = bench.ask(&call).unwrap();
+        assert_eq!(got.status, expect, "{hosts} {port}");
+    }
 }
 
 #[test]

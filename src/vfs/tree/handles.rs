@@ -92,6 +92,15 @@ impl Tree {
         Ok(node.limited(rules.rights()))
     }
 
+    /// Checks that the export of a handle is for `peer`. The object is not looked up.
+    ///
+    /// # Errors
+    /// `BadHandle`: not a handle of this server, or one inside an image; `Stale`: no such export; those of [`Tree::rules`].
+    pub fn check_peer(&mut self, handle: &[u8], peer: &Peer) -> FsResult<()> {
+        let number = self.tagged(handle::tag(handle)?).ok_or(FsError::Stale)?;
+        self.rules(number, peer).map(|_| ())
+    }
+
     /// The parent of a directory. The top of an export is its own parent, and so is the top of an image.
     ///
     /// # Errors
