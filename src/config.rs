@@ -220,6 +220,11 @@ pub const TRANSFER_TURN_BYTES: u32 = 2 << 20;
 pub const IMAGE_COUNT_MAX: usize = 16;
 /// Limit of directory records and continuation areas that a request reads in an ISO image: enough for a directory of 100,000 names.
 pub const IMAGE_LOOK_COUNT_MAX: i32 = 128 << 10;
+/// Limit of objects that are compared of an image with Rock Ridge and UDF, once. Beyond it, Rock Ridge is used in an image below
+/// 4 GiB, else UDF.
+pub const BRIDGE_OBJECT_COUNT_MAX: u32 = 10_000;
+/// Limit of the directories among them that wait to be listed.
+pub const BRIDGE_DIRECTORY_COUNT: usize = 512;
 /// Hashes of names that are kept of the directory that is listed in an ISO image (4 bytes each). In larger directories, entries with
 /// equal names that are far apart are not numbered.
 pub const IMAGE_NAME_COUNT: usize = 2048;

@@ -71,7 +71,7 @@
 //! | SFTP requests, and which of them write | the table in `engine/sftp/requests.rs` |
 //! | the path walk that keeps a session in its jail | `vfs/walk.rs`, with the kernel's help `vfs/user/jail.rs` |
 //! | ISO images: the format, the tree, images entered by a path | `wire/iso9660`, `vfs/iso`, `vfs/images.rs` |
-//! | UDF images: the format, the volume, the tree | `wire/udf`, `vfs/udf/open.rs`, `vfs/udf/mod.rs` |
+//! | UDF images: the format, the volume, the tree | `wire/udf`, `vfs/udf/open.rs`, `vfs/udf/mod.rs`; `vfs/bridge.rs` chooses between it and ISO 9660 |
 //! | the life of a name in multicast DNS | `engine/mdns/{claim,probe,conflict,announce,answer,goodbye}.rs` |
 //! | host names in exports: look-ups, the sockets, the comparison | `engine/names`, `drive/names.rs`, `vfs/names.rs`; `exports/names.rs` reads the files |
 //! | why an export is read-only, missing or refused; its users, groups and mount commands | `exports/{upkeep,reports,file_user,groups,mounting}.rs`; the rules are `vfs::Rules` |

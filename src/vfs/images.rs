@@ -4,6 +4,7 @@
 //! The number of open images is bounded; a new one closes the oldest that is not pinned. All share one reader of each file system, so
 //! memory depends on neither their number nor their size. If an image is changed, replaced or removed, its objects are `Stale`.
 
+use super::bridge::Bridge;
 use super::volume::{Block as _, Disk, Run, Volume};
 use super::walk::put;
 use super::{
@@ -45,42 +46,29 @@ struct Readers {
     is_udf: bool,
     iso: iso::Reader,
     udf: udf::Reader<Disk>,
+    bridge: Bridge,
 }
 
 impl Readers {
-    /// Finds the file system of an image, and sets `layout`. If it has two, UDF is used if its root directory has more names.
-    fn open(&mut self, disk: Disk, layout: &mut Layout) -> FsResult<()> {
+    /// Finds the file system of an image, and sets `layout`. If it has two, UDF is used, except as [`Bridge`] says.
+    fn open(&mut self, disk: Disk, identity: u64, layout: &mut Layout) -> FsResult<()> {
         let (iso, udf) = (self.iso.open(disk), self.udf.open(disk));
         let is_udf = match (iso, udf) {
             (Err(error), _) | (_, Err(error)) if error.stops() => return Err(error),
-            (Ok(()), Ok(())) => self.udf_has_more()?,
+            (Ok(()), Ok(())) if self.iso.has_rock_ridge() => {
+                let trees: [&mut dyn Volume; 2] = [&mut self.iso, &mut self.udf];
+                self.bridge.prefers_udf(identity, disk.size(), trees)?
+            }
             (Ok(()), Err(_)) => false,
             (Err(fault), Err(FsError::Invalid)) => return Err(fault),
             (Err(_), Err(fault)) => return Err(fault),
-            (Err(_), Ok(())) => true,
+            (_, Ok(())) => true,
         };
         *layout = match is_udf {
             true => Layout::Udf(*self.udf.layout()),
             false => Layout::Iso(self.iso.layout()),
         };
         Ok(())
-    }
-
-    /// Returns true if the root directory in UDF has more names than in ISO 9660. Both are selected.
-    fn udf_has_more(&mut self) -> FsResult<bool> {
-        let readers: [&mut dyn Volume; 2] = [&mut self.udf, &mut self.iso];
-        let [mut udf_count, mut iso_count] = [0_u32; 2];
-        for (reader, count) in readers.into_iter().zip([&mut udf_count, &mut iso_count]) {
-            reader.list(0)?;
-            loop {
-                match reader.next() {
-                    Err(error) if error.stops() => return Err(error),
-                    Err(_) => break,
-                    Ok(_) => *count += u32::from(!matches!(reader.name(), b"." | b"..")),
-                }
-            }
-        }
-        Ok(udf_count > iso_count)
     }
 
     /// Switches to another image.
@@ -276,6 +264,7 @@ impl Images {
                 is_udf: false,
                 iso: iso::Reader::default(),
                 udf: udf::Reader::new(Disk::NONE),
+                bridge: Bridge::new(),
             },
             slots,
             layouts,
@@ -315,7 +304,7 @@ impl Images {
             disk.resize(attr.size);
             (self.last, self.loaded) = (at, IMAGE_COUNT_MAX as u32);
             let layout = self.layouts.get_mut(at as usize).ok_or(FsError::Io)?;
-            self.readers.open(disk, layout)?;
+            self.readers.open(disk, identity, layout)?;
             *slot = Slot {
                 identity,
                 mtime: attr.mtime,

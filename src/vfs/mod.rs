@@ -23,6 +23,7 @@ use core::ops::ControlFlow;
 
 mod access;
 mod attr;
+mod bridge;
 #[cfg(test)]
 mod conformance;
 mod error;

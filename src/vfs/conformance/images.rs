@@ -1,5 +1,6 @@
 //! Conformance tests of ISO images: their contents, handles that last, and that clients cannot change them.
 
+use super::super::bridge;
 use super::super::iso::testing::{DATA, NAMES, ROOT, record, sample};
 use super::super::udf::testing as udf;
 use super::super::{
@@ -378,6 +379,20 @@ pub(super) fn invalid_images_have_their_errors(bench: &mut dyn Bench) {
     }
     // After these errors, a valid image can still be opened.
     assert!(enter(bench, "good.iso").is_ok());
+}
+
+pub(super) fn udf_is_used_unless_rock_ridge_has_its_files(bench: &mut dyn Bench) {
+    for (size, uses_udf) in [(2055, false), (7, true)] {
+        bench.write_file("two.iso", &bridge::image(&[4, size, 5, 5, 3, 0]));
+        bench.pass_time();
+        for _ in 0..2 {
+            let vfs = bench.vfs();
+            let top = go_in(vfs, "two.iso").unwrap();
+            let is_udf = find(vfs, top, "sub/file").is_ok();
+            assert_eq!((is_udf, find(vfs, top, "f").is_err()), (uses_udf, uses_udf));
+            while vfs.release_idle() {}
+        }
+    }
 }
 
 pub(super) fn directory_named_like_image_is_not_entered(bench: &mut dyn Bench) {

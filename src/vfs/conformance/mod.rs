@@ -198,6 +198,7 @@ mod inside {
         pin_inside_image_survives_release_idle
         images_beyond_open_limit_take_turns
         invalid_images_have_their_errors
+        udf_is_used_unless_rock_ridge_has_its_files
         directory_named_like_image_is_not_entered
         file_beyond_end_of_image_is_not_pinned
     }

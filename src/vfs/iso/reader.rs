@@ -42,6 +42,11 @@ impl Reader {
         self.image.layout()
     }
 
+    /// Returns true if the selected root directory says that the tree has Rock Ridge.
+    pub const fn has_rock_ridge(&self) -> bool {
+        self.entry.record.extended
+    }
+
     /// Switches to another image.
     pub fn switch_to(&mut self, disk: Disk, layout: Layout) {
         self.image.switch_to(disk, layout);

@@ -24,7 +24,7 @@ pub const IMAGES: [&str; 17] = [
     "level-3.iso",
     "level-4.iso",
     "joliet.iso",
-    "with-udf.iso",
+    "udf-joliet.iso",
     "odd.iso",
     "grown.iso",
     MANY,
@@ -103,7 +103,7 @@ fn plain(path: &impl Fn(&str) -> PathBuf) -> Result<()> {
     let joliet = ["genisoimage", "-quiet", "-input-charset", "utf-8", "-J"];
     write_image(&joliet, tree.path(), &path("joliet.iso"))?;
     let with_udf = [&joliet[..], &["-joliet-long", "-udf"]].concat();
-    write_image(&with_udf, tree.path(), &path("with-udf.iso"))
+    write_image(&with_udf, tree.path(), &path("udf-joliet.iso"))
 }
 
 /// An image with special files, owners, times, and hard links.
