@@ -48,6 +48,12 @@ pub const NO_IMAGE: Reason = own_reason(
     OpenFault::NO_IMAGE,
     text!("neither a directory nor an ISO 9660 or UDF image"),
 );
+/// Reason for an image that is shorter than its file system.
+#[cfg(any(feature = "nfs", feature = "ls"))]
+pub const CUT_IMAGE: Reason = own_reason(
+    OpenFault::CUT_IMAGE,
+    text!("the image is cut; copy it again"),
+);
 /// Reason for an image whose UDF file system has an unknown layout.
 #[cfg(any(feature = "nfs", feature = "ls"))]
 pub const OTHER_IMAGE: Reason = own_reason(
@@ -65,8 +71,9 @@ const FEW: Text = text!("too few file descriptors; raise the limit (ulimit -n)")
 /// Reports that `about`, an image or a path inside one, cannot be read because of `error`. Returns exit status 1.
 #[cfg(any(feature = "ls", feature = "ipxe"))]
 pub fn cannot_read(about: &[u8], error: crate::vfs::FsError) -> Fatal {
-    static REASONS: [Reason; 4] = [
+    static REASONS: [Reason; 5] = [
         NO_IMAGE,
+        CUT_IMAGE,
         OTHER_IMAGE,
         reason(
             Errno::IO,

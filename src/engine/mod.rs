@@ -17,13 +17,12 @@
 )]
 
 #[cfg(any(feature = "nfs", test, fuzzing))]
-use crate::event::Event;
-use crate::event::Events;
+use crate::event::{self, Event, Events, Line};
 use crate::stats::Meter;
 #[cfg(any(feature = "nfs", test, fuzzing))]
-use crate::text::Text;
+use crate::text::{Text, text};
 use crate::time::Instant;
-use crate::vfs::{Peer, Tree};
+use crate::vfs::{FsError, Peer, Tree};
 use core::net::Ipv6Addr;
 
 #[cfg(any(feature = "http", test, fuzzing))]
@@ -71,6 +70,22 @@ impl Cx<'_> {
     fn report(&mut self, event: impl Into<Event>, about: &[u8], why: Text) {
         self.events
             .report_for_peer(self.now, self.peer.address, event, about, why);
+    }
+
+    /// Reports that a client's request met an error of a disk, or the end of an image that is cut.
+    #[cold]
+    fn report_failure(&mut self, error: FsError) {
+        let mut line = Line::default();
+        let mut event = event::DISK_FAILED;
+        if error == FsError::Cut {
+            event = event::IMAGE_CUT;
+            let [bytes, whole] = self.vfs.image_sizes().unwrap_or_default();
+            if whole > bytes {
+                line.say_number(text!("("), bytes);
+                line.say_number(text!(" of "), whole).say(text!(" bytes)"));
+            }
+        }
+        self.report(event, line.bytes(), Text::NOTHING);
     }
 }
 

@@ -184,6 +184,7 @@ impl From<FsError> for Refusal {
                 text!("the server may not access the directory"),
             ),
             FsError::Io => (Status::Io, text!("the disk failed")),
+            FsError::Cut => (Status::Io, text!("the image is cut; copy it again")),
             FsError::NotSupported => (
                 Status::NotSupported,
                 text!("the file system is not supported (UDF?)"),

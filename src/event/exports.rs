@@ -15,6 +15,8 @@ pub const OTHER_FILE_SYSTEM: Event =
     text!("reached another file system below the export; export it too").warn();
 /// A client's request failed with EIO.
 pub const DISK_FAILED: Event = text!("got a disk error; see the host's log").error();
+/// A client's request met the end of an image that is shorter than its file system.
+pub const IMAGE_CUT: Event = text!("needs what is missing of an ISO image; copy it again").error();
 /// A client's WRITE or CREATE failed with ENOSPC.
 pub const DISK_FULL: Event = text!("got no space left on the disk; free some").error();
 /// A client read a file that zisofs has compressed; once for each image.

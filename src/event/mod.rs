@@ -14,7 +14,9 @@ use core::net::{Ipv6Addr, SocketAddrV6};
 #[cfg(any(feature = "http", test, fuzzing))]
 pub use exports::MAY_NOT_READ;
 #[cfg(any(feature = "nfs", test, fuzzing))]
-pub use exports::{COMPRESSED, DISK_FAILED, DISK_FULL, MAY_NOT_MOUNT, MOUNTED, OTHER_FILE_SYSTEM};
+pub use exports::{
+    COMPRESSED, DISK_FAILED, DISK_FULL, IMAGE_CUT, MAY_NOT_MOUNT, MOUNTED, OTHER_FILE_SYSTEM,
+};
 pub use level::{Event, Level, Marks, PREFIX_BYTES};
 use peers::{Counters, UNUSED};
 pub use peers::{DISCONNECTED, TABLE_FULL};

@@ -12,7 +12,7 @@ use crate::mem::Slots;
 use crate::mem::{self, Ends as _};
 use crate::text::{Text, text};
 use crate::vfs::walk::{self, without_slash};
-use crate::vfs::{Detail, FsError, FsResult, Node, Tree, is_image};
+use crate::vfs::{Detail, FsError, FsResult, Node, ObjectType, Tree, is_image};
 use crate::wire::Writer;
 use core::ops::ControlFlow;
 
@@ -243,6 +243,28 @@ impl Script<'_> {
             return Ok(Some(text!(
                 "iPXE would split its path; use letters, digits and - . _ only"
             )));
+        }
+        let Some(top) = self.find("")? else {
+            return Ok(Some(text!("a link to a file that does not exist")));
+        };
+        if self.tree.attr(top)?.kind != ObjectType::Directory {
+            return Ok(Some(text!("not a regular file")));
+        }
+        let [bytes, whole] = self.tree.image_sizes().unwrap_or_default();
+        if top.is_inside() && bytes < whole {
+            if !self.is_menu {
+                let mut line = Line::default();
+                line.raw(self.path.since(0)).say_number(text!(" ("), bytes);
+                line.say_number(text!(" of "), whole).say(text!(" bytes)"));
+                let what = text!("not in the boot menu:");
+                complain(
+                    DONE,
+                    what,
+                    line.bytes(),
+                    text!("the image is cut; copy it again"),
+                );
+            }
+            return Ok(None);
         }
         for layout in &LAYOUTS {
             if !self.find_files(layout)? {

@@ -142,7 +142,7 @@ fn reasons_for(path: &[u8]) -> &'static [Reason] {
 }
 
 /// Reasons and advice for exports and their files.
-static REASONS: [Reason; 9] = [
+static REASONS: [Reason; 10] = [
     reason(Errno::FBIG, text!("longer than 64 KiB")),
     own_reason(
         OpenFault::NOT_MOUNTED,
@@ -162,6 +162,7 @@ static REASONS: [Reason; 9] = [
     ),
     reasons::NO_IMAGE,
     reasons::OTHER_IMAGE,
+    reasons::CUT_IMAGE,
     reason(
         Errno::EXIST,
         text!("already exported; name a directory once, or set different fsid="),

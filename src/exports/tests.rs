@@ -22,6 +22,7 @@ fn export_reasons_match_their_errno() {
     for (number, part) in [
         (OpenFault::NO_IMAGE, "nor an ISO 9660 or UDF image"),
         (OpenFault::OTHER_IMAGE, "in UDF"),
+        (OpenFault::CUT_IMAGE, "cut"),
         (OpenFault::NOT_MOUNTED, "nothing is mounted"),
         (OpenFault::PSEUDO, "kernel state"),
     ] {

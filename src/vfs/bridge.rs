@@ -171,6 +171,9 @@ mod tests {
         fn root(&self) -> u64 {
             0
         }
+        fn volume_bytes(&self) -> u64 {
+            0
+        }
         fn select(&mut self, id: u64) -> FsResult<()> {
             (self.size, self.dir) = match id.checked_sub(FILES) {
                 Some(size) => (size, self.dir),

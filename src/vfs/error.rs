@@ -12,6 +12,8 @@ pub enum FsError {
     NoEntry,
     /// The disk failed.
     Io,
+    /// The part is missing at the end of an image, which is shorter than its file system.
+    Cut,
     /// Permission denied.
     Access,
     /// A mount point, which is not crossed.

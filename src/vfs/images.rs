@@ -53,7 +53,9 @@ impl Readers {
     /// Finds the file system of an image, and sets `layout`. If it has two, UDF is used, except as [`Bridge`] says.
     fn open(&mut self, disk: Disk, identity: u64, layout: &mut Layout) -> FsResult<()> {
         let (iso, udf) = (self.iso.open(disk), self.udf.open(disk));
+        let whole = self.iso.volume_bytes().max(self.udf.volume_bytes());
         let is_udf = match (iso, udf) {
+            (Err(FsError::Io), Err(_)) if disk.size() < whole => return Err(FsError::Cut),
             (Err(error), _) | (_, Err(error)) if error.stops() => return Err(error),
             (Ok(()), Ok(())) if self.iso.has_rock_ridge() => {
                 let trees: [&mut dyn Volume; 2] = [&mut self.iso, &mut self.udf];
@@ -215,6 +217,21 @@ impl Images {
             *place = identity;
         }
         !is_known
+    }
+
+    /// Length of the current image, and of its file system (bytes).
+    pub(super) fn sizes(&mut self) -> Option<[u64; 2]> {
+        let is_open = (self.loaded as usize) < IMAGE_COUNT_MAX;
+        is_open.then(|| [self.now.disk.size(), self.readers.current().volume_bytes()])
+    }
+
+    /// Returns the error of a method of the current image's reader: a read error of an image that is cut is `Cut`.
+    fn fault(&mut self, error: FsError) -> FsError {
+        let [bytes, whole] = self.sizes().unwrap_or_default();
+        match error {
+            FsError::Io if bytes < whole => FsError::Cut,
+            error => error,
+        }
     }
 
     /// Number of the backend of the image file that contains an object.
@@ -379,7 +396,8 @@ impl Images {
     /// Selects an object of the current image.
     fn look_at(&mut self, id: u64) -> FsResult<()> {
         (self.known, self.is_checked) = (NOTHING, false);
-        self.readers.current().select(id)?;
+        let selected = self.readers.current().select(id);
+        selected.map_err(|error| self.fault(error))?;
         self.known = id;
         Ok(())
     }
@@ -419,7 +437,8 @@ impl Images {
         }
         // A READ promises its length before the bytes are sent, so the whole content must be inside the image.
         if !directory && !self.is_checked {
-            self.readers.current().check_content()?;
+            let checked = self.readers.current().check_content();
+            checked.map_err(|error| self.fault(error))?;
             self.is_checked = true;
         }
         if self.pins + REQUEST_NODE_COUNT >= OBJECT_COUNT as u32 {
@@ -451,7 +470,7 @@ impl Images {
         if run.is_err() {
             self.known = NOTHING;
         }
-        let mut run = run?;
+        let mut run = run.map_err(|error| self.fault(error))?;
         let object = self.objects.get_mut(node.slot()).ok_or(FsError::Stale)?;
         object.reads = object.reads.wrapping_add(1);
         if run.len <= len.into() || object.reads.is_multiple_of(READS_UNCHECKED) {
@@ -540,7 +559,8 @@ impl Vfs for Images {
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         self.select(dir)?;
-        let id = self.readers.current().lookup(name.bytes())?;
+        let found = self.readers.current().lookup(name.bytes());
+        let id = found.map_err(|error| self.fault(error))?;
         self.name(id)
     }
 
@@ -576,7 +596,7 @@ impl Vfs for Images {
         loop {
             let listed = match self.readers.current().next() {
                 Err(FsError::NoEntry) => return Ok(true),
-                next => next?,
+                next => next.map_err(|error| self.fault(error))?,
             };
             // A directory's attributes are in its own record ("."), so read that.
             let mut attr = None;

@@ -16,10 +16,10 @@ use crate::wire::http::{Method, reason};
 
 const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 
-/// Reports an error of the host's disk.
+/// Reports an error of the host's disk, or of an image.
 pub(super) fn report(cx: &mut Cx<'_>, error: FsError) {
-    if error == FsError::Io {
-        cx.report(event::DISK_FAILED, b"", Text::NOTHING);
+    if matches!(error, FsError::Io | FsError::Cut) {
+        cx.report_failure(error);
     }
 }
 
@@ -62,11 +62,15 @@ impl Http {
         };
         match answered {
             Ok(step) => step,
-            Err(Refusal::Again(until)) => Step::Again(until),
-            Err(Refusal::Status(status)) => {
-                if status == 500 {
-                    report(cx, FsError::Io);
-                }
+            Err(refusal) => {
+                let status = match refusal {
+                    Refusal::Status(status) => status,
+                    Refusal::Failed(error) => {
+                        report(cx, error);
+                        500
+                    }
+                    Refusal::Again(until) => return Step::Again(until),
+                };
                 if session.sent.take().is_some_and(|sent| sent.has_head()) {
                     return Step::Cut;
                 }

@@ -358,7 +358,7 @@ impl Http {
         match &attr {
             Ok(attr) => entry.set(attr),
             Err(error) if error.stops() => return Err(*error),
-            Err(error @ (FsError::Io | FsError::TryLater)) => return Err(*error),
+            Err(error @ (FsError::Io | FsError::Cut | FsError::TryLater)) => return Err(*error),
             Err(_) if is_link => entry.kind = Some(ObjectType::SymbolicLink),
             Err(FsError::NoEntry) => entry.state = State::Removed,
             Err(FsError::Access | FsError::Permission | FsError::OtherFileSystem) => {

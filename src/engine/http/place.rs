@@ -41,6 +41,8 @@ impl Place {
 pub(super) enum Refusal {
     /// The status of the reply.
     Status(u16),
+    /// The status is 500: the disk failed, or the image is cut.
+    Failed(FsError),
     /// Nothing was done: the request is to be looked at again after this event.
     Again(Until),
 }
@@ -50,9 +52,11 @@ impl From<FsError> for Refusal {
         if let Some(until) = error.until() {
             return Self::Again(until);
         }
+        if matches!(error, FsError::Io | FsError::Cut) {
+            return Self::Failed(error);
+        }
         Self::Status(match error {
             FsError::Access | FsError::Permission => 403,
-            FsError::Io => 500,
             FsError::TryLater => 503,
             _ => 404,
         })

@@ -364,7 +364,10 @@ impl Nfs {
 /// Maps an error to its status. Reports errors that need an administrator.
 pub(super) fn error_status(cx: &mut Cx<'_>, error: FsError) -> Status {
     let event = match error {
-        FsError::Io => event::DISK_FAILED,
+        FsError::Io | FsError::Cut => {
+            cx.report_failure(error);
+            return error.into();
+        }
         FsError::NoSpace => event::DISK_FULL,
         FsError::OtherFileSystem => event::OTHER_FILE_SYSTEM,
         _ => return error.into(),

@@ -8,7 +8,7 @@ impl From<FsError> for Status {
         match error {
             FsError::Permission => Self::Permission,
             FsError::NoEntry => Self::NoEntry,
-            FsError::Io => Self::Io,
+            FsError::Io | FsError::Cut => Self::Io,
             FsError::Access => Self::Access,
             FsError::OtherFileSystem => Self::Access,
             FsError::Exists => Self::Exists,

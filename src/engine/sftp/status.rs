@@ -95,7 +95,7 @@ const fn message(error: FsError) -> Message {
         }
         FsError::Invalid | FsError::NameTooLong => Message::BadMessage,
         FsError::NotSupported => Message::Unsupported,
-        FsError::Io => Message::Io,
+        FsError::Io | FsError::Cut => Message::Io,
         FsError::Exists => Message::Exists,
         FsError::CrossDevice => Message::CrossDevice,
         FsError::IsDirectory => Message::IsDirectory,

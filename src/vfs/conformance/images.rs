@@ -1,7 +1,7 @@
 //! Conformance tests of ISO images: their contents, handles that last, and that clients cannot change them.
 
 use super::super::bridge;
-use super::super::iso::testing::{DATA, NAMES, ROOT, record, sample};
+use super::super::iso::testing::{DATA, FIRST, MOVED, NAMES, ROOT, record, sample};
 use super::super::udf::testing as udf;
 use super::super::{
     Access, Attr, Caller, CreateWhat, Detail, FsError, FsResult, Kind, Name, Node, ObjectType,
@@ -412,6 +412,46 @@ pub(super) fn file_beyond_end_of_image_is_not_pinned(bench: &mut dyn Bench) {
         let node = find(vfs, image_root, file).unwrap();
         let pinned = vfs.pin(node, Some(Access::Read));
         assert_eq!(pinned.unwrap_err(), FsError::Io, "{file}");
+    }
+}
+
+pub(super) fn missing_part_of_image_is_cut(bench: &mut dyn Bench) {
+    let mut iso = sample().0;
+    let whole = iso.len() as u64;
+    iso[FIRST + 80..][..4].copy_from_slice(&(whole as u32 / 2048).to_le_bytes());
+    // The image of UDF ends in its partition.
+    let mut udf = udf::sample(udf::Kind::Physical);
+    udf.resize_partition(400);
+    let descriptors = udf::data_ad(0, 5, 250);
+    let beyond = udf::Node {
+        form: 1,
+        size: 5,
+        descriptors,
+        ..udf::Node::embedded(5, 0o644, b"")
+    };
+    udf.put_node(2, &beyond);
+    let blocks = udf.bytes.len() / udf::BLOCK;
+    let udf_whole = (udf::START as usize + 400) * udf::BLOCK;
+    for (bytes, blocks, whole, missing) in [
+        (
+            &iso,
+            MOVED[1] as usize * 4,
+            whole,
+            &["deep", "Hello World"][..],
+        ),
+        (&udf.bytes, blocks, udf_whole as u64, &["Hello World"]),
+    ] {
+        bench.write_file("cut.iso", &bytes[..blocks * udf::BLOCK]);
+        bench.pass_time();
+        let vfs = bench.vfs();
+        let entered = go_in(vfs, "cut.iso");
+        for path in missing {
+            let top = entered.and_then(|top| find(vfs, top, path));
+            let pinned = top.and_then(|node| vfs.pin(node, Some(Access::Read)));
+            assert_eq!(pinned.map(drop), Err(FsError::Cut), "{path}");
+            let sizes = [(blocks * udf::BLOCK) as u64, whole];
+            assert_eq!(vfs.image_sizes(), entered.ok().map(|_| sizes));
+        }
     }
 }
 

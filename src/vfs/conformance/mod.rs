@@ -201,6 +201,7 @@ mod inside {
         udf_is_used_unless_rock_ridge_has_its_files
         directory_named_like_image_is_not_entered
         file_beyond_end_of_image_is_not_pinned
+        missing_part_of_image_is_cut
     }
 }
 

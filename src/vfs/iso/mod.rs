@@ -139,6 +139,8 @@ impl IsoEntry {
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     root: u64,
+    /// Length of the file system in bytes.
+    bytes: u64,
     skip: u16,
     block_bits: u8,
 }
@@ -147,13 +149,19 @@ impl Layout {
     /// No tree.
     pub const EMPTY: Self = Self {
         root: 0,
+        bytes: 0,
         skip: 0,
         block_bits: 11,
     };
 
     const fn new(volume: Volume, skip: u16) -> Self {
-        let Volume { root, block_bits } = volume;
+        let Volume {
+            root,
+            block_bits,
+            block_count,
+        } = volume;
         Self {
+            bytes: (block_count as u64) << block_bits,
             root: (root as u64) << block_bits,
             skip,
             block_bits,
@@ -343,9 +351,12 @@ impl<B: Block> Image<B> {
     }
 
     fn entry_at(&mut self, id: u64, offset: u64, out: &mut IsoEntry) -> FsResult<()> {
-        // The ID may be from a forged handle.
         if id >= self.block.size() {
-            return Err(FsError::Stale);
+            // The ID may be from a forged handle.
+            return Err(match id < self.tree.bytes {
+                true => FsError::Io,
+                false => FsError::Stale,
+            });
         }
         self.read(id, offset, out)?;
         if out.id != id {

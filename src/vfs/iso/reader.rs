@@ -62,6 +62,10 @@ impl Volume for Reader {
         self.image.root()
     }
 
+    fn volume_bytes(&self) -> u64 {
+        self.image.layout().bytes
+    }
+
     fn select(&mut self, id: u64) -> FsResult<()> {
         self.image.entry(id, self.entry)
     }

@@ -28,11 +28,15 @@ impl OpenFault {
     /// A file system such as proc.
     pub const PSEUDO: u8 = 203;
 
+    /// The image is shorter than its file system.
+    pub const CUT_IMAGE: u8 = 204;
+
     /// The number for an error of an image.
     pub const fn of_image(error: FsError) -> Option<u8> {
         match error {
             FsError::Invalid => Some(Self::NO_IMAGE),
             FsError::NotSupported => Some(Self::OTHER_IMAGE),
+            FsError::Cut => Some(Self::CUT_IMAGE),
             _ => None,
         }
     }

@@ -152,6 +152,11 @@ impl Tree {
         images.is_some_and(|images| images.finds_compressed(node))
     }
 
+    /// Length of the image that was read last, and of its file system (bytes). `None`: that image could not be opened.
+    pub fn image_sizes(&mut self) -> Option<[u64; 2]> {
+        self.images()?.sizes()
+    }
+
     /// Keeps a regular file open for longer than this request, for reading or writing; with `None`, only for a sync, and also a
     /// directory, whose node stays valid while others are looked up. A file's owner may always read and write it.
     ///

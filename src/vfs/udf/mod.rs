@@ -266,6 +266,10 @@ impl<B: Block> Volume for Reader<B> {
         self.layout.root()
     }
 
+    fn volume_bytes(&self) -> u64 {
+        self.layout.volume_bytes()
+    }
+
     fn select(&mut self, id: u64) -> FsResult<()> {
         let place = place_of(id);
         if !self.layout.contains(place) {

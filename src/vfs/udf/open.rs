@@ -64,6 +64,18 @@ impl Layout {
         id_of(self.root)
     }
 
+    /// Length of the volume in bytes. 0: unknown, because the partition of a disc with a VAT is as long as the medium.
+    pub(super) fn volume_bytes(&self) -> u64 {
+        let mut end = 0;
+        for space in &self.spaces {
+            if matches!(space.kind, MapKind::Virtual15 | MapKind::Virtual20) {
+                return 0;
+            }
+            end = end.max(u64::from(space.start) + u64::from(space.len));
+        }
+        end << self.shift
+    }
+
     /// Block size.
     pub(super) const fn block_bytes(&self) -> usize {
         1 << self.shift

@@ -47,6 +47,8 @@ pub trait Volume {
     fn reset_budget(&mut self);
     /// ID of the root directory.
     fn root(&self) -> u64;
+    /// Length of the file system in bytes; 0: unknown. An image that is shorter was cut.
+    fn volume_bytes(&self) -> u64;
     /// Selects the object with this ID.
     ///
     /// # Errors

@@ -50,6 +50,8 @@ pub struct Volume {
     pub root: u32,
     /// Base-2 logarithm of the block size: 9, 10 or 11; 0: unknown.
     pub block_bits: u8,
+    /// Length of the volume in blocks.
+    pub block_count: u32,
 }
 
 impl Descriptor {
@@ -95,7 +97,14 @@ impl Volume {
             record::numbers(core::slice::from_mut(&mut root), block);
             root = root.saturating_add((*attributes).into());
         }
-        Self { root, block_bits }
+        let mut block_count = 0;
+        let count = sector.get(size_at - 48..).unwrap_or_default();
+        record::numbers(core::slice::from_mut(&mut block_count), count);
+        Self {
+            root,
+            block_bits,
+            block_count,
+        }
     }
 }
 

@@ -379,9 +379,11 @@ fn volume_descriptors_are_distinguished() {
     assert_eq!(Descriptor::parse(&sector), Descriptor::Other);
     sector[158..162].copy_from_slice(&77_u32.to_le_bytes());
     sector[157] = 3;
+    sector[80] = 99;
     let volume = |block_bits| Volume {
         root: 80,
         block_bits,
+        block_count: 99,
     };
     for (size, bits) in [(512_u16, 9), (1024, 10), (2048, 11), (0, 0), (4096, 0)] {
         sector[128..130].copy_from_slice(&size.to_le_bytes());
@@ -410,6 +412,7 @@ fn volume_descriptors_are_distinguished() {
     sierra[8..14].copy_from_slice(b"\x01CDROM");
     assert_eq!(Descriptor::parse(&sierra), Descriptor::Other);
     sierra[136..138].copy_from_slice(&2048_u16.to_le_bytes());
+    sierra[88] = 99;
     sierra[181..186].copy_from_slice(&sector[157..162]);
     assert_eq!(
         Descriptor::parse(&sierra),

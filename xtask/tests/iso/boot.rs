@@ -276,6 +276,17 @@ fn images_that_cannot_be_booted_are_left_out() -> Result<()> {
         write_image(&dir.path().join(name), files)?;
     }
     write_windows(&dir.path().join("windows.iso"))?;
+    let cut = dir.path().join("cut.iso");
+    write_image(&cut, &["live/vmlinuz", "live/initrd.img"])?;
+    let whole = fs::metadata(&cut)?.len();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&cut)?
+        .set_len(whole * 3 / 4)?;
+    let cut = format!("cut.iso ({} of {whole} bytes)", whole * 3 / 4);
+    Command::new("mkfifo")
+        .arg(dir.path().join("fifo.iso"))
+        .status()?;
     let (server, printed) = serve(Arch::X86_64, "nfs", dir.path())?;
     ensure!(printed == FRAME, "{printed}");
     let reasons = names
@@ -284,7 +295,9 @@ fn images_that_cannot_be_booted_are_left_out() -> Result<()> {
         .map(|name| (*name, SPLIT))
         .chain([("other.iso", UNKNOWN), ("odd-kernel.iso", UNKNOWN)])
         .chain([("fedora-live.iso", LIVE), ("suse-live.iso", LIVE)])
-        .chain([("windows.iso", "Windows cannot boot over NFS")]);
+        .chain([("windows.iso", "Windows cannot boot over NFS")])
+        .chain([(&*cut, "the image is cut; copy it again")])
+        .chain([("fifo.iso", "not a regular file")]);
     for (name, why) in reasons {
         let path = format!("{}/{name}", dir.path().display());
         let line = format!("stowaway: not in the boot menu: {path}: {why}");
@@ -312,10 +325,7 @@ fn damaged_images_are_reported_and_others_served() -> Result<()> {
             "text.iso",
             "neither a directory nor an ISO 9660 or UDF image",
         ),
-        (
-            "short.iso",
-            "the image is damaged or incomplete, or its disk failed; compare its checksum",
-        ),
+        ("short.iso", "the image is cut; copy it again"),
     ] {
         let line = format!("stowaway: cannot read {}: {why}", path(name).display());
         server.wait_for_line(&line, Duration::from_secs(1))?;

@@ -37,7 +37,7 @@ fn failures_print_one_line_with_remedy() -> Result<()> {
         (&["cat", &path_in("/a")], 1, "directory"),
         (&["cat", &path_in("/dangling")], 1, "does not exist"),
         (&["cat", &path_in("/loop")], 1, "symbolic link"),
-        (&["cat", &large], 1, "damaged or incomplete"),
+        (&["cat", &large], 1, "the image is cut"),
         (&["cat", &directory], 1, "directory"),
     ] {
         let output = run(Arch::X86_64, words)?;
