@@ -149,10 +149,10 @@ impl Bridge {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::iso::testing::{Draft, field, posix, record};
     use super::super::udf::testing as udf;
-    use super::super::{Attr, FsResult, volume::Run};
+    use super::super::{Attr, FileTime, volume::Run};
     use super::*;
 
     /// A tree: the objects of each directory, a directory by its number and a file by its size. Every other call of `next` stops.
@@ -193,9 +193,9 @@ mod tests {
                 used: 0,
                 rdev: (0, 0),
                 inode: 0,
-                atime: Default::default(),
-                mtime: Default::default(),
-                ctime: Default::default(),
+                atime: FileTime { secs: 0, nanos: 0 },
+                mtime: FileTime { secs: 0, nanos: 0 },
+                ctime: FileTime { secs: 0, nanos: 0 },
             }
         }
         fn target(&self) -> &[u8] {
@@ -294,6 +294,3 @@ mod tests {
         draft.0
     }
 }
-
-#[cfg(test)]
-pub(super) use tests::image;

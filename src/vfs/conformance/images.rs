@@ -1,6 +1,6 @@
 //! Conformance tests of ISO images: their contents, handles that last, and that clients cannot change them.
 
-use super::super::bridge;
+use super::super::bridge::tests as bridge;
 use super::super::iso::testing::{DATA, FIRST, MOVED, NAMES, ROOT, record, sample};
 use super::super::udf::testing as udf;
 use super::super::{
