@@ -1,7 +1,7 @@
 //! The backend's methods.
 
 use super::super::jobs::{Ended, Extent, FileId, Job, Scope, Submitted};
-use super::super::kernel::{self, PATH, error, terminated};
+use super::super::kernel::{self, PATH, error};
 use super::super::{
     Access, Attr, Caller, CreateWhat, Detail, DirEntry, ExportRoot, FsError, FsResult, FsStat,
     Handle, ImageFile, Kind, Name, Node, ObjectType, Patience, Pin, Rules, SetAttr, Stop, Target,
@@ -46,7 +46,7 @@ impl Vfs for Host {
         self.acting.caller()?;
         let (entry, export) = self.at(dir)?;
         let (mut text, mut stat) = ([0; 256], fs::blank());
-        let name = terminated(name, &mut text);
+        let name = kernel::terminated(name, &mut text);
         fs::statx(&entry.file, name, &mut stat).map_err(error)?;
         let volume = export
             .volumes
