@@ -16,13 +16,10 @@
     )
 )]
 
-#[cfg(any(feature = "nfs", test, fuzzing))]
-use crate::event::{self, Event, Events, Line};
+use crate::event::Events;
 use crate::stats::Meter;
-#[cfg(any(feature = "nfs", test, fuzzing))]
-use crate::text::{Text, text};
 use crate::time::Instant;
-use crate::vfs::{FsError, Peer, Tree};
+use crate::vfs::{Peer, Tree};
 use core::net::Ipv6Addr;
 
 #[cfg(any(feature = "http", test, fuzzing))]
@@ -38,6 +35,8 @@ pub mod nfs;
 pub mod portmap;
 #[cfg(any(feature = "nfs", test, fuzzing))]
 pub mod programs;
+#[cfg(any(feature = "nfs", test, fuzzing))]
+mod report;
 #[cfg(any(feature = "nfs", test, fuzzing))]
 pub mod rpc;
 pub mod service;
@@ -62,31 +61,6 @@ pub struct Cx<'a> {
     pub events: &'a mut Events,
     /// Counts the calls that are answered.
     pub stats: &'a mut Meter,
-}
-
-#[cfg(any(feature = "nfs", test, fuzzing))]
-impl Cx<'_> {
-    /// Reports an event of this client, with its subject and the reason.
-    fn report(&mut self, event: impl Into<Event>, about: &[u8], why: Text) {
-        self.events
-            .report_for_peer(self.now, self.peer.address, event, about, why);
-    }
-
-    /// Reports that a client's request met an error of a disk, or the end of an image that is cut.
-    #[cold]
-    fn report_failure(&mut self, error: FsError) {
-        let mut line = Line::default();
-        let mut event = event::DISK_FAILED;
-        if error == FsError::Cut {
-            event = event::IMAGE_CUT;
-            let [bytes, whole] = self.vfs.image_sizes().unwrap_or_default();
-            if whole > bytes {
-                line.say_number(text!("("), bytes);
-                line.say_number(text!(" of "), whole).say(text!(" bytes)"));
-            }
-        }
-        self.report(event, line.bytes(), Text::NOTHING);
-    }
 }
 
 /// The key by which a peer's share of a table is counted: its IPv4 address, or its IPv6 /64 network. Never 0 for a real peer.
