@@ -359,6 +359,9 @@ pub const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 pub const SILENT_TIMEOUT: Duration = Duration::from_secs(1);
 /// If all slots are used, a connection that was answered before and is silent for this time is closed for a new one.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// If all slots of HTTP are used by busy connections, newcomers wait for this time. Then a connection of the peer with the most is
+/// closed for another peer's.
+pub const FULL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause before the next accept(2) after EMFILE or with all slots in use.
 pub const ACCEPT_PAUSE: Duration = Duration::from_ms(500);
 /// Time without requests after which cached descriptors are closed, so that unlinked files free their blocks.

@@ -167,6 +167,10 @@ pub struct Io<'a> {
 pub trait Service {
     /// A connection to the listener `at` was accepted.
     fn open(&mut self, _id: SessionId, _at: Local) {}
+    /// What is sent before a connection is closed that was accepted although all slots are used.
+    fn refusal(&self) -> &'static [u8] {
+        &[]
+    }
     /// Answers the requests in the input, as far as the replies fit into the output.
     fn advance(&mut self, _id: SessionId, _cx: &mut Cx<'_>, _io: Io<'_>) -> Progress {
         Progress::CLOSED

@@ -1,10 +1,12 @@
 //! Accepts connections, and evicts others if all slots are used.
 
 use super::super::task::World;
-use super::connection::{CloseReason, Connection};
+use super::connection::{CloseReason, Connection, Phase};
 use super::turn::Turn;
 use super::{CONNECTION_TOKEN, Served};
-use crate::config::{CONNECTION_COUNT_MAX, IDLE_TIMEOUT, REPLY_BYTES, SILENT_TIMEOUT};
+use crate::config::{
+    CONNECTION_COUNT_MAX, FULL_TIMEOUT, HAS_HTTP, IDLE_TIMEOUT, REPLY_BYTES, SILENT_TIMEOUT,
+};
 use crate::engine::service::{Local, SessionId};
 use crate::engine::share;
 use crate::event::{self, Line};
@@ -36,8 +38,12 @@ impl Served {
         // If all slots are used, select before accept(2) the peer whose connection is evicted. The accepted connection is then
         // closed only if its own peer's share is too large to evict another connection.
         let mut largest = None;
-        if self.is_full() && !self.drop_silent(turn) {
-            largest = self.largest_share(turn.world);
+        if !self.is_full() {
+            self.full_since = Instant::NEVER;
+        } else if !self.drop_silent(turn) {
+            if !self.awaits_slot(turn.world.now) {
+                largest = self.largest_share(turn.world);
+            }
             if largest.is_none() {
                 let mut limit = Line::default();
                 limit.number(self.connections.len() as u32);
@@ -80,7 +86,12 @@ impl Served {
     fn admit(&mut self, turn: &mut Turn<'_, '_>, socket: Socket, peer: SocketAddr, local: u32) {
         let free = self.free.pop().map(usize::from);
         let Some(at) = free.or_else(|| self.connections.push(None)) else {
-            return turn.world.net.close(socket);
+            let Turn { world, service } = turn;
+            let why = CloseReason::Evicted.message();
+            let (events, address) = (&mut world.events, Peer::new(peer).address);
+            events.report_for_peer(world.now, address, event::DISCONNECTED, b"", why);
+            let _ = world.net.send(socket, service.refusal(), false);
+            return world.net.close(socket);
         };
         let world = &mut *turn.world;
         log::debug!("connection {=usize} accepted", at);
@@ -105,11 +116,24 @@ impl Served {
         }
     }
 
+    /// Returns true if newcomers wait until a connection ends, up to [`FULL_TIMEOUT`]: those of HTTP soon do.
+    fn awaits_slot(&mut self, now: Instant) -> bool {
+        self.full_since = self.full_since.min(now);
+        HAS_HTTP && self.times.is_some() && now.since(self.full_since) < FULL_TIMEOUT
+    }
+
     /// Closes the longest draining connection; else the never-answered connection without progress for longest, if longer than
-    /// `SILENT_TIMEOUT`; else the connection without progress for longest, if longer than `IDLE_TIMEOUT`. Returns false if none is
-    /// closed.
+    /// `SILENT_TIMEOUT`; else the connection without progress for longest, if longer than `IDLE_TIMEOUT`. If the service limits the
+    /// time of idle connections, one that was answered gives way at once (RFC 9112 section 9.5). Returns false if none is closed.
     fn drop_silent(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let now = turn.world.now;
+        if HAS_HTTP && self.times.is_some() {
+            let is_idle = |other: &Connection| other.answered && other.phase() == Phase::Idle;
+            if let Some(at) = self.most_overdue(now, Duration::default(), is_idle) {
+                self.close(turn, at, CloseReason::Gone);
+                return true;
+            }
+        }
         let silent = self
             .most_overdue(now, Duration::default(), |other| other.drains)
             .or_else(|| self.most_overdue(now, SILENT_TIMEOUT, |other| !other.answered))

@@ -81,6 +81,8 @@ pub struct Served {
     patrol_at: Instant,
     /// Next time at which to close unused files.
     release_at: Instant,
+    /// The time since which newcomers have waited for a slot; [`Instant::NEVER`]: none does.
+    full_since: Instant,
     /// True if a connection may be waiting for a block.
     wants_block: bool,
     /// Number of bytes that the current connection has sent or received in this turn.
@@ -125,6 +127,7 @@ impl Served {
             sockets: heapless::Vec::new(),
             patrol_at: Instant::NEVER,
             release_at: Instant::NEVER,
+            full_since: Instant::NEVER,
             wants_block: false,
             moved_bytes: 0,
             group: GroupCommit::default(),

@@ -4,6 +4,7 @@
 //! about itself. `place` finds the object, `answer` chooses the reply, `conditions` has those of a file, `parts` sends it or ranges of it, `listing`
 //! has that of a directory, whose names `names` sorts and `rows` writes; `figures` writes those of the server, `reply` heads, `access_log` a line
 //! for each reply.
+//! A reply ends its connection if more than half of the connections are taken.
 //! Invariant: a reply has a length, or the connection ends after it; after a request that cannot be framed, the connection ends.
 
 mod access_log;
@@ -49,6 +50,9 @@ pub enum Root {
 pub struct Http {
     /// Indexed by connection number.
     sessions: Slots<Session>,
+    /// Number of open connections, and the most that can be open.
+    open_count: usize,
+    open_count_max: usize,
     root: Root,
     /// Receives a line for each reply.
     log: Option<&'static mut dyn Sink>,
@@ -133,6 +137,8 @@ impl Http {
         Self {
             host,
             sessions: Slots::new(connection_count),
+            open_count: 0,
+            open_count_max: connection_count,
             root,
             log,
             health: Health::Fine,
@@ -188,7 +194,9 @@ impl Http {
         let asked = Asked {
             request: &request,
             input,
-            closes: !request.keeps || skip_bytes(&request) == u64::MAX,
+            closes: !request.keeps
+                || skip_bytes(&request) == u64::MAX
+                || self.open_count * 2 > self.open_count_max,
         };
         let next = match self.answer(session, cx, &asked, out) {
             Step::Again(until) => return (0, until.into()),
@@ -217,6 +225,7 @@ const fn skip_bytes(request: &Request<'_>) -> u64 {
 
 impl Service for Http {
     fn open(&mut self, id: SessionId, at: Local) {
+        self.open_count += 1;
         let opened = Session {
             listener: at.socket,
             ..Session::default()
@@ -276,6 +285,14 @@ impl Service for Http {
             Ok(()) => Next::Output,
         };
         Progress::of(0, 0, next)
+    }
+
+    fn close(&mut self, _: SessionId, _: &mut Cx<'_>, _held: &[u8]) {
+        self.open_count -= 1;
+    }
+
+    fn refusal(&self) -> &'static [u8] {
+        b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     }
 
     fn expire(&mut self, id: SessionId) -> bool {

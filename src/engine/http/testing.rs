@@ -74,7 +74,21 @@ impl Bench {
     /// Sends requests in pieces on a new connection.
     pub fn talk(&mut self, input: &[u8], piece: impl FnMut() -> usize) -> Talk {
         self.http.open(SessionId(0), LOCAL);
-        driver::talk(self, None, input, piece)
+        let talk = driver::talk(self, None, input, piece);
+        let mut cx = Cx {
+            now: Instant::from_ms(1000),
+            peer: self.peer,
+            vfs: &mut self.tree,
+            events: &mut self.events,
+            stats: &mut self.stats,
+        };
+        self.http.close(SessionId(0), &mut cx, &[]);
+        talk
+    }
+
+    /// Opens another connection.
+    pub fn open(&mut self, number: u16) {
+        self.http.open(SessionId(number), LOCAL);
     }
 }
 

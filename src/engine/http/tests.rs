@@ -270,3 +270,15 @@ fn figures_are_whole_and_hidden_from_others() {
         }
     }
 }
+
+#[test]
+fn replies_end_their_connections_when_more_than_half_are_open() {
+    let mut bench = Bench::new();
+    let tell = |bench: &mut Bench| {
+        let talk = bench.send(b"HEAD /srv/a.txt HTTP/1.1\r\nHost: a\r\n\r\n", usize::MAX);
+        replies(&talk, &["HEAD"])[0].closes()
+    };
+    assert!(!tell(&mut bench));
+    bench.open(1);
+    assert!(tell(&mut bench));
+}

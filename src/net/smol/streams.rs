@@ -246,23 +246,25 @@ impl Smol {
             return true;
         };
         let count = self.connections().count();
-        if count >= super::connection_count_max() {
-            // Evicts the oldest half-open connection, or else the oldest closing one.
-            let half_open = self.oldest(|one| one.stage == Stage::HalfOpen);
-            let index = half_open.or_else(|| self.oldest(|one| one.stage == Stage::Closing));
-            let is_young = |(at, one, _): (usize, &Connection, _)| {
-                let age = now.since(one.since);
-                Some(at) == half_open && age < HALF_OPEN_MIN
-            };
-            let index = index.filter(|_| !self.connections().any(is_young));
-            let Some(index) = index else {
-                // No connection can be evicted. The peer will retransmit its SYN.
-                return false;
-            };
-            self.forget(index);
+        let open =
+            |it: &mut Self| it.listen_for(now, from, to, [number, scale.into()], listener, count);
+        if count < super::connection_count_max() && open(self).is_some() {
+            return true;
         }
-        self.listen_for(now, from, to, [number, scale.into()], listener, count)
-            .is_some()
+        // The table or the memory is full. Evicts the oldest half-open connection, or else the oldest closing one.
+        let half_open = self.oldest(|one| one.stage == Stage::HalfOpen);
+        let index = half_open.or_else(|| self.oldest(|one| one.stage == Stage::Closing));
+        let is_young = |(at, one, _): (usize, &Connection, _)| {
+            let age = now.since(one.since);
+            Some(at) == half_open && age < HALF_OPEN_MIN
+        };
+        let index = index.filter(|_| !self.connections().any(is_young));
+        let Some(index) = index else {
+            // No connection can be evicted. The peer will retransmit its SYN.
+            return false;
+        };
+        self.forget(index);
+        open(self).is_some()
     }
 
     fn listen_for(

@@ -5,7 +5,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -199,4 +199,21 @@ pub fn request(method: &str, target: &str, fields: &str) -> String {
 /// Sends `GET path` on a connection of its own and receives the reply.
 pub fn get(server: SocketAddr, path: &str) -> Result<Reply> {
     Client::connect(server)?.get(path)
+}
+
+/// Opens `count` connections that stay open, and gets `/healthz` by each. An answer takes at most a second.
+pub fn crowd(server: SocketAddr, count: usize) -> Result<()> {
+    let mut idle = vec![];
+    for number in 0..count {
+        let begin = Instant::now();
+        let mut client = Client::connect(server)?;
+        let status = client.get("/healthz")?.head.status;
+        let took = begin.elapsed();
+        ensure!(
+            status == 200 && took < Duration::from_secs(1),
+            "connection {number}: status {status} after {took:?}"
+        );
+        idle.push(client);
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@ use super::LEASED;
 use anyhow::{Result, ensure};
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use xtask::clients::http::Client;
+use xtask::clients::http::{Client, crowd};
 use xtask::machines::iso::{ROCK_RIDGE, image, sample};
 use xtask::machines::qemu::bare::Bare;
 
@@ -128,4 +128,14 @@ fn http_serves_the_files_of_an_image() -> Result<()> {
     }
     ensure!(client.get("/initrd/none")?.head.status == 404);
     Ok(())
+}
+
+#[test]
+fn idle_connections_of_http_give_way_on_a_small_machine() -> Result<()> {
+    // The port of SFTP is forwarded.
+    let mut machine = Bare::boot("export=/ram http=2222", None, &["-m", "8"])?;
+    machine.wait_for_line("listening on [::]:2222 for HTTP")?;
+    machine.wait_for_line(LEASED)?;
+    let server = SocketAddr::from(([127, 0, 0, 1], machine.sftp_port()?));
+    crowd(server, 40)
 }

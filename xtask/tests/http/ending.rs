@@ -1,13 +1,17 @@
 //! How connections end: the client sees the end after its last reply, and the server drops further input for a while.
 
+use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use xtask::clients::http::request;
+use xtask::build::Arch;
+use xtask::clients::http::{Client, crowd, request};
 use xtask::machines::http::HttpServer;
-use xtask::machines::server::public_dir;
+use xtask::machines::port::Port;
+use xtask::machines::server::{public_dir, runnable};
 
 /// Requests whose body, or whose end, the server does not read, and their status.
 fn unread() -> [(String, &'static str); 4] {
@@ -74,5 +78,35 @@ fn endless_body_is_dropped_then_refused() -> Result<()> {
             "the server goes on"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn idle_connections_give_way_with_few_descriptors() -> Result<()> {
+    let dir = public_dir()?;
+    File::create(dir.path().join("large"))?.set_len(64 << 20)?;
+    let port = Port::reserve()?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number()));
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64 && exec \"$@\"", "sh"]);
+    command.arg(runnable(Arch::X86_64)?);
+    command.args(["http", "--http", &address.to_string()]);
+    let mut server = HttpServer::spawn(command.arg(dir.path()), address)?;
+    crowd(address, 40)?;
+    // Connections whose replies are read slowly do not give way: a newcomer is told.
+    let busy = || -> Result<_> {
+        let mut client = Client::connect(address)?;
+        client.send(request("GET", "/large", "").as_bytes())?;
+        Ok(client)
+    };
+    let mut all = (0..40).map(|_| busy()).collect::<Result<Vec<_>>>()?;
+    let last = all.last_mut().context("no connection")?.receive_head()?;
+    ensure!(last.status == 503, "{last:?}");
+    ensure!(
+        server
+            .lines()
+            .iter()
+            .any(|line| line.contains("127.0.0.1 was disconnected"))
+    );
     Ok(())
 }
