@@ -1,6 +1,7 @@
 #!/bin/sh
 # Boots stowaway without an operating system. Usage: qemu.sh [BOOT ARGUMENT ...], such as: qemu.sh export=/ram:rw
 # NFS is then at 127.0.0.1:2049: mount -t nfs -o vers=3,nolock,tcp,port=2049,mountport=2049 127.0.0.1:/ram /mnt
+# With the word http and another ,hostfwd=tcp:127.0.0.1:8080-:80 after the last one: http://127.0.0.1:8080/
 # A disk: add -drive if=none,id=disk,file=IMAGE.iso,format=raw,readonly=on -device virtio-blk-device,drive=disk
 words="serve $*"
 set -- -M microvm,pit=off,pic=off,rtc=on,x-option-roms=off -cpu max -m 64 -nodefaults -no-user-config -no-reboot -display none \

@@ -17,7 +17,7 @@ use crate::engine::mount::write_hosts;
 use crate::event::Line;
 use crate::mem::{self, Ends as _, scaled};
 use crate::os::files::{self, Directory};
-use crate::sys::Errno;
+use crate::sys::{self, Errno};
 use crate::text::{Text, text};
 use crate::vfs::{Client, Room, Rules, Tree};
 use crate::wire::exports::{self, Entry, Flaw, Hosts, Ignored, Misplaced};
@@ -181,6 +181,8 @@ impl Files {
             for client in export.clients() {
                 // There is memory for all exports of the arguments.
                 match tree.add_client(export.path.to_bytes(), &client) {
+                    // A machine without an operating system refuses it.
+                    Some(false) if sys::is_bare() => (),
                     Some(false) => report_duplicate(export.path.to_bytes()),
                     _ => report_doubt(&client.hosts, export.path.to_bytes()),
                 }

@@ -9,8 +9,8 @@ use crate::text::{Text, text};
 use crate::wire::Writer;
 use crate::wire::label::cut;
 
-/// Options of `serve` that are accepted as boot arguments. A value follows "=".
-const WORDS: [&[u8]; 11] = [
+/// Options of `serve` that are accepted as boot arguments. A value follows "="; `http` alone is `http=80`.
+const WORDS: [&[u8]; 13] = [
     b"ip=",
     b"gw=",
     b"name=",
@@ -21,6 +21,8 @@ const WORDS: [&[u8]; 11] = [
     b"sftp=",
     b"hwid=",
     b"http=",
+    b"http",
+    b"metrics-from=",
     b"identify",
 ];
 /// Buffer size (bytes) for the arguments of `serve`.
@@ -37,6 +39,12 @@ pub(super) fn values<'a>(line: &'a [u8], name: &'static [u8]) -> impl Iterator<I
     words(line).filter_map(move |word| word.strip_prefix(name))
 }
 
+/// Returns true if `line` has an argument of this name.
+#[cfg(bare)]
+pub(super) fn has(line: &[u8], name: &[u8]) -> bool {
+    words(line).any(|word| form_of(word).0 == name)
+}
+
 /// Writes the boot arguments of `line` as options of `serve` and calls `unknown` for each other word. Returns true if an export
 /// is named.
 pub(super) fn translate(line: &[u8], to: &mut Writer<'_>, unknown: &mut dyn FnMut(&[u8])) -> bool {
@@ -47,6 +55,9 @@ pub(super) fn translate(line: &[u8], to: &mut Writer<'_>, unknown: &mut dyn FnMu
             exports |= word.starts_with(b"export=");
             to.put(b" --");
             to.put(word);
+            if form == (b"http", false) {
+                to.put(b"=80");
+            }
         } else if word != b"serve" {
             unknown(word);
         }

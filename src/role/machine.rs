@@ -25,9 +25,13 @@ pub fn boot(build_id: &[u8; BUILD_ID_BYTES]) -> i32 {
 fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let values = |name| boot_words::values(bare::command_line(), name);
     let more = machine::more_bytes();
-    if bare::memory_bytes() < MACHINE_BYTES_MIN + more {
-        let why = text!("needs 4 MiB, 2 MiB more for SFTP, and space for the files of the module");
-        return Err(complain(FAILED, text!("too little memory"), b"", why));
+    let missing = (MACHINE_BYTES_MIN + more).saturating_sub(bare::memory_bytes());
+    if missing > 0 {
+        let mut line = Line::default();
+        line.number(missing.div_ceil(1 << 20) as u32).text(" MiB");
+        let why = text!("6 MiB are enough, 2 MiB more for SFTP, and space for the boot module");
+        let what = text!("too little memory; add");
+        return Err(complain(FAILED, what, line.bytes(), why));
     }
     if bare::command_line().len() == bare::LINE_BYTES_MAX {
         let why = text!("the limit is 4,096 bytes; name fewer exports and services");
@@ -113,6 +117,11 @@ fn report_machine() {
             text!("their registers are in memory only; use virtio-net-device, virtio-blk-device");
         report(text!("devices on PCI are not used"), b"", why);
     }
+    let lost = (bare::lost_module_bytes() >> 10) as usize;
+    if lost > 0 {
+        let why = text!("it does not fit beside the program; give the machine more memory");
+        report_number(text!("boot module that is not used:"), lost, " KiB", why);
+    }
     report_compressed(bare::module());
     let (mhz, source) = bare::describe_clock();
     let source = match source {
@@ -148,6 +157,7 @@ fn report_unused(unused: &Unused) {
     };
     let why = match unused.lack {
         Lack::Driver => device,
+        Lack::Place => text!("another one is; only one is used"),
         Lack::Version1 => text!("it lacks the registers of virtio 1; see disable-modern of QEMU"),
         Lack::MsiX => text!("it lacks MSI-X; see vectors of QEMU"),
         Lack::Features => text!("it refuses the features of the driver, or has short queues"),

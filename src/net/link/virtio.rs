@@ -7,9 +7,6 @@ use crate::sys::{self, bare};
 use crate::time::Instant;
 use core::num::NonZeroU16;
 
-/// MTU of Ethernet, in bytes.
-const MTU: usize = 1500;
-
 /// A link over a virtio network card.
 pub struct Virtio {
     card: bare::virtio::Card,
@@ -31,7 +28,7 @@ impl Virtio {
 impl Link for Virtio {
     fn limits(&self) -> Limits {
         Limits {
-            mtu: MTU,
+            mtu: self.card.mtu,
             has_offloads: self.card.has_offloads(),
             frame_bytes: self.card.frame_bytes(),
         }

@@ -47,11 +47,11 @@ fn archive_bytes() -> usize {
 
 /// Returns the memory (bytes) for the files of the boot module, and for SFTP and HTTP if a boot argument turns them on.
 pub(in super::super) fn more_bytes() -> usize {
-    let of = |name, bytes| {
-        let mut values = boot_words::values(bare::command_line(), name);
-        values.next().map_or(0, |_| bytes)
+    let of = |name, bytes| match boot_words::has(bare::command_line(), name) {
+        true => bytes,
+        false => 0,
     };
-    archive_bytes() + of(b"sftp=", SFTP_BYTES) + of(b"http=", HTTP_BYTES)
+    archive_bytes() + of(b"sftp", SFTP_BYTES) + of(b"http", HTTP_BYTES)
 }
 
 /// Returns the memory (bytes) for the export `/ram`: the larger of half the memory and all that [`MEMORY_BYTES`] leaves free, but
@@ -73,19 +73,16 @@ pub(in super::super) fn export(wanted: &Wanted, tree: &mut Tree) -> Result<(), F
         Backend::Media,
         mem::leak(media::Media::new(Media::open(), clock)),
     );
-    // A medium that cannot be exported is reported, but a server without any export ends.
+    // A medium that cannot be exported is reported, but a server without any export ends, as does one with contradictory arguments.
     let mut first = None;
     for (number, export) in wanted.list.iter().enumerate() {
         let mut earlier = wanted.list.iter().take(number);
-        let added = match earlier.any(|other| other.path == export.path) {
-            true => {
-                let why = text!("the path is given twice; name all its options at once");
-                let path = export.path.to_bytes();
-                Err(complain(FAILED, text!("cannot export"), path, why))
-            }
-            false => add_export(export, tree),
-        };
-        if let Err(status) = added {
+        if earlier.any(|other| other.path == export.path) {
+            let why = text!("the path is given twice; name all its options at once");
+            let path = export.path.to_bytes();
+            return Err(complain(FAILED, text!("cannot export"), path, why));
+        }
+        if let Err(status) = add_export(export, tree) {
             first = first.or(Some(status));
         }
     }

@@ -43,6 +43,8 @@ pub(super) struct BootInfo {
     pub(super) unused: u64,
     /// Address and length of the module (an initial RAM disk).
     pub(super) module: (usize, usize),
+    /// Size (bytes) of a module that does not lie in the memory of the image.
+    pub(super) lost_module_bytes: u64,
     pub(super) line_len: usize,
     /// Start and end of the code.
     pub(super) code: (u64, u64),
@@ -52,6 +54,7 @@ pub(super) static BOOT_INFO: Single<BootInfo> = Single::new(BootInfo {
     memory: (0, 0),
     unused: 0,
     module: (0, 0),
+    lost_module_bytes: 0,
     line_len: 0,
     code: (0, 0),
 });
@@ -102,6 +105,11 @@ pub fn memory_bytes() -> usize {
 /// Size (bytes) of memory above 4 GiB and of regions that do not contain the image. It is not used.
 pub fn unused_bytes() -> u64 {
     BOOT_INFO.get().unused
+}
+
+/// Size (bytes) of a module that is not used, because it does not lie in the memory of the image; 0: there is none.
+pub fn lost_module_bytes() -> u64 {
+    BOOT_INFO.get().lost_module_bytes
 }
 
 /// The module (initial RAM disk) that the hypervisor loaded; empty if it loaded none.

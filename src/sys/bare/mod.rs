@@ -16,7 +16,9 @@ pub mod virtio;
 pub use acpi::is_button_pressed;
 pub use clock::{Source, describe_clock, idle};
 pub use fw_cfg::read_firmware;
-pub use memory::{LINE_BYTES_MAX, STACK_END, command_line, memory_bytes, module, unused_bytes};
+pub use memory::{
+    LINE_BYTES_MAX, STACK_END, command_line, lost_module_bytes, memory_bytes, module, unused_bytes,
+};
 pub use start::enter;
 
 use crate::time::Instant;

@@ -29,6 +29,7 @@ pub unsafe fn enter(info: u64) {
         memory: (base + STACK_END, 0),
         unused: 0,
         module: (0, 0),
+        lost_module_bytes: 0,
         line_len: 0,
         code: (0, 0),
     };
@@ -43,8 +44,8 @@ pub unsafe fn enter(info: u64) {
             &mut *((base + LINE) as *mut [u8; LINE_BYTES_MAX]),
         );
         ((base + PROCESSOR) as *mut [u8; MARK - PROCESSOR]).write_bytes(0, 1);
-        if !is_first && end > start {
-            // Memory is zero after a power cycle, but not after a reset.
+        if (!is_first || boot_info.lost_module_bytes > 0) && end > start {
+            // Memory is zero after a power cycle, but not after a reset, nor where a module lies that is not used.
             (start as *mut u8).write_bytes(0, end - start);
         }
         mark.write_volatile(MARKED);
@@ -90,6 +91,8 @@ fn read_info(info: u64, boot_info: &mut BootInfo) {
         if at >= start as u64 && at <= end && size <= end - at {
             boot_info.module = (at as usize, size as usize);
             boot_info.memory.1 = at as usize & !(PAGE - 1);
+        } else {
+            boot_info.lost_module_bytes = size;
         }
     }
 }

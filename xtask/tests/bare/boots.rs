@@ -110,8 +110,8 @@ fn wrong_boot_arguments_are_named() -> Result<()> {
             ][..],
         ),
         (
-            "export=/ram export=/ram:rw",
-            &["cannot export /ram: the path is given twice", LEASED],
+            "export=/ram http metrics-from=10.0.2.0/24",
+            &["listening on [::]:80 for HTTP", LEASED],
         ),
     ] {
         let mut machine = Bare::boot(words, None, &[])?;
@@ -159,11 +159,16 @@ fn without_entropy_writable_export_is_refused() -> Result<()> {
 
 #[test]
 fn missing_memory_or_export_is_reported() -> Result<()> {
-    for (more, message) in [
-        (&["-m", "3"][..], "too little memory: needs 4 MiB"),
-        (&[], "nothing to export: add a disk or a module"),
+    for (more, words, message) in [
+        (&["-m", "3"][..], "", "too little memory; add 1 MiB"),
+        (&[], "", "nothing to export: add a disk or a module"),
+        (
+            &[],
+            "export=/ram export=/ram:rw",
+            "cannot export /ram: the path is given twice",
+        ),
     ] {
-        let mut machine = Bare::boot("", None, more)?;
+        let mut machine = Bare::boot(words, None, more)?;
         machine.wait_for_line(message)?;
         ensure!(machine.wait_for_end()?.code() == Some(3));
     }

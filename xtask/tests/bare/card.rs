@@ -3,9 +3,12 @@
 use super::compare_at;
 use crate::stack::world::{Link, World, wait_for};
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::socket::{getsockopt, sockopt::TcpMaxSeg};
+use xtask::clients::nfs::{Client, How, Set, stable_how};
 use xtask::machines::iso::{ROCK_RIDGE, image, sample};
 use xtask::machines::qemu::bare::{Bare, Options};
 use xtask::machines::qemu::tap;
+use xtask::machines::server::ip;
 
 /// Offload features, as QEMU's monitor names them: checksum and TCP segmentation, in both directions.
 const OFFLOADS: [&str; 4] = [
@@ -60,6 +63,57 @@ fn offloads_are_accepted_only_if_all_are_offered() -> Result<()> {
             let is_accepted = accepted.contains(&format!("{feature}:"));
             ensure!(is_accepted == has_offloads, "{more:?}: {accepted}");
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn host_mtu_is_used_and_a_second_card_named() -> Result<()> {
+    let world = World::new(Link::Tap)?;
+    let tree = sample(20, 50)?;
+    let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
+    for (mtu, gso) in [(576, "on"), (1400, "off"), (9000, "on"), (9000, "off")] {
+        ip(&format!("-n {} link set eth0 mtu 9000", world.ours.name()))?;
+        ip(&format!(
+            "-n {} link set eth0 mtu 9000",
+            world.theirs.name()
+        ))?;
+        let of_host = format!("virtio-net-device.host_mtu={mtu}");
+        let tso = format!("virtio-net-device.host_tso4={gso}");
+        let mut machine = world.ours.run(|| {
+            Bare::start(Options {
+                boot_arguments: "ip=192.0.2.1/24 export=/ram:rw export=/initrd",
+                module: Some(&iso),
+                more: &[
+                    "-global",
+                    &of_host,
+                    "-global",
+                    &tso,
+                    "-device",
+                    "virtio-net-device",
+                ],
+                network: Some(&tap("tap0")),
+                ..Options::default()
+            })
+        })?;
+        machine.wait_for_line("network card that is not used: 1af4:1041")?;
+        ip(&format!("-n {} link set tap0 mtu 9000", world.ours.name()))?;
+        let can_read = || Ok(compare_at(&world, "192.0.2.1", tree.path()).ok());
+        wait_for("the files of the module", can_read)?;
+        world.theirs.run(|| {
+            let mut client = Client::connect(([192, 0, 2, 1], 2049).into())?;
+            let segment = getsockopt(client.stream(), TcpMaxSeg)?;
+            ensure!(
+                segment == mtu - 40,
+                "MTU {mtu}: segments of {segment} bytes"
+            );
+            let root = client.mount("/ram")?;
+            let file = client.create(&root, "file", How::Unchecked(Set::default()))?;
+            client.write_all(&file, 0, stable_how::UNSTABLE, &[7; 1 << 20], 1 << 18)?;
+            let (bytes, _) = client.read(&file, 0, 1 << 20)?;
+            ensure!(bytes == [7; 1 << 20], "{} bytes", bytes.len());
+            Ok(())
+        })?;
     }
     Ok(())
 }

@@ -298,6 +298,8 @@ fn memory_from_four_mib_to_five_gib() -> Result<()> {
         (MICROVM_WITHOUT_ACPI, "4M", 1),
         (MICROVM, "2G", 2000),
         (MICROVM, "5G", 5000),
+        (Q35, "6M", 3),
+        (PC, "6M", 3),
         (Q35, "16M", 10),
         (Q35, "5G", 5000),
         (PC, "5G", 5000),

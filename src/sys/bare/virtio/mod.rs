@@ -38,6 +38,7 @@ const SCSI: u32 = 8;
 mod feature {
     /// CSUM, GUEST_CSUM, GUEST_TSO4, HOST_TSO4.
     pub(super) const OFFLOADS: u64 = 1 | 1 << 1 | 1 << 7 | 1 << 11;
+    pub(super) const MTU: u64 = 1 << 3;
     pub(super) const MAC: u64 = 1 << 5;
     pub(super) const STATUS: u64 = 1 << 16;
     pub(super) const BLK_SIZE: u64 = 1 << 6;
@@ -133,6 +134,8 @@ impl Device {
 /// The reason why a device is not used: it lacks this.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lack {
+    /// A place: one network card is used.
+    Place,
     /// A driver of ours.
     Driver,
     /// Registers of virtio 1: it is a legacy device.
@@ -208,7 +211,11 @@ impl Devices {
         };
         let mut lack = Lack::Features;
         let is_used = match kind {
-            NETWORK_CARD if self.card.is_none() => {
+            NETWORK_CARD if self.card.is_some() => {
+                lack = Lack::Place;
+                false
+            }
+            NETWORK_CARD => {
                 self.card = Card::begin(device, self.frame_bytes);
                 self.mac = self.card.as_ref().and_then(Card::mac);
                 self.card.is_some()
@@ -255,7 +262,7 @@ pub fn left_out_count() -> usize {
     devices().map_or(0, |devices| devices.left_out_count)
 }
 
-/// Returns the network cards if no card is used, and the disk controllers if no disk is used.
+/// Returns the network cards beside the one in use, or all if none is, and the disk controllers if no disk is used.
 pub fn unused() -> impl Iterator<Item = &'static Unused> {
     let devices = devices();
     let (has_card, has_disk) = match &devices {
@@ -263,7 +270,10 @@ pub fn unused() -> impl Iterator<Item = &'static Unused> {
         None => (false, false),
     };
     let all = devices.into_iter().flat_map(|devices| &devices.unused);
-    all.filter(move |unused| !if unused.is_card { has_card } else { has_disk })
+    all.filter(move |unused| match unused.is_card {
+        true => !has_card || unused.lack == Lack::Place,
+        false => !has_disk,
+    })
 }
 
 /// Size of a disk in bytes.

@@ -14,6 +14,8 @@ pub struct Card {
     /// Buffers of the two virtqueues, `buffer_bytes` for each descriptor.
     buffers: [&'static mut [u8]; 2],
     buffer_bytes: usize,
+    /// MTU (bytes): that of the host, as far as the buffers hold its frames.
+    pub mtu: usize,
     /// True if frames were queued without a notification.
     has_unsent: bool,
     is_up: bool,
@@ -21,6 +23,11 @@ pub struct Card {
 
 /// Length (bytes) of the legacy virtio-net header; version 1 adds two bytes.
 const HEADER_BYTES: usize = 10;
+/// MTU (bytes) of Ethernet, and the smallest that a host can set.
+const MTU: usize = 1500;
+const MTU_MIN: usize = 68;
+/// Offset in the configuration space of a word whose upper half is the host's MTU.
+const MTU_AT: usize = 8;
 /// Virtqueue indexes.
 const RX: usize = 0;
 const TX: usize = 1;
@@ -29,7 +36,7 @@ impl Card {
     /// Initialises a network card. `None` if its virtqueues are too short. They are long only if frames are short and there is memory
     /// for long ones.
     pub(super) fn begin(mut device: Device, frame_bytes: usize) -> Option<Self> {
-        let other = feature::MAC | feature::STATUS;
+        let other = feature::MAC | feature::STATUS | feature::MTU;
         if frame_bytes > ORDINARY_BYTES {
             device.begin(feature::OFFLOADS | other)?;
         }
@@ -40,7 +47,11 @@ impl Card {
         let head = HEADER_BYTES + if device.has(feature::VERSION_1) { 2 } else { 0 };
         // Length of the virtqueues and of a buffer. Without offloads, the stack sends more and shorter frames at once.
         let (mut len, mut buffer_bytes) = (SHORT, frame_bytes);
-        if frame_bytes > ORDINARY_BYTES && !device.has(feature::OFFLOADS) {
+        let of_host = match device.has(feature::MTU) {
+            true => (device.config(MTU_AT) >> 16) as usize,
+            false => MTU,
+        };
+        if frame_bytes > ORDINARY_BYTES && !device.has(feature::OFFLOADS) && of_host <= MTU {
             (len, buffer_bytes) = (LONG, ORDINARY_BYTES);
         }
         let mut card = Self {
@@ -50,6 +61,9 @@ impl Card {
             device,
             buffers: [(); 2].map(|()| mem::bytes(len * buffer_bytes)),
             buffer_bytes,
+            mtu: of_host
+                .min(buffer_bytes - ORDINARY_BYTES + MTU)
+                .max(MTU_MIN),
             has_unsent: false,
             is_up: true,
         };
