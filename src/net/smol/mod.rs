@@ -320,6 +320,12 @@ impl Smol {
                 self.groups.handle(now, &query);
                 return;
             }
+            // To all hosts on the link: TCP has no such segments (RFC 1122 sections 3.3.6 and 4.2.3.10).
+            Content::Syn { .. } | Content::Segment { .. } | Content::Reset { .. }
+                if frame.first().is_some_and(|first| first & 1 != 0) =>
+            {
+                return;
+            }
             _ => self.resolve(&content),
         }
         match self.check_segment(now, &content) {

@@ -97,13 +97,20 @@ impl Routers {
 fn parse_prefix(option: &[u8]) -> Option<Prefix> {
     const PREFIX: u8 = 3;
     const IS_AUTONOMOUS: u8 = 0x40;
-    let [kind, _, bits, flags, a, b, c, d, ..] = *option.first_chunk::<32>()?;
+    let [kind, _, bits, flags, ..] = *option.first_chunk::<32>()?;
+    let [preferred_secs, secs] = [8, 4].map(|at| {
+        let field = option.tail(at).first_chunk().copied();
+        field.map_or(0, u32::from_be_bytes)
+    });
     let network = *option.tail(16).first_chunk()?;
     let is_link_local = network.starts_with(&[0xfe, 0x80]);
-    let is_usable = kind == PREFIX && bits == PREFIX_BITS && flags & IS_AUTONOMOUS != 0;
+    // An address must not stay preferred when it is no longer valid (RFC 4862 section 5.5.3, c).
+    let is_usable = kind == PREFIX
+        && bits == PREFIX_BITS
+        && flags & IS_AUTONOMOUS != 0
+        && preferred_secs <= secs;
     (is_usable && !is_link_local && network[0] != 0xff).then(|| {
         // Infinity (0xffff_ffff) is used as that number of seconds.
-        let secs = u32::from_be_bytes([a, b, c, d]);
         Prefix {
             network,
             valid: Duration::from_secs(secs),
@@ -147,7 +154,7 @@ mod tests {
             let found = &mut |prefix| panic!("{prefix:?}");
             Routers::new().handle(&message[..len], found);
         }
-        for (at, byte) in [(17, 0), (17, 5), (18, 63), (19, 0x80), (32, 0xff)] {
+        for (at, byte) in [(17, 0), (17, 5), (18, 63), (19, 0x80), (24, 1), (32, 0xff)] {
             let mut message = message.clone();
             message[at] = byte;
             let found = &mut |prefix| panic!("{at} {prefix:?}");

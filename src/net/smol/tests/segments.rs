@@ -275,3 +275,16 @@ fn syn_flood_blocks_no_client() {
     let (other, _) = bench.stack.accept(Socket(0)).unwrap();
     assert_eq!(bench.stack.recv(other, &mut [0; 9]), Ok(5));
 }
+
+#[test]
+fn segment_in_a_frame_to_all_hosts_is_dropped() {
+    let mut bench = Bench::with_address(26, 0);
+    bench.open();
+    for control in [TcpControl::Syn, TcpControl::None, TcpControl::Rst] {
+        let acknowledged = (control != TcpControl::Syn).then_some(9);
+        let mut frame = segment(CLIENT + 1, control, 1, acknowledged, b"");
+        frame[..6].fill(0xff);
+        bench.end.put(&frame);
+        assert!(bench.segments(100).is_empty(), "{control:?}");
+    }
+}
