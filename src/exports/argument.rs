@@ -45,7 +45,6 @@ texts! {
         Security => "not supported: only AUTH_SYS, without Kerberos and TLS; remove it",
         Mountpoint => "only mountpoint without a path is supported; remove the path",
         Unkept => "not supported: no referrals, replicas, re-exports; remove it",
-        Netgroup => "netgroups are not supported; name each of its hosts, or networks",
         Network => "no such network; write 192.0.2.0/24, or 2001:db8::/32",
         Host => "not a host name",
         Unnamed => "no host names are looked up here; write addresses or networks",
@@ -59,15 +58,17 @@ texts! {
         Everyone => "the name of one host; for every host write *",
         Wildcards => "wildcards match hosts that have a name; for every host write *",
         Prefix => "a host name, although it looks like addresses; for a network write 192.0.2.0/24",
+        Netgroup => "netgroups are not supported, so no host matches; name its hosts or networks",
     }
 }
 
 /// Passes hosts on.
 ///
 /// # Errors
-/// `Unnamed`: a host name, where none is looked up.
+/// `Unnamed`: a host name, where none is looked up. A netgroup is looked up nowhere.
 pub(super) fn refuse_names(hosts: Hosts<'_>) -> Result<Hosts<'_>, Flaw> {
     match hosts {
+        Hosts::Named([b'@', ..]) => Ok(hosts),
         Hosts::Named(_) if !HAS_NAMES || crate::sys::is_bare() => Err(Flaw::Unnamed),
         hosts => Ok(hosts),
     }
@@ -232,7 +233,6 @@ mod tests {
             ("/srv:fsid=x", Flaw::Value),
             ("/srv:bogus", Flaw::Option),
             ("/srv:sec=krb5", Flaw::Security),
-            ("/srv:@group", Flaw::Netgroup),
             ("/srv:a/b", Flaw::Network),
             ("/srv:192.0.2.0/33", Flaw::Network),
         ] {

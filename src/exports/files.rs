@@ -125,7 +125,7 @@ impl Files {
         let text = buffer.head_mut(len);
         exports::parse(text, &mut self.ignored, &mut each).map_err(|fault| {
             let mut about = place(path, (fault.line, fault.column));
-            if let Flaw::Netgroup | Flaw::Unnamed = fault.flaw {
+            if fault.flaw == Flaw::Unnamed {
                 about.byte(b' ').raw(word_at(text, &fault));
             }
             let what = text!("malformed exports");

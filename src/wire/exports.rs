@@ -78,7 +78,7 @@ impl Default for Rules {
 /// of equal rank.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hosts<'a> {
-    /// One host name, or several with the wildcards `*`, `?` and `[...]`.
+    /// One host name, or several with the wildcards `*`, `?` and `[...]`; or a netgroup (`@NAME`), which matches no host here.
     Named(&'a [u8]),
     /// The addresses whose first `bits` bits are those of `address`. IPv4 addresses are mapped into IPv6.
     Network {
@@ -121,7 +121,7 @@ impl Hosts<'_> {
 
 /// Returns true if the host name has wildcards.
 pub fn is_pattern(name: &[u8]) -> bool {
-    has_any(name, b"*?[")
+    !name.starts_with(b"@") && has_any(name, b"*?[")
 }
 
 /// The reason why hosts are perhaps not those that the author means.
@@ -133,6 +133,8 @@ pub enum Doubt {
     Wildcards,
     /// The start of an address, or an address with wildcards.
     Prefix,
+    /// A netgroup, which matches no host.
+    Netgroup,
 }
 
 impl Doubt {
@@ -142,7 +144,9 @@ impl Doubt {
             return None;
         };
         let consists_of = |signs: &[u8]| name.iter().all(|byte| has_any(signs, &[*byte]));
-        if index_like(b"everyone everybody all any world", b' ', name).is_some() {
+        if name.starts_with(b"@") {
+            Some(Self::Netgroup)
+        } else if index_like(b"everyone everybody all any world", b' ', name).is_some() {
             Some(Self::Everyone)
         } else if consists_of(b"*?.") {
             Some(Self::Wildcards)
@@ -183,8 +187,6 @@ pub enum Flaw {
     Mountpoint,
     /// Another option that would promise what the server does not do.
     Unkept,
-    /// A netgroup.
-    Netgroup,
     /// A malformed address, network or netmask.
     Network,
     /// A malformed host name.
@@ -314,12 +316,15 @@ fn id(value: &[u8]) -> Option<u32> {
 /// Parses the hosts of an entry. An empty word means every host.
 ///
 /// # Errors
-/// `Netgroup`, `Security`, `Second`, `Network`, `Host`.
+/// `Security`, `Second`, `Network`, `Host`.
 pub fn hosts(word: &[u8]) -> Result<Hosts<'_>, Flaw> {
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || has_any(b"-_.*?[]!^", &[*byte]);
     match word {
         [] | [b'*'] => return Ok(Hosts::Everyone),
-        [b'@', ..] => return Err(Flaw::Netgroup),
+        [b'@', name @ ..] => {
+            let is_named = name.iter().all(u8::is_ascii_graphic);
+            return is_named.then_some(Hosts::Named(word)).ok_or(Flaw::Host);
+        }
         [b'/', ..] => return Err(Flaw::Second),
         [b'g', b's', b's', b'/', ..] => return Err(Flaw::Security),
         _ => {}

@@ -270,7 +270,8 @@ impl Resolver {
             self.has_local_patterns |= host.is_pattern && (ends_open || has_local_top(host.name));
             let doubt = Doubt::about(&Hosts::Named(host.name));
             // The start of an address is not looked up: resolvers complete it.
-            let is_asked = !host.is_pattern && doubt != Some(Doubt::Prefix);
+            let is_name = !matches!(doubt, Some(Doubt::Prefix | Doubt::Netgroup));
+            let is_asked = !host.is_pattern && is_name;
             let mut ask = Ask::NEW;
             ask.until = if is_asked { now } else { Instant::NEVER };
             let mut known = tree.addresses(number);

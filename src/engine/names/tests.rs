@@ -297,6 +297,16 @@ fn names_resolve_by_search_list_alias_and_family() {
 }
 
 #[test]
+fn netgroup_is_not_looked_up_and_matches_nobody() {
+    let mut bench = Bench::new(&["@trusted", "@all*"], CONF, usual);
+    bench.check(&[], &["192.0.2.1"]);
+    bench.run(100);
+    bench.check(&[], &["192.0.2.1"]);
+    assert!(bench.names_asked().is_empty());
+    assert!(bench.lines().is_empty());
+}
+
+#[test]
 fn hosts_file_precedes_name_servers() {
     let mut bench = Bench::new(&["one", "*.home"], CONF, usual);
     let text = b"192.0.2.70 gate.home gate One # x\n2001:db8::70 one\n";

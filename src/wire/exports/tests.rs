@@ -53,11 +53,6 @@ fn examples_of_exports_5_are_parsed() {
 /               master(rw) trusty(rw,no_root_squash)
 /projects       proj*.local.domain(rw)
 /usr            *.local.domain(ro) @trusted(rw)
-";
-    assert_eq!(read(text), Err((4, 36, Flaw::Netgroup)));
-    let text = "\
-/               master(rw) trusty(rw,no_root_squash)
-/projects       proj*.local.domain(rw)
 /home/joe       pc001(rw,all_squash,anonuid=150,anongid=100)
 /pub            *(ro,insecure,all_squash)
 /srv/www        -sync,rw server external(ro)
@@ -70,6 +65,8 @@ fn examples_of_exports_5_are_parsed() {
         "/ master rw",
         "/ trusty rw no_root_squash",
         "/projects proj*.local.domain rw",
+        "/usr *.local.domain",
+        "/usr @trusted rw",
         "/home/joe pc001 rw all_squash anon=150:100",
         "/pub * insecure all_squash",
         "/srv/www server rw",
@@ -150,7 +147,7 @@ fn flaws_have_line_and_column() {
         ("/a *(rw,refer=/x@y)", 1, 9, Flaw::Unkept),
         ("/a *(mp=/x)", 1, 6, Flaw::Mountpoint),
         ("/a -rw,sec=krb5i *", 1, 8, Flaw::Security),
-        ("/a @net(rw)", 1, 4, Flaw::Netgroup),
+        ("/a @n\\001(rw)", 1, 4, Flaw::Host),
         ("/a h\n/b 192.0.2.0/33(rw)", 2, 4, Flaw::Network),
         ("/a 192.0.2.0/255.0.255.0", 1, 4, Flaw::Network),
         ("/a 192.0.2.0/ffff::", 1, 4, Flaw::Network),

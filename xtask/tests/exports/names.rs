@@ -209,9 +209,9 @@ impl Scene {
         self.dir.path().join("srv").display().to_string()
     }
 
-    /// Writes the file of exports; `@` is the exported directory.
+    /// Writes the file of exports; `@` before a blank is the exported directory.
     fn write_exports(&self, text: &str) -> Result<()> {
-        let text = text.replace('@', &self.path());
+        let text = text.replace("@ ", &format!("{} ", self.path()));
         Ok(fs::write(self.dir.path().join("exports"), text)?)
     }
 
@@ -412,6 +412,11 @@ fn doubtful_hosts_are_reported_with_position() -> Result<()> {
                 "five 192.168.*.*(ro)",
                 5,
                 &["check the hosts", "for a network write"],
+            ),
+            (
+                "five @group(ro)",
+                5,
+                &["check the hosts", "so no host matches"],
             ),
             (
                 "five nohost.example(ro)",
