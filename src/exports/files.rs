@@ -128,7 +128,15 @@ impl Files {
             if fault.flaw == Flaw::Unnamed {
                 about.byte(b' ').raw(word_at(text, &fault));
             }
-            let what = text!("malformed exports");
+            let what = match fault.flaw {
+                Flaw::Many
+                | Flaw::Security
+                | Flaw::Mountpoint
+                | Flaw::Unkept
+                | Flaw::Unnamed
+                | Flaw::User => text!("cannot export"),
+                _ => text!("malformed exports"),
+            };
             complain(FAILED, what, about.bytes(), advice(fault.flaw))
         })
     }
@@ -214,15 +222,18 @@ impl Files {
 
     /// Reports the options without effect.
     fn report_ignored(&mut self, tree: &Tree) {
-        let (mut line, mut advice) = (Line::default(), Text::NOTHING);
-        for name in core::mem::take(&mut self.ignored).names() {
-            line.byte(b',').raw(name);
-            if matches!(name, b"nohide" | b"crossmnt") {
-                advice = text!("export each file system that is mounted below another export");
+        let ignored = core::mem::take(&mut self.ignored);
+        let nested = text!("export each file system that is mounted below another export");
+        for (is_nested, advice) in [(false, Text::NOTHING), (true, nested)] {
+            let mut line = Line::default();
+            for name in ignored.names() {
+                if matches!(name, b"nohide" | b"crossmnt") == is_nested {
+                    line.byte(b',').raw(name);
+                }
             }
-        }
-        if let [_, names @ ..] = line.bytes() {
-            complain(DONE, text!("options without effect"), names, advice);
+            if let [_, names @ ..] = line.bytes() {
+                complain(DONE, text!("options without effect"), names, advice);
+            }
         }
         let mut clients = tree.exports().iter().flat_map(|export| export.clients());
         if clients.any(|client| client.rules.fsid == Some(0)) {

@@ -169,8 +169,6 @@ pub enum Flaw {
     Second,
     /// A word of the exports files of BSD or Solaris.
     Foreign,
-    /// The path is exported already with another `fsid`, or this `fsid` belongs to another path.
-    Same,
     /// A quoted part without end.
     Quote,
     /// A list of options without ")", or with text after it.
@@ -216,7 +214,7 @@ const UNKEPT: [(&[u8], Flaw); 4] = [
     (b"sec xprtsec", Flaw::Security),
     (b"mountpoint mp", Flaw::Mountpoint),
     (
-        b"refer replicas reexport password squash_uids squash_gids",
+        b"refer replicas reexport squash_uids squash_gids",
         Flaw::Unkept,
     ),
     (FOREIGN, Flaw::Foreign),

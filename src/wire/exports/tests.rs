@@ -145,6 +145,7 @@ fn flaws_have_line_and_column() {
         ("/a *(sec=krb5)", 1, 6, Flaw::Security),
         ("/a *(sec=sys:krb5p)", 1, 6, Flaw::Security),
         ("/a *(rw,refer=/x@y)", 1, 9, Flaw::Unkept),
+        ("/a *(rw,password=x)", 1, 9, Flaw::Option),
         ("/a *(mp=/x)", 1, 6, Flaw::Mountpoint),
         ("/a -rw,sec=krb5i *", 1, 8, Flaw::Security),
         ("/a @n\\001(rw)", 1, 4, Flaw::Host),
@@ -241,7 +242,7 @@ fn random_text_is_read_without_panic() {
 
 #[test]
 fn refused_entry_is_located_by_path() {
-    for (flaw, column) in [(Flaw::Unnamed, 19), (Flaw::Same, 1)] {
+    for (flaw, column) in [(Flaw::Unnamed, 19), (Flaw::Many, 1)] {
         let mut text = *b"/srv 192.0.2.0/24 box.example.org(ro)\n";
         let refused = parse(
             &mut text,

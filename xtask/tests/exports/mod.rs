@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Faults: a line, the column of the word that is wrong, and a part of the message. One line for each message; the unit tests of the
 /// parser have more.
-const FAULTS: [(&str, usize, &str); 19] = [
+const FAULTS: [(&str, usize, &str); 20] = [
     ("rel *(ro)", 1, "absolute path"),
     ("/a/../b *(ro)", 1, "without .."),
     ("\"/a *(ro)", 1, "quoted part"),
@@ -36,8 +36,9 @@ const FAULTS: [(&str, usize, &str); 19] = [
     ("/a *(sync=1)", 6, "have a value"),
     ("/a *(sec=krb5)", 6, "only AUTH_SYS"),
     ("/a *(xprtsec=tls)", 6, "without Kerberos and TLS"),
-    ("/a *(refer=/x@y)", 6, "referrals"),
-    ("/a *(replicas=/x@y)", 6, "replicas"),
+    ("/a *(refer=/x@y)", 6, "this option"),
+    ("/a *(replicas=/x@y)", 6, "this option"),
+    ("/a *(password=x)", 6, "unknown option"),
     ("/a *(mountpoint=/x)", 6, "only mountpoint without a path"),
     ("/a gss/krb5(rw)", 4, "only AUTH_SYS"),
     ("/a /b h", 4, "a second path"),
@@ -75,8 +76,12 @@ fn broken_files_are_reported_with_line_and_column() -> Result<()> {
         fs::write(&path, format!("{before}{line}\n/last *(ro)\n"))?;
         let refused = test_file(&path).err().map(|error| error.to_string());
         let message = refused.with_context(|| format!("{before}{line} is accepted"))?;
+        let what = match part.contains("only ") || part.contains("TLS") || *part == "this option" {
+            true => "cannot export",
+            false => "malformed exports",
+        };
         let place = format!(
-            "malformed exports {}:{}:{}",
+            "{what} {}:{}:{}",
             path.display(),
             lines + 1,
             column + columns
@@ -86,6 +91,29 @@ fn broken_files_are_reported_with_line_and_column() -> Result<()> {
             "{before}{line}: {message}"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn only_nested_options_have_the_hint() -> Result<()> {
+    let dir = public_dir()?;
+    let path = dir.path().join("exports");
+    fs::write(
+        &path,
+        format!("{} *(wdelay,crossmnt,acl)\n", dir.path().display()),
+    )?;
+    let output = Command::new(binary(Arch::X86_64)?)
+        .args(["nfs", "-T", "-e"])
+        .arg(&path)
+        .output()?;
+    let message = String::from_utf8(output.stderr)?;
+    let lines: Vec<_> = message.lines().collect();
+    ensure!(
+        lines.len() == 2
+            && lines[0].ends_with("options without effect wdelay,acl")
+            && lines[1].contains("crossmnt: export each file system"),
+        "{message}"
+    );
     Ok(())
 }
 
