@@ -287,12 +287,15 @@ fn set_flag(
     Ok(())
 }
 
-/// Parses a value of `fsid`: a number, `root`, or a UUID, of which a hash is taken.
+/// Parses a value of `fsid`: a number as by strtoul(3) with base 0, `root`, or a UUID, of which a hash is taken.
 fn fsid(value: &[u8]) -> Option<u32> {
-    if value == b"root" {
-        return Some(0);
-    }
-    number(value, 10).or_else(|| {
+    let (digits, base) = match value {
+        b"root" => return Some(0),
+        [b'0', b'x' | b'X', digits @ ..] => (digits, 16),
+        [b'0', ..] => (value, 8),
+        _ => (value, 10),
+    };
+    number(digits, base).or_else(|| {
         let Uuid(octets) = Uuid::parse(value)?;
         let (words, _) = octets.as_chunks();
         words

@@ -187,7 +187,19 @@ fn ids_and_fsids_are_as_in_exports_5() {
         read("/a *(anonuid=-2,anongid=65534)").unwrap(),
         ["/a * anon=4294967294:65534"]
     );
-    assert_eq!(read("/a *(fsid=root)").unwrap(), ["/a * fsid=0"]);
+    for (text, fsid) in [
+        ("root", 0),
+        ("0", 0),
+        ("12", 12),
+        ("012", 10),
+        ("0x10", 16),
+        ("0XfF", 255),
+    ] {
+        let read = read(&format!("/a *(fsid={text})")).unwrap();
+        assert_eq!(read, [format!("/a * fsid={fsid}")]);
+    }
+    assert!(read("/a *(fsid=08)").is_err());
+    assert!(read("/a *(fsid=0x)").is_err());
     assert!(read("/a *(fsid=4f3e5fa1-2f7b-4bdc-9e9b-1c9f3b2a7c55)").is_ok());
     assert!(read("/a *(fsid=4f3e5fa1-2f7b)").is_err());
 }

@@ -181,7 +181,7 @@ const FILES: [&str; 28] = [
     "/a *(ro) # a comment\n# /b *(ro)\n\n   \n/c *(rw)\n",
     "/a \\\n  master(rw) \\\n  trusty(ro)\n",
     "/a -rw,no_root_squash,anonuid=7 master trusty(ro) -ro pc001\n",
-    "/a *(rw,fsid=5)\n/b *(fsid=0)\n/c *(fsid=root)\n",
+    "/a *(rw,fsid=5)\n/b *(fsid=0)\n/c *(fsid=root)\n/d *(fsid=0x10)\n/e *(fsid=017)\n",
     "/a *(rw,ro) master(ro,rw) trusty(all_squash,no_all_squash)\n",
     "/a *(rw,sync,wdelay,hide,secure,subtree_check,acl,secure_locks,sec=sys)\n",
     "/a *(rw,no_wdelay,nohide,crossmnt,no_subtree_check,no_acl,insecure_locks,pnfs,security_label)\n",
