@@ -84,6 +84,8 @@ pub const NAME_KEEP: Duration = Duration::from_secs(900);
 pub const NAME_WAIT: Duration = Duration::from_secs(2);
 /// Questions sent at once, so that the queue of a server or of the own socket does not overflow.
 pub const NAME_BURST_COUNT: u32 = 64;
+/// Time that `-T` waits for the look-ups of host names.
+pub const NAME_TEST_WAIT: Duration = Duration::from_ms(2700);
 /// Pause after [`NAME_BURST_COUNT`] questions.
 pub const NAME_BURST_PAUSE: Duration = Duration::from_ms(5);
 /// Time between attempts to open missing exports.

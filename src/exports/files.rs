@@ -246,13 +246,14 @@ impl Files {
 /// Prints the exports of the arguments and files as exportfs(8) -v does: path, hosts, options. Reports paths that do not exist.
 ///
 /// # Errors
-/// Exit status 0 after the last one; 1: a file cannot be read or is malformed; that is reported.
+/// Exit status 0 after the last one; 1: a path does not exist, or a file cannot be read or is malformed; that is reported.
 pub fn show(wanted: &Wanted, tree: &mut Tree) -> Result<(), Fatal> {
     Files::new(wanted, tree).load(wanted, tree, &mut |_, _, _| ())?;
+    let mut status = DONE;
     for export in tree.exports().iter() {
         if let Err(errno) = files::find(export.path) {
             let path = export.path.to_bytes();
-            reasons::failed(text!("cannot export"), path, errno, &REASONS);
+            status = reasons::failed(text!("cannot export"), path, errno, &REASONS);
         }
         for Client { hosts, rules } in export.clients() {
             let mut line = Line::default();
@@ -263,7 +264,7 @@ pub fn show(wanted: &Wanted, tree: &mut Tree) -> Result<(), Fatal> {
         }
     }
     names::test(tree);
-    Err(DONE)
+    Err(status)
 }
 
 fn write_rules(rules: &Rules, line: &mut Line) {

@@ -4,7 +4,9 @@ use crate::console::Console;
 use crate::event::Fatal;
 
 use super::REASONS;
-use crate::config::{HOST_NAME_BYTES, HOSTS_FILE, RESOLV_CONF_BYTES_MAX, RESOLV_CONF_FILE};
+use crate::config::{
+    HOST_NAME_BYTES, HOSTS_FILE, NAME_TEST_WAIT, RESOLV_CONF_BYTES_MAX, RESOLV_CONF_FILE,
+};
 use crate::console::reasons;
 use crate::drive::names::Names;
 use crate::drive::platform::network::Network;
@@ -156,7 +158,10 @@ pub(super) fn test(tree: &mut Tree) {
     if count == 0 || sys::is_bare() {
         return;
     }
-    let task = mem::leak(Test(HostNames::new(count, true)));
+    let task = mem::leak(Test {
+        names: HostNames::new(count, true),
+        ends_at: Instant::NEVER,
+    });
     // The outcome is always the same: what failed is reported.
     let _ = platform::serve(
         "",
@@ -169,11 +174,16 @@ pub(super) fn test(tree: &mut Tree) {
 }
 
 /// The task of `-T`.
-struct Test(HostNames);
+struct Test {
+    names: HostNames,
+    /// The time at which the look-ups are given up.
+    ends_at: Instant,
+}
 
 impl Task for Test {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
-        self.0.start(world);
+        self.ends_at = world.now.after(NAME_TEST_WAIT);
+        self.names.start(world);
         Ok(())
     }
 
@@ -184,23 +194,25 @@ impl Task for Test {
     }
 
     fn ready(&mut self, world: &mut World<'_>, local: u32) {
-        self.0.ready(world, local);
+        self.names.ready(world, local);
     }
 
     fn turn(&mut self, world: &mut World<'_>, _: Signals) {
-        self.0.turn(world);
-        if self
-            .0
-            .0
-            .as_ref()
-            .is_none_or(|kept| kept.names.resolver.is_done())
-        {
-            world.exit = Some(Fatal::Done);
+        self.names.turn(world);
+        if let Some(kept) = &mut self.names.0 {
+            let resolver = &mut kept.names.resolver;
+            if world.now >= self.ends_at {
+                resolver.give_up(world.now, world.tree, world.events);
+            }
+            if !resolver.is_done() {
+                return;
+            }
         }
+        world.exit = Some(Fatal::Done);
     }
 
     fn poll_at(&self) -> Instant {
-        self.0.poll_at()
+        self.names.poll_at().min(self.ends_at)
     }
 
     fn stop(&mut self, _: &mut World<'_>) {}

@@ -491,6 +491,17 @@ impl Resolver {
         }
     }
 
+    /// Ends all look-ups of host names that wait for an answer.
+    pub fn give_up(&mut self, now: Instant, tree: &mut Tree, events: &mut Events) {
+        for number in 0..self.names.len() {
+            let subject = Subject::Name(number);
+            let ask = self.ask(subject).filter(|ask| ask.stage != Stage::Idle);
+            if ask.is_some() {
+                self.end(subject, End::Unanswered, now, tree, events);
+            }
+        }
+    }
+
     /// Ends a look-up, and stores its result in the tree.
     fn end(
         &mut self,

@@ -494,6 +494,21 @@ fn local_names_are_asked_by_multicast() {
 }
 
 #[test]
+fn given_up_name_is_reported_and_done() {
+    let mut bench = Bench::new(&["slow.example", "one", "*.wild.example"], CONF, usual);
+    bench.run(2700);
+    assert!(!bench.resolver.is_done());
+    let (tree, events) = (&mut bench.tree, &mut bench.events);
+    bench.resolver.give_up(bench.now, tree, events);
+    assert!(bench.resolver.is_done());
+    let lines = bench.lines();
+    assert!(
+        lines.len() == 1 && lines[0].contains("slow.example: no name server"),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn silent_names_delay_no_other_of_four_thousand() {
     let entries: Vec<_> = (0..4096)
         .map(|number| match number {
