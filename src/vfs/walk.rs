@@ -46,6 +46,8 @@ pub struct Path<'a> {
     link_count: u16,
     /// True if the walk may enter an image that a symbolic link led to.
     pub(super) follows: bool,
+    /// True if a "/", "." or ".." after a file is no error, as in the realpath of OpenSSH.
+    pub passes_files: bool,
     /// The export at whose top the walk begins; `None`: at the root directory.
     export: Option<usize>,
     /// The rules by which the walk is carried out as the export's anonymous user; `None`: with the server's own rights.
@@ -63,6 +65,7 @@ impl<'a> Path<'a> {
             step_count: 0,
             link_count: 0,
             follows: false,
+            passes_files: false,
             export: None,
             rules: None,
             text: Text::new(),
@@ -289,9 +292,12 @@ impl Path<'_> {
             let name = front(whole, whole.len() - names.len());
             let end = if names.is_empty() { end } else { End::Follow };
             let target_len = if is_dots && name.len() < 3 {
-                // "", "." and ".." are valid only after a directory.
+                // "", "." and ".." are valid only after a directory, unless the walk passes files.
                 if is_separated {
-                    self.enter_image_here(direct)?;
+                    let entered = self.enter_image_here(direct);
+                    if !self.passes_files {
+                        entered?;
+                    }
                 }
                 match name.len() {
                     0 => return Ok(()),

@@ -32,6 +32,7 @@ impl Exchange<'_> {
     /// Answers with the real path of an object. The last name need not exist.
     fn true_path(&mut self, path: &[u8]) -> Outcome {
         let mut done = Path::new(self.vfs);
+        done.passes_files = true;
         let mut buffer = [0; BUFFER_BYTES];
         done.walk(path, &mut buffer, End::Absent)?;
         let len = done.write(&mut buffer);

@@ -326,10 +326,16 @@ pub(super) fn realpath_has_no_links_or_dots(bench: &mut dyn Bench) {
         ("none", End::New, Ok("/none")),
         ("none/none", End::Absent, Err(FsError::NoEntry)),
         ("none/..", End::Absent, Err(FsError::NoEntry)),
+        ("none/", End::Absent, Err(FsError::NoEntry)),
+        ("file/", End::Absent, Ok("/file")),
+        ("file/.", End::Absent, Ok("/file")),
+        ("file/../dir", End::Absent, Ok("/dir")),
+        ("file/", End::Follow, Err(FsError::NotDirectory)),
         ("file/none", End::Absent, Err(FsError::NotDirectory)),
     ] {
         for path in spellings(bench, relative) {
             let (mut done, mut out) = (Path::new(bench.vfs()), [0; BUFFER_BYTES]);
+            done.passes_files = end == End::Absent;
             let found = done.walk(path.as_bytes(), &mut out, end);
             let written = found.map(|()| {
                 let len = done.write(&mut out);
