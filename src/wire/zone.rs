@@ -62,7 +62,10 @@ fn by_file(file: &[u8], secs: i64) -> Option<i64> {
     Some(i32::from_be_bytes(*offset).into())
 }
 
-/// Offset from UTC (seconds) at `secs` since 1970 by a POSIX rule, `std offset [dst [offset] ,start[/time],end[/time]]`. `None`:
+/// The dates of daylight saving time if a rule has none: as in the C library, those of the United States.
+const DATES: &[u8] = b"M3.2.0,M11.1.0";
+
+/// Offset from UTC (seconds) at `secs` since 1970 by a POSIX rule, `std offset [dst [offset] [,start[/time],end[/time]]]`. `None`:
 /// the rule is malformed.
 fn by_rule(rule: &[u8], secs: i64) -> Option<i64> {
     let rest = &mut { rule };
@@ -73,9 +76,12 @@ fn by_rule(rule: &[u8], secs: i64) -> Option<i64> {
     if !rest.is_empty() {
         skip_name(rest);
         let mut daylight = standard + HOUR_SECS;
-        if !skip(rest, b',') {
+        if !skip(rest, b',') && !rest.is_empty() {
             daylight = -time(rest);
             skip(rest, b',');
+        }
+        if rest.is_empty() {
+            *rest = DATES;
         }
         // Approximate near New Year, where both years' rules have the same result.
         let since = secs.wrapping_add((MARCH_DAYS + FEBRUARY_DAYS) * DAY_SECS) as u64;
