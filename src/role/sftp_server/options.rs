@@ -23,7 +23,7 @@ flags! {
         Allow { short: Some(b'p'), takes: Value(text!("requests: with commas between them; see -Q requests")) },
         List { short: Some(b'Q'), takes: Value(text!("list: requests")) },
         Umask { short: Some(b'u'), takes: Value(text!("umask: octal, such as 022")) },
-        Command { short: Some(b'c'), takes: Value(text!("this account allows SFTP only; use sftp or scp")) },
+        Command { short: Some(b'c'), takes: Value(text!("command: this account allows only sftp and scp")) },
         Jail { long: text!("--jail"), takes: Value(text!("directory: a path")) },
         At { long: text!("--at"), takes: Value(text!("path: it must be absolute")) },
         Operand { long: text!("--"), takes: Operand(Text::NOTHING) },

@@ -43,7 +43,7 @@ fn login_shell_serves_sftp_only() -> Result<()> {
                     let mut ssh = remote.openssh("ssh");
                     let output = ssh.args(["x", command]).stdin(Stdio::null()).output()?;
                     let message = String::from_utf8_lossy(&output.stderr).into_owned();
-                    let refusal = "this account allows SFTP only; use sftp or scp\n";
+                    let refusal = " (-c): this account allows only sftp and scp\n";
                     ensure!(
                         message.ends_with(refusal) == is_refused,
                         "{command}: {message}"
