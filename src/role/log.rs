@@ -51,9 +51,11 @@ impl LogOptions {
                 settings.form = Form::Json;
             }
             settings.pid = crate::os::daemon::process_id();
-            let host = mem::bytes(HOST_BYTES_MAX);
-            let len = sys::host_name(host);
-            settings.host = host.head(len);
+            if channel == Channel::SyslogHost {
+                let host = mem::bytes(HOST_BYTES_MAX);
+                let len = sys::host_name(host);
+                settings.host = host.head(len);
+            }
         }
         #[cfg(feature = "sftp-server")]
         if settings.form != Form::Plain {

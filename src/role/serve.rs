@@ -199,7 +199,11 @@ impl Served {
                 None => None,
             },
             TaskKind::Sftp => match self.sftp {
-                Some(at) => Some(super::sftp_server::task(&self.sftp_options, at, tree)?),
+                Some(at) => Some(super::sftp_server::task::task(
+                    &self.sftp_options,
+                    at,
+                    tree,
+                )?),
                 None => None,
             },
             TaskKind::Http if !self.http.serves() => None,

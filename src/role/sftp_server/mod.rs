@@ -4,7 +4,7 @@
 
 mod options;
 #[cfg(any(feature = "serve", feature = "smol"))]
-mod task;
+pub(super) mod task;
 
 use super::{Console, DONE, FAILED, Fatal, complain, refuse};
 use crate::config::{
@@ -30,8 +30,6 @@ use core::ffi::CStr;
 #[cfg(test)]
 pub(super) use options::FLAGS;
 pub(super) use options::{Flag, Options};
-#[cfg(feature = "serve")]
-pub(super) use task::task;
 
 /// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
@@ -54,6 +52,11 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         return list_requests();
     }
     os::set_undumpable();
+    #[cfg(feature = "serve")]
+    if !options.listen_text.is_empty() {
+        let channel = crate::console::log::Channel::Stream;
+        super::log::LogOptions::default().start(channel);
+    }
     #[cfg(feature = "smol")]
     if network.is_own() {
         return task::serve_all(&network, &options);

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 use xtask::build::Arch;
 use xtask::clients::sftp::request;
-use xtask::machines::server::{Process, binary, public_dir, root_for};
+use xtask::machines::server::{Process, binary, message, public_dir, root_for};
 use xtask::machines::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,6 +43,26 @@ fn connect(socket: &Path, greets: bool) -> Result<UnixStream> {
         stream.read_exact(&mut [0; 5]).context("no VERSION")?;
     }
     Ok(stream)
+}
+
+#[test]
+fn lines_begin_with_the_time() -> Result<()> {
+    let directory = public_dir()?;
+    let (stderr, writer) = std::io::pipe()?;
+    let mut command = Command::new(binary(Arch::X86_64)?);
+    command.args(["sftp-server", "--listen"]);
+    command.arg(directory.path().join("socket")).stderr(writer);
+    let mut listener = command.spawn()?;
+    let mut line = String::new();
+    BufReader::new(stderr).read_line(&mut line)?;
+    listener.kill()?;
+    listener.wait()?;
+    ensure!(
+        message(&line).starts_with("stowaway: listening on"),
+        "{line}"
+    );
+    ensure!(message(&line) != line, "no time: {line}");
+    Ok(())
 }
 
 #[test]
