@@ -191,7 +191,8 @@ pub const SHARED_BYTES_MIN: usize = CREATED_BYTES + DRC_SET_COUNT_MIN * DRC_SET_
 /// Limit of open handles of an SFTP session; smaller if there are too few descriptors.
 pub const HANDLE_COUNT_MAX: usize = 2048;
 /// Number of descriptors of an SFTP session that handles cannot use: standard streams, log, jail, temporary ones of a request. A
-/// request that needs more (a long chain of symbolic links) fails while all handles are open.
+/// request that needs more (a long chain of symbolic links) fails while all handles are open. A session has at least as many handles, if
+/// RLIMIT_NOFILE allows these and the standard streams.
 pub const HANDLE_DESCRIPTOR_RESERVE: usize = 20;
 /// Limit of bytes read from each of passwd(5), group(5) and a time zone file.
 pub const ACCOUNT_BYTES_MAX: usize = 64 << 10;

@@ -212,6 +212,9 @@ fn server(
 /// Returns the limit of open files and directories of all sessions together if this number of descriptors may be open.
 fn handle_count(descriptor_count: usize) -> usize {
     let spare = descriptor_count.saturating_sub(HANDLE_DESCRIPTOR_RESERVE);
+    // With a small RLIMIT_NOFILE, only the standard streams are reserved, as with OpenSSH.
+    let few = descriptor_count.saturating_sub(3);
+    let spare = spare.max(few.min(HANDLE_DESCRIPTOR_RESERVE));
     spare.clamp(1, HANDLE_COUNT_MAX)
 }
 

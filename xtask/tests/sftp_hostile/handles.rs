@@ -94,6 +94,20 @@ fn opens_beyond_the_limit_are_refused() -> Result<()> {
     Ok(())
 }
 
+/// OpenSSH opens four files beside one directory.
+#[test]
+fn eight_descriptors_suffice_for_a_directory_and_files() -> Result<()> {
+    let options = |path: &std::path::Path| SftpOptions::serving(path, false);
+    let mut scene = limited(options, 8)?;
+    let opened = scene.client.open_dir("sub");
+    ensure!(opened.is_ok(), "{opened:?}");
+    let (handles, _) = open_many(&mut scene, 10)?;
+    ensure!(handles.len() == 4, "{} files", handles.len());
+    ensure!(scene.client.stat("small")?.size == Some(6));
+    ensure!(scene.client.read(&handles[3], 0, 9)?.as_deref() == super::SMALL);
+    Ok(())
+}
+
 /// Checks that requests that use no handle succeed, also while no handle is free.
 fn works_without_handles(scene: &mut Scene) -> Result<()> {
     let client = &mut scene.client;
