@@ -195,7 +195,9 @@ pub const HANDLE_COUNT_MAX: usize = 2048;
 /// RLIMIT_NOFILE allows these and the standard streams.
 pub const HANDLE_DESCRIPTOR_RESERVE: usize = 20;
 /// Limit of bytes read from each of passwd(5), group(5) and a time zone file.
-pub const ACCOUNT_BYTES_MAX: usize = 64 << 10;
+pub const ACCOUNT_BYTES_MAX: usize = 512 << 10;
+/// [`ACCOUNT_BYTES_MAX`] with minimum memory.
+pub const ACCOUNT_BYTES_MIN: usize = 64 << 10;
 /// Longest target of a symbolic link on Linux (bytes).
 pub const LINK_BYTES_MAX: usize = 4096;
 /// Longest path on Linux (bytes).

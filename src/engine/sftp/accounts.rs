@@ -4,14 +4,12 @@
 //! user or group that is not in the files.
 
 use super::handles::TO_READ;
-use crate::mem::Ends as _;
+use crate::mem::{Ends as _, nth, parts};
 use crate::vfs::Tree;
 use crate::vfs::walk::{Text, add};
 use crate::wire::{Writer, zone};
 use core::cell::Cell;
 
-/// Length that is read of passwd and of group (bytes), cut to whole lines.
-pub const TEXT_BYTES: usize = 64 << 10;
 /// Maximum length of a name (bytes); longer ones are ignored. Two names fit into a line of a listing.
 pub const NAME_BYTES_MAX: usize = 255;
 
@@ -132,7 +130,7 @@ impl File {
         Self { memory, text: &[] }
     }
 
-    /// Reads the file, up to the last whole line that fits into the memory.
+    /// Reads the file in pieces, up to the last whole line that fits into the memory.
     fn load(&mut self, vfs: &mut Tree, dir: &[u8], name: &[u8]) {
         let memory = core::mem::take(&mut self.memory);
         let mut whole = Text::new();
@@ -145,7 +143,10 @@ impl File {
         let Ok(pin) = vfs.open_at(&whole, &TO_READ) else {
             return;
         };
-        let len = vfs.read(&pin, 0, memory).unwrap_or(0) as usize;
+        let mut len = 0;
+        while let Ok(read @ 1..) = vfs.read(&pin, len as u64, memory.tail_mut(len)) {
+            len += read as usize;
+        }
         vfs.unpin(pin);
         let full = len == memory.len();
         let memory: &'static [u8] = memory;
@@ -180,15 +181,9 @@ impl Table {
 
     /// Finds the first line whose field at index `place` is `wanted`. Returns the field at index `wish` of that line.
     fn find(&self, place: usize, wanted: &[u8], wish: usize) -> Option<&'static [u8]> {
-        let mut rest = self.file.text;
-        while let Some(first) = rest.first() {
-            if *first != b'#' && field(rest, place) == wanted {
-                return Some(field(rest, wish)).filter(|found| !found.is_empty());
-            }
-            let len = rest.iter().position(|byte| *byte == b'\n')?;
-            rest = rest.get(len..)?.get(1..)?;
-        }
-        None
+        let is_it = |line: &&[u8]| line.first() != Some(&b'#') && nth(line, b':', place) == wanted;
+        let line = parts(self.file.text, b'\n').find(is_it)?;
+        Some(nth(line, b':', wish)).filter(|found| !found.is_empty())
     }
 
     fn find_number(&self, number: u32, wish: usize) -> Option<&'static [u8]> {
@@ -211,25 +206,6 @@ impl Table {
             }
         }
     }
-}
-
-/// The field at index `place` of the first line of `text`; empty if there is none.
-fn field(text: &'static [u8], place: usize) -> &'static [u8] {
-    let (mut rest, mut left) = (text, place);
-    let mut len = 0;
-    loop {
-        match rest.get(len) {
-            Some(b':') if left > 0 => {
-                rest = rest.tail(len);
-                rest = rest.tail(1);
-                left -= 1;
-                len = 0;
-            }
-            Some(b':' | b'\n') | None => break,
-            Some(_) => len += 1,
-        }
-    }
-    if left > 0 { &[] } else { rest.head(len) }
 }
 
 #[cfg(test)]

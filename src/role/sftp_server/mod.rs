@@ -8,7 +8,8 @@ pub(super) mod task;
 
 use super::{Console, DONE, FAILED, Fatal, complain, refuse};
 use crate::config::{
-    ACCOUNT_BYTES_MAX, HANDLE_COUNT_MAX, HANDLE_DESCRIPTOR_RESERVE, HASHES_BYTES, PATH_BYTES_MAX,
+    ACCOUNT_BYTES_MAX, ACCOUNT_BYTES_MIN, HANDLE_COUNT_MAX, HANDLE_DESCRIPTOR_RESERVE,
+    HASHES_BYTES, PATH_BYTES_MAX,
 };
 use crate::console::reasons::{self, Reason, reason};
 use crate::drive::platform;
@@ -189,7 +190,8 @@ fn server(
         jail = user.jail_descriptor();
         tree.add(Backend::User, user);
     }
-    let text = || mem::bytes(ACCOUNT_BYTES_MAX);
+    let account_bytes = mem::scaled(ACCOUNT_BYTES_MIN, ACCOUNT_BYTES_MAX);
+    let text = || mem::bytes(account_bytes);
     let uid = sys::user_id();
     let sftp = mem::leak(Sftp::new(
         options.permits,

@@ -455,7 +455,10 @@ fn account_names_come_from_the_jail() -> Result<()> {
     );
     fs::remove_file(tree.jail().join("etc"))?;
     fs::create_dir(tree.jail().join("etc"))?;
-    fs::write(tree.jail().join("etc/passwd"), "warden:x:0:0::/cell:\n")?;
+    // Longer than one read.
+    let others = "other:x:9:9::/:\n".repeat(20_000);
+    let passwd = others + "warden:x:0:0::/cell:\n";
+    fs::write(tree.jail().join("etc/passwd"), passwd)?;
     fs::write(tree.jail().join("etc/group"), "guards:x:0:\n")?;
     let mut client = Sftp::start(&tree.options())?;
     let names = client.account_names(&[0, 1], &[0])?;
