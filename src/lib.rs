@@ -116,7 +116,8 @@
 //!   seccomp are a second barrier; they are enabled before a server reads the first byte of a client.
 //! - A retransmitted request that is not idempotent is answered from the duplicate request cache, which is bounded. Under `serve`
 //!   the cache outlives the server, in memory shared with the supervisor. A request of another user, from another port while the
-//!   first connection is open, or after two minutes, is a new request.
+//!   first connection is open, after the client has received the reply and ended its connection, or after two minutes, is a new
+//!   request. The export's rules are asked before the cache.
 //! - A server started by root accesses files as the user named by each call, as far as the export's rules allow; otherwise every
 //!   client acts as the user of the server's process. If the host cannot switch users, root's process becomes the anonymous user
 //!   before it opens an export. Permissions are checked when a file is pinned, not when its descriptor is reused.

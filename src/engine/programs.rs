@@ -157,9 +157,16 @@ pub struct Session {
     connection: Connection,
     /// The unread rest of the current record.
     record: RecordCursor,
+    /// True if a reply to this connection may be in the duplicate request cache.
+    has_changed: bool,
 }
 
 impl Session {
+    /// Returns true if a call of this connection was to change names or attributes.
+    pub const fn has_changed(&self) -> bool {
+        self.has_changed
+    }
+
     /// The patience of the next call. Releases the file of a READ whose data a job has read.
     fn patience(&mut self, vfs: &mut Tree) -> Patience {
         match core::mem::replace(&mut self.phase, Phase::Idle) {
@@ -328,6 +335,7 @@ impl Programs {
             Ok(Answer::Reply(promised)) => {
                 patch_mark(reply, mark, 0);
                 if let Some(procedure) = promised {
+                    session.has_changed = true;
                     nfs::mark_promise(reply, mark, procedure);
                     done = Ok(Promise::Names);
                 }
@@ -432,6 +440,19 @@ impl Programs {
             programs,
             connection: self.nfs.drc.connections.open(slot),
             record: RecordCursor::END,
+            has_changed: false,
+        }
+    }
+
+    /// Removes the replies to a session from the duplicate request cache: its client has received them all.
+    pub fn forget_replies(&mut self, session: &Session) {
+        let lock = self.nfs.lock();
+        if let Some(lock) = lock {
+            lock.acquire();
+        }
+        self.nfs.drc.forget(session.connection);
+        if let Some(lock) = lock {
+            lock.release();
         }
     }
 

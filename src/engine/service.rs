@@ -196,6 +196,8 @@ pub trait Service {
     fn expire(&mut self, _id: SessionId) -> bool {
         false
     }
+    /// The peer has ended the connection, and waits for no reply. `has_all` returns true if the peer has received every reply.
+    fn ended_by_peer(&mut self, _id: SessionId, _has_all: &mut dyn FnMut() -> bool) {}
     /// The connection is about to be closed; `held` is its unfinished reply.
     fn close(&mut self, _id: SessionId, _cx: &mut Cx<'_>, _held: &[u8]) {}
     /// Answers a datagram that arrived at `at`. Returns the reply in `output`, if there is one.

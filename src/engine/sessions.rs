@@ -80,6 +80,15 @@ impl Service for Rpc {
         self.programs.settle(cx, replies, synced)
     }
 
+    fn ended_by_peer(&mut self, id: SessionId, has_all: &mut dyn FnMut() -> bool) {
+        if let Some(session) = self.sessions.get(id.index())
+            && session.has_changed()
+            && has_all()
+        {
+            self.programs.forget_replies(session);
+        }
+    }
+
     fn close(&mut self, id: SessionId, cx: &mut Cx<'_>, _held: &[u8]) {
         if let Some(session) = self.sessions.get_mut(id.index()) {
             self.programs.abandon(session, cx.vfs);

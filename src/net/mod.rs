@@ -232,6 +232,8 @@ pub trait Connections {
     fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize>;
     /// Ends the sending direction, after the bytes that were sent. The peer may still send. Does nothing if the host refuses.
     fn end_sending(&mut self, socket: Socket);
+    /// Returns true if the peer has acknowledged all bytes that were sent; false if the network cannot know.
+    fn has_delivered(&mut self, socket: Socket) -> bool;
     /// Returns true if [`crate::config::REPLY_BYTES`] can be sent at once, or if the network cannot know.
     fn has_reply_space(&mut self, _socket: Socket) -> bool {
         true

@@ -3,11 +3,12 @@
 use super::Served;
 use super::connection::{CloseReason, Connection, Phase};
 use super::turn::Turn;
-use crate::config::{DRAIN_TIMEOUT, REPLY_TIMEOUT, REQUEST_TIMEOUT, SILENT_TIMEOUT};
+use crate::config::{DRAIN_TIMEOUT, HAS_NFS, REPLY_TIMEOUT, REQUEST_TIMEOUT, SILENT_TIMEOUT};
 use crate::event;
 use crate::log;
 use crate::mem::Ends as _;
 use crate::stats::Figure;
+use crate::text::Text;
 use crate::time::{Duration, Instant};
 
 impl Served {
@@ -77,7 +78,7 @@ impl Served {
         log::debug!("connection {=usize} closed", at);
         world.stats.closed(self.protocol, connection.client);
         // The peer has its last reply.
-        if reason != CloseReason::Gone && !connection.drains {
+        if reason.message() != Text::NOTHING && !connection.drains {
             world.stats.add(self.protocol, Figure::Evicted, 1);
             let (peer, why) = (connection.peer.address, reason.message());
             let events = &mut world.events;
@@ -92,6 +93,10 @@ impl Served {
         }
         if let Some(transfer) = connection.transfer {
             transfer.abandon(world.tree);
+        }
+        if HAS_NFS && reason == CloseReason::Ended {
+            let (net, socket) = (&mut *world.net, connection.socket);
+            service.ended_by_peer(connection.id, &mut || net.has_delivered(socket));
         }
         // Before the socket is closed: a client that sees the end may send its calls again to another server at once.
         let (mut cx, ..) = world.lend(connection.peer);

@@ -14,6 +14,8 @@ texts! {
     pub(crate) enum CloseReason {
         /// Nothing to report: the peer closed it, or the reason is already reported.
         Gone => "",
+        /// Nothing to report: the peer ended its sending direction while it had no reply to wait for.
+        Ended => "",
         /// Another connection needs its slot or block.
         Evicted => "others need its place; it was silent for long, or had many connections",
         /// A request exceeds the size limit.
@@ -31,7 +33,7 @@ impl CloseReason {
     /// The message for the log; empty if there is nothing to report.
     pub(in super::super) fn message(self) -> Text {
         match self {
-            Self::Gone => Text::NOTHING,
+            Self::Gone | Self::Ended => Text::NOTHING,
             reason => reason.text(),
         }
     }

@@ -12,6 +12,16 @@ use crate::net::{Interest, NetError};
 use crate::text::Text;
 use crate::vfs::FsResult;
 
+/// The end of a connection's input.
+#[derive(Clone, Copy)]
+#[repr(usize)] // A count or an end is returned in two registers.
+enum End {
+    /// The peer ended its sending direction.
+    Orderly,
+    /// The connection was reset or timed out.
+    Broken,
+}
+
 impl Served {
     /// Receives input, passes it to the service, and carries out each transfer that the service returns, until the connection
     /// has to wait.
@@ -76,12 +86,18 @@ impl Served {
         if HAS_SENDS && self.held_bytes > 0 && batch.held.is_empty() && self.held.is_used_up() {
             return Halt::Socket(self.wait_for_block(connection));
         }
-        let has_ended = connection.transfer.is_none()
-            // A busy service may have left a full buffer of input.
-            && batch.have < self.request_bytes
-            && self.receive(turn, connection, batch).is_err();
-        if has_ended && (batch.have == 0 || !HAS_HTTP || self.times.is_none()) {
-            return CloseReason::Gone.into();
+        let mut end = None;
+        // A busy service may have left a full buffer of input.
+        if connection.transfer.is_none() && batch.have < self.request_bytes {
+            end = self.receive(turn, connection, batch).err();
+        }
+        if let Some(end) = end
+            && (batch.have == 0 || !HAS_HTTP || self.times.is_none())
+        {
+            return match end {
+                End::Orderly => CloseReason::Ended.into(),
+                End::Broken => CloseReason::Gone.into(),
+            };
         }
         loop {
             let is_store = connection.is_moving(Way::ToFile);
@@ -107,7 +123,7 @@ impl Served {
             match done {
                 Ok(()) => {}
                 // The request stays incomplete.
-                Err(Halt::Socket(Interest::Input)) if HAS_HTTP && has_ended => {
+                Err(Halt::Socket(Interest::Input)) if HAS_HTTP && end.is_some() => {
                     return CloseReason::Gone.into();
                 }
                 Err(halt) => return halt,
@@ -122,7 +138,7 @@ impl Served {
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
         batch: &mut Batch,
-    ) -> Result<usize, NetError> {
+    ) -> Result<usize, End> {
         let space = turn
             .world
             .rx
@@ -134,7 +150,7 @@ impl Served {
             false => turn.world.net.peek(connection.socket, space),
         };
         match received {
-            Ok(0) => Err(NetError::Gone),
+            Ok(0) => Err(End::Orderly),
             Ok(count) => {
                 batch.have += count;
                 match may_keep {
@@ -147,7 +163,7 @@ impl Served {
                 Ok(count)
             }
             Err(NetError::WouldBlock | NetError::Full) => Ok(0),
-            Err(_) => Err(NetError::Gone),
+            Err(_) => Err(End::Broken),
         }
     }
 

@@ -4,7 +4,7 @@ use super::{AT, Bench, MOMENT, read, with_server_on};
 use crate::config::{REPLY_BLOCK_COUNT, REQUEST_BLOCK_COUNT};
 use crate::engine::testing::Bench as Programs;
 use crate::engine::testing::calls::{Call, NO_CHANGE, stable};
-use crate::net::sim::Peer;
+use crate::net::sim::{Peer, Sim};
 use crate::time::Duration;
 use crate::vfs::FsError;
 use crate::wire::nfs3::Procedure;
@@ -152,6 +152,31 @@ fn duplicate_call_waits_for_sync_of_the_first() {
         assert_eq!(bench.answer(first, &call).status, OK);
         assert_eq!(bench.answer(again, &call).status, OK);
     });
+}
+
+/// A client makes a directory and ends its connection. Another program of its host, or the same one, sends an equal call.
+#[test]
+fn equal_call_is_new_once_the_reply_was_received() {
+    let end: fn(&Sim, Peer) = Sim::end_sending;
+    for (ends, reads, status) in [
+        (end, true, EXISTS),
+        (end, false, OK),
+        (Sim::hang_up, true, OK),
+    ] {
+        with_server_on(0, 200, false, |bench| {
+            let call = make(b"new");
+            let client = IpAddr::from([10, 9, 0, 1]);
+            let [first, second] = [(); 2].map(|()| bench.sim.connect_from(client, AT));
+            bench.peers.extend([first, second]);
+            bench.sim.set_reading(first, reads);
+            bench.sim.send(first, &call.record());
+            bench.run(MOMENT);
+            ends(&bench.sim, first);
+            bench.run(MOMENT);
+            assert!(bench.sim.is_closed(first));
+            assert_eq!(bench.ask(second, &call).status, status, "{reads}");
+        });
+    }
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! The duplicate request cache: a client that lost its connection sends a request again, and gets the same reply.
 //!
-//! The key of a request that is not idempotent: the client's address, its xid, procedure, UID and GID, and a checksum of its
-//! arguments and groups. Programs of one host may use equal xids, so a call with the same key is a retransmission only if it comes
-//! from the same port, or by a newer connection when the one that got the reply is closed. Address and xid choose a set of slots; in
-//! a full set a new call evicts the oldest reply of the peer that holds the most. A server may be killed between any two stores: the
-//! next one ignores a reply with a wrong checksum. Before a name is made or removed, the cache records if it exists, and before a
-//! guarded change, if the guard holds: if a retransmission finds the opposite, the killed server did the change.
+//! The key of a request that is not idempotent: the client's address, its xid, procedure, UID and GID, and a checksum of arguments
+//! and groups. Programs of one host may use equal xids, so a call with the same key is a retransmission only if it comes from the
+//! same port, or by a newer connection when the one that got the reply is closed. A client that acknowledges all its replies and ends
+//! the connection sends no call again: they are removed. Address and xid choose a set of slots; in a full set a new call evicts the
+//! oldest reply of the peer that holds the most. A reply of a killed server with a wrong checksum is ignored. The cache records if a
+//! name to make or remove exists, or a guard holds: if a retransmission finds the opposite, a killed server did the change.
 
 use super::super::share;
 use super::connections::{Connection, Connections};
@@ -362,6 +362,20 @@ impl DuplicateRequestCache {
                     (key.bytes, key.connection) = (*bytes, owner.connection);
                     let begun = None;
                     return self.insert(&NewCall { key, place, begun }, new);
+                }
+            }
+        }
+    }
+
+    /// Removes the replies that `connection` got last. Its client has received them, so an equal call is a new one.
+    pub(in super::super) fn forget(&mut self, connection: Connection) {
+        for set in &mut *self.sets {
+            let slots: &mut [Slot] = set.tail_mut(WORD_BYTES).as_chunks_mut().0;
+            for slot in slots {
+                if Owner::of(slot).connection == connection {
+                    // A slot without an address is empty.
+                    let key = slot.tail_mut(WORD_BYTES + OWNER_BYTES);
+                    key.head_mut(size_of::<Ipv6Addr>()).fill(0);
                 }
             }
         }

@@ -305,6 +305,10 @@ impl Connections for Kernel {
         sockets::end_sending(number(socket));
     }
 
+    fn has_delivered(&mut self, socket: Socket) -> bool {
+        sockets::has_delivered(number(socket))
+    }
+
     fn send_file(&mut self, socket: Socket, range: FileRange) -> NetResult<usize> {
         let socket = &self.get(socket)?.file;
         match fs::sendfile(socket, range.file.0, range.offset, range.len) {

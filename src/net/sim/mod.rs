@@ -561,6 +561,12 @@ impl Connections for Sim {
         self.medium().wire(socket).unwrap().server_ended = true;
     }
 
+    fn has_delivered(&mut self, socket: Socket) -> bool {
+        let mut medium = self.medium();
+        let wire = medium.wire(socket).unwrap();
+        wire.to_peer.is_empty() && !wire.hung_up
+    }
+
     fn send(&mut self, socket: Socket, bytes: &[u8], _more: bool) -> NetResult<usize> {
         self.medium().buffer_bytes(socket, bytes)
     }

@@ -435,6 +435,10 @@ impl Connections for Smol {
         }
     }
 
+    fn has_delivered(&mut self, socket: Socket) -> bool {
+        self.tcp(socket).is_ok_and(|tcp| tcp.send_queue() == 0)
+    }
+
     fn has_reply_space(&mut self, socket: Socket) -> bool {
         self.tcp(socket).is_ok_and(|tcp| has_reply_space(tcp))
     }

@@ -529,6 +529,15 @@ pub fn end_sending(socket: RawFd) {
     unsafe { socket_call!(shutdown, 13, socket, SENDING) };
 }
 
+/// Returns true if the peer has acknowledged all bytes that were sent (SIOCOUTQ); false if the call fails.
+pub fn has_delivered(socket: RawFd) -> bool {
+    const UNACKNOWLEDGED: u32 = 0x5411;
+    let mut count = -1_i32;
+    // SAFETY: the kernel writes the number.
+    let got = unsafe { raw_syscall!(Sysno::ioctl, socket, UNACKNOWLEDGED, &raw mut count) };
+    outcome(got).is_ok() && count == 0
+}
+
 /// Receives a datagram, truncated to `buffer`; returns its length, and writes the sender to `from`.
 pub fn recv_from(socket: RawFd, buffer: &mut [u8], from: &mut Address) -> Result<usize, Errno> {
     let (to, buffer) = (buffer.as_mut_ptr(), buffer.len());

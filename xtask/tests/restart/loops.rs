@@ -3,7 +3,6 @@
 use super::again::{calls, serving, status, tree};
 use anyhow::{Context, Result, ensure};
 use std::fs;
-use std::net::Shutdown;
 use std::path::{Path, PathBuf};
 use tempfile::{NamedTempFile, TempDir};
 use xtask::clients::nfs::Outcome;
@@ -105,7 +104,8 @@ fn retransmission_to_another_loop_is_not_repeated() -> Result<()> {
     // The client loses its connection, and its next one is another loop's.
     let after = tree(scene.directory.path())?;
     let first_loop = serving(&scene.server, first)?;
-    first.stream().shutdown(Shutdown::Both)?;
+    first.reset_at_close()?;
+    *first = scene.server.connect()?;
     let mut third = another_loop(&scene.server, first_loop)?;
     for (message, reply) in messages.iter().zip(&replies) {
         ensure!(answer(&mut third, message)? == *reply, "{}", message.0);
@@ -114,7 +114,6 @@ fn retransmission_to_another_loop_is_not_repeated() -> Result<()> {
         tree(scene.directory.path())? == after,
         "a retransmitted call was carried out twice"
     );
-    *first = scene.server.connect()?;
     // One loop's COMMIT covers the other loop's unstable WRITE, and both have the same write verifier.
     let wrote = first.write(&file, 0, stable_how::UNSTABLE, b"data")?;
     ensure!(second.commit(&file, 0, 0)? == wrote.verifier);

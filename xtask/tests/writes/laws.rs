@@ -78,6 +78,7 @@ impl laws::Server for BuiltServer<'_> {
     }
 
     fn reconnect(&mut self) -> Result<()> {
+        self.scene.client.reset_at_close()?;
         self.scene.client = self.scene.server.connect()?;
         Ok(())
     }

@@ -341,6 +341,28 @@ fn only_a_retransmission_gets_the_reply() {
 }
 
 #[test]
+fn received_replies_are_forgotten() {
+    let all = connections();
+    let mut drc = DuplicateRequestCache::new(vec![0; DRC_BYTES].leak(), true, all);
+    let (first, second) = (all.open(0), all.open(1));
+    let call = |xid, connection| Key {
+        connection,
+        ..key(1, xid, b"args")
+    };
+    for xid in 0..20 {
+        insert(&mut drc, call(xid, first), b"first");
+        insert(&mut drc, call(20 + xid, second), b"second");
+    }
+    // The second client gets a reply of the first one again.
+    assert!(lookup(&mut drc, call(0, second)).is_some());
+    drc.forget(first);
+    for xid in 0..40 {
+        let is_kept = lookup(&mut drc, call(xid, second)).is_some();
+        assert_eq!(is_kept, xid == 0 || xid >= 20, "{xid}");
+    }
+}
+
+#[test]
 fn user_and_groups_belong_to_the_key() {
     let credential = |uid: u32, gid: u32, groups: &[u32]| {
         let words = [&[0, 0, uid, gid, groups.len() as u32], groups].concat();

@@ -241,8 +241,13 @@ fn play(stage: &mut dyn Stage) -> Vec<String> {
     let (socket, _) = stage.net().accept(listener).unwrap();
     stage.watch(socket, Interest::Input);
     stage.net().send(socket, b"last", false).unwrap();
-    stage.net().end_sending(socket);
     say("client gets", &gets(stage, client, 4));
+    let is_delivered = (0..100).any(|_| {
+        stage.step();
+        stage.net().has_delivered(socket)
+    });
+    say("delivered", &is_delivered);
+    stage.net().end_sending(socket);
     say("then", &gets(stage, client, 0));
     say("send", &stage.net().send(socket, b"no", false));
     for bytes in [b"more", b"rest"] {
@@ -285,6 +290,7 @@ fn play(stage: &mut dyn Stage) -> Vec<String> {
     }
     stage.watch(socket, Interest::Output);
     say("full", &stage.step().contains(&CONNECTION));
+    say("delivered", &stage.net().has_delivered(socket));
     let got = gets(stage, client, sent).map(|bytes| bytes.len() == sent);
     say("all came", &got);
     say("space", &until_ready(stage, CONNECTION));

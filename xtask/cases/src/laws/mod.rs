@@ -50,7 +50,7 @@ pub trait Server {
     /// Sends a call message and returns the reply message.
     fn exchange(&mut self, message: &[u8]) -> Result<Vec<u8>>;
 
-    /// Replaces the connection by a new one.
+    /// Replaces the connection, which breaks, by a new one.
     fn reconnect(&mut self) -> Result<()>;
 
     /// Lets the file system's clock advance, so that the next change gives an object other times.

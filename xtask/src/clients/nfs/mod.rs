@@ -19,6 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 use cases::nfs3_types::xdr_codec::{Pack, Unpack};
 use cases::replies::Results;
 use nfs3::{ACCESS3res, GETATTR3res, LOOKUP3res, LOOKUP3resok, READ3res, READLINK3res};
+use nix::sys::socket::{setsockopt, sockopt::Linger};
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -73,6 +74,15 @@ impl Client {
     /// The socket, for operations for which the client has no method.
     pub fn stream(&self) -> &TcpStream {
         self.stream.get_ref()
+    }
+
+    /// Resets the connection when it is closed, as if it broke. After an orderly close, the server expects no retransmission.
+    pub fn reset_at_close(&self) -> Result<()> {
+        let at_once = nix::libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        Ok(setsockopt(self.stream(), Linger, &at_once)?)
     }
 
     /// Sends raw bytes.
