@@ -128,6 +128,7 @@ fn admit(cx: &mut Cx<'_>, export: usize) -> Result<Rules, Refusal> {
         }
         let why = match error {
             FsError::Permission => text!("the port is not below 1024; see the option insecure"),
+            FsError::TryLater => text!("no name server answers for this host"),
             _ => text!("not exported to this host"),
         };
         Refusal::Status(Status::Access, why)

@@ -1,23 +1,14 @@
 //! Host names in exports: their addresses, and the names of clients that wildcards may match. `engine::names` looks them up and
-//! stores them here; [`Tree::rules`] only reads. A name that is not known yet is undecided, for at most two seconds.
+//! stores them here; [`Tree::rules`] only reads. While a look-up has no result, a client that may have the name is undecided.
 
-use super::Tree;
 use super::reading::{HostName, Reading};
+use super::{FsError, FsResult, Tree};
 use crate::config::{
     NAME_ADDRESS_COUNT_MAX, NAMED_PEER_BYTES, NAMED_PEER_COUNT_MAX, NAMED_PEER_COUNT_MIN,
 };
 use crate::mem::{self, Ends as _, Slots, copy_into, parts, scaled};
 use crate::wire::wildcard;
 use core::net::Ipv6Addr;
-
-/// The result of a comparison of a client with hosts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
-    Is,
-    IsNot,
-    /// A look-up has not ended.
-    Undecided,
-}
 
 /// The addresses of a host name.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +17,9 @@ pub struct Addresses {
     key: u64,
     list: [Ipv6Addr; NAME_ADDRESS_COUNT_MAX],
     len: u8,
-    /// True unless a look-up has to end before clients are refused.
-    pub is_decided: bool,
+    /// The error of a client with another address. `AwaitsNames`: the first look-up may end soon. `TryLater`: no server has
+    /// answered it. `Stale`: the client is refused.
+    pub refusal: FsError,
     /// True if a message says that the name is unknown.
     pub is_reported: bool,
 }
@@ -37,7 +29,7 @@ impl Addresses {
         key: 0,
         list: [Ipv6Addr::UNSPECIFIED; _],
         len: 0,
-        is_decided: false,
+        refusal: FsError::AwaitsNames,
         is_reported: false,
     };
 
@@ -65,8 +57,8 @@ impl Addresses {
 pub struct NamedPeer {
     /// The client.
     pub address: Ipv6Addr,
-    /// True unless a look-up has to end before the client is refused.
-    pub is_decided: bool,
+    /// The error if no name matches, as [`Addresses::refusal`].
+    pub refusal: FsError,
     /// True if the names were compared with wildcards since [`Self::is_used`] was set to false.
     pub is_used: bool,
     /// A number that grows with each use.
@@ -89,7 +81,6 @@ impl NamedPeer {
         let names = if fits { names } else { b"" };
         copy_into(&mut self.names, names);
         self.len = names.len() as u16;
-        self.is_decided = true;
     }
 }
 
@@ -138,7 +129,9 @@ impl Names {
                     if let Some(place) = self.hosts.get_mut(count) {
                         *place = Addresses::NONE;
                         place.key = key;
-                        place.is_decided = host.is_pattern;
+                        if host.is_pattern {
+                            place.refusal = FsError::Stale;
+                        }
                     }
                 }
             }
@@ -149,12 +142,14 @@ impl Names {
         }
     }
 
-    /// Returns true if the host name with this number has the address.
-    pub(super) fn compare_host(&self, number: usize, address: Ipv6Addr) -> Verdict {
+    /// Checks that the host name with this number has the address.
+    ///
+    /// # Errors
+    /// See [`Addresses::refusal`].
+    pub(super) fn check_host(&self, number: usize, address: Ipv6Addr) -> FsResult<()> {
         match self.hosts.get(number) {
-            Some(host) if host.list().contains(&address) => Verdict::Is,
-            Some(host) if !host.is_decided => Verdict::Undecided,
-            _ => Verdict::IsNot,
+            Some(host) if host.list().contains(&address) => Ok(()),
+            host => Err(host.map_or(FsError::Stale, |host| host.refusal)),
         }
     }
 
@@ -173,7 +168,7 @@ impl Names {
     fn add_peer(&mut self, address: Ipv6Addr) -> Option<usize> {
         let new = NamedPeer {
             address,
-            is_decided: false,
+            refusal: FsError::AwaitsNames,
             is_used: true,
             used: 0,
             len: 0,
@@ -190,12 +185,14 @@ impl Names {
         })
     }
 
-    /// Compares a client with wildcards.
-    pub(super) fn compare_peer(&self, at: usize, pattern: &[u8]) -> Verdict {
+    /// Checks that a wildcard matches a name of a client.
+    ///
+    /// # Errors
+    /// See [`NamedPeer::refusal`].
+    pub(super) fn check_peer(&self, at: usize, pattern: &[u8]) -> FsResult<()> {
         match self.peers.get(at) {
-            Some(peer) if peer.names().any(|name| wildcard::is_match(pattern, name)) => Verdict::Is,
-            Some(peer) if !peer.is_decided => Verdict::Undecided,
-            _ => Verdict::IsNot,
+            Some(peer) if peer.names().any(|name| wildcard::is_match(pattern, name)) => Ok(()),
+            peer => Err(peer.map_or(FsError::Stale, |peer| peer.refusal)),
         }
     }
 }

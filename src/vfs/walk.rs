@@ -121,7 +121,7 @@ pub fn find(tree: &mut Tree, export: usize, below: &[u8]) -> FsResult<Node> {
 /// that user, too. The peer's port does not matter.
 ///
 /// # Errors
-/// `Stale`: no such export, or not for that host; `AwaitsNames` as [`Tree::rules`].
+/// `Stale`: no such export, or not for that host; `AwaitsNames`, `TryLater` as [`Tree::rules`].
 #[cfg(any(feature = "http", test, fuzzing))]
 pub fn find_for(
     tree: &mut Tree,

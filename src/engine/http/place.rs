@@ -124,7 +124,8 @@ impl Http {
         let peer = cx.peer;
         let rest = self.below_export(cx, number).unwrap_or_default();
         let found = find_for(cx.vfs, number, &peer, rest);
-        if found.is_err() && !is_visible(cx, number)? {
+        let is_refused = matches!(found, Err(error) if error != FsError::TryLater);
+        if is_refused && !is_visible(cx, number)? {
             let why = text!("not exported to this host");
             cx.report(event::MAY_NOT_READ, self.path.head(self.path_len), why);
         }

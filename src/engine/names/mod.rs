@@ -3,7 +3,8 @@
 //! [`crate::vfs::NamedPeer`]).
 //!
 //! Each name has a state of its own, so none waits for another's server. A name is looked up again every five minutes, and after
-//! 30 s if no server answered; meanwhile the earlier result is kept, for 15 minutes. Unknown is no match, and is reported once.
+//! 30 s if no server answered; meanwhile the earlier result is kept, for 15 minutes. A client without an earlier result is undecided
+//! for that time. Unknown is no match, and is reported once.
 
 mod chance;
 mod message;
@@ -19,7 +20,7 @@ use crate::config::{
 use crate::event::Events;
 use crate::mem::{Ends as _, Slots, scaled};
 use crate::time::{Duration, Instant};
-use crate::vfs::Tree;
+use crate::vfs::{FsError, Tree};
 use crate::wire::dns::{self, Message};
 use crate::wire::exports::{Doubt, Hosts};
 use crate::wire::label::is_local;
@@ -77,8 +78,8 @@ enum Stage {
 struct Ask {
     /// Time of the next step.
     until: Instant,
-    /// Time of the last result; `None`: there is none.
-    answered_at: Option<Instant>,
+    /// Time of the last answer; before the first one, time of the first question.
+    since: Instant,
     stage: Stage,
     /// True once the question was sent.
     is_sent: bool,
@@ -106,7 +107,7 @@ struct Ask {
 impl Ask {
     const NEW: Self = Self {
         until: Instant::from_ms(0),
-        answered_at: None,
+        since: Instant::from_ms(0),
         stage: Stage::Idle,
         is_sent: false,
         is_multicast: false,
@@ -150,7 +151,7 @@ struct PeerAsk {
 impl PeerAsk {
     const fn new(address: Ipv6Addr, now: Instant) -> Self {
         let mut ask = Ask::NEW;
-        ask.until = now;
+        (ask.until, ask.since) = (now, now);
         Self {
             address,
             late_at: now.after(NAME_WAIT),
@@ -186,6 +187,8 @@ pub struct Resolver {
     has_local_patterns: bool,
     /// True if unknown names are reported.
     reports: bool,
+    /// True if a message says that calls fail because no server answers.
+    has_given_up: bool,
     /// True if a result has arrived since [`Resolver::take_progress`].
     has_progress: bool,
     /// The look-up that is examined next.
@@ -215,6 +218,7 @@ impl Resolver {
             plain: 0,
             has_local_patterns: false,
             reports,
+            has_given_up: false,
             has_progress: false,
             at: 0,
             least: Instant::NEVER,
@@ -273,23 +277,21 @@ impl Resolver {
             let is_name = !matches!(doubt, Some(Doubt::Prefix | Doubt::Netgroup));
             let is_asked = !host.is_pattern && is_name;
             let mut ask = Ask::NEW;
+            // Known addresses stay valid if no server answers.
+            ask.since = now;
             ask.until = if is_asked { now } else { Instant::NEVER };
-            let mut known = tree.addresses(number);
-            if let Some(known) = &mut known {
-                known.is_decided |= !is_asked;
+            if let Some(known) = tree.addresses(number) {
+                if !is_asked {
+                    known.refusal = FsError::Stale;
+                }
                 // A message about the doubt was reported already.
                 known.is_reported |= doubt.is_some();
             }
-            // Known addresses stay valid if no server answers.
-            ask.answered_at = known.and_then(|known| (!known.list().is_empty()).then_some(now));
             self.names.push(ask);
         }
         for peer in self.peers.iter_mut() {
-            let answered_at = peer.ask.answered_at.map(|_| now);
-            peer.ask = Ask {
-                answered_at,
-                ..Ask::NEW
-            };
+            peer.ask = Ask::NEW;
+            peer.ask.since = now;
         }
         self.late_at = now.after(NAME_WAIT);
         self.wake(now);
@@ -387,11 +389,11 @@ impl Resolver {
         if known.ask.is_lazy && peer.is_used {
             known.ask.until = now;
         }
-        if peer.is_decided {
+        if peer.refusal != FsError::AwaitsNames {
             known.late_at = Instant::NEVER;
         } else if known.late_at <= now {
             known.late_at = Instant::NEVER;
-            peer.is_decided = true;
+            peer.refusal = FsError::TryLater;
             self.has_progress = true;
         }
     }
@@ -399,8 +401,10 @@ impl Resolver {
     /// Lets all calls continue that wait for host names.
     fn end_waiting(&mut self, tree: &mut Tree) {
         for number in 0..tree.host_name_count() {
-            if let Some(host) = tree.addresses(number) {
-                host.is_decided = true;
+            if let Some(host) = tree.addresses(number)
+                && host.refusal == FsError::AwaitsNames
+            {
+                host.refusal = FsError::TryLater;
             }
         }
         self.has_progress = true;

@@ -10,7 +10,7 @@ use crate::event::{Events, Line};
 use crate::mem::{Ends as _, copy_into};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
-use crate::vfs::Tree;
+use crate::vfs::{FsError, Tree};
 use crate::wire::dns::{self, kind};
 use crate::wire::hosts;
 use crate::wire::label::{is_like, without_dot};
@@ -113,8 +113,7 @@ impl Resolver {
         };
         (peer.names_len, peer.confirmed_len) = (0, 0);
         if !core::mem::take(&mut known.is_used) {
-            let answered_at = peer.ask.answered_at.unwrap_or_default();
-            let forgotten_at = answered_at.after(NAME_KEEP);
+            let forgotten_at = peer.ask.since.after(NAME_KEEP);
             if peer.ask.is_lazy || known.names().next().is_none() || forgotten_at <= now {
                 // The place is free.
                 known.address = Ipv6Addr::UNSPECIFIED;
@@ -321,7 +320,8 @@ impl Resolver {
         if usize::from(ask.try_count) < most {
             return;
         }
-        ask.is_unanswered |= !ask.is_multicast || ask.found == 0;
+        // Most hosts have no reverse name in multicast DNS.
+        ask.is_unanswered |= !ask.is_multicast || ask.found == 0 && ask.stage != Stage::Reverse;
         self.next_question(subject, false, now, tree, events);
     }
 
@@ -441,7 +441,7 @@ impl Resolver {
                 ask.is_multicast = true;
                 return ask.ask(Stage::Reverse, now);
             }
-            Stage::Reverse if ask.is_unanswered && !ask.is_multicast => End::Unanswered,
+            Stage::Reverse if ask.is_unanswered => End::Unanswered,
             Stage::Reverse => End::Unknown,
             Stage::Confirm => {
                 let Subject::Peer(at) = subject else {
@@ -517,8 +517,7 @@ impl Resolver {
         };
         let is_unanswered =
             end == End::Unanswered || ask.is_unanswered && !ask.is_multicast && end == End::Found;
-        let known_since = ask.answered_at.unwrap_or_default();
-        let keeps = ask.answered_at.is_some() && now.since(known_since) < NAME_KEEP;
+        let keeps = is_unanswered && now.since(ask.since) < NAME_KEEP;
         let pause = if is_unanswered {
             NAME_RETRY
         } else {
@@ -528,9 +527,20 @@ impl Resolver {
         (ask.stage, ask.is_sent, ask.is_done) = (Stage::Idle, false, true);
         ask.until = now.after(pause);
         if !is_unanswered {
-            ask.answered_at = (end == End::Found).then_some(now);
-        } else if end == End::Found {
-            ask.answered_at = ask.answered_at.or(Some(now));
+            ask.since = now;
+            self.has_given_up = false;
+        }
+        let Some(refusal) = refusal(subject, tree) else {
+            return;
+        };
+        let was_undecided = *refusal != FsError::Stale;
+        let is_undecided = was_undecided && keeps && end != End::Found;
+        *refusal = match is_undecided {
+            true => FsError::TryLater,
+            false => FsError::Stale,
+        };
+        if was_undecided && !is_undecided && end == End::Unanswered {
+            self.report_silence(events);
         }
         match subject {
             Subject::Name(number) => {
@@ -538,11 +548,10 @@ impl Resolver {
                     return;
                 };
                 for (bit, is_v4) in [(FOUND_V4, true), (FOUND_V6, false)] {
-                    if found & bit == 0 && !(is_unanswered && keeps) {
+                    if found & bit == 0 && !keeps {
                         host.replace(is_v4, &[]);
                     }
                 }
-                host.is_decided = true;
                 let is_known = !host.list().is_empty();
                 let is_new = !is_known && !host.is_reported;
                 host.is_reported = !is_known;
@@ -555,13 +564,28 @@ impl Resolver {
                 let (Some(peer), Some(known)) = (self.peers.get(at), known) else {
                     return;
                 };
-                if end == End::Found || !(is_unanswered && keeps) {
+                if end == End::Found || !keeps {
                     known.set_names(peer.names.head(peer.confirmed_len.into()));
                 }
-                known.is_decided = true;
             }
         }
     }
+
+    /// Reports once that the calls of undecided clients fail from now on.
+    fn report_silence(&mut self, events: &mut Events) {
+        if self.reports && !core::mem::replace(&mut self.has_given_up, true) {
+            let why = text!("no name server has answered for 15 minutes; their calls get ESTALE");
+            events.report(text!("unknown hosts").warn(), b"", why);
+        }
+    }
+}
+
+/// The error of a client for which a look-up has not found a name or an address. See [`crate::vfs::Addresses::refusal`].
+fn refusal(subject: Subject, tree: &mut Tree) -> Option<&mut FsError> {
+    Some(match subject {
+        Subject::Name(number) => &mut tree.addresses(number)?.refusal,
+        Subject::Peer(at) => &mut tree.named_peers().get_mut(at)?.refusal,
+    })
 }
 
 impl super::PeerAsk {

@@ -289,8 +289,7 @@ impl Nfs {
             Err(Refusal::Stop(stop)) => return Err(stop),
             Err(Refusal::Status(status)) => status,
             Err(Refusal::Files(error)) => {
-                // A look-up of host names ends after 2 s without a result, and the call would get ESTALE. JUKEBOX gives a slow name
-                // server five.
+                // A look-up of host names may take long. The client repeats a call that got JUKEBOX, after five seconds.
                 if error != FsError::AwaitsNames
                     && let Some(until) = error.until()
                 {

@@ -18,7 +18,7 @@ impl Tree {
     /// `Access`: the export's rules refuse the peer; else as [`Tree::root`].
     pub fn enter(&mut self, export: usize, peer: &Peer) -> FsResult<Node> {
         let rules = self.rules(export, peer).map_err(|error| match error {
-            FsError::Stale | FsError::Permission => FsError::Access,
+            FsError::Stale | FsError::Permission | FsError::TryLater => FsError::Access,
             error => error,
         })?;
         Ok(self.root(export)?.limited(rules.rights()))

@@ -1,7 +1,6 @@
 //! The rules of an export for a peer, and the squashing of callers. exports(5).
 
-use super::super::names::Verdict;
-use super::super::reading::KeptHosts;
+use super::super::reading::{Entry, KeptHosts};
 use super::super::{Caller, FsError, FsResult, Peer, Rights};
 use super::Tree;
 use crate::config::HAS_NAMES;
@@ -49,70 +48,96 @@ impl Rules {
     }
 }
 
+/// The rank of wildcards, and one below that of every host.
+const WILDCARDS: u8 = 2;
+const NO_HOST: u8 = 4;
+
+/// The entry of an export that applies to a host.
+struct Match {
+    /// Rank and rules of the entry.
+    rank: u8,
+    rules: Rules,
+    /// The best rank of an entry whose first look-up has not ended.
+    awaited: u8,
+    /// The error if no entry applies.
+    refusal: FsError,
+}
+
+impl Match {
+    /// Adds an entry. `checked`: `Ok` if the host is one of its hosts.
+    fn add(&mut self, rank: u8, entry: &Entry, checked: FsResult<()>) {
+        match checked {
+            Ok(()) if rank < self.rank => (self.rank, self.rules) = (rank, entry.rules),
+            Err(FsError::AwaitsNames) => self.awaited = self.awaited.min(rank),
+            Err(FsError::TryLater) => self.refusal = FsError::TryLater,
+            _ => {}
+        }
+    }
+}
+
 impl Tree {
     /// The rules of an export for a host.
     ///
     /// # Errors
-    /// `Stale`: no such export, or not for that host; `Permission`: the request must come from a port below 1024; `Again`: that
-    /// depends on a look-up of host names, which has begun.
+    /// `Stale`: no such export, or not for that host; `Permission`: the request must come from a port below 1024; `AwaitsNames`: the
+    /// rules depend on a look-up of host names, which has begun; `TryLater`: no server has answered it, and no other entry admits
+    /// the host.
     pub fn rules(&mut self, number: usize, peer: &Peer) -> FsResult<Rules> {
-        /// The rank of wildcards, and one below that of every host.
-        const WILDCARDS: u8 = 2;
-        const NO_HOST: u8 = 4;
         // Every request comes here, so this does not make an `Export`, whose path is measured by strlen.
         let path = self.exports.get(number).ok_or(FsError::Stale)?.path;
-        let (mut best, mut rules) = (NO_HOST, Rules::DEFAULT);
-        let (mut undecided, mut has_wildcards) = (NO_HOST, false);
+        let mut found = Match {
+            rank: NO_HOST,
+            rules: Rules::DEFAULT,
+            awaited: NO_HOST,
+            refusal: FsError::Stale,
+        };
+        let mut has_wildcards = false;
         for entry in self.reading.entries_of(path) {
             let rank = entry.rank();
-            if rank >= best {
+            if rank >= found.rank {
                 continue;
             }
-            let verdict = match &entry.hosts {
-                KeptHosts::Named { .. } if !HAS_NAMES => Verdict::IsNot,
+            let checked = match &entry.hosts {
+                KeptHosts::Named { .. } if !HAS_NAMES => continue,
                 KeptHosts::Named { is_pattern, .. } if *is_pattern => {
                     has_wildcards = true;
                     continue;
                 }
                 KeptHosts::Named { number, .. } => match &self.names {
-                    Some(names) => names.compare_host(*number as usize, peer.address),
-                    None => Verdict::IsNot,
+                    Some(names) => names.check_host(*number as usize, peer.address),
+                    None => continue,
                 },
-                KeptHosts::Other(hosts) if hosts.contains(peer.address) => Verdict::Is,
-                KeptHosts::Other(_) => Verdict::IsNot,
+                KeptHosts::Other(hosts) if hosts.contains(peer.address) => Ok(()),
+                KeptHosts::Other(_) => continue,
             };
-            match verdict {
-                Verdict::Is => (best, rules) = (rank, entry.rules),
-                Verdict::Undecided => undecided = undecided.min(rank),
-                Verdict::IsNot => {}
-            }
+            found.add(rank, entry, checked);
         }
         // Names of clients are looked up only if they matter.
         if HAS_NAMES
             && has_wildcards
-            && best > WILDCARDS
+            && found.rank > WILDCARDS
             && let Some(names) = &mut self.names
             && let Some(at) = names.peer(peer.address)
         {
             for entry in self.reading.entries_of(path) {
-                let KeptHosts::Named { number, is_pattern } = &entry.hosts else {
-                    continue;
-                };
-                let name = self.reading.host_name(*number as usize);
-                match name.map(|host| names.compare_peer(at, host.name)) {
-                    Some(Verdict::Is) if *is_pattern && best > WILDCARDS => {
-                        (best, rules) = (WILDCARDS, entry.rules);
-                    }
-                    Some(Verdict::Undecided) => undecided = undecided.min(WILDCARDS),
-                    _ => {}
+                if let KeptHosts::Named { number, is_pattern } = &entry.hosts
+                    && *is_pattern
+                    && let Some(host) = self.reading.host_name(*number as usize)
+                {
+                    found.add(WILDCARDS, entry, names.check_peer(at, host.name));
                 }
             }
         }
-        if undecided < best {
+        let Match { rank, rules, .. } = found;
+        // A client that is admitted waits only for an entry with other rules.
+        let may_differ = |entry: &Entry| entry.rank() < rank && entry.rules != rules;
+        if found.awaited < rank
+            && (rank == NO_HOST || self.reading.entries_of(path).any(may_differ))
+        {
             return Err(FsError::AwaitsNames);
         }
-        if best == NO_HOST {
-            return Err(FsError::Stale);
+        if rank == NO_HOST {
+            return Err(found.refusal);
         }
         if rules.has(Rules::SECURE) && !peer.is_privileged() {
             return Err(FsError::Permission);
