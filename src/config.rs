@@ -76,8 +76,9 @@ pub const NAME_SOCKET_COUNT: usize = 8;
 pub const NAME_ANSWER_BYTES_MAX: u16 = 1232;
 /// Time after which a name is looked up again.
 pub const NAME_REFRESH: Duration = Duration::from_secs(300);
-/// [`NAME_REFRESH`] of a name for which no server answered.
-pub const NAME_RETRY: Duration = Duration::from_secs(30);
+/// Longest pause (seconds) before a name is asked for again that no server answered. The first one is a second, the next ones are
+/// twice as long each.
+pub const NAME_RETRY_SECS_MAX: u32 = 30;
 /// Time for which the last result of a look-up is used although no server answers.
 pub const NAME_KEEP: Duration = Duration::from_secs(900);
 /// Time for which a MNT waits for look-ups, and for which other calls of the client get NFS3ERR_JUKEBOX.

@@ -3,8 +3,8 @@
 //! [`crate::vfs::NamedPeer`]).
 //!
 //! Each name has a state of its own, so none waits for another's server. A name is looked up again every five minutes, and after
-//! 30 s if no server answered; meanwhile the earlier result is kept, for 15 minutes. A client without an earlier result is undecided
-//! for that time. Unknown is no match, and is reported once.
+//! 1, 2, 4 … 30 s if no server answered; meanwhile the earlier result is kept, for 15 minutes. A client without an earlier result is
+//! undecided for that time. Unknown is no match, and is reported once.
 
 mod chance;
 mod message;
@@ -96,6 +96,8 @@ struct Ask {
     candidate: u8,
     /// Number of times that the question was sent before.
     try_count: u8,
+    /// Number of look-ups without an answer since the last one with an answer.
+    silence_count: u8,
     /// The server that is asked first.
     server: u8,
     /// The own address from which a multicast question is sent next.
@@ -117,6 +119,7 @@ impl Ask {
         found: 0,
         candidate: 0,
         try_count: 0,
+        silence_count: 0,
         server: 0,
         link: 0,
         socket: 0,

@@ -5,7 +5,7 @@ use super::{
     GROUP_V4, GROUP_V6, MULTICAST_TIMEOUT, Resolver, Stage, Subject, Transmit, has_local_top,
     is_host_local,
 };
-use crate::config::{NAME_KEEP, NAME_REFRESH, NAME_RETRY};
+use crate::config::{NAME_KEEP, NAME_REFRESH, NAME_RETRY_SECS_MAX};
 use crate::event::{Events, Line};
 use crate::mem::{Ends as _, copy_into};
 use crate::text::{Text, text};
@@ -518,16 +518,15 @@ impl Resolver {
         let is_unanswered =
             end == End::Unanswered || ask.is_unanswered && !ask.is_multicast && end == End::Found;
         let keeps = is_unanswered && now.since(ask.since) < NAME_KEEP;
-        let pause = if is_unanswered {
-            NAME_RETRY
-        } else {
-            NAME_REFRESH
-        };
         let found = ask.found;
         (ask.stage, ask.is_sent, ask.is_done) = (Stage::Idle, false, true);
-        ask.until = now.after(pause);
-        if !is_unanswered {
-            ask.since = now;
+        if is_unanswered {
+            let secs = 1_u32.wrapping_shl(ask.silence_count.into());
+            ask.until = now.after(Duration::from_secs(secs.min(NAME_RETRY_SECS_MAX)));
+            ask.silence_count = (ask.silence_count + 1).min(NAME_RETRY_SECS_MAX as u8);
+        } else {
+            ask.until = now.after(NAME_REFRESH);
+            (ask.since, ask.silence_count) = (now, 0);
             self.has_given_up = false;
         }
         let Some(refusal) = refusal(subject, tree) else {

@@ -2,7 +2,7 @@
 
 use super::message::Answer;
 use super::*;
-use crate::config::{NAME_REFRESH, NAME_RETRY};
+use crate::config::{NAME_REFRESH, NAME_RETRY_SECS_MAX};
 use crate::event::testing::Sink;
 use crate::vfs::{Client, FsError, FsResult, Peer, Room, Rules};
 use crate::wire::dns::{CLASS_IN, Head, Name, Section, Writer, flag, kind};
@@ -458,7 +458,7 @@ fn vanished_server_leaves_known_names_a_while() {
     bench.run(2100);
     assert_eq!(bench.rules("192.0.2.1"), Err(UNANSWERED));
     bench.zone = usual;
-    bench.run(NAME_RETRY.as_ms() as u32 + 25_000);
+    bench.run(NAME_RETRY_SECS_MAX * 1000 + 25_000);
     bench.check(&["192.0.2.1"], &[]);
     // An answer that there is no such host counts at once.
     bench.zone = |_, _| Reply::Code(3);
@@ -500,6 +500,23 @@ fn silent_servers_leave_clients_undecided_for_15_minutes() {
     bench.zone = usual;
     bench.run(60_000);
     bench.check(&named, &[]);
+}
+
+#[test]
+fn unanswered_name_is_asked_again_after_growing_pauses() {
+    // The servers answer that they failed.
+    let mut bench = Bench::new(&["one.a.example"], CONF, |_, _| Reply::Code(2));
+    let mut times = Vec::new();
+    for second in 0..130 {
+        bench.run(1000);
+        if !bench.names_asked().is_empty() {
+            times.push(second);
+        }
+    }
+    assert_eq!(times, [0, 1, 3, 7, 15, 31, 61, 91, 121]);
+    bench.zone = usual;
+    bench.run(30_000);
+    bench.check(&["192.0.2.1"], &[]);
 }
 
 #[test]
