@@ -12,7 +12,7 @@ use crate::drive::names::Names;
 use crate::drive::platform::network::Network;
 use crate::drive::{Task, World, platform};
 use crate::engine::names::Resolver;
-use crate::mem::{self, Ends as _};
+use crate::mem::{self, Ends as _, Twin};
 use crate::net::{Interfaces, Signals};
 use crate::os::files::Directory;
 use crate::sys::{self, Calls, Errno, Needs};
@@ -35,11 +35,13 @@ struct Kept {
     host_name_len: usize,
     /// True in the first NFS process, which alone reports.
     is_first: bool,
+    /// The last results, for the next server.
+    results: Option<Twin>,
 }
 
 impl HostNames {
     /// Makes memory for the look-ups if the exports may have host names.
-    pub(super) fn new(room: usize, is_first: bool) -> Self {
+    pub(super) fn new(room: usize, is_first: bool, results: Option<Twin>) -> Self {
         if room == 0 || sys::is_bare() {
             return Self(None);
         }
@@ -51,6 +53,7 @@ impl HostNames {
             host_name: [0; _],
             host_name_len: 0,
             is_first,
+            results,
         })))
     }
 
@@ -63,6 +66,17 @@ impl HostNames {
         kept.host_name_len = sys::host_name(&mut kept.host_name);
         kept.names.open(world, &kept.interfaces);
         let _ = self.reload(world);
+        self.restore(world);
+    }
+
+    /// Uses the last results of an earlier server until the look-ups have ended.
+    fn restore(&mut self, world: &mut World<'_>) {
+        if let Some(kept) = &mut self.0
+            && let Some(results) = &kept.results
+        {
+            let resolver = &mut kept.names.resolver;
+            resolver.restore(results.bytes(), world.now, world.tree);
+        }
     }
 
     /// Reads the files again, and begins the look-ups of all names.
@@ -94,8 +108,14 @@ impl HostNames {
 
     /// See [`Names::turn`].
     pub(super) fn turn(&mut self, world: &mut World<'_>) -> bool {
-        let kept = self.0.as_mut();
-        kept.is_some_and(|kept| kept.names.turn(world))
+        let Some(kept) = &mut self.0 else {
+            return false;
+        };
+        let has_progress = kept.names.turn(world);
+        if has_progress && let Some(results) = &mut kept.results {
+            results.replace(&mut |out| kept.names.resolver.save(world.tree, out));
+        }
+        has_progress
     }
 
     /// See [`Names::poll_at`].
@@ -159,7 +179,7 @@ pub(super) fn test(tree: &mut Tree) {
         return;
     }
     let task = mem::leak(Test {
-        names: HostNames::new(count, true),
+        names: HostNames::new(count, true, None),
         ends_at: Instant::NEVER,
     });
     // The outcome is always the same: what failed is reported.

@@ -1,6 +1,7 @@
 //! The interface of `names` in an executable that looks up no host names: exports with names are refused.
 
 use crate::drive::World;
+use crate::mem::Twin;
 use crate::sys::Errno;
 use crate::sys::Needs;
 use crate::time::Instant;
@@ -11,7 +12,7 @@ pub(super) struct HostNames;
 
 #[allow(clippy::unused_self, reason = "the interface of names.rs")]
 impl HostNames {
-    pub(super) const fn new(_: usize, _: bool) -> Self {
+    pub(super) const fn new(_: usize, _: bool, _: Option<Twin>) -> Self {
         Self
     }
 

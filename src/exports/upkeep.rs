@@ -11,7 +11,7 @@ use crate::config::{HAS_SERVE, KEY_DIRECTORY, KEY_FILE, RETRY};
 use crate::console::reasons;
 use crate::drive::World;
 use crate::event::{Fatal, Line};
-use crate::mem;
+use crate::mem::{self, Twin};
 use crate::net::Signals;
 use crate::sys::{self, Errno, FileRights, Needs};
 use crate::text::{Text, text};
@@ -31,6 +31,8 @@ pub struct Part {
     pub is_kept: bool,
     /// True in the process that alone reports the exports.
     pub is_first: bool,
+    /// The last results of look-ups of host names, for the next process.
+    pub results: Option<Twin>,
 }
 
 /// The exports of a server.
@@ -63,7 +65,7 @@ impl Upkeep {
             is_first: true,
             ends_to_widen: false,
             retry_at: Instant::NEVER,
-            names: HostNames::new(0, true),
+            names: HostNames::new(0, true, None),
             files,
         })
     }
@@ -72,7 +74,7 @@ impl Upkeep {
     ///
     /// # Errors
     /// Exit status 1: no export can be opened, and none can appear later. Each reason is reported.
-    pub fn open(&mut self, node_count: usize, part: &Part, tree: &mut Tree) -> Result<(), Fatal> {
+    pub fn open(&mut self, node_count: usize, part: Part, tree: &mut Tree) -> Result<(), Fatal> {
         (self.protocol, self.is_first) = (part.protocol, part.is_first);
         if sys::is_bare() {
             self.files.file_user = FileUser::Own;
@@ -87,7 +89,7 @@ impl Upkeep {
             super::groups::watch_refusals(self.wanted, self.files.file_user, tree);
         }
         self.ends_to_widen = part.is_kept && self.form == Form::Path;
-        self.names = HostNames::new(self.files.name_count_max, part.is_first);
+        self.names = HostNames::new(self.files.name_count_max, part.is_first, part.results);
         Ok(())
     }
 

@@ -44,10 +44,15 @@ impl Addresses {
         self.len = 0;
         let is_other = |address: &&Ipv6Addr| address.to_ipv4_mapped().is_some() != is_v4;
         for address in old.list().iter().filter(is_other).chain(by) {
-            if let Some(place) = self.list.get_mut(usize::from(self.len)) {
-                *place = *address;
-                self.len += 1;
-            }
+            self.add(*address);
+        }
+    }
+
+    /// Adds an address, if it fits.
+    pub fn add(&mut self, address: Ipv6Addr) {
+        if let Some(place) = self.list.get_mut(usize::from(self.len)) {
+            *place = address;
+            self.len += 1;
         }
     }
 }
@@ -71,8 +76,12 @@ pub struct NamedPeer {
 impl NamedPeer {
     /// The confirmed names.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
-        let names = parts(self.names.head(self.len.into()), 0);
-        names.filter(|name| !name.is_empty())
+        parts(self.all_names(), 0).filter(|name| !name.is_empty())
+    }
+
+    /// The confirmed names, each with a NUL at its end.
+    pub fn all_names(&self) -> &[u8] {
+        self.names.head(self.len.into())
     }
 
     /// Replaces the names by these, each with a NUL at its end.
@@ -220,6 +229,14 @@ impl Tree {
             Some(names) => &mut names.peers,
             None => &mut [],
         }
+    }
+
+    /// Adds a client that an earlier server knew. Returns its index.
+    pub fn restore_peer(&mut self, address: Ipv6Addr, names: &[u8]) -> Option<usize> {
+        let known = self.names.as_mut()?;
+        let at = known.add_peer(address)?;
+        known.peers.get_mut(at)?.set_names(names);
+        Some(at)
     }
 
     /// Returns true once after a client was added, or is used again.

@@ -519,6 +519,73 @@ fn unanswered_name_is_asked_again_after_growing_pauses() {
     bench.check(&["192.0.2.1"], &[]);
 }
 
+/// The server is killed, and its successor gets no answer.
+#[test]
+fn saved_results_are_used_by_next_server() {
+    let mut old = Bench::new(
+        &["one.a.example", "two.b.example", "*.wild.example"],
+        CONF,
+        usual,
+    );
+    old.run(50);
+    let _ = old.rules("192.0.2.4");
+    old.run(1000);
+    let mut saved = [0; 400];
+    let len = old.resolver.save(&mut old.tree, &mut saved);
+    let start = |saved: &[u8], now: Instant| {
+        let entries = [
+            "new.example",
+            "two.b.example",
+            "*.wild.example",
+            "one.a.example",
+        ];
+        let mut bench = Bench::new(&[], CONF, |_, _| Reply::Silence);
+        bench.now = now;
+        bench.export(&entries);
+        let tree = &mut bench.tree;
+        bench.resolver.restore(saved, now, tree);
+        bench
+    };
+    let known = [
+        "192.0.2.1",
+        "192.0.2.2",
+        "2001:db8::1",
+        "192.0.2.3",
+        "192.0.2.4",
+    ];
+    let mut new = start(&saved[..len], old.now);
+    new.check(&known, &[]);
+    // Again, from what the second server saves.
+    new.run(400_000);
+    new.check(&known, &[]);
+    let len = new.resolver.save(&mut new.tree, &mut saved);
+    let mut third = start(&saved[..len], new.now);
+    third.run(400_000);
+    third.check(&known, &[]);
+    third.run(130_000);
+    assert_eq!(
+        third.rules("192.0.2.4"),
+        Err(UNDECIDED),
+        "it is asked for anew"
+    );
+    // Too old, from another clock, cut.
+    let later = old.now.after(crate::config::NAME_KEEP);
+    for now in [later, Instant::from_ms(1)] {
+        let mut late = start(&saved[..len], now);
+        assert_eq!(late.rules("192.0.2.1"), Err(UNDECIDED));
+    }
+    for cut in 0..len {
+        start(&saved[..cut], old.now);
+    }
+    // Without space, whole results are saved.
+    let mut whole = Vec::new();
+    for space in 0..len {
+        whole.push(old.resolver.save(&mut old.tree, &mut vec![0; space]));
+    }
+    whole.dedup();
+    assert!(whole.len() < 7, "{whole:?}");
+}
+
 #[test]
 fn client_with_same_rules_by_address_waits_for_no_name() {
     let mut bench = Bench::new(&[], CONF, |_, _| Reply::Silence);

@@ -106,17 +106,17 @@ pub(in super::super) fn task(
             was_used: false,
             is_kept: sys::has_supervisor(),
             is_first: kind == Kind::Alone,
+            results: None,
         };
         #[cfg(bare)]
         nfs::machine::export(&exports.exports, tree)?;
-        kept.open(node_count, &part, tree)?;
+        kept.open(node_count, part, tree)?;
     }
     let log = match options.access_log {
         Some(path) => {
-            let opened = LogFile::open(path);
             let what = text!("cannot write the access log");
-            let opened = opened.map_err(|errno| failed(what, path.to_bytes(), errno))?;
-            Some(&*mem::leak(opened))
+            let opened = LogFile::open(path).map_err(|errno| failed(what, path.to_bytes(), errno));
+            Some(&*mem::leak(opened?))
         }
         None => None,
     };

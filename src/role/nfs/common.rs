@@ -6,7 +6,7 @@ use super::options::Options;
 use crate::config::HAS_SERVE;
 use crate::engine::rpc::connections::{Connections, word_count};
 use crate::engine::rpc::lock::ServerLock;
-use crate::mem;
+use crate::mem::{self, Twin};
 use crate::sys;
 use crate::text::text;
 use crate::vfs::Tree;
@@ -20,6 +20,8 @@ pub(super) struct Common {
     pub(super) connections: Connections,
     /// Memory of the duplicate request cache, which outlives this process under `serve`.
     pub(super) memory: Option<&'static mut [u8]>,
+    /// The last results of look-ups of host names, which outlive this process under `serve`.
+    pub(super) results: Option<Twin>,
     /// True if a predecessor of this process used the memory.
     pub(super) was_used: bool,
     /// True in the first NFS process, which alone reports exports and ports.
@@ -53,6 +55,7 @@ pub(super) fn common(
             lock: joined.lock,
             connections: joined.connections,
             memory: Some(joined.memory),
+            results: joined.results,
             was_used: joined.was_used,
             is_first,
             registered: Some(joined.registered),
@@ -64,6 +67,7 @@ pub(super) fn common(
         lock: None,
         connections: Connections::new(words, 1, 0),
         memory: None,
+        results: None,
         was_used: false,
         is_first: true,
         registered: None,

@@ -100,6 +100,7 @@ pub(super) fn task(
         lock,
         connections,
         memory,
+        results,
         was_used,
         is_first,
         registered,
@@ -113,10 +114,11 @@ pub(super) fn task(
         was_used,
         is_kept,
         is_first,
+        results,
     };
     #[cfg(bare)]
     machine::export(&options.exports, tree)?;
-    upkeep.open(node_count, &part, tree)?;
+    upkeep.open(node_count, part, tree)?;
     #[cfg(feature = "ipxe")]
     exports::print_script(tree, &options.exports.list);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;

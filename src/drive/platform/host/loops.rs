@@ -2,11 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use crate::config::{CONNECTION_COUNT_MAX, SHARED_BYTES};
+use crate::config::{CONNECTION_COUNT_MAX, NAME_RESULTS_BYTES, SHARED_BYTES};
 use crate::engine::rpc::connections::{Connections, word_count};
 use crate::engine::rpc::lock::ServerLock;
 use crate::event::Line;
-use crate::mem;
+use crate::mem::{self, Twin};
 use crate::sys::linux::shared::{Lock, Shared, share};
 use crate::sys::linux::sockets::{open_at, reserve};
 use crate::sys::{self, Errno};
@@ -23,7 +23,7 @@ pub struct SharedState {
     /// Index of this loop.
     pub number: u32,
     shared: &'static Shared,
-    /// The open connections of all loops.
+    /// The open connections of all loops, and the state of [`Joined::results`] of each.
     words: &'static [AtomicU32],
     bytes: &'static mut [u8],
     /// First bytes of the write verifiers.
@@ -42,6 +42,8 @@ pub struct Joined {
     pub registered: &'static AtomicU32,
     /// Memory shared by the loops, [`SHARED_BYTES`] long.
     pub memory: &'static mut [u8],
+    /// The last results of look-ups of host names, of this loop alone.
+    pub results: Option<Twin>,
     /// True if an earlier process with this index used the memory.
     pub was_used: bool,
     /// First bytes of the write verifiers.
@@ -57,8 +59,10 @@ struct Member {
 impl SharedState {
     /// Creates the state of `loop_count` loops. `None`: the shared memory cannot be mapped.
     pub fn new(loop_count: u32) -> Option<Self> {
-        let word_count = word_count(LOOP_COUNT_MAX as usize, CONNECTION_COUNT_MAX);
-        let (shared, words, bytes) = share(word_count, SHARED_BYTES)?;
+        let count = LOOP_COUNT_MAX as usize;
+        let word_count = word_count(count, CONNECTION_COUNT_MAX) + count;
+        let len = SHARED_BYTES + loop_count as usize * NAME_RESULTS_BYTES;
+        let (shared, words, bytes) = share(word_count, len)?;
         // Falls back to one loop if the host lacks robust futexes (a killed loop would keep the lock) or SO_REUSEPORT.
         let is_possible = loop_count > 1 && Lock::of(shared, None).is_ok() && can_share_ports();
         let mut entropy = [0; 16];
@@ -84,8 +88,11 @@ impl SharedState {
     /// The host has no robust futexes.
     pub fn join(self) -> Result<Joined, Errno> {
         let shared = self.shared;
-        let count = LOOP_COUNT_MAX as usize;
-        let connections = Connections::new(self.words, count, self.number as usize);
+        let (count, number) = (LOOP_COUNT_MAX as usize, self.number as usize);
+        let (words, states) = self.words.split_at(self.words.len() - count);
+        let (memory, results) = self.bytes.split_at_mut(SHARED_BYTES);
+        let connections = Connections::new(words, count, number);
+        let results = results.chunks_mut(NAME_RESULTS_BYTES).nth(number);
         let mut joined = None;
         if self.loop_count > 1 {
             let lock = Lock::of(shared, connections.life())?;
@@ -96,7 +103,11 @@ impl SharedState {
             connections,
             export_changes: &shared.export_changes,
             registered: &shared.registered,
-            memory: self.bytes,
+            memory,
+            results: states
+                .get(number)
+                .zip(results)
+                .map(|(state, memory)| Twin::new(state, memory)),
             was_used: shared.was_used_by(self.number),
             entropy: self.entropy,
         })
