@@ -36,12 +36,12 @@ struct Kept {
     /// True in the first NFS process, which alone reports.
     is_first: bool,
     /// The last results, for the next server.
-    results: Option<Twin>,
+    results: Option<&'static mut Twin>,
 }
 
 impl HostNames {
     /// Makes memory for the look-ups if the exports may have host names.
-    pub(super) fn new(room: usize, is_first: bool, results: Option<Twin>) -> Self {
+    pub(super) fn new(room: usize, is_first: bool, results: Option<&'static mut Twin>) -> Self {
         if room == 0 || sys::is_bare() {
             return Self(None);
         }

@@ -12,7 +12,7 @@ pub(super) struct HostNames;
 
 #[allow(clippy::unused_self, reason = "the interface of names.rs")]
 impl HostNames {
-    pub(super) const fn new(_: usize, _: bool, _: Option<Twin>) -> Self {
+    pub(super) const fn new(_: usize, _: bool, _: Option<&'static mut Twin>) -> Self {
         Self
     }
 

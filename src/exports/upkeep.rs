@@ -32,7 +32,7 @@ pub struct Part {
     /// True in the process that alone reports the exports.
     pub is_first: bool,
     /// The last results of look-ups of host names, for the next process.
-    pub results: Option<Twin>,
+    pub results: Option<&'static mut Twin>,
 }
 
 /// The exports of a server.

@@ -223,6 +223,15 @@ impl Tree {
         self.names.as_mut()?.hosts.get_mut(number)
     }
 
+    /// The known addresses of the host name with this number.
+    pub fn known_addresses(&self, number: usize) -> &[Ipv6Addr] {
+        let host = self
+            .names
+            .as_ref()
+            .and_then(|names| names.hosts.get(number));
+        host.map_or(&[], Addresses::list)
+    }
+
     /// The clients that were compared with wildcards.
     pub fn named_peers(&mut self) -> &mut [NamedPeer] {
         match &mut self.names {

@@ -24,11 +24,8 @@ impl Resolver {
     pub fn save(&self, tree: &mut Tree, out: &mut [u8]) -> usize {
         let mut out = Writer::new(out);
         for (number, ask) in self.names.iter().enumerate() {
-            let Some(known) = tree.addresses(number).copied() else {
-                break;
-            };
-            if let Some(host) = tree.host_name(number) {
-                for address in known.list() {
+            for address in tree.known_addresses(number) {
+                if let Some(host) = tree.host_name(number) {
                     put(&mut out, ask.since, address, host.name);
                 }
             }
@@ -63,15 +60,19 @@ impl Resolver {
                 continue;
             }
             // Results are in the order of the host names, mostly those of now.
-            let count = self.names.len();
-            let mut places = (number..count).chain(0..number.min(count));
-            let is_it = |at: &usize| tree.host_name(*at).is_some_and(|host| host.name == names);
-            if let Some(at) = places.find(is_it) {
-                number = at;
-                if let (Some(ask), Some(host)) = (self.names.get_mut(at), tree.addresses(at)) {
-                    ask.since = since;
-                    host.add(address);
+            for _ in 0..self.names.len() {
+                if let Some(host) = tree.host_name(number)
+                    && host.name == names
+                {
+                    if let Some(ask) = self.names.get_mut(number) {
+                        ask.since = since;
+                    }
+                    if let Some(host) = tree.addresses(number) {
+                        host.add(address);
+                    }
+                    break;
                 }
+                number = (number + 1) % self.names.len();
             }
         }
     }

@@ -21,7 +21,7 @@ pub(super) struct Common {
     /// Memory of the duplicate request cache, which outlives this process under `serve`.
     pub(super) memory: Option<&'static mut [u8]>,
     /// The last results of look-ups of host names, which outlive this process under `serve`.
-    pub(super) results: Option<Twin>,
+    pub(super) results: Option<&'static mut Twin>,
     /// True if a predecessor of this process used the memory.
     pub(super) was_used: bool,
     /// True in the first NFS process, which alone reports exports and ports.

@@ -2,9 +2,10 @@
 //! is slow, lies or is silent.
 
 use super::{ensure_refused, test_file};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -15,7 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use xtask::build::Arch;
+use xtask::clients::http;
 use xtask::clients::nfs::Client;
+use xtask::machines::http::HttpServer;
 use xtask::machines::mounts;
 use xtask::machines::server::{Server, ServerOptions, binary, ip, public_dir};
 use xtask::machines::wait_for;
@@ -226,6 +229,8 @@ impl Scene {
             role,
             arguments,
             address: SERVER.into(),
+            key_file: Some(self.dir.path().join("key")),
+            port: 2049,
             ..ServerOptions::default()
         })
     }
@@ -239,6 +244,13 @@ impl Scene {
         let time = begin.elapsed();
         ensure!(time < WAIT_MAX, "MNT of host {host} took {time:?}");
         Ok((client, root?, time))
+    }
+
+    /// The answer to GETATTR of the export's top from 192.0.2.`host`.
+    fn ask(&self, server: &Server, host: u8, root: &[u8]) -> Result<()> {
+        let at = (SERVER, server.nfs_port).into();
+        let mut client = Client::connect_from(Ipv4Addr::new(192, 0, 2, host), at)?;
+        client.attr(root).map(drop)
     }
 
     fn ensure_refused(&self, server: &Server, host: u8) -> Result<()> {
@@ -302,6 +314,87 @@ fn restarted_server_looks_names_up_before_it_refuses() -> Result<()> {
         thread::sleep(Duration::from_millis(2600));
         client.attr(&root)?;
         Ok(())
+    })
+}
+
+/// Exports by name and wildcard, and to 192.0.2.8 by its address.
+const MIXED: &str = "@ two(rw,insecure) *.wild.example(ro,insecure) 192.0.2.8(ro,insecure)\n";
+
+#[test]
+fn known_names_survive_a_kill_while_dns_is_silent() -> Result<()> {
+    Scene::with(DNS, |scene| {
+        let server = scene.serve("serve", MIXED)?;
+        let (_, root, _) = scene.mount(&server, 3)?;
+        scene.mount(&server, 2)?;
+        BEHAVIOUR.store(SILENT, Ordering::Relaxed);
+        let [killed] = server.children()?[..] else {
+            bail!("not one process");
+        };
+        nix::sys::signal::kill(Pid::from_raw(killed.try_into()?), Signal::SIGKILL)?;
+        wait_for(PATIENCE, || {
+            Ok(scene.ask(&server, 8, &root).is_ok().then_some(()))
+        })?;
+        ensure!(server.children()? != [killed], "the server was not killed");
+        for host in [2, 3, 8] {
+            scene.mount(&server, host)?;
+        }
+        // Not known: one that the wildcard may admit, and a stranger.
+        for host in [7, 4] {
+            ensure_refused(scene.ask(&server, host, &root), "JUKEBOX")?;
+            scene.ensure_refused(&server, host)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn undecided_clients_wait_for_dns() -> Result<()> {
+    Scene::with(DNS, |scene| {
+        fs::write(scene.dir.path().join("srv/file"), "text")?;
+        let server = scene.serve("nfs", MIXED)?;
+        let (_, root, _) = scene.mount(&server, 3)?;
+        drop(server);
+        BEHAVIOUR.store(SILENT, Ordering::Relaxed);
+        let server = scene.serve("nfs", MIXED)?;
+        scene.ask(&server, 8, &root)?;
+        for _ in 0..2 {
+            for host in [2, 3, 4] {
+                ensure_refused(scene.ask(&server, host, &root), "JUKEBOX")?;
+            }
+            thread::sleep(Duration::from_secs(4));
+        }
+        let exports = scene.dir.path().join("exports");
+        let http = HttpServer::start_at(
+            (SERVER, 80).into(),
+            "http",
+            ["-e".as_ref(), exports.as_os_str()],
+        )?;
+        let get = |host| {
+            let from = Ipv4Addr::new(192, 0, 2, host);
+            let mut client = http::Client::connect_from(from, http.address())?;
+            let path = format!("{}/file", scene.path());
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())?;
+            let reply = client.receive()?;
+            let is_repeated = reply.head.field("Retry-After").is_some();
+            anyhow::Ok((reply.head.status, is_repeated))
+        };
+        ensure!(get(8)? == (200, false));
+        for host in [2, 3, 4] {
+            let answer = get(host)?;
+            ensure!(answer == (503, true), "host {host}: {answer:?}");
+        }
+        BEHAVIOUR.store(HONEST, Ordering::Relaxed);
+        for host in [2, 3] {
+            let answered = wait_for(PATIENCE, || {
+                Ok(scene.ask(&server, host, &root).is_ok().then_some(()))
+            })?;
+            answered.with_context(|| format!("host {host}"))?;
+        }
+        let refused = wait_for(PATIENCE, || {
+            let asked = scene.ask(&server, 4, &root);
+            Ok(ensure_refused(asked, "STALE").ok())
+        })?;
+        refused.context("a stranger is not refused")
     })
 }
 

@@ -43,7 +43,7 @@ pub struct Joined {
     /// Memory shared by the loops, [`SHARED_BYTES`] long.
     pub memory: &'static mut [u8],
     /// The last results of look-ups of host names, of this loop alone.
-    pub results: Option<Twin>,
+    pub results: Option<&'static mut Twin>,
     /// True if an earlier process with this index used the memory.
     pub was_used: bool,
     /// First bytes of the write verifiers.
@@ -61,7 +61,7 @@ impl SharedState {
     pub fn new(loop_count: u32) -> Option<Self> {
         let count = LOOP_COUNT_MAX as usize;
         let word_count = word_count(count, CONNECTION_COUNT_MAX) + count;
-        let len = SHARED_BYTES + loop_count as usize * NAME_RESULTS_BYTES;
+        let len = SHARED_BYTES + loop_count.max(1) as usize * NAME_RESULTS_BYTES;
         let (shared, words, bytes) = share(word_count, len)?;
         // Falls back to one loop if the host lacks robust futexes (a killed loop would keep the lock) or SO_REUSEPORT.
         let is_possible = loop_count > 1 && Lock::of(shared, None).is_ok() && can_share_ports();
@@ -92,7 +92,8 @@ impl SharedState {
         let (words, states) = self.words.split_at(self.words.len() - count);
         let (memory, results) = self.bytes.split_at_mut(SHARED_BYTES);
         let connections = Connections::new(words, count, number);
-        let results = results.chunks_mut(NAME_RESULTS_BYTES).nth(number);
+        let (results, _) = results.as_chunks_mut::<NAME_RESULTS_BYTES>();
+        let results = states.get(number).zip(results.get_mut(number));
         let mut joined = None;
         if self.loop_count > 1 {
             let lock = Lock::of(shared, connections.life())?;
@@ -104,10 +105,7 @@ impl SharedState {
             export_changes: &shared.export_changes,
             registered: &shared.registered,
             memory,
-            results: states
-                .get(number)
-                .zip(results)
-                .map(|(state, memory)| Twin::new(state, memory)),
+            results: results.map(|(state, memory)| mem::leak(Twin::new(state, memory))),
             was_used: shared.was_used_by(self.number),
             entropy: self.entropy,
         })
