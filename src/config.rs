@@ -79,7 +79,7 @@ pub const NAME_REFRESH: Duration = Duration::from_secs(300);
 /// Longest pause (seconds) before a name is asked for again that no server answered. The first one is a second, the next ones are
 /// twice as long each.
 pub const NAME_RETRY_SECS_MAX: u32 = 30;
-/// Memory of a loop for the last results of look-ups (bytes), which outlives the loop. A half holds those of about 2,700 names.
+/// Memory of a loop for the last results of look-ups (bytes), which outlives the loop. A half holds 4,096 addresses.
 pub const NAME_RESULTS_BYTES: usize = 256 << 10;
 /// Time for which the last result of a look-up is used although no server answers.
 pub const NAME_KEEP: Duration = Duration::from_secs(900);

@@ -66,16 +66,11 @@ impl HostNames {
         kept.host_name_len = sys::host_name(&mut kept.host_name);
         kept.names.open(world, &kept.interfaces);
         let _ = self.reload(world);
-        self.restore(world);
-    }
-
-    /// Uses the last results of an earlier server until the look-ups have ended.
-    fn restore(&mut self, world: &mut World<'_>) {
-        if let Some(kept) = &mut self.0
-            && let Some(results) = &kept.results
-        {
-            let resolver = &mut kept.names.resolver;
-            resolver.restore(results.bytes(), world.now, world.tree);
+        let Some(kept) = &self.0 else {
+            return;
+        };
+        if let Some(results) = &kept.results {
+            world.tree.restore_names(results.bytes(), world.now);
         }
     }
 
@@ -113,7 +108,7 @@ impl HostNames {
         };
         let has_progress = kept.names.turn(world);
         if has_progress && let Some(results) = &mut kept.results {
-            results.replace(&mut |out| kept.names.resolver.save(world.tree, out));
+            results.replace(&mut |out| world.tree.save_names(out));
         }
         has_progress
     }

@@ -4,11 +4,29 @@
 use super::reading::{HostName, Reading};
 use super::{FsError, FsResult, Tree};
 use crate::config::{
-    NAME_ADDRESS_COUNT_MAX, NAMED_PEER_BYTES, NAMED_PEER_COUNT_MAX, NAMED_PEER_COUNT_MIN,
+    NAME_ADDRESS_COUNT_MAX, NAME_KEEP, NAMED_PEER_BYTES, NAMED_PEER_COUNT_MAX, NAMED_PEER_COUNT_MIN,
 };
 use crate::mem::{self, Ends as _, Slots, copy_into, parts, scaled};
-use crate::wire::wildcard;
+use crate::time::{Duration, Instant};
+use crate::wire::{Reader, Writer, wildcard};
 use core::net::Ipv6Addr;
+
+/// The state of a look-up, as far as it matters to clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// The error of a client for which no name or address was found. `AwaitsNames`: the first look-up may end soon. `TryLater`: no
+    /// server has answered it. `Stale`: the client is refused.
+    pub refusal: FsError,
+    /// Time of the last answer; before the first one, time of the first question.
+    pub since: Instant,
+}
+
+impl Outcome {
+    const NONE: Self = Self {
+        refusal: FsError::AwaitsNames,
+        since: Instant::from_ms(0),
+    };
+}
 
 /// The addresses of a host name.
 #[derive(Clone, Copy, Debug)]
@@ -17,9 +35,8 @@ pub struct Addresses {
     key: u64,
     list: [Ipv6Addr; NAME_ADDRESS_COUNT_MAX],
     len: u8,
-    /// The error of a client with another address. `AwaitsNames`: the first look-up may end soon. `TryLater`: no server has
-    /// answered it. `Stale`: the client is refused.
-    pub refusal: FsError,
+    /// The state of the look-up.
+    pub outcome: Outcome,
     /// True if a message says that the name is unknown.
     pub is_reported: bool,
 }
@@ -29,7 +46,7 @@ impl Addresses {
         key: 0,
         list: [Ipv6Addr::UNSPECIFIED; _],
         len: 0,
-        refusal: FsError::AwaitsNames,
+        outcome: Outcome::NONE,
         is_reported: false,
     };
 
@@ -62,8 +79,8 @@ impl Addresses {
 pub struct NamedPeer {
     /// The client.
     pub address: Ipv6Addr,
-    /// The error if no name matches, as [`Addresses::refusal`].
-    pub refusal: FsError,
+    /// The state of the look-up.
+    pub outcome: Outcome,
     /// True if the names were compared with wildcards since [`Self::is_used`] was set to false.
     pub is_used: bool,
     /// A number that grows with each use.
@@ -76,12 +93,8 @@ pub struct NamedPeer {
 impl NamedPeer {
     /// The confirmed names.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
-        parts(self.all_names(), 0).filter(|name| !name.is_empty())
-    }
-
-    /// The confirmed names, each with a NUL at its end.
-    pub fn all_names(&self) -> &[u8] {
-        self.names.head(self.len.into())
+        let names = parts(self.names.head(self.len.into()), 0);
+        names.filter(|name| !name.is_empty())
     }
 
     /// Replaces the names by these, each with a NUL at its end.
@@ -103,6 +116,19 @@ pub(super) struct Names {
     use_count: u32,
     /// True if a client was added, or is used again.
     has_new_peer: bool,
+}
+
+/// Writes a result: the key of a host name, or 0; the time of the answer (s), an address, the names of a client. What does not fit is
+/// left out.
+fn put(out: &mut Writer<'_>, key: u64, outcome: &Outcome, address: &Ipv6Addr, names: &[u8]) {
+    let start = out.position();
+    out.u64(key);
+    out.u32(outcome.since.secs());
+    out.put(&address.octets());
+    out.opaque(names);
+    if out.written().is_none() {
+        out.truncate(start);
+    }
 }
 
 /// FNV-1a with 64 bits.
@@ -139,7 +165,7 @@ impl Names {
                         *place = Addresses::NONE;
                         place.key = key;
                         if host.is_pattern {
-                            place.refusal = FsError::Stale;
+                            place.outcome.refusal = FsError::Stale;
                         }
                     }
                 }
@@ -154,11 +180,11 @@ impl Names {
     /// Checks that the host name with this number has the address.
     ///
     /// # Errors
-    /// See [`Addresses::refusal`].
+    /// See [`Outcome::refusal`].
     pub(super) fn check_host(&self, number: usize, address: Ipv6Addr) -> FsResult<()> {
         match self.hosts.get(number) {
             Some(host) if host.list().contains(&address) => Ok(()),
-            host => Err(host.map_or(FsError::Stale, |host| host.refusal)),
+            host => Err(host.map_or(FsError::Stale, |host| host.outcome.refusal)),
         }
     }
 
@@ -177,7 +203,7 @@ impl Names {
     fn add_peer(&mut self, address: Ipv6Addr) -> Option<usize> {
         let new = NamedPeer {
             address,
-            refusal: FsError::AwaitsNames,
+            outcome: Outcome::NONE,
             is_used: true,
             used: 0,
             len: 0,
@@ -197,11 +223,11 @@ impl Names {
     /// Checks that a wildcard matches a name of a client.
     ///
     /// # Errors
-    /// See [`NamedPeer::refusal`].
+    /// See [`Outcome::refusal`].
     pub(super) fn check_peer(&self, at: usize, pattern: &[u8]) -> FsResult<()> {
         match self.peers.get(at) {
             Some(peer) if peer.names().any(|name| wildcard::is_match(pattern, name)) => Ok(()),
-            peer => Err(peer.map_or(FsError::Stale, |peer| peer.refusal)),
+            peer => Err(peer.map_or(FsError::Stale, |peer| peer.outcome.refusal)),
         }
     }
 }
@@ -223,15 +249,6 @@ impl Tree {
         self.names.as_mut()?.hosts.get_mut(number)
     }
 
-    /// The known addresses of the host name with this number.
-    pub fn known_addresses(&self, number: usize) -> &[Ipv6Addr] {
-        let host = self
-            .names
-            .as_ref()
-            .and_then(|names| names.hosts.get(number));
-        host.map_or(&[], Addresses::list)
-    }
-
     /// The clients that were compared with wildcards.
     pub fn named_peers(&mut self) -> &mut [NamedPeer] {
         match &mut self.names {
@@ -240,12 +257,51 @@ impl Tree {
         }
     }
 
-    /// Adds a client that an earlier server knew. Returns its index.
-    pub fn restore_peer(&mut self, address: Ipv6Addr, names: &[u8]) -> Option<usize> {
-        let known = self.names.as_mut()?;
-        let at = known.add_peer(address)?;
-        known.peers.get_mut(at)?.set_names(names);
-        Some(at)
+    /// Writes the known addresses and names for [`Self::restore_names`]. Returns their length.
+    pub fn save_names(&self, out: &mut [u8]) -> usize {
+        let mut out = Writer::new(out);
+        if let Some(names) = &self.names {
+            for host in names.hosts.iter() {
+                for address in host.list() {
+                    put(&mut out, host.key, &host.outcome, address, b"");
+                }
+            }
+            for peer in names.peers.iter().filter(|peer| peer.len > 0) {
+                let confirmed = peer.names.head(peer.len.into());
+                put(&mut out, 0, &peer.outcome, &peer.address, confirmed);
+            }
+        }
+        out.position()
+    }
+
+    /// Reads the addresses and names that an earlier server knew. Those older than 15 minutes are ignored.
+    pub fn restore_names(&mut self, saved: &[u8], now: Instant) {
+        let Some(known) = &mut self.names else {
+            return;
+        };
+        let mut saved = Reader::new(saved);
+        while !saved.rest().is_empty() {
+            let key = saved.u64();
+            let since = Instant::default().after(Duration::from_secs(saved.u32()));
+            let address = saved.take(size_of::<Ipv6Addr>());
+            let names = saved.opaque(NAMED_PEER_BYTES as u32);
+            let Ok(address) = <[u8; 16]>::try_from(address) else {
+                return;
+            };
+            if saved.check().is_err() || since > now || now.since(since) >= NAME_KEEP {
+                continue;
+            }
+            if let Some(host) = known.hosts.iter_mut().find(|host| host.key == key) {
+                host.outcome.since = since;
+                host.add(address.into());
+            } else if !names.is_empty()
+                && let Some(at) = known.add_peer(address.into())
+                && let Some(peer) = known.peers.get_mut(at)
+            {
+                peer.outcome.since = since;
+                peer.set_names(names);
+            }
+        }
     }
 
     /// Returns true once after a client was added, or is used again.

@@ -7,7 +7,6 @@
 //! undecided for that time. Unknown is no match, and is reported once.
 
 mod chance;
-mod kept;
 mod message;
 mod steps;
 #[cfg(test)]
@@ -79,8 +78,6 @@ enum Stage {
 struct Ask {
     /// Time of the next step.
     until: Instant,
-    /// Time of the last answer; before the first one, time of the first question.
-    since: Instant,
     stage: Stage,
     /// True once the question was sent.
     is_sent: bool,
@@ -110,7 +107,6 @@ struct Ask {
 impl Ask {
     const NEW: Self = Self {
         until: Instant::from_ms(0),
-        since: Instant::from_ms(0),
         stage: Stage::Idle,
         is_sent: false,
         is_multicast: false,
@@ -155,7 +151,7 @@ struct PeerAsk {
 impl PeerAsk {
     const fn new(address: Ipv6Addr, now: Instant) -> Self {
         let mut ask = Ask::NEW;
-        (ask.until, ask.since) = (now, now);
+        ask.until = now;
         Self {
             address,
             late_at: now.after(NAME_WAIT),
@@ -282,11 +278,11 @@ impl Resolver {
             let is_asked = !host.is_pattern && is_name;
             let mut ask = Ask::NEW;
             // Known addresses stay valid if no server answers.
-            ask.since = now;
             ask.until = if is_asked { now } else { Instant::NEVER };
             if let Some(known) = tree.addresses(number) {
+                known.outcome.since = now;
                 if !is_asked {
-                    known.refusal = FsError::Stale;
+                    known.outcome.refusal = FsError::Stale;
                 }
                 // A message about the doubt was reported already.
                 known.is_reported |= doubt.is_some();
@@ -295,7 +291,9 @@ impl Resolver {
         }
         for peer in self.peers.iter_mut() {
             peer.ask = Ask::NEW;
-            peer.ask.since = now;
+        }
+        for peer in tree.named_peers() {
+            peer.outcome.since = now;
         }
         self.late_at = now.after(NAME_WAIT);
         self.wake(now);
@@ -382,6 +380,9 @@ impl Resolver {
         let Some(peer) = tree.named_peers().get_mut(at) else {
             return;
         };
+        if peer.outcome.since == Instant::default() {
+            peer.outcome.since = now;
+        }
         let new = PeerAsk::new(peer.address, now);
         let Some(known) = self.peers.get_mut(at) else {
             self.peers.push(new);
@@ -393,11 +394,11 @@ impl Resolver {
         if known.ask.is_lazy && peer.is_used {
             known.ask.until = now;
         }
-        if peer.refusal != FsError::AwaitsNames {
+        if peer.outcome.refusal != FsError::AwaitsNames {
             known.late_at = Instant::NEVER;
         } else if known.late_at <= now {
             known.late_at = Instant::NEVER;
-            peer.refusal = FsError::TryLater;
+            peer.outcome.refusal = FsError::TryLater;
             self.has_progress = true;
         }
     }
@@ -406,9 +407,9 @@ impl Resolver {
     fn end_waiting(&mut self, tree: &mut Tree) {
         for number in 0..tree.host_name_count() {
             if let Some(host) = tree.addresses(number)
-                && host.refusal == FsError::AwaitsNames
+                && host.outcome.refusal == FsError::AwaitsNames
             {
-                host.refusal = FsError::TryLater;
+                host.outcome.refusal = FsError::TryLater;
             }
         }
         self.has_progress = true;

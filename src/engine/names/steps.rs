@@ -10,7 +10,7 @@ use crate::event::{Events, Line};
 use crate::mem::{Ends as _, copy_into};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
-use crate::vfs::{FsError, Tree};
+use crate::vfs::{FsError, Outcome, Tree};
 use crate::wire::dns::{self, kind};
 use crate::wire::hosts;
 use crate::wire::label::{is_like, without_dot};
@@ -113,7 +113,7 @@ impl Resolver {
         };
         (peer.names_len, peer.confirmed_len) = (0, 0);
         if !core::mem::take(&mut known.is_used) {
-            let forgotten_at = peer.ask.since.after(NAME_KEEP);
+            let forgotten_at = known.outcome.since.after(NAME_KEEP);
             if peer.ask.is_lazy || known.names().next().is_none() || forgotten_at <= now {
                 // The place is free.
                 known.address = Ipv6Addr::UNSPECIFIED;
@@ -512,12 +512,12 @@ impl Resolver {
         events: &mut Events,
     ) {
         self.has_progress = true;
-        let Some(ask) = self.ask(subject) else {
+        let (Some(ask), Some(outcome)) = (self.ask(subject), outcome(subject, tree)) else {
             return;
         };
         let is_unanswered =
             end == End::Unanswered || ask.is_unanswered && !ask.is_multicast && end == End::Found;
-        let keeps = is_unanswered && now.since(ask.since) < NAME_KEEP;
+        let keeps = is_unanswered && now.since(outcome.since) < NAME_KEEP;
         let found = ask.found;
         (ask.stage, ask.is_sent, ask.is_done) = (Stage::Idle, false, true);
         if is_unanswered {
@@ -526,15 +526,12 @@ impl Resolver {
             ask.silence_count = (ask.silence_count + 1).min(NAME_RETRY_SECS_MAX as u8);
         } else {
             ask.until = now.after(NAME_REFRESH);
-            (ask.since, ask.silence_count) = (now, 0);
+            (outcome.since, ask.silence_count) = (now, 0);
             self.has_given_up = false;
         }
-        let Some(refusal) = refusal(subject, tree) else {
-            return;
-        };
-        let was_undecided = *refusal != FsError::Stale;
+        let was_undecided = outcome.refusal != FsError::Stale;
         let is_undecided = was_undecided && keeps && end != End::Found;
-        *refusal = match is_undecided {
+        outcome.refusal = match is_undecided {
             true => FsError::TryLater,
             false => FsError::Stale,
         };
@@ -579,11 +576,11 @@ impl Resolver {
     }
 }
 
-/// The error of a client for which a look-up has not found a name or an address. See [`crate::vfs::Addresses::refusal`].
-fn refusal(subject: Subject, tree: &mut Tree) -> Option<&mut FsError> {
+/// The state of a look-up in the tree.
+fn outcome(subject: Subject, tree: &mut Tree) -> Option<&mut Outcome> {
     Some(match subject {
-        Subject::Name(number) => &mut tree.addresses(number)?.refusal,
-        Subject::Peer(at) => &mut tree.named_peers().get_mut(at)?.refusal,
+        Subject::Name(number) => &mut tree.addresses(number)?.outcome,
+        Subject::Peer(at) => &mut tree.named_peers().get_mut(at)?.outcome,
     })
 }
 

@@ -531,7 +531,7 @@ fn saved_results_are_used_by_next_server() {
     let _ = old.rules("192.0.2.4");
     old.run(1000);
     let mut saved = [0; 400];
-    let len = old.resolver.save(&mut old.tree, &mut saved);
+    let len = old.tree.save_names(&mut saved);
     let start = |saved: &[u8], now: Instant| {
         let entries = [
             "new.example",
@@ -542,8 +542,7 @@ fn saved_results_are_used_by_next_server() {
         let mut bench = Bench::new(&[], CONF, |_, _| Reply::Silence);
         bench.now = now;
         bench.export(&entries);
-        let tree = &mut bench.tree;
-        bench.resolver.restore(saved, now, tree);
+        bench.tree.restore_names(saved, now);
         bench
     };
     let known = [
@@ -558,7 +557,7 @@ fn saved_results_are_used_by_next_server() {
     // Again, from what the second server saves.
     new.run(400_000);
     new.check(&known, &[]);
-    let len = new.resolver.save(&mut new.tree, &mut saved);
+    let len = new.tree.save_names(&mut saved);
     let mut third = start(&saved[..len], new.now);
     third.run(400_000);
     third.check(&known, &[]);
@@ -580,7 +579,7 @@ fn saved_results_are_used_by_next_server() {
     // Without space, whole results are saved.
     let mut whole = Vec::new();
     for space in 0..len {
-        whole.push(old.resolver.save(&mut old.tree, &mut vec![0; space]));
+        whole.push(old.tree.save_names(&mut vec![0; space]));
     }
     whole.dedup();
     assert!(whole.len() < 7, "{whole:?}");
