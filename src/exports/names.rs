@@ -70,7 +70,7 @@ impl HostNames {
             return;
         };
         if let Some(results) = &kept.results {
-            world.tree.restore_names(results.bytes(), world.now);
+            Resolver::restore(results.bytes(), world.now, world.tree);
         }
     }
 
@@ -108,7 +108,7 @@ impl HostNames {
         };
         let has_progress = kept.names.turn(world);
         if has_progress && let Some(results) = &mut kept.results {
-            results.replace(&mut |out| world.tree.save_names(out));
+            results.replace(&mut |out| Resolver::save(world.tree, out));
         }
         has_progress
     }

@@ -56,7 +56,7 @@ pub use handle::{Form, Handle};
 pub use images::{ImageFile, Images};
 pub use jobs::{Bytes, Ended, Extent, FileId, Job, JobId, JobKind, Scope, Submitted};
 pub use name::{Name, is_image};
-pub use names::{Addresses, NamedPeer, Outcome};
+pub use names::{Addresses, Known, NamedPeer, Outcome};
 pub use node::{Backend, Node, Pin, Rights};
 pub use reading::{Client, Export, ExportRoot, Exports, HostName, Room};
 pub use stop::{Patience, Stop, Until};

@@ -4,11 +4,11 @@
 use super::reading::{HostName, Reading};
 use super::{FsError, FsResult, Tree};
 use crate::config::{
-    NAME_ADDRESS_COUNT_MAX, NAME_KEEP, NAMED_PEER_BYTES, NAMED_PEER_COUNT_MAX, NAMED_PEER_COUNT_MIN,
+    NAME_ADDRESS_COUNT_MAX, NAMED_PEER_BYTES, NAMED_PEER_COUNT_MAX, NAMED_PEER_COUNT_MIN,
 };
 use crate::mem::{self, Ends as _, Slots, copy_into, parts, scaled};
-use crate::time::{Duration, Instant};
-use crate::wire::{Reader, Writer, wildcard};
+use crate::time::Instant;
+use crate::wire::wildcard;
 use core::net::Ipv6Addr;
 
 /// The state of a look-up, as far as it matters to clients.
@@ -26,6 +26,19 @@ impl Outcome {
         refusal: FsError::AwaitsNames,
         since: Instant::from_ms(0),
     };
+}
+
+/// A known address.
+#[derive(Debug)]
+pub struct Known<'a> {
+    /// The key of the host name that has it; 0: it is a client's.
+    pub key: u64,
+    /// Time of the answer.
+    pub since: Instant,
+    /// The address.
+    pub address: Ipv6Addr,
+    /// The confirmed names of a client, each with a NUL.
+    pub names: &'a [u8],
 }
 
 /// The addresses of a host name.
@@ -116,19 +129,6 @@ pub(super) struct Names {
     use_count: u32,
     /// True if a client was added, or is used again.
     has_new_peer: bool,
-}
-
-/// Writes a result: the key of a host name, or 0; the time of the answer (s), an address, the names of a client. What does not fit is
-/// left out.
-fn put(out: &mut Writer<'_>, key: u64, outcome: &Outcome, address: &Ipv6Addr, names: &[u8]) {
-    let start = out.position();
-    out.u64(key);
-    out.u32(outcome.since.secs());
-    out.put(&address.octets());
-    out.opaque(names);
-    if out.written().is_none() {
-        out.truncate(start);
-    }
 }
 
 /// FNV-1a with 64 bits.
@@ -257,50 +257,45 @@ impl Tree {
         }
     }
 
-    /// Writes the known addresses and names for [`Self::restore_names`]. Returns their length.
-    pub fn save_names(&self, out: &mut [u8]) -> usize {
-        let mut out = Writer::new(out);
-        if let Some(names) = &self.names {
-            for host in names.hosts.iter() {
-                for address in host.list() {
-                    put(&mut out, host.key, &host.outcome, address, b"");
-                }
-            }
-            for peer in names.peers.iter().filter(|peer| peer.len > 0) {
-                let confirmed = peer.names.head(peer.len.into());
-                put(&mut out, 0, &peer.outcome, &peer.address, confirmed);
-            }
-        }
-        out.position()
-    }
-
-    /// Reads the addresses and names that an earlier server knew. Those older than 15 minutes are ignored.
-    pub fn restore_names(&mut self, saved: &[u8], now: Instant) {
-        let Some(known) = &mut self.names else {
+    /// Passes each known address to `each`.
+    pub fn list_known(&self, each: &mut dyn FnMut(&Known<'_>)) {
+        let Some(names) = &self.names else {
             return;
         };
-        let mut saved = Reader::new(saved);
-        while !saved.rest().is_empty() {
-            let key = saved.u64();
-            let since = Instant::default().after(Duration::from_secs(saved.u32()));
-            let address = saved.take(size_of::<Ipv6Addr>());
-            let names = saved.opaque(NAMED_PEER_BYTES as u32);
-            let Ok(address) = <[u8; 16]>::try_from(address) else {
-                return;
-            };
-            if saved.check().is_err() || since > now || now.since(since) >= NAME_KEEP {
-                continue;
+        let mut pass = |key, outcome: &Outcome, address, names| {
+            each(&Known {
+                key,
+                since: outcome.since,
+                address,
+                names,
+            });
+        };
+        for host in names.hosts.iter() {
+            for address in host.list() {
+                pass(host.key, &host.outcome, *address, b"");
             }
-            if let Some(host) = known.hosts.iter_mut().find(|host| host.key == key) {
-                host.outcome.since = since;
-                host.add(address.into());
-            } else if !names.is_empty()
-                && let Some(at) = known.add_peer(address.into())
-                && let Some(peer) = known.peers.get_mut(at)
-            {
-                peer.outcome.since = since;
-                peer.set_names(names);
-            }
+        }
+        for peer in names.peers.iter().filter(|peer| peer.len > 0) {
+            let confirmed = peer.names.head(peer.len.into());
+            pass(0, &peer.outcome, peer.address, confirmed);
+        }
+    }
+
+    /// Adds an address that an earlier server knew.
+    pub fn add_known(&mut self, known: &Known<'_>) {
+        let Some(names) = &mut self.names else {
+            return;
+        };
+        let mut hosts = names.hosts.iter_mut();
+        if let Some(host) = hosts.find(|host| host.key == known.key) {
+            host.outcome.since = known.since;
+            host.add(known.address);
+        } else if !known.names.is_empty()
+            && let Some(at) = names.add_peer(known.address)
+            && let Some(peer) = names.peers.get_mut(at)
+        {
+            peer.outcome.since = known.since;
+            peer.set_names(known.names);
         }
     }
 

@@ -7,6 +7,7 @@
 //! undecided for that time. Unknown is no match, and is reported once.
 
 mod chance;
+mod kept;
 mod message;
 mod steps;
 #[cfg(test)]

@@ -531,7 +531,7 @@ fn saved_results_are_used_by_next_server() {
     let _ = old.rules("192.0.2.4");
     old.run(1000);
     let mut saved = [0; 400];
-    let len = old.tree.save_names(&mut saved);
+    let len = Resolver::save(&old.tree, &mut saved);
     let start = |saved: &[u8], now: Instant| {
         let entries = [
             "new.example",
@@ -542,7 +542,7 @@ fn saved_results_are_used_by_next_server() {
         let mut bench = Bench::new(&[], CONF, |_, _| Reply::Silence);
         bench.now = now;
         bench.export(&entries);
-        bench.tree.restore_names(saved, now);
+        Resolver::restore(saved, now, &mut bench.tree);
         bench
     };
     let known = [
@@ -557,7 +557,7 @@ fn saved_results_are_used_by_next_server() {
     // Again, from what the second server saves.
     new.run(400_000);
     new.check(&known, &[]);
-    let len = new.tree.save_names(&mut saved);
+    let len = Resolver::save(&new.tree, &mut saved);
     let mut third = start(&saved[..len], new.now);
     third.run(400_000);
     third.check(&known, &[]);
@@ -579,7 +579,7 @@ fn saved_results_are_used_by_next_server() {
     // Without space, whole results are saved.
     let mut whole = Vec::new();
     for space in 0..len {
-        whole.push(old.tree.save_names(&mut vec![0; space]));
+        whole.push(Resolver::save(&old.tree, &mut vec![0; space]));
     }
     whole.dedup();
     assert!(whole.len() < 7, "{whole:?}");
