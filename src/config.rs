@@ -50,7 +50,8 @@ pub const EXPORTS_BYTES: usize = 2 * (CLIENT_COUNT_MAX * 128 + TEXTS_BYTES_MAX)
 /// Part of the region (bytes) for the addresses of host names and the names of clients.
 const NAMES_BYTES: usize = CLIENT_COUNT_MAX * (64 + 16 * NAME_ADDRESS_COUNT_MAX)
     + NAMED_PEER_COUNT_MAX * (128 + 2 * NAMED_PEER_BYTES)
-    + HOSTS_FILE_BYTES_MAX;
+    + HOSTS_FILE_BYTES_MAX
+    + NAME_RESULTS_BYTES;
 
 /// Addresses of a host name in exports, at most; further ones are ignored.
 pub const NAME_ADDRESS_COUNT_MAX: usize = 16;
@@ -79,8 +80,15 @@ pub const NAME_REFRESH: Duration = Duration::from_secs(300);
 /// Longest pause (seconds) before a name is asked for again that no server answered. The first one is a second, the next ones are
 /// twice as long each.
 pub const NAME_RETRY_SECS_MAX: u32 = 30;
-/// Memory of a loop for the last results of look-ups (bytes), which outlives the loop. A half holds 4,096 addresses.
-pub const NAME_RESULTS_BYTES: usize = 256 << 10;
+/// Memory of a loop for the last results of look-ups (bytes), which outlives the loop. A half holds 2,000 addresses, and fits into a
+/// pipe.
+pub const NAME_RESULTS_BYTES: usize = 128 << 10;
+/// [`NAME_RESULTS_BYTES`] with minimum memory.
+pub const NAME_RESULTS_BYTES_MIN: usize = 8 << 10;
+/// File of these results in the directory of state.
+pub const NAMES_FILE: &[u8] = b"names";
+/// Shortest time between two writes to that file.
+pub const NAMES_FILE_PAUSE: Duration = Duration::from_secs(60);
 /// Time for which the last result of a look-up is used although no server answers.
 pub const NAME_KEEP: Duration = Duration::from_secs(900);
 /// Time for which a MNT waits for look-ups, and for which other calls of the client get NFS3ERR_JUKEBOX.
@@ -438,7 +446,7 @@ pub const EVENT_COUNT_PER_MINUTE: u32 = 10;
 
 /// Default of `--key-file`: the secret of kernel handles.
 pub const KEY_FILE: &CStr = c"/var/lib/stowaway/handle.key";
-/// Directory of [`KEY_FILE`], created if missing.
+/// Directory of [`KEY_FILE`], created if missing, and of other state.
 pub const KEY_DIRECTORY: &CStr = c"/var/lib/stowaway";
 
 /// Connections of our own network stack, including those in handshake or closing. Meant for a dozen clients, since each packet is

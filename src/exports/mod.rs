@@ -53,6 +53,9 @@ pub struct Wanted {
     pub form: Option<Form>,
     /// The file with the key of kernel handles (`--key-file`).
     pub key_file: Option<&'static CStr>,
+    /// The directory of state that outlives the server (`--state-dir`). `None`: [`KEY_DIRECTORY`](crate::config::KEY_DIRECTORY), if it
+    /// exists.
+    pub state_dir: Option<&'static CStr>,
     /// True if files are accessed as the server's own user for all clients (`-s`).
     pub is_single_user: bool,
     /// True if the host's files name the groups of users (`--manage-gids`).

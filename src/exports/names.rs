@@ -5,23 +5,25 @@ use crate::event::Fatal;
 
 use super::REASONS;
 use crate::config::{
-    HOST_NAME_BYTES, HOSTS_FILE, NAME_TEST_WAIT, RESOLV_CONF_BYTES_MAX, RESOLV_CONF_FILE,
+    HOST_NAME_BYTES, HOSTS_FILE, KEY_DIRECTORY, NAME_RESULTS_BYTES, NAME_RESULTS_BYTES_MIN,
+    NAME_TEST_WAIT, NAMES_FILE, NAMES_FILE_PAUSE, RESOLV_CONF_BYTES_MAX, RESOLV_CONF_FILE,
 };
 use crate::console::reasons;
 use crate::drive::names::Names;
 use crate::drive::platform::network::Network;
 use crate::drive::{Task, World, platform};
 use crate::engine::names::Resolver;
-use crate::mem::{self, Ends as _, Twin};
+use crate::mem::{self, Ends as _, Twin, scaled};
 use crate::net::{Interfaces, Signals};
-use crate::os::files::Directory;
+use crate::os::files::{Directory, StateFile};
 use crate::sys::{self, Calls, Errno, Needs};
 use crate::text::text;
 use crate::time::Instant;
-use crate::vfs::Tree;
+use crate::vfs::{FileId, Tree};
 use crate::wire::label::cut;
 use crate::wire::resolv_conf::Config;
 use core::ffi::CStr;
+use core::sync::atomic::AtomicU32;
 
 /// The resolver of a server whose exports may have names.
 pub(super) struct HostNames(Option<&'static mut Kept>);
@@ -35,8 +37,13 @@ struct Kept {
     host_name_len: usize,
     /// True in the first NFS process, which alone reports.
     is_first: bool,
-    /// The last results, for the next server.
-    results: Option<&'static mut Twin>,
+    /// The last results, for the server that replaces this one.
+    results: &'static mut Twin,
+    /// A file with them, for a server that is started after the end of this one.
+    file: Option<StateFile>,
+    /// Time of the next write to it, and of the last one.
+    save_at: Instant,
+    saved_at: Instant,
 }
 
 impl HostNames {
@@ -53,7 +60,13 @@ impl HostNames {
             host_name: [0; _],
             host_name_len: 0,
             is_first,
-            results,
+            results: results.unwrap_or_else(|| {
+                let bytes = mem::bytes(scaled(NAME_RESULTS_BYTES_MIN, NAME_RESULTS_BYTES));
+                mem::leak(Twin::new(mem::leak(AtomicU32::new(0)), bytes))
+            }),
+            file: None,
+            save_at: Instant::NEVER,
+            saved_at: Instant::NEVER,
         })))
     }
 
@@ -66,11 +79,12 @@ impl HostNames {
         kept.host_name_len = sys::host_name(&mut kept.host_name);
         kept.names.open(world, &kept.interfaces);
         let _ = self.reload(world);
-        let Some(kept) = &self.0 else {
-            return;
-        };
-        if let Some(results) = &kept.results {
-            Resolver::restore(results.bytes(), world.now, world.tree);
+    }
+
+    /// Uses the results of an earlier server. `state_dir`: the directory of state, if one was given.
+    pub(super) fn restore(&mut self, state_dir: Option<&'static CStr>, world: &mut World<'_>) {
+        if let Some(kept) = &mut self.0 {
+            kept.restore(state_dir, world);
         }
     }
 
@@ -107,8 +121,16 @@ impl HostNames {
             return false;
         };
         let has_progress = kept.names.turn(world);
-        if has_progress && let Some(results) = &mut kept.results {
-            results.replace(&mut |out| Resolver::save(world.tree, out));
+        if has_progress {
+            let started = started(world.now);
+            let save = &mut |out: &mut [u8]| Resolver::save(started, world.tree, out);
+            kept.results.replace(save);
+            if kept.is_first && kept.file.is_some() {
+                kept.save_at = kept.saved_at.after(NAMES_FILE_PAUSE);
+            }
+        }
+        if world.now >= kept.save_at {
+            kept.save(world, true);
         }
         has_progress
     }
@@ -116,11 +138,59 @@ impl HostNames {
     /// See [`Names::poll_at`].
     pub(super) fn poll_at(&self) -> Instant {
         let kept = self.0.as_ref();
-        kept.map_or(Instant::NEVER, |kept| kept.names.poll_at())
+        kept.map_or(Instant::NEVER, |kept| {
+            kept.names.poll_at().min(kept.save_at)
+        })
+    }
+
+    /// Saves the last results before the process ends.
+    pub(super) fn stop(&mut self, world: &mut World<'_>) {
+        let kept = self.0.as_mut();
+        if let Some(kept) = kept.filter(|kept| kept.save_at != Instant::NEVER) {
+            kept.save(world, false);
+        }
     }
 }
 
+/// Returns the time when this host started (s since 1970).
+fn started(now: Instant) -> i64 {
+    let (secs, _) = sys::wall_clock();
+    secs - i64::from(now.secs())
+}
+
 impl Kept {
+    /// Uses the results of an earlier server until the look-ups have ended: of one that was killed, else those in the file.
+    fn restore(&mut self, state_dir: Option<&'static CStr>, world: &mut World<'_>) {
+        let path = state_dir.unwrap_or(KEY_DIRECTORY);
+        let opened = Directory::open(path).and_then(|dir| StateFile::open(&dir, NAMES_FILE));
+        if let (Err(errno), Some(path), true) = (&opened, state_dir, self.is_first) {
+            let what = text!("host names are not kept");
+            reasons::failed(what, path.to_bytes(), *errno, &REASONS);
+        }
+        self.file = opened.ok();
+        self.saved_at = world.now;
+        if self.results.bytes().is_empty()
+            && let Some(file) = &self.file
+        {
+            let read = &mut |out: &mut [u8]| file.read(out).map_or(0, |content| content.len());
+            self.results.replace(read);
+        }
+        let started = started(world.now);
+        Resolver::restore(self.results.bytes(), world.now, started, world.tree);
+    }
+
+    /// Writes the last results to the file, if possible by a job.
+    fn save(&mut self, world: &mut World<'_>, by_job: bool) {
+        (self.save_at, self.saved_at) = (Instant::NEVER, world.now);
+        let Some(file) = &self.file else {
+            return;
+        };
+        let content = self.results.bytes();
+        if !by_job || !world.tree.save(FileId(file.number()), content) {
+            file.write(content);
+        }
+    }
+
     /// Reads /etc/hosts and /etc/resolv.conf, which may be missing. The earlier content stays valid if that fails.
     fn read_files(&mut self) -> Result<(), Errno> {
         let resolver = &mut self.names.resolver;

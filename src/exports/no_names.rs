@@ -6,6 +6,7 @@ use crate::sys::Errno;
 use crate::sys::Needs;
 use crate::time::Instant;
 use crate::vfs::Tree;
+use core::ffi::CStr;
 
 /// The resolver, which is missing.
 pub(super) struct HostNames;
@@ -17,6 +18,10 @@ impl HostNames {
     }
 
     pub(super) const fn start(&mut self, _: &mut World<'_>) {}
+
+    pub(super) const fn restore(&mut self, _: Option<&'static CStr>, _: &mut World<'_>) {}
+
+    pub(super) const fn stop(&mut self, _: &mut World<'_>) {}
 
     pub(super) const fn reload(&mut self, _: &mut World<'_>) -> Result<(), Errno> {
         Ok(())

@@ -130,6 +130,12 @@ impl Upkeep {
         self.ends_to_widen &= self.is_confinable(world.tree);
         self.schedule_retry(world);
         self.names.start(world);
+        self.names.restore(self.wanted.state_dir, world);
+    }
+
+    /// See [`Task::stop`](crate::drive::Task::stop).
+    pub fn stop(&mut self, world: &mut World<'_>) {
+        self.names.stop(world);
     }
 
     /// Reports the exports, and the user of file accesses.

@@ -163,6 +163,39 @@ impl Directory {
     }
 }
 
+/// A file that is overwritten as a whole.
+#[derive(Debug)]
+pub struct StateFile(File);
+
+impl StateFile {
+    /// Opens or creates the file `name` in `dir`, for this user alone.
+    ///
+    /// # Errors
+    /// Those of openat(2).
+    pub fn open(dir: &Directory, name: &[u8]) -> Result<Self, Errno> {
+        let flags = READ.union(OFlags::RDWR).union(OFlags::CREATE);
+        fs::open_entry(dir.0.as_raw_fd(), name, flags, 0o600).map(|file| Self(File::of(file)))
+    }
+
+    /// The number of its descriptor.
+    pub fn number(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Reads it from the start, up to the length of `out`.
+    ///
+    /// # Errors
+    /// As [`Directory::read`].
+    pub fn read<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], Errno> {
+        read_file(&self.0, &Info::of(self.number(), c"")?, out)
+    }
+
+    /// Overwrites its start. Errors are ignored.
+    pub fn write(&self, bytes: &[u8]) {
+        let _ = fs::pwrite::<Errno>(self.number(), 0, bytes);
+    }
+}
+
 /// Reads an open file if it is a regular file.
 fn read_file<'o>(file: &File, info: &Info, out: &'o mut [u8]) -> Result<&'o [u8], Errno> {
     if info.is_directory {

@@ -217,6 +217,12 @@ impl Tree {
         }
     }
 
+    /// See [`Vfs::save`].
+    pub fn save(&mut self, file: FileId, bytes: &[u8]) -> bool {
+        let disk = self.disk();
+        disk.is_some_and(|disk| disk.save(file, bytes))
+    }
+
     /// See [`Vfs::submit`].
     pub fn submit(&mut self, job: Job<'_>) -> Submitted {
         if let Job::Write(file, offset, bytes) = job {

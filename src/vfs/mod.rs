@@ -472,6 +472,10 @@ pub trait Vfs {
     }
     /// Makes everything in the export with this tag part of the next sync, because another server process has changed the export.
     fn stage_export(&mut self, _tag: u32) {}
+    /// Has a worker overwrite the start of a file that is no object of this backend. Returns false if there is no worker.
+    fn save(&mut self, _file: FileId, _bytes: &[u8]) -> bool {
+        false
+    }
     /// Carries out a job, or queues it for a worker.
     fn submit(&mut self, _job: Job<'_>) -> Submitted {
         Submitted::Done(Err(FsError::NotSupported))

@@ -530,8 +530,8 @@ fn saved_results_are_used_by_next_server() {
     old.run(50);
     let _ = old.rules("192.0.2.4");
     old.run(1000);
-    let mut saved = [0; 400];
-    let len = Resolver::save(&old.tree, &mut saved);
+    let mut saved = [0; 420];
+    let len = Resolver::save(0, &old.tree, &mut saved);
     let start = |saved: &[u8], now: Instant| {
         let entries = [
             "new.example",
@@ -542,7 +542,7 @@ fn saved_results_are_used_by_next_server() {
         let mut bench = Bench::new(&[], CONF, |_, _| Reply::Silence);
         bench.now = now;
         bench.export(&entries);
-        Resolver::restore(saved, now, &mut bench.tree);
+        Resolver::restore(saved, now, 0, &mut bench.tree);
         bench
     };
     let known = [
@@ -557,7 +557,7 @@ fn saved_results_are_used_by_next_server() {
     // Again, from what the second server saves.
     new.run(400_000);
     new.check(&known, &[]);
-    let len = Resolver::save(&new.tree, &mut saved);
+    let len = Resolver::save(0, &new.tree, &mut saved);
     let mut third = start(&saved[..len], new.now);
     third.run(400_000);
     third.check(&known, &[]);
@@ -567,6 +567,25 @@ fn saved_results_are_used_by_next_server() {
         Err(UNDECIDED),
         "it is asked for anew"
     );
+    // The host was off for 90 s, and started a minute ago.
+    let mut file = [0; 500];
+    let file_len = Resolver::save(1_800_000_000, &new.tree, &mut file);
+    let started = 1_800_000_000 + i64::from(new.now.secs()) + 90 - 60;
+    let wake = |file: &[u8], started| {
+        let mut bench = start(b"", Instant::from_ms(60_000));
+        Resolver::restore(file, bench.now, started, &mut bench.tree);
+        bench
+    };
+    wake(&file[..file_len], started).check(&["192.0.2.3"], &[]);
+    assert_eq!(
+        wake(&file, started + 900).rules("192.0.2.3"),
+        Err(UNDECIDED)
+    );
+    for at in 0..file_len {
+        let mut torn = file;
+        torn[at] ^= 1;
+        assert_eq!(wake(&torn, started).rules("192.0.2.3"), Err(UNDECIDED));
+    }
     // Too old, from another clock, cut.
     let later = old.now.after(crate::config::NAME_KEEP);
     for now in [later, Instant::from_ms(1)] {
@@ -579,7 +598,7 @@ fn saved_results_are_used_by_next_server() {
     // Without space, whole results are saved.
     let mut whole = Vec::new();
     for space in 0..len {
-        whole.push(Resolver::save(&old.tree, &mut vec![0; space]));
+        whole.push(Resolver::save(0, &old.tree, &mut vec![0; space]));
     }
     whole.dedup();
     assert!(whole.len() < 7, "{whole:?}");

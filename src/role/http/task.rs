@@ -261,6 +261,9 @@ impl Task for Server {
     }
 
     fn stop(&mut self, world: &mut World<'_>) {
+        if let Some(upkeep) = &mut self.upkeep {
+            upkeep.stop(world);
+        }
         self.served.stop(world);
     }
 }

@@ -231,6 +231,7 @@ impl Task for Nfs {
 
     fn stop(&mut self, world: &mut World<'_>) {
         self.rpcbind.end();
+        self.upkeep.stop(world);
         self.served.stop(world);
     }
 }

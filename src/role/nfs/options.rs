@@ -40,6 +40,7 @@ flags! {
         Address { short: Some(b'l'), takes: Value(text!("address: numeric or localhost, such as 192.0.2.1 or 2001:db8::1, not the name of an interface")) },
         Handles { long: text!("--handles"), takes: Value(text!("handles: one of kernel, path")) },
         KeyFile { long: text!("--key-file"), takes: Value(text!("file: a path")) },
+        StateDir { long: text!("--state-dir"), takes: Value(text!("directory: a path")) },
         Trace { long: text!("--trace"), takes: Value(text!("file: a path")) },
         LogLevel { long: text!("--log-level"), takes: Value(text!("level: one of error, warn, info, debug")) },
         #[cfg(feature = "serve")]
@@ -204,6 +205,7 @@ impl Options {
                 })
             }
             Flag::KeyFile => self.exports.key_file = Some(value),
+            Flag::StateDir => self.exports.state_dir = Some(value),
             Flag::Trace => self.trace = Some(value),
             Flag::LogLevel => self.background.log_options.set_level(text)?,
             #[cfg(feature = "serve")]

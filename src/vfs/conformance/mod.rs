@@ -213,6 +213,7 @@ mod open_objects {
         object_moved_out_has_no_parent
 
         bytes_stored_by_worker_are_read_back
+        state_is_saved_by_worker
         writes_beyond_worker_limit_are_stored_in_place
         invalid_worker_writes_fail
     }

@@ -7,7 +7,9 @@ use super::{Bench, make, read, sync_all, take_ended, writable};
 use crate::config::{UNSYNCED_BYTES_MAX, WORKER_WRITE_COUNT};
 use crate::sys::linux::fs;
 use rustix::fd::AsRawFd as _;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
 
 const MIB: usize = 1 << 20;
 const MUCH: u64 = UNSYNCED_BYTES_MAX as u64;
@@ -56,6 +58,38 @@ fn result(vfs: &mut Tree, id: JobId) -> FsResult<()> {
             return ended.result;
         }
     }
+}
+
+/// A file of the server's own is written by a worker, if the backend has workers.
+pub(super) fn state_is_saved_by_worker(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
+    let own = tempfile();
+    vfs.start_jobs(&mut |_| true);
+    for len in [65_536, 3] {
+        let (bytes, mut read) = (data(len, len), vec![0; len]);
+        if vfs.save(FileId(own.as_raw_fd()), &bytes) {
+            while read != bytes {
+                take_ended(vfs);
+                let _ = own.read_at(&mut read, 0).unwrap();
+            }
+        }
+    }
+    // A pipe does not hold it.
+    assert!(!vfs.save(FileId(own.as_raw_fd()), &data(1, MIB)));
+}
+
+/// A file without a name.
+fn tempfile() -> std::fs::File {
+    let path = std::env::temp_dir().join(format!("stowaway-state-{}", std::process::id()));
+    let mut options = std::fs::OpenOptions::new();
+    let file = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .open(&path)
+        .unwrap();
+    std::fs::remove_file(path).unwrap();
+    file
 }
 
 pub(super) fn bytes_stored_by_worker_are_read_back(bench: &mut dyn Bench) {

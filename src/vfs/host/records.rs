@@ -1,6 +1,7 @@
 //! The backend's records of its workers' jobs.
 
 use super::super::Node;
+use rustix::fd::RawFd;
 
 /// A job that is queued or running at a worker.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +12,8 @@ pub(super) enum PendingJob {
     Read,
     /// A WRITE; `Writes` has its pin, offset and pipe.
     Write,
+    /// A write to a file of the server's state, from this pipe.
+    Save(RawFd),
     /// The close of a removed file.
     Free,
 }

@@ -1,13 +1,14 @@
 //! The jobs of this backend: submits them to workers or carries them out in place, and completes those that workers have ended.
 
 use super::super::jobs::{Ended, JobId, JobKind, Submitted};
-use super::super::{Extent, FsResult, Pin};
+use super::super::{Extent, FileId, FsResult, Pin};
 use super::Host;
 use super::durable::Scheduled;
 use super::records::PendingJob;
 use crate::sys;
 use crate::sys::linux::fs;
 use crate::sys::linux::workers::{FinishedJob, Work};
+use rustix::fd::AsRawFd as _;
 
 impl Host {
     /// Has a worker read an extent into the page cache, if sendfile(2) would wait for the disk.
@@ -29,6 +30,25 @@ impl Host {
         }
     }
 
+    /// Has a worker write `bytes` at the start of a file. `None`: there is no worker, or no pipe for all of them.
+    pub(super) fn overwrite(&mut self, file: FileId, bytes: &[u8]) -> Option<u32> {
+        let (pipe, to) = fs::pipe().ok()?;
+        if fs::write(to.as_raw_fd(), bytes) != Ok(bytes.len()) {
+            return None;
+        }
+        let work = Work::Write {
+            pipe: pipe.as_raw_fd(),
+            offset: 0,
+            len: bytes.len() as u32,
+            user: None,
+        };
+        let job = PendingJob::Save(pipe.as_raw_fd());
+        let number = self.dirty.start_job(work, file.0, job)?;
+        // `complete` closes it.
+        pipe.leak();
+        Some(number)
+    }
+
     /// Completes a job that a worker has ended.
     fn complete(&mut self, worked: &FinishedJob<PendingJob>) -> Option<Ended> {
         let id = JobId::of(worked.number);
@@ -40,6 +60,10 @@ impl Host {
                 (JobKind::Write, self.complete_write(worked.number, stored))
             }
             PendingJob::Free => return None,
+            PendingJob::Save(pipe) => {
+                fs::close(pipe);
+                return None;
+            }
         };
         Some(Ended { id, kind, result })
     }

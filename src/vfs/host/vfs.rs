@@ -300,6 +300,10 @@ impl Vfs for Host {
         self.stage_system(tag);
     }
 
+    fn save(&mut self, file: FileId, bytes: &[u8]) -> bool {
+        self.overwrite(file, bytes).is_some()
+    }
+
     fn submit(&mut self, job: Job<'_>) -> Submitted {
         match job {
             Job::Sync(scope) => self.sync_changes(scope),

@@ -221,7 +221,10 @@ impl Scene {
     fn serve(&self, role: &'static str, exports: &str) -> Result<Server> {
         self.write_exports(exports)?;
         let file = self.dir.path().join("exports").display().to_string();
+        let state = self.dir.path().join("state");
+        fs::create_dir_all(&state)?;
         let mut arguments = vec!["-e".into(), file];
+        arguments.extend(["--state-dir".into(), state.display().to_string()]);
         if role == "serve" {
             arguments.push("--no-mdns".into());
         }
@@ -353,8 +356,19 @@ fn undecided_clients_wait_for_dns() -> Result<()> {
         fs::write(scene.dir.path().join("srv/file"), "text")?;
         let server = scene.serve("nfs", MIXED)?;
         let (_, root, _) = scene.mount(&server, 3)?;
-        drop(server);
+        scene.mount(&server, 2)?;
+        server.terminate()?;
         BEHAVIOUR.store(SILENT, Ordering::Relaxed);
+        // Each server knows what the first one saved; a killed server saves nothing.
+        for role in ["nfs", "serve"] {
+            let server = scene.serve(role, MIXED)?;
+            for host in [2, 3, 8] {
+                scene.mount(&server, host)?;
+            }
+            ensure_refused(scene.ask(&server, 4, &root), "JUKEBOX")?;
+            server.kill()?;
+        }
+        fs::remove_file(scene.dir.path().join("state/names"))?;
         let server = scene.serve("nfs", MIXED)?;
         scene.ask(&server, 8, &root)?;
         for _ in 0..2 {
