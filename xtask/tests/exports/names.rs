@@ -218,10 +218,24 @@ impl Scene {
         Ok(fs::write(self.dir.path().join("exports"), text)?)
     }
 
+    /// Starts a server that knows no results of an earlier one.
     fn serve(&self, role: &'static str, exports: &str) -> Result<Server> {
+        static COUNT: AtomicU8 = AtomicU8::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        self.serve_with(role, exports, 0, &format!("state{number}"))
+    }
+
+    /// Starts a server at a port (0: any), with a directory of state.
+    fn serve_with(
+        &self,
+        role: &'static str,
+        exports: &str,
+        port: u16,
+        state: &str,
+    ) -> Result<Server> {
         self.write_exports(exports)?;
         let file = self.dir.path().join("exports").display().to_string();
-        let state = self.dir.path().join("state");
+        let state = self.dir.path().join(state);
         fs::create_dir_all(&state)?;
         let mut arguments = vec!["-e".into(), file];
         arguments.extend(["--state-dir".into(), state.display().to_string()]);
@@ -233,7 +247,7 @@ impl Scene {
             arguments,
             address: SERVER.into(),
             key_file: Some(self.dir.path().join("key")),
-            port: 2049,
+            port,
             ..ServerOptions::default()
         })
     }
@@ -326,7 +340,7 @@ const MIXED: &str = "@ two(rw,insecure) *.wild.example(ro,insecure) 192.0.2.8(ro
 #[test]
 fn known_names_survive_a_kill_while_dns_is_silent() -> Result<()> {
     Scene::with(DNS, |scene| {
-        let server = scene.serve("serve", MIXED)?;
+        let server = scene.serve_with("serve", MIXED, 2049, "state")?;
         let (_, root, _) = scene.mount(&server, 3)?;
         scene.mount(&server, 2)?;
         BEHAVIOUR.store(SILENT, Ordering::Relaxed);
@@ -354,21 +368,21 @@ fn known_names_survive_a_kill_while_dns_is_silent() -> Result<()> {
 fn undecided_clients_wait_for_dns() -> Result<()> {
     Scene::with(DNS, |scene| {
         fs::write(scene.dir.path().join("srv/file"), "text")?;
-        let server = scene.serve("nfs", MIXED)?;
+        let serve = |role| scene.serve_with(role, MIXED, 0, "state");
+        let server = serve("nfs")?;
         let (_, root, _) = scene.mount(&server, 3)?;
         scene.mount(&server, 2)?;
         server.terminate()?;
         BEHAVIOUR.store(SILENT, Ordering::Relaxed);
         // Each server knows what the first one saved; a killed server saves nothing.
         for role in ["nfs", "serve"] {
-            let server = scene.serve(role, MIXED)?;
+            let server = serve(role)?;
             for host in [2, 3, 8] {
                 scene.mount(&server, host)?;
             }
             ensure_refused(scene.ask(&server, 4, &root), "JUKEBOX")?;
             server.kill()?;
         }
-        fs::remove_file(scene.dir.path().join("state/names"))?;
         let server = scene.serve("nfs", MIXED)?;
         scene.ask(&server, 8, &root)?;
         for _ in 0..2 {
