@@ -172,6 +172,10 @@ pub const DIRTY_COUNT: usize = 16;
 /// Largest unlinked file (512-byte blocks) that is closed on the loop's thread; a worker closes larger ones. Freeing 16 MiB takes
 /// less than 4 ms.
 pub const FREE_BLOCKS_MAX: u64 = (16 << 20) / 512;
+/// Number of files that clients removed most recently and that are recorded, so that they are stale at once.
+pub const REMOVED_COUNT: usize = 1024;
+/// Number of words for these records and their count.
+pub const REMOVED_WORDS: usize = 1 + REMOVED_COUNT;
 /// Number of worker threads for calls that may block on the disk.
 pub const WORKER_COUNT: usize = 4;
 /// Size of a worker's stack (bytes).

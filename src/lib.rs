@@ -63,6 +63,7 @@
 //! | the tree as used by NFS, by SFTP | `vfs/tree/handles.rs`, `vfs/tree/paths.rs` |
 //! | file handles: kernel handles, path handles | `vfs/handle.rs`; `vfs/host/key.rs` has the secret of their MAC |
 //! | when a change is durable | `vfs/host/durable.rs` |
+//! | files without a name: those that stay usable, those that clients removed | `vfs/host/removed.rs` |
 //! | jobs: their trait, the worker threads, the waiting connections | `vfs/jobs.rs`, `sys/linux/workers.rs`, `drive/service/waits.rs` |
 //! | jobs on the host's files: sync, read, write, free removed files | `vfs/host/storage.rs`, `durable.rs`, `writes.rs`, `removed.rs` there |
 //! | files in memory: storage of files and names, limits | `vfs/ram/store.rs`, `vfs/ram/map.rs` |

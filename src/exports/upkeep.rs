@@ -16,7 +16,7 @@ use crate::net::Signals;
 use crate::sys::{self, Errno, FileRights, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
-use crate::vfs::host::Host;
+use crate::vfs::host::{Host, Removals};
 use crate::vfs::{Backend, Export, Form, JobId, OpenFault, Tree};
 
 /// The place of a process among those that serve the same exports.
@@ -33,6 +33,23 @@ pub struct Part {
     pub is_first: bool,
     /// The last results of look-ups of host names, for the next process.
     pub results: Option<&'static mut Twin>,
+    /// The removals by clients of all processes that change the files.
+    pub removals: Removals,
+}
+
+impl Part {
+    /// The place of a process that changes no files.
+    pub fn to_read(protocol: Protocol, is_kept: bool, is_first: bool) -> Self {
+        Self {
+            protocol,
+            is_shared: false,
+            was_used: false,
+            is_kept,
+            is_first,
+            results: None,
+            removals: Removals::default(),
+        }
+    }
 }
 
 /// The exports of a server.
@@ -82,6 +99,7 @@ impl Upkeep {
             let host = mem::leak(Host::new(node_count, tree.export_count_max()));
             host.is_shared = part.is_shared;
             host.was_used = HAS_SERVE && part.was_used;
+            host.removals = part.removals;
             self.open_host(host, tree)?;
         }
         #[cfg(feature = "serve")]

@@ -100,14 +100,7 @@ pub(in super::super) fn task(
         let kept = upkeep.insert(Upkeep::load(&exports.exports, tree)?);
         let (most, node_count) = nfs::counts(network, tree)?;
         connection_count = connection_count.min(most);
-        let part = Part {
-            protocol: Protocol::Http,
-            is_shared: false,
-            was_used: false,
-            is_kept: sys::has_supervisor(),
-            is_first: kind == Kind::Alone,
-            results: None,
-        };
+        let part = Part::to_read(Protocol::Http, sys::has_supervisor(), kind == Kind::Alone);
         #[cfg(bare)]
         nfs::machine::export(&exports.exports, tree)?;
         kept.open(node_count, part, tree)?;

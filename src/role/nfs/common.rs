@@ -3,13 +3,14 @@
 use super::Fatal;
 use super::failed;
 use super::options::Options;
-use crate::config::HAS_SERVE;
+use crate::config::{HAS_SERVE, REMOVED_WORDS};
 use crate::engine::rpc::connections::{Connections, word_count};
 use crate::engine::rpc::lock::ServerLock;
 use crate::mem::{self, Twin};
 use crate::sys;
 use crate::text::text;
 use crate::vfs::Tree;
+use crate::vfs::host::Removals;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// State that this server shares with its predecessor and with the other NFS processes of `serve`.
@@ -30,6 +31,8 @@ pub(super) struct Common {
     pub(super) registered: Option<&'static AtomicU32>,
     /// Random bytes for the write verifiers.
     pub(super) entropy: [u8; 16],
+    /// The removals by clients of all NFS processes.
+    pub(super) removals: Removals,
 }
 
 /// Joins the state shared by the NFS processes of `serve`; without `serve`, makes new state.
@@ -60,6 +63,7 @@ pub(super) fn common(
             is_first,
             registered: Some(joined.registered),
             entropy,
+            removals: Removals(joined.removals),
         });
     }
     let words = mem::words(word_count(1, connection_count));
@@ -72,5 +76,6 @@ pub(super) fn common(
         is_first: true,
         registered: None,
         entropy,
+        removals: Removals(mem::words(REMOVED_WORDS)),
     })
 }

@@ -105,6 +105,7 @@ pub(super) fn task(
         is_first,
         registered,
         entropy,
+        removals,
     } = common(options, connection_count, tree)?;
     let is_kept = memory.is_some();
     let memory = memory.unwrap_or_else(|| mem::bytes(scaled(SHARED_BYTES_MIN, SHARED_BYTES)));
@@ -115,6 +116,7 @@ pub(super) fn task(
         is_kept,
         is_first,
         results,
+        removals,
     };
     #[cfg(bare)]
     machine::export(&options.exports, tree)?;

@@ -1,7 +1,7 @@
 //! Benches of the conformance tests: each backend with the same small tree.
 
 use super::super::Form;
-use super::super::host::Host;
+use super::super::host::{Host, Removals};
 use super::super::ram::{Ram, TAG};
 use super::super::shared::Shared;
 use super::super::user::User;
@@ -9,8 +9,10 @@ use super::super::{
     Backend, Caller, Client, CreateWhat, ExportRoot, FileTime, FsError, FsResult, Name, NewTime,
     OpenFault, OpenFlags, Peer, Room, Rules, SetAttr, Tree,
 };
+use crate::config::REMOVED_WORDS;
 use crate::sys::linux::sandbox;
 use core::cell::RefCell;
+use core::sync::atomic::AtomicU32;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt;
@@ -194,6 +196,8 @@ pub(super) struct OnHost {
 impl OnHost {
     fn start(dir: &Path, form: Form, rules: Rules) -> Served {
         let mut host = Host::new(64, 8);
+        let words = (0..REMOVED_WORDS).map(|_| AtomicU32::new(0));
+        host.removals = Removals(words.collect::<Vec<_>>().leak());
         let key = CString::new(dir.with_extension("key").as_os_str().as_bytes()).unwrap();
         if form == Form::Kernel {
             host.use_kernel_handles(&key).unwrap();

@@ -209,6 +209,8 @@ mod inside {
 mod open_objects {
     tests_of_images! {
         release_idle_reports_remaining_objects
+        file_replaced_by_other_program_stays_usable
+        file_is_stale_after_many_removals
         released_node_is_stale_for_changes
         object_moved_out_has_no_parent
 

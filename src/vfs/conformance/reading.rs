@@ -1,9 +1,11 @@
 //! Conformance tests of unchanged trees: attributes, names, reading, listing, handles.
 
-use super::super::{Access, Attr, Caller, Detail, FsError, Handle, Kind, Name, ObjectType};
+use super::super::{
+    Access, Attr, Caller, Detail, FsError, Handle, Kind, Name, ObjectType, SetAttr,
+};
 use super::benches::{SPARSE_BYTES, TAIL_OFFSET};
-use super::{Bench, list, open, read, walk, writable};
-use crate::config::SEARCH_ENTRY_COUNT;
+use super::{Bench, list, name, open, read, walk, writable, write_file};
+use crate::config::{REMOVED_COUNT, SEARCH_ENTRY_COUNT};
 use core::ops::ControlFlow;
 
 pub(super) fn attributes_match_the_object(bench: &mut dyn Bench) {
@@ -240,6 +242,53 @@ pub(super) fn release_idle_reports_remaining_objects(bench: &mut dyn Bench) {
     assert!(!vfs.release_idle());
 }
 
+/// A regular file that another program replaced is usable as long as it is used, then closed within three releases.
+pub(super) fn file_replaced_by_other_program_stays_usable(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
+    let old = walk(vfs, "file").unwrap();
+    let old = vfs.handle(old).unwrap();
+    bench.rename("dir/inner", "file");
+    let vfs = bench.vfs();
+    let new = walk(vfs, "file").unwrap();
+    assert!(vfs.handle(new).unwrap() != old);
+    let cut = SetAttr {
+        size: Some(7),
+        ..SetAttr::default()
+    };
+    for _ in 0..3 {
+        let file = open(vfs, old.bytes()).unwrap();
+        let pin = vfs.pin(file, Some(Access::Write)).unwrap();
+        vfs.write(&pin, 0, b"HELLO").unwrap();
+        vfs.unpin(pin);
+        vfs.set_attr(file, &cut).unwrap();
+        let mut out = [0; 32];
+        assert_eq!(read(vfs, file, 0, &mut out), Ok(7));
+        assert_eq!(out[..7], *b"HELLO w");
+        let attr = vfs.attr(file).unwrap();
+        assert_eq!((attr.size, attr.nlink), (7, 0));
+        // A client that pauses for two releases finds the file open.
+        assert!(vfs.release_idle() && vfs.release_idle());
+    }
+    assert!(!vfs.release_idle());
+    assert_eq!(open(vfs, old.bytes()), Err(FsError::Stale));
+}
+
+/// After more removals by clients than are recorded, a removed file counts as removed by a client.
+pub(super) fn file_is_stale_after_many_removals(bench: &mut dyn Bench) {
+    let vfs = writable(bench);
+    let file = walk(vfs, "file").unwrap();
+    let file = vfs.handle(file).unwrap();
+    for _ in 0..=REMOVED_COUNT / 2 {
+        write_file(vfs, "other", b"");
+        let root = walk(vfs, "").unwrap();
+        vfs.remove(root, name("other"), Kind::Other).unwrap();
+    }
+    bench.remove("file");
+    let vfs = bench.vfs();
+    let gone = open(vfs, file.bytes());
+    assert_eq!(gone.and_then(|node| vfs.attr(node)), Err(FsError::Stale));
+}
+
 pub(super) fn released_node_is_stale_for_changes(bench: &mut dyn Bench) {
     let vfs = writable(bench);
     let dir = walk(vfs, "dir").unwrap();
@@ -312,14 +361,14 @@ pub(super) fn pin_survives_release_idle(bench: &mut dyn Bench) {
 
 pub(super) fn external_change_is_visible_to_next_request(bench: &mut dyn Bench) {
     let vfs = bench.vfs();
-    let handles = ["file", "dir"].map(|path| {
+    let handles = ["file", "dir", "link"].map(|path| {
         let node = walk(vfs, path).unwrap();
         vfs.handle(node).unwrap()
     });
     bench.restart();
     let vfs = bench.vfs();
     let caller = Caller::default();
-    let [file, dir] = handles;
+    let [file, dir, link] = handles;
     // The first request only opens the handle. The next request must not use attributes that the first one cached.
     vfs.open_as(file.bytes(), &caller).unwrap();
     bench.write_file("file", b"another");
@@ -338,9 +387,9 @@ pub(super) fn external_change_is_visible_to_next_request(bench: &mut dyn Bench) 
             .iter()
             .any(|(name, _)| name == b"new")
     );
-    vfs.open_as(file.bytes(), &caller).unwrap();
-    bench.remove("file");
+    vfs.open_as(link.bytes(), &caller).unwrap();
+    bench.remove("link");
     let vfs = bench.vfs();
-    let gone = open(vfs, file.bytes());
+    let gone = open(vfs, link.bytes());
     assert_eq!(gone.and_then(|node| vfs.attr(node)), Err(FsError::Stale));
 }

@@ -221,10 +221,10 @@ impl Host {
 
     pub(super) fn unlink(&mut self, dir: Node, name: Name<'_>, kind: Kind) -> FsResult<()> {
         let dir_file = &self.names_of(dir)?.file;
-        let file = self.open_large(dir_file, name);
+        let removal = self.begin_removal(dir_file, name);
         let directory = kind == Kind::Directory;
-        fs::unlinkat::<FsError>(dir_file.as_raw_fd(), name.bytes(), directory)?;
-        self.dirty.close_by_worker(file);
+        let removed = fs::unlinkat(dir_file.as_raw_fd(), name.bytes(), directory);
+        self.end_removal(removal, removed)?;
         self.mark_dirty(dir)
     }
 
@@ -240,9 +240,9 @@ impl Host {
         }
         let old = (from_dir.file.as_raw_fd(), name.bytes());
         let new = (to_dir.file.as_raw_fd(), new_name.bytes());
-        let replaced = self.open_large(&to_dir.file, new_name);
-        fs::renameat::<FsError>(old, new, target == Target::Replace)?;
-        self.dirty.close_by_worker(replaced);
+        let removal = self.begin_removal(&to_dir.file, new_name);
+        let renamed = fs::renameat(old, new, target == Target::Replace);
+        self.end_removal(removal, renamed)?;
         // The new name first: after a crash, two names are better than none.
         self.mark_dirty(to)?;
         self.mark_dirty(from)

@@ -37,6 +37,7 @@ use core::ffi::CStr;
 use durable::Dirty;
 use groups::GroupTable;
 use open_files::{OpenEntry, OpenFiles};
+pub use removed::Removals;
 use rustix::fd::AsRawFd as _;
 use search::Search;
 use volume::Volumes;
@@ -71,6 +72,8 @@ pub struct Host {
     pub is_shared: bool,
     /// True if an earlier server may have left unsynced data.
     pub was_used: bool,
+    /// The removals by clients of all loops.
+    pub removals: Removals,
     form: Form,
     /// True if the form changes to path handles when the first export that appears has no kernel handles.
     pub may_use_paths: bool,
@@ -94,6 +97,7 @@ impl Host {
         Self {
             is_shared: false,
             was_used: false,
+            removals: Removals::default(),
             exports: Slots::new(export_count),
             table: OpenFiles::new(node_count),
             form: Form::Path,

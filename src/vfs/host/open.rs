@@ -95,7 +95,8 @@ impl Host {
         opened: Opened,
     ) -> FsResult<Node> {
         // The object was removed; only a descriptor keeps its inode.
-        if stat.stx_nlink == 0 {
+        let named = self.removals.count();
+        if stat.stx_nlink == 0 && !self.removals.spare(stat, named) {
             return Err(FsError::Stale);
         }
         let export = self.export(export_index).ok_or(FsError::Stale)?;
@@ -115,6 +116,8 @@ impl Host {
             changes: Cell::new(1),
             durable: Cell::new(0),
             unsynced_bytes: Cell::new(0),
+            named: Cell::new(named),
+            lingers: Cell::new(false),
             export_index,
             kind: ObjectType::of_mode(stat.stx_mode.into()),
             inode,

@@ -38,6 +38,10 @@ pub(super) struct OpenEntry {
     pub(super) durable: Cell<u32>,
     /// Bytes written since the last sync. Saturates.
     pub(super) unsynced_bytes: Cell<u32>,
+    /// Count of removals by clients when the object had a name, or was spared.
+    pub(super) named: Cell<u32>,
+    /// True if the file is unlinked, and was kept once although it was idle.
+    pub(super) lingers: Cell<bool>,
     pub(super) export_index: u16,
     pub(super) kind: ObjectType,
     /// Number by which path handles of the object, and of entries of it, identify it.
@@ -243,10 +247,9 @@ impl OpenFiles {
         any
     }
 
-    /// Removes unpinned entries that were not used since the last release, and passes them to `close`. Reopens used but unwritten
-    /// files with O_PATH, because execve of a file that is open for writing fails with ETXTBSY. Returns true if unpinned entries
-    /// remain.
-    pub(super) fn release_idle(&mut self, close: &mut dyn FnMut(OpenEntry)) -> bool {
+    /// Calls `close` to remove each unpinned entry that was not used since the last release. Reopens used but unwritten files with
+    /// O_PATH, because execve of a file that is open for writing fails with ETXTBSY. Returns true if unpinned entries remain.
+    pub(super) fn release_idle(&mut self, close: &mut dyn FnMut(&mut Option<OpenEntry>)) -> bool {
         let mut more = false;
         for slot in self.slots.iter_mut() {
             let Some(entry) = &mut slot.entry else {
@@ -265,10 +268,9 @@ impl OpenFiles {
             }
             entry.written.set(false);
             if unused {
-                slot.entry.take().into_iter().for_each(&mut *close);
-            } else {
-                more = true;
+                close(&mut slot.entry);
             }
+            more |= slot.entry.is_some();
         }
         self.released = self.tick.get();
         more
@@ -294,6 +296,8 @@ mod tests {
             changes: Cell::default(),
             durable: Cell::default(),
             unsynced_bytes: Cell::default(),
+            named: Cell::default(),
+            lingers: Cell::default(),
             export_index: 0,
             kind: ObjectType::Directory,
             inode: number.into(),
@@ -332,7 +336,10 @@ mod tests {
             })
             .collect();
         assert_eq!(table.insert(entry(9)).unwrap_err(), FsError::TryLater);
-        assert!(!table.release_idle(&mut drop) && !table.release_idle(&mut drop));
+        assert!(
+            !table.release_idle(&mut |place| *place = None)
+                && !table.release_idle(&mut |place| *place = None)
+        );
         assert!(table.get(pins[0].node()).is_some());
         pins.into_iter().for_each(|pin| table.unpin(pin));
         assert!(table.insert(entry(9)).is_ok());
@@ -343,13 +350,13 @@ mod tests {
         let mut table = OpenFiles::new(64);
         (0..3).for_each(|number| assert!(table.insert(entry(number)).is_ok()));
         assert!(table.find(&[0; 30]).is_some());
-        assert!(table.release_idle(&mut drop));
+        assert!(table.release_idle(&mut |place| *place = None));
         assert!(table.find(&[1; 30]).is_some());
-        assert!(table.release_idle(&mut drop));
+        assert!(table.release_idle(&mut |place| *place = None));
         assert!(table.find(&[0; 30]).is_none());
         assert!(table.find(&[1; 30]).is_some());
-        assert!(table.release_idle(&mut drop));
-        assert!(!table.release_idle(&mut drop));
+        assert!(table.release_idle(&mut |place| *place = None));
+        assert!(!table.release_idle(&mut |place| *place = None));
         assert!(table.find(&[1; 30]).is_none());
     }
 

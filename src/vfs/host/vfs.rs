@@ -23,12 +23,16 @@ impl Vfs for Host {
         if self.seen.take() == Some(node) {
             return Ok(entry.volume.attr(&self.seen_stat));
         }
-        let mut stat = fs::blank();
+        let (named, mut stat) = (self.removals.count(), fs::blank());
         kernel::stat(&entry.file, &mut stat)?;
         // The object was removed; only our descriptor keeps its inode.
         if stat.stx_nlink == 0 {
-            return Err(FsError::Stale);
+            if !self.removals.spare(&stat, entry.named.get()) {
+                return Err(FsError::Stale);
+            }
+            entry.lingers.set(false);
         }
+        entry.named.set(named);
         Ok(entry.volume.attr(&stat))
     }
 
@@ -214,8 +218,9 @@ impl Vfs for Host {
         self.acting.server();
         self.dirty.writes.release_idle();
         self.sync_objects(Scope::All);
+        let removals = self.removals;
         let Self { table, dirty, .. } = self;
-        table.release_idle(&mut |entry| dirty.close_idle(entry))
+        table.release_idle(&mut |entry| dirty.close_idle(entry, removals))
     }
 
     fn open_top(&mut self, number: usize, path: &CStr, rules: &Rules) -> Result<ExportRoot, u8> {

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::config::{CONNECTION_COUNT_MAX, NAME_RESULTS_BYTES, SHARED_BYTES};
+use crate::config::{CONNECTION_COUNT_MAX, NAME_RESULTS_BYTES, REMOVED_WORDS, SHARED_BYTES};
 use crate::engine::rpc::connections::{Connections, word_count};
 use crate::engine::rpc::lock::ServerLock;
 use crate::event::Line;
@@ -25,6 +25,8 @@ pub struct SharedState {
     shared: &'static Shared,
     /// The open connections of all loops, and the state of [`Joined::results`] of each.
     words: &'static [AtomicU32],
+    /// The files that clients of all loops have removed.
+    removals: &'static [AtomicU32],
     bytes: &'static mut [u8],
     /// First bytes of the write verifiers.
     entropy: [u8; 16],
@@ -36,6 +38,8 @@ pub struct Joined {
     pub lock: Option<&'static dyn ServerLock>,
     /// The open connections of all loops.
     pub connections: Connections,
+    /// Words of the files that clients of all loops have removed.
+    pub removals: &'static [AtomicU32],
     /// Counter of the changes of exports that any loop has found.
     pub export_changes: &'static AtomicU32,
     /// 1 once the programs are registered with the host's rpcbind.
@@ -62,7 +66,8 @@ impl SharedState {
         let count = LOOP_COUNT_MAX as usize;
         let word_count = word_count(count, CONNECTION_COUNT_MAX) + count;
         let len = SHARED_BYTES + loop_count.max(1) as usize * NAME_RESULTS_BYTES;
-        let (shared, words, bytes) = share(word_count, len)?;
+        let (shared, words, bytes) = share(word_count + REMOVED_WORDS, len)?;
+        let (words, removals) = words.split_at_checked(word_count)?;
         // Falls back to one loop if the host lacks robust futexes (a killed loop would keep the lock) or SO_REUSEPORT.
         let is_possible = loop_count > 1 && Lock::of(shared, None).is_ok() && can_share_ports();
         let mut entropy = [0; 16];
@@ -72,6 +77,7 @@ impl SharedState {
             number: 0,
             shared,
             words,
+            removals,
             bytes,
             entropy,
         })
@@ -102,6 +108,7 @@ impl SharedState {
         Ok(Joined {
             lock: joined,
             connections,
+            removals: self.removals,
             export_changes: &shared.export_changes,
             registered: &shared.registered,
             memory,
