@@ -2,6 +2,7 @@
 
 mod again;
 mod loops;
+mod replaced;
 mod subvolumes;
 mod xids;
 
