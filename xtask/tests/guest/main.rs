@@ -5,6 +5,7 @@
 mod fixture;
 mod kills;
 mod posix;
+mod replaced;
 mod tree;
 mod world;
 mod writes;
@@ -24,6 +25,7 @@ use xtask::setup;
 
 use kills::*;
 use posix::*;
+use replaced::*;
 use tree::{DEPTH, FAR, FAR_LEN, MANY_COUNT, small_count};
 use world::{World, in_mount, ports_of};
 use writes::*;
@@ -56,6 +58,7 @@ const TESTS: &[(&str, Test)] = tests![
     container_is_written,
     pjdfstest_passes,
     posix_results_match_local,
+    file_replaced_by_the_host_is_read,
     kills_lose_no_acknowledged_change,
 ];
 
