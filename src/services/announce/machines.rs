@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const POLL_MS: u32 = 10;
 /// Scans after which machines that other hosts announce are probed for again, as those hosts may have crashed: 10 minutes.
 const RECLAIM_SCANS: u8 = 64;
+/// Value of [`Machines::result`] before the child has sent one.
+const NO_RESULT: [u8; 2] = [0, Errno::IO.raw_os_error() as u8];
 
 /// State of the report of the number of machines.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,9 @@ pub struct Machines {
     announced: Announced,
     /// The child process that scans, if one is running.
     helper: Option<Helper>,
+    /// Result of the current scan, as the child sent it: 1 if the scan was complete, and the errno. EIO until the child has sent it,
+    /// because the child may be killed.
+    result: [u8; 2],
     /// Start of the last scan.
     since: Instant,
     /// Time of the next scan, or of the next look at the results of one.
@@ -65,6 +70,7 @@ impl Machines {
             path,
             announced: Announced::new(MACHINE_COUNT_MAX),
             helper: None,
+            result: NO_RESULT,
             since: Instant::default(),
             next: Instant::default(),
             is_first,
@@ -86,15 +92,13 @@ impl Machines {
             return self.next;
         }
         if self.helper.is_none() {
-            self.since = now;
+            (self.since, self.result) = (now, NO_RESULT);
             self.announced.start_scan();
             match Helper::start(&mut |send| self.scan(memory, send)) {
                 Ok(helper) => self.helper = Some(helper),
                 Err(errno) => self.finish(now, [0, errno.raw_os_error() as u8], responder),
             }
         }
-        // Until the child reports a result: it may be killed.
-        let mut result = [0, Errno::IO.raw_os_error() as u8];
         let mut buffer = [0; FOUND_BYTES];
         while let Some(helper) = &self.helper {
             match helper.receive(&mut buffer) {
@@ -109,12 +113,12 @@ impl Machines {
                 }
                 Output::Record(record) => match (record, Found::parse(record)) {
                     (_, Some(found)) => self.update(&found, now, responder),
-                    ([is_all, errno], None) => result = [*is_all, *errno],
+                    ([is_all, errno], None) => self.result = [*is_all, *errno],
                     _ => {}
                 },
                 Output::End => {
                     self.helper = None;
-                    self.finish(now, result, responder);
+                    self.finish(now, self.result, responder);
                 }
             }
         }
@@ -209,5 +213,38 @@ impl Machines {
             true => Text::NOTHING,
         };
         event::report(&mut Console, text!("announcing"), line.bytes(), why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::mdns::Limits;
+
+    /// The child sends its result 50 ms before it ends, so that the parent reads result and end in two calls.
+    #[test]
+    fn result_is_kept_until_the_child_ends() {
+        let limits = Limits {
+            name_count: 8,
+            record_count: 8,
+            rdata_bytes: 8,
+        };
+        let (mut responder, mut memory) = (
+            Responder::new(limits, &[7; 16]),
+            crate::os::source::tests::memory(),
+        );
+        let mut machines = Machines::new(c"/", true);
+        let helper = Helper::start(&mut |send| {
+            send(&[1, 0]);
+            std::thread::sleep(core::time::Duration::from_millis(50));
+        });
+        machines.helper = Some(helper.unwrap());
+        let mut now = Instant::default();
+        while machines.helper.is_some() {
+            machines.poll(now, &mut memory, &mut responder);
+            now = now.after(Duration::from_ms(1));
+            std::thread::sleep(core::time::Duration::from_millis(1));
+        }
+        assert!(!machines.has_failed && machines.report == Report::AwaitsProbes { is_all: true });
     }
 }
