@@ -192,7 +192,7 @@ impl Endpoint for Seeker<'_> {
     fn poll_event(&mut self, now: Instant, events: &mut Events) -> Result<(), Fatal> {
         if self.browser.take_overflow() {
             let why = text!("the network has more than fit; choose a type, or one --interface");
-            events.report(text!("not all services are shown"), b"", why);
+            events.report(text!("not all services are shown or resolved"), b"", why);
         }
         while self.finder.is_ready(now)?
             && let Some(event) = self.browser.next_event(now)

@@ -24,6 +24,13 @@ const ALIAS_COUNT_MAX: u8 = 4;
 /// Number of records that one eviction compares.
 const WINDOW: usize = 64;
 
+/// Tables without space for a record.
+pub(super) mod full {
+    pub(in super::super) const NAMES: u8 = 1;
+    pub(in super::super) const RECORDS: u8 = 1 << 1;
+    pub(in super::super) const RDATA: u8 = 1 << 2;
+}
+
 /// Link, flags and jitter of the records in a received message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reception {
@@ -46,8 +53,8 @@ pub(super) struct Cache {
     hand: usize,
     /// True if records changed in a way that may cause an event or a question.
     pub(super) touched: bool,
-    /// True if a record was dropped because a table was full.
-    pub(super) has_dropped: bool,
+    /// The tables because of which records were dropped: flags of [`full`].
+    pub(super) full: u8,
     pub(super) names: Names,
 }
 
@@ -61,7 +68,7 @@ impl Cache {
             arena: RdataArena::new(limits.rdata_bytes),
             hand: 0,
             touched: false,
-            has_dropped: false,
+            full: 0,
         }
     }
 
@@ -150,7 +157,7 @@ impl Cache {
                 return None;
             }
             if tries == 0 || !self.evict() {
-                self.has_dropped = true;
+                self.full |= full::NAMES;
                 return None;
             }
             tries -= 1;
@@ -233,9 +240,11 @@ impl Cache {
     }
 
     /// Cache flush (RFC 6762 section 10.2): if the received record has the cache-flush bit, cached records with its name and type
-    /// that are older than 1 s expire in [`GRACE`]. Returns the number of unique records of the name.
+    /// that are older than 1 s expire in [`GRACE`], or at once if the received record needs their space. Returns the number of unique
+    /// records of the name.
     fn replace(&mut self, reception: &Reception, record: &Record<'_>, name: NameId) -> usize {
         let (mut next, mut count) = (self.next_unique(name, reception.link, None), 0usize);
+        let is_full = self.full_table(record.rdata().len()) != 0;
         while let Some(index) = next {
             count += 1;
             next = self.next_unique(name, reception.link, next);
@@ -248,6 +257,9 @@ impl Cache {
             {
                 self.touched |= entry.is(record_flag::WANTED);
                 entry.expire_soon(self.now);
+                if is_full {
+                    self.retire(index);
+                }
             }
         }
         count
@@ -316,6 +328,8 @@ impl Cache {
         let len = match record.kind {
             kind::PTR | kind::CNAME => 0,
             kind::SRV => 6,
+            // An empty TXT record is the same as one zero byte (RFC 6763 section 6.1).
+            kind::TXT => record.rdata().len().max(1),
             _ => record.uncompressed_rdata().emit(&mut []),
         };
         self.add(entry, record, len);
@@ -325,24 +339,22 @@ impl Cache {
     fn add(&mut self, entry: CacheEntry, record: &Record<'_>, len: usize) {
         let mut entry = entry;
         let mut tries = u8::MAX;
-        while !self.chains.has_space() || !self.arena.has_space(len) {
+        loop {
+            let full = self.full_table(len);
+            if full == 0 {
+                break;
+            }
             tries -= 1;
             if !self.arena.can_store(len) {
                 return;
             }
             if tries == 0 || !self.evict() {
-                self.has_dropped = true;
+                self.full |= full;
                 return;
             }
         }
         let Some(index) = self.chains.allocate(entry.key()) else {
             return;
-        };
-        // An empty TXT record is the same as one zero byte (RFC 6763 section 6.1).
-        let len = if entry.kind == kind::TXT {
-            len.max(1)
-        } else {
-            len
         };
         if len != 0 {
             let Some((rdata, buffer)) = self.arena.add(&mut self.entries, index, len) else {
@@ -360,14 +372,26 @@ impl Cache {
         self.touched = true;
     }
 
-    /// Returns true if an eighth of the names and of the records is free.
+    /// Returns the table in which a record with rdata of `len` bytes has no space, as a flag of [`full`]; 0: it fits.
+    fn full_table(&self, len: usize) -> u8 {
+        match () {
+            () if !self.chains.has_space() => full::RECORDS,
+            () if len != 0 && !self.arena.has_space(len) => full::RDATA,
+            () => 0,
+        }
+    }
+
+    /// Returns true if an eighth of each table is free because of which records were dropped.
     pub(super) fn has_space(&self) -> bool {
         let used = |entry: &&CacheEntry| entry.is(record_flag::USED);
-        let (all, used) = (
-            self.entries.count(),
-            self.entries.iter().filter(used).count(),
-        );
-        self.names.has_space(self.names.count() / 8) && all - used >= all / 8
+        let count = self.entries.count();
+        let is_free = |table, is_free: bool| self.full & table == 0 || is_free;
+        is_free(full::NAMES, self.names.has_space(self.names.count() / 8))
+            && is_free(
+                full::RECORDS,
+                self.entries.iter().filter(used).count() <= count - count / 8,
+            )
+            && is_free(full::RDATA, self.arena.has_eighth())
     }
 
     /// Evicts one record. Returns true if a slot was freed; false if no record can be evicted, or if its removal must be reported

@@ -234,22 +234,22 @@ impl Browser {
         let due = self.random_query_time();
         for question in self.questions.all.iter_mut() {
             if is_it(question.link) {
-                (question.step, question.due) = (0, due);
+                question.restart(due);
             }
         }
     }
 
-    /// Returns true once if services are missing from the events because the tables are full.
+    /// Returns true once if services, or their data, are missing from the events because a table is full.
     pub fn take_overflow(&mut self) -> bool {
-        let is_new = self.cache.has_dropped && !self.has_told_overflow;
+        let is_new = self.cache.full != 0 && !self.has_told_overflow;
         self.has_told_overflow |= is_new;
         is_new
     }
 
     /// After records were dropped: asks for them again as soon as there is space.
     fn use_freed_space(&mut self) {
-        if self.cache.has_dropped && self.cache.has_space() {
-            self.cache.has_dropped = false;
+        if self.cache.full != 0 && self.cache.has_space() {
+            self.cache.full = 0;
             self.restart_questions(|_| true);
         }
     }

@@ -30,8 +30,15 @@ pub(super) mod question_flag {
 const INTERVAL_MS: u32 = 1000;
 /// Longest interval (milliseconds) between queries.
 const INTERVAL_MS_MAX: u32 = 3_600_000;
+/// Number of doublings after which an interval is [`INTERVAL_MS_MAX`].
+const DOUBLING_COUNT: u8 = 12;
 /// Time for which unicast responses are accepted after a QU question.
 const UNICAST_WAIT: Duration = Duration::from_secs(2);
+
+/// Returns the interval (milliseconds) after a query that `step` others preceded.
+fn interval_ms(step: u8) -> u32 {
+    INTERVAL_MS_MAX.min(INTERVAL_MS << step.min(DOUBLING_COUNT))
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Question {
@@ -46,6 +53,8 @@ pub(super) struct Question {
     pub(super) step: u8,
     /// Flags of [`question_flag`].
     pub(super) flags: u8,
+    /// Number of restarts that followed each other without a pause.
+    pub(super) restart_count: u8,
 }
 
 impl Question {
@@ -68,9 +77,25 @@ impl Question {
         if !self.is(question_flag::WANTED) {
             return;
         }
-        let interval = INTERVAL_MS << self.step.min(12);
+        self.due = now.after(Duration::from_ms(interval_ms(self.step)));
         self.step = self.step.saturating_add(1);
-        self.due = now.after(Duration::from_ms(interval.min(INTERVAL_MS_MAX)));
+    }
+
+    /// Schedules the question again as if it were new, at `due` or later: the first restart is at least 1 s after the last query,
+    /// the next one 2 s, and so on up to an hour. Restarts count as the first again after a pause of four times that interval.
+    pub(super) fn restart(&mut self, due: Instant) {
+        let Some(last) = self.step.checked_sub(1) else {
+            return;
+        };
+        if self.step > self.restart_count + 2 {
+            self.restart_count = 0;
+        }
+        // The last query was one interval before `self.due`.
+        let asked = self.due.since(Instant::from_ms(interval_ms(last).into()));
+        let earliest = asked.as_ms() + u64::from(interval_ms(self.restart_count));
+        self.due = due.max(Instant::from_ms(earliest));
+        self.step = 0;
+        self.restart_count = (self.restart_count + 1).min(DOUBLING_COUNT);
     }
 
     /// Accepts unicast responses for [`UNICAST_WAIT`].

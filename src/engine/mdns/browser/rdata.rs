@@ -15,6 +15,9 @@ const fn stored_bytes(len: usize) -> usize {
     (HEADER_BYTES + len).next_multiple_of(UNIT)
 }
 
+/// Longest rdata (bytes) of an address or an SRV record, without the name.
+const SHORT_BYTES: usize = 16;
+
 #[derive(Debug)]
 pub(super) struct RdataArena {
     bytes: Slots<u8>,
@@ -72,12 +75,17 @@ impl RdataArena {
         len < self.bytes.len() >> 2
     }
 
-    /// Returns true if rdata of `len` bytes fits, now or after a compaction that leaves at least 1/8 of the arena free.
+    /// Returns true if rdata of `len` bytes fits. 1/32 of the arena stays free, so that not each new rdata causes a compaction; a
+    /// further 1/32 is for short rdata, because no service is resolved without its host's address.
     pub(super) fn has_space(&self, len: usize) -> bool {
+        let reserve = self.bytes.len() >> if len > SHORT_BYTES { 4 } else { 5 };
+        self.live + stored_bytes(len) + reserve < self.bytes.len()
+    }
+
+    /// Returns true if an eighth of the arena is free beside the space that [`Self::has_space`] reserves.
+    pub(super) fn has_eighth(&self) -> bool {
         let whole = self.bytes.len();
-        let end = self.end + stored_bytes(len);
-        let packed = self.live + stored_bytes(len);
-        end < whole || packed < whole - (whole >> 3)
+        self.live < whole - (whole >> 3) - (whole >> 4)
     }
 
     /// Allocates `len` zeroed bytes for the entry with index `owner`. Returns their position and the buffer.

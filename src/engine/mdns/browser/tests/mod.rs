@@ -7,5 +7,6 @@ mod crowd;
 mod hostile;
 mod merging;
 mod ourselves;
+mod overload;
 mod resolving;
 mod services;

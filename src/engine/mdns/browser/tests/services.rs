@@ -267,7 +267,7 @@ fn records_before_link_change_are_no_known_answers() {
         .addresses
         .push(("2001:db8::1".parse().unwrap(), 64));
     bench.notify_link_change(0);
-    bench.wait(300);
+    bench.wait(1000);
     let sent = bench.sent.first().unwrap();
     assert!(
         sent.asks_for(HTTP, kind::PTR) && sent.knows.is_empty(),
