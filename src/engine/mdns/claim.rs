@@ -3,7 +3,7 @@
 use super::link_state::LinkState;
 use super::names::NameId;
 use super::probe::TIE_PAUSE_MS;
-use super::record_state::{Probing, later};
+use super::record_state::{Probe, Probing, later};
 use super::responder::{PROBE_JITTER_MS, Renamed, Responder};
 use super::zone::{RenameStyle, Zone};
 use crate::event::Line;
@@ -139,7 +139,7 @@ impl Zone {
 impl Responder {
     /// Handles a conflict: another host claims a name. If we own the name, and it is no reverse mapping, probes for it again.
     /// Otherwise chooses a new name for a host or service, and gives up an alias, a reverse mapping, or a virtual machine that the
-    /// other host also has.
+    /// other host also has. A virtual machine whose TXT record the other host did not send is probed for once more, then renamed.
     pub(super) fn handle_conflict(
         &mut self,
         now: Instant,
@@ -152,30 +152,37 @@ impl Responder {
             return;
         };
         let holds = link_state.holds(&self.zone, name);
+        let is_disputed = link_state.is_disputed(&self.zone, name);
         let mut pause_ms = 0;
         if style == RenameStyle::Machine {
             style = match self.zone.compare_machine(name, message) {
                 Some(Match::Same | Match::Runs) => RenameStyle::Alias,
                 Some(Match::Other) => RenameStyle::Instance,
-                // The other host's TXT record is in another message: probe again, and decide then.
+                None if is_disputed => RenameStyle::Instance,
+                // The other host's TXT record may be in another message: probe again, unless it arrives before.
                 None => {
                     pause_ms = TIE_PAUSE_MS;
                     style
                 }
             };
         }
-        // A name that is given up causes no further probes.
-        if holds || style != RenameStyle::Alias {
+        // A name that is given up causes no further probes, and a machine that is probed for once more is counted then.
+        if holds || !matches!(style, RenameStyle::Alias | RenameStyle::Machine) {
             self.count_conflict(now);
         }
-        let ms = self.probe_delay_ms(now) + pause_ms;
+        let spacing_ms = self.attempt_spacing_ms(now);
+        let due = self.attempt_at(now, pause_ms + spacing_ms, spacing_ms);
         let Some(link_state) = self.links.get_mut(link) else {
             return;
         };
         if style != RenameStyle::Fixed && holds || style == RenameStyle::Machine {
-            link_state.start_probing(&self.zone, name, now, ms);
+            let probe = Probe {
+                is_disputed: !holds && style == RenameStyle::Machine,
+                ..Probe::WAIT
+            };
+            link_state.set_probe(&self.zone, name, probe, due);
         } else if matches!(style, RenameStyle::Host | RenameStyle::Instance) {
-            self.choose_new_name(now, Renamed { name, rival }, ms);
+            self.choose_new_name(Renamed { name, rival }, due);
         } else {
             link_state.give_up(&self.zone, name);
             if self.is_alias(name) {
@@ -200,10 +207,10 @@ impl Responder {
 
     /// Probes for a virtual machine again where it was given up: the other host may have stopped announcing it.
     pub fn reclaim(&mut self, now: Instant, name: NameId) {
-        let ms = RECLAIM_MS + self.random.ms(0, PROBE_JITTER_MS);
+        let due = self.attempt_at(now, RECLAIM_MS, 0);
         for link_state in self.links.iter_mut() {
             if link_state.has_left(&self.zone, name) {
-                link_state.start_probing(&self.zone, name, now, ms);
+                link_state.set_probe(&self.zone, name, Probe::WAIT, due);
             }
         }
     }
@@ -226,17 +233,31 @@ impl Responder {
         now < self.rate_limited_until
     }
 
-    /// Returns the delay (milliseconds) before the first probe of a new attempt.
-    pub(super) fn probe_delay_ms(&mut self, now: Instant) -> u32 {
-        let ms = self.random.ms(0, PROBE_JITTER_MS);
-        if self.is_rate_limited(now) {
-            return ms + CONFLICT_PAUSE_MS;
+    /// Returns the interval (milliseconds) between probing attempts, of whatever names: 0 unless recent conflicts limit their rate.
+    fn attempt_spacing_ms(&self, now: Instant) -> u32 {
+        match self.is_rate_limited(now) {
+            true => CONFLICT_PAUSE_MS,
+            false => 0,
         }
-        ms
     }
 
-    /// Chooses a new label for a name and starts probing `ms` milliseconds later.
-    pub(super) fn choose_new_name(&mut self, now: Instant, renamed: Renamed, ms: u32) {
+    /// Returns the time of the first probe of an attempt that starts `ms` milliseconds from now or later, and `spacing_ms` after other
+    /// attempts. Names that are due within [`PROBE_JITTER_MS`], or with a spacing later, share an attempt: their probes share messages.
+    pub(super) fn attempt_at(&mut self, now: Instant, ms: u32, spacing_ms: u32) -> Instant {
+        let earliest = later(now, ms);
+        let is_near = self.attempt_at <= later(earliest, PROBE_JITTER_MS);
+        if self.attempt_at <= earliest || !is_near && spacing_ms == 0 {
+            let after_other = match spacing_ms {
+                0 => earliest,
+                _ => earliest.max(later(self.attempt_at, spacing_ms)),
+            };
+            self.attempt_at = later(after_other, self.random.ms(0, PROBE_JITTER_MS));
+        }
+        self.attempt_at
+    }
+
+    /// Chooses a new label for a name and schedules its first probe.
+    fn choose_new_name(&mut self, renamed: Renamed, due: Instant) {
         let name = renamed.name;
         // The first new labels have the numbers 2 to 4, later ones a random number: with consecutive numbers, many hosts that
         // request the same name would conflict at each number.
@@ -250,7 +271,7 @@ impl Responder {
         let _ = self.renamed.push(renamed);
         for link_state in self.links.iter_mut() {
             if link_state.phase(&self.zone, name) != Probing::Idle {
-                link_state.start_probing(&self.zone, name, now, ms);
+                link_state.set_probe(&self.zone, name, Probe::WAIT, due);
             }
         }
     }

@@ -91,7 +91,14 @@ impl LinkState {
                 state.mark_multicast(now);
             }
         }
-        if is_ours || record.ttl == 0 || zone.unique(name).is_none() {
+        if record.ttl == 0 || zone.unique(name).is_none() {
+            return false;
+        }
+        // The TXT record that another host's claim to a virtual machine lacked, even if it is equal to ours.
+        if record.kind == kind::TXT && self.is_disputed(zone, name) {
+            return true;
+        }
+        if is_ours {
             return false;
         }
         if self.holds(zone, name) {

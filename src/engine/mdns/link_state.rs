@@ -66,6 +66,12 @@ impl LinkState {
         zone.unique(name).map(|record| self.state(zone, record))
     }
 
+    /// Returns true if another host has answered a probe for a virtual machine on this link without its TXT record.
+    pub(super) fn is_disputed(&self, zone: &Zone, name: NameId) -> bool {
+        let state = self.name_state(zone, name);
+        state.is_some_and(|state| state.probe.get().is_disputed)
+    }
+
     /// Returns the probing phase of a name on this link.
     pub(super) fn phase(&self, zone: &Zone, name: NameId) -> Probing {
         let state = self.name_state(zone, name);

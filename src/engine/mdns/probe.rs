@@ -1,11 +1,12 @@
 //! Probing: three queries that ask whether another host uses the names that we claim; tie-breaking between hosts that probe for
 //! the same name. RFC 6762 sections 8.1 and 8.2.
 
-use super::Transmit;
 use super::link_state::{LinkState, PACE_MS};
 use super::names::NameId;
+use super::rdata::Form;
 use super::record_state::{Probe, Probing, later};
 use super::zone::Zone;
+use super::{MESSAGE_BYTES, Transmit};
 use crate::mem::Ends as _;
 use crate::time::Instant;
 use crate::wire::dns::{self, Message, Section, Writer, kind};
@@ -36,11 +37,14 @@ impl LinkState {
         if self.probes_at > now {
             return None;
         }
-        let mut room = self.message_bytes();
-        let mut writer = Writer::new(out.get_mut(..room)?, 0, 0);
+        let bytes = self.message_bytes();
+        let mut writer = Writer::new(out.get_mut(..bytes)?, 0, 0);
+        let mut buffer = [0; MESSAGE_BYTES];
+        let mut sample = Writer::new(buffer.get_mut(..bytes)?, 0, 0);
         let mut asked = heapless::Vec::<NameId, PROBE_NAME_COUNT>::new();
         let class = self.probe_class();
-        let (mut has_claimed, mut next, mut families) = (false, Instant::NEVER, 0);
+        let (mut has_claimed, mut is_full) = (false, false);
+        let (mut next, mut families) = (Instant::NEVER, 0);
         // A name has several records but only one state. Once its question is written, the state is no longer due, so the name's
         // other records add no question.
         for record in zone.records.iter() {
@@ -51,23 +55,21 @@ impl LinkState {
                 continue;
             }
             if state.probe_due.get() <= now {
-                let phase = state.probe.get().phase;
-                let size = zone.probe_bytes(record.name, self.only);
-                if phase == Probing::Third {
+                let name = record.name;
+                if state.probe.get().phase == Probing::Third {
                     state.probe.set(Probe::CLAIMED);
                     state.probe_due.set(Instant::NEVER);
                     has_claimed = true;
-                } else if asked.is_full()
-                    || (size > room || families != record.families) && !asked.is_empty()
-                {
-                    // This name and all further ones wait for the next message.
-                    room = 0;
-                } else {
-                    room = room.saturating_sub(size);
+                    continue;
+                }
+                is_full |= asked.is_full() || !asked.is_empty() && families != record.families;
+                let fits = !is_full && zone.fits_probe(&mut sample, name, self.only);
+                is_full |= !fits;
+                // A name that does not fit waits for the next message, as do all further ones, unless it is the first.
+                if fits || asked.is_empty() {
                     families = record.families;
-                    let labels = &mut zone.names.labels(record.name);
-                    if writer.question(labels, kind::ANY, class) {
-                        let _ = asked.push(record.name);
+                    if writer.question(&mut zone.names.labels(name), kind::ANY, class) {
+                        let _ = asked.push(name);
                     }
                     state.probe.set(state.probe.get().next());
                     state.probe_due.set(later(now, PROBE_MS));
@@ -75,7 +77,6 @@ impl LinkState {
             }
             next = next.min(state.probe_due.get());
         }
-        let is_full = room == 0;
         self.probes_at = if is_full { later(now, PACE_MS) } else { next };
         if has_claimed {
             self.announce_claimed(zone, now);
@@ -87,7 +88,7 @@ impl LinkState {
             // Names in a phase before `First` are only asked for: their questions have no proposed records in the authority
             // section.
             if self.phase(zone, *name) >= Probing::First {
-                zone.write_tentative(&mut writer, *name, self.only);
+                zone.write_tentative(&mut writer, *name, self.only, Form::Tentative);
             }
         }
         if !self.link.shares_port {
@@ -104,11 +105,6 @@ impl LinkState {
         } else {
             dns::CLASS_IN | dns::TOP_BIT
         }
-    }
-
-    /// Schedules the first probe for a name `ms` milliseconds from now.
-    pub(super) fn start_probing(&mut self, zone: &Zone, name: NameId, now: Instant, ms: u32) {
-        self.set_probe(zone, name, Probe::WAIT, later(now, ms));
     }
 
     /// Sets the probing state of a name, and when its next probe is due. Does nothing while the link is down.
@@ -172,7 +168,7 @@ impl LinkState {
         }
         writer.finish();
         if !are_ours && is_less(&buffer, &records) {
-            self.start_probing(zone, name, now, TIE_PAUSE_MS);
+            self.set_probe(zone, name, Probe::WAIT, later(now, TIE_PAUSE_MS));
         }
     }
 }

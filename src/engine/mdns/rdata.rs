@@ -1,6 +1,5 @@
 //! Rdata: compares received records with ours, and writes our records.
 
-use super::MESSAGE_BYTES;
 use super::link::LinkSet;
 use super::names::NameId;
 use super::zone::{OwnRecord, Zone};
@@ -71,23 +70,27 @@ impl Zone {
         })
     }
 
-    /// Writes the records that a probe proposes for a name.
-    pub(super) fn write_tentative(&self, writer: &mut Writer<'_>, name: NameId, links: LinkSet) {
-        for (_, record) in self.records_of(name) {
-            if record.is_active(links) {
-                self.write(writer, Section::Authority, record, links, Form::Tentative);
-            }
-        }
+    /// Writes the records that a probe proposes for a name. Returns true if all fitted.
+    pub(super) fn write_tentative(
+        &self,
+        writer: &mut Writer<'_>,
+        name: NameId,
+        links: LinkSet,
+        form: Form,
+    ) -> bool {
+        let mut records = self.records_of(name);
+        records.all(|(_, record)| {
+            !record.is_active(links) || self.write(writer, Section::Authority, record, links, form)
+        })
     }
 
-    /// Returns the size (bytes) that a name adds to a probe, at most.
-    #[inline(never)] // −99 bytes: one caller, whose frame stays small.
-    pub(super) fn probe_bytes(&self, name: NameId, links: LinkSet) -> usize {
-        let mut buffer = [0; MESSAGE_BYTES];
-        let mut writer = Writer::new(&mut buffer, 0, 0);
-        writer.question(&mut self.names.labels(name), kind::ANY, 0);
-        self.write_tentative(&mut writer, name, links);
-        writer.finish()
+    /// Writes a name's question and its proposed records to `sample`, to see what fits into a probe. Returns true if all fitted.
+    ///
+    /// In the probe, all questions come before the first record. The sample is at least as long, because names in its rdata are not
+    /// compressed.
+    pub(super) fn fits_probe(&self, sample: &mut Writer<'_>, name: NameId, links: LinkSet) -> bool {
+        sample.question(&mut self.names.labels(name), kind::ANY, 0)
+            && self.write_tentative(sample, name, links, Form::Legacy)
     }
 
     /// Writes a record's rdata; with `shortens`, compresses the name in it.

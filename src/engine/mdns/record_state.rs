@@ -165,6 +165,8 @@ pub(super) struct Probe {
     pub(super) is_held: bool,
     /// True if the name has become ours and is not announced yet.
     pub(super) is_new: bool,
+    /// True if another host has answered a probe for this virtual machine without its TXT record.
+    pub(super) is_disputed: bool,
 }
 
 impl Probe {
@@ -173,6 +175,7 @@ impl Probe {
         phase: Probing::Idle,
         is_held: false,
         is_new: false,
+        is_disputed: false,
     };
 
     /// State of a name whose first probe is due.
@@ -184,8 +187,8 @@ impl Probe {
     /// State of a name for which three probes got no response: it is ours, but not announced yet.
     pub(super) const CLAIMED: Self = Self {
         phase: Probing::Done,
-        is_held: false,
         is_new: true,
+        ..Self::NEW
     };
 
     /// Returns the state after a question or a probe was sent.

@@ -54,6 +54,8 @@ pub struct Responder {
     pub(super) random: Random,
     /// The rate of probing attempts is limited until this time.
     pub(super) rate_limited_until: Instant,
+    /// Time of the first probe of the latest probing attempt.
+    pub(super) attempt_at: Instant,
     /// Names that were changed or given up and that the caller has not fetched yet.
     pub(super) renamed: heapless::Vec<Renamed, RENAMED_COUNT_MAX>,
     /// True once the goodbyes are scheduled: the responder ignores all datagrams.
@@ -87,6 +89,7 @@ impl Responder {
             conflict_count: 0,
             conflicts: [Instant::default(); CONFLICT_COUNT],
             rate_limited_until: Instant::default(),
+            attempt_at: Instant::default(),
             renamed: heapless::Vec::new(),
             random,
             sent: SentHashes::new(seed),
@@ -167,9 +170,9 @@ impl Responder {
     /// Adds a service: probes for its instance name, then announces its records. Returns the name.
     pub fn add_service(&mut self, now: Instant, service: &Service<'_>) -> Result<NameId, Full> {
         let name = self.zone.add_service(service).ok_or(Full)?;
-        let ms = self.random.ms(0, PROBE_JITTER_MS);
+        let due = self.attempt_at(now, 0, 0);
         for link_state in self.links.iter_mut() {
-            link_state.start_probing(&self.zone, name, now, ms);
+            link_state.set_probe(&self.zone, name, Probe::WAIT, due);
         }
         Ok(name)
     }

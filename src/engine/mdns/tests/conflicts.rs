@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, HERE, LIMITS, PEER};
 use super::script::{lines, query, response};
-use crate::engine::mdns::{NameId, Renamed, Responder, Rival};
+use crate::engine::mdns::{Limits, NameId, Renamed, Responder, Rival};
 
 /// A record of another host with our host's name.
 const RIVAL: &str = "= box.local 120 flush A 192.0.2.77";
@@ -351,20 +351,68 @@ fn machine_with_another_uuid_is_renamed() {
     }
 }
 
-/// The other host's SRV and TXT records are in two messages.
+/// The other host's SRV and TXT records are in two messages, or the TXT record follows the next probe only.
 #[test]
 fn machine_waits_for_the_other_hosts_uuid() {
-    let (mut bench, name) = with_machine(&MACHINE, 300);
-    let srv = response(&["= vm._nfs._tcp.local 120 flush SRV 0 cat.local"]);
-    bench.hear(PEER, &srv);
-    assert!(!bench.responder.is_left(name));
-    bench.sent.clear();
-    bench.run(900);
-    bench.expect_sent("? vm._nfs._tcp.local ANY QU", 0);
-    bench.run(600);
-    assert!(bench.count("? vm._nfs._tcp.local ANY QU") > 0);
-    bench.hear(PEER, &machine_elsewhere(120, "uuid=1"));
-    assert!(bench.responder.is_left(name));
+    let (other, equal) = ("uuid=1", "path=/a.vmx uuid=1");
+    for (is_after_probe, txt) in [(false, other), (true, other), (false, equal)] {
+        let (mut bench, name) = with_machine(&MACHINE, 300);
+        bench.hear_response(&["= vm._nfs._tcp.local 120 flush SRV 0 cat.local"]);
+        assert!(!bench.responder.is_left(name));
+        bench.sent.clear();
+        bench.run(900);
+        bench.expect_sent("? vm._nfs._tcp.local ANY QU", 0);
+        if is_after_probe {
+            bench.run(600);
+            assert!(bench.count("? vm._nfs._tcp.local ANY QU") > 0);
+        }
+        bench.hear_response(&[&format!("= vm._nfs._tcp.local 120 flush TXT {txt}")]);
+        assert!(bench.responder.is_left(name));
+    }
+}
+
+/// The other host answers each probe for 100 machines with an SRV record, and never sends a TXT record.
+#[test]
+fn machines_without_rivals_txt_are_renamed() {
+    let mut bench = Bench::new(1);
+    let limits = Limits {
+        name_count: 512,
+        record_count: 1024,
+        rdata_bytes: 1 << 16,
+    };
+    bench.responder = Responder::new(limits, &[1; 16]);
+    bench.responder.set_host(b"box").unwrap();
+    bench.set_link(0, &["192.0.2.1/24"]);
+    bench.settle();
+    let names: Vec<_> = (0..100)
+        .map(|number| {
+            bench.run(1);
+            let name = bench.serve(&format!("vm{number}"), 0, &MACHINE);
+            bench.responder.set_machine(name);
+            name
+        })
+        .collect();
+    let (start, mut answered) = (bench.now, 0);
+    while bench.now < start + 10_000 {
+        bench.run(1);
+        while let Some(sent) = bench.sent.get(answered) {
+            answered += 1;
+            let is_taken = |line: &&String| line.starts_with("? vm") && !line.contains('~');
+            for line in sent.lines().iter().filter(is_taken) {
+                let name = line.split(' ').nth(1).unwrap();
+                bench.hear_response(&[&format!("= {name} 120 flush SRV 0 cat.local")]);
+            }
+        }
+    }
+    assert!(bench.responder.is_settled());
+    let label = |name: &NameId| String::from_utf8_lossy(bench.responder.label(*name)).into_owned();
+    assert!(names.iter().all(|name| label(name).ends_with(" (2)")));
+    let probes = bench
+        .sent
+        .iter()
+        .filter(|sent| sent.lines()[0].starts_with('?'));
+    let times: Vec<_> = probes.map(|sent| sent.at - start).collect();
+    assert!(times.len() <= 30, "{times:?}");
 }
 
 /// Hosts that share a datastore without a list of their machines propose equal TXT records.
