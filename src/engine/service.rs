@@ -167,7 +167,7 @@ pub struct Io<'a> {
 pub trait Service {
     /// A connection to the listener `at` was accepted.
     fn open(&mut self, _id: SessionId, _at: Local) {}
-    /// What is sent before a connection is closed that was accepted although all slots are used.
+    /// The bytes that are sent before a connection is closed that was accepted although all slots are used.
     fn refusal(&self) -> &'static [u8] {
         &[]
     }

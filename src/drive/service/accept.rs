@@ -124,7 +124,8 @@ impl Served {
 
     /// Closes the longest draining connection; else the never-answered connection without progress for longest, if longer than
     /// `SILENT_TIMEOUT`; else the connection without progress for longest, if longer than `IDLE_TIMEOUT`. If the service limits the
-    /// time of idle connections, one that was answered gives way at once (RFC 9112 section 9.5). Returns false if none is closed.
+    /// time of idle connections, one that was answered is closed first, after any time (RFC 9112 section 9.5). Returns false if none
+    /// is closed.
     fn drop_silent(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let now = turn.world.now;
         if HAS_HTTP && self.times.is_some() {

@@ -43,7 +43,7 @@ pub(super) struct BootInfo {
     pub(super) unused: u64,
     /// Address and length of the module (an initial RAM disk).
     pub(super) module: (usize, usize),
-    /// Size (bytes) of a module that does not lie in the memory of the image.
+    /// Size (bytes) of a module outside the memory of the image.
     pub(super) lost_module_bytes: u64,
     pub(super) line_len: usize,
     /// Start and end of the code.
@@ -107,7 +107,7 @@ pub fn unused_bytes() -> u64 {
     BOOT_INFO.get().unused
 }
 
-/// Size (bytes) of a module that is not used, because it does not lie in the memory of the image; 0: there is none.
+/// Size (bytes) of a module that is not used, because it is outside the memory of the image; 0: there is none.
 pub fn lost_module_bytes() -> u64 {
     BOOT_INFO.get().lost_module_bytes
 }

@@ -91,9 +91,9 @@ fn idle_connections_give_way_with_few_descriptors() -> Result<()> {
     command.args(["-c", "ulimit -n 64 && exec \"$@\"", "sh"]);
     command.arg(runnable(Arch::X86_64)?);
     command.args(["http", "--http", &address.to_string()]);
-    let mut server = HttpServer::spawn(command.arg(dir.path()), address)?;
+    let server = HttpServer::spawn(command.arg(dir.path()), address)?;
     crowd(address, 40)?;
-    // Connections whose replies are read slowly do not give way: a newcomer is told.
+    // Connections whose replies are read slowly stay open: a newcomer gets 503.
     let busy = || -> Result<_> {
         let mut client = Client::connect(address)?;
         client.send(request("GET", "/large", "").as_bytes())?;
