@@ -512,8 +512,8 @@ pub const STACK_HEAP_BYTES: usize = {
 /// [`STACK_HEAP_BYTES`] with minimum memory: enough for a few connections.
 pub const STACK_HEAP_BYTES_MIN: usize = 368 << 10;
 
-/// Smallest free memory (bytes) with which a machine without an operating system starts: what the program leaves of 4 MiB.
-pub const MACHINE_BYTES_MIN: usize = 1_216 << 10;
+/// Smallest free memory (bytes) with which a machine without an operating system starts; the program leaves more of 6 MiB.
+pub const MACHINE_BYTES_MIN: usize = 1_248 << 10;
 /// Size (bytes) of the cache for the disks of a machine without an operating system, with the wanted memory.
 pub const CACHE_BYTES: usize = 1 << 20;
 /// Least value of [`CACHE_BYTES`].

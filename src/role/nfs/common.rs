@@ -76,6 +76,10 @@ pub(super) fn common(
         is_first: true,
         registered: None,
         entropy,
-        removals: Removals(mem::words(REMOVED_WORDS)),
+        removals: match sys::is_bare() {
+            // No other program replaces files there.
+            true => Removals::default(),
+            false => Removals(mem::words(REMOVED_WORDS)),
+        },
     })
 }

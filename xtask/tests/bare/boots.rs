@@ -176,7 +176,7 @@ fn missing_memory_or_export_is_reported() -> Result<()> {
 }
 
 #[test]
-fn four_mib_are_enough_for_nfs() -> Result<()> {
+fn six_mib_are_enough_for_nfs() -> Result<()> {
     setup::install_packages(&["libnfs-utils"])?;
     let tree = sample(20, 50)?;
     let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
@@ -185,7 +185,7 @@ fn four_mib_are_enough_for_nfs() -> Result<()> {
         iso.display()
     );
     let disk = ["-drive", &drive, "-device", "virtio-blk-device,drive=disk"];
-    let more = [&["-m", "4"], &disk[..]].concat();
+    let more = [&["-m", "6"], &disk[..]].concat();
     let mut machine = Bare::boot("ip=10.0.2.15/24", None, &more)?;
     machine.wait_for_line("announced stowaway-123456.local")?;
     let list = Command::new("nfs-ls").arg(machine.url("/vda")).output()?;
@@ -194,8 +194,8 @@ fn four_mib_are_enough_for_nfs() -> Result<()> {
         "{list:?}"
     );
     compare(&machine, "/vda", tree.path())?;
-    // With a RAM of 4 MiB, the machine still has memory for files.
-    let mut machine = Bare::boot("export=/ram:rw", None, &["-m", "4"])?;
+    // With a RAM of 6 MiB, the machine still has memory for files.
+    let mut machine = Bare::boot("export=/ram:rw", None, &["-m", "6"])?;
     machine.wait_for_line(LEASED)?;
     let directory = tempfile::tempdir()?;
     let local = directory.path().join("file");

@@ -1,4 +1,4 @@
-//! Boots on the machines that people have: microVMs with and without legacy devices, q35 and pc with virtio-pci, from 4 MiB to
+//! Boots on the machines that people have: microVMs with and without legacy devices, q35 and pc with virtio-pci, from 6 MiB to
 //! 5 GiB of memory, on several processors. Each row boots once and reads over NFS.
 
 use super::{LEASED, compare};
@@ -291,11 +291,11 @@ fn reported_mib(machine: &Bare) -> Result<u32> {
 }
 
 #[test]
-fn memory_from_four_mib_to_five_gib() -> Result<()> {
+fn memory_from_six_mib_to_five_gib() -> Result<()> {
     let (_directory, file) = small_image("disk")?;
     for (kind, memory, mib_min) in [
-        (MICROVM, "4M", 1),
-        (MICROVM_WITHOUT_ACPI, "4M", 1),
+        (MICROVM, "6M", 3),
+        (MICROVM_WITHOUT_ACPI, "6M", 3),
         (MICROVM, "2G", 2000),
         (MICROVM, "5G", 5000),
         (Q35, "6M", 3),
