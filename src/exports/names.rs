@@ -179,15 +179,17 @@ impl Kept {
         Resolver::restore(self.results.bytes(), world.now, started, world.tree);
     }
 
-    /// Writes the last results to the file, if possible by a job.
+    /// Writes the last results to the file: by a job while clients are served, again later if no worker or pipe is free.
     fn save(&mut self, world: &mut World<'_>, by_job: bool) {
         (self.save_at, self.saved_at) = (Instant::NEVER, world.now);
         let Some(file) = &self.file else {
             return;
         };
         let content = self.results.bytes();
-        if !by_job || !world.tree.save(FileId(file.number()), content) {
+        if !by_job {
             file.write(content);
+        } else if !world.tree.save(FileId(file.number()), content) {
+            self.save_at = world.now.after(NAMES_FILE_PAUSE);
         }
     }
 

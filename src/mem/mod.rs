@@ -13,7 +13,6 @@ pub mod heap;
 pub mod parts;
 mod slices;
 mod slots;
-#[cfg(any(feature = "nfs", test))]
 mod twin;
 
 pub use arena::{Allocator, scaled, set_region, shortage};
@@ -22,5 +21,4 @@ pub use global::Global;
 pub use parts::{Ends, Parts, has_any, index_of, nth, parts};
 pub use slices::{FNV_PRIME, FNV_START, c_str, copy_into, fnv1a, shift};
 pub use slots::{Slots, array, bytes, copy, leak, long_words, words};
-#[cfg(any(feature = "nfs", test))]
 pub use twin::Twin;

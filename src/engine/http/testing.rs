@@ -75,13 +75,7 @@ impl Bench {
     pub fn talk(&mut self, input: &[u8], piece: impl FnMut() -> usize) -> Talk {
         self.http.open(SessionId(0), LOCAL);
         let talk = driver::talk(self, None, input, piece);
-        let mut cx = Cx {
-            now: Instant::from_ms(1000),
-            peer: self.peer,
-            vfs: &mut self.tree,
-            events: &mut self.events,
-            stats: &mut self.stats,
-        };
+        let mut cx = context(self.peer, &mut self.tree, &mut self.events, &mut self.stats);
         self.http.close(SessionId(0), &mut cx, &[]);
         talk
     }
@@ -89,6 +83,22 @@ impl Bench {
     /// Opens another connection.
     pub fn open(&mut self, number: u16) {
         self.http.open(SessionId(number), LOCAL);
+    }
+}
+
+/// The context of a call for `peer`, a second after the start.
+fn context<'c>(
+    peer: Peer,
+    vfs: &'c mut Tree,
+    events: &'c mut Events,
+    stats: &'c mut Meter,
+) -> Cx<'c> {
+    Cx {
+        now: Instant::from_ms(1000),
+        peer,
+        vfs,
+        events,
+        stats,
     }
 }
 
@@ -113,13 +123,7 @@ impl Engine for Bench {
             output: &mut self.output,
             held: 0,
         };
-        let mut cx = Cx {
-            now: Instant::from_ms(1000),
-            peer: self.peer,
-            vfs: &mut self.tree,
-            events: &mut self.events,
-            stats: &mut self.stats,
-        };
+        let mut cx = context(self.peer, &mut self.tree, &mut self.events, &mut self.stats);
         self.http.advance(SessionId(0), &mut cx, io)
     }
 
@@ -129,13 +133,7 @@ impl Engine for Bench {
             output: &mut self.output,
             held: 0,
         };
-        let mut cx = Cx {
-            now: Instant::from_ms(1000),
-            peer: self.peer,
-            vfs: &mut self.tree,
-            events: &mut self.events,
-            stats: &mut self.stats,
-        };
+        let mut cx = context(self.peer, &mut self.tree, &mut self.events, &mut self.stats);
         self.http.moved(SessionId(0), &mut cx, done, io)
     }
 
