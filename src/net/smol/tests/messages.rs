@@ -25,6 +25,7 @@ const FRAGMENT: u8 = 44;
 const DESTINATION: u8 = 60;
 pub(super) const ICMPV6: u8 = 58;
 pub(super) const UDP: u8 = 17;
+pub(super) const TCP: u8 = 6;
 /// Options with a router alert.
 const ALERT: [u8; 8] = [ICMPV6, 0, 5, 2, 0, 0, 1, 0];
 const ANY: Ipv6Addr = Ipv6Addr::UNSPECIFIED;

@@ -1,6 +1,7 @@
 //! Tests of address resolution: the stack answers ARP and neighbor solicitations, and replies without either.
 
-use super::messages::{ICMPV6, UDP, icmpv6_of, ipv6};
+use super::addresses::{ROUTER, advertisement};
+use super::messages::{ICMPV6, TCP, UDP, icmpv6_of, ipv6};
 use super::{ADDRESS, Bench, MAC, PEER_ADDRESS, PEER_MAC};
 use crate::net::smol::Ip;
 use crate::net::smol::packet::{self, Content, Discovery, Mac};
@@ -9,7 +10,7 @@ use crate::time::Duration;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-    Icmpv4Packet, Icmpv6Repr, IpProtocol, Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr,
+    Icmpv4Packet, Icmpv6Repr, IpProtocol, Ipv4Packet, Ipv4Repr, TcpPacket, UdpPacket, UdpRepr,
 };
 
 const PEER: Mac = Mac(PEER_MAC);
@@ -25,8 +26,12 @@ impl Bench {
 
     /// Returns the frames that the stack sends within a number of seconds, without the peer.
     pub(super) fn sent_within(&mut self, secs: u32) -> Vec<Vec<u8>> {
+        self.sent_for(Duration::from_secs(secs))
+    }
+
+    fn sent_for(&mut self, time: Duration) -> Vec<Vec<u8>> {
         self.peer.is_on = false;
-        let end = self.now.after(Duration::from_secs(secs));
+        let end = self.now.after(time);
         let mut frames = Vec::new();
         while self.now < end {
             self.turn();
@@ -294,6 +299,94 @@ fn neighbor_solicitation_for_own_address_is_answered() {
             assert_eq!(advert, is_answered.then_some(true), "{from} {target}");
             assert_eq!(adverts.next(), None);
         }
+    }
+}
+
+/// Builds a packet to an address: a probe for duplicates, a solicitation, an echo request, a datagram to a closed port, a SYN to
+/// [`PORT`], an unknown extension header.
+fn question(number: usize, to: Ipv6Addr) -> Vec<u8> {
+    let both = [ROUTER, to];
+    let solicit = |from| {
+        let (group, mut bytes) = (packet::solicited_node(to), vec![0; 128]);
+        let len = packet::discover(PEER, from, group, Discovery::Solicit(to), &mut bytes);
+        bytes.truncate(len);
+        bytes
+    };
+    match number {
+        0 => solicit(Ipv6Addr::UNSPECIFIED),
+        1 => solicit(ROUTER),
+        2 => {
+            let (ident, seq_no, data) = (1, 1, &b"ping"[..]);
+            let echo = Icmpv6Repr::EchoRequest {
+                ident,
+                seq_no,
+                data,
+            };
+            ipv6(both, 64, ICMPV6, &[], &icmpv6_of(both, &echo))
+        }
+        3 => {
+            let mut datagram = [2, 188, 0, 9, 0, 8, 0, 0];
+            let [from, to] = both.map(Into::into);
+            UdpPacket::new_unchecked(&mut datagram).fill_checksum(&from, &to);
+            ipv6(both, 64, UDP, &[], &datagram)
+        }
+        4 => {
+            let mut syn = [0; 20];
+            syn[..4].copy_from_slice(&[2, 188, 0, PORT as u8]);
+            syn[12..16].copy_from_slice(&[0x50, 2, 32, 0]);
+            let [from, to] = both.map(Into::into);
+            TcpPacket::new_unchecked(&mut syn).fill_checksum(&from, &to);
+            ipv6(both, 64, TCP, &[], &syn)
+        }
+        _ => ipv6(both, 64, 253, &[], &[0; 8]),
+    }
+}
+
+/// RFC 4862 section 5.4: an address answers nothing before its probe has ended, also while more prefixes are advertised than have
+/// places. A prefix without a place gets no address.
+#[test]
+fn tentative_addresses_answer_nothing() {
+    let prefixes = (0..7).map(|number| Ipv6Addr::new(0x2001, 0xdb8, number, 0, 0, 0xff, 0xfe00, 1));
+    let link_local = "fe80::ff:fe00:1".parse().unwrap();
+    let addresses: Vec<_> = core::iter::once(link_local).chain(prefixes).collect();
+    for number in 0..6 {
+        let mut bench = Bench::with_address(31, 0);
+        let listener = SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT));
+        bench.stack.listen(listener, TOKEN).unwrap();
+        let mut answered = std::collections::BTreeSet::new();
+        for tenth in 0..40 {
+            for prefix in 0..7 {
+                bench.end.put(&advertisement(ROUTER, prefix, 9000));
+            }
+            for to in &addresses {
+                bench.end.put(&question(number, *to));
+            }
+            for frame in bench.sent_for(Duration::from_ms(100)) {
+                if frame[12..14] != [0x86, 0xdd] {
+                    continue;
+                }
+                let [octets] = *frame[22..38].as_chunks::<16>().0 else {
+                    unreachable!()
+                };
+                let mut from = Ipv6Addr::from(octets);
+                let advertised = packet::content(&frame, PEER);
+                if let Some(Content::Advertise { target }) = advertised {
+                    from = target;
+                }
+                // The probes end 1 s after the first advertisement.
+                let is_own = tenth >= 10 && bench.stack.has(from.into());
+                assert!(from.is_unspecified() || is_own, "{number} {tenth} {from}");
+                if frame[..6] == PEER_MAC {
+                    answered.insert(from);
+                }
+            }
+        }
+        let all = bench.stack.addresses.usable().map(|(own, _)| own);
+        assert_eq!(all.filter(|own| own.is_ipv6()).count(), 5);
+        // The first probe for duplicates makes the stack choose other addresses.
+        let count = if number == 0 { 0 } else { 5 };
+        let expected = addresses[..count].iter().copied().collect();
+        assert_eq!(answered, expected, "{number}");
     }
 }
 
