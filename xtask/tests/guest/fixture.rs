@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -39,19 +39,20 @@ pub struct Fixture {
 impl Fixture {
     /// Starts a server with `handles` ("kernel" or "path") and no_root_squash.
     pub fn new(world: &World, handles: &str, storage: Storage) -> Result<Self> {
-        Self::with_role(world, "nfs", handles, storage)
+        Self::with_role(world, "nfs", handles, "1", storage)
     }
 
-    /// As [`Self::new`], with `role` "nfs" (a single process) or "serve" (under a supervisor).
+    /// As [`Self::new`], with `role` "nfs" (a single process) or "serve" (a supervisor of this number of loops).
     pub fn with_role(
         world: &World,
         role: &'static str,
         handles: &str,
+        loops: &str,
         storage: Storage,
     ) -> Result<Self> {
         let mut arguments = vec!["--handles".into(), handles.into()];
         if role == "serve" {
-            arguments.push("--no-mdns".into());
+            arguments.extend(["--no-mdns", "--loops", loops].map(Into::into));
         }
         Self::with_options(
             world,
@@ -117,12 +118,11 @@ impl Fixture {
         self.server.take().context("no server runs")?.kill()
     }
 
-    /// Kills the supervisor's child, which the supervisor restarts.
+    /// Kills one of the supervisor's children, which the supervisor restarts.
     pub fn kill_child(&self) -> Result<()> {
         let server = self.server.as_ref().context("no supervisor runs")?;
-        let [child] = server.children()?[..] else {
-            bail!("the supervisor does not have exactly one child");
-        };
+        let children = server.children()?;
+        let child = fastrand::choice(children).context("the supervisor has no child")?;
         kill(Pid::from_raw(child.try_into()?), Signal::SIGKILL).context("cannot kill the server")
     }
 

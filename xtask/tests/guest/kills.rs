@@ -4,9 +4,15 @@
 //! clients work meanwhile. Servers under `serve` keep their duplicate request cache when they are killed, so a retransmitted
 //! request must not fail because it was carried out before.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Error, Result, anyhow, ensure};
+use nix::libc::EIO;
+use xtask::build::workspace_root;
+use xtask::machines::faulty::{Faulty, Op};
+use xtask::machines::mounts::private;
+use xtask::machines::server::{ServerOptions, public_dir};
 use xtask::testing::is_full_run;
 
 use crate::fixture::{Fixture, HOST, Storage, differences, exercise};
@@ -20,7 +26,7 @@ const KILLS_FULL: u32 = 50;
 /// each kill.
 const KILLS_SERVED: u32 = 3;
 /// Number of times that each server under `serve` is killed in the full test, which has two such servers per kind of handle instead
-/// of one.
+/// of one; the second has two loops, one of which is killed.
 const KILLS_SERVED_FULL: u32 = 13;
 /// Operations that a client must complete between two kills of its server.
 const PROGRESS: u64 = 40;
@@ -28,6 +34,8 @@ const PROGRESS: u64 = 40;
 const PROGRESS_MAX: Duration = Duration::from_secs(180);
 /// Upper bound (ms) of the random pause between progress and kill.
 const PEACE_MAX_MS: u64 = 200;
+/// Lines of the guest's calls that an error shows.
+const ODD_COUNT: usize = 40;
 
 pub fn kills_lose_no_acknowledged_change(world: &mut World) -> Result<()> {
     let (kills, kills_served, served) = if is_full_run() {
@@ -36,14 +44,14 @@ pub fn kills_lose_no_acknowledged_change(world: &mut World) -> Result<()> {
         (KILLS, KILLS_SERVED, 1)
     };
     let mut loads = Vec::new();
-    let roles = std::iter::once("nfs").chain(std::iter::repeat_n("serve", served));
-    for (number, role) in roles.enumerate() {
+    let servers = [("nfs", "1"), ("serve", "1"), ("serve", "2")];
+    for (number, (role, loops)) in servers.into_iter().take(1 + served).enumerate() {
         // With path handles, the load must not move objects to other directories (`--stay`): only a kernel handle finds a moved
         // object.
         for (handles, option) in [("kernel", ""), ("path", "--stay")] {
             let load = Load {
                 name: format!("{role}-{handles}-{number}"),
-                fixture: Fixture::with_role(world, role, handles, Storage::Disk)?,
+                fixture: Fixture::with_role(world, role, handles, loops, Storage::Disk)?,
                 is_served: role == "serve",
                 done: 0,
             };
@@ -69,6 +77,58 @@ pub fn kills_lose_no_acknowledged_change(world: &mut World) -> Result<()> {
     }
     outcome?;
     loads.iter().try_for_each(|load| load.compare(world))
+}
+
+/// A program of the guest that sees an error is shown with the calls before it: here a WRITE that fails with EIO.
+pub fn error_under_kills_is_shown_with_its_calls(world: &mut World) -> Result<()> {
+    let directory = public_dir()?;
+    let export = directory.path().join("export");
+    fs::create_dir(&export)?;
+    private("a file system that fails", || {
+        let faulty = Faulty::mount(&export)?;
+        let options = ServerOptions {
+            arguments: ["--handles", "path"].map(Into::into).to_vec(),
+            ..ServerOptions::default()
+        };
+        let mut load = Load {
+            name: "forced".into(),
+            fixture: Fixture::existing(world, directory.path(), options)?,
+            is_served: false,
+            done: 0,
+        };
+        load.start(world, "--stay")?;
+        load.kill(world)?;
+        faulty.fail(Op::Write, EIO, usize::MAX);
+        let outcome = (0..10).try_for_each(|_| load.progress(world));
+        faulty.clear_faults();
+        ensure!(load.stop(world).is_err(), "the load succeeded");
+        let shown = format!("{:#}", outcome.err().context("no error was shown")?);
+        ensure!(shown.contains("NFSPROC3_WRITE NFS3ERR_IO"), "{shown}");
+        Ok(())
+    })
+}
+
+/// The error of a load that has failed with this output. Writes the guest's calls of the last ten seconds to a file; the error has
+/// the last of them that failed, and of the SYNs, FINs and RSTs.
+fn failure(world: &mut World, output: &str) -> Result<Error> {
+    let lines = world.tap.lines();
+    let path = workspace_root().join("target/guest-calls");
+    fs::write(&path, lines.join("\n") + "\n")?;
+    let is_usual = |line: &str| {
+        let ends = [" NFS3_OK", "LOOKUP NFS3ERR_NOENT"];
+        line.contains(": call ") || ends.iter().any(|end| line.ends_with(end))
+    };
+    let mut odd: Vec<_> = lines.into_iter().filter(|line| !is_usual(line)).collect();
+    let odd = odd.split_off(odd.len().saturating_sub(ODD_COUNT));
+    // Renames the file, so that the failure is found once.
+    let printed = world
+        .guest
+        .run_ok(&format!("cat {output}; mv {output} {output}.seen"))?;
+    Ok(anyhow!(
+        "a load failed, {output}:\n{printed}its calls are in {}; the last that failed:\n{}",
+        path.display(),
+        odd.join("\n")
+    ))
 }
 
 /// A server, and a client that modifies its export.
@@ -120,17 +180,19 @@ impl Load {
         let wanted = self.done + PROGRESS;
         let start = Instant::now();
         loop {
-            let look = format!("cd /run/{}; wc -l <log; ls", self.name);
+            // Also finds a failure of another load, while the tap still has its calls.
+            let look = format!(
+                "wc -l </run/{}/log; grep -l ^failed /run/*/output || :",
+                self.name
+            );
             let state = world.guest.run_ok(&look)?;
-            self.done = state.lines().next().unwrap_or_default().trim().parse()?;
+            let mut lines = state.lines();
+            self.done = lines.next().unwrap_or_default().trim().parse()?;
+            if let Some(output) = lines.next() {
+                return Err(failure(world, output)?);
+            }
             if self.done >= wanted {
                 return Ok(());
-            }
-            if state.lines().any(|line| line == "code") {
-                let output = world
-                    .guest
-                    .run_ok(&format!("cat /run/{}/output", self.name))?;
-                bail!("the load ended after {} operations:\n{output}", self.done);
             }
             ensure!(
                 start.elapsed() < PROGRESS_MAX,

@@ -60,6 +60,7 @@ const TESTS: &[(&str, Test)] = tests![
     posix_results_match_local,
     file_replaced_by_the_host_is_read,
     kills_lose_no_acknowledged_change,
+    error_under_kills_is_shown_with_its_calls,
 ];
 
 fn main() -> Result<ExitCode> {

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 use xtask::build::Arch;
+use xtask::machines::qemu::tap::Tap;
 use xtask::machines::qemu::{self, Guest};
 use xtask::machines::server::{self, Namespace, Server, ServerOptions, public_dir};
 use xtask::setup;
@@ -17,6 +18,8 @@ const MACHINE: &str = "nfs-client";
 pub struct World {
     /// Reaches the servers at 10.0.2.2.
     pub guest: Guest,
+    /// The last calls of the guest.
+    pub tap: Tap,
     /// Listens on ports 111 and 2049; exports `tree`.
     pub server: Server,
     namespace: Namespace,
@@ -41,10 +44,11 @@ impl World {
             ..ServerOptions::serving(&[tree.path()])
         };
         let namespace = Namespace::new()?;
-        let (server, guest) =
-            namespace.run(|| Ok((Server::start(options)?, Guest::boot(MACHINE)?)))?;
+        let (server, (guest, tap)) =
+            namespace.run(|| Ok((Server::start(options)?, Guest::boot_tapped(MACHINE)?)))?;
         Ok(Self {
             guest,
+            tap,
             server,
             namespace,
             tree,

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
+use super::tap::Tap;
 use super::{Machine, PreparedStart};
 use crate::machines::nbd::Disk;
 use crate::machines::port::Port;
@@ -47,6 +48,13 @@ impl Guest {
     /// Boots qemu/`machine`.toml in the caller's network namespace and waits until the guest is ready for scripts.
     pub fn boot(machine: &str) -> Result<Self> {
         Self::start(&Machine::load(machine)?)
+    }
+
+    /// As [`Self::boot`], with a tap on the network card.
+    pub fn boot_tapped(machine: &str) -> Result<(Self, Tap)> {
+        let (mut machine, tap) = (Machine::load(machine)?, Tap::create()?);
+        machine.frames = Some(tap.fifo());
+        Ok((Self::start(&machine)?, tap))
     }
 
     /// As [`Self::boot`], but the guest's network card listens on the Unix socket `socket`, to which the other end of the cable

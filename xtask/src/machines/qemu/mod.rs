@@ -11,6 +11,7 @@ pub mod guest;
 pub mod initramfs;
 mod kernel;
 pub mod linux;
+pub mod tap;
 
 use std::fs;
 use std::io::Write as _;
@@ -120,6 +121,9 @@ struct Machine {
     /// True if a reset restarts the machine. False: it ends QEMU with status 0.
     #[serde(skip)]
     may_reboot: bool,
+    /// The FIFO that receives a copy of each frame of the network card.
+    #[serde(skip)]
+    frames: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -300,6 +304,10 @@ impl Machine {
             ports.push((port, host_port));
         }
         command.args(["-netdev", &network]);
+        if let Some(fifo) = &self.frames {
+            let dump = format!("filter-dump,id=tap,netdev=net,file={}", fifo.display());
+            command.args(["-object", &dump]);
+        }
         let disk = self
             .disk
             .as_ref()

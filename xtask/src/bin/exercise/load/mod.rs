@@ -60,7 +60,9 @@ pub fn main(args: Args) -> Result<()> {
                 scope.spawn(move || -> Result<Worker<'_>> {
                     let mut worker = Worker::new(args, number, seed, log, clock)?;
                     while !args.stop.exists() {
-                        worker.step()?;
+                        // Printed at once: the other workers continue until the test ends them.
+                        let print = |error: &anyhow::Error| println!("failed: {error:#}");
+                        worker.step().inspect_err(print)?;
                     }
                     Ok(worker)
                 })
