@@ -111,8 +111,8 @@ pub fn process_id() -> u32 {
     rustix::process::getpid().as_raw_pid().unsigned_abs()
 }
 
-/// Goes on in a child process, the daemon: in a session of its own, with `null` as standard input and output and `log` as standard
-/// error. The process that was started ends with status 0 when the daemon calls [`tell_ready`], or with the daemon's exit status.
+/// Goes on in a child process, the daemon: in a session of its own and in /, with `null` as standard input and output and `log` as
+/// standard error. The process that was started ends with status 0 when the daemon calls [`tell_ready`], or with the daemon's exit status.
 ///
 /// # Errors
 /// The errors of pipe(2) and clone(2).
@@ -124,6 +124,8 @@ pub fn detach(null: &File, log: OpenLog) -> Result<(), Errno> {
         relay();
     }
     let _ = rustix::process::setsid();
+    // Paths are absolute by now. The file system of the start directory can be unmounted.
+    let _ = rustix::process::chdir(c"/");
     Stdio::Input.replace(null.as_raw_fd())?;
     Stdio::Output.replace(null.as_raw_fd())?;
     log.start()?;

@@ -3,12 +3,13 @@
 use super::{AnyFlag, Fatal, answer_help, refuse_usage, refuse_value};
 #[cfg(feature = "completion")]
 use super::{DONE, HELP_BYTES_MAX, print};
-use crate::config::HAS_NFS;
+use crate::config::{HAS_NFS, HAS_SERVE};
 #[cfg(any(feature = "nfs", feature = "completion"))]
 use crate::mem::parts;
-use crate::mem::{Ends as _, c_str, nth};
-use crate::sys::Args;
+use crate::mem::{self, Ends as _, c_str, nth};
+use crate::sys::{self, Args};
 use crate::text::{Text, text};
+use crate::wire::Writer;
 use core::ffi::CStr;
 
 /// Defines the flags of a role: an enum, and a [`Row`] for each value. Fields that are not named are left as in [`Row::of`].
@@ -32,7 +33,7 @@ macro_rules! flags {
             $scope const ROWS: &[$crate::role::flags::Row] = {
                 use $crate::role::AnyFlag;
                 #[allow(unused_imports, reason = "the flags of a role may all lack values")]
-                use $crate::role::flags::{Row, Takes::{Operand, Value}};
+                use $crate::role::flags::{Row, Takes::{Operand, Path, Value}};
                 &[$($(#[cfg($when)])? Row {
                     $($field: $value,)*
                     ..Row::of(AnyFlag::$table(Self::$flag))
@@ -80,6 +81,9 @@ pub(super) enum Takes {
     Nothing,
     #[allow(dead_code, reason = "the flags of a role may all lack values")]
     Value(Text),
+    /// A path of a file that is opened now or later: [`Flags::read`] makes it absolute for a server that leaves its directory.
+    #[allow(dead_code, reason = "the flags of a role may all lack paths")]
+    Path(Text),
     /// A value that may also be an argument of its own, without the flag's name.
     #[allow(dead_code, reason = "a role may have no operands")]
     Operand(Text),
@@ -139,6 +143,8 @@ fn print_values(message: Text) {
     }
 }
 
+/// Limit of a path that is made absolute (bytes).
+const PATH_BYTES_MAX: usize = 1024;
 /// Limit of a long name (bytes).
 const NAME_BYTES_MAX: usize = 32;
 
@@ -170,6 +176,28 @@ pub(super) fn nearest_role(names: &'static [u8], word: &[u8]) -> Option<&'static
     let is_near = |name: &&[u8]| common(name) >= 3 || 2 * difference(word, name) <= name.len();
     let roles = parts(names, b' ').map(|names| nth(names, b'|', 0));
     roles.filter(is_near).max_by_key(|name| common(name))
+}
+
+/// Returns the absolute path of `path`, which is not simplified. An empty path, "-", and paths whose directory is unknown stay as
+/// they are.
+pub(super) fn full_path(path: &'static CStr) -> &'static CStr {
+    let mut buffer = [0; PATH_BYTES_MAX];
+    let len = match path.to_bytes() {
+        b"" | b"-" | [b'/', ..] => None,
+        _ => sys::current_dir(&mut buffer),
+    };
+    // Linux begins the path of an unreachable directory with "(unreachable)".
+    let Some(len) = len.filter(|_| buffer.starts_with(b"/")) else {
+        return path;
+    };
+    let mut full = Writer::new(&mut buffer);
+    full.put_ahead(len);
+    full.put(b"/");
+    full.put(path.to_bytes_with_nul());
+    match full.written() {
+        Some(len) => c_str(mem::copy(buffer.head(len))),
+        None => path,
+    }
 }
 
 impl Flags {
@@ -237,7 +265,7 @@ impl Flags {
             _ => None,
         };
         if let Some(Row {
-            takes: Takes::Value(values) | Takes::Operand(values),
+            takes: Takes::Value(values) | Takes::Path(values) | Takes::Operand(values),
             ..
         }) = flag
         {
@@ -290,7 +318,7 @@ impl Flags {
                     return Err(refuse_usage(what, word, self.nearest(word)));
                 };
                 let (mut value, mut wanted) = (c"", Text::NOTHING);
-                if let Takes::Value(text) | Takes::Operand(text) = row.takes {
+                if let Takes::Value(text) | Takes::Path(text) | Takes::Operand(text) = row.takes {
                     wanted = text;
                     value = match (name, rest) {
                         (Name::Operand, _) => word,
@@ -298,6 +326,9 @@ impl Flags {
                         (Name::Long(_), [_, value @ ..]) => c_str(value),
                         _ => c_str(rest),
                     };
+                    if HAS_SERVE && matches!(row.takes, Takes::Path(_)) {
+                        value = full_path(value);
+                    }
                 }
                 let flag = row.flag;
                 if set(ParsedFlag { flag, value }).is_none() {

@@ -189,6 +189,34 @@ fn daemon_of_busybox_ash_logs_reloads_and_stops() -> Result<()> {
     Ok(())
 }
 
+/// The file system of the start directory can then be unmounted.
+#[test]
+fn daemon_leaves_its_start_directory_and_finds_relative_paths() -> Result<()> {
+    if !root_for("chroot") {
+        return Ok(());
+    }
+    let host = Host::new()?;
+    for role in ["nfs", "serve --no-mdns"] {
+        host.start(&format!(
+            "cd /var; stowaway {role} -D -i ../run/nfs.pid --log log -e ../etc/exports"
+        ))?;
+        host.wait_for_mount("/srv", true)?;
+        let pid = host.pid()?.context("the pid file is empty")?;
+        let directory = fs::read_link(format!("/proc/{pid}/cwd"))?;
+        ensure!(directory == host.tree.path(), "{}", directory.display());
+        fs::rename(host.path("var/log"), host.path("var/log.1"))?;
+        host.export("/data")?;
+        kill(pid, Signal::SIGHUP)?;
+        host.wait_for_mount("/data", true)?;
+        host.stop()?;
+        let log = fs::read_to_string(host.path("var/log"))?;
+        ensure!(log.contains("mounted /data"), "{log}");
+        fs::remove_file(host.path("var/log"))?;
+        host.export("/srv")?;
+    }
+    Ok(())
+}
+
 #[test]
 fn unfsd_runs_in_the_background_unless_told_otherwise() -> Result<()> {
     if !root_for("chroot") {

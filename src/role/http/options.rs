@@ -23,7 +23,7 @@ flags! {
     pub(in super::super) enum Flag of Http {
         Root { long: text!("--http-root") },
         Http { long: text!("--http"), takes: Value(text!("address: PORT or ADDRESS:PORT, such as 8080 or localhost:8080")) },
-        AccessLog { long: text!("--access-log"), takes: Value(text!("file: a path")) },
+        AccessLog { long: text!("--access-log"), takes: Path(text!("file: a path")) },
         Metrics { long: text!("--metrics"), takes: Value(text!("address: PORT or ADDRESS:PORT, such as 9100 or localhost:9100")) },
         MetricsFrom { long: text!("--metrics-from"), takes: Value(text!("networks: up to 8, such as 192.0.2.0/24,2001:db8::1")) },
     }
@@ -45,8 +45,8 @@ flags! {
         #[cfg(feature = "serve")]
         Log { long: text!("--log"), takes: Value(text!("log: a path below 250 bytes, syslog, or syslog:ADDRESS[:PORT]")) },
         #[cfg(feature = "serve")]
-        PidFile { short: Some(b'i'), takes: Value(text!("file: a path")) },
-        File { short: Some(b'e'), takes: Value(text!("file of exports: a path; see exports(5)")) },
+        PidFile { short: Some(b'i'), takes: Path(text!("file: a path")) },
+        File { short: Some(b'e'), takes: Path(text!("file of exports: a path; see exports(5)")) },
         Export { long: text!("--export"), takes: Value(text!("export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help")) },
         Dir { takes: Operand(text!("export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help")) },
     }

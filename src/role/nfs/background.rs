@@ -2,6 +2,7 @@
 
 use super::super::Fatal;
 use super::super::args::{address, socket};
+use super::super::flags::full_path;
 use super::super::log::LogOptions;
 use super::failed;
 use crate::config::HAS_SERVE;
@@ -115,5 +116,6 @@ pub(super) fn log(text: &'static CStr) -> Option<Log> {
     if let Some(named) = named {
         return Some(Log::Host(SocketAddrV6::new(address(named)?, PORT, 0, 0)));
     }
-    (text.count_bytes() < LOG_PATH_BYTES_MAX).then_some(Log::File(text))
+    let path = full_path(text);
+    (path.count_bytes() < LOG_PATH_BYTES_MAX).then_some(Log::File(path))
 }

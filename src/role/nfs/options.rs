@@ -39,18 +39,18 @@ flags! {
         MountPort { short: Some(b'm'), takes: Value(text!("port: a number below 65536")) },
         Address { short: Some(b'l'), takes: Value(text!("address: numeric or localhost, such as 192.0.2.1 or 2001:db8::1, not the name of an interface")) },
         Handles { long: text!("--handles"), takes: Value(text!("handles: one of kernel, path")) },
-        KeyFile { long: text!("--key-file"), takes: Value(text!("file: a path")) },
-        StateDir { long: text!("--state-dir"), takes: Value(text!("directory: a path")) },
-        Trace { long: text!("--trace"), takes: Value(text!("file: a path")) },
+        KeyFile { long: text!("--key-file"), takes: Path(text!("file: a path")) },
+        StateDir { long: text!("--state-dir"), takes: Path(text!("directory: a path")) },
+        Trace { long: text!("--trace"), takes: Path(text!("file: a path")) },
         LogLevel { long: text!("--log-level"), takes: Value(text!("level: one of error, warn, info, debug")) },
         #[cfg(feature = "serve")]
         LogFormat { long: text!("--log-format"), takes: Value(text!("format: one of text, json")) },
         #[cfg(feature = "serve")]
         Log { long: text!("--log"), takes: Value(text!("log: a path below 250 bytes, syslog, or syslog:ADDRESS[:PORT]")) },
         #[cfg(feature = "serve")]
-        PidFile { short: Some(b'i'), takes: Value(text!("file: a path")) },
+        PidFile { short: Some(b'i'), takes: Path(text!("file: a path")) },
         ClusterPath { short: Some(b'C'), takes: Value(text!("path: any")) },
-        File { short: Some(b'e'), takes: Value(text!("file of exports: a path; see exports(5)")) },
+        File { short: Some(b'e'), takes: Path(text!("file of exports: a path; see exports(5)")) },
         Export { long: text!("--export"), takes: Operand(text!("export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help")) },
         #[cfg(feature = "ipxe")]
         Isos { long: text!("--isos"), takes: Value(text!("export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help")) },
