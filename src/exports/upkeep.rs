@@ -8,9 +8,9 @@ use super::protocol::Protocol;
 use super::reports::{report_export, report_exports, report_nothing};
 use super::{failed, reasons_for};
 use crate::config::{HAS_SERVE, KEY_DIRECTORY, KEY_FILE, RETRY};
-use crate::console::reasons;
+use crate::console::{Console, reasons};
 use crate::drive::World;
-use crate::event::{Fatal, Line};
+use crate::event::{self, Fatal, Line};
 use crate::mem::{self, Twin};
 use crate::net::Signals;
 use crate::sys::{self, Errno, FileRights, Needs};
@@ -377,17 +377,14 @@ fn choose_form(wanted: &Wanted, host: &mut Host, tree: &Tree) -> Result<Form, Fa
     let Err(errno) = host.use_kernel_handles(path) else {
         return Ok(Form::Kernel);
     };
-    let what = if is_required {
-        text!("cannot use the key file")
-    } else {
-        text!(
-            "handles: by path (a file that moves to another directory goes stale); cannot use the key file"
-        )
-    };
-    let status = failed(what, path.to_bytes(), errno);
     if is_required {
-        Err(status)
-    } else {
-        Ok(Form::Path)
+        let what = text!("cannot use the key file");
+        return Err(failed(what, path.to_bytes(), errno));
     }
+    let what = text!(
+        "handles: by path (a file that moves to another directory goes stale); cannot use the key file"
+    );
+    let why = reasons::of(errno, &[]);
+    event::report(&mut Console, what, path.to_bytes(), why);
+    Ok(Form::Path)
 }
