@@ -40,6 +40,8 @@ const CHANGES: u32 = (LINK_COUNT_MAX * SOCKET_COUNT_MAX) as u32;
 /// Token of the descriptors that the endpoint waits for.
 const FILES: u32 = CHANGES + 1;
 
+const CANNOT_USE: Text = text!("cannot use multicast DNS on");
+
 /// A socket of a link.
 #[derive(Clone, Copy, Debug)]
 struct LinkSocket {
@@ -215,6 +217,14 @@ impl Task for Mdns<'_> {
         let (net, token) = (&mut *world.net, Token::new(world.task, FILES));
         let watch = &mut |file| net.watch_file(file, token).is_ok();
         self.endpoint.start(world.now, watch);
+        for name in self.choice.names {
+            if !world.net.has_interface(name) {
+                let what = CANNOT_USE.warn();
+                let why = text!("no such interface; waiting");
+                world.events.report(what, name, why);
+                self.complained.none = true;
+            }
+        }
         Ok(())
     }
 
@@ -422,7 +432,7 @@ impl Mdns<'_> {
         why: Text,
     ) {
         if !replace(said(&mut self.complained), true) {
-            let what = text!("cannot use multicast DNS on").warn();
+            let what = CANNOT_USE.warn();
             world.events.report(what, interface, why);
         }
     }

@@ -317,6 +317,10 @@ pub use crate::sys::interface::{Interface, Interfaces};
 pub trait Multicast: Datagrams {
     /// Lists the interfaces that have an address.
     fn interfaces(&self, out: &mut Interfaces);
+    /// Returns false if there is no interface of this name, with or without an address.
+    fn has_interface(&self, _name: &[u8]) -> bool {
+        true
+    }
     /// Opens a socket that becomes ready when the list of interfaces may have changed. It stays ready until receiving returns
     /// [`NetError::WouldBlock`].
     ///

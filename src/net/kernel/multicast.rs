@@ -11,6 +11,10 @@ impl Multicast for Kernel {
         interfaces::list(out);
     }
 
+    fn has_interface(&self, name: &[u8]) -> bool {
+        interfaces::exists(name)
+    }
+
     fn changes(&mut self, token: Token) -> NetResult<Socket> {
         self.watch_input(interfaces::watch(), token)
     }

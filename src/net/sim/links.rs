@@ -99,6 +99,11 @@ impl Multicast for Sim {
         }
     }
 
+    fn has_interface(&self, name: &[u8]) -> bool {
+        let all = &self.medium().interfaces;
+        all.iter().any(|other| other.name.starts_with(name))
+    }
+
     fn changes(&mut self, token: Token) -> NetResult<Socket> {
         if self.faults().no_changes {
             return Err(NetError::Unsupported);

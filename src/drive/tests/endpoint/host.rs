@@ -128,12 +128,21 @@ pub(in super::super) fn interfaces(count: u32) -> Vec<Interface> {
 
 /// Runs `script` with an endpoint; with `no_changes` on a host that does not report changes of interfaces.
 pub(in super::super) fn with_host(no_changes: bool, script: impl FnOnce(&mut Bench<'_>)) {
+    with_choice(no_changes, Choice::default(), script);
+}
+
+/// Like [`with_host`], with a choice of interfaces.
+pub(in super::super) fn with_choice(
+    no_changes: bool,
+    choice: Choice<'_>,
+    script: impl FnOnce(&mut Bench<'_>),
+) {
     let sim = Sim::new(7);
     sim.faults().no_changes = no_changes;
     let mut host = Host::new();
     let mut bench = Bench {
         calls: Rc::clone(&host.calls),
-        mdns: Mdns::new(&mut host, Choice::default()),
+        mdns: Mdns::new(&mut host, choice),
         sim,
         sink: Sink::default(),
     };

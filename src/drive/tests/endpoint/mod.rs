@@ -2,10 +2,11 @@
 
 pub(super) mod host;
 
+use crate::drive::endpoint::Choice;
 use crate::net::{Interface, NetError};
 use crate::time::Duration;
 use cases::random::{Random, for_seeds};
-use host::{PEER, QUERY, SETTLED, interfaces, with_announced, with_host};
+use host::{PEER, QUERY, SETTLED, interfaces, with_announced, with_choice, with_host};
 
 const ERRORS: [NetError; 5] = [
     // Errors to inject: ENOBUFS, no route, denied by a packet filter, and others.
@@ -108,6 +109,23 @@ fn missing_interface_is_reported_once() {
         bench.sim.set_interfaces(&interfaces(1));
         bench.run(SETTLED);
         assert!(bench.answers());
+    });
+}
+
+/// The reason is reported at once, and once.
+#[test]
+fn unknown_interface_is_reported_at_the_start() {
+    let choice = Choice {
+        names: &[b"nope"],
+        ..Choice::default()
+    };
+    with_choice(false, choice, |bench| {
+        let lines = ["stowaway: cannot use multicast DNS on nope: no such interface; waiting"];
+        assert_eq!(bench.sink.lines(), lines);
+        bench.sim.set_interfaces(&interfaces(1));
+        bench.run(Duration::from_secs(60));
+        assert_eq!(bench.sink.lines(), lines);
+        assert!(!bench.answers());
     });
 }
 

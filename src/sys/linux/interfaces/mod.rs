@@ -9,6 +9,7 @@ mod requests;
 mod tests;
 
 pub use changes::watch;
+pub use requests::exists;
 
 use crate::sys::interface::{Interface, Interfaces, interface_count};
 use core::net::IpAddr;

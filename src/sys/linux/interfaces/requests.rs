@@ -5,6 +5,7 @@ use super::super::fs::{self, File};
 use super::super::sockets::{self, Address, AddressCall, DATAGRAM, INET, INET6};
 use super::super::{Errno, outcome};
 use super::{Interfaces, add, is_usable, set_name};
+use crate::mem::copy_into;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
@@ -67,19 +68,36 @@ impl Request {
     }
 }
 
-/// Makes an ioctl whose argument and result are the structure `of`. Returns false if the ioctl fails.
-fn ask<T>(socket: &File, what: u32, of: &mut T) -> bool {
+/// Makes an ioctl whose argument and result are the structure `of`.
+fn issue<T>(socket: &File, what: u32, of: &mut T) -> Result<usize, Errno> {
     let at = core::ptr::from_mut(of);
     // SAFETY: the kernel reads and writes the structure.
-    outcome(unsafe { raw_syscall!(Sysno::ioctl, socket.as_raw_fd(), what, at) }).is_ok()
+    outcome(unsafe { raw_syscall!(Sysno::ioctl, socket.as_raw_fd(), what, at) })
+}
+
+/// Returns false if the ioctl fails.
+fn ask<T>(socket: &File, what: u32, of: &mut T) -> bool {
+    issue(socket, what, of).is_ok()
+}
+
+/// Opens a socket for requests.
+fn open() -> Result<File, Errno> {
+    sockets::open(INET, DATAGRAM).or_else(|_| sockets::open(INET6, DATAGRAM))
+}
+
+/// Returns true unless the kernel has no interface of this name.
+pub fn exists(name: &[u8]) -> bool {
+    let mut request = Request::EMPTY;
+    copy_into(&mut request.name, name);
+    let Ok(socket) = open() else { return true };
+    name.len() < request.name.len() && issue(&socket, GET_INDEX, &mut request) != Err(Errno::NODEV)
 }
 
 /// Lists all interfaces that have an address.
 pub(super) fn list(out: &mut Interfaces) {
     /// ARPHRD_ETHER: hardware addresses have six bytes.
     const ETHERNET: u16 = 1;
-    let socket = sockets::open(INET, DATAGRAM).or_else(|_| sockets::open(INET6, DATAGRAM));
-    let Ok(socket) = socket else { return };
+    let Ok(socket) = open() else { return };
     list_v4(&socket, out);
     if !list_in_file(out) {
         list_by_asking(&socket, out);
