@@ -8,19 +8,22 @@ use crate::os::files::{self, Directory};
 use crate::sys;
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
+use core::mem::replace;
 use core::net::Ipv6Addr;
 
 /// Interval of the looks for an address.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Number of looks after which an IPv6 address suffices: until then, DHCP may give an IPv4 address.
+/// Number of looks after which an IPv6 or a link-local address suffices: until then, DHCP may give an IPv4 address.
 const LOOK_COUNT: u8 = 10;
 
 /// The looks for the host's own addresses, which a network stack of our own may get late.
 pub struct Lookout {
     /// Time of the next look.
     pub at: Instant,
-    /// Number of looks left after which an IPv6 address suffices.
+    /// Number of looks left after which an IPv6 or a link-local address suffices.
     count: u8,
+    /// True once a link-local address was returned, which another one may replace.
+    has_link_local: bool,
     /// True with a network stack of our own.
     is_own_stack: bool,
 }
@@ -31,28 +34,50 @@ impl Lookout {
         Self {
             at: Instant::NEVER,
             count: LOOK_COUNT,
+            has_link_local: false,
             is_own_stack,
         }
     }
 
-    /// Returns the host's addresses. `None`: a network stack of our own has none yet; the next look is due later.
+    /// Returns the host's addresses. `None`: a network stack of our own has none yet. The next look is due later then, and after a
+    /// link-local address of IPv4.
     pub fn look(&mut self, world: &mut World<'_>) -> Option<OwnAddresses> {
-        let own = world.net.own_addresses();
-        let [ipv4, _] = own;
-        let at = if self.count > 0 { ipv4 } else { first(&own) };
+        let mut own = world.net.own_addresses();
+        let [ipv4, ipv6] = &mut own;
+        if is_link_local(*ipv4) && !ipv6.is_unspecified() {
+            *ipv4 = Ipv6Addr::UNSPECIFIED;
+        }
+        let at = if self.count > 0 { *ipv4 } else { first(&own) };
+        let is_link_local = is_link_local(at);
         self.at = Instant::NEVER;
-        if self.is_own_stack && at.is_unspecified() {
-            self.count = self.count.saturating_sub(1);
+        if self.is_own_stack && (at.is_unspecified() || is_link_local) {
             self.at = world.now.after(LOOK_INTERVAL);
-            return None;
+            if self.count > 0 || !is_link_local {
+                self.count = self.count.saturating_sub(1);
+                return None;
+            }
+            if replace(&mut self.has_link_local, true) {
+                return None;
+            }
         }
         Some(own)
+    }
+
+    /// Returns true if the addresses that were returned last may be replaced by better ones.
+    pub fn goes_on(&self) -> bool {
+        self.at != Instant::NEVER
     }
 }
 
 /// Returns the IPv4 address, or else the IPv6 address; unspecified: there is none.
 pub const fn first([ipv4, ipv6]: &OwnAddresses) -> Ipv6Addr {
     if ipv4.is_unspecified() { *ipv6 } else { *ipv4 }
+}
+
+fn is_link_local(address: Ipv6Addr) -> bool {
+    address
+        .to_ipv4_mapped()
+        .is_some_and(|address| address.is_link_local())
 }
 
 /// The note beside a host in a container.

@@ -10,9 +10,9 @@ use crate::net::{Connections, NetError, NetResult, Socket, Streams, Token};
 #[cfg(feature = "nfs")]
 use crate::net::{OwnAddresses, add_own};
 use crate::time::{Duration, Instant};
-use core::net::SocketAddr;
 #[cfg(feature = "nfs")]
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::Ipv6Addr;
+use core::net::SocketAddr;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{RecvError, Socket as Tcp, SocketBuffer, State};
 use smoltcp::wire::IpListenEndpoint;
@@ -540,9 +540,7 @@ impl Streams for Smol {
     fn own_addresses(&mut self) -> OwnAddresses {
         let mut own = [Ipv6Addr::UNSPECIFIED; 2];
         for (address, _) in self.addresses.usable() {
-            if !matches!(address, IpAddr::V4(ip) if ip.is_link_local()) {
-                add_own(&mut own, address);
-            }
+            add_own(&mut own, address);
         }
         own
     }

@@ -161,12 +161,18 @@ impl Server {
     /// Reports the listeners. With a network stack of our own that has no address yet, those without a URL are reported again when it
     /// has one.
     fn report_listeners(&mut self, world: &mut World<'_>) {
+        let is_first = !self.lookout.goes_on();
         let own = match self.leaves_urls {
             true => None,
             false => self.lookout.look(world),
         };
-        let is_local = self.http.figures.networks.is_empty();
-        urls::report(&mut self.at, own.as_ref(), is_local, world.events);
+        if own.is_some() || is_first {
+            let (is_local, mut at) = (self.http.figures.networks.is_empty(), self.at);
+            urls::report(&mut at, own.as_ref(), is_local, world.events);
+            if !self.lookout.goes_on() {
+                self.at = at;
+            }
+        }
     }
 
     /// Sets the engine's time and the state of the server.

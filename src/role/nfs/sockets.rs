@@ -177,7 +177,9 @@ impl Nfs {
         let Some(own) = self.lookout.look(world) else {
             return;
         };
-        self.mounting = None;
+        if !self.lookout.goes_on() {
+            self.mounting = None;
+        }
         let opened = world.tree.exports().iter();
         let opened = opened.filter(|export| !export.is_missing());
         mounting.report(own, &mut opened.map(|export| export.path), world.events);

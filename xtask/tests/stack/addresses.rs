@@ -247,6 +247,8 @@ fn without_dhcp_a_link_local_address_is_used() -> Result<()> {
     let (avahi, running) = announced(&world, &[])?;
     let address = resolved_v4(&avahi)?;
     ensure!(address.is_link_local(), "{address}");
+    // The mount command.
+    running.wait_for_within(&format!(" {address}:/"), super::world::PATIENCE)?;
     world.use_files(&address.to_string())?;
     running.stop()
 }
