@@ -80,6 +80,12 @@ pub fn set_process(role: &'static [u8], pid: u32) {
     }
 }
 
+/// Returns true if events of level [`Level::Debug`] are written.
+pub(super) fn shows_debug() -> bool {
+    let settings = SETTINGS.get();
+    settings.is_some_and(|settings| settings.level == Level::Debug)
+}
+
 /// Longest line (bytes): every byte of a message and its subject may be escaped in JSON.
 const LINE_BYTES_MAX: usize = if cfg!(feature = "serve") { 2560 } else { 640 };
 

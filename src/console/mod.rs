@@ -115,6 +115,11 @@ impl Sink for Console {
         #[allow(unreachable_code, reason = "an executable may lack the log")]
         sys::console(line);
     }
+
+    #[cfg(any(feature = "nfs", feature = "mdns"))]
+    fn shows_debug(&self) -> bool {
+        log::shows_debug()
+    }
 }
 
 /// True if console lines begin with the time since boot.

@@ -413,6 +413,10 @@ impl Mdns<'_> {
         open.index = interface.index;
         self.complained.refused = false;
         let name = name(interface);
+        if world.events.shows_debug() {
+            let what = text!("using multicast DNS on").debug();
+            world.events.report(what, name, Text::NOTHING);
+        }
         if !self
             .endpoint
             .set_link(world.now, id as LinkId, &open.link, name)

@@ -7,6 +7,7 @@ mod exports;
 mod level;
 mod peers;
 
+use crate::config::HAS_LOG;
 use crate::log;
 use crate::mem::Ends as _;
 use crate::text::{Text, text};
@@ -240,6 +241,11 @@ impl Line {
 pub trait Sink {
     /// Writes a whole line, whose parts `marks` has, or drops it if writing would block.
     fn write_line(&mut self, line: &[u8], marks: Marks);
+
+    /// Returns true if events of level [`Level::Debug`] are written. Without a level, none are.
+    fn shows_debug(&self) -> bool {
+        false
+    }
 }
 
 /// Reports an event; `about` and `why` may be empty.
@@ -324,6 +330,11 @@ impl Events {
     #[inline(always)]
     pub fn report(&mut self, event: impl Into<Event>, about: &[u8], why: Text) {
         report_event(self.sink, event.into(), about, why);
+    }
+
+    /// Returns true if events of level [`Level::Debug`] are written. The caller composes none otherwise.
+    pub fn shows_debug(&self) -> bool {
+        HAS_LOG && self.sink.shows_debug()
     }
 
     /// Reports a complete line, of level [`Level::Info`] unless its marks have another.

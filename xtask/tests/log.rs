@@ -104,12 +104,15 @@ fn lines_have_time_and_level() -> Result<()> {
         let server = Server::start(&["env", zone], "serve --no-mdns --log-level debug")?;
         server.wait_for_line("stderr", "listening on")?;
         server.be_refused("/none")?;
-        let lines = server.wait_for_line("stderr", "may not mount /none")?;
+        server.wait_for_line("stderr", "may not mount /none")?;
+        let lines = server.wait_for_line("stderr", "has disconnected")?;
+        ensure!(lines.iter().any(|line| line.contains("has connected")));
         for line in &lines {
             let (time, rest) = line.split_once(' ').context("one word")?;
-            let level = match line.contains("may not mount") {
-                true => "warn stowaway: 127.0.0.1 ",
-                false => "info stowaway: ",
+            let level = match (line.contains("may not mount"), line.contains("connected")) {
+                (true, _) => "warn stowaway: 127.0.0.1 ",
+                (_, true) => "debug stowaway: 127.0.0.1 ",
+                _ => "info stowaway: ",
             };
             let is_time = time.len() == 19 + suffix.len() && time.ends_with(suffix);
             ensure!(is_time && rest.starts_with(level), "{line}");

@@ -12,6 +12,7 @@ use crate::engine::share;
 use crate::event::{self, Line};
 use crate::log;
 use crate::net::{Interest, NetError, Socket};
+use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 use crate::vfs::Peer;
 use core::net::SocketAddr;
@@ -100,6 +101,10 @@ impl Served {
             let peer = Peer::new(peer);
             let client = world.stats.opened(self.protocol, peer.address, world.now);
             *place = Some(Connection::new(id, socket, peer, client, world.now));
+            if world.events.shows_debug() {
+                let (events, event) = (&mut world.events, text!("has connected").debug());
+                events.report_for_peer(world.now, peer.address, event, b"", Text::NOTHING);
+            }
         }
         if let Some(times) = self.times {
             self.patrol_by(world.now, world.now.after(times.idle));

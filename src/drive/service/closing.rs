@@ -8,7 +8,7 @@ use crate::event;
 use crate::log;
 use crate::mem::Ends as _;
 use crate::stats::Figure;
-use crate::text::Text;
+use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 
 impl Served {
@@ -83,6 +83,10 @@ impl Served {
             let (peer, why) = (connection.peer.address, reason.message());
             let events = &mut world.events;
             events.report_for_peer(world.now, peer, event::DISCONNECTED, b"", why);
+        } else if world.events.shows_debug() {
+            let (events, event) = (&mut world.events, text!("has disconnected").debug());
+            let peer = connection.peer.address;
+            events.report_for_peer(world.now, peer, event, b"", Text::NOTHING);
         }
         if let Some(block) = connection.input {
             self.requests.release(block);
