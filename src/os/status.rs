@@ -154,8 +154,9 @@ fn each_line(file: &File, until: Instant, call: &mut dyn FnMut(&[u8])) -> Result
     }
 }
 
-/// Passes the sockets of this host to `call`, those first whose processes know the exports.
-pub fn find(call: &mut dyn FnMut(Socket)) {
+/// Passes the sockets of this host to `call`, those first whose processes know the exports. Returns false if abstract names cannot be
+/// listed.
+pub fn find(call: &mut dyn FnMut(Socket)) -> bool {
     let mut sockets = heapless::Vec::<Socket, SOCKET_COUNT_MAX>::new();
     let mut add = |socket: Option<Socket>| {
         if let Some(socket) = socket
@@ -171,8 +172,9 @@ pub fn find(call: &mut dyn FnMut(Socket)) {
             ControlFlow::Continue(())
         });
     }
-    if let Ok(file) = File::open::<Errno>(c"/proc/net/unix", rustix::fs::OFlags::CLOEXEC, 0) {
-        let _ = each_line(&file, sys::now().after(PATIENCE), &mut |line| {
+    let names = File::open::<Errno>(c"/proc/net/unix", rustix::fs::OFlags::CLOEXEC, 0);
+    if let Ok(file) = &names {
+        let _ = each_line(file, sys::now().after(PATIENCE), &mut |line| {
             let name = parts(line, b' ').last().unwrap_or_default();
             if let Some(name) = name.strip_prefix(ABSTRACT) {
                 add(Socket::of(nth(name, b'/', 0), nth(name, b'/', 1), false));
@@ -185,6 +187,7 @@ pub fn find(call: &mut dyn FnMut(Socket)) {
             .filter(|socket| usize::from(socket.role) == role);
         of_role.for_each(|socket| call(*socket));
     }
+    names.is_ok()
 }
 
 /// Waits.

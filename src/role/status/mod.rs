@@ -1,4 +1,4 @@
-//! `status`: prints the figures of the servers that run on this host.
+//! `status`: prints the figures of the servers that run on this host and can be found.
 //!
 //! Each process of a server gives the figures of all. One is enough, but each is asked, so that one that hangs is seen.
 
@@ -14,8 +14,7 @@ use crate::text::{Text, text};
 use crate::time::Duration;
 
 /// The line of `stowaway --help`.
-pub(super) const SUMMARY: Text =
-    text!("  status\t\tprints what the servers of this host have done\n");
+pub(super) const SUMMARY: Text = text!("  status\t\tprints what running servers have done\n");
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
 flags! {
@@ -76,7 +75,7 @@ impl Options {
         let mut silent = heapless::Vec::<(Socket, Silence), SOCKET_COUNT_MAX>::new();
         let mut count = 0;
         let is_json = self.form == Form::Json;
-        find(&mut |socket| {
+        let is_complete = find(&mut |socket| {
             let is_known = known.contains(&socket.pid);
             answer.clear();
             let result = socket.ask(&mut |line| answer.read(line));
@@ -109,16 +108,15 @@ impl Options {
             print(if count == 0 { b"{\"servers\":[" } else { b"" });
         }
         self.print_silent(&silent);
+        let why = match (sys::user_id(), is_complete) {
+            (_, false) => text!("without /proc, only those that root has started are seen"),
+            (0, _) => Text::NOTHING,
+            _ => text!("servers of other users are shown to root only"),
+        };
         match count {
-            0 => Err(complain(
-                FAILED,
-                text!("no server is found"),
-                b"",
-                match sys::user_id() {
-                    0 => Text::NOTHING,
-                    _ => text!("servers of other users are shown to root only"),
-                },
-            )),
+            // The processes that gave no figures are named.
+            0 if !silent.is_empty() => Err(FAILED),
+            0 => Err(complain(FAILED, text!("no server is found"), b"", why)),
             _ => Ok(()),
         }
     }

@@ -277,16 +277,41 @@ fn another_user_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// Waits until a process of NFS listens for `status`.
+fn wait_for_socket(pid: &str) -> Result<()> {
+    let socket = Path::new("/run/stowaway").join(format!("nfs.{pid}"));
+    let listens = wait_for(Duration::from_secs(20), || {
+        Ok(socket.exists().then_some(()))
+    })?;
+    listens.context("no socket of the process")
+}
+
+/// A server alone that is stopped is named, and not called missing.
+#[test]
+fn stopped_server_gives_one_line() -> Result<()> {
+    let world = World::new("nfs", "", None)?;
+    let pid = world.server.pid();
+    wait_for_socket(&pid.to_string())?;
+    let stopped = Pid::from_raw(pid.try_into()?);
+    kill(stopped, Signal::SIGSTOP)?;
+    let output = status(&[&pid.to_string()], None);
+    kill(stopped, Signal::SIGCONT)?;
+    let output = output?;
+    let line = format!("nfs (PID {pid}) does not answer\n");
+    ensure!(output.status.code() == Some(1), "{output:?}");
+    ensure!(
+        output.stderr.is_empty() && output.stdout == line.as_bytes(),
+        "{output:?}"
+    );
+    Ok(())
+}
+
 #[test]
 fn process_that_hangs_is_named() -> Result<()> {
     let world = World::new("serve", "--loops 2", None)?;
     let first = Pid::from_raw(children(world.server.pid())?[0].try_into()?);
     // Another process may serve /healthz before this one listens for `status`.
-    let socket = Path::new("/run/stowaway").join(format!("nfs.{first}"));
-    let listens = wait_for(Duration::from_secs(20), || {
-        Ok(socket.exists().then_some(()))
-    })?;
-    listens.context("no socket of the first process")?;
+    wait_for_socket(&first.to_string())?;
     kill(first, Signal::SIGSTOP)?;
     let output = status(&[], None);
     kill(first, Signal::SIGCONT)?;

@@ -18,6 +18,7 @@ use crate::sys::linux::sockets::{
 };
 use crate::sys::linux::{fsuid, shared};
 use crate::sys::{self, Errno, FileRights, Needs};
+use crate::text::text;
 use crate::time::{Duration, Instant};
 use crate::vfs::Tree;
 use core::ffi::CStr;
@@ -251,12 +252,17 @@ impl Task for Status {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), crate::event::Fatal> {
         self.user = rustix::process::geteuid().as_raw();
         // A host that refuses the socket has no `status`; the server serves.
-        if let Ok(listener) = self.listen() {
-            self.listener = Some(listener);
-            match self.watch(world) {
-                true => self.pieces = mem::bytes(READER_COUNT * PIECE_BYTES),
-                false => self.listener = None,
-            }
+        self.listener = self.listen().ok();
+        // The first process of `serve` says it for all.
+        let is_first = shared::sheets().is_none_or(|(.., number)| number == 0);
+        if self.listener.is_none() && is_first {
+            let what = text!("no figures for stowaway status: the host refuses a Unix socket");
+            let why = text!("systemd: RestrictAddressFamilies=AF_UNIX");
+            world.events.report(what, b"", why);
+        }
+        match self.watch(world) {
+            true => self.pieces = mem::bytes(READER_COUNT * PIECE_BYTES),
+            false => self.listener = None,
         }
         Ok(())
     }
