@@ -4,6 +4,8 @@
 
 use super::reasons;
 #[cfg(any(feature = "serve", test))]
+use super::{Escapes, put_json};
+#[cfg(any(feature = "serve", test))]
 use crate::event::PREFIX_BYTES;
 use crate::event::{Level, Line, Marks};
 #[cfg(any(feature = "serve", test))]
@@ -224,30 +226,32 @@ impl Settings {
         out.put(head.bytes());
     }
 
-    /// Writes a JSON object. The message is escaped already; a byte that is not becomes a question mark.
+    /// Writes a JSON object.
     fn put_json(&self, out: &mut Writer<'_>, message: &[u8], line: &[u8], marks: Marks, secs: i64) {
         let (mut time, mut pid) = (Line::default(), Line::default());
         self.put_time(&mut time, secs);
         let about = line.tail(marks.about_start.into());
-        for (before, value) in [
-            ("{\"time\":\"", time.bytes()),
-            ("\",\"level\":\"", name(marks.level)),
-            ("\",\"role\":\"", self.role),
-            ("\",\"peer\":\"", message.head(marks.peer_len.into())),
-            ("\",\"about\":\"", about.head(marks.about_len.into())),
-            ("\",\"message\":\"", message),
+        for (before, value, escapes) in [
+            ("{\"time\":\"", time.bytes(), Escapes::Text),
+            ("\",\"level\":\"", name(marks.level), Escapes::Text),
+            ("\",\"role\":\"", self.role, Escapes::Text),
+            (
+                "\",\"peer\":\"",
+                message.head(marks.peer_len.into()),
+                Escapes::Text,
+            ),
+            (
+                "\",\"about\":\"",
+                about.head(marks.about_len.into()),
+                Escapes::Json,
+            ),
+            ("\",\"message\":\"", message, Escapes::Text),
         ] {
             if value.is_empty() {
                 continue;
             }
             out.put(before.as_bytes());
-            for byte in value {
-                if matches!(byte, b'"' | b'\\') {
-                    out.put(b"\\");
-                }
-                let is_plain = matches!(byte, b' '..=b'~');
-                out.put(&[if is_plain { *byte } else { b'?' }]);
-            }
+            put_json(out, value, escapes);
         }
         out.put(b"\",\"pid\":");
         out.put(pid.number(self.pid).byte(b'}').bytes());

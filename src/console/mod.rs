@@ -12,14 +12,21 @@ pub mod terminal;
     feature = "flags",
     feature = "check",
     feature = "probe",
-    feature = "init"
+    feature = "init",
+    test
 ))]
 use crate::event::Line;
 use crate::event::{self, Fatal, Level, Marks, Sink};
-#[cfg(feature = "flags")]
+#[cfg(any(feature = "flags", feature = "serve", test))]
 use crate::mem::Ends as _;
+#[cfg(any(feature = "check", feature = "probe"))]
+use crate::mem::letters;
+#[cfg(any(feature = "check", feature = "probe", feature = "serve", test))]
+use crate::mem::printable;
 use crate::sys;
 use crate::text::{Text, text};
+#[cfg(any(feature = "check", feature = "probe", feature = "serve", test))]
+use crate::wire::Writer;
 #[cfg(feature = "init")]
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -49,19 +56,41 @@ pub fn complain(status: Fatal, what: Text, about: &[u8], why: Text) -> Fatal {
     status
 }
 
-/// Writes a JSON string. Bytes that an event line escapes as `\NNN` are escaped in the same way.
+/// Writes a JSON string. What an event line escapes, and JSON does not, is escaped as in the line.
 #[cfg(any(feature = "check", feature = "probe"))]
-pub fn quote(json: &mut crate::wire::Writer<'_>, text: &[u8]) {
+pub fn quote(json: &mut Writer<'_>, text: &[u8]) {
     json.put(b"\"");
-    for byte in text {
-        for letter in Line::default().escaped(&[*byte]).bytes() {
-            if matches!(letter, b'"' | b'\\') {
-                json.put(b"\\");
-            }
-            json.put(&[*letter]);
-        }
+    for (letter, _) in letters(text) {
+        put_json(json, Line::default().escaped(letter).bytes(), Escapes::Json);
     }
     json.put(b"\"");
+}
+
+/// The escapes of an event line in a JSON string.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Escapes {
+    /// Text: a reader gets the line.
+    #[cfg(any(feature = "serve", test))]
+    Text,
+    /// Escapes that JSON has stand for the same bytes: a reader gets the path.
+    Json,
+}
+
+/// Writes a text of an event line into a JSON string. A character that the line has cut becomes a question mark.
+#[cfg(any(feature = "check", feature = "probe", feature = "serve", test))]
+fn put_json(json: &mut Writer<'_>, mut text: &[u8], escapes: Escapes) {
+    while !text.is_empty() {
+        let len = match text {
+            [b'\\', b'\\' | b'b' | b't' | b'n' | b'f' | b'r', ..] if escapes == Escapes::Json => 2,
+            [b'"' | b'\\', ..] => {
+                json.put(b"\\");
+                1
+            }
+            _ => printable(text),
+        };
+        json.put(if len == 0 { b"?" } else { text.head(len) });
+        text = text.tail(len.max(1));
+    }
 }
 
 /// Reports one line on standard error: option `word` has a wrong `value`, and `why` is the advice. Returns [`USAGE`].
@@ -144,4 +173,24 @@ fn stamped(line: &[u8]) -> Option<Line> {
     stamped.text(".").digits(ms % 1000, 10, 3).text("] ");
     stamped.raw(line.strip_suffix(b"\n").unwrap_or(line));
     Some(stamped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_the_path_but_no_cut_character() {
+        for (escapes, expected) in [
+            (Escapes::Text, "ü\\\"\\\\\\\\\\\\n\\\\033?"),
+            (Escapes::Json, "ü\\\"\\\\\\n\\\\033?"),
+        ] {
+            let mut buffer = [0; 64];
+            let mut json = Writer::new(&mut buffer);
+            let mut line = Line::default();
+            line.escaped("ü\"\\\n\x1b".as_bytes()).raw(b"\xc3");
+            put_json(&mut json, line.bytes(), escapes);
+            assert_eq!(json.since(0), expected.as_bytes());
+        }
+    }
 }

@@ -2,10 +2,8 @@
 
 use super::print;
 use crate::event::Line;
-use crate::mem;
-use crate::mem::Ends as _;
+use crate::mem::{self, Ends as _, letter, printable};
 use crate::wire::dns::escape::{LABEL_TEXT_BYTES_MAX, decimal, escape};
-use crate::wire::label::{is_control, letter};
 use core::net::IpAddr;
 
 /// Longest output (bytes): each byte of a TXT record in the longest message can become six, `\u00ff`.
@@ -112,7 +110,7 @@ impl Out {
     fn put_safe(&mut self, text: &[u8], is_quoted: bool) -> &mut Self {
         let mut remaining = text;
         while let Some(first) = remaining.first() {
-            let mut len = plain_letter(remaining);
+            let mut len = printable(remaining);
             if len == 0 {
                 len = 1;
                 self.coded(*first);
@@ -174,7 +172,7 @@ impl Out {
         self.byte(b'"');
         let mut remaining = text;
         while let Some(first) = remaining.first() {
-            let mut len = plain_letter(remaining);
+            let mut len = printable(remaining);
             if len == 0 {
                 len = letter(remaining).max(1);
                 let continuation = remaining.head(len).tail(1);
@@ -202,22 +200,6 @@ impl Out {
 /// Returns the non-empty strings of a TXT record.
 pub fn strings(txt: &[u8]) -> impl Iterator<Item = &[u8]> {
     crate::wire::txt::Strings(txt).filter(|text| !text.is_empty())
-}
-
-/// Returns the length (bytes) of the first UTF-8 character of a text if it can be printed unchanged. 0: invalid UTF-8, a control
-/// character, or an invisible, line-breaking or direction-changing (bidi) character.
-fn plain_letter(text: &[u8]) -> usize {
-    let is_unseen = matches!(
-        text,
-        [0xe2, 0x80, 0x8b..=0x8f | 0xa8..=0xae, ..]
-            | [0xe2, 0x81, 0xa0..=0xaf, ..]
-            | [0xd8, 0x9c, ..]
-            | [0xef, 0xbb, 0xbf, ..]
-    );
-    if is_unseen || is_control(text) {
-        return 0;
-    }
-    letter(text)
 }
 
 #[cfg(all(test, feature = "browse"))]

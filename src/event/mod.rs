@@ -9,7 +9,7 @@ mod peers;
 
 use crate::config::HAS_LOG;
 use crate::log;
-use crate::mem::Ends as _;
+use crate::mem::{Ends as _, letters};
 use crate::text::{Text, text};
 use core::net::{Ipv6Addr, SocketAddrV6};
 #[cfg(any(feature = "http", test, fuzzing))]
@@ -97,22 +97,39 @@ impl Line {
         self.digits(number.into(), 10, 1)
     }
 
-    /// Appends bytes from a peer or a file name. Bytes that a terminal may interpret become `\n` or `\NNN`, as in vis(3).
+    /// Appends bytes from a peer or a file name. UTF-8 is unchanged, but a backslash is doubled, and what a terminal may interpret
+    /// becomes `\n` or `\NNN`, as in vis(3).
     pub fn escaped(&mut self, bytes: &[u8]) -> &mut Self {
+        for (letter, is_printable) in letters(bytes) {
+            match letter {
+                b"\\" => self.raw(b"\\\\"),
+                _ if is_printable => self.letter(letter),
+                _ => self.code(letter),
+            };
+        }
+        self
+    }
+
+    /// Appends a character. Dots fill a line that has no space for all of its bytes.
+    pub fn letter(&mut self, letter: &[u8]) -> &mut Self {
+        let fits = self.len as usize + letter.len() < LINE_BYTES;
+        self.raw(if fits { letter } else { b"..." })
+    }
+
+    /// Returns true if the line has no space, not even for one byte: its end may be cut.
+    pub const fn is_full(&self) -> bool {
+        self.len as usize >= LINE_BYTES - 1
+    }
+
+    /// Appends the escapes of bytes: `\n` and its like, else `\NNN`.
+    pub fn code(&mut self, bytes: &[u8]) -> &mut Self {
         for byte in bytes {
-            let is_plain = matches!(byte, b' '..=b'~');
-            if !is_plain || *byte == b'\\' {
-                self.byte(b'\\');
-            }
+            self.byte(b'\\');
             // The letters of the escapes for the bytes from BEL (7) to CR (13).
-            let letter = b"abtnvfr".get(usize::from(*byte).wrapping_sub(7));
-            if is_plain {
-                self.byte(*byte);
-            } else if let Some(letter) = letter {
-                self.byte(*letter);
-            } else {
-                self.digits((*byte).into(), 8, 3);
-            }
+            match b"abtnvfr".get(usize::from(*byte).wrapping_sub(7)) {
+                Some(letter) => self.byte(*letter),
+                None => self.digits((*byte).into(), 8, 3),
+            };
         }
         self
     }
@@ -417,18 +434,21 @@ mod tests {
             Instant::default(),
             PEER,
             MOUNTED,
-            b"/a\x1b[2J\n\\\xff",
+            b"/a\x1b[2J\n\\\xff\xc3\xbc\xc2\x9b\xe2\x80\xae",
             Text::NOTHING,
         );
         events.report_for_peer(
             Instant::default(),
             PEER,
             MOUNTED,
-            &[b'x'; 1000],
+            "\u{fc}".repeat(500).as_bytes(),
             Text::NOTHING,
         );
         let lines = sink.lines();
-        assert_eq!(lines[0], r"stowaway: 192.0.2.7 mounted /a\033[2J\n\\\377");
+        assert_eq!(
+            lines[0],
+            r"stowaway: 192.0.2.7 mounted /a\033[2J\n\\\377ü\302\233\342\200\256"
+        );
         assert_eq!(lines.len(), 2);
         assert!(lines[1].len() < LINE_BYTES);
     }

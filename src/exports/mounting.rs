@@ -2,6 +2,7 @@
 
 use super::{Host, PUBLISHED, first};
 use crate::event::{Events, Line};
+use crate::mem::letters;
 use crate::net::OwnAddresses;
 use crate::sys;
 use crate::text::{Text, text};
@@ -140,22 +141,32 @@ impl Shown {
         if self.host.is_published {
             line.say(PUBLISHED);
         }
-        events.report_line(&mut line);
+        // Half a command does not help.
+        if !line.is_full() {
+            events.report_line(&mut line);
+        }
     }
 }
 
-/// Appends one word of a shell command, in quotation marks unless all of its characters are plain.
+/// Appends one word of a shell command, in quotation marks unless all of its characters are plain. Only `$'...'` has escapes; of
+/// the shells without it, a word without control characters needs none.
 fn put_word(line: &mut Line, word: &[u8], quote: u8) {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/:._-+@,=".contains(byte);
     if word.iter().all(is_plain) {
         line.raw(word);
         return;
     }
+    let has_codes = letters(word).any(|(_, is_printable)| !is_printable);
+    if has_codes {
+        line.byte(b'$');
+    }
     line.byte(quote);
-    for byte in word {
-        match byte {
-            b'\'' if quote == b'\'' => line.text("'\\''"),
-            byte => line.escaped(core::slice::from_ref(byte)),
+    for (letter, is_printable) in letters(word) {
+        match letter {
+            b"'" if quote == b'\'' => line.text(if has_codes { "\\'" } else { "'\\''" }),
+            b"\\" if has_codes => line.escaped(letter),
+            _ if is_printable => line.letter(letter),
+            _ => line.code(letter),
         };
     }
     line.byte(quote);
@@ -215,6 +226,14 @@ mod tests {
                 true,
                 c"/it's $HOME",
                 r" '192.0.2.5:/it'\''s $HOME' /mnt",
+            ),
+            (any, v4, true, c"/Müsik\\", r" '192.0.2.5:/Müsik\' /mnt"),
+            (
+                any,
+                v4,
+                true,
+                c"/it's\\\x01\xff",
+                r" $'192.0.2.5:/it\'s\\\001\377' /mnt",
             ),
             (loopback, v4, true, c"/", " 127.0.0.1:/ /mnt"),
         ] {

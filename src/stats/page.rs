@@ -6,7 +6,7 @@
 use super::render::used;
 use super::{BUCKET_COUNT, Client, Figure, LIMITS_US, Operation, Protocol, Reader, Sheet};
 use crate::event::Line;
-use crate::mem::{Ends as _, copy_into, nth, parts};
+use crate::mem::{Ends as _, copy_into, letters, nth, parts};
 use core::net::Ipv6Addr;
 
 /// The form of a page.
@@ -181,18 +181,18 @@ impl Row {
             return self;
         };
         let mut escaped = Line::default();
-        for byte in text {
+        for (letter, is_printable) in letters(text) {
             if self.line.bytes().len() + escaped.bytes().len() > TEXT_END {
                 break;
             }
-            match (self.form, byte) {
-                (Form::Html, b'&' | b'<' | b'>') => {
+            match (self.form, letter) {
+                (Form::Html, [byte @ (b'&' | b'<' | b'>')]) => {
                     escaped.text("&#").number((*byte).into()).byte(b';')
                 }
-                (Form::Json, b'"' | b'\\') => escaped.byte(b'\\').byte(*byte),
-                (_, b' '..=b'~') => escaped.byte(*byte),
-                (Form::Json, _) => escaped.text("\\\\").digits((*byte).into(), 8, 3),
-                _ => escaped.byte(b'\\').digits((*byte).into(), 8, 3),
+                (Form::Json, b"\"" | b"\\") => escaped.byte(b'\\').raw(letter),
+                _ if is_printable => escaped.raw(letter),
+                (Form::Json, _) => escaped.byte(b'\\').code(letter),
+                _ => escaped.code(letter),
             };
         }
         match self.form {

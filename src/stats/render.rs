@@ -3,11 +3,11 @@
 use super::{BUCKET_COUNT, Figure, LIMITS_US, Operation, Protocol, Sheet};
 use crate::config::HAS_STREAMS;
 use crate::event::Line;
-use crate::mem::{Ends as _, copy_into};
+use crate::mem::{Ends as _, copy_into, letters};
 use crate::text::{Text, text};
 
-/// Longest label (bytes), before bytes are escaped.
-const LABEL_BYTES_MAX: usize = 80;
+/// Longest start of a line (bytes) after which a label goes on: a number and a value follow.
+const LABEL_END: usize = 460;
 
 /// The families that a reader wants.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -385,14 +385,17 @@ pub(super) fn used(name: &[u8; 8]) -> &[u8] {
     name.split(|byte| *byte == 0).next().unwrap_or(name)
 }
 
-/// Writes a label after `before`. Bytes that are not printable ASCII become `\\NNN`, so that the value is UTF-8.
+/// Writes a label after `before`. The value is UTF-8: bytes that cannot be printed become `\\NNN`.
 fn label(line: &mut Line, before: char, name: &str, value: &[u8]) {
     line.byte(before as u8).text(name).text("=\"");
-    for byte in value.iter().take(LABEL_BYTES_MAX) {
-        match byte {
-            b'"' | b'\\' => line.byte(b'\\').byte(*byte),
-            b' '..=b'~' => line.byte(*byte),
-            _ => line.text("\\\\").digits((*byte).into(), 8, 3),
+    for (letter, is_printable) in letters(value) {
+        if line.bytes().len() > LABEL_END {
+            break;
+        }
+        match letter {
+            b"\"" | b"\\" => line.byte(b'\\').raw(letter),
+            _ if is_printable => line.raw(letter),
+            _ => line.byte(b'\\').code(letter),
         };
     }
     line.text("\"");

@@ -1,42 +1,10 @@
 //! Untrusted text, made safe for names and terminals: whole UTF-8 characters, no control characters.
 
 use super::Writer;
-use crate::mem::Ends as _;
+use crate::mem::{Ends as _, is_control, letter};
 
 /// Maximum length of a DNS label (bytes).
 pub const BYTES_MAX: usize = 63;
-
-/// Length of the first character of `text` (bytes); 0 if `text` is empty or does not begin with valid UTF-8.
-pub fn letter(text: &[u8]) -> usize {
-    let [first, rest @ ..] = text else {
-        return 0;
-    };
-    let (more, least) = match first {
-        ..=0x7f => return 1,
-        0xc2..=0xdf => (1, 0x80),
-        0xe0..=0xef => (2, 0x800),
-        0xf0..=0xf4 => (3, 0x1_0000),
-        _ => return 0,
-    };
-    let mut number = u32::from(*first) & (0x3f_u32 >> more);
-    let mut len = 1_usize;
-    for byte in rest.iter().take(more as usize) {
-        if byte & 0xc0 != 0x80 {
-            return 0;
-        }
-        number = number << 6 | u32::from(byte & 0x3f);
-        len += 1;
-    }
-    if len <= more as usize || number < least || char::from_u32(number).is_none() {
-        return 0;
-    }
-    len
-}
-
-/// Returns true if the first character of `text` is a control character.
-pub const fn is_control(text: &[u8]) -> bool {
-    matches!(text, [..0x20 | 0x7f, ..] | [0xc2, 0x80..0xa0, ..])
-}
 
 /// Returns true if the text is UTF-8 without control characters.
 pub fn is_clean(text: &[u8]) -> bool {

@@ -7,7 +7,7 @@ use crate::config::READ_INLINE_BYTES;
 use crate::console::reasons::cannot_read;
 use crate::engine::sftp::longname::longname;
 use crate::event::Line;
-use crate::mem;
+use crate::mem::{self, letters};
 use crate::sys;
 use crate::sys::Args;
 use crate::text::{Text, text};
@@ -172,9 +172,9 @@ fn start_line(out: &mut Writer<'_>, attr: &Attr, name: &[u8]) -> bool {
     attr.kind == ObjectType::SymbolicLink
 }
 
-/// Writes a name with control bytes escaped as `\NNN`.
+/// Writes a name, escaped as in a line.
 fn escape(out: &mut Writer<'_>, name: &[u8]) {
-    for byte in name {
-        out.put(Line::default().escaped(&[*byte]).bytes());
+    for (letter, _) in letters(name) {
+        out.put(Line::default().escaped(letter).bytes());
     }
 }

@@ -77,10 +77,10 @@ fn entry(line: &str) -> Result<(String, Attributes)> {
     Ok((name, entry))
 }
 
-/// Decodes the escapes (vis(3)) in a name. `ls` prints only printable ASCII characters.
+/// Decodes the escapes (vis(3)) in a name. `ls` prints no control characters.
 fn unescaped(shown: &str) -> Result<String> {
     ensure!(
-        shown.bytes().all(|byte| matches!(byte, b' '..=b'~')),
+        !shown.chars().any(char::is_control),
         "the name has a character that is not escaped"
     );
     let (mut name, mut remaining) = (Vec::new(), shown.as_bytes());
