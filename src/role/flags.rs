@@ -130,16 +130,21 @@ pub(super) fn print_word(word: &[u8]) {
     }
 }
 
-/// Prints the values that a message lists after "one of".
+/// Prints the values that a message lists after "one of"; else "/" if the message names a path, and the shell completes files.
 #[cfg(feature = "completion")]
 fn print_values(message: Text) {
     let mut buffer = [0; HELP_BYTES_MAX];
     let message = message.decode(&mut buffer);
-    let mark = b"one of ";
-    if let Some(start) = message.windows(mark.len()).position(|part| part == mark) {
-        for word in parts(message.tail(start + mark.len()), b' ') {
+    let after = |mark: &[u8]| {
+        let start = message.windows(mark.len()).position(|part| part == mark);
+        start.map(|start| message.tail(start + mark.len()))
+    };
+    if let Some(values) = after(b"one of ") {
+        for word in parts(values, b' ') {
             print_word(nth(word, b',', 0));
         }
+    } else if after(b" path").or(after(b"DIR")).is_some() {
+        print_word(b"/");
     }
 }
 
@@ -255,7 +260,7 @@ impl Flags {
     }
 
     /// Prints the words that may follow the first of `args` on a command line: the values of that flag, else those of operands, which
-    /// are listed in `operands`, and the flags. Flags whose values are not listed have none, and the shell completes files.
+    /// are listed in `operands`, and the flags. The first word is "/" where a path may follow.
     #[cfg(feature = "completion")]
     pub(super) fn print_words(&self, mut args: Args, operands: Text) -> Fatal {
         let before = args.next().unwrap_or_default().to_bytes();
@@ -273,12 +278,16 @@ impl Flags {
             return DONE;
         }
         print_values(operands);
+        if let Some(Row {
+            takes: Takes::Operand(values),
+            ..
+        }) = self.find(Name::Operand)
+        {
+            print_values(*values);
+        }
         let mut table = Some(self);
         while let Some(flags) = table {
             for row in flags.rows {
-                if let Takes::Operand(values) = row.takes {
-                    print_values(values);
-                }
                 print_word(row.long.decode(&mut [0; NAME_BYTES_MAX]));
             }
             table = flags.more;

@@ -6,8 +6,8 @@ use xtask::build::Arch;
 use xtask::machines::server::binary;
 use xtask::setup::{self, run_captured};
 
-/// Words that are typed, the last one unfinished and what the shell offers for it.
-const CASES: [(&str, &[&str]); 10] = [
+/// Words that are typed, the last one unfinished, and what the shell offers for it in a directory with the file `file`.
+const CASES: [(&str, &[&str]); 16] = [
     ("bro", &["browse"]),
     ("completion ", &["bash", "fish", "zsh"]),
     ("completion f", &["fish"]),
@@ -18,6 +18,12 @@ const CASES: [(&str, &[&str]); 10] = [
     ("install --for ", &["busybox", "esxi", "systemd"]),
     ("serve --no-m", &["--no-mdns"]),
     ("mdns --no-h", &["--no-host"]),
+    ("nfs --key-file fi", &["file"]),
+    ("nfs fi", &["file"]),
+    ("cat fi", &["file"]),
+    ("serve --log-level fi", &[]),
+    ("serve --loops fi", &[]),
+    ("browse fi", &[]),
 ];
 
 /// Compares what `shell` offers with [`CASES`]. `script` sources the completions at `{}` and defines a function `offer`, which prints
@@ -34,14 +40,14 @@ fn ensure_offered(shell: &str, options: &[&str], script: &str) -> Result<()> {
         let words: Vec<String> = typed.split(' ').map(|word| format!("'{word}'")).collect();
         script += &format!("\necho '>'; offer {}", words.join(" "));
     }
-    // An empty directory: there are no files to offer.
-    let empty = home.path().join("empty");
-    std::fs::create_dir(&empty)?;
+    let directory = home.path().join("directory");
+    std::fs::create_dir(&directory)?;
+    std::fs::write(directory.join("file"), "")?;
     let mut command = Command::new(shell);
     command
         .args(options)
         .args(["-c", &script])
-        .current_dir(empty)
+        .current_dir(directory)
         .env("HOME", home.path())
         .env("PATH", path);
     let printed = run_captured(&mut command)?;
@@ -69,6 +75,7 @@ fn zsh_completes_words() -> Result<()> {
     setup::install_packages(&["zsh"])?;
     let script = "compdef() { }; source {}\n\
         compadd() { shift; print -r -- ${(M)@:#${words[CURRENT]}*}; }\n\
+        _files() { print -r -- ${words[CURRENT]}*(N); }\n\
         offer() { words=(stowaway \"$@\") CURRENT=$(($# + 1)); _stowaway; }";
     ensure_offered("zsh", &["-f"], script)
 }
