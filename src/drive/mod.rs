@@ -10,8 +10,6 @@
 pub mod endpoint;
 #[cfg(any(feature = "http", test))]
 pub mod health;
-#[cfg(all(feature = "nfs", feature = "mdns"))]
-pub mod names;
 pub mod platform;
 #[cfg(feature = "streams")]
 pub mod service;
@@ -19,7 +17,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-pub use task::{Task, World};
+pub use task::{TASK_COUNT_MAX, Task, Tasks, World};
 
 use crate::config::HAS_NFS;
 use crate::event::{Events, Fatal, STOPPING};

@@ -39,6 +39,12 @@ impl World<'_> {
     }
 }
 
+/// Tasks for one loop.
+pub type Tasks = heapless::Vec<&'static mut dyn Task, TASK_COUNT_MAX>;
+
+/// Limit of the tasks in one loop: an address, NFS, HTTP, SFTP, multicast DNS, the upkeep and the look-ups of each of two servers.
+pub const TASK_COUNT_MAX: usize = 8;
+
 /// A server, a responder or a browser that shares a loop with others. Object-safe.
 pub trait Task {
     /// Opens sockets and reports the services.

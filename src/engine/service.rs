@@ -43,6 +43,17 @@ pub struct Transmit {
     pub len: usize,
 }
 
+/// A service's need that no input has caused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Due {
+    /// A datagram is to be sent.
+    Send(Transmit),
+    /// A connection has something to say: [`Service::advance`] is to be called, though nothing has arrived.
+    Serve(SessionId),
+    /// Nothing, until [`Service::poll_at`].
+    Nothing,
+}
+
 /// The kind of change that replies report as durable, weakest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Promise {
@@ -211,13 +222,15 @@ pub trait Service {
     ) -> Option<Transmit> {
         None
     }
-    /// The next datagram that is due. Called until it returns `None`.
-    fn poll_transmit(&mut self, _cx: &mut Cx<'_>, _output: &mut [u8]) -> Option<Transmit> {
-        None
+    /// The next need that is due. A datagram is in `output`. Called until it returns [`Due::Nothing`], as often as a turn allows.
+    fn due(&mut self, _cx: &mut Cx<'_>, _output: &mut [u8]) -> Due {
+        Due::Nothing
     }
+    /// The last datagram of [`Service::due`] could not be sent: there is no route to its destination, for instance.
+    fn unsent(&mut self, _now: Instant) {}
     /// A job has ended that no connection waits for. After a sync that failed, unstable data may be lost.
     fn ended(&mut self, _ended: Ended) {}
-    /// The next time at which [`Service::poll_transmit`] has work.
+    /// The next time at which [`Service::due`] has work. Called in each turn, so it only reads a field.
     fn poll_at(&self) -> Instant {
         Instant::NEVER
     }

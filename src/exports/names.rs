@@ -6,11 +6,12 @@ use crate::event::Fatal;
 use super::REASONS;
 use crate::config::{
     HOST_NAME_BYTES, HOSTS_FILE, KEY_DIRECTORY, NAME_RESULTS_BYTES, NAME_RESULTS_BYTES_MIN,
-    NAME_TEST_WAIT, NAMES_FILE, NAMES_FILE_PAUSE, RESOLV_CONF_BYTES_MAX, RESOLV_CONF_FILE,
+    NAME_SOCKET_COUNT, NAME_TEST_WAIT, NAMES_FILE, NAMES_FILE_PAUSE, RESOLV_CONF_BYTES_MAX,
+    RESOLV_CONF_FILE,
 };
 use crate::console::reasons;
-use crate::drive::names::Names;
 use crate::drive::platform::network::Network;
+use crate::drive::service::{Limits, Served};
 use crate::drive::{Task, World, platform};
 use crate::engine::names::Resolver;
 use crate::mem::{self, Ends as _, Twin, scaled};
@@ -19,17 +20,21 @@ use crate::os::files::{Directory, StateFile};
 use crate::sys::{self, Calls, Errno, Needs};
 use crate::text::text;
 use crate::time::Instant;
-use crate::vfs::{FileId, Tree};
+use crate::vfs::{FileId, JobId, Tree};
 use crate::wire::label::cut;
 use crate::wire::resolv_conf::Config;
 use core::ffi::CStr;
+use core::net::IpAddr;
 use core::sync::atomic::AtomicU32;
 
-/// The resolver of a server whose exports may have names.
-pub(super) struct HostNames(Option<&'static mut Kept>);
-
-struct Kept {
-    names: Names,
+/// The resolver of a server whose exports may have names, as a task. It follows the tasks whose calls wait for it.
+pub(super) struct Names {
+    resolver: Resolver,
+    served: Served,
+    /// The directory of state, if one was given.
+    state_dir: Option<&'static CStr>,
+    /// True if the process has a supervisor, and a sandbox that allows only the files of its start.
+    ends_to_widen: bool,
     /// The interfaces at the start: the sandbox does not list them later.
     interfaces: Interfaces,
     /// The host name at the start: the sandbox does not allow uname later.
@@ -46,16 +51,35 @@ struct Kept {
     saved_at: Instant,
 }
 
-impl HostNames {
-    /// Makes memory for the look-ups if the exports may have host names.
-    pub(super) fn new(room: usize, is_first: bool, results: Option<&'static mut Twin>) -> Self {
+/// Makes the task if the exports may have host names. `ends_to_widen`: see [`Names`].
+pub(super) fn task(
+    room: usize,
+    is_first: bool,
+    results: Option<&'static mut Twin>,
+    state_dir: Option<&'static CStr>,
+    ends_to_widen: bool,
+) -> Option<&'static mut dyn Task> {
+    let names = Names::new(room, is_first, results)?;
+    (names.state_dir, names.ends_to_widen) = (state_dir, ends_to_widen);
+    Some(names)
+}
+
+impl Names {
+    fn new(
+        room: usize,
+        is_first: bool,
+        results: Option<&'static mut Twin>,
+    ) -> Option<&'static mut Self> {
         if room == 0 || sys::is_bare() {
-            return Self(None);
+            return None;
         }
         let mut seed = [0; 16];
         sys::entropy(&mut seed);
-        Self(Some(mem::leak(Kept {
-            names: Names::new(Resolver::new(seed, room, is_first)),
+        Some(mem::leak(Self {
+            resolver: Resolver::new(seed, room, is_first),
+            served: Served::new(&Limits::DATAGRAMS),
+            state_dir: None,
+            ends_to_widen: false,
             interfaces: Interfaces::default(),
             host_name: [0; _],
             host_name_len: 0,
@@ -67,87 +91,89 @@ impl HostNames {
             file: None,
             save_at: Instant::NEVER,
             saved_at: Instant::NEVER,
-        })))
-    }
-
-    /// Opens the sockets, reads the files and begins the look-ups.
-    pub(super) fn start(&mut self, world: &mut World<'_>) {
-        let Some(kept) = &mut self.0 else {
-            return;
-        };
-        world.net.interfaces(&mut kept.interfaces);
-        kept.host_name_len = sys::host_name(&mut kept.host_name);
-        kept.names.open(world, &kept.interfaces);
-        let _ = self.reload(world);
-    }
-
-    /// Uses the results of an earlier server. `state_dir`: the directory of state, if one was given.
-    pub(super) fn restore(&mut self, state_dir: Option<&'static CStr>, world: &mut World<'_>) {
-        if let Some(kept) = &mut self.0 {
-            kept.restore(state_dir, world);
-        }
+        }))
     }
 
     /// Reads the files again, and begins the look-ups of all names.
     ///
     /// # Errors
     /// EACCES: the sandbox does not allow a file that was replaced.
-    pub(super) fn reload(&mut self, world: &mut World<'_>) -> Result<(), Errno> {
-        let Some(kept) = &mut self.0 else {
-            return Ok(());
-        };
-        let read = kept.read_files();
-        kept.names.resolver.restart(world.now, world.tree);
+    fn reload(&mut self, world: &mut World<'_>) -> Result<(), Errno> {
+        let read = self.read_files();
+        self.resolver.restart(world.now, world.tree);
         read
     }
 
-    /// Adds the files to those that the sandbox allows.
-    pub(super) fn add_needs(&self, needs: &mut Needs) {
-        if self.0.is_some() {
-            needs.add_file(HOSTS_FILE);
-            needs.add_file(RESOLV_CONF_FILE);
+    /// The own addresses from which multicast questions are sent: of each running interface one of IPv4 and one of IPv6.
+    fn set_links(&mut self) {
+        let linked = self.interfaces.iter();
+        let linked = linked.filter(|one| one.is_multicast && one.is_running);
+        let mut links = linked.flat_map(|one| {
+            let of_v4 = one.addresses.iter().find(|(own, _)| own.is_ipv4());
+            let is_link_local =
+                |own: &IpAddr| matches!(own, IpAddr::V6(own) if own.is_unicast_link_local());
+            let of_v6 = one.addresses.iter().find(|(own, _)| is_link_local(own));
+            let both = of_v4.into_iter().chain(of_v6);
+            both.map(|(own, _)| (*own, one.index))
+        });
+        self.resolver.set_links(&mut links);
+    }
+}
+
+impl Task for Names {
+    /// Opens the sockets, reads the files and begins the look-ups.
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
+        world.net.interfaces(&mut self.interfaces);
+        self.host_name_len = sys::host_name(&mut self.host_name);
+        let port = &mut || self.resolver.random_port();
+        let count = self.served.bind_pool(world, NAME_SOCKET_COUNT, port);
+        self.resolver.set_socket_count(count);
+        self.set_links();
+        // A file that cannot be read is reported, and counts as empty.
+        let _ = self.reload(world);
+        self.restore(world);
+        Ok(())
+    }
+
+    fn add_needs(&self, _: &Tree, needs: &mut Needs) {
+        needs.add_file(HOSTS_FILE);
+        needs.add_file(RESOLV_CONF_FILE);
+    }
+
+    fn ready(&mut self, world: &mut World<'_>, local: u32) {
+        self.served.ready(world, &mut self.resolver, local);
+    }
+
+    fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
+        if signals.reload && self.reload(world) == Err(Errno::ACCESS) && self.ends_to_widen {
+            world.exit = Some(Fatal::Done);
         }
-    }
-
-    /// See [`Names::ready`].
-    pub(super) fn ready(&mut self, world: &mut World<'_>, local: u32) -> bool {
-        let kept = self.0.as_mut();
-        kept.is_some_and(|kept| kept.names.ready(world, local))
-    }
-
-    /// See [`Names::turn`].
-    pub(super) fn turn(&mut self, world: &mut World<'_>) -> bool {
-        let Some(kept) = &mut self.0 else {
-            return false;
-        };
-        let has_progress = kept.names.turn(world);
-        if has_progress {
+        if world.tree.take_new_peer() {
+            self.resolver.wake(world.now);
+        }
+        self.served.turn(world, &mut self.resolver);
+        if self.resolver.take_progress() {
+            world.tree.end_job(JobId::NAMES);
             let started = started(world.now);
             let save = &mut |out: &mut [u8]| Resolver::save(started, world.tree, out);
-            kept.results.replace(save);
-            if kept.is_first && kept.file.is_some() {
-                kept.save_at = kept.saved_at.after(NAMES_FILE_PAUSE);
+            self.results.replace(save);
+            if self.is_first && self.file.is_some() {
+                self.save_at = self.saved_at.after(NAMES_FILE_PAUSE);
             }
         }
-        if world.now >= kept.save_at {
-            kept.save(world, true);
+        if world.now >= self.save_at {
+            self.save(world, true);
         }
-        has_progress
     }
 
-    /// See [`Names::poll_at`].
-    pub(super) fn poll_at(&self) -> Instant {
-        let kept = self.0.as_ref();
-        kept.map_or(Instant::NEVER, |kept| {
-            kept.names.poll_at().min(kept.save_at)
-        })
+    fn poll_at(&self) -> Instant {
+        self.served.poll_at(&self.resolver).min(self.save_at)
     }
 
     /// Saves the last results before the process ends.
-    pub(super) fn stop(&mut self, world: &mut World<'_>) {
-        let kept = self.0.as_mut();
-        if let Some(kept) = kept.filter(|kept| kept.save_at != Instant::NEVER) {
-            kept.save(world, false);
+    fn stop(&mut self, world: &mut World<'_>) {
+        if self.save_at != Instant::NEVER {
+            self.save(world, false);
         }
     }
 }
@@ -158,9 +184,10 @@ fn started(now: Instant) -> i64 {
     secs - i64::from(now.secs())
 }
 
-impl Kept {
+impl Names {
     /// Uses the results of an earlier server until the look-ups have ended: of one that was killed, else those in the file.
-    fn restore(&mut self, state_dir: Option<&'static CStr>, world: &mut World<'_>) {
+    fn restore(&mut self, world: &mut World<'_>) {
+        let state_dir = self.state_dir;
         let path = state_dir.unwrap_or(KEY_DIRECTORY);
         let opened = Directory::open(path).and_then(|dir| StateFile::open(&dir, NAMES_FILE));
         if let (Err(errno), Some(path), true) = (&opened, state_dir, self.is_first) {
@@ -195,13 +222,13 @@ impl Kept {
 
     /// Reads /etc/hosts and /etc/resolv.conf, which may be missing. The earlier content stays valid if that fails.
     fn read_files(&mut self) -> Result<(), Errno> {
-        let resolver = &mut self.names.resolver;
+        let resolver = &mut self.resolver;
         let dir = Directory::current();
         let hosts = dir.read(HOSTS_FILE.to_bytes(), resolver.hosts_buffer());
         let hosts = hosts.map(|text| text.len());
         let hosts = self.is_usable(HOSTS_FILE, hosts);
         if let Ok(len) = hosts {
-            self.names.resolver.set_hosts(len);
+            self.resolver.set_hosts(len);
         }
         let buffer = &mut [0; RESOLV_CONF_BYTES_MAX];
         let len = dir
@@ -218,7 +245,7 @@ impl Kept {
                 all.find(|one| is_it(&one.name)).map_or(0, |one| one.index)
             };
             let config = Config::parse(buffer.head(len), domain, &zone);
-            self.names.resolver.set_config(config);
+            self.resolver.set_config(config);
         }
         hosts.and(len).map(drop)
     }
@@ -245,8 +272,11 @@ pub(super) fn test(tree: &mut Tree) {
     if count == 0 || sys::is_bare() {
         return;
     }
+    let Some(names) = Names::new(count, true, None) else {
+        return;
+    };
     let task = mem::leak(Test {
-        names: HostNames::new(count, true, None),
+        names,
         ends_at: Instant::NEVER,
     });
     // The outcome is always the same: what failed is reported.
@@ -262,7 +292,7 @@ pub(super) fn test(tree: &mut Tree) {
 
 /// The task of `-T`.
 struct Test {
-    names: HostNames,
+    names: &'static mut Names,
     /// The time at which the look-ups are given up.
     ends_at: Instant,
 }
@@ -270,8 +300,7 @@ struct Test {
 impl Task for Test {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         self.ends_at = world.now.after(NAME_TEST_WAIT);
-        self.names.start(world);
-        Ok(())
+        self.names.start(world)
     }
 
     fn add_needs(&self, _: &Tree, needs: &mut Needs) {
@@ -284,18 +313,15 @@ impl Task for Test {
         self.names.ready(world, local);
     }
 
-    fn turn(&mut self, world: &mut World<'_>, _: Signals) {
-        self.names.turn(world);
-        if let Some(kept) = &mut self.names.0 {
-            let resolver = &mut kept.names.resolver;
-            if world.now >= self.ends_at {
-                resolver.give_up(world.now, world.tree, world.events);
-            }
-            if !resolver.is_done() {
-                return;
-            }
+    fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
+        self.names.turn(world, signals);
+        let resolver = &mut self.names.resolver;
+        if world.now >= self.ends_at {
+            resolver.give_up(world.now, world.tree, world.events);
         }
-        world.exit = Some(Fatal::Done);
+        if resolver.is_done() {
+            world.exit = Some(Fatal::Done);
+        }
     }
 
     fn poll_at(&self) -> Instant {

@@ -3,13 +3,12 @@
 use super::Wanted;
 use super::file_user::FileUser;
 use super::files::Files;
-use super::names::HostNames;
 use super::protocol::Protocol;
 use super::reports::{report_export, report_exports, report_nothing};
 use super::{failed, reasons_for};
 use crate::config::{HAS_SERVE, KEY_DIRECTORY, KEY_FILE, RETRY};
 use crate::console::{Console, reasons};
-use crate::drive::World;
+use crate::drive::{Task, World};
 use crate::event::{self, Fatal, Line};
 use crate::mem::{self, Twin};
 use crate::net::Signals;
@@ -17,7 +16,7 @@ use crate::sys::{self, Errno, FileRights, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::host::{Host, Removals};
-use crate::vfs::{Backend, Export, Form, JobId, OpenFault, Tree};
+use crate::vfs::{Backend, Export, Form, OpenFault, Tree};
 
 /// The place of a process among those that serve the same exports.
 pub struct Part {
@@ -64,7 +63,6 @@ pub struct Upkeep {
     /// Time of the next attempt to open missing exports.
     retry_at: Instant,
     files: &'static mut Files,
-    names: HostNames,
 }
 
 impl Upkeep {
@@ -82,16 +80,21 @@ impl Upkeep {
             is_first: true,
             ends_to_widen: false,
             retry_at: Instant::NEVER,
-            names: HostNames::new(0, true, None),
             files,
         })
     }
 
-    /// Opens the exports with a cache of `node_count` descriptors.
+    /// Opens the exports with a cache of `node_count` descriptors. Returns the task that looks up their host names, if they may have
+    /// some: it follows the tasks whose calls wait for it.
     ///
     /// # Errors
     /// Exit status 1: no export can be opened, and none can appear later. Each reason is reported.
-    pub fn open(&mut self, node_count: usize, part: Part, tree: &mut Tree) -> Result<(), Fatal> {
+    pub fn open(
+        &mut self,
+        node_count: usize,
+        part: Part,
+        tree: &mut Tree,
+    ) -> Result<Option<&'static mut dyn Task>, Fatal> {
         (self.protocol, self.is_first) = (part.protocol, part.is_first);
         if sys::is_bare() {
             self.files.file_user = FileUser::Own;
@@ -107,8 +110,13 @@ impl Upkeep {
             super::groups::watch_refusals(self.wanted, self.files.file_user, tree);
         }
         self.ends_to_widen = part.is_kept && self.form == Form::Path;
-        self.names = HostNames::new(self.files.name_count_max, part.is_first, part.results);
-        Ok(())
+        Ok(super::names::task(
+            self.files.name_count_max,
+            part.is_first,
+            part.results,
+            self.wanted.state_dir,
+            self.ends_to_widen,
+        ))
     }
 
     /// Adds the host's exported directories to the tree. Chooses the form of their handles, and the user of file accesses.
@@ -143,17 +151,10 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Begins the look-ups of host names, and the attempts to open missing exports.
+    /// Begins the attempts to open missing exports.
     pub fn start(&mut self, world: &mut World<'_>) {
         self.ends_to_widen &= self.is_confinable(world.tree);
         self.schedule_retry(world);
-        self.names.start(world);
-        self.names.restore(self.wanted.state_dir, world);
-    }
-
-    /// See [`Task::stop`](crate::drive::Task::stop).
-    pub fn stop(&mut self, world: &mut World<'_>) {
-        self.names.stop(world);
     }
 
     /// Reports the exports, and the user of file accesses.
@@ -181,23 +182,10 @@ impl Upkeep {
         for export in tree.exports().iter() {
             needs.add_directory(export.path, access);
         }
-        self.names.add_needs(needs);
-    }
-
-    /// See [`Task::ready`](crate::drive::Task::ready). Returns true if `local` is a socket of the look-ups.
-    pub fn ready(&mut self, world: &mut World<'_>, local: u32) -> bool {
-        let is_own = self.names.ready(world, local);
-        if !is_own {
-            self.reopen_changed(world);
-        }
-        is_own
     }
 
     /// See [`Task::turn`](crate::drive::Task::turn). `ended` gets the number of each export that ends.
     pub fn turn(&mut self, world: &mut World<'_>, signals: Signals, ended: &mut dyn FnMut(usize)) {
-        if self.names.turn(world) {
-            world.tree.end_job(JobId::NAMES);
-        }
         if let Some(number) = world.tree.opened.take() {
             self.reopened(world, number, Ok(()));
         }
@@ -213,8 +201,8 @@ impl Upkeep {
     }
 
     /// The next time at which [`Self::turn`] has work.
-    pub fn poll_at(&self) -> Instant {
-        self.names.poll_at().min(self.retry_at)
+    pub const fn poll_at(&self) -> Instant {
+        self.retry_at
     }
 
     /// Returns true if the server opens no files but those below its exports from now on.
@@ -242,10 +230,6 @@ impl Upkeep {
         if loaded.is_err() {
             return;
         }
-        if self.names.reload(world) == Err(Errno::ACCESS) && self.ends_to_widen {
-            // The sandbox allows the files of the start only.
-            world.exit = Some(Fatal::Done);
-        }
         report_nothing(world.tree, self.wanted.files_path(), world.events);
         for number in 0..world.tree.exports().len() {
             if is_exported(world.tree, number) {
@@ -256,7 +240,7 @@ impl Upkeep {
     }
 
     /// Opens the exports again if another loop has found that one of them changed.
-    fn reopen_changed(&mut self, world: &mut World<'_>) {
+    pub fn reopen_changed(&mut self, world: &mut World<'_>) {
         if !HAS_SERVE || !world.tree.must_reopen() {
             return;
         }

@@ -14,7 +14,7 @@ use crate::console;
 use crate::drive::platform::host::loops::{LOOP_COUNT_MAX, SharedState};
 use crate::drive::platform::host::supervisor::{self, Child};
 use crate::drive::platform::network::Network;
-use crate::drive::{Task, platform};
+use crate::drive::{Task, Tasks, platform};
 use crate::mem;
 use crate::net::Signals;
 use crate::os::daemon::process_id;
@@ -142,7 +142,7 @@ impl Served {
         kinds: &[TaskKind],
         build_id: &[u8; BUILD_ID_BYTES],
     ) -> Result<(), Fatal> {
-        let mut tasks = heapless::Vec::<_, KIND_COUNT>::new();
+        let mut tasks = Tasks::new();
         let tree = platform::tree();
         #[cfg(bare)]
         if crate::sys::is_bare() {
@@ -158,9 +158,7 @@ impl Served {
                     .card
                     .map(|card| (platform::stack::LinkKind::Host, card));
             }
-            if let Some(task) = self.task(*kind, kinds.len() == 1, build_id, tree)? {
-                let _ = tasks.push(task);
-            }
+            self.add_tasks(*kind, kinds.len() == 1, build_id, (tree, &mut tasks))?;
         }
         let role = match kinds {
             [kind] => kind.name(),
@@ -176,46 +174,44 @@ impl Served {
         )
     }
 
-    /// Makes the task of this kind and adds its files to the tree. `None`: the arguments do not ask for it. `is_alone`: it is the only
-    /// one of its loop.
-    fn task(
+    /// Adds the tasks of this kind and its files, if the arguments ask for it. `is_alone`: it is the only kind of its loop.
+    fn add_tasks(
         &'static self,
         kind: TaskKind,
         is_alone: bool,
         build_id: &[u8; BUILD_ID_BYTES],
-        tree: &mut Tree,
-    ) -> Result<Option<&'static mut dyn Task>, Fatal> {
-        Ok(match kind {
-            TaskKind::Addresses => Some(super::addresses::task(
-                self.card,
-                Some((&self.nfs, &self.http)),
-            )),
-            TaskKind::Nfs => Some(nfs::task(&self.nfs, &self.network, build_id, tree)?),
-            TaskKind::Mdns => match self.mdns.take() {
-                Some(options) => {
-                    let exports: mdns::Source<'_> = &|add| announce_exports(&self.nfs, add);
-                    Some(mdns::task(options, exports)?)
-                }
-                None => None,
-            },
-            TaskKind::Sftp => match self.sftp {
-                Some(at) => Some(super::sftp_server::task::task(
-                    &self.sftp_options,
-                    at,
-                    tree,
-                )?),
-                None => None,
-            },
-            TaskKind::Http if !self.http.serves() => None,
+        (tree, tasks): (&mut Tree, &mut Tasks),
+    ) -> Result<(), Fatal> {
+        let task: &'static mut dyn Task = match kind {
+            TaskKind::Addresses => super::addresses::task(self.card, Some((&self.nfs, &self.http))),
+            TaskKind::Nfs => {
+                return nfs::add_tasks(&self.nfs, &self.network, build_id, tree, tasks);
+            }
+            TaskKind::Mdns => {
+                let Some(options) = self.mdns.take() else {
+                    return Ok(());
+                };
+                let exports: mdns::Source<'_> = &|add| announce_exports(&self.nfs, add);
+                mdns::task(options, exports)?
+            }
+            TaskKind::Sftp => {
+                let Some(at) = self.sftp else {
+                    return Ok(());
+                };
+                super::sftp_server::task::task(&self.sftp_options, at, tree)?
+            }
+            TaskKind::Http if !self.http.serves() => return Ok(()),
             TaskKind::Http => {
                 let place = match is_alone {
                     true => http::Kind::Beside,
                     false => http::Kind::Within,
                 };
                 let (options, exports) = (&self.http, &self.nfs);
-                Some(http::task(options, exports, place, &self.network, tree)?)
+                return http::add_tasks(options, exports, place, &self.network, tree, tasks);
             }
-        })
+        };
+        let _ = tasks.push(task);
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ pub mod no_stack;
 #[cfg(feature = "smol")]
 pub mod stack;
 
-use super::{Loop, Task};
+use super::{Loop, TASK_COUNT_MAX, Task};
 use crate::config::{RX_BYTES, TX_BYTES, TX_BYTES_MIN};
 use crate::event::{Events, Fatal, Sink};
 use crate::mem;
@@ -24,9 +24,6 @@ use crate::vfs::Tree;
 use network::Network;
 #[cfg(not(feature = "smol"))]
 pub use no_stack as stack;
-
-/// Most tasks of a loop.
-const TASK_COUNT_MAX: usize = 8;
 
 /// Creates an empty tree with static lifetime. It is in this module, not in `vfs`, so that roles without files do not load the
 /// tree's code pages (linker/stowaway.ld).

@@ -1,17 +1,19 @@
-//! Datagrams: passes those that arrive to the service, and sends those that it returns.
+//! Datagrams: passes those that arrive to the service, and sends those that it returns. Pools of sockets with random ports.
 
 use super::super::task::World;
 use super::Served;
 use super::turn::Turn;
 use crate::config::DATAGRAM_BYTES;
-use crate::engine::service::{Local, Transmit};
+use crate::engine::service::{Due, Local, Transmit};
 use crate::mem::Ends as _;
 use crate::net::{NetError, NetResult, Own, Received};
 use crate::vfs::Peer;
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Most datagrams received from one socket, and sent, in one turn.
-const TURN_COUNT: usize = 64;
+/// Most datagrams received from one socket, and most needs of a service, in one turn.
+pub(super) const TURN_COUNT: usize = 64;
+/// Attempts to find a free port for a socket of a pool.
+const PORT_TRIES: usize = 8;
 
 impl Served {
     /// Binds a datagram socket at `at`. `local`, below [`super::CONNECTION_TOKEN`], is its number in the service; no listener has it.
@@ -23,6 +25,32 @@ impl Served {
         self.sockets
             .push((socket, local))
             .map_err(|_| NetError::Full)
+    }
+
+    /// Binds sockets with the numbers from 0 at ports that `port` chooses, to all addresses, until there are `count` or one cannot be
+    /// bound. Returns their number.
+    pub fn bind_pool(
+        &mut self,
+        world: &mut World<'_>,
+        count: u32,
+        port: &mut dyn FnMut() -> u16,
+    ) -> u32 {
+        let mut is_free = |number: u32| {
+            (0..PORT_TRIES).find_map(|_| {
+                let port = port();
+                let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+                let bound = match self.bind(world, v6, number) {
+                    Err(NetError::InUse) => return None,
+                    // A host without IPv6.
+                    Err(_) => self.bind(world, (Ipv4Addr::UNSPECIFIED, port).into(), number),
+                    bound => bound,
+                };
+                (bound != Err(NetError::InUse)).then_some(bound.is_ok())
+            })
+        };
+        (0..count)
+            .take_while(|number| is_free(*number) == Some(true))
+            .count() as u32
     }
 
     /// Passes the datagrams queued at the socket with the token `local` to the service. Returns false if no datagram socket has that
@@ -54,29 +82,32 @@ impl Served {
         true
     }
 
-    /// Sends the datagrams that are due.
-    pub(super) fn send_datagrams(&self, turn: &mut Turn<'_, '_>) {
-        for _ in 0..TURN_COUNT {
-            let (mut cx, _, tx) = turn.world.lend(Peer::NONE);
-            let output = tx.head_mut(DATAGRAM_BYTES);
-            match turn.service.poll_transmit(&mut cx, output) {
-                Some(transmit) => self.send_datagram(turn, &transmit),
-                None => return,
-            }
+    /// The service's next need. A datagram is sent here.
+    pub(super) fn next_due(&self, turn: &mut Turn<'_, '_>) -> Due {
+        let (mut cx, _, tx) = turn.world.lend(Peer::NONE);
+        let due = turn.service.due(&mut cx, tx.head_mut(DATAGRAM_BYTES));
+        if let Due::Send(transmit) = &due
+            && !self.send_datagram(turn, transmit)
+        {
+            turn.service.unsent(turn.world.now);
         }
+        due
     }
 
-    /// Sends a datagram in the transmit buffer. One that cannot be sent is lost, as in the network.
-    fn send_datagram(&self, turn: &mut Turn<'_, '_>, transmit: &Transmit) {
+    /// Sends a datagram in the transmit buffer. Returns false if none like it can be sent now. One for which the queue has no space is
+    /// lost, as in the network.
+    fn send_datagram(&self, turn: &mut Turn<'_, '_>, transmit: &Transmit) -> bool {
         let Transmit { from, to, len } = *transmit;
         let mut sockets = self.sockets.iter();
-        if let Some((socket, _)) = sockets.find(|(_, known)| *known == u32::from(from.socket)) {
-            let bytes = turn.world.tx.head(len);
-            let own = Own {
-                address: from.address,
-                interface: from.interface,
-            };
-            let _ = turn.world.net.send_to(*socket, own, to, bytes);
-        }
+        let Some((socket, _)) = sockets.find(|(_, known)| *known == u32::from(from.socket)) else {
+            return false;
+        };
+        let bytes = turn.world.tx.head(len);
+        let own = Own {
+            address: from.address,
+            interface: from.interface,
+        };
+        let sent = turn.world.net.send_to(*socket, own, to, bytes);
+        matches!(sent, Ok(()) | Err(NetError::WouldBlock | NetError::Full))
     }
 }

@@ -36,7 +36,7 @@ use waits::GroupCommit;
 pub const CONNECTION_TOKEN: u32 = 8;
 
 /// Most datagram sockets of a service.
-const SOCKET_COUNT_MAX: usize = 4;
+const SOCKET_COUNT_MAX: usize = 8;
 
 /// The limits of a [`Served`].
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +60,21 @@ pub struct Limits {
     /// The time limits of requests and of idle connections, for a service whose clients may also end their sending direction after a
     /// request. `None`: only a pause of [`REQUEST_TIMEOUT`](crate::config::REQUEST_TIMEOUT) within a request is limited.
     pub times: Option<Times>,
+}
+
+impl Limits {
+    /// The limits of a service without connections.
+    pub const DATAGRAMS: Self = Self {
+        protocol: Protocol::Rpc,
+        connection_count: 1,
+        request_bytes: 1,
+        request_count: 1,
+        reply_bytes: 1,
+        reply_count: 1,
+        held_bytes: 0,
+        held_count: 0,
+        times: None,
+    };
 }
 
 /// The time limits of connections. Time in which the server is busy, or the peer reads a reply, does not count.

@@ -2,10 +2,11 @@
 
 use super::super::task::World;
 use super::connection::{CloseReason, Connection, Phase};
+use super::datagrams::TURN_COUNT;
 use super::turn::{Halt, Turn};
 use super::{CONNECTION_TOKEN, Served};
 use crate::config::{DRAIN_BYTES_MAX, HAS_DATAGRAMS, HAS_HTTP, HAS_NFS, NODE_IDLE};
-use crate::engine::service::Service;
+use crate::engine::service::{Due, Service, SessionId};
 use crate::net::Interest;
 use crate::stats::Figure;
 use crate::time::{Duration, Instant};
@@ -44,9 +45,11 @@ impl Served {
         if self.has_block_for_other() {
             self.serve_wanting(turn);
         }
-        let waiting = self.pending_count() as u64;
-        let stats = &turn.world.stats;
-        stats.set(self.protocol, Figure::Waiting, waiting);
+        if !self.connections.is_empty() {
+            let waiting = self.pending_count() as u64;
+            let stats = &turn.world.stats;
+            stats.set(self.protocol, Figure::Waiting, waiting);
+        }
         let now = turn.world.now;
         if self.patrol_at <= now {
             self.patrol(turn);
@@ -58,10 +61,21 @@ impl Served {
             }
         }
         if HAS_DATAGRAMS && turn.service.poll_at() <= now {
-            self.send_datagrams(turn);
+            self.serve_due(turn);
         }
         if self.listeners.accept_at <= now {
             self.listeners.resume(turn.world);
+        }
+    }
+
+    /// Sends the datagrams that are due, and serves the connections that have something to say.
+    fn serve_due(&mut self, turn: &mut Turn<'_, '_>) {
+        for _ in 0..TURN_COUNT {
+            match self.next_due(turn) {
+                Due::Send(_) => {}
+                Due::Serve(SessionId(at)) => self.serve(turn, at.into()),
+                Due::Nothing => return,
+            }
         }
     }
 

@@ -1,9 +1,10 @@
 //! A service whose requests have several operations: one that stops goes on where it stopped, also after its connection is gone.
 
 use super::{AT, MOMENT, PORTMAP_AT, Serving, limits, with_loop};
+use crate::drive::Task;
 use crate::drive::service::{Limits, Served};
 use crate::engine::Cx;
-use crate::engine::service::{Io, Local, Next, Progress, Service, SessionId, Transmit};
+use crate::engine::service::{Due, Io, Local, Next, Progress, Service, SessionId, Transmit};
 use crate::engine::testing::tree::Tree;
 use crate::event::testing::Sink;
 use crate::net::sim::Sim;
@@ -207,18 +208,20 @@ struct Beacons {
 const INTERVAL_SECS: u32 = 100;
 
 impl Service for Beacons {
-    fn poll_transmit(&mut self, cx: &mut Cx<'_>, output: &mut [u8]) -> Option<Transmit> {
-        let entry = self.due.first_entry()?;
+    fn due(&mut self, cx: &mut Cx<'_>, output: &mut [u8]) -> Due {
+        let Some(entry) = self.due.first_entry() else {
+            return Due::Nothing;
+        };
         self.looks += 1;
         let (at, port) = *entry.key();
         if at > cx.now {
-            return None;
+            return Due::Nothing;
         }
         let count = entry.remove() + 1;
         self.due
             .insert((at.after(Duration::from_secs(INTERVAL_SECS)), port), count);
         output[..2].copy_from_slice(&port.to_be_bytes());
-        Some(Transmit {
+        Due::Send(Transmit {
             from: Local {
                 socket: 1,
                 interface: 2,
@@ -275,4 +278,66 @@ fn datagrams_to_many_peers_cost_little() {
     // Once more in each turn: to see that nothing else is due.
     let turns = 3 * INTERVAL_SECS as usize;
     assert!(server.service.looks <= sent.len() + turns);
+}
+
+/// Says a letter on its connection each second, without having been asked, and ends after the third one.
+#[derive(Default)]
+struct Clock {
+    session: Option<(SessionId, Instant)>,
+    count: u8,
+}
+
+impl Service for Clock {
+    fn open(&mut self, id: SessionId, _: Local) {
+        self.session = Some((id, Instant::default()));
+    }
+
+    fn advance(&mut self, id: SessionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
+        assert!(io.input.is_empty());
+        self.session = Some((id, cx.now.after(Duration::SECOND)));
+        self.count += 1;
+        io.output[0] = b'a' + self.count;
+        let next = match self.count {
+            3 => Next::Drain,
+            _ => Next::Input,
+        };
+        Progress::of(0, 1, next)
+    }
+
+    fn due(&mut self, cx: &mut Cx<'_>, _: &mut [u8]) -> Due {
+        match self.session {
+            Some((id, at)) if at <= cx.now => Due::Serve(id),
+            _ => Due::Nothing,
+        }
+    }
+
+    fn close(&mut self, _: SessionId, _: &mut Cx<'_>, _: &[u8]) {
+        self.session = None;
+    }
+
+    fn poll_at(&self) -> Instant {
+        self.session.map_or(Instant::NEVER, |(_, at)| at)
+    }
+}
+
+#[test]
+fn service_speaks_unasked_on_a_connection() {
+    let (sim, mut tree) = (Sim::new(1), Tree::writable());
+    let mut server = Serving {
+        service: Clock::default(),
+        served: Served::new(&limits(2, 1000)),
+        at: AT,
+        datagrams_at: None,
+    };
+    let tasks: &mut [&mut dyn Task] = &mut [&mut server];
+    with_loop(&sim, &mut tree, tasks, &Sink::default(), |all| {
+        assert_eq!(all.start(), Ok(()));
+        let peer = sim.connect(AT);
+        for letters in [&b"b"[..], b"c", b"d"] {
+            sim.allow(Duration::SECOND);
+            all.turns();
+            assert_eq!(sim.read_sent(peer), letters);
+        }
+        assert!(sim.has_ended(peer));
+    });
 }

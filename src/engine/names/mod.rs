@@ -13,10 +13,11 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
+use super::Cx;
+use super::service::{Due, Local, Service, Transmit};
 use crate::config::{
     CLIENT_COUNT_MAX, HOSTS_FILE_BYTES_MAX, HOSTS_FILE_BYTES_MIN, NAME_BURST_COUNT,
-    NAME_BURST_PAUSE, NAME_SOCKET_COUNT, NAME_WAIT, NAMED_PEER_BYTES, NAMED_PEER_COUNT_MAX,
-    NAMED_PEER_COUNT_MIN,
+    NAME_BURST_PAUSE, NAME_WAIT, NAMED_PEER_BYTES, NAMED_PEER_COUNT_MAX, NAMED_PEER_COUNT_MIN,
 };
 use crate::event::Events;
 use crate::mem::{Ends as _, Slots, scaled};
@@ -37,20 +38,6 @@ const MULTICAST_TIMEOUT: Duration = Duration::SECOND;
 /// The groups of multicast DNS.
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
-
-/// A datagram to send.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Transmit {
-    /// Number of the socket, from 0.
-    pub socket: usize,
-    /// The own address. `None`: that of the route.
-    pub from: Option<IpAddr>,
-    /// The destination.
-    pub to: SocketAddr,
-    /// Length of the message (bytes).
-    pub len: usize,
-    subject: Subject,
-}
 
 /// The owner of an [`Ask`]: a host name or a client, by its number in the tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -178,6 +165,8 @@ pub struct Resolver {
     names: Slots<Ask>,
     /// By the numbers of named clients in the tree.
     peers: Slots<PeerAsk>,
+    /// The look-up whose question was returned last.
+    sent: Subject,
     /// Number of open sockets.
     socket_count: u32,
     /// The server that answered last.
@@ -214,6 +203,7 @@ impl Resolver {
             links: heapless::Vec::new(),
             names: Slots::new(name_count.min(CLIENT_COUNT_MAX)),
             peers: Slots::new(peer_count),
+            sent: Subject::Name(0),
             socket_count: 0,
             server: 0,
             plain: 0,
@@ -236,8 +226,8 @@ impl Resolver {
     }
 
     /// Sets the number of open sockets.
-    pub fn set_socket_count(&mut self, count: usize) {
-        self.socket_count = count.min(NAME_SOCKET_COUNT) as u32;
+    pub const fn set_socket_count(&mut self, count: u32) {
+        self.socket_count = count;
     }
 
     /// The memory for /etc/hosts.
@@ -302,14 +292,9 @@ impl Resolver {
     }
 
     /// Examines all look-ups at `now`.
-    fn wake(&mut self, now: Instant) {
+    pub fn wake(&mut self, now: Instant) {
         self.next_at = self.next_at.min(now);
         self.least = self.least.min(now);
-    }
-
-    /// The next time at which [`Resolver::poll_transmit`] has work.
-    pub fn poll_at(&self) -> Instant {
-        self.next_at.min(self.late_at)
     }
 
     /// Returns true once after results have arrived: calls that wait are to be repeated.
@@ -323,17 +308,14 @@ impl Resolver {
         names.all(|ask| ask.is_done || ask.until == Instant::NEVER)
     }
 
-    /// Writes the next datagram to send to `out`. `None`: nothing is due.
-    pub fn poll_transmit(
+    /// Writes the next question to `out`. `None`: nothing is due.
+    fn next_question_due(
         &mut self,
         now: Instant,
         tree: &mut Tree,
         events: &mut Events,
         out: &mut [u8],
     ) -> Option<Transmit> {
-        if tree.take_new_peer() {
-            self.wake(now);
-        }
         if self.late_at <= now {
             self.late_at = Instant::NEVER;
             self.end_waiting(tree);
@@ -356,6 +338,7 @@ impl Resolver {
                 self.at += 1;
             }
             if sent.is_some() {
+                self.sent = subject;
                 return sent;
             }
         }
@@ -434,22 +417,12 @@ impl Resolver {
         until.unwrap_or(Instant::NEVER).min(late_at)
     }
 
-    /// Called if a datagram could not be sent: the next server is asked at once.
-    pub fn unsent(&mut self, transmit: &Transmit, now: Instant) {
-        if let Some(ask) = self.ask(transmit.subject)
-            && !ask.is_multicast
-        {
-            ask.until = now;
-            self.wake(now);
-        }
-    }
-
     /// Handles a datagram that arrived at a socket. Anything but the answer to a question that was sent from this socket to the
     /// sender is ignored.
-    pub fn handle(
+    fn handle(
         &mut self,
         now: Instant,
-        (socket, from): (usize, SocketAddr),
+        (socket, from): (u16, SocketAddr),
         bytes: &[u8],
         tree: &mut Tree,
         events: &mut Events,
@@ -458,7 +431,7 @@ impl Resolver {
             return;
         };
         let id = message.id();
-        let is_it = |ask: &Ask| ask.is_sent && ask.id == id && usize::from(ask.socket) == socket;
+        let is_it = |ask: &Ask| ask.is_sent && ask.id == id && u16::from(ask.socket) == socket;
         let name = self.names.iter().position(is_it).map(Subject::Name);
         let peer = || self.peers.iter().position(|peer| is_it(&peer.ask));
         let Some(subject) = name.or_else(|| peer().map(Subject::Peer)) else {
@@ -494,6 +467,39 @@ impl Resolver {
         let servers = self.config.servers();
         let number = (usize::from(ask.server) + usize::from(ask.try_count)) % servers.len().max(1);
         Some((number as u8, *servers.get(number)?))
+    }
+}
+
+impl Service for Resolver {
+    fn datagram(
+        &mut self,
+        cx: &mut Cx<'_>,
+        at: Local,
+        from: SocketAddr,
+        input: &[u8],
+        _: &mut [u8],
+    ) -> Option<Transmit> {
+        self.handle(cx.now, (at.socket, from), input, cx.vfs, cx.events);
+        None
+    }
+
+    fn due(&mut self, cx: &mut Cx<'_>, output: &mut [u8]) -> Due {
+        let question = self.next_question_due(cx.now, cx.vfs, cx.events, output);
+        question.map_or(Due::Nothing, Due::Send)
+    }
+
+    /// The next server is asked at once.
+    fn unsent(&mut self, now: Instant) {
+        if let Some(ask) = self.ask(self.sent)
+            && !ask.is_multicast
+        {
+            ask.until = now;
+            self.wake(now);
+        }
+    }
+
+    fn poll_at(&self) -> Instant {
+        self.next_at.min(self.late_at)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The steps of a look-up: which question follows which answer, and what a look-up has found at its end.
 
+use super::super::service::{Local, Transmit};
 use super::message::{Answer, List, Question};
 use super::{
-    GROUP_V4, GROUP_V6, MULTICAST_TIMEOUT, Resolver, Stage, Subject, Transmit, has_local_top,
-    is_host_local,
+    GROUP_V4, GROUP_V6, MULTICAST_TIMEOUT, Resolver, Stage, Subject, has_local_top, is_host_local,
 };
 use crate::config::{NAME_KEEP, NAME_REFRESH, NAME_RETRY_SECS_MAX};
 use crate::event::{Events, Line};
@@ -294,12 +294,15 @@ impl Resolver {
             ask.until = now.after(Duration::from_secs(self.config.timeout_secs));
         }
         *self.ask(subject)? = ask;
-        Some(Transmit {
+        let from = Local {
             socket: ask.socket.into(),
+            interface: 0,
+            address: from,
+        };
+        Some(Transmit {
             from,
             to,
             len: question.write(ask.id, ask.is_multicast, has_edns, out),
-            subject,
         })
     }
 

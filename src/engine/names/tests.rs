@@ -44,7 +44,7 @@ struct Bench {
     /// Every question: the server, the name and its type.
     asked: Vec<(SocketAddr, String, u16)>,
     /// Answers that have not arrived yet.
-    queue: Vec<(Instant, usize, SocketAddr, Vec<u8>)>,
+    queue: Vec<(Instant, u16, SocketAddr, Vec<u8>)>,
 }
 
 fn text_of(name: Name<'_>) -> String {
@@ -160,10 +160,13 @@ impl Bench {
 
     /// Sends the due questions, and queues the answers.
     fn send(&mut self) {
+        if self.tree.take_new_peer() {
+            self.resolver.wake(self.now);
+        }
         let mut out = [0; 512];
         while let Some(sent) =
             self.resolver
-                .poll_transmit(self.now, &mut self.tree, &mut self.events, &mut out)
+                .next_question_due(self.now, &mut self.tree, &mut self.events, &mut out)
         {
             let message = Message::parse(&out[..sent.len]).unwrap();
             let question = message.questions().next().unwrap();
@@ -185,7 +188,7 @@ impl Bench {
                 ip => SocketAddr::new(ip, sent.to.port()),
             };
             let bytes = answer(message.id(), &name, kind, &reply);
-            self.queue.push((at, sent.socket, from, bytes));
+            self.queue.push((at, sent.from.socket, from, bytes));
         }
     }
 
@@ -367,7 +370,7 @@ fn wrong_or_truncated_answers_are_ignored() {
     let ask = bench.resolver.names[0];
     let server = "10.0.0.1:53".parse().unwrap();
     let records = Reply::Records(&[(kind::A, "192.0.2.66")]);
-    let (socket, id) = (usize::from(ask.socket), ask.id);
+    let (socket, id) = (u16::from(ask.socket), ask.id);
     let good = answer(id, "slow.example", kind::A, &records);
     let query = [&good[..2], &[0, 0], &good[4..]].concat();
     let cases = [
@@ -404,7 +407,7 @@ fn wrong_or_truncated_answers_are_ignored() {
         assert!(
             bench
                 .resolver
-                .poll_transmit(now, tree, events, out)
+                .next_question_due(now, tree, events, out)
                 .is_none()
         );
     }

@@ -6,7 +6,7 @@ mod urls;
 
 use super::nfs;
 use super::{Console, DONE, Fatal, complain, network};
-use crate::drive::platform;
+use crate::drive::{Tasks, platform};
 use crate::exports;
 use crate::mem;
 use crate::net::Signals;
@@ -18,7 +18,7 @@ use options::Arguments;
 pub(super) use options::default_port;
 pub(super) use options::{FLAGS, Options};
 pub(super) use options::{Flag, Shared};
-pub(super) use task::{Kind, task};
+pub(super) use task::{Kind, add_tasks};
 
 /// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text = text!("  http DIR\t\tserves a directory over HTTP, to read\n");
@@ -43,11 +43,12 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         complain(DONE, text!("rw has no effect on"), path.to_bytes(), why);
     }
     nfs.background.run(&mut || {
-        let task = task(http, nfs, Kind::Alone, &network, tree)?;
+        let mut tasks = Tasks::new();
+        add_tasks(http, nfs, Kind::Alone, &network, tree, &mut tasks)?;
         platform::serve(
             "http",
             &network,
-            &mut [task],
+            &mut tasks,
             tree,
             Console::leak(),
             Signals::RELOAD,

@@ -11,7 +11,7 @@ use crate::config::{
 use crate::console::reasons::{self, Reason, reason};
 use crate::drive::platform::network::Network;
 use crate::drive::service::{Limits, Served, Times};
-use crate::drive::{Task, World};
+use crate::drive::{Task, Tasks, World};
 use crate::engine::http::Http;
 use crate::event::{Fatal, Sink};
 use crate::exports::{Lookout, Part, Protocol, Upkeep};
@@ -81,21 +81,22 @@ const TIMES: Times = Times {
     idle: HTTP_IDLE_TIMEOUT,
 };
 
-/// Makes the task, not started yet, and adds the exports to `tree`, unless NFS does. The task is never freed.
-pub(in super::super) fn task(
+/// Adds the tasks, not started yet, to those of a loop, and the exports to `tree`, unless NFS does. The tasks are never freed.
+pub(in super::super) fn add_tasks(
     options: &Options,
     exports: &'static nfs::Options,
     kind: Kind,
     network: &Network,
     tree: &mut Tree,
-) -> Result<&'static mut dyn Task, Fatal> {
+    tasks: &mut Tasks,
+) -> Result<(), Fatal> {
     let is_within = kind.is_within();
     let mut connection_count = match network.is_own() && is_within {
         true => HTTP_STACK_COUNT_MAX,
         false => HTTP_CONNECTION_COUNT_MAX,
     };
     connection_count = scaled(HTTP_CONNECTION_COUNT_MIN, connection_count);
-    let mut upkeep = None;
+    let (mut upkeep, mut names) = (None, None);
     if !is_within {
         let kept = upkeep.insert(Upkeep::load(&exports.exports, tree)?);
         let (most, node_count) = nfs::counts(network, tree)?;
@@ -103,7 +104,7 @@ pub(in super::super) fn task(
         let part = Part::to_read(Protocol::Http, sys::has_supervisor(), kind == Kind::Alone);
         #[cfg(bare)]
         nfs::machine::export(&exports.exports, tree)?;
-        kept.open(node_count, part, tree)?;
+        names = kept.open(node_count, part, tree)?;
     }
     let log = match options.access_log {
         Some(path) => {
@@ -121,7 +122,7 @@ pub(in super::super) fn task(
         sink,
     );
     http.figures = options.access();
-    Ok(mem::leak(Server {
+    let task = mem::leak(Server {
         kind,
         detaches: kind == Kind::Alone && exports.background.detaches(),
         at: options.at(exports),
@@ -143,7 +144,10 @@ pub(in super::super) fn task(
             times: Some(TIMES),
         }),
         http,
-    }))
+    });
+    let _ = tasks.push(task);
+    tasks.extend(names);
+    Ok(())
 }
 
 /// The name of this host, for the titles of listings.
@@ -225,11 +229,11 @@ impl Task for Server {
     }
 
     fn ready(&mut self, world: &mut World<'_>, local: u32) {
-        let kept = self.upkeep.as_mut();
-        if !kept.is_some_and(|upkeep| upkeep.ready(world, local)) {
-            self.prepare(world);
-            self.served.ready(world, &mut self.http, local);
+        if let Some(upkeep) = &mut self.upkeep {
+            upkeep.reopen_changed(world);
         }
+        self.prepare(world);
+        self.served.ready(world, &mut self.http, local);
     }
 
     fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
@@ -260,9 +264,6 @@ impl Task for Server {
     }
 
     fn stop(&mut self, world: &mut World<'_>) {
-        if let Some(upkeep) = &mut self.upkeep {
-            upkeep.stop(world);
-        }
         self.served.stop(world);
     }
 }

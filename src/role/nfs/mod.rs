@@ -19,7 +19,7 @@ use crate::config::{
 use crate::console::reasons::{self, Reason, reason};
 use crate::drive::platform::network::Network;
 use crate::drive::service::{Limits, Served};
-use crate::drive::{Task, World, platform};
+use crate::drive::{Task, Tasks, World, platform};
 use crate::engine::programs::Programs;
 use crate::engine::sessions::Rpc;
 use crate::event::Line;
@@ -76,20 +76,22 @@ pub(super) fn run(
     }
     options.check_directories()?;
     let mut serve = || {
-        let task = task(options, &network, build_id, tree)?;
+        let mut tasks = Tasks::new();
+        add_tasks(options, &network, build_id, tree, &mut tasks)?;
         let console = Console::leak();
-        platform::serve("nfs", &network, &mut [task], tree, console, Signals::RELOAD)
+        platform::serve("nfs", &network, &mut tasks, tree, console, Signals::RELOAD)
     };
     options.background.run(&mut serve)
 }
 
-/// Makes the server's task, not started yet, and adds the exports to `tree`. The task is never freed.
-pub(super) fn task(
+/// Adds the server's tasks, not started yet, to those of a loop, and the exports to `tree`. The tasks are never freed.
+pub(super) fn add_tasks(
     options: &'static Options,
     network: &Network,
     build_id: &[u8; BUILD_ID_BYTES],
     tree: &mut Tree,
-) -> Result<&'static mut dyn Task, Fatal> {
+    tasks: &mut Tasks,
+) -> Result<(), Fatal> {
     if let Some(path) = options.trace {
         sys::trace_to(path, build_id)
             .map_err(|errno| failed(text!("cannot write traces to"), path.to_bytes(), errno))?;
@@ -120,13 +122,13 @@ pub(super) fn task(
     };
     #[cfg(bare)]
     machine::export(&options.exports, tree)?;
-    upkeep.open(node_count, part, tree)?;
+    let names = upkeep.open(node_count, part, tree)?;
     #[cfg(feature = "ipxe")]
     exports::print_script(tree, &options.exports.list);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
     let mut programs = Programs::new(verifier, memory, is_kept, lock, connections);
     programs.set_listener(*options.address.ip());
-    Ok(mem::leak(Nfs {
+    let task = mem::leak(Nfs {
         rpc: Rpc::new(programs, connection_count),
         served: Served::new(&Limits {
             protocol: stats::Protocol::Rpc,
@@ -144,7 +146,10 @@ pub(super) fn task(
         rpcbind: Rpcbind::new(registered, network.is_own()),
         mounting: None,
         lookout: Lookout::new(network.is_own()),
-    }))
+    });
+    let _ = tasks.push(task);
+    tasks.extend(names);
+    Ok(())
 }
 
 /// Divides the descriptors: returns the limits of connections and of open files.
@@ -204,9 +209,8 @@ impl Task for Nfs {
     }
 
     fn ready(&mut self, world: &mut World<'_>, local: u32) {
-        if !self.upkeep.ready(world, local) {
-            self.served.ready(world, &mut self.rpc, local);
-        }
+        self.upkeep.reopen_changed(world);
+        self.served.ready(world, &mut self.rpc, local);
     }
 
     fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
@@ -233,7 +237,6 @@ impl Task for Nfs {
 
     fn stop(&mut self, world: &mut World<'_>) {
         self.rpcbind.end();
-        self.upkeep.stop(world);
         self.served.stop(world);
     }
 }
