@@ -42,6 +42,11 @@ impl Duration {
         Self(secs as u64 * Self::SECOND.0)
     }
 
+    /// `ms` milliseconds, however many.
+    pub const fn from_long_ms(ms: u64) -> Self {
+        Self(ms)
+    }
+
     /// `ms` milliseconds.
     pub const fn from_ms(ms: u32) -> Self {
         Self(ms as u64)

@@ -5,6 +5,7 @@
 
 use super::task::World;
 use crate::engine::service::Health;
+use crate::sys;
 use crate::time::{Duration, Instant};
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -44,6 +45,10 @@ pub(super) struct Pulse {
     at: Instant,
     /// True if a connection was stalled at the last look.
     is_stalled: bool,
+    /// The health at the last look.
+    health: Health,
+    /// The wall clock minus the monotonic one (ms) at the last look.
+    wall_ms: u64,
 }
 
 impl Pulse {
@@ -51,6 +56,8 @@ impl Pulse {
         beats: None,
         at: Instant::NEVER,
         is_stalled: false,
+        health: Health::Fine,
+        wall_ms: 0,
     };
 
     /// A pulse that writes heartbeats.
@@ -58,7 +65,7 @@ impl Pulse {
         Self {
             beats: Some(beats),
             at: Instant::from_ms(0),
-            is_stalled: false,
+            ..Self::NONE
         }
     }
 
@@ -72,7 +79,7 @@ impl Pulse {
         self.at <= now
     }
 
-    /// Records the look, and writes the heartbeat.
+    /// Records the look, writes the heartbeat, and reads the wall clock.
     pub(super) fn beat(&mut self, now: Instant, is_stalled: bool) {
         (self.at, self.is_stalled) = (now.after(INTERVAL), is_stalled);
         if let Some(beats) = self.beats {
@@ -80,9 +87,13 @@ impl Pulse {
                 .own
                 .store(heartbeat(now, is_stalled), Ordering::Relaxed);
         }
+        let (secs, nanos) = sys::wall_clock();
+        let wall_ms = secs as u64 * 1000 + u64::from(nanos / 1_000_000);
+        self.wall_ms = wall_ms.wrapping_sub(now.since(Instant::default()).as_ms());
+        self.health = self.find_health(now);
     }
 
-    fn health(&self, now: Instant) -> Health {
+    fn find_health(&self, now: Instant) -> Health {
         let own = self.is_stalled.then_some(Health::Disk);
         let all = self.beats.map_or(&[][..], |beats| beats.all).iter();
         let others = all.filter_map(|word| health_of(word.load(Ordering::Relaxed), now));
@@ -109,15 +120,21 @@ const fn health_of(word: u32, now: Instant) -> Option<Health> {
 }
 
 impl World<'_> {
-    /// Lets the loop look for stalled connections. Called once by a task that asks for the health.
+    /// Lets the loop look for stalled connections and at the wall clock. Called once by a task that asks for them.
     pub const fn watch_health(&mut self) {
         if self.pulse.beats.is_none() {
             self.pulse.at = Instant::from_ms(0);
         }
     }
 
-    /// The health of this process and of those that share a supervisor with it.
-    pub fn health(&self) -> Health {
-        self.pulse.health(self.now)
+    /// The health of this process and of those that share a supervisor with it, at most [`INTERVAL`] ago.
+    pub const fn health(&self) -> Health {
+        self.pulse.health
+    }
+
+    /// The time since 1970. A step of the clock is seen after at most [`INTERVAL`].
+    pub const fn wall(&self) -> Duration {
+        let now = self.now.since(Instant::from_ms(0));
+        Duration::from_long_ms(self.pulse.wall_ms.wrapping_add(now.as_ms()))
     }
 }

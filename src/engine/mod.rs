@@ -18,9 +18,10 @@
 
 use crate::event::Events;
 use crate::stats::Meter;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::vfs::{Peer, Tree};
 use core::net::Ipv6Addr;
+use service::Health;
 
 #[cfg(any(feature = "http", test, fuzzing))]
 pub mod http;
@@ -53,6 +54,10 @@ mod tests;
 pub struct Cx<'a> {
     /// The monotonic clock.
     pub now: Instant,
+    /// The wall clock: the time since 1970. 0 in a process that serves no HTTP.
+    pub wall: Duration,
+    /// The health of the server. Fine in a process that serves no HTTP.
+    pub health: Health,
     /// The peer that sent the input.
     pub peer: Peer,
     /// The files.

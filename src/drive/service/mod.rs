@@ -174,6 +174,8 @@ impl World<'_> {
     const fn lend(&mut self, peer: Peer) -> (Cx<'_>, &mut [u8], &mut [u8]) {
         let cx = Cx {
             now: self.now,
+            wall: self.wall(),
+            health: self.health(),
             peer,
             vfs: self.tree,
             events: self.events,

@@ -56,10 +56,8 @@ pub struct Http {
     root: Root,
     /// Receives a line for each reply.
     log: Option<&'static mut dyn Sink>,
-    /// The state of the server. The caller sets it before each call.
-    pub health: Health,
-    /// Seconds since 1970. The caller sets it before each call.
-    pub wall_secs: i64,
+    /// Seconds since 1970, at the last call.
+    wall_secs: i64,
     /// The export that was opened again last, and the time from which it may be opened again.
     reopened: (usize, Instant),
     /// The time from which `/healthz` may look at all exports again.
@@ -141,7 +139,6 @@ impl Http {
             open_count_max: connection_count,
             root,
             log,
-            health: Health::Fine,
             wall_secs: 0,
             reopened: (usize::MAX, Instant::default()),
             state_at: Instant::default(),
@@ -241,6 +238,7 @@ impl Service for Http {
         let Some(mut session) = self.sessions.get(id.index()).copied() else {
             return Progress::CLOSED;
         };
+        self.wall_secs = (cx.wall.as_ms() / 1000) as i64;
         let mut out = Writer::new(io.output);
         let mut used = 0;
         let next = loop {

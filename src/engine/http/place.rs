@@ -154,7 +154,7 @@ impl Http {
                 }
             }
         }
-        match self.health {
+        match cx.health {
             Health::Role => "role",
             Health::Disk => "disk",
             _ if cx.vfs.exports().iter().any(|export| export.is_missing()) => "export",

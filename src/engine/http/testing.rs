@@ -3,12 +3,12 @@
 use super::{Http, Root};
 use crate::config::REQUEST_BYTES;
 use crate::engine::Cx;
-use crate::engine::service::{Io, Local, Moved, Progress, Service as _, SessionId};
+use crate::engine::service::{Health, Io, Local, Moved, Progress, Service as _, SessionId};
 use crate::engine::testing::driver::{self, Engine, Talk};
 use crate::engine::testing::tree::Tree;
 use crate::event::{Events, Marks, Sink};
 use crate::stats::Meter;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::vfs::ram::Ram;
 use crate::vfs::{self, FsError, Peer};
 use std::sync::Mutex;
@@ -52,7 +52,6 @@ impl Bench {
             b"nas",
             Some(Box::leak(Box::new(Lines(log)))),
         );
-        http.wall_secs = NOW;
         http.open(SessionId(0), LOCAL);
         Self {
             tree: Tree::of(ram),
@@ -95,6 +94,8 @@ fn context<'c>(
 ) -> Cx<'c> {
     Cx {
         now: Instant::from_ms(1000),
+        wall: Duration::from_secs(NOW as u32),
+        health: Health::Fine,
         peer,
         vfs,
         events,

@@ -3,7 +3,7 @@
 use super::{Level, LoggedPath, OpenHandle, Permits, Session, Sftp};
 use crate::config::{HASHES_BYTES, SFTP_REPLY_BYTES, TALK_INPUT_BYTES};
 use crate::engine::Cx;
-use crate::engine::service::{Moved, Progress};
+use crate::engine::service::{Health, Moved, Progress};
 pub use crate::engine::testing::driver::Talk;
 use crate::engine::testing::driver::{Engine, talk};
 use crate::engine::testing::tree::Tree;
@@ -11,7 +11,7 @@ use crate::event::Events;
 use crate::event::testing::Sink;
 use crate::mem::Slots;
 use crate::stats::Meter;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::vfs::Peer;
 use crate::wire::sftp::{Attributes, kind};
 use crate::wire::{Reader, Writer};
@@ -221,6 +221,8 @@ impl World {
     fn parts(&mut self) -> (&mut Sftp, &mut Session, Cx<'_>, &mut [u8]) {
         let cx = Cx {
             now: Instant::default(),
+            wall: Duration::default(),
+            health: Health::Fine,
             peer: Peer::NONE,
             vfs: &mut self.tree,
             events: &mut self.events,

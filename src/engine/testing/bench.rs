@@ -8,12 +8,12 @@ use crate::config::{CREATED_BYTES, DATAGRAM_BYTES, REPLY_BYTES, REQUEST_BYTES, S
 use crate::engine::Cx;
 use crate::engine::programs::{ProgramSet, Programs, Session};
 use crate::engine::rpc::connections::{Connections, word_count};
-use crate::engine::service::Promise;
+use crate::engine::service::{Health, Promise};
 use crate::engine::service::{Io, Moved, Progress, Transfer};
 use crate::event::Events;
 use crate::event::testing::Sink;
 use crate::stats::Meter;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::vfs::{self, Job, Name, Peer, Scope, Submitted};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3, portmap};
@@ -150,6 +150,8 @@ impl Bench {
     fn parts(&mut self) -> (Cx<'_>, &mut Programs, &mut [u8]) {
         let cx = Cx {
             now: self.now,
+            wall: Duration::default(),
+            health: Health::Fine,
             peer: Peer {
                 address: self.peer,
                 port: self.port,

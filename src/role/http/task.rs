@@ -22,7 +22,7 @@ use crate::os::log_file::LogFile;
 use crate::stats;
 use crate::sys::{self, Calls, Errno, Needs};
 use crate::text::text;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::vfs::Tree;
 use core::net::SocketAddrV6;
 
@@ -64,16 +64,9 @@ struct Server {
     leaves_urls: bool,
     /// The looks for the addresses that URLs can name.
     lookout: Lookout,
-    /// Time from which the wall clock is read again.
-    clock_at: Instant,
-    /// The wall clock minus the monotonic one (ms).
-    clock_ms: i64,
     served: Served,
     http: Http,
 }
-
-/// Interval between two looks at the wall clock, which costs a system call.
-const CLOCK_INTERVAL: Duration = Duration::SECOND;
 
 /// The time limits of connections.
 const TIMES: Times = Times {
@@ -130,8 +123,6 @@ pub(in super::super) fn add_tasks(
         upkeep,
         leaves_urls: exports.leaves_commands,
         lookout: Lookout::new(network.is_own()),
-        clock_at: Instant::default(),
-        clock_ms: 0,
         served: Served::new(&Limits {
             protocol: stats::Protocol::Http,
             connection_count,
@@ -178,18 +169,6 @@ impl Server {
             }
         }
     }
-
-    /// Sets the engine's time and the state of the server.
-    fn prepare(&mut self, world: &World<'_>) {
-        let now_ms = world.now.since(Instant::default()).as_ms() as i64;
-        if world.now >= self.clock_at {
-            let (secs, nanos) = sys::wall_clock();
-            self.clock_ms = secs * 1000 + i64::from(nanos / 1_000_000) - now_ms;
-            self.clock_at = world.now.after(CLOCK_INTERVAL);
-        }
-        self.http.wall_secs = (self.clock_ms + now_ms) / 1000;
-        self.http.health = world.health();
-    }
 }
 
 impl Task for Server {
@@ -232,12 +211,10 @@ impl Task for Server {
         if let Some(upkeep) = &mut self.upkeep {
             upkeep.reopen_changed(world);
         }
-        self.prepare(world);
         self.served.ready(world, &mut self.http, local);
     }
 
     fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
-        self.prepare(world);
         self.served.turn(world, &mut self.http);
         if let Some(upkeep) = &mut self.upkeep {
             upkeep.turn(world, signals, &mut |_| ());

@@ -12,7 +12,7 @@ use crate::config::{
 };
 use crate::drive::service::connection::CloseReason;
 use crate::engine::Cx;
-use crate::engine::service::{Io, Local, Moved, Next, Service, SessionId, Transfer};
+use crate::engine::service::{Health, Io, Local, Moved, Next, Service, SessionId, Transfer};
 use crate::event::Events;
 use crate::mem;
 use crate::mem::Ends as _;
@@ -303,6 +303,8 @@ impl<'a> StdioSession<'a> {
 fn lend<'a>(tree: &'a mut Tree, events: &'a mut Events, stats: &'a mut Meter) -> Cx<'a> {
     Cx {
         now: Instant::default(),
+        wall: Duration::default(),
+        health: Health::Fine,
         peer: Peer::NONE,
         vfs: tree,
         events,
