@@ -31,7 +31,7 @@ pkgs.stdenvNoCC.mkDerivation {
     mv usr/share $out/share
   '';
   meta = {
-    description = "One static file that serves files over NFS and SFTP, and announces them";
+    description = "One static file that serves files over NFS, SFTP and HTTP, and announces them";
     license = with pkgs.lib.licenses; [ mit asl20 ];
     platforms = builtins.attrNames programs;
     mainProgram = "stowaway";

@@ -1,6 +1,6 @@
 # A formula for Homebrew on Linux: brew install --formula ./stowaway.rb
 class Stowaway < Formula
-  desc "Serves files over NFS and SFTP from one static file, and announces them"
+  desc "Serves files over NFS, SFTP and HTTP from one static file, and announces them"
   homepage "@URL@"
   version "@VERSION@"
   license any_of: ["MIT", "Apache-2.0"]

@@ -18,6 +18,31 @@ pub struct Figures {
     pub charts: Vec<Chart>,
 }
 
+impl Figures {
+    /// Parses image/doc/figures.json.
+    pub fn parse(text: &str) -> Result<Self> {
+        serde_json::from_str(text).context("figures.json")
+    }
+
+    /// The text of image/doc/figures.json.
+    pub fn text(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// The sizes of stowaway's file with all roles.
+    pub fn sizes(&mut self) -> impl Iterator<Item = &mut f64> {
+        let charts = self.charts.iter_mut();
+        let of_bytes = charts.filter(|chart| chart.unit == Unit::Bytes);
+        of_bytes.flat_map(|chart| chart.pairs.iter_mut().map(|pair| &mut pair.ours))
+    }
+
+    /// Returns true if a size differs from `bytes` by more than one per cent.
+    pub fn is_stale(&mut self, bytes: f64) -> bool {
+        self.sizes()
+            .any(|size| (*size - bytes).abs() * 100.0 > bytes)
+    }
+}
+
 /// A quantity.
 #[derive(Serialize, Deserialize)]
 pub struct Chart {
@@ -84,7 +109,7 @@ const STYLE: &str = "<style>
 
 /// Draws the figures, which are JSON.
 pub fn draw(figures: &str) -> Result<String> {
-    let figures: Figures = serde_json::from_str(figures).context("figures.json")?;
+    let figures = Figures::parse(figures)?;
     let pair_count = figures.charts.iter().map(|chart| chart.pairs.len()).max();
     let height = TITLE + pair_count.unwrap_or_default() * PAIR;
     let rows = figures.charts.len().div_ceil(2);

@@ -22,11 +22,12 @@ const PLACES: Places = Places {
 /// Number of this package among those of one version.
 const REVISION: &str = "1";
 const MAINTAINER: &str = "The stowaway authors <stowaway@stowaway.invalid>";
-const DESCRIPTION: &str = "NFS, SFTP and mDNS server in one static file";
+const DESCRIPTION: &str = "NFS, SFTP, HTTP and mDNS server in one static file";
 const LONG_DESCRIPTION: &str = "\
 Serves directories over NFS version 3, also the contents of ISO images, and
-over SFTP for sshd and dropbear. Announces hosts and services by multicast
-DNS, and lists announced ones. Needs no C library and no other file.
+over SFTP for sshd and dropbear, and over HTTP to read. Announces hosts and
+services by multicast DNS, and lists announced ones. Needs no C library and
+no other file.
 
 The systemd unit is not started: edit /etc/stowaway/exports first.";
 /// Path of the unit, which cargo-deb installs itself.

@@ -51,7 +51,8 @@ pub(super) fn add(release: &Release, tree: &mut Tree, _: &Path) -> Result<()> {
             .url(&release.url)
             .description(
                 "Serves directories over NFS version 3, also the contents of ISO images, and over SFTP for sshd and\n\
-                 dropbear. Announces hosts and services by multicast DNS. Needs no C library and no other file.",
+                 dropbear, and over HTTP to read. Announces hosts and services by multicast DNS. Needs no C library and\n\
+                 no other file.",
             )
             .pre_uninstall_script(template("preun")?)
             .with_file_contents(

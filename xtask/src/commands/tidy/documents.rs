@@ -1,8 +1,10 @@
-//! Checks README.md and the files in image/doc: README's length, links between the documents, and paths in code spans.
+//! Checks README.md and the files in image/doc: README's length, links between the documents, paths in code spans, and that README's
+//! picture has the size of the file as image/doc/size.md has it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::pictures::compare::{Figures, draw};
 use anyhow::{Context as _, Result};
 use walkdir::WalkDir;
 
@@ -44,6 +46,28 @@ pub(super) fn check(root: &Path) -> Result<Vec<String>> {
         }
     }
     Ok(breaches)
+}
+
+/// Returns a message if README's picture is not that of its figures, or if their size of the file is not that of size.md.
+pub(super) fn check_picture(root: &Path) -> Result<Option<String>> {
+    let read = |path: &str| {
+        fs::read_to_string(root.join(path)).with_context(|| format!("cannot read {path}"))
+    };
+    let (figures, page) = (read("image/doc/figures.json")?, read("image/doc/size.md")?);
+    let bytes = all_roles(&page).context("size.md has no row of all roles")?;
+    let is_stale = Figures::parse(&figures)?.is_stale(bytes);
+    let is_other = draw(&figures)? != read("image/compare.svg")?;
+    Ok((is_stale || is_other).then(|| {
+        "image/doc/figures.json, image/compare.svg: not the size of image/doc/size.md; run cargo xtask size --write".to_owned()
+    }))
+}
+
+/// The size of the file with all roles in size.md.
+fn all_roles(page: &str) -> Option<f64> {
+    let row = page
+        .lines()
+        .find_map(|line| line.strip_prefix("| stowaway: all roles | "))?;
+    row.split(' ').next()?.replace(',', "").parse().ok()
 }
 
 /// Reads README.md and the files in image/doc.
@@ -168,6 +192,25 @@ mod tests {
         for bad in ["[a](other.md)", "[a](image/doc/other.md#none)", "[a](#x)"] {
             assert_eq!(breaches(bad, other)?.len(), 1, "{bad}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn picture_has_the_size_of_size_md() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let write = |path: &str, text: &str| fs::write(root.path().join(path), text);
+        fs::create_dir_all(root.path().join("image/doc"))?;
+        let figures = r#"{"date":"","machine":"","versions":[],"charts":[{"title":"","unit":"bytes","pairs":
+            [{"protocol":"","ours":1000.0,"peer":"","theirs":9.0}]}]}"#;
+        write("image/doc/figures.json", figures)?;
+        write("image/compare.svg", &draw(figures)?)?;
+        for (size, is_right) in [("1,009", true), ("1,020", false), ("980", false)] {
+            let row = format!("# Size\n| stowaway: all roles | {size} | 0 | {size} |\n");
+            write("image/doc/size.md", &row)?;
+            assert_eq!(check_picture(root.path())?.is_none(), is_right, "{size}");
+        }
+        write("image/compare.svg", "")?;
+        assert!(check_picture(root.path())?.is_some());
         Ok(())
     }
 

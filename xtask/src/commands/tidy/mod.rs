@@ -40,6 +40,7 @@ pub fn main(_args: Args) -> Result<()> {
     let mut breaches = check(&root, &Rules::parse()?)?;
     breaches.extend(crates::check(&root)?);
     breaches.extend(documents::check(&root)?);
+    breaches.extend(documents::check_picture(&root)?);
     let sources = sources(&root)?;
     breaches.extend(prose::check(&sources)?);
     breaches.extend(musts::check(&sources)?);

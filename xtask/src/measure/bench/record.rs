@@ -100,7 +100,7 @@ pub fn main(quick: bool) -> Result<()> {
         versions,
         charts: charts(&ours, &reports)?,
     };
-    let text = serde_json::to_string_pretty(&figures)? + "\n";
+    let text = figures.text()?;
     let image = workspace_root().join("image");
     for (path, content) in [
         ("compare.svg", compare::draw(&text)?),

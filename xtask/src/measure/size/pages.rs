@@ -1,4 +1,4 @@
-//! The sizes of stowaway's files for x86_64 in README and size.md.
+//! The sizes of stowaway's files for x86_64 in README, size.md, and figures.json with its picture.
 
 use std::fs;
 
@@ -6,10 +6,14 @@ use anyhow::{Context as _, Result};
 
 use super::table::{Column, grouped};
 use crate::build::workspace_root;
+use crate::pictures::compare::{Figures, draw};
 
 /// Documents with rows that begin with [`ROW`], and have the size of one file.
 const MEASURED: [&str; 2] = ["README.md", "image/doc/size.md"];
 const ROW: &str = "| stowaway";
+/// The figures of README's picture, and the picture.
+const FIGURES: &str = "image/doc/figures.json";
+const PICTURE: &str = "image/compare.svg";
 /// Head of the table of build steps in size.md.
 const STEPS: &str = "| step | left | saved |\n|---|--:|--:|\n";
 /// Largest difference of a row from the file's size, in thousandths: not each commit needs to change the documents.
@@ -90,21 +94,38 @@ pub(super) fn write(columns: &[Column]) -> Result<()> {
         fs::write(workspace_root().join(page), text)
             .with_context(|| format!("cannot write {page}"))?;
     }
+    let mut figures = Figures::parse(&read(FIGURES)?)?;
+    let bytes = all_roles(columns);
+    figures.sizes().for_each(|size| *size = bytes);
+    let text = figures.text()?;
+    for (page, text) in [(PICTURE, draw(&text)?), (FIGURES, text)] {
+        fs::write(workspace_root().join(page), text)
+            .with_context(|| format!("cannot write {page}"))?;
+    }
     Ok(())
+}
+
+/// Size of the file with all roles, the last of `columns`.
+fn all_roles(columns: &[Column]) -> f64 {
+    columns.last().map_or(0, Column::bytes) as f64
 }
 
 /// Reports documents whose sizes are not those of `columns`.
 pub(super) fn breaches(columns: &[Column]) -> Result<Vec<String>> {
-    let mut breaches = Vec::new();
+    let mut stale = Vec::new();
     for page in MEASURED {
         let text = read(page)?;
         if updated(&text, columns, TOLERANCE)? != text {
-            breaches.push(format!(
-                "{page} has the sizes of an older build: cargo xtask size --write"
-            ));
+            stale.push(page);
         }
     }
-    Ok(breaches)
+    if Figures::parse(&read(FIGURES)?)?.is_stale(all_roles(columns)) {
+        stale.push(FIGURES);
+    }
+    let breaches = stale
+        .iter()
+        .map(|page| format!("{page} has the sizes of an older build: cargo xtask size --write"));
+    Ok(breaches.collect())
 }
 
 #[cfg(test)]
