@@ -58,18 +58,32 @@ const RARE: [(&str, &str); 23] = [
     ("serve", "syncfs"),
 ];
 
+/// The same, of processes without a filter of their own: `--listen` ends a session that is silent while another client waits; `--watch`
+/// asks for a terminal; the socket of a killed server is removed.
+const RARE_AT_START: [(&str, &str); 3] = [
+    ("sftp-server", "kill"),
+    ("status", "ioctl"),
+    ("status", "unlinkat"),
+];
+
 /// The directory of strace's logs.
 struct Log {
     directory: TempDir,
     /// The profile under which the programs run. None: this host.
     profile: Option<&'static str>,
+    /// True if an unlisted call ends its program with SIGSYS.
+    kills: bool,
 }
 
 impl Log {
     fn new(profile: Option<&'static str>) -> Result<Self> {
         setup::install_packages(&["strace"])?;
         let directory = public_dir()?;
-        Ok(Self { directory, profile })
+        Ok(Self {
+            directory,
+            profile,
+            kills: false,
+        })
     }
 
     /// Words that precede the command of a program.
@@ -77,6 +91,11 @@ impl Log {
         let mut words = trace::wrapper(self.directory.path());
         if let Some(profile) = self.profile {
             let lockdown = [env!("CARGO_BIN_EXE_workshop"), "lockdown", profile, "--"];
+            words.extend(lockdown.map(String::from));
+        }
+        if self.kills {
+            let lockdown = ["lockdown", "minimal", "--unlisted-kills", "--"];
+            words.push(env!("CARGO_BIN_EXE_workshop").to_owned());
             words.extend(lockdown.map(String::from));
         }
         words
@@ -133,9 +152,8 @@ fn compare(
             traced.fallback.remove(*name);
             traced.serving.insert((*name).to_owned());
         }
-        // `--listen` ends a session that is silent while another client waits; other suites fill its table.
-        if role == "sftp-server" {
-            traced.start.insert("kill".to_owned());
+        for (_, name) in RARE_AT_START.iter().filter(|(of, _)| *of == role) {
+            traced.start.insert((*name).to_owned());
         }
         // No profile refuses every poll.
         if traced.current().contains("ppoll") {

@@ -5,6 +5,7 @@ use crate::promises::change_everything;
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::fs;
 use std::process::{Command, Stdio};
 use xtask::build::Arch;
 use xtask::clients::nfs::{Auth, Call, Client, How, Set, nfsstat3, stable_how};
@@ -196,6 +197,56 @@ fn calls_of_ls_and_cat_are_listed() -> Result<()> {
     compare(&["ls", "cat"], &POORER, |log| {
         run(log, &["ls", &path])?;
         run(log, &["ls", &tree.path().display().to_string()])?;
-        run(log, &["cat", &format!("{path}/large")])
+        run(log, &["cat", &format!("{path}/large")])?;
+        for role in ["ls", "cat"] {
+            super::flags::run(log, role)?;
+        }
+        Ok(())
     })
+}
+
+/// Roles that serve nothing. `status` asks a server, and one that hangs.
+#[test]
+fn calls_of_tools_are_listed() -> Result<()> {
+    if !root_for("chroot") {
+        return Ok(());
+    }
+    let directory = public_dir()?;
+    let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
+    let stopped = Pid::from_raw(server.pid().try_into()?);
+    let roles = ["completion", "probe", "status", "install", "uninstall"];
+    compare(&roles, &[], |log| {
+        for role in roles {
+            super::flags::run(log, role)?;
+        }
+        kill(stopped, Signal::SIGSTOP)?;
+        let asked = super::flags::run(log, "status");
+        kill(stopped, Signal::SIGCONT)?;
+        asked?;
+        install(log)
+    })
+}
+
+/// Installs into a tree of busybox' init, and removes that again.
+fn install(log: &Log) -> Result<()> {
+    let root = public_dir()?;
+    for name in ["etc/init.d", "usr/sbin"] {
+        fs::create_dir_all(root.path().join(name))?;
+    }
+    fs::write(
+        root.path().join("etc/inittab"),
+        "::sysinit:/etc/init.d/rcS\n",
+    )?;
+    fs::write(root.path().join("etc/init.d/rcS"), "#!/bin/sh\n")?;
+    fs::copy(binary(Arch::X86_64)?, root.path().join("stowaway"))?;
+    for role in ["install", "uninstall"] {
+        let wrapper = log.wrapper();
+        let (program, arguments) = wrapper.split_first().context("no wrapper")?;
+        let mut command = Command::new(program);
+        command.args(arguments).arg("chroot").arg(root.path());
+        // `uninstall` fails: there is no shell that stops the server.
+        command.args(["/stowaway", role, "--for", "busybox", "/usr/sbin"]);
+        command.stdin(Stdio::null()).output()?;
+    }
+    Ok(())
 }

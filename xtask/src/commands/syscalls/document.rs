@@ -98,13 +98,14 @@ its sessions, which have each flag of `--help`. This page,
 `image/seccomp.json` for containers and `SystemCallFilter=` in `image/stowaway.service` are made from `qemu/hosts/minimal.toml`
 by `cargo xtask syscalls`.
 
-- At its start: only before a process installs its own filter, or in a process without one (`check`, `ls`, `cat`, the supervisor
-  of `serve`).
+- At its start: only before a process installs its own filter, or in a process without one (`check`, `ls`, `cat`, `status`, `probe`,
+  `install`, `uninstall`, `completion`, the supervisor of `serve`).
 - While it serves: also later.
 - Threads and processes: workers, loops, and the supervisor of `serve`; not counted among the calls.
 - Fallbacks: only where the host lacks another call, or refuses it.
 
 An unlisted call should fail with ENOSYS: each role then does without it, as on an older kernel. `init`, the microVMs and `--net`
-are not included; `browse --exec` needs the calls of its command.
+are not included; `browse --exec`, and `install` and `uninstall` where they run `systemctl` or a script, need the calls of that
+command.
 
 ";

@@ -132,7 +132,10 @@ fn parse(text: &str, calls: &Calls) -> BTreeMap<String, Trace> {
         };
         let trace = traces.entry(role.clone()).or_default();
         let other = OTHER_NAMES.iter().find(|(other, _)| *other == name);
-        let name = calls.base(other.map_or(name, |(_, name)| name));
+        let mut name = other.map_or(name, |(_, name)| *name);
+        if process.is_narrow {
+            name = calls.base(name);
+        }
         let names = match process {
             Process {
                 is_narrow: true, ..
