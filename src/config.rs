@@ -409,9 +409,9 @@ const _: () = assert!((EXPORT_PATH_BYTES_MAX + 256 + 107) * 5 + 1024 < CHECK_JSO
 
 /// Longest directory (bytes) of `install`.
 pub const INSTALL_DIR_BYTES_MAX: usize = 128;
-/// Longest file (bytes) that `install` writes, beside the executable: a text that names the directory up to eight times.
+/// Longest file (bytes) that `install` writes, beside the executable: a text that names the directory up to ten times.
 pub const INSTALLED_TEXT_BYTES_MAX: usize = 3 << 10;
-const _: () = assert!(INSTALL_DIR_BYTES_MAX * 8 + 2048 <= INSTALLED_TEXT_BYTES_MAX);
+const _: () = assert!(INSTALL_DIR_BYTES_MAX * 10 + 1536 <= INSTALLED_TEXT_BYTES_MAX);
 /// Longest script of the host (bytes) to which `install` adds lines.
 pub const HOST_SCRIPT_BYTES_MAX: usize = 64 << 10;
 

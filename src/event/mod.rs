@@ -304,6 +304,8 @@ pub enum Fatal {
     Failed = 1,
     /// A usage error: wrong arguments.
     Usage = 2,
+    /// No server runs, as the Linux Standard Base numbers it.
+    NotRunning = 3,
     /// A protocol error ended the session; OpenSSH uses the same status.
     Broken = 11,
 }

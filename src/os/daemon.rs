@@ -11,8 +11,8 @@ use crate::sys::linux::sockets::{datagrams_to, datagrams_to_host};
 use crate::sys::linux::stdio::Stdio;
 use core::ffi::CStr;
 use core::net::SocketAddrV6;
-use rustix::fd::{AsFd as _, AsRawFd as _};
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fd::AsRawFd as _;
+use rustix::fs::OFlags;
 
 /// A path of a log file is shorter than this (bytes), so that the path of a full one fits into 255.
 pub const LOG_PATH_BYTES_MAX: usize = log::PATH_BYTES_MAX;
@@ -74,36 +74,6 @@ pub fn keep_standard_error() {
 /// Those of open(2).
 pub fn open_null() -> Result<File, Errno> {
     File::open(c"/dev/null", OFlags::RDWR, 0)
-}
-
-/// A locked pid file. The lock ends with the last process that has the descriptor.
-#[derive(Debug)]
-pub struct PidFile(File);
-
-impl PidFile {
-    /// Opens or creates the file at `path` and locks it.
-    ///
-    /// # Errors
-    /// EBUSY: another process has locked it. ELOOP: it is a link. Those of open(2).
-    pub fn lock(path: &CStr) -> Result<Self, Errno> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
-        let file: File =
-            File::open::<Errno>(path, flags | OFlags::NONBLOCK | OFlags::NOCTTY, 0o644)?;
-        let locked = rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive);
-        locked.map_err(|_| Errno::BUSY)?;
-        Ok(Self(file))
-    }
-
-    /// Replaces the content of the file.
-    pub fn write(&self, text: &[u8]) {
-        self.clear();
-        let _ = fs::pwrite::<Errno>(self.0.as_raw_fd(), 0, text);
-    }
-
-    /// Empties the file.
-    pub fn clear(&self) {
-        let _ = fs::truncate::<Errno>(self.0.as_raw_fd(), None, 0);
-    }
 }
 
 /// Number of this process.

@@ -25,6 +25,8 @@ pub mod log_file;
 pub mod machines;
 #[cfg(feature = "check")]
 pub mod one_shot;
+#[cfg(any(feature = "nfs", feature = "pid-file"))]
+pub mod pid_file;
 #[cfg(feature = "probe")]
 pub mod probe;
 #[cfg(feature = "mdns")]

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::files::{Directory, read};
+use super::pid_file::number;
 use crate::event::Line;
 use crate::mem::{Ends as _, c_str, index_of, nth, parts, shift};
 use crate::sys::linux::fs::{self, AT_FDCWD, File};
@@ -118,14 +119,6 @@ impl Socket {
         let parent = nth(text.tail(after.unwrap_or(0)), b' ', 2);
         number(parent).unwrap_or(0)
     }
-}
-
-/// Parses a PID.
-fn number(text: &[u8]) -> Option<u32> {
-    let digit = |digit: &u8| digit.is_ascii_digit().then_some(u32::from(digit & 0xf));
-    let add = |number: u32, byte| number.checked_mul(10)?.checked_add(digit(byte)?);
-    (!text.is_empty()).then_some(())?;
-    text.iter().try_fold(0, add)
 }
 
 /// Passes the lines that arrive before `until` to `call`. The end of a longer line than [`LINE_BYTES`] is a line of its own.

@@ -59,7 +59,7 @@ mod serve;
 mod sftp_server;
 #[cfg(feature = "smol")]
 mod stack;
-#[cfg(feature = "status")]
+#[cfg(feature = "pid-file")]
 mod status;
 #[cfg(all(test, feature = "serve", feature = "init", feature = "completion"))]
 mod tests;
@@ -104,7 +104,7 @@ enum AnyFlag {
     Sftp(sftp_server::Flag),
     #[cfg(feature = "smol")]
     Stack(stack::Flag),
-    #[cfg(feature = "status")]
+    #[cfg(feature = "pid-file")]
     Status(status::Flag),
 }
 
@@ -191,7 +191,7 @@ roles! {
     "ls": Cat "cat" => Text::NOTHING, |args, _| ls_cat::run(args, true);
     "check": Check "check" => check::SUMMARY, |args, _| check::run(args);
     "probe": Probe "probe" => probe::SUMMARY, |args, _| probe::run(args);
-    "status": Status "status" => status::SUMMARY, |args, _| status::run(args);
+    "pid-file": Status "status" => status::SUMMARY, |args, _| status::run(args);
     "install": Install "install" => install::SUMMARY, |args, _| install::run(args, install::Verb::Install);
     "install": Uninstall "uninstall" => Text::NOTHING, |args, _| install::run(args, install::Verb::Uninstall);
     "mdns": Mdns "mdns" => mdns::SUMMARY, |args, _| mdns::run(args);

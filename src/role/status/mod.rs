@@ -1,170 +1,97 @@
-//! `status`: prints the figures of the servers that run on this host and can be found.
-//!
-//! Each process of a server gives the figures of all. One is enough, but each is asked, so that one that hangs is seen.
+//! `status`: prints the figures of the servers that run on this host, or only the PID of the server that holds a PID file.
+
+#[cfg(feature = "status")]
+mod figures;
 
 use super::args::digits;
 use super::flags::{Flags, flags};
-use super::{FAILED, Fatal, complain, print};
+use super::{Fatal, complain, print, refuse_value};
+use crate::console::reasons::{Reason, failed, reason};
 use crate::event::Line;
-use crate::mem::Ends as _;
-use crate::os::status::{self, SOCKET_COUNT_MAX, Silence, Socket, find};
-use crate::stats::{Answer, Form, Page, RowPlace};
-use crate::sys::{self, Args};
+use crate::os::pid_file::holder;
+use crate::sys::{Args, Errno};
 use crate::text::{Text, text};
-use crate::time::Duration;
+use core::ffi::CStr;
 
 /// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text = text!("  status\t\tprints what running servers have done\n");
-const HELP: &[Text] = &[text!(include_str!("help.txt"))];
+const HELP: &[Text] = &[
+    #[cfg(feature = "status")]
+    text!(include_str!("help.txt")),
+    text!(include_str!("pid_file.txt")),
+];
+
+const PATH: Text = text!("file: a path");
 
 flags! {
     pub(super) enum Flag of Status {
         Json { long: text!("--json") },
         Watch { long: text!("--watch") },
         Pid { takes: Operand(text!("process: a number")) },
+        PidFile { long: text!("--pid-file"), takes: Value(PATH) },
     }
 }
 
 pub(super) const FLAGS: Flags = Flags::of(Flag::ROWS, HELP);
 
-/// Interval of `--watch`.
-const INTERVAL: Duration = Duration::from_secs(2);
-/// Size (bytes) of the pieces in which a page is printed.
-const PIECE_BYTES: usize = 4 << 10;
-
 /// The arguments.
+#[derive(Default)]
 struct Options {
-    form: Form,
+    is_json: bool,
     watches: bool,
     /// The process whose server is wanted.
     pid: Option<u32>,
+    pid_file: Option<&'static CStr>,
 }
 
-/// Prints the figures, with `--watch` until the process is ended.
+/// Prints the figures, or the PID of the server that holds a PID file.
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
-    let mut options = Options {
-        form: Form::Plain,
-        watches: false,
-        pid: None,
-    };
+    let mut options = Options::default();
     FLAGS.read(args, &mut |given| {
         match Flag::of(given.flag)? {
-            Flag::Json => options.form = Form::Json,
+            Flag::Json => options.is_json = true,
             Flag::Watch => options.watches = true,
             Flag::Pid => options.pid = Some(digits(given.value.to_bytes(), 10)?),
+            Flag::PidFile => options.pid_file = Some(given.value),
         }
         Some(())
     })?;
-    let mut answer = Answer::default();
-    loop {
-        if options.watches && options.form == Form::Plain && status::prints_to_terminal() {
-            print(b"\x1b[H\x1b[J");
-        }
-        let found = options.look(&mut answer);
-        if !options.watches {
-            return found;
-        }
-        status::pause(INTERVAL);
+    if let Some(path) = options.pid_file {
+        return print_holder(path);
     }
+    #[cfg(feature = "status")]
+    return options.print_figures();
+    #[allow(
+        unreachable_code,
+        reason = "without figures, the file is the only option"
+    )]
+    Err(refuse_value(b"--pid-file", b"", PATH))
 }
 
-impl Options {
-    /// Asks all servers, and prints their figures.
-    fn look(&self, answer: &mut Answer) -> Result<(), Fatal> {
-        let mut known = heapless::Vec::<u32, SOCKET_COUNT_MAX>::new();
-        let mut silent = heapless::Vec::<(Socket, Silence), SOCKET_COUNT_MAX>::new();
-        let mut count = 0;
-        let is_json = self.form == Form::Json;
-        let is_complete = find(&mut |socket| {
-            let is_known = known.contains(&socket.pid);
-            answer.clear();
-            let result = socket.ask(&mut |line| answer.read(line));
-            let is_wanted = self.pid.is_none_or(|pid| {
-                let pids = answer.sheets().iter().map(|sheet| sheet.pid());
-                is_known
-                    || pids.chain([socket.pid.into()]).any(|of| of == pid.into())
-                    || socket.parent() == pid
-            });
-            match result {
-                _ if !is_wanted => {}
-                Err(Silence::Ended) => {}
-                Err(silence) => _ = silent.push((socket, silence)),
-                Ok(()) if is_known => {}
-                Ok(()) => {
-                    for sheet in answer.sheets() {
-                        let _ = known.push(sheet.pid() as u32);
-                    }
-                    if is_json {
-                        print(if count == 0 { b"{\"servers\":[" } else { b"," });
-                    } else if count > 0 {
-                        print(b"\n\n");
-                    }
-                    count += 1;
-                    self.print(answer);
-                }
-            }
-        });
-        if is_json {
-            print(if count == 0 { b"{\"servers\":[" } else { b"" });
+/// Prints the PID of the server that holds the lock of the file at `path`.
+///
+/// # Errors
+/// [`Fatal::NotRunning`]: no server holds it.
+fn print_holder(path: &CStr) -> Result<(), Fatal> {
+    const REASONS: &[Reason] = &[reason(
+        Errno::BUSY,
+        text!("it is locked, but has no number of a process"),
+    )];
+    let about = path.to_bytes();
+    match holder(path) {
+        Ok(Some(pid)) => {
+            print(Line::default().number(pid).end_line());
+            Ok(())
         }
-        self.print_silent(&silent);
-        let why = match (sys::user_id(), is_complete) {
-            (_, false) => text!("without /proc, only those that root has started are seen"),
-            (0, _) => Text::NOTHING,
-            _ => text!("servers of other users are shown to root only"),
-        };
-        match count {
-            // The processes that gave no figures are named.
-            0 if !silent.is_empty() => Err(FAILED),
-            0 => Err(complain(FAILED, text!("no server is found"), b"", why)),
-            _ => Ok(()),
+        Ok(None) => {
+            let what = text!("no server runs that has the PID file");
+            Err(complain(Fatal::NotRunning, what, about, Text::NOTHING))
         }
-    }
-
-    fn print(&self, answer: &Answer) {
-        let (wall_secs, form) = (sys::wall_clock().0.unsigned_abs(), self.form);
-        answer.read_by(&mut |reader| {
-            let page = Page {
-                reader,
-                wall_secs,
-                form,
-            };
-            let mut next = Some(RowPlace::default());
-            while let Some(place) = next {
-                let mut piece = [0; PIECE_BYTES];
-                let (len, place) = page.write(place, &mut piece);
-                print(piece.head(len));
-                next = place;
-            }
-        });
-    }
-
-    /// Prints the processes that gave no figures.
-    fn print_silent(&self, silent: &[(Socket, Silence)]) {
-        let is_json = self.form == Form::Json;
-        for (at, (socket, silence)) in silent.iter().enumerate() {
-            let mut line = Line::default();
-            let state = match silence {
-                Silence::Foreign => text!("is another user's"),
-                _ => text!("does not answer"),
-            };
-            if is_json {
-                line.text(if at == 0 { "],\"silent\":[" } else { "," });
-                line.text("{\"role\":\"").raw(socket.role());
-                line.text("\",\"pid\":").number(socket.pid);
-                line.text(",\"state\":\"").say(state);
-                print(line.text("\"}").bytes());
-            } else {
-                line.raw(socket.role()).text(" (PID ").number(socket.pid);
-                print(line.text(") ").say(state).end_line());
-            }
-        }
-        if is_json {
-            print(if silent.is_empty() {
-                b"],\"silent\":[]}\n"
-            } else {
-                b"]}\n"
-            });
-        }
+        Err(errno) => Err(failed(
+            text!("cannot use the pid file"),
+            about,
+            errno,
+            REASONS,
+        )),
     }
 }
