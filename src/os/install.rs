@@ -91,13 +91,13 @@ pub enum Found {
     Missing,
     /// A file with the compared content, or a link with the compared target.
     Same,
-    /// A file whose first bytes have the mark.
+    /// A file that has the mark.
     Marked,
     /// Another object.
     Other,
 }
 
-/// Compares the file at `path` with `content`. A different file is `Marked` if one of its first bytes begins `mark`.
+/// Compares the file at `path` with `content`. A different file that contains `mark` is `Marked`.
 ///
 /// # Errors
 /// Those of open(2) and pread(2).
@@ -118,17 +118,32 @@ pub fn compare(path: &CStr, content: &Content<'_>, mark: &[u8]) -> Result<Found,
             Err(errno) => return Err(errno),
         };
         if read != content.chunk(offset, &mut other)? {
-            let is_marked = offset == 0 && read.windows(mark.len().max(1)).any(|part| part == mark);
-            return Ok(if is_marked {
-                Found::Marked
-            } else {
-                Found::Other
+            return Ok(match has_mark(&file, mark)? {
+                true => Found::Marked,
+                false => Found::Other,
             });
         }
         if read.is_empty() {
             return Ok(Found::Same);
         }
         offset += read.len() as u64;
+    }
+}
+
+/// Returns true if `file` contains `mark`.
+fn has_mark(file: &File, mark: &[u8]) -> Result<bool, Errno> {
+    let (mut buffer, mut offset) = ([0; CHUNK_BYTES], 0);
+    loop {
+        let len = fs::pread::<Errno>(file.as_raw_fd(), offset, &mut buffer)? as usize;
+        let read = buffer.head(len);
+        if read.windows(mark.len().max(1)).any(|part| part == mark) {
+            return Ok(true);
+        }
+        if len < CHUNK_BYTES {
+            return Ok(false);
+        }
+        // The mark may be in two reads.
+        offset += (CHUNK_BYTES - mark.len()) as u64;
     }
 }
 

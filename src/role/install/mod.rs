@@ -31,9 +31,10 @@ const WANTED: Text = text!("directory: one absolute path, at most 128 letters, d
 
 flags! {
     pub(super) enum Flag of Install {
-        For { long: text!("--for"), takes: Value(text!("kind of host: one of busybox, systemd, esxi")) },
+        For { long: text!("--for"), takes: Value(text!("kind of host: one of busybox, esxi, openrc, systemd, sysvinit")) },
         DryRun { long: text!("--dry-run") },
         Force { long: text!("--force") },
+        Links { long: text!("--links") },
         Dir { takes: Operand(WANTED) },
     }
 }
@@ -58,11 +59,13 @@ pub(super) enum Verb {
 
 /// Takes or prints the steps for the directory of the arguments.
 pub(super) fn run(args: Args, verb: Verb) -> Result<(), Fatal> {
-    let (mut dir, mut kind, mut is_dry, mut is_forced) = (None, None, false, false);
+    let (mut dir, mut kind) = (None, None);
+    let (mut is_dry, mut is_forced, mut has_links) = (false, false, false);
     FLAGS.read(args, &mut |given| {
         match Flag::of(given.flag)? {
             Flag::DryRun => is_dry = true,
             Flag::Force => is_forced = true,
+            Flag::Links => has_links = true,
             Flag::For => kind = Some(Kind::of(given.value.to_bytes())?),
             Flag::Dir if dir.is_some() => return None,
             Flag::Dir => dir = Some(directory(given.value.to_bytes())?),
@@ -70,9 +73,15 @@ pub(super) fn run(args: Args, verb: Verb) -> Result<(), Fatal> {
         Some(())
     })?;
     let dir = dir.ok_or_else(|| refuse_value(b"", b"", WANTED))?;
-    let kind = kind.unwrap_or_else(Kind::of_host);
+    let kind = kind.or_else(Kind::of_host).ok_or_else(|| {
+        let what = text!("none of the known inits is installed");
+        let why = text!(
+            "recipes.md (On each kind of host) says what to do for runit and procd; or choose with --for"
+        );
+        complain(FAILED, what, b"", why)
+    })?;
     if verb == Verb::Install {
-        if kind == Kind::Esxi && !is_forced && !dir.starts_with(DATASTORES) {
+        if kind.is_esxi && !is_forced && !dir.starts_with(DATASTORES) {
             let why = text!(
                 "ESXi keeps only /vmfs/volumes over a restart; choose a directory there, or add --force"
             );
@@ -86,12 +95,10 @@ pub(super) fn run(args: Args, verb: Verb) -> Result<(), Fatal> {
         .map_err(|errno| failed(text!("cannot read the file of this program"), b"", errno))?;
     let mut host = Host {
         dir,
-        config: if kind == Kind::Esxi {
-            dir
-        } else {
-            b"/etc/stowaway"
-        },
+        config: if kind.is_esxi { dir } else { b"/etc/stowaway" },
         is_dry,
+        is_forced,
+        has_links,
         own,
         worst: Ok(()),
     };
@@ -132,34 +139,39 @@ struct Host {
     config: &'static [u8],
     /// True if the steps are only printed.
     is_dry: bool,
+    /// True if another program's file may be replaced.
+    is_forced: bool,
+    /// True if links with the names of other programs are made.
+    has_links: bool,
     own: Program,
     /// [`FAILED`] after a step that failed without ending the others.
     worst: Result<(), Fatal>,
 }
 
 impl Host {
-    fn install(&mut self, kind: Kind) -> Result<(), Fatal> {
+    fn install(&mut self, kind: &Kind) -> Result<(), Fatal> {
         self.put(&kinds::PROGRAM)?;
-        for name in link_names() {
+        let names = self.has_links.then(link_names);
+        for name in names.into_iter().flatten() {
             let mut buffer = [0; PATH_BYTES_MAX];
             self.put_link(join(&[self.dir, b"/", name], &mut buffer), c"stowaway")?;
         }
-        for step in kind.steps() {
+        for step in kind.steps {
             self.put(step)?;
         }
-        if kind == Kind::Esxi {
+        if kind.is_esxi {
             print(kinds::EXEC_INSTALLED_ONLY.decode(&mut [0; 512]));
             self.command(text!(
                 "esxcli system settings kernel list -o execinstalledonly"
             ));
         }
         let mut buffer = [0; INSTALLED_TEXT_BYTES_MAX];
-        print(self.fill(kind.next_step(), &mut buffer));
+        print(self.fill(kind.next_step, &mut buffer));
         self.worst
     }
 
-    fn uninstall(&mut self, kind: Kind) -> Result<(), Fatal> {
-        for step in kind.steps().iter().rev() {
+    fn uninstall(&mut self, kind: &Kind) -> Result<(), Fatal> {
+        for step in kind.steps.iter().rev() {
             self.remove(step)?;
         }
         for name in link_names() {
@@ -217,6 +229,15 @@ impl Host {
             Found::Same => say(text!("unchanged"), path.to_bytes(), Text::NOTHING),
             Found::Other | Found::Marked if step.holds == Holds::Example => {
                 say(text!("keep"), path.to_bytes(), Text::NOTHING);
+            }
+            Found::Other if step.holds == Holds::Program && !self.is_forced => {
+                let why = text!("another program's file; to replace it, add --force");
+                return Err(complain(
+                    FAILED,
+                    text!("cannot replace"),
+                    path.to_bytes(),
+                    why,
+                ));
             }
             Found::Other if step.holds != Holds::Program => {
                 let why = text!("install did not make this file; move it away");
@@ -387,6 +408,7 @@ impl Host {
 
 #[cfg(test)]
 mod tests {
+    use super::kinds::KINDS;
     use super::*;
 
     #[test]
@@ -436,13 +458,12 @@ mod tests {
             dir,
             config: dir,
             is_dry: true,
+            is_forced: false,
+            has_links: true,
             own: Program::own().unwrap(),
             worst: Ok(()),
         };
-        for step in [Kind::Busybox, Kind::Systemd, Kind::Esxi]
-            .iter()
-            .flat_map(|kind| kind.steps())
-        {
+        for step in KINDS.iter().flat_map(|kind| kind.steps) {
             assert!(
                 !host
                     .fill(step.text, &mut [0; INSTALLED_TEXT_BYTES_MAX])

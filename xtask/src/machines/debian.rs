@@ -9,6 +9,9 @@ use anyhow::{Context as _, Result};
 use crate::build::workspace_root;
 use crate::setup;
 
+/// The packages of Debian's other inits, with their libraries.
+pub const INITS: [&str; 5] = ["openrc", "libeinfo1", "librc1", "insserv", "sysvinit-core"];
+
 /// Unpacks Debian's smallest system, with systemd and man, below target/ on first use; returns its root directory. Needs root.
 /// Tests change a copy.
 pub fn system() -> Result<PathBuf> {

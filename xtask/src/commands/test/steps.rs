@@ -116,7 +116,8 @@ pub fn prepare(mode: &Mode) -> Job {
         }
         qemu::prepare_all()?;
         let packages = iso::SHIPPED.map(|(package, _, _)| package);
-        for package in packages.into_iter().chain([iso::EXPORTFS]) {
+        let packages = packages.into_iter().chain([iso::EXPORTFS]);
+        for package in packages.chain(debian::INITS) {
             iso::unpack_package(package)?;
         }
         if isolation::is_possible() {
