@@ -5,13 +5,9 @@
 use super::reasons;
 #[cfg(any(feature = "serve", test))]
 use super::{Escapes, put_json};
-#[cfg(any(feature = "serve", test))]
-use crate::event::PREFIX_BYTES;
-use crate::event::{Level, Line, Marks};
-#[cfg(any(feature = "serve", test))]
-use crate::mem::Ends as _;
-use crate::mem::{self, Global, nth};
-use crate::sys;
+use crate::event::{Level, Line, Marks, PREFIX_BYTES};
+use crate::mem::{self, Ends as _, Global, nth};
+use crate::sys::{self, Errno};
 use crate::text::text;
 use crate::wire::Writer;
 use crate::wire::calendar::calendar;
@@ -35,6 +31,8 @@ pub enum Channel {
     /// Standard error, or a file in its place.
     #[default]
     Stream,
+    /// Standard error that is systemd's journal: lines begin with their priority, sd-daemon(3).
+    Journal,
     /// The socket of the system logger, in the format of syslog(3).
     #[cfg(any(feature = "serve", test))]
     Syslog,
@@ -93,53 +91,72 @@ const LINE_BYTES_MAX: usize = if cfg!(feature = "serve") { 2560 } else { 640 };
 
 /// Writes a line, whose message starts after the program's name and ends with a newline.
 pub(super) fn write(line: &[u8], marks: Marks) {
-    let Some(settings) = SETTINGS.get() else {
+    let (settings, is_journal) = (SETTINGS.get(), sys::is_journal());
+    if settings.is_none() && !is_journal {
         return sys::console(line);
-    };
+    }
+    let mut settings = settings.copied().unwrap_or_default();
     if marks.level > settings.level {
         return;
+    }
+    if is_journal && settings.channel == Channel::Stream {
+        settings.channel = Channel::Journal;
     }
     let bytes = &mut [0; LINE_BYTES_MAX];
     let mut out = Writer::new(bytes);
     settings.put(&mut out, line, marks, sys::wall_clock().0);
     if let Err(errno) = sys::log(out.since(0), line) {
-        let mut lost = Line::default();
-        let what = text!("cannot write the log");
-        let about = lost
-            .prefix()
-            .say(what)
-            .details(b"", reasons::of(errno, &[]));
-        sys::report(about.end_line());
+        report_lost(errno);
+    }
+}
+
+/// Reports to the standard error that the log has replaced that lines are lost.
+pub fn report_lost(errno: Errno) {
+    let mut lost = Line::start(text!("cannot write the log"));
+    let lost = lost.details(sys::log_path(), reasons::of(errno, &[]));
+    sys::report(lost.end_line());
+}
+
+/// Opens the log file again, in case another program has renamed it. After an error, which is reported, lines still go to the old file.
+#[cfg(feature = "serve")]
+pub(super) fn reopen() {
+    if let Err(errno) = sys::reopen_log() {
+        let what = text!("cannot open the log again");
+        reasons::failed(what, sys::log_path(), errno, &[]);
     }
 }
 
 impl Settings {
-    /// Writes a line at this time (seconds since 1970).
+    /// Writes a line at this time (seconds since 1970). A line to a system logger ends with NUL.
     fn put(&self, out: &mut Writer<'_>, line: &[u8], marks: Marks, secs: i64) {
-        #[cfg(any(feature = "serve", test))]
-        if self.channel != Channel::Stream {
-            self.put_syslog_head(out, marks.level, secs);
-            let message = message(line);
-            return match self.form {
-                Form::Json => self.put_json(out, message, line, marks, secs),
-                _ => out.put(message),
-            };
-        }
-        match self.form {
-            Form::Plain => {}
-            Form::Stamped => {
+        let mut text = line.strip_suffix(b"\n").unwrap_or(line);
+        let message = text.tail(PREFIX_BYTES);
+        let mut end = b"\n";
+        match self.channel {
+            Channel::Stream if self.form == Form::Stamped => {
                 let mut head = Line::default();
                 self.put_time(&mut head, secs);
                 head.byte(b' ').raw(name(marks.level)).byte(b' ');
                 out.put(head.bytes());
             }
+            Channel::Stream => {}
+            // The journal adds the name of the program and the time.
+            Channel::Journal => {
+                out.put(&[b'<', b'0' + severity(marks.level), b'>']);
+                text = message;
+            }
             #[cfg(any(feature = "serve", test))]
-            Form::Json => {
-                self.put_json(out, message(line), line, marks, secs);
-                return out.put(b"\n");
+            Channel::Syslog | Channel::SyslogHost => {
+                self.put_syslog_head(out, marks.level, secs);
+                (text, end) = (message, b"\0");
             }
         }
-        out.put(line);
+        match self.form {
+            #[cfg(any(feature = "serve", test))]
+            Form::Json => self.put_json(out, message, line, marks, secs),
+            _ => out.put(text),
+        }
+        out.put(end);
     }
 
     /// Year, month, day and second of the day in local time, and its offset from UTC (seconds).
@@ -173,6 +190,16 @@ impl Settings {
     }
 }
 
+/// The severity of a level: a number of syslog(3).
+const fn severity(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug => 7,
+    }
+}
+
 /// The name of a level.
 fn name(level: Level) -> &'static [u8] {
     nth(Level::NAMES, b' ', level as usize)
@@ -191,27 +218,15 @@ fn put_clock(out: &mut Line, before: u8, second: u32) {
     put_digits(out, [hour, (b':', second / 60 % 60), (b':', second % 60)]);
 }
 
-/// The message of a line: without the program's name and the newline.
-#[cfg(any(feature = "serve", test))]
-fn message(line: &[u8]) -> &[u8] {
-    let message = line.tail(PREFIX_BYTES);
-    message.strip_suffix(b"\n").unwrap_or(message)
-}
-
 #[cfg(any(feature = "serve", test))]
 impl Settings {
     /// Writes the priority, the time and the host if the logger needs them, and the tag.
     fn put_syslog_head(&self, out: &mut Writer<'_>, level: Level, secs: i64) {
         /// The facility daemon.
         const FACILITY: u32 = 3 << 3;
-        let severity = match level {
-            Level::Error => 3,
-            Level::Warn => 4,
-            Level::Info => 6,
-            Level::Debug => 7,
-        };
         let mut head = Line::default();
-        head.byte(b'<').number(FACILITY | severity).byte(b'>');
+        let priority = FACILITY | u32::from(severity(level));
+        head.byte(b'<').number(priority).byte(b'>');
         if self.channel == Channel::SyslogHost {
             const MONTHS: &[u8] = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec";
             let ([_, month, day, second], _) = self.local(secs);

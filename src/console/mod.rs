@@ -149,6 +149,11 @@ impl Sink for Console {
     fn shows_debug(&self) -> bool {
         log::shows_debug()
     }
+
+    #[cfg(feature = "serve")]
+    fn reopen(&mut self) {
+        log::reopen();
+    }
 }
 
 /// True if console lines begin with the time since boot.

@@ -91,7 +91,7 @@ pub fn cannot_read(about: &[u8], error: crate::vfs::FsError) -> Fatal {
 }
 
 /// Reasons that are the same for all roles.
-static COMMON: [Reason; 14] = [
+static COMMON: [Reason; 15] = [
     reason(Errno::NOENT, text!("does not exist; check the path")),
     reason(
         Errno::NOTDIR,
@@ -115,6 +115,7 @@ static COMMON: [Reason; 14] = [
     reason(Errno::MFILE, FEW),
     reason(Errno::AGAIN, NO_PROCESS),
     reason(Errno::IO, text!("the disk failed; see the host's log")),
+    reason(Errno::NOTCONN, text!("no logger reads it")),
 ];
 
 /// Returns the reason for an errno, as [`why`].
@@ -168,6 +169,7 @@ mod tests {
             (Errno::MFILE, "file descriptors"),
             (Errno::AGAIN, "ulimit -u"),
             (Errno::IO, "disk failed"),
+            (Errno::NOTCONN, "no logger"),
             (Errno::INVAL, "the host refuses"),
         ] {
             check(errno, &[], part);

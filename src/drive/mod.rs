@@ -19,7 +19,7 @@ mod tests;
 
 pub use task::{TASK_COUNT_MAX, Task, Tasks, World};
 
-use crate::config::HAS_NFS;
+use crate::config::{HAS_NFS, HAS_SERVE};
 use crate::event::{Events, Fatal, STOPPING};
 use crate::net::{FileId, Net, Ready, Token};
 use crate::stats::Meter;
@@ -169,6 +169,9 @@ impl<'a, 't> Loop<'a, 't> {
             let what = text!("another host uses the address").warn();
             let why = text!("change one of the two (--ip, or the boot argument ip=)");
             self.world.events.report(what, about, why);
+        }
+        if HAS_SERVE && ready.signals.reload {
+            self.world.events.reopen();
         }
         #[cfg(any(feature = "http", test))]
         self.beat();

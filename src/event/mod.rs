@@ -225,8 +225,13 @@ impl Line {
 
     /// Appends a newline, for which one byte is reserved, and returns the line.
     pub fn end_line(&mut self) -> &[u8] {
+        self.end_with(b'\n')
+    }
+
+    /// Appends a byte, for which the last one is reserved, and returns the line.
+    pub fn end_with(&mut self, end: u8) -> &[u8] {
         if let Some(place) = self.bytes.get_mut(self.len as usize) {
-            *place = b'\n';
+            *place = end;
             self.len += 1;
         }
         self.bytes()
@@ -263,6 +268,9 @@ pub trait Sink {
     fn shows_debug(&self) -> bool {
         false
     }
+
+    /// Opens the file of the lines again, in case another program has renamed it.
+    fn reopen(&mut self) {}
 }
 
 /// Reports an event; `about` and `why` may be empty.
@@ -354,6 +362,11 @@ impl Events {
     /// Returns true if events of level [`Level::Debug`] are written. The caller composes none otherwise.
     pub fn shows_debug(&self) -> bool {
         HAS_LOG && self.sink.shows_debug()
+    }
+
+    /// Opens the log again.
+    pub fn reopen(&mut self) {
+        self.sink.reopen();
     }
 
     /// Reports a complete line, of level [`Level::Info`] unless its marks have another.

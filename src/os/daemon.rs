@@ -6,8 +6,8 @@ use crate::mem::Ends as _;
 use crate::sys::Errno;
 use crate::sys::linux::daemon as log;
 use crate::sys::linux::fs::{self, File};
+use crate::sys::linux::logger;
 use crate::sys::linux::process;
-use crate::sys::linux::sockets::{datagrams_to, datagrams_to_host};
 use crate::sys::linux::stdio::Stdio;
 use core::ffi::CStr;
 use core::net::SocketAddrV6;
@@ -20,7 +20,7 @@ pub const LOG_PATH_BYTES_MAX: usize = log::PATH_BYTES_MAX;
 /// Where messages go.
 #[derive(Clone, Copy, Debug)]
 pub enum Log {
-    /// The socket of the system logger (/dev/log); nowhere if the host has none.
+    /// The socket of the system logger (/dev/log), which [`open_logger`] opens.
     System,
     /// A system logger that receives UDP datagrams: RFC 3164.
     Host(SocketAddrV6),
@@ -31,9 +31,18 @@ pub enum Log {
 /// An open log.
 #[derive(Debug)]
 pub struct OpenLog {
-    file: File,
+    /// The new standard error. `None`: the log is a logger.
+    file: Option<File>,
     /// The path if the log is a file.
     path: Option<&'static CStr>,
+}
+
+/// Opens the system logger of this host.
+///
+/// # Errors
+/// ENOTCONN: no logger reads lines; each line tries it again. Those of socket(2).
+pub fn open_logger() -> Result<(), Errno> {
+    logger::first(logger::open())
 }
 
 impl OpenLog {
@@ -42,24 +51,27 @@ impl OpenLog {
     /// # Errors
     /// Those of open(2) and socket(2).
     pub fn open(log: Log) -> Result<Self, Errno> {
-        let mut to = None;
-        let file = match log {
-            Log::System => datagrams_to(c"/dev/log").or_else(|_| open_null())?,
-            Log::Host(at) => datagrams_to_host(*at.ip(), at.port())?,
+        let (mut file, mut to) = (None, None);
+        match log {
+            Log::System => {}
+            Log::Host(at) => logger::open_host(*at.ip(), at.port())?,
             Log::File(path) => {
                 to = Some(path);
-                log::open_lines(path)?
+                file = Some(log::open_lines(path)?);
             }
-        };
+        }
         Ok(Self { file, path: to })
     }
 
-    /// Makes the log standard error.
+    /// Makes the log standard error, unless it is a logger.
     ///
     /// # Errors
     /// Those of dup(2).
     pub fn start(self) -> Result<(), Errno> {
-        log::log_to(&self.file, self.path)
+        match self.file {
+            Some(file) => log::log_to(&file, self.path),
+            None => Ok(()),
+        }
     }
 }
 
@@ -98,6 +110,7 @@ pub fn detach(null: &File, log: OpenLog) -> Result<(), Errno> {
     let _ = rustix::process::chdir(c"/");
     Stdio::Input.replace(null.as_raw_fd())?;
     Stdio::Output.replace(null.as_raw_fd())?;
+    Stdio::Error.replace(null.as_raw_fd())?;
     log.start()?;
     log::set_starter(to);
     Ok(())

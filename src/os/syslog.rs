@@ -2,30 +2,32 @@
 
 #![forbid(unsafe_code)]
 
-use crate::event::{Line, Marks, PREFIX_BYTES, Sink};
+use crate::event::{Fatal, Line, Marks, PREFIX_BYTES, Sink};
 use crate::mem::Ends as _;
-use crate::sys::linux::fs::File;
-use crate::sys::linux::sockets;
+use crate::sys::Errno;
+use crate::sys::linux::logger;
 
-/// The socket of the system logger.
-const PATH: &core::ffi::CStr = c"/dev/log";
 /// LOG_INFO.
 const SEVERITY: u32 = 6;
 
 /// A sink whose lines begin as those of syslog(3): priority, program name, PID.
 pub struct Syslog {
-    socket: Option<File>,
     priority: u32,
     pid: u32,
+    /// Reports the error of the first line that is lost.
+    report: fn(&[u8], Errno) -> Fatal,
 }
 
 impl Syslog {
-    /// Creates a sink for a syslog facility (its number). Lines are lost if the host has no system logger.
-    pub fn open(facility: u32) -> Self {
+    /// Creates a sink for a syslog facility (its number). `report` is called with the path of the logger and an error when the first line
+    /// is lost, also if the host has no logger.
+    pub fn open(facility: u32, report: fn(&[u8], Errno) -> Fatal) -> Self {
+        // The first line reports an error.
+        let _ = logger::open();
         Self {
-            socket: sockets::datagrams_to(PATH).ok(),
             priority: facility * 8 + SEVERITY,
             pid: rustix::process::getpid().as_raw_pid().unsigned_abs(),
+            report,
         }
     }
 }
@@ -42,8 +44,8 @@ impl Sink for Syslog {
         // The line is already escaped and ends with a newline.
         let end = line.len().saturating_sub(1);
         whole.raw(line.head(end).tail(PREFIX_BYTES));
-        if let Some(socket) = &self.socket {
-            let _ = rustix::io::write(socket, whole.bytes());
+        if let Err(errno) = logger::send(whole.end_with(0)) {
+            (self.report)(logger::PATH.to_bytes(), errno);
         }
     }
 }

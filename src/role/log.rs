@@ -30,7 +30,7 @@ impl LogOptions {
         Some(())
     }
 
-    /// Begins the log of a server: from now on lines have times, unless standard error is a terminal. On a machine without an operating
+    /// Begins the log of a server: from now on lines have times, unless standard error is a terminal or the journal. On a machine without an operating
     /// system, lines have the time since boot.
     pub(super) fn start(self, channel: Channel) {
         if sys::is_bare() {
@@ -42,7 +42,7 @@ impl LogOptions {
             role: Role::name(),
             ..Settings::default()
         };
-        if channel != Channel::Stream || !sys::is_terminal() {
+        if channel != Channel::Stream || !sys::is_terminal() && !sys::is_journal() {
             settings.form = Form::Stamped;
         }
         #[cfg(feature = "serve")]

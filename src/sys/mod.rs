@@ -25,7 +25,7 @@ pub mod loss;
 pub use args::Args;
 pub use linux::process::has_supervisor;
 pub use linux::sandbox::{Calls, FileRights, Needs};
-pub use linux::{Errno, log, reopen_log, report, trace_to};
+pub use linux::{Errno, is_journal, log, log_path, reopen_log, report, trace_to};
 
 use crate::time::Instant;
 use core::mem::MaybeUninit;

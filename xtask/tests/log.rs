@@ -4,8 +4,9 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, UdpSocket};
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -145,6 +146,115 @@ fn json_lines_are_objects_with_stable_keys() -> Result<()> {
     anyhow::bail!("no line about the client in {lines:#?}")
 }
 
+/// Standard error that is the journal: priorities instead of times, in each process of the server.
+#[test]
+fn journal_lines_begin_with_their_priority() -> Result<()> {
+    for (format, start) in [("text", ""), ("json", "{\"time\":")] {
+        for (file, is_journal) in [("/proc/self/fd/2", true), ("/dev/null", false)] {
+            let set = format!("export JOURNAL_STREAM=$(stat -Lc %d:%i {file}); exec \"$@\"");
+            let words = format!("serve --no-mdns --log-format {format}");
+            let server = Server::start(&["sh", "-c", &set, "sh"], &words)?;
+            server.wait_for_line("stderr", "listening on")?;
+            server.be_refused("/none")?;
+            for line in server.wait_for_line("stderr", "may not mount /none")? {
+                let priority = match line.contains("may not mount") {
+                    true => format!("<4>{start}"),
+                    false => format!("<6>{start}"),
+                };
+                ensure!(line.starts_with(&priority) == is_journal, "{line}");
+                ensure!(!is_journal || !line.contains("stowaway: "), "{line}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// SIGHUP when the file cannot be opened: each process says so in the file that it still has.
+#[test]
+fn log_that_cannot_be_opened_again_is_reported() -> Result<()> {
+    let server = Server::start(&[], "serve --no-mdns --log @/log")?;
+    server.wait_for_line("log", "listening on")?;
+    fs::rename(server.path("log"), server.path("old"))?;
+    fs::create_dir(server.path("log"))?;
+    server.signal(Signal::SIGHUP)?;
+    let path = server.path("log");
+    let message = format!("cannot open the log again {}: is a dir", path.display());
+    server.wait_for_line("old", &message)?;
+    server.be_refused("/none")?;
+    server.wait_for_line("old", "may not mount /none")?;
+    Ok(())
+}
+
+/// A logger that takes a stream gets lines that end with NUL; one that starts again, also of the other kind, gets the next line. The
+/// server says once that there is none.
+#[test]
+fn logger_may_take_a_stream_and_start_again() -> Result<()> {
+    if !root_for("chroot") {
+        return Ok(());
+    }
+    let root = public_dir()?;
+    for name in ["dev", "srv"] {
+        fs::create_dir(root.path().join(name))?;
+    }
+    fs::copy(binary(Arch::X86_64)?, root.path().join("stowaway"))?;
+    let (socket, port) = (root.path().join("dev/log"), Port::reserve()?);
+    let number = port.number().to_string();
+    let errors = root.path().join("errors");
+    let server = Command::new("chroot")
+        .arg(root.path())
+        .args([
+            "/stowaway",
+            "nfs",
+            "--export",
+            "/srv",
+            "-p",
+            "--log",
+            "syslog",
+        ])
+        .args(["-l", "127.0.0.1", "--handles", "path", "-n", &number])
+        .stderr(fs::File::create(&errors)?)
+        .spawn()?;
+    let server = Ended(server);
+    let refused = || {
+        let mut client = Client::connect(([127, 0, 0, 1], port.number()).into())?;
+        ensure!(client.mount("/none").is_err());
+        Ok(())
+    };
+    wait_for(PATIENCE, || Ok(refused().ok()))?.context("the server does not start")?;
+    let tag = format!("stowaway[{}]: 127.0.0.1 may not mount", server.0.id());
+    for _ in 0..2 {
+        let listener = UnixListener::bind(&socket)?;
+        refused()?;
+        let (mut stream, _) = listener.accept()?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut line = [0; 512];
+        let len = stream.read(&mut line)?;
+        let line = String::from_utf8_lossy(&line[..len]);
+        ensure!(
+            line.starts_with("<28>") && line.contains(&tag) && line.ends_with('\0'),
+            "{line:?}"
+        );
+        drop((stream, listener));
+        fs::remove_file(&socket)?;
+        refused()?;
+        let datagrams = UnixDatagram::bind(&socket)?;
+        datagrams.set_read_timeout(Some(PATIENCE))?;
+        refused()?;
+        let mut line = [0; 512];
+        let len = datagrams.recv(&mut line)?;
+        let line = String::from_utf8_lossy(&line[..len]);
+        ensure!(
+            line.contains(&tag) && line.ends_with("/none: not exported"),
+            "{line:?}"
+        );
+        fs::remove_file(&socket)?;
+    }
+    let lost = fs::read_to_string(&errors)?;
+    let message = "stowaway: cannot write the log /dev/log: no logger reads it\n";
+    ensure!(lost == message.repeat(2), "{lost}");
+    Ok(())
+}
+
 /// After logrotate, each process of the server writes to the new file.
 #[test]
 fn logrotate_moves_the_log_of_all_processes() -> Result<()> {
@@ -279,7 +389,7 @@ fn full_disk_is_reported_once() -> Result<()> {
     for round in 1..=2 {
         fill(&inside.join("full"))?;
         server.be_refused_by_udp(round)?;
-        let lines = server.wait_for_line("stderr", "cannot write the log: the disk is full")?;
+        let lines = server.wait_for_line("stderr", "/log: the disk is full")?;
         ensure!(lines.len() == round as usize, "{lines:#?}");
         fs::remove_file(inside.join("full"))?;
         server.be_refused("/written")?;

@@ -179,10 +179,7 @@ impl Kernel {
 pub(super) fn note_signal(file: &File, signals: &mut Signals) {
     match process::read_signal(file.as_fd()) {
         SignalRequest::Nothing => signals.child = true,
-        SignalRequest::Reload => {
-            sys::reopen_log();
-            signals.reload = true;
-        }
+        SignalRequest::Reload => signals.reload = true,
         SignalRequest::Figures => signals.figures = true,
         SignalRequest::Stop => signals.stop = true,
     }

@@ -6,7 +6,7 @@ use super::super::flags::full_path;
 use super::super::log::LogOptions;
 use super::failed;
 use crate::config::HAS_SERVE;
-use crate::console::log::Channel;
+use crate::console::log::{self, Channel};
 use crate::event::Line;
 use crate::os::daemon::{self, LOG_PATH_BYTES_MAX, Log, OpenLog};
 use crate::os::pid_file::PidFile;
@@ -69,15 +69,19 @@ impl Background {
                 Log::File(path) => path.to_bytes(),
                 _ => b"",
             };
-            let opened = OpenLog::open(log);
             let no_log = |errno| failed(text!("cannot write the log"), path, errno);
-            let opened = opened.map_err(no_log)?;
+            let opened = OpenLog::open(log).map_err(no_log)?;
             if let Some(null) = &null {
                 let detached = daemon::detach(null, opened);
                 detached.map_err(|errno| failed(text!("cannot start a daemon"), b"", errno))?;
             } else {
                 daemon::keep_standard_error();
                 opened.start().map_err(no_log)?;
+            }
+            if let Log::System = log
+                && let Err(errno) = daemon::open_logger()
+            {
+                log::report_lost(errno);
             }
         }
         self.log_options.start(match log {

@@ -123,7 +123,7 @@ fn run_session(options: &Options) -> Fatal {
     };
     let mut sink: &'static mut dyn Sink = Console::leak();
     if !options.to_stderr && options.level >= Level::Info {
-        sink = mem::leak(syslog::Syslog::open(options.facility));
+        sink = mem::leak(syslog::Syslog::open(options.facility, cannot_log));
     }
     let mut events = Events::to(sink);
     let level = options.level;
@@ -279,6 +279,10 @@ fn list_requests() -> Result<(), Fatal> {
 /// Reports that `what` failed on `about`, with the reason of `errno`. Returns exit status 1.
 fn failed(what: Text, about: &[u8], errno: Errno) -> Fatal {
     reasons::failed(what, about, errno, &REASONS)
+}
+
+fn cannot_log(path: &[u8], errno: Errno) -> Fatal {
+    failed(text!("cannot write the log"), path, errno)
 }
 
 /// Reasons and advice that are specific to this role.

@@ -6,12 +6,13 @@
 use super::Errno;
 use super::fs::{self, AT_FDCWD, File, Stat, fstatat};
 use super::fsuid;
+use super::logger;
 use super::stdio::Stdio;
 use crate::mem::{Ends as _, copy_into};
 use crate::time::Duration;
 use core::ffi::{CStr, c_char};
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsRawFd as _, BorrowedFd, IntoRawFd as _};
 use rustix::fs::{AtFlags, OFlags};
@@ -31,8 +32,6 @@ static STARTER: AtomicI32 = AtomicI32::new(-1);
 
 /// The standard error that the log has replaced, or -1.
 static FORMER: AtomicI32 = AtomicI32::new(-1);
-/// True while the log cannot be written.
-static HAS_FAILED: AtomicBool = AtomicBool::new(false);
 
 /// Keeps the present standard error open, for messages about the log that replaces it.
 pub fn keep_standard_error() {
@@ -58,23 +57,33 @@ pub fn set_starter(pipe: File) {
     STARTER.store(pipe.leak(), Ordering::Relaxed);
 }
 
-/// Writes a line to standard error, and `message` to the process that the user started as long as that waits.
+/// Path of the log file, else of the socket of the system logger.
+pub(super) fn path() -> &'static CStr {
+    let path = PATH.load(Ordering::Relaxed);
+    match path.is_null() {
+        true => logger::PATH,
+        // SAFETY: the pointer is that of a static string.
+        false => unsafe { CStr::from_ptr(path) },
+    }
+}
+
+/// Writes a line to the logger or to standard error, and `message` to the process that the user started as long as that waits. A line
+/// to a logger ends with NUL.
 ///
 /// # Errors
-/// The first error of a log file since its last success.
+/// The first error of a logger or a log file since its last success.
 pub(super) fn write(line: &[u8], message: &[u8]) -> Result<(), Errno> {
     write_to_starter(message);
+    if logger::is_open() {
+        return logger::send(line);
+    }
     if PATH.load(Ordering::Relaxed).is_null() {
         Stdio::Error.offer(line);
         return Ok(());
     }
-    let written = Stdio::Error.append(line);
-    let has_failed = HAS_FAILED.swap(written.is_err(), Ordering::Relaxed);
-    limit_log();
-    match written {
-        Err(errno) if !has_failed => Err(errno),
-        _ => Ok(()),
-    }
+    let written = fs::append(Stdio::Error as i32, line);
+    let limited = limit_log();
+    logger::first(written.and(limited))
 }
 
 /// Writes a message about the log to the former standard error, and to the process that the user started.
@@ -94,13 +103,15 @@ pub(super) fn report(message: &[u8]) {
 
 /// Opens the log file again, or makes a new one, in case another program has renamed it. After an error, lines still go to the old
 /// file.
-pub(super) fn reopen() {
-    let path = PATH.load(Ordering::Relaxed);
-    if !path.is_null() {
-        // SAFETY: the pointer is that of a static string.
-        let path = unsafe { CStr::from_ptr(path) };
-        let _ = open_lines(path).and_then(|file| log_to(&file, Some(path)));
+///
+/// # Errors
+/// Those of open(2).
+pub(super) fn reopen() -> Result<(), Errno> {
+    if PATH.load(Ordering::Relaxed).is_null() {
+        return Ok(());
     }
+    let path = path();
+    log_to(&open_lines(path)?, Some(path))
 }
 
 /// Writes to the process that the user started. The pipe never blocks; it is closed once that process has ended.
@@ -126,19 +137,17 @@ fn leave_starter() {
 }
 
 /// Begins a new log file if the present one is full. Another process of the daemon may have done so already.
-fn limit_log() {
-    let path = PATH.load(Ordering::Relaxed);
-    if path.is_null() {
-        return;
-    }
-    // SAFETY: the pointer is that of a static string.
-    let path = unsafe { CStr::from_ptr(path) };
+///
+/// # Errors
+/// Those of rename(2) and open(2): the full file grows.
+fn limit_log() -> Result<(), Errno> {
+    let path = path();
     let (now, named) = (&mut MaybeUninit::uninit(), &mut MaybeUninit::uninit());
     let Ok(now) = stat(Stdio::Error as i32, c"", now) else {
-        return;
+        return Ok(());
     };
     if now.st_size < LOG_BYTES_MAX {
-        return;
+        return Ok(());
     }
     // The NFS server may have set the file-system UID of a caller.
     fsuid::restore();
@@ -147,19 +156,17 @@ fn limit_log() {
         copy_into(former, name);
         copy_into(former.tail_mut(name.len()), SUFFIX);
         let former = former.head(name.len() + SUFFIX.len());
-        let _ = fs::renameat::<Errno>((AT_FDCWD, name), (AT_FDCWD, former), true);
+        fs::renameat::<Errno>((AT_FDCWD, name), (AT_FDCWD, former), true)?;
     }
-    let _ = open_lines(path).and_then(|file| log_to(&file, Some(path)));
+    reopen()
 }
 
 /// Opens the directory of the log file, in which a new file is made. `None`: the log is no file.
 pub(super) fn open_directory() -> Option<File> {
-    let path = PATH.load(Ordering::Relaxed);
-    if path.is_null() {
+    if PATH.load(Ordering::Relaxed).is_null() {
         return None;
     }
-    // SAFETY: the pointer is that of a static string.
-    let path = unsafe { CStr::from_ptr(path) }.to_bytes();
+    let path = path().to_bytes();
     let dir = &mut [0; PATH_BYTES_MAX];
     match path.iter().rposition(|byte| *byte == b'/') {
         None => copy_into(dir, b"."),
@@ -167,6 +174,18 @@ pub(super) fn open_directory() -> Option<File> {
     }
     let dir = CStr::from_bytes_until_nul(dir).ok()?;
     File::open::<Errno>(dir, OFlags::PATH | OFlags::DIRECTORY, 0).ok()
+}
+
+/// Device and inode of standard error.
+#[allow(
+    clippy::useless_conversion,
+    reason = "field widths differ by architecture"
+)]
+pub(super) fn standard_error_id() -> Option<[u64; 2]> {
+    let buffer = &mut MaybeUninit::uninit();
+    let stat = stat(Stdio::Error as i32, c"", buffer);
+    stat.ok()
+        .map(|stat| [stat.st_dev.into(), stat.st_ino.into()])
 }
 
 fn stat<'a>(dir: i32, path: &CStr, out: &'a mut MaybeUninit<Stat>) -> Result<&'a Stat, Errno> {

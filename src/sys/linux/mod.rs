@@ -11,6 +11,7 @@ pub mod fsuid;
 pub mod init;
 pub mod interfaces;
 pub mod link;
+pub mod logger;
 pub mod memory;
 pub mod multicast;
 pub mod optional;
@@ -28,6 +29,7 @@ pub mod stdio;
 pub mod workers;
 
 use crate::config::HAS_SERVE;
+use crate::mem::nth;
 pub use rustix::event as poll;
 pub use rustix::fd;
 
@@ -174,7 +176,7 @@ pub fn console(bytes: &[u8]) {
 /// Writes a line to the log, and its message to the process that has started this daemon and still waits.
 ///
 /// # Errors
-/// The first error of a log file since its last success.
+/// The first error of a logger or a log file since its last success.
 pub fn log(line: &[u8], message: &[u8]) -> Result<(), Errno> {
     if HAS_SERVE {
         return daemon::write(line, message);
@@ -184,10 +186,19 @@ pub fn log(line: &[u8], message: &[u8]) -> Result<(), Errno> {
 }
 
 /// Opens a log file again, in case another program has renamed it.
-pub fn reopen_log() {
+///
+/// # Errors
+/// Those of open(2): lines still go to the old file.
+pub fn reopen_log() -> Result<(), Errno> {
     if HAS_SERVE {
-        daemon::reopen();
+        return daemon::reopen();
     }
+    Ok(())
+}
+
+/// Path of the log file, else of the socket of the system logger; empty: the log is standard error or another host's.
+pub fn log_path() -> &'static [u8] {
+    daemon::path().to_bytes()
 }
 
 /// Writes a message about the log itself to the standard error that the log has replaced.
@@ -206,6 +217,21 @@ pub fn print(bytes: &[u8]) -> bool {
 pub fn is_terminal() -> bool {
     // SAFETY: the descriptor 2 is open for the whole life of the process (`hold_streams`).
     rustix::termios::isatty(unsafe { rustix::fd::BorrowedFd::borrow_raw(2) })
+}
+
+/// Returns true if standard error is systemd's journal: JOURNAL_STREAM has its device and inode. sd-daemon(3).
+pub fn is_journal() -> bool {
+    let Some(text) = variable(b"JOURNAL_STREAM=") else {
+        return false;
+    };
+    let number = |part| {
+        let digits = nth(text, b':', part).iter();
+        digits.fold(0_u64, |number, digit| {
+            let digit = u64::from(digit.wrapping_sub(b'0'));
+            number.wrapping_mul(10).wrapping_add(digit)
+        })
+    };
+    daemon::standard_error_id() == Some([number(0), number(1)])
 }
 
 /// UID and GID of [`became`]; [`SAME`]: those of the start.

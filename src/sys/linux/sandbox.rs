@@ -9,7 +9,9 @@
 use super::daemon;
 use super::fs::{self, File};
 use super::fsuid;
+use super::logger;
 use super::optional;
+use super::sockets::UNIX;
 use super::{Errno, outcome};
 use crate::config::{HAS_NFS, HAS_SERVE};
 use core::ffi::CStr;
@@ -57,8 +59,10 @@ impl Calls {
     pub const CONNECT: Self = Self(1 << 13);
     /// Connections and their workers.
     pub const STREAMS: Self = Self(1 << 14);
-    /// All calls.
-    pub const ALL: Self = Self(1 << 15);
+    /// Lines for the system logger after it has started again.
+    const LOGGER: Self = Self(1 << 15);
+    /// All calls. No call has this bit, which is one of its number.
+    pub const ALL: Self = Self(1);
 }
 
 /// Landlock's rights on files.
@@ -167,6 +171,9 @@ impl Needs {
             && let Some(log) = daemon::open_directory()
         {
             rules.allow(log.as_raw_fd(), FileRights::Change);
+        }
+        if logger::is_local() {
+            self.add(Calls::LOGGER);
         }
         // SFTP opens files by path.
         if !self.has(Calls::SFTP) {
@@ -277,6 +284,7 @@ const MULTICAST: u16 = Calls::MULTICAST.0;
 const LINK: u16 = Calls::LINK.0;
 const CONNECT: u16 = Calls::CONNECT.0;
 const STREAMS: u16 = Calls::STREAMS.0;
+const LOGGER: u16 = Calls::LOGGER.0;
 
 /// The system calls of each set, the most frequent first: older kernels run the filter from the start for each call. qemu/hosts
 /// has the same calls for each role, from traces.
@@ -293,7 +301,7 @@ const NEEDED: &[(Sysno, u16)] = &[
     #[cfg(not(target_arch = "x86"))]
     (Sysno::sendmsg, NFS),
     #[cfg(target_arch = "x86")]
-    (Sysno::socketcall, NET),
+    (Sysno::socketcall, NET | LOGGER),
     (Sysno::epoll_pwait, NET),
     (Sysno::epoll_ctl, NET),
     (Sysno::ppoll, EACH),
@@ -396,7 +404,7 @@ const NEEDED: &[(Sysno, u16)] = &[
     #[cfg(not(target_arch = "x86"))]
     (Sysno::getsockname, CONNECT),
     #[cfg(not(target_arch = "x86"))]
-    (Sysno::connect, LINK | CONNECT),
+    (Sysno::connect, LINK | CONNECT | LOGGER),
     #[cfg(target_arch = "aarch64")]
     (Sysno::dup3, EACH),
     #[cfg(not(target_arch = "aarch64"))]
@@ -429,7 +437,8 @@ const COMPILED: u16 = Calls::ALL.0
     | when(cfg!(feature = "sftp-server"), SFTP)
     | when(HAS_NFS, NFS | STREAMS | CONNECT)
     | when(cfg!(feature = "multicast"), MULTICAST | CONNECT)
-    | when(cfg!(feature = "smol"), LINK);
+    | when(cfg!(feature = "smol"), LINK)
+    | when(HAS_SERVE || cfg!(feature = "sftp-server"), LOGGER);
 
 const fn when(is_compiled: bool, sets: u16) -> u16 {
     if is_compiled { sets } else { 0 }
@@ -462,7 +471,7 @@ const fn compiled(out: &mut [u16]) -> usize {
 
 /// Instructions of a filter, at most.
 const STEP_COUNT_MAX: usize = 112;
-const _: () = assert!(NEEDED.len() + 15 <= STEP_COUNT_MAX);
+const _: () = assert!(NEEDED.len() + 18 <= STEP_COUNT_MAX);
 
 /// ioctl request that sets a terminal's attributes.
 #[doc(alias = "TCSETS")]
@@ -492,15 +501,21 @@ fn seccomp(sets: u16, numbers: &[u16], listed: u32, otherwise: u32) -> bool {
     let step = |what: u64, pass: usize, pass_else: usize, operand: u32| {
         what | (pass as u64) << 16 | (pass_else as u64) << 24 | u64::from(operand) << 32
     };
+    // AF_UNIX, else a family that does not exist.
+    let family = u32::from(UNIX) | u32::from(!logger::needs_sockets()) << 16;
     let is_in = |number: &&u16| **number & sets != 0;
     let count = numbers.iter().filter(is_in).count();
     let first = [
         step(LOAD, 0, 0, ARCH),
         // Wrong architecture: skip to `otherwise`.
-        step(IF_EQUAL, 0, count + 10, ARCHITECTURE),
+        step(IF_EQUAL, 0, count + 13, ARCHITECTURE),
         step(LOAD, 0, 0, NUMBER),
     ];
     let last = [
+        // socket is allowed for a logger that takes a stream, also where it is in none of the sets.
+        step(IF_EQUAL, 0, 2, Sysno::socket as u32),
+        step(LOAD, 0, 0, FIRST_ARGUMENT),
+        step(IF_EQUAL, 10, 9, family),
         // clone is allowed for a thread, also where it is in none of the sets. Only roles that make child processes can fork.
         step(IF_EQUAL, 0, 2, Sysno::clone as u32),
         step(LOAD, 0, 0, FIRST_ARGUMENT),
@@ -522,7 +537,7 @@ fn seccomp(sets: u16, numbers: &[u16], listed: u32, otherwise: u32) -> bool {
     code[..first.len()].copy_from_slice(&first);
     for (at, number) in numbers.iter().filter(is_in).enumerate() {
         // Skip to `listed`.
-        let pass = count - at + 10;
+        let pass = count - at + 13;
         code[first.len() + at] = step(IF_EQUAL, pass, 0, u32::from(*number & NUMBER_BITS));
     }
     code[len..len + last.len()].copy_from_slice(&last);

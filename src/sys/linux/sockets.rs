@@ -203,6 +203,12 @@ pub(super) fn call(socket: i32, verb: AddressCall, at: &mut Address) -> Result<(
     .map(drop)
 }
 
+/// Connects a socket to an address in the kernel's layout.
+pub(super) fn connect_at(socket: RawFd, at: &[u8]) -> Result<(), Errno> {
+    // SAFETY: the kernel reads the address, by its length.
+    outcome(unsafe { socket_call!(connect, 3, socket, at.as_ptr(), at.len()) }).map(drop)
+}
+
 /// Listens at an address. With port 0 the kernel chooses one, which is written to `at`. A socket file is accessible to its owner
 /// only; a stale one is replaced.
 pub fn listen(at: &mut Address) -> Result<File, Errno> {
@@ -362,15 +368,6 @@ pub fn connect_to(socket: RawFd, to: &mut Address) -> Result<(), Errno> {
 /// Opens an unbound non-blocking socket for datagrams of IPv4 or IPv6.
 pub fn open_datagrams(is_ipv4: bool) -> Result<File, Errno> {
     open(if is_ipv4 { INET } else { INET6 }, DATAGRAM | NONBLOCK)
-}
-
-/// Opens a datagram socket connected to the socket file `path`. Datagrams that do not fit into the receiver's queue are lost.
-pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
-    let socket = open(UNIX, DATAGRAM | NONBLOCK)?;
-    let mut at = Address::empty();
-    at.set_file(path).ok_or(Errno::NAMETOOLONG)?;
-    call(socket.as_raw_fd(), AddressCall::Connect, &mut at)?;
-    Ok(socket)
 }
 
 /// Binds a socket to the abstract name `name`, which no other process of this network namespace can then bind.

@@ -11,8 +11,8 @@ use rustix::fd::{BorrowedFd, RawFd};
 use rustix::fs::OFlags;
 use syscalls::{Sysno, raw_syscall};
 
-/// Longest wait for the reader of standard error.
-const PATIENCE: Duration = Duration::from_ms(500);
+/// Longest wait for the reader of a log.
+pub(super) const PATIENCE: Duration = Duration::from_ms(500);
 
 /// A standard stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -143,19 +143,6 @@ impl Stdio {
         HAS_STOPPED.store(!is_ready, Ordering::Relaxed);
         if is_ready {
             self.send(bytes);
-        }
-    }
-
-    /// Writes a line to a file in place of the stream.
-    ///
-    /// # Errors
-    /// Those of write(2); ENOSPC: a part of the line was written.
-    pub fn append(self, line: &[u8]) -> Result<(), Errno> {
-        let (at, len) = (line.as_ptr(), line.len());
-        // SAFETY: the kernel reads at most `len` bytes.
-        match outcome(unsafe { raw_syscall!(Sysno::write, self as i32, at, len) })? {
-            count if count < len => Err(Errno::NOSPC),
-            _ => Ok(()),
         }
     }
 

@@ -294,7 +294,7 @@ pub fn run(
         match process::wait_for_signal(signals.as_ref(), Some(until.since(now))) {
             SignalRequest::Nothing => {}
             SignalRequest::Reload => {
-                sys::reopen_log();
+                sink.reopen();
                 signal_all(children, Signal::Reload);
             }
             SignalRequest::Figures => ask_for_figures(children),

@@ -272,6 +272,18 @@ pub fn read(file: RawFd, out: &mut [u8]) -> Result<usize, Errno> {
     outcome(unsafe { raw_syscall!(Sysno::read, file, out.as_mut_ptr(), out.len()) })
 }
 
+/// Writes a line to a log.
+///
+/// # Errors
+/// Those of write(2). ENOTCONN (not EAGAIN): the reader of a FIFO does not read. ENOSPC: a part of the line was written.
+pub fn append(file: RawFd, line: &[u8]) -> Result<(), Errno> {
+    match write(file, line) {
+        Err(Errno::AGAIN) => Err(Errno::NOTCONN),
+        Ok(count) if count < line.len() => Err(Errno::NOSPC),
+        written => written.map(drop),
+    }
+}
+
 /// Writes to a pipe.
 pub fn write(file: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     // SAFETY: the kernel reads at most the length of `bytes`.

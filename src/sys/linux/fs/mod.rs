@@ -19,7 +19,7 @@ pub use change::{
 pub use directory::{DirectoryRecord, list};
 pub use handle::{KernelHandle, file_id, name_to_handle_at, open_by_handle_at};
 pub use io::{
-    fsync, is_cached, pipe, pread, pread_cached, pwrite, read, read_into_cache, read_some,
+    append, fsync, is_cached, pipe, pread, pread_cached, pwrite, read, read_into_cache, read_some,
     readlinkat, sendfile, set_pipe_size, splice, sync, syncfs, write,
 };
 pub use stat::may_write;
