@@ -61,6 +61,13 @@ pub const OTHER_IMAGE: Reason = own_reason(
     text!("the files are in UDF of an unknown layout; unpack the image with another program"),
 );
 
+/// Reason for a log whose path is a link that the server does not follow.
+#[cfg(feature = "nfs")]
+pub const NOT_FOLLOWED: Reason = reason(
+    Errno::NOLINK,
+    text!("a symbolic link of another user, which could lead to any file"),
+);
+
 /// Reason for an errno that no table has.
 const UNKNOWN: Text = text!("the host refuses; use an ordinary local file or directory");
 const ACCESS: Text = text!("permission denied; start as another user or change the mode");

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::log_place::{Place, place};
 use crate::mem::Ends as _;
 use crate::sys::Errno;
 use crate::sys::linux::daemon as log;
@@ -24,7 +25,7 @@ pub enum Log {
     System,
     /// A system logger that receives UDP datagrams: RFC 3164.
     Host(SocketAddrV6),
-    /// A file, whose path is shorter than [`LOG_PATH_BYTES_MAX`].
+    /// A file or a standard stream, whose path is shorter than [`LOG_PATH_BYTES_MAX`].
     File(&'static CStr),
 }
 
@@ -55,10 +56,13 @@ impl OpenLog {
         match log {
             Log::System => {}
             Log::Host(at) => logger::open_host(*at.ip(), at.port())?,
-            Log::File(path) => {
-                to = Some(path);
-                file = Some(log::open_lines(path)?);
-            }
+            Log::File(path) => match place(path)? {
+                Place::Stream(stream) => file = Some(stream.duplicate()?),
+                Place::File(path) => {
+                    to = Some(path);
+                    file = Some(log::open_lines(path)?);
+                }
+            },
         }
         Ok(Self { file, path: to })
     }

@@ -21,6 +21,8 @@ pub mod init;
 pub mod install;
 #[cfg(any(feature = "http", test))]
 pub mod log_file;
+#[cfg(feature = "nfs")]
+pub mod log_place;
 #[cfg(feature = "mdns")]
 pub mod machines;
 #[cfg(feature = "check")]

@@ -185,6 +185,27 @@ fn log_that_cannot_be_opened_again_is_reported() -> Result<()> {
     Ok(())
 }
 
+/// `-`, /dev/stdout and a link to it are standard output, for both logs, without /dev.
+#[test]
+fn logs_may_be_standard_streams_and_links() -> Result<()> {
+    for name in ["-", "/dev/stdout", "/dev/stderr", "@/link"] {
+        // The link is made before the server starts.
+        let script = "for log; do case $log in */link) ln -s /dev/stdout \"$log\";; esac; done 2>/dev/null; exec \"$@\" >&2";
+        let words = format!("serve --no-mdns --http 127.0.0.1:0 --log {name} --access-log {name}");
+        let server = Server::start(&["sh", "-c", script, "sh"], &words)?;
+        let lines = server.wait_for_line("stderr", "for HTTP")?;
+        let line = lines.iter().find(|line| line.contains("for HTTP"));
+        let (_, at) = line
+            .and_then(|line| line.split_once("http://"))
+            .context(name)?;
+        let (at, _) = at.split_once('/').context("no path")?;
+        let mut client = std::net::TcpStream::connect(at)?;
+        client.write_all(b"GET /none HTTP/1.0\r\n\r\n")?;
+        server.wait_for_line("stderr", "\"GET /none HTTP/1.0\" 404")?;
+    }
+    Ok(())
+}
+
 /// A logger that takes a stream gets lines that end with NUL; one that starts again, also of the other kind, gets the next line. The
 /// server says once that there is none.
 #[test]

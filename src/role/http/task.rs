@@ -8,7 +8,7 @@ use crate::config::{
     HTTP_REQUEST_TIMEOUT, HTTP_STACK_COUNT_MAX, REPLY_BLOCK_COUNT, REPLY_BYTES,
     REQUEST_BLOCK_COUNT, REQUEST_BYTES,
 };
-use crate::console::reasons::{self, Reason, reason};
+use crate::console::reasons::{self, NOT_FOLLOWED, Reason, reason};
 use crate::drive::platform::network::Network;
 use crate::drive::service::{Limits, Served, Times};
 use crate::drive::{Task, Tasks, World};
@@ -100,11 +100,7 @@ pub(in super::super) fn add_tasks(
         names = kept.open(node_count, part, tree)?;
     }
     let log = match options.access_log {
-        Some(path) => {
-            let what = text!("cannot write the access log");
-            let opened = LogFile::open(path).map_err(|errno| failed(what, path.to_bytes(), errno));
-            Some(&*mem::leak(opened?))
-        }
+        Some(path) => Some(LogFile::open(path, cannot_log)?),
         None => None,
     };
     let sink = log.map(|log| mem::leak(log) as &'static mut dyn Sink);
@@ -226,7 +222,7 @@ impl Task for Server {
             && let Err(errno) = log.reopen()
         {
             let what = text!("cannot open the access log again");
-            failed(what, log.path.to_bytes(), errno);
+            failed(what, log.path(), errno);
         }
     }
 
@@ -245,6 +241,10 @@ impl Task for Server {
     }
 }
 
+fn cannot_log(path: &[u8], errno: Errno) -> Fatal {
+    failed(text!("cannot write the access log"), path, errno)
+}
+
 fn cannot_listen(at: &SocketAddrV6, errno: Errno) -> Fatal {
     let mut line = crate::event::Line::default();
     failed(text!("cannot listen on"), line.socket(at).bytes(), errno)
@@ -256,7 +256,8 @@ fn failed(what: crate::text::Text, about: &[u8], errno: Errno) -> Fatal {
 }
 
 /// Reasons and advice that are specific to this role.
-static REASONS: [Reason; 3] = [
+static REASONS: [Reason; 4] = [
+    NOT_FOLLOWED,
     reason(
         Errno::ADDRINUSE,
         text!("the port is in use; see --http and --metrics"),

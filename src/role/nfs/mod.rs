@@ -16,7 +16,7 @@ use crate::config::{
     REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES, SHARED_BYTES,
     SHARED_BYTES_MIN,
 };
-use crate::console::reasons::{self, Reason, reason};
+use crate::console::reasons::{self, NOT_FOLLOWED, Reason, reason};
 use crate::drive::platform::network::Network;
 use crate::drive::service::{Limits, Served};
 use crate::drive::{Task, Tasks, World, platform};
@@ -253,7 +253,8 @@ fn failed(what: Text, about: &[u8], errno: Errno) -> Fatal {
 }
 
 /// Reasons and advice that are specific to this role.
-static REASONS: [Reason; 4] = [
+static REASONS: [Reason; 5] = [
+    NOT_FOLLOWED,
     reason(Errno::BUSY, text!("a running server has locked it")),
     reason(
         Errno::ADDRINUSE,

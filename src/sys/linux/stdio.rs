@@ -1,6 +1,6 @@
 //! The standard streams as byte streams.
 
-use super::fs::set_pipe_size;
+use super::fs::{self, File, set_pipe_size};
 use super::process::{FailedWrite, on_failed_write};
 use super::{Errno, outcome};
 use crate::mem::Ends as _;
@@ -171,6 +171,14 @@ impl Stdio {
     /// Sets the capacity of the stream if it is a pipe.
     pub fn set_pipe_size(self, bytes: usize) {
         set_pipe_size(self as i32, bytes);
+    }
+
+    /// Duplicates the descriptor of the stream.
+    ///
+    /// # Errors
+    /// Those of fcntl(2).
+    pub fn duplicate(self) -> Result<File, Errno> {
+        fs::dup(self as i32).map(File::of)
     }
 
     /// Makes the stream a duplicate of the descriptor `from`.
