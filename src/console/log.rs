@@ -131,6 +131,7 @@ impl Settings {
     fn put(&self, out: &mut Writer<'_>, line: &[u8], marks: Marks, secs: i64) {
         let mut text = line.strip_suffix(b"\n").unwrap_or(line);
         let message = text.tail(PREFIX_BYTES);
+        #[allow(unused_mut, reason = "an executable may lack the system logger")]
         let mut end = b"\n";
         match self.channel {
             Channel::Stream if self.form == Form::Stamped => {

@@ -79,25 +79,33 @@ impl Files {
         if wanted.file.is_some() {
             return Ok(());
         }
-        // A host without the directory has no further files.
-        let Ok(dir) = Directory::open(EXPORTS_SUBDIRECTORY) else {
-            return Ok(());
-        };
         let mut outcome = Ok(());
-        let _ = dir.list(&mut |name| {
-            let name = name.to_bytes();
-            if name.ends_with(b".exports") && name.first() != Some(&b'.') {
-                let mut path = Line::default();
-                path.raw(EXPORTS_SUBDIRECTORY.to_bytes())
-                    .byte(b'/')
-                    .raw(name);
-                outcome = self.read_file(path.bytes(), each);
-            }
-            match outcome {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
-            }
+        let dir = Directory::open(EXPORTS_SUBDIRECTORY);
+        let listed = dir.and_then(|dir| {
+            dir.list(&mut |name| {
+                let name = name.to_bytes();
+                if name.ends_with(b".exports") && name.first() != Some(&b'.') {
+                    let mut path = Line::default();
+                    path.raw(EXPORTS_SUBDIRECTORY.to_bytes())
+                        .byte(b'/')
+                        .raw(name);
+                    outcome = self.read_file(path.bytes(), each);
+                }
+                match outcome {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                }
+            })
         });
+        match listed {
+            // A host without the directory has no further files.
+            Ok(_) | Err(Errno::NOENT) => {}
+            // As with exportfs(8), the server starts with the other exports.
+            Err(errno) => {
+                let path = EXPORTS_SUBDIRECTORY.to_bytes();
+                reasons::failed(text!("cannot read"), path, errno, &REASONS);
+            }
+        }
         outcome
     }
 

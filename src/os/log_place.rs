@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::daemon::LOG_PATH_BYTES_MAX;
 use crate::mem::{self, Ends as _, c_str, copy_into};
+use crate::sys::linux::daemon::PATH_BYTES_MAX;
 use crate::sys::linux::fs::{self, File, fstatat};
 use crate::sys::linux::stdio::Stdio;
 use crate::sys::{self, Errno};
@@ -27,8 +27,8 @@ pub enum Place {
 /// Finds the place of a log. `-`, /dev/stdout and /dev/stderr are the streams of this process, also where /dev is missing.
 ///
 /// # Errors
-/// ENOLINK: the path is a link of a user other than root and this one, who could make the server write to any file. ELOOP: too many
-/// links. ENAMETOOLONG: a link leads to a path of [`LOG_PATH_BYTES_MAX`] or more.
+/// ENOLINK: the path is a link of a user other than root and this one; such a link could lead to any file. ELOOP: too many links.
+/// ENAMETOOLONG: a link leads to a path of `PATH_BYTES_MAX` or more.
 pub fn place(mut path: &'static CStr) -> Result<Place, Errno> {
     for _ in 0..LINK_COUNT_MAX {
         match path.to_bytes() {
@@ -38,7 +38,7 @@ pub fn place(mut path: &'static CStr) -> Result<Place, Errno> {
         }
         // O_PATH opens the link itself, so that it is the same that is looked at and that is read.
         let flags = OFlags::PATH | OFlags::NOFOLLOW;
-        let target = &mut [0; LOG_PATH_BYTES_MAX];
+        let target = &mut [0; PATH_BYTES_MAX];
         let Ok(link) = File::open::<Errno>(path, flags, 0) else {
             return Ok(Place::File(path));
         };
@@ -64,7 +64,7 @@ fn target_of(link: &[u8], target: &[u8]) -> Result<&'static CStr, Errno> {
         (Some(slash), _) => link.head(slash + 1),
     };
     let len = dir.len() + target.len();
-    if len >= LOG_PATH_BYTES_MAX {
+    if len >= PATH_BYTES_MAX {
         return Err(Errno::NAMETOOLONG);
     }
     let path = mem::bytes(len + 1);

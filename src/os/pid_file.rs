@@ -48,9 +48,12 @@ impl PidFile {
     }
 
     /// Replaces the content of the file.
-    pub fn write(&self, text: &[u8]) {
+    ///
+    /// # Errors
+    /// Those of pwrite(2).
+    pub fn write(&self, text: &[u8]) -> Result<(), Errno> {
         self.clear();
-        let _ = fs::pwrite::<Errno>(self.0.as_raw_fd(), 0, text);
+        fs::pwrite(self.0.as_raw_fd(), 0, text).map(drop)
     }
 
     /// Empties the file.

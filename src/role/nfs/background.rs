@@ -48,12 +48,12 @@ impl Background {
             self.log_options.start(Channel::Stream);
             return serve();
         }
+        let no_file = |errno| {
+            let path = self.pid_file.unwrap_or_default().to_bytes();
+            failed(text!("cannot use the pid file"), path, errno)
+        };
         let pid_file = match self.pid_file {
-            Some(path) => {
-                let locked = PidFile::lock(path);
-                let what = text!("cannot use the pid file");
-                Some(locked.map_err(|errno| failed(what, path.to_bytes(), errno))?)
-            }
+            Some(path) => Some(PidFile::lock(path).map_err(no_file)?),
             None => None,
         };
         let null = match self.detaches {
@@ -94,7 +94,9 @@ impl Background {
         if let Some(file) = &pid_file {
             let mut number = Line::default();
             number.number(daemon::process_id());
-            file.write(number.end_line());
+            if let Err(errno) = file.write(number.end_line()) {
+                no_file(errno);
+            }
         }
         let ended = serve();
         if let Some(file) = &pid_file {
