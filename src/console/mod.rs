@@ -67,6 +67,7 @@ pub fn quote(json: &mut Writer<'_>, text: &[u8]) {
 }
 
 /// The escapes of an event line in a JSON string.
+#[cfg(any(feature = "check", feature = "probe", feature = "serve", test))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Escapes {
     /// Text: a reader gets the line.

@@ -2,7 +2,7 @@
 
 use super::print;
 use crate::event::Line;
-use crate::mem::{self, Ends as _, letter, printable};
+use crate::mem::{self, Ends as _, printable};
 use crate::wire::dns::escape::{LABEL_TEXT_BYTES_MAX, decimal, escape};
 use core::net::IpAddr;
 
@@ -174,7 +174,7 @@ impl Out {
         while let Some(first) = remaining.first() {
             let mut len = printable(remaining);
             if len == 0 {
-                len = letter(remaining).max(1);
+                len = mem::letter(remaining).max(1);
                 let continuation = remaining.head(len).tail(1);
                 let high = u32::from(first & if len > 1 { 0xff >> len } else { 0xff });
                 let number = continuation

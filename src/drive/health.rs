@@ -127,6 +127,11 @@ impl World<'_> {
         }
     }
 
+    /// Returns true if a task of this process, or of one that shares a supervisor with it, asks for the health.
+    pub fn is_health_watched(&self) -> bool {
+        self.pulse.at != Instant::NEVER
+    }
+
     /// The health of this process and of those that share a supervisor with it, at most [`INTERVAL`] ago.
     pub const fn health(&self) -> Health {
         self.pulse.health

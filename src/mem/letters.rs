@@ -2,31 +2,28 @@
 
 use super::Ends as _;
 
-/// Length of the first character of `text` (bytes); 0 if `text` is empty or does not begin with valid UTF-8.
-pub fn letter(text: &[u8]) -> usize {
-    let [first, rest @ ..] = text else {
-        return 0;
-    };
+/// The first character of `text` and its length (bytes). `None` if `text` is empty or does not begin with valid UTF-8.
+fn decode(text: &[u8]) -> Option<(usize, char)> {
+    let (first, rest) = text.split_first()?;
     let (more, least) = match first {
-        ..=0x7f => return 1,
+        ..=0x7f => (0_usize, 0),
         0xc2..=0xdf => (1, 0x80),
         0xe0..=0xef => (2, 0x800),
         0xf0..=0xf4 => (3, 0x1_0000),
-        _ => return 0,
+        _ => return None,
     };
-    let mut number = u32::from(*first) & (0x3f_u32 >> more);
-    let mut len = 1_usize;
-    for byte in rest.iter().take(more as usize) {
-        if byte & 0xc0 != 0x80 {
-            return 0;
-        }
+    let mut number = u32::from(*first) & (0x7f >> more);
+    for at in 0..more {
+        let byte = rest.get(at).filter(|byte| **byte & 0xc0 == 0x80)?;
         number = number << 6 | u32::from(byte & 0x3f);
-        len += 1;
     }
-    if len <= more as usize || number < least || char::from_u32(number).is_none() {
-        return 0;
-    }
-    len
+    let letter = char::from_u32(number).filter(|_| number >= least)?;
+    Some((1 + more, letter))
+}
+
+/// Length of the first character of `text` (bytes); 0 if `text` is empty or does not begin with valid UTF-8.
+pub fn letter(text: &[u8]) -> usize {
+    decode(text).map_or(0, |(len, _)| len)
 }
 
 /// Returns true if the first character of `text` is a control character.
@@ -38,17 +35,22 @@ pub const fn is_control(text: &[u8]) -> bool {
 /// character, or an invisible, line-breaking or direction-changing (bidi) character. The joiners of Persian and of emojis are no
 /// danger.
 pub fn printable(text: &[u8]) -> usize {
-    let is_unseen = matches!(
-        text,
-        [0xe2, 0x80, 0x8b | 0x8e | 0x8f | 0xa8..=0xae, ..]
-            | [0xe2, 0x81, 0xa0..=0xaf, ..]
-            | [0xd8, 0x9c, ..]
-            | [0xef, 0xbb, 0xbf, ..]
-    );
-    if is_unseen || is_control(text) {
-        return 0;
+    match decode(text) {
+        None
+        | Some((
+            _,
+            ..'\x20'
+            | '\x7f'..'\u{a0}'
+            | '\u{61c}'
+            | '\u{200b}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}',
+        )) => 0,
+        Some((len, _)) => len,
     }
-    letter(text)
 }
 
 /// Splits a text into characters that can be printed, each with true, and single other bytes.

@@ -121,10 +121,10 @@ mod tests {
         assert_eq!(fs::read(&file).unwrap(), b"", "the stale number is left");
         assert_eq!(PidFile::lock(&path).err(), Some(Errno::BUSY));
         for text in ["", "0\n", "-1\n", "1", "4194305\n", "4294967295\n"] {
-            locked.write(text.as_bytes());
+            locked.write(text.as_bytes()).unwrap();
             assert_eq!(holder(&path), Err(Errno::BUSY), "{text:?}");
         }
-        locked.write(format!("{own}\n").as_bytes());
+        locked.write(format!("{own}\n").as_bytes()).unwrap();
         assert_eq!(holder(&path), Ok(Some(own)));
         drop(locked);
         assert_eq!(holder(&path), Ok(None), "the lock is released");

@@ -117,13 +117,12 @@ impl Answer {
             b"process_start_time_seconds" => {
                 let role = core::str::from_utf8(first).ok()?;
                 let pid = number(second) as u32;
-                let sheet = self.sheets.get(self.process_count)?;
-                sheet.begin(role, pid, value as i64);
-                self.process_count += 1;
+                let place = number(third) as usize;
+                self.sheets.get(place)?.begin(role, pid, value as i64);
+                self.process_count = self.process_count.max(place + 1);
             }
             b"process_restarts_total" => {
-                let pid = number(second);
-                let sheet = self.sheets().iter().find(|sheet| sheet.pid() == pid)?;
+                let sheet = self.sheets().get(number(second) as usize)?;
                 sheet.add(super::STARTS, value);
             }
             b"call_duration_seconds_bucket" => {

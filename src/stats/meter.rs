@@ -1,6 +1,7 @@
 //! The meter of a loop: the client that is served, the time since when it waits, and the calls that are answered.
 
 use super::clients::{CLIENT_NONE, Work};
+use super::history::INTERVAL_SECS;
 use super::{BUCKET_COUNT, ERRORS, Figure, LIMITS_US, Operation, Outcome, Protocol, SUM, Sheet};
 use crate::time::Instant;
 use core::net::Ipv6Addr;
@@ -30,6 +31,8 @@ pub struct Meter {
     /// Number of the comparisons of ticks and clock.
     compared: usize,
     now: Instant,
+    /// Time of the next sample for the rates.
+    sample_at: Instant,
     protocol: Protocol,
     /// The client that is served.
     client: u16,
@@ -69,6 +72,7 @@ impl Meter {
             first: None,
             compared: 0,
             now: Instant::from_ms(0),
+            sample_at: Instant::from_ms(0),
             protocol: Protocol::Rpc,
             client: CLIENT_NONE,
             waited_us: 0,
@@ -93,6 +97,11 @@ impl Meter {
     /// A turn of the loop begins: it has waited until `now`.
     pub fn turn(&mut self, now: Instant) {
         (self.now, self.began) = (now, (self.ticks)());
+        if now >= self.sample_at {
+            let secs = u64::from(now.secs());
+            self.sample_at = Instant::from_ms((secs / INTERVAL_SECS + 1) * INTERVAL_SECS * 1000);
+            self.sheet.sample(secs);
+        }
         let (clock, ticks) = *self.first.get_or_insert((now, self.began));
         let elapsed_ms = now.since(clock).as_ms();
         let due_ms = COMPARED_MS.get(self.compared);
@@ -159,6 +168,11 @@ impl Meter {
         self.sheet.add(at + SUM, us * calls);
         self.sheet.add(at + ERRORS, errors);
         self.work.calls += calls;
+    }
+
+    /// Records the memory in use (bytes) and the number of open descriptors.
+    pub fn measure(&self, sizes: [u64; 2]) {
+        self.sheet.measure(sizes);
     }
 
     /// Adds to a figure; `u64::MAX` subtracts 1.

@@ -10,6 +10,8 @@
 mod answer;
 #[allow(dead_code, reason = "an executable may count nothing")]
 mod clients;
+#[allow(dead_code, reason = "an executable may count nothing")]
+mod history;
 #[cfg(any(feature = "figures", test, fuzzing))]
 mod meter;
 #[cfg(not(any(feature = "figures", test, fuzzing)))]
@@ -37,6 +39,9 @@ use crate::mem::copy_into;
 use core::sync::atomic::{AtomicU64, Ordering};
 use names::{FIGURE_COUNT, OPERATION_COUNT, PROTOCOL_COUNT};
 
+/// The version of the program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// True if the program counts: `sftp-server` alone does not.
 pub const IS_ON: bool = cfg!(any(feature = "figures", test, fuzzing));
 
@@ -57,7 +62,9 @@ impl Outcome {
 }
 
 /// Upper limits (µs) of the durations of calls in the buckets of a histogram; the last bucket has none.
-pub const LIMITS_US: [u64; 5] = [100, 1_000, 10_000, 100_000, 1_000_000];
+pub const LIMITS_US: [u64; 10] = [
+    10, 30, 100, 300, 1_000, 3_000, 10_000, 100_000, 1_000_000, 10_000_000,
+];
 /// Buckets of a histogram.
 pub const BUCKET_COUNT: usize = LIMITS_US.len() + 1;
 
@@ -66,12 +73,15 @@ const OPERATION_WORDS: usize = BUCKET_COUNT + 2;
 const SUM: usize = BUCKET_COUNT;
 const ERRORS: usize = BUCKET_COUNT + 1;
 
-/// Words at the start of a sheet: PID, time of the start (seconds since 1970), number of starts, and the role's name.
+/// Words at the start of a sheet: PID, time of the start (seconds since 1970), number of starts, the role's name, the memory in use
+/// (bytes) and, in the next word, the number of open descriptors; 0 where that is unknown.
 const PID: usize = 0;
 const STARTED: usize = 1;
 const STARTS: usize = 2;
 const ROLE: usize = 3;
-const FIGURES_AT: usize = 4;
+const RESIDENT: usize = 4;
+const HISTORY_AT: usize = 6;
+const FIGURES_AT: usize = HISTORY_AT + history::WORDS;
 const OPERATIONS_AT: usize = FIGURES_AT + PROTOCOL_COUNT * FIGURE_COUNT;
 const CLIENTS_AT: usize = OPERATIONS_AT + OPERATION_COUNT * OPERATION_WORDS;
 
@@ -124,6 +134,7 @@ impl Sheet {
         self.write(PID, pid.into());
         self.write(STARTED, wall_secs.unsigned_abs());
         self.add(STARTS, 1);
+        self.measure([0; 2]);
         for protocol in Protocol::ALL {
             for figure in Figure::ALL {
                 if figure.is_state() {
@@ -132,6 +143,13 @@ impl Sheet {
             }
         }
         self.forget_connections();
+    }
+
+    /// Records the memory in use (bytes) and the number of open descriptors.
+    fn measure(self, sizes: [u64; 2]) {
+        for (at, size) in (RESIDENT..).zip(sizes) {
+            self.write(at, size);
+        }
     }
 
     /// The process, 0: none has counted here yet.

@@ -59,6 +59,8 @@ macro_rules! figures {
 figures! {
     /// Connections accepted.
     Accepted "connections_accepted_total" counter,
+    /// Requests of HTTP that were answered by a status of 400 to 499.
+    ClientErrors "client_errors_total" counter,
     /// Clients and calls that were refused.
     Refused "refused_total" counter,
     /// Connections closed by the server.

@@ -31,6 +31,19 @@ pub struct Page<'a> {
     pub form: Form,
 }
 
+impl Page<'_> {
+    /// Writes the calls and the megabytes of the last minute, per second.
+    #[inline(never)] // −112 bytes, with escape_html.
+    pub fn put_rates(&self, line: &mut Line) {
+        let secs = self.reader.now_ms / 1000;
+        for (word, unit, name) in [(0, 1, " calls/s, "), (1, 1_000_000, " MB/s")] {
+            let rate = self.sum(|sheet| sheet.rates(secs).get(word).copied().unwrap_or(0)) / unit;
+            line.digits(rate / 10, 10, 1).byte(b'.');
+            line.digits(rate % 10, 10, 1).text(name);
+        }
+    }
+}
+
 /// The row that is written next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RowPlace {
@@ -66,6 +79,10 @@ const CLIENT_COUNT: usize = 10;
 const WIDTH: usize = 7;
 /// Longest start of a row (bytes) after which a text goes on.
 const TEXT_END: usize = 440;
+/// Age (seconds) up to which a process that replaces another is shown as a failure.
+const FAILED_SECS: u64 = 600;
+/// Calls of which an error is a failure. Others ask for what may not exist; HTTP has 4xx for that.
+const MOVES_DATA: [&str; 6] = ["read", "write", "commit", "close", "get", "head"];
 /// A duration above the limits of all buckets.
 const ABOVE: u64 = u64::MAX;
 
@@ -88,6 +105,8 @@ struct Row {
     columns: &'static str,
     /// Number of cells that are written.
     count: usize,
+    /// True if the row shows a failure.
+    fails: bool,
     line: Line,
 }
 
@@ -112,6 +131,7 @@ impl Row {
             form,
             columns,
             count: 0,
+            fails: false,
             line: Line::default(),
         }
     }
@@ -137,11 +157,16 @@ impl Row {
             Form::Plain if self.count > 0 => _ = line.byte(b' '),
             Form::Plain => {}
             Form::Html if column.width.is_some() => _ = line.text("<td>"),
-            Form::Html if column.kind() == b'p' => {
-                line.text("<td class=\"n p\" style=\"background-size:");
-                line.digits(value, 10, 1).text("% 4px\">");
+            Form::Html => {
+                // The name is shown where a narrow screen has no headings.
+                put_name(line.text("<td data-l=\""), &column);
+                line.text("\" class=n");
+                if column.kind() == b'p' {
+                    line.text("><i style=background-size:").digits(value, 10, 1);
+                    line.text("%></i");
+                }
+                line.byte(b'>');
             }
-            Form::Html => _ = line.text("<td class=n>"),
             Form::Json => {
                 line.byte(if self.count == 0 { b'{' } else { b',' });
                 line.byte(b'"').raw(column.name);
@@ -223,9 +248,7 @@ impl Row {
     fn head(&mut self) {
         while let Some(column) = self.column() {
             let mut name = Line::default();
-            for byte in column.name {
-                name.byte(if *byte == b'_' { b' ' } else { *byte });
-            }
+            put_name(&mut name, &column);
             if self.form == Form::Html {
                 self.line.text(match column.width {
                     Some(_) => "<th>",
@@ -240,10 +263,17 @@ impl Row {
     }
 }
 
+/// Writes the name of a column.
+fn put_name(line: &mut Line, column: &Column) {
+    for byte in column.name {
+        line.byte(if *byte == b'_' { b' ' } else { *byte });
+    }
+}
+
 /// Writes a number for people: in the largest unit of which there are ten, or a whole number.
 fn measure(line: &mut Line, kind: u8, value: u64) {
     if value == ABOVE {
-        line.text(">1s");
+        line.text(">10s");
         return;
     }
     let units = UNITS.iter().find(|(of, _)| *of == kind);
@@ -272,7 +302,7 @@ impl Page<'_> {
                 self.begin(place.table, name, columns, &mut head);
             }
             if has_row {
-                self.end_row(&mut row.line, !place.is_begun);
+                self.end_row(&mut row, !place.is_begun);
             }
             if !is_there && (begins || place.is_begun) {
                 self.end(place.table, &mut row.line);
@@ -319,14 +349,17 @@ impl Page<'_> {
     }
 
     /// Completes a row.
-    fn end_row(&self, line: &mut Line, is_first: bool) {
+    fn end_row(&self, Row { line, fails, .. }: &mut Row, is_first: bool) {
         let mut row = Line::default();
         match self.form {
             Form::Json => {
                 row.text(if is_first { "\n" } else { ",\n" });
                 row.raw(line.bytes()).byte(b'}');
             }
-            Form::Html => _ = row.text("<tr>").raw(line.bytes()).byte(b'\n'),
+            Form::Html => {
+                row.text(if *fails { "<tr class=x>" } else { "<tr>" });
+                row.raw(line.bytes()).byte(b'\n');
+            }
             Form::Plain => _ = row.raw(line.bytes().trim_ascii_end()).byte(b'\n'),
         }
         *line = row;
@@ -368,9 +401,11 @@ impl Page<'_> {
             return false;
         };
         if sheet.pid() != 0 {
+            let uptime = self.wall_secs.saturating_sub(sheet.started());
             row.text(used(&sheet.role())).value(sheet.pid());
-            row.value(self.wall_secs.saturating_sub(sheet.started()));
+            row.value(uptime);
             row.value(sheet.restarts());
+            row.fails = sheet.restarts() > 0 && uptime < FAILED_SECS;
         }
         true
     }
@@ -407,6 +442,8 @@ impl Page<'_> {
         if calls == 0 {
             return true;
         }
+        let is_below_1ms = |limit: &&u64| **limit <= 1000;
+        let below_1ms = LIMITS_US.iter().take_while(is_below_1ms).count();
         let below =
             |buckets: usize| self.sum(|sheet| sheet.calls(operation).0.iter().take(buckets).sum());
         let is_p99 = |buckets: &usize| below(*buckets) * 100 >= calls * 99;
@@ -416,10 +453,12 @@ impl Page<'_> {
         row.text(operation.family().as_bytes());
         row.text(operation.name().as_bytes()).value(calls);
         row.value(of(Operation::all().map(count).sum(), calls));
-        row.value(self.sum(|sheet| sheet.calls(operation).2));
+        let errors = self.sum(|sheet| sheet.calls(operation).2);
+        row.fails = errors > 0 && MOVES_DATA.contains(&operation.name());
+        row.value(errors);
         row.value(self.sum(|sheet| sheet.calls(operation).1) / calls);
         row.value(p99.and_then(limit).unwrap_or(ABOVE));
-        row.value(of(calls, below(2)));
+        row.value(of(calls, below(below_1ms)));
         true
     }
 
@@ -430,6 +469,7 @@ impl Page<'_> {
             if path.is_empty() {
                 return;
             }
+            row.fails = !is_open;
             let state: &[u8] = if is_open { b"open" } else { b"MISSING" };
             row.text(state).text(path);
         });

@@ -1,6 +1,6 @@
 //! The figures as Prometheus' text (exposition format 0.0.4), in lines that can be written piece by piece.
 
-use super::{BUCKET_COUNT, Figure, LIMITS_US, Operation, Protocol, Sheet};
+use super::{BUCKET_COUNT, Figure, LIMITS_US, Operation, Protocol, RESIDENT, Sheet, VERSION};
 use crate::config::HAS_STREAMS;
 use crate::event::Line;
 use crate::mem::{Ends as _, copy_into, letters};
@@ -41,7 +41,7 @@ pub struct Reader<'a> {
     pub part: Part,
 }
 
-const FIGURES: u8 = 2;
+const FIGURES: u8 = PROCESS_ROWS.len() as u8;
 const DURATIONS: u8 = FIGURES + Figure::ALL.len() as u8;
 const ERRORS: u8 = DURATIONS + 1;
 const EXPORTS: u8 = ERRORS + 1;
@@ -57,6 +57,41 @@ pub(super) enum Kind {
 
 /// Name, help and type of a family.
 pub(super) type Heading = (&'static str, Text, Kind);
+
+/// The figures of processes: of each, then of the server, the last three by the names that all exporters use.
+const PROCESS_ROWS: [Heading; 6] = [
+    (
+        "process_start_time_seconds",
+        text!("Time at which a process was started, since 1970."),
+        Kind::Gauge,
+    ),
+    (
+        "process_restarts_total",
+        text!("Times that a process was started again."),
+        Kind::Counter,
+    ),
+    (
+        "build_info",
+        text!("1; the label has the version."),
+        Kind::Gauge,
+    ),
+    (
+        "process_start_time_seconds",
+        text!("Time at which the server was started, since 1970."),
+        Kind::Gauge,
+    ),
+    (
+        "process_resident_memory_bytes",
+        text!("Memory in use, all processes together."),
+        Kind::Gauge,
+    ),
+    (
+        "process_open_fds",
+        text!("Open file descriptors, all processes together."),
+        Kind::Gauge,
+    ),
+];
+const BUILD_INFO: u8 = 2;
 
 /// The figures of a client.
 pub(super) const CLIENT_ROWS: [Heading; 6] = [
@@ -135,10 +170,12 @@ impl Reader<'_> {
     /// Writes the line at `place`, or nothing if it tells nothing. Returns false if the family has ended.
     fn line(&self, place: Place, line: &mut Line) -> bool {
         let Some(at) = place.line.checked_sub(2) else {
-            let (name, help, kind) = heading(place.family);
+            let (_, help, kind) = heading(place.family);
             match place.line {
-                0 => line.text("# HELP stowaway_").text(name).text(" ").say(help),
-                _ => line.text("# TYPE stowaway_").text(name).text(match kind {
+                0 => begin(line.text("# HELP "), place.family)
+                    .text(" ")
+                    .say(help),
+                _ => begin(line.text("# TYPE "), place.family).text(match kind {
                     Kind::Counter => " counter",
                     Kind::Gauge => " gauge",
                     Kind::Histogram => " histogram",
@@ -149,7 +186,8 @@ impl Reader<'_> {
         let at = at as usize;
         let family = place.family;
         match family {
-            0 | 1 => self.process(family, at, line),
+            ..BUILD_INFO => self.process(family, at, line),
+            BUILD_INFO..FIGURES => at == 0 && self.server(family, line),
             DURATIONS.. if !HAS_STREAMS => false,
             DURATIONS => self.duration(at, line),
             ERRORS => self.errors(at, line),
@@ -172,12 +210,35 @@ impl Reader<'_> {
             let role = sheet.role();
             begin(line, family);
             label(line, '{', "role", used(&role));
-            line.text(",pid=\"").digits(sheet.pid(), 10, 1).text("\"");
+            if family == 0 {
+                line.text(",pid=\"").digits(sheet.pid(), 10, 1).text("\"");
+            }
+            // A number stays when the process is replaced.
+            line.text(",number=\"").number(at as u32).text("\"");
             let value = match family {
                 0 => sheet.started(),
                 _ => sheet.restarts(),
             };
             end(line, value);
+        }
+        true
+    }
+
+    /// A figure of the server. Where the host tells no sizes, it has none.
+    fn server(&self, family: u8, line: &mut Line) -> bool {
+        let started = self.sheets.iter().map(|sheet| sheet.started());
+        let value = match family - BUILD_INFO {
+            0 => 1,
+            1 => started.filter(|secs| *secs > 0).min().unwrap_or(0),
+            size => self.sum(|sheet| sheet.read(RESIDENT + usize::from(size) - 2)),
+        };
+        if value > 0 {
+            begin(line, family);
+            if family == BUILD_INFO {
+                label(line, '{', "version", VERSION.as_bytes());
+                line.byte(b'}');
+            }
+            line.byte(b' ').digits(value, 10, 1);
         }
         true
     }
@@ -297,16 +358,10 @@ impl Reader<'_> {
 fn heading(family: u8) -> Heading {
     const NOTHING: Heading = ("", Text::NOTHING, Kind::Gauge);
     match family {
-        0 => (
-            "process_start_time_seconds",
-            text!("Time at which a process was started, since 1970."),
-            Kind::Gauge,
-        ),
-        1 => (
-            "process_restarts_total",
-            text!("Times that a process was started again."),
-            Kind::Counter,
-        ),
+        ..FIGURES => {
+            let row = PROCESS_ROWS.get(usize::from(family));
+            row.copied().unwrap_or(NOTHING)
+        }
         DURATIONS.. if !HAS_STREAMS => NOTHING,
         DURATIONS => (
             "call_duration_seconds",
@@ -344,6 +399,11 @@ fn heading(family: u8) -> Heading {
 const fn help(figure: Figure) -> Text {
     match figure {
         Figure::Accepted => text!("Connections accepted."),
+        Figure::ClientErrors => {
+            text!(
+                "Requests for what does not exist, is not allowed or not understood: 4xx of HTTP."
+            )
+        }
         Figure::Refused => text!("Connections, mounts and messages that were refused."),
         Figure::Evicted => {
             text!("Connections that the server closed: idle, too slow, or for want of room.")
@@ -360,9 +420,12 @@ const fn help(figure: Figure) -> Text {
     }
 }
 
-fn begin(line: &mut Line, family: u8) {
+fn begin(line: &mut Line, family: u8) -> &mut Line {
     let (name, ..) = heading(family);
-    line.text("stowaway_").text(name);
+    if !(BUILD_INFO + 1..FIGURES).contains(&family) {
+        line.text("stowaway_");
+    }
+    line.text(name)
 }
 
 fn end(line: &mut Line, value: u64) {

@@ -14,7 +14,7 @@ fn sheet(client_count: usize) -> Sheet {
 
 fn text(sheets: &[Sheet], part: Part, piece: usize) -> String {
     let exports = |number: usize, tell: &mut dyn FnMut(&[u8], bool)| match number {
-        0 => tell(b"/srv \"\xff", true),
+        0 => tell(b"/srv \"\xc3\xbc\xff", true),
         1 => tell(b"/gone", false),
         _ => {}
     };
@@ -50,7 +50,8 @@ fn calls_are_in_the_bucket_of_their_duration() {
         meter.called(Some(getattr), outcome);
         meter.served();
     }
-    assert_eq!(sheet.calls(getattr), ([1, 0, 1, 0, 1, 0], 305_000, 1));
+    let buckets = [1, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0];
+    assert_eq!(sheet.calls(getattr), (buckets, 305_000, 1));
     assert_eq!((getattr.family(), getattr.name()), ("nfs", "getattr"));
     let last = Operation::all().last().unwrap();
     assert_eq!((last.family(), last.name()), ("http", "other"));
@@ -86,6 +87,33 @@ fn restart_keeps_counters_and_clears_states() {
 }
 
 #[test]
+fn rates_are_those_of_the_last_minute() {
+    // Times (s) at which the loop runs and answers ten calls of 600 bytes; the time of the question; calls and bytes in ten seconds.
+    let rows: [(Vec<u64>, u64, [u64; 2]); 5] = [
+        (vec![], 100, [0, 0]),
+        ((1..6).map(|turn| 2 * turn).collect(), 10, [62, 3750]),
+        ((1..500).collect(), 500, [100, 6000]),
+        (vec![1, 900], 910, [1, 100]),
+        (vec![1, 900], 1000, [0, 0]),
+    ];
+    for (turns, secs, expected) in rows {
+        let (sheet, at) = (sheet(1), |secs| Instant::from_ms(secs * 1000));
+        let mut meter = Meter::new(sheet, &[], || 0);
+        for turn in turns {
+            meter.turn(at(turn));
+            meter.serve(Protocol::Rpc, CLIENT_NONE, at(turn));
+            for _ in 0..10 {
+                meter.called(Operation::rpc(100_003, 1), Outcome::Done);
+                meter.received(60);
+            }
+            meter.served();
+        }
+        meter.turn(at(secs));
+        assert_eq!(sheet.rates(secs), expected, "{secs}");
+    }
+}
+
+#[test]
 fn text_is_the_same_in_pieces() {
     let (one, two) = (sheet(2), sheet(2));
     for sheet in [one, two] {
@@ -96,18 +124,27 @@ fn text_is_the_same_in_pieces() {
         meter.received(100);
         meter.served();
     }
+    for (sheet, sizes) in [(one, [0; 2]), (two, [8192, 0])] {
+        Meter::new(sheet, &[], || 0).measure(sizes);
+    }
     let whole = text(&[one, two], Part::Whole, 1 << 16);
+    assert!(!whole.contains("\nprocess_open_fds"), "{whole}");
     assert_eq!(text(&[one, two], Part::Whole, 512), whole);
     for line in [
         "# TYPE stowaway_call_duration_seconds histogram",
-        "stowaway_call_duration_seconds_bucket{program=\"nfs\",procedure=\"read\",le=\"0.000100\"} 2",
+        "stowaway_call_duration_seconds_bucket{program=\"nfs\",procedure=\"read\",le=\"0.000010\"} 2",
         "stowaway_call_duration_seconds_bucket{program=\"nfs\",procedure=\"read\",le=\"+Inf\"} 2",
         "stowaway_call_duration_seconds_sum{program=\"nfs\",procedure=\"read\"} 0.000000",
         "stowaway_call_duration_seconds_count{program=\"nfs\",procedure=\"read\"} 2",
         "stowaway_call_errors_total{program=\"nfs\",procedure=\"read\"} 2",
         "stowaway_received_bytes_total{protocol=\"rpc\"} 200",
-        "stowaway_process_start_time_seconds{role=\"nfs\",pid=\"7\"} 1000",
-        "stowaway_export_open{export=\"/srv \\\"\\\\377\",number=\"0\"} 1",
+        "stowaway_process_start_time_seconds{role=\"nfs\",pid=\"7\",number=\"0\"} 1000",
+        "stowaway_process_restarts_total{role=\"nfs\",number=\"1\"} 0",
+        "stowaway_build_info{version=\"0.1.0\"} 1",
+        "process_start_time_seconds 1000",
+        "# TYPE process_resident_memory_bytes gauge",
+        "process_resident_memory_bytes 8192",
+        "stowaway_export_open{export=\"/srv \\\"ü\\\\377\",number=\"0\"} 1",
         "stowaway_export_open{export=\"/gone\",number=\"1\"} 0",
         "stowaway_client_calls_total{client=\"::1\",role=\"nfs\"} 1",
     ] {
@@ -116,7 +153,7 @@ fn text_is_the_same_in_pieces() {
             "{line} is not in {whole}"
         );
     }
-    assert!(!text(&[one], Part::Public, 4096).contains("client_"));
+    assert!(!text(&[one], Part::Public, 4096).contains("{client="));
 }
 
 /// A page in pieces.
@@ -176,7 +213,7 @@ fn text_is_read_into_the_same_figures() {
     assert_eq!((one.pid(), two.pid(), two.restarts()), (7, 8, 1));
     assert_eq!(
         one.calls(Operation::rpc(100_003, 6).unwrap()),
-        ([2, 0, 0, 0, 0, 0], 0, 2)
+        ([2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0, 2)
     );
     assert_eq!(one.figure(Protocol::Rpc, Figure::Received), 4 << 20);
     assert_eq!(one.clients().map(|client| client.calls).sum::<u64>(), 4);
@@ -192,8 +229,8 @@ fn pages_are_the_same_in_all_forms() {
                 "nfs                7    100s        0",
                 "protocol    open accepted received    sent refused evicted duplicates waiting",
                 "rpc            1        2       4M      0B       0       0          0       0",
-                "nfs      getattr            2     50%       0     0us   100us      100%",
-                "open     /srv \"\\377",
+                "nfs      getattr            2     50%       0     0us    10us      100%",
+                "open     /srv \"ü\\377",
                 "MISSING  /gone",
                 "::1                              1       0       2       2M      0B      5s",
             ],
@@ -202,7 +239,7 @@ fn pages_are_the_same_in_all_forms() {
             Form::Html,
             vec![
                 "<h2>exports</h2><table><tr><th>state<th>path",
-                "<tr><td>MISSING<td>/gone",
+                "<tr class=x><td>MISSING<td>/gone",
             ],
         ),
         (
@@ -210,7 +247,7 @@ fn pages_are_the_same_in_all_forms() {
             vec![
                 "{\"processes\":[",
                 "{\"role\":\"nfs\",\"pid\":7,\"uptime_seconds\":100,\"restarts\":0},",
-                "{\"state\":\"open\",\"path\":\"/srv \\\"\\\\377\"},",
+                "{\"state\":\"open\",\"path\":\"/srv \\\"ü\\\\377\"},",
             ],
         ),
     ];
@@ -248,7 +285,10 @@ fn hostile_text_is_skipped_or_bounded() {
     }
     for pid in 0..100 {
         answer.read(
-            format!("stowaway_process_start_time_seconds{{role=\"a\",pid=\"{pid}\"}} 1").as_bytes(),
+            format!(
+                "stowaway_process_start_time_seconds{{role=\"a\",pid=\"{pid}\",number=\"{pid}\"}} 1"
+            )
+            .as_bytes(),
         );
     }
     assert_eq!(answer.sheets().len(), 16);

@@ -5,11 +5,13 @@
 use super::Http;
 use super::reply::say;
 use crate::engine::Cx;
+use crate::event::Line;
 use crate::stats::{self, Form, Page, Part, Reader, RowPlace, render};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::Writer;
 use crate::wire::exports::Hosts;
+use crate::wire::http::{escape_html, write_date};
 use core::net::Ipv6Addr;
 
 /// Most networks of `--metrics-from`.
@@ -19,6 +21,9 @@ pub const NETWORK_COUNT_MAX: usize = 8;
 pub const FILES: u16 = 0;
 /// The listener of the figures, if they have one of their own.
 pub const FIGURES: u16 = 1;
+
+/// The state of a server without faults.
+pub(super) const FINE: &str = "ok";
 
 const HEAD: Text = text!(include_str!("status.html"));
 
@@ -56,6 +61,8 @@ impl Access {
             return None;
         }
         match path {
+            // Nothing else is at the top of the listener.
+            b"/" if listener == FIGURES => Some(Figures::Status(RowPlace::default())),
             b"/metrics" => Some(Figures::Metrics(stats::Place::default())),
             b"/status" => Some(Figures::Status(RowPlace::default())),
             _ => None,
@@ -90,16 +97,37 @@ impl Http {
                 (len, next.map(Figures::Metrics))
             }
             Figures::Status(place) => {
-                if place == RowPlace::default() {
-                    say(out, HEAD);
-                    out.put(state.as_bytes());
-                    out.put(b"</h1>\n");
-                }
                 let page = Page {
                     reader,
                     wall_secs: self.wall_secs.unsigned_abs(),
                     form: Form::Html,
                 };
+                if place == RowPlace::default() {
+                    let mut rates = Line::default();
+                    page.put_rates(&mut rates);
+                    let (before, after): (&[u8], &[u8]) = match state {
+                        FINE => (b" <b>", b""),
+                        _ => (b" <b class=x>", b" fails"),
+                    };
+                    say(out, HEAD);
+                    escape_html(out, self.host);
+                    out.put(b"</title><h1>");
+                    escape_html(out, self.host);
+                    for part in [
+                        before,
+                        state.as_bytes(),
+                        after,
+                        b"</b></h1><p>stowaway ",
+                        stats::VERSION.as_bytes(),
+                        b", as of ",
+                        &write_date(self.wall_secs),
+                        b"<p>Last minute: ",
+                        rates.bytes(),
+                        b"<p><a href=/metrics>metrics</a><a href=/healthz>health</a>\n",
+                    ] {
+                        out.put(part);
+                    }
+                }
                 let (len, next) = page.write(place, out.space());
                 (len, next.map(Figures::Status))
             }

@@ -1,6 +1,6 @@
 //! The object at a path: an export's file or directory, a list of exports, or the state of the server.
 
-use super::figures::{FILES, Figures};
+use super::figures::{FILES, FINE, Figures};
 use super::{Health, Http, REOPEN, Root, Session};
 use crate::engine::Cx;
 use crate::event;
@@ -12,8 +12,6 @@ use crate::wire::http::{Decoded, decode};
 
 /// The path of the state of the server.
 const HEALTH_PATH: &[u8] = b"/healthz";
-/// The state of a server without faults.
-const FINE: &str = "ok";
 
 /// The object at a path.
 pub(super) enum Place {

@@ -12,7 +12,7 @@ pub(super) const HEAD_BYTES_MAX: usize = 1280;
 const QUERY_BYTES_MAX: usize = 128;
 
 /// Longest of our texts (bytes).
-const TEXT_BYTES: usize = 1024;
+const TEXT_BYTES: usize = 2048;
 
 /// A strong entity tag, with its quotes.
 pub(super) type Tag = [u8; 18];

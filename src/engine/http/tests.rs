@@ -258,7 +258,7 @@ fn figures_are_whole_and_hidden_from_others() {
             let reply = &replies(&whole, &["GET"])[0];
             assert_eq!(reply.status, 200);
             let body = String::from_utf8_lossy(&reply.body);
-            assert_eq!(body.contains("<h1>stowaway: ok</h1>"), path == "/status");
+            assert_eq!(body.contains(" <b>ok</b></h1>"), path == "/status");
             let head = bench.send(request("HEAD").as_bytes(), usize::MAX);
             assert_eq!(replies(&head, &["HEAD"])[0].status, 200);
             bench.output = vec![0; 3 << 10];

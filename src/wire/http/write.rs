@@ -56,6 +56,7 @@ fn put_char(out: &mut Writer<'_>, letter: char) {
 }
 
 /// Writes a text for HTML, also for an attribute in quotes.
+#[inline(never)]
 pub fn escape_html(out: &mut Writer<'_>, text: &[u8]) {
     characters(out, text, b"&<>\"", |out, letter| match letter {
         '&' => out.put(b"&amp;"),

@@ -59,8 +59,29 @@ fn networks_are_let_in() -> Result<()> {
 #[test]
 fn own_port_has_no_files() -> Result<()> {
     let world = World::new("serve", "", None)?;
-    for path in ["/", &world.directory.path().display().to_string()] {
-        ensure!(get(world.metrics, path)?.head.status == 404, "{path}");
+    let path = world.directory.path().display().to_string();
+    ensure!(get(world.metrics, &path)?.head.status == 404, "{path}");
+    // A request for what does not exist is not an error of the server.
+    let samples = world.samples()?;
+    let errors = "stowaway_client_errors_total\t[('protocol', 'http')]";
+    ensure!(samples.get(errors) == Some(&1.0), "{samples:#?}");
+    let is_error = |name: &String| name.starts_with("stowaway_call_errors_total");
+    ensure!(!samples.keys().any(is_error), "{samples:#?}");
+    for name in ["resident_memory_bytes", "open_fds", "start_time_seconds"] {
+        let value = samples.get(&format!("process_{name}\t[]"));
+        ensure!(value.is_some_and(|value| *value > 0.0), "{name}: {value:?}");
+    }
+    let version = format!("[('version', '{}')]", env!("CARGO_PKG_VERSION"));
+    ensure!(samples.contains_key(&format!("stowaway_build_info\t{version}")));
+    let page = String::from_utf8(get(world.metrics, "/")?.body)?;
+    for word in [
+        "href=/metrics",
+        "href=/healthz",
+        " calls/s, ",
+        " MB/s",
+        " GMT",
+    ] {
+        ensure!(page.contains(word), "no {word} in {page}");
     }
     for path in ["/metrics", "/status", "/healthz"] {
         ensure!(get(world.metrics, path)?.head.status == 200, "{path}");
@@ -79,7 +100,7 @@ fn chromium_shows_the_page() -> Result<()> {
     for (name, size, scheme) in [
         ("light", "900,800", "light"),
         ("dark", "900,800", "dark"),
-        ("phone", "390,800", "light"),
+        ("phone", "360,1600", "light"),
     ] {
         let picture = pictures.join(name).with_extension("png");
         let dark = match scheme {

@@ -19,7 +19,7 @@ use xtask::clients::nfs::Client;
 use xtask::clients::sftp::{Sftp, SftpOptions};
 use xtask::machines::iso::{ROCK_RIDGE, write_image};
 use xtask::machines::port::Port;
-use xtask::machines::server::{binary, public_dir};
+use xtask::machines::server::{binary, public_dir, root_for};
 
 /// The sessions: role, arguments, and a part of the line after which the program is used and stopped.
 fn sessions() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {

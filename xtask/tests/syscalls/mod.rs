@@ -58,7 +58,7 @@ const RARE: [(&str, &str); 23] = [
     ("serve", "syncfs"),
 ];
 
-/// The same, of processes without a filter of their own: `--listen` ends a session that is silent while another client waits; `--watch`
+/// Such calls of processes without a filter of their own: `--listen` ends a session that is silent while another client waits; `--watch`
 /// asks for a terminal; the socket of a killed server is removed.
 const RARE_AT_START: [(&str, &str); 3] = [
     ("sftp-server", "kill"),
