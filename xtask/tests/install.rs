@@ -366,6 +366,11 @@ fn kind_is_found_by_files_and_other_programs_stay() -> Result<()> {
     }
     let install = "/media/stowaway install /opt --for busybox";
     host.ensure_all(&[
+        (
+            "/media/stowaway status --pid-file ''",
+            2,
+            &["missing file (--pid-file)"],
+        ),
         ("echo theirs >/opt/stowaway", 0, &[]),
         (
             install,

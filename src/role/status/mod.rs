@@ -52,6 +52,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
             Flag::Json => options.is_json = true,
             Flag::Watch => options.watches = true,
             Flag::Pid => options.pid = Some(digits(given.value.to_bytes(), 10)?),
+            Flag::PidFile if given.value.is_empty() => return None,
             Flag::PidFile => options.pid_file = Some(given.value),
         }
         Some(())
