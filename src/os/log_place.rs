@@ -27,8 +27,8 @@ pub enum Place {
 /// Finds the place of a log. `-`, /dev/stdout and /dev/stderr are the streams of this process, also where /dev is missing.
 ///
 /// # Errors
-/// ENOLINK: the path is a link of a user other than root and this one; such a link could lead to any file. ELOOP: too many links.
-/// ENAMETOOLONG: a link leads to a path of `PATH_BYTES_MAX` or more.
+/// ENOLINK: the path is a link of a user other than root and this one; such a link may name any file. ELOOP: too many links.
+/// ENAMETOOLONG: the target of a link has a path of `PATH_BYTES_MAX` or more.
 pub fn place(mut path: &'static CStr) -> Result<Place, Errno> {
     for _ in 0..LINK_COUNT_MAX {
         match path.to_bytes() {

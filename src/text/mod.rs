@@ -81,16 +81,10 @@ macro_rules! texts {
 )]
 pub(crate) use texts;
 
-/// Number of a text: two bytes if NFS and another large role are compiled in, because there may then be more than 256 texts.
-#[cfg(all(
-    feature = "nfs",
-    any(feature = "mdns", feature = "sftp-server", feature = "http")
-))]
+/// Number of a text: two bytes if NFS is compiled in, because there may then be more than 256 texts.
+#[cfg(feature = "nfs")]
 type Number = u16;
-#[cfg(not(all(
-    feature = "nfs",
-    any(feature = "mdns", feature = "sftp-server", feature = "http")
-)))]
+#[cfg(not(feature = "nfs"))]
 type Number = u8;
 
 /// A compressed text, identified by its number.
