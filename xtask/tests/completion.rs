@@ -15,7 +15,10 @@ const CASES: [(&str, &[&str]); 16] = [
     ("nfs --han", &["--handles"]),
     ("nfs --handles ", &["kernel", "path"]),
     ("serve --log-level ", &["debug", "error", "info", "warn"]),
-    ("install --for ", &["busybox", "esxi", "systemd"]),
+    (
+        "install --for ",
+        &["busybox", "esxi", "openrc", "systemd", "sysvinit"],
+    ),
     ("serve --no-m", &["--no-mdns"]),
     ("mdns --no-h", &["--no-host"]),
     ("nfs --key-file fi", &["file"]),
