@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
+use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use xtask::build::Arch;
 use xtask::clients::nfs::{Auth, Call, Client, How, Set, nfsstat3, stable_how};
@@ -223,8 +225,23 @@ fn calls_of_tools_are_listed() -> Result<()> {
         let asked = super::flags::run(log, "status");
         kill(stopped, Signal::SIGCONT)?;
         asked?;
+        find_holder(log, &directory.path().join("pid"))?;
         install(log)
     })
+}
+
+/// Asks for the process that holds a PID file: this one.
+fn find_holder(log: &Log, path: &Path) -> Result<()> {
+    let mut file = fs::File::create(path)?;
+    file.lock()?;
+    writeln!(file, "{}", std::process::id())?;
+    let wrapper = log.wrapper();
+    let (program, arguments) = wrapper.split_first().context("no wrapper")?;
+    let mut command = Command::new(program);
+    command.args(arguments).arg(binary(Arch::X86_64)?);
+    let output = command.args(["status", "--pid-file"]).arg(path).output()?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(())
 }
 
 /// Installs into a tree of busybox' init, and removes that again.
@@ -245,7 +262,14 @@ fn install(log: &Log) -> Result<()> {
         let mut command = Command::new(program);
         command.args(arguments).arg("chroot").arg(root.path());
         // `uninstall` fails: there is no shell that stops the server.
-        command.args(["/stowaway", role, "--for", "busybox", "/usr/sbin"]);
+        command.args([
+            "/stowaway",
+            role,
+            "--for",
+            "busybox",
+            "--links",
+            "/usr/sbin",
+        ]);
         command.stdin(Stdio::null()).output()?;
     }
     Ok(())
