@@ -7,6 +7,7 @@ mod exports;
 mod level;
 mod peers;
 
+#[cfg(any(feature = "nfs", feature = "mdns", test, fuzzing))]
 use crate::config::HAS_LOG;
 use crate::log;
 use crate::mem::{Ends as _, letters};
@@ -101,10 +102,12 @@ impl Line {
     /// becomes `\n` or `\NNN`, as in vis(3).
     pub fn escaped(&mut self, bytes: &[u8]) -> &mut Self {
         for (letter, is_printable) in letters(bytes) {
-            match letter {
-                b"\\" => self.raw(b"\\\\"),
-                _ if is_printable => self.letter(letter),
-                _ => self.code(letter),
+            if letter == b"\\" {
+                self.byte(b'\\');
+            }
+            match is_printable {
+                true => self.letter(letter),
+                false => self.code(letter),
             };
         }
         self
@@ -265,11 +268,13 @@ pub trait Sink {
     fn write_line(&mut self, line: &[u8], marks: Marks);
 
     /// Returns true if events of level [`Level::Debug`] are written. Without a level, none are.
+    #[cfg(any(feature = "nfs", feature = "mdns", test, fuzzing))]
     fn shows_debug(&self) -> bool {
         false
     }
 
     /// Opens the file of the lines again, in case another program has renamed it.
+    #[cfg(any(feature = "nfs", feature = "mdns", test, fuzzing))]
     fn reopen(&mut self) {}
 }
 
@@ -361,11 +366,15 @@ impl Events {
 
     /// Returns true if events of level [`Level::Debug`] are written. The caller composes none otherwise.
     pub fn shows_debug(&self) -> bool {
-        HAS_LOG && self.sink.shows_debug()
+        #[cfg(any(feature = "nfs", feature = "mdns", test, fuzzing))]
+        return HAS_LOG && self.sink.shows_debug();
+        #[cfg(not(any(feature = "nfs", feature = "mdns", test, fuzzing)))]
+        false
     }
 
     /// Opens the log again.
     pub fn reopen(&mut self) {
+        #[cfg(any(feature = "nfs", feature = "mdns", test, fuzzing))]
         self.sink.reopen();
     }
 

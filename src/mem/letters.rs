@@ -2,6 +2,17 @@
 
 use super::Ends as _;
 
+/// True if a role prints names of files for people, in a command or a page.
+const HAS_UTF8: bool = cfg!(any(
+    feature = "nfs",
+    feature = "multicast",
+    feature = "check",
+    feature = "install",
+    feature = "iso",
+    test,
+    fuzzing
+));
+
 /// The first character of `text` and its length (bytes). `None` if `text` is empty or does not begin with valid UTF-8.
 fn decode(text: &[u8]) -> Option<(usize, char)> {
     let (first, rest) = text.split_first()?;
@@ -33,8 +44,11 @@ pub const fn is_control(text: &[u8]) -> bool {
 
 /// Returns the length (bytes) of the first UTF-8 character of a text if it can be printed unchanged. 0: invalid UTF-8, a control
 /// character, or an invisible, line-breaking or direction-changing (bidi) character. The joiners of Persian and of emojis are no
-/// danger.
+/// danger. The log of an `sftp-server` alone is that of OpenSSH's, which has printable ASCII only.
 pub fn printable(text: &[u8]) -> usize {
+    if !HAS_UTF8 {
+        return matches!(text, [b' '..=b'~', ..]).into();
+    }
     match decode(text) {
         None
         | Some((
@@ -65,7 +79,7 @@ pub struct Letters<'a>(&'a [u8]);
 impl<'a> Iterator for Letters<'a> {
     type Item = (&'a [u8], bool);
 
-    #[inline(never)]
+    #[cfg_attr(feature = "nfs", inline(never))]
     fn next(&mut self) -> Option<Self::Item> {
         let text = self.0;
         let len = printable(text);
