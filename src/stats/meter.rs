@@ -3,6 +3,7 @@
 use super::clients::{CLIENT_NONE, Work};
 use super::history::INTERVAL_SECS;
 use super::{BUCKET_COUNT, ERRORS, Figure, LIMITS_US, Operation, Outcome, Protocol, SUM, Sheet};
+use crate::config::HAS_HTTP;
 use crate::time::Instant;
 use core::net::Ipv6Addr;
 
@@ -31,7 +32,7 @@ pub struct Meter {
     /// Number of the comparisons of ticks and clock.
     compared: usize,
     now: Instant,
-    /// Time of the next sample for the rates.
+    /// Time of the next sample for the rates; never, unless HTTP may be asked for them.
     sample_at: Instant,
     protocol: Protocol,
     /// The client that is served.
@@ -72,7 +73,7 @@ impl Meter {
             first: None,
             compared: 0,
             now: Instant::from_ms(0),
-            sample_at: Instant::from_ms(0),
+            sample_at: Instant::NEVER,
             protocol: Protocol::Rpc,
             client: CLIENT_NONE,
             waited_us: 0,
@@ -97,7 +98,7 @@ impl Meter {
     /// A turn of the loop begins: it has waited until `now`.
     pub fn turn(&mut self, now: Instant) {
         (self.now, self.began) = (now, (self.ticks)());
-        if now >= self.sample_at {
+        if HAS_HTTP && now >= self.sample_at {
             let secs = u64::from(now.secs());
             self.sample_at = Instant::from_ms((secs / INTERVAL_SECS + 1) * INTERVAL_SECS * 1000);
             self.sheet.sample(secs);
@@ -170,7 +171,14 @@ impl Meter {
         self.work.calls += calls;
     }
 
+    /// Keeps samples from now on.
+    #[cfg(any(feature = "http", test))]
+    pub const fn keep_samples(&mut self) {
+        self.sample_at = Instant::from_ms(0);
+    }
+
     /// Records the memory in use (bytes) and the number of open descriptors.
+    #[cfg(any(feature = "http", test))]
     pub fn measure(&self, sizes: [u64; 2]) {
         self.sheet.measure(sizes);
     }

@@ -80,10 +80,10 @@ const STARTED: usize = 1;
 const STARTS: usize = 2;
 const ROLE: usize = 3;
 const RESIDENT: usize = 4;
-const HISTORY_AT: usize = 6;
-const FIGURES_AT: usize = HISTORY_AT + history::WORDS;
+const FIGURES_AT: usize = 6;
 const OPERATIONS_AT: usize = FIGURES_AT + PROTOCOL_COUNT * FIGURE_COUNT;
-const CLIENTS_AT: usize = OPERATIONS_AT + OPERATION_COUNT * OPERATION_WORDS;
+const HISTORY_AT: usize = OPERATIONS_AT + OPERATION_COUNT * OPERATION_WORDS;
+const CLIENTS_AT: usize = HISTORY_AT + history::WORDS;
 
 /// Number of words of a sheet with `client_count` clients.
 pub const fn word_count(client_count: usize) -> usize {

@@ -99,6 +99,7 @@ fn rates_are_those_of_the_last_minute() {
     for (turns, secs, expected) in rows {
         let (sheet, at) = (sheet(1), |secs| Instant::from_ms(secs * 1000));
         let mut meter = Meter::new(sheet, &[], || 0);
+        meter.keep_samples();
         for turn in turns {
             meter.turn(at(turn));
             meter.serve(Protocol::Rpc, CLIENT_NONE, at(turn));

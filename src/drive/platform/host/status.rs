@@ -9,7 +9,7 @@
 use crate::config::ACCEPT_PAUSE;
 use crate::drive::{Task, World};
 use crate::event::Line;
-use crate::mem::{self, Ends as _, parts, scaled};
+use crate::mem::{self, Ends as _, scaled};
 use crate::net::{FileId, Signals, Socket};
 use crate::stats::{self, CLIENT_COUNT_MAX, Meter, Part, Place, Reader, Sheet, render, word_count};
 use crate::sys::linux::fs::{self, AT_FDCWD, File};
@@ -22,7 +22,7 @@ use crate::text::text;
 use crate::time::{Duration, Instant};
 use crate::vfs::Tree;
 use core::ffi::CStr;
-use core::ops::{ControlFlow, Range};
+use core::ops::Range;
 use rustix::fd::AsRawFd as _;
 
 /// Directory of the sockets.
@@ -39,6 +39,7 @@ const RETRY: Duration = Duration::from_ms(20);
 /// Time after which such a reader is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Interval of looks at the memory and the descriptors of the process, at most.
+#[cfg(any(feature = "http", test))]
 const SIZES_INTERVAL: Duration = Duration::SECOND;
 /// Longest name of a socket (bytes).
 const NAME_BYTES: usize = 64;
@@ -97,8 +98,10 @@ pub(in super::super) struct Status {
     pieces: &'static mut [u8],
     retry_at: Instant,
     /// /proc/self/status and /proc/self/fd, if HTTP can ask for the figures and the host has them.
+    #[cfg(any(feature = "http", test))]
     sizes: Option<(File, File)>,
     /// Time of the next look at them. They do not change while the process sleeps.
+    #[cfg(any(feature = "http", test))]
     sizes_at: Instant,
 }
 
@@ -114,7 +117,9 @@ impl Status {
             asking: [const { None }; READER_COUNT],
             pieces: &mut [],
             retry_at: Instant::NEVER,
+            #[cfg(any(feature = "http", test))]
             sizes: None,
+            #[cfg(any(feature = "http", test))]
             sizes_at: Instant::NEVER,
         }
     }
@@ -190,17 +195,18 @@ impl Status {
     }
 
     /// Measures the memory in use (bytes) and the number of open descriptors.
+    #[cfg(any(feature = "http", test))]
     fn sizes(&self) -> Option<[u64; 2]> {
         let (memory, descriptors) = self.sizes.as_ref()?;
         let (mut text, mut count) = ([0; 2 << 10], 0);
         let len = fs::pread::<Errno>(memory.as_raw_fd(), 0, &mut text).ok()?;
-        let mut lines = parts(text.head(len as usize), b'\n');
+        let mut lines = mem::parts(text.head(len as usize), b'\n');
         let line = lines.find_map(|line| line.strip_prefix(b"VmRSS:"))?.iter();
         let digits = line.filter(|byte| byte.is_ascii_digit());
         let kib = digits.fold(0, |kib, digit| kib * 10 + u64::from(digit & 15));
         let _ = fs::list::<Errno>(descriptors.as_raw_fd(), 0, &mut |found| {
             count += u64::from(!found.name.to_bytes().starts_with(b"."));
-            ControlFlow::Continue(())
+            core::ops::ControlFlow::Continue(())
         });
         Some([kib << 10, count])
     }
@@ -296,6 +302,7 @@ impl Task for Status {
             let descriptors = open(c"/proc/self/fd", OFlags::DIRECTORY);
             self.sizes = memory.zip(descriptors);
             self.sizes_at = world.now;
+            world.stats.keep_samples();
         }
         Ok(())
     }
@@ -317,9 +324,11 @@ impl Task for Status {
         if self.watch_at <= world.now && !self.watch(world) {
             self.watch_at = world.now.after(ACCEPT_PAUSE);
         }
+        #[cfg(any(feature = "http", test))]
         if self.sizes_at <= world.now {
             self.sizes_at = world.now.after(SIZES_INTERVAL);
-            world.stats.measure(self.sizes().unwrap_or_default());
+            let sizes = self.sizes().unwrap_or_default();
+            world.stats.measure(sizes);
         }
         self.retry_at = Instant::NEVER;
         let pieces = self.pieces.chunks_exact_mut(PIECE_BYTES);
