@@ -137,9 +137,13 @@ impl Line {
         self
     }
 
-    /// As [`Line::escaped`], in double quotes.
+    /// Appends bytes in double quotes, as [`Line::escaped`] but in ASCII only: OpenSSH's sftp-server logs names like that.
     pub fn quoted(&mut self, bytes: &[u8]) -> &mut Self {
-        self.byte(b'"').escaped(bytes).byte(b'"')
+        self.byte(b'"');
+        for byte in bytes.chunks(1) {
+            self.escaped(byte);
+        }
+        self.byte(b'"')
     }
 
     /// Appends one of our texts, then bytes as [`Line::quoted`] does.
