@@ -132,12 +132,12 @@ impl World<'_> {
         self.pulse.at != Instant::NEVER
     }
 
-    /// The health of this process and of those that share a supervisor with it, at most [`INTERVAL`] ago.
+    /// The health of this process and of those that share a supervisor with it, at most two seconds ago.
     pub const fn health(&self) -> Health {
         self.pulse.health
     }
 
-    /// The time since 1970. A step of the clock is seen after at most [`INTERVAL`].
+    /// The time since 1970. A step of the clock is seen after at most two seconds.
     pub const fn wall(&self) -> Duration {
         let now = self.now.since(Instant::from_ms(0));
         Duration::from_long_ms(self.pulse.wall_ms.wrapping_add(now.as_ms()))

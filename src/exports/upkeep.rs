@@ -168,7 +168,7 @@ impl Upkeep {
         report_nothing(world.tree, self.wanted.files_path(), world.events);
     }
 
-    /// See [`Task::add_needs`](crate::drive::Task::add_needs).
+    /// See [`Task::add_needs`].
     pub fn add_needs(&self, tree: &Tree, needs: &mut Needs) {
         // Landlock cannot be widened, and it refuses kernel handles of files that are not in the kernel's cache.
         if self.form == Form::Kernel || !self.is_confinable(tree) {
@@ -184,7 +184,7 @@ impl Upkeep {
         }
     }
 
-    /// See [`Task::turn`](crate::drive::Task::turn). `ended` gets the number of each export that ends.
+    /// See [`Task::turn`]. `ended` gets the number of each export that ends.
     pub fn turn(&mut self, world: &mut World<'_>, signals: Signals, ended: &mut dyn FnMut(usize)) {
         if let Some(number) = world.tree.opened.take() {
             self.reopened(world, number, Ok(()));

@@ -138,7 +138,7 @@ fn json_lines_are_objects_with_stable_keys() -> Result<()> {
             ensure!(line[key].is_string() && line["pid"].is_u64(), "{line}");
         }
         if line["level"] == "warn" && line["peer"] == "127.0.0.1" {
-            ensure!(line["about"] == r#"/a "quoted\\ name\001"#, "{line}");
+            ensure!(line["about"] == r#"/a "quoted\ name\001"#, "{line}");
             ensure!(line["role"] == "nfs", "{line}");
             return Ok(());
         }

@@ -89,7 +89,7 @@ fn filter_allows_the_listed_calls() -> Result<()> {
     let multicast: (&[_], &[_]) = (&["MULTICAST", "SOURCE"], &MDNS);
     for (role, (sets, rare)) in [
         ("nfs", nfs),
-        ("sftp-server", (&["SFTP"], &[])),
+        ("sftp-server", (&["SFTP", "LOGGER"], &["socket"])),
         ("mdns", multicast),
         ("publish", multicast),
         ("browse", multicast),
