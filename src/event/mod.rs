@@ -10,7 +10,7 @@ mod peers;
 #[cfg(any(feature = "nfs", feature = "mdns", test, fuzzing))]
 use crate::config::HAS_LOG;
 use crate::log;
-use crate::mem::{Ends as _, letters};
+use crate::mem::{Ends as _, HAS_UTF8, letters};
 use crate::text::{Text, text};
 use core::net::{Ipv6Addr, SocketAddrV6};
 #[cfg(any(feature = "http", test, fuzzing))]
@@ -140,6 +140,9 @@ impl Line {
     /// Appends bytes in double quotes, as [`Line::escaped`] but in ASCII only: OpenSSH's sftp-server logs names like that.
     pub fn quoted(&mut self, bytes: &[u8]) -> &mut Self {
         self.byte(b'"');
+        if !HAS_UTF8 {
+            return self.escaped(bytes).byte(b'"');
+        }
         for byte in bytes.chunks(1) {
             self.escaped(byte);
         }

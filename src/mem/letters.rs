@@ -3,7 +3,7 @@
 use super::Ends as _;
 
 /// True if a role prints names of files for people, in a command or a page.
-const HAS_UTF8: bool = cfg!(any(
+pub const HAS_UTF8: bool = cfg!(any(
     feature = "nfs",
     feature = "multicast",
     feature = "check",

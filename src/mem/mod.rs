@@ -19,7 +19,7 @@ mod twin;
 pub use arena::{Allocator, scaled, set_region, shortage};
 #[cfg(any(feature = "nfs", feature = "mdns", test))]
 pub use global::Global;
-pub use letters::{Letters, is_control, letter, letters, printable};
+pub use letters::{HAS_UTF8, Letters, is_control, letter, letters, printable};
 pub use parts::{Ends, Parts, has_any, index_of, nth, parts};
 pub use slices::{FNV_PRIME, FNV_START, c_str, copy_into, fnv1a, shift};
 pub use slots::{Slots, array, bytes, copy, leak, long_words, words};
