@@ -38,7 +38,7 @@ use crate::sys::Errno;
 use crate::text::{Text, text};
 #[cfg(bare)]
 use crate::vfs::FsError;
-use crate::vfs::{Form, OpenFault, Rules};
+use crate::vfs::{Form, OpenFault, Rules, Tree};
 use crate::wire::exports::Flaw;
 use core::ffi::CStr;
 
@@ -108,6 +108,13 @@ impl Wanted {
             }
         }
         Ok(())
+    }
+
+    /// Returns true if the server opens no files but those below its exports from now on.
+    fn is_confinable(&self, tree: &Tree) -> bool {
+        self.files_path().is_none()
+            && !self.manages_groups
+            && !tree.exports().iter().any(|export| export.is_missing())
     }
 
     /// Returns the directory of the command line that is exported for writing, if any.

@@ -3,7 +3,7 @@
 use crate::console::Console;
 use crate::event::Fatal;
 
-use super::REASONS;
+use super::{REASONS, Wanted};
 use crate::config::{
     HOST_NAME_BYTES, HOSTS_FILE, KEY_DIRECTORY, NAME_RESULTS_BYTES, NAME_RESULTS_BYTES_MIN,
     NAME_SOCKET_COUNT, NAME_TEST_WAIT, NAMES_FILE, NAMES_FILE_PAUSE, RESOLV_CONF_BYTES_MAX,
@@ -31,8 +31,8 @@ use core::sync::atomic::AtomicU32;
 pub(super) struct Names {
     resolver: Resolver,
     served: Served,
-    /// The directory of state, if one was given.
-    state_dir: Option<&'static CStr>,
+    /// The exports, and the directory of state, if one was given. `None`: no server runs (`-T`).
+    wanted: Option<&'static Wanted>,
     /// True if the process has a supervisor, and a sandbox that allows only the files of its start.
     ends_to_widen: bool,
     /// The interfaces at the start: the sandbox does not list them later.
@@ -56,11 +56,11 @@ pub(super) fn task(
     room: usize,
     is_first: bool,
     results: Option<&'static mut Twin>,
-    state_dir: Option<&'static CStr>,
+    wanted: &'static Wanted,
     ends_to_widen: bool,
 ) -> Option<&'static mut dyn Task> {
     let names = Names::new(room, is_first, results)?;
-    (names.state_dir, names.ends_to_widen) = (state_dir, ends_to_widen);
+    (names.wanted, names.ends_to_widen) = (Some(wanted), ends_to_widen);
     Some(names)
 }
 
@@ -78,7 +78,7 @@ impl Names {
         Some(mem::leak(Self {
             resolver: Resolver::new(seed, room, is_first),
             served: Served::new(&Limits::DATAGRAMS),
-            state_dir: None,
+            wanted: None,
             ends_to_widen: false,
             interfaces: Interfaces::default(),
             host_name: [0; _],
@@ -123,6 +123,8 @@ impl Names {
 impl Task for Names {
     /// Opens the sockets, reads the files and begins the look-ups.
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
+        let is_confinable = |wanted: &'static Wanted| wanted.is_confinable(world.tree);
+        self.ends_to_widen &= self.wanted.is_some_and(is_confinable);
         world.net.interfaces(&mut self.interfaces);
         self.host_name_len = sys::host_name(&mut self.host_name);
         let port = &mut || self.resolver.random_port();
@@ -187,7 +189,7 @@ fn started(now: Instant) -> i64 {
 impl Names {
     /// Uses the results of an earlier server until the look-ups have ended: of one that was killed, else those in the file.
     fn restore(&mut self, world: &mut World<'_>) {
-        let state_dir = self.state_dir;
+        let state_dir = self.wanted.and_then(|wanted| wanted.state_dir);
         let path = state_dir.unwrap_or(KEY_DIRECTORY);
         let opened = Directory::open(path).and_then(|dir| StateFile::open(&dir, NAMES_FILE));
         if let (Err(errno), Some(path), true) = (&opened, state_dir, self.is_first) {

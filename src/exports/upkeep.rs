@@ -114,7 +114,7 @@ impl Upkeep {
             self.files.name_count_max,
             part.is_first,
             part.results,
-            self.wanted.state_dir,
+            self.wanted,
             self.ends_to_widen,
         ))
     }
@@ -153,7 +153,7 @@ impl Upkeep {
 
     /// Begins the attempts to open missing exports.
     pub fn start(&mut self, world: &mut World<'_>) {
-        self.ends_to_widen &= self.is_confinable(world.tree);
+        self.ends_to_widen &= self.wanted.is_confinable(world.tree);
         self.schedule_retry(world);
     }
 
@@ -171,7 +171,7 @@ impl Upkeep {
     /// See [`Task::add_needs`].
     pub fn add_needs(&self, tree: &Tree, needs: &mut Needs) {
         // Landlock cannot be widened, and it refuses kernel handles of files that are not in the kernel's cache.
-        if self.form == Form::Kernel || !self.is_confinable(tree) {
+        if self.form == Form::Kernel || !self.wanted.is_confinable(tree) {
             needs.add_all_files();
             return;
         }
@@ -203,13 +203,6 @@ impl Upkeep {
     /// The next time at which [`Self::turn`] has work.
     pub const fn poll_at(&self) -> Instant {
         self.retry_at
-    }
-
-    /// Returns true if the server opens no files but those below its exports from now on.
-    fn is_confinable(&self, tree: &Tree) -> bool {
-        self.wanted.files_path().is_none()
-            && !self.wanted.manages_groups
-            && !tree.exports().iter().any(|export| export.is_missing())
     }
 
     /// Reads the files with exports again, and those of users and groups. If one is malformed, nothing changes.
