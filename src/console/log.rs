@@ -2,9 +2,9 @@
 //!
 //! RFC 3339 (time), RFC 3164 (syslog). Until [`start`] lines are plain, and so are those on a terminal.
 
-use super::reasons;
 #[cfg(any(feature = "serve", test))]
-use super::{Escapes, put_json};
+use super::json::{Escapes, put_json};
+use super::reasons;
 use crate::event::{Level, Line, Marks, PREFIX_BYTES};
 use crate::mem::{self, Ends as _, Global, nth};
 use crate::sys::{self, Errno};

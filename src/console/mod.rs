@@ -1,6 +1,8 @@
 //! Messages of the program for people: lines on standard error, and output on standard output. Tasks in a loop report events instead
 //! (`event::Events`), which arrive here, too.
 
+#[cfg(any(feature = "check", feature = "probe", feature = "serve", test))]
+pub mod json;
 #[cfg(any(feature = "nfs", feature = "mdns"))]
 pub mod log;
 #[allow(dead_code, reason = "each role uses a part of it")]
@@ -12,21 +14,14 @@ pub mod terminal;
     feature = "flags",
     feature = "check",
     feature = "probe",
-    feature = "init",
-    test
+    feature = "init"
 ))]
 use crate::event::Line;
 use crate::event::{self, Fatal, Level, Marks, Sink};
-#[cfg(any(feature = "flags", feature = "serve", test))]
+#[cfg(feature = "flags")]
 use crate::mem::Ends as _;
-#[cfg(any(feature = "check", feature = "probe"))]
-use crate::mem::letters;
-#[cfg(any(feature = "check", feature = "probe", feature = "serve", test))]
-use crate::mem::printable;
 use crate::sys;
 use crate::text::{Text, text};
-#[cfg(any(feature = "check", feature = "probe", feature = "serve", test))]
-use crate::wire::Writer;
 #[cfg(feature = "init")]
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -54,44 +49,6 @@ pub fn complain(status: Fatal, what: Text, about: &[u8], why: Text) -> Fatal {
     };
     event::report(&mut Console, what.at(level), about, why);
     status
-}
-
-/// Writes a JSON string. What an event line escapes, and JSON does not, is escaped as in the line.
-#[cfg(any(feature = "check", feature = "probe"))]
-pub fn quote(json: &mut Writer<'_>, text: &[u8]) {
-    json.put(b"\"");
-    for (letter, _) in letters(text) {
-        put_json(json, Line::default().escaped(letter).bytes(), Escapes::Json);
-    }
-    json.put(b"\"");
-}
-
-/// The escapes of an event line in a JSON string.
-#[cfg(any(feature = "check", feature = "probe", feature = "serve", test))]
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Escapes {
-    /// Text: a reader gets the line.
-    #[cfg(any(feature = "serve", test))]
-    Text,
-    /// Escapes that JSON has stand for the same bytes: a reader gets the path.
-    Json,
-}
-
-/// Writes a text of an event line into a JSON string. A character that the line has cut becomes a question mark.
-#[cfg(any(feature = "check", feature = "probe", feature = "serve", test))]
-fn put_json(json: &mut Writer<'_>, mut text: &[u8], escapes: Escapes) {
-    while !text.is_empty() {
-        let len = match text {
-            [b'\\', b'\\' | b'b' | b't' | b'n' | b'f' | b'r', ..] if escapes == Escapes::Json => 2,
-            [b'"' | b'\\', ..] => {
-                json.put(b"\\");
-                1
-            }
-            _ => printable(text),
-        };
-        json.put(if len == 0 { b"?" } else { text.head(len) });
-        text = text.tail(len.max(1));
-    }
 }
 
 /// Reports one line on standard error: option `word` has a wrong `value`, and `why` is the advice. Returns [`USAGE`].
@@ -179,24 +136,4 @@ fn stamped(line: &[u8]) -> Option<Line> {
     stamped.text(".").digits(ms % 1000, 10, 3).text("] ");
     stamped.raw(line.strip_suffix(b"\n").unwrap_or(line));
     Some(stamped)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_has_the_path_but_no_cut_character() {
-        for (escapes, expected) in [
-            (Escapes::Text, "ü\\\"\\\\\\\\\\\\n\\\\033?"),
-            (Escapes::Json, "ü\\\"\\\\\\n\\\\033?"),
-        ] {
-            let mut buffer = [0; 64];
-            let mut json = Writer::new(&mut buffer);
-            let mut line = Line::default();
-            line.escaped("ü\"\\\n\x1b".as_bytes()).raw(b"\xc3");
-            put_json(&mut json, line.bytes(), escapes);
-            assert_eq!(json.since(0), expected.as_bytes());
-        }
-    }
 }

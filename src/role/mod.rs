@@ -2,7 +2,7 @@
 
 use crate::config::{self, HAS_NFS, REGION_BYTES, REGION_FIXED_BYTES};
 #[cfg(any(feature = "check", feature = "probe"))]
-use crate::console::quote;
+use crate::console::json::quote;
 use crate::console::{Console, DONE, FAILED, USAGE, complain, print};
 #[cfg(feature = "flags")]
 #[allow(unused_imports, reason = "some roles have no such options")]
