@@ -88,7 +88,7 @@ impl Pulse {
                 .store(heartbeat(now, is_stalled), Ordering::Relaxed);
         }
         let (secs, nanos) = sys::wall_clock();
-        let wall_ms = secs as u64 * 1000 + u64::from(nanos / 1_000_000);
+        let wall_ms = secs.max(0) as u64 * 1000 + u64::from(nanos / 1_000_000);
         self.wall_ms = wall_ms.wrapping_sub(now.since(Instant::default()).as_ms());
         self.health = self.find_health(now);
     }

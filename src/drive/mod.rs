@@ -10,6 +10,9 @@
 pub mod endpoint;
 #[cfg(any(feature = "http", test))]
 pub mod health;
+#[cfg(not(any(feature = "http", test)))]
+#[path = "no_health.rs"]
+mod health;
 pub mod platform;
 #[cfg(feature = "streams")]
 pub mod service;
@@ -61,7 +64,6 @@ impl<'a, 't> Loop<'a, 't> {
             tx,
             stats,
             exit: None,
-            #[cfg(any(feature = "http", test))]
             pulse: health::Pulse::NONE,
         };
         Self {
@@ -156,10 +158,7 @@ impl<'a, 't> Loop<'a, 't> {
         if HAS_NFS && self.world.tree.has_ended() {
             until = Instant::default();
         }
-        #[cfg(any(feature = "http", test))]
-        {
-            until = until.min(self.world.pulse.poll_at());
-        }
+        until = until.min(self.world.pulse.poll_at());
         self.world.now = self.world.net.wait(self.world.now, until, ready);
         self.world.stats.turn(self.world.now);
         #[cfg(feature = "smol")]

@@ -1,13 +1,9 @@
 //! Tasks that share a loop, and the resources that the loop lends them.
 
-#[cfg(not(any(feature = "http", test)))]
-use crate::engine::service::Health;
 use crate::event::{Events, Fatal};
 use crate::net::{Net, Signals, Token};
 use crate::stats::Meter;
 use crate::sys::Needs;
-#[cfg(not(any(feature = "http", test)))]
-use crate::time::Duration;
 use crate::time::Instant;
 use crate::vfs::Tree;
 
@@ -32,23 +28,10 @@ pub struct World<'a> {
     /// Set by a task that has finished: the loop ends and the process exits with this status.
     pub exit: Option<Fatal>,
     /// The heartbeat of the loop.
-    #[cfg(any(feature = "http", test))]
     pub(super) pulse: super::health::Pulse,
 }
 
 impl World<'_> {
-    /// The time since 1970.
-    #[cfg(not(any(feature = "http", test)))]
-    pub const fn wall(&self) -> Duration {
-        Duration::from_ms(0)
-    }
-
-    /// The health of the server.
-    #[cfg(not(any(feature = "http", test)))]
-    pub const fn health(&self) -> Health {
-        Health::Fine
-    }
-
     /// Returns a token of the current task. `local` is less than [`Token::LOCAL_COUNT`].
     pub const fn token(&self, local: u32) -> Token {
         Token::new(self.task, local)

@@ -31,7 +31,7 @@ impl LogFile {
     /// Opens or creates the file at `path`. `report` reports an error at the file with this path.
     ///
     /// # Errors
-    /// Those of [`place`] and open(2), which are reported.
+    /// The status of the program: the errors of [`place`] and open(2) are reported.
     pub fn open(
         path: &'static CStr,
         report: fn(&[u8], Errno) -> Fatal,

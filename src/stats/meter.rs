@@ -172,13 +172,11 @@ impl Meter {
     }
 
     /// Keeps samples from now on.
-    #[cfg(any(feature = "http", test))]
     pub const fn keep_samples(&mut self) {
         self.sample_at = Instant::from_ms(0);
     }
 
     /// Records the memory in use (bytes) and the number of open descriptors.
-    #[cfg(any(feature = "http", test))]
     pub fn measure(&self, sizes: [u64; 2]) {
         self.sheet.measure(sizes);
     }

@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::config::ACCEPT_PAUSE;
+use crate::config::{ACCEPT_PAUSE, HAS_HTTP};
 use crate::drive::{Task, World};
 use crate::event::Line;
 use crate::mem::{self, Ends as _, scaled};
@@ -18,7 +18,7 @@ use crate::sys::linux::sockets::{
 };
 use crate::sys::linux::{fsuid, shared};
 use crate::sys::{self, Errno, FileRights, Needs};
-use crate::text::text;
+use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 use crate::vfs::Tree;
 use core::ffi::CStr;
@@ -39,7 +39,6 @@ const RETRY: Duration = Duration::from_ms(20);
 /// Time after which such a reader is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Interval of looks at the memory and the descriptors of the process, at most.
-#[cfg(any(feature = "http", test))]
 const SIZES_INTERVAL: Duration = Duration::SECOND;
 /// Longest name of a socket (bytes).
 const NAME_BYTES: usize = 64;
@@ -98,10 +97,8 @@ pub(in super::super) struct Status {
     pieces: &'static mut [u8],
     retry_at: Instant,
     /// /proc/self/status and /proc/self/fd, if HTTP can ask for the figures and the host has them.
-    #[cfg(any(feature = "http", test))]
     sizes: Option<(File, File)>,
     /// Time of the next look at them. They do not change while the process sleeps.
-    #[cfg(any(feature = "http", test))]
     sizes_at: Instant,
 }
 
@@ -117,9 +114,7 @@ impl Status {
             asking: [const { None }; READER_COUNT],
             pieces: &mut [],
             retry_at: Instant::NEVER,
-            #[cfg(any(feature = "http", test))]
             sizes: None,
-            #[cfg(any(feature = "http", test))]
             sizes_at: Instant::NEVER,
         }
     }
@@ -195,7 +190,6 @@ impl Status {
     }
 
     /// Measures the memory in use (bytes) and the number of open descriptors.
-    #[cfg(any(feature = "http", test))]
     fn sizes(&self) -> Option<[u64; 2]> {
         let (memory, descriptors) = self.sizes.as_ref()?;
         let (mut text, mut count) = ([0; 2 << 10], 0);
@@ -282,20 +276,22 @@ impl Task for Status {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), crate::event::Fatal> {
         self.user = rustix::process::geteuid().as_raw();
         // A host that refuses the socket has no `status`; the server serves.
-        self.listener = self.listen().ok();
+        let refused = self.listen().map(|listener| self.listener = Some(listener));
         // The first process of `serve` says it for all.
         let is_first = shared::sheets().is_none_or(|(.., number)| number == 0);
         if self.listener.is_none() && is_first {
             let what = text!("no figures for stowaway status: the host refuses a Unix socket");
-            let why = text!("systemd: RestrictAddressFamilies=AF_UNIX");
+            let why = match refused {
+                Err(Errno::AFNOSUPPORT) => text!("systemd: RestrictAddressFamilies=AF_UNIX"),
+                _ => Text::NOTHING,
+            };
             world.events.report(what, b"", why);
         }
         match self.watch(world) {
             true => self.pieces = mem::bytes(READER_COUNT * PIECE_BYTES),
             false => self.listener = None,
         }
-        #[cfg(any(feature = "http", test))]
-        if world.is_health_watched() {
+        if HAS_HTTP && world.is_health_watched() {
             use rustix::fs::OFlags;
             let open = |path, flags| File::open::<Errno>(path, flags, 0).ok();
             let memory = open(c"/proc/self/status", OFlags::CLOEXEC);
@@ -324,8 +320,7 @@ impl Task for Status {
         if self.watch_at <= world.now && !self.watch(world) {
             self.watch_at = world.now.after(ACCEPT_PAUSE);
         }
-        #[cfg(any(feature = "http", test))]
-        if self.sizes_at <= world.now {
+        if HAS_HTTP && self.sizes_at <= world.now {
             self.sizes_at = world.now.after(SIZES_INTERVAL);
             let sizes = self.sizes().unwrap_or_default();
             world.stats.measure(sizes);
