@@ -57,11 +57,12 @@ pub fn set_starter(pipe: File) {
     STARTER.store(pipe.leak(), Ordering::Relaxed);
 }
 
-/// Path of the log file, else of the socket of the system logger.
+/// Path of the log file, else of the socket of the system logger; empty: the log is standard error or another host's.
 pub(super) fn path() -> &'static CStr {
     let path = PATH.load(Ordering::Relaxed);
     match path.is_null() {
-        true => logger::PATH,
+        true if logger::is_local() => logger::PATH,
+        true => c"",
         // SAFETY: the pointer is that of a static string.
         false => unsafe { CStr::from_ptr(path) },
     }
