@@ -137,10 +137,10 @@ pub const RECORD_BYTES_MAX: u32 = WRITE_BYTES_MAX + REQUEST_BYTES as u32;
 
 /// Largest READ (bytes).
 pub const READ_BYTES_MAX: u32 = 1 << 20;
-/// Largest READ (bytes) that is copied into the reply buffer. For a larger one the engine returns an order (request to the driver).
+/// Largest READ (bytes) that is copied into the reply buffer. For a larger one the engine returns a transfer.
 pub const READ_INLINE_BYTES: u32 = 64 << 10;
-/// Time for which READs are limited to [`READ_INLINE_BYTES`] after an order (request to the driver) for a READ failed. A READ that
-/// fails is then answered with an error; a failing order can only close the connection.
+/// Time for which READs are limited to [`READ_INLINE_BYTES`] after the transfer of a READ failed. A READ that
+/// fails is then answered with an error; a failing transfer can only close the connection.
 pub const READ_INLINE_TIME: Duration = Duration::from_secs(60);
 /// Largest READDIR or READDIRPLUS reply (bytes).
 pub const DIRECTORY_BYTES_MAX: u32 = 64 << 10;

@@ -10,7 +10,7 @@
 //!   exports         services    a server's exports: read, opened, reported · services of DNS-SD: announced, browsed
 //!      └───────┬──────┘
 //!              │
-//!            drive     the loop: waits once, passes network, files and buffers to each task; connections, orders; the supervisor
+//!            drive     the loop: waits once, passes network, files and buffers to each task; connections, transfers; the supervisor
 //!       ┌──────┼──────┐
 //!      net   engine  vfs    network stacks · protocols without sockets · trees of files
 //!       │    │    │   │

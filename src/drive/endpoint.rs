@@ -7,13 +7,13 @@
 use super::task::{Task, World};
 use crate::config::LINK_COUNT_MAX;
 use crate::engine::mdns::{
-    Destination, GROUP_V4, GROUP_V6, Link, LinkId, MESSAGE_BYTES, Meta, PORT, Transmit, family,
+    Destination, GROUP_V4, GROUP_V6, Link, LinkId, MESSAGE_BYTES, Meta, Outgoing, PORT, family,
     link_count,
 };
 use crate::event::{Events, Fatal};
 use crate::mem::{Ends as _, Slots, nth};
 use crate::net::{FileId, Interface, Interfaces, NetError, NetResult, Own, Signals, Socket, Token};
-use crate::stats::{Figure, Protocol};
+use crate::stats::{Family, Figure};
 use crate::sys::{Calls, FileRights, Needs};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
@@ -56,8 +56,8 @@ impl LinkSocket {
     /// Sends the first `len` bytes of the transmit buffer.
     fn send(&self, world: &mut World<'_>, to: &SocketAddr, len: usize) {
         let bytes = world.tx.head(len);
-        world.stats.add(Protocol::Mdns, Figure::Sent, len as u64);
-        world.stats.add(Protocol::Mdns, Figure::Responses, 1);
+        world.stats.add(Family::Mdns, Figure::Sent, len as u64);
+        world.stats.add(Family::Mdns, Figure::Responses, 1);
         // Errors are ignored as packet loss is: messages and queries are repeated.
         let _ = world
             .net
@@ -127,7 +127,7 @@ pub trait Endpoint {
         out: &mut [u8],
     ) -> Option<usize>;
     /// Writes the next message that is due to `out`.
-    fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit>;
+    fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Outgoing>;
     /// The next time at which `poll_transmit` or `poll_event` has work.
     fn poll_at(&self) -> Instant;
     /// Reports events, once a turn.
@@ -283,10 +283,10 @@ impl Mdns<'_> {
         let [records, queries, conflicts] = figures;
         let [_, queries_before, conflicts_before] = replace(&mut self.figures, figures);
         let stats = &world.stats;
-        stats.set(Protocol::Mdns, Figure::Records, records);
-        stats.add(Protocol::Mdns, Figure::Queries, queries - queries_before);
+        stats.set(Family::Mdns, Figure::Records, records);
+        stats.add(Family::Mdns, Figure::Queries, queries - queries_before);
         let conflicts = conflicts - conflicts_before;
-        stats.add(Protocol::Mdns, Figure::Conflicts, conflicts);
+        stats.add(Family::Mdns, Figure::Conflicts, conflicts);
     }
 
     /// Schedules reading the interfaces after `time`, unless it is already scheduled earlier.
@@ -580,7 +580,7 @@ impl Mdns<'_> {
         }
     }
 
-    fn send_to_groups(&self, world: &mut World<'_>, transmit: &Transmit) {
+    fn send_to_groups(&self, world: &mut World<'_>, transmit: &Outgoing) {
         let Some(open) = self.links.get(usize::from(transmit.link)) else {
             return;
         };

@@ -3,11 +3,11 @@
 //! The mount list is informational: it is bounded, it is kept in memory only, and nothing depends on it.
 
 use super::Cx;
-use super::rpc::{Request, Stop};
+use super::rpc::{Request, Unanswered};
 use crate::config::{EXPORT_PATH_BYTES_MAX, MOUNT_COUNT_MAX};
 use crate::event::{self, Line};
 use crate::mem::{Ends as _, copy_into};
-use crate::stats::{Figure, Protocol};
+use crate::stats::{Family, Figure};
 use crate::text::{Text, text};
 use crate::vfs::walk::{self, below};
 use crate::vfs::{Export, Exports, FsError, FsResult, Handle, ObjectType, Rules, Tree, Until};
@@ -41,7 +41,7 @@ pub(super) fn answer(
     mounts: &mut Mounts,
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
-) -> Result<(), Stop> {
+) -> Result<(), Unanswered> {
     let reply = &mut *request.reply;
     if !(VERSION_1..=VERSION_3).contains(&request.call.version) {
         return Err(Reject::Version(VERSION_1 as u8, VERSION_3 as u8).into());
@@ -61,7 +61,11 @@ pub(super) fn answer(
 }
 
 /// Answers MNT and UMNT, whose argument is a path.
-fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> Result<(), Stop> {
+fn mnt(
+    mounts: &mut Mounts,
+    cx: &mut Cx<'_>,
+    request: &mut Request<'_, '_>,
+) -> Result<(), Unanswered> {
     let path = request.args.opaque(PATH_BYTES_MAX);
     request.args.check()?;
     let mut below = path;
@@ -77,12 +81,12 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
     let is_check = is_check(mounts.listener, cx, request);
     let reply = &mut *request.reply;
     let handle = match export {
-        None => Err(Refusal::Status(Status::Access, text!("not exported"))),
+        None => Err(Unmounted::Status(Status::Access, text!("not exported"))),
         Some(export) => admit(cx, export).and_then(|rules| Ok(walk(cx, export, below, &rules)?)),
     };
     let (status, why) = match handle.as_ref().map(Handle::padded) {
-        Err(Refusal::Stop(until)) => return Err(Stop::Again(*until)),
-        Err(Refusal::Status(status, why)) => (*status, *why),
+        Err(Unmounted::Unanswered(until)) => return Err(Unanswered::Again(*until)),
+        Err(Unmounted::Status(status, why)) => (*status, *why),
         Ok(handle) if version < VERSION_3 && handle.len() > HANDLE_V1_BYTES => (
             Status::ServerFault,
             text!("the handle is too long for MOUNT versions 1 and 2; use version 3"),
@@ -105,7 +109,7 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
         }
     };
     if !is_check {
-        cx.stats.add(Protocol::Rpc, Figure::Refused, 1);
+        cx.stats.add(Family::Rpc, Figure::Refused, 1);
         cx.report(event::MAY_NOT_MOUNT, path, why);
     }
     reply.u32(status as u32);
@@ -121,21 +125,21 @@ fn is_check(listener: Ipv6Addr, cx: &Cx<'_>, request: &Request<'_, '_>) -> bool 
 }
 
 /// Checks that the peer may mount an export, and opens the export again, because the host may have another directory there now.
-fn admit(cx: &mut Cx<'_>, export: usize) -> Result<Rules, Refusal> {
+fn admit(cx: &mut Cx<'_>, export: usize) -> Result<Rules, Unmounted> {
     let rules = cx.vfs.rules(export, &cx.peer).map_err(|error| {
         if let Some(until) = error.until() {
-            return Refusal::Stop(until);
+            return Unmounted::Unanswered(until);
         }
         let why = match error {
             FsError::Permission => text!("the port is not below 1024; see the option insecure"),
             FsError::TryLater => text!("no name server answers for this host"),
             _ => text!("not exported to this host"),
         };
-        Refusal::Status(Status::Access, why)
+        Unmounted::Status(Status::Access, why)
     })?;
     if cx.vfs.reopens && cx.vfs.reopen_export(export).is_err() {
         let why = text!("the exported directory is missing");
-        return Err(Refusal::Status(Status::NoEntry, why));
+        return Err(Unmounted::Status(Status::NoEntry, why));
     }
     Ok(rules)
 }
@@ -155,18 +159,18 @@ fn walk(cx: &mut Cx<'_>, export: usize, below: &[u8], rules: &Rules) -> FsResult
 }
 
 /// The reason why a path is not mounted.
-enum Refusal {
+enum Unmounted {
     /// The path is not refused: this event must come first.
-    Stop(Until),
+    Unanswered(Until),
     /// The status, and the reason for the log.
     Status(Status, Text),
 }
 
-impl From<FsError> for Refusal {
+impl From<FsError> for Unmounted {
     fn from(error: FsError) -> Self {
         let (status, why) = match error {
             FsError::AwaitsDisk | FsError::AwaitsNames | FsError::AwaitsTurn => {
-                return Self::Stop(error.until().unwrap_or(Until::Turn));
+                return Self::Unanswered(error.until().unwrap_or(Until::Turn));
             }
             FsError::NoEntry => (Status::NoEntry, text!("no such directory in the export")),
             FsError::NotDirectory | FsError::IsDirectory => {

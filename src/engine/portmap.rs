@@ -4,7 +4,7 @@
 //! clients find servers with one broadcast, calls only NULL of our own programs. GETTIME and other procedures are refused.
 
 use super::Cx;
-use super::rpc::{Request, Stop};
+use super::rpc::{Request, Unanswered};
 use crate::event::Line;
 use crate::vfs::Peer;
 use crate::wire::Writer;
@@ -27,7 +27,7 @@ pub(super) fn answer(
     table: &mut Mappings,
     cx: &Cx<'_>,
     request: &mut Request<'_, '_>,
-) -> Result<(), Stop> {
+) -> Result<(), Unanswered> {
     let reply = &mut *request.reply;
     let (version, procedure) = (request.call.version, request.call.procedure);
     if !(VERSION..=VERSION_4).contains(&version) {
@@ -39,7 +39,7 @@ pub(super) fn answer(
             dump(table, version, reply);
             return Ok(());
         }
-        procedure::CALLIT => return call_null(table, cx, request).ok_or(Stop::Silence),
+        procedure::CALLIT => return call_null(table, cx, request).ok_or(Unanswered::Silence),
         procedure::INDIRECT if version == VERSION_4 => {
             return call_null(table, cx, request).ok_or(Reject::Program.into());
         }

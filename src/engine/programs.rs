@@ -9,7 +9,7 @@ use super::nfs::{self, Answer, Nfs, Promise, Writing};
 use super::portmap::{self as mappings, Mappings};
 use super::rpc::connections::{Connection, Connections};
 use super::rpc::lock::ServerLock;
-use super::rpc::{RecordCursor, Request, Stop, patch_mark};
+use super::rpc::{RecordCursor, Request, Unanswered, patch_mark};
 use super::service::{Io, Moved, Next, Progress, Transfer, Way};
 use crate::config::REPLY_HEAD_BYTES;
 use crate::event::{Level, Line};
@@ -182,12 +182,12 @@ impl Session {
     ///
     /// # Errors
     /// The need for which the call is passed again, or the end of the connection.
-    fn stop(&mut self, stop: Stop) -> Result<(), Next> {
+    fn stop(&mut self, stop: Unanswered) -> Result<(), Next> {
         Err(match stop {
-            Stop::Silence | Stop::Reject(_) => return Ok(()),
-            Stop::Malformed => Next::Close(text!("not an RPC call")),
-            Stop::Again(until) => until.into(),
-            Stop::Fetch(id, file) => {
+            Unanswered::Silence | Unanswered::Reject(_) => return Ok(()),
+            Unanswered::Malformed => Next::Close(text!("not an RPC call")),
+            Unanswered::Again(until) => until.into(),
+            Unanswered::Fetch(id, file) => {
                 self.phase = Phase::Fetching(file);
                 Next::Until(id)
             }
@@ -201,13 +201,13 @@ impl Programs {
     /// Answers one call, or rejects it.
     ///
     /// # Errors
-    /// The reason why the call is not answered; never [`Stop::Reject`].
+    /// The reason why the call is not answered; never [`Unanswered::Reject`].
     fn call(
         &mut self,
         programs: ProgramSet,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
-    ) -> Result<Answer, Stop> {
+    ) -> Result<Answer, Unanswered> {
         let start = request.reply.position();
         let mut answer = match request.call.parse(&mut request.args) {
             Ok(()) => self.dispatch(programs, cx, request),
@@ -215,12 +215,12 @@ impl Programs {
         };
         if answer.is_ok() && request.reply.written().is_none() {
             // Only a datagram's reply can overflow: a stream's output has space for every reply.
-            answer = Err(Stop::Reject(Reject::System));
+            answer = Err(Unanswered::Reject(Reject::System));
         }
         if answer.is_err() {
             request.reply.truncate(start);
         }
-        if let Err(Stop::Reject(why)) = answer {
+        if let Err(Unanswered::Reject(why)) = answer {
             report_refused(cx, &request.call, why);
             emit_reply(request.reply, request.call.xid, Err(why));
             answer = Ok(Answer::Reply(None));
@@ -240,7 +240,7 @@ impl Programs {
         programs: ProgramSet,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
-    ) -> Result<Answer, Stop> {
+    ) -> Result<Answer, Unanswered> {
         let call = &request.call;
         log::debug!(
             "call {=u32}.{=u32}.{=u32}",

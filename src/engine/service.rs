@@ -12,9 +12,9 @@ use core::net::{IpAddr, SocketAddr};
 
 /// The number of a connection, from 0. Numbers of closed connections are used again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SessionId(pub u16);
+pub struct ConnectionId(pub u16);
 
-impl SessionId {
+impl ConnectionId {
     /// The number as an index.
     pub const fn index(self) -> usize {
         self.0 as usize
@@ -49,7 +49,7 @@ pub enum Due {
     /// A datagram is to be sent.
     Send(Transmit),
     /// A connection has something to say: [`Service::advance`] is to be called, though nothing has arrived.
-    Serve(SessionId),
+    Serve(ConnectionId),
     /// Nothing, until [`Service::poll_at`].
     Nothing,
 }
@@ -177,17 +177,17 @@ pub struct Io<'a> {
 /// A protocol: an engine and its sessions. Object-safe, so that the driver is compiled once.
 pub trait Service {
     /// A connection to the listener `at` was accepted.
-    fn open(&mut self, _id: SessionId, _at: Local) {}
+    fn open(&mut self, _id: ConnectionId, _at: Local) {}
     /// The bytes that are sent before a connection is closed that was accepted although all slots are used.
     fn refusal(&self) -> &'static [u8] {
         &[]
     }
     /// Answers the requests in the input, as far as the replies fit into the output.
-    fn advance(&mut self, _id: SessionId, _cx: &mut Cx<'_>, _io: Io<'_>) -> Progress {
+    fn advance(&mut self, _id: ConnectionId, _cx: &mut Cx<'_>, _io: Io<'_>) -> Progress {
         Progress::CLOSED
     }
     /// Continues after a transfer, without input: releases its file, and finishes the reply or returns another transfer.
-    fn moved(&mut self, _id: SessionId, cx: &mut Cx<'_>, done: Moved, _io: Io<'_>) -> Progress {
+    fn moved(&mut self, _id: ConnectionId, cx: &mut Cx<'_>, done: Moved, _io: Io<'_>) -> Progress {
         done.transfer.abandon(cx.vfs);
         Progress::CLOSED
     }
@@ -195,7 +195,7 @@ pub trait Service {
     /// which does not grow.
     fn settle(
         &mut self,
-        _id: SessionId,
+        _id: ConnectionId,
         _cx: &mut Cx<'_>,
         replies: &mut [u8],
         _synced: FsResult<()>,
@@ -204,13 +204,13 @@ pub trait Service {
     }
     /// The time limit of the connection's incomplete request has passed. Returns true if the next call of [`Service::advance`] ends
     /// the connection, perhaps with a reply; false: it is closed.
-    fn expire(&mut self, _id: SessionId) -> bool {
+    fn expire(&mut self, _id: ConnectionId) -> bool {
         false
     }
     /// The peer has ended the connection, and waits for no reply. `has_all` returns true if the peer has received every reply.
-    fn ended_by_peer(&mut self, _id: SessionId, _has_all: &mut dyn FnMut() -> bool) {}
+    fn ended_by_peer(&mut self, _id: ConnectionId, _has_all: &mut dyn FnMut() -> bool) {}
     /// The connection is about to be closed; `held` is its unfinished reply.
-    fn close(&mut self, _id: SessionId, _cx: &mut Cx<'_>, _held: &[u8]) {}
+    fn close(&mut self, _id: ConnectionId, _cx: &mut Cx<'_>, _held: &[u8]) {}
     /// Answers a datagram that arrived at `at`. Returns the reply in `output`, if there is one.
     fn datagram(
         &mut self,

@@ -2,7 +2,7 @@
 
 use super::Cx;
 use super::programs::{ProgramSet, Programs, Session};
-use super::service::{Io, Local, Moved, Progress, Service, SessionId, Transmit};
+use super::service::{ConnectionId, Io, Local, Moved, Progress, Service, Transmit};
 use crate::config::CONNECTION_COUNT_MAX;
 use crate::mem::Slots;
 use crate::vfs::{Ended, FsResult, JobKind};
@@ -46,7 +46,7 @@ impl Rpc {
 }
 
 impl Service for Rpc {
-    fn open(&mut self, id: SessionId, at: Local) {
+    fn open(&mut self, id: ConnectionId, at: Local) {
         let session = self.programs.open(id.index(), self.service(at));
         match self.sessions.get_mut(id.index()) {
             Some(place) => *place = session,
@@ -55,14 +55,14 @@ impl Service for Rpc {
         }
     }
 
-    fn advance(&mut self, id: SessionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
+    fn advance(&mut self, id: ConnectionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
         match self.sessions.get_mut(id.index()) {
             Some(session) => self.programs.advance(session, cx, io),
             None => Progress::CLOSED,
         }
     }
 
-    fn moved(&mut self, id: SessionId, cx: &mut Cx<'_>, done: Moved, io: Io<'_>) -> Progress {
+    fn moved(&mut self, id: ConnectionId, cx: &mut Cx<'_>, done: Moved, io: Io<'_>) -> Progress {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             done.transfer.abandon(cx.vfs);
             return Progress::CLOSED;
@@ -72,7 +72,7 @@ impl Service for Rpc {
 
     fn settle(
         &mut self,
-        _id: SessionId,
+        _id: ConnectionId,
         cx: &mut Cx<'_>,
         replies: &mut [u8],
         synced: FsResult<()>,
@@ -80,7 +80,7 @@ impl Service for Rpc {
         self.programs.settle(cx, replies, synced)
     }
 
-    fn ended_by_peer(&mut self, id: SessionId, has_all: &mut dyn FnMut() -> bool) {
+    fn ended_by_peer(&mut self, id: ConnectionId, has_all: &mut dyn FnMut() -> bool) {
         if let Some(session) = self.sessions.get(id.index())
             && session.has_changed()
             && has_all()
@@ -89,7 +89,7 @@ impl Service for Rpc {
         }
     }
 
-    fn close(&mut self, id: SessionId, cx: &mut Cx<'_>, _held: &[u8]) {
+    fn close(&mut self, id: ConnectionId, cx: &mut Cx<'_>, _held: &[u8]) {
         if let Some(session) = self.sessions.get_mut(id.index()) {
             self.programs.abandon(session, cx.vfs);
         }

@@ -7,7 +7,7 @@ use crate::console::{FAILED, complain};
 use crate::event::Fatal;
 
 use super::Wanted;
-use super::protocol::Protocol;
+use super::protocol::ClientKind;
 use crate::event::Line;
 use crate::sys::{self, Errno};
 use crate::text::text;
@@ -34,7 +34,7 @@ impl FileUser {
     /// Exit status 1: exports have different anonymous users, or the process cannot become theirs; that is reported.
     pub(super) fn choose(
         wanted: &Wanted,
-        protocol: Protocol,
+        protocol: ClientKind,
         host: &mut Host,
         tree: &Tree,
     ) -> Result<Self, Fatal> {
@@ -68,7 +68,7 @@ impl FileUser {
     /// # Errors
     /// Two exports with different anonymous users, or twice an export that has both.
     fn of_all<'a>(
-        protocol: Protocol,
+        protocol: ClientKind,
         exports: &Exports<'a>,
     ) -> Result<Self, (Export<'a>, Export<'a>)> {
         let clients = |export: Export<'a>| {

@@ -25,7 +25,7 @@ pub use files::show;
 #[cfg(feature = "ipxe")]
 pub use ipxe::print_script;
 pub use mounting::Mounting;
-pub use protocol::Protocol;
+pub use protocol::ClientKind;
 pub use upkeep::{Part, Upkeep};
 
 use crate::config::EXPORTS_FILE;

@@ -2,7 +2,7 @@
 
 /// The protocol of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Protocol {
+pub enum ClientKind {
     /// Clients have handles, and name their users and groups.
     Nfs,
     /// Clients have paths, and are the export's anonymous user.
@@ -10,7 +10,7 @@ pub enum Protocol {
     Http,
 }
 
-impl Protocol {
+impl ClientKind {
     /// Returns true for NFS.
     pub const fn is_nfs(self) -> bool {
         matches!(self, Self::Nfs)

@@ -1,7 +1,7 @@
 //! Lines about a server that has started: its exports and ports.
 
 use super::file_user::FileUser;
-use super::protocol::Protocol;
+use super::protocol::ClientKind;
 use crate::event::{Events, Level, Line};
 use crate::mem::{Ends as _, nth, parts};
 use crate::os::files::Directory;
@@ -18,7 +18,7 @@ const MOUNTS_BYTES: usize = 4 << 10;
 /// Reports an export with its mode and kind of handles, unless it is missing.
 pub(super) fn report_export(
     tree: &mut Tree,
-    protocol: Protocol,
+    protocol: ClientKind,
     number: usize,
     events: &mut Events,
 ) {
@@ -142,7 +142,7 @@ fn is_mounted_below(tree: &Tree, at: &[u8]) -> bool {
 /// Reports each export, and the UID used for file access.
 pub(super) fn report_exports(
     tree: &mut Tree,
-    protocol: Protocol,
+    protocol: ClientKind,
     file_user: FileUser,
     events: &mut Events,
 ) {

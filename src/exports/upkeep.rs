@@ -3,7 +3,7 @@
 use super::Wanted;
 use super::file_user::FileUser;
 use super::files::Files;
-use super::protocol::Protocol;
+use super::protocol::ClientKind;
 use super::reports::{report_export, report_exports, report_nothing};
 use super::{failed, reasons_for};
 use crate::config::{HAS_SERVE, KEY_DIRECTORY, KEY_FILE, RETRY};
@@ -21,7 +21,7 @@ use crate::vfs::{Backend, Export, Form, OpenFault, Tree};
 /// The place of a process among those that serve the same exports.
 pub struct Part {
     /// The protocol that it serves.
-    pub protocol: Protocol,
+    pub protocol: ClientKind,
     /// True if several processes change the files.
     pub is_shared: bool,
     /// True if a predecessor of this process changed them.
@@ -38,7 +38,7 @@ pub struct Part {
 
 impl Part {
     /// The place of a process that changes no files.
-    pub fn to_read(protocol: Protocol, is_kept: bool, is_first: bool) -> Self {
+    pub fn to_read(protocol: ClientKind, is_kept: bool, is_first: bool) -> Self {
         Self {
             protocol,
             is_shared: false,
@@ -54,7 +54,7 @@ impl Part {
 /// The exports of a server.
 pub struct Upkeep {
     wanted: &'static Wanted,
-    protocol: Protocol,
+    protocol: ClientKind,
     form: Form,
     /// True in the process that alone reports the exports.
     pub is_first: bool,
@@ -75,7 +75,7 @@ impl Upkeep {
         files.load(wanted, tree, &mut |_, _, _| ())?;
         Ok(Self {
             wanted,
-            protocol: Protocol::Nfs,
+            protocol: ClientKind::Nfs,
             form: Form::Path,
             is_first: true,
             ends_to_widen: false,

@@ -3,7 +3,7 @@
 //! off.
 
 use super::boot_words::{LINE_BYTES, nothing_to_export, report, report_ignored, translate};
-use super::serve::{self, Served};
+use super::serve::{self, Arguments};
 use super::{Fatal, USAGE, complain};
 use crate::console::reasons::{self, Reason, reason};
 use crate::console::stamp_lines;
@@ -32,7 +32,7 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
     }
     let outcome = read(args).and_then(|served| {
         served.set_card(card);
-        let served: &'static Served = served;
+        let served: &'static Arguments = served;
         let outcome = served.run_all(build_id);
         init::unmount(&mut served.exports().map(|wanted| wanted.path));
         outcome
@@ -42,7 +42,7 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
 }
 
 /// Translates the boot arguments into those of `serve` and mounts the exports that they name.
-fn read(args: Args) -> Result<&'static mut Served, Fatal> {
+fn read(args: Args) -> Result<&'static mut Arguments, Fatal> {
     let mut line = Writer::new(mem::array::<LINE_BYTES>());
     // Path handles stay valid after a reboot. Kernel handles need a key file, and this machine has no place to keep one.
     line.put(b"serve --handles=path");

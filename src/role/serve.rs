@@ -96,7 +96,7 @@ const LOOP_COUNT: usize = KIND_COUNT - 1 + LOOP_COUNT_MAX as usize;
 /// The parsed arguments.
 #[derive(Default)]
 #[repr(C)] // Largest field last: the others have short offsets.
-pub(super) struct Served {
+pub(super) struct Arguments {
     /// Under `init`, the kernel's interface that the addresses task configures.
     card: Option<&'static core::ffi::CStr>,
     /// Options of mDNS. `None`: nothing is announced, or the task has taken the options.
@@ -114,7 +114,7 @@ pub(super) struct Served {
     pub(super) sftp_options: super::sftp_server::Options,
 }
 
-impl Served {
+impl Arguments {
     /// Sets the option of a flag. Returns `None` if the value is wrong.
     fn set(&mut self, given: ParsedFlag) -> Option<()> {
         let value = given.value;
@@ -217,15 +217,15 @@ impl Served {
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
-    let served: &'static Served = read(args)?;
+    let served: &'static Arguments = read(args)?;
     network::check_link(&served.network)?;
     served.nfs.check_directories()?;
     served.nfs.background.run(&mut || served.run_all(build_id))
 }
 
 /// Parses the arguments before the supervisor starts processes, so that wrong arguments are reported once and not at each restart.
-pub(super) fn read(args: Args) -> Result<&'static mut Served, Fatal> {
-    let served = mem::leak(Served::default());
+pub(super) fn read(args: Args) -> Result<&'static mut Arguments, Fatal> {
+    let served = mem::leak(Arguments::default());
     served.mdns.set(Some(mdns::Options::none()));
     served.network = network::parse(&FLAGS, args, &mut |given| served.set(given))?;
     served.nfs.exports.check()?;
@@ -251,7 +251,7 @@ pub(super) fn read(args: Args) -> Result<&'static mut Served, Fatal> {
 }
 
 #[cfg(feature = "init")]
-impl Served {
+impl Arguments {
     /// Sets the interface that the addresses task configures.
     pub(super) const fn set_card(&mut self, card: Option<&'static core::ffi::CStr>) {
         self.card = card;
@@ -269,7 +269,7 @@ impl Served {
     }
 }
 
-impl Served {
+impl Arguments {
     /// Runs all tasks until SIGTERM or SIGINT: in one loop, or in supervised processes.
     pub(super) fn run_all(&'static self, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
         // The built-in network stack cannot be shared by several processes.

@@ -4,7 +4,7 @@
 
 use super::render::CLIENT_ROWS;
 use super::{
-    BUCKET_COUNT, ERRORS, Figure, LIMITS_US, Operation, Protocol, Reader, SUM, Sheet, word_count,
+    BUCKET_COUNT, ERRORS, Family, Figure, LIMITS_US, Operation, Reader, SUM, Sheet, word_count,
 };
 use crate::mem::{self, Ends as _, copy_into, parts};
 use crate::wire::address::address;
@@ -138,7 +138,7 @@ impl Answer {
             b"export_open" => self.add_export(first, value),
             name => match Figure::ALL.iter().find(|it| it.name().as_bytes() == name) {
                 Some(figure) => {
-                    let mut protocols = Protocol::ALL.iter();
+                    let mut protocols = Family::ALL.iter();
                     let protocol = protocols.find(|it| it.name().as_bytes() == first)?;
                     all.add(figure.at(*protocol), value);
                 }

@@ -1,6 +1,6 @@
 //! The work of the last minute: samples of a sheet's counters, taken when its loop runs. A loop that is idle has no work.
 
-use super::{Figure, HISTORY_AT, Operation, Protocol, Sheet};
+use super::{Family, Figure, HISTORY_AT, Operation, Sheet};
 
 /// Interval of samples (seconds).
 pub(super) const INTERVAL_SECS: u64 = 4;
@@ -15,7 +15,7 @@ impl Sheet {
     #[inline(never)] // Two callers.
     fn work(self, secs: u64) -> [u64; SAMPLE_WORDS] {
         let calls = Operation::all().map(|operation| self.calls(operation).0.iter().sum::<u64>());
-        let moved = |figure| Protocol::ALL.map(|protocol| self.figure(protocol, figure));
+        let moved = |figure| Family::ALL.map(|protocol| self.figure(protocol, figure));
         let bytes = [Figure::Received, Figure::Sent].map(|figure| moved(figure).iter().sum());
         [secs, calls.sum(), bytes.iter().sum()]
     }

@@ -2,7 +2,7 @@
 
 use super::clients::{CLIENT_NONE, Work};
 use super::history::INTERVAL_SECS;
-use super::{BUCKET_COUNT, ERRORS, Figure, LIMITS_US, Operation, Outcome, Protocol, SUM, Sheet};
+use super::{BUCKET_COUNT, ERRORS, Family, Figure, LIMITS_US, Operation, Outcome, SUM, Sheet};
 use crate::config::HAS_HTTP;
 use crate::time::Instant;
 use core::net::Ipv6Addr;
@@ -34,7 +34,7 @@ pub struct Meter {
     now: Instant,
     /// Time of the next sample for the rates; never, unless HTTP may be asked for them.
     sample_at: Instant,
-    protocol: Protocol,
+    protocol: Family,
     /// The client that is served.
     client: u16,
     /// Time (µs) for which the served request had waited before this turn.
@@ -74,7 +74,7 @@ impl Meter {
             compared: 0,
             now: Instant::from_ms(0),
             sample_at: Instant::NEVER,
-            protocol: Protocol::Rpc,
+            protocol: Family::Rpc,
             client: CLIENT_NONE,
             waited_us: 0,
             run: Run {
@@ -116,7 +116,7 @@ impl Meter {
 
     /// The driver begins to serve a client. Its request has been there since `since`, which is this turn if it did not wait for a
     /// disk.
-    pub const fn serve(&mut self, protocol: Protocol, client: u16, since: Instant) {
+    pub const fn serve(&mut self, protocol: Family, client: u16, since: Instant) {
         (self.protocol, self.client) = (protocol, client);
         self.waited_us = self.now.since(since).as_ms() * 1000;
     }
@@ -183,18 +183,18 @@ impl Meter {
 
     /// Adds to a figure; `u64::MAX` subtracts 1.
     #[inline(always)]
-    pub fn add(&self, protocol: Protocol, figure: Figure, count: u64) {
+    pub fn add(&self, protocol: Family, figure: Figure, count: u64) {
         self.sheet.add(figure.at(protocol), count);
     }
 
     /// Sets a figure that tells a present state.
     #[inline(always)]
-    pub fn set(&self, protocol: Protocol, figure: Figure, value: u64) {
+    pub fn set(&self, protocol: Family, figure: Figure, value: u64) {
         self.sheet.write(figure.at(protocol), value);
     }
 
     /// A connection of `address` was accepted. Returns the client's number for [`Meter::serve`].
-    pub fn opened(&self, protocol: Protocol, address: Ipv6Addr, now: Instant) -> u16 {
+    pub fn opened(&self, protocol: Family, address: Ipv6Addr, now: Instant) -> u16 {
         self.add(protocol, Figure::Accepted, 1);
         self.add(protocol, Figure::Open, 1);
         let now_ms = now.since(Instant::from_ms(0)).as_ms();
@@ -204,7 +204,7 @@ impl Meter {
     }
 
     /// A connection of this client was closed.
-    pub fn closed(&self, protocol: Protocol, client: u16) {
+    pub fn closed(&self, protocol: Family, client: u16) {
         self.add(protocol, Figure::Open, u64::MAX);
         self.sheet.add_open(client, -1);
     }

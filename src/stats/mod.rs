@@ -29,7 +29,7 @@ mod tests;
 pub use answer::Answer;
 pub use clients::{CLIENT_COUNT_MAX, CLIENT_NONE, Client};
 pub use meter::Meter;
-pub use names::{Figure, Operation, Protocol};
+pub use names::{Family, Figure, Operation};
 #[cfg(any(feature = "status", feature = "http", test))]
 pub use page::{Form, Page, RowPlace};
 #[cfg(any(feature = "figures", test, fuzzing))]
@@ -135,7 +135,7 @@ impl Sheet {
         self.write(STARTED, wall_secs.unsigned_abs());
         self.add(STARTS, 1);
         self.measure([0; 2]);
-        for protocol in Protocol::ALL {
+        for protocol in Family::ALL {
             for figure in Figure::ALL {
                 if figure.is_state() {
                     self.write(figure.at(protocol), 0);
@@ -173,7 +173,7 @@ impl Sheet {
     }
 
     /// The value of a figure.
-    pub fn figure(self, protocol: Protocol, figure: Figure) -> u64 {
+    pub fn figure(self, protocol: Family, figure: Figure) -> u64 {
         self.read(figure.at(protocol))
     }
 

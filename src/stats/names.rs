@@ -4,7 +4,7 @@ use super::{FIGURES_AT, OPERATION_WORDS, OPERATIONS_AT};
 
 /// A family of operations and connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Protocol {
+pub enum Family {
     /// NFS, MOUNT and the portmapper.
     Rpc,
     /// SFTP.
@@ -17,7 +17,7 @@ pub enum Protocol {
 
 pub(super) const PROTOCOL_COUNT: usize = 4;
 
-impl Protocol {
+impl Family {
     /// All protocols.
     pub const ALL: [Self; PROTOCOL_COUNT] = [Self::Rpc, Self::Sftp, Self::Http, Self::Mdns];
 
@@ -86,7 +86,7 @@ figures! {
 }
 
 impl Figure {
-    pub(super) const fn at(self, protocol: Protocol) -> usize {
+    pub(super) const fn at(self, protocol: Family) -> usize {
         FIGURES_AT + protocol as usize * FIGURE_COUNT + self as usize
     }
 
@@ -112,7 +112,7 @@ pub struct Operation(u16);
 /// A program or protocol, and the names of its operations, in the order of their numbers.
 struct Operations {
     program: &'static str,
-    protocol: Protocol,
+    protocol: Family,
     names: &'static str,
     first: u16,
     count: u16,
@@ -120,7 +120,7 @@ struct Operations {
 
 const NFS: Operations = Operations {
     program: "nfs",
-    protocol: Protocol::Rpc,
+    protocol: Family::Rpc,
     names: "null getattr setattr lookup access readlink read write create mkdir symlink mknod remove rmdir rename link readdir \
             readdirplus fsstat fsinfo pathconf commit",
     first: 0,
@@ -128,21 +128,21 @@ const NFS: Operations = Operations {
 };
 const MOUNT: Operations = Operations {
     program: "mount",
-    protocol: Protocol::Rpc,
+    protocol: Family::Rpc,
     names: "null mnt dump umnt umntall export",
     first: NFS.first + NFS.count,
     count: 6,
 };
 const PORTMAP: Operations = Operations {
     program: "portmap",
-    protocol: Protocol::Rpc,
+    protocol: Family::Rpc,
     names: "null set unset getport dump callit",
     first: MOUNT.first + MOUNT.count,
     count: 6,
 };
 const SFTP: Operations = Operations {
     program: "sftp",
-    protocol: Protocol::Sftp,
+    protocol: Family::Sftp,
     names: "init open close read write lstat fstat setstat fsetstat opendir readdir remove mkdir rmdir realpath stat rename readlink \
             symlink extended",
     first: PORTMAP.first + PORTMAP.count,
@@ -150,7 +150,7 @@ const SFTP: Operations = Operations {
 };
 const HTTP: Operations = Operations {
     program: "http",
-    protocol: Protocol::Http,
+    protocol: Family::Http,
     names: "get head options other",
     first: SFTP.first + SFTP.count,
     count: 4,
@@ -225,7 +225,7 @@ impl Operation {
     }
 
     /// Its protocol.
-    pub fn protocol(self) -> Protocol {
+    pub fn protocol(self) -> Family {
         self.program().protocol
     }
 

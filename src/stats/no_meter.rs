@@ -1,6 +1,6 @@
 //! The interface of `meter` in an executable that counts nothing. A meter has no size, so that nothing is passed on.
 
-use super::{Figure, Operation, Outcome, Protocol, Sheet};
+use super::{Family, Figure, Operation, Outcome, Sheet};
 use crate::time::Instant;
 use core::net::Ipv6Addr;
 
@@ -23,7 +23,7 @@ impl Meter {
 
     pub const fn turn(&mut self, _: Instant) {}
 
-    pub const fn serve(&mut self, _: Protocol, _: u16, _: Instant) {}
+    pub const fn serve(&mut self, _: Family, _: u16, _: Instant) {}
 
     pub const fn received(&mut self, _: usize) {}
 
@@ -33,13 +33,13 @@ impl Meter {
 
     pub const fn called(&mut self, _: Option<Operation>, _: Outcome) {}
 
-    pub const fn add(&self, _: Protocol, _: Figure, _: u64) {}
+    pub const fn add(&self, _: Family, _: Figure, _: u64) {}
 
-    pub const fn set(&self, _: Protocol, _: Figure, _: u64) {}
+    pub const fn set(&self, _: Family, _: Figure, _: u64) {}
 
-    pub const fn opened(&self, _: Protocol, _: Ipv6Addr, _: Instant) -> u16 {
+    pub const fn opened(&self, _: Family, _: Ipv6Addr, _: Instant) -> u16 {
         super::CLIENT_NONE
     }
 
-    pub const fn closed(&self, _: Protocol, _: u16) {}
+    pub const fn closed(&self, _: Family, _: u16) {}
 }

@@ -4,7 +4,7 @@
 //! by [`render`](super::render()).
 
 use super::render::used;
-use super::{BUCKET_COUNT, Client, Figure, LIMITS_US, Operation, Protocol, Reader, Sheet};
+use super::{BUCKET_COUNT, Client, Family, Figure, LIMITS_US, Operation, Reader, Sheet};
 use crate::event::Line;
 use crate::mem::{Ends as _, copy_into, letters, nth, parts};
 use core::net::Ipv6Addr;
@@ -411,7 +411,7 @@ impl Page<'_> {
     }
 
     fn protocol(&self, at: usize, row: &mut Row) -> bool {
-        let Some(protocol) = Protocol::ALL.get(at) else {
+        let Some(protocol) = Family::ALL.get(at) else {
             return false;
         };
         let figure = |figure| self.sum(|sheet| sheet.figure(*protocol, figure));
@@ -542,7 +542,7 @@ impl Page<'_> {
     }
 
     fn mdns(&self, at: usize, row: &mut Row) -> bool {
-        let figure = |figure| self.sum(|sheet| sheet.figure(Protocol::Mdns, figure));
+        let figure = |figure| self.sum(|sheet| sheet.figure(Family::Mdns, figure));
         if at == 0 && figure(Figure::Records) + figure(Figure::Responses) > 0 {
             for shown in [
                 Figure::Records,

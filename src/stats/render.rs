@@ -1,6 +1,6 @@
 //! The figures as Prometheus' text (exposition format 0.0.4), in lines that can be written piece by piece.
 
-use super::{BUCKET_COUNT, Figure, LIMITS_US, Operation, Protocol, RESIDENT, Sheet, VERSION};
+use super::{BUCKET_COUNT, Family, Figure, LIMITS_US, Operation, RESIDENT, Sheet, VERSION};
 use crate::config::HAS_STREAMS;
 use crate::event::Line;
 use crate::mem::{Ends as _, copy_into, letters};
@@ -245,7 +245,7 @@ impl Reader<'_> {
 
     fn figure(&self, family: u8, at: usize, line: &mut Line) -> bool {
         let figure = Figure::ALL.get(usize::from(family - FIGURES));
-        let (Some(figure), Some(protocol)) = (figure, Protocol::ALL.get(at)) else {
+        let (Some(figure), Some(protocol)) = (figure, Family::ALL.get(at)) else {
             return false;
         };
         begin(line, family);

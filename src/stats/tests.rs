@@ -46,7 +46,7 @@ fn calls_are_in_the_bucket_of_their_duration() {
         (495, Outcome::Failed),
         (200, Outcome::Done),
     ] {
-        meter.serve(Protocol::Rpc, CLIENT_NONE, Instant::from_ms(since));
+        meter.serve(Family::Rpc, CLIENT_NONE, Instant::from_ms(since));
         meter.called(Some(getattr), outcome);
         meter.served();
     }
@@ -63,26 +63,26 @@ fn clients_that_are_connected_keep_their_place() {
     let sheet = sheet(2);
     let meter = Meter::new(sheet, &[], || 0);
     let address = |last: u16| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
-    let open = |last| meter.opened(Protocol::Http, address(last), Instant::from_ms(last.into()));
+    let open = |last| meter.opened(Family::Http, address(last), Instant::from_ms(last.into()));
     assert_eq!([open(1), open(2), open(1), open(3)], [0, 1, 0, CLIENT_NONE]);
-    meter.closed(Protocol::Http, 1);
+    meter.closed(Family::Http, 1);
     assert_eq!(open(3), 1);
     let clients: Vec<_> = sheet
         .clients()
         .map(|client| (client.address, client.open))
         .collect();
     assert_eq!(clients, [(address(1), 2), (address(3), 1)]);
-    assert_eq!(sheet.figure(Protocol::Http, Figure::Open), 4);
+    assert_eq!(sheet.figure(Family::Http, Figure::Open), 4);
 }
 
 #[test]
 fn restart_keeps_counters_and_clears_states() {
     let sheet = sheet(1);
     let meter = Meter::new(sheet, &[], || 0);
-    meter.add(Protocol::Rpc, Figure::Accepted, 5);
-    meter.set(Protocol::Rpc, Figure::Waiting, 3);
+    meter.add(Family::Rpc, Figure::Accepted, 5);
+    meter.set(Family::Rpc, Figure::Waiting, 3);
     sheet.begin("nfs", 8, 2000);
-    let figures = [Figure::Accepted, Figure::Waiting].map(|it| sheet.figure(Protocol::Rpc, it));
+    let figures = [Figure::Accepted, Figure::Waiting].map(|it| sheet.figure(Family::Rpc, it));
     assert_eq!((figures, sheet.restarts(), sheet.pid()), ([5, 0], 1, 8));
 }
 
@@ -102,7 +102,7 @@ fn rates_are_those_of_the_last_minute() {
         meter.keep_samples();
         for turn in turns {
             meter.turn(at(turn));
-            meter.serve(Protocol::Rpc, CLIENT_NONE, at(turn));
+            meter.serve(Family::Rpc, CLIENT_NONE, at(turn));
             for _ in 0..10 {
                 meter.called(Operation::rpc(100_003, 1), Outcome::Done);
                 meter.received(60);
@@ -119,8 +119,8 @@ fn text_is_the_same_in_pieces() {
     let (one, two) = (sheet(2), sheet(2));
     for sheet in [one, two] {
         let mut meter = Meter::new(sheet, &[], || 0);
-        meter.opened(Protocol::Rpc, Ipv6Addr::LOCALHOST, Instant::from_ms(1000));
-        meter.serve(Protocol::Rpc, 0, Instant::from_ms(0));
+        meter.opened(Family::Rpc, Ipv6Addr::LOCALHOST, Instant::from_ms(1000));
+        meter.serve(Family::Rpc, 0, Instant::from_ms(0));
         meter.called(Operation::rpc(100_003, 6), Outcome::Failed);
         meter.received(100);
         meter.served();
@@ -180,12 +180,12 @@ fn answer() -> Answer {
     for (sheet, last) in [(one, 1), (two, 2)] {
         let mut meter = Meter::new(sheet, &[], || 0);
         let client = meter.opened(
-            Protocol::Rpc,
+            Family::Rpc,
             Ipv6Addr::from_bits(last),
             Instant::from_ms(1000),
         );
         for procedure in [1, 6] {
-            meter.serve(Protocol::Rpc, client, Instant::from_ms(0));
+            meter.serve(Family::Rpc, client, Instant::from_ms(0));
             meter.called(
                 Operation::rpc(100_003, procedure),
                 Outcome::of_error(procedure == 6),
@@ -216,7 +216,7 @@ fn text_is_read_into_the_same_figures() {
         one.calls(Operation::rpc(100_003, 6).unwrap()),
         ([2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0, 2)
     );
-    assert_eq!(one.figure(Protocol::Rpc, Figure::Received), 4 << 20);
+    assert_eq!(one.figure(Family::Rpc, Figure::Received), 4 << 20);
     assert_eq!(one.clients().map(|client| client.calls).sum::<u64>(), 4);
 }
 

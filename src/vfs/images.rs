@@ -22,7 +22,7 @@ const UNIT_BYTES: u32 = 2048;
 
 /// Number of nodes that a request can use before the oldest is reused.
 const REQUEST_NODE_COUNT: u32 = 64;
-/// Number of nodes: those of a request, and those pinned by sessions and orders.
+/// Number of nodes: those of a request, and those pinned by sessions and transfers.
 const OBJECT_COUNT: usize = HANDLE_COUNT_MAX + 2 * REQUEST_NODE_COUNT as usize;
 
 /// An open file that may be an image.

@@ -1,7 +1,7 @@
 //! File trees: the interface between the protocol engines and every kind of storage.
 //!
 //! A backend names an object in three ways. A [`Node`] is valid for one request. A [`Pin`] is counted and keeps the object open
-//! for an order. A [`Handle`] is persistent: a client may use its bytes after a restart.
+//! for a transfer. A [`Handle`] is persistent: a client may use its bytes after a restart.
 //! Invariant: no name, handle or symbolic link resolves to an object outside its export; a [`Name`] cannot contain a separator.
 //! Engines use [`Tree`], which knows the exports, their rules and the backend of each object. Backends: `ram` (files in memory),
 //! `host` (the kernel's files by handle), `user` (the kernel's files by path), `images` (contents of images, which `iso`

@@ -7,7 +7,7 @@ use super::{CONNECTION_TOKEN, Served};
 use crate::config::{
     CONNECTION_COUNT_MAX, FULL_TIMEOUT, HAS_HTTP, IDLE_TIMEOUT, REPLY_BYTES, SILENT_TIMEOUT,
 };
-use crate::engine::service::{Local, SessionId};
+use crate::engine::service::{ConnectionId, Local};
 use crate::engine::share;
 use crate::event::{self, Line};
 use crate::log;
@@ -96,7 +96,7 @@ impl Served {
         };
         let world = &mut *turn.world;
         log::debug!("connection {=usize} accepted", at);
-        let id = SessionId(at as u16);
+        let id = ConnectionId(at as u16);
         if let Some(place) = self.connections.get_mut(at) {
             let peer = Peer::new(peer);
             let client = world.stats.opened(self.protocol, peer.address, world.now);

@@ -2,7 +2,7 @@
 
 use super::pool::Block;
 use crate::config::{CONNECTION_BYTES_MAX, REQUEST_INLINE_BYTES};
-use crate::engine::service::{SessionId, Transfer, Way};
+use crate::engine::service::{ConnectionId, Transfer, Way};
 use crate::engine::share;
 use crate::net::Socket;
 use crate::text::{Text, texts};
@@ -122,7 +122,7 @@ pub(super) struct Connection {
     pub(super) unsent: Option<Unsent>,
     pub(super) waits: Waits,
     /// The connection's number.
-    pub(super) id: SessionId,
+    pub(super) id: ConnectionId,
     /// True if an incomplete request stays in the socket until a block is free for it. The connection holds no block and waits for
     /// no job.
     pub(super) wants_block: bool,
@@ -146,7 +146,7 @@ const _: () = assert!(size_of::<Option<Connection>>() <= CONNECTION_BYTES_MAX);
 
 impl Connection {
     pub(super) const fn new(
-        id: SessionId,
+        id: ConnectionId,
         socket: Socket,
         peer: Peer,
         client: u16,

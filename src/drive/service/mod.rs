@@ -23,7 +23,7 @@ use crate::config::CONNECTION_COUNT_MAX;
 use crate::engine::Cx;
 use crate::mem::Slots;
 use crate::net::{NetResult, Socket};
-use crate::stats::Protocol;
+use crate::stats::Family;
 use crate::time::{Duration, Instant};
 use crate::vfs::Peer;
 use connection::Connection;
@@ -42,7 +42,7 @@ const SOCKET_COUNT_MAX: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The protocol, for the figures.
-    pub protocol: Protocol,
+    pub protocol: Family,
     /// Largest number of connections.
     pub connection_count: usize,
     /// Size (bytes) of the longest request.
@@ -65,7 +65,7 @@ pub struct Limits {
 impl Limits {
     /// The limits of a service without connections.
     pub const DATAGRAMS: Self = Self {
-        protocol: Protocol::Rpc,
+        protocol: Family::Rpc,
         connection_count: 1,
         request_bytes: 1,
         request_count: 1,
@@ -90,7 +90,7 @@ pub struct Times {
 /// The connections and sockets of a service.
 #[repr(C)] // Short instructions reach the first fields, which are used most.
 pub struct Served {
-    protocol: Protocol,
+    protocol: Family,
     connections: Slots<Option<Connection>>,
     /// Next time at which to check the connections' timeouts.
     patrol_at: Instant,

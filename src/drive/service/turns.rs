@@ -6,7 +6,7 @@ use super::datagrams::TURN_COUNT;
 use super::turn::{Halt, Turn};
 use super::{CONNECTION_TOKEN, Served};
 use crate::config::{DRAIN_BYTES_MAX, HAS_DATAGRAMS, HAS_HTTP, HAS_NFS, NODE_IDLE};
-use crate::engine::service::{Due, Service, SessionId};
+use crate::engine::service::{ConnectionId, Due, Service};
 use crate::net::Interest;
 use crate::stats::Figure;
 use crate::time::{Duration, Instant};
@@ -73,7 +73,7 @@ impl Served {
         for _ in 0..TURN_COUNT {
             match self.next_due(turn) {
                 Due::Send(_) => {}
-                Due::Serve(SessionId(at)) => self.serve(turn, at.into()),
+                Due::Serve(ConnectionId(at)) => self.serve(turn, at.into()),
                 Due::Nothing => return,
             }
         }

@@ -148,7 +148,7 @@ impl Served {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::service::SessionId;
+    use crate::engine::service::ConnectionId;
     use crate::net::Socket;
     use crate::stats::CLIENT_NONE;
     use crate::vfs::Peer;
@@ -157,7 +157,7 @@ mod tests {
     fn failed_sync_without_later_waiter_is_lost() {
         let now = Instant::default();
         let mut connection =
-            Connection::new(SessionId(0), Socket::ONLY, Peer::NONE, CLIENT_NONE, now);
+            Connection::new(ConnectionId(0), Socket::ONLY, Peer::NONE, CLIENT_NONE, now);
         let mut group = GroupCommit::default();
         connection.waits.sync = group.add(JobId::of(5));
         let mut connections = [None, Some(connection)];

@@ -4,7 +4,7 @@ use super::{AT, Serving, limits, with_loop};
 use crate::config::{REQUEST_INLINE_BYTES, REQUEST_TIMEOUT};
 use crate::drive::service::Served;
 use crate::engine::Cx;
-use crate::engine::service::{Io, Next, Progress, Service, SessionId};
+use crate::engine::service::{ConnectionId, Io, Next, Progress, Service};
 use crate::engine::testing::tree::Tree;
 use crate::event::testing::Sink;
 use crate::net::sim::Sim;
@@ -16,7 +16,7 @@ struct Working {
 }
 
 impl Service for Working {
-    fn advance(&mut self, _: SessionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
+    fn advance(&mut self, _: ConnectionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
         if cx.now < self.until {
             return Progress::of(0, 0, Next::Soon);
         }

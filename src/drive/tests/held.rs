@@ -4,7 +4,7 @@ use super::{AT, MOMENT, PORTMAP_AT, Serving, limits, with_loop};
 use crate::drive::Task;
 use crate::drive::service::{Limits, Served};
 use crate::engine::Cx;
-use crate::engine::service::{Due, Io, Local, Next, Progress, Service, SessionId, Transmit};
+use crate::engine::service::{ConnectionId, Due, Io, Local, Next, Progress, Service, Transmit};
 use crate::engine::testing::tree::Tree;
 use crate::event::testing::Sink;
 use crate::net::sim::Sim;
@@ -28,7 +28,7 @@ struct Letters {
 }
 
 impl Service for Letters {
-    fn advance(&mut self, id: SessionId, _: &mut Cx<'_>, io: Io<'_>) -> Progress {
+    fn advance(&mut self, id: ConnectionId, _: &mut Cx<'_>, io: Io<'_>) -> Progress {
         let Io {
             input,
             output,
@@ -68,7 +68,7 @@ impl Service for Letters {
         progress
     }
 
-    fn close(&mut self, id: SessionId, _: &mut Cx<'_>, held: &[u8]) {
+    fn close(&mut self, id: ConnectionId, _: &mut Cx<'_>, held: &[u8]) {
         self.stopped.remove(&id.0);
         self.lost.push(held.to_vec());
     }
@@ -283,16 +283,16 @@ fn datagrams_to_many_peers_cost_little() {
 /// Says a letter on its connection each second, without having been asked, and ends after the third one.
 #[derive(Default)]
 struct Clock {
-    session: Option<(SessionId, Instant)>,
+    session: Option<(ConnectionId, Instant)>,
     count: u8,
 }
 
 impl Service for Clock {
-    fn open(&mut self, id: SessionId, _: Local) {
+    fn open(&mut self, id: ConnectionId, _: Local) {
         self.session = Some((id, Instant::default()));
     }
 
-    fn advance(&mut self, id: SessionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
+    fn advance(&mut self, id: ConnectionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
         assert!(io.input.is_empty());
         self.session = Some((id, cx.now.after(Duration::SECOND)));
         self.count += 1;
@@ -311,7 +311,7 @@ impl Service for Clock {
         }
     }
 
-    fn close(&mut self, _: SessionId, _: &mut Cx<'_>, _: &[u8]) {
+    fn close(&mut self, _: ConnectionId, _: &mut Cx<'_>, _: &[u8]) {
         self.session = None;
     }
 

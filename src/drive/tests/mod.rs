@@ -87,7 +87,7 @@ impl<S: Service> Task for Serving<S> {
 /// Limits for `connection_count` connections of a service whose requests have at most `request_bytes` bytes.
 fn limits(connection_count: usize, request_bytes: usize) -> Limits {
     Limits {
-        protocol: crate::stats::Protocol::Rpc,
+        protocol: crate::stats::Family::Rpc,
         connection_count,
         request_bytes,
         request_count: REQUEST_BLOCK_COUNT,

@@ -13,7 +13,7 @@ use crate::vfs::FsError;
 use crate::wire::nfs3::Procedure;
 use cases::random::{Random, for_seeds};
 
-/// Length of a WRITE (bytes) that exceeds the request buffer, so that an order stores most of the data.
+/// Length of a WRITE (bytes) that exceeds the request buffer, so that a transfer stores most of the data.
 const MUCH: usize = 150_000;
 /// Length of a WRITE call (bytes) before its data.
 const HEAD_BYTES: usize = 110;
@@ -90,7 +90,7 @@ fn pipelined_writes_share_one_sync() {
     for_seeds(30, |seed| {
         with_writers(seed, 10, |bench| {
             let mut random = Random::new(seed);
-            // Data that exceeds the request buffer is stored by an order.
+            // Data that exceeds the request buffer is stored by a transfer.
             let most = *random.pick(&[4096, 20_000, 60_000]);
             let mut expect = big().to_vec();
             let mut calls = Vec::new();

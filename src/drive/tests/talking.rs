@@ -3,7 +3,7 @@
 use crate::config::TALK_INPUT_BYTES;
 use crate::drive::platform::host::stdio::{Blocking, StdioSession};
 use crate::engine::Cx;
-use crate::engine::service::{Io, Moved, Next, Progress, Service, SessionId, Transfer, Way};
+use crate::engine::service::{ConnectionId, Io, Moved, Next, Progress, Service, Transfer, Way};
 use crate::engine::testing::tree as testing;
 use crate::event::Events;
 use crate::text::text;
@@ -29,7 +29,7 @@ fn file(vfs: &mut Tree) -> Pin {
 }
 
 impl Service for Letters {
-    fn advance(&mut self, _: SessionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
+    fn advance(&mut self, _: ConnectionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
         let Io { input, output, .. } = io;
         let mut progress = Progress::of(0, 0, Next::Input);
         while let Some(letter) = input.get(progress.used) {
@@ -78,7 +78,7 @@ impl Service for Letters {
         progress
     }
 
-    fn moved(&mut self, _: SessionId, cx: &mut Cx<'_>, done: Moved, io: Io<'_>) -> Progress {
+    fn moved(&mut self, _: ConnectionId, cx: &mut Cx<'_>, done: Moved, io: Io<'_>) -> Progress {
         done.transfer.abandon(cx.vfs);
         io.output[0] = done.result.map_or(b'!', |()| b'w');
         // The input is not passed, so this is the next need even if more requests follow.

@@ -83,7 +83,7 @@ fn waiting_for_disk_does_not_delay_others() {
 #[test]
 fn cold_read_delays_no_other_client() {
     let lookup = Call::lookup(&Programs::default().handle(""), b"hello");
-    // The data of a short READ is inline in the reply; that of a long READ is sent by an order.
+    // The data of a short READ is inline in the reply; that of a long READ is sent by a transfer.
     for count in [4, 100_000] {
         with_slow_disk(|bench| {
             bench.host.has_descriptors.set(true);

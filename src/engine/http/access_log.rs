@@ -5,7 +5,7 @@ use super::reply::number;
 use crate::engine::Cx;
 use crate::event::{Line, Marks};
 use crate::mem::{Ends as _, parts};
-use crate::stats::{Figure, Operation, Outcome, Protocol};
+use crate::stats::{Family, Figure, Operation, Outcome};
 use crate::wire::Writer;
 use crate::wire::http::{Fields, escape_log, write_date};
 
@@ -37,7 +37,7 @@ impl Http {
         let outcome = Outcome::of_error(status >= 500);
         cx.stats.called(Operation::http(method), outcome);
         if (400..500).contains(&status) {
-            cx.stats.add(Protocol::Http, Figure::ClientErrors, 1);
+            cx.stats.add(Family::Http, Figure::ClientErrors, 1);
         }
         let Some(sink) = &mut self.log else {
             return;

@@ -2,7 +2,7 @@
 
 use super::conditions::{Validators, Verdict};
 use super::listing::Source;
-use super::place::{Place, Refusal};
+use super::place::{NoObject, Place};
 use super::reply::{Asked, Extent, Head};
 use super::{Http, Sent, Session, Step};
 use crate::engine::Cx;
@@ -53,8 +53,8 @@ impl Http {
         out: &mut Writer<'_>,
     ) -> Step {
         let answered = match asked.request.method {
-            Method::Unknown => Err(Refusal::Status(501)),
-            Method::Other => Err(Refusal::Status(405)),
+            Method::Unknown => Err(NoObject::Status(501)),
+            Method::Other => Err(NoObject::Status(405)),
             Method::Options => {
                 return self.write_line(cx, asked, Head::of(200), reason(200), out);
             }
@@ -64,12 +64,12 @@ impl Http {
             Ok(step) => step,
             Err(refusal) => {
                 let status = match refusal {
-                    Refusal::Status(status) => status,
-                    Refusal::Failed(error) => {
+                    NoObject::Status(status) => status,
+                    NoObject::Failed(error) => {
                         report(cx, error);
                         500
                     }
-                    Refusal::Again(until) => return Step::Again(until),
+                    NoObject::Again(until) => return Step::Again(until),
                 };
                 if session.sent.take().is_some_and(|sent| sent.has_head()) {
                     return Step::Cut;
@@ -86,7 +86,7 @@ impl Http {
         cx: &mut Cx<'_>,
         asked: &Asked<'_>,
         out: &mut Writer<'_>,
-    ) -> Result<Step, Refusal> {
+    ) -> Result<Step, NoObject> {
         let place = self.find(session, cx, asked.request.path)?;
         let is_listing = matches!(place, Place::Exports | Place::Figures(_))
             || place.kind() == Some(ObjectType::Directory);
@@ -126,7 +126,7 @@ impl Http {
                     self.list(session, cx, asked, Source::Directory(export, node), out)?
                 }
                 // A FIFO or a device is never opened.
-                _ => return Err(Refusal::Status(404)),
+                _ => return Err(NoObject::Status(404)),
             },
         })
     }
@@ -170,7 +170,7 @@ impl Http {
         asked: &Asked<'_>,
         (export, file, attr): (usize, &Pin, &Attr),
         out: &mut Writer<'_>,
-    ) -> Result<Step, Refusal> {
+    ) -> Result<Step, NoObject> {
         let tag = cx.vfs.exports().get(export).and_then(|export| export.root);
         let space = match file.node().is_inside() {
             true => attr.fsid,
@@ -181,7 +181,7 @@ impl Http {
         if session.sent.is_none() {
             match known.verdict(request, self.wall_secs) {
                 Verdict::Proceed => {}
-                Verdict::Failed => return Err(Refusal::Status(412)),
+                Verdict::Failed => return Err(NoObject::Status(412)),
                 Verdict::NotModified => {
                     self.write_head(asked, &known.head(304), out);
                     self.log(cx, asked.input, Some(&request.fields), (304, 0));

@@ -20,7 +20,7 @@ mod rows;
 
 use super::Cx;
 use super::service::Health;
-use super::service::{Io, Local, Moved, Next, Progress, Service, SessionId, Transfer};
+use super::service::{ConnectionId, Io, Local, Moved, Next, Progress, Service, Transfer};
 use crate::config::{
     HTTP_BODY_BYTES_MAX, HTTP_NAME_COUNT, HTTP_NAMES_BYTES, PATH_BYTES_MAX, REQUEST_BYTES,
 };
@@ -221,7 +221,7 @@ const fn skip_bytes(request: &Request<'_>) -> u64 {
 }
 
 impl Service for Http {
-    fn open(&mut self, id: SessionId, at: Local) {
+    fn open(&mut self, id: ConnectionId, at: Local) {
         self.open_count += 1;
         let opened = Session {
             listener: at.socket,
@@ -234,7 +234,7 @@ impl Service for Http {
         }
     }
 
-    fn advance(&mut self, id: SessionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
+    fn advance(&mut self, id: ConnectionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
         let Some(mut session) = self.sessions.get(id.index()).copied() else {
             return Progress::CLOSED;
         };
@@ -273,7 +273,7 @@ impl Service for Http {
         Progress::of(used, out.written().unwrap_or(0), next)
     }
 
-    fn moved(&mut self, _: SessionId, cx: &mut Cx<'_>, done: Moved, _io: Io<'_>) -> Progress {
+    fn moved(&mut self, _: ConnectionId, cx: &mut Cx<'_>, done: Moved, _io: Io<'_>) -> Progress {
         done.transfer.abandon(cx.vfs);
         let next = match done.result {
             Err(error) => {
@@ -285,7 +285,7 @@ impl Service for Http {
         Progress::of(0, 0, next)
     }
 
-    fn close(&mut self, _: SessionId, _: &mut Cx<'_>, _held: &[u8]) {
+    fn close(&mut self, _: ConnectionId, _: &mut Cx<'_>, _held: &[u8]) {
         self.open_count -= 1;
     }
 
@@ -293,7 +293,7 @@ impl Service for Http {
         b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     }
 
-    fn expire(&mut self, id: SessionId) -> bool {
+    fn expire(&mut self, id: ConnectionId) -> bool {
         let session = self.sessions.get_mut(id.index());
         session.map(|session| session.is_late = true).is_some()
     }

@@ -4,7 +4,7 @@
 //! connection keeps only the index of that part, and the version of the file, which must still be the same.
 
 use super::conditions::Validators;
-use super::place::Refusal;
+use super::place::NoObject;
 use super::reply::{Asked, Extent, Head, content_range, type_field};
 use super::{Http, Sent, Session, Step};
 use crate::config::READ_INLINE_BYTES;
@@ -76,7 +76,7 @@ impl Http {
         (file, known, size): (&Pin, &Validators, u64),
         (mut head, parts): (Head<'_>, &[Part]),
         out: &mut Writer<'_>,
-    ) -> Result<Step, Refusal> {
+    ) -> Result<Step, NoObject> {
         let [_, boundary @ .., _] = &known.tag;
         head.kind = content_type(self.path.head(self.path_len));
         let mut frame = None;
@@ -99,7 +99,7 @@ impl Http {
             None => SentParts { next: 0, version },
             Some(Sent::Parts(sent)) if sent.version == version && frame.is_some() => sent,
             // The file was changed.
-            Some(_) => return Err(Refusal::Status(404)),
+            Some(_) => return Err(NoObject::Status(404)),
         };
         let before = out.position();
         let is_first = session.sent.is_none();

@@ -36,7 +36,7 @@ impl Place {
 }
 
 /// The reason why a request gets no object.
-pub(super) enum Refusal {
+pub(super) enum NoObject {
     /// The status of the reply.
     Status(u16),
     /// The status is 500: the disk failed, or the image is cut.
@@ -45,7 +45,7 @@ pub(super) enum Refusal {
     Again(Until),
 }
 
-impl From<FsError> for Refusal {
+impl From<FsError> for NoObject {
     fn from(error: FsError) -> Self {
         if let Some(until) = error.until() {
             return Self::Again(until);
@@ -69,11 +69,11 @@ impl Http {
         session: &Session,
         cx: &mut Cx<'_>,
         raw: &[u8],
-    ) -> Result<Place, Refusal> {
+    ) -> Result<Place, NoObject> {
         self.path_len = match decode(raw, self.path) {
             Decoded::Path(path) => path.len(),
-            Decoded::Absent => return Err(Refusal::Status(404)),
-            Decoded::Malformed => return Err(Refusal::Status(400)),
+            Decoded::Absent => return Err(NoObject::Status(404)),
+            Decoded::Malformed => return Err(NoObject::Status(400)),
         };
         if self.path.head(self.path_len) == HEALTH_PATH {
             let word = self.state(cx);
@@ -81,18 +81,18 @@ impl Http {
         }
         let found = match session.listener {
             FILES => self.find_object(cx),
-            _ => Err(Refusal::Status(404)),
+            _ => Err(NoObject::Status(404)),
         };
         let path = self.path.head(self.path_len);
         let page = self.figures.find(session.listener, cx.peer.address, path);
         match (found, page) {
-            (Err(Refusal::Status(404)), Some(page)) => Ok(Place::Figures(page)),
+            (Err(NoObject::Status(404)), Some(page)) => Ok(Place::Figures(page)),
             (found, _) => found,
         }
     }
 
     /// Finds the object of the exports at `self.path`.
-    fn find_object(&mut self, cx: &mut Cx<'_>) -> Result<Place, Refusal> {
+    fn find_object(&mut self, cx: &mut Cx<'_>) -> Result<Place, NoObject> {
         let path = self.path.head(self.path_len);
         // The export, and the length of the path below its top.
         let mut best: Option<(usize, usize)> = None;
@@ -112,7 +112,7 @@ impl Http {
         }
         let Some((number, _)) = best else {
             let place = has_exports.then_some(Place::Exports);
-            return place.ok_or(Refusal::Status(404));
+            return place.ok_or(NoObject::Status(404));
         };
         if cx.vfs.reopens && (number != self.reopened.0 || cx.now >= self.reopened.1) {
             self.reopened = (number, cx.now.after(REOPEN));

@@ -3,7 +3,7 @@
 use super::{Http, Root};
 use crate::config::REQUEST_BYTES;
 use crate::engine::Cx;
-use crate::engine::service::{Health, Io, Local, Moved, Progress, Service as _, SessionId};
+use crate::engine::service::{ConnectionId, Health, Io, Local, Moved, Progress, Service as _};
 use crate::engine::testing::driver::{self, Engine, Talk};
 use crate::engine::testing::tree::Tree;
 use crate::event::{Events, Marks, Sink};
@@ -52,7 +52,7 @@ impl Bench {
             b"nas",
             Some(Box::leak(Box::new(Lines(log)))),
         );
-        http.open(SessionId(0), LOCAL);
+        http.open(ConnectionId(0), LOCAL);
         Self {
             tree: Tree::of(ram),
             http,
@@ -72,16 +72,16 @@ impl Bench {
 
     /// Sends requests in pieces on a new connection.
     pub fn talk(&mut self, input: &[u8], piece: impl FnMut() -> usize) -> Talk {
-        self.http.open(SessionId(0), LOCAL);
+        self.http.open(ConnectionId(0), LOCAL);
         let talk = driver::talk(self, None, input, piece);
         let mut cx = context(self.peer, &mut self.tree, &mut self.events, &mut self.stats);
-        self.http.close(SessionId(0), &mut cx, &[]);
+        self.http.close(ConnectionId(0), &mut cx, &[]);
         talk
     }
 
     /// Opens another connection.
     pub fn open(&mut self, number: u16) {
-        self.http.open(SessionId(number), LOCAL);
+        self.http.open(ConnectionId(number), LOCAL);
     }
 }
 
@@ -125,7 +125,7 @@ impl Engine for Bench {
             held: 0,
         };
         let mut cx = context(self.peer, &mut self.tree, &mut self.events, &mut self.stats);
-        self.http.advance(SessionId(0), &mut cx, io)
+        self.http.advance(ConnectionId(0), &mut cx, io)
     }
 
     fn moved(&mut self, done: Moved) -> Progress {
@@ -135,7 +135,7 @@ impl Engine for Bench {
             held: 0,
         };
         let mut cx = context(self.peer, &mut self.tree, &mut self.events, &mut self.stats);
-        self.http.moved(SessionId(0), &mut cx, done, io)
+        self.http.moved(ConnectionId(0), &mut cx, done, io)
     }
 
     fn replies(&mut self, progress: &Progress) -> &[u8] {

@@ -4,7 +4,7 @@ use super::link::{Link, LinkId, LinkSet};
 use super::names::NameId;
 use super::record_state::{Probing, RecordState};
 use super::zone::{OwnRecord, Zone};
-use super::{HEAD_BYTES, MESSAGE_BYTES, Transmit};
+use super::{HEAD_BYTES, MESSAGE_BYTES, Outgoing};
 use crate::time::Instant;
 
 /// Interval (milliseconds) between messages while each of them is full.
@@ -90,8 +90,8 @@ impl LinkState {
     }
 
     /// Returns the envelope of a multicast message of `len` bytes.
-    pub(super) const fn transmit(&self, len: usize, families: u8) -> Transmit {
-        Transmit {
+    pub(super) const fn transmit(&self, len: usize, families: u8) -> Outgoing {
+        Outgoing {
             link: self.id,
             len,
             families,

@@ -97,7 +97,7 @@ pub struct Meta {
 
 /// A multicast message for one link. Its bytes are in the caller's buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Transmit {
+pub struct Outgoing {
     /// Link to send on.
     pub link: LinkId,
     /// Length of the message (bytes).

@@ -6,7 +6,7 @@ use super::names::NameId;
 use super::rdata::Form;
 use super::record_state::{Probe, Probing, later};
 use super::zone::Zone;
-use super::{MESSAGE_BYTES, Transmit};
+use super::{MESSAGE_BYTES, Outgoing};
 use crate::mem::Ends as _;
 use crate::time::Instant;
 use crate::wire::dns::{self, Message, Section, Writer, kind};
@@ -33,7 +33,7 @@ impl LinkState {
         zone: &Zone,
         now: Instant,
         out: &mut [u8],
-    ) -> Option<Transmit> {
+    ) -> Option<Outgoing> {
         if self.probes_at > now {
             return None;
         }

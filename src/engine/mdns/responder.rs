@@ -12,7 +12,7 @@ use super::names::NameId;
 use super::record_state::{Probe, later};
 use super::truncated::TruncatedQueries;
 use super::zone::{Full, OwnRecord, RenameStyle, Zone};
-use super::{Limits, Meta, PORT, Random, Transmit};
+use super::{Limits, Meta, Outgoing, PORT, Random};
 use crate::mem::{Ends as _, Slots};
 use crate::time::Instant;
 use crate::wire::announce::Service;
@@ -300,7 +300,7 @@ impl Responder {
     }
 
     /// Writes the next multicast message that is due to `out`. `None` if none is due.
-    pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Outgoing> {
         self.claim_host();
         if !self.is_settled() {
             // Until after the second announcement.

@@ -5,7 +5,7 @@ use super::link_state::{LinkState, PACE_MS};
 use super::rdata::Form;
 use super::record_state::{bit, later};
 use super::zone::{Zone, bit_of};
-use super::{NameId, Transmit};
+use super::{NameId, Outgoing};
 use crate::time::Instant;
 use crate::wire::dns::{self, Message, Section, Writer, flag, kind};
 
@@ -81,7 +81,7 @@ impl LinkState {
         now: Instant,
         out: &mut [u8],
         alone: bool,
-    ) -> (Option<Transmit>, bool) {
+    ) -> (Option<Outgoing>, bool) {
         let mut has_goodbye = false;
         let mut bytes = self.message_bytes();
         if alone {

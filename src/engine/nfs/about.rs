@@ -3,7 +3,7 @@
 use super::super::Cx;
 use super::super::rpc::Request;
 use super::groups::report_refusal;
-use super::{Object, Refusal};
+use super::{Object, ProcedureError};
 use crate::config::{DIRECTORY_BYTES_MAX, READ_BYTES_MAX, WRITE_BYTES_MAX};
 use crate::vfs::{Access, FsError, ObjectType};
 use crate::wire::Writer;
@@ -20,7 +20,7 @@ pub(super) fn access(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
     object: &Object,
-) -> Result<(), Refusal> {
+) -> Result<(), ProcedureError> {
     let asked = request.args.u32();
     request.args.check()?;
     let is_dir = object.attr.kind == ObjectType::Directory;
@@ -59,7 +59,7 @@ pub(super) fn statfs(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
     object: &Object,
-) -> Result<(), Refusal> {
+) -> Result<(), ProcedureError> {
     let stat = cx.vfs.statfs(object.node)?;
     let reply = &mut *request.reply;
     if procedure == Procedure::PathConf {

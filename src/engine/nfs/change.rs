@@ -7,7 +7,7 @@ use super::super::rpc::Request;
 use super::super::rpc::drc::NewCall;
 use super::attributes::{KINDS, to_wire};
 use super::directory::NAME_BYTES_MAX;
-use super::{Nfs, Object, Refusal, open, post_op, pre_op, wcc_attr};
+use super::{Nfs, Object, ProcedureError, open, post_op, pre_op, wcc_attr};
 use crate::config::{CREATE_VERIFIER_BYTES, CREATE_VERIFIER_COUNT, LINK_BYTES_MAX};
 use crate::vfs::{
     Caller, CreateWhat, FileTime, FsError, FsResult, Kind, Name, NewTime, Node, ObjectType,
@@ -129,7 +129,7 @@ impl Nfs {
         request: &mut Request<'_, '_>,
         object: &Object,
         wcc_data: &mut WccData<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ProcedureError> {
         let args = &mut request.args;
         match wcc_data.procedure {
             Procedure::SetAttr => self.set_attr(cx, object, args, wcc_data),
@@ -146,7 +146,7 @@ impl Nfs {
         object: &Object,
         args: &mut Reader<'_>,
         wcc_data: &WccData<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ProcedureError> {
         let mut change = no_change();
         read_change(args, &mut change)?;
         let guarded = args.flag();
@@ -158,7 +158,7 @@ impl Nfs {
                 return Ok(());
             }
             if !is_same {
-                return Err(Refusal::Status(Status::NotSynchronous));
+                return Err(ProcedureError::Status(Status::NotSynchronous));
             }
         }
         if object.attr.kind == ObjectType::SymbolicLink {
@@ -205,7 +205,7 @@ impl Nfs {
         dir: Node,
         args: &mut Reader<'_>,
         wcc_data: &mut WccData<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ProcedureError> {
         let raw = args.opaque(NAME_BYTES_MAX);
         let mut change = no_change();
         let mut make = CreateWhat::File;
@@ -273,7 +273,7 @@ impl Nfs {
         dir: Node,
         args: &mut Reader<'_>,
         wcc_data: &WccData<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ProcedureError> {
         let raw = args.opaque(NAME_BYTES_MAX);
         args.check()?;
         let name = name(raw, false)?;
@@ -294,7 +294,7 @@ impl Nfs {
         object: Node,
         args: &mut Reader<'_>,
         wcc_data: &mut WccData<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ProcedureError> {
         let mut raw: &[u8] = b"";
         if wcc_data.procedure == Procedure::Rename {
             raw = args.opaque(NAME_BYTES_MAX);
@@ -330,7 +330,7 @@ fn read_how(
     args: &mut Reader<'_>,
     change: &mut SetAttr,
     verifier: &mut [i64; 2],
-) -> Result<u32, Refusal> {
+) -> Result<u32, ProcedureError> {
     let how = args.u32();
     if how == EXCLUSIVE {
         // The verifier is stored in atime and mtime, as other servers do; 31 bits fit every file system.
@@ -361,7 +361,7 @@ fn read_make<'a>(
     procedure: Procedure,
     args: &mut Reader<'a>,
     change: &mut SetAttr,
-) -> Result<CreateWhat<'a>, Refusal> {
+) -> Result<CreateWhat<'a>, ProcedureError> {
     let mut kind = ObjectType::Directory;
     if procedure == Procedure::MkNod {
         let number = args.u32().checked_sub(1).ok_or(Malformed)?;
@@ -370,7 +370,7 @@ fn read_make<'a>(
             kind,
             ObjectType::Regular | ObjectType::Directory | ObjectType::SymbolicLink
         ) {
-            return Err(Refusal::Status(Status::BadType));
+            return Err(ProcedureError::Status(Status::BadType));
         }
     }
     read_change(args, change)?;
@@ -390,7 +390,7 @@ fn read_make<'a>(
 
 /// Parses new attributes.
 #[doc(alias = "sattr3")]
-fn read_change(args: &mut Reader<'_>, change: &mut SetAttr) -> Result<(), Refusal> {
+fn read_change(args: &mut Reader<'_>, change: &mut SetAttr) -> Result<(), ProcedureError> {
     change.mode = word(args).map(|mode| mode & 0o7777);
     // -1 means "no change", as in chown(2).
     change.uid = word(args).filter(|uid| *uid != Caller::NOBODY);

@@ -1,8 +1,8 @@
 //! LOOKUP, READDIR, READDIRPLUS.
 
 use super::super::Cx;
-use super::super::rpc::{Request, Stop};
-use super::{Object, Refusal, post_op};
+use super::super::rpc::{Request, Unanswered};
+use super::{Object, ProcedureError, post_op};
 use crate::config::{DIRECTORY_BYTES_MAX, REPLY_HEAD_BYTES};
 use crate::vfs::{Access, Detail, DirEntry, FsError, Name, ObjectType, Until};
 use crate::wire::Writer;
@@ -17,7 +17,7 @@ pub(super) fn lookup(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
     dir: &Object,
-) -> Result<(), Refusal> {
+) -> Result<(), ProcedureError> {
     let name = request.args.opaque(NAME_BYTES_MAX);
     request.args.check()?;
     let node = match Name::new(name) {
@@ -51,7 +51,7 @@ pub(super) fn list(
     request: &mut Request<'_, '_>,
     dir: &Object,
     detail: Detail,
-) -> Result<(), Refusal> {
+) -> Result<(), ProcedureError> {
     let (args, reply) = (&mut request.args, &mut *request.reply);
     let cookie = args.u64();
     // The host's cookies stay valid while the directory exists, so the cookie verifier is ignored.
@@ -65,7 +65,7 @@ pub(super) fn list(
     args.check()?;
     let bytes_max = bytes_max.min(DIRECTORY_BYTES_MAX);
     if reply.space().len() < bytes_max as usize + REPLY_HEAD_BYTES / 2 {
-        return Err(Refusal::Stop(Stop::Again(Until::Output)));
+        return Err(ProcedureError::Unanswered(Unanswered::Again(Until::Output)));
     }
     let mut page = Page {
         detail,
@@ -84,7 +84,7 @@ pub(super) fn list(
         Err(_) => false,
     };
     if page.empty && !end || bytes_max < Page::FRAME_BYTES {
-        return Err(Refusal::Status(Status::TooSmall));
+        return Err(ProcedureError::Status(Status::TooSmall));
     }
     reply.words(&[0, end.into()]);
     Ok(())

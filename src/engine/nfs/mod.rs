@@ -7,12 +7,12 @@ use super::Cx;
 use super::rpc::connections::{Connection, Connections};
 use super::rpc::drc::{DuplicateRequestCache, Key, Lookup, NewCall};
 use super::rpc::lock::ServerLock;
-use super::rpc::{Request, Stop};
+use super::rpc::{Request, Unanswered};
 use crate::config::{
     CREATED_BYTES, HAS_SERVE, READ_BYTES_MAX, READ_INLINE_BYTES, READ_INLINE_TIME, REPLY_HEAD_BYTES,
 };
 use crate::event;
-use crate::stats::{Figure, Protocol};
+use crate::stats::{Family, Figure};
 use crate::text::Text;
 use crate::time::Instant;
 use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Name, Node, ObjectType, Pin};
@@ -38,33 +38,33 @@ pub(super) use promises::{fail, mark_promise, settle};
 pub(super) use write::Writing;
 
 /// The reason why a procedure failed.
-enum Refusal {
+enum ProcedureError {
     /// An error of the file system, which becomes a status.
     Files(FsError),
     /// An error of the protocol.
     Status(Status),
     /// The call is not answered.
-    Stop(Stop),
+    Unanswered(Unanswered),
 }
 
-impl From<FsError> for Refusal {
+impl From<FsError> for ProcedureError {
     fn from(error: FsError) -> Self {
         Self::Files(error)
     }
 }
 
-impl From<crate::vfs::Stop> for Refusal {
+impl From<crate::vfs::Stop> for ProcedureError {
     fn from(stop: crate::vfs::Stop) -> Self {
         match stop {
             crate::vfs::Stop::Failed(error) => Self::Files(error),
-            crate::vfs::Stop::Again(until) => Self::Stop(Stop::Again(until)),
+            crate::vfs::Stop::Again(until) => Self::Unanswered(Unanswered::Again(until)),
         }
     }
 }
 
-impl From<Malformed> for Refusal {
+impl From<Malformed> for ProcedureError {
     fn from(why: Malformed) -> Self {
-        Self::Stop(why.into())
+        Self::Unanswered(why.into())
     }
 }
 
@@ -207,7 +207,7 @@ impl Nfs {
         &mut self,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
-    ) -> Result<Answer, Stop> {
+    ) -> Result<Answer, Unanswered> {
         if request.call.version != VERSION {
             return Err(Reject::Version(VERSION as u8, VERSION as u8).into());
         }
@@ -233,7 +233,7 @@ impl Nfs {
         procedure: Procedure,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
-    ) -> Result<Answer, Stop> {
+    ) -> Result<Answer, Unanswered> {
         let handle = request.args.clone().opaque(HANDLE_BYTES_MAX);
         if cx.vfs.check_peer(handle, &cx.peer).is_err() {
             return self.carry_out(procedure, None, cx, request);
@@ -247,7 +247,7 @@ impl Nfs {
                 is_of_other,
             } => {
                 request.reply.put(results);
-                cx.stats.add(Protocol::Rpc, Figure::Duplicates, 1);
+                cx.stats.add(Family::Rpc, Figure::Duplicates, 1);
                 if is_of_other {
                     cx.vfs.stage_export(handle);
                 }
@@ -267,7 +267,7 @@ impl Nfs {
         call: Option<&NewCall>,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
-    ) -> Result<Answer, Stop> {
+    ) -> Result<Answer, Unanswered> {
         let handle = request.args.opaque(HANDLE_BYTES_MAX);
         request.args.check()?;
         let start = request.reply.position();
@@ -286,14 +286,14 @@ impl Nfs {
         let object = object.ok();
         let status = match status {
             Ok(()) => Status::Ok,
-            Err(Refusal::Stop(stop)) => return Err(stop),
-            Err(Refusal::Status(status)) => status,
-            Err(Refusal::Files(error)) => {
+            Err(ProcedureError::Unanswered(stop)) => return Err(stop),
+            Err(ProcedureError::Status(status)) => status,
+            Err(ProcedureError::Files(error)) => {
                 // A look-up of host names may take long. The client repeats a call that got JUKEBOX, after five seconds.
                 if error != FsError::AwaitsNames
                     && let Some(until) = error.until()
                 {
-                    return Err(Stop::Again(until));
+                    return Err(Unanswered::Again(until));
                 }
                 if let (FsError::Access, Some(object)) = (error, object) {
                     groups::report_refusal(cx, &request.call, &object.attr);
@@ -325,7 +325,7 @@ impl Nfs {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         object: &Object,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answer, ProcedureError> {
         if writes(procedure) {
             let writing = self.write(procedure, cx, request, object)?;
             return Ok(Answer::Write(writing));

@@ -1,8 +1,8 @@
 //! READ and READLINK.
 
 use super::super::Cx;
-use super::super::rpc::{Request, Stop};
-use super::{Answer, Object, Refusal, check_regular};
+use super::super::rpc::{Request, Unanswered};
+use super::{Answer, Object, ProcedureError, check_regular};
 use crate::config::{LINK_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
 use crate::event;
 use crate::text::Text;
@@ -20,7 +20,7 @@ pub(super) fn read(
     request: &mut Request<'_, '_>,
     object: &Object,
     max: u32,
-) -> Result<Answer, Refusal> {
+) -> Result<Answer, ProcedureError> {
     let (offset, count) = (request.args.u64(), request.args.u32());
     request.args.check()?;
     check_regular(object)?;
@@ -30,7 +30,7 @@ pub(super) fn read(
     let is_large = len > READ_INLINE_BYTES;
     let inline = if is_large { 0 } else { len as usize };
     if reply.space().len() < inline + REPLY_HEAD_BYTES / 2 {
-        return Err(Refusal::Stop(Stop::Again(Until::Output)));
+        return Err(ProcedureError::Unanswered(Unanswered::Again(Until::Output)));
     }
     let file = cx.vfs.pin(object.node, Some(Access::Read))?;
     if cx.vfs.finds_compressed(object.node) {
@@ -44,7 +44,7 @@ pub(super) fn read(
     let data = reply.ahead(COUNTS_BYTES, inline);
     let got = match cx.vfs.read_with(&file, offset, data, request.patience) {
         Err(vfs::Stop::Again(Until::Job(id))) if request.patience == Patience::Now => {
-            return Err(Refusal::Stop(Stop::Fetch(id, file)));
+            return Err(ProcedureError::Unanswered(Unanswered::Fetch(id, file)));
         }
         got => got,
     };
@@ -61,7 +61,7 @@ pub(super) fn read_link(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
     object: &Object,
-) -> Result<(), Refusal> {
+) -> Result<(), ProcedureError> {
     let buffer = request.reply.ahead(WORD_BYTES, LINK_BYTES_MAX);
     let len = cx.vfs.readlink(object.node, buffer)? as usize;
     request.reply.opaque_ahead(len);

@@ -7,7 +7,9 @@ use super::super::Cx;
 use super::super::rpc::{RecordCursor, Request, patch_mark};
 use super::super::service::{Moved, Next, Transfer, Way};
 use super::attributes::WccAttr;
-use super::{Nfs, Object, Promise, Refusal, error_status, mark_promise, post_op, pre_op, wcc_attr};
+use super::{
+    Nfs, Object, ProcedureError, Promise, error_status, mark_promise, post_op, pre_op, wcc_attr,
+};
 use crate::config::{WORKER_WRITE_BYTES_MIN, WRITE_BYTES_MAX};
 use crate::mem::Ends as _;
 use crate::stats::{Operation, Outcome};
@@ -113,7 +115,7 @@ impl Nfs {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         object: &Object,
-    ) -> Result<Writing, Refusal> {
+    ) -> Result<Writing, ProcedureError> {
         let args = &mut request.args;
         let (offset, count) = (args.u64(), args.u32());
         let (mut left, mut stability, mut access) = (0, Stability::Commit, None);

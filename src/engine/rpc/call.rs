@@ -22,7 +22,7 @@ pub(in super::super) struct Request<'a, 'o> {
 }
 
 /// The reason why a call is not answered now. Nothing of it was done, and its reply is empty.
-pub(in super::super) enum Stop {
+pub(in super::super) enum Unanswered {
     /// The message is neither a call nor a reply.
     Malformed,
     /// The message must not be answered: a reply, or a CALLIT of the portmapper that failed.
@@ -35,7 +35,7 @@ pub(in super::super) enum Stop {
     Fetch(JobId, Pin),
 }
 
-impl From<NotACall> for Stop {
+impl From<NotACall> for Unanswered {
     fn from(why: NotACall) -> Self {
         match why {
             NotACall::Malformed => Self::Malformed,
@@ -45,13 +45,13 @@ impl From<NotACall> for Stop {
     }
 }
 
-impl From<Reject> for Stop {
+impl From<Reject> for Unanswered {
     fn from(why: Reject) -> Self {
         Self::Reject(why)
     }
 }
 
-impl From<Malformed> for Stop {
+impl From<Malformed> for Unanswered {
     fn from(_: Malformed) -> Self {
         Self::Reject(Reject::Arguments)
     }

@@ -16,7 +16,7 @@ pub(super) static TO_READ: OpenFlags = OpenFlags {
 #[derive(Debug)]
 #[repr(align(16))] // A power of two, so that indexing is a shift.
 pub struct OpenHandle {
-    /// The pinned object. An order in progress may use the same pin.
+    /// The pinned object. A transfer in progress may use the same pin.
     pub(super) pin: Pin,
     /// Index of the slot. `stamp` is the number of the handle in the session (modulo 65,536): it invalidates older handles of the
     /// slot.

@@ -3,7 +3,7 @@
 use super::{Session, Sftp};
 use crate::config::PACKET_WHOLE_BYTES_MAX;
 use crate::engine::Cx;
-use crate::engine::service::{Io, Local, Moved, Progress, Service, SessionId};
+use crate::engine::service::{ConnectionId, Io, Local, Moved, Progress, Service};
 
 /// Longest packet (bytes), with its length field, that must be in the receive buffer as a whole.
 pub const REQUEST_BYTES: usize = PACKET_WHOLE_BYTES_MAX as usize + 4;
@@ -23,13 +23,13 @@ impl<'a> Sessions<'a> {
 }
 
 impl Service for Sessions<'_> {
-    fn open(&mut self, id: SessionId, _at: Local) {
+    fn open(&mut self, id: ConnectionId, _at: Local) {
         if let Some(session) = self.sessions.get_mut(id.index()) {
             session.renew();
         }
     }
 
-    fn advance(&mut self, id: SessionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
+    fn advance(&mut self, id: ConnectionId, cx: &mut Cx<'_>, io: Io<'_>) -> Progress {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return Progress::CLOSED;
         };
@@ -37,7 +37,7 @@ impl Service for Sessions<'_> {
         self.sftp.advance(session, cx, io.input, io.output)
     }
 
-    fn moved(&mut self, id: SessionId, cx: &mut Cx<'_>, done: Moved, io: Io<'_>) -> Progress {
+    fn moved(&mut self, id: ConnectionId, cx: &mut Cx<'_>, done: Moved, io: Io<'_>) -> Progress {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             done.transfer.abandon(cx.vfs);
             return Progress::CLOSED;
@@ -45,7 +45,7 @@ impl Service for Sessions<'_> {
         self.sftp.moved(session, cx, done, io.output)
     }
 
-    fn close(&mut self, id: SessionId, cx: &mut Cx<'_>, _held: &[u8]) {
+    fn close(&mut self, id: ConnectionId, cx: &mut Cx<'_>, _held: &[u8]) {
         if let Some(session) = self.sessions.get_mut(id.index()) {
             self.sftp.abandon(session, cx.vfs, cx.events);
         }

@@ -175,8 +175,11 @@ impl Bench {
     }
 
     /// The server with this session.
-    pub(in crate::engine) const fn with<'a>(&'a mut self, session: &'a mut Session) -> Served<'a> {
-        Served {
+    pub(in crate::engine) const fn with<'a>(
+        &'a mut self,
+        session: &'a mut Session,
+    ) -> OneSession<'a> {
+        OneSession {
             bench: self,
             session,
         }
@@ -229,12 +232,12 @@ impl Bench {
 }
 
 /// A server with one of its sessions.
-pub(in crate::engine) struct Served<'a> {
+pub(in crate::engine) struct OneSession<'a> {
     bench: &'a mut Bench,
     session: &'a mut Session,
 }
 
-impl Engine for Served<'_> {
+impl Engine for OneSession<'_> {
     const INPUT_BYTES: usize = REQUEST_BYTES;
 
     fn advance(&mut self, input: &[u8]) -> Progress {

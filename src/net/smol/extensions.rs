@@ -27,7 +27,7 @@ const UNKNOWN_OPTION: u8 = 2;
 
 /// The reason why a packet is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Refusal {
+enum Rejected {
     /// The packet is dropped.
     Silent,
     /// A parameter problem is sent: its code, and the offset of the field in the packet.
@@ -35,10 +35,10 @@ enum Refusal {
 }
 
 /// Reads the extension headers of an IPv6 packet. Returns the protocol of the payload and its offset.
-fn payload(packet: &[u8]) -> Result<(u8, usize), Refusal> {
-    let byte = |at: usize| packet.get(at).copied().ok_or(Refusal::Silent);
+fn payload(packet: &[u8]) -> Result<(u8, usize), Rejected> {
+    let byte = |at: usize| packet.get(at).copied().ok_or(Rejected::Silent);
     if byte(0)? >> 4 != 6 {
-        return Err(Refusal::Silent);
+        return Err(Rejected::Silent);
     }
     let (mut field, mut at) = (NEXT_HEADER, HEAD_BYTES);
     loop {
@@ -46,11 +46,11 @@ fn payload(packet: &[u8]) -> Result<(u8, usize), Refusal> {
         match protocol {
             TCP | UDP | ICMPV6 => return Ok((protocol, at)),
             // Fragments are not reassembled.
-            FRAGMENT | NOTHING => return Err(Refusal::Silent),
+            FRAGMENT | NOTHING => return Err(Rejected::Silent),
             // Hop-by-hop options are valid only directly after the IPv6 header.
             HOP_BY_HOP if field == NEXT_HEADER => {}
             ROUTING | DESTINATION_OPTIONS => {}
-            _ => return Err(Refusal::Problem(UNKNOWN_HEADER, field)),
+            _ => return Err(Rejected::Problem(UNKNOWN_HEADER, field)),
         }
         let end = at + 8 + 8 * usize::from(byte(at + 1)?);
         byte(end - 1)?;
@@ -58,7 +58,7 @@ fn payload(packet: &[u8]) -> Result<(u8, usize), Refusal> {
             check_options(packet.head(end), at + 2)?;
         } else if byte(at + 3)? != 0 {
             // A routing header is ignored if no segments are left (section 4.4).
-            return Err(Refusal::Problem(BAD_FIELD, at + 2));
+            return Err(Rejected::Problem(BAD_FIELD, at + 2));
         }
         (field, at) = (at, end);
     }
@@ -66,26 +66,26 @@ fn payload(packet: &[u8]) -> Result<(u8, usize), Refusal> {
 
 /// Checks the options from `at` to the end of `packet`. Known ones, and unknown ones that may be skipped, have a type below 64
 /// (RFC 8200 section 4.2).
-fn check_options(packet: &[u8], mut at: usize) -> Result<(), Refusal> {
+fn check_options(packet: &[u8], mut at: usize) -> Result<(), Rejected> {
     const PAD1: u8 = 0;
     const MULTICAST: u8 = 0xff;
     while let Some(kind) = packet.get(at) {
         match kind >> 6 {
             0 => {}
-            2 => return Err(Refusal::Problem(UNKNOWN_OPTION, at)),
+            2 => return Err(Rejected::Problem(UNKNOWN_OPTION, at)),
             3 if packet.get(DESTINATION) != Some(&MULTICAST) => {
-                return Err(Refusal::Problem(UNKNOWN_OPTION, at));
+                return Err(Rejected::Problem(UNKNOWN_OPTION, at));
             }
-            _ => return Err(Refusal::Silent),
+            _ => return Err(Rejected::Silent),
         }
         at += match *kind {
             PAD1 => 1,
-            _ => 2 + usize::from(*packet.get(at + 1).ok_or(Refusal::Silent)?),
+            _ => 2 + usize::from(*packet.get(at + 1).ok_or(Rejected::Silent)?),
         };
     }
     match at == packet.len() {
         true => Ok(()),
-        false => Err(Refusal::Silent),
+        false => Err(Rejected::Silent),
     }
 }
 
@@ -106,8 +106,8 @@ pub(super) fn remove(frame: &mut [u8]) -> Option<&mut [u8]> {
     }
     let (protocol, at) = match payload(frame.tail(ETHERNET_BYTES)) {
         Ok(payload) => payload,
-        Err(Refusal::Problem(..)) => return Some(frame),
-        Err(Refusal::Silent) => return None,
+        Err(Rejected::Problem(..)) => return Some(frame),
+        Err(Rejected::Silent) => return None,
     };
     let removed = at - HEAD_BYTES;
     let packet = frame.tail(ETHERNET_BYTES);
@@ -145,7 +145,7 @@ pub(super) fn correct_error(error: &mut [u8], frame: &[u8]) -> bool {
             (error.tail_mut(IPV4_HEAD_BYTES), (PORT_V4, 0))
         }
         Ok((UDP, _)) => (error.tail_mut(HEAD_BYTES), (PORT_V6, 0)),
-        Err(Refusal::Problem(code, at)) => {
+        Err(Rejected::Problem(code, at)) => {
             (error.tail_mut(HEAD_BYTES), ([PROBLEM, code], at as u16))
         }
         _ => return is_unicast,
@@ -182,8 +182,8 @@ mod tests {
     #[test]
     fn extension_headers_are_checked() {
         let (problem, silent) = (
-            |code, at| Err(Refusal::Problem(code, at)),
-            Err(Refusal::Silent),
+            |code, at| Err(Rejected::Problem(code, at)),
+            Err(Rejected::Silent),
         );
         for (first, extensions, expected) in [
             (TCP, &[][..], Ok((TCP, 40))),

@@ -44,9 +44,9 @@ flags! {
 pub(super) const FLAGS: Flags = Flags::of(Flag::ROWS, HELP);
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
-/// The protocol to check.
+/// The subject of the check.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Protocol {
+enum Subject {
     Nfs,
     Mdns,
     Sftp,
@@ -54,7 +54,7 @@ enum Protocol {
     All,
 }
 
-impl Protocol {
+impl Subject {
     /// Returns the protocol that the first argument selects.
     fn of(word: &[u8]) -> Option<Self> {
         Some(match word {
@@ -70,7 +70,7 @@ impl Protocol {
 
 /// The parsed arguments.
 struct Options {
-    protocol: Protocol,
+    protocol: Subject,
     /// The server; IPv4 is IPv4-mapped.
     host: Ipv6Addr,
     has_host: bool,
@@ -90,7 +90,7 @@ struct Options {
 pub(super) fn run(mut args: Args) -> Result<(), Fatal> {
     let word = args.next().unwrap_or_default().to_bytes();
     answer_help(word, HELP)?;
-    let Some(protocol) = Protocol::of(word) else {
+    let Some(protocol) = Subject::of(word) else {
         let what = text!("cannot check");
         let why = text!("choose one of nfs, mdns, sftp, http, all");
         #[cfg(feature = "completion")]
@@ -149,8 +149,8 @@ impl Options {
     }
 
     /// Returns true if `protocol` is to be checked.
-    fn asks(&self, protocol: Protocol) -> bool {
-        self.protocol == protocol || self.protocol == Protocol::All
+    fn asks(&self, protocol: Subject) -> bool {
+        self.protocol == protocol || self.protocol == Subject::All
     }
 
     /// Checks and reports each protocol.
@@ -163,8 +163,8 @@ impl Options {
                 .then(|| Writer::new(mem::bytes(CHECK_JSON_BYTES))),
             status: DONE,
         };
-        let mdns = self.asks(Protocol::Mdns).then(|| Mdns::ask(self.host));
-        let sftp = self.asks(Protocol::Sftp).then(|| {
+        let mdns = self.asks(Subject::Mdns).then(|| Mdns::ask(self.host));
+        let sftp = self.asks(Subject::Sftp).then(|| {
             let mut about = Line::default();
             let at = self.sftp.unwrap_or_else(|| {
                 let at = SocketAddrV6::new(self.host, CHECK_SFTP_PORT, 0, 0);
@@ -174,8 +174,8 @@ impl Options {
             about.escaped(self.sftp_text);
             (Sftp::ask(&at), about)
         });
-        if self.asks(Protocol::Nfs) {
-            let is_alone = self.protocol == Protocol::Nfs;
+        if self.asks(Subject::Nfs) {
+            let is_alone = self.protocol == Subject::Nfs;
             let until = if is_alone {
                 until
             } else {
@@ -197,7 +197,7 @@ impl Options {
                 Answer::Announced => {
                     report.pass("mdns", about, text!(" is announced"), "name", about);
                 }
-                Answer::NotServed if self.protocol == Protocol::All => report.lack("mdns"),
+                Answer::NotServed if self.protocol == Subject::All => report.lack("mdns"),
                 Answer::NotServed => {
                     let why = text!("not served; no responder uses UDP port 5353, or none answers");
                     report.fail("mdns", about, why);
@@ -209,7 +209,7 @@ impl Options {
             }
         }
         if let Some((mut sftp, about)) = sftp {
-            let is_optional = self.protocol == Protocol::All && self.sftp_text.is_empty();
+            let is_optional = self.protocol == Subject::All && self.sftp_text.is_empty();
             if sftp.answer(until).is_some() {
                 let serves = text!(" serves SFTP");
                 report.pass("sftp", about.bytes(), serves, "at", about.bytes());
@@ -227,8 +227,7 @@ impl Options {
     /// Checks HTTP, if asked for.
     #[cfg(feature = "http")]
     fn check_http(&self, report: &mut Report, until: Instant) {
-        if self.protocol == Protocol::Http || self.protocol == Protocol::All && self.http.is_some()
-        {
+        if self.protocol == Subject::Http || self.protocol == Subject::All && self.http.is_some() {
             let default = || SocketAddrV6::new(self.host, super::http::default_port(), 0, 0);
             report.http(self.http.unwrap_or_else(default), until);
         }

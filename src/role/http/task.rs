@@ -14,7 +14,7 @@ use crate::drive::service::{Limits, Served, Times};
 use crate::drive::{Task, Tasks, World};
 use crate::engine::http::Http;
 use crate::event::{Fatal, Sink};
-use crate::exports::{Lookout, Part, Protocol, Upkeep};
+use crate::exports::{ClientKind, Lookout, Part, Upkeep};
 use crate::mem::{self, Ends as _, scaled};
 use crate::net::Signals;
 use crate::os::daemon;
@@ -94,7 +94,7 @@ pub(in super::super) fn add_tasks(
         let kept = upkeep.insert(Upkeep::load(&exports.exports, tree)?);
         let (most, node_count) = nfs::counts(network, tree)?;
         connection_count = connection_count.min(most);
-        let part = Part::to_read(Protocol::Http, sys::has_supervisor(), kind == Kind::Alone);
+        let part = Part::to_read(ClientKind::Http, sys::has_supervisor(), kind == Kind::Alone);
         #[cfg(bare)]
         nfs::machine::export(&exports.exports, tree)?;
         names = kept.open(node_count, part, tree)?;
@@ -120,7 +120,7 @@ pub(in super::super) fn add_tasks(
         leaves_urls: exports.leaves_commands,
         lookout: Lookout::new(network.is_own()),
         served: Served::new(&Limits {
-            protocol: stats::Protocol::Http,
+            protocol: stats::Family::Http,
             connection_count,
             request_bytes: REQUEST_BYTES,
             request_count: scaled(1, REQUEST_BLOCK_COUNT),

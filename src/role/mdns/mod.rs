@@ -15,7 +15,7 @@ use crate::console::log::Channel;
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::drive::{Task, platform};
 use crate::engine::mdns::{
-    Limits, Link, LinkId, Meta, NameId, Renamed, Responder, Rival, Transmit,
+    Limits, Link, LinkId, Meta, NameId, Outgoing, Renamed, Responder, Rival,
 };
 use crate::event::{self, Events, Line};
 use crate::mem::{self, scaled};
@@ -283,7 +283,7 @@ impl Endpoint for Announcer {
         self.responder.handle(now, meta, datagram, out)
     }
 
-    fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
+    fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Outgoing> {
         self.responder.poll_transmit(now, out)
     }
 

@@ -23,7 +23,7 @@ use crate::drive::{Task, Tasks, World, platform};
 use crate::engine::programs::Programs;
 use crate::engine::sessions::Rpc;
 use crate::event::Line;
-use crate::exports::{self, Lookout, Mounting, Part, Protocol, Upkeep};
+use crate::exports::{self, ClientKind, Lookout, Mounting, Part, Upkeep};
 use crate::log;
 use crate::mem::{self, scaled};
 use crate::net::{NetError, Signals};
@@ -112,7 +112,7 @@ pub(super) fn add_tasks(
     let is_kept = memory.is_some();
     let memory = memory.unwrap_or_else(|| mem::bytes(scaled(SHARED_BYTES_MIN, SHARED_BYTES)));
     let part = Part {
-        protocol: Protocol::Nfs,
+        protocol: ClientKind::Nfs,
         is_shared: lock.is_some(),
         was_used,
         is_kept,
@@ -131,7 +131,7 @@ pub(super) fn add_tasks(
     let task = mem::leak(Nfs {
         rpc: Rpc::new(programs, connection_count),
         served: Served::new(&Limits {
-            protocol: stats::Protocol::Rpc,
+            protocol: stats::Family::Rpc,
             connection_count,
             request_bytes: REQUEST_BYTES,
             request_count: scaled(1, REQUEST_BLOCK_COUNT),

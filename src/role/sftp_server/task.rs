@@ -54,7 +54,7 @@ pub(in super::super) fn task(
             sessions(SFTP_CONNECTION_COUNT_MAX, handle_count, options.level),
         ),
         served: Served::new(&Limits {
-            protocol: stats::Protocol::Sftp,
+            protocol: stats::Family::Sftp,
             connection_count: SFTP_CONNECTION_COUNT_MAX,
             request_bytes: REQUEST_BYTES,
             request_count: SFTP_CONNECTION_COUNT_MAX,

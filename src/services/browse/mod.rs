@@ -15,7 +15,7 @@ use crate::console::{Console, DONE};
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::drive::platform::{self, network::Network};
 use crate::engine::mdns::browser::{Browser, Event, Limits, Lookup};
-use crate::engine::mdns::{Link, LinkId, LinkSet, Meta, Random, Transmit, link_count};
+use crate::engine::mdns::{Link, LinkId, LinkSet, Meta, Outgoing, Random, link_count};
 use crate::event::{Events, Fatal};
 use crate::mem::{self, Slots};
 use crate::net::Signals;
@@ -181,7 +181,7 @@ impl Endpoint for Seeker<'_> {
         None
     }
 
-    fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
+    fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Outgoing> {
         self.browser.poll_transmit(now, out)
     }
 

@@ -147,13 +147,13 @@ fn fresh(name: &str) -> PathBuf {
 }
 
 /// An export of the host.
-pub(super) struct Served {
+pub(super) struct Exported {
     pub(super) tree: Tree,
     /// Keeps the backend and its descriptors open.
     _host: Rc<RefCell<Host>>,
 }
 
-impl Served {
+impl Exported {
     /// Exports the directory or image at `path`.
     pub(super) fn new(host: Host, path: &Path, rules: Rules) -> FsResult<Self> {
         Self::several(host, &[(path, rules)])
@@ -187,14 +187,14 @@ impl Served {
 }
 
 pub(super) struct OnHost {
-    served: Served,
+    served: Exported,
     dir: PathBuf,
     form: Form,
     rules: Rules,
 }
 
 impl OnHost {
-    fn start(dir: &Path, form: Form, rules: Rules) -> Served {
+    fn start(dir: &Path, form: Form, rules: Rules) -> Exported {
         let mut host = Host::new(64, 8);
         let words = (0..REMOVED_WORDS).map(|_| AtomicU32::new(0));
         host.removals = Removals(words.collect::<Vec<_>>().leak());
@@ -203,7 +203,7 @@ impl OnHost {
             host.use_kernel_handles(&key).unwrap();
         }
         host.act_as_callers();
-        Served::new(host, dir, rules).unwrap()
+        Exported::new(host, dir, rules).unwrap()
     }
 
     /// Returns `None` if the kernel gives this user no kernel handles.

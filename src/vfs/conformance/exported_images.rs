@@ -3,14 +3,14 @@
 use super::super::host::Host;
 use super::super::iso::testing::{DATA, ROOT, field, record, sample};
 use super::super::{Caller, FsError, ObjectType, Rules};
-use super::benches::Served;
+use super::benches::Exported;
 use super::images::{find, go_in};
 use super::{content, open};
 use std::path::PathBuf;
 
 /// Exports the image `one.img` in `dir`.
-fn exported(dir: &std::path::Path) -> Served {
-    Served::new(Host::new(64, 8), &dir.join("one.img"), Rules::default()).unwrap()
+fn exported(dir: &std::path::Path) -> Exported {
+    Exported::new(Host::new(64, 8), &dir.join("one.img"), Rules::default()).unwrap()
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn invalid_image_is_not_exported() {
         (&sample().0[..40_000], FsError::Io),
     ] {
         std::fs::write(dir.join("bad.iso"), bytes).unwrap();
-        let exported = Served::new(Host::new(64, 8), &dir.join("bad.iso"), Rules::default());
+        let exported = Exported::new(Host::new(64, 8), &dir.join("bad.iso"), Rules::default());
         assert_eq!(exported.err(), Some(error));
     }
     std::fs::remove_dir_all(dir).unwrap();
@@ -95,7 +95,7 @@ fn invalid_image_is_not_exported() {
 fn image_is_a_file_without_the_isos_option() {
     let dir = tree("plain");
     std::fs::write(dir.join("one.iso"), sample().0).unwrap();
-    let serve = |rules| Served::new(Host::new(64, 8), &dir, rules).unwrap();
+    let serve = |rules| Exported::new(Host::new(64, 8), &dir, rules).unwrap();
     let mut with = serve(Rules::DEFAULT.with(Rules::ISOS));
     let root = go_in(&mut with.tree, "one.iso").unwrap();
     let inside = with.tree.handle(root).unwrap();
@@ -121,7 +121,7 @@ fn handle_inside_image_is_bound_to_its_export() {
         ..strict
     };
     let exports = [(&*dir, strict), (&*other, lenient)];
-    let mut served = Served::several(Host::new(64, 8), &exports).unwrap();
+    let mut served = Exported::several(Host::new(64, 8), &exports).unwrap();
     let tree = &mut served.tree;
     let root = go_in(tree, "one.iso").unwrap();
     let inside = tree.handle(root).unwrap();

@@ -166,7 +166,7 @@ impl Tree {
     }
 }
 
-/// Contents of pinned files, for orders. Any method fails with `Io` if the disk failed.
+/// Contents of pinned files, for transfers. Any method fails with `Io` if the disk failed.
 impl Tree {
     /// See [`Vfs::unpin`].
     pub fn unpin(&mut self, pin: Pin) {

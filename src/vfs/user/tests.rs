@@ -38,12 +38,12 @@ impl Drop for Scratch {
 }
 
 /// A tree with the path backend.
-struct Served {
+struct Exported {
     tree: Tree,
     user: Rc<RefCell<User>>,
 }
 
-impl Served {
+impl Exported {
     fn new(pin_count: usize) -> Self {
         let user = Rc::new(RefCell::new(User::new(pin_count)));
         let mut tree = Tree::default();
@@ -56,7 +56,7 @@ impl Served {
     }
 }
 
-impl Deref for Served {
+impl Deref for Exported {
     type Target = Tree;
 
     fn deref(&self) -> &Tree {
@@ -64,7 +64,7 @@ impl Deref for Served {
     }
 }
 
-impl DerefMut for Served {
+impl DerefMut for Exported {
     fn deref_mut(&mut self) -> &mut Tree {
         &mut self.tree
     }
@@ -82,7 +82,7 @@ const WRITE: OpenFlags = OpenFlags {
 #[test]
 fn file_is_created_written_and_read_by_path() {
     let scratch = Scratch::new("made");
-    let mut user = Served::new(4);
+    let mut user = Exported::new(4);
     let path = scratch.path("new");
     assert_eq!(user.open_at(&path, &READ).unwrap_err(), FsError::NoEntry);
     let pin = user.open_at(&path, &WRITE).unwrap();
@@ -117,7 +117,7 @@ fn file_is_created_written_and_read_by_path() {
 #[test]
 fn set_id_bits_go_with_owner_change() {
     let scratch = Scratch::new("set-id");
-    let mut user = Served::new(4);
+    let mut user = Exported::new(4);
     let pin = user.open_at(&scratch.path("file"), &WRITE).unwrap();
     let own = user.attr(pin.node()).unwrap();
     let mode = SetAttr {
@@ -150,7 +150,7 @@ fn old_kernel_sets_times_by_futimesat() {
             #[cfg(target_pointer_width = "32")]
             Sysno::utimensat_time64,
         ]);
-        let mut user = Served::new(4);
+        let mut user = Exported::new(4);
         let pin = user.open_at(&path, &WRITE).unwrap();
         let changes = [
             (NewTime::At(early), NewTime::At(late)),
@@ -192,7 +192,7 @@ fn old_32_bit_kernel_refuses_times_after_2038() {
             Sysno::clock_gettime64,
             Sysno::utimensat_time64,
         ]);
-        let mut user = Served::new(4);
+        let mut user = Exported::new(4);
         let pin = user.open_at(&path, &WRITE).unwrap();
         let results = [LAST, LAST + 1, 4_102_444_800].map(|secs| {
             let change = SetAttr {
@@ -218,7 +218,7 @@ fn old_32_bit_kernel_refuses_times_after_2038() {
 #[test]
 fn path_backend_has_no_extents() {
     let scratch = Scratch::new("extents");
-    let mut user = Served::new(4);
+    let mut user = Exported::new(4);
     std::fs::write(scratch.0.join("file"), "hello").unwrap();
     for how in [&READ, &WRITE] {
         let pin = user.open_at(&scratch.path("file"), how).unwrap();
@@ -229,7 +229,7 @@ fn path_backend_has_no_extents() {
 
 #[test]
 fn files_of_procfs_are_read_without_a_jail() {
-    let mut user = Served::new(4);
+    let mut user = Exported::new(4);
     let pin = user.open_at(b"/proc/sys/kernel/ostype", &READ).unwrap();
     assert_eq!(user.attr(pin.node()).unwrap().size, 0);
     let mut bytes = [0; 9];
@@ -245,7 +245,7 @@ fn files_of_procfs_are_read_without_a_jail() {
 #[test]
 fn device_files_open_and_fifos_do_not() {
     let scratch = Scratch::new("devices");
-    let mut user = Served::new(4);
+    let mut user = Exported::new(4);
     let over = OpenFlags {
         bits: OpenFlags::WRITE | OpenFlags::TRUNCATE,
         create: Some(0o644),
@@ -269,7 +269,7 @@ fn device_files_open_and_fifos_do_not() {
 /// pread(2) on a terminal fails with ESPIPE; read(2) finds no input yet (EAGAIN).
 #[test]
 fn terminal_is_read_without_an_offset() {
-    let mut user = Served::new(4);
+    let mut user = Exported::new(4);
     let terminal = user.open_at(b"/dev/ptmx", &READ).unwrap();
     let read = user.read(&terminal, 7, &mut [0; 9]);
     assert_eq!(read, Err(FsError::TryLater));
@@ -279,7 +279,7 @@ fn terminal_is_read_without_an_offset() {
 #[test]
 fn pin_count_is_limited_and_unpin_frees() {
     let scratch = Scratch::new("bounded");
-    let mut user = Served::new(2);
+    let mut user = Exported::new(2);
     let path = scratch.path("new");
     let pins = [(); 2].map(|()| user.open_at(&path, &WRITE).unwrap());
     std::fs::write(scratch.0.join("new"), "kept").unwrap();
@@ -299,7 +299,7 @@ fn pin_count_is_limited_and_unpin_frees() {
 
 #[test]
 fn release_idle_closes_nodes_of_a_request() {
-    let mut user = Served::new(1);
+    let mut user = Exported::new(1);
     let top = user.root_dir().unwrap();
     // Resolve a path in more requests than the process can have open files.
     for _ in 0..4000 {
@@ -310,7 +310,7 @@ fn release_idle_closes_nodes_of_a_request() {
 }
 
 /// A jail in a directory. The files beside and above it must stay unreachable.
-fn jailed(scratch: &Scratch, at: &'static [u8]) -> Served {
+fn jailed(scratch: &Scratch, at: &'static [u8]) -> Exported {
     let inside = scratch.0.join("inside");
     std::fs::create_dir_all(inside.join("dir/sub")).unwrap();
     std::fs::write(scratch.0.join("secret"), "secret").unwrap();
@@ -324,14 +324,14 @@ fn jailed(scratch: &Scratch, at: &'static [u8]) -> Served {
     link(&format!("{}", inside.display()), "dir/top");
     link(&format!("{}", scratch.0.join("secret").display()), "beside");
     link(&format!("{}er", inside.display()), "longer");
-    let user = Served::new(4);
+    let user = Exported::new(4);
     let dir = std::ffi::CString::new(inside.to_str().unwrap()).unwrap();
     sandbox::unshare(false);
     user.backend().jail(&dir, at).unwrap();
     user
 }
 
-fn target(user: &mut Served, path: &[u8]) -> String {
+fn target(user: &mut Exported, path: &[u8]) -> String {
     let mut out = [0; 4096];
     let node = user.resolve(path, false).unwrap();
     let len = user.readlink(node, &mut out).unwrap();
@@ -452,7 +452,7 @@ fn swaps(test: &'static str, forgotten: &'static [Sysno]) {
                 sandbox::refuse_calls(forgotten);
             }
             sandbox::unshare(false);
-            let mut user = Served::new(4);
+            let mut user = Exported::new(4);
             user.backend().jail(&path, b"/").unwrap();
             // Repeat until enough lookups met a swap; on a busy machine this takes longer.
             for number in 0..40_000 {

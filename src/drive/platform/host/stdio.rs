@@ -12,7 +12,7 @@ use crate::config::{
 };
 use crate::drive::service::connection::CloseReason;
 use crate::engine::Cx;
-use crate::engine::service::{Health, Io, Local, Moved, Next, Service, SessionId, Transfer};
+use crate::engine::service::{ConnectionId, Health, Io, Local, Moved, Next, Service, Transfer};
 use crate::event::Events;
 use crate::mem;
 use crate::mem::Ends as _;
@@ -41,7 +41,7 @@ pub fn pass_all_bytes() -> Option<impl Drop> {
 }
 
 /// The only session.
-const ONLY: SessionId = SessionId(0);
+const ONLY: ConnectionId = ConnectionId(0);
 const NO_TIME: Option<Duration> = Some(Duration::from_ms(0));
 
 /// Standard input and output.

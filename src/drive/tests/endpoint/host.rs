@@ -3,7 +3,7 @@
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::drive::tests::with_loop;
 use crate::drive::{Loop, Task};
-use crate::engine::mdns::{Limits, Link, LinkId, Meta, Responder, Transmit};
+use crate::engine::mdns::{Limits, Link, LinkId, Meta, Outgoing, Responder};
 use crate::event::testing::Sink;
 use crate::event::{Events, Fatal};
 use crate::net::sim::Sim;
@@ -63,7 +63,7 @@ impl Endpoint for Host {
         self.responder.handle(now, meta, bytes, out)
     }
 
-    fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
+    fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Outgoing> {
         self.responder.poll_transmit(now, out)
     }
 

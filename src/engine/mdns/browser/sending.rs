@@ -1,6 +1,6 @@
 //! Sends queries: each message has as many due questions as fit, and their known answers. RFC 6762 sections 5.3, 5.4, 7.1 and 7.2.
 
-use super::super::{LinkId, MESSAGE_BYTES, Transmit, family};
+use super::super::{LinkId, MESSAGE_BYTES, Outgoing, family};
 use super::Browser;
 use super::questions::question_flag;
 use crate::time::Instant;
@@ -13,7 +13,7 @@ const MESSAGE_BYTES_MIN: usize = 512;
 
 impl Browser {
     /// Writes the next message to `out`. The caller calls it until it returns `None`.
-    pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Outgoing> {
         if let Some((link, from)) = self.sending.take()
             && let Some(sent) = self.write_message(now, link, Some(from), out)
         {
@@ -33,7 +33,7 @@ impl Browser {
         link: LinkId,
         from: Option<usize>,
         out: &mut [u8],
-    ) -> Option<Transmit> {
+    ) -> Option<Outgoing> {
         let (mtu, shares_port) = {
             let known = self.links.get(usize::from(link))?;
             (known.mtu, known.shares_port)
@@ -59,7 +59,7 @@ impl Browser {
             }
         }
         // Nothing was written if none of the remaining known answers fits into an empty message.
-        (!writer.is_empty()).then(|| Transmit {
+        (!writer.is_empty()).then(|| Outgoing {
             link,
             len: writer.finish(),
             families: family::ANY,

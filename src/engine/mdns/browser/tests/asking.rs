@@ -29,7 +29,7 @@ fn query_interval_doubles_up_to_one_hour() {
     assert_eq!((bench.idle_count, bench.events.len()), (0, 1));
 }
 
-/// RFC 6762 sections 3 and 4: queries for any name are multicast; a `Transmit` has no destination address.
+/// RFC 6762 sections 3 and 4: queries for any name are multicast; an `Outgoing` has no destination address.
 #[test]
 fn queries_for_any_name_are_multicast() {
     let mut bench = Bench::new();

@@ -1,7 +1,7 @@
 //! Test harness: a browser with links and virtual time, builders for messages, and events as text.
 
 use super::super::{Browser, Goal, Limits, Lookup};
-use crate::engine::mdns::{Destination, Link, LinkSet, Meta, NameId, Names, Random, Transmit};
+use crate::engine::mdns::{Destination, Link, LinkSet, Meta, NameId, Names, Outgoing, Random};
 use crate::time::Instant;
 use crate::wire::dns::{CLASS_IN, Name, TOP_BIT, flag, kind};
 use simple_dns::{CLASS, Packet};
@@ -329,7 +329,7 @@ impl Bench {
     }
 
     /// Returns the next message of the browser. When there is no further message, loops the messages from index `echoed` on back.
-    fn next_transmit(&mut self, echoed: &mut usize, buffer: &mut [u8]) -> Option<Transmit> {
+    fn next_transmit(&mut self, echoed: &mut usize, buffer: &mut [u8]) -> Option<Outgoing> {
         let now = self.now();
         loop {
             let next = self.browser.poll_transmit(now, buffer);
