@@ -24,6 +24,11 @@ impl JobId {
     /// A look-up of host names.
     pub const NAMES: Self = Self(0xffff);
 
+    /// The number for traces.
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+
     /// The number of a worker's job that is counted from 0 and wraps around.
     pub const fn of(number: u32) -> Self {
         Self((number % Self::COUNT) as u16)

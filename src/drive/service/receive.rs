@@ -7,6 +7,7 @@ use super::turn::{Batch, Halt, Turn};
 use crate::config::{HAS_HTTP, HAS_SENDS, REPLY_BYTES, REQUEST_INLINE_BYTES, TRANSFER_TURN_BYTES};
 use crate::engine::service::{Io, Moved, Next, Progress, Promise, Way};
 use crate::event;
+use crate::log;
 use crate::mem::{self, Ends as _};
 use crate::net::{Interest, NetError};
 use crate::text::Text;
@@ -358,6 +359,11 @@ impl Served {
                 Halt::Socket(Interest::Output)
             }
             Next::Until(id) => {
+                log::debug!(
+                    "connection {=u16} needs job {=u16}",
+                    connection.id.0,
+                    id.number()
+                );
                 connection.waits.job = self.group.add(id);
                 Halt::Socket(Interest::None)
             }

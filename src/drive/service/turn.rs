@@ -27,6 +27,17 @@ impl From<CloseReason> for Halt {
 }
 
 impl Halt {
+    /// The name for traces.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Socket(Interest::None) | Self::Job(_) => "a job",
+            Self::Socket(Interest::Input) => "input",
+            Self::Socket(_) => "space for output",
+            Self::Drain => "the peer's end",
+            Self::Close(_) => "nothing: it is closed",
+        }
+    }
+
     /// Maps a socket error: after `WouldBlock` the connection waits for `interest`, else it is closed.
     pub(super) fn by(error: NetError, interest: Interest) -> Self {
         match error {

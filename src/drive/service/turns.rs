@@ -7,6 +7,7 @@ use super::turn::{Halt, Turn};
 use super::{CONNECTION_TOKEN, Served};
 use crate::config::{DRAIN_BYTES_MAX, HAS_DATAGRAMS, HAS_HTTP, HAS_NFS, NODE_IDLE};
 use crate::engine::service::{ConnectionId, Due, Service};
+use crate::log;
 use crate::net::Interest;
 use crate::stats::Figure;
 use crate::time::{Duration, Instant};
@@ -155,6 +156,7 @@ impl Served {
         if HAS_HTTP && halt == Halt::Drain {
             halt = drain(turn.world, connection);
         }
+        log::debug!("connection {=usize} waits for {=str}", at, halt.name());
         let world = &mut *turn.world;
         world.stats.served();
         let token = world.token(CONNECTION_TOKEN + at as u32);

@@ -6,8 +6,9 @@
 use super::Served;
 use super::connection::{CloseReason, Connection, Wait, Waits};
 use super::turn::Turn;
-#[cfg(any(feature = "http", test))]
 use crate::drive::health::STALL;
+#[cfg(any(feature = "http", test))]
+use crate::log;
 #[cfg(any(feature = "http", test))]
 use crate::time::Instant;
 use crate::vfs::{Ended, FsError, FsResult, Job, JobId, JobKind, Scope, Submitted, Tree};
@@ -106,6 +107,11 @@ impl Served {
     pub(super) fn hear_ended(&mut self, turn: &mut Turn<'_, '_>) -> Option<Ended> {
         let ended = turn.world.tree.ended_after(self.heard_count)?;
         self.heard_count = self.heard_count.wrapping_add(1);
+        log::debug!(
+            "job {=u16} has ended: {=bool}",
+            ended.id.number(),
+            ended.result.is_ok()
+        );
         if !self.group.on_ended(&mut self.connections, ended) {
             turn.service.ended(ended);
         }

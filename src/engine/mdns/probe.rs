@@ -7,6 +7,7 @@ use super::rdata::Form;
 use super::record_state::{Probe, Probing, later};
 use super::zone::Zone;
 use super::{MESSAGE_BYTES, Outgoing};
+use crate::log;
 use crate::mem::Ends as _;
 use crate::time::Instant;
 use crate::wire::dns::{self, Message, Section, Writer, kind};
@@ -168,6 +169,7 @@ impl LinkState {
         }
         writer.finish();
         if !are_ours && is_less(&buffer, &records) {
+            log::debug!("probe of name {=usize} lost", name.index());
             self.set_probe(zone, name, Probe::WAIT, later(now, TIE_PAUSE_MS));
         }
     }

@@ -10,6 +10,7 @@
 use super::super::share;
 use super::connections::{Connection, Connections};
 use crate::config::{DRC_AGE_SECS, DRC_BYTES, DRC_REPLY_BYTES, DRC_SET_COUNT, DRC_WAY_COUNT};
+use crate::log;
 use crate::mem::Ends as _;
 use crate::time::Instant;
 use crate::vfs::{Caller, Peer};
@@ -300,6 +301,7 @@ impl DuplicateRequestCache {
         let Some(slot) = slots.get_mut(call.place).filter(|_| found.is_some()) else {
             return Lookup::New(call);
         };
+        log::debug!("call {=[u8]:x} has been answered before", call.key.bytes);
         let is_own = connections.is_own(Owner::of(slot).connection);
         Owner::put(slot.tail_mut(WORD_BYTES), &call.key, connections);
         let (results, sealed) = reply_in(slot);

@@ -6,6 +6,7 @@ use super::claim::{Claim, Conflict};
 use super::dhcp::{self, Lease};
 use super::packet::{Content, Mac};
 use super::routers::{PREFIX_BITS, Prefix, Routers};
+use crate::log;
 use crate::time::{Duration, Instant};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -190,6 +191,10 @@ impl Addresses {
     /// Records a new DHCP lease, or its end.
     pub(super) fn set_lease(&mut self, lease: Option<Lease>, now: Instant) {
         self.lease = lease;
+        log::debug!(
+            "lease: {=[u8]}",
+            lease.map_or([0; 4], |lease| lease.address.octets())
+        );
         let known = self.ipv4.map(|claim| claim.address);
         let address = lease.map(|lease| lease.address.into());
         self.has_changed = true;

@@ -211,6 +211,12 @@ impl Virtqueue {
                 let places = &raw const (*self.shared.as_ptr()).used.places;
                 places.cast::<(u32, u32)>().add(next).read_volatile()
             };
+            defmt::debug!(
+                "virtio ring {=usize}: chain {=u32}, {=u32} bytes",
+                self.shared.addr().get(),
+                place,
+                len
+            );
             let place = place as usize;
             if place < self.len && self.in_use >> place & 1 != 0 {
                 self.in_use &= !(1 << place);
