@@ -6,8 +6,8 @@
 use super::Served;
 use super::connection::{CloseReason, Connection, Wait, Waits};
 use super::turn::Turn;
-use crate::drive::health::STALL;
 #[cfg(any(feature = "http", test))]
+use crate::drive::health::STALL;
 use crate::log;
 #[cfg(any(feature = "http", test))]
 use crate::time::Instant;
