@@ -42,7 +42,7 @@ use names::{FIGURE_COUNT, OPERATION_COUNT, PROTOCOL_COUNT};
 /// The version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// True if the program counts: `sftp-server` alone does not.
+/// True if the program counts: `nfs` alone does not, because no role of it shows figures.
 pub const IS_ON: bool = cfg!(any(feature = "figures", test, fuzzing));
 
 /// The result of a call.

@@ -42,4 +42,6 @@ impl Meter {
     }
 
     pub const fn closed(&self, _: Family, _: u16) {}
+
+    pub const fn mounted(&self, _: Ipv6Addr, _: usize) {}
 }

@@ -223,7 +223,7 @@ pub enum SignalRequest {
     Nothing,
     /// SIGHUP: read files again.
     Reload,
-    /// SIGUSR1: report the figures.
+    /// SIGUSR1: report the figures. A server without figures does nothing.
     Figures,
     /// SIGINT, SIGTERM.
     Stop,
