@@ -138,6 +138,7 @@ impl Task for Names {
     }
 
     fn add_needs(&self, _: &Tree, needs: &mut Needs) {
+        needs.add(Calls::DATAGRAMS);
         needs.add_file(HOSTS_FILE);
         needs.add_file(RESOLV_CONF_FILE);
     }
@@ -308,6 +309,7 @@ impl Task for Test {
     fn add_needs(&self, _: &Tree, needs: &mut Needs) {
         needs.add(Calls::NFS);
         needs.add(Calls::STREAMS);
+        needs.add(Calls::DATAGRAMS);
         needs.add_all_files();
     }
 

@@ -202,6 +202,7 @@ impl Task for Nfs {
         }
         needs.add(Calls::NFS);
         needs.add(Calls::STREAMS);
+        needs.add(Calls::DATAGRAMS);
         if self.rpcbind.connects_at_end() {
             needs.add(Calls::CONNECT);
         }

@@ -43,10 +43,10 @@ pub(super) fn disable_huge_pages() {
 
 /// A set of system calls: a bit above the numbers in the table of calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Calls(u16);
+pub struct Calls(u32);
 
 impl Calls {
-    /// NFS, MOUNT and portmap, without their connections.
+    /// NFS, MOUNT and portmap, without their sockets.
     pub const NFS: Self = Self(1 << 9);
     /// SFTP sessions.
     pub const SFTP: Self = Self(1 << 10);
@@ -61,6 +61,8 @@ impl Calls {
     pub const STREAMS: Self = Self(1 << 14);
     /// Lines for the system logger after it has started again.
     const LOGGER: Self = Self(1 << 15);
+    /// Sockets of datagrams that know the own address and interface.
+    pub const DATAGRAMS: Self = Self(1 << 16);
     /// All calls. No call has this bit, which is one of its number.
     pub const ALL: Self = Self(1);
 }
@@ -82,7 +84,7 @@ pub enum FileRights {
 /// System calls, files and capabilities that a process needs from now on.
 #[derive(Debug)]
 pub struct Needs {
-    calls: u16,
+    calls: u32,
     /// The ruleset of Landlock. `None`: the process opens files anywhere, or the kernel has no Landlock.
     rules: Option<Ruleset>,
     /// The role in the message that says which mechanisms are active; empty: there is none.
@@ -275,20 +277,21 @@ const ALLOW: u32 = 0x7fff_0000;
 const REFUSE: u32 = 0x0005_0000 | 38;
 
 /// Sets of calls that appear often in [`NEEDED`].
-const EACH: u16 = FILES | MULTICAST;
-const FILES: u16 = NFS | SFTP;
-const NET: u16 = STREAMS | MULTICAST | LINK;
-const NFS: u16 = Calls::NFS.0;
-const SFTP: u16 = Calls::SFTP.0;
-const MULTICAST: u16 = Calls::MULTICAST.0;
-const LINK: u16 = Calls::LINK.0;
-const CONNECT: u16 = Calls::CONNECT.0;
-const STREAMS: u16 = Calls::STREAMS.0;
-const LOGGER: u16 = Calls::LOGGER.0;
+const EACH: u32 = FILES | MULTICAST;
+const FILES: u32 = NFS | SFTP;
+const NET: u32 = STREAMS | DATAGRAMS | MULTICAST | LINK;
+const NFS: u32 = Calls::NFS.0;
+const SFTP: u32 = Calls::SFTP.0;
+const MULTICAST: u32 = Calls::MULTICAST.0;
+const LINK: u32 = Calls::LINK.0;
+const CONNECT: u32 = Calls::CONNECT.0;
+const STREAMS: u32 = Calls::STREAMS.0;
+const LOGGER: u32 = Calls::LOGGER.0;
+const DATAGRAMS: u32 = Calls::DATAGRAMS.0;
 
 /// The system calls of each set, the most frequent first: older kernels run the filter from the start for each call. qemu/hosts
 /// has the same calls for each role, from traces.
-const NEEDED: &[(Sysno, u16)] = &[
+const NEEDED: &[(Sysno, u32)] = &[
     (Sysno::read, EACH),
     (Sysno::write, EACH),
     (Sysno::recvmmsg, LINK),
@@ -297,9 +300,9 @@ const NEEDED: &[(Sysno, u16)] = &[
     #[cfg(not(target_arch = "x86"))]
     (Sysno::recvfrom, NET),
     #[cfg(not(target_arch = "x86"))]
-    (Sysno::recvmsg, NFS),
+    (Sysno::recvmsg, DATAGRAMS),
     #[cfg(not(target_arch = "x86"))]
-    (Sysno::sendmsg, NFS),
+    (Sysno::sendmsg, DATAGRAMS),
     #[cfg(target_arch = "x86")]
     (Sysno::socketcall, NET | LOGGER),
     (Sysno::epoll_pwait, NET),
@@ -433,35 +436,49 @@ const ARCHITECTURE: u32 = 0xc000_00b7;
 const ARCHITECTURE: u32 = 0x4000_0028;
 
 /// Sets of the roles in this executable.
-const COMPILED: u16 = Calls::ALL.0
+const COMPILED: u32 = Calls::ALL.0
     | when(cfg!(feature = "sftp-server"), SFTP)
-    | when(HAS_NFS, NFS | STREAMS | CONNECT)
+    | when(HAS_NFS, NFS | STREAMS | DATAGRAMS | CONNECT)
     | when(cfg!(feature = "multicast"), MULTICAST | CONNECT)
     | when(cfg!(feature = "smol"), LINK)
     | when(HAS_SERVE || cfg!(feature = "sftp-server"), LOGGER);
 
-const fn when(is_compiled: bool, sets: u16) -> u16 {
+const fn when(is_compiled: bool, sets: u32) -> u32 {
     if is_compiled { sets } else { 0 }
 }
 
 /// Bits of the number in an entry of [`NEEDED_NUMBERS`].
-const NUMBER_BITS: u16 = (1 << 9) - 1;
+const NUMBER_BITS: u32 = (1 << 9) - 1;
 
-/// [`NEEDED`] without the calls of absent roles, in 16 bits each, which take a quarter of the space.
-static NEEDED_NUMBERS: [u16; compiled(&mut [0; NEEDED.len()])] = {
-    let mut numbers = [0; _];
+/// A call's number and its sets, in 24 bits.
+type Entry = [u8; 3];
+
+const fn entry(call: Sysno, sets: u32) -> Entry {
+    assert!(call as u32 <= NUMBER_BITS);
+    let [low, middle, high, none] = (call as u32 | sets).to_le_bytes();
+    assert!(none == 0);
+    [low, middle, high]
+}
+
+/// Returns the number and the sets of an entry.
+const fn read([low, middle, high]: Entry) -> u32 {
+    u32::from_le_bytes([low, middle, high, 0])
+}
+
+/// [`NEEDED`] without the calls of absent roles, in entries that take less space.
+static NEEDED_NUMBERS: [Entry; compiled(&mut [[0; 3]; NEEDED.len()])] = {
+    let mut numbers = [[0; 3]; _];
     compiled(&mut numbers);
     numbers
 };
 
 /// Writes the calls of [`COMPILED`] to `out`; returns their number.
-const fn compiled(out: &mut [u16]) -> usize {
+const fn compiled(out: &mut [Entry]) -> usize {
     let (mut count, mut at) = (0, 0);
     while at < NEEDED.len() {
         let (call, sets) = NEEDED[at];
-        assert!(call as usize <= NUMBER_BITS as usize);
         if sets & COMPILED != 0 {
-            out[count] = call as u16 | sets;
+            out[count] = entry(call, sets);
             count += 1;
         }
         at += 1;
@@ -478,7 +495,7 @@ const _: () = assert!(NEEDED.len() + 18 <= STEP_COUNT_MAX);
 const SET_SETTINGS: u32 = 0x5402;
 
 /// Installs a filter: the action `listed` for the numbers of these sets, `otherwise` for all others.
-fn seccomp(sets: u16, numbers: &[u16], listed: u32, otherwise: u32) -> bool {
+fn seccomp(sets: u32, numbers: &[Entry], listed: u32, otherwise: u32) -> bool {
     const SET_SECCOMP: usize = 22;
     const MODE_FILTER: usize = 2;
     const LOAD: u64 = 0x20;
@@ -503,7 +520,7 @@ fn seccomp(sets: u16, numbers: &[u16], listed: u32, otherwise: u32) -> bool {
     };
     // AF_UNIX, else a family that does not exist.
     let family = u32::from(UNIX) | u32::from(!logger::needs_sockets()) << 16;
-    let is_in = |number: &&u16| **number & sets != 0;
+    let is_in = |one: &&Entry| read(**one) & sets != 0;
     let count = numbers.iter().filter(is_in).count();
     let first = [
         step(LOAD, 0, 0, ARCH),
@@ -538,7 +555,7 @@ fn seccomp(sets: u16, numbers: &[u16], listed: u32, otherwise: u32) -> bool {
     for (at, number) in numbers.iter().filter(is_in).enumerate() {
         // Skip to `listed`.
         let pass = count - at + 13;
-        code[first.len() + at] = step(IF_EQUAL, pass, 0, u32::from(*number & NUMBER_BITS));
+        code[first.len() + at] = step(IF_EQUAL, pass, 0, read(*number) & NUMBER_BITS);
     }
     code[len..len + last.len()].copy_from_slice(&last);
     let program = Program {
@@ -553,7 +570,7 @@ fn seccomp(sets: u16, numbers: &[u16], listed: u32, otherwise: u32) -> bool {
 pub fn refuse_calls(numbers: &[Sysno]) {
     const SET_NO_NEW_PRIVILEGES: usize = 38;
     assert!(prctl(SET_NO_NEW_PRIVILEGES, 1, 0));
-    let numbers: Vec<u16> = numbers.iter().map(|number| *number as u16 | NFS).collect();
+    let numbers: Vec<Entry> = numbers.iter().map(|call| entry(*call, NFS)).collect();
     assert!(seccomp(NFS, &numbers, REFUSE, ALLOW));
 }
 
