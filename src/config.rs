@@ -72,7 +72,7 @@ pub const HOSTS_FILE_BYTES_MIN: usize = 4 << 10;
 /// Part of [`RESOLV_CONF_FILE`] that is read (bytes).
 pub const RESOLV_CONF_BYTES_MAX: usize = 4 << 10;
 /// Sockets for questions, each with a random port.
-pub const NAME_SOCKET_COUNT: u32 = 8;
+pub const NAME_SOCKET_COUNT: u16 = 8;
 /// Largest answer of a name server (bytes); it is asked to truncate longer ones.
 pub const NAME_ANSWER_BYTES_MAX: u16 = 1232;
 /// Time after which a name is looked up again.

@@ -28,8 +28,34 @@ pub struct Local {
     pub socket: u16,
     /// Index of the interface at which a datagram arrived, or by which it leaves; 0: unknown, or as the routes say.
     pub interface: u32,
-    /// The own address that a datagram reached, or from which it is sent; `None`: unknown, or as the routes say.
+    /// The own address that a datagram reached, or from which it is sent; `None`: unknown, or as the routes say. Of a broadcast,
+    /// that of the interface.
     pub address: Option<IpAddr>,
+    /// How a datagram was sent to this host. Nothing for one that leaves.
+    pub cast: Cast,
+}
+
+impl Local {
+    /// This socket, and nothing known about the rest.
+    pub const fn of(socket: u16) -> Self {
+        Self {
+            socket,
+            interface: 0,
+            address: None,
+            cast: Cast::Unicast,
+        }
+    }
+}
+
+/// The kind of a datagram's destination.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cast {
+    /// An address of this host, or unknown, where the kernel has no IP_PKTINFO.
+    Unicast,
+    /// All hosts of a network.
+    Broadcast,
+    /// A group.
+    Multicast,
 }
 
 /// A datagram to send, in the output buffer.
@@ -229,7 +255,7 @@ pub trait Service {
     /// The last datagram of [`Service::due`] could not be sent: there is no route to its destination, for instance.
     fn unsent(&mut self, _now: Instant) {}
     /// A job has ended that no connection waits for. After a sync that failed, unstable data may be lost.
-    fn ended(&mut self, _ended: Ended) {}
+    fn ended(&mut self, _cx: &mut Cx<'_>, _ended: Ended) {}
     /// The next time at which [`Service::due`] has work. Called in each turn, so it only reads a field.
     fn poll_at(&self) -> Instant {
         Instant::NEVER

@@ -116,7 +116,7 @@ impl Service for Rpc {
         })
     }
 
-    fn ended(&mut self, ended: Ended) {
+    fn ended(&mut self, _: &mut Cx<'_>, ended: Ended) {
         if ended.kind == JobKind::Sync && ended.result.is_err() {
             self.programs.break_promises();
         }

@@ -128,8 +128,10 @@ impl Task for Names {
         world.net.interfaces(&mut self.interfaces);
         self.host_name_len = sys::host_name(&mut self.host_name);
         let port = &mut || self.resolver.random_port();
-        let count = self.served.bind_pool(world, NAME_SOCKET_COUNT, port);
-        self.resolver.set_socket_count(count);
+        let count = self
+            .served
+            .bind_pool(world, 0, NAME_SOCKET_COUNT, false, port);
+        self.resolver.set_socket_count(count.into());
         self.set_links();
         // A file that cannot be read is reported, and counts as empty.
         let _ = self.reload(world);

@@ -130,7 +130,7 @@ pub struct Ready {
 pub struct Own {
     /// Received: the destination, which distinguishes multicast from unicast; for a broadcast, the address of the interface that
     /// received it. `None` if the kernel does not report it: then it is the address that the socket is bound to, or perhaps another
-    /// group on a kernel without IP_MULTICAST_ALL. Sent: the source, `None`: as the route selects.
+    /// group on a kernel without IP_MULTICAST_ALL. Sent: the source, `None` or a group: as the route selects.
     pub address: Option<IpAddr>,
     /// Index of the interface; 0: unknown, or as the route selects.
     pub interface: u32,
@@ -155,6 +155,33 @@ pub struct Received {
     pub from: SocketAddr,
     /// The own end.
     pub to: Own,
+    /// True if it was sent to a broadcast address; false if the kernel does not report that.
+    pub is_broadcast: bool,
+}
+
+/// A datagram socket to open.
+#[derive(Clone, Copy, Debug)]
+pub struct Binding<'a> {
+    /// The own address and port. Port 0: any free port.
+    pub at: SocketAddr,
+    /// The interface by which alone it receives and sends (SO_BINDTODEVICE). Not for a stack that has one interface.
+    pub interface: Option<&'a Interface>,
+    /// True if it sends to broadcast addresses (SO_BROADCAST), and hears hosts that have no address yet (0.0.0.0).
+    pub broadcasts: bool,
+    /// True if the network fragments datagrams that are longer than a packet of the path. Our own stack does not: `TooLong`.
+    pub fragments: bool,
+}
+
+impl Binding<'_> {
+    /// A socket at an own address, without options.
+    pub const fn of(at: SocketAddr) -> Self {
+        Self {
+            at,
+            interface: None,
+            broadcasts: false,
+            fragments: false,
+        }
+    }
 }
 
 /// A file or pipe. The value is the descriptor, or a number of the simulated network in tests.
@@ -174,11 +201,13 @@ pub struct FileRange {
 
 /// Datagram sockets, and waiting for all sockets. Object-safe, as are the traits that extend it.
 pub trait Datagrams {
-    /// Opens a socket bound to `at` and watches it for input. Port 0: any free port.
+    /// Opens a socket and watches it for input.
     ///
     /// # Errors
     /// `InUse`, `Denied`, `NoSuchAddress`, `Full`; `Unsupported` where this address family is missing.
-    fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket>;
+    fn bind(&mut self, binding: &Binding<'_>, token: Token) -> NetResult<Socket>;
+    /// Number of sockets that can be open at once.
+    fn socket_count_max(&self) -> usize;
     /// Returns the address and port that a socket is bound to.
     ///
     /// # Errors

@@ -109,12 +109,7 @@ impl Served {
         if let Some(times) = self.times {
             self.patrol_by(world.now, world.now.after(times.idle));
         }
-        let own = Local {
-            socket: local as u16,
-            interface: 0,
-            address: None,
-        };
-        turn.service.open(id, own);
+        turn.service.open(id, Local::of(local as u16));
         let token = world.token(CONNECTION_TOKEN + at as u32);
         if world.net.watch(socket, token, Interest::Input).is_err() {
             self.close(turn, at, CloseReason::Gone);

@@ -1,77 +1,99 @@
 //! Datagrams: passes those that arrive to the service, and sends those that it returns. Pools of sockets with random ports.
 
 use super::super::task::World;
-use super::Served;
 use super::turn::Turn;
-use crate::config::DATAGRAM_BYTES;
-use crate::engine::service::{Due, Local, Transmit};
-use crate::mem::Ends as _;
-use crate::net::{NetError, NetResult, Own, Received};
+use super::{SOCKET_TOKEN, Served};
+use crate::engine::service::{Cast, Due, Local, Transmit};
+use crate::mem::{Ends as _, scaled};
+use crate::net::{Binding, NetError, NetResult, Own, Received, Socket};
 use crate::vfs::Peer;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Most datagrams received from one socket, and most needs of a service, in one turn.
 pub(super) const TURN_COUNT: usize = 64;
+/// Sockets of a pool with minimum memory.
+const POOL_COUNT_MIN: usize = 8;
 /// Attempts to find a free port for a socket of a pool.
 const PORT_TRIES: usize = 8;
 
 impl Served {
-    /// Binds a datagram socket at `at`. `local`, below [`super::CONNECTION_TOKEN`], is its number in the service; no listener has it.
+    /// Opens a datagram socket with this number in the service.
     ///
     /// # Errors
-    /// As [`crate::net::Datagrams::bind`]; `Full` if there are too many sockets.
-    pub fn bind(&mut self, world: &mut World<'_>, at: SocketAddr, local: u32) -> NetResult<()> {
-        let socket = world.net.bind(at, world.token(local))?;
-        self.sockets
-            .push((socket, local))
-            .map_err(|_| NetError::Full)
+    /// As [`crate::net::Datagrams::bind`]; `Full` if the number exceeds [`Limits::socket_count`](super::Limits::socket_count).
+    pub fn bind(
+        &mut self,
+        world: &mut World<'_>,
+        binding: &Binding<'_>,
+        number: u16,
+    ) -> NetResult<()> {
+        let place = self.sockets.get_mut(usize::from(number));
+        let place = place.ok_or(NetError::Full)?;
+        let token = world.token(SOCKET_TOKEN + u32::from(number));
+        *place = Some(world.net.bind(binding, token)?);
+        Ok(())
     }
 
-    /// Binds sockets with the numbers from 0 at ports that `port` chooses, to all addresses, until there are `count` or one cannot be
-    /// bound. Returns their number.
+    /// Opens sockets with the numbers from `first` at ports that `port` chooses (0: any), at all addresses, until there are `count` or
+    /// one cannot be opened: at most a quarter of those that the network can have, and 8 with minimum memory. Returns their number.
+    /// `fragments`: see [`Binding`].
     pub fn bind_pool(
         &mut self,
         world: &mut World<'_>,
-        count: u32,
+        first: u16,
+        count: u16,
+        fragments: bool,
         port: &mut dyn FnMut() -> u16,
-    ) -> u32 {
-        let mut is_free = |number: u32| {
+    ) -> u16 {
+        let most = world.net.socket_count_max() / 4;
+        let count = most.min(scaled(POOL_COUNT_MIN, usize::from(count))) as u16;
+        let mut is_free = |number: u16| {
             (0..PORT_TRIES).find_map(|_| {
                 let port = port();
-                let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-                let bound = match self.bind(world, v6, number) {
-                    Err(NetError::InUse) => return None,
+                let mut binding = Binding::of(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+                binding.fragments = fragments;
+                let mut bound = self.bind(world, &binding, first + number);
+                if !matches!(bound, Ok(()) | Err(NetError::InUse)) {
                     // A host without IPv6.
-                    Err(_) => self.bind(world, (Ipv4Addr::UNSPECIFIED, port).into(), number),
-                    bound => bound,
-                };
+                    binding.at = (Ipv4Addr::UNSPECIFIED, port).into();
+                    bound = self.bind(world, &binding, first + number);
+                }
                 (bound != Err(NetError::InUse)).then_some(bound.is_ok())
             })
         };
-        (0..count)
-            .take_while(|number| is_free(*number) == Some(true))
-            .count() as u32
+        let opened = (0..count).take_while(|number| is_free(*number) == Some(true));
+        opened.count() as u16
     }
 
-    /// Passes the datagrams queued at the socket with the token `local` to the service. Returns false if no datagram socket has that
-    /// token.
-    pub(super) fn receive_datagrams(&self, turn: &mut Turn<'_, '_>, local: u32) -> bool {
-        let mut sockets = self.sockets.iter();
-        let Some((socket, _)) = sockets.find(|(_, known)| *known == local).copied() else {
-            return false;
+    /// The socket with this number in the service.
+    fn socket(&self, number: u16) -> Option<Socket> {
+        self.sockets.get(usize::from(number)).copied().flatten()
+    }
+
+    /// Passes the datagrams queued at a socket to the service.
+    pub(super) fn receive_datagrams(&self, turn: &mut Turn<'_, '_>, number: u16) {
+        let Some(socket) = self.socket(number) else {
+            return;
         };
         for _ in 0..TURN_COUNT {
             let world = &mut *turn.world;
-            let Ok(Received { len, from, to }) = world.net.recv_from(socket, world.rx) else {
-                break;
+            let Ok(received) = world.net.recv_from(socket, world.rx) else {
+                return;
+            };
+            let Received { len, from, to, .. } = received;
+            let cast = match to.address {
+                Some(address) if address.is_multicast() => Cast::Multicast,
+                _ if received.is_broadcast => Cast::Broadcast,
+                _ => Cast::Unicast,
             };
             let at = Local {
-                socket: local as u16,
+                socket: number,
                 interface: to.interface,
                 address: to.address,
+                cast,
             };
             let (mut cx, rx, tx) = world.lend(Peer::new(from));
-            let output = tx.head_mut(DATAGRAM_BYTES);
+            let output = tx.head_mut(self.datagram_bytes);
             let reply = turn
                 .service
                 .datagram(&mut cx, at, from, rx.head(len), output);
@@ -79,13 +101,12 @@ impl Served {
                 self.send_datagram(turn, &transmit);
             }
         }
-        true
     }
 
     /// The service's next need. A datagram is sent here.
     pub(super) fn next_due(&self, turn: &mut Turn<'_, '_>) -> Due {
         let (mut cx, _, tx) = turn.world.lend(Peer::NONE);
-        let due = turn.service.due(&mut cx, tx.head_mut(DATAGRAM_BYTES));
+        let due = turn.service.due(&mut cx, tx.head_mut(self.datagram_bytes));
         if let Due::Send(transmit) = &due
             && !self.send_datagram(turn, transmit)
         {
@@ -98,8 +119,7 @@ impl Served {
     /// lost, as in the network.
     fn send_datagram(&self, turn: &mut Turn<'_, '_>, transmit: &Transmit) -> bool {
         let Transmit { from, to, len } = *transmit;
-        let mut sockets = self.sockets.iter();
-        let Some((socket, _)) = sockets.find(|(_, known)| *known == u32::from(from.socket)) else {
+        let Some(socket) = self.socket(from.socket) else {
             return false;
         };
         let bytes = turn.world.tx.head(len);
@@ -107,7 +127,7 @@ impl Served {
             address: from.address,
             interface: from.interface,
         };
-        let sent = turn.world.net.send_to(*socket, own, to, bytes);
+        let sent = turn.world.net.send_to(socket, own, to, bytes);
         matches!(sent, Ok(()) | Err(NetError::WouldBlock | NetError::Full))
     }
 }

@@ -19,7 +19,7 @@ mod turns;
 mod waits;
 
 use super::task::World;
-use crate::config::CONNECTION_COUNT_MAX;
+use crate::config::{CONNECTION_COUNT_MAX, DATAGRAM_BYTES};
 use crate::engine::Cx;
 use crate::mem::Slots;
 use crate::net::{NetResult, Socket};
@@ -32,11 +32,11 @@ use listeners::Listeners;
 use pool::Pool;
 use waits::GroupCommit;
 
-/// First token of the connections; smaller ones are the task's own.
+/// First token of the connections; smaller ones are the listeners'.
 pub const CONNECTION_TOKEN: u32 = 8;
-
-/// Most datagram sockets of a service.
-const SOCKET_COUNT_MAX: usize = 8;
+/// First token of the datagram sockets.
+const SOCKET_TOKEN: u32 = 1 << 17;
+const _: () = assert!(CONNECTION_TOKEN as usize + CONNECTION_COUNT_MAX < SOCKET_TOKEN as usize);
 
 /// The limits of a [`Served`].
 #[derive(Clone, Copy, Debug)]
@@ -57,15 +57,21 @@ pub struct Limits {
     pub held_bytes: usize,
     /// Number of blocks for unfinished replies.
     pub held_count: usize,
+    /// Largest number of a datagram socket, plus one.
+    pub socket_count: usize,
+    /// Size (bytes) of the longest datagram that the service sends.
+    pub datagram_bytes: usize,
     /// The time limits of requests and of idle connections, for a service whose clients may also end their sending direction after a
     /// request. `None`: only a pause of [`REQUEST_TIMEOUT`](crate::config::REQUEST_TIMEOUT) within a request is limited.
     pub times: Option<Times>,
 }
 
 impl Limits {
-    /// The limits of a service without connections.
+    /// The limits of a service without connections, with short datagrams.
     pub const DATAGRAMS: Self = Self {
         protocol: Family::Rpc,
+        socket_count: 8,
+        datagram_bytes: DATAGRAM_BYTES,
         connection_count: 1,
         request_bytes: 1,
         request_count: 1,
@@ -118,8 +124,10 @@ pub struct Served {
     pub(super) replies: Pool,
     pub(super) held: Pool,
     listeners: Listeners,
-    /// The datagram sockets and their tokens.
-    sockets: heapless::Vec<(Socket, u32), SOCKET_COUNT_MAX>,
+    /// The datagram sockets, by their numbers in the service.
+    sockets: Slots<Option<Socket>>,
+    /// Size (bytes) of the part of the transmit buffer for a datagram.
+    datagram_bytes: usize,
 }
 
 impl Served {
@@ -139,7 +147,8 @@ impl Served {
             held_bytes: limits.held_bytes,
             times: limits.times,
             listeners: Listeners::new(),
-            sockets: heapless::Vec::new(),
+            sockets: Slots::defaults(limits.socket_count.max(1)),
+            datagram_bytes: limits.datagram_bytes,
             patrol_at: Instant::NEVER,
             release_at: Instant::NEVER,
             full_since: Instant::NEVER,

@@ -4,7 +4,7 @@ use super::super::task::World;
 use super::connection::{CloseReason, Connection, Phase};
 use super::datagrams::TURN_COUNT;
 use super::turn::{Halt, Turn};
-use super::{CONNECTION_TOKEN, Served};
+use super::{CONNECTION_TOKEN, SOCKET_TOKEN, Served};
 use crate::config::{DRAIN_BYTES_MAX, HAS_DATAGRAMS, HAS_HTTP, HAS_NFS, NODE_IDLE};
 use crate::engine::service::{ConnectionId, Due, Service};
 use crate::log;
@@ -30,10 +30,14 @@ impl Served {
     pub fn ready(&mut self, world: &mut World<'_>, service: &mut dyn Service, local: u32) {
         let turn = &mut Turn { world, service };
         self.serve_ended(turn);
-        match local.checked_sub(CONNECTION_TOKEN) {
-            Some(at) => self.serve(turn, at as usize),
-            None if HAS_DATAGRAMS && self.receive_datagrams(turn, local) => {}
-            None => self.accept(turn, local),
+        if let Some(number) = local.checked_sub(SOCKET_TOKEN)
+            && HAS_DATAGRAMS
+        {
+            self.receive_datagrams(turn, number as u16);
+        } else if let Some(at) = local.checked_sub(CONNECTION_TOKEN) {
+            self.serve(turn, at as usize);
+        } else {
+            self.accept(turn, local);
         }
         self.release_at = self.release_at.min(turn.world.now.after(NODE_IDLE));
     }

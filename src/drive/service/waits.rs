@@ -11,7 +11,7 @@ use crate::drive::health::STALL;
 use crate::log;
 #[cfg(any(feature = "http", test))]
 use crate::time::Instant;
-use crate::vfs::{Ended, FsError, FsResult, Job, JobId, JobKind, Scope, Submitted, Tree};
+use crate::vfs::{Ended, FsError, FsResult, Job, JobId, JobKind, Peer, Scope, Submitted, Tree};
 
 /// Counts the connections' waits for jobs, and stores the error of a sync that no connection waited for.
 #[derive(Debug, Default)]
@@ -113,7 +113,8 @@ impl Served {
             ended.result.is_ok()
         );
         if !self.group.on_ended(&mut self.connections, ended) {
-            turn.service.ended(ended);
+            let (mut cx, ..) = turn.world.lend(Peer::NONE);
+            turn.service.ended(&mut cx, ended);
         }
         Some(ended)
     }
@@ -157,7 +158,6 @@ mod tests {
     use crate::engine::service::ConnectionId;
     use crate::net::Socket;
     use crate::stats::CLIENT_NONE;
-    use crate::vfs::Peer;
 
     #[test]
     fn failed_sync_without_later_waiter_is_lost() {

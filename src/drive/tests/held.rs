@@ -223,9 +223,8 @@ impl Service for Beacons {
         output[..2].copy_from_slice(&port.to_be_bytes());
         Due::Send(Transmit {
             from: Local {
-                socket: 1,
                 interface: 2,
-                address: None,
+                ..Local::of(1)
             },
             to: SocketAddr::new(AT.ip(), port),
             len: 2,

@@ -14,8 +14,8 @@ mod waiting;
 use super::service::{Limits, Served};
 use super::{Loop, Task, World};
 use crate::config::{
-    ACCEPT_PAUSE, DRC_BYTES, NODE_IDLE, READ_INLINE_BYTES, READ_INLINE_TIME, REPLY_BLOCK_COUNT,
-    REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES, RX_BYTES, TX_BYTES,
+    ACCEPT_PAUSE, DATAGRAM_BYTES, DRC_BYTES, NODE_IDLE, READ_INLINE_BYTES, READ_INLINE_TIME,
+    REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES, RX_BYTES, TX_BYTES,
 };
 use crate::engine::programs::ProgramSet;
 use crate::engine::service::Service;
@@ -27,7 +27,7 @@ use crate::engine::testing::{Bench as Programs, EVERYTHING, programs};
 use crate::event::testing::Sink;
 use crate::event::{self, Event, Events, Fatal};
 use crate::net::sim::{Peer, Sim};
-use crate::net::{Ready, Signals};
+use crate::net::{Binding, Ready, Signals};
 use crate::stats::Meter;
 use crate::sys::Needs;
 use crate::time::{Duration, Instant};
@@ -56,7 +56,7 @@ impl<S: Service> Task for Serving<S> {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         assert_eq!(self.served.listen(world, self.at, 0), Ok(self.at));
         if let Some(at) = self.datagrams_at {
-            assert_eq!(self.served.bind(world, at, 1), Ok(()));
+            assert_eq!(self.served.bind(world, &Binding::of(at), 1), Ok(()));
         }
         Ok(())
     }
@@ -95,6 +95,8 @@ fn limits(connection_count: usize, request_bytes: usize) -> Limits {
         reply_count: REPLY_BLOCK_COUNT,
         held_bytes: 0,
         held_count: 0,
+        socket_count: 8,
+        datagram_bytes: DATAGRAM_BYTES,
         times: None,
     }
 }

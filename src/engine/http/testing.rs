@@ -103,11 +103,7 @@ fn context<'c>(
     }
 }
 
-const LOCAL: Local = Local {
-    socket: 0,
-    interface: 0,
-    address: None,
-};
+const LOCAL: Local = Local::of(0);
 
 impl Engine for Bench {
     const INPUT_BYTES: usize = REQUEST_BYTES;

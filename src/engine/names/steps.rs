@@ -295,9 +295,8 @@ impl Resolver {
         }
         *self.ask(subject)? = ask;
         let from = Local {
-            socket: ask.socket.into(),
-            interface: 0,
             address: from,
+            ..Local::of(ask.socket.into())
         };
         Some(Transmit {
             from,

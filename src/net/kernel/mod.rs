@@ -4,8 +4,8 @@
 mod multicast;
 
 use super::{
-    Connections, Datagrams, FileId, FileRange, HAS_STREAMS, Interest, Net, NetError, NetResult,
-    Own, Ready, Received, Signals, Socket, Streams, Token,
+    Binding, Connections, Datagrams, FileId, FileRange, HAS_STREAMS, Interest, Net, NetError,
+    NetResult, Own, Ready, Received, Signals, Socket, Streams, Token,
 };
 #[cfg(feature = "nfs")]
 use super::{OwnAddresses, add_own};
@@ -21,7 +21,7 @@ use crate::sys::linux::sockets::{self, Address};
 use crate::sys::{self, Errno};
 use crate::time::{Duration, Instant};
 use core::mem::MaybeUninit;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 #[cfg(feature = "nfs")]
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -39,8 +39,8 @@ struct WatchedFile {
     file: File,
     token: Token,
     interest: Interest,
-    /// Destination of all datagrams to this socket. `None`: more than one destination is possible.
-    to: Option<IpAddr>,
+    /// Destination of all datagrams to this socket (`None`: more than one is possible), and their interface.
+    to: Own,
     /// True if the kernel reports the destination of each datagram (IP_PKTINFO).
     has_destinations: bool,
 }
@@ -112,7 +112,7 @@ impl Kernel {
                 file,
                 token,
                 interest,
-                to: None,
+                to: Own::default(),
                 has_destinations: false,
             });
         }
@@ -200,14 +200,29 @@ const fn flags(interest: Interest) -> u16 {
 }
 
 impl Datagrams for Kernel {
-    fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        let socket = self.open(at, false, token)?;
+    fn bind(&mut self, binding: &Binding<'_>, token: Token) -> NetResult<Socket> {
+        let (at, shares) = (binding.at, self.shares_ports);
+        let device = binding.interface.map_or(&[][..], |one| &one.name);
+        let socket = self.watch_input(sockets::open_by(device, at, false, shares), token)?;
         if let Some(Some(watched)) = self.sockets.get_mut(socket.0) {
             let is_any = at.ip().is_unspecified();
-            watched.to = (!is_any).then_some(at.ip());
+            watched.to = Own::of((!is_any).then_some(at.ip()));
             watched.has_destinations = HAS_STREAMS && is_any && destinations::report(&watched.file);
+            if let Some(interface) = binding.interface {
+                watched.to.interface = interface.index;
+            }
+            if binding.broadcasts {
+                sockets::allow_broadcasts(&watched.file);
+            }
+            if binding.fragments {
+                sockets::allow_fragments(&watched.file);
+            }
         }
         Ok(socket)
+    }
+
+    fn socket_count_max(&self) -> usize {
+        sys::linux::descriptor_limit().min(SOCKET_COUNT_MAX)
     }
 
     fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
@@ -218,7 +233,13 @@ impl Datagrams for Kernel {
 
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received> {
         let watched = self.get(socket)?;
-        let (mut from, mut to) = (Address::empty(), (watched.to, 0));
+        let Own { address, interface } = watched.to;
+        let mut to = destinations::Own {
+            address,
+            interface,
+            is_broadcast: false,
+        };
+        let mut from = Address::empty();
         let len = match HAS_STREAMS && watched.has_destinations {
             true => destinations::recv(number(socket), buffer, &mut from, &mut to),
             false => sockets::recv_from(number(socket), buffer, &mut from),
@@ -227,9 +248,10 @@ impl Datagrams for Kernel {
             len,
             from: from.get(),
             to: Own {
-                address: to.0,
-                interface: to.1,
+                address: to.address,
+                interface: to.interface,
             },
+            is_broadcast: to.is_broadcast,
         })
     }
 
@@ -244,7 +266,7 @@ impl Datagrams for Kernel {
         if HAS_STREAMS
             && has_destinations
             && from != Own::default()
-            && destinations::send(number(socket), (from.address, from.interface), to, bytes).is_ok()
+            && destinations::send(number(socket), from.address, from.interface, to, bytes).is_ok()
         {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! The interfaces of the host, and sockets that receive multicast datagrams on one of them.
 
 use super::Kernel;
-use crate::net::{Interfaces, Multicast, NetResult, Socket, Token};
+use crate::net::{Interfaces, Multicast, NetResult, Own, Socket, Token};
 use crate::sys::linux::fs::File;
 use crate::sys::linux::{interfaces, multicast};
 use core::net::{IpAddr, SocketAddr};
@@ -42,7 +42,7 @@ impl Kernel {
     fn watch_bound(&mut self, file: File, to: Option<IpAddr>, token: Token) -> NetResult<Socket> {
         let socket = self.watch_input(Ok(file), token)?;
         if let Some(Some(watched)) = self.sockets.get_mut(socket.0) {
-            watched.to = to;
+            watched.to = Own::of(to);
         }
         Ok(socket)
     }

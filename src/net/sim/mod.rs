@@ -4,8 +4,8 @@
 //! `wait` ends the loop when nothing can happen before the instant that the test has set.
 
 use super::{
-    Connections, Datagrams, FileId, FileRange, Interest, Interface, Net, NetError, NetResult, Own,
-    Ready, Received, Signals, Socket, Streams, Token,
+    Binding, Connections, Datagrams, FileId, FileRange, Interest, Interface, Net, NetError,
+    NetResult, Own, Ready, Received, Signals, Socket, Streams, Token,
 };
 use crate::engine::testing::tree::PIPE;
 use crate::time::{Duration, Instant};
@@ -428,9 +428,18 @@ impl Medium {
 impl Net for Sim {}
 
 impl Datagrams for Sim {
-    fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+    fn bind(&mut self, binding: &Binding<'_>, token: Token) -> NetResult<Socket> {
         let kind = SocketKind::Datagrams(VecDeque::new());
+        let mut at = binding.at;
+        if at.port() == 0 {
+            let taken = self.medium().sockets.len();
+            at.set_port(40_000 + taken as u16);
+        }
         self.medium().open(kind, at, token, Interest::Input)
+    }
+
+    fn socket_count_max(&self) -> usize {
+        self.medium().descriptors
     }
 
     fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
@@ -448,6 +457,7 @@ impl Datagrams for Sim {
                     len: 0,
                     from: at,
                     to: Own::default(),
+                    is_broadcast: false,
                 }),
                 false => Err(NetError::WouldBlock),
             };
@@ -461,7 +471,12 @@ impl Datagrams for Sim {
         let len = bytes.len().min(buffer.len());
         buffer[..len].copy_from_slice(&bytes[..len]);
         let to = Own::of((!medium.faults.hears_others).then_some(at.ip()));
-        Ok(Received { len, from, to })
+        Ok(Received {
+            len,
+            from,
+            to,
+            is_broadcast: false,
+        })
     }
 
     fn send_to(&mut self, socket: Socket, _: Own, to: SocketAddr, bytes: &[u8]) -> NetResult<()> {

@@ -20,8 +20,8 @@ const HEAD_BYTES_V6: usize = 48;
 /// Hop limit of datagrams from a port that receives a group's: multicast DNS (RFC 6762 section 11).
 const GROUP_HOP_LIMIT: u8 = 255;
 
-/// Received datagrams of a socket, each with its source and its destination address.
-pub(super) type Queue = PacketBuffer<'static, (SocketAddr, IpAddr)>;
+/// Received datagrams of a socket, each with its source, and its destination (for a broadcast: the own address, and true).
+pub(super) type Queue = PacketBuffer<'static, (SocketAddr, Option<IpAddr>, bool)>;
 
 /// Allocates a queue. `None`: no memory.
 fn queue() -> Option<Queue> {
@@ -33,14 +33,20 @@ fn queue() -> Option<Queue> {
 }
 
 impl Smol {
-    /// Opens a datagram socket at an own address, an unspecified one or that of a group.
+    /// Opens a datagram socket at an own address, an unspecified one or that of a group. `broadcasts`: see
+    /// [`Binding::broadcasts`](crate::net::Binding::broadcasts).
     ///
     /// # Errors
     /// `Full`.
-    pub(super) fn open_datagrams(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+    pub(super) fn open_datagrams(
+        &mut self,
+        at: SocketAddr,
+        broadcasts: bool,
+        token: Token,
+    ) -> NetResult<Socket> {
         let queue = queue().ok_or(NetError::Full)?;
         self.insert(OpenSocket {
-            kind: SocketKind::Datagrams(queue),
+            kind: SocketKind::Datagrams(queue, broadcasts),
             at,
             token,
             interest: Interest::Input,
@@ -61,37 +67,39 @@ impl Smol {
     /// Returns the index of the first datagram socket whose local address is accepted.
     fn datagrams_at(&self, is_it: impl Fn(SocketAddr) -> bool) -> Option<usize> {
         let is_its =
-            |open: &OpenSocket| matches!(open.kind, SocketKind::Datagrams(_)) && is_it(open.at);
+            |open: &OpenSocket| matches!(open.kind, SocketKind::Datagrams(..)) && is_it(open.at);
         let mut sockets = self.open_sockets.iter();
         sockets.position(|open| open.as_ref().is_some_and(is_its))
     }
 
     /// Queues a received datagram for the socket with its destination, or for one that receives all addresses. Drops it if it is for
-    /// another host, if its source is no host, or if the queue is full. Returns false if no socket has its port.
+    /// another host, if its source is no host, nor one without an address at a socket that hears these, or if the queue is full.
+    /// Returns false if no socket has its port.
     pub(super) fn receive_datagram(
         &mut self,
         mut from: SocketAddr,
         to: SocketAddr,
         bytes: &[u8],
     ) -> bool {
-        let mut ip = to.ip();
-        if !(self.has(ip) || self.groups.has(ip) || self.is_broadcast(ip)) {
+        let (ip, is_broadcast) = (to.ip(), self.is_broadcast(to.ip()));
+        if !(self.has(ip) || self.groups.has(ip) || is_broadcast) {
             return true;
         }
         // A reply to a group or a broadcast address would reach all hosts.
-        if !is_host(from.ip()) || self.is_broadcast(from.ip()) {
+        let is_nobody = is_broadcast && from.ip().is_unspecified();
+        if !(is_host(from.ip()) || is_nobody) || self.is_broadcast(from.ip()) {
             return true;
         }
         let exact = self.datagrams_at(|at| at == to);
         let covering = || self.datagrams_at(|at| at.port() == to.port() && covers(at.ip(), ip));
         let Some(index) = exact.or_else(covering) else {
-            return false;
+            return is_nobody;
         };
-        if self.is_broadcast(ip)
-            && let Some(own) = self.interface.get_source_address(&from.ip().into())
-        {
+        let mut own = Some(ip);
+        if is_broadcast {
             // The reply is sent from there.
-            ip = own.into();
+            let source = self.interface.get_source_address(&from.ip().into());
+            own = source.map(Into::into);
         }
         if let SocketAddr::V6(from) = &mut from
             && from.ip().is_unicast_link_local()
@@ -99,8 +107,9 @@ impl Smol {
             from.set_scope_id(self.index);
         }
         if let Some(Some(open)) = self.open_sockets.get_mut(index)
-            && let SocketKind::Datagrams(queue) = &mut open.kind
-            && let Ok(out) = queue.enqueue(bytes.len(), (from, ip))
+            && let SocketKind::Datagrams(queue, hears_nobody) = &mut open.kind
+            && (*hears_nobody || !is_nobody)
+            && let Ok(out) = queue.enqueue(bytes.len(), (from, own, is_broadcast))
         {
             out.copy_from_slice(bytes);
         }
@@ -127,16 +136,18 @@ impl Smol {
         socket: Socket,
         buffer: &mut [u8],
     ) -> NetResult<Received> {
-        let SocketKind::Datagrams(queue) = &mut self.get_mut(socket)?.kind else {
+        let SocketKind::Datagrams(queue, _) = &mut self.get_mut(socket)?.kind else {
             return Err(NetError::Unsupported);
         };
-        let ((from, to), bytes) = queue.dequeue().map_err(|_| NetError::WouldBlock)?;
+        let ((from, own, is_broadcast), bytes) =
+            queue.dequeue().map_err(|_| NetError::WouldBlock)?;
         let len = bytes.len().min(buffer.len());
         buffer.head_mut(len).copy_from_slice(bytes.head(len));
         Ok(Received {
             len,
             from,
-            to: Own::of(Some(to)),
+            to: Own::of(own),
+            is_broadcast,
         })
     }
 

@@ -26,8 +26,8 @@ pub use dhcp::is_network_or_broadcast;
 
 use super::link::{BATCH, Frames, Link};
 use super::{
-    Datagrams, Interest, Interface as Known, Interfaces, Multicast, Net, NetError, NetResult, Own,
-    Ready, Received, Socket, Token,
+    Binding, Datagrams, Interest, Interface as Known, Interfaces, Multicast, Net, NetError,
+    NetResult, Own, Ready, Received, Socket, Token,
 };
 use crate::config::{STACK_CONNECTION_COUNT_MAX, STACK_CONNECTION_COUNT_MIN};
 use crate::mem::{Slots, scaled};
@@ -73,8 +73,8 @@ pub struct Settings {
 enum SocketKind {
     Listener,
     Connection(Connection),
-    /// Datagrams to one address, to all addresses, or to a multicast group.
-    Datagrams(Queue),
+    /// Datagrams to one address, to all addresses, or to a multicast group; true if also from hosts without an address.
+    Datagrams(Queue, bool),
     /// True if addresses have changed since the last receive from this socket.
     Changes(bool),
 }
@@ -206,7 +206,7 @@ impl Smol {
         self.open_sockets.iter().flatten().any(|open| {
             let is_same_kind = match open.kind {
                 SocketKind::Listener => is_stream,
-                SocketKind::Datagrams(_) => !is_stream && !open.at.ip().is_multicast(),
+                SocketKind::Datagrams(..) => !is_stream && !open.at.ip().is_multicast(),
                 _ => false,
             };
             is_same_kind
@@ -434,7 +434,7 @@ impl Smol {
             (SocketKind::Connection(connection), interest) => {
                 self.can_continue(connection, interest)
             }
-            (SocketKind::Datagrams(queue), _) => !queue.is_empty(),
+            (SocketKind::Datagrams(queue, _), _) => !queue.is_empty(),
             (SocketKind::Changes(any), _) => *any,
         }
     }
@@ -451,9 +451,13 @@ fn covers(at: IpAddr, address: IpAddr) -> bool {
 }
 
 impl Datagrams for Smol {
-    fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        let at = self.free_address(at, false)?;
-        self.open_datagrams(at, token)
+    fn bind(&mut self, binding: &Binding<'_>, token: Token) -> NetResult<Socket> {
+        let at = self.free_address(binding.at, false)?;
+        self.open_datagrams(at, binding.broadcasts, token)
+    }
+
+    fn socket_count_max(&self) -> usize {
+        OTHER_COUNT_MAX
     }
 
     fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
@@ -467,6 +471,7 @@ impl Datagrams for Smol {
                 len: 0,
                 from: open.at,
                 to: Own::default(),
+                is_broadcast: false,
             });
             return changed.ok_or(NetError::WouldBlock);
         }
@@ -487,7 +492,7 @@ impl Datagrams for Smol {
         match self.get(socket).map(|open| &open.kind) {
             Ok(SocketKind::Connection(_)) => self.close_connection(socket),
             Ok(SocketKind::Listener) => self.close_listener(socket),
-            Ok(SocketKind::Datagrams(_)) => self.close_datagrams(socket),
+            Ok(SocketKind::Datagrams(..)) => self.close_datagrams(socket),
             Ok(SocketKind::Changes(_)) | Err(_) => {
                 if let Some(slot) = self.open_sockets.get_mut(socket.0) {
                     *slot = None;
@@ -560,7 +565,7 @@ impl Multicast for Smol {
         if index != self.index || !self.has(own) {
             return Err(NetError::NoSuchAddress);
         }
-        let socket = self.open_datagrams(group, token)?;
+        let socket = self.open_datagrams(group, false, token)?;
         if let Err(error) = self.groups.join(self.now, group.ip()) {
             self.close_datagrams(socket);
             return Err(error);
@@ -572,7 +577,7 @@ impl Multicast for Smol {
         if index != self.index {
             return Err(NetError::NoSuchAddress);
         }
-        self.bind(own, token)
+        self.bind(&Binding::of(own), token)
     }
 }
 

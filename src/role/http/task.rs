@@ -128,6 +128,8 @@ pub(in super::super) fn add_tasks(
             reply_count: scaled(1, REPLY_BLOCK_COUNT),
             held_bytes: 0,
             held_count: 0,
+            socket_count: 0,
+            datagram_bytes: 0,
             times: Some(TIMES),
         }),
         http,

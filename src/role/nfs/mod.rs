@@ -12,9 +12,9 @@ mod sockets;
 
 use super::{Console, Fatal};
 use crate::config::{
-    CONNECTION_COUNT_MIN, DESCRIPTOR_RESERVE, HAS_SERVE, NODE_COUNT_MAX, NODE_COUNT_MIN,
-    REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES, SHARED_BYTES,
-    SHARED_BYTES_MIN,
+    CONNECTION_COUNT_MIN, DATAGRAM_BYTES, DESCRIPTOR_RESERVE, HAS_SERVE, NODE_COUNT_MAX,
+    NODE_COUNT_MIN, REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES,
+    SHARED_BYTES, SHARED_BYTES_MIN,
 };
 use crate::console::reasons::{self, NOT_FOLLOWED, Reason, reason};
 use crate::drive::platform::network::Network;
@@ -139,6 +139,8 @@ pub(super) fn add_tasks(
             reply_count: scaled(1, REPLY_BLOCK_COUNT),
             held_bytes: 0,
             held_count: 0,
+            socket_count: sockets::SOCKET_COUNT,
+            datagram_bytes: DATAGRAM_BYTES,
             times: None,
         }),
         options,

@@ -13,7 +13,7 @@ use crate::drive::service::Served;
 use crate::engine::programs::ProgramSet;
 use crate::event::Fatal;
 use crate::exports::Mounting;
-use crate::net::{NetError, NetResult};
+use crate::net::{Binding, NetError, NetResult};
 use crate::os::daemon;
 #[cfg(feature = "serve")]
 use crate::sys::Errno;
@@ -39,13 +39,14 @@ const PORTMAP: ProgramSet = ProgramSet {
     portmap: true,
 };
 
-/// Tokens of the TCP listeners. NFS_TOKEN also serves MOUNT if both have the same port.
+/// Numbers of the TCP listeners. NFS_TOKEN also serves MOUNT if both have the same port.
 const NFS_TOKEN: u32 = 0;
 const MOUNT_TOKEN: u32 = 1;
 const PORTMAP_TOKEN: u32 = 2;
-/// Tokens of the UDP sockets.
-const MOUNT_DATAGRAMS: u32 = 3;
-const PORTMAP_DATAGRAMS: u32 = 4;
+/// Numbers of the UDP sockets.
+const MOUNT_DATAGRAMS: u16 = 3;
+const PORTMAP_DATAGRAMS: u16 = 4;
+pub(super) const SOCKET_COUNT: usize = 5;
 
 /// Fails if another program listens on the ports of NFS or MOUNT. With several loops the sockets use SO_REUSEPORT, so bind(2)
 /// would not report a program of the same user.
@@ -239,10 +240,10 @@ impl Nfs {
         &mut self,
         world: &mut World<'_>,
         at: &SocketAddrV6,
-        local: u32,
+        number: u16,
         service: ProgramSet,
     ) -> NetResult<()> {
-        self.rpc.set_service(local as u16, service);
-        self.served.bind(world, canonical(at), local)
+        self.rpc.set_service(number, service);
+        self.served.bind(world, &Binding::of(canonical(at)), number)
     }
 }

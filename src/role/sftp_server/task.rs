@@ -62,6 +62,8 @@ pub(in super::super) fn task(
             reply_count: SFTP_CONNECTION_COUNT_MAX,
             held_bytes: 0,
             held_count: 0,
+            socket_count: 0,
+            datagram_bytes: 0,
             times: None,
         }),
         address,

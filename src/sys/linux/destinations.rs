@@ -62,10 +62,18 @@ pub fn report(socket: &File) -> bool {
     set(INFO_V4) | set(RECEIVE_INFO_V6)
 }
 
-/// An own address, if known, and the index of its interface, or 0.
-pub type Own = (Option<IpAddr>, u32);
+/// The own end of a datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Own {
+    /// The destination, if known. For a broadcast, the address of the interface.
+    pub address: Option<IpAddr>,
+    /// Index of the interface, or 0.
+    pub interface: u32,
+    /// True if the destination was a broadcast address.
+    pub is_broadcast: bool,
+}
 
-/// Like [`sockets::recv_from`], and writes the own address and interface at which the datagram arrived to `to`.
+/// Like [`sockets::recv_from`], and writes the own end to `to`, if the kernel reports it.
 pub fn recv(
     socket: RawFd,
     buffer: &mut [u8],
@@ -85,7 +93,9 @@ pub fn recv(
         return sockets::recv_from(socket, buffer, from);
     }
     let len = message.control_len;
-    *to = own(control.get(..len).unwrap_or_default()).unwrap_or_default();
+    if let Some(own) = own(control.get(..len).unwrap_or_default()) {
+        *to = own;
+    }
     received
 }
 
@@ -96,17 +106,25 @@ fn own(mut control: &[u8]) -> Option<Own> {
     while let Some((head, info)) = control.split_first_chunk::<HEAD_BYTES>() {
         let (len, kind) = head.split_first_chunk()?;
         if kind == of_kind(INFO_V4) {
-            let [interface, address, ..] = info.as_chunks::<4>().0 else {
+            let [interface, address, asked, ..] = info.as_chunks::<4>().0 else {
                 return None;
             };
-            return Some((Some(IpAddr::from(*address)), u32::from_ne_bytes(*interface)));
+            let is_group = IpAddr::from(*asked).is_multicast();
+            return Some(Own {
+                address: Some(IpAddr::from(if is_group { *asked } else { *address })),
+                interface: u32::from_ne_bytes(*interface),
+                is_broadcast: !is_group && asked != address,
+            });
         }
         if kind == of_kind(INFO_V6) {
             let (address, interface) = info.split_first_chunk::<16>()?;
             let address = Ipv6Addr::from(*address);
             let is_v6 = address.to_ipv4_mapped().is_none();
-            let interface = u32::from_ne_bytes(*interface.first_chunk()?);
-            found = Some((is_v6.then_some(address.into()), interface));
+            found = Some(Own {
+                address: is_v6.then_some(address.into()),
+                interface: u32::from_ne_bytes(*interface.first_chunk()?),
+                is_broadcast: false,
+            });
         }
         let len = usize::from_ne_bytes(*len).max(HEAD_BYTES);
         control = control
@@ -125,16 +143,18 @@ fn of_kind((level, kind): Setting) -> [u8; 8] {
     bytes
 }
 
-/// Sends a datagram from the own address and by the interface `from`.
+/// Sends a datagram from the own address `from` (a group: as the route selects) and by an interface.
 ///
 /// # Errors
 /// ENOSYS, EPERM: no sendmsg. EINVAL and others: the host has no such address any more. Nothing was sent.
 pub fn send(
     socket: RawFd,
-    (from, interface): Own,
+    from: Option<IpAddr>,
+    interface: u32,
     to: SocketAddr,
     bytes: &[u8],
 ) -> Result<(), Errno> {
+    let from = from.filter(|from| !from.is_multicast());
     let control = &mut [0; HEAD_BYTES + 20];
     let (head, info) = control.split_at_mut(HEAD_BYTES);
     let interface = interface.to_ne_bytes();
@@ -167,23 +187,25 @@ pub fn send(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::linux::sockets::open_at;
+    use crate::sys::linux::sockets::open_by;
     use core::time::Duration;
 
-    /// 127.0.0.2 is no broadcast address, but neither is it the address that the route to 127.0.0.1 selects.
+    /// 127.0.0.2 is not the address that the route to 127.0.0.1 selects.
     #[test]
     fn reply_leaves_from_the_address_that_was_asked() {
-        for (any, asked) in [
-            ("0.0.0.0:0", "127.0.0.2"),
-            ("[::]:0", "127.0.0.2"),
-            ("[::]:0", "::1"),
+        for (device, any, asked, replies) in [
+            ("", "0.0.0.0:0", "127.0.0.2", "127.0.0.2"),
+            ("", "[::]:0", "127.0.0.2", "127.0.0.2"),
+            ("", "[::]:0", "::1", "::1"),
+            ("lo", "0.0.0.0:0", "127.255.255.255", "127.0.0.1"),
+            ("", "[::]:0", "127.255.255.255", "127.0.0.1"),
         ] {
-            let server = open_at(any.parse().unwrap(), false, false).unwrap();
+            let server = open_by(device.as_bytes(), any.parse().unwrap(), false, false).unwrap();
             assert!(report(&server));
             let socket = server.as_raw_fd();
             let mut at = Address::empty();
             sockets::name(socket, &mut at).unwrap();
-            let asked: IpAddr = asked.parse().unwrap();
+            let [asked, replies]: [IpAddr; 2] = [asked, replies].map(|one| one.parse().unwrap());
             let own = if asked.is_ipv4() {
                 "127.0.0.1:0"
             } else {
@@ -193,17 +215,29 @@ mod tests {
             client
                 .set_read_timeout(Some(Duration::from_secs(20)))
                 .unwrap();
+            client.set_broadcast(true).unwrap();
             client.send_to(b"question", (asked, at.port())).unwrap();
-            let (mut from, mut to, mut buffer) = (Address::empty(), Own::default(), [0; 64]);
+            let (mut from, mut buffer) = (Address::empty(), [0; 64]);
+            let mut to = Own {
+                address: None,
+                interface: 0,
+                is_broadcast: false,
+            };
             while let Err(error) = recv(socket, &mut buffer, &mut from, &mut to) {
                 assert_eq!(error, Errno::AGAIN);
                 std::thread::sleep(Duration::from_millis(1));
             }
             let loopback = 1;
-            assert_eq!(to, (Some(asked), loopback), "{any}");
-            send(socket, to, from.get(), b"reply").unwrap();
+            let expected = Own {
+                address: Some(replies),
+                interface: loopback,
+                is_broadcast: asked != replies,
+            };
+            assert_eq!(to, expected, "{any}");
+            send(socket, to.address, to.interface, from.get(), b"reply").unwrap();
             let (len, from) = client.recv_from(&mut buffer).unwrap();
-            assert_eq!((&buffer[..len], from.ip()), (&b"reply"[..], asked), "{any}");
+            let heard = (&buffer[..len], from.ip());
+            assert_eq!(heard, (&b"reply"[..], replies), "{any}");
         }
     }
 }

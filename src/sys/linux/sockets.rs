@@ -173,7 +173,13 @@ pub(super) use socket_call;
 pub(super) type Setting = (u8, u8);
 pub(super) const REUSE_ADDRESS: Setting = (1, 2);
 pub(super) const REUSE_PORT: Setting = (1, 15);
+const BROADCAST: Setting = (1, 6);
 const KEEPALIVE: Setting = (1, 9);
+/// SO_BINDTODEVICE.
+const DEVICE: Setting = (1, 25);
+/// IP_MTU_DISCOVER; 0 (IP_PMTUDISC_DONT): the kernel and routers fragment long datagrams, which have no DF bit.
+const MTU_DISCOVERY: Setting = (0, 10);
+const MTU_DISCOVERY_V6: Setting = (41, 23);
 const NO_DELAY: Setting = (6, 1);
 const KEEPALIVE_IDLE: Setting = (6, 4);
 const KEEPALIVE_INTERVAL: Setting = (6, 5);
@@ -293,6 +299,19 @@ pub(super) fn set_bytes(socket: i32, option: Setting, value: &[u8]) -> Result<()
 /// Opens a non-blocking socket bound to `at`: a listener if `connects`, else for datagrams. Processes of one user may bind the same
 /// port if all set `is_shared` (SO_REUSEPORT); the kernel distributes clients among them.
 pub fn open_at(at: SocketAddr, connects: bool, is_shared: bool) -> Result<File, Errno> {
+    open_by(b"", at, connects, is_shared)
+}
+
+/// Like [`open_at`]. The socket receives and sends by the interface `device` only, unless that is empty.
+///
+/// # Errors
+/// EPERM: Linux before 5.7 allows that to root only.
+pub fn open_by(
+    device: &[u8],
+    at: SocketAddr,
+    connects: bool,
+    is_shared: bool,
+) -> Result<File, Errno> {
     /// Backlog: connections that may wait to be accepted.
     const BACKLOG: usize = 4096;
     let family = if at.is_ipv4() { INET } else { INET6 };
@@ -302,6 +321,9 @@ pub fn open_at(at: SocketAddr, connects: bool, is_shared: bool) -> Result<File, 
     if at.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         // Dual stack: one socket for IPv4 and IPv6.
         set(socket, V6_ONLY.0, V6_ONLY.1, 0)?;
+    }
+    if !device.is_empty() {
+        set_bytes(socket, DEVICE, device)?;
     }
     if connects {
         set(socket, REUSE_ADDRESS.0, REUSE_ADDRESS.1, 1)?;
@@ -325,6 +347,19 @@ pub fn open_at(at: SocketAddr, connects: bool, is_shared: bool) -> Result<File, 
         outcome(unsafe { socket_call!(listen, 4, socket, BACKLOG) })?;
     }
     Ok(file)
+}
+
+/// Lets a datagram socket send to broadcast addresses (SO_BROADCAST). If the host refuses, sending fails (EACCES).
+pub fn allow_broadcasts(socket: &File) {
+    let _ = set(socket.as_raw_fd(), BROADCAST.0, BROADCAST.1, 1);
+}
+
+/// Lets a datagram socket send datagrams that are longer than a packet of the path. Kernels that lack an option send them to
+/// neighbors only.
+pub fn allow_fragments(socket: &File) {
+    for (level, name) in [MTU_DISCOVERY, MTU_DISCOVERY_V6] {
+        let _ = set(socket.as_raw_fd(), level, name, 0);
+    }
 }
 
 /// Opens a UDP socket connected to a port of `host`.

@@ -193,12 +193,7 @@ impl<'a> StdioSession<'a> {
 
     /// Serves the session until its end. Returns the reason; empty if the peer closed the connection or is gone.
     pub fn run(&mut self) -> Text {
-        let at = Local {
-            socket: 0,
-            interface: 0,
-            address: None,
-        };
-        self.service.open(ONLY, at);
+        self.service.open(ONLY, Local::of(0));
         let mut is_busy = false;
         let end = loop {
             // While the engine is busy, read only if there is space and reading does not block.

@@ -3,7 +3,7 @@
 use super::neighbors::datagram_to;
 use super::{ADDRESS, Bench, PEER_ADDRESS, PEER_MAC};
 use crate::net::smol::packet::Mac;
-use crate::net::{Datagrams as _, Multicast as _, NetError, Socket, Token};
+use crate::net::{Binding, Datagrams as _, Multicast as _, NetError, Socket, Token};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Port of the datagrams.
@@ -42,8 +42,11 @@ fn datagram_goes_to_the_socket_of_its_destination() {
     let index = bench.stack.index;
     let at = SocketAddr::new(GROUP.into(), PORT);
     let group = bench.stack.join(index, own.into(), at, group).unwrap();
-    let all = bench.stack.bind(([0; 4], PORT).into(), all).unwrap();
-    let again = bench.stack.bind((own, PORT).into(), one);
+    let all = bench
+        .stack
+        .bind(&Binding::of(([0; 4], PORT).into()), all)
+        .unwrap();
+    let again = bench.stack.bind(&Binding::of((own, PORT).into()), one);
     assert_eq!(again.map(drop), Err(NetError::InUse));
     let subnet = Ipv4Addr::new(192, 0, 2, 255);
     for to in [own, GROUP, subnet, Ipv4Addr::BROADCAST] {
@@ -71,7 +74,7 @@ fn full_queue_drops_the_newest_datagrams() {
     let mut bench = bench(52);
     let flooded = bench
         .stack
-        .bind(([0; 4], PORT).into(), Token::new(0, 1))
+        .bind(&Binding::of(([0; 4], PORT).into()), Token::new(0, 1))
         .unwrap();
     for _ in 0..200 {
         bench.end.put(&datagram_to(
@@ -91,7 +94,10 @@ fn full_queue_drops_the_newest_datagrams() {
 fn datagram_from_group_or_broadcast_is_dropped() {
     let mut bench = bench(53);
     let all = Token::new(0, 1);
-    let all = bench.stack.bind(([0; 4], PORT).into(), all).unwrap();
+    let all = bench
+        .stack
+        .bind(&Binding::of(([0; 4], PORT).into()), all)
+        .unwrap();
     for from in [
         GROUP,
         Ipv4Addr::BROADCAST,
@@ -106,4 +112,33 @@ fn datagram_from_group_or_broadcast_is_dropped() {
     }
     put(&mut bench, ADDRESS.into());
     assert_eq!(received(&mut bench, all), [IpAddr::from(ADDRESS)]);
+}
+
+/// A host that has no address yet asks for one, and the reply reaches all hosts.
+#[test]
+fn broadcast_of_a_host_without_address_is_answered() {
+    for (broadcasts, to, is_heard) in [
+        (true, Ipv4Addr::BROADCAST, true),
+        (true, ADDRESS.into(), false),
+        (false, Ipv4Addr::BROADCAST, false),
+    ] {
+        let mut bench = bench(54);
+        let binding = Binding {
+            broadcasts,
+            ..Binding::of(([0; 4], PORT).into())
+        };
+        let socket = bench.stack.bind(&binding, Token::new(0, 1)).unwrap();
+        let frame = datagram_to(to, Mac(PEER_MAC), Ipv4Addr::UNSPECIFIED);
+        bench.end.put(&frame);
+        assert!(bench.sent().is_empty());
+        let heard = bench.stack.recv_from(socket, &mut [0; 16]);
+        assert_eq!(heard.is_ok(), is_heard, "{broadcasts} {to}");
+        let Ok(heard) = heard else { continue };
+        assert!(heard.is_broadcast && heard.from.ip().is_unspecified());
+        assert_eq!(heard.to.address, Some(ADDRESS.into()));
+        let all = (Ipv4Addr::BROADCAST, 68).into();
+        assert_eq!(bench.stack.send_to(socket, heard.to, all, b"reply"), Ok(()));
+        let [frame] = &bench.sent()[..] else { panic!() };
+        assert_eq!(frame[..6], [0xff; 6]);
+    }
 }

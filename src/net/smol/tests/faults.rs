@@ -5,7 +5,7 @@ use super::segments::{LISTENER, PORT, segment};
 use super::{Bench, Ip, cable::PerMille};
 use crate::net::smol::packet::{self, Content, Mac};
 use crate::net::{
-    Connections as _, Datagrams as _, Interest, NetError, Socket, Streams as _, Token,
+    Binding, Connections as _, Datagrams as _, Interest, NetError, Socket, Streams as _, Token,
 };
 use crate::time::{Duration, Instant};
 use smoltcp::wire::TcpControl;
@@ -53,7 +53,7 @@ fn transfer(seed: u64, faults: PerMille, beside: Beside, to_stack: bool) -> Time
     // A second socket keeps the link busy.
     let other = bench
         .stack
-        .bind((super::ADDRESS, PORT).into(), OTHER)
+        .bind(&Binding::of((super::ADDRESS, PORT).into()), OTHER)
         .unwrap();
     let handle = bench.peer.connect(PORT);
     let (data, mut sent, mut got) = (sample(), 0, Vec::<u8>::new());

@@ -5,7 +5,7 @@ use super::messages::{ICMPV6, TCP, UDP, icmpv6_of, ipv6};
 use super::{ADDRESS, Bench, MAC, PEER_ADDRESS, PEER_MAC};
 use crate::net::smol::Ip;
 use crate::net::smol::packet::{self, Content, Discovery, Mac};
-use crate::net::{Datagrams as _, NetError, Streams as _, Token};
+use crate::net::{Binding, Datagrams as _, NetError, Streams as _, Token};
 use crate::time::Duration;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use smoltcp::wire::{
@@ -123,7 +123,10 @@ fn replied_to(bytes: &[u8]) -> Option<(Mac, Ipv4Addr)> {
 fn replies_go_where_their_requests_came_from() {
     let mut bench = Bench::with_address(21, 0);
     bench.settle();
-    let socket = bench.stack.bind((ADDRESS, PORT).into(), TOKEN).unwrap();
+    let socket = bench
+        .stack
+        .bind(&Binding::of((ADDRESS, PORT).into()), TOKEN)
+        .unwrap();
     let router = Mac([2, 0, 0, 0, 0, 9]);
     let mut expected = vec![(PEER, Ipv4Addr::new(192, 0, 2, 77))];
     expected.extend((0..1000).map(|number| (router, Ipv4Addr::from_bits(0x0a00_0001 + number))));
@@ -154,7 +157,10 @@ fn replies_go_where_their_requests_came_from() {
 fn silent_hosts_delay_and_cost_nothing() {
     let mut bench = Bench::with_address(27, 0);
     bench.settle();
-    let socket = bench.stack.bind((ADDRESS, PORT).into(), TOKEN).unwrap();
+    let socket = bench
+        .stack
+        .bind(&Binding::of((ADDRESS, PORT).into()), TOKEN)
+        .unwrap();
     let mut sources: Vec<_> = (0..1000)
         .map(|number| Ipv4Addr::from_bits(0x0a00_0001 + number))
         .collect();
@@ -184,7 +190,7 @@ fn silent_hosts_delay_and_cost_nothing() {
         replied += frames.iter().filter_map(|frame| replied_to(frame)).count();
         for open in bench.stack.open_sockets.iter().flatten() {
             assert!(
-                matches!(&open.kind, crate::net::smol::SocketKind::Datagrams(queue) if queue.is_empty())
+                matches!(&open.kind, crate::net::smol::SocketKind::Datagrams(queue, _) if queue.is_empty())
             );
         }
         assert!(bench.stack.port.neighbors.len() <= 64);
@@ -219,7 +225,10 @@ fn forged_datagram_redirects_no_connection() {
 fn datagram_to_unknown_host_is_refused() {
     let mut bench = Bench::with_address(22, 0);
     bench.settle();
-    let socket = bench.stack.bind((ADDRESS, PORT).into(), TOKEN).unwrap();
+    let socket = bench
+        .stack
+        .bind(&Binding::of((ADDRESS, PORT).into()), TOKEN)
+        .unwrap();
     for unknown in [[192, 0, 2, 88], [198, 51, 100, 1]] {
         let to = SocketAddr::from((unknown, 700));
         let refused = bench

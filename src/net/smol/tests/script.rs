@@ -2,7 +2,7 @@
 
 use super::Bench;
 use crate::net::kernel::Kernel;
-use crate::net::{Interest, Net, NetError, Ready, Socket, Token};
+use crate::net::{Binding, Interest, Net, NetError, Ready, Socket, Token};
 use crate::sys;
 use crate::time::Duration;
 use core::fmt::Debug;
@@ -298,9 +298,12 @@ fn play(stage: &mut dyn Stage) -> Vec<String> {
     say("client gets", &gets(stage, client, 0));
 
     // A UDP port cannot be bound twice, and a datagram of 64 KiB is too long.
-    let datagrams = stage.net().bind(any(0), OTHER).unwrap();
+    let datagrams = stage.net().bind(&Binding::of(any(0)), OTHER).unwrap();
     let port = stage.net().local(datagrams).unwrap().port();
-    say("bind again", &stage.net().bind(any(port), OTHER).map(drop));
+    say(
+        "bind again",
+        &stage.net().bind(&Binding::of(any(port)), OTHER).map(drop),
+    );
     let to = SocketAddr::new(stage.address().into(), 9);
     let long = vec![0; 64 << 10];
     say(
@@ -314,7 +317,10 @@ fn play(stage: &mut dyn Stage) -> Vec<String> {
         &stage.net().recv_from(datagrams, &mut [0; 9]),
     );
     stage.net().close(datagrams);
-    say("bind closed", &stage.net().bind(any(port), OTHER).map(drop));
+    say(
+        "bind closed",
+        &stage.net().bind(&Binding::of(any(port)), OTHER).map(drop),
+    );
     lines
 }
 
