@@ -6,8 +6,9 @@
 
 use super::files::{Directory, read};
 use super::pid_file::number;
+use crate::config::CHILD_COUNT_MAX;
 use crate::event::Line;
-use crate::mem::{Ends as _, c_str, index_of, nth, parts, shift};
+use crate::mem::{self, Ends as _, c_str, copy_into, index_of, letters, nth, parts, shift};
 use crate::sys::linux::fs::{self, AT_FDCWD, File};
 use crate::sys::linux::sockets::{LocalName, connect_locally};
 use crate::sys::{self, Errno};
@@ -28,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Roles that listen.
 const ROLES: &[u8] = b"nfs serve http sftp mdns publish addresses";
 const LINE_BYTES: usize = 4 << 10;
+/// Longest answer (bytes), and the longest with minimum memory.
+const ANSWER_BYTES: usize = 4 << 20;
+const ANSWER_BYTES_MIN: usize = 64 << 10;
 
 /// The socket of a server's process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +53,47 @@ pub enum Silence {
     TimedOut,
 }
 
+/// The figures of a server, in the form that was asked for.
+#[derive(Debug)]
+pub struct Answer {
+    text: &'static mut [u8],
+    len: usize,
+    /// The processes of the server, told by the last line.
+    pub pids: heapless::Vec<u32, CHILD_COUNT_MAX>,
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Self {
+            text: mem::bytes(mem::scaled(ANSWER_BYTES_MIN, ANSWER_BYTES)),
+            len: 0,
+            pids: heapless::Vec::new(),
+        }
+    }
+}
+
+impl Answer {
+    /// The figures.
+    pub fn text(&self) -> &[u8] {
+        self.text.head(self.len)
+    }
+
+    /// Adds a line. It may be another user's: what a terminal cannot print is replaced.
+    fn read(&mut self, line: &[u8]) {
+        if let [b'.', pids @ ..] = line {
+            for pid in parts(pids, b'.').filter_map(number) {
+                let _ = self.pids.push(pid);
+            }
+            return;
+        }
+        for (letter, is_printable) in letters(line).chain([(&b"\n"[..], true)]) {
+            let space = self.text.tail_mut(self.len);
+            self.len += letter.len().min(space.len());
+            copy_into(space, if is_printable { letter } else { b"?" });
+        }
+    }
+}
+
 impl Socket {
     fn of(role: &[u8], pid: &[u8], is_file: bool) -> Option<Self> {
         let pid = number(pid)?;
@@ -64,11 +109,13 @@ impl Socket {
         nth(ROLES, b' ', self.role.into())
     }
 
-    /// Passes each line of the server's figures to `call`.
+    /// Reads the server's figures in the form of this byte.
     ///
     /// # Errors
-    /// The server gave none; `call` may have seen a part of them.
-    pub fn ask(&self, call: &mut dyn FnMut(&[u8])) -> Result<(), Silence> {
+    /// The server gave none, or a part of them.
+    pub fn ask(&self, form: u8, answer: &mut Answer) -> Result<(), Silence> {
+        answer.len = 0;
+        answer.pids.clear();
         let mut name = Line::default();
         let joint = match self.is_file {
             true => name
@@ -94,17 +141,14 @@ impl Socket {
             Errno::ACCESS | Errno::PERM => Silence::Foreign,
             _ => Silence::TimedOut,
         })?;
-        let mut has_line = false;
         let until = sys::now().after(PATIENCE);
-        each_line(&file, until, &mut |line| {
-            has_line = true;
-            call(line);
-        })?;
-        // A server closes the connection of another user.
-        if has_line {
-            Ok(())
-        } else {
-            Err(Silence::Foreign)
+        let _ = rustix::io::write(&file, &[form]);
+        each_line(&file, until, &mut |line| answer.read(line))?;
+        match answer.len {
+            // A server closes the connection of another user.
+            0 => Err(Silence::Foreign),
+            len if len == answer.text.len() || answer.pids.is_empty() => Err(Silence::TimedOut),
+            _ => Ok(()),
         }
     }
 
@@ -191,4 +235,38 @@ pub fn pause(interval: Duration) {
 /// Returns true if standard output is a terminal.
 pub fn prints_to_terminal() -> bool {
     rustix::termios::isatty(fs::borrow(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+
+    #[test]
+    fn hostile_answers_are_printable_or_refused() {
+        let pid = std::process::id();
+        let address = SocketAddr::from_abstract_name(format!("stowaway/nfs/{pid}")).unwrap();
+        let listener = UnixListener::bind_addr(&address).unwrap();
+        let socket = Socket::of(b"nfs", pid.to_string().as_bytes(), false).unwrap();
+        let mut answer = Answer::default();
+        for (sent, expected) in [
+            ("", Err(Silence::Foreign)),
+            ("role\nnfs\n", Err(Silence::TimedOut)),
+            ("\x1b[2J\u{202e}\u{fc}\r\n.7.8\n", Ok("?[2J???\u{fc}?\n")),
+            (".1\n", Err(Silence::Foreign)),
+        ] {
+            let answered = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut peer = listener.accept().unwrap().0;
+                    peer.read_exact(&mut [0]).unwrap();
+                    peer.write_all(sent.as_bytes()).unwrap();
+                });
+                socket.ask(b'p', &mut answer)
+            });
+            let text = String::from_utf8(answer.text().to_vec()).unwrap();
+            assert_eq!(answered.map(|()| text.as_str()), expected, "{sent:?}");
+        }
+    }
 }

@@ -120,20 +120,6 @@ impl Sheet {
         }
     }
 
-    /// Adds to a figure of a client, in the order of the families of [`render`](super::render()). The last is the time since it was
-    /// served (seconds).
-    #[cfg(any(feature = "status", test))]
-    pub(super) fn add_figure(self, client: u16, family: usize, value: u64, now_ms: u64) {
-        let first = Self::client_at(client.into());
-        let at = first + OPEN + family;
-        if at <= first + SENT {
-            self.add(at, value);
-        } else {
-            let seen_ms = now_ms.saturating_sub(value.saturating_mul(1000));
-            self.write(first + SEEN, self.read(first + SEEN).max(seen_ms));
-        }
-    }
-
     /// Changes the number of a client's connections.
     pub(super) fn add_open(self, client: u16, change: i64) {
         if client != CLIENT_NONE {

@@ -6,8 +6,6 @@
 
 #![forbid(unsafe_code)]
 
-#[cfg(any(feature = "status", test))]
-mod answer;
 #[allow(dead_code, reason = "an executable may count nothing")]
 mod clients;
 #[allow(dead_code, reason = "an executable may count nothing")]
@@ -18,22 +16,20 @@ mod meter;
 #[path = "no_meter.rs"]
 mod meter;
 mod names;
-#[cfg(any(feature = "status", feature = "http", test))]
+#[cfg(any(feature = "figures", test, fuzzing))]
 mod page;
 #[cfg(any(feature = "figures", test, fuzzing))]
 mod render;
 #[cfg(test)]
 mod tests;
 
-#[cfg(any(feature = "status", test))]
-pub use answer::Answer;
 pub use clients::{CLIENT_COUNT_MAX, CLIENT_NONE, Client};
 pub use meter::Meter;
 pub use names::{Family, Figure, Operation};
-#[cfg(any(feature = "status", feature = "http", test))]
+#[cfg(any(feature = "figures", test, fuzzing))]
 pub use page::{Form, Page, RowPlace};
 #[cfg(any(feature = "figures", test, fuzzing))]
-pub use render::{Exports, Part, Place, Reader, render};
+pub use render::{Exports, Place, Reader, render};
 
 use crate::mem::copy_into;
 use core::sync::atomic::{AtomicU64, Ordering};

@@ -4,20 +4,23 @@
 //! by [`render`](super::render()).
 
 use super::render::used;
-use super::{BUCKET_COUNT, Client, Family, Figure, LIMITS_US, Operation, Reader, Sheet};
+use super::{
+    BUCKET_COUNT, CLIENT_COUNT_MAX, Client, Family, Figure, LIMITS_US, Operation, Reader, Sheet,
+};
 use crate::event::Line;
 use crate::mem::{Ends as _, copy_into, letters, nth, parts};
 use core::net::Ipv6Addr;
 
-/// The form of a page.
+/// The form of a page, and the byte by which `stowaway status` asks for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub enum Form {
     /// Lines of at most 80 columns, unless a path is longer.
-    Plain,
-    /// Headings and tables.
-    Html,
+    Plain = b'p',
     /// An array of objects for each table. Numbers have the unit in their name.
-    Json,
+    Json = b'j',
+    /// Headings and tables.
+    Html = b'h',
 }
 
 /// The figures, and how they are written.
@@ -371,7 +374,7 @@ impl Page<'_> {
             Form::Json => {
                 line.byte(b']');
                 if usize::from(table) + 1 == TABLES.len() {
-                    line.byte(b'}');
+                    line.text("}\n");
                 }
             }
             Form::Html => _ = line.text("</table>\n"),
@@ -477,26 +480,36 @@ impl Page<'_> {
     }
 
     fn client(&self, at: usize, row: &mut Row) -> bool {
-        let client = match self.form {
-            Form::Json => {
-                let first = self.reader.sheets.first();
-                first.and_then(|sheet| sheet.client(at))
-            }
-            _ => {
-                let top = self.top_clients();
-                let client = top.get(at).copied().flatten();
-                client.map(|client| self.whole(client.address))
-            }
+        let found = match self.form {
+            Form::Json => self.client_at(at),
+            _ => self.top_clients().get(at).copied().flatten().map(Some),
         };
-        let Some(client) = client else {
+        let Some(client) = found else {
             return false;
         };
-        row.text(Line::default().address(client.address).bytes());
+        let Some(Client { address, .. }) = client else {
+            return true;
+        };
+        let client = self.whole(address);
+        row.text(Line::default().address(address).bytes());
         row.value(client.open).value(client.mounts);
         row.value(client.calls).value(client.received);
         row.value(client.sent);
         row.value(self.reader.now_ms.saturating_sub(client.seen_ms) / 1000);
         true
+    }
+
+    /// The client at a place, all sheets' one after another; `Some(None)`: none, or the client of a sheet before. `None`: no such place.
+    fn client_at(&self, at: usize) -> Option<Option<Client>> {
+        let number = at / CLIENT_COUNT_MAX;
+        let client = self
+            .reader
+            .sheets
+            .get(number)?
+            .client(at % CLIENT_COUNT_MAX);
+        let before = self.reader.sheets.iter().take(number);
+        let mut known = before.flat_map(|sheet| sheet.clients());
+        Some(client.filter(|client| known.all(|known| known.address != client.address)))
     }
 
     /// The clients with the most calls. One that several processes know counts with the calls of the first of them.

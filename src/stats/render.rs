@@ -9,15 +9,6 @@ use crate::text::{Text, text};
 /// Longest start of a line (bytes) after which a label goes on: a number and a value follow.
 const LABEL_END: usize = 460;
 
-/// The families that a reader wants.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Part {
-    /// All but the clients.
-    Public,
-    /// All.
-    Whole,
-}
-
 /// The next line: a family, and the number of the line in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Place {
@@ -37,15 +28,13 @@ pub struct Reader<'a> {
     pub exports: Exports<'a>,
     /// The monotonic clock (ms).
     pub now_ms: u64,
-    /// The families.
-    pub part: Part,
 }
 
 const FIGURES: u8 = PROCESS_ROWS.len() as u8;
 const DURATIONS: u8 = FIGURES + Figure::ALL.len() as u8;
 const ERRORS: u8 = DURATIONS + 1;
 const EXPORTS: u8 = ERRORS + 1;
-const CLIENTS: u8 = EXPORTS + 1;
+const END: u8 = EXPORTS + 1;
 
 /// The type of a family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,51 +82,13 @@ const PROCESS_ROWS: [Heading; 6] = [
 ];
 const BUILD_INFO: u8 = 2;
 
-/// The figures of a client.
-pub(super) const CLIENT_ROWS: [Heading; 6] = [
-    (
-        "client_connections",
-        text!("Open connections."),
-        Kind::Gauge,
-    ),
-    (
-        "client_mounts",
-        text!("Exports that the client has mounted."),
-        Kind::Gauge,
-    ),
-    (
-        "client_calls_total",
-        text!("Calls of the client."),
-        Kind::Counter,
-    ),
-    (
-        "client_received_bytes_total",
-        text!("Bytes received from the client."),
-        Kind::Counter,
-    ),
-    (
-        "client_sent_bytes_total",
-        text!("Bytes sent to the client."),
-        Kind::Counter,
-    ),
-    (
-        "client_idle_seconds",
-        text!("Time since the client was last served."),
-        Kind::Gauge,
-    ),
-];
-
 /// Writes lines from `place` on, as many as fit into `out`, which has space for a line of 512 bytes. Returns their length (bytes) and
 /// the next place, `None` after the last line.
 pub fn render(reader: &Reader<'_>, mut place: Place, out: &mut [u8]) -> (usize, Option<Place>) {
     let mut len = 0;
     loop {
-        let end = match reader.part {
-            // Without connections there are neither calls nor clients.
-            _ if !HAS_STREAMS => DURATIONS,
-            Part::Public => CLIENTS,
-            Part::Whole => CLIENTS + CLIENT_ROWS.len() as u8,
-        };
+        // Without connections there are no calls.
+        let end = if HAS_STREAMS { END } else { DURATIONS };
         if place.family >= end {
             return (len, None);
         }
@@ -192,8 +143,7 @@ impl Reader<'_> {
             DURATIONS => self.duration(at, line),
             ERRORS => self.errors(at, line),
             EXPORTS => self.export(at, line),
-            FIGURES..DURATIONS => self.figure(family, at, line),
-            _ => self.client(family, at, line),
+            _ => self.figure(family, at, line),
         }
     }
 
@@ -330,29 +280,6 @@ impl Reader<'_> {
         });
         is_there
     }
-
-    fn client(&self, family: u8, at: usize, line: &mut Line) -> bool {
-        let per_sheet = super::CLIENT_COUNT_MAX;
-        let Some(sheet) = self.sheets.get(at / per_sheet) else {
-            return false;
-        };
-        if let Some(client) = sheet.client(at % per_sheet) {
-            begin(line, family);
-            line.text("{client=\"").address(client.address).text("\"");
-            label(line, ',', "role", used(&sheet.role()));
-            let idle_ms = self.now_ms.saturating_sub(client.seen_ms);
-            let value = match family - CLIENTS {
-                0 => client.open,
-                1 => client.mounts,
-                2 => client.calls,
-                3 => client.received,
-                4 => client.sent,
-                _ => idle_ms / 1000,
-            };
-            end(line, value);
-        }
-        true
-    }
 }
 
 fn heading(family: u8) -> Heading {
@@ -378,10 +305,6 @@ fn heading(family: u8) -> Heading {
             text!("1 if an export is served, 0 if its directory is missing."),
             Kind::Gauge,
         ),
-        CLIENTS.. => {
-            let row = CLIENT_ROWS.get(usize::from(family - CLIENTS));
-            row.copied().unwrap_or(NOTHING)
-        }
         _ => {
             let figure = Figure::ALL.get(usize::from(family - FIGURES));
             figure.map_or(NOTHING, |figure| {

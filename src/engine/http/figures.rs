@@ -6,7 +6,7 @@ use super::Http;
 use super::reply::say;
 use crate::engine::Cx;
 use crate::event::Line;
-use crate::stats::{self, Form, Page, Part, Reader, RowPlace, render};
+use crate::stats::{self, Form, Page, Reader, RowPlace, render};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::Writer;
@@ -89,7 +89,6 @@ impl Http {
             sheets: cx.stats.sheets(),
             exports: &exports,
             now_ms: cx.now.since(Instant::default()).as_ms(),
-            part: Part::Public,
         };
         let (len, next) = match figures {
             Figures::Metrics(place) => {

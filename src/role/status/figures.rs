@@ -5,17 +5,14 @@
 use super::Options;
 use crate::console::{FAILED, complain, print};
 use crate::event::{Fatal, Line};
-use crate::mem::Ends as _;
-use crate::os::status::{self, SOCKET_COUNT_MAX, Silence, Socket, find};
-use crate::stats::{Answer, Form, Page, RowPlace};
+use crate::os::status::{self, Answer, SOCKET_COUNT_MAX, Silence, Socket, find};
+use crate::stats::Form;
 use crate::sys;
 use crate::text::{Text, text};
 use crate::time::Duration;
 
 /// Interval of `--watch`.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// Size (bytes) of the pieces in which a page is printed.
-const PIECE_BYTES: usize = 4 << 10;
 
 impl Options {
     /// Prints the figures, with `--watch` until the process is ended.
@@ -37,16 +34,18 @@ impl Options {
     fn look(&self, answer: &mut Answer) -> Result<(), Fatal> {
         let mut known = heapless::Vec::<u32, SOCKET_COUNT_MAX>::new();
         let mut silent = heapless::Vec::<(Socket, Silence), SOCKET_COUNT_MAX>::new();
+        let form = if self.is_json {
+            Form::Json
+        } else {
+            Form::Plain
+        };
         let mut count = 0;
         let is_complete = find(&mut |socket| {
             let is_known = known.contains(&socket.pid);
-            answer.clear();
-            let result = socket.ask(&mut |line| answer.read(line));
+            let result = socket.ask(form as u8, answer);
             let is_wanted = self.pid.is_none_or(|pid| {
-                let pids = answer.sheets().iter().map(|sheet| sheet.pid());
-                is_known
-                    || pids.chain([socket.pid.into()]).any(|of| of == pid.into())
-                    || socket.parent() == pid
+                let pids = answer.pids.iter().chain([&socket.pid]);
+                is_known || pids.copied().any(|of| of == pid) || socket.parent() == pid
             });
             match result {
                 _ if !is_wanted => {}
@@ -54,8 +53,8 @@ impl Options {
                 Err(silence) => _ = silent.push((socket, silence)),
                 Ok(()) if is_known => {}
                 Ok(()) => {
-                    for sheet in answer.sheets() {
-                        let _ = known.push(sheet.pid() as u32);
+                    for pid in &answer.pids {
+                        let _ = known.push(*pid);
                     }
                     if self.is_json {
                         print(if count == 0 { b"{\"servers\":[" } else { b"," });
@@ -63,7 +62,7 @@ impl Options {
                         print(b"\n\n");
                     }
                     count += 1;
-                    self.print(answer);
+                    print(answer.text());
                 }
             }
         });
@@ -82,29 +81,6 @@ impl Options {
             0 => Err(complain(FAILED, text!("no server is found"), b"", why)),
             _ => Ok(()),
         }
-    }
-
-    fn print(&self, answer: &Answer) {
-        let wall_secs = sys::wall_clock().0.unsigned_abs();
-        let form = if self.is_json {
-            Form::Json
-        } else {
-            Form::Plain
-        };
-        answer.read_by(&mut |reader| {
-            let page = Page {
-                reader,
-                wall_secs,
-                form,
-            };
-            let mut next = Some(RowPlace::default());
-            while let Some(place) = next {
-                let mut piece = [0; PIECE_BYTES];
-                let (len, place) = page.write(place, &mut piece);
-                print(piece.head(len));
-                next = place;
-            }
-        });
     }
 
     /// Prints the processes that gave no figures.

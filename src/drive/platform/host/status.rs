@@ -1,17 +1,19 @@
 //! The figures of a process: the memory in which it counts, and the socket at which `stowaway status` reads them.
 //!
 //! The socket is /run/stowaway/ROLE.PID, in a directory for root alone, else the abstract name stowaway/ROLE/PID. A process that
-//! connects gets Prometheus' text to its end. Only root and the server's own user are answered. SIGUSR1 writes the figures that are
-//! not 0 to the log.
+//! connects and writes the byte of a [`Form`] gets the figures in this form, and a last line with "." before each PID of the
+//! server. Only root and the server's own user are answered. SIGUSR1 writes the figures that are not 0 to the log.
 
 #![forbid(unsafe_code)]
 
-use crate::config::{ACCEPT_PAUSE, HAS_HTTP};
+use crate::config::{ACCEPT_PAUSE, CHILD_COUNT_MAX, HAS_HTTP};
 use crate::drive::{Task, World};
 use crate::event::Line;
-use crate::mem::{self, Ends as _, scaled};
+use crate::mem::{self, Ends as _, copy_into, scaled};
 use crate::net::{FileId, Signals, Socket};
-use crate::stats::{self, CLIENT_COUNT_MAX, Meter, Part, Place, Reader, Sheet, render, word_count};
+use crate::stats::{
+    self, CLIENT_COUNT_MAX, Form, Meter, Page, Place, Reader, RowPlace, Sheet, render, word_count,
+};
 use crate::sys::linux::fs::{self, AT_FDCWD, File};
 use crate::sys::linux::sockets::{
     LocalName, accept_any, connect_locally, listen_locally, peer_user,
@@ -34,6 +36,8 @@ const ABSTRACT: &str = "stowaway/";
 const READER_COUNT: usize = 4;
 /// Size (bytes) of the pieces in which a reader gets the text.
 const PIECE_BYTES: usize = 4 << 10;
+/// Part of a piece (bytes) that is left free for the last line.
+const END_BYTES: usize = CHILD_COUNT_MAX * 12;
 /// Interval of writing to a reader that does not read.
 const RETRY: Duration = Duration::from_ms(20);
 /// Time after which such a reader is given up.
@@ -75,8 +79,10 @@ fn process_id() -> u32 {
 struct Asking {
     file: File,
     since: Instant,
-    /// The line that is rendered next; `None`: all are.
-    place: Option<Place>,
+    /// The wanted form; `None`: the byte has not arrived.
+    form: Option<Form>,
+    /// The row that is written next; `None`: all are.
+    place: Option<RowPlace>,
     /// The rest of the piece.
     rest: Range<usize>,
 }
@@ -183,7 +189,8 @@ impl Status {
             *place = Some(Asking {
                 file,
                 since: world.now,
-                place: Some(Place::default()),
+                form: None,
+                place: Some(RowPlace::default()),
                 rest: 0..0,
             });
         }
@@ -213,7 +220,7 @@ impl Status {
             let exports = |number: usize, tell: &mut dyn FnMut(&[u8], bool)| {
                 tell_export(world.tree, number, tell)
             };
-            let (len, next) = render(&reader(world, Part::Public, &exports), next, &mut text);
+            let (len, next) = render(&reader(world, &exports), next, &mut text);
             place = next;
             for line in text.head(len).split(|byte| *byte == b'\n') {
                 let is_bucket = line.windows(8).any(|word| word == b"_bucket{");
@@ -234,34 +241,61 @@ impl Status {
 impl Asking {
     /// Writes as much as the reader takes. Returns false once it has all, or is gone.
     fn write(&mut self, world: &World<'_>, piece: &mut [u8]) -> bool {
+        match self.try_write(world, piece) {
+            Ok(()) => false,
+            Err(errno) => errno == Errno::AGAIN && world.now.since(self.since) < PATIENCE,
+        }
+    }
+
+    /// Writes all, beginning with `rest`, which is in `piece`.
+    fn try_write(&mut self, world: &World<'_>, piece: &mut [u8]) -> Result<(), Errno> {
+        let form = match self.form {
+            Some(form) => form,
+            None => {
+                let mut byte = [0];
+                fs::read(self.file.as_raw_fd(), &mut byte)?;
+                let is_json = byte == [Form::Json as u8];
+                let form = if is_json { Form::Json } else { Form::Plain };
+                *self.form.insert(form)
+            }
+        };
         loop {
-            if self.rest.is_empty() {
-                let Some(place) = self.place else {
-                    return false;
-                };
-                let exports = |number: usize, tell: &mut dyn FnMut(&[u8], bool)| {
-                    tell_export(world.tree, number, tell)
-                };
-                let (len, next) = render(&reader(world, Part::Whole, &exports), place, piece);
-                (self.rest, self.place) = (0..len, next);
+            while !self.rest.is_empty() {
+                let bytes = piece.head(self.rest.end).tail(self.rest.start);
+                self.rest.start += rustix::io::write(&self.file, bytes)?;
             }
-            let bytes = piece.head(self.rest.end).tail(self.rest.start);
-            match rustix::io::write(&self.file, bytes) {
-                Ok(count) => self.rest.start += count,
-                Err(Errno::AGAIN) => return world.now.since(self.since) < PATIENCE,
-                Err(_) => return false,
+            let Some(place) = self.place else {
+                return Ok(());
+            };
+            let exports = |number: usize, tell: &mut dyn FnMut(&[u8], bool)| {
+                tell_export(world.tree, number, tell)
+            };
+            let page = Page {
+                reader: reader(world, &exports),
+                wall_secs: sys::wall_clock().0.unsigned_abs(),
+                form,
+            };
+            let (mut len, next) = page.write(place, piece.head_mut(PIECE_BYTES - END_BYTES));
+            if next.is_none() {
+                let mut end = Line::default();
+                let pids = page.reader.sheets.iter().map(|sheet| sheet.pid());
+                for pid in pids.filter(|pid| *pid != 0) {
+                    end.byte(b'.').digits(pid, 10, 1);
+                }
+                copy_into(piece.tail_mut(len), end.end_line());
+                len += end.bytes().len();
             }
+            (self.rest, self.place) = (0..len, next);
         }
     }
 }
 
 /// The figures of all processes of the server, and the exports of this one.
-fn reader<'a>(world: &World<'_>, part: Part, exports: stats::Exports<'a>) -> Reader<'a> {
+fn reader<'a>(world: &World<'_>, exports: stats::Exports<'a>) -> Reader<'a> {
     Reader {
         sheets: world.stats.sheets(),
         exports,
         now_ms: world.now.since(Instant::default()).as_ms(),
-        part,
     }
 }
 
