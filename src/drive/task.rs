@@ -54,7 +54,7 @@ pub trait Task {
     /// Adds the system calls and files that the task needs from now on. Called once, after [`Task::start`] of all tasks of the loop.
     fn add_needs(&self, tree: &Tree, needs: &mut Needs);
     /// Called when the socket with the token `local` is ready.
-    fn ready(&mut self, world: &mut World<'_>, local: u32);
+    fn ready(&mut self, _world: &mut World<'_>, _local: u32) {}
     /// Does the work that is due. Called in each turn of the loop, after `ready` for each ready socket.
     fn turn(&mut self, world: &mut World<'_>, signals: Signals);
     /// The next time at which [`Task::turn`] has work.
@@ -65,5 +65,5 @@ pub trait Task {
         false
     }
     /// Called when the loop ends: sends goodbyes, makes promised changes durable.
-    fn stop(&mut self, world: &mut World<'_>);
+    fn stop(&mut self, _world: &mut World<'_>) {}
 }

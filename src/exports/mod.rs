@@ -26,7 +26,7 @@ pub use files::show;
 pub use ipxe::print_script;
 pub use mounting::Mounting;
 pub use protocol::ClientKind;
-pub use upkeep::{Part, Upkeep};
+pub use upkeep::{Part, Report, Upkeep};
 
 use crate::config::EXPORTS_FILE;
 use crate::console::reasons::{self, Reason, own_reason, reason};

@@ -11,7 +11,7 @@ use crate::config::{
 };
 use crate::console::reasons;
 use crate::drive::platform::network::Network;
-use crate::drive::service::{Limits, Served};
+use crate::drive::service::{Limits, Served, Server, Serving};
 use crate::drive::{Task, World, platform};
 use crate::engine::names::Resolver;
 use crate::mem::{self, Ends as _, Twin, scaled};
@@ -27,10 +27,8 @@ use core::ffi::CStr;
 use core::net::IpAddr;
 use core::sync::atomic::AtomicU32;
 
-/// The resolver of a server whose exports may have names, as a task. It follows the tasks whose calls wait for it.
+/// The sockets and files of the resolver of a server whose exports may have names. Its task follows those whose calls wait for it.
 pub(super) struct Names {
-    resolver: Resolver,
-    served: Served,
     /// The exports, and the directory of state, if one was given. `None`: no server runs (`-T`).
     wanted: Option<&'static Wanted>,
     /// True if the process has a supervisor, and a sandbox that allows only the files of its start.
@@ -59,25 +57,32 @@ pub(super) fn task(
     wanted: &'static Wanted,
     ends_to_widen: bool,
 ) -> Option<&'static mut dyn Task> {
-    let names = Names::new(room, is_first, results)?;
+    if room == 0 || sys::is_bare() {
+        return None;
+    }
+    let mut names = Names::new(is_first, results);
     (names.wanted, names.ends_to_widen) = (Some(wanted), ends_to_widen);
-    Some(names)
+    Some(serving(names, room, is_first))
+}
+
+/// Makes the task of the resolver.
+fn serving<R: Server<Resolver> + 'static>(
+    server: R,
+    room: usize,
+    is_first: bool,
+) -> &'static mut dyn Task {
+    let mut seed = [0; 16];
+    sys::entropy(&mut seed);
+    mem::leak(Serving {
+        server,
+        served: Served::new(&Limits::DATAGRAMS),
+        service: Resolver::new(seed, room, is_first),
+    })
 }
 
 impl Names {
-    fn new(
-        room: usize,
-        is_first: bool,
-        results: Option<&'static mut Twin>,
-    ) -> Option<&'static mut Self> {
-        if room == 0 || sys::is_bare() {
-            return None;
-        }
-        let mut seed = [0; 16];
-        sys::entropy(&mut seed);
-        Some(mem::leak(Self {
-            resolver: Resolver::new(seed, room, is_first),
-            served: Served::new(&Limits::DATAGRAMS),
+    fn new(is_first: bool, results: Option<&'static mut Twin>) -> Self {
+        Self {
             wanted: None,
             ends_to_widen: false,
             interfaces: Interfaces::default(),
@@ -91,21 +96,21 @@ impl Names {
             file: None,
             save_at: Instant::NEVER,
             saved_at: Instant::NEVER,
-        }))
+        }
     }
 
     /// Reads the files again, and begins the look-ups of all names.
     ///
     /// # Errors
     /// EACCES: the sandbox does not allow a file that was replaced.
-    fn reload(&mut self, world: &mut World<'_>) -> Result<(), Errno> {
-        let read = self.read_files();
-        self.resolver.restart(world.now, world.tree);
+    fn reload(&self, resolver: &mut Resolver, world: &mut World<'_>) -> Result<(), Errno> {
+        let read = self.read_files(resolver);
+        resolver.restart(world.now, world.tree);
         read
     }
 
     /// The own addresses from which multicast questions are sent: of each running interface one of IPv4 and one of IPv6.
-    fn set_links(&mut self) {
+    fn set_links(&self, resolver: &mut Resolver) {
         let linked = self.interfaces.iter();
         let linked = linked.filter(|one| one.is_multicast && one.is_running);
         let mut links = linked.flat_map(|one| {
@@ -116,48 +121,49 @@ impl Names {
             let both = of_v4.into_iter().chain(of_v6);
             both.map(|(own, _)| (*own, one.index))
         });
-        self.resolver.set_links(&mut links);
+        resolver.set_links(&mut links);
     }
 }
 
-impl Task for Names {
+impl Server<Resolver> for Names {
     /// Opens the sockets, reads the files and begins the look-ups.
-    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
+    fn start(
+        &mut self,
+        resolver: &mut Resolver,
+        served: &mut Served,
+        world: &mut World<'_>,
+    ) -> Result<(), Fatal> {
         let is_confinable = |wanted: &'static Wanted| wanted.is_confinable(world.tree);
         self.ends_to_widen &= self.wanted.is_some_and(is_confinable);
         world.net.interfaces(&mut self.interfaces);
         self.host_name_len = sys::host_name(&mut self.host_name);
-        let port = &mut || self.resolver.random_port();
-        let count = self
-            .served
-            .bind_pool(world, 0, NAME_SOCKET_COUNT, false, port);
-        self.resolver.set_socket_count(count.into());
-        self.set_links();
+        let port = &mut || resolver.random_port();
+        let count = served.bind_pool(world, 0, NAME_SOCKET_COUNT, false, port);
+        resolver.set_socket_count(count.into());
+        self.set_links(resolver);
         // A file that cannot be read is reported, and counts as empty.
-        let _ = self.reload(world);
+        let _ = self.reload(resolver, world);
         self.restore(world);
         Ok(())
     }
 
-    fn add_needs(&self, _: &Tree, needs: &mut Needs) {
+    fn add_needs(&self, needs: &mut Needs) {
         needs.add(Calls::DATAGRAMS);
         needs.add_file(HOSTS_FILE);
         needs.add_file(RESOLV_CONF_FILE);
     }
 
-    fn ready(&mut self, world: &mut World<'_>, local: u32) {
-        self.served.ready(world, &mut self.resolver, local);
-    }
-
-    fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
-        if signals.reload && self.reload(world) == Err(Errno::ACCESS) && self.ends_to_widen {
+    fn turn(&mut self, resolver: &mut Resolver, world: &mut World<'_>, signals: Signals) {
+        if signals.reload
+            && self.reload(resolver, world) == Err(Errno::ACCESS)
+            && self.ends_to_widen
+        {
             world.exit = Some(Fatal::Done);
         }
         if world.tree.take_new_peer() {
-            self.resolver.wake(world.now);
+            resolver.wake(world.now);
         }
-        self.served.turn(world, &mut self.resolver);
-        if self.resolver.take_progress() {
+        if resolver.take_progress() {
             world.tree.end_job(JobId::NAMES);
             let started = started(world.now);
             let save = &mut |out: &mut [u8]| Resolver::save(started, world.tree, out);
@@ -172,7 +178,7 @@ impl Task for Names {
     }
 
     fn poll_at(&self) -> Instant {
-        self.served.poll_at(&self.resolver).min(self.save_at)
+        self.save_at
     }
 
     /// Saves the last results before the process ends.
@@ -226,14 +232,13 @@ impl Names {
     }
 
     /// Reads /etc/hosts and /etc/resolv.conf, which may be missing. The earlier content stays valid if that fails.
-    fn read_files(&mut self) -> Result<(), Errno> {
-        let resolver = &mut self.resolver;
+    fn read_files(&self, resolver: &mut Resolver) -> Result<(), Errno> {
         let dir = Directory::current();
         let hosts = dir.read(HOSTS_FILE.to_bytes(), resolver.hosts_buffer());
         let hosts = hosts.map(|text| text.len());
         let hosts = self.is_usable(HOSTS_FILE, hosts);
         if let Ok(len) = hosts {
-            self.resolver.set_hosts(len);
+            resolver.set_hosts(len);
         }
         let buffer = &mut [0; RESOLV_CONF_BYTES_MAX];
         let len = dir
@@ -250,7 +255,7 @@ impl Names {
                 all.find(|one| is_it(&one.name)).map_or(0, |one| one.index)
             };
             let config = Config::parse(buffer.head(len), domain, &zone);
-            self.resolver.set_config(config);
+            resolver.set_config(config);
         }
         hosts.and(len).map(drop)
     }
@@ -277,51 +282,48 @@ pub(super) fn test(tree: &mut Tree) {
     if count == 0 || sys::is_bare() {
         return;
     }
-    let Some(names) = Names::new(count, true, None) else {
-        return;
-    };
-    let task = mem::leak(Test {
-        names,
+    let test = Test {
+        names: Names::new(true, None),
         ends_at: Instant::NEVER,
-    });
+    };
     // The outcome is always the same: what failed is reported.
     let _ = platform::serve(
         "",
         &Network::default(),
-        &mut [task],
+        &mut [serving(test, count, true)],
         tree,
         Console::leak(),
         Signals::default(),
     );
 }
 
-/// The task of `-T`.
+/// The look-ups of `-T`.
 struct Test {
-    names: &'static mut Names,
+    names: Names,
     /// The time at which the look-ups are given up.
     ends_at: Instant,
 }
 
-impl Task for Test {
-    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
+impl Server<Resolver> for Test {
+    fn start(
+        &mut self,
+        resolver: &mut Resolver,
+        served: &mut Served,
+        world: &mut World<'_>,
+    ) -> Result<(), Fatal> {
         self.ends_at = world.now.after(NAME_TEST_WAIT);
-        self.names.start(world)
+        self.names.start(resolver, served, world)
     }
 
-    fn add_needs(&self, _: &Tree, needs: &mut Needs) {
+    fn add_needs(&self, needs: &mut Needs) {
         needs.add(Calls::NFS);
         needs.add(Calls::STREAMS);
         needs.add(Calls::DATAGRAMS);
         needs.add_all_files();
     }
 
-    fn ready(&mut self, world: &mut World<'_>, local: u32) {
-        self.names.ready(world, local);
-    }
-
-    fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
-        self.names.turn(world, signals);
-        let resolver = &mut self.names.resolver;
+    fn turn(&mut self, resolver: &mut Resolver, world: &mut World<'_>, signals: Signals) {
+        self.names.turn(resolver, world, signals);
         if world.now >= self.ends_at {
             resolver.give_up(world.now, world.tree, world.events);
         }
@@ -333,6 +335,4 @@ impl Task for Test {
     fn poll_at(&self) -> Instant {
         self.names.poll_at().min(self.ends_at)
     }
-
-    fn stop(&mut self, _: &mut World<'_>) {}
 }

@@ -51,7 +51,8 @@ impl Part {
     }
 }
 
-/// The exports of a server.
+/// The exports of a server, kept by a task. It precedes those that serve them: they find an export that another loop has seen change
+/// open again.
 pub struct Upkeep {
     wanted: &'static Wanted,
     protocol: ClientKind,
@@ -151,62 +152,17 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Begins the attempts to open missing exports.
-    pub fn start(&mut self, world: &mut World<'_>) {
-        self.ends_to_widen &= self.wanted.is_confinable(world.tree);
-        self.schedule_retry(world);
-    }
-
-    /// Reports the exports, and the user of file accesses.
-    pub fn report(&self, world: &mut World<'_>) {
-        report_exports(
-            world.tree,
-            self.protocol,
-            self.files.file_user,
-            world.events,
-        );
-        report_nothing(world.tree, self.wanted.files_path(), world.events);
-    }
-
-    /// See [`Task::add_needs`].
-    pub fn add_needs(&self, tree: &Tree, needs: &mut Needs) {
-        // Landlock cannot be widened, and it refuses kernel handles of files that are not in the kernel's cache.
-        if self.form == Form::Kernel || !self.wanted.is_confinable(tree) {
-            needs.add_all_files();
-            return;
+    /// The report of the exports, for the task that serves them: it follows once the sockets are open.
+    pub const fn report(&self) -> Report {
+        Report {
+            wanted: self.wanted,
+            protocol: self.protocol,
+            file_user: self.files.file_user,
         }
-        let access = match self.protocol.is_nfs() {
-            true => FileRights::Change,
-            false => FileRights::Read,
-        };
-        for export in tree.exports().iter() {
-            needs.add_directory(export.path, access);
-        }
-    }
-
-    /// See [`Task::turn`]. `ended` gets the number of each export that ends.
-    pub fn turn(&mut self, world: &mut World<'_>, signals: Signals, ended: &mut dyn FnMut(usize)) {
-        if let Some(number) = world.tree.opened.take() {
-            self.reopened(world, number, Ok(()));
-        }
-        if signals.reload {
-            self.reload(world, ended);
-        }
-        self.reopen_changed(world);
-        self.schedule_retry(world);
-        if world.now >= self.retry_at {
-            self.retry_at = Instant::NEVER;
-            self.retry(world);
-        }
-    }
-
-    /// The next time at which [`Self::turn`] has work.
-    pub const fn poll_at(&self) -> Instant {
-        self.retry_at
     }
 
     /// Reads the files with exports again, and those of users and groups. If one is malformed, nothing changes.
-    fn reload(&mut self, world: &mut World<'_>, ended: &mut dyn FnMut(usize)) {
+    fn reload(&mut self, world: &mut World<'_>) {
         #[cfg(feature = "serve")]
         if let Some(groups) = &mut self.files.groups {
             let _ = groups.load();
@@ -214,8 +170,7 @@ impl Upkeep {
         let events = &mut *world.events;
         let loaded = self
             .files
-            .load(self.wanted, world.tree, &mut |number, path, was_open| {
-                ended(number);
+            .load(self.wanted, world.tree, &mut |_, path, was_open| {
                 if was_open {
                     events.report(text!("no longer exporting"), path, Text::NOTHING);
                 }
@@ -233,7 +188,7 @@ impl Upkeep {
     }
 
     /// Opens the exports again if another loop has found that one of them changed.
-    pub fn reopen_changed(&mut self, world: &mut World<'_>) {
+    fn reopen_changed(&mut self, world: &mut World<'_>) {
         if !HAS_SERVE || !world.tree.must_reopen() {
             return;
         }
@@ -280,6 +235,65 @@ impl Upkeep {
             Err(REFUSED) if self.ends_to_widen => world.exit = Some(Fatal::Done),
             _ => {}
         }
+    }
+}
+
+impl Task for Upkeep {
+    /// Begins the attempts to open missing exports.
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
+        self.ends_to_widen &= self.wanted.is_confinable(world.tree);
+        self.schedule_retry(world);
+        Ok(())
+    }
+
+    fn add_needs(&self, tree: &Tree, needs: &mut Needs) {
+        // Landlock cannot be widened, and it refuses kernel handles of files that are not in the kernel's cache.
+        if self.form == Form::Kernel || !self.wanted.is_confinable(tree) {
+            needs.add_all_files();
+            return;
+        }
+        let access = match self.protocol.is_nfs() {
+            true => FileRights::Change,
+            false => FileRights::Read,
+        };
+        for export in tree.exports().iter() {
+            needs.add_directory(export.path, access);
+        }
+    }
+
+    fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
+        if let Some(number) = world.tree.opened.take() {
+            self.reopened(world, number, Ok(()));
+        }
+        if signals.reload {
+            self.reload(world);
+        }
+        self.reopen_changed(world);
+        self.schedule_retry(world);
+        if world.now >= self.retry_at {
+            self.retry_at = Instant::NEVER;
+            self.retry(world);
+        }
+    }
+
+    fn poll_at(&self) -> Instant {
+        self.retry_at
+    }
+}
+
+/// The lines about the exports when the server has started.
+#[derive(Clone, Copy)]
+pub struct Report {
+    wanted: &'static Wanted,
+    protocol: ClientKind,
+    file_user: FileUser,
+}
+
+impl Report {
+    /// Reports the exports, and the user of file accesses.
+    pub fn write(self, world: &mut World<'_>) {
+        report_exports(world.tree, self.protocol, self.file_user, world.events);
+        report_nothing(world.tree, self.wanted.files_path(), world.events);
     }
 }
 

@@ -19,6 +19,8 @@ pub struct JobId(u16);
 impl JobId {
     /// Numbers of the jobs of workers, which are used again.
     const COUNT: u32 = 0xff00;
+    /// An export was opened, or cannot be: the task that keeps the exports has work.
+    pub const EXPORTS: Self = Self(0xfffd);
     /// A read by any disk of a machine without an operating system.
     pub const DISKS: Self = Self(0xfffe);
     /// A look-up of host names.
@@ -143,8 +145,8 @@ pub(super) struct EndedJobs {
     known_count: u32,
 }
 
-/// Calls of [`Tree::end_job`] until all tasks know a job: twice in each of two turns.
-const OTHER_COUNT_MAX: usize = 4;
+/// Calls of [`Tree::end_job`] until all tasks know a job: four in each of two turns.
+const OTHER_COUNT_MAX: usize = 8;
 const _: () = assert!(ENDED_COUNT_MAX.is_power_of_two());
 const _: () = assert!(JOB_COUNT + OTHER_COUNT_MAX < ENDED_COUNT_MAX);
 
@@ -168,7 +170,7 @@ impl EndedJobs {
 }
 
 impl Ended {
-    /// The end of [`JobId::DISKS`] or [`JobId::NAMES`].
+    /// The end of a job that no worker had.
     const fn other(id: JobId) -> Self {
         Self {
             id,
@@ -261,7 +263,8 @@ impl Tree {
         has_space
     }
 
-    /// Counts an end of [`JobId::DISKS`] or [`JobId::NAMES`]. Called at most once for each in a turn.
+    /// Counts an end of [`JobId::DISKS`], [`JobId::NAMES`] or [`JobId::EXPORTS`], so that the next turn begins at once. Called at most
+    /// once in a turn for each of the first two, and twice for the last.
     pub fn end_job(&mut self, id: JobId) {
         if let Some(Some(jobs)) = self.ended.first_mut() {
             jobs.push(Ended::other(id));

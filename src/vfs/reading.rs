@@ -130,7 +130,7 @@ impl<'a> Exports<'a> {
 
     /// The export with this number, which may be free.
     pub fn get(&self, number: usize) -> Option<Export<'a>> {
-        let Place { root, path } = *self.places.get(number)?;
+        let Place { root, path, .. } = *self.places.get(number)?;
         let path = self.reading.paths.get(path as usize);
         let text = path.map_or(Text::EMPTY, |path| path.text);
         Some(Export {
@@ -154,6 +154,8 @@ pub(super) struct Place {
     pub(super) root: Option<ExportRoot>,
     /// Index of its path in the valid reading; [`Place::FREE`]: none.
     pub(super) path: u32,
+    /// True once an export of this number has ended.
+    pub(super) has_ended: bool,
 }
 
 impl Place {

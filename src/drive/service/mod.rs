@@ -13,10 +13,13 @@ mod listeners;
 mod pool;
 mod receive;
 mod replies;
+mod serving;
 mod transfer;
 mod turn;
 mod turns;
 mod waits;
+
+pub use serving::{Server, Serving};
 
 use super::task::World;
 use crate::config::{CONNECTION_COUNT_MAX, DATAGRAM_BYTES};

@@ -1,6 +1,6 @@
 //! A service that is busy with long work, as an SFTP session that hashes or copies a file.
 
-use super::{AT, Serving, limits, with_loop};
+use super::{AT, At, Serving, limits, with_loop};
 use crate::config::{REQUEST_INLINE_BYTES, REQUEST_TIMEOUT};
 use crate::drive::service::Served;
 use crate::engine::Cx;
@@ -34,8 +34,7 @@ fn requests_behind_long_work_do_not_time_out() {
             until: sim.now().after(REQUEST_TIMEOUT).after(REQUEST_TIMEOUT),
         },
         served: Served::new(&limits(1, 1000)),
-        at: AT,
-        datagrams_at: None,
+        server: At(AT, None),
     };
     let (mut tree, sink) = (Tree::writable(), Sink::default());
     with_loop(&sim, &mut tree, &mut [&mut worker], &sink, |all| {

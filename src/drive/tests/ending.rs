@@ -1,6 +1,6 @@
 //! How connections of HTTP end: the time limits of requests, the end after the last reply, and clients that end their side first.
 
-use super::{AT, MOMENT, Serving, limits, with_loop};
+use super::{AT, At, MOMENT, Serving, limits, with_loop};
 use crate::config::{DRAIN_TIMEOUT, HTTP_IDLE_TIMEOUT, HTTP_REQUEST_TIMEOUT, REQUEST_BYTES};
 use crate::drive::service::{Limits, Served, Times};
 use crate::engine::http::{Http, Root};
@@ -42,8 +42,7 @@ impl World {
         let server = Serving {
             service: Http::new(connection_count, Root::Exports, b"h", None),
             served: Served::new(&limits),
-            at: AT,
-            datagrams_at: None,
+            server: At(AT, None),
         };
         let (sim, sink) = (Sim::new(1), Sink::default());
         let tree = Tree::of(ram);

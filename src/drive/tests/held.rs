@@ -1,6 +1,6 @@
 //! A service whose requests have several operations: one that stops goes on where it stopped, also after its connection is gone.
 
-use super::{AT, MOMENT, PORTMAP_AT, Serving, limits, with_loop};
+use super::{AT, At, MOMENT, PORTMAP_AT, Serving, limits, with_loop};
 use crate::drive::Task;
 use crate::drive::service::{Limits, Served};
 use crate::engine::Cx;
@@ -84,8 +84,7 @@ fn server() -> Serving<Letters> {
     Serving {
         service: Letters::default(),
         served: Served::new(&limits),
-        at: AT,
-        datagrams_at: None,
+        server: At(AT, None),
     }
 }
 
@@ -253,8 +252,7 @@ fn datagrams_to_many_peers_cost_little() {
             looks: 0,
         },
         served: Served::new(&limits(1, 1000)),
-        at: AT,
-        datagrams_at: Some(PORTMAP_AT),
+        server: At(AT, Some(PORTMAP_AT)),
     };
     with_loop(
         &sim,
@@ -325,8 +323,7 @@ fn service_speaks_unasked_on_a_connection() {
     let mut server = Serving {
         service: Clock::default(),
         served: Served::new(&limits(2, 1000)),
-        at: AT,
-        datagrams_at: None,
+        server: At(AT, None),
     };
     let tasks: &mut [&mut dyn Task] = &mut [&mut server];
     with_loop(&sim, &mut tree, tasks, &Sink::default(), |all| {

@@ -11,14 +11,13 @@ mod talking;
 mod together;
 mod waiting;
 
-use super::service::{Limits, Served};
+use super::service::{self, Limits, Served, Server};
 use super::{Loop, Task, World};
 use crate::config::{
     ACCEPT_PAUSE, DATAGRAM_BYTES, DRC_BYTES, NODE_IDLE, READ_INLINE_BYTES, READ_INLINE_TIME,
     REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES, RX_BYTES, TX_BYTES,
 };
 use crate::engine::programs::ProgramSet;
-use crate::engine::service::Service;
 use crate::engine::sessions::Rpc;
 use crate::engine::testing::calls::{Call, CallId, all_calls, large_calls};
 use crate::engine::testing::replies::{self, Body};
@@ -27,10 +26,10 @@ use crate::engine::testing::{Bench as Programs, EVERYTHING, programs};
 use crate::event::testing::Sink;
 use crate::event::{self, Event, Events, Fatal};
 use crate::net::sim::{Peer, Sim};
-use crate::net::{Binding, Ready, Signals};
+use crate::net::{Binding, Ready};
 use crate::stats::Meter;
 use crate::sys::Needs;
-use crate::time::{Duration, Instant};
+use crate::time::Duration;
 use crate::vfs::{self, FsError};
 use crate::wire::portmap;
 use cases::random::{Random, for_seeds};
@@ -45,43 +44,26 @@ const LISTENER_COUNT: usize = 2;
 const MOMENT: Duration = Duration::from_ms(100);
 
 /// A service at one address, and perhaps one of datagrams, as a task.
-struct Serving<S> {
-    service: S,
-    served: Served,
-    at: SocketAddr,
-    datagrams_at: Option<SocketAddr>,
-}
+type Serving<S> = service::Serving<S, At>;
 
-impl<S: Service> Task for Serving<S> {
-    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
-        assert_eq!(self.served.listen(world, self.at, 0), Ok(self.at));
-        if let Some(at) = self.datagrams_at {
-            assert_eq!(self.served.bind(world, &Binding::of(at), 1), Ok(()));
+/// The addresses of a service: of its connections, and perhaps of datagrams.
+struct At(SocketAddr, Option<SocketAddr>);
+
+impl<S> Server<S> for At {
+    fn start(
+        &mut self,
+        _: &mut S,
+        served: &mut Served,
+        world: &mut World<'_>,
+    ) -> Result<(), Fatal> {
+        assert_eq!(served.listen(world, self.0, 0), Ok(self.0));
+        if let Some(at) = self.1 {
+            assert_eq!(served.bind(world, &Binding::of(at), 1), Ok(()));
         }
         Ok(())
     }
 
-    fn add_needs(&self, _: &vfs::Tree, _: &mut Needs) {}
-
-    fn ready(&mut self, world: &mut World<'_>, local: u32) {
-        self.served.ready(world, &mut self.service, local);
-    }
-
-    fn turn(&mut self, world: &mut World<'_>, _: Signals) {
-        self.served.turn(world, &mut self.service);
-    }
-
-    fn poll_at(&self) -> Instant {
-        self.served.poll_at(&self.service)
-    }
-
-    fn is_stalled(&self, now: Instant) -> bool {
-        self.served.is_stalled(now)
-    }
-
-    fn stop(&mut self, world: &mut World<'_>) {
-        self.served.stop(world);
-    }
+    fn add_needs(&self, _: &mut Needs) {}
 }
 
 /// Limits for `connection_count` connections of a service whose requests have at most `request_bytes` bytes.
@@ -113,8 +95,7 @@ fn rpc_server(connection_count: usize) -> Serving<Rpc> {
     Serving {
         service,
         served: Served::new(&limits(connection_count, REQUEST_BYTES)),
-        at: AT,
-        datagrams_at: Some(PORTMAP_AT),
+        server: At(AT, Some(PORTMAP_AT)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! All tasks in one loop, over a network that loses datagrams and sends short: each serves as if it were alone.
 
 use super::endpoint::host::{self, Host, PEER, QUERY};
-use super::{AT, MOMENT, Serving, limits, numbered_calls, read, rpc_server, with_loop};
+use super::{AT, At, MOMENT, Serving, limits, numbered_calls, read, rpc_server, with_loop};
 use crate::drive::Task;
 use crate::drive::endpoint::{Choice, Mdns};
 use crate::drive::service::Served;
@@ -39,8 +39,7 @@ fn tasks_share_one_loop_on_lossy_network() {
         let mut sftp_server = Serving {
             service: Sessions::new(&mut sftp, &mut sessions),
             served: Served::new(&limits(1, REQUEST_BYTES)),
-            at: sftp_at(),
-            datagrams_at: None,
+            server: At(sftp_at(), None),
         };
         let sink = Sink::default();
         let tasks: &mut [&mut dyn Task] = &mut [&mut server, &mut mdns, &mut sftp_server];
@@ -115,8 +114,7 @@ fn service_learns_of_its_jobs_end() {
         host.has_descriptors.set(true);
         host.is_cold.set(true);
         let mut servers = [rpc_server(10), rpc_server(10)];
-        servers[1].at = sftp_at();
-        servers[1].datagrams_at = None;
+        servers[1].server = At(sftp_at(), None);
         let [one, other] = &mut servers;
         let tasks: &mut [&mut dyn Task] = &mut [one, other];
         with_loop(&sim, &mut tree, tasks, &Sink::default(), |all| {

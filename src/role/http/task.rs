@@ -10,11 +10,11 @@ use crate::config::{
 };
 use crate::console::reasons::{self, NOT_FOLLOWED, Reason, reason};
 use crate::drive::platform::network::Network;
-use crate::drive::service::{Limits, Served, Times};
-use crate::drive::{Task, Tasks, World};
+use crate::drive::service::{Limits, Served, Server, Serving, Times};
+use crate::drive::{Tasks, World};
 use crate::engine::http::Http;
 use crate::event::{Fatal, Sink};
-use crate::exports::{ClientKind, Lookout, Part, Upkeep};
+use crate::exports::{ClientKind, Lookout, Part, Report, Upkeep};
 use crate::mem::{self, Ends as _, scaled};
 use crate::net::Signals;
 use crate::os::daemon;
@@ -48,24 +48,20 @@ impl Kind {
     }
 }
 
-/// The server's task.
-#[repr(C)] // Largest field last: the others have short offsets.
-struct Server {
-    kind: Kind,
+/// The server's sockets, log and reports.
+struct Role {
     /// True if the process leaves its terminal once it serves.
     detaches: bool,
     /// Listening addresses of files and figures, by the number of the listener; IPv4 is IPv4-mapped.
     at: [Option<SocketAddrV6>; 2],
     /// The access log.
     log: Option<&'static LogFile>,
-    /// The exports, unless NFS keeps them.
-    upkeep: Option<Upkeep>,
+    /// The report of the exports, unless another process writes it.
+    exported: Option<Report>,
     /// True under `init`: another process reports the URLs.
     leaves_urls: bool,
     /// The looks for the addresses that URLs can name.
     lookout: Lookout,
-    served: Served,
-    http: Http,
 }
 
 /// The time limits of connections.
@@ -89,15 +85,17 @@ pub(in super::super) fn add_tasks(
         false => HTTP_CONNECTION_COUNT_MAX,
     };
     connection_count = scaled(HTTP_CONNECTION_COUNT_MIN, connection_count);
-    let (mut upkeep, mut names) = (None, None);
+    let (mut exported, mut names) = (None, None);
     if !is_within {
-        let kept = upkeep.insert(Upkeep::load(&exports.exports, tree)?);
+        let mut upkeep = Upkeep::load(&exports.exports, tree)?;
         let (most, node_count) = nfs::counts(network, tree)?;
         connection_count = connection_count.min(most);
         let part = Part::to_read(ClientKind::Http, sys::has_supervisor(), kind == Kind::Alone);
         #[cfg(bare)]
         nfs::machine::export(&exports.exports, tree)?;
-        names = kept.open(node_count, part, tree)?;
+        names = upkeep.open(node_count, part, tree)?;
+        exported = Some(upkeep.report()).filter(|_| kind == Kind::Alone);
+        let _ = tasks.push(mem::leak(upkeep));
     }
     let log = match options.access_log {
         Some(path) => Some(LogFile::open(path, cannot_log)?),
@@ -111,30 +109,32 @@ pub(in super::super) fn add_tasks(
         sink,
     );
     http.figures = options.access();
-    let task = mem::leak(Server {
-        kind,
+    let server = Role {
         detaches: kind == Kind::Alone && exports.background.detaches(),
         at: options.at(exports),
         log,
-        upkeep,
+        exported,
         leaves_urls: exports.leaves_commands,
         lookout: Lookout::new(network.is_own()),
-        served: Served::new(&Limits {
-            protocol: stats::Family::Http,
-            connection_count,
-            request_bytes: REQUEST_BYTES,
-            request_count: scaled(1, REQUEST_BLOCK_COUNT),
-            reply_bytes: REPLY_BYTES,
-            reply_count: scaled(1, REPLY_BLOCK_COUNT),
-            held_bytes: 0,
-            held_count: 0,
-            socket_count: 0,
-            datagram_bytes: 0,
-            times: Some(TIMES),
-        }),
-        http,
+    };
+    let served = Served::new(&Limits {
+        protocol: stats::Family::Http,
+        connection_count,
+        request_bytes: REQUEST_BYTES,
+        request_count: scaled(1, REQUEST_BLOCK_COUNT),
+        reply_bytes: REPLY_BYTES,
+        reply_count: scaled(1, REPLY_BLOCK_COUNT),
+        held_bytes: 0,
+        held_count: 0,
+        socket_count: 0,
+        datagram_bytes: 0,
+        times: Some(TIMES),
     });
-    let _ = tasks.push(task);
+    let _ = tasks.push(mem::leak(Serving {
+        server,
+        served,
+        service: http,
+    }));
     tasks.extend(names);
     Ok(())
 }
@@ -150,17 +150,17 @@ fn host_name(network: &Network) -> &'static [u8] {
     name.head(len)
 }
 
-impl Server {
+impl Role {
     /// Reports the listeners. With a network stack of our own that has no address yet, those without a URL are reported again when it
     /// has one.
-    fn report_listeners(&mut self, world: &mut World<'_>) {
+    fn report_listeners(&mut self, http: &Http, world: &mut World<'_>) {
         let is_first = !self.lookout.goes_on();
         let own = match self.leaves_urls {
             true => None,
             false => self.lookout.look(world),
         };
         if own.is_some() || is_first {
-            let (is_local, mut at) = (self.http.figures.networks.is_empty(), self.at);
+            let (is_local, mut at) = (http.figures.networks.is_empty(), self.at);
             urls::report(&mut at, own.as_ref(), is_local, world.events);
             if !self.lookout.goes_on() {
                 self.at = at;
@@ -169,56 +169,44 @@ impl Server {
     }
 }
 
-impl Task for Server {
-    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
+impl Server<Http> for Role {
+    fn start(
+        &mut self,
+        http: &mut Http,
+        served: &mut Served,
+        world: &mut World<'_>,
+    ) -> Result<(), Fatal> {
         world.watch_health();
-        if let Some(upkeep) = &mut self.upkeep {
-            upkeep.start(world);
-        }
         for (number, at) in (0..).zip(&mut self.at) {
             if let Some(at) = at {
-                nfs::listen(&mut self.served, world, at, number)
+                nfs::listen(served, world, at, number)
                     .map_err(|error| cannot_listen(at, nfs::net_errno(error)))?;
             }
         }
-        if let Some(upkeep) = self.upkeep.as_ref().filter(|_| self.kind == Kind::Alone) {
-            upkeep.report(world);
+        if let Some(exported) = self.exported {
+            exported.write(world);
         }
-        self.report_listeners(world);
+        self.report_listeners(http, world);
         if self.detaches {
             daemon::tell_ready();
         }
         Ok(())
     }
 
-    fn add_needs(&self, tree: &Tree, needs: &mut Needs) {
-        if self.kind == Kind::Alone {
+    fn add_needs(&self, needs: &mut Needs) {
+        if self.exported.is_some() {
             needs.report_for("http");
         }
         needs.add(Calls::NFS);
         needs.add(Calls::STREAMS);
-        if let Some(upkeep) = &self.upkeep {
-            upkeep.add_needs(tree, needs);
-        }
         if let Some(log) = self.log {
             log.add_needs(needs);
         }
     }
 
-    fn ready(&mut self, world: &mut World<'_>, local: u32) {
-        if let Some(upkeep) = &mut self.upkeep {
-            upkeep.reopen_changed(world);
-        }
-        self.served.ready(world, &mut self.http, local);
-    }
-
-    fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
-        self.served.turn(world, &mut self.http);
-        if let Some(upkeep) = &mut self.upkeep {
-            upkeep.turn(world, signals, &mut |_| ());
-        }
+    fn turn(&mut self, http: &mut Http, world: &mut World<'_>, signals: Signals) {
         if world.now >= self.lookout.at {
-            self.report_listeners(world);
+            self.report_listeners(http, world);
         }
         if let Some(log) = self.log.filter(|_| signals.reload)
             && let Err(errno) = log.reopen()
@@ -229,17 +217,7 @@ impl Task for Server {
     }
 
     fn poll_at(&self) -> Instant {
-        let at = self.served.poll_at(&self.http).min(self.lookout.at);
-        let kept = self.upkeep.as_ref();
-        kept.map_or(at, |upkeep| at.min(upkeep.poll_at()))
-    }
-
-    fn is_stalled(&self, now: Instant) -> bool {
-        self.served.is_stalled(now)
-    }
-
-    fn stop(&mut self, world: &mut World<'_>) {
-        self.served.stop(world);
+        self.lookout.at
     }
 }
 

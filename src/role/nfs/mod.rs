@@ -18,12 +18,12 @@ use crate::config::{
 };
 use crate::console::reasons::{self, NOT_FOLLOWED, Reason, reason};
 use crate::drive::platform::network::Network;
-use crate::drive::service::{Limits, Served};
-use crate::drive::{Task, Tasks, World, platform};
+use crate::drive::service::{Limits, Served, Server, Serving};
+use crate::drive::{Tasks, World, platform};
 use crate::engine::programs::Programs;
 use crate::engine::sessions::Rpc;
 use crate::event::Line;
-use crate::exports::{self, ClientKind, Lookout, Mounting, Part, Upkeep};
+use crate::exports::{self, ClientKind, Lookout, Mounting, Part, Report, Upkeep};
 use crate::log;
 use crate::mem::{self, scaled};
 use crate::net::{NetError, Signals};
@@ -43,6 +43,7 @@ pub(super) use options::refuse_port;
 use rpcbind::Rpcbind;
 #[cfg(feature = "serve")]
 pub(super) use rpcbind::end_registration;
+use sockets::Sockets;
 #[cfg(feature = "serve")]
 pub(super) use sockets::check_ports;
 #[cfg(feature = "http")]
@@ -128,28 +129,33 @@ pub(super) fn add_tasks(
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
     let mut programs = Programs::new(verifier, memory, is_kept, lock, connections);
     programs.set_listener(*options.address.ip());
-    let task = mem::leak(Nfs {
-        rpc: Rpc::new(programs, connection_count),
-        served: Served::new(&Limits {
-            protocol: stats::Family::Rpc,
-            connection_count,
-            request_bytes: REQUEST_BYTES,
-            request_count: scaled(1, REQUEST_BLOCK_COUNT),
-            reply_bytes: REPLY_BYTES,
-            reply_count: scaled(1, REPLY_BLOCK_COUNT),
-            held_bytes: 0,
-            held_count: 0,
-            socket_count: sockets::SOCKET_COUNT,
-            datagram_bytes: DATAGRAM_BYTES,
-            times: None,
-        }),
+    let server = Nfs {
         options,
-        upkeep,
+        is_first,
+        exported: upkeep.report(),
         rpcbind: Rpcbind::new(registered, network.is_own()),
         mounting: None,
         lookout: Lookout::new(network.is_own()),
+    };
+    let served = Served::new(&Limits {
+        protocol: stats::Family::Rpc,
+        connection_count,
+        request_bytes: REQUEST_BYTES,
+        request_count: scaled(1, REQUEST_BLOCK_COUNT),
+        reply_bytes: REPLY_BYTES,
+        reply_count: scaled(1, REPLY_BLOCK_COUNT),
+        held_bytes: 0,
+        held_count: 0,
+        socket_count: sockets::SOCKET_COUNT,
+        datagram_bytes: DATAGRAM_BYTES,
+        times: None,
     });
-    let _ = tasks.push(task);
+    let _ = tasks.push(mem::leak(upkeep));
+    let _ = tasks.push(mem::leak(Serving {
+        server,
+        served,
+        service: Rpc::new(programs, connection_count),
+    }));
     tasks.extend(names);
     Ok(())
 }
@@ -178,28 +184,31 @@ pub(super) fn counts(network: &Network, tree: &Tree) -> Result<(usize, usize), F
     Ok((connection_count, node_count))
 }
 
-/// The server's task.
-#[repr(C)] // Largest field last: the others have short offsets.
+/// The server's sockets, registrations and reports.
 struct Nfs {
     options: &'static Options,
+    /// True in the first NFS process, which alone reports exports and ports.
+    is_first: bool,
+    exported: Report,
     rpcbind: Rpcbind,
     /// The commands that mount the exports, until they are reported.
     mounting: Option<Mounting>,
     /// The looks for an address that the commands can name.
     lookout: Lookout,
-    upkeep: Upkeep,
-    served: Served,
-    rpc: Rpc,
 }
 
-impl Task for Nfs {
-    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
-        self.upkeep.start(world);
-        self.open_sockets(world)
+impl Server<Rpc> for Nfs {
+    fn start(
+        &mut self,
+        rpc: &mut Rpc,
+        served: &mut Served,
+        world: &mut World<'_>,
+    ) -> Result<(), Fatal> {
+        self.open_sockets(Sockets { rpc, served }, world)
     }
 
-    fn add_needs(&self, tree: &Tree, needs: &mut Needs) {
-        if self.upkeep.is_first {
+    fn add_needs(&self, needs: &mut Needs) {
+        if self.is_first {
             needs.report_for("nfs");
         }
         needs.add(Calls::NFS);
@@ -208,19 +217,16 @@ impl Task for Nfs {
         if self.rpcbind.connects_at_end() {
             needs.add(Calls::CONNECT);
         }
-        self.upkeep.add_needs(tree, needs);
     }
 
-    fn ready(&mut self, world: &mut World<'_>, local: u32) {
-        self.upkeep.reopen_changed(world);
-        self.served.ready(world, &mut self.rpc, local);
-    }
-
-    fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
-        self.served.turn(world, &mut self.rpc);
-        let programs = &mut self.rpc.programs;
-        let ended = &mut |number| programs.end_export(number);
-        self.upkeep.turn(world, signals, ended);
+    fn turn(&mut self, rpc: &mut Rpc, world: &mut World<'_>, signals: Signals) {
+        if signals.reload {
+            for number in 0..world.tree.exports().len() {
+                if world.tree.take_ended_export(number) {
+                    rpc.programs.end_export(number);
+                }
+            }
+        }
         #[cfg(bare)]
         machine::report_stalled_disk(world.events);
         if world.now >= self.lookout.at {
@@ -229,18 +235,11 @@ impl Task for Nfs {
     }
 
     fn poll_at(&self) -> Instant {
-        let at = self.served.poll_at(&self.rpc).min(self.lookout.at);
-        at.min(self.upkeep.poll_at())
+        self.lookout.at
     }
 
-    #[cfg(any(feature = "http", test))]
-    fn is_stalled(&self, now: Instant) -> bool {
-        self.served.is_stalled(now)
-    }
-
-    fn stop(&mut self, world: &mut World<'_>) {
+    fn stop(&mut self, _: &mut World<'_>) {
         self.rpcbind.end();
-        self.served.stop(world);
     }
 }
 

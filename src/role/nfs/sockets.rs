@@ -11,6 +11,7 @@ use crate::drive::World;
 use crate::drive::platform::host::loops;
 use crate::drive::service::Served;
 use crate::engine::programs::ProgramSet;
+use crate::engine::sessions::Rpc;
 use crate::event::Fatal;
 use crate::exports::Mounting;
 use crate::net::{Binding, NetError, NetResult};
@@ -88,7 +89,11 @@ pub(in super::super) fn listen(
 impl Nfs {
     /// Opens the sockets of NFS and MOUNT, and of the portmapper. If the portmapper's port is in use or
     /// denied, reports that and continues without a portmapper.
-    pub(super) fn open_sockets(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
+    pub(super) fn open_sockets(
+        &mut self,
+        mut sockets: Sockets<'_>,
+        world: &mut World<'_>,
+    ) -> Result<(), Fatal> {
         let options = self.options;
         let (mut nfs_at, mut mount_at) = (options.address, options.address);
         let separate_port = options.mount_port.filter(|port| *port != nfs_at.port());
@@ -96,17 +101,17 @@ impl Nfs {
             Some(_) => (NFS, text!(" for NFS")),
             None => (BOTH, text!(" for NFS and MOUNT")),
         };
-        self.listen(world, &mut nfs_at, NFS_TOKEN, service)?;
+        sockets.listen(world, &mut nfs_at, NFS_TOKEN, service)?;
         if let Some(port) = separate_port {
             mount_at.set_port(port);
-            self.listen(world, &mut mount_at, MOUNT_TOKEN, MOUNT)?;
+            sockets.listen(world, &mut mount_at, MOUNT_TOKEN, MOUNT)?;
         } else {
             mount_at = nfs_at;
         }
         // Reports only after all required sockets are open. Ports are reported last: a program that waits for the line
         // "listening on" has read the exports by then.
-        if self.upkeep.is_first {
-            self.upkeep.report(world);
+        if self.is_first {
+            self.exported.write(world);
             world.events.report_listening(&nfs_at, what);
             if separate_port.is_some() {
                 world
@@ -116,10 +121,10 @@ impl Nfs {
         }
         let mut has_datagrams = false;
         if !options.has_no_datagrams {
-            let bound = self.bind(world, &mount_at, MOUNT_DATAGRAMS, MOUNT);
+            let bound = sockets.bind(world, &mount_at, MOUNT_DATAGRAMS, MOUNT);
             has_datagrams = bound.is_ok();
             if let Err(error) = bound
-                && self.upkeep.is_first
+                && self.is_first
             {
                 failed(
                     text!("no MOUNT over UDP, only over TCP"),
@@ -128,23 +133,76 @@ impl Nfs {
                 );
             }
         }
-        self.register(&nfs_at, mount_at.port(), has_datagrams);
+        sockets.register(&nfs_at, mount_at.port(), has_datagrams);
         // SET changes the table of one process only.
         let has_portmap =
-            options.portmap && self.upkeep.is_first && self.open_portmap(world, nfs_at);
-        let reports = self.upkeep.is_first && !options.leaves_commands;
+            options.portmap && self.is_first && self.open_portmap(&mut sockets, world, nfs_at);
+        let reports = self.is_first && !options.leaves_commands;
         self.mounting = reports.then_some(Mounting {
             nfs_at,
             mount_port: mount_at.port(),
             has_portmap,
         });
         self.report_commands(world);
-        if HAS_SERVE && self.upkeep.is_first && options.background.detaches {
+        if HAS_SERVE && self.is_first && options.background.detaches {
             daemon::tell_ready();
         }
         Ok(())
     }
 
+    /// Reports the commands that mount the exports. A network stack of our own that has no address yet does so when it has one.
+    pub(super) fn report_commands(&mut self, world: &mut World<'_>) {
+        let Some(mounting) = self.mounting else {
+            return;
+        };
+        let Some(own) = self.lookout.look(world) else {
+            return;
+        };
+        if !self.lookout.goes_on() {
+            self.mounting = None;
+        }
+        let opened = world.tree.exports().iter();
+        let opened = opened.filter(|export| !export.is_missing());
+        mounting.report(own, &mut opened.map(|export| export.path), world.events);
+    }
+
+    /// Opens the portmapper's sockets, or registers the programs with that of another program. Reports which it was. Returns false if
+    /// clients must name the ports.
+    fn open_portmap(
+        &mut self,
+        sockets: &mut Sockets<'_>,
+        world: &mut World<'_>,
+        nfs_at: SocketAddrV6,
+    ) -> bool {
+        let mut portmap_at = nfs_at;
+        portmap_at.set_port(portmap::PORT);
+        let mut opened = sockets.open(world, &mut portmap_at, PORTMAP_TOKEN, PORTMAP);
+        if opened.is_ok() {
+            opened = sockets.bind(world, &portmap_at, PORTMAP_DATAGRAMS, PORTMAP);
+            if opened.is_err() {
+                sockets.served.close_listener(world);
+            }
+        }
+        let Err(error) = opened else {
+            world
+                .events
+                .report_listening(&portmap_at, text!(" for portmap"));
+            return true;
+        };
+        let registered = self.rpcbind.register(&sockets.rpc.programs.mappings, error);
+        let event = registered.err().unwrap_or(REGISTERED);
+        world.events.report(event, b"", Text::NOTHING);
+        registered.is_ok()
+    }
+}
+
+/// The programs, and their sockets.
+pub(super) struct Sockets<'a> {
+    pub(super) rpc: &'a mut Rpc,
+    pub(super) served: &'a mut Served,
+}
+
+impl Sockets<'_> {
     /// Adds the server's own programs to the portmapper's table. `has_datagrams`: MOUNT is also served over UDP.
     fn register(&mut self, nfs_at: &SocketAddrV6, mount_port: u16, has_datagrams: bool) {
         let own = portmap::VERSION..=portmap::VERSION_4;
@@ -170,46 +228,6 @@ impl Nfs {
         }
     }
 
-    /// Reports the commands that mount the exports. A network stack of our own that has no address yet does so when it has one.
-    pub(super) fn report_commands(&mut self, world: &mut World<'_>) {
-        let Some(mounting) = self.mounting else {
-            return;
-        };
-        let Some(own) = self.lookout.look(world) else {
-            return;
-        };
-        if !self.lookout.goes_on() {
-            self.mounting = None;
-        }
-        let opened = world.tree.exports().iter();
-        let opened = opened.filter(|export| !export.is_missing());
-        mounting.report(own, &mut opened.map(|export| export.path), world.events);
-    }
-
-    /// Opens the portmapper's sockets, or registers the programs with that of another program. Reports which it was. Returns false if
-    /// clients must name the ports.
-    fn open_portmap(&mut self, world: &mut World<'_>, nfs_at: SocketAddrV6) -> bool {
-        let mut portmap_at = nfs_at;
-        portmap_at.set_port(portmap::PORT);
-        let mut opened = self.open(world, &mut portmap_at, PORTMAP_TOKEN, PORTMAP);
-        if opened.is_ok() {
-            opened = self.bind(world, &portmap_at, PORTMAP_DATAGRAMS, PORTMAP);
-            if opened.is_err() {
-                self.served.close_listener(world);
-            }
-        }
-        let Err(error) = opened else {
-            world
-                .events
-                .report_listening(&portmap_at, text!(" for portmap"));
-            return true;
-        };
-        let registered = self.rpcbind.register(&self.rpc.programs.mappings, error);
-        let event = registered.err().unwrap_or(REGISTERED);
-        world.events.report(event, b"", Text::NOTHING);
-        registered.is_ok()
-    }
-
     /// Listens at `at` for the programs of `service`, and reports a failure. Replaces port 0 by the port that the kernel chose.
     fn listen(
         &mut self,
@@ -230,7 +248,7 @@ impl Nfs {
         local: u32,
         service: ProgramSet,
     ) -> NetResult<()> {
-        listen(&mut self.served, world, at, local)?;
+        listen(self.served, world, at, local)?;
         self.rpc.set_service(local as u16, service);
         Ok(())
     }

@@ -5,7 +5,7 @@ use super::super::{Console, FAILED, Fatal, complain, refuse, refuse_value};
 use super::{NOT_TRUSTED, Options, handle_count, server, sessions};
 use crate::config::{SFTP_CONNECTION_COUNT_MAX, TX_BYTES, TX_BYTES_MIN};
 use crate::drive::platform::{self, network::Network};
-use crate::drive::service::{Limits, Served};
+use crate::drive::service::{Limits, Served, Server, Serving};
 use crate::drive::{Task, World};
 use crate::engine::sftp::{REQUEST_BYTES, Sessions};
 use crate::event::{self, Line};
@@ -14,7 +14,6 @@ use crate::net::Signals;
 use crate::stats;
 use crate::sys::{self, Calls, FileRights, Needs};
 use crate::text::{Text, text};
-use crate::time::Instant;
 use crate::vfs::Tree;
 use core::net::SocketAddrV6;
 
@@ -48,44 +47,48 @@ pub(in super::super) fn task(
 ) -> Result<&'static mut dyn Task, Fatal> {
     let handle_count = handle_count(sys::raise_descriptor_limit());
     let (sftp, jail) = server(options, handle_count, tree)?;
-    Ok(mem::leak(Server {
-        sessions: Sessions::new(
-            sftp,
-            sessions(SFTP_CONNECTION_COUNT_MAX, handle_count, options.level),
-        ),
-        served: Served::new(&Limits {
-            protocol: stats::Family::Sftp,
-            connection_count: SFTP_CONNECTION_COUNT_MAX,
-            request_bytes: REQUEST_BYTES,
-            request_count: SFTP_CONNECTION_COUNT_MAX,
-            reply_bytes: mem::scaled(TX_BYTES_MIN, TX_BYTES),
-            reply_count: SFTP_CONNECTION_COUNT_MAX,
-            held_bytes: 0,
-            held_count: 0,
-            socket_count: 0,
-            datagram_bytes: 0,
-            times: None,
-        }),
-        address,
-        // `serve` has no --listen: its process runs other tasks too.
-        jail: jail.filter(|_| !options.listen_text.is_empty()),
+    let served = Served::new(&Limits {
+        protocol: stats::Family::Sftp,
+        connection_count: SFTP_CONNECTION_COUNT_MAX,
+        request_bytes: REQUEST_BYTES,
+        request_count: SFTP_CONNECTION_COUNT_MAX,
+        reply_bytes: mem::scaled(TX_BYTES_MIN, TX_BYTES),
+        reply_count: SFTP_CONNECTION_COUNT_MAX,
+        held_bytes: 0,
+        held_count: 0,
+        socket_count: 0,
+        datagram_bytes: 0,
+        times: None,
+    });
+    let sessions = sessions(SFTP_CONNECTION_COUNT_MAX, handle_count, options.level);
+    Ok(mem::leak(Serving {
+        server: Listener {
+            address,
+            // `serve` has no --listen: its process runs other tasks too.
+            jail: jail.filter(|_| !options.listen_text.is_empty()),
+        },
+        served,
+        service: Sessions::new(sftp, sessions),
     }))
 }
 
-/// The task that serves many sessions.
-struct Server {
-    served: Served,
-    sessions: Sessions<'static>,
+/// The address of many sessions, and their directory.
+struct Listener {
     /// Listening address; IPv4 is IPv4-mapped.
     address: SocketAddrV6,
-    /// Descriptor of the directory to which [`Task::start`] restricts the process, if any.
+    /// Descriptor of the directory to which the process is restricted, if any.
     jail: Option<i32>,
 }
 
-impl Task for Server {
-    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
+impl<'a> Server<Sessions<'a>> for Listener {
+    fn start(
+        &mut self,
+        _: &mut Sessions<'a>,
+        served: &mut Served,
+        world: &mut World<'_>,
+    ) -> Result<(), Fatal> {
         let mut line = Line::default();
-        let Ok(at) = self.served.listen(world, canonical(&self.address), 0) else {
+        let Ok(at) = served.listen(world, canonical(&self.address), 0) else {
             let why = text!("the port is in use or needs root");
             let about = line.socket(&self.address).bytes();
             return Err(complain(FAILED, text!("cannot listen on"), about, why));
@@ -100,7 +103,7 @@ impl Task for Server {
         Ok(())
     }
 
-    fn add_needs(&self, _: &Tree, needs: &mut Needs) {
+    fn add_needs(&self, needs: &mut Needs) {
         needs.report_for("sftp-server");
         needs.add(Calls::SFTP);
         needs.add(Calls::STREAMS);
@@ -108,26 +111,5 @@ impl Task for Server {
             Some(jail) => needs.add_opened(jail, FileRights::Change),
             None => needs.add_all_files(),
         }
-    }
-
-    fn ready(&mut self, world: &mut World<'_>, local: u32) {
-        self.served.ready(world, &mut self.sessions, local);
-    }
-
-    fn turn(&mut self, world: &mut World<'_>, _: Signals) {
-        self.served.turn(world, &mut self.sessions);
-    }
-
-    fn poll_at(&self) -> Instant {
-        self.served.poll_at(&self.sessions)
-    }
-
-    #[cfg(any(feature = "http", test))]
-    fn is_stalled(&self, now: Instant) -> bool {
-        self.served.is_stalled(now)
-    }
-
-    fn stop(&mut self, world: &mut World<'_>) {
-        self.served.stop(world);
     }
 }

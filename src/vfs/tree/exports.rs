@@ -2,7 +2,7 @@
 
 use super::super::names::Names;
 use super::super::reading::{Client, ExportRoot, Place, Room};
-use super::super::{Backend, FsError, FsResult};
+use super::super::{Backend, FsError, FsResult, JobId};
 use super::Tree;
 use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_NAMES};
 use crate::mem::{self};
@@ -144,7 +144,7 @@ impl Tree {
                 self.next.set_number(at, number);
             } else {
                 ended(number, path, place.root.is_some());
-                place.path = Place::FREE;
+                (place.path, place.has_ended) = (Place::FREE, true);
                 self.close_export(number);
             }
         }
@@ -164,17 +164,26 @@ impl Tree {
             let mut places = self.exports.iter().skip(number);
             let free = places.position(|place| place.path == Place::FREE);
             number = free.map_or(self.exports.len(), |free| number + free);
-            let place = Place {
-                root: None,
-                path: new as u32,
-            };
+            let path = new as u32;
             match self.exports.get_mut(number) {
-                Some(free) => *free = place,
+                Some(free) => (free.root, free.path) = (None, path),
                 // Cannot fail: the table has as many places as a reading has paths.
-                None => _ = self.exports.push(place),
+                None => {
+                    self.exports.push(Place {
+                        root: None,
+                        path,
+                        has_ended: false,
+                    });
+                }
             }
             self.reading.set_number(new, number);
         }
+    }
+
+    /// Returns true once after an export of this number has ended.
+    pub fn take_ended_export(&mut self, number: usize) -> bool {
+        let place = self.exports.get_mut(number);
+        place.is_some_and(|place| core::mem::take(&mut place.has_ended))
     }
 
     /// Ends an export, until [`Tree::open_export`] opens it again.
@@ -194,8 +203,10 @@ impl Tree {
     pub fn open_export(&mut self, number: usize) -> Result<(), OpenFault> {
         let opened = self.try_open(number);
         if opened.is_err() {
-            self.has_missing = true;
             self.close_export(number);
+            if !core::mem::replace(&mut self.has_missing, true) {
+                self.end_job(JobId::EXPORTS);
+            }
         }
         opened
     }
@@ -236,8 +247,8 @@ impl Tree {
         let opened = self.open_export(number);
         let place = self.exports.get(number);
         let is_new = place.is_some_and(|place| place.root.is_some_and(|root| root.is_new));
-        if !was_open && opened.is_ok() {
-            self.opened = Some(number);
+        if !was_open && opened.is_ok() && self.opened.replace(number).is_none() {
+            self.end_job(JobId::EXPORTS);
         }
         if (is_new || was_open != self.is_open(number))
             && let Some(changes) = self.changes
