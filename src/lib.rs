@@ -31,7 +31,8 @@
 //! `drive::Loop` waits for sockets and passes a `World` to each task whose socket is ready. To `drive::service` every protocol is a
 //! `Service` (`engine::service`): it receives into the loop's buffer, passes the bytes, and does next what the returned `Progress`
 //! says. NFS is `engine::sessions`: `engine::rpc` splits the bytes into records, and `engine::programs` parses
-//! each call and passes it to `nfs`, `mount` or `portmap`, which use the tree of `vfs` and write their replies one after another
+//! each call and passes it to the row of its table: `nfs`, `mount` or `portmap`, which use the tree of `vfs` and write their replies
+//! one after another
 //! into the loop's second buffer. Large data is moved by a *transfer* (`Next::Move`), which `drive::service::transfer` carries out:
 //! for a READ above 64 KiB the engine writes the head of the reply, and sendfile sends the data (`ToPeer`); the data of a WRITE goes
 //! from the socket to the file (`ToFile`). A request that must wait for a disk, such as an uncached READ, has done nothing; its bytes
@@ -41,7 +42,7 @@
 //! Work that may block on a disk is a *job* (`vfs::jobs`): a sync, a read, a write. The backend carries out a job at once or
 //! queues it for a worker thread, and reports its completion; meanwhile the loop serves other clients. `drive::service::waits`
 //! knows which replies, transfers and requests wait for which job. A reply that promises a durable change waits in
-//! a block for its sync; if the sync fails, `engine::nfs::promises` turns the reply into an error.
+//! a block for its sync, beside a note (`engine::programs::promises`), which turns it into an error if the sync fails.
 //!
 //! HTTP (`engine::http`) has the shortest way: `place` walks the path below an export as its anonymous user, `answer` writes the head,
 //! and a transfer sends the file.

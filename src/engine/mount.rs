@@ -3,19 +3,17 @@
 //! The mount list is informational: it is bounded, it is kept in memory only, and nothing depends on it.
 
 use super::Cx;
-use super::rpc::{Request, Unanswered};
+use super::rpc::{Answer, Request, Unanswered};
 use crate::config::{EXPORT_PATH_BYTES_MAX, MOUNT_COUNT_MAX};
 use crate::event::{self, Line};
 use crate::mem::{Ends as _, copy_into};
-use crate::stats::{Family, Figure};
+use crate::stats::{Family, Figure, Outcome};
 use crate::text::{Text, text};
 use crate::vfs::walk::{self, below};
 use crate::vfs::{Export, Exports, FsError, FsResult, Handle, ObjectType, Rules, Tree, Until};
 use crate::wire::Writer;
 use crate::wire::exports::Hosts;
-use crate::wire::mount::{
-    HANDLE_V1_BYTES, PATH_BYTES_MAX, Status, VERSION_1, VERSION_3, procedure,
-};
+use crate::wire::mount::{HANDLE_V1_BYTES, PATH_BYTES_MAX, Status, VERSION_3, procedure};
 use crate::wire::rpc::Reject;
 use core::net::Ipv6Addr;
 
@@ -36,18 +34,14 @@ impl Default for Mounts {
     }
 }
 
-/// Answers one call. Lists that do not fit into the reply are truncated.
+/// Answers one call, not NULL. Lists that do not fit into the reply are truncated.
 pub(super) fn answer(
     mounts: &mut Mounts,
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
-) -> Result<(), Unanswered> {
+) -> Result<Answer, Unanswered> {
     let reply = &mut *request.reply;
-    if !(VERSION_1..=VERSION_3).contains(&request.call.version) {
-        return Err(Reject::Version(VERSION_1 as u8, VERSION_3 as u8).into());
-    }
     match request.call.procedure {
-        procedure::NULL => {}
         procedure::MNT | procedure::UMNT => return mnt(mounts, cx, request),
         procedure::DUMP => emit_list(&cx.vfs.exports(), Some(&mounts.list), reply),
         procedure::UMNTALL => {
@@ -57,7 +51,7 @@ pub(super) fn answer(
         procedure::EXPORT => emit_list(&cx.vfs.exports(), None, reply),
         _ => return Err(Reject::Procedure.into()),
     }
-    Ok(())
+    Ok(Answer::DONE)
 }
 
 /// Answers MNT and UMNT, whose argument is a path.
@@ -65,7 +59,7 @@ fn mnt(
     mounts: &mut Mounts,
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
-) -> Result<(), Unanswered> {
+) -> Result<Answer, Unanswered> {
     let path = request.args.opaque(PATH_BYTES_MAX);
     request.args.check()?;
     let mut below = path;
@@ -75,7 +69,7 @@ fn mnt(
             mounts.remove(cx.peer.address, export);
             mounts.count(cx);
         }
-        return Ok(());
+        return Ok(Answer::DONE);
     }
     let version = request.call.version;
     let is_check = is_check(mounts.listener, cx, request);
@@ -105,7 +99,7 @@ fn mnt(
                 reply.put(handle);
                 reply.put([0; HANDLE_V1_BYTES].tail(handle.len()));
             }
-            return Ok(());
+            return Ok(Answer::DONE);
         }
     };
     if !is_check {
@@ -113,7 +107,7 @@ fn mnt(
         cx.report(event::MAY_NOT_MOUNT, path, why);
     }
     reply.u32(status as u32);
-    Ok(())
+    Ok(Answer::of(Outcome::Failed))
 }
 
 /// Returns true for a call of `stowaway check` on this host. Its mounts are neither reported nor listed. The machine name alone would

@@ -4,7 +4,7 @@
 //! clients find servers with one broadcast, calls only NULL of our own programs. GETTIME and other procedures are refused.
 
 use super::Cx;
-use super::rpc::{Request, Unanswered};
+use super::rpc::{Answer, Request, Unanswered};
 use crate::event::Line;
 use crate::vfs::Peer;
 use crate::wire::Writer;
@@ -22,22 +22,18 @@ pub type Mappings = heapless::Vec<Mapping, MAPPING_COUNT_MAX>;
 /// call, 56 bytes, so that forged calls cannot be used to flood a victim.
 const CALLIT_ADDRESS_BYTES_MAX: usize = 24;
 
-/// Answers one call.
+/// Answers one call, not NULL.
 pub(super) fn answer(
     table: &mut Mappings,
     cx: &Cx<'_>,
     request: &mut Request<'_, '_>,
-) -> Result<(), Unanswered> {
+) -> Result<Answer, Unanswered> {
     let reply = &mut *request.reply;
     let (version, procedure) = (request.call.version, request.call.procedure);
-    if !(VERSION..=VERSION_4).contains(&version) {
-        return Err(Reject::Version(VERSION as u8, VERSION_4 as u8).into());
-    }
     match procedure {
-        procedure::NULL => return Ok(()),
         procedure::DUMP => {
             dump(table, version, reply);
-            return Ok(());
+            return Ok(Answer::DONE);
         }
         procedure::CALLIT => return call_null(table, cx, request).ok_or(Unanswered::Silence),
         procedure::INDIRECT if version == VERSION_4 => {
@@ -74,16 +70,16 @@ pub(super) fn answer(
                 // Without a mapping, the empty address of versions 3 and 4 is the word 0, too.
                 _ => reply.u32(port.into()),
             }
-            return Ok(());
+            return Ok(Answer::DONE);
         }
     };
     reply.u32(is_done.into());
-    Ok(())
+    Ok(Answer::DONE)
 }
 
 /// Writes the result of CALLIT for NULL of one of our own programs: its port (version 2) or its universal address, and no results.
 /// Returns `None` for every other procedure. A port of UDP is preferred; NFS has a port of TCP only.
-fn call_null(table: &Mappings, cx: &Cx<'_>, request: &mut Request<'_, '_>) -> Option<()> {
+fn call_null(table: &Mappings, cx: &Cx<'_>, request: &mut Request<'_, '_>) -> Option<Answer> {
     let args = &mut request.args;
     let (program, version, procedure) = (args.u32(), args.u32(), args.u32());
     args.opaque(u32::MAX);
@@ -111,7 +107,7 @@ fn call_null(table: &Mappings, cx: &Cx<'_>, request: &mut Request<'_, '_>) -> Op
         reply.opaque(reached.bytes());
     }
     reply.opaque(b"");
-    Some(())
+    Some(Answer::DONE)
 }
 
 /// Answers DUMP: an XDR linked list of the mappings. Version 2 has only those of IPv4.

@@ -14,6 +14,10 @@ const GROUPS_MAX: u32 = 16;
 const LAST_FRAGMENT: u32 = 1 << 31;
 /// Length of a record mark (bytes).
 pub const MARK_BYTES: usize = 4;
+/// Length of the header of the reply to a call that was carried out (bytes).
+pub const HEAD_BYTES: usize = 24;
+/// The procedure of every program that does nothing. RFC 5531 section 12.1.
+pub const NULL: u32 = 0;
 /// The machine name in calls of `stowaway check`.
 pub const CHECK_MACHINE: &[u8] = b"stowaway-check";
 
@@ -110,12 +114,12 @@ impl From<Malformed> for Reject {
 impl<'a> Call<'a> {
     /// Parses a header and leaves `packet` at the arguments.
     pub fn parse(&mut self, packet: &mut Reader<'a>) -> Result<(), NotACall> {
-        self.xid = packet.u32();
-        let (kind, rpc_version) = (packet.u32(), packet.u32());
+        let [xid, kind, rpc_version] = packet.words();
+        self.xid = xid;
+        packet.check()?;
         if kind == 1 {
             return Err(NotACall::Reply);
         }
-        packet.check()?;
         if kind != 0 {
             return Err(NotACall::Malformed);
         }
@@ -123,10 +127,8 @@ impl<'a> Call<'a> {
         if rpc_version != 2 {
             return refused(Reject::RpcVersion);
         }
-        self.program = packet.u32();
-        self.version = packet.u32();
-        self.procedure = packet.u32();
-        let flavor = packet.u32();
+        let [program, version, procedure, flavor] = packet.words();
+        (self.program, self.version, self.procedure) = (program, version, procedure);
         packet.check()?;
         let mut body = Reader::new(packet.opaque(AUTH_BYTES_MAX));
         self.credential = (flavor == 1).then(|| auth_sys(&mut body));
@@ -160,7 +162,7 @@ pub fn emit_call(record: &mut Writer<'_>, xid: u32, program: u32, procedure: u32
 fn auth_sys<'a>(body: &mut Reader<'a>) -> Credential<'a> {
     let _stamp = body.u32();
     let claims_check = body.opaque(MACHINE_BYTES_MAX) == CHECK_MACHINE;
-    let (uid, gid, count) = (body.u32(), body.u32(), body.u32());
+    let [uid, gid, count] = body.words();
     if count > GROUPS_MAX {
         body.refuse();
     }
@@ -173,27 +175,32 @@ fn auth_sys<'a>(body: &mut Reader<'a>) -> Credential<'a> {
     }
 }
 
-/// Writes the header of a reply: the 24 bytes before the results of an accepted call, or the whole reply to a rejected one.
-pub fn emit_reply(reply: &mut Writer<'_>, xid: u32, outcome: Result<(), Reject>) {
+/// Writes the header of the reply to a call that was carried out: the [`HEAD_BYTES`] before the results.
+pub fn emit_head(reply: &mut Writer<'_>, xid: u32) {
+    // REPLY, MSG_ACCEPTED, an AUTH_NONE verifier of length 0, SUCCESS.
+    reply.words(&[xid, 1, 0, 0, 0, 0]);
+}
+
+/// Writes the reply to a rejected call.
+pub fn emit_rejection(reply: &mut Writer<'_>, xid: u32, why: Reject) {
     // REPLY; then MSG_ACCEPTED with an AUTH_NONE verifier of length 0, or MSG_DENIED.
     reply.words(&[xid, 1]);
-    let (accepted, stat) = match outcome {
-        Ok(()) => (true, 0),
-        Err(Reject::Program) => (true, 1),
-        Err(Reject::Version(..)) => (true, 2),
-        Err(Reject::Procedure) => (true, 3),
-        Err(Reject::Arguments) => (true, 4),
-        Err(Reject::System) => (true, 5),
-        Err(Reject::RpcVersion) => return reply.words(&[1, 0, 2, 2]),
-        Err(Reject::BadCredential) => (false, 1),
-        Err(Reject::UnknownFlavor) => (false, 2),
-        Err(Reject::BadVerifier) => (false, 3),
+    let (accepted, stat) = match why {
+        Reject::Program => (true, 1),
+        Reject::Version(..) => (true, 2),
+        Reject::Procedure => (true, 3),
+        Reject::Arguments => (true, 4),
+        Reject::System => (true, 5),
+        Reject::RpcVersion => return reply.words(&[1, 0, 2, 2]),
+        Reject::BadCredential => (false, 1),
+        Reject::UnknownFlavor => (false, 2),
+        Reject::BadVerifier => (false, 3),
     };
     if !accepted {
         return reply.words(&[1, 1, stat]);
     }
     reply.words(&[0, 0, 0, stat]);
-    if let Err(Reject::Version(low, high)) = outcome {
+    if let Reject::Version(low, high) = why {
         reply.words(&[low.into(), high.into()]);
     }
 }
@@ -227,8 +234,13 @@ impl RecordMark {
         let word = stream.u32();
         Some(Self {
             len: word & !LAST_FRAGMENT,
-            last: word & LAST_FRAGMENT != 0,
+            last: Self::is_last(word),
         })
+    }
+
+    /// Returns true if the first bit of a word is set: that of the mark of a last fragment.
+    pub const fn is_last(word: u32) -> bool {
+        word & LAST_FRAGMENT != 0
     }
 
     /// The mark of a record that is one fragment of `len` bytes.
@@ -370,7 +382,10 @@ mod tests {
         ] {
             let mut buffer = [0; 64];
             let mut packet = Writer::new(&mut buffer);
-            emit_reply(&mut packet, 7, outcome);
+            match outcome {
+                Ok(()) => emit_head(&mut packet, 7),
+                Err(why) => emit_rejection(&mut packet, 7, why),
+            }
             packet.u32(9);
             let packet = packet.since(0);
             let results = outcome.map(|()| vec![0, 0, 0, 9]).map_err(|_| Malformed);

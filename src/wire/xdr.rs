@@ -71,6 +71,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Parses `N` unsigned 32-bit numbers; all are 0 if one is missing.
+    pub fn words<const N: usize>(&mut self) -> [u32; N] {
+        let mut words = [0; N];
+        let bytes = self.take(size_of_val(&words));
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+            *word = u32::from_be_bytes(*bytes);
+        }
+        words
+    }
+
     /// Parses an unsigned 64-bit number.
     pub fn u64(&mut self) -> u64 {
         let high = u64::from(self.u32());
@@ -159,9 +169,14 @@ impl<'a> Writer<'a> {
             .and_then(|end| self.buffer.get_mut(self.len..end))
         {
             Some(buffer) => {
-                let (words, _) = buffer.as_chunks_mut();
-                for (word, value) in words.iter_mut().zip(values) {
-                    *word = value.to_be_bytes();
+                // Two words at once: half the instructions.
+                let (pairs, last) = values.as_chunks();
+                let (places, place) = buffer.as_chunks_mut();
+                for (place, [first, second]) in places.iter_mut().zip(pairs) {
+                    *place = (u64::from(*first) << 32 | u64::from(*second)).to_be_bytes();
+                }
+                if let [value] = last {
+                    place.copy_from_slice(&value.to_be_bytes());
                 }
                 self.len += size_of_val(values);
             }

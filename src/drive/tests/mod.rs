@@ -85,13 +85,9 @@ fn limits(connection_count: usize, request_bytes: usize) -> Limits {
 
 /// The RPC programs as a task.
 fn rpc_server(connection_count: usize) -> Serving<Rpc> {
-    let portmap = ProgramSet {
-        portmap: true,
-        ..ProgramSet::default()
-    };
     let mut service = Rpc::new(programs(vec![0; DRC_BYTES].leak()), connection_count);
     service.set_service(0, EVERYTHING);
-    service.set_service(1, portmap);
+    service.set_service(1, ProgramSet::PORTMAP);
     Serving {
         service,
         served: Served::new(&limits(connection_count, REQUEST_BYTES)),

@@ -7,18 +7,18 @@ use super::Cx;
 use super::rpc::connections::{Connection, Connections};
 use super::rpc::drc::{DuplicateRequestCache, Key, Lookup, NewCall};
 use super::rpc::lock::ServerLock;
-use super::rpc::{Request, Unanswered};
+use super::rpc::{Answer, Reply, Request, Unanswered};
 use crate::config::{
     CREATED_BYTES, HAS_SERVE, READ_BYTES_MAX, READ_INLINE_BYTES, READ_INLINE_TIME, REPLY_HEAD_BYTES,
 };
 use crate::event;
-use crate::stats::{Family, Figure};
+use crate::stats::{Family, Figure, Outcome};
 use crate::text::Text;
 use crate::time::Instant;
-use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Name, Node, ObjectType, Pin};
-use crate::wire::Malformed;
-use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION};
+use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Name, Node, ObjectType, Peer};
+use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES};
 use crate::wire::rpc::{Call, Reject};
+use crate::wire::{Malformed, Reader};
 use core::sync::atomic::Ordering;
 
 mod about;
@@ -26,16 +26,17 @@ mod attributes;
 mod change;
 mod directory;
 mod groups;
+mod phase;
 mod promises;
 mod read;
 mod status;
 mod write;
 
-pub use super::service::Promise;
+use super::service::Promise;
 use attributes::{post_op, pre_op, wcc_attr};
 use change::WccData;
-pub(super) use promises::{fail, mark_promise, settle};
-pub(super) use write::Writing;
+pub(super) use phase::Phase;
+pub(super) use promises::{FAILURE_BYTES_MAX, emit_failure};
 
 /// The reason why a procedure failed.
 enum ProcedureError {
@@ -66,23 +67,6 @@ impl From<Malformed> for ProcedureError {
     fn from(why: Malformed) -> Self {
         Self::Unanswered(why.into())
     }
-}
-
-/// The result of a call that was carried out.
-pub(super) enum Answer {
-    /// The reply is written. If it contains a procedure, the reply must not be sent before a sync of what that procedure changed.
-    Reply(Option<Procedure>),
-    /// The head of a READ's reply is written; the data of the file and padding follow.
-    Send {
-        /// The file.
-        file: Pin,
-        /// Offset in the file (bytes).
-        offset: u64,
-        /// Bytes to send.
-        len: u32,
-    },
-    /// A WRITE or COMMIT has begun. It is answered when its data is stored.
-    Write(Writing),
 }
 
 /// An object and its attributes.
@@ -194,6 +178,28 @@ impl Nfs {
         }
     }
 
+    /// Replaces the cached results `old` of a call by `new`.
+    pub(super) fn replace_reply(&mut self, peer: &Peer, call: [u32; 2], old: &[u8], new: &[u8]) {
+        self.with_lock(|drc| drc.replace(peer, call, old, new));
+    }
+
+    /// Removes the replies that `connection` got last from the duplicate request cache.
+    pub(super) fn forget_replies(&mut self, connection: Connection) {
+        self.with_lock(|drc| drc.forget(connection));
+    }
+
+    /// Accesses the duplicate request cache outside a call that changes names or attributes.
+    fn with_lock(&mut self, access: impl FnOnce(&mut DuplicateRequestCache)) {
+        let lock = self.lock();
+        if let Some(lock) = lock {
+            lock.acquire();
+        }
+        access(&mut self.drc);
+        if let Some(lock) = lock {
+            lock.release();
+        }
+    }
+
     /// The current write verifier.
     fn verifier(&self) -> u64 {
         let loss_count = self
@@ -202,24 +208,19 @@ impl Nfs {
         self.verifier.wrapping_add(loss_count.unwrap_or(0).into())
     }
 
-    /// Answers one call. The reply's header is written.
+    /// Answers one call, not NULL. The reply's header is written. A call that goes on leaves its phase in `begun`.
     pub(super) fn answer(
         &mut self,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
+        begun: &mut Option<Phase>,
     ) -> Result<Answer, Unanswered> {
-        if request.call.version != VERSION {
-            return Err(Reject::Version(VERSION as u8, VERSION as u8).into());
-        }
         let procedure = Procedure::new(request.call.procedure).ok_or(Reject::Procedure)?;
-        if procedure == Procedure::Null {
-            return Ok(Answer::Reply(None));
-        }
         if !changes(procedure) {
-            return self.carry_out(procedure, None, cx, request);
+            return self.carry_out(procedure, None, cx, request, begun);
         }
         self.acquire_lock(cx, request);
-        let answer = self.change_once(procedure, cx, request);
+        let answer = self.change_once(procedure, cx, request, begun);
         if let Some(lock) = self.lock() {
             lock.release();
         }
@@ -233,10 +234,11 @@ impl Nfs {
         procedure: Procedure,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
+        begun: &mut Option<Phase>,
     ) -> Result<Answer, Unanswered> {
         let handle = request.args.clone().opaque(HANDLE_BYTES_MAX);
         if cx.vfs.check_peer(handle, &cx.peer).is_err() {
-            return self.carry_out(procedure, None, cx, request);
+            return self.carry_out(procedure, None, cx, request, begun);
         }
         let from = (&cx.peer, request.connection);
         let key = Key::new(from, cx.now, &request.call, request.args.rest());
@@ -251,11 +253,11 @@ impl Nfs {
                 if is_of_other {
                     cx.vfs.stage_export(handle);
                 }
-                return Ok(Answer::Reply(Some(procedure)));
+                return Ok(changed(Reader::new(results).u32()));
             }
         };
         let start = request.reply.position();
-        let answer = self.carry_out(procedure, Some(&call), cx, request)?;
+        let answer = self.carry_out(procedure, Some(&call), cx, request, begun)?;
         self.drc.insert(&call, request.reply.since(start));
         Ok(answer)
     }
@@ -267,6 +269,7 @@ impl Nfs {
         call: Option<&NewCall>,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
+        begun: &mut Option<Phase>,
     ) -> Result<Answer, Unanswered> {
         let handle = request.args.opaque(HANDLE_BYTES_MAX);
         request.args.check()?;
@@ -278,8 +281,13 @@ impl Nfs {
         let status = match object {
             Err(error) => Err(error.into()),
             Ok(object) if changes(procedure) => self.change(cx, request, object, &mut wcc_data),
-            Ok(object) => match self.look_up(procedure, cx, request, object) {
-                Ok(answer) => return Ok(answer),
+            Ok(object) => match self.look_up(procedure, cx, request, object, begun) {
+                Ok(reply) => {
+                    return Ok(Answer {
+                        reply,
+                        ..Answer::DONE
+                    });
+                }
                 Err(fault) => Err(fault),
             },
         };
@@ -306,7 +314,7 @@ impl Nfs {
         reply.u32(status as u32);
         if changes(procedure) {
             wcc_data.emit(cx, object, reply);
-            return Ok(Answer::Reply(Some(procedure)));
+            return Ok(changed(status as u32));
         }
         let attr = object.map(|object| &object.attr);
         if writes(procedure) {
@@ -315,7 +323,7 @@ impl Nfs {
         if procedure != Procedure::GetAttr {
             post_op(reply, attr);
         }
-        Ok(Answer::Reply(None))
+        Ok(Answer::of(Outcome::Failed))
     }
 
     /// Carries out a procedure that changes neither attributes nor names, and writes its successful results.
@@ -325,10 +333,12 @@ impl Nfs {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         object: &Object,
-    ) -> Result<Answer, ProcedureError> {
+        begun: &mut Option<Phase>,
+    ) -> Result<Reply, ProcedureError> {
         if writes(procedure) {
             let writing = self.write(procedure, cx, request, object)?;
-            return Ok(Answer::Write(writing));
+            *begun = Some(Phase::Writing(writing));
+            return Ok(Reply::Later);
         }
         let reply = &mut *request.reply;
         reply.u32(Status::Ok as u32);
@@ -347,7 +357,7 @@ impl Nfs {
                             true => READ_INLINE_BYTES,
                             false => READ_BYTES_MAX,
                         };
-                        return read::read(cx, request, object, max);
+                        return read::read(cx, request, object, max, begun);
                     }
                     Procedure::Access => about::access(cx, request, object)?,
                     Procedure::ReadLink => read::read_link(cx, request, object)?,
@@ -356,7 +366,15 @@ impl Nfs {
                 }
             }
         }
-        Ok(Answer::Reply(None))
+        Ok(Reply::Whole)
+    }
+}
+
+/// The answer to a call that changes names or attributes. Its reply waits for a sync even if it reports an error.
+const fn changed(status: u32) -> Answer {
+    Answer {
+        promise: Promise::Names,
+        ..Answer::of(Outcome::of_error(status != Status::Ok as u32))
     }
 }
 

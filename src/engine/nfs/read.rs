@@ -1,8 +1,8 @@
 //! READ and READLINK.
 
 use super::super::Cx;
-use super::super::rpc::{Request, Unanswered};
-use super::{Answer, Object, ProcedureError, check_regular};
+use super::super::rpc::{Reply, Request, Unanswered};
+use super::{Object, Phase, ProcedureError, check_regular};
 use crate::config::{LINK_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
 use crate::event;
 use crate::text::Text;
@@ -20,7 +20,8 @@ pub(super) fn read(
     request: &mut Request<'_, '_>,
     object: &Object,
     max: u32,
-) -> Result<Answer, ProcedureError> {
+    begun: &mut Option<Phase>,
+) -> Result<Reply, ProcedureError> {
     let (offset, count) = (request.args.u64(), request.args.u32());
     request.args.check()?;
     check_regular(object)?;
@@ -38,13 +39,16 @@ pub(super) fn read(
     }
     if is_large {
         reply.words(&[len, u32::from(u64::from(len) == left), len]);
-        return Ok(Answer::Send { file, offset, len });
+        let file = Some(file);
+        *begun = Some(Phase::Sending { file, offset, len });
+        return Ok(Reply::Head(len));
     }
     // Read the data to its final position first, because the count in front of it is not known yet.
     let data = reply.ahead(COUNTS_BYTES, inline);
     let got = match cx.vfs.read_with(&file, offset, data, request.patience) {
-        Err(vfs::Stop::Again(Until::Job(id))) if request.patience == Patience::Now => {
-            return Err(ProcedureError::Unanswered(Unanswered::Fetch(id, file)));
+        Err(vfs::Stop::Again(until @ Until::Job(_))) if request.patience == Patience::Now => {
+            *begun = Some(Phase::Fetching(file));
+            return Err(ProcedureError::Unanswered(Unanswered::Again(until)));
         }
         got => got,
     };
@@ -54,7 +58,7 @@ pub(super) fn read(
     let is_end = u64::from(len) == left || got < len;
     reply.words(&[got, is_end.into()]);
     reply.opaque_ahead(got as usize);
-    Ok(Answer::Reply(None))
+    Ok(Reply::Whole)
 }
 
 pub(super) fn read_link(

@@ -4,18 +4,14 @@
 //! the sync.
 
 use super::super::Cx;
-use super::super::rpc::{RecordCursor, Request, patch_mark};
+use super::super::rpc::{Answer, RecordCursor, Request};
 use super::super::service::{Moved, Next, Transfer, Way};
 use super::attributes::WccAttr;
-use super::{
-    Nfs, Object, ProcedureError, Promise, error_status, mark_promise, post_op, pre_op, wcc_attr,
-};
+use super::{Nfs, Object, ProcedureError, Promise, error_status, post_op, pre_op, wcc_attr};
 use crate::config::{WORKER_WRITE_BYTES_MIN, WRITE_BYTES_MAX};
-use crate::mem::Ends as _;
-use crate::stats::{Operation, Outcome};
+use crate::stats::Outcome;
 use crate::vfs::{Access, FsError, ObjectType, Pin, Tree};
-use crate::wire::nfs3::{self, Procedure, Status};
-use crate::wire::rpc::emit_reply;
+use crate::wire::nfs3::{Procedure, Status};
 use crate::wire::{Reader, Writer};
 
 /// The durability that the client requests.
@@ -38,7 +34,6 @@ pub(in super::super) struct Writing {
     offset: u64,
     /// Length of the data that is neither stored nor part of a transfer (bytes).
     left: u32,
-    xid: u32,
     count: u32,
     stability: Stability,
     /// The first error.
@@ -49,25 +44,11 @@ pub(in super::super) struct Writing {
 }
 
 impl Writing {
-    /// Returns true if a file is pinned, and no transfer holds it.
-    pub(in super::super) const fn holds_file(&self) -> bool {
-        self.file.is_some()
-    }
-
-    /// Writes the data in `input` to the file. After an error, skips it.
+    /// Writes the data in `input` to the file.
     fn write_here(&mut self, record: &mut RecordCursor, cx: &mut Cx<'_>, input: &mut Reader<'_>) {
-        self.write(cx, record.take(input, self.left));
-    }
-
-    /// Writes the first data, joined from several fragments, to the file.
-    pub(in super::super) fn write_joined(&mut self, cx: &mut Cx<'_>, data: &[u8]) {
-        self.write(cx, data.head(data.len().min(self.left as usize)));
-    }
-
-    fn write(&mut self, cx: &mut Cx<'_>, bytes: &[u8]) {
+        let bytes = record.take(input, self.left);
         if let Some(file) = &self.file
             && !bytes.is_empty()
-            && self.error.is_none()
         {
             self.error = cx.vfs.write(file, self.offset, bytes).err();
         }
@@ -158,7 +139,6 @@ impl Nfs {
             file: Some(file),
             offset,
             left,
-            xid: request.call.xid,
             count,
             stability,
             error: None,
@@ -168,8 +148,7 @@ impl Nfs {
     }
 
     /// Continues a WRITE or COMMIT. Stores the data of a small WRITE that is in `input`. Returns a transfer for data that has not
-    /// arrived, and for all data of a large WRITE, because the disk may be slow. Writes the reply after the last data. Returns its
-    /// promise.
+    /// arrived, and for all data of a large WRITE, because the disk may be slow. Writes the results after the last data.
     ///
     /// # Errors
     /// The need for which the WRITE waits.
@@ -180,7 +159,7 @@ impl Nfs {
         cx: &mut Cx<'_>,
         input: &mut Reader<'_>,
         reply: &mut Writer<'_>,
-    ) -> Result<Promise, Next> {
+    ) -> Result<Answer, Next> {
         while writing.left > 0 && writing.error.is_none() {
             if record.left == 0 {
                 match (!record.last).then(|| record.next_fragment(input)) {
@@ -206,35 +185,15 @@ impl Nfs {
         if writing.stability != Stability::Unstable && writing.error.is_none() {
             writing.error = cx.vfs.stage(&file).err();
         }
-        Ok(self.finish(writing, file, cx, reply))
-    }
-
-    /// Writes the reply to a WRITE or COMMIT whose data is stored or could not be stored.
-    fn finish(
-        &mut self,
-        writing: &Writing,
-        file: Pin,
-        cx: &mut Cx<'_>,
-        reply: &mut Writer<'_>,
-    ) -> Promise {
-        let mark = reply.position();
-        reply.u32(0);
-        emit_reply(reply, writing.xid, Ok(()));
         self.emit_results(writing, &file, cx, reply);
-        patch_mark(reply, mark, 0);
         cx.vfs.unpin(file);
-        let procedure = match writing.stability {
-            Stability::Unstable => {
-                let outcome = Outcome::of_error(writing.error.is_some());
-                let operation = Operation::rpc(nfs3::PROGRAM, Procedure::Write as u32);
-                cx.stats.called(operation, outcome);
-                return Promise::Nothing;
-            }
-            Stability::Commit => Procedure::Commit,
-            Stability::Stable => Procedure::Write,
-        };
-        mark_promise(reply, mark, procedure);
-        Promise::Data
+        Ok(Answer {
+            promise: match writing.stability {
+                Stability::Unstable => Promise::Nothing,
+                Stability::Commit | Stability::Stable => Promise::Data,
+            },
+            ..Answer::of(Outcome::of_error(writing.error.is_some()))
+        })
     }
 
     fn emit_results(

@@ -1,7 +1,9 @@
 //! The call that a program answers, the writer for its reply, and the reasons why it is not answered.
 
 use super::connections::Connection;
-use crate::vfs::{JobId, Patience, Pin, Until};
+use crate::engine::service::Promise;
+use crate::stats::Outcome;
+use crate::vfs::{Patience, Until};
 use crate::wire::rpc::{Call, NotACall, Reject};
 use crate::wire::{Malformed, Reader, Writer};
 use core::net::IpAddr;
@@ -9,7 +11,8 @@ use core::net::IpAddr;
 /// A call, its arguments and its reply.
 pub(in super::super) struct Request<'a, 'o> {
     pub(in super::super) reply: &'a mut Writer<'o>,
-    /// The arguments, after the call's header. The data of a WRITE stays unread.
+    /// The arguments, after the call's header, or their first part. A call with data leaves the data unread and goes on
+    /// ([`Reply::Later`]): it reads the data from the stream, and then the arguments after it.
     pub(in super::super) args: Reader<'a>,
     pub(in super::super) call: Call<'a>,
     /// Length of the arguments that have not arrived yet (bytes); `None` if further fragments follow.
@@ -19,6 +22,40 @@ pub(in super::super) struct Request<'a, 'o> {
     /// The connection by which the call came.
     pub(in super::super) connection: Connection,
     pub(in super::super) patience: Patience,
+}
+
+/// The result of a call that was carried out, or begun.
+#[derive(Debug)]
+pub(in super::super) struct Answer {
+    pub(in super::super) reply: Reply,
+    /// The kind of change that must be durable before the reply is sent.
+    pub(in super::super) promise: Promise,
+    pub(in super::super) outcome: Outcome,
+}
+
+/// The part of a reply that is written.
+#[derive(Debug)]
+pub(in super::super) enum Reply {
+    /// All of it.
+    Whole,
+    /// Its head. This number of bytes, and their padding, follow in the call's phase.
+    Head(u32),
+    /// Nothing: the call goes on in its phase.
+    Later,
+}
+
+impl Answer {
+    /// A whole reply without a promise.
+    pub(in super::super) const fn of(outcome: Outcome) -> Self {
+        Self {
+            reply: Reply::Whole,
+            promise: Promise::Nothing,
+            outcome,
+        }
+    }
+
+    /// A whole reply that reports success, without a promise.
+    pub(in super::super) const DONE: Self = Self::of(Outcome::Done);
 }
 
 /// The reason why a call is not answered now. Nothing of it was done, and its reply is empty.
@@ -31,8 +68,6 @@ pub(in super::super) enum Unanswered {
     Reject(Reject),
     /// This event must come first.
     Again(Until),
-    /// This job must end first, which reads the data of a READ. The file stays open until then.
-    Fetch(JobId, Pin),
 }
 
 impl From<NotACall> for Unanswered {

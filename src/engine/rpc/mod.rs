@@ -8,5 +8,5 @@ pub(super) mod drc;
 pub mod lock;
 mod record;
 
-pub(super) use call::{Request, Unanswered};
+pub(super) use call::{Answer, Reply, Request, Unanswered};
 pub(super) use record::{RecordCursor, patch_mark};

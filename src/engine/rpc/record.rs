@@ -98,22 +98,45 @@ impl RecordCursor {
         bytes
     }
 
-    /// Returns the first [`REQUEST_BYTES`] of the record at the start of `input`, or all of it if it is shorter. Uses `joined` if
-    /// the record has several fragments.
+    /// Reads `len` bytes that have arrived, in one fragment or several.
     ///
     /// # Errors
     /// As [`RecordCursor::next_fragment`].
-    pub(in super::super) fn join<'a>(
+    pub(in super::super) fn pass(
         &mut self,
-        input: &mut Reader<'a>,
+        stream: &mut Reader<'_>,
+        mut len: usize,
+    ) -> Result<(), Next> {
+        while len > 0 {
+            if self.left == 0 {
+                self.next_fragment(stream)?;
+            }
+            match self.take(stream, len as u32).len() {
+                0 if self.left > 0 => return Err(Next::Input),
+                taken => len -= taken,
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the next [`REQUEST_BYTES`] of the record, or its unread rest if that is shorter. Uses `joined` if they are in several
+    /// fragments.
+    ///
+    /// # Errors
+    /// As [`RecordCursor::next_fragment`].
+    pub(in super::super) fn join<'a, 'i: 'a>(
+        &mut self,
+        input: &mut Reader<'i>,
         joined: &'a mut heapless::Vec<u8, REQUEST_BYTES>,
     ) -> Result<&'a [u8], Next> {
         // Once the input buffer is full, the record is answered from its first bytes, which hold all that a request needs.
         let full = input.rest().len() >= REQUEST_BYTES;
-        while !self.last {
-            match self.next_fragment(input) {
-                Err(Next::Input) if full => break,
-                next => next?,
+        while !self.is_read() {
+            if self.left == 0 {
+                match self.next_fragment(input) {
+                    Err(Next::Input) if full => break,
+                    next => next?,
+                }
             }
             let bytes = self.take(input, u32::MAX);
             if self.left > 0 && !full {
@@ -141,4 +164,44 @@ const TOO_LONG: Next = Next::Close(text!(
 pub(in super::super) fn patch_mark(reply: &mut Writer<'_>, mark: usize, bulk: u32) {
     let len = reply.position() - mark - MARK_BYTES;
     reply.patch(mark, RecordMark::whole(len as u32 + bulk));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words, data and words, in fragments that end anywhere: the words after the data are read once the data has been.
+    #[test]
+    fn words_after_the_data_are_read() {
+        let message: Vec<u8> = (0..40).collect();
+        for cuts in [&[][..], &[8], &[3, 20, 21], &[16, 32]] {
+            let mut stream = Vec::new();
+            let mut from = 0;
+            for to in cuts.iter().copied().chain([message.len()]) {
+                let mark = (to - from) as u32;
+                let last = if to == message.len() { 1 << 31 } else { 0 };
+                stream.extend((mark | last).to_be_bytes());
+                stream.extend(&message[from..to]);
+                from = to;
+            }
+            let mut input = Reader::new(&stream);
+            let (mut record, mut joined) = (RecordCursor::START, heapless::Vec::new());
+            let packet = record.join(&mut input.clone(), &mut joined);
+            assert_eq!(packet, Ok(&message[..]), "{cuts:?}");
+            let mut record = RecordCursor::START;
+            record.pass(&mut input, 8).unwrap();
+            let mut data: Vec<u8> = Vec::new();
+            while data.len() < 24 {
+                if record.left == 0 {
+                    record.next_fragment(&mut input).unwrap();
+                }
+                data.extend(record.take(&mut input, 24 - data.len() as u32));
+            }
+            assert_eq!(data, message[8..32]);
+            let mut joined = heapless::Vec::new();
+            let after = record.join(&mut input, &mut joined).unwrap();
+            assert_eq!((after, input.rest()), (&message[32..], &[][..]), "{cuts:?}");
+            assert!(record.is_read());
+        }
+    }
 }

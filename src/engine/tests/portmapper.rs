@@ -4,7 +4,7 @@ use super::Bench;
 use super::calls::Call;
 use crate::engine::portmap::MAPPING_COUNT_MAX;
 use crate::wire::portmap::{PROGRAM, Transport};
-use crate::wire::rpc::{Reject, emit_reply};
+use crate::wire::rpc::{Reject, emit_rejection};
 use crate::wire::{Writer, mount, nfs3};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -47,7 +47,7 @@ fn check(bench: &mut Bench, call: &Call, expect: &[&[u32]]) {
 fn refuse(bench: &mut Bench, call: &Call, why: Reject) {
     let mut buffer = [0; 64];
     let mut reply = Writer::new(&mut buffer);
-    emit_reply(&mut reply, 7, Err(why));
+    emit_rejection(&mut reply, 7, why);
     assert_eq!(bench.reply(call), reply.since(0));
 }
 

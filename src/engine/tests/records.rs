@@ -28,10 +28,7 @@ fn unknown_portmap_version_or_procedure_is_refused() {
 #[test]
 fn socket_of_one_program_refuses_others() {
     let mut bench = Bench::default();
-    let nfs = ProgramSet {
-        nfs: true,
-        ..ProgramSet::default()
-    };
+    let nfs = ProgramSet::NFS;
     for (program, version, refused) in [
         (nfs3::PROGRAM, 3, false),
         (mount::PROGRAM, 3, true),

@@ -23,22 +23,10 @@ use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{nfs3, portmap};
 use core::net::{Ipv4Addr, SocketAddrV6};
 
-const NFS: ProgramSet = ProgramSet {
-    nfs: true,
-    mount: false,
-    portmap: false,
-};
-const MOUNT: ProgramSet = ProgramSet {
-    nfs: false,
-    mount: true,
-    portmap: false,
-};
-const BOTH: ProgramSet = ProgramSet { mount: true, ..NFS };
-const PORTMAP: ProgramSet = ProgramSet {
-    nfs: false,
-    mount: false,
-    portmap: true,
-};
+const NFS: ProgramSet = ProgramSet::NFS;
+const MOUNT: ProgramSet = ProgramSet::MOUNT;
+const BOTH: ProgramSet = NFS.and(MOUNT);
+const PORTMAP: ProgramSet = ProgramSet::PORTMAP;
 
 /// Numbers of the TCP listeners. NFS_TOKEN also serves MOUNT if both have the same port.
 const NFS_TOKEN: u32 = 0;
