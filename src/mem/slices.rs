@@ -41,3 +41,11 @@ pub fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
     let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
     bytes.iter().fold(hash, mix)
 }
+
+/// Adds the whole words of `bytes` to a hash (FxHash with 32 bits); up to three bytes at the end are ignored.
+pub fn fx_words(hash: u32, bytes: &[u8]) -> u32 {
+    let words = bytes.as_chunks().0.iter();
+    words.fold(hash, |hash: u32, word| {
+        (hash.rotate_left(5) ^ u32::from_ne_bytes(*word)).wrapping_mul(0x9e37_79b9)
+    })
+}

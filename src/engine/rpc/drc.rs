@@ -11,7 +11,7 @@ use super::super::share;
 use super::connections::{Connection, Connections};
 use crate::config::{DRC_AGE_SECS, DRC_BYTES, DRC_REPLY_BYTES, DRC_SET_COUNT, DRC_WAY_COUNT};
 use crate::log;
-use crate::mem::Ends as _;
+use crate::mem::{Ends as _, fx_words as hash};
 use crate::time::Instant;
 use crate::vfs::{Caller, Peer};
 use crate::wire::rpc::Call;
@@ -50,14 +50,6 @@ pub(in super::super) struct Key {
     port: u16,
     /// The connection by which the call came.
     connection: Connection,
-}
-
-/// FxHash of 32-bit words. XDR is made of such words, so up to three bytes after the last whole one are ignored.
-fn hash(seed: u32, bytes: &[u8]) -> u32 {
-    let words = bytes.as_chunks().0.iter();
-    words.fold(seed, |hash: u32, word| {
-        (hash.rotate_left(5) ^ u32::from_ne_bytes(*word)).wrapping_mul(0x9e37_79b9)
-    })
 }
 
 impl Key {

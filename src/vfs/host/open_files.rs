@@ -5,7 +5,7 @@
 
 use super::super::{Backend, FsError, FsResult, Handle, Node, ObjectType, Pin, Rights};
 use super::volume::Volume;
-use crate::mem::Slots;
+use crate::mem::{Slots, fx_words};
 use crate::sys::linux::fs::{self, File};
 use core::cell::Cell;
 use rustix::fs::OFlags;
@@ -90,9 +90,7 @@ impl OpenFiles {
 
     /// Returns the set of places in which a handle can be.
     fn set(&self, handle: &[u8]) -> core::ops::Range<usize> {
-        let hash = handle.iter().fold(0x811c_9dc5u32, |hash, byte| {
-            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-        });
+        let hash = fx_words(1, handle);
         let sets = (self.places.len() / WAYS) as u64;
         let first = ((u64::from(hash) * sets) >> 32) as usize * WAYS;
         first..first + WAYS
