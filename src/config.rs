@@ -194,15 +194,20 @@ pub const WORKER_WRITE_BYTES_MIN: u32 = 64 << 10;
 pub const WORKER_WRITE_COUNT: usize = 16;
 /// Number of exclusive CREATE verifiers that are kept (RFC 1813 section 3.3.8); a new one replaces the oldest.
 pub const CREATE_VERIFIER_COUNT: usize = 32;
-/// Size (bytes) of one CREATE verifier with its file's identity.
-pub const CREATE_VERIFIER_BYTES: usize = 32;
-/// Size (bytes) of all CREATE verifiers, plus one byte for the position of the last.
-pub const CREATED_BYTES: usize = CREATE_VERIFIER_COUNT * CREATE_VERIFIER_BYTES + 1;
-/// Size (bytes) of the memory that several loops share and that a restarted loop inherits: CREATE verifiers and the duplicate
-/// request cache.
-pub const SHARED_BYTES: usize = CREATED_BYTES + DRC_BYTES;
+/// Size (bytes) of one CREATE verifier with its file's identity and a checksum.
+pub const CREATE_VERIFIER_BYTES: usize = 36;
+/// Size (bytes) of all CREATE verifiers, plus a word for the position of the last.
+pub const CREATED_BYTES: usize = CREATE_VERIFIER_COUNT * CREATE_VERIFIER_BYTES + 4;
+/// Size (bytes) of the memory that several loops share and that a restarted loop inherits: its header, CREATE verifiers and the
+/// duplicate request cache.
+pub const SHARED_BYTES: usize = SHARED_HEADER_BYTES + CREATED_BYTES + DRC_BYTES;
 /// [`SHARED_BYTES`] with minimum memory.
-pub const SHARED_BYTES_MIN: usize = CREATED_BYTES + DRC_SET_COUNT_MIN * DRC_SET_BYTES;
+pub const SHARED_BYTES_MIN: usize =
+    SHARED_HEADER_BYTES + CREATED_BYTES + DRC_SET_COUNT_MIN * DRC_SET_BYTES;
+/// Size (bytes) of the header of that memory: the number of its layout, and a checksum.
+pub const SHARED_HEADER_BYTES: usize = 8;
+/// Limit of loops that serve the same files.
+pub const LOOP_COUNT_MAX: u32 = 4;
 /// Limit of open handles of an SFTP session; smaller if there are too few descriptors.
 pub const HANDLE_COUNT_MAX: usize = 2048;
 /// Number of descriptors of an SFTP session that handles cannot use: standard streams, log, jail, temporary ones of a request. A

@@ -1,6 +1,7 @@
 //! Helpers for bytes that need unsafe code.
 
 use core::ffi::CStr;
+use core::sync::atomic::{Ordering, compiler_fence};
 
 /// The text before the first NUL of `bytes`; empty if the last byte is not NUL.
 pub fn c_str(bytes: &[u8]) -> &CStr {
@@ -29,6 +30,19 @@ pub const fn shift(bytes: &mut [u8], used: usize) -> usize {
     // SAFETY: both ranges lie within the slice.
     unsafe { to.copy_from(to.add(used), left) };
     left
+}
+
+/// Stores a word after all stores before it, even if the process is killed in between: an entry of shared memory counts only once
+/// its last word is stored.
+pub fn store_last(word: &mut [u8; 4], value: u32) {
+    compiler_fence(Ordering::Release);
+    // SAFETY: a reference is valid. One instruction stores a word.
+    unsafe {
+        core::ptr::from_mut(word)
+            .cast::<u32>()
+            .write_unaligned(value.to_be())
+    };
+    compiler_fence(Ordering::Release);
 }
 
 /// Hash of no bytes, for [`fnv1a`].

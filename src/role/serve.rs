@@ -10,8 +10,9 @@ use super::http;
 use super::mdns;
 use super::{Console, Fatal, network, nfs};
 use crate::config;
+use crate::config::LOOP_COUNT_MAX;
 use crate::console;
-use crate::drive::platform::host::loops::{LOOP_COUNT_MAX, SharedState};
+use crate::drive::platform::host::loops::SharedState;
 use crate::drive::platform::host::supervisor::{self, Child};
 use crate::drive::platform::network::Network;
 use crate::drive::{Task, Tasks, platform};
@@ -242,7 +243,10 @@ pub(super) fn read(args: Args) -> Result<&'static mut Arguments, Fatal> {
             // With port 0 the kernel would choose another port for each loop.
             || served.nfs.address.port() == 0;
         let loop_count = if is_single { 1 } else { served.loop_count };
-        served.nfs.shared.set(SharedState::new(loop_count));
+        served
+            .nfs
+            .shared
+            .set(SharedState::new(loop_count, nfs::LAYOUT));
     }
     if served.is_silent {
         served.mdns.set(None);

@@ -5,10 +5,12 @@
 use super::super::Cx;
 use super::super::rpc::Request;
 use super::super::rpc::drc::NewCall;
+use super::super::rpc::regions::CreateVerifier;
 use super::attributes::{KINDS, to_wire};
 use super::directory::NAME_BYTES_MAX;
 use super::{Nfs, Object, ProcedureError, open, post_op, pre_op, wcc_attr};
 use crate::config::{CREATE_VERIFIER_BYTES, CREATE_VERIFIER_COUNT, LINK_BYTES_MAX};
+use crate::mem::fx_words;
 use crate::vfs::{
     Caller, CreateWhat, FileTime, FsError, FsResult, Kind, Name, NewTime, Node, ObjectType,
     SetAttr, Target,
@@ -25,13 +27,10 @@ const GUARDED: u32 = 1;
 /// CREATE's mode EXCLUSIVE: an existing file is an error unless it was created with the same verifier.
 const EXCLUSIVE: u32 = 2;
 
-/// A file, by file system and inode number, and the verifier of the exclusive CREATE that made it.
-#[doc(alias = "createverf3")]
-type CreateVerifier = [u8; CREATE_VERIFIER_BYTES];
-
 /// The verifiers of the last exclusive CREATEs: a repeated request with the same verifier succeeds. RFC 1813 section 3.3.8.
 ///
-/// The memory is shared by all servers, which access it in turn, and may outlive them.
+/// The memory is shared by all servers, which access it in turn, and may outlive them. A verifier that a killed server has stored
+/// in part has a wrong checksum.
 #[derive(Debug)]
 pub(super) struct CreateVerifiers {
     list: &'static mut [CreateVerifier],
@@ -49,10 +48,8 @@ impl CreateVerifiers {
     fn add(&mut self, verifier: CreateVerifier) {
         if let Some(next) = self.next.first_mut() {
             *next = next.wrapping_add(1);
-            if let Some(place) = self
-                .list
-                .get_mut(usize::from(*next) % CREATE_VERIFIER_COUNT)
-            {
+            let at = usize::from(*next) % CREATE_VERIFIER_COUNT;
+            if let Some(place) = self.list.get_mut(at) {
                 *place = verifier;
             }
         }
@@ -178,8 +175,12 @@ impl Nfs {
         wcc_data: &WccData<'_>,
         is_there: impl FnOnce(&mut Cx<'_>) -> bool,
     ) -> bool {
-        let call = wcc_data.call;
-        let is_done = call.is_some_and(|call| self.drc.is_done(call, || is_there(cx)));
+        // Asks the files before the tables: they may wait.
+        let call = wcc_data.call.filter(|_| self.drc.is_kept());
+        let call = call.map(|call| (call, is_there(cx)));
+        let is_done = call.is_some_and(|(call, is_there)| {
+            self.with_tables(|nfs| nfs.drc.is_done(call, || is_there))
+        });
         if is_done {
             // The earlier server may not have synced the change.
             cx.vfs.stage_export(wcc_data.handle);
@@ -246,11 +247,14 @@ impl Nfs {
             for word in [attr.fsid, attr.inode, first as u64, second as u64] {
                 writer.u64(word);
             }
+            writer.u32(fx_words(1, writer.since(0)));
             if !there {
-                self.create_verifiers.add(made_under);
+                self.with_tables(|nfs| nfs.create_verifiers.add(made_under));
             } else {
                 let its_own = attr.size == 0 && [attr.atime.secs, attr.mtime.secs] == verifier;
-                if how == EXCLUSIVE && !its_own && !self.create_verifiers.list.contains(&made_under)
+                if how == EXCLUSIVE
+                    && !its_own
+                    && !self.with_tables(|nfs| nfs.create_verifiers.list.contains(&made_under))
                 {
                     return Err(FsError::Exists.into());
                 }

@@ -7,9 +7,10 @@ use super::Cx;
 use super::rpc::connections::{Connection, Connections};
 use super::rpc::drc::{DuplicateRequestCache, Key, Lookup, NewCall};
 use super::rpc::lock::ServerLock;
+use super::rpc::regions::Regions;
 use super::rpc::{Answer, Reply, Request, Unanswered};
 use crate::config::{
-    CREATED_BYTES, HAS_SERVE, READ_BYTES_MAX, READ_INLINE_BYTES, READ_INLINE_TIME, REPLY_HEAD_BYTES,
+    HAS_SERVE, READ_BYTES_MAX, READ_INLINE_BYTES, READ_INLINE_TIME, REPLY_HEAD_BYTES,
 };
 use crate::event;
 use crate::stats::{Family, Figure, Outcome};
@@ -123,7 +124,7 @@ impl Nfs {
         lock: Option<&'static dyn ServerLock>,
         connections: Connections,
     ) -> Self {
-        let (created, replies) = memory.split_at_mut(CREATED_BYTES.min(memory.len()));
+        let Regions { created, replies } = Regions::open(memory, lock.filter(|_| HAS_SERVE));
         Self {
             drc: DuplicateRequestCache::new(replies, is_kept, connections),
             verifier: u64::from_be_bytes(verifier),
@@ -180,24 +181,25 @@ impl Nfs {
 
     /// Replaces the cached results `old` of a call by `new`.
     pub(super) fn replace_reply(&mut self, peer: &Peer, call: [u32; 2], old: &[u8], new: &[u8]) {
-        self.with_lock(|drc| drc.replace(peer, call, old, new));
+        self.with_tables(|nfs| nfs.drc.replace(peer, call, old, new));
     }
 
     /// Removes the replies that `connection` got last from the duplicate request cache.
     pub(super) fn forget_replies(&mut self, connection: Connection) {
-        self.with_lock(|drc| drc.forget(connection));
+        self.with_tables(|nfs| nfs.drc.forget(connection));
     }
 
-    /// Accesses the duplicate request cache outside a call that changes names or attributes.
-    fn with_lock(&mut self, access: impl FnOnce(&mut DuplicateRequestCache)) {
+    /// Calls `access`, which must not wait, with the lock of the tables that the servers share.
+    fn with_tables<T>(&mut self, access: impl FnOnce(&mut Self) -> T) -> T {
         let lock = self.lock();
         if let Some(lock) = lock {
-            lock.acquire();
+            lock.acquire_tables();
         }
-        access(&mut self.drc);
+        let result = access(self);
         if let Some(lock) = lock {
-            lock.release();
+            lock.release_tables();
         }
+        result
     }
 
     /// The current write verifier.
@@ -242,23 +244,29 @@ impl Nfs {
         }
         let from = (&cx.peer, request.connection);
         let key = Key::new(from, cx.now, &request.call, request.args.rest());
-        let call = match self.drc.lookup(key) {
-            Lookup::New(call) => call,
+        let start = request.reply.position();
+        let known = self.with_tables(|nfs| match nfs.drc.lookup(key) {
+            Lookup::New(call) => Ok(call),
             Lookup::Reply {
                 results,
                 is_of_other,
             } => {
                 request.reply.put(results);
+                Err(is_of_other)
+            }
+        });
+        let call = match known {
+            Ok(call) => call,
+            Err(is_of_other) => {
                 cx.stats.add(Family::Rpc, Figure::Duplicates, 1);
                 if is_of_other {
                     cx.vfs.stage_export(handle);
                 }
-                return Ok(changed(Reader::new(results).u32()));
+                return Ok(changed(Reader::new(request.reply.since(start)).u32()));
             }
         };
-        let start = request.reply.position();
         let answer = self.carry_out(procedure, Some(&call), cx, request, begun)?;
-        self.drc.insert(&call, request.reply.since(start));
+        self.with_tables(|nfs| nfs.drc.insert(&call, request.reply.since(start)));
         Ok(answer)
     }
 

@@ -127,7 +127,8 @@ impl Programs {
         was_there: bool,
     ) -> &'static mut [u8] {
         let left = self.nfs.drc.left_begun(peer, call, was_there);
-        [&[0; crate::config::CREATED_BYTES], &*left].concat().leak()
+        const HEAD: usize = crate::config::SHARED_BYTES - crate::config::DRC_BYTES;
+        [&[0; HEAD], &*left].concat().leak()
     }
 
     /// The open connections.

@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 /// FUTEX_OWNER_DIED: the kernel sets this bit of a life word when the server ends (get_robust_list(2)).
 const DIED: u32 = 1 << 30;
-/// Words of a server before those of its connections: its life word, and the number of its first connection.
-const SERVER_WORDS: usize = 2;
+/// Words of a server before those of its connections: the number of its first connection.
+const SERVER_WORDS: usize = 1;
 
 /// Number of words for `server_count` servers with at most `connection_count` connections each.
 pub const fn word_count(server_count: usize, connection_count: usize) -> usize {
@@ -53,6 +53,8 @@ impl Connection {
 pub struct Connections {
     /// The number of the newest connection, then the words of each server.
     words: &'static [AtomicU32],
+    /// The life words of the servers, which the kernel marks when they end.
+    lives: &'static [AtomicU32],
     /// Index of this server's words.
     own: usize,
     /// Number of words of a server.
@@ -60,18 +62,19 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// The connections of server `index` of `server_count`, in [`word_count`] words: zeros, or an earlier server's. Connections of
-    /// an earlier server with this index are closed.
-    pub fn new(words: &'static [AtomicU32], server_count: usize, index: usize) -> Self {
+    /// The connections of server `index`, in [`word_count`] words: zeros, or an earlier server's. Connections of an earlier server
+    /// with this index are closed. `lives` has a life word for each server.
+    pub fn new(words: &'static [AtomicU32], lives: &'static [AtomicU32], index: usize) -> Self {
         let span = (words.len().saturating_sub(1))
-            .checked_div(server_count)
+            .checked_div(lives.len())
             .unwrap_or(0);
         let connections = Self {
             words,
+            lives,
             own: 1 + index * span,
             span,
         };
-        if let Some(first) = connections.word(connections.own + 1) {
+        if let Some(first) = connections.word(connections.own) {
             first.store(connections.newest().wrapping_add(1), Ordering::Relaxed);
         }
         connections
@@ -80,7 +83,7 @@ impl Connections {
     /// View of a server that was started in place of this one.
     #[cfg(test)]
     pub(in super::super) fn restarted(&self) -> Self {
-        Self::new(self.words, 1, 0)
+        Self::new(self.words, self.lives, 0)
     }
 
     fn word(&self, index: usize) -> Option<&'static AtomicU32> {
@@ -90,11 +93,6 @@ impl Connections {
     fn read(&self, index: usize) -> u32 {
         self.word(index)
             .map_or(0, |word| word.load(Ordering::Relaxed))
-    }
-
-    /// The word that the kernel marks when this server ends, if the caller registers it.
-    pub fn life(&self) -> Option<&'static AtomicU32> {
-        self.word(self.own)
     }
 
     /// The number of the newest connection of all servers.
@@ -145,8 +143,15 @@ impl Connections {
         };
         connection.number != 0
             && self.read(connection.place as usize) == connection.number
-            && self.read(server) & DIED == 0
+            && !self.has_died(server)
             && !self.precedes(connection, server)
+    }
+
+    /// Returns true if the server with the words at `server` has ended, and no other has taken its place.
+    fn has_died(&self, server: usize) -> bool {
+        let number = (server - 1).checked_div(self.span).unwrap_or(0);
+        let life = self.lives.get(number);
+        life.is_some_and(|life| life.load(Ordering::Relaxed) & DIED != 0)
     }
 
     /// Returns true if the connection is, or was, one of this server, and not of an earlier one with the same index.
@@ -156,7 +161,7 @@ impl Connections {
 
     /// Returns true if the connection was opened before the server started.
     fn precedes(&self, connection: Connection, server: usize) -> bool {
-        !connection.is_after(self.read(server + 1).wrapping_sub(1))
+        !connection.is_after(self.read(server).wrapping_sub(1))
     }
 }
 
@@ -169,8 +174,9 @@ mod tests {
         let words = vec![0; word_count(2, 3)];
         let words: Vec<_> = words.into_iter().map(AtomicU32::new).collect();
         let words = &*words.leak();
-        let first = Connections::new(words, 2, 0);
-        let second = Connections::new(words, 2, 1);
+        let lives: &[AtomicU32] = Box::leak(Box::new([0, 0].map(AtomicU32::new)));
+        let first = Connections::new(words, lives, 0);
+        let second = Connections::new(words, lives, 1);
         let (a, b, c) = (first.open(0), first.open(2), second.open(2));
         for connection in [a, b, c] {
             assert!(first.is_open(connection) && second.is_open(connection));
@@ -187,10 +193,10 @@ mod tests {
         }
         assert!(second.is_open(b) && second.is_open(c));
         // The kernel marks a killed server; the next one with its index starts without connections.
-        first.life().unwrap().store(DIED, Ordering::Relaxed);
+        lives[0].store(DIED, Ordering::Relaxed);
         assert!(!second.is_open(b) && second.is_open(c));
-        let next = Connections::new(words, 2, 0);
-        next.life().unwrap().store(1234, Ordering::Relaxed);
+        let next = Connections::new(words, lives, 0);
+        lives[0].store(1234, Ordering::Relaxed);
         assert!(!second.is_open(b) && !next.is_own(b));
         let d = next.open(2);
         assert!(second.is_open(d) && next.is_own(d) && !second.is_open(b));

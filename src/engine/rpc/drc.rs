@@ -9,9 +9,9 @@
 
 use super::super::share;
 use super::connections::{Connection, Connections};
-use crate::config::{DRC_AGE_SECS, DRC_BYTES, DRC_REPLY_BYTES, DRC_SET_COUNT, DRC_WAY_COUNT};
+use crate::config::{DRC_AGE_SECS, DRC_REPLY_BYTES, DRC_WAY_COUNT};
 use crate::log;
-use crate::mem::{Ends as _, fx_words as hash};
+use crate::mem::{Ends as _, fx_words as hash, store_last};
 use crate::time::Instant;
 use crate::vfs::{Caller, Peer};
 use crate::wire::rpc::Call;
@@ -30,13 +30,12 @@ const OWNER_BYTES: usize = 4 * WORD_BYTES;
 /// follows the owner. Until a call is answered, it covers only the key, and is one higher if the name existed, or the guard held,
 /// before the call.
 const SLOT_BYTES: usize = WORD_BYTES + OWNER_BYTES + KEY_BYTES + 3 * WORD_BYTES + DRC_REPLY_BYTES;
-const _: () = assert!(DRC_SET_COUNT * size_of::<Set>() == DRC_BYTES);
 const _: () = assert!(DRC_REPLY_BYTES.is_multiple_of(4));
 
 type Slot = [u8; SLOT_BYTES];
 /// The last stamp given to a slot, then the slots. Each store into the set writes the next stamp, so the lowest stamp is the oldest
 /// reply.
-type Set = [u8; WORD_BYTES + SLOT_BYTES * DRC_WAY_COUNT];
+pub(super) type Set = [u8; WORD_BYTES + SLOT_BYTES * DRC_WAY_COUNT];
 
 /// The identity of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -208,7 +207,7 @@ pub(in super::super) struct NewCall {
     begun: Option<bool>,
 }
 
-/// The cache. Server processes that share its memory access it in turn.
+/// The cache. Server processes that share its memory access it in turn, with the lock of the tables.
 #[derive(Debug)]
 pub(in super::super) struct DuplicateRequestCache {
     sets: &'static mut [Set],
@@ -219,15 +218,14 @@ pub(in super::super) struct DuplicateRequestCache {
 }
 
 impl DuplicateRequestCache {
-    /// Opens the cache in `memory`, which may hold an earlier server's replies; all zeros are an empty cache. Its size is
-    /// [`DRC_BYTES`], or less for fewer sets.
+    /// Opens the cache in these sets, which may hold an earlier server's replies; all zeros are an empty cache.
     pub(in super::super) const fn new(
-        memory: &'static mut [u8],
+        sets: &'static mut [Set],
         is_kept: bool,
         connections: Connections,
     ) -> Self {
         Self {
-            sets: memory.as_chunks_mut().0,
+            sets,
             connections,
             is_kept,
         }
@@ -242,7 +240,7 @@ impl DuplicateRequestCache {
         packet: &[u8],
         was_there: bool,
     ) -> &'static mut [u8] {
-        let memory = self.sets.as_flattened().to_vec().leak();
+        let memory = self.sets.to_vec().leak();
         let mut left = Self::new(memory, true, self.connections);
         let (mut call, mut args) = (Call::default(), Reader::new(packet));
         call.parse(&mut args).unwrap();
@@ -255,7 +253,7 @@ impl DuplicateRequestCache {
     }
 
     /// Returns true if other servers use this memory, now or after a restart. Only `serve` arranges that.
-    const fn is_kept(&self) -> bool {
+    pub(in super::super) const fn is_kept(&self) -> bool {
         crate::config::HAS_SERVE && self.is_kept
     }
 
@@ -399,7 +397,9 @@ impl DuplicateRequestCache {
                     Some(was_there) => hash(1, &key.bytes).wrapping_add(was_there.into()),
                     None => hash(1, rest.head(len)),
                 };
-                Writer::new(seal).u32(sum);
+                if let Some(seal) = seal.first_chunk_mut() {
+                    store_last(seal, sum);
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ pub mod connections;
 pub(super) mod drc;
 pub mod lock;
 mod record;
+pub(super) mod regions;
 
 pub(super) use call::{Answer, Reply, Request, Unanswered};
 pub(super) use record::{RecordCursor, patch_mark};

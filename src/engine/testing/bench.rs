@@ -4,7 +4,7 @@ use super::calls::{CallId, calls_in};
 use super::driver::{Engine, Talk, talk};
 use super::replies;
 use super::tree::Tree;
-use crate::config::{CREATED_BYTES, DATAGRAM_BYTES, REPLY_BYTES, REQUEST_BYTES, SHARED_BYTES};
+use crate::config::{DATAGRAM_BYTES, DRC_BYTES, REPLY_BYTES, REQUEST_BYTES, SHARED_BYTES};
 use crate::engine::Cx;
 use crate::engine::programs::{ProgramSet, Programs, Session};
 use crate::engine::rpc::connections::{Connections, word_count};
@@ -47,7 +47,7 @@ pub struct Bench {
 pub fn programs(memory: &'static mut [u8]) -> Programs {
     // Without a cache, provide only the memory for the verifiers of exclusive CREATEs, which is always needed.
     let memory = match memory {
-        [] => vec![0; CREATED_BYTES].leak(),
+        [] => vec![0; SHARED_BYTES - DRC_BYTES].leak(),
         memory => memory,
     };
     let mut programs = Programs::new(VERIFIER, memory, false, None, connections());
@@ -65,8 +65,8 @@ pub fn programs(memory: &'static mut [u8]) -> Programs {
 
 /// Connections of one server.
 pub fn connections() -> Connections {
-    let words = (0..word_count(1, 16)).map(|_| AtomicU32::default());
-    Connections::new(words.collect::<Vec<_>>().leak(), 1, 0)
+    let words = |count| (0..count).map(|_| AtomicU32::default()).collect::<Vec<_>>();
+    Connections::new(words(word_count(1, 16)).leak(), words(1).leak(), 0)
 }
 
 /// A socket that serves every program.

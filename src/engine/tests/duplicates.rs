@@ -289,6 +289,7 @@ fn failed_call_fails_again_in_next_server() {
 struct Beside {
     begun: AtomicU32,
     ended: AtomicU32,
+    tables: AtomicU32,
     loss_count: AtomicU32,
 }
 
@@ -302,6 +303,15 @@ impl ServerLock for Beside {
 
     fn release(&self) {
         self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn acquire_tables(&self) {
+        let had = self.tables.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(had, 0, "the lock of the tables is acquired twice");
+    }
+
+    fn release_tables(&self) {
+        self.tables.store(0, Ordering::Relaxed);
     }
 
     fn loss_count(&self) -> &AtomicU32 {

@@ -2,6 +2,7 @@
 
 mod changing;
 mod duplicates;
+mod kills;
 mod laws;
 mod listing;
 mod making;

@@ -3,7 +3,8 @@
 use super::Fatal;
 use super::failed;
 use super::options::Options;
-use crate::config::{HAS_SERVE, REMOVED_WORDS};
+use crate::config::{CONNECTION_COUNT_MAX, HAS_SERVE, LOOP_COUNT_MAX, REMOVED_WORDS, SHARED_BYTES};
+use crate::drive::platform::host::loops::{Layout, Member};
 use crate::engine::rpc::connections::{Connections, word_count};
 use crate::engine::rpc::lock::ServerLock;
 use crate::mem::{self, Twin};
@@ -12,6 +13,12 @@ use crate::text::text;
 use crate::vfs::Tree;
 use crate::vfs::host::Removals;
 use core::sync::atomic::{AtomicU32, Ordering};
+
+/// The size of the memory that NFS processes of `serve` share.
+pub(in super::super) const LAYOUT: Layout = Layout {
+    word_count: word_count(LOOP_COUNT_MAX as usize, CONNECTION_COUNT_MAX),
+    byte_count: SHARED_BYTES,
+};
 
 /// State that this server shares with its predecessor and with the other NFS processes of `serve`.
 pub(super) struct Common {
@@ -51,12 +58,12 @@ pub(super) fn common(
             entropy = joined.entropy;
             // Counts the restart, which changes the write verifier: unsynced data of the predecessor may be lost.
             let loss_count = u32::from(joined.was_used);
-            lock.loss_count().fetch_add(loss_count, Ordering::Relaxed);
+            lock.count().fetch_add(loss_count, Ordering::Relaxed);
             tree.share_changes(joined.export_changes);
         }
         return Ok(Common {
-            lock: joined.lock,
-            connections: joined.connections,
+            lock: joined.lock.map(|lock| lock as &dyn ServerLock),
+            connections: Connections::new(joined.words, joined.lives, joined.number),
             memory: Some(joined.memory),
             results: joined.results,
             was_used: joined.was_used,
@@ -69,7 +76,7 @@ pub(super) fn common(
     let words = mem::words(word_count(1, connection_count));
     Ok(Common {
         lock: None,
-        connections: Connections::new(words, 1, 0),
+        connections: Connections::new(words, mem::words(1), 0),
         memory: None,
         results: None,
         was_used: false,
@@ -82,4 +89,26 @@ pub(super) fn common(
             false => Removals(mem::words(REMOVED_WORDS)),
         },
     })
+}
+
+impl ServerLock for Member {
+    fn acquire(&self) {
+        self.acquire();
+    }
+
+    fn release(&self) {
+        self.release();
+    }
+
+    fn acquire_tables(&self) {
+        self.acquire_tables();
+    }
+
+    fn release_tables(&self) {
+        self.release_tables();
+    }
+
+    fn loss_count(&self) -> &AtomicU32 {
+        self.count()
+    }
 }

@@ -32,6 +32,7 @@ use crate::sys::{self, Args, BUILD_ID_BYTES, Calls, Errno, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::Tree;
+pub(super) use common::LAYOUT;
 use common::{Common, common};
 use core::net::SocketAddrV6;
 #[cfg(feature = "serve")]

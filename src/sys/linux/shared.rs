@@ -1,11 +1,13 @@
-//! Memory and a lock that a supervisor shares with its children. The memory's content survives a restart of a child.
+//! Memory and locks that a supervisor shares with its children. The memory's content survives a restart of a child.
 //!
-//! The lock is a robust futex (futex(2), get_robust_list(2)): the kernel releases it when the owning process ends.
+//! The lock of changes is a robust futex (futex(2), get_robust_list(2)): the kernel releases it when the owning process ends. The
+//! lock of the tables is held for a few microseconds, and never over a call that may wait. The kernel does not know it: who waits
+//! for it looks whether its owner lives, by the life words, which the kernel marks.
 
 use super::memory::{READ_WRITE, SHARED, map};
 use super::optional;
 use super::{Errno, outcome};
-use crate::config::CHILD_COUNT_MAX;
+use crate::config::{CHILD_COUNT_MAX, LOOP_COUNT_MAX};
 use crate::mem;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use syscalls::{Sysno, raw_syscall};
@@ -14,8 +16,12 @@ use syscalls::{Sysno, raw_syscall};
 #[derive(Debug)]
 #[repr(C)]
 pub struct Shared {
-    /// Futex: the owner's TID, and a flag for waiters.
+    /// Futex of the lock of changes: the owner's TID, and a flag for waiters.
     lock: AtomicU32,
+    /// Futex of the lock of the tables: the owner's TID.
+    tables: AtomicU32,
+    /// The life word of each process that uses the locks: its TID, or a mark of the kernel.
+    pub lives: [AtomicU32; LOOP_COUNT_MAX as usize],
     /// A counter that all processes can increment; the caller defines its meaning.
     pub count: AtomicU32,
     /// Bit mask of the process numbers that have used the memory.
@@ -133,10 +139,11 @@ impl Shared {
     }
 }
 
-/// A process's access to the lock.
+/// A process's access to the locks.
 #[derive(Debug)]
 pub struct Lock {
-    lock: &'static AtomicU32,
+    /// The memory with the locks.
+    pub shared: &'static Shared,
     /// The process's own TID.
     own: u32,
 }
@@ -147,6 +154,8 @@ const WAITERS: u32 = 1 << 31;
 const OWNER: u32 = (1 << 30) - 1;
 const FUTEX_WAIT: usize = 0;
 const FUTEX_WAKE: usize = 1;
+/// Time (ns) after which the owner of the lock of the tables is looked at again.
+const TABLES_WAIT_NS: usize = 100_000;
 
 /// `struct robust_list`: a link to the next entry, or from the last one to the head.
 #[repr(C)]
@@ -164,12 +173,14 @@ struct RobustList {
 }
 
 impl Lock {
-    /// Returns the lock of `shared`, and registers it so that the kernel releases it when this process ends. The kernel then also
-    /// sets FUTEX_OWNER_DIED in `life`, before it closes the process's files.
+    /// Returns the locks of `shared`, and registers the lock of changes so that the kernel releases it when this process ends. The
+    /// kernel then also sets FUTEX_OWNER_DIED in the life word of process `number`, before it closes the process's files. `None`: the
+    /// process uses the lock of changes only.
     ///
     /// # Errors
     /// ENOSYS: the kernel has no robust futexes.
-    pub fn of(shared: &'static Shared, life: Option<&'static AtomicU32>) -> Result<Self, Errno> {
+    pub fn of(shared: &'static Shared, number: Option<usize>) -> Result<Self, Errno> {
+        let life = number.and_then(|number| shared.lives.get(number));
         let process = rustix::process::getpid();
         let own = process.as_raw_nonzero().get() as u32;
         let list = mem::leak(RobustList {
@@ -192,48 +203,73 @@ impl Lock {
         // SAFETY: the kernel reads the list when the thread ends, and writes to words of mappings that are never removed; list and
         // entry are never freed.
         outcome(unsafe { raw_syscall!(optional::ROBUST_LIST, &raw const *list, len) })?;
-        Ok(Self {
-            lock: &shared.lock,
-            own,
-        })
+        Ok(Self { shared, own })
     }
 
-    /// Acquires the lock, waiting for other owners.
+    /// Acquires the lock of changes, waiting for other owners.
     pub fn acquire(&self) {
         let mut own = self.own;
         loop {
-            let seen = self.lock.load(Ordering::Relaxed);
+            let lock = &self.shared.lock;
+            let seen = lock.load(Ordering::Relaxed);
             let is_free = seen & OWNER == 0;
             let next = match is_free {
                 true => own | seen & WAITERS,
                 false => seen | WAITERS,
             };
-            let stored =
-                self.lock
-                    .compare_exchange(seen, next, Ordering::Acquire, Ordering::Relaxed);
+            let stored = lock.compare_exchange(seen, next, Ordering::Acquire, Ordering::Relaxed);
             if stored.is_ok() {
                 if is_free {
                     return;
                 }
-                self.futex(FUTEX_WAIT, next);
+                futex(lock, FUTEX_WAIT, next, None);
                 // Keeps the flag, because other processes may be waiting too.
                 own |= WAITERS;
             }
         }
     }
 
-    /// Releases the lock.
+    /// Releases the lock of changes.
     pub fn release(&self) {
-        if self.lock.swap(0, Ordering::Release) & WAITERS != 0 {
-            self.futex(FUTEX_WAKE, 1);
+        let lock = &self.shared.lock;
+        if lock.swap(0, Ordering::Release) & WAITERS != 0 {
+            futex(lock, FUTEX_WAKE, 1, None);
         }
     }
 
-    fn futex(&self, what: usize, value: u32) {
-        let lock = self.lock.as_ptr();
-        // SAFETY: the kernel only reads the word `lock`; there is no timeout structure.
-        unsafe { raw_syscall!(Sysno::futex, lock, what, value, 0) };
+    /// Acquires the lock of the tables: from its owner if that has ended. An owner never waits, so it is asked again soon.
+    pub fn acquire_tables(&self) {
+        let lock = &self.shared.tables;
+        let mut owner = 0;
+        while let Err(seen) =
+            lock.compare_exchange(owner, self.own, Ordering::Acquire, Ordering::Relaxed)
+        {
+            owner = match self.lives(seen) {
+                true => {
+                    futex(lock, FUTEX_WAIT, seen, Some(&[0, TABLES_WAIT_NS]));
+                    0
+                }
+                false => seen,
+            };
+        }
     }
+
+    /// Releases the lock of the tables.
+    pub fn release_tables(&self) {
+        self.shared.tables.store(0, Ordering::Release);
+    }
+
+    /// Returns true if the process with this TID uses the locks, and has not ended.
+    fn lives(&self, tid: u32) -> bool {
+        let mut lives = self.shared.lives.iter();
+        lives.any(|life| life.load(Ordering::Acquire) & !WAITERS == tid)
+    }
+}
+
+fn futex(lock: &AtomicU32, what: usize, value: u32, timeout: Option<&[usize; 2]>) {
+    let timeout = timeout.map_or(core::ptr::null(), core::ptr::from_ref);
+    // SAFETY: the kernel only reads the words.
+    unsafe { raw_syscall!(Sysno::futex, lock.as_ptr(), what, value, timeout) };
 }
 
 #[cfg(test)]
@@ -241,41 +277,49 @@ mod tests {
     use super::super::process;
     use super::*;
 
-    /// Processes increment a non-atomic number; each is killed while it owns the lock.
+    /// Processes increment a non-atomic number; each is killed while it owns both locks.
     #[test]
-    fn lock_excludes_others_and_exit_releases_it() {
-        const PROCESSES: usize = 4;
+    fn locks_exclude_others_and_exit_releases_them() {
+        const PROCESSES: usize = LOOP_COUNT_MAX as usize;
         const TIMES: u32 = 2000;
         const OWNER_DIED: u32 = 1 << 30;
-        let (shared, lives, bytes) = share(PROCESSES, 4).unwrap();
+        let (shared, _, bytes) = share(0, 8).unwrap();
         let add = |bytes: &mut [u8]| {
             let number = u32::from_ne_bytes(bytes.try_into().unwrap());
             bytes.copy_from_slice(&(number + 1).to_ne_bytes());
         };
-        for life in lives {
+        let (changes, tables) = bytes.split_at_mut(4);
+        let mut add_both = |lock: &Lock| {
+            lock.acquire();
+            add(changes);
+            lock.acquire_tables();
+            add(tables);
+        };
+        for number in 0..PROCESSES {
             if process::fork().unwrap().is_none() {
-                let lock = Lock::of(shared, Some(life)).unwrap();
-                assert_eq!(life.load(Ordering::Relaxed), lock.own);
+                let lock = Lock::of(shared, Some(number)).unwrap();
+                assert_eq!(shared.lives[number].load(Ordering::Relaxed), lock.own);
                 for _ in 0..TIMES {
-                    lock.acquire();
-                    add(bytes);
+                    add_both(&lock);
                     lock.release();
+                    lock.release_tables();
                 }
-                lock.acquire();
-                add(bytes);
+                add_both(&lock);
                 process::exit(0);
             }
         }
         let lock = Lock::of(shared, None).unwrap();
-        let wanted = PROCESSES as u32 * (TIMES + 1);
+        let wanted = (PROCESSES as u32 * (TIMES + 1)).to_ne_bytes();
         let end = std::time::Instant::now() + core::time::Duration::from_secs(60);
         loop {
             assert!(std::time::Instant::now() < end);
             lock.acquire();
-            let number = u32::from_ne_bytes(bytes.try_into().unwrap());
+            lock.acquire_tables();
+            let is_done = bytes == [wanted, wanted].concat();
+            lock.release_tables();
             lock.release();
             let has_ended = |life: &AtomicU32| life.load(Ordering::Relaxed) == OWNER_DIED;
-            if number == wanted && lives.iter().all(has_ended) {
+            if is_done && shared.lives.iter().all(has_ended) {
                 break;
             }
             std::thread::yield_now();

@@ -2,9 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::config::{CONNECTION_COUNT_MAX, NAME_RESULTS_BYTES, REMOVED_WORDS, SHARED_BYTES};
-use crate::engine::rpc::connections::{Connections, word_count};
-use crate::engine::rpc::lock::ServerLock;
+use crate::config::{LOOP_COUNT_MAX, NAME_RESULTS_BYTES, REMOVED_WORDS};
 use crate::event::Line;
 use crate::mem::{self, Twin};
 use crate::sys::linux::shared::{Lock, Shared, share};
@@ -13,8 +11,14 @@ use crate::sys::{self, Errno};
 use core::net::{SocketAddr, SocketAddrV6};
 use core::sync::atomic::{AtomicU32, Ordering};
 
-/// Limit of loops that serve the same files.
-pub const LOOP_COUNT_MAX: u32 = 4;
+/// The size of the memory that the loops share, by the tables of the service that they run.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Words that each loop may access at any time.
+    pub word_count: usize,
+    /// Bytes that a loop accesses with a lock.
+    pub byte_count: usize,
+}
 
 /// State that the supervisor creates before it forks the loops.
 pub struct SharedState {
@@ -23,7 +27,8 @@ pub struct SharedState {
     /// Index of this loop.
     pub number: u32,
     shared: &'static Shared,
-    /// The open connections of all loops, and the state of [`Joined::results`] of each.
+    layout: Layout,
+    /// The service's words, and the state of [`Joined::results`] of each loop.
     words: &'static [AtomicU32],
     /// The files that clients of all loops have removed.
     removals: &'static [AtomicU32],
@@ -34,17 +39,21 @@ pub struct SharedState {
 
 /// State of one loop after [`SharedState::join`].
 pub struct Joined {
-    /// The lock between the loops, if there are several.
-    pub lock: Option<&'static dyn ServerLock>,
-    /// The open connections of all loops.
-    pub connections: Connections,
+    /// The index of this loop.
+    pub number: usize,
+    /// The locks between the loops, if there are several.
+    pub lock: Option<&'static Member>,
+    /// The service's words.
+    pub words: &'static [AtomicU32],
+    /// The life word of each loop, which the kernel marks when the loop ends.
+    pub lives: &'static [AtomicU32],
     /// Words of the files that clients of all loops have removed.
     pub removals: &'static [AtomicU32],
     /// Counter of the changes of exports that any loop has found.
     pub export_changes: &'static AtomicU32,
     /// 1 once the programs are registered with the host's rpcbind.
     pub registered: &'static AtomicU32,
-    /// Memory shared by the loops, [`SHARED_BYTES`] long.
+    /// The service's bytes.
     pub memory: &'static mut [u8],
     /// The last results of look-ups of host names, of this loop alone.
     pub results: Option<&'static mut Twin>,
@@ -54,18 +63,14 @@ pub struct Joined {
     pub entropy: [u8; 16],
 }
 
-/// A loop's handle on the shared lock.
-struct Member {
-    lock: Lock,
-    shared: &'static Shared,
-}
+/// A loop's access to the locks.
+pub struct Member(Lock);
 
 impl SharedState {
     /// Creates the state of `loop_count` loops. `None`: the shared memory cannot be mapped.
-    pub fn new(loop_count: u32) -> Option<Self> {
-        let count = LOOP_COUNT_MAX as usize;
-        let word_count = word_count(count, CONNECTION_COUNT_MAX) + count;
-        let len = SHARED_BYTES + loop_count.max(1) as usize * NAME_RESULTS_BYTES;
+    pub fn new(loop_count: u32, layout: Layout) -> Option<Self> {
+        let word_count = layout.word_count + LOOP_COUNT_MAX as usize;
+        let len = layout.byte_count + loop_count.max(1) as usize * NAME_RESULTS_BYTES;
         let (shared, words, bytes) = share(word_count + REMOVED_WORDS, len)?;
         let (words, removals) = words.split_at_checked(word_count)?;
         // Falls back to one loop if the host lacks robust futexes (a killed loop would keep the lock) or SO_REUSEPORT.
@@ -76,6 +81,7 @@ impl SharedState {
             loop_count: if is_possible { loop_count } else { 1 },
             number: 0,
             shared,
+            layout,
             words,
             removals,
             bytes,
@@ -94,20 +100,20 @@ impl SharedState {
     /// The host has no robust futexes.
     pub fn join(self) -> Result<Joined, Errno> {
         let shared = self.shared;
-        let (count, number) = (LOOP_COUNT_MAX as usize, self.number as usize);
-        let (words, states) = self.words.split_at(self.words.len() - count);
-        let (memory, results) = self.bytes.split_at_mut(SHARED_BYTES);
-        let connections = Connections::new(words, count, number);
+        let number = self.number as usize;
+        let (words, states) = self.words.split_at(self.layout.word_count);
+        let (memory, results) = self.bytes.split_at_mut(self.layout.byte_count);
         let (results, _) = results.as_chunks_mut::<NAME_RESULTS_BYTES>();
         let results = states.get(number).zip(results.get_mut(number));
-        let mut joined = None;
-        if self.loop_count > 1 {
-            let lock = Lock::of(shared, connections.life())?;
-            joined = Some(&*mem::leak(Member { lock, shared }) as &dyn ServerLock);
-        }
+        let lock = match self.loop_count > 1 {
+            true => Some(&*mem::leak(Member(Lock::of(shared, Some(number))?))),
+            false => None,
+        };
         Ok(Joined {
-            lock: joined,
-            connections,
+            number,
+            lock,
+            words,
+            lives: &shared.lives,
             removals: self.removals,
             export_changes: &shared.export_changes,
             registered: &shared.registered,
@@ -136,16 +142,29 @@ pub fn is_taken(at: SocketAddrV6, bound: SocketAddr) -> bool {
         || matches!(open_at(bound, true, false), Err(Errno::ADDRINUSE))
 }
 
-impl ServerLock for Member {
-    fn acquire(&self) {
-        self.lock.acquire();
+impl Member {
+    /// Acquires the lock of changes. The kernel releases it when this process ends.
+    pub fn acquire(&self) {
+        self.0.acquire();
     }
 
-    fn release(&self) {
-        self.lock.release();
+    /// Releases the lock of changes.
+    pub fn release(&self) {
+        self.0.release();
     }
 
-    fn loss_count(&self) -> &AtomicU32 {
-        &self.shared.count
+    /// Acquires the lock of the tables, which is never held over a call that may wait.
+    pub fn acquire_tables(&self) {
+        self.0.acquire_tables();
+    }
+
+    /// Releases the lock of the tables.
+    pub fn release_tables(&self) {
+        self.0.release_tables();
+    }
+
+    /// A counter of all loops; the service defines its meaning.
+    pub fn count(&self) -> &AtomicU32 {
+        &self.0.shared.count
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the duplicate request cache: hits, ports, evictions, restarts.
 
 use super::*;
+use crate::config::{DRC_BYTES, DRC_SET_COUNT};
 use crate::engine::testing::connections;
 use core::net::Ipv4Addr;
 
@@ -30,7 +31,7 @@ fn drc() -> DuplicateRequestCache {
 
 /// A cache under `serve`, in memory that an earlier server left.
 fn kept(memory: Vec<u8>) -> DuplicateRequestCache {
-    DuplicateRequestCache::new(memory.leak(), true, connections())
+    DuplicateRequestCache::new(memory.leak().as_chunks_mut().0, true, connections())
 }
 
 fn insert(drc: &mut DuplicateRequestCache, key: Key, reply: &[u8]) {
@@ -318,7 +319,7 @@ fn only_a_retransmission_gets_the_reply() {
     ] {
         let all = connections();
         let mut opened = vec![all.open(OWN), all.open(OLDER)];
-        let mut drc = DuplicateRequestCache::new(vec![0; DRC_BYTES].leak(), true, all);
+        let mut drc = DuplicateRequestCache::new(vec![[0; _]; DRC_SET_COUNT].leak(), true, all);
         let call = |port, connection, time| Key {
             port,
             connection,
@@ -343,7 +344,7 @@ fn only_a_retransmission_gets_the_reply() {
 #[test]
 fn received_replies_are_forgotten() {
     let all = connections();
-    let mut drc = DuplicateRequestCache::new(vec![0; DRC_BYTES].leak(), true, all);
+    let mut drc = DuplicateRequestCache::new(vec![[0; _]; DRC_SET_COUNT].leak(), true, all);
     let (first, second) = (all.open(0), all.open(1));
     let call = |xid, connection| Key {
         connection,
@@ -409,7 +410,8 @@ fn begun_call_is_done_if_the_name_changed() {
         insert(&mut drc, key(1, 7, b"args"), b"reply");
         assert!(is_held(&mut drc, 1, 7));
     }
-    let mut alone = DuplicateRequestCache::new(vec![0; DRC_BYTES].leak(), false, connections());
+    let mut alone =
+        DuplicateRequestCache::new(vec![[0; _]; DRC_SET_COUNT].leak(), false, connections());
     let call = begin(&mut alone, key(1, 7, b"args"));
     assert!(!alone.is_done(&call, || unreachable!("nobody follows")));
 }
