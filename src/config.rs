@@ -5,10 +5,6 @@ use core::ffi::CStr;
 
 /// True if the executable has NFS. Tests have all parts below.
 pub const HAS_NFS: bool = cfg!(any(feature = "nfs", test));
-/// True if a service may have the driver send files, and may hold unfinished replies.
-pub const HAS_SENDS: bool = HAS_NFS;
-/// True if a service has datagrams and timers.
-pub const HAS_DATAGRAMS: bool = HAS_NFS;
 /// True if lines of a log have a time and a level. `sftp-server` alone has the lines of OpenSSH.
 pub const HAS_LOG: bool = cfg!(any(feature = "nfs", feature = "mdns", test));
 /// True if the executable has `serve`, with its supervisor and the loops that share files.

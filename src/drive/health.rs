@@ -3,14 +3,13 @@
 //! Under a supervisor each loop writes a word that all processes share, also while it is idle. A loop that blocks, or whose
 //! process has ended, writes none.
 
-use super::task::World;
 use crate::engine::service::Health;
 use crate::sys;
 use crate::time::{Duration, Instant};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// A connection that waits for a job for longer shows that a disk hangs.
-pub const STALL: Duration = Duration::from_secs(5);
+pub(super) const STALL: Duration = Duration::from_secs(5);
 /// Interval of heartbeats.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Age of a heartbeat (whole seconds) beyond which its process hangs or has ended.
@@ -22,19 +21,13 @@ const STALLED: u32 = 2;
 const TIME_SHIFT: u32 = 2;
 
 /// Returns the heartbeat of a loop of which no connection, or one, is stalled.
-pub const fn heartbeat(now: Instant, is_stalled: bool) -> u32 {
+pub(super) const fn heartbeat(now: Instant, is_stalled: bool) -> u32 {
     let stalled = if is_stalled { STALLED } else { 0 };
     now.secs() << TIME_SHIFT | stalled | USED
 }
 
-/// The heartbeats that processes share.
-#[derive(Clone, Copy, Debug)]
-pub struct Beats {
-    /// The heartbeats of all processes.
-    pub all: &'static [AtomicU32],
-    /// The heartbeat of this process.
-    pub own: &'static AtomicU32,
-}
+/// The heartbeats that processes share, and that of this process.
+pub(super) type Beats = (&'static [AtomicU32], &'static AtomicU32);
 
 /// The heartbeat of a loop.
 #[derive(Debug)]
@@ -82,10 +75,8 @@ impl Pulse {
     /// Records the look, writes the heartbeat, and reads the wall clock.
     pub(super) fn beat(&mut self, now: Instant, is_stalled: bool) {
         (self.at, self.is_stalled) = (now.after(INTERVAL), is_stalled);
-        if let Some(beats) = self.beats {
-            beats
-                .own
-                .store(heartbeat(now, is_stalled), Ordering::Relaxed);
+        if let Some((_, own)) = self.beats {
+            own.store(heartbeat(now, is_stalled), Ordering::Relaxed);
         }
         let (secs, nanos) = sys::wall_clock();
         let wall_ms = secs.max(0) as u64 * 1000 + u64::from(nanos / 1_000_000);
@@ -93,9 +84,32 @@ impl Pulse {
         self.health = self.find_health(now);
     }
 
+    /// Lets the loop look for stalled connections and at the wall clock.
+    pub(super) const fn watch(&mut self) {
+        if self.beats.is_none() {
+            self.at = Instant::from_ms(0);
+        }
+    }
+
+    /// See [`World::is_health_watched`](super::World::is_health_watched).
+    pub(super) fn is_watched(&self) -> bool {
+        self.at != Instant::NEVER
+    }
+
+    /// See [`World::health`](super::World::health).
+    pub(super) const fn health(&self) -> Health {
+        self.health
+    }
+
+    /// See [`World::wall`](super::World::wall).
+    pub(super) const fn wall(&self, now: Instant) -> Duration {
+        let now = now.since(Instant::from_ms(0));
+        Duration::from_long_ms(self.wall_ms.wrapping_add(now.as_ms()))
+    }
+
     fn find_health(&self, now: Instant) -> Health {
         let own = self.is_stalled.then_some(Health::Disk);
-        let all = self.beats.map_or(&[][..], |beats| beats.all).iter();
+        let all = self.beats.map_or(&[][..], |(all, _)| all).iter();
         let others = all.filter_map(|word| health_of(word.load(Ordering::Relaxed), now));
         own.into_iter()
             .chain(others)
@@ -116,30 +130,5 @@ const fn health_of(word: u32, now: Instant) -> Option<Health> {
         Some(Health::Disk)
     } else {
         None
-    }
-}
-
-impl World<'_> {
-    /// Lets the loop look for stalled connections and at the wall clock. Called once by a task that asks for them.
-    pub const fn watch_health(&mut self) {
-        if self.pulse.beats.is_none() {
-            self.pulse.at = Instant::from_ms(0);
-        }
-    }
-
-    /// Returns true if a task of this process, or of one that shares a supervisor with it, asks for the health.
-    pub fn is_health_watched(&self) -> bool {
-        self.pulse.at != Instant::NEVER
-    }
-
-    /// The health of this process and of those that share a supervisor with it, at most two seconds ago.
-    pub const fn health(&self) -> Health {
-        self.pulse.health
-    }
-
-    /// The time since 1970. A step of the clock is seen after at most two seconds.
-    pub const fn wall(&self) -> Duration {
-        let now = self.now.since(Instant::from_ms(0));
-        Duration::from_long_ms(self.pulse.wall_ms.wrapping_add(now.as_ms()))
     }
 }

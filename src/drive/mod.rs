@@ -8,11 +8,16 @@
 
 #[cfg(feature = "multicast")]
 pub mod endpoint;
-#[cfg(any(feature = "http", test))]
-pub mod health;
-#[cfg(not(any(feature = "http", test)))]
+#[cfg(feature = "health")]
+mod health;
+#[cfg(not(feature = "health"))]
 #[path = "no_health.rs"]
 mod health;
+#[cfg(feature = "transfers")]
+mod jobs;
+#[cfg(not(feature = "transfers"))]
+#[path = "no_jobs.rs"]
+mod jobs;
 pub mod platform;
 #[cfg(feature = "streams")]
 pub mod service;
@@ -22,17 +27,13 @@ mod tests;
 
 pub use task::{TASK_COUNT_MAX, Task, Tasks, World};
 
-use crate::config::{HAS_NFS, HAS_SERVE};
 use crate::event::{Events, Fatal, STOPPING};
-use crate::net::{FileId, Net, Ready, Token};
+use crate::net::{Net, Ready};
 use crate::stats::Meter;
 use crate::sys::{Needs, has_supervisor};
 use crate::text::{Text, text};
 use crate::time::Instant;
-use crate::vfs::{JobId, Tree};
-
-/// Token of the descriptor that is readable once a job has ended. No task has this number.
-const JOBS: Token = Token::new(u8::MAX, 0);
+use crate::vfs::Tree;
 
 /// A network and the tasks that share it.
 pub struct Loop<'a, 't> {
@@ -86,10 +87,7 @@ impl<'a, 't> Loop<'a, 't> {
     /// # Errors
     /// The error of the first task that cannot start.
     pub fn start(&mut self) -> Result<(), Fatal> {
-        if HAS_NFS {
-            let World { tree, net, .. } = &mut self.world;
-            tree.start_jobs(&mut |file| net.watch_file(FileId(file.0), JOBS).is_ok());
-        }
+        jobs::start(&mut self.world);
         let mut started = Ok(());
         self.each(&mut |task, world| {
             if started.is_ok() {
@@ -155,7 +153,7 @@ impl<'a, 't> Loop<'a, 't> {
     pub fn turn(&mut self, ready: &mut Ready) {
         let due = self.tasks.iter().map(|task| task.poll_at());
         let mut until = due.min().unwrap_or(Instant::NEVER);
-        if HAS_NFS && self.world.tree.has_ended() {
+        if jobs::have_ended(self.world.tree) {
             until = Instant::default();
         }
         until = until.min(self.world.pulse.poll_at());
@@ -169,12 +167,11 @@ impl<'a, 't> Loop<'a, 't> {
             let why = text!("change one of the two (--ip, or the boot argument ip=)");
             self.world.events.report(what, about, why);
         }
-        if HAS_SERVE && ready.signals.reload {
+        if ready.signals.reload {
             self.world.events.reopen();
         }
-        #[cfg(any(feature = "http", test))]
         self.beat();
-        let ended_count = self.reap(ready);
+        let ended_count = jobs::reap(self.world.tree, ready);
         self.each(&mut |task, world| {
             for token in &ready.tokens {
                 if token.task() == world.task {
@@ -183,13 +180,10 @@ impl<'a, 't> Loop<'a, 't> {
             }
             task.turn(world, ready.signals);
         });
-        if HAS_NFS {
-            self.world.tree.forget_ended(ended_count);
-        }
+        jobs::forget_ended(self.world.tree, ended_count);
     }
 
     /// Looks for stalled connections and writes the heartbeat, if that is due.
-    #[cfg(any(feature = "http", test))]
     fn beat(&mut self) {
         let now = self.world.now;
         if self.world.pulse.is_due(now) {
@@ -199,23 +193,7 @@ impl<'a, 't> Loop<'a, 't> {
     }
 
     /// Makes the loop write heartbeats.
-    #[cfg(any(feature = "http", test))]
-    pub const fn set_beats(&mut self, beats: health::Beats) {
+    fn set_beats(&mut self, beats: health::Beats) {
         self.world.pulse = health::Pulse::of(beats);
-    }
-
-    /// Lists the jobs that have ended, of which each task learns in this turn. Returns their number since the start.
-    fn reap(&mut self, ready: &Ready) -> u32 {
-        if !HAS_NFS {
-            return 0;
-        }
-        let tree = &mut *self.world.tree;
-        if ready.tokens.contains(&JOBS) {
-            tree.reap();
-        }
-        if cfg!(bare) && ready.signals.disk {
-            tree.end_job(JobId::DISKS);
-        }
-        tree.ended_count()
     }
 }

@@ -1,25 +1,37 @@
-//! The interface of `health` in an executable without HTTP: nothing asks for the health of the server or for the wall clock.
+//! The interface of `health` where nothing asks for the health of the server or for the wall clock.
 
-use super::task::World;
 use crate::engine::service::Health;
 use crate::time::{Duration, Instant};
+use core::sync::atomic::AtomicU32;
+
+/// The heartbeats that processes share, and that of this process.
+pub(super) type Beats = (&'static [AtomicU32], &'static AtomicU32);
 
 /// The heartbeat of a loop, which is missing.
 #[derive(Debug)]
 pub(super) struct Pulse;
 
-#[allow(clippy::unused_self, reason = "the interface of health.rs")]
+#[allow(dead_code, clippy::unused_self, reason = "the interface of health.rs")]
 impl Pulse {
     pub(super) const NONE: Self = Self;
+
+    pub(super) const fn of(_: Beats) -> Self {
+        Self
+    }
 
     pub(super) const fn poll_at(&self) -> Instant {
         Instant::NEVER
     }
-}
 
-#[allow(dead_code, clippy::unused_self, reason = "the interface of health.rs")]
-impl World<'_> {
-    pub(super) const fn is_health_watched(&self) -> bool {
+    pub(super) const fn is_due(&self, _: Instant) -> bool {
+        false
+    }
+
+    pub(super) const fn beat(&self, _: Instant, _: bool) {}
+
+    pub(super) const fn watch(&self) {}
+
+    pub(super) const fn is_watched(&self) -> bool {
         false
     }
 
@@ -27,7 +39,7 @@ impl World<'_> {
         Health::Fine
     }
 
-    pub(super) const fn wall(&self) -> Duration {
+    pub(super) const fn wall(&self, _: Instant) -> Duration {
         Duration::from_ms(0)
     }
 }

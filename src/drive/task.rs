@@ -1,10 +1,12 @@
 //! Tasks that share a loop, and the resources that the loop lends them.
 
+use super::health::Pulse;
+use crate::engine::service::Health;
 use crate::event::{Events, Fatal};
 use crate::net::{Net, Signals, Token};
 use crate::stats::Meter;
 use crate::sys::Needs;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::vfs::Tree;
 
 /// The resources of a loop, lent to a task for one call.
@@ -28,13 +30,33 @@ pub struct World<'a> {
     /// Set by a task that has finished: the loop ends and the process exits with this status.
     pub exit: Option<Fatal>,
     /// The heartbeat of the loop.
-    pub(super) pulse: super::health::Pulse,
+    pub(super) pulse: Pulse,
 }
 
 impl World<'_> {
     /// Returns a token of the current task. `local` is less than [`Token::LOCAL_COUNT`].
     pub const fn token(&self, local: u32) -> Token {
         Token::new(self.task, local)
+    }
+
+    /// Lets the loop look for stalled connections and at the wall clock. Called once by a task that asks for them.
+    pub const fn watch_health(&mut self) {
+        self.pulse.watch();
+    }
+
+    /// Returns true if a task of this process, or of one that shares a supervisor with it, asks for the health.
+    pub fn is_health_watched(&self) -> bool {
+        self.pulse.is_watched()
+    }
+
+    /// The health of this process and of those that share a supervisor with it, at most two seconds ago.
+    pub const fn health(&self) -> Health {
+        self.pulse.health()
+    }
+
+    /// The time since 1970. A step of the clock is seen after at most two seconds.
+    pub const fn wall(&self) -> Duration {
+        self.pulse.wall(self.now)
     }
 }
 
@@ -59,8 +81,7 @@ pub trait Task {
     fn turn(&mut self, world: &mut World<'_>, signals: Signals);
     /// The next time at which [`Task::turn`] has work.
     fn poll_at(&self) -> Instant;
-    /// Returns true if a connection has waited for a job for more than [`STALL`](super::health::STALL).
-    #[cfg(any(feature = "http", test))]
+    /// Returns true if a connection has waited for a job for so long that the disk may hang.
     fn is_stalled(&self, _now: Instant) -> bool {
         false
     }

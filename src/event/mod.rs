@@ -379,9 +379,9 @@ impl Events {
         false
     }
 
-    /// Opens the log again.
+    /// Opens the log again, which only `serve` writes to a file.
     pub fn reopen(&mut self) {
-        #[cfg(any(feature = "nfs", feature = "mdns", test, fuzzing))]
+        #[cfg(any(feature = "serve", test))]
         self.sink.reopen();
     }
 

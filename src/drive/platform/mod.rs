@@ -88,9 +88,8 @@ pub fn serve(
         stats,
         sys::now(),
     );
-    #[cfg(any(feature = "http", test))]
-    if let Some((all, own)) = crate::sys::linux::shared::beats() {
-        serving.set_beats(super::health::Beats { all, own });
+    if let Some(beats) = host::supervisor::beats() {
+        serving.set_beats(beats);
     }
     serving.start()?;
     if !sys::is_bare() {

@@ -4,9 +4,7 @@ use super::super::task::World;
 use super::connection::{CloseReason, Connection, Phase};
 use super::turn::Turn;
 use super::{CONNECTION_TOKEN, Served};
-use crate::config::{
-    CONNECTION_COUNT_MAX, FULL_TIMEOUT, HAS_HTTP, IDLE_TIMEOUT, REPLY_BYTES, SILENT_TIMEOUT,
-};
+use crate::config::{CONNECTION_COUNT_MAX, IDLE_TIMEOUT, REPLY_BYTES, SILENT_TIMEOUT};
 use crate::engine::service::{ConnectionId, Local};
 use crate::engine::share;
 use crate::event::{self, Line};
@@ -106,7 +104,7 @@ impl Served {
                 events.report_for_peer(world.now, peer.address, event, b"", Text::NOTHING);
             }
         }
-        if let Some(times) = self.times {
+        if let Some(times) = self.times() {
             self.patrol_by(world.now, world.now.after(times.idle));
         }
         turn.service.open(id, Local::of(local as u16));
@@ -116,19 +114,13 @@ impl Served {
         }
     }
 
-    /// Returns true if newcomers wait until a connection ends, up to [`FULL_TIMEOUT`]: those of HTTP soon do.
-    fn awaits_slot(&mut self, now: Instant) -> bool {
-        self.full_since = self.full_since.min(now);
-        HAS_HTTP && self.times.is_some() && now.since(self.full_since) < FULL_TIMEOUT
-    }
-
     /// Closes the longest draining connection; else the never-answered connection without progress for longest, if longer than
     /// `SILENT_TIMEOUT`; else the connection without progress for longest, if longer than `IDLE_TIMEOUT`. If the service limits the
     /// time of idle connections, one that was answered is closed first, after any time (RFC 9112 section 9.5). Returns false if none
     /// is closed.
     fn drop_silent(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let now = turn.world.now;
-        if HAS_HTTP && self.times.is_some() {
+        if self.times().is_some() {
             let is_idle = |other: &Connection| other.answered && other.phase() == Phase::Idle;
             if let Some(at) = self.most_overdue(now, Duration::default(), is_idle) {
                 self.close(turn, at, CloseReason::Gone);

@@ -2,8 +2,9 @@
 
 use super::Served;
 use super::connection::{CloseReason, Connection, Phase};
+use super::held::pass_end;
 use super::turn::Turn;
-use crate::config::{DRAIN_TIMEOUT, HAS_NFS, REPLY_TIMEOUT, REQUEST_TIMEOUT, SILENT_TIMEOUT};
+use crate::config::{DRAIN_TIMEOUT, REPLY_TIMEOUT, REQUEST_TIMEOUT, SILENT_TIMEOUT};
 use crate::event;
 use crate::log;
 use crate::mem::Ends as _;
@@ -34,7 +35,7 @@ impl Served {
 
     /// Returns the time at which the connection is closed if nothing happens before, and the reason.
     pub(super) fn due(&self, connection: &Connection) -> (Instant, CloseReason) {
-        let (timeout, reason) = match (connection.phase(), self.times) {
+        let (timeout, reason) = match (connection.phase(), self.times()) {
             // Served in the next patrol.
             _ if connection.wants_block => return (Instant::default(), CloseReason::Gone),
             (Phase::Waits, _) | (Phase::Idle, None) => return (Instant::NEVER, CloseReason::Gone),
@@ -98,9 +99,8 @@ impl Served {
         if let Some(transfer) = connection.transfer {
             transfer.abandon(world.tree);
         }
-        if HAS_NFS && reason == CloseReason::Ended {
-            let (net, socket) = (&mut *world.net, connection.socket);
-            service.ended_by_peer(connection.id, &mut || net.has_delivered(socket));
+        if reason == CloseReason::Ended {
+            pass_end(world, *service, connection.id, connection.socket);
         }
         // Before the socket is closed: a client that sees the end may send its calls again to another server at once.
         let (mut cx, ..) = world.lend(connection.peer);

@@ -1,20 +1,43 @@
-//! Datagrams: passes those that arrive to the service, and sends those that it returns. Pools of sockets with random ports.
+//! Datagrams and timers: passes datagrams that arrive to the service, sends those that it returns, and serves what is due. Pools of
+//! sockets.
 
-use super::super::task::World;
 use super::turn::Turn;
-use super::{SOCKET_TOKEN, Served};
-use crate::engine::service::{Cast, Due, Local, Transmit};
-use crate::mem::{Ends as _, scaled};
+use super::{CONNECTION_TOKEN, Limits, Served};
+use crate::config::CONNECTION_COUNT_MAX;
+use crate::drive::task::World;
+use crate::engine::service::{Cast, ConnectionId, Due, Local, Service, Transmit};
+use crate::mem::{Ends as _, Slots, scaled};
 use crate::net::{Binding, NetError, NetResult, Own, Received, Socket};
+use crate::time::Instant;
 use crate::vfs::Peer;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+/// First token of the datagram sockets.
+const SOCKET_TOKEN: u32 = 1 << 17;
+const _: () = assert!(CONNECTION_TOKEN as usize + CONNECTION_COUNT_MAX < SOCKET_TOKEN as usize);
 /// Most datagrams received from one socket, and most needs of a service, in one turn.
-pub(super) const TURN_COUNT: usize = 64;
+const TURN_COUNT: usize = 64;
 /// Sockets of a pool with minimum memory.
 const POOL_COUNT_MIN: usize = 8;
 /// Attempts to find a free port for a socket of a pool.
 const PORT_TRIES: usize = 8;
+
+/// The datagram sockets of a service.
+pub(super) struct Sockets {
+    /// By their numbers in the service.
+    all: Slots<Option<Socket>>,
+    /// Size (bytes) of the part of the transmit buffer for a datagram.
+    datagram_bytes: usize,
+}
+
+impl Sockets {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            all: Slots::defaults(limits.socket_count.max(1)),
+            datagram_bytes: limits.datagram_bytes,
+        }
+    }
+}
 
 impl Served {
     /// Opens a datagram socket with this number in the service.
@@ -27,7 +50,7 @@ impl Served {
         binding: &Binding<'_>,
         number: u16,
     ) -> NetResult<()> {
-        let place = self.sockets.get_mut(usize::from(number));
+        let place = self.sockets.all.get_mut(usize::from(number));
         let place = place.ok_or(NetError::Full)?;
         let token = world.token(SOCKET_TOKEN + u32::from(number));
         *place = Some(world.net.bind(binding, token)?);
@@ -67,18 +90,23 @@ impl Served {
 
     /// The socket with this number in the service.
     fn socket(&self, number: u16) -> Option<Socket> {
-        self.sockets.get(usize::from(number)).copied().flatten()
+        self.sockets.all.get(usize::from(number)).copied().flatten()
     }
 
-    /// Passes the datagrams queued at a socket to the service.
-    pub(super) fn receive_datagrams(&self, turn: &mut Turn<'_, '_>, number: u16) {
-        let Some(socket) = self.socket(number) else {
-            return;
+    /// Passes the datagrams queued at the socket with the token `local` to the service. Returns false if it is not that of a datagram
+    /// socket.
+    pub(super) fn receive_datagrams(&self, turn: &mut Turn<'_, '_>, local: u32) -> bool {
+        let Some(number) = local.checked_sub(SOCKET_TOKEN) else {
+            return false;
         };
+        let number = number as u16;
         for _ in 0..TURN_COUNT {
             let world = &mut *turn.world;
+            let Some(socket) = self.socket(number) else {
+                break;
+            };
             let Ok(received) = world.net.recv_from(socket, world.rx) else {
-                return;
+                break;
             };
             let Received { len, from, to, .. } = received;
             let cast = match to.address {
@@ -93,7 +121,7 @@ impl Served {
                 cast,
             };
             let (mut cx, rx, tx) = world.lend(Peer::new(from));
-            let output = tx.head_mut(self.datagram_bytes);
+            let output = tx.head_mut(self.sockets.datagram_bytes);
             let reply = turn
                 .service
                 .datagram(&mut cx, at, from, rx.head(len), output);
@@ -101,18 +129,36 @@ impl Served {
                 self.send_datagram(turn, &transmit);
             }
         }
+        true
     }
 
-    /// The service's next need. A datagram is sent here.
-    pub(super) fn next_due(&self, turn: &mut Turn<'_, '_>) -> Due {
-        let (mut cx, _, tx) = turn.world.lend(Peer::NONE);
-        let due = turn.service.due(&mut cx, tx.head_mut(self.datagram_bytes));
-        if let Due::Send(transmit) = &due
-            && !self.send_datagram(turn, transmit)
-        {
-            turn.service.unsent(turn.world.now);
+    /// The next time at which [`Self::next_due`] has work.
+    pub(super) fn due_at(service: &dyn Service) -> Instant {
+        service.poll_at()
+    }
+
+    /// The next of the service's needs that are due, of which a turn allows `left`: sends datagrams, and returns a connection that has
+    /// something to say.
+    pub(super) fn next_due(
+        &self,
+        turn: &mut Turn<'_, '_>,
+        left: &mut usize,
+    ) -> Option<ConnectionId> {
+        while turn.service.poll_at() <= turn.world.now && *left > 0 {
+            *left -= 1;
+            let (mut cx, _, tx) = turn.world.lend(Peer::NONE);
+            let output = tx.head_mut(self.sockets.datagram_bytes);
+            match turn.service.due(&mut cx, output) {
+                Due::Send(transmit) => {
+                    if !self.send_datagram(turn, &transmit) {
+                        turn.service.unsent(turn.world.now);
+                    }
+                }
+                Due::Serve(id) => return Some(id),
+                Due::Nothing => break,
+            }
         }
-        due
+        None
     }
 
     /// Sends a datagram in the transmit buffer. Returns false if none like it can be sent now. One for which the queue has no space is

@@ -8,12 +8,36 @@
 mod accept;
 mod closing;
 pub(super) mod connection;
+#[cfg(feature = "datagrams")]
 mod datagrams;
+#[cfg(not(feature = "datagrams"))]
+#[path = "no_datagrams.rs"]
+mod datagrams;
+#[cfg(feature = "transfers")]
+mod held;
+#[cfg(not(feature = "transfers"))]
+#[path = "no_held.rs"]
+mod held;
 mod listeners;
 mod pool;
 mod receive;
 mod replies;
+#[cfg(feature = "transfers")]
+mod sends;
+#[cfg(not(feature = "transfers"))]
+#[path = "no_sends.rs"]
+mod sends;
 mod serving;
+#[cfg(feature = "health")]
+mod stalls;
+#[cfg(not(feature = "health"))]
+#[path = "no_stalls.rs"]
+mod stalls;
+#[cfg(feature = "times")]
+mod times;
+#[cfg(not(feature = "times"))]
+#[path = "no_times.rs"]
+mod times;
 mod transfer;
 mod turn;
 mod turns;
@@ -25,21 +49,19 @@ use super::task::World;
 use crate::config::{CONNECTION_COUNT_MAX, DATAGRAM_BYTES};
 use crate::engine::Cx;
 use crate::mem::Slots;
-use crate::net::{NetResult, Socket};
+use crate::net::NetResult;
 use crate::stats::Family;
 use crate::time::{Duration, Instant};
 use crate::vfs::Peer;
 use connection::Connection;
 use core::net::SocketAddr;
+use datagrams::Sockets;
 use listeners::Listeners;
 use pool::Pool;
 use waits::GroupCommit;
 
 /// First token of the connections; smaller ones are the listeners'.
 pub const CONNECTION_TOKEN: u32 = 8;
-/// First token of the datagram sockets.
-const SOCKET_TOKEN: u32 = 1 << 17;
-const _: () = assert!(CONNECTION_TOKEN as usize + CONNECTION_COUNT_MAX < SOCKET_TOKEN as usize);
 
 /// The limits of a [`Served`].
 #[derive(Clone, Copy, Debug)]
@@ -127,10 +149,7 @@ pub struct Served {
     pub(super) replies: Pool,
     pub(super) held: Pool,
     listeners: Listeners,
-    /// The datagram sockets, by their numbers in the service.
-    sockets: Slots<Option<Socket>>,
-    /// Size (bytes) of the part of the transmit buffer for a datagram.
-    datagram_bytes: usize,
+    sockets: Sockets,
 }
 
 impl Served {
@@ -150,8 +169,7 @@ impl Served {
             held_bytes: limits.held_bytes,
             times: limits.times,
             listeners: Listeners::new(),
-            sockets: Slots::defaults(limits.socket_count.max(1)),
-            datagram_bytes: limits.datagram_bytes,
+            sockets: Sockets::new(limits),
             patrol_at: Instant::NEVER,
             release_at: Instant::NEVER,
             full_since: Instant::NEVER,

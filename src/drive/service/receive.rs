@@ -1,10 +1,11 @@
 //! Input of a connection: partial requests, several requests at once, and the transfers that the service returns for them.
 
 use super::Served;
-use super::connection::{CloseReason, Connection, Held, Phase};
+use super::connection::{CloseReason, Connection, Phase};
+use super::stalls;
 use super::transfer::Carrier;
 use super::turn::{Batch, Halt, Turn};
-use crate::config::{HAS_HTTP, HAS_SENDS, REPLY_BYTES, REQUEST_INLINE_BYTES, TRANSFER_TURN_BYTES};
+use crate::config::{REPLY_BYTES, REQUEST_INLINE_BYTES, TRANSFER_TURN_BYTES};
 use crate::engine::service::{Io, Moved, Next, Progress, Promise, Way};
 use crate::event;
 use crate::log;
@@ -35,7 +36,7 @@ impl Served {
         if connection.transfer.is_none() {
             self.group.take_result(&mut connection.waits.job);
         }
-        let is_known = HAS_HTTP && self.times.is_some() && connection.has_partial();
+        let is_known = self.times().is_some() && connection.has_partial();
         let begun = is_known.then_some(connection.progress);
         let mut batch = Batch {
             have: self.restore(turn.world.rx, connection),
@@ -84,7 +85,7 @@ impl Served {
         connection: &mut Connection,
         batch: &mut Batch,
     ) -> Halt {
-        if HAS_SENDS && self.held_bytes > 0 && batch.held.is_empty() && self.held.is_used_up() {
+        if batch.held.is_empty() && self.lacks_held_block() {
             return Halt::Socket(self.wait_for_block(connection));
         }
         let mut end = None;
@@ -93,7 +94,7 @@ impl Served {
             end = self.receive(turn, connection, batch).err();
         }
         if let Some(end) = end
-            && (batch.have == 0 || !HAS_HTTP || self.times.is_none())
+            && (batch.have == 0 || self.times().is_none())
         {
             return match end {
                 End::Orderly => CloseReason::Ended.into(),
@@ -124,7 +125,7 @@ impl Served {
             match done {
                 Ok(()) => {}
                 // The request stays incomplete.
-                Err(Halt::Socket(Interest::Input)) if HAS_HTTP && end.is_some() => {
+                Err(Halt::Socket(Interest::Input)) if end.is_some() && self.times().is_some() => {
                     return CloseReason::Gone.into();
                 }
                 Err(halt) => return halt,
@@ -300,9 +301,8 @@ impl Served {
         self.count(moved_bytes, turn, connection);
         let halt = match carried {
             Err(Halt::Job(id)) => {
-                if HAS_HTTP && ended.is_none() {
-                    // The wait begins. The peer may have taken nothing for long.
-                    connection.progress = turn.world.now;
+                if ended.is_none() {
+                    stalls::begin_wait(connection, turn.world.now);
                 }
                 connection.waits.job = self.group.add(id);
                 Halt::Socket(Interest::None)
@@ -436,47 +436,12 @@ impl Served {
         mem::copy_into(space, turn.world.rx.head(unused.end).tail(unused.start));
         Ok(())
     }
-
-    /// Copies the saved start of a reply into the transmit buffer and returns its length.
-    fn restore_held(&mut self, tx: &mut [u8], connection: &mut Connection) -> usize {
-        let Some(Held { block, len }) = connection.held.take().filter(|_| HAS_SENDS) else {
-            return 0;
-        };
-        let len = usize::from(len);
-        mem::copy_into(tx, self.held.get(&block).head(len));
-        self.held.release(block);
-        len
-    }
-
-    /// Saves the start of a reply in a block.
-    fn save_held(
-        &mut self,
-        turn: &mut Turn<'_, '_>,
-        connection: &mut Connection,
-        held: core::ops::Range<usize>,
-    ) -> Result<(), Halt> {
-        if HAS_SENDS && !held.is_empty() {
-            let fits = held.len() <= self.held_bytes;
-            let block = self.held.allocate().filter(|_| fits);
-            let block = block.ok_or(CloseReason::NoReplyBlock)?;
-            let len = held.len() as u16;
-            mem::copy_into(
-                self.held.get(&block),
-                turn.world.tx.head(held.end).tail(held.start),
-            );
-            connection.held = Some(Held { block, len });
-        }
-        Ok(())
-    }
 }
 
 impl Batch {
     /// The buffers for a call: the input, and the space after the replies, to whose start the unfinished reply is moved.
     fn io<'a>(&self, input: &'a [u8], tx: &'a mut [u8]) -> Io<'a> {
-        let held = self.held.len();
-        if HAS_SENDS && held > 0 && self.held.start != self.produced {
-            tx.copy_within(self.held.clone(), self.produced);
-        }
+        let held = self.move_held(tx);
         let output = tx.tail_mut(self.produced);
         Io {
             input,

@@ -3,9 +3,9 @@
 use super::Served;
 use super::connection::{CloseReason, Connection, Unsent};
 use super::pool::Block;
+use super::times;
 use super::transfer::Carrier;
 use super::turn::{Batch, Halt, Turn};
-use crate::config::HAS_HTTP;
 use crate::engine::service::Promise;
 use crate::mem::{self, Ends as _};
 use crate::net::Interest;
@@ -20,7 +20,7 @@ impl Served {
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
     ) -> Result<(), Halt> {
-        if HAS_HTTP && connection.drains {
+        if times::drains(connection) {
             return Err(Halt::Drain);
         }
         // A connection that waits for a job or a block is not watched for input or output, so its socket is ready only after the

@@ -68,7 +68,6 @@ impl<S: Service, R: Server<S>> Task for Serving<S, R> {
         at.min(self.server.poll_at())
     }
 
-    #[cfg(any(feature = "http", test))]
     fn is_stalled(&self, now: Instant) -> bool {
         self.served.is_stalled(now)
     }

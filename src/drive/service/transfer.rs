@@ -2,21 +2,19 @@
 
 use super::connection::CloseReason;
 use super::turn::Halt;
-use crate::config::{
-    HAS_SENDS, PAGE_BYTES, READ_INLINE_BYTES, SPLICE_BYTES_MIN, STORE_BYTES, TRANSFER_TURN_BYTES,
-};
-use crate::engine::service::{Transfer, Way};
+use crate::config::{PAGE_BYTES, SPLICE_BYTES_MIN, STORE_BYTES, TRANSFER_TURN_BYTES};
+use crate::engine::service::Transfer;
 use crate::mem::Ends as _;
-use crate::net::{self, Connections, FileRange, Interest, NetError, NetResult, Socket};
-use crate::vfs::{Bytes, Extent, FileId, FsError, FsResult, Job, Pin, Submitted, Tree, Until};
+use crate::net::{self, Connections, Interest, NetError, NetResult, Socket};
+use crate::vfs::{Bytes, FileId, FsResult, Job, Pin, Submitted, Tree};
 use core::ops::Range;
 
 /// A connection with its unsent replies, which precede a transfer's data, and the received input.
 pub(super) struct Carrier<'a> {
-    net: &'a mut dyn Connections,
-    socket: Socket,
+    pub(super) net: &'a mut dyn Connections,
+    pub(super) socket: Socket,
     /// The replies, then space for copied data.
-    tx: &'a mut [u8],
+    pub(super) tx: &'a mut [u8],
     /// Range of the unsent replies in `tx`.
     pub(super) unsent: Range<usize>,
     /// Received bytes.
@@ -26,7 +24,7 @@ pub(super) struct Carrier<'a> {
     /// Count of bytes that were sent or received.
     pub(super) moved_bytes: usize,
     /// True if data is copied: the network lacks sendfile or splice.
-    copies: bool,
+    pub(super) copies: bool,
 }
 
 impl<'a> Carrier<'a> {
@@ -73,126 +71,39 @@ impl<'a> Carrier<'a> {
         ended: Option<FsResult<()>>,
         tree: &mut Tree,
     ) -> Result<FsResult<()>, Halt> {
-        let to_send = |error| Halt::by(error, Interest::Output);
         if let Some(Err(error)) = ended {
             return Ok(Err(error));
         }
-        if HAS_SENDS
-            && ended.is_none()
-            && let Some(Transfer {
-                file,
-                offset,
-                len,
-                way: Way::ToPeer,
-            }) = transfer
-            && let Some(extent) = tree.extent(file, *offset, step(*len))
-            && let Submitted::Pending(id) = tree.submit(Job::Read(extent))
-        {
-            self.send(true).map_err(to_send)?;
-            return Err(Halt::Job(id));
+        if ended.is_none() {
+            self.fetch(transfer, tree)?;
         }
         loop {
             let Some(rest) = transfer.as_mut().filter(|rest| rest.len > 0) else {
                 self.send(false).map_err(to_send)?;
                 return Ok(Ok(()));
             };
-            let way = rest.way;
-            let (file, offset, len) = (&rest.file, &mut rest.offset, &mut rest.len);
-            let (count, submitted) = match way {
-                Way::ToPeer if HAS_SENDS => {
-                    let sent = self
-                        .send_from(tree, file, *offset, step(*len))
-                        .map_err(to_send)?;
-                    match sent {
-                        Ok(count) => (count, Submitted::Done(Ok(()))),
-                        Err(error) => match error.until() {
-                            Some(Until::Job(id)) => return Err(Halt::Job(id)),
-                            _ => return Ok(Err(error)),
-                        },
-                    }
-                }
-                _ => {
+            let (count, submitted) = match self.send_part(tree, rest)? {
+                Some(Ok(count)) => (count, Submitted::Done(Ok(()))),
+                Some(Err(error)) => return Ok(Err(error)),
+                None => {
                     // Data is received into the space of earlier replies, so these are sent first.
                     self.send(false).map_err(to_send)?;
-                    let stored = self.store(tree, file, *offset, step(*len));
+                    let stored = self.store(tree, &rest.file, rest.offset, step(rest.len));
                     match stored.map_err(|error| Halt::by(error, Interest::Input))? {
                         (0, _) => return Err(CloseReason::Gone.into()),
                         stored => stored,
                     }
                 }
             };
-            *offset += count as u64;
-            *len -= count as u64;
+            rest.offset += count as u64;
+            rest.len -= count as u64;
             match submitted {
                 Submitted::Done(Ok(())) => {}
                 Submitted::Done(error) => return Ok(error),
                 Submitted::Pending(id) => return Err(Halt::Job(id)),
             }
-            if HAS_SENDS && self.moved_bytes >= TRANSFER_TURN_BYTES as usize && *len > 0 {
-                return Err(Halt::Socket(match way {
-                    Way::ToPeer => Interest::Output,
-                    Way::ToFile => Interest::Input,
-                }));
-            }
+            self.check_turn(rest)?;
         }
-    }
-
-    /// Sends bytes of a file after the replies. Returns their count; `Io`: the file was truncated.
-    fn send_from(
-        &mut self,
-        tree: &mut Tree,
-        file: &Pin,
-        offset: u64,
-        len: u32,
-    ) -> NetResult<FsResult<usize>> {
-        if !self.copies
-            && let Some(Extent { file, offset, len }) = tree.extent(file, offset, len)
-        {
-            let range = FileRange {
-                file: net::FileId(file.0),
-                offset,
-                len,
-            };
-            self.send(true)?;
-            match self.net.send_file(self.socket, range) {
-                Ok(0) | Err(NetError::Unsupported) => self.copies = true,
-                sent => {
-                    let sent = sent?;
-                    self.moved_bytes += sent;
-                    return Ok(Ok(sent));
-                }
-            }
-        }
-        // Copied data follows the replies in `tx`, so that one call sends both.
-        let mut read = Ok(());
-        let mut fill = |space: &mut [u8]| {
-            // A few lines of a disk's cache: see `drive::platform::machine`.
-            let most = space.len().min(len.min(READ_INLINE_BYTES) as usize);
-            let got = tree.read(file, offset, space.head_mut(most));
-            match got {
-                Ok(0) => read = Err(FsError::Io),
-                _ => read = got.map(drop),
-            }
-            got.unwrap_or(0) as usize
-        };
-        let head = self.unsent.len();
-        let tx = self.tx.tail_mut(self.unsent.start);
-        let sent = self.net.send_with(self.socket, tx, head, &mut fill);
-        let sent = match (sent, read) {
-            (Ok(sent), _) => sent,
-            // There were no replies to send.
-            (Err(NetError::WouldBlock), Err(error)) => return Ok(Err(error)),
-            (Err(error), _) => return Err(error),
-        };
-        let head = head.min(sent);
-        self.unsent.start += head;
-        self.moved_bytes += sent;
-        if let Err(error) = read {
-            return Ok(Err(error));
-        }
-        // The rest of the replies must be sent before the next data of the file.
-        self.send(true)?;
-        Ok(Ok(sent - head))
     }
 
     /// Writes the next bytes of the stream to a file: first input, then data from the socket. Returns their count (0: end of stream)
@@ -232,8 +143,13 @@ impl<'a> Carrier<'a> {
     }
 }
 
+/// The reason why a connection that sends has to wait, or is closed.
+pub(super) fn to_send(error: NetError) -> Halt {
+    Halt::by(error, Interest::Output)
+}
+
 /// Most bytes of a transfer that one call moves, for a transfer of `len` bytes.
-const fn step(len: u64) -> u32 {
+pub(super) const fn step(len: u64) -> u32 {
     if len < TRANSFER_TURN_BYTES as u64 {
         len as u32
     } else {

@@ -1,17 +1,19 @@
 //! The turns of the connections: serves those that are ready, closes those that timed out.
 
 use super::super::task::World;
-use super::connection::{CloseReason, Connection, Phase};
-use super::datagrams::TURN_COUNT;
+use super::connection::{CloseReason, Phase};
+use super::times;
 use super::turn::{Halt, Turn};
-use super::{CONNECTION_TOKEN, SOCKET_TOKEN, Served};
-use crate::config::{DRAIN_BYTES_MAX, HAS_DATAGRAMS, HAS_HTTP, HAS_NFS, NODE_IDLE};
-use crate::engine::service::{ConnectionId, Due, Service};
+use super::{CONNECTION_TOKEN, Served};
+use crate::config::NODE_IDLE;
+use crate::engine::service::{ConnectionId, Service};
 use crate::log;
-use crate::net::Interest;
 use crate::stats::Figure;
 use crate::time::{Duration, Instant};
 use crate::vfs::{Job, Scope, Submitted};
+
+/// Most needs of a service in one turn.
+const DUE_COUNT: usize = 64;
 
 impl Served {
     /// The next time at which [`Served::turn`] has work.
@@ -19,25 +21,19 @@ impl Served {
         if self.group.has_ended() || self.has_block_for_other() {
             return Instant::default();
         }
-        let mut at = self.patrol_at.min(self.release_at);
-        if HAS_DATAGRAMS {
-            at = at.min(service.poll_at());
-        }
-        at.min(self.listeners.accept_at)
+        let at = self.patrol_at.min(self.release_at);
+        at.min(Self::due_at(service)).min(self.listeners.accept_at)
     }
 
     /// Serves the connection, listener or datagram socket with the token `local`, which is ready.
     pub fn ready(&mut self, world: &mut World<'_>, service: &mut dyn Service, local: u32) {
         let turn = &mut Turn { world, service };
         self.serve_ended(turn);
-        if let Some(number) = local.checked_sub(SOCKET_TOKEN)
-            && HAS_DATAGRAMS
-        {
-            self.receive_datagrams(turn, number as u16);
-        } else if let Some(at) = local.checked_sub(CONNECTION_TOKEN) {
-            self.serve(turn, at as usize);
-        } else {
-            self.accept(turn, local);
+        if !self.receive_datagrams(turn, local) {
+            match local.checked_sub(CONNECTION_TOKEN) {
+                Some(at) => self.serve(turn, at as usize),
+                None => self.accept(turn, local),
+            }
         }
         self.release_at = self.release_at.min(turn.world.now.after(NODE_IDLE));
     }
@@ -65,49 +61,18 @@ impl Served {
                 self.release_at = now.after(NODE_IDLE);
             }
         }
-        if HAS_DATAGRAMS && turn.service.poll_at() <= now {
-            self.serve_due(turn);
+        let mut left = DUE_COUNT;
+        while let Some(ConnectionId(at)) = self.next_due(turn, &mut left) {
+            self.serve(turn, at.into());
         }
         if self.listeners.accept_at <= now {
             self.listeners.resume(turn.world);
         }
     }
 
-    /// Sends the datagrams that are due, and serves the connections that have something to say.
-    fn serve_due(&mut self, turn: &mut Turn<'_, '_>) {
-        for _ in 0..TURN_COUNT {
-            match self.next_due(turn) {
-                Due::Send(_) => {}
-                Due::Serve(ConnectionId(at)) => self.serve(turn, at.into()),
-                Due::Nothing => return,
-            }
-        }
-    }
-
     /// Returns true if a block is free and a connection may be waiting for it.
     fn has_block_for_other(&self) -> bool {
-        let lacks_held = self.held_bytes > 0 && self.held.is_used_up();
-        self.wants_block && !self.requests.is_used_up() && !lacks_held
-    }
-
-    /// Serves the connections whose jobs have ended.
-    fn serve_ended(&mut self, turn: &mut Turn<'_, '_>) {
-        if !HAS_NFS || !self.group.has_ended() && turn.world.tree.ended_count() == self.heard_count
-        {
-            return;
-        }
-        while self.hear_ended(turn).is_some() {}
-        self.release_at = self.release_at.min(turn.world.now.after(NODE_IDLE));
-        for at in 0..self.connections.len() {
-            if !self.group.has_ended() {
-                return;
-            }
-            if let Some(Some(connection)) = self.connections.get(at)
-                && connection.waits.has_ended()
-            {
-                self.serve(turn, at);
-            }
-        }
+        self.wants_block && !self.requests.is_used_up() && !self.lacks_held_block()
     }
 
     /// Serves the connections that wait for a block, the longest waiting first, while a block is free.
@@ -136,7 +101,7 @@ impl Served {
     }
 
     /// Serves a connection until it has to wait or its turn ends.
-    fn serve(&mut self, turn: &mut Turn<'_, '_>, at: usize) {
+    pub(super) fn serve(&mut self, turn: &mut Turn<'_, '_>, at: usize) {
         let Some(place) = self.connections.get_mut(at) else {
             return;
         };
@@ -157,9 +122,7 @@ impl Served {
             Ok(()) => self.answer_input(turn, connection),
             Err(halt) => halt,
         };
-        if HAS_HTTP && halt == Halt::Drain {
-            halt = drain(turn.world, connection);
-        }
+        halt = times::drained(halt, turn.world, connection);
         log::debug!("connection {=usize} waits for {=str}", at, halt.name());
         let world = &mut *turn.world;
         world.stats.served();
@@ -169,7 +132,7 @@ impl Served {
         {
             halt = CloseReason::Gone.into();
         }
-        if self.times.is_some() || connection.phase() != Phase::Idle {
+        if self.times().is_some() || connection.phase() != Phase::Idle {
             let due = self.due(connection).0;
             self.patrol_by(world.now, due);
         }
@@ -211,28 +174,6 @@ impl Served {
             world.tree.wait_for_jobs();
             world.tree.reap();
             world.tree.forget_ended(world.tree.ended_count());
-        }
-    }
-}
-
-/// Drops what the peer sends after its last reply, until it ends its sending direction or has sent too much. First ends our own: the
-/// replies were sent.
-fn drain(world: &mut World<'_>, connection: &mut Connection) -> Halt {
-    if !connection.drains {
-        world.net.end_sending(connection.socket);
-        connection.drains = true;
-        connection.input_len = 0;
-        connection.progress = world.now;
-    }
-    match world.net.recv(connection.socket, world.rx) {
-        Err(error) => Halt::by(error, Interest::Input),
-        Ok(count) => {
-            world.stats.received(count);
-            connection.input_len += count as u32;
-            match count > 0 && connection.input_len <= DRAIN_BYTES_MAX {
-                true => Halt::Socket(Interest::Input),
-                false => CloseReason::Gone.into(),
-            }
         }
     }
 }

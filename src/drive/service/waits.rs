@@ -6,11 +6,7 @@
 use super::Served;
 use super::connection::{CloseReason, Connection, Wait, Waits};
 use super::turn::Turn;
-#[cfg(any(feature = "http", test))]
-use crate::drive::health::STALL;
 use crate::log;
-#[cfg(any(feature = "http", test))]
-use crate::time::Instant;
 use crate::vfs::{Ended, FsError, FsResult, Job, JobId, JobKind, Peer, Scope, Submitted, Tree};
 
 /// Counts the connections' waits for jobs, and stores the error of a sync that no connection waited for.
@@ -119,15 +115,6 @@ impl Served {
         Some(ended)
     }
 
-    /// Returns true if a connection has waited for a job for more than [`STALL`].
-    #[cfg(any(feature = "http", test))]
-    pub fn is_stalled(&self, now: Instant) -> bool {
-        let mut connections = self.connections.iter().flatten();
-        connections.any(|connection| {
-            connection.waits.is_pending() && now.since(connection.progress) > STALL
-        })
-    }
-
     /// Blocks the loop until job `id` ends, and returns its result. Used if no block is free for the replies that wait for the job.
     ///
     /// # Errors
@@ -158,6 +145,7 @@ mod tests {
     use crate::engine::service::ConnectionId;
     use crate::net::Socket;
     use crate::stats::CLIENT_NONE;
+    use crate::time::Instant;
 
     #[test]
     fn failed_sync_without_later_waiter_is_lost() {

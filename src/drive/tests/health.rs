@@ -1,7 +1,7 @@
 //! The health of a server, as one of its tasks learns it.
 
 use super::{MOMENT, read, with_loop, with_server_on};
-use crate::drive::health::{Beats, heartbeat};
+use crate::drive::health::heartbeat;
 use crate::drive::{Task, World};
 use crate::engine::service::Health;
 use crate::engine::testing::tree::Tree;
@@ -78,7 +78,7 @@ fn with_beats(
     let (mut asker, mut tree) = (Asker::default(), Tree::writable());
     with_loop(sim, &mut tree, &mut [&mut asker], &Sink::default(), |all| {
         let own = &beats[0];
-        all.set_beats(Beats { all: beats, own });
+        all.set_beats((beats, own));
         assert_eq!(all.start(), Ok(()));
         script(&mut |time| {
             sim.allow(time);

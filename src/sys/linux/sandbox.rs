@@ -184,7 +184,8 @@ impl Needs {
         self.drop_capabilities();
         prctl(SET_NO_NEW_PRIVILEGES, 1, 0);
         sandbox.landlock = self.rules.take().is_some_and(|rules| rules.enforce());
-        sandbox.seccomp = seccomp(self.calls, &NEEDED_NUMBERS, ALLOW, REFUSE);
+        let needed = (&NEEDED_NUMBERS[..], &NEEDED_SETS[..]);
+        sandbox.seccomp = seccomp(self.calls, needed, ALLOW, REFUSE);
         sandbox
     }
 
@@ -447,43 +448,49 @@ const fn when(is_compiled: bool, sets: u32) -> u32 {
     if is_compiled { sets } else { 0 }
 }
 
-/// Bits of the number in an entry of [`NEEDED_NUMBERS`].
-const NUMBER_BITS: u32 = (1 << 9) - 1;
+/// Bits of the number in an [`Entry`].
+const NUMBER_BITS: u16 = (1 << 9) - 1;
 
-/// A call's number and its sets, in 24 bits.
-type Entry = [u8; 3];
+/// A call's number, and above it the index in a table of its sets: many calls have the same ones.
+type Entry = u16;
 
-const fn entry(call: Sysno, sets: u32) -> Entry {
-    assert!(call as u32 <= NUMBER_BITS);
-    let [low, middle, high, none] = (call as u32 | sets).to_le_bytes();
-    assert!(none == 0);
-    [low, middle, high]
-}
-
-/// Returns the number and the sets of an entry.
-const fn read([low, middle, high]: Entry) -> u32 {
-    u32::from_le_bytes([low, middle, high, 0])
-}
-
-/// [`NEEDED`] without the calls of absent roles, in entries that take less space.
-static NEEDED_NUMBERS: [Entry; compiled(&mut [[0; 3]; NEEDED.len()])] = {
-    let mut numbers = [[0; 3]; _];
-    compiled(&mut numbers);
+/// [`NEEDED`] without the calls of absent roles.
+static NEEDED_NUMBERS: [Entry; COUNTS.0] = {
+    let mut numbers = [0; _];
+    compiled(&mut numbers, &mut [0; NEEDED.len()]);
     numbers
 };
+/// The sets of these calls.
+static NEEDED_SETS: [u32; COUNTS.1] = {
+    let mut sets = [0; _];
+    compiled(&mut [0; NEEDED.len()], &mut sets);
+    sets
+};
+const COUNTS: (usize, usize) = compiled(&mut [0; NEEDED.len()], &mut [0; NEEDED.len()]);
 
-/// Writes the calls of [`COMPILED`] to `out`; returns their number.
-const fn compiled(out: &mut [Entry]) -> usize {
-    let (mut count, mut at) = (0, 0);
+/// Writes the calls of [`COMPILED`] to `numbers`, and their sets to `all_sets`, each once; returns their counts.
+const fn compiled(numbers: &mut [Entry], all_sets: &mut [u32]) -> (usize, usize) {
+    let (mut count, mut sets_count, mut at) = (0, 0, 0);
     while at < NEEDED.len() {
         let (call, sets) = NEEDED[at];
-        if sets & COMPILED != 0 {
-            out[count] = entry(call, sets);
+        let sets = sets & COMPILED;
+        let mut index = 0;
+        while index < sets_count && all_sets[index] != sets {
+            index += 1;
+        }
+        if sets != 0 {
+            if index == sets_count {
+                all_sets[index] = sets;
+                sets_count += 1;
+            }
+            let entry = index << 9 | call as usize;
+            assert!(call as usize <= NUMBER_BITS as usize && entry <= u16::MAX as usize);
+            numbers[count] = entry as Entry;
             count += 1;
         }
         at += 1;
     }
-    count
+    (count, sets_count)
 }
 
 /// Instructions of a filter, at most.
@@ -494,8 +501,13 @@ const _: () = assert!(NEEDED.len() + 18 <= STEP_COUNT_MAX);
 #[doc(alias = "TCSETS")]
 const SET_SETTINGS: u32 = 0x5402;
 
-/// Installs a filter: the action `listed` for the numbers of these sets, `otherwise` for all others.
-fn seccomp(sets: u32, numbers: &[Entry], listed: u32, otherwise: u32) -> bool {
+/// Installs a filter: the action `listed` for the calls of these sets, `otherwise` for all others.
+fn seccomp(
+    sets: u32,
+    (numbers, all_sets): (&[Entry], &[u32]),
+    listed: u32,
+    otherwise: u32,
+) -> bool {
     const SET_SECCOMP: usize = 22;
     const MODE_FILTER: usize = 2;
     const LOAD: u64 = 0x20;
@@ -520,7 +532,8 @@ fn seccomp(sets: u32, numbers: &[Entry], listed: u32, otherwise: u32) -> bool {
     };
     // AF_UNIX, else a family that does not exist.
     let family = u32::from(UNIX) | u32::from(!logger::needs_sockets()) << 16;
-    let is_in = |one: &&Entry| read(**one) & sets != 0;
+    let sets_of = |one: Entry| all_sets.get(usize::from(one >> 9)).copied();
+    let is_in = |one: &&Entry| sets_of(**one).unwrap_or_default() & sets != 0;
     let count = numbers.iter().filter(is_in).count();
     let first = [
         step(LOAD, 0, 0, ARCH),
@@ -555,7 +568,7 @@ fn seccomp(sets: u32, numbers: &[Entry], listed: u32, otherwise: u32) -> bool {
     for (at, number) in numbers.iter().filter(is_in).enumerate() {
         // Skip to `listed`.
         let pass = count - at + 13;
-        code[first.len() + at] = step(IF_EQUAL, pass, 0, read(*number) & NUMBER_BITS);
+        code[first.len() + at] = step(IF_EQUAL, pass, 0, u32::from(*number & NUMBER_BITS));
     }
     code[len..len + last.len()].copy_from_slice(&last);
     let program = Program {
@@ -570,8 +583,8 @@ fn seccomp(sets: u32, numbers: &[Entry], listed: u32, otherwise: u32) -> bool {
 pub fn refuse_calls(numbers: &[Sysno]) {
     const SET_NO_NEW_PRIVILEGES: usize = 38;
     assert!(prctl(SET_NO_NEW_PRIVILEGES, 1, 0));
-    let numbers: Vec<Entry> = numbers.iter().map(|call| entry(*call, NFS)).collect();
-    assert!(seccomp(NFS, &numbers, REFUSE, ALLOW));
+    let numbers: Vec<Entry> = numbers.iter().map(|call| *call as Entry).collect();
+    assert!(seccomp(NFS, (&numbers, &[NFS]), REFUSE, ALLOW));
 }
 
 /// Gives this thread a current directory of its own and, with `from_proc` and as root, removes /proc from its view. Returns true if

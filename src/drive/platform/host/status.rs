@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::config::{ACCEPT_PAUSE, CHILD_COUNT_MAX, HAS_HTTP};
+use crate::config::{ACCEPT_PAUSE, CHILD_COUNT_MAX};
 use crate::drive::{Task, World};
 use crate::event::Line;
 use crate::mem::{self, Ends as _, copy_into, scaled};
@@ -325,7 +325,7 @@ impl Task for Status {
             true => self.pieces = mem::bytes(READER_COUNT * PIECE_BYTES),
             false => self.listener = None,
         }
-        if HAS_HTTP && world.is_health_watched() {
+        if world.is_health_watched() {
             use rustix::fs::OFlags;
             let open = |path, flags| File::open::<Errno>(path, flags, 0).ok();
             let memory = open(c"/proc/self/status", OFlags::CLOEXEC);
@@ -354,7 +354,7 @@ impl Task for Status {
         if self.watch_at <= world.now && !self.watch(world) {
             self.watch_at = world.now.after(ACCEPT_PAUSE);
         }
-        if HAS_HTTP && self.sizes_at <= world.now {
+        if world.is_health_watched() && self.sizes_at <= world.now {
             self.sizes_at = world.now.after(SIZES_INTERVAL);
             let sizes = self.sizes().unwrap_or_default();
             world.stats.measure(sizes);

@@ -3,6 +3,7 @@
 //! A stalled disk or a crash in one child does not delay the others. The supervisor itself serves no sockets and no files.
 
 use crate::config::CHILD_COUNT_MAX;
+use crate::drive::health::Beats;
 use crate::event::{self, Fatal, Level, Line, NO_PROCESS, STOPPING, Sink};
 use crate::stats;
 use crate::sys;
@@ -176,10 +177,14 @@ fn share_turns(children: &mut [Child]) {
 }
 
 /// Shares heartbeats with `count` children, before they start, for [`World::health`](crate::drive::World::health).
-#[cfg(any(feature = "http", test))]
 pub fn share_beats(count: usize) {
     let first = crate::drive::health::heartbeat(sys::now(), false);
     sys::linux::shared::share_beats(count, first);
+}
+
+/// Returns the heartbeats of all processes and that of this one. `None`: there are none, or this is the supervisor.
+pub(in super::super) fn beats() -> Option<Beats> {
+    sys::linux::shared::beats()
 }
 
 /// Shares memory in which each child counts, before they start.
@@ -189,7 +194,6 @@ pub fn share_sheets() {
 
 /// Runs the child with this index, in its process.
 fn run_child(place: usize, run: &dyn Fn(usize) -> Result<(), Fatal>) -> Result<(), Fatal> {
-    #[cfg(any(feature = "http", test))]
     sys::linux::shared::take_beat(place);
     sys::linux::shared::take_sheet(place);
     run(place)
