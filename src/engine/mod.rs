@@ -19,8 +19,7 @@
 use crate::event::Events;
 use crate::stats::Meter;
 use crate::time::{Duration, Instant};
-use crate::vfs::{Peer, Tree};
-use core::net::Ipv6Addr;
+use crate::vfs::{Peer, Tree, share};
 use service::Health;
 
 #[cfg(any(feature = "http", test, fuzzing))]
@@ -66,13 +65,4 @@ pub struct Cx<'a> {
     pub events: &'a mut Events,
     /// Counts the calls that are answered.
     pub stats: &'a mut Meter,
-}
-
-/// The key by which a peer's share of a table is counted: its IPv4 address, or its IPv6 /64 network. Never 0 for a real peer.
-pub const fn share(peer: Ipv6Addr) -> u64 {
-    let address = peer.to_bits();
-    match (address >> 64) as u64 {
-        0 => address as u64, // An IPv4-mapped address, `::ffff:a.b.c.d`: its upper 64 bits are 0.
-        network => network,
-    }
 }

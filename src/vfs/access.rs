@@ -49,6 +49,15 @@ impl Peer {
     }
 }
 
+/// The key by which a peer's share of a table is counted: its IPv4 address, or its IPv6 /64 network. Never 0 for a real peer.
+pub const fn share(peer: Ipv6Addr) -> u64 {
+    let address = peer.to_bits();
+    match (address >> 64) as u64 {
+        0 => address as u64, // An IPv4-mapped address, `::ffff:a.b.c.d`: its upper 64 bits are 0.
+        network => network,
+    }
+}
+
 /// Most supplementary groups of a caller (limit of AUTH_SYS, RFC 5531).
 pub const GROUP_COUNT_MAX: usize = 16;
 

@@ -49,7 +49,7 @@ pub mod user;
 pub mod volume;
 pub mod walk;
 
-pub use access::{Access, Caller, GROUP_COUNT_MAX, Peer};
+pub use access::{Access, Caller, GROUP_COUNT_MAX, Peer, share};
 pub use attr::{Attr, FileTime, FsStat, NewTime, ObjectType, SetAttr};
 pub use error::{FsError, FsResult};
 pub use handle::{Form, Handle};

@@ -6,13 +6,12 @@ use super::turn::Turn;
 use super::{CONNECTION_TOKEN, Served};
 use crate::config::{CONNECTION_COUNT_MAX, IDLE_TIMEOUT, REPLY_BYTES, SILENT_TIMEOUT};
 use crate::engine::service::{ConnectionId, Local};
-use crate::engine::share;
 use crate::event::{self, Line};
 use crate::log;
 use crate::net::{Interest, NetError, Socket};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
-use crate::vfs::Peer;
+use crate::vfs::{Peer, share};
 use core::net::SocketAddr;
 
 /// Most connections accepted from one listener in one turn.

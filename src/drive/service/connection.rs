@@ -3,11 +3,10 @@
 use super::pool::Block;
 use crate::config::{CONNECTION_BYTES_MAX, REQUEST_INLINE_BYTES};
 use crate::engine::service::{ConnectionId, Transfer, Way};
-use crate::engine::share;
 use crate::net::Socket;
 use crate::text::{Text, texts};
 use crate::time::Instant;
-use crate::vfs::{FsResult, JobId, Peer};
+use crate::vfs::{FsResult, JobId, Peer, share};
 
 texts! {
     /// The reason for closing a connection.

@@ -1,4 +1,4 @@
-//! Datagrams and timers: passes datagrams that arrive to the service, sends those that it returns, and serves what is due. Pools of
+//! Datagrams and timers: passes datagrams that arrive to the service, sends those that it returns, and serves the needs that are due. Pools of
 //! sockets.
 
 use super::turn::Turn;

@@ -1,32 +1,18 @@
-//! What waits for a disk: connections whose jobs end, and unfinished replies, each of which is kept in a block.
+//! Work that waits for a disk: the ends of jobs, and unfinished replies, each of which is kept in a block.
 
 use super::Served;
 use super::connection::{CloseReason, Connection, Held};
 use super::turn::{Batch, Halt, Turn};
-use crate::config::NODE_IDLE;
 use crate::drive::task::World;
 use crate::engine::service::{ConnectionId, Service};
 use crate::mem::{self, Ends as _};
 use crate::net::Socket;
+use crate::vfs::Tree;
 
 impl Served {
-    /// Serves the connections whose jobs have ended.
-    pub(super) fn serve_ended(&mut self, turn: &mut Turn<'_, '_>) {
-        if !self.group.has_ended() && turn.world.tree.ended_count() == self.heard_count {
-            return;
-        }
-        while self.hear_ended(turn).is_some() {}
-        self.release_at = self.release_at.min(turn.world.now.after(NODE_IDLE));
-        for at in 0..self.connections.len() {
-            if !self.group.has_ended() {
-                return;
-            }
-            if let Some(Some(connection)) = self.connections.get(at)
-                && connection.waits.has_ended()
-            {
-                self.serve(turn, at);
-            }
-        }
+    /// Returns true if a job has ended that a connection may wait for.
+    pub(super) fn may_have_ended(&self, tree: &Tree) -> bool {
+        self.group.has_ended() || tree.ended_count() != self.heard_count
     }
 
     /// Returns true if no block is free for an unfinished reply of this service.

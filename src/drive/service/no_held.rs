@@ -6,10 +6,13 @@ use super::turn::{Batch, Halt, Turn};
 use crate::drive::task::World;
 use crate::engine::service::{ConnectionId, Service};
 use crate::net::Socket;
+use crate::vfs::Tree;
 
 #[allow(clippy::unused_self, reason = "the interface of held.rs")]
 impl Served {
-    pub(super) const fn serve_ended(&self, _: &mut Turn<'_, '_>) {}
+    pub(super) const fn may_have_ended(&self, _: &Tree) -> bool {
+        false
+    }
 
     pub(super) const fn lacks_held_block(&self) -> bool {
         false

@@ -75,6 +75,25 @@ impl Served {
         self.wants_block && !self.requests.is_used_up() && !self.lacks_held_block()
     }
 
+    /// Serves the connections whose jobs have ended.
+    fn serve_ended(&mut self, turn: &mut Turn<'_, '_>) {
+        if !self.may_have_ended(turn.world.tree) {
+            return;
+        }
+        while self.hear_ended(turn).is_some() {}
+        self.release_at = self.release_at.min(turn.world.now.after(NODE_IDLE));
+        for at in 0..self.connections.len() {
+            if !self.group.has_ended() {
+                return;
+            }
+            if let Some(Some(connection)) = self.connections.get(at)
+                && connection.waits.has_ended()
+            {
+                self.serve(turn, at);
+            }
+        }
+    }
+
     /// Serves the connections that wait for a block, the longest waiting first, while a block is free.
     #[cold]
     fn serve_wanting(&mut self, turn: &mut Turn<'_, '_>) {
@@ -101,7 +120,7 @@ impl Served {
     }
 
     /// Serves a connection until it has to wait or its turn ends.
-    pub(super) fn serve(&mut self, turn: &mut Turn<'_, '_>, at: usize) {
+    fn serve(&mut self, turn: &mut Turn<'_, '_>, at: usize) {
         let Some(place) = self.connections.get_mut(at) else {
             return;
         };

@@ -138,7 +138,19 @@ pub(super) fn add_tasks(
         mounting: None,
         lookout: Lookout::new(network.is_own()),
     };
-    let served = Served::new(&Limits {
+    let _ = tasks.push(mem::leak(upkeep));
+    let _ = tasks.push(mem::leak(Serving {
+        server,
+        served: Served::new(&limits(connection_count)),
+        service: Rpc::new(programs, connection_count),
+    }));
+    tasks.extend(names);
+    Ok(())
+}
+
+/// The limits of the server.
+fn limits(connection_count: usize) -> Limits {
+    Limits {
         protocol: stats::Family::Rpc,
         connection_count,
         request_bytes: REQUEST_BYTES,
@@ -150,15 +162,7 @@ pub(super) fn add_tasks(
         socket_count: sockets::SOCKET_COUNT,
         datagram_bytes: DATAGRAM_BYTES,
         times: None,
-    });
-    let _ = tasks.push(mem::leak(upkeep));
-    let _ = tasks.push(mem::leak(Serving {
-        server,
-        served,
-        service: Rpc::new(programs, connection_count),
-    }));
-    tasks.extend(names);
-    Ok(())
+    }
 }
 
 /// Divides the descriptors: returns the limits of connections and of open files.

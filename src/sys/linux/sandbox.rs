@@ -501,6 +501,18 @@ const _: () = assert!(NEEDED.len() + 18 <= STEP_COUNT_MAX);
 #[doc(alias = "TCSETS")]
 const SET_SETTINGS: u32 = 0x5402;
 
+/// Arguments of prctl(2): PR_SET_SECCOMP, SECCOMP_MODE_FILTER.
+const SET_SECCOMP: usize = 22;
+const MODE_FILTER: usize = 2;
+
+/// A program for the filter.
+#[doc(alias = "sock_fprog")]
+#[repr(C)]
+struct Program {
+    len: u16,
+    code: *const u64,
+}
+
 /// Installs a filter: the action `listed` for the calls of these sets, `otherwise` for all others.
 fn seccomp(
     sets: u32,
@@ -508,8 +520,6 @@ fn seccomp(
     listed: u32,
     otherwise: u32,
 ) -> bool {
-    const SET_SECCOMP: usize = 22;
-    const MODE_FILTER: usize = 2;
     const LOAD: u64 = 0x20;
     const RETURN: u64 = 0x06;
     const IF_EQUAL: u64 = 0x15;
@@ -520,20 +530,16 @@ fn seccomp(
     const FIRST_ARGUMENT: u32 = 16;
     const SECOND_ARGUMENT: u32 = 24;
     const CLONE_THREAD: u32 = 0x1_0000;
-    #[doc(alias = "sock_fprog")]
-    #[repr(C)]
-    struct Program {
-        len: u16,
-        code: *const u64,
-    }
     // Encodes a BPF instruction: code, instructions to skip if true and if false, operand.
     let step = |what: u64, pass: usize, pass_else: usize, operand: u32| {
         what | (pass as u64) << 16 | (pass_else as u64) << 24 | u64::from(operand) << 32
     };
     // AF_UNIX, else a family that does not exist.
     let family = u32::from(UNIX) | u32::from(!logger::needs_sockets()) << 16;
-    let sets_of = |one: Entry| all_sets.get(usize::from(one >> 9)).copied();
-    let is_in = |one: &&Entry| sets_of(**one).unwrap_or_default() & sets != 0;
+    let is_in = |one: &&Entry| {
+        let own = all_sets.get(usize::from(**one >> 9));
+        own.is_some_and(|own| own & sets != 0)
+    };
     let count = numbers.iter().filter(is_in).count();
     let first = [
         step(LOAD, 0, 0, ARCH),

@@ -1,9 +1,8 @@
 //! Finds circles: sibling modules that import each other, directly or through others, and files whose methods call each other.
 //!
 //! For imports, a folder counts as one module with everything in it. Imports from the parent module are not checked, even if the
-//! parent re-exports an item of a sibling. An import of a type is not checked in files that contain methods of this type: for
-//! these, the calls of methods are checked, resolved by name within the type and the folder. Calls from and to the file that
-//! defines the type are not checked, like imports from the parent.
+//! parent re-exports an item of a sibling. Calls of methods are resolved by name within the type and the folder; those from and to
+//! the file that defines the type are not checked, like imports from the parent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,12 +18,10 @@ pub(super) fn check(root: &str, modules: &[&Module]) -> Vec<Breach> {
     let known: BTreeSet<&str> = names.iter().flat_map(|name| ancestors(name)).collect();
     let mut folders: BTreeMap<&str, Imports<'_>> = BTreeMap::new();
     for (module, own) in modules.iter().zip(&names) {
-        let own_types = own_types(module);
         for (line, found) in &module.found {
             if let Found::Module(path) = found
                 && let Some((folder, from, to)) = siblings(own, path)
                 && let Some(to) = known.get(join(folder, to).as_str())
-                && !own_types.contains(to)
             {
                 let place = format!("{root}/{}:{line}", module.path.display());
                 let imports = folders.entry(folder).or_default().entry(from).or_default();
@@ -112,16 +109,6 @@ fn cycles<'a>(imports: &Imports<'a>) -> Vec<Vec<&'a str>> {
         done.insert(*start);
     }
     cycles
-}
-
-/// The modules that define the types whose methods are in `module`.
-fn own_types(module: &Module) -> BTreeSet<&str> {
-    let imported = module.found.iter().filter_map(|(_, found)| match found {
-        Found::Module(path) => path.rsplit_once("::"),
-        _ => None,
-    });
-    let own = imported.filter(|(_, name)| module.types.iter().any(|own| own == name));
-    own.map(|(from, _)| from).collect()
 }
 
 /// The shortest import cycle through `start` that visits no module in `done` (breadth-first search).
