@@ -136,6 +136,7 @@ impl Upkeep {
             }
             self.form = choose_form(self.wanted, host, tree)?;
         }
+        tree.key = host.key();
         tree.add(Backend::Host, host);
         tree.reopens = true;
         let mut is_any = tree.exports().is_empty();

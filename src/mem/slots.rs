@@ -101,6 +101,18 @@ impl<T> Slots<T> {
         Some(at)
     }
 
+    /// Inserts an element before the one at `at`, if a slot is free.
+    pub fn insert(&mut self, at: usize, element: T)
+    where
+        T: Copy,
+    {
+        if let Some(last) = self.push(element)
+            && let Some(places) = self.get_mut(at..=last)
+        {
+            places.rotate_right(1);
+        }
+    }
+
     /// Appends an element. If all slots are used, the elements move to about twice as many slots; the old ones are not freed. Called
     /// at start only.
     pub fn push_more(&mut self, element: T) {

@@ -22,6 +22,12 @@ pub struct Peer {
     pub port: u16,
 }
 
+impl Default for Peer {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 impl Peer {
     /// No host: the process itself, or a peer on standard streams.
     pub const NONE: Self = Self {

@@ -67,6 +67,8 @@ impl PartialEq for Handle {
 const VERSION: u8 = 1;
 /// Version of handles of objects inside an image.
 const VERSION_INSIDE: u8 = 2;
+/// Version of handles of directories above the exports.
+const VERSION_ABOVE: u8 = 3;
 /// Bytes after the image file's handle: the image's identity (8) and the object's ID in it (6).
 const INSIDE_BYTES: usize = 8 + 6;
 /// Offset of the byte that contains the form.
@@ -165,6 +167,22 @@ pub(super) fn root(tag: u32) -> Handle {
     let mut handle = head(FORM_ROOT, tag);
     handle.push(&[0; ROOT_BYTES - HEAD_BYTES]);
     handle
+}
+
+/// The handle of the directory at `path` above the exports: in the place of a tag the length of the path, then a MAC of it.
+pub(super) fn above(key: &Key, path: &[u8]) -> Handle {
+    let mut handle = root(path.len() as u32);
+    handle.bytes[0] = VERSION_ABOVE;
+    put(&mut handle.bytes, HEAD_BYTES, &mac(key, path).to_le_bytes());
+    handle
+}
+
+/// The length of the path, from the handle of a directory above the exports.
+pub(super) fn above_len(handle: &[u8]) -> Option<usize> {
+    match handle.split_first_chunk::<HEAD_BYTES>()? {
+        ([VERSION_ABOVE, _, len @ ..], _) => Some(u32::from_le_bytes(*len) as usize),
+        _ => None,
+    }
 }
 
 /// The handle of an object in memory: its number, and the generation of that number.

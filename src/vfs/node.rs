@@ -54,7 +54,10 @@ impl Node {
     pub(super) const GENERATION_MASK: u16 = 0x7ff;
 
     /// The largest backend-private number.
-    pub(super) const NUMBER_MAX: u32 = (1 << 27) - 1;
+    const NUMBER_MAX: u32 = (1 << 27) - 1;
+
+    /// The bit of a number of the backend `User` that marks a directory above exports.
+    const ABOVE: u32 = 1 << 26;
 
     /// Creates a node from a slot in the backend's table and the generation of the object in that slot.
     pub(super) const fn new(
@@ -80,6 +83,23 @@ impl Node {
     /// The object with at most the rights of `other`.
     pub(super) const fn limited_by(self, other: Self) -> Self {
         self.limited(Rights(other.0 & Rights::ALL.0))
+    }
+
+    /// The directory above exports with this number of up to 26 bits. No descriptor of the backend `User` is as large as the bit
+    /// that marks it.
+    pub(super) const fn above(number: u32) -> Self {
+        Self::of_number(Backend::User, Rights::NONE, Self::ABOVE | number)
+    }
+
+    /// Returns true for a directory above exports.
+    pub const fn is_above(self) -> bool {
+        const MASK: u32 = (Backend::COUNT as u32 - 1) << 29 | Node::ABOVE;
+        crate::config::HAS_NFS && self.0 & MASK == Self::above(0).0
+    }
+
+    /// The number of a directory above exports.
+    pub(super) const fn above_number(self) -> u32 {
+        self.0 & (Self::ABOVE - 1)
     }
 
     /// The backend-private number.

@@ -1,5 +1,6 @@
 //! Tests of the NFS engines over the model tree: bytes in, bytes out, without sockets or sleeping.
 
+mod above;
 mod changing;
 mod duplicates;
 mod kills;

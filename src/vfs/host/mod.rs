@@ -122,6 +122,11 @@ impl Host {
         Ok(())
     }
 
+    /// The key of the MACs in handles; zeros without kernel handles.
+    pub const fn key(&self) -> Key {
+        self.key
+    }
+
     /// Carries out later calls with the callers' credentials if this process can switch users. Returns true if it can.
     pub fn act_as_callers(&mut self) -> bool {
         self.acting.enable();

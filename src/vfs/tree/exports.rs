@@ -100,6 +100,7 @@ impl Tree {
         self.reading.reserve(room);
         self.next.reserve(room);
         self.exports.reserve(room.paths);
+        self.sorted.reserve(room.paths);
         if HAS_NAMES && room.names > 0 {
             let names = self
                 .names
@@ -156,7 +157,7 @@ impl Tree {
         }
     }
 
-    /// Gives each path of the valid reading that has no number yet a free one.
+    /// Gives each path of the valid reading that has no number yet a free one, and sorts the exports.
     fn number_new(&mut self) {
         let (mut at, mut number) = (0, 0);
         while let Some(new) = self.reading.next_without_number(at) {
@@ -178,6 +179,7 @@ impl Tree {
             }
             self.reading.set_number(new, number);
         }
+        self.sort_exports();
     }
 
     /// Returns true once after an export of this number has ended.

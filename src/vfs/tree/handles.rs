@@ -7,23 +7,6 @@ use super::super::{
 use crate::config::HAS_ISO;
 
 impl Tree {
-    /// The top of an export, with the rights of any of its clients. The following calls are carried out with the server's own
-    /// rights.
-    ///
-    /// # Errors
-    /// `Stale`: no such export, or its directory was removed.
-    pub fn root(&mut self, number: usize) -> FsResult<Node> {
-        let export = self.exports().get(number).ok_or(FsError::Stale)?;
-        let (root, rights) = (export.root.ok_or(FsError::Stale)?, export.rights());
-        let backend = self.handles(root.backend as usize).ok_or(FsError::Stale)?;
-        backend.act_as(None);
-        let node = backend.root(root.tag)?;
-        if root.is_image {
-            return self.open_image(node, None);
-        }
-        Ok(node.limited(rights))
-    }
-
     /// The top of an export, to read only. The following calls are carried out as the anonymous user of `rules`.
     ///
     /// # Errors
@@ -60,7 +43,10 @@ impl Tree {
             file = handle::outside(bytes, &mut buffer);
             inside = self.images().and_then(|images| images.find(file, bytes));
         }
-        let number = self.tagged(handle::tag(file)?).ok_or(FsError::Stale)?;
+        let Ok(tag) = handle::tag(file) else {
+            return self.open_above(bytes, peer);
+        };
+        let number = self.tagged(tag).ok_or(FsError::Stale)?;
         let rules = self.rules(number, peer)?;
         let export = self.exports.get(number).ok_or(FsError::Stale)?;
         let root = export.root.ok_or(FsError::Stale)?;
@@ -110,16 +96,11 @@ impl Tree {
             // In an image every directory has an entry "..", also the top.
             return self.backend(dir)?.lookup(dir, Name(b".."));
         }
+        if dir.is_above() {
+            return Ok(self.parent_above(dir));
+        }
         let backend = self.handles(dir.backend()).ok_or(FsError::Stale)?;
         Ok(backend.parent(dir)?.limited_by(dir))
-    }
-
-    /// The handle of `node`: the same bytes every time, also after a restart unless the file is in memory.
-    ///
-    /// # Errors
-    /// `Stale`: there is no such backend; else the backend's error.
-    pub fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        self.backend(node)?.handle(node)
     }
 
     /// Checks that the caller has this access to the object.
@@ -129,6 +110,9 @@ impl Tree {
     pub fn access(&mut self, node: Node, access: Access) -> FsResult<()> {
         if access == Access::Write && !node.may_change() {
             return Err(FsError::Access);
+        }
+        if node.is_above() {
+            return Ok(());
         }
         if !node.is_inside() {
             let backend = self.handles(node.backend()).ok_or(FsError::Stale)?;
@@ -173,8 +157,10 @@ impl Tree {
                 _ => FsError::Invalid,
             });
         }
-        if let Some(access) = access {
-            self.admit(node, access)?;
+        match access {
+            Some(access) => self.admit(node, access)?,
+            None if node.is_above() => return Ok(Pin { node, user: 0 }),
+            None => {}
         }
         self.backend(node)?.pin(node, access)
     }

@@ -2,7 +2,7 @@
 //!
 //! [`Tree::add`] registers a backend, which knows only its own objects. The tree enters ISO images when it resolves a name or a
 //! handle; their contents are read-only. `exports` has the list of exports, `rules` those of a peer, `handles` the methods for NFS,
-//! `paths` those for SFTP, `root` the list of exports that a peer sees.
+//! `paths` those for SFTP, `root` the directories above the exports that a peer sees.
 
 mod exports;
 mod handles;
@@ -10,13 +10,14 @@ mod paths;
 mod root;
 pub(super) mod rules;
 
+use super::handle::Key;
 use super::images::Images;
 use super::jobs::EndedJobs;
 use super::names::Names;
 use super::reading::{Exports, Place, Reading};
 use super::{
-    Access, Attr, Backend, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Kind,
-    Name, Node, Patience, Peer, Pin, SetAttr, Stop, Target, Vfs, is_image,
+    Access, Attr, Backend, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Handle,
+    Kind, Name, Node, Patience, Peer, Pin, SetAttr, Stop, Target, Vfs, is_image,
 };
 use crate::config::{HAS_ISO, HAS_NFS, REFUSED_USER_COUNT_MAX};
 use crate::mem::{self, Slots};
@@ -33,6 +34,10 @@ pub struct Tree {
     /// The backend of images. `None`: no image was opened yet.
     images: Option<&'static mut Images>,
     pub(super) exports: Slots<Place>,
+    /// The numbers of the exports, sorted by the names of their paths.
+    sorted: Slots<u16>,
+    /// The key of the MACs in handles; zeros if the handles of files need none.
+    pub key: Key,
     /// The valid reading of the exports.
     pub(super) reading: Reading,
     /// The reading that [`Tree::add_client`] fills.
@@ -54,8 +59,8 @@ pub struct Tree {
     changes_seen: u32,
     /// The jobs that have ended, in executables with jobs. `None`: no job was started yet.
     pub(super) ended: [Option<&'static mut EndedJobs>; HAS_NFS as usize],
-    /// The SFTP peer of the current request.
-    pub(super) peer: Option<Peer>,
+    /// The peer of the current request, in SFTP and above the exports.
+    pub(super) peer: Peer,
     /// True if paths may continue inside every image file, whatever its name, also if the path reached it by a symbolic link.
     pub(super) enters_all_images: bool,
 }
@@ -170,7 +175,9 @@ impl Tree {
 impl Tree {
     /// See [`Vfs::unpin`].
     pub fn unpin(&mut self, pin: Pin) {
-        if let Ok(backend) = self.backend(pin.node) {
+        if !pin.node.is_above()
+            && let Ok(backend) = self.backend(pin.node)
+        {
             backend.unpin(pin);
         }
     }
@@ -231,10 +238,38 @@ impl Tree {
 
 /// Operations on objects, whether they were found by handle or by path.
 impl Tree {
+    /// The top of an export, with the rights of any of its clients. The following calls are carried out with the server's own
+    /// rights.
+    ///
+    /// # Errors
+    /// `Stale`: no such export, or its directory was removed.
+    pub fn root(&mut self, number: usize) -> FsResult<Node> {
+        let export = self.exports().get(number).ok_or(FsError::Stale)?;
+        let (root, rights) = (export.root.ok_or(FsError::Stale)?, export.rights());
+        let backend = self.handles(root.backend as usize).ok_or(FsError::Stale)?;
+        backend.act_as(None);
+        let node = backend.root(root.tag)?;
+        if root.is_image {
+            return self.open_image(node, None);
+        }
+        Ok(node.limited(rights))
+    }
+
+    /// The handle of `node`: the same bytes every time, also after a restart unless the file is in memory.
+    ///
+    /// # Errors
+    /// `Stale`: there is no such backend; else the backend's error.
+    pub fn handle(&mut self, node: Node) -> FsResult<Handle> {
+        if node.is_above() {
+            return Ok(self.handle_above(node));
+        }
+        self.backend(node)?.handle(node)
+    }
+
     /// See [`Vfs::attr`].
     pub fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        if HAS_NFS && node == root::ROOT {
-            return Ok(root::attr());
+        if node.is_above() {
+            return self.attr_above(node);
         }
         self.backend(node)?.attr(node)
     }
@@ -244,13 +279,13 @@ impl Tree {
         if dir.is_inside() {
             self.admit_to_directory(dir, Access::Execute)?;
         }
-        if HAS_NFS && dir == root::ROOT {
-            return self.lookup_export(name);
+        if dir.is_above() {
+            return self.lookup_above(dir, name);
         }
         Ok(self.backend(dir)?.lookup(dir, name)?.limited_by(dir))
     }
 
-    /// See [`Vfs::lookup_to_read`]. `dir` is not the pseudo root.
+    /// See [`Vfs::lookup_to_read`]. `dir` is not above the exports.
     #[cfg(any(feature = "http", test, fuzzing))]
     pub fn lookup_to_read(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         if dir.is_inside() {
@@ -269,7 +304,7 @@ impl Tree {
         }
     }
 
-    /// See [`Vfs::entry_attr`]. `dir` is not the pseudo root. Inside an image, [`Tree::may_search`] was true.
+    /// See [`Vfs::entry_attr`]. `dir` is not above the exports. Inside an image, [`Tree::may_search`] was true.
     #[cfg(any(feature = "http", test, fuzzing))]
     pub fn entry_attr(&mut self, dir: Node, name: Name<'_>, id: u64) -> FsResult<Attr> {
         self.backend(dir)?.entry_attr(dir, name, id)
@@ -306,6 +341,9 @@ impl Tree {
 
     /// See [`Vfs::readlink`].
     pub fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
+        if node.is_above() {
+            return Err(FsError::Invalid);
+        }
         self.backend(node)?.readlink(node, out)
     }
 
@@ -317,8 +355,8 @@ impl Tree {
         detail: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        if HAS_NFS && dir == root::ROOT {
-            return self.list_exports(from, each);
+        if dir.is_above() {
+            return self.list_above(dir, from, detail, each);
         }
         self.admit_to_directory(dir, Access::Read)?;
         self.backend(dir)?.readdir(dir, from, detail, each)
@@ -326,7 +364,7 @@ impl Tree {
 
     /// See [`Vfs::statfs`].
     pub fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
-        if HAS_NFS && node == root::ROOT {
+        if node.is_above() {
             return Ok(root::statfs());
         }
         self.backend(node)?.statfs(node)

@@ -7,7 +7,7 @@ use super::super::{
     Attr, Backend, FileTime, FsError, FsResult, Node, ObjectType, OpenFlags, Peer, Pin, Tree,
     is_image,
 };
-use super::root::{self, ROOT};
+use super::root;
 use crate::config::HAS_NFS;
 use core::ffi::CStr;
 
@@ -24,7 +24,7 @@ impl Tree {
     /// until a handle is opened for a caller.
     pub fn act_as_process(&mut self, peer: &Peer) {
         if HAS_NFS {
-            self.peer = Some(*peer);
+            self.peer = *peer;
         }
         if let Some(paths) = self.paths() {
             paths.act_as(None);
@@ -39,7 +39,7 @@ impl Tree {
     /// See [`super::Vfs::root_dir`].
     pub fn root_dir(&mut self) -> FsResult<Node> {
         match self.paths() {
-            None if HAS_NFS => Ok(ROOT),
+            None if HAS_NFS => self.enter(root::ROOT),
             paths => paths.ok_or(FsError::Stale)?.root_dir(),
         }
     }
@@ -77,7 +77,7 @@ impl Tree {
         let mut last = WalkEnd::default();
         self.walk(path, end, error, &mut last)?;
         let node = last.node.ok_or(FsError::NoEntry)?;
-        if node.is_inside() || HAS_NFS && node == ROOT {
+        if node.is_inside() || node.is_above() {
             return Ok(node);
         }
         // Opened again, because the nodes of a walk are valid only during the walk.
@@ -117,8 +117,8 @@ impl Tree {
         let mut last = WalkEnd::default();
         self.walk(path, end, error, &mut last)?;
         let object = last.node.unwrap_or(last.parent);
-        if HAS_NFS && object == ROOT {
-            return root::open(&last.name, how);
+        if object.is_above() {
+            return root::open(object, &last.name, how);
         }
         if !object.is_inside() {
             let backend = self.backend(last.parent)?;
@@ -149,8 +149,8 @@ impl Tree {
         (last.parent, last.node) = (done.parent, done.node());
         let name = match (done.name(), last.node) {
             (b"", _) => b".",
-            // Opens an export's top as "." of itself, because the pseudo root has no backend that could open it.
-            (_, Some(top)) if HAS_NFS && last.parent == ROOT => {
+            // Opens an export's top as "." of itself, because no backend has the directories above the exports.
+            (_, Some(top)) if last.parent.is_above() => {
                 last.parent = top;
                 b"."
             }

@@ -1,67 +1,301 @@
-//! The pseudo root: a directory of the exports that a peer may see, for clients that begin above them. The names are the exports'
-//! paths without the leading "/". Nothing in it can be changed.
+//! The pseudo root: the directories above the exports, made of the names in the exports' paths, for clients that begin above them.
+//! A peer sees a directory only while he may use an export below it; the export `/` is the root itself. Nothing can be changed.
+//!
+//! `Tree::sorted` has the exports in the order of their paths, so those below a directory follow each other: a look-up is a binary
+//! search, and no request needs memory. The node of a directory has the index of the first of them, and the length of the
+//! directory's path.
 
+use super::super::reading::Place;
+use super::super::walk::{below, beneath, without_slash};
 use super::super::{
-    Attr, Backend, DirEntry, FileTime, FsError, FsResult, FsStat, Name, Node, ObjectType,
-    OpenFlags, Peer, Pin, Rights, Tree,
+    Attr, Detail, DirEntry, FileTime, FsError, FsResult, FsStat, Handle, Name, Node, ObjectType,
+    OpenFlags, Peer, Pin, Tree, handle,
 };
-use core::ffi::CStr;
+use crate::config::EXPORT_PATH_BYTES_MAX;
+use crate::mem::{Ends as _, FNV_START, fnv1a, nth};
 use core::ops::ControlFlow;
 
-/// The pseudo root. No descriptor of the backend `User` has this number.
-pub(super) const ROOT: Node = Node::of_number(Backend::User, Rights::NONE, Node::NUMBER_MAX);
+/// Bits of the number of a directory's node for the length of its path.
+const LEN_BITS: u32 = EXPORT_PATH_BYTES_MAX.ilog2();
+pub(super) const ROOT: Node = Node::above(0);
+/// Cookies up to this one have no entry: Linux' client of NFS 4 makes "." and ".." of them. RFC 8881 section 18.23.3.
+const COOKIES_RESERVED: u64 = 2;
 
+impl Node {
+    /// Index in `Tree::sorted` of the first export whose path begins with the directory's.
+    const fn first(self) -> usize {
+        (self.above_number() >> LEN_BITS) as usize
+    }
+
+    /// Length of the directory's path (bytes); 0: the root.
+    const fn path_len(self) -> usize {
+        (self.above_number() & ((1 << LEN_BITS) - 1)) as usize
+    }
+
+    const fn of_path(first: usize, len: usize) -> Self {
+        Self::above((first << LEN_BITS | len) as u32)
+    }
+}
+
+/// The directories and exports by their paths.
 impl Tree {
-    /// The top of an export, with the rights of this peer.
+    /// Sorts the exports.
+    pub(super) fn sort_exports(&mut self) {
+        self.sorted.clear();
+        for (number, place) in (0..).zip(self.exports.iter()) {
+            if place.path != Place::FREE {
+                let at = self.place_of(self.path_of(number));
+                self.sorted.insert(at, number);
+            }
+        }
+    }
+
+    /// The path of an export; empty for `/`.
+    fn path_of(&self, number: u16) -> &[u8] {
+        let place = self.exports.get(usize::from(number));
+        let path = place.and_then(|place| self.reading.path(place.path));
+        without_slash(path.unwrap_or_default())
+    }
+
+    /// The path of the export at an index of `sorted`, as [`Self::path_of`].
+    fn path_at(&self, at: usize) -> &[u8] {
+        let number = self.sorted.get(at);
+        number.map_or(b"", |number| self.path_of(*number))
+    }
+
+    /// The path of a directory; empty for the root.
+    fn path_above(&self, dir: Node) -> &[u8] {
+        self.path_at(dir.first()).head(dir.path_len())
+    }
+
+    /// The path below a directory of the export at an index of `sorted`. `None`: it is not below the directory.
+    fn rest(&self, dir: Node, at: usize) -> Option<&[u8]> {
+        self.sorted.get(at)?;
+        beneath(self.path_above(dir), self.path_at(at))
+    }
+
+    /// The index in `sorted` of the first export whose path is not before `path`: a "/" is before all other bytes.
+    fn place_of(&self, path: &[u8]) -> usize {
+        let rank = |byte: &u8| byte.wrapping_sub(b'/');
+        let is_before = |other: &u16| {
+            let other = self.path_of(*other).iter();
+            other.map(rank).lt(path.iter().map(rank))
+        };
+        self.sorted.partition_point(is_before)
+    }
+
+    /// The export that has the path of a directory.
+    fn export_at(&self, dir: Node) -> Option<usize> {
+        let number = self.sorted.get(dir.first())?;
+        let is_it = self.path_of(*number).len() == dir.path_len();
+        is_it.then_some(usize::from(*number))
+    }
+
+    /// The index in `sorted` of the first export below a directory.
+    fn start(&self, dir: Node) -> usize {
+        dir.first() + usize::from(self.export_at(dir).is_some())
+    }
+
+    /// The innermost export that contains an absolute path. Shortens `path` to the part below the export's top.
+    pub fn innermost(&self, path: &mut &[u8]) -> Option<usize> {
+        // An export is sorted before those below it.
+        self.sorted.iter().rev().find_map(|number| {
+            let number = usize::from(*number);
+            *path = below(self.path(number).to_bytes(), path)?;
+            Some(number)
+        })
+    }
+
+    /// The parent of a directory; the root is its own.
+    pub(super) fn parent_above(&self, dir: Node) -> Node {
+        let path = self.path_above(dir);
+        let slash = path.iter().rposition(|byte| *byte == b'/');
+        let path = path.head(slash.unwrap_or(0));
+        Node::of_path(self.place_of(path), path.len())
+    }
+
+    /// The handle of a directory.
+    pub(super) fn handle_above(&self, dir: Node) -> Handle {
+        handle::above(&self.key, self.path_above(dir))
+    }
+}
+
+/// The directories as the peer of the current request sees them.
+impl Tree {
+    /// Begins a request of `peer` at the root: the export `/`, if it is for the peer, else the directory above all exports.
     ///
     /// # Errors
-    /// `Access`: the export's rules refuse the peer; else as [`Tree::root`].
-    pub fn enter(&mut self, export: usize, peer: &Peer) -> FsResult<Node> {
-        let rules = self.rules(export, peer).map_err(|error| match error {
-            FsError::Stale | FsError::Permission | FsError::TryLater => FsError::Access,
-            error => error,
-        })?;
-        Ok(self.root(export)?.limited(rules.rights()))
+    /// As [`Tree::rules`].
+    pub fn root_for(&mut self, peer: &Peer) -> FsResult<Node> {
+        self.peer = *peer;
+        self.enter(ROOT)
     }
 
-    /// Looks up an export's top in the pseudo root, for the current request's peer.
-    pub(super) fn lookup_export(&mut self, name: Name<'_>) -> FsResult<Node> {
-        let number = self
-            .exports()
-            .iter()
-            .position(|export| export.is_exported() && name_of(export.path) == name.bytes());
-        let peer = self.peer.unwrap_or(Peer::NONE);
-        self.enter(number.ok_or(FsError::NoEntry)?, &peer)
+    /// Begins a request of `peer` in the directory at `path` above exports. The path has no empty name.
+    ///
+    /// # Errors
+    /// `NoEntry`: there is none, or the peer may use no export below it; `AwaitsNames` as [`Tree::rules`].
+    pub fn above(&mut self, path: &[u8], peer: &Peer) -> FsResult<Node> {
+        self.peer = *peer;
+        let path = without_slash(path);
+        let dir = Node::of_path(self.place_of(path), path.len());
+        match self.path_above(dir) == path {
+            true => self.see(dir),
+            false => Err(FsError::NoEntry),
+        }
     }
 
-    /// Lists the pseudo root for the current request's peer.
-    pub(super) fn list_exports(
+    /// Opens the directory of a handle for a request of `peer`.
+    ///
+    /// # Errors
+    /// `BadHandle`: another handle; `Stale`: the directory is gone, or the peer may use no export below it; `AwaitsNames` as [`Tree::rules`].
+    #[inline(never)] // Calls for objects in an export do not pay for it.
+    pub(super) fn open_above(&mut self, bytes: &[u8], peer: &Peer) -> FsResult<Node> {
+        self.peer = *peer;
+        let len = handle::above_len(bytes).ok_or(FsError::BadHandle)?;
+        // Without an export, there is still the root.
+        for first in 0..self.sorted.len().max(1) {
+            let dir = Node::of_path(first, len);
+            if self.handle_above(dir).bytes() == bytes {
+                return self.see(dir).map_err(|error| match error {
+                    FsError::NoEntry => FsError::Stale,
+                    error => error,
+                });
+            }
+        }
+        Err(FsError::Stale)
+    }
+
+    /// Looks up a directory or an export's top. An export that is missing, or is not for the peer, is only a way to those below it.
+    #[inline(never)] // Calls for objects in an export do not pay for it.
+    pub(super) fn lookup_above(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        let mut at = dir.first();
+        while let Some(rest) = self.rest(dir, at) {
+            if nth(rest, b'/', 1) == name.bytes() {
+                let len = dir.path_len() + 1 + name.bytes().len();
+                return self.enter(Node::of_path(at, len));
+            }
+            at += 1;
+        }
+        Err(FsError::NoEntry)
+    }
+
+    /// Enters the export that has the path of a directory, or returns the directory.
+    pub(super) fn enter(&mut self, dir: Node) -> FsResult<Node> {
+        if let Some(number) = self.export_at(dir) {
+            let peer = self.peer;
+            let rules = self.rules(number, &peer);
+            match rules.and_then(|rules| Ok(self.root(number)?.limited(rules.rights()))) {
+                Err(FsError::Stale | FsError::Permission) => {}
+                entered => return entered,
+            }
+        }
+        self.see(dir)
+    }
+
+    /// Returns a directory if the peer sees it, else `NoEntry`.
+    fn see(&mut self, dir: Node) -> FsResult<Node> {
+        match self.next_usable(dir, self.start(dir)) {
+            Err(FsError::NoEntry) if dir == ROOT => Ok(dir),
+            usable => usable.map(|_| dir),
+        }
+    }
+
+    /// The index in `sorted` of the next export, from the index `at` on, that has the path of `dir` or is below it, and that the peer
+    /// may use.
+    ///
+    /// # Errors
+    /// `NoEntry`: there is none; `AwaitsNames` as [`Tree::rules`].
+    fn next_usable(&mut self, dir: Node, mut at: usize) -> FsResult<usize> {
+        let peer = self.peer;
+        while self.rest(dir, at).is_some() {
+            let number = self.sorted.get(at).map_or(0, |number| usize::from(*number));
+            match self.rules(number, &peer) {
+                Err(error) if error.stops() => return Err(error),
+                Err(_) => at += 1,
+                Ok(_) => return Ok(at),
+            }
+        }
+        Err(FsError::NoEntry)
+    }
+
+    /// The attributes of a directory. Its times are a hash of the paths below it that the peer sees: they change with them.
+    #[inline(never)] // Calls for objects in an export do not pay for it.
+    pub(super) fn attr_above(&mut self, dir: Node) -> FsResult<Attr> {
+        let (mut at, mut hash) = (self.start(dir), FNV_START);
+        loop {
+            match self.next_usable(dir, at) {
+                Err(FsError::NoEntry) => break,
+                usable => at = usable?,
+            }
+            hash = fnv1a(hash.wrapping_add(1), self.path_at(at));
+            at += 1;
+        }
+        let time = FileTime {
+            secs: 0,
+            nanos: hash as u32 % 1_000_000_000,
+        };
+        Ok(Attr {
+            kind: ObjectType::Directory,
+            mode: 0o555,
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            used: 0,
+            rdev: (0, 0),
+            fsid: 0,
+            inode: inode(self.path_above(dir)),
+            atime: time,
+            mtime: time,
+            ctime: time,
+        })
+    }
+
+    /// Lists a directory, as [`super::Vfs::readdir`]. An export that cannot be opened has no attributes.
+    #[inline(never)] // Calls for objects in an export do not pay for it.
+    pub(super) fn list_above(
         &mut self,
+        dir: Node,
         from: u64,
+        detail: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        let peer = self.peer.unwrap_or(Peer::NONE);
-        let mut number = from as usize;
-        while number < self.exports().len() {
-            let top = self.enter(number, &peer);
-            if let Err(error) = top
+        let mut at = from.saturating_sub(COOKIES_RESERVED) as usize;
+        at = at.max(self.start(dir));
+        while let Some(rest) = self.rest(dir, at) {
+            let name_len = nth(rest, b'/', 1).len();
+            let start = dir.path_len() + 1;
+            let child = Node::of_path(at, start + name_len);
+            let usable = self.next_usable(child, at);
+            while self.rest(child, at).is_some() {
+                at += 1;
+            }
+            match usable {
+                // A longer name can be neither looked up nor opened.
+                Ok(_) if name_len <= 255 => {}
+                Ok(_) | Err(FsError::NoEntry) => continue,
+                Err(error) => return Err(error),
+            }
+            let attr = match detail {
+                Detail::Names => Err(FsError::NoEntry),
+                Detail::Objects => self.enter(child).and_then(|node| self.attr(node)),
+            };
+            if let Err(error) = attr
                 && error.stops()
             {
                 return Err(error);
             }
-            let is_seen = top != Err(FsError::Access);
-            let attr = top.and_then(|top| self.attr(top));
-            let name = name_of(self.path(number));
-            number += 1;
+            let path = self.path_above(child);
             let entry = DirEntry {
-                name,
-                cookie: number as u64,
-                inode: number as u64,
+                name: path.tail(start),
+                cookie: at as u64 + COOKIES_RESERVED,
+                inode: inode(path),
                 kind: Some(ObjectType::Directory),
                 id: 0,
                 object: attr.as_ref().ok().map(|attr| (attr, None)),
             };
-            if is_seen && each(&entry).is_break() {
+            if each(&entry).is_break() {
                 return Ok(false);
             }
         }
@@ -69,33 +303,12 @@ impl Tree {
     }
 }
 
-/// The name of an export in the pseudo root.
-fn name_of(path: &CStr) -> &[u8] {
-    let path = path.to_bytes();
-    path.strip_prefix(b"/").unwrap_or(path)
+/// The inode number of the directory at a path: a hash, but never 0, which clients take for a removed file.
+fn inode(path: &[u8]) -> u64 {
+    fnv1a(FNV_START, path).max(1)
 }
 
-/// The pseudo root's attributes.
-pub(super) const fn attr() -> Attr {
-    const NEVER: FileTime = FileTime { secs: 0, nanos: 0 };
-    Attr {
-        kind: ObjectType::Directory,
-        mode: 0o555,
-        nlink: 1,
-        uid: 0,
-        gid: 0,
-        size: 0,
-        used: 0,
-        rdev: (0, 0),
-        fsid: 0,
-        inode: 0,
-        atime: NEVER,
-        mtime: NEVER,
-        ctime: NEVER,
-    }
-}
-
-/// The pseudo root's space: none.
+/// The space of the pseudo root: none.
 pub(super) fn statfs() -> FsStat {
     FsStat {
         read_only: true,
@@ -104,15 +317,12 @@ pub(super) fn statfs() -> FsStat {
     }
 }
 
-/// Opens the pseudo root (".") for listing, or a name in it that no export has.
-pub(super) fn open(name: &[u8], how: &OpenFlags) -> FsResult<Pin> {
+/// Opens the directory `dir` (".") for listing, or a name in it that no export has.
+pub(super) fn open(dir: Node, name: &[u8], how: &OpenFlags) -> FsResult<Pin> {
     match (name, how.has(OpenFlags::DIRECTORY)) {
-        (b".", true) => Ok(Pin {
-            node: ROOT,
-            user: 0,
-        }),
+        (b".", true) => Ok(Pin { node: dir, user: 0 }),
         (b".", false) => Err(FsError::IsDirectory),
-        // A name in the pseudo root is an export, so creating a name here would create an export.
+        // A name above the exports is a part of an export's path, so creating a name here would create an export.
         _ => Err(FsError::ReadOnly),
     }
 }
@@ -120,101 +330,267 @@ pub(super) fn open(name: &[u8], how: &OpenFlags) -> FsResult<Pin> {
 #[cfg(test)]
 mod tests {
     use super::super::super::ram::{Ram, TAG};
-    use super::super::super::{Client, Detail, ExportRoot};
+    use super::super::super::{Access, Backend, Caller, Client, ExportRoot, Kind, Room, SetAttr};
     use super::*;
     use crate::mem;
     use crate::wire::exports::{Hosts, Rules};
     use core::net::Ipv6Addr;
 
-    const FRIEND: Ipv6Addr = Ipv6Addr::LOCALHOST;
-    const STRANGER: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
+    const FRIEND: Peer = peer(Ipv6Addr::LOCALHOST);
+    const STRANGER: Peer = peer(Ipv6Addr::UNSPECIFIED);
 
-    /// A tree without a backend that resolves paths: `/open` for all hosts, `/gone` without a top, `/private` for one host.
-    fn tree() -> Tree {
-        let mut tree = Tree::default();
-        tree.add(Backend::Ram, mem::leak(Ram::model(b"/open")));
-        let one = Client {
-            hosts: Hosts::Network {
-                address: FRIEND,
-                bits: 128,
-            },
-            rules: Rules::DEFAULT,
-        };
-        let everyone = Client::everyone(Rules::DEFAULT);
-        for (path, client, tag) in [
-            (&b"/open"[..], everyone, TAG),
-            (b"/gone", everyone, TAG + 1),
-            (b"/private", one, TAG + 2),
-        ] {
-            let root = ExportRoot::fixed(Backend::Ram, tag, false);
-            tree.export(path, &[client], root).unwrap();
-        }
-        tree
-    }
-
-    fn peer(address: Ipv6Addr) -> Peer {
+    const fn peer(address: Ipv6Addr) -> Peer {
         Peer { address, port: 700 }
     }
 
-    /// The names that a peer sees from a cookie on, with true for those that have attributes.
-    fn list(tree: &mut Tree, address: Ipv6Addr, from: u64) -> Vec<(String, bool)> {
-        tree.act_as_process(&peer(address));
-        let mut names = Vec::new();
-        let ended = tree.readdir(ROOT, from, Detail::Objects, &mut |entry| {
-            let name = String::from_utf8(entry.name.to_vec()).unwrap();
-            names.push((name, entry.object.is_some()));
+    /// Hosts of an export: only FRIEND for a path that ends with `!`, which is left out.
+    fn client(path: &[u8]) -> (&[u8], Client<'static>) {
+        let hosts = Hosts::Network {
+            address: FRIEND.address,
+            bits: 128,
+        };
+        let rules = Rules::DEFAULT;
+        match path.strip_suffix(b"!") {
+            Some(path) => (path, Client { hosts, rules }),
+            None => (path, Client::everyone(rules)),
+        }
+    }
+
+    /// A tree of exports, see [`client`]. The first is open, the others are missing.
+    fn tree_of(paths: &[&[u8]]) -> Tree {
+        let mut tree = Tree::default();
+        tree.add(Backend::Ram, mem::leak(Ram::model(b"/")));
+        let room = Room {
+            paths: paths.len(),
+            entries: paths.len(),
+            names: 0,
+            bytes: paths.iter().map(|path| path.len() + 1).sum(),
+        };
+        tree.reserve(&room);
+        replace(&mut tree, paths);
+        tree.exports[0].root = Some(ExportRoot::fixed(Backend::Ram, TAG, false));
+        tree
+    }
+
+    fn replace(tree: &mut Tree, paths: &[&[u8]]) {
+        for path in paths {
+            let (path, client) = client(path);
+            assert_eq!(tree.add_client(path, &client), Some(true));
+        }
+        tree.replace_clients(&mut |_, _, _| ());
+    }
+
+    /// All names below the root that a peer sees by look-ups and listings; "=" after those of exports that are open.
+    fn walk(tree: &mut Tree, peer: &Peer) -> String {
+        let root = tree.root_for(peer).unwrap();
+        let mut out = String::new();
+        list(tree, root, peer, &mut out);
+        out
+    }
+
+    fn list(tree: &mut Tree, dir: Node, peer: &Peer, out: &mut String) {
+        let handle = tree.handle(dir).unwrap();
+        let (mut from, mut inodes) = (0, vec![tree.attr(dir).unwrap().inode]);
+        loop {
+            let mut found = None;
+            let ended = tree.readdir(dir, from, Detail::Objects, &mut |entry| {
+                let attr = entry.object.map(|(attr, _)| *attr);
+                found = Some((entry.name.to_vec(), entry.inode, attr));
+                from = entry.cookie;
+                ControlFlow::Break(())
+            });
+            let Some((name, inode, attr)) = found else {
+                assert_eq!(ended, Ok(true));
+                return;
+            };
+            assert!(inode != 0 && !inodes.contains(&inode) && from > 2);
+            inodes.push(inode);
+            out.push_str(&format!(" {}", name.escape_ascii()));
+            let node = tree.lookup(dir, Name::new(&name).unwrap());
+            assert_eq!(node.is_ok(), attr.is_some());
+            let Ok(node) = node else { continue };
+            assert_eq!(tree.attr(node).ok(), attr);
+            if !node.is_above() {
+                out.push('=');
+                continue;
+            }
+            // Each level is found again by its handle, as its parent is.
+            let Attr {
+                inode: own, mode, ..
+            } = tree.attr(node).unwrap();
+            assert_eq!((own, mode, tree.parent(node)), (inode, 0o555, Ok(dir)));
+            out.push_str("(");
+            list(tree, node, peer, out);
+            out.push_str(")");
+            assert_eq!(open(tree, &handle, peer), Ok(dir));
+        }
+    }
+
+    fn open(tree: &mut Tree, handle: &Handle, peer: &Peer) -> FsResult<Node> {
+        tree.open(handle.padded(), &Caller::ANONYMOUS, peer)
+    }
+
+    #[test]
+    fn peer_sees_the_ways_to_its_exports() {
+        let long = [b"/long/".to_vec(), vec![b'n'; 256]].concat();
+        for (paths, friend, stranger) in [
+            // Exports that are missing are listed, too.
+            (
+                &[&b"/srv/a"[..], b"/srv/b!", b"/home!"][..],
+                " home srv( a= b)",
+                " srv( a=)",
+            ),
+            (
+                &[b"/a!", b"/a/b", b"/a.x", b"/a/b/c"],
+                " a= a.x",
+                " a( b( c)) a.x",
+            ),
+            // A missing export is only a way to others.
+            (&[b"/x!", b"/a", b"/a/b!"], " a( b) x=", " a"),
+            (&[b"/!", b"/srv"], "", " srv"),
+            (
+                &[b"/srv/\xff\n", &long],
+                " long() srv( \\xff\\n=)",
+                " long() srv( \\xff\\n=)",
+            ),
+        ] {
+            let mut tree = tree_of(paths);
+            let root = tree.root_for(&FRIEND).unwrap();
+            assert_eq!(root.is_above(), paths[0] != b"/!");
+            if root.is_above() {
+                assert_eq!(walk(&mut tree, &FRIEND), friend);
+            }
+            assert_eq!(walk(&mut tree, &STRANGER), stranger);
+        }
+    }
+
+    #[test]
+    fn innermost_export_has_a_path_by_whole_names() {
+        let tree = tree_of(&[b"/srv", b"/srv/iso/deep", b"/srv/iso/deep!x"]);
+        let all = tree_of(&[b"/", b"/srv"]);
+        for (tree, path, expect) in [
+            (&tree, "/srv", Some((0, ""))),
+            (&tree, "//srv/./x/y", Some((0, "./x/y"))),
+            (&tree, "/srv/iso", Some((0, "iso"))),
+            (&tree, "/srv/iso//deep/z", Some((1, "z"))),
+            (&tree, "/srv/../etc", Some((0, "../etc"))),
+            (&tree, "/srvx", None),
+            (&tree, "/", None),
+            (&tree, "srv", None),
+            (&all, "/srvx", Some((0, "/srvx"))),
+            (&all, "/srv/x", Some((1, "x"))),
+        ] {
+            let mut rest = path.as_bytes();
+            let found = tree.innermost(&mut rest).map(|number| (number, rest));
+            assert_eq!(
+                found,
+                expect.map(|(number, rest)| (number, rest.as_bytes())),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn handles_survive_a_restart_and_times_change_with_the_names() {
+        let handle_of = |tree: &mut Tree, path: &[u8]| {
+            let node = tree.above(path, &FRIEND).unwrap();
+            (tree.handle(node).unwrap(), tree.attr(node).unwrap())
+        };
+        let mut tree = tree_of(&[b"/srv/a", b"/srv/b!", b"/home/c!", b"/x"]);
+        let [root, srv, home] =
+            [&b"/"[..], b"/srv/", b"/home"].map(|path| handle_of(&mut tree, path));
+        assert!(root.0.bytes().len() == 32 && root.0 != srv.0 && srv.0 != home.0);
+        // The numbers of the exports and their places among the sorted ones differ after the restart.
+        let mut tree = tree_of(&[b"/a", b"/home/c!", b"/srv/b!", b"/srv/a"]);
+        for (path, (handle, attr)) in [(&b"/srv"[..], srv), (b"/home", home)] {
+            assert_eq!(handle_of(&mut tree, path), (handle, attr));
+            let node = open(&mut tree, &handle, &FRIEND).unwrap();
+            assert_eq!(tree.attr(node), Ok(attr));
+        }
+        let (_, other) = handle_of(&mut tree, b"/");
+        assert!(other.inode == root.1.inode && other.ctime != root.1.ctime);
+        assert_eq!(open(&mut tree, &home.0, &STRANGER), Err(FsError::Stale));
+        replace(&mut tree, &[b"/a", b"/home!"]);
+        assert_eq!(open(&mut tree, &srv.0, &FRIEND), Err(FsError::Stale));
+        assert_eq!(open(&mut tree, &home.0, &FRIEND), Err(FsError::Stale));
+        let mut forged = srv.0;
+        for at in 0..32 {
+            let mut bytes = *forged.bytes().first_chunk::<32>().unwrap();
+            bytes[at] ^= 1;
+            assert!(tree.open(&bytes, &Caller::ANONYMOUS, &FRIEND).is_err());
+        }
+        forged = Handle::EMPTY;
+        forged.push(&[3, 0, 0]);
+        assert_eq!(open(&mut tree, &forged, &FRIEND), Err(FsError::BadHandle));
+    }
+
+    #[test]
+    fn thousands_of_exports_are_listed_and_found() {
+        let paths: Vec<_> = (0..4000)
+            .map(|number| format!("/srv/{}/{number}", number % 1999))
+            .collect();
+        let paths: Vec<_> = paths.iter().map(|path| path.as_bytes()).collect();
+        let mut tree = tree_of(&paths);
+        let dir = tree.above(b"/srv", &FRIEND).unwrap();
+        let mut count = 0;
+        let ended = tree.readdir(dir, 0, Detail::Objects, &mut |entry| {
+            count += usize::from(entry.object.is_some());
             ControlFlow::Continue(())
         });
-        assert_eq!(ended, Ok(true));
-        names
+        assert_eq!((ended, count), (Ok(true), 1999));
+        for (number, path) in paths.iter().enumerate() {
+            let mut rest = *path;
+            assert_eq!(tree.innermost(&mut rest), Some(number));
+        }
     }
 
     #[test]
-    fn peer_sees_the_exports_that_it_may_enter() {
-        let mut tree = tree();
-        let [open, gone, private] = [("open", true), ("gone", false), ("private", false)]
-            .map(|(name, has)| (name.into(), has));
-        let all = [open, gone, private];
-        assert_eq!(list(&mut tree, FRIEND, 0), all);
-        assert_eq!(list(&mut tree, FRIEND, 1), all[1..]);
-        assert_eq!(list(&mut tree, STRANGER, 0), all[..2]);
-        let lookup = |tree: &mut Tree, name: &[u8]| tree.lookup(ROOT, Name::new(name).unwrap());
-        assert_eq!(lookup(&mut tree, b"private"), Err(FsError::Access));
-        assert_eq!(lookup(&mut tree, b"gone"), Err(FsError::Stale));
-        assert_eq!(lookup(&mut tree, b"none"), Err(FsError::NoEntry));
-        let top = tree.enter(0, &peer(STRANGER)).unwrap();
-        assert_eq!(lookup(&mut tree, b"open"), Ok(top));
-        assert!(!top.may_change());
-        assert_eq!(tree.enter(2, &peer(STRANGER)), Err(FsError::Access));
-    }
-
-    #[test]
-    fn paths_lead_from_pseudo_root_into_exports() {
-        let mut tree = tree();
-        tree.act_as_process(&peer(FRIEND));
+    fn directories_above_exports_are_only_read() {
+        let mut tree = tree_of(&[b"/srv/a", b"/gone"]);
+        tree.act_as_process(&FRIEND);
         let kind = |tree: &mut Tree, path| tree.attr_at(path, true).map(|attr| attr.kind);
-        for path in [&b"/"[..], b".", b"/open", b"/open/.."] {
+        for path in [
+            &b"/"[..],
+            b".",
+            b"/srv",
+            b"/srv/a",
+            b"/srv/a/../.",
+            b"srv/..",
+        ] {
             assert_eq!(kind(&mut tree, path), Ok(ObjectType::Directory));
         }
-        assert_eq!(kind(&mut tree, b"/none"), Err(FsError::NoEntry));
-        assert!(tree.statfs(ROOT).unwrap().read_only);
+        for path in [&b"/none"[..], b"/gone", b"/srv/none", b"/sr"] {
+            assert_eq!(kind(&mut tree, path), Err(FsError::NoEntry));
+        }
         let directory = |bits| OpenFlags { bits, create: None };
-        let pin = tree
-            .open_at(b"/", &directory(OpenFlags::DIRECTORY))
-            .unwrap();
-        assert_eq!(pin.node(), ROOT);
-        tree.unpin(pin);
-        let refused = tree.open_at(b"/", &directory(OpenFlags::READ));
-        assert_eq!(refused, Err(FsError::IsDirectory));
+        for path in [&b"/"[..], b"/srv"] {
+            let pin = tree
+                .open_at(path, &directory(OpenFlags::DIRECTORY))
+                .unwrap();
+            let dir = pin.node();
+            assert!(dir.is_above() && tree.statfs(dir).unwrap().read_only);
+            tree.unpin(pin);
+            let refused = tree.open_at(path, &directory(OpenFlags::READ));
+            assert_eq!(refused, Err(FsError::IsDirectory));
+            let pin = tree.pin(dir, None).unwrap();
+            assert_eq!(pin.node(), dir);
+            tree.unpin(pin);
+            let accesses = [Access::Read, Access::Execute, Access::Write];
+            let may = accesses.map(|access| tree.access(dir, access));
+            assert_eq!(may, [Ok(()), Ok(()), Err(FsError::Access)]);
+            let name = Name::new(b"a").unwrap();
+            let removed = tree.remove(dir, name, Kind::Directory);
+            let changed = tree.set_attr(dir, &SetAttr::default());
+            assert_eq!([removed, changed], [Err(FsError::ReadOnly); 2]);
+        }
         let new = OpenFlags {
             bits: OpenFlags::WRITE,
             create: Some(0o644),
         };
-        assert_eq!(tree.open_at(b"/new", &new), Err(FsError::ReadOnly));
-        let name = Name::new(b"open").unwrap();
-        assert_eq!(
-            tree.remove(ROOT, name, super::super::Kind::Directory),
-            Err(FsError::ReadOnly)
-        );
+        for path in [&b"/new"[..], b"/srv/new"] {
+            assert_eq!(tree.open_at(path, &new), Err(FsError::ReadOnly));
+        }
+        let top = tree.resolve(b"/srv/a", true).unwrap();
+        assert!(!top.is_above() && !top.may_change());
     }
 }
