@@ -6,7 +6,7 @@ use super::Cx;
 use super::rpc::{Answer, Request, Unanswered};
 use crate::config::{EXPORT_PATH_BYTES_MAX, MOUNT_COUNT_MAX};
 use crate::event::{self, Line};
-use crate::mem::{Ends as _, copy_into};
+use crate::mem::Ends as _;
 use crate::stats::{Family, Figure, Outcome};
 use crate::text::{Text, text};
 use crate::vfs::walk::{self, below};
@@ -205,30 +205,18 @@ impl From<FsError> for Unmounted {
     }
 }
 
-/// The export that contains `path`. Shortens `path` to the part below the export's top. The exports' paths as configured are tried
-/// first, then their real paths (without symbolic links).
+/// The innermost export that contains `path`. Shortens `path` to the part below the export's top. The exports' paths as configured
+/// are tried first, then their real paths (without symbolic links).
 fn find(tree: &mut Tree, path: &mut &[u8]) -> Option<usize> {
-    let count = tree.exports().len();
-    let configured = innermost(count, path, &mut |number, out| {
-        let path = tree.path(number).to_bytes();
-        copy_into(out, path);
-        path.len()
-    });
-    configured.or_else(|| innermost(count, path, &mut |number, out| tree.real_path(number, out)))
-}
-
-/// The innermost of `count` exports that contains `path`. `write_top` writes the path of an export's top, and returns its length.
-/// Shortens `path` to the part below the export's top.
-fn innermost(
-    count: usize,
-    path: &mut &[u8],
-    write_top: &mut dyn FnMut(usize, &mut [u8]) -> usize,
-) -> Option<usize> {
+    let configured = tree.innermost(path);
+    if configured.is_some() {
+        return configured;
+    }
     let whole = *path;
     let mut found = None;
     let mut buffer = [0; EXPORT_PATH_BYTES_MAX];
-    for number in 0..count {
-        let len = write_top(number, &mut buffer);
+    for number in 0..tree.exports().len() {
+        let len = tree.real_path(number, &mut buffer);
         let top = buffer.head(len);
         if let Some(below) = below(top, whole)
             && (found.is_none() || below.len() < path.len())
@@ -344,69 +332,49 @@ const fn address_bits(address: Ipv6Addr) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vfs::walk::next_name;
+    use crate::vfs::{Backend, Client, ExportRoot, Vfs};
 
-    fn check(path: &str, expect: Option<(usize, &[&str])>) {
-        check_among(&["/srv", "/srv/iso//deep/", "/"], path, expect);
-    }
+    /// A backend whose exports are symbolic links to these paths; an empty one is no link.
+    struct Links(&'static [&'static str]);
 
-    /// Checks [`innermost`] with these exports. In an export "LINK REAL", LINK is the configured path and REAL its real path.
-    fn check_among(exports: &[&'static str], path: &str, expect: Option<(usize, &[&str])>) {
-        let write = |is_real: bool| {
-            move |number: usize, out: &mut [u8]| {
-                let (path, real) = exports[number]
-                    .split_once(' ')
-                    .unwrap_or((exports[number], ""));
-                let path = if is_real { real } else { path };
-                copy_into(out, path.as_bytes());
-                path.len()
-            }
-        };
-        let mut rest = path.as_bytes();
-        let count = exports.len();
-        let found = innermost(count, &mut rest, &mut write(false))
-            .or_else(|| innermost(count, &mut rest, &mut write(true)));
-        let found = found.map(|export| {
-            let names = core::iter::from_fn(|| next_name(&mut rest));
-            (
-                export,
-                names
-                    .map(|name| core::str::from_utf8(name).unwrap())
-                    .collect::<Vec<_>>(),
-            )
-        });
-        assert_eq!(found, expect.map(|(export, rest)| (export, rest.to_vec())));
-    }
-
-    #[test]
-    fn path_selects_innermost_export_by_whole_components() {
-        check("/srv", Some((0, &[])));
-        check("/srv/", Some((0, &[])));
-        check("//srv/./x/y", Some((0, &["x", "y"])));
-        check("/srv/iso", Some((0, &["iso"])));
-        check("/srv/iso/deep/z", Some((1, &["z"])));
-        check("/srvx", Some((2, &["srvx"])));
-        check("/srv/../etc", Some((0, &["..", "etc"])));
-        check("/", Some((2, &[])));
-        check("srv", None);
-        check("", None);
+    impl Vfs for Links {
+        fn real_path(&mut self, number: usize, out: &mut [u8]) -> usize {
+            crate::mem::copy_into(out, self.0[number].as_bytes());
+            self.0[number].len()
+        }
     }
 
     #[test]
     fn export_by_symlink_is_found_by_both_paths() {
-        let exports = [
-            "/srv/link /data/real",
-            "/data/real/sub",
-            "/other /data/own",
-            "/data/own",
-        ];
-        check_among(&exports, "/srv/link/x", Some((0, &["x"])));
-        check_among(&exports, "/data/real", Some((0, &[])));
-        check_among(&exports, "/data/real/x", Some((0, &["x"])));
-        check_among(&exports, "/data/real/sub/x", Some((1, &["x"])));
-        check_among(&exports, "/data/own/x", Some((3, &["x"])));
-        check_among(&exports, "/data/realx", None);
-        check_among(&exports, "/srv", None);
+        let mut tree = Tree::default();
+        let links: &[&str] = &["/data/real", "", "/data/own", ""];
+        tree.add(Backend::Host, Box::leak(Box::new(Links(links))));
+        let exports = ["/srv/link", "/data/real/sub", "/other", "/data/own"];
+        for (tag, (path, link)) in (0..).zip(exports.iter().zip(links)) {
+            let mut root = ExportRoot::fixed(Backend::Host, tag, false);
+            root.is_linked = !link.is_empty();
+            let everyone = [Client::everyone(Rules::DEFAULT)];
+            tree.export(path.as_bytes(), &everyone, root).unwrap();
+        }
+        for (path, expect) in [
+            ("/srv/link/x", Some((0, "x"))),
+            ("/data/real", Some((0, ""))),
+            ("/data/real/x", Some((0, "x"))),
+            ("/data/real/sub/x", Some((1, "x"))),
+            ("/data/own/x", Some((3, "x"))),
+            ("/data/realx", None),
+            ("/srv", None),
+            ("srv/link", None),
+            ("", None),
+        ] {
+            let mut rest = path.as_bytes();
+            let found = find(&mut tree, &mut rest).map(|export| (export, rest));
+            assert_eq!(
+                found,
+                expect.map(|(export, rest)| (export, rest.as_bytes())),
+                "{path}"
+            );
+        }
     }
 
     #[test]
