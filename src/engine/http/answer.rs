@@ -88,8 +88,8 @@ impl Http {
         out: &mut Writer<'_>,
     ) -> Result<Step, NoObject> {
         let place = self.find(session, cx, asked.request.path)?;
-        let is_listing = matches!(place, Place::Exports | Place::Figures(_))
-            || place.kind() == Some(ObjectType::Directory);
+        let is_listing =
+            matches!(place, Place::Figures(_)) || place.kind() == Some(ObjectType::Directory);
         let sends_file = |sent| matches!(sent, Sent::Parts(_));
         if session
             .sent
@@ -110,7 +110,6 @@ impl Http {
         }
         Ok(match place {
             Place::State(status, word) => self.write_line(cx, asked, Head::of(status), word, out),
-            Place::Exports => self.list(session, cx, asked, Source::Exports, out)?,
             Place::Figures(page) => self.list(session, cx, asked, Source::Figures(page), out)?,
             Place::Object(export, node, attr) => match attr.kind {
                 ObjectType::Regular => {

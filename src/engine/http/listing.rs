@@ -1,4 +1,4 @@
-//! Listings of directories, and of exports. Other pages in parts are sent in the same way.
+//! Listings of directories. Other pages in parts are sent in the same way.
 //!
 //! A listing that does not fit into one buffer is sent in chunks, to a client of HTTP/1.0 without a length. After each part other
 //! connections have their turns. The engine keeps only the place in the listing between parts: the next one reads the directory
@@ -7,13 +7,12 @@
 use super::access_log::UNKNOWN_LEN;
 use super::figures::Figures;
 use super::names::{Key, Order, State};
-use super::place::is_visible;
 use super::reply::{Asked, HEAD_BYTES_MAX, Head};
 use super::rows::{self, Form, Row};
 use super::{Http, Sent, Session, Step};
 use crate::engine::Cx;
 use crate::mem::Ends as _;
-use crate::vfs::walk::{self, add, below, find_for};
+use crate::vfs::walk::{self, add, find_for};
 use crate::vfs::{Attr, FsError, FsResult, Name, Node, ObjectType, is_image};
 use crate::wire::Writer;
 use crate::wire::http::{Method, Version};
@@ -41,10 +40,8 @@ pub(super) struct Listed {
 /// The object that is listed.
 #[derive(Clone, Copy)]
 pub(super) enum Source {
-    /// A directory of the export with this number.
+    /// A directory, of the export with this number or above the exports.
     Directory(usize, Node),
-    /// The exports below the path.
-    Exports,
     Figures(Figures),
 }
 
@@ -162,8 +159,11 @@ impl Http {
                 return Ok(sent.is_none());
             }
             (None, _) => None,
-            (Some(Sent::Names(listed)), Source::Directory(..) | Source::Exports) => Some(listed),
+            (Some(Sent::Names(listed)), _) => Some(listed),
             _ => return Err(FsError::Stale),
+        };
+        let Source::Directory(number, dir) = source else {
+            return Err(FsError::Stale);
         };
         let mut part = Part {
             listed: listed.unwrap_or(Listed {
@@ -178,16 +178,10 @@ impl Http {
             }),
             form,
         };
-        let is_complete = match source {
-            Source::Directory(number, dir) => {
-                // Links are followed while the names are written: the directory's node must stay valid.
-                let dir = cx.vfs.pin(dir, None)?;
-                let listed = self.list_names(&mut part, cx, (number, dir.node()), body);
-                cx.vfs.unpin(dir);
-                listed
-            }
-            _ => self.list_exports(&mut part, cx, body),
-        };
+        // Links are followed while the names are written: the directory's node must stay valid.
+        let dir = cx.vfs.pin(dir, None)?;
+        let is_complete = self.list_names(&mut part, cx, (number, dir.node()), body);
+        cx.vfs.unpin(dir);
         // After a stop, too: the attributes that were read stay with the names.
         *sent = Some(Sent::Names(part.listed));
         is_complete
@@ -373,43 +367,11 @@ impl Http {
     /// The attributes of the target of a link in the current directory.
     fn follow(&self, cx: &mut Cx<'_>, number: usize, name: Name<'_>) -> FsResult<Attr> {
         let mut path = walk::Text::new();
-        add(&mut path, self.below_export(cx, number).unwrap_or_default())?;
+        add(&mut path, self.below_export(cx, number))?;
         add(&mut path, name.bytes())?;
         let peer = cx.peer;
         let node = find_for(cx.vfs, number, &peer, &path)?;
         cx.vfs.attr(node)
-    }
-
-    /// Writes the exports below the path that the peer may read, as [`Self::list_names`].
-    fn list_exports(
-        &mut self,
-        part: &mut Part,
-        cx: &mut Cx<'_>,
-        out: &mut Writer<'_>,
-    ) -> FsResult<bool> {
-        self.start(part, out);
-        let path = self.path.head(self.path_len);
-        for number in part.listed.mark as usize..cx.vfs.exports().len() {
-            if cx.vfs.path(number).is_empty() || !is_visible(cx, number)? {
-                continue;
-            }
-            let Some(name) = below(path, cx.vfs.path(number).to_bytes()) else {
-                continue;
-            };
-            let row = Row {
-                name: name.strip_prefix(b"/").unwrap_or(name),
-                kind: Some(ObjectType::Directory),
-                size: 0,
-                modified: None,
-                is_image: false,
-            };
-            if !rows::write(out, part.form, &row, !part.listed.has_rows) {
-                return Ok(false);
-            }
-            (part.listed.mark, part.listed.has_rows) = (number as u64 + 1, true);
-        }
-        rows::end(out, part.form);
-        Ok(true)
     }
 
     /// Writes the start of a listing, if this is its first part.

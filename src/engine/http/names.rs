@@ -135,7 +135,11 @@ impl Names {
                 id: found.id,
                 start: self.len as u32,
                 len: found.name.len() as u8,
-                state: State::Listed,
+                // Above the exports, the attributes say nothing more, and those of an export may need its disk.
+                state: match dir.is_above() {
+                    true => State::Read,
+                    false => State::Listed,
+                },
                 kind: found.kind,
                 size: 0,
                 modified: None,
@@ -184,12 +188,7 @@ impl Names {
             let is_before =
                 |other: &u16| self.compare(order, usize::from(*other), index) != Ordering::Greater;
             let place = self.sorted.partition_point(is_before);
-            let end = self.sorted.len();
-            self.sorted.push(index as u16);
-            self.sorted.copy_within(place..end, place + 1);
-            if let Some(place) = self.sorted.get_mut(place) {
-                *place = index as u16;
-            }
+            self.sorted.insert(place, index as u16);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The object at a path: an export's file or directory, a list of exports, or the state of the server.
+//! The object at a path: an export's file or directory, a directory above the exports, or the state of the server.
 
 use super::figures::{FILES, FINE, Figures};
 use super::{Health, Http, REOPEN, Root, Session};
@@ -7,7 +7,7 @@ use crate::event;
 use crate::mem::Ends as _;
 use crate::text::text;
 use crate::vfs::walk::{below, find_for};
-use crate::vfs::{Attr, FsError, FsResult, Node, ObjectType, Peer, Until};
+use crate::vfs::{Attr, FsError, Node, ObjectType, Peer, Until};
 use crate::wire::http::{Decoded, decode};
 
 /// The path of the state of the server.
@@ -15,10 +15,8 @@ const HEALTH_PATH: &[u8] = b"/healthz";
 
 /// The object at a path.
 pub(super) enum Place {
-    /// A file or directory of the export with this number.
+    /// A file or directory of the export with this number, or a directory above exports.
     Object(usize, Node, Attr),
-    /// A list of the exports below the path.
-    Exports,
     /// A page of the server's figures.
     Figures(Figures),
     /// The state of the server: a status and a word.
@@ -94,50 +92,43 @@ impl Http {
     /// Finds the object of the exports at `self.path`.
     fn find_object(&mut self, cx: &mut Cx<'_>) -> Result<Place, NoObject> {
         let path = self.path.head(self.path_len);
-        // The export, and the length of the path below its top.
-        let mut best: Option<(usize, usize)> = None;
-        let mut has_exports = path == b"/";
-        for number in 0..cx.vfs.exports().len() {
-            let top = cx.vfs.path(number).to_bytes();
-            if top.is_empty() {
-                continue;
-            }
-            let len = self.below_export(cx, number).map(<[u8]>::len);
-            match (len, best) {
-                // If exports are nested, the innermost has the object.
-                (Some(len), Some((_, other))) if len >= other => {}
-                (Some(len), _) => best = Some((number, len)),
-                (None, _) => has_exports |= below(path, top).is_some() && is_visible(cx, number)?,
-            }
-        }
-        let Some((number, _)) = best else {
-            let place = has_exports.then_some(Place::Exports);
-            return place.ok_or(NoObject::Status(404));
+        let mut rest = path;
+        // If exports are nested, the innermost has the object.
+        let export = match self.root {
+            Root::Exports => cx.vfs.innermost(&mut rest),
+            Root::Single => Some(0),
         };
-        if cx.vfs.reopens && (number != self.reopened.0 || cx.now >= self.reopened.1) {
-            self.reopened = (number, cx.now.after(REOPEN));
-            // A failure is found again by the walk.
-            let _ = cx.vfs.reopen_export(number);
+        let peer = Peer { port: 0, ..cx.peer };
+        let mut found = Err(FsError::Stale);
+        if let Some(number) = export {
+            if cx.vfs.reopens && (number != self.reopened.0 || cx.now >= self.reopened.1) {
+                self.reopened = (number, cx.now.after(REOPEN));
+                // A failure is found again by the walk.
+                let _ = cx.vfs.reopen_export(number);
+            }
+            found = find_for(cx.vfs, number, &peer, rest);
         }
-        let peer = cx.peer;
-        let rest = self.below_export(cx, number).unwrap_or_default();
-        let found = find_for(cx.vfs, number, &peer, rest);
-        let is_refused = matches!(found, Err(error) if error != FsError::TryLater);
-        if is_refused && !is_visible(cx, number)? {
+        // Nothing is above the only export, whose top is `/`.
+        if found == Err(FsError::Stale) && self.root == Root::Exports {
+            found = cx.vfs.above(path, &peer);
+        }
+        if let (Some(number), Err(_)) = (export, found)
+            && cx.vfs.rules(number, &peer) == Err(FsError::Stale)
+        {
             let why = text!("not exported to this host");
-            cx.report(event::MAY_NOT_READ, self.path.head(self.path_len), why);
+            cx.report(event::MAY_NOT_READ, path, why);
         }
         let node = found?;
         let attr = cx.vfs.attr(node)?;
-        Ok(Place::Object(number, node, attr))
+        Ok(Place::Object(export.unwrap_or(0), node, attr))
     }
 
-    /// The rest of `self.path` below the top of an export; `None`: it is not below that.
-    pub(super) fn below_export(&self, cx: &Cx<'_>, number: usize) -> Option<&[u8]> {
+    /// The rest of `self.path` below the top of an export that contains it.
+    pub(super) fn below_export(&self, cx: &Cx<'_>, number: usize) -> &[u8] {
         let path = self.path.head(self.path_len);
         match self.root {
-            Root::Exports => below(cx.vfs.path(number).to_bytes(), path),
-            Root::Single => Some(path),
+            Root::Exports => below(cx.vfs.path(number).to_bytes(), path).unwrap_or_default(),
+            Root::Single => path,
         }
     }
 
@@ -158,14 +149,5 @@ impl Http {
             _ if cx.vfs.exports().iter().any(|export| export.is_missing()) => "export",
             Health::Fine => FINE,
         }
-    }
-}
-
-/// Returns true if the peer may read an export.
-pub(super) fn is_visible(cx: &mut Cx<'_>, number: usize) -> FsResult<bool> {
-    let peer = Peer { port: 0, ..cx.peer };
-    match cx.vfs.rules(number, &peer) {
-        Err(error) if error.stops() => Err(error),
-        rules => Ok(rules.is_ok()),
     }
 }

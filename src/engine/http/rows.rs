@@ -47,7 +47,6 @@ impl Form {
 
 /// A row of a listing.
 pub(super) struct Row<'a> {
-    /// A name, or the rest of an export's path.
     pub(super) name: &'a [u8],
     /// The kind of the object, of a symbolic link's target if that has a path. `None`: another file system is mounted there, which
     /// has no path.
@@ -74,14 +73,6 @@ impl Row<'_> {
         match self.is_directory() {
             true => b"/",
             false => b"",
-        }
-    }
-
-    /// Writes the name as an address.
-    fn encode(&self, out: &mut Writer<'_>) {
-        for (at, name) in parts(self.name, b'/').enumerate() {
-            out.put(if at > 0 { b"/" } else { b"" });
-            encode(out, name);
         }
     }
 }
@@ -199,7 +190,7 @@ fn write_cells(out: &mut Writer<'_>, row: &Row<'_>) {
     out.put(b"<tr><td>");
     if row.has_path() {
         out.put(b"<a href=\"");
-        row.encode(out);
+        encode(out, row.name);
         out.put(row.slash());
         out.put(b"\">");
     }
@@ -210,7 +201,7 @@ fn write_cells(out: &mut Writer<'_>, row: &Row<'_>) {
     }
     if row.is_image {
         out.put(b" <form action=\"");
-        row.encode(out);
+        encode(out, row.name);
         out.put(b"/\"><button>contents</button></form>");
     }
     out.put(b"</td><td>");
@@ -244,7 +235,7 @@ fn write_object(out: &mut Writer<'_>, row: &Row<'_>, is_first: bool) {
     if row.has_path() {
         // The name may have bytes that JSON cannot have.
         out.put(b",\"href\":\"");
-        row.encode(out);
+        encode(out, row.name);
         out.put(row.slash());
         out.put(b"\"");
     }

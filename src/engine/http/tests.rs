@@ -282,3 +282,62 @@ fn replies_end_their_connections_when_more_than_half_are_open() {
     bench.open(1);
     assert!(tell(&mut bench));
 }
+
+#[test]
+fn root_is_walked_to_the_exports_of_a_peer() {
+    use crate::vfs::{Backend, Client, ExportRoot, Rules};
+    use crate::wire::exports::Hosts;
+    let mut bench = Bench::new();
+    let mut client = Client::everyone(Rules::DEFAULT);
+    for (tag, path) in [
+        (1, &b"/srv/dir/nested"[..]),
+        (2, b"/a/\xff<"),
+        (3, b"/a/b/c"),
+    ] {
+        let root = ExportRoot::fixed(Backend::Ram, tag, false);
+        bench.tree.export(path, &[client], root).unwrap();
+    }
+    let (address, bits) = (Ipv6Addr::LOCALHOST, 128);
+    client.hosts = Hosts::Network { address, bits };
+    for (tag, path) in [(4, &b"/a/hidden"[..]), (5, b"/secret/x"), (6, b"/a/b")] {
+        let root = ExportRoot::fixed(Backend::Ram, tag, false);
+        bench.tree.export(path, &[client], root).unwrap();
+    }
+    for (path, status, expect) in [
+        ("/", 200, "a/\nsrv/\n"),
+        ("/a", 301, "a/"),
+        ("/a/", 200, "b/\n\u{fffd}</\n"),
+        ("/a//b/", 200, "c/\n"),
+        ("/a/b?x", 301, "b/?x"),
+        // Its export is missing.
+        ("/a/b/c/", 404, ""),
+        ("/a/hidden", 404, ""),
+        ("/secret", 404, ""),
+        ("/a/none", 404, ""),
+        // Nested exports are no names of the outer one.
+        ("/srv/dir/", 200, "sub/\nb\nä b?#%.txt\n"),
+        ("/srv/dir/nested", 404, ""),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nAccept: text/plain\r\n\r\n");
+        let reply = replies(&bench.send(request.as_bytes(), usize::MAX), &["GET"]).remove(0);
+        let body = String::from_utf8_lossy(&reply.body);
+        let got = reply.field("Location").unwrap_or(&body);
+        assert_eq!(reply.status, status, "{path}");
+        assert!(status == 404 || got == expect, "{path}: {got}");
+    }
+    for (accept, expect) in [
+        (
+            "text/html",
+            "<a href=\"%FF%3C/\">\u{fffd}&lt;/</a></td><td></td><td></td></tr>\n</table>",
+        ),
+        (
+            "application/json",
+            "{\"name\":\"b\",\"type\":\"directory\",\"href\":\"b/\"},\n",
+        ),
+    ] {
+        let request = format!("GET /a/?sort=date HTTP/1.0\r\nAccept: {accept}\r\n\r\n");
+        let reply = replies(&bench.send(request.as_bytes(), usize::MAX), &["GET"]).remove(0);
+        let body = String::from_utf8_lossy(&reply.body);
+        assert!(body.contains(expect), "{body}");
+    }
+}
