@@ -9,13 +9,13 @@ use super::flags::{Flags, ParsedFlag, flags};
 use super::http;
 use super::mdns;
 use super::{Console, Fatal, network, nfs};
-use crate::config;
-use crate::config::LOOP_COUNT_MAX;
+use crate::config::{self, CONNECTION_COUNT_MAX, LOOP_COUNT_MAX, SHARED_BYTES};
 use crate::console;
-use crate::drive::platform::host::loops::SharedState;
+use crate::drive::platform::host::loops::{Layout, SharedState};
 use crate::drive::platform::host::supervisor::{self, Child};
 use crate::drive::platform::network::Network;
 use crate::drive::{Task, Tasks, platform};
+use crate::engine::rpc::connections::word_count;
 use crate::mem;
 use crate::net::Signals;
 use crate::os::daemon::process_id;
@@ -88,6 +88,12 @@ impl TaskKind {
 
 // The message of `--loops` names this limit.
 const _: () = assert!(LOOP_COUNT_MAX == 4);
+
+/// The size of the memory that NFS processes of `serve` share.
+const NFS_LAYOUT: Layout = Layout {
+    word_count: word_count(LOOP_COUNT_MAX as usize, CONNECTION_COUNT_MAX),
+    byte_count: SHARED_BYTES,
+};
 
 /// Limit of tasks in one loop.
 const KIND_COUNT: usize = 5;
@@ -246,7 +252,7 @@ pub(super) fn read(args: Args) -> Result<&'static mut Arguments, Fatal> {
         served
             .nfs
             .shared
-            .set(SharedState::new(loop_count, nfs::LAYOUT));
+            .set(SharedState::new(loop_count, NFS_LAYOUT));
     }
     if served.is_silent {
         served.mdns.set(None);

@@ -34,18 +34,13 @@ const _: () = assert!(offset_of!(Layout, replies) == SHARED_HEADER_BYTES + CREAT
 const VERSION: u32 = 1;
 /// The checksum of the header.
 const CHECKSUM: u32 = {
-    let sizes = [
-        size_of::<CreateVerifier>(),
-        size_of::<Set>(),
-        offset_of!(Layout, replies),
-    ];
-    let (mut sum, mut at) = (VERSION, 0);
-    while at < sizes.len() {
-        sum = (sum ^ sizes[at] as u32).wrapping_mul(0x9e37_79b9);
-        at += 1;
-    }
-    sum
+    let sum = mix(VERSION, size_of::<CreateVerifier>());
+    mix(mix(sum, size_of::<Set>()), offset_of!(Layout, replies))
 };
+
+const fn mix(sum: u32, size: usize) -> u32 {
+    (sum ^ size as u32).wrapping_mul(0x9e37_79b9)
+}
 
 /// The regions of one server.
 pub(in super::super) struct Regions {

@@ -12,7 +12,8 @@ use crate::vfs::Peer;
 use crate::wire::rpc::Call;
 use core::net::Ipv4Addr;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::{Duration, Instant as Clock};
+use core::time::Duration;
+use std::time::Instant as Clock;
 
 const SERVERS: usize = LOOP_COUNT_MAX as usize;
 const LAYOUT: Layout = Layout {
@@ -81,7 +82,7 @@ fn serve(state: SharedState, words: &'static [AtomicU32]) -> ! {
         let xid = random >> 20;
         let mut is_right = true;
         // Each third call is answered without the lock of changes.
-        let changes = Guarded(&locked[2..], (xid % 3 != 0).then_some(lock));
+        let changes = Guarded(&locked[2..], (!xid.is_multiple_of(3)).then_some(lock));
         let is_alone = changes.access(CHANGES, || {
             let mut call = None;
             let mut is_whole = true;

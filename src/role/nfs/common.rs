@@ -3,31 +3,27 @@
 use super::Fatal;
 use super::failed;
 use super::options::Options;
-use crate::config::{CONNECTION_COUNT_MAX, HAS_SERVE, LOOP_COUNT_MAX, REMOVED_WORDS, SHARED_BYTES};
-use crate::drive::platform::host::loops::{Layout, Member};
+use crate::config::{HAS_SERVE, REMOVED_WORDS, SHARED_BYTES, SHARED_BYTES_MIN};
+use crate::drive::platform::host::loops::Member;
+use crate::engine::programs::Programs;
 use crate::engine::rpc::connections::{Connections, word_count};
 use crate::engine::rpc::lock::ServerLock;
-use crate::mem::{self, Twin};
+use crate::mem::{self, Twin, scaled};
 use crate::sys;
 use crate::text::text;
 use crate::vfs::Tree;
 use crate::vfs::host::Removals;
+use crate::wire::nfs3::VERIFIER_BYTES;
 use core::sync::atomic::{AtomicU32, Ordering};
-
-/// The size of the memory that NFS processes of `serve` share.
-pub(in super::super) const LAYOUT: Layout = Layout {
-    word_count: word_count(LOOP_COUNT_MAX as usize, CONNECTION_COUNT_MAX),
-    byte_count: SHARED_BYTES,
-};
 
 /// State that this server shares with its predecessor and with the other NFS processes of `serve`.
 pub(super) struct Common {
-    /// The lock between the NFS processes, if there are several.
-    pub(super) lock: Option<&'static dyn ServerLock>,
-    /// The open connections of all NFS processes.
-    pub(super) connections: Connections,
-    /// Memory of the duplicate request cache, which outlives this process under `serve`.
-    pub(super) memory: Option<&'static mut [u8]>,
+    /// The programs, in the memory that outlives this process under `serve`.
+    pub(super) programs: Programs,
+    /// True if there are several NFS processes.
+    pub(super) is_shared: bool,
+    /// True if the memory outlives this process.
+    pub(super) is_kept: bool,
     /// The last results of look-ups of host names, which outlive this process under `serve`.
     pub(super) results: Option<&'static mut Twin>,
     /// True if a predecessor of this process used the memory.
@@ -36,8 +32,6 @@ pub(super) struct Common {
     pub(super) is_first: bool,
     /// Under `serve`, a word that is 1 once the programs are registered with the host's rpcbind.
     pub(super) registered: Option<&'static AtomicU32>,
-    /// Random bytes for the write verifiers.
-    pub(super) entropy: [u8; 16],
     /// The removals by clients of all NFS processes.
     pub(super) removals: Removals,
 }
@@ -62,33 +56,48 @@ pub(super) fn common(
             tree.share_changes(joined.export_changes);
         }
         return Ok(Common {
-            lock: joined.lock.map(|lock| lock as &dyn ServerLock),
-            connections: Connections::new(joined.words, joined.lives, joined.number),
-            memory: Some(joined.memory),
+            programs: Programs::new(
+                verifier(entropy),
+                joined.memory,
+                true,
+                joined.lock.map(|lock| lock as &dyn ServerLock),
+                Connections::new(joined.words, joined.lives, joined.number),
+            ),
+            is_shared: joined.lock.is_some(),
+            is_kept: true,
             results: joined.results,
             was_used: joined.was_used,
             is_first,
             registered: Some(joined.registered),
-            entropy,
             removals: Removals(joined.removals),
         });
     }
     let words = mem::words(word_count(1, connection_count));
     Ok(Common {
-        lock: None,
-        connections: Connections::new(words, mem::words(1), 0),
-        memory: None,
+        programs: Programs::new(
+            verifier(entropy),
+            mem::bytes(scaled(SHARED_BYTES_MIN, SHARED_BYTES)),
+            false,
+            None,
+            Connections::new(words, mem::words(1), 0),
+        ),
+        is_shared: false,
+        is_kept: false,
         results: None,
         was_used: false,
         is_first: true,
         registered: None,
-        entropy,
         removals: match sys::is_bare() {
             // No other program replaces files there.
             true => Removals::default(),
             false => Removals(mem::words(REMOVED_WORDS)),
         },
     })
+}
+
+/// The write verifier of these random bytes.
+const fn verifier([verifier @ .., _, _, _, _, _, _, _, _]: [u8; 16]) -> [u8; VERIFIER_BYTES] {
+    verifier
 }
 
 impl ServerLock for Member {

@@ -14,13 +14,11 @@ use super::{Console, Fatal};
 use crate::config::{
     CONNECTION_COUNT_MIN, DATAGRAM_BYTES, DESCRIPTOR_RESERVE, HAS_SERVE, NODE_COUNT_MAX,
     NODE_COUNT_MIN, REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES,
-    SHARED_BYTES, SHARED_BYTES_MIN,
 };
 use crate::console::reasons::{self, NOT_FOLLOWED, Reason, reason};
 use crate::drive::platform::network::Network;
 use crate::drive::service::{Limits, Served, Server, Serving};
 use crate::drive::{Tasks, World, platform};
-use crate::engine::programs::Programs;
 use crate::engine::sessions::Rpc;
 use crate::event::Line;
 use crate::exports::{self, ClientKind, Lookout, Mounting, Part, Report, Upkeep};
@@ -32,7 +30,6 @@ use crate::sys::{self, Args, BUILD_ID_BYTES, Calls, Errno, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::Tree;
-pub(super) use common::LAYOUT;
 use common::{Common, common};
 use core::net::SocketAddrV6;
 #[cfg(feature = "serve")]
@@ -101,21 +98,18 @@ pub(super) fn add_tasks(
     let mut upkeep = Upkeep::load(&options.exports, tree)?;
     let (connection_count, node_count) = counts(network, tree)?;
     let Common {
-        lock,
-        connections,
-        memory,
+        mut programs,
+        is_shared,
+        is_kept,
         results,
         was_used,
         is_first,
         registered,
-        entropy,
         removals,
     } = common(options, connection_count, tree)?;
-    let is_kept = memory.is_some();
-    let memory = memory.unwrap_or_else(|| mem::bytes(scaled(SHARED_BYTES_MIN, SHARED_BYTES)));
     let part = Part {
         protocol: ClientKind::Nfs,
-        is_shared: lock.is_some(),
+        is_shared,
         was_used,
         is_kept,
         is_first,
@@ -127,8 +121,6 @@ pub(super) fn add_tasks(
     let names = upkeep.open(node_count, part, tree)?;
     #[cfg(feature = "ipxe")]
     exports::print_script(tree, &options.exports.list);
-    let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
-    let mut programs = Programs::new(verifier, memory, is_kept, lock, connections);
     programs.set_listener(*options.address.ip());
     let server = Nfs {
         options,

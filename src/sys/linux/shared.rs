@@ -1,8 +1,8 @@
 //! Memory and locks that a supervisor shares with its children. The memory's content survives a restart of a child.
 //!
 //! The lock of changes is a robust futex (futex(2), get_robust_list(2)): the kernel releases it when the owning process ends. The
-//! lock of the tables is held for a few microseconds, and never over a call that may wait. The kernel does not know it: who waits
-//! for it looks whether its owner lives, by the life words, which the kernel marks.
+//! lock of the tables is held for a few microseconds, and never over a call that may wait. The kernel does not know it: a
+//! process that waits for it sees by the life words, which the kernel marks, if its owner has ended.
 
 use super::memory::{READ_WRITE, SHARED, map};
 use super::optional;

@@ -14,9 +14,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// The size of the memory that the loops share, by the tables of the service that they run.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
-    /// Words that each loop may access at any time.
+    /// Number of words that each loop may access at any time.
     pub word_count: usize,
-    /// Bytes that a loop accesses with a lock.
+    /// Size of the memory that a loop accesses with a lock (bytes).
     pub byte_count: usize,
 }
 
