@@ -19,7 +19,7 @@
 use crate::event::Events;
 use crate::stats::Meter;
 use crate::time::{Duration, Instant};
-use crate::vfs::{Peer, Tree, share};
+use crate::vfs::{Peer, Tree};
 use service::Health;
 
 #[cfg(any(feature = "http", test, fuzzing))]

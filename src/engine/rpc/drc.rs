@@ -7,13 +7,12 @@
 //! oldest reply of the peer that holds the most. A reply of a killed server with a wrong checksum is ignored. The cache records if a
 //! name to make or remove exists, or a guard holds: if a retransmission finds the opposite, a killed server did the change.
 
-use super::super::share;
 use super::connections::{Connection, Connections};
 use crate::config::{DRC_AGE_SECS, DRC_REPLY_BYTES, DRC_WAY_COUNT};
 use crate::log;
 use crate::mem::{Ends as _, fx_words as hash, store_last};
 use crate::time::Instant;
-use crate::vfs::{Caller, Peer};
+use crate::vfs::{Caller, Peer, share};
 use crate::wire::rpc::Call;
 use crate::wire::{Reader, Writer};
 use core::net::Ipv6Addr;
