@@ -79,7 +79,7 @@
 //! | why an export is read-only, missing or refused; its users, groups and mount commands | `exports/{upkeep,reports,file_user,groups,mounting}.rs`; the rules are `vfs::Rules` |
 //! | the host's own addresses in mount commands and URLs | `exports/addresses.rs`, `role/http/urls.rs` |
 //! | the rpcbind that owns port 111 | `role/nfs/rpcbind.rs` |
-//! | the figures: counters, clients, durations, Prometheus' text | `stats`; `drive/platform/host/status.rs` has the socket of `stowaway status` |
+//! | the figures: counters, clients, durations; rows, pages, Prometheus' text | `stats`, `stats/forms`; `drive/platform/host/status.rs` has the socket of `stowaway status` |
 //! | a browser's cache and questions | `engine/mdns/browser/{cache,questions}.rs` |
 //! | a new backend | a folder of `vfs` that implements its traits and passes `vfs/conformance`, a number in `vfs/node.rs`; `Tree::add` registers it (`exports/upkeep.rs`) |
 //! | a role, a flag, an error, a fallback, a backend, a bench: every file to touch | `image/doc/contributing.md` |

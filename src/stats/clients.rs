@@ -8,33 +8,18 @@ pub const CLIENT_COUNT_MAX: usize = 1024;
 /// A client that is not remembered: all places have open connections.
 pub const CLIENT_NONE: u16 = u16::MAX;
 
-/// Words of a client: address (2), time last seen (ms of the monotonic clock), open connections, mounts, calls, bytes received, sent.
+/// Words of a client: address (2; an IPv4 address is IPv4-mapped), time last seen (ms of the monotonic clock), open connections,
+/// mounts, calls, bytes received, sent.
 pub(super) const WORDS: usize = 8;
-const SEEN: usize = 2;
-const OPEN: usize = 3;
+pub(super) const SEEN: usize = 2;
+pub(super) const OPEN: usize = 3;
 const MOUNTS: usize = 4;
-const CALLS: usize = 5;
+pub(super) const CALLS: usize = 5;
 const RECEIVED: usize = 6;
 const SENT: usize = 7;
 
 /// A client, as a reader sees it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Client {
-    /// Its address; an IPv4 address is IPv4-mapped.
-    pub address: Ipv6Addr,
-    /// The time at which it was last served (ms of the monotonic clock).
-    pub seen_ms: u64,
-    /// Open connections.
-    pub open: u64,
-    /// Exports that it has mounted.
-    pub mounts: u64,
-    /// Calls.
-    pub calls: u64,
-    /// Bytes received from it.
-    pub received: u64,
-    /// Bytes sent to it.
-    pub sent: u64,
-}
+pub type Client = [u64; WORDS];
 
 /// Work for a client that is not added to its figures yet.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,18 +46,8 @@ impl Sheet {
 
     /// The client at this place.
     pub fn client(self, at: usize) -> Option<Client> {
-        let first = Self::client_at(at);
-        let read = |word| self.read(first + word);
-        let address = u128::from(read(0)) << 64 | u128::from(read(1));
-        (address != 0).then_some(Client {
-            address: Ipv6Addr::from_bits(address),
-            seen_ms: read(SEEN),
-            open: read(OPEN),
-            mounts: read(MOUNTS),
-            calls: read(CALLS),
-            received: read(RECEIVED),
-            sent: read(SENT),
-        })
+        let client = core::array::from_fn(|word| self.read(Self::client_at(at) + word));
+        (client[..SEEN] != [0; SEEN]).then_some(client)
     }
 
     /// Returns the place of a client, which is remembered from now on. The places are searched in order: clients are found once for

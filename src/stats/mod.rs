@@ -8,6 +8,8 @@
 
 #[allow(dead_code, reason = "an executable may count nothing")]
 mod clients;
+#[cfg(any(feature = "figures", test, fuzzing))]
+mod forms;
 #[allow(dead_code, reason = "an executable may count nothing")]
 mod history;
 #[cfg(any(feature = "figures", test, fuzzing))]
@@ -16,20 +18,14 @@ mod meter;
 #[path = "no_meter.rs"]
 mod meter;
 mod names;
-#[cfg(any(feature = "figures", test, fuzzing))]
-mod page;
-#[cfg(any(feature = "figures", test, fuzzing))]
-mod render;
 #[cfg(test)]
 mod tests;
 
 pub use clients::{CLIENT_COUNT_MAX, CLIENT_NONE, Client};
+#[cfg(any(feature = "figures", test, fuzzing))]
+pub use forms::{Exports, Form, Place, Reader};
 pub use meter::Meter;
 pub use names::{Family, Figure, Operation};
-#[cfg(any(feature = "figures", test, fuzzing))]
-pub use page::{Form, Page, RowPlace};
-#[cfg(any(feature = "figures", test, fuzzing))]
-pub use render::{Exports, Place, Reader, render};
 
 use crate::mem::copy_into;
 use core::sync::atomic::{AtomicU64, Ordering};

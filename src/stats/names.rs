@@ -1,6 +1,16 @@
 //! The names of figures and operations, and their places in a sheet.
 
 use super::{FIGURES_AT, OPERATION_WORDS, OPERATIONS_AT};
+use crate::text::{Text, text};
+
+/// The type of a family in Prometheus' text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(dead_code, reason = "an executable may count nothing")]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
 
 /// A family of operations and connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,56 +43,40 @@ impl Family {
 }
 
 macro_rules! figures {
-    ($($(#[$doc:meta])* $figure:ident $name:literal $kind:ident,)*) => {
-        /// A figure of a protocol.
+    ($($figure:ident $name:literal $kind:ident $help:expr,)*) => {
+        /// A figure of a protocol. [`Figure::family`] has its name and meaning.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[allow(missing_docs, reason = "the texts of the families")]
         pub enum Figure {
-            $($(#[$doc])* $figure,)*
+            $($figure,)*
         }
 
-        /// A row: name, and true if the figure tells a present state.
-        type FigureRow = (&'static str, bool);
-
-        const ROWS: &[FigureRow] = &[$(($name, figures!($kind)),)*];
+        const FAMILIES: &[(&str, Text, Kind)] = &[$(($name, $help, Kind::$kind),)*];
 
         impl Figure {
             /// All figures.
             pub const ALL: [Self; FIGURE_COUNT] = [$(Self::$figure),*];
         }
 
-        pub(super) const FIGURE_COUNT: usize = ROWS.len();
+        pub(super) const FIGURE_COUNT: usize = FAMILIES.len();
     };
-    (gauge) => { true };
-    (counter) => { false };
 }
 
+// In the order of the columns of a page.
 figures! {
-    /// Connections accepted.
-    Accepted "connections_accepted_total" counter,
-    /// Requests of HTTP that were answered by a status of 400 to 499.
-    ClientErrors "client_errors_total" counter,
-    /// Clients and calls that were refused.
-    Refused "refused_total" counter,
-    /// Connections closed by the server.
-    Evicted "evicted_total" counter,
-    /// Bytes received.
-    Received "received_bytes_total" counter,
-    /// Bytes sent.
-    Sent "sent_bytes_total" counter,
-    /// Calls answered from the duplicate request cache.
-    Duplicates "duplicate_replies_total" counter,
-    /// Queries received by multicast DNS.
-    Queries "queries_total" counter,
-    /// Messages sent by multicast DNS.
-    Responses "responses_total" counter,
-    /// Names that another host had.
-    Conflicts "conflicts_total" counter,
-    /// Open connections.
-    Open "connections" gauge,
-    /// Connections that wait for a disk.
-    Waiting "waiting" gauge,
-    /// Records that multicast DNS announces.
-    Records "records" gauge,
+    Open "connections" Gauge text!("Open connections."),
+    Accepted "connections_accepted_total" Counter text!("Connections accepted."),
+    Received "received_bytes_total" Counter text!("Bytes received."),
+    Sent "sent_bytes_total" Counter text!("Bytes sent."),
+    Refused "refused_total" Counter text!("Connections, mounts and messages that were refused."),
+    Evicted "evicted_total" Counter text!("Connections that the server closed: idle, too slow, or for want of room."),
+    Duplicates "duplicate_replies_total" Counter text!("Repeated calls that were answered from the cache."),
+    Waiting "waiting" Gauge text!("Connections that wait for a disk."),
+    Records "records" Gauge text!("Records announced."),
+    Queries "queries_total" Counter text!("Queries received."),
+    Responses "responses_total" Counter text!("Messages sent: answers, announcements and probes."),
+    Conflicts "conflicts_total" Counter text!("Names that another host had."),
+    ClientErrors "client_errors_total" Counter text!("Requests for what does not exist, is not allowed or not understood: 4xx of HTTP."),
 }
 
 impl Figure {
@@ -90,18 +84,14 @@ impl Figure {
         FIGURES_AT + protocol as usize * FIGURE_COUNT + self as usize
     }
 
-    fn row(self) -> FigureRow {
-        ROWS.get(self as usize).copied().unwrap_or(("", false))
-    }
-
-    /// The name of the figure, without the program's.
-    pub fn name(self) -> &'static str {
-        self.row().0
+    /// Name, help and type of its family in Prometheus' text.
+    pub(super) fn family(at: usize) -> Option<&'static (&'static str, Text, Kind)> {
+        FAMILIES.get(at)
     }
 
     /// True if the figure may become smaller.
     pub fn is_state(self) -> bool {
-        self.row().1
+        Self::family(self as usize).is_some_and(|(.., kind)| *kind == Kind::Gauge)
     }
 }
 
@@ -217,6 +207,11 @@ impl Operation {
     fn program(self) -> &'static Operations {
         let of = |program: &&&Operations| self.0 < program.first + program.count;
         PROGRAMS.iter().find(of).copied().unwrap_or(&HTTP)
+    }
+
+    /// The names of its program and its own.
+    pub fn texts(self) -> [&'static [u8]; 2] {
+        [self.family().as_bytes(), self.name().as_bytes()]
     }
 
     /// The name of its program, such as "nfs".

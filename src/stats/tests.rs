@@ -16,22 +16,23 @@ fn sheet(client_count: usize) -> Sheet {
 fn reader(sheets: &[Sheet]) -> Reader<'_> {
     Reader {
         sheets,
-        exports: &|number, tell| match number {
-            0 => tell(b"/srv \"\xc3\xbc\xff", true),
-            1 => tell(b"/gone <b>&\x1b", false),
-            _ => {}
+        exports: &|number| match number {
+            0 => Some((b"/srv \"\xc3\xbc\xff", true)),
+            1 => Some((b"/gone <b>&\x1b", false)),
+            _ => None,
         },
         now_ms: 5000,
+        wall_secs: 1100,
     }
 }
 
-fn text(sheets: &[Sheet], piece: usize) -> String {
-    let reader = reader(sheets);
-    let (mut whole, mut place) = (Vec::new(), Some(Place::default()));
-    while let Some(next) = place {
+/// The figures in a form, written in pieces.
+fn written(sheets: &[Sheet], form: Form, piece: usize) -> String {
+    let (mut whole, mut next) = (Vec::new(), Some(Place::default()));
+    while let Some(place) = next {
         let mut buffer = vec![0; piece];
-        let (len, next) = render(&reader, next, &mut buffer);
-        place = next;
+        let (len, place) = reader(sheets).write(form, place, &mut buffer);
+        next = place;
         whole.extend(&buffer[..len]);
     }
     String::from_utf8(whole).unwrap()
@@ -72,9 +73,10 @@ fn clients_that_are_connected_keep_their_place() {
     assert_eq!(open(3), 1);
     let clients: Vec<_> = sheet
         .clients()
-        .map(|client| (client.address, client.open))
+        .map(|[high, low, _, open, ..]| (u128::from(high) << 64 | u128::from(low), open))
         .collect();
-    assert_eq!(clients, [(address(1), 2), (address(3), 1)]);
+    let expected = [(1, 2), (3, 1)].map(|(last, open)| (address(last).to_bits(), open));
+    assert_eq!(clients, expected);
     assert_eq!(sheet.figure(Family::Http, Figure::Open), 4);
 }
 
@@ -131,9 +133,9 @@ fn text_is_the_same_in_pieces() {
     for (sheet, sizes) in [(one, [0; 2]), (two, [8192, 0])] {
         Meter::new(sheet, &[], || 0).measure(sizes);
     }
-    let whole = text(&[one, two], 1 << 16);
+    let whole = written(&[one, two], Form::Prometheus, 1 << 16);
     assert!(!whole.contains("\nprocess_open_fds"), "{whole}");
-    assert_eq!(text(&[one, two], 512), whole);
+    assert_eq!(written(&[one, two], Form::Prometheus, 512), whole);
     for line in [
         "# TYPE stowaway_call_duration_seconds histogram",
         "stowaway_call_duration_seconds_bucket{program=\"nfs\",procedure=\"read\",le=\"0.000010\"} 2",
@@ -157,23 +159,6 @@ fn text_is_the_same_in_pieces() {
         );
     }
     assert!(!whole.contains("client="), "{whole}");
-}
-
-/// A page in pieces.
-fn page(reader: Reader<'_>, form: Form, piece: usize) -> String {
-    let (wall_secs, mut whole, mut next) = (1100, Vec::new(), Some(RowPlace::default()));
-    let page = Page {
-        reader,
-        wall_secs,
-        form,
-    };
-    while let Some(place) = next {
-        let mut buffer = vec![0; piece];
-        let (len, place) = page.write(place, &mut buffer);
-        next = place;
-        whole.extend(&buffer[..len]);
-    }
-    String::from_utf8(whole).unwrap()
 }
 
 /// The sheets of two processes, with two calls each. Both know one of two clients.
@@ -233,8 +218,8 @@ fn pages_are_the_same_in_all_forms() {
     ];
     for (form, rows) in rows {
         let sheets = sheets();
-        let whole = page(reader(&sheets), form, 1 << 16);
-        assert_eq!(page(reader(&sheets), form, 1024), whole);
+        let whole = written(&sheets, form, 1 << 16);
+        assert_eq!(written(&sheets, form, 512), whole);
         for row in rows {
             assert!(
                 whole.lines().any(|line| line == row),

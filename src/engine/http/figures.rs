@@ -6,7 +6,7 @@ use super::Http;
 use super::reply::say;
 use crate::engine::Cx;
 use crate::event::Line;
-use crate::stats::{self, Form, Page, Reader, RowPlace, render};
+use crate::stats::{self, Form, Place, Reader};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::Writer;
@@ -38,16 +38,16 @@ pub struct Access {
 
 /// A page, from the place at which it goes on.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Figures {
-    Metrics(stats::Place),
-    Status(RowPlace),
+pub(super) struct Figures {
+    form: Form,
+    place: Place,
 }
 
 impl Figures {
     pub(super) const fn kind(self) -> &'static str {
-        match self {
-            Self::Metrics(_) => "text/plain; version=0.0.4; charset=utf-8",
-            Self::Status(_) => "text/html; charset=utf-8",
+        match self.form {
+            Form::Html => "text/html; charset=utf-8",
+            _ => "text/plain; version=0.0.4; charset=utf-8",
         }
     }
 }
@@ -60,13 +60,17 @@ impl Access {
         if listener != self.listener || !may_read {
             return None;
         }
-        match path {
+        let form = match path {
             // Nothing else is at the top of the listener.
-            b"/" if listener == FIGURES => Some(Figures::Status(RowPlace::default())),
-            b"/metrics" => Some(Figures::Metrics(stats::Place::default())),
-            b"/status" => Some(Figures::Status(RowPlace::default())),
-            _ => None,
-        }
+            b"/" if listener == FIGURES => Form::Html,
+            b"/metrics" => Form::Prometheus,
+            b"/status" => Form::Html,
+            _ => return None,
+        };
+        Some(Figures {
+            form,
+            place: Place::default(),
+        })
     }
 }
 
@@ -80,58 +84,42 @@ impl Http {
     ) -> Option<Figures> {
         let state = self.state(cx);
         let tree = &*cx.vfs;
-        let exports = |number: usize, tell: &mut dyn FnMut(&[u8], bool)| {
-            if number < tree.exports().len() {
-                tell(tree.path(number).to_bytes(), tree.is_open(number));
-            }
-        };
+        let exports = |number: usize| tree.state(number);
         let reader = Reader {
             sheets: cx.stats.sheets(),
             exports: &exports,
             now_ms: cx.now.since(Instant::default()).as_ms(),
+            wall_secs: self.wall_secs.unsigned_abs(),
         };
-        let (len, next) = match figures {
-            Figures::Metrics(place) => {
-                let (len, next) = render(&reader, place, out.space());
-                (len, next.map(Figures::Metrics))
+        let Figures { form, place } = figures;
+        if form == Form::Html && place == Place::default() {
+            let mut rates = Line::default();
+            reader.put_rates(&mut rates);
+            let (before, after): (&[u8], &[u8]) = match state {
+                FINE => (b" <b>", b""),
+                _ => (b" <b class=x>", b" fails"),
+            };
+            say(out, HEAD);
+            escape_html(out, self.host);
+            out.put(b"</title><h1>");
+            escape_html(out, self.host);
+            for part in [
+                before,
+                state.as_bytes(),
+                after,
+                b"</b></h1><p>stowaway ",
+                stats::VERSION.as_bytes(),
+                b", as of ",
+                &write_date(self.wall_secs),
+                b"<p>Last minute: ",
+                rates.bytes(),
+                b"<p><a href=/metrics>metrics</a><a href=/healthz>health</a>\n",
+            ] {
+                out.put(part);
             }
-            Figures::Status(place) => {
-                let page = Page {
-                    reader,
-                    wall_secs: self.wall_secs.unsigned_abs(),
-                    form: Form::Html,
-                };
-                if place == RowPlace::default() {
-                    let mut rates = Line::default();
-                    page.put_rates(&mut rates);
-                    let (before, after): (&[u8], &[u8]) = match state {
-                        FINE => (b" <b>", b""),
-                        _ => (b" <b class=x>", b" fails"),
-                    };
-                    say(out, HEAD);
-                    escape_html(out, self.host);
-                    out.put(b"</title><h1>");
-                    escape_html(out, self.host);
-                    for part in [
-                        before,
-                        state.as_bytes(),
-                        after,
-                        b"</b></h1><p>stowaway ",
-                        stats::VERSION.as_bytes(),
-                        b", as of ",
-                        &write_date(self.wall_secs),
-                        b"<p>Last minute: ",
-                        rates.bytes(),
-                        b"<p><a href=/metrics>metrics</a><a href=/healthz>health</a>\n",
-                    ] {
-                        out.put(part);
-                    }
-                }
-                let (len, next) = page.write(place, out.space());
-                (len, next.map(Figures::Status))
-            }
-        };
+        }
+        let (len, next) = reader.write(form, place, out.space());
         out.put_ahead(len);
-        next
+        next.map(|place| Figures { form, place })
     }
 }

@@ -291,6 +291,12 @@ impl Tree {
         place.is_some_and(|place| place.root.is_some())
     }
 
+    /// The path of an export, empty if the number is free, and true if it is open. `None` after the last number.
+    pub fn state(&self, number: usize) -> Option<(&[u8], bool)> {
+        let is_number = number < self.exports().len();
+        is_number.then(|| (self.path(number).to_bytes(), self.is_open(number)))
+    }
+
     /// Writes the path of an export's top without symbolic links to `out`, and returns its length; 0: the exported path has none.
     pub fn real_path(&mut self, number: usize, out: &mut [u8]) -> usize {
         let root = self.exports.get(number).and_then(|place| place.root);

@@ -11,9 +11,7 @@ use crate::drive::{Task, World};
 use crate::event::Line;
 use crate::mem::{self, Ends as _, copy_into, scaled};
 use crate::net::{FileId, Signals, Socket};
-use crate::stats::{
-    self, CLIENT_COUNT_MAX, Form, Meter, Page, Place, Reader, RowPlace, Sheet, render, word_count,
-};
+use crate::stats::{self, CLIENT_COUNT_MAX, Form, Meter, Place, Reader, Sheet, word_count};
 use crate::sys::linux::fs::{self, AT_FDCWD, File};
 use crate::sys::linux::sockets::{
     LocalName, accept_any, connect_locally, listen_locally, peer_user,
@@ -82,7 +80,7 @@ struct Asking {
     /// The wanted form; `None`: the byte has not arrived.
     form: Option<Form>,
     /// The row that is written next; `None`: all are.
-    place: Option<RowPlace>,
+    place: Option<Place>,
     /// The rest of the piece.
     rest: Range<usize>,
 }
@@ -190,7 +188,7 @@ impl Status {
                 file,
                 since: world.now,
                 form: None,
-                place: Some(RowPlace::default()),
+                place: Some(Place::default()),
                 rest: 0..0,
             });
         }
@@ -217,10 +215,9 @@ impl Status {
         let mut place = Some(Place::default());
         while let Some(next) = place {
             let mut text = [0; PIECE_BYTES];
-            let exports = |number: usize, tell: &mut dyn FnMut(&[u8], bool)| {
-                tell_export(world.tree, number, tell)
-            };
-            let (len, next) = render(&reader(world, &exports), next, &mut text);
+            let exports = |number: usize| world.tree.state(number);
+            let reader = reader(world, &exports);
+            let (len, next) = reader.write(Form::Prometheus, next, &mut text);
             place = next;
             for line in text.head(len).split(|byte| *byte == b'\n') {
                 let is_bucket = line.windows(8).any(|word| word == b"_bucket{");
@@ -267,18 +264,13 @@ impl Asking {
             let Some(place) = self.place else {
                 return Ok(());
             };
-            let exports = |number: usize, tell: &mut dyn FnMut(&[u8], bool)| {
-                tell_export(world.tree, number, tell)
-            };
-            let page = Page {
-                reader: reader(world, &exports),
-                wall_secs: sys::wall_clock().0.unsigned_abs(),
-                form,
-            };
-            let (mut len, next) = page.write(place, piece.head_mut(PIECE_BYTES - END_BYTES));
+            let exports = |number: usize| world.tree.state(number);
+            let reader = reader(world, &exports);
+            let space = piece.head_mut(PIECE_BYTES - END_BYTES);
+            let (mut len, next) = reader.write(form, place, space);
             if next.is_none() {
                 let mut end = Line::default();
-                let pids = page.reader.sheets.iter().map(|sheet| sheet.pid());
+                let pids = reader.sheets.iter().map(|sheet| sheet.pid());
                 for pid in pids.filter(|pid| *pid != 0) {
                     end.byte(b'.').digits(pid, 10, 1);
                 }
@@ -296,13 +288,7 @@ fn reader<'a>(world: &World<'_>, exports: stats::Exports<'a>) -> Reader<'a> {
         sheets: world.stats.sheets(),
         exports,
         now_ms: world.now.since(Instant::default()).as_ms(),
-    }
-}
-
-/// Passes an export of a tree on, as [`stats::Exports`] does.
-fn tell_export(tree: &Tree, number: usize, tell: &mut dyn FnMut(&[u8], bool)) {
-    if let Some(export) = tree.exports().get(number) {
-        tell(export.path.to_bytes(), tree.is_open(number));
+        wall_secs: sys::wall_clock().0.unsigned_abs(),
     }
 }
 
