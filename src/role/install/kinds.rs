@@ -119,8 +119,8 @@ pub(super) struct Step {
     pub(super) path: Text,
     pub(super) holds: Holds,
     pub(super) text: Text,
-    /// Commands after a change.
-    pub(super) installed: &'static [Text],
+    /// The command after a change.
+    pub(super) installed: Text,
     /// The command before a removal.
     pub(super) removing: Text,
     /// The command after a removal.
@@ -133,7 +133,7 @@ impl Step {
         path: Text::NOTHING,
         holds: Holds::Link,
         text: Text::NOTHING,
-        installed: &[],
+        installed: Text::NOTHING,
         removing: Text::NOTHING,
         removed: Text::NOTHING,
     };
@@ -172,7 +172,7 @@ static SYSVINIT_STEPS: [Step; 2] = [
         path: text!("/etc/init.d/stowaway"),
         holds: Holds::Script,
         text: SCRIPT,
-        installed: &[text!("/etc/init.d/stowaway enable")],
+        installed: text!("/etc/init.d/stowaway enable"),
         removing: text!("/etc/init.d/stowaway disable"),
         ..Step::PLAIN
     },
@@ -194,7 +194,7 @@ static OPENRC_STEPS: [Step; 3] = [
         path: text!("/etc/init.d/stowaway"),
         holds: Holds::Script,
         text: text!(include_str!("openrc.sh")),
-        installed: &[text!("rc-update add stowaway default")],
+        installed: text!("rc-update add stowaway default"),
         removing: text!("rc-service --ifstarted stowaway stop"),
         removed: text!("rc-update del stowaway default"),
     },
@@ -205,7 +205,7 @@ const UNIT: Step = Step {
     holds: Holds::Text,
     text: text!(include_str!("stowaway.service")),
     // Reloads systemd, too, if it runs.
-    installed: &[text!("systemctl enable stowaway.service")],
+    installed: text!("systemctl enable stowaway.service"),
     removing: text!("systemctl disable stowaway.service"),
     removed: Text::NOTHING,
 };
@@ -235,7 +235,7 @@ static ESXI_STEPS: [Step; 5] = [
         path: text!("/etc/vmware/firewall/stowaway.xml"),
         holds: Holds::Text,
         text: text!(include_str!("firewall.xml")),
-        installed: &[REFRESH],
+        installed: REFRESH,
         removed: REFRESH,
         ..Step::PLAIN
     },

@@ -256,9 +256,7 @@ impl Host {
                 };
                 say(what, path.to_bytes(), Text::NOTHING);
                 self.act(path, &mut || install::replace(path, &content, mode))?;
-                for command in step.installed {
-                    self.command(*command);
-                }
+                self.command(step.installed);
             }
         }
         Ok(())
@@ -470,9 +468,9 @@ mod tests {
                     .is_empty()
             );
             assert!(!host.path(step.path, &mut [0; PATH_BYTES_MAX]).is_empty());
-            for command in step.installed.iter().chain([&step.removing, &step.removed]) {
-                let line = host.fill(*command, &mut [0; PATH_BYTES_MAX]).len();
-                assert!(*command == Text::NOTHING || line > 0);
+            for command in [step.installed, step.removing, step.removed] {
+                let line = host.fill(command, &mut [0; PATH_BYTES_MAX]).len();
+                assert!(command == Text::NOTHING || line > 0);
             }
             let marked = matches!(step.holds, Holds::Script | Holds::Text);
             let mark = core::str::from_utf8(MARK).unwrap();
