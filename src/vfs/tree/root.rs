@@ -50,11 +50,16 @@ impl Tree {
         }
     }
 
-    /// The path of an export; empty for `/`.
-    fn path_of(&self, number: u16) -> &[u8] {
+    /// The path of an export.
+    fn full_path(&self, number: u16) -> &[u8] {
         let place = self.exports.get(usize::from(number));
         let path = place.and_then(|place| self.reading.path(place.path));
-        without_slash(path.unwrap_or_default())
+        path.unwrap_or_default()
+    }
+
+    /// The path of an export; empty for `/`.
+    fn path_of(&self, number: u16) -> &[u8] {
+        without_slash(self.full_path(number))
     }
 
     /// The path of the export at an index of `sorted`, as [`Self::path_of`].
@@ -100,9 +105,8 @@ impl Tree {
     pub fn innermost(&self, path: &mut &[u8]) -> Option<usize> {
         // An export is sorted before those below it.
         self.sorted.iter().rev().find_map(|number| {
-            let number = usize::from(*number);
-            *path = below(self.path(number).to_bytes(), path)?;
-            Some(number)
+            *path = below(self.full_path(*number), path)?;
+            Some(usize::from(*number))
         })
     }
 
@@ -419,9 +423,9 @@ mod tests {
                 inode: own, mode, ..
             } = tree.attr(node).unwrap();
             assert_eq!((own, mode, tree.parent(node)), (inode, 0o555, Ok(dir)));
-            out.push_str("(");
+            out.push('(');
             list(tree, node, peer, out);
-            out.push_str(")");
+            out.push(')');
             assert_eq!(open(tree, &handle, peer), Ok(dir));
         }
     }
