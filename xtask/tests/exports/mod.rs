@@ -3,6 +3,7 @@
 
 mod names;
 mod public;
+mod root;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
