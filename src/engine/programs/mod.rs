@@ -244,7 +244,13 @@ impl Programs {
         };
         // A message that is not a call is not answered. NFS itself is not served over UDP, so a call that stops waits for a disk:
         // the client repeats it.
-        let Ok(answer) = self.call(programs, cx, &mut request, &mut None) else {
+        let Ok(
+            answer @ Answer {
+                reply: Reply::Whole,
+                ..
+            },
+        ) = self.call(programs, cx, &mut request, &mut None)
+        else {
             return None;
         };
         let call = &request.call;

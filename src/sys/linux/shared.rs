@@ -203,6 +203,9 @@ impl Lock {
         // SAFETY: the kernel reads the list when the thread ends, and writes to words of mappings that are never removed; list and
         // entry are never freed.
         outcome(unsafe { raw_syscall!(optional::ROBUST_LIST, &raw const *list, len) })?;
+        // A process with this TID may have been killed while it owned the lock of the tables.
+        let tables = &shared.tables;
+        let _ = tables.compare_exchange(own, 0, Ordering::Relaxed, Ordering::Relaxed);
         Ok(Self { shared, own })
     }
 
