@@ -191,15 +191,24 @@ impl Nfs {
 
     /// Calls `access`, which must not wait, with the lock of the tables that the servers share.
     fn with_tables<T>(&mut self, access: impl FnOnce(&mut Self) -> T) -> T {
-        let lock = self.lock();
-        if let Some(lock) = lock {
+        self.acquire_tables();
+        let result = access(self);
+        self.release_tables();
+        result
+    }
+
+    #[inline(never)] // Six callers.
+    fn acquire_tables(&self) {
+        if let Some(lock) = self.lock() {
             lock.acquire_tables();
         }
-        let result = access(self);
-        if let Some(lock) = lock {
+    }
+
+    #[inline(never)] // Six callers.
+    fn release_tables(&self) {
+        if let Some(lock) = self.lock() {
             lock.release_tables();
         }
-        result
     }
 
     /// The current write verifier.

@@ -117,7 +117,7 @@ impl Programs {
         reply: &mut Writer<'_>,
     ) -> Result<Promise, Next> {
         if session.phase.is_none() && !session.record.is_read() {
-            session.record.skip(input)?;
+            session.record.skip(input, u32::MAX as usize)?;
             return Ok(Promise::Nothing);
         }
         match session.goes_on() {
@@ -205,10 +205,12 @@ impl Programs {
                     reply.truncate(mark);
                     session.call = call;
                     // The stream goes on after the arguments that were read, perhaps amid a fragment.
-                    let used = packet.len() - args.rest().len();
+                    let mut used = packet.len() - args.rest().len();
                     record = RecordCursor::START;
                     ahead = Reader::new(input.rest());
-                    record.pass(&mut ahead, used)?;
+                    while used > 0 {
+                        used -= record.skip(&mut ahead, used)?;
+                    }
                 }
             },
             Err(why) => {

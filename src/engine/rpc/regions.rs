@@ -9,7 +9,7 @@ use crate::config::{
     CREATE_VERIFIER_BYTES, CREATE_VERIFIER_COUNT, CREATED_BYTES, DRC_SET_COUNT, SHARED_BYTES,
     SHARED_HEADER_BYTES,
 };
-use crate::mem::store_last;
+use crate::wire::{Reader, Writer};
 use core::mem::offset_of;
 
 /// A file, by file system and inode number, the verifier of the exclusive CREATE that made it, and the checksum of both.
@@ -61,18 +61,15 @@ impl Regions {
             lock.acquire_tables();
         }
         let (header, rest) = memory.split_at_mut(SHARED_HEADER_BYTES.min(memory.len()));
-        let (words, _) = header.as_chunks_mut();
-        if let [version, checksum] = words {
-            let found = [*version, *checksum].map(u32::from_be_bytes);
-            if found != [VERSION, CHECKSUM] {
-                if found != [0; 2] {
-                    // Killed meanwhile, the server leaves no layout that is valid.
-                    store_last(version, !VERSION);
-                    rest.fill(0);
-                }
-                store_last(checksum, CHECKSUM);
-                store_last(version, VERSION);
+        let own = (VERSION as u64) << 32 | CHECKSUM as u64;
+        let found = Reader::new(header).u64();
+        if found != own {
+            if found != 0 {
+                rest.fill(0);
             }
+            // Last: a server that is killed meanwhile leaves no valid header.
+            let mut header = Writer::new(header);
+            header.u64(own);
         }
         if let Some(lock) = lock {
             lock.release_tables();
@@ -88,7 +85,6 @@ impl Regions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Writer;
 
     /// A server's memory as the next one finds it, with one bit of the header changed, or without a change.
     #[test]
