@@ -143,22 +143,29 @@ fn stopped_request_goes_on_and_is_sent_whole() {
     }
 }
 
+/// A call of five operations stops before each of them in turn.
 #[test]
 fn killed_connection_passes_its_unfinished_reply() {
-    let (sim, mut tree, mut server) = (Sim::new(1), Tree::writable(), server());
-    start(&sim, &mut tree, &mut server);
-    let peer = sim.connect(AT);
-    sim.send(peer, b"ab\najb\n");
-    run(&sim, &mut tree, &mut server);
-    assert_eq!(sim.read_sent(peer), b"AB\n");
-    sim.hang_up(peer);
-    run(&sim, &mut tree, &mut server);
-    assert_eq!(server.service.lost, [b"A"]);
-    assert_eq!(
-        server.service.done, b"ab\na",
-        "the operation that stopped is not done"
-    );
-    assert_eq!(server.served.held.holders().count(), 0);
+    for stop in 0..5 {
+        let mut call = *b"abcde\n";
+        call[stop] = b'j';
+        let (sim, mut tree, mut server) = (Sim::new(1), Tree::writable(), server());
+        start(&sim, &mut tree, &mut server);
+        let peer = sim.connect(AT);
+        sim.send(peer, &[b"ab\n", &call[..]].concat());
+        run(&sim, &mut tree, &mut server);
+        assert_eq!(sim.read_sent(peer), b"AB\n");
+        sim.hang_up(peer);
+        run(&sim, &mut tree, &mut server);
+        let done = &call[..stop];
+        assert_eq!(server.service.lost, [done.to_ascii_uppercase()]);
+        assert_eq!(
+            server.service.done,
+            [b"ab\n", done].concat(),
+            "the operation that stopped is not done"
+        );
+        assert_eq!(server.served.held.holders().count(), 0);
+    }
 }
 
 /// Requests that wait have no time limit, and are not closed for want of a block: others are not begun meanwhile.

@@ -9,6 +9,7 @@ mod limits;
 mod storing;
 mod talking;
 mod together;
+mod trial;
 mod waiting;
 
 use super::service::{self, Limits, Served, Server};

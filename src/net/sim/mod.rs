@@ -21,6 +21,8 @@ mod links;
 const TURN_MS: u64 = 1;
 /// Turns without an action of the test, after which the loop is considered to spin.
 const TURN_COUNT_MAX: usize = 100_000;
+/// Index of the interface at which broadcasts arrive.
+pub const CARD: u32 = 7;
 /// Send buffer of a socket, in bytes.
 pub const SEND_BYTES: usize = 64 << 10;
 
@@ -104,6 +106,8 @@ struct Medium {
     wires: Vec<Wire>,
     /// Datagrams sent, with their destinations.
     sent: Vec<(Vec<u8>, SocketAddr)>,
+    /// The own ends of these.
+    sources: Vec<Own>,
     interfaces: Vec<Interface>,
     /// Datagrams sent to groups: interface index, bytes, destination.
     multicast: Vec<(u32, Vec<u8>, SocketAddr)>,
@@ -143,6 +147,7 @@ impl Sim {
             sockets: Vec::new(),
             wires: Vec::new(),
             sent: Vec::new(),
+            sources: Vec::new(),
             interfaces: Vec::new(),
             multicast: Vec::new(),
             descriptors: usize::MAX,
@@ -255,13 +260,18 @@ impl Sim {
         self.medium().wires[peer.0].closed
     }
 
-    /// Sends a datagram to the socket bound to `at`.
+    /// Sends a datagram to the socket bound to `at`: by broadcast at the interface [`CARD`] if the peer has no address.
     pub fn send_datagram(&self, at: SocketAddr, from: SocketAddr, bytes: &[u8]) {
         for open in self.medium().sockets.iter_mut().flatten() {
             if let (true, SocketKind::Datagrams(inbox)) = (open.at == at, &mut open.kind) {
                 inbox.push_back((bytes.to_vec(), from));
             }
         }
+    }
+
+    /// Returns the own ends of the datagrams that the loop has sent since the last call.
+    pub fn read_sources(&self) -> Vec<Own> {
+        core::mem::take(&mut self.medium().sources)
     }
 
     /// Returns the datagrams that the loop has sent since the last call, with their destinations.
@@ -470,20 +480,31 @@ impl Datagrams for Sim {
         let (bytes, from) = inbox.pop_front().ok_or(NetError::WouldBlock)?;
         let len = bytes.len().min(buffer.len());
         buffer[..len].copy_from_slice(&bytes[..len]);
-        let to = Own::of((!medium.faults.hears_others).then_some(at.ip()));
+        let mut to = Own::of((!medium.faults.hears_others).then_some(at.ip()));
+        let is_broadcast = from.ip().is_unspecified();
+        if is_broadcast {
+            to.interface = CARD;
+        }
         Ok(Received {
             len,
             from,
             to,
-            is_broadcast: false,
+            is_broadcast,
         })
     }
 
-    fn send_to(&mut self, socket: Socket, _: Own, to: SocketAddr, bytes: &[u8]) -> NetResult<()> {
+    fn send_to(
+        &mut self,
+        socket: Socket,
+        from: Own,
+        to: SocketAddr,
+        bytes: &[u8],
+    ) -> NetResult<()> {
         let mut medium = self.medium();
         medium.faults.send.map_or(Ok(()), Err)?;
         if !medium.send_to_group(socket, to, bytes) {
             medium.sent.push((bytes.to_vec(), to));
+            medium.sources.push(from);
         }
         Ok(())
     }
