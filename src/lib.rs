@@ -29,10 +29,10 @@
 //! ## A request's way
 //!
 //! `drive::Loop` waits for sockets and passes a `World` to each task whose socket is ready. To `drive::service` every protocol is a
-//! `Service` (`engine::service`): it receives into the loop's buffer, passes the bytes, and does next what the returned `Progress`
-//! says. NFS is `engine::sessions`: `engine::rpc` splits the bytes into records, and `engine::programs` parses
-//! each call and passes it to the row of its table: `nfs`, `mount` or `portmap`, which use the tree of `vfs` and write their replies
-//! one after another
+//! `Service` (`engine::service`), and its task is `Serving`, to which the role adds sockets and reports. It receives into the loop's
+//! buffer, passes the bytes, and does next what the returned `Progress` says. NFS is `engine::sessions`: `engine::rpc` splits the
+//! bytes into records, and `engine::programs` parses each call and passes it to the row of its table: `nfs`, `mount` or `portmap`,
+//! which use the tree of `vfs` and write their replies one after another
 //! into the loop's second buffer. Large data is moved by a *transfer* (`Next::Move`), which `drive::service::transfer` carries out:
 //! for a READ above 64 KiB the engine writes the head of the reply, and sendfile sends the data (`ToPeer`); the data of a WRITE goes
 //! from the socket to the file (`ToFile`). A request that must wait for a disk, such as an uncached READ, has done nothing; its bytes
@@ -76,7 +76,7 @@
 //! | ISO images: the format, the tree, images entered by a path | `wire/iso9660`, `vfs/iso`, `vfs/images.rs` |
 //! | UDF images: the format, the volume, the tree | `wire/udf`, `vfs/udf/open.rs`, `vfs/udf/mod.rs`; `vfs/bridge.rs` chooses between it and ISO 9660 |
 //! | the life of a name in multicast DNS | `engine/mdns/{claim,probe,conflict,announce,answer,goodbye}.rs` |
-//! | host names in exports: look-ups, the sockets, the comparison | `engine/names`, `drive/names.rs`, `vfs/names.rs`; `exports/names.rs` reads the files |
+//! | host names in exports: look-ups, the sockets, the comparison | `engine/names`, `vfs/names.rs`; `exports/names.rs` opens the sockets and reads the files |
 //! | why an export is read-only, missing or refused; its users, groups and mount commands | `exports/{upkeep,reports,file_user,groups,mounting}.rs`; the rules are `vfs::Rules` |
 //! | the host's own addresses in mount commands and URLs | `exports/addresses.rs`, `role/http/urls.rs` |
 //! | the rpcbind that owns port 111 | `role/nfs/rpcbind.rs` |
