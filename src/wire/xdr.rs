@@ -169,14 +169,27 @@ impl<'a> Writer<'a> {
             .and_then(|end| self.buffer.get_mut(self.len..end))
         {
             Some(buffer) => {
-                // Two words at once: half the instructions.
-                let (pairs, last) = values.as_chunks();
-                let (places, place) = buffer.as_chunks_mut();
-                for (place, [first, second]) in places.iter_mut().zip(pairs) {
-                    *place = (u64::from(*first) << 32 | u64::from(*second)).to_be_bytes();
+                let (words, _) = buffer.as_chunks_mut();
+                for (word, value) in words.iter_mut().zip(values) {
+                    *word = value.to_be_bytes();
                 }
-                if let [value] = last {
-                    place.copy_from_slice(&value.to_be_bytes());
+                self.len += size_of_val(values);
+            }
+            None => self.len = Self::OVERRUN,
+        }
+    }
+
+    /// Appends each of `values` as an unsigned 64-bit number.
+    pub fn longs(&mut self, values: &[u64]) {
+        match self
+            .len
+            .checked_add(size_of_val(values))
+            .and_then(|end| self.buffer.get_mut(self.len..end))
+        {
+            Some(buffer) => {
+                let (longs, _) = buffer.as_chunks_mut();
+                for (long, value) in longs.iter_mut().zip(values) {
+                    *long = value.to_be_bytes();
                 }
                 self.len += size_of_val(values);
             }

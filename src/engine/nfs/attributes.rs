@@ -44,25 +44,18 @@ pub(super) fn pre_op(reply: &mut Writer<'_>, attr: Option<WccAttr>) {
     }
 }
 
-/// Writes attributes, as one array: each GETATTR and LOOKUP pays for it.
+/// Writes attributes, as two arrays: each GETATTR and LOOKUP pays for it.
 #[doc(alias = "fattr3")]
 pub(super) fn emit(reply: &mut Writer<'_>, attr: &Attr) {
     let place = KINDS.iter().position(|kind| *kind == attr.kind);
     let kind = place.map_or(0, |place| (place + 1) as u32);
-    let [size_high, size] = halves(attr.size);
-    let [used_high, used] = halves(attr.used);
-    let [fsid_high, fsid] = halves(attr.fsid);
-    let [inode_high, inode] = halves(attr.inode);
-    let (atime, atime_nanos) = to_wire(attr.atime);
-    let (mtime, mtime_nanos) = to_wire(attr.mtime);
-    let (ctime, ctime_nanos) = to_wire(attr.ctime);
+    reply.words(&[kind, attr.mode, attr.nlink, attr.uid, attr.gid]);
+    let pair = |(first, second)| u64::from(first) << 32 | u64::from(second);
+    let time = |time| pair(to_wire(time));
     #[rustfmt::skip]
-    reply.words(&[
-        kind, attr.mode, attr.nlink, attr.uid, attr.gid,
-        size_high, size, used_high, used,
-        attr.rdev.0, attr.rdev.1,
-        fsid_high, fsid, inode_high, inode,
-        atime, atime_nanos, mtime, mtime_nanos, ctime, ctime_nanos,
+    reply.longs(&[
+        attr.size, attr.used, pair(attr.rdev), attr.fsid, attr.inode,
+        time(attr.atime), time(attr.mtime), time(attr.ctime),
     ]);
 }
 
