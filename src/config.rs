@@ -228,8 +228,6 @@ pub const REPLY_PIPE_BYTES: usize = 256 << 10;
 pub const REPLY_QUEUE_BYTES: usize = 1 << 20;
 /// Time without space in standard output after which replies wait there: a client that reads at all makes space sooner.
 pub const REPLY_QUEUE_DELAY: Duration = Duration::from_ms(20);
-/// Smallest capacity of a pipe (bytes).
-pub const PIPE_BUF_BYTES: usize = 4 << 10;
 /// Page size of a file (bytes).
 pub const PAGE_BYTES: usize = 4 << 10;
 /// Smallest WRITE (bytes) that is spliced through a pipe, if the network supports splice(2).

@@ -1,7 +1,7 @@
 //! A session over a pair of streams, with a service of single letters.
 
 use crate::config::TALK_INPUT_BYTES;
-use crate::drive::platform::host::stdio::{Blocking, StdioSession};
+use crate::drive::platform::host::stdio::StdioSession;
 use crate::engine::Cx;
 use crate::engine::service::{ConnectionId, Io, Moved, Next, Progress, Service, Transfer, Way};
 use crate::engine::testing::tree as testing;
@@ -10,6 +10,7 @@ use crate::text::text;
 use crate::vfs::ram::Ram;
 use crate::vfs::{OpenFlags, Pin, Tree};
 use core::cell::RefCell;
+use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
 use std::rc::Rc;
 
 /// Requests: `e`: reply "e"; `w` and four digits: data of this length for the file follows; `b`: three turns of work, then reply "b"; `x`: a violation; `z`: an endless request.
@@ -98,11 +99,15 @@ struct Conversation {
     deaf: bool,
 }
 
-impl Blocking for Peer {
-    fn recv(&mut self, buffer: &mut [u8]) -> usize {
+impl ErrorType for Peer {
+    type Error = ErrorKind;
+}
+
+impl Read for Peer {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
         let pieces = &mut self.0.borrow_mut().pieces;
         let Some(piece) = pieces.first_mut() else {
-            return 0;
+            return Ok(0);
         };
         let len = piece.len().min(buffer.len());
         buffer[..len].copy_from_slice(&piece[..len]);
@@ -110,18 +115,29 @@ impl Blocking for Peer {
         if piece.is_empty() {
             pieces.remove(0);
         }
-        len
+        Ok(len)
     }
+}
 
-    fn is_ready(&mut self) -> bool {
+impl ReadReady for Peer {
+    fn read_ready(&mut self) -> Result<bool, ErrorKind> {
         // End of stream is readable, too.
-        true
+        Ok(true)
     }
+}
 
-    fn send(&mut self, bytes: &[u8]) -> bool {
+impl Write for Peer {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
         let mut peer = self.0.borrow_mut();
         peer.heard.extend(bytes);
-        !peer.deaf
+        match peer.deaf {
+            true => Err(ErrorKind::BrokenPipe),
+            false => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), ErrorKind> {
+        Ok(())
     }
 }
 

@@ -140,7 +140,6 @@ fn run_session(options: &Options) -> Fatal {
     let mut transport = Standard::default();
     let mut session = StdioSession::new(&mut transport, &mut protocol, tree, &mut events);
     let end = session.run();
-    transport.finish();
     let closed = text!("session closed for local user ");
     log_session(level, closed, &mut events);
     match end {

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use crate::config::{
-    PAGE_BYTES, PIPE_BUF_BYTES, REPLY_PIPE_BYTES, REPLY_QUEUE_BYTES, REPLY_QUEUE_DELAY,
+    PAGE_BYTES, REPLY_PIPE_BYTES, REPLY_QUEUE_BYTES, REPLY_QUEUE_DELAY,
     SFTP_BATCH_BYTES, SFTP_REPLY_BYTES, STORE_BYTES, TALK_INPUT_BYTES,
 };
 use crate::drive::service::connection::CloseReason;
@@ -24,16 +24,7 @@ use crate::time::{Duration, Instant};
 use crate::vfs::Peer;
 use crate::vfs::Tree;
 use core::ops::Range;
-
-/// A connection whose calls block.
-pub trait Blocking {
-    /// Receives bytes; returns their number, 0 if the peer closed the connection or is gone.
-    fn recv(&mut self, buffer: &mut [u8]) -> usize;
-    /// Returns true if `recv` would not block, false if that is not known.
-    fn is_ready(&mut self) -> bool;
-    /// Sends all bytes. Returns false if the peer is gone.
-    fn send(&mut self, bytes: &[u8]) -> bool;
-}
+use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
 
 /// Puts the terminal on standard input into raw mode until the returned value is dropped. `None`: not a terminal.
 pub fn pass_all_bytes() -> Option<impl Drop> {
@@ -44,11 +35,27 @@ pub fn pass_all_bytes() -> Option<impl Drop> {
 const ONLY: ConnectionId = ConnectionId(0);
 const NO_TIME: Option<Duration> = Some(Duration::from_ms(0));
 
+/// The client has closed its end of the stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Gone;
+
+impl core::fmt::Display for Gone {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        out.write_str("the client is gone")
+    }
+}
+
+impl core::error::Error for Gone {}
+
+impl embedded_io::Error for Gone {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::BrokenPipe
+    }
+}
+
 /// Standard input and output.
 #[derive(Debug)]
 pub struct Standard {
-    /// Number of bytes that standard output accepts without blocking: before the first write it is empty.
-    room: usize,
     /// Memory for replies that the client does not read yet.
     queue: &'static mut [u8],
     /// Range of these replies in `queue`.
@@ -58,7 +65,6 @@ pub struct Standard {
 impl Default for Standard {
     fn default() -> Self {
         Self {
-            room: PIPE_BUF_BYTES,
             queue: mem::bytes(mem::scaled(1, REPLY_QUEUE_BYTES)),
             queued: 0..0,
         }
@@ -66,13 +72,6 @@ impl Default for Standard {
 }
 
 impl Standard {
-    /// Sends the queued replies before the session ends.
-    pub fn finish(&mut self) {
-        while !self.queued.is_empty() {
-            self.send_queued(None);
-        }
-    }
-
     /// Sends queued replies, as many as standard output accepts at once; if that is none, waits up to `timeout`. Drops them if the
     /// client is gone.
     fn send_queued(&mut self, timeout: Option<Duration>) {
@@ -103,8 +102,13 @@ impl Standard {
     }
 }
 
-impl Blocking for Standard {
-    fn recv(&mut self, buffer: &mut [u8]) -> usize {
+impl ErrorType for Standard {
+    type Error = Gone;
+}
+
+impl Read for Standard {
+    /// Returns 0 also if the client is gone.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Gone> {
         let mut received = 0;
         loop {
             let has_input = self.queued.is_empty() || Stdio::wait_for_input_or_space();
@@ -112,36 +116,38 @@ impl Blocking for Standard {
             // While the queue has no space for the replies, requests wait in `buffer`.
             let is_full = self.queued.len() + SFTP_BATCH_BYTES > self.queue.len();
             if received > 0 && !is_full {
-                return received;
+                return Ok(received);
             }
             if has_input {
                 let count = Stdio::Input.receive(buffer.tail_mut(received));
                 received += count;
                 if count == 0 || !is_full {
-                    return received;
+                    return Ok(received);
                 }
             }
         }
     }
+}
 
-    fn is_ready(&mut self) -> bool {
+impl ReadReady for Standard {
+    fn read_ready(&mut self) -> Result<bool, Gone> {
         self.send_queued(NO_TIME);
         // Not known: false, because long work must not wait for input.
-        Stdio::Input.is_ready(NO_TIME).unwrap_or(false)
+        Ok(Stdio::Input.is_ready(NO_TIME).unwrap_or(false))
     }
+}
 
-    fn send(&mut self, bytes: &[u8]) -> bool {
+impl Write for Standard {
+    /// Takes all bytes.
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Gone> {
         process::mark_reply();
-        if bytes.len() <= core::mem::take(&mut self.room) {
-            return Stdio::Output.write_all(bytes);
-        }
         let mut rest = bytes;
         while !rest.is_empty() {
             self.send_queued(NO_TIME);
             let mut count = 0;
             if self.queued.is_empty() {
                 let Some(written) = Stdio::Output.write_some(rest, Some(REPLY_QUEUE_DELAY)) else {
-                    return false;
+                    return Err(Gone);
                 };
                 count = written;
                 if count < rest.len() {
@@ -154,28 +160,36 @@ impl Blocking for Standard {
             }
             rest = rest.tail(count);
         }
-        true
+        Ok(bytes.len())
+    }
+
+    /// Sends the queued replies. Blocks until the client has taken them, or is gone.
+    fn flush(&mut self) -> Result<(), Gone> {
+        while !self.queued.is_empty() {
+            self.send_queued(None);
+        }
+        Ok(())
     }
 }
 
-/// A session with its buffers. It is connection 0 of its service.
-pub struct StdioSession<'a> {
+/// A session with its buffers. It is connection 0 of its service. Each call of `peer` blocks; a `write` takes all bytes.
+pub struct StdioSession<'a, P> {
     service: &'a mut dyn Service,
     tree: &'a mut Tree,
     /// Input, followed by the replies. One buffer, so that a page used for input and later for replies is in memory only once.
     buffer: &'static mut [u8; TALK_INPUT_BYTES + SFTP_REPLY_BYTES],
     /// Length (bytes) of the input, at most [`TALK_INPUT_BYTES`].
     have: usize,
-    peer: &'a mut dyn Blocking,
+    peer: &'a mut P,
     events: &'a mut Events,
     /// Counts nothing: the session's process ends with it.
     stats: &'static mut Meter,
 }
 
-impl<'a> StdioSession<'a> {
+impl<'a, P: Read + ReadReady + Write> StdioSession<'a, P> {
     /// A session with `peer`.
     pub fn new(
-        peer: &'a mut dyn Blocking,
+        peer: &'a mut P,
         service: &'a mut dyn Service,
         tree: &'a mut Tree,
         events: &'a mut Events,
@@ -197,12 +211,12 @@ impl<'a> StdioSession<'a> {
         let mut is_busy = false;
         let end = loop {
             // While the engine is busy, read only if there is space and reading does not block.
-            if !is_busy || self.have < TALK_INPUT_BYTES && self.peer.is_ready() {
+            if !is_busy || self.have < TALK_INPUT_BYTES && self.peer.read_ready().unwrap_or(false) {
                 let buffer = self.buffer.head_mut(TALK_INPUT_BYTES).tail_mut(self.have);
                 if buffer.is_empty() {
                     break CloseReason::Large.message();
                 }
-                match self.peer.recv(buffer) {
+                match self.peer.read(buffer).unwrap_or(0) {
                     0 => break Text::NOTHING,
                     count => self.have += count,
                 }
@@ -218,6 +232,8 @@ impl<'a> StdioSession<'a> {
         };
         let mut cx = lend(self.tree, self.events, self.stats);
         self.service.close(ONLY, &mut cx, &[]);
+        // The queued replies; nothing is lost that a client still waits for.
+        let _ = self.peer.flush();
         end
     }
 
@@ -235,7 +251,7 @@ impl<'a> StdioSession<'a> {
             };
             let progress = self.service.advance(ONLY, &mut cx, io);
             self.have = mem::shift(input, progress.used);
-            let is_sent = self.peer.send(output.head(progress.produced));
+            let is_sent = self.peer.write(output.head(progress.produced)).is_ok();
             let next = match progress.next {
                 Next::Move(transfer) => match self.carry_out(transfer, start) {
                     Next::Close(end) => Next::Close(end),
@@ -267,7 +283,10 @@ impl<'a> StdioSession<'a> {
             if used == 0 {
                 // Limits the bytes so that the write ends at a page boundary of the file.
                 let page = STORE_BYTES - (*offset as usize & (PAGE_BYTES - 1));
-                let count = self.peer.recv(tx.head_mut(page.min(*len as usize)));
+                let count = self
+                    .peer
+                    .read(tx.head_mut(page.min(*len as usize)))
+                    .unwrap_or(0);
                 bytes = tx.head(count);
             }
             if bytes.is_empty() {
@@ -288,7 +307,8 @@ impl<'a> StdioSession<'a> {
         let progress = self
             .service
             .moved(ONLY, &mut cx, Moved { transfer, result }, io);
-        self.peer.send(tx.head(progress.produced));
+        // If the client is gone, the next read or write says so.
+        let _ = self.peer.write(tx.head(progress.produced));
         progress.next
     }
 }
