@@ -27,6 +27,8 @@ pub(crate) struct Texts {
     file: PathBuf,
     /// Directory of the submodules of the module in `file`.
     below: PathBuf,
+    /// The file that a `#[path]` names for the next module.
+    path: Option<String>,
 }
 
 type Tokens = Peekable<IntoIter<TokenTree>>;
@@ -66,11 +68,14 @@ impl Texts {
         while let Some(token) = tokens.next() {
             match token {
                 TokenTree::Punct(punct) if punct.as_char() == '#' => {
-                    if let Some(TokenTree::Group(attribute)) = tokens.peek()
-                        && is_disabled(attribute.stream())
-                    {
-                        let item = skip_item(&mut tokens);
-                        self.leave_out(item);
+                    if let Some(TokenTree::Group(attribute)) = tokens.peek() {
+                        let attribute = attribute.stream();
+                        if is_disabled(attribute.clone()) {
+                            let item = skip_item(&mut tokens);
+                            self.leave_out(item);
+                        } else if let Some(path) = path(attribute) {
+                            self.path = Some(path);
+                        }
                     }
                 }
                 TokenTree::Ident(word) if word == "mod" => self.module(&mut tokens),
@@ -110,11 +115,10 @@ impl Texts {
         };
         if matches!(tokens.peek(), Some(TokenTree::Punct(punct)) if punct.as_char() == ';') {
             let directory = self.below.join(name.to_string());
-            let file = directory.join("mod.rs");
-            let file = if file.exists() {
-                file
-            } else {
-                directory.with_extension("rs")
+            let file = match self.path.take() {
+                Some(path) => self.file.with_file_name(path),
+                None if directory.join("mod.rs").exists() => directory.join("mod.rs"),
+                None => directory.with_extension("rs"),
             };
             if file.exists() {
                 self.file(&file);
@@ -277,6 +281,17 @@ fn unquoted(literal: &str) -> String {
     match syn::parse_str::<syn::LitStr>(literal) {
         Ok(text) => text.value(),
         Err(_) => panic!("{literal} is not a string literal"),
+    }
+}
+
+/// The value of the attribute `path = "…"`.
+fn path(attribute: TokenStream) -> Option<String> {
+    let mut tokens = attribute.into_iter();
+    match (tokens.next(), tokens.nth(1)) {
+        (Some(TokenTree::Ident(name)), Some(TokenTree::Literal(value))) if name == "path" => {
+            Some(unquoted(&value.to_string()))
+        }
+        _ => None,
     }
 }
 

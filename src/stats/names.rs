@@ -1,7 +1,6 @@
 //! The names of figures and operations, and their places in a sheet.
 
 use super::{FIGURES_AT, OPERATION_WORDS, OPERATIONS_AT};
-use crate::text::{Text, text};
 
 /// The type of a family in Prometheus' text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,15 +42,15 @@ impl Family {
 }
 
 macro_rules! figures {
-    ($($figure:ident $name:literal $kind:ident $help:expr,)*) => {
-        /// A figure of a protocol. [`Figure::family`] has its name and meaning.
+    ($($figure:ident $name:literal $kind:ident,)*) => {
+        /// A figure of a protocol. [`Figure::family`] has its name.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[allow(missing_docs, reason = "the texts of the families")]
         pub enum Figure {
             $($figure,)*
         }
 
-        const FAMILIES: &[(&str, Text, Kind)] = &[$(($name, $help, Kind::$kind),)*];
+        const FAMILIES: &[(&str, Kind)] = &[$(($name, Kind::$kind),)*];
 
         impl Figure {
             /// All figures.
@@ -64,19 +63,19 @@ macro_rules! figures {
 
 // In the order of the columns of a page.
 figures! {
-    Open "connections" Gauge text!("Open connections."),
-    Accepted "connections_accepted_total" Counter text!("Connections accepted."),
-    Received "received_bytes_total" Counter text!("Bytes received."),
-    Sent "sent_bytes_total" Counter text!("Bytes sent."),
-    Refused "refused_total" Counter text!("Connections, mounts and messages that were refused."),
-    Evicted "evicted_total" Counter text!("Connections that the server closed: idle, too slow, or for want of room."),
-    Duplicates "duplicate_replies_total" Counter text!("Repeated calls that were answered from the cache."),
-    Waiting "waiting" Gauge text!("Connections that wait for a disk."),
-    Records "records" Gauge text!("Records announced."),
-    Queries "queries_total" Counter text!("Queries received."),
-    Responses "responses_total" Counter text!("Messages sent: answers, announcements and probes."),
-    Conflicts "conflicts_total" Counter text!("Names that another host had."),
-    ClientErrors "client_errors_total" Counter text!("Requests for what does not exist, is not allowed or not understood: 4xx of HTTP."),
+    Open "connections" Gauge,
+    Accepted "connections_accepted_total" Counter,
+    Received "received_bytes_total" Counter,
+    Sent "sent_bytes_total" Counter,
+    Refused "refused_total" Counter,
+    Evicted "evicted_total" Counter,
+    Duplicates "duplicate_replies_total" Counter,
+    Waiting "waiting" Gauge,
+    Records "records" Gauge,
+    Queries "queries_total" Counter,
+    Responses "responses_total" Counter,
+    Conflicts "conflicts_total" Counter,
+    ClientErrors "client_errors_total" Counter,
 }
 
 impl Figure {
@@ -84,14 +83,14 @@ impl Figure {
         FIGURES_AT + protocol as usize * FIGURE_COUNT + self as usize
     }
 
-    /// Name, help and type of its family in Prometheus' text.
-    pub(super) fn family(at: usize) -> Option<&'static (&'static str, Text, Kind)> {
+    /// Name and type of its family in Prometheus' text.
+    pub(super) fn family(at: usize) -> Option<&'static (&'static str, Kind)> {
         FAMILIES.get(at)
     }
 
     /// True if the figure may become smaller.
     pub fn is_state(self) -> bool {
-        Self::family(self as usize).is_some_and(|(.., kind)| *kind == Kind::Gauge)
+        Self::family(self as usize).is_some_and(|(_, kind)| *kind == Kind::Gauge)
     }
 }
 

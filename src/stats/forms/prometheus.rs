@@ -99,14 +99,31 @@ const FAMILIES: [Family; 9] = [
     },
 ];
 
+/// The meanings of the figures of protocols.
+const HELPS: [Text; FIGURE_COUNT] = [
+    text!("Open connections."),
+    text!("Connections accepted."),
+    text!("Bytes received."),
+    text!("Bytes sent."),
+    text!("Connections, mounts and messages that were refused."),
+    text!("Connections that the server closed: idle, too slow, or for want of room."),
+    text!("Repeated calls that were answered from the cache."),
+    text!("Connections that wait for a disk."),
+    text!("Records announced."),
+    text!("Queries received."),
+    text!("Messages sent: answers, announcements and probes."),
+    text!("Names that another host had."),
+    text!("Requests for what does not exist, is not allowed or not understood: 4xx of HTTP."),
+];
+
 /// Most exports that are shown: Prometheus keeps a series for each value of a label.
 const EXPORT_COUNT_MAX: usize = 100;
 
 /// The family with this number.
 pub(super) fn family(at: u8) -> Option<Family> {
     let at = usize::from(at);
-    match Figure::family(at) {
-        Some((name, help, kind)) => Some(Family {
+    match Figure::family(at).zip(HELPS.get(at)) {
+        Some(((name, kind), help)) => Some(Family {
             name,
             help: *help,
             kind: *kind,

@@ -7,8 +7,8 @@
 #![forbid(unsafe_code)]
 
 use crate::config::{
-    PAGE_BYTES, REPLY_PIPE_BYTES, REPLY_QUEUE_BYTES, REPLY_QUEUE_DELAY,
-    SFTP_BATCH_BYTES, SFTP_REPLY_BYTES, STORE_BYTES, TALK_INPUT_BYTES,
+    PAGE_BYTES, REPLY_PIPE_BYTES, REPLY_QUEUE_BYTES, REPLY_QUEUE_DELAY, SFTP_BATCH_BYTES,
+    SFTP_REPLY_BYTES, STORE_BYTES, TALK_INPUT_BYTES,
 };
 use crate::drive::service::connection::CloseReason;
 use crate::engine::Cx;
