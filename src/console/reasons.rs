@@ -71,7 +71,7 @@ pub const NOT_FOLLOWED: Reason = reason(
 /// Reason for an errno that no table has.
 const UNKNOWN: Text = text!("the host refuses; use an ordinary local file or directory");
 const ACCESS: Text = text!("permission denied; start as another user or change the mode");
-const PERM: Text = text!("not permitted by the host, or a container's filter refuses the call");
+const PERM: Text = text!("not permitted by the host or a container's filter");
 const FULL: Text = text!("the disk is full; free some space");
 const FEW: Text = text!("too few file descriptors; raise the limit (ulimit -n)");
 

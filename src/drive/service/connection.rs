@@ -16,7 +16,7 @@ texts! {
         /// Nothing to report: the peer ended its sending direction while it had no reply to wait for.
         Ended => "",
         /// Another connection needs its slot or block.
-        Evicted => "others need its place; it was silent for long, or had many connections",
+        Evicted => "others need its place; it was silent, or had many connections",
         /// A request exceeds the size limit.
         Large => "a request does not fit",
         /// No block is free for an unsent reply.

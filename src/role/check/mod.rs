@@ -34,7 +34,7 @@ flags! {
         Port { short: Some(b'n'), takes: Value(text!("port: a number below 65536")) },
         MountPort { short: Some(b'm'), takes: Value(text!("port: a number below 65536")) },
         Address { short: Some(b'l'), takes: Value(text!("address: numeric, such as 192.0.2.1 or 2001:db8::1")) },
-        Sftp { short: Some(b's'), long: text!("--sftp"), takes: Value(text!("address: ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file (107 bytes at most)")) },
+        Sftp { short: Some(b's'), long: text!("--sftp"), takes: Value(text!("address: ADDRESS:PORT or the absolute path of a socket file (107 bytes at most)")) },
         #[cfg(feature = "http")]
         Http { long: text!("--http"), takes: Value(text!("address: ADDRESS:PORT, such as 127.0.0.1:80")) },
         Host { takes: Operand(text!("host: one numeric address, such as 192.0.2.1 or 2001:db8::1")) },

@@ -70,7 +70,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
 
 /// Message for `--listen` on an address other than loopback without `--i-trust-this-network`.
 const NOT_TRUSTED: Text = text!(
-    "SFTP without SSH has no passwords, so anyone who can connect has access; \
+    "SFTP without SSH has no passwords; \
      listen on 127.0.0.1 or at a socket file, or add --i-trust-this-network"
 );
 
@@ -81,9 +81,7 @@ fn listen(options: &Options, mut at: ServerAddress) -> Result<(), Fatal> {
     let mut text = options.listen_text.to_bytes();
     let access = match at.reach() {
         Reach::Owner => OWNER,
-        Reach::Host => text!(
-            "every user of this host can connect, without a password; a socket file is for one user"
-        ),
+        Reach::Host => text!("every user of this host can connect; a socket file is for one user"),
         Reach::Anywhere if !options.trusts => return Err(refuse(b"--listen", text, NOT_TRUSTED)),
         Reach::Anywhere => text!("anyone on the network can connect, without a password"),
     };
@@ -288,7 +286,7 @@ fn cannot_log(path: &[u8], errno: Errno) -> Fatal {
 static REASONS: [Reason; 4] = [
     reason(
         Errno::NOTSOCK,
-        text!("exists and is no socket, perhaps a link; choose another name"),
+        text!("exists and is no socket; choose another name"),
     ),
     reason(
         Errno::ADDRINUSE,

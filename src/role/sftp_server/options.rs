@@ -18,7 +18,7 @@ flags! {
         Trust { long: text!("--i-trust-this-network") },
         Start { short: Some(b'd'), takes: Value(text!("directory: a path")) },
         Facility { short: Some(b'f'), takes: Value(text!("log facility: DAEMON, USER, AUTH, AUTHPRIV or LOCAL0 to LOCAL7")) },
-        Level { short: Some(b'l'), takes: Value(text!("log level: QUIET, FATAL, ERROR, INFO, VERBOSE, DEBUG, DEBUG1, DEBUG2 or DEBUG3")) },
+        Level { short: Some(b'l'), takes: Value(text!("log level: QUIET, ERROR, INFO, VERBOSE or DEBUG")) },
         Deny { short: Some(b'P'), takes: Value(text!("requests: with commas between them; see -Q requests")) },
         Allow { short: Some(b'p'), takes: Value(text!("requests: with commas between them; see -Q requests")) },
         List { short: Some(b'Q'), takes: Value(text!("list: requests")) },
@@ -27,7 +27,7 @@ flags! {
         Jail { long: text!("--jail"), takes: Value(text!("directory: a path")) },
         At { long: text!("--at"), takes: Value(text!("path: it must be absolute")) },
         Operand { long: text!("--"), takes: Operand(Text::NOTHING) },
-        Listen { long: text!("--listen"), takes: Value(text!("address: ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file (107 bytes at most)")) },
+        Listen { long: text!("--listen"), takes: Value(text!("address: ADDRESS:PORT or the absolute path of a socket file (107 bytes at most)")) },
     }
 }
 
