@@ -1,7 +1,7 @@
 //! BOOTP and DHCP messages of hosts on Ethernet, and their options. RFC 2131 section 2, RFC 2132.
 
 use super::{Malformed, Reader};
-use crate::mem::Ends as _;
+use crate::mem::{Ends as _, copy_into};
 use core::net::Ipv4Addr;
 
 /// UDP port of servers and relays.
@@ -33,6 +33,8 @@ pub mod option {
     pub const ROUTER: u8 = 3;
     /// Host name of the client.
     pub const HOST_NAME: u8 = 12;
+    /// Vendor-specific information: for PXE, options of its own.
+    pub const VENDOR: u8 = 43;
     /// Address that the client requests or declines.
     pub const REQUESTED_ADDRESS: u8 = 50;
     /// Lease time, in seconds.
@@ -49,8 +51,24 @@ pub mod option {
     pub const RENEWAL_SECS: u8 = 58;
     /// T2, in seconds.
     pub const REBINDING_SECS: u8 = 59;
+    /// Vendor class identifier: the kind of client.
+    pub const CLASS: u8 = 60;
     /// Client identifier: hardware type and address.
     pub const CLIENT: u8 = 61;
+    /// TFTP server name.
+    pub const BOOT_SERVER: u8 = 66;
+    /// Bootfile name.
+    pub const BOOT_FILE: u8 = 67;
+    /// User class (RFC 3004).
+    pub const USER_CLASS: u8 = 77;
+    /// Information of a relay, returned as it is (RFC 3046).
+    pub const RELAY: u8 = 82;
+    /// Types of the client's processor and firmware (RFC 4578).
+    pub const ARCHITECTURE: u8 = 93;
+    /// Identifier of the client's machine (RFC 4578).
+    pub const MACHINE: u8 = 97;
+    /// Options of iPXE.
+    pub const IPXE: u8 = 175;
     /// End of the options, one byte.
     pub const END: u8 = 255;
 }
@@ -251,6 +269,25 @@ impl<'a> Options<'a> {
     }
 }
 
+impl Options<'_> {
+    /// Copies the value of an option to `out`. Several options with the same code are parts of one value (RFC 3396). `None`: there
+    /// is no such option.
+    pub fn joined<'b>(&self, code: u8, out: &'b mut [u8]) -> Option<&'b [u8]> {
+        let mut parts = self.clone().flatten().filter(|item| item.code == code);
+        let mut len = copy_part(out, 0, parts.next()?.value);
+        for part in parts {
+            len = copy_part(out, len, part.value);
+        }
+        Some(out.head(len))
+    }
+}
+
+/// Copies bytes to `out` at offset `at`, as far as they fit. Returns the end offset.
+fn copy_part(out: &mut [u8], at: usize, part: &[u8]) -> usize {
+    copy_into(out.tail_mut(at), part);
+    out.len().min(at + part.len())
+}
+
 impl<'a> Iterator for Options<'a> {
     type Item = Result<Item<'a>, Malformed>;
 
@@ -312,6 +349,14 @@ impl<'a> Writer<'a> {
         let missing = MESSAGE_BYTES_MIN.saturating_sub(self.0.position());
         self.0.put(PADS.head(missing));
         self.0.written()
+    }
+}
+
+/// Sets the field `file` of a message that was written. Does nothing if the field has no space for the name and a NUL.
+pub fn set_file(message: &mut [u8], name: &[u8]) {
+    const FILE_AT: usize = OPTIONS_AT - 4 - FILE_BYTES;
+    if name.len() < FILE_BYTES {
+        copy_into(message.tail_mut(FILE_AT), name);
     }
 }
 
@@ -381,5 +426,29 @@ mod tests {
             other[at] = byte;
             assert!(parse(&other).is_err(), "{at} {byte}");
         }
+    }
+
+    #[test]
+    fn split_options_are_joined_and_the_file_is_set() {
+        let mut buffer = [0; 600];
+        let mut writer = Writer::new(&mut buffer, &HEAD, Kind::Discover);
+        writer.option(option::CLASS, b"PXE");
+        writer.option(option::CLIENT, b"x");
+        writer.option(option::CLASS, b"Client");
+        let len = writer.finish().unwrap();
+        set_file(&mut buffer[..len], &[b'n'; 127]);
+        set_file(&mut buffer[..len], &[b'x'; 128]);
+        let (_, options) = parse(&buffer[..len]).unwrap();
+        let mut out = [0; 32];
+        assert_eq!(
+            options.joined(option::CLASS, &mut out),
+            Some(&b"PXEClient"[..])
+        );
+        assert_eq!(
+            options.joined(option::CLASS, &mut out[..4]),
+            Some(&b"PXEC"[..])
+        );
+        assert_eq!(options.joined(option::MACHINE, &mut out), None);
+        assert_eq!(buffer[107..236], [&[0][..], &[b'n'; 127], &[0]].concat());
     }
 }

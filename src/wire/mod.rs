@@ -35,6 +35,8 @@ pub mod resolv_conf;
 pub mod rpc;
 pub mod sftp;
 pub mod smbios;
+#[cfg(any(feature = "boot", test, fuzzing))]
+pub mod tftp;
 pub mod txt;
 pub mod udf;
 pub mod uuid;
