@@ -447,6 +447,47 @@ pub const INTERFACE_COUNT_MIN: usize = 16;
 /// Limit of events of one kind that are reported per peer and minute; further ones are only counted.
 pub const EVENT_COUNT_PER_MINUTE: u32 = 10;
 
+/// Transfers by TFTP, at most.
+pub const TFTP_COUNT_MAX: usize = 1000;
+/// [`TFTP_COUNT_MAX`] with minimum memory.
+pub const TFTP_COUNT_MIN: usize = 32;
+/// Transfers to one client, at most.
+pub const TFTP_CLIENT_COUNT_MAX: usize = 32;
+/// Sockets with ports for transfers; [`TFTP_COUNT_MAX`] transfers share them.
+pub const TFTP_PORT_COUNT: u16 = 64;
+/// [`TFTP_PORT_COUNT`] with minimum memory.
+pub const TFTP_PORT_COUNT_MIN: u16 = 8;
+/// Most blocks of a window, and most bytes of it.
+pub const TFTP_WINDOW_COUNT_MAX: u16 = 64;
+/// See [`TFTP_WINDOW_COUNT_MAX`].
+pub const TFTP_WINDOW_BYTES_MAX: u32 = 128 << 10;
+/// Shortest and longest time (ms) after which a packet is sent again; the first value before the round trip was measured.
+pub const TFTP_RESEND_MS: [u32; 3] = [100, 4000, 1000];
+/// Time after which a transfer ends whose client has sent no ACK yet.
+pub const TFTP_OPEN_TIMEOUT: Duration = Duration::from_secs(8);
+/// Time after which a transfer ends whose client sends nothing more.
+pub const TFTP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for which the same request from the same port is the same transfer: a packet that the network has duplicated, or that the
+/// client has sent again.
+pub const TFTP_REPEAT: Duration = Duration::from_secs(3);
+
+/// Machines that boot and are remembered, at most.
+pub const BOOT_MACHINE_COUNT_MAX: usize = 1024;
+/// [`BOOT_MACHINE_COUNT_MAX`] with minimum memory.
+pub const BOOT_MACHINE_COUNT_MIN: usize = 64;
+/// Longest path of a machine's last file that is remembered (bytes).
+pub const BOOT_FILE_BYTES: usize = 120;
+/// Time after which the silence of a machine that has got its loader is reported.
+pub const BOOT_SILENCE: Duration = Duration::from_secs(30);
+/// Interfaces at which machines that boot are answered, at most.
+pub const BOOT_LINK_COUNT_MAX: usize = 16;
+/// Size of the menu of images (bytes); further images are left out.
+pub const MENU_BYTES_MAX: usize = 64 << 10;
+/// [`MENU_BYTES_MAX`] with minimum memory.
+pub const MENU_BYTES_MIN: usize = 16 << 10;
+/// Time after which the menu is made again when it is asked for.
+pub const MENU_AGE: Duration = Duration::from_secs(2);
+
 /// Default of `--key-file`: the secret of kernel handles.
 pub const KEY_FILE: &CStr = c"/var/lib/stowaway/handle.key";
 /// Directory of [`KEY_FILE`], created if missing, and of other state.

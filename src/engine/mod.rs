@@ -22,6 +22,8 @@ use crate::time::{Duration, Instant};
 use crate::vfs::{Peer, Tree};
 use service::Health;
 
+#[cfg(any(feature = "boot", test, fuzzing))]
+pub mod boot;
 #[cfg(any(feature = "http", test, fuzzing))]
 pub mod http;
 pub mod mdns;

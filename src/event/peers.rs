@@ -69,6 +69,12 @@ impl Events {
         hand_over(self.sink, &mut line);
     }
 
+    /// Returns true if a line about this event of a peer may be reported: at most [`EVENT_COUNT_PER_MINUTE`] of each kind a minute.
+    #[cfg(any(feature = "boot", test, fuzzing))]
+    pub fn admits(&mut self, now: Instant, peer: Ipv6Addr, kind: Text) -> bool {
+        self.count(now.secs(), peer, kind).is_some()
+    }
+
     /// Counts an event. `None`: over the limit. Otherwise the number of events suppressed in the minute before.
     fn count(&mut self, now: u32, peer: Ipv6Addr, kind: Text) -> Option<u32> {
         let is_it = |counter: &Counter| counter.kind == kind && counter.peer == peer;

@@ -22,13 +22,16 @@ pub enum Family {
     Http,
     /// Multicast DNS.
     Mdns,
+    /// Network boot: proxyDHCP and TFTP.
+    Boot,
 }
 
-pub(super) const PROTOCOL_COUNT: usize = 4;
+pub(super) const PROTOCOL_COUNT: usize = 5;
 
 impl Family {
     /// All protocols.
-    pub const ALL: [Self; PROTOCOL_COUNT] = [Self::Rpc, Self::Sftp, Self::Http, Self::Mdns];
+    pub const ALL: [Self; PROTOCOL_COUNT] =
+        [Self::Rpc, Self::Sftp, Self::Http, Self::Mdns, Self::Boot];
 
     /// The name as a label.
     pub const fn name(self) -> &'static str {
@@ -37,6 +40,7 @@ impl Family {
             Self::Sftp => "sftp",
             Self::Http => "http",
             Self::Mdns => "mdns",
+            Self::Boot => "boot",
         }
     }
 }
@@ -144,9 +148,16 @@ const HTTP: Operations = Operations {
     first: SFTP.first + SFTP.count,
     count: 4,
 };
-const PROGRAMS: [&Operations; 5] = [&NFS, &MOUNT, &PORTMAP, &SFTP, &HTTP];
+const BOOT: Operations = Operations {
+    program: "boot",
+    protocol: Family::Boot,
+    names: "unsupported offer menu missing tftp silent http",
+    first: HTTP.first + HTTP.count,
+    count: 7,
+};
+const PROGRAMS: [&Operations; 6] = [&NFS, &MOUNT, &PORTMAP, &SFTP, &HTTP, &BOOT];
 
-pub(super) const OPERATION_COUNT: usize = (HTTP.first + HTTP.count) as usize;
+pub(super) const OPERATION_COUNT: usize = (BOOT.first + BOOT.count) as usize;
 
 impl Operations {
     /// The operation of this number.
@@ -185,6 +196,11 @@ impl Operation {
         HTTP.number(method)
     }
 
+    /// The step of a machine that boots, by its number.
+    pub const fn boot(step: u32) -> Option<Self> {
+        BOOT.number(step)
+    }
+
     /// All operations, in order.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..OPERATION_COUNT as u16).map(Self)
@@ -205,7 +221,7 @@ impl Operation {
 
     fn program(self) -> &'static Operations {
         let of = |program: &&&Operations| self.0 < program.first + program.count;
-        PROGRAMS.iter().find(of).copied().unwrap_or(&HTTP)
+        PROGRAMS.iter().find(of).copied().unwrap_or(&BOOT)
     }
 
     /// The names of its program and its own.
