@@ -76,7 +76,7 @@ const FULL: Text = text!("the disk is full; free some space");
 const FEW: Text = text!("too few file descriptors; raise the limit (ulimit -n)");
 
 /// Reports that `about`, an image or a path inside one, cannot be read because of `error`. Returns exit status 1.
-#[cfg(any(feature = "ls", feature = "ipxe"))]
+#[cfg(feature = "ls")]
 pub fn cannot_read(about: &[u8], error: crate::vfs::FsError) -> Fatal {
     static REASONS: [Reason; 5] = [
         NO_IMAGE,

@@ -25,8 +25,6 @@ pub struct ExportArgument {
     pub rules: Rules,
     /// The words after the path, which are well-formed; `*` if none of them names hosts.
     words: &'static [u8],
-    /// True for `--isos`: prints an iPXE script for the images in the directory.
-    pub boots: bool,
 }
 
 texts! {
@@ -92,7 +90,7 @@ impl ExportArgument {
     ///
     /// # Errors
     /// The malformed word.
-    pub fn parse(text: &'static [u8], boots: bool) -> Result<Self, (Flaw, &'static [u8])> {
+    pub fn parse(text: &'static [u8]) -> Result<Self, (Flaw, &'static [u8])> {
         let buffer = &mut [0; EXPORT_PATH_BYTES_MAX];
         let mut path = Writer::new(buffer);
         let mut rest = text;
@@ -109,9 +107,6 @@ impl ExportArgument {
         let buffer = &mut [0; EXPORT_PATH_BYTES_MAX];
         let path = absolute(path.since(0), buffer).ok_or((Flaw::Path, text))?;
         let mut rules = Rules::DEFAULT;
-        if boots {
-            rules.set |= Rules::ISOS;
-        }
         let mut is_for_all = true;
         for word in parts(words, b',').filter(|word| !word.is_empty()) {
             let parsed = match names_hosts(word) {
@@ -132,7 +127,6 @@ impl ExportArgument {
             path: mem::c_str(mem::copy(path)),
             rules,
             words,
-            boots,
         })
     }
 
@@ -192,7 +186,7 @@ mod tests {
     use super::*;
     fn parsed(text: &str) -> Result<ExportArgument, Flaw> {
         let text = Box::leak(text.to_owned().into_boxed_str()).as_bytes();
-        ExportArgument::parse(text, false).map_err(|(flaw, _)| flaw)
+        ExportArgument::parse(text).map_err(|(flaw, _)| flaw)
     }
 
     fn clients(export: &ExportArgument) -> Vec<Client<'static>> {

@@ -7,8 +7,6 @@ mod file_user;
 mod files;
 #[cfg(feature = "serve")]
 mod groups;
-#[cfg(feature = "ipxe")]
-mod ipxe;
 mod mounting;
 #[cfg(feature = "mdns")]
 mod names;
@@ -22,8 +20,6 @@ mod upkeep;
 pub use addresses::{Host, Lookout, PUBLISHED, first};
 pub use argument::ExportArgument;
 pub use files::show;
-#[cfg(feature = "ipxe")]
-pub use ipxe::print_script;
 pub use mounting::Mounting;
 pub use protocol::ClientKind;
 pub use upkeep::{Part, Report, Upkeep};
@@ -63,10 +59,9 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Adds an export of the command line, with `boots` one of `--isos`. A malformed word of the list ends the process. `None`: the
-    /// path is malformed.
-    pub fn add(&mut self, text: &'static [u8], boots: bool) -> Option<()> {
-        match ExportArgument::parse(text, boots) {
+    /// Adds an export of the command line. A malformed word of the list ends the process. `None`: the path is malformed.
+    pub fn add(&mut self, text: &'static [u8]) -> Option<()> {
+        match ExportArgument::parse(text) {
             Err((Flaw::Path, _)) => return None,
             Err(flaw) => crate::sys::exit(argument::refuse_word(flaw) as i32),
             Ok(export) => self.list.push_more(export),
@@ -76,8 +71,16 @@ impl Wanted {
 
     /// Adds an export of the command line with the option `isos`. `None`: the path is malformed.
     pub fn add_images(&mut self, text: &'static [u8]) -> Option<()> {
-        self.add(text, false)?;
+        self.add(text)?;
         self.list.last_mut()?.rules.set |= Rules::ISOS;
+        Some(())
+    }
+
+    /// Adds an export of the command line with the option `isos` before the others.
+    #[cfg(feature = "boot")]
+    pub fn add_first_images(&mut self, text: &'static [u8]) -> Option<()> {
+        self.add_images(text)?;
+        self.list.rotate_right(1);
         Some(())
     }
 

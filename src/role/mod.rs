@@ -19,6 +19,8 @@ use core::sync::atomic::{AtomicU8, Ordering};
 mod addresses;
 #[allow(dead_code, reason = "each role uses a part of it")]
 mod args;
+#[cfg(feature = "boot")]
+mod boot;
 #[cfg(any(bare, feature = "init"))]
 mod boot_words;
 #[cfg(feature = "browse")]
@@ -75,6 +77,8 @@ const HELP_END: Text = text!("\nstowaway ROLE --help prints the options of a rol
 #[cfg(feature = "flags")]
 #[derive(Clone, Copy)]
 enum AnyFlag {
+    #[cfg(feature = "boot")]
+    Boot(boot::Flag),
     #[cfg(feature = "browse")]
     Browse(browse::Flag),
     #[cfg(feature = "check")]
@@ -187,6 +191,7 @@ roles! {
     "serve": Serve "serve" => serve::SUMMARY, |args, build_id| serve::run(args, build_id);
     "sftp-server": SftpServer "sftp-server" => sftp_server::SUMMARY, |args, _| sftp_server::run(args);
     "http": Http "http" => http::SUMMARY, |args, _| http::run(args);
+    "boot": Boot "boot" => boot::SUMMARY, |args, build_id| boot::run(args, build_id);
     "ls": Ls "ls" => ls_cat::SUMMARY, |args, _| ls_cat::run(args, false);
     "ls": Cat "cat" => Text::NOTHING, |args, _| ls_cat::run(args, true);
     "check": Check "check" => check::SUMMARY, |args, _| check::run(args);

@@ -15,6 +15,7 @@ use crate::drive::platform::host::loops::{Layout, SharedState};
 use crate::drive::platform::host::supervisor::{self, Child};
 use crate::drive::platform::network::Network;
 use crate::drive::{Task, Tasks, platform};
+use crate::engine::http::Script;
 use crate::engine::rpc::connections::word_count;
 use crate::mem;
 use crate::net::Signals;
@@ -61,6 +62,8 @@ enum TaskKind {
     Mdns,
     Sftp,
     Http,
+    /// proxyDHCP and TFTP, in the loop of HTTP.
+    Boot,
 }
 
 impl TaskKind {
@@ -70,6 +73,7 @@ impl TaskKind {
         Self::Mdns,
         Self::Sftp,
         Self::Http,
+        Self::Boot,
     ];
     /// The tasks that can share one loop.
     const TOGETHER: &[Self] = Self::ALL.split_at(1).1;
@@ -82,6 +86,7 @@ impl TaskKind {
             Self::Mdns => "mdns",
             Self::Sftp => "sftp",
             Self::Http => "http",
+            Self::Boot => "boot",
         }
     }
 }
@@ -96,9 +101,17 @@ const NFS_LAYOUT: Layout = Layout {
 };
 
 /// Limit of tasks in one loop.
-const KIND_COUNT: usize = 5;
+const KIND_COUNT: usize = 6;
 /// Limit of loops: [`LOOP_COUNT_MAX`] for NFS, and one for each other kind of task.
 const LOOP_COUNT: usize = KIND_COUNT - 1 + LOOP_COUNT_MAX as usize;
+
+/// A server in the loop of HTTP.
+pub(super) trait Beside {
+    /// The menu and the machines, for HTTP on this port.
+    fn script(&self, http_port: u16) -> Script;
+    /// Adds the task, not started yet, to those of the loop.
+    fn add_task(&'static self, http_port: u16, tasks: &mut Tasks);
+}
 
 /// The parsed arguments.
 #[derive(Default)]
@@ -111,13 +124,15 @@ pub(super) struct Arguments {
     /// Address and port of SFTP (`--sftp`).
     sftp: Option<SocketAddrV6>,
     /// True if nothing is announced by mDNS.
-    is_silent: bool,
+    pub(super) is_silent: bool,
     is_one_process: bool,
     /// Number of loops for NFS (`--loops`); 0: not given, which means one.
     loop_count: u32,
     network: Network,
-    http: http::Options,
-    nfs: nfs::Options,
+    /// A server in the loop of HTTP (the role `boot`).
+    pub(super) beside: Option<&'static dyn Beside>,
+    pub(super) http: http::Options,
+    pub(super) nfs: nfs::Options,
     pub(super) sftp_options: super::sftp_server::Options,
 }
 
@@ -165,10 +180,11 @@ impl Arguments {
                     .card
                     .map(|card| (platform::stack::LinkKind::Host, card));
             }
-            self.add_tasks(*kind, kinds.len() == 1, build_id, (tree, &mut tasks))?;
+            let has_nfs = kinds.contains(&TaskKind::Nfs);
+            self.add_tasks(*kind, has_nfs, build_id, (tree, &mut tasks))?;
         }
         let role = match kinds {
-            [kind] => kind.name(),
+            [kind] | [_, kind] => kind.name(),
             _ => "serve",
         };
         platform::serve(
@@ -181,11 +197,11 @@ impl Arguments {
         )
     }
 
-    /// Adds the tasks of this kind and its files, if the arguments ask for it. `is_alone`: it is the only kind of its loop.
+    /// Adds the tasks of this kind and its files, if the arguments ask for it. `has_nfs`: NFS is in the same loop.
     fn add_tasks(
         &'static self,
         kind: TaskKind,
-        is_alone: bool,
+        has_nfs: bool,
         build_id: &[u8; BUILD_ID_BYTES],
         (tree, tasks): (&mut Tree, &mut Tasks),
     ) -> Result<(), Fatal> {
@@ -209,12 +225,24 @@ impl Arguments {
             }
             TaskKind::Http if !self.http.serves() => return Ok(()),
             TaskKind::Http => {
-                let place = match is_alone {
-                    true => http::Kind::Beside,
-                    false => http::Kind::Within,
+                let place = match has_nfs {
+                    true => http::Kind::Within,
+                    false => http::Kind::Beside,
                 };
                 let (options, exports) = (&self.http, &self.nfs);
-                return http::add_tasks(options, exports, place, &self.network, tree, tasks);
+                let port = options.port();
+                let script = match self.beside {
+                    Some(beside) => beside.script(port),
+                    None => Script::new(port, b""),
+                };
+                let (network, tasks) = (&self.network, tasks);
+                return http::add_tasks(options, exports, (place, script), network, tree, tasks);
+            }
+            TaskKind::Boot => {
+                if let Some(beside) = self.beside {
+                    beside.add_task(self.http.port(), tasks);
+                }
+                return Ok(());
             }
         };
         let _ = tasks.push(task);
@@ -224,17 +252,37 @@ impl Arguments {
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
-    let served: &'static Arguments = read(args)?;
+    start(read(args)?, build_id)
+}
+
+/// Serves with these arguments until SIGTERM or SIGINT.
+pub(super) fn start(
+    served: &'static mut Arguments,
+    build_id: &[u8; BUILD_ID_BYTES],
+) -> Result<(), Fatal> {
+    let served: &'static Arguments = served;
     network::check_link(&served.network)?;
     served.nfs.check_directories()?;
     served.nfs.background.run(&mut || served.run_all(build_id))
 }
 
-/// Parses the arguments before the supervisor starts processes, so that wrong arguments are reported once and not at each restart.
-pub(super) fn read(args: Args) -> Result<&'static mut Arguments, Fatal> {
+/// Arguments of which none was given.
+pub(super) fn arguments() -> &'static mut Arguments {
     let served = mem::leak(Arguments::default());
     served.mdns.set(Some(mdns::Options::none()));
+    served
+}
+
+/// Parses the arguments before the supervisor starts processes, so that wrong arguments are reported once and not at each restart.
+pub(super) fn read(args: Args) -> Result<&'static mut Arguments, Fatal> {
+    let served = arguments();
     served.network = network::parse(&FLAGS, args, &mut |given| served.set(given))?;
+    complete(served)?;
+    Ok(served)
+}
+
+/// Checks the arguments, and makes the memory that the processes share.
+pub(super) fn complete(served: &mut Arguments) -> Result<(), Fatal> {
     served.nfs.exports.check()?;
     served.http.check(&served.nfs)?;
     if let Some(announced) = served.mdns.get_mut() {
@@ -257,7 +305,7 @@ pub(super) fn read(args: Args) -> Result<&'static mut Arguments, Fatal> {
     if served.is_silent {
         served.mdns.set(None);
     }
-    Ok(served)
+    Ok(())
 }
 
 #[cfg(feature = "init")]
@@ -301,7 +349,8 @@ impl Arguments {
                 TaskKind::Nfs => nfs_count,
                 TaskKind::Mdns => (!self.is_silent).into(),
                 TaskKind::Sftp => self.sftp.is_some().into(),
-                TaskKind::Http => self.http.serves().into(),
+                TaskKind::Http => (self.http.serves() && self.beside.is_none()).into(),
+                TaskKind::Boot => self.beside.is_some().into(),
             };
             for _ in 0..count {
                 let _ = kinds.push(*kind);
@@ -316,7 +365,11 @@ impl Arguments {
             self.nfs.with_shared(|shared| {
                 shared.number = index.wrapping_sub(first.unwrap_or(0)) as u32
             });
-            self.run(core::slice::from_ref(kind), build_id)
+            match kind {
+                // The steps of a machine are of both.
+                TaskKind::Boot => self.run(&[TaskKind::Http, TaskKind::Boot], build_id),
+                _ => self.run(core::slice::from_ref(kind), build_id),
+            }
         };
         let mut children: heapless::Vec<_, LOOP_COUNT> =
             kinds.iter().map(|kind| Child::new(kind.name())).collect();

@@ -7,7 +7,7 @@ use std::fs;
 
 /// The roles with their flags, and those that `--help` leaves out: flags of unfsd, which scripts pass, and for developers and
 /// machines.
-const ROLES: [(&str, &Flags, &str); 16] = [
+const ROLES: [(&str, &Flags, &str); 17] = [
     ("nfs", &nfs::FLAGS, "-b -C -c -d -r -s -t -u -w --trace"),
     (
         "serve",
@@ -15,6 +15,7 @@ const ROLES: [(&str, &Flags, &str); 16] = [
         "-b -C -c -d -r -s -t -u -w --trace --one-process --sftp",
     ),
     ("http", &http::FLAGS, "-d -s"),
+    ("boot", &boot::FLAGS, "-d"),
     ("sftp-server", &sftp_server::FLAGS, "-c"),
     ("ls", &Flags::of(&[], &[ls_cat::HELP]), ""),
     ("cat", &Flags::of(&[], &[ls_cat::HELP]), ""),

@@ -1,7 +1,6 @@
 //! Debian's iPXE in QEMU: follows symbolic links in exports, also inside ISO images, boots a kernel over NFS, whose initramfs
-//! mounts an export by klibc's nfsmount, and runs the script of `--isos`.
+//! mounts an export by klibc's nfsmount.
 
-use crate::recipes::Recipe;
 use anyhow::{Context as _, Result, ensure};
 use sha2::{Digest as _, Sha256};
 use std::fs;
@@ -11,7 +10,6 @@ use xtask::machines::iso::{ROCK_RIDGE, write_image};
 use xtask::machines::qemu;
 use xtask::machines::server::{Server, ServerOptions, public_dir, root_for};
 use xtask::setup;
-use xtask::testing::is_full_run;
 
 const MACHINE: &str = "diskless";
 /// The address at which the machine reaches the host.
@@ -193,89 +191,6 @@ boot || reboot
         ensure!(
             console.contains(&part),
             "no '{part}' in:\n{console}\nserver: {lines:#?}"
-        );
-    }
-    Ok(())
-}
-
-/// iPXE runs the script of `--isos` for two images: the menu offers both, and its choice boots the kernel of one. The full run boots
-/// the other one, too.
-#[test]
-fn ipxe_boots_from_the_printed_script() -> Result<()> {
-    if !root_for("iPXE, which asks port 111") {
-        return Ok(());
-    }
-    setup::install_packages(&["xorriso"])?;
-    let directory = public_dir()?;
-    let root = directory.path();
-    let (kernel, initramfs) = qemu::system(MACHINE)?;
-    for (name, dir, ram_disk) in [
-        ("first.iso", "live", "initrd.img"),
-        ("second.iso", "casper", "initrd-linux.img"),
-    ] {
-        let tree = tempfile::tempdir()?;
-        fs::create_dir(tree.path().join(dir))?;
-        let path = |file: &str| tree.path().join(dir).join(file);
-        let pair = ram_disk
-            .trim_start_matches("initrd")
-            .trim_end_matches(".img");
-        fs::copy(&kernel, path(&format!("vmlinuz{pair}")))?;
-        fs::write(path(ram_disk), &initramfs)?;
-        // The second image has two other pairs, which do not boot; their RAM disks come first by name.
-        for other in ["linux-lts", "linux-zen"] {
-            fs::write(path(&format!("vmlinuz-{other}")), "")?;
-            fs::write(path(&format!("initrd-{other}.img")), "")?;
-        }
-        write_image(ROCK_RIDGE[0], tree.path(), &root.join(name))?;
-    }
-    // The recipe's arguments and redirection, with the test's paths.
-    let printed = tempfile::NamedTempFile::new()?;
-    let recipe = Recipe::load("ipxe")?
-        .with("/srv/isos", &root.display().to_string())?
-        .with("boot.ipxe", &printed.path().display().to_string())?;
-    let (arguments, file) = recipe
-        .text()
-        .trim_end()
-        .strip_prefix("stowaway serve ")
-        .and_then(|words| words.split_once(" >"))
-        .context("the recipe has another form")?;
-    let redirect = format!("exec \"$@\" >'{file}'");
-    let server = Server::start(ServerOptions {
-        role: "serve",
-        arguments: arguments.split(' ').map(str::to_owned).collect(),
-        port: 2049,
-        portmap: true,
-        wrapper: ["sh", "-c", &redirect, "sh"].map(String::from).to_vec(),
-        ..ServerOptions::default()
-    })?;
-    let script = fs::read_to_string(printed.path())?;
-    for name in ["first.iso", "second.iso"] {
-        let item = format!("item {name} {name}\n");
-        ensure!(script.contains(&item), "no {item:?} in:\n{script}");
-        if name == "first.iso" && !is_full_run() {
-            // The second is the harder one.
-            continue;
-        }
-        // No key is pressed in this machine, so the test makes the choice; the kernel needs a console.
-        let script = script
-            .replace(
-                "choose --timeout 60000 image",
-                &format!("choose --default {name} --timeout 100 image"),
-            )
-            .replace(
-                " initrd=",
-                " console=ttyS0 no_timer_check quiet panic=-1 initrd=",
-            );
-        let console = qemu::watch_ipxe(MACHINE, &script)?;
-        let lines = server.lines();
-        // The kernel's arguments are those of the script.
-        let mounted = format!(
-            "diskless: {HOST}:{} /mnt nfs ro,",
-            root.join(name).display()
-        );
-        ensure!(
-            console.contains(&mounted),
-            "{name} did not boot:\n{console}\nserver: {lines:#?}"
         );
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! `guest` and `isos` are separate test programs, because all their tests share one machine.
 
 mod bare;
+mod boot;
 mod check;
 mod completion;
 mod daemon;

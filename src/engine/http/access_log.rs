@@ -39,6 +39,8 @@ impl Http {
         if (400..500).contains(&status) {
             cx.stats.add(Family::Http, Figure::ClientErrors, 1);
         }
+        let path = self.path.head(self.path_len);
+        self.script.note(cx, method == 0, status, path);
         let Some(sink) = &mut self.log else {
             return;
         };

@@ -87,7 +87,13 @@ impl Http {
         asked: &Asked<'_>,
         out: &mut Writer<'_>,
     ) -> Result<Step, NoObject> {
-        let place = self.find(session, cx, asked.request.path)?;
+        let found = self.find(session, cx, asked.request.path);
+        if matches!(found, Err(NoObject::Status(404)))
+            && let Some(step) = self.answer_script(cx, asked, out)
+        {
+            return Ok(step);
+        }
+        let place = found?;
         let is_listing =
             matches!(place, Place::Figures(_)) || place.kind() == Some(ObjectType::Directory);
         let sends_file = |sent| matches!(sent, Sent::Parts(_));

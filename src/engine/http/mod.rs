@@ -17,6 +17,11 @@ mod parts;
 mod place;
 mod reply;
 mod rows;
+#[cfg(any(feature = "boot", test, fuzzing))]
+mod script;
+#[cfg(not(any(feature = "boot", test, fuzzing)))]
+#[path = "no_script.rs"]
+mod script;
 
 use super::Cx;
 use super::service::Health;
@@ -36,6 +41,7 @@ use listing::Listed;
 use names::Names;
 use parts::SentParts;
 use reply::Asked;
+pub use script::Script;
 
 /// The object at the path `/`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +78,8 @@ pub struct Http {
     names: Names,
     /// The peers that may read the figures.
     pub figures: figures::Access,
+    /// The menu of images for iPXE.
+    pub script: Script,
 }
 
 /// A page, or a reply with several parts of a file, in progress: where it goes on.
@@ -149,6 +157,7 @@ impl Http {
                 scaled(HTTP_NAMES_BYTES / 8, HTTP_NAMES_BYTES),
             ),
             figures: figures::Access::default(),
+            script: Script::default(),
         }
     }
 

@@ -7,6 +7,7 @@ mod urls;
 use super::nfs;
 use super::{Console, DONE, Fatal, complain, network};
 use crate::drive::{Tasks, platform};
+use crate::engine::http::Script;
 use crate::exports;
 use crate::mem;
 use crate::net::Signals;
@@ -44,7 +45,9 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     }
     nfs.background.run(&mut || {
         let mut tasks = Tasks::new();
-        add_tasks(http, nfs, Kind::Alone, &network, tree, &mut tasks)?;
+        let script = Script::new(http.port(), b"");
+        let kind = (Kind::Alone, script);
+        add_tasks(http, nfs, kind, &network, tree, &mut tasks)?;
         platform::serve(
             "http",
             &network,

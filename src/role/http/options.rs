@@ -210,6 +210,17 @@ impl Options {
         }
     }
 
+    /// The port of files.
+    pub(in super::super) fn port(&self) -> u16 {
+        self.port.unwrap_or_else(default_port)
+    }
+
+    /// Sets the port of files, unless one was given.
+    #[cfg(feature = "boot")]
+    pub(in super::super) fn set_default_port(&mut self, port: u16) {
+        self.port.get_or_insert(port);
+    }
+
     /// Returns true if files or figures are served.
     pub(in super::super) const fn serves(&self) -> bool {
         self.is_asked || self.metrics.is_some()
@@ -221,8 +232,7 @@ impl Options {
             let ip = address.unwrap_or(*exports.address.ip());
             SocketAddrV6::new(ip, port, 0, 0)
         };
-        let port = self.port.unwrap_or_else(default_port);
-        let files = self.is_asked.then_some((self.address, port));
+        let files = self.is_asked.then_some((self.address, self.port()));
         [files.map(at), self.metrics.map(at)]
     }
 

@@ -12,7 +12,7 @@ use crate::console::reasons::{self, NOT_FOLLOWED, Reason, reason};
 use crate::drive::platform::network::Network;
 use crate::drive::service::{Limits, Served, Server, Serving, Times};
 use crate::drive::{Tasks, World};
-use crate::engine::http::Http;
+use crate::engine::http::{Http, Script};
 use crate::event::{Fatal, Sink};
 use crate::exports::{ClientKind, Lookout, Part, Report, Upkeep};
 use crate::mem::{self, Ends as _, scaled};
@@ -74,7 +74,7 @@ const TIMES: Times = Times {
 pub(in super::super) fn add_tasks(
     options: &Options,
     exports: &'static nfs::Options,
-    kind: Kind,
+    (kind, script): (Kind, Script),
     network: &Network,
     tree: &mut Tree,
     tasks: &mut Tasks,
@@ -109,6 +109,7 @@ pub(in super::super) fn add_tasks(
         sink,
     );
     http.figures = options.access();
+    http.script = script;
     let server = Role {
         detaches: kind == Kind::Alone && exports.background.detaches(),
         at: options.at(exports),

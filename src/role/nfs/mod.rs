@@ -54,7 +54,7 @@ const HELP: &[Text] = &[
     text!(include_str!("help.txt")),
     #[cfg(feature = "iso")]
     text!(include_str!("isos.txt")),
-    #[cfg(feature = "ipxe")]
+    #[cfg(feature = "boot")]
     text!(include_str!("ipxe.txt")),
     super::network::HELP,
 ];
@@ -119,8 +119,6 @@ pub(super) fn add_tasks(
     #[cfg(bare)]
     machine::export(&options.exports, tree)?;
     let names = upkeep.open(node_count, part, tree)?;
-    #[cfg(feature = "ipxe")]
-    exports::print_script(tree, &options.exports.list);
     programs.set_listener(*options.address.ip());
     let server = Nfs {
         options,

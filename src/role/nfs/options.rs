@@ -52,7 +52,7 @@ flags! {
         ClusterPath { short: Some(b'C'), takes: Value(text!("path: any")) },
         File { short: Some(b'e'), takes: Path(text!("file of exports: a path; see exports(5)")) },
         Export { long: text!("--export"), takes: Operand(text!("export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help")) },
-        #[cfg(feature = "ipxe")]
+        #[cfg(feature = "boot")]
         Isos { long: text!("--isos"), takes: Value(text!("export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help")) },
     }
 }
@@ -218,10 +218,10 @@ impl Options {
                 if port(text).is_some() {
                     refuse_port(value, text!("a port is no directory; write -n"));
                 }
-                self.exports.add(text, false)?;
+                self.exports.add(text)?;
             }
-            #[cfg(feature = "ipxe")]
-            Flag::Isos => self.exports.add(text, true)?,
+            #[cfg(feature = "boot")]
+            Flag::Isos => self.exports.add_images(text)?,
             Flag::File => self.exports.file = Some(value),
         }
         Some(())
@@ -237,29 +237,23 @@ pub(in super::super) fn refuse_port(operand: &CStr, advice: Text) {
 }
 
 #[cfg(test)]
-#[cfg(feature = "ipxe")]
+#[cfg(feature = "boot")]
 mod tests {
     use super::*;
     use crate::exports::ExportArgument;
     use crate::vfs::Rules;
 
     #[test]
-    fn isos_flag_makes_a_bootable_export() {
+    fn isos_flag_enters_images() {
         let mut options = Options::default();
         options.set(Flag::Isos, c"/srv:fsid=7").unwrap();
         options.set(Flag::Export, c"/srv/x").unwrap();
         let rules = |wanted: &ExportArgument| -> Rules { wanted.rules };
         let all = options.exports.list.iter();
         let parsed: Vec<_> = all
-            .map(|wanted| {
-                (
-                    wanted.boots,
-                    rules(wanted).has(Rules::ISOS),
-                    rules(wanted).fsid,
-                )
-            })
+            .map(|wanted| (rules(wanted).has(Rules::ISOS), rules(wanted).fsid))
             .collect();
-        assert_eq!(parsed, [(true, true, Some(7)), (false, false, None)]);
+        assert_eq!(parsed, [(true, Some(7)), (false, None)]);
         assert!(options.set(Flag::Isos, c"").is_none());
     }
 }

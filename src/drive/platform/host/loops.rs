@@ -142,6 +142,12 @@ pub fn is_taken(at: SocketAddrV6, bound: SocketAddr) -> bool {
         || matches!(open_at(bound, true, false), Err(Errno::ADDRINUSE))
 }
 
+/// Returns true if another program listens at this address.
+#[cfg(feature = "boot")]
+pub fn is_in_use(at: SocketAddr) -> bool {
+    matches!(open_at(at, true, false), Err(Errno::ADDRINUSE))
+}
+
 impl Member {
     /// Acquires the lock of changes. The kernel releases it when this process ends.
     pub fn acquire(&self) {

@@ -40,7 +40,7 @@ const ON_DISK: [&str; 3] = [
 
 /// Features that are no role, and roles that include another one: they are not checked alone.
 const NOT_ALONE: [&str; 8] = [
-    "serve", "iso", "ipxe", "publish", "smol", "bare", "init", "http",
+    "serve", "iso", "publish", "smol", "bare", "init", "http", "boot",
 ];
 
 /// Time limit of a step: none fails by it, because cargo waits for the locks of others.
@@ -117,7 +117,7 @@ pub fn prepare(mode: &Mode) -> Job {
         qemu::prepare_all()?;
         let packages = iso::SHIPPED.map(|(package, _, _)| package);
         let packages = packages.into_iter().chain([iso::EXPORTFS]);
-        for package in packages.chain(debian::INITS) {
+        for package in packages.chain(iso::TFTP).chain(debian::INITS) {
             iso::unpack_package(package)?;
         }
         if isolation::is_possible() {

@@ -1,0 +1,58 @@
+//! The role `boot`: `serve` of a directory of ISO images, with HTTP, and a server that names loaders by proxyDHCP and serves them by
+//! TFTP.
+
+mod options;
+mod task;
+
+use super::{DONE, Fatal, complain, http, refuse_usage, serve};
+use crate::drive::platform::host::loops;
+use crate::mem;
+use crate::sys::{Args, BUILD_ID_BYTES};
+use crate::text::{Text, text};
+use crate::vfs::Rules;
+use core::net::Ipv6Addr;
+use options::Options;
+pub(super) use options::{FLAGS, Flag};
+
+/// The line of `stowaway --help`.
+pub(super) const SUMMARY: Text =
+    text!("  boot DIR\t\tboots machines from a directory of ISO images\n");
+/// The port of HTTP if the usual one is in use.
+const OTHER_PORT: u16 = 8080;
+
+const HELP: &[Text] = &[text!(include_str!("help.txt"))];
+
+/// Serves until SIGTERM or SIGINT.
+pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
+    let served = serve::arguments();
+    let options = mem::leak(Options::default());
+    FLAGS.read(args, &mut |given| options.set(served, given))?;
+    let exports = &mut served.nfs.exports;
+    if !exports
+        .list
+        .first()
+        .is_some_and(|dir| dir.rules.has(Rules::ISOS))
+    {
+        let what = text!("a directory of ISO images is missing");
+        return Err(refuse_usage(what, b"", Text::NOTHING));
+    }
+    options::add_packages(exports);
+    served.beside = Some(options);
+    served.http.is_asked = true;
+    choose_port(&mut served.http);
+    serve::complete(served)?;
+    serve::start(served, build_id)
+}
+
+/// Chooses port 8080 for HTTP if the usual port is in use.
+fn choose_port(http: &mut http::Options) {
+    let usual = http.port();
+    let at = (Ipv6Addr::UNSPECIFIED, usual).into();
+    if loops::is_in_use(at) {
+        http.set_default_port(OTHER_PORT);
+        if http.port() != usual {
+            let why = text!("HTTP uses 8080, which is in all URLs");
+            complain(DONE, text!("port 80 is in use"), b"", why);
+        }
+    }
+}
