@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -158,6 +158,15 @@ fn visit(words: &[&str], scratch: &Path) -> Result<()> {
             stream.write_all(requests)?;
             ensure!(stream.read(reply)? > 9, "no VERSION");
         }
+    }
+    if value("--loaders").is_some() {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        socket.send_to(b"\0\x01sub/large\0octet\0blksize\08192\0", "127.0.0.1:69")?;
+        let reply = &mut [0; 9000];
+        let (_, server) = socket.recv_from(reply)?;
+        socket.send_to(b"\0\x04\0\0", server)?;
+        ensure!(socket.recv(reply)? == 8196, "no block");
+        socket.send_to(b"\0\x05\0\0\0", server)?;
     }
     if let Some(place) = value("--http") {
         let place = match place.contains(':') {
