@@ -1,6 +1,7 @@
 //! The fuzz targets' functions. They share the model tree, the client and the strict parser of replies with the unit tests.
 
 pub mod announced;
+pub mod boot;
 pub mod exports;
 pub mod frames;
 pub mod http;

@@ -60,6 +60,8 @@ pub enum Target {
     Exports,
     /// HTTP: arbitrary bytes as requests on a connection
     Http,
+    /// Network boot: datagrams of TFTP and DHCP, and time that passes
+    Boot,
     /// Multicast DNS: datagrams received by the responder and the browser
     Mdns,
     /// Ethernet frames received by the built-in network stack
@@ -78,7 +80,9 @@ impl Target {
         match self {
             Self::Records => 24_000,
             Self::Http => 10_000,
-            Self::Calls | Self::Sftp | Self::Announced | Self::Mdns | Self::Frames => 4096,
+            Self::Calls | Self::Sftp | Self::Announced | Self::Boot | Self::Mdns | Self::Frames => {
+                4096
+            }
             Self::Exports => 1024,
             Self::Iso | Self::Udf => 600,
         }
