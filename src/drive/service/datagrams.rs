@@ -127,6 +127,8 @@ impl Served {
                 .datagram(&mut cx, at, from, rx.head(len), output);
             if let Some(transmit) = reply {
                 self.send_datagram(turn, &transmit);
+                // The client waits for it, so the queue is mostly empty; else the socket is ready again.
+                break;
             }
         }
         true
