@@ -9,6 +9,8 @@ pub const HAS_NFS: bool = cfg!(any(feature = "nfs", test));
 pub const HAS_LOG: bool = cfg!(any(feature = "nfs", feature = "mdns", test));
 /// True if the executable has `serve`, with its supervisor and the loops that share files.
 pub const HAS_SERVE: bool = cfg!(any(feature = "serve", test));
+/// True if the executable has NFS 4.1.
+pub const HAS_NFS4: bool = cfg!(any(feature = "nfs4", test, fuzzing));
 /// True if the executable has HTTP.
 pub const HAS_HTTP: bool = cfg!(any(feature = "http", test, fuzzing));
 /// True if the executable looks up the host names of exports.
@@ -163,6 +165,32 @@ pub const DRC_AGE_SECS: u32 = 120;
 pub const DRC_SET_BYTES: usize = 4 + DRC_WAY_COUNT * (DRC_REPLY_BYTES + 68);
 /// Size of the duplicate request cache (bytes).
 pub const DRC_BYTES: usize = DRC_SET_COUNT * DRC_SET_BYTES;
+/// Part of the region (bytes) for NFS 4.1: its tables, and the COMPOUNDs that wait.
+pub const NFS4_REGION_BYTES: usize = 4 << 20;
+/// Clients of NFS 4.1, with two sessions and kept replies for each, and eight slots.
+pub const NFS4_CLIENT_COUNT: usize = 1024;
+/// [`NFS4_CLIENT_COUNT`] with minimum memory.
+pub const NFS4_CLIENT_COUNT_MIN: usize = 8;
+/// Sessions of a client, at most.
+pub const CLIENT_SESSION_COUNT_MAX: usize = 8;
+/// Slots of a session, at most: its calls in flight.
+pub const SESSION_SLOT_COUNT_MAX: usize = 128;
+/// Longest kept reply to a COMPOUND (bytes).
+pub const KEPT_REPLY_BYTES: usize = 1 << 10;
+/// Most operations of a COMPOUND.
+pub const COMPOUND_OPERATION_COUNT: u32 = 50;
+/// Longest COMPOUND (bytes), with its RPC header.
+pub const COMPOUND_BYTES_MAX: u32 = REQUEST_BYTES as u32;
+/// Longest reply to a COMPOUND (bytes), with its RPC header: fits the reply buffer, with the record mark.
+pub const COMPOUND_REPLY_BYTES: usize = REPLY_BYTES - 4;
+/// Longest start of a reply to a COMPOUND (bytes), with the record mark, that is held while the COMPOUND waits.
+pub const COMPOUND_HELD_BYTES: usize = 8 << 10;
+/// COMPOUNDs that wait for a disk at the same time.
+pub const COMPOUND_COUNT: usize = 64;
+/// [`COMPOUND_COUNT`] with minimum memory.
+pub const COMPOUND_COUNT_MIN: usize = 8;
+/// Time (seconds) without a call after which a client of NFS 4.1 may lose its place.
+pub const LEASE_SECS: u32 = 30;
 /// Limit of objects whose changed names or attributes await the next sync.
 pub const DIRTY_COUNT: usize = 16;
 /// Largest unlinked file (512-byte blocks) that is closed on the loop's thread; a worker closes larger ones. Freeing 16 MiB takes
@@ -337,7 +365,7 @@ pub const DESCRIPTOR_RESERVE: usize =
     32 + SEARCH_DEPTH_MAX + 3 * WORKER_WRITE_COUNT + 2 * WORKER_COUNT;
 
 /// Size (bytes) of the region for all memory except the stack and constants. Untouched pages use no memory.
-pub const REGION_BYTES: usize = 8 << 20;
+pub const REGION_BYTES: usize = (8 << 20) + if HAS_NFS4 { NFS4_REGION_BYTES } else { 0 };
 /// Part of the region (bytes) for objects of fixed size; the tables share the rest in proportion to their sizes.
 pub const REGION_FIXED_BYTES: usize = 512 << 10;
 /// Largest size (bytes) of a connection's slot.

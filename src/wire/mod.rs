@@ -30,6 +30,8 @@ pub mod iso9660;
 pub mod label;
 pub mod mount;
 pub mod nfs3;
+#[cfg(any(feature = "nfs4", test, fuzzing))]
+pub mod nfs4;
 pub mod portmap;
 pub mod resolv_conf;
 pub mod rpc;
