@@ -33,6 +33,18 @@ impl Handle {
         bytes: [0; Self::BYTES_MAX],
     };
 
+    /// A handle of a client, which may be none of this server. `None`: it is too long.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let mut handle = Self::EMPTY;
+        handle.push(bytes).then_some(handle)
+    }
+
+    /// The tag of the export; of other handles any number.
+    pub fn export_tag(&self) -> u32 {
+        let [_, _, tag @ .., _, _] = self.bytes.first_chunk().unwrap_or(&[0; 8]);
+        u32::from_le_bytes(*tag)
+    }
+
     /// The bytes, without padding.
     pub fn bytes(&self) -> &[u8] {
         front(&self.bytes, self.len.into())
@@ -310,6 +322,14 @@ fn path_bytes(handle: &[u8]) -> usize {
     handle.get(DEPTH_AT).map_or(0, |depth| {
         DEPTH_AT + 1 + usize::from(*depth).min(ANCESTOR_COUNT_MAX)
     })
+}
+
+/// The export's tag, if the handle is that of an export's top.
+pub(super) fn root_tag(handle: &[u8]) -> Option<u32> {
+    match handle.first_chunk::<HEAD_BYTES>()? {
+        [VERSION, FORM_ROOT, tag @ ..] => Some(u32::from_le_bytes(*tag)),
+        _ => None,
+    }
 }
 
 /// The export's tag in a handle from a client.

@@ -103,6 +103,24 @@ impl Tree {
         Ok(backend.parent(dir)?.limited_by(dir))
     }
 
+    /// The parent of a directory for a request of `peer`: of an export's top, the directory above it. `None`: `dir` is the root.
+    ///
+    /// # Errors
+    /// As [`Tree::parent`] and [`Tree::root_for`].
+    pub fn parent_in_all(&mut self, dir: Node, peer: &Peer) -> FsResult<Option<Node>> {
+        self.peer = *peer;
+        if dir.is_above() {
+            return self.above_top(dir, None);
+        }
+        let parent = self.parent(dir)?;
+        if parent != dir {
+            return Ok(Some(parent));
+        }
+        let tag = self.handle(dir)?.export_tag();
+        let number = self.tagged(tag).ok_or(FsError::Stale)?;
+        self.above_top(dir, Some(number))
+    }
+
     /// Checks that the caller has this access to the object.
     ///
     /// # Errors

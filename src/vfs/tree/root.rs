@@ -11,7 +11,7 @@ use super::super::{
     Attr, Detail, DirEntry, FileTime, FsError, FsResult, FsStat, Handle, Name, Node, ObjectType,
     OpenFlags, Peer, Pin, Tree, handle,
 };
-use crate::config::EXPORT_PATH_BYTES_MAX;
+use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_NFS4};
 use crate::mem::{Ends as _, FNV_START, fnv1a, nth};
 use core::ops::ControlFlow;
 
@@ -118,6 +118,23 @@ impl Tree {
         Node::of_path(self.place_of(path), path.len())
     }
 
+    /// The inode number of the directory that an export with this handle covers. `None`: not the top of an export, or of the root.
+    pub fn covered(&self, top: &Handle) -> Option<u64> {
+        let tag = handle::root_tag(top.bytes())?;
+        let path = self.path_of(self.tagged(tag)? as u16);
+        (!path.is_empty()).then(|| inode(path))
+    }
+
+    /// A number that differs for each server, and that a restart keeps: by the key of handles. Without a key, by the first export.
+    pub fn identity(&self) -> u64 {
+        let mut tag = 0;
+        if self.key == handle::Key::default() {
+            let first = self.exports.iter().find_map(|place| place.root);
+            tag = first.map_or(0, |root| root.tag);
+        }
+        handle::mac(&self.key, &tag.to_le_bytes())
+    }
+
     /// The handle of a directory.
     pub(super) fn handle_above(&self, dir: Node) -> Handle {
         handle::above(&self.key, self.path_above(dir))
@@ -168,6 +185,19 @@ impl Tree {
             }
         }
         Err(FsError::Stale)
+    }
+
+    /// The directory above the top of an export, or above a directory above exports; `None`: that is the root.
+    pub(super) fn above_top(&mut self, dir: Node, top: Option<usize>) -> FsResult<Option<Node>> {
+        let mut dir = dir;
+        if let Some(number) = top {
+            let path = self.path_of(number as u16);
+            dir = Node::of_path(self.place_of(path), path.len());
+        }
+        match dir == ROOT {
+            true => Ok(None),
+            false => self.enter(self.parent_above(dir)).map(Some),
+        }
     }
 
     /// Looks up a directory or an export's top. An export that is missing, or is not for the peer, is only a way to those below it.
@@ -281,9 +311,15 @@ impl Tree {
                 Ok(_) | Err(FsError::NoEntry) => continue,
                 Err(error) => return Err(error),
             }
+            let mut handle = None;
             let attr = match detail {
                 Detail::Names => Err(FsError::NoEntry),
-                Detail::Objects => self.enter(child).and_then(|node| self.attr(node)),
+                Detail::Objects => self.enter(child).and_then(|node| {
+                    if HAS_NFS4 {
+                        handle = self.handle(node).ok();
+                    }
+                    self.attr(node)
+                }),
             };
             if let Err(error) = attr
                 && error.stops()
@@ -297,7 +333,7 @@ impl Tree {
                 inode: inode(path),
                 kind: Some(ObjectType::Directory),
                 id: 0,
-                object: attr.as_ref().ok().map(|attr| (attr, None)),
+                object: attr.as_ref().ok().map(|attr| (attr, handle.as_ref())),
             };
             if each(&entry).is_break() {
                 return Ok(false);
