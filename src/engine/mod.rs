@@ -33,6 +33,11 @@ pub mod mount;
 pub mod names;
 #[cfg(any(feature = "nfs", test, fuzzing))]
 pub mod nfs;
+#[cfg(any(feature = "nfs4", test, fuzzing))]
+pub mod nfs4;
+#[cfg(all(feature = "nfs", not(any(feature = "nfs4", test, fuzzing))))]
+#[path = "no_nfs4.rs"]
+pub mod nfs4;
 #[cfg(any(feature = "nfs", test, fuzzing))]
 pub mod portmap;
 #[cfg(any(feature = "nfs", test, fuzzing))]

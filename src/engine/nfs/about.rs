@@ -5,12 +5,13 @@ use super::super::rpc::Request;
 use super::groups::report_refusal;
 use super::{Object, ProcedureError};
 use crate::config::{DIRECTORY_BYTES_MAX, READ_BYTES_MAX, WRITE_BYTES_MAX};
-use crate::vfs::{Access, FsError, ObjectType};
+use crate::vfs::{Access, Attr, FsError, FsResult, Node, ObjectType};
 use crate::wire::Writer;
 use crate::wire::nfs3::{PROPERTIES, Procedure, access as bits};
+use crate::wire::rpc::Call;
 
 /// Maximum number of hard links, for PATHCONF. The host does not report it; this is the limit of its strictest common file system.
-const LINK_COUNT_MAX: u32 = 32_000;
+pub(in super::super) const LINK_COUNT_MAX: u32 = 32_000;
 /// Suggested multiple (bytes) of READ and WRITE sizes: rtmult and wtmult.
 const BLOCK_BYTES: u32 = 4096;
 
@@ -23,7 +24,20 @@ pub(super) fn access(
 ) -> Result<(), ProcedureError> {
     let asked = request.args.u32();
     request.args.check()?;
-    let is_dir = object.attr.kind == ObjectType::Directory;
+    let granted = rights(cx, &request.call, object.node, &object.attr, asked)?;
+    request.reply.u32(granted);
+    Ok(())
+}
+
+/// Returns the access bits that the caller has, of those `asked`.
+pub(in super::super) fn rights(
+    cx: &mut Cx<'_>,
+    call: &Call<'_>,
+    node: Node,
+    attr: &Attr,
+    asked: u32,
+) -> FsResult<u32> {
+    let is_dir = attr.kind == ObjectType::Directory;
     let (execute, write) = if is_dir {
         (bits::LOOKUP, bits::MODIFY | bits::EXTEND | bits::DELETE)
     } else {
@@ -38,19 +52,18 @@ pub(super) fn access(
         if asked & bits == 0 {
             continue;
         }
-        let mut may = cx.vfs.access(object.node, *access);
+        let mut may = cx.vfs.access(node, *access);
         // Changing names in a directory also needs search permission.
         if is_dir && *access == Access::Write && may.is_ok() {
-            may = cx.vfs.access(object.node, Access::Execute);
+            may = cx.vfs.access(node, Access::Execute);
         }
         match may {
             Ok(()) => granted |= asked & bits,
-            Err(FsError::Access) => report_refusal(cx, &request.call, &object.attr),
-            Err(error) => return Err(error.into()),
+            Err(FsError::Access) => report_refusal(cx, call, attr),
+            Err(error) => return Err(error),
         }
     }
-    request.reply.u32(granted);
-    Ok(())
+    Ok(granted)
 }
 
 /// Answers FSSTAT and PATHCONF.

@@ -34,6 +34,10 @@ mod status;
 mod write;
 
 use super::service::Promise;
+#[cfg(any(feature = "nfs4", test, fuzzing))]
+pub(super) use about::{LINK_COUNT_MAX, rights};
+#[cfg(any(feature = "nfs4", test, fuzzing))]
+pub(super) use attributes::kind_number;
 use attributes::{post_op, pre_op, wcc_attr};
 use change::WccData;
 pub(super) use phase::Phase;
@@ -418,7 +422,7 @@ fn open(cx: &mut Cx<'_>, handle: &[u8], caller: &Caller) -> FsResult<Object> {
 }
 
 /// Sets the caller from AUTH_SYS. Without it, the caller has no UID.
-fn set_caller(caller: &mut Caller, call: &Call<'_>) {
+pub(super) fn set_caller(caller: &mut Caller, call: &Call<'_>) {
     (caller.uid, caller.gid) = (Caller::NOBODY, Caller::NOBODY);
     if let Some(credential) = &call.credential {
         (caller.uid, caller.gid) = (credential.uid, credential.gid);

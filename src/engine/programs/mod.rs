@@ -6,10 +6,12 @@
 use super::Cx;
 use super::mount::{self, Mounts};
 use super::nfs::Nfs;
+use super::nfs4::Nfs4;
 use super::portmap::{self as mappings, Mappings};
 use super::rpc::connections::{Connection, Connections};
 use super::rpc::lock::ServerLock;
 use super::rpc::{Answer, Reply, Request, Unanswered};
+use crate::config::HAS_NFS4;
 use crate::log;
 use crate::stats::{Operation, Outcome};
 use crate::vfs::Patience;
@@ -19,6 +21,7 @@ use crate::wire::nfs3::{self, VERIFIER_BYTES};
 use crate::wire::rpc::{self, Call, Reject, emit_head, emit_rejection};
 use crate::wire::{self, Reader, Writer, portmap};
 use core::net::{IpAddr, Ipv6Addr};
+use core::sync::atomic::AtomicU32;
 
 mod promises;
 mod refusals;
@@ -66,6 +69,9 @@ static TABLE: [Program; 3] = [
         number: nfs3::PROGRAM,
         versions: [nfs3::VERSION as u8; 2],
         answer: |programs, cx, request, phase| {
+            if HAS_NFS4 && request.call.version != nfs3::VERSION {
+                return programs.compound(cx, request, phase);
+            }
             let mut begun = None;
             let answer = programs.nfs.answer(cx, request, &mut begun);
             if let Some(begun) = begun {
@@ -93,6 +99,8 @@ pub struct Programs {
     /// The portmapper's table.
     pub mappings: Mappings,
     mounts: Mounts,
+    /// Version 4.1 of NFS.
+    nfs4: Nfs4,
     /// True after a failed sync, until one succeeds. Meanwhile the engine stops after each reply that must wait for a sync, so that
     /// no two replies share a sync and each request gets its own result.
     syncs_each: bool,
@@ -114,6 +122,7 @@ impl Programs {
             nfs: Nfs::new(verifier, memory, is_kept, lock, connections),
             mappings: Mappings::new(),
             mounts: Mounts::default(),
+            nfs4: Nfs4::default(),
             syncs_each: false,
         }
     }
@@ -150,6 +159,38 @@ impl Programs {
     /// Changes the write verifier, because unstable data may be lost.
     pub fn break_promises(&mut self) {
         self.nfs.break_promises();
+    }
+
+    /// Offers NFS 4.1, as [`Nfs4::new`], and also version 3 if `has_3`.
+    pub fn offer_version_4(
+        &mut self,
+        words: &'static [AtomicU32],
+        instance: [u32; 2],
+        waiting_count: usize,
+        has_3: bool,
+    ) {
+        let connections = self.nfs.drc.connections;
+        let lock = self.nfs.lock();
+        self.nfs4 = Nfs4::new(words, instance, connections, lock, waiting_count);
+        if !has_3 {
+            self.nfs4.end_version_3();
+        }
+    }
+
+    /// Answers a call of NFS 4.
+    fn compound(
+        &mut self,
+        cx: &mut Cx<'_>,
+        request: &mut Request<'_, '_>,
+        phase: &mut Option<Phase>,
+    ) -> Result<Answer, Unanswered> {
+        let mut waiting = match phase.take() {
+            Some(Phase::Nfs4(waiting)) => Some(waiting),
+            _ => None,
+        };
+        let answer = self.nfs4.answer(cx, request, &mut waiting);
+        *phase = waiting.map(Phase::Nfs4);
+        answer
     }
 
     /// Answers one call, rejects it, or begins it and leaves its `phase`.
@@ -207,7 +248,11 @@ impl Programs {
         let mut set = programs.0;
         for program in &TABLE {
             if program.number == call.program && set & 1 != 0 {
-                let [low, high] = program.versions;
+                let mut versions = program.versions;
+                if HAS_NFS4 && program.number == nfs3::PROGRAM {
+                    versions = self.nfs4.versions();
+                }
+                let [low, high] = versions;
                 if !(low.into()..=high.into()).contains(&call.version) {
                     return Err(Reject::Version(low, high).into());
                 }

@@ -2,15 +2,17 @@
 
 use super::promises::emit_note;
 use super::{ProgramSet, Programs};
-use crate::config::REPLY_HEAD_BYTES;
+use crate::config::{HAS_NFS4, REPLY_HEAD_BYTES};
 use crate::engine::Cx;
 use crate::engine::nfs;
+use crate::engine::nfs4;
 use crate::engine::rpc::connections::Connection;
 use crate::engine::rpc::{Answer, RecordCursor, Reply, Request, Unanswered, patch_mark};
 use crate::engine::service::{Io, Moved, Next, Progress, Promise};
 use crate::stats::{Operation, Outcome};
 use crate::text::text;
 use crate::vfs::{Patience, Tree};
+use crate::wire::nfs3;
 use crate::wire::rpc::{Call, MARK_BYTES, emit_head};
 use crate::wire::xdr::padding;
 use crate::wire::{Reader, Writer};
@@ -20,6 +22,8 @@ use crate::wire::{Reader, Writer};
 pub(super) enum Phase {
     /// A READ, WRITE or COMMIT of NFS 3.
     Nfs3(nfs::Phase),
+    /// A COMPOUND of NFS 4 that waits. The call is passed again.
+    Nfs4(nfs4::Waiting),
 }
 
 /// The state of one connection.
@@ -49,7 +53,14 @@ impl CallId {
     const fn of(call: &Call<'_>) -> Self {
         Self {
             xid: call.xid,
-            program: call.program,
+            // NFS 4 has no figures.
+            program: match HAS_NFS4
+                && call.program == nfs3::PROGRAM
+                && call.version != nfs3::VERSION
+            {
+                true => 0,
+                false => call.program,
+            },
             procedure: call.procedure,
         }
     }
@@ -80,25 +91,30 @@ impl Session {
     const fn goes_on(&self) -> bool {
         match &self.phase {
             Some(Phase::Nfs3(phase)) => !phase.repeats(),
-            None => false,
+            Some(Phase::Nfs4(_)) | None => false,
         }
     }
 
     /// The patience of the next call. Releases the file of a call whose data a job has read.
     fn patience(&mut self, vfs: &mut Tree) -> Patience {
-        match self.release(vfs) {
-            true => Patience::Forever,
-            false => Patience::Now,
+        match self.phase.take() {
+            Some(Phase::Nfs3(phase)) => {
+                phase.release(vfs);
+                Patience::Forever
+            }
+            phase => {
+                self.phase = phase;
+                Patience::Now
+            }
         }
     }
 
-    /// Releases the files of the call in progress. Returns false if there is none.
-    fn release(&mut self, vfs: &mut Tree) -> bool {
-        match self.phase.take() {
-            Some(Phase::Nfs3(phase)) => phase.release(vfs),
-            None => return false,
+    /// Length of the unfinished reply of the call in progress (bytes).
+    const fn held(&self) -> usize {
+        match &self.phase {
+            Some(Phase::Nfs4(waiting)) => waiting.len(),
+            _ => 0,
         }
-        true
     }
 }
 
@@ -254,6 +270,7 @@ impl Programs {
                     let used = input.len() - stream.rest().len();
                     return Progress {
                         promise,
+                        held: session.held(),
                         ..Progress::of(used, reply.position(), next)
                     };
                 }
@@ -314,6 +331,10 @@ impl Programs {
     /// Releases the files of a session whose connection is about to be closed.
     pub fn abandon(&mut self, session: &mut Session, vfs: &mut Tree) {
         self.nfs.drc.connections.close(session.connection);
-        session.release(vfs);
+        match session.phase.take() {
+            Some(Phase::Nfs3(phase)) => phase.release(vfs),
+            Some(Phase::Nfs4(waiting)) => self.nfs4.abandon(&waiting, vfs),
+            None => {}
+        }
     }
 }

@@ -41,6 +41,8 @@ pub struct Bench {
     pub(in crate::engine) events: Events,
     pub(in crate::engine) stats: Meter,
     pub(in crate::engine) buffer: Vec<u8>,
+    /// The place of an unfinished reply in the buffer.
+    pub(in crate::engine) held: core::ops::Range<usize>,
 }
 
 /// Creates the programs with a portmapper table, and with `memory` for the duplicate request cache.
@@ -114,6 +116,7 @@ impl Bench {
             stats: Meter::IDLE,
             sink,
             buffer: vec![0; REPLY_BYTES],
+            held: 0..0,
         }
     }
 
@@ -235,13 +238,19 @@ impl Engine for OneSession<'_> {
     const INPUT_BYTES: usize = REQUEST_BYTES;
 
     fn advance(&mut self, input: &[u8]) -> Progress {
+        let place = core::mem::take(&mut self.bench.held);
+        let held = place.len();
         let (mut cx, programs, output) = self.bench.parts();
+        output.copy_within(place, 0);
         let io = Io {
             input,
             output,
-            held: 0,
+            held,
         };
-        programs.advance(self.session, &mut cx, io)
+        let progress = programs.advance(self.session, &mut cx, io);
+        let end = progress.produced + progress.held;
+        self.bench.held = progress.produced..end;
+        progress
     }
 
     fn moved(&mut self, done: Moved) -> Progress {

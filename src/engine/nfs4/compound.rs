@@ -1,0 +1,218 @@
+//! COMPOUND: carries out its operations from left to right, once. RFC 8881 sections 2.10 and 16.2.
+//!
+//! An operation that must wait for a disk has changed nothing. The context of its COMPOUND is kept, and the COMPOUND goes on at that
+//! operation. A context has handles in place of nodes, which are valid for one turn.
+
+use super::operations::{self, Rule, Run};
+use super::turn::{Done, Fault, HEADER_BYTES, Kept, Turn};
+use crate::config::{COMPOUND_HELD_BYTES, LINK_BYTES_MAX, REPLY_HEAD_BYTES};
+use crate::engine::nfs;
+use crate::stats::{Family, Figure};
+use crate::vfs::Until;
+use crate::wire::nfs4::{MINOR_VERSION, OPAQUE_BYTES_MAX, SEQUENCE_BYTES, Status, operation};
+use crate::wire::rpc::MARK_BYTES;
+use crate::wire::xdr::padding;
+use crate::wire::{Reader, Writer};
+
+/// Longest result (bytes) of an operation without bulk data.
+const RESULT_BYTES_MAX: usize = REPLY_HEAD_BYTES / 2;
+/// Longest part of a reply (bytes), with its RPC header, that is held while the COMPOUND waits. After a longer one, an operation
+/// that would wait is DELAY.
+const HELD_BYTES_MAX: usize = COMPOUND_HELD_BYTES - MARK_BYTES;
+const _: () = assert!(LINK_BYTES_MAX < RESULT_BYTES_MAX + 8);
+
+impl Turn<'_, '_, '_, '_> {
+    /// Carries out the COMPOUND, or goes on with it. Returns the outcome.
+    ///
+    /// # Errors
+    /// The event for which it waits; malformed arguments, before anything was done.
+    pub(super) fn run(&mut self) -> Result<Status, Stopped> {
+        let all = self.args.clone();
+        let head = self.start + HEADER_BYTES;
+        if self.compound.done > 0 {
+            self.args.take(self.compound.read);
+            self.reply.put_ahead(self.compound.written);
+        } else {
+            let tag = self.args.opaque(OPAQUE_BYTES_MAX);
+            let minor = self.args.u32();
+            self.compound.count = self.args.u32();
+            self.args.check().map_err(|_| Stopped::Malformed)?;
+            self.reply.u32(Status::OK.0.into());
+            self.reply.opaque(tag);
+            self.reply.u32(0);
+            if minor != MINOR_VERSION {
+                return Ok(self.finish(Status::MINOR_VERS_MISMATCH));
+            }
+        }
+        let mut status = Status::OK;
+        while status == Status::OK && self.compound.done < self.compound.count {
+            let before = self.args.clone();
+            let at = self.reply.position();
+            match self.step(at) {
+                Ok(outcome) => status = outcome,
+                Err(until) => {
+                    self.reply.truncate(at);
+                    self.compound.read = all.rest().len() - before.rest().len();
+                    self.compound.written = at - head;
+                    return Err(Stopped::Until(until));
+                }
+            }
+        }
+        Ok(self.finish(status))
+    }
+
+    /// Carries out one operation, whose result begins at `at`.
+    ///
+    /// # Errors
+    /// The event that must come first.
+    fn step(&mut self, at: usize) -> Result<Status, Until> {
+        let mut number = self.args.u32();
+        self.reply.words(&[number, Status::OK.0.into()]);
+        let done = self.need_space(RESULT_BYTES_MAX);
+        let status = match done.and_then(|()| self.operate(number)) {
+            Ok(()) => self.check_length(),
+            Err(Fault::Again(until)) if self.may_wait && at <= self.start + HELD_BYTES_MAX => {
+                return Err(until);
+            }
+            Err(Fault::Again(_)) => {
+                if let Some(file) = self.compound.fetched.take() {
+                    self.cx.vfs.unpin(file);
+                }
+                Status::DELAY
+            }
+            Err(Fault::Status(status)) => status,
+            Err(Fault::Files(error)) => Status(nfs::error_status(self.cx, error) as u16),
+        };
+        if status != Status::OK {
+            if matches!(status, Status::OP_ILLEGAL) {
+                number = operation::ILLEGAL;
+            }
+            self.reply.truncate(at);
+            emit_failure(number, status, self.reply);
+        }
+        self.compound.done += 1;
+        match self.compound.kept {
+            Some(kept) if status == Status::OK => Ok(self.repeat(kept)),
+            _ => Ok(status),
+        }
+    }
+
+    /// Checks the place of an operation, and carries it out.
+    fn operate(&mut self, number: u32) -> Done {
+        self.args.check()?;
+        let row = operations::row(number).ok_or(Status::OP_ILLEGAL)?;
+        let is_first = self.compound.done == 0;
+        let stands_alone = row.rule == Rule::Alone || row.rule == Rule::First && is_first;
+        if is_first && number != operation::SEQUENCE && !stands_alone {
+            return Err(Status::OP_NOT_IN_SESSION.into());
+        }
+        if stands_alone && self.compound.count > 1 {
+            return Err(Status::NOT_ONLY_OP.into());
+        }
+        if row.rule == Rule::Object && self.compound.current.is_none() {
+            return Err(Status::NOFILEHANDLE.into());
+        }
+        match row.run {
+            Run::Refuse(status) => Err(status.into()),
+            Run::Files(carry_out) => carry_out(self),
+            Run::Tables(carry_out) => {
+                if let Some(lock) = self.lock {
+                    lock.acquire_tables();
+                }
+                let done = carry_out(self);
+                if let Some(lock) = self.lock {
+                    lock.release_tables();
+                }
+                done
+            }
+        }
+    }
+
+    /// Checks that the reply is not longer than the session allows.
+    fn check_length(&self) -> Status {
+        let len = self.reply.position() - self.start;
+        if self.reply.written().is_some() && len <= self.compound.reply_bytes_max as usize {
+            return Status::OK;
+        }
+        match &self.compound.held {
+            Some(held) if held.keeps() => Status::REP_TOO_BIG_TO_CACHE,
+            _ => Status::REP_TOO_BIG,
+        }
+    }
+
+    /// Answers a retransmitted request after its SEQUENCE.
+    fn repeat(&mut self, kept: Kept) -> Status {
+        self.cx.stats.add(Family::Rpc, Figure::Duplicates, 1);
+        if let Kept::Reply(slot) = kept {
+            self.reply.truncate(self.start + HEADER_BYTES);
+            self.tables.emit_reply(slot, self.reply);
+            // Nothing is left to do, and the outcome is in the reply.
+            self.compound.done = self.compound.count;
+            return Status::OK;
+        }
+        let mut status = Status::OK;
+        if self.compound.count > 1 {
+            status = repeat(kept, self.args.u32(), self.reply);
+            self.compound.done += 1;
+        }
+        self.compound.count = self.compound.done;
+        status
+    }
+
+    /// Completes the reply, and keeps it as the slot demands.
+    fn finish(&mut self, status: Status) -> Status {
+        let compound = &mut *self.compound;
+        let head = self.start + HEADER_BYTES;
+        if matches!(compound.kept, Some(Kept::Reply(_))) {
+            return status;
+        }
+        // The tag begins after the status, with its length.
+        let tag = Reader::new(self.reply.since(head + 4)).u32() as usize;
+        self.reply.patch(head, status.0.into());
+        self.reply
+            .patch(head + 8 + tag + padding(tag), compound.done);
+        if let Some(held) = compound.held.take() {
+            let failed = (status != Status::OK && compound.done == 2).then(|| {
+                let results = Reader::new(self.reply.since(head + 12 + tag + padding(tag)));
+                let mut second = results;
+                second.take(SEQUENCE_BYTES);
+                (second.u32(), status)
+            });
+            if let Some(lock) = self.lock {
+                lock.acquire_tables();
+            }
+            held.settle(&self.tables, self.reply.since(head), failed);
+            if let Some(lock) = self.lock {
+                lock.release_tables();
+            }
+        }
+        status
+    }
+}
+
+/// The reason why a COMPOUND is not answered now.
+pub(super) enum Stopped {
+    /// This event must come first.
+    Until(Until),
+    /// The arguments are malformed.
+    Malformed,
+}
+
+/// Writes the answer to a retransmitted request after the result of SEQUENCE. `second` is its second operation.
+fn repeat(kept: Kept, second: u32, reply: &mut Writer<'_>) -> Status {
+    let (number, status) = match kept {
+        Kept::Failed(number, status) => (number, status),
+        _ => (second, Status::RETRY_UNCACHED_REP),
+    };
+    emit_failure(number, status, reply);
+    status
+}
+
+/// Writes the result of an operation that failed.
+fn emit_failure(number: u32, status: Status, reply: &mut Writer<'_>) {
+    reply.words(&[number, status.0.into()]);
+    if number == operation::SETATTR {
+        // The attributes that were set: none.
+        reply.u32(0);
+    }
+}

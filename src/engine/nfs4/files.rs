@@ -1,0 +1,221 @@
+//! Handles, names, access and contents: PUTFH, PUTROOTFH, GETFH, SAVEFH, RESTOREFH, LOOKUP, LOOKUPP, ACCESS, READ, READLINK,
+//! SECINFO, SECINFO_NO_NAME, TEST_STATEID. RFC 8881 section 18.
+
+use super::turn::{Done, Fault, Place, Turn};
+use crate::config::{LINK_BYTES_MAX, READ_INLINE_BYTES};
+use crate::engine::nfs::rights;
+use crate::event;
+use crate::text::Text;
+use crate::vfs::{Access, FsError, Handle, Name, Node, ObjectType, Patience, Stop, Until};
+use crate::wire::nfs4::{AUTH_SYS, HANDLE_BYTES_MAX, OPAQUE_BYTES_MAX, StateId, Status};
+
+const WORD_BYTES: usize = 4;
+/// Length of eof and the data's length word, before the data of a READ (bytes).
+const COUNTS_BYTES: usize = 2 * WORD_BYTES;
+/// All bits of ACCESS that the server knows.
+const ACCESS_BITS: u32 = 0x3f;
+
+impl Turn<'_, '_, '_, '_> {
+    /// Makes a node the current object. Without `has_rights` it was found with the rights of the server, and is opened again; above
+    /// the exports there are no rights.
+    fn put(&mut self, node: Node, has_rights: bool) -> Done {
+        let handle = self.cx.vfs.handle(node)?;
+        self.compound.current = Some(Place {
+            handle,
+            node: (has_rights || node.is_above()).then_some(node),
+        });
+        Ok(())
+    }
+
+    /// Looks up the name in the arguments in the current object. Returns both.
+    fn named(&mut self) -> Result<(Node, Node), Fault> {
+        let raw = self.args.opaque(OPAQUE_BYTES_MAX);
+        self.args.check()?;
+        let name = Name::new(raw).map_err(|error| match error {
+            // Empty.
+            FsError::Access => Status::INVAL,
+            FsError::Exists => Status::BADNAME,
+            FsError::Invalid => Status::BADCHAR,
+            _ => Status::NAMETOOLONG,
+        })?;
+        let dir = self.object()?;
+        let found = self.cx.vfs.lookup(dir, name);
+        if found == Err(FsError::NotDirectory)
+            && self.cx.vfs.attr(dir)?.kind == ObjectType::SymbolicLink
+        {
+            return Err(Status::SYMLINK.into());
+        }
+        Ok((dir, found?))
+    }
+
+    /// The parent of the current object.
+    fn parent(&mut self) -> Result<Node, Fault> {
+        let (dir, attr) = self.object_with_attr()?;
+        match attr.kind {
+            ObjectType::Directory => {}
+            ObjectType::SymbolicLink => return Err(Status::SYMLINK.into()),
+            _ => return Err(Status::NOTDIR.into()),
+        }
+        self.cx.vfs.access(dir, Access::Execute)?;
+        let parent = self.cx.vfs.parent_in_all(dir, &self.cx.peer)?;
+        Ok(parent.ok_or(Status::NOENT)?)
+    }
+}
+
+/// PUTFH.
+pub(super) fn put_handle(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
+    let bytes = turn.args.opaque(HANDLE_BYTES_MAX);
+    turn.args.check()?;
+    let handle = Handle::of(bytes).ok_or(Status::BADHANDLE)?;
+    let node = turn.cx.vfs.open(bytes, &turn.caller, &turn.cx.peer)?;
+    turn.compound.current = Some(Place {
+        handle,
+        node: Some(node),
+    });
+    Ok(())
+}
+
+/// PUTROOTFH and PUTPUBFH.
+pub(super) fn put_root(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
+    let root = turn.cx.vfs.root_for(&turn.cx.peer)?;
+    turn.put(root, false)
+}
+
+/// GETFH.
+pub(super) fn get_handle(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
+    let current = turn.compound.current.as_ref();
+    let current = current.ok_or(Status::NOFILEHANDLE)?;
+    turn.reply.opaque(current.handle.padded());
+    Ok(())
+}
+
+/// SAVEFH. The node stays valid only with the rights of the current export.
+pub(super) fn save(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
+    turn.compound.saved = turn.compound.current.map(|current| Place {
+        node: None,
+        ..current
+    });
+    Ok(())
+}
+
+/// RESTOREFH.
+pub(super) fn restore(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
+    let saved = turn.compound.saved.ok_or(Status::NOFILEHANDLE)?;
+    turn.compound.current = Some(saved);
+    Ok(())
+}
+
+/// LOOKUP.
+pub(super) fn look_up(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
+    let (dir, node) = turn.named()?;
+    turn.put(node, !dir.is_above())
+}
+
+/// LOOKUPP.
+pub(super) fn look_up_parent(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
+    let parent = turn.parent()?;
+    turn.put(parent, false)
+}
+
+/// SECINFO. Leaves no current object: RFC 8881 section 2.6.3.1.1.8.
+pub(super) fn security(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
+    turn.named()?;
+    offer_security(turn);
+    Ok(())
+}
+
+/// SECINFO_NO_NAME.
+pub(super) fn security_without_name(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
+    let style = turn.args.u32();
+    turn.args.check()?;
+    match style {
+        0 => {}
+        1 => _ = turn.parent()?,
+        _ => return Err(Status::BADXDR.into()),
+    }
+    offer_security(turn);
+    Ok(())
+}
+
+fn offer_security(turn: &mut Turn<'_, '_, '_, '_>) {
+    turn.compound.current = None;
+    turn.reply.words(&[1, AUTH_SYS]);
+}
+
+/// ACCESS.
+pub(super) fn access(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
+    let asked = turn.args.u32();
+    turn.args.check()?;
+    let (node, attr) = turn.object_with_attr()?;
+    let known = asked & ACCESS_BITS;
+    let granted = rights(turn.cx, turn.call, node, &attr, known)?;
+    turn.reply.words(&[known, granted]);
+    Ok(())
+}
+
+/// READLINK.
+pub(super) fn read_link(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
+    let (node, attr) = turn.object_with_attr()?;
+    if attr.kind != ObjectType::SymbolicLink {
+        return Err(Status::INVAL.into());
+    }
+    let buffer = turn.reply.ahead(WORD_BYTES, LINK_BYTES_MAX);
+    let len = turn.cx.vfs.readlink(node, buffer)? as usize;
+    turn.reply.opaque_ahead(len);
+    Ok(())
+}
+
+/// TEST_STATEID: there is no state.
+pub(super) fn test_states(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
+    let count = turn.args.u32();
+    turn.reply.u32(count);
+    for _ in 0..count {
+        StateId::parse(turn.args);
+        turn.args.check()?;
+        turn.reply.u32(Status::BAD_STATEID.0.into());
+    }
+    Ok(())
+}
+
+/// READ, by a special state ID, of at most [`READ_INLINE_BYTES`].
+pub(super) fn read(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
+    let state = StateId::parse(turn.args);
+    let (offset, count) = (turn.args.u64(), turn.args.u32());
+    turn.args.check()?;
+    if !matches!(state, StateId::ANONYMOUS | StateId::BYPASS) {
+        return Err(Status::BAD_STATEID.into());
+    }
+    let (node, attr) = turn.object_with_attr()?;
+    match attr.kind {
+        ObjectType::Regular => {}
+        ObjectType::Directory => return Err(Status::ISDIR.into()),
+        ObjectType::SymbolicLink => return Err(Status::SYMLINK.into()),
+        _ => return Err(Status::WRONG_TYPE.into()),
+    }
+    let left = attr.size.saturating_sub(offset);
+    let len = left.min(count.min(READ_INLINE_BYTES).into()) as u32;
+    turn.need_space(len as usize + COUNTS_BYTES + WORD_BYTES)?;
+    let file = turn.cx.vfs.pin(node, Some(Access::Read))?;
+    if turn.cx.vfs.finds_compressed(node) {
+        turn.cx.report(event::COMPRESSED, b"", Text::NOTHING);
+    }
+    // Read the data to its final position first, because eof and the count in front of it are not known yet.
+    let data = turn.reply.ahead(COUNTS_BYTES, len as usize);
+    if data.len() < len as usize {
+        turn.cx.vfs.unpin(file);
+        return Err(Status::REP_TOO_BIG.into());
+    }
+    let got = match turn.cx.vfs.read_with(&file, offset, data, turn.patience) {
+        Err(Stop::Again(Until::Job(id))) if turn.patience == Patience::Now => {
+            turn.compound.fetched = Some(file);
+            return Err(Fault::Again(Until::Job(id)));
+        }
+        got => got,
+    };
+    turn.cx.vfs.unpin(file);
+    let got = got?;
+    let is_end = u64::from(len) == left || got < len;
+    turn.reply.u32(is_end.into());
+    turn.reply.opaque_ahead(got as usize);
+    Ok(())
+}

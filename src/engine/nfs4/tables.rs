@@ -1,0 +1,359 @@
+//! The tables of clients, sessions, slots and kept replies, in words that servers of the same files may share.
+//!
+//! All tables grow with one number, the count of clients. A row is an array of words, whose places the modules below name. Rows of
+//! clients and sessions have numbers that are not used again: the row's index is the number modulo the count of rows.
+
+use crate::config::{
+    COMPOUND_COUNT, COMPOUND_HELD_BYTES, KEPT_REPLY_BYTES, NFS4_CLIENT_COUNT, NFS4_REGION_BYTES,
+    SESSION_SLOT_COUNT_MAX,
+};
+use crate::wire::{Reader, Writer};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// A client's row.
+pub(super) mod client {
+    /// The number; the lower half of the client ID.
+    pub(in super::super) const NUMBER: usize = 0;
+    /// [`FREE`], [`UNCONFIRMED`] or [`CONFIRMED`].
+    pub(in super::super) const STATE: usize = 1;
+    /// The hash of the owner, two words.
+    pub(in super::super) const OWNER: usize = 2;
+    /// The verifier, two words.
+    pub(in super::super) const VERIFIER: usize = 4;
+    /// The UID that made the client.
+    pub(in super::super) const USER: usize = 6;
+    /// Time of the last renewal (seconds).
+    pub(in super::super) const RENEWED: usize = 7;
+    /// The sequence number of the next CREATE_SESSION.
+    pub(in super::super) const SEQUENCE: usize = 8;
+    /// The session that the last CREATE_SESSION made. 0: there was none.
+    pub(in super::super) const SESSION: usize = 9;
+    /// 1 after RECLAIM_COMPLETE.
+    pub(in super::super) const RECLAIMED: usize = 10;
+    /// The group of addresses that its peer belongs to.
+    pub(in super::super) const GROUP: usize = 11;
+    pub(in super::super) const WORDS: usize = 12;
+
+    pub(in super::super) const FREE: u32 = 0;
+    pub(in super::super) const UNCONFIRMED: u32 = 1;
+    pub(in super::super) const CONFIRMED: u32 = 2;
+}
+
+/// A session's row.
+pub(super) mod session {
+    use super::{BLOCK_SLOT_COUNT, SESSION_SLOT_COUNT_MAX};
+
+    pub(in super::super) const NUMBER: usize = 0;
+    /// The number of its client. 0: the row is free.
+    pub(in super::super) const CLIENT: usize = 1;
+    /// The limits of the fore channel, in the order of the wire: padding, request, reply, kept reply, operations, slots.
+    pub(in super::super) const CHANNEL: usize = 2;
+    /// The indexes of the blocks of its slots, each + 1. 0: none of these slots was used yet.
+    pub(in super::super) const BLOCKS: usize = 8;
+    pub(in super::super) const WORDS: usize = BLOCKS + SESSION_SLOT_COUNT_MAX / BLOCK_SLOT_COUNT;
+}
+
+/// A slot's row.
+pub(super) mod slot {
+    /// The sequence number of the last request.
+    pub(in super::super) const SEQUENCE: usize = 0;
+    /// The hash of that request.
+    pub(in super::super) const REQUEST: usize = 1;
+    /// The connection whose request is being carried out, two words. It counts only while it is open.
+    pub(in super::super) const CONNECTION: usize = 2;
+    /// The index + 1 of the kept reply in the upper half; its length (bytes) in the lower one.
+    pub(in super::super) const REPLY: usize = 4;
+    /// The number of the second operation in the upper half, and its status in the lower one, if the request ended with it.
+    pub(in super::super) const FAILED: usize = 5;
+    pub(in super::super) const WORDS: usize = 6;
+}
+
+/// Slots of a session that are allocated at once.
+pub(super) const BLOCK_SLOT_COUNT: usize = 8;
+/// A block: the number of its session (0: free), then its slots.
+const BLOCK_WORDS: usize = 1 + BLOCK_SLOT_COUNT * slot::WORDS;
+/// A kept reply: 1 if it is used, then its bytes.
+const REPLY_WORDS: usize = 1 + KEPT_REPLY_BYTES / 4;
+/// Sessions for each client, on average.
+const SESSION_SHARE: usize = 2;
+/// Kept replies for each client, on average.
+const REPLY_SHARE: usize = 2;
+/// Words before the tables: the instance of the server, and the layout of the tables.
+const HEAD_WORDS: usize = 3;
+/// The number of the layout. A change of the rows' meaning counts it up; their sizes are added.
+const LAYOUT: u32 = (1 << 16) + SHARE_WORDS as u32;
+/// Words for each client.
+const SHARE_WORDS: usize =
+    client::WORDS + SESSION_SHARE * session::WORDS + BLOCK_WORDS + REPLY_SHARE * REPLY_WORDS;
+
+const _: () = assert!(
+    word_count(NFS4_CLIENT_COUNT) * 4 + COMPOUND_COUNT * COMPOUND_HELD_BYTES < NFS4_REGION_BYTES
+);
+const _: () = assert!(SESSION_SLOT_COUNT_MAX.is_multiple_of(BLOCK_SLOT_COUNT));
+const _: () = assert!(KEPT_REPLY_BYTES.is_multiple_of(4) && KEPT_REPLY_BYTES < 1 << 16);
+
+/// Number of words of the tables for this count of clients.
+pub const fn word_count(client_count: usize) -> usize {
+    HEAD_WORDS + client_count * SHARE_WORDS
+}
+
+/// The words of a row.
+pub(super) type Row<const WORDS: usize> = [AtomicU32; WORDS];
+pub(super) type Client = &'static Row<{ client::WORDS }>;
+pub(super) type Session = &'static Row<{ session::WORDS }>;
+pub(super) type Slot = &'static Row<{ slot::WORDS }>;
+
+/// The words of a row, by their places.
+pub(super) trait Words {
+    fn word(&self, at: usize) -> u32;
+    fn set(&self, at: usize, value: u32);
+
+    fn pair(&self, at: usize) -> [u32; 2] {
+        [self.word(at), self.word(at + 1)]
+    }
+
+    fn set_all(&self, at: usize, values: &[u32]) {
+        for (at, value) in (at..).zip(values) {
+            self.set(at, *value);
+        }
+    }
+}
+
+impl Words for [AtomicU32] {
+    fn word(&self, at: usize) -> u32 {
+        self.get(at).map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, at: usize, value: u32) {
+        if let Some(word) = self.get(at) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The tables.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Tables {
+    head: &'static [AtomicU32],
+    pub(super) clients: &'static [Row<{ client::WORDS }>],
+    pub(super) sessions: &'static [Row<{ session::WORDS }>],
+    blocks: &'static [Row<BLOCK_WORDS>],
+    replies: &'static [Row<REPLY_WORDS>],
+}
+
+/// Cuts `count` rows off the front of `words`.
+fn cut<const WORDS: usize>(
+    words: &mut &'static [AtomicU32],
+    count: usize,
+) -> &'static [Row<WORDS>] {
+    let (rows, rest) = words.split_at_checked(count * WORDS).unwrap_or_default();
+    *words = rest;
+    rows.as_chunks().0
+}
+
+/// Makes a number for a row: the next one with this index, after the number that the row had.
+pub(super) const fn next_number(before: u32, index: usize, count: usize) -> u32 {
+    match before {
+        // 0 is no number.
+        0 => (index + count) as u32,
+        before => before.wrapping_add(count as u32),
+    }
+}
+
+/// The slots of a block.
+fn slots_in(block: &'static Row<BLOCK_WORDS>) -> &'static [Row<{ slot::WORDS }>] {
+    let [_session, slots @ ..] = block;
+    slots.as_chunks().0
+}
+
+/// The row with this number.
+fn numbered<const WORDS: usize>(
+    rows: &'static [Row<WORDS>],
+    number: u32,
+) -> Option<&'static Row<WORDS>> {
+    let row = rows.get((number as usize).checked_rem(rows.len())?)?;
+    // Both kinds of rows begin with their number.
+    (row.word(client::NUMBER) == number).then_some(row)
+}
+
+impl Tables {
+    /// The tables in [`word_count`] words: zeros, or those of an earlier server. `instance` is new for each start.
+    pub(super) fn new(mut words: &'static [AtomicU32], instance: [u32; 2]) -> Self {
+        let count = words.len() / SHARE_WORDS;
+        if words.word(2) != LAYOUT {
+            // After an upgrade. Words of the first start are zeros, and stay untouched.
+            if words.word(2) != 0 {
+                words
+                    .iter()
+                    .for_each(|word| word.store(0, Ordering::Relaxed));
+            }
+            words.set(2, LAYOUT);
+        }
+        let all = &mut words;
+        let tables = Self {
+            head: cut::<HEAD_WORDS>(all, 1).as_flattened(),
+            clients: cut(all, count),
+            sessions: cut(all, count * SESSION_SHARE),
+            blocks: cut(all, count),
+            replies: cut(all, count * REPLY_SHARE),
+        };
+        if tables.instance() == [0; 2] {
+            tables.head.set_all(0, &instance);
+        }
+        tables
+    }
+
+    /// Two words that differ for each new set of tables.
+    pub(super) fn instance(&self) -> [u32; 2] {
+        self.head.pair(0)
+    }
+
+    /// The client with this ID.
+    pub(super) fn client(&self, [instance, number]: [u32; 2]) -> Option<Client> {
+        let row = numbered(self.clients, number)?;
+        let is_used = row.word(client::STATE) != client::FREE;
+        (is_used && self.head.word(0) == instance).then_some(row)
+    }
+
+    /// The ID of a client.
+    pub(super) fn client_id(&self, row: Client) -> [u32; 2] {
+        [self.head.word(0), row.word(client::NUMBER)]
+    }
+
+    /// The session with this ID.
+    pub(super) fn session(&self, id: &[u8]) -> Option<Session> {
+        let mut id = Reader::new(id);
+        let instance = [id.u32(), id.u32()];
+        let number = id.u32();
+        let row = numbered(self.sessions, number)?;
+        let is_used = row.word(session::CLIENT) == id.u32() && row.word(session::CLIENT) != 0;
+        (is_used && instance == self.instance()).then_some(row)
+    }
+
+    /// Writes the ID of a session.
+    pub(super) fn emit_session_id(&self, number: u32, client: u32, reply: &mut Writer<'_>) {
+        let [first, second] = self.instance();
+        reply.words(&[first, second, number, client]);
+    }
+
+    /// The sessions of a client.
+    pub(super) fn sessions_of(&self, client: Client) -> impl Iterator<Item = Session> {
+        let number = client.word(client::NUMBER);
+        let sessions = self.sessions.iter();
+        sessions.filter(move |row| row.word(session::CLIENT) == number)
+    }
+
+    /// The slots of a session that were used.
+    pub(super) fn slots_of(&self, row: Session) -> impl Iterator<Item = Slot> {
+        let blocks = *self;
+        let used =
+            (session::BLOCKS..session::WORDS).filter_map(move |at| blocks.block(row.word(at)));
+        used.flat_map(slots_in)
+    }
+
+    /// The client of a session.
+    pub(super) fn client_of(&self, row: Session) -> Option<Client> {
+        self.client([self.head.word(0), row.word(session::CLIENT)])
+    }
+
+    /// The number of slots for a new session: fewer when blocks run short.
+    pub(super) fn slot_count_left(&self) -> u32 {
+        let free = self.blocks.iter().filter(|block| block.word(0) == 0);
+        (free.count() * 2).clamp(BLOCK_SLOT_COUNT, SESSION_SLOT_COUNT_MAX) as u32
+    }
+
+    /// The block with this index + 1.
+    fn block(&self, number: u32) -> Option<&'static Row<BLOCK_WORDS>> {
+        self.blocks.get((number as usize).checked_sub(1)?)
+    }
+
+    /// A slot of a session, whose number is below the session's count. `None`: no space is left for it now.
+    pub(super) fn slot(&self, row: Session, number: u32) -> Option<Slot> {
+        let number = number as usize;
+        let at = session::BLOCKS + number / BLOCK_SLOT_COUNT;
+        let mut block = self.block(row.word(at));
+        if block.is_none() {
+            let index = self.blocks.iter().position(|block| block.word(0) == 0)?;
+            block = self.blocks.get(index);
+            block?.set(0, row.word(session::NUMBER));
+            row.set(at, index as u32 + 1);
+        }
+        slots_in(block?).get(number % BLOCK_SLOT_COUNT)
+    }
+
+    /// Ends a session, and forgets its replies.
+    pub(super) fn end_session(&self, row: Session) {
+        for slot in self.slots_of(row) {
+            self.drop_reply(slot);
+            slot.set_all(0, &[0; slot::WORDS]);
+        }
+        for at in session::BLOCKS..session::WORDS {
+            if let Some(block) = self.block(row.word(at)) {
+                block.set(0, 0);
+            }
+            row.set(at, 0);
+        }
+        row.set(session::CLIENT, 0);
+    }
+
+    /// Ends a client and its sessions.
+    pub(super) fn end_client(&self, row: Client) {
+        for session in self.sessions_of(row) {
+            self.end_session(session);
+        }
+        row.set(client::STATE, client::FREE);
+    }
+
+    /// Forgets the reply of a slot.
+    pub(super) fn drop_reply(&self, row: Slot) {
+        let kept = row.word(slot::REPLY);
+        if let Some(reply) = self.reply(kept) {
+            reply.set(0, 0);
+        }
+        row.set(slot::REPLY, 0);
+    }
+
+    fn reply(&self, kept: u32) -> Option<&'static Row<REPLY_WORDS>> {
+        self.replies.get(((kept >> 16) as usize).checked_sub(1)?)
+    }
+
+    /// Returns true if a slot can keep a reply. The space is the slot's from now on.
+    pub(super) fn reserve_reply(&self, row: Slot) -> bool {
+        if row.word(slot::REPLY) != 0 {
+            return true;
+        }
+        let Some(index) = self.replies.iter().position(|reply| reply.word(0) == 0) else {
+            return false;
+        };
+        let number = index as u32 + 1;
+        row.set(slot::REPLY, number << 16);
+        if let Some(reply) = self.reply(number << 16) {
+            reply.set(0, 1);
+        }
+        true
+    }
+
+    /// Stores the reply of a slot that has reserved its space. It is XDR, of at most [`KEPT_REPLY_BYTES`].
+    pub(super) fn keep_reply(&self, row: Slot, bytes: &[u8]) {
+        let kept = row.word(slot::REPLY);
+        if let Some(reply) = self.reply(kept) {
+            for (at, word) in (1..).zip(bytes.as_chunks().0) {
+                reply.set(at, u32::from_be_bytes(*word));
+            }
+            row.set(slot::REPLY, kept & !0xffff | bytes.len() as u32);
+        }
+    }
+
+    /// Writes the kept reply of a slot. Returns false if there is none.
+    pub(super) fn emit_reply(&self, row: Slot, out: &mut Writer<'_>) -> bool {
+        let kept = row.word(slot::REPLY);
+        let count = (kept & 0xffff) as usize / 4;
+        if let Some(reply) = self.reply(kept).filter(|_| count > 0) {
+            for at in 1..=count {
+                out.u32(reply.word(at));
+            }
+            return true;
+        }
+        false
+    }
+}

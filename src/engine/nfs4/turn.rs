@@ -1,0 +1,181 @@
+//! A COMPOUND while it is carried out: its context, which is kept while it waits, and what an operation uses in a turn.
+
+use super::slots::Held;
+use super::tables::{Session, Slot, Tables};
+use crate::config::COMPOUND_REPLY_BYTES;
+use crate::engine::Cx;
+use crate::engine::rpc::connections::{Connection, Connections};
+use crate::engine::rpc::lock::ServerLock;
+use crate::mem::fx_words as hash;
+use crate::vfs::{Attr, Caller, FsError, Handle, Node, Patience, Pin, Stop, Until};
+use crate::wire::nfs4::Status;
+use crate::wire::rpc::Call;
+use crate::wire::{Malformed, Reader, Writer};
+
+/// The reason why an operation has no result.
+pub(super) enum Fault {
+    /// The operation failed.
+    Status(Status),
+    /// The file system failed.
+    Files(FsError),
+    /// This event must come first.
+    Again(Until),
+}
+
+/// The result of an operation.
+pub(super) type Done = Result<(), Fault>;
+
+impl From<Status> for Fault {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
+}
+
+impl From<FsError> for Fault {
+    fn from(error: FsError) -> Self {
+        match error {
+            // A look-up of host names may take long: the client repeats the call.
+            FsError::AwaitsNames => Self::Status(Status::DELAY),
+            error => error.until().map_or(Self::Files(error), Self::Again),
+        }
+    }
+}
+
+impl From<Stop> for Fault {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Failed(error) => Self::Files(error),
+            Stop::Again(until) => Self::Again(until),
+        }
+    }
+}
+
+impl From<Malformed> for Fault {
+    fn from(_: Malformed) -> Self {
+        Self::Status(Status::BADXDR)
+    }
+}
+
+/// The current or the saved object.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) handle: Handle,
+    /// The node in this turn, found with the rights of the caller. `None`: the handle is to be opened.
+    pub(super) node: Option<Node>,
+}
+
+/// The answer to a retransmitted request.
+#[derive(Clone, Copy)]
+pub(super) enum Kept {
+    /// The reply in this slot.
+    Reply(Slot),
+    /// The failure of the second operation.
+    Failed(u32, Status),
+    /// An error, unless the request has one operation: the reply was not kept.
+    Nothing,
+}
+
+/// The context of a COMPOUND.
+pub(super) struct Compound {
+    pub(super) current: Option<Place>,
+    pub(super) saved: Option<Place>,
+    /// The session of its SEQUENCE.
+    pub(super) session: Option<Session>,
+    /// The slot that it holds.
+    pub(super) held: Option<Held>,
+    pub(super) kept: Option<Kept>,
+    /// The file of a READ whose data a job reads.
+    pub(super) fetched: Option<Pin>,
+    /// Number of operations, and of those that were carried out.
+    pub(super) count: u32,
+    pub(super) done: u32,
+    /// Longest reply (bytes), with the RPC header.
+    pub(super) reply_bytes_max: u32,
+    /// Offset of the next operation in the arguments.
+    pub(super) read: usize,
+    /// Length of the results that are written (bytes).
+    pub(super) written: usize,
+}
+
+impl Compound {
+    pub(super) const fn new() -> Self {
+        Self {
+            current: None,
+            saved: None,
+            session: None,
+            held: None,
+            kept: None,
+            fetched: None,
+            count: 0,
+            done: 0,
+            reply_bytes_max: u32::MAX,
+            read: 0,
+            written: 0,
+        }
+    }
+}
+
+/// A call of COMPOUND while it is carried out.
+pub(super) struct Turn<'t, 'a, 'c, 'o> {
+    pub(super) tables: Tables,
+    pub(super) connections: Connections,
+    /// The lock of the tables, if other servers use them too.
+    pub(super) lock: Option<&'static dyn ServerLock>,
+    pub(super) cx: &'t mut Cx<'c>,
+    pub(super) call: &'t Call<'a>,
+    pub(super) caller: Caller,
+    pub(super) args: &'t mut Reader<'a>,
+    pub(super) reply: &'t mut Writer<'o>,
+    pub(super) compound: &'t mut Compound,
+    pub(super) connection: Connection,
+    /// Length of the whole request (bytes).
+    pub(super) request_bytes: u32,
+    pub(super) patience: Patience,
+    /// Position in the reply of the RPC header.
+    pub(super) start: usize,
+    /// True if there is space for the context of a COMPOUND that waits.
+    pub(super) may_wait: bool,
+}
+
+/// Length of the RPC header of a reply (bytes).
+pub(super) const HEADER_BYTES: usize = 24;
+impl Turn<'_, '_, '_, '_> {
+    /// Fails unless the output has space for `len` bytes, or for as many as the reply may still have.
+    pub(super) fn need_space(&mut self, len: usize) -> Done {
+        let used = self.reply.position() - self.start;
+        let most = COMPOUND_REPLY_BYTES.saturating_sub(used);
+        match self.reply.space().len() < len.min(most) {
+            true => Err(Fault::Again(Until::Output)),
+            false => Ok(()),
+        }
+    }
+
+    /// The current object.
+    pub(super) fn object(&mut self) -> Result<Node, Fault> {
+        let current = self.compound.current.as_mut();
+        let current = current.ok_or(Status::NOFILEHANDLE)?;
+        if let Some(node) = current.node {
+            return Ok(node);
+        }
+        let handle = current.handle;
+        let node = self
+            .cx
+            .vfs
+            .open(handle.bytes(), &self.caller, &self.cx.peer)?;
+        current.node = Some(node);
+        Ok(node)
+    }
+
+    /// The current object and its attributes.
+    pub(super) fn object_with_attr(&mut self) -> Result<(Node, Attr), Fault> {
+        let node = self.object()?;
+        Ok((node, self.cx.vfs.attr(node)?))
+    }
+
+    /// A hash of the rest of the request, and of its user.
+    pub(super) fn hash(&self) -> u32 {
+        let uid = self.call.credential.map_or(0, |credential| credential.uid);
+        let start = uid ^ self.compound.count.rotate_left(16);
+        hash(start, self.args.rest()) | 1
+    }
+}

@@ -1,0 +1,57 @@
+//! No version 4.1 of NFS: nothing of it is served, and no COMPOUND waits.
+
+use super::Cx;
+use super::rpc::connections::Connections;
+use super::rpc::lock::ServerLock;
+use super::rpc::{Answer, Request, Unanswered};
+use crate::vfs::Tree;
+use crate::wire::nfs3;
+use crate::wire::rpc::Reject;
+use core::sync::atomic::AtomicU32;
+
+/// No state.
+#[derive(Default)]
+pub struct Nfs4(());
+
+/// No COMPOUND.
+#[derive(Debug)]
+pub enum Waiting {}
+
+impl Waiting {
+    pub(super) const fn len(&self) -> usize {
+        match *self {}
+    }
+}
+
+impl Nfs4 {
+    /// Offers nothing.
+    pub const fn new(
+        _words: &'static [AtomicU32],
+        _instance: [u32; 2],
+        _connections: Connections,
+        _lock: Option<&'static dyn ServerLock>,
+        _waiting_count: usize,
+    ) -> Self {
+        Self(())
+    }
+
+    /// Does nothing.
+    pub const fn end_version_3(&mut self) {}
+
+    pub(super) const fn versions(&self) -> [u8; 2] {
+        [nfs3::VERSION as u8; 2]
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        _cx: &mut Cx<'_>,
+        _request: &mut Request<'_, '_>,
+        _waiting: &mut Option<Waiting>,
+    ) -> Result<Answer, Unanswered> {
+        Err(Reject::Procedure.into())
+    }
+
+    pub(super) const fn abandon(&mut self, waiting: &Waiting, _vfs: &mut Tree) {
+        match *waiting {}
+    }
+}
