@@ -102,7 +102,7 @@ static COMMON: [Reason; 15] = [
     reason(Errno::NOENT, text!("does not exist; check the path")),
     reason(
         Errno::NOTDIR,
-        text!("a part of the path is not a directory"),
+        text!("a part of the path is no directory"),
     ),
     reason(Errno::ISDIR, text!("is a directory")),
     reason(Errno::PERM, PERM),
@@ -115,7 +115,7 @@ static COMMON: [Reason; 15] = [
     ),
     reason(
         Errno::LOOP,
-        text!("a symbolic link, or too many of them in the path"),
+        text!("a symbolic link, or too many in the path"),
     ),
     reason(Errno::NAMETOOLONG, text!("a name in the path is too long")),
     reason(Errno::NFILE, FEW),
