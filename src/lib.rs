@@ -73,6 +73,7 @@
 //! | files in memory: storage of files and names, limits | `vfs/ram/store.rs`, `vfs/ram/map.rs` |
 //! | the user as whom a request accesses files | `vfs/host/acting.rs`, `sys/linux/fsuid.rs` |
 //! | HTTP: requests, the object at a path, ranges, listings | `wire/http`, `engine/http/{place,conditions,parts,listing}.rs`; media types in `linker/kinds.txt`; cases in `xtask/cases/src/http` |
+//! | network boot: the offer, transfers, the menu, images and their arguments | `engine/boot/{dhcp,tftp,transfer,menu,scan,layouts}.rs`; `role/boot` |
 //! | SFTP requests, and which of them write | the table in `engine/sftp/requests.rs` |
 //! | the path walk that keeps a session in its jail | `vfs/walk.rs`, with the kernel's help `vfs/user/jail.rs` |
 //! | ISO images: the format, the tree, images entered by a path | `wire/iso9660`, `vfs/iso`, `vfs/images.rs` |

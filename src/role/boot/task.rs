@@ -140,29 +140,6 @@ impl Role {
                 .report(text!("left out:").warn(), line.bytes(), Text::NOTHING);
             return;
         };
-        let mut ports: [Option<u16>; 2] = [None; 2];
-        if !self.options.has_no_dhcp {
-            for (at, port) in [SERVER_PORT, PROXY_PORT].into_iter().enumerate() {
-                let binding = Binding {
-                    interface: Some(interface),
-                    broadcasts: true,
-                    ..Binding::of(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
-                };
-                match served.bind(world, &binding, number + at as u16) {
-                    Ok(()) => {
-                        if let Some(place) = ports.get_mut(at) {
-                            *place = Some(port);
-                        }
-                    }
-                    Err(error) => report_port(
-                        world,
-                        port,
-                        error,
-                        text!("a DHCP server here must send option 60, PXEClient"),
-                    ),
-                }
-            }
-        }
         let end = interface.name.iter().position(|byte| *byte == 0);
         let mut line = Line::default();
         line.raw(interface.name.head(end.unwrap_or(16))).text(": ");
@@ -171,8 +148,18 @@ impl Role {
             line.byte(b':').number(self.http_port.into());
         }
         line.text("/boot.ipxe");
-        for port in ports.into_iter().flatten() {
-            line.say_number(text!(", port "), port.into());
+        if !self.options.has_no_dhcp {
+            for (number, port) in (number..).zip([SERVER_PORT, PROXY_PORT]) {
+                let binding = Binding {
+                    interface: Some(interface),
+                    broadcasts: true,
+                    ..Binding::of(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+                };
+                match served.bind(world, &binding, number) {
+                    Ok(()) => _ = line.say_number(text!(", port "), port.into()),
+                    Err(error) => report_port(world, port, error, without_dhcp(error)),
+                }
+            }
         }
         world
             .events
@@ -182,6 +169,14 @@ impl Role {
             .address(address.to_ipv6_mapped());
         let what = text!("dnsmasq can name the loader, too:");
         world.events.report(what, line.bytes(), Text::NOTHING);
+    }
+}
+
+/// The consequence of a port of DHCP that cannot be used.
+fn without_dhcp(error: NetError) -> Text {
+    match error {
+        NetError::InUse => text!("the DHCP server here must send option 60, PXEClient"),
+        _ => text!("the DHCP server must name the loader"),
     }
 }
 
