@@ -552,6 +552,7 @@ fn systemd_of_debian_starts_the_unit() -> Result<()> {
     debian.run(&["systemctl", "reload", "stowaway"])?;
     debian.wait_for_export("/srv/one", "hello.txt")?;
     debian.wait_for_state("is-active stowaway", &["active"])?;
+    debian.ensure_operable("/srv/one", "hello.txt")?;
     debian.run(&["/usr/local/sbin/stowaway", "uninstall", "/usr/local/sbin"])?;
     debian.wait_for_state("is-active stowaway", &["inactive"])?;
     debian.run(&["rm", "-r", "/etc/stowaway"])?;

@@ -1,6 +1,6 @@
 //! A Debian whose systemd runs in a container.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -107,6 +107,26 @@ impl<'a> Debian<'a> {
             let log = self.run(&["journalctl", "-u", "stowaway", "--no-pager"]);
             format!("{export} is not served:\n{}", log.unwrap_or_default())
         })
+    }
+
+    /// Checks that `stowaway status` finds the server, that journald has the level of a refused mount, and that the unit starts a
+    /// server again that was killed.
+    pub fn ensure_operable(&self, export: &str, name: &str) -> Result<()> {
+        let status = self.run(&["stowaway", "status"])?;
+        ensure!(status.contains(export), "{status}");
+        let refused = self.podman.inside(|| {
+            let mut client = Client::connect((Ipv4Addr::LOCALHOST, 2049).into())?;
+            Ok(client.mount("/srv/secret").is_err())
+        })?;
+        ensure!(refused, "/srv/secret can be mounted");
+        let warned = wait_for(PATIENCE, || {
+            let lines = self.shell("journalctl -u stowaway -p warning --no-pager")?;
+            Ok(lines.contains("/srv/secret").then_some(()))
+        });
+        warned?.context("journalctl -p warning has no line of the refused mount")?;
+        self.run(&["systemctl", "kill", "--signal=KILL", "stowaway"])?;
+        self.wait_for_export(export, name)?;
+        self.wait_for_state("is-active stowaway", &["active"])
     }
 
     /// Checks that a client can make a file in `export`.

@@ -76,6 +76,7 @@ fn deb_installs_starts_reloads_and_leaves_nothing() -> Result<()> {
     debian.run(&["systemctl", "reload", "stowaway"])?;
     debian.wait_for_export("/srv/two", "bye.txt")?;
     debian.wait_for_state("is-active stowaway", &["active"])?;
+    debian.ensure_operable("/srv/two", "bye.txt")?;
 
     debian.run(&["dpkg", "--purge", "stowaway"])?;
     debian.wait_for_state("is-active stowaway", &["inactive"])?;
