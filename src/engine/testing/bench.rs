@@ -165,6 +165,7 @@ impl Bench {
     }
 
     /// Passes `input` in pieces, after the rest of a transfer. Returns when it is used up or the connection is closed.
+    #[cfg(test)]
     pub(in crate::engine) fn talk(
         &mut self,
         session: &mut Session,

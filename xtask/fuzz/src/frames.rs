@@ -124,7 +124,8 @@ impl Bench {
         let mut stack = Smol::new(link, &settings, now);
         let any = |port| ([0; 4], port).into();
         let listener = stack.listen(any(2049), LISTENER).expect("a listener");
-        let datagrams = stack.bind(any(111), DATAGRAMS).expect("a socket");
+        let binding = Binding::of(any(111));
+        let datagrams = stack.bind(&binding, DATAGRAMS).expect("a socket");
         Self {
             stack,
             listener,
