@@ -1,7 +1,7 @@
 //! BOOTP and DHCP messages of hosts on Ethernet, and their options. RFC 2131 section 2, RFC 2132.
 
 use super::{Malformed, Reader};
-use crate::mem::{Ends as _, copy_into};
+use crate::mem::{Ends as _, copy_into, nth};
 use core::net::Ipv4Addr;
 
 /// UDP port of servers and relays.
@@ -282,6 +282,16 @@ impl Options<'_> {
     }
 }
 
+impl<'a> Options<'a> {
+    /// The text in the field `file`, unless that holds options.
+    pub fn file(&self) -> &'a [u8] {
+        match self.joined(option::OVERLOAD, &mut [0; 1]) {
+            None => nth(self.file, 0, 0),
+            Some(_) => &[],
+        }
+    }
+}
+
 /// Copies bytes to `out` at offset `at`, as far as they fit. Returns the end offset.
 fn copy_part(out: &mut [u8], at: usize, part: &[u8]) -> usize {
     copy_into(out.tail_mut(at), part);
@@ -449,6 +459,7 @@ mod tests {
             Some(&b"PXEC"[..])
         );
         assert_eq!(options.joined(option::MACHINE, &mut out), None);
+        assert_eq!(options.file(), [b'n'; 127]);
         assert_eq!(buffer[107..236], [&[0][..], &[b'n'; 127], &[0]].concat());
     }
 }

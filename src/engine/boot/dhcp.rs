@@ -28,11 +28,29 @@ pub(super) struct Asked<'a> {
     types_len: usize,
 }
 
-/// A message of a client.
+/// The port at which a message has arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// 67: requests to all servers.
+    Server,
+    /// 4011: requests to a boot server.
+    Proxy,
+    /// 68: what other servers send to all clients.
+    Client,
+}
+
+impl Place {
+    /// The ports of an interface, in the order of its sockets.
+    pub(super) const ALL: [Self; 3] = [Self::Server, Self::Proxy, Self::Client];
+}
+
+/// A message.
 pub(super) enum Message<'a> {
     Asked(Asked<'a>),
     /// A client asks another server for this address.
     Address([u8; 6], Ipv4Addr),
+    /// The server with the first address names a file, on the host with the second one.
+    Rival(Ipv4Addr, Ipv4Addr, &'a [u8]),
 }
 
 impl Asked<'_> {
@@ -43,18 +61,28 @@ impl Asked<'_> {
     }
 }
 
-/// Reads a message that has arrived at port 67, or with `is_proxy` at port 4011. `None`: it is not for this server.
-pub(super) fn read(message: &[u8], is_proxy: bool) -> Option<Message<'_>> {
+/// Reads a message. `None`: nothing is to be done.
+pub(super) fn read(message: &[u8], place: Place) -> Option<Message<'_>> {
     let (head, options) = dhcp::parse(message).ok()?;
     let kind = options
         .joined(option::MESSAGE_TYPE, &mut [0; 1])?
         .first()
         .copied();
     let kind = kind.and_then(Kind::of)?;
-    match (head.op, kind, is_proxy) {
-        (Op::Request, Kind::Discover, false)
-        | (Op::Request, Kind::Request | Kind::Inform, true) => {}
-        (Op::Request, Kind::Request, false) => {
+    match (head.op, kind, place) {
+        (Op::Request, Kind::Discover, Place::Server)
+        | (Op::Request, Kind::Request | Kind::Inform, Place::Proxy) => {}
+        (Op::Reply, Kind::Offer, Place::Client) => {
+            let mut buffer = [0; 4];
+            let server = options.joined(option::SERVER, &mut buffer);
+            let server = server.and_then(|bytes| bytes.first_chunk()).copied();
+            let mut items = options.clone().flatten();
+            let file = items.find(|item| item.code == option::BOOT_FILE);
+            let file = file.map_or(options.file(), |item| item.value);
+            let server = server.map_or(head.siaddr, Ipv4Addr::from);
+            return (!file.is_empty()).then_some(Message::Rival(server, head.siaddr, file));
+        }
+        (Op::Request, Kind::Request, Place::Server) => {
             let mut buffer = [0; 4];
             let wanted = options.joined(option::REQUESTED_ADDRESS, &mut buffer);
             let wanted = wanted.and_then(|bytes| bytes.first_chunk()).copied();
@@ -132,8 +160,8 @@ pub(super) fn write(asked: &Asked<'_>, own: Ipv4Addr, file: &[u8], out: &mut [u8
 }
 
 /// The destination of the answer to a request from `from`.
-pub(super) fn destination(asked: &Asked<'_>, from: SocketAddr, is_proxy: bool) -> SocketAddr {
-    if is_proxy {
+pub(super) fn destination(asked: &Asked<'_>, from: SocketAddr, place: Place) -> SocketAddr {
+    if place == Place::Proxy {
         return from;
     }
     match asked.head.giaddr {

@@ -23,13 +23,14 @@ use super::service::{Cast, Due, Local, Service, Transmit};
 use crate::config::{BOOT_LINK_COUNT_MAX, TFTP_PORT_COUNT};
 use crate::event::Line;
 use crate::mem::Ends as _;
+use crate::text::text;
 use crate::time::Instant;
 use crate::vfs::Ended;
 use crate::wire::Writer;
 use crate::wire::http::encode;
 use core::net::{Ipv4Addr, SocketAddr};
 pub use dhcp::PROXY_PORT;
-use dhcp::{Asked, Message};
+use dhcp::{Asked, Message, Place};
 use files::Path;
 use machines::{Key, Machines, Step};
 use menu::Menu;
@@ -39,10 +40,11 @@ use transfer::Scene;
 
 /// Number of the socket for TFTP requests.
 pub const TFTP_SOCKET: u16 = 0;
-/// Number of the first interface's socket at port 67; its socket at port 4011 has the next one, then the next interface follows.
+/// Number of the first interface's socket at port 67; its sockets at ports 4011 and 68 have the next ones, then the next interface
+/// follows.
 pub const DHCP_SOCKET: u16 = 1;
 /// Number of the first socket of the pool of ports for transfers.
-pub const POOL_SOCKET: u16 = DHCP_SOCKET + 2 * BOOT_LINK_COUNT_MAX as u16;
+pub const POOL_SOCKET: u16 = DHCP_SOCKET + 3 * BOOT_LINK_COUNT_MAX as u16;
 /// Number of sockets.
 pub const SOCKET_COUNT: usize = (POOL_SOCKET + TFTP_PORT_COUNT) as usize;
 /// Longest URL (bytes): every byte of the path may be escaped.
@@ -82,7 +84,7 @@ impl Boot {
     pub fn add_link(&mut self, link: Link) -> Option<u16> {
         let at = self.links.len() as u16;
         self.links.push(link).ok()?;
-        Some(DHCP_SOCKET + 2 * at)
+        Some(DHCP_SOCKET + 3 * at)
     }
 
     /// The menu.
@@ -105,16 +107,30 @@ impl Boot {
         out: &mut [u8],
     ) -> Option<Transmit> {
         let number = at.socket - DHCP_SOCKET;
-        let is_proxy = number % 2 == 1;
-        let link = *self.links.get(usize::from(number / 2))?;
-        let asked = match dhcp::read(input, is_proxy)? {
+        let place = *Place::ALL.get(usize::from(number % 3))?;
+        let link = *self.links.get(usize::from(number / 3))?;
+        let asked = match dhcp::read(input, place)? {
             Message::Asked(asked) => asked,
             Message::Address(mac, address) => {
                 let address = address.to_ipv6_mapped();
                 self.machines.learn(mac, address, cx.now);
                 return None;
             }
+            Message::Rival(server, next, file) => {
+                // Another server may name this one.
+                let is_own = |address| self.links.iter().any(|link| link.address == address);
+                if !is_own(server) && !is_own(next) {
+                    let (event, why) = (
+                        text!("also names a file to machines that boot:").warn(),
+                        text!("some may take that"),
+                    );
+                    let server = server.to_ipv6_mapped();
+                    cx.events.report_for_peer(cx.now, server, event, file, why);
+                }
+                return None;
+            }
         };
+        let is_proxy = place == Place::Proxy;
         let mut buffer = [0; URL_BYTES];
         let mut file = Writer::new(&mut buffer);
         self.choose_file(cx, &asked, link, &mut file)?;
@@ -131,7 +147,7 @@ impl Boot {
         };
         (len > 0).then_some(Transmit {
             from: from_link,
-            to: dhcp::destination(&asked, from, is_proxy),
+            to: dhcp::destination(&asked, from, place),
             len,
         })
     }

@@ -464,6 +464,35 @@ fn offers_follow_pxe() {
 }
 
 #[test]
+fn other_servers_that_name_a_file_are_reported() {
+    let mut bench = Bench::files();
+    let other = Ipv4Addr::new(192, 0, 2, 9);
+    for (siaddr, server, file) in [
+        (other, other, "pxelinux.0"),
+        (other, other, ""),
+        (OWN, other, "a"),
+        (OWN, OWN, "b"),
+    ] {
+        let mut buffer = vec![0; 600];
+        let mut head = Head::request(7, Ipv4Addr::UNSPECIFIED, MAC);
+        (head.op, head.siaddr) = (Op::Reply, siaddr);
+        let mut writer = DhcpWriter::new(&mut buffer, &head, Kind::Offer);
+        writer.option(option::SERVER, &server.octets());
+        let len = writer.finish().unwrap();
+        crate::wire::dhcp::set_file(&mut buffer, file.as_bytes());
+        let from = SocketAddr::from((server, 67));
+        assert_eq!(
+            bench.bench.pass(from, DHCP_SOCKET + 2, &buffer[..len]),
+            None
+        );
+    }
+    let expect = [
+        "stowaway: 192.0.2.9 also names a file to machines that boot: pxelinux.0: some may take that",
+    ];
+    assert_eq!(bench.sink.lines(), expect);
+}
+
+#[test]
 fn steps_of_machines_are_reported_once() {
     let mut bench = Bench::files();
     let from = SocketAddr::from(([0, 0, 0, 0], 68));

@@ -14,7 +14,7 @@ use crate::stats::Family;
 use crate::sys::{Calls, Needs};
 use crate::text::{Text, text};
 use crate::vfs::Peer;
-use crate::wire::dhcp::SERVER_PORT;
+use crate::wire::dhcp::{CLIENT_PORT, SERVER_PORT};
 use crate::wire::tftp::{BLOCK_BYTES_MAX, PORT};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -149,13 +149,15 @@ impl Role {
         }
         line.text("/boot.ipxe");
         if !self.options.has_no_dhcp {
-            for (number, port) in (number..).zip([SERVER_PORT, PROXY_PORT]) {
+            for (number, port) in (number..).zip([SERVER_PORT, PROXY_PORT, CLIENT_PORT]) {
                 let binding = Binding {
                     interface: Some(interface),
                     broadcasts: true,
                     ..Binding::of(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
                 };
                 match served.bind(world, &binding, number) {
+                    // Hears other servers. A DHCP client of this host may have it.
+                    _ if port == CLIENT_PORT => {}
                     Ok(()) => _ = line.say_number(text!(", port "), port.into()),
                     Err(error) => report_port(world, port, error, without_dhcp(error)),
                 }

@@ -37,7 +37,8 @@ pub fn play(mut input: &[u8]) {
             0 => TFTP_SOCKET,
             1 => DHCP_SOCKET,
             2 => DHCP_SOCKET + 1,
-            other => POOL_SOCKET + u16::from(other - 3) % 8,
+            3 => DHCP_SOCKET + 2,
+            other => POOL_SOCKET + u16::from(other - 4) % 8,
         };
         let from = ([192, 0, 2, 50], port).into();
         if let Some(sent) = bench.pass(from, socket, packet) {
