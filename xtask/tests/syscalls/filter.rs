@@ -39,7 +39,7 @@ const MDNS: [&str; 17] = [
 const SETS: [(&str, &[&str]); 3] = [
     ("EACH", &["NFS", "SFTP", "MULTICAST"]),
     ("FILES", &["NFS", "SFTP"]),
-    ("NET", &["STREAMS", "MULTICAST", "LINK"]),
+    ("NET", &["STREAMS", "DATAGRAMS", "MULTICAST", "LINK"]),
 ];
 
 /// The conditions of rows that hold on x86_64.
@@ -85,7 +85,7 @@ fn filter_allows_the_listed_calls() -> Result<()> {
     let (_, table) = source.split_once("const NEEDED: &[").context("no table")?;
     let (table, _) = table.split_once("\n];").context("no end of the table")?;
     let calls = Profile::load("minimal")?.calls;
-    let nfs: (&[_], &[_]) = (&["NFS", "STREAMS"], &NFS);
+    let nfs: (&[_], &[_]) = (&["NFS", "STREAMS", "DATAGRAMS"], &NFS);
     let multicast: (&[_], &[_]) = (&["MULTICAST", "SOURCE"], &MDNS);
     for (role, (sets, rare)) in [
         ("nfs", nfs),

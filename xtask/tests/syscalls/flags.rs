@@ -256,7 +256,7 @@ fn no_session_needs_an_unlisted_call() -> Result<()> {
     let mut log = Log::new(None)?;
     log.kills = true;
     let roles: BTreeSet<&str> = sessions().map(|(role, ..)| role).collect();
-    ensure!(sessions().count() > 42 && roles.len() == 16, "{roles:?}");
+    ensure!(sessions().count() > 42 && roles.len() == 17, "{roles:?}");
     for role in roles {
         run(&log, role)?;
     }
@@ -277,6 +277,7 @@ fn each_flag_of_the_help_has_a_session() -> Result<()> {
     for role in [
         "nfs",
         "http",
+        "boot",
         "mdns",
         "browse",
         "resolve",

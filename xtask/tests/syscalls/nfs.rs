@@ -118,6 +118,11 @@ fn calls_of_http_are_listed() -> Result<()> {
 }
 
 #[test]
+fn calls_of_boot_are_listed() -> Result<()> {
+    compare(&["boot"], &[], |log| super::flags::run(log, "boot"))
+}
+
+#[test]
 fn calls_of_serve_are_listed() -> Result<()> {
     compare(&["serve"], &POORER, |log| {
         if log.profile.is_some() {
