@@ -1,6 +1,6 @@
 //! The systems that boot over the network: where their images have kernel and RAM disk, and the kernel's arguments.
 //!
-//! In arguments, `{iso}` stands for the path of the image, `{dir}` for that of the directory in it, `{flavor}` for the end of the
+//! In arguments, `{iso}` stands for the path of the image, `{url}` for that by HTTP, `{dir}` for that of the directory in it, `{flavor}` for the end of the
 //! kernel's name. iPXE replaces `${server}` and `${http}`.
 
 use crate::text::{Text, text};
@@ -52,7 +52,7 @@ pub(super) static LAYOUTS: [Layout; 13] = [
     Layout {
         dir: text!("/casper"),
         nfs: text!("boot=casper netboot=nfs nfsroot=${server}:{iso} ip=dhcp"),
-        http: text!("boot=casper netboot=url url=${http}{iso} ip=dhcp"),
+        http: text!("boot=casper netboot=url url=${http}{url} ip=dhcp"),
         copied: Copied::Image,
         memory: 3,
         ..LAYOUT
@@ -61,7 +61,7 @@ pub(super) static LAYOUTS: [Layout; 13] = [
     Layout {
         dir: text!("/casper_*"),
         nfs: text!("boot=casper netboot=nfs nfsroot=${server}:{iso} live-media-path={dir} ip=dhcp"),
-        http: text!("boot=casper netboot=url url=${http}{iso} live-media-path={dir} ip=dhcp"),
+        http: text!("boot=casper netboot=url url=${http}{url} live-media-path={dir} ip=dhcp"),
         copied: Copied::Image,
         memory: 3,
         ..LAYOUT
@@ -70,7 +70,7 @@ pub(super) static LAYOUTS: [Layout; 13] = [
     Layout {
         dir: text!("/live"),
         nfs: text!("boot=live netboot=nfs nfsroot=${server}:{iso}"),
-        http: text!("boot=live fetch=${http}{iso}/live/filesystem.squashfs"),
+        http: text!("boot=live fetch=${http}{url}/live/filesystem.squashfs"),
         copied: Copied::Root,
         ..LAYOUT
     },
@@ -78,7 +78,7 @@ pub(super) static LAYOUTS: [Layout; 13] = [
     Layout {
         dir: text!("/images/pxeboot"),
         nfs: text!("inst.repo=nfs:${server}:{iso}"),
-        http: text!("inst.repo=${http}{iso}/ ip=dhcp"),
+        http: text!("inst.repo=${http}{url}/ ip=dhcp"),
         memory: 5,
         installs: true,
         ..LAYOUT
@@ -88,7 +88,7 @@ pub(super) static LAYOUTS: [Layout; 13] = [
         dir: text!("/arch/boot/x86_64"),
         ram_disk: text!("initramfs"),
         nfs: text!("archisobasedir=arch archiso_nfs_srv=${server}:{iso} ip=dhcp"),
-        http: text!("archisobasedir=arch archiso_http_srv=${http}{iso}/ ip=dhcp"),
+        http: text!("archisobasedir=arch archiso_http_srv=${http}{url}/ ip=dhcp"),
         copied: Copied::Root,
         ..LAYOUT
     },
@@ -97,7 +97,7 @@ pub(super) static LAYOUTS: [Layout; 13] = [
         dir: text!("/sysresccd/boot/x86_64"),
         ram_disk: text!("sysresccd"),
         nfs: text!("archisobasedir=sysresccd archiso_nfs_srv=${server}:{iso} ip=dhcp"),
-        http: text!("archisobasedir=sysresccd archiso_http_srv=${http}{iso}/ ip=dhcp"),
+        http: text!("archisobasedir=sysresccd archiso_http_srv=${http}{url}/ ip=dhcp"),
         copied: Copied::Root,
         ..LAYOUT
     },
@@ -107,7 +107,7 @@ pub(super) static LAYOUTS: [Layout; 13] = [
         kernel: text!("vmlinuz-x86_64"),
         ram_disk: text!("initramfs-x86_64"),
         nfs: text!("misobasedir=manjaro miso_nfs_srv=${server}:{iso} ip=dhcp"),
-        http: text!("misobasedir=manjaro miso_http_srv=${http}{iso}/ ip=dhcp"),
+        http: text!("misobasedir=manjaro miso_http_srv=${http}{url}/ ip=dhcp"),
         copied: Copied::Root,
         ..LAYOUT
     },
@@ -117,7 +117,7 @@ pub(super) static LAYOUTS: [Layout; 13] = [
         kernel: text!("vmlinuz-"),
         ram_disk: text!("initramfs-"),
         http: text!(
-            "modloop=${http}{iso}/boot/modloop-{flavor} alpine_repo=${http}{iso}/apks ip=dhcp"
+            "modloop=${http}{url}/boot/modloop-{flavor} alpine_repo=${http}{url}/apks ip=dhcp"
         ),
         memory: 1,
         ..LAYOUT
@@ -127,7 +127,7 @@ pub(super) static LAYOUTS: [Layout; 13] = [
         dir: text!("/boot/x86_64/loader"),
         kernel: text!("linux"),
         nfs: text!("install=nfs://${server}{iso}"),
-        http: text!("install=${http}{iso}"),
+        http: text!("install=${http}{url}"),
         memory: 4,
         installs: true,
         ..LAYOUT

@@ -50,8 +50,8 @@ pub struct Menu {
 }
 
 impl Menu {
-    /// An empty menu. `default` names the image that is booted after a while; empty: none is.
-    pub fn new(http_port: u16, default: &'static [u8]) -> Self {
+    /// An empty menu. `default` names the image that is booted after a while; empty: none is. `has_nfs`: NFS is served, too.
+    pub fn new(http_port: u16, default: &'static [u8], has_nfs: bool) -> Self {
         Self {
             body: mem::bytes(scaled(MENU_BYTES_MIN, MENU_BYTES_MAX)),
             body_len: 0,
@@ -60,8 +60,13 @@ impl Menu {
             is_offered: false,
             is_restricted: true,
             http_port,
-            scan: Scan::new(default),
+            scan: Scan::new(default, has_nfs),
         }
+    }
+
+    /// Sets whether the export is the path `/` of HTTP.
+    pub const fn set_root(&mut self, is_root: bool) {
+        self.scan.is_root = is_root;
     }
 
     /// Makes the menu for the peer, unless it was just made.

@@ -17,7 +17,7 @@ use core::ops::ControlFlow;
 const LIVE: Text = text!("/LiveOS/squashfs.img");
 /// Its arguments.
 const LIVE_ARGUMENTS: Text =
-    text!("root=live:${http}{iso}/LiveOS/squashfs.img rd.live.image ip=dhcp");
+    text!("root=live:${http}{url}/LiveOS/squashfs.img rd.live.image ip=dhcp");
 /// The root of Windows' setup.
 const WINDOWS: Text = text!("/sources/boot.wim");
 /// Files of an installation tree.
@@ -32,13 +32,13 @@ const SHIM: Text = text!("/EFI/BOOT/BOOTX64.EFI");
 const INFO: Text = text!("/.disk/info");
 
 const ITEM: Text = text!("item {number} {title}");
-const KERNEL: Text = text!(":{number}\nkernel ${http}{iso}{dir}/{kernel} initrd={initrd}");
-const RAM_DISK: Text = text!(" || goto failed\ninitrd ${http}{iso}{dir}/{initrd} || goto failed\n");
+const KERNEL: Text = text!(":{number}\nkernel ${http}{url}{dir}/{kernel} initrd={initrd}");
+const RAM_DISK: Text = text!(" || goto failed\ninitrd ${http}{url}{dir}/{initrd} || goto failed\n");
 const SHIM_LINE: Text =
-    text!("iseq ${platform} efi && shim ${http}{iso}/EFI/BOOT/BOOTX64.EFI ||\n");
-const WHOLE: Text = text!("initrd ${http}{iso} /proxmox.iso || goto failed\n");
+    text!("iseq ${platform} efi && shim ${http}{url}/EFI/BOOT/BOOTX64.EFI ||\n");
+const WHOLE: Text = text!("initrd ${http}{url} /proxmox.iso || goto failed\n");
 const BOOT: Text = text!("boot || goto failed\n");
-const DRIVE: Text = text!(":{number}\nsanboot --no-describe --keep ${http}{iso} || goto failed\n");
+const DRIVE: Text = text!(":{number}\nsanboot --no-describe --keep ${http}{url} || goto failed\n");
 
 /// Longest text of these (bytes).
 const TEXT_BYTES: usize = 160;
@@ -130,13 +130,17 @@ pub(super) struct Scan {
     /// Number of the next entry, and of the images left.
     number: u32,
     image_count: u32,
+    /// True if NFS is served, too.
+    pub(super) has_nfs: bool,
+    /// True if the export is the path `/` of HTTP.
+    pub(super) is_root: bool,
     /// The image that is booted after a while, and the number of its first entry; 0: none.
     default: &'static [u8],
     pub(super) chosen: u32,
 }
 
 impl Scan {
-    pub(super) fn new(default: &'static [u8]) -> Self {
+    pub(super) fn new(default: &'static [u8], has_nfs: bool) -> Self {
         Self {
             path: Writer::new(mem::array::<PATH_BYTES>()),
             dir: Writer::new(mem::array::<512>()),
@@ -149,6 +153,8 @@ impl Scan {
             top_len: 0,
             number: 1,
             image_count: 0,
+            has_nfs,
+            is_root: false,
             default,
             chosen: 0,
         }
@@ -244,7 +250,7 @@ impl Scan {
             }
             let is_live = layout.installs && self.has(tree, &[LIVE]) && !self.has(tree, &TREES);
             let has_shim = self.has(tree, &[SHIM]);
-            if layout.nfs != Text::NOTHING && !is_live {
+            if self.has_nfs && layout.nfs != Text::NOTHING && !is_live {
                 self.add_kernel(out, layout, (Way::Nfs, layout.nfs, 2), has_shim);
             }
             let units = |bytes: u64| (bytes / UNIT_BYTES + 1) as u32 + u32::from(layout.memory);
@@ -423,6 +429,14 @@ impl Scan {
         node
     }
 
+    /// Start of the path by HTTP in that of the image.
+    const fn url_start(&self) -> usize {
+        match self.is_root {
+            true => self.top_len - 1,
+            false => 0,
+        }
+    }
+
     /// Returns true if one of these files is in the image.
     fn has(&mut self, tree: &mut Tree, all: &[Text]) -> bool {
         all.iter()
@@ -435,6 +449,7 @@ impl Scan {
         number.number(self.number);
         let values = [
             (&b"{iso}"[..], self.path.since(0)),
+            (b"{url}", self.path.since(self.url_start())),
             (b"{dir}", self.dir.since(0)),
             (b"{kernel}", self.kernel.since(0)),
             (b"{initrd}", self.ram_disk.since(0)),

@@ -40,7 +40,7 @@ impl Bench {
     pub fn of(ram: Ram) -> Self {
         let sink = Sink::default();
         let machines = Box::leak(Box::new(Machines::new()));
-        let mut boot = Boot::new(Menu::new(80, b""), machines, 80);
+        let mut boot = Boot::new(Menu::new(80, b"", true), machines, 80);
         boot.set_port_count(8);
         let link = Link {
             index: 2,

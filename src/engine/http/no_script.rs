@@ -12,7 +12,7 @@ pub struct Script;
 #[allow(clippy::unused_self, reason = "the interface of script.rs")]
 impl Script {
     /// Nothing.
-    pub const fn new(_: u16, _: &'static [u8]) -> Self {
+    pub const fn new(_: u16, _: &'static [u8], _: bool) -> Self {
         Self
     }
 

@@ -2,7 +2,7 @@
 //! boot by HTTP.
 
 use super::reply::{Asked, Head};
-use super::{Http, Step};
+use super::{Http, Root, Step};
 use crate::engine::Cx;
 use crate::engine::boot::machines::{Key, Machines, Step as BootStep};
 use crate::engine::boot::menu::{Menu, NAMES};
@@ -21,10 +21,10 @@ pub struct Script {
 }
 
 impl Script {
-    /// The menu at this port of HTTP. `default` names the image that is booted after a while; empty: none is.
-    pub fn new(http_port: u16, default: &'static [u8]) -> Self {
+    /// The menu at this port of HTTP; see [`Menu::new`].
+    pub fn new(http_port: u16, default: &'static [u8], has_nfs: bool) -> Self {
         Self {
-            menu: Some(Menu::new(http_port, default)),
+            menu: Some(Menu::new(http_port, default, has_nfs)),
             machines: None,
         }
     }
@@ -61,6 +61,7 @@ impl Http {
             .menu
             .as_mut()
             .filter(|_| NAMES.contains(&name))?;
+        menu.set_root(self.root == Root::Single);
         menu.refresh(cx);
         if !menu.is_offered() {
             return None;

@@ -115,7 +115,7 @@ impl Options {
 
     /// The menu for HTTP on this port.
     pub(super) fn menu(&self, http_port: u16) -> Menu {
-        Menu::new(http_port, self.default)
+        Menu::new(http_port, self.default, true)
     }
 }
 
@@ -123,7 +123,7 @@ impl Beside for Options {
     fn script(&self, http_port: u16) -> Script {
         Script {
             machines: Some(self.machines()),
-            ..Script::new(http_port, self.default)
+            ..Script::new(http_port, self.default, true)
         }
     }
 
