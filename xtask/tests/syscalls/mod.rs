@@ -32,7 +32,8 @@ const POORER: [&str; 7] = [
 ];
 
 /// Calls that other suites cause, and these sessions not at all or not each time: role and call.
-const RARE: [(&str, &str); 23] = [
+const RARE: [(&str, &str); 24] = [
+    ("boot", "getsockopt"),
     ("browse", "ppoll"),
     ("http", "clone"),
     ("http", "futex"),
