@@ -96,7 +96,7 @@ const _: () = assert!(LOOP_COUNT_MAX == 4);
 
 /// The size of the memory that NFS processes of `serve` share.
 const NFS_LAYOUT: Layout = Layout {
-    word_count: word_count(LOOP_COUNT_MAX as usize, CONNECTION_COUNT_MAX),
+    word_count: word_count(LOOP_COUNT_MAX as usize, CONNECTION_COUNT_MAX) + nfs::WORD_COUNT,
     byte_count: SHARED_BYTES,
 };
 

@@ -3,6 +3,7 @@
 use super::Fatal;
 use super::failed;
 use super::options::Options;
+use super::versions::{WORD_COUNT, Words};
 use crate::config::{HAS_SERVE, REMOVED_WORDS, SHARED_BYTES, SHARED_BYTES_MIN};
 use crate::drive::platform::host::loops::Member;
 use crate::engine::programs::Programs;
@@ -20,6 +21,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 pub(super) struct Common {
     /// The programs, in the memory that outlives this process under `serve`.
     pub(super) programs: Programs,
+    /// The memory of version 4.1, which outlives this process under `serve`, too.
+    pub(super) version_4: Words,
     /// True if there are several NFS processes.
     pub(super) is_shared: bool,
     /// True if the memory outlives this process.
@@ -55,14 +58,16 @@ pub(super) fn common(
             lock.count().fetch_add(loss_count, Ordering::Relaxed);
             tree.share_changes(joined.export_changes);
         }
+        let (words, version_4) = joined.words.split_at(joined.words.len() - WORD_COUNT);
         return Ok(Common {
             programs: Programs::new(
                 verifier(entropy),
                 joined.memory,
                 true,
                 joined.lock.map(|lock| lock as &dyn ServerLock),
-                Connections::new(joined.words, joined.lives, joined.number),
+                Connections::new(words, joined.lives, joined.number),
             ),
+            version_4: Words::new(Some(version_4), &entropy),
             is_shared: joined.lock.is_some(),
             is_kept: true,
             results: joined.results,
@@ -81,6 +86,7 @@ pub(super) fn common(
             None,
             Connections::new(words, mem::words(1), 0),
         ),
+        version_4: Words::new(None, &entropy),
         is_shared: false,
         is_kept: false,
         results: None,

@@ -9,6 +9,11 @@ pub(super) mod machine;
 mod options;
 mod rpcbind;
 mod sockets;
+#[cfg(any(feature = "nfs4", test))]
+mod versions;
+#[cfg(not(any(feature = "nfs4", test)))]
+#[path = "no_versions.rs"]
+mod versions;
 
 use super::{Console, Fatal};
 use crate::config::{
@@ -46,6 +51,8 @@ use sockets::Sockets;
 pub(super) use sockets::check_ports;
 #[cfg(feature = "http")]
 pub(super) use sockets::listen;
+#[cfg(feature = "serve")]
+pub(super) use versions::WORD_COUNT;
 
 /// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
@@ -99,6 +106,7 @@ pub(super) fn add_tasks(
     let (connection_count, node_count) = counts(network, tree)?;
     let Common {
         mut programs,
+        version_4,
         is_shared,
         is_kept,
         results,
@@ -120,6 +128,9 @@ pub(super) fn add_tasks(
     machine::export(&options.exports, tree)?;
     let names = upkeep.open(node_count, part, tree)?;
     programs.set_listener(*options.address.ip());
+    let mut limits = limits(connection_count);
+    options.versions.limit(&mut limits);
+    options.versions.offer(&mut programs, version_4);
     let server = Nfs {
         options,
         is_first,
@@ -131,7 +142,7 @@ pub(super) fn add_tasks(
     let _ = tasks.push(mem::leak(upkeep));
     let _ = tasks.push(mem::leak(Serving {
         server,
-        served: Served::new(&limits(connection_count)),
+        served: Served::new(&limits),
         service: Rpc::new(programs, connection_count),
     }));
     tasks.extend(names);

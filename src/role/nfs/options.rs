@@ -4,6 +4,7 @@ use super::super::args::{host, port};
 use super::super::flags::{Flags, flags};
 use super::super::{DONE, Fatal, USAGE, complain, network};
 use super::background::Background;
+use super::versions::Versions;
 use crate::config::NFS_PORT;
 use crate::drive::platform::host::loops::SharedState;
 use crate::drive::platform::network::Network;
@@ -42,6 +43,8 @@ flags! {
         KeyFile { long: text!("--key-file"), takes: Path(text!("file: a path")) },
         StateDir { long: text!("--state-dir"), takes: Path(text!("directory: a path")) },
         Trace { long: text!("--trace"), takes: Path(text!("file: a path")) },
+        #[cfg(any(feature = "nfs4", test))]
+        NfsVersions { long: text!("--nfs-versions"), takes: Value(text!("versions: one of 3, 4.1, 3,4.1")) },
         LogLevel { long: text!("--log-level"), takes: Value(text!("level: one of error, warn, info, debug")) },
         #[cfg(feature = "serve")]
         LogFormat { long: text!("--log-format"), takes: Value(text!("format: one of text, json")) },
@@ -78,6 +81,7 @@ pub(in super::super) struct Options {
     pub(in super::super) address: SocketAddrV6,
     pub(super) mount_port: Option<u16>,
     pub(super) portmap: bool,
+    pub(super) versions: Versions,
     pub(super) trace: Option<&'static CStr>,
     pub(in super::super) background: Background,
     /// True if MOUNT is not served over UDP (`-t`).
@@ -104,6 +108,7 @@ impl Default for Options {
             address: SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, NFS_PORT, 0, 0),
             mount_port: None,
             portmap: true,
+            versions: Versions::default(),
             trace: None,
             background: Background::default(),
             has_no_datagrams: false,
@@ -207,6 +212,8 @@ impl Options {
             Flag::KeyFile => self.exports.key_file = Some(value),
             Flag::StateDir => self.exports.state_dir = Some(value),
             Flag::Trace => self.trace = Some(value),
+            #[cfg(any(feature = "nfs4", test))]
+            Flag::NfsVersions => self.versions.set(text)?,
             Flag::LogLevel => self.background.log_options.set_level(text)?,
             #[cfg(feature = "serve")]
             Flag::LogFormat => self.background.log_options.set_format(text)?,

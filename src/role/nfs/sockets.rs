@@ -85,7 +85,9 @@ impl Nfs {
         let options = self.options;
         let (mut nfs_at, mut mount_at) = (options.address, options.address);
         let separate_port = options.mount_port.filter(|port| *port != nfs_at.port());
+        let separate_port = separate_port.filter(|_| options.versions.has_3());
         let (service, what) = match separate_port {
+            None if let Some(what) = options.versions.alone() => (NFS, what),
             Some(_) => (NFS, text!(" for NFS")),
             None => (BOTH, text!(" for NFS and MOUNT")),
         };
@@ -108,7 +110,7 @@ impl Nfs {
             }
         }
         let mut has_datagrams = false;
-        if !options.has_no_datagrams {
+        if !options.has_no_datagrams && options.versions.has_3() {
             let bound = sockets.bind(world, &mount_at, MOUNT_DATAGRAMS, MOUNT);
             has_datagrams = bound.is_ok();
             if let Err(error) = bound
@@ -123,8 +125,10 @@ impl Nfs {
         }
         sockets.register(&nfs_at, mount_at.port(), has_datagrams);
         // SET changes the table of one process only.
-        let has_portmap =
-            options.portmap && self.is_first && self.open_portmap(&mut sockets, world, nfs_at);
+        let has_portmap = options.portmap
+            && options.versions.has_3()
+            && self.is_first
+            && self.open_portmap(&mut sockets, world, nfs_at);
         let reports = self.is_first && !options.leaves_commands;
         self.mounting = reports.then_some(Mounting {
             nfs_at,

@@ -1,0 +1,38 @@
+//! Version 3 of NFS alone.
+
+use crate::drive::service::Limits;
+use crate::engine::programs::Programs;
+use crate::text::Text;
+use core::sync::atomic::AtomicU32;
+
+/// No words.
+pub(in super::super) const WORD_COUNT: usize = 0;
+
+/// Version 3.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Versions(());
+
+/// No memory.
+pub(super) struct Words(());
+
+impl Words {
+    pub(super) const fn new(_shared: Option<&'static [AtomicU32]>, _entropy: &[u8; 16]) -> Self {
+        Self(())
+    }
+}
+
+impl Versions {
+    pub(super) const fn has_3(self) -> bool {
+        true
+    }
+
+    pub(super) const fn alone(self) -> Option<Text> {
+        None
+    }
+
+    /// Does nothing.
+    pub(super) const fn offer(self, _programs: &mut Programs, _memory: Words) {}
+
+    /// Does nothing.
+    pub(super) const fn limit(self, _limits: &mut Limits) {}
+}

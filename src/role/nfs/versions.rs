@@ -1,0 +1,117 @@
+//! The versions of NFS that the server offers: `--nfs-versions`.
+
+use crate::config::{COMPOUND_COUNT, COMPOUND_COUNT_MIN, COMPOUND_HELD_BYTES};
+use crate::config::{NFS4_CLIENT_COUNT, NFS4_CLIENT_COUNT_MIN};
+use crate::drive::service::Limits;
+use crate::engine::nfs4::word_count;
+use crate::engine::programs::Programs;
+use crate::mem::{parts, scaled, words};
+use crate::text::{Text, text};
+use core::sync::atomic::AtomicU32;
+
+/// Number of words that servers of the same files share for version 4.1.
+pub(in super::super) const WORD_COUNT: usize = word_count(NFS4_CLIENT_COUNT);
+
+/// The versions.
+#[derive(Clone, Copy)]
+pub(super) struct Versions {
+    has_3: bool,
+    has_4: bool,
+}
+
+/// The memory of version 4.1.
+pub(super) struct Words {
+    /// The words that outlive this server, and that others use, too.
+    shared: Option<&'static [AtomicU32]>,
+    /// Random words.
+    instance: [u32; 2],
+}
+
+impl Words {
+    pub(super) fn new(shared: Option<&'static [AtomicU32]>, entropy: &[u8; 16]) -> Self {
+        let [.., a, b, c, d, e, f, g, h] = *entropy;
+        Self {
+            shared,
+            instance: [[a, b, c, d], [e, f, g, h]].map(u32::from_ne_bytes),
+        }
+    }
+}
+
+impl Default for Versions {
+    fn default() -> Self {
+        Self {
+            has_3: true,
+            has_4: false,
+        }
+    }
+}
+
+impl Versions {
+    /// Parses a list, as 3,4.1. `None`: it is none, or has another version.
+    pub(super) fn set(&mut self, list: &[u8]) -> Option<()> {
+        (self.has_3, self.has_4) = (false, false);
+        for version in parts(list, b',') {
+            match version {
+                b"3" => self.has_3 = true,
+                b"4.1" => self.has_4 = true,
+                _ => return None,
+            }
+        }
+        Some(())
+    }
+
+    /// Returns true if version 3 is offered, which needs MOUNT and the portmapper.
+    pub(super) const fn has_3(self) -> bool {
+        self.has_3
+    }
+
+    /// The words of "listening on" if version 3 is not offered.
+    pub(super) fn alone(self) -> Option<Text> {
+        (!self.has_3).then_some(text!(" for NFS 4.1"))
+    }
+
+    /// Offers the versions.
+    pub(super) fn offer(self, programs: &mut Programs, memory: Words) {
+        if !self.has_4 {
+            return;
+        }
+        let local = || words(word_count(scaled(NFS4_CLIENT_COUNT_MIN, NFS4_CLIENT_COUNT)));
+        programs.offer_version_4(
+            memory.shared.unwrap_or_else(local),
+            memory.instance,
+            scaled(COMPOUND_COUNT_MIN, COMPOUND_COUNT),
+            self.has_3,
+        );
+    }
+
+    /// Adds space for the replies of COMPOUNDs that wait.
+    pub(super) fn limit(self, limits: &mut Limits) {
+        if self.has_4 {
+            limits.held_bytes = COMPOUND_HELD_BYTES;
+            limits.held_count = scaled(COMPOUND_COUNT_MIN, COMPOUND_COUNT);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_versions_are_3_and_4_1() {
+        for (list, expect) in [
+            (&b"3"[..], Some((true, false))),
+            (b"4.1", Some((false, true))),
+            (b"3,4.1", Some((true, true))),
+            (b"4.1,3", Some((true, true))),
+            (b"", None),
+            (b"4", None),
+            (b"3,", None),
+            (b"4.2", None),
+        ] {
+            let mut versions = Versions::default();
+            let set = versions.set(list);
+            assert_eq!(set.map(|()| (versions.has_3, versions.has_4)), expect);
+        }
+    }
+}
