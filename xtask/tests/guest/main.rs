@@ -7,6 +7,7 @@ mod kills;
 mod posix;
 mod replaced;
 mod tree;
+mod version4;
 mod world;
 mod writes;
 
@@ -27,6 +28,7 @@ use kills::*;
 use posix::*;
 use replaced::*;
 use tree::{DEPTH, FAR, FAR_LEN, MANY_COUNT, small_count};
+use version4::*;
 use world::{World, in_mount, ports_of};
 use writes::*;
 
@@ -49,6 +51,7 @@ const TESTS: &[(&str, Test)] = tests![
     data_past_four_gib_is_read,
     writing_is_refused_by_client_and_server,
     handles_outlive_restart_and_rename,
+    directory_is_listed_over_4_1,
     changes_of_every_kind_reach_the_host,
     i686_server_is_written,
     server_of_ordinary_user_is_written,

@@ -265,7 +265,7 @@ fn check_alone(arguments: &[&str]) -> Result<()> {
 /// suffice: clippy has seen the same code in the steps before.
 fn check_each_alone() -> Result<()> {
     check_alone(&["-p", "xtask", "--profile", "tools", "--features", "image"])?;
-    let roles = Role::all().iter().map(|role| role.name());
+    let roles = Role::value_variants().iter().map(|role| role.name());
     for role in roles.filter(|role| !NOT_ALONE.contains(role)) {
         let library = ["-p", "stowaway", "--lib", "--no-default-features"];
         check_alone(&[&library[..], &["--features", role]].concat())?;

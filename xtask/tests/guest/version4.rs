@@ -1,0 +1,31 @@
+//! NFS 4.1, which a server offers that is built with the feature nfs4.
+
+use anyhow::{Result, ensure};
+use xtask::build::{Arch, Role, build_roles};
+use xtask::machines::server::ServerOptions;
+
+use crate::world::World;
+
+/// Linux mounts by version 4.1 without an option for it, and lists the whole tree as the host does.
+pub fn directory_is_listed_over_4_1(world: &mut World) -> Result<()> {
+    let roles = [Role::all(), &[Role::NFS4]].concat();
+    let server = world.serve(ServerOptions {
+        file: Some(build_roles(Arch::X86_64, &roles)?),
+        arguments: vec!["--nfs-versions".into(), "3,4.1".into()],
+        ..ServerOptions::serving(&[world.tree.path()])
+    })?;
+    let script = format!(
+        "set -e; mkdir -p /mnt/4; mount -t nfs -o port={} 10.0.2.2:{} /mnt/4
+        trap 'cd /; umount /mnt/4' EXIT; grep -q '/mnt/4 nfs4 .*vers=4.1' /proc/mounts
+        cd /mnt/4; find . | sort",
+        server.nfs_port,
+        world.tree.path().display(),
+    );
+    let listed = world.guest.run_ok(&script)?;
+    let expect = world.on_host("sh", &["-c", "find . | LC_ALL=C sort"])?;
+    ensure!(
+        listed.lines().count() > 10 && listed == String::from_utf8_lossy(&expect),
+        "{listed}"
+    );
+    Ok(())
+}
