@@ -47,7 +47,7 @@ impl Family {
 
 macro_rules! figures {
     ($($figure:ident $name:literal $kind:ident,)*) => {
-        /// A figure of a protocol. [`Figure::family`] has its name.
+        /// A figure of a protocol. `Figure::family` has its name.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[allow(missing_docs, reason = "the texts of the families")]
         pub enum Figure {

@@ -6,7 +6,7 @@ use crate::drive::health::STALL;
 use crate::time::Instant;
 
 impl Served {
-    /// Returns true if a connection has waited for a job for more than [`STALL`].
+    /// Returns true if a connection has waited for a job for more than `STALL`.
     pub fn is_stalled(&self, now: Instant) -> bool {
         let mut connections = self.connections.iter().flatten();
         connections.any(|connection| {

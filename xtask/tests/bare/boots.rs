@@ -160,7 +160,7 @@ fn without_entropy_writable_export_is_refused() -> Result<()> {
 #[test]
 fn missing_memory_or_export_is_reported() -> Result<()> {
     for (more, words, message) in [
-        (&["-m", "3"][..], "", "too little memory; add 1 MiB"),
+        (&["-m", "3"][..], "", "too little memory; add 2 MiB"),
         (&[], "", "nothing to export: add a disk or a module"),
         (
             &[],
