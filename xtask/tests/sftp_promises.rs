@@ -74,7 +74,9 @@ fn version_is_sent_within_promised_calls() -> Result<()> {
             let options = SftpOptions::default().with_arch(arch).with_wire(wire);
             traced(options, &log)?.finish()?;
             let names = calls(&log)?;
-            let sent = names.iter().position(|name| name == "write");
+            let sent = names
+                .iter()
+                .position(|name| name == "write" || name == "pwritev2");
             let count = sent.context("nothing was written")? + 1;
             ensure!(
                 count as u64 <= most,

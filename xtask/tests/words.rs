@@ -96,7 +96,7 @@ nfs --export GOOD -l nowhere => : invalid address nowhere (-l): numeric
 nfs --export GOOD --handles=wibble => : invalid handles wibble (--handles): one of kernel, path
 sftp-server -x => -x
 sftp-server -Rx => -Rx
-sftp-server -l LOUD => : invalid log level LOUD (-l): QUIET, FATAL,
+sftp-server -l LOUD => : invalid log level LOUD (-l): QUIET, ERROR,
 sftp-server -f LOCAL8 => : invalid log facility LOCAL8 (-f): DAEMON,
 sftp-server -P open,wibble => requests
 sftp-server -Q wibble => requests

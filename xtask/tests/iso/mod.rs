@@ -1,7 +1,6 @@
 //! `ls` and `cat` in ISO images made by xorriso and genisoimage, compared with the source trees and with the listings of xorriso
 //! and isoinfo.
 
-mod boot;
 mod failures;
 
 use anyhow::{Context, Result, ensure};
