@@ -21,7 +21,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 pub(super) struct Common {
     /// The programs, in the memory that outlives this process under `serve`.
     pub(super) programs: Programs,
-    /// The memory of version 4.1, which outlives this process under `serve`, too.
+    /// The memory of NFSv4.1, which outlives this process under `serve`, too.
     pub(super) version_4: Words,
     /// True if there are several NFS processes.
     pub(super) is_shared: bool,

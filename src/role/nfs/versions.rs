@@ -19,7 +19,7 @@ pub(super) struct Versions {
     has_4: bool,
 }
 
-/// The memory of version 4.1.
+/// The memory of NFSv4.1.
 pub(super) struct Words {
     /// The words that outlive this server, and that others use, too.
     shared: Option<&'static [AtomicU32]>,
