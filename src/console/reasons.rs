@@ -100,7 +100,10 @@ pub fn cannot_read(about: &[u8], error: crate::vfs::FsError) -> Fatal {
 /// Reasons that are the same for all roles.
 static COMMON: [Reason; 15] = [
     reason(Errno::NOENT, text!("does not exist; check the path")),
-    reason(Errno::NOTDIR, text!("a part of the path is no directory")),
+    reason(
+        Errno::NOTDIR,
+        text!("a part of the path is not a directory"),
+    ),
     reason(Errno::ISDIR, text!("is a directory")),
     reason(Errno::PERM, PERM),
     reason(Errno::ACCESS, ACCESS),

@@ -112,7 +112,7 @@ fn raw_calls_walk_from_the_root_into_an_export() {
         for entry in whole {
             assert!(entry.inode > 0 && entry.cookie > 2);
             // A missing export has neither.
-            let is_there = ![b"0", b"c"].contains(&&entry.name[..]);
+            let is_there = ![&b"0"[..], b"c"].contains(&&entry.name[..]);
             assert_eq!(
                 [entry.attributes.is_some(), entry.handle.is_some()],
                 [is_there; 2]

@@ -15,8 +15,8 @@ use stowaway::net::link::{
 };
 use stowaway::net::smol::{Ip, Settings, Smol};
 use stowaway::net::{
-    Connections as _, Datagrams as _, Interest, NetError, NetResult, Ready, Signals, Socket,
-    Streams as _, Token,
+    Binding, Connections as _, Datagrams as _, Interest, NetError, NetResult, Ready, Signals,
+    Socket, Streams as _, Token,
 };
 use stowaway::time::{Duration, Instant};
 

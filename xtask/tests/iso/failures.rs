@@ -32,7 +32,7 @@ fn failures_print_one_line_with_remedy() -> Result<()> {
         (&["ls", &no_image], 1, "nor an ISO 9660 or UDF image"),
         (&["ls", &udf], 1, "UDF"),
         (&["ls", &path_in("/none")], 1, "does not exist"),
-        (&["ls", &path_in("/hello.txt/x")], 1, "no directory"),
+        (&["ls", &path_in("/hello.txt/x")], 1, "not a directory"),
         (&["cat", &path_in("/")], 1, "directory"),
         (&["cat", &path_in("/a")], 1, "directory"),
         (&["cat", &path_in("/dangling")], 1, "does not exist"),
