@@ -1,5 +1,6 @@
 //! The target `boot`: datagrams to the boot server, from several ports and to its sockets, and time that passes.
 
+use std::cell::RefCell;
 use std::path::Path;
 use stowaway::engine::boot::testing::Bench;
 use stowaway::engine::boot::{DHCP_SOCKET, POOL_SOCKET, TFTP_SOCKET};
@@ -15,16 +16,29 @@ const PACKETS: [&[u8]; 6] = [
     b"\0\x01/boot.ipxe\0octet\0",
 ];
 
-/// Plays an input: for each step a byte for socket and port, the length of a datagram, and the datagram. A step without a datagram lets
-/// time pass.
-pub fn play(mut input: &[u8]) {
+/// A server of a few files.
+fn bench() -> Bench {
     let mut ram = Ram::model(b"/export");
     ram.file("hello", b"hello\r\nworld\n");
     ram.file("big", &[7; 9000]);
     ram.dir("EFI");
     ram.file("EFI/grub.efi", &[1; 700]);
     ram.file("snponly.efi", &[2; 99]);
-    let mut bench = Bench::of(ram);
+    Bench::of(ram)
+}
+
+thread_local! {
+    /// One server for all inputs, because its tables are never freed. It is idle after each input.
+    static BENCH: RefCell<Bench> = RefCell::new(bench());
+}
+
+/// Plays an input: for each step a byte for socket and port, the length of a datagram, and the datagram. A step without a datagram lets
+/// time pass.
+pub fn play(input: &[u8]) {
+    BENCH.with_borrow_mut(|bench| play_with(bench, input));
+}
+
+fn play_with(bench: &mut Bench, mut input: &[u8]) {
     while let [way, len, rest @ ..] = input {
         let (packet, after) = rest.split_at(rest.len().min((*len).into()));
         input = after;
