@@ -552,6 +552,8 @@ fn systemd_of_debian_starts_the_unit() -> Result<()> {
     debian.run(&["systemctl", "reload", "stowaway"])?;
     debian.wait_for_export("/srv/one", "hello.txt")?;
     debian.wait_for_state("is-active stowaway", &["active"])?;
+    let status = debian.run(&["/usr/local/sbin/stowaway", "status"])?;
+    ensure!(status.contains("/srv/one"), "{status}");
     debian.ensure_operable("/srv/one", "hello.txt")?;
     debian.run(&["/usr/local/sbin/stowaway", "uninstall", "/usr/local/sbin"])?;
     debian.wait_for_state("is-active stowaway", &["inactive"])?;
