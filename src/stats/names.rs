@@ -151,9 +151,9 @@ const HTTP: Operations = Operations {
 const BOOT: Operations = Operations {
     program: "boot",
     protocol: Family::Boot,
-    names: "unsupported offer menu missing tftp silent http",
+    names: "unsupported offer menu missing refused tftp silent http",
     first: HTTP.first + HTTP.count,
-    count: 7,
+    count: 8,
 };
 const PROGRAMS: [&Operations; 6] = [&NFS, &MOUNT, &PORTMAP, &SFTP, &HTTP, &BOOT];
 

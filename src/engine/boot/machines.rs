@@ -27,6 +27,8 @@ pub enum Step {
     OfferedMenu,
     /// The machine has asked for a file that does not exist.
     Missing,
+    /// The machine has asked for a file that it may not read, or by a name with "..".
+    Refused,
     /// The machine has got a file by TFTP.
     Got,
     /// The machine has stopped after its loader.
@@ -43,6 +45,7 @@ impl Step {
             Self::Offered => text!("is offered"),
             Self::OfferedMenu => text!("runs iPXE and is offered"),
             Self::Missing => text!("asked for a file that is not there:"),
+            Self::Refused => text!("asked for a file that is refused:"),
             Self::Got => text!("got by TFTP"),
             Self::Silent => text!("has been silent since it got"),
             Self::Fetches => text!("fetches by HTTP"),
@@ -53,7 +56,7 @@ impl Step {
     const fn outcome(self) -> Outcome {
         Outcome::of_error(matches!(
             self,
-            Self::Unsupported | Self::Missing | Self::Silent
+            Self::Unsupported | Self::Missing | Self::Refused | Self::Silent
         ))
     }
 
@@ -65,6 +68,10 @@ impl Step {
                 text!("put it into the directory, or see --loaders"),
             ),
             Self::Missing => (Level::Warn, text!("put it into the directory")),
+            Self::Refused => (
+                Level::Warn,
+                text!("let everyone read it (chmod); names have no .."),
+            ),
             Self::Silent => (
                 Level::Warn,
                 text!("does Secure Boot refuse an unsigned loader?"),

@@ -514,6 +514,7 @@ fn steps_of_machines_are_reported_once() {
         ("ack 1", ""),
         ("wait 40000", ""),
         ("get autoexec.cfg octet", "error 1 no such file"),
+        ("get ../autoexec.cfg octet", "error 2 access denied"),
     ]);
     let mac = "stowaway: 52:54:00:12:34:56";
     let address = "(192.0.2.50)";
@@ -525,6 +526,9 @@ fn steps_of_machines_are_reported_once() {
         ),
         format!(
             "{mac} {address} asked for a file that is not there: autoexec.cfg: put it into the directory"
+        ),
+        format!(
+            "{mac} {address} asked for a file that is refused: ../autoexec.cfg: let everyone read it (chmod); names have no .."
         ),
     ];
     assert_eq!(bench.sink.lines(), expect);

@@ -142,8 +142,15 @@ impl Tftp {
         let found = match opened {
             Err(error) if error.stops() || error == FsError::TryLater => return Err(error),
             Err(error) => {
-                let key = Key::Address(address);
-                (scene.machines).note(scene.cx, key, Step::Missing, request.name);
+                let mut note = |step| {
+                    let key = Key::Address(address);
+                    scene.machines.note(scene.cx, key, step, request.name);
+                };
+                match error {
+                    FsError::NoEntry => note(Step::Missing),
+                    FsError::Access | FsError::Permission => note(Step::Refused),
+                    _ => scene.cx.report_failure(error),
+                }
                 return Err(error);
             }
             Ok(found) => found,
