@@ -56,7 +56,9 @@ pub fn set_region(region: &'static mut [MaybeUninit<u8>], wanted: usize, fixed: 
 /// Returns the number of entries for a table that would have `count` if the region had its wanted size; at least `least`.
 #[inline(never)] // −517 bytes: 35 callers.
 pub fn scaled(least: usize, count: usize) -> usize {
-    (count * ARENA.share.get() / WHOLE).max(least)
+    // In 64 bits: 4 MiB times the whole share is 2^32.
+    let share = count as u64 * ARENA.share.get() as u64 / WHOLE as u64;
+    (share as usize).max(least)
 }
 
 /// Returns how many bytes were missing if an allocation failed.
