@@ -24,8 +24,8 @@ use beside::Listing;
 
 /// Name of the peer in tables.
 const PEER: &str = "nginx";
-/// Number of idle connections to each server: 2,000 with the busy ones.
-const IDLE_COUNT: usize = 2000 - CROWD_COUNT;
+/// Number of idle connections to each server: 1,000 with the busy ones.
+const IDLE_COUNT: usize = 1000 - CROWD_COUNT;
 /// The directory of small files.
 const SMALL: &str = "small";
 /// Number of small files, and the size of each in bytes.
@@ -62,7 +62,7 @@ enum Workload {
     Names,
     /// Waits of GETs while another client lists a directory of 100,000 names
     BesideListing,
-    /// Waits of GETs while 2,000 connections send a byte of a head each second
+    /// Waits of GETs while 900 connections send a byte of a head each second
     BesideDrips,
     /// Waits of NFS calls while another client lists a directory of 100,000 names; one process serves both
     NfsBesideListing,
@@ -79,7 +79,7 @@ impl frame::Workload for Workload {
             Self::Ranges => asked("GET, range of 2 KiB"),
             Self::Names => asked("listing of 10,000 names: a name").cpu(1.3),
             Self::BesideListing => waits("GET beside a listing of 100,000"),
-            Self::BesideDrips => waits("GET beside 2,000 dripping heads"),
+            Self::BesideDrips => waits("GET beside 900 dripping heads"),
             Self::NfsBesideListing => Subject::new(
                 "GETATTR beside a listing of 100,000",
                 Unit::Wait,
