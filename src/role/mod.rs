@@ -391,7 +391,11 @@ fn memory(role: Option<Role>, args: &Args) -> (usize, usize) {
         bytes += config::GROUPS_BYTES;
     }
     #[cfg(feature = "serve")]
-    if role == Some(Role::Serve) && serve::is_one_process(args.clone()) {
+    let serves = role == Some(Role::Serve);
+    #[cfg(feature = "boot")]
+    let serves = serves || role == Some(Role::Boot);
+    #[cfg(feature = "serve")]
+    if serves && serve::is_one_process(args.clone()) {
         bytes *= 3;
     }
     let uses_stack = may_use_stack(args);

@@ -128,7 +128,7 @@ pub(super) struct Arguments {
     is_one_process: bool,
     /// Number of loops for NFS (`--loops`); 0: not given, which means one.
     loop_count: u32,
-    network: Network,
+    pub(super) network: Network,
     /// A server in the loop of HTTP (the role `boot`).
     pub(super) beside: Option<&'static dyn Beside>,
     pub(super) http: http::Options,

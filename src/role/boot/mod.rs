@@ -4,7 +4,7 @@
 mod options;
 mod task;
 
-use super::{DONE, Fatal, complain, http, refuse_usage, serve};
+use super::{DONE, Fatal, complain, http, network, refuse_usage, serve};
 use crate::drive::platform::host::loops;
 use crate::mem;
 use crate::sys::{Args, BUILD_ID_BYTES};
@@ -20,13 +20,13 @@ pub(super) const SUMMARY: Text =
 /// The port of HTTP if the usual one is in use.
 const OTHER_PORT: u16 = 8080;
 
-const HELP: &[Text] = &[text!(include_str!("help.txt"))];
+const HELP: &[Text] = &[text!(include_str!("help.txt")), network::HELP];
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let served = serve::arguments();
     let options = mem::leak(Options::default());
-    FLAGS.read(args, &mut |given| options.set(served, given))?;
+    served.network = network::parse(&FLAGS, args, &mut |given| options.set(served, given))?;
     let exports = &mut served.nfs.exports;
     if !exports
         .list

@@ -2,7 +2,7 @@
 
 use super::super::flags::{Flags, ParsedFlag, flags};
 use super::super::serve::{Arguments, Beside};
-use super::super::{http, nfs};
+use super::super::{http, network, nfs};
 use super::HELP;
 use crate::drive::Tasks;
 use crate::engine::boot::machines::Machines;
@@ -34,14 +34,14 @@ flags! {
     }
 }
 
-pub(in super::super) const FLAGS: Flags = Flags {
+pub(in super::super) const FLAGS: Flags = network::with(Flags {
     foreign: &[
         (text!("--tftp-root"), text!("--loaders")),
         (text!("--port"), text!("--http")),
         (text!("-v"), text!("--version")),
     ],
     ..Flags::of(Flag::ROWS, HELP)
-};
+});
 
 /// Directories where packages put loaders: Debian and Fedora.
 const PACKAGES: [&CStr; 2] = [c"/usr/lib/ipxe", c"/usr/share/ipxe"];

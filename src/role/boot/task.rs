@@ -79,7 +79,8 @@ impl Server<Boot> for Role {
             }
         }
         if count == 0 {
-            let why = text!("no interface has an IPv4 address; start again when one has");
+            let why =
+                text!("no interface has an IPv4 address; start again when one has, or with --ip");
             world
                 .events
                 .report(text!("no machine can boot").warn(), b"", why);
