@@ -1,5 +1,7 @@
 //! `stowaway boot`: the world's TFTP clients fetch files, and machines in QEMU boot from an image beside a DHCP server of others.
 
+mod layouts;
+
 use crate::recipes::Recipe;
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
@@ -220,71 +222,6 @@ fn machines_boot_beside_a_dhcp_server() -> Result<()> {
         {
             ensure!(all.contains(step), "no {step:?} in:\n{all}");
         }
-    }
-    Ok(())
-}
-
-/// The menu has an entry for each way, and the reason for each image that does not boot.
-#[test]
-fn images_are_listed_with_their_ways() -> Result<()> {
-    if !root_for("port 69") {
-        return Ok(());
-    }
-    setup::install_packages(&["xorriso", "curl", "iproute2"])?;
-    let directory = public_dir()?;
-    let root = directory.path();
-    fs::create_dir(root.join("more"))?;
-    for (name, files) in [
-        (
-            "debian.iso",
-            &["install.amd/vmlinuz", "install.amd/initrd.gz"][..],
-        ),
-        (
-            "more/ubuntu.iso",
-            &["casper/vmlinuz", "casper/initrd", "EFI/BOOT/BOOTX64.EFI"],
-        ),
-        ("alpine.iso", &["boot/vmlinuz-lts", "boot/initramfs-lts"]),
-        ("tool.iso", &["README"]),
-        ("win.iso", &["sources/boot.wim"]),
-    ] {
-        let tree = tempfile::tempdir()?;
-        for file in files {
-            let path = tree.path().join(file);
-            fs::create_dir_all(path.parent().context("no folder")?)?;
-            fs::write(path, file)?;
-        }
-        write_image(ROCK_RIDGE[0], tree.path(), &root.join(name))?;
-    }
-    fs::write(root.join("junk.iso"), "junk")?;
-    let host = Namespace::new()?;
-    let server = serve(&host, root, &["--interface", "lo", "--http", "8000"])?;
-    for line in [
-        "/debian.iso: kernel over HTTP, needs 0.5 GB",
-        "/ubuntu.iso: kernel over NFS, needs 1 GB",
-        "/ubuntu.iso: whole image in memory, needs 2 GB",
-        "/alpine.iso: kernel over HTTP, needs 0.5 GB",
-        "/tool.iso: as a drive, for small tools",
-        "/win.iso: not over the network: Windows",
-        "/junk.iso: not over the network: it has no file system",
-    ] {
-        server.wait_for_line(line, READY_MAX)?;
-    }
-    let get = ["-sf", "http://127.0.0.1:8000/boot.ipxe"];
-    let fetched = host.command("curl").args(get).output()?;
-    let script = String::from_utf8(fetched.stdout)?;
-    ensure!(
-        script.starts_with("#!ipxe\nset server 127.0.0.1\nset http http://127.0.0.1:8000\n"),
-        "{script}"
-    );
-    let top = root.display();
-    for part in [
-        format!("kernel ${{http}}{top}/debian.iso/install.amd/vmlinuz initrd=initrd.gz ||"),
-        format!("nfsroot=${{server}}:{top}/more/ubuntu.iso ip=dhcp ||"),
-        format!("shim ${{http}}{top}/more/ubuntu.iso/EFI/BOOT/BOOTX64.EFI ||"),
-        format!("modloop=${{http}}{top}/alpine.iso/boot/modloop-lts "),
-        format!("sanboot --no-describe --keep ${{http}}{top}/tool.iso ||"),
-    ] {
-        ensure!(script.contains(&part), "no {part:?} in:\n{script}");
     }
     Ok(())
 }
