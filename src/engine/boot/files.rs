@@ -87,7 +87,14 @@ fn find(cx: &mut Cx<'_>, path: &mut Path) -> FsResult<(Node, Attr)> {
             let start = path.len() - len;
             let found = find_in(cx, number, path.tail_mut(start));
             match found {
-                Err(FsError::NoEntry | FsError::NotDirectory) => {}
+                // Not for this client, a loop of links, or absent.
+                Err(
+                    FsError::NoEntry
+                    | FsError::NotDirectory
+                    | FsError::TooManyFollowed
+                    | FsError::NameTooLong
+                    | FsError::Stale,
+                ) => {}
                 Err(error) if error.stops() => return Err(error),
                 Err(error) => result = Err(error),
                 Ok(found) => {

@@ -52,6 +52,7 @@ impl Bench {
         ram.fifo("fifo");
         ram.dir("dir");
         ram.symlink("out", b"/etc/passwd");
+        ram.symlink("loop", b"loop");
         Self::new(ram)
     }
 
@@ -150,6 +151,9 @@ fn shown(packet: &[u8]) -> String {
     }
 }
 
+/// A request with a name that no file system has.
+const LONG: &str = "get llllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllll octet";
+
 #[test]
 fn transfers_follow_the_rfcs() {
     let scripts: &[&[(&str, &str)]] = &[
@@ -216,6 +220,8 @@ fn transfers_follow_the_rfcs() {
             ("get fifo octet", "error 1 no such file"),
             ("get dir octet", "error 1 no such file"),
             ("get out octet", "error 1 no such file"),
+            ("get loop octet", "error 1 no such file"),
+            (LONG, "error 1 no such file"),
             ("get ../export/hello octet", "error 2 access denied"),
             ("get hello mail", "error 2 files can only be read"),
             ("put", "error 2 files can only be read"),
