@@ -84,6 +84,12 @@ impl Wanted {
         Some(())
     }
 
+    /// Returns true if an export of the command line has the option `isos`.
+    pub fn has_images(&self) -> bool {
+        let has_images = |export: &ExportArgument| export.rules.has(Rules::ISOS);
+        self.list.iter().any(has_images)
+    }
+
     /// Reports a usage error if no export is named.
     ///
     /// # Errors

@@ -285,6 +285,9 @@ pub(super) fn read(args: Args) -> Result<&'static mut Arguments, Fatal> {
 pub(super) fn complete(served: &mut Arguments) -> Result<(), Fatal> {
     served.nfs.exports.check()?;
     served.http.check(&served.nfs)?;
+    // `boot` reports more about its menu.
+    served.http.has_menu =
+        Script::IS_SERVED && served.beside.is_none() && served.nfs.exports.has_images();
     if let Some(announced) = served.mdns.get_mut() {
         announced.check()?;
         served.network = served.network.named(announced.name);

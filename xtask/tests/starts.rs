@@ -18,7 +18,7 @@ type Case = (
 const BELOW: &str = " is another file system: not entered; export it too";
 
 #[rustfmt::skip]
-const CASES: [Case; 11] = [
+const CASES: [Case; 12] = [
     (None, "nfs DIR/ro:rw", &["exporting DIR/ro: read-only: rw was asked, but the file system is read-only here (systemd: ReadWritePaths=DIR/ro)"], BELOW),
     (None, "nfs DIR/m", &["DIR/m/a is another file system: not entered; export it too", "DIR/m/b c is another file system: not entered; export it too"], "DIR/ro"),
     (None, "nfs DIR/m DIR/m/a", &["DIR/m/b c is another file system: not entered; export it too"], "DIR/m/a is another"),
@@ -28,7 +28,8 @@ const CASES: [Case; 11] = [
     (None, "serve --ip 192.0.2.1/24 DIR/m", &["--ip: only with --net, which runs a stack of its own beside the host's"], "listening"),
     (None, "http DIR/m:rw --http 80", &["rw has no effect on DIR/m: HTTP only reads; nfs, serve and sftp-server write", "exporting DIR/m: read-only"], "[::]:80/"),
     (None, "http DIR/m -l localhost", &["listening on 127.0.0.1:80 for HTTP (http://127.0.0.1/)"], "rw has"),
-    (None, "serve DIR/m:rw --no-mdns -p --http :8080 --metrics 9100", &["listening on [::]:9100 for /metrics and /status (http://127.0.0.1:9100/status)"], "rw has"),
+    (None, "serve DIR/m:rw --no-mdns -p --http :8080 --metrics 9100", &["listening on [::]:9100 for /metrics and /status (http://127.0.0.1:9100/status)"], "iPXE"),
+    (None, "serve --isos DIR/m --no-mdns -p -l localhost --http 8080", &["listening on 127.0.0.1:8080 for iPXE (http://127.0.0.1:8080/boot.ipxe)"], "rw has"),
     (None, "mdns --mac 02:00:00:00:00:01", &["--mac: only with --net, which runs a stack of its own beside the host's"], "announc"),
 ];
 

@@ -11,6 +11,9 @@ pub struct Script;
 
 #[allow(clippy::unused_self, reason = "the interface of script.rs")]
 impl Script {
+    /// The executable has no menu.
+    pub const IS_SERVED: bool = false;
+
     /// Nothing.
     pub const fn new(_: u16, _: &'static [u8], _: bool) -> Self {
         Self

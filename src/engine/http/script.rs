@@ -21,6 +21,9 @@ pub struct Script {
 }
 
 impl Script {
+    /// The executable has the menu.
+    pub const IS_SERVED: bool = true;
+
     /// The menu at this port of HTTP; see [`Menu::new`].
     pub fn new(http_port: u16, default: &'static [u8], has_nfs: bool) -> Self {
         Self {

@@ -126,6 +126,8 @@ pub(in super::super) fn default_port() -> u16 {
 pub(in super::super) struct Options {
     /// True if HTTP is to be served.
     pub(in super::super) is_asked: bool,
+    /// True if the URL of the menu of images is reported.
+    pub(in super::super) has_menu: bool,
     /// True if the only export is `/` (`--http-root`).
     has_root: bool,
     /// True if a DIR without a flag is named.
@@ -226,14 +228,16 @@ impl Options {
         self.is_asked || self.metrics.is_some()
     }
 
-    /// The addresses at which to listen for files and for figures, an IPv4 address as IPv4-mapped.
-    pub(super) fn at(&self, exports: &nfs::Options) -> [Option<SocketAddrV6>; 2] {
+    /// The addresses at which to listen for files and for figures, and that of the menu of images, if it is to be reported. IPv4 is
+    /// IPv4-mapped.
+    pub(super) fn at(&self, exports: &nfs::Options) -> [Option<SocketAddrV6>; 3] {
         let at = |(address, port): (Option<Ipv6Addr>, u16)| {
             let ip = address.unwrap_or(*exports.address.ip());
             SocketAddrV6::new(ip, port, 0, 0)
         };
         let files = self.is_asked.then_some((self.address, self.port()));
-        [files.map(at), self.metrics.map(at)]
+        let menu = files.filter(|_| self.has_menu);
+        [files.map(at), self.metrics.map(at), menu.map(at)]
     }
 
     /// Reports the listeners of another process at all of the host's addresses, which are now known.

@@ -52,8 +52,8 @@ impl Kind {
 struct Role {
     /// True if the process leaves its terminal once it serves.
     detaches: bool,
-    /// Listening addresses of files and figures, by the number of the listener; IPv4 is IPv4-mapped.
-    at: [Option<SocketAddrV6>; 2],
+    /// Listening addresses of files and figures, by the number of the listener, and that of the menu; IPv4 is IPv4-mapped.
+    at: [Option<SocketAddrV6>; 3],
     /// The access log.
     log: Option<&'static LogFile>,
     /// The report of the exports, unless another process writes it.
@@ -178,7 +178,7 @@ impl Server<Http> for Role {
         world: &mut World<'_>,
     ) -> Result<(), Fatal> {
         world.watch_health();
-        for (number, at) in (0..).zip(&mut self.at) {
+        for (number, at) in (0..2).zip(&mut self.at) {
             if let Some(at) = at {
                 nfs::listen(served, world, at, number)
                     .map_err(|error| cannot_listen(at, nfs::net_errno(error)))?;

@@ -10,24 +10,25 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
 const DEFAULT_PORT: u16 = 80;
 
 /// The purpose of each listener, and the page to open there.
-static LISTENERS: [(Text, Text); 2] = [
+static LISTENERS: [(Text, Text); 3] = [
     (text!(" for HTTP"), text!("/")),
     (text!(" for /metrics and /status"), text!("/status")),
+    (text!(" for iPXE"), text!("/boot.ipxe")),
 ];
 
 /// The addresses in URLs for this host only.
 const LOCAL: &OwnAddresses = &[Ipv4Addr::LOCALHOST.to_ipv6_mapped(), Ipv6Addr::UNSPECIFIED];
 
-/// Reports the listeners `at` (files and figures; IPv4 is IPv4-mapped) with their URLs, and removes those that have one. A listener at
+/// Reports the listeners `at` (files, figures, the menu of images; IPv4 is IPv4-mapped) with their URLs, and removes those that have one. A listener at
 /// all addresses has a URL for each family of `own`, or else with the host's name; if `own` is `None`, the addresses are not known yet.
 /// `is_local`: only this host may read the figures.
 pub(super) fn report(
-    at: &mut [Option<SocketAddrV6>; 2],
+    at: &mut [Option<SocketAddrV6>; 3],
     own: Option<&OwnAddresses>,
     is_local: bool,
     events: &mut Events,
 ) {
-    let owns = [own, if is_local { Some(LOCAL) } else { own }];
+    let owns = [own, if is_local { Some(LOCAL) } else { own }, own];
     for ((unreported, own), (purpose, page)) in at.iter_mut().zip(owns).zip(&LISTENERS) {
         let Some(at) = unreported else {
             continue;
@@ -104,7 +105,7 @@ mod tests {
         ];
         for (at, own, is_local, expected) in rows {
             let own = own.map(|own| own.map(|ip| ip.parse().unwrap()));
-            let mut unreported = [Some(at.parse().unwrap()), None];
+            let mut unreported = [Some(at.parse().unwrap()), None, None];
             report(&mut unreported, own.as_ref(), is_local, &mut events);
             let line = sink.lines().pop().unwrap();
             assert_eq!(line, format!("stowaway: listening on {expected}"));
@@ -112,7 +113,7 @@ mod tests {
         }
         for (is_local, url) in [(true, "127.0.0.1"), (false, "192.0.2.5")] {
             let own = [v4, none].map(|ip| ip.parse().unwrap());
-            let mut unreported = [None, Some("[::]:9100".parse().unwrap())];
+            let mut unreported = [None, Some("[::]:9100".parse().unwrap()), None];
             report(&mut unreported, Some(&own), is_local, &mut events);
             let line = sink.lines().pop().unwrap();
             let end = format!("/metrics and /status (http://{url}:9100/status)");
