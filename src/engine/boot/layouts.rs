@@ -141,20 +141,17 @@ pub(super) static LAYOUTS: [Layout; 13] = [
         memory: 4,
         ..LAYOUT
     },
-    // debian-installer takes packages from a mirror, and nothing from the image.
+    // debian-installer takes packages from a mirror, and nothing from the image. With 0.5 GB it asks to go on in its mode for low memory.
     Layout {
         dir: text!("/install.amd"),
-        memory: 1,
         ..LAYOUT
     },
     Layout {
         dir: text!("/install.386"),
-        memory: 1,
         ..LAYOUT
     },
     Layout {
         dir: text!("/install.a64"),
-        memory: 1,
         ..LAYOUT
     },
 ];

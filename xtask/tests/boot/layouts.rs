@@ -14,13 +14,13 @@ type Row = (&'static str, &'static str, &'static [&'static str]);
 #[rustfmt::skip]
 const ROWS: [Row; 21] = [
     ("debian", "install.amd/vmlinuz install.amd/initrd.gz .disk/info", &[
-        ".disk/info: kernel over HTTP, needs 0.5 GB; kernel I/install.amd/vmlinuz initrd=initrd.gz; initrd I/install.amd/initrd.gz; boot",
+        ".disk/info: kernel over HTTP, needs 1 GB; kernel I/install.amd/vmlinuz initrd=initrd.gz; initrd I/install.amd/initrd.gz; boot",
     ]),
     ("debian-386", "install.386/vmlinuz install.386/initrd.gz", &[
-        "ISOIMAGE: kernel over HTTP, needs 0.5 GB; kernel I/install.386/vmlinuz initrd=initrd.gz; initrd I/install.386/initrd.gz; boot",
+        "ISOIMAGE: kernel over HTTP, needs 1 GB; kernel I/install.386/vmlinuz initrd=initrd.gz; initrd I/install.386/initrd.gz; boot",
     ]),
     ("debian-arm64", "install.a64/vmlinuz install.a64/initrd.gz", &[
-        "ISOIMAGE: kernel over HTTP, needs 0.5 GB; kernel I/install.a64/vmlinuz initrd=initrd.gz; initrd I/install.a64/initrd.gz; boot",
+        "ISOIMAGE: kernel over HTTP, needs 1 GB; kernel I/install.a64/vmlinuz initrd=initrd.gz; initrd I/install.a64/initrd.gz; boot",
     ]),
     // A live image that also has the installer is live.
     ("debian-live", "live/vmlinuz-6.1.0-9-amd64 live/vmlinuz-6.1.0-8-amd64 live/initrd.img-6.1.0-9-amd64 live/initrd.img-6.1.0-8-amd64 live/filesystem.squashfs install.amd/vmlinuz install.amd/initrd.gz", &[
