@@ -141,7 +141,7 @@ pub fn find_for(
 }
 
 /// A path without the "/"s at its start.
-fn without_slashes(mut path: &[u8]) -> &[u8] {
+pub fn without_slashes(mut path: &[u8]) -> &[u8] {
     while let [b'/', rest @ ..] = path {
         path = rest;
     }

@@ -6,7 +6,7 @@
 use super::menu;
 use crate::engine::Cx;
 use crate::mem::{self, Ends as _};
-use crate::vfs::walk::{below, find_for, last, next_name};
+use crate::vfs::walk::{below, find_for, last, next_name, without_slash, without_slashes};
 use crate::vfs::{Access, Attr, Detail, FsError, FsResult, Node, ObjectType, Peer, Pin};
 use crate::wire::label::is_like;
 use core::ops::ControlFlow;
@@ -112,12 +112,8 @@ fn find(cx: &mut Cx<'_>, path: &mut Path) -> FsResult<(Node, Attr)> {
 /// Puts the path of an export before a path below it.
 fn complete(cx: &Cx<'_>, number: usize, path: &mut Path) -> FsResult<()> {
     let mut whole = Path::new();
-    let top = cx.vfs.path(number).to_bytes();
-    for part in [top, b"/", path] {
-        let part = part
-            .strip_suffix(b"/")
-            .filter(|rest| !rest.is_empty())
-            .unwrap_or(part);
+    let top = without_slash(cx.vfs.path(number).to_bytes());
+    for part in [top, b"/", without_slashes(path)] {
         whole
             .extend_from_slice(part)
             .map_err(|_| FsError::NoEntry)?;

@@ -516,7 +516,7 @@ fn steps_of_machines_are_reported_once() {
         bench.bench.pass(from, at.socket, &packet);
     }
     bench.check(&[
-        ("get snponly.efi octet", "data 1 +30"),
+        ("get //snponly.efi octet", "data 1 +30"),
         ("ack 1", ""),
         ("wait 40000", ""),
         ("get autoexec.cfg octet", "error 1 no such file"),
