@@ -29,6 +29,9 @@ pub const SHIPPED: [(&str, &str, &str); 3] = [
 /// Debian packages of TFTP clients.
 pub const TFTP: [&str; 2] = ["atftp", "tftp-hpa"];
 
+/// The Debian package of the installer that boots over the network.
+pub const INSTALLER: &str = "debian-installer-12-netboot-amd64";
+
 /// The Debian package of exportfs, which the tests of exports files compare with.
 pub const EXPORTFS: &str = "nfs-kernel-server";
 

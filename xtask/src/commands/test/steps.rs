@@ -116,7 +116,7 @@ pub fn prepare(mode: &Mode) -> Job {
         }
         qemu::prepare_all()?;
         let packages = iso::SHIPPED.map(|(package, _, _)| package);
-        let packages = packages.into_iter().chain([iso::EXPORTFS]);
+        let packages = packages.into_iter().chain([iso::EXPORTFS, iso::INSTALLER]);
         for package in packages.chain(iso::TFTP).chain(debian::INITS) {
             iso::unpack_package(package)?;
         }

@@ -40,8 +40,13 @@ pub fn archive(files: &[(PathBuf, PathBuf)], modules: &[PathBuf], init: &str) ->
 
 /// Makes an archive that contains only `file`, a stowaway executable, as /init. The archive is reproducible.
 pub fn of_own(file: &[u8]) -> Result<Vec<u8>> {
+    of_program("/init", file)
+}
+
+/// Makes an archive that contains only a program at `path`.
+pub fn of_program(path: &str, file: &[u8]) -> Result<Vec<u8>> {
     pack(&BTreeMap::from([(
-        "/init".into(),
+        path.into(),
         (REGULAR | 0o755, file.to_vec()),
     )]))
 }
