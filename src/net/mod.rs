@@ -170,6 +170,8 @@ pub struct Binding<'a> {
     pub broadcasts: bool,
     /// True if the network fragments datagrams that are longer than a packet of the path. Our own stack does not: `TooLong`.
     pub fragments: bool,
+    /// True if the network reports the destination of each datagram, which costs a third of the time in which one is received.
+    pub destinations: bool,
 }
 
 impl Binding<'_> {
@@ -180,6 +182,7 @@ impl Binding<'_> {
             interface: None,
             broadcasts: false,
             fragments: false,
+            destinations: true,
         }
     }
 }

@@ -59,7 +59,7 @@ impl Served {
 
     /// Opens sockets with the numbers from `first` at ports that `port` chooses (0: any), at all addresses, until there are `count` or
     /// one cannot be opened: at most a quarter of those that the network can have, and 8 with minimum memory. Returns their number.
-    /// `fragments`: see [`Binding`].
+    /// `fragments`: see [`Binding`]. The service knows the own end of their datagrams.
     pub fn bind_pool(
         &mut self,
         world: &mut World<'_>,
@@ -74,7 +74,7 @@ impl Served {
             (0..PORT_TRIES).find_map(|_| {
                 let port = port();
                 let mut binding = Binding::of(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
-                binding.fragments = fragments;
+                (binding.fragments, binding.destinations) = (fragments, false);
                 let mut bound = self.bind(world, &binding, first + number);
                 if !matches!(bound, Ok(()) | Err(NetError::InUse)) {
                     // A host without IPv6.

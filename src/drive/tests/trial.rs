@@ -13,7 +13,7 @@ use crate::event::Events;
 use crate::event::testing::Sink;
 use crate::net::kernel::Kernel;
 use crate::net::sim::{CARD, Sim};
-use crate::net::{Own, Ready};
+use crate::net::{Binding, Datagrams as _, Own, Ready, Token};
 use crate::stats::Meter;
 use crate::sys;
 use crate::time::{Duration, Instant};
@@ -263,4 +263,25 @@ fn kernel_has_the_sockets_that_the_service_needs() {
     }
     client.send_to(b"ack", (Ipv4Addr::LOCALHOST, port)).unwrap();
     assert_eq!(receive(&|buffer| (&peer).read(buffer)), b"hello");
+}
+
+/// A socket without reports of destinations sends from the address that the caller names.
+#[test]
+fn socket_of_a_pool_sends_from_any_own_address() {
+    let [local, other] = [1, 2].map(|last| Ipv4Addr::new(127, 0, 0, last));
+    let client = UdpSocket::bind((local, 0)).unwrap();
+    let mut net = Kernel::empty();
+    let binding = Binding {
+        destinations: false,
+        ..Binding::of((Ipv4Addr::UNSPECIFIED, 0).into())
+    };
+    let socket = net.bind(&binding, Token::new(0, 0)).unwrap();
+    let at = SocketAddr::from((other, net.local(socket).unwrap().port()));
+    let (own, buffer) = (Own::of(Some(other.into())), &mut [0; 8]);
+    let to = client.local_addr().unwrap();
+    net.send_to(socket, own, to, b"block").unwrap();
+    assert_eq!(client.recv_from(buffer).unwrap(), (5, at));
+    client.send_to(b"ack", at).unwrap();
+    let received = net.recv_from(socket, buffer).unwrap();
+    assert_eq!((received.len, received.to), (3, Own::default()));
 }

@@ -90,7 +90,7 @@ impl Tftp {
             };
         }
         let mut all = self.transfers.iter();
-        let found = all.position(|one| one.peer == from && one.from.socket == at.socket);
+        let found = all.position(|one| one.from.socket == at.socket && one.peer == from);
         match (found, packet) {
             // An error is never answered, or two servers would answer each other without end.
             (None, Packet::Error) => None,

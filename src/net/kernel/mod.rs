@@ -41,6 +41,8 @@ struct WatchedFile {
     interest: Interest,
     /// Destination of all datagrams to this socket (`None`: more than one is possible), and their interface.
     to: Own,
+    /// True if datagrams leave from the address that the caller names (IP_PKTINFO): the socket is bound to none.
+    is_any: bool,
     /// True if the kernel reports the destination of each datagram (IP_PKTINFO).
     has_destinations: bool,
 }
@@ -113,6 +115,7 @@ impl Kernel {
                 token,
                 interest,
                 to: Own::default(),
+                is_any: false,
                 has_destinations: false,
             });
         }
@@ -205,9 +208,12 @@ impl Datagrams for Kernel {
         let device = binding.interface.map_or(&[][..], |one| &one.name);
         let socket = self.watch_input(sockets::open_by(device, at, false, shares), token)?;
         if let Some(Some(watched)) = self.sockets.get_mut(socket.0) {
-            let is_any = at.ip().is_unspecified();
-            watched.to = Own::of((!is_any).then_some(at.ip()));
-            watched.has_destinations = HAS_STREAMS && is_any && destinations::report(&watched.file);
+            watched.is_any = at.ip().is_unspecified();
+            watched.to = Own::of((!watched.is_any).then_some(at.ip()));
+            watched.has_destinations = HAS_STREAMS
+                && watched.is_any
+                && binding.destinations
+                && destinations::report(&watched.file);
             if let Some(interface) = binding.interface {
                 watched.to.interface = interface.index;
             }
@@ -262,9 +268,9 @@ impl Datagrams for Kernel {
         to: SocketAddr,
         bytes: &[u8],
     ) -> NetResult<()> {
-        let has_destinations = self.get(socket)?.has_destinations;
+        let is_any = self.get(socket)?.is_any;
         if HAS_STREAMS
-            && has_destinations
+            && is_any
             && from != Own::default()
             && destinations::send(number(socket), from.address, from.interface, to, bytes).is_ok()
         {
