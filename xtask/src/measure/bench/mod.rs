@@ -11,6 +11,7 @@ mod load;
 mod mdns;
 mod measure;
 mod nfs;
+mod pxe;
 mod record;
 mod sftp;
 mod table;
@@ -51,6 +52,8 @@ enum Bench {
     Http(http::Args),
     /// The mDNS responder
     Mdns(mdns::Args),
+    /// Network boot: loaders, kernels and RAM disks by TFTP and HTTP
+    Pxe(pxe::Args),
     /// Boots of stowaway as a machine without an operating system, until the first reply
     Boot(boot::Args),
     /// Waits of a client while other clients keep the disk busy
@@ -146,6 +149,7 @@ pub fn main(args: Args) -> Result<()> {
         Bench::Sftp(args) => sftp::main(&args),
         Bench::Http(args) => http::main(&args),
         Bench::Mdns(args) => mdns::main(&args),
+        Bench::Pxe(args) => pxe::main(&args),
         Bench::Boot(args) => boot::main(&args),
         Bench::Wait(args) => wait::main(&args),
     }
