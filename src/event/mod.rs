@@ -164,6 +164,17 @@ impl Line {
         self.host(address, "", "")
     }
 
+    /// Appends a MAC address: its first six bytes.
+    pub fn mac(&mut self, mac: &[u8]) -> &mut Self {
+        for (at, byte) in mac.iter().take(6).enumerate() {
+            if at > 0 {
+                self.byte(b':');
+            }
+            self.digits((*byte).into(), 16, 2);
+        }
+        self
+    }
+
     /// Appends an address and a port, an IPv6 address in brackets.
     pub fn socket(&mut self, socket: &SocketAddrV6) -> &mut Self {
         self.host(*socket.ip(), "[", "]")

@@ -36,7 +36,8 @@ impl Sheet {
 
     /// Number of places for clients.
     fn client_count(self) -> usize {
-        self.0.len().saturating_sub(CLIENTS_AT) / WORDS
+        let count = self.0.len().saturating_sub(CLIENTS_AT) / WORDS;
+        count.min(CLIENT_COUNT_MAX)
     }
 
     /// The clients that were seen.

@@ -18,7 +18,7 @@ const COMPARED_MS: [u64; 3] = [50, 1_000, 20_000];
 /// Counts the calls of a loop.
 #[derive(Debug)]
 pub struct Meter {
-    sheet: Sheet,
+    pub(super) sheet: Sheet,
     /// All sheets of the server, for readers.
     sheets: &'static [Sheet],
     /// A counter that runs at a constant rate; it costs no system call. Constant where the processor has none.
@@ -31,7 +31,7 @@ pub struct Meter {
     first: Option<(Instant, u64)>,
     /// Number of the comparisons of ticks and clock.
     compared: usize,
-    now: Instant,
+    pub(super) now: Instant,
     /// Time of the next sample for the rates; never, unless HTTP may be asked for them.
     sample_at: Instant,
     protocol: Family,

@@ -12,6 +12,12 @@ mod clients;
 mod forms;
 #[allow(dead_code, reason = "an executable may count nothing")]
 mod history;
+#[cfg(any(feature = "boot", test, fuzzing))]
+mod machines;
+#[cfg(not(any(feature = "boot", test, fuzzing)))]
+#[allow(dead_code, missing_docs, reason = "the interface of machines.rs")]
+#[path = "no_machines.rs"]
+mod machines;
 #[cfg(any(feature = "figures", test, fuzzing))]
 mod meter;
 #[cfg(not(any(feature = "figures", test, fuzzing)))]
@@ -24,6 +30,7 @@ mod tests;
 pub use clients::{CLIENT_COUNT_MAX, CLIENT_NONE, Client};
 #[cfg(any(feature = "figures", test, fuzzing))]
 pub use forms::{Exports, Form, Place, Reader};
+pub use machines::MACHINE_WORDS;
 pub use meter::Meter;
 pub use names::{Family, Figure, Operation};
 
@@ -135,6 +142,7 @@ impl Sheet {
             }
         }
         self.forget_connections();
+        self.forget_machines();
     }
 
     /// Records the memory in use (bytes) and the number of open descriptors.

@@ -6,7 +6,11 @@ use crate::time::Instant;
 use core::net::Ipv6Addr;
 
 fn sheet(client_count: usize) -> Sheet {
-    let words = (0..word_count(client_count)).map(|_| AtomicU64::new(0));
+    let count = match client_count {
+        CLIENT_COUNT_MAX => word_count(client_count) + MACHINE_WORDS,
+        _ => word_count(client_count),
+    };
+    let words = (0..count).map(|_| AtomicU64::new(0));
     let sheet = Sheet::of(words.collect::<Vec<_>>().leak());
     sheet.begin("nfs", 7, 1000);
     sheet
@@ -82,13 +86,15 @@ fn clients_that_are_connected_keep_their_place() {
 
 #[test]
 fn restart_keeps_counters_and_clears_states() {
-    let sheet = sheet(1);
+    let sheet = sheet(CLIENT_COUNT_MAX);
     let meter = Meter::new(sheet, &[], || 0);
+    meter.stepped(0, [1; 6], Ipv6Addr::LOCALHOST, 1, b"snponly.efi");
     meter.add(Family::Rpc, Figure::Accepted, 5);
     meter.set(Family::Rpc, Figure::Waiting, 3);
     sheet.begin("nfs", 8, 2000);
     let figures = [Figure::Accepted, Figure::Waiting].map(|it| sheet.figure(Family::Rpc, it));
     assert_eq!((figures, sheet.restarts(), sheet.pid()), ([5, 0], 1, 8));
+    assert!(sheet.machine(0).is_none());
 }
 
 #[test]
@@ -179,6 +185,12 @@ fn sheets() -> [Sheet; 2] {
         }
     }
     two.begin("nfs", 8, 1000);
+    let meter = Meter::new(one, &[], || 0);
+    let (known, unknown) = ([0x52, 0x54, 0, 0x12, 0x34, 0x56], Ipv6Addr::UNSPECIFIED);
+    let path = [b"srv/".repeat(20), b"x\x1b\"".to_vec()].concat();
+    meter.stepped(0, known, unknown, 1, b"snponly.efi");
+    meter.stepped(1, [0; 6], Ipv6Addr::LOCALHOST, 3, b"");
+    meter.stepped(2, known, Ipv6Addr::LOCALHOST, 7, &path);
     [one, two]
 }
 
@@ -196,6 +208,10 @@ fn pages_are_the_same_in_all_forms() {
                 "open     /srv \"ü\\377",
                 "MISSING  /gone <b>&\\033",
                 "::1                              2       0       3       3M      0B      5s",
+                "mac               step        address            idle path",
+                "52:54:00:12:34:56 offer                            5s snponly.efi",
+                "                  missing     ::1                  5s ",
+                "52:54:00:12:34:56 http        ::1                  5s /srv/srv/srv/srv/srv/srv/srv/srv/srv/srv/srv/srv/srv/srv/srv/x\\033\"",
             ],
         ),
         (
@@ -203,6 +219,7 @@ fn pages_are_the_same_in_all_forms() {
             vec![
                 "<h2>exports</h2><table><tr><th>state<th>path",
                 "<tr class=x><td>MISSING<td>/gone &#60;b&#62;&#38;\\033",
+                "<h2>machines</h2><table><tr><th>mac<th>step<th>address<th class=n>idle<th>path",
             ],
         ),
         (
@@ -212,7 +229,9 @@ fn pages_are_the_same_in_all_forms() {
                 "{\"role\":\"nfs\",\"pid\":7,\"uptime_seconds\":100,\"restarts\":0},",
                 "{\"state\":\"open\",\"path\":\"/srv \\\"ü\\\\377\"},",
                 "{\"client\":\"::1\",\"open\":2,\"mounts\":0,\"calls\":3,\"received_bytes\":3145728,\"sent_bytes\":0,\"idle_seconds\":5},",
-                "{\"client\":\"::2\",\"open\":0,\"mounts\":0,\"calls\":1,\"received_bytes\":1048576,\"sent_bytes\":0,\"idle_seconds\":5}],\"mdns\":[]}",
+                "{\"client\":\"::2\",\"open\":0,\"mounts\":0,\"calls\":1,\"received_bytes\":1048576,\"sent_bytes\":0,\"idle_seconds\":5}],\"mdns\":[],\"machines\":[",
+                "{\"mac\":\"52:54:00:12:34:56\",\"step\":\"offer\",\"address\":\"\",\"idle_seconds\":5,\"path\":\"snponly.efi\"},",
+                "{\"mac\":\"\",\"step\":\"missing\",\"address\":\"::1\",\"idle_seconds\":5,\"path\":\"\"},",
             ],
         ),
     ];

@@ -118,18 +118,19 @@ impl Machine {
         self.file.head(self.file_len.into())
     }
 
+    /// Passes its last step, at this place of the table, to readers of the figures. `about`: see [`Machines::note`].
+    fn publish(&self, at: usize, cx: &Cx<'_>, about: &[u8]) {
+        let step = self.step as u8;
+        cx.stats.stepped(at, self.mac, self.address, step, about);
+    }
+
     /// Appends its MAC address, or else its address.
     pub fn write_name(&self, line: &mut Line) {
         if self.mac == [0; 6] {
             line.address(self.address);
             return;
         }
-        for (at, byte) in self.mac.iter().enumerate() {
-            if at > 0 {
-                line.byte(b':');
-            }
-            line.digits((*byte).into(), 16, 2);
-        }
+        line.mac(&self.mac);
         if !self.address.is_unspecified() {
             line.byte(b' ').byte(b'(').address(self.address).byte(b')');
         }
@@ -185,27 +186,37 @@ impl Machines {
         })
     }
 
-    /// Changes a machine, which may be new.
-    fn update(&self, key: Key, now: Instant, change: &mut dyn FnMut(&mut Machine)) -> Machine {
+    /// Changes a machine, which may be new. Returns its place, too.
+    fn update(
+        &self,
+        key: Key,
+        now: Instant,
+        change: &mut dyn FnMut(&mut Machine),
+    ) -> (usize, Machine) {
         let is_it = |place: &&Cell<Machine>| match key {
             Key::Mac(mac) => place.get().mac == mac,
             Key::Address(address) => place.get().address == address,
         };
-        let place = match self.known().iter().find(is_it) {
-            Some(place) => place,
+        let mut all = self.table.iter().enumerate();
+        let (at, place) = match all
+            .clone()
+            .take(self.count.get())
+            .find(|(_, one)| is_it(one))
+        {
+            Some(found) => found,
             None => {
                 let count = self.count.get();
-                let place = match self.table.get(count) {
+                let place = match all.nth(count) {
                     Some(place) => {
                         self.count.set(count + 1);
                         Some(place)
                     }
-                    None => self.table.iter().min_by_key(|place| place.get().at),
+                    None => (self.table.iter().enumerate()).min_by_key(|(_, one)| one.get().at),
                 };
                 let Some(place) = place else {
-                    return Machine::NEW;
+                    return (0, Machine::NEW);
                 };
-                place.set(Machine::NEW);
+                place.1.set(Machine::NEW);
                 place
             }
         };
@@ -220,7 +231,7 @@ impl Machines {
         place.set(machine);
         self.silent_at
             .set(self.silent_at.get().min(machine.silent_at));
-        machine
+        (at, machine)
     }
 
     /// Records the address of a machine, which it has asked a DHCP server for.
@@ -245,7 +256,7 @@ impl Machines {
         cx.stats
             .called(Operation::boot(step as u32), step.outcome());
         let mut is_known = false;
-        let machine = self.update(key, now, &mut |machine| {
+        let (at, machine) = self.update(key, now, &mut |machine| {
             // Clients repeat their requests.
             is_known = machine.step == step
                 && machine.at.secs() + REPEAT_SECS > now.secs()
@@ -261,6 +272,7 @@ impl Machines {
                 }
             }
         });
+        machine.publish(at, cx, about);
         if !is_known {
             report(&machine, step, about, now, cx.events);
         }
@@ -283,13 +295,14 @@ impl Machines {
             return;
         }
         let mut next = Instant::NEVER;
-        for place in self.known() {
+        for (at, place) in self.known().iter().enumerate() {
             let mut machine = place.get();
             if machine.silent_at <= now {
                 machine.silent_at = Instant::NEVER;
                 machine.step = Step::Silent;
                 let step = Operation::boot(Step::Silent as u32);
                 cx.stats.called(step, Outcome::Failed);
+                machine.publish(at, cx, machine.file());
                 report(&machine, Step::Silent, machine.file(), now, cx.events);
                 place.set(machine);
             }

@@ -8,7 +8,7 @@ use crate::event::Line;
 use crate::mem::{nth, parts};
 
 /// Name, rows and columns of each table. A column of texts has its width after "/", one of numbers its unit after ":".
-pub(super) const TABLES: [(&str, Rows, &str); 6] = [
+pub(super) const TABLES: [(&str, Rows, &str); 7] = [
     (
         "processes",
         Rows::Processes,
@@ -31,6 +31,11 @@ pub(super) const TABLES: [(&str, Rows, &str); 6] = [
         "client/26 open mounts calls received:bytes sent:bytes idle:seconds",
     ),
     ("mdns", Rows::Mdns, "records queries answers conflicts"),
+    (
+        "machines",
+        Rows::Machines,
+        "mac/17 step/11 address/15 idle:seconds path/0",
+    ),
 ];
 
 /// Smallest width of a column of numbers.

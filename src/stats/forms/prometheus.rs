@@ -158,7 +158,7 @@ impl Family {
     }
 
     /// Writes the name, and the labels without the bracket at the end.
-    fn begin_sample(&self, end: &str, texts: [&[u8]; 2], pid: u64, at: usize, line: &mut Line) {
+    fn begin_sample(&self, end: &str, texts: &[&[u8]], pid: u64, at: usize, line: &mut Line) {
         self.put_name(line).text(end);
         let (mut texts, mut joint) = (texts.iter(), b'{');
         for name in parts(self.labels.as_bytes(), b' ') {
@@ -197,7 +197,7 @@ impl<'a> Reader<'a> {
         // Calls without errors have no line, and neither have sizes that the host does not tell.
         let is_told = number > 0 || !matches!(family.rows, Rows::Operations | Rows::Server);
         if row.is_there && is_told {
-            family.begin_sample("", row.texts(), row.numbers[0], at, line);
+            family.begin_sample("", &row.texts(), row.numbers[0], at, line);
             if !family.labels.is_empty() {
                 line.byte(b'}');
             }
@@ -219,7 +219,7 @@ impl<'a> Reader<'a> {
             0..BUCKET_COUNT => "_bucket",
             _ => "_count",
         };
-        family.begin_sample(end, operation.texts(), 0, at, line);
+        family.begin_sample(end, &operation.texts(), 0, at, line);
         if bucket < BUCKET_COUNT {
             line.text(",le=\"");
             match LIMITS_US.get(bucket) {

@@ -36,6 +36,8 @@ pub(super) enum Rows {
     Exports,
     Clients,
     Mdns,
+    /// The machines that boot.
+    Machines,
     /// The server, one row.
     Server,
     /// The buckets of operations, of which Prometheus' text has lines of their own.
@@ -48,7 +50,7 @@ const NUMBER_COUNT: usize = FIGURE_COUNT;
 /// A row: its texts, then its numbers.
 #[derive(Default)]
 pub(super) struct Row<'a> {
-    /// The first text, if it is not in `texts`.
+    /// The first text, if it is not in `texts`; those after `texts` follow, each after a zero byte.
     name: Line,
     texts: [&'a [u8]; 2],
     pub(super) numbers: [u64; NUMBER_COUNT],
@@ -59,11 +61,13 @@ pub(super) struct Row<'a> {
 }
 
 impl Row<'_> {
-    pub(super) fn texts(&self) -> [&[u8]; 2] {
-        match (self.name.bytes(), self.texts) {
-            ([], texts) => texts,
-            (name, [_, text]) => [name, text],
+    pub(super) fn texts(&self) -> [&[u8]; 4] {
+        let [mut first, second] = self.texts;
+        let names = [0, 1, 2].map(|at| nth(self.name.bytes(), 0, at));
+        if !self.name.bytes().is_empty() {
+            first = names[0];
         }
+        [first, second, names[1], names[2]]
     }
 
     #[inline(never)]
@@ -96,6 +100,7 @@ impl<'a> Reader<'a> {
             Rows::Operations => self.fill_operation(Operation::nth(at)?, row),
             Rows::Exports => self.fill_export(at, row)?,
             Rows::Clients => self.fill_client(form, at, row)?,
+            Rows::Machines => self.fill_machine(at, row)?,
             Rows::Mdns | Rows::Server if at > 0 => return None,
             Rows::Mdns => self.fill_protocol(Family::Mdns, Figure::Records as usize, row),
             _ => self.fill_server(row),
@@ -205,6 +210,15 @@ impl<'a> Reader<'a> {
             row.name.address(address);
             row.set(&[open, mounts, calls, received, sent, idle_secs]);
         }
+        Some(())
+    }
+
+    /// The time since the last step of a machine (seconds). Only one process boots machines.
+    fn fill_machine(&self, at: usize, row: &mut Row<'a>) -> Option<()> {
+        let machine = self.sheets.iter().find_map(|sheet| sheet.machine(at))?;
+        row.name = machine.names;
+        row.texts = [b"", machine.step.name().as_bytes()];
+        row.set(&[self.now_ms.saturating_sub(machine.at_ms) / 1000]);
         Some(())
     }
 

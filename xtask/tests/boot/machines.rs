@@ -1,15 +1,16 @@
 //! Machines in QEMU boot from images, two at once with 512 MiB each, beside the DHCP servers of others.
 
 use super::serve;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
+use xtask::build::Arch;
 use xtask::machines::iso::{INSTALLER, ROCK_RIDGE, unpack_package, write_image};
 use xtask::machines::qemu::initramfs;
-use xtask::machines::server::{Namespace, Process, ip, public_dir, root_for};
+use xtask::machines::server::{Namespace, Process, binary, ip, public_dir, root_for};
 use xtask::machines::{qemu, wait_for};
 use xtask::setup;
 
@@ -272,6 +273,14 @@ fn two_machines_boot_beside_dnsmasq() -> Result<()> {
         let mut steps = steps(number, &words);
         steps.push(mounted(number, &image));
         wait_for_steps(&network, &server, machine, &steps, "")?;
+    }
+    let file = binary(Arch::X86_64)?.display().to_string();
+    let mut command = network.host.command(&file);
+    let printed = command.args(["status", "--json"]).output()?.stdout;
+    let printed = String::from_utf8(printed)?;
+    for number in [1, 2] {
+        let step = format!("{{\"mac\":\"{}\",\"step\":\"http\",", mac(number));
+        ensure!(printed.contains(&step), "no {step} in {printed}");
     }
     Ok(())
 }

@@ -189,7 +189,8 @@ pub(in super::super) fn beats() -> Option<Beats> {
 
 /// Shares memory in which each child counts, before they start.
 pub fn share_sheets() {
-    sys::linux::shared::share_sheets(stats::word_count(stats::CLIENT_COUNT_MAX));
+    let count = stats::word_count(stats::CLIENT_COUNT_MAX) + stats::MACHINE_WORDS;
+    sys::linux::shared::share_sheets(count);
 }
 
 /// Runs the child with this index, in its process.
