@@ -25,7 +25,7 @@ pub(super) struct Tftp {
     transfers: Slots<Transfer>,
     /// Number of sockets of the pool.
     port_count: u16,
-    /// The socket of the pool that is used next if it has no fewer transfers than the others.
+    /// The socket of the pool that is used next if no transfer has it.
     next_port: u16,
     /// The transfer that is examined next.
     at: usize,
@@ -134,7 +134,7 @@ impl Tftp {
         let beside = machine.as_ref().map_or(&b""[..], |machine| machine.file());
         let mut path = Path::new();
         let opened = match files::open(scene.cx, request.name, beside, &mut path) {
-            Err(FsError::TryLater) if self.evict(scene.cx, &|_| true) => {
+            Err(FsError::TryLater) if self.evict(scene.cx, None) => {
                 files::open(scene.cx, request.name, beside, &mut path)
             }
             opened => opened,
@@ -177,43 +177,50 @@ impl Tftp {
         Ok(number.and_then(|number| self.send(scene, number, out)))
     }
 
-    /// Chooses the socket of the pool with the fewest transfers. Without a pool, the socket that requests reach.
+    /// Chooses a socket of the pool without a transfer, else the next one. Without a pool, the socket that requests reach.
     fn choose_port(&mut self) -> u16 {
-        let mut counts = [0_u16; TFTP_PORT_COUNT as usize];
-        for transfer in self.transfers.iter() {
-            let number = transfer.from.socket.wrapping_sub(POOL_SOCKET);
-            if let Some(count) = counts.get_mut(usize::from(number)) {
-                *count += 1;
+        let mut socket = TFTP_SOCKET;
+        for _ in 0..=self.port_count {
+            if self.next_port >= self.port_count {
+                self.next_port = 0;
+            }
+            if self.port_count > 0 {
+                socket = POOL_SOCKET + self.next_port;
+                self.next_port += 1;
+            }
+            if self.transfers.iter().all(|one| one.from.socket != socket) {
+                break;
             }
         }
-        let count = usize::from(self.port_count);
-        let first = usize::from(self.next_port);
-        let all = (first..count).chain(0..first.min(count));
-        let Some(chosen) = all.min_by_key(|number| counts.get(*number).copied()) else {
-            return TFTP_SOCKET;
-        };
-        self.next_port = (chosen + 1) as u16;
-        POOL_SOCKET + chosen as u16
+        socket
     }
 
     /// Ends transfers until the client may begin another one. Returns false if none can be ended.
     fn make_room(&mut self, cx: &mut Cx<'_>, from: SocketAddr) -> bool {
         let client = share(Peer::new(from).address);
-        let is_own = |one: &Transfer| share(Peer::new(one.peer).address) == client;
-        let own_count = self.transfers.iter().filter(|one| is_own(one)).count();
-        (own_count < TFTP_CLIENT_COUNT_MAX || self.evict(cx, &is_own))
-            && (!self.transfers.is_full() || self.evict(cx, &|_| true))
+        let of_client = |one: &&Transfer| share(Peer::new(one.peer).address) == client;
+        let own_count = self.transfers.iter().filter(of_client).count();
+        let is_full = self.transfers.is_full();
+        match own_count < TFTP_CLIENT_COUNT_MAX {
+            true => !is_full || self.evict(cx, None),
+            false => self.evict(cx, Some(client)),
+        }
     }
 
-    /// Ends the oldest transfer for which `may` is true and whose client has sent no ACK. Returns false if there is none.
-    fn evict(&mut self, cx: &mut Cx<'_>, may: &dyn Fn(&Transfer) -> bool) -> bool {
-        let all = self.transfers.iter().enumerate();
-        let open = all.filter(|(_, one)| !one.is_acked && may(one));
-        let Some((oldest, _)) = open.min_by_key(|(_, one)| one.began_at) else {
-            return false;
-        };
-        self.end(cx, oldest);
-        true
+    /// Ends the oldest transfer, of any client or of one, whose client has sent no ACK. Returns false if there is none.
+    #[inline(never)]
+    fn evict(&mut self, cx: &mut Cx<'_>, client: Option<u64>) -> bool {
+        let mut oldest = None;
+        for (at, one) in self.transfers.iter().enumerate() {
+            let may = client.is_none_or(|client| share(Peer::new(one.peer).address) == client);
+            if may && !one.is_acked && oldest.is_none_or(|(since, _)| one.began_at < since) {
+                oldest = Some((one.began_at, at));
+            }
+        }
+        if let Some((_, at)) = oldest {
+            self.end(cx, at);
+        }
+        oldest.is_some()
     }
 
     /// Ends a transfer.
