@@ -1,11 +1,13 @@
 //! The file that a machine asks for: names as firmware writes them, in the exports or beside the last file of the machine.
 //!
 //! Firmware writes `\` for `/`, asks in another case, or appends an odd byte. Shim asks for its next files without their directory.
-//! A name with `..` is refused; a directory, FIFO or device is not found, and never opened.
+//! A name with `..` is refused; a directory, FIFO or device is not found, and never opened. Other cases are found by listing
+//! directories, which takes up to a quarter of the time.
 
 use super::menu;
 use crate::engine::Cx;
 use crate::mem::{self, Ends as _};
+use crate::time::{Duration, Instant};
 use crate::vfs::walk::{below, find_for, last, next_name, without_slash, without_slashes};
 use crate::vfs::{Access, Attr, Detail, FsError, FsResult, Node, ObjectType, Peer, Pin};
 use crate::wire::label::is_like;
@@ -24,12 +26,44 @@ pub(super) enum Found {
     Menu,
 }
 
+/// Number of names that are listed in a millisecond on average; they take a quarter of it.
+const NAMES_PER_MS: u32 = 256;
+/// Time by which listings may exceed that: twelve directories of 10,000 names at once.
+const LISTINGS_AHEAD: Duration = Duration::from_ms(500);
+
+/// The listings of directories.
+#[derive(Default)]
+pub(super) struct Listings {
+    /// Time at which the listed names are paid for.
+    paid_at: Instant,
+    /// Number of names listed for the present request.
+    count: u32,
+}
+
 /// Finds and opens the file `name` for the peer. `beside` is the path of the last file of the machine. Returns its path in `path`.
 ///
 /// # Errors
-/// `NoEntry`; `Access`: the name has `..`, or the file may not be read; those that stop a call.
+/// `NoEntry`; `Access`: the name has `..`, or the file may not be read; those that stop a call, such as `AwaitsTurn`: directories
+/// were listed too often.
 pub(super) fn open(
     cx: &mut Cx<'_>,
+    listings: &mut Listings,
+    name: &[u8],
+    beside: &[u8],
+    path: &mut Path,
+) -> FsResult<Found> {
+    let opened = open_any(cx, listings, name, beside, path);
+    if listings.count > 0 {
+        let cost = Duration::from_ms(listings.count / NAMES_PER_MS);
+        listings.paid_at = listings.paid_at.max(cx.now).after(cost);
+        listings.count = 0;
+    }
+    opened
+}
+
+fn open_any(
+    cx: &mut Cx<'_>,
+    listings: &mut Listings,
     name: &[u8],
     beside: &[u8],
     path: &mut Path,
@@ -45,16 +79,16 @@ pub(super) fn open(
     let whole = clean.len();
     // Some ROMs send a byte after the name: netboot.xyz#1198.
     let is_odd = clean.last().is_some_and(|byte| !byte.is_ascii_graphic());
-    for len in [whole, whole - usize::from(is_odd)] {
-        clean.truncate(len);
-        let dir_len = beside.len() - last(beside).len();
-        for dir in [b"", beside.head(dir_len)] {
+    let dir = beside.head(beside.len() - last(beside).len());
+    for cut in 0..=usize::from(is_odd) {
+        clean.truncate(whole - cut);
+        for dir in [b"", dir].iter().take(1 + usize::from(!dir.is_empty())) {
             path.clear();
             let added = path.extend_from_slice(dir);
             added
                 .and_then(|()| path.extend_from_slice(&clean))
                 .map_err(|_| FsError::NoEntry)?;
-            match open_path(cx, path) {
+            match open_path(cx, listings, path) {
                 Err(FsError::NoEntry) => {}
                 opened => return opened,
             }
@@ -68,8 +102,8 @@ pub(super) fn open(
 }
 
 /// Opens a file by its path in any export.
-fn open_path(cx: &mut Cx<'_>, path: &mut Path) -> FsResult<Found> {
-    let (node, attr) = find(cx, path)?;
+fn open_path(cx: &mut Cx<'_>, listings: &mut Listings, path: &mut Path) -> FsResult<Found> {
+    let (node, attr) = find(cx, listings, path)?;
     let pin = cx.vfs.pin(node, Some(Access::Read));
     match pin {
         // As if it were not there.
@@ -79,13 +113,13 @@ fn open_path(cx: &mut Cx<'_>, path: &mut Path) -> FsResult<Found> {
 }
 
 /// Finds a regular file: the path begins with that of an export, or is one below an export. Completes the path.
-fn find(cx: &mut Cx<'_>, path: &mut Path) -> FsResult<(Node, Attr)> {
+fn find(cx: &mut Cx<'_>, listings: &mut Listings, path: &mut Path) -> FsResult<(Node, Attr)> {
     let mut result = Err(FsError::NoEntry);
     for number in 0..cx.vfs.exports().len() {
         let rest_len = below(cx.vfs.path(number).to_bytes(), path).map(<[u8]>::len);
         for len in rest_len.into_iter().chain([path.len()]) {
             let start = path.len() - len;
-            let found = find_in(cx, number, path.tail_mut(start));
+            let found = find_in(cx, listings, number, path.tail_mut(start));
             match found {
                 // Not for this client, a loop of links, or absent.
                 Err(
@@ -123,14 +157,25 @@ fn complete(cx: &Cx<'_>, number: usize, path: &mut Path) -> FsResult<()> {
 }
 
 /// Finds a regular file below an export, in any case if there is none in this case. The names in `path` become those of the files.
-pub(super) fn find_in(cx: &mut Cx<'_>, export: usize, path: &mut [u8]) -> FsResult<(Node, Attr)> {
-    let peer = cx.peer;
-    let mut found = find_for(cx.vfs, export, &peer, path);
-    if found == Err(FsError::NoEntry) {
-        correct_case(cx, export, path)?;
-        found = find_for(cx.vfs, export, &peer, path);
+fn find_in(
+    cx: &mut Cx<'_>,
+    listings: &mut Listings,
+    export: usize,
+    path: &mut [u8],
+) -> FsResult<(Node, Attr)> {
+    match find_regular(cx, export, path) {
+        Err(FsError::NoEntry) => {
+            correct_case(cx, listings, export, path)?;
+            find_regular(cx, export, path)
+        }
+        found => found,
     }
-    let node = found?;
+}
+
+/// Finds a regular file below an export.
+pub(super) fn find_regular(cx: &mut Cx<'_>, export: usize, path: &[u8]) -> FsResult<(Node, Attr)> {
+    let peer = cx.peer;
+    let node = find_for(cx.vfs, export, &peer, path)?;
     let attr = cx.vfs.attr(node)?;
     match attr.kind {
         ObjectType::Regular => Ok((node, attr)),
@@ -139,7 +184,12 @@ pub(super) fn find_in(cx: &mut Cx<'_>, export: usize, path: &mut [u8]) -> FsResu
 }
 
 /// Replaces each name of a path that does not exist by one that differs in case only.
-fn correct_case(cx: &mut Cx<'_>, export: usize, path: &mut [u8]) -> FsResult<()> {
+fn correct_case(
+    cx: &mut Cx<'_>,
+    listings: &mut Listings,
+    export: usize,
+    path: &mut [u8],
+) -> FsResult<()> {
     let peer = Peer { ..cx.peer };
     let mut start = 0;
     loop {
@@ -155,8 +205,12 @@ fn correct_case(cx: &mut Cx<'_>, export: usize, path: &mut [u8]) -> FsResult<()>
         if find_for(cx.vfs, export, &peer, path.head(end)) == Err(FsError::NoEntry) {
             let dir = find_for(cx.vfs, export, &peer, path.head(end - len))?;
             let name = path.get_mut(end - len..end).unwrap_or_default();
+            if listings.paid_at.since(cx.now) > LISTINGS_AHEAD {
+                return Err(FsError::AwaitsTurn);
+            }
             let mut is_found = false;
             cx.vfs.readdir(dir, 0, Detail::Names, &mut |entry| {
+                listings.count += 1;
                 is_found = is_like(entry.name, name);
                 if is_found {
                     mem::copy_into(name, entry.name);

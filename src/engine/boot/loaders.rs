@@ -1,6 +1,6 @@
 //! The loaders of each kind of machine, in the exports: a directory of images, and where packages put them.
 
-use super::files::{Path, find_in};
+use super::files::{Path, find_regular};
 use crate::engine::Cx;
 use crate::mem::{self, Ends as _};
 use crate::text::{Text, text};
@@ -56,7 +56,7 @@ pub(super) fn find(cx: &mut Cx<'_>, kind: u16, path: &mut Path) -> FsResult<usiz
             let mut found = [0; 32];
             mem::copy_into(&mut found, name);
             let found = found.head_mut(name.len());
-            match find_in(cx, number, found) {
+            match find_regular(cx, number, found) {
                 Err(error) if error.stops() => return Err(error),
                 Err(_) => {}
                 Ok(_) => {

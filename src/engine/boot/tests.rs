@@ -275,6 +275,27 @@ fn transfers_follow_the_rfcs() {
     }
 }
 
+/// A listing of 1,024 names costs 4 ms. After 500 ms, names in another case are not looked for, and their clients ask again.
+#[test]
+fn listings_of_large_directories_are_bounded() {
+    let mut ram = Ram::model(b"/export");
+    ram.file("loader", b"x");
+    for number in 1..1024 {
+        ram.file(&format!("image-{number}"), b"");
+    }
+    let mut bench = Bench::new(ram);
+    for _ in 0..126 {
+        assert_eq!(bench.play("get absent octet"), "error 1 no such file");
+    }
+    bench.check(&[
+        ("get absent octet", ""),
+        ("2: get LOADER octet", ""),
+        ("3: get loader octet", "data 1 \"x\""),
+        ("wait 4", ""),
+        ("2: get LOADER octet", "data 1 \"x\""),
+    ]);
+}
+
 #[test]
 fn block_numbers_roll_over() {
     let mut bench = Bench::files();

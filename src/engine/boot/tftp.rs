@@ -4,7 +4,7 @@
 //! is sent again only after a timeout, never for a repeated ACK. A client that has sent no ACK yet is answered by its requests and a
 //! few repetitions only, and makes room for others.
 
-use super::files::{self, Found, Path};
+use super::files::{self, Found, Listings, Path};
 use super::machines::{Key, Step};
 use super::transfer::{Content, Scene, Transfer};
 use super::{POOL_SOCKET, TFTP_SOCKET};
@@ -27,6 +27,7 @@ pub(super) struct Tftp {
     port_count: u16,
     /// The socket of the pool that is used next if no transfer has it.
     next_port: u16,
+    listings: Listings,
     /// The transfer that is examined next.
     at: usize,
     /// Earliest time at which one of the transfers examined since `at` was 0 has work.
@@ -40,6 +41,7 @@ impl Tftp {
             transfers: Slots::new(scaled(TFTP_COUNT_MIN, TFTP_COUNT_MAX)),
             port_count: 0,
             next_port: 0,
+            listings: Listings::default(),
             at: 0,
             least: Instant::NEVER,
             next_at: Instant::NEVER,
@@ -129,23 +131,21 @@ impl Tftp {
         if !self.make_room(scene.cx, from) {
             return Ok(None);
         }
-        let address = scene.cx.peer.address;
-        let machine = scene.machines.get(Key::Address(address));
+        let key = Key::Address(scene.cx.peer.address);
+        let machine = scene.machines.get(key);
         let beside = machine.as_ref().map_or(&b""[..], |machine| machine.file());
         let mut path = Path::new();
-        let opened = match files::open(scene.cx, request.name, beside, &mut path) {
-            Err(FsError::TryLater) if self.evict(scene.cx, None) => {
-                files::open(scene.cx, request.name, beside, &mut path)
-            }
+        let mut open = |server: &mut Self, cx: &mut Cx<'_>| {
+            files::open(cx, &mut server.listings, request.name, beside, &mut path)
+        };
+        let opened = match open(self, scene.cx) {
+            Err(FsError::TryLater) if self.evict(scene.cx, None) => open(self, scene.cx),
             opened => opened,
         };
         let found = match opened {
             Err(error) if error.stops() || error == FsError::TryLater => return Err(error),
             Err(error) => {
-                let mut note = |step| {
-                    let key = Key::Address(address);
-                    scene.machines.note(scene.cx, key, step, request.name);
-                };
+                let mut note = |step| scene.machines.note(scene.cx, key, step, request.name);
                 match error {
                     FsError::NoEntry => note(Step::Missing),
                     FsError::Access | FsError::Permission => note(Step::Refused),
@@ -168,8 +168,8 @@ impl Tftp {
             socket: self.choose_port(),
             ..at
         };
-        let (packet_bytes, menu) = (out.len(), &*scene.menu);
-        let mut transfer = Transfer::new((own, from), content, menu, request, packet_bytes, now);
+        let (ends, bytes) = ((own, from), out.len());
+        let mut transfer = Transfer::new(ends, content, scene.menu, request, bytes, now);
         transfer.digest = digest;
         transfer.path = heapless::Vec::from_slice(&path).unwrap_or_default();
         let number = self.transfers.push(transfer);
