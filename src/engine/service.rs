@@ -235,7 +235,8 @@ pub trait Service {
     }
     /// The peer has ended the connection, and waits for no reply. `has_all` returns true if the peer has received every reply.
     fn ended_by_peer(&mut self, _id: ConnectionId, _has_all: &mut dyn FnMut() -> bool) {}
-    /// The connection is about to be closed; `held` is its unfinished reply.
+    /// The connection is about to be closed; `held` is its unfinished reply. A request with one is carried out to its end before,
+    /// unless another connection needs the place.
     fn close(&mut self, _id: ConnectionId, _cx: &mut Cx<'_>, _held: &[u8]) {}
     /// Answers a datagram that arrived at `at`. Returns the reply in `output`, if there is one.
     fn datagram(

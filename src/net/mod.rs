@@ -24,6 +24,8 @@ pub struct Socket(usize);
 impl Socket {
     /// The only socket of a [`Connections`] that is a single connection.
     pub const ONLY: Self = Self(0);
+    /// A socket that is closed: every call on it fails.
+    pub const CLOSED: Self = Self(usize::MAX);
 }
 
 /// Identifies a ready socket: the task's index in its loop, and the task's own number of the socket.

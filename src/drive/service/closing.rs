@@ -2,7 +2,7 @@
 
 use super::Served;
 use super::connection::{CloseReason, Connection, Phase};
-use super::held::pass_end;
+use super::ends::pass_end;
 use super::turn::Turn;
 use crate::config::{DRAIN_TIMEOUT, REPLY_TIMEOUT, REQUEST_TIMEOUT, SILENT_TIMEOUT};
 use crate::event;
@@ -72,6 +72,9 @@ impl Served {
 
     /// Closes a connection, reports the reason if users may want it, and frees its resources.
     pub(super) fn close(&mut self, turn: &mut Turn<'_, '_>, at: usize, reason: CloseReason) {
+        if self.outlives_socket(turn, at, reason) {
+            return;
+        }
         let Turn { world, service } = turn;
         let Some(connection) = self.connections.get_mut(at).and_then(Option::take) else {
             return;

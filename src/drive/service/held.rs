@@ -1,20 +1,14 @@
-//! Work that waits for a disk: the ends of jobs, and unfinished replies, each of which is kept in a block.
+//! Unfinished replies, each of which is kept in a block.
+//!
+//! A request whose reply is unfinished is carried out to its end although its peer is gone: its connection stays, without a socket.
 
 use super::Served;
-use super::connection::{CloseReason, Connection, Held};
+use super::connection::{CloseReason, Connection, Held, Waits};
 use super::turn::{Batch, Halt, Turn};
-use crate::drive::task::World;
-use crate::engine::service::{ConnectionId, Service};
 use crate::mem::{self, Ends as _};
 use crate::net::Socket;
-use crate::vfs::Tree;
 
 impl Served {
-    /// Returns true if a job has ended that a connection may wait for.
-    pub(super) fn may_have_ended(&self, tree: &Tree) -> bool {
-        self.group.has_ended() || tree.ended_count() != self.heard_count
-    }
-
     /// Returns true if no block is free for an unfinished reply of this service.
     pub(super) fn lacks_held_block(&self) -> bool {
         self.held_bytes > 0 && self.held.is_used_up()
@@ -51,17 +45,42 @@ impl Served {
         }
         Ok(())
     }
+
+    /// Closes only the socket of a connection whose request is not finished. Returns false if there is no such request, or its slot is
+    /// needed.
+    pub(super) fn outlives_socket(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        at: usize,
+        reason: CloseReason,
+    ) -> bool {
+        let Some(Some(connection)) = self.connections.get_mut(at) else {
+            return false;
+        };
+        if connection.held.is_none() || reason == CloseReason::Evicted {
+            return false;
+        }
+        if let Some(unsent) = connection.unsent.take() {
+            self.replies.release(unsent.block);
+        }
+        let sync = connection.waits.sync.take();
+        self.group.forget(Waits { sync, job: None });
+        turn.world.net.close(connection.socket);
+        connection.socket = Socket::CLOSED;
+        // Unless its job has yet to end, it goes on in the next turn.
+        connection.wants_block = !connection.waits.is_pending();
+        self.wants_block |= connection.wants_block;
+        self.patrol_at = turn.world.now;
+        self.listeners.resume(turn.world);
+        true
+    }
 }
 
-/// Lets the service know that the peer has ended the connection.
-pub(super) fn pass_end(
-    world: &mut World<'_>,
-    service: &mut dyn Service,
-    id: ConnectionId,
-    socket: Socket,
-) {
-    let net = &mut *world.net;
-    service.ended_by_peer(id, &mut || net.has_delivered(socket));
+impl Connection {
+    /// Returns true if the peer is gone, and its unfinished request goes on.
+    pub(super) fn is_left(&self) -> bool {
+        self.socket == Socket::CLOSED
+    }
 }
 
 impl Batch {

@@ -14,8 +14,13 @@ mod datagrams;
 #[path = "no_datagrams.rs"]
 mod datagrams;
 #[cfg(feature = "transfers")]
-mod held;
+mod ends;
 #[cfg(not(feature = "transfers"))]
+#[path = "no_ends.rs"]
+mod ends;
+#[cfg(any(feature = "held", test))]
+mod held;
+#[cfg(not(any(feature = "held", test)))]
 #[path = "no_held.rs"]
 mod held;
 mod listeners;

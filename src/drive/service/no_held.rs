@@ -1,19 +1,11 @@
-//! The interface of `held` where each job is done at once, and each reply is finished at once.
+//! The interface of `held` where each reply is finished at once.
 
 use super::Served;
-use super::connection::Connection;
+use super::connection::{CloseReason, Connection};
 use super::turn::{Batch, Halt, Turn};
-use crate::drive::task::World;
-use crate::engine::service::{ConnectionId, Service};
-use crate::net::Socket;
-use crate::vfs::Tree;
 
 #[allow(clippy::unused_self, reason = "the interface of held.rs")]
 impl Served {
-    pub(super) const fn may_have_ended(&self, _: &Tree) -> bool {
-        false
-    }
-
     pub(super) const fn lacks_held_block(&self) -> bool {
         false
     }
@@ -30,9 +22,23 @@ impl Served {
     ) -> Result<(), Halt> {
         Ok(())
     }
+
+    pub(super) const fn outlives_socket(
+        &self,
+        _: &mut Turn<'_, '_>,
+        _: usize,
+        _: CloseReason,
+    ) -> bool {
+        false
+    }
 }
 
-pub(super) const fn pass_end(_: &mut World<'_>, _: &mut dyn Service, _: ConnectionId, _: Socket) {}
+#[allow(clippy::unused_self, reason = "the interface of held.rs")]
+impl Connection {
+    pub(super) const fn is_left(&self) -> bool {
+        false
+    }
+}
 
 #[allow(clippy::unused_self, reason = "the interface of held.rs")]
 impl Batch {

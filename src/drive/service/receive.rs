@@ -70,6 +70,13 @@ impl Served {
                     })
                 }
             },
+            // The unfinished request goes on without its peer.
+            end if !batch.held.is_empty() => {
+                match self.save(turn, connection, batch.used..batch.have) {
+                    Err(other) => other,
+                    Ok(()) => end,
+                }
+            }
             end => end,
         };
         match self.save_held(turn, connection, batch.held) {
@@ -94,6 +101,7 @@ impl Served {
             end = self.receive(turn, connection, batch).err();
         }
         if let Some(end) = end
+            && batch.held.is_empty()
             && (batch.have == 0 || self.times().is_none())
         {
             return match end {
@@ -179,6 +187,7 @@ impl Served {
         connection.wants_space = cfg!(feature = "smol")
             && batch.produced == 0
             && self.replies.is_used_up()
+            && !connection.is_left()
             && !turn.world.net.has_reply_space(connection.socket)
             && self
                 .evict(turn, |other| {

@@ -1,4 +1,4 @@
-//! A service whose requests have several operations: one that stops goes on where it stopped, also after its connection is gone.
+//! A service whose requests have several operations: one that stops goes on where it stopped, also after its peer is gone.
 
 use super::{AT, At, MOMENT, PORTMAP_AT, Serving, limits, with_loop};
 use crate::drive::Task;
@@ -143,28 +143,45 @@ fn stopped_request_goes_on_and_is_sent_whole() {
     }
 }
 
-/// A call of five operations stops before each of them in turn.
+/// Runs the loop while no job ends.
+fn run_without_jobs(sim: &Sim, tree: &mut Tree, server: &mut Serving<Letters>) {
+    let jobs = core::mem::take(&mut server.service.jobs);
+    run(sim, tree, server);
+    server.service.jobs.extend(jobs);
+}
+
+/// A call stops before each of its operations after the first one in turn, for each reason. Its peer goes before or after the job has ended,
+/// and has not read an earlier reply.
 #[test]
-fn killed_connection_passes_its_unfinished_reply() {
-    for stop in 0..5 {
-        let mut call = *b"abcde\n";
-        call[stop] = b'j';
-        let (sim, mut tree, mut server) = (Sim::new(1), Tree::writable(), server());
-        start(&sim, &mut tree, &mut server);
-        let peer = sim.connect(AT);
-        sim.send(peer, &[b"ab\n", &call[..]].concat());
-        run(&sim, &mut tree, &mut server);
-        assert_eq!(sim.read_sent(peer), b"AB\n");
-        sim.hang_up(peer);
-        run(&sim, &mut tree, &mut server);
-        let done = &call[..stop];
-        assert_eq!(server.service.lost, [done.to_ascii_uppercase()]);
-        assert_eq!(
-            server.service.done,
-            [b"ab\n", done].concat(),
-            "the operation that stopped is not done"
-        );
-        assert_eq!(server.served.held.holders().count(), 0);
+fn stopped_request_outlives_its_connection() {
+    for (stop, letter) in (1..5).flat_map(|stop| b"jot".map(|letter| (stop, letter))) {
+        for (sees_end, reads) in [(true, true), (true, false), (false, true), (false, false)] {
+            let mut call = *b"abcdej\n";
+            call[stop] = letter;
+            let (sim, mut tree, mut server) = (Sim::new(1), Tree::writable(), server());
+            start(&sim, &mut tree, &mut server);
+            let peer = sim.connect(AT);
+            if !reads {
+                sim.set_capacity(peer, 1);
+                sim.set_reading(peer, false);
+            }
+            let request = [b"ab\n", &call[..]].concat();
+            sim.send(peer, &request);
+            run_without_jobs(&sim, &mut tree, &mut server);
+            sim.hang_up(peer);
+            if sees_end {
+                run_without_jobs(&sim, &mut tree, &mut server);
+            }
+            for _ in 0..3 {
+                run(&sim, &mut tree, &mut server);
+            }
+            assert_eq!(server.service.done, request, "each operation is done once");
+            assert_eq!(server.service.lost, [b""], "the connection is closed");
+            assert_eq!(server.served.held.holders().count(), 0);
+            assert_eq!(server.served.replies.holders().count(), 0);
+            assert_eq!(server.served.requests.holders().count(), 0);
+            assert_eq!(sim.open_count(), 1);
+        }
     }
 }
 

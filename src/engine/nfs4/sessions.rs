@@ -2,7 +2,8 @@
 //! 18.37 and 18.46.
 //!
 //! A slot changes when its request is answered, not before: while the request is carried out, the slot has the connection by which it
-//! came. If that connection closes, the request counts as never sent. A SEQUENCE that fails leaves the slot as it was.
+//! came. A request whose peer is gone is carried out to its end, too, and its reply is kept. One whose server is killed, or whose
+//! connection's place is needed, counts as never sent. A SEQUENCE that fails leaves the slot as it was.
 
 use super::slots::Held;
 use super::tables::{Session, Slot, Words as _, client, session, slot};
