@@ -6,6 +6,7 @@ mod endpoint;
 mod health;
 mod held;
 mod limits;
+mod slots;
 mod storing;
 mod talking;
 mod together;

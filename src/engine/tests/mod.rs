@@ -47,7 +47,7 @@ impl Bench {
     }
 
     /// The whole reply to `call`. Fails if the connection does anything else.
-    fn reply(&mut self, call: &Call) -> Vec<u8> {
+    pub(super) fn reply(&mut self, call: &Call) -> Vec<u8> {
         let record = call.record();
         let talk = self.send(&record);
         assert_eq!((talk.closed, talk.consumed), (None, record.len()));

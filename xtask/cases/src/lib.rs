@@ -8,6 +8,7 @@ pub mod headers;
 pub mod http;
 pub mod laws;
 pub mod mutate;
+pub mod nfs4;
 pub mod random;
 pub mod replies;
 pub mod sftp;
