@@ -23,6 +23,14 @@ const GROUP_COUNT: usize = 64;
 /// RPCSEC_GSS, as a flavor for callbacks.
 const GSS: u32 = 6;
 
+/// What is wanted of a full table.
+pub(super) enum Wanted {
+    /// A client, in this state if there is one.
+    Clients(Option<u32>),
+    /// A session, or what sessions have: a function counts it.
+    Sessions(fn(Session) -> u32),
+}
+
 /// The two halves of a long number.
 const fn halves(number: u64) -> [u32; 2] {
     [(number >> 32) as u32, number as u32]
@@ -46,34 +54,50 @@ impl Turn<'_, '_, '_, '_> {
         (high ^ low) % GROUP_COUNT as u32
     }
 
-    /// Makes room in a full table: chooses the client that was silent for longest, of the group of addresses that has the most. Only
-    /// among those of this state, if one is given.
-    fn evict(&mut self, state: Option<u32>) -> Result<Client, Status> {
+    /// Makes room in a full table: ends the client that was silent for longest, of the group of addresses that has the most of what is
+    /// `wanted`. Never the client `own`.
+    pub(super) fn evict(&mut self, wanted: &Wanted, own: Option<Client>) -> Result<Client, Status> {
         let tables = self.tables;
-        let of_state = |row: &Client| match (row.word(client::STATE), state) {
-            (client::FREE, _) => false,
-            (found, Some(state)) => found == state,
-            _ => true,
+        let has = |row: Client| match wanted {
+            Wanted::Clients(state) => {
+                let found = row.word(client::STATE);
+                found != client::FREE && state.is_none_or(|state| state == found)
+            }
+            Wanted::Sessions(weigh) => tables.sessions_of(row).any(|row| weigh(row) > 0),
         };
-        let clients = || tables.clients.iter().filter(of_state);
         let mut counts = [0_u32; GROUP_COUNT];
-        for row in clients() {
-            if let Some(count) = counts.get_mut(row.word(client::GROUP) as usize) {
-                *count += 1;
+        let mut add = |row: Client, count: u32| {
+            if let Some(sum) = counts.get_mut(row.word(client::GROUP) as usize) {
+                *sum += count;
+            }
+        };
+        match wanted {
+            Wanted::Clients(_) => tables
+                .clients
+                .iter()
+                .filter(|row| has(row))
+                .for_each(|row| add(row, 1)),
+            Wanted::Sessions(weigh) => {
+                for row in tables.sessions {
+                    if let Some(client) = tables.client_of(row) {
+                        add(client, weigh(row));
+                    }
+                }
             }
         }
         let fullest = (0..).zip(counts).max_by_key(|(_, count)| *count);
         let (fullest, _) = fullest.unwrap_or_default();
-        let mut idle = clients().filter(|row| {
-            row.word(client::GROUP) == fullest && !self.is_busy(tables.sessions_of(row), None)
-        });
-        let first = idle.next().ok_or(Status::DELAY)?;
-        let oldest = idle.fold(first, |oldest, row| {
-            match row.word(client::RENEWED) < oldest.word(client::RENEWED) {
-                true => row,
-                false => oldest,
+        let mut oldest: Option<Client> = None;
+        for row in tables.clients {
+            // The cheap questions first: few rows are older than all before.
+            let may_be = row.word(client::GROUP) == fullest
+                && oldest.is_none_or(|old| row.word(client::RENEWED) < old.word(client::RENEWED))
+                && !own.is_some_and(|own| core::ptr::eq(own, row));
+            if may_be && has(row) && !self.is_busy(tables.sessions_of(row), None) {
+                oldest = Some(row);
             }
-        });
+        }
+        let oldest = oldest.ok_or(Status::DELAY)?;
         tables.end_client(oldest);
         Ok(oldest)
     }
@@ -85,12 +109,12 @@ impl Turn<'_, '_, '_, '_> {
             .iter()
             .filter(|row| row.word(client::STATE) == client::UNCONFIRMED);
         if unconfirmed.count() * UNCONFIRMED_SHARE >= clients.len() {
-            return self.evict(Some(client::UNCONFIRMED));
+            return self.evict(&Wanted::Clients(Some(client::UNCONFIRMED)), None);
         }
         let mut clients = clients.iter();
         match clients.find(|row| row.word(client::STATE) == client::FREE) {
             Some(row) => Ok(row),
-            None => self.evict(None),
+            None => self.evict(&Wanted::Clients(None), None),
         }
     }
 
@@ -262,11 +286,7 @@ fn place_session(turn: &mut Turn<'_, '_, '_, '_>, owner: Client) -> Result<(Sess
     };
     let mut index = free(&tables);
     if index.is_none() {
-        let number = owner.word(client::NUMBER);
-        turn.evict(None)?;
-        if owner.word(client::NUMBER) != number || owner.word(client::STATE) == client::FREE {
-            return Err(Status::DELAY);
-        }
+        turn.evict(&Wanted::Sessions(|_| 1), Some(owner))?;
         index = free(&tables);
     }
     let index = index.ok_or(Status::DELAY)?;

@@ -5,8 +5,9 @@
 //! came. A request whose peer is gone is carried out to its end, too, and its reply is kept. One whose server is killed, or whose
 //! connection's place is needed, counts as never sent. A SEQUENCE that fails leaves the slot as it was.
 
+use super::clients::Wanted;
 use super::slots::Held;
-use super::tables::{Session, Slot, Words as _, client, session, slot};
+use super::tables::{Session, Slot, Tables, Words as _, client, session, slot};
 use super::turn::{Done, Kept, Turn};
 use crate::engine::rpc::connections::Connection;
 use crate::wire::nfs4::{FORE_CHANNEL, SESSION_ID_BYTES, Status};
@@ -28,6 +29,19 @@ impl Turn<'_, '_, '_, '_> {
     fn is_held(&self, row: Slot) -> bool {
         let connection = Connection::from_words(row.pair(slot::CONNECTION));
         self.connections.is_open(connection)
+    }
+
+    /// Takes a place in a table for a session. If none is free, another client that has many loses its own.
+    fn place<T>(&mut self, row: Session, take: impl Fn(&Tables) -> Option<T>) -> Result<T, Status> {
+        let tables = self.tables;
+        if let Some(place) = take(&tables) {
+            return Ok(place);
+        }
+        self.evict(
+            &Wanted::Sessions(Tables::block_count),
+            tables.client_of(row),
+        )?;
+        take(&tables).ok_or(Status::DELAY)
     }
 
     /// Parses the ID of a session.
@@ -65,14 +79,14 @@ pub(super) fn sequence(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     if turn.request_bytes > request_bytes {
         return Err(Status::REQ_TOO_BIG.into());
     }
-    let place = tables.slot(row, number).ok_or(Status::DELAY)?;
+    let place = turn.place(row, |tables| tables.slot(row, number))?;
     if turn.is_held(place) {
         return Err(Status::DELAY.into());
     }
     let request = turn.hash();
     let kept = find_kept(place, sequence, request)?;
-    if kept.is_none() && keeps && !tables.reserve_reply(place) {
-        return Err(Status::DELAY.into());
+    if kept.is_none() && keeps {
+        turn.place(row, |tables| tables.reserve_reply(place).then_some(()))?;
     }
     if let Some(row) = tables.client_of(row) {
         row.set(client::RENEWED, turn.cx.now.secs());
@@ -97,8 +111,9 @@ pub(super) fn sequence(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let client = row.word(session::CLIENT);
     tables.emit_session_id(row.word(session::NUMBER), client, turn.reply);
     // No status flag: never CB_PATH_DOWN, for which Linux binds its connections again.
+    let target = slots.min(tables.slot_count_left());
     turn.reply
-        .words(&[sequence, number, slots - 1, slots - 1, 0]);
+        .words(&[sequence, number, slots - 1, target - 1, 0]);
     Ok(())
 }
 

@@ -78,10 +78,11 @@ const REPLY_WORDS: usize = 1 + KEPT_REPLY_BYTES / 4;
 const SESSION_SHARE: usize = 2;
 /// Kept replies for each client, on average.
 const REPLY_SHARE: usize = 2;
-/// Words before the tables: the instance of the server, and the layout of the tables.
-const HEAD_WORDS: usize = 3;
+/// Words before the tables: the instance of the server, the layout of the tables, and the number of free blocks.
+const HEAD_WORDS: usize = 4;
+const FREE_BLOCKS: usize = 3;
 /// The number of the layout. A change of the rows' meaning counts it up; their sizes are added.
-const LAYOUT: u32 = (1 << 16) + SHARE_WORDS as u32;
+const LAYOUT: u32 = (2 << 16) + SHARE_WORDS as u32;
 /// Words for each client.
 const SHARE_WORDS: usize =
     client::WORDS + SESSION_SHARE * session::WORDS + BLOCK_WORDS + REPLY_SHARE * REPLY_WORDS;
@@ -199,6 +200,7 @@ impl Tables {
         };
         if tables.instance() == [0; 2] {
             tables.head.set_all(0, &instance);
+            tables.count_blocks();
         }
         tables
     }
@@ -256,10 +258,16 @@ impl Tables {
         self.client([self.head.word(0), row.word(session::CLIENT)])
     }
 
-    /// The number of slots for a new session: fewer when blocks run short.
+    /// The number of slots that a session should use: fewer when blocks run short.
     pub(super) fn slot_count_left(&self) -> u32 {
+        let free = self.head.word(FREE_BLOCKS) as usize;
+        (free * 2).clamp(BLOCK_SLOT_COUNT, SESSION_SLOT_COUNT_MAX) as u32
+    }
+
+    /// Counts the free blocks.
+    fn count_blocks(&self) {
         let free = self.blocks.iter().filter(|block| block.word(0) == 0);
-        (free.count() * 2).clamp(BLOCK_SLOT_COUNT, SESSION_SLOT_COUNT_MAX) as u32
+        self.head.set(FREE_BLOCKS, free.count() as u32);
     }
 
     /// The block with this index + 1.
@@ -277,8 +285,15 @@ impl Tables {
             block = self.blocks.get(index);
             block?.set(0, row.word(session::NUMBER));
             row.set(at, index as u32 + 1);
+            self.count_blocks();
         }
         slots_in(block?).get(number % BLOCK_SLOT_COUNT)
+    }
+
+    /// Number of the blocks of a session.
+    pub(super) fn block_count(row: Session) -> u32 {
+        let blocks = (session::BLOCKS..session::WORDS).filter(|at| row.word(*at) != 0);
+        blocks.count() as u32
     }
 
     /// Ends a session, and forgets its replies.
@@ -294,6 +309,7 @@ impl Tables {
             row.set(at, 0);
         }
         row.set(session::CLIENT, 0);
+        self.count_blocks();
     }
 
     /// Ends a client and its sessions.
