@@ -165,7 +165,7 @@ const ROOT: u32 = op::PUTROOTFH;
 fn bench() -> Bench {
     let mut bench = Bench::default();
     let words = mem::words(word_count(CLIENTS));
-    bench.programs.offer_version_4(words, [5, 6], 2, true);
+    bench.offer_version_4(words);
     bench
 }
 

@@ -125,6 +125,11 @@ impl Bench {
         Self::new(Tree::writable(), &mut [])
     }
 
+    /// Offers NFS 4.1, too, with tables in `words` of [`word_count`](crate::engine::nfs4::word_count), which are zeros.
+    pub fn offer_version_4(&mut self, words: &'static [AtomicU32]) {
+        self.programs.offer_version_4(words, [5, 6], 2, true);
+    }
+
     /// A writable server with a duplicate request cache.
     pub fn with_reply_cache() -> Self {
         Self::new(Tree::writable(), vec![0; SHARED_BYTES].leak())

@@ -7,6 +7,7 @@ pub mod frames;
 pub mod http;
 mod image;
 pub mod mdns;
+pub mod nfs4;
 mod play;
 mod script;
 pub mod sftp;

@@ -48,6 +48,8 @@ pub enum Target {
     Records,
     /// RPC: well-formed calls of every procedure, in any order and split into segments
     Calls,
+    /// NFS 4.1: COMPOUNDs of several clients, whole and damaged
+    Nfs4,
     /// SFTP: arbitrary bytes, and well-formed requests of every type
     Sftp,
     /// An ISO image with arbitrary bytes changed
@@ -80,9 +82,13 @@ impl Target {
         match self {
             Self::Records => 24_000,
             Self::Http => 10_000,
-            Self::Calls | Self::Sftp | Self::Announced | Self::Boot | Self::Mdns | Self::Frames => {
-                4096
-            }
+            Self::Calls
+            | Self::Nfs4
+            | Self::Sftp
+            | Self::Announced
+            | Self::Boot
+            | Self::Mdns
+            | Self::Frames => 4096,
             Self::Exports => 1024,
             Self::Iso | Self::Udf => 600,
         }
