@@ -1,6 +1,7 @@
 //! The commands by which clients mount the exports, printed when the server has started and has an address.
 
 use super::{Host, PUBLISHED, first};
+use crate::config::HAS_NFS4;
 use crate::event::{Events, Line};
 use crate::mem::letters;
 use crate::net::OwnAddresses;
@@ -31,6 +32,12 @@ const LINUX: Command = Command {
     has_ports: true,
     names_transport: true,
 };
+/// Version 4.1 needs one port.
+const LINUX_4: Command = Command {
+    before: text!("mount -t nfs -o vers=4.1"),
+    names_transport: false,
+    ..LINUX
+};
 /// The commands for other systems, which a terminal gets for the first export.
 static OTHERS: [Command; 3] = [
     Command {
@@ -60,9 +67,9 @@ static OTHERS: [Command; 3] = [
 pub struct Mounting {
     /// Address and port of NFS. Unspecified: all addresses of the host.
     pub nfs_at: SocketAddrV6,
-    /// The port of MOUNT.
-    pub mount_port: u16,
-    /// True if clients learn the ports from a portmapper on port 111.
+    /// The port of MOUNT. `None`: version 4.1 is served alone, which has no MOUNT.
+    pub mount_port: Option<u16>,
+    /// True if clients need not be told the ports: they learn them from a portmapper on port 111.
     pub has_portmap: bool,
 }
 
@@ -81,6 +88,10 @@ impl Mounting {
             host,
         };
         for (index, path) in paths.enumerate() {
+            if HAS_NFS4 && self.mount_port.is_none() {
+                shown.report(&LINUX_4, path, events);
+                continue;
+            }
             shown.report(&LINUX, path, events);
             if index == 0 && sys::is_terminal() {
                 for command in &OTHERS {
@@ -120,7 +131,9 @@ impl Shown {
         }
         if names_ports {
             line.say(text!(",port=")).number(nfs_at.port().into());
-            line.say(text!(",mountport=")).number(mount_port.into());
+            if let Some(port) = mount_port {
+                line.say(text!(",mountport=")).number(port.into());
+            }
         }
         line.byte(b' ');
         let (host, mut source) = (self.host.name.bytes(), Line::default());
@@ -188,19 +201,30 @@ mod tests {
         }
     }
 
-    fn command(bound: Ipv6Addr, own: OwnAddresses, has_portmap: bool, path: &CStr) -> String {
+    fn command(
+        mount_port: Option<u16>,
+        bound: Ipv6Addr,
+        own: OwnAddresses,
+        has_portmap: bool,
+        path: &CStr,
+    ) -> String {
         let lines = std::rc::Rc::default();
         let mut events = Events::new(Box::new(Kept(std::rc::Rc::clone(&lines))));
         let mounting = Mounting {
             nfs_at: SocketAddrV6::new(bound, 2049, 0, 0),
-            mount_port: 20048,
+            mount_port,
             has_portmap,
         };
         mounting.report(own, &mut [path].into_iter(), &mut events);
         let lines = lines.borrow();
         assert_eq!(lines.len(), 1, "{lines:?}");
-        let prefix = "stowaway: mount it with: mount -t nfs -o nolock,vers=3";
-        lines[0].strip_prefix(prefix).unwrap().to_owned()
+        let command = lines[0].strip_prefix("stowaway: mount it with: mount -t nfs -o ");
+        let options = if mount_port.is_some() {
+            "nolock,vers=3"
+        } else {
+            "vers=4.1"
+        };
+        command.unwrap().strip_prefix(options).unwrap().to_owned()
     }
 
     #[test]
@@ -237,7 +261,13 @@ mod tests {
             ),
             (loopback, v4, true, c"/", " 127.0.0.1:/ /mnt"),
         ] {
-            assert_eq!(command(bound, own, has_portmap, path), expect);
+            assert_eq!(command(Some(20048), bound, own, has_portmap, path), expect);
+        }
+        for (has_portmap, expect) in [
+            (true, " 192.0.2.5:/srv /mnt"),
+            (false, ",port=2049 192.0.2.5:/srv /mnt"),
+        ] {
+            assert_eq!(command(None, any, v4, has_portmap, c"/srv"), expect);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The names of figures and operations, and their places in a sheet.
 
 use super::{FIGURES_AT, OPERATION_WORDS, OPERATIONS_AT};
+use crate::config::HAS_NFS4;
 
 /// The type of a family in Prometheus' text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -155,9 +156,23 @@ const BOOT: Operations = Operations {
     first: HTTP.first + HTTP.count,
     count: 8,
 };
-const PROGRAMS: [&Operations; 6] = [&NFS, &MOUNT, &PORTMAP, &SFTP, &HTTP, &BOOT];
+/// A COMPOUND is one call, whatever its operations are.
+const NFS4: Operations = Operations {
+    program: "nfs4",
+    protocol: Family::Rpc,
+    names: "null compound",
+    first: BOOT.first + BOOT.count,
+    count: 2,
+};
+const PROGRAMS: &[&Operations] = match HAS_NFS4 {
+    true => &[&NFS, &MOUNT, &PORTMAP, &SFTP, &HTTP, &BOOT, &NFS4],
+    false => &[&NFS, &MOUNT, &PORTMAP, &SFTP, &HTTP, &BOOT],
+};
 
-pub(super) const OPERATION_COUNT: usize = (BOOT.first + BOOT.count) as usize;
+pub(super) const OPERATION_COUNT: usize = match HAS_NFS4 {
+    true => NFS4.first + NFS4.count,
+    false => NFS4.first,
+} as usize;
 
 impl Operations {
     /// The operation of this number.
@@ -171,9 +186,13 @@ impl Operations {
 }
 
 impl Operation {
+    /// The number that [`Operation::rpc`] has for NFS 4.
+    pub const NFS4: u32 = 4;
+
     /// The procedure of a program, by its numbers in RPC.
     pub const fn rpc(program: u32, procedure: u32) -> Option<Self> {
         match program {
+            Self::NFS4 if HAS_NFS4 => NFS4.number(procedure),
             100_003 => NFS.number(procedure),
             100_005 => MOUNT.number(procedure),
             100_000 => PORTMAP.number(procedure),

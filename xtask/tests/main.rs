@@ -26,6 +26,7 @@ mod log;
 mod mdns;
 mod memory;
 mod mount_commands;
+mod nfs4;
 mod packed;
 mod portmap;
 mod power_cut;

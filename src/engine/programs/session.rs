@@ -53,12 +53,11 @@ impl CallId {
     const fn of(call: &Call<'_>) -> Self {
         Self {
             xid: call.xid,
-            // NFS 4 has no figures.
             program: match HAS_NFS4
                 && call.program == nfs3::PROGRAM
                 && call.version != nfs3::VERSION
             {
-                true => 0,
+                true => Operation::NFS4,
                 false => call.program,
             },
             procedure: call.procedure,

@@ -59,6 +59,7 @@ pub(super) const SUMMARY: Text =
     text!("  nfs --export DIR ...\tserves directories over NFSv3; also as unfsd\n");
 const HELP: &[Text] = &[
     text!(include_str!("help.txt")),
+    versions::HELP,
     #[cfg(feature = "iso")]
     text!(include_str!("isos.txt")),
     #[cfg(feature = "boot")]

@@ -5,6 +5,9 @@ use crate::engine::programs::Programs;
 use crate::text::Text;
 use core::sync::atomic::AtomicU32;
 
+/// No row of `--help`.
+pub(super) const HELP: Text = Text::NOTHING;
+
 /// No words.
 pub(in super::super) const WORD_COUNT: usize = 0;
 

@@ -153,7 +153,10 @@ impl Options {
     pub(in super::super) fn mounting(&self) -> Mounting {
         Mounting {
             nfs_at: self.address,
-            mount_port: self.mount_port.unwrap_or(self.address.port()),
+            mount_port: self
+                .versions
+                .has_3()
+                .then(|| self.mount_port.unwrap_or(self.address.port())),
             has_portmap: self.portmap,
         }
     }

@@ -5,7 +5,7 @@ use super::super::args::canonical;
 use super::options::Options;
 use super::rpcbind::{OURS, REGISTERED};
 use super::{Nfs, cannot_listen, failed, net_errno};
-use crate::config::HAS_SERVE;
+use crate::config::{HAS_SERVE, NFS_PORT};
 use crate::drive::World;
 #[cfg(feature = "serve")]
 use crate::drive::platform::host::loops;
@@ -132,8 +132,8 @@ impl Nfs {
         let reports = self.is_first && !options.leaves_commands;
         self.mounting = reports.then_some(Mounting {
             nfs_at,
-            mount_port: mount_at.port(),
-            has_portmap,
+            mount_port: options.versions.has_3().then_some(mount_at.port()),
+            has_portmap: has_portmap || !options.versions.has_3() && nfs_at.port() == NFS_PORT,
         });
         self.report_commands(world);
         if HAS_SERVE && self.is_first && options.background.detaches {

@@ -9,6 +9,9 @@ use crate::mem::{parts, scaled, words};
 use crate::text::{Text, text};
 use core::sync::atomic::AtomicU32;
 
+/// The row of `--help`.
+pub(super) const HELP: Text = text!(include_str!("versions.txt"));
+
 /// Number of words that servers of the same files share for version 4.1.
 pub(in super::super) const WORD_COUNT: usize = word_count(NFS4_CLIENT_COUNT);
 

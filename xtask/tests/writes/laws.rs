@@ -24,7 +24,7 @@ struct BuiltServer<'a> {
 }
 
 /// Creates the objects of a case, owned by `user`.
-fn fill(directory: &Path, user: Option<u32>) -> Result<()> {
+pub(crate) fn fill(directory: &Path, user: Option<u32>) -> Result<()> {
     let path = |name: &str| directory.join(name);
     for name in ["dir", "empty", "many"] {
         fs::create_dir_all(path(name))?;

@@ -6,7 +6,7 @@ mod creating;
 mod faults;
 mod fragments;
 mod identity;
-mod laws;
+pub(crate) mod laws;
 mod limits;
 mod names;
 mod overlays;

@@ -400,13 +400,13 @@ impl<'a> Peer<'a> {
     }
 
     /// Makes a request of slot 0 with the last sequence number.
-    fn again(&mut self, keep: u32, ops: &[Op]) -> Result<Results> {
+    pub fn again(&mut self, keep: u32, ops: &[Op]) -> Result<Results> {
         let head = self.sequence_op(self.sequence, 0, keep);
         self.ask(&[&[head], ops].concat())
     }
 
     /// Makes the next request of slot 0, whose reply is to be kept or not.
-    fn next_kept(&mut self, keep: u32, ops: &[Op]) -> Result<Results> {
+    pub fn next_kept(&mut self, keep: u32, ops: &[Op]) -> Result<Results> {
         self.sequence += 1;
         self.again(keep, ops)
     }

@@ -202,6 +202,10 @@ impl Server {
         let mut command = options.command(private.path())?;
         let mut process = Process::start(&mut command)?;
         let ready = process.stderr.wait(START_MAX, |lines| {
+            // Version 4.1 alone: neither MOUNT nor portmap.
+            if let Some(port) = port_for(lines, "4.1") {
+                return Some((port, port));
+            }
             let portmap_known =
                 !options.portmap || lines.iter().any(|line| line.contains("portmap"));
             Some((port_for(lines, "NFS")?, port_for(lines, "MOUNT")?)).filter(|_| portmap_known)

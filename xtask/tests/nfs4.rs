@@ -1,0 +1,191 @@
+//! NFS 4.1: the cases that the built server shares with the engine, and the ports of a server of version 4.1 alone.
+
+use anyhow::{Context, Result, ensure};
+use cases::nfs4::{Peer, cases, op, status, with};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use xtask::build::{Arch, Role, build_roles};
+use xtask::clients::nfs::{Call, Client, first_xid, record};
+use xtask::machines::server::{
+    Namespace, Process, Server, ServerOptions, public_dir, root_for, users,
+};
+use xtask::setup;
+
+use crate::writes::laws::fill;
+
+/// The executable with version 4.1.
+fn file() -> Result<PathBuf> {
+    build_roles(Arch::X86_64, &[Role::all(), &[Role::NFS4]].concat())
+}
+
+/// Options of a server with these versions.
+fn offering(versions: &str, exported: &[&std::path::Path]) -> Result<ServerOptions> {
+    Ok(ServerOptions {
+        file: Some(file()?),
+        arguments: vec!["--nfs-versions".into(), versions.into()],
+        ..ServerOptions::serving(exported)
+    })
+}
+
+/// Sends a message and returns the reply.
+fn exchange(client: &mut Client, message: &[u8]) -> Result<Vec<u8>> {
+    client.send(&record(message))?;
+    Ok(client.receive()?.context("closed")?.to_vec())
+}
+
+#[test]
+fn cases_hold() -> Result<()> {
+    let directory = public_dir()?;
+    fill(
+        directory.path(),
+        Some(1000).filter(|_| root_for("files of another user")),
+    )?;
+    let top = directory.path().display().to_string();
+    for (role, user) in users()
+        .into_iter()
+        .map(|user| ("nfs", user))
+        .chain([("serve", None)])
+    {
+        let mut server = Server::start(ServerOptions {
+            role,
+            user,
+            ..offering("3,4.1", &[directory.path()])?
+        })?;
+        for (number, (name, case)) in cases().enumerate() {
+            // Clients that a case leaves count for its successors, unless they are others.
+            let (mut client, owner) = (server.connect()?, format!("{number}"));
+            let mut exchange = |message: &[u8]| exchange(&mut client, message);
+            case(&mut Peer::new(&mut exchange, &top, &owner, first_xid()))
+                .with_context(|| format!("{name}; {role}, user {user:?}"))?;
+        }
+        ensure!(
+            server.is_alive()?,
+            "the server ended: {:#?}",
+            server.lines()
+        );
+    }
+    Ok(())
+}
+
+/// A killed server process loses neither clients nor sessions nor kept replies.
+#[test]
+fn sessions_outlive_a_killed_process() -> Result<()> {
+    let directory = public_dir()?;
+    let server = Server::start(ServerOptions {
+        role: "serve",
+        // Of a free port, the successor would choose another.
+        port: TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port(),
+        ..offering("4.1", &[directory.path()])?
+    })?;
+    let mut connection = server.connect()?;
+    // Sends a message again on new connections, until a successor of the killed process answers.
+    let mut ask = |message: &[u8]| {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            match exchange(&mut connection, message) {
+                Err(_) if Instant::now() < end => sleep(Duration::from_millis(20)),
+                answered => return answered,
+            }
+            if let Ok(next) = server.connect() {
+                connection = next;
+            }
+        }
+    };
+    let mut peer = Peer::new(
+        &mut ask,
+        &directory.path().display().to_string(),
+        "kill",
+        first_xid(),
+    );
+    peer.begun()?;
+    let ops = [
+        peer.top.clone(),
+        vec![vec![op::GETFH], with(op::RECLAIM_COMPLETE, &[0])],
+    ]
+    .concat();
+    let first = peer.next_kept(1, &ops)?;
+    ensure!(first.status == status::OK, "{first:?}");
+    for round in 0..3 {
+        for child in server.children()? {
+            nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(child as i32),
+                nix::sys::signal::Signal::SIGKILL,
+            )?;
+        }
+        let again = peer.again(1, &ops)?;
+        ensure!(again == first, "{round}: {again:?}, first {first:?}");
+    }
+    Ok(())
+}
+
+/// The local ports of a kind of sockets, and whether each listens or is bound.
+fn ports(namespace: &Namespace, kind: &str) -> Result<Vec<u16>> {
+    let path = format!("/proc/net/{kind}");
+    let output = namespace.command("cat").arg(&path).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let rows = text.lines().skip(1).map(|row| {
+        let words: Vec<&str> = row.split_whitespace().collect();
+        let port = words[1].rsplit(':').next().context("no port")?;
+        Ok((u16::from_str_radix(port, 16)?, words[3].to_owned()))
+    });
+    let rows: Vec<(u16, String)> = rows.collect::<Result<_>>()?;
+    // TCP_LISTEN, and TCP_CLOSE of UDP.
+    let open = rows
+        .into_iter()
+        .filter(|(_, state)| matches!(&state[..], "0A" | "07"));
+    Ok(open.map(|(port, _)| port).collect())
+}
+
+#[test]
+fn version_4_alone_has_one_port() -> Result<()> {
+    if !root_for("a network namespace") {
+        return Ok(());
+    }
+    setup::install_packages(&["iproute2", "nfs-common", "rpcbind"])?;
+    let (namespace, directory) = (Namespace::new()?, public_dir()?);
+    let started = || -> Result<Server> {
+        Server::start(ServerOptions {
+            role: "serve",
+            port: 2049,
+            portmap: true,
+            wrapper: namespace.enter(),
+            ..offering("4.1", &[directory.path()])?
+        })
+    };
+    let server = started()?;
+    ensure!(
+        ports(&namespace, "tcp")? == [2049],
+        "{:?}",
+        ports(&namespace, "tcp")?
+    );
+    for kind in ["tcp6", "udp", "udp6"] {
+        let open = ports(&namespace, kind)?;
+        ensure!(open.iter().all(|port| *port == 5353), "{kind}: {open:?}");
+    }
+    namespace.run(|| {
+        let mut client = server.connect()?;
+        let mount = Call::mount(directory.path().as_os_str().as_encoded_bytes());
+        let refused = client.answer(&mount);
+        ensure!(refused.is_err(), "MOUNT was answered");
+        let null = client.answer(&Call::get_attr(b"handle"));
+        ensure!(null.is_err(), "version 3 was answered");
+        Ok(())
+    })?;
+    drop(server);
+    // Beside rpcbind nothing is registered.
+    let mut command = namespace.command("rpcbind");
+    let _rpcbind = Process::start(command.args(["-f", "-w"]))?;
+    let _server = started()?;
+    let listed = namespace
+        .command("rpcinfo")
+        .args(["-p", "127.0.0.1"])
+        .output()?;
+    let listed = String::from_utf8(listed.stdout)?;
+    ensure!(
+        listed.contains("100000") && !listed.contains("100003") && !listed.contains("100005"),
+        "{listed}"
+    );
+    Ok(())
+}
