@@ -43,6 +43,9 @@ impl Turn<'_, '_, '_, '_> {
             if minor != MINOR_VERSION {
                 return Ok(self.finish(Status::MINOR_VERS_MISMATCH));
             }
+            if tag.utf8_chunks().any(|part| !part.invalid().is_empty()) {
+                return Ok(self.finish(Status::INVAL));
+            }
         }
         let mut status = Status::OK;
         while status == Status::OK && self.compound.done < self.compound.count {

@@ -164,8 +164,12 @@ pub const FORE: [u32; 6] = [0, 1 << 20, 1 << 20, 7584, 16, 64];
 
 /// The arguments of a COMPOUND with the tag "tag".
 pub fn compound(minor: u32, ops: &[Op]) -> Vec<u8> {
-    let head = [3, 0x7461_6700, minor, ops.len() as u32];
-    let words = [&head[..], &ops.concat()].concat();
+    compound_with(b"tag", minor, ops)
+}
+
+/// The arguments of a COMPOUND.
+fn compound_with(tag: &[u8], minor: u32, ops: &[Op]) -> Vec<u8> {
+    let words = [opaque(tag), vec![minor, ops.len() as u32], ops.concat()].concat();
     words.iter().flat_map(|word| word.to_be_bytes()).collect()
 }
 
@@ -334,17 +338,22 @@ impl<'a> Peer<'a> {
 
     /// The results of a COMPOUND of any minor version.
     fn ask_minor(&mut self, minor: u32, ops: &[Op]) -> Result<Results> {
+        self.ask_with(b"tag", minor, ops)
+    }
+
+    /// The results of a COMPOUND with this tag.
+    fn ask_with(&mut self, tag: &[u8], minor: u32, ops: &[Op]) -> Result<Results> {
         self.xid += 1;
         let auth = Auth::sys(b"box", self.user, 100, &[]);
         let mut message = head(self.xid, 2, (100_003, 4, 1), &auth);
-        message.extend(compound(minor, ops));
+        message.extend(compound_with(tag, minor, ops));
         let reply = (self.exchange)(&message)?;
         let (xid, Outcome::Success(results)) = outcome(&reply)? else {
             anyhow::bail!("{reply:02x?}");
         };
         ensure!(xid == self.xid, "the reply has the xid of another call");
         let results = Results::parse(results).with_context(|| format!("{ops:?}"))?;
-        ensure!(results.tag == b"tag", "another tag");
+        ensure!(results.tag == tag, "another tag");
         Ok(results)
     }
 
