@@ -69,7 +69,7 @@ pub struct Mounting {
     pub nfs_at: SocketAddrV6,
     /// The port of MOUNT. `None`: version 4.1 is served alone, which has no MOUNT.
     pub mount_port: Option<u16>,
-    /// True if clients need not be told the ports: they learn them from a portmapper on port 111.
+    /// True if clients find the ports by themselves: from a portmapper on port 111, or because there is only 2049.
     pub has_portmap: bool,
 }
 

@@ -1,4 +1,4 @@
-//! NFS 4.1: the cases that the built server shares with the engine, and the ports of a server of version 4.1 alone.
+//! NFS 4.1: the cases that the built server shares with the engine, and the ports that a server opens for 4.1 alone.
 
 use anyhow::{Context, Result, ensure};
 use cases::nfs4::{Peer, cases, op, status, with};
@@ -75,7 +75,7 @@ fn sessions_outlive_a_killed_process() -> Result<()> {
     let directory = public_dir()?;
     let server = Server::start(ServerOptions {
         role: "serve",
-        // Of a free port, the successor would choose another.
+        // With port 0, the successor would choose another one.
         port: TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port(),
         ..offering("4.1", &[directory.path()])?
     })?;

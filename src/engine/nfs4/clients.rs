@@ -1,6 +1,7 @@
 //! Clients and the sessions that they make: EXCHANGE_ID, CREATE_SESSION, DESTROY_CLIENTID, RECLAIM_COMPLETE. RFC 8881 sections
 //! 18.35, 18.36, 18.50 and 18.51.
 
+use super::room::Wanted;
 use super::tables::{Client, Session, Tables, Words as _, client, next_number, session};
 use super::turn::{Done, Turn};
 use crate::config::{
@@ -8,7 +9,7 @@ use crate::config::{
     KEPT_REPLY_BYTES, LEASE_SECS, SESSION_SLOT_COUNT_MAX,
 };
 use crate::mem::{FNV_START, fnv1a};
-use crate::vfs::{Caller, GROUP_COUNT_MAX, share};
+use crate::vfs::{Caller, GROUP_COUNT_MAX};
 use crate::wire::Reader;
 use crate::wire::nfs4::{
     Channel, OPAQUE_BYTES_MAX, SESSION_FLAGS, SP4_NONE, SP4_SSV, Status, exchange,
@@ -18,18 +19,8 @@ use crate::wire::nfs4::{
 const CHANNEL_BYTES_MIN: u32 = 256;
 /// The share of clients that may be unconfirmed: one in this number.
 const UNCONFIRMED_SHARE: usize = 8;
-/// Groups of addresses whose clients are counted when a table is full.
-const GROUP_COUNT: usize = 64;
 /// RPCSEC_GSS, as a flavor for callbacks.
 const GSS: u32 = 6;
-
-/// What is wanted of a full table.
-pub(super) enum Wanted {
-    /// A client, in this state if there is one.
-    Clients(Option<u32>),
-    /// A session, or what sessions have: a function counts it.
-    Sessions(fn(Session) -> u32),
-}
 
 /// The two halves of a long number.
 const fn halves(number: u64) -> [u32; 2] {
@@ -46,60 +37,6 @@ impl Turn<'_, '_, '_, '_> {
     fn user(&self) -> u32 {
         let credential = self.call.credential;
         credential.map_or(Caller::NOBODY, |credential| credential.uid)
-    }
-
-    /// The group of addresses to which the peer belongs.
-    fn group(&self) -> u32 {
-        let [high, low] = halves(fnv1a(FNV_START, &share(self.cx.peer.address).to_ne_bytes()));
-        (high ^ low) % GROUP_COUNT as u32
-    }
-
-    /// Makes room in a full table: ends the client that was silent for longest, of the group of addresses that has the most of what is
-    /// `wanted`. Never the client `own`.
-    pub(super) fn evict(&mut self, wanted: &Wanted, own: Option<Client>) -> Result<Client, Status> {
-        let tables = self.tables;
-        let has = |row: Client| match wanted {
-            Wanted::Clients(state) => {
-                let found = row.word(client::STATE);
-                found != client::FREE && state.is_none_or(|state| state == found)
-            }
-            Wanted::Sessions(weigh) => tables.sessions_of(row).any(|row| weigh(row) > 0),
-        };
-        let mut counts = [0_u32; GROUP_COUNT];
-        let mut add = |row: Client, count: u32| {
-            if let Some(sum) = counts.get_mut(row.word(client::GROUP) as usize) {
-                *sum += count;
-            }
-        };
-        match wanted {
-            Wanted::Clients(_) => tables
-                .clients
-                .iter()
-                .filter(|row| has(row))
-                .for_each(|row| add(row, 1)),
-            Wanted::Sessions(weigh) => {
-                for row in tables.sessions {
-                    if let Some(client) = tables.client_of(row) {
-                        add(client, weigh(row));
-                    }
-                }
-            }
-        }
-        let fullest = (0..).zip(counts).max_by_key(|(_, count)| *count);
-        let (fullest, _) = fullest.unwrap_or_default();
-        let mut oldest: Option<Client> = None;
-        for row in tables.clients {
-            // The cheap questions first: few rows are older than all before.
-            let may_be = row.word(client::GROUP) == fullest
-                && oldest.is_none_or(|old| row.word(client::RENEWED) < old.word(client::RENEWED))
-                && !own.is_some_and(|own| core::ptr::eq(own, row));
-            if may_be && has(row) && !self.is_busy(tables.sessions_of(row), None) {
-                oldest = Some(row);
-            }
-        }
-        let oldest = oldest.ok_or(Status::DELAY)?;
-        tables.end_client(oldest);
-        Ok(oldest)
     }
 
     /// A free row for an unconfirmed client.
@@ -165,6 +102,7 @@ pub(super) fn exchange_id(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let owner = halves(fnv1a(FNV_START, args.opaque(OPAQUE_BYTES_MAX)));
     let (flags, protection) = (args.u32(), args.u32());
     args.check()?;
+    // RFC 8881 section 18.35.3: "the server MUST reject the operation with NFS4ERR_INVAL".
     if flags & !exchange::ASKED != 0 {
         return Err(Status::INVAL.into());
     }
@@ -212,7 +150,7 @@ pub(super) fn exchange_id(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         None => 0,
     };
     let reply = &mut *turn.reply;
-    // RFC 8881 section 18.35.3: "the server MUST set at least one of the flags".
+    // Without one of the flags of pNFS, Linux does not mount.
     let flags = state | exchange::USE_NON_PNFS;
     let sequence = row.word(client::SEQUENCE);
     reply.words(&[instance, number, sequence, flags, SP4_NONE, 0, 0]);
@@ -354,7 +292,7 @@ pub(super) fn create_session(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     }
     let reply = &mut *turn.reply;
     tables.emit_session_id(number, row.word(client::NUMBER), reply);
-    // Neither PERSIST nor CONN_BACK_CHAN.
+    // Neither PERSIST nor CONN_BACK_CHAN. RFC 8881 section 18.36.3: csr_sequence "MUST be equal to csa_sequence".
     reply.words(&[sequence, 0]);
     granted.emit(reply);
     back.emit(reply);

@@ -106,9 +106,11 @@ impl Turn<'_, '_, '_, '_> {
         let row = operations::row(number).ok_or(Status::OP_ILLEGAL)?;
         let is_first = self.compound.done == 0;
         let stands_alone = row.rule == Rule::Alone || row.rule == Rule::First && is_first;
+        // RFC 8881 section 18.46.3: other operations "MUST NOT appear as the first operation in a COMPOUND".
         if is_first && number != operation::SEQUENCE && !stands_alone {
             return Err(Status::OP_NOT_IN_SESSION.into());
         }
+        // RFC 8881 section 18.35.3: the server "MUST return NFS4ERR_NOT_ONLY_OP".
         if stands_alone && self.compound.count > 1 {
             return Err(Status::NOT_ONLY_OP.into());
         }

@@ -25,6 +25,7 @@ mod compound;
 mod directory;
 mod files;
 mod operations;
+mod room;
 mod sessions;
 mod slots;
 mod tables;

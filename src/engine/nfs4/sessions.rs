@@ -5,45 +5,12 @@
 //! came. A request whose peer is gone is carried out to its end, too, and its reply is kept. One whose server is killed, or whose
 //! connection's place is needed, counts as never sent. A SEQUENCE that fails leaves the slot as it was.
 
-use super::clients::Wanted;
 use super::slots::Held;
-use super::tables::{Session, Slot, Tables, Words as _, client, session, slot};
+use super::tables::{Session, Slot, Words as _, client, session, slot};
 use super::turn::{Done, Kept, Turn};
-use crate::engine::rpc::connections::Connection;
 use crate::wire::nfs4::{FORE_CHANNEL, SESSION_ID_BYTES, Status};
 
 impl Turn<'_, '_, '_, '_> {
-    /// Returns true if a request of these sessions is being carried out, other than that of the slot `own`.
-    pub(super) fn is_busy(
-        &self,
-        mut sessions: impl Iterator<Item = Session>,
-        own: Option<&Held>,
-    ) -> bool {
-        sessions.any(|row| {
-            self.tables.slots_of(row).any(|slot| {
-                !own.is_some_and(|own| core::ptr::eq(own.slot, slot)) && self.is_held(slot)
-            })
-        })
-    }
-
-    fn is_held(&self, row: Slot) -> bool {
-        let connection = Connection::from_words(row.pair(slot::CONNECTION));
-        self.connections.is_open(connection)
-    }
-
-    /// Takes a place in a table for a session. If none is free, another client that has many loses its own.
-    fn place<T>(&mut self, row: Session, take: impl Fn(&Tables) -> Option<T>) -> Result<T, Status> {
-        let tables = self.tables;
-        if let Some(place) = take(&tables) {
-            return Ok(place);
-        }
-        self.evict(
-            &Wanted::Sessions(Tables::block_count),
-            tables.client_of(row),
-        )?;
-        take(&tables).ok_or(Status::DELAY)
-    }
-
     /// Parses the ID of a session.
     fn session_by_id(&mut self) -> Result<Session, Status> {
         let id = self.args.take(SESSION_ID_BYTES);
@@ -64,7 +31,9 @@ pub(super) fn sequence(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     args.check()?;
     let tables = turn.tables;
     let row = tables.session(id).ok_or(Status::BADSESSION)?;
-    // Everything that may refuse the request is checked before the slot is looked at.
+    // Everything that may refuse the request is checked before the slot is looked at. RFC 8881 section 18.46.3: after an error, "the
+    // sequence ID of the slot MUST NOT change". RFC 8881 section 2.10.6.1.2: the replier "MUST NOT modify the reply cache entry for
+    // the slot".
     let [_, request_bytes, reply_bytes, kept_bytes, operations, slots] =
         core::array::from_fn(|at| row.word(session::CHANNEL + at));
     if number >= slots {
@@ -109,6 +78,8 @@ pub(super) fn sequence(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         });
     }
     let client = row.word(session::CLIENT);
+    // RFC 8881 section 18.46.3: "The sr_sessionid result MUST equal sa_sessionid. The sr_slotid result MUST equal sa_slotid. The
+    // sr_sequenceid result MUST equal sa_sequenceid."
     tables.emit_session_id(row.word(session::NUMBER), client, turn.reply);
     // No status flag: never CB_PATH_DOWN, for which Linux binds its connections again.
     let target = slots.min(tables.slot_count_left());
@@ -123,7 +94,8 @@ fn find_kept(place: Slot, sequence: u32, request: u32) -> Result<Option<Kept>, S
     if sequence == last.wrapping_add(1) {
         return Ok(None);
     }
-    // The first request of a slot has the number 1.
+    // The first request of a slot has the number 1. RFC 8881 section 18.46.3: for others, the server "MUST return
+    // NFS4ERR_SEQ_MISORDERED".
     if sequence != last || last_request == 0 {
         return Err(Status::SEQ_MISORDERED);
     }

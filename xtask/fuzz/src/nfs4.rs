@@ -72,7 +72,7 @@ impl Run {
         }
     }
 
-    /// One of the operations, whole.
+    /// The operation with this number, whole.
     fn operation(&self, number: usize, client: &Client, bytes: &mut Bytes<'_>) -> Op {
         let session = &client.session[..];
         let word = bytes.next();

@@ -2,6 +2,7 @@
 //!
 //! The lists are rfc6762.txt and rfc6763.txt. A test covers a MUST if its doc comment contains `RFC 6762 section 6.1: "…"` with the
 //! words of the list. Ignored tests and tests with an empty body do not count.
+//! A MUST of NFS 4.1 (RFC 8881) is quoted so above the line that keeps it, and each quotation is in the list rfc8881.txt.
 
 use anyhow::{Context as _, Result, ensure};
 use syn::visit::{self, Visit};
@@ -16,6 +17,8 @@ const LISTS: [(&str, &str); 2] = [
 ];
 /// Directories that contain the tests.
 const TEST_DIRECTORIES: [&str; 2] = ["src", "xtask/tests/mdns"];
+/// An RFC, its list, and the directory where comments quote it above the lines that keep it.
+const KEPT: (&str, &str, &str) = ("8881", include_str!("rfc8881.txt"), "src/engine/nfs4");
 /// Maximum number of excused MUSTs in all lists.
 const EXCUSED_COUNT_MAX: usize = 12;
 
@@ -37,7 +40,38 @@ pub(super) fn check(sources: &[Source]) -> Result<Vec<String>> {
         let file = file.with_context(|| format!("cannot parse {}", source.path.display()))?;
         Finder(&mut quotes).visit_file(&file);
     }
-    compare(&LISTS, &quotes)
+    let mut breaches = compare(&LISTS, &quotes)?;
+    let (standard, list, directory) = KEPT;
+    let code = sources
+        .iter()
+        .filter(|source| source.path.starts_with(directory));
+    let quotes: Vec<String> = code.flat_map(|source| quoted(&source.text)).collect();
+    breaches.extend(compare(&[(standard, list)], &quotes)?);
+    let musts = || list.lines().filter_map(|line| line.split_once(": "));
+    let unknown = quotes.iter().filter(|quote| {
+        let is_known = || musts().any(|(section, words)| is_about(quote, standard, section, words));
+        quote.contains("MUST") && !is_known()
+    });
+    breaches.extend(unknown.map(|quote| format!("not in the list of RFC {standard}: {quote}")));
+    Ok(breaches)
+}
+
+/// The quotations in the comments of a file: the text after each "RFC ", with single blanks between words.
+fn quoted(text: &str) -> Vec<String> {
+    let lines = text
+        .lines()
+        .map(|line| match line.trim_start().strip_prefix("//") {
+            Some(comment) => comment.trim_start_matches(['/', '!']),
+            // The code ends a quotation.
+            None => "RFC ",
+        });
+    let all = lines
+        .flat_map(str::split_whitespace)
+        .collect::<Vec<_>>()
+        .join(" ");
+    all.split("RFC")
+        .map(|quote| quote.trim().to_owned())
+        .collect()
 }
 
 fn compare(lists: &[(&str, &str)], quotes: &[String]) -> Result<Vec<String>> {
@@ -69,7 +103,7 @@ fn compare(lists: &[(&str, &str)], quotes: &[String]) -> Result<Vec<String>> {
                 .iter()
                 .any(|quote| is_about(quote, standard, section, words));
             let problem = match (has_test, kind) {
-                (false, None) => "no test quotes this MUST",
+                (false, None) => "nothing quotes this MUST",
                 (true, Some(_)) => "this MUST has a test and also a reason for having none",
                 _ => continue,
             };
@@ -187,5 +221,16 @@ mod tests {
         let test = "/// RFC 6762 section 6: it MUST do\n#[test]\nfn f() { g() }";
         assert_eq!(refused("6: it MUST do\n    excused: no\n", test)?, 1);
         Ok(())
+    }
+
+    #[test]
+    fn quotation_ends_with_its_comment() {
+        let text = "    // RFC 8881 section 5: \"it MUST\n    // do so\".\n    call();\n    // More.\n/// RFC 1 x";
+        let quotes = quoted(text);
+        let quotes: Vec<_> = quotes.iter().filter(|quote| !quote.is_empty()).collect();
+        assert_eq!(
+            quotes,
+            ["8881 section 5: \"it MUST do so\".", "More.", "1 x"]
+        );
     }
 }
