@@ -73,10 +73,11 @@ fn cases_hold() -> Result<()> {
 #[test]
 fn sessions_outlive_a_killed_process() -> Result<()> {
     let directory = public_dir()?;
+    // With port 0, the successor would choose another one.
+    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
     let server = Server::start(ServerOptions {
         role: "serve",
-        // With port 0, the successor would choose another one.
-        port: TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port(),
+        port,
         ..offering("4.1", &[directory.path()])?
     })?;
     let mut connection = server.connect()?;

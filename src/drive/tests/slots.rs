@@ -159,7 +159,10 @@ fn stopped_compound_is_answered_at_another_loop() {
         let status = |bytes: Vec<u8>| Results::parse(&bytes).unwrap().status;
         assert_eq!(status(all.ask(1, &ops)), status::DELAY, "{after}");
         let destroy = nfs4::with(op::DESTROY_SESSION, &session);
-        assert_eq!(status(all.ask(1, &[destroy.clone()])), status::DELAY);
+        assert_eq!(
+            status(all.ask(1, core::slice::from_ref(&destroy))),
+            status::DELAY
+        );
         all.tree.end_job(JobId::DISKS);
         all.run(0);
         for at in [1, 0, 1] {

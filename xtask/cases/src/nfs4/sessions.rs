@@ -366,11 +366,11 @@ fn destroy_client(peer: &mut Peer<'_>) -> Result<()> {
         &peer.next(&[vec![op::DESTROY_CLIENTID, 0, 0]])?,
         STALE_CLIENTID,
     )?;
-    check(&peer.next(&[destroy.clone()])?, CLIENTID_BUSY)?;
-    peer.expect(&[destroy.clone()], CLIENTID_BUSY)?;
+    check(&peer.next(core::slice::from_ref(&destroy))?, CLIENTID_BUSY)?;
+    peer.expect(core::slice::from_ref(&destroy), CLIENTID_BUSY)?;
     let session = with(op::DESTROY_SESSION, &peer.session);
     peer.expect(&[session], OK)?;
-    peer.expect(&[destroy.clone()], OK)?;
+    peer.expect(core::slice::from_ref(&destroy), OK)?;
     peer.expect(&[destroy], STALE_CLIENTID).map(drop)
 }
 
