@@ -285,8 +285,8 @@ fn two_machines_boot_beside_dnsmasq() -> Result<()> {
     Ok(())
 }
 
-/// Beside ISC's server: the firmware of UEFI gets snponly.efi, whose menu starts Debian's installer, to its first screen. At the same
-/// time, undionly.kpxe gets the installer's files with BIOS.
+/// Beside ISC's server, with an IP stack of its own: the firmware of UEFI gets snponly.efi, whose menu starts Debian's installer, to its
+/// first screen. At the same time, undionly.kpxe gets the installer's files with BIOS.
 #[test]
 fn debian_installer_boots_beside_isc_dhcpd() -> Result<()> {
     if !root_for("a network namespace") {
@@ -301,7 +301,10 @@ fn debian_installer_boots_beside_isc_dhcpd() -> Result<()> {
     for name in ["snponly.efi", "undionly.kpxe"] {
         fs::copy(ipxe.join("usr/lib/ipxe").join(name), root.join(name))?;
     }
-    let server = serve(&network.host, root, &["--default", "debian.iso"])?;
+    ip(&format!("-n {} addr flush dev br0", network.host.name()))?;
+    let own = ["--net", "packet:br0", "--ip", "10.0.2.2/24"];
+    let arguments = [&["--default", "debian.iso"], &own[..]].concat();
+    let server = serve(&network.host, root, &arguments)?;
     // The ROM of QEMU's card is iPXE, which gets the menu at once. This one runs undionly.kpxe first.
     let script = network.directory.path().join("script");
     fs::write(
