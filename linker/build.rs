@@ -23,12 +23,10 @@ fn main() {
         env::var("STOWAWAY_COMMIT").unwrap_or_else(|_| "unknown".into())
     );
     let root = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-    let mut script = format!("{root}/linker/stowaway.ld");
     if texts::is_bare() {
         println!("cargo::rustc-cfg=bare");
-        script = with_bare(&script);
     }
-    link("stowaway", &script);
+    link("stowaway", &script(&format!("{root}/linker")));
     link("unpack", &format!("{root}/linker/unpack.ld"));
     collect_texts(&Path::new(&root).join("src"));
     let kinds = env::var("OUT_DIR").unwrap_or_default() + "/kinds.rs";
@@ -36,11 +34,21 @@ fn main() {
     written.unwrap_or_else(|why| panic!("{kinds}: {why}"));
 }
 
-/// Writes a copy of the linker script with its `/*bare … bare*/` parts enabled, for machines without an operating system.
-fn with_bare(script: &str) -> String {
+/// Writes a copy of the linker script with the functions of order.txt in their order and, for machines without an operating system, with
+/// its `/*bare … bare*/` parts enabled.
+fn script(directory: &str) -> String {
     let path = env::var("OUT_DIR").unwrap_or_default() + "/stowaway.ld";
-    let plain = fs::read_to_string(script).unwrap_or_default();
-    let text = plain.replace("/*bare ", "").replace(" bare*/", "");
+    let [mut text, order] = ["stowaway.ld", "order.txt"].map(|name| {
+        let path = format!("{directory}/{name}");
+        println!("cargo::rerun-if-changed={path}");
+        fs::read_to_string(&path).unwrap_or_else(|why| panic!("{path}: {why}"))
+    });
+    let names = order.lines().filter(|line| !line.starts_with('#'));
+    let rows: String = names.map(|name| format!("*(.text*.{name})\n")).collect();
+    text = text.replace("/*order*/", &rows);
+    if texts::is_bare() {
+        text = text.replace("/*bare ", "").replace(" bare*/", "");
+    }
     fs::write(&path, text).unwrap_or_else(|why| panic!("{path}: {why}"));
     path
 }

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::build;
-use xtask::commands::{fuzz, hello, image, lockdown, log, release, run, syscalls, test, tidy};
+use xtask::commands::{
+    fuzz, hello, image, lockdown, log, order, release, run, syscalls, test, tidy,
+};
 use xtask::machines::injection::Suspended;
 use xtask::machines::qemu;
 use xtask::measure::{bench, size};
@@ -46,6 +48,8 @@ enum Command {
     Qemu(qemu::Args),
     /// Run a command as on a host that a file in qemu/hosts/ describes, which lacks system calls
     Lockdown(lockdown::Args),
+    /// Write linker/order.txt, the functions that run until a server is at rest, which stand together in the file
+    Order,
     /// Make the list of system calls, the seccomp profile and the unit's filter from qemu/hosts/minimal.toml
     Syscalls(syscalls::Args),
     /// Run a command whose system calls another process decides, see machines::injection
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
         Command::Size(args) => size::main(args),
         Command::Tidy(args) => tidy::main(args),
         Command::Log(args) => log::main(args),
+        Command::Order => order::main(),
         Command::Bench(args) => bench::main(args),
         Command::Fuzz(args) => fuzz::main(args),
         Command::Image(args) => image::main(args),

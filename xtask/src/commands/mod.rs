@@ -13,6 +13,8 @@ pub mod lockdown;
 #[cfg(feature = "workshop")]
 pub mod log;
 #[cfg(feature = "workshop")]
+pub mod order;
+#[cfg(feature = "workshop")]
 pub mod release;
 #[cfg(feature = "workshop")]
 pub mod syscalls;
