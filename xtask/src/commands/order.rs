@@ -77,7 +77,7 @@ fn functions(arguments: &str, call: impl FnOnce() -> Result<()> + Send + 'static
         .symbols()
         .filter(|symbol| symbol.section_index().is_some())
         .filter_map(|symbol| Some((symbol.address(), symbol.name().ok()?)))
-        // Those of the linker script are no functions.
+        // Symbols of the linker script are no functions.
         .filter(|(_, name)| !name.starts_with("__"))
         .collect();
     symbols.sort_unstable();
