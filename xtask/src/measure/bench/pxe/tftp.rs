@@ -147,7 +147,7 @@ impl Machine {
                 check_stamps(data, self.count * BLOCK_BYTES as u64)?;
                 self.count += 1;
                 let is_last = data.len() < BLOCK_BYTES;
-                if is_last || self.count % self.window == 0 {
+                if is_last || self.count.is_multiple_of(self.window) {
                     self.acknowledge()?;
                 }
                 if is_last {
