@@ -162,8 +162,7 @@ fn packed_idle_memory_is_within_limit() -> Result<()> {
             ..ServerOptions::serving(&[tree.path()])
         })?;
         let rss = server.rss_kib()?;
-        // As for the plain file.
-        let most = promised("`nfs`: at most ", " KiB resident at rest")?;
+        let most = promised("Packed, `nfs` takes at most ", " KiB at rest")?;
         ensure!(rss <= most, "{arch:?}: {rss} KiB");
     }
     Ok(())
