@@ -391,11 +391,10 @@ fn memory(role: Option<Role>, args: &Args) -> (usize, usize) {
         bytes += config::GROUPS_BYTES;
     }
     #[cfg(feature = "serve")]
-    let serves = role == Some(Role::Serve);
-    #[cfg(feature = "boot")]
-    let serves = serves || role == Some(Role::Boot);
-    #[cfg(feature = "serve")]
-    if serves && serve::is_one_process(args.clone()) {
+    if role.is_some()
+        && [Role::of(b"serve"), Role::of(b"boot")].contains(&role)
+        && serve::is_one_process(args.clone())
+    {
         bytes *= 3;
     }
     let uses_stack = may_use_stack(args);

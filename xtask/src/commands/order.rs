@@ -26,6 +26,9 @@ use crate::machines::server::{Namespace, public_dir};
 /// Time without an instruction after which a server is at rest. Announcements by multicast DNS are at most a few seconds apart.
 const REST: Duration = Duration::from_secs(10);
 const PATH: &str = "linker/order.txt";
+/// The first lines of the file.
+const HEAD: &str = "# Functions that run until a server is at rest, and in a call or query: stowaway.ld puts them first. \"*\" stands for a hash.\n\
+    # Written by `cargo xtask order`. A name that a build lacks has no effect.\n";
 
 /// Functions by their names in the list.
 type Names = BTreeSet<String>;
@@ -44,7 +47,7 @@ pub fn main() -> Result<()> {
     let nfs = functions(&arguments, call).context("nfs")?;
     let arguments = "mdns --name box --service ship,_sftp-ssh._tcp,22 --workstation";
     let mdns = functions(arguments, query).context("mdns")?;
-    let mut text = String::new();
+    let mut text = HEAD.to_owned();
     for (title, names) in [
         ("nfs", &nfs - &mdns),
         ("nfs and mdns", &nfs & &mdns),
