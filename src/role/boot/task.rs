@@ -79,11 +79,14 @@ impl Server<Boot> for Role {
             }
         }
         if count == 0 {
-            let why =
-                text!("no interface has an IPv4 address; start again when one has, or with --ip");
-            world
-                .events
-                .report(text!("no machine can boot").warn(), b"", why);
+            let why = text!(
+                "no interface with an IPv4 address; start again when there is one, or with --ip"
+            );
+            let (what, at) = match self.options.interface {
+                Some(name) => (text!("no machine can boot at").warn(), name),
+                None => (text!("no machine can boot here").warn(), &b""[..]),
+            };
+            world.events.report(what, at, why);
         }
         report_images(boot, world);
         Ok(())
