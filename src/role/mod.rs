@@ -310,13 +310,11 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
             (role, args) = (Some(named), remaining);
         }
     }
-    if let Some(role) = role {
-        SELECTED.store(role as u8, Ordering::Relaxed);
-    }
     let (region_bytes, fixed_bytes) = memory(role, &args);
     set_region(sys::region(region_bytes), region_bytes, fixed_bytes);
     match role {
         Some(role) => {
+            SELECTED.store(role as u8, Ordering::Relaxed);
             // Linux before 2.6.16, for which there is no fallback.
             if !sys::hold_streams(role.first_stream()) && !role.is_probe() {
                 let why = text!("the kernel has no openat; use Linux 2.6.16 or later");
@@ -393,7 +391,11 @@ fn memory(role: Option<Role>, args: &Args) -> (usize, usize) {
         bytes += config::GROUPS_BYTES;
     }
     #[cfg(feature = "serve")]
-    if index_of(b"serve boot", Role::name()).is_some() && serve::is_one_process(args.clone()) {
+    let serves = role == Some(Role::Serve);
+    #[cfg(feature = "boot")]
+    let serves = serves || role == Some(Role::Boot);
+    #[cfg(feature = "serve")]
+    if serves && serve::is_one_process(args.clone()) {
         bytes *= 3;
     }
     let uses_stack = may_use_stack(args);
