@@ -11,6 +11,9 @@ use nix::unistd::Pid;
 
 use super::{children, cpu_ticks, fd_count, status_field};
 
+/// The time within which the children of a killed process end.
+const CHILDREN_MAX: Duration = Duration::from_secs(2);
+
 /// A running program whose stderr is read. Drop kills it.
 pub struct Process {
     pub(crate) child: Child,
@@ -113,9 +116,17 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let children = self.children().unwrap_or_default();
         // kill and wait fail only if the process has already been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Its children end by PR_SET_PDEATHSIG shortly after it, and answer requests until then.
+        let end = Instant::now() + CHILDREN_MAX;
+        // A zombie has no VmRSS.
+        let is_running = |pid: &u32| status_field(*pid, "VmRSS").is_ok();
+        while children.iter().any(is_running) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
