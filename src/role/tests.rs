@@ -146,12 +146,7 @@ fn man_pages_have_the_flags_of_the_code() {
     } in described()
     {
         let known: BTreeSet<_> = flags.into_iter().flatten().collect();
-        let mut of_page = flags_of_page(&page);
-        if !cfg!(feature = "nfs4") {
-            // The only flag that is in no released file yet.
-            of_page.remove("--nfs-versions");
-        }
-        assert_eq!(of_page, known, "{role}");
+        assert_eq!(flags_of_page(&page), known, "{role}");
     }
 }
 

@@ -3,27 +3,23 @@
 use anyhow::{Context, Result, ensure};
 use cases::nfs4::{Peer, cases, op, status, with};
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::build::{Arch, Role, build_roles};
 use xtask::clients::nfs::{Call, Client, first_xid, record};
 use xtask::machines::server::{
     Namespace, Process, Server, ServerOptions, public_dir, root_for, users,
 };
+use xtask::machines::wait_for;
 use xtask::setup;
 
 use crate::writes::laws::fill;
 
-/// The executable with version 4.1.
-fn file() -> Result<PathBuf> {
-    build_roles(Arch::X86_64, &[Role::all(), &[Role::NFS4]].concat())
-}
+/// The time within which rpcbind listens.
+const RPCBIND_MAX: Duration = Duration::from_secs(10);
 
 /// Options of a server with these versions.
 fn offering(versions: &str, exported: &[&std::path::Path]) -> Result<ServerOptions> {
     Ok(ServerOptions {
-        file: Some(file()?),
         arguments: vec!["--nfs-versions".into(), versions.into()],
         ..ServerOptions::serving(exported)
     })
@@ -178,6 +174,8 @@ fn version_4_alone_has_one_port() -> Result<()> {
     // Beside rpcbind nothing is registered.
     let mut command = namespace.command("rpcbind");
     let _rpcbind = Process::start(command.args(["-f", "-w"]))?;
+    let listens = || Ok(ports(&namespace, "tcp")?.contains(&111).then_some(()));
+    wait_for(RPCBIND_MAX, listens)?.context("rpcbind does not listen")?;
     let _server = started()?;
     let listed = namespace
         .command("rpcinfo")

@@ -62,8 +62,6 @@ const HELP: &[Text] = &[
     versions::HELP,
     #[cfg(feature = "iso")]
     text!(include_str!("isos.txt")),
-    #[cfg(feature = "boot")]
-    text!(include_str!("ipxe.txt")),
     super::network::HELP,
 ];
 

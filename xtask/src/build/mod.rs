@@ -75,7 +75,7 @@ impl Arch {
     }
 }
 
-/// A role or an optional part of the executable: a cargo feature of the package that is in `default`, or [`Role::NFS4`].
+/// A role or an optional part of the executable: a cargo feature of the package that is in `default`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Role(&'static str);
 
@@ -84,8 +84,6 @@ impl Role {
     pub const SFTP_SERVER: Self = Self("sftp-server");
     pub const LS: Self = Self("ls");
     pub const MDNS: Self = Self("mdns");
-    /// Version 4.1 of NFS, which is not in the default build yet.
-    pub const NFS4: Self = Self("nfs4");
 
     /// Every role: the default build.
     pub fn all() -> &'static [Self] {
@@ -106,8 +104,7 @@ impl Role {
 
 impl ValueEnum for Role {
     fn value_variants<'a>() -> &'a [Self] {
-        static ALL: LazyLock<Vec<Role>> = LazyLock::new(|| [Role::all(), &[Role::NFS4]].concat());
-        &ALL
+        Self::all()
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {

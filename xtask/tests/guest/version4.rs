@@ -1,16 +1,13 @@
-//! NFS 4.1, which a server offers that is built with the feature nfs4.
+//! NFS 4.1.
 
 use anyhow::{Result, ensure};
-use xtask::build::{Arch, Role, build_roles};
 use xtask::machines::server::ServerOptions;
 
 use crate::world::World;
 
 /// Linux mounts by version 4.1 without an option for it, and lists the whole tree as the host does.
 pub fn directory_is_listed_over_4_1(world: &mut World) -> Result<()> {
-    let roles = [Role::all(), &[Role::NFS4]].concat();
     let server = world.serve(ServerOptions {
-        file: Some(build_roles(Arch::X86_64, &roles)?),
         arguments: vec!["--nfs-versions".into(), "3,4.1".into()],
         ..ServerOptions::serving(&[world.tree.path()])
     })?;
