@@ -118,6 +118,7 @@ impl Bitmap {
     const WORD_COUNT_MAX: u32 = 8;
 
     /// A bitmap of these numbers.
+    #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
     pub const fn new(numbers: &[u32]) -> Self {
         let (mut bitmap, mut at) = (Self([0; 3]), 0);
         while at < numbers.len() {
@@ -129,10 +130,18 @@ impl Bitmap {
 
     /// Returns true if the bitmap has this number.
     pub const fn has(&self, number: u32) -> bool {
-        number < Self::BITS && self.0[(number / 32) as usize] >> (number % 32) & 1 != 0
+        let [a, b, c] = self.0;
+        let word = match number / 32 {
+            0 => a,
+            1 => b,
+            2 => c,
+            _ => 0,
+        };
+        word >> (number % 32) & 1 != 0
     }
 
-    /// Adds a number.
+    /// Adds a number below [`Self::BITS`].
+    #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
     #[must_use]
     pub const fn with(mut self, number: u32) -> Self {
         self.0[(number / 32) as usize] |= 1 << (number % 32);

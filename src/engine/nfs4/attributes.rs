@@ -119,6 +119,7 @@ const TABLE: [(u8, Value); ROW_COUNT] = [
 ];
 
 /// The numbers of the rows for which a choice holds.
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
 const fn numbers(never_only: bool) -> Bitmap {
     let (mut all, mut at) = (Bitmap([0; 3]), 0);
     while at < ROW_COUNT {
