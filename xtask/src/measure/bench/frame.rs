@@ -1,8 +1,8 @@
 //! Runs a bench: rounds in which each workload runs on each side, the servers' memory before and after, and the report, which is a
 //! table on standard output and a JSON file.
 //!
-//! A bench is a list of workloads and a function that runs one workload on one side. A wrong reply fails the command, a slow
-//! figure does not. A server's main cost is its CPU time, which varies less on a busy machine than wall time.
+//! A bench is a list of workloads and a function that runs one workload on one side. A wrong reply fails the command; so does a missed
+//! gate, but for `--quick`, whose figures are rough. A server's main cost is its CPU time, which varies less on a busy machine than wall time.
 
 use std::fs;
 
@@ -160,6 +160,9 @@ impl<'a> Frame<'a> {
     }
 
     /// Prints the tables, with `setting` above them, and writes JSON.
+    ///
+    /// # Errors
+    /// A gate was missed, without `--quick`.
     pub fn finish(self, setting: &[&str]) -> Result<()> {
         self.progress.done();
         let report = &self.report;
@@ -186,6 +189,13 @@ impl<'a> Frame<'a> {
         fs::write(path, serde_json::to_string_pretty(report)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
         println!("{}", path.display());
+        let missed: usize = report.figures.iter().map(Figure::missed).sum();
+        ensure!(
+            missed == 0 || self.common.quick,
+            "{} gates of bench {} were missed; see the table",
+            missed,
+            self.name
+        );
         Ok(())
     }
 }

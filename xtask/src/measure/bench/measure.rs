@@ -1,17 +1,21 @@
 //! Measures a turn: wall time, CPU time of the server and of the load generator; computes statistics of waits and of rounds.
 
+use std::fs;
 use std::ops::AddAssign;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::ClockId;
 use nix::unistd::Pid;
 use serde::Serialize;
 
-use crate::machines::server::open_files;
+use crate::machines::server::{children, open_files};
 use crate::machines::wait_for;
 
 /// Time between a reply and the next request of a client whose waits are measured.
@@ -33,13 +37,15 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Runs `work` against a server whose processes are `pids`, and returns the cost. `work` returns [`Self::amount`].
+    /// Runs `work` against a server whose processes are `pids`, and returns the cost. `work` returns [`Self::amount`]. The server has a
+    /// CPU, and the load generator another: if the scheduler chose, small calls would have two modes, whose costs differ by a factor.
     pub fn measure(pids: &[u32], work: impl FnOnce() -> Result<u64>) -> Result<Self> {
         let used = || {
             pids.iter()
                 .map(|pid| read_stable_cpu(*pid))
                 .sum::<Result<Duration>>()
         };
+        pin(pids)?;
         let start = used()?;
         let cost = Self::alone(work)?;
         pids.iter().try_for_each(|pid| wait_for_removed(*pid))?;
@@ -70,6 +76,41 @@ impl AddAssign for Cost {
         self.server += other.server;
         self.generator += other.generator;
     }
+}
+
+/// Moves the threads of a server and of its children to the first CPU, and those of this process to the last one.
+fn pin(pids: &[u32]) -> Result<()> {
+    static ALLOWED: LazyLock<Vec<usize>> = LazyLock::new(|| {
+        let set = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
+        let is_allowed = |cpu: &usize| set.is_set(*cpu).unwrap_or_default();
+        (0..CpuSet::count()).filter(is_allowed).collect()
+    });
+    let [first, .., last] = ALLOWED[..] else {
+        return Ok(());
+    };
+    for pid in pids {
+        pin_threads(*pid, first)?;
+        for child in children(*pid)? {
+            pin_threads(child, first)?;
+        }
+    }
+    pin_threads(std::process::id(), last)
+}
+
+fn pin_threads(pid: u32, cpu: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu)?;
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter();
+    for thread in threads.flatten() {
+        let name = thread?.file_name();
+        let number = name.to_str().and_then(|name| name.parse().ok());
+        match sched_setaffinity(Pid::from_raw(number.context("not a thread")?), &set) {
+            // The thread has ended meanwhile.
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => return Err(error).context("cannot choose a thread's CPU"),
+        }
+    }
+    Ok(())
 }
 
 /// Reads a CPU clock.

@@ -14,6 +14,9 @@ pub const WALL: &str = "wall";
 pub const P99: &str = "p99";
 const GENERATOR: &str = "generator CPU";
 
+/// The verdict on a gate that was missed.
+const MISSED: &str = "MISSED";
+
 /// Gate of every workload: largest ratio of our CPU to that of the `--against` file.
 const BEFORE_MAX: Gate = Gate {
     what: CPU,
@@ -221,8 +224,14 @@ impl Figure {
         } else {
             (value <= gate.limit, '≤')
         };
-        let verdict = if is_reached { "reached" } else { "MISSED" };
+        let verdict = if is_reached { "reached" } else { MISSED };
         Some(format!("{value:.2} {sign} {}{of}: {verdict}", gate.limit))
+    }
+
+    /// The number of gates that were missed.
+    pub fn missed(&self) -> usize {
+        let gates = self.gates.iter();
+        gates.filter(|verdict| verdict.ends_with(MISSED)).count()
     }
 
     /// Returns the header row of the table.
@@ -296,5 +305,6 @@ mod tests {
         assert_eq!(figures.len(), 2, "the generator's CPU is not measured");
         assert_eq!(figures[0].gates, expected);
         assert_eq!(figures[1].gates, ["0.00 ≥ 0.002: MISSED"]);
+        assert_eq!(figures[1].missed(), 1);
     }
 }
