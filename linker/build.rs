@@ -26,6 +26,10 @@ fn main() {
     if texts::is_bare() {
         println!("cargo::rustc-cfg=bare");
     }
+    // All roles that a file of the release has: the compiler reports code that none of them uses.
+    if texts::has_feature("default") {
+        println!("cargo::rustc-cfg=all_roles");
+    }
     link("stowaway", &script(&format!("{root}/linker")));
     link("unpack", &format!("{root}/linker/unpack.ld"));
     collect_texts(&Path::new(&root).join("src"));

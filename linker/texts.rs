@@ -284,12 +284,20 @@ fn unquoted(literal: &str) -> String {
     }
 }
 
-/// The value of the attribute `path = "…"`.
+/// The value of the attribute `path = "…"`, or of a `cfg_attr(…, path = "…")` whose condition is true.
 fn path(attribute: TokenStream) -> Option<String> {
     let mut tokens = attribute.into_iter();
-    match (tokens.next(), tokens.nth(1)) {
-        (Some(TokenTree::Ident(name)), Some(TokenTree::Literal(value))) if name == "path" => {
-            Some(unquoted(&value.to_string()))
+    match (tokens.next(), tokens.next()) {
+        (Some(TokenTree::Ident(name)), Some(TokenTree::Group(inside))) if name == "cfg_attr" => {
+            let inside: Vec<TokenTree> = inside.stream().into_iter().collect();
+            let is_comma = |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ',');
+            let comma = inside.iter().position(is_comma)?;
+            let (condition, attribute) = inside.split_at(comma);
+            let holds = evaluate(condition.iter().cloned().collect()) == [true];
+            holds.then(|| path(attribute.iter().skip(1).cloned().collect()))?
+        }
+        (Some(TokenTree::Ident(name)), Some(_)) if name == "path" => {
+            Some(unquoted(&tokens.next()?.to_string()))
         }
         _ => None,
     }
@@ -348,7 +356,7 @@ pub(crate) fn is_bare() -> bool {
     has_feature("bare") && variable("CARGO_CFG_TARGET_ARCH").is_some_and(|arch| arch == "x86_64")
 }
 
-fn has_feature(name: &str) -> bool {
+pub(crate) fn has_feature(name: &str) -> bool {
     variable(&format!("CARGO_FEATURE_{name}")).is_some()
 }
 

@@ -13,8 +13,16 @@ pub const HAS_SERVE: bool = cfg!(any(feature = "serve", test));
 pub const HAS_NFS4: bool = cfg!(any(feature = "nfs4", test, fuzzing));
 /// True if the executable has HTTP.
 pub const HAS_HTTP: bool = cfg!(any(feature = "http", test, fuzzing));
+/// True if the times of a log are local. The roles that need no time zone else leave it out.
+pub const HAS_ZONES: bool = cfg!(feature = "sftp-server");
+/// True if the executable has the built-in network stack.
+pub const HAS_STACK: bool = cfg!(feature = "smol");
+/// True if the executable runs as the first process of a machine.
+pub const HAS_INIT: bool = cfg!(feature = "init");
 /// True if the executable looks up the host names of exports.
 pub const HAS_NAMES: bool = cfg!(any(all(feature = "nfs", feature = "mdns"), test));
+/// True if the executable has the scripts of shells.
+pub const HAS_COMPLETION: bool = cfg!(feature = "completion");
 /// True if the executable serves the files inside ISO images.
 pub const HAS_ISO: bool = cfg!(any(feature = "iso", test));
 /// True if a role of the executable uses connections.

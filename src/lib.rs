@@ -162,6 +162,9 @@
 //! would be compiled twice. `xtask/src/build/toolchain.rs` has the reason of each compiler flag, `image/doc/size.md` the lessons.
 
 #![cfg_attr(not(any(test, fuzzing)), no_std)]
+// A feature gates modules only. What else a set of roles does not need, the linker drops; the compiler warns of what all roles together
+// do not need.
+#![cfg_attr(not(all_roles), allow(dead_code, unused_imports, unused_macros))]
 
 extern crate alloc;
 

@@ -1,14 +1,11 @@
 //! Names and lines as strings of JSON.
 
-#[cfg(any(feature = "check", feature = "probe"))]
 use crate::event::Line;
-#[cfg(any(feature = "check", feature = "probe"))]
 use crate::mem::letters;
 use crate::mem::{Ends as _, printable};
 use crate::wire::Writer;
 
 /// Writes a JSON string. What an event line escapes, and JSON does not, is escaped as in the line.
-#[cfg(any(feature = "check", feature = "probe"))]
 pub fn quote(json: &mut Writer<'_>, text: &[u8]) {
     json.put(b"\"");
     for (letter, _) in letters(text) {

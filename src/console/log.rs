@@ -2,15 +2,16 @@
 //!
 //! RFC 3339 (time), RFC 3164 (syslog). Until [`start`] lines are plain, and so are those on a terminal.
 
-#[cfg(any(feature = "serve", test))]
 use super::json::{Escapes, put_json};
 use super::reasons;
+use crate::config::{HAS_SERVE, HAS_ZONES};
 use crate::event::{Level, Line, Marks, PREFIX_BYTES};
 use crate::mem::{self, Ends as _, Global, nth};
 use crate::sys::{self, Errno};
 use crate::text::text;
 use crate::wire::Writer;
 use crate::wire::calendar::calendar;
+use crate::wire::zone;
 
 /// The parts of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -21,7 +22,6 @@ pub enum Form {
     /// Time, level and message.
     Stamped,
     /// A JSON object.
-    #[cfg(any(feature = "serve", test))]
     Json,
 }
 
@@ -34,10 +34,8 @@ pub enum Channel {
     /// Standard error that is systemd's journal: lines begin with their priority, sd-daemon(3).
     Journal,
     /// The socket of the system logger, in the format of syslog(3).
-    #[cfg(any(feature = "serve", test))]
     Syslog,
     /// A system logger that receives datagrams: RFC 3164 with the time and this host's name.
-    #[cfg(any(feature = "serve", test))]
     SyslogHost,
 }
 
@@ -69,7 +67,6 @@ pub fn start(settings: Settings) {
 }
 
 /// Sets the role of a process that another role has made.
-#[cfg(feature = "serve")]
 pub fn set_process(role: &'static [u8], pid: u32) {
     if let Some(settings) = SETTINGS.get() {
         start(Settings {
@@ -87,7 +84,7 @@ pub(super) fn shows_debug() -> bool {
 }
 
 /// Longest line (bytes): every byte of a message and its subject may be escaped in JSON.
-const LINE_BYTES_MAX: usize = if cfg!(feature = "serve") { 2560 } else { 640 };
+const LINE_BYTES_MAX: usize = if HAS_SERVE { 2560 } else { 640 };
 
 /// Writes a line, whose message starts after the program's name and ends with a newline.
 pub(super) fn write(line: &[u8], marks: Marks) {
@@ -118,7 +115,7 @@ pub fn report_lost(errno: Errno) {
 }
 
 /// Opens the log file again, in case another program has renamed it. After an error, which is reported, lines still go to the old file.
-#[cfg(feature = "serve")]
+#[cfg(any(feature = "nfs", feature = "mdns"))]
 pub(super) fn reopen() {
     if let Err(errno) = sys::reopen_log() {
         let what = text!("cannot open the log again");
@@ -131,7 +128,6 @@ impl Settings {
     fn put(&self, out: &mut Writer<'_>, line: &[u8], marks: Marks, secs: i64) {
         let mut text = line.strip_suffix(b"\n").unwrap_or(line);
         let message = text.tail(PREFIX_BYTES);
-        #[allow(unused_mut, reason = "an executable may lack the system logger")]
         let mut end = b"\n";
         match self.channel {
             Channel::Stream if self.form == Form::Stamped => {
@@ -140,36 +136,31 @@ impl Settings {
                 head.byte(b' ').raw(name(marks.level)).byte(b' ');
                 out.put(head.bytes());
             }
-            Channel::Stream => {}
             // The journal adds the name of the program and the time.
             Channel::Journal => {
                 out.put(&[b'<', b'0' + severity(marks.level), b'>']);
                 text = message;
             }
-            #[cfg(any(feature = "serve", test))]
-            Channel::Syslog | Channel::SyslogHost => {
+            Channel::Syslog | Channel::SyslogHost if HAS_SERVE => {
                 self.put_syslog_head(out, marks.level, secs);
                 (text, end) = (message, b"\0");
             }
+            _ => {}
         }
         match self.form {
-            #[cfg(any(feature = "serve", test))]
-            Form::Json => self.put_json(out, message, line, marks, secs),
+            Form::Json if HAS_SERVE => self.put_json(out, message, line, marks, secs),
             _ => out.put(text),
         }
         out.put(end);
     }
 
     /// Year, month, day and second of the day in local time, and its offset from UTC (seconds).
-    #[allow(clippy::unused_self, reason = "an executable may lack time zones")]
     fn local(&self, secs: i64) -> ([u32; 4], i64) {
-        #[cfg(feature = "sftp-server")]
-        let offset = {
-            let [file, rule] = self.zone;
-            crate::wire::zone::offset(file, rule, secs)
+        let [file, rule] = self.zone;
+        let offset = match HAS_ZONES {
+            true => zone::offset(file, rule, secs),
+            false => 0,
         };
-        #[cfg(not(feature = "sftp-server"))]
-        let offset = 0;
         let date = calendar(secs.wrapping_add(offset));
         (date.unwrap_or_default(), offset)
     }
@@ -219,7 +210,6 @@ fn put_clock(out: &mut Line, before: u8, second: u32) {
     put_digits(out, [hour, (b':', second / 60 % 60), (b':', second % 60)]);
 }
 
-#[cfg(any(feature = "serve", test))]
 impl Settings {
     /// Writes the priority, the time and the host if the logger needs them, and the tag.
     fn put_syslog_head(&self, out: &mut Writer<'_>, level: Level, secs: i64) {

@@ -1,28 +1,19 @@
 //! Messages of the program for people: lines on standard error, and output on standard output. Tasks in a loop report events instead
 //! (`event::Events`), which arrive here, too.
 
-#[cfg(any(feature = "check", feature = "probe", feature = "serve", test))]
+#[cfg(any(feature = "nfs", feature = "ls"))]
+pub mod images;
 pub mod json;
-#[cfg(any(feature = "nfs", feature = "mdns"))]
 pub mod log;
-#[allow(dead_code, reason = "each role uses a part of it")]
 pub mod reasons;
 #[cfg(any(feature = "browse", feature = "resolve"))]
 pub mod terminal;
 
-#[cfg(any(
-    feature = "flags",
-    feature = "check",
-    feature = "probe",
-    feature = "init"
-))]
-use crate::event::Line;
-use crate::event::{self, Fatal, Level, Marks, Sink};
-#[cfg(feature = "flags")]
+use crate::config::{HAS_INIT, HAS_LOG};
+use crate::event::{self, Fatal, Level, Line, Marks, Sink};
 use crate::mem::Ends as _;
 use crate::sys;
 use crate::text::{Text, text};
-#[cfg(feature = "init")]
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Exit status 0: all work is done.
@@ -52,8 +43,6 @@ pub fn complain(status: Fatal, what: Text, about: &[u8], why: Text) -> Fatal {
 }
 
 /// Reports one line on standard error: option `word` has a wrong `value`, and `why` is the advice. Returns [`USAGE`].
-#[cfg(feature = "flags")]
-#[allow(dead_code, reason = "some roles have no such options")]
 pub fn refuse(word: &[u8], value: &[u8], why: Text) -> Fatal {
     event::report_name(&mut Console, Level::Error, word, value, why);
     USAGE
@@ -61,7 +50,6 @@ pub fn refuse(word: &[u8], value: &[u8], why: Text) -> Fatal {
 
 /// Reports one line on standard error: `option` has a wrong `value`, or none. `wanted` names the value and says which are right, with
 /// ": " between. A positional argument has no `option`. Returns [`USAGE`].
-#[cfg(feature = "flags")]
 pub fn refuse_value(option: &[u8], value: &[u8], wanted: Text) -> Fatal {
     let (mut line, mut said) = (Line::default(), Line::default());
     let wanted = said.say(wanted).bytes();
@@ -82,7 +70,6 @@ pub fn refuse_value(option: &[u8], value: &[u8], wanted: Text) -> Fatal {
 /// A sink that writes events to standard error.
 pub struct Console;
 
-#[cfg(feature = "network")]
 impl Console {
     /// Returns a `'static` console. The type has no size, so nothing is allocated.
     pub fn leak() -> &'static mut Self {
@@ -91,16 +78,14 @@ impl Console {
 }
 
 impl Sink for Console {
-    #[allow(unused_variables, reason = "an executable may lack the log")]
     fn write_line(&mut self, line: &[u8], marks: Marks) {
-        #[cfg(feature = "init")]
-        if let Some(mut stamped) = stamped(line) {
+        if HAS_INIT && let Some(mut stamped) = stamped(line) {
             return sys::console(stamped.end_line());
         }
-        #[cfg(any(feature = "nfs", feature = "mdns"))]
-        return log::write(line, marks);
-        #[allow(unreachable_code, reason = "an executable may lack the log")]
-        sys::console(line);
+        match HAS_LOG {
+            true => log::write(line, marks),
+            false => sys::console(line),
+        }
     }
 
     #[cfg(any(feature = "nfs", feature = "mdns"))]
@@ -108,23 +93,20 @@ impl Sink for Console {
         log::shows_debug()
     }
 
-    #[cfg(feature = "serve")]
+    #[cfg(any(feature = "nfs", feature = "mdns"))]
     fn reopen(&mut self) {
         log::reopen();
     }
 }
 
 /// True if console lines begin with the time since boot.
-#[cfg(feature = "init")]
 static HAS_STAMPS: AtomicBool = AtomicBool::new(false);
 
 /// Puts the time since boot before all further console lines, as the kernel does.
-#[cfg(feature = "init")]
 pub fn stamp_lines() {
     HAS_STAMPS.store(true, Ordering::Relaxed);
 }
 
-#[cfg(feature = "init")]
 /// Puts a kernel-style time stamp (seconds since boot) before a console line. `None` unless this is process 1 or its child.
 fn stamped(line: &[u8]) -> Option<Line> {
     if !HAS_STAMPS.load(Ordering::Relaxed) {

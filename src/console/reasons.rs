@@ -5,8 +5,6 @@ use crate::event::Fatal;
 use crate::event::{Line, NO_PROCESS};
 use crate::sys::Errno;
 use crate::text::{Text, text};
-#[cfg(any(feature = "nfs", feature = "ls"))]
-use crate::vfs::OpenFault;
 
 /// Reports that `what` failed on `about`, with the reason of `errno` from `table` or the common ones. Returns exit status 1.
 pub fn failed(what: Text, about: &[u8], errno: Errno, table: &[Reason]) -> Fatal {
@@ -37,36 +35,9 @@ pub const fn reason(errno: Errno, text: Text) -> Reason {
 }
 
 /// Makes a row for a reason that Linux has no errno for.
-#[cfg(any(feature = "nfs", feature = "ls"))]
 pub const fn own_reason(number: u8, text: Text) -> Reason {
     Reason(number, text)
 }
-
-/// Reason for an export or argument that is a file, but not an ISO image.
-#[cfg(any(feature = "nfs", feature = "ls"))]
-pub const NO_IMAGE: Reason = own_reason(
-    OpenFault::NO_IMAGE,
-    text!("neither a directory nor an ISO 9660 or UDF image"),
-);
-/// Reason for an image that is shorter than its file system.
-#[cfg(any(feature = "nfs", feature = "ls"))]
-pub const CUT_IMAGE: Reason = own_reason(
-    OpenFault::CUT_IMAGE,
-    text!("the image is cut; copy it again"),
-);
-/// Reason for an image whose UDF file system has an unknown layout.
-#[cfg(any(feature = "nfs", feature = "ls"))]
-pub const OTHER_IMAGE: Reason = own_reason(
-    OpenFault::OTHER_IMAGE,
-    text!("the files are in UDF of an unknown layout; unpack the image with another program"),
-);
-
-/// Reason for a log whose path is a link that the server does not follow.
-#[cfg(feature = "nfs")]
-pub const NOT_FOLLOWED: Reason = reason(
-    Errno::NOLINK,
-    text!("a symbolic link of another user, which could lead to any file"),
-);
 
 /// Reason for an errno that no table has.
 const UNKNOWN: Text = text!("the host refuses; use an ordinary local file or directory");
@@ -74,28 +45,6 @@ const ACCESS: Text = text!("permission denied; start as another user or change t
 const PERM: Text = text!("not permitted by the host or a container's filter");
 const FULL: Text = text!("the disk is full; free some space");
 const FEW: Text = text!("too few file descriptors; raise the limit (ulimit -n)");
-
-/// Reports that `about`, an image or a path inside one, cannot be read because of `error`. Returns exit status 1.
-#[cfg(feature = "ls")]
-pub fn cannot_read(about: &[u8], error: crate::vfs::FsError) -> Fatal {
-    static REASONS: [Reason; 5] = [
-        NO_IMAGE,
-        CUT_IMAGE,
-        OTHER_IMAGE,
-        reason(
-            Errno::IO,
-            text!("the image is damaged or incomplete, or its disk failed; compare its checksum"),
-        ),
-        reason(
-            Errno::STALE,
-            text!(
-                "the file was replaced while it was read, or its file system changes inode numbers"
-            ),
-        ),
-    ];
-    let number = OpenFault::of_image(error).unwrap_or_else(|| error.number());
-    failed_with(text!("cannot read"), about, number, &REASONS)
-}
 
 /// Reasons that are the same for all roles.
 static COMMON: [Reason; 15] = [

@@ -8,15 +8,9 @@
 
 #[cfg(feature = "multicast")]
 pub mod endpoint;
-#[cfg(feature = "health")]
+#[cfg_attr(not(feature = "health"), path = "no_health.rs")]
 mod health;
-#[cfg(not(feature = "health"))]
-#[path = "no_health.rs"]
-mod health;
-#[cfg(feature = "transfers")]
-mod jobs;
-#[cfg(not(feature = "transfers"))]
-#[path = "no_jobs.rs"]
+#[cfg_attr(not(feature = "transfers"), path = "no_jobs.rs")]
 mod jobs;
 pub mod platform;
 #[cfg(feature = "streams")]

@@ -7,7 +7,6 @@ mod exports;
 mod level;
 mod peers;
 
-#[cfg(any(feature = "nfs", feature = "mdns", test, fuzzing))]
 use crate::config::HAS_LOG;
 use crate::log;
 use crate::mem::{Ends as _, HAS_UTF8, letters};

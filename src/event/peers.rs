@@ -70,7 +70,6 @@ impl Events {
     }
 
     /// Returns true if a line about this event of a peer may be reported: at most [`EVENT_COUNT_PER_MINUTE`] of each kind a minute.
-    #[cfg(any(feature = "boot", test, fuzzing))]
     pub fn admits(&mut self, now: Instant, peer: Ipv6Addr, kind: Text) -> bool {
         self.count(now.secs(), peer, kind).is_some()
     }

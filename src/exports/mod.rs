@@ -8,10 +8,7 @@ mod files;
 #[cfg(feature = "serve")]
 mod groups;
 mod mounting;
-#[cfg(feature = "mdns")]
-mod names;
-#[cfg(not(feature = "mdns"))]
-#[path = "no_names.rs"]
+#[cfg_attr(not(feature = "mdns"), path = "no_names.rs")]
 mod names;
 mod protocol;
 mod reports;
@@ -25,6 +22,7 @@ pub use protocol::ClientKind;
 pub use upkeep::{Part, Report, Upkeep};
 
 use crate::config::EXPORTS_FILE;
+use crate::console::images;
 use crate::console::reasons::{self, Reason, own_reason, reason};
 use crate::console::{USAGE, complain};
 use crate::event::Fatal;
@@ -77,7 +75,6 @@ impl Wanted {
     }
 
     /// Adds an export of the command line with the option `isos` before the others.
-    #[cfg(feature = "boot")]
     pub fn add_first_images(&mut self, text: &'static [u8]) -> Option<()> {
         self.add_images(text)?;
         self.list.rotate_right(1);
@@ -127,7 +124,6 @@ impl Wanted {
     }
 
     /// Returns the directory of the command line that is exported for writing, if any.
-    #[cfg(feature = "http")]
     pub fn writable(&self) -> Option<&'static CStr> {
         let mut all = self.list.iter();
         let found = all.find(|export| export.rules.has(Rules::WRITABLE))?;
@@ -179,9 +175,9 @@ static REASONS: [Reason; 10] = [
         OpenFault::PSEUDO,
         text!("shows kernel state, not files; export an ordinary directory"),
     ),
-    reasons::NO_IMAGE,
-    reasons::OTHER_IMAGE,
-    reasons::CUT_IMAGE,
+    images::NO_IMAGE,
+    images::OTHER_IMAGE,
+    images::CUT_IMAGE,
     reason(
         Errno::EXIST,
         text!("already exported; name a directory once, or set different fsid="),

@@ -3,15 +3,7 @@
 use super::Ends as _;
 
 /// True if a role prints names of files for people, in a command or a page.
-pub const HAS_UTF8: bool = cfg!(any(
-    feature = "nfs",
-    feature = "multicast",
-    feature = "check",
-    feature = "install",
-    feature = "iso",
-    test,
-    fuzzing
-));
+pub const HAS_UTF8: bool = cfg!(any(feature = "utf8", test, fuzzing));
 
 /// The first character of `text` and its length (bytes). `None` if `text` is empty or does not begin with valid UTF-8.
 fn decode(text: &[u8]) -> Option<(usize, char)> {

@@ -6,7 +6,6 @@
 #![allow(unsafe_code)]
 
 mod arena;
-#[cfg(any(feature = "nfs", feature = "mdns", test))]
 mod global;
 #[cfg(feature = "smol")]
 pub mod heap;
@@ -17,7 +16,6 @@ mod slots;
 mod twin;
 
 pub use arena::{Allocator, scaled, set_region, shortage};
-#[cfg(any(feature = "nfs", feature = "mdns", test))]
 pub use global::Global;
 pub use letters::{HAS_UTF8, Letters, is_control, letter, letters, printable};
 pub use parts::{Ends, Parts, has_any, index_of, nth, parts};

@@ -333,7 +333,6 @@ pub trait Streams: Datagrams + Connections {
 pub type OwnAddresses = [Ipv6Addr; 2];
 
 /// Adds an address unless there is one of its family. A link-local IPv6 address needs a scope, which differs on other hosts.
-#[cfg(feature = "nfs")]
 fn add_own([ipv4, ipv6]: &mut OwnAddresses, address: IpAddr) {
     let (place, address) = match address {
         IpAddr::V4(address) => (ipv4, address.to_ipv6_mapped()),

@@ -75,7 +75,6 @@ impl Client {
     ///
     /// # Errors
     /// `Closed` or `Unreachable`.
-    #[cfg(feature = "check")]
     pub fn connect(at: &ServerAddress, until: Instant) -> Result<Self, CallError> {
         let mut at = Address::of_server(at);
         let socket = sockets::open_for(&at).map_err(reason)?;
@@ -84,7 +83,6 @@ impl Client {
     }
 
     /// Sets the time beyond which no call waits.
-    #[cfg(feature = "check")]
     pub const fn set_deadline(&mut self, until: Instant) {
         self.until = until;
     }

@@ -7,42 +7,28 @@
 
 #[cfg(feature = "check")]
 pub mod check;
-#[cfg(any(feature = "check", feature = "nfs"))]
 pub mod client;
-#[cfg(feature = "nfs")]
 pub mod daemon;
 pub mod exec;
 pub mod files;
-#[cfg(feature = "mdns")]
 pub mod hardware;
 pub mod helper;
 pub mod init;
 #[cfg(feature = "install")]
 pub mod install;
-#[cfg(any(feature = "http", test))]
 pub mod log_file;
-#[cfg(feature = "nfs")]
 pub mod log_place;
-#[cfg(feature = "mdns")]
 pub mod machines;
-#[cfg(feature = "check")]
 pub mod one_shot;
-#[cfg(any(feature = "nfs", feature = "pid-file"))]
 pub mod pid_file;
-#[cfg(feature = "probe")]
 pub mod probe;
-#[cfg(feature = "mdns")]
 pub mod source;
-#[cfg(feature = "status")]
 pub mod status;
-#[cfg(feature = "sftp-server")]
 pub mod syslog;
 pub mod watch;
-#[cfg(all(feature = "sftp-server", any(feature = "nfs", feature = "mdns")))]
 pub mod zone;
 
 /// Returns true if a person reads the messages: standard error is a terminal, but not /dev/console, which init passes to services.
-#[cfg(feature = "nfs")]
 pub fn is_attended() -> bool {
     const CONSOLE: u32 = 0x501;
     let is_console = |stat: rustix::fs::Stat| stat.st_rdev as u32 == CONSOLE;

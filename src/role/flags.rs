@@ -1,10 +1,8 @@
 //! The arguments of a role, parsed as by getopt_long(3): `-e -R`, `-eR`, `-l INFO`, `-lINFO`, `--at DIR`, `--at=DIR`.
 
 use super::{AnyFlag, Fatal, answer_help, refuse_usage, refuse_value};
-#[cfg(feature = "completion")]
 use super::{DONE, HELP_BYTES_MAX, print};
-use crate::config::{HAS_NFS, HAS_SERVE};
-#[cfg(any(feature = "nfs", feature = "completion"))]
+use crate::config::{HAS_COMPLETION, HAS_NFS, HAS_SERVE};
 use crate::mem::parts;
 use crate::mem::{self, Ends as _, c_str, nth};
 use crate::sys::{self, Args};
@@ -12,32 +10,37 @@ use crate::text::{Text, text};
 use crate::wire::Writer;
 use core::ffi::CStr;
 
-/// Defines the flags of a role: an enum, and a [`Row`] for each value. Fields that are not named are left as in [`Row::of`].
+/// Defines the flags of a role: an enum, and a [`Row`] for each value. Fields that are not named are left as in [`Row::of`]. Rows that
+/// need a feature are in braces after the others.
 ///
 /// ```ignore
 /// flags! {
 ///     enum Flag of Resolve {
 ///         Service { short: Some(b's'), long: text!("--service") },
 ///         Interface { long: text!("--interface"), takes: Value(text!("interface: such as eth0; 64 at most")) },
+///         #[cfg(feature = "serve")] {
+///             Listen { long: text!("--listen"), takes: Value(text!("address: a port")) },
+///         }
 ///     }
 /// }
 /// ```
 macro_rules! flags {
     ($scope:vis enum $name:ident of $table:ident {
-        $($(#[cfg($when:meta)])? $flag:ident { $($field:ident: $value:expr),* }),* $(,)?
+        $($flag:ident { $($field:ident: $value:expr),* }),* $(,)?
+        $(#[cfg($when:meta)] { $($part:ident { $($key:ident: $content:expr),* }),* $(,)? })*
     }) => {
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        $scope enum $name { $($(#[cfg($when)])? $flag),* }
+        $scope enum $name { $($flag,)* $($($part),*),* }
 
         impl $name {
             $scope const ROWS: &[$crate::role::flags::Row] = {
                 use $crate::role::AnyFlag;
                 #[allow(unused_imports, reason = "the flags of a role may all lack values")]
                 use $crate::role::flags::{Row, Takes::{Operand, Path, Value}};
-                &[$($(#[cfg($when)])? Row {
-                    $($field: $value,)*
-                    ..Row::of(AnyFlag::$table(Self::$flag))
-                }),*]
+                &[
+                    $(Row { $($field: $value,)* ..Row::of(AnyFlag::$table(Self::$flag)) },)*
+                    $($(#[cfg($when)] Row { $($key: $content,)* ..Row::of(AnyFlag::$table(Self::$part)) },)*)*
+                ]
             };
 
             /// Returns the flag, if it is one of these.
@@ -118,11 +121,14 @@ enum Name<'a> {
 }
 
 /// The argument by which the scripts of `completion` ask for words.
-#[cfg(feature = "completion")]
-pub(super) const WORDS: &[u8] = b"--words";
+const WORDS: &[u8] = b"--words";
+
+/// Returns true if a script asks for words, in an executable that has the scripts.
+pub(super) fn is_words(word: &[u8]) -> bool {
+    HAS_COMPLETION && word == WORDS
+}
 
 /// Prints a word on a line of its own.
-#[cfg(feature = "completion")]
 pub(super) fn print_word(word: &[u8]) {
     if !word.is_empty() {
         print(word);
@@ -131,7 +137,6 @@ pub(super) fn print_word(word: &[u8]) {
 }
 
 /// Prints the values that a message lists after "one of"; else "/" if the message names a path, and the shell completes files.
-#[cfg(feature = "completion")]
 fn print_values(message: Text) {
     let mut buffer = [0; HELP_BYTES_MAX];
     let message = message.decode(&mut buffer);
@@ -172,7 +177,6 @@ fn difference(one: &[u8], other: &[u8]) -> usize {
 
 /// Returns the role that `word` was perhaps meant to be: one that starts as it does, or differs in at most half of its letters.
 /// Executables without NFS have few roles and shall be small.
-#[cfg(feature = "nfs")]
 pub(super) fn nearest_role(names: &'static [u8], word: &[u8]) -> Option<&'static [u8]> {
     let common = |name: &[u8]| {
         let pairs = name.iter().zip(word);
@@ -261,7 +265,6 @@ impl Flags {
 
     /// Prints the words that may follow the first of `args` on a command line: the values of that flag, else those of operands, which
     /// are listed in `operands`, and the flags. The first word is "/" where a path may follow.
-    #[cfg(feature = "completion")]
     pub(super) fn print_words(&self, mut args: Args, operands: Text) -> Fatal {
         let before = args.next().unwrap_or_default().to_bytes();
         let flag = match before {
@@ -306,8 +309,7 @@ impl Flags {
     ) -> Result<(), Fatal> {
         while let Some(word) = args.next() {
             answer_help(word.to_bytes(), self.help)?;
-            #[cfg(feature = "completion")]
-            if word.to_bytes() == WORDS {
+            if is_words(word.to_bytes()) {
                 return Err(self.print_words(args, Text::NOTHING));
             }
             let text = word.to_bytes_with_nul();

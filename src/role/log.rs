@@ -1,10 +1,10 @@
 //! The options of a server's log: `--log-level` and `--log-format`.
 
 use super::Role;
+use crate::config::{HAS_SERVE, HAS_ZONES};
 use crate::console::log::{self, Channel, Form, Settings};
 use crate::event::Level;
 use crate::mem::index_of;
-#[cfg(feature = "serve")]
 use crate::mem::{self, Ends as _};
 use crate::sys;
 
@@ -12,7 +12,6 @@ use crate::sys;
 #[derive(Clone, Copy, Default)]
 pub(super) struct LogOptions {
     level: Level,
-    #[cfg(feature = "serve")]
     is_json: bool,
 }
 
@@ -24,7 +23,6 @@ impl LogOptions {
     }
 
     /// Sets the format. Returns `None` if it is neither text nor json.
-    #[cfg(feature = "serve")]
     pub(super) fn set_format(&mut self, name: &[u8]) -> Option<()> {
         self.is_json = index_of(b"text json", name)? > 0;
         Some(())
@@ -45,8 +43,7 @@ impl LogOptions {
         if channel != Channel::Stream || !sys::is_terminal() && !sys::is_journal() {
             settings.form = Form::Stamped;
         }
-        #[cfg(feature = "serve")]
-        {
+        if HAS_SERVE {
             if self.is_json {
                 settings.form = Form::Json;
             }
@@ -57,8 +54,7 @@ impl LogOptions {
                 settings.host = host.head(len);
             }
         }
-        #[cfg(feature = "sftp-server")]
-        if settings.form != Form::Plain {
+        if HAS_ZONES && settings.form != Form::Plain {
             settings.zone = crate::os::zone::load();
         }
         log::start(settings);
@@ -66,5 +62,4 @@ impl LogOptions {
 }
 
 /// Longest name of this host (bytes).
-#[cfg(feature = "serve")]
 const HOST_BYTES_MAX: usize = 64;

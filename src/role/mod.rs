@@ -1,13 +1,9 @@
 //! Multi-call binary: `argv[0]` or the first argument selects the role. One file or folder per role.
 
-use crate::config::{self, HAS_NFS, REGION_BYTES, REGION_FIXED_BYTES};
-#[cfg(any(feature = "check", feature = "probe"))]
+use crate::config::{self, HAS_NFS, HAS_SERVE, HAS_STACK, REGION_BYTES, REGION_FIXED_BYTES};
 use crate::console::json::quote;
 use crate::console::{Console, DONE, FAILED, USAGE, complain, print};
-#[cfg(feature = "flags")]
-#[allow(unused_imports, reason = "some roles have no such options")]
 use crate::console::{refuse, refuse_value};
-#[cfg(feature = "resolve")]
 use crate::engine::mdns::browser::Goal;
 use crate::event::{Fatal, Line, Marks, Sink as _};
 use crate::mem::{index_of, nth, parts, set_region};
@@ -29,7 +25,6 @@ mod browse;
 mod check;
 #[cfg(feature = "completion")]
 mod completion;
-#[cfg(feature = "flags")]
 mod flags;
 #[cfg(feature = "http")]
 mod http;
@@ -37,7 +32,6 @@ mod http;
 mod init;
 #[cfg(feature = "install")]
 mod install;
-#[cfg(any(feature = "nfs", feature = "mdns"))]
 mod log;
 #[cfg(feature = "ls")]
 mod ls_cat;
@@ -45,7 +39,6 @@ mod ls_cat;
 mod machine;
 #[cfg(feature = "mdns")]
 mod mdns;
-#[cfg(feature = "network")]
 mod network;
 #[cfg(feature = "nfs")]
 mod nfs;
@@ -59,7 +52,7 @@ mod resolve;
 mod serve;
 #[cfg(feature = "sftp-server")]
 mod sftp_server;
-#[cfg(feature = "smol")]
+#[cfg_attr(not(feature = "smol"), path = "no_stack.rs")]
 mod stack;
 #[cfg(feature = "pid-file")]
 mod status;
@@ -73,43 +66,35 @@ const HELP_HEAD: Text =
     text!("usage: stowaway ROLE [OPTION]... (or by a link named ROLE). Roles:\n\n");
 const HELP_END: Text = text!("\nstowaway ROLE --help prints the options of a role.\n");
 
-/// A flag of a role.
-#[cfg(feature = "flags")]
-#[derive(Clone, Copy)]
-enum AnyFlag {
-    #[cfg(feature = "boot")]
-    Boot(boot::Flag),
-    #[cfg(feature = "browse")]
-    Browse(browse::Flag),
-    #[cfg(feature = "check")]
-    Check(check::Flag),
-    #[cfg(feature = "completion")]
-    Completion(completion::Flag),
-    #[cfg(feature = "http")]
-    Http(http::Flag),
-    /// A flag of `http` that `nfs` has, too.
-    #[cfg(feature = "http")]
-    HttpExports(http::Shared),
-    #[cfg(feature = "install")]
-    Install(install::Flag),
-    #[cfg(feature = "mdns")]
-    Mdns(mdns::Flag),
-    #[cfg(feature = "nfs")]
-    Nfs(nfs::Flag),
-    #[cfg(feature = "probe")]
-    Probe(probe::Flag),
-    #[cfg(feature = "publish")]
-    Publish(publish::Flag),
-    #[cfg(feature = "resolve")]
-    Resolve(resolve::Flag),
-    #[cfg(feature = "serve")]
-    Serve(serve::Flag),
-    #[cfg(feature = "sftp-server")]
-    Sftp(sftp_server::Flag),
-    #[cfg(feature = "smol")]
-    Stack(stack::Flag),
-    #[cfg(feature = "pid-file")]
-    Status(status::Flag),
+/// Defines the flags of all roles. A row has the cargo feature, the name of the table, and the type of its flags.
+macro_rules! any_flag {
+    ($($feature:literal: $table:ident $flag:ty;)+) => {
+        /// A flag of a role.
+        #[derive(Clone, Copy)]
+        enum AnyFlag {
+            $(#[cfg(feature = $feature)] $table($flag)),+
+        }
+    };
+}
+
+any_flag! {
+    "boot": Boot boot::Flag;
+    "browse": Browse browse::Flag;
+    "check": Check check::Flag;
+    "completion": Completion completion::Flag;
+    "http": Http http::Flag;
+    // Flags of `http` that `nfs` has, too.
+    "http": HttpExports http::Shared;
+    "install": Install install::Flag;
+    "mdns": Mdns mdns::Flag;
+    "nfs": Nfs nfs::Flag;
+    "probe": Probe probe::Flag;
+    "publish": Publish publish::Flag;
+    "resolve": Resolve resolve::Flag;
+    "serve": Serve serve::Flag;
+    "sftp-server": Sftp sftp_server::Flag;
+    "smol": Stack stack::Flag;
+    "pid-file": Status status::Flag;
 }
 
 /// Defines the roles in the order of `--help`. A row has the cargo feature, the enum value, the names on the command line, the
@@ -142,22 +127,26 @@ macro_rules! roles {
                 Self::ALL.get(index_of_alias(Self::JOINED, name)?).copied()
             }
 
-            /// Returns true for the role that also runs where no other does.
-            fn is_probe(self) -> bool {
-                #[cfg(feature = "probe")]
-                return self == Self::Probe;
-                #[allow(unreachable_code, reason = "an executable may lack probe")]
-                false
+            /// The role that also runs where no other does.
+            const PROBE: Option<Self> = Self::with("probe");
+            /// The role of which a session ends if one of the first two standard streams is closed.
+            const SFTP: Option<Self> = Self::with("sftp-server");
+            /// The roles that can serve all in one process.
+            const SERVERS: [Option<Self>; 2] = [Self::with("serve"), Self::with("boot")];
+            /// The role that always has a network stack of its own.
+            const INIT: Option<Self> = Self::with("init");
+
+            /// Returns the first role of a feature, if the executable has it.
+            const fn with(feature: &str) -> Option<Self> {
+                $(#[cfg(feature = $feature)] if is_same($feature, feature) {
+                    return Some(Self::$role);
+                })+
+                None
             }
 
-            /// Returns the first of the standard streams that must be open. A session of `sftp-server` ends if one of the others is
-            /// closed.
-            fn first_stream(self) -> i32 {
-                #[cfg(feature = "sftp-server")]
-                if self == Self::SftpServer {
-                    return 2;
-                }
-                0
+            /// Returns true if this is the role `other`.
+            fn is(self, other: Option<Self>) -> bool {
+                other == Some(self)
             }
 
             /// Returns the first name of the role that runs.
@@ -226,6 +215,17 @@ const fn joined(texts: &[&str], buffer: &mut [u8]) -> usize {
         text += 1;
     }
     len
+}
+
+/// Returns true if two names are the same.
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
+const fn is_same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut index = 0;
+    while index < one.len() && index < other.len() && one[index] == other[index] {
+        index += 1;
+    }
+    index == one.len() && index == other.len()
 }
 
 /// Returns the index of the entry of `names` that has `name`. Entries are separated by spaces, the names of an entry by `|`.
@@ -316,14 +316,14 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
         Some(role) => {
             SELECTED.store(role as u8, Ordering::Relaxed);
             // Linux before 2.6.16, for which there is no fallback.
-            if !sys::hold_streams(role.first_stream()) && !role.is_probe() {
+            let first_stream = if role.is(Role::SFTP) { 2 } else { 0 };
+            if !sys::hold_streams(first_stream) && !role.is(Role::PROBE) {
                 let why = text!("the kernel has no openat; use Linux 2.6.16 or later");
                 return Err(complain(FAILED, text!("cannot start"), word, why));
             }
             role.run(args, build_id)
         }
-        #[cfg(feature = "completion")]
-        None if word == flags::WORDS => {
+        None if flags::is_words(word) => {
             for names in parts(Role::JOINED, b' ') {
                 flags::print_word(nth(names, b'|', 0));
             }
@@ -356,8 +356,7 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
 /// Reports that there is no role `word`, with the role that is perhaps meant. Returns [`USAGE`].
 fn refuse_role(word: &[u8]) -> Fatal {
     let what = text!("there is no role");
-    #[cfg(feature = "nfs")]
-    {
+    if HAS_NFS {
         let is_path = word.contains(&b'/');
         let near = if is_path {
             Some(word)
@@ -369,9 +368,11 @@ fn refuse_role(word: &[u8]) -> Fatal {
             line.prefix().say(what).details(word, Text::NOTHING);
             line.say(text!("; did you mean "));
             if is_path {
-                line.say(text!("stowaway nfs "));
+                line.text("stowaway nfs ");
             }
-            line.escaped(near).say(text!("? See stowaway --help"));
+            line.escaped(near)
+                .say(text!("? See stowaway "))
+                .text("--help");
             Console.write_line(line.end_line(), Marks::ERROR);
             return USAGE;
         }
@@ -380,28 +381,22 @@ fn refuse_role(word: &[u8]) -> Fatal {
 }
 
 /// Returns the memory for a role (bytes), and the part of it that stays the same if tables are shortened for lack of memory.
-#[allow(unused_variables, reason = "an executable may lack all roles below")]
 fn memory(role: Option<Role>, args: &Args) -> (usize, usize) {
     let (mut bytes, mut fixed) = (REGION_BYTES, REGION_FIXED_BYTES);
     if HAS_NFS {
         bytes += config::EXPORTS_BYTES;
     }
-    #[cfg(feature = "serve")]
-    if args.clone().any(|argument| argument == c"--manage-gids") {
+    let has = |flag| args.clone().any(|argument| argument == flag);
+    if HAS_SERVE && has(c"--manage-gids") {
         bytes += config::GROUPS_BYTES;
     }
-    #[cfg(feature = "serve")]
-    let serves = role == Some(Role::Serve);
-    #[cfg(feature = "boot")]
-    let serves = serves || role == Some(Role::Boot);
-    #[cfg(feature = "serve")]
-    if serves && serve::is_one_process(args.clone()) {
+    let is_one_of = |roles: &[Option<Role>]| role.is_some() && roles.contains(&role);
+    let uses_stack = may_use_stack(args);
+    // All tasks run in one loop, whose process needs the memory of all of them.
+    if HAS_SERVE && is_one_of(&Role::SERVERS) && (uses_stack || has(c"--one-process")) {
         bytes *= 3;
     }
-    let uses_stack = may_use_stack(args);
-    #[cfg(feature = "init")]
-    let uses_stack = uses_stack || role == Some(Role::Init);
-    if uses_stack {
+    if uses_stack || HAS_STACK && is_one_of(&[Role::INIT]) {
         bytes += config::STACK_HEAP_BYTES + config::STACK_FIXED_BYTES;
         fixed += config::STACK_FIXED_BYTES;
     }
@@ -410,7 +405,7 @@ fn memory(role: Option<Role>, args: &Args) -> (usize, usize) {
 
 /// Returns true if an argument starts with `--net`: the built-in stack then needs more memory.
 fn may_use_stack(args: &Args) -> bool {
-    cfg!(feature = "smol")
+    HAS_STACK
         && args
             .clone()
             .any(|argument| argument.to_bytes().starts_with(b"--net"))

@@ -1,47 +1,11 @@
 //! The arguments of a role that uses the network: the role's own flags, and those that select the network stack (`--net`).
 
-#[cfg(not(feature = "smol"))]
-use super::AnyFlag;
 use super::Fatal;
 use super::flags::{Flags, ParsedFlag};
+use super::stack;
+pub(super) use super::stack::{HELP, check_link};
 use crate::drive::platform::network::Network;
 use crate::sys::Args;
-
-#[cfg(feature = "smol")]
-use super::stack;
-#[cfg(not(feature = "smol"))]
-use no_stack as stack;
-pub(super) use stack::HELP;
-#[cfg(feature = "serve")]
-pub(super) use stack::check_link;
-
-/// The options of the built-in network stack in an executable without it.
-#[cfg(not(feature = "smol"))]
-mod no_stack {
-    use super::{AnyFlag, Fatal, Flags, ParsedFlag};
-    use crate::drive::platform::network::Network;
-    use crate::drive::platform::no_stack::Stack;
-    use crate::text::Text;
-
-    pub(in super::super) const HELP: Text = Text::NOTHING;
-    pub(super) const FLAGS: Option<&Flags> = None;
-
-    pub(super) const fn has(_: AnyFlag) -> bool {
-        false
-    }
-
-    pub(super) const fn set(_: &mut Network, _: ParsedFlag) -> Option<()> {
-        None
-    }
-
-    pub(super) const fn check_gateway(_: &Stack) -> Result<(), Fatal> {
-        Ok(())
-    }
-
-    pub(super) const fn check_link(_: &Network) -> Result<(), Fatal> {
-        Ok(())
-    }
-}
 
 /// Appends the flags of the network stack to the flags of a role.
 pub(super) const fn with(mut own: Flags) -> Flags {

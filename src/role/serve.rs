@@ -311,7 +311,6 @@ pub(super) fn complete(served: &mut Arguments) -> Result<(), Fatal> {
     Ok(())
 }
 
-#[cfg(feature = "init")]
 impl Arguments {
     /// Sets the interface that the addresses task configures.
     pub(super) const fn set_card(&mut self, card: Option<&'static core::ffi::CStr>) {
@@ -398,11 +397,6 @@ impl Arguments {
         nfs::end_registration(&self.nfs);
         ended
     }
-}
-
-/// Returns true if all tasks run in one loop, whose process then needs the memory of all of them.
-pub(super) fn is_one_process(mut args: Args) -> bool {
-    super::may_use_stack(&args) || args.any(|argument| argument == c"--one-process")
 }
 
 /// Passes each export to `add` as a service `_nfs._tcp`. With port 0 nothing is announced: the kernel chooses the port in another

@@ -12,16 +12,9 @@ mod clients;
 mod forms;
 #[allow(dead_code, reason = "an executable may count nothing")]
 mod history;
-#[cfg(any(feature = "boot", test, fuzzing))]
+#[cfg_attr(not(any(feature = "boot", test, fuzzing)), path = "no_machines.rs")]
 mod machines;
-#[cfg(not(any(feature = "boot", test, fuzzing)))]
-#[allow(dead_code, missing_docs, reason = "the interface of machines.rs")]
-#[path = "no_machines.rs"]
-mod machines;
-#[cfg(any(feature = "figures", test, fuzzing))]
-mod meter;
-#[cfg(not(any(feature = "figures", test, fuzzing)))]
-#[path = "no_meter.rs"]
+#[cfg_attr(not(any(feature = "figures", test, fuzzing)), path = "no_meter.rs")]
 mod meter;
 mod names;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::{Operation, Sheet};
 use crate::event::Line;
 
+/// Number of the words of machines.
 pub const MACHINE_WORDS: usize = 0;
 
 pub(super) struct MachineStep {

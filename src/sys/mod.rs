@@ -19,7 +19,6 @@ pub mod bare;
 mod builtins;
 pub mod interface;
 pub mod linux;
-#[cfg(feature = "probe")]
 pub mod loss;
 
 pub use args::Args;

@@ -31,11 +31,6 @@ pub(crate) use text;
 ///     }
 /// }
 /// ```
-#[cfg(any(feature = "network", feature = "probe", feature = "ls", test))]
-#[allow(
-    unused_macros,
-    reason = "an executable may lack all roles with such texts"
-)]
 macro_rules! texts {
     ($(#[$of_all:meta])* $scope:vis enum $name:ident {
         $($(#[doc = $doc:literal])* $(#[cfg($when:meta)])? $value:ident => $text:expr),+ $(,)?
@@ -74,11 +69,6 @@ macro_rules! texts {
         }
     };
 }
-#[cfg(any(feature = "network", feature = "probe", feature = "ls", test))]
-#[allow(
-    unused_imports,
-    reason = "an executable may lack all roles with such texts"
-)]
 pub(crate) use texts;
 
 /// Number of a text: two bytes if NFS is compiled in, because there may then be more than 256 texts.

@@ -23,21 +23,18 @@ pub mod dhcp;
 pub mod dns;
 pub mod exports;
 pub mod hosts;
-#[cfg(any(feature = "http", test, fuzzing))]
 pub mod http;
 pub mod inventory;
 pub mod iso9660;
 pub mod label;
 pub mod mount;
 pub mod nfs3;
-#[cfg(any(feature = "nfs4", test, fuzzing))]
 pub mod nfs4;
 pub mod portmap;
 pub mod resolv_conf;
 pub mod rpc;
 pub mod sftp;
 pub mod smbios;
-#[cfg(any(feature = "boot", test, fuzzing))]
 pub mod tftp;
 pub mod txt;
 pub mod udf;

@@ -7,9 +7,7 @@ pub mod host;
 #[cfg(bare)]
 pub mod machine;
 pub mod network;
-#[cfg(not(feature = "smol"))]
-pub mod no_stack;
-#[cfg(feature = "smol")]
+#[cfg_attr(not(feature = "smol"), path = "no_stack.rs")]
 pub mod stack;
 
 use super::{Loop, TASK_COUNT_MAX, Task};
@@ -22,8 +20,6 @@ use crate::sys::linux::process;
 use crate::sys::{self, Calls, Needs};
 use crate::vfs::Tree;
 use network::Network;
-#[cfg(not(feature = "smol"))]
-pub use no_stack as stack;
 
 /// Creates an empty tree with static lifetime. It is in this module, not in `vfs`, so that roles without files do not load the
 /// tree's code pages (linker/stowaway.ld).

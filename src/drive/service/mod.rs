@@ -8,40 +8,22 @@
 mod accept;
 mod closing;
 pub(super) mod connection;
-#[cfg(feature = "datagrams")]
+#[cfg_attr(not(feature = "datagrams"), path = "no_datagrams.rs")]
 mod datagrams;
-#[cfg(not(feature = "datagrams"))]
-#[path = "no_datagrams.rs"]
-mod datagrams;
-#[cfg(feature = "transfers")]
+#[cfg_attr(not(feature = "transfers"), path = "no_ends.rs")]
 mod ends;
-#[cfg(not(feature = "transfers"))]
-#[path = "no_ends.rs"]
-mod ends;
-#[cfg(any(feature = "held", test))]
-mod held;
-#[cfg(not(any(feature = "held", test)))]
-#[path = "no_held.rs"]
+#[cfg_attr(not(any(feature = "held", test)), path = "no_held.rs")]
 mod held;
 mod listeners;
 mod pool;
 mod receive;
 mod replies;
-#[cfg(feature = "transfers")]
-mod sends;
-#[cfg(not(feature = "transfers"))]
-#[path = "no_sends.rs"]
+#[cfg_attr(not(feature = "transfers"), path = "no_sends.rs")]
 mod sends;
 mod serving;
-#[cfg(feature = "health")]
+#[cfg_attr(not(feature = "health"), path = "no_stalls.rs")]
 mod stalls;
-#[cfg(not(feature = "health"))]
-#[path = "no_stalls.rs"]
-mod stalls;
-#[cfg(feature = "times")]
-mod times;
-#[cfg(not(feature = "times"))]
-#[path = "no_times.rs"]
+#[cfg_attr(not(feature = "times"), path = "no_times.rs")]
 mod times;
 mod transfer;
 mod turn;

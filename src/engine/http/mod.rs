@@ -17,10 +17,7 @@ mod parts;
 mod place;
 mod reply;
 mod rows;
-#[cfg(any(feature = "boot", test, fuzzing))]
-mod script;
-#[cfg(not(any(feature = "boot", test, fuzzing)))]
-#[path = "no_script.rs"]
+#[cfg_attr(not(any(feature = "boot", test, fuzzing)), path = "no_script.rs")]
 mod script;
 
 use super::Cx;

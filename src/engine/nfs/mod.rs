@@ -34,9 +34,7 @@ mod status;
 mod write;
 
 use super::service::Promise;
-#[cfg(any(feature = "nfs4", test, fuzzing))]
 pub(super) use about::{LINK_COUNT_MAX, rights};
-#[cfg(any(feature = "nfs4", test, fuzzing))]
 pub(super) use attributes::kind_number;
 use attributes::{post_op, pre_op, wcc_attr};
 use change::WccData;

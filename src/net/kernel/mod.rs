@@ -7,7 +7,6 @@ use super::{
     Binding, Connections, Datagrams, FileId, FileRange, HAS_STREAMS, Interest, Net, NetError,
     NetResult, Own, Ready, Received, Signals, Socket, Streams, Token,
 };
-#[cfg(feature = "nfs")]
 use super::{OwnAddresses, add_own};
 use crate::config::CONNECTION_COUNT_MAX;
 use crate::mem::Slots;
@@ -22,7 +21,6 @@ use crate::sys::{self, Errno};
 use crate::time::{Duration, Instant};
 use core::mem::MaybeUninit;
 use core::net::SocketAddr;
-#[cfg(feature = "nfs")]
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// Open sockets at most: connections and 64 others. Builds without connections use poll.
@@ -357,7 +355,6 @@ impl Connections for Kernel {
 }
 
 /// Addresses for documentation (RFC 5737, RFC 3849): the route to them is the default route, and no host has them.
-#[cfg(feature = "nfs")]
 const OTHER_HOSTS: [Ipv6Addr; 2] = [
     Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped(),
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1),

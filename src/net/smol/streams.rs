@@ -7,10 +7,8 @@ use super::{Interest, OpenSocket, Smol, SocketKind, covers};
 use crate::config::{REPLY_BYTES, Rings, STACK_RINGS};
 use crate::mem::{Ends as _, heap, scaled};
 use crate::net::{Connections, NetError, NetResult, Socket, Streams, Token};
-#[cfg(feature = "nfs")]
 use crate::net::{OwnAddresses, add_own};
 use crate::time::{Duration, Instant};
-#[cfg(feature = "nfs")]
 use core::net::Ipv6Addr;
 use core::net::SocketAddr;
 use smoltcp::iface::SocketHandle;

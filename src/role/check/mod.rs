@@ -3,15 +3,13 @@
 //! The questions to mDNS and SFTP are sent before those to NFS, so that their answers are there even if NFS takes all the time.
 
 use super::args::{address, port, socket};
-use super::flags::{Flags, flags};
+use super::flags::{Flags, flags, is_words};
 use super::{Console, DONE, FAILED, Fatal, USAGE, answer_help, complain, print, quote};
 use crate::config::{
     CHECK_JSON_BYTES, CHECK_NFS_TIMEOUT, CHECK_SFTP_PORT, CHECK_TIMEOUT, NFS_PORT,
 };
 use crate::event::{Line, Marks, Sink as _};
 use crate::mem;
-#[cfg(feature = "http")]
-use crate::os::check::http;
 use crate::os::check::mdns::{Answer, Mdns};
 use crate::os::check::nfs::Nfs;
 use crate::os::check::sftp::Sftp;
@@ -19,11 +17,12 @@ use crate::sys;
 use crate::sys::Args;
 use crate::sys::address::ServerAddress;
 use crate::text::{Text, text};
-#[cfg(feature = "http")]
-use crate::time::Instant;
 use crate::wire::Writer;
 use core::ffi::CStr;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
+
+#[cfg_attr(not(feature = "http"), path = "no_http.rs")]
+mod http;
 
 /// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
@@ -35,9 +34,10 @@ flags! {
         MountPort { short: Some(b'm'), takes: Value(text!("port: a number below 65536")) },
         Address { short: Some(b'l'), takes: Value(text!("address: numeric, such as 192.0.2.1 or 2001:db8::1")) },
         Sftp { short: Some(b's'), long: text!("--sftp"), takes: Value(text!("address: ADDRESS:PORT or the absolute path of a socket file (107 bytes at most)")) },
-        #[cfg(feature = "http")]
-        Http { long: text!("--http"), takes: Value(text!("address: ADDRESS:PORT, such as 127.0.0.1:80")) },
         Host { takes: Operand(text!("host: one numeric address, such as 192.0.2.1 or 2001:db8::1")) },
+        #[cfg(feature = "http")] {
+            Http { long: text!("--http"), takes: Value(text!("address: ADDRESS:PORT, such as 127.0.0.1:80")) },
+        }
     }
 }
 
@@ -82,7 +82,6 @@ struct Options {
     /// The value of `--sftp`.
     sftp_text: &'static [u8],
     /// Address of the HTTP server, if given.
-    #[cfg(feature = "http")]
     http: Option<SocketAddrV6>,
 }
 
@@ -93,8 +92,7 @@ pub(super) fn run(mut args: Args) -> Result<(), Fatal> {
     let Some(protocol) = Subject::of(word) else {
         let what = text!("cannot check");
         let why = text!("choose one of nfs, mdns, sftp, http, all");
-        #[cfg(feature = "completion")]
-        if word == super::flags::WORDS {
+        if is_words(word) {
             return Err(FLAGS.print_words(args, why));
         }
         return Err(complain(USAGE, what, word, why));
@@ -108,7 +106,6 @@ pub(super) fn run(mut args: Args) -> Result<(), Fatal> {
         is_json: false,
         sftp: None,
         sftp_text: b"",
-        #[cfg(feature = "http")]
         http: None,
     };
     FLAGS.read(args, &mut |given| {
@@ -142,7 +139,6 @@ impl Options {
                 };
                 (self.sftp, self.sftp_text) = (Some(at), text);
             }
-            #[cfg(feature = "http")]
             Flag::Http => self.http = Some(socket(text)?),
         }
         Some(())
@@ -219,18 +215,8 @@ impl Options {
                 report.fail("sftp", about.bytes(), sftp.why);
             }
         }
-        #[cfg(feature = "http")]
-        self.check_http(&mut report, until);
+        http::check(&self, &mut report, until);
         report.end()
-    }
-
-    /// Checks HTTP, if asked for.
-    #[cfg(feature = "http")]
-    fn check_http(&self, report: &mut Report, until: Instant) {
-        if self.protocol == Subject::Http || self.protocol == Subject::All && self.http.is_some() {
-            let default = || SocketAddrV6::new(self.host, super::http::default_port(), 0, 0);
-            report.http(self.http.unwrap_or_else(default), until);
-        }
     }
 }
 
@@ -310,17 +296,6 @@ impl Report {
         line.text("nfs: ").raw(address.bytes());
         line.say(text!(" serves, exports: ")).raw(digits.bytes());
         print(line.end_line());
-    }
-
-    /// Checks HTTP.
-    #[cfg(feature = "http")]
-    fn http(&mut self, at: SocketAddrV6, until: Instant) {
-        let mut about = Line::default();
-        let about = about.socket(&at).bytes();
-        match http::ask(at, until) {
-            Ok(()) => self.pass("http", about, text!(" serves HTTP"), "at", about),
-            Err(why) => self.fail("http", about, why),
-        }
     }
 
     /// Prints the JSON, and returns the exit status.

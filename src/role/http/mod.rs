@@ -15,7 +15,6 @@ use crate::sys::Args;
 use crate::text::{Text, text};
 use options::Arguments;
 
-#[cfg(feature = "check")]
 pub(super) use options::default_port;
 pub(super) use options::{FLAGS, Options};
 pub(super) use options::{Flag, Shared};

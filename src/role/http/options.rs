@@ -4,14 +4,11 @@ use super::super::args::{port, socket};
 use super::super::flags::{Flags, ParsedFlag, flags};
 use super::super::{Fatal, network, refuse};
 use super::nfs;
-#[cfg(feature = "serve")]
 use super::urls;
 use crate::engine::http::Root;
 use crate::engine::http::figures::{Access, FIGURES, FILES, NETWORK_COUNT_MAX};
-#[cfg(feature = "serve")]
 use crate::event::Events;
 use crate::mem::parts;
-#[cfg(feature = "serve")]
 use crate::net::OwnAddresses;
 use crate::sys;
 use crate::text::{Text, text};
@@ -34,21 +31,18 @@ flags! {
     pub(in super::super) enum Shared of HttpExports {
         Test { short: Some(b'T') },
         SingleUser { short: Some(b's') },
-        #[cfg(feature = "serve")]
-        Foreground { short: Some(b'd') },
-        #[cfg(feature = "serve")]
-        Daemon { short: Some(b'D') },
         Address { short: Some(b'l'), takes: Value(text!("address: numeric or localhost, such as 192.0.2.1 or 2001:db8::1, not the name of an interface")) },
         LogLevel { long: text!("--log-level"), takes: Value(text!("level: one of error, warn, info, debug")) },
-        #[cfg(feature = "serve")]
-        LogFormat { long: text!("--log-format"), takes: Value(text!("format: one of text, json")) },
-        #[cfg(feature = "serve")]
-        Log { long: text!("--log"), takes: Value(text!("log: a path below 250 bytes, syslog, or syslog:ADDRESS[:PORT]")) },
-        #[cfg(feature = "serve")]
-        PidFile { short: Some(b'i'), takes: Path(text!("file: a path")) },
         File { short: Some(b'e'), takes: Path(text!("file of exports: a path; see exports(5)")) },
         Export { long: text!("--export"), takes: Value(text!("export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help")) },
         Dir { takes: Operand(text!("export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help")) },
+        #[cfg(feature = "serve")] {
+            Foreground { short: Some(b'd') },
+            Daemon { short: Some(b'D') },
+            LogFormat { long: text!("--log-format"), takes: Value(text!("format: one of text, json")) },
+            Log { long: text!("--log"), takes: Value(text!("log: a path below 250 bytes, syslog, or syslog:ADDRESS[:PORT]")) },
+            PidFile { short: Some(b'i'), takes: Path(text!("file: a path")) },
+        }
     }
 }
 
@@ -84,17 +78,12 @@ impl Arguments {
         let flag = match Shared::of(given.flag)? {
             Shared::Test => nfs::Flag::Test,
             Shared::SingleUser => nfs::Flag::SingleUser,
-            #[cfg(feature = "serve")]
             Shared::Foreground => nfs::Flag::Foreground,
-            #[cfg(feature = "serve")]
             Shared::Daemon => nfs::Flag::Daemon,
             Shared::Address => nfs::Flag::Address,
             Shared::LogLevel => nfs::Flag::LogLevel,
-            #[cfg(feature = "serve")]
             Shared::LogFormat => nfs::Flag::LogFormat,
-            #[cfg(feature = "serve")]
             Shared::Log => nfs::Flag::Log,
-            #[cfg(feature = "serve")]
             Shared::PidFile => nfs::Flag::PidFile,
             Shared::File => nfs::Flag::File,
             Shared::Export => nfs::Flag::Export,
@@ -218,7 +207,6 @@ impl Options {
     }
 
     /// Sets the port of files, unless one was given.
-    #[cfg(feature = "boot")]
     pub(in super::super) fn set_default_port(&mut self, port: u16) {
         self.port.get_or_insert(port);
     }
@@ -241,7 +229,6 @@ impl Options {
     }
 
     /// Reports the listeners of another process at all of the host's addresses, which are now known.
-    #[cfg(feature = "serve")]
     pub(in super::super) fn report_listeners(
         &self,
         exports: &nfs::Options,

@@ -4,11 +4,11 @@ use super::Options;
 use super::nfs;
 use super::urls;
 use crate::config::{
-    HOST_NAME_BYTES, HTTP_CONNECTION_COUNT_MAX, HTTP_CONNECTION_COUNT_MIN, HTTP_IDLE_TIMEOUT,
-    HTTP_REQUEST_TIMEOUT, HTTP_STACK_COUNT_MAX, REPLY_BLOCK_COUNT, REPLY_BYTES,
+    HAS_SERVE, HOST_NAME_BYTES, HTTP_CONNECTION_COUNT_MAX, HTTP_CONNECTION_COUNT_MIN,
+    HTTP_IDLE_TIMEOUT, HTTP_REQUEST_TIMEOUT, HTTP_STACK_COUNT_MAX, REPLY_BLOCK_COUNT, REPLY_BYTES,
     REQUEST_BLOCK_COUNT, REQUEST_BYTES,
 };
-use crate::console::reasons::{self, NOT_FOLLOWED, Reason, reason};
+use crate::console::reasons::{self, Reason, reason};
 use crate::drive::platform::network::Network;
 use crate::drive::service::{Limits, Served, Server, Serving, Times};
 use crate::drive::{Tasks, World};
@@ -32,19 +32,14 @@ pub(in super::super) enum Kind {
     /// The only task of the server: reports the exports.
     Alone,
     /// In a process of its own, beside that of NFS, which reports the exports.
-    #[cfg(feature = "serve")]
     Beside,
     /// In the loop of NFS, which keeps the exports.
-    #[cfg(feature = "serve")]
     Within,
 }
 
 impl Kind {
     const fn is_within(self) -> bool {
-        #[cfg(feature = "serve")]
-        return matches!(self, Self::Within);
-        #[cfg(not(feature = "serve"))]
-        false
+        HAS_SERVE && matches!(self, Self::Within)
     }
 }
 
@@ -238,7 +233,7 @@ fn failed(what: crate::text::Text, about: &[u8], errno: Errno) -> Fatal {
 
 /// Reasons and advice that are specific to this role.
 static REASONS: [Reason; 4] = [
-    NOT_FOLLOWED,
+    nfs::NOT_FOLLOWED,
     reason(
         Errno::ADDRINUSE,
         text!("the port is in use; see --http and --metrics"),

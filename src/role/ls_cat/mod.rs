@@ -4,17 +4,19 @@
 
 use super::{DONE, Fatal, USAGE, answer_help, complain, print, refuse_usage};
 use crate::config::READ_INLINE_BYTES;
-use crate::console::reasons::cannot_read;
+use crate::console::images::{CUT_IMAGE, NO_IMAGE, OTHER_IMAGE};
+use crate::console::reasons::{Reason, failed_with, reason};
 use crate::engine::sftp::longname::longname;
 use crate::event::Line;
 use crate::mem::{self, letters};
 use crate::sys;
-use crate::sys::Args;
+use crate::sys::{Args, Errno};
 use crate::text::{Text, text};
 use crate::vfs::user::User;
 use crate::vfs::walk::{self, add, front};
 use crate::vfs::{
-    Attr, Backend, Detail, FsError, FsResult, Name, Node, ObjectType, OpenFlags, Pin, Tree,
+    Attr, Backend, Detail, FsError, FsResult, Name, Node, ObjectType, OpenFault, OpenFlags, Pin,
+    Tree,
 };
 use crate::wire::Writer;
 use core::mem::ManuallyDrop;
@@ -177,4 +179,25 @@ fn escape(out: &mut Writer<'_>, name: &[u8]) {
     for (letter, _) in letters(name) {
         out.put(Line::default().escaped(letter).bytes());
     }
+}
+
+/// Reports that `about`, an image or a path inside one, cannot be read because of `error`. Returns exit status 1.
+fn cannot_read(about: &[u8], error: FsError) -> Fatal {
+    static REASONS: [Reason; 5] = [
+        NO_IMAGE,
+        CUT_IMAGE,
+        OTHER_IMAGE,
+        reason(
+            Errno::IO,
+            text!("the image is damaged or incomplete, or its disk failed; compare its checksum"),
+        ),
+        reason(
+            Errno::STALE,
+            text!(
+                "the file was replaced while it was read, or its file system changes inode numbers"
+            ),
+        ),
+    ];
+    let number = OpenFault::of_image(error).unwrap_or_else(|| error.number());
+    failed_with(text!("cannot read"), about, number, &REASONS)
 }

@@ -2,7 +2,6 @@
 
 mod options;
 
-#[cfg(feature = "serve")]
 pub(super) use options::FLAGS;
 pub(super) use options::{Flag, Options};
 

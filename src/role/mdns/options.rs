@@ -39,8 +39,9 @@ flags! {
         Deny { long: text!("--deny"), takes: Value(text!("interface: such as eth0; 64 at most")) },
         Interface { long: text!("--interface"), takes: Value(text!("interface: such as eth0; 64 at most")) },
         LogLevel { long: text!("--log-level"), takes: Value(text!("level: one of error, warn, info, debug")) },
-        #[cfg(feature = "serve")]
-        LogFormat { long: text!("--log-format"), takes: Value(text!("format: one of text, json")) },
+        #[cfg(feature = "serve")] {
+            LogFormat { long: text!("--log-format"), takes: Value(text!("format: one of text, json")) },
+        }
     }
 }
 
@@ -118,7 +119,6 @@ impl Options {
             Flag::Ipv6 => self.families |= family::IPV6,
             _ if text.is_empty() => return None,
             Flag::LogLevel => self.log.set_level(text)?,
-            #[cfg(feature = "serve")]
             Flag::LogFormat => self.log.set_format(text)?,
             Flag::Name => self.name = host_label(text)?,
             Flag::Service => self.services.push(text).ok()?,

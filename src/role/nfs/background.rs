@@ -85,9 +85,7 @@ impl Background {
             }
         }
         self.log_options.start(match log {
-            #[cfg(feature = "serve")]
             Some(Log::System) => Channel::Syslog,
-            #[cfg(feature = "serve")]
             Some(Log::Host(_)) => Channel::SyslogHost,
             _ => Channel::Stream,
         });
@@ -107,10 +105,12 @@ impl Background {
 }
 
 /// Parses the value of `--log`: `syslog`, `syslog:ADDRESS[:PORT]` or ADDRESS:PORT of a system logger, or a file.
-#[allow(dead_code, reason = "only serve has the flag")]
 pub(super) fn log(text: &'static CStr) -> Option<Log> {
     /// The port of system loggers.
     const PORT: u16 = 514;
+    if !HAS_SERVE {
+        return None;
+    }
     let bytes = text.to_bytes();
     let named = bytes.strip_prefix(b"syslog");
     if named == Some(b"") {

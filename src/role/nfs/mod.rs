@@ -9,10 +9,7 @@ pub(super) mod machine;
 mod options;
 mod rpcbind;
 mod sockets;
-#[cfg(any(feature = "nfs4", test))]
-mod versions;
-#[cfg(not(any(feature = "nfs4", test)))]
-#[path = "no_versions.rs"]
+#[cfg_attr(not(any(feature = "nfs4", test)), path = "no_versions.rs")]
 mod versions;
 
 use super::{Console, Fatal};
@@ -20,7 +17,7 @@ use crate::config::{
     CONNECTION_COUNT_MIN, DATAGRAM_BYTES, DESCRIPTOR_RESERVE, HAS_SERVE, NODE_COUNT_MAX,
     NODE_COUNT_MIN, REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES,
 };
-use crate::console::reasons::{self, NOT_FOLLOWED, Reason, reason};
+use crate::console::reasons::{self, Reason, reason};
 use crate::drive::platform::network::Network;
 use crate::drive::service::{Limits, Served, Server, Serving};
 use crate::drive::{Tasks, World, platform};
@@ -37,21 +34,11 @@ use crate::time::Instant;
 use crate::vfs::Tree;
 use common::{Common, common};
 use core::net::SocketAddrV6;
-#[cfg(feature = "serve")]
-pub(super) use options::FLAGS;
-pub(super) use options::Flag;
-pub(super) use options::Options;
-#[cfg(feature = "http")]
-pub(super) use options::refuse_port;
+pub(super) use options::{FLAGS, Flag, Options, refuse_port};
 use rpcbind::Rpcbind;
-#[cfg(feature = "serve")]
 pub(super) use rpcbind::end_registration;
 use sockets::Sockets;
-#[cfg(feature = "serve")]
-pub(super) use sockets::check_ports;
-#[cfg(feature = "http")]
-pub(super) use sockets::listen;
-#[cfg(feature = "serve")]
+pub(super) use sockets::{check_ports, listen};
 pub(super) use versions::WORD_COUNT;
 
 /// The line of `stowaway --help`.
@@ -258,6 +245,12 @@ fn cannot_listen(at: &SocketAddrV6, errno: Errno) -> Fatal {
 fn failed(what: Text, about: &[u8], errno: Errno) -> Fatal {
     reasons::failed(what, about, errno, &REASONS)
 }
+
+/// Reason for a log whose path is a link that the server does not follow.
+pub(super) const NOT_FOLLOWED: Reason = reason(
+    Errno::NOLINK,
+    text!("a symbolic link of another user, which could lead to any file"),
+);
 
 /// Reasons and advice that are specific to this role.
 static REASONS: [Reason; 5] = [

@@ -25,6 +25,11 @@ impl Words {
 }
 
 impl Versions {
+    /// Knows no flag.
+    pub(super) const fn set(self, _words: &[u8]) -> Option<()> {
+        None
+    }
+
     pub(super) const fn has_3(self) -> bool {
         true
     }

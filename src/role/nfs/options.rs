@@ -8,9 +8,7 @@ use super::versions::Versions;
 use crate::config::NFS_PORT;
 use crate::drive::platform::host::loops::SharedState;
 use crate::drive::platform::network::Network;
-#[cfg(feature = "init")]
-use crate::exports::Mounting;
-use crate::exports::Wanted;
+use crate::exports::{Mounting, Wanted};
 use crate::os;
 use crate::sys::{self, Args};
 use crate::text::{Text, text};
@@ -30,12 +28,6 @@ flags! {
         IgnoredC { short: Some(b'c') },
         IgnoredR { short: Some(b'r') },
         IgnoredW { short: Some(b'w') },
-        #[cfg(feature = "serve")]
-        Foreground { short: Some(b'd') },
-        #[cfg(feature = "serve")]
-        Daemon { short: Some(b'D') },
-        #[cfg(feature = "serve")]
-        ManageGids { long: text!("--manage-gids") },
         Port { short: Some(b'n'), takes: Value(text!("port: a number below 65536")) },
         MountPort { short: Some(b'm'), takes: Value(text!("port: a number below 65536")) },
         Address { short: Some(b'l'), takes: Value(text!("address: numeric or localhost, such as 192.0.2.1 or 2001:db8::1, not the name of an interface")) },
@@ -43,20 +35,24 @@ flags! {
         KeyFile { long: text!("--key-file"), takes: Path(text!("file: a path")) },
         StateDir { long: text!("--state-dir"), takes: Path(text!("directory: a path")) },
         Trace { long: text!("--trace"), takes: Path(text!("file: a path")) },
-        #[cfg(any(feature = "nfs4", test))]
-        NfsVersions { long: text!("--nfs-versions"), takes: Value(text!("versions: one of 3, 4.1, 3,4.1")) },
         LogLevel { long: text!("--log-level"), takes: Value(text!("level: one of error, warn, info, debug")) },
-        #[cfg(feature = "serve")]
-        LogFormat { long: text!("--log-format"), takes: Value(text!("format: one of text, json")) },
-        #[cfg(feature = "serve")]
-        Log { long: text!("--log"), takes: Value(text!("log: a path below 250 bytes, syslog, or syslog:ADDRESS[:PORT]")) },
-        #[cfg(feature = "serve")]
-        PidFile { short: Some(b'i'), takes: Path(text!("file: a path")) },
         ClusterPath { short: Some(b'C'), takes: Value(text!("path: any")) },
         File { short: Some(b'e'), takes: Path(text!("file of exports: a path; see exports(5)")) },
         Export { long: text!("--export"), takes: Operand(text!("export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help")) },
-        #[cfg(feature = "boot")]
-        Isos { long: text!("--isos"), takes: Value(text!("export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help")) },
+        #[cfg(feature = "serve")] {
+            Foreground { short: Some(b'd') },
+            Daemon { short: Some(b'D') },
+            ManageGids { long: text!("--manage-gids") },
+            LogFormat { long: text!("--log-format"), takes: Value(text!("format: one of text, json")) },
+            Log { long: text!("--log"), takes: Value(text!("log: a path below 250 bytes, syslog, or syslog:ADDRESS[:PORT]")) },
+            PidFile { short: Some(b'i'), takes: Path(text!("file: a path")) },
+        }
+        #[cfg(any(feature = "nfs4", test))] {
+            NfsVersions { long: text!("--nfs-versions"), takes: Value(text!("versions: one of 3, 4.1, 3,4.1")) },
+        }
+        #[cfg(feature = "boot")] {
+            Isos { long: text!("--isos"), takes: Value(text!("export: DIR[:OPTION,...] without .. and below 1024 bytes; see --help")) },
+        }
     }
 }
 
@@ -149,7 +145,6 @@ impl Options {
     }
 
     /// The address and the ports by which clients mount the exports.
-    #[cfg(feature = "init")]
     pub(in super::super) fn mounting(&self) -> Mounting {
         Mounting {
             nfs_at: self.address,
@@ -162,7 +157,6 @@ impl Options {
     }
 
     /// Calls `access` with the shared state, if any, and returns the result.
-    #[cfg(feature = "serve")]
     pub(in super::super) fn with_shared<T>(
         &self,
         access: impl FnOnce(&mut SharedState) -> T,
@@ -190,11 +184,8 @@ impl Options {
             | Flag::IgnoredR
             | Flag::IgnoredW
             | Flag::ClusterPath => self.is_for_unfsd = true,
-            #[cfg(feature = "serve")]
             Flag::Foreground => self.background.detaches = false,
-            #[cfg(feature = "serve")]
             Flag::Daemon => self.background.detaches = true,
-            #[cfg(feature = "serve")]
             Flag::ManageGids => self.exports.manages_groups = true,
             _ if text.is_empty() => return None,
             Flag::Port => self.address.set_port(port(text)?),
@@ -215,14 +206,10 @@ impl Options {
             Flag::KeyFile => self.exports.key_file = Some(value),
             Flag::StateDir => self.exports.state_dir = Some(value),
             Flag::Trace => self.trace = Some(value),
-            #[cfg(any(feature = "nfs4", test))]
             Flag::NfsVersions => self.versions.set(text)?,
             Flag::LogLevel => self.background.log_options.set_level(text)?,
-            #[cfg(feature = "serve")]
             Flag::LogFormat => self.background.log_options.set_format(text)?,
-            #[cfg(feature = "serve")]
             Flag::Log => self.background.log = Some(super::background::log(value)?),
-            #[cfg(feature = "serve")]
             Flag::PidFile => self.background.pid_file = Some(value),
             Flag::Export => {
                 if port(text).is_some() {
@@ -230,7 +217,6 @@ impl Options {
                 }
                 self.exports.add(text)?;
             }
-            #[cfg(feature = "boot")]
             Flag::Isos => self.exports.add_images(text)?,
             Flag::File => self.exports.file = Some(value),
         }

@@ -3,7 +3,6 @@
 //! rpcbind accepts SET and UNSET by its Unix socket, where the UID of the peer becomes the owner, and by 127.0.0.1. Older
 //! portmappers have no Unix socket, know version 2 only and require a port below 1024. Version 3 registers IPv6 as well.
 
-#[cfg(feature = "serve")]
 use super::options::Options;
 use crate::config::{RPCBIND_TIMEOUT, WITHDRAW_TIMEOUT};
 use crate::engine::portmap::address;
@@ -63,7 +62,6 @@ pub(super) struct Rpcbind {
 }
 
 /// Ends the registration, if a loop has registered. Called by the supervisor after all loops have ended.
-#[cfg(feature = "serve")]
 pub(in super::super) fn end_registration(options: &Options) {
     if options.with_shared(|shared| shared.is_registered()) == Some(true) {
         withdraw(None);

@@ -1,13 +1,11 @@
 //! The sockets of NFS, MOUNT and the portmapper, and the table of programs that the portmapper answers from.
 
 use super::super::args::canonical;
-#[cfg(feature = "serve")]
 use super::options::Options;
 use super::rpcbind::{OURS, REGISTERED};
 use super::{Nfs, cannot_listen, failed, net_errno};
 use crate::config::{HAS_SERVE, NFS_PORT};
 use crate::drive::World;
-#[cfg(feature = "serve")]
 use crate::drive::platform::host::loops;
 use crate::drive::service::Served;
 use crate::engine::programs::ProgramSet;
@@ -16,7 +14,6 @@ use crate::event::Fatal;
 use crate::exports::Mounting;
 use crate::net::{Binding, NetError, NetResult};
 use crate::os::daemon;
-#[cfg(feature = "serve")]
 use crate::sys::Errno;
 use crate::text::{Text, text};
 use crate::wire::portmap::{Mapping, Transport};
@@ -39,7 +36,6 @@ pub(super) const SOCKET_COUNT: usize = 5;
 
 /// Fails if another program listens on the ports of NFS or MOUNT. With several loops the sockets use SO_REUSEPORT, so bind(2)
 /// would not report a program of the same user.
-#[cfg(feature = "serve")]
 pub(in super::super) fn check_ports(options: &Options) -> Result<(), Fatal> {
     let nfs_port = options.address.port();
     let mount_port = options.mount_port.filter(|port| *port != nfs_port);

@@ -57,7 +57,6 @@ pub struct Links {
     up: LinkSet,
 }
 
-#[cfg(all(test, feature = "browse"))]
 impl Links {
     /// Makes the interfaces of one link, on interface `name`.
     pub fn of(name: &str, is_up: bool) -> Self {
@@ -73,7 +72,6 @@ impl Links {
     }
 }
 
-#[cfg(feature = "browse")]
 impl Links {
     /// Returns the name of a link's interface, also after the link went down.
     pub fn name(&self, id: LinkId) -> &[u8] {

@@ -15,10 +15,8 @@ pub mod logger;
 pub mod memory;
 pub mod multicast;
 pub mod optional;
-#[cfg(feature = "probe")]
 pub mod probe;
 pub mod process;
-#[cfg(feature = "probe")]
 mod rows;
 pub mod sandbox;
 pub mod shared;
@@ -284,7 +282,6 @@ fn id(own: &AtomicU32, kind: usize, call: syscalls::Sysno) -> u32 {
 }
 
 /// The name by which the process was started (`argv[0]`); empty if there is none.
-#[cfg(feature = "install")]
 pub fn program_name() -> &'static core::ffi::CStr {
     stack::program_name()
 }

@@ -5,12 +5,10 @@
 //! is missing: ENOSYS of a kernel, EPERM of a container's filter, EINVAL for an option, or success without effect.
 
 use super::Errno;
-#[cfg(feature = "probe")]
 use super::rows::{
     EBADF, EFAULT, EINVAL, ENOENT, ESTALE, FORBID_PRIVILEGES, HANDLE, HERE, NONE, Row, SOCKET,
     ZEROS, arguments,
 };
-#[cfg(feature = "probe")]
 use crate::sys::loss::Loss;
 #[cfg(target_pointer_width = "64")]
 use Sysno::{
@@ -51,11 +49,10 @@ macro_rules! optional {
     ($($name:ident $label:literal: $call:expr, [$($argument:expr),*] => $expected:expr, $loss:ident;)+) => {
         $(
             #[doc = concat!("Number of the call for ", $label, ".")]
-            #[allow(dead_code, reason = "a build may lack the role that makes the call; options have none")]
+            #[allow(dead_code, reason = "options have no call")]
             pub(super) const $name: Sysno = $call;
         )+
 
-        #[cfg(feature = "probe")]
         pub(super) static ROWS: &[Row] = &[$(Row {
             call: $call,
             arguments: arguments(&[$($argument),*]),
@@ -64,7 +61,6 @@ macro_rules! optional {
         }),+];
 
         /// Names of the rows, which the build collects as texts.
-        #[cfg(feature = "probe")]
         pub const NAMES: &[&str] = &[$($label),+];
     };
 }

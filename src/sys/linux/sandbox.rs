@@ -212,7 +212,6 @@ impl Needs {
 }
 
 /// Returns true if PR_SET_NO_NEW_PRIVS is in effect for this process.
-#[cfg(feature = "probe")]
 pub(super) fn has_no_privileges() -> bool {
     const GET_NO_NEW_PRIVILEGES: usize = 39;
     // SAFETY: the call takes no pointers.

@@ -60,13 +60,10 @@ pub fn share_counters<const COUNT: usize>() -> Option<&'static [AtomicU32; COUNT
 }
 
 /// The heartbeats of all processes of a supervisor, and that of this process; null: there are none, or this is the supervisor.
-#[cfg(any(feature = "http", test))]
 static BEATS: AtomicPtr<[AtomicU32; CHILD_COUNT_MAX]> = AtomicPtr::new(core::ptr::null_mut());
-#[cfg(any(feature = "http", test))]
 static OWN_BEAT: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Maps heartbeats that this process shares with `count` children, all of the value `first`; the words of others are 0.
-#[cfg(any(feature = "http", test))]
 pub fn share_beats(count: usize, first: u32) {
     if let Some(beats) = share_counters::<CHILD_COUNT_MAX>() {
         for beat in beats.iter().take(count) {
@@ -77,7 +74,6 @@ pub fn share_beats(count: usize, first: u32) {
 }
 
 /// Makes a heartbeat that of this process.
-#[cfg(any(feature = "http", test))]
 pub fn take_beat(number: usize) {
     // SAFETY: the pointer is null or was a static reference.
     let beats = unsafe { BEATS.load(Ordering::Relaxed).as_ref() };
@@ -87,7 +83,6 @@ pub fn take_beat(number: usize) {
 }
 
 /// Returns the heartbeats of all processes and that of this one. `None`: there are none, or this is the supervisor.
-#[cfg(any(feature = "http", test))]
 pub fn beats() -> Option<(&'static [AtomicU32], &'static AtomicU32)> {
     // SAFETY: the pointers are null or were static references; words of a mapping are never removed.
     unsafe {

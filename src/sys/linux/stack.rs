@@ -12,7 +12,6 @@ pub(super) fn remember(stack: *const usize) {
 }
 
 /// The name by which the process was started (`argv[0]`); empty if there is none.
-#[cfg(feature = "install")]
 pub(super) fn program_name() -> &'static CStr {
     let stack = STACK.load(Ordering::Relaxed).cast_const();
     if stack.is_null() {

@@ -143,7 +143,6 @@ pub fn is_taken(at: SocketAddrV6, bound: SocketAddr) -> bool {
 }
 
 /// Returns true if another program listens at this address.
-#[cfg(feature = "boot")]
 pub fn is_in_use(at: SocketAddr) -> bool {
     matches!(open_at(at, true, false), Err(Errno::ADDRINUSE))
 }

@@ -9,8 +9,5 @@ pub mod per_connection;
 pub(super) mod status;
 #[cfg(feature = "stdio")]
 pub mod stdio;
-#[cfg(feature = "serve")]
-pub mod supervisor;
-#[cfg(not(feature = "serve"))]
-#[path = "no_supervisor.rs"]
+#[cfg_attr(not(feature = "serve"), path = "no_supervisor.rs")]
 pub mod supervisor;
