@@ -11,7 +11,7 @@ use super::{
     Access, Attr, Backend, Detail, DirEntry, Extent, FileId, FileTime, FsError, FsResult, FsStat,
     Handle, Name, Node, ObjectType, Patience, Pin, Rights, Stop, Vfs, handle, iso, udf,
 };
-use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
+use crate::config::{HANDLE_COUNT_MAX, HAS_NFS4, IMAGE_COUNT_MAX};
 use crate::mem::Slots;
 use core::ops::ControlFlow;
 
@@ -19,6 +19,9 @@ use core::ops::ControlFlow;
 const NOTHING: u64 = u64::MAX;
 /// Allocation unit of ISO 9660 in bytes.
 const UNIT_BYTES: u32 = 2048;
+
+/// Number of images of which the directory is stored; only NFS 4 asks for it.
+const HOLDER_COUNT: usize = if HAS_NFS4 { IMAGE_COUNT_MAX } else { 0 };
 
 /// Number of nodes that a request can use before the oldest is reused.
 const REQUEST_NODE_COUNT: u32 = 64;
@@ -137,6 +140,8 @@ pub struct Images {
     is_checked: bool,
     /// Identities of images for which [`finds_compressed`](Self::finds_compressed) returned true.
     compressed: [u64; IMAGE_COUNT_MAX],
+    /// Identities of images, each with the handle of the directory in which it was entered.
+    holders: [(u64, Handle); HOLDER_COUNT],
     slots: Slots<Slot>,
     /// The layout of the image in each slot.
     layouts: Slots<Layout>,
@@ -219,6 +224,31 @@ impl Images {
         !is_known
     }
 
+    /// Returns true for the top directory of an image, which is the current one then.
+    pub(super) fn is_top(&mut self, node: Node) -> bool {
+        self.select(node).is_ok() && self.readers.current().root() == self.known
+    }
+
+    /// The identity of the current image.
+    pub(super) const fn identity(&self) -> u64 {
+        self.now.identity
+    }
+
+    /// Stores the handle of the directory in which the current image was entered.
+    pub(super) fn set_holder(&mut self, dir: Handle) {
+        let identity = self.now.identity;
+        if let Some(place) = self.holders.get_mut(self.loaded as usize) {
+            *place = (identity, dir);
+        }
+    }
+
+    /// The handle of the directory in which the current image was entered last.
+    pub(super) fn holder(&self) -> Option<Handle> {
+        let mut holders = self.holders.iter();
+        let found = holders.find(|(identity, _)| *identity == self.now.identity);
+        found.map(|(_, dir)| *dir)
+    }
+
     /// Length of the current image, and of its file system (bytes).
     pub(super) fn sizes(&mut self) -> Option<[u64; 2]> {
         let is_open = (self.loaded as usize) < IMAGE_COUNT_MAX;
@@ -277,6 +307,7 @@ impl Images {
             pins: 0,
             is_checked: false,
             compressed: [0; IMAGE_COUNT_MAX],
+            holders: [(0, Handle::EMPTY); HOLDER_COUNT],
             readers: Readers {
                 is_udf: false,
                 iso: iso::Reader::default(),

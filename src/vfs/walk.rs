@@ -392,7 +392,10 @@ impl Path<'_> {
         if self.rules.is_some() {
             return self.tree.lookup_to_read(dir, name);
         }
-        self.tree.lookup(dir, name)
+        match self.export() {
+            Some(_) => self.tree.lookup_or_enter(dir, name),
+            None => self.tree.lookup(dir, name),
+        }
     }
 
     /// Enters the image file at which the walk is; does nothing at a directory. Fails with `NotDirectory` unless `direct`.

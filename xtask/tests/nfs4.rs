@@ -1,8 +1,9 @@
 //! NFS 4.1: the cases that the built server shares with the engine, and the ports that a server opens for 4.1 alone.
 
 use anyhow::{Context, Result, ensure};
-use cases::nfs4::{Peer, cases, op, status, with};
+use cases::nfs4::{Peer, cases, op, opaque, read, status, with};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xtask::clients::nfs::{Call, Client, first_xid, record};
@@ -12,6 +13,7 @@ use xtask::machines::server::{
 use xtask::machines::wait_for;
 use xtask::setup;
 
+use crate::inside::{image_of, small_tree};
 use crate::writes::laws::fill;
 
 /// The time within which rpcbind listens.
@@ -61,6 +63,56 @@ fn cases_hold() -> Result<()> {
             "the server ended: {:#?}",
             server.lines()
         );
+    }
+    Ok(())
+}
+
+/// The top of an image has one handle, by both versions and each way. Users need the right to read the image.
+#[test]
+fn image_is_entered_by_both_versions() -> Result<()> {
+    let directory = public_dir()?;
+    let (top, image) = (directory.path().display(), image_of(small_tree(1)?.path())?);
+    std::fs::create_dir(directory.path().join("sub"))?;
+    std::fs::write(directory.path().join("sub/one.iso"), &image)?;
+    let secret = directory.path().join("secret.iso");
+    std::fs::write(&secret, &image)?;
+    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600))?;
+    let server = Server::start(ServerOptions {
+        exports: vec![format!("{top}:isos")],
+        ..offering("3,4.1", &[])?
+    })?;
+    let mut client = server.connect()?;
+    let handle = client.mount(&format!("{top}/sub/one.iso"))?;
+    ensure!(client.mount(&format!("{top}/sub/one.iso.d"))? == handle);
+    let below = client.mount(&format!("{top}/sub/one.iso.d/sub/deep"))?;
+    ensure!(client.walk(&handle, "sub/deep")? == below);
+    ensure!(client.mount(&format!("{top}/sub/two.iso.d")).is_err());
+    let mut exchange = |message: &[u8]| exchange(&mut client, message);
+    let mut peer = Peer::new(&mut exchange, &top.to_string(), "image", first_xid());
+    peer.begun()?;
+    let get_handle = vec![op::GETFH];
+    let up = |count| [vec![vec![op::LOOKUPP]; count], vec![vec![op::GETFH]]].concat();
+    for (path, other) in [
+        ("sub/one.iso.d", peer.way("sub/one.iso.d/sub", &up(1))),
+        ("sub", peer.way("sub/one.iso.d", &up(1))),
+        ("", peer.way("sub/one.iso.d/sub/deep", &up(4))),
+    ] {
+        let way = peer.way(path, &[get_handle.clone()]);
+        let (one, other) = (peer.next(&way)?, peer.next(&other)?);
+        ensure!(
+            one.status == 0 && one.last == other.last,
+            "{path}: {other:?}"
+        );
+        ensure!(
+            (one.last == opaque(&handle)) == (path == "sub/one.iso.d"),
+            "{path}"
+        );
+    }
+    let way = peer.way("sub/one.iso.d/name", &[read(0, 0, 100)]);
+    ensure!(peer.next(&way)?.last == [&[1], &opaque(b"00001")[..]].concat());
+    if root_for("the right to read an image") {
+        let way = peer.way("secret.iso.d", &[]);
+        ensure!(peer.next(&way)?.status == status::ACCESS);
     }
     Ok(())
 }

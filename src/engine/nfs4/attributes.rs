@@ -196,7 +196,7 @@ impl Turn<'_, '_, '_, '_> {
         let current = self.compound.current.as_ref();
         let current = current.ok_or(Status::NOFILEHANDLE)?;
         let covered = match asked.has(MOUNTED_ON_FILE_ID) {
-            true => self.cx.vfs.covered(&current.handle),
+            true => self.cx.vfs.covered(node, &current.handle),
             false => None,
         };
         let facts = Facts {

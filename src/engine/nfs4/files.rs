@@ -39,7 +39,7 @@ impl Turn<'_, '_, '_, '_> {
             _ => Status::NAMETOOLONG,
         })?;
         let dir = self.object()?;
-        let found = self.cx.vfs.lookup(dir, name);
+        let found = self.cx.vfs.lookup_or_enter(dir, name);
         if found == Err(FsError::NotDirectory)
             && self.cx.vfs.attr(dir)?.kind == ObjectType::SymbolicLink
         {

@@ -2,10 +2,10 @@
 
 use super::super::host::Host;
 use super::super::iso::testing::{DATA, ROOT, field, record, sample};
-use super::super::{Caller, FsError, ObjectType, Rules};
+use super::super::{Caller, FsError, ObjectType, Peer, Rules};
 use super::benches::Exported;
 use super::images::{find, go_in};
-use super::{content, open};
+use super::{content, name, open};
 use std::path::PathBuf;
 
 /// Exports the image `one.img` in `dir`.
@@ -22,6 +22,9 @@ fn exported_image_serves_its_contents_only() {
     let host = &mut served.tree;
     let root = host.root(0).unwrap();
     assert_eq!(host.attr(root).unwrap().kind, ObjectType::Directory);
+    // Above it is the directory in which the export is.
+    let above = host.parent_in_all(root, &Default::default()).unwrap();
+    assert!(above.unwrap().is_above());
     let file = find(host, root, "sub/file").unwrap();
     assert_eq!(content(host, file), b"hell");
     let handle = host.handle(file).unwrap();
@@ -107,6 +110,67 @@ fn image_is_a_file_without_the_isos_option() {
     assert_eq!(opened, Err(FsError::Stale));
     let mut with = serve(Rules::DEFAULT.with(Rules::ISOS));
     assert!(open(&mut with.tree, inside.bytes()).is_ok());
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+/// Version 4 and MNT enter an image by its name and ".d".
+#[test]
+fn image_is_a_directory_by_name_and_d() {
+    let dir = tree("entered");
+    for file in ["one.iso", "sub/Two.ISO", "real.iso", "bad.iso"] {
+        std::fs::create_dir_all(dir.join("sub/real.iso.d")).unwrap();
+        std::fs::write(dir.join(file), sample().0).unwrap();
+    }
+    std::fs::write(dir.join("bad.iso"), b"no image").unwrap();
+    std::fs::rename(dir.join("sub/real.iso.d"), dir.join("real.iso.d")).unwrap();
+    let serve = |rules| Exported::new(Host::new(64, 8), &dir, rules).unwrap();
+    let mut with = serve(Rules::DEFAULT.with(Rules::ISOS));
+    let peer = Peer {
+        address: core::net::Ipv6Addr::LOCALHOST,
+        port: 700,
+    };
+    let tree = &mut with.tree;
+    for (parts, inside) in [
+        (&["one.iso.d"][..], Ok(true)),
+        (&["one.iso"], Ok(false)),
+        (&["sub", "Two.ISO.d"], Ok(true)),
+        (&["real.iso.d"], Ok(false)),
+        (&["bad.iso.d"], Err(FsError::NoEntry)),
+        (&["one.iso.D"], Err(FsError::NoEntry)),
+        (&["one.iso.d.d"], Err(FsError::NoEntry)),
+        (&["none.iso.d"], Err(FsError::NoEntry)),
+        (&["one.iso.d", "one.iso.d"], Err(FsError::NoEntry)),
+    ] {
+        let (top, mut dir) = (tree.root(0).unwrap(), tree.root(0).unwrap());
+        let mut found = Ok(top);
+        for part in parts {
+            dir = found.unwrap();
+            found = tree.lookup_or_enter(dir, name(part));
+        }
+        assert_eq!(found.map(|node| node.is_inside()), inside, "{parts:?}");
+        if inside == Ok(true) {
+            let image = found.unwrap();
+            let parent = tree.parent_in_all(image, &peer);
+            assert_eq!(parent, Ok(Some(dir)), "{parts:?}");
+            let below = find(tree, image, "sub").unwrap();
+            let parent = tree.parent_in_all(below, &peer).unwrap().unwrap();
+            let (handle, own) = (tree.handle(image).unwrap(), tree.attr(image).unwrap());
+            assert_eq!(tree.handle(parent), Ok(handle));
+            let covered = tree.covered(image, &handle).unwrap();
+            assert!(![0, own.inode, tree.attr(dir).unwrap().inode].contains(&covered));
+            assert_eq!(tree.covered(below, &handle), None);
+        }
+    }
+    // The handle is that of version 3. Its image has no known directory before a look-up.
+    let entered = go_in(tree, "one.iso").and_then(|image| tree.handle(image));
+    let mut with = serve(Rules::DEFAULT.with(Rules::ISOS));
+    let image = open(&mut with.tree, entered.unwrap().bytes()).unwrap();
+    let parent = with.tree.parent_in_all(image, &peer);
+    assert_eq!(parent, Err(FsError::NoEntry));
+    let mut without = serve(Rules::DEFAULT);
+    let root = without.tree.root(0).unwrap();
+    let refused = without.tree.lookup_or_enter(root, name("one.iso.d"));
+    assert_eq!(refused, Err(FsError::NoEntry));
     std::fs::remove_dir_all(dir).unwrap();
 }
 

@@ -2,9 +2,9 @@
 
 use super::super::{
     Access, Caller, FsError, FsResult, Handle, Name, Node, ObjectType, Peer, Pin, Rights, Rules,
-    Tree, Vfs, handle,
+    Tree, Vfs, handle, is_image,
 };
-use crate::config::HAS_ISO;
+use crate::config::{HAS_ISO, HAS_NFS4};
 
 impl Tree {
     /// The top of an export, to read only. The following calls are carried out as the anonymous user of `rules`.
@@ -87,6 +87,30 @@ impl Tree {
         self.rules(number, peer).map(|_| ())
     }
 
+    /// Looks up a name for version 4 or MNT: `IMAGE.iso.d`, unless an object has that name, is the top of the image `IMAGE.iso`.
+    ///
+    /// # Errors
+    /// As [`Tree::lookup`]; `Access`: the caller may not read the image file.
+    pub fn lookup_or_enter(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        match self.lookup(dir, name) {
+            Err(FsError::NoEntry) if HAS_NFS4 => {}
+            found => return found,
+        }
+        let image = name.bytes().strip_suffix(b".d");
+        let image = image.filter(|image| dir.may_enter() && is_image(image));
+        let file = self.lookup(dir, Name(image.ok_or(FsError::NoEntry)?))?;
+        self.admit(file, Access::Read)?;
+        let top = self.open_image(file, None).map_err(|error| match error {
+            FsError::NotDirectory | FsError::Invalid | FsError::NotSupported => FsError::NoEntry,
+            error => error,
+        })?;
+        let holder = self.handle(dir)?;
+        if let Some(images) = self.images() {
+            images.set_holder(holder);
+        }
+        Ok(top)
+    }
+
     /// The parent of a directory. The top of an export is its own parent, and so is the top of an image.
     ///
     /// # Errors
@@ -103,22 +127,58 @@ impl Tree {
         Ok(backend.parent(dir)?.limited_by(dir))
     }
 
-    /// The parent of a directory for a request of `peer`: of an export's top, the directory above it. `None`: `dir` is the root.
+    /// The parent of a directory for a request of `peer`: of an export's top, the directory above it; of an image's top, the directory
+    /// in which [`Tree::lookup_or_enter`] entered it. `None`: `dir` is the root.
     ///
     /// # Errors
-    /// As [`Tree::parent`] and [`Tree::root_for`].
+    /// As [`Tree::parent`] and [`Tree::root_for`]; `NoEntry`: an earlier server has entered the image.
     pub fn parent_in_all(&mut self, dir: Node, peer: &Peer) -> FsResult<Option<Node>> {
         self.peer = *peer;
         if dir.is_above() {
             return self.above_top(dir, None);
         }
         let parent = self.parent(dir)?;
-        if parent != dir {
+        if parent != dir && !self.is_image_top(dir) {
             return Ok(Some(parent));
         }
         let tag = self.handle(dir)?.export_tag();
         let number = self.tagged(tag).ok_or(FsError::Stale)?;
+        if dir.is_inside() && !self.exports_image(number) {
+            let holder = self.images().and_then(|images| images.holder());
+            let holder = holder.ok_or(FsError::NoEntry)?;
+            let root = self.exports.get(number).and_then(|place| place.root);
+            let backend = root.and_then(|root| self.handles(root.backend as usize));
+            return backend
+                .ok_or(FsError::Stale)?
+                .open(holder.bytes())
+                .map(Some);
+        }
         self.above_top(dir, Some(number))
+    }
+
+    /// Returns true for the top of an image.
+    fn is_image_top(&mut self, dir: Node) -> bool {
+        dir.is_inside() && self.images().is_some_and(|images| images.is_top(dir))
+    }
+
+    /// Returns true if an export is an image.
+    fn exports_image(&self, number: usize) -> bool {
+        let export = self.exports().get(number);
+        export.is_some_and(|export| export.is_image())
+    }
+
+    /// The inode number of the entry that a directory with this handle covers: the top of an export, or of an image. `None`: the
+    /// directory covers none, or is the root.
+    pub fn covered(&mut self, dir: Node, handle: &Handle) -> Option<u64> {
+        let mut tag = handle::root_tag(handle.bytes());
+        if self.is_image_top(dir) {
+            tag = Some(handle.export_tag());
+        }
+        let number = self.tagged(tag?)?;
+        if dir.is_inside() && !self.exports_image(number) {
+            return self.images().map(|images| images.identity());
+        }
+        self.covered_by_export(number)
     }
 
     /// Checks that the caller has this access to the object.

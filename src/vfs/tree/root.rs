@@ -118,10 +118,9 @@ impl Tree {
         Node::of_path(self.place_of(path), path.len())
     }
 
-    /// The inode number of the directory that an export with this handle covers. `None`: not the top of an export, or of the root.
-    pub fn covered(&self, top: &Handle) -> Option<u64> {
-        let tag = handle::root_tag(top.bytes())?;
-        let path = self.path_of(self.tagged(tag)? as u16);
+    /// The inode number of the directory that an export covers. `None`: the export is the root.
+    pub(super) fn covered_by_export(&self, number: usize) -> Option<u64> {
+        let path = self.path_of(number as u16);
         (!path.is_empty()).then(|| inode(path))
     }
 

@@ -52,7 +52,7 @@ fn sample(seed: u64) -> Result<Sample> {
 }
 
 /// The tree of a sample without the file `large`.
-fn small_tree(seed: u64) -> Result<TempDir> {
+pub(crate) fn small_tree(seed: u64) -> Result<TempDir> {
     let tree = tempfile::tempdir()?;
     fs::create_dir_all(tree.path().join("sub/deep"))?;
     for path in ["name", "sub/deep/bottom"] {
@@ -63,7 +63,7 @@ fn small_tree(seed: u64) -> Result<TempDir> {
 }
 
 /// Makes the image of a tree by xorriso.
-fn image_of(tree: &Path) -> Result<Vec<u8>> {
+pub(crate) fn image_of(tree: &Path) -> Result<Vec<u8>> {
     setup::install_packages(&["xorriso"])?;
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("made.iso");

@@ -48,6 +48,7 @@ pub mod status {
     pub const OK: u32 = 0;
     pub const PERM: u32 = 1;
     pub const NOENT: u32 = 2;
+    pub const ACCESS: u32 = 13;
     pub const NOTDIR: u32 = 20;
     pub const ISDIR: u32 = 21;
     pub const INVAL: u32 = 22;
@@ -421,7 +422,7 @@ impl<'a> Peer<'a> {
     }
 
     /// The operations that go to an object below the top.
-    fn way(&self, path: &str, then: &[Op]) -> Vec<Op> {
+    pub fn way(&self, path: &str, then: &[Op]) -> Vec<Op> {
         let names = path.split('/').filter(|name| !name.is_empty()).map(lookup);
         self.top
             .iter()
