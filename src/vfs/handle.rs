@@ -263,6 +263,14 @@ pub(super) fn path_inode(handle: &Handle) -> Option<u64> {
     (handle.bytes.get(FORM_AT) == Some(&FORM_PATH)).then(|| PathHandle(handle.bytes()).inode())
 }
 
+/// The part of a handle that is the same in all directories of its object.
+pub(super) fn changed_part(handle: &Handle) -> &[u8] {
+    match handle.bytes() {
+        [_, FORM_PATH, ..] => front(handle.bytes(), PARENT_AT),
+        bytes => bytes,
+    }
+}
+
 /// Makes the handle of the object `id` inside an image. `file` is the handle of the image file.
 pub(super) fn inside(file: &Handle, identity: u64, id: u64, handle: &mut Handle) {
     *handle = *file;

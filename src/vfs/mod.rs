@@ -40,6 +40,7 @@ mod names;
 mod node;
 pub mod ram;
 mod reading;
+pub mod recent;
 #[cfg(any(test, fuzzing))]
 pub mod shared;
 mod stop;

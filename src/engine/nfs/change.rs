@@ -105,8 +105,11 @@ impl<'a> WccData<'a> {
     }
 }
 
-/// Writes an object's current attributes.
+/// Writes the current attributes of an object that was to be changed.
 fn emit_after(cx: &mut Cx<'_>, node: Option<Node>, reply: &mut Writer<'_>) {
+    if let Some(node) = node {
+        cx.vfs.record_change(node);
+    }
     let attr = node.and_then(|node| cx.vfs.attr(node).ok());
     post_op(reply, attr.as_ref());
 }

@@ -210,6 +210,9 @@ impl Nfs {
         let before = writing.before;
         let before = before.filter(|(_, count)| *count == self.change_count);
         pre_op(reply, before.map(|(attr, _)| attr));
+        if writing.stability != Stability::Commit {
+            cx.vfs.record_change(file.node());
+        }
         post_op(reply, cx.vfs.attr(file.node()).as_ref().ok());
         if status != Status::Ok {
             return;

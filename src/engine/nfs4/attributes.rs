@@ -19,6 +19,8 @@ pub(super) struct Facts<'a> {
     pub(super) handle: &'a Handle,
     /// The inode number of the directory that it covers, if it is the top of an export; else its own.
     pub(super) mounted_on: u64,
+    /// The sum that is added to its ctime.
+    pub(super) recent: u32,
     /// Its file system, if [`NEEDS_SPACE`] has an attribute that is asked for.
     pub(super) stat: FsStat,
 }
@@ -139,12 +141,13 @@ const WRITE_ONLY: Bitmap = numbers(true);
 /// The attributes of the file system.
 const NEEDS_SPACE: Bitmap = Bitmap([0b111 << 21 | 1 << 29, 0b111 << 10, 0]);
 
-/// The value of the attribute change: the ctime.
+/// The value of the attribute change: the ctime, and what tells changes of the same ctime apart.
 fn change(of: &Facts<'_>) -> u64 {
     let ctime = of.attr.ctime;
     (ctime.secs as u64)
         .wrapping_mul(1_000_000_000)
         .wrapping_add(ctime.nanos.into())
+        .wrapping_add(of.recent.into())
 }
 
 /// Writes the attributes that are asked for and that the server has.
@@ -203,6 +206,7 @@ impl Turn<'_, '_, '_, '_> {
             mounted_on: covered.unwrap_or(attr.inode),
             attr: &attr,
             handle: &current.handle,
+            recent: self.cx.vfs.recent.sum(&current.handle),
             stat,
         };
         emit(asked, &facts, self.reply);

@@ -3,6 +3,7 @@
 use super::attributes::{ERROR, FILE_ID, Facts, MOUNTED_ON_FILE_ID, check_readable, emit};
 use super::turn::{Done, Turn};
 use crate::config::DIRECTORY_BYTES_MAX;
+use crate::vfs::recent::Recent;
 use crate::vfs::{Detail, DirEntry, FsStat, ObjectType};
 use crate::wire::Writer;
 use crate::wire::nfs4::{Bitmap, Status};
@@ -18,6 +19,7 @@ const OF_NAMES: Bitmap = Bitmap::new(&[ERROR, FILE_ID, MOUNTED_ON_FILE_ID]);
 /// One page of a listing.
 struct Page {
     asked: Bitmap,
+    recent: Recent,
     stat: FsStat,
     /// Position of the reply at which the page must end.
     end: usize,
@@ -54,6 +56,7 @@ impl Page {
                 attr,
                 handle,
                 mounted_on: entry.inode,
+                recent: self.recent.sum(handle),
                 stat: self.stat,
             };
             return emit(self.asked, &facts, reply);
@@ -103,6 +106,7 @@ pub(super) fn read_directory(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let most = (turn.start + turn.compound.reply_bytes_max as usize).min(start + bytes_max);
     let mut page = Page {
         asked,
+        recent: turn.cx.vfs.recent,
         stat: turn.space(dir, asked)?,
         end: most,
         names_left: if names_left == 0 {

@@ -1,6 +1,6 @@
 //! An NFS 4.1 server on the model tree: COMPOUNDs in, results out.
 
-use super::super::testing::{Bench, calls, connections, replies, tree::Tree};
+use super::super::testing::{Bench, calls, calls::Call as V3, connections, replies, tree::Tree};
 use super::{Nfs4, Waiting, word_count};
 use crate::engine::Cx;
 use crate::engine::rpc::connections::{Connection, Connections};
@@ -10,7 +10,9 @@ use crate::event::{Events, testing::Sink};
 use crate::mem;
 use crate::stats::Meter;
 use crate::time::{Duration, Instant};
+use crate::vfs::recent::{self, Recent};
 use crate::vfs::{Patience, Peer, Until};
+use crate::wire::nfs3::Procedure;
 use crate::wire::nfs4::{Status, operation as op};
 use crate::wire::rpc::{Call, emit_head};
 use crate::wire::{Reader, Writer};
@@ -560,4 +562,58 @@ fn damaged_compounds_do_no_harm() {
     let client = server.client("after", 1);
     server.begin(client, 1);
     assert_eq!(server.next(&[vec![ROOT]]).status, 0);
+}
+
+/// Two changes within one tick of the clock, as another server of the same files sees them.
+#[test]
+fn changes_of_one_ctime_have_different_attributes() {
+    let words = mem::words(recent::WORD_COUNT);
+    let (mut bench, mut other) = (Bench::writable(), Server::begun());
+    bench.tree.recent = Recent(words);
+    other.tree.recent = Recent(words);
+    let [top, hello, dir] = ["", "hello", "dir"].map(|path| bench.handle(path));
+    let names = |call: V3, old: &[u8], new: &[u8]| call.opaque(old).opaque(new);
+    let changes = [
+        (V3::write(&hello, 0, 0, b"J"), [0, 1, 0]),
+        (V3::write(&hello, 0, 0, b"K"), [0, 1, 0]),
+        (
+            V3::of(Procedure::SetAttr, &hello).words(&[1, 0o600, 0, 0, 0, 0, 0, 0]),
+            [0, 1, 0],
+        ),
+        (
+            V3::of(Procedure::MkDir, &top).opaque(b"new").words(&[0; 6]),
+            [1, 0, 0],
+        ),
+        (V3::of(Procedure::RmDir, &top).opaque(b"new"), [1, 0, 0]),
+        (
+            names(V3::of(Procedure::Link, &hello), &dir, b"more"),
+            [0, 1, 1],
+        ),
+        (V3::of(Procedure::Remove, &dir).opaque(b"more"), [0, 0, 1]),
+        (
+            names(V3::of(Procedure::Rename, &top).opaque(b"fifo"), &dir, b"x"),
+            [1, 0, 1],
+        ),
+        (V3::commit(&hello), [0; 3]),
+        (V3::lookup(&top, b"hello"), [0; 3]),
+    ];
+    let mut look = || {
+        [&top, &hello, &dir].map(|handle| {
+            let put = with(op::PUTFH, &opaque(handle));
+            other.next(&[put, getattr(&[3])]).last
+        })
+    };
+    let mut seen = vec![look()];
+    for (call, changed) in changes {
+        assert_eq!(bench.reply(&call)[24..28], [0; 4], "{call:?}");
+        let now = look();
+        for (at, changed) in changed.into_iter().enumerate() {
+            let mut before = seen.iter().map(|all| &all[at]);
+            match changed {
+                0 => assert_eq!(before.next_back(), Some(&now[at]), "{at} {call:?}"),
+                _ => assert!(!before.any(|was| *was == now[at]), "{at} {call:?}"),
+            }
+        }
+        seen.push(now);
+    }
 }

@@ -116,7 +116,7 @@ pub(super) fn add_tasks(
     programs.set_listener(*options.address.ip());
     let mut limits = limits(connection_count);
     options.versions.limit(&mut limits);
-    options.versions.offer(&mut programs, version_4);
+    options.versions.offer(&mut programs, tree, version_4);
     let server = Nfs {
         options,
         is_first,

@@ -3,6 +3,7 @@
 use crate::drive::service::Limits;
 use crate::engine::programs::Programs;
 use crate::text::Text;
+use crate::vfs::Tree;
 use core::sync::atomic::AtomicU32;
 
 /// No row of `--help`.
@@ -39,7 +40,7 @@ impl Versions {
     }
 
     /// Does nothing.
-    pub(super) const fn offer(self, _programs: &mut Programs, _memory: Words) {}
+    pub(super) const fn offer(self, _programs: &mut Programs, _tree: &mut Tree, _memory: Words) {}
 
     /// Does nothing.
     pub(super) const fn limit(self, _limits: &mut Limits) {}

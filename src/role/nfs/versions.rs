@@ -7,13 +7,15 @@ use crate::engine::nfs4::word_count;
 use crate::engine::programs::Programs;
 use crate::mem::{parts, scaled, words};
 use crate::text::{Text, text};
+use crate::vfs::Tree;
+use crate::vfs::recent::{self, Recent};
 use core::sync::atomic::AtomicU32;
 
 /// The row of `--help`.
 pub(super) const HELP: Text = text!(include_str!("versions.txt"));
 
 /// Number of words that servers of the same files share for version 4.1.
-pub(in super::super) const WORD_COUNT: usize = word_count(NFS4_CLIENT_COUNT);
+pub(in super::super) const WORD_COUNT: usize = recent::WORD_COUNT + word_count(NFS4_CLIENT_COUNT);
 
 /// The versions.
 #[derive(Clone, Copy)]
@@ -74,13 +76,17 @@ impl Versions {
     }
 
     /// Offers the versions.
-    pub(super) fn offer(self, programs: &mut Programs, memory: Words) {
+    pub(super) fn offer(self, programs: &mut Programs, tree: &mut Tree, memory: Words) {
         if !self.has_4 {
             return;
         }
-        let local = || words(word_count(scaled(NFS4_CLIENT_COUNT_MIN, NFS4_CLIENT_COUNT)));
+        let client_count = scaled(NFS4_CLIENT_COUNT_MIN, NFS4_CLIENT_COUNT);
+        let local = || words(recent::WORD_COUNT + word_count(client_count));
+        let memory_words = memory.shared.unwrap_or_else(local);
+        let (changes, tables) = memory_words.split_at(recent::WORD_COUNT);
+        tree.recent = Recent(changes);
         programs.offer_version_4(
-            memory.shared.unwrap_or_else(local),
+            tables,
             memory.instance,
             scaled(COMPOUND_COUNT_MIN, COMPOUND_COUNT),
             self.has_3,

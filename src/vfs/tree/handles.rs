@@ -78,6 +78,16 @@ impl Tree {
         Ok(node.limited(rules.rights()))
     }
 
+    /// Records a change of an object, after it was made or has failed, for the attribute change of NFS 4.
+    pub fn record_change(&mut self, node: Node) {
+        if HAS_NFS4
+            && !self.recent.0.is_empty()
+            && let Ok(handle) = self.handle(node)
+        {
+            self.recent.add(&handle);
+        }
+    }
+
     /// Checks that the export of a handle is for `peer`. The object is not looked up.
     ///
     /// # Errors

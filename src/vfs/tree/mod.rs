@@ -15,6 +15,7 @@ use super::images::Images;
 use super::jobs::EndedJobs;
 use super::names::Names;
 use super::reading::{Exports, Place, Reading};
+use super::recent::Recent;
 use super::{
     Access, Attr, Backend, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Handle,
     Kind, Name, Node, Patience, Peer, Pin, SetAttr, Stop, Target, Vfs, is_image,
@@ -59,6 +60,8 @@ pub struct Tree {
     changes_seen: u32,
     /// The jobs that have ended, in executables with jobs. `None`: no job was started yet.
     pub(super) ended: [Option<&'static mut EndedJobs>; HAS_NFS as usize],
+    /// The last changes, if NFS 4 is offered.
+    pub recent: Recent,
     /// The peer of the current request, in SFTP and above the exports.
     pub(super) peer: Peer,
     /// True if paths may continue inside every image file, whatever its name, also if the path reached it by a symbolic link.
