@@ -1,8 +1,14 @@
-//! NFS 4.1: the cases that the built server shares with the engine, and the ports that a server opens for 4.1 alone.
+//! NFS 4.1: the cases that the built server shares with the engine, a flood of clients, and the ports that a server opens for 4.1
+//! alone.
 
 use anyhow::{Context, Result, ensure};
-use cases::nfs4::{Peer, cases, op, opaque, read, status, with};
-use std::net::TcpListener;
+use cases::calls::{Auth, head};
+use cases::nfs4::{
+    FORE, Op, Peer, Results, cases, compound, create_session, exchange_id, getattr, op, opaque,
+    read, status, with,
+};
+use cases::replies::{Outcome, outcome};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -166,6 +172,109 @@ fn sessions_outlive_a_killed_process() -> Result<()> {
         let again = peer.again(1, &ops)?;
         ensure!(again == first, "{round}: {again:?}, first {first:?}");
     }
+    Ok(())
+}
+
+/// Clients of a flood from one address, and the sessions of each.
+const FLOOD_CLIENT_COUNT: u32 = 4200;
+const FLOOD_SESSION_COUNT: u32 = 8;
+
+/// Sends calls together, each with one operation, and returns their results.
+fn ask_all(client: &mut Client, ops: &[Op]) -> Result<Vec<Results>> {
+    let calls = ops.iter().map(|op| {
+        let mut message = head(0, 2, (100_003, 4, 1), &Auth::root());
+        message.extend(compound(1, std::slice::from_ref(op)));
+        record(&message)
+    });
+    client.send(&calls.collect::<Vec<_>>().concat())?;
+    let mut receive = |_: &Op| match outcome(client.receive()?.context("closed")?)? {
+        (_, Outcome::Success(results)) => Results::parse(results),
+        (_, refused) => anyhow::bail!("{refused:?}"),
+    };
+    ops.iter().map(&mut receive).collect()
+}
+
+/// Makes clients with sessions from one address, and one call in each session, whose reply is to be kept. Returns the number of
+/// sessions that were made, and of these calls that were answered.
+fn flood(server: SocketAddr, source: Ipv4Addr) -> Result<[u32; 2]> {
+    let (mut client, mut counts) = (Client::connect_from(source, server)?, [0; 2]);
+    for first in (0..FLOOD_CLIENT_COUNT).step_by(10) {
+        let owners = (first..first + 10).map(|number| format!("{source} {number}"));
+        let ops: Vec<_> = owners.map(|owner| exchange_id(&owner, 1, 0)).collect();
+        let mut sessions = Vec::new();
+        for made in ask_all(&mut client, &ops)? {
+            ensure!(made.status == status::OK, "EXCHANGE_ID: {made:?}");
+            let id = [made.last[0], made.last[1]];
+            sessions
+                .extend((1..=FLOOD_SESSION_COUNT).map(|number| create_session(id, number, &FORE)));
+        }
+        let mut calls = Vec::new();
+        for made in ask_all(&mut client, &sessions)? {
+            match made.status {
+                status::OK => calls.push(with(
+                    op::SEQUENCE,
+                    &[&made.last[..4], &[1, 0, 0, 1]].concat(),
+                )),
+                status::DELAY | status::STALE_CLIENTID => {}
+                _ => anyhow::bail!("CREATE_SESSION: {made:?}"),
+            }
+        }
+        counts[0] += calls.len() as u32;
+        for answered in ask_all(&mut client, &calls)? {
+            match answered.status {
+                status::OK => counts[1] += 1,
+                status::DELAY | status::BADSESSION => {}
+                _ => anyhow::bail!("SEQUENCE: {answered:?}"),
+            }
+        }
+    }
+    Ok(counts)
+}
+
+/// 12,600 clients and 100,800 sessions of three addresses. The tables do not grow, a client of another address keeps its session, and
+/// it and new clients of its address are answered soon.
+#[test]
+fn flood_leaves_room_for_others() -> Result<()> {
+    let directory = public_dir()?;
+    let top = directory.path().display().to_string();
+    let server = Server::start(offering("3,4.1", &[directory.path()])?)?;
+    let mut connection = server.connect()?;
+    let mut exchange = |message: &[u8]| exchange(&mut connection, message);
+    let mut honest = Peer::new(&mut exchange, &top, "honest", first_xid());
+    honest.begun()?;
+    let ops = [honest.top.clone(), vec![getattr(&[4])]].concat();
+    let before = server.anonymous_kib()?;
+    let mut longest = Duration::ZERO;
+    let floods: Vec<_> = (2..5)
+        .map(|last| {
+            let server = server.nfs();
+            std::thread::spawn(move || flood(server, Ipv4Addr::new(127, 0, 0, last)))
+        })
+        .collect();
+    let mut round = 0;
+    while floods.iter().any(|flood| !flood.is_finished()) {
+        let start = Instant::now();
+        let results = honest.next(&ops)?;
+        ensure!(results.status == status::OK, "{results:?}");
+        if round % 20 == 0 {
+            let mut connection = server.connect()?;
+            let mut exchange = |message: &[u8]| self::exchange(&mut connection, message);
+            let name = format!("late {round}");
+            Peer::new(&mut exchange, &top, &name, first_xid()).begun()?;
+        }
+        longest = longest.max(start.elapsed());
+        round += 1;
+        sleep(Duration::from_millis(20));
+    }
+    for flood in floods {
+        let counts = flood.join().expect("a flood panicked")?;
+        let least = FLOOD_CLIENT_COUNT * FLOOD_SESSION_COUNT / 2;
+        ensure!(counts.iter().all(|count| *count > least), "{counts:?}");
+    }
+    let grown_kib = server.anonymous_kib()?.saturating_sub(before);
+    println!("longest wait {longest:?} of {round}, {grown_kib} KiB");
+    ensure!(longest < Duration::from_secs(5), "waited for {longest:?}");
+    ensure!(grown_kib < 4 << 10, "memory grew by {grown_kib} KiB");
     Ok(())
 }
 
