@@ -1,9 +1,18 @@
 //! NFS 4.1.
 
-use anyhow::{Result, ensure};
-use xtask::machines::server::ServerOptions;
+use std::path::Path;
 
+use anyhow::{Context as _, Result, ensure};
+use xtask::machines::server::{ServerOptions, public_dir};
+use xtask::machines::wait_for;
+
+use crate::SOON;
+use crate::tree::create;
 use crate::world::World;
+
+/// Directories of the large tree, and the names in each.
+const DIRECTORY_COUNT: usize = 4;
+const NAME_COUNT: usize = 5_000;
 
 /// Linux mounts by version 4.1 without an option for it, and lists the whole tree as the host does.
 pub fn directory_is_listed_over_4_1(world: &mut World) -> Result<()> {
@@ -25,4 +34,64 @@ pub fn directory_is_listed_over_4_1(world: &mut World) -> Result<()> {
         "{listed}"
     );
     Ok(())
+}
+
+/// Without any option, Linux mounts by version 4.1 if the server offers it, over one port. At the end it removes its client. A server
+/// that offers version 3 only is mounted as before.
+pub fn mount_without_an_option_takes_4_1(world: &mut World) -> Result<()> {
+    let directory = public_dir()?;
+    for at in 0..DIRECTORY_COUNT * NAME_COUNT {
+        let name = format!("{}/name-{at:05}", at % DIRECTORY_COUNT);
+        create(&directory.path().join(name), b"")?;
+    }
+    world.replace_server(directory.path(), &["--nfs-versions", "3,4.1"])?;
+    let mounted = mount_4_1(world, directory.path());
+    // Other tests use the server on these ports, too.
+    world.replace_server(directory.path(), &[])?;
+    mounted?;
+    let line = format!("10.0.2.2:{} /mnt/4", directory.path().display());
+    let seen = world.guest.run_ok(&format!(
+        "set -e; ! mount -t nfs {line} 2>&1; mount -t nfs -o nolock {line}
+        grep -o 'nfs .*vers=[^,]*' /proc/mounts; umount /mnt/4"
+    ))?;
+    ensure!(
+        seen.contains("rpc.statd is not running") && seen.contains("vers=3"),
+        "{seen}"
+    );
+    Ok(())
+}
+
+/// Mounts by version 4.1, lists, and unmounts; checks the guest's traffic.
+fn mount_4_1(world: &mut World, directory: &Path) -> Result<()> {
+    world.tap.clear();
+    let line = format!("10.0.2.2:{} /mnt/4", directory.display());
+    world.guest.run_ok(&format!(
+        "set -e; mkdir -p /mnt/4; mount -t nfs {line}; grep '/mnt/4 nfs4 .*vers=4.1' /proc/mounts"
+    ))?;
+    let lines = world.tap.lines();
+    let sent = |part: &str| lines.iter().any(|line| line.contains(part));
+    ensure!(sent("COMPOUND of operation 42"), "{lines:#?}");
+    // Portmap, its programs, and MOUNT.
+    let others = [" > 111: ", "program 100000", "program 100005"];
+    ensure!(!others.into_iter().any(sent), "{lines:#?}");
+
+    let listed = world.guest.run_ok("cd /mnt/4 && LC_ALL=C ls -R")?;
+    let script = format!("cd {} && LC_ALL=C busybox ls -R", directory.display());
+    let expect = String::from_utf8(world.on_host("sh", &["-c", &script])?)?;
+    ensure!(
+        listed == expect && listed.lines().count() > DIRECTORY_COUNT * NAME_COUNT,
+        "{}",
+        crate::fixture::differences(&listed, &expect)
+    );
+
+    world.tap.clear();
+    world.guest.run_ok("umount /mnt/4")?;
+    // DESTROY_SESSION and DESTROY_CLIENTID.
+    let is_destroyed = |operation: u32| {
+        let line = format!("COMPOUND of operation {operation} NFS3_OK");
+        let is_seen = || world.tap.lines().iter().any(|seen| seen.ends_with(&line));
+        wait_for(SOON, || Ok(is_seen().then_some(())))?.context(line)
+    };
+    is_destroyed(44)?;
+    is_destroyed(57)
 }

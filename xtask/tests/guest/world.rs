@@ -1,18 +1,23 @@
 //! The environment that all tests share: one guest, one server, one network namespace, and the exported directories.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use xtask::build::Arch;
 use xtask::machines::qemu::tap::Tap;
 use xtask::machines::qemu::{self, Guest};
 use xtask::machines::server::{self, Namespace, Server, ServerOptions, public_dir};
+use xtask::machines::wait_for;
 use xtask::setup;
 
 use crate::tree;
 
 const MACHINE: &str = "nfs-client";
+/// Time limit for the end of a killed server.
+const END_MAX: Duration = Duration::from_secs(5);
 
 /// The environment of all tests. Its fields are dropped in this order: the guest ends before the server.
 pub struct World {
@@ -38,11 +43,7 @@ impl World {
 
         let tree = public_dir()?;
         tree::create_tree(tree.path()).context("cannot create the tree to export")?;
-        let options = ServerOptions {
-            port: 2049,
-            portmap: true,
-            ..ServerOptions::serving(&[tree.path()])
-        };
+        let options = on_usual_ports(&[tree.path()]);
         let namespace = Namespace::new()?;
         let (server, (guest, tap)) =
             namespace.run(|| Ok((Server::start(options)?, Guest::boot_tapped(MACHINE)?)))?;
@@ -58,6 +59,19 @@ impl World {
     /// Starts another server in the guest's namespace.
     pub fn serve(&self, options: ServerOptions) -> Result<Server> {
         self.namespace.run(|| Server::start(options))
+    }
+
+    /// Ends the server on ports 111 and 2049, and starts one in its place that exports the tree and `more`.
+    pub fn replace_server(&mut self, more: &Path, arguments: &[&str]) -> Result<()> {
+        self.server.signal(Signal::SIGKILL)?;
+        let ended = wait_for(END_MAX, || Ok((!self.server.is_alive()?).then_some(())))?;
+        ended.context("the server does not end")?;
+        let arguments = arguments.iter().map(|word| (*word).to_owned());
+        self.server = self.serve(ServerOptions {
+            arguments: arguments.collect(),
+            ..on_usual_ports(&[self.tree.path(), more])
+        })?;
+        Ok(())
     }
 
     /// Runs a command on the host, in the namespace and with the tree as the working directory. An error if it fails.
@@ -80,6 +94,15 @@ impl World {
     pub fn in_tree(&mut self, options: &str, script: &str) -> Result<String> {
         let script = in_mount(self.tree.path(), options) + script;
         self.guest.run_ok(&script)
+    }
+}
+
+/// Options of a server on ports 111 and 2049.
+fn on_usual_ports(exported: &[&Path]) -> ServerOptions {
+    ServerOptions {
+        port: 2049,
+        portmap: true,
+        ..ServerOptions::serving(exported)
     }
 }
 

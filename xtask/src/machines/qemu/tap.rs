@@ -1,4 +1,5 @@
-//! A tap on a guest's network card: keeps the RPC calls, replies and ends of TCP connections of the last ten seconds.
+//! A tap on a guest's network card: keeps the RPC calls, replies and ends of TCP connections, and the UDP datagrams of the last ten
+//! seconds.
 //!
 //! QEMU writes each frame to a FIFO in the format of pcap. No frame is lost: QEMU waits while the FIFO is full.
 
@@ -18,8 +19,13 @@ use crate::clients::nfs::status_of;
 
 /// Time (µs) for which lines are kept.
 const KEPT_US: u64 = 10_000_000;
-/// Length (bytes) of the decoded part of a record: its mark and, in a reply without a verifier, all up to the status.
-const HEAD_BYTES: usize = 32;
+/// Length (bytes) of the decoded part of a record: its mark and, with a short credential, all up to the first operation of a COMPOUND.
+const HEAD_BYTES: usize = 256;
+/// Protocols over IP.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+/// Program, version and procedure of COMPOUND.
+const COMPOUND: [u32; 3] = [PROGRAM, 4, 1];
 
 /// The lines of a guest's traffic.
 pub struct Tap {
@@ -57,7 +63,13 @@ impl Tap {
         self.directory.path().join("frames")
     }
 
-    /// The lines of the last ten seconds: calls, replies with their statuses, SYNs, FINs and RSTs. Each begins with its time (s)
+    /// Forgets all lines.
+    pub fn clear(&self) {
+        let mut decoder = self.decoder.lock().unwrap_or_else(PoisonError::into_inner);
+        decoder.lines.clear();
+    }
+
+    /// The lines of the last ten seconds: datagrams, calls, replies with their statuses, SYNs, FINs and RSTs. Each begins with its time (s)
     /// before the last frame.
     pub fn lines(&self) -> Vec<String> {
         let decoder = self.decoder.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,8 +141,8 @@ struct Decoder {
     now_us: u64,
     lines: VecDeque<(u64, String)>,
     streams: HashMap<Ports, Stream>,
-    /// Program, version and procedure of the calls without a reply, by connection and XID.
-    calls: HashMap<(Ports, u32), [u32; 3]>,
+    /// The names of the calls without a reply, by connection and XID.
+    calls: HashMap<(Ports, u32), String>,
 }
 
 impl Decoder {
@@ -152,10 +164,11 @@ impl Decoder {
         self.lines.push_back((self.now_us, line));
     }
 
-    /// Handles a TCP segment over IPv4. Returns `None` for any other frame.
+    /// Handles a TCP segment or a UDP datagram over IPv4. Returns `None` for any other frame.
     fn segment(&mut self, frame: &[u8]) -> Option<()> {
         let packet = frame.get(14..)?;
-        if frame.get(12..14)? != [8, 0] || *packet.get(9)? != 6 {
+        let protocol = *packet.get(9)?;
+        if frame.get(12..14)? != [8, 0] || ![TCP, UDP].contains(&protocol) {
             return None;
         }
         let total_len = usize::from(u16::from_be_bytes(*packet.get(2..)?.first_chunk()?));
@@ -163,6 +176,10 @@ impl Decoder {
         let segment = packet.get(head_len..total_len)?;
         let [a, b, c, d, sequence @ ..] = *segment.first_chunk::<8>()?;
         let ports = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];
+        if protocol == UDP {
+            self.say(ports, "datagram");
+            return Some(());
+        }
         let mut sequence = u32::from_be_bytes(sequence);
         let data = segment.get(usize::from(*segment.get(12)? >> 4) * 4..)?;
         let flags = segment[13];
@@ -206,16 +223,15 @@ impl Decoder {
         let words = head.as_chunks::<4>().0.iter();
         let words: Vec<_> = words.map(|word| u32::from_be_bytes(*word)).collect();
         match &words[..] {
-            [_, xid, 0, 2, program, version, procedure, ..] => {
-                let call = [*program, *version, *procedure];
-                self.calls.insert((ports, *xid), call);
-                format!("call {xid:08x} {}", name_of(call))
+            [_, xid, 0, 2, program, version, procedure, rest @ ..] => {
+                let name = name_of([*program, *version, *procedure], rest);
+                let line = format!("call {xid:08x} {name}");
+                self.calls.insert((ports, *xid), name);
+                line
             }
             [_, xid, 1, rest @ ..] => {
-                let name = match self.calls.remove(&([ports[1], ports[0]], *xid)) {
-                    Some(call) => name_of(call),
-                    None => "of an unknown call".into(),
-                };
+                let call = self.calls.remove(&([ports[1], ports[0]], *xid));
+                let name = call.unwrap_or_else(|| "of an unknown call".into());
                 let outcome = match rest {
                     [0, _, 0, 0, status, ..] => match status_of(&status.to_be_bytes()) {
                         Ok(status) => format!("{status:?}"),
@@ -231,11 +247,26 @@ impl Decoder {
     }
 }
 
-fn name_of([program, version, procedure]: [u32; 3]) -> String {
-    match NFS_PROGRAM::try_from(procedure) {
-        Ok(name) if (program, version) == (PROGRAM, VERSION) => format!("{name:?}"),
+/// The name of a call. `rest` follows the procedure's number.
+fn name_of([program, version, procedure]: [u32; 3], rest: &[u32]) -> String {
+    match (NFS_PROGRAM::try_from(procedure), first_operation(rest)) {
+        (Ok(name), _) if (program, version) == (PROGRAM, VERSION) => format!("{name:?}"),
+        (_, Some(operation)) if [program, version, procedure] == COMPOUND => {
+            format!("COMPOUND of operation {operation}")
+        }
         _ => format!("procedure {procedure} of program {program} version {version}"),
     }
+}
+
+/// The number of the first operation of a COMPOUND, which follows credential, verifier, tag, minor version and count.
+fn first_operation(rest: &[u32]) -> Option<u32> {
+    let after = |words: &'_ [u32]| Some(1 + (*words.first()? as usize).div_ceil(4));
+    let mut words = rest;
+    for flavor in [1, 1, 0] {
+        words = words.get(flavor..)?;
+        words = words.get(after(words)?..)?;
+    }
+    words.get(2).copied()
 }
 
 #[cfg(test)]
@@ -270,6 +301,11 @@ mod tests {
         let mut decoder = Decoder::default();
         let mut calls = record(&[0xab, 0, 2, PROGRAM, 3, 6, 0, 0], 100);
         calls.extend(record(&[0xac, 0, 2, PROGRAM, 3, 0], 16));
+        let tagged = [1, 5, 7, 7, 0, 0, 3, 7, 1, 1, 57];
+        calls.extend(record(
+            &[&[0xad, 0, 2, PROGRAM, 4, 1], &tagged[..]].concat(),
+            8,
+        ));
         let mut replies = record(&[0xab, 1, 0, 0, 0, 0, 5], 88);
         replies.extend(record(&[0xac, 1, 0, 0, 0, 0], 0));
         let (there, back) = ([700, 2049], [2049, 700]);
@@ -278,6 +314,9 @@ mod tests {
             decoder.handle(2, &frame(there, 10 + at, 16, bytes));
         }
         decoder.handle(3, &frame(back, u32::MAX, 16, &replies));
+        let mut datagram = frame([800, 111], 9, 16, &[]);
+        datagram[23] = UDP;
+        decoder.handle(3, &datagram);
         decoder.handle(4, &frame(back, 9999, 4, &[]));
         let said = |decoder: &Decoder| -> Vec<String> {
             decoder.lines.iter().map(|(_, line)| line.clone()).collect()
@@ -286,12 +325,14 @@ mod tests {
             "700 > 2049: SYN",
             "700 > 2049: call 000000ab NFSPROC3_READ",
             "700 > 2049: call 000000ac NFSPROC3_NULL",
+            "700 > 2049: call 000000ad COMPOUND of operation 57",
             "2049 > 700: reply 000000ab NFSPROC3_READ NFS3ERR_IO",
             "2049 > 700: reply 000000ac NFSPROC3_NULL accepted",
+            "800 > 111: datagram",
             "2049 > 700: RST",
         ];
         assert_eq!(said(&decoder), expected);
         decoder.handle(3 + KEPT_US, &[]);
-        assert_eq!(said(&decoder), expected[3..]);
+        assert_eq!(said(&decoder), expected[4..]);
     }
 }
