@@ -4,7 +4,7 @@
 
 use super::Served;
 use super::connection::{CloseReason, Connection, Held, Waits};
-use super::turn::{Batch, Halt, Turn};
+use super::turn::{Halt, Turn};
 use crate::mem::{self, Ends as _};
 use crate::net::Socket;
 
@@ -14,33 +14,29 @@ impl Served {
         self.held_bytes > 0 && self.held.is_used_up()
     }
 
-    /// Copies the saved start of a reply into the transmit buffer and returns its length.
-    pub(super) fn restore_held(&mut self, tx: &mut [u8], connection: &mut Connection) -> usize {
+    /// Copies the unfinished reply to the start of the output and returns its length.
+    pub(super) fn restore_held(&mut self, output: &mut [u8], connection: &mut Connection) -> usize {
         let Some(Held { block, len }) = connection.held.take() else {
             return 0;
         };
         let len = usize::from(len);
-        mem::copy_into(tx, self.held.get(&block).head(len));
+        mem::copy_into(output, self.held.get(&block).head(len));
         self.held.release(block);
         len
     }
 
-    /// Saves the start of a reply in a block.
+    /// Saves an unfinished reply in a block; without a byte, there is none.
     pub(super) fn save_held(
         &mut self,
-        turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
-        held: core::ops::Range<usize>,
+        unfinished: &[u8],
     ) -> Result<(), Halt> {
-        if !held.is_empty() {
-            let fits = held.len() <= self.held_bytes;
+        if !unfinished.is_empty() {
+            let fits = unfinished.len() <= self.held_bytes;
             let block = self.held.allocate().filter(|_| fits);
             let block = block.ok_or(CloseReason::NoReplyBlock)?;
-            let len = held.len() as u16;
-            mem::copy_into(
-                self.held.get(&block),
-                turn.world.tx.head(held.end).tail(held.start),
-            );
+            mem::copy_into(self.held.get(&block), unfinished);
+            let len = unfinished.len() as u16;
             connection.held = Some(Held { block, len });
         }
         Ok(())
@@ -57,7 +53,7 @@ impl Served {
         let Some(Some(connection)) = self.connections.get_mut(at) else {
             return false;
         };
-        if connection.held.is_none() || reason == CloseReason::Evicted {
+        if !connection.is_unfinished() || reason == CloseReason::Evicted {
             return false;
         }
         if let Some(unsent) = connection.unsent.take() {
@@ -77,19 +73,13 @@ impl Served {
 }
 
 impl Connection {
+    /// Returns true if the start of a reply is saved.
+    pub(super) const fn is_unfinished(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Returns true if the peer is gone, and its unfinished request goes on.
     pub(super) fn is_left(&self) -> bool {
         self.socket == Socket::CLOSED
-    }
-}
-
-impl Batch {
-    /// Moves the unfinished reply to the end of the replies, and returns its length.
-    pub(super) fn move_held(&self, tx: &mut [u8]) -> usize {
-        let held = self.held.len();
-        if held > 0 && self.held.start != self.produced {
-            tx.copy_within(self.held.clone(), self.produced);
-        }
-        held
     }
 }

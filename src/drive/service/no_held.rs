@@ -2,7 +2,7 @@
 
 use super::Served;
 use super::connection::{CloseReason, Connection};
-use super::turn::{Batch, Halt, Turn};
+use super::turn::{Halt, Turn};
 
 #[allow(clippy::unused_self, reason = "the interface of held.rs")]
 impl Served {
@@ -14,12 +14,7 @@ impl Served {
         0
     }
 
-    pub(super) const fn save_held(
-        &self,
-        _: &mut Turn<'_, '_>,
-        _: &mut Connection,
-        _: core::ops::Range<usize>,
-    ) -> Result<(), Halt> {
+    pub(super) const fn save_held(&self, _: &mut Connection, _: &[u8]) -> Result<(), Halt> {
         Ok(())
     }
 
@@ -35,14 +30,11 @@ impl Served {
 
 #[allow(clippy::unused_self, reason = "the interface of held.rs")]
 impl Connection {
-    pub(super) const fn is_left(&self) -> bool {
+    pub(super) const fn is_unfinished(&self) -> bool {
         false
     }
-}
 
-#[allow(clippy::unused_self, reason = "the interface of held.rs")]
-impl Batch {
-    pub(super) const fn move_held(&self, _: &mut [u8]) -> usize {
-        0
+    pub(super) const fn is_left(&self) -> bool {
+        false
     }
 }

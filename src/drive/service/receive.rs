@@ -44,10 +44,9 @@ impl Served {
             lacks_block: false,
             used: 0,
             produced: 0,
-            held: 0..self.restore_held(turn.world.tx, connection),
             promise: Promise::Nothing,
         };
-        let halt = match self.answer(turn, connection, &mut batch) {
+        match self.answer(turn, connection, &mut batch) {
             Halt::Socket(Interest::Input)
                 if batch.used == 0 && batch.have == self.request_bytes =>
             {
@@ -71,17 +70,13 @@ impl Served {
                 }
             },
             // The unfinished request goes on without its peer.
-            end if !batch.held.is_empty() => {
+            end if connection.is_unfinished() => {
                 match self.save(turn, connection, batch.used..batch.have) {
                     Err(other) => other,
                     Ok(()) => end,
                 }
             }
             end => end,
-        };
-        match self.save_held(turn, connection, batch.held) {
-            Err(end) => end,
-            Ok(()) => halt,
         }
     }
 
@@ -92,7 +87,7 @@ impl Served {
         connection: &mut Connection,
         batch: &mut Batch,
     ) -> Halt {
-        if batch.held.is_empty() && self.lacks_held_block() {
+        if !connection.is_unfinished() && self.lacks_held_block() {
             return Halt::Socket(self.wait_for_block(connection));
         }
         let mut end = None;
@@ -101,7 +96,7 @@ impl Served {
             end = self.receive(turn, connection, batch).err();
         }
         if let Some(end) = end
-            && batch.held.is_empty()
+            && !connection.is_unfinished()
             && (batch.have == 0 || self.times().is_none())
         {
             return match end {
@@ -199,11 +194,15 @@ impl Served {
             return Err(Halt::Socket(Interest::Reply));
         }
         let (mut cx, rx, tx) = turn.world.lend(connection.peer);
-        let input = rx.head(batch.have).tail(batch.used);
-        let io = batch.io(input, tx.head_mut(self.reply_bytes));
+        let output = tx.head_mut(self.reply_bytes).tail_mut(batch.produced);
+        let io = Io {
+            input: rx.head(batch.have).tail(batch.used),
+            held: self.restore_held(output, connection),
+            output,
+        };
         let progress = turn.service.advance(connection.id, &mut cx, io);
         batch.used += progress.used;
-        let next = batch.add(connection, progress);
+        let next = self.add(turn, connection, batch, progress)?;
         if batch.peeked > 0 {
             self.leave_peeked(turn, connection, batch, &next);
         }
@@ -272,10 +271,15 @@ impl Served {
             return Ok(Next::Output);
         };
         let (mut cx, _, tx) = turn.world.lend(connection.peer);
-        let io = batch.io(&[], tx.head_mut(self.reply_bytes));
+        let output = tx.head_mut(self.reply_bytes).tail_mut(batch.produced);
+        let io = Io {
+            input: &[],
+            held: self.restore_held(output, connection),
+            output,
+        };
         let done = Moved { transfer, result };
         let progress = turn.service.moved(connection.id, &mut cx, done, io);
-        Ok(match batch.add(connection, progress) {
+        Ok(match self.add(turn, connection, batch, progress)? {
             // `moved` is not passed the input, which may contain more requests: continue with `advance`.
             Next::Input | Next::Rest => Next::Output,
             next => next,
@@ -292,7 +296,7 @@ impl Served {
     ) -> Result<FsResult<()>, Halt> {
         let is_store = connection.is_moving(Way::ToFile);
         let (replies, space) = match is_store {
-            true => (0..0, batch.produced.max(batch.held.end)),
+            true => (0..0, batch.produced),
             false => (0..core::mem::take(&mut batch.produced), 0),
         };
         let ended = self.group.take_result(&mut connection.waits.job);
@@ -445,27 +449,21 @@ impl Served {
         mem::copy_into(space, turn.world.rx.head(unused.end).tail(unused.start));
         Ok(())
     }
-}
 
-impl Batch {
-    /// The buffers for a call: the input, and the space after the replies, to whose start the unfinished reply is moved.
-    fn io<'a>(&self, input: &'a [u8], tx: &'a mut [u8]) -> Io<'a> {
-        let held = self.move_held(tx);
-        let output = tx.tail_mut(self.produced);
-        Io {
-            input,
-            output,
-            held,
-        }
-    }
-
-    /// Adds replies and their promises to the batch.
-    fn add(&mut self, connection: &mut Connection, progress: Progress) -> Next {
-        self.produced += progress.produced;
-        self.held = self.produced..self.produced + progress.held;
-        self.promise = self.promise.max(progress.promise);
+    /// Adds replies and their promises to the batch, and saves an unfinished reply that follows them.
+    fn add(
+        &mut self,
+        turn: &Turn<'_, '_>,
+        connection: &mut Connection,
+        batch: &mut Batch,
+        progress: Progress,
+    ) -> Result<Next, Halt> {
+        batch.produced += progress.produced;
+        batch.promise = batch.promise.max(progress.promise);
         connection.answered |= progress.produced > 0;
         connection.needs_rest = progress.next == Next::Rest;
-        progress.next
+        let unfinished = turn.world.tx.tail(batch.produced).head(progress.held);
+        self.save_held(connection, unfinished)?;
+        Ok(progress.next)
     }
 }

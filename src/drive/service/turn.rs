@@ -5,7 +5,6 @@ use super::connection::CloseReason;
 use crate::engine::service::{Promise, Service};
 use crate::net::{Interest, NetError};
 use crate::vfs::JobId;
-use core::ops::Range;
 
 /// The reason why a connection's turn ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,8 +64,6 @@ pub(super) struct Batch {
     pub(super) used: usize,
     /// Length of the unsent replies at the beginning of the transmit buffer (bytes).
     pub(super) produced: usize,
-    /// Range of the unfinished reply in the transmit buffer.
-    pub(super) held: Range<usize>,
     /// The kind of change that must be durable before the unsent replies are sent.
     pub(super) promise: Promise,
 }
