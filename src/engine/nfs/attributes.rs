@@ -14,6 +14,19 @@ pub(super) static KINDS: [ObjectType; 7] = [
     ObjectType::Fifo,
 ];
 
+/// The numbers of the kinds, four bits each, by their values.
+const NUMBERS: u64 = numbers();
+
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
+const fn numbers() -> u64 {
+    let (mut numbers, mut at) = (0, 0);
+    while at < KINDS.len() {
+        numbers |= (at as u64 + 1) << (4 * KINDS[at] as u32);
+        at += 1;
+    }
+    numbers
+}
+
 /// Writes optional attributes.
 #[doc(alias = "post_op_attr")]
 pub(super) fn post_op(reply: &mut Writer<'_>, attr: Option<&Attr>) {
@@ -45,10 +58,8 @@ pub(super) fn pre_op(reply: &mut Writer<'_>, attr: Option<WccAttr>) {
 }
 
 /// The number of a kind. Version 4 has the same numbers.
-#[inline(always)] // One caller in version 3.
-pub(in super::super) fn kind_number(kind: ObjectType) -> u32 {
-    let place = KINDS.iter().position(|other| *other == kind);
-    place.map_or(0, |place| (place + 1) as u32)
+pub(in super::super) const fn kind_number(kind: ObjectType) -> u32 {
+    (NUMBERS >> (4 * kind as u32)) as u32 & 15
 }
 
 /// Writes attributes, as two arrays: each GETATTR and LOOKUP pays for it.
