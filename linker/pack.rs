@@ -86,6 +86,12 @@ pub(crate) fn pack(texts: &Texts) -> String {
     let absent: Vec<&str> = texts.absent.iter().map(String::as_str).collect();
     let mut sorted: Vec<(&str, usize)> = ordered.iter().copied().zip(0..).collect();
     sorted.sort_unstable();
+    // Two bytes only where one has no room, as in an executable with NFS.
+    let number = match ordered.len() {
+        ..=256 => "u8",
+        _ => "u16",
+    };
+    writeln!(out, "pub(super) type Number = {number};").unwrap();
     // References, because the compiler copies a constant array for each index operation.
     writeln!(out, "pub(super) const TEXTS: &[&str] = &{ordered:?};").unwrap();
     writeln!(out, "pub(super) const ABSENT: &[&str] = &{absent:?};").unwrap();

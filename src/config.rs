@@ -13,8 +13,10 @@ pub const HAS_SERVE: bool = cfg!(any(feature = "serve", test));
 pub const HAS_NFS4: bool = cfg!(any(feature = "nfs4", test, fuzzing));
 /// True if the executable has HTTP.
 pub const HAS_HTTP: bool = cfg!(any(feature = "http", test, fuzzing));
-/// True if the times of a log are local. The roles that need no time zone else leave it out.
-pub const HAS_ZONES: bool = cfg!(feature = "sftp-server");
+/// True if the executable has SFTP.
+pub const HAS_SFTP: bool = cfg!(feature = "sftp-server");
+/// True if a role of the executable uses interfaces and multicast groups.
+pub const HAS_MULTICAST: bool = cfg!(feature = "multicast");
 /// True if the executable has the built-in network stack.
 pub const HAS_STACK: bool = cfg!(feature = "smol");
 /// True if the executable runs as the first process of a machine.
@@ -339,7 +341,7 @@ const _: () = assert!(SFTP_BATCH_BYTES < REPLY_BYTES && REPLY_BYTES <= SFTP_REPL
 /// Size (bytes) of a loop's receive buffer: the longest SFTP packet other than WRITE, or a multicast DNS message.
 pub const RX_BYTES: usize = if HAS_STREAMS { 48 << 10 } else { 9000 };
 /// Size (bytes) of a loop's transmit buffer.
-pub const TX_BYTES: usize = if cfg!(feature = "sftp-server") {
+pub const TX_BYTES: usize = if HAS_SFTP {
     SFTP_REPLY_BYTES
 } else if HAS_STREAMS {
     REPLY_BYTES

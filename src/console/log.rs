@@ -4,7 +4,7 @@
 
 use super::json::{Escapes, put_json};
 use super::reasons;
-use crate::config::{HAS_SERVE, HAS_ZONES};
+use crate::config::{HAS_SERVE, HAS_SFTP};
 use crate::event::{Level, Line, Marks, PREFIX_BYTES};
 use crate::mem::{self, Ends as _, Global, nth};
 use crate::sys::{self, Errno};
@@ -114,15 +114,6 @@ pub fn report_lost(errno: Errno) {
     sys::report(lost.end_line());
 }
 
-/// Opens the log file again, in case another program has renamed it. After an error, which is reported, lines still go to the old file.
-#[cfg(any(feature = "nfs", feature = "mdns"))]
-pub(super) fn reopen() {
-    if let Err(errno) = sys::reopen_log() {
-        let what = text!("cannot open the log again");
-        reasons::failed(what, sys::log_path(), errno, &[]);
-    }
-}
-
 impl Settings {
     /// Writes a line at this time (seconds since 1970). A line to a system logger ends with NUL.
     fn put(&self, out: &mut Writer<'_>, line: &[u8], marks: Marks, secs: i64) {
@@ -157,7 +148,8 @@ impl Settings {
     /// Year, month, day and second of the day in local time, and its offset from UTC (seconds).
     fn local(&self, secs: i64) -> ([u32; 4], i64) {
         let [file, rule] = self.zone;
-        let offset = match HAS_ZONES {
+        // The rules of time zones are those of SFTP's long names.
+        let offset = match HAS_SFTP {
             true => zone::offset(file, rule, secs),
             false => 0,
         };

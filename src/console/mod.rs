@@ -5,8 +5,9 @@
 pub mod images;
 pub mod json;
 pub mod log;
+#[cfg_attr(not(any(feature = "nfs", feature = "mdns")), path = "no_logged.rs")]
+mod logged;
 pub mod reasons;
-#[cfg(any(feature = "browse", feature = "resolve"))]
 pub mod terminal;
 
 use crate::config::{HAS_INIT, HAS_LOG};
@@ -86,16 +87,6 @@ impl Sink for Console {
             true => log::write(line, marks),
             false => sys::console(line),
         }
-    }
-
-    #[cfg(any(feature = "nfs", feature = "mdns"))]
-    fn shows_debug(&self) -> bool {
-        log::shows_debug()
-    }
-
-    #[cfg(any(feature = "nfs", feature = "mdns"))]
-    fn reopen(&mut self) {
-        log::reopen();
     }
 }
 

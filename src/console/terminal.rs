@@ -15,7 +15,6 @@ pub struct Out {
     /// True for JSON output, in which a backslash must be doubled.
     pub is_json: bool,
     /// True if link-local addresses are followed by their interface, as in `fe80::1%eth0`.
-    #[cfg(feature = "browse")]
     pub has_scopes: bool,
     bytes: &'static mut [u8],
 }
@@ -26,7 +25,6 @@ impl Out {
         Self {
             len: 0,
             is_json: false,
-            #[cfg(feature = "browse")]
             has_scopes: false,
             bytes: mem::bytes(OUT_BYTES),
         }
@@ -144,7 +142,6 @@ impl Out {
 }
 
 /// Functions used by `browse` only.
-#[cfg(feature = "browse")]
 impl Out {
     /// Removes all but the first `len` bytes.
     pub fn truncate(&mut self, len: usize) {
@@ -202,7 +199,7 @@ pub fn strings(txt: &[u8]) -> impl Iterator<Item = &[u8]> {
     crate::wire::txt::Strings(txt).filter(|text| !text.is_empty())
 }
 
-#[cfg(all(test, feature = "browse"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

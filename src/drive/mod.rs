@@ -21,6 +21,7 @@ mod tests;
 
 pub use task::{TASK_COUNT_MAX, Task, Tasks, World};
 
+use crate::config::HAS_STACK;
 use crate::event::{Events, Fatal, STOPPING};
 use crate::net::{Net, Ready};
 use crate::stats::Meter;
@@ -115,10 +116,10 @@ impl<'a, 't> Loop<'a, 't> {
         self.turns();
         self.stop();
         // Our own stack sends only while the loop waits: now the goodbyes of multicast DNS and the last replies.
-        #[cfg(feature = "smol")]
-        self.world
-            .net
-            .wait(self.world.now, self.world.now, &mut Ready::default());
+        if HAS_STACK {
+            let now = self.world.now;
+            self.world.net.wait(now, now, &mut Ready::default());
+        }
         match self.world.exit {
             None | Some(Fatal::Done) => Ok(()),
             Some(status) => Err(status),

@@ -7,9 +7,6 @@ use crate::text::{Text, text};
 pub const MOUNTED: Text = text!("mounted");
 /// MNT was refused.
 pub const MAY_NOT_MOUNT: Event = text!("may not mount").warn();
-/// An HTTP request was refused, because no rule admits the client.
-#[cfg(any(feature = "http", test, fuzzing))]
-pub const MAY_NOT_READ: Event = text!("may not read").warn();
 /// A client looked up a mount point inside an export; file systems mounted there are not exported.
 pub const OTHER_FILE_SYSTEM: Event =
     text!("reached another file system below the export; export it too").warn();

@@ -5,20 +5,23 @@
 #[cfg(any(feature = "nfs", test, fuzzing))]
 mod exports;
 mod level;
+#[cfg_attr(
+    not(any(feature = "nfs", feature = "mdns", test, fuzzing)),
+    path = "no_logged.rs"
+)]
+mod logged;
 mod peers;
 
-use crate::config::HAS_LOG;
 use crate::log;
 use crate::mem::{Ends as _, HAS_UTF8, letters};
 use crate::text::{Text, text};
 use core::net::{Ipv6Addr, SocketAddrV6};
-#[cfg(any(feature = "http", test, fuzzing))]
-pub use exports::MAY_NOT_READ;
 #[cfg(any(feature = "nfs", test, fuzzing))]
 pub use exports::{
     COMPRESSED, DISK_FAILED, DISK_FULL, IMAGE_CUT, MAY_NOT_MOUNT, MOUNTED, OTHER_FILE_SYSTEM,
 };
 pub use level::{Event, Level, Marks, PREFIX_BYTES};
+pub use logged::Logged;
 use peers::{Counters, UNUSED};
 pub use peers::{DISCONNECTED, TABLE_FULL};
 
@@ -280,19 +283,9 @@ impl Line {
 }
 
 /// The destination of lines.
-pub trait Sink {
+pub trait Sink: Logged {
     /// Writes a whole line, whose parts `marks` has, or drops it if writing would block.
     fn write_line(&mut self, line: &[u8], marks: Marks);
-
-    /// Returns true if events of level [`Level::Debug`] are written. Without a level, none are.
-    #[cfg(any(feature = "nfs", feature = "mdns", test, fuzzing))]
-    fn shows_debug(&self) -> bool {
-        false
-    }
-
-    /// Opens the file of the lines again, in case another program has renamed it.
-    #[cfg(any(feature = "nfs", feature = "mdns", test, fuzzing))]
-    fn reopen(&mut self) {}
 }
 
 /// Reports an event; `about` and `why` may be empty.
@@ -383,16 +376,12 @@ impl Events {
 
     /// Returns true if events of level [`Level::Debug`] are written. The caller composes none otherwise.
     pub fn shows_debug(&self) -> bool {
-        #[cfg(any(feature = "nfs", feature = "mdns", test, fuzzing))]
-        return HAS_LOG && self.sink.shows_debug();
-        #[cfg(not(any(feature = "nfs", feature = "mdns", test, fuzzing)))]
-        false
+        logged::shows_debug(self.sink)
     }
 
     /// Opens the log again, which only `serve` writes to a file.
     pub fn reopen(&mut self) {
-        #[cfg(any(feature = "serve", test))]
-        self.sink.reopen();
+        logged::reopen(self.sink);
     }
 
     /// Reports a complete line, of level [`Level::Info`] unless its marks have another.
@@ -415,6 +404,8 @@ pub mod testing {
     /// A sink that stores the lines.
     #[derive(Clone, Default)]
     pub struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl super::Logged for Sink {}
 
     impl super::Sink for Sink {
         fn write_line(&mut self, line: &[u8], _: super::Marks) {

@@ -33,7 +33,6 @@ pub(super) struct Files {
     /// The user of file accesses. A reload must not add exports that need another user.
     pub file_user: FileUser,
     /// The groups of users, with `--manage-gids`.
-    #[cfg(feature = "serve")]
     pub groups: Option<&'static mut super::groups::Groups>,
     buffer: Option<&'static mut [u8]>,
     ignored: Ignored,
@@ -175,7 +174,6 @@ impl Files {
         Self {
             name_count_max: room.names,
             file_user: FileUser::Caller,
-            #[cfg(feature = "serve")]
             groups: None,
             buffer: None,
             ignored: Ignored::default(),

@@ -5,7 +5,7 @@ mod addresses;
 mod argument;
 mod file_user;
 mod files;
-#[cfg(feature = "serve")]
+#[cfg_attr(not(feature = "serve"), path = "no_groups.rs")]
 mod groups;
 mod mounting;
 #[cfg_attr(not(feature = "mdns"), path = "no_names.rs")]

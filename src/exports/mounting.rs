@@ -194,6 +194,8 @@ mod tests {
     /// Collects lines.
     struct Kept(std::rc::Rc<core::cell::RefCell<Vec<String>>>);
 
+    impl crate::event::Logged for Kept {}
+
     impl crate::event::Sink for Kept {
         fn write_line(&mut self, line: &[u8], _: crate::event::Marks) {
             let line = String::from_utf8(line.to_vec()).unwrap();

@@ -106,7 +106,6 @@ impl Upkeep {
             host.removals = part.removals;
             self.open_host(host, tree)?;
         }
-        #[cfg(feature = "serve")]
         if self.protocol.is_nfs() {
             super::groups::watch_refusals(self.wanted, self.files.file_user, tree);
         }
@@ -130,10 +129,7 @@ impl Upkeep {
         let file_user = FileUser::choose(self.wanted, self.protocol, host, tree)?;
         self.files.file_user = file_user;
         if self.protocol.is_nfs() {
-            #[cfg(feature = "serve")]
-            {
-                self.files.groups = super::groups::Groups::start(self.wanted, file_user, host)?;
-            }
+            self.files.groups = super::groups::Groups::start(self.wanted, file_user, host)?;
             self.form = choose_form(self.wanted, host, tree)?;
         }
         tree.key = host.key();
@@ -164,7 +160,6 @@ impl Upkeep {
 
     /// Reads the files with exports again, and those of users and groups. If one is malformed, nothing changes.
     fn reload(&mut self, world: &mut World<'_>) {
-        #[cfg(feature = "serve")]
         if let Some(groups) = &mut self.files.groups {
             let _ = groups.load();
         }

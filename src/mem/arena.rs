@@ -69,7 +69,6 @@ pub fn shortage() -> Option<usize> {
 // SAFETY: each block is aligned, and begins in the region where the one before ended, or it is a block of the heap.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        #[cfg(feature = "smol")]
         if let Some(block) = super::heap::alloc(layout) {
             return block;
         }
@@ -81,10 +80,6 @@ unsafe impl GlobalAlloc for Allocator {
         cut(layout)
     }
 
-    #[cfg(not(feature = "smol"))]
-    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
-
-    #[cfg(feature = "smol")]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: required of the caller.
         unsafe { super::heap::dealloc(block, layout) };

@@ -7,7 +7,7 @@
 
 mod arena;
 mod global;
-#[cfg(feature = "smol")]
+#[cfg_attr(not(feature = "smol"), path = "no_heap.rs")]
 pub mod heap;
 mod letters;
 pub mod parts;

@@ -10,7 +10,6 @@ use crate::time::Instant;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 pub mod kernel;
-#[cfg(feature = "smol")]
 pub mod link;
 #[cfg(test)]
 pub mod sim;
@@ -323,7 +322,7 @@ pub trait Streams: Datagrams + Connections {
     /// `Gone`: the socket is not open.
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()>;
     /// Returns the addresses by which other hosts reach this one.
-    #[cfg(feature = "nfs")]
+    #[cfg(any(feature = "nfs", feature = "smol"))]
     fn own_addresses(&mut self) -> OwnAddresses {
         [Ipv6Addr::UNSPECIFIED; 2]
     }

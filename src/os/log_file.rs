@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::log_place::{Place, place};
-use crate::event::{Fatal, Marks, Sink};
+use crate::event::{Fatal, Logged, Marks, Sink};
 use crate::mem::{self, Ends as _};
 use crate::sys::linux::daemon::open_lines;
 use crate::sys::linux::fs::{self, File};
@@ -86,6 +86,8 @@ impl LogFile {
         }
     }
 }
+
+impl Logged for &LogFile {}
 
 impl Sink for &LogFile {
     fn write_line(&mut self, line: &[u8], _: Marks) {

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::event::{Fatal, Line, Marks, PREFIX_BYTES, Sink};
+use crate::event::{Fatal, Line, Logged, Marks, PREFIX_BYTES, Sink};
 use crate::mem::Ends as _;
 use crate::sys::Errno;
 use crate::sys::linux::logger;
@@ -31,6 +31,8 @@ impl Syslog {
         }
     }
 }
+
+impl Logged for Syslog {}
 
 impl Sink for Syslog {
     fn write_line(&mut self, line: &[u8], _: Marks) {

@@ -11,16 +11,13 @@ use crate::wire::Writer;
 use core::ffi::CStr;
 
 /// Defines the flags of a role: an enum, and a [`Row`] for each value. Fields that are not named are left as in [`Row::of`]. Rows that
-/// need a feature are in braces after the others.
+/// need a feature are in braces after the others, behind its `#[cfg]`.
 ///
 /// ```ignore
 /// flags! {
 ///     enum Flag of Resolve {
 ///         Service { short: Some(b's'), long: text!("--service") },
 ///         Interface { long: text!("--interface"), takes: Value(text!("interface: such as eth0; 64 at most")) },
-///         #[cfg(feature = "serve")] {
-///             Listen { long: text!("--listen"), takes: Value(text!("address: a port")) },
-///         }
 ///     }
 /// }
 /// ```

@@ -1,7 +1,7 @@
 //! The options of a server's log: `--log-level` and `--log-format`.
 
 use super::Role;
-use crate::config::{HAS_SERVE, HAS_ZONES};
+use crate::config::{HAS_SERVE, HAS_SFTP};
 use crate::console::log::{self, Channel, Form, Settings};
 use crate::event::Level;
 use crate::mem::index_of;
@@ -54,7 +54,7 @@ impl LogOptions {
                 settings.host = host.head(len);
             }
         }
-        if HAS_ZONES && settings.form != Form::Plain {
+        if HAS_SFTP && settings.form != Form::Plain {
             settings.zone = crate::os::zone::load();
         }
         log::start(settings);

@@ -56,7 +56,7 @@ mod sftp_server;
 mod stack;
 #[cfg(feature = "pid-file")]
 mod status;
-#[cfg(all(test, feature = "serve", feature = "init", feature = "completion"))]
+#[cfg(all(test, all_roles))]
 mod tests;
 
 #[cfg(bare)]
@@ -107,15 +107,23 @@ macro_rules! roles {
         }
 
         impl Role {
-            const ALL: &[Self] = &[$(#[cfg(feature = $feature)] Self::$role),+];
-            const HELP: &[Text] = &[
-                HELP_HEAD,
-                $(#[cfg(feature = $feature)] $summary,)+
-                HELP_END,
+            /// The roles of the executable: its first name after a space, all names, and its line of `--help`.
+            const ROWS: &[(Self, &str, &str, Text)] = &[
+                $(#[cfg(feature = $feature)] (
+                    Self::$role,
+                    first_name!($($name)+),
+                    concat!($($name, "|",)+ " "),
+                    $summary,
+                )),+
             ];
-
-            const FIRST_NAMES: &[&str] = &[$(#[cfg(feature = $feature)] first_name!($($name)+)),+];
-            const NAMES: &[&str] = &[$(#[cfg(feature = $feature)] concat!($($name, "|",)+ " ")),+];
+            const ALL: &[Self] = &column!(0, 0, [Self::ROWS[0].0; Self::ROWS.len()]);
+            const FIRST_NAMES: &[&str] = &column!(1, 0, [""; Self::ROWS.len()]);
+            const NAMES: &[&str] = &column!(2, 0, [""; Self::ROWS.len()]);
+            const HELP: &[Text] = &const {
+                let mut help = column!(3, 1, [HELP_END; 2 + Self::ROWS.len()]);
+                help[0] = HELP_HEAD;
+                help
+            };
             const JOINED: &[u8] = &const {
                 let mut names = [0; joined(Self::NAMES, &mut [])];
                 joined(Self::NAMES, &mut names);
@@ -128,19 +136,23 @@ macro_rules! roles {
             }
 
             /// The role that also runs where no other does.
-            const PROBE: Option<Self> = Self::with("probe");
+            const PROBE: Option<Self> = Self::with(" probe");
             /// The role of which a session ends if one of the first two standard streams is closed.
-            const SFTP: Option<Self> = Self::with("sftp-server");
+            const SFTP: Option<Self> = Self::with(" sftp-server");
             /// The roles that can serve all in one process.
-            const SERVERS: [Option<Self>; 2] = [Self::with("serve"), Self::with("boot")];
+            const SERVERS: [Option<Self>; 2] = [Self::with(" serve"), Self::with(" boot")];
             /// The role that always has a network stack of its own.
-            const INIT: Option<Self> = Self::with("init");
+            const INIT: Option<Self> = Self::with(" init");
 
-            /// Returns the first role of a feature, if the executable has it.
-            const fn with(feature: &str) -> Option<Self> {
-                $(#[cfg(feature = $feature)] if is_same($feature, feature) {
-                    return Some(Self::$role);
-                })+
+            /// Returns the role whose first name is `name`, which has a space before it, if the executable has that role.
+            const fn with(name: &str) -> Option<Self> {
+                let mut index = 0;
+                while index < Self::ROWS.len() {
+                    if is_same(Self::FIRST_NAMES[index], name) {
+                        return Some(Self::ALL[index]);
+                    }
+                    index += 1;
+                }
                 None
             }
 
@@ -163,6 +175,20 @@ macro_rules! roles {
                     })+
                 }
             }
+        }
+    };
+}
+
+/// Copies a column of the roles' rows to an array, from an index on.
+macro_rules! column {
+    ($field:tt, $start:literal, $array:expr) => {
+        const {
+            let (mut column, mut index) = ($array, 0);
+            while index < Self::ROWS.len() {
+                column[$start + index] = Self::ROWS[index].$field;
+                index += 1;
+            }
+            column
         }
     };
 }

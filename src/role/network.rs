@@ -40,7 +40,7 @@ pub(super) fn parse(
     Ok(network)
 }
 
-#[cfg(all(test, feature = "smol", feature = "init"))]
+#[cfg(all(test, all_roles))]
 mod tests {
     use super::*;
 

@@ -174,11 +174,8 @@ impl Arguments {
         let nfs_count = self.nfs.with_shared(|shared| shared.loop_count);
         network.shares_ports = nfs_count.is_some_and(|count| count > 1) && kinds == [TaskKind::Nfs];
         for kind in kinds {
-            #[cfg(feature = "init")]
             if *kind == TaskKind::Addresses {
-                network.stack.link = self
-                    .card
-                    .map(|card| (platform::stack::LinkKind::Host, card));
+                network.stack.use_card(self.card);
             }
             let has_nfs = kinds.contains(&TaskKind::Nfs);
             self.add_tasks(*kind, has_nfs, build_id, (tree, &mut tasks))?;

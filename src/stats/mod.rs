@@ -9,7 +9,7 @@
 #[allow(dead_code, reason = "an executable may count nothing")]
 mod clients;
 #[cfg(any(feature = "figures", test, fuzzing))]
-mod forms;
+pub mod forms;
 #[allow(dead_code, reason = "an executable may count nothing")]
 mod history;
 #[cfg_attr(not(any(feature = "boot", test, fuzzing)), path = "no_machines.rs")]
@@ -21,8 +21,6 @@ mod names;
 mod tests;
 
 pub use clients::{CLIENT_COUNT_MAX, CLIENT_NONE, Client};
-#[cfg(any(feature = "figures", test, fuzzing))]
-pub use forms::{Exports, Form, Place, Reader};
 pub use machines::MACHINE_WORDS;
 pub use meter::Meter;
 pub use names::{Family, Figure, Operation};

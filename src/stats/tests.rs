@@ -1,6 +1,7 @@
 //! A sheet that is counted in and read.
 
 use super::clients::CLIENT_NONE;
+use super::forms::{Form, Place, Reader};
 use super::*;
 use crate::time::Instant;
 use core::net::Ipv6Addr;

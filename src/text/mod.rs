@@ -10,7 +10,7 @@ mod packed {
 }
 
 use crate::mem::Ends as _;
-use packed::{COUNTS, END, LETTERS, PAIR_BITS, PLACE_EVERY, PLACES, SORTED, TEXTS};
+use packed::{COUNTS, END, LETTERS, Number, PAIR_BITS, PLACE_EVERY, PLACES, SORTED, TEXTS};
 
 /// Makes the [`Text`] of a string constant.
 macro_rules! text {
@@ -70,12 +70,6 @@ macro_rules! texts {
     };
 }
 pub(crate) use texts;
-
-/// Number of a text: two bytes if NFS is compiled in, because there may then be more than 256 texts.
-#[cfg(feature = "nfs")]
-type Number = u16;
-#[cfg(not(feature = "nfs"))]
-type Number = u8;
 
 /// A compressed text, identified by its number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -48,7 +48,7 @@ pub fn run(
 /// # Errors
 /// The exit status; the reason is already reported.
 pub fn serve(
-    #[cfg_attr(not(feature = "figures"), allow(unused_variables))] role: &'static str,
+    role: &'static str,
     network: &Network,
     tasks: &mut [&mut dyn Task],
     tree: &mut Tree,
@@ -68,11 +68,10 @@ pub fn serve(
         let _ = all.push(&mut **task);
     }
     let stats = mem::leak(Meter::IDLE);
-    #[cfg(any(feature = "figures", test, fuzzing))]
-    if !role.is_empty() {
-        *stats = host::status::meter(role);
+    if let Some((meter, status)) = host::status::start(role) {
+        *stats = meter;
         if !sys::is_bare() {
-            let _ = all.push(mem::leak(host::status::Status::new(role)));
+            let _ = all.push(status);
         }
     }
     let mut serving = Loop::new(

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::stack::Stack;
+use crate::config::HAS_STACK;
 use crate::event::{Fatal, Sink};
 use crate::mem;
 use crate::net::Net;
@@ -21,7 +22,7 @@ pub struct Network {
 impl Network {
     /// Returns true if our own stack is used.
     pub fn is_own(&self) -> bool {
-        self.link().is_some()
+        HAS_STACK && self.link().is_some()
     }
 
     /// The link of our own stack. A machine without an operating system always uses its network card.
@@ -49,7 +50,7 @@ impl Network {
     /// Sets the host name to announce, unless `name` is empty.
     #[must_use]
     pub const fn named(mut self, name: &'static [u8]) -> Self {
-        if cfg!(feature = "smol") && !name.is_empty() {
+        if HAS_STACK && !name.is_empty() {
             self.stack.name = name;
         }
         self

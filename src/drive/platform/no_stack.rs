@@ -21,6 +21,9 @@ pub struct Stack {
 }
 
 impl Stack {
+    /// Does nothing.
+    pub const fn use_card(&mut self, _: Option<&'static CStr>) {}
+
     /// Cannot be called without a link.
     ///
     /// # Errors

@@ -53,6 +53,11 @@ pub struct Stack {
 }
 
 impl Stack {
+    /// Uses an interface of the host, whose kernel's stack is configured by ours.
+    pub fn use_card(&mut self, card: Option<&'static CStr>) {
+        self.link = card.map(|card| (LinkKind::Host, card));
+    }
+
     /// Opens the link and the stack.
     ///
     /// # Errors

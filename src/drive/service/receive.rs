@@ -5,7 +5,7 @@ use super::connection::{CloseReason, Connection, Phase};
 use super::stalls;
 use super::transfer::Carrier;
 use super::turn::{Batch, Halt, Turn};
-use crate::config::{REPLY_BYTES, REQUEST_INLINE_BYTES, TRANSFER_TURN_BYTES};
+use crate::config::{HAS_STACK, REPLY_BYTES, REQUEST_INLINE_BYTES, TRANSFER_TURN_BYTES};
 use crate::engine::service::{Io, Moved, Next, Progress, Promise, Way};
 use crate::event;
 use crate::log;
@@ -179,7 +179,7 @@ impl Served {
         connection: &mut Connection,
         batch: &mut Batch,
     ) -> Result<Next, Halt> {
-        connection.wants_space = cfg!(feature = "smol")
+        connection.wants_space = HAS_STACK
             && batch.produced == 0
             && self.replies.is_used_up()
             && !connection.is_left()

@@ -3,12 +3,15 @@
 use super::figures::{FILES, FINE, Figures};
 use super::{Health, Http, REOPEN, Root, Session};
 use crate::engine::Cx;
-use crate::event;
+use crate::event::Event;
 use crate::mem::Ends as _;
 use crate::text::text;
 use crate::vfs::walk::{below, find_for};
 use crate::vfs::{Attr, FsError, Node, ObjectType, Peer, Until};
 use crate::wire::http::{Decoded, decode};
+
+/// A request was refused, because no rule admits the client.
+const MAY_NOT_READ: Event = text!("may not read").warn();
 
 /// The path of the state of the server.
 const HEALTH_PATH: &[u8] = b"/healthz";
@@ -116,7 +119,7 @@ impl Http {
             && cx.vfs.rules(number, &peer) == Err(FsError::Stale)
         {
             let why = text!("not exported to this host");
-            cx.report(event::MAY_NOT_READ, path, why);
+            cx.report(MAY_NOT_READ, path, why);
         }
         let node = found?;
         let attr = cx.vfs.attr(node)?;

@@ -6,7 +6,7 @@ use crate::engine::Cx;
 use crate::engine::service::{ConnectionId, Health, Io, Local, Moved, Progress, Service as _};
 use crate::engine::testing::driver::{self, Engine, Talk};
 use crate::engine::testing::tree::Tree;
-use crate::event::{Events, Marks, Sink};
+use crate::event::{Events, Logged, Marks, Sink};
 use crate::stats::Meter;
 use crate::time::{Duration, Instant};
 use crate::vfs::ram::Ram;
@@ -18,6 +18,8 @@ const NOW: i64 = 1_795_910_400;
 
 /// Keeps the lines of the access log.
 struct Lines(&'static Mutex<Vec<u8>>);
+
+impl Logged for Lines {}
 
 impl Sink for Lines {
     fn write_line(&mut self, line: &[u8], _: Marks) {

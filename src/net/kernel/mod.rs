@@ -8,7 +8,7 @@ use super::{
     NetResult, Own, Ready, Received, Signals, Socket, Streams, Token,
 };
 use super::{OwnAddresses, add_own};
-use crate::config::CONNECTION_COUNT_MAX;
+use crate::config::{CONNECTION_COUNT_MAX, HAS_MULTICAST};
 use crate::mem::Slots;
 use crate::sys::linux::destinations;
 use crate::sys::linux::epoll::{Change, Epoll, EventBuffer};
@@ -389,7 +389,7 @@ impl Streams for Kernel {
 
     /// Asks the kernel for the source addresses of datagrams on the default routes: connect sends none. Without such a route, returns
     /// the first addresses of running interfaces.
-    #[cfg(feature = "nfs")]
+    #[cfg(any(feature = "nfs", feature = "smol"))]
     fn own_addresses(&mut self) -> OwnAddresses {
         let mut own = [Ipv6Addr::UNSPECIFIED; 2];
         for host in OTHER_HOSTS {
@@ -400,8 +400,7 @@ impl Streams for Kernel {
                 add_own(&mut own, source.get().ip());
             }
         }
-        #[cfg(feature = "multicast")]
-        if own == [Ipv6Addr::UNSPECIFIED; 2] {
+        if HAS_MULTICAST && own == [Ipv6Addr::UNSPECIFIED; 2] {
             let mut all = super::Interfaces::default();
             crate::sys::linux::interfaces::list(&mut all);
             for interface in all.iter().filter(|one| one.is_running && !one.is_loopback) {

@@ -534,7 +534,6 @@ impl Streams for Smol {
         Ok(())
     }
 
-    #[cfg(feature = "nfs")]
     fn own_addresses(&mut self) -> OwnAddresses {
         let mut own = [Ipv6Addr::UNSPECIFIED; 2];
         for (address, _) in self.addresses.usable() {

@@ -1,6 +1,5 @@
 //! Clients of `check`, which ask whether a server works. Each says why it does not.
 
-#[cfg(feature = "http")]
 pub mod http;
 pub mod mdns;
 pub mod nfs;

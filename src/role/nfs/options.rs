@@ -233,7 +233,6 @@ pub(in super::super) fn refuse_port(operand: &CStr, advice: Text) {
 }
 
 #[cfg(test)]
-#[cfg(feature = "boot")]
 mod tests {
     use super::*;
     use crate::exports::ExportArgument;

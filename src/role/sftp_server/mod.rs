@@ -3,12 +3,12 @@
 //! The short flags are those of OpenSSH's sftp-server. --jail, --at and --listen are our own.
 
 mod options;
-#[cfg(any(feature = "serve", feature = "smol"))]
+#[cfg_attr(not(any(feature = "serve", feature = "smol")), path = "no_task.rs")]
 pub(super) mod task;
 
 use super::{Console, DONE, FAILED, Fatal, complain, refuse};
 use crate::config::{
-    ACCOUNT_BYTES_MAX, ACCOUNT_BYTES_MIN, HANDLE_COUNT_MAX, HANDLE_DESCRIPTOR_RESERVE,
+    ACCOUNT_BYTES_MAX, ACCOUNT_BYTES_MIN, HANDLE_COUNT_MAX, HANDLE_DESCRIPTOR_RESERVE, HAS_SERVE,
     HASHES_BYTES, PATH_BYTES_MAX,
 };
 use crate::console::reasons::{self, Reason, reason};
@@ -44,21 +44,15 @@ const HELP: &[Text] = &[
 /// Serves one session on standard input and output until the client closes it, or all connections of `--listen`.
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let mut options = Options::default();
-    #[allow(
-        unused_variables,
-        reason = "an executable may lack the built-in network stack"
-    )]
     let network = options.read(args)?;
     if options.lists {
         return list_requests();
     }
     os::set_undumpable();
-    #[cfg(feature = "serve")]
-    if !options.listen_text.is_empty() {
+    if HAS_SERVE && !options.listen_text.is_empty() {
         let channel = crate::console::log::Channel::Stream;
         super::log::LogOptions::default().start(channel);
     }
-    #[cfg(feature = "smol")]
     if network.is_own() {
         return task::serve_all(&network, &options);
     }

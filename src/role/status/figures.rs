@@ -6,10 +6,13 @@ use super::Options;
 use crate::console::{FAILED, complain, print};
 use crate::event::{Fatal, Line};
 use crate::os::status::{self, Answer, SOCKET_COUNT_MAX, Silence, Socket, find};
-use crate::stats::Form;
+use crate::stats::forms::Form;
 use crate::sys;
 use crate::text::{Text, text};
 use crate::time::Duration;
+
+/// The text of `--help` about figures.
+pub(super) const HELP: Text = text!(include_str!("help.txt"));
 
 /// Interval of `--watch`.
 const INTERVAL: Duration = Duration::from_secs(2);

@@ -1,11 +1,11 @@
 //! `status`: prints the figures of the servers that run on this host, or only the PID of the server that holds a PID file.
 
-#[cfg(feature = "status")]
+#[cfg_attr(not(feature = "status"), path = "no_figures.rs")]
 mod figures;
 
 use super::args::digits;
 use super::flags::{Flags, flags};
-use super::{Fatal, complain, print, refuse_value};
+use super::{Fatal, complain, print};
 use crate::console::reasons::{Reason, failed, reason};
 use crate::event::Line;
 use crate::os::pid_file::holder;
@@ -15,11 +15,7 @@ use core::ffi::CStr;
 
 /// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text = text!("  status\t\tprints what running servers have done\n");
-const HELP: &[Text] = &[
-    #[cfg(feature = "status")]
-    text!(include_str!("help.txt")),
-    text!(include_str!("pid_file.txt")),
-];
+const HELP: &[Text] = &[figures::HELP, text!(include_str!("pid_file.txt"))];
 
 const PATH: Text = text!("file: a path");
 
@@ -60,13 +56,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     if let Some(path) = options.pid_file {
         return print_holder(path);
     }
-    #[cfg(feature = "status")]
-    return options.print_figures();
-    #[allow(
-        unreachable_code,
-        reason = "without figures, the file is the only option"
-    )]
-    Err(refuse_value(b"--pid-file", b"", PATH))
+    options.print_figures()
 }
 
 /// Prints the PID of the server that holds the lock of the file at `path`.

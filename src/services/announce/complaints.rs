@@ -1,7 +1,7 @@
 //! Messages about files that are read repeatedly. Each line is printed once, as long as each reading reports it again.
 
 use crate::console::Console;
-use crate::event::{Marks, Sink};
+use crate::event::{Logged, Marks, Sink};
 use crate::os::source::stamped;
 
 /// Most lines of one reading that are recognised in the next; further ones are printed again.
@@ -27,6 +27,8 @@ impl Complaints {
         self.current.clear();
     }
 }
+
+impl Logged for Complaints {}
 
 impl Sink for Complaints {
     fn write_line(&mut self, line: &[u8], marks: Marks) {

@@ -1,13 +1,10 @@
 //! Browses by multicast DNS: runs a browser on the links of this host, and passes its events to a role. Events of services are
 //! printed, kept in a file, and passed to a program.
 
-#[cfg(feature = "browse")]
 pub mod exec;
-#[cfg(feature = "browse")]
 pub mod keep;
-#[cfg(feature = "browse")]
 pub mod line;
-#[cfg(all(test, feature = "browse"))]
+#[cfg(test)]
 mod tests;
 
 use crate::config::LINK_COUNT_MAX;

@@ -13,7 +13,7 @@ use super::logger;
 use super::optional;
 use super::sockets::UNIX;
 use super::{Errno, outcome};
-use crate::config::{HAS_NFS, HAS_SERVE};
+use crate::config::{HAS_MULTICAST, HAS_NFS, HAS_SERVE, HAS_SFTP, HAS_STACK};
 use core::ffi::CStr;
 use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::OFlags;
@@ -437,11 +437,11 @@ const ARCHITECTURE: u32 = 0x4000_0028;
 
 /// Sets of the roles in this executable.
 const COMPILED: u32 = Calls::ALL.0
-    | when(cfg!(feature = "sftp-server"), SFTP)
+    | when(HAS_SFTP, SFTP)
     | when(HAS_NFS, NFS | STREAMS | DATAGRAMS | CONNECT)
-    | when(cfg!(feature = "multicast"), MULTICAST | CONNECT)
-    | when(cfg!(feature = "smol"), LINK)
-    | when(HAS_SERVE || cfg!(feature = "sftp-server"), LOGGER);
+    | when(HAS_MULTICAST, MULTICAST | CONNECT)
+    | when(HAS_STACK, LINK)
+    | when(HAS_SERVE || HAS_SFTP, LOGGER);
 
 const fn when(is_compiled: bool, sets: u32) -> u32 {
     if is_compiled { sets } else { 0 }

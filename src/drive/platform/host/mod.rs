@@ -1,11 +1,9 @@
 //! A host with processes: the supervisor and its loops, a process per connection, sessions on standard input and output, the
 //! figures of a process.
 
-#[cfg(feature = "loops")]
 pub mod loops;
-#[cfg(feature = "stdio")]
 pub mod per_connection;
-#[cfg(any(feature = "figures", test, fuzzing))]
+#[cfg_attr(not(any(feature = "figures", test, fuzzing)), path = "no_status.rs")]
 pub(super) mod status;
 #[cfg(feature = "stdio")]
 pub mod stdio;

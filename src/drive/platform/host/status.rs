@@ -11,7 +11,8 @@ use crate::drive::{Task, World};
 use crate::event::Line;
 use crate::mem::{self, Ends as _, copy_into, scaled};
 use crate::net::{FileId, Signals, Socket};
-use crate::stats::{self, CLIENT_COUNT_MAX, Form, Meter, Place, Reader, Sheet, word_count};
+use crate::stats::forms::{Exports, Form, Place, Reader};
+use crate::stats::{CLIENT_COUNT_MAX, Meter, Sheet, word_count};
 use crate::sys::linux::fs::{self, AT_FDCWD, File};
 use crate::sys::linux::sockets::{
     LocalName, accept_any, connect_locally, listen_locally, peer_user,
@@ -45,8 +46,13 @@ const SIZES_INTERVAL: Duration = Duration::SECOND;
 /// Longest name of a socket (bytes).
 const NAME_BYTES: usize = 64;
 
+/// Begins the figures of a process under the name `role`, unless it is empty: the meter, and the task that shows them.
+pub(in super::super) fn start(role: &'static str) -> Option<(Meter, &'static mut dyn Task)> {
+    (!role.is_empty()).then(|| (meter(role), mem::leak(Status::new(role)) as _))
+}
+
 /// A meter that counts in the sheet of this process, which begins now.
-pub(in super::super) fn meter(role: &str) -> Meter {
+fn meter(role: &str) -> Meter {
     let (own, all): (Sheet, &'static [Sheet]) = match shared::sheets() {
         Some((words, count, number)) => {
             let sheets = mem::leak(mem::Slots::new(words.len() / count.max(1)));
@@ -107,7 +113,7 @@ pub(in super::super) struct Status {
 }
 
 impl Status {
-    pub(in super::super) const fn new(role: &'static str) -> Self {
+    const fn new(role: &'static str) -> Self {
         Self {
             role,
             user: 0,
@@ -283,7 +289,7 @@ impl Asking {
 }
 
 /// The figures of all processes of the server, and the exports of this one.
-fn reader<'a>(world: &World<'_>, exports: stats::Exports<'a>) -> Reader<'a> {
+fn reader<'a>(world: &World<'_>, exports: Exports<'a>) -> Reader<'a> {
     Reader {
         sheets: world.stats.sheets(),
         exports,

@@ -323,6 +323,7 @@ pub fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Logged;
     use std::fs::{read_dir, read_to_string, write};
     use std::process::Command;
     use std::thread;
@@ -332,6 +333,8 @@ mod tests {
 
     /// Discards events.
     struct Silent;
+
+    impl Logged for Silent {}
 
     impl Sink for Silent {
         fn write_line(&mut self, _: &[u8], _: event::Marks) {}

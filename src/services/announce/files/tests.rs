@@ -1,6 +1,7 @@
 //! Directories with valid, malformed and unreadable service files.
 
 use super::*;
+use crate::event::Logged;
 use crate::os::source;
 use crate::os::source::tests::{TestDir, memory};
 use crate::sys::Errno;
@@ -8,6 +9,8 @@ use crate::sys::Errno;
 /// The reported lines.
 #[derive(Debug)]
 struct Reported(Vec<String>);
+
+impl Logged for Reported {}
 
 impl Sink for Reported {
     fn write_line(&mut self, line: &[u8], _: event::Marks) {

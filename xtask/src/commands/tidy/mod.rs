@@ -1,9 +1,9 @@
 //! `cargo xtask tidy`: checks the sources against the import table and the house rules that clippy and rustc do not know.
 //!
 //! Checks which module imports which, circles of imports (in xtask, too) and of methods, the head (`//!`) of every file, the length
-//! of functions, and the modules that may contain unsafe code. Test code may import everything. Also checks the licences of all
-//! dependencies, that the executable contains each crate in one version only, the links and paths in the documents, the comments,
-//! the form of commit subjects, and that every MUST of multicast DNS has a test.
+//! of functions, how many lines name a feature, and the modules that may contain unsafe code. Test code may import everything. Also
+//! checks the licences of all dependencies, that the executable contains each crate in one version only, the links and paths in the
+//! documents, the comments, the form of commit subjects, and that every MUST of multicast DNS has a test.
 
 mod circles;
 mod crates;
@@ -33,6 +33,9 @@ const HEAD_LINES_MAX: usize = 8;
 
 /// Maximum number of lines of a function in src.
 const FUNCTION_LINES_MAX: usize = 70;
+
+/// Maximum number of lines in src that a feature selects: a feature gates modules, and the linker drops what else is unused.
+const FEATURE_LINES_MAX: usize = 120;
 
 /// Prints every violation as `FILE:LINE: MESSAGE`; fails if any was found.
 pub fn main(_args: Args) -> Result<()> {
@@ -65,9 +68,10 @@ struct Source {
 
 fn check(root: &Path, rules: &Rules) -> Result<Vec<String>> {
     let crates = dependencies(root)?;
-    let mut breaches = Vec::new();
+    let sources = sources(root)?;
+    let mut breaches = Vec::from_iter(check_features(&sources));
     let (mut modules, mut tools) = (Vec::new(), Vec::new());
-    for source in sources(root)? {
+    for source in sources {
         breaches.extend(check_head(&source));
         let (inside, modules) = match source.path.strip_prefix("xtask/src") {
             Ok(inside) => (inside, &mut tools),
@@ -159,6 +163,21 @@ fn check_lengths(module: &scan::Module) -> impl Iterator<Item = Breach> {
             message: format!("src/{path}:{line}: {name} has {line_count} lines; the limit is {FUNCTION_LINES_MAX}"),
             name: Some(("long_functions", name)),
         }
+    })
+}
+
+/// The violation by too many lines that name a feature.
+fn check_features(sources: &[Source]) -> Option<String> {
+    let product = sources
+        .iter()
+        .filter(|source| source.path.starts_with("src"));
+    let lines = product.flat_map(|source| source.text.lines());
+    let count = lines.filter(|line| line.contains("feature = ")).count();
+    (count > FEATURE_LINES_MAX).then(|| {
+        format!(
+            "src: {count} lines name a feature; the limit is {FEATURE_LINES_MAX}: gate a module, or give it a twin by \
+             cfg_attr(not(…), path = \"no_….rs\")"
+        )
     })
 }
 

@@ -315,3 +315,12 @@ fn long_functions_are_refused() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn lines_naming_features_are_limited() -> Result<()> {
+    for (count, breach_count) in [(FEATURE_LINES_MAX, 0), (FEATURE_LINES_MAX + 1, 1)] {
+        let gates = "#[cfg(feature = \"nfs\")]\nuse core::fmt;\n".repeat(count);
+        assert_eq!(messages("src/time.rs", &gates)?.len(), breach_count);
+    }
+    Ok(())
+}
