@@ -193,6 +193,8 @@ pub const COMPOUND_OPERATION_COUNT: u32 = 50;
 pub const COMPOUND_BYTES_MAX: u32 = REQUEST_BYTES as u32;
 /// Longest reply to a COMPOUND (bytes), with its RPC header: fits the reply buffer, with the record mark.
 pub const COMPOUND_REPLY_BYTES: usize = REPLY_BYTES - 4;
+/// Longest reply to a COMPOUND (bytes) that ends with the largest READ.
+pub const COMPOUND_READ_BYTES: u32 = READ_BYTES_MAX + REPLY_HEAD_BYTES as u32 - 4;
 /// Longest start of a reply to a COMPOUND (bytes), with the record mark, that is held while the COMPOUND waits.
 pub const COMPOUND_HELD_BYTES: usize = 8 << 10;
 /// COMPOUNDs that wait for a disk at the same time.

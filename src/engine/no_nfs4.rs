@@ -1,6 +1,7 @@
 //! No version 4.1 of NFS: nothing of it is served, and no COMPOUND waits.
 
 use super::Cx;
+use super::nfs::Phase;
 use super::rpc::connections::Connections;
 use super::rpc::lock::ServerLock;
 use super::rpc::{Answer, Request, Unanswered};
@@ -47,6 +48,8 @@ impl Nfs4 {
         _cx: &mut Cx<'_>,
         _request: &mut Request<'_, '_>,
         _waiting: &mut Option<Waiting>,
+        _read_bytes_max: u32,
+        _sending: &mut Option<Phase>,
     ) -> Result<Answer, Unanswered> {
         Err(Reject::Procedure.into())
     }

@@ -152,6 +152,14 @@ impl Nfs {
         self.reads_inline_until = now.after(READ_INLINE_TIME);
     }
 
+    /// Largest READ (bytes) now.
+    pub(super) fn read_bytes_max(&self, now: Instant) -> u32 {
+        match now < self.reads_inline_until {
+            true => READ_INLINE_BYTES,
+            false => READ_BYTES_MAX,
+        }
+    }
+
     /// The lock and counter shared with the other servers of the same files. `None` if this is the only server.
     pub(super) fn lock(&self) -> Option<&'static dyn ServerLock> {
         self.lock.filter(|_| HAS_SERVE)
@@ -372,10 +380,7 @@ impl Nfs {
                         directory::list(cx, request, object, Detail::Objects)?;
                     }
                     Procedure::Read => {
-                        let max = match cx.now < self.reads_inline_until {
-                            true => READ_INLINE_BYTES,
-                            false => READ_BYTES_MAX,
-                        };
+                        let max = self.read_bytes_max(cx.now);
                         return read::read(cx, request, object, max, begun);
                     }
                     Procedure::Access => about::access(cx, request, object)?,

@@ -39,6 +39,14 @@ impl Phase {
         matches!(self, Self::Fetching(_))
     }
 
+    /// Length of the data that follows the head of a READ's reply (bytes); of other calls 0.
+    pub(in super::super) const fn len(&self) -> u32 {
+        match self {
+            Self::Sending { len, .. } => *len,
+            _ => 0,
+        }
+    }
+
     /// Releases the call's file.
     pub(in super::super) fn release(self, vfs: &mut Tree) {
         match self {

@@ -3,7 +3,7 @@
 //! Each attribute is a row: its number, and how its value is made. Numbers ascend, as the values on the wire do.
 
 use super::turn::{Done, Fault, Turn};
-use crate::config::{LEASE_SECS, READ_INLINE_BYTES, WRITE_BYTES_MAX};
+use crate::config::{LEASE_SECS, READ_BYTES_MAX, WRITE_BYTES_MAX};
 use crate::engine::nfs::{LINK_COUNT_MAX, kind_number};
 use crate::event::Line;
 use crate::vfs::{Attr, FileTime, FsStat, Handle};
@@ -93,7 +93,7 @@ const TABLE: [(u8, Value); ROW_COUNT] = [
     (27, Words(&[i32::MAX as u32, u32::MAX])), // maxfilesize
     (28, Words(&[LINK_COUNT_MAX])),
     (29, Short(|of| of.stat.name_bytes_max)),
-    (30, Words(&[0, READ_INLINE_BYTES])), // maxread
+    (30, Words(&[0, READ_BYTES_MAX])), // maxread
     (31, Words(&[0, WRITE_BYTES_MAX])),
     (33, Short(|of| of.attr.mode)),
     (35, Short(|of| of.attr.nlink)),

@@ -6,7 +6,7 @@
 use super::operations::{self, Rule, Run};
 use super::turn::{Done, Fault, HEADER_BYTES, Kept, Turn};
 use crate::config::{COMPOUND_HELD_BYTES, LINK_BYTES_MAX, REPLY_HEAD_BYTES};
-use crate::engine::nfs;
+use crate::engine::nfs::{self, Phase};
 use crate::stats::{Family, Figure};
 use crate::vfs::Until;
 use crate::wire::nfs4::{MINOR_VERSION, OPAQUE_BYTES_MAX, SEQUENCE_BYTES, Status, operation};
@@ -87,6 +87,9 @@ impl Turn<'_, '_, '_, '_> {
             Err(Fault::Files(error)) => Status(nfs::error_status(self.cx, error) as u16),
         };
         if status != Status::OK {
+            if let Some(sending) = self.sending.take() {
+                sending.release(self.cx.vfs);
+            }
             if matches!(status, Status::OP_ILLEGAL) {
                 number = operation::ILLEGAL;
             }
@@ -135,7 +138,8 @@ impl Turn<'_, '_, '_, '_> {
 
     /// Checks that the reply is not longer than the session allows.
     fn check_length(&self) -> Status {
-        let len = self.reply.position() - self.start;
+        let sent = self.sending.as_ref().map_or(0, Phase::len);
+        let len = self.reply.position() - self.start + sent.next_multiple_of(4) as usize;
         if self.reply.written().is_some() && len <= self.compound.reply_bytes_max as usize {
             return Status::OK;
         }

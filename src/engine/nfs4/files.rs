@@ -3,7 +3,7 @@
 
 use super::turn::{Done, Fault, Place, Turn};
 use crate::config::{LINK_BYTES_MAX, READ_INLINE_BYTES};
-use crate::engine::nfs::rights;
+use crate::engine::nfs::{Phase, rights};
 use crate::event;
 use crate::text::Text;
 use crate::vfs::{Access, FsError, Handle, Name, Node, ObjectType, Patience, Stop, Until};
@@ -177,7 +177,7 @@ pub(super) fn test_states(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     Ok(())
 }
 
-/// READ, by a special state ID, of at most [`READ_INLINE_BYTES`].
+/// READ, by a special state ID. Of more than [`READ_INLINE_BYTES`] only at the end of the COMPOUND: a transfer sends the data then.
 pub(super) fn read(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let state = StateId::parse(turn.args);
     let (offset, count) = (turn.args.u64(), turn.args.u32());
@@ -192,16 +192,28 @@ pub(super) fn read(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         ObjectType::SymbolicLink => return Err(Status::SYMLINK.into()),
         _ => return Err(Status::WRONG_TYPE.into()),
     }
+    let max = match turn.compound.done + 1 == turn.compound.count {
+        true => turn.read_bytes_max,
+        false => READ_INLINE_BYTES,
+    };
     let left = attr.size.saturating_sub(offset);
-    let len = left.min(count.min(READ_INLINE_BYTES).into()) as u32;
-    turn.need_space(len as usize + COUNTS_BYTES + WORD_BYTES)?;
+    let len = left.min(count.min(max).into()) as u32;
+    let is_large = len > READ_INLINE_BYTES;
+    let inline = if is_large { 0 } else { len as usize };
+    turn.need_space(inline + COUNTS_BYTES + WORD_BYTES)?;
     let file = turn.cx.vfs.pin(node, Some(Access::Read))?;
     if turn.cx.vfs.finds_compressed(node) {
         turn.cx.report(event::COMPRESSED, b"", Text::NOTHING);
     }
+    if is_large {
+        turn.reply.words(&[(u64::from(len) == left).into(), len]);
+        let file = Some(file);
+        *turn.sending = Some(Phase::Sending { file, offset, len });
+        return Ok(());
+    }
     // Read the data to its final position first, because eof and the count in front of it are not known yet.
-    let data = turn.reply.ahead(COUNTS_BYTES, len as usize);
-    if data.len() < len as usize {
+    let data = turn.reply.ahead(COUNTS_BYTES, inline);
+    if data.len() < inline {
         turn.cx.vfs.unpin(file);
         return Err(Status::REP_TOO_BIG.into());
     }

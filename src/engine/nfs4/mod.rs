@@ -4,10 +4,10 @@
 //! version 3.
 
 use super::Cx;
-use super::nfs::set_caller;
+use super::nfs::{Phase, set_caller};
 use super::rpc::connections::Connections;
 use super::rpc::lock::ServerLock;
-use super::rpc::{Answer, Request, Unanswered};
+use super::rpc::{Answer, Reply, Request, Unanswered};
 use crate::mem::Slots;
 use crate::stats::Outcome;
 use crate::vfs::{Caller, Patience, Tree};
@@ -101,7 +101,8 @@ impl Nfs4 {
     }
 
     /// Carries out a COMPOUND, or goes on with the one that waits, whose first results are in the output. The reply's header is
-    /// written. If the COMPOUND has to wait, leaves it in `waiting`.
+    /// written. If the COMPOUND has to wait, leaves it in `waiting`. If it ends with a READ of up to `read_bytes_max` whose data
+    /// follows, leaves that in `sending`.
     ///
     /// # Errors
     /// The event that must come first, before the same call is passed again; a call that is rejected.
@@ -110,6 +111,8 @@ impl Nfs4 {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         waiting: &mut Option<Waiting>,
+        read_bytes_max: u32,
+        sending: &mut Option<Phase>,
     ) -> Result<Answer, Unanswered> {
         if request.call.procedure != nfs4::COMPOUND {
             return Err(Reject::Procedure.into());
@@ -145,10 +148,18 @@ impl Nfs4 {
             connection: request.connection,
             request_bytes,
             patience,
+            read_bytes_max,
+            sending: &mut *sending,
             may_wait: free.is_some(),
         };
         match turn.run() {
-            Ok(status) => Ok(Answer::of(Outcome::of_error(status != Status::OK))),
+            Ok(status) => {
+                let mut answer = Answer::of(Outcome::of_error(status != Status::OK));
+                if let Some(sending) = sending {
+                    answer.reply = Reply::Head(sending.len());
+                }
+                Ok(answer)
+            }
             Err(Stopped::Malformed) => Err(Reject::Arguments.into()),
             Err(Stopped::Until(until)) => {
                 let number = free.unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use super::super::testing::{Bench, calls, calls::Call as V3, connections, replies, tree::Tree};
 use super::{Nfs4, Waiting, word_count};
+use crate::config::READ_INLINE_BYTES;
 use crate::engine::Cx;
 use crate::engine::rpc::connections::{Connection, Connections};
 use crate::engine::rpc::{Request, Unanswered};
@@ -153,7 +154,9 @@ impl Server {
             connection: self.connection,
             patience: Patience::Now,
         };
-        match self.nfs4.answer(&mut cx, &mut request, &mut self.waiting) {
+        let (waiting, max) = (&mut self.waiting, READ_INLINE_BYTES);
+        let nfs4 = &mut self.nfs4;
+        match nfs4.answer(&mut cx, &mut request, waiting, max, &mut None) {
             Ok(_) => Ok(reply.since(28).to_vec()),
             Err(Unanswered::Again(until)) => Err(until),
             Err(_) => panic!("rejected"),
@@ -198,7 +201,7 @@ fn limits_are_granted() {
     let mut server = Server::new();
     let client = server.client("owner", 1);
     let made = server.ask(&[create_session(client, 1, &FORE)]);
-    assert_eq!(made.last[6..12], [0, 8192, 73_724, 1024, 16, 32]);
+    assert_eq!(made.last[6..12], [0, 8192, 1 << 20, 1024, 16, 32]);
     server.begin(client, 2);
     // A reply that is too long to be kept.
     server.sequence += 1;

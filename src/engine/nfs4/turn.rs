@@ -4,6 +4,7 @@ use super::slots::Held;
 use super::tables::{Session, Slot, Tables};
 use crate::config::COMPOUND_REPLY_BYTES;
 use crate::engine::Cx;
+use crate::engine::nfs::Phase;
 use crate::engine::rpc::connections::{Connection, Connections};
 use crate::engine::rpc::lock::ServerLock;
 use crate::mem::fx_words as hash;
@@ -131,6 +132,10 @@ pub(super) struct Turn<'t, 'a, 'c, 'o> {
     /// Length of the whole request (bytes).
     pub(super) request_bytes: u32,
     pub(super) patience: Patience,
+    /// Largest READ at the end of a COMPOUND (bytes).
+    pub(super) read_bytes_max: u32,
+    /// That READ, if its data follows the reply's other bytes.
+    pub(super) sending: &'t mut Option<Phase>,
     /// Position in the reply of the RPC header.
     pub(super) start: usize,
     /// True if there is space for the context of a COMPOUND that waits.

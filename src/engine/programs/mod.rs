@@ -188,8 +188,14 @@ impl Programs {
             Some(Phase::Nfs4(waiting)) => Some(waiting),
             _ => None,
         };
-        let answer = self.nfs4.answer(cx, request, &mut waiting);
-        *phase = waiting.map(Phase::Nfs4);
+        let (max, mut sending) = (self.nfs.read_bytes_max(cx.now), None);
+        let answer = self
+            .nfs4
+            .answer(cx, request, &mut waiting, max, &mut sending);
+        *phase = match sending {
+            Some(sending) => Some(Phase::Nfs3(sending)),
+            None => waiting.map(Phase::Nfs4),
+        };
         answer
     }
 

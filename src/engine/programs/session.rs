@@ -20,7 +20,7 @@ use crate::wire::{Reader, Writer};
 /// The phase of a call that is not answered yet, kept between two calls of the engine.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// A READ, WRITE or COMMIT of NFS 3.
+    /// A READ, WRITE or COMMIT of NFS 3, or a READ of NFS 4 whose data follows.
     Nfs3(nfs::Phase),
     /// A COMPOUND of NFS 4 that waits. The call is passed again.
     Nfs4(nfs4::Waiting),

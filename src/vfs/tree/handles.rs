@@ -156,12 +156,8 @@ impl Tree {
         if dir.is_inside() && !self.exports_image(number) {
             let holder = self.images().and_then(|images| images.holder());
             let holder = holder.ok_or(FsError::NoEntry)?;
-            let root = self.exports.get(number).and_then(|place| place.root);
-            let backend = root.and_then(|root| self.handles(root.backend as usize));
-            return backend
-                .ok_or(FsError::Stale)?
-                .open(holder.bytes())
-                .map(Some);
+            let opened = self.open(holder.bytes(), &Caller::ANONYMOUS, peer);
+            return opened.map(Some);
         }
         self.above_top(dir, Some(number))
     }

@@ -14,6 +14,10 @@ pub(super) const CASES: &[Case] = &[
     ("VF1r: VERIFY and NVERIFY compare each attribute", compare),
     ("a listing has each name once", list),
     ("READ ends at the end of the file", contents),
+    (
+        "a READ above 64 KiB is whole at the end of a COMPOUND",
+        large_reads,
+    ),
     ("the root is above the exports", root),
 ];
 
@@ -229,6 +233,49 @@ fn contents(peer: &mut Peer<'_>) -> Result<()> {
         let read = [&[is_end], &opaque(expect)[..]].concat();
         ensure!(words == read, "{count} bytes at {offset}: {words:x?}");
     }
+    Ok(())
+}
+
+fn large_reads(peer: &mut Peer<'_>) -> Result<()> {
+    let client = peer.client("owner", 1)?;
+    let (mut fore, mut small) = (FORE, FORE);
+    (fore[2], small[2]) = (2 << 20, 100_000);
+    ensure!(peer.begin(client, 1, &fore)?[8] >= (1 << 20) + 200);
+    let way = peer.way("big", &[getattr(&[4, 30])]);
+    let [_, _, _, _, size, _, most] = last(peer, &way)?[..] else {
+        anyhow::bail!("not two attributes");
+    };
+    ensure!(most == 1 << 20, "maxread: {most}");
+    let whole = size.min(1 << 20);
+    let all = read(0, 0, 2 << 20);
+    for (then, reads) in [
+        (vec![all.clone()], vec![(whole, whole == size)]),
+        (vec![all.clone(), getattr(&[4])], vec![(65_536, false)]),
+        (
+            vec![read(0, 0, 4), read(0, size - 70_001, 1 << 20)],
+            vec![(4, false), (70_001, true)],
+        ),
+        (vec![read(0, 1, 65_536)], vec![(65_536, false)]),
+        (vec![read(0, 1, 65_537)], vec![(65_537, false)]),
+    ] {
+        let way = peer.way("big", &then);
+        let results = peer.next(&way)?;
+        ensure!(results.reads == reads, "{:?} for {then:?}", results.reads);
+        if results.done.last() == Some(&(op::READ, 0)) {
+            let (len, offset) = (reads[reads.len() - 1].0, then[then.len() - 1][6]);
+            let bytes: Vec<u8> = (0..len as usize)
+                .map(|at| super::super::laws::big_byte(offset as usize + at))
+                .collect();
+            ensure!(results.last[1..] == opaque(&bytes), "the data of {then:?}");
+        }
+    }
+    // A reply that is to be kept, or that the session forbids, is refused; the file is released.
+    let way = peer.way("big", std::slice::from_ref(&all));
+    ensure!(peer.next_kept(1, &way)?.status == REP_TOO_BIG_TO_CACHE);
+    peer.begin(client, 2, &small)?;
+    ensure!(peer.next(&way)?.status == REP_TOO_BIG);
+    let way = peer.way("big", &[read(0, 0, 70_000)]);
+    ensure!(peer.next(&way)?.reads == [(70_000, false)]);
     Ok(())
 }
 

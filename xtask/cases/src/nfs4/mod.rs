@@ -260,6 +260,8 @@ pub struct Results {
     pub done: Vec<(u32, u32)>,
     /// The words of the last result, after its status.
     pub last: Vec<u32>,
+    /// Length of the data of each READ (bytes), and true if it ends with the file.
+    pub reads: Vec<(u32, bool)>,
 }
 
 impl Results {
@@ -269,12 +271,17 @@ impl Results {
         let status = reader.word()?;
         let tag = reader.opaque()?.to_vec();
         let count = reader.word()?;
-        let (mut done, mut last) = (Vec::new(), Vec::new());
+        let (mut done, mut last, mut reads) = (Vec::new(), Vec::new(), Vec::new());
         for at in 1..=count {
             let (number, its) = (reader.word()?, reader.word()?);
             done.push((number, its));
             ensure!(at == count || its == 0, "an operation follows a failed one");
             let before = reader.0;
+            if (number, its) == (op::READ, 0) {
+                let mut read = Reader(before);
+                let is_end = read.flag()?;
+                reads.push((read.word()?, is_end));
+            }
             if its == 0 {
                 reader.result(number)?;
             } else if number == op::SETATTR {
@@ -297,6 +304,7 @@ impl Results {
             tag,
             done,
             last,
+            reads,
         })
     }
 }

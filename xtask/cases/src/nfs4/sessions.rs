@@ -202,7 +202,7 @@ fn create_limits(peer: &mut Peer<'_>) -> Result<()> {
     }
     let granted = peer.begin(client, 1, &[0, u32::MAX, u32::MAX, u32::MAX, 128, 2049])?;
     let limits = &granted[6..12];
-    ensure!(limits.iter().all(|limit| *limit < 1 << 20), "{limits:?}");
+    ensure!(limits.iter().all(|limit| *limit < 2 << 20), "{limits:?}");
     ensure!((1..=128).contains(&limits[5]), "{limits:?}");
     // The reply that is kept, and that which is not, may be no longer than agreed.
     peer.begin(client, 2, &[0, 8192, 8192, 10, 8, 8])?;
