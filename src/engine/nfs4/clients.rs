@@ -284,6 +284,7 @@ pub(super) fn create_session(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         number = new;
         place.set(session::NUMBER, number);
         place.set_all(session::CHANNEL, &granted.words());
+        place.set(session::SLOTS, granted.slot_count);
         place.set(session::CLIENT, row.word(client::NUMBER));
         row.set(client::STATE, client::CONFIRMED);
         row.set(client::SESSION, number);

@@ -1,7 +1,9 @@
 //! Room in the tables: requests that hold slots, and clients that lose their place.
 
 use super::slots::Held;
-use super::tables::{Client, Session, Slot, Tables, Words as _, client, slot};
+use super::tables::{
+    BLOCK_SLOT_COUNT, Client, Session, Slot, Tables, Words as _, client, session, slot,
+};
 use super::turn::Turn;
 use crate::engine::rpc::connections::Connection;
 use crate::mem::{FNV_START, fnv1a};
@@ -27,10 +29,31 @@ impl Turn<'_, '_, '_, '_> {
         own: Option<&Held>,
     ) -> bool {
         sessions.any(|row| {
-            self.tables.slots_of(row).any(|slot| {
+            self.tables.slots_from(row, 0).any(|slot| {
                 !own.is_some_and(|own| core::ptr::eq(own.slot, slot)) && self.is_held(slot)
             })
         })
+    }
+
+    /// Fits the number of slots that a session may use to the free blocks. Returns that number, and the one that the client should
+    /// use. Slots above `highest`, the last one in use, are freed when blocks run short; the first request of one that is granted
+    /// again has the number 1.
+    pub(super) fn resize(&self, row: Session, highest: u32) -> [u32; 2] {
+        let tables = self.tables;
+        let target = row.word(session::CHANNEL + 5).min(tables.slot_count_left());
+        let mut count = row.word(session::SLOTS);
+        if target >= count {
+            count = target;
+            row.set(session::SLOTS, count);
+        } else {
+            let used = target.max(highest.min(count - 1) + 1);
+            let kept = used.next_multiple_of(BLOCK_SLOT_COUNT as u32);
+            if kept < count && !tables.slots_from(row, kept).any(|slot| self.is_held(slot)) {
+                tables.free_slots(row, kept);
+                count = kept;
+            }
+        }
+        [count, target]
     }
 
     pub(super) fn is_held(&self, row: Slot) -> bool {

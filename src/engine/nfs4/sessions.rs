@@ -34,9 +34,9 @@ pub(super) fn sequence(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     // Everything that may refuse the request is checked before the slot is looked at. RFC 8881 section 18.46.3: after an error, "the
     // sequence ID of the slot MUST NOT change". RFC 8881 section 2.10.6.1.2: the replier "MUST NOT modify the reply cache entry for
     // the slot".
-    let [_, request_bytes, reply_bytes, kept_bytes, operations, slots] =
+    let [_, request_bytes, reply_bytes, kept_bytes, operations] =
         core::array::from_fn(|at| row.word(session::CHANNEL + at));
-    if number >= slots {
+    if number >= row.word(session::SLOTS) {
         return Err(Status::BADSLOT.into());
     }
     if highest < number {
@@ -82,7 +82,7 @@ pub(super) fn sequence(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     // sr_sequenceid result MUST equal sa_sequenceid."
     tables.emit_session_id(row.word(session::NUMBER), client, turn.reply);
     // No status flag: never CB_PATH_DOWN, for which Linux binds its connections again.
-    let target = slots.min(tables.slot_count_left());
+    let [slots, target] = turn.resize(row, highest);
     turn.reply
         .words(&[sequence, number, slots - 1, target - 1, 0]);
     Ok(())

@@ -48,8 +48,10 @@ pub(super) mod session {
     pub(in super::super) const CLIENT: usize = 1;
     /// The limits of the fore channel, in the order of the wire: padding, request, reply, kept reply, operations, slots.
     pub(in super::super) const CHANNEL: usize = 2;
+    /// The number of slots that it may use now.
+    pub(in super::super) const SLOTS: usize = 8;
     /// The indexes of the blocks of its slots, each + 1. 0: none of these slots was used yet.
-    pub(in super::super) const BLOCKS: usize = 8;
+    pub(in super::super) const BLOCKS: usize = 9;
     pub(in super::super) const WORDS: usize = BLOCKS + SESSION_SLOT_COUNT_MAX / BLOCK_SLOT_COUNT;
 }
 
@@ -82,7 +84,7 @@ const REPLY_SHARE: usize = 2;
 const HEAD_WORDS: usize = 4;
 const FREE_BLOCKS: usize = 3;
 /// The number of the layout. A change of the rows' meaning counts it up; their sizes are added.
-const LAYOUT: u32 = (2 << 16) + SHARE_WORDS as u32;
+const LAYOUT: u32 = (3 << 16) + SHARE_WORDS as u32;
 /// Words for each client.
 const SHARE_WORDS: usize =
     client::WORDS + SESSION_SHARE * session::WORDS + BLOCK_WORDS + REPLY_SHARE * REPLY_WORDS;
@@ -167,6 +169,11 @@ fn slots_in(block: &'static Row<BLOCK_WORDS>) -> &'static [Row<{ slot::WORDS }>]
     slots.as_chunks().0
 }
 
+/// The place in a session's row of the block of a slot.
+const fn block_at(number: u32) -> usize {
+    session::BLOCKS + number as usize / BLOCK_SLOT_COUNT
+}
+
 /// The row with this number.
 fn numbered<const WORDS: usize>(
     rows: &'static [Row<WORDS>],
@@ -245,11 +252,10 @@ impl Tables {
         sessions.filter(move |row| row.word(session::CLIENT) == number)
     }
 
-    /// The slots of a session that were used.
-    pub(super) fn slots_of(&self, row: Session) -> impl Iterator<Item = Slot> {
+    /// The slots of a session that were used, from the block of the slot `number` on.
+    pub(super) fn slots_from(&self, row: Session, number: u32) -> impl Iterator<Item = Slot> {
         let blocks = *self;
-        let used =
-            (session::BLOCKS..session::WORDS).filter_map(move |at| blocks.block(row.word(at)));
+        let used = (block_at(number)..session::WORDS).filter_map(move |at| blocks.block(row, at));
         used.flat_map(slots_in)
     }
 
@@ -270,16 +276,16 @@ impl Tables {
         self.head.set(FREE_BLOCKS, free.count() as u32);
     }
 
-    /// The block with this index + 1.
-    fn block(&self, number: u32) -> Option<&'static Row<BLOCK_WORDS>> {
-        self.blocks.get((number as usize).checked_sub(1)?)
+    /// The block at a place of a session's row. A server that was killed may have left one there that is not the session's any more.
+    fn block(&self, row: Session, at: usize) -> Option<&'static Row<BLOCK_WORDS>> {
+        let block = self.blocks.get((row.word(at) as usize).checked_sub(1)?)?;
+        (block.word(0) == row.word(session::NUMBER)).then_some(block)
     }
 
     /// A slot of a session, whose number is below the session's count. `None`: no space is left for it now.
     pub(super) fn slot(&self, row: Session, number: u32) -> Option<Slot> {
-        let number = number as usize;
-        let at = session::BLOCKS + number / BLOCK_SLOT_COUNT;
-        let mut block = self.block(row.word(at));
+        let at = block_at(number);
+        let mut block = self.block(row, at);
         if block.is_none() {
             let index = self.blocks.iter().position(|block| block.word(0) == 0)?;
             block = self.blocks.get(index);
@@ -287,7 +293,7 @@ impl Tables {
             row.set(at, index as u32 + 1);
             self.count_blocks();
         }
-        slots_in(block?).get(number % BLOCK_SLOT_COUNT)
+        slots_in(block?).get(number as usize % BLOCK_SLOT_COUNT)
     }
 
     /// Number of the blocks of a session.
@@ -298,17 +304,23 @@ impl Tables {
 
     /// Ends a session, and forgets its replies.
     pub(super) fn end_session(&self, row: Session) {
-        for slot in self.slots_of(row) {
+        self.free_slots(row, 0);
+        row.set(session::CLIENT, 0);
+    }
+
+    /// Sets the number of slots that a session may use, a multiple of those in a block. Forgets the others, with their replies.
+    pub(super) fn free_slots(&self, row: Session, count: u32) {
+        row.set(session::SLOTS, count);
+        for slot in self.slots_from(row, count) {
             self.drop_reply(slot);
             slot.set_all(0, &[0; slot::WORDS]);
         }
-        for at in session::BLOCKS..session::WORDS {
-            if let Some(block) = self.block(row.word(at)) {
+        for at in block_at(count)..session::WORDS {
+            if let Some(block) = self.block(row, at) {
                 block.set(0, 0);
             }
             row.set(at, 0);
         }
-        row.set(session::CLIENT, 0);
         self.count_blocks();
     }
 
