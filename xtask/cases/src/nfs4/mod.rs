@@ -210,7 +210,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes attributes: their numbers, and the length of their values.
-    fn attributes(&mut self) -> Result<()> {
+    pub fn attributes(&mut self) -> Result<()> {
         let count = self.word()? as usize;
         self.words(count)?;
         self.opaque().map(drop)

@@ -211,7 +211,7 @@ fn first_replies(ours: &Path, spawned: [f64; 2]) -> Result<Vec<Pair>> {
     command.arg(&tree).args(["-n", &nfs.number().to_string()]);
     let our_nfs = first_reply(|| spawn(&mut command), || is_serving(local(&nfs)))?;
     // The first one runs with its rpcbind meanwhile.
-    let ganesha = Ganesha::start(&workspace)?;
+    let ganesha = Ganesha::start(&workspace, "3")?;
     let another = || ganesha.another(&workspace);
     let their_nfs = first_reply(another, || true)?;
 

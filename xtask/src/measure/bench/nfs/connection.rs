@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::clients::nfs::{Auth, Call, LAST_FRAGMENT, Outcome, first_xid, outcome, record};
+use crate::clients::nfs::{Auth, Call, LAST_FRAGMENT, Outcome, first_xid, head, outcome, record};
 use crate::measure::bench::load::{Load, Protocol, Refill};
 
 /// Number of calls in flight with [`SLIDE`], or in a batch.
@@ -16,6 +16,9 @@ pub const BATCH: Refill = Refill::Batch(DEPTH);
 /// Refill for large requests and replies.
 pub const SLIDE: Refill = Refill::Slide(DEPTH);
 
+/// Largest reply (bytes) that READDIR and READDIRPLUS ask for: the size that common clients use.
+pub const PAGE: u32 = 64 << 10;
+
 /// The protocol NFS, with the credential of all calls.
 pub struct Connection(Auth);
 
@@ -23,6 +26,8 @@ pub struct Connection(Auth);
 pub enum Request<'a> {
     Call(Call<'a>),
     Packed(&'a Packed),
+    /// With the sequence number and the slot.
+    Compound(&'a Compound, [u32; 2]),
 }
 
 impl<'a> From<Call<'a>> for Request<'a> {
@@ -38,6 +43,28 @@ impl Packed {
     /// Encodes a call with the credential of root.
     pub fn new(call: &Call<'_>) -> Self {
         Self(record(&call.message(0, &Auth::root())))
+    }
+}
+
+/// The encoded record of a COMPOUND that begins with SEQUENCE. Only its xid, its sequence number and its slot change when it is sent
+/// again.
+pub struct Compound {
+    record: Vec<u8>,
+    /// Offset of the sequence number.
+    sequence_at: usize,
+}
+
+impl Compound {
+    /// Encodes a call with the credential of root. `arguments` are those of [`cases::nfs4::compound`].
+    pub fn new(arguments: &[u8]) -> Self {
+        let mut message = head(0, 2, (100_003, 4, 1), &Auth::root());
+        // After the record mark, the tag, the minor version, the count and the session.
+        let sequence_at = 4 + message.len() + 8 + 12 + 16;
+        message.extend(arguments);
+        Self {
+            record: record(&message),
+            sequence_at,
+        }
     }
 }
 
@@ -62,9 +89,16 @@ impl Protocol for Connection {
                 out.extend(head);
                 return call.data;
             }
-            Request::Packed(packed) => packed,
+            Request::Packed(packed) => &packed.0,
+            Request::Compound(compound, _) => &compound.record,
         };
-        out.extend_from_slice(&packed.0);
+        out.extend_from_slice(packed);
+        if let Request::Compound(compound, [sequence, slot]) = request {
+            // The slot, and the highest slot in use.
+            let words = [sequence, slot, slot].map(|word| word.to_be_bytes());
+            let at = start + compound.sequence_at;
+            out[at..at + 12].copy_from_slice(words.as_flattened());
+        }
         out[start + 4..start + 8].copy_from_slice(&xid.to_be_bytes());
         &[]
     }

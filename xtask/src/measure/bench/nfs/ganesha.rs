@@ -1,6 +1,7 @@
 //! The peer: nfs-ganesha with its VFS back end, as Debian ships it, and rpcbind, without which it does not start.
 //!
-//! Settings are the defaults except for NFSv3 alone, no root squashing, and a limit of connections that admits the idle ones.
+//! Settings are the defaults except for the versions, users as numbers, no root squashing, and a limit of connections that admits the
+//! idle ones.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,6 +27,7 @@ const START_MAX: Duration = Duration::from_secs(30);
 pub struct Ganesha {
     daemon: Process,
     ports: [u16; 2],
+    versions: &'static str,
     _rpcbind: Option<Process>,
 }
 
@@ -33,23 +35,37 @@ impl Ganesha {
     /// Ports of NFS and MOUNT.
     const PORTS: [u16; 2] = [2049, 20048];
 
-    /// Starts rpcbind and ganesha in the current network namespace, and waits until NFS answers.
-    pub fn start(workspace: &Workspace) -> Result<Self> {
+    /// Starts rpcbind and ganesha in the current network namespace, and waits until NFS answers. `versions` are 3, or 3 and 4.1 as
+    /// stowaway names them.
+    pub fn start(workspace: &Workspace, versions: &'static str) -> Result<Self> {
         let is_ready = || Path::new("/run/rpcbind.sock").exists();
         let rpcbind = start(Command::new("/usr/sbin/rpcbind").arg("-f"), is_ready)?;
-        Self::serve(workspace, Self::PORTS, Some(rpcbind))
+        Self::serve(workspace, Self::PORTS, versions, Some(rpcbind))
     }
 
     /// Starts another ganesha, on the next ports.
     pub fn another(&self, workspace: &Workspace) -> Result<Self> {
-        Self::serve(workspace, self.ports.map(|port| port + 1), None)
+        Self::serve(
+            workspace,
+            self.ports.map(|port| port + 1),
+            self.versions,
+            None,
+        )
     }
 
-    fn serve(workspace: &Workspace, ports: [u16; 2], rpcbind: Option<Process>) -> Result<Self> {
+    fn serve(
+        workspace: &Workspace,
+        ports: [u16; 2],
+        versions: &'static str,
+        rpcbind: Option<Process>,
+    ) -> Result<Self> {
         let file = |extension| workspace.scratch_path(&format!("ganesha-{}.{extension}", ports[0]));
         let config = file("conf");
-        fs::write(&config, settings(workspace, ports, &file("state")))
-            .with_context(|| format!("cannot write {}", config.display()))?;
+        fs::write(
+            &config,
+            settings(workspace, ports, versions, &file("state")),
+        )
+        .with_context(|| format!("cannot write {}", config.display()))?;
         let mut command = Command::new("/usr/bin/ganesha.nfsd");
         command
             .args(["-F", "-L", "STDERR", "-N", "CRIT", "-f"])
@@ -60,6 +76,7 @@ impl Ganesha {
         Ok(Self {
             daemon: start(&mut command, is_ready)?,
             ports,
+            versions,
             _rpcbind: rpcbind,
         })
     }
@@ -86,15 +103,24 @@ pub fn is_serving(nfs: SocketAddr) -> bool {
     answered.is_ok()
 }
 
+/// The path of an export in version 4.1.
+pub fn pseudo_path(export: Export) -> String {
+    format!("/{}", export as usize + 1)
+}
+
 /// Content of ganesha's configuration file.
-fn settings(workspace: &Workspace, [nfs, mount]: [u16; 2], state: &Path) -> String {
+fn settings(workspace: &Workspace, [nfs, mount]: [u16; 2], versions: &str, state: &Path) -> String {
+    // The minor versions have a setting of their own.
+    let protocols = versions.replace("4.1", "4");
     let mut text = format!(
         "NFS_CORE_PARAM {{
-             NFS_Protocols = 3; NFS_Port = {nfs}; MNT_Port = {mount};
+             NFS_Protocols = {protocols}; NFS_Port = {nfs}; MNT_Port = {mount};
              Enable_NLM = false; Enable_RQUOTA = false;
              RPC_Max_Connections = 10000; RPC_Idle_Timeout_S = 3600;
          }}
-         NFSv4 {{ Graceless = true; RecoveryRoot = {state}; }}\n",
+         NFSv4 {{
+             Graceless = true; RecoveryRoot = {state}; Minor_Versions = 1; Only_Numeric_Owners = true;
+         }}\n",
         state = state.display(),
     );
     let exports = Export::ALL.map(|it| (workspace.path(it), it.is_writable()));
@@ -102,7 +128,7 @@ fn settings(workspace: &Workspace, [nfs, mount]: [u16; 2], state: &Path) -> Stri
     for (id, (path, is_writable)) in (1..).zip(exports.into_iter().chain(more)) {
         text += &format!(
             "EXPORT {{
-                 Export_Id = {id}; Path = {path}; Pseudo = /{id}; Protocols = 3; Transports = TCP;
+                 Export_Id = {id}; Path = {path}; Pseudo = /{id}; Protocols = {protocols}; Transports = TCP;
                  Access_Type = {access}; Squash = No_Root_Squash; SecType = sys;
                  FSAL {{ Name = VFS; }}
              }}\n",

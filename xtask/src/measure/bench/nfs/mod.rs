@@ -3,6 +3,7 @@
 
 pub mod connection;
 pub mod ganesha;
+mod version4;
 pub mod workload;
 pub mod writing;
 
@@ -21,7 +22,8 @@ use crate::machines::server::{Server, ServerOptions};
 use crate::setup;
 use connection::{Connection, DEPTH};
 use ganesha::Ganesha;
-use workload::{Objects, Workload};
+use version4::Session;
+use workload::{Objects, Version, Workload};
 
 /// Number of idle connections to each server.
 const IDLE_COUNT: usize = 1000;
@@ -33,6 +35,9 @@ pub struct Args {
     common: Common,
     #[command(flatten)]
     choice: Choice<Workload>,
+    /// The versions of NFS: their workloads, and what the servers offer
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "3")]
+    versions: Vec<Version>,
 }
 
 /// Starts all servers, and compares them.
@@ -45,16 +50,24 @@ pub fn main(args: &Args) -> Result<()> {
     let mut frame = Frame::compare("nfs", names, &args.common, [2, 5])?;
     let scale = Scale::of(&args.common);
     let workspace = Workspace::new(scale)?;
-    let workloads = args.choice.workloads();
+    let mut workloads = args.choice.workloads();
+    workloads.retain(|workload| args.versions.contains(&workload.version()));
+    let offered = match args.versions.contains(&Version::Four) {
+        true => "3,4.1",
+        false => "3",
+    };
     // All servers run at the same time; a server without calls uses no CPU.
     let mut sides = Vec::new();
     for (name, file) in &files {
-        sides.push(Side::start(name, file, &workspace, &scale)?);
+        sides.push(Side::start(name, file, offered, &workspace, &scale)?);
     }
-    let ganesha = has_peer.then(|| Ganesha::start(&workspace)).transpose()?;
+    let ganesha = has_peer
+        .then(|| Ganesha::start(&workspace, offered))
+        .transpose()?;
     if let Some(it) = &ganesha {
         let (pid, nfs, mount) = (it.pid(), it.nfs(), it.mount());
-        let peer = Side::new(ganesha::NAME, pid, nfs, mount, &workspace, &scale)?;
+        let mut peer = Side::new(ganesha::NAME, pid, nfs, mount, &workspace, &scale)?;
+        peer.top = ganesha::pseudo_path(Export::Tree);
         sides.push(peer);
     }
     for side in &mut sides {
@@ -106,15 +119,30 @@ struct Side {
     aside: Client,
     idle: Vec<Client>,
     objects: Objects,
+    /// The path of the tree in version 4.1.
+    top: String,
+    /// Number of NFS 4.1 clients that were made.
+    client_count: u32,
     /// A server of stowaway.
     _server: Option<Server>,
 }
 
 impl Side {
     /// Starts a server from a file of stowaway.
-    fn start(name: &str, file: &Path, workspace: &Workspace, scale: &Scale) -> Result<Self> {
+    fn start(
+        name: &str,
+        file: &Path,
+        versions: &str,
+        workspace: &Workspace,
+        scale: &Scale,
+    ) -> Result<Self> {
+        let mut arguments = vec!["--handles", "kernel"];
+        // A file of before may not know the flag.
+        if versions != "3" {
+            arguments.extend(["--nfs-versions", versions]);
+        }
         let server = Server::start(ServerOptions {
-            arguments: ["--handles", "kernel"].map(str::to_owned).into(),
+            arguments: arguments.into_iter().map(str::to_owned).collect(),
             ..serving(file, workspace)
         })?;
         let (pid, nfs, mount) = (server.pid(), server.nfs(), server.mount());
@@ -152,6 +180,8 @@ impl Side {
             aside,
             idle: Vec::new(),
             objects,
+            top: workspace.path(Export::Tree).display().to_string(),
+            client_count: 0,
             _server: None,
         })
     }
@@ -177,6 +207,14 @@ impl Side {
 
     /// Runs and measures one turn, then checks the files that it changed.
     fn turn(&mut self, workload: Workload, scale: &Scale) -> Result<Cost> {
+        if workload.version() == Version::Four {
+            self.client_count += 1;
+            // A new session for each turn: servers forget one that is idle.
+            let mut session = Session::begin(&mut self.aside, &self.top, self.client_count)?;
+            return Cost::measure(&[self.pid], || {
+                workload.run_in(&mut self.busy, &mut session, scale)
+            });
+        }
         self.objects.pattern.turn();
         let cost = Cost::measure(&[self.pid], || {
             workload.run(&mut self.busy, &self.objects, scale)

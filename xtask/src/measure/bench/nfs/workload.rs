@@ -1,14 +1,15 @@
 //! The workloads: their calls, the checks of the replies, and their aims.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 
-use super::connection::{BATCH, Connection, DEPTH, Packed, Request, SLIDE};
+use super::connection::{BATCH, Connection, DEPTH, PAGE, Packed, Request, SLIDE};
+use super::version4::{self, Session};
 use super::writing;
 use crate::clients::nfs::{Call, Client, body, data, page};
 use crate::measure::bench::frame;
 use crate::measure::bench::load::{self, Refill};
-use crate::measure::bench::table::{RATE, Reference, Subject, Unit};
+use crate::measure::bench::table::{CPU, RATE, Reference, Subject, Unit};
 use crate::measure::bench::workspace::{
     self, BIG, CROWD, Export, ListedNames, NAME_COUNT, NAMES, Pattern, STANDING, Scale, Storage,
 };
@@ -19,8 +20,6 @@ type Load = load::Load<Connection>;
 const LARGE: u32 = 1 << 20;
 /// Length of a random READ in bytes.
 const SMALL: u32 = 4096;
-/// Largest reply (bytes) that READDIR and READDIRPLUS ask for: the size that common clients use.
-const PAGE: u32 = 64 << 10;
 
 /// A workload.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -51,6 +50,27 @@ pub enum Workload {
     CreateRemove,
     /// CREATE and REMOVE on ext4
     CreateRemoveExt4,
+    /// NULL by NFS 4
+    Null4,
+    /// SEQUENCE, PUTFH and GETATTR of sixteen files in turn
+    Getattr4,
+    /// SEQUENCE, PUTFH and GETATTR, one call after the other
+    GetattrAlone4,
+    /// SEQUENCE, PUTFH, LOOKUP, GETFH and GETATTR of 1,000 names in random order
+    Lookup4,
+    /// READDIR by NFS 4.1 of a directory of 100,000 entries, one page after the other
+    Readdir4,
+}
+
+/// A version of NFS.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Version {
+    /// Version 3
+    #[value(name = "3")]
+    Three,
+    /// Version 4.1
+    #[value(name = "4.1")]
+    Four,
 }
 
 impl frame::Workload for Workload {
@@ -78,11 +98,42 @@ impl frame::Workload for Workload {
             Self::WriteExt4 => moved("WRITE + COMMIT, ext4").cpu(1.0),
             Self::CreateRemove => asked("CREATE + REMOVE").cpu(0.3),
             Self::CreateRemoveExt4 => asked("CREATE + REMOVE, ext4").cpu(1.0),
+            Self::Null4 => asked("4.1: NULL").gate(CPU, 1.15, Reference::Line("NULL")),
+            Self::Getattr4 => asked("4.1: GETATTR").gate(CPU, 1.15, Reference::Line("GETATTR")),
+            Self::GetattrAlone4 => {
+                let alone = "GETATTR, one at a time";
+                asked("4.1: GETATTR, one at a time").gate(CPU, 1.15, Reference::Line(alone))
+            }
+            Self::Lookup4 => asked("4.1: LOOKUP").cpu(0.25),
+            Self::Readdir4 => asked("4.1: READDIR").cpu(0.9),
         }
     }
 }
 
 impl Workload {
+    /// The version of the calls.
+    pub const fn version(self) -> Version {
+        match self {
+            Self::Null4 | Self::Getattr4 | Self::GetattrAlone4 | Self::Lookup4 | Self::Readdir4 => {
+                Version::Four
+            }
+            _ => Version::Three,
+        }
+    }
+
+    /// Runs one turn of an NFS 4.1 workload and returns the number of calls or entries.
+    pub fn run_in(self, load: &mut Load, session: &mut Session, scale: &Scale) -> Result<u64> {
+        let count = scale.request_count;
+        match self {
+            Self::Null4 => version4::call_null(load, count),
+            Self::Getattr4 => session.get_attr(load, count, BATCH),
+            Self::GetattrAlone4 => session.get_attr(load, count / 4, Refill::Slide(1)),
+            Self::Lookup4 => session.look_up(load, count),
+            Self::Readdir4 => session.walk(load, scale.crowd_count),
+            _ => bail!("the workload is of version 3"),
+        }
+    }
+
     /// The directory that the workload changes; None if it only reads.
     pub fn storage(self) -> Option<Storage> {
         match self {
@@ -132,6 +183,7 @@ impl Workload {
             Self::CreateRemove | Self::CreateRemoveExt4 => {
                 writing::create_and_remove(load, self.dir(objects)?, scale)
             }
+            _ => bail!("the workload is of version 4.1"),
         }
     }
 

@@ -71,7 +71,9 @@ pub fn main(args: &Args) -> Result<()> {
         attach(name, server.pid(), server.nfs(), server.mount())?;
         servers.push(server);
     }
-    let ganesha = has_peer.then(|| Ganesha::start(&workspace)).transpose()?;
+    let ganesha = has_peer
+        .then(|| Ganesha::start(&workspace, "3"))
+        .transpose()?;
     if let Some(it) = &ganesha {
         attach(ganesha::NAME, it.pid(), it.nfs(), it.mount())?;
     }

@@ -1,0 +1,185 @@
+//! The workloads by NFS 4.1: a generator of COMPOUNDs with the operations that Linux sends in place of a call of version 3.
+
+use anyhow::{Context as _, Result, ensure};
+use cases::nfs4::{Op, Peer, Reader, Results, bitmap, compound, getattr, lookup, op, with};
+
+use super::connection::{BATCH, Compound, Connection, DEPTH, PAGE, Packed, Request};
+use crate::clients::nfs::{Call, Client, first_xid, record};
+use crate::measure::bench::load::{self, Refill};
+use crate::measure::bench::workspace::{self, CROWD, ListedNames, NAME_COUNT, NAMES};
+
+type Load = load::Load<Connection>;
+
+/// Attributes that Linux asks for: those of version 3, change and mounted_on_fileid.
+const ATTRIBUTES: [u32; 15] = [1, 3, 4, 8, 20, 33, 35, 36, 37, 41, 45, 47, 52, 53, 55];
+/// Attributes of an entry that is listed without its object: rdattr_error, fileid and mounted_on_fileid.
+const OF_NAMES: [u32; 3] = [11, 20, 55];
+/// Length of the results up to that of SEQUENCE, with the tag of [`compound`].
+const SEQUENCE_END: usize = 60;
+
+/// A session with its slots, and the handles of the tree's objects as words.
+pub struct Session {
+    id: [u32; 4],
+    /// The sequence numbers of the last requests, by slot.
+    sequences: [u32; DEPTH],
+    files: Vec<Vec<u32>>,
+    names: Vec<u32>,
+    crowd: Vec<u32>,
+}
+
+impl Session {
+    /// Makes a client with a session. `top` is the path of the tree, and `number` differs for each client of the server.
+    pub fn begin(client: &mut Client, top: &str, number: u32) -> Result<Self> {
+        let mut exchange = |message: &[u8]| {
+            client.send(&record(message))?;
+            Ok(client.receive()?.context("closed")?.to_vec())
+        };
+        let name = format!("bench {number}");
+        let mut peer = Peer::new(&mut exchange, top, &name, first_xid());
+        peer.begun()?;
+        let done = peer.next(&[with(op::RECLAIM_COMPLETE, &[0])])?;
+        ensure!(done.status == 0, "{done:?}");
+        let mut handle = |path: &str| {
+            let way = path.split('/').map(lookup);
+            let ops = peer.top.iter().cloned().chain(way).chain([vec![op::GETFH]]);
+            let found = peer.next(&ops.collect::<Vec<_>>())?;
+            ensure!(found.status == 0, "{path}: {found:?}");
+            Ok(found.last)
+        };
+        let file = |index| format!("{NAMES}/{}", workspace::name(index));
+        let files = (0..DEPTH as u64).map(|index| handle(&file(index)));
+        let files = files.collect::<Result<_>>()?;
+        let [names, crowd] = [handle(NAMES)?, handle(CROWD)?];
+        let mut sequences = [0; DEPTH];
+        sequences[0] = peer.sequence;
+        Ok(Self {
+            id: peer.session,
+            sequences,
+            files,
+            names,
+            crowd,
+        })
+    }
+
+    /// A COMPOUND of this session, whose first operation after SEQUENCE is PUTFH.
+    fn compound(&self, handle: &[u32], ops: &[Op]) -> Compound {
+        let sequence = with(op::SEQUENCE, &[&self.id[..], &[0; 4]].concat());
+        let head = [sequence, with(op::PUTFH, handle)];
+        Compound::new(&compound(1, &[&head, ops].concat()))
+    }
+
+    /// Sends `count` COMPOUNDs, each the one of `calls` that `choose` returns. The first reply to each is parsed; later ones must be
+    /// equal to it. Returns `count`.
+    fn repeat(
+        &mut self,
+        load: &mut Load,
+        calls: &[Compound],
+        count: u64,
+        refill: Refill,
+        choose: impl FnMut(u64) -> usize,
+    ) -> Result<u64> {
+        let order: Vec<_> = (0..count).map(choose).collect();
+        let mut replies: Vec<Vec<u8>> = vec![Vec::new(); calls.len()];
+        load.run(
+            count,
+            refill,
+            |index| self.next(&calls[order[index as usize]], index, refill),
+            |index, results| {
+                let expected = &mut replies[order[index as usize]];
+                let after = results.get(SEQUENCE_END..).unwrap_or_default();
+                if expected.is_empty() {
+                    let results = Results::parse(results)?;
+                    ensure!(results.status == 0, "{results:?}");
+                    *expected = after.to_vec();
+                }
+                ensure!(after == expected, "{after:02x?} instead of {expected:02x?}");
+                Ok(())
+            },
+        )?;
+        Ok(count)
+    }
+
+    /// The request with this index of a run, in its slot. The earlier request of the slot was answered.
+    fn next<'a>(&mut self, call: &'a Compound, index: u64, refill: Refill) -> Request<'a> {
+        let (Refill::Batch(depth) | Refill::Slide(depth)) = refill;
+        let slot = index as usize % depth;
+        self.sequences[slot] += 1;
+        Request::Compound(call, [self.sequences[slot], slot as u32])
+    }
+
+    /// Sends `count` GETATTRs of the empty files in turn.
+    pub fn get_attr(&mut self, load: &mut Load, count: u64, refill: Refill) -> Result<u64> {
+        let files = self.files.iter();
+        let calls: Vec<_> = files
+            .map(|file| self.compound(file, &[getattr(&ATTRIBUTES)]))
+            .collect();
+        let choose = |index| index as usize % calls.len();
+        self.repeat(load, &calls, count, refill, choose)
+    }
+
+    /// Sends `count` LOOKUPs of names in random order.
+    pub fn look_up(&mut self, load: &mut Load, count: u64) -> Result<u64> {
+        let mut random = fastrand::Rng::with_seed(1);
+        let calls: Vec<_> = (0..NAME_COUNT)
+            .map(|index| {
+                let ops = [
+                    lookup(&workspace::name(index)),
+                    vec![op::GETFH],
+                    getattr(&ATTRIBUTES),
+                ];
+                self.compound(&self.names, &ops)
+            })
+            .collect();
+        self.repeat(load, &calls, count, BATCH, |_| random.usize(..calls.len()))
+    }
+
+    /// Lists the large directory, one page after the other. Returns the number of entries.
+    pub fn walk(&mut self, load: &mut Load, entry_count: u64) -> Result<u64> {
+        let mut seen = ListedNames::of(entry_count);
+        // The cookie and the verifier.
+        let (mut position, mut eof) = (vec![0; 4], false);
+        while !eof {
+            let words = [&position[..], &[PAGE, PAGE], &bitmap(&OF_NAMES)].concat();
+            let call = self.compound(&self.crowd, &[with(op::READDIR, &words)]);
+            load.run(
+                1,
+                BATCH,
+                |_| self.next(&call, 0, BATCH),
+                |_, results| {
+                    // The results of PUTFH and READDIR have two words before their own.
+                    let mut page = Reader(results);
+                    page.take(SEQUENCE_END + 8)?;
+                    let head = page.words(4)?;
+                    ensure!(head[..2] == [op::READDIR, 0], "{head:?}");
+                    position[2..].copy_from_slice(&head[2..]);
+                    while page.flag()? {
+                        position[..2].copy_from_slice(&page.words(2)?);
+                        seen.add(page.opaque()?)?;
+                        page.attributes()?;
+                    }
+                    eof = page.flag()?;
+                    Ok(())
+                },
+            )?;
+        }
+        seen.expect_all()
+    }
+}
+
+/// Sends `count` NULL calls by NFS 4.
+pub fn call_null(load: &mut Load, count: u64) -> Result<u64> {
+    let call = Packed::new(&Call {
+        procedure: (100_003, 4, 0),
+        ..Call::null()
+    });
+    load.run(
+        count,
+        BATCH,
+        |_| Request::Packed(&call),
+        |_, results| {
+            ensure!(results.is_empty(), "results of NULL: {results:02x?}");
+            Ok(())
+        },
+    )?;
+    Ok(count)
+}
