@@ -140,6 +140,16 @@ impl Bitmap {
         word >> (number % 32) & 1 != 0
     }
 
+    /// Calls `each` with each number, in ascending order.
+    pub fn for_each(&self, mut each: impl FnMut(u32)) {
+        for (first, mut word) in (0..).step_by(32).zip(self.0) {
+            while word != 0 {
+                each(first + word.trailing_zeros());
+                word &= word - 1;
+            }
+        }
+    }
+
     /// Adds a number below [`Self::BITS`].
     #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
     #[must_use]

@@ -199,7 +199,17 @@ impl<'a> Writer<'a> {
 
     /// Appends an unsigned 64-bit number.
     pub fn u64(&mut self, value: u64) {
-        self.words(&[(value >> 32) as u32, value as u32]);
+        match self
+            .len
+            .checked_add(8)
+            .and_then(|end| self.buffer.get_mut(self.len..end))
+        {
+            Some(buffer) => {
+                buffer.copy_from_slice(&value.to_be_bytes());
+                self.len += 8;
+            }
+            None => self.len = Self::OVERRUN,
+        }
     }
 
     /// Appends variable-length opaque or string.

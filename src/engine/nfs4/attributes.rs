@@ -5,7 +5,6 @@
 use super::turn::{Done, Fault, Turn};
 use crate::config::{LEASE_SECS, READ_BYTES_MAX, WRITE_BYTES_MAX};
 use crate::engine::nfs::{LINK_COUNT_MAX, kind_number};
-use crate::event::Line;
 use crate::vfs::{Attr, FileTime, FsStat, Handle};
 use crate::wire::Writer;
 use crate::wire::nfs4::{Bitmap, Status};
@@ -150,17 +149,32 @@ fn change(of: &Facts<'_>) -> u64 {
         .wrapping_add(of.recent.into())
 }
 
+/// Writes a number as text.
+fn emit_number(mut number: u32, out: &mut Writer<'_>) {
+    let mut digits = [0; 10];
+    let mut len = 0;
+    for place in digits.iter_mut().rev() {
+        *place = b'0' + (number % 10) as u8;
+        number /= 10;
+        len += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    out.opaque(digits.get(digits.len() - len..).unwrap_or_default());
+}
+
 /// Writes the attributes that are asked for and that the server has.
 pub(super) fn emit(asked: Bitmap, of: &Facts<'_>, out: &mut Writer<'_>) {
     let given = asked.and(SUPPORTED);
     given.emit(out);
     let mark = out.position();
     out.u32(0);
-    for (number, value) in &ROWS {
-        if !given.has((*number).into()) {
-            continue;
-        }
-        match *value {
+    // The rows are in this order, too.
+    let mut rows = ROWS.iter();
+    given.for_each(|number| {
+        let row = rows.find(|(row, _)| u32::from(*row) == number);
+        match row.map_or(Never, |(_, value)| *value) {
             Words(words) => out.words(words),
             Short(get) => out.u32(get(of)),
             Long(get) => out.u64(get(of)),
@@ -168,14 +182,11 @@ pub(super) fn emit(asked: Bitmap, of: &Facts<'_>, out: &mut Writer<'_>) {
                 let FileTime { secs, nanos } = get(of);
                 out.words(&[(secs >> 32) as u32, secs as u32, nanos]);
             }
-            Text(get) => {
-                let mut line = Line::default();
-                out.opaque(line.number(get(of)).bytes());
-            }
+            Text(get) => emit_number(get(of), out),
             Other(put) => put(of, out),
             Never => {}
         }
-    }
+    });
     let len = out.position().saturating_sub(mark + 4);
     out.patch(mark, len as u32);
 }

@@ -127,8 +127,6 @@ impl Nfs4 {
             }
         }
         let free = self.waiting.iter().position(Option::is_none);
-        let mut caller = Caller::default();
-        set_caller(&mut caller, &request.call);
         // A request of which a part has not arrived is longer than any session allows.
         let request_bytes = match request.follows {
             Some(0) => request.args.rest().len() as u32,
@@ -140,7 +138,7 @@ impl Nfs4 {
             lock: shared.lock,
             cx,
             call: &request.call,
-            caller,
+            caller: Caller::default(),
             args: &mut request.args,
             start: request.reply.position().saturating_sub(HEADER_BYTES),
             reply: &mut *request.reply,
@@ -152,6 +150,8 @@ impl Nfs4 {
             sending: &mut *sending,
             may_wait: free.is_some(),
         };
+        // Set in place: a copy is long.
+        set_caller(&mut turn.caller, turn.call);
         match turn.run() {
             Ok(status) => {
                 let mut answer = Answer::of(Outcome::of_error(status != Status::OK));
