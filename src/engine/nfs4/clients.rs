@@ -107,6 +107,7 @@ pub(super) fn exchange_id(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         return Err(Status::INVAL.into());
     }
     match protection {
+        // RFC 8881 section 18.35.3: the server "MUST NOT enforce state protection for the returned client ID".
         SP4_NONE => {}
         SP4_SSV => return Err(Status::ENCR_ALG_UNSUPP.into()),
         _ => return Err(Status::INVAL.into()),
@@ -145,12 +146,13 @@ pub(super) fn exchange_id(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         None => turn.add_client(owner, verifier)?,
     };
     let [instance, number] = turn.tables.client_id(row);
+    // RFC 8881 section 18.35.3: if the client ID is confirmed, "the server MUST set the EXCHGID4_FLAG_CONFIRMED_R bit".
     let state = match found {
         Some(_) => exchange::CONFIRMED,
         None => 0,
     };
     let reply = &mut *turn.reply;
-    // Without one of the flags of pNFS, Linux does not mount.
+    // RFC 8881 section 18.35.3: "The server MUST set one of the acceptable combinations of these bits". Without, Linux does not mount.
     let flags = state | exchange::USE_NON_PNFS;
     let sequence = row.word(client::SEQUENCE);
     reply.words(&[instance, number, sequence, flags, SP4_NONE, 0, 0]);
@@ -173,6 +175,7 @@ fn grant(asked: &Channel, back: &Channel, slot_count: u32) -> Result<Channel, St
     if least.iter().any(|least| *least < CHANNEL_BYTES_MIN) || asked.operation_count == 0 {
         return Err(Status::TOOSMALL);
     }
+    // RFC 8881 section 18.36.3: the server may decrease a value, "but MUST NOT increase it".
     Ok(Channel {
         header_padding: 0,
         request_bytes: asked.request_bytes.min(COMPOUND_BYTES_MAX),
@@ -244,6 +247,7 @@ pub(super) fn create_session(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let row = tables.client(id).ok_or(Status::STALE_CLIENTID)?;
     let expected = row.word(client::SEQUENCE);
     let (mut number, mut slot_count) = (row.word(client::SESSION), 0);
+    // RFC 8881 section 18.36.4: "the server MUST maintain the CREATE_SESSION reply cache".
     let is_again = sequence == expected.wrapping_sub(1) && number != 0;
     if sequence != expected && !is_again {
         return Err(Status::SEQ_MISORDERED.into());
@@ -296,6 +300,7 @@ pub(super) fn create_session(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     // Neither PERSIST nor CONN_BACK_CHAN. RFC 8881 section 18.36.3: csr_sequence "MUST be equal to csa_sequence".
     reply.words(&[sequence, 0]);
     granted.emit(reply);
+    // RFC 8881 section 18.36.3: "the server MUST NOT change the value the client offers".
     back.emit(reply);
     Ok(())
 }
@@ -305,6 +310,7 @@ pub(super) fn destroy_client(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let id = parse_id(turn.args);
     turn.args.check()?;
     let row = turn.tables.client(id).ok_or(Status::STALE_CLIENTID)?;
+    // RFC 8881 section 18.50.3: "the server MUST return NFS4ERR_CLIENTID_BUSY".
     if turn.tables.sessions_of(row).next().is_some() {
         return Err(Status::CLIENTID_BUSY.into());
     }

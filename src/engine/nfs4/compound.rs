@@ -90,6 +90,7 @@ impl Turn<'_, '_, '_, '_> {
             if let Some(sending) = self.sending.take() {
                 sending.release(self.cx.vfs);
             }
+            // RFC 8881 section 18.52.3: the status "MUST be set to NFS4ERR_OP_ILLEGAL".
             if matches!(status, Status::OP_ILLEGAL) {
                 number = operation::ILLEGAL;
             }
@@ -113,7 +114,9 @@ impl Turn<'_, '_, '_, '_> {
         if is_first && number != operation::SEQUENCE && !stands_alone {
             return Err(Status::OP_NOT_IN_SESSION.into());
         }
-        // RFC 8881 section 18.35.3: the server "MUST return NFS4ERR_NOT_ONLY_OP".
+        // RFC 8881 section 18.35.3: the server "MUST return NFS4ERR_NOT_ONLY_OP". RFC 8881 section 18.34.3: BIND_CONN_TO_SESSION
+        // "MUST be the only operation in the COMPOUND procedure". RFC 8881 section 18.37.3: "server MUST return NFS4ERR_NOT_ONLY_OP".
+        // RFC 8881 section 18.50.3: DESTROY_CLIENTID "MUST be the only operation in the COMPOUND request".
         if stands_alone && self.compound.count > 1 {
             return Err(Status::NOT_ONLY_OP.into());
         }

@@ -131,6 +131,7 @@ pub(super) fn read_directory(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         Ok(is_end) => is_end,
         Err(_) => false,
     };
+    // RFC 8881 section 18.23.3: if no entry fits, "the error NFS4ERR_TOOSMALL MUST be returned".
     if page.is_empty && !is_end || start + VERIFIER_BYTES + END_BYTES > most {
         return Err(Status::TOOSMALL.into());
     }

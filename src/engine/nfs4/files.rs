@@ -119,6 +119,7 @@ pub(super) fn look_up_parent(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
 
 /// SECINFO. Leaves no current object: RFC 8881 section 2.6.3.1.1.8.
 pub(super) fn security(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
+    // RFC 8881 section 18.29.3: without the right for LOOKUP, "SECINFO MUST behave the same way and return NFS4ERR_ACCESS".
     turn.named()?;
     offer_security(turn);
     Ok(())

@@ -42,6 +42,7 @@ pub(super) fn sequence(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     if highest < number {
         return Err(Status::BAD_HIGH_SLOT.into());
     }
+    // RFC 8881 section 18.36.3: "the replier MUST return NFS4ERR_TOO_MANY_OPS".
     if turn.compound.count > operations {
         return Err(Status::TOO_MANY_OPS.into());
     }
@@ -57,6 +58,7 @@ pub(super) fn sequence(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     if kept.is_none() && keeps {
         turn.place(row, |tables| tables.reserve_reply(place).then_some(()))?;
     }
+    // RFC 8881 section 18.46.3: after an error, "the associated lease MUST NOT be renewed"; otherwise it "MUST be renewed".
     if let Some(row) = tables.client_of(row) {
         row.set(client::RENEWED, turn.cx.now.secs());
     }
@@ -94,7 +96,7 @@ fn find_kept(place: Slot, sequence: u32, request: u32) -> Result<Option<Kept>, S
     if sequence == last.wrapping_add(1) {
         return Ok(None);
     }
-    // The first request of a slot has the number 1. RFC 8881 section 18.46.3: for others, the server "MUST return
+    // RFC 8881 section 18.36.3: the first SEQUENCE "MUST have a sequence ID equal to 1". RFC 8881 section 18.46.3: for others, the server "MUST return
     // NFS4ERR_SEQ_MISORDERED".
     if sequence != last || last_request == 0 {
         return Err(Status::SEQ_MISORDERED);
@@ -131,6 +133,7 @@ pub(super) fn destroy_session(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let row = turn.session_by_id()?;
     let compound = &*turn.compound;
     let is_own = compound.session.is_some_and(|own| core::ptr::eq(own, row));
+    // RFC 8881 section 18.37.3: "DESTROY_SESSION MUST be the final operation in the COMPOUND request".
     if is_own && compound.done + 1 < compound.count {
         return Err(Status::NOT_ONLY_OP.into());
     }

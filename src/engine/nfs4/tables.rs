@@ -259,7 +259,7 @@ impl Tables {
         used.flat_map(slots_in)
     }
 
-    /// The client of a session.
+    /// The client of a session. RFC 8881 section 18.46.4: "The server MUST maintain a mapping of session ID to client ID".
     pub(super) fn client_of(&self, row: Session) -> Option<Client> {
         self.client([self.head.word(0), row.word(session::CLIENT)])
     }
