@@ -448,11 +448,8 @@ const _: () = assert!((EXPORT_PATH_BYTES_MAX + 256 + 107) * 5 + 1024 < CHECK_JSO
 
 /// Longest directory (bytes) of `install`.
 pub const INSTALL_DIR_BYTES_MAX: usize = 128;
-/// Longest file (bytes) that `install` writes, beside the executable: a text that names the directory up to ten times.
-pub const INSTALLED_TEXT_BYTES_MAX: usize = 3 << 10;
-const _: () = assert!(INSTALL_DIR_BYTES_MAX * 10 + 1536 <= INSTALLED_TEXT_BYTES_MAX);
-/// Longest script of the host (bytes) to which `install` adds lines.
-pub const HOST_SCRIPT_BYTES_MAX: usize = 64 << 10;
+/// Space for the script of `install`, and for each file that it makes (bytes).
+pub const INSTALL_SCRIPT_BYTES_MAX: usize = 10 << 10;
 
 /// Limit of announced names, a shared label counted once: enough for more than a thousand virtual machines, and for the reverse
 /// mappings of [`LINK_COUNT_MAX`] interfaces with one IPv4 and two IPv6 addresses each.

@@ -93,7 +93,7 @@
 //! | a machine without an operating system: entry, devices, boot arguments, files | `sys/arch/pvh.rs`, `sys/bare`, `role/machine.rs`, `role/nfs/machine.rs`; `drive/platform` makes no system call there |
 //! | a machine with a Linux kernel: process 1, its system calls | `role/init.rs`, `os/init.rs`, `sys/linux/init.rs` |
 //! | files, logs, programs and processes of a host, as a role uses them | `os` |
-//! | what `install` makes on each kind of host | `role/install/kinds.rs`, `os/install.rs` |
+//! | what `install` makes on each kind of host | `role/install/install.sh`, the files beside it |
 //! | virtual machines and the hardware ID, as announced | `os/machines`, `os/hardware`; `services/announce` and `role/mdns` announce them |
 //! | fallbacks for missing system calls | `sys/linux/fs`, `sys/linux/sockets.rs` |
 //!

@@ -8,6 +8,22 @@ use crate::sys::linux::process::{self, Child};
 use core::ffi::CStr;
 use rustix::fs::{Access, OFlags};
 
+/// The shell of a host.
+pub const SHELL: &CStr = c"/bin/sh";
+/// Limit of its arguments.
+pub const SHELL_WORD_COUNT_MAX: usize = process::ARGUMENT_COUNT_MAX - 1;
+
+/// The name by which this process was started.
+pub fn program_name() -> &'static CStr {
+    crate::sys::linux::program_name()
+}
+
+/// Replaces this process by the shell with the arguments `words`. Returns only if execve fails, with its error.
+pub fn become_shell(words: &[&CStr]) -> Errno {
+    // No variable begins with "=": the shell gets all.
+    process::become_program(SHELL, words, b"", b"=")
+}
+
 /// Result of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RunResult {

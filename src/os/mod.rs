@@ -14,8 +14,6 @@ pub mod files;
 pub mod hardware;
 pub mod helper;
 pub mod init;
-#[cfg(feature = "install")]
-pub mod install;
 pub mod log_file;
 pub mod log_place;
 pub mod machines;

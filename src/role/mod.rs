@@ -212,8 +212,8 @@ roles! {
     "check": Check "check" => check::SUMMARY, |args, _| check::run(args);
     "probe": Probe "probe" => probe::SUMMARY, |args, _| probe::run(args);
     "pid-file": Status "status" => status::SUMMARY, |args, _| status::run(args);
-    "install": Install "install" => install::SUMMARY, |args, _| install::run(args, install::Verb::Install);
-    "install": Uninstall "uninstall" => Text::NOTHING, |args, _| install::run(args, install::Verb::Uninstall);
+    "install": Install "install" => install::SUMMARY, |args, _| install::run(args, c"install");
+    "install": Uninstall "uninstall" => Text::NOTHING, |args, _| install::run(args, c"uninstall");
     "mdns": Mdns "mdns" => mdns::SUMMARY, |args, _| mdns::run(args);
     "browse": Browse "browse"|"avahi-browse" => browse::SUMMARY, |args, _| browse::run(args);
     "publish": Publish "publish"|"avahi-publish"|"avahi-publish-service" => publish::SUMMARY, |args, _| publish::run(args, false);

@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn every_text_decodes_to_its_source() {
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; 16 << 10];
         for (number, text) in TEXTS.iter().enumerate() {
             let decoded = Text(number as Number).decode(&mut buffer);
             assert_eq!(decoded, text.as_bytes());

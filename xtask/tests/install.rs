@@ -64,8 +64,9 @@ impl Host {
         let busybox = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from);
         let busybox = busybox.iter().find(|path| path.exists());
         fs::copy(busybox.context("no busybox")?, host.path("bin/busybox"))?;
-        // The scripts of install use the first four.
-        for applet in ["sh", "cat", "rm", "sleep", "cp", "grep", "mount", "rmdir"] {
+        // The scripts of install use all but the last two.
+        let applets = "sh cat rm sleep sed grep ls mv chmod mkdir rmdir ln sync cp mount";
+        for applet in applets.split(' ') {
             symlink("busybox", host.path("bin").join(applet))?;
         }
         fs::copy(binary(Arch::X86_64)?, host.path("media/stowaway"))?;
@@ -387,6 +388,26 @@ fn kind_is_found_by_files_and_other_programs_stay() -> Result<()> {
         ("cat /opt/unfsd", 1, &[]),
         ("echo another version >>/opt/stowaway", 0, &[]),
         (install, 0, &["copy this program to /opt/stowaway\n"]),
+        (
+            "rm /opt/stowaway && ln -s /srv/target /opt/stowaway",
+            0,
+            &[],
+        ),
+        (install, 1, &["cannot replace /opt/stowaway: another"]),
+        ("ln -s /srv/target /opt/stowaway.new", 0, &[]),
+        (&format!("{install} --force"), 0, &["copy this program to "]),
+        ("cat /srv/target", 1, &[]),
+        ("rm /opt/stowaway && mkdir /opt/stowaway", 0, &[]),
+        (
+            &format!("{install} --force"),
+            1,
+            &["cannot change /opt/stowaway: ", "s a directory"],
+        ),
+        (
+            &format!("mv /bin/sh /sh; {install}; code=$?; mv /sh /bin/sh; exit $code"),
+            1,
+            &["cannot run /bin/sh: does not exist; install needs a shell"],
+        ),
     ])
 }
 

@@ -415,14 +415,14 @@ pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
     if let Some(child) = clone()? {
         return Ok(child);
     }
-    become_program(path, &[], more, but)
+    become_program(path, &[], more, but);
+    exit(CANNOT_RUN)
 }
 
-/// Replaces this process, a child, by the program at `path`, with `words` as arguments after its name. The environment is that of
-/// [`start`]. Exits with [`CANNOT_RUN`] if execve fails.
+/// Replaces this process by the program at `path`, with `words` as arguments after its name. The environment is that of [`start`].
+/// Returns only if execve fails, with its error.
 #[doc(alias = "execve")]
-#[inline(always)]
-pub fn become_program(path: &CStr, words: &[&CStr], more: &[u8], but: &[u8]) -> ! {
+pub fn become_program(path: &CStr, words: &[&CStr], more: &[u8], but: &[u8]) -> Errno {
     forget_signals();
     on_failed_write(FailedWrite::Ends);
     if !IS_NOHUP.load(Ordering::Relaxed) {
@@ -449,7 +449,7 @@ pub fn become_program(path: &CStr, words: &[&CStr], more: &[u8], but: &[u8]) -> 
         *place = word;
     }
     // SAFETY: the kernel reads NUL-terminated strings, and null-terminated lists of them.
-    unsafe {
+    let result = unsafe {
         raw_syscall!(
             Sysno::execve,
             path.as_ptr(),
@@ -457,13 +457,13 @@ pub fn become_program(path: &CStr, words: &[&CStr], more: &[u8], but: &[u8]) -> 
             environment.as_ptr()
         )
     };
-    exit(CANNOT_RUN)
+    outcome(result).err().unwrap_or(Errno::NOEXEC)
 }
 
 /// Environment variables of a started program, at most.
 const ENVIRONMENT_COUNT_MAX: usize = 512;
-/// Arguments of a program that replaces a child, at most, with its name.
-const ARGUMENT_COUNT_MAX: usize = 8;
+/// Arguments of a program that replaces this process, at most, with its name.
+pub const ARGUMENT_COUNT_MAX: usize = 18;
 /// Exit status of a child if execve failed, as in shells.
 pub const CANNOT_RUN: i32 = 127;
 

@@ -266,7 +266,7 @@ fn install(log: &Log) -> Result<()> {
         let (program, arguments) = wrapper.split_first().context("no wrapper")?;
         let mut command = Command::new(program);
         command.args(arguments).arg("chroot").arg(root.path());
-        // `uninstall` fails: there is no shell that stops the server.
+        // Both fail: there is no shell.
         command.args([
             "/stowaway",
             role,

@@ -105,7 +105,7 @@ by `cargo xtask syscalls`.
 - Fallbacks: only where the host lacks another call, or refuses it.
 
 An unlisted call should fail with ENOSYS: each role then does without it, as on an older kernel. `init`, the microVMs and `--net`
-are not included; `browse --exec`, and `install` and `uninstall` where they run `systemctl` or a script, need the calls of that
-command.
+are not included. `browse --exec` needs the calls of that command, too; `install` and `uninstall` need those of the shell that they
+become.
 
 ";
