@@ -1,4 +1,5 @@
-//! `cargo xtask order`: writes linker/order.txt, the functions that `nfs` and `mdns` run until they are at rest, and in a call or query.
+//! `cargo xtask order`: writes linker/order.txt, the functions that `nfs` and `mdns` run until they are at rest, and in a call or query;
+//! `nfs` also with a stack of its own, and `mdns` with files.
 //!
 //! A page fault also maps the other cached pages of the same 64 KiB (fault-around), so the order of functions decides how much of the
 //! file is resident. Each role is traced instruction by instruction, with ptrace(2), in a network of its own.
@@ -6,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::UdpSocket;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,24 +41,46 @@ pub fn main() -> Result<()> {
     build::build(Arch::X86_64)?;
     let export = directory.path().display().to_string();
     let arguments = format!("nfs --export {export}:rw,insecure -p -n 2049 -l 127.0.0.1");
+    let mounted = export.clone();
     let call = move || {
         let mut client = Client::connect(([127, 0, 0, 1], 2049).into())?;
-        let root = client.mount(&export)?;
+        let root = client.mount(&mounted)?;
         client.attr(&root).map(drop)
     };
     let nfs = functions(&arguments, call).context("nfs")?;
     let arguments = "mdns --name box --service ship,_sftp-ssh._tcp,22 --workstation";
     let mdns = functions(arguments, query).context("mdns")?;
-    let mut text = HEAD.to_owned();
+    let (services, machines) = announced(directory.path())?;
+    let arguments = format!("{arguments} --services {services} --vms {machines}");
+    let files = functions(&arguments, || Ok(())).context("mdns with files")?;
+    let arguments =
+        format!("nfs --export {export}:rw,insecure --net packet:eth0 --ip 192.0.2.3/24");
+    let stack = functions(&arguments, || Ok(())).context("nfs with a stack of its own")?;
+    let (mut text, rest) = (HEAD.to_owned(), &nfs | &mdns);
     for (title, names) in [
+        ("nfs with a stack of its own", &(&stack - &rest) - &files),
         ("nfs", &nfs - &mdns),
         ("nfs and mdns", &nfs & &mdns),
         ("mdns", &mdns - &nfs),
+        ("mdns with files", &files - &rest),
     ] {
         text += &format!("# {title}\n");
         names.iter().for_each(|name| text += &format!("{name}\n"));
     }
     fs::write(PATH, text).with_context(|| format!("cannot write {PATH}"))
+}
+
+/// Makes directories of a service file and of a virtual machine, and returns their paths.
+fn announced(directory: &Path) -> Result<(String, String)> {
+    let [services, machines] = ["services", "vms"].map(|name| directory.join(name));
+    fs::create_dir_all(&services)?;
+    fs::create_dir_all(machines.join("one"))?;
+    let service = "<service-group><name replace-wildcards=\"yes\">x on %h</name><service><type>_ssh._tcp</type><port>22</port></service></service-group>";
+    fs::write(services.join("one.service"), service)?;
+    let machine = "displayName = \"one\"\nuuid.bios = \"56 4d 00 00 00 00 00 00-00 00 00 00 00 00 00 01\"\nguestOS = \"other\"\n";
+    fs::write(machines.join("one/one.vmx"), machine)?;
+    let path = |directory: &Path| directory.display().to_string();
+    Ok((path(&services), path(&machines)))
 }
 
 /// Asks the network for all service types, and for a host.
