@@ -52,6 +52,7 @@ const TESTS: &[(&str, Test)] = tests![
     writing_is_refused_by_client_and_server,
     handles_outlive_restart_and_rename,
     directory_is_listed_over_4_1,
+    image_is_a_submount_over_4_1,
     mount_without_an_option_takes_4_1,
     changes_of_every_kind_reach_the_host,
     i686_server_is_written,

@@ -1,10 +1,12 @@
 //! NFS 4.1.
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use xtask::machines::server::{ServerOptions, public_dir};
 use xtask::machines::wait_for;
+use xtask::setup;
 
 use crate::SOON;
 use crate::tree::create;
@@ -33,6 +35,38 @@ pub fn directory_is_listed_over_4_1(world: &mut World) -> Result<()> {
         listed.lines().count() > 10 && listed == String::from_utf8_lossy(&expect),
         "{listed}"
     );
+    Ok(())
+}
+
+/// The files of an image are a file system of their own in a directory that is not listed, which can also be mounted.
+pub fn image_is_a_submount_over_4_1(world: &mut World) -> Result<()> {
+    setup::install_packages(&["xorriso"])?;
+    let directory = public_dir()?;
+    create(&directory.path().join("in/sub/deep"), b"bottom")?;
+    let mut xorriso = Command::new("xorriso");
+    xorriso.args(["-as", "mkisofs", "-quiet", "-R", "-o"]);
+    xorriso.arg(directory.path().join("one.iso"));
+    setup::run_captured(xorriso.arg(directory.path().join("in")))?;
+    let server = world.serve(ServerOptions {
+        arguments: vec!["--nfs-versions".into(), "3,4.1".into()],
+        exports: vec![format!("{}:isos", directory.path().display())],
+        ..ServerOptions::default()
+    })?;
+    let script = format!(
+        "set -e; line='-o port={} 10.0.2.2:{}'; mkdir -p /mnt/4 /mnt/5; mount -t nfs $line /mnt/4
+        trap 'cd /; umount /mnt/4/one.iso.d /mnt/5 /mnt/4' EXIT
+        mount -t nfs $line/one.iso.d /mnt/5; grep -c 'nfs4 .*vers=4.1' /proc/mounts
+        cd /mnt/4; ls; ls -R one.iso.d /mnt/5; grep -c 'nfs4 .*vers=4.1' /proc/mounts
+        for path in . one.iso one.iso.d one.iso.d/sub; do stat -c %d $path; done | uniq | wc -l
+        ls -d one.iso.d/sub/../../one.iso",
+        server.nfs_port,
+        directory.path().display(),
+    );
+    let seen = world.guest.run_ok(&script)?;
+    let words: Vec<&str> = seen.split_whitespace().collect();
+    let expect = "2 in one.iso /mnt/5: sub /mnt/5/sub: deep one.iso.d: sub one.iso.d/sub: deep 3 2 \
+        one.iso.d/sub/../../one.iso";
+    ensure!(words.join(" ") == expect, "{seen}");
     Ok(())
 }
 
