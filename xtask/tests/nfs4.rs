@@ -103,7 +103,7 @@ fn image_is_entered_by_both_versions() -> Result<()> {
         ("sub", peer.way("sub/one.iso.d", &up(1))),
         ("", peer.way("sub/one.iso.d/sub/deep", &up(4))),
     ] {
-        let way = peer.way(path, &[get_handle.clone()]);
+        let way = peer.way(path, std::slice::from_ref(&get_handle));
         let (one, other) = (peer.next(&way)?, peer.next(&other)?);
         ensure!(
             one.status == 0 && one.last == other.last,

@@ -134,7 +134,7 @@ pub(super) struct Turn<'t, 'a, 'c, 'o> {
     pub(super) patience: Patience,
     /// Largest READ at the end of a COMPOUND (bytes).
     pub(super) read_bytes_max: u32,
-    /// That READ, if its data follows the reply's other bytes.
+    /// The READ at the end of the COMPOUND, if its data follows the rest of the reply.
     pub(super) sending: &'t mut Option<Phase>,
     /// Position in the reply of the RPC header.
     pub(super) start: usize,
