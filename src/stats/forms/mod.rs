@@ -1,6 +1,6 @@
 //! The figures as a reader gets them: tables for people, JSON, Prometheus' text.
 //!
-//! [`rows`] has the numbers, which all forms have in common. [`Reader::write`] writes them piece by piece.
+//! `rows` has the numbers, which all forms have in common. [`Reader::write`] writes them piece by piece.
 
 mod form;
 mod page;
