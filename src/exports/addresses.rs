@@ -123,12 +123,12 @@ impl Host {
 /// ports that the host publishes. Such a network is a tap or one end of a veth pair, whose other end has another number.
 fn is_behind_published_ports() -> bool {
     let is_container = files::exists(c"/.dockerenv") || files::exists(c"/run/.containerenv");
-    let number = |name, out| -> Option<&[u8]> {
-        let card = Directory::open(c"/sys/class/net/eth0").ok()?;
-        card.read(name, out).ok()
+    if !is_container || files::exists(c"/sys/class/net/tap0") {
+        return is_container;
+    }
+    let Ok(card) = Directory::open(c"/sys/class/net/eth0") else {
+        return false;
     };
     let (own, other) = (&mut [0; 16], &mut [0; 16]);
-    is_container
-        && (files::exists(c"/sys/class/net/tap0")
-            || number(b"ifindex", own) != number(b"iflink", other))
+    card.read(b"ifindex", own) != card.read(b"iflink", other)
 }

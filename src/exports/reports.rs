@@ -106,6 +106,10 @@ fn report_mounts_below(tree: &Tree, events: &mut Events) {
                 events.report_line(&mut line);
             }
         }
+        // A read that does not fill the buffer has reached the end.
+        if text.len() < MOUNTS_BYTES {
+            return;
+        }
         offset += len as u64;
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Command;
 use xtask::build::Arch;
 use xtask::machines::server::{binary, public_dir, root_for};
+use xtask::setup;
 
 /// The file of exports, or none; arguments; lines that are printed; and a part that no line has. `DIR` is the test's directory, with
 /// file systems mounted at `DIR/m/a`, `DIR/m/b c` and, read-only, `DIR/ro`.
@@ -65,6 +66,38 @@ fn exports_that_do_less_are_named() -> Result<()> {
         let absent = absent.replace("DIR", &dir);
         ensure!(!printed.contains(&absent), "{arguments}: {printed}");
     }
+    Ok(())
+}
+
+/// System calls of a start, of which a container needs ten to find that it is one.
+#[test]
+fn nfs_waits_for_clients_after_few_calls() -> Result<()> {
+    if !root_for("a network namespace") {
+        return Ok(());
+    }
+    setup::install_packages(&["strace"])?;
+    let top = public_dir()?;
+    let script = format!(
+        "ip link set lo up; strace -f -o calls timeout 1 {} nfs -p -n 2049 -m 2049 {}",
+        binary(Arch::X86_64)?.display(),
+        top.path().display()
+    );
+    let mut command = Command::new("unshare");
+    command.args(["-n", "sh", "-c", &script]);
+    command.current_dir(top.path()).output()?;
+    let calls = fs::read_to_string(top.path().join("calls"))?;
+    let all = calls
+        .lines()
+        .skip_while(|line| !line.contains("/stowaway\", ["));
+    // The first call of epoll_pwait does not wait.
+    let start: Vec<&str> = all
+        .take_while(|line| !line.contains("epoll_pwait(") || line.ends_with(" = 0"))
+        .collect();
+    ensure!(
+        (100..=165).contains(&start.len()),
+        "{}: {calls}",
+        start.len()
+    );
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use syscalls::{Sysno, raw_syscall};
 pub(super) const STREAM: u32 = 1;
 pub(super) const DATAGRAM: u32 = 2;
 pub(super) const NONBLOCK: u32 = 0o4_000;
+const CLOEXEC: u32 = 0o2_000_000;
 pub(super) const UNIX: u16 = 1;
 pub(super) const INET: u16 = 2;
 pub(super) const INET6: u16 = 10;
@@ -488,10 +489,15 @@ pub(super) fn open_netlink() -> Result<File, Errno> {
     open(NETLINK, DATAGRAM | NONBLOCK)
 }
 
-/// Opens a socket that ends with the program. SOCK_CLOEXEC and SOCK_NONBLOCK are not passed: Linux before 2.6.27 has no such flags.
+/// Opens a socket that ends with the program.
 pub(super) fn open(family: u16, kind: u32) -> Result<File, Errno> {
     // SAFETY: no argument is a pointer.
-    let socket = File::opened(unsafe { socket_call!(socket, 1, family, kind & !NONBLOCK, 0) })?;
+    let open = |kind| File::opened(unsafe { socket_call!(socket, 1, family, kind, 0) });
+    // Linux before 2.6.27 has no such flags, and returns EINVAL.
+    if let Ok(socket) = open(kind | CLOEXEC) {
+        return Ok(socket);
+    }
+    let socket = open(kind & !NONBLOCK)?;
     socket.end_with_program()?;
     if kind & NONBLOCK != 0 {
         socket.never_block()?;

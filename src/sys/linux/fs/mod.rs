@@ -93,8 +93,11 @@ impl AsRawFd for File {
 impl Drop for File {
     #[inline(never)] // −223 bytes: many callers.
     fn drop(&mut self) {
-        // SAFETY: nothing else owns the descriptor.
-        unsafe { raw_syscall!(Sysno::close, self.0) };
+        // AT_FDCWD is not open.
+        if self.0 >= 0 {
+            // SAFETY: nothing else owns the descriptor.
+            unsafe { raw_syscall!(Sysno::close, self.0) };
+        }
     }
 }
 
