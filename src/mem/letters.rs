@@ -29,6 +29,16 @@ pub fn letter(text: &[u8]) -> usize {
     decode(text).map_or(0, |(len, _)| len)
 }
 
+/// Returns true if `text` is UTF-8.
+pub fn is_utf8(mut text: &[u8]) -> bool {
+    let mut len = letter(text);
+    while len > 0 {
+        text = text.tail(len);
+        len = letter(text);
+    }
+    text.is_empty()
+}
+
 /// Returns true if the first character of `text` is a control character.
 pub const fn is_control(text: &[u8]) -> bool {
     matches!(text, [..0x20 | 0x7f, ..] | [0xc2, 0x80..0xa0, ..])

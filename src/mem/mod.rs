@@ -17,7 +17,7 @@ mod twin;
 
 pub use arena::{Allocator, scaled, set_region, shortage};
 pub use global::Global;
-pub use letters::{HAS_UTF8, Letters, is_control, letter, letters, printable};
+pub use letters::{HAS_UTF8, Letters, is_control, is_utf8, letter, letters, printable};
 pub use parts::{Ends, Parts, has_any, index_of, nth, parts};
 pub use slices::{FNV_PRIME, FNV_START, c_str, copy_into, fnv1a, fx_words, shift, store_last};
 pub use slots::{Slots, array, bytes, copy, leak, long_words, words};

@@ -7,6 +7,7 @@ use crate::mem::Ends as _;
 use crate::sys::linux::fs::{self, File};
 use crate::sys::{self, Errno};
 use crate::time::Duration;
+use crate::wire::label::number;
 use core::ffi::CStr;
 use rustix::fd::{AsFd as _, AsRawFd as _};
 use rustix::fs::{FlockOperation, OFlags, flock};
@@ -79,7 +80,10 @@ pub fn holder(path: &CStr) -> Result<Option<u32>, Errno> {
         }
         let mut text = [0; NUMBER_BYTES_MAX];
         let len = fs::pread::<Errno>(file.as_raw_fd(), 0, &mut text)?;
-        let pid = text.head(len as usize).strip_suffix(b"\n").and_then(number);
+        let pid = text
+            .head(len as usize)
+            .strip_suffix(b"\n")
+            .and_then(|digits| number(digits, 10));
         let process = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         if process.is_some_and(|process| test_kill_process(process) != Err(Errno::SRCH)) {
             return Ok(pid);
@@ -91,14 +95,6 @@ pub fn holder(path: &CStr) -> Result<Option<u32>, Errno> {
 
 fn pause() {
     let _ = sys::linux::sleep(&mut [], Some(INTERVAL));
-}
-
-/// Parses a PID.
-pub(super) fn number(text: &[u8]) -> Option<u32> {
-    let digit = |digit: &u8| digit.is_ascii_digit().then_some(u32::from(digit & 0xf));
-    let add = |number: u32, byte| number.checked_mul(10)?.checked_add(digit(byte)?);
-    (!text.is_empty()).then_some(())?;
-    text.iter().try_fold(0, add)
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 
 use super::files::{Directory, read};
-use super::pid_file::number;
 use crate::config::CHILD_COUNT_MAX;
 use crate::event::Line;
 use crate::mem::{self, Ends as _, c_str, copy_into, index_of, letters, nth, parts, shift};
@@ -13,6 +12,7 @@ use crate::sys::linux::fs::{self, AT_FDCWD, File};
 use crate::sys::linux::sockets::{LocalName, connect_locally};
 use crate::sys::{self, Errno};
 use crate::time::{Duration, Instant};
+use crate::wire::label::number;
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 use rustix::event::{PollFd, PollFlags};
@@ -81,7 +81,7 @@ impl Answer {
     /// Adds a line. It may be another user's: what a terminal cannot print is replaced.
     fn read(&mut self, line: &[u8]) {
         if let [b'.', pids @ ..] = line {
-            for pid in parts(pids, b'.').filter_map(number) {
+            for pid in parts(pids, b'.').filter_map(|pid| number(pid, 10)) {
                 let _ = self.pids.push(pid);
             }
             return;
@@ -96,7 +96,7 @@ impl Answer {
 
 impl Socket {
     fn of(role: &[u8], pid: &[u8], is_file: bool) -> Option<Self> {
-        let pid = number(pid)?;
+        let pid = number(pid, 10)?;
         Some(Self {
             role: index_of(ROLES, role)? as u8,
             is_file,
@@ -161,7 +161,7 @@ impl Socket {
         // PID (NAME) STATE PARENT; the name may have spaces and brackets.
         let after = text.iter().rposition(|byte| *byte == b')');
         let parent = nth(text.tail(after.unwrap_or(0)), b' ', 2);
-        number(parent).unwrap_or(0)
+        number(parent, 10).unwrap_or(0)
     }
 }
 

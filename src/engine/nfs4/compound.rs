@@ -7,6 +7,7 @@ use super::operations::{self, Rule, Run};
 use super::turn::{Done, Fault, HEADER_BYTES, Kept, Turn};
 use crate::config::{COMPOUND_HELD_BYTES, LINK_BYTES_MAX, REPLY_HEAD_BYTES};
 use crate::engine::nfs::{self, Phase};
+use crate::mem::is_utf8;
 use crate::stats::{Family, Figure};
 use crate::vfs::Until;
 use crate::wire::nfs4::{MINOR_VERSION, OPAQUE_BYTES_MAX, SEQUENCE_BYTES, Status, operation};
@@ -43,7 +44,7 @@ impl Turn<'_, '_, '_, '_> {
             if minor != MINOR_VERSION {
                 return Ok(self.finish(Status::MINOR_VERS_MISMATCH));
             }
-            if tag.utf8_chunks().any(|part| !part.invalid().is_empty()) {
+            if !is_utf8(tag) {
                 return Ok(self.finish(Status::INVAL));
             }
         }

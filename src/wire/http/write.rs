@@ -1,6 +1,6 @@
 //! Names in links, pages and logs.
 
-use crate::mem::Ends as _;
+use crate::mem::{Ends as _, is_control, letter};
 use crate::wire::Writer;
 
 const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
@@ -27,54 +27,45 @@ pub fn encode(out: &mut Writer<'_>, mut name: &[u8]) {
     }
 }
 
-/// Writes a text: printable ASCII but `special` as it is, other characters by `put`. Control characters, and bytes that are not
-/// UTF-8, become U+FFFD.
-fn characters(
-    out: &mut Writer<'_>,
-    mut text: &[u8],
-    special: &[u8],
-    put: fn(&mut Writer<'_>, char),
-) {
-    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !special.contains(byte);
+/// A character that a format cannot have, and what it has instead.
+type Sign = (u8, &'static [u8]);
+
+/// Writes a text with other `signs`. Control characters, and bytes that are not UTF-8, become U+FFFD.
+fn escape(out: &mut Writer<'_>, mut text: &[u8], signs: &[Sign]) {
+    let sign = |byte: &u8| signs.iter().find(|(sign, _)| sign == byte);
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && sign(byte).is_none();
     loop {
         let plain = text.iter().take_while(|byte| is_plain(byte)).count();
         out.put(text.head(plain));
         text = text.tail(plain);
-        // The longest character has four bytes.
-        let Some(chunk) = text.head(text.len().min(4)).utf8_chunks().next() else {
+        let Some(byte) = text.first() else {
             return;
         };
-        let letter = chunk.valid().chars().next();
-        text = text.tail(letter.map_or(chunk.invalid().len(), char::len_utf8));
-        let letter = letter.filter(|letter| !letter.is_control());
-        put(out, letter.unwrap_or(char::REPLACEMENT_CHARACTER));
+        let len = letter(text);
+        out.put(match sign(byte) {
+            Some((_, instead)) => instead,
+            None if len == 0 || is_control(text) => "\u{fffd}".as_bytes(),
+            None => text.head(len),
+        });
+        text = text.tail(len.max(1));
     }
-}
-
-fn put_char(out: &mut Writer<'_>, letter: char) {
-    out.put(letter.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
 /// Writes a text for HTML, also for an attribute in quotes.
 #[inline(never)]
 pub fn escape_html(out: &mut Writer<'_>, text: &[u8]) {
-    characters(out, text, b"&<>\"", |out, letter| match letter {
-        '&' => out.put(b"&amp;"),
-        '<' => out.put(b"&lt;"),
-        '>' => out.put(b"&gt;"),
-        '"' => out.put(b"&quot;"),
-        letter => put_char(out, letter),
-    });
+    const SIGNS: [Sign; 4] = [
+        (b'&', b"&amp;"),
+        (b'<', b"&lt;"),
+        (b'>', b"&gt;"),
+        (b'"', b"&quot;"),
+    ];
+    escape(out, text, &SIGNS);
 }
 
 /// Writes a text for a JSON string.
 pub fn escape_json(out: &mut Writer<'_>, text: &[u8]) {
-    characters(out, text, b"\"\\", |out, letter| {
-        if matches!(letter, '"' | '\\') {
-            out.put(b"\\");
-        }
-        put_char(out, letter);
-    });
+    escape(out, text, &[(b'"', b"\\\""), (b'\\', b"\\\\")]);
 }
 
 /// Writes a text for the combined log format: bytes that are not printable ASCII, `"` and `\` become `\xNN`.
