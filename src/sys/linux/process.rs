@@ -566,9 +566,6 @@ pub fn descriptor_limit() -> usize {
 /// Raises the soft limit of open descriptors to the hard limit; returns the limit in effect.
 pub fn raise_descriptor_limit() -> usize {
     let [soft, hard] = descriptor_limits();
-    if soft == hard {
-        return soft;
-    }
     let (raised, set) = ([hard; 2], Sysno::setrlimit);
     // SAFETY: the kernel reads two words.
     let result = outcome(unsafe { raw_syscall!(set, OPEN_FILES, raised.as_ptr()) });
