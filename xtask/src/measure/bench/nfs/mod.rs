@@ -10,7 +10,7 @@ pub mod writing;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::frame::Frame;
 use super::load::Load;
@@ -52,6 +52,10 @@ pub fn main(args: &Args) -> Result<()> {
     let workspace = Workspace::new(scale)?;
     let mut workloads = args.choice.workloads();
     workloads.retain(|workload| args.versions.contains(&workload.version()));
+    ensure!(
+        !workloads.is_empty(),
+        "no workload of --only is of these --versions"
+    );
     let offered = match args.versions.contains(&Version::Four) {
         true => "3,4.1",
         false => "3",
