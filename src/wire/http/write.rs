@@ -27,10 +27,10 @@ pub fn encode(out: &mut Writer<'_>, mut name: &[u8]) {
     }
 }
 
-/// A character that a format cannot have, and what it has instead.
+/// A character that needs an escape, and the escape.
 type Sign = (u8, &'static [u8]);
 
-/// Writes a text with other `signs`. Control characters, and bytes that are not UTF-8, become U+FFFD.
+/// Writes a text with the escapes of `signs`. Control characters, and bytes that are not UTF-8, become U+FFFD.
 fn escape(out: &mut Writer<'_>, mut text: &[u8], signs: &[Sign]) {
     let sign = |byte: &u8| signs.iter().find(|(sign, _)| sign == byte);
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && sign(byte).is_none();
