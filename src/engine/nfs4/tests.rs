@@ -291,7 +291,7 @@ fn list(server: &mut Server, name: &str, bytes_max: u32, numbers: &[u32]) -> Vec
         let mut reader = Reader::new(&bytes);
         reader.u64();
         while reader.flag() {
-            cookie = reader.u64() as u32;
+            cookie = reader.u64();
             let name = reader.opaque(255).to_vec();
             let bits: u32 = (0..reader.u32()).map(|_| reader.u32().count_ones()).sum();
             names.push((name, bits as usize));

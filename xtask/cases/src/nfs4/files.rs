@@ -200,8 +200,7 @@ fn list(peer: &mut Peer<'_>) -> Result<()> {
             let mut reader = Reader(&bytes);
             reader.words(2)?;
             while reader.flag()? {
-                ensure!(reader.word()? == 0, "a long cookie");
-                cookie = reader.word()?;
+                cookie = u64::from(reader.word()?) << 32 | u64::from(reader.word()?);
                 names.push(String::from_utf8(reader.opaque()?.to_vec())?);
                 reader.attributes()?;
             }

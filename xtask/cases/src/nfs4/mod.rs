@@ -137,8 +137,9 @@ pub fn getattr(numbers: &[u32]) -> Op {
 }
 
 /// READDIR, with the same dircount and maxcount.
-pub fn readdir(cookie: u32, bytes_max: u32, numbers: &[u32]) -> Op {
-    let head = [op::READDIR, 0, cookie, 0, 0, 0, bytes_max];
+pub fn readdir(cookie: u64, bytes_max: u32, numbers: &[u32]) -> Op {
+    let [high, low] = [(cookie >> 32) as u32, cookie as u32];
+    let head = [op::READDIR, high, low, 0, 0, 0, bytes_max];
     [&head[..], &bitmap(numbers)].concat()
 }
 
