@@ -14,13 +14,15 @@ const CHECKED: [&str; 3] = ["clone", "ioctl", "openat"];
 const EACH: [&str; 3] = ["dup2", "newfstatat", "renameat"];
 /// HTTP, whose process has the same sets, ends its side of a connection.
 const NFS: [&str; 2] = ["prctl", "shutdown"];
-/// Files of services are read again, and a process reads the directory of virtual machines. `stowaway status` asks the responder.
-const MDNS: [&str; 17] = [
+/// Files of services are read again, and a process reads the directory of virtual machines. `stowaway status` asks the responder. Before
+/// Linux 2.6.27, socket(2) has no flags.
+const MDNS: [&str; 18] = [
     "accept",
     "clone",
     "close_range",
     "epoll_ctl",
     "epoll_pwait",
+    "fcntl",
     "getdents64",
     "getpid",
     "getppid",
