@@ -27,11 +27,15 @@ use crate::machines::server::{Namespace, public_dir};
 
 /// Time without an instruction after which a server is at rest. Announcements by multicast DNS are at most a few seconds apart.
 const REST: Duration = Duration::from_secs(10);
+/// A server that looks for changed virtual machines again and again has no longer rest.
+const REST_COUNT_MAX: usize = 15;
 const PATH: &str = "linker/order.txt";
 /// The first lines of the file.
 const HEAD: &str = "# Functions that run until a server is at rest, and in a call or query: stowaway.ld puts them first. \"*\" stands for a hash.\n\
     # Written by `cargo xtask order`. A name that a build lacks has no effect.\n";
 
+/// What a client asks a server that is at rest.
+type Call = Option<Box<dyn FnOnce() -> Result<()> + Send>>;
 /// Functions by their names in the list.
 type Names = BTreeSet<String>;
 
@@ -47,22 +51,22 @@ pub fn main() -> Result<()> {
         let root = client.mount(&mounted)?;
         client.attr(&root).map(drop)
     };
-    let nfs = functions(&arguments, call).context("nfs")?;
+    let nfs = functions(&arguments, Some(Box::new(call))).context("nfs")?;
     let arguments = "mdns --name box --service ship,_sftp-ssh._tcp,22 --workstation";
-    let mdns = functions(arguments, query).context("mdns")?;
+    let mdns = functions(arguments, Some(Box::new(query))).context("mdns")?;
     let (services, machines) = announced(directory.path())?;
     let arguments = format!("{arguments} --services {services} --vms {machines}");
-    let files = functions(&arguments, || Ok(())).context("mdns with files")?;
+    let files = functions(&arguments, None).context("mdns with files")?;
     let arguments =
         format!("nfs --export {export}:rw,insecure --net packet:eth0 --ip 192.0.2.3/24");
-    let stack = functions(&arguments, || Ok(())).context("nfs with a stack of its own")?;
+    let stack = functions(&arguments, None).context("nfs with a stack of its own")?;
     let (mut text, rest) = (HEAD.to_owned(), &nfs | &mdns);
     for (title, names) in [
-        ("nfs with a stack of its own", &(&stack - &rest) - &files),
         ("nfs", &nfs - &mdns),
         ("nfs and mdns", &nfs & &mdns),
         ("mdns", &mdns - &nfs),
         ("mdns with files", &files - &rest),
+        ("nfs with a stack of its own", &(&stack - &rest) - &files),
     ] {
         text += &format!("# {title}\n");
         names.iter().for_each(|name| text += &format!("{name}\n"));
@@ -96,7 +100,7 @@ fn query() -> Result<()> {
 }
 
 /// The functions that run until a server with these arguments is at rest, and then in `call` until it is so again.
-fn functions(arguments: &str, call: impl FnOnce() -> Result<()> + Send + 'static) -> Result<Names> {
+fn functions(arguments: &str, call: Call) -> Result<Names> {
     let path = build::debug_path(Arch::X86_64);
     let bytes = fs::read(&path)?;
     let file = object::File::parse(&*bytes)?;
@@ -132,7 +136,7 @@ fn pattern(name: &str) -> String {
 
 /// Runs a line of the shell, which stops itself and then executes a program. Returns the addresses of all instructions of the program
 /// that run until it is at rest, and then in `call` until it is so again.
-fn trace(line: &str, call: impl FnOnce() -> Result<()> + Send + 'static) -> Result<BTreeSet<u64>> {
+fn trace(line: &str, call: Call) -> Result<BTreeSet<u64>> {
     let mut shell = Command::new("sh");
     shell.args(["-c", line]).stdin(Stdio::null());
     shell.stdout(Stdio::null()).stderr(Stdio::null());
@@ -148,10 +152,13 @@ fn trace(line: &str, call: impl FnOnce() -> Result<()> + Send + 'static) -> Resu
     let counted = Arc::clone(&count);
     let end = thread::spawn(move || {
         wait_for_rest(&counted);
-        let called = call();
-        wait_for_rest(&counted);
+        let called = call.map(|call| {
+            let called = call();
+            wait_for_rest(&counted);
+            called
+        });
         kill(pid, Signal::SIGKILL)?;
-        called
+        called.unwrap_or(Ok(()))
     });
     let (mut ran, mut runs) = (BTreeSet::new(), false);
     loop {
@@ -177,11 +184,15 @@ fn trace(line: &str, call: impl FnOnce() -> Result<()> + Send + 'static) -> Resu
     Ok(ran)
 }
 
-/// Waits until `count` stays the same for [`REST`].
+/// Waits until `count` stays the same for [`REST`], at most [`REST_COUNT_MAX`] times.
 fn wait_for_rest(count: &AtomicU64) {
     let mut seen = None;
-    while seen != Some(count.load(Ordering::Relaxed)) {
-        seen = Some(count.load(Ordering::Relaxed));
+    for _ in 0..REST_COUNT_MAX {
+        let now = Some(count.load(Ordering::Relaxed));
+        if seen == now {
+            return;
+        }
+        seen = now;
         thread::sleep(REST);
     }
 }
