@@ -84,7 +84,7 @@ impl Run {
             ),
             3 => vec![[op::GETFH, op::SAVEFH, op::RESTOREFH, op::LOOKUPP][word as usize % 4]],
             4 => getattr(&[word % 80, 1, 3, 8, 19, 20, 36, 42]),
-            5 => readdir(word % 9, 300 + word * 100, &[1, 11, 19, 20]),
+            5 => readdir(u64::from(word % 9), 300 + word * 100, &[1, 11, 19, 20]),
             6 => read(0, word, word * 300),
             7 => with(op::PUTFH, &opaque(&[word as u8; 28])),
             8 => with(op::ACCESS, &[word]),
