@@ -34,7 +34,7 @@ const PATH: &str = "linker/order.txt";
 const HEAD: &str = "# Functions that run until a server is at rest, and in a call or query: stowaway.ld puts them first. \"*\" stands for a hash.\n\
     # Written by `cargo xtask order`. A name that a build lacks has no effect.\n";
 
-/// What a client asks a server that is at rest.
+/// The requests of a client to a server that is at rest.
 type Call = Option<Box<dyn FnOnce() -> Result<()> + Send>>;
 /// Functions by their names in the list.
 type Names = BTreeSet<String>;
