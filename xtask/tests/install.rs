@@ -408,6 +408,11 @@ fn kind_is_found_by_files_and_other_programs_stay() -> Result<()> {
             1,
             &["cannot run /bin/sh: does not exist; install needs a shell"],
         ),
+        (
+            &format!("exec -a odd {install}"),
+            1,
+            &["cannot find odd, the name of this program: start it by its path"],
+        ),
     ])
 }
 

@@ -234,7 +234,7 @@ if [ $action = install ]; then
 fi
 
 # Without a slash, a directory of PATH has the executable.
-own=$(command -v "$0")
+own=$(command -v "$0") || fail "cannot find $0, the name of this program: start it by its path"
 { program=$(cat "$own" 2>&1); } 2>/dev/null || fail_on 'read the file of this program' "$program"
 
 IFS=' |'
