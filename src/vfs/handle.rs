@@ -7,6 +7,7 @@
 
 use super::error::{FsError, FsResult};
 use super::walk::{front, put};
+use crate::mem::{FNV_START, fnv1a};
 
 /// The kind of file handles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +49,11 @@ impl Handle {
     /// The bytes, without padding.
     pub fn bytes(&self) -> &[u8] {
         front(&self.bytes, self.len.into())
+    }
+
+    /// A hash of the object, the same for handles of it in other directories.
+    pub fn object_hash(&self) -> u64 {
+        fnv1a(FNV_START, changed_part(self))
     }
 
     /// The bytes for the wire, zero-padded to a multiple of 4: iPXE does not skip the XDR padding of other lengths.

@@ -74,16 +74,23 @@ impl Status {
     pub const NOTSUPP: Self = Self(10_004);
     pub const TOOSMALL: Self = Self(10_005);
     pub const DELAY: Self = Self(10_008);
+    pub const LOCKED: Self = Self(10_012);
+    pub const GRACE: Self = Self(10_013);
+    pub const SHARE_DENIED: Self = Self(10_015);
     pub const SAME: Self = Self(10_009);
     pub const CLID_INUSE: Self = Self(10_017);
     pub const NOFILEHANDLE: Self = Self(10_020);
     pub const MINOR_VERS_MISMATCH: Self = Self(10_021);
     pub const STALE_CLIENTID: Self = Self(10_022);
+    pub const OLD_STATEID: Self = Self(10_024);
     pub const BAD_STATEID: Self = Self(10_025);
     pub const NOT_SAME: Self = Self(10_027);
     pub const SYMLINK: Self = Self(10_029);
     pub const ATTRNOTSUPP: Self = Self(10_032);
+    pub const NO_GRACE: Self = Self(10_033);
     pub const BADXDR: Self = Self(10_036);
+    pub const LOCKS_HELD: Self = Self(10_037);
+    pub const OPENMODE: Self = Self(10_038);
     pub const BADCHAR: Self = Self(10_040);
     pub const BADNAME: Self = Self(10_041);
     pub const OP_ILLEGAL: Self = Self(10_044);
@@ -212,6 +219,10 @@ pub struct StateId(pub [u32; 4]);
 impl StateId {
     /// Anonymous.
     pub const ANONYMOUS: Self = Self([0; 4]);
+    /// The state ID that an earlier operation of the COMPOUND has returned.
+    pub const CURRENT: Self = Self([1, 0, 0, 0]);
+    /// Of no state: that of a closed file.
+    pub const INVALID: Self = Self([u32::MAX, 0, 0, 0]);
     /// READ bypass.
     pub const BYPASS: Self = Self([u32::MAX; 4]);
 
@@ -219,6 +230,27 @@ impl StateId {
     pub fn parse(packet: &mut Reader<'_>) -> Self {
         Self([packet.u32(), packet.u32(), packet.u32(), packet.u32()])
     }
+}
+
+/// Numbers of OPEN.
+#[allow(missing_docs)] // RFC 8881's own words.
+pub mod opening {
+    /// The bits of share_access: reading and writing.
+    pub const ACCESS: u32 = 3;
+    /// The bits by which a client says which delegation it wants.
+    pub const WANTED: u32 = 0xff00;
+    pub const WANT_NO_DELEG: u32 = 0x0400;
+    /// All bits that a client may set in share_access, with those of version 4.2.
+    pub const ASKED: u32 = 0x003f_ff03;
+    pub const CLAIM_NULL: u32 = 0;
+    pub const CLAIM_PREVIOUS: u32 = 1;
+    pub const CLAIM_FH: u32 = 4;
+    pub const CLAIM_MAX: u32 = 6;
+    pub const RESULT_LOCKTYPE_POSIX: u32 = 4;
+    pub const DELEGATE_NONE: u32 = 0;
+    pub const DELEGATE_NONE_EXT: u32 = 3;
+    pub const NOT_WANTED: u32 = 0;
+    pub const RESOURCE: u32 = 2;
 }
 
 /// Bits of EXCHANGE_ID's flags.

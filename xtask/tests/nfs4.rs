@@ -41,21 +41,24 @@ fn exchange(client: &mut Client, message: &[u8]) -> Result<Vec<u8>> {
 
 #[test]
 fn cases_hold() -> Result<()> {
-    let directory = public_dir()?;
-    fill(
-        directory.path(),
-        Some(1000).filter(|_| root_for("files of another user")),
-    )?;
-    let top = directory.path().display().to_string();
     for (role, user) in users()
         .into_iter()
         .map(|user| ("nfs", user))
         .chain([("serve", None)])
     {
+        let directory = public_dir()?;
+        // A server that is not root acts as itself for each caller.
+        let owner = user.unwrap_or(1000);
+        fill(
+            directory.path(),
+            Some(owner).filter(|_| root_for("files of another user")),
+        )?;
+        let top = directory.path().display().to_string();
         let mut server = Server::start(ServerOptions {
             role,
             user,
-            ..offering("3,4.1", &[directory.path()])?
+            exports: vec![format!("{top}:rw")],
+            ..offering("3,4.1", &[])?
         })?;
         for (number, (name, case)) in cases().enumerate() {
             // Clients that a case leaves count for its successors, unless they are others.

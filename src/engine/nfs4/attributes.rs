@@ -60,7 +60,7 @@ const TABLE: [(u8, Value); ROW_COUNT] = [
     (0, Other(|_, out| SUPPORTED.emit(out))),
     (1, Short(|of| kind_number(of.attr.kind))),
     (2, Words(&[0])), // fh_expire_type: FH4_PERSISTENT.
-    (3, Long(change)),
+    (3, Long(|of| change(of.attr, of.recent))),
     (4, Long(|of| of.attr.size)),
     (5, TRUE),  // link_support
     (6, TRUE),  // symlink_support
@@ -141,12 +141,12 @@ const WRITE_ONLY: Bitmap = numbers(true);
 const NEEDS_SPACE: Bitmap = Bitmap([0b111 << 21 | 1 << 29, 0b111 << 10, 0]);
 
 /// The value of the attribute change: the ctime, and what tells changes of the same ctime apart.
-fn change(of: &Facts<'_>) -> u64 {
-    let ctime = of.attr.ctime;
+pub(super) fn change(attr: &Attr, recent: u32) -> u64 {
+    let ctime = attr.ctime;
     (ctime.secs as u64)
         .wrapping_mul(1_000_000_000)
         .wrapping_add(ctime.nanos.into())
-        .wrapping_add(of.recent.into())
+        .wrapping_add(recent.into())
 }
 
 /// Writes a number as text.

@@ -23,7 +23,7 @@ const UNCONFIRMED_SHARE: usize = 8;
 const GSS: u32 = 6;
 
 /// The two halves of a long number.
-const fn halves(number: u64) -> [u32; 2] {
+pub(super) const fn halves(number: u64) -> [u32; 2] {
     [(number >> 32) as u32, number as u32]
 }
 
@@ -78,20 +78,25 @@ impl Turn<'_, '_, '_, '_> {
         );
         let words = [[number, client::UNCONFIRMED], owner, verifier];
         row.set_all(0, words.as_flattened());
-        let words = [self.user(), self.cx.now.secs(), 1, 0, 0, self.group()];
+        let words = [self.user(), self.cx.now.secs(), 1, 0, 0, self.group(), 0];
         row.set_all(client::USER, &words);
         Ok(row)
     }
 
     /// Time since the last renewal of a client (seconds).
-    fn silence(&self, row: Client) -> u32 {
+    pub(super) fn silence(&self, row: Client) -> u32 {
         let now = self.cx.now.secs();
         now.saturating_sub(row.word(client::RENEWED))
     }
 
-    /// Returns true if the client may lose its place to another user: its lease has expired, or it has no session.
-    fn is_gone(&self, row: Client) -> bool {
-        self.silence(row) > LEASE_SECS || self.tables.sessions_of(row).next().is_none()
+    /// Returns true if a client's lease has expired. It keeps its state until others need what it holds.
+    pub(super) fn is_expired(&self, row: Client) -> bool {
+        self.silence(row) > LEASE_SECS
+    }
+
+    /// Returns true if a client has sessions or opens.
+    fn has_state(&self, row: Client) -> bool {
+        self.tables.sessions_of(row).next().is_some() || row.word(client::OPENS) != 0
     }
 }
 
@@ -129,7 +134,9 @@ pub(super) fn exchange_id(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
             (true, true) => found = Some(row),
             (true, false) if updates => return Err(Status::NOT_SAME.into()),
             (false, _) if updates => return Err(Status::PERM.into()),
-            (false, _) if !turn.is_gone(row) => return Err(Status::CLID_INUSE.into()),
+            (false, _) if !turn.is_expired(row) && turn.has_state(row) => {
+                return Err(Status::CLID_INUSE.into());
+            }
             (false, _) => {
                 turn.tables.end_client(row);
                 confirmed = None;
@@ -264,7 +271,7 @@ pub(super) fn create_session(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         return Err(Status::INVAL.into());
     }
     if row.word(client::STATE) == client::UNCONFIRMED {
-        if turn.silence(row) > LEASE_SECS {
+        if turn.is_expired(row) {
             tables.end_client(row);
             return Err(Status::STALE_CLIENTID.into());
         }
@@ -311,25 +318,31 @@ pub(super) fn destroy_client(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     turn.args.check()?;
     let row = turn.tables.client(id).ok_or(Status::STALE_CLIENTID)?;
     // RFC 8881 section 18.50.3: "the server MUST return NFS4ERR_CLIENTID_BUSY".
-    if turn.tables.sessions_of(row).next().is_some() {
+    if turn.has_state(row) {
         return Err(Status::CLIENTID_BUSY.into());
     }
     turn.tables.end_client(row);
     Ok(())
 }
 
-/// RECLAIM_COMPLETE. That of one file system changes nothing.
+/// RECLAIM_COMPLETE. After that of one file system the client may open files, too: ESXi may send no other.
 pub(super) fn reclaim_complete(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let is_of_one = turn.args.flag();
     turn.args.check()?;
     if is_of_one {
-        return turn.object().map(drop);
+        turn.object()?;
     }
     let session = turn.compound.session.ok_or(Status::BADSESSION)?;
     let row = turn.tables.client_of(session).ok_or(Status::BADSESSION)?;
-    if row.word(client::RECLAIMED) != 0 {
+    let before = row.word(client::RECLAIMED);
+    if before == client::RECLAIMED_ALL && !is_of_one {
         return Err(Status::COMPLETE_ALREADY.into());
     }
-    row.set(client::RECLAIMED, 1);
+    let all = if is_of_one {
+        client::RECLAIMED_ONE
+    } else {
+        client::RECLAIMED_ALL
+    };
+    row.set(client::RECLAIMED, before.max(all));
     Ok(())
 }

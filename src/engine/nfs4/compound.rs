@@ -3,6 +3,7 @@
 //! An operation that must wait for a disk has changed nothing. The context of its COMPOUND is kept, and the COMPOUND goes on at that
 //! operation. A context has handles in place of nodes, which are valid for one turn.
 
+use super::locked;
 use super::operations::{self, Rule, Run};
 use super::turn::{Done, Fault, HEADER_BYTES, Kept, Turn};
 use crate::config::{COMPOUND_HELD_BYTES, LINK_BYTES_MAX, REPLY_HEAD_BYTES};
@@ -127,16 +128,7 @@ impl Turn<'_, '_, '_, '_> {
         match row.run {
             Run::Refuse(status) => Err(status.into()),
             Run::Files(carry_out) => carry_out(self),
-            Run::Tables(carry_out) => {
-                if let Some(lock) = self.lock {
-                    lock.acquire_tables();
-                }
-                let done = carry_out(self);
-                if let Some(lock) = self.lock {
-                    lock.release_tables();
-                }
-                done
-            }
+            Run::Tables(carry_out) => locked(self.lock, || carry_out(self)),
         }
     }
 
@@ -191,13 +183,8 @@ impl Turn<'_, '_, '_, '_> {
                 second.take(SEQUENCE_BYTES);
                 (second.u32(), status)
             });
-            if let Some(lock) = self.lock {
-                lock.acquire_tables();
-            }
-            held.settle(&self.tables, self.reply.since(head), failed);
-            if let Some(lock) = self.lock {
-                lock.release_tables();
-            }
+            let results = self.reply.since(head);
+            locked(self.lock, || held.settle(&self.tables, results, failed));
         }
         status
     }

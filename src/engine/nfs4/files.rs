@@ -1,5 +1,5 @@
 //! Handles, names, access and contents: PUTFH, PUTROOTFH, GETFH, SAVEFH, RESTOREFH, LOOKUP, LOOKUPP, ACCESS, READ, READLINK,
-//! SECINFO, SECINFO_NO_NAME, TEST_STATEID. RFC 8881 section 18.
+//! SECINFO, SECINFO_NO_NAME. RFC 8881 section 18.
 
 use super::turn::{Done, Fault, Place, Turn};
 use crate::config::{LINK_BYTES_MAX, READ_INLINE_BYTES};
@@ -18,17 +18,18 @@ const ACCESS_BITS: u32 = 0x3f;
 impl Turn<'_, '_, '_, '_> {
     /// Makes a node the current object. Without `has_rights` it was found with the rights of the server, and is opened again; above
     /// the exports there are no rights.
-    fn put(&mut self, node: Node, has_rights: bool) -> Done {
+    pub(super) fn put(&mut self, node: Node, has_rights: bool) -> Done {
         let handle = self.cx.vfs.handle(node)?;
         self.compound.current = Some(Place {
             handle,
             node: (has_rights || node.is_above()).then_some(node),
+            state: StateId::INVALID,
         });
         Ok(())
     }
 
     /// Looks up the name in the arguments in the current object. Returns both.
-    fn named(&mut self) -> Result<(Node, Node), Fault> {
+    pub(super) fn named(&mut self) -> Result<(Node, Node), Fault> {
         let raw = self.args.opaque(OPAQUE_BYTES_MAX);
         self.args.check()?;
         let name = Name::new(raw).map_err(|error| match error {
@@ -71,6 +72,7 @@ pub(super) fn put_handle(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     turn.compound.current = Some(Place {
         handle,
         node: Some(node),
+        state: StateId::INVALID,
     });
     Ok(())
 }
@@ -166,26 +168,12 @@ pub(super) fn read_link(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     Ok(())
 }
 
-/// TEST_STATEID: there is no state.
-pub(super) fn test_states(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
-    let count = turn.args.u32();
-    turn.reply.u32(count);
-    for _ in 0..count {
-        StateId::parse(turn.args);
-        turn.args.check()?;
-        turn.reply.u32(Status::BAD_STATEID.0.into());
-    }
-    Ok(())
-}
-
-/// READ, by a special state ID. Of more than [`READ_INLINE_BYTES`] only at the end of the COMPOUND: a transfer sends the data then.
+/// READ. Of more than [`READ_INLINE_BYTES`] only at the end of the COMPOUND: a transfer sends the data then.
 pub(super) fn read(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
-    let state = StateId::parse(turn.args);
+    let state = turn.parse_state()?;
     let (offset, count) = (turn.args.u64(), turn.args.u32());
     turn.args.check()?;
-    if !matches!(state, StateId::ANONYMOUS | StateId::BYPASS) {
-        return Err(Status::BAD_STATEID.into());
-    }
+    let is_opened = turn.check_state(state, Access::Read)?;
     let (node, attr) = turn.object_with_attr()?;
     match attr.kind {
         ObjectType::Regular => {}
@@ -202,7 +190,10 @@ pub(super) fn read(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let is_large = len > READ_INLINE_BYTES;
     let inline = if is_large { 0 } else { len as usize };
     turn.need_space(inline + COUNTS_BYTES + WORD_BYTES)?;
-    let file = turn.cx.vfs.pin(node, Some(Access::Read))?;
+    let file = match is_opened {
+        true => turn.cx.vfs.pin_opened(node, Access::Read),
+        false => turn.cx.vfs.pin(node, Some(Access::Read)),
+    }?;
     if turn.cx.vfs.finds_compressed(node) {
         turn.cx.report(event::COMPRESSED, b"", Text::NOTHING);
     }

@@ -1,4 +1,4 @@
-//! NFS version 4.1: COMPOUND and its operations, without those that open, lock or change files. RFC 8881.
+//! NFS version 4.1: COMPOUND and its operations, without those that lock or change files. RFC 8881.
 //!
 //! Clients, sessions, slots and kept replies are in tables of fixed size, which servers of the same files share. Handles are those of
 //! version 3.
@@ -24,10 +24,13 @@ mod clients;
 mod compound;
 mod directory;
 mod files;
+mod open;
+mod opens;
 mod operations;
 mod room;
 mod sessions;
 mod slots;
+mod states;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -52,6 +55,18 @@ pub struct Nfs4 {
 struct Shared {
     connections: Connections,
     lock: Option<&'static dyn ServerLock>,
+}
+
+/// Carries out `work` while no other server uses the tables.
+fn locked<T>(lock: Option<&'static dyn ServerLock>, work: impl FnOnce() -> T) -> T {
+    if let Some(lock) = lock {
+        lock.acquire_tables();
+    }
+    let done = work();
+    if let Some(lock) = lock {
+        lock.release_tables();
+    }
+    done
 }
 
 /// A COMPOUND that waits.
@@ -79,8 +94,11 @@ impl Nfs4 {
         lock: Option<&'static dyn ServerLock>,
         waiting_count: usize,
     ) -> Self {
+        let tables = Tables::new(words, instance);
+        // An earlier server may have been killed in the middle of a change.
+        locked(lock, || tables.mend_opens());
         Self {
-            tables: Tables::new(words, instance),
+            tables,
             shared: Some(Shared { connections, lock }),
             versions: [nfs3::VERSION as u8, nfs4::VERSION as u8],
             waiting: Slots::defaults(waiting_count),

@@ -5,9 +5,11 @@ use super::clients::{create_session, destroy_client, exchange_id, reclaim_comple
 use super::directory::read_directory;
 use super::files::{
     access, get_handle, look_up, look_up_parent, put_handle, put_root, read, read_link, restore,
-    save, security, security_without_name, test_states,
+    save, security, security_without_name,
 };
+use super::open::{close, downgrade, open};
 use super::sessions::{bind_connection, destroy_session, sequence};
+use super::states::{free_state, test_states};
 use super::turn::{Done, Turn};
 use crate::wire::nfs4::Status;
 
@@ -62,6 +64,10 @@ const fn tables(rule: Rule, run: fn(&mut Turn<'_, '_, '_, '_>) -> Done) -> Row {
     }
 }
 
+const fn opens(run: fn(&mut Turn<'_, '_, '_, '_>) -> Done) -> Row {
+    tables(Rule::Object, run)
+}
+
 /// An operation that is not supported.
 const NONE: Row = Row {
     rule: Rule::Session,
@@ -79,7 +85,7 @@ const FIRST: u32 = 3;
 /// The operations 3 to 58.
 static ROWS: [Row; 56] = [
     files(access),
-    NO_STATE, // CLOSE
+    opens(close),
     NONE,     // COMMIT
     NONE,     // CREATE
     NONE,     // DELEGPURGE
@@ -93,10 +99,10 @@ static ROWS: [Row; 56] = [
     files(look_up),
     files(look_up_parent),
     files(verify_not),
-    NONE,     // OPEN
-    NONE,     // OPENATTR
-    NONE,     // OPEN_CONFIRM
-    NO_STATE, // OPEN_DOWNGRADE
+    files(open),
+    NONE, // OPENATTR
+    NONE, // OPEN_CONFIRM
+    opens(downgrade),
     anywhere(put_handle),
     anywhere(put_root), // PUTPUBFH
     anywhere(put_root),
@@ -120,10 +126,7 @@ static ROWS: [Row; 56] = [
     tables(Rule::First, exchange_id),
     tables(Rule::First, create_session),
     tables(Rule::First, destroy_session),
-    Row {
-        rule: Rule::Session,
-        run: Run::Refuse(Status::BAD_STATEID),
-    }, // FREE_STATEID
+    tables(Rule::Session, free_state),
     NONE, // GET_DIR_DELEGATION
     NONE, // GETDEVICEINFO
     NONE, // GETDEVICELIST
@@ -133,7 +136,7 @@ static ROWS: [Row; 56] = [
     files(security_without_name),
     tables(Rule::Session, sequence),
     NONE, // SET_SSV
-    anywhere(test_states),
+    tables(Rule::Session, test_states),
     NONE, // WANT_DELEGATION
     tables(Rule::First, destroy_client),
     tables(Rule::Session, reclaim_complete),

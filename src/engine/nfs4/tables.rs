@@ -28,15 +28,21 @@ pub(super) mod client {
     pub(in super::super) const SEQUENCE: usize = 8;
     /// The session that the last CREATE_SESSION made. 0: there was none.
     pub(in super::super) const SESSION: usize = 9;
-    /// 1 after RECLAIM_COMPLETE.
+    /// [`RECLAIMED_ONE`] or [`RECLAIMED_ALL`] after RECLAIM_COMPLETE.
     pub(in super::super) const RECLAIMED: usize = 10;
     /// The group of addresses that its peer belongs to.
     pub(in super::super) const GROUP: usize = 11;
-    pub(in super::super) const WORDS: usize = 12;
+    /// Number of its opens.
+    pub(in super::super) const OPENS: usize = 12;
+    pub(in super::super) const WORDS: usize = 13;
 
     pub(in super::super) const FREE: u32 = 0;
     pub(in super::super) const UNCONFIRMED: u32 = 1;
     pub(in super::super) const CONFIRMED: u32 = 2;
+    /// The client has reclaimed all opens of a file system.
+    pub(in super::super) const RECLAIMED_ONE: u32 = 1;
+    /// The client has reclaimed all its opens.
+    pub(in super::super) const RECLAIMED_ALL: u32 = 2;
 }
 
 /// A session's row.
@@ -70,6 +76,25 @@ pub(super) mod slot {
     pub(in super::super) const WORDS: usize = 6;
 }
 
+/// An open's row: what an owner of a client has opened of a file.
+pub(super) mod open {
+    /// Another number for each open; part of the state ID.
+    pub(in super::super) const SERIAL: usize = 0;
+    /// The number of its client. 0: the row is free.
+    pub(in super::super) const CLIENT: usize = 1;
+    /// The hash of the owner, two words.
+    pub(in super::super) const OWNER: usize = 2;
+    /// The hash of the file, two words.
+    pub(in super::super) const FILE: usize = 4;
+    /// The sequence number of the state ID.
+    pub(in super::super) const SEQUENCE: usize = 6;
+    /// The [`Shares`](super::super::opens::Shares).
+    pub(in super::super) const SHARES: usize = 7;
+    /// The index + 1 of the next row of the same chain: of files with similar hashes, or of free rows. 0: the last one.
+    pub(in super::super) const NEXT: usize = 8;
+    pub(in super::super) const WORDS: usize = 9;
+}
+
 /// Slots of a session that are allocated at once.
 pub(super) const BLOCK_SLOT_COUNT: usize = 8;
 /// A block: the number of its session (0: free), then its slots.
@@ -80,14 +105,35 @@ const REPLY_WORDS: usize = 1 + KEPT_REPLY_BYTES / 4;
 const SESSION_SHARE: usize = 2;
 /// Kept replies for each client, on average.
 const REPLY_SHARE: usize = 2;
-/// Words before the tables: the instance of the server, the layout of the tables, and the number of free blocks.
-const HEAD_WORDS: usize = 4;
-const FREE_BLOCKS: usize = 3;
+/// Opens for each client, on average.
+const OPEN_SHARE: usize = 16;
+/// Chains of opens for each client.
+const CHAIN_SHARE: usize = 4;
+/// Words before the tables: the instance of the server, the layout of the tables, and the places that the module names.
+pub(super) mod head {
+    /// The number of free blocks.
+    pub(in super::super) const FREE_BLOCKS: usize = 3;
+    /// The number of rows for opens that were used once. Later rows are untouched.
+    pub(in super::super) const OPENS_TOUCHED: usize = 4;
+    /// The chain of free rows among them.
+    pub(in super::super) const OPENS_FREE: usize = 5;
+    /// The number of opens.
+    pub(in super::super) const OPENS: usize = 6;
+    /// The number of opens that deny something to others.
+    pub(in super::super) const DENIALS: usize = 7;
+    /// The number of the last open.
+    pub(in super::super) const SERIAL: usize = 8;
+    pub(in super::super) const WORDS: usize = 9;
+}
 /// The number of the layout. A change of the rows' meaning counts it up; their sizes are added.
-const LAYOUT: u32 = (3 << 16) + SHARE_WORDS as u32;
+const LAYOUT: u32 = (4 << 16) + SHARE_WORDS as u32;
 /// Words for each client.
-const SHARE_WORDS: usize =
-    client::WORDS + SESSION_SHARE * session::WORDS + BLOCK_WORDS + REPLY_SHARE * REPLY_WORDS;
+const SHARE_WORDS: usize = client::WORDS
+    + SESSION_SHARE * session::WORDS
+    + BLOCK_WORDS
+    + REPLY_SHARE * REPLY_WORDS
+    + OPEN_SHARE * open::WORDS
+    + CHAIN_SHARE;
 
 const _: () = assert!(
     word_count(NFS4_CLIENT_COUNT) * 4 + COMPOUND_COUNT * COMPOUND_HELD_BYTES < NFS4_REGION_BYTES
@@ -97,7 +143,7 @@ const _: () = assert!(KEPT_REPLY_BYTES.is_multiple_of(4) && KEPT_REPLY_BYTES < 1
 
 /// Number of words of the tables for this count of clients.
 pub const fn word_count(client_count: usize) -> usize {
-    HEAD_WORDS + client_count * SHARE_WORDS
+    head::WORDS + client_count * SHARE_WORDS
 }
 
 /// The words of a row.
@@ -105,6 +151,7 @@ pub(super) type Row<const WORDS: usize> = [AtomicU32; WORDS];
 pub(super) type Client = &'static Row<{ client::WORDS }>;
 pub(super) type Session = &'static Row<{ session::WORDS }>;
 pub(super) type Slot = &'static Row<{ slot::WORDS }>;
+pub(super) type Open = &'static Row<{ open::WORDS }>;
 
 /// The words of a row, by their places.
 pub(super) trait Words {
@@ -137,11 +184,14 @@ impl Words for [AtomicU32] {
 /// The tables.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Tables {
-    head: &'static [AtomicU32],
+    pub(super) head: &'static [AtomicU32],
     pub(super) clients: &'static [Row<{ client::WORDS }>],
     pub(super) sessions: &'static [Row<{ session::WORDS }>],
     blocks: &'static [Row<BLOCK_WORDS>],
     replies: &'static [Row<REPLY_WORDS>],
+    pub(super) opens: &'static [Row<{ open::WORDS }>],
+    /// The index + 1 of the first open of each chain. The hash of a file selects its chain.
+    pub(super) chains: &'static [AtomicU32],
 }
 
 /// Cuts `count` rows off the front of `words`.
@@ -199,11 +249,13 @@ impl Tables {
         }
         let all = &mut words;
         let tables = Self {
-            head: cut::<HEAD_WORDS>(all, 1).as_flattened(),
+            head: cut::<{ head::WORDS }>(all, 1).as_flattened(),
             clients: cut(all, count),
             sessions: cut(all, count * SESSION_SHARE),
             blocks: cut(all, count),
             replies: cut(all, count * REPLY_SHARE),
+            opens: cut(all, count * OPEN_SHARE),
+            chains: cut::<CHAIN_SHARE>(all, count).as_flattened(),
         };
         if tables.instance() == [0; 2] {
             tables.head.set_all(0, &instance);
@@ -266,14 +318,14 @@ impl Tables {
 
     /// The number of slots that a session should use: fewer when blocks run short.
     pub(super) fn slot_count_left(&self) -> u32 {
-        let free = self.head.word(FREE_BLOCKS) as usize;
+        let free = self.head.word(head::FREE_BLOCKS) as usize;
         (free * 2).clamp(BLOCK_SLOT_COUNT, SESSION_SLOT_COUNT_MAX) as u32
     }
 
     /// Counts the free blocks.
     fn count_blocks(&self) {
         let free = self.blocks.iter().filter(|block| block.word(0) == 0);
-        self.head.set(FREE_BLOCKS, free.count() as u32);
+        self.head.set(head::FREE_BLOCKS, free.count() as u32);
     }
 
     /// The block at a place of a session's row. A server that was killed may have left one there that is not the session's any more.
@@ -329,6 +381,7 @@ impl Tables {
         for session in self.sessions_of(row) {
             self.end_session(session);
         }
+        self.end_opens(row);
         row.set(client::STATE, client::FREE);
     }
 

@@ -14,12 +14,12 @@ use crate::time::{Duration, Instant};
 use crate::vfs::recent::{self, Recent};
 use crate::vfs::{Patience, Peer, Until};
 use crate::wire::nfs3::Procedure;
-use crate::wire::nfs4::{Status, operation as op};
+use crate::wire::nfs4::Status;
 use crate::wire::rpc::{Call, emit_head};
 use crate::wire::{Reader, Writer};
 use cases::nfs4::{
     FORE, Op, Peer as Client, Results, bitmap, cases, compound, create_session, exchange_id,
-    getattr, lookup, opaque, read, readdir, with,
+    getattr, lookup, op, opaque, opens::open, read, readdir, with,
 };
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -168,7 +168,7 @@ const ROOT: u32 = op::PUTROOTFH;
 
 /// A server with version 4.1.
 fn bench() -> Bench {
-    let mut bench = Bench::default();
+    let mut bench = Bench::writable();
     let words = mem::words(word_count(CLIENTS));
     bench.offer_version_4(words);
     bench
@@ -447,6 +447,43 @@ fn floods_leave_other_clients_alone() {
     assert_eq!(statuses[7], u32::from(Status::NOSPC.0));
 }
 
+/// Clients of two addresses that open whatever they can leave half of the table to others. What they hold is free again when others
+/// need it after their lease.
+#[test]
+fn opens_are_bounded_and_return() {
+    let mut server = Server::new();
+    let delay = u32::from(Status::DELAY.0);
+    let begin = |server: &mut Server, name: &str, last: u8| {
+        server.peer = Ipv4Addr::new(192, 0, 2, last).to_ipv6_mapped();
+        let client = server.client(name, 1);
+        server.begin(client, 1);
+        server.next(&[with(op::RECLAIM_COMPLETE, &[0])]);
+    };
+    let opens = |server: &mut Server, count: u32| -> u32 {
+        let of = |owner: u32| open(&owner.to_string(), 1, 0, Some("hello"));
+        let way = [vec![ROOT], lookup("export")];
+        (0..count)
+            .filter(|owner| {
+                let status = server.next(&[&way[..], &[of(*owner)]].concat()).status;
+                assert!([0, delay].contains(&status), "{status}");
+                status == 0
+            })
+            .count() as u32
+    };
+    let most = CLIENTS as u32 * 16;
+    let mut sum = 0;
+    for number in 0..8 {
+        begin(&mut server, &format!("flood {number}"), number % 2);
+        sum += opens(&mut server, 1000);
+    }
+    assert!((most / 2..=most * 3 / 4 + 1).contains(&sum), "{sum}");
+    begin(&mut server, "honest", 7);
+    assert_eq!(opens(&mut server, 30), 30);
+    server.now = Instant::from_ms(40_000);
+    begin(&mut server, "late", 8);
+    assert_eq!(opens(&mut server, most), most / 2 + 1);
+}
+
 /// A stream of calls over one connection: whichever operation stops first, and whatever fits the output, the replies are the same.
 #[test]
 fn calls_of_a_connection_are_answered_whole() {
@@ -529,6 +566,11 @@ fn damaged_compounds_do_no_harm() {
         with(op::VERIFY, &[&bitmap(&[1])[..], &[4, 2]].concat()),
         with(op::TEST_STATEID, &[2, 0, 0, 0, 0, 1, 2, 3, 4]),
         with(op::RECLAIM_COMPLETE, &[0]),
+        open("a", 1, 2, Some("hello")),
+        open("a", 3, 3, None),
+        with(op::CLOSE, &[0, 1, 0, 0, 0]),
+        with(op::OPEN_DOWNGRADE, &[1, 0, 0, 0, 0, 1, 2]),
+        with(op::FREE_STATEID, &[1, 0, 0, 0]),
         with(op::BIND_CONN_TO_SESSION, &[session, &[3, 0]].concat()),
         with(op::DESTROY_SESSION, session),
         exchange_id("other", 3, 0),

@@ -9,7 +9,7 @@ use crate::engine::rpc::connections::{Connection, Connections};
 use crate::engine::rpc::lock::ServerLock;
 use crate::mem::fx_words as hash;
 use crate::vfs::{Attr, Caller, FsError, Handle, Node, Patience, Pin, Stop, Until};
-use crate::wire::nfs4::Status;
+use crate::wire::nfs4::{StateId, Status};
 use crate::wire::rpc::Call;
 use crate::wire::{Malformed, Reader, Writer};
 
@@ -63,6 +63,8 @@ pub(super) struct Place {
     pub(super) handle: Handle,
     /// The node in this turn, found with the rights of the caller. `None`: the handle is to be opened.
     pub(super) node: Option<Node>,
+    /// The current state ID.
+    pub(super) state: StateId,
 }
 
 /// The answer to a retransmitted request.

@@ -249,6 +249,32 @@ impl Tree {
         self.backend(node)?.pin(node, access)
     }
 
+    /// Keeps a regular file open as [`Tree::pin`] does, for a caller that was admitted before: an open by version 4 of NFS outlives a
+    /// change of the mode.
+    ///
+    /// # Errors
+    /// As [`Tree::pin`].
+    pub fn pin_opened(&mut self, node: Node, access: Access) -> FsResult<Pin> {
+        if access == Access::Write {
+            Self::check_changeable(node)?;
+        }
+        self.backend(node)?.pin(node, Some(access))
+    }
+
+    /// Checks that the caller may open a file for this access, as open(2) does: its owner by the mode, too.
+    ///
+    /// # Errors
+    /// `Access`: the caller may not; `ReadOnly`.
+    pub fn check_open(&mut self, node: Node, access: Access) -> FsResult<()> {
+        if access == Access::Write {
+            Self::check_changeable(node)?;
+        }
+        match self.access(node, access) {
+            Err(FsError::Access) if access == Access::Read => self.access(node, Access::Execute),
+            done => done,
+        }
+    }
+
     /// Checks that the caller may open an object for this access. A file's owner may always read and write it, because the client's
     /// kernel checked the mode at open(2). Execute permission implies reading, because clients run a file by READ.
     ///

@@ -79,8 +79,8 @@ fn statuses(peer: &mut Peer<'_>) -> Result<()> {
             vec![with(op::SECINFO_NO_NAME, &[0]), vec![op::GETFH]],
             NOFILEHANDLE,
         ),
-        ("", word(op::CLOSE), BAD_STATEID),
-        ("", word(op::OPEN), NOTSUPP),
+        ("", word(op::CLOSE), BADXDR),
+        ("", word(op::OPEN), BADXDR),
         ("", word(op::SETATTR), NOTSUPP),
     ] {
         let ops = peer.way(path, &then);

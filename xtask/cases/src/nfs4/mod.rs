@@ -3,6 +3,7 @@
 //! The cases are behaviours that pynfs checks, under its names, and others. The tree is that of the [`laws`](super::laws).
 
 mod files;
+pub mod opens;
 mod sessions;
 
 use anyhow::{Context, Result, ensure};
@@ -20,6 +21,8 @@ pub mod op {
     pub const LOOKUPP: u32 = 16;
     pub const NVERIFY: u32 = 17;
     pub const OPEN: u32 = 18;
+    pub const OPENATTR: u32 = 19;
+    pub const OPEN_DOWNGRADE: u32 = 21;
     pub const PUTFH: u32 = 22;
     pub const PUTPUBFH: u32 = 23;
     pub const PUTROOTFH: u32 = 24;
@@ -35,6 +38,7 @@ pub mod op {
     pub const EXCHANGE_ID: u32 = 42;
     pub const CREATE_SESSION: u32 = 43;
     pub const DESTROY_SESSION: u32 = 44;
+    pub const FREE_STATEID: u32 = 45;
     pub const SECINFO_NO_NAME: u32 = 52;
     pub const SEQUENCE: u32 = 53;
     pub const TEST_STATEID: u32 = 55;
@@ -58,14 +62,20 @@ pub mod status {
     pub const NOTSUPP: u32 = 10_004;
     pub const TOOSMALL: u32 = 10_005;
     pub const DELAY: u32 = 10_008;
+    pub const LOCKED: u32 = 10_012;
+    pub const GRACE: u32 = 10_013;
+    pub const SHARE_DENIED: u32 = 10_015;
     pub const CLID_INUSE: u32 = 10_017;
     pub const NOFILEHANDLE: u32 = 10_020;
     pub const MINOR_VERS_MISMATCH: u32 = 10_021;
     pub const STALE_CLIENTID: u32 = 10_022;
+    pub const OLD_STATEID: u32 = 10_024;
     pub const BAD_STATEID: u32 = 10_025;
     pub const NOT_SAME: u32 = 10_027;
     pub const SYMLINK: u32 = 10_029;
+    pub const NO_GRACE: u32 = 10_033;
     pub const BADXDR: u32 = 10_036;
+    pub const LOCKS_HELD: u32 = 10_037;
     pub const BADCHAR: u32 = 10_040;
     pub const BADNAME: u32 = 10_041;
     pub const OP_ILLEGAL: u32 = 10_044;
@@ -92,7 +102,7 @@ pub type Case = (&'static str, fn(&mut Peer<'_>) -> Result<()>);
 
 /// All cases.
 pub fn cases() -> impl Iterator<Item = Case> {
-    [sessions::CASES, files::CASES]
+    [sessions::CASES, files::CASES, opens::CASES]
         .into_iter()
         .flatten()
         .copied()
@@ -231,6 +241,20 @@ impl<'a> Reader<'a> {
                 return self.opaque().map(drop);
             }
             op::TEST_STATEID => self.word()? as usize,
+            op::CLOSE | op::OPEN_DOWNGRADE => 4,
+            op::OPEN => {
+                self.words(4)?;
+                self.flag()?;
+                self.words(5)?;
+                let attributes = self.word()? as usize;
+                self.words(attributes)?;
+                match self.word()? {
+                    0 => 0,
+                    // OPEN_DELEGATE_NONE_EXT: no delegation was wanted, or none can be had.
+                    3 => usize::from(self.word()? == 2),
+                    other => anyhow::bail!("delegation {other}"),
+                }
+            }
             op::EXCHANGE_ID => {
                 self.words(7)?;
                 self.opaque()?;

@@ -284,7 +284,7 @@ fn again(peer: &mut Peer<'_>) -> Result<()> {
     let fails = [lookup("x")];
     let fails_late = [vec![ROOT], lookup("no such name")];
     let illegal = [vec![op::ILLEGAL]];
-    let unsupported = [vec![ROOT], vec![op::OPEN]];
+    let unsupported = [vec![ROOT], vec![op::OPENATTR]];
     for (keep, ops, repeated) in [
         (1, &reads[..], OK),
         (0, &reads, RETRY_UNCACHED_REP),

@@ -1,0 +1,334 @@
+//! The table of opens. Opens keep the hash of a file's handle, never a descriptor, so that they outlive the server's process.
+//!
+//! An open is in the chain that its file's hash selects; free rows are a chain, too. A row is linked and unlinked by one store, so a
+//! server that is killed leaves every chain whole; a row that it leaves in none is found by [`Tables::mend_opens`] of the next one.
+
+use super::tables::{Client, Open, Tables, Words as _, client, head, open};
+use crate::wire::nfs4::StateId;
+
+/// What an open allows its owner, and denies to others: bit 0 reading, bit 1 writing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Shares {
+    pub(super) access: u32,
+    pub(super) deny: u32,
+}
+
+impl Shares {
+    /// The number of the first bit of: the access, the denial, the set of all accesses that were opened, and that of all denials.
+    const DENY: u32 = 2;
+    const ACCESSES: u32 = 4;
+    const DENIALS: u32 = 8;
+
+    pub(super) fn of(row: Open) -> Self {
+        let word = row.word(open::SHARES);
+        Self {
+            access: word & 3,
+            deny: word >> Self::DENY & 3,
+        }
+    }
+
+    /// Returns true if both may be open at the same time.
+    pub(super) const fn fits(self, other: Self) -> bool {
+        self.access & other.deny | self.deny & other.access == 0
+    }
+
+    /// The word of a row whose word was `before`, after another open (`adds`) or a downgrade to these shares.
+    const fn word(self, before: u32, adds: bool) -> u32 {
+        let opened =
+            before | 1 << (Self::ACCESSES + self.access) | 1 << (Self::DENIALS + self.deny);
+        let shares = self.access | self.deny << Self::DENY;
+        match adds {
+            true => opened | shares,
+            false => opened & !0xf | shares,
+        }
+    }
+
+    /// Returns true if the owner of an open has opened with this access, and with this denial.
+    pub(super) fn were_opened(self, row: Open) -> bool {
+        let word = row.word(open::SHARES);
+        word >> (Self::ACCESSES + self.access) & word >> (Self::DENIALS + self.deny) & 1 != 0
+    }
+}
+
+impl Tables {
+    /// The number of a row of opens.
+    fn index(&self, row: Open) -> u32 {
+        let start = self.opens.as_ptr().addr();
+        let at = core::ptr::from_ref(row).addr();
+        ((at - start) / size_of_val(row)) as u32
+    }
+
+    /// The state ID of an open.
+    pub(super) fn state_id(&self, row: Open) -> StateId {
+        let [instance, _] = self.instance();
+        let index = self.index(row);
+        StateId([
+            row.word(open::SEQUENCE),
+            instance,
+            row.word(open::SERIAL),
+            index,
+        ])
+    }
+
+    /// The open with this state ID, of any sequence number.
+    pub(super) fn open_of(&self, StateId([_, instance, serial, index]): StateId) -> Option<Open> {
+        let row = self.opens.get(index as usize)?;
+        let is_used = row.word(open::CLIENT) != 0 && row.word(open::SERIAL) == serial;
+        (is_used && instance == self.head.word(0)).then_some(row)
+    }
+
+    /// The place of the chain of a file.
+    fn chain(&self, [_, hash]: [u32; 2]) -> usize {
+        (hash as usize).checked_rem(self.chains.len()).unwrap_or(0)
+    }
+
+    /// The row with this index + 1.
+    fn linked(&self, link: u32) -> Option<Open> {
+        self.opens.get((link as usize).checked_sub(1)?)
+    }
+
+    /// The rows of a chain. Never more than there are.
+    fn chained(&self, first: u32) -> impl Iterator<Item = Open> {
+        let tables = *self;
+        let next = move |row: &Open| tables.linked(row.word(open::NEXT));
+        core::iter::successors(self.linked(first), next).take(self.opens.len())
+    }
+
+    /// The opens of a file.
+    pub(super) fn opens_of(&self, file: [u32; 2]) -> impl Iterator<Item = Open> {
+        let rows = self.chained(self.chains.word(self.chain(file)));
+        rows.filter(move |row| row.pair(open::FILE) == file)
+    }
+
+    /// The rows that were used once.
+    fn touched(&self) -> impl Iterator<Item = Open> {
+        let count = self.head.word(head::OPENS_TOUCHED) as usize;
+        self.opens.iter().take(count)
+    }
+
+    /// The number of opens, and that of free rows.
+    pub(super) fn open_counts(&self) -> [u32; 2] {
+        let used = self.head.word(head::OPENS);
+        [used, (self.opens.len() as u32).saturating_sub(used)]
+    }
+
+    /// Adds to a number of the head.
+    fn count(&self, what: usize, change: u32) {
+        self.head
+            .set(what, self.head.word(what).wrapping_add(change));
+    }
+
+    /// Counts an open of a client (`change` 1), or one less.
+    fn count_open(&self, row: Open, change: u32) {
+        self.count(head::OPENS, change);
+        if Shares::of(row).deny != 0 {
+            self.count(head::DENIALS, change);
+        }
+        let [instance, _] = self.instance();
+        if let Some(client) = self.client([instance, row.word(open::CLIENT)]) {
+            let count = client.word(client::OPENS).wrapping_add(change);
+            client.set(client::OPENS, count);
+        }
+    }
+
+    /// Adds an open. `None`: the table is full.
+    pub(super) fn add_open(
+        &self,
+        client: Client,
+        owner: [u32; 2],
+        file: [u32; 2],
+        shares: Shares,
+    ) -> Option<Open> {
+        let row = match self.linked(self.head.word(head::OPENS_FREE)) {
+            Some(row) => {
+                self.head.set(head::OPENS_FREE, row.word(open::NEXT));
+                row
+            }
+            None => {
+                let row = self
+                    .opens
+                    .get(self.head.word(head::OPENS_TOUCHED) as usize)?;
+                self.count(head::OPENS_TOUCHED, 1);
+                row
+            }
+        };
+        self.count(head::SERIAL, 1);
+        let number = client.word(client::NUMBER);
+        let words = [
+            [self.head.word(head::SERIAL), number],
+            owner,
+            file,
+            [1, shares.word(0, true)],
+        ];
+        row.set_all(open::SERIAL, words.as_flattened());
+        self.link(row);
+        self.count_open(row, 1);
+        Some(row)
+    }
+
+    /// Puts an open in front of its chain.
+    fn link(&self, row: Open) {
+        let chain = self.chain(row.pair(open::FILE));
+        row.set(open::NEXT, self.chains.word(chain));
+        self.chains.set(chain, self.index(row) + 1);
+    }
+
+    /// Changes the shares of an open: adds these, or leaves only these.
+    pub(super) fn share(&self, row: Open, shares: Shares, adds: bool) {
+        self.count_open(row, u32::MAX);
+        row.set(open::SHARES, shares.word(row.word(open::SHARES), adds));
+        self.count_open(row, 1);
+        // RFC 8881 section 8.2.2: 0 is no sequence number.
+        let next = row.word(open::SEQUENCE).wrapping_add(1).max(1);
+        row.set(open::SEQUENCE, next);
+    }
+
+    /// Removes an open.
+    pub(super) fn end_open(&self, row: Open) {
+        let (own, next) = (self.index(row) + 1, row.word(open::NEXT));
+        let chain = self.chain(row.pair(open::FILE));
+        let mut rows = self.chained(self.chains.word(chain));
+        match rows.find(|before| before.word(open::NEXT) == own) {
+            Some(before) => before.set(open::NEXT, next),
+            None => self.chains.set(chain, next),
+        }
+        self.count_open(row, u32::MAX);
+        self.free(row);
+    }
+
+    /// Makes a row free that is in no chain.
+    fn free(&self, row: Open) {
+        row.set(open::CLIENT, 0);
+        row.set(open::NEXT, self.head.word(head::OPENS_FREE));
+        self.head.set(head::OPENS_FREE, self.index(row) + 1);
+    }
+
+    /// Removes the opens of a client.
+    pub(super) fn end_opens(&self, client: Client) {
+        let number = client.word(client::NUMBER);
+        for row in self.touched() {
+            if client.word(client::OPENS) == 0 {
+                break;
+            }
+            if row.word(open::CLIENT) == number {
+                self.end_open(row);
+            }
+        }
+    }
+
+    /// Makes all chains and counts anew from the rows.
+    pub(super) fn mend_opens(&self) {
+        if self.head.word(head::OPENS_TOUCHED) == 0 {
+            return;
+        }
+        self.head.set_all(head::OPENS_FREE, &[0; 3]);
+        for at in 0..self.chains.len() {
+            self.chains.set(at, 0);
+        }
+        self.clients
+            .iter()
+            .for_each(|row| row.set(client::OPENS, 0));
+        let [instance, _] = self.instance();
+        for row in self.touched() {
+            match self.client([instance, row.word(open::CLIENT)]) {
+                Some(_) => {
+                    self.link(row);
+                    self.count_open(row, 1);
+                }
+                None => self.free(row),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tables::word_count;
+    use super::*;
+    use crate::mem::words;
+    use std::collections::BTreeMap;
+
+    const CLIENTS: usize = 4;
+
+    /// Opens and closes at random, against a model. Then links and counts are overwritten, and made anew.
+    #[test]
+    fn chains_and_counts_are_those_of_the_rows() {
+        let tables = Tables::new(words(word_count(CLIENTS)), [5, 6]);
+        for (number, row) in (CLIENTS as u32..).zip(tables.clients) {
+            row.set(client::NUMBER, number);
+            row.set(client::STATE, client::CONFIRMED);
+        }
+        let mut seed = 1_u32;
+        let mut random = |below: u32| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 16) % below
+        };
+        let mut model = BTreeMap::new();
+        let check = |model: &BTreeMap<[u32; 3], u32>| {
+            let denials = model.values().filter(|deny| **deny != 0).count();
+            assert_eq!(
+                tables.open_counts(),
+                [model.len() as u32, 64 - model.len() as u32]
+            );
+            assert_eq!(tables.head.word(head::DENIALS) as usize, denials);
+            for (number, row) in (0..).zip(tables.clients) {
+                let own = model.keys().filter(|[client, ..]| *client == number);
+                assert_eq!(row.word(client::OPENS) as usize, own.count());
+            }
+            for file in 0..8 {
+                let all = tables.opens_of([0, file]).map(|row| {
+                    let client = row.word(open::CLIENT) - CLIENTS as u32;
+                    ([client, row.word(open::OWNER), file], Shares::of(row).deny)
+                });
+                let expect = model.iter().filter(|([.., of], _)| *of == file);
+                assert!(all.collect::<BTreeMap<_, _>>().iter().eq(expect));
+            }
+        };
+        for step in 0..5000 {
+            let key @ [number, owner, file] = [random(4), random(5), random(8)];
+            let shares = Shares {
+                access: 1 + random(3),
+                deny: random(4),
+            };
+            let row = tables
+                .opens_of([0, file])
+                .find(|row| row.word(open::CLIENT) == number + 4 && row.word(open::OWNER) == owner);
+            assert_eq!(row.is_some(), model.contains_key(&key));
+            let own = &tables.clients[number as usize];
+            match row {
+                Some(row) if step % 3 == 0 => {
+                    tables.share(row, shares, false);
+                    model.insert(key, shares.deny);
+                }
+                Some(row) => {
+                    let state = tables.state_id(row);
+                    tables.end_open(row);
+                    assert!(tables.open_of(state).is_none());
+                    model.remove(&key);
+                }
+                None => match tables.add_open(own, [owner, 0], [0, file], shares) {
+                    Some(row) => {
+                        assert!(tables.open_of(tables.state_id(row)).is_some());
+                        model.insert(key, shares.deny);
+                    }
+                    None => assert_eq!(model.len(), 64),
+                },
+            }
+            if step % 100 == 99 {
+                for at in 0..tables.chains.len() {
+                    tables.chains.set(at, random(70));
+                }
+                for row in tables.opens {
+                    row.set(open::NEXT, random(70));
+                }
+                tables.head.set_all(head::OPENS_FREE, &[random(70), 1, 2]);
+                tables.mend_opens();
+            }
+            if step % 700 == 699 {
+                tables.end_opens(own);
+                model.retain(|[client, ..], _| *client != number);
+            }
+            check(&model);
+        }
+    }
+}
