@@ -2,7 +2,7 @@
 
 use super::task::World;
 use crate::net::{FileId, Ready, Token};
-use crate::vfs::{JobId, Tree};
+use crate::vfs::{JobId, Patience, Tree};
 
 /// Token of the descriptor that is readable once a job has ended. No task has this number.
 const JOBS: Token = Token::new(u8::MAX, 0);
@@ -21,7 +21,7 @@ pub(super) fn have_ended(tree: &Tree) -> bool {
 /// Lists the jobs that have ended, of which each task learns in this turn. Returns their number since the start.
 pub(super) fn reap(tree: &mut Tree, ready: &Ready) -> u32 {
     if ready.tokens.contains(&JOBS) {
-        tree.reap();
+        tree.reap(Patience::Now);
     }
     if cfg!(bare) && ready.signals.disk {
         tree.end_job(JobId::DISKS);

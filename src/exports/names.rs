@@ -20,7 +20,7 @@ use crate::os::files::{Directory, StateFile};
 use crate::sys::{self, Calls, Errno, Needs};
 use crate::text::text;
 use crate::time::Instant;
-use crate::vfs::{FileId, JobId, Tree};
+use crate::vfs::{FileId, Job, JobId, Submitted, Tree};
 use crate::wire::label::cut;
 use crate::wire::resolv_conf::Config;
 use core::ffi::CStr;
@@ -226,7 +226,10 @@ impl Names {
         let content = self.results.bytes();
         if !by_job {
             file.write(content);
-        } else if !world.tree.save(FileId(file.number()), content) {
+            return;
+        }
+        let job = Job::Save(FileId(file.number()), content);
+        if let Submitted::Done(_) = world.tree.submit(job) {
             self.save_at = world.now.after(NAMES_FILE_PAUSE);
         }
     }

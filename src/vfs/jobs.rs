@@ -4,7 +4,7 @@
 //! can wait (files in memory, a host without threads, a network that cannot watch the workers) every job is [`Submitted::Done`] at
 //! once.
 
-use super::{FsError, FsResult, Pin, Tree, Vfs};
+use super::{Backend, FsResult, Patience, Pin, Tree};
 use crate::config::{ENDED_COUNT_MAX, JOB_COUNT};
 use crate::mem::{self, Ends as _};
 
@@ -57,6 +57,15 @@ pub enum Job<'a> {
     /// Writes all bytes at an offset of a file that is pinned for writing. `TooLarge`: the offset is beyond the largest file. After
     /// an error some bytes may be written.
     Write(&'a Pin, u64, Bytes<'a>),
+    /// Makes the data of this file part of the next sync, or syncs it at once. Never pending. `Stale`: the file is not open any more;
+    /// else as [`Vfs::sync`].
+    Stage(&'a Pin),
+    /// Makes everything in the export with this tag part of the next sync, because another server process has changed the export.
+    /// Never pending.
+    StageExport(u32),
+    /// Has a worker overwrite the start of a file that is no object of the backend. Nothing is written unless the job is pending; its
+    /// end is not listed.
+    Save(FileId, &'a [u8]),
 }
 
 /// Bytes to write.
@@ -180,22 +189,8 @@ impl Ended {
     }
 }
 
-/// The backend that has a disk.
-fn disk<'a>(backends: &'a mut [Option<&'static mut dyn Vfs>]) -> Option<&'a mut dyn Vfs> {
-    for backend in backends.iter_mut().flatten() {
-        if backend.has_jobs() {
-            return Some(&mut **backend);
-        }
-    }
-    None
-}
-
 /// Jobs of the only backend that has a disk; all other backends carry out every job in place.
 impl Tree {
-    fn disk(&mut self) -> Option<&mut dyn Vfs> {
-        disk(&mut self.backends)
-    }
-
     fn ended(&self) -> Option<&EndedJobs> {
         self.ended.first()?.as_deref()
     }
@@ -205,60 +200,60 @@ impl Tree {
         if let Some(jobs) = self.ended.first_mut() {
             *jobs = Some(mem::leak(EndedJobs::default()));
         }
-        if let Some(disk) = self.disk() {
-            disk.start(watch);
-        }
+        let backends = self.backends.iter_mut().flatten();
+        backends.for_each(|backend| backend.start(watch));
     }
 
-    /// See [`Vfs::stage`].
+    /// Submits [`Job::Stage`].
+    ///
+    /// # Errors
+    /// Those of the job.
     pub fn stage(&mut self, file: &Pin) -> FsResult<()> {
-        self.backend(file.node)?.stage(file)
-    }
-
-    /// See [`Vfs::stage_export`].
-    pub fn stage_export(&mut self, handle: &[u8]) {
-        if let Ok(tag) = super::handle::tag(handle)
-            && let Some(disk) = self.disk()
-        {
-            disk.stage_export(tag);
+        match self.submit(Job::Stage(file)) {
+            Submitted::Done(staged) => staged,
+            Submitted::Pending(_) => Ok(()),
         }
     }
 
-    /// See [`Vfs::save`].
-    pub fn save(&mut self, file: FileId, bytes: &[u8]) -> bool {
-        let disk = self.disk();
-        disk.is_some_and(|disk| disk.save(file, bytes))
+    /// Submits [`Job::StageExport`] for the export of a handle.
+    pub fn stage_export(&mut self, handle: &[u8]) {
+        if let Ok(tag) = super::handle::tag(handle) {
+            let _ = self.submit(Job::StageExport(tag));
+        }
     }
 
     /// See [`Vfs::submit`].
     pub fn submit(&mut self, job: Job<'_>) -> Submitted {
-        if let Job::Write(file, offset, bytes) = job {
-            let Ok(backend) = self.backend(file.node) else {
-                return Submitted::Done(Err(FsError::Stale));
+        if let Job::Write(file, ..) | Job::Stage(file) = job {
+            return match self.backend(file.node) {
+                Ok(backend) => backend.submit(job),
+                Err(error) => Submitted::Done(Err(error)),
             };
-            match bytes {
-                Bytes::Here(bytes) if !backend.has_jobs() => {
-                    Submitted::Done(backend.write(file, offset, bytes))
-                }
-                _ => backend.submit(job),
-            }
-        } else if let Some(disk) = self.disk() {
-            disk.submit(job)
-        } else {
-            // Nothing waits for a disk.
-            Submitted::Done(Ok(()))
         }
+        let nothing = Submitted::Done(Ok(()));
+        for number in 0..Backend::COUNT {
+            if let Some(backend) = self.numbered(number) {
+                let submitted = backend.submit(job);
+                if submitted != nothing {
+                    return submitted;
+                }
+            }
+        }
+        nothing
     }
 
-    /// Counts the jobs that have ended. Returns false if there is no space for them before [`Tree::forget_ended`].
-    pub fn reap(&mut self) -> bool {
+    /// Counts the jobs that have ended; with [`Patience::Forever`], waits for one. Returns false if there is no space for them before
+    /// [`Tree::forget_ended`].
+    pub fn reap(&mut self, patience: Patience) -> bool {
         let Some(Some(jobs)) = self.ended.first_mut() else {
             return true;
         };
         let kept_count = jobs.count.wrapping_sub(jobs.known_count) as usize;
         let has_space = kept_count + JOB_COUNT + OTHER_COUNT_MAX <= ENDED_COUNT_MAX;
-        if has_space && let Some(disk) = disk(&mut self.backends) {
-            disk.reap(&mut |ended| jobs.push(ended));
+        if has_space {
+            let each = &mut |ended| jobs.push(ended);
+            let backends = self.backends.iter_mut().flatten();
+            backends.for_each(|backend| backend.reap(patience, each));
         }
         has_space
     }
@@ -295,13 +290,6 @@ impl Tree {
     pub fn forget_ended(&mut self, count: u32) {
         if let Some(Some(jobs)) = self.ended.first_mut() {
             jobs.known_count = count;
-        }
-    }
-
-    /// See [`Vfs::wait`].
-    pub fn wait_for_jobs(&mut self) {
-        if let Some(disk) = self.disk() {
-            disk.wait();
         }
     }
 }

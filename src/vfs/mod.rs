@@ -18,6 +18,7 @@
     )
 )]
 
+use crate::config::HAS_NFS;
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 
@@ -322,7 +323,7 @@ pub trait Vfs {
     /// Waits until a file's data and its name are durable.
     ///
     /// # Errors
-    /// After any error, earlier WRITEs may be lost. `NotSupported`: use [`stage`](Self::stage) and [`Job::Sync`].
+    /// After any error, earlier WRITEs may be lost. `NotSupported`: use [`Job::Stage`] and [`Job::Sync`].
     fn sync(&mut self, _pin: &Pin) -> FsResult<()> {
         Err(FsError::NotSupported)
     }
@@ -457,34 +458,23 @@ pub trait Vfs {
 
     // Jobs of a backend whose files are on a disk. Others carry out every job in place.
 
-    /// Returns true if the backend's files are on a disk, so that jobs are for it.
-    fn has_jobs(&self) -> bool {
-        false
-    }
     /// Enables workers if `watch` accepts the descriptor that is readable when [`reap`](Self::reap) has something to report.
     /// Without this call, every job is [`Submitted::Done`].
     fn start(&mut self, _watch: &mut dyn FnMut(FileId) -> bool) {}
-    /// Makes the data of this file part of the next sync, or syncs it at once.
-    ///
-    /// # Errors
-    /// `Stale`: the file is not open any more; else as [`sync`](Self::sync).
-    fn stage(&mut self, file: &Pin) -> FsResult<()> {
-        self.sync(file)
+    /// Carries out a job, or queues it for a worker. Nothing of a backend in memory waits for a disk.
+    fn submit(&mut self, job: Job<'_>) -> Submitted {
+        Submitted::Done(match job {
+            Job::Write(file, offset, Bytes::Here(bytes)) if HAS_NFS => {
+                self.write(file, offset, bytes)
+            }
+            Job::Write(..) => Err(FsError::NotSupported),
+            Job::Stage(file) if HAS_NFS => self.sync(file),
+            _ => Ok(()),
+        })
     }
-    /// Makes everything in the export with this tag part of the next sync, because another server process has changed the export.
-    fn stage_export(&mut self, _tag: u32) {}
-    /// Has a worker overwrite the start of a file that is no object of this backend. Returns false if there is no worker.
-    fn save(&mut self, _file: FileId, _bytes: &[u8]) -> bool {
-        false
-    }
-    /// Carries out a job, or queues it for a worker.
-    fn submit(&mut self, _job: Job<'_>) -> Submitted {
-        Submitted::Done(Err(FsError::NotSupported))
-    }
-    /// Calls `each` for every job that has ended since the last call. Syncs are reported in the order of their numbers.
-    fn reap(&mut self, _each: &mut dyn FnMut(Ended)) {}
-    /// Sleeps until [`reap`](Self::reap) has something to report.
-    fn wait(&mut self) {}
+    /// Calls `each` for every job that has ended since the last call. Syncs are reported in the order of their numbers. With
+    /// [`Patience::Forever`], sleeps until a job has ended.
+    fn reap(&mut self, _patience: Patience, _each: &mut dyn FnMut(Ended)) {}
 }
 
 #[cfg(test)]

@@ -82,10 +82,6 @@ impl<B: Vfs + 'static> Vfs for Shared<B> {
         self.to_backend(|backend| backend.root_path())
     }
 
-    fn has_jobs(&self) -> bool {
-        self.to_backend(|backend| backend.has_jobs())
-    }
-
     delegate! {
         to_backend:
         fn attr(node: Node) -> FsResult<Attr>;
@@ -124,10 +120,7 @@ impl<B: Vfs + 'static> Vfs for Shared<B> {
         fn open_at(dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin>;
         fn clock() -> FileTime;
         fn start(watch: &mut dyn FnMut(FileId) -> bool);
-        fn stage(file: &Pin) -> FsResult<()>;
-        fn stage_export(tag: u32);
         fn submit(job: Job<'_>) -> Submitted;
-        fn reap(each: &mut dyn FnMut(Ended));
-        fn wait();
+        fn reap(patience: Patience, each: &mut dyn FnMut(Ended));
     }
 }

@@ -10,7 +10,7 @@ use crate::engine::service::{ConnectionId, Service};
 use crate::log;
 use crate::stats::Figure;
 use crate::time::{Duration, Instant};
-use crate::vfs::{Job, Scope, Submitted};
+use crate::vfs::{Job, Patience, Scope, Submitted};
 
 /// Most needs of a service in one turn.
 const DUE_COUNT: usize = 64;
@@ -190,8 +190,7 @@ impl Served {
     pub fn stop(&mut self, world: &mut World<'_>) {
         world.tree.release_idle();
         while let Submitted::Pending(_) = world.tree.submit(Job::Sync(Scope::All)) {
-            world.tree.wait_for_jobs();
-            world.tree.reap();
+            world.tree.reap(Patience::Forever);
             world.tree.forget_ended(world.tree.ended_count());
         }
     }

@@ -7,7 +7,9 @@ use super::Served;
 use super::connection::{CloseReason, Connection, Wait, Waits};
 use super::turn::Turn;
 use crate::log;
-use crate::vfs::{Ended, FsError, FsResult, Job, JobId, JobKind, Peer, Scope, Submitted, Tree};
+use crate::vfs::{
+    Ended, FsError, FsResult, Job, JobId, JobKind, Patience, Peer, Scope, Submitted, Tree,
+};
 
 /// Counts the connections' waits for jobs, and stores the error of a sync that no connection waited for.
 #[derive(Debug, Default)]
@@ -131,8 +133,7 @@ impl Served {
                     return Ok(ended.result);
                 }
             }
-            turn.world.tree.wait_for_jobs();
-            if !turn.world.tree.reap() {
+            if !turn.world.tree.reap(Patience::Forever) {
                 return Err(CloseReason::NoReplyBlock);
             }
         }

@@ -10,8 +10,8 @@ use crate::event::Events;
 use crate::event::testing::Sink;
 use crate::stats::Meter;
 use crate::time::{Duration, Instant};
-use crate::vfs::Peer;
 use crate::vfs::ram::Ram;
+use crate::vfs::{Patience, Peer};
 use core::net::{Ipv4Addr, SocketAddr};
 use std::boxed::Box;
 
@@ -109,7 +109,7 @@ impl Bench {
 
     /// Passes the ends of jobs.
     pub fn end_jobs(&mut self) {
-        self.tree.reap();
+        self.tree.reap(Patience::Now);
         let mut count = 0;
         while let Some(ended) = self.tree.ended_after(count) {
             count += 1;

@@ -308,6 +308,14 @@ impl Misbehaving {
         self.host.upgrade().expect("the test keeps it")
     }
 
+    fn stage(&mut self, pin: &Pin) -> FsResult<()> {
+        if !self.staged.iter().any(|other| other.node() == pin.node()) {
+            let pin = self.to_model(|ram| ram.pin(pin.node(), None))?;
+            self.staged.push(pin);
+        }
+        Ok(())
+    }
+
     fn sync_one(&self, pin: &Pin) -> FsResult<()> {
         self.host().sync_fails.get().map_or(Ok(()), Err)?;
         self.host().syncs.update(|count| count + 1);
@@ -316,10 +324,6 @@ impl Misbehaving {
 }
 
 impl Vfs for Misbehaving {
-    fn has_jobs(&self) -> bool {
-        self.has_handles
-    }
-
     fn read(
         &mut self,
         pin: &Pin,
@@ -429,27 +433,24 @@ impl Vfs for Misbehaving {
     }
 
     fn start(&mut self, watch: &mut dyn FnMut(FileId) -> bool) {
-        self.host().has_threads.set(watch(FileId(0)));
-    }
-
-    fn stage(&mut self, pin: &Pin) -> FsResult<()> {
-        if !self.staged.iter().any(|other| other.node() == pin.node()) {
-            let pin = self.to_model(|ram| ram.pin(pin.node(), None))?;
-            self.staged.push(pin);
+        if self.has_handles {
+            self.host().has_threads.set(watch(FileId(0)));
         }
-        Ok(())
-    }
-
-    fn stage_export(&mut self, tag: u32) {
-        assert_eq!(tag, TAG);
-        self.host().is_dirty.set(true);
-        self.host().staged_exports.update(|count| count + 1);
     }
 
     fn submit(&mut self, job: Job<'_>) -> Submitted {
         let host = self.host();
         let has_threads = host.has_threads.get();
         match job {
+            _ if !self.has_handles => Submitted::Done(Ok(())),
+            Job::Stage(pin) => Submitted::Done(self.stage(pin)),
+            Job::StageExport(tag) => {
+                assert_eq!(tag, TAG);
+                host.is_dirty.set(true);
+                host.staged_exports.update(|count| count + 1);
+                Submitted::Done(Ok(()))
+            }
+            Job::Save(..) => Submitted::Done(Ok(())),
             Job::Sync(_) if has_threads => {
                 if host.is_dirty.take() || !self.staged.is_empty() {
                     self.begun.append(&mut self.staged);
@@ -493,15 +494,14 @@ impl Vfs for Misbehaving {
         }
     }
 
-    fn reap(&mut self, each: &mut dyn FnMut(Ended)) {
-        if !self.host().holds_jobs.get() {
+    fn reap(&mut self, patience: Patience, each: &mut dyn FnMut(Ended)) {
+        if !self.has_handles {
+            return;
+        }
+        if patience == Patience::Forever || !self.host().holds_jobs.get() {
             self.end_all();
         }
         self.ended.drain(..).for_each(each);
-    }
-
-    fn wait(&mut self) {
-        self.end_all();
     }
 
     fn root_path(&self) -> &'static [u8] {

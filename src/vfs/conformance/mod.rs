@@ -2,8 +2,8 @@
 
 use super::Form;
 use super::{
-    Access, Caller, CreateWhat, Detail, Ended, FileTime, FsError, FsResult, Job, Name, Node, Scope,
-    SetAttr, Submitted, Tree,
+    Access, Caller, CreateWhat, Detail, Ended, FileTime, FsError, FsResult, Job, Name, Node,
+    Patience, Scope, SetAttr, Submitted, Tree,
 };
 use benches::{Bench, OfUser, OnHost, OnRam, Surroundings};
 use content::*;
@@ -343,8 +343,7 @@ fn sync_all(vfs: &mut Tree) -> FsResult<()> {
 /// Waits until a job ends, and returns all that have ended.
 fn take_ended(vfs: &mut Tree) -> Vec<Ended> {
     let known_count = vfs.ended_count();
-    vfs.wait_for_jobs();
-    assert!(vfs.reap());
+    assert!(vfs.reap(Patience::Forever));
     let count = vfs.ended_count();
     vfs.forget_ended(count);
     (known_count..count)

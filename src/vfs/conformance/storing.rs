@@ -67,15 +67,16 @@ pub(super) fn state_is_saved_by_worker(bench: &mut dyn Bench) {
     vfs.start_jobs(&mut |_| true);
     for len in [65_536, 3] {
         let (bytes, mut read) = (data(len, len), vec![0; len]);
-        if vfs.save(FileId(own.as_raw_fd()), &bytes) {
-            while read != bytes {
-                take_ended(vfs);
-                let _ = own.read_at(&mut read, 0).unwrap();
-            }
+        let saved = vfs.submit(Job::Save(FileId(own.as_raw_fd()), &bytes));
+        assert!(pending(saved).is_some());
+        while read != bytes {
+            take_ended(vfs);
+            let _ = own.read_at(&mut read, 0).unwrap();
         }
     }
     // A pipe does not hold it.
-    assert!(!vfs.save(FileId(own.as_raw_fd()), &data(1, MIB)));
+    let saved = vfs.submit(Job::Save(FileId(own.as_raw_fd()), &data(1, MIB + 1)));
+    assert_eq!(saved, Submitted::Done(Ok(())));
 }
 
 /// A file without a name.

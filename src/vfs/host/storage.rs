@@ -30,8 +30,15 @@ impl Host {
         }
     }
 
-    /// Has a worker write `bytes` at the start of a file. `None`: there is no worker, or no pipe for all of them.
-    pub(super) fn overwrite(&mut self, file: FileId, bytes: &[u8]) -> Option<u32> {
+    /// Has a worker write `bytes` at the start of a file. Not pending: there is no worker, or no pipe for all of them.
+    pub(super) fn overwrite(&mut self, file: FileId, bytes: &[u8]) -> Submitted {
+        match self.start_overwrite(file, bytes) {
+            Some(number) => Submitted::Pending(JobId::of(number)),
+            None => Submitted::Done(Ok(())),
+        }
+    }
+
+    fn start_overwrite(&mut self, file: FileId, bytes: &[u8]) -> Option<u32> {
         let (pipe, to) = fs::pipe().ok()?;
         if fs::write(to.as_raw_fd(), bytes) != Ok(bytes.len()) {
             return None;
@@ -68,7 +75,7 @@ impl Host {
         Some(Ended { id, kind, result })
     }
 
-    /// As [`Vfs::stage`](super::super::Vfs::stage).
+    /// Carries out [`Job::Stage`](super::super::Job::Stage).
     pub(super) fn stage_file(&mut self, file: &Pin) -> FsResult<()> {
         let (entry, _) = self.at(file.node)?;
         if crate::config::HAS_SERVE && self.is_shared {
@@ -81,7 +88,7 @@ impl Host {
         self.schedule(file.node, Scheduled::Promised)
     }
 
-    /// As [`Vfs::stage_export`](super::super::Vfs::stage_export).
+    /// Carries out [`Job::StageExport`](super::super::Job::StageExport).
     pub(super) fn stage_system(&mut self, tag: u32) {
         if crate::config::HAS_SERVE
             && let Ok(export) = self.find_or_open(super::handle::root(tag).bytes())
@@ -92,7 +99,7 @@ impl Host {
         }
     }
 
-    /// As [`Vfs::reap`](super::super::Vfs::reap).
+    /// Passes the jobs that workers have ended to `each`.
     pub(super) fn complete_all(&mut self, each: &mut dyn FnMut(Ended)) {
         if let Some(workers) = &mut self.dirty.workers {
             workers.drain();

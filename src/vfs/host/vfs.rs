@@ -179,14 +179,15 @@ impl Vfs for Host {
 
     #[cfg(any(test, fuzzing))]
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
-        self.stage(pin)?;
+        self.stage_file(pin)?;
         let mut synced = Ok(());
         loop {
             match self.sync_changes(Scope::All) {
                 Submitted::Done(last) => return synced.and(last),
-                Submitted::Pending(_) => self.wait(),
+                Submitted::Pending(_) => {}
             }
-            self.reap(&mut |ended| synced = synced.and(ended.result));
+            let each = &mut |ended: Ended| synced = synced.and(ended.result);
+            self.reap(Patience::Forever, each);
         }
     }
 
@@ -288,25 +289,9 @@ impl Vfs for Host {
         self.make(dir, name, make, change)
     }
 
-    fn has_jobs(&self) -> bool {
-        true
-    }
-
     fn start(&mut self, watch: &mut dyn FnMut(FileId) -> bool) {
         let workers = Workers::new();
         self.dirty.workers = workers.filter(|workers| watch(FileId(workers.wake())));
-    }
-
-    fn stage(&mut self, file: &Pin) -> FsResult<()> {
-        self.stage_file(file)
-    }
-
-    fn stage_export(&mut self, tag: u32) {
-        self.stage_system(tag);
-    }
-
-    fn save(&mut self, file: FileId, bytes: &[u8]) -> bool {
-        self.overwrite(file, bytes).is_some()
     }
 
     fn submit(&mut self, job: Job<'_>) -> Submitted {
@@ -314,16 +299,21 @@ impl Vfs for Host {
             Job::Sync(scope) => self.sync_changes(scope),
             Job::Read(extent) => self.read_into_cache(&extent),
             Job::Write(file, offset, bytes) => self.store(file, offset, bytes),
+            Job::Stage(file) => Submitted::Done(self.stage_file(file)),
+            Job::StageExport(tag) => {
+                self.stage_system(tag);
+                Submitted::Done(Ok(()))
+            }
+            Job::Save(file, bytes) => self.overwrite(file, bytes),
         }
     }
 
-    fn reap(&mut self, each: &mut dyn FnMut(Ended)) {
-        self.complete_all(each);
-    }
-
-    fn wait(&mut self) {
-        if let Some(workers) = &self.dirty.workers {
+    fn reap(&mut self, patience: Patience, each: &mut dyn FnMut(Ended)) {
+        if let Some(workers) = &self.dirty.workers
+            && patience == Patience::Forever
+        {
             workers.wait();
         }
+        self.complete_all(each);
     }
 }
