@@ -36,13 +36,15 @@ impl Vfs for Media {
         })
     }
 
-    fn root(&mut self, tag: u32) -> FsResult<Node> {
-        let number = tag.checked_sub(TAG).ok_or(FsError::Stale)?;
+    fn root(&mut self, tag: Option<u32>) -> FsResult<Node> {
+        let number = tag
+            .and_then(|tag| tag.checked_sub(TAG))
+            .ok_or(FsError::Stale)?;
         Ok(Node::of_number(Backend::Media, Rights::NONE, number))
     }
 
     fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
-        self.root(handle::tag(handle)?)
+        self.root(Some(handle::tag(handle)?))
     }
 
     fn clock(&mut self) -> FileTime {

@@ -348,11 +348,11 @@ pub trait Vfs {
     fn real_path(&mut self, _number: usize, _out: &mut [u8]) -> usize {
         0
     }
-    /// The top of the export with this tag.
+    /// The top of the export with this tag; `None`: the root directory, at which absolute paths begin.
     ///
     /// # Errors
-    /// `Stale`: no such export, or its directory was removed.
-    fn root(&mut self, _tag: u32) -> FsResult<Node> {
+    /// `Stale`: no such export, or its directory was removed; this backend resolves no paths.
+    fn root(&mut self, _tag: Option<u32>) -> FsResult<Node> {
         Err(FsError::Stale)
     }
     /// The handle of `node`.
@@ -405,13 +405,6 @@ pub trait Vfs {
     /// The absolute path of the root directory. All absolute paths begin with it; others do not exist.
     fn root_path(&self) -> &'static [u8] {
         b"/"
-    }
-    /// The root directory.
-    ///
-    /// # Errors
-    /// `Stale`: this backend resolves no paths.
-    fn root_dir(&mut self) -> FsResult<Node> {
-        Err(FsError::Stale)
     }
     /// Writes the absolute path of the working directory, at which relative paths begin, truncated to `out`. Returns the length.
     ///

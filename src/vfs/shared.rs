@@ -61,7 +61,7 @@ impl<B: Vfs + 'static> Shared<B> {
 /// ```ignore
 /// delegate! {
 ///     to_backend:
-///     fn root(tag: u32) -> FsResult<Node>;
+///     fn root(tag: Option<u32>) -> FsResult<Node>;
 /// }
 /// ```
 macro_rules! delegate {
@@ -105,14 +105,13 @@ impl<B: Vfs + 'static> Vfs for Shared<B> {
         fn open_top(number: usize, path: &CStr, rules: &Rules) -> Result<ExportRoot, u8>;
         fn close_top(number: usize);
         fn real_path(number: usize, out: &mut [u8]) -> usize;
-        fn root(tag: u32) -> FsResult<Node>;
+        fn root(tag: Option<u32>) -> FsResult<Node>;
         fn handle(node: Node) -> FsResult<Handle>;
         fn open(handle: &[u8]) -> FsResult<Node>;
         fn parent(dir: Node) -> FsResult<Node>;
         fn act_as(caller: Option<(&Caller, &Rules)>);
         fn access(node: Node, access: Access) -> FsResult<()>;
         fn access_by_mode(attr: &Attr, access: Access) -> FsResult<()>;
-        fn root_dir() -> FsResult<Node>;
         fn cwd(out: &mut [u8]) -> FsResult<u32>;
         fn chdir(dir: &'static CStr) -> FsResult<()>;
         fn resolve(dir: Option<Node>, path: &[u8], follow: bool) -> FsResult<Node>;

@@ -422,7 +422,7 @@ impl Vfs for Misbehaving {
 
     delegate! {
         to_model:
-        fn root(tag: u32) -> FsResult<Node>;
+        fn root(tag: Option<u32>) -> FsResult<Node>;
         fn parent(dir: Node) -> FsResult<Node>;
         fn act_as(caller: Option<(&Caller, &Rules)>);
     }
@@ -510,7 +510,6 @@ impl Vfs for Misbehaving {
 
     delegate! {
         to_model:
-        fn root_dir() -> FsResult<Node>;
         fn cwd(out: &mut [u8]) -> FsResult<u32>;
         fn clock() -> FileTime;
     }

@@ -243,7 +243,8 @@ impl Vfs for Host {
         export.map_or(0, |export| fs::path_of(export.dir.as_raw_fd(), out).len())
     }
 
-    fn root(&mut self, tag: u32) -> FsResult<Node> {
+    fn root(&mut self, tag: Option<u32>) -> FsResult<Node> {
+        let tag = tag.ok_or(FsError::Stale)?;
         self.find_or_open(handle::root(tag).bytes())
     }
 

@@ -45,7 +45,7 @@ pub fn instance(archive: &[u8]) -> u64 {
 pub fn unpack(ram: &mut Ram, archive: &[u8], rules: &Rules) -> FsResult<ExportRoot> {
     let export = ram.export(rules);
     ram.writable = true;
-    let root = ram.root(export.tag)?;
+    let root = ram.root(Some(export.tag))?;
     let mut compared = 0;
     for (number, entry) in Entries::new(archive).enumerate() {
         let entry = entry.map_err(|_| FsError::Invalid)?;
@@ -167,7 +167,7 @@ mod tests {
         }
 
         fn found(&mut self, path: &str) -> FsResult<(Attr, Vec<u8>)> {
-            let root = self.ram.root(self.result?.tag)?;
+            let root = self.ram.root(Some(self.result?.tag))?;
             let node = resolve(&mut self.ram, root, path.as_bytes())?;
             let attr = self.ram.attr(node)?;
             let mut bytes = vec![0; attr.size as usize];
@@ -218,7 +218,7 @@ mod tests {
             let (attr, _) = bench.found(path).unwrap();
             assert_eq!((attr.mode, attr.mtime.secs), (mode, 30), "{path}");
         }
-        let root = bench.ram.root(bench.result.unwrap().tag).unwrap();
+        let root = bench.ram.root(Some(bench.result.unwrap().tag)).unwrap();
         let made = bench.ram.create(
             root,
             Name::new(b"b").unwrap(),

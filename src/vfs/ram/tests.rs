@@ -17,7 +17,7 @@ fn writable() -> (Ram, Node) {
     let mut ram = Ram::model(b"/export");
     ram.writable = true;
     ram.file("file", b"hello");
-    let root = ram.root(TAG).unwrap();
+    let root = ram.root(Some(TAG)).unwrap();
     let file = ram.lookup(root, name("file")).unwrap();
     (ram, file)
 }
@@ -35,7 +35,7 @@ fn served(capacity_bytes: usize, instance: u64) -> (Ram, Node) {
     let clock = || FileTime { secs: 7, nanos: 8 };
     let mut ram = Ram::new(b"/ram", Counts::within(capacity_bytes), instance, clock);
     let root = ram.export(&Rules::DEFAULT.with(Rules::WRITABLE));
-    let root = ram.root(root.tag).unwrap();
+    let root = ram.root(Some(root.tag)).unwrap();
     (ram, root)
 }
 
@@ -81,7 +81,7 @@ fn root_without_memory_is_stale() {
     let rules = Rules::default();
     let mut ram = Ram::new(b"/ram", Counts::within(100), 1, FileTime::default);
     let root = ram.export(&rules);
-    assert_eq!(ram.root(root.tag), Err(FsError::Stale));
+    assert_eq!(ram.root(Some(root.tag)), Err(FsError::Stale));
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn large_directory_is_listed_in_linear_time() {
 #[test]
 fn link_count_is_limited() {
     let (mut ram, file) = writable();
-    let root = ram.root(TAG).unwrap();
+    let root = ram.root(Some(TAG)).unwrap();
     for number in 1..LINK_COUNT_MAX {
         assert_eq!(ram.link(file, root, name(&format!("{number}"))), Ok(()));
     }
@@ -319,7 +319,7 @@ fn unsynced_data_is_lost_on_power_loss() {
 #[test]
 fn uncommitted_metadata_is_lost_on_power_loss() {
     let (mut ram, file) = writable();
-    let root = ram.root(TAG).unwrap();
+    let root = ram.root(Some(TAG)).unwrap();
     let mode = SetAttr {
         mode: Some(0o600),
         ..SetAttr::default()

@@ -243,11 +243,12 @@ impl Vfs for Ram {
         self.add_name(dir, name.bytes(), number)
     }
 
-    fn root(&mut self, tag: u32) -> FsResult<Node> {
-        if tag != self.tag {
+    fn root(&mut self, tag: Option<u32>) -> FsResult<Node> {
+        if tag.is_some_and(|tag| tag != self.tag) {
             return Err(FsError::Stale);
         }
-        self.root_dir()
+        self.store.inodes.at(TOP)?;
+        Ok(self.node(TOP))
     }
 
     fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
@@ -295,11 +296,6 @@ impl Vfs for Ram {
 
     fn root_path(&self) -> &'static [u8] {
         self.path
-    }
-
-    fn root_dir(&mut self) -> FsResult<Node> {
-        self.store.inodes.at(TOP)?;
-        Ok(self.node(TOP))
     }
 
     fn resolve(&mut self, dir: Option<Node>, path: &[u8], _: bool) -> FsResult<Node> {

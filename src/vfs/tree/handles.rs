@@ -19,7 +19,7 @@ impl Tree {
         let export = self.exports.get(number).ok_or(FsError::Stale)?;
         let root = export.root.ok_or(FsError::Stale)?;
         let backend = self.handles(root.backend as usize).ok_or(FsError::Stale)?;
-        let mut top = backend.root(root.tag)?;
+        let mut top = backend.root(Some(root.tag))?;
         if root.is_image {
             top = self.root(number)?;
         }

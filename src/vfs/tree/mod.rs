@@ -251,7 +251,7 @@ impl Tree {
         let (root, rights) = (export.root.ok_or(FsError::Stale)?, export.rights());
         let backend = self.handles(root.backend as usize).ok_or(FsError::Stale)?;
         backend.act_as(None);
-        let node = backend.root(root.tag)?;
+        let node = backend.root(Some(root.tag))?;
         if root.is_image {
             return self.open_image(node, None);
         }

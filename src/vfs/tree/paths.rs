@@ -36,11 +36,14 @@ impl Tree {
         self.paths().map_or(b"/", |paths| paths.root_path())
     }
 
-    /// See [`super::Vfs::root_dir`].
+    /// The root directory, at which absolute paths begin.
+    ///
+    /// # Errors
+    /// As [`super::Vfs::root`].
     pub fn root_dir(&mut self) -> FsResult<Node> {
         match self.paths() {
             None if HAS_NFS => self.enter(root::ROOT),
-            paths => paths.ok_or(FsError::Stale)?.root_dir(),
+            paths => paths.ok_or(FsError::Stale)?.root(None),
         }
     }
 

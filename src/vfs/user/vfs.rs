@@ -35,11 +35,6 @@ impl Vfs for User {
         self.pin_node(node, access)
     }
 
-    #[cfg(test)]
-    fn root(&mut self, _: u32) -> FsResult<Node> {
-        self.root_dir()
-    }
-
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         stat(node)
     }
@@ -189,7 +184,7 @@ impl Vfs for User {
         self.jail.as_ref().map_or(b"/", Jail::root_path)
     }
 
-    fn root_dir(&mut self) -> FsResult<Node> {
+    fn root(&mut self, _: Option<u32>) -> FsResult<Node> {
         if self.top == NONE {
             self.top = fs::openat::<FsError>(AT_FDCWD, c"/", PATH, 0)?;
         }
