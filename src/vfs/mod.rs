@@ -380,19 +380,13 @@ pub trait Vfs {
     /// Carries out the following calls as this caller, squashed by the rules. `None`: with the rights and the umask of the server,
     /// which another backend of the process may have changed.
     fn act_as(&mut self, _caller: Option<(&Caller, &Rules)>) {}
-    /// Checks that the caller has this access to the object.
+    /// Checks that the caller has this access to the object. `inside`: the attributes of an object inside an image of this backend,
+    /// which decide instead of `node`.
     ///
     /// # Errors
     /// `Access`: the caller has not.
-    fn access(&mut self, _node: Node, _access: Access) -> FsResult<()> {
-        Err(FsError::Stale)
-    }
-    /// Checks that the caller has this access to an object inside an image of this backend, by the object's attributes.
-    ///
-    /// # Errors
-    /// `Access`: the caller has not.
-    fn access_by_mode(&mut self, _attr: &Attr, _access: Access) -> FsResult<()> {
-        Ok(())
+    fn access(&mut self, _node: Node, inside: Option<&Attr>, _access: Access) -> FsResult<()> {
+        inside.map(drop).ok_or(FsError::Stale)
     }
     /// UID whose access must be checked before a file is opened. `None`: no check is needed, because the kernel checks when the
     /// file is opened as the caller, or because the caller may do everything.

@@ -267,11 +267,10 @@ impl Vfs for Host {
         self.acting.ask_for(caller);
     }
 
-    fn access(&mut self, node: Node, access: Access) -> FsResult<()> {
-        self.ask_access(node, access)
-    }
-
-    fn access_by_mode(&mut self, attr: &Attr, access: Access) -> FsResult<()> {
+    fn access(&mut self, node: Node, inside: Option<&Attr>, access: Access) -> FsResult<()> {
+        let Some(attr) = inside else {
+            return self.ask_access(node, access);
+        };
         let owner = (attr.uid, attr.gid);
         self.acting.mode_lets(attr.mode, owner, access as u32)
     }

@@ -274,7 +274,10 @@ impl Vfs for Ram {
         self.caller = (squashed.uid, squashed.gid);
     }
 
-    fn access(&mut self, node: Node, access: Access) -> FsResult<()> {
+    fn access(&mut self, node: Node, inside: Option<&Attr>, access: Access) -> FsResult<()> {
+        if inside.is_some() {
+            return Ok(());
+        }
         let mode = self.get(node)?.attr.mode;
         let may = match access {
             Access::Read => true,

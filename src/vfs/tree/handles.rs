@@ -200,12 +200,12 @@ impl Tree {
         }
         if !node.is_inside() {
             let backend = self.handles(node.backend()).ok_or(FsError::Stale)?;
-            return backend.access(node, access);
+            return backend.access(node, None, access);
         }
         let attr = self.attr(node);
         let attr = attr.as_ref().map_err(|error| *error)?;
         match self.access_checker(node) {
-            Some(backend) => backend.access_by_mode(attr, access),
+            Some(backend) => backend.access(node, Some(attr), access),
             None => Ok(()),
         }
     }
