@@ -9,7 +9,7 @@ use super::volume::{Block as _, Disk, Run, Volume};
 use super::walk::put;
 use super::{
     Access, Attr, Backend, Detail, DirEntry, Extent, FileId, FileTime, FsError, FsResult, FsStat,
-    Handle, Name, Node, ObjectType, Patience, Pin, Rights, Stop, Vfs, handle, iso, udf,
+    Handle, Name, Node, ObjectType, Patience, Pin, Purpose, Rights, Stop, Vfs, handle, iso, udf,
 };
 use crate::config::{HANDLE_COUNT_MAX, HAS_NFS4, IMAGE_COUNT_MAX};
 use crate::mem::Slots;
@@ -588,7 +588,7 @@ impl Vfs for Images {
         Ok(self.known_attr())
     }
 
-    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+    fn lookup(&mut self, dir: Node, name: Name<'_>, _: Purpose) -> FsResult<Node> {
         self.select(dir)?;
         let found = self.readers.current().lookup(name.bytes());
         let id = found.map_err(|error| self.fault(error))?;
@@ -596,7 +596,11 @@ impl Vfs for Images {
     }
 
     #[cfg(any(feature = "http", test, fuzzing))]
-    fn entry_attr(&mut self, dir: Node, _: Name<'_>, id: u64) -> FsResult<Attr> {
+    fn entry_attr(&mut self, dir: Node, name: Name<'_>, id: Option<u64>) -> FsResult<Attr> {
+        let Some(id) = id else {
+            let node = self.lookup(dir, name, Purpose::Any)?;
+            return self.attr(node);
+        };
         let object = self.objects.get(dir.slot()).ok_or(FsError::Stale)?;
         self.load(object.image)?;
         self.look_at(id)?;

@@ -18,7 +18,7 @@
     )
 )]
 
-use crate::config::HAS_NFS;
+use crate::config::{HAS_HTTP, HAS_NFS, HAS_SERVE};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 
@@ -132,6 +132,15 @@ pub enum Detail {
     Objects,
 }
 
+/// The next use of an object that is looked up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// Any.
+    Any,
+    /// If it is a file, it is read.
+    Read,
+}
+
 /// The kind of object whose name is removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -166,35 +175,24 @@ pub trait Vfs {
     fn attr(&mut self, _node: Node) -> FsResult<Attr> {
         Err(FsError::Stale)
     }
-    /// Looks up `name` in `dir`. Does not follow symbolic links.
+    /// Looks up `name` in `dir`. Does not follow symbolic links. With [`Purpose::Read`], a file may be opened for reading at once.
     ///
     /// # Errors
     /// `NoEntry`; `NotDirectory`: `dir` is not a directory; `OtherFileSystem`: a mount point, because handles cannot name the
     /// objects of the mounted file system.
-    fn lookup(&mut self, _dir: Node, _name: Name<'_>) -> FsResult<Node> {
+    fn lookup(&mut self, _dir: Node, _name: Name<'_>, _purpose: Purpose) -> FsResult<Node> {
         Err(FsError::Stale)
     }
-    /// As [`lookup`](Self::lookup), for an object that is read next if it is a file.
+    /// Attributes of the object `name` in `dir`. No node is used up. `id`: that of the entry, if [`readdir`](Self::readdir) listed it.
     ///
     /// # Errors
     /// As [`lookup`](Self::lookup).
-    #[cfg(any(feature = "http", test, fuzzing))]
-    fn lookup_to_read(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        self.lookup(dir, name)
-    }
-    /// Attributes of the object that [`readdir`](Self::readdir) listed in `dir` under this name and with this `id`. No node is used
-    /// up.
-    ///
-    /// # Errors
-    /// As [`lookup`](Self::lookup).
-    #[cfg(any(feature = "http", test, fuzzing))]
-    fn entry_attr(&mut self, dir: Node, name: Name<'_>, _id: u64) -> FsResult<Attr> {
-        let node = self.lookup(dir, name)?;
+    fn entry_attr(&mut self, dir: Node, name: Name<'_>, _id: Option<u64>) -> FsResult<Attr> {
+        if !HAS_HTTP && !HAS_SERVE {
+            return Err(FsError::NotSupported);
+        }
+        let node = self.lookup(dir, name, Purpose::Any)?;
         self.attr(node)
-    }
-    /// Returns false only if `dir` certainly has no such name (`NoEntry`); any other error counts as true.
-    fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {
-        self.lookup(dir, name) != Err(FsError::NoEntry)
     }
     /// Reads a symbolic link's target, truncated to `out`. Returns the length.
     ///

@@ -3,7 +3,7 @@
 use super::{
     Access, Attr, Backend, Caller, Client, CreateWhat, Detail, DirEntry, Ended, ExportRoot, Extent,
     FileId, FileTime, FsResult, FsStat, Handle, ImageFile, Job, Kind, Name, Node, OpenFlags,
-    Patience, Peer, Pin, Rules, SetAttr, Stop, Submitted, Target, Tree, Vfs,
+    Patience, Peer, Pin, Purpose, Rules, SetAttr, Stop, Submitted, Target, Tree, Vfs,
 };
 use core::cell::RefCell;
 use core::ffi::CStr;
@@ -85,7 +85,7 @@ impl<B: Vfs + 'static> Vfs for Shared<B> {
     delegate! {
         to_backend:
         fn attr(node: Node) -> FsResult<Attr>;
-        fn lookup(dir: Node, name: Name<'_>) -> FsResult<Node>;
+        fn lookup(dir: Node, name: Name<'_>, purpose: Purpose) -> FsResult<Node>;
         fn readlink(node: Node, out: &mut [u8]) -> FsResult<u32>;
         fn readdir(dir: Node, from: u64, detail: Detail, each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>) -> FsResult<bool>;
         fn statfs(node: Node) -> FsResult<FsStat>;

@@ -5,7 +5,7 @@ use crate::vfs::shared::delegate;
 use crate::vfs::{
     self, Access, Attr, Backend, Bytes, Caller, CreateWhat, Detail, DirEntry, Ended, Extent,
     FileId, FileTime, FsError, FsResult, FsStat, Handle, Job, JobId, JobKind, Kind, Name, Node,
-    OpenFlags, Patience, Pin, Rules, SetAttr, Stop, Submitted, Target, Until, Vfs,
+    OpenFlags, Patience, Pin, Purpose, Rules, SetAttr, Stop, Submitted, Target, Until, Vfs,
 };
 use core::cell::{Cell, RefCell, RefMut};
 use core::ops::{ControlFlow, Deref, DerefMut};
@@ -394,7 +394,7 @@ impl Vfs for Misbehaving {
     delegate! {
         to_model_if_it_works:
         fn pin(node: Node, access: Option<Access>) -> FsResult<Pin>;
-        fn lookup(dir: Node, name: Name<'_>) -> FsResult<Node>;
+        fn lookup(dir: Node, name: Name<'_>, purpose: Purpose) -> FsResult<Node>;
         fn readlink(node: Node, out: &mut [u8]) -> FsResult<u32>;
         fn readdir(dir: Node, from: u64, detail: Detail, each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>) -> FsResult<bool>;
     }

@@ -22,10 +22,9 @@ mod volume;
 mod writes;
 
 use super::handle::{self, Key};
-use super::kernel::{self, PATH, READ, error, terminated};
+use super::kernel::{self, PATH, READ};
 use super::{
-    Backend, ExportRoot, Form, FsError, FsResult, Name, Node, ObjectType, OpenFault, Rules,
-    Vfs as _,
+    Backend, ExportRoot, Form, FsError, FsResult, Node, ObjectType, OpenFault, Rules, Vfs as _,
 };
 use crate::config::EXPORT_PATH_BYTES_MAX;
 use crate::mem::Slots;
@@ -243,18 +242,6 @@ impl Host {
         *self.exports.get_mut(number).ok_or(Errno::NOMEM)? = Some(top);
         root.is_new = true;
         Ok(root)
-    }
-
-    /// Checks as the caller that a name exists (statx), without opening it.
-    fn ask_name(&self, dir: Node, name: Name<'_>) -> FsResult<()> {
-        // Without `serve`, no other server process can have carried out a retransmitted request, so the name is not looked up.
-        if !crate::config::HAS_SERVE {
-            return Ok(());
-        }
-        self.acting.caller()?;
-        let (entry, _) = self.at(dir)?;
-        let (mut text, mut stat) = ([0; 256], fs::blank());
-        fs::statx(&entry.file, terminated(name, &mut text), &mut stat).map_err(error)
     }
 
     /// The top of an export; `None`: missing.

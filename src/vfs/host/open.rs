@@ -5,7 +5,7 @@
 
 use super::super::handle::{self, Body, PathHandle};
 use super::super::kernel::{self, PATH, READ, WRITE, error, terminated};
-use super::super::{Access, FsError, FsResult, Handle, ImageFile, Name, Node, ObjectType};
+use super::super::{Access, FsError, FsResult, Handle, ImageFile, Name, Node, ObjectType, Purpose};
 use super::open_files::{OpenEntry, Opened};
 use super::volume::Identity;
 use super::{Form, Host, HostExport, change};
@@ -43,9 +43,14 @@ impl Host {
         handle::kernel(export.tag, &self.key, kind, bytes, handle)
     }
 
-    /// Looks up a name as the caller. With [`Opened::Read`], opens a regular file for reading if the caller may: that saves a second
+    /// Looks up a name as the caller. With [`Purpose::Read`], opens a regular file for reading if the caller may: that saves a second
     /// open.
-    pub(super) fn look_up(&mut self, dir: Node, name: Name<'_>, wanted: Opened) -> FsResult<Node> {
+    pub(super) fn look_up(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        purpose: Purpose,
+    ) -> FsResult<Node> {
         self.acting.caller()?;
         let at = self.at(dir)?;
         let parent = &at.0.file;
@@ -60,7 +65,7 @@ impl Host {
         }
         // Without path handles the kind is not known here, and a device must not be opened.
         if HAS_HTTP
-            && wanted == Opened::Read
+            && purpose == Purpose::Read
             && self.form == Form::Path
             && ObjectType::of_mode(stat.stx_mode.into()) == ObjectType::Regular
             && let Ok(file) = kernel::open(parent, name, READ.union(OFlags::NOFOLLOW), 0)

@@ -4,8 +4,8 @@ use super::super::jobs::{Ended, Extent, FileId, Job, Scope, Submitted};
 use super::super::kernel::{self, PATH, error};
 use super::super::{
     Access, Attr, Caller, CreateWhat, Detail, DirEntry, ExportRoot, FsError, FsResult, FsStat,
-    Handle, ImageFile, Kind, Name, Node, ObjectType, Patience, Pin, Rules, SetAttr, Stop, Target,
-    Vfs, handle,
+    Handle, ImageFile, Kind, Name, Node, ObjectType, Patience, Pin, Purpose, Rules, SetAttr, Stop,
+    Target, Vfs, handle,
 };
 use super::Host;
 use super::open_files::Opened;
@@ -36,17 +36,12 @@ impl Vfs for Host {
         Ok(entry.volume.attr(&stat))
     }
 
-    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        self.look_up(dir, name, Opened::Path)
+    fn lookup(&mut self, dir: Node, name: Name<'_>, purpose: Purpose) -> FsResult<Node> {
+        self.look_up(dir, name, purpose)
     }
 
-    #[cfg(any(feature = "http", test, fuzzing))]
-    fn lookup_to_read(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        self.look_up(dir, name, Opened::Read)
-    }
-
-    #[cfg(any(feature = "http", test, fuzzing))]
-    fn entry_attr(&mut self, dir: Node, name: Name<'_>, _: u64) -> FsResult<Attr> {
+    #[cfg(any(feature = "http", feature = "serve", test, fuzzing))]
+    fn entry_attr(&mut self, dir: Node, name: Name<'_>, _: Option<u64>) -> FsResult<Attr> {
         self.acting.caller()?;
         let (entry, export) = self.at(dir)?;
         let (mut text, mut stat) = ([0; 256], fs::blank());
@@ -56,10 +51,6 @@ impl Vfs for Host {
             .volumes
             .enter(entry.volume, &entry.file, name, &stat)?;
         Ok(volume.attr(&stat))
-    }
-
-    fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {
-        self.ask_name(dir, name) != Err(FsError::NoEntry)
     }
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
@@ -146,7 +137,7 @@ impl Vfs for Host {
             return Err(FsError::NotDirectory);
         }
         if let Some(name) = name {
-            file = self.lookup(file, name)?;
+            file = self.look_up(file, name, Purpose::Any)?;
         }
         self.open_image_file(file)
     }

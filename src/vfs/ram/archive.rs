@@ -51,7 +51,7 @@ pub fn unpack(ram: &mut Ram, archive: &[u8], rules: &Rules) -> FsResult<ExportRo
         let entry = entry.map_err(|_| FsError::Invalid)?;
         if let (dir, Some(name)) = find(ram, root, entry.name)? {
             // As in Linux, a later object replaces an earlier one of the same name, and directories are merged.
-            if let Ok(present) = ram.lookup(dir, name) {
+            if let Ok(present) = ram.named(dir, name) {
                 match (ram.attr(present)?.kind, kind(&entry)) {
                     (ObjectType::Directory, ObjectType::Directory) => continue,
                     (ObjectType::Directory, _) => return Err(FsError::Exists),
@@ -129,7 +129,7 @@ fn find<'a>(ram: &mut Ram, root: Node, path: &'a [u8]) -> FsResult<(Node, Option
             && part != b"."
             && let Some(before) = last.replace(Name::new(part)?)
         {
-            dir = ram.lookup(dir, before)?;
+            dir = ram.named(dir, before)?;
         }
     }
     Ok((dir, last))
@@ -138,7 +138,7 @@ fn find<'a>(ram: &mut Ram, root: Node, path: &'a [u8]) -> FsResult<(Node, Option
 /// Resolves a path to its object.
 fn resolve(ram: &mut Ram, root: Node, path: &[u8]) -> FsResult<Node> {
     match find(ram, root, path)? {
-        (dir, Some(name)) => ram.lookup(dir, name),
+        (dir, Some(name)) => ram.named(dir, name),
         (root, None) => Ok(root),
     }
 }

@@ -18,7 +18,7 @@ fn writable() -> (Ram, Node) {
     ram.writable = true;
     ram.file("file", b"hello");
     let root = ram.root(Some(TAG)).unwrap();
-    let file = ram.lookup(root, name("file")).unwrap();
+    let file = ram.named(root, name("file")).unwrap();
     (ram, file)
 }
 
@@ -104,7 +104,7 @@ fn full_tree_refuses_more_until_objects_are_removed() {
         }
         let more = create(&mut ram, root, "more", CreateWhat::File);
         assert_eq!(more, Err(FsError::NoSpace));
-        let file = ram.lookup(root, name("0")).unwrap();
+        let file = ram.named(root, name("0")).unwrap();
         // One more name fits, because the root directory needs none.
         assert_eq!(ram.link(file, root, name("linked")), Ok(()));
         let linked = ram.link(file, root, name("more"));
@@ -133,7 +133,7 @@ fn full_tree_refuses_more_until_objects_are_removed() {
         assert_eq!(ram.set_attr(file, &size), Ok(()));
         assert_eq!(write(&mut ram, file, 1 << 50, b"x"), Ok(()));
         for text in list(&mut ram, root) {
-            let node = ram.lookup(root, name(&text)).unwrap();
+            let node = ram.named(root, name(&text)).unwrap();
             let kind = ram.attr(node).unwrap().kind;
             let kind = match kind {
                 super::ObjectType::Directory => Kind::Directory,

@@ -2,8 +2,8 @@
 
 use super::super::{
     Access, Attr, Caller, CreateWhat, Detail, DirEntry, FileTime, FsError, FsResult, FsStat,
-    Handle, Kind, Name, Node, ObjectType, OpenFlags, Patience, Pin, Rules, SetAttr, Stop, Target,
-    Vfs, handle,
+    Handle, Kind, Name, Node, ObjectType, OpenFlags, Patience, Pin, Purpose, Rules, SetAttr, Stop,
+    Target, Vfs, handle,
 };
 use super::bytes::SIZE_MAX;
 use super::{LINK_COUNT_MAX, OPENED, Ram, TOP, use_of};
@@ -93,7 +93,7 @@ impl Vfs for Ram {
         Ok(attr)
     }
 
-    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+    fn lookup(&mut self, dir: Node, name: Name<'_>, _: Purpose) -> FsResult<Node> {
         self.named(dir, name)
     }
 

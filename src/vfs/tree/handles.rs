@@ -1,8 +1,8 @@
 //! The tree's methods for NFS: objects by handle, for many callers, with checks of a caller's rights.
 
 use super::super::{
-    Access, Caller, FsError, FsResult, Handle, Name, Node, ObjectType, Peer, Pin, Rights, Rules,
-    Tree, Vfs, handle, is_image,
+    Access, Caller, FsError, FsResult, Handle, Name, Node, ObjectType, Peer, Pin, Purpose, Rights,
+    Rules, Tree, Vfs, handle, is_image,
 };
 use crate::config::{HAS_ISO, HAS_NFS4};
 
@@ -128,7 +128,7 @@ impl Tree {
     pub fn parent(&mut self, dir: Node) -> FsResult<Node> {
         if dir.is_inside() {
             // In an image every directory has an entry "..", also the top.
-            return self.backend(dir)?.lookup(dir, Name(b".."));
+            return self.backend(dir)?.lookup(dir, Name(b".."), Purpose::Any);
         }
         if dir.is_above() {
             return Ok(self.parent_above(dir));

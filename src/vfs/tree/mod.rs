@@ -18,9 +18,9 @@ use super::reading::{Exports, Place, Reading};
 use super::recent::Recent;
 use super::{
     Access, Attr, Backend, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Handle,
-    Kind, Name, Node, Patience, Peer, Pin, SetAttr, Stop, Target, Vfs, is_image,
+    Kind, Name, Node, Patience, Peer, Pin, Purpose, SetAttr, Stop, Target, Vfs, is_image,
 };
-use crate::config::{HAS_ISO, HAS_NFS, REFUSED_USER_COUNT_MAX};
+use crate::config::{HAS_ISO, HAS_NFS, HAS_SERVE, REFUSED_USER_COUNT_MAX};
 use crate::mem::{self, Slots};
 pub use crate::wire::exports::Rules;
 use core::ops::ControlFlow;
@@ -285,16 +285,17 @@ impl Tree {
         if dir.is_above() {
             return self.lookup_above(dir, name);
         }
-        Ok(self.backend(dir)?.lookup(dir, name)?.limited_by(dir))
+        let found = self.backend(dir)?.lookup(dir, name, Purpose::Any)?;
+        Ok(found.limited_by(dir))
     }
 
-    /// See [`Vfs::lookup_to_read`]. `dir` is not above the exports.
+    /// As [`Tree::lookup`], for an object that is read next if it is a file. `dir` is not above the exports.
     #[cfg(any(feature = "http", test, fuzzing))]
     pub fn lookup_to_read(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         if dir.is_inside() {
             self.admit_to_directory(dir, Access::Execute)?;
         }
-        let found = self.backend(dir)?.lookup_to_read(dir, name)?;
+        let found = self.backend(dir)?.lookup(dir, name, Purpose::Read)?;
         Ok(found.limited_by(dir))
     }
 
@@ -310,13 +311,19 @@ impl Tree {
     /// See [`Vfs::entry_attr`]. `dir` is not above the exports. Inside an image, [`Tree::may_search`] was true.
     #[cfg(any(feature = "http", test, fuzzing))]
     pub fn entry_attr(&mut self, dir: Node, name: Name<'_>, id: u64) -> FsResult<Attr> {
-        self.backend(dir)?.entry_attr(dir, name, id)
+        self.backend(dir)?.entry_attr(dir, name, Some(id))
     }
 
-    /// See [`Vfs::has_name`].
+    /// Returns false only if `dir` certainly has no such name (`NoEntry`); any other error counts as true.
     pub fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {
-        self.backend(dir)
-            .is_ok_and(|backend| backend.has_name(dir, name))
+        // Without `serve`, no other server process can have carried out a retransmitted request, so the name is not looked up.
+        if !HAS_SERVE {
+            return true;
+        }
+        let attr = self
+            .backend(dir)
+            .map(|backend| backend.entry_attr(dir, name, None));
+        attr.is_ok_and(|attr| !matches!(attr, Err(FsError::NoEntry)))
     }
 
     /// Enters the image file `name` in `dir`: returns its top directory.

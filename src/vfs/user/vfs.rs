@@ -5,8 +5,8 @@ use super::super::Access;
 use super::super::kernel::{self, PATH, READ, WRITE, change};
 use super::super::{
     Attr, Caller, CreateWhat, Detail, DirEntry, FileTime, FsError, FsResult, FsStat, Handle,
-    ImageFile, Kind, Name, Node, ObjectType, OpenFlags, Patience, Pin, Rules, SetAttr, Stop,
-    Target, Vfs,
+    ImageFile, Kind, Name, Node, ObjectType, OpenFlags, Patience, Pin, Purpose, Rules, SetAttr,
+    Stop, Target, Vfs,
 };
 use super::jail::Jail;
 use super::ring::NONE;
@@ -39,7 +39,7 @@ impl Vfs for User {
         stat(node)
     }
 
-    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+    fn lookup(&mut self, dir: Node, name: Name<'_>, _: Purpose) -> FsResult<Node> {
         self.steps
             .store(fs::open_entry(number(dir), name.bytes(), PATH, 0))
     }
@@ -131,7 +131,7 @@ impl Vfs for User {
             return removed;
         }
         // Directories have no hard links, and some file systems have none at all.
-        match self.lookup(to, new_name) {
+        match self.lookup(to, new_name, Purpose::Any) {
             Ok(_) => Err(FsError::Exists),
             Err(FsError::NoEntry) => fs::renameat(old, new, true),
             Err(error) => Err(error),
