@@ -185,7 +185,7 @@ impl Needs {
         prctl(SET_NO_NEW_PRIVILEGES, 1, 0);
         sandbox.landlock = self.rules.take().is_some_and(|rules| rules.enforce());
         let needed = (&NEEDED_NUMBERS[..], &NEEDED_SETS[..]);
-        sandbox.seccomp = seccomp(self.calls, needed, ALLOW, REFUSE);
+        sandbox.seccomp = seccomp(self.calls, needed, &const { last(ALLOW, REFUSE) });
         sandbox
     }
 
@@ -494,7 +494,7 @@ const fn compiled(numbers: &mut [Entry], all_sets: &mut [u32]) -> (usize, usize)
 
 /// Instructions of a filter, at most.
 const STEP_COUNT_MAX: usize = 112;
-const _: () = assert!(NEEDED.len() + 18 <= STEP_COUNT_MAX);
+const _: () = assert!(NEEDED.len() + 3 + LAST_COUNT <= STEP_COUNT_MAX);
 
 /// ioctl request that sets a terminal's attributes.
 #[doc(alias = "TCSETS")]
@@ -512,45 +512,30 @@ struct Program {
     code: *const u64,
 }
 
-/// Installs a filter: the action `listed` for the calls of these sets, `otherwise` for all others.
-fn seccomp(
-    sets: u32,
-    (numbers, all_sets): (&[Entry], &[u32]),
-    listed: u32,
-    otherwise: u32,
-) -> bool {
-    const LOAD: u64 = 0x20;
-    const RETURN: u64 = 0x06;
-    const IF_EQUAL: u64 = 0x15;
-    const IF_ANY_BIT: u64 = 0x45;
-    /// Offsets in `struct seccomp_data`.
-    const NUMBER: u32 = 0;
-    const ARCH: u32 = 4;
-    const FIRST_ARGUMENT: u32 = 16;
-    const SECOND_ARGUMENT: u32 = 24;
-    const CLONE_THREAD: u32 = 0x1_0000;
-    // Encodes a BPF instruction: code, instructions to skip if true and if false, operand.
-    let step = |what: u64, pass: usize, pass_else: usize, operand: u32| {
-        what | (pass as u64) << 16 | (pass_else as u64) << 24 | u64::from(operand) << 32
-    };
-    // AF_UNIX, else a family that does not exist.
-    let family = u32::from(UNIX) | u32::from(!logger::needs_sockets()) << 16;
-    let is_in = |one: &&Entry| {
-        let own = all_sets.get(usize::from(**one >> 9));
-        own.is_some_and(|own| own & sets != 0)
-    };
-    let count = numbers.iter().filter(is_in).count();
-    let first = [
-        step(LOAD, 0, 0, ARCH),
-        // Wrong architecture: skip to `otherwise`.
-        step(IF_EQUAL, 0, count + 13, ARCHITECTURE),
-        step(LOAD, 0, 0, NUMBER),
-    ];
-    let last = [
+/// Encodes a BPF instruction: code, instructions to skip if true and if false, operand.
+const fn step(what: u64, pass: usize, pass_else: usize, operand: u32) -> u64 {
+    what | (pass as u64) << 16 | (pass_else as u64) << 24 | (operand as u64) << 32
+}
+
+/// BPF: loads a word of `struct seccomp_data`, returns an action, skips instructions if the word is equal or has one of the bits.
+const LOAD: u64 = 0x20;
+const RETURN: u64 = 0x06;
+const IF_EQUAL: u64 = 0x15;
+const IF_ANY_BIT: u64 = 0x45;
+/// Offsets in `struct seccomp_data`.
+const NUMBER: u32 = 0;
+const ARCH: u32 = 4;
+const FIRST_ARGUMENT: u32 = 16;
+const SECOND_ARGUMENT: u32 = 24;
+const CLONE_THREAD: u32 = 0x1_0000;
+
+/// The instructions after those for the listed calls. A table, because the code that computes them is 100 bytes larger.
+const fn last(listed: u32, otherwise: u32) -> [u64; LAST_COUNT] {
+    [
         // socket is allowed for a logger that takes a stream, also where it is in none of the sets.
         step(IF_EQUAL, 0, 2, Sysno::socket as u32),
         step(LOAD, 0, 0, FIRST_ARGUMENT),
-        step(IF_EQUAL, 10, 9, family),
+        step(IF_EQUAL, 10, 9, UNIX as u32),
         // clone is allowed for a thread, also where it is in none of the sets. Only roles that make child processes can fork.
         step(IF_EQUAL, 0, 2, Sysno::clone as u32),
         step(LOAD, 0, 0, FIRST_ARGUMENT),
@@ -566,18 +551,38 @@ fn seccomp(
         step(RETURN, 0, 0, otherwise),
         step(RETURN, 0, 0, ALLOW),
         step(RETURN, 0, 0, listed),
+    ]
+}
+const LAST_COUNT: usize = 15;
+
+/// Installs a filter that has an instruction for each call of these sets, and ends with `last`.
+fn seccomp(sets: u32, (numbers, all_sets): (&[Entry], &[u32]), last: &[u64; LAST_COUNT]) -> bool {
+    let is_in = |one: &&Entry| {
+        let own = all_sets.get(usize::from(**one >> 9));
+        own.is_some_and(|own| own & sets != 0)
+    };
+    let count = numbers.iter().filter(is_in).count();
+    let first = [
+        step(LOAD, 0, 0, ARCH),
+        // Wrong architecture: skip to the action for all other calls.
+        step(IF_EQUAL, 0, count + LAST_COUNT - 2, ARCHITECTURE),
+        step(LOAD, 0, 0, NUMBER),
     ];
     let mut code = [0; STEP_COUNT_MAX];
     let len = count + first.len();
     code[..first.len()].copy_from_slice(&first);
     for (at, number) in numbers.iter().filter(is_in).enumerate() {
-        // Skip to `listed`.
-        let pass = count - at + 13;
+        // Skip to the action for listed calls.
+        let pass = count - at + LAST_COUNT - 2;
         code[first.len() + at] = step(IF_EQUAL, pass, 0, u32::from(*number & NUMBER_BITS));
     }
-    code[len..len + last.len()].copy_from_slice(&last);
+    code[len..len + LAST_COUNT].copy_from_slice(last);
+    if !logger::needs_sockets() {
+        // A family that does not exist.
+        code[len + 2] |= 1 << 48;
+    }
     let program = Program {
-        len: (len + last.len()) as u16,
+        len: (len + LAST_COUNT) as u16,
         code: code.as_ptr(),
     };
     prctl(SET_SECCOMP, MODE_FILTER, &raw const program as usize)
@@ -589,7 +594,7 @@ pub fn refuse_calls(numbers: &[Sysno]) {
     const SET_NO_NEW_PRIVILEGES: usize = 38;
     assert!(prctl(SET_NO_NEW_PRIVILEGES, 1, 0));
     let numbers: Vec<Entry> = numbers.iter().map(|call| *call as Entry).collect();
-    assert!(seccomp(NFS, (&numbers, &[NFS]), REFUSE, ALLOW));
+    assert!(seccomp(NFS, (&numbers, &[NFS]), &last(REFUSE, ALLOW)));
 }
 
 /// Gives this thread a current directory of its own and, with `from_proc` and as root, removes /proc from its view. Returns true if
