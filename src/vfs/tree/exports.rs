@@ -1,7 +1,7 @@
 //! The exports of a tree: their list, and the opening of their tops.
 
 use super::super::names::Names;
-use super::super::reading::{Client, ExportRoot, Place, Room};
+use super::super::reading::{Client, ExportRoot, Place, Reading, Room};
 use super::super::{Backend, FsError, FsResult, JobId};
 use super::Tree;
 use crate::config::{EXPORT_PATH_BYTES_MAX, HAS_NAMES};
@@ -98,7 +98,10 @@ impl Tree {
     /// Makes memory for readings of the exports. Called at the start only.
     pub fn reserve(&mut self, room: &Room) {
         self.reading.reserve(room);
-        self.next.reserve(room);
+        let next = self
+            .next
+            .get_or_insert_with(|| mem::leak(Reading::default()));
+        next.reserve(room);
         self.exports.reserve(room.paths);
         self.sorted.reserve(room.paths);
         if HAS_NAMES && room.names > 0 {
@@ -117,22 +120,29 @@ impl Tree {
     /// Adds hosts that [`Tree::replace_clients`] will let mount the export of this path, which may be new. Returns false if these
     /// hosts were added to it before: the first rules apply. `None`: no space.
     pub fn add_client(&mut self, path: &[u8], client: &Client<'_>) -> Option<bool> {
-        self.next.add(path, client)
+        self.next.as_mut()?.add(path, client)
     }
 
     /// Records the file, line and column of the host name that [`Tree::add_client`] added last.
     pub fn locate_name(&mut self, file: &[u8], at: (u32, u32)) {
-        self.next.locate_name(file, at);
+        if let Some(next) = &mut self.next {
+            next.locate_name(file, at);
+        }
     }
 
     /// Forgets the hosts added since the last call of [`Tree::replace_clients`].
     pub fn drop_clients(&mut self) {
-        self.next.clear();
+        if let Some(next) = &mut self.next {
+            next.clear();
+        }
     }
 
     /// Replaces the hosts of all exports by those added since the last call. Exports without hosts end: each is passed to `ended`,
     /// with true if it was open, and its number is free.
     pub fn replace_clients(&mut self, ended: &mut dyn FnMut(usize, &[u8], bool)) {
+        let Some(next) = self.next.take() else {
+            return;
+        };
         for number in 0..self.exports.len() {
             let Some(place) = self.exports.get_mut(number) else {
                 break;
@@ -140,17 +150,18 @@ impl Tree {
             let Some(path) = self.reading.path(place.path) else {
                 continue;
             };
-            if let Some(at) = self.next.find(path) {
+            if let Some(at) = next.find(path) {
                 place.path = at as u32;
-                self.next.set_number(at, number);
+                next.set_number(at, number);
             } else {
                 ended(number, path, place.root.is_some());
                 (place.path, place.has_ended) = (Place::FREE, true);
                 self.close_export(number);
             }
         }
-        core::mem::swap(&mut self.reading, &mut self.next);
-        self.next.clear();
+        core::mem::swap(&mut self.reading, next);
+        next.clear();
+        self.next = Some(next);
         self.number_new();
         if HAS_NAMES && let Some(names) = &mut self.names {
             names.follow(&self.reading);

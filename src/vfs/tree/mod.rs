@@ -41,8 +41,8 @@ pub struct Tree {
     pub key: Key,
     /// The valid reading of the exports.
     pub(super) reading: Reading,
-    /// The reading that [`Tree::add_client`] fills.
-    next: Reading,
+    /// The reading that [`Tree::add_client`] fills. `None`: no exports.
+    next: Option<&'static mut Reading>,
     /// The addresses of host names, and the names of clients. `None`: the exports have no host names.
     pub(super) names: Option<&'static mut Names>,
     /// True if exports are the host's directories, which may be replaced: MNT opens them again.
