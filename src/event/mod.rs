@@ -10,6 +10,7 @@ mod level;
     path = "no_logged.rs"
 )]
 mod logged;
+#[cfg_attr(not(any(feature = "streams", test)), path = "no_peers.rs")]
 mod peers;
 
 use crate::log;
@@ -23,7 +24,6 @@ pub use exports::{
 pub use level::{Event, Level, Marks, PREFIX_BYTES};
 pub use logged::Logged;
 use peers::{Counters, UNUSED};
-pub use peers::{DISCONNECTED, TABLE_FULL};
 
 /// A socket is bound.
 pub const LISTENING: Text = text!("listening on");

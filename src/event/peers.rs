@@ -6,11 +6,6 @@ use crate::text::{Text, text};
 use crate::time::Instant;
 use core::net::Ipv6Addr;
 
-/// No slot is left for a connection; the subject is the number of slots.
-pub const TABLE_FULL: Event = text!("a client must wait: connections are limited to").warn();
-/// The server closed a client's connection.
-pub const DISCONNECTED: Event = text!("was disconnected").warn();
-
 /// The counters of the rate limit.
 pub(super) type Counters = [Counter; 64];
 
@@ -107,7 +102,7 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::super::testing::Sink;
-    use super::super::{MOUNTED, STOPPING};
+    use super::super::{DISK_FAILED, MOUNTED, STOPPING};
     use super::*;
     use crate::time::Duration;
 
@@ -122,7 +117,7 @@ mod tests {
             events.report_for_peer(start, PEER, MOUNTED, b"/a", Text::NOTHING);
         }
         assert_eq!(sink.lines().len(), 10);
-        events.report_for_peer(start, PEER, DISCONNECTED, b"", STOPPING);
+        events.report_for_peer(start, PEER, DISK_FAILED, b"", STOPPING);
         assert_eq!(sink.lines().len(), 11);
         events.report_for_peer(
             start.after(Duration::from_secs(61)),

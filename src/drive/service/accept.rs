@@ -1,7 +1,7 @@
 //! Accepts connections, and evicts others if all slots are used.
 
 use super::super::task::World;
-use super::connection::{CloseReason, Connection, Phase};
+use super::connection::{CloseReason, Connection, DISCONNECTED, Phase, TABLE_FULL};
 use super::turn::Turn;
 use super::{CONNECTION_TOKEN, Served};
 use crate::config::{CONNECTION_COUNT_MAX, IDLE_TIMEOUT, REPLY_BYTES, SILENT_TIMEOUT};
@@ -45,9 +45,7 @@ impl Served {
             if largest.is_none() {
                 let mut limit = Line::default();
                 limit.number(self.connections.len() as u32);
-                return self
-                    .listeners
-                    .pause(turn.world, event::TABLE_FULL, limit.bytes());
+                return self.listeners.pause(turn.world, TABLE_FULL, limit.bytes());
             }
         }
         for count in 0..ACCEPT_COUNT {
@@ -87,7 +85,7 @@ impl Served {
             let Turn { world, service } = turn;
             let why = CloseReason::Evicted.message();
             let (events, address) = (&mut world.events, Peer::new(peer).address);
-            events.report_for_peer(world.now, address, event::DISCONNECTED, b"", why);
+            events.report_for_peer(world.now, address, DISCONNECTED, b"", why);
             let _ = world.net.send(socket, service.refusal(), false);
             return world.net.close(socket);
         };

@@ -1,11 +1,10 @@
 //! Closes connections: those that ended or timed out, and the longest silent one if its slot or block is needed.
 
 use super::Served;
-use super::connection::{CloseReason, Connection, Phase};
+use super::connection::{CloseReason, Connection, DISCONNECTED, Phase};
 use super::ends::pass_end;
 use super::turn::Turn;
 use crate::config::{DRAIN_TIMEOUT, REPLY_TIMEOUT, REQUEST_TIMEOUT, SILENT_TIMEOUT};
-use crate::event;
 use crate::log;
 use crate::mem::Ends as _;
 use crate::stats::Figure;
@@ -86,7 +85,7 @@ impl Served {
             world.stats.add(self.protocol, Figure::Evicted, 1);
             let (peer, why) = (connection.peer.address, reason.message());
             let events = &mut world.events;
-            events.report_for_peer(world.now, peer, event::DISCONNECTED, b"", why);
+            events.report_for_peer(world.now, peer, DISCONNECTED, b"", why);
         } else if world.events.shows_debug() {
             let (events, event) = (&mut world.events, text!("has disconnected").debug());
             let peer = connection.peer.address;

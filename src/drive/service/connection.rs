@@ -3,14 +3,21 @@
 use super::pool::Block;
 use crate::config::{CONNECTION_BYTES_MAX, REQUEST_INLINE_BYTES};
 use crate::engine::service::{ConnectionId, Transfer, Way};
+use crate::event::Event;
 use crate::net::Socket;
-use crate::text::{Text, texts};
+use crate::text::{Text, text, texts};
 use crate::time::Instant;
 use crate::vfs::{FsResult, JobId, Peer, share};
 
+/// No slot is left for a connection; the subject is the number of slots.
+pub(in super::super) const TABLE_FULL: Event =
+    text!("a client must wait: connections are limited to").warn();
+/// The server closed a client's connection.
+pub(in super::super) const DISCONNECTED: Event = text!("was disconnected").warn();
+
 texts! {
     /// The reason for closing a connection.
-    pub(crate) enum CloseReason {
+    pub(super) enum CloseReason {
         /// Nothing to report: the peer closed it, or the reason is already reported.
         Gone => "",
         /// Nothing to report: the peer ended its sending direction while it had no reply to wait for.
@@ -30,7 +37,7 @@ texts! {
 
 impl CloseReason {
     /// The message for the log; empty if there is nothing to report.
-    pub(in super::super) fn message(self) -> Text {
+    pub(super) fn message(self) -> Text {
         match self {
             Self::Gone | Self::Ended => Text::NOTHING,
             reason => reason.text(),

@@ -1,13 +1,12 @@
 //! Input of a connection: partial requests, several requests at once, and the transfers that the service returns for them.
 
 use super::Served;
-use super::connection::{CloseReason, Connection, Phase};
+use super::connection::{CloseReason, Connection, DISCONNECTED, Phase};
 use super::stalls;
 use super::transfer::Carrier;
 use super::turn::{Batch, Halt, Turn};
 use crate::config::{HAS_STACK, REPLY_BYTES, REQUEST_INLINE_BYTES, TRANSFER_TURN_BYTES};
 use crate::engine::service::{Io, Moved, Next, Progress, Promise, Way};
-use crate::event;
 use crate::log;
 use crate::mem::{self, Ends as _};
 use crate::net::{Interest, NetError};
@@ -385,7 +384,7 @@ impl Served {
                 if why != Text::NOTHING {
                     let (now, events) = (turn.world.now, &mut turn.world.events);
                     let peer = connection.peer.address;
-                    events.report_for_peer(now, peer, event::DISCONNECTED, b"", why);
+                    events.report_for_peer(now, peer, DISCONNECTED, b"", why);
                 }
                 CloseReason::Gone.into()
             }

@@ -5,8 +5,9 @@ use crate::config::{
     ACCEPT_PAUSE, EVENT_COUNT_PER_MINUTE, IDLE_TIMEOUT, REPLY_BLOCK_COUNT, REPLY_TIMEOUT,
     REQUEST_BLOCK_COUNT, REQUEST_INLINE_BYTES, REQUEST_TIMEOUT, SILENT_TIMEOUT,
 };
-use crate::engine::testing::calls::Call;
+use crate::drive::service::connection::TABLE_FULL;
 use crate::event;
+use crate::engine::testing::calls::Call;
 use crate::net::sim::{Peer, SEND_BYTES};
 use crate::time::Duration;
 use core::net::IpAddr;
@@ -290,7 +291,7 @@ fn filling_the_last_slot_logs_nothing() {
         let peers = bench.connect_many(4);
         bench.run(MOMENT);
         assert_eq!(bench.reported_count(event::FULL), 0);
-        assert_eq!(bench.reported_count(event::TABLE_FULL), 0);
+        assert_eq!(bench.reported_count(TABLE_FULL), 0);
         bench.sim.hang_up(peers[0]);
         bench.run(MOMENT);
         let next = bench.connect();
@@ -312,7 +313,7 @@ fn new_client_waits_while_proven_clients_fill_table() {
         assert_eq!(bench.closed_count(), 0);
         assert_eq!(bench.sim.unreceived(early), call.record().len());
         assert_eq!(bench.reported_count(event::FULL), 0);
-        assert!(bench.reported_count(event::TABLE_FULL) > 0);
+        assert!(bench.reported_count(TABLE_FULL) > 0);
         bench.sim.hang_up(proven[2]);
         bench.run(ACCEPT_PAUSE);
         bench.run(MOMENT);

@@ -19,6 +19,7 @@ use crate::config::{
     ACCEPT_PAUSE, DATAGRAM_BYTES, DRC_BYTES, NODE_IDLE, READ_INLINE_BYTES, READ_INLINE_TIME,
     REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES, RX_BYTES, TX_BYTES,
 };
+use crate::drive::service::connection::DISCONNECTED;
 use crate::engine::programs::ProgramSet;
 use crate::engine::sessions::Rpc;
 use crate::engine::testing::calls::{Call, CallId, all_calls, large_calls};
@@ -26,7 +27,7 @@ use crate::engine::testing::replies::{self, Body};
 use crate::engine::testing::tree::{Host, Tree, big};
 use crate::engine::testing::{Bench as Programs, EVERYTHING, programs};
 use crate::event::testing::Sink;
-use crate::event::{self, Event, Events, Fatal};
+use crate::event::{Event, Events, Fatal};
 use crate::net::sim::{Peer, Sim};
 use crate::net::{Binding, Ready};
 use crate::stats::Meter;
@@ -484,7 +485,7 @@ fn invalid_record_is_logged_and_closes_connection() {
         bench.sim.send(peer, b"GET / HTTP/1.1\r\n\r\n");
         bench.run(MOMENT);
         assert!(bench.sim.is_closed(peer));
-        assert_eq!(bench.reported_count(event::DISCONNECTED), 1);
+        assert_eq!(bench.reported_count(DISCONNECTED), 1);
     });
 }
 

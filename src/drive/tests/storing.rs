@@ -2,11 +2,12 @@
 
 use super::{Bench, MOMENT};
 use crate::config::{REQUEST_BYTES, REQUEST_TIMEOUT, TRANSFER_TURN_BYTES};
+use crate::drive::service::connection::DISCONNECTED;
+use crate::event;
 use crate::engine::testing::Bench as Programs;
 use crate::engine::testing::calls::{Call, NO_CHANGE, stable};
 use crate::engine::testing::replies;
 use crate::engine::testing::tree::{BIG_BYTES, big};
-use crate::event;
 use crate::net::sim::Peer;
 use crate::time::Duration;
 use crate::vfs::FsError;
@@ -154,7 +155,7 @@ fn stalled_writer_is_closed_after_ten_seconds() {
                 assert!(!bench.sim.is_closed(stalled), "{cuts:?}, {more}");
                 bench.run(REQUEST_TIMEOUT);
                 assert!(bench.sim.is_closed(stalled), "{cuts:?}, {more}");
-                assert_eq!(bench.reported_count(event::DISCONNECTED), 1);
+                assert_eq!(bench.reported_count(DISCONNECTED), 1);
             });
         }
     }

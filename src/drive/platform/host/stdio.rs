@@ -10,7 +10,6 @@ use crate::config::{
     PAGE_BYTES, REPLY_PIPE_BYTES, REPLY_QUEUE_BYTES, REPLY_QUEUE_DELAY, SFTP_BATCH_BYTES,
     SFTP_REPLY_BYTES, STORE_BYTES, TALK_INPUT_BYTES,
 };
-use crate::drive::service::connection::CloseReason;
 use crate::engine::Cx;
 use crate::engine::service::{ConnectionId, Health, Io, Local, Moved, Next, Service, Transfer};
 use crate::event::Events;
@@ -19,7 +18,7 @@ use crate::mem::Ends as _;
 use crate::stats::Meter;
 use crate::sys::linux::process;
 use crate::sys::linux::stdio::Stdio;
-use crate::text::Text;
+use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 use crate::vfs::Peer;
 use crate::vfs::Tree;
@@ -214,7 +213,7 @@ impl<'a, P: Read + ReadReady + Write> StdioSession<'a, P> {
             if !is_busy || self.have < TALK_INPUT_BYTES && self.peer.read_ready().unwrap_or(false) {
                 let buffer = self.buffer.head_mut(TALK_INPUT_BYTES).tail_mut(self.have);
                 if buffer.is_empty() {
-                    break CloseReason::Large.message();
+                    break text!("a request does not fit");
                 }
                 match self.peer.read(buffer).unwrap_or(0) {
                     0 => break Text::NOTHING,
