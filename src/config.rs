@@ -522,6 +522,10 @@ pub const BOOT_LINK_COUNT_MAX: usize = 16;
 pub const MENU_BYTES_MAX: usize = 64 << 10;
 /// [`MENU_BYTES_MAX`] with minimum memory.
 pub const MENU_BYTES_MIN: usize = 16 << 10;
+/// Longest line of the file that assigns images to machines (bytes).
+pub const ASSIGN_LINE_BYTES: usize = 1024;
+/// Longest such file (bytes); the rest is not read.
+pub const ASSIGN_BYTES_MAX: u64 = 2 << 20;
 /// Time after which the menu is made again when it is asked for.
 pub const MENU_AGE: Duration = Duration::from_secs(2);
 

@@ -154,6 +154,8 @@ pub struct Machines {
     count: Cell<usize>,
     /// Earliest time at which a silence is to be reported.
     silent_at: Cell<Instant>,
+    /// The state of the files that assign images to machines, as they were reported last.
+    pub(super) assigned: Cell<u64>,
 }
 
 impl Machines {
@@ -166,6 +168,7 @@ impl Machines {
             table: table.leak(),
             count: Cell::new(0),
             silent_at: Cell::new(Instant::NEVER),
+            assigned: Cell::new(0),
         }
     }
 

@@ -1,18 +1,22 @@
 //! The menu: an iPXE script of the ISO images in the exports with the option `isos`, made when it is asked for.
 //!
 //! `scan` finds the images and the ways to boot them; each way is an entry, with the memory that it needs. The script begins with
-//! the server's address as iPXE sees it.
+//! the server's address as iPXE sees it. With a file `assign` (`assign`), iPXE asks again with its MAC address, and the image of the
+//! machine boots without the menu.
 
+use super::assign::{self, LOCAL, Row};
+use super::machines::Machines;
 use super::scan::{Each, Out, Scan};
-use crate::config::{MENU_AGE, MENU_BYTES_MAX, MENU_BYTES_MIN};
+use crate::config::{ASSIGN_LINE_BYTES, MENU_AGE, MENU_BYTES_MAX, MENU_BYTES_MIN};
 use crate::engine::Cx;
-use crate::event::Line;
+use crate::event::{Events, Line};
 use crate::mem::{self, Ends as _, scaled};
 use crate::text::{Text, text};
 use crate::time::Instant;
-use crate::vfs::{Client, Peer, Rules, Tree};
+use crate::vfs::{Client, FsError, Peer, Rules, Tree};
 use crate::wire::Writer;
 use crate::wire::exports::Hosts;
+use crate::wire::label::cut;
 use core::net::{IpAddr, Ipv6Addr};
 
 /// The names of the menu, by TFTP in any folder, by HTTP at the top.
@@ -25,6 +29,12 @@ const BEFORE: Text =
 const CHOOSE: Text = text!(
     "choose --default ${default} --timeout ${wait} image || goto local\ngoto ${image}\n:local\nexit\n:failed\nprompt Cannot boot it; press a key for the menu ||\ngoto menu\n"
 );
+/// The commands before the menu if images are assigned to machines.
+const ASK: Text = text!(
+    "isset ${ip} || dhcp\nchain --replace --autofree ${http}/boot.ipxe?mac=${mac:hexhyp} ||\n"
+);
+/// The commands before the menu, for iPXE with one MAC address: those that boot its image, or ask for it.
+pub type Start = heapless::Vec<u8, { ASSIGN_LINE_BYTES + 128 }>;
 /// Longest text of [`BEFORE`] and [`CHOOSE`] (bytes), and space for the number of the image.
 const FRAME_BYTES: usize = 512;
 /// Longest start of the script (bytes): the server's address, twice.
@@ -44,6 +54,8 @@ pub struct Menu {
     is_offered: bool,
     /// True if not every host may read all of the images.
     is_restricted: bool,
+    /// The state of the files that assign images to machines; 0: there is none.
+    stamp: u64,
     /// The port of HTTP.
     http_port: u16,
     scan: Scan,
@@ -59,6 +71,7 @@ impl Menu {
             made_for: Ipv6Addr::UNSPECIFIED,
             is_offered: false,
             is_restricted: true,
+            stamp: 0,
             http_port,
             scan: Scan::new(default, has_nfs),
         }
@@ -69,13 +82,69 @@ impl Menu {
         self.scan.is_root = is_root;
     }
 
-    /// Makes the menu for the peer, unless it was just made.
-    pub fn refresh(&mut self, cx: &mut Cx<'_>) {
+    /// Makes the menu for the peer, unless it was just made. If the assigned images have changed, that is reported once for all menus
+    /// of these machines.
+    pub fn refresh(&mut self, cx: &mut Cx<'_>, machines: Option<&Machines>) {
         let peer = cx.peer;
         let is_own = !self.is_restricted || self.made_for == peer.address;
         if !is_own || cx.now.since(self.made_at) >= MENU_AGE {
             self.made_at = cx.now;
             self.fill(cx.vfs, &peer, &mut |_, _, _, _| ());
+        }
+        self.stamp = assign::stamp(cx.vfs, &peer);
+        if let Some(machines) = machines
+            && self.stamp != 0
+            && machines.assigned.replace(self.stamp) != self.stamp
+        {
+            assign::report(cx.vfs, &peer, cx.events);
+        }
+    }
+
+    /// Reports the assigned images, as any host may read them.
+    pub fn report_assigned(&self, tree: &mut Tree, machines: &Machines, events: &mut Events) {
+        machines.assigned.set(assign::stamp(tree, &Peer::NONE));
+        assign::report(tree, &Peer::NONE, events);
+    }
+
+    /// The commands before the menu for iPXE that asked with this query: those that boot the image of its MAC address, or ask again
+    /// with that.
+    pub fn start(&self, cx: &mut Cx<'_>, query: &[u8]) -> Start {
+        let mut start = Start::new();
+        let Some(mac) = query.strip_prefix(b"mac=") else {
+            self.put_ask(&mut start);
+            return start;
+        };
+        let Some(mac) = assign::mac(mac).filter(|_| self.stamp != 0) else {
+            return start;
+        };
+        let body = self.body.head(self.body_len);
+        let mut assigned = None;
+        let peer = Peer { port: 0, ..cx.peer };
+        let read = assign::find(cx.vfs, &peer, &mac, &mut |line, row| {
+            let mut about = Line::default();
+            about.raw(&mac).byte(b' ').raw(row.image);
+            let is_there = put_image(body, line, row, &mut start).is_some();
+            assigned = Some((about, is_there));
+        });
+        match (read, assigned) {
+            (Err(error @ (FsError::Io | FsError::Cut)), _) => cx.report_failure(error),
+            (_, None) => {}
+            (_, Some((about, true))) => {
+                cx.report(text!("boots as assigned:"), about.bytes(), Text::NOTHING);
+            }
+            (_, Some((about, false))) => {
+                let why = text!("the machine gets the menu; see the images at the start");
+                let what = text!("is assigned an image that is not in the menu:").warn();
+                cx.report(what, about.bytes(), why);
+            }
+        }
+        start
+    }
+
+    /// Appends the command by which iPXE asks again with its MAC address, if images are assigned.
+    fn put_ask(&self, start: &mut Start) {
+        if self.stamp != 0 {
+            let _ = start.extend_from_slice(ASK.decode(&mut [0; FRAME_BYTES]));
         }
     }
 
@@ -141,43 +210,45 @@ impl Menu {
         self.is_offered
     }
 
-    /// Length of the script for iPXE that asked this host by HTTP (bytes).
-    pub fn len_for(&self, host: &[u8]) -> usize {
+    /// Length of the script with these commands before the menu, for iPXE that asked this host by HTTP (bytes).
+    pub fn len_for(&self, host: &[u8], start: &Start) -> usize {
         let mut head = [0; HEAD_BYTES];
         let mut out = Writer::new(&mut head);
-        self.write_start(host, &mut out);
-        out.written().unwrap_or(0) + self.body_len
+        self.write_head(host, &mut out);
+        out.written().unwrap_or(0) + start.len() + self.body_len
     }
 
     /// Length of the script for iPXE that reaches the server at `address` (bytes).
     pub fn len(&self, address: Option<IpAddr>) -> usize {
-        self.head(address, &mut [0; _]).len() + self.body_len
+        let mut start = Start::new();
+        self.put_ask(&mut start);
+        self.head(address, &mut [0; _]).len() + start.len() + self.body_len
     }
 
     /// Copies the script from `offset` on, as far as it fits. Returns the number of bytes.
     pub fn read(&self, address: Option<IpAddr>, offset: usize, out: &mut [u8]) -> usize {
         let mut buffer = [0; _];
         let head = self.head(address, &mut buffer);
-        let body = self.body.head(self.body_len);
-        let parts = [
-            head.tail(offset),
-            body.tail(offset.saturating_sub(head.len())),
-        ];
-        let mut writer = Writer::new(out);
-        for part in parts {
-            let len = part.len().min(writer.space().len());
-            writer.put(part.head(len));
+        let mut start = Start::new();
+        self.put_ask(&mut start);
+        let (mut writer, mut offset) = (Writer::new(out), offset);
+        for part in [head, &start, self.body.head(self.body_len)] {
+            let rest = part.tail(offset);
+            offset = offset.saturating_sub(part.len());
+            let len = rest.len().min(writer.space().len());
+            writer.put(rest.head(len));
         }
         writer.position()
     }
 
     /// Writes the script for iPXE that asked this host by HTTP: a name or an address, and perhaps a port.
-    pub fn write(&self, host: &[u8], out: &mut Writer<'_>) {
-        self.write_start(host, out);
+    pub fn write(&self, host: &[u8], start: &Start, out: &mut Writer<'_>) {
+        self.write_head(host, out);
+        out.put(start);
         out.put(self.body.head(self.body_len));
     }
 
-    fn write_start(&self, host: &[u8], out: &mut Writer<'_>) {
+    fn write_head(&self, host: &[u8], out: &mut Writer<'_>) {
         // A longer one is none that DHCP gave.
         let host = host.head(host.len().min(HOST_BYTES_MAX));
         let colon = host.iter().rposition(|byte| *byte == b':');
@@ -203,4 +274,81 @@ fn put_head(out: &mut Writer<'_>, name: &[u8], host: &[u8]) {
         }
     }
     out.put(b"\n");
+}
+
+/// Appends the commands that boot the image of a line. `None`: the script `body` has no such image; the commands say so.
+fn put_image(body: &[u8], line: u32, row: &Row<'_>, start: &mut Start) -> Option<()> {
+    let label = match row.image {
+        LOCAL => Some(LOCAL),
+        image => find_entry(body, image),
+    };
+    let mut number = Line::default();
+    number.number(line);
+    let missing: &[u8] = match label {
+        Some(_) => b"",
+        None => b" is not in the menu",
+    };
+    for part in [
+        b"echo assign, line ",
+        number.bytes(),
+        b": ",
+        row.image,
+        missing,
+        b"\nset more ",
+        row.arguments,
+        b"\ngoto ",
+        label.unwrap_or(b"menu"),
+        b"\n",
+    ] {
+        start.extend_from_slice(part).ok()?;
+    }
+    label.map(drop)
+}
+
+/// The number of the first entry of an image in a script.
+fn find_entry<'a>(body: &'a [u8], image: &[u8]) -> Option<&'a [u8]> {
+    const HTTP: &[u8] = b"${http}";
+    let mut number = &b""[..];
+    for line in mem::parts(body, b'\n') {
+        if let Some(label) = line.strip_prefix(b":") {
+            number = label;
+        }
+        if let Some(at) = line.windows(HTTP.len()).position(|part| part == HTTP) {
+            let (path, _) = cut(line.tail(at + HTTP.len()), b' ');
+            let is_it = |(at, part): (usize, &[u8])| {
+                // A whole path, or names at its end.
+                let begins =
+                    at == 0 || image.first() != Some(&b'/') && path.get(at - 1) == Some(&b'/');
+                begins && part == image && matches!(path.get(at + image.len()), None | Some(b'/'))
+            };
+            if path.windows(image.len()).enumerate().any(is_it) {
+                return Some(number);
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entry_of_image_is_found_by_name_or_path() {
+        let body = b":menu\nitem 1 a\n:1\nkernel ${http}/srv/isos/a.iso/live/vmlinuz url=${http}/srv/isos/b.iso\n:2\nkernel ${http}/srv/isos/a.iso/x\n:3\nsanboot --keep ${http}/srv/isos/x/b.iso || goto failed\n:failed\n";
+        for (image, expect) in [
+            ("a.iso", Some("1")),
+            ("/srv/isos/a.iso", Some("1")),
+            ("b.iso", Some("3")),
+            ("x/b.iso", Some("3")),
+            ("isos/x/b.iso", Some("3")),
+            ("/x/b.iso", None),
+            (".iso", None),
+            ("c.iso", None),
+        ] {
+            let found = find_entry(body, image.as_bytes());
+            let found = found.map(|number| str::from_utf8(number).unwrap());
+            assert_eq!(found, expect, "{image}");
+        }
+    }
 }

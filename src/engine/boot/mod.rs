@@ -4,6 +4,7 @@
 //! `files` finds what a machine asks for, `loaders` knows the names of loaders, `machines` has the last step of each machine.
 //! Invariant: files are those of the exports, read with the rights of each export's anonymous user; nothing is ever written.
 
+mod assign;
 mod dhcp;
 mod files;
 mod layouts;
@@ -21,11 +22,11 @@ mod transfer;
 use super::Cx;
 use super::service::{Cast, Due, Local, Service, Transmit};
 use crate::config::{BOOT_LINK_COUNT_MAX, TFTP_PORT_COUNT};
-use crate::event::Line;
+use crate::event::{Events, Line};
 use crate::mem::Ends as _;
 use crate::text::text;
 use crate::time::Instant;
-use crate::vfs::Ended;
+use crate::vfs::{Ended, Tree};
 use crate::wire::Writer;
 use crate::wire::http::encode;
 use core::net::{Ipv4Addr, SocketAddr};
@@ -90,6 +91,11 @@ impl Boot {
     /// The menu.
     pub const fn menu(&mut self) -> &mut Menu {
         &mut self.menu
+    }
+
+    /// Reports the images that are assigned to machines.
+    pub fn report_assigned(&self, tree: &mut Tree, events: &mut Events) {
+        self.menu.report_assigned(tree, self.machines, events);
     }
 
     /// Sets the number of open sockets of the pool.

@@ -33,7 +33,8 @@ const INFO: Text = text!("/.disk/info");
 
 const ITEM: Text = text!("item {number} {title}");
 const KERNEL: Text = text!(":{number}\nkernel ${http}{url}{dir}/{kernel} initrd={initrd}");
-const RAM_DISK: Text = text!(" || goto failed\ninitrd ${http}{url}{dir}/{initrd} || goto failed\n");
+const RAM_DISK: Text =
+    text!(" ${more} || goto failed\ninitrd ${http}{url}{dir}/{initrd} || goto failed\n");
 const SHIM_LINE: Text =
     text!("iseq ${platform} efi && shim ${http}{url}/EFI/BOOT/BOOTX64.EFI ||\n");
 const WHOLE: Text = text!("initrd ${http}{url} /proxmox.iso || goto failed\n");

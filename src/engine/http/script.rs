@@ -65,7 +65,7 @@ impl Http {
             .as_mut()
             .filter(|_| NAMES.contains(&name))?;
         menu.set_root(self.root == Root::Single);
-        menu.refresh(cx);
+        menu.refresh(cx, self.script.machines);
         if !menu.is_offered() {
             return None;
         }
@@ -74,7 +74,8 @@ impl Http {
             .fields
             .get(b"Host")
             .unwrap_or(b"${next-server}");
-        let len = menu.len_for(host);
+        let start = menu.start(cx, asked.request.query);
+        let len = menu.len_for(host, &start);
         if out.position() > 0 && out.space().len() < len + super::reply::HEAD_BYTES_MAX {
             return Some(Step::Again(Until::Output));
         }
@@ -88,7 +89,7 @@ impl Http {
         if let Some(menu) = &self.script.menu
             && asked.request.method != Method::Head
         {
-            menu.write(host, out);
+            menu.write(host, &start, out);
         }
         let (fields, sent) = (Some(&asked.request.fields), (200, len as u64));
         self.log(cx, asked.input, fields, sent);

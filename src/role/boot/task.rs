@@ -9,7 +9,7 @@ use crate::engine::boot::{
 };
 use crate::event::{Event, Fatal, Line};
 use crate::mem::{self, Ends as _};
-use crate::net::{Binding, Interface, Interfaces, NetError};
+use crate::net::{Binding, Interface, Interfaces, NetError, Signals};
 use crate::stats::Family;
 use crate::sys::{Calls, Needs};
 use crate::text::{Text, text};
@@ -89,7 +89,14 @@ impl Server<Boot> for Role {
             world.events.report(what, at, why);
         }
         report_images(boot, world);
+        boot.report_assigned(world.tree, world.events);
         Ok(())
+    }
+
+    fn turn(&mut self, boot: &mut Boot, world: &mut World<'_>, signals: Signals) {
+        if signals.reload {
+            boot.report_assigned(world.tree, world.events);
+        }
     }
 
     fn add_needs(&self, needs: &mut Needs) {

@@ -103,6 +103,8 @@ fn entries(script: &str, image: &Path) -> Vec<String> {
         let title = script.lines().find_map(|line| line.strip_prefix(&item))?;
         let lines = commands.lines().map(|line| {
             let line = line.strip_suffix(" || goto failed").unwrap_or(line);
+            // The arguments of `assign`.
+            let line = line.strip_suffix(" ${more}").unwrap_or(line);
             line.trim_end_matches(" ||")
         });
         let all: Vec<&str> = [title].into_iter().chain(lines).collect();

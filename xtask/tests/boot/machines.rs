@@ -246,8 +246,8 @@ fn write_live_image(path: &Path) -> Result<()> {
     write_image(ROCK_RIDGE[0], tree.path(), path)
 }
 
-/// Two machines at once boot the kernel of an image, whose initramfs mounts the image. One has iPXE in its card and gets the menu, the
-/// other one gets a loader by UEFI's HTTP boot.
+/// Two machines at once boot the kernels of the images that are assigned to them, whose initramfs mounts the image. One has iPXE in its
+/// card, the other one gets a loader by UEFI's HTTP boot.
 #[test]
 fn two_machines_boot_beside_dnsmasq() -> Result<()> {
     if !root_for("a network namespace") {
@@ -260,18 +260,23 @@ fn two_machines_boot_beside_dnsmasq() -> Result<()> {
     write_live_image(&image)?;
     let loaders = unpack_package("ipxe")?.join("usr/lib/ipxe");
     fs::copy(loaders.join("snponly.efi"), root.join("snponly.efi"))?;
-    let server = serve(&network.host, root, &["--default", "live.iso"])?;
+    let other = root.join("other.iso");
+    fs::copy(&image, &other)?;
+    let lines = "52-54-00-00-00-21 live.iso quiet\noops\n52:54:00:00:00:22 other.iso\n* local\n";
+    fs::write(root.join("assign"), lines)?;
+    let server = serve(&network.host, root, &[])?;
     let url = format!("runs iPXE and is offered http://{HOST}/boot.ipxe");
-    let kernel = format!("fetches by HTTP {}/casper/vmlinuz-linux", image.display());
     let machines = [
         network.start(1, "", &[])?,
         network.start(2, ",romfile=", &network.uefi(2, Way::Http)?)?,
     ];
     let firsts: [&[&str]; 2] = [&[], &["is offered http", "/snponly.efi"]];
-    for ((number, machine), first) in (1..).zip(&machines).zip(firsts) {
+    for ((number, machine), image) in (1..).zip(&machines).zip([&image, &other]) {
+        let first = firsts[usize::from(number) - 1];
+        let kernel = format!("fetches by HTTP {}/casper/vmlinuz-linux", image.display());
         let words = [first, &[&*url, "fetches by HTTP /boot.ipxe", &*kernel]].concat();
         let mut steps = steps(number, &words);
-        steps.push(mounted(number, &image));
+        steps.push(mounted(number, image));
         wait_for_steps(&network, &server, machine, &steps, "")?;
     }
     let file = binary(Arch::X86_64)?.display().to_string();

@@ -1,5 +1,6 @@
 //! `stowaway boot`: the world's TFTP clients fetch files, machines in QEMU boot from images beside DHCP servers of others.
 
+mod assign;
 mod faults;
 mod layouts;
 mod machines;
