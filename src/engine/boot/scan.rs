@@ -9,7 +9,7 @@ use crate::event::Line;
 use crate::mem::{self, Ends as _};
 use crate::text::{Text, text};
 use crate::vfs::walk::{find_for, last, without_slash};
-use crate::vfs::{Access, Detail, FsError, FsResult, Node, ObjectType, Peer, Tree, is_image};
+use crate::vfs::{Access, Detail, FsError, FsResult, Name, Node, ObjectType, Peer, Tree, is_image};
 use crate::wire::Writer;
 use core::ops::ControlFlow;
 
@@ -51,6 +51,8 @@ const TITLE_BYTES: usize = 96;
 const DEPTH_MAX: u32 = 4;
 /// Images that are looked at, at most.
 const IMAGE_COUNT_MAX: u32 = 500;
+/// Size of a RAM disk as it is loaded and as the kernel unpacks it, in relation to its length.
+const UNPACKED: u64 = 4;
 /// Half a GB.
 const UNIT_BYTES: u64 = 512 << 20;
 
@@ -251,13 +253,16 @@ impl Scan {
             }
             let is_live = layout.installs && self.has(tree, &[LIVE]) && !self.has(tree, &TREES);
             let has_shim = self.has(tree, &[SHIM]);
+            let loaded = UNPACKED * self.loaded_bytes(tree)?;
+            let few = (loaded / UNIT_BYTES) as u32;
             if self.has_nfs && layout.nfs != Text::NOTHING && !is_live {
-                self.add_kernel(out, layout, (Way::Nfs, layout.nfs, 2), has_shim);
+                self.add_kernel(out, layout, (Way::Nfs, layout.nfs, 2 + few), has_shim);
             }
-            let units = |bytes: u64| (bytes / UNIT_BYTES + 1) as u32 + u32::from(layout.memory);
+            let base = u32::from(layout.memory);
+            let units = |bytes: u64| ((bytes + loaded) / UNIT_BYTES + 1) as u32 + base;
             let (way, memory) = match layout.copied {
                 _ if is_live => (Way::Http, units(bytes)),
-                Copied::Files => (Way::Http, layout.memory.into()),
+                Copied::Files => (Way::Http, base + few),
                 Copied::Root => (Way::Http, units(bytes)),
                 Copied::Image => (Way::Whole, units(2 * bytes)),
             };
@@ -266,6 +271,18 @@ impl Scan {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Length of the kernel and the RAM disk (bytes).
+    fn loaded_bytes(&mut self, tree: &mut Tree) -> FsResult<u64> {
+        let mut bytes = 0;
+        if let Some(dir) = self.find_dir(tree)? {
+            for name in [&self.kernel, &self.ram_disk] {
+                let node = tree.lookup(dir, Name::new(name.since(0))?)?;
+                bytes += tree.attr(node)?.size;
+            }
+        }
+        Ok(bytes)
     }
 
     /// Adds an entry that starts a kernel.

@@ -12,7 +12,7 @@ use xtask::setup;
 type Row = (&'static str, &'static str, &'static [&'static str]);
 
 #[rustfmt::skip]
-const ROWS: [Row; 21] = [
+const ROWS: [Row; 22] = [
     ("debian", "install.amd/vmlinuz install.amd/initrd.gz .disk/info", &[
         ".disk/info: kernel over HTTP, needs 1 GB; kernel I/install.amd/vmlinuz initrd=initrd.gz; initrd I/install.amd/initrd.gz; boot",
     ]),
@@ -21,6 +21,10 @@ const ROWS: [Row; 21] = [
     ]),
     ("debian-arm64", "install.a64/vmlinuz install.a64/initrd.gz", &[
         "ISOIMAGE: kernel over HTTP, needs 1 GB; kernel I/install.a64/vmlinuz initrd=initrd.gz; initrd I/install.a64/initrd.gz; boot",
+    ]),
+    // A RAM disk of 130 MB is loaded and unpacked.
+    ("debian-gtk", "install.amd/vmlinuz install.amd/initrd-130M", &[
+        "ISOIMAGE: kernel over HTTP, needs 1.5 GB; kernel I/install.amd/vmlinuz initrd=initrd-130M; initrd I/install.amd/initrd-130M; boot",
     ]),
     // A live image that also has the installer is live.
     ("debian-live", "live/vmlinuz-6.1.0-9-amd64 live/vmlinuz-6.1.0-8-amd64 live/initrd.img-6.1.0-9-amd64 live/initrd.img-6.1.0-8-amd64 live/filesystem.squashfs install.amd/vmlinuz install.amd/initrd.gz", &[
@@ -129,7 +133,13 @@ fn images_are_listed_with_their_ways() -> Result<()> {
         for file in files.split(' ') {
             let path = tree.path().join(file);
             fs::create_dir_all(path.parent().context("no folder")?)?;
-            fs::write(path, file)?;
+            fs::write(&path, file)?;
+            if file.ends_with("-130M") {
+                fs::File::options()
+                    .write(true)
+                    .open(&path)?
+                    .set_len(130 << 20)?;
+            }
         }
         write_image(ROCK_RIDGE[0], tree.path(), &image(name))?;
     }
