@@ -14,6 +14,12 @@ use core::sync::atomic::AtomicU32;
 #[derive(Default)]
 pub struct Nfs4(());
 
+/// What a server of NFS has at the moment.
+pub(super) struct Terms {
+    pub(super) read_bytes_max: u32,
+    pub(super) verifier: u64,
+}
+
 /// No COMPOUND.
 #[derive(Debug)]
 pub enum Waiting {}
@@ -32,6 +38,7 @@ impl Nfs4 {
         _connections: Connections,
         _lock: Option<&'static dyn ServerLock>,
         _waiting_count: usize,
+        _is_kept: bool,
     ) -> Self {
         Self(())
     }
@@ -48,10 +55,14 @@ impl Nfs4 {
         _cx: &mut Cx<'_>,
         _request: &mut Request<'_, '_>,
         _waiting: &mut Option<Waiting>,
-        _read_bytes_max: u32,
+        _terms: &Terms,
         _sending: &mut Option<Phase>,
     ) -> Result<Answer, Unanswered> {
         Err(Reject::Procedure.into())
+    }
+
+    pub(super) const fn fail(&self, results: &mut [u8], _promised: u32, _status: u32) -> usize {
+        results.len()
     }
 
     pub(super) const fn abandon(&mut self, waiting: &Waiting, _vfs: &mut Tree) {

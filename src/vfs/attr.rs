@@ -149,7 +149,7 @@ impl SetAttr {
     }
 
     /// Returns true if atime or mtime is to change.
-    pub(super) const fn times(&self) -> bool {
+    pub const fn times(&self) -> bool {
         !matches!((self.atime, self.mtime), (NewTime::Keep, NewTime::Keep))
     }
 }

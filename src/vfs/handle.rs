@@ -37,7 +37,7 @@ impl Handle {
     /// A handle of a client, which may be none of this server. `None`: it is too long.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         let mut handle = Self::EMPTY;
-        handle.push(bytes).then_some(handle)
+        handle.push(unpadded(bytes)).then_some(handle)
     }
 
     /// The tag of the export; of other handles any number.

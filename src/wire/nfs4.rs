@@ -64,6 +64,7 @@ impl Status {
     pub const PERM: Self = Self(1);
     pub const NOENT: Self = Self(2);
     pub const ACCESS: Self = Self(13);
+    pub const EXIST: Self = Self(17);
     pub const NOTDIR: Self = Self(20);
     pub const ISDIR: Self = Self(21);
     pub const INVAL: Self = Self(22);
@@ -75,6 +76,7 @@ impl Status {
     pub const TOOSMALL: Self = Self(10_005);
     pub const DELAY: Self = Self(10_008);
     pub const LOCKED: Self = Self(10_012);
+    pub const BADTYPE: Self = Self(10_007);
     pub const GRACE: Self = Self(10_013);
     pub const SHARE_DENIED: Self = Self(10_015);
     pub const SAME: Self = Self(10_009);
@@ -91,6 +93,7 @@ impl Status {
     pub const BADXDR: Self = Self(10_036);
     pub const LOCKS_HELD: Self = Self(10_037);
     pub const OPENMODE: Self = Self(10_038);
+    pub const BADOWNER: Self = Self(10_039);
     pub const BADCHAR: Self = Self(10_040);
     pub const BADNAME: Self = Self(10_041);
     pub const OP_ILLEGAL: Self = Self(10_044);
@@ -172,6 +175,13 @@ impl Bitmap {
         Self([a & d, b & e, c & f])
     }
 
+    /// The numbers that one of the bitmaps has.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        let ([a, b, c], [d, e, f]) = (self.0, other.0);
+        Self([a | d, b | e, c | f])
+    }
+
     /// The numbers that `other` does not have.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
@@ -242,6 +252,10 @@ pub mod opening {
     pub const WANT_NO_DELEG: u32 = 0x0400;
     /// All bits that a client may set in share_access, with those of version 4.2.
     pub const ASKED: u32 = 0x003f_ff03;
+    pub const UNCHECKED: u32 = 0;
+    pub const GUARDED: u32 = 1;
+    pub const EXCLUSIVE: u32 = 2;
+    pub const EXCLUSIVE_4_1: u32 = 3;
     pub const CLAIM_NULL: u32 = 0;
     pub const CLAIM_PREVIOUS: u32 = 1;
     pub const CLAIM_FH: u32 = 4;

@@ -6,8 +6,8 @@ use crate::config::{
     REQUEST_BLOCK_COUNT, REQUEST_INLINE_BYTES, REQUEST_TIMEOUT, SILENT_TIMEOUT,
 };
 use crate::drive::service::connection::TABLE_FULL;
-use crate::event;
 use crate::engine::testing::calls::Call;
+use crate::event;
 use crate::net::sim::{Peer, SEND_BYTES};
 use crate::time::Duration;
 use core::net::IpAddr;

@@ -3,11 +3,11 @@
 use super::{Bench, MOMENT};
 use crate::config::{REQUEST_BYTES, REQUEST_TIMEOUT, TRANSFER_TURN_BYTES};
 use crate::drive::service::connection::DISCONNECTED;
-use crate::event;
 use crate::engine::testing::Bench as Programs;
 use crate::engine::testing::calls::{Call, NO_CHANGE, stable};
 use crate::engine::testing::replies;
 use crate::engine::testing::tree::{BIG_BYTES, big};
+use crate::event;
 use crate::net::sim::Peer;
 use crate::time::Duration;
 use crate::vfs::FsError;

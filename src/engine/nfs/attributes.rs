@@ -62,6 +62,11 @@ pub(in super::super) const fn kind_number(kind: ObjectType) -> u32 {
     (NUMBERS >> (4 * kind as u32)) as u32 & 15
 }
 
+/// The kind with this number.
+pub(in super::super) fn kind_of(number: u32) -> Option<ObjectType> {
+    KINDS.get((number as usize).checked_sub(1)?).copied()
+}
+
 /// Writes attributes, as two arrays: each GETATTR and LOOKUP pays for it.
 #[doc(alias = "fattr3")]
 pub(super) fn emit(reply: &mut Writer<'_>, attr: &Attr) {

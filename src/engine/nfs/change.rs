@@ -6,7 +6,7 @@ use super::super::Cx;
 use super::super::rpc::Request;
 use super::super::rpc::drc::NewCall;
 use super::super::rpc::regions::CreateVerifier;
-use super::attributes::{KINDS, to_wire};
+use super::attributes::{kind_of, to_wire};
 use super::directory::NAME_BYTES_MAX;
 use super::{Nfs, Object, ProcedureError, open, post_op, pre_op, wcc_attr};
 use crate::config::{CREATE_VERIFIER_BYTES, CREATE_VERIFIER_COUNT, LINK_BYTES_MAX};
@@ -371,8 +371,7 @@ fn read_make<'a>(
 ) -> Result<CreateWhat<'a>, ProcedureError> {
     let mut kind = ObjectType::Directory;
     if procedure == Procedure::MkNod {
-        let number = args.u32().checked_sub(1).ok_or(Malformed)?;
-        kind = *KINDS.get(number as usize).ok_or(Malformed)?;
+        kind = kind_of(args.u32()).ok_or(Malformed)?;
         if matches!(
             kind,
             ObjectType::Regular | ObjectType::Directory | ObjectType::SymbolicLink

@@ -35,7 +35,7 @@ mod write;
 
 use super::service::Promise;
 pub(super) use about::{LINK_COUNT_MAX, rights};
-pub(super) use attributes::kind_number;
+pub(super) use attributes::{kind_number, kind_of};
 use attributes::{post_op, pre_op, wcc_attr};
 use change::WccData;
 pub(super) use phase::Phase;
@@ -222,7 +222,7 @@ impl Nfs {
     }
 
     /// The current write verifier.
-    fn verifier(&self) -> u64 {
+    pub(super) fn verifier(&self) -> u64 {
         let loss_count = self
             .lock()
             .map(|lock| lock.loss_count().load(Ordering::Relaxed));

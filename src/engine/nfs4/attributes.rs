@@ -3,12 +3,13 @@
 //! Each attribute is a row: its number, and how its value is made. Numbers ascend, as the values on the wire do.
 
 use super::turn::{Done, Fault, Turn};
-use crate::config::{LEASE_SECS, READ_BYTES_MAX, WRITE_BYTES_MAX};
+use crate::config::{COMPOUND_BYTES_MAX, LEASE_SECS, READ_BYTES_MAX, WRITE_BYTES_MAX};
 use crate::engine::nfs::{LINK_COUNT_MAX, kind_number};
-use crate::vfs::{Attr, FileTime, FsStat, Handle};
-use crate::wire::Writer;
-use crate::wire::nfs4::{Bitmap, Status};
+use crate::vfs::{Attr, FileTime, FsStat, Handle, NewTime, SetAttr};
+use crate::wire::label::number;
+use crate::wire::nfs4::{Bitmap, OPAQUE_BYTES_MAX, Status};
 use crate::wire::xdr::padding;
+use crate::wire::{Reader, Writer};
 
 /// The sources of values.
 pub(super) struct Facts<'a> {
@@ -51,6 +52,12 @@ const TRUE: Value = Words(&[1]);
 /// The attribute that says why the others of a directory's entry are missing.
 pub(super) const ERROR: u32 = 11;
 pub(super) const FILE_ID: u32 = 20;
+pub(super) const SIZE: u32 = 4;
+const MODE: u32 = 33;
+const OWNER: u32 = 36;
+const GROUP: u32 = 37;
+const ATIME_SET: u32 = 48;
+const MTIME_SET: u32 = 54;
 pub(super) const MOUNTED_ON_FILE_ID: u32 = 55;
 
 /// All attributes.
@@ -116,7 +123,7 @@ const TABLE: [(u8, Value); ROW_COUNT] = [
     (53, Time(|of| of.attr.mtime)),
     (54, Never), // time_modify_set
     (MOUNTED_ON_FILE_ID as u8, Long(|of| of.mounted_on)),
-    (75, Words(&[0])), // suppattr_exclcreat: nothing is created yet.
+    (75, Other(|_, out| SETTABLE.without(TIMES).emit(out))), // suppattr_exclcreat
 ];
 
 /// The numbers of the rows for which a choice holds.
@@ -137,6 +144,12 @@ const fn numbers(never_only: bool) -> Bitmap {
 const SUPPORTED: Bitmap = numbers(false);
 /// The attributes that can be set only.
 const WRITE_ONLY: Bitmap = numbers(true);
+/// The attributes that can be set.
+const SETTABLE: Bitmap = Bitmap::new(&[SIZE, MODE, OWNER, GROUP, ATIME_SET, MTIME_SET]);
+/// Those in which the verifier of an exclusive OPEN is stored.
+const TIMES: Bitmap = Bitmap::new(&[ATIME_SET, MTIME_SET]);
+/// Their values afterwards: time_access and time_modify.
+pub(super) const EXCLUSIVE_TIMES: Bitmap = Bitmap::new(&[47, 53]);
 /// The attributes of the file system.
 const NEEDS_SPACE: Bitmap = Bitmap([0b111 << 21 | 1 << 29, 0b111 << 10, 0]);
 
@@ -248,12 +261,66 @@ impl Turn<'_, '_, '_, '_> {
         }
         let at = self.reply.position();
         self.emit_attributes(asked)?;
-        let mut own = crate::wire::Reader::new(self.reply.since(at));
+        let mut own = Reader::new(self.reply.since(at));
         Bitmap::parse(&mut own);
         let own_len = own.u32();
         let is_same = own_len == len && own.rest() == given;
         self.reply.truncate(at);
         Ok(is_same)
+    }
+}
+
+/// Parses the number of an owner or a group, in decimal digits.
+fn parse_number(values: &mut Reader<'_>) -> Result<u32, Status> {
+    let text = values.opaque(OPAQUE_BYTES_MAX);
+    number(text, 10).ok_or(Status::BADOWNER)
+}
+
+/// Parses a time to set.
+#[doc(alias = "settime4")]
+fn parse_time(values: &mut Reader<'_>) -> Result<NewTime, Status> {
+    if !values.flag() {
+        return Ok(NewTime::Now);
+    }
+    let (secs, nanos) = (values.u64().cast_signed(), values.u32());
+    match nanos < 1_000_000_000 {
+        true => Ok(NewTime::At(FileTime { secs, nanos })),
+        false => Err(Status::INVAL),
+    }
+}
+
+impl Turn<'_, '_, '_, '_> {
+    /// Parses attributes to set. Returns their numbers, too.
+    #[doc(alias = "fattr4")]
+    pub(super) fn parse_attributes(&mut self) -> Result<(SetAttr, Bitmap), Fault> {
+        let given = Bitmap::parse(self.args);
+        let bytes = self.args.opaque(COMPOUND_BYTES_MAX);
+        self.args.check()?;
+        if !given.without(SUPPORTED).is_empty() {
+            return Err(Status::ATTRNOTSUPP.into());
+        }
+        if !given.without(SETTABLE).is_empty() {
+            return Err(Status::INVAL.into());
+        }
+        let (mut change, mut values) = (SetAttr::default(), Reader::new(bytes));
+        let mut outcome = Ok(());
+        given.for_each(|number| {
+            let parsed = match number {
+                SIZE => Ok(change.size = Some(values.u64())),
+                MODE => Ok(change.mode = Some(values.u32() & 0o7777)),
+                OWNER => parse_number(&mut values).map(|uid| change.uid = Some(uid)),
+                GROUP => parse_number(&mut values).map(|gid| change.gid = Some(gid)),
+                ATIME_SET => parse_time(&mut values).map(|time| change.atime = time),
+                _ => parse_time(&mut values).map(|time| change.mtime = time),
+            };
+            outcome = outcome.and(parsed);
+        });
+        values.check()?;
+        if !values.rest().is_empty() {
+            return Err(Status::BADXDR.into());
+        }
+        outcome?;
+        Ok((change, given))
     }
 }
 

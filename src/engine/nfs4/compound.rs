@@ -8,10 +8,13 @@ use super::operations::{self, Rule, Run};
 use super::turn::{Done, Fault, HEADER_BYTES, Kept, Turn};
 use crate::config::{COMPOUND_HELD_BYTES, LINK_BYTES_MAX, REPLY_HEAD_BYTES};
 use crate::engine::nfs::{self, Phase};
+use crate::engine::service::Promise;
 use crate::mem::is_utf8;
 use crate::stats::{Family, Figure};
 use crate::vfs::Until;
-use crate::wire::nfs4::{MINOR_VERSION, OPAQUE_BYTES_MAX, SEQUENCE_BYTES, Status, operation};
+use crate::wire::nfs4::{
+    HANDLE_BYTES_MAX, MINOR_VERSION, OPAQUE_BYTES_MAX, SEQUENCE_BYTES, Status, operation,
+};
 use crate::wire::rpc::MARK_BYTES;
 use crate::wire::xdr::padding;
 use crate::wire::{Reader, Writer};
@@ -72,6 +75,7 @@ impl Turn<'_, '_, '_, '_> {
     /// The event that must come first.
     fn step(&mut self, at: usize) -> Result<Status, Until> {
         let mut number = self.args.u32();
+        self.at = at;
         self.reply.words(&[number, Status::OK.0.into()]);
         let done = self.need_space(RESULT_BYTES_MAX);
         let status = match done.and_then(|()| self.operate(number)) {
@@ -128,6 +132,7 @@ impl Turn<'_, '_, '_, '_> {
         match row.run {
             Run::Refuse(status) => Err(status.into()),
             Run::Files(carry_out) => carry_out(self),
+            Run::Change(carry_out) => self.change(carry_out),
             Run::Tables(carry_out) => locked(self.lock, || carry_out(self)),
         }
     }
@@ -149,6 +154,14 @@ impl Turn<'_, '_, '_, '_> {
     fn repeat(&mut self, kept: Kept) -> Status {
         self.cx.stats.add(Family::Rpc, Figure::Duplicates, 1);
         if let Kept::Reply(slot) = kept {
+            if self.compound.promised != 0 {
+                // The sync that the first reply waits for may be of another server, or fail.
+                self.compound.promise = Promise::Names;
+                let mut put = self.args.clone();
+                if put.u32() == operation::PUTFH {
+                    self.cx.vfs.stage_export(put.opaque(HANDLE_BYTES_MAX));
+                }
+            }
             self.reply.truncate(self.start + HEADER_BYTES);
             self.tables.emit_reply(slot, self.reply);
             // Nothing is left to do, and the outcome is in the reply.
@@ -183,8 +196,10 @@ impl Turn<'_, '_, '_, '_> {
                 second.take(SEQUENCE_BYTES);
                 (second.u32(), status)
             });
-            let results = self.reply.since(head);
-            locked(self.lock, || held.settle(&self.tables, results, failed));
+            let (results, promised) = (self.reply.since(head), compound.promised);
+            locked(self.lock, || {
+                held.settle(&self.tables, results, failed, promised)
+            });
         }
         status
     }

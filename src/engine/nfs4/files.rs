@@ -1,12 +1,13 @@
 //! Handles, names, access and contents: PUTFH, PUTROOTFH, GETFH, SAVEFH, RESTOREFH, LOOKUP, LOOKUPP, ACCESS, READ, READLINK,
 //! SECINFO, SECINFO_NO_NAME. RFC 8881 section 18.
 
+use super::change::checked;
 use super::turn::{Done, Fault, Place, Turn};
 use crate::config::{LINK_BYTES_MAX, READ_INLINE_BYTES};
 use crate::engine::nfs::{Phase, rights};
 use crate::event;
 use crate::text::Text;
-use crate::vfs::{Access, FsError, Handle, Name, Node, ObjectType, Patience, Stop, Until};
+use crate::vfs::{Access, FsError, Handle, Node, ObjectType, Patience, Stop, Until};
 use crate::wire::nfs4::{AUTH_SYS, HANDLE_BYTES_MAX, OPAQUE_BYTES_MAX, StateId, Status};
 
 const WORD_BYTES: usize = 4;
@@ -32,13 +33,7 @@ impl Turn<'_, '_, '_, '_> {
     pub(super) fn named(&mut self) -> Result<(Node, Node), Fault> {
         let raw = self.args.opaque(OPAQUE_BYTES_MAX);
         self.args.check()?;
-        let name = Name::new(raw).map_err(|error| match error {
-            // Empty.
-            FsError::Access => Status::INVAL,
-            FsError::Exists => Status::BADNAME,
-            FsError::Invalid => Status::BADCHAR,
-            _ => Status::NAMETOOLONG,
-        })?;
+        let name = checked(raw)?;
         let dir = self.object()?;
         let found = self.cx.vfs.lookup_or_enter(dir, name);
         if found == Err(FsError::NotDirectory)
@@ -174,13 +169,7 @@ pub(super) fn read(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let (offset, count) = (turn.args.u64(), turn.args.u32());
     turn.args.check()?;
     let is_opened = turn.check_state(state, Access::Read)?;
-    let (node, attr) = turn.object_with_attr()?;
-    match attr.kind {
-        ObjectType::Regular => {}
-        ObjectType::Directory => return Err(Status::ISDIR.into()),
-        ObjectType::SymbolicLink => return Err(Status::SYMLINK.into()),
-        _ => return Err(Status::WRONG_TYPE.into()),
-    }
+    let (node, attr) = turn.regular()?;
     let max = match turn.compound.done + 1 == turn.compound.count {
         true => turn.read_bytes_max,
         false => READ_INLINE_BYTES,

@@ -1,4 +1,4 @@
-//! NFS version 4.1: COMPOUND and its operations, without those that lock or change files. RFC 8881.
+//! NFS version 4.1: COMPOUND and its operations, without locks. RFC 8881.
 //!
 //! Clients, sessions, slots and kept replies are in tables of fixed size, which servers of the same files share. Handles are those of
 //! version 3.
@@ -12,16 +12,19 @@ use crate::mem::Slots;
 use crate::stats::Outcome;
 use crate::vfs::{Caller, Patience, Tree};
 use crate::wire::nfs3;
-use crate::wire::nfs4::{self, Status};
+use crate::wire::nfs4::{self, OPAQUE_BYTES_MAX, SESSION_ID_BYTES, Status, operation};
 use crate::wire::rpc::{MARK_BYTES, Reject};
+use crate::wire::{Reader, Writer};
 use compound::Stopped;
 use core::sync::atomic::AtomicU32;
-use tables::Tables;
+use tables::{Tables, Words as _};
 use turn::{Compound, HEADER_BYTES, Turn};
 
 mod attributes;
+mod change;
 mod clients;
 mod compound;
+mod create;
 mod directory;
 mod files;
 mod open;
@@ -35,6 +38,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod write;
 
 pub use tables::word_count;
 
@@ -46,8 +50,18 @@ pub struct Nfs4 {
     shared: Option<Shared>,
     /// The lowest and the highest version of NFS that the server offers.
     versions: [u8; 2],
+    /// True if another server may carry out what this one has begun.
+    is_kept: bool,
     /// The COMPOUNDs that wait.
     waiting: Slots<Option<Compound>>,
+}
+
+/// What a server of NFS has at the moment.
+pub(super) struct Terms {
+    /// Largest READ (bytes).
+    pub(super) read_bytes_max: u32,
+    /// The write verifier.
+    pub(super) verifier: u64,
 }
 
 /// The connections and the lock of the servers that use the tables.
@@ -86,13 +100,14 @@ impl Waiting {
 impl Nfs4 {
     /// Offers version 4.1, and version 3 unless `is_alone`. `words` of [`word_count`] are zeros or an earlier server's; other servers
     /// may use them, too, synchronised by `lock`. `connections` are those of all these servers. `instance` differs for each start. At
-    /// most `waiting_count` COMPOUNDs wait at the same time.
+    /// most `waiting_count` COMPOUNDs wait at the same time. `is_kept`: other servers use the words, now or later.
     pub fn new(
         words: &'static [AtomicU32],
         instance: [u32; 2],
         connections: Connections,
         lock: Option<&'static dyn ServerLock>,
         waiting_count: usize,
+        is_kept: bool,
     ) -> Self {
         let tables = Tables::new(words, instance);
         // An earlier server may have been killed in the middle of a change.
@@ -101,6 +116,7 @@ impl Nfs4 {
             tables,
             shared: Some(Shared { connections, lock }),
             versions: [nfs3::VERSION as u8, nfs4::VERSION as u8],
+            is_kept,
             waiting: Slots::defaults(waiting_count),
         }
     }
@@ -119,8 +135,8 @@ impl Nfs4 {
     }
 
     /// Carries out a COMPOUND, or goes on with the one that waits, whose first results are in the output. The reply's header is
-    /// written. If the COMPOUND has to wait, leaves it in `waiting`. If it ends with a READ of up to `read_bytes_max` whose data
-    /// follows, leaves that in `sending`.
+    /// written. If the COMPOUND has to wait, leaves it in `waiting`. If it ends with a READ whose data follows, leaves that in
+    /// `sending`.
     ///
     /// # Errors
     /// The event that must come first, before the same call is passed again; a call that is rejected.
@@ -129,7 +145,7 @@ impl Nfs4 {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         waiting: &mut Option<Waiting>,
-        read_bytes_max: u32,
+        terms: &Terms,
         sending: &mut Option<Phase>,
     ) -> Result<Answer, Unanswered> {
         if request.call.procedure != nfs4::COMPOUND {
@@ -164,15 +180,22 @@ impl Nfs4 {
             connection: request.connection,
             request_bytes,
             patience,
-            read_bytes_max,
+            read_bytes_max: terms.read_bytes_max,
             sending: &mut *sending,
+            at: 0,
+            is_kept: self.is_kept,
+            verifier: terms.verifier,
             may_wait: free.is_some(),
         };
         // Set in place: a copy is long.
         set_caller(&mut turn.caller, turn.call);
         match turn.run() {
             Ok(status) => {
-                let mut answer = Answer::of(Outcome::of_error(status != Status::OK));
+                let mut answer = Answer {
+                    promise: compound.promise,
+                    promised: compound.promised,
+                    ..Answer::of(Outcome::of_error(status != Status::OK))
+                };
                 if let Some(sending) = sending {
                     answer.reply = Reply::Head(sending.len());
                 }
@@ -192,6 +215,41 @@ impl Nfs4 {
                 Err(Unanswered::Again(until))
             }
         }
+    }
+
+    /// Turns the results of a COMPOUND whose sync has failed into an error with this status: that of the first operation that reports
+    /// something as durable, which is the last one then. The kept reply becomes the same. Returns the length of the results (bytes).
+    #[cold]
+    pub(super) fn fail(&self, results: &mut [u8], promised: u32, status: u32) -> usize {
+        let (index, at) = (promised >> 18, (promised & 0x3_ffff) as usize * 4);
+        let at = at.saturating_sub(HEADER_BYTES);
+        let len = results.len();
+        let mut reply = Writer::new(results);
+        reply.put_ahead(len.min(at + 4));
+        reply.u32(status);
+        if Reader::new(reply.since(at)).u32() == operation::SETATTR {
+            reply.u32(0);
+        }
+        reply.patch(0, status);
+        let tag = 8 + Reader::new(reply.since(4))
+            .opaque(OPAQUE_BYTES_MAX)
+            .len()
+            .next_multiple_of(4);
+        reply.patch(tag, index + 1);
+        let (tables, lock) = (&self.tables, self.shared.and_then(|shared| shared.lock));
+        let all = reply.since(0);
+        locked(lock, || {
+            let mut first = Reader::new(reply.since(tag + 12));
+            let session = tables.session(first.take(SESSION_ID_BYTES))?;
+            let sequence = first.u32();
+            let slot = tables.slot(session, first.u32())?;
+            if slot.word(tables::slot::SEQUENCE) == sequence && slot.word(tables::slot::REPLY) != 0
+            {
+                tables.keep_reply(slot, all);
+            }
+            Some(())
+        });
+        all.len()
     }
 
     /// Removes a COMPOUND that waits.

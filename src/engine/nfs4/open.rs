@@ -1,14 +1,15 @@
-//! OPEN without creation, CLOSE and OPEN_DOWNGRADE. RFC 8881 sections 9, 18.2, 18.16 and 18.18.
+//! OPEN, CLOSE and OPEN_DOWNGRADE. RFC 8881 sections 9, 18.2, 18.16 and 18.18.
 
-use super::attributes::change;
+use super::change::checked;
 use super::clients::halves;
 use super::locked;
 use super::opens::Shares;
+use super::slots::Held;
 use super::tables::{Client, Words as _, client, open};
-use super::turn::{Done, Fault, Turn};
+use super::turn::{Done, Fault, Turn, check_regular};
 use crate::mem::{FNV_START, fnv1a};
-use crate::vfs::{Access, Node, ObjectType};
-use crate::wire::nfs4::{OPAQUE_BYTES_MAX, StateId, Status, opening};
+use crate::vfs::{Access, Node, SetAttr};
+use crate::wire::nfs4::{Bitmap, OPAQUE_BYTES_MAX, StateId, Status, opening};
 
 impl Turn<'_, '_, '_, '_> {
     /// Parses the access and the denial of an open.
@@ -23,19 +24,19 @@ impl Turn<'_, '_, '_, '_> {
     }
 
     /// The client of the session.
-    fn client(&self) -> Result<Client, Status> {
+    pub(super) fn client(&self) -> Result<Client, Status> {
         let session = self.compound.session.ok_or(Status::BADSESSION)?;
         self.tables.client_of(session).ok_or(Status::BADSESSION)
     }
 
+    /// The ID of the request.
+    fn request(&self) -> u32 {
+        self.compound.held.as_ref().map_or(0, Held::id)
+    }
+
     /// Checks that the caller may open a file with these shares, by its kind and mode.
     fn check_file(&mut self, node: Node, shares: Shares) -> Done {
-        match self.cx.vfs.attr(node)?.kind {
-            ObjectType::Regular => {}
-            ObjectType::Directory => return Err(Status::ISDIR.into()),
-            ObjectType::SymbolicLink => return Err(Status::SYMLINK.into()),
-            _ => return Err(Status::WRONG_TYPE.into()),
-        }
+        check_regular(self.cx.vfs.attr(node)?.kind)?;
         // Who may only read a file must not deny that to others.
         for (access, is_needed) in [
             (Access::Read, shares.access & 1 != 0),
@@ -53,7 +54,7 @@ impl Turn<'_, '_, '_, '_> {
 
     /// Makes room for an open when rows are scarce: no group of addresses has more opens than rows are free. Ends clients whose
     /// lease has expired before that.
-    fn make_room(&mut self, own: Client) -> Result<(), Status> {
+    pub(super) fn make_room(&mut self, own: Client) -> Result<(), Status> {
         loop {
             let [used, free] = self.tables.open_counts();
             if used <= free {
@@ -88,10 +89,6 @@ impl Turn<'_, '_, '_, '_> {
         shares: Shares,
     ) -> Result<StateId, Status> {
         let (tables, own) = (self.tables, self.client()?);
-        // RFC 8881 section 18.51.3: before RECLAIM_COMPLETE, "the server ... MUST return NFS4ERR_GRACE".
-        if own.word(client::RECLAIMED) == 0 {
-            return Err(Status::GRACE);
-        }
         let number = own.word(client::NUMBER);
         let mut found = None;
         while let Some(other) = tables.opens_of(file).find(|row| {
@@ -109,16 +106,31 @@ impl Turn<'_, '_, '_, '_> {
         }
         let row = match found {
             Some(row) => {
-                tables.share(row, shares, true);
+                tables.share(row, shares, true, self.request());
                 row
             }
             None => {
                 self.make_room(own)?;
-                let row = tables.add_open(own, owner, file, shares);
+                let row = tables.add_open(own, owner, file, shares, self.request());
                 row.ok_or(Status::DELAY)?
             }
         };
         Ok(tables.state_id(row))
+    }
+
+    /// Sets the length of a file that was opened to 0. If that fails, ends the open, unless it is older.
+    fn truncate(&mut self, node: Node, state: StateId) -> Done {
+        let cut = SetAttr {
+            size: Some(0),
+            ..SetAttr::default()
+        };
+        let done = self.cx.vfs.set_attr(node, &cut);
+        self.cx.vfs.record_change(node);
+        let StateId([sequence, ..]) = state;
+        if let (Err(_), 1, Ok(row)) = (done, sequence, self.open_by(state)) {
+            locked(self.lock, || self.tables.end_open(row));
+        }
+        Ok(done?)
     }
 
     /// Stores the state ID that an operation returns, and writes it.
@@ -128,37 +140,62 @@ impl Turn<'_, '_, '_, '_> {
         }
         self.reply.words(&state.0);
     }
+}
 
-    /// The attribute change of the current object.
-    fn change(&mut self) -> Result<u64, Fault> {
-        let (_, attr) = self.object_with_attr()?;
-        let current = self.compound.current.as_ref();
-        let current = current.ok_or(Status::NOFILEHANDLE)?;
-        Ok(change(&attr, self.cx.vfs.recent.sum(&current.handle)))
+/// OPEN, under the lock of changes if it may create the file.
+pub(super) fn open(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
+    let mut args = turn.args.clone();
+    args.take(20);
+    args.opaque(OPAQUE_BYTES_MAX);
+    match args.u32() {
+        0 => open_file(turn),
+        _ => turn.change(open_file),
     }
 }
 
 /// OPEN. The sequence number and the client ID of the owner are of version 4.0.
-pub(super) fn open(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
+fn open_file(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let _sequence = turn.args.u32();
     let (shares, wanted) = turn.parse_shares()?;
-    let args = &mut *turn.args;
-    args.take(8);
-    let owner = halves(fnv1a(FNV_START, args.opaque(OPAQUE_BYTES_MAX)));
-    let creates = args.flag();
-    let claim = args.u32();
-    args.check()?;
-    if creates {
-        return Err(Status::NOTSUPP.into());
+    turn.args.take(8);
+    let owner = halves(fnv1a(FNV_START, turn.args.opaque(OPAQUE_BYTES_MAX)));
+    let how = match turn.args.flag() {
+        true => Some(turn.parse_how()?),
+        false => None,
+    };
+    let claim = turn.args.u32();
+    turn.args.check()?;
+    // RFC 8881 section 18.51.3: before RECLAIM_COMPLETE, the client reclaims only.
+    if turn.client()?.word(client::RECLAIMED) == 0 {
+        return Err(Status::GRACE.into());
     }
-    let mut cinfo = [0; 2];
+    let (mut changes, mut made) = ([0; 2], None);
     match claim {
         opening::CLAIM_NULL => {
-            cinfo = [turn.change()?; 2];
-            let (dir, node) = turn.named()?;
-            turn.check_file(node, shares)?;
-            turn.put(node, !dir.is_above())?;
+            let dir = turn.object()?;
+            let before = turn.change_of(dir)?;
+            changes = [before; 2];
+            if let Some(how) = &how {
+                let raw = turn.args.opaque(OPAQUE_BYTES_MAX);
+                turn.args.check()?;
+                let file = turn.create_file(dir, checked(raw)?, how)?;
+                if file.is_new {
+                    changes = turn.changed(dir, before)?;
+                } else {
+                    turn.check_file(file.node, shares)?;
+                }
+                if file.truncates && shares.access & 2 == 0 {
+                    return Err(Status::INVAL.into());
+                }
+                turn.put(file.node, true)?;
+                made = Some(file);
+            } else {
+                let (dir, node) = turn.named()?;
+                turn.check_file(node, shares)?;
+                turn.put(node, !dir.is_above())?;
+            }
         }
+        _ if how.is_some() => return Err(Status::INVAL.into()),
         opening::CLAIM_FH => {
             let node = turn.object()?;
             turn.check_file(node, shares)?;
@@ -169,12 +206,15 @@ pub(super) fn open(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     }
     let file = turn.file()?;
     let state = locked(turn.lock, || turn.add_open(file, owner, shares))?;
+    if let Some(made) = made.as_ref().filter(|made| made.truncates) {
+        turn.truncate(made.node, state)?;
+    }
     turn.put_state(state);
+    turn.emit_changes(changes);
+    let given = made.map_or(Bitmap::default(), |made| made.given);
+    turn.reply.u32(opening::RESULT_LOCKTYPE_POSIX);
+    given.emit(turn.reply);
     let reply = &mut *turn.reply;
-    // Nothing has changed in the directory meanwhile.
-    reply.u32(1);
-    cinfo.iter().for_each(|change| reply.u64(*change));
-    reply.words(&[opening::RESULT_LOCKTYPE_POSIX, 0]);
     match wanted {
         0 => reply.u32(opening::DELEGATE_NONE),
         opening::WANT_NO_DELEG => {
@@ -189,8 +229,10 @@ pub(super) fn open(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
 pub(super) fn close(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let _sequence = turn.args.u32();
     let state = turn.parse_state()?;
-    let row = turn.open_of_object(state)?;
-    turn.tables.end_open(row);
+    if !turn.is_done(|turn| turn.open_by(state).is_ok()) {
+        let row = turn.open_of_object(state)?;
+        turn.tables.end_open(row);
+    }
     turn.put_state(StateId::INVALID);
     Ok(())
 }
@@ -205,7 +247,7 @@ pub(super) fn downgrade(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     if !shares.were_opened(row) {
         return Err(Status::INVAL.into());
     }
-    turn.tables.share(row, shares, false);
+    turn.tables.share(row, shares, false, turn.request());
     turn.put_state(turn.tables.state_id(row));
     Ok(())
 }

@@ -138,6 +138,7 @@ impl Tables {
         owner: [u32; 2],
         file: [u32; 2],
         shares: Shares,
+        request: u32,
     ) -> Option<Open> {
         let row = match self.linked(self.head.word(head::OPENS_FREE)) {
             Some(row) => {
@@ -161,6 +162,7 @@ impl Tables {
             [1, shares.word(0, true)],
         ];
         row.set_all(open::SERIAL, words.as_flattened());
+        row.set(open::REQUEST, request);
         self.link(row);
         self.count_open(row, 1);
         Some(row)
@@ -173,14 +175,18 @@ impl Tables {
         self.chains.set(chain, self.index(row) + 1);
     }
 
-    /// Changes the shares of an open: adds these, or leaves only these.
-    pub(super) fn share(&self, row: Open, shares: Shares, adds: bool) {
+    /// Changes the shares of an open: adds these, or leaves only these. Does nothing if the same request has done so.
+    pub(super) fn share(&self, row: Open, shares: Shares, adds: bool, request: u32) {
+        if row.word(open::REQUEST) == request {
+            return;
+        }
         self.count_open(row, u32::MAX);
         row.set(open::SHARES, shares.word(row.word(open::SHARES), adds));
         self.count_open(row, 1);
         // RFC 8881 section 8.2.2: 0 is no sequence number.
         let next = row.word(open::SEQUENCE).wrapping_add(1).max(1);
         row.set(open::SEQUENCE, next);
+        row.set(open::REQUEST, request);
     }
 
     /// Removes an open.
@@ -297,7 +303,7 @@ mod tests {
             let own = &tables.clients[number as usize];
             match row {
                 Some(row) if step % 3 == 0 => {
-                    tables.share(row, shares, false);
+                    tables.share(row, shares, false, step + 1);
                     model.insert(key, shares.deny);
                 }
                 Some(row) => {
@@ -306,7 +312,7 @@ mod tests {
                     assert!(tables.open_of(state).is_none());
                     model.remove(&key);
                 }
-                None => match tables.add_open(own, [owner, 0], [0, file], shares) {
+                None => match tables.add_open(own, [owner, 0], [0, file], shares, step + 1) {
                     Some(row) => {
                         assert!(tables.open_of(tables.state_id(row)).is_some());
                         model.insert(key, shares.deny);

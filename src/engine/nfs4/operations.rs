@@ -1,6 +1,7 @@
 //! The operations, by their numbers. RFC 8881 section 16.2.3.
 
 use super::attributes::{get_attributes, verify, verify_not};
+use super::change::{create, link, remove, rename, set_attributes};
 use super::clients::{create_session, destroy_client, exchange_id, reclaim_complete};
 use super::directory::read_directory;
 use super::files::{
@@ -11,6 +12,7 @@ use super::open::{close, downgrade, open};
 use super::sessions::{bind_connection, destroy_session, sequence};
 use super::states::{free_state, test_states};
 use super::turn::{Done, Turn};
+use super::write::{commit, write};
 use crate::wire::nfs4::Status;
 
 /// The place of an operation in a COMPOUND.
@@ -33,6 +35,8 @@ pub(super) enum Run {
     Files(fn(&mut Turn<'_, '_, '_, '_>) -> Done),
     /// Uses the tables, under their lock. It waits for nothing.
     Tables(fn(&mut Turn<'_, '_, '_, '_>) -> Done),
+    /// Changes attributes or names, under the lock of changes.
+    Change(fn(&mut Turn<'_, '_, '_, '_>) -> Done),
     /// Fails.
     Refuse(Status),
 }
@@ -47,6 +51,13 @@ const fn files(run: fn(&mut Turn<'_, '_, '_, '_>) -> Done) -> Row {
     Row {
         rule: Rule::Object,
         run: Run::Files(run),
+    }
+}
+
+const fn changes(run: fn(&mut Turn<'_, '_, '_, '_>) -> Done) -> Row {
+    Row {
+        rule: Rule::Object,
+        run: Run::Change(run),
     }
 }
 
@@ -86,13 +97,13 @@ const FIRST: u32 = 3;
 static ROWS: [Row; 56] = [
     files(access),
     opens(close),
-    NONE,     // COMMIT
-    NONE,     // CREATE
+    files(commit),
+    changes(create),
     NONE,     // DELEGPURGE
     NO_STATE, // DELEGRETURN
     files(get_attributes),
     files(get_handle),
-    NONE,     // LINK
+    changes(link),
     NONE,     // LOCK
     NONE,     // LOCKT
     NO_STATE, // LOCKU
@@ -109,17 +120,17 @@ static ROWS: [Row; 56] = [
     files(read),
     files(read_directory),
     files(read_link),
-    NONE, // REMOVE
-    NONE, // RENAME
+    changes(remove),
+    changes(rename),
     NONE, // RENEW
     anywhere(restore),
     files(save),
     files(security),
-    NONE, // SETATTR
+    changes(set_attributes),
     NONE, // SETCLIENTID
     NONE, // SETCLIENTID_CONFIRM
     files(verify),
-    NONE, // WRITE
+    files(write),
     NONE, // RELEASE_LOCKOWNER
     NONE, // BACKCHANNEL_CTL
     tables(Rule::Alone, bind_connection),

@@ -70,7 +70,9 @@ pub(super) fn sequence(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     } else {
         reply_bytes
     };
-    if kept.is_none() {
+    if kept.is_some() {
+        compound.promised = place.word(slot::PROMISED);
+    } else {
         place.set_all(slot::CONNECTION, &turn.connection.to_words());
         compound.held = Some(Held {
             slot: place,

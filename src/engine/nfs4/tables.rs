@@ -73,7 +73,12 @@ pub(super) mod slot {
     pub(in super::super) const REPLY: usize = 4;
     /// The number of the second operation in the upper half, and its status in the lower one, if the request ended with it.
     pub(in super::super) const FAILED: usize = 5;
-    pub(in super::super) const WORDS: usize = 6;
+    /// The first operation of that request whose change had to be made durable, as `Compound::promised`.
+    pub(in super::super) const PROMISED: usize = 6;
+    /// While a request is carried out: the operation that begins a change, 1 for the first one, times 2, with 1 added if its name
+    /// exists; and the ID of the request.
+    pub(in super::super) const BEGUN: usize = 7;
+    pub(in super::super) const WORDS: usize = 9;
 }
 
 /// An open's row: what an owner of a client has opened of a file.
@@ -92,7 +97,9 @@ pub(super) mod open {
     pub(in super::super) const SHARES: usize = 7;
     /// The index + 1 of the next row of the same chain: of files with similar hashes, or of free rows. 0: the last one.
     pub(in super::super) const NEXT: usize = 8;
-    pub(in super::super) const WORDS: usize = 9;
+    /// The ID of the request that changed the open last.
+    pub(in super::super) const REQUEST: usize = 9;
+    pub(in super::super) const WORDS: usize = 10;
 }
 
 /// Slots of a session that are allocated at once.
@@ -126,7 +133,7 @@ pub(super) mod head {
     pub(in super::super) const WORDS: usize = 9;
 }
 /// The number of the layout. A change of the rows' meaning counts it up; their sizes are added.
-const LAYOUT: u32 = (4 << 16) + SHARE_WORDS as u32;
+const LAYOUT: u32 = (5 << 16) + SHARE_WORDS as u32;
 /// Words for each client.
 const SHARE_WORDS: usize = client::WORDS
     + SESSION_SHARE * session::WORDS

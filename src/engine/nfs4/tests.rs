@@ -1,7 +1,7 @@
 //! An NFS 4.1 server on the model tree: COMPOUNDs in, results out.
 
 use super::super::testing::{Bench, calls, calls::Call as V3, connections, replies, tree::Tree};
-use super::{Nfs4, Waiting, word_count};
+use super::{Nfs4, Terms, Waiting, word_count};
 use crate::config::READ_INLINE_BYTES;
 use crate::engine::Cx;
 use crate::engine::rpc::connections::{Connection, Connections};
@@ -45,7 +45,7 @@ impl Server {
         let words = mem::words(word_count(CLIENTS));
         Self {
             tree: Tree::default(),
-            nfs4: Nfs4::new(words, [5, 6], connections, None, 2),
+            nfs4: Nfs4::new(words, [5, 6], connections, None, 2, true),
             connection: connections.open(0),
             connections,
             now: Instant::from_ms(1000),
@@ -154,9 +154,13 @@ impl Server {
             connection: self.connection,
             patience: Patience::Now,
         };
-        let (waiting, max) = (&mut self.waiting, READ_INLINE_BYTES);
+        let waiting = &mut self.waiting;
+        let terms = Terms {
+            read_bytes_max: READ_INLINE_BYTES,
+            verifier: 9,
+        };
         let nfs4 = &mut self.nfs4;
-        match nfs4.answer(&mut cx, &mut request, waiting, max, &mut None) {
+        match nfs4.answer(&mut cx, &mut request, waiting, &terms, &mut None) {
             Ok(_) => Ok(reply.since(28).to_vec()),
             Err(Unanswered::Again(until)) => Err(until),
             Err(_) => panic!("rejected"),

@@ -7,8 +7,9 @@ use crate::engine::Cx;
 use crate::engine::nfs::Phase;
 use crate::engine::rpc::connections::{Connection, Connections};
 use crate::engine::rpc::lock::ServerLock;
+use crate::engine::service::Promise;
 use crate::mem::fx_words as hash;
-use crate::vfs::{Attr, Caller, FsError, Handle, Node, Patience, Pin, Stop, Until};
+use crate::vfs::{Attr, Caller, FsError, Handle, Node, ObjectType, Patience, Pin, Stop, Until};
 use crate::wire::nfs4::{StateId, Status};
 use crate::wire::rpc::Call;
 use crate::wire::{Malformed, Reader, Writer};
@@ -98,6 +99,10 @@ pub(super) struct Compound {
     pub(super) read: usize,
     /// Length of the results that are written (bytes).
     pub(super) written: usize,
+    /// What the reply reports as durable.
+    pub(super) promise: Promise,
+    /// The first operation that does: its index, times 2^18, and the offset of its result after the record mark (words).
+    pub(super) promised: u32,
 }
 
 impl Compound {
@@ -114,6 +119,8 @@ impl Compound {
             reply_bytes_max: u32::MAX,
             read: 0,
             written: 0,
+            promise: Promise::Nothing,
+            promised: 0,
         }
     }
 }
@@ -140,6 +147,12 @@ pub(super) struct Turn<'t, 'a, 'c, 'o> {
     pub(super) sending: &'t mut Option<Phase>,
     /// Position in the reply of the RPC header.
     pub(super) start: usize,
+    /// Position in the reply of the result of the current operation.
+    pub(super) at: usize,
+    /// True if another server may carry out what this one has begun.
+    pub(super) is_kept: bool,
+    /// The write verifier.
+    pub(super) verifier: u64,
     /// True if there is space for the context of a COMPOUND that waits.
     pub(super) may_wait: bool,
 }
@@ -179,10 +192,27 @@ impl Turn<'_, '_, '_, '_> {
         Ok((node, self.cx.vfs.attr(node)?))
     }
 
+    /// The current object and its attributes. Fails unless it is a regular file.
+    pub(super) fn regular(&mut self) -> Result<(Node, Attr), Fault> {
+        let (node, attr) = self.object_with_attr()?;
+        check_regular(attr.kind)?;
+        Ok((node, attr))
+    }
+
     /// A hash of the rest of the request, and of its user.
     pub(super) fn hash(&self) -> u32 {
         let uid = self.call.credential.map_or(0, |credential| credential.uid);
         let start = uid ^ self.compound.count.rotate_left(16);
         hash(start, self.args.rest()) | 1
+    }
+}
+
+/// Checks that an object of this kind has contents.
+pub(super) const fn check_regular(kind: ObjectType) -> Result<(), Status> {
+    match kind {
+        ObjectType::Regular => Ok(()),
+        ObjectType::Directory => Err(Status::ISDIR),
+        ObjectType::SymbolicLink => Err(Status::SYMLINK),
+        _ => Err(Status::WRONG_TYPE),
     }
 }

@@ -6,7 +6,7 @@
 use super::Cx;
 use super::mount::{self, Mounts};
 use super::nfs::Nfs;
-use super::nfs4::Nfs4;
+use super::nfs4::{Nfs4, Terms};
 use super::portmap::{self as mappings, Mappings};
 use super::rpc::connections::{Connection, Connections};
 use super::rpc::lock::ServerLock;
@@ -170,8 +170,8 @@ impl Programs {
         has_3: bool,
     ) {
         let connections = self.nfs.drc.connections;
-        let lock = self.nfs.lock();
-        self.nfs4 = Nfs4::new(words, instance, connections, lock, waiting_count);
+        let (lock, is_kept) = (self.nfs.lock(), self.nfs.drc.is_kept());
+        self.nfs4 = Nfs4::new(words, instance, connections, lock, waiting_count, is_kept);
         if !has_3 {
             self.nfs4.end_version_3();
         }
@@ -188,10 +188,16 @@ impl Programs {
             Some(Phase::Nfs4(waiting)) => Some(waiting),
             _ => None,
         };
-        let (max, mut sending) = (self.nfs.read_bytes_max(cx.now), None);
+        let (terms, mut sending) = (
+            Terms {
+                read_bytes_max: self.nfs.read_bytes_max(cx.now),
+                verifier: self.nfs.verifier(),
+            },
+            None,
+        );
         let answer = self
             .nfs4
-            .answer(cx, request, &mut waiting, max, &mut sending);
+            .answer(cx, request, &mut waiting, &terms, &mut sending);
         *phase = match sending {
             Some(sending) => Some(Phase::Nfs3(sending)),
             None => waiting.map(Phase::Nfs4),

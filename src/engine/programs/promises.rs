@@ -6,12 +6,13 @@
 use super::Programs;
 use crate::engine::Cx;
 use crate::engine::nfs::{self, FAILURE_BYTES_MAX, emit_failure};
-use crate::mem::Ends as _;
+use crate::engine::rpc::Answer;
+use crate::mem::{self, Ends as _};
 use crate::stats::{Operation, Outcome};
 use crate::vfs::FsResult;
-use crate::wire::nfs3;
 use crate::wire::rpc::{HEAD_BYTES, MARK_BYTES, RecordMark};
 use crate::wire::{Reader, Writer};
+use crate::wire::{nfs3, nfs4};
 
 /// Length of a note (bytes).
 const NOTE_BYTES: usize = 4;
@@ -19,14 +20,21 @@ const NOTE_BYTES: usize = 4;
 const FAILED: u32 = 1 << 30;
 
 /// Appends the note of the reply to a call of NFS.
-pub(super) fn emit_note(reply: &mut Writer<'_>, procedure: u32, outcome: Outcome) {
-    let failed = if outcome == Outcome::Failed {
+pub(super) fn emit_note(reply: &mut Writer<'_>, procedure: u32, answer: &Answer) {
+    let failed = if answer.outcome == Outcome::Failed {
         FAILED
     } else {
         0
     };
-    reply.u32(procedure | failed);
+    let of = match answer.promised {
+        0 => procedure,
+        promised => COMPOUND | promised,
+    };
+    reply.u32(of | failed);
 }
+
+/// The bit of a note of a COMPOUND, whose first operation with a promise follows.
+const COMPOUND: u32 = 1 << 29;
 
 /// The note at the start of `bytes`.
 fn note(bytes: &[u8]) -> Option<(u32, Outcome)> {
@@ -54,13 +62,17 @@ impl Programs {
             from = end;
             if let Some((procedure, mut outcome)) = note(replies.tail(end)) {
                 from += NOTE_BYTES;
-                if outcome == Outcome::Done
+                let is_compound = procedure & COMPOUND != 0;
+                if (outcome == Outcome::Done || is_compound)
                     && let Some(status) = failure
                 {
                     outcome = Outcome::Failed;
                     len = self.fail(cx, replies.tail_mut(to).head_mut(len), procedure, status);
                 }
-                let operation = Operation::rpc(nfs3::PROGRAM, procedure);
+                let operation = match is_compound {
+                    true => Operation::rpc(Operation::NFS4, nfs4::COMPOUND),
+                    false => Operation::rpc(nfs3::PROGRAM, procedure),
+                };
                 cx.stats.called(operation, outcome);
             }
             to += len;
@@ -77,6 +89,17 @@ impl Programs {
         procedure: u32,
         status: nfs3::Status,
     ) -> usize {
+        if procedure & COMPOUND != 0 {
+            let (head, results) = record
+                .split_at_mut_checked(MARK_BYTES + HEAD_BYTES)
+                .unwrap_or_default();
+            let len = self
+                .nfs4
+                .fail(results, procedure & !COMPOUND, status as u32);
+            let mark = RecordMark::whole((HEAD_BYTES + len) as u32);
+            mem::copy_into(head, &mark.to_be_bytes());
+            return MARK_BYTES + HEAD_BYTES + len;
+        }
         let mut bytes = [0; FAILURE_BYTES_MAX];
         let mut failure = Writer::new(&mut bytes);
         emit_failure(&mut failure, procedure, status);

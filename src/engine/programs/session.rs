@@ -75,7 +75,7 @@ impl CallId {
         patch_mark(reply, mark, 0);
         match answer.promise {
             Promise::Nothing => self.count(cx, answer.outcome),
-            _ => emit_note(reply, self.procedure, answer.outcome),
+            _ => emit_note(reply, self.procedure, answer),
         }
     }
 }

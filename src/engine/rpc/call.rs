@@ -30,6 +30,8 @@ pub(in super::super) struct Answer {
     pub(in super::super) reply: Reply,
     /// The kind of change that must be durable before the reply is sent.
     pub(in super::super) promise: Promise,
+    /// In a COMPOUND of NFS 4, the first operation with a promise, below 2^24.
+    pub(in super::super) promised: u32,
     pub(in super::super) outcome: Outcome,
 }
 
@@ -50,6 +52,7 @@ impl Answer {
         Self {
             reply: Reply::Whole,
             promise: Promise::Nothing,
+            promised: 0,
             outcome,
         }
     }

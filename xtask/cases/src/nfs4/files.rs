@@ -81,7 +81,7 @@ fn statuses(peer: &mut Peer<'_>) -> Result<()> {
         ),
         ("", word(op::CLOSE), BADXDR),
         ("", word(op::OPEN), BADXDR),
-        ("", word(op::SETATTR), NOTSUPP),
+        ("", word(op::SETATTR), BADXDR),
     ] {
         let ops = peer.way(path, &then);
         status_is(peer, &ops, status)?;
