@@ -2,9 +2,7 @@
 //! images.
 
 use super::volume::{Disk, Disks};
-use super::{
-    Backend, ExportRoot, FileTime, FsError, FsResult, ImageFile, Name, Node, Rights, Vfs, handle,
-};
+use super::{Backend, ExportRoot, FsError, FsResult, ImageFile, Name, Node, Rights, Vfs, handle};
 
 /// Tag of the first disk in handles; disk n has `TAG + n`. The same at each start.
 const TAG: u32 = u32::from_le_bytes(*b"disk");
@@ -12,13 +10,12 @@ const TAG: u32 = u32::from_le_bytes(*b"disk");
 /// The backend of all disks.
 pub struct Media {
     disks: &'static dyn Disks,
-    clock: fn() -> FileTime,
 }
 
 impl Media {
-    /// A backend for a machine's disks; `clock` returns the current time.
-    pub const fn new(disks: &'static dyn Disks, clock: fn() -> FileTime) -> Self {
-        Self { disks, clock }
+    /// A backend for a machine's disks.
+    pub const fn new(disks: &'static dyn Disks) -> Self {
+        Self { disks }
     }
 
     /// The contents of a disk, to be exported.
@@ -45,9 +42,5 @@ impl Vfs for Media {
 
     fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
         self.root(Some(handle::tag(handle)?))
-    }
-
-    fn clock(&mut self) -> FileTime {
-        (self.clock)()
     }
 }

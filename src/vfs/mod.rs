@@ -436,10 +436,6 @@ pub trait Vfs {
     fn open_at(&mut self, _dir: Option<Node>, _path: &[u8], _how: &OpenFlags) -> FsResult<Pin> {
         Err(FsError::CrossDevice)
     }
-    /// The current time of the clock that sets file times.
-    fn clock(&mut self) -> FileTime {
-        FileTime::default()
-    }
 
     // Jobs of a backend whose files are on a disk. Others carry out every job in place.
 

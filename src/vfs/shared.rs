@@ -2,8 +2,8 @@
 
 use super::{
     Access, Attr, Backend, Caller, Client, CreateWhat, Detail, DirEntry, Ended, ExportRoot, Extent,
-    FileId, FileTime, FsResult, FsStat, Handle, ImageFile, Job, Kind, Name, Node, OpenFlags,
-    Patience, Peer, Pin, Purpose, Rules, SetAttr, Stop, Submitted, Target, Tree, Vfs,
+    FileId, FsResult, FsStat, Handle, ImageFile, Job, Kind, Name, Node, OpenFlags, Patience, Peer,
+    Pin, Purpose, Rules, SetAttr, Stop, Submitted, Target, Tree, Vfs,
 };
 use core::cell::RefCell;
 use core::ffi::CStr;
@@ -116,7 +116,6 @@ impl<B: Vfs + 'static> Vfs for Shared<B> {
         fn resolve(dir: Option<Node>, path: &[u8], follow: bool) -> FsResult<Node>;
         fn attr_at(path: &[u8], follow: bool) -> FsResult<Attr>;
         fn open_at(dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin>;
-        fn clock() -> FileTime;
         fn start(watch: &mut dyn FnMut(FileId) -> bool);
         fn submit(job: Job<'_>) -> Submitted;
         fn reap(patience: Patience, each: &mut dyn FnMut(Ended));

@@ -34,7 +34,14 @@ fn tasks_share_one_loop_on_lossy_network() {
         let mut responder = Host::new();
         let mut mdns = Mdns::new(&mut responder, Choice::default());
         let memory = Memory::leaked();
-        let mut sftp = Sftp::new(Permits::ALL, Level::Quiet, UID, None, memory.texts);
+        let mut sftp = Sftp::new(
+            Permits::ALL,
+            Level::Quiet,
+            UID,
+            || (0, 0),
+            None,
+            memory.texts,
+        );
         let mut sessions = [Session::new(memory.handles, memory.paths, memory.hashes)];
         let mut sftp_server = Serving {
             service: Sessions::new(&mut sftp, &mut sessions),

@@ -22,7 +22,7 @@ impl Exchange<'_> {
         }
         self.sftp.accounts.load(vfs);
         let accounts = &self.sftp.accounts;
-        let now = vfs.clock().secs;
+        let (now, _) = (self.sftp.clock)();
         let node = self.request.node;
         let open = self.session.handles.at(self.request.slot);
         let cookie = &mut open.ok_or(Fault::FAILURE)?.cookie;

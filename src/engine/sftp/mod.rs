@@ -67,16 +67,19 @@ pub struct Sftp {
     level: Level,
     /// UID of the server.
     uid: u32,
+    /// Returns the seconds and nanoseconds since 1970.
+    clock: fn() -> (i64, u32),
     accounts: Accounts,
 }
 
 impl Sftp {
-    /// Creates a server that runs as `uid`. `tz` is the value of TZ. `texts` is memory for passwd, group and the time zone file,
+    /// Creates a server that runs as `uid`. `clock` returns the seconds and nanoseconds since 1970, for the dates of listings. `tz` is the value of TZ. `texts` is memory for passwd, group and the time zone file,
     /// and is not touched before these are needed.
     pub fn new(
         permits: Permits,
         level: Level,
         uid: u32,
+        clock: fn() -> (i64, u32),
         tz: Option<&'static [u8]>,
         texts: [&'static mut [u8]; 3],
     ) -> Self {
@@ -84,6 +87,7 @@ impl Sftp {
             permits,
             level,
             uid,
+            clock,
             accounts: Accounts::new(tz, texts),
         }
     }

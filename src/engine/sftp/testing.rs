@@ -193,7 +193,14 @@ impl World {
             events: Events::new(Box::new(sink.clone())),
             stats: Meter::IDLE,
             sink,
-            sftp: Sftp::new(permits, level, UID, None, memory.texts),
+            sftp: Sftp::new(
+                permits,
+                level,
+                UID,
+                || (1_000_000_000, 0),
+                None,
+                memory.texts,
+            ),
             session: Session::new(memory.handles, memory.paths, memory.hashes),
             buffer: vec![0; SFTP_REPLY_BYTES],
         }

@@ -4,8 +4,8 @@ use crate::vfs::ram::{Ram, TAG};
 use crate::vfs::shared::delegate;
 use crate::vfs::{
     self, Access, Attr, Backend, Bytes, Caller, CreateWhat, Detail, DirEntry, Ended, Extent,
-    FileId, FileTime, FsError, FsResult, FsStat, Handle, Job, JobId, JobKind, Kind, Name, Node,
-    OpenFlags, Patience, Pin, Purpose, Rules, SetAttr, Stop, Submitted, Target, Until, Vfs,
+    FileId, FsError, FsResult, FsStat, Handle, Job, JobId, JobKind, Kind, Name, Node, OpenFlags,
+    Patience, Pin, Purpose, Rules, SetAttr, Stop, Submitted, Target, Until, Vfs,
 };
 use core::cell::{Cell, RefCell, RefMut};
 use core::ops::{ControlFlow, Deref, DerefMut};
@@ -511,7 +511,6 @@ impl Vfs for Misbehaving {
     delegate! {
         to_model:
         fn cwd(out: &mut [u8]) -> FsResult<u32>;
-        fn clock() -> FileTime;
     }
 
     delegate! {

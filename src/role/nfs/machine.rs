@@ -69,10 +69,7 @@ pub(in super::super) fn export(wanted: &Wanted, tree: &mut Tree) -> Result<(), F
     if !sys::is_bare() {
         return Ok(());
     }
-    tree.add(
-        Backend::Media,
-        mem::leak(media::Media::new(Media::open(), clock)),
-    );
+    tree.add(Backend::Media, mem::leak(media::Media::new(Media::open())));
     // A medium that cannot be exported is reported, but a server without any export ends, as does one with contradictory arguments.
     let mut first = None;
     for (number, export) in wanted.list.iter().enumerate() {

@@ -188,6 +188,7 @@ fn server(
         options.permits,
         options.level,
         uid,
+        sys::wall_clock,
         sys::variable(b"TZ="),
         [text(), text(), text()],
     ));

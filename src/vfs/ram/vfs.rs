@@ -1,9 +1,9 @@
 //! The backend's methods.
 
 use super::super::{
-    Access, Attr, Caller, CreateWhat, Detail, DirEntry, FileTime, FsError, FsResult, FsStat,
-    Handle, Kind, Name, Node, ObjectType, OpenFlags, Patience, Pin, Purpose, Rules, SetAttr, Stop,
-    Target, Vfs, handle,
+    Access, Attr, Caller, CreateWhat, Detail, DirEntry, FsError, FsResult, FsStat, Handle, Kind,
+    Name, Node, ObjectType, OpenFlags, Patience, Pin, Purpose, Rules, SetAttr, Stop, Target, Vfs,
+    handle,
 };
 use super::bytes::SIZE_MAX;
 use super::{LINK_COUNT_MAX, OPENED, Ram, TOP, use_of};
@@ -304,10 +304,6 @@ impl Vfs for Ram {
     fn resolve(&mut self, dir: Option<Node>, path: &[u8], _: bool) -> FsResult<Node> {
         let dir = dir.ok_or(FsError::CrossDevice)?;
         self.entry(dir, path)
-    }
-
-    fn clock(&mut self) -> FileTime {
-        self.clock.now()
     }
 
     fn open_at(&mut self, dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {

@@ -4,8 +4,7 @@
 
 use super::super::walk::{BUFFER_BYTES, End, Path, next_name, put};
 use super::super::{
-    Attr, Backend, FileTime, FsError, FsResult, Node, ObjectType, OpenFlags, Peer, Pin, Tree,
-    is_image,
+    Attr, FsError, FsResult, Node, ObjectType, OpenFlags, Peer, Pin, Tree, is_image,
 };
 use super::root;
 use crate::config::HAS_NFS;
@@ -161,17 +160,5 @@ impl Tree {
         };
         let _ = last.name.extend_from_slice(name);
         Ok(())
-    }
-
-    /// See [`super::Vfs::clock`].
-    pub fn clock(&mut self) -> FileTime {
-        let backend = match self.paths().is_none() && HAS_NFS {
-            true => self.numbered(Backend::Media as usize),
-            false => self.paths(),
-        };
-        match backend {
-            Some(backend) => backend.clock(),
-            None => FileTime::default(),
-        }
     }
 }

@@ -4,14 +4,12 @@
 use super::super::Access;
 use super::super::kernel::{self, PATH, READ, WRITE, change};
 use super::super::{
-    Attr, Caller, CreateWhat, Detail, DirEntry, FileTime, FsError, FsResult, FsStat, Handle,
-    ImageFile, Kind, Name, Node, ObjectType, OpenFlags, Patience, Pin, Purpose, Rules, SetAttr,
-    Stop, Target, Vfs,
+    Attr, Caller, CreateWhat, Detail, DirEntry, FsError, FsResult, FsStat, Handle, ImageFile, Kind,
+    Name, Node, ObjectType, OpenFlags, Patience, Pin, Purpose, Rules, SetAttr, Stop, Target, Vfs,
 };
 use super::jail::Jail;
 use super::ring::NONE;
 use super::{User, node_of, number, stat};
-use crate::sys;
 use crate::sys::linux::fs::{self, AT_FDCWD};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
@@ -256,10 +254,5 @@ impl Vfs for User {
                 .inspect_err(|_| fs::close(file))?;
         }
         Ok(self.admit(file))
-    }
-
-    fn clock(&mut self) -> FileTime {
-        let (secs, nanos) = sys::wall_clock();
-        FileTime { secs, nanos }
     }
 }
