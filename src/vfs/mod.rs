@@ -383,7 +383,7 @@ pub trait Vfs {
     ///
     /// # Errors
     /// `Access`: the caller has not.
-    fn access(&mut self, _node: Node, inside: Option<&Attr>, _access: Access) -> FsResult<()> {
+    fn access(&mut self, _node: Node, _access: Access, inside: Option<&Attr>) -> FsResult<()> {
         inside.map(drop).ok_or(FsError::Stale)
     }
     /// UID whose access must be checked before a file is opened. `None`: no check is needed, because the kernel checks when the

@@ -110,7 +110,7 @@ impl<B: Vfs + 'static> Vfs for Shared<B> {
         fn open(handle: &[u8]) -> FsResult<Node>;
         fn parent(dir: Node) -> FsResult<Node>;
         fn act_as(caller: Option<(&Caller, &Rules)>);
-        fn access(node: Node, inside: Option<&Attr>, access: Access) -> FsResult<()>;
+        fn access(node: Node, access: Access, inside: Option<&Attr>) -> FsResult<()>;
         fn cwd(out: &mut [u8]) -> FsResult<u32>;
         fn chdir(dir: &'static CStr) -> FsResult<()>;
         fn resolve(dir: Option<Node>, path: &[u8], follow: bool) -> FsResult<Node>;

@@ -429,7 +429,7 @@ impl Vfs for Misbehaving {
 
     delegate! {
         to_model_if_it_works:
-        fn access(node: Node, inside: Option<&Attr>, access: Access) -> FsResult<()>;
+        fn access(node: Node, access: Access, inside: Option<&Attr>) -> FsResult<()>;
     }
 
     fn start(&mut self, watch: &mut dyn FnMut(FileId) -> bool) {

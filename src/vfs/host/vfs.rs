@@ -258,7 +258,7 @@ impl Vfs for Host {
         self.acting.ask_for(caller);
     }
 
-    fn access(&mut self, node: Node, inside: Option<&Attr>, access: Access) -> FsResult<()> {
+    fn access(&mut self, node: Node, access: Access, inside: Option<&Attr>) -> FsResult<()> {
         let Some(attr) = inside else {
             return self.ask_access(node, access);
         };

@@ -274,7 +274,7 @@ impl Vfs for Ram {
         self.caller = (squashed.uid, squashed.gid);
     }
 
-    fn access(&mut self, node: Node, inside: Option<&Attr>, access: Access) -> FsResult<()> {
+    fn access(&mut self, node: Node, access: Access, inside: Option<&Attr>) -> FsResult<()> {
         if inside.is_some() {
             return Ok(());
         }

@@ -200,12 +200,18 @@ impl Tree {
         }
         if !node.is_inside() {
             let backend = self.handles(node.backend()).ok_or(FsError::Stale)?;
-            return backend.access(node, None, access);
+            return backend.access(node, access, None);
         }
+        self.access_inside(node, access)
+    }
+
+    /// As [`Tree::access`], for an object inside an image.
+    #[inline(never)] // Its attributes take a frame, which a READ does not need.
+    fn access_inside(&mut self, node: Node, access: Access) -> FsResult<()> {
         let attr = self.attr(node);
         let attr = attr.as_ref().map_err(|error| *error)?;
         match self.access_checker(node) {
-            Some(backend) => backend.access(node, Some(attr), access),
+            Some(backend) => backend.access(node, access, Some(attr)),
             None => Ok(()),
         }
     }
