@@ -394,16 +394,12 @@ pub trait Vfs {
 
     // Objects by path, for a single peer. Paths are as clients write them; [`walk`] has their rules.
 
-    /// The absolute path of the root directory. All absolute paths begin with it; others do not exist.
-    fn root_path(&self) -> &'static [u8] {
-        b"/"
-    }
     /// Writes the absolute path of the working directory, at which relative paths begin, truncated to `out`. Returns the length.
     ///
     /// # Errors
     /// `NoEntry`: the directory was removed.
-    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
-        Ok(walk::put(out, 0, self.root_path()) as u32)
+    fn cwd(&mut self, _out: &mut [u8]) -> FsResult<u32> {
+        Err(FsError::Stale)
     }
     /// Sets the working directory.
     ///

@@ -32,7 +32,7 @@ impl Tree {
     ) -> Self {
         let mut tree = Self::default();
         let [one, other] = backend;
-        tree.add(Backend::User, other);
+        tree.add_paths(other, path);
         tree.add(kind, one);
         let root = ExportRoot::fixed(kind, tag, false);
         tree.export(path, &[Client::everyone(RULES)], root).unwrap();
@@ -76,10 +76,6 @@ pub(crate) use delegate;
 impl<B: Vfs + 'static> Vfs for Shared<B> {
     fn caller(&self) -> Option<u32> {
         self.to_backend(|backend| backend.caller())
-    }
-
-    fn root_path(&self) -> &'static [u8] {
-        self.to_backend(|backend| backend.root_path())
     }
 
     delegate! {

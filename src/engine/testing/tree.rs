@@ -174,7 +174,7 @@ impl Tree {
                 ended: Vec::new(),
             }))
         };
-        let path = ram.borrow().root_path();
+        let path = ram.borrow().path();
         Self {
             files: vfs::Tree::of(Backend::Ram, [backend(true), backend(false)], path, TAG),
             ram,
@@ -502,10 +502,6 @@ impl Vfs for Misbehaving {
             self.end_all();
         }
         self.ended.drain(..).for_each(each);
-    }
-
-    fn root_path(&self) -> &'static [u8] {
-        self.to_model(|ram| ram.root_path())
     }
 
     delegate! {

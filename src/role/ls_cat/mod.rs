@@ -15,8 +15,7 @@ use crate::text::{Text, text};
 use crate::vfs::user::User;
 use crate::vfs::walk::{self, add, front};
 use crate::vfs::{
-    Attr, Backend, Detail, FsError, FsResult, Name, Node, ObjectType, OpenFault, OpenFlags, Pin,
-    Tree,
+    Attr, Detail, FsError, FsResult, Name, Node, ObjectType, OpenFault, OpenFlags, Pin, Tree,
 };
 use crate::wire::Writer;
 use core::mem::ManuallyDrop;
@@ -52,7 +51,7 @@ pub(super) fn run(args: Args, whole: bool) -> Result<(), Fatal> {
         path: walk::Text::new(),
         tree: Tree::default(),
     });
-    look.tree.add(Backend::User, mem::leak(User::new(1)));
+    look.tree.add_paths(mem::leak(User::new(1)), b"/");
     look.tree.enter_all_images();
     for word in args {
         let word = word.to_bytes();

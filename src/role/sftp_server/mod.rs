@@ -24,8 +24,8 @@ use crate::os::{self, syslog};
 use crate::sys::address::{Reach, ServerAddress};
 use crate::sys::{self, Args, Calls, Errno, FileRights, Needs};
 use crate::text::{Text, text};
+use crate::vfs::Tree;
 use crate::vfs::user::User;
-use crate::vfs::{Backend, Tree};
 use crate::wire::Writer;
 use core::ffi::CStr;
 #[cfg(test)]
@@ -179,7 +179,7 @@ fn server(
             return Err(failed(what, jail.to_bytes(), errno));
         }
         jail = user.jail_descriptor();
-        tree.add(Backend::User, user);
+        tree.add_paths(user, options.shown_path);
     }
     let account_bytes = mem::scaled(ACCOUNT_BYTES_MIN, ACCOUNT_BYTES_MAX);
     let text = || mem::bytes(account_bytes);

@@ -331,7 +331,8 @@ impl OfUser {
             }
             let user = Rc::new(RefCell::new(user));
             let mut tree = Tree::default();
-            tree.add(Backend::User, Shared::lend(&user));
+            let shown = around.jail.unwrap_or("/");
+            tree.add_paths(Shared::lend(&user), shown.as_bytes());
             // Tests of objects start at the tree's root directory.
             let root = ExportRoot::fixed(Backend::User, 0, false);
             tree.export(b"/", &[Client::everyone(crate::vfs::shared::RULES)], root)
@@ -407,7 +408,7 @@ fn two_backends_keep_their_own_umask_and_user() {
     std::fs::set_permissions(&host.dir, PermissionsExt::from_mode(0o777)).unwrap();
     let is_privileged = host.is_privileged();
     let tree = host.vfs();
-    tree.add(Backend::User, Shared::lend(&user));
+    tree.add_paths(Shared::lend(&user), b"/");
     let root = tree.root(0).unwrap();
     let handle = tree.handle(root).unwrap();
     let caller = Caller {

@@ -132,6 +132,11 @@ impl Ram {
 }
 
 impl Ram {
+    /// The path of the export.
+    pub const fn path(&self) -> &'static [u8] {
+        self.path
+    }
+
     /// An empty read-only tree, exported as `path`. Its clock advances with each change.
     pub fn model(path: &'static [u8]) -> Self {
         let store = Store::new(super::Counts::within(MEMORY_BYTES), [7; 16], 0);

@@ -297,8 +297,9 @@ impl Vfs for Ram {
         self.make(dir, name, what, change)
     }
 
-    fn root_path(&self) -> &'static [u8] {
-        self.path
+    #[cfg(any(test, fuzzing))]
+    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
+        Ok(super::super::walk::put(out, 0, self.path) as u32)
     }
 
     fn resolve(&mut self, dir: Option<Node>, path: &[u8], _: bool) -> FsResult<Node> {

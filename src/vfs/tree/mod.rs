@@ -64,6 +64,8 @@ pub struct Tree {
     pub recent: Recent,
     /// The peer of the current request, in SFTP and above the exports.
     pub(super) peer: Peer,
+    /// The absolute path of the root directory; empty: no backend resolves paths.
+    root_path: &'static [u8],
     /// True if paths may continue inside every image file, whatever its name, also if the path reached it by a symbolic link.
     pub(super) enters_all_images: bool,
 }
@@ -97,6 +99,12 @@ impl Tree {
         if let Some(place) = self.backends.get_mut(kind as usize) {
             *place = Some(backend);
         }
+    }
+
+    /// Registers the backend that resolves paths. All absolute paths begin with `root`; others do not exist.
+    pub fn add_paths(&mut self, backend: &'static mut dyn Vfs, root: &'static [u8]) {
+        self.root_path = root;
+        self.add(Backend::User, backend);
     }
 }
 

@@ -30,9 +30,12 @@ impl Tree {
         }
     }
 
-    /// See [`super::Vfs::root_path`].
-    pub fn root_path(&mut self) -> &'static [u8] {
-        self.paths().map_or(b"/", |paths| paths.root_path())
+    /// The absolute path of the root directory. All absolute paths begin with it; others do not exist.
+    pub const fn root_path(&self) -> &'static [u8] {
+        match self.root_path {
+            [] => b"/",
+            path => path,
+        }
     }
 
     /// The root directory, at which absolute paths begin.

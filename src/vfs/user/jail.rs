@@ -37,11 +37,6 @@ impl Jail {
         Ok(path)
     }
 
-    /// Path of the top as the client sees it.
-    pub(super) const fn root_path(&self) -> &'static [u8] {
-        self.root
-    }
-
     /// Writes the path of the working directory as the client sees it.
     pub(super) fn cwd(&self, out: &mut [u8]) -> u32 {
         join(out, without_slash(self.root), self.cwd) as u32

@@ -3,7 +3,7 @@
 use super::User;
 use crate::sys::linux::sandbox;
 use crate::vfs::shared::Shared;
-use crate::vfs::{Backend, Detail, FsError, ObjectType, OpenFlags, SetAttr, Tree};
+use crate::vfs::{Detail, FsError, ObjectType, OpenFlags, SetAttr, Tree};
 #[cfg(not(target_arch = "aarch64"))]
 use crate::vfs::{FileTime, NewTime};
 use core::cell::{RefCell, RefMut};
@@ -45,9 +45,13 @@ struct Exported {
 
 impl Exported {
     fn new(pin_count: usize) -> Self {
-        let user = Rc::new(RefCell::new(User::new(pin_count)));
+        Self::of(User::new(pin_count), b"/")
+    }
+
+    fn of(user: User, root: &'static [u8]) -> Self {
+        let user = Rc::new(RefCell::new(user));
         let mut tree = Tree::default();
-        tree.add(Backend::User, Shared::lend(&user));
+        tree.add_paths(Shared::lend(&user), root);
         Self { tree, user }
     }
 
@@ -324,11 +328,11 @@ fn jailed(scratch: &Scratch, at: &'static [u8]) -> Exported {
     link(&format!("{}", inside.display()), "dir/top");
     link(&format!("{}", scratch.0.join("secret").display()), "beside");
     link(&format!("{}er", inside.display()), "longer");
-    let user = Exported::new(4);
+    let mut user = User::new(4);
     let dir = std::ffi::CString::new(inside.to_str().unwrap()).unwrap();
     sandbox::unshare(false);
-    user.backend().jail(&dir, at).unwrap();
-    user
+    user.jail(&dir, at).unwrap();
+    Exported::of(user, at)
 }
 
 fn target(user: &mut Exported, path: &[u8]) -> String {

@@ -7,7 +7,6 @@ use super::super::{
     Attr, Caller, CreateWhat, Detail, DirEntry, FsError, FsResult, FsStat, Handle, ImageFile, Kind,
     Name, Node, ObjectType, OpenFlags, Patience, Pin, Purpose, Rules, SetAttr, Stop, Target, Vfs,
 };
-use super::jail::Jail;
 use super::ring::NONE;
 use super::{User, node_of, number, stat};
 use crate::sys::linux::fs::{self, AT_FDCWD};
@@ -176,10 +175,6 @@ impl Vfs for User {
             },
         )?;
         Ok(made)
-    }
-
-    fn root_path(&self) -> &'static [u8] {
-        self.jail.as_ref().map_or(b"/", Jail::root_path)
     }
 
     fn root(&mut self, _: Option<u32>) -> FsResult<Node> {
