@@ -17,6 +17,7 @@
 pub mod accounts;
 pub mod address;
 pub mod announce;
+pub mod bootloader;
 pub mod calendar;
 pub mod cpio;
 pub mod dhcp;
