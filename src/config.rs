@@ -526,6 +526,14 @@ pub const MENU_BYTES_MIN: usize = 16 << 10;
 pub const ASSIGN_LINE_BYTES: usize = 1024;
 /// Longest such file (bytes); the rest is not read.
 pub const ASSIGN_BYTES_MAX: u64 = 2 << 20;
+/// Start of a configuration file of an image's boot loader that is read (bytes).
+pub const CONFIG_BYTES_MAX: usize = 32 << 10;
+/// [`CONFIG_BYTES_MAX`] with minimum memory.
+pub const CONFIG_BYTES_MIN: usize = 8 << 10;
+/// Entries and included files of all these files of an image, at most.
+pub const BOOT_ENTRY_COUNT_MAX: u32 = 64;
+/// Words of a release for its kernel (bytes), of the 2,048 of a command line of x86; further words are left out.
+pub const BOOT_WORDS_BYTES_MAX: usize = 1024;
 /// Time after which the menu is made again when it is asked for.
 pub const MENU_AGE: Duration = Duration::from_secs(2);
 

@@ -3,6 +3,7 @@
 //! In arguments, `{iso}` stands for the path of the image, `{url}` for that by HTTP, `{dir}` for that of the directory in it, `{flavor}` for the end of the
 //! kernel's name. iPXE replaces `${server}` and `${http}`.
 
+use crate::mem::Ends as _;
 use crate::text::{Text, text};
 
 /// The part of an image that the kernel copies into memory if it boots over HTTP.
@@ -36,7 +37,20 @@ pub(super) struct Layout {
     pub(super) installs: bool,
 }
 
-const LAYOUT: Layout = Layout {
+impl Layout {
+    /// Returns true if kernels in this directory of an image are of the layout. Where layouts share a directory, the name decides.
+    pub(super) fn has(&self, dir: &[u8], kernel: &[u8]) -> bool {
+        let (mut dirs, mut names) = ([0; 64], [0; 32]);
+        let is_dir = match &*self.dir.decode(&mut dirs) {
+            [start @ .., b'*'] => dir.starts_with(start) && !dir.tail(1).contains(&b'/'),
+            own => own == dir,
+        };
+        is_dir
+            && (self.kernel == LAYOUT.kernel || kernel.starts_with(self.kernel.decode(&mut names)))
+    }
+}
+
+pub(super) const LAYOUT: Layout = Layout {
     dir: Text::NOTHING,
     kernel: text!("vmlinu"),
     ram_disk: text!("initrd"),

@@ -6,6 +6,7 @@
 
 mod assign;
 mod dhcp;
+mod entries;
 mod files;
 mod layouts;
 mod loaders;

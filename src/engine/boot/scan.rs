@@ -3,7 +3,8 @@
 //! An image is recognised by its kernel and initial RAM disk (`layouts`). Others may still boot as a drive: iPXE reads it by HTTP
 //! until the system that is started looks for its own files.
 
-use super::layouts::{Copied, LAYOUTS, Layout, passes_image};
+use super::entries::{Own, UNKNOWN, is_plain};
+use super::layouts::{Copied, LAYOUT, LAYOUTS, Layout, passes_image};
 use crate::config::EXPORT_PATH_BYTES_MAX;
 use crate::event::Line;
 use crate::mem::{self, Ends as _};
@@ -32,7 +33,7 @@ const SHIM: Text = text!("/EFI/BOOT/BOOTX64.EFI");
 const INFO: Text = text!("/.disk/info");
 
 const ITEM: Text = text!("item {number} {title}");
-const KERNEL: Text = text!(":{number}\nkernel ${http}{url}{dir}/{kernel} initrd={initrd}");
+const KERNEL: Text = text!(":{number}\nkernel ${http}{url}{dir}/{kernel} initrd={name}");
 const RAM_DISK: Text =
     text!(" ${more} || goto failed\ninitrd ${http}{url}{dir}/{initrd} || goto failed\n");
 const SHIM_LINE: Text =
@@ -63,6 +64,8 @@ pub enum Way {
     Nfs,
     /// The kernel needs nothing more, or fetches files by HTTP.
     Http,
+    /// The kernel and the RAM disk are those of the image's own menu. No layout has arguments for its root.
+    Own,
     /// The kernel copies the image into memory.
     Whole,
     /// The firmware sees a drive.
@@ -77,6 +80,7 @@ impl Way {
         match self {
             Self::Nfs => text!("kernel over NFS"),
             Self::Http => text!("kernel over HTTP"),
+            Self::Own => text!("kernel of its own menu, may look for a disc"),
             Self::Whole => text!("whole image in memory"),
             Self::Drive => text!("as a drive, for small tools"),
             Self::No => text!("not over the network"),
@@ -126,6 +130,8 @@ pub(super) struct Scan {
     /// The kernel's name after its start.
     flavor: Writer<'static>,
     title: Writer<'static>,
+    /// The entry of the image's own menu.
+    own: Own,
     peer: Peer,
     /// The export, and the length (bytes) of its path with a "/".
     export: usize,
@@ -151,6 +157,7 @@ impl Scan {
             ram_disk: Writer::new(mem::array::<256>()),
             flavor: Writer::new(mem::array::<256>()),
             title: Writer::new(mem::array::<TITLE_BYTES>()),
+            own: Own::new(),
             peer: Peer::NONE,
             export: 0,
             top_len: 0,
@@ -247,8 +254,14 @@ impl Scan {
     /// Adds the entries of the first layout whose directory, kernel and RAM disk exist. Returns false if there is none. `bytes` is the
     /// image's length.
     fn add_layouts(&mut self, tree: &mut Tree, out: &mut Out<'_>, bytes: u64) -> FsResult<bool> {
-        for layout in &LAYOUTS {
-            if !self.find_files(tree, layout)? {
+        self.find_own(tree);
+        for (number, layout) in LAYOUTS.iter().enumerate() {
+            if number == self.own.layout {
+                self.take_own(layout);
+            } else if self.find_files(tree, layout)? {
+                // The words are those of another kernel.
+                self.own.words.truncate(0);
+            } else {
                 continue;
             }
             let is_live = layout.installs && self.has(tree, &[LIVE]) && !self.has(tree, &TREES);
@@ -270,6 +283,11 @@ impl Scan {
             self.add_kernel(out, layout, (way, arguments, memory), has_shim);
             return Ok(true);
         }
+        if self.own.layout == UNKNOWN {
+            self.take_own(&LAYOUT);
+            let none = (Way::Own, LAYOUT.http, 0);
+            self.add_kernel(out, &LAYOUT, none, false);
+        }
         Ok(false)
     }
 
@@ -285,6 +303,41 @@ impl Scan {
         Ok(bytes)
     }
 
+    /// Finds the entry of the image's own menu.
+    fn find_own(&mut self, tree: &mut Tree) {
+        let (path, top_len) = (&mut self.path, self.top_len);
+        let (export, peer) = (self.export, &self.peer);
+        self.own.find(&mut |below, out| {
+            let end = path.position();
+            path.put(below);
+            let len = read(tree, (export, peer), path.since(top_len), 0, out);
+            path.truncate(end);
+            len.ok()
+        });
+    }
+
+    /// Chooses the kernel and RAM disk of the image's own menu. A kernel of no layout has its whole path as its name.
+    fn take_own(&mut self, layout: &Layout) {
+        let kernel = self.own.kernel.since(0);
+        let dir_len = match layout.dir == Text::NOTHING {
+            true => 0,
+            false => kernel.len() - last(kernel).len() - 1,
+        };
+        let name = kernel.tail(dir_len + 1);
+        let start = &mut [0; 32];
+        let start = &*layout.kernel.decode(start);
+        let flavor = name.strip_prefix(start).unwrap_or_default();
+        for (out, value) in [
+            (&mut self.dir, kernel.head(dir_len)),
+            (&mut self.kernel, name),
+            (&mut self.ram_disk, self.own.ram_disk.since(dir_len + 1)),
+            (&mut self.flavor, flavor),
+        ] {
+            out.truncate(0);
+            out.put(value);
+        }
+    }
+
     /// Adds an entry that starts a kernel.
     fn add_kernel(
         &mut self,
@@ -295,6 +348,8 @@ impl Scan {
     ) {
         self.add_entry(out, way, memory, &mut |scan, out| {
             scan.expand(out, KERNEL);
+            scan.own
+                .put_words(arguments.decode(&mut [0; TEXT_BYTES]), out);
             if arguments != text!("-") {
                 out.put(b" ");
                 scan.expand(out, arguments);
@@ -367,13 +422,18 @@ impl Scan {
         offset: u64,
         out: &mut [u8],
     ) -> FsResult<usize> {
-        let Some(node) = self.find(tree, below)? else {
-            return Ok(0);
-        };
-        let pin = tree.pin(node, Some(Access::Read))?;
-        let len = tree.read(&pin, offset, out);
-        tree.unpin(pin);
-        Ok(len? as usize)
+        let end = self.path.position();
+        self.path.put(below.decode(&mut [0; 64]));
+        let path = self.path.since(self.top_len);
+        let len = read(tree, (self.export, &self.peer), path, offset, out);
+        self.path.truncate(end);
+        len
+    }
+
+    /// The RAM disk's name, without directories.
+    fn ram_disk_name(&self) -> &[u8] {
+        let path = self.ram_disk.since(0);
+        mem::parts(path, b'/').last().unwrap_or_default()
     }
 
     /// Finds kernel and RAM disk of a layout. Of several kernels it takes the first by name, and the RAM disk whose name goes on as
@@ -471,6 +531,7 @@ impl Scan {
             (b"{dir}", self.dir.since(0)),
             (b"{kernel}", self.kernel.since(0)),
             (b"{initrd}", self.ram_disk.since(0)),
+            (b"{name}", self.ram_disk_name()),
             (b"{flavor}", self.flavor.since(0)),
             (b"{title}", self.title.since(0)),
             (b"{number}", number.bytes()),
@@ -505,6 +566,21 @@ fn find(tree: &mut Tree, export: usize, peer: &Peer, below: &[u8]) -> FsResult<O
     }
 }
 
+/// Reads a part of a file in an export.
+fn read(
+    tree: &mut Tree,
+    (export, peer): (usize, &Peer),
+    below: &[u8],
+    offset: u64,
+    out: &mut [u8],
+) -> FsResult<usize> {
+    let node = find_for(tree, export, peer, below)?;
+    let pin = tree.pin(node, Some(Access::Read))?;
+    let len = tree.read(&pin, offset, out);
+    tree.unpin(pin);
+    Ok(len? as usize)
+}
+
 /// Appends to `out` the first name by byte order in the directory for which `fits` is true. Returns false if there is none. Sets
 /// `is_folder` to true if it is a directory.
 fn find_first(
@@ -533,10 +609,4 @@ fn has_version(rest: &[u8], version: &[u8]) -> bool {
     let is_extension = |part: &[u8]| matches!(part, [] | [b'.', ..]);
     rest.strip_prefix(version).is_some_and(is_extension)
         || rest.strip_suffix(version).is_some_and(is_extension)
-}
-
-/// Returns true if a path needs no quoting: no byte is special in an iPXE script, in a URI or on a kernel command line.
-fn is_plain(path: &[u8]) -> bool {
-    path.iter()
-        .all(|byte| matches!(byte, b'+' | b'-'..=b'9' | b'@'..=b'Z' | b'_'..=b'z'))
 }

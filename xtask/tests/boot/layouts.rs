@@ -12,7 +12,7 @@ use xtask::setup;
 type Row = (&'static str, &'static str, &'static [&'static str]);
 
 #[rustfmt::skip]
-const ROWS: [Row; 22] = [
+const ROWS: [Row; 26] = [
     ("debian", "install.amd/vmlinuz install.amd/initrd.gz .disk/info", &[
         ".disk/info: kernel over HTTP, needs 1 GB; kernel I/install.amd/vmlinuz initrd=initrd.gz; initrd I/install.amd/initrd.gz; boot",
     ]),
@@ -71,6 +71,23 @@ const ROWS: [Row; 22] = [
     ("proxmox", "boot/linux26 boot/initrd.img", &[
         "ISOIMAGE: whole image in memory, needs 2.5 GB; kernel I/boot/linux26 initrd=initrd.img vga=791 video=vesafb:ywrap,mtrr ramdisk_size=16777216 rw quiet splash=silent; initrd I/boot/initrd.img; initrd I /proxmox.iso; boot",
     ]),
+    // Images with a menu of their own, in CONFIGURATIONS.
+    ("kali", "live/vmlinuz-1 live/vmlinuz-2 live/initrd.img-1 live/initrd.img-2 boot/grub/grub.cfg", &[
+        "ISOIMAGE: kernel over NFS, needs 1 GB; kernel I/live/vmlinuz-2 initrd=initrd.img-2 components quiet boot=live netboot=nfs nfsroot=${server}:P; initrd I/live/initrd.img-2; boot",
+        "ISOIMAGE: kernel over HTTP, needs 1.5 GB; kernel I/live/vmlinuz-2 initrd=initrd.img-2 components quiet boot=live fetch=I/live/filesystem.squashfs; initrd I/live/initrd.img-2; boot",
+    ]),
+    ("alpine-virt", "boot/vmlinuz-lts boot/initramfs-lts boot/vmlinuz-virt boot/initramfs-virt boot/grub/grub.cfg", &[
+        "ISOIMAGE: kernel over HTTP, needs 0.5 GB; kernel I/boot/vmlinuz-virt initrd=initramfs-virt modules=loop,squashfs modloop=I/boot/modloop-virt alpine_repo=I/apks ip=dhcp; initrd I/boot/initramfs-virt; boot",
+    ]),
+    ("nixos", "boot/nix/bzImage boot/initrd isolinux/isolinux.cfg isolinux/more.cfg", &[
+        "ISOIMAGE: kernel of its own menu, may look for a disc; kernel I/boot/nix/bzImage initrd=initrd init=/nix/store/x/init loglevel=4; initrd I/boot/initrd; boot",
+        "ISOIMAGE: as a drive, for small tools; sanboot --no-describe --keep I",
+    ]),
+    // The words are those of another system of the image.
+    ("debian-both", "install.amd/vmlinuz install.amd/initrd.gz live/vmlinuz live/initrd.img boot/grub/grub.cfg", &[
+        "ISOIMAGE: kernel over NFS, needs 1 GB; kernel I/live/vmlinuz initrd=initrd.img boot=live netboot=nfs nfsroot=${server}:P; initrd I/live/initrd.img; boot",
+        "ISOIMAGE: kernel over HTTP, needs 1.5 GB; kernel I/live/vmlinuz initrd=initrd.img boot=live fetch=I/live/filesystem.squashfs; initrd I/live/initrd.img; boot",
+    ]),
     ("esxi", "EFI/BOOT/BOOTX64.EFI boot.cfg", &[
         "ISOIMAGE: as a drive, for small tools; sanboot --no-describe --keep I",
     ]),
@@ -82,6 +99,30 @@ const ROWS: [Row; 22] = [
     ("win", "sources/boot.wim", &[]),
     ("junk", "", &[]),
     ("two words", "README", &[]),
+];
+/// Configuration files of images: image, path and text.
+const CONFIGURATIONS: [(&str, &str, &str); 5] = [
+    (
+        "kali",
+        "boot/grub/grub.cfg",
+        "menuentry 'Live system' {\nlinux /live/vmlinuz-2 boot=live components quiet findiso=${iso_path}\ninitrd /live/initrd.img-2\n}\n",
+    ),
+    (
+        "alpine-virt",
+        "boot/grub/grub.cfg",
+        "linux /boot/vmlinuz-virt modules=loop,squashfs\ninitrd /boot/initramfs-virt\n",
+    ),
+    ("nixos", "isolinux/isolinux.cfg", "INCLUDE more.cfg\r\n"),
+    (
+        "nixos",
+        "isolinux/more.cfg",
+        "LABEL boot\r\nLINUX /boot/nix/bzImage\r\nAPPEND init=/nix/store/x/init root=LABEL=nixos loglevel=4\r\nINITRD ../boot/initrd\r\n",
+    ),
+    (
+        "debian-both",
+        "boot/grub/grub.cfg",
+        "linux /install.amd/vmlinuz vga=788 --- quiet\ninitrd /install.amd/initrd.gz\n",
+    ),
 ];
 /// The reasons why the others have no entry.
 const REASONS: [(&str, &str); 3] = [
@@ -140,6 +181,9 @@ fn images_are_listed_with_their_ways() -> Result<()> {
                     .open(&path)?
                     .set_len(130 << 20)?;
             }
+        }
+        for (_, file, text) in CONFIGURATIONS.iter().filter(|(image, ..)| image == name) {
+            fs::write(tree.path().join(file), text)?;
         }
         write_image(ROCK_RIDGE[0], tree.path(), &image(name))?;
     }
