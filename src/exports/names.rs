@@ -153,7 +153,13 @@ impl Server<Resolver> for Names {
         needs.add_file(RESOLV_CONF_FILE);
     }
 
-    fn turn(&mut self, resolver: &mut Resolver, world: &mut World<'_>, signals: Signals) {
+    fn turn(
+        &mut self,
+        resolver: &mut Resolver,
+        _: &mut Served,
+        world: &mut World<'_>,
+        signals: Signals,
+    ) {
         if signals.reload
             && self.reload(resolver, world) == Err(Errno::ACCESS)
             && self.ends_to_widen
@@ -325,8 +331,14 @@ impl Server<Resolver> for Test {
         needs.add_all_files();
     }
 
-    fn turn(&mut self, resolver: &mut Resolver, world: &mut World<'_>, signals: Signals) {
-        self.names.turn(resolver, world, signals);
+    fn turn(
+        &mut self,
+        resolver: &mut Resolver,
+        served: &mut Served,
+        world: &mut World<'_>,
+        signals: Signals,
+    ) {
+        self.names.turn(resolver, served, world, signals);
         if world.now >= self.ends_at {
             resolver.give_up(world.now, world.tree, world.events);
         }

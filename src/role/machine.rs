@@ -1,10 +1,10 @@
-//! Start of a machine without an operating system: translates the boot arguments into those of `serve`, and reports on the
-//! console the memory, clock and disks that were found.
+//! Start of a machine without an operating system: translates the boot arguments into those of `serve`, or of `boot` with the argument
+//! of that name, and reports on the console the memory, clock and disks that were found.
 
 use super::args::digits;
 use super::boot_words::{self, LINE_BYTES, nothing_to_export, report, report_ignored, translate};
 use super::nfs::machine::{self, RAM};
-use super::{FAILED, Fatal, complain, serve};
+use super::{FAILED, Fatal, Role, complain};
 use crate::config::MACHINE_BYTES_MIN;
 use crate::drive::platform::machine as drive;
 use crate::event::Line;
@@ -14,6 +14,8 @@ use crate::sys::{self, Args, BUILD_ID_BYTES, bare};
 use crate::text::{Text, text};
 use crate::wire::Writer;
 
+/// Boot argument that selects the role `boot`. Its value is the image that boots after a while.
+const BOOT: &[u8] = b"boot";
 /// Boot argument by which a hypervisor announces a virtio-mmio device: `SIZE@ADDRESS:PIN`.
 const DEVICE: &[u8] = b"virtio_mmio.device=";
 
@@ -44,10 +46,18 @@ fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     drive::find_devices(&mut values(DEVICE).filter_map(device), machine::is_small());
     report_machine();
     let mut line = Writer::new(mem::array::<LINE_BYTES>());
-    line.put(b"serve");
+    let role: &[u8] = match boot_words::has(bare::command_line(), BOOT) {
+        true => BOOT,
+        false => b"serve",
+    };
+    line.put(role);
+    for image in values(b"boot=").filter(|image| !image.is_empty()) {
+        line.put(b" --default=");
+        line.put(image);
+    }
     let mut misspelt = None;
     let mut exports = translate(bare::command_line(), &mut line, &mut |word| {
-        if !word.starts_with(DEVICE) {
+        if !word.starts_with(DEVICE) && !boot_words::has(word, BOOT) {
             report_ignored(word);
             misspelt = misspelt.or(boot_words::meant(word));
         }
@@ -75,7 +85,13 @@ fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     }
     let mut args = Args::split(line.since(0));
     args.next();
-    serve::run(args, build_id)
+    match Role::of(role) {
+        Some(role) => role.run(args, build_id),
+        None => {
+            let what = text!("this executable has no such role:");
+            Err(complain(FAILED, what, role, Text::NOTHING))
+        }
+    }
 }
 
 /// Parses the address and the interrupt pin of `SIZE@ADDRESS:PIN`.

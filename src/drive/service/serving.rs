@@ -24,7 +24,14 @@ pub trait Server<S> {
     /// See [`Task::add_needs`].
     fn add_needs(&self, needs: &mut Needs);
     /// Called in each turn of the loop, after the service was served.
-    fn turn(&mut self, _service: &mut S, _world: &mut World<'_>, _signals: Signals) {}
+    fn turn(
+        &mut self,
+        _service: &mut S,
+        _served: &mut Served,
+        _world: &mut World<'_>,
+        _signals: Signals,
+    ) {
+    }
     /// The next time at which [`Server::turn`] has work.
     fn poll_at(&self) -> Instant {
         Instant::NEVER
@@ -60,7 +67,8 @@ impl<S: Service, R: Server<S>> Task for Serving<S, R> {
 
     fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
         self.served.turn(world, &mut self.service);
-        self.server.turn(&mut self.service, world, signals);
+        let (service, served) = (&mut self.service, &mut self.served);
+        self.server.turn(service, served, world, signals);
     }
 
     fn poll_at(&self) -> Instant {

@@ -9,7 +9,9 @@ use crate::event::{Events, Line};
 use crate::mem::{Ends as _, FNV_START, fnv1a, has_any};
 use crate::text::{Text, text};
 use crate::vfs::walk::find_for;
-use crate::vfs::{Access, FsError, FsResult, Node, ObjectType, Peer, Pin, Rules, Tree, is_image};
+use crate::vfs::{
+    Access, Export, FsError, FsResult, Node, ObjectType, Peer, Pin, Rules, Tree, is_image,
+};
 use crate::wire::wildcard::is_match;
 use core::ops::ControlFlow;
 
@@ -102,7 +104,7 @@ fn parse(line: &[u8]) -> Result<Option<Row<'_>>, Fault> {
         let why = text!("a MAC address has six pairs of digits; * stands for the rest");
         return Err((mac_at, why));
     }
-    if image != LOCAL && !is_image(image) {
+    if image != LOCAL && !is_image(image) && !image.starts_with(b"/") {
         return Err((image_at, IMAGE));
     }
     let is_quoted = |byte: &u8| !matches!(byte, b' '..=b'~' | b'\t') || b"\"'\\".contains(byte);
@@ -115,10 +117,18 @@ fn parse(line: &[u8]) -> Result<Option<Row<'_>>, Fault> {
     }
 }
 
+/// Returns true if an export has images, or is one.
+pub(super) fn has_images(export: &Export<'_>) -> bool {
+    export.common_rules().has(Rules::ISOS) || export.is_image()
+}
+
 /// The file of an export; `None`: there is none.
 fn find_file(tree: &mut Tree, export: usize, peer: &Peer) -> Option<FsResult<Node>> {
-    let has_images = |export: crate::vfs::Export<'_>| export.common_rules().has(Rules::ISOS);
-    if !tree.exports().get(export).is_some_and(has_images) {
+    if !tree
+        .exports()
+        .get(export)
+        .is_some_and(|export| has_images(&export))
+    {
         return None;
     }
     match find_for(tree, export, peer, NAME) {

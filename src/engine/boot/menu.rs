@@ -13,7 +13,7 @@ use crate::event::{Events, Line};
 use crate::mem::{self, Ends as _, scaled};
 use crate::text::{Text, text};
 use crate::time::Instant;
-use crate::vfs::{Client, FsError, Peer, Rules, Tree};
+use crate::vfs::{Client, FsError, Peer, Tree};
 use crate::wire::Writer;
 use crate::wire::exports::Hosts;
 use crate::wire::label::cut;
@@ -161,7 +161,7 @@ impl Menu {
             let Some(export) = tree.exports().get(number) else {
                 break;
             };
-            if !export.common_rules().has(Rules::ISOS) {
+            if !assign::has_images(&export) {
                 continue;
             }
             let is_open = |client: Client<'_>| client.hosts == Hosts::Everyone;

@@ -181,8 +181,16 @@ impl Scan {
         self.export = number;
         self.path.truncate(0);
         self.path.put(without_slash(tree.path(number).to_bytes()));
+        self.top_len = self.path.position() + 1;
+        if tree
+            .exports()
+            .get(number)
+            .is_some_and(|export| export.is_image())
+        {
+            self.add_any_image(tree, out);
+            return;
+        }
         self.path.put(b"/");
-        self.top_len = self.path.position();
         // A directory that cannot be read has no images.
         let _ = self.add_folder(tree, out, DEPTH_MAX);
     }
@@ -212,11 +220,16 @@ impl Scan {
                 let _ = self.add_folder(tree, out, depth - 1);
             } else {
                 self.image_count = left;
-                if let Err(why) = self.add_image(tree, out) {
-                    (out.each)(self.path.since(0), Way::No, 0, why);
-                }
+                self.add_any_image(tree, out);
             }
             self.path.truncate(start);
+        }
+    }
+
+    /// Adds an entry for each way to boot the image, or reports why there is none.
+    fn add_any_image(&mut self, tree: &mut Tree, out: &mut Out<'_>) {
+        if let Err(why) = self.add_image(tree, out) {
+            (out.each)(self.path.since(0), Way::No, 0, why);
         }
     }
 
@@ -242,6 +255,11 @@ impl Scan {
             if self.has(tree, &[WINDOWS]) {
                 return Err(text!("Windows cannot boot from this menu"));
             }
+            if self.is_export() {
+                return Err(text!(
+                    "its kernel is not known, and disks cannot be fetched"
+                ));
+            }
             self.add_entry(out, Way::Drive, 0, &mut |scan, out| scan.expand(out, DRIVE));
         }
         let name = last(self.path.since(0));
@@ -266,10 +284,14 @@ impl Scan {
             }
             let is_live = layout.installs && self.has(tree, &[LIVE]) && !self.has(tree, &TREES);
             let has_shim = self.has(tree, &[SHIM]);
+            let first = self.number;
             let loaded = UNPACKED * self.loaded_bytes(tree)?;
             let few = (loaded / UNIT_BYTES) as u32;
             if self.has_nfs && layout.nfs != Text::NOTHING && !is_live {
                 self.add_kernel(out, layout, (Way::Nfs, layout.nfs, 2 + few), has_shim);
+            }
+            if layout.copied == Copied::Image && self.is_export() {
+                return Ok(self.number > first);
             }
             let base = u32::from(layout.memory);
             let units = |bytes: u64| ((bytes + loaded) / UNIT_BYTES + 1) as u32 + base;
@@ -289,6 +311,11 @@ impl Scan {
             self.add_kernel(out, &LAYOUT, none, false);
         }
         Ok(false)
+    }
+
+    /// Returns true if the image is an export, whose files are served, but not the image itself.
+    const fn is_export(&self) -> bool {
+        self.path.position() < self.top_len
     }
 
     /// Length of the kernel and the RAM disk (bytes).
@@ -410,7 +437,10 @@ impl Scan {
         if self.title.position() == 0 {
             let path = self.path.since(self.top_len);
             let path = path.tail(path.len().saturating_sub(TITLE_BYTES));
-            self.title.put(path);
+            self.title.put(match self.is_export() {
+                true => last(self.path.since(0)),
+                false => path,
+            });
         }
     }
 

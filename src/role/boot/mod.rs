@@ -7,9 +7,8 @@ mod task;
 use super::{DONE, Fatal, complain, http, network, refuse_usage, serve};
 use crate::drive::platform::host::loops;
 use crate::mem;
-use crate::sys::{Args, BUILD_ID_BYTES};
+use crate::sys::{self, Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
-use crate::vfs::Rules;
 use core::net::Ipv6Addr;
 use options::Options;
 pub(super) use options::{FLAGS, Flag};
@@ -28,18 +27,18 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
     let options = mem::leak(Options::default());
     served.network = network::parse(&FLAGS, args, &mut |given| options.set(served, given))?;
     let exports = &mut served.nfs.exports;
-    if !exports
-        .list
-        .first()
-        .is_some_and(|dir| dir.rules.has(Rules::ISOS))
-    {
+    let is_bare = sys::is_bare();
+    if !exports.has_images() && !is_bare {
         let what = text!("a directory of ISO images is missing");
         return Err(refuse_usage(what, b"", Text::NOTHING));
     }
-    options::add_packages(exports);
+    options.is_own_stack = served.network.is_own();
     served.beside = Some(options);
     served.http.is_asked = true;
-    choose_port(&mut served.http);
+    if !is_bare {
+        options::add_packages(exports);
+        choose_port(&mut served.http);
+    }
     serve::complete(served)?;
     serve::start(served, build_id)
 }

@@ -19,6 +19,7 @@ flags! {
     pub(in super::super) enum Flag of Boot {
         Interface { long: text!("--interface"), takes: Value(text!("interface: such as eth0")) },
         Loaders { long: text!("--loaders"), takes: Path(text!("directory: a path")) },
+        Export { long: text!("--export"), takes: Value(text!("export: DIR[:OPTION,...] without .. and below 1024 bytes")) },
         NoDhcp { long: text!("--no-dhcp") },
         Default { long: text!("--default"), takes: Value(text!("image: the name of a file, such as debian.iso")) },
         Http { long: text!("--http"), takes: Value(text!("address: PORT or ADDRESS:PORT, such as 8080 or localhost:8080")) },
@@ -53,6 +54,8 @@ pub(super) struct Options {
     pub(super) interface: Option<&'static [u8]>,
     /// True if proxyDHCP is not served (`--no-dhcp`).
     pub(super) has_no_dhcp: bool,
+    /// True with a network stack of our own, whose address may come later.
+    pub(super) is_own_stack: bool,
     /// The image that is booted after a while; empty: none.
     default: &'static [u8],
     /// The machines that boot, in the process that serves them.
@@ -87,7 +90,7 @@ impl Options {
                 self.default = text;
                 return Some(());
             }
-            Flag::Loaders => return served.nfs.exports.add(text),
+            Flag::Loaders | Flag::Export => return served.nfs.exports.add(text),
             Flag::Dir => return served.nfs.exports.add_first_images(text),
             Flag::Http => return served.http.set(http::Flag::Http, value),
             Flag::AccessLog => return served.http.set(http::Flag::AccessLog, value),

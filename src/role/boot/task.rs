@@ -8,11 +8,13 @@ use crate::engine::boot::{
     Boot, Link, POOL_SOCKET, PROXY_PORT, SOCKET_COUNT, TFTP_SOCKET, Way, write_memory,
 };
 use crate::event::{Event, Fatal, Line};
+use crate::exports::Lookout;
 use crate::mem::{self, Ends as _};
 use crate::net::{Binding, Interface, Interfaces, NetError, Signals};
 use crate::stats::Family;
 use crate::sys::{Calls, Needs};
 use crate::text::{Text, text};
+use crate::time::Instant;
 use crate::vfs::Peer;
 use crate::wire::dhcp::{CLIENT_PORT, SERVER_PORT};
 use crate::wire::tftp::{BLOCK_BYTES_MAX, PORT};
@@ -23,6 +25,8 @@ struct Role {
     options: &'static Options,
     http_port: u16,
     has_port: bool,
+    /// The looks for the address of a network stack of our own.
+    lookout: Lookout,
 }
 
 /// Adds the task, not started yet, to those of a loop. HTTP is served on this port.
@@ -38,6 +42,7 @@ pub(super) fn add_task(options: &'static Options, http_port: u16, tasks: &mut Ta
             options,
             http_port,
             has_port: false,
+            lookout: Lookout::new(options.is_own_stack),
         },
         served,
         service: Boot::new(options.menu(http_port), options.machines(), http_port),
@@ -67,33 +72,26 @@ impl Server<Boot> for Role {
         self.has_port = bound.is_ok();
         let count = served.bind_pool(world, POOL_SOCKET, TFTP_PORT_COUNT, true, &mut || 0);
         boot.set_port_count(count);
-        let mut interfaces = Interfaces::default();
-        world.net.interfaces(&mut interfaces);
-        let mut count = 0;
-        for interface in interfaces.iter() {
-            if self.is_served(interface)
-                && let Some(address) = first_address(interface)
-            {
-                self.add_link(boot, served, world, (interface, address));
-                count += 1;
-            }
-        }
-        if count == 0 {
-            let why = text!(
-                "no interface with an IPv4 address; start again when there is one, or with --ip"
-            );
-            let (what, at) = match self.options.interface {
-                Some(name) => (text!("no machine can boot at").warn(), name),
-                None => (text!("no machine can boot here").warn(), &b""[..]),
-            };
-            world.events.report(what, at, why);
-        }
+        self.add_links(boot, served, world);
         report_images(boot, world);
         boot.report_assigned(world.tree, world.events);
         Ok(())
     }
 
-    fn turn(&mut self, boot: &mut Boot, world: &mut World<'_>, signals: Signals) {
+    fn poll_at(&self) -> Instant {
+        self.lookout.at
+    }
+
+    fn turn(
+        &mut self,
+        boot: &mut Boot,
+        served: &mut Served,
+        world: &mut World<'_>,
+        signals: Signals,
+    ) {
+        if world.now >= self.lookout.at {
+            self.add_links(boot, served, world);
+        }
         if signals.reload {
             boot.report_assigned(world.tree, world.events);
         }
@@ -119,6 +117,35 @@ fn first_address(interface: &Interface) -> Option<Ipv4Addr> {
 }
 
 impl Role {
+    /// Answers machines at all interfaces, unless a network stack of our own has no address yet.
+    fn add_links(&mut self, boot: &mut Boot, served: &mut Served, world: &mut World<'_>) {
+        if self.lookout.look(world).is_none() {
+            return;
+        }
+        self.lookout.at = Instant::NEVER;
+        let mut interfaces = Interfaces::default();
+        world.net.interfaces(&mut interfaces);
+        let mut count = 0;
+        for interface in interfaces.iter() {
+            if self.is_served(interface)
+                && let Some(address) = first_address(interface)
+            {
+                self.add_link(boot, served, world, (interface, address));
+                count += 1;
+            }
+        }
+        if count == 0 {
+            let why = text!(
+                "no interface with an IPv4 address; start again when there is one, or with --ip"
+            );
+            let (what, at) = match self.options.interface {
+                Some(name) => (text!("no machine can boot at").warn(), name),
+                None => (text!("no machine can boot here").warn(), &b""[..]),
+            };
+            world.events.report(what, at, why);
+        }
+    }
+
     fn is_served(&self, interface: &Interface) -> bool {
         match self.options.interface {
             Some(name) => {

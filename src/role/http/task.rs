@@ -200,7 +200,7 @@ impl Server<Http> for Role {
         }
     }
 
-    fn turn(&mut self, http: &mut Http, world: &mut World<'_>, signals: Signals) {
+    fn turn(&mut self, http: &mut Http, _: &mut Served, world: &mut World<'_>, signals: Signals) {
         if world.now >= self.lookout.at {
             self.report_listeners(http, world);
         }

@@ -27,6 +27,9 @@ const SFTP_BYTES: usize = 1_984 << 10;
 /// Least memory (bytes) for HTTP: a block for a request and one for a reply, a path and names.
 const HTTP_BYTES: usize = 256 << 10;
 
+/// Least memory (bytes) for network boot, with HTTP: two menus, and transfers.
+const BOOT_BYTES: usize = HTTP_BYTES + (512 << 10);
+
 /// Returns true if, after the memory of [`more_bytes`], too little is left for large frames and tables.
 pub(in super::super) fn is_small() -> bool {
     bare::memory_bytes() < MACHINE_SMALL_BYTES + more_bytes()
@@ -51,7 +54,7 @@ pub(in super::super) fn more_bytes() -> usize {
         true => bytes,
         false => 0,
     };
-    archive_bytes() + of(b"sftp", SFTP_BYTES) + of(b"http", HTTP_BYTES)
+    archive_bytes() + of(b"sftp", SFTP_BYTES) + of(b"http", HTTP_BYTES) + of(b"boot", BOOT_BYTES)
 }
 
 /// Returns the memory (bytes) for the export `/ram`: the larger of half the memory and all that [`MEMORY_BYTES`] leaves free, but

@@ -211,7 +211,7 @@ impl Server<Rpc> for Nfs {
         }
     }
 
-    fn turn(&mut self, rpc: &mut Rpc, world: &mut World<'_>, signals: Signals) {
+    fn turn(&mut self, rpc: &mut Rpc, _: &mut Served, world: &mut World<'_>, signals: Signals) {
         if signals.reload {
             for number in 0..world.tree.exports().len() {
                 if world.tree.take_ended_export(number) {

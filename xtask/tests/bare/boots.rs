@@ -91,11 +91,26 @@ fn sample_script_boots() -> Result<()> {
     fs::copy(script, path("machines/qemu.sh"))?;
     fs::copy(build::build(Arch::X86_64)?, path("x86_64/stowaway"))?;
     let host = Namespace::new()?;
-    let mut command = host.command("sh");
-    command.arg(path("machines/qemu.sh")).arg("export=/ram:rw");
-    let machine = Process::printing(command)?;
-    machine.wait_for("listening on [::]:2049 for NFS and MOUNT")?;
-    machine.kill()
+    let tree = sample(1, 1)?;
+    let (_directory, image) = image(ROCK_RIDGE[0], tree.path())?;
+    let image = image.display().to_string();
+    for (words, line) in [
+        (
+            &["export=/ram:rw"][..],
+            "listening on [::]:2049 for NFS and MOUNT",
+        ),
+        (
+            &["boot", &image],
+            "machines boot at eth0: http://10.0.2.15/boot.ipxe",
+        ),
+    ] {
+        let mut command = host.command("sh");
+        command.arg(path("machines/qemu.sh")).args(words);
+        let machine = Process::printing(command)?;
+        machine.wait_for(line)?;
+        machine.kill()?;
+    }
+    Ok(())
 }
 
 /// A misspelt `export=` must not export all disks.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use xtask::build::Arch;
 use xtask::machines::iso::{INSTALLER, ROCK_RIDGE, unpack_package, write_image};
+use xtask::machines::qemu::bare::{Bare, Options};
 use xtask::machines::qemu::initramfs;
 use xtask::machines::server::{Namespace, Process, binary, ip, public_dir, root_for};
 use xtask::machines::{qemu, wait_for};
@@ -286,6 +287,39 @@ fn two_machines_boot_beside_dnsmasq() -> Result<()> {
     for number in [1, 2] {
         let step = format!("{{\"mac\":\"{}\",\"step\":\"http\",", mac(number));
         ensure!(printed.contains(&step), "no {step} in {printed}");
+    }
+    Ok(())
+}
+
+/// A bare machine with 64 MiB of memory, whose disk is the image, boots a machine with BIOS. Its kernel mounts the disk.
+#[test]
+fn bare_machine_boots_another() -> Result<()> {
+    if !root_for("a network namespace") {
+        return Ok(());
+    }
+    let network = Network::new(Foreign::Dnsmasq)?;
+    let image = network.directory.path().join("live.iso");
+    write_live_image(&image)?;
+    let drive = format!(
+        "if=none,id=disk,file={},format=raw,readonly=on",
+        image.display()
+    );
+    let mut server = network.host.run(|| {
+        Bare::start(Options {
+            boot_arguments: "boot=vda",
+            network: Some(&qemu::tap("tap1")),
+            more: &["-drive", &drive, "-device", "virtio-blk-device,drive=disk"],
+            ..Options::default()
+        })
+    })?;
+    server.wait_for_line("machines boot at eth0: http://10.0.2.1")?;
+    let _machine = network.start(2, "", &[])?;
+    for step in [
+        "52:54:00:00:00:22 runs iPXE and is offered http://10.0.2.1",
+        "fetches by HTTP /vda/casper/initrd-linux.img",
+        "mounted /vda",
+    ] {
+        server.wait_for_line(step)?;
     }
     Ok(())
 }
