@@ -405,7 +405,7 @@ impl Mdns<'_> {
             self.close(world, id);
             let why = match refusal {
                 NetError::InUse => text!("another program uses port 5353 without sharing it"),
-                NetError::Full => text!("too few file descriptors (raise `ulimit -n`)"),
+                NetError::Full => text!("too few file descriptors; raise the limit (ulimit -n)"),
                 _ => text!("the host refuses multicast on this interface"),
             };
             return self.complain(world, |said| &mut said.refused, name(interface), why);
