@@ -27,6 +27,8 @@ pub enum Storage {
 /// A server and its exported directory. Drop ends the server.
 pub struct Fixture {
     options: ServerOptions,
+    /// The version by which the guest mounts.
+    version: &'static str,
     server: Option<Server>,
     /// The directory that contains the export.
     directory: PathBuf,
@@ -65,6 +67,23 @@ impl Fixture {
         )
     }
 
+    /// As [`Self::with_role`], mounted by version 4.1.
+    pub fn over_4_1(
+        world: &World,
+        role: &'static str,
+        handles: &str,
+        loops: &str,
+        storage: Storage,
+    ) -> Result<Self> {
+        let mut fixture = Self::with_role(world, role, handles, loops, storage)?;
+        fixture.server = None;
+        let versions = ["--nfs-versions", "3,4.1"].map(Into::into);
+        fixture.options.arguments.extend(versions);
+        fixture.version = "4.1";
+        fixture.start(world)?;
+        Ok(fixture)
+    }
+
     /// Starts a server with `options`, to which port, export and key file are added.
     pub fn with_options(world: &World, storage: Storage, options: ServerOptions) -> Result<Self> {
         let mut builder = tempfile::Builder::new();
@@ -98,6 +117,7 @@ impl Fixture {
                 key_file: Some(parent.join("key")),
                 ..options
             },
+            version: "3",
             server: None,
             directory: parent.to_owned(),
             _temporary: None,
@@ -140,10 +160,15 @@ impl Fixture {
 
     /// The shell command with which the guest mounts the export of `address` at `at`.
     pub fn mount(&self, address: &str, at: &str) -> String {
+        let (export, port) = (self.export(), self.options.port);
+        let more = match self.version {
+            "3" => format!("nolock,mountport={port}"),
+            _ => "nconnect=4".into(),
+        };
         format!(
-            "mkdir -p {at}; mount -o rw,nolock,nosharecache,vers=3,proto=tcp,port={port},mountport={port} {address}:{} {at}",
-            self.export().display(),
-            port = self.options.port,
+            "mkdir -p {at}; mount -o rw,nosharecache,vers={},proto=tcp,port={port},{more} {address}:{} {at}",
+            self.version,
+            export.display(),
         )
     }
 

@@ -81,13 +81,18 @@ const PJDFSTEST_SAYS: &str =
     "Summary: 0 failed, 14 skipped, 382 passed, 2 expected failures, 398 total";
 
 pub fn pjdfstest_passes(world: &mut World) -> Result<()> {
-    ["kernel", "path"]
-        .into_iter()
-        .try_for_each(|handles| pjdfstest(world, handles).context(handles))
+    ["kernel", "path"].into_iter().try_for_each(|handles| {
+        let fixture = Fixture::new(world, handles, Storage::Memory)?;
+        pjdfstest(world, &fixture).context(handles)
+    })
 }
 
-fn pjdfstest(world: &mut World, handles: &str) -> Result<()> {
-    let fixture = Fixture::new(world, handles, Storage::Memory)?;
+pub fn pjdfstest_passes_over_4_1(world: &mut World) -> Result<()> {
+    let fixture = Fixture::over_4_1(world, "nfs", "kernel", "1", Storage::Memory)?;
+    pjdfstest(world, &fixture)
+}
+
+fn pjdfstest(world: &mut World, fixture: &Fixture) -> Result<()> {
     let script = format!(
         "printf 'root:x:0:0::/:\nnobody:x:65534:65534::/:\ntests:x:1001:1001::/:\n' >/etc/passwd
         printf 'root:x:0:\nnogroup:x:65534:\ntests:x:1001:\n' >/etc/group
@@ -103,13 +108,18 @@ END
 }
 
 pub fn posix_results_match_local(world: &mut World) -> Result<()> {
-    ["kernel", "path"]
-        .into_iter()
-        .try_for_each(|handles| compare(world, handles).context(handles))
+    ["kernel", "path"].into_iter().try_for_each(|handles| {
+        let fixture = Fixture::new(world, handles, Storage::Disk)?;
+        compare(world, &fixture).context(handles)
+    })
 }
 
-fn compare(world: &mut World, handles: &str) -> Result<()> {
-    let fixture = Fixture::new(world, handles, Storage::Disk)?;
+pub fn posix_results_match_local_over_4_1(world: &mut World) -> Result<()> {
+    let fixture = Fixture::over_4_1(world, "nfs", "kernel", "1", Storage::Disk)?;
+    compare(world, &fixture)
+}
+
+fn compare(world: &mut World, fixture: &Fixture) -> Result<()> {
     let local = exercise(&["posix", "."], &fixture.create_sibling("local")?)?;
     let remote = fixture.run_ok(world, "mkdir posix; exercise posix posix")?;
     ensure!(

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use xtask::machines::server::{ServerOptions, public_dir};
@@ -9,12 +10,16 @@ use xtask::machines::wait_for;
 use xtask::setup;
 
 use crate::SOON;
+use crate::fixture::{Fixture, HOST, Storage};
 use crate::tree::create;
 use crate::world::World;
 
 /// Directories of the large tree, and the names in each.
 const DIRECTORY_COUNT: usize = 4;
 const NAME_COUNT: usize = 5_000;
+/// Length of the file that is read while servers are killed (bytes), and how often it is read.
+const READ_LEN: usize = 48 << 20;
+const READ_ROUNDS: usize = 3;
 
 /// Linux mounts by version 4.1 without an option for it, and lists the whole tree as the host does.
 pub fn directory_is_listed_over_4_1(world: &mut World) -> Result<()> {
@@ -67,6 +72,43 @@ pub fn image_is_a_submount_over_4_1(world: &mut World) -> Result<()> {
     let expect = "2 in one.iso /mnt/5: sub /mnt/5/sub: deep one.iso.d: sub one.iso.d/sub: deep 3 2 \
         one.iso.d/sub/../../one.iso";
     ensure!(words.join(" ") == expect, "{seen}");
+    Ok(())
+}
+
+/// A file is read whole, over four connections and from two loops, of which one is killed again and again.
+pub fn reads_over_4_1_outlive_kills(world: &mut World) -> Result<()> {
+    let fixture = Fixture::over_4_1(world, "serve", "kernel", "2", Storage::Disk)?;
+    let file = fixture.export().join("file");
+    let bytes: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..))
+        .take(READ_LEN)
+        .collect();
+    std::fs::write(&file, &bytes)?;
+    let sum = world.on_host("sha256sum", &[&file.display().to_string()])?;
+    world.guest.run_ok(&format!(
+        "set -e; {}; cd /mnt/1; : >/run/sums
+        (
+            for _ in $(seq {READ_ROUNDS}); do
+                echo 3 >/proc/sys/vm/drop_caches; sha256sum file
+            done; echo done
+        ) >/run/sums 2>&1 &",
+        fixture.mount(HOST, "/mnt/1")
+    ))?;
+    let mut read = || loop {
+        fixture.kill_child()?;
+        std::thread::sleep(Duration::from_secs(2));
+        let sums = world.guest.run_ok("cat /run/sums")?;
+        if sums.ends_with("done\n") {
+            return Ok(sums);
+        }
+    };
+    let ended: Result<String> = read();
+    world.guest.run_ok("cd /; umount /mnt/1; rm -f /run/sums")?;
+    let (sums, expect) = (ended?, String::from_utf8(sum)?);
+    let expect = expect.split_whitespace().next().context("no sum")?;
+    ensure!(
+        sums.matches(expect).count() == READ_ROUNDS,
+        "{sums} instead of {expect}"
+    );
     Ok(())
 }
 
