@@ -131,7 +131,7 @@ fn admit(cx: &mut Cx<'_>, export: usize) -> Result<Rules, Unmounted> {
         };
         Unmounted::Status(Status::Access, why)
     })?;
-    if cx.vfs.reopens && cx.vfs.reopen_export(export).is_err() {
+    if cx.vfs.reopen_for_client(export).is_err() {
         let why = text!("the exported directory is missing");
         return Err(Unmounted::Status(Status::NoEntry, why));
     }

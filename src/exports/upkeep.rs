@@ -16,7 +16,7 @@ use crate::sys::{self, Errno, FileRights, Needs};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::host::{Host, Removals};
-use crate::vfs::{Backend, Export, Form, OpenFault, Tree};
+use crate::vfs::{Export, Form, OpenFault, Tree};
 
 /// The place of a process among those that serve the same exports.
 pub struct Part {
@@ -132,9 +132,8 @@ impl Upkeep {
             self.files.groups = super::groups::Groups::start(self.wanted, file_user, host)?;
             self.form = choose_form(self.wanted, host, tree)?;
         }
-        tree.key = host.key();
-        tree.add(Backend::Host, host);
-        tree.reopens = true;
+        let key = host.key();
+        tree.add_host(host, key);
         let mut is_any = tree.exports().is_empty();
         for number in 0..tree.exports().len() {
             match open(tree, number, self.is_first) {
@@ -193,7 +192,6 @@ impl Upkeep {
             if is_exported(world.tree, number) {
                 // Other loops may not know what this one finds now; that ends when no loop finds anything.
                 let opened = world.tree.reopen_export(number);
-                world.tree.opened = None;
                 if opened.is_ok() != was_open {
                     self.reopened(world, number, opened.map_err(|fault| fault.errno));
                 }
@@ -203,7 +201,7 @@ impl Upkeep {
 
     /// Sets the time of the next attempt to open exports, if some are missing.
     fn schedule_retry(&mut self, world: &mut World<'_>) {
-        if core::mem::take(&mut world.tree.has_missing) {
+        if world.tree.take_missing() {
             // A client that mounts again and again does not put the next attempt off.
             self.retry_at = self.retry_at.min(world.now.after(RETRY));
         }
@@ -214,7 +212,6 @@ impl Upkeep {
         for number in 0..world.tree.exports().len() {
             if is_exported(world.tree, number) && !world.tree.is_open(number) {
                 let opened = world.tree.reopen_export(number);
-                world.tree.opened = None;
                 self.reopened(world, number, opened.map_err(|fault| fault.errno));
             }
         }
@@ -258,7 +255,7 @@ impl Task for Upkeep {
     }
 
     fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
-        if let Some(number) = world.tree.opened.take() {
+        if let Some(number) = world.tree.take_opened() {
             self.reopened(world, number, Ok(()));
         }
         if signals.reload {

@@ -104,10 +104,10 @@ impl Http {
         let peer = Peer { port: 0, ..cx.peer };
         let mut found = Err(FsError::Stale);
         if let Some(number) = export {
-            if cx.vfs.reopens && (number != self.reopened.0 || cx.now >= self.reopened.1) {
+            if number != self.reopened.0 || cx.now >= self.reopened.1 {
                 self.reopened = (number, cx.now.after(REOPEN));
                 // A failure is found again by the walk.
-                let _ = cx.vfs.reopen_export(number);
+                let _ = cx.vfs.reopen_for_client(number);
             }
             found = find_for(cx.vfs, number, &peer, rest);
         }
@@ -137,12 +137,12 @@ impl Http {
 
     /// The state of the server in one word.
     pub(super) fn state(&mut self, cx: &mut Cx<'_>) -> &'static str {
-        if cx.vfs.reopens && cx.now >= self.state_at {
+        if cx.now >= self.state_at {
             self.state_at = cx.now.after(REOPEN);
             for number in 0..cx.vfs.exports().len() {
                 if !cx.vfs.path(number).is_empty() {
                     // A failure is found below.
-                    let _ = cx.vfs.reopen_export(number);
+                    let _ = cx.vfs.reopen_for_client(number);
                 }
             }
         }

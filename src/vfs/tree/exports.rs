@@ -260,9 +260,6 @@ impl Tree {
         let opened = self.open_export(number);
         let place = self.exports.get(number);
         let is_new = place.is_some_and(|place| place.root.is_some_and(|root| root.is_new));
-        if !was_open && opened.is_ok() && self.opened.replace(number).is_none() {
-            self.end_job(JobId::EXPORTS);
-        }
         if (is_new || was_open != self.is_open(number))
             && let Some(changes) = self.changes
         {
@@ -273,6 +270,33 @@ impl Tree {
             }
         }
         opened
+    }
+
+    /// Opens an export of the host's as [`Tree::reopen_export`], because a client asks for it. [`Tree::take_opened`] reports it if it
+    /// was missing.
+    ///
+    /// # Errors
+    /// As [`Tree::open_export`].
+    pub fn reopen_for_client(&mut self, number: usize) -> Result<(), OpenFault> {
+        if !self.reopens {
+            return Ok(());
+        }
+        let was_open = self.is_open(number);
+        let opened = self.reopen_export(number);
+        if !was_open && opened.is_ok() && self.opened.replace(number).is_none() {
+            self.end_job(JobId::EXPORTS);
+        }
+        opened
+    }
+
+    /// Returns once the last export that was missing until a client asked for it.
+    pub const fn take_opened(&mut self) -> Option<usize> {
+        self.opened.take()
+    }
+
+    /// Returns true once after an export has become missing.
+    pub const fn take_missing(&mut self) -> bool {
+        core::mem::replace(&mut self.has_missing, false)
     }
 
     /// Shares the changes of exports with other loops.

@@ -45,15 +45,15 @@ pub struct Tree {
     next: Option<&'static mut Reading>,
     /// The addresses of host names, and the names of clients. `None`: the exports have no host names.
     pub(super) names: Option<&'static mut Names>,
-    /// True if exports are the host's directories, which may be replaced: MNT opens them again.
-    pub reopens: bool,
+    /// True if exports are the host's directories, which may be replaced: clients open them again.
+    reopens: bool,
     /// Users whose refusal was reported, because they may have more groups than a credential carries. `None`: no user is.
     #[cfg(any(feature = "serve", test))]
     pub refused_users: Option<heapless::Vec<u32, REFUSED_USER_COUNT_MAX>>,
-    /// True if an export has become missing.
-    pub has_missing: bool,
-    /// The last export that was missing and that [`Tree::reopen_export`] opened.
-    pub opened: Option<usize>,
+    /// True if an export has become missing since the last call of [`Tree::take_missing`].
+    has_missing: bool,
+    /// The last export that was missing and that [`Tree::reopen_for_client`] opened.
+    opened: Option<usize>,
     /// Counter of the changes of exports, shared by the loops that serve the same files. `None`: one loop.
     changes: Option<&'static AtomicU32>,
     /// The value of `changes` for which all exports were opened.
@@ -99,6 +99,12 @@ impl Tree {
         if let Some(place) = self.backends.get_mut(kind as usize) {
             *place = Some(backend);
         }
+    }
+
+    /// Registers the host's directories. `key` is that of the MACs in their handles; zeros: they need none.
+    pub fn add_host(&mut self, host: &'static mut dyn Vfs, key: Key) {
+        (self.key, self.reopens) = (key, true);
+        self.add(Backend::Host, host);
     }
 
     /// Registers the backend that resolves paths. All absolute paths begin with `root`; others do not exist.
