@@ -137,7 +137,7 @@ pub enum Detail {
 pub enum Purpose {
     /// Any.
     Any,
-    /// If it is a file, it is read.
+    /// The object is read next, unless it is not a file.
     Read,
 }
 

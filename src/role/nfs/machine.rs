@@ -135,7 +135,7 @@ fn ram(wanted: &ExportArgument, tree: &mut Tree) -> Result<ExportRoot, Fatal> {
     }
     let (instance, _) = entropy.split_at(8);
     let instance = u64::from_le_bytes(instance.try_into().unwrap_or_default());
-    let ram = mem::leak(Ram::new(path, Counts::within(ram_bytes()), instance, clock));
+    let ram = mem::leak(Ram::new(Counts::within(ram_bytes()), instance, clock));
     let root = ram.export(&wanted.rules);
     tree.add(Backend::Ram, ram);
     Ok(root)
@@ -150,7 +150,7 @@ fn clock() -> FileTime {
 fn unpack(wanted: &ExportArgument, tree: &mut Tree) -> Result<ExportRoot, Fatal> {
     let (path, module) = (wanted.path.to_bytes(), bare::module());
     let counts = archive::counts(module).unwrap_or(Counts::within(0));
-    let ram = mem::leak(Ram::new(path, counts, archive::instance(module), clock));
+    let ram = mem::leak(Ram::new(counts, archive::instance(module), clock));
     ram.backend = Backend::Host;
     let root = archive::unpack(ram, module, &wanted.rules);
     let root = root.map_err(|_| {

@@ -160,7 +160,7 @@ mod tests {
     impl Bench {
         fn new(bytes: &[u8]) -> Self {
             let counts = counts(bytes).unwrap();
-            let mut ram = Ram::new(b"/initrd", counts, instance(bytes), FileTime::default);
+            let mut ram = Ram::new(counts, instance(bytes), FileTime::default);
             ram.backend = crate::vfs::Backend::Host;
             let result = unpack(&mut ram, bytes, &Rules::default());
             Self { ram, result }

@@ -71,6 +71,7 @@ impl Clock {
 pub struct Ram {
     store: Store,
     /// Path of the top for clients that use paths.
+    #[cfg(any(test, fuzzing))]
     path: &'static [u8],
     /// Tag in handles. Differs from that of an earlier process.
     tag: u32,
@@ -97,27 +98,22 @@ pub struct Ram {
 }
 
 impl Ram {
-    /// An empty tree with space for `counts`; `path` is its top for clients that use paths. `instance` must be random if the tree
-    /// is writable: handles of another instance are stale. Call at start only, because the process exits if memory runs out.
-    pub fn new(
-        path: &'static [u8],
-        counts: Counts,
-        instance: u64,
-        clock: fn() -> FileTime,
-    ) -> Self {
+    /// An empty tree with space for `counts`. `instance` must be random if the tree is writable: handles of another instance are stale. Call at start only, because the process exits if memory runs out.
+    pub fn new(counts: Counts, instance: u64, clock: fn() -> FileTime) -> Self {
         let key = u128::from(instance).to_le_bytes();
         // Derived by a MAC, so that handles do not reveal the key.
         let [tag, generation] = [&b"tag"[..], b"generation"].map(|of| handle::mac(&key, of) as u32);
         let store = Store::new(counts, key, generation);
-        Self::begun(store, path, tag, Clock::Given(clock), (0, 0))
+        Self::begun(store, tag, Clock::Given(clock), (0, 0))
     }
 
     /// A tree that contains only its top.
-    fn begun(store: Store, path: &'static [u8], tag: u32, clock: Clock, owner: (u32, u32)) -> Self {
+    fn begun(store: Store, tag: u32, clock: Clock, owner: (u32, u32)) -> Self {
         let mut ram = Self {
             capacity_bytes: store.left_bytes(),
             store,
-            path,
+            #[cfg(any(test, fuzzing))]
+            path: b"/",
             tag,
             backend: Backend::Ram,
             clock,

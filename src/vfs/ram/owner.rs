@@ -140,8 +140,8 @@ impl Ram {
     /// An empty read-only tree, exported as `path`. Its clock advances with each change.
     pub fn model(path: &'static [u8]) -> Self {
         let store = Store::new(super::Counts::within(MEMORY_BYTES), [7; 16], 0);
-        let mut ram = Self::begun(store, path, TAG, Clock::Changes(0), OWNER);
-        ram.capacity_bytes = 1 << 20;
+        let mut ram = Self::begun(store, TAG, Clock::Changes(0), OWNER);
+        (ram.capacity_bytes, ram.path) = (1 << 20, path);
         ram
     }
 

@@ -33,7 +33,7 @@ fn content(ram: &mut Ram, file: Node) -> Vec<u8> {
 /// A tree with `capacity_bytes` of memory as the server creates it, and its root.
 fn served(capacity_bytes: usize, instance: u64) -> (Ram, Node) {
     let clock = || FileTime { secs: 7, nanos: 8 };
-    let mut ram = Ram::new(b"/ram", Counts::within(capacity_bytes), instance, clock);
+    let mut ram = Ram::new(Counts::within(capacity_bytes), instance, clock);
     let root = ram.export(&Rules::DEFAULT.with(Rules::WRITABLE));
     let root = ram.root(Some(root.tag)).unwrap();
     (ram, root)
@@ -79,7 +79,7 @@ fn tables_fit_the_given_memory() {
 #[test]
 fn root_without_memory_is_stale() {
     let rules = Rules::default();
-    let mut ram = Ram::new(b"/ram", Counts::within(100), 1, FileTime::default);
+    let mut ram = Ram::new(Counts::within(100), 1, FileTime::default);
     let root = ram.export(&rules);
     assert_eq!(ram.root(Some(root.tag)), Err(FsError::Stale));
 }
@@ -221,7 +221,7 @@ fn reused_inode_gets_a_new_handle() {
 fn export_follows_its_rules_and_clock() {
     for writable in [true, false] {
         let clock = || FileTime { secs: 7, nanos: 8 };
-        let mut ram = Ram::new(b"/ram", Counts::within(1 << 20), 1, clock);
+        let mut ram = Ram::new(Counts::within(1 << 20), 1, clock);
         let rules = match writable {
             true => Rules::DEFAULT.with(Rules::WRITABLE),
             false => Rules::DEFAULT,
