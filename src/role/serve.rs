@@ -230,7 +230,7 @@ impl Arguments {
                 let port = options.port();
                 let script = match self.beside {
                     Some(beside) => beside.script(port),
-                    None => Script::new(port, b"", true),
+                    None => Script::new(port, true),
                 };
                 let (network, tasks) = (&self.network, tasks);
                 return http::add_tasks(options, exports, (place, script), network, tree, tasks);

@@ -86,6 +86,9 @@ nfs --export '' => : missing export (--export): DIR
 nfs --export GOOD:wibble => wibble
 nfs --isos => : missing export (--isos): DIR
 nfs --isos GOOD:wibble => wibble
+boot GOOD --append debian => : invalid words debian (--append): PATTERN=ARGUMENTS
+boot GOOD --append =quiet => : invalid words =quiet (--append)
+boot GOOD --append debian= => : invalid words debian= (--append)
 nfs --export GOOD --wibble => --wibble
 nfs --export GOOD -x => -x
 nfs --export GOOD -n 99999 => : invalid port 99999 (-n): a number

@@ -12,6 +12,8 @@ use crate::text::{Text, text};
 use crate::vfs::walk::last;
 use crate::wire::Writer;
 use crate::wire::bootloader::{Item, Items, put_path};
+use crate::wire::wildcard::is_match;
+use core::cell::Cell;
 
 /// Configuration files, by priority: of GRUB for images in files, GRUB, and syslinux.
 const FILES: Text = text!(
@@ -35,6 +37,33 @@ pub(super) const UNKNOWN: usize = LAYOUTS.len();
 
 /// Reads the start of a file of the image into the buffer; returns its length, or `None` if there is none.
 type Read<'a> = &'a mut dyn FnMut(&[u8], &mut [u8]) -> Option<usize>;
+
+/// More words for the kernels of some images (`--append`), and those before it.
+pub struct Append {
+    /// Wildcard on an image's path in its export, or on its name.
+    pub pattern: &'static [u8],
+    /// The words.
+    pub words: &'static [u8],
+    /// True once it was used.
+    pub is_used: Cell<bool>,
+    /// The one before.
+    pub before: Option<&'static Self>,
+}
+
+impl Append {
+    /// Appends the words for the image at this path.
+    pub(super) fn put(&self, path: &[u8], out: &mut Writer<'_>) {
+        if let Some(before) = self.before {
+            before.put(path, out);
+        }
+        let name = parts(path, b'/').last().unwrap_or_default();
+        if is_match(self.pattern, path) || is_match(self.pattern, name) {
+            self.is_used.set(true);
+            out.put(b" ");
+            out.put(self.words);
+        }
+    }
+}
 
 /// The entry of an image's own menu.
 pub(super) struct Own {

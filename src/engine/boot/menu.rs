@@ -6,6 +6,7 @@
 
 use super::assign::{self, LOCAL, Row};
 use super::machines::Machines;
+pub use super::scan::Wishes;
 use super::scan::{Each, Out, Scan};
 use crate::config::{ASSIGN_LINE_BYTES, MENU_AGE, MENU_BYTES_MAX, MENU_BYTES_MIN};
 use crate::engine::Cx;
@@ -62,8 +63,8 @@ pub struct Menu {
 }
 
 impl Menu {
-    /// An empty menu. `default` names the image that is booted after a while; empty: none is. `has_nfs`: NFS is served, too.
-    pub fn new(http_port: u16, default: &'static [u8], has_nfs: bool) -> Self {
+    /// An empty menu. `has_nfs`: NFS is served, too.
+    pub fn new(http_port: u16, wishes: Wishes, has_nfs: bool) -> Self {
         Self {
             body: mem::bytes(scaled(MENU_BYTES_MIN, MENU_BYTES_MAX)),
             body_len: 0,
@@ -73,7 +74,7 @@ impl Menu {
             is_restricted: true,
             stamp: 0,
             http_port,
-            scan: Scan::new(default, has_nfs),
+            scan: Scan::new(wishes, has_nfs),
         }
     }
 

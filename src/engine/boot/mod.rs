@@ -33,6 +33,7 @@ use crate::wire::http::encode;
 use core::net::{Ipv4Addr, SocketAddr};
 pub use dhcp::PROXY_PORT;
 use dhcp::{Asked, Message, Place};
+pub use entries::Append;
 use files::Path;
 use machines::{Key, Machines, Step};
 use menu::Menu;

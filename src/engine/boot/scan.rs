@@ -3,7 +3,7 @@
 //! An image is recognised by its kernel and initial RAM disk (`layouts`). Others may still boot as a drive: iPXE reads it by HTTP
 //! until the system that is started looks for its own files.
 
-use super::entries::{Own, UNKNOWN, is_plain};
+use super::entries::{Append, Own, UNKNOWN, is_plain};
 use super::layouts::{Copied, LAYOUT, LAYOUTS, Layout, passes_image};
 use crate::config::EXPORT_PATH_BYTES_MAX;
 use crate::event::Line;
@@ -88,6 +88,15 @@ impl Way {
     }
 }
 
+/// The wishes of the administrator.
+#[derive(Clone, Copy, Default)]
+pub struct Wishes {
+    /// Name of the image that is booted after a while; empty: none is.
+    pub default: &'static [u8],
+    /// The last of more words for kernels.
+    pub append: Option<&'static Append>,
+}
+
 /// The receiver of each way to boot an image: its path, the way, the memory that it needs (half GB; 0: unknown), and the reason why
 /// it boots in no way.
 pub(super) type Each<'a> = &'a mut dyn FnMut(&[u8], Way, u32, Text);
@@ -146,10 +155,12 @@ pub(super) struct Scan {
     /// The image that is booted after a while, and the number of its first entry; 0: none.
     default: &'static [u8],
     pub(super) chosen: u32,
+    /// More words for kernels.
+    append: Option<&'static Append>,
 }
 
 impl Scan {
-    pub(super) fn new(default: &'static [u8], has_nfs: bool) -> Self {
+    pub(super) fn new(wishes: Wishes, has_nfs: bool) -> Self {
         Self {
             path: Writer::new(mem::array::<PATH_BYTES>()),
             dir: Writer::new(mem::array::<512>()),
@@ -165,7 +176,8 @@ impl Scan {
             image_count: 0,
             has_nfs,
             is_root: false,
-            default,
+            default: wishes.default,
+            append: wishes.append,
             chosen: 0,
         }
     }
@@ -380,6 +392,9 @@ impl Scan {
             if arguments != text!("-") {
                 out.put(b" ");
                 scan.expand(out, arguments);
+            }
+            if let Some(append) = scan.append {
+                append.put(scan.path.since(scan.top_len), out);
             }
             scan.expand(out, RAM_DISK);
             if passes_image(layout) {

@@ -1,7 +1,7 @@
 //! A boot server for tests and fuzzers: datagrams in, datagrams out, over the model tree, with a clock of its own.
 
 use super::machines::Machines;
-use super::menu::Menu;
+use super::menu::{Menu, Wishes};
 use super::{Boot, DHCP_SOCKET, Link};
 use crate::engine::Cx;
 use crate::engine::service::{Due, Health, Local, Service as _, Transmit};
@@ -40,7 +40,7 @@ impl Bench {
     pub fn of(ram: Ram) -> Self {
         let sink = Sink::default();
         let machines = Box::leak(Box::new(Machines::new()));
-        let mut boot = Boot::new(Menu::new(80, b"", true), machines, 80);
+        let mut boot = Boot::new(Menu::new(80, Wishes::default(), true), machines, 80);
         boot.set_port_count(8);
         let link = Link {
             index: 2,

@@ -15,7 +15,7 @@ impl Script {
     pub const IS_SERVED: bool = false;
 
     /// Nothing.
-    pub const fn new(_: u16, _: &'static [u8], _: bool) -> Self {
+    pub const fn new(_: u16, _: bool) -> Self {
         Self
     }
 

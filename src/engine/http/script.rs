@@ -5,7 +5,7 @@ use super::reply::{Asked, Head};
 use super::{Http, Root, Step};
 use crate::engine::Cx;
 use crate::engine::boot::machines::{Key, Machines, Step as BootStep};
-use crate::engine::boot::menu::{Menu, NAMES};
+use crate::engine::boot::menu::{Menu, NAMES, Wishes};
 use crate::mem::Ends as _;
 use crate::vfs::Until;
 use crate::wire::Writer;
@@ -25,9 +25,9 @@ impl Script {
     pub const IS_SERVED: bool = true;
 
     /// The menu at this port of HTTP; see [`Menu::new`].
-    pub fn new(http_port: u16, default: &'static [u8], has_nfs: bool) -> Self {
+    pub fn new(http_port: u16, has_nfs: bool) -> Self {
         Self {
-            menu: Some(Menu::new(http_port, default, has_nfs)),
+            menu: Some(Menu::new(http_port, Wishes::default(), has_nfs)),
             machines: None,
         }
     }

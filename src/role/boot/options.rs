@@ -5,13 +5,15 @@ use super::super::serve::{Arguments, Beside};
 use super::super::{http, network, nfs};
 use super::HELP;
 use crate::drive::Tasks;
+use crate::engine::boot::Append;
 use crate::engine::boot::machines::Machines;
-use crate::engine::boot::menu::Menu;
+use crate::engine::boot::menu::{Menu, Wishes};
 use crate::engine::http::Script;
 use crate::exports::Wanted;
 use crate::mem;
 use crate::os;
 use crate::text::text;
+use crate::wire::label::cut;
 use core::cell::Cell;
 use core::ffi::CStr;
 
@@ -22,6 +24,7 @@ flags! {
         Export { long: text!("--export"), takes: Value(text!("export: DIR[:OPTION,...] without .. and below 1024 bytes")) },
         NoDhcp { long: text!("--no-dhcp") },
         Default { long: text!("--default"), takes: Value(text!("image: the name of a file, such as debian.iso")) },
+        Append { long: text!("--append"), takes: Value(text!("words: PATTERN=ARGUMENTS, such as 'debian*=console=ttyS0'")) },
         Http { long: text!("--http"), takes: Value(text!("address: PORT or ADDRESS:PORT, such as 8080 or localhost:8080")) },
         AccessLog { long: text!("--access-log"), takes: Path(text!("file: a path")) },
         NoMdns { long: text!("--no-mdns") },
@@ -56,8 +59,8 @@ pub(super) struct Options {
     pub(super) has_no_dhcp: bool,
     /// True with a network stack of our own, whose address may come later.
     pub(super) is_own_stack: bool,
-    /// The image that is booted after a while; empty: none.
-    default: &'static [u8],
+    /// The image that is booted after a while, and more words for kernels.
+    pub(super) wishes: Wishes,
     /// The machines that boot, in the process that serves them.
     machines: Cell<Option<&'static Machines>>,
 }
@@ -87,9 +90,10 @@ impl Options {
                 return Some(());
             }
             Flag::Default => {
-                self.default = text;
+                self.wishes.default = text;
                 return Some(());
             }
+            Flag::Append => return self.append(text),
             Flag::Loaders | Flag::Export => return served.nfs.exports.add(text),
             Flag::Dir => return served.nfs.exports.add_first_images(text),
             Flag::Http => return served.http.set(http::Flag::Http, value),
@@ -118,15 +122,30 @@ impl Options {
 
     /// The menu for HTTP on this port.
     pub(super) fn menu(&self, http_port: u16) -> Menu {
-        Menu::new(http_port, self.default, true)
+        Menu::new(http_port, self.wishes, true)
+    }
+
+    /// Adds `PATTERN=WORDS`. Returns `None` if it has another form, or control characters.
+    fn append(&mut self, text: &'static [u8]) -> Option<()> {
+        let (pattern, words) = cut(text, b'=');
+        if pattern.is_empty() || words.is_empty() || text.iter().any(u8::is_ascii_control) {
+            return None;
+        }
+        self.wishes.append = Some(mem::leak(Append {
+            pattern,
+            words,
+            is_used: Cell::new(false),
+            before: self.wishes.append,
+        }));
+        Some(())
     }
 }
 
 impl Beside for Options {
     fn script(&self, http_port: u16) -> Script {
         Script {
+            menu: Some(self.menu(http_port)),
             machines: Some(self.machines()),
-            ..Script::new(http_port, self.default, true)
         }
     }
 

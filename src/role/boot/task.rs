@@ -74,6 +74,7 @@ impl Server<Boot> for Role {
         boot.set_port_count(count);
         self.add_links(boot, served, world);
         report_images(boot, world);
+        self.report_unused(world);
         boot.report_assigned(world.tree, world.events);
         Ok(())
     }
@@ -154,6 +155,18 @@ impl Role {
             }
             // One without a carrier may get it later.
             None => !interface.is_loopback,
+        }
+    }
+
+    /// Reports each `--append` that fits no kernel.
+    fn report_unused(&self, world: &mut World<'_>) {
+        let mut append = self.options.wishes.append;
+        while let Some(one) = append {
+            if !one.is_used.get() {
+                let what = text!("--append fits no image:").warn();
+                world.events.report(what, one.pattern, Text::NOTHING);
+            }
+            append = one.before;
         }
     }
 

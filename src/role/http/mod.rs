@@ -44,7 +44,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     }
     nfs.background.run(&mut || {
         let mut tasks = Tasks::new();
-        let script = Script::new(http.port(), b"", false);
+        let script = Script::new(http.port(), false);
         let kind = (Kind::Alone, script);
         add_tasks(http, nfs, kind, &network, tree, &mut tasks)?;
         platform::serve(

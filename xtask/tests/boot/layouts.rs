@@ -32,8 +32,8 @@ const ROWS: [Row; 26] = [
         "ISOIMAGE: kernel over HTTP, needs 1.5 GB; kernel I/live/vmlinuz-6.1.0-8-amd64 initrd=initrd.img-6.1.0-8-amd64 boot=live fetch=I/live/filesystem.squashfs; initrd I/live/initrd.img-6.1.0-8-amd64; boot",
     ]),
     ("more/ubuntu", "casper/vmlinuz casper/initrd EFI/BOOT/BOOTX64.EFI", &[
-        "ISOIMAGE: kernel over NFS, needs 1 GB; kernel I/casper/vmlinuz initrd=initrd boot=casper netboot=nfs nfsroot=${server}:P ip=dhcp; initrd I/casper/initrd; iseq ${platform} efi && shim I/EFI/BOOT/BOOTX64.EFI; boot",
-        "ISOIMAGE: whole image in memory, needs 2 GB; kernel I/casper/vmlinuz initrd=initrd boot=casper netboot=url url=I ip=dhcp; initrd I/casper/initrd; iseq ${platform} efi && shim I/EFI/BOOT/BOOTX64.EFI; boot",
+        "ISOIMAGE: kernel over NFS, needs 1 GB; kernel I/casper/vmlinuz initrd=initrd boot=casper netboot=nfs nfsroot=${server}:P ip=dhcp last; initrd I/casper/initrd; iseq ${platform} efi && shim I/EFI/BOOT/BOOTX64.EFI; boot",
+        "ISOIMAGE: whole image in memory, needs 2 GB; kernel I/casper/vmlinuz initrd=initrd boot=casper netboot=url url=I ip=dhcp last; initrd I/casper/initrd; iseq ${platform} efi && shim I/EFI/BOOT/BOOTX64.EFI; boot",
     ]),
     ("pop", "casper_pop-os_22.04/vmlinuz.efi casper_pop-os_22.04/initrd.gz", &[
         "ISOIMAGE: kernel over NFS, needs 1 GB; kernel I/casper_pop-os_22.04/vmlinuz.efi initrd=initrd.gz boot=casper netboot=nfs nfsroot=${server}:P live-media-path=/casper_pop-os_22.04 ip=dhcp; initrd I/casper_pop-os_22.04/initrd.gz; boot",
@@ -73,8 +73,8 @@ const ROWS: [Row; 26] = [
     ]),
     // Images with a menu of their own, in CONFIGURATIONS.
     ("kali", "live/vmlinuz-1 live/vmlinuz-2 live/initrd.img-1 live/initrd.img-2 boot/grub/grub.cfg", &[
-        "ISOIMAGE: kernel over NFS, needs 1 GB; kernel I/live/vmlinuz-2 initrd=initrd.img-2 components quiet boot=live netboot=nfs nfsroot=${server}:P; initrd I/live/initrd.img-2; boot",
-        "ISOIMAGE: kernel over HTTP, needs 1.5 GB; kernel I/live/vmlinuz-2 initrd=initrd.img-2 components quiet boot=live fetch=I/live/filesystem.squashfs; initrd I/live/initrd.img-2; boot",
+        "ISOIMAGE: kernel over NFS, needs 1 GB; kernel I/live/vmlinuz-2 initrd=initrd.img-2 components quiet boot=live netboot=nfs nfsroot=${server}:P a=b ${c} second; initrd I/live/initrd.img-2; boot",
+        "ISOIMAGE: kernel over HTTP, needs 1.5 GB; kernel I/live/vmlinuz-2 initrd=initrd.img-2 components quiet boot=live fetch=I/live/filesystem.squashfs a=b ${c} second; initrd I/live/initrd.img-2; boot",
     ]),
     ("alpine-virt", "boot/vmlinuz-lts boot/initramfs-lts boot/vmlinuz-virt boot/initramfs-virt boot/grub/grub.cfg", &[
         "ISOIMAGE: kernel over HTTP, needs 0.5 GB; kernel I/boot/vmlinuz-virt initrd=initramfs-virt modules=loop,squashfs modloop=I/boot/modloop-virt alpine_repo=I/apks ip=dhcp; initrd I/boot/initramfs-virt; boot",
@@ -189,7 +189,12 @@ fn images_are_listed_with_their_ways() -> Result<()> {
     }
     fs::write(image("junk"), "junk")?;
     let host = Namespace::new()?;
-    let server = serve(&host, root, &["--interface", "lo", "--http", "8000"])?;
+    let arguments = [
+        &["--interface", "lo", "--http", "8000"],
+        &["--append", "kal?.iso=a=b ${c}", "--append", "MORE/*=last"],
+        &["--append", "*.iso/x=y", "--append", "kali.*=second"][..],
+    ];
+    let server = serve(&host, root, &arguments.concat())?;
     let get = ["-sf", "http://127.0.0.1:8000/boot.ipxe"];
     let fetched = host.command("curl").args(get).output()?;
     let script = String::from_utf8(fetched.stdout)?;
@@ -206,6 +211,7 @@ fn images_are_listed_with_their_ways() -> Result<()> {
             server.wait_for_line(&format!("{}: {way}", image(name).display()), READY_MAX)?;
         }
     }
+    server.wait_for_line("--append fits no image: *.iso/x", READY_MAX)?;
     for (name, reason) in REASONS {
         server.wait_for_line(&format!("{name}.iso: {reason}"), READY_MAX)?;
     }
