@@ -146,6 +146,29 @@ pub fn write_image(program: &[&str], tree: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Writes live/filesystem.squashfs into `tree`: a system of busybox whose init is the script `init`.
+pub fn write_live_system(tree: &Path, init: &str) -> Result<()> {
+    setup::install_packages(&["squashfs-tools", "busybox-static"])?;
+    let work = tempfile::tempdir()?;
+    let root = work.path();
+    for directory in [
+        "bin", "sbin", "dev", "etc", "proc", "run", "sys", "tmp", "var/log",
+    ] {
+        fs::create_dir_all(root.join(directory))?;
+    }
+    fs::copy("/bin/busybox", root.join("bin/busybox"))?;
+    symlink("busybox", root.join("bin/sh"))?;
+    let path = root.join("sbin/init");
+    fs::write(&path, init.trim_start())?;
+    fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+    fs::create_dir_all(tree.join("live"))?;
+    let mut mksquashfs = Command::new("mksquashfs");
+    let squashfs = tree.join("live/filesystem.squashfs");
+    mksquashfs.arg(root).arg(&squashfs);
+    setup::run_captured(mksquashfs.args(["-quiet", "-no-progress", "-all-root"]))?;
+    Ok(())
+}
+
 /// Writes an image whose ISO 9660 tree has only a readme, and whose UDF volume has no anchor.
 pub fn write_unknown_udf(image: &Path) -> Result<()> {
     const SECTOR: usize = 2048;

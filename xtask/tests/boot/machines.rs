@@ -18,12 +18,12 @@ use xtask::setup;
 /// Longest time until a machine has mounted its root or shows a screen, without KVM.
 const BOOT_MAX: Duration = Duration::from_secs(240);
 /// The address of the server.
-const HOST: &str = "10.0.2.2";
+pub(super) const HOST: &str = "10.0.2.2";
 const OVMF: &str = "/usr/share/OVMF";
 
 /// A DHCP server of others.
 #[derive(Clone, Copy)]
-enum Foreign {
+pub(super) enum Foreign {
     Dnsmasq,
     Isc,
     /// Kea names the host and a loader, as in the recipes: GRUB 2.06 looks for its files on the host that the DHCP server names.
@@ -79,15 +79,15 @@ enum Way {
 }
 
 /// A network with a server of images, a DHCP server of others, and places for two machines.
-struct Network {
-    host: Namespace,
+pub(super) struct Network {
+    pub(super) host: Namespace,
     _other: Namespace,
     dhcp: Process,
-    directory: TempDir,
+    pub(super) directory: TempDir,
 }
 
 impl Network {
-    fn new(foreign: Foreign) -> Result<Self> {
+    pub(super) fn new(foreign: Foreign) -> Result<Self> {
         setup::install_packages(&[
             "qemu-system-x86",
             "ovmf",
@@ -124,7 +124,7 @@ impl Network {
     }
 
     /// Starts machine 1 or 2, with the MAC address 52:54:00:00:00:21 or :22. `rom` is an option of its network card.
-    fn start(&self, number: u8, rom: &str, arguments: &[String]) -> Result<Machine> {
+    pub(super) fn start(&self, number: u8, rom: &str, arguments: &[String]) -> Result<Machine> {
         let console = self.directory.path().join(format!("console{number}"));
         let mut command = self.host.command("qemu-system-x86_64");
         command
@@ -173,7 +173,7 @@ fn mac(number: u8) -> String {
 }
 
 /// A running machine.
-struct Machine {
+pub(super) struct Machine {
     process: Process,
     console: PathBuf,
 }
@@ -186,10 +186,10 @@ impl Machine {
 }
 
 /// The steps of a machine: lines of the server's log, in this order, each with the machine's name or address and some words.
-type Steps = Vec<(String, String)>;
+pub(super) type Steps = Vec<(String, String)>;
 
 /// Waits until the log of the server has all steps, and the console of the machine shows `screen`.
-fn wait_for_steps(
+pub(super) fn wait_for_steps(
     network: &Network,
     server: &Process,
     machine: &Machine,

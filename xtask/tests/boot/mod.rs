@@ -3,6 +3,7 @@
 mod assign;
 mod faults;
 mod layouts;
+mod live;
 mod machines;
 mod offers;
 

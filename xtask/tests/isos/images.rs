@@ -10,7 +10,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
-use xtask::machines::iso::{ROCK_RIDGE, SHIPPED, huge, sample, unpack_package, write_image};
+use xtask::machines::iso::{
+    ROCK_RIDGE, SHIPPED, huge, sample, unpack_package, write_image, write_live_system,
+};
 use xtask::setup::{self, run_captured};
 
 /// Names of the images whose contents are compared with Linux' view.
@@ -193,23 +195,7 @@ pub fn crowded(number: usize) -> String {
 
 /// Makes the image of a Debian live system whose init is the script `init`.
 pub fn live(image: &Path, init: &str) -> Result<()> {
-    setup::install_packages(&["squashfs-tools", "busybox-static", "xorriso"])?;
-    let work = tempfile::tempdir()?;
-    let (root, tree) = (work.path().join("root"), work.path().join("tree"));
-    for directory in [
-        "bin", "sbin", "dev", "etc", "proc", "run", "sys", "tmp", "var/log",
-    ] {
-        fs::create_dir_all(root.join(directory))?;
-    }
-    fs::copy("/bin/busybox", root.join("bin/busybox"))?;
-    symlink("busybox", root.join("bin/sh"))?;
-    let path = root.join("sbin/init");
-    fs::write(&path, init.trim_start())?;
-    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    fs::create_dir_all(tree.join("live"))?;
-    let mut mksquashfs = Command::new("mksquashfs");
-    let squashfs = tree.join("live/filesystem.squashfs");
-    mksquashfs.arg(&root).arg(&squashfs);
-    run_captured(mksquashfs.args(["-quiet", "-no-progress", "-all-root"]))?;
-    write_image(ROCK_RIDGE[1], &tree, image)
+    let tree = tempfile::tempdir()?;
+    write_live_system(tree.path(), init)?;
+    write_image(ROCK_RIDGE[1], tree.path(), image)
 }

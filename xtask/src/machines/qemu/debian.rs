@@ -21,6 +21,9 @@ pub(super) struct DebianSection {
     name: String,
     /// The kernel's meta-package, packages whose scripts are to be in the initramfs, and the packages that mkinitramfs needs.
     packages: Vec<String>,
+    /// Modules of dracut, which makes the initramfs instead of mkinitramfs. Empty: mkinitramfs does.
+    #[serde(default)]
+    dracut: String,
 }
 
 impl DebianSection {
@@ -41,7 +44,7 @@ impl DebianSection {
                     symlink(target, tree.join(link))?;
                 }
             }
-            initramfs(&tree)?;
+            initramfs(&tree, &self.dracut)?;
             Ok(tree.join("boot"))
         })?;
         let initramfs = home.join(INITRAMFS);
@@ -54,7 +57,7 @@ impl DebianSection {
 const INITRAMFS: &str = "initrd.img";
 
 /// Makes the initramfs for the kernel in `tree`.
-fn initramfs(tree: &Path) -> Result<()> {
+fn initramfs(tree: &Path, dracut: &str) -> Result<()> {
     let version = file_of(&tree.join("boot"), "vmlinuz-")?;
     let version = version.file_name().unwrap_or_default().to_string_lossy();
     let version = version.trim_start_matches("vmlinuz-");
@@ -63,19 +66,27 @@ fn initramfs(tree: &Path) -> Result<()> {
         unshare.arg("--map-root-user");
     }
     unshare.arg("--mount").args(["sh", "-ec", MAKE, "sh"]);
-    unshare.arg(tree).args([version, INITRAMFS]);
+    unshare.arg(tree).args([version, INITRAMFS, dracut]);
     unshare.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    run_captured(&mut unshare).context("mkinitramfs failed in the tree of Debian packages")?;
+    run_captured(&mut unshare)
+        .context("no initramfs could be made in the tree of Debian packages")?;
     Ok(())
 }
 
 /// A shell script that makes the initramfs; needs its own mount namespace. Arguments: the tree, the kernel version, the name of the
-/// file to make in the tree's /boot.
+/// file to make in the tree's /boot, and the modules of dracut.
 const MAKE: &str = r#"
     mount --rbind /dev "$1/dev"
     mount --rbind /proc "$1/proc"
     chroot "$1" depmod "$2"
-    chroot "$1" mkinitramfs -o "/boot/$3" "$2"
+    if [ -z "$4" ]; then
+        chroot "$1" mkinitramfs -o "/boot/$3" "$2"
+    else
+        mount --rbind /sys "$1/sys"
+        chroot "$1" ldconfig
+        chroot "$1" dracut --no-hostonly --no-early-microcode --omit ifcfg --add "$4" "/boot/$3" "$2"
+        chmod 644 "$1/boot/$3"
+    fi
 "#;
 
 /// Finds the file in `directory` whose name starts with `prefix`.
