@@ -96,8 +96,8 @@ impl<'a> Iterator for Items<'a> {
                     }
                 }
                 Some(1) => {
-                    let all = rest.split(u8::is_ascii_whitespace);
-                    self.entry.ram_disk = all.last().unwrap_or_default();
+                    let mut from_end = rest.rsplit(u8::is_ascii_whitespace);
+                    self.entry.ram_disk = from_end.next().unwrap_or_default();
                 }
                 Some(2) => self.entry.words = rest,
                 Some(3) => {
