@@ -519,9 +519,9 @@ pub const BOOT_SILENCE: Duration = Duration::from_secs(30);
 /// Interfaces at which machines that boot are answered, at most.
 pub const BOOT_LINK_COUNT_MAX: usize = 16;
 /// Size of the menu of images (bytes); further images are left out.
-pub const MENU_BYTES_MAX: usize = 64 << 10;
+pub const MENU_BYTES_MAX: usize = 96 << 10;
 /// [`MENU_BYTES_MAX`] with minimum memory.
-pub const MENU_BYTES_MIN: usize = 16 << 10;
+pub const MENU_BYTES_MIN: usize = 24 << 10;
 /// Longest line of the file that assigns images to machines (bytes).
 pub const ASSIGN_LINE_BYTES: usize = 1024;
 /// Longest such file (bytes); the rest is not read.

@@ -5,6 +5,7 @@
 //! machine boots without the menu.
 
 use super::assign::{self, LOCAL, Row};
+use super::groups::{self, paths};
 use super::machines::Machines;
 pub use super::scan::Wishes;
 use super::scan::{Each, Out, Scan};
@@ -14,18 +15,19 @@ use crate::event::{Events, Line};
 use crate::mem::{self, Ends as _, scaled};
 use crate::text::{Text, text};
 use crate::time::Instant;
+use crate::vfs::walk::{below, without_slashes};
 use crate::vfs::{Client, FsError, Peer, Tree};
 use crate::wire::Writer;
 use crate::wire::exports::Hosts;
-use crate::wire::label::cut;
 use core::net::{IpAddr, Ipv6Addr};
 
 /// The names of the menu, by TFTP in any folder, by HTTP at the top.
 pub const NAMES: [&[u8]; 2] = [b"boot.ipxe", b"autoexec.ipxe"];
 
-/// The script before the entries, after the server's address was set.
-const BEFORE: Text =
-    text!("isset ${ip} || dhcp\n:menu\nmenu Boot from ${server}\nitem local Next boot device\n");
+/// The start of the script, after the server's address was set.
+const FIRST: &[u8] = b"isset ${ip} || dhcp\ngoto menu\n";
+/// The start of the menu, after the commands of the entries.
+const BEFORE: Text = text!(":menu\nmenu Boot from ${server}\nitem local Next boot device\n");
 /// The script after the entries: it boots nothing if no key is pressed for a minute, or the image that was named.
 const CHOOSE: Text = text!(
     "choose --default ${default} --timeout ${wait} image || goto local\ngoto ${image}\n:local\nexit\n:failed\nprompt Cannot boot it; press a key for the menu ||\ngoto menu\n"
@@ -45,7 +47,8 @@ const HOST_BYTES_MAX: usize = 96;
 
 /// The menu.
 pub struct Menu {
-    /// The script after its start. While it is made, the commands of the entries are behind the first quarter.
+    /// The script after its start: the commands of the entries, at most a half, then the menu. While it is made, the last quarter has
+    /// the items.
     body: &'static mut [u8],
     body_len: usize,
     made_at: Instant,
@@ -153,11 +156,11 @@ impl Menu {
     pub fn fill(&mut self, tree: &mut Tree, peer: &Peer, each: Each<'_>) {
         (self.made_for, self.is_restricted, self.is_offered) = (peer.address, false, false);
         let quarter = self.body.len() / 4;
-        let (items, commands) = self.body.split_at_mut(quarter);
-        let space = quarter - FRAME_BYTES;
-        let mut out = Out::new(items.head_mut(space), commands, each);
+        let (script, items) = self.body.split_at_mut(3 * quarter);
+        mem::copy_into(script, FIRST);
+        let commands = script.tail_mut(FIRST.len()).head_mut(2 * quarter);
+        let mut out = Out::new(items.head_mut(quarter - FRAME_BYTES), commands, each);
         self.scan.begin(Peer { port: 0, ..*peer });
-        out.say(BEFORE);
         for number in 0..tree.exports().len() {
             let Some(export) = tree.exports().get(number) else {
                 break;
@@ -174,18 +177,36 @@ impl Menu {
             }
         }
         let [items_len, commands_len] = out.lens();
+        let (commands, space) = script.tail_mut(FIRST.len()).split_at_mut(commands_len);
+        let (items, commands) = (items.head(items_len), &*commands);
+        let chosen = self.scan.chosen;
         let mut frame = Line::default();
         frame.text("set default ");
-        match self.scan.chosen {
+        match chosen {
             0 => frame.text("local\nset wait 60000\n"),
             chosen => frame.number(chosen).text("\nset wait 10000\n"),
         };
-        let mut end = Writer::new(self.body.tail_mut(items_len).head_mut(FRAME_BYTES));
-        end.put(frame.bytes());
-        end.put(CHOOSE.decode(&mut [0; FRAME_BYTES]));
-        let at = items_len + end.written().unwrap_or(0);
-        self.body.copy_within(quarter..quarter + commands_len, at);
-        self.body_len = at + commands_len;
+        let mut text = [0; FRAME_BYTES];
+        let mut choose = Writer::new(&mut text);
+        choose.put(frame.bytes());
+        choose.put(CHOOSE.decode(&mut [0; FRAME_BYTES]));
+        let choose = choose.since(0);
+        let is_root = self.scan.is_root;
+        let in_export = |path| {
+            let mut all = tree.exports().iter().filter(|_| !is_root);
+            let found = all.find_map(|export| below(export.path.to_bytes(), path));
+            without_slashes(found.unwrap_or(path))
+        };
+        let mut out = Writer::new(space);
+        out.put(BEFORE.decode(&mut [0; FRAME_BYTES]));
+        let start = out.position();
+        groups::write((items, commands), &in_export, (chosen, choose), &mut out);
+        if out.written().is_none() {
+            out.truncate(start);
+            out.put(items);
+            out.put(choose);
+        }
+        self.body_len = FIRST.len() + commands_len + out.written().unwrap_or(0);
     }
 
     /// Writes the start of the script for iPXE that reaches the server at `address`; `None`: unknown.
@@ -279,15 +300,16 @@ fn put_head(out: &mut Writer<'_>, name: &[u8], host: &[u8]) {
 
 /// Appends the commands that boot the image of a line. `None`: the script `body` has no such image; the commands say so.
 fn put_image(body: &[u8], line: u32, row: &Row<'_>, start: &mut Start) -> Option<()> {
-    let label = match row.image {
-        LOCAL => Some(LOCAL),
-        image => find_entry(body, image),
-    };
-    let mut number = Line::default();
+    let (mut number, mut label) = (Line::default(), Line::default());
     number.number(line);
-    let missing: &[u8] = match label {
-        Some(_) => b"",
-        None => b" is not in the menu",
+    let mut missing = &b""[..];
+    match (row.image, find_entry(body, row.image)) {
+        (LOCAL, _) => label.raw(LOCAL),
+        (_, Some(entry)) => label.number(entry),
+        _ => {
+            missing = b" is not in the menu";
+            label.text("menu")
+        }
     };
     for part in [
         b"echo assign, line ",
@@ -298,36 +320,26 @@ fn put_image(body: &[u8], line: u32, row: &Row<'_>, start: &mut Start) -> Option
         b"\nset more ",
         row.arguments,
         b"\ngoto ",
-        label.unwrap_or(b"menu"),
+        label.bytes(),
         b"\n",
     ] {
         start.extend_from_slice(part).ok()?;
     }
-    label.map(drop)
+    missing.is_empty().then_some(())
 }
 
 /// The number of the first entry of an image in a script.
-fn find_entry<'a>(body: &'a [u8], image: &[u8]) -> Option<&'a [u8]> {
-    const HTTP: &[u8] = b"${http}";
-    let mut number = &b""[..];
-    for line in mem::parts(body, b'\n') {
-        if let Some(label) = line.strip_prefix(b":") {
-            number = label;
-        }
-        if let Some(at) = line.windows(HTTP.len()).position(|part| part == HTTP) {
-            let (path, _) = cut(line.tail(at + HTTP.len()), b' ');
-            let is_it = |(at, part): (usize, &[u8])| {
-                // A whole path, or names at its end.
-                let begins =
-                    at == 0 || image.first() != Some(&b'/') && path.get(at - 1) == Some(&b'/');
-                begins && part == image && matches!(path.get(at + image.len()), None | Some(b'/'))
-            };
-            if path.windows(image.len()).enumerate().any(is_it) {
-                return Some(number);
-            }
-        }
-    }
-    None
+fn find_entry(body: &[u8], image: &[u8]) -> Option<u32> {
+    let is_it = |path: &[u8]| {
+        path.windows(image.len()).enumerate().any(|(at, part)| {
+            // A whole path, or names at its end.
+            let begins = at == 0 || image.first() != Some(&b'/') && path.get(at - 1) == Some(&b'/');
+            begins && part == image && matches!(path.get(at + image.len()), None | Some(b'/'))
+        })
+    };
+    (1..)
+        .zip(paths(body))
+        .find_map(|(number, path)| is_it(path).then_some(number))
 }
 
 #[cfg(test)]
@@ -336,20 +348,18 @@ mod tests {
 
     #[test]
     fn entry_of_image_is_found_by_name_or_path() {
-        let body = b":menu\nitem 1 a\n:1\nkernel ${http}/srv/isos/a.iso/live/vmlinuz url=${http}/srv/isos/b.iso\n:2\nkernel ${http}/srv/isos/a.iso/x\n:3\nsanboot --keep ${http}/srv/isos/x/b.iso || goto failed\n:failed\n";
+        let body = b"goto menu\n:1\nkernel ${http}/srv/isos/a.iso/live/vmlinuz url=${http}/srv/isos/b.iso\n:2\nkernel ${http}/srv/isos/a.iso/x\n:3\nsanboot --keep ${http}/srv/isos/x/b.iso || goto failed\n:failed\n";
         for (image, expect) in [
-            ("a.iso", Some("1")),
-            ("/srv/isos/a.iso", Some("1")),
-            ("b.iso", Some("3")),
-            ("x/b.iso", Some("3")),
-            ("isos/x/b.iso", Some("3")),
+            ("a.iso", Some(1)),
+            ("/srv/isos/a.iso", Some(1)),
+            ("b.iso", Some(3)),
+            ("x/b.iso", Some(3)),
+            ("isos/x/b.iso", Some(3)),
             ("/x/b.iso", None),
             (".iso", None),
             ("c.iso", None),
         ] {
-            let found = find_entry(body, image.as_bytes());
-            let found = found.map(|number| str::from_utf8(number).unwrap());
-            assert_eq!(found, expect, "{image}");
+            assert_eq!(find_entry(body, image.as_bytes()), expect, "{image}");
         }
     }
 }

@@ -8,6 +8,7 @@ mod assign;
 mod dhcp;
 mod entries;
 mod files;
+mod groups;
 mod layouts;
 mod loaders;
 pub mod machines;

@@ -117,10 +117,6 @@ impl<'a> Out<'a> {
         }
     }
 
-    pub(super) fn say(&mut self, text: Text) {
-        self.items.put(text.decode(&mut [0; TEXT_BYTES]));
-    }
-
     /// Lengths of the items and the commands (bytes).
     pub(super) const fn lens(&self) -> [usize; 2] {
         [self.items.position(), self.commands.position()]

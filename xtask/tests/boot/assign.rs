@@ -64,8 +64,8 @@ fn machines_get_what_is_assigned() -> Result<()> {
         let script = String::from_utf8(fetched.stdout)?;
         // Before them is the server's address, after them the menu, which begins with `isset`, too.
         let lines: Vec<_> = script.lines().skip(3).map(str::to_owned).collect();
-        let menu = lines.iter().position(|line| line == ":menu");
-        Ok(lines[..menu.context("no menu")? - 1].to_vec())
+        let menu = lines.iter().rposition(|line| line.starts_with("isset"));
+        Ok(lines[..menu.context("no menu")?].to_vec())
     };
     for (query, expect) in ROWS {
         let found = get(query)?;
