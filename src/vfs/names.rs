@@ -94,8 +94,8 @@ pub struct NamedPeer {
     pub address: Ipv6Addr,
     /// The state of the look-up.
     pub outcome: Outcome,
-    /// True if the names were compared with wildcards since [`Self::is_used`] was set to false.
-    pub is_used: bool,
+    /// True if the names were compared with wildcards since the last call of [`Self::take_used`].
+    is_used: bool,
     /// A number that grows with each use.
     used: u32,
     len: u16,
@@ -104,6 +104,16 @@ pub struct NamedPeer {
 }
 
 impl NamedPeer {
+    /// Returns true if the names were compared with wildcards since the last call of [`Self::take_used`].
+    pub const fn is_used(&self) -> bool {
+        self.is_used
+    }
+
+    /// As [`Self::is_used`], which returns false until the names are compared again.
+    pub const fn take_used(&mut self) -> bool {
+        core::mem::replace(&mut self.is_used, false)
+    }
+
     /// The confirmed names.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
         let names = parts(self.names.head(self.len.into()), 0);

@@ -375,7 +375,7 @@ impl Resolver {
         if known.address != peer.address {
             *known = new;
         }
-        if known.ask.is_lazy && peer.is_used {
+        if known.ask.is_lazy && peer.is_used() {
             known.ask.until = now;
         }
         if peer.outcome.refusal != FsError::AwaitsNames {

@@ -112,7 +112,7 @@ impl Resolver {
             return;
         };
         (peer.names_len, peer.confirmed_len) = (0, 0);
-        if !core::mem::take(&mut known.is_used) {
+        if !known.take_used() {
             let forgotten_at = known.outcome.since.after(NAME_KEEP);
             if peer.ask.is_lazy || known.names().next().is_none() || forgotten_at <= now {
                 // The place is free.

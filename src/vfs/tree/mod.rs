@@ -38,7 +38,7 @@ pub struct Tree {
     /// The numbers of the exports, sorted by the names of their paths.
     sorted: Slots<u16>,
     /// The key of the MACs in handles; zeros if the handles of files need none.
-    pub key: Key,
+    key: Key,
     /// The valid reading of the exports.
     pub(super) reading: Reading,
     /// The reading that [`Tree::add_client`] fills. `None`: no exports.

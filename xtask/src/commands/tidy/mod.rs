@@ -1,7 +1,7 @@
 //! `cargo xtask tidy`: checks the sources against the import table and the house rules that clippy and rustc do not know.
 //!
 //! Checks which module imports which, circles of imports (in xtask, too) and of methods, the head (`//!`) of every file, the length
-//! of functions, how many lines name a feature, and the modules that may contain unsafe code. Test code may import everything. Also
+//! of functions, how many lines name a feature, the fields that carry an argument, and the modules that may contain unsafe code. Test code may import everything. Also
 //! checks the licences of all dependencies, that the executable contains each crate in one version only, the links and paths in the
 //! documents, the comments, the form of commit subjects, and that every MUST of multicast DNS has a test.
 
@@ -73,6 +73,7 @@ fn check(root: &Path, rules: &Rules) -> Result<Vec<String>> {
     let (mut modules, mut tools) = (Vec::new(), Vec::new());
     for source in sources {
         breaches.extend(check_head(&source));
+        breaches.extend(check_fields(&source));
         let (inside, modules) = match source.path.strip_prefix("xtask/src") {
             Ok(inside) => (inside, &mut tools),
             Err(_) => match source.path.strip_prefix("src") {
@@ -179,6 +180,50 @@ fn check_features(sources: &[Source]) -> Option<String> {
              cfg_attr(not(…), path = \"no_….rs\")"
         )
     })
+}
+
+/// Violations by fields that others than the type itself set before or after a call: an argument is passed, a result is returned.
+fn check_fields(source: &Source) -> Vec<String> {
+    const WORDS: [&str; 8] = [
+        "caller sets",
+        "callers set",
+        "caller has set",
+        "caller fills",
+        "caller clears",
+        "set by the caller",
+        "set by its caller",
+        "was set to",
+    ];
+    let (mut doc, mut found) = (String::new(), Vec::new());
+    for (at, line) in source.text.lines().enumerate() {
+        let line = line.trim_start();
+        if let Some(text) = line.strip_prefix("///") {
+            doc = doc + text + " ";
+            continue;
+        }
+        // The name follows `pub` or `pub(…)`; before a function's name is a word.
+        let field = line
+            .strip_prefix("pub")
+            .and_then(|rest| rest.split_once(": "));
+        let name = field.map(|(before, _)| before.rsplit(')').next().unwrap_or_default().trim());
+        let is_field = name.is_some_and(|name| !name.contains([' ', '(']));
+        let text = doc.replace("  ", " ");
+        if is_field
+            && source.path.starts_with("src")
+            && WORDS.iter().any(|word| text.contains(word))
+        {
+            let path = source.path.display();
+            let name = name.unwrap_or_default();
+            found.push(format!(
+                "{path}:{}: the field {name} carries an argument or a result: pass or return it",
+                at + 1
+            ));
+        }
+        if !line.starts_with("#[") {
+            doc.clear();
+        }
+    }
+    found
 }
 
 fn check_head(source: &Source) -> Option<String> {

@@ -324,3 +324,37 @@ fn lines_naming_features_are_limited() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn public_field_that_the_caller_sets_is_a_violation() -> Result<()> {
+    for (text, is_violation) in [
+        (
+            "struct A {\n    /// The peer. The caller sets it.\n    pub peer: u8,\n}",
+            true,
+        ),
+        (
+            "struct A {\n    /// The peer; set by\n    /// the caller.\n    #[a]\n    pub(super) peer: u8,\n}",
+            true,
+        ),
+        (
+            "struct A {\n    /// Used since this was set to false.\n    pub is_used: bool,\n}",
+            true,
+        ),
+        (
+            "struct A {\n    /// The peer. The caller sets it.\n    peer: u8,\n    pub b: u8,\n}",
+            false,
+        ),
+        (
+            "struct A {\n    /// The peer of the caller.\n    pub peer: u8,\n}",
+            false,
+        ),
+        (
+            "/// The caller sets the peer.\npub fn f(a: u8, peer: u8) {}",
+            false,
+        ),
+    ] {
+        let found = messages("src/mem.rs", text)?;
+        assert_eq!(found.len(), usize::from(is_violation), "{text}: {found:?}");
+    }
+    Ok(())
+}
