@@ -217,3 +217,73 @@ fn images_are_listed_with_their_ways() -> Result<()> {
     }
     Ok(())
 }
+
+/// Parts of file names that mean something in a shell, a script of iPXE, a URL or a log line.
+#[rustfmt::skip]
+const ODD: [&str; 25] = [
+    "", " two words", "\u{fc}", "'", "\"", "$(x)", "${net0}", "`", ";reboot", "&&", "\n:reboot", "\t", "\\", "#", "%20", "=", "*",
+    "[a]", "~", "-", "\x7f", "(", "||", ":", "..",
+];
+
+/// 100 images with odd names, damaged menus, damaged directories, or cut: each is reported once the server runs, and the script has no
+/// command that one of them brought.
+#[test]
+fn odd_and_damaged_images_are_reported() -> Result<()> {
+    if !root_for("port 69") {
+        return Ok(());
+    }
+    let directory = public_dir()?;
+    let root = directory.path();
+    let tree = tempfile::tempdir()?;
+    let (_, _, menu) = CONFIGURATIONS[0];
+    for (file, text) in [
+        ("live/vmlinuz-2", ""),
+        ("live/initrd.img-2", ""),
+        ("boot/grub/grub.cfg", menu),
+    ] {
+        let path = tree.path().join(file);
+        fs::create_dir_all(path.parent().context("no folder")?)?;
+        fs::write(path, text)?;
+    }
+    let good = tree.path().join("good");
+    write_image(ROCK_RIDGE[0], tree.path(), &good)?;
+    let good = fs::read(good)?;
+    let text = good.windows(menu.len());
+    let text = { text }
+        .position(|part| part == menu.as_bytes())
+        .context("no menu")?;
+    let mut random = fastrand::Rng::with_seed(79);
+    for (number, odd) in (0..100).zip(ODD.iter().cycle()) {
+        let mut bytes = good.clone();
+        match number / 25 {
+            0 => {}
+            1 => (0..9).for_each(|_| bytes[text + random.usize(..menu.len())] = random.u8(..)),
+            2 => (0..99).for_each(|_| bytes[random.usize(0x8000..text)] = random.u8(..)),
+            _ => bytes.truncate(random.usize(..good.len())),
+        }
+        fs::write(root.join(format!("{number:02}{odd}.iso")), bytes)?;
+    }
+    let host = Namespace::new()?;
+    let server = serve(&host, root, &["--interface", "lo", "--http", "8000"])?;
+    for number in 0..100 {
+        let start = format!("{}/{number:02}", root.display());
+        server.wait_for_line(&start, READY_MAX)?;
+    }
+    let get = ["-sf", "-m", "5", "http://127.0.0.1:8000/boot.ipxe"];
+    let script = String::from_utf8(host.command("curl").args(get).output()?.stdout)?;
+    ensure!(script.contains("kernel ${http}"), "{script}");
+    for line in script.lines() {
+        let is_known = |start: &&str| line.starts_with(start);
+        let known =
+            "#!ipxe set isset : menu item choose goto exit prompt kernel initrd boot sanboot";
+        ensure!(
+            known.split(' ').any(|start| is_known(&start)),
+            "{line}\n{script}"
+        );
+        ensure!(
+            !line.starts_with(":reboot") && !line.starts_with("boot ;"),
+            "{line}"
+        );
+    }
+    Ok(())
+}
