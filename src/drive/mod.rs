@@ -16,7 +16,7 @@ pub mod platform;
 #[cfg(feature = "streams")]
 pub mod service;
 mod task;
-#[cfg(test)]
+#[cfg(all(test, all_roles))]
 mod tests;
 
 pub use task::{TASK_COUNT_MAX, Task, Tasks, World};

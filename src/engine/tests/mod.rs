@@ -3,6 +3,7 @@
 mod above;
 mod changing;
 mod duplicates;
+#[cfg(all_roles)]
 mod kills;
 mod laws;
 mod listing;
