@@ -198,6 +198,23 @@ fn read_lines(tree: &mut Tree, pin: &Pin, each: Each<'_>) -> FsResult<()> {
     }
 }
 
+/// Reads the files of all exports, without effect.
+///
+/// # Errors
+/// Those that stop a call: a disk of a bare machine must read something first.
+pub(super) fn await_disks(tree: &mut Tree, peer: &Peer) -> FsResult<()> {
+    for number in 0..tree.exports().len() {
+        if let Some(node) = find_file(tree, number, peer)
+            && let Err(error) =
+                node.and_then(|node| read_file(tree, node, &mut |_, _| ControlFlow::Continue(())))
+            && error.stops()
+        {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
 /// Passes the line for a machine to `found`, with its number.
 pub(super) fn find(
     tree: &mut Tree,

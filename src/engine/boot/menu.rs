@@ -16,7 +16,7 @@ use crate::mem::{self, Ends as _, scaled};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::walk::{below, without_slashes};
-use crate::vfs::{Client, FsError, Peer, Tree};
+use crate::vfs::{Client, FsError, FsResult, Peer, Tree};
 use crate::wire::Writer;
 use crate::wire::exports::Hosts;
 use core::net::{IpAddr, Ipv6Addr};
@@ -88,8 +88,12 @@ impl Menu {
 
     /// Makes the menu for the peer, unless it was just made. If the assigned images have changed, that is reported once for all menus
     /// of these machines.
-    pub fn refresh(&mut self, cx: &mut Cx<'_>, machines: Option<&Machines>) {
+    ///
+    /// # Errors
+    /// Those that stop a call.
+    pub fn refresh(&mut self, cx: &mut Cx<'_>, machines: Option<&Machines>) -> FsResult<()> {
         let peer = cx.peer;
+        assign::await_disks(cx.vfs, &peer)?;
         let is_own = !self.is_restricted || self.made_for == peer.address;
         if !is_own || cx.now.since(self.made_at) >= MENU_AGE {
             self.made_at = cx.now;
@@ -102,6 +106,7 @@ impl Menu {
         {
             assign::report(cx.vfs, &peer, cx.events);
         }
+        Ok(())
     }
 
     /// Reports the assigned images, as any host may read them.

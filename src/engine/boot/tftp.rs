@@ -159,7 +159,7 @@ impl Tftp {
             Found::File(pin, attr) => Content::File(pin, attr.size),
             Found::Menu => {
                 if !self.reads_menu() {
-                    scene.menu.refresh(scene.cx, Some(scene.machines));
+                    scene.menu.refresh(scene.cx, Some(scene.machines))?;
                 }
                 Content::Menu
             }

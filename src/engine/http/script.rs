@@ -7,7 +7,7 @@ use crate::engine::Cx;
 use crate::engine::boot::machines::{Key, Machines, Step as BootStep};
 use crate::engine::boot::menu::{Menu, NAMES, Wishes};
 use crate::mem::Ends as _;
-use crate::vfs::Until;
+use crate::vfs::{FsError, Until};
 use crate::wire::Writer;
 use crate::wire::http::Method;
 
@@ -65,7 +65,10 @@ impl Http {
             .as_mut()
             .filter(|_| NAMES.contains(&name))?;
         menu.set_root(self.root == Root::Single);
-        menu.refresh(cx, self.script.machines);
+        let refreshed = menu.refresh(cx, self.script.machines);
+        if let Some(until) = refreshed.err().and_then(FsError::until) {
+            return Some(Step::Again(until));
+        }
         if !menu.is_offered() {
             return None;
         }
