@@ -14,7 +14,7 @@ use core::sync::atomic::AtomicU32;
 #[derive(Default)]
 pub struct Nfs4(());
 
-/// What a server of NFS has at the moment.
+/// Terms of a server that may change between calls.
 pub(super) struct Terms {
     pub(super) read_bytes_max: u32,
     pub(super) verifier: u64,

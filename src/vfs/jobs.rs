@@ -58,7 +58,7 @@ pub enum Job<'a> {
     /// an error some bytes may be written.
     Write(&'a Pin, u64, Bytes<'a>),
     /// Makes the data of this file part of the next sync, or syncs it at once. Never pending. `Stale`: the file is not open any more;
-    /// else as [`Vfs::sync`].
+    /// else as [`Vfs::sync`](super::Vfs::sync).
     Stage(&'a Pin),
     /// Makes everything in the export with this tag part of the next sync, because another server process has changed the export.
     /// Never pending.
@@ -195,7 +195,7 @@ impl Tree {
         self.ended.first()?.as_deref()
     }
 
-    /// See [`Vfs::start`]. Called before the other calls for jobs.
+    /// See [`Vfs::start`](super::Vfs::start). Called before the other calls for jobs.
     pub fn start_jobs(&mut self, watch: &mut dyn FnMut(FileId) -> bool) {
         if let Some(jobs) = self.ended.first_mut() {
             *jobs = Some(mem::leak(EndedJobs::default()));
@@ -222,7 +222,7 @@ impl Tree {
         }
     }
 
-    /// See [`Vfs::submit`].
+    /// See [`Vfs::submit`](super::Vfs::submit).
     pub fn submit(&mut self, job: Job<'_>) -> Submitted {
         if let Job::Write(file, ..) | Job::Stage(file) = job {
             return match self.backend(file.node) {

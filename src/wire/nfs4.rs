@@ -231,7 +231,7 @@ impl StateId {
     pub const ANONYMOUS: Self = Self([0; 4]);
     /// The state ID that an earlier operation of the COMPOUND has returned.
     pub const CURRENT: Self = Self([1, 0, 0, 0]);
-    /// Of no state: that of a closed file.
+    /// The state ID of a closed file: there is no state.
     pub const INVALID: Self = Self([u32::MAX, 0, 0, 0]);
     /// READ bypass.
     pub const BYPASS: Self = Self([u32::MAX; 4]);
@@ -250,7 +250,7 @@ pub mod opening {
     /// The bits by which a client says which delegation it wants.
     pub const WANTED: u32 = 0xff00;
     pub const WANT_NO_DELEG: u32 = 0x0400;
-    /// All bits that a client may set in share_access, with those of version 4.2.
+    /// All bits that a client may set in share_access. Some came with minor version 2.
     pub const ASKED: u32 = 0x003f_ff03;
     pub const UNCHECKED: u32 = 0;
     pub const GUARDED: u32 = 1;

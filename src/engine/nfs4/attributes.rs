@@ -3,7 +3,7 @@
 //! Each attribute is a row: its number, and how its value is made. Numbers ascend, as the values on the wire do.
 
 use super::turn::{Done, Fault, Turn};
-use crate::config::{COMPOUND_BYTES_MAX, LEASE_SECS, READ_BYTES_MAX, WRITE_BYTES_MAX};
+use crate::config::{COMPOUND_BYTES_MAX, LEASE_SECS, READ_BYTES_MAX};
 use crate::engine::nfs::{LINK_COUNT_MAX, kind_number};
 use crate::vfs::{Attr, FileTime, FsStat, Handle, NewTime, SetAttr};
 use crate::wire::label::number;
@@ -60,6 +60,10 @@ const ATIME_SET: u32 = 48;
 const MTIME_SET: u32 = 54;
 pub(super) const MOUNTED_ON_FILE_ID: u32 = 55;
 
+/// Largest WRITE (bytes): it fits a request. Linux 6.1 does not limit it by the session.
+const WRITE_BYTES: u32 = 4096;
+const _: () = assert!(WRITE_BYTES * 2 <= COMPOUND_BYTES_MAX + 4);
+
 /// All attributes.
 static ROWS: [(u8, Value); ROW_COUNT] = TABLE;
 const ROW_COUNT: usize = 42;
@@ -100,7 +104,7 @@ const TABLE: [(u8, Value); ROW_COUNT] = [
     (28, Words(&[LINK_COUNT_MAX])),
     (29, Short(|of| of.stat.name_bytes_max)),
     (30, Words(&[0, READ_BYTES_MAX])), // maxread
-    (31, Words(&[0, WRITE_BYTES_MAX])),
+    (31, Words(&[0, WRITE_BYTES])),    // maxwrite
     (33, Short(|of| of.attr.mode)),
     (35, Short(|of| of.attr.nlink)),
     (36, Text(|of| of.attr.uid)),
@@ -146,7 +150,7 @@ const SUPPORTED: Bitmap = numbers(false);
 const WRITE_ONLY: Bitmap = numbers(true);
 /// The attributes that can be set.
 const SETTABLE: Bitmap = Bitmap::new(&[SIZE, MODE, OWNER, GROUP, ATIME_SET, MTIME_SET]);
-/// Those in which the verifier of an exclusive OPEN is stored.
+/// The attributes in which the verifier of an exclusive OPEN is stored.
 const TIMES: Bitmap = Bitmap::new(&[ATIME_SET, MTIME_SET]);
 /// Their values afterwards: time_access and time_modify.
 pub(super) const EXCLUSIVE_TIMES: Bitmap = Bitmap::new(&[47, 53]);
@@ -306,8 +310,14 @@ impl Turn<'_, '_, '_, '_> {
         let mut outcome = Ok(());
         given.for_each(|number| {
             let parsed = match number {
-                SIZE => Ok(change.size = Some(values.u64())),
-                MODE => Ok(change.mode = Some(values.u32() & 0o7777)),
+                SIZE => {
+                    change.size = Some(values.u64());
+                    Ok(())
+                }
+                MODE => {
+                    change.mode = Some(values.u32() & 0o7777);
+                    Ok(())
+                }
                 OWNER => parse_number(&mut values).map(|uid| change.uid = Some(uid)),
                 GROUP => parse_number(&mut values).map(|gid| change.gid = Some(gid)),
                 ATIME_SET => parse_time(&mut values).map(|time| change.atime = time),

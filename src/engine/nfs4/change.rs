@@ -36,7 +36,7 @@ impl Turn<'_, '_, '_, '_> {
         let compound = &mut *self.compound;
         if compound.promise == Promise::Nothing {
             let at = self.at - self.start;
-            compound.promised = compound.done << 18 | at as u32 / 4;
+            compound.promised = (compound.done << 18) | (at as u32 / 4);
         }
         compound.promise = compound.promise.max(promise);
     }

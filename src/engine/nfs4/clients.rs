@@ -89,7 +89,7 @@ impl Turn<'_, '_, '_, '_> {
         now.saturating_sub(row.word(client::RENEWED))
     }
 
-    /// Returns true if a client's lease has expired. It keeps its state until others need what it holds.
+    /// Returns true if a client's lease has expired. It keeps its state until another client needs that.
     pub(super) fn is_expired(&self, row: Client) -> bool {
         self.silence(row) > LEASE_SECS
     }

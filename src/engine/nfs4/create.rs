@@ -90,7 +90,7 @@ impl Turn<'_, '_, '_, '_> {
                 let own = self.client()?;
                 locked(self.lock, || self.make_room(own))?;
                 let created = self.cx.vfs.create(dir, name, CreateWhat::File, &how.change);
-                // Somebody else was faster.
+                // Another client has made the name meanwhile.
                 made.node = created.map_err(|error| match error {
                     FsError::Exists => FsError::TryLater,
                     error => error,

@@ -171,7 +171,7 @@ pub(super) fn read(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let is_opened = turn.check_state(state, Access::Read)?;
     let (node, attr) = turn.regular()?;
     let max = match turn.compound.done + 1 == turn.compound.count {
-        true => turn.read_bytes_max,
+        true => turn.terms.read_bytes_max,
         false => READ_INLINE_BYTES,
     };
     let left = attr.size.saturating_sub(offset);

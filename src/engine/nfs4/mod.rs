@@ -56,7 +56,7 @@ pub struct Nfs4 {
     waiting: Slots<Option<Compound>>,
 }
 
-/// What a server of NFS has at the moment.
+/// Terms of a server that may change between calls.
 pub(super) struct Terms {
     /// Largest READ (bytes).
     pub(super) read_bytes_max: u32,
@@ -152,14 +152,15 @@ impl Nfs4 {
             return Err(Reject::Procedure.into());
         }
         let shared = self.shared.ok_or(Reject::Program)?;
-        let (mut compound, mut patience) = (Compound::new(), Patience::Now);
-        if let Some(waited) = waiting.take().and_then(|waiting| self.take(&waiting)) {
-            compound = waited;
-            if let Some(file) = compound.fetched.take() {
+        let waited = waiting.take().and_then(|waiting| self.take(&waiting));
+        let mut compound = waited.unwrap_or_else(Compound::new);
+        let patience = match compound.fetched.take() {
+            Some(file) => {
                 cx.vfs.unpin(file);
-                patience = Patience::Forever;
+                Patience::Forever
             }
-        }
+            None => Patience::Now,
+        };
         let free = self.waiting.iter().position(Option::is_none);
         // A request of which a part has not arrived is longer than any session allows.
         let request_bytes = match request.follows {
@@ -180,11 +181,10 @@ impl Nfs4 {
             connection: request.connection,
             request_bytes,
             patience,
-            read_bytes_max: terms.read_bytes_max,
+            terms,
             sending: &mut *sending,
             at: 0,
             is_kept: self.is_kept,
-            verifier: terms.verifier,
             may_wait: free.is_some(),
         };
         // Set in place: a copy is long.
@@ -203,15 +203,7 @@ impl Nfs4 {
             }
             Err(Stopped::Malformed) => Err(Reject::Arguments.into()),
             Err(Stopped::Until(until)) => {
-                let number = free.unwrap_or_default();
-                let len = MARK_BYTES + HEADER_BYTES + compound.written;
-                if let Some(place) = self.waiting.get_mut(number) {
-                    *place = Some(compound);
-                }
-                *waiting = Some(Waiting {
-                    number: number as u16,
-                    len: len as u16,
-                });
+                *waiting = Some(self.keep(free.unwrap_or_default(), compound));
                 Err(Unanswered::Again(until))
             }
         }
@@ -250,6 +242,18 @@ impl Nfs4 {
             Some(())
         });
         all.len()
+    }
+
+    /// Stores a COMPOUND that waits in a free place.
+    fn keep(&mut self, number: usize, compound: Compound) -> Waiting {
+        let len = MARK_BYTES + HEADER_BYTES + compound.written;
+        if let Some(place) = self.waiting.get_mut(number) {
+            *place = Some(compound);
+        }
+        Waiting {
+            number: number as u16,
+            len: len as u16,
+        }
     }
 
     /// Removes a COMPOUND that waits.

@@ -37,7 +37,7 @@ impl Turn<'_, '_, '_, '_> {
     /// Checks that the caller may open a file with these shares, by its kind and mode.
     fn check_file(&mut self, node: Node, shares: Shares) -> Done {
         check_regular(self.cx.vfs.attr(node)?.kind)?;
-        // Who may only read a file must not deny that to others.
+        // A caller without the right to write must not deny reading to others.
         for (access, is_needed) in [
             (Access::Read, shares.access & 1 != 0),
             (
@@ -153,7 +153,7 @@ pub(super) fn open(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     }
 }
 
-/// OPEN. The sequence number and the client ID of the owner are of version 4.0.
+/// OPEN. Ignores the sequence number and the client ID of the owner, which version 4.0 used.
 fn open_file(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let _sequence = turn.args.u32();
     let (shares, wanted) = turn.parse_shares()?;
@@ -201,7 +201,7 @@ fn open_file(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
             turn.check_file(node, shares)?;
         }
         opening::CLAIM_PREVIOUS => return Err(Status::NO_GRACE.into()),
-        0..=opening::CLAIM_MAX => return Err(Status::NOTSUPP.into()),
+        _ if claim <= opening::CLAIM_MAX => return Err(Status::NOTSUPP.into()),
         _ => return Err(Status::BADXDR.into()),
     }
     let file = turn.file()?;
@@ -243,7 +243,7 @@ pub(super) fn downgrade(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let _sequence = turn.args.u32();
     let (shares, _) = turn.parse_shares()?;
     let row = turn.open_of_object(state)?;
-    // RFC 8881 section 18.18.3: "the server MUST return NFS4ERR_INVAL" unless an earlier OPEN had these.
+    // An earlier OPEN must have had these.
     if !shares.were_opened(row) {
         return Err(Status::INVAL.into());
     }

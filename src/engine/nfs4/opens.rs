@@ -6,7 +6,7 @@
 use super::tables::{Client, Open, Tables, Words as _, client, head, open};
 use crate::wire::nfs4::StateId;
 
-/// What an open allows its owner, and denies to others: bit 0 reading, bit 1 writing.
+/// The share reservation of an open: bits of access, and bits that it denies to others. Bit 0 is reading, bit 1 writing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Shares {
     pub(super) access: u32,
@@ -222,7 +222,7 @@ impl Tables {
         }
     }
 
-    /// Makes all chains and counts anew from the rows.
+    /// Makes all chains and counts from the rows.
     pub(super) fn mend_opens(&self) {
         if self.head.word(head::OPENS_TOUCHED) == 0 {
             return;
@@ -256,7 +256,7 @@ mod tests {
 
     const CLIENTS: usize = 4;
 
-    /// Opens and closes at random, against a model. Then links and counts are overwritten, and made anew.
+    /// Opens and closes at random, against a model. Then links and counts are overwritten, and made from the rows.
     #[test]
     fn chains_and_counts_are_those_of_the_rows() {
         let tables = Tables::new(words(word_count(CLIENTS)), [5, 6]);

@@ -65,10 +65,9 @@ pub(super) fn sequence(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let compound = &mut *turn.compound;
     compound.session = Some(row);
     compound.kept = kept;
-    compound.reply_bytes_max = if keeps {
-        reply_bytes.min(kept_bytes)
-    } else {
-        reply_bytes
+    compound.reply_bytes_max = match keeps {
+        true => reply_bytes.min(kept_bytes),
+        false => reply_bytes,
     };
     if kept.is_some() {
         compound.promised = place.word(slot::PROMISED);

@@ -205,7 +205,7 @@ fn limits_are_granted() {
     let mut server = Server::new();
     let client = server.client("owner", 1);
     let made = server.ask(&[create_session(client, 1, &FORE)]);
-    assert_eq!(made.last[6..12], [0, 8192, 1 << 20, 1024, 16, 32]);
+    assert_eq!(made.last[6..12], [0, 8188, 1 << 20, 1024, 16, 32]);
     server.begin(client, 2);
     // A reply that is too long to be kept.
     server.sequence += 1;
@@ -451,8 +451,8 @@ fn floods_leave_other_clients_alone() {
     assert_eq!(statuses[7], u32::from(Status::NOSPC.0));
 }
 
-/// Clients of two addresses that open whatever they can leave half of the table to others. What they hold is free again when others
-/// need it after their lease.
+/// Clients of two addresses that open whatever they can leave a quarter of the table to others. Their opens end when others need
+/// the rows after the lease.
 #[test]
 fn opens_are_bounded_and_return() {
     let mut server = Server::new();

@@ -1,5 +1,6 @@
 //! A COMPOUND while it is carried out: its context, which is kept while it waits, and what an operation uses in a turn.
 
+use super::Terms;
 use super::slots::Held;
 use super::tables::{Session, Slot, Tables};
 use crate::config::COMPOUND_REPLY_BYTES;
@@ -99,7 +100,7 @@ pub(super) struct Compound {
     pub(super) read: usize,
     /// Length of the results that are written (bytes).
     pub(super) written: usize,
-    /// What the reply reports as durable.
+    /// The kind of change that the reply reports as durable.
     pub(super) promise: Promise,
     /// The first operation that does: its index, times 2^18, and the offset of its result after the record mark (words).
     pub(super) promised: u32,
@@ -141,8 +142,7 @@ pub(super) struct Turn<'t, 'a, 'c, 'o> {
     /// Length of the whole request (bytes).
     pub(super) request_bytes: u32,
     pub(super) patience: Patience,
-    /// Largest READ at the end of a COMPOUND (bytes).
-    pub(super) read_bytes_max: u32,
+    pub(super) terms: &'t Terms,
     /// The READ at the end of the COMPOUND, if its data follows the rest of the reply.
     pub(super) sending: &'t mut Option<Phase>,
     /// Position in the reply of the RPC header.
@@ -151,8 +151,6 @@ pub(super) struct Turn<'t, 'a, 'c, 'o> {
     pub(super) at: usize,
     /// True if another server may carry out what this one has begun.
     pub(super) is_kept: bool,
-    /// The write verifier.
-    pub(super) verifier: u64,
     /// True if there is space for the context of a COMPOUND that waits.
     pub(super) may_wait: bool,
 }

@@ -42,7 +42,7 @@ pub(super) fn write(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     turn.cx.vfs.unpin(file);
     done?;
     turn.reply.words(&[data.len() as u32, committed]);
-    turn.reply.u64(turn.verifier);
+    turn.reply.u64(turn.terms.verifier);
     Ok(())
 }
 
@@ -56,6 +56,6 @@ pub(super) fn commit(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     turn.cx.vfs.unpin(file);
     done?;
     turn.promise(Promise::Data);
-    turn.reply.u64(turn.verifier);
+    turn.reply.u64(turn.terms.verifier);
     Ok(())
 }

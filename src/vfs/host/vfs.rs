@@ -129,6 +129,10 @@ impl Vfs for Host {
             Opened::Read
         };
         self.reopen(node, wanted)?;
+        if wanted == Opened::Write {
+            // A write clears the set-group-ID bit unless the writer is in the group.
+            self.acting.caller()?;
+        }
         self.table.pin(node, self.acting.uid())
     }
 

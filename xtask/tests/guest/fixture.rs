@@ -146,6 +146,11 @@ impl Fixture {
         kill(Pid::from_raw(child.try_into()?), Signal::SIGKILL).context("cannot kill the server")
     }
 
+    /// The version of NFS by which the guest mounts.
+    pub const fn version(&self) -> &'static str {
+        self.version
+    }
+
     /// The exported directory.
     pub fn export(&self) -> PathBuf {
         self.directory.join("export")

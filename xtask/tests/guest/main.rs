@@ -55,6 +55,7 @@ const TESTS: &[(&str, Test)] = tests![
     image_is_a_submount_over_4_1,
     mount_without_an_option_takes_4_1,
     reads_over_4_1_outlive_kills,
+    program_is_copied_over_4_1,
     changes_of_every_kind_reach_the_host,
     i686_server_is_written,
     server_of_ordinary_user_is_written,

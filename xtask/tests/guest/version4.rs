@@ -112,6 +112,19 @@ pub fn reads_over_4_1_outlive_kills(world: &mut World) -> Result<()> {
     Ok(())
 }
 
+/// A program that is copied over version 4.1 is the same on the host, and runs.
+pub fn program_is_copied_over_4_1(world: &mut World) -> Result<()> {
+    let fixture = Fixture::over_4_1(world, "nfs", "kernel", "1", Storage::Memory)?;
+    let script = "cp /bin/busybox busybox; ./busybox true; sync; sha256sum </bin/busybox; \
+        echo 3 >/proc/sys/vm/drop_caches; sha256sum <busybox";
+    let sums = fixture.run_ok(world, script)?;
+    let copy = fixture.export().join("busybox").display().to_string();
+    let kept = world.on_host("sh", &["-c", &format!("sha256sum <{copy}")])?;
+    let kept = String::from_utf8(kept)?;
+    ensure!(sums.lines().all(|sum| sum == kept.trim()), "{sums}{kept}");
+    Ok(())
+}
+
 /// Without any option, Linux mounts by version 4.1 if the server offers it, over one port. At the end it removes its client. A server
 /// that offers version 3 only is mounted as before.
 pub fn mount_without_an_option_takes_4_1(world: &mut World) -> Result<()> {

@@ -126,9 +126,9 @@ enum Step {
     Close,
     /// By a state ID whose sequence number is that many higher.
     ReadAt(i32),
-    /// By these words.
+    /// READ by these words.
     ReadBy([u32; 4]),
-    /// Of another file.
+    /// READ of another file.
     ReadOther,
     Test(u32),
     Free,
