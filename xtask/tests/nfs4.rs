@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use cases::calls::{Auth, head};
+use cases::nfs4::opens::{close, open, read_by};
 use cases::nfs4::{
     FORE, Op, Peer, Results, cases, compound, create_session, exchange_id, getattr, op, opaque,
     read, status, with,
@@ -278,6 +279,86 @@ fn flood_leaves_room_for_others() -> Result<()> {
     println!("longest wait {longest:?} of {round}, {grown_kib} KiB");
     ensure!(longest < Duration::from_secs(5), "waited for {longest:?}");
     ensure!(grown_kib < 4 << 10, "memory grew by {grown_kib} KiB");
+    Ok(())
+}
+
+/// Opens that each address of a flood asks for.
+const FLOOD_OPEN_COUNT: usize = 34_000;
+
+/// Asks for many opens of a file from one address, each by another owner. Returns how many were made, and how many were delayed.
+fn flood_opens(server: SocketAddr, source: Ipv4Addr, top: &str) -> Result<[usize; 2]> {
+    let mut connection = Client::connect_from(source, server)?;
+    let mut exchange = |message: &[u8]| exchange(&mut connection, message);
+    let mut peer = Peer::new(&mut exchange, top, &source.to_string(), first_xid());
+    peer.begun()?;
+    peer.next(&[with(op::RECLAIM_COMPLETE, &[0])])?;
+    let way = peer.way("file", &[vec![op::GETFH]]);
+    let put = with(op::PUTFH, &peer.next(&way)?.last);
+    let mut counts = [0; 2];
+    while counts.iter().sum::<usize>() < FLOOD_OPEN_COUNT {
+        let owner = |more: usize| open(&format!("{} {more}", counts[0]), 1, 0, None);
+        let opens = (0..14).map(owner);
+        let ops: Vec<_> = [put.clone()].into_iter().chain(opens).collect();
+        let results = peer.next(&ops)?;
+        ensure!(
+            [status::OK, status::DELAY].contains(&results.status),
+            "{results:?}"
+        );
+        counts[1] += usize::from(results.status != 0);
+        counts[0] += results
+            .done
+            .iter()
+            .filter(|(number, its)| (*number, *its) == (op::OPEN, 0))
+            .count();
+    }
+    Ok(counts)
+}
+
+/// Three addresses ask for 102,000 opens. The table is bounded, and a client of another address opens, reads and closes meanwhile.
+#[test]
+fn opens_leave_room_for_others() -> Result<()> {
+    let directory = public_dir()?;
+    std::fs::write(directory.path().join("file"), "text")?;
+    let top = directory.path().display().to_string();
+    let server = Server::start(offering("3,4.1", &[directory.path()])?)?;
+    let before = server.anonymous_kib()?;
+    let floods: Vec<_> = (2..5)
+        .map(|last| {
+            let (server, top) = (server.nfs(), top.clone());
+            std::thread::spawn(move || flood_opens(server, Ipv4Addr::new(127, 0, 0, last), &top))
+        })
+        .collect();
+    let mut connection = server.connect()?;
+    let mut exchange = |message: &[u8]| exchange(&mut connection, message);
+    let mut honest = Peer::new(&mut exchange, &top, "honest", first_xid());
+    honest.begun()?;
+    honest.next(&[with(op::RECLAIM_COMPLETE, &[0])])?;
+    let current = [1, 0, 0, 0];
+    let ops = honest.way(
+        "file",
+        &[open("one", 1, 0, None), read_by(current), close(current)],
+    );
+    let mut longest = Duration::ZERO;
+    while floods.iter().any(|flood| !flood.is_finished()) {
+        let start = Instant::now();
+        let results = honest.next(&ops)?;
+        ensure!(results.status == status::OK, "{results:?}");
+        longest = longest.max(start.elapsed());
+        sleep(Duration::from_millis(10));
+    }
+    let mut sum = [0; 2];
+    for flood in floods {
+        let counts = flood.join().expect("a flood panicked")?;
+        sum = [sum[0] + counts[0], sum[1] + counts[1]];
+    }
+    let grown_kib = server.anonymous_kib()?.saturating_sub(before);
+    println!("{sum:?}, longest wait {longest:?}, {grown_kib} KiB");
+    ensure!(
+        (10_000..16_384).contains(&sum[0]) && sum[1] > 50_000,
+        "{sum:?}"
+    );
+    ensure!(longest < Duration::from_secs(1), "waited for {longest:?}");
+    ensure!(grown_kib < 1 << 10, "memory grew by {grown_kib} KiB");
     Ok(())
 }
 

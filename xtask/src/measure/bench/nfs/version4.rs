@@ -1,12 +1,13 @@
 //! The workloads by NFS 4.1: a generator of COMPOUNDs with the operations that Linux sends in place of a call of version 3.
 
 use anyhow::{Context as _, Result, ensure};
+use cases::nfs4::opens::{close, on_state, open};
 use cases::nfs4::{Op, Peer, Reader, Results, bitmap, compound, getattr, lookup, op, with};
 
 use super::connection::{BATCH, Compound, Connection, DEPTH, PAGE, Packed, Request};
 use crate::clients::nfs::{Call, Client, first_xid, record};
 use crate::measure::bench::load::{self, Refill};
-use crate::measure::bench::workspace::{self, CROWD, ListedNames, NAME_COUNT, NAMES};
+use crate::measure::bench::workspace::{self, BIG, CROWD, ListedNames, NAME_COUNT, NAMES};
 
 type Load = load::Load<Connection>;
 
@@ -25,6 +26,9 @@ pub struct Session {
     files: Vec<Vec<u32>>,
     names: Vec<u32>,
     crowd: Vec<u32>,
+    big: Vec<u32>,
+    /// The state ID of the large file, which is open.
+    state: [u32; 4],
 }
 
 impl Session {
@@ -49,7 +53,9 @@ impl Session {
         let file = |index| format!("{NAMES}/{}", workspace::name(index));
         let files = (0..DEPTH as u64).map(|index| handle(&file(index)));
         let files = files.collect::<Result<_>>()?;
-        let [names, crowd] = [handle(NAMES)?, handle(CROWD)?];
+        let [names, crowd, big] = [handle(NAMES)?, handle(CROWD)?, handle(BIG)?];
+        let opened = peer.next(&[with(op::PUTFH, &big), open("bench", 1, 0, None)])?;
+        ensure!(opened.status == 0, "{opened:?}");
         let mut sequences = [0; DEPTH];
         sequences[0] = peer.sequence;
         Ok(Self {
@@ -58,6 +64,8 @@ impl Session {
             files,
             names,
             crowd,
+            big,
+            state: opened.last[..4].try_into()?,
         })
     }
 
@@ -128,6 +136,39 @@ impl Session {
                     getattr(&ATTRIBUTES),
                 ];
                 self.compound(&self.names, &ops)
+            })
+            .collect();
+        self.repeat(load, &calls, count, BATCH, |_| random.usize(..calls.len()))
+    }
+
+    /// Opens and closes the empty files in turn, by one COMPOUND each.
+    pub fn open_and_close(&mut self, load: &mut Load, count: u64) -> Result<u64> {
+        let opens = open("bench", 1, 0, None);
+        let ops = [opens, close([1, 0, 0, 0])];
+        let files = self.files.iter();
+        let calls: Vec<_> = files.map(|file| self.compound(file, &ops)).collect();
+        load.run(
+            count,
+            BATCH,
+            |index| self.next(&calls[index as usize % calls.len()], index, BATCH),
+            |_, results| {
+                // Each open has another state ID.
+                ensure!(results[..4] == [0; 4], "{:?}", Results::parse(results));
+                Ok(())
+            },
+        )?;
+        Ok(count)
+    }
+
+    /// Reads `len` bytes at random offsets of the large file, by the state ID of an open.
+    pub fn read(&mut self, load: &mut Load, count: u64, len: u32, big_bytes: u64) -> Result<u64> {
+        let mut random = fastrand::Rng::with_seed(1);
+        let blocks = big_bytes / u64::from(len);
+        let calls: Vec<_> = (0..NAME_COUNT)
+            .map(|_| {
+                let offset = random.u64(0..blocks) * u64::from(len);
+                let after = [(offset >> 32) as u32, offset as u32, len];
+                self.compound(&self.big, &[on_state(op::READ, &[], self.state, &after)])
             })
             .collect();
         self.repeat(load, &calls, count, BATCH, |_| random.usize(..calls.len()))

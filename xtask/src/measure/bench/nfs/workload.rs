@@ -58,6 +58,10 @@ pub enum Workload {
     GetattrAlone4,
     /// SEQUENCE, PUTFH, LOOKUP, GETFH and GETATTR of 1,000 names in random order
     Lookup4,
+    /// SEQUENCE, PUTFH, OPEN and CLOSE of sixteen files in turn
+    Open4,
+    /// READs of 4 KiB by the state ID of an open, at random offsets of a large file
+    ReadRandom4,
     /// READDIR by NFS 4.1 of a directory of 100,000 entries, one page after the other
     Readdir4,
 }
@@ -105,6 +109,11 @@ impl frame::Workload for Workload {
                 asked("4.1: GETATTR, one at a time").gate(CPU, 1.15, Reference::Line(alone))
             }
             Self::Lookup4 => asked("4.1: LOOKUP").cpu(0.25),
+            Self::Open4 => asked("4.1: OPEN + CLOSE").cpu(1.0),
+            Self::ReadRandom4 => {
+                let third = Reference::Line("READ 4 KiB, random");
+                asked("4.1: READ 4 KiB, random").gate(CPU, 1.05, third)
+            }
             Self::Readdir4 => asked("4.1: READDIR").cpu(0.9),
         }
     }
@@ -114,9 +123,13 @@ impl Workload {
     /// The version of the calls.
     pub const fn version(self) -> Version {
         match self {
-            Self::Null4 | Self::Getattr4 | Self::GetattrAlone4 | Self::Lookup4 | Self::Readdir4 => {
-                Version::Four
-            }
+            Self::Null4
+            | Self::Getattr4
+            | Self::GetattrAlone4
+            | Self::Lookup4
+            | Self::Open4
+            | Self::ReadRandom4
+            | Self::Readdir4 => Version::Four,
             _ => Version::Three,
         }
     }
@@ -129,6 +142,8 @@ impl Workload {
             Self::Getattr4 => session.get_attr(load, count, BATCH),
             Self::GetattrAlone4 => session.get_attr(load, count / 4, Refill::Slide(1)),
             Self::Lookup4 => session.look_up(load, count),
+            Self::Open4 => session.open_and_close(load, count),
+            Self::ReadRandom4 => session.read(load, count, SMALL, scale.big_bytes),
             Self::Readdir4 => session.walk(load, scale.crowd_count),
             _ => bail!("the workload is of version 3"),
         }
