@@ -71,7 +71,7 @@ mod tests {
     use crate::mem::words;
 
     fn handle(number: u32) -> Handle {
-        Handle::of(&[&[1; 8][..], &number.to_le_bytes()].concat()).unwrap()
+        Handle::of(&[&[9; 8][..], &number.to_le_bytes()].concat()).unwrap()
     }
 
     #[test]

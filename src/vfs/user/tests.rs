@@ -208,7 +208,7 @@ fn old_32_bit_kernel_refuses_times_after_2038() {
             (done, mtime.secs, mtime.nanos)
         });
         user.unpin(pin);
-        (results, sys::wall_clock().0)
+        (results, crate::sys::wall_clock().0)
     })
     .join()
     .unwrap();

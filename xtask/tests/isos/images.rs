@@ -13,7 +13,7 @@ use nix::unistd::mkfifo;
 use xtask::machines::iso::{
     ROCK_RIDGE, SHIPPED, huge, sample, unpack_package, write_image, write_live_system,
 };
-use xtask::setup::{self, run_captured};
+use xtask::setup::run_captured;
 
 /// Names of the images whose contents are compared with Linux' view.
 pub const IMAGES: [&str; 17] = [
