@@ -6,6 +6,7 @@ use super::{BUCKET_COUNT, ERRORS, Family, Figure, LIMITS_US, Operation, Outcome,
 use crate::config::HAS_HTTP;
 use crate::time::Instant;
 use core::net::Ipv6Addr;
+use core::sync::atomic::AtomicU32;
 
 /// Largest number of ticks of one turn that are converted; more count as these.
 const TICKS_MAX: u64 = 1 << 40;
@@ -21,6 +22,8 @@ pub struct Meter {
     pub(super) sheet: Sheet,
     /// All sheets of the server, for readers.
     sheets: &'static [Sheet],
+    /// Numbers of NFS 4.1, which its servers share.
+    nfs4: &'static [AtomicU32],
     /// A counter that runs at a constant rate; it costs no system call. Constant where the processor has none.
     ticks: fn() -> u64,
     /// The ticks when the present turn began.
@@ -67,6 +70,7 @@ impl Meter {
         Self {
             sheet,
             sheets,
+            nfs4: &[],
             ticks,
             began: 0,
             rate: 0,
@@ -93,6 +97,16 @@ impl Meter {
     /// The sheets of all processes of the server.
     pub const fn sheets(&self) -> &'static [Sheet] {
         self.sheets
+    }
+
+    /// The numbers of clients and opens of NFS 4.1; none if it is not served.
+    pub const fn nfs4(&self) -> &'static [AtomicU32] {
+        self.nfs4
+    }
+
+    /// Reads the numbers of NFS 4.1 from these words.
+    pub const fn watch_nfs4(&mut self, words: &'static [AtomicU32]) {
+        self.nfs4 = words;
     }
 
     /// A turn of the loop begins: it has waited until `now`.

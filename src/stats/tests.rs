@@ -5,6 +5,7 @@ use super::forms::{Form, Place, Reader};
 use super::*;
 use crate::time::Instant;
 use core::net::Ipv6Addr;
+use core::sync::atomic::AtomicU32;
 
 fn sheet(client_count: usize) -> Sheet {
     let count = match client_count {
@@ -17,6 +18,8 @@ fn sheet(client_count: usize) -> Sheet {
     sheet
 }
 
+static NFS4: [AtomicU32; 3] = [AtomicU32::new(2), AtomicU32::new(30), AtomicU32::new(1)];
+
 /// Figures beside two exports.
 fn reader(sheets: &[Sheet]) -> Reader<'_> {
     Reader {
@@ -26,6 +29,7 @@ fn reader(sheets: &[Sheet]) -> Reader<'_> {
             1 => Some((b"/gone <b>&\x1b", false)),
             _ => None,
         },
+        nfs4: &NFS4,
         now_ms: 5000,
         wall_secs: 1100,
     }
@@ -209,6 +213,8 @@ fn pages_are_the_same_in_all_forms() {
                 "open     /srv \"ü\\377",
                 "MISSING  /gone <b>&\\033",
                 "::1                              2       0       3       3M      0B      5s",
+                "clients    opens denying",
+                "      2      30       1",
                 "mac               step        address            idle path",
                 "52:54:00:12:34:56 offer                            5s snponly.efi",
                 "                  missing     ::1                  5s ",
@@ -230,7 +236,7 @@ fn pages_are_the_same_in_all_forms() {
                 "{\"role\":\"nfs\",\"pid\":7,\"uptime_seconds\":100,\"restarts\":0},",
                 "{\"state\":\"open\",\"path\":\"/srv \\\"ü\\\\377\"},",
                 "{\"client\":\"::1\",\"open\":2,\"mounts\":0,\"calls\":3,\"received_bytes\":3145728,\"sent_bytes\":0,\"idle_seconds\":5},",
-                "{\"client\":\"::2\",\"open\":0,\"mounts\":0,\"calls\":1,\"received_bytes\":1048576,\"sent_bytes\":0,\"idle_seconds\":5}],\"mdns\":[],\"machines\":[",
+                "{\"client\":\"::2\",\"open\":0,\"mounts\":0,\"calls\":1,\"received_bytes\":1048576,\"sent_bytes\":0,\"idle_seconds\":5}],\"mdns\":[],\"nfs4\":[{\"clients\":2,\"opens\":30,\"denying\":1}],\"machines\":[",
                 "{\"mac\":\"52:54:00:12:34:56\",\"step\":\"offer\",\"address\":\"\",\"idle_seconds\":5,\"path\":\"snponly.efi\"},",
                 "{\"mac\":\"\",\"step\":\"missing\",\"address\":\"::1\",\"idle_seconds\":5,\"path\":\"\"},",
             ],

@@ -2,7 +2,7 @@
 //! 18.35, 18.36, 18.50 and 18.51.
 
 use super::room::Wanted;
-use super::tables::{Client, Session, Tables, Words as _, client, next_number, session};
+use super::tables::{Client, Session, Tables, Words as _, client, head, next_number, session};
 use super::turn::{Done, Turn};
 use crate::config::{
     CLIENT_SESSION_COUNT_MAX, COMPOUND_BYTES_MAX, COMPOUND_OPERATION_COUNT, COMPOUND_READ_BYTES,
@@ -76,6 +76,7 @@ impl Turn<'_, '_, '_, '_> {
             index.unwrap_or_default(),
             clients.len(),
         );
+        self.tables.count(head::CLIENTS, 1);
         let words = [[number, client::UNCONFIRMED], owner, verifier];
         row.set_all(0, words.as_flattened());
         let words = [self.user(), self.cx.now.secs(), 1, 0, 0, self.group(), 0];

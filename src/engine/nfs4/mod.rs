@@ -129,6 +129,11 @@ impl Nfs4 {
         }
     }
 
+    /// The numbers of clients, of opens, and of opens that deny something to others; without version 4.1, none.
+    pub(super) fn counts(&self) -> &'static [AtomicU32] {
+        self.tables.counts()
+    }
+
     /// Stops offering version 3.
     pub const fn end_version_3(&mut self) {
         self.versions = [nfs4::VERSION as u8; 2];

@@ -113,7 +113,7 @@ impl Tables {
     }
 
     /// Adds to a number of the head.
-    fn count(&self, what: usize, change: u32) {
+    pub(super) fn count(&self, what: usize, change: u32) {
         self.head
             .set(what, self.head.word(what).wrapping_add(change));
     }
@@ -224,10 +224,14 @@ impl Tables {
 
     /// Makes all chains and counts from the rows.
     pub(super) fn mend_opens(&self) {
-        if self.head.word(head::OPENS_TOUCHED) == 0 {
+        if self.head.pair(head::CLIENTS) == [0; 2] && self.head.word(head::OPENS_TOUCHED) == 0 {
             return;
         }
-        self.head.set_all(head::OPENS_FREE, &[0; 3]);
+        let used = |row: &Client| row.word(client::STATE) != client::FREE;
+        let client_count = self.clients.iter().filter(used).count();
+        self.head
+            .set_all(head::CLIENTS, &[client_count as u32, 0, 0]);
+        self.head.set(head::OPENS_FREE, 0);
         for at in 0..self.chains.len() {
             self.chains.set(at, 0);
         }
@@ -327,7 +331,8 @@ mod tests {
                 for row in tables.opens {
                     row.set(open::NEXT, random(70));
                 }
-                tables.head.set_all(head::OPENS_FREE, &[random(70), 1, 2]);
+                tables.head.set(head::OPENS_FREE, random(70));
+                tables.head.set_all(head::CLIENTS, &[9, 1, 2]);
                 tables.mend_opens();
             }
             if step % 700 == 699 {

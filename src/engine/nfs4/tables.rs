@@ -124,16 +124,16 @@ pub(super) mod head {
     pub(in super::super) const OPENS_TOUCHED: usize = 4;
     /// The chain of free rows among them.
     pub(in super::super) const OPENS_FREE: usize = 5;
-    /// The number of opens.
-    pub(in super::super) const OPENS: usize = 6;
-    /// The number of opens that deny something to others.
-    pub(in super::super) const DENIALS: usize = 7;
     /// The number of the last open.
-    pub(in super::super) const SERIAL: usize = 8;
-    pub(in super::super) const WORDS: usize = 9;
+    pub(in super::super) const SERIAL: usize = 6;
+    /// The numbers of clients, of opens, and of opens that deny something to others.
+    pub(in super::super) const CLIENTS: usize = 7;
+    pub(in super::super) const OPENS: usize = 8;
+    pub(in super::super) const DENIALS: usize = 9;
+    pub(in super::super) const WORDS: usize = 10;
 }
 /// The number of the layout. A change of the rows' meaning counts it up; their sizes are added.
-const LAYOUT: u32 = (5 << 16) + SHARE_WORDS as u32;
+const LAYOUT: u32 = (6 << 16) + SHARE_WORDS as u32;
 /// Words for each client.
 const SHARE_WORDS: usize = client::WORDS
     + SESSION_SHARE * session::WORDS
@@ -271,6 +271,11 @@ impl Tables {
         tables
     }
 
+    /// The words from which figures are read: [`head::CLIENTS`] and those after it.
+    pub(super) fn counts(&self) -> &'static [AtomicU32] {
+        self.head.get(head::CLIENTS..).unwrap_or_default()
+    }
+
     /// Two words that differ for each new set of tables.
     pub(super) fn instance(&self) -> [u32; 2] {
         self.head.pair(0)
@@ -389,6 +394,9 @@ impl Tables {
             self.end_session(session);
         }
         self.end_opens(row);
+        if row.word(client::STATE) != client::FREE {
+            self.count(head::CLIENTS, u32::MAX);
+        }
         row.set(client::STATE, client::FREE);
     }
 

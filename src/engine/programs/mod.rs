@@ -177,6 +177,11 @@ impl Programs {
         }
     }
 
+    /// The numbers of clients, of opens, and of opens that deny something to others, of version 4.1; none if it is not offered.
+    pub fn nfs4_counts(&self) -> &'static [AtomicU32] {
+        self.nfs4.counts()
+    }
+
     /// Answers a call of NFS 4.
     fn compound(
         &mut self,

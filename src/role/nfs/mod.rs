@@ -196,6 +196,7 @@ impl Server<Rpc> for Nfs {
         served: &mut Served,
         world: &mut World<'_>,
     ) -> Result<(), Fatal> {
+        world.stats.watch_nfs4(rpc.programs.nfs4_counts());
         self.open_sockets(Sockets { rpc, served }, world)
     }
 

@@ -8,7 +8,7 @@ use crate::event::Line;
 use crate::mem::{nth, parts};
 
 /// Name, rows and columns of each table. A column of texts has its width after "/", one of numbers its unit after ":".
-pub(super) const TABLES: [(&str, Rows, &str); 7] = [
+pub(super) const TABLES: [(&str, Rows, &str); 8] = [
     (
         "processes",
         Rows::Processes,
@@ -31,6 +31,7 @@ pub(super) const TABLES: [(&str, Rows, &str); 7] = [
         "client/26 open mounts calls received:bytes sent:bytes idle:seconds",
     ),
     ("mdns", Rows::Mdns, "records queries answers conflicts"),
+    ("nfs4", Rows::Nfs4, "clients opens denying"),
     (
         "machines",
         Rows::Machines,

@@ -22,7 +22,7 @@ pub(super) struct Family {
 }
 
 /// The families that are no figures of protocols.
-const FAMILIES: [Family; 9] = [
+const FAMILIES: [Family; 11] = [
     Family {
         name: "process_start_time_seconds",
         help: text!("Time at which a process was started, since 1970."),
@@ -96,6 +96,22 @@ const FAMILIES: [Family; 9] = [
         column: 0,
         // Paths of which only the end differs have equal labels.
         labels: " export number",
+    },
+    Family {
+        name: "nfs4_clients",
+        help: text!("Clients of NFS 4.1, also those whose lease has expired."),
+        kind: Kind::Gauge,
+        rows: Rows::Nfs4,
+        column: 0,
+        labels: "",
+    },
+    Family {
+        name: "nfs4_opens",
+        help: text!("Files that clients of NFS 4.1 have open."),
+        kind: Kind::Gauge,
+        rows: Rows::Nfs4,
+        column: 1,
+        labels: "",
     },
 ];
 

@@ -10,6 +10,7 @@ use crate::stats::{
     VERSION,
 };
 use core::net::Ipv6Addr;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Returns the path of the export with this number, and true if it is open. `None` after the last.
 pub type Exports<'a> = &'a dyn Fn(usize) -> Option<(&'a [u8], bool)>;
@@ -21,6 +22,8 @@ pub struct Reader<'a> {
     pub sheets: &'a [Sheet],
     /// The exports.
     pub exports: Exports<'a>,
+    /// The numbers of clients, of opens and of denying opens of NFS 4.1; none if it is not served.
+    pub nfs4: &'a [AtomicU32],
     /// The monotonic clock (ms).
     pub now_ms: u64,
     /// Seconds since 1970.
@@ -36,6 +39,8 @@ pub(super) enum Rows {
     Exports,
     Clients,
     Mdns,
+    /// Version 4.1 of NFS, one row.
+    Nfs4,
     /// The machines that boot.
     Machines,
     /// The server, one row.
@@ -101,7 +106,8 @@ impl<'a> Reader<'a> {
             Rows::Exports => self.fill_export(at, row)?,
             Rows::Clients => self.fill_client(form, at, row)?,
             Rows::Machines => self.fill_machine(at, row)?,
-            Rows::Mdns | Rows::Server if at > 0 => return None,
+            Rows::Mdns | Rows::Server | Rows::Nfs4 if at > 0 => return None,
+            Rows::Nfs4 => self.fill_nfs4(row),
             Rows::Mdns => self.fill_protocol(Family::Mdns, Figure::Records as usize, row),
             _ => self.fill_server(row),
         };
@@ -211,6 +217,14 @@ impl<'a> Reader<'a> {
             row.set(&[open, mounts, calls, received, sent, idle_secs]);
         }
         Some(())
+    }
+
+    /// Clients, opens, and opens that deny something to others.
+    fn fill_nfs4(&self, row: &mut Row<'a>) {
+        row.is_there = !self.nfs4.is_empty();
+        for (place, word) in row.numbers.iter_mut().zip(self.nfs4) {
+            *place = word.load(Ordering::Relaxed).into();
+        }
     }
 
     /// The time since the last step of a machine (seconds). Only one process boots machines.

@@ -293,6 +293,7 @@ fn reader<'a>(world: &World<'_>, exports: Exports<'a>) -> Reader<'a> {
     Reader {
         sheets: world.stats.sheets(),
         exports,
+        nfs4: world.stats.nfs4(),
         now_ms: world.now.since(Instant::default()).as_ms(),
         wall_secs: sys::wall_clock().0.unsigned_abs(),
     }
