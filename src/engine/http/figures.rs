@@ -89,6 +89,7 @@ impl Http {
         let reader = Reader {
             sheets: cx.stats.sheets(),
             exports: &exports,
+            nfs4: cx.stats.nfs4(),
             now_ms: cx.now.since(Instant::default()).as_ms(),
             wall_secs: self.wall_secs.unsigned_abs(),
         };

@@ -177,7 +177,7 @@ impl Programs {
         }
     }
 
-    /// The numbers of clients, of opens, and of opens that deny something to others, of version 4.1; none if it is not offered.
+    /// The numbers of clients, opens and denying opens of NFS 4.1; without it, none.
     pub fn nfs4_counts(&self) -> &'static [AtomicU32] {
         self.nfs4.counts()
     }
