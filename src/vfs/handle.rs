@@ -477,6 +477,9 @@ mod tests {
 
     fn verify(handle: &Handle, len: usize, form: u8) {
         assert_eq!((handle.bytes().len(), handle.bytes()[1]), (len, form));
+        let returned = Handle::of(handle.padded()).unwrap();
+        assert_eq!(returned.bytes(), handle.bytes());
+        assert_eq!(returned.object_hash(), handle.object_hash());
         let made = check(handle.bytes(), KEY).unwrap();
         assert_eq!(made.0, 7);
         for end in 0..len {

@@ -12,12 +12,22 @@ use crate::engine::service::Promise;
 use crate::vfs::{Access, CreateWhat, FsError, Kind, Name, Node, ObjectType, Target};
 use crate::wire::nfs4::{OPAQUE_BYTES_MAX, Status};
 
-/// The attributes change of a directory before and after an operation.
+/// Longest result of a change (bytes), that of OPEN.
+const RESULT_BYTES: usize = 96;
+
+/// The attribute change of a directory before and after an operation.
 pub(super) type Changes = [u64; 2];
 
 impl Turn<'_, '_, '_, '_> {
     /// Carries out an operation that changes something. The reply waits for a sync, even if it reports an error.
+    ///
+    /// # Errors
+    /// Those of the operation; before it, that of a reply that is too long.
     pub(super) fn change(&mut self, carry_out: fn(&mut Self) -> Done) -> Done {
+        match self.check_length(RESULT_BYTES) {
+            Status::OK => {}
+            status => return Err(status.into()),
+        }
         if let Some(lock) = self.lock {
             lock.acquire();
         }
@@ -78,7 +88,7 @@ impl Turn<'_, '_, '_, '_> {
         Ok([before, self.change_of(dir)?])
     }
 
-    /// Writes the attributes change of a directory. They are of this operation alone.
+    /// Writes the attribute change of a directory before and after a change, which is of this operation alone.
     #[doc(alias = "change_info4")]
     pub(super) fn emit_changes(&mut self, [before, after]: Changes) {
         self.reply.u32(1);

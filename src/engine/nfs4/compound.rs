@@ -7,7 +7,7 @@ use super::locked;
 use super::operations::{self, Rule, Run};
 use super::turn::{Done, Fault, HEADER_BYTES, Kept, Turn};
 use crate::config::{COMPOUND_HELD_BYTES, LINK_BYTES_MAX, REPLY_HEAD_BYTES};
-use crate::engine::nfs::{self, Phase};
+use crate::engine::nfs;
 use crate::engine::service::Promise;
 use crate::mem::is_utf8;
 use crate::stats::{Family, Figure};
@@ -79,7 +79,7 @@ impl Turn<'_, '_, '_, '_> {
         self.reply.words(&[number, Status::OK.0.into()]);
         let done = self.need_space(RESULT_BYTES_MAX);
         let status = match done.and_then(|()| self.operate(number)) {
-            Ok(()) => self.check_length(),
+            Ok(()) => self.check_length(0),
             Err(Fault::Again(until)) if self.may_wait && at <= self.start + HELD_BYTES_MAX => {
                 return Err(until);
             }
@@ -134,19 +134,6 @@ impl Turn<'_, '_, '_, '_> {
             Run::Files(carry_out) => carry_out(self),
             Run::Change(carry_out) => self.change(carry_out),
             Run::Tables(carry_out) => locked(self.lock, || carry_out(self)),
-        }
-    }
-
-    /// Checks that the reply is not longer than the session allows.
-    fn check_length(&self) -> Status {
-        let sent = self.sending.as_ref().map_or(0, Phase::len);
-        let len = self.reply.position() - self.start + sent.next_multiple_of(4) as usize;
-        if self.reply.written().is_some() && len <= self.compound.reply_bytes_max as usize {
-            return Status::OK;
-        }
-        match &self.compound.held {
-            Some(held) if held.keeps() => Status::REP_TOO_BIG_TO_CACHE,
-            _ => Status::REP_TOO_BIG,
         }
     }
 

@@ -5,6 +5,7 @@ use super::change::checked;
 use super::turn::{Done, Fault, Place, Turn};
 use crate::config::{LINK_BYTES_MAX, READ_INLINE_BYTES};
 use crate::engine::nfs::{Phase, rights};
+use crate::engine::service::Promise;
 use crate::event;
 use crate::text::Text;
 use crate::vfs::{Access, FsError, Handle, Node, ObjectType, Patience, Stop, Until};
@@ -170,7 +171,9 @@ pub(super) fn read(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     turn.args.check()?;
     let is_opened = turn.check_state(state, Access::Read)?;
     let (node, attr) = turn.regular()?;
-    let max = match turn.compound.done + 1 == turn.compound.count {
+    // A reply whose data follows later cannot wait for a sync.
+    let ends = turn.compound.done + 1 == turn.compound.count;
+    let max = match ends && turn.compound.promise == Promise::Nothing {
         true => turn.terms.read_bytes_max,
         false => READ_INLINE_BYTES,
     };

@@ -12,7 +12,7 @@ use crate::mem;
 use crate::stats::Meter;
 use crate::time::{Duration, Instant};
 use crate::vfs::recent::{self, Recent};
-use crate::vfs::{Patience, Peer, Until};
+use crate::vfs::{FsError, Patience, Peer, Until};
 use crate::wire::nfs3::Procedure;
 use crate::wire::nfs4::Status;
 use crate::wire::rpc::{Call, emit_head};
@@ -486,6 +486,60 @@ fn opens_are_bounded_and_return() {
     server.now = Instant::from_ms(40_000);
     begin(&mut server, "late", 8);
     assert_eq!(opens(&mut server, most), most / 2 + 1);
+}
+
+/// If the sync of a reply fails, the first operation that reports something as durable has failed and is the last one, also in the kept
+/// reply. A READ after a change is not sent before the sync.
+#[test]
+fn failed_syncs_turn_the_first_promise_into_an_error() {
+    let mut bench = bench();
+    let sync_fails = core::cell::Cell::new(None);
+    let mut exchange = |message: &[u8]| {
+        bench.tree.host.commit_fails.set(sync_fails.get());
+        Ok(bench.reply(&calls::Call(message.to_vec())))
+    };
+    let mut peer = Client::new(&mut exchange, "/export", "syncs", 0);
+    peer.begun().unwrap();
+    let io = FsError::Io;
+    let create = |name: &str| [&[op::CREATE, 2][..], &opaque(name.as_bytes()), &[0, 0]].concat();
+    let write =
+        |stable: u32| [&[op::WRITE, 0, 0, 0, 0, 0, 0, stable][..], &opaque(b"data")].concat();
+    let set_mode = [&[op::SETATTR, 0, 0, 0, 0][..], &bitmap(&[33]), &[4, 0o600]].concat();
+    for (path, ops, expect) in [
+        (
+            "",
+            vec![getattr(&[1]), create("one"), getattr(&[1])],
+            vec![(op::GETATTR, 0), (op::CREATE, 5)],
+        ),
+        (
+            "hello",
+            vec![set_mode, vec![op::GETFH]],
+            vec![(op::SETATTR, 5)],
+        ),
+        (
+            "hello",
+            vec![write(0), write(2), getattr(&[4])],
+            vec![(op::WRITE, 0), (op::WRITE, 5)],
+        ),
+        (
+            "hello",
+            vec![write(0), getattr(&[4])],
+            vec![(op::WRITE, 0), (op::GETATTR, 0)],
+        ),
+    ] {
+        let way = peer.way(path, &ops);
+        sync_fails.set(Some(io));
+        let first = peer.next_kept(1, &way).unwrap();
+        let after = way.len() - ops.len() + 1;
+        assert_eq!(first.done[after..], expect, "{first:?}");
+        for fails in [Some(io), None] {
+            sync_fails.set(fails);
+            assert_eq!(peer.again(1, &way).unwrap(), first);
+        }
+    }
+    let way = peer.way("big", &[write(2), read(0, 0, 1 << 20)]);
+    let results = peer.next(&way).unwrap();
+    assert_eq!((results.status, results.reads[0].0), (0, READ_INLINE_BYTES));
 }
 
 /// A stream of calls over one connection: whichever operation stops first, and whatever fits the output, the replies are the same.

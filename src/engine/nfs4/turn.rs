@@ -168,6 +168,19 @@ impl Turn<'_, '_, '_, '_> {
         }
     }
 
+    /// Checks that the reply, with `more` bytes, is not longer than the session allows.
+    pub(super) fn check_length(&self, more: usize) -> Status {
+        let sent = self.sending.as_ref().map_or(0, Phase::len);
+        let len = self.reply.position() - self.start + sent.next_multiple_of(4) as usize + more;
+        if self.reply.written().is_some() && len <= self.compound.reply_bytes_max as usize {
+            return Status::OK;
+        }
+        match &self.compound.held {
+            Some(held) if held.keeps() => Status::REP_TOO_BIG_TO_CACHE,
+            _ => Status::REP_TOO_BIG,
+        }
+    }
+
     /// The current object.
     pub(super) fn object(&mut self) -> Result<Node, Fault> {
         let current = self.compound.current.as_mut();

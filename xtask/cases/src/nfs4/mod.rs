@@ -15,6 +15,7 @@ use crate::replies::{Outcome, outcome};
 pub mod op {
     pub const ACCESS: u32 = 3;
     pub const CLOSE: u32 = 4;
+    pub const CREATE: u32 = 6;
     pub const GETATTR: u32 = 9;
     pub const GETFH: u32 = 10;
     pub const LOOKUP: u32 = 15;
@@ -34,6 +35,7 @@ pub mod op {
     pub const SECINFO: u32 = 33;
     pub const SETATTR: u32 = 34;
     pub const VERIFY: u32 = 37;
+    pub const WRITE: u32 = 38;
     pub const BIND_CONN_TO_SESSION: u32 = 41;
     pub const EXCHANGE_ID: u32 = 42;
     pub const CREATE_SESSION: u32 = 43;
@@ -242,6 +244,12 @@ impl<'a> Reader<'a> {
             }
             op::TEST_STATEID => self.word()? as usize,
             op::CLOSE | op::OPEN_DOWNGRADE => 4,
+            op::WRITE => 4,
+            op::CREATE => {
+                self.words(5)?;
+                self.word()? as usize
+            }
+            op::SETATTR => self.word()? as usize,
             op::OPEN => {
                 self.words(4)?;
                 self.flag()?;
