@@ -189,8 +189,6 @@ pub const SESSION_SLOT_COUNT_MAX: usize = 128;
 pub const KEPT_REPLY_BYTES: usize = 1 << 10;
 /// Most operations of a COMPOUND.
 pub const COMPOUND_OPERATION_COUNT: u32 = 50;
-/// Longest COMPOUND (bytes), with its RPC header: fits the buffer of a request, with the record mark.
-pub const COMPOUND_BYTES_MAX: u32 = REQUEST_BYTES as u32 - 4;
 /// Longest reply to a COMPOUND (bytes), with its RPC header: fits the reply buffer, with the record mark.
 pub const COMPOUND_REPLY_BYTES: usize = REPLY_BYTES - 4;
 /// Longest reply to a COMPOUND (bytes) that ends with the largest READ.

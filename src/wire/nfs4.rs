@@ -41,6 +41,7 @@ pub mod operation {
     pub const SECINFO: u32 = 33;
     pub const SETATTR: u32 = 34;
     pub const VERIFY: u32 = 37;
+    pub const WRITE: u32 = 38;
     pub const BIND_CONN_TO_SESSION: u32 = 41;
     pub const EXCHANGE_ID: u32 = 42;
     pub const CREATE_SESSION: u32 = 43;

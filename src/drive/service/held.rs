@@ -1,10 +1,12 @@
 //! Unfinished replies, each of which is kept in a block.
 //!
-//! A request whose reply is unfinished is carried out to its end although its peer is gone: its connection stays, without a socket.
+//! A request that has arrived whole, and whose reply is unfinished, is carried out to its end although its peer is gone: its connection
+//! stays, without a socket.
 
 use super::Served;
 use super::connection::{CloseReason, Connection, Held, Waits};
 use super::turn::{Halt, Turn};
+use crate::engine::service::Way;
 use crate::mem::{self, Ends as _};
 use crate::net::Socket;
 
@@ -74,8 +76,13 @@ impl Served {
 
 impl Connection {
     /// Returns true if the start of a reply is saved.
-    pub(super) const fn is_unfinished(&self) -> bool {
+    pub(super) const fn is_begun(&self) -> bool {
         self.held.is_some()
+    }
+
+    /// Returns true if the start of a reply is saved, and the whole request has arrived.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.held.is_some() && !self.needs_rest && !self.is_moving(Way::ToFile)
     }
 
     /// Returns true if the peer is gone, and its unfinished request goes on.

@@ -30,6 +30,10 @@ impl Served {
 
 #[allow(clippy::unused_self, reason = "the interface of held.rs")]
 impl Connection {
+    pub(super) const fn is_begun(&self) -> bool {
+        false
+    }
+
     pub(super) const fn is_unfinished(&self) -> bool {
         false
     }

@@ -86,7 +86,7 @@ impl Served {
         connection: &mut Connection,
         batch: &mut Batch,
     ) -> Halt {
-        if !connection.is_unfinished() && self.lacks_held_block() {
+        if !connection.is_begun() && self.lacks_held_block() {
             return Halt::Socket(self.wait_for_block(connection));
         }
         let mut end = None;

@@ -185,6 +185,40 @@ fn stopped_request_outlives_its_connection() {
     }
 }
 
+/// A request of which a part has not arrived ends with its peer, or by its time limit. Others wait for its block meanwhile.
+#[test]
+fn incomplete_request_ends_with_its_peer() {
+    for hangs_up in [true, false] {
+        let (sim, mut tree, mut server) = (Sim::new(1), Tree::writable(), server());
+        start(&sim, &mut tree, &mut server);
+        let peers = [sim.connect(AT), sim.connect(AT), sim.connect(AT)];
+        sim.send(peers[0], b"ab");
+        sim.send(peers[1], b"ab");
+        run(&sim, &mut tree, &mut server);
+        sim.send(peers[2], b"c\n");
+        run(&sim, &mut tree, &mut server);
+        assert_eq!(server.service.done, b"abab");
+        if hangs_up {
+            sim.hang_up(peers[0]);
+        }
+        sim.send(peers[1], b"d");
+        run(&sim, &mut tree, &mut server);
+        if !hangs_up {
+            let sink = Sink::default();
+            with_loop(&sim, &mut tree, &mut [&mut server], &sink, |all| {
+                sim.allow(Duration::from_secs(100));
+                all.turns();
+            });
+        }
+        let lost: &[&[u8]] = match hangs_up {
+            true => &[b"AB"],
+            false => &[b"AB", b"ABD"],
+        };
+        assert_eq!(server.service.lost, lost);
+        assert_eq!(sim.read_sent(peers[2]), b"C\n");
+    }
+}
+
 /// Requests that wait have no time limit, and are not closed for want of a block: others are not begun meanwhile.
 #[test]
 fn waiting_requests_outlast_blocks_and_time_limits() {

@@ -40,6 +40,7 @@ use attributes::{post_op, pre_op, wcc_attr};
 use change::WccData;
 pub(super) use phase::Phase;
 pub(super) use promises::{FAILURE_BYTES_MAX, emit_failure};
+pub(super) use write::{Stability, Writing};
 
 /// The reason why a procedure failed.
 enum ProcedureError {

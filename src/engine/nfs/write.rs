@@ -10,13 +10,13 @@ use super::attributes::WccAttr;
 use super::{Nfs, Object, ProcedureError, Promise, error_status, post_op, pre_op, wcc_attr};
 use crate::config::{WORKER_WRITE_BYTES_MIN, WRITE_BYTES_MAX};
 use crate::stats::Outcome;
-use crate::vfs::{Access, FsError, ObjectType, Pin, Tree};
+use crate::vfs::{Access, FsError, FsResult, ObjectType, Pin, Tree};
 use crate::wire::nfs3::{Procedure, Status};
 use crate::wire::{Reader, Writer};
 
 /// The durability that the client requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stability {
+pub(in super::super) enum Stability {
     /// COMMIT: all data of the file becomes durable. The call carries no data.
     Commit,
     /// UNSTABLE: the data is written to the file, and is durable only after a COMMIT.
@@ -44,9 +44,31 @@ pub(in super::super) struct Writing {
 }
 
 impl Writing {
-    /// Writes the data in `input` to the file.
-    fn write_here(&mut self, record: &mut RecordCursor, cx: &mut Cx<'_>, input: &mut Reader<'_>) {
-        let bytes = record.take(input, self.left);
+    /// A WRITE of `left` bytes of data that are yet to come, or a COMMIT.
+    pub(in super::super) const fn new(
+        file: Pin,
+        offset: u64,
+        left: u32,
+        stability: Stability,
+    ) -> Self {
+        Self {
+            file: Some(file),
+            offset,
+            left,
+            count: left,
+            stability,
+            error: None,
+            before: None,
+        }
+    }
+
+    /// Length of all data (bytes).
+    pub(in super::super) const fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Writes the next data to the file.
+    pub(in super::super) fn put(&mut self, cx: &mut Cx<'_>, bytes: &[u8]) {
         if let Some(file) = &self.file
             && !bytes.is_empty()
         {
@@ -54,6 +76,59 @@ impl Writing {
         }
         self.offset += bytes.len() as u64;
         self.left -= bytes.len() as u32;
+    }
+
+    /// Stores the data that has arrived. Returns a transfer for data that has not, and for all data of a large WRITE, because the
+    /// disk may be slow.
+    ///
+    /// # Errors
+    /// The need for which the WRITE waits.
+    pub(in super::super) fn store(
+        &mut self,
+        record: &mut RecordCursor,
+        cx: &mut Cx<'_>,
+        input: &mut Reader<'_>,
+    ) -> Result<(), Next> {
+        while self.left > 0 && self.error.is_none() {
+            if record.left == 0 {
+                match (!record.last).then(|| record.next_fragment(input)) {
+                    Some(Err(Next::Input)) => return Err(Next::Rest),
+                    // If the data ends early, the WRITE is answered with a smaller count (RFC 1813 section 3.3.7). It is not
+                    // rejected, because a rejected request must not have stored anything. A fragment that exceeds the limit of
+                    // fragments is still read if it has data.
+                    None | Some(Err(_)) if record.left == 0 => {
+                        self.count -= core::mem::take(&mut self.left);
+                    }
+                    _ => {}
+                }
+                continue;
+            }
+            if self.count >= WORKER_WRITE_BYTES_MIN || input.rest().is_empty() {
+                return Err(self.move_rest(record));
+            }
+            let bytes = record.take(input, self.left);
+            self.put(cx, bytes);
+        }
+        Ok(())
+    }
+
+    /// Prepares the sync of data that must be durable. Returns the file, and the result of the WRITE.
+    pub(in super::super) fn end(&mut self, cx: &mut Cx<'_>) -> Result<(Pin, FsResult<()>), Next> {
+        let file = self.file.take().ok_or(Next::Output)?;
+        if self.stability != Stability::Unstable && self.error.is_none() {
+            self.error = cx.vfs.stage(&file).err();
+        }
+        Ok((file, self.error.map_or(Ok(()), Err)))
+    }
+
+    /// Number of bytes that are written, and the durability of the data as on the wire: UNSTABLE or FILE_SYNC.
+    pub(in super::super) const fn written(&self) -> [u32; 2] {
+        const FILE_SYNC: u32 = 2;
+        let committed = match self.stability {
+            Stability::Unstable => 0,
+            Stability::Commit | Stability::Stable => FILE_SYNC,
+        };
+        [self.count, committed]
     }
 
     /// Returns a transfer for the next data, up to the end of the fragment.
@@ -136,19 +211,13 @@ impl Nfs {
         }
         let before = (wcc_attr(&object.attr), self.change_count);
         Ok(Writing {
-            file: Some(file),
-            offset,
-            left,
-            count,
-            stability,
-            error: None,
             // If other servers run, this one cannot know if the file changed meanwhile.
             before: self.lock().is_none().then_some(before),
+            ..Writing::new(file, offset, left, stability)
         })
     }
 
-    /// Continues a WRITE or COMMIT. Stores the data of a small WRITE that is in `input`. Returns a transfer for data that has not
-    /// arrived, and for all data of a large WRITE, because the disk may be slow. Writes the results after the last data.
+    /// Continues a WRITE or COMMIT. Writes the results after the last data.
     ///
     /// # Errors
     /// The need for which the WRITE waits.
@@ -160,31 +229,8 @@ impl Nfs {
         input: &mut Reader<'_>,
         reply: &mut Writer<'_>,
     ) -> Result<Answer, Next> {
-        while writing.left > 0 && writing.error.is_none() {
-            if record.left == 0 {
-                match (!record.last).then(|| record.next_fragment(input)) {
-                    Some(Err(Next::Input)) => return Err(Next::Rest),
-                    // If the data ends early, the WRITE is answered with a smaller count (RFC 1813 section 3.3.7). It is not
-                    // rejected, because a rejected request must not have stored anything. A fragment that exceeds the limit of
-                    // fragments is still read if it has data.
-                    None | Some(Err(_)) if record.left == 0 => {
-                        writing.count -= core::mem::take(&mut writing.left);
-                    }
-                    _ => {}
-                }
-                continue;
-            }
-            if writing.count >= WORKER_WRITE_BYTES_MIN || input.rest().is_empty() {
-                return Err(writing.move_rest(record));
-            }
-            writing.write_here(record, cx, input);
-        }
-        let Some(file) = writing.file.take() else {
-            return Err(Next::Output);
-        };
-        if writing.stability != Stability::Unstable && writing.error.is_none() {
-            writing.error = cx.vfs.stage(&file).err();
-        }
+        writing.store(record, cx, input)?;
+        let (file, _) = writing.end(cx)?;
         self.emit_results(writing, &file, cx, reply);
         cx.vfs.unpin(file);
         Ok(Answer {
@@ -218,14 +264,7 @@ impl Nfs {
             return;
         }
         if writing.stability != Stability::Commit {
-            const UNSTABLE: u32 = 0;
-            const FILE_SYNC: u32 = 2;
-            let committed = if writing.stability == Stability::Stable {
-                FILE_SYNC
-            } else {
-                UNSTABLE
-            };
-            reply.words(&[writing.count, committed]);
+            reply.words(&writing.written());
         }
         reply.u64(self.verifier());
     }

@@ -3,7 +3,7 @@
 //! Each attribute is a row: its number, and how its value is made. Numbers ascend, as the values on the wire do.
 
 use super::turn::{Done, Fault, Turn};
-use crate::config::{COMPOUND_BYTES_MAX, LEASE_SECS, READ_BYTES_MAX};
+use crate::config::{LEASE_SECS, READ_BYTES_MAX, REQUEST_BYTES, WRITE_BYTES_MAX};
 use crate::engine::nfs::{LINK_COUNT_MAX, kind_number};
 use crate::vfs::{Attr, FileTime, FsStat, Handle, NewTime, SetAttr};
 use crate::wire::label::number;
@@ -60,10 +60,6 @@ const ATIME_SET: u32 = 48;
 const MTIME_SET: u32 = 54;
 pub(super) const MOUNTED_ON_FILE_ID: u32 = 55;
 
-/// Largest WRITE (bytes): it fits a request. Linux 6.1 does not limit it by the session.
-const WRITE_BYTES: u32 = 4096;
-const _: () = assert!(WRITE_BYTES * 2 <= COMPOUND_BYTES_MAX + 4);
-
 /// All attributes.
 static ROWS: [(u8, Value); ROW_COUNT] = TABLE;
 const ROW_COUNT: usize = 42;
@@ -103,8 +99,8 @@ const TABLE: [(u8, Value); ROW_COUNT] = [
     (27, Words(&[i32::MAX as u32, u32::MAX])), // maxfilesize
     (28, Words(&[LINK_COUNT_MAX])),
     (29, Short(|of| of.stat.name_bytes_max)),
-    (30, Words(&[0, READ_BYTES_MAX])), // maxread
-    (31, Words(&[0, WRITE_BYTES])),    // maxwrite
+    (30, Words(&[0, READ_BYTES_MAX])),  // maxread
+    (31, Words(&[0, WRITE_BYTES_MAX])), // maxwrite
     (33, Short(|of| of.attr.mode)),
     (35, Short(|of| of.attr.nlink)),
     (36, Text(|of| of.attr.uid)),
@@ -298,7 +294,7 @@ impl Turn<'_, '_, '_, '_> {
     #[doc(alias = "fattr4")]
     pub(super) fn parse_attributes(&mut self) -> Result<(SetAttr, Bitmap), Fault> {
         let given = Bitmap::parse(self.args);
-        let bytes = self.args.opaque(COMPOUND_BYTES_MAX);
+        let bytes = self.args.opaque(REQUEST_BYTES as u32);
         self.args.check()?;
         if !given.without(SUPPORTED).is_empty() {
             return Err(Status::ATTRNOTSUPP.into());

@@ -54,7 +54,9 @@ impl Turn<'_, '_, '_, '_> {
     /// Records that this operation begins a change, with what tells afterwards if it was made. Returns true if a killed server made
     /// it.
     pub(super) fn is_done(&mut self, is_there: impl FnOnce(&mut Self) -> bool) -> bool {
-        let Some(held) = self.compound.held.filter(|_| self.is_kept) else {
+        // Another server may go on with the request, or the client repeats it: a part of it has not arrived, and may never do.
+        let goes_on = self.is_kept || self.compound.is_amid || self.follows != Some(0);
+        let Some(held) = self.compound.held.filter(|_| goes_on) else {
             return false;
         };
         let is_there = is_there(self);
@@ -109,7 +111,7 @@ impl Turn<'_, '_, '_, '_> {
     /// The saved and the current object, both opened with the rights of the caller.
     fn both(&mut self) -> Result<[Node; 2], Fault> {
         let saved = self.compound.saved.ok_or(Status::NOFILEHANDLE)?;
-        let (caller, peer) = (&self.caller, &self.cx.peer);
+        let (caller, peer) = (&self.compound.caller, &self.cx.peer);
         let saved = self.cx.vfs.open(saved.handle.bytes(), caller, peer)?;
         if let Some(current) = &mut self.compound.current {
             current.node = None;

@@ -5,8 +5,8 @@ use super::room::Wanted;
 use super::tables::{Client, Session, Tables, Words as _, client, head, next_number, session};
 use super::turn::{Done, Turn};
 use crate::config::{
-    CLIENT_SESSION_COUNT_MAX, COMPOUND_BYTES_MAX, COMPOUND_OPERATION_COUNT, COMPOUND_READ_BYTES,
-    KEPT_REPLY_BYTES, LEASE_SECS, SESSION_SLOT_COUNT_MAX,
+    CLIENT_SESSION_COUNT_MAX, COMPOUND_OPERATION_COUNT, COMPOUND_READ_BYTES, KEPT_REPLY_BYTES,
+    LEASE_SECS, RECORD_BYTES_MAX, SESSION_SLOT_COUNT_MAX,
 };
 use crate::mem::{FNV_START, fnv1a};
 use crate::vfs::{Caller, GROUP_COUNT_MAX};
@@ -186,7 +186,7 @@ fn grant(asked: &Channel, back: &Channel, slot_count: u32) -> Result<Channel, St
     // RFC 8881 section 18.36.3: the server may decrease a value, "but MUST NOT increase it".
     Ok(Channel {
         header_padding: 0,
-        request_bytes: asked.request_bytes.min(COMPOUND_BYTES_MAX),
+        request_bytes: asked.request_bytes.min(RECORD_BYTES_MAX),
         reply_bytes: asked.reply_bytes.min(COMPOUND_READ_BYTES),
         kept_bytes: asked.kept_bytes.min(KEPT_REPLY_BYTES as u32),
         operation_count: asked.operation_count.min(COMPOUND_OPERATION_COUNT),

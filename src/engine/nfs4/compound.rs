@@ -6,8 +6,8 @@
 use super::locked;
 use super::operations::{self, Rule, Run};
 use super::turn::{Done, Fault, HEADER_BYTES, Kept, Turn};
-use crate::config::{COMPOUND_HELD_BYTES, LINK_BYTES_MAX, REPLY_HEAD_BYTES};
-use crate::engine::nfs;
+use crate::config::{LINK_BYTES_MAX, REPLY_HEAD_BYTES};
+use crate::engine::nfs::{self, Writing};
 use crate::engine::service::Promise;
 use crate::mem::is_utf8;
 use crate::stats::{Family, Figure};
@@ -15,22 +15,18 @@ use crate::vfs::Until;
 use crate::wire::nfs4::{
     HANDLE_BYTES_MAX, MINOR_VERSION, OPAQUE_BYTES_MAX, SEQUENCE_BYTES, Status, operation,
 };
-use crate::wire::rpc::MARK_BYTES;
 use crate::wire::xdr::padding;
 use crate::wire::{Reader, Writer};
 
 /// Longest result (bytes) of an operation without bulk data.
 const RESULT_BYTES_MAX: usize = REPLY_HEAD_BYTES / 2;
-/// Longest part of a reply (bytes), with its RPC header, that is held while the COMPOUND waits. After a longer one, an operation
-/// that would wait is DELAY.
-const HELD_BYTES_MAX: usize = COMPOUND_HELD_BYTES - MARK_BYTES;
 const _: () = assert!(LINK_BYTES_MAX < RESULT_BYTES_MAX + 8);
 
-impl Turn<'_, '_, '_, '_> {
+impl<'a> Turn<'_, 'a, '_, '_> {
     /// Carries out the COMPOUND, or goes on with it. Returns the outcome.
     ///
     /// # Errors
-    /// The event for which it waits; malformed arguments, before anything was done.
+    /// The reason why it stops: an event, data, arguments that have not arrived; malformed ones, before anything was done.
     pub(super) fn run(&mut self) -> Result<Status, Stopped> {
         let all = self.args.clone();
         let head = self.start + HEADER_BYTES;
@@ -56,33 +52,47 @@ impl Turn<'_, '_, '_, '_> {
         while status == Status::OK && self.compound.done < self.compound.count {
             let before = self.args.clone();
             let at = self.reply.position();
-            match self.step(at) {
+            match self.step(at, &before) {
                 Ok(outcome) => status = outcome,
-                Err(until) => {
+                Err(stopped) => {
                     self.reply.truncate(at);
-                    self.compound.read = all.rest().len() - before.rest().len();
                     self.compound.written = at - head;
-                    return Err(Stopped::Until(until));
+                    self.compound.read = match stopped {
+                        // The data is followed by its padding.
+                        Stopped::Later => {
+                            padding(self.compound.storing.as_ref().map_or(0, Writing::len))
+                        }
+                        Stopped::Until(_) | Stopped::Malformed => {
+                            all.rest().len() - before.rest().len()
+                        }
+                    };
+                    return Err(stopped);
                 }
             }
         }
         Ok(self.finish(status))
     }
 
-    /// Carries out one operation, whose result begins at `at`.
+    /// Carries out one operation, whose arguments begin at `before`, and its result at `at`.
     ///
     /// # Errors
-    /// The event that must come first.
-    fn step(&mut self, at: usize) -> Result<Status, Until> {
-        let mut number = self.args.u32();
+    /// The reason why it stops.
+    fn step(&mut self, at: usize, before: &Reader<'a>) -> Result<Status, Stopped> {
+        let mut number = match self.compound.storing {
+            Some(_) => operation::WRITE,
+            None => self.args.u32(),
+        };
         self.at = at;
         self.reply.words(&[number, Status::OK.0.into()]);
         let done = self.need_space(RESULT_BYTES_MAX);
         let status = match done.and_then(|()| self.operate(number)) {
             Ok(()) => self.check_length(0),
-            Err(Fault::Again(until)) if self.may_wait && at <= self.start + HELD_BYTES_MAX => {
-                return Err(until);
+            Err(Fault::Data) => return Err(Stopped::Later),
+            Err(Fault::Status(Status::BADXDR)) if self.lacks_arguments(before) => {
+                *self.args = before.clone();
+                return Err(Stopped::Later);
             }
+            Err(Fault::Again(until)) if self.may_wait() => return Err(Stopped::Until(until)),
             Err(Fault::Again(_)) => {
                 if let Some(file) = self.compound.fetched.take() {
                     self.cx.vfs.unpin(file);
@@ -110,8 +120,17 @@ impl Turn<'_, '_, '_, '_> {
         }
     }
 
+    /// Returns true if the arguments of the operation that begins at `before` have not all arrived, and may wait for the others.
+    fn lacks_arguments(&self, before: &Reader<'_>) -> bool {
+        let is_first = before.rest().len() as u32 == self.all_bytes;
+        self.follows != Some(0) && !is_first && self.may_wait()
+    }
+
     /// Checks the place of an operation, and carries it out.
     fn operate(&mut self, number: u32) -> Done {
+        if let Some(writing) = self.compound.storing.take() {
+            return self.end_write(writing);
+        }
         self.args.check()?;
         let row = operations::row(number).ok_or(Status::OP_ILLEGAL)?;
         let is_first = self.compound.done == 0;
@@ -196,6 +215,8 @@ impl Turn<'_, '_, '_, '_> {
 pub(super) enum Stopped {
     /// This event must come first.
     Until(Until),
+    /// The stream is read up to the current operation, or the data of its WRITE, and the rest is passed later.
+    Later,
     /// The arguments are malformed.
     Malformed,
 }

@@ -64,7 +64,10 @@ pub(super) fn put_handle(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let bytes = turn.args.opaque(HANDLE_BYTES_MAX);
     turn.args.check()?;
     let handle = Handle::of(bytes).ok_or(Status::BADHANDLE)?;
-    let node = turn.cx.vfs.open(bytes, &turn.caller, &turn.cx.peer)?;
+    let node = turn
+        .cx
+        .vfs
+        .open(bytes, &turn.compound.caller, &turn.cx.peer)?;
     turn.compound.current = Some(Place {
         handle,
         node: Some(node),

@@ -4,13 +4,14 @@
 //! version 3.
 
 use super::Cx;
-use super::nfs::{Phase, set_caller};
+use super::nfs::{Phase, Writing};
 use super::rpc::connections::Connections;
 use super::rpc::lock::ServerLock;
-use super::rpc::{Answer, Reply, Request, Unanswered};
+use super::rpc::{Answer, RecordCursor, Reply, Request, Unanswered};
+use super::service::{Moved, Next};
 use crate::mem::Slots;
 use crate::stats::Outcome;
-use crate::vfs::{Caller, Patience, Tree};
+use crate::vfs::{Patience, Tree};
 use crate::wire::nfs3;
 use crate::wire::nfs4::{self, OPAQUE_BYTES_MAX, SESSION_ID_BYTES, Status, operation};
 use crate::wire::rpc::{MARK_BYTES, Reject};
@@ -88,9 +89,15 @@ fn locked<T>(lock: Option<&'static dyn ServerLock>, work: impl FnOnce() -> T) ->
 pub struct Waiting {
     number: u16,
     len: u16,
+    is_amid: bool,
 }
 
 impl Waiting {
+    /// Returns true if the stream was read up to its next operation: the call is not passed from its start again.
+    pub(super) const fn is_amid(&self) -> bool {
+        self.is_amid
+    }
+
     /// Length of the start of its reply (bytes), with the record mark.
     pub(super) const fn len(&self) -> usize {
         self.len as usize
@@ -158,7 +165,7 @@ impl Nfs4 {
         }
         let shared = self.shared.ok_or(Reject::Program)?;
         let waited = waiting.take().and_then(|waiting| self.take(&waiting));
-        let mut compound = waited.unwrap_or_else(Compound::new);
+        let mut compound = waited.unwrap_or_else(|| Compound::of(&request.call));
         let patience = match compound.fetched.take() {
             Some(file) => {
                 cx.vfs.unpin(file);
@@ -166,34 +173,27 @@ impl Nfs4 {
             }
             None => Patience::Now,
         };
-        let free = self.waiting.iter().position(Option::is_none);
-        // A request of which a part has not arrived is longer than any session allows.
-        let request_bytes = match request.follows {
-            Some(0) => request.args.rest().len() as u32,
-            _ => u32::MAX,
-        };
+        let all_bytes = request.args.rest().len() as u32;
         let mut turn = Turn {
             tables: self.tables,
             connections: shared.connections,
             lock: shared.lock,
             cx,
             call: &request.call,
-            caller: Caller::default(),
             args: &mut request.args,
             start: request.reply.position().saturating_sub(HEADER_BYTES),
             reply: &mut *request.reply,
             compound: &mut compound,
             connection: request.connection,
-            request_bytes,
+            all_bytes,
+            follows: request.follows,
             patience,
             terms,
             sending: &mut *sending,
             at: 0,
             is_kept: self.is_kept,
-            may_wait: free.is_some(),
+            waiting: &self.waiting,
         };
-        // Set in place: a copy is long.
-        set_caller(&mut turn.caller, turn.call);
         match turn.run() {
             Ok(status) => {
                 let mut answer = Answer {
@@ -208,8 +208,16 @@ impl Nfs4 {
             }
             Err(Stopped::Malformed) => Err(Reject::Arguments.into()),
             Err(Stopped::Until(until)) => {
-                *waiting = Some(self.keep(free.unwrap_or_default(), compound));
+                *waiting = Some(self.keep(compound));
                 Err(Unanswered::Again(until))
+            }
+            Err(Stopped::Later) => {
+                compound.is_amid = true;
+                *waiting = Some(self.keep(compound));
+                Ok(Answer {
+                    reply: Reply::Later,
+                    ..Answer::DONE
+                })
             }
         }
     }
@@ -250,15 +258,56 @@ impl Nfs4 {
     }
 
     /// Stores a COMPOUND that waits in a free place.
-    fn keep(&mut self, number: usize, compound: Compound) -> Waiting {
+    fn keep(&mut self, compound: Compound) -> Waiting {
         let len = MARK_BYTES + HEADER_BYTES + compound.written;
+        let number = self.waiting.iter().position(Option::is_none);
+        let number = number.unwrap_or_default();
+        let is_amid = compound.is_amid;
         if let Some(place) = self.waiting.get_mut(number) {
             *place = Some(compound);
         }
         Waiting {
             number: number as u16,
             len: len as u16,
+            is_amid,
         }
+    }
+
+    /// Stores the data of a WRITE that has arrived.
+    ///
+    /// # Errors
+    /// The need for which the WRITE waits.
+    pub(super) fn store(
+        &mut self,
+        waiting: &Waiting,
+        record: &mut RecordCursor,
+        cx: &mut Cx<'_>,
+        input: &mut Reader<'_>,
+    ) -> Result<(), Next> {
+        match self.storing(waiting) {
+            Some(writing) => writing.store(record, cx, input),
+            None => Ok(()),
+        }
+    }
+
+    /// Goes on with a WRITE after its transfer.
+    pub(super) fn moved(
+        &mut self,
+        waiting: &Waiting,
+        record: &mut RecordCursor,
+        done: Moved,
+        vfs: &mut Tree,
+    ) {
+        match self.storing(waiting) {
+            Some(writing) => writing.resume(record, done),
+            None => done.transfer.abandon(vfs),
+        }
+    }
+
+    /// The WRITE of a COMPOUND that waits whose data is being stored.
+    fn storing(&mut self, waiting: &Waiting) -> Option<&mut Writing> {
+        let place = self.waiting.get_mut(usize::from(waiting.number))?;
+        place.as_mut()?.storing.as_mut()
     }
 
     /// Removes a COMPOUND that waits.
@@ -271,6 +320,9 @@ impl Nfs4 {
         if let Some(compound) = self.take(waiting) {
             if let Some(file) = compound.fetched {
                 vfs.unpin(file);
+            }
+            if let Some(writing) = compound.storing {
+                writing.abandon(vfs);
             }
             if let Some(held) = &compound.held {
                 held.release();

@@ -46,7 +46,7 @@ pub(super) fn sequence(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     if turn.compound.count > operations {
         return Err(Status::TOO_MANY_OPS.into());
     }
-    if turn.request_bytes > request_bytes {
+    if turn.request_bytes() > request_bytes {
         return Err(Status::REQ_TOO_BIG.into());
     }
     let place = turn.place(row, |tables| tables.slot(row, number))?;

@@ -23,6 +23,8 @@ use cases::nfs4::{
 };
 use core::net::{Ipv4Addr, Ipv6Addr};
 
+mod streams;
+
 const CLIENTS: usize = 16;
 
 struct Server {
@@ -37,6 +39,8 @@ struct Server {
     /// The sequence number of the last request of slot 0.
     sequence: u32,
     waiting: Option<Waiting>,
+    /// Length of the arguments that have not arrived (bytes).
+    follows: u32,
 }
 
 impl Server {
@@ -54,6 +58,7 @@ impl Server {
             session: [0; 4],
             sequence: 0,
             waiting: None,
+            follows: 0,
         }
     }
 
@@ -116,7 +121,8 @@ impl Server {
 
     /// One turn of a COMPOUND.
     fn turn(&mut self, minor: u32, ops: &[Op], output: &mut [u8]) -> Result<Vec<u8>, Until> {
-        let args = compound(minor, ops);
+        let mut args = compound(minor, ops);
+        args.truncate(args.len() - self.follows as usize);
         let mut group = Vec::new();
         for word in [1, 0, self.user, 100, 0_u32] {
             group.extend(word.to_be_bytes());
@@ -149,7 +155,7 @@ impl Server {
             call,
             args: Reader::new(&args),
             reply: &mut reply,
-            follows: Some(0),
+            follows: Some(self.follows),
             reached: None,
             connection: self.connection,
             patience: Patience::Now,
@@ -205,7 +211,7 @@ fn limits_are_granted() {
     let mut server = Server::new();
     let client = server.client("owner", 1);
     let made = server.ask(&[create_session(client, 1, &FORE)]);
-    assert_eq!(made.last[6..12], [0, 8188, 1 << 20, 1024, 16, 32]);
+    assert_eq!(made.last[6..12], [0, 1 << 20, 1 << 20, 1024, 16, 32]);
     server.begin(client, 2);
     // A reply that is too long to be kept.
     server.sequence += 1;

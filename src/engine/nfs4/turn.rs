@@ -3,16 +3,16 @@
 use super::Terms;
 use super::slots::Held;
 use super::tables::{Session, Slot, Tables};
-use crate::config::COMPOUND_REPLY_BYTES;
+use crate::config::{COMPOUND_HELD_BYTES, COMPOUND_REPLY_BYTES};
 use crate::engine::Cx;
-use crate::engine::nfs::Phase;
+use crate::engine::nfs::{Phase, Writing, set_caller};
 use crate::engine::rpc::connections::{Connection, Connections};
 use crate::engine::rpc::lock::ServerLock;
 use crate::engine::service::Promise;
-use crate::mem::fx_words as hash;
+use crate::mem::{Slots, fx_words as hash};
 use crate::vfs::{Attr, Caller, FsError, Handle, Node, ObjectType, Patience, Pin, Stop, Until};
 use crate::wire::nfs4::{StateId, Status};
-use crate::wire::rpc::Call;
+use crate::wire::rpc::{Call, MARK_BYTES};
 use crate::wire::{Malformed, Reader, Writer};
 
 /// The reason why an operation has no result.
@@ -23,6 +23,8 @@ pub(super) enum Fault {
     Files(FsError),
     /// This event must come first.
     Again(Until),
+    /// The data of a WRITE must be stored first.
+    Data,
 }
 
 /// The result of an operation.
@@ -91,12 +93,20 @@ pub(super) struct Compound {
     pub(super) kept: Option<Kept>,
     /// The file of a READ whose data a job reads.
     pub(super) fetched: Option<Pin>,
+    /// The WRITE whose data is being stored.
+    pub(super) storing: Option<Writing>,
+    /// The user and groups of the call.
+    pub(super) caller: Caller,
+    /// The group of addresses of the peer, while data of a WRITE is being stored.
+    pub(super) group: u32,
+    /// True if the stream was read up to the next operation: the call is not passed from its start again.
+    pub(super) is_amid: bool,
     /// Number of operations, and of those that were carried out.
     pub(super) count: u32,
     pub(super) done: u32,
     /// Longest reply (bytes), with the RPC header.
     pub(super) reply_bytes_max: u32,
-    /// Offset of the next operation in the arguments.
+    /// Offset of the next operation in the arguments that are passed next.
     pub(super) read: usize,
     /// Length of the results that are written (bytes).
     pub(super) written: usize,
@@ -107,14 +117,19 @@ pub(super) struct Compound {
 }
 
 impl Compound {
-    pub(super) const fn new() -> Self {
-        Self {
+    /// The context of a new call.
+    pub(super) fn of(call: &Call<'_>) -> Self {
+        let mut compound = Self {
             current: None,
             saved: None,
             session: None,
             held: None,
             kept: None,
             fetched: None,
+            storing: None,
+            caller: Caller::ANONYMOUS,
+            group: 0,
+            is_amid: false,
             count: 0,
             done: 0,
             reply_bytes_max: u32::MAX,
@@ -122,7 +137,9 @@ impl Compound {
             written: 0,
             promise: Promise::Nothing,
             promised: 0,
-        }
+        };
+        set_caller(&mut compound.caller, call);
+        compound
     }
 }
 
@@ -134,13 +151,14 @@ pub(super) struct Turn<'t, 'a, 'c, 'o> {
     pub(super) lock: Option<&'static dyn ServerLock>,
     pub(super) cx: &'t mut Cx<'c>,
     pub(super) call: &'t Call<'a>,
-    pub(super) caller: Caller,
     pub(super) args: &'t mut Reader<'a>,
     pub(super) reply: &'t mut Writer<'o>,
     pub(super) compound: &'t mut Compound,
     pub(super) connection: Connection,
-    /// Length of the whole request (bytes).
-    pub(super) request_bytes: u32,
+    /// Length of the arguments that are passed (bytes).
+    pub(super) all_bytes: u32,
+    /// Length of the arguments that have not arrived yet (bytes); `None` if further fragments follow.
+    pub(super) follows: Option<u32>,
     pub(super) patience: Patience,
     pub(super) terms: &'t Terms,
     /// The READ at the end of the COMPOUND, if its data follows the rest of the reply.
@@ -151,13 +169,32 @@ pub(super) struct Turn<'t, 'a, 'c, 'o> {
     pub(super) at: usize,
     /// True if another server may carry out what this one has begun.
     pub(super) is_kept: bool,
-    /// True if there is space for the context of a COMPOUND that waits.
-    pub(super) may_wait: bool,
+    /// The COMPOUNDs that wait, or space for them.
+    pub(super) waiting: &'t Slots<Option<Compound>>,
 }
 
 /// Length of the RPC header of a reply (bytes).
 pub(super) const HEADER_BYTES: usize = 24;
+/// Longest part of a reply (bytes), with its RPC header, that is held while the COMPOUND waits. After a longer one, an operation
+/// that would wait is DELAY.
+const HELD_BYTES_MAX: usize = COMPOUND_HELD_BYTES - MARK_BYTES;
+
 impl Turn<'_, '_, '_, '_> {
+    /// Returns true if the COMPOUND may wait at the current operation: there is space for its context and for its results.
+    pub(super) fn may_wait(&self) -> bool {
+        self.at <= self.start + HELD_BYTES_MAX && self.waiting.iter().any(Option::is_none)
+    }
+
+    /// Returns true if the COMPOUND may wait for data from its peer. No group of addresses has more of these than places are free.
+    pub(super) fn may_store(&mut self) -> bool {
+        self.compound.group = self.group();
+        let own = self.compound.group;
+        let stores = |waiting: &&Compound| waiting.storing.is_some() && waiting.group == own;
+        let count = self.waiting.iter().flatten().filter(stores).count();
+        let free = self.waiting.iter().filter(|place| place.is_none()).count();
+        count < free && self.may_wait()
+    }
+
     /// Fails unless the output has space for `len` bytes, or for as many as the reply may still have.
     pub(super) fn need_space(&mut self, len: usize) -> Done {
         let used = self.reply.position() - self.start;
@@ -188,11 +225,8 @@ impl Turn<'_, '_, '_, '_> {
         if let Some(node) = current.node {
             return Ok(node);
         }
-        let handle = current.handle;
-        let node = self
-            .cx
-            .vfs
-            .open(handle.bytes(), &self.caller, &self.cx.peer)?;
+        let (handle, caller) = (current.handle, &self.compound.caller);
+        let node = self.cx.vfs.open(handle.bytes(), caller, &self.cx.peer)?;
         current.node = Some(node);
         Ok(node)
     }
@@ -208,6 +242,11 @@ impl Turn<'_, '_, '_, '_> {
         let (node, attr) = self.object_with_attr()?;
         check_regular(attr.kind)?;
         Ok((node, attr))
+    }
+
+    /// Length of the request (bytes), as far as it is known.
+    pub(super) fn request_bytes(&self) -> u32 {
+        self.all_bytes.saturating_add(self.follows.unwrap_or(0))
     }
 
     /// A hash of the rest of the request, and of its user.

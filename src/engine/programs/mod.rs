@@ -222,7 +222,12 @@ impl Programs {
         phase: &mut Option<Phase>,
     ) -> Result<Answer, Unanswered> {
         let start = request.reply.position();
-        let mut answer = match request.call.parse(&mut request.args) {
+        // The header of a call that goes on is parsed.
+        let parsed = match request.call.program {
+            0 => request.call.parse(&mut request.args),
+            _ => Ok(()),
+        };
+        let mut answer = match parsed {
             Ok(()) => self.dispatch(programs, cx, request, phase),
             Err(why) => Err(why.into()),
         };

@@ -12,9 +12,9 @@ use crate::engine::service::{Io, Moved, Next, Progress, Promise};
 use crate::stats::{Operation, Outcome};
 use crate::text::text;
 use crate::vfs::{Patience, Tree};
-use crate::wire::nfs3;
 use crate::wire::rpc::{Call, MARK_BYTES, emit_head};
 use crate::wire::xdr::padding;
+use crate::wire::{self, nfs3};
 use crate::wire::{Reader, Writer};
 
 /// The phase of a call that is not answered yet, kept between two calls of the engine.
@@ -64,6 +64,17 @@ impl CallId {
         }
     }
 
+    /// The header of a COMPOUND that goes on. Its caller is kept with it.
+    const fn compound(self) -> Call<'static> {
+        Call {
+            xid: self.xid,
+            program: nfs3::PROGRAM,
+            version: wire::nfs4::VERSION,
+            procedure: self.procedure,
+            credential: None,
+        }
+    }
+
     /// Counts the call.
     fn count(self, cx: &mut Cx<'_>, outcome: Outcome) {
         cx.stats
@@ -84,6 +95,11 @@ impl Session {
     /// Returns true if a call of this connection was to change names or attributes.
     pub const fn has_changed(&self) -> bool {
         self.has_changed
+    }
+
+    /// Returns true if a COMPOUND is in progress whose next operation is the next in the stream.
+    const fn is_amid(&self) -> bool {
+        matches!(&self.phase, Some(Phase::Nfs4(waiting)) if waiting.is_amid())
     }
 
     /// Returns true if a call is in progress that is not carried out again from its start.
@@ -172,6 +188,25 @@ impl Programs {
         }
     }
 
+    /// Returns true if a COMPOUND is in progress whose next operation is the next in the stream. Stores the data of its WRITE before.
+    ///
+    /// # Errors
+    /// The need for which the WRITE waits.
+    fn amid(
+        &mut self,
+        session: &mut Session,
+        cx: &mut Cx<'_>,
+        input: &mut Reader<'_>,
+    ) -> Result<bool, Next> {
+        let is_amid = session.is_amid();
+        if let Some(Phase::Nfs4(waiting)) = &session.phase
+            && is_amid
+        {
+            self.nfs4.store(waiting, &mut session.record, cx, input)?;
+        }
+        Ok(is_amid)
+    }
+
     /// Answers the next call, or begins to.
     ///
     /// # Errors
@@ -183,17 +218,24 @@ impl Programs {
         input: &mut Reader<'_>,
         reply: &mut Writer<'_>,
     ) -> Result<Promise, Next> {
-        let mut record = RecordCursor::START;
+        let (start, header) = match self.amid(session, cx, input)? {
+            true => (session.record, session.call.compound()),
+            false => (RecordCursor::START, Call::default()),
+        };
+        let mut record = start;
         let mut joined = heapless::Vec::new();
         let mut ahead = Reader::new(input.rest());
-        let packet = record.join(&mut ahead, &mut joined)?;
+        let packet = match record.join(&mut ahead, &mut joined) {
+            Err(Next::Input) if session.is_amid() => return Err(Next::Rest),
+            packet => packet?,
+        };
         let patience = session.patience(cx.vfs);
         let mark = reply.position();
         reply.put_ahead(MARK_BYTES);
         let mut request = Request {
             reply,
             args: Reader::new(packet),
-            call: Call::default(),
+            call: header,
             follows: record.last.then_some(record.left),
             reached: None,
             connection: session.connection,
@@ -220,12 +262,8 @@ impl Programs {
                     reply.truncate(mark);
                     session.call = call;
                     // The stream goes on after the arguments that were read, perhaps amid a fragment.
-                    let mut used = packet.len() - args.rest().len();
-                    record = RecordCursor::START;
-                    ahead = Reader::new(input.rest());
-                    while used > 0 {
-                        used -= record.skip(&mut ahead, used)?;
-                    }
+                    (record, ahead) = (start, Reader::new(input.rest()));
+                    record.skip_all(&mut ahead, packet.len() - args.rest().len())?;
                 }
             },
             Err(why) => {
@@ -291,20 +329,23 @@ impl Programs {
         io: Io<'_>,
     ) -> Progress {
         let mut reply = Writer::new(io.output);
-        let Some(Phase::Nfs3(phase)) = &mut session.phase else {
-            done.transfer.abandon(cx.vfs);
-            return Progress::CLOSED;
-        };
         let record = &mut session.record;
-        match self.nfs.moved(phase, record, cx, done, &mut reply) {
-            Ok(Some(answer)) => {
-                session.phase = None;
-                session.call.count(cx, answer.outcome);
-            }
-            Ok(None) => {}
-            Err(next) => {
-                session.call.count(cx, Outcome::Failed);
-                return Progress::of(0, 0, next);
+        match &mut session.phase {
+            Some(Phase::Nfs3(phase)) => match self.nfs.moved(phase, record, cx, done, &mut reply) {
+                Ok(Some(answer)) => {
+                    session.phase = None;
+                    session.call.count(cx, answer.outcome);
+                }
+                Ok(None) => {}
+                Err(next) => {
+                    session.call.count(cx, Outcome::Failed);
+                    return Progress::of(0, 0, next);
+                }
+            },
+            Some(Phase::Nfs4(waiting)) => self.nfs4.moved(waiting, record, done, cx.vfs),
+            None => {
+                done.transfer.abandon(cx.vfs);
+                return Progress::CLOSED;
             }
         }
         self.answer_calls(session, cx, io.input, &mut reply)

@@ -74,6 +74,21 @@ impl RecordCursor {
         }
     }
 
+    /// Skips `len` unread bytes that have arrived, and the marks between them.
+    ///
+    /// # Errors
+    /// As [`RecordCursor::next_fragment`].
+    pub(in super::super) fn skip_all(
+        &mut self,
+        stream: &mut Reader<'_>,
+        mut len: usize,
+    ) -> Result<(), Next> {
+        while len > 0 {
+            len -= self.skip(stream, len)?;
+        }
+        Ok(())
+    }
+
     /// Counts bytes that were read as unread again.
     pub(in super::super) const fn put_back(&mut self, len: usize) {
         self.left += len as u32;

@@ -260,13 +260,19 @@ impl Engine for OneSession<'_> {
     }
 
     fn moved(&mut self, done: Moved) -> Progress {
+        let place = core::mem::take(&mut self.bench.held);
+        let held = place.len();
         let (mut cx, programs, output) = self.bench.parts();
+        output.copy_within(place, 0);
         let io = Io {
             input: &[],
             output,
-            held: 0,
+            held,
         };
-        programs.moved(self.session, &mut cx, done, io)
+        let progress = programs.moved(self.session, &mut cx, done, io);
+        let end = progress.produced + progress.held;
+        self.bench.held = progress.produced..end;
+        progress
     }
 
     fn replies(&mut self, progress: &Progress) -> &[u8] {
