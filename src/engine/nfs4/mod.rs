@@ -258,10 +258,14 @@ impl Nfs4 {
     }
 
     /// Stores a COMPOUND that waits in a free place.
-    fn keep(&mut self, compound: Compound) -> Waiting {
+    fn keep(&mut self, mut compound: Compound) -> Waiting {
         let len = MARK_BYTES + HEADER_BYTES + compound.written;
         let number = self.waiting.iter().position(Option::is_none);
         let number = number.unwrap_or_default();
+        // Other callers come first: the object is opened with the rights of this one again.
+        if let Some(current) = &mut compound.current {
+            current.node = None;
+        }
         let is_amid = compound.is_amid;
         if let Some(place) = self.waiting.get_mut(number) {
             *place = Some(compound);

@@ -1,7 +1,7 @@
 //! COMPOUNDs that are longer than the input buffer: what arrives is carried out, and the rest is read from the stream.
 
 use super::super::super::testing::calls::Call;
-use super::{Bench, ROOT, Results, Server, Tree, bench, getattr, lookup, op, opaque, with};
+use super::{Bench, ROOT, Results, Server, Tree, bench, bitmap, getattr, lookup, op, opaque, with};
 use super::{create_session, exchange_id, replies};
 use crate::config::WRITE_BYTES_MAX;
 use cases::nfs4::Op;
@@ -219,4 +219,57 @@ fn stalled_writes_leave_places_to_others() {
         server.nfs4.abandon(&waiting, &mut server.tree);
     }
     assert_eq!(server.tree.ram().pinned, 0);
+}
+
+/// A COMPOUND waits, another user's is carried out meanwhile: each object is made by its own user.
+#[test]
+fn compound_that_waits_goes_on_as_its_user() {
+    let create = |name: &str| [&[op::CREATE, 2][..], &opaque(name.as_bytes()), &[0, 0]].concat();
+    let open_top = [vec![ROOT], lookup("export")];
+    let ops = [&open_top[..], &[create("made"), getattr(&[4, 36])]].concat();
+    let mode = [&[op::SETATTR, 0, 0, 0, 0][..], &bitmap(&[33]), &[4, 0o777]].concat();
+    let begun = |stops_after| {
+        let mut server = Server::begun();
+        server.tree = Tree::writable();
+        server.user = 0;
+        assert_eq!(
+            server
+                .next(&[&open_top[..], core::slice::from_ref(&mode)].concat())
+                .status,
+            0
+        );
+        server.tree.host.stops_after.set(stops_after);
+        server.user = 1000;
+        server
+    };
+    let expect = begun(None).next(&ops);
+    assert_eq!(expect.status, 0, "{expect:?}");
+    for stops_after in 0..30 {
+        let mut server = begun(Some(stops_after));
+        let all = [&[server.sequence_op(2, 0, 0)], &ops[..]].concat();
+        let mut output = vec![0; crate::config::REPLY_BYTES];
+        let results = match server.turn(1, &all, &mut output) {
+            Ok(results) => results,
+            Err(_) => {
+                let waiting = server.waiting.take();
+                let kept = output.clone();
+                server.user = 2000;
+                let other = [
+                    &[server.sequence_op(1, 1, 0)],
+                    &open_top[..],
+                    &[getattr(&[4])],
+                ]
+                .concat();
+                assert_eq!(server.ask(&other).status, 0);
+                (server.user, server.waiting) = (1000, waiting);
+                output = kept;
+                server.turn(1, &all, &mut output).unwrap_or_default()
+            }
+        };
+        assert_eq!(
+            Results::parse(&results).unwrap(),
+            expect,
+            "stopped after {stops_after}"
+        );
+    }
 }
