@@ -20,7 +20,7 @@ use crate::os::files::{Directory, StateFile};
 use crate::sys::{self, Calls, Errno, Needs};
 use crate::text::text;
 use crate::time::Instant;
-use crate::vfs::{FileId, Job, JobId, Submitted, Tree};
+use crate::vfs::{FileId, Job, JobId, Tree};
 use crate::wire::label::cut;
 use crate::wire::resolv_conf::Config;
 use core::ffi::CStr;
@@ -223,7 +223,7 @@ impl Names {
         Resolver::restore(self.results.bytes(), world.now, started, world.tree);
     }
 
-    /// Writes the last results to the file: by a job while clients are served, again later if no worker or pipe is free.
+    /// Writes the last results to the file: by a job while clients are served.
     fn save(&mut self, world: &mut World<'_>, by_job: bool) {
         (self.save_at, self.saved_at) = (Instant::NEVER, world.now);
         let Some(file) = &self.file else {
@@ -234,10 +234,9 @@ impl Names {
             file.write(content);
             return;
         }
-        let job = Job::Save(FileId(file.number()), content);
-        if let Submitted::Done(_) = world.tree.submit(job) {
-            self.save_at = world.now.after(NAMES_FILE_PAUSE);
-        }
+        let _ = world
+            .tree
+            .submit(Job::Save(FileId(file.number()), 0, content));
     }
 
     /// Reads /etc/hosts and /etc/resolv.conf, which may be missing. The earlier content stays valid if that fails.

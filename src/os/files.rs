@@ -168,12 +168,12 @@ impl Directory {
 pub struct StateFile(File);
 
 impl StateFile {
-    /// Opens or creates the file `name` in `dir`, for this user alone.
+    /// Opens or creates the file `name` in `dir`, for this user alone. Each write to it is durable when it ends.
     ///
     /// # Errors
     /// Those of openat(2).
     pub fn open(dir: &Directory, name: &[u8]) -> Result<Self, Errno> {
-        let flags = READ.union(OFlags::RDWR).union(OFlags::CREATE);
+        let flags = READ.union(OFlags::RDWR | OFlags::CREATE | OFlags::DSYNC);
         fs::open_entry(dir.0.as_raw_fd(), name, flags, 0o600).map(|file| Self(File::of(file)))
     }
 

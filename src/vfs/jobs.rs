@@ -63,9 +63,8 @@ pub enum Job<'a> {
     /// Makes everything in the export with this tag part of the next sync, because another server process has changed the export.
     /// Never pending.
     StageExport(u32),
-    /// Has a worker overwrite the start of a file that is no object of the backend. Nothing is written unless the job is pending; its
-    /// end is not listed.
-    Save(FileId, &'a [u8]),
+    /// Writes bytes at an offset of a file that is no object of the backend.
+    Save(FileId, u64, &'a [u8]),
 }
 
 /// Bytes to write.
@@ -130,6 +129,8 @@ pub enum JobKind {
     Read,
     /// [`Job::Write`].
     Write,
+    /// [`Job::Save`].
+    Save,
 }
 
 /// A job that has ended.

@@ -110,7 +110,9 @@ impl Served {
             ended.id.number(),
             ended.result.is_ok()
         );
-        if !self.group.on_ended(&mut self.connections, ended) {
+        let is_heard = self.group.on_ended(&mut self.connections, ended);
+        // A request does not learn that a save has failed.
+        if !is_heard || ended.kind == JobKind::Save {
             let (mut cx, ..) = turn.world.lend(Peer::NONE);
             turn.service.ended(&mut cx, ended);
         }

@@ -63,6 +63,10 @@ pub struct Host {
     pub has_threads: Cell<bool>,
     /// Number of jobs that were submitted, ended ones included.
     pub jobs: Cell<u32>,
+    /// The file of the server's state, and the number of writes to it.
+    pub state: RefCell<Vec<u8>>,
+    /// Number of writes to that file.
+    pub saves: Cell<u32>,
     /// True if some jobs are still pending.
     pub in_flight: Cell<bool>,
     /// Number of staged exports.
@@ -450,7 +454,25 @@ impl Vfs for Misbehaving {
                 host.staged_exports.update(|count| count + 1);
                 Submitted::Done(Ok(()))
             }
-            Job::Save(..) => Submitted::Done(Ok(())),
+            Job::Save(_, offset, bytes) => {
+                if let Some(why) = host.commit_fails.get() {
+                    return Submitted::Done(Err(why));
+                }
+                let mut file = host.state.borrow_mut();
+                let end = offset as usize + bytes.len();
+                let len = file.len().max(end);
+                file.resize(len, 0);
+                file[offset as usize..end].copy_from_slice(bytes);
+                host.saves.update(|count| count + 1);
+                match has_threads {
+                    true => {
+                        let id = self.next_id();
+                        self.pending.push((id, JobKind::Save));
+                        Submitted::Pending(id)
+                    }
+                    false => Submitted::Done(Ok(())),
+                }
+            }
             Job::Sync(_) if has_threads => {
                 if host.is_dirty.take() || !self.staged.is_empty() {
                     self.begun.append(&mut self.staged);

@@ -67,16 +67,20 @@ pub(super) fn state_is_saved_by_worker(bench: &mut dyn Bench) {
     vfs.start_jobs(&mut |_| true);
     for len in [65_536, 3] {
         let (bytes, mut read) = (data(len, len), vec![0; len]);
-        let saved = vfs.submit(Job::Save(FileId(own.as_raw_fd()), &bytes));
-        assert!(pending(saved).is_some());
-        while read != bytes {
-            take_ended(vfs);
-            let _ = own.read_at(&mut read, 0).unwrap();
-        }
+        let saved = vfs.submit(Job::Save(FileId(own.as_raw_fd()), 16, &bytes));
+        assert_eq!(result(vfs, pending(saved).unwrap()), Ok(()));
+        own.read_exact_at(&mut read, 16).unwrap();
+        assert_eq!(read, bytes);
     }
     // A pipe does not hold it.
-    let saved = vfs.submit(Job::Save(FileId(own.as_raw_fd()), &data(1, MIB + 1)));
+    let (bytes, mut read) = (data(1, MIB + 1), vec![0; MIB + 1]);
+    let saved = vfs.submit(Job::Save(FileId(own.as_raw_fd()), 0, &bytes));
     assert_eq!(saved, Submitted::Done(Ok(())));
+    own.read_exact_at(&mut read, 0).unwrap();
+    assert_eq!(read, bytes);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let saved = vfs.submit(Job::Save(FileId(full.unwrap().as_raw_fd()), 0, &[1]));
+    assert_eq!(result(vfs, pending(saved).unwrap()), Err(FsError::NoSpace));
 }
 
 /// A file without a name.

@@ -1,7 +1,7 @@
 //! The jobs of this backend: submits them to workers or carries them out in place, and completes those that workers have ended.
 
 use super::super::jobs::{Ended, JobId, JobKind, Submitted};
-use super::super::{Extent, FileId, FsResult, Pin};
+use super::super::{Extent, FileId, FsError, FsResult, Pin};
 use super::Host;
 use super::durable::Scheduled;
 use super::records::PendingJob;
@@ -30,22 +30,22 @@ impl Host {
         }
     }
 
-    /// Has a worker write `bytes` at the start of a file. Not pending: there is no worker, or no pipe for all of them.
-    pub(super) fn overwrite(&mut self, file: FileId, bytes: &[u8]) -> Submitted {
-        match self.start_overwrite(file, bytes) {
+    /// Has a worker write `bytes` at an offset of a file; writes them in place if no worker is free, or no pipe for all of them.
+    pub(super) fn overwrite(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Submitted {
+        match self.start_overwrite(file, offset, bytes) {
             Some(number) => Submitted::Pending(JobId::of(number)),
-            None => Submitted::Done(Ok(())),
+            None => Submitted::Done(fs::pwrite(file.0, offset, bytes).map(drop)),
         }
     }
 
-    fn start_overwrite(&mut self, file: FileId, bytes: &[u8]) -> Option<u32> {
+    fn start_overwrite(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Option<u32> {
         let (pipe, to) = fs::pipe().ok()?;
         if fs::write(to.as_raw_fd(), bytes) != Ok(bytes.len()) {
             return None;
         }
         let work = Work::Write {
             pipe: pipe.as_raw_fd(),
-            offset: 0,
+            offset,
             len: bytes.len() as u32,
             user: None,
         };
@@ -69,7 +69,7 @@ impl Host {
             PendingJob::Free => return None,
             PendingJob::Save(pipe) => {
                 fs::close(pipe);
-                return None;
+                (JobKind::Save, worked.outcome.result.map_err(FsError::from))
             }
         };
         Some(Ended { id, kind, result })

@@ -299,7 +299,7 @@ impl Vfs for Host {
                 self.stage_system(tag);
                 Submitted::Done(Ok(()))
             }
-            Job::Save(file, bytes) => self.overwrite(file, bytes),
+            Job::Save(file, offset, bytes) => self.overwrite(file, offset, bytes),
         }
     }
 
