@@ -95,7 +95,9 @@ pub const NAME_RESULTS_BYTES: usize = 128 << 10;
 pub const NAME_RESULTS_BYTES_MIN: usize = 8 << 10;
 /// File of these results in the directory of state.
 pub const NAMES_FILE: &[u8] = b"names";
-/// Shortest time between two writes to that file.
+/// Start of the name of the file with records of clients of NFS 4.1, before the port, in the directory of state.
+pub const CLIENTS_FILE: &[u8] = b"clients.";
+/// Shortest time between two writes to the file of names.
 pub const NAMES_FILE_PAUSE: Duration = Duration::from_secs(60);
 /// Time for which the last result of a look-up is used although no server answers.
 pub const NAME_KEEP: Duration = Duration::from_secs(900);

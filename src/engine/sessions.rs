@@ -4,7 +4,9 @@ use super::Cx;
 use super::programs::{ProgramSet, Programs, Session};
 use super::service::{ConnectionId, Io, Local, Moved, Progress, Service, Transmit};
 use crate::config::CONNECTION_COUNT_MAX;
+use crate::event;
 use crate::mem::Slots;
+use crate::text::Text;
 use crate::vfs::{Ended, FsResult, JobKind};
 use core::net::SocketAddr;
 
@@ -18,6 +20,8 @@ pub struct Rpc {
     sessions: Slots<Session>,
     /// Programs served at each socket, by its number.
     services: [ProgramSet; SOCKET_COUNT_MAX],
+    /// True once a failed write to the directory of state was reported.
+    has_lost_state: bool,
     /// The programs.
     pub programs: Programs,
 }
@@ -29,6 +33,7 @@ impl Rpc {
             programs,
             sessions: Slots::new(connection_count.min(CONNECTION_COUNT_MAX)),
             services: [ProgramSet::default(); _],
+            has_lost_state: false,
         }
     }
 
@@ -116,9 +121,14 @@ impl Service for Rpc {
         })
     }
 
-    fn ended(&mut self, _: &mut Cx<'_>, ended: Ended) {
-        if ended.kind == JobKind::Sync && ended.result.is_err() {
-            self.programs.break_promises();
+    fn ended(&mut self, cx: &mut Cx<'_>, ended: Ended) {
+        match (ended.kind, ended.result) {
+            (JobKind::Sync, Err(_)) => self.programs.break_promises(),
+            (JobKind::Save, Err(_)) if !self.has_lost_state => {
+                self.has_lost_state = true;
+                cx.events.report(event::NOT_KEPT, b"", Text::NOTHING);
+            }
+            _ => {}
         }
     }
 }

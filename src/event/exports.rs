@@ -16,6 +16,10 @@ pub const DISK_FAILED: Event = text!("got a disk error; see the host's log").err
 pub const IMAGE_CUT: Event = text!("needs what is missing of an ISO image; copy it again").error();
 /// A client's WRITE or CREATE failed with ENOSPC.
 pub const DISK_FULL: Event = text!("got no space left on the disk; free some").error();
+/// A record of a client of NFS 4.1, or an address of a host name, could not be written.
+pub const NOT_KEPT: Event =
+    text!("cannot write to the directory of state; after a restart, clients may lose their opens")
+        .warn();
 /// A client read a file that zisofs has compressed; once for each image.
 pub const COMPRESSED: Text = text!(
     "read a file in an ISO image that is compressed (zisofs) and is sent so; unpack the image"

@@ -19,7 +19,8 @@ use crate::text::{Text, text};
 use core::net::{Ipv6Addr, SocketAddrV6};
 #[cfg(any(feature = "nfs", test, fuzzing))]
 pub use exports::{
-    COMPRESSED, DISK_FAILED, DISK_FULL, IMAGE_CUT, MAY_NOT_MOUNT, MOUNTED, OTHER_FILE_SYSTEM,
+    COMPRESSED, DISK_FAILED, DISK_FULL, IMAGE_CUT, MAY_NOT_MOUNT, MOUNTED, NOT_KEPT,
+    OTHER_FILE_SYSTEM,
 };
 pub use level::{Event, Level, Marks, PREFIX_BYTES};
 pub use logged::Logged;

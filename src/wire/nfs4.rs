@@ -91,6 +91,7 @@ impl Status {
     pub const SYMLINK: Self = Self(10_029);
     pub const ATTRNOTSUPP: Self = Self(10_032);
     pub const NO_GRACE: Self = Self(10_033);
+    pub const RECLAIM_CONFLICT: Self = Self(10_035);
     pub const BADXDR: Self = Self(10_036);
     pub const LOCKS_HELD: Self = Self(10_037);
     pub const OPENMODE: Self = Self(10_038);

@@ -195,6 +195,7 @@ pub(super) fn remove(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let raw = turn.args.opaque(OPAQUE_BYTES_MAX);
     turn.args.check()?;
     let name = checked(raw)?;
+    turn.check_grace()?;
     let dir = turn.object()?;
     let before = turn.change_of(dir)?;
     if !turn.is_name_done(dir, name) {
@@ -214,6 +215,7 @@ pub(super) fn rename(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let [old, new] = [args.opaque(OPAQUE_BYTES_MAX), args.opaque(OPAQUE_BYTES_MAX)];
     args.check()?;
     let (old, new) = (checked(old)?, checked(new)?);
+    turn.check_grace()?;
     let [from, to] = turn.both()?;
     let befores = [turn.change_of(from)?, turn.change_of(to)?];
     let is_done = turn.is_name_done(from, old);

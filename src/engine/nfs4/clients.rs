@@ -323,6 +323,8 @@ pub(super) fn destroy_client(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         return Err(Status::CLIENTID_BUSY.into());
     }
     turn.tables.end_client(row);
+    // The reply does not wait: the client has no opens.
+    let _ = turn.flush_records();
     Ok(())
 }
 
@@ -333,12 +335,12 @@ pub(super) fn reclaim_complete(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     if is_of_one {
         turn.object()?;
     }
-    let session = turn.compound.session.ok_or(Status::BADSESSION)?;
-    let row = turn.tables.client_of(session).ok_or(Status::BADSESSION)?;
+    let row = turn.client()?;
     let before = row.word(client::RECLAIMED);
     if before == client::RECLAIMED_ALL && !is_of_one {
         return Err(Status::COMPLETE_ALREADY.into());
     }
+    turn.record_client(row)?;
     let all = if is_of_one {
         client::RECLAIMED_ONE
     } else {

@@ -89,6 +89,7 @@ impl Turn<'_, '_, '_, '_> {
             Err(FsError::NoEntry) => {
                 let own = self.client()?;
                 locked(self.lock, || self.make_room(own))?;
+                self.flush_records()?;
                 let created = self.cx.vfs.create(dir, name, CreateWhat::File, &how.change);
                 // Another client has made the name meanwhile.
                 made.node = created.map_err(|error| match error {

@@ -11,7 +11,8 @@ use super::rpc::{Answer, RecordCursor, Reply, Request, Unanswered};
 use super::service::{Moved, Next};
 use crate::mem::Slots;
 use crate::stats::Outcome;
-use crate::vfs::{Patience, Tree};
+use crate::time::Instant;
+use crate::vfs::{FileId, Patience, Tree};
 use crate::wire::nfs3;
 use crate::wire::nfs4::{self, OPAQUE_BYTES_MAX, SESSION_ID_BYTES, Status, operation};
 use crate::wire::rpc::{MARK_BYTES, Reject};
@@ -28,9 +29,11 @@ mod compound;
 mod create;
 mod directory;
 mod files;
+mod grace;
 mod open;
 mod opens;
 mod operations;
+mod records;
 mod room;
 mod sessions;
 mod slots;
@@ -51,6 +54,8 @@ pub struct Nfs4 {
     shared: Option<Shared>,
     /// The lowest and the highest version of NFS that the server offers.
     versions: [u8; 2],
+    /// The file of records, if there is one.
+    records: Option<FileId>,
     /// True if another server may carry out what this one has begun.
     is_kept: bool,
     /// The COMPOUNDs that wait.
@@ -123,6 +128,7 @@ impl Nfs4 {
             tables,
             shared: Some(Shared { connections, lock }),
             versions: [nfs3::VERSION as u8, nfs4::VERSION as u8],
+            records: None,
             is_kept,
             waiting: Slots::defaults(waiting_count),
         }
@@ -139,6 +145,14 @@ impl Nfs4 {
     /// The numbers of clients, of opens, and of opens that deny something to others; without version 4.1, none.
     pub(super) fn counts(&self) -> &'static [AtomicU32] {
         self.tables.counts()
+    }
+
+    /// Keeps records of clients in `file`, whose content is `content`. `server` identifies the server: records of others do not count.
+    /// Returns the number of clients that may reclaim their opens, unless another server of the tables has found it out.
+    pub fn keep_records(&mut self, file: FileId, content: &[u8], server: u64, now: Instant) -> u32 {
+        self.records = Some(file);
+        let (tables, lock) = (self.tables, self.shared.and_then(|shared| shared.lock));
+        locked(lock, || tables.load_records(content, server, now.secs()))
     }
 
     /// Stops offering version 3.
@@ -178,6 +192,7 @@ impl Nfs4 {
             tables: self.tables,
             connections: shared.connections,
             lock: shared.lock,
+            records: self.records,
             cx,
             call: &request.call,
             args: &mut request.args,

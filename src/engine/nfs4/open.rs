@@ -165,9 +165,12 @@ fn open_file(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     };
     let claim = turn.args.u32();
     turn.args.check()?;
-    // RFC 8881 section 18.51.3: before RECLAIM_COMPLETE, the client reclaims only.
-    if turn.client()?.word(client::RECLAIMED) == 0 {
-        return Err(Status::GRACE.into());
+    let reclaims = claim == opening::CLAIM_PREVIOUS;
+    turn.check_reclaim(reclaims)?;
+    if reclaims {
+        // A delegation is reclaimed as none.
+        let _delegation = turn.args.u32();
+        turn.args.check()?;
     }
     let (mut changes, mut made) = ([0; 2], None);
     match claim {
@@ -196,16 +199,22 @@ fn open_file(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
             }
         }
         _ if how.is_some() => return Err(Status::INVAL.into()),
-        opening::CLAIM_FH => {
+        opening::CLAIM_FH | opening::CLAIM_PREVIOUS => {
             let node = turn.object()?;
             turn.check_file(node, shares)?;
         }
-        opening::CLAIM_PREVIOUS => return Err(Status::NO_GRACE.into()),
         _ if claim <= opening::CLAIM_MAX => return Err(Status::NOTSUPP.into()),
         _ => return Err(Status::BADXDR.into()),
     }
     let file = turn.file()?;
-    let state = locked(turn.lock, || turn.add_open(file, owner, shares))?;
+    let state = locked(turn.lock, || turn.add_open(file, owner, shares));
+    let state = state.map_err(|status| match status {
+        Status::SHARE_DENIED if reclaims => Status::RECLAIM_CONFLICT,
+        status => status,
+    })?;
+    if !made.as_ref().is_some_and(|made| made.is_new) {
+        turn.flush_records()?;
+    }
     if let Some(made) = made.as_ref().filter(|made| made.truncates) {
         turn.truncate(made.node, state)?;
     }

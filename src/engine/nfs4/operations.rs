@@ -150,7 +150,7 @@ static ROWS: [Row; 56] = [
     tables(Rule::Session, test_states),
     NONE, // WANT_DELEGATION
     tables(Rule::First, destroy_client),
-    tables(Rule::Session, reclaim_complete),
+    anywhere(reclaim_complete),
 ];
 
 /// The operation with this number.

@@ -81,6 +81,7 @@ impl Turn<'_, '_, '_, '_> {
                 _ => Ok(true),
             };
         }
+        self.check_grace()?;
         let asked = Shares {
             access: if access == Access::Write { 2 } else { 1 },
             deny: 0,

@@ -102,6 +102,17 @@ pub(super) mod open {
     pub(in super::super) const WORDS: usize = 10;
 }
 
+/// The row of a client's record in the directory of state.
+pub(super) mod record {
+    /// The hash of the owner, two words.
+    pub(in super::super) const OWNER: usize = 0;
+    /// The number of the start at which the client took its state. 0: the row is free. [`DROPPED`]: the file still has the record.
+    pub(in super::super) const START: usize = 2;
+    pub(in super::super) const WORDS: usize = 3;
+
+    pub(in super::super) const DROPPED: u32 = u32::MAX;
+}
+
 /// Slots of a session that are allocated at once.
 pub(super) const BLOCK_SLOT_COUNT: usize = 8;
 /// A block: the number of its session (0: free), then its slots.
@@ -126,21 +137,32 @@ pub(super) mod head {
     pub(in super::super) const OPENS_FREE: usize = 5;
     /// The number of the last open.
     pub(in super::super) const SERIAL: usize = 6;
+    /// The number of this start, for new records. 0: there are no records.
+    pub(in super::super) const START: usize = 7;
+    /// The end of the grace period (seconds). 0: the file of records has this end.
+    pub(in super::super) const GRACE_ENDS: usize = 8;
+    /// Its latest end (seconds).
+    pub(in super::super) const GRACE_LIMIT: usize = 9;
+    /// 1: the rows of records may have one that the file is to lose.
+    pub(in super::super) const DROPPED: usize = 10;
+    /// The identity of the server in the header of the file, two words.
+    pub(in super::super) const SERVER: usize = 11;
     /// The numbers of clients, of opens, and of opens that deny something to others.
-    pub(in super::super) const CLIENTS: usize = 7;
-    pub(in super::super) const OPENS: usize = 8;
-    pub(in super::super) const DENIALS: usize = 9;
-    pub(in super::super) const WORDS: usize = 10;
+    pub(in super::super) const CLIENTS: usize = 13;
+    pub(in super::super) const OPENS: usize = 14;
+    pub(in super::super) const DENIALS: usize = 15;
+    pub(in super::super) const WORDS: usize = 16;
 }
 /// The number of the layout. A change of the rows' meaning counts it up; their sizes are added.
-const LAYOUT: u32 = (6 << 16) + SHARE_WORDS as u32;
+const LAYOUT: u32 = (7 << 16) + SHARE_WORDS as u32;
 /// Words for each client.
 const SHARE_WORDS: usize = client::WORDS
     + SESSION_SHARE * session::WORDS
     + BLOCK_WORDS
     + REPLY_SHARE * REPLY_WORDS
     + OPEN_SHARE * open::WORDS
-    + CHAIN_SHARE;
+    + CHAIN_SHARE
+    + record::WORDS;
 
 const _: () = assert!(
     word_count(NFS4_CLIENT_COUNT) * 4 + COMPOUND_COUNT * COMPOUND_HELD_BYTES < NFS4_REGION_BYTES
@@ -159,6 +181,7 @@ pub(super) type Client = &'static Row<{ client::WORDS }>;
 pub(super) type Session = &'static Row<{ session::WORDS }>;
 pub(super) type Slot = &'static Row<{ slot::WORDS }>;
 pub(super) type Open = &'static Row<{ open::WORDS }>;
+pub(super) type Record = &'static Row<{ record::WORDS }>;
 
 /// The words of a row, by their places.
 pub(super) trait Words {
@@ -199,6 +222,7 @@ pub(super) struct Tables {
     pub(super) opens: &'static [Row<{ open::WORDS }>],
     /// The index + 1 of the first open of each chain. The hash of a file selects its chain.
     pub(super) chains: &'static [AtomicU32],
+    pub(super) records: &'static [Row<{ record::WORDS }>],
 }
 
 /// Cuts `count` rows off the front of `words`.
@@ -263,6 +287,7 @@ impl Tables {
             replies: cut(all, count * REPLY_SHARE),
             opens: cut(all, count * OPEN_SHARE),
             chains: cut::<CHAIN_SHARE>(all, count).as_flattened(),
+            records: cut(all, count),
         };
         if tables.instance() == [0; 2] {
             tables.head.set_all(0, &instance);
@@ -396,6 +421,9 @@ impl Tables {
         self.end_opens(row);
         if row.word(client::STATE) != client::FREE {
             self.count(head::CLIENTS, u32::MAX);
+        }
+        if row.word(client::STATE) == client::CONFIRMED {
+            self.drop_records(row.pair(client::OWNER));
         }
         row.set(client::STATE, client::FREE);
     }

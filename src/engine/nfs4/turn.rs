@@ -10,7 +10,9 @@ use crate::engine::rpc::connections::{Connection, Connections};
 use crate::engine::rpc::lock::ServerLock;
 use crate::engine::service::Promise;
 use crate::mem::{Slots, fx_words as hash};
-use crate::vfs::{Attr, Caller, FsError, Handle, Node, ObjectType, Patience, Pin, Stop, Until};
+use crate::vfs::{
+    Attr, Caller, FileId, FsError, Handle, Node, ObjectType, Patience, Pin, Stop, Until,
+};
 use crate::wire::nfs4::{StateId, Status};
 use crate::wire::rpc::{Call, MARK_BYTES};
 use crate::wire::{Malformed, Reader, Writer};
@@ -101,6 +103,8 @@ pub(super) struct Compound {
     pub(super) group: u32,
     /// True if the stream was read up to the next operation: the call is not passed from its start again.
     pub(super) is_amid: bool,
+    /// The record that a job writes: its place in the file.
+    pub(super) saving: Option<u32>,
     /// Number of operations, and of those that were carried out.
     pub(super) count: u32,
     pub(super) done: u32,
@@ -130,6 +134,7 @@ impl Compound {
             caller: Caller::ANONYMOUS,
             group: 0,
             is_amid: false,
+            saving: None,
             count: 0,
             done: 0,
             reply_bytes_max: u32::MAX,
@@ -149,6 +154,8 @@ pub(super) struct Turn<'t, 'a, 'c, 'o> {
     pub(super) connections: Connections,
     /// The lock of the tables, if other servers use them too.
     pub(super) lock: Option<&'static dyn ServerLock>,
+    /// The file of records, if there is one.
+    pub(super) records: Option<FileId>,
     pub(super) cx: &'t mut Cx<'c>,
     pub(super) call: &'t Call<'a>,
     pub(super) args: &'t mut Reader<'a>,

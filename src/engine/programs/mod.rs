@@ -14,9 +14,10 @@ use super::rpc::{Answer, Reply, Request, Unanswered};
 use crate::config::HAS_NFS4;
 use crate::log;
 use crate::stats::{Operation, Outcome};
-use crate::vfs::Patience;
+use crate::time::Instant;
 #[cfg(test)]
 use crate::vfs::Peer;
+use crate::vfs::{FileId, Patience};
 use crate::wire::nfs3::{self, VERIFIER_BYTES};
 use crate::wire::rpc::{self, Call, Reject, emit_head, emit_rejection};
 use crate::wire::{self, Reader, Writer, portmap};
@@ -175,6 +176,11 @@ impl Programs {
         if !has_3 {
             self.nfs4.end_version_3();
         }
+    }
+
+    /// Keeps records of clients of NFS 4.1, as [`Nfs4::keep_records`].
+    pub fn keep_records(&mut self, file: FileId, content: &[u8], server: u64, now: Instant) -> u32 {
+        self.nfs4.keep_records(file, content, server, now)
     }
 
     /// The numbers of clients, opens and denying opens of NFS 4.1; without it, none.

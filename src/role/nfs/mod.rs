@@ -197,6 +197,10 @@ impl Server<Rpc> for Nfs {
         world: &mut World<'_>,
     ) -> Result<(), Fatal> {
         world.stats.watch_nfs4(rpc.programs.nfs4_counts());
+        let options = self.options;
+        options
+            .versions
+            .keep_records(options, &mut rpc.programs, self.is_first, world);
         self.open_sockets(Sockets { rpc, served }, world)
     }
 

@@ -1,5 +1,7 @@
 //! Version 3 of NFS alone.
 
+use super::options::Options;
+use crate::drive::World;
 use crate::drive::service::Limits;
 use crate::engine::programs::Programs;
 use crate::text::Text;
@@ -41,6 +43,16 @@ impl Versions {
 
     /// Does nothing.
     pub(super) const fn offer(self, _programs: &mut Programs, _tree: &mut Tree, _memory: Words) {}
+
+    /// Does nothing.
+    pub(super) const fn keep_records(
+        self,
+        _: &Options,
+        _: &mut Programs,
+        _is_first: bool,
+        _: &mut World<'_>,
+    ) {
+    }
 
     /// Does nothing.
     pub(super) const fn limit(self, _limits: &mut Limits) {}

@@ -1,14 +1,20 @@
 //! The versions of NFS that the server offers: `--nfs-versions`.
 
-use crate::config::{COMPOUND_COUNT, COMPOUND_COUNT_MIN, COMPOUND_HELD_BYTES};
-use crate::config::{NFS4_CLIENT_COUNT, NFS4_CLIENT_COUNT_MIN};
+use super::failed;
+use super::options::Options;
+use crate::config::{CLIENTS_FILE, COMPOUND_COUNT, COMPOUND_COUNT_MIN, COMPOUND_HELD_BYTES};
+use crate::config::{KEY_DIRECTORY, NFS4_CLIENT_COUNT, NFS4_CLIENT_COUNT_MIN};
+use crate::drive::World;
 use crate::drive::service::Limits;
 use crate::engine::nfs4::word_count;
 use crate::engine::programs::Programs;
+use crate::event::Line;
 use crate::mem::{parts, scaled, words};
+use crate::os::files::{Directory, StateFile};
+use crate::sys;
 use crate::text::{Text, text};
-use crate::vfs::Tree;
 use crate::vfs::recent::{self, Recent};
+use crate::vfs::{FileId, Tree};
 use core::sync::atomic::AtomicU32;
 
 /// The row of `--help`.
@@ -91,6 +97,47 @@ impl Versions {
             scaled(COMPOUND_COUNT_MIN, COMPOUND_COUNT),
             self.has_3,
         );
+    }
+
+    /// Opens the file of records, and reads it. Without it clients reclaim nothing after a start, and none waits for others.
+    pub(super) fn keep_records(
+        self,
+        options: &Options,
+        programs: &mut Programs,
+        is_first: bool,
+        world: &mut World<'_>,
+    ) {
+        let port = options.address.port();
+        // By another port clients do not find the server again.
+        if !self.has_4 || port == 0 || sys::is_bare() {
+            return;
+        }
+        let path = options.exports.state_dir.unwrap_or(KEY_DIRECTORY);
+        let mut name = Line::default();
+        name.raw(CLIENTS_FILE).number(port.into());
+        let opened = Directory::open(path).and_then(|dir| StateFile::open(&dir, name.bytes()));
+        let file = match opened {
+            Ok(file) => file,
+            Err(errno) => {
+                if is_first {
+                    let what = text!("clients of NFS 4.1 lose their opens at a restart");
+                    failed(what, path.to_bytes(), errno);
+                }
+                return;
+            }
+        };
+        let content = file.read(world.tx).unwrap_or_default();
+        let (number, server) = (FileId(file.number()), world.tree.identity());
+        let count = programs.keep_records(number, content, server, world.now);
+        // It stays open as long as the process.
+        core::mem::forget(file);
+        if count > 0 {
+            let mut line = Line::default();
+            line.number(count.into());
+            let why = text!("others open nothing for 30 s, or at most 60 s");
+            let what = text!("clients of NFS 4.1 that may reclaim their opens:");
+            world.events.report(what, line.bytes(), why);
+        }
     }
 
     /// Adds space for the replies of COMPOUNDs that wait.

@@ -30,6 +30,8 @@ pub mod op {
     pub const READ: u32 = 25;
     pub const READDIR: u32 = 26;
     pub const READLINK: u32 = 27;
+    pub const REMOVE: u32 = 28;
+    pub const RENAME: u32 = 29;
     pub const RESTOREFH: u32 = 31;
     pub const SAVEFH: u32 = 32;
     pub const SECINFO: u32 = 33;
