@@ -87,14 +87,16 @@ impl Tables {
         rows.any(|row| Self::is_of(row, owner) && self.is_awaited(row))
     }
 
-    /// Puts the record of an owner, as of a client that has returned, into a row. Returns the row's number; `None`: no row is free.
+    /// Puts the record of an owner, as of a client that has returned, into a row: the one that it has, a free one, or one that the file
+    /// is to lose. Returns the row's number; `None`: there is none.
     pub(super) fn put_record(&self, owner @ [_, hash]: [u32; 2]) -> Option<usize> {
         let count = self.records.len();
         let mut rows = self.records.iter();
         let place = rows.position(|row| Self::is_of(row, owner)).or_else(|| {
             // A row that was freed is not the next one that is used: an earlier write of it may not have ended.
             let mut all = (0..count).map(|at| (at + hash as usize) % count);
-            all.find(|at| self.start_of(*at) == 0)
+            let free = all.clone().find(|at| self.start_of(*at) == 0);
+            free.or_else(|| all.find(|at| self.start_of(*at) == record::DROPPED))
         })?;
         if let Some(row) = self.records.get(place) {
             row.set_all(record::OWNER, &owner);
@@ -140,7 +142,11 @@ impl Tables {
     /// Records that the write at a place, of [`Tables::next_write`], has ended.
     pub(super) fn end_write(&self, place: u32) {
         match place.checked_sub(1) {
-            None => self.head.set(head::GRACE_ENDS, 0),
+            None => {
+                let awaited = self.records.iter().filter(|row| self.is_awaited(row));
+                awaited.for_each(|row| row.set(record::START, 0));
+                self.head.set(head::GRACE_ENDS, 0);
+            }
             Some(at) if self.start_of(at as usize) == record::DROPPED => {
                 if let Some(row) = self.records.get(at as usize) {
                     row.set(record::START, 0);

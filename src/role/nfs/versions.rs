@@ -133,10 +133,11 @@ impl Versions {
         core::mem::forget(file);
         if count > 0 {
             let mut line = Line::default();
-            line.number(count.into());
-            let why = text!("others open nothing for 30 s, or at most 60 s");
-            let what = text!("clients of NFS 4.1 that may reclaim their opens:");
-            world.events.report(what, line.bytes(), why);
+            line.number(count);
+            let what = text!(
+                "waiting 30 to 60 s, or less, for clients of NFS 4.1 to reclaim their opens:"
+            );
+            world.events.report(what, line.bytes(), Text::NOTHING);
         }
     }
 
