@@ -178,7 +178,7 @@ pub const DRC_SET_BYTES: usize = 4 + DRC_WAY_COUNT * (DRC_REPLY_BYTES + 68);
 /// Size of the duplicate request cache (bytes).
 pub const DRC_BYTES: usize = DRC_SET_COUNT * DRC_SET_BYTES;
 /// Part of the region (bytes) for NFS 4.1: its tables, and the COMPOUNDs that wait.
-pub const NFS4_REGION_BYTES: usize = 4 << 20;
+pub const NFS4_REGION_BYTES: usize = 5 << 20;
 /// Clients of NFS 4.1, with two sessions and kept replies for each, and eight slots.
 pub const NFS4_CLIENT_COUNT: usize = 1024;
 /// [`NFS4_CLIENT_COUNT`] with minimum memory.

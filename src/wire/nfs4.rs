@@ -76,6 +76,7 @@ impl Status {
     pub const NOTSUPP: Self = Self(10_004);
     pub const TOOSMALL: Self = Self(10_005);
     pub const DELAY: Self = Self(10_008);
+    pub const DENIED: Self = Self(10_010);
     pub const LOCKED: Self = Self(10_012);
     pub const BADTYPE: Self = Self(10_007);
     pub const GRACE: Self = Self(10_013);
@@ -267,6 +268,15 @@ pub mod opening {
     pub const DELEGATE_NONE_EXT: u32 = 3;
     pub const NOT_WANTED: u32 = 0;
     pub const RESOURCE: u32 = 2;
+}
+
+/// The kinds of locks.
+#[allow(missing_docs)] // RFC 8881's own words.
+pub mod locking {
+    pub const READ: u32 = 1;
+    pub const WRITE: u32 = 2;
+    pub const READ_WAITING: u32 = 3;
+    pub const WRITE_WAITING: u32 = 4;
 }
 
 /// Bits of EXCHANGE_ID's flags.

@@ -79,7 +79,7 @@ impl Turn<'_, '_, '_, '_> {
         self.tables.count(head::CLIENTS, 1);
         let words = [[number, client::UNCONFIRMED], owner, verifier];
         row.set_all(0, words.as_flattened());
-        let words = [self.user(), self.cx.now.secs(), 1, 0, 0, self.group(), 0];
+        let words = [self.user(), self.cx.now.secs(), 1, 0, 0, self.group(), 0, 0];
         row.set_all(client::USER, &words);
         Ok(row)
     }

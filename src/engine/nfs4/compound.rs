@@ -99,10 +99,16 @@ impl<'a> Turn<'_, 'a, '_, '_> {
                 }
                 Status::DELAY
             }
+            Err(Fault::Denied) => match self.check_length(0) {
+                Status::OK => Status::DENIED,
+                status => status,
+            },
             Err(Fault::Status(status)) => status,
             Err(Fault::Files(error)) => Status(nfs::error_status(self.cx, error) as u16),
         };
-        if status != Status::OK {
+        if status == Status::DENIED {
+            self.reply.patch(at + 4, status.0.into());
+        } else if status != Status::OK {
             if let Some(sending) = self.sending.take() {
                 sending.release(self.cx.vfs);
             }

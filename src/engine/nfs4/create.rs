@@ -2,6 +2,7 @@
 
 use super::attributes::{EXCLUSIVE_TIMES, SIZE};
 use super::locked;
+use super::tables::{Tables, client};
 use super::turn::{Fault, Turn};
 use crate::vfs::{CreateWhat, FileTime, FsError, Name, NewTime, Node, SetAttr};
 use crate::wire::nfs4::{Bitmap, Status, opening};
@@ -88,7 +89,9 @@ impl Turn<'_, '_, '_, '_> {
         match self.cx.vfs.lookup(dir, name) {
             Err(FsError::NoEntry) => {
                 let own = self.client()?;
-                locked(self.lock, || self.make_room(own))?;
+                locked(self.lock, || {
+                    self.make_room(own, Tables::open_counts, client::OPENS)
+                })?;
                 self.flush_records()?;
                 let created = self.cx.vfs.create(dir, name, CreateWhat::File, &how.change);
                 // Another client has made the name meanwhile.

@@ -30,9 +30,11 @@ mod create;
 mod directory;
 mod files;
 mod grace;
+mod locks;
 mod open;
 mod opens;
 mod operations;
+mod ranges;
 mod records;
 mod room;
 mod sessions;
@@ -123,7 +125,7 @@ impl Nfs4 {
     ) -> Self {
         let tables = Tables::new(words, instance);
         // An earlier server may have been killed in the middle of a change.
-        locked(lock, || tables.mend_opens());
+        locked(lock, || tables.mend());
         Self {
             tables,
             shared: Some(Shared { connections, lock }),

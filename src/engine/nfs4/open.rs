@@ -5,7 +5,7 @@ use super::clients::halves;
 use super::locked;
 use super::opens::Shares;
 use super::slots::Held;
-use super::tables::{Client, Words as _, client, open};
+use super::tables::{Client, Tables, Words as _, client, open};
 use super::turn::{Done, Fault, Turn, check_regular};
 use crate::mem::{FNV_START, fnv1a};
 use crate::vfs::{Access, Node, SetAttr};
@@ -30,7 +30,7 @@ impl Turn<'_, '_, '_, '_> {
     }
 
     /// The ID of the request.
-    fn request(&self) -> u32 {
+    pub(super) fn request(&self) -> u32 {
         self.compound.held.as_ref().map_or(0, Held::id)
     }
 
@@ -52,16 +52,21 @@ impl Turn<'_, '_, '_, '_> {
         Ok(())
     }
 
-    /// Makes room for an open when rows are scarce: no group of addresses has more opens than rows are free. Ends clients whose
-    /// lease has expired before that.
-    pub(super) fn make_room(&mut self, own: Client) -> Result<(), Status> {
+    /// Makes room for an open or a lock when rows are scarce: no group of addresses has more than rows are free. Ends clients whose
+    /// lease has expired before that. `counts` are those of used and free rows; `place` is that of a client's own count.
+    pub(super) fn make_room(
+        &mut self,
+        own: Client,
+        counts: fn(&Tables) -> [u32; 2],
+        place: usize,
+    ) -> Result<(), Status> {
         loop {
-            let [used, free] = self.tables.open_counts();
+            let [used, free] = counts(&self.tables);
             if used <= free {
                 return Ok(());
             }
             let mut clients = self.tables.clients.iter();
-            let expired = clients.find(|row| row.word(client::OPENS) != 0 && self.may_end(row));
+            let expired = clients.find(|row| row.word(place) != 0 && self.may_end(row));
             if let Some(row) = expired {
                 self.tables.end_client(row);
                 continue;
@@ -69,7 +74,7 @@ impl Turn<'_, '_, '_, '_> {
             let group = own.word(client::GROUP);
             let clients = self.tables.clients.iter();
             let own = clients.filter(|row| row.word(client::GROUP) == group);
-            return match own.map(|row| row.word(client::OPENS)).sum::<u32>() <= free {
+            return match own.map(|row| row.word(place)).sum::<u32>() <= free {
                 true => Ok(()),
                 false => Err(Status::DELAY),
             };
@@ -77,7 +82,7 @@ impl Turn<'_, '_, '_, '_> {
     }
 
     /// Returns true if others may have what a client holds: its lease has expired.
-    fn may_end(&self, row: Client) -> bool {
+    pub(super) fn may_end(&self, row: Client) -> bool {
         self.is_expired(row) && !self.is_busy(self.tables.sessions_of(row), None)
     }
 
@@ -92,7 +97,9 @@ impl Turn<'_, '_, '_, '_> {
         let number = own.word(client::NUMBER);
         let mut found = None;
         while let Some(other) = tables.opens_of(file).find(|row| {
-            let is_own = row.word(open::CLIENT) == number && row.pair(open::OWNER) == owner;
+            let is_own = row.word(open::CLIENT) == number
+                && row.pair(open::OWNER) == owner
+                && row.word(open::PARENT) == 0;
             if is_own {
                 found = Some(*row);
             }
@@ -110,8 +117,8 @@ impl Turn<'_, '_, '_, '_> {
                 row
             }
             None => {
-                self.make_room(own)?;
-                let row = tables.add_open(own, owner, file, shares, self.request());
+                self.make_room(own, Tables::open_counts, client::OPENS)?;
+                let row = tables.add_open(own, owner, file, shares, self.request(), None);
                 row.ok_or(Status::DELAY)?
             }
         };
@@ -134,7 +141,7 @@ impl Turn<'_, '_, '_, '_> {
     }
 
     /// Stores the state ID that an operation returns, and writes it.
-    fn put_state(&mut self, state: StateId) {
+    pub(super) fn put_state(&mut self, state: StateId) {
         if let Some(current) = &mut self.compound.current {
             current.state = state;
         }
@@ -239,7 +246,7 @@ pub(super) fn close(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let _sequence = turn.args.u32();
     let state = turn.parse_state()?;
     if !turn.is_done(|turn| turn.open_by(state).is_ok()) {
-        let row = turn.open_of_object(state)?;
+        let row = turn.open_row(state)?;
         turn.tables.end_open(row);
     }
     turn.put_state(StateId::INVALID);
@@ -251,7 +258,7 @@ pub(super) fn downgrade(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let state = turn.parse_state()?;
     let _sequence = turn.args.u32();
     let (shares, _) = turn.parse_shares()?;
-    let row = turn.open_of_object(state)?;
+    let row = turn.open_row(state)?;
     // An earlier OPEN must have had these.
     if !shares.were_opened(row) {
         return Err(Status::INVAL.into());

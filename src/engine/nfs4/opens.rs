@@ -52,7 +52,7 @@ impl Shares {
 
 impl Tables {
     /// The number of a row of opens.
-    fn index(&self, row: Open) -> u32 {
+    pub(super) fn index(&self, row: Open) -> u32 {
         let start = self.opens.as_ptr().addr();
         let at = core::ptr::from_ref(row).addr();
         ((at - start) / size_of_val(row)) as u32
@@ -83,7 +83,7 @@ impl Tables {
     }
 
     /// The row with this index + 1.
-    fn linked(&self, link: u32) -> Option<Open> {
+    pub(super) fn linked(&self, link: u32) -> Option<Open> {
         self.opens.get((link as usize).checked_sub(1)?)
     }
 
@@ -94,14 +94,14 @@ impl Tables {
         core::iter::successors(self.linked(first), next).take(self.opens.len())
     }
 
-    /// The opens of a file.
+    /// The opens of a file, and its lock states.
     pub(super) fn opens_of(&self, file: [u32; 2]) -> impl Iterator<Item = Open> {
         let rows = self.chained(self.chains.word(self.chain(file)));
         rows.filter(move |row| row.pair(open::FILE) == file)
     }
 
     /// The rows that were used once.
-    fn touched(&self) -> impl Iterator<Item = Open> {
+    pub(super) fn touched(&self) -> impl Iterator<Item = Open> {
         let count = self.head.word(head::OPENS_TOUCHED) as usize;
         self.opens.iter().take(count)
     }
@@ -131,7 +131,7 @@ impl Tables {
         }
     }
 
-    /// Adds an open. `None`: the table is full.
+    /// Adds an open, or the lock state of an open (`parent`). `None`: the table is full.
     pub(super) fn add_open(
         &self,
         client: Client,
@@ -139,6 +139,7 @@ impl Tables {
         file: [u32; 2],
         shares: Shares,
         request: u32,
+        parent: Option<Open>,
     ) -> Option<Open> {
         let row = match self.linked(self.head.word(head::OPENS_FREE)) {
             Some(row) => {
@@ -162,7 +163,8 @@ impl Tables {
             [1, shares.word(0, true)],
         ];
         row.set_all(open::SERIAL, words.as_flattened());
-        row.set(open::REQUEST, request);
+        let parent = parent.map_or(0, |parent| parent.word(open::SERIAL));
+        row.set_all(open::REQUEST, &[request, parent, 0]);
         self.link(row);
         self.count_open(row, 1);
         Some(row)
@@ -183,14 +185,32 @@ impl Tables {
         self.count_open(row, u32::MAX);
         row.set(open::SHARES, shares.word(row.word(open::SHARES), adds));
         self.count_open(row, 1);
+        self.renew(row, request);
+    }
+
+    /// Counts up the sequence number of a state ID, once for each request.
+    pub(super) fn renew(&self, row: Open, request: u32) {
+        if row.word(open::REQUEST) == request {
+            return;
+        }
         // RFC 8881 section 8.2.2: 0 is no sequence number.
         let next = row.word(open::SEQUENCE).wrapping_add(1).max(1);
         row.set(open::SEQUENCE, next);
         row.set(open::REQUEST, request);
     }
 
-    /// Removes an open.
-    pub(super) fn end_open(&self, row: Open) {
+    /// The open of a lock state; an open's own row.
+    pub(super) fn parent(&self, row: Open) -> Option<Open> {
+        let parent = row.word(open::PARENT);
+        if parent == 0 {
+            return Some(row);
+        }
+        let mut rows = self.opens_of(row.pair(open::FILE));
+        rows.find(|open| open.word(open::SERIAL) == parent)
+    }
+
+    /// Removes a row.
+    pub(super) fn end_row(&self, row: Open) {
         let (own, next) = (self.index(row) + 1, row.word(open::NEXT));
         let chain = self.chain(row.pair(open::FILE));
         let mut rows = self.chained(self.chains.word(chain));
@@ -209,20 +229,7 @@ impl Tables {
         self.head.set(head::OPENS_FREE, self.index(row) + 1);
     }
 
-    /// Removes the opens of a client.
-    pub(super) fn end_opens(&self, client: Client) {
-        let number = client.word(client::NUMBER);
-        for row in self.touched() {
-            if client.word(client::OPENS) == 0 {
-                break;
-            }
-            if row.word(open::CLIENT) == number {
-                self.end_open(row);
-            }
-        }
-    }
-
-    /// Makes all chains and counts from the rows.
+    /// Makes all chains and counts of opens from the rows.
     pub(super) fn mend_opens(&self) {
         if self.head.pair(head::CLIENTS) == [0; 2] && self.head.word(head::OPENS_TOUCHED) == 0 {
             return;
@@ -247,6 +254,10 @@ impl Tables {
                 }
                 None => self.free(row),
             }
+        }
+        let orphan = |row: &Open| row.word(open::CLIENT) != 0 && self.parent(row).is_none();
+        for row in self.touched().filter(orphan) {
+            self.end_row(row);
         }
     }
 }
@@ -316,7 +327,7 @@ mod tests {
                     assert!(tables.open_of(state).is_none());
                     model.remove(&key);
                 }
-                None => match tables.add_open(own, [owner, 0], [0, file], shares, step + 1) {
+                None => match tables.add_open(own, [owner, 0], [0, file], shares, step + 1, None) {
                     Some(row) => {
                         assert!(tables.open_of(tables.state_id(row)).is_some());
                         model.insert(key, shares.deny);

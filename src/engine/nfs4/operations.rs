@@ -8,6 +8,7 @@ use super::files::{
     access, get_handle, look_up, look_up_parent, put_handle, put_root, read, read_link, restore,
     save, security, security_without_name,
 };
+use super::locks::{lock, test_lock, unlock};
 use super::open::{close, downgrade, open};
 use super::sessions::{bind_connection, destroy_session, sequence};
 use super::states::{free_state, test_states};
@@ -104,9 +105,9 @@ static ROWS: [Row; 56] = [
     files(get_attributes),
     files(get_handle),
     changes(link),
-    NONE,     // LOCK
-    NONE,     // LOCKT
-    NO_STATE, // LOCKU
+    files(lock),
+    files(test_lock),
+    opens(unlock),
     files(look_up),
     files(look_up_parent),
     files(verify_not),

@@ -69,6 +69,23 @@ impl Turn<'_, '_, '_, '_> {
         }
     }
 
+    /// The open with this state ID, which must be of the current object, and no lock state.
+    pub(super) fn open_row(&self, state: StateId) -> Result<Open, Status> {
+        let row = self.open_of_object(state)?;
+        match row.word(open::PARENT) {
+            0 => Ok(row),
+            _ => Err(Status::BAD_STATEID),
+        }
+    }
+
+    /// Checks that an open is for this access.
+    pub(super) fn check_access(&self, row: Open, access: Access) -> Result<(), Status> {
+        match Shares::of(row).access & allowed(access) {
+            0 => Err(Status::OPENMODE),
+            _ => Ok(()),
+        }
+    }
+
     /// Checks that a state ID allows an access of the current object. Returns true if an open does, whatever the mode of the file.
     ///
     /// # Errors
@@ -76,10 +93,8 @@ impl Turn<'_, '_, '_, '_> {
     pub(super) fn check_state(&self, state: StateId, access: Access) -> Result<bool, Status> {
         if !matches!(state, StateId::ANONYMOUS | StateId::BYPASS) {
             let row = self.open_of_object(state)?;
-            return match Shares::of(row).access & allowed(access) {
-                0 => Err(Status::OPENMODE),
-                _ => Ok(true),
-            };
+            let open = self.tables.parent(row).ok_or(Status::BAD_STATEID)?;
+            return self.check_access(open, access).map(|()| true);
         }
         self.check_grace()?;
         let asked = Shares {
@@ -110,9 +125,13 @@ pub(super) fn test_states(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     Ok(())
 }
 
-/// FREE_STATEID. An open ends by CLOSE only.
+/// FREE_STATEID, of a lock state without locks. An open ends by CLOSE only.
 pub(super) fn free_state(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let state = turn.parse_state()?;
-    turn.open_by(state)?;
-    Err(Status::LOCKS_HELD.into())
+    let row = turn.open_by(state)?;
+    if row.word(open::PARENT) == 0 || row.word(open::LOCKS) != 0 {
+        return Err(Status::LOCKS_HELD.into());
+    }
+    turn.tables.end_open(row);
+    Ok(())
 }

@@ -32,9 +32,10 @@ pub(super) mod client {
     pub(in super::super) const RECLAIMED: usize = 10;
     /// The group of addresses that its peer belongs to.
     pub(in super::super) const GROUP: usize = 11;
-    /// Number of its opens.
+    /// Number of its opens and lock states, and of its locks.
     pub(in super::super) const OPENS: usize = 12;
-    pub(in super::super) const WORDS: usize = 13;
+    pub(in super::super) const LOCKS: usize = 13;
+    pub(in super::super) const WORDS: usize = 14;
 
     pub(in super::super) const FREE: u32 = 0;
     pub(in super::super) const UNCONFIRMED: u32 = 1;
@@ -81,7 +82,7 @@ pub(super) mod slot {
     pub(in super::super) const WORDS: usize = 9;
 }
 
-/// An open's row: what an owner of a client has opened of a file.
+/// An open's row: what an owner of a client has opened of a file. Or a lock state's: what a lock owner of a client has locked of a file.
 pub(super) mod open {
     /// Another number for each open; part of the state ID.
     pub(in super::super) const SERIAL: usize = 0;
@@ -99,7 +100,26 @@ pub(super) mod open {
     pub(in super::super) const NEXT: usize = 8;
     /// The ID of the request that changed the open last.
     pub(in super::super) const REQUEST: usize = 9;
-    pub(in super::super) const WORDS: usize = 10;
+    /// The serial number of the open by which a lock state was made. 0: the row is an open.
+    pub(in super::super) const PARENT: usize = 10;
+    /// The index + 1 of the first lock of a lock state.
+    pub(in super::super) const LOCKS: usize = 11;
+    pub(in super::super) const WORDS: usize = 12;
+}
+
+/// A lock's row.
+pub(super) mod lock {
+    /// The index + 1 of its lock state, and the serial number of that. 0: the row is free.
+    pub(in super::super) const STATE: usize = 0;
+    pub(in super::super) const SERIAL: usize = 1;
+    /// The first and the last locked byte, two words each.
+    pub(in super::super) const FIRST: usize = 2;
+    pub(in super::super) const LAST: usize = 4;
+    /// 1: it is locked for writing.
+    pub(in super::super) const EXCLUSIVE: usize = 6;
+    /// The index + 1 of the next lock of the same state, or of the next free row. 0: the last one.
+    pub(in super::super) const NEXT: usize = 7;
+    pub(in super::super) const WORDS: usize = 8;
 }
 
 /// The row of a client's record in the directory of state.
@@ -125,6 +145,8 @@ const SESSION_SHARE: usize = 2;
 const REPLY_SHARE: usize = 2;
 /// Opens for each client, on average.
 const OPEN_SHARE: usize = 16;
+/// Locks for each client, on average.
+const LOCK_SHARE: usize = 16;
 /// Chains of opens for each client.
 const CHAIN_SHARE: usize = 4;
 /// Words before the tables: the instance of the server, the layout of the tables, and the places that the module names.
@@ -147,14 +169,18 @@ pub(super) mod head {
     pub(in super::super) const DROPPED: usize = 10;
     /// The identity of the server in the header of the file, two words.
     pub(in super::super) const SERVER: usize = 11;
-    /// The numbers of clients, of opens, and of opens that deny something to others.
-    pub(in super::super) const CLIENTS: usize = 13;
-    pub(in super::super) const OPENS: usize = 14;
-    pub(in super::super) const DENIALS: usize = 15;
-    pub(in super::super) const WORDS: usize = 16;
+    /// The number of rows for locks that were used once, and the chain of free rows among them.
+    pub(in super::super) const LOCKS_TOUCHED: usize = 13;
+    pub(in super::super) const LOCKS_FREE: usize = 14;
+    /// The numbers of clients, of opens with lock states, of opens that deny something to others, and of locks.
+    pub(in super::super) const CLIENTS: usize = 15;
+    pub(in super::super) const OPENS: usize = 16;
+    pub(in super::super) const DENIALS: usize = 17;
+    pub(in super::super) const LOCKS: usize = 18;
+    pub(in super::super) const WORDS: usize = 19;
 }
 /// The number of the layout. A change of the rows' meaning counts it up; their sizes are added.
-const LAYOUT: u32 = (7 << 16) + SHARE_WORDS as u32;
+const LAYOUT: u32 = (8 << 16) + SHARE_WORDS as u32;
 /// Words for each client.
 const SHARE_WORDS: usize = client::WORDS
     + SESSION_SHARE * session::WORDS
@@ -162,7 +188,8 @@ const SHARE_WORDS: usize = client::WORDS
     + REPLY_SHARE * REPLY_WORDS
     + OPEN_SHARE * open::WORDS
     + CHAIN_SHARE
-    + record::WORDS;
+    + record::WORDS
+    + LOCK_SHARE * lock::WORDS;
 
 const _: () = assert!(
     word_count(NFS4_CLIENT_COUNT) * 4 + COMPOUND_COUNT * COMPOUND_HELD_BYTES < NFS4_REGION_BYTES
@@ -181,6 +208,7 @@ pub(super) type Client = &'static Row<{ client::WORDS }>;
 pub(super) type Session = &'static Row<{ session::WORDS }>;
 pub(super) type Slot = &'static Row<{ slot::WORDS }>;
 pub(super) type Open = &'static Row<{ open::WORDS }>;
+pub(super) type Lock = &'static Row<{ lock::WORDS }>;
 pub(super) type Record = &'static Row<{ record::WORDS }>;
 
 /// The words of a row, by their places.
@@ -223,6 +251,7 @@ pub(super) struct Tables {
     /// The index + 1 of the first open of each chain. The hash of a file selects its chain.
     pub(super) chains: &'static [AtomicU32],
     pub(super) records: &'static [Row<{ record::WORDS }>],
+    pub(super) locks: &'static [Row<{ lock::WORDS }>],
 }
 
 /// Cuts `count` rows off the front of `words`.
@@ -288,6 +317,7 @@ impl Tables {
             opens: cut(all, count * OPEN_SHARE),
             chains: cut::<CHAIN_SHARE>(all, count).as_flattened(),
             records: cut(all, count),
+            locks: cut(all, count * LOCK_SHARE),
         };
         if tables.instance() == [0; 2] {
             tables.head.set_all(0, &instance);

@@ -27,6 +27,8 @@ pub(super) enum Fault {
     Again(Until),
     /// The data of a WRITE must be stored first.
     Data,
+    /// A lock of another owner, which is in the result, conflicts.
+    Denied,
 }
 
 /// The result of an operation.

@@ -3,6 +3,7 @@
 //! The cases are behaviours that pynfs checks, under its names, and others. The tree is that of the [`laws`](super::laws).
 
 mod files;
+pub mod locks;
 pub mod opens;
 mod sessions;
 
@@ -18,6 +19,9 @@ pub mod op {
     pub const CREATE: u32 = 6;
     pub const GETATTR: u32 = 9;
     pub const GETFH: u32 = 10;
+    pub const LOCK: u32 = 12;
+    pub const LOCKT: u32 = 13;
+    pub const LOCKU: u32 = 14;
     pub const LOOKUP: u32 = 15;
     pub const LOOKUPP: u32 = 16;
     pub const NVERIFY: u32 = 17;
@@ -66,6 +70,7 @@ pub mod status {
     pub const NOTSUPP: u32 = 10_004;
     pub const TOOSMALL: u32 = 10_005;
     pub const DELAY: u32 = 10_008;
+    pub const DENIED: u32 = 10_010;
     pub const LOCKED: u32 = 10_012;
     pub const GRACE: u32 = 10_013;
     pub const SHARE_DENIED: u32 = 10_015;
@@ -80,6 +85,7 @@ pub mod status {
     pub const NO_GRACE: u32 = 10_033;
     pub const BADXDR: u32 = 10_036;
     pub const LOCKS_HELD: u32 = 10_037;
+    pub const OPENMODE: u32 = 10_038;
     pub const BADCHAR: u32 = 10_040;
     pub const BADNAME: u32 = 10_041;
     pub const OP_ILLEGAL: u32 = 10_044;
@@ -106,7 +112,7 @@ pub type Case = (&'static str, fn(&mut Peer<'_>) -> Result<()>);
 
 /// All cases.
 pub fn cases() -> impl Iterator<Item = Case> {
-    [sessions::CASES, files::CASES, opens::CASES]
+    [sessions::CASES, files::CASES, opens::CASES, locks::CASES]
         .into_iter()
         .flatten()
         .copied()
@@ -245,7 +251,7 @@ impl<'a> Reader<'a> {
                 return self.opaque().map(drop);
             }
             op::TEST_STATEID => self.word()? as usize,
-            op::CLOSE | op::OPEN_DOWNGRADE => 4,
+            op::CLOSE | op::OPEN_DOWNGRADE | op::LOCK | op::LOCKU => 4,
             op::WRITE => 4,
             op::CREATE => {
                 self.words(5)?;
@@ -321,6 +327,9 @@ impl Results {
                 reader.result(number)?;
             } else if number == op::SETATTR {
                 reader.word()?;
+            } else if its == status::DENIED {
+                reader.words(7)?;
+                reader.opaque()?;
             }
             if at == count {
                 let mut all = Reader(&before[..before.len() - reader.0.len()]);

@@ -53,7 +53,7 @@ fn downgrade(state: [u32; 4], access: u32, deny: u32) -> Op {
 }
 
 /// A client that has sent RECLAIM_COMPLETE.
-fn ready(peer: &mut Peer<'_>, owner: &str) -> Result<[u32; 2]> {
+pub(super) fn ready(peer: &mut Peer<'_>, owner: &str) -> Result<[u32; 2]> {
     let client = peer.client(owner, 1)?;
     peer.begin(client, 1, &FORE)?;
     let done = peer.next(&[with(op::RECLAIM_COMPLETE, &[0])])?;
@@ -62,7 +62,7 @@ fn ready(peer: &mut Peer<'_>, owner: &str) -> Result<[u32; 2]> {
 }
 
 /// The words of the last result of a COMPOUND that ends with this status, in which `path` is the current object.
-fn ask(peer: &mut Peer<'_>, path: &str, then: &[Op], status: u32) -> Result<Vec<u32>> {
+pub(super) fn ask(peer: &mut Peer<'_>, path: &str, then: &[Op], status: u32) -> Result<Vec<u32>> {
     let way = peer.way(path, then);
     let results = peer.next(&way)?;
     ensure!(

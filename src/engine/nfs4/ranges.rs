@@ -1,0 +1,364 @@
+//! The table of locks: ranges of bytes, in a chain for each lock state. A lock state is a row of opens: it stands for a lock owner and
+//! a file.
+//!
+//! A change adds rows before it removes others, each by one store. So a server that is killed amid a change leaves at least the locks
+//! that there were, or those that there will be, and the request that is repeated removes the rest.
+
+use super::tables::{Client, Lock, Open, Tables, Words as _, client, head, lock, open};
+
+/// Locked bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Range {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    /// True if it is locked for writing: no other owner has a lock of these bytes.
+    pub(super) is_exclusive: bool,
+}
+
+impl Range {
+    fn of(row: Lock) -> Self {
+        let long = |at| {
+            let [high, low] = row.pair(at);
+            u64::from(high) << 32 | u64::from(low)
+        };
+        Self {
+            first: long(lock::FIRST),
+            last: long(lock::LAST),
+            is_exclusive: row.word(lock::EXCLUSIVE) != 0,
+        }
+    }
+
+    const fn overlaps(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
+    /// Returns true if both cannot be locked by different owners.
+    pub(super) const fn conflicts(self, other: Self) -> bool {
+        self.overlaps(other) && (self.is_exclusive || other.is_exclusive)
+    }
+
+    /// Returns true if both can be one lock.
+    const fn joins(self, other: Self) -> bool {
+        let touches = self.first <= other.last.saturating_add(1)
+            && other.first <= self.last.saturating_add(1);
+        touches && self.is_exclusive == other.is_exclusive
+    }
+
+    /// The parts of this range before and after another one.
+    fn without(self, other: Self) -> impl Iterator<Item = Self> {
+        let before = (self.first < other.first).then(|| Self {
+            last: other.first - 1,
+            ..self
+        });
+        let after = (self.last > other.last).then(|| Self {
+            first: other.last + 1,
+            ..self
+        });
+        before.into_iter().chain(after)
+    }
+}
+
+/// The two halves of a number.
+const fn words(number: u64) -> [u32; 2] {
+    [(number >> 32) as u32, number as u32]
+}
+
+impl Tables {
+    /// The row with this index + 1.
+    fn lock_at(&self, link: u32) -> Option<Lock> {
+        self.locks.get((link as usize).checked_sub(1)?)
+    }
+
+    /// The number of a row, + 1.
+    fn lock_link(&self, row: Lock) -> u32 {
+        let start = self.locks.as_ptr().addr();
+        let at = core::ptr::from_ref(row).addr();
+        ((at - start) / size_of_val(row)) as u32 + 1
+    }
+
+    /// The rows of a lock state.
+    fn lock_rows(&self, state: Open) -> impl Iterator<Item = Lock> {
+        let tables = *self;
+        let next = move |row: &Lock| tables.lock_at(row.word(lock::NEXT));
+        core::iter::successors(self.lock_at(state.word(open::LOCKS)), next).take(self.locks.len())
+    }
+
+    /// The locks of a lock state.
+    pub(super) fn locks_of(&self, state: Open) -> impl Iterator<Item = Range> {
+        self.lock_rows(state).map(Range::of)
+    }
+
+    /// The number of locks, and that of free rows.
+    pub(super) fn lock_counts(&self) -> [u32; 2] {
+        let used = self.head.word(head::LOCKS);
+        [used, (self.locks.len() as u32).saturating_sub(used)]
+    }
+
+    /// Counts a lock of a client (`change` 1), or one less.
+    fn count_lock(&self, state: Open, change: u32) {
+        self.count(head::LOCKS, change);
+        let [instance, _] = self.instance();
+        if let Some(client) = self.client([instance, state.word(open::CLIENT)]) {
+            client.set(
+                client::LOCKS,
+                client.word(client::LOCKS).wrapping_add(change),
+            );
+        }
+    }
+
+    /// Adds a lock. Does nothing if the table is full.
+    fn add_lock(&self, state: Open, range: Range) -> Option<Lock> {
+        let free = self.lock_at(self.head.word(head::LOCKS_FREE));
+        let row = match free {
+            Some(row) => {
+                self.head.set(head::LOCKS_FREE, row.word(lock::NEXT));
+                row
+            }
+            None => {
+                let touched = self.head.word(head::LOCKS_TOUCHED);
+                let row = self.locks.get(touched as usize)?;
+                self.count(head::LOCKS_TOUCHED, 1);
+                row
+            }
+        };
+        let all = [words(range.first), words(range.last)];
+        row.set_all(lock::FIRST, all.as_flattened());
+        row.set(lock::EXCLUSIVE, range.is_exclusive.into());
+        row.set(lock::SERIAL, state.word(open::SERIAL));
+        // From this store on, the row counts.
+        row.set(lock::STATE, self.index(state) + 1);
+        self.link_lock(state, row);
+        self.count_lock(state, 1);
+        Some(row)
+    }
+
+    /// Puts a lock in front of the chain of its state.
+    fn link_lock(&self, state: Open, row: Lock) {
+        row.set(lock::NEXT, state.word(open::LOCKS));
+        state.set(open::LOCKS, self.lock_link(row));
+    }
+
+    /// Removes a lock.
+    fn end_lock(&self, state: Open, row: Lock) {
+        let (own, next) = (self.lock_link(row), row.word(lock::NEXT));
+        match self
+            .lock_rows(state)
+            .find(|before| before.word(lock::NEXT) == own)
+        {
+            Some(before) => before.set(lock::NEXT, next),
+            None => state.set(open::LOCKS, next),
+        }
+        self.count_lock(state, u32::MAX);
+        self.free_lock(row);
+    }
+
+    /// Makes a row free that is in no chain.
+    fn free_lock(&self, row: Lock) {
+        row.set(lock::STATE, 0);
+        row.set(lock::NEXT, self.head.word(head::LOCKS_FREE));
+        self.head.set(head::LOCKS_FREE, self.lock_link(row));
+    }
+
+    /// Unlocks a range of a lock state, save the row `but`. At least two rows must be free.
+    pub(super) fn unlock(&self, state: Open, range: Range, but: Option<Lock>) {
+        let is_meant = |row: &Lock| {
+            Range::of(row).overlaps(range) && !but.is_some_and(|but| core::ptr::eq(but, *row))
+        };
+        while let Some(row) = self.lock_rows(state).find(is_meant) {
+            for rest in Range::of(row).without(range) {
+                self.add_lock(state, rest);
+            }
+            self.end_lock(state, row);
+        }
+    }
+
+    /// Locks a range, whatever others have. At least three rows must be free.
+    pub(super) fn lock(&self, state: Open, range: Range) {
+        let mut all = range;
+        for own in self.locks_of(state).filter(|own| own.joins(range)) {
+            all.first = all.first.min(own.first);
+            all.last = all.last.max(own.last);
+        }
+        let Some(added) = self.add_lock(state, all) else {
+            return;
+        };
+        // Locks of the other kind lose the range; those of this kind are within `all`.
+        self.unlock(state, range, Some(added));
+        let is_within = |row: &Lock| {
+            let own = Range::of(row);
+            own.is_exclusive == all.is_exclusive
+                && all.first <= own.first
+                && own.last <= all.last
+                && !core::ptr::eq(added, *row)
+        };
+        while let Some(row) = self.lock_rows(state).find(is_within) {
+            self.end_lock(state, row);
+        }
+    }
+
+    /// Removes all locks of a lock state.
+    pub(super) fn end_locks(&self, state: Open) {
+        while let Some(row) = self.lock_at(state.word(open::LOCKS)) {
+            self.end_lock(state, row);
+        }
+    }
+
+    /// Removes an open with its lock states, or a lock state.
+    pub(super) fn end_open(&self, row: Open) {
+        let (serial, file) = (row.word(open::SERIAL), row.pair(open::FILE));
+        self.end_locks(row);
+        self.end_row(row);
+        while let Some(state) = self
+            .opens_of(file)
+            .find(|state| state.word(open::PARENT) == serial)
+        {
+            self.end_locks(state);
+            self.end_row(state);
+        }
+    }
+
+    /// Removes the opens of a client.
+    pub(super) fn end_opens(&self, client: Client) {
+        let number = client.word(client::NUMBER);
+        for row in self.touched() {
+            if client.word(client::OPENS) == 0 {
+                break;
+            }
+            if row.word(open::CLIENT) == number {
+                self.end_open(row);
+            }
+        }
+    }
+
+    /// Makes all chains and counts of opens and locks from the rows.
+    pub(super) fn mend(&self) {
+        self.mend_opens();
+        self.mend_locks();
+    }
+
+    /// Makes all chains and counts of locks from the rows. The rows of opens are mended.
+    fn mend_locks(&self) {
+        for place in [head::LOCKS, head::LOCKS_FREE] {
+            self.head.set(place, 0);
+        }
+        for row in self.clients {
+            row.set(client::LOCKS, 0);
+        }
+        for state in self.touched() {
+            state.set(open::LOCKS, 0);
+        }
+        let touched = self.head.word(head::LOCKS_TOUCHED) as usize;
+        for row in self.locks.iter().take(touched) {
+            let state = self.linked(row.word(lock::STATE));
+            let is_its = |state: &Open| {
+                state.word(open::SERIAL) == row.word(lock::SERIAL)
+                    && state.word(open::CLIENT) != 0
+                    && state.word(open::PARENT) != 0
+            };
+            match state.filter(is_its) {
+                Some(state) => {
+                    self.link_lock(state, row);
+                    self.count_lock(state, 1);
+                }
+                None => self.free_lock(row),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::opens::Shares;
+    use super::super::tables::word_count;
+    use super::*;
+    use crate::mem::words;
+
+    const CLIENTS: usize = 4;
+    const BYTES: usize = 24;
+    const STATES: usize = 3;
+
+    /// The bytes from which a place of the model stands: the last one for all from there to the end.
+    fn range(first: usize, last: usize, is_exclusive: bool) -> Range {
+        Range {
+            first: first as u64,
+            last: if last == BYTES - 1 {
+                u64::MAX
+            } else {
+                last as u64
+            },
+            is_exclusive,
+        }
+    }
+
+    /// Checks that the locks of each state are those of the model, none of which overlap or touch.
+    fn check(tables: &Tables, states: &[Open], model: &[[Option<bool>; BYTES]]) {
+        let mut count = 0;
+        for (state, model) in states.iter().zip(model) {
+            let mut seen = [None; BYTES];
+            let mut all: Vec<Range> = tables.locks_of(state).collect();
+            all.sort_by_key(|lock| lock.first);
+            for pair in all.windows(2) {
+                assert!(
+                    !pair[0].overlaps(pair[1]) && !pair[0].joins(pair[1]),
+                    "{all:?}"
+                );
+            }
+            for lock in &all {
+                let last = lock.last.min(BYTES as u64 - 1) as usize;
+                assert!(lock.last == u64::MAX || last < BYTES - 1);
+                seen[lock.first as usize..=last].fill(Some(lock.is_exclusive));
+            }
+            assert_eq!(seen, *model);
+            count += all.len() as u32;
+        }
+        assert_eq!(tables.lock_counts(), [count, 16 * CLIENTS as u32 - count]);
+        assert_eq!(tables.clients[0].word(client::LOCKS), count);
+    }
+
+    /// Locks and unlocks at random, against a model. Then links and counts are overwritten, and made from the rows.
+    #[test]
+    fn locks_are_those_of_a_model() {
+        let tables = Tables::new(words(word_count(CLIENTS)), [5, 6]);
+        let own = &tables.clients[0];
+        own.set_all(client::NUMBER, &[4, client::CONFIRMED]);
+        let none = Shares { access: 0, deny: 0 };
+        let add = |owner, parent| tables.add_open(own, [owner, 0], [0, 7], none, 1, parent);
+        let parent = add(0, None);
+        let states: [Open; STATES] = core::array::from_fn(|at| add(at as u32 + 1, parent).unwrap());
+        let mut model = [[None; BYTES]; STATES];
+        let mut seed = 1_u32;
+        let mut random = |below: usize| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 16) as usize % below
+        };
+        for step in 0..5000 {
+            let (at, is_exclusive) = (random(STATES), random(2) == 0);
+            let (one, other) = (random(BYTES), random(BYTES));
+            let (first, last) = (one.min(other), one.max(other));
+            let of = range(first, last, is_exclusive);
+            match random(3) {
+                0 => {
+                    tables.unlock(states[at], of, None);
+                    model[at][first..=last].fill(None);
+                }
+                _ => {
+                    tables.lock(states[at], of);
+                    model[at][first..=last].fill(Some(is_exclusive));
+                }
+            }
+            if step % 100 == 99 {
+                for row in tables.locks {
+                    row.set(lock::NEXT, random(70) as u32);
+                }
+                states
+                    .iter()
+                    .for_each(|state| state.set(open::LOCKS, random(70) as u32));
+                tables.head.set_all(head::LOCKS, &[9]);
+                tables.mend();
+            }
+            check(&tables, &states, &model);
+        }
+        tables.end_open(parent.unwrap());
+        assert_eq!((tables.lock_counts()[0], tables.open_counts()[0]), (0, 0));
+    }
+}
