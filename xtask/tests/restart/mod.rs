@@ -1,6 +1,7 @@
 //! File handles and directory cookies stay valid after a kill, a restart and a rename of a directory above the export.
 
 mod again;
+mod grace;
 mod loops;
 mod replaced;
 mod subvolumes;
