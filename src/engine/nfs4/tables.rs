@@ -134,13 +134,17 @@ pub(super) mod record {
 }
 
 /// Slots of a session that are allocated at once.
-pub(super) const BLOCK_SLOT_COUNT: usize = 8;
+pub(super) const BLOCK_SLOT_COUNT: usize = 4;
+/// Slots of a session when blocks are short.
+const SLOT_COUNT_MIN: usize = 8;
 /// A block: the number of its session (0: free), then its slots.
 const BLOCK_WORDS: usize = 1 + BLOCK_SLOT_COUNT * slot::WORDS;
 /// A kept reply: 1 if it is used, then its bytes.
 const REPLY_WORDS: usize = 1 + KEPT_REPLY_BYTES / 4;
 /// Sessions for each client, on average.
 const SESSION_SHARE: usize = 2;
+/// Blocks for each client, on average.
+const BLOCK_SHARE: usize = 2;
 /// Kept replies for each client, on average.
 const REPLY_SHARE: usize = 2;
 /// Opens for each client, on average.
@@ -184,7 +188,7 @@ const LAYOUT: u32 = (8 << 16) + SHARE_WORDS as u32;
 /// Words for each client.
 const SHARE_WORDS: usize = client::WORDS
     + SESSION_SHARE * session::WORDS
-    + BLOCK_WORDS
+    + BLOCK_SHARE * BLOCK_WORDS
     + REPLY_SHARE * REPLY_WORDS
     + OPEN_SHARE * open::WORDS
     + CHAIN_SHARE
@@ -312,7 +316,7 @@ impl Tables {
             head: cut::<{ head::WORDS }>(all, 1).as_flattened(),
             clients: cut(all, count),
             sessions: cut(all, count * SESSION_SHARE),
-            blocks: cut(all, count),
+            blocks: cut(all, count * BLOCK_SHARE),
             replies: cut(all, count * REPLY_SHARE),
             opens: cut(all, count * OPEN_SHARE),
             chains: cut::<CHAIN_SHARE>(all, count).as_flattened(),
@@ -386,7 +390,7 @@ impl Tables {
     /// The number of slots that a session should use: fewer when blocks run short.
     pub(super) fn slot_count_left(&self) -> u32 {
         let free = self.head.word(head::FREE_BLOCKS) as usize;
-        (free * 2).clamp(BLOCK_SLOT_COUNT, SESSION_SLOT_COUNT_MAX) as u32
+        free.clamp(SLOT_COUNT_MIN, SESSION_SLOT_COUNT_MAX) as u32
     }
 
     /// Counts the free blocks.

@@ -732,23 +732,23 @@ fn changes_of_one_ctime_have_different_attributes() {
 #[test]
 fn unused_slots_are_freed_when_blocks_run_short() {
     let mut server = Server::begun();
-    // Sixteen blocks of eight slots: a session may have twice as many slots as blocks are free.
+    // Thirty-two blocks of four slots: a session may have as many slots as blocks are free.
     for (sequence, slot, highest, expect) in [
-        (1, 0, 0, Ok([31, 29])),
-        (1, 31, 31, Ok([31, 27])),
-        (1, 16, 31, Ok([31, 25])),
-        (1, 8, 31, Ok([31, 23])),
-        // The client uses slot 24 or a later one: it stays.
-        (2, 0, 24, Ok([31, 23])),
-        // The block of slots 24 to 31 is freed.
-        (3, 0, 23, Ok([23, 23])),
+        (1, 0, 0, Ok([31, 30])),
+        (1, 31, 31, Ok([31, 29])),
+        (1, 16, 31, Ok([31, 28])),
+        (1, 8, 31, Ok([31, 27])),
+        // The client uses slot 28 or a later one: it stays.
+        (2, 0, 28, Ok([31, 27])),
+        // The block of slots 28 to 31 is freed.
+        (3, 0, 27, Ok([27, 27])),
         (2, 31, 31, Err(Status::BADSLOT)),
-        // One more block is free now, so two slots are granted again. They begin with 1.
-        (2, 8, 8, Ok([25, 25])),
-        (2, 25, 25, Err(Status::SEQ_MISORDERED)),
-        (1, 25, 25, Ok([25, 23])),
-        (3, 8, 8, Ok([23, 23])),
-        (2, 16, 16, Ok([25, 25])),
+        // One more block is free now, so a slot is granted again. It begins with 1.
+        (2, 8, 8, Ok([28, 28])),
+        (2, 28, 28, Err(Status::SEQ_MISORDERED)),
+        (1, 28, 28, Ok([28, 27])),
+        (3, 8, 8, Ok([27, 27])),
+        (2, 16, 16, Ok([28, 28])),
         (2, 31, 31, Err(Status::BADSLOT)),
     ] {
         let rest = [&server.session[..], &[sequence, slot, highest, 1]].concat();
