@@ -1,6 +1,6 @@
-//! The grace period after a start: clients with a record reclaim their opens, and nobody opens anything else. RFC 8881 section 8.4.2.
+//! The grace period after a start: clients with a record reclaim their opens, and other opens are refused. RFC 8881 section 8.4.2.
 //!
-//! It ends when each of these clients has sent RECLAIM_COMPLETE, at the latest after the lease; while clients reclaim, after twice the
+//! The period ends when each of these clients has sent RECLAIM_COMPLETE, at the latest after the lease; while clients reclaim, after twice the
 //! lease.
 
 use super::locked;

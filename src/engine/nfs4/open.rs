@@ -9,6 +9,7 @@ use super::tables::{Client, Tables, Words as _, client, open};
 use super::turn::{Done, Fault, Turn, check_regular};
 use crate::mem::{FNV_START, fnv1a};
 use crate::vfs::{Access, Node, SetAttr};
+use crate::wire::Writer;
 use crate::wire::nfs4::{Bitmap, OPAQUE_BYTES_MAX, StateId, Status, opening};
 
 impl Turn<'_, '_, '_, '_> {
@@ -21,12 +22,6 @@ impl Turn<'_, '_, '_, '_> {
             return Err(Status::INVAL.into());
         }
         Ok((Shares { access, deny }, asked & opening::WANTED))
-    }
-
-    /// The client of the session.
-    pub(super) fn client(&self) -> Result<Client, Status> {
-        let session = self.compound.session.ok_or(Status::BADSESSION)?;
-        self.tables.client_of(session).ok_or(Status::BADSESSION)
     }
 
     /// The ID of the request.
@@ -108,6 +103,8 @@ impl Turn<'_, '_, '_, '_> {
             let [instance, _] = tables.instance();
             match tables.client([instance, other.word(open::CLIENT)]) {
                 Some(client) if self.may_end(client) => tables.end_client(client),
+                // The client reclaims.
+                _ if own.word(client::RECLAIMED) == 0 => return Err(Status::RECLAIM_CONFLICT),
                 _ => return Err(Status::SHARE_DENIED),
             }
         }
@@ -214,11 +211,7 @@ fn open_file(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         _ => return Err(Status::BADXDR.into()),
     }
     let file = turn.file()?;
-    let state = locked(turn.lock, || turn.add_open(file, owner, shares));
-    let state = state.map_err(|status| match status {
-        Status::SHARE_DENIED if reclaims => Status::RECLAIM_CONFLICT,
-        status => status,
-    })?;
+    let state = locked(turn.lock, || turn.add_open(file, owner, shares))?;
     if !made.as_ref().is_some_and(|made| made.is_new) {
         turn.flush_records()?;
     }
@@ -230,7 +223,12 @@ fn open_file(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let given = made.map_or(Bitmap::default(), |made| made.given);
     turn.reply.u32(opening::RESULT_LOCKTYPE_POSIX);
     given.emit(turn.reply);
-    let reply = &mut *turn.reply;
+    emit_delegation(turn.reply, wanted);
+    Ok(())
+}
+
+/// Writes that there is no delegation, as the client has `wanted`.
+fn emit_delegation(reply: &mut Writer<'_>, wanted: u32) {
     match wanted {
         0 => reply.u32(opening::DELEGATE_NONE),
         opening::WANT_NO_DELEG => {
@@ -238,7 +236,6 @@ fn open_file(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         }
         _ => reply.words(&[opening::DELEGATE_NONE_EXT, opening::RESOURCE, 0]),
     }
-    Ok(())
 }
 
 /// CLOSE.

@@ -6,7 +6,7 @@
 //! connection's place is needed, counts as never sent. A SEQUENCE that fails leaves the slot as it was.
 
 use super::slots::Held;
-use super::tables::{Session, Slot, Words as _, client, session, slot};
+use super::tables::{Client, Session, Slot, Words as _, client, session, slot};
 use super::turn::{Done, Kept, Turn};
 use crate::wire::nfs4::{FORE_CHANNEL, SESSION_ID_BYTES, Status};
 
@@ -16,6 +16,12 @@ impl Turn<'_, '_, '_, '_> {
         let id = self.args.take(SESSION_ID_BYTES);
         self.args.check().map_err(|_| Status::BADXDR)?;
         self.tables.session(id).ok_or(Status::BADSESSION)
+    }
+
+    /// The client of the session.
+    pub(super) fn client(&self) -> Result<Client, Status> {
+        let session = self.compound.session.ok_or(Status::BADSESSION)?;
+        self.tables.client_of(session).ok_or(Status::BADSESSION)
     }
 }
 

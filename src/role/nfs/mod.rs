@@ -197,10 +197,9 @@ impl Server<Rpc> for Nfs {
         world: &mut World<'_>,
     ) -> Result<(), Fatal> {
         world.stats.watch_nfs4(rpc.programs.nfs4_counts());
-        let options = self.options;
-        options
-            .versions
-            .keep_records(options, &mut rpc.programs, self.is_first, world);
+        let (port, state_dir) = (self.options.address.port(), self.options.exports.state_dir);
+        let versions = self.options.versions;
+        versions.keep_records(port, state_dir, &mut rpc.programs, self.is_first, world);
         self.open_sockets(Sockets { rpc, served }, world)
     }
 

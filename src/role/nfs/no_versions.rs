@@ -1,11 +1,11 @@
 //! Version 3 of NFS alone.
 
-use super::options::Options;
 use crate::drive::World;
 use crate::drive::service::Limits;
 use crate::engine::programs::Programs;
 use crate::text::Text;
 use crate::vfs::Tree;
+use core::ffi::CStr;
 use core::sync::atomic::AtomicU32;
 
 /// No row of `--help`.
@@ -47,10 +47,11 @@ impl Versions {
     /// Does nothing.
     pub(super) const fn keep_records(
         self,
-        _: &Options,
-        _: &mut Programs,
+        _port: u16,
+        _state_dir: Option<&'static CStr>,
+        _programs: &mut Programs,
         _is_first: bool,
-        _: &mut World<'_>,
+        _world: &mut World<'_>,
     ) {
     }
 

@@ -1,7 +1,6 @@
 //! The versions of NFS that the server offers: `--nfs-versions`.
 
 use super::failed;
-use super::options::Options;
 use crate::config::{CLIENTS_FILE, COMPOUND_COUNT, COMPOUND_COUNT_MIN, COMPOUND_HELD_BYTES};
 use crate::config::{KEY_DIRECTORY, NFS4_CLIENT_COUNT, NFS4_CLIENT_COUNT_MIN};
 use crate::drive::World;
@@ -15,6 +14,7 @@ use crate::sys;
 use crate::text::{Text, text};
 use crate::vfs::recent::{self, Recent};
 use crate::vfs::{FileId, Tree};
+use core::ffi::CStr;
 use core::sync::atomic::AtomicU32;
 
 /// The row of `--help`.
@@ -102,17 +102,17 @@ impl Versions {
     /// Opens the file of records, and reads it. Without it clients reclaim nothing after a start, and none waits for others.
     pub(super) fn keep_records(
         self,
-        options: &Options,
+        port: u16,
+        state_dir: Option<&'static CStr>,
         programs: &mut Programs,
         is_first: bool,
         world: &mut World<'_>,
     ) {
-        let port = options.address.port();
         // By another port clients do not find the server again.
         if !self.has_4 || port == 0 || sys::is_bare() {
             return;
         }
-        let path = options.exports.state_dir.unwrap_or(KEY_DIRECTORY);
+        let path = state_dir.unwrap_or(KEY_DIRECTORY);
         let mut name = Line::default();
         name.raw(CLIENTS_FILE).number(port.into());
         let opened = Directory::open(path).and_then(|dir| StateFile::open(&dir, name.bytes()));
@@ -129,7 +129,7 @@ impl Versions {
         let content = file.read(world.tx).unwrap_or_default();
         let (number, server) = (FileId(file.number()), world.tree.identity());
         let count = programs.keep_records(number, content, server, world.now);
-        // It stays open as long as the process.
+        // The descriptor stays open as long as the process.
         core::mem::forget(file);
         if count > 0 {
             let mut line = Line::default();

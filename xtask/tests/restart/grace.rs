@@ -179,7 +179,7 @@ fn killed_servers_keep_the_records_that_they_answered() -> Result<()> {
     for round in 0..4_u64 {
         let server = scene.start()?;
         let found = awaited(&server)?;
-        // Those of requests that were not answered may be there, too.
+        // A request that was not answered may have a record, too.
         ensure!(
             (answered..=answered + round as u32).contains(&found),
             "{found} records, {answered} answers"
