@@ -100,11 +100,13 @@ impl Turn<'_, '_, '_, '_> {
         }
         let fullest = (0..).zip(counts).max_by_key(|(_, count)| *count);
         let (fullest, _) = fullest.unwrap_or_default();
+        // Of clients that were renewed in the same second, the one that was made first.
+        let age = |row: Client| [client::RENEWED, client::NUMBER].map(|at| row.word(at));
         let mut oldest: Option<Client> = None;
         for row in tables.clients {
             // The cheap questions first: few rows are older than all before.
             let may_be = row.word(client::GROUP) == fullest
-                && oldest.is_none_or(|old| row.word(client::RENEWED) < old.word(client::RENEWED))
+                && oldest.is_none_or(|old| age(row) < age(old))
                 && !own.is_some_and(|own| core::ptr::eq(own, row));
             if may_be && has(row) && !self.is_busy(tables.sessions_of(row), None) {
                 oldest = Some(row);
