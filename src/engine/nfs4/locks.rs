@@ -195,7 +195,8 @@ pub(super) fn lock(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         turn.tables.lock(row, range);
         turn.put_lock_state(row);
         Ok(())
-    })
+    })?;
+    turn.flush_records()
 }
 
 /// LOCKT.

@@ -24,9 +24,10 @@ impl Turn<'_, '_, '_, '_> {
         Ok((Shares { access, deny }, asked & opening::WANTED))
     }
 
-    /// The ID of the request.
+    /// The ID of the operation in its request.
     pub(super) fn request(&self) -> u32 {
-        self.compound.held.as_ref().map_or(0, Held::id)
+        let id = self.compound.held.as_ref().map_or(0, Held::id);
+        id.wrapping_add(self.compound.done)
     }
 
     /// Checks that the caller may open a file with these shares, by its kind and mode.
@@ -151,10 +152,16 @@ pub(super) fn open(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let mut args = turn.args.clone();
     args.take(20);
     args.opaque(OPAQUE_BYTES_MAX);
-    match args.u32() {
+    let before = turn.compound.current;
+    let done = match args.u32() {
         0 => open_file(turn),
         _ => turn.change(open_file),
+    };
+    // It waits for a record, after it has found its file: it begins with the directory again.
+    if matches!(done, Err(Fault::Again(_))) {
+        turn.compound.current = before;
     }
+    done
 }
 
 /// OPEN. Ignores the sequence number and the client ID of the owner, which version 4.0 used.

@@ -55,6 +55,8 @@ impl Turn<'_, '_, '_, '_> {
         {
             _ if sequence == 0 => Ok(row),
             0 => Ok(row),
+            // The operation has changed it, before it waited, or before its server was killed.
+            -1 if row.word(open::REQUEST) == self.request() => Ok(row),
             ..0 => Err(Status::OLD_STATEID),
             _ => Err(Status::BAD_STATEID),
         }

@@ -230,3 +230,28 @@ fn damaged_records_do_not_count() {
     let mut other = Server::new();
     assert_eq!(other.nfs4.keep_records(FILE, &whole, 78, other.now), 0);
 }
+
+/// A client whose lease has expired loses its record before another one has what it denied. An OPEN that waits for that begins with the
+/// directory again, and makes one change of its state ID.
+#[test]
+fn open_that_ends_an_expired_client_waits_for_its_record() {
+    let (mut server, _) = started(9, &[]);
+    let [mut old, mut new] = ["old", "new"].map(|name| client(&mut server, name));
+    complete(&mut server, &mut old);
+    complete(&mut server, &mut new);
+    server.tree.host.has_threads.set(true);
+    let way = [vec![ROOT], lookup("export")];
+    let by_name = |deny| [&way[..], &[open("o", 1, deny, Some("hello"))]].concat();
+    assert_eq!(ask(&mut server, &mut old, &by_name(1)), Status::OK);
+    assert_eq!(
+        ask(&mut server, &mut new, &by_name(0)),
+        Status::SHARE_DENIED
+    );
+    server.now = Instant::from_ms(100_000);
+    assert_eq!(ask(&mut server, &mut new, &[]), Status::OK);
+    let saves = server.tree.host.saves.get();
+    (server.session, server.sequence) = (new.0, new.1);
+    let results = server.next(&by_name(0));
+    assert_eq!((results.status, results.last[0]), (0, 1), "{results:?}");
+    assert!(server.tree.host.saves.get() > saves);
+}
