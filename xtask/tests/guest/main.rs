@@ -56,6 +56,7 @@ const TESTS: &[(&str, Test)] = tests![
     mount_without_an_option_takes_4_1,
     reads_over_4_1_outlive_kills,
     program_is_copied_over_4_1,
+    locks_over_4_1_outlive_kills,
     changes_of_every_kind_reach_the_host,
     i686_server_is_written,
     server_of_ordinary_user_is_written,

@@ -2,6 +2,7 @@
 //!
 //! Contains nothing specific to NFS or stowaway: every file system must pass its checks. One module per command.
 
+mod count;
 mod inventory;
 mod load;
 mod manifest;
@@ -29,6 +30,8 @@ enum Command {
     Inventory(inventory::Args),
     /// Print the results of POSIX calls in a directory, one line each
     Posix(posix::Args),
+    /// Add to a number in a file, under a lock
+    Count(count::Args),
     /// Read a file at random offsets
     Reads(reads::Args),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::Reads(args) => reads::main(args),
         Command::Inventory(args) => inventory::main(args),
         Command::Posix(args) => posix::main(args),
+        Command::Count(args) => count::main(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
