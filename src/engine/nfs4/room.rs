@@ -100,7 +100,7 @@ impl Turn<'_, '_, '_, '_> {
         }
         let fullest = (0..).zip(counts).max_by_key(|(_, count)| *count);
         let (fullest, _) = fullest.unwrap_or_default();
-        // Of clients that were renewed in the same second, the one that was made first.
+        // If several clients were renewed in the same second, the one that was made first is older.
         let age = |row: Client| [client::RENEWED, client::NUMBER].map(|at| row.word(at));
         let mut oldest: Option<Client> = None;
         for row in tables.clients {
