@@ -170,7 +170,12 @@ pub(super) fn create(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let before = turn.change_of(dir)?;
     let made = match turn.is_name_done(dir, name) {
         true => turn.cx.vfs.lookup(dir, name),
-        false => turn.cx.vfs.create(dir, name, what, &change),
+        false => Err(FsError::NoEntry),
+    };
+    let made = match made {
+        // A later operation of the killed server has removed the object, and removes the new one.
+        Err(FsError::NoEntry) => turn.cx.vfs.create(dir, name, what, &change),
+        made => made,
     }?;
     let changes = turn.changed(dir, before)?;
     turn.put(made, true)?;
@@ -226,11 +231,19 @@ pub(super) fn rename(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         return Ok(());
     }
     if !is_done {
-        turn.cx.vfs.rename(from, old, to, new, Target::Replace)?;
+        let renamed = turn.cx.vfs.rename(from, old, to, new, Target::Replace);
+        // RFC 8881 section 18.26.3: a file does not replace a directory.
+        renamed.map_err(|error| match error {
+            FsError::IsDirectory => FsError::Exists,
+            error => error,
+        })?;
     }
+    // Both may be one directory, whose attribute after the change is the same in both results.
+    turn.cx.vfs.record_change(from);
+    turn.cx.vfs.record_change(to);
     for (dir, before) in [from, to].into_iter().zip(befores) {
-        let changes = turn.changed(dir, before)?;
-        turn.emit_changes(changes);
+        let after = turn.change_of(dir)?;
+        turn.emit_changes([before, after]);
     }
     Ok(())
 }
