@@ -4,6 +4,7 @@ mod again;
 mod grace;
 mod loops;
 mod replaced;
+mod slots;
 mod subvolumes;
 mod xids;
 

@@ -2,6 +2,7 @@
 //!
 //! The cases are behaviours that pynfs checks, under its names, and others. The tree is that of the [`laws`](super::laws).
 
+pub mod changes;
 mod files;
 pub mod locks;
 pub mod opens;
@@ -16,9 +17,11 @@ use crate::replies::{Outcome, outcome};
 pub mod op {
     pub const ACCESS: u32 = 3;
     pub const CLOSE: u32 = 4;
+    pub const COMMIT: u32 = 5;
     pub const CREATE: u32 = 6;
     pub const GETATTR: u32 = 9;
     pub const GETFH: u32 = 10;
+    pub const LINK: u32 = 11;
     pub const LOCK: u32 = 12;
     pub const LOCKT: u32 = 13;
     pub const LOCKU: u32 = 14;
@@ -61,14 +64,19 @@ pub mod status {
     pub const PERM: u32 = 1;
     pub const NOENT: u32 = 2;
     pub const ACCESS: u32 = 13;
+    pub const EXIST: u32 = 17;
+    pub const XDEV: u32 = 18;
     pub const NOTDIR: u32 = 20;
     pub const ISDIR: u32 = 21;
     pub const INVAL: u32 = 22;
+    pub const ROFS: u32 = 30;
     pub const NAMETOOLONG: u32 = 63;
+    pub const NOTEMPTY: u32 = 66;
     pub const BADHANDLE: u32 = 10_001;
     pub const BAD_COOKIE: u32 = 10_003;
     pub const NOTSUPP: u32 = 10_004;
     pub const TOOSMALL: u32 = 10_005;
+    pub const BADTYPE: u32 = 10_007;
     pub const DELAY: u32 = 10_008;
     pub const DENIED: u32 = 10_010;
     pub const LOCKED: u32 = 10_012;
@@ -82,10 +90,12 @@ pub mod status {
     pub const BAD_STATEID: u32 = 10_025;
     pub const NOT_SAME: u32 = 10_027;
     pub const SYMLINK: u32 = 10_029;
+    pub const ATTRNOTSUPP: u32 = 10_032;
     pub const NO_GRACE: u32 = 10_033;
     pub const BADXDR: u32 = 10_036;
     pub const LOCKS_HELD: u32 = 10_037;
     pub const OPENMODE: u32 = 10_038;
+    pub const BADOWNER: u32 = 10_039;
     pub const BADCHAR: u32 = 10_040;
     pub const BADNAME: u32 = 10_041;
     pub const OP_ILLEGAL: u32 = 10_044;
@@ -237,6 +247,12 @@ impl<'a> Reader<'a> {
         self.opaque().map(drop)
     }
 
+    /// Takes the attribute change of a directory before and after a change of this operation alone.
+    fn changes(&mut self) -> Result<Vec<u32>> {
+        ensure!(self.flag()?, "changes of others are between");
+        self.words(4)
+    }
+
     /// Takes the result of an operation that has succeeded.
     fn result(&mut self, number: u32) -> Result<()> {
         let word_count = match number {
@@ -253,15 +269,21 @@ impl<'a> Reader<'a> {
             op::TEST_STATEID => self.word()? as usize,
             op::CLOSE | op::OPEN_DOWNGRADE | op::LOCK | op::LOCKU => 4,
             op::WRITE => 4,
+            op::COMMIT => 2,
+            op::LINK | op::REMOVE => return self.changes().map(drop),
+            op::RENAME => {
+                self.changes()?;
+                return self.changes().map(drop);
+            }
             op::CREATE => {
-                self.words(5)?;
+                self.changes()?;
                 self.word()? as usize
             }
             op::SETATTR => self.word()? as usize,
             op::OPEN => {
                 self.words(4)?;
-                self.flag()?;
-                self.words(5)?;
+                self.changes()?;
+                self.word()?;
                 let attributes = self.word()? as usize;
                 self.words(attributes)?;
                 match self.word()? {

@@ -48,7 +48,8 @@ pub fn read_by(state: [u32; 4]) -> Op {
     on_state(op::READ, &[], state, &[0, 0, 100])
 }
 
-fn downgrade(state: [u32; 4], access: u32, deny: u32) -> Op {
+/// OPEN_DOWNGRADE.
+pub fn downgrade(state: [u32; 4], access: u32, deny: u32) -> Op {
     on_state(op::OPEN_DOWNGRADE, &[], state, &[0, access, deny])
 }
 
