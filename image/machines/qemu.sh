@@ -1,6 +1,6 @@
 #!/bin/sh
 # Boots stowaway without an operating system. Usage: qemu.sh [IMAGE.iso ...] [BOOT ARGUMENT ...], such as: qemu.sh export=/ram:rw
-# NFS is then at 127.0.0.1:2049: mount -t nfs -o vers=3,nolock,tcp,port=2049,mountport=2049 127.0.0.1:/ram /mnt
+# NFS is then at 127.0.0.1:2049: mount -t nfs 127.0.0.1:/ram /mnt
 # With the word http and another ,hostfwd=tcp:127.0.0.1:8080-:80 after the last one: http://127.0.0.1:8080/
 # Images are its disks. Boots the machines of a bridge from them: NET=bridge,br=br0 qemu.sh boot debian.iso
 # (NET is a -netdev of QEMU; for br0, /etc/qemu/bridge.conf has the line: allow br0)

@@ -1,7 +1,7 @@
 //! The commands by which clients mount the exports, printed when the server has started and has an address.
 
 use super::{Host, PUBLISHED, first};
-use crate::config::HAS_NFS4;
+use crate::config::{HAS_NFS4, NFS_PORT};
 use crate::event::{Events, Line};
 use crate::mem::letters;
 use crate::net::OwnAddresses;
@@ -18,10 +18,20 @@ struct Command {
     after: Text,
     /// The quotation mark of its shell.
     quote: u8,
-    /// True if `before` is a list of options that may name the ports.
-    has_ports: bool,
-    /// True if the client asks the portmapper despite the ports, unless the transport is named, too.
-    names_transport: bool,
+    ports: Ports,
+}
+
+/// How a client finds the ports.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ports {
+    /// It always asks the portmapper.
+    Asked,
+    /// By the options at the end of `before`.
+    Named,
+    /// As `Named`, but it asks the portmapper despite them, unless the transport is named, too.
+    NamedWithTransport,
+    /// It needs one port, and knows 2049.
+    One,
 }
 
 const LINUX: Command = Command {
@@ -29,13 +39,12 @@ const LINUX: Command = Command {
     path_option: None,
     after: text!(" /mnt"),
     quote: b'\'',
-    has_ports: true,
-    names_transport: true,
+    ports: Ports::NamedWithTransport,
 };
-/// Version 4.1 needs one port.
+/// By version 4.1, or an older one if the client has no other.
 const LINUX_4: Command = Command {
-    before: text!("mount -t nfs -o vers=4.1"),
-    names_transport: false,
+    before: text!("mount -t nfs"),
+    ports: Ports::One,
     ..LINUX
 };
 /// The commands for other systems, which a terminal gets for the first export.
@@ -43,21 +52,21 @@ static OTHERS: [Command; 3] = [
     Command {
         before: text!("mount_nfs -o locallocks,resvport,vers=3"),
         after: text!(" /tmp/mnt  # macOS"),
-        names_transport: false,
+        ports: Ports::Named,
         ..LINUX
     },
     Command {
         before: text!("mount -o anon,nolock"),
         after: text!(" Z:  # Windows"),
         quote: b'"',
-        has_ports: false,
+        ports: Ports::Asked,
         ..LINUX
     },
     Command {
         before: text!("esxcli storage nfs add -v stowaway -H"),
         path_option: Some(text!(" -s ")),
         after: text!("  # ESXi"),
-        has_ports: false,
+        ports: Ports::Asked,
         ..LINUX
     },
 ];
@@ -69,6 +78,8 @@ pub struct Mounting {
     pub nfs_at: SocketAddrV6,
     /// The port of MOUNT. `None`: version 4.1 is served alone, which has no MOUNT.
     pub mount_port: Option<u16>,
+    /// True if version 4.1 is served.
+    pub has_4: bool,
     /// True if clients find the ports by themselves: from a portmapper on port 111, or because there is only 2049.
     pub has_portmap: bool,
 }
@@ -88,12 +99,12 @@ impl Mounting {
             host,
         };
         for (index, path) in paths.enumerate() {
-            if HAS_NFS4 && self.mount_port.is_none() {
-                shown.report(&LINUX_4, path, events);
-                continue;
-            }
-            shown.report(&LINUX, path, events);
-            if index == 0 && sys::is_terminal() {
+            let linux = match HAS_NFS4 && self.has_4 {
+                true => &LINUX_4,
+                false => &LINUX,
+            };
+            shown.report(linux, path, events);
+            if index == 0 && self.mount_port.is_some() && sys::is_terminal() {
                 for command in &OTHERS {
                     shown.report(command, path, events);
                 }
@@ -114,24 +125,36 @@ impl Shown {
         let Mounting {
             nfs_at, mount_port, ..
         } = self.mounting;
-        let names_ports = self.host.is_published || !self.mounting.has_portmap;
+        let has_no_portmap = self.host.is_published || !self.mounting.has_portmap;
+        let names_ports = match command.ports {
+            Ports::One => self.host.is_published || nfs_at.port() != NFS_PORT,
+            _ => has_no_portmap,
+        };
         // Windows has no notation for IPv6 addresses here; Windows and ESXi ask the portmapper.
-        if !command.has_ports && (names_ports || self.host.is_v6 && command.path_option.is_none()) {
+        if command.ports == Ports::Asked
+            && (names_ports || self.host.is_v6 && command.path_option.is_none())
+        {
             return;
         }
         let mut line = Line::default();
         line.prefix()
             .say(text!("mount it with: "))
             .say(command.before);
-        if names_ports && command.names_transport {
-            line.say(text!(",proto=tcp"));
-            if self.host.is_v6 {
-                line.byte(b'6');
-            }
-        }
         if names_ports {
-            line.say(text!(",port=")).number(nfs_at.port().into());
-            if let Some(port) = mount_port {
+            if command.ports == Ports::NamedWithTransport {
+                line.say(text!(",proto=tcp"));
+                if self.host.is_v6 {
+                    line.byte(b'6');
+                }
+            }
+            line.say(match command.ports {
+                Ports::One => text!(" -o port="),
+                _ => text!(",port="),
+            });
+            line.number(nfs_at.port().into());
+            if let Some(port) = mount_port
+                && command.ports != Ports::One
+            {
                 line.say(text!(",mountport=")).number(port.into());
             }
         }
@@ -204,28 +227,26 @@ mod tests {
     }
 
     fn command(
-        mount_port: Option<u16>,
+        versions: (bool, u16),
         bound: Ipv6Addr,
         own: OwnAddresses,
         has_portmap: bool,
         path: &CStr,
     ) -> String {
+        let (has_4, port) = versions;
         let lines = std::rc::Rc::default();
         let mut events = Events::new(Box::new(Kept(std::rc::Rc::clone(&lines))));
         let mounting = Mounting {
-            nfs_at: SocketAddrV6::new(bound, 2049, 0, 0),
-            mount_port,
+            nfs_at: SocketAddrV6::new(bound, port, 0, 0),
+            mount_port: Some(20048),
+            has_4,
             has_portmap,
         };
         mounting.report(own, &mut [path].into_iter(), &mut events);
         let lines = lines.borrow();
         assert_eq!(lines.len(), 1, "{lines:?}");
-        let command = lines[0].strip_prefix("stowaway: mount it with: mount -t nfs -o ");
-        let options = if mount_port.is_some() {
-            "nolock,vers=3"
-        } else {
-            "vers=4.1"
-        };
+        let command = lines[0].strip_prefix("stowaway: mount it with: mount -t nfs");
+        let options = if has_4 { "" } else { " -o nolock,vers=3" };
         command.unwrap().strip_prefix(options).unwrap().to_owned()
     }
 
@@ -263,13 +284,17 @@ mod tests {
             ),
             (loopback, v4, true, c"/", " 127.0.0.1:/ /mnt"),
         ] {
-            assert_eq!(command(Some(20048), bound, own, has_portmap, path), expect);
+            assert_eq!(
+                command((false, 2049), bound, own, has_portmap, path),
+                expect
+            );
         }
-        for (has_portmap, expect) in [
-            (true, " 192.0.2.5:/srv /mnt"),
-            (false, ",port=2049 192.0.2.5:/srv /mnt"),
+        for (port, has_portmap, expect) in [
+            (2049, true, " 192.0.2.5:/srv /mnt"),
+            (2049, false, " 192.0.2.5:/srv /mnt"),
+            (4049, true, " -o port=4049 192.0.2.5:/srv /mnt"),
         ] {
-            assert_eq!(command(None, any, v4, has_portmap, c"/srv"), expect);
+            assert_eq!(command((true, port), any, v4, has_portmap, c"/srv"), expect);
         }
     }
 }

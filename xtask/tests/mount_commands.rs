@@ -32,6 +32,16 @@ type Case = (
     &'static [&'static str],
 );
 
+/// Commands of a server that also offers version 4.1.
+#[rustfmt::skip]
+const CASES_4: [Case; 4] = [
+    (&["a", "it's $HOME"], &[], Host::Both, None, &["mount -t nfs "]),
+    (&["a"], &["-p"], Host::Both, None, &["mount -t nfs 192.0.2.1:"]),
+    (&["a"], &["-n", "4049"], Host::Both, None, &["mount -t nfs -o port=4049 192.0.2.1:"]),
+    (&["a"], &["-l", "2001:db8::1"], Host::Both, None, &["mount -t nfs '[2001:db8::1]:"]),
+];
+
+/// Commands of a server that offers version 3 alone.
 #[rustfmt::skip]
 const CASES: [Case; 14] = [
     (&["a"], &[], Host::Both, None, &["vers=3 192.0.2.1:"]),
@@ -85,8 +95,11 @@ fn carry_out(client: &Namespace, command: &str) -> Result<()> {
     let script = format!("mount() {{ printf '%s\\n' \"$@\"; }}; {command}");
     let words = setup::run_captured(client.command("sh").args(["-c", &script]))?;
     let words: Vec<&str> = words.lines().collect();
-    let &["-t", "nfs", "-o", options, source, "/mnt"] = &words[..] else {
-        anyhow::bail!("{command}: {words:?}");
+    let (options, source) = match words[..] {
+        ["-t", "nfs", "-o", options, source, "/mnt"] => (options, source),
+        // By version 4.1: NFS and MOUNT are on one port.
+        ["-t", "nfs", source, "/mnt"] => ("port=2049", source),
+        _ => anyhow::bail!("{command}: {words:?}"),
     };
     let (host, path) = match source.strip_prefix('[') {
         Some(inside) => inside.split_once("]:").context("no ]:")?,
@@ -103,13 +116,16 @@ fn carry_out(client: &Namespace, command: &str) -> Result<()> {
             _ => anyhow::bail!("{command}: unknown option {option}"),
         }
     }
+    if !options.contains("vers=3") {
+        query += &query.replace("version=3&nfsport", "&mountport");
+    }
     let url = format!("nfs://{host}{path}?{query}");
     let listed = setup::run_captured(client.command("nfs-ls").arg(&url))?;
     ensure!(listed.contains(NAME), "{url}: {listed}");
     Ok(())
 }
 
-fn check(top: &Path, (names, arguments, host, user, parts): Case) -> Result<()> {
+fn check(top: &Path, versions: &str, (names, arguments, host, user, parts): Case) -> Result<()> {
     let (server, client) = hosts(host)?;
     let mut command = server.command("/usr/bin/setpriv");
     if let Some(user) = user {
@@ -119,6 +135,7 @@ fn check(top: &Path, (names, arguments, host, user, parts): Case) -> Result<()> 
     command.arg(binary(Arch::X86_64)?).arg("nfs");
     command.args(names.iter().map(|name| top.join(name)));
     command.args(arguments).args(["--handles", "path"]);
+    command.args(["--nfs-versions", versions]);
     let mut child = Ended(command.stderr(Stdio::piped()).spawn()?);
     let lines = BufReader::new(child.0.stderr.take().context("no stderr")?).lines();
     let lines = lines.map_while(Result::ok);
@@ -145,8 +162,11 @@ fn printed_commands_mount_the_exports() -> Result<()> {
         fs::create_dir(top.path().join(name))?;
         fs::write(top.path().join(name).join(NAME), "")?;
     }
-    for case in CASES {
-        check(top.path(), case).with_context(|| format!("{:?} {:?}", case.0, case.1))?;
+    for (versions, cases) in [("3", &CASES[..]), ("3,4.1", &CASES_4)] {
+        for case in cases {
+            check(top.path(), versions, *case)
+                .with_context(|| format!("{versions} {:?} {:?}", case.0, case.1))?;
+        }
     }
     Ok(())
 }

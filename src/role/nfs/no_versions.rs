@@ -37,6 +37,10 @@ impl Versions {
         true
     }
 
+    pub(super) const fn has_4(self) -> bool {
+        false
+    }
+
     pub(super) const fn alone(self) -> Option<Text> {
         None
     }

@@ -152,6 +152,7 @@ impl Options {
                 .versions
                 .has_3()
                 .then(|| self.mount_port.unwrap_or(self.address.port())),
+            has_4: self.versions.has_4(),
             has_portmap: self.portmap,
         }
     }

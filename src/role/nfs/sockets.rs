@@ -4,7 +4,7 @@ use super::super::args::canonical;
 use super::options::Options;
 use super::rpcbind::{OURS, REGISTERED};
 use super::{Nfs, cannot_listen, failed, net_errno};
-use crate::config::{HAS_SERVE, NFS_PORT};
+use crate::config::HAS_SERVE;
 use crate::drive::World;
 use crate::drive::platform::host::loops;
 use crate::drive::service::Served;
@@ -129,7 +129,8 @@ impl Nfs {
         self.mounting = reports.then_some(Mounting {
             nfs_at,
             mount_port: options.versions.has_3().then_some(mount_at.port()),
-            has_portmap: has_portmap || !options.versions.has_3() && nfs_at.port() == NFS_PORT,
+            has_4: options.versions.has_4(),
+            has_portmap,
         });
         self.report_commands(world);
         if HAS_SERVE && self.is_first && options.background.detaches {

@@ -52,7 +52,7 @@ impl Default for Versions {
     fn default() -> Self {
         Self {
             has_3: true,
-            has_4: false,
+            has_4: true,
         }
     }
 }
@@ -74,6 +74,11 @@ impl Versions {
     /// Returns true if version 3 is offered, which needs MOUNT and the portmapper.
     pub(super) const fn has_3(self) -> bool {
         self.has_3
+    }
+
+    /// Returns true if version 4.1 is offered.
+    pub(super) const fn has_4(self) -> bool {
+        self.has_4
     }
 
     /// The words of "listening on" if version 3 is not offered.

@@ -118,9 +118,7 @@ fn run_vm(vm: Vm, dir: &Path, rw: bool) -> Result<()> {
             println!(
                 "  nfs-ls 'nfs://127.0.0.1{export}?version=3&nfsport={port}&mountport={port}'"
             );
-            println!(
-                "  mount -t nfs -o vers=3,port={port},mountport={port},nolock 127.0.0.1:{export} /mnt"
-            );
+            println!("  mount -t nfs -o port={port} 127.0.0.1:{export} /mnt");
         }
         println!("Its port {SFTP_PORT} (SFTP without SSH) is port {sftp} of 127.0.0.1:");
         println!("  sftp -D 'nc 127.0.0.1 {sftp}'");

@@ -97,10 +97,10 @@ fn main() -> Result<ExitCode> {
 
 fn mount_without_a_port_finds_portmap(world: &mut World) -> Result<()> {
     let tree = world.tree.path().display().to_string();
-    // By default mount.nfs tries NFSv4 first, then asks portmap and MOUNT over UDP.
+    // By default mount.nfs asks portmap and MOUNT over UDP.
     for (options, protocol) in [
-        ("ro,nolock", "mountproto=udp"),
-        ("ro,nolock,mountproto=tcp", "mountproto=tcp"),
+        ("ro,nolock,vers=3", "mountproto=udp"),
+        ("ro,nolock,vers=3,mountproto=tcp", "mountproto=tcp"),
     ] {
         let mounts = world.in_tree(options, "grep /mnt/1 /proc/mounts")?;
         for word in ["vers=3", "proto=tcp", "rsize=1048576", protocol] {
@@ -122,7 +122,7 @@ fn names_and_attributes_match_the_host(world: &mut World) -> Result<()> {
     let expected = world.on_host("find", &[".", "-printf", format])?;
     let script = format!(
         "{}find . -printf '{format}'",
-        in_mount(world.tree.path(), "ro,nolock")
+        in_mount(world.tree.path(), "ro,nolock,vers=3")
     );
     let seen = world.guest.run(&script)?;
     ensure!(
@@ -162,7 +162,7 @@ fn names_and_attributes_match_the_host(world: &mut World) -> Result<()> {
 fn every_checksum_matches(world: &mut World) -> Result<()> {
     let all = small_count();
     let script = "find small -type f | wc -l; sha256sum -c SHA256SUMS | grep -c ': OK$'";
-    let counts = world.in_tree("ro,nolock", script)?;
+    let counts = world.in_tree("ro,nolock,vers=3", script)?;
     ensure!(
         counts == format!("{all}\n{all}\n"),
         "expected {all} files and {all} matching checksums:\n{counts}"
@@ -207,7 +207,7 @@ fn ten_thousand_entries_are_listed_once_each(world: &mut World) -> Result<()> {
         .map(|number| format!("entry-{number:05}\n"))
         .collect();
     // Lists the directory by READDIR only, and then by READDIRPLUS.
-    for options in ["ro,nolock,nordirplus", "ro,nolock"] {
+    for options in ["ro,nolock,vers=3,nordirplus", "ro,nolock,vers=3"] {
         let names = world.in_tree(options, "ls many")?;
         ensure!(
             names == expected,
@@ -224,7 +224,7 @@ fn data_past_four_gib_is_read(world: &mut World) -> Result<()> {
         dd if=sparse bs=65536 iflag=skip_bytes,count_bytes skip={FAR} count={FAR_LEN} 2>/dev/null | sha256sum
         tail -c 1000000 sparse | tr -d '\\0' | wc -c"
     );
-    let seen = world.in_tree("ro,nolock", &script)?;
+    let seen = world.in_tree("ro,nolock,vers=3", &script)?;
     let expected = format!(
         "{}\n{}  -\n0\n",
         tree::SPARSE_LEN,
@@ -256,7 +256,7 @@ fn writing_is_refused_by_client_and_server(world: &mut World) -> Result<()> {
         .map(|attempt| format!("output=$({attempt} 2>&1) || :; echo \"$output\"\n"))
         .collect();
     // On a mount with `ro`, the client itself refuses the change. With `rw`, the client sends a request, which the server refuses.
-    for options in ["ro,nolock", "rw,nolock"] {
+    for options in ["ro,nolock,vers=3", "rw,nolock,vers=3"] {
         let output = world.in_tree(options, &script)?;
         for (attempt, line) in attempts.iter().zip(output.lines()) {
             ensure!(
@@ -271,7 +271,7 @@ fn writing_is_refused_by_client_and_server(world: &mut World) -> Result<()> {
         );
     }
     // Before a write the client sends ACCESS, so open(2) may fail with EACCES instead of EROFS. The text is not compared.
-    world.in_tree("rw,nolock", "! (echo more >>SHA256SUMS) 2>/dev/null")?;
+    world.in_tree("rw,nolock,vers=3", "! (echo more >>SHA256SUMS) 2>/dev/null")?;
     Ok(())
 }
 

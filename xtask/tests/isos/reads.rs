@@ -56,7 +56,7 @@ pub fn over_nfs(world: &mut World) -> Result<()> {
     let mut costs = Vec::new();
     for count in [FEW, COUNT] {
         let text = world.in_mount(
-            "ro,nolock",
+            "ro,nolock,vers=3",
             &path,
             &format!("exercise reads huge --count {count}"),
         )?;

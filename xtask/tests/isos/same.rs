@@ -14,7 +14,7 @@ use crate::world::{World, serving};
 /// Compares an image over NFS with Linux' view.
 pub fn over_nfs(world: &mut World, image: &str) -> Result<()> {
     let path = world.images.path().join(image);
-    let ours = world.list_mounted("ro,nolock", &path)?;
+    let ours = world.list_mounted("ro,nolock,vers=3", &path)?;
     let linux = world.linux(image)?;
     compare(&linux, &ours)
 }
@@ -42,7 +42,7 @@ pub fn compare_directory(world: &mut World) -> Result<()> {
     let strip = |line: &String| line.strip_prefix(below).map(str::to_owned);
     let mut expected: Vec<String> = linux.iter().filter_map(strip).collect();
     let path = world.images.path().join(image).join("a/b/c");
-    let mut ours = world.list_mounted("ro,nolock", &path)?;
+    let mut ours = world.list_mounted("ro,nolock,vers=3", &path)?;
     ours.retain(|line| !line.starts_with('\t'));
     expected.sort();
     ensure!(
@@ -66,7 +66,7 @@ pub fn compare_crowd(world: &mut World) -> Result<()> {
         );
         Ok(())
     };
-    for options in ["ro,nolock,nordirplus", "ro,nolock"] {
+    for options in ["ro,nolock,vers=3,nordirplus", "ro,nolock,vers=3"] {
         let text = world.in_mount(options, &image, "exercise inventory --names 000")?;
         check(options, text.lines().map(str::to_owned).collect())?;
     }

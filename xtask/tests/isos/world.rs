@@ -56,7 +56,7 @@ impl World {
         fill(&namespace, &mut guest, images.path())?;
         guest.run_ok(&format!(
             "set -e; mkdir -p /images /inside
-            mount -o ro,nolock {HOST}:{} /images",
+            mount -o ro,nolock,vers=3 {HOST}:{} /images",
             images.path().display()
         ))?;
         Ok(Self {

@@ -57,10 +57,7 @@ fn fleet_is_followed_by_a_program() -> Result<()> {
             Ok(text.ends_with('\n').then_some(text))
         })?;
         let text = there.with_context(|| format!("no {}", found.display()))?;
-        ensure!(
-            text == "-o nolock,port=2049,mountport=2049 192.0.2.1:/srv\n",
-            "{text}"
-        );
+        ensure!(text == "-o port=2049 192.0.2.1:/srv\n", "{text}");
         server.stop()?;
         let gone = wait_for(super::PATIENCE, || Ok((!found.exists()).then_some(())))?;
         gone.context("the goodbye did not remove the file")?;
