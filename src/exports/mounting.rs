@@ -24,13 +24,13 @@ struct Command {
 /// How a client finds the ports.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ports {
-    /// It always asks the portmapper.
+    /// From the portmapper, always.
     Asked,
     /// By the options at the end of `before`.
     Named,
     /// As `Named`, but it asks the portmapper despite them, unless the transport is named, too.
     NamedWithTransport,
-    /// It needs one port, and knows 2049.
+    /// One port is needed, and 2049 is known.
     One,
 }
 

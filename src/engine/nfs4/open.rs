@@ -4,7 +4,6 @@ use super::change::checked;
 use super::clients::halves;
 use super::locked;
 use super::opens::Shares;
-use super::slots::Held;
 use super::tables::{Client, Tables, Words as _, client, open};
 use super::turn::{Done, Fault, Turn, check_regular};
 use crate::mem::{FNV_START, fnv1a};
@@ -22,12 +21,6 @@ impl Turn<'_, '_, '_, '_> {
             return Err(Status::INVAL.into());
         }
         Ok((Shares { access, deny }, asked & opening::WANTED))
-    }
-
-    /// The ID of the operation in its request.
-    pub(super) fn request(&self) -> u32 {
-        let id = self.compound.held.as_ref().map_or(0, Held::id);
-        id.wrapping_add(self.compound.done)
     }
 
     /// Checks that the caller may open a file with these shares, by its kind and mode.
@@ -157,7 +150,7 @@ pub(super) fn open(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         0 => open_file(turn),
         _ => turn.change(open_file),
     };
-    // It waits for a record, after it has found its file: it begins with the directory again.
+    // An OPEN that waits for a record has found its file: it begins with the directory again.
     if matches!(done, Err(Fault::Again(_))) {
         turn.compound.current = before;
     }

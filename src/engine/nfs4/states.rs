@@ -3,6 +3,7 @@
 //! A state ID has the instance of the tables in it, so one of an earlier start is BAD_STATEID, never STALE_STATEID.
 
 use super::opens::Shares;
+use super::slots::Held;
 use super::tables::{Open, Words as _, head, open, session};
 use super::turn::{Done, Fault, Turn};
 use super::{clients::halves, locked};
@@ -35,6 +36,12 @@ impl Turn<'_, '_, '_, '_> {
             (StateId::CURRENT, Some(current)) => current.state,
             (state, _) => state,
         })
+    }
+
+    /// The ID of the operation in its request.
+    pub(super) fn request(&self) -> u32 {
+        let id = self.compound.held.as_ref().map_or(0, Held::id);
+        id.wrapping_add(self.compound.done)
     }
 
     /// The open of the caller's client with this state ID.

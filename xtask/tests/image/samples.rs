@@ -154,7 +154,7 @@ fn shared_disk_sample_mounts_by_service_address() -> Result<()> {
         "{} is not the address of the service",
         volume["nfs"]
     );
-    // A client of version 4.1 knows this port, and needs no other.
+    // A client knows this port, and needs no other by version 4.1.
     ensure!(single_element(&service["ports"])?["port"] == 2049);
     let options: Vec<String> = serde_json::from_value(volume["mountOptions"].clone())?;
     ensure!(options.contains(&"vers=4.1".to_owned()), "{options:?}");

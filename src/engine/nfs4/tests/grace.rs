@@ -231,7 +231,7 @@ fn damaged_records_do_not_count() {
     assert_eq!(other.nfs4.keep_records(FILE, &whole, 78, other.now), 0);
 }
 
-/// A client whose lease has expired loses its record before another one has what it denied. An OPEN that waits for that begins with the
+/// A client whose lease has expired loses its record before another one opens the denied file. An OPEN that waits for that begins with the
 /// directory again, and makes one change of its state ID.
 #[test]
 fn open_that_ends_an_expired_client_waits_for_its_record() {
