@@ -5,11 +5,11 @@
 
 use super::clients::halves;
 use super::locked;
+use super::opens::Shares;
 use super::ranges::Range;
 use super::tables::{Client, Open, Tables, Words as _, client, open};
 use super::turn::{Done, Fault, Turn, check_regular};
 use crate::mem::{FNV_START, fnv1a};
-use crate::vfs::Access;
 use crate::wire::nfs4::{OPAQUE_BYTES_MAX, StateId, Status, locking};
 
 /// The largest number of rows that a change adds before it frees others.
@@ -108,13 +108,15 @@ impl Turn<'_, '_, '_, '_> {
         Fault::Denied
     }
 
-    /// The lock state of an open for a lock owner: the one that there is, or a new one.
+    /// The lock state of a lock owner for the file of an open: the one that there is, or a new one, which ends with that open.
     fn lock_state(&mut self, parent: Open, owner: [u32; 2], own: Client) -> Result<Open, Status> {
         let (tables, file) = (self.tables, parent.pair(open::FILE));
-        let serial = parent.word(open::SERIAL);
-        let found = tables
-            .opens_of(file)
-            .find(|row| row.word(open::PARENT) == serial && row.pair(open::OWNER) == owner);
+        let number = own.word(client::NUMBER);
+        let found = tables.opens_of(file).find(|row| {
+            row.word(open::PARENT) != 0
+                && row.word(open::CLIENT) == number
+                && row.pair(open::OWNER) == owner
+        });
         if let Some(row) = found {
             return Ok(row);
         }
@@ -150,7 +152,7 @@ impl Turn<'_, '_, '_, '_> {
 }
 
 /// The shares of a lock state: those of its open count.
-const NONE: super::opens::Shares = super::opens::Shares { access: 0, deny: 0 };
+const NONE: Shares = Shares { access: 0, deny: 0 };
 
 /// LOCK. Ignores the sequence numbers of owners, which version 4.0 used.
 pub(super) fn lock(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
@@ -179,11 +181,10 @@ pub(super) fn lock(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         };
         let owner = named.unwrap_or_else(|| row.pair(open::OWNER));
         let parent = turn.tables.parent(row).ok_or(Status::BAD_STATEID)?;
-        let access = match is_exclusive {
-            true => Access::Write,
-            false => Access::Read,
-        };
-        turn.check_access(parent, access)?;
+        let access = if is_exclusive { 2 } else { 1 };
+        if Shares::of(parent).access & access == 0 {
+            return Err(Status::OPENMODE.into());
+        }
         if let Some(found) = turn.find_conflict(row.pair(open::FILE), own, owner, range) {
             return Err(turn.deny(found));
         }

@@ -157,7 +157,7 @@ impl Tables {
         self.count(head::SERIAL, 1);
         let number = client.word(client::NUMBER);
         let words = [
-            [self.head.word(head::SERIAL), number],
+            [self.head.word(head::SERIAL), 0],
             owner,
             file,
             [1, shares.word(0, true)],
@@ -165,6 +165,8 @@ impl Tables {
         row.set_all(open::SERIAL, words.as_flattened());
         let parent = parent.map_or(0, |parent| parent.word(open::SERIAL));
         row.set_all(open::REQUEST, &[request, parent, 0]);
+        // From this store on, the row counts.
+        row.set(open::CLIENT, number);
         self.link(row);
         self.count_open(row, 1);
         Some(row)
@@ -195,8 +197,9 @@ impl Tables {
         }
         // RFC 8881 section 8.2.2: 0 is no sequence number.
         let next = row.word(open::SEQUENCE).wrapping_add(1).max(1);
-        row.set(open::SEQUENCE, next);
+        // In this order: after a kill between both, the repeated request leaves the number.
         row.set(open::REQUEST, request);
+        row.set(open::SEQUENCE, next);
     }
 
     /// The open of a lock state; an open's own row.

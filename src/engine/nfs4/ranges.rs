@@ -141,10 +141,13 @@ impl Tables {
     /// Removes a lock.
     fn end_lock(&self, state: Open, row: Lock) {
         let (own, next) = (self.lock_link(row), row.word(lock::NEXT));
-        match self
-            .lock_rows(state)
-            .find(|before| before.word(lock::NEXT) == own)
-        {
+        let mut rows = match state.word(open::LOCKS) == own {
+            true => None,
+            false => Some(self.lock_rows(state)),
+        }
+        .into_iter()
+        .flatten();
+        match rows.find(|before| before.word(lock::NEXT) == own) {
             Some(before) => before.set(lock::NEXT, next),
             None => state.set(open::LOCKS, next),
         }

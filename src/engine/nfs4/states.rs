@@ -137,10 +137,12 @@ pub(super) fn test_states(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
 /// FREE_STATEID, of a lock state without locks. An open ends by CLOSE only.
 pub(super) fn free_state(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let state = turn.parse_state()?;
-    let row = turn.open_by(state)?;
-    if row.word(open::PARENT) == 0 || row.word(open::LOCKS) != 0 {
-        return Err(Status::LOCKS_HELD.into());
+    if !turn.is_done(|turn| turn.open_by(state).is_ok()) {
+        let row = turn.open_by(state)?;
+        if row.word(open::PARENT) == 0 || row.word(open::LOCKS) != 0 {
+            return Err(Status::LOCKS_HELD.into());
+        }
+        turn.tables.end_open(row);
     }
-    turn.tables.end_open(row);
     Ok(())
 }

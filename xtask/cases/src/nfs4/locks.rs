@@ -189,6 +189,7 @@ fn arguments(peer: &mut Peer<'_>) -> Result<()> {
         ("big", lock_new(0, (0, 1), reads, "a"), BADXDR),
         ("big", lock_new(5, (0, 1), reads, "a"), BADXDR),
         ("big", lock_new(WRITE, (0, 1), reads, "a"), OPENMODE),
+        ("big", lock_new(READ, (0, 1), writes, "b"), OPENMODE),
         ("big", lock_new(WRITE, (0, 1), writes, "b"), DENIED),
         (
             "big",
