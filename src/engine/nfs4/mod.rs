@@ -60,7 +60,7 @@ pub struct Nfs4 {
     records: Option<FileId>,
     /// True if another server may carry out what this one has begun.
     is_kept: bool,
-    /// The COMPOUNDs that wait.
+    /// The COMPOUNDs that wait. Places are touched when they are first used.
     waiting: Slots<Option<Compound>>,
 }
 
@@ -132,7 +132,7 @@ impl Nfs4 {
             versions: [nfs3::VERSION as u8, nfs4::VERSION as u8],
             records: None,
             is_kept,
-            waiting: Slots::defaults(waiting_count),
+            waiting: Slots::new(waiting_count),
         }
     }
 
@@ -277,7 +277,8 @@ impl Nfs4 {
     /// Stores a COMPOUND that waits in a free place.
     fn keep(&mut self, mut compound: Compound) -> Waiting {
         let len = MARK_BYTES + HEADER_BYTES + compound.written;
-        let number = self.waiting.iter().position(Option::is_none);
+        let free = self.waiting.iter().position(Option::is_none);
+        let number = free.or_else(|| self.waiting.push(None));
         let number = number.unwrap_or_default();
         // Other callers come first: the object is opened with the rights of this one again.
         if let Some(current) = &mut compound.current {

@@ -234,9 +234,6 @@ impl Tables {
 
     /// Makes all chains and counts of opens from the rows.
     pub(super) fn mend_opens(&self) {
-        if self.head.pair(head::CLIENTS) == [0; 2] && self.head.word(head::OPENS_TOUCHED) == 0 {
-            return;
-        }
         let used = |row: &Client| row.word(client::STATE) != client::FREE;
         let client_count = self.clients.iter().filter(used).count();
         self.head

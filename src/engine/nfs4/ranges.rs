@@ -235,8 +235,11 @@ impl Tables {
 
     /// Makes all chains and counts of opens and locks from the rows.
     pub(super) fn mend(&self) {
-        self.mend_opens();
-        self.mend_locks();
+        // The tables of a first start stay untouched.
+        if self.head.pair(head::CLIENTS) != [0; 2] || self.head.word(head::OPENS_TOUCHED) != 0 {
+            self.mend_opens();
+            self.mend_locks();
+        }
     }
 
     /// Makes all chains and counts of locks from the rows. The rows of opens are mended.

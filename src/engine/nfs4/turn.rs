@@ -191,7 +191,8 @@ const HELD_BYTES_MAX: usize = COMPOUND_HELD_BYTES - MARK_BYTES;
 impl Turn<'_, '_, '_, '_> {
     /// Returns true if the COMPOUND may wait at the current operation: there is space for its context and for its results.
     pub(super) fn may_wait(&self) -> bool {
-        self.at <= self.start + HELD_BYTES_MAX && self.waiting.iter().any(Option::is_none)
+        let has_place = !self.waiting.is_full() || self.waiting.iter().any(Option::is_none);
+        has_place && self.at <= self.start + HELD_BYTES_MAX
     }
 
     /// Returns true if the COMPOUND may wait for data from its peer. No group of addresses has more of these than places are free.
@@ -200,7 +201,7 @@ impl Turn<'_, '_, '_, '_> {
         let own = self.compound.group;
         let stores = |waiting: &&Compound| waiting.storing.is_some() && waiting.group == own;
         let count = self.waiting.iter().flatten().filter(stores).count();
-        let free = self.waiting.iter().filter(|place| place.is_none()).count();
+        let free = self.waiting.count() - self.waiting.iter().flatten().count();
         count < free && self.may_wait()
     }
 
