@@ -4,9 +4,11 @@ use super::Cx;
 use super::nfs::Phase;
 use super::rpc::connections::Connections;
 use super::rpc::lock::ServerLock;
-use super::rpc::{Answer, Request, Unanswered};
+use super::rpc::{Answer, RecordCursor, Request, Unanswered};
+use super::service::{Moved, Next};
 use crate::time::Instant;
 use crate::vfs::{FileId, Tree};
+use crate::wire::Reader;
 use crate::wire::nfs3;
 use crate::wire::rpc::Reject;
 use core::sync::atomic::AtomicU32;
@@ -27,6 +29,10 @@ pub enum Waiting {}
 
 impl Waiting {
     pub(super) const fn len(&self) -> usize {
+        match *self {}
+    }
+
+    pub(super) const fn is_amid(&self) -> bool {
         match *self {}
     }
 }
@@ -79,6 +85,26 @@ impl Nfs4 {
 
     pub(super) const fn fail(&self, results: &mut [u8], _promised: u32, _status: u32) -> usize {
         results.len()
+    }
+
+    pub(super) const fn store(
+        &mut self,
+        waiting: &Waiting,
+        _record: &mut RecordCursor,
+        _cx: &mut Cx<'_>,
+        _input: &mut Reader<'_>,
+    ) -> Result<(), Next> {
+        match *waiting {}
+    }
+
+    pub(super) fn moved(
+        &mut self,
+        waiting: &Waiting,
+        _record: &mut RecordCursor,
+        _done: Moved,
+        _vfs: &mut Tree,
+    ) {
+        match *waiting {}
     }
 
     pub(super) const fn abandon(&mut self, waiting: &Waiting, _vfs: &mut Tree) {

@@ -220,7 +220,7 @@ fn port_111_in_use_is_reported_nfs_continues() -> Result<()> {
     let (namespace, directory) = (Namespace::new()?, public_dir()?);
     let _taken = namespace.run(|| Ok(std::net::TcpListener::bind(PORTMAP)?))?;
     let server = serve(&namespace, directory.path(), &[])?;
-    let options = format!("port={},mountport={}", server.nfs_port, server.mount_port);
+    let options = format!("mount -t nfs -o port={} ", server.nfs_port);
     server.wait_for_line(&options, Duration::from_secs(10))?;
     let lines = server.lines();
     let count = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
@@ -362,7 +362,7 @@ fn portmapper_that_refuses_is_reported() -> Result<()> {
     }
     let scene = Scene::new(&[])?;
     let second = serve(&scene.namespace, scene.directory.path(), &[])?;
-    let options = format!("port={},mountport={}", second.nfs_port, second.mount_port);
+    let options = format!("mount -t nfs -o port={} ", second.nfs_port);
     second.wait_for_line("refuses to register NFS", Duration::from_secs(5))?;
     second.wait_for_line(&options, Duration::from_secs(5))?;
     Ok(())

@@ -69,7 +69,7 @@ fn exports_that_do_less_are_named() -> Result<()> {
     Ok(())
 }
 
-/// System calls of a start, of which a container needs ten to find that it is one.
+/// System calls of a start, of which a container needs ten to find that it is one, and version 4.1 fourteen.
 #[test]
 fn nfs_waits_for_clients_after_few_calls() -> Result<()> {
     if !root_for("a network namespace") {
@@ -94,7 +94,7 @@ fn nfs_waits_for_clients_after_few_calls() -> Result<()> {
         .take_while(|line| !line.contains("epoll_pwait(") || line.ends_with(" = 0"))
         .collect();
     ensure!(
-        (100..=165).contains(&start.len()),
+        (100..=180).contains(&start.len()),
         "{}: {calls}",
         start.len()
     );

@@ -124,9 +124,14 @@ impl Versions {
         let file = match opened {
             Ok(file) => file,
             Err(errno) => {
-                if is_first {
-                    let what = text!("clients of NFS 4.1 lose their opens at a restart");
+                let what = text!("clients of NFS 4.1 lose their opens at a restart");
+                if is_first && state_dir.is_some() {
                     failed(what, path.to_bytes(), errno);
+                } else if is_first {
+                    let why = text!("it cannot be opened; --state-dir names another");
+                    let what =
+                        text!("clients of NFS 4.1 lose their opens at a restart: no directory");
+                    world.events.report(what, path.to_bytes(), why);
                 }
                 return;
             }

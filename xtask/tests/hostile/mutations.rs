@@ -172,6 +172,7 @@ fn damaged_requests_are_refused_or_answered() -> Result<()> {
         let options = ServerOptions {
             arch,
             user,
+            arguments: ["--nfs-versions", "3"].map(Into::into).to_vec(),
             ..ServerOptions::default()
         };
         let mut scene = Scene::with_options("", options)?;

@@ -75,7 +75,7 @@ fn ranges(peer: &mut Peer<'_>) -> Result<()> {
     let mut clients = Vec::new();
     for name in ["one", "two"] {
         ready(peer, name)?;
-        let state = ask(peer, "", &[open("o", BOTH, 0, Some("big"))], OK)?;
+        let state = ask(peer, "", &[open("o", BOTH, 0, Some("hello"))], OK)?;
         let state: [u32; 4] = state[..4].try_into()?;
         clients.push((peer.session, peer.sequence, state));
     }
@@ -142,7 +142,7 @@ fn ranges(peer: &mut Peer<'_>) -> Result<()> {
             Denied(..) => DENIED,
         };
         let about = || format!("step {at}");
-        let last = ask(peer, "big", &[op], status).with_context(about)?;
+        let last = ask(peer, "hello", &[op], status).with_context(about)?;
         clients[number].1 = peer.sequence;
         if let Denied(kind, offset, len) = outcome {
             let expect = [&long(offset)[..], &long(len), &[kind]].concat();
@@ -160,19 +160,19 @@ fn ranges(peer: &mut Peer<'_>) -> Result<()> {
 fn arguments(peer: &mut Peer<'_>) -> Result<()> {
     let client = peer.client("early", 1)?;
     peer.begin(client, 1, &super::FORE)?;
-    ask(peer, "big", &[lock_new(READ, (0, 1), [9; 4], "a")], GRACE)?;
+    ask(peer, "hello", &[lock_new(READ, (0, 1), [9; 4], "a")], GRACE)?;
     ready(peer, "owner")?;
     let mut opened = |access| {
         let state = ask(
             peer,
             "",
-            &[open(&format!("o{access}"), access, 0, Some("big"))],
+            &[open(&format!("o{access}"), access, 0, Some("hello"))],
             OK,
         )?;
         anyhow::Ok::<[u32; 4]>(state[..4].try_into()?)
     };
     let (reads, writes) = (opened(1)?, opened(2)?);
-    let made = ask(peer, "big", &[lock_new(READ, (0, 1), reads, "a")], OK)?;
+    let made = ask(peer, "hello", &[lock_new(READ, (0, 1), reads, "a")], OK)?;
     let state: [u32; 4] = made[..4].try_into()?;
     let at = |difference: u32| {
         [
@@ -183,41 +183,41 @@ fn arguments(peer: &mut Peer<'_>) -> Result<()> {
         ]
     };
     for (path, op, status) in [
-        ("big", lock_new(READ, (0, 0), reads, "a"), INVAL),
-        ("big", lock_new(READ, (2, END - 1), reads, "a"), INVAL),
-        ("big", lock_new(READ, (2, END - 2), reads, "a"), OK),
-        ("big", lock_new(0, (0, 1), reads, "a"), BADXDR),
-        ("big", lock_new(5, (0, 1), reads, "a"), BADXDR),
-        ("big", lock_new(WRITE, (0, 1), reads, "a"), OPENMODE),
-        ("big", lock_new(READ, (0, 1), writes, "b"), OPENMODE),
-        ("big", lock_new(WRITE, (0, 1), writes, "b"), DENIED),
+        ("hello", lock_new(READ, (0, 0), reads, "a"), INVAL),
+        ("hello", lock_new(READ, (2, END - 1), reads, "a"), INVAL),
+        ("hello", lock_new(READ, (2, END - 2), reads, "a"), OK),
+        ("hello", lock_new(0, (0, 1), reads, "a"), BADXDR),
+        ("hello", lock_new(5, (0, 1), reads, "a"), BADXDR),
+        ("hello", lock_new(WRITE, (0, 1), reads, "a"), OPENMODE),
+        ("hello", lock_new(READ, (0, 1), writes, "b"), OPENMODE),
+        ("hello", lock_new(WRITE, (0, 1), writes, "b"), DENIED),
         (
-            "big",
+            "hello",
             lock_new(READ, (0, 1), [1, 2, 3, 4], "b"),
             BAD_STATEID,
         ),
         // A lock state is no open, and an open is no lock state.
-        ("big", lock_new(READ, (0, 1), at(1), "b"), BAD_STATEID),
-        ("big", lock(READ, (0, 1), reads), BAD_STATEID),
-        ("big", unlock((0, 1), reads), BAD_STATEID),
-        ("big", close(at(1)), BAD_STATEID),
-        ("big", lock(READ, (5, 1), at(0)), OLD_STATEID),
-        ("big", lock(READ, (5, 1), at(2)), BAD_STATEID),
-        ("big", lock(WRITE, (5, 1), at(1)), OPENMODE),
-        ("hello", lock(READ, (5, 1), at(1)), BAD_STATEID),
+        ("hello", lock_new(READ, (0, 1), at(1), "b"), BAD_STATEID),
+        ("hello", lock(READ, (0, 1), reads), BAD_STATEID),
+        ("hello", unlock((0, 1), reads), BAD_STATEID),
+        ("hello", close(at(1)), BAD_STATEID),
+        ("hello", lock(READ, (5, 1), at(0)), OLD_STATEID),
+        ("hello", lock(READ, (5, 1), at(2)), BAD_STATEID),
+        ("hello", lock(WRITE, (5, 1), at(1)), OPENMODE),
+        ("big", lock(READ, (5, 1), at(1)), BAD_STATEID),
         ("dir", test(READ, (0, 1), "a"), ISDIR),
         ("link", test(READ, (0, 1), "a"), INVAL),
-        ("big", test(READ, (0, 0), "a"), INVAL),
-        ("big", unlock((0, 0), at(1)), INVAL),
+        ("hello", test(READ, (0, 0), "a"), INVAL),
+        ("hello", unlock((0, 0), at(1)), INVAL),
         // Contents are used by lock states, too.
-        ("big", read_by(at(1)), OK),
+        ("hello", read_by(at(1)), OK),
         (
-            "big",
+            "hello",
             with(op::TEST_STATEID, &[&[1][..], &at(1)].concat()),
             OK,
         ),
-        ("big", close(reads), OK),
-        ("big", read_by(at(1)), BAD_STATEID),
+        ("hello", close(reads), OK),
+        ("hello", read_by(at(1)), BAD_STATEID),
     ] {
         ask(peer, path, std::slice::from_ref(&op), status).with_context(|| format!("{op:?}"))?;
     }
@@ -227,7 +227,7 @@ fn arguments(peer: &mut Peer<'_>) -> Result<()> {
 fn current(peer: &mut Peer<'_>) -> Result<()> {
     ready(peer, "owner")?;
     let ops = [
-        open("o", BOTH, 0, Some("big")),
+        open("o", BOTH, 0, Some("hello")),
         lock_new(WRITE, (0, END), CURRENT, "a"),
         read_by(CURRENT),
         unlock((0, END), CURRENT),

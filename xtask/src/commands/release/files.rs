@@ -132,8 +132,8 @@ fn unit() -> Result<String> {
     let (_, unit) = text.split_once("\n\n").context("the unit has no head")?;
     let edits = [
         (
-            "NFS version 3 server for /srv",
-            "NFS version 3 server\nDocumentation=man:stowaway-nfs(8)",
+            "NFS server for /srv",
+            "NFS server\nDocumentation=man:stowaway-nfs(8)",
         ),
         ("RequiresMountsFor=/srv\n", ""),
         (
