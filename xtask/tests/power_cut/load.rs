@@ -11,6 +11,7 @@ use xtask::machines::nbd::Disk;
 
 use super::op::{Id, New, Op};
 use super::tree::{ObjectType, Tree};
+use super::version4::{self, Session};
 
 /// With more names than this, the load creates no new ones.
 const NAMES_MAX: usize = 40;
@@ -38,6 +39,8 @@ impl fmt::Display for Step {
 /// A client. Its calls depend on the seed, not on timing.
 pub struct Load<'a> {
     client: Client,
+    /// A session of NFS 4.1, by which most changes are made.
+    session: Option<Session>,
     disk: &'a Disk,
     random: Random,
     tree: Tree,
@@ -48,9 +51,16 @@ pub struct Load<'a> {
 
 impl<'a> Load<'a> {
     /// Creates a load that works in the empty directory with this handle.
-    pub fn new(client: Client, directory: Vec<u8>, disk: &'a Disk, seed: u64) -> Self {
+    pub fn new(
+        client: Client,
+        session: Option<Session>,
+        directory: Vec<u8>,
+        disk: &'a Disk,
+        seed: u64,
+    ) -> Self {
         Self {
             client,
+            session,
             disk,
             random: Random::new(seed),
             tree: Tree::new(),
@@ -77,7 +87,44 @@ impl<'a> Load<'a> {
         Ok(self.steps)
     }
 
+    /// Makes a change by version 4.1. Returns false if it is to be made by version 3.
+    fn call_4(&mut self, op: &mut Op) -> Result<bool> {
+        let Some(session) = &mut self.session else {
+            return Ok(false);
+        };
+        let Some(ops) = version4::operations(op, &self.handles) else {
+            return Ok(false);
+        };
+        let last = session.call(&mut self.client, &ops)?;
+        let verifier = match op {
+            Op::Make { dir, name, new, .. } => {
+                let id = *self.tree.names(*dir).get(name).unwrap_or(new);
+                let (len, words) = last.split_first().context("no handle")?;
+                let mut handle = version4::bytes(words);
+                handle.truncate(*len as usize);
+                return self.record_handle(id, handle).map(|()| true);
+            }
+            Op::Write {
+                data, committed, ..
+            } => {
+                data.truncate(last[0] as usize);
+                ensure!(last[1] >= *committed as u32, "{last:?}");
+                *committed = if last[1] == 0 { UNSTABLE } else { FILE_SYNC };
+                &last[2..]
+            }
+            Op::Commit { .. } => &last[..],
+            _ => return Ok(true),
+        };
+        let verifier = version4::bytes(verifier);
+        let known = *self.verifier.get_or_insert(verifier[..].try_into()?);
+        ensure!(known[..] == verifier, "the write verifier changed");
+        Ok(true)
+    }
+
     fn call(&mut self, op: &mut Op) -> Result<()> {
+        if self.call_4(op)? {
+            return Ok(());
+        }
         let Self {
             client, handles, ..
         } = self;

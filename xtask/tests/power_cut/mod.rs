@@ -11,6 +11,7 @@ mod rounds;
 mod seen;
 mod tree;
 mod verdict;
+mod version4;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,6 +27,7 @@ use xtask::testing::is_full_run;
 
 use load::Load;
 use rounds::{Run, directory};
+use version4::Session;
 
 const CLIENTS: usize = 3;
 const NFS_PORT: u16 = 2049;
@@ -52,13 +54,19 @@ fn run_load(server: SocketAddr, export: &str, disk: &Disk, calls: usize, seed: u
     let root = Client::connect(server)?.mount(export)?;
     let start = disk.position();
     let start_time = Instant::now();
-    let clients = (0..CLIENTS).map(directory).zip(seed..);
-    let loads = at_once(clients.map(|(name, seed)| {
+    let clients = (0..CLIENTS)
+        .map(|number| (number, directory(number)))
+        .zip(seed..);
+    let loads = at_once(clients.map(|((number, name), seed)| {
         let root = &root;
         move || {
             let mut client = Client::connect(server)?;
             let directory = client.lookup(root, &name)?;
-            let load = Load::new(client, directory, disk, seed);
+            // Every other client makes its changes by version 4.1.
+            let session = (number % 2 == 1)
+                .then(|| Session::begin(&mut client, &name))
+                .transpose()?;
+            let load = Load::new(client, session, directory, disk, seed);
             load.run(calls).context(name)
         }
     }))?;

@@ -119,6 +119,7 @@ fn ranges(peer: &mut Peer<'_>) -> Result<()> {
         (0, "a", Close, Is(OK)),
         (1, "c", Lock(WRITE, 0, END), Is(OK)),
         (0, "a", Unlock(0, END), Is(BAD_STATEID)),
+        (1, "c", Close, Is(OK)),
     ]
     .into_iter()
     .enumerate()

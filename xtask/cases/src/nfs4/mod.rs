@@ -385,7 +385,8 @@ pub struct Peer<'a> {
     pub top: Vec<Op>,
     /// Prefix of the names of clients.
     name: String,
-    user: u32,
+    /// The UID of its calls.
+    pub user: u32,
     /// The ID of the current session.
     pub session: [u32; 4],
     /// The sequence number of the last request of slot 0.

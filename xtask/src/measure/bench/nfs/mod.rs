@@ -71,7 +71,7 @@ pub fn main(args: &Args) -> Result<()> {
     if let Some(it) = &ganesha {
         let (pid, nfs, mount) = (it.pid(), it.nfs(), it.mount());
         let mut peer = Side::new(ganesha::NAME, pid, nfs, mount, &workspace, &scale)?;
-        peer.top = ganesha::pseudo_path(Export::Tree);
+        peer.tops = [Export::Tree, Export::Tmpfs].map(ganesha::pseudo_path);
         sides.push(peer);
     }
     for side in &mut sides {
@@ -123,8 +123,8 @@ struct Side {
     aside: Client,
     idle: Vec<Client>,
     objects: Objects,
-    /// The path of the tree in version 4.1.
-    top: String,
+    /// The paths of the tree and of the tmpfs in version 4.1.
+    tops: [String; 2],
     /// Number of NFS 4.1 clients that were made.
     client_count: u32,
     /// A server of stowaway.
@@ -184,7 +184,8 @@ impl Side {
             aside,
             idle: Vec::new(),
             objects,
-            top: workspace.path(Export::Tree).display().to_string(),
+            tops: [Export::Tree, Export::Tmpfs]
+                .map(|export| workspace.path(export).display().to_string()),
             client_count: 0,
             _server: None,
         })
@@ -214,7 +215,7 @@ impl Side {
         if workload.version() == Version::Four {
             self.client_count += 1;
             // A new session for each turn: servers forget one that is idle.
-            let mut session = Session::begin(&mut self.aside, &self.top, self.client_count)?;
+            let mut session = Session::begin(&mut self.aside, &self.tops, self.client_count)?;
             return Cost::measure(&[self.pid], || {
                 workload.run_in(&mut self.busy, &mut session, scale)
             });

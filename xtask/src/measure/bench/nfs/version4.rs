@@ -1,13 +1,16 @@
 //! The workloads by NFS 4.1: a generator of COMPOUNDs with the operations that Linux sends in place of a call of version 3.
 
 use anyhow::{Context as _, Result, ensure};
+use cases::nfs4::locks::{lock, lock_new, unlock};
 use cases::nfs4::opens::{close, on_state, open};
-use cases::nfs4::{Op, Peer, Reader, Results, bitmap, compound, getattr, lookup, op, with};
+use cases::nfs4::{Op, Peer, Reader, Results, bitmap, compound, getattr, lookup, op, opaque, with};
 
-use super::connection::{BATCH, Compound, Connection, DEPTH, PAGE, Packed, Request};
+use super::connection::{BATCH, Compound, Connection, DEPTH, PAGE, Packed, Request, SLIDE};
 use crate::clients::nfs::{Call, Client, first_xid, record};
 use crate::measure::bench::load::{self, Refill};
-use crate::measure::bench::workspace::{self, BIG, CROWD, ListedNames, NAME_COUNT, NAMES};
+use crate::measure::bench::workspace::{
+    self, BIG, CROWD, ListedNames, NAME_COUNT, NAMES, STANDING, Storage,
+};
 
 type Load = load::Load<Connection>;
 
@@ -15,6 +18,14 @@ type Load = load::Load<Connection>;
 const ATTRIBUTES: [u32; 15] = [1, 3, 4, 8, 20, 33, 35, 36, 37, 41, 45, 47, 52, 53, 55];
 /// Attributes of an entry that is listed without its object: rdattr_error, fileid and mounted_on_fileid.
 const OF_NAMES: [u32; 3] = [11, 20, 55];
+/// The state ID that the operation before has returned.
+const CURRENT: [u32; 4] = [1, 0, 0, 0];
+/// The range that is locked.
+const RANGE: (u64, u64) = (0, 100);
+/// A lock for reading.
+const READ_LOCK: u32 = 1;
+/// Length of a WRITE (bytes).
+const LARGE: usize = 1 << 20;
 /// Length of the results up to that of SEQUENCE, with the tag of [`compound`].
 const SEQUENCE_END: usize = 60;
 
@@ -29,33 +40,57 @@ pub struct Session {
     big: Vec<u32>,
     /// The state ID of the large file, which is open.
     state: [u32; 4],
+    /// Lock states of the files.
+    locks: Vec<[u32; 4]>,
+    /// A directory on tmpfs.
+    plain: Vec<u32>,
+    /// A file on tmpfs, and its state ID: it is open for writing.
+    standing: (Vec<u32>, [u32; 4]),
 }
 
 impl Session {
-    /// Makes a client with a session. `top` is the path of the tree, and `number` differs for each client of the server.
-    pub fn begin(client: &mut Client, top: &str, number: u32) -> Result<Self> {
+    /// Makes a client with a session. `tops` are the paths of the tree and of the tmpfs; `number` differs for each client of the server.
+    pub fn begin(client: &mut Client, tops: &[String; 2], number: u32) -> Result<Self> {
         let mut exchange = |message: &[u8]| {
             client.send(&record(message))?;
             Ok(client.receive()?.context("closed")?.to_vec())
         };
         let name = format!("bench {number}");
-        let mut peer = Peer::new(&mut exchange, top, &name, first_xid());
+        let mut peer = Peer::new(&mut exchange, "", &name, first_xid());
         peer.begun()?;
         let done = peer.next(&[with(op::RECLAIM_COMPLETE, &[0])])?;
         ensure!(done.status == 0, "{done:?}");
-        let mut handle = |path: &str| {
-            let way = path.split('/').map(lookup);
-            let ops = peer.top.iter().cloned().chain(way).chain([vec![op::GETFH]]);
-            let found = peer.next(&ops.collect::<Vec<_>>())?;
+        let mut at = |top: &str, path: &str| {
+            let way = peer.way(&format!("{top}/{path}"), &[vec![op::GETFH]]);
+            let found = peer.next(&way)?;
             ensure!(found.status == 0, "{path}: {found:?}");
-            Ok(found.last)
+            anyhow::Ok(found.last)
         };
+        let [tree, tmpfs] = tops;
+        let plain = at(tmpfs, Storage::Tmpfs.name())?;
+        let standing = at(tmpfs, STANDING)?;
+        let mut handle = |path: &str| at(tree, path);
         let file = |index| format!("{NAMES}/{}", workspace::name(index));
         let files = (0..DEPTH as u64).map(|index| handle(&file(index)));
-        let files = files.collect::<Result<_>>()?;
+        let files = files.collect::<Result<Vec<_>>>()?;
         let [names, crowd, big] = [handle(NAMES)?, handle(CROWD)?, handle(BIG)?];
-        let opened = peer.next(&[with(op::PUTFH, &big), open("bench", 1, 0, None)])?;
-        ensure!(opened.status == 0, "{opened:?}");
+        // The state ID that the last operation on a file returns.
+        let mut state = |file: &[u32], ops: &[Op]| {
+            let all = [&[with(op::PUTFH, file)], ops].concat();
+            let done = peer.next(&all)?;
+            ensure!(done.status == 0, "{done:?}");
+            anyhow::Ok(<[u32; 4]>::try_from(&done.last[..4])?)
+        };
+        let opened = state(&big, &[open("bench", 1, 0, None)])?;
+        let writes = state(&standing, &[open("bench", 2, 0, None)])?;
+        let locked = [
+            open("locker", 1, 0, None),
+            lock_new(READ_LOCK, RANGE, CURRENT, "bench"),
+        ];
+        // With the sequence number 0, a state ID is the most recent one.
+        let newest = |[_, a, b, c]: [u32; 4]| [0, a, b, c];
+        let locks = files.iter().map(|file| Ok(newest(state(file, &locked)?)));
+        let locks = locks.collect::<Result<_>>()?;
         let mut sequences = [0; DEPTH];
         sequences[0] = peer.sequence;
         Ok(Self {
@@ -65,7 +100,10 @@ impl Session {
             names,
             crowd,
             big,
-            state: opened.last[..4].try_into()?,
+            state: opened,
+            locks,
+            plain,
+            standing: (standing, newest(writes)),
         })
     }
 
@@ -147,17 +185,7 @@ impl Session {
         let ops = [opens, close([1, 0, 0, 0])];
         let files = self.files.iter();
         let calls: Vec<_> = files.map(|file| self.compound(file, &ops)).collect();
-        load.run(
-            count,
-            BATCH,
-            |index| self.next(&calls[index as usize % calls.len()], index, BATCH),
-            |_, results| {
-                // Each open has another state ID.
-                ensure!(results[..4] == [0; 4], "{:?}", Results::parse(results));
-                Ok(())
-            },
-        )?;
-        Ok(count)
+        self.send(load, &calls, count, BATCH)
     }
 
     /// Reads `len` bytes at random offsets of the large file, by the state ID of an open.
@@ -172,6 +200,74 @@ impl Session {
             })
             .collect();
         self.repeat(load, &calls, count, BATCH, |_| random.usize(..calls.len()))
+    }
+
+    /// Sends COMPOUNDs whose results differ each time. Returns `count`.
+    fn send(
+        &mut self,
+        load: &mut Load,
+        calls: &[Compound],
+        count: u64,
+        refill: Refill,
+    ) -> Result<u64> {
+        load.run(
+            count,
+            refill,
+            |index| self.next(&calls[index as usize % calls.len()], index, refill),
+            |_, results| {
+                ensure!(results[..4] == [0; 4], "{:?}", Results::parse(results));
+                Ok(())
+            },
+        )?;
+        Ok(count)
+    }
+
+    /// Writes over a file on tmpfs. Returns the number of bytes.
+    pub fn write(&mut self, load: &mut Load, big_bytes: u64) -> Result<u64> {
+        let data = opaque(&vec![7; LARGE]);
+        let (file, state) = &self.standing;
+        let calls: Vec<_> = (0..DEPTH as u64)
+            .map(|index| {
+                let offset = index * LARGE as u64;
+                let after = [&[(offset >> 32) as u32, offset as u32, 0][..], &data].concat();
+                self.compound(file, &[on_state(op::WRITE, &[], *state, &after)])
+            })
+            .collect();
+        let count = big_bytes / LARGE as u64;
+        Ok(self.send(load, &calls, count, SLIDE)? * LARGE as u64)
+    }
+
+    /// Creates files on tmpfs, and removes each by the same COMPOUND.
+    pub fn create_and_remove(&mut self, load: &mut Load, count: u64) -> Result<u64> {
+        let head = with(op::OPEN, &[0, 3, 0, 9, 9]);
+        // UNCHECKED4, with a mode; the claim is the name.
+        let how = [&[1, 0][..], &bitmap(&[33]), &[4, 0o644, 0]].concat();
+        let calls: Vec<_> = (0..DEPTH)
+            .map(|index| {
+                let name = opaque(format!("made-{index}").as_bytes());
+                let ops = [
+                    vec![op::SAVEFH],
+                    [&head[..], &opaque(b"bench"), &how, &name].concat(),
+                    close(CURRENT),
+                    vec![op::RESTOREFH],
+                    with(op::REMOVE, &name),
+                ];
+                self.compound(&self.plain, &ops)
+            })
+            .collect();
+        self.send(load, &calls, count, BATCH)
+    }
+
+    /// Locks and unlocks a range of the empty files in turn, by one COMPOUND each.
+    pub fn lock_and_unlock(&mut self, load: &mut Load, count: u64) -> Result<u64> {
+        let states = self.files.iter().zip(&self.locks);
+        let calls: Vec<_> = states
+            .map(|(file, state)| {
+                let ops = [lock(READ_LOCK, RANGE, *state), unlock(RANGE, *state)];
+                self.compound(file, &ops)
+            })
+            .collect();
+        self.send(load, &calls, count, BATCH)
     }
 
     /// Lists the large directory, one page after the other. Returns the number of entries.

@@ -62,6 +62,12 @@ pub enum Workload {
     Open4,
     /// READs of 4 KiB by the state ID of an open, at random offsets of a large file
     ReadRandom4,
+    /// Sequential WRITEs of 1 MiB over an existing file on tmpfs, by the state ID of an open
+    Write4,
+    /// SEQUENCE, PUTFH, OPEN that creates a file on tmpfs, CLOSE and REMOVE
+    Change4,
+    /// SEQUENCE, PUTFH, LOCK and LOCKU of 100 bytes of sixteen files in turn
+    Lock4,
     /// READDIR by NFS 4.1 of a directory of 100,000 entries, one page after the other
     Readdir4,
 }
@@ -114,6 +120,9 @@ impl frame::Workload for Workload {
                 let third = Reference::Line("READ 4 KiB, random");
                 asked("4.1: READ 4 KiB, random").gate(CPU, 1.05, third)
             }
+            Self::Write4 => moved("4.1: WRITE, in place").cpu(1.0),
+            Self::Change4 => asked("4.1: OPEN, CLOSE, REMOVE").cpu(1.0),
+            Self::Lock4 => asked("4.1: LOCK + LOCKU").cpu(1.0),
             Self::Readdir4 => asked("4.1: READDIR").cpu(0.9),
         }
     }
@@ -129,6 +138,9 @@ impl Workload {
             | Self::Lookup4
             | Self::Open4
             | Self::ReadRandom4
+            | Self::Write4
+            | Self::Change4
+            | Self::Lock4
             | Self::Readdir4 => Version::Four,
             _ => Version::Three,
         }
@@ -144,6 +156,9 @@ impl Workload {
             Self::Lookup4 => session.look_up(load, count),
             Self::Open4 => session.open_and_close(load, count),
             Self::ReadRandom4 => session.read(load, count, SMALL, scale.big_bytes),
+            Self::Write4 => session.write(load, scale.big_bytes),
+            Self::Change4 => session.create_and_remove(load, count),
+            Self::Lock4 => session.lock_and_unlock(load, count),
             Self::Readdir4 => session.walk(load, scale.crowd_count),
             _ => bail!("the workload is of version 3"),
         }
