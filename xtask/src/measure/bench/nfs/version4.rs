@@ -57,6 +57,7 @@ impl Session {
         };
         let name = format!("bench {number}");
         let mut peer = Peer::new(&mut exchange, "", &name, first_xid());
+        peer.user = 0;
         peer.begun()?;
         let done = peer.next(&[with(op::RECLAIM_COMPLETE, &[0])])?;
         ensure!(done.status == 0, "{done:?}");
