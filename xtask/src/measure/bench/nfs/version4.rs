@@ -5,7 +5,7 @@ use cases::nfs4::locks::{lock, lock_new, unlock};
 use cases::nfs4::opens::{close, on_state, open};
 use cases::nfs4::{Op, Peer, Reader, Results, bitmap, compound, getattr, lookup, op, opaque, with};
 
-use super::connection::{BATCH, Compound, Connection, DEPTH, PAGE, Packed, Request, SLIDE};
+use super::connection::{BATCH, Compound, Connection, DEPTH, PAGE, Packed, Request};
 use crate::clients::nfs::{Call, Client, first_xid, record};
 use crate::measure::bench::load::{self, Refill};
 use crate::measure::bench::workspace::{
@@ -25,7 +25,7 @@ const RANGE: (u64, u64) = (0, 100);
 /// A lock for reading.
 const READ_LOCK: u32 = 1;
 /// Length of a WRITE (bytes).
-const LARGE: usize = 1 << 20;
+const LARGE: usize = 1 << 19;
 /// Length of the results up to that of SEQUENCE, with the tag of [`compound`].
 const SEQUENCE_END: usize = 60;
 
@@ -235,7 +235,7 @@ impl Session {
             })
             .collect();
         let count = big_bytes / LARGE as u64;
-        Ok(self.send(load, &calls, count, SLIDE)? * LARGE as u64)
+        Ok(self.send(load, &calls, count, Refill::Slide(1))? * LARGE as u64)
     }
 
     /// Creates files on tmpfs, and removes each by the same COMPOUND.

@@ -62,7 +62,7 @@ pub enum Workload {
     Open4,
     /// READs of 4 KiB by the state ID of an open, at random offsets of a large file
     ReadRandom4,
-    /// Sequential WRITEs of 1 MiB over an existing file on tmpfs, by the state ID of an open
+    /// WRITEs of 512 KiB over an existing file on tmpfs, by the state ID of an open
     Write4,
     /// SEQUENCE, PUTFH, OPEN that creates a file on tmpfs, CLOSE and REMOVE
     Change4,
