@@ -61,6 +61,7 @@
 //! | the duplicate request cache | `engine/rpc/drc.rs`; `engine/rpc/connections.rs` has the open connections |
 //! | NFS 4.1: a COMPOUND and its context, its operations as rows, attributes as rows | `engine/nfs4/{compound,operations,attributes}.rs` |
 //! | NFS 4.1: clients, sessions, slots and kept replies, in words that servers share | `engine/nfs4/{clients,sessions,room,tables}.rs` |
+//! | NFS 4.1: opens and locks as rows, grace and the records of clients | `engine/nfs4/{opens,ranges,locks,grace,records}.rs` |
 //! | the memory that outlives a server: its layout, its locks | `engine/rpc/{regions,lock}.rs`, `sys/linux/shared.rs`; `drive/platform/host/loops.rs` maps it |
 //! | weak cache consistency (WCC): attributes before and after | `WccData` in `engine/nfs/change.rs`, for WRITE `WccAttr` in `engine/nfs/write.rs` |
 //! | the tree: the exports, their rules, the backend of an object | `vfs/tree`, `vfs/node.rs` |

@@ -4,6 +4,7 @@
 //! A change adds rows before it removes others, each by one store. So a server that is killed amid a change leaves at least the locks
 //! that there were, or those that there will be, and the request that is repeated removes the rest.
 
+use super::clients::halves;
 use super::tables::{Client, Lock, Open, Tables, Words as _, client, head, lock, open};
 
 /// Locked bytes.
@@ -56,11 +57,6 @@ impl Range {
         });
         before.into_iter().chain(after)
     }
-}
-
-/// The two halves of a number.
-const fn words(number: u64) -> [u32; 2] {
-    [(number >> 32) as u32, number as u32]
 }
 
 impl Tables {
@@ -121,7 +117,7 @@ impl Tables {
                 row
             }
         };
-        let all = [words(range.first), words(range.last)];
+        let all = [halves(range.first), halves(range.last)];
         row.set_all(lock::FIRST, all.as_flattened());
         row.set(lock::EXCLUSIVE, range.is_exclusive.into());
         row.set(lock::SERIAL, state.word(open::SERIAL));

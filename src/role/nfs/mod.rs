@@ -43,7 +43,7 @@ pub(super) use versions::WORD_COUNT;
 
 /// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
-    text!("  nfs --export DIR ...\tserves directories over NFSv3; also as unfsd\n");
+    text!("  nfs --export DIR ...\tserves directories over NFS; also as unfsd\n");
 const HELP: &[Text] = &[
     text!(include_str!("help.txt")),
     versions::HELP,
