@@ -76,11 +76,7 @@ impl Fixture {
         storage: Storage,
     ) -> Result<Self> {
         let mut fixture = Self::with_role(world, role, handles, loops, storage)?;
-        fixture.server = None;
-        let versions = ["--nfs-versions", "3,4.1"].map(Into::into);
-        fixture.options.arguments.extend(versions);
         fixture.version = "4.1";
-        fixture.start(world)?;
         Ok(fixture)
     }
 

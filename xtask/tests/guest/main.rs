@@ -4,6 +4,7 @@
 
 mod fixture;
 mod kills;
+mod locks;
 mod posix;
 mod replaced;
 mod tree;
@@ -25,6 +26,7 @@ use xtask::machines::server::{ServerOptions, public_dir, root_for};
 use xtask::setup;
 
 use kills::*;
+use locks::*;
 use posix::*;
 use replaced::*;
 use tree::{DEPTH, FAR, FAR_LEN, MANY_COUNT, small_count};
@@ -56,7 +58,7 @@ const TESTS: &[(&str, Test)] = tests![
     mount_without_an_option_takes_4_1,
     reads_over_4_1_outlive_kills,
     program_is_copied_over_4_1,
-    locks_over_4_1_outlive_kills,
+    locks_of_two_guests_outlive_kills,
     changes_of_every_kind_reach_the_host,
     i686_server_is_written,
     server_of_ordinary_user_is_written,

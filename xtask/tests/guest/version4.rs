@@ -20,8 +20,6 @@ const NAME_COUNT: usize = 5_000;
 /// Length of the file that is read while servers are killed (bytes), and how often it is read.
 const READ_LEN: usize = 48 << 20;
 const READ_ROUNDS: usize = 3;
-/// Additions of each program that counts.
-const COUNT_ROUNDS: usize = 50;
 
 /// Linux mounts by version 4.1 without an option for it, and lists the whole tree as the host does.
 pub fn directory_is_listed_over_4_1(world: &mut World) -> Result<()> {
@@ -110,45 +108,6 @@ pub fn reads_over_4_1_outlive_kills(world: &mut World) -> Result<()> {
     ensure!(
         sums.matches(expect).count() == READ_ROUNDS,
         "{sums} instead of {expect}"
-    );
-    Ok(())
-}
-
-/// Four programs on two mounts add to a number in a file, each time under a lock, by fcntl and by flock. One of two loops is killed
-/// again and again: no addition is lost.
-pub fn locks_over_4_1_outlive_kills(world: &mut World) -> Result<()> {
-    let fixture = Fixture::over_4_1(world, "serve", "kernel", "2", Storage::Memory)?;
-    let count = |mount: u32, how: &str| {
-        format!("exercise count /mnt/{mount}/number --rounds {COUNT_ROUNDS} {how} || echo failed")
-    };
-    world.guest.run_ok(&format!(
-        "set -e; {}; {}
-        (
-            ({}) & ({}) & ({}) & ({}) & wait; echo done
-        ) >/run/counts 2>&1 &",
-        fixture.mount(HOST, "/mnt/1"),
-        fixture.mount(HOST, "/mnt/2"),
-        count(1, ""),
-        count(2, ""),
-        count(1, "--whole"),
-        count(2, "--whole"),
-    ))?;
-    let mut wait = || loop {
-        fixture.kill_child()?;
-        std::thread::sleep(Duration::from_secs(2));
-        let printed = world.guest.run_ok("cat /run/counts")?;
-        if printed.ends_with("done\n") {
-            return Ok(printed);
-        }
-    };
-    let ended: Result<String> = wait();
-    let number = world
-        .guest
-        .run_ok("cat /mnt/1/number; umount /mnt/1 /mnt/2")?;
-    let printed = ended?;
-    ensure!(
-        printed == "done\n" && number.trim() == (4 * COUNT_ROUNDS).to_string(),
-        "{number} of 4 times {COUNT_ROUNDS}: {printed}"
     );
     Ok(())
 }

@@ -56,6 +56,11 @@ impl World {
         })
     }
 
+    /// Boots another guest in the same namespace.
+    pub fn boot(&self) -> Result<Guest> {
+        self.namespace.run(|| Guest::boot(MACHINE))
+    }
+
     /// Starts another server in the guest's namespace.
     pub fn serve(&self, options: ServerOptions) -> Result<Server> {
         self.namespace.run(|| Server::start(options))

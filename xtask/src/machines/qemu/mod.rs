@@ -83,13 +83,14 @@ pub fn tap(name: &str) -> String {
 }
 
 /// Debian packages that contain the emulator and the files of an initramfs.
-const PACKAGES: [&str; 6] = [
+const PACKAGES: [&str; 7] = [
     "qemu-system-x86",
     "busybox-static",
     "nfs-common",
     "e2fsprogs",
     "strace",
     "klibc-utils",
+    "sqlite3",
 ];
 
 /// The contents of a machine's file, qemu/MACHINE.toml.

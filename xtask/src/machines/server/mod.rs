@@ -51,7 +51,7 @@ pub struct ServerOptions {
     pub mount_port: Option<u16>,
     /// True to serve portmap, too, on port 111.
     pub portmap: bool,
-    /// The key file of kernel handles. None: a new file for each server.
+    /// The key file of kernel handles, in a directory that also keeps the records of clients. None: a new one for each server.
     pub key_file: Option<PathBuf>,
     /// UID and GID to start the server with; it then has no key file. None: the user of this process.
     pub user: Option<u32>,
@@ -122,7 +122,12 @@ impl ServerOptions {
             words.push("-p".into());
         }
         if self.user.is_none() {
+            // Records of clients are kept beside the key, so that a later test on the same port does not wait for these clients.
             let key_file = self.key_file.clone().unwrap_or_else(|| private.join("key"));
+            let state = key_file
+                .parent()
+                .context("a key file without a directory")?;
+            words.extend(["--state-dir".into(), state.display().to_string()]);
             words.extend(["--key-file".into(), key_file.display().to_string()]);
         }
         words.extend(self.arguments.iter().cloned());
