@@ -271,6 +271,11 @@ pub(super) fn create_session(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     if flags & !SESSION_FLAGS != 0 {
         return Err(Status::INVAL.into());
     }
+    if !is_again {
+        slot_count = tables.slot_count_left();
+    }
+    // Before anything ends: a request that fails confirms no client.
+    let granted = grant(&fore, &back, slot_count)?;
     if row.word(client::STATE) == client::UNCONFIRMED {
         if turn.is_expired(row) {
             tables.end_client(row);
@@ -287,10 +292,6 @@ pub(super) fn create_session(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
             tables.end_client(before);
         }
     }
-    if !is_again {
-        slot_count = tables.slot_count_left();
-    }
-    let granted = grant(&fore, &back, slot_count)?;
     if !is_again {
         let (place, new) = place_session(turn, row)?;
         number = new;
